@@ -1,0 +1,162 @@
+// Package runtime composes policy and drivers into sandboxes: create (which
+// means restore), readiness, time-outs, termination, restart reconciliation. It
+// may import vm, network, image, store, substrate/* and the agent's client
+// side; only e2b and cmd may import it. It is the one package that knows both
+// policy and drivers, and it knows no wire protocol.
+package runtime
+
+import (
+	"errors"
+	"time"
+)
+
+// State is where a sandbox is in its life. Every transitional state (creating,
+// pausing, resuming, killing) has an owner, a deadline and a recovery rule.
+type State string
+
+// The states of a sandbox. The spelling is stored and shown.
+const (
+	StateCreating State = "creating"
+	StateRunning  State = "running"
+	StatePausing  State = "pausing"
+	StatePaused   State = "paused"
+	StateResuming State = "resuming"
+	StateKilling  State = "killing"
+	StateKilled   State = "killed"
+)
+
+// Live reports whether the sandbox has, or is about to have, a machine.
+func (s State) Live() bool { return s != StateKilled && s != StatePaused }
+
+// Sandbox is a sandbox as the store has it: a copy, free to keep.
+type Sandbox struct {
+	// ID is "i" and 20 characters of [a-z0-9].
+	ID string
+	// TemplateID is the id of the template; Alias the name it was asked by.
+	TemplateID string
+	Alias      string
+	State      State
+	// Reason says why a killed sandbox was killed: "killed by request",
+	// "timeout", "oom", "exited: 1", "lost: host rebooted", ...
+	Reason   string
+	Metadata map[string]string
+	// StartedAt begins the current run (it moves on resume).
+	StartedAt time.Time
+	// EndAt is when the time-out takes effect.
+	EndAt time.Time
+	// KilledAt is zero unless killed.
+	KilledAt  time.Time
+	VCPUs     int
+	MemoryMiB int
+	DiskMiB   int
+	// EnvdVersion is the agent's protocol version.
+	EnvdVersion string
+	// EnvdAccessToken guards the agent; empty for a sandbox created without
+	// secure.
+	EnvdAccessToken string
+	// TrafficAccessToken guards the other ports; empty: public.
+	TrafficAccessToken string
+	// AllowInternet is nil if the request did not say (allowed).
+	AllowInternet *bool
+	// KeyID is the API key that created it.
+	KeyID string
+}
+
+// CreateRequest asks for a sandbox. The zero value of a field means "not
+// given"; Validate-d by Create.
+type CreateRequest struct {
+	// Template is an id or an alias, with or without ":tag".
+	Template string
+	// Timeout until the sandbox is killed; must be positive.
+	Timeout       time.Duration
+	Metadata      map[string]string
+	Env           map[string]string
+	Secure        bool
+	AllowInternet *bool
+	// AllowPublicTraffic nil or true: ports are open to all who reach the proxy.
+	AllowPublicTraffic *bool
+	KeyID              string
+}
+
+// ListFilter selects sandboxes. They come newest StartedAt first (ties by id,
+// ascending), or the other way round with Ascending.
+type ListFilter struct {
+	// States empty means running and paused.
+	States []State
+	// Metadata pairs must all match.
+	Metadata map[string]string
+	// Template is an id or alias; empty is any.
+	Template string
+	// StartedAfter is inclusive, to the millisecond; zero is any.
+	StartedAfter time.Time
+	Ascending    bool
+	// After continues behind this sandbox of the order; nil starts at its head.
+	After *Cursor
+	// Limit is the most sandboxes returned; 0 is all.
+	Limit int
+}
+
+// Cursor is a place in the list order.
+type Cursor struct {
+	StartedAt time.Time
+	ID        string
+}
+
+// Metric is one measurement of a sandbox.
+type Metric struct {
+	Time       time.Time
+	CPUUsedPct float64
+	CPUCount   int
+	MemUsed    int64
+	MemTotal   int64
+	MemCache   int64
+	DiskUsed   int64
+	DiskTotal  int64
+}
+
+// Template is a prepared template.
+type Template struct {
+	ID        string
+	Aliases   []string
+	BuildID   string
+	VCPUs     int
+	MemoryMiB int
+	DiskMiB   int
+	CreatedAt time.Time
+}
+
+// The error classes of the runtime, for errors.Is. The e2b package maps them
+// to status codes in one place.
+var (
+	ErrSandboxNotFound  = errors.New("sandbox not found")
+	ErrTemplateNotFound = errors.New("template not found")
+	ErrInvalid          = errors.New("invalid argument")
+	// ErrConflict: the sandbox is in a state that does not allow the call now.
+	ErrConflict = errors.New("conflict")
+	// ErrNotRunning: killed, or paused without auto-resume.
+	ErrNotRunning = errors.New("sandbox is not running")
+	// ErrPortClosed: the sandbox runs but nothing listens on the port.
+	ErrPortClosed = errors.New("port is not open")
+	// ErrCapacity: this machine cannot take the sandbox now. See CapacityError.
+	ErrCapacity = errors.New("not enough capacity")
+	// ErrUnsupported: this build or driver cannot do it.
+	ErrUnsupported = errors.New("not supported")
+	// ErrUnavailable: the daemon is starting or shutting down.
+	ErrUnavailable = errors.New("unavailable")
+)
+
+// CapacityError says which resource did not suffice.
+type CapacityError struct {
+	Resource  string // "cpu", "memory", "disk", "sandboxes"
+	Requested int64
+	Available int64
+	// RetryAfter is 0 when waiting cannot help.
+	RetryAfter time.Duration
+}
+
+func (e *CapacityError) Error() string {
+	return "not enough " + e.Resource + " on this machine"
+}
+
+// Unwrap makes it an ErrCapacity.
+func (e *CapacityError) Unwrap() error { return ErrCapacity }

@@ -1,0 +1,91 @@
+package vm
+
+import (
+	"errors"
+	"fmt"
+)
+
+// The error classes. Drivers wrap them with the operation and the machine
+// (see Error); callers test with errors.Is.
+var (
+	ErrNotFound          = errors.New("not found")
+	ErrAlreadyExists     = errors.New("already exists")
+	ErrInvalid           = errors.New("invalid argument")
+	ErrInvalidTransition = errors.New("invalid transition")
+	ErrUnsupported       = errors.New("unsupported")
+	ErrUnavailable       = errors.New("unavailable")
+	// ErrIncompatible: a snapshot that this driver, host or spec cannot restore.
+	ErrIncompatible = errors.New("incompatible snapshot")
+)
+
+// Error says which operation on which machine failed and why. Its text is safe
+// to show: one line, no guest output, no stack.
+type Error struct {
+	Op   string // "create", "start", ...
+	ID   string // the machine
+	Kind error  // one of the classes above, or nil
+	Err  error  // the cause, may be nil
+	Hint string // what to do about it, may be empty
+}
+
+func (e *Error) Error() string {
+	s := e.Op
+	if e.ID != "" {
+		s += " " + e.ID
+	}
+	switch {
+	case e.Kind != nil && e.Err != nil:
+		s += fmt.Sprintf(": %v: %v", e.Kind, e.Err)
+	case e.Kind != nil:
+		s += ": " + e.Kind.Error()
+	case e.Err != nil:
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap makes both the class and the cause visible to errors.Is and As.
+func (e *Error) Unwrap() []error {
+	var out []error
+	if e.Kind != nil {
+		out = append(out, e.Kind)
+	}
+	if e.Err != nil {
+		out = append(out, e.Err)
+	}
+	return out
+}
+
+// TransitionError is ErrInvalidTransition with both ends named.
+func TransitionError(op, id string, from, to Status) error {
+	return &Error{Op: op, ID: id, Kind: ErrInvalidTransition, Err: fmt.Errorf("from %s to %s", from, to)}
+}
+
+// MaxIDLength is the longest machine or snapshot id.
+const MaxIDLength = 64
+
+// ValidateID accepts [A-Za-z0-9][A-Za-z0-9_-]{0,63}: what is safe as a file
+// name, a cgroup name and a host name part, so that no two ids ever map to the
+// same name.
+func ValidateID(id string) error { return validate("id", id, false) }
+
+// ValidateSnapshotID accepts what ValidateID does and dots, but not "..".
+func ValidateSnapshotID(id string) error { return validate("snapshot id", id, true) }
+
+func validate(what, id string, dots bool) error {
+	bad := func(why string) error { return fmt.Errorf("%w: %s %.80q %s", ErrInvalid, what, id, why) }
+	if id == "" || len(id) > MaxIDLength {
+		return bad("must have 1 to 64 characters")
+	}
+	for i := 0; i < len(id); i++ {
+		c := id[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case i > 0 && (c == '_' || c == '-'):
+		case i > 0 && dots && c == '.' && id[i-1] != '.':
+		default:
+			return bad("has a character that is not allowed")
+		}
+	}
+	return nil
+}

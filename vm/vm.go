@@ -1,0 +1,211 @@
+// Package vm is the driver contract: what every sandbox mechanism (gVisor,
+// Firecracker, QEMU, Virtualization.framework, the in-memory reference) must
+// do, in which order, and with which errors. It is a primitive: no API keys, no
+// templates, no pools, no business logic. It may import the standard library
+// only, and any package may import it.
+//
+// # State machine
+//
+//	            Create                 Start                Stop
+//	(unused) ────────────▶ created ────────────▶ running ────────────▶ stopped
+//	    │                                           ▲                     │
+//	    │ Create with RestoreFrom                   └──────── Start ──────┘
+//	    ├── ResumeImmediately ──▶ running
+//	    └── otherwise ──────────▶ stopped
+//
+//	any state but destroyed ── Destroy ──▶ destroyed (terminal)
+//
+// Stop freezes the guest; its memory and its host processes stay, and Start
+// continues it where it was. Destroyed machines stay queryable, and their ids
+// stay used, for as long as the driver value lives. A call that does not fit
+// the state fails with ErrInvalidTransition and changes nothing; a call that
+// fails half-way undoes what it did.
+//
+// # Ownership
+//
+// A driver owns every host object it makes for a machine (processes, cgroups,
+// files, mounts) from the moment Create is called and frees all of them in
+// Destroy, or before a failed Create returns. Objects that the caller names in
+// a Spec (rootfs, bind mounts, network namespaces, interfaces) stay the
+// caller's. Snapshots belong to the driver but outlive the machine that they
+// were taken from: only DeleteSnapshot removes them.
+//
+// # Concurrency and cancellation
+//
+// All implementations are safe for concurrent use. Calls on one machine are
+// serialised by the driver; calls on different machines run in parallel. When
+// a context ends early the call returns its error, wrapped, and the machine is
+// either in the state it had or in the state that the call leads to, never
+// between; a Create that was cancelled leaves nothing. Destroy always runs its
+// clean-up to the end, even when its context has ended.
+package vm
+
+import (
+	"context"
+	"net"
+)
+
+// Status is where a machine is in its life.
+type Status string
+
+// The states of a machine. The spelling is part of the contract: it is what is
+// stored and what is shown.
+const (
+	StatusCreated   Status = "created"
+	StatusRunning   Status = "running"
+	StatusStopped   Status = "stopped"
+	StatusDestroyed Status = "destroyed"
+)
+
+// Provider changes machines.
+type Provider interface {
+	// Create makes a machine. The id must be unused (ErrAlreadyExists) and
+	// valid (ErrInvalid; see ValidateID). Without spec.RestoreFrom the machine
+	// is created, not started. With it, the snapshot decides everything that a
+	// cold boot would take from the spec; of the spec only what is documented
+	// as "also on restore" counts.
+	Create(ctx context.Context, id string, spec Spec) error
+
+	// Start runs a created machine or continues a stopped one.
+	Start(ctx context.Context, id string) error
+
+	// Stop freezes a running machine.
+	Stop(ctx context.Context, id string) error
+
+	// Snapshot saves memory and file system under (id, snapshot). A running
+	// machine goes on running; the status does not change. ErrAlreadyExists if
+	// the name is taken. A snapshot exists completely or not at all.
+	// Drivers for which a machine that was never started has nothing to save
+	// refuse that one state with ErrInvalidTransition, and say so in
+	// Info.SnapshotCreated.
+	Snapshot(ctx context.Context, id, snapshot string) error
+
+	// Destroy ends the machine and frees what the driver holds for it. Its
+	// snapshots stay. ErrInvalidTransition if it is destroyed already.
+	Destroy(ctx context.Context, id string) error
+}
+
+// Query reads machines. It never changes anything and never blocks on a
+// machine's lifecycle call.
+type Query interface {
+	// List returns every machine the driver knows, destroyed ones included,
+	// sorted by id.
+	List(ctx context.Context) ([]View, error)
+
+	// Get returns one machine. ok is false, without an error, if it is unknown.
+	Get(ctx context.Context, id string) (view View, ok bool, err error)
+
+	// ListSnapshots returns the names of a machine's snapshots in the order
+	// they were made. ok is false, without an error, if the machine is unknown.
+	ListSnapshots(ctx context.Context, id string) (names []string, ok bool, err error)
+
+	// Info describes the driver. It is constant for the life of the driver value.
+	Info() Info
+}
+
+// Runtime is a whole driver.
+type Runtime interface {
+	Provider
+	Query
+}
+
+// View is what a driver tells about a machine.
+type View struct {
+	ID     string `json:"id"`
+	Status Status `json:"status"`
+	// Snapshots are the names of this machine's snapshots, in creation order.
+	Snapshots []string `json:"snapshots,omitempty"`
+	// ExitReason is set when the machine's processes ended without Destroy:
+	// "oom", "exited: 1", "signal: killed". Such a machine is stopped for good:
+	// only Destroy is of use.
+	ExitReason string `json:"exit_reason,omitempty"`
+}
+
+// Info is what a driver is and can do. Capabilities must agree with the
+// optional interfaces that the driver implements; vmtest checks it.
+type Info struct {
+	// Driver is the short name: "gvisor", "firecracker", "mem".
+	Driver string `json:"driver"`
+	// Version identifies the mechanism for snapshot compatibility.
+	Version string `json:"version"`
+	// Isolation says in a few words what separates guest and host.
+	Isolation string `json:"isolation"`
+	// SnapshotCreated reports whether a machine in state created can be
+	// snapshotted.
+	SnapshotCreated bool `json:"snapshot_created"`
+	// Capabilities is sorted.
+	Capabilities []Capability `json:"capabilities"`
+}
+
+// Has reports whether the driver lists c.
+func (i Info) Has(c Capability) bool {
+	for _, have := range i.Capabilities {
+		if have == c {
+			return true
+		}
+	}
+	return false
+}
+
+// Capability names an optional interface.
+type Capability string
+
+// The optional interfaces by name.
+const (
+	CapabilityRename         Capability = "rename"
+	CapabilityDial           Capability = "dial"
+	CapabilityConsole        Capability = "console"
+	CapabilityStats          Capability = "stats"
+	CapabilityDeleteSnapshot Capability = "delete_snapshot"
+	CapabilityAdopt          Capability = "adopt"
+	CapabilityWait           Capability = "wait"
+)
+
+// Renamer gives a machine another id without touching the guest: the hand-over
+// from a warm pool. The old id becomes unused. Snapshots travel with it. Same
+// id is a no-op; ErrAlreadyExists if the new id is used; ErrNotFound;
+// ErrInvalidTransition if destroyed.
+type Renamer interface {
+	Rename(ctx context.Context, oldID, newID string) error
+}
+
+// Dialer opens a byte stream to a TCP port inside a running machine: the one
+// data-plane primitive. ErrInvalidTransition if it is not running; a port that
+// nobody listens on is ErrUnavailable. The caller closes the connection.
+type Dialer interface {
+	Dial(ctx context.Context, id string, port uint16) (net.Conn, error)
+}
+
+// Console returns the newest lines that the machine wrote to its console,
+// oldest first, at most max of them (max <= 0: all that is kept). Lines stay
+// readable until Destroy, also when the guest has ended. Drivers keep at least
+// 200 lines of up to 4096 bytes and mark a cut line with "...[truncated]".
+type Console interface {
+	ConsoleTail(ctx context.Context, id string, max int) ([]string, error)
+}
+
+// Statser reads what a machine uses.
+type Statser interface {
+	Stats(ctx context.Context, id string) (Stats, error)
+}
+
+// SnapshotDeleter removes a snapshot and every file that belongs to it.
+// Idempotent: a snapshot that does not exist is not an error.
+type SnapshotDeleter interface {
+	DeleteSnapshot(ctx context.Context, vmID, snapshot string) error
+}
+
+// Adopter finds again what an earlier driver value (an earlier process of the
+// daemon) left running. Adopt returns the machines it took over. What it cannot
+// take over (dead, from before a reboot, damaged) it frees, and reports by id
+// with the reason. It kills no process whose identity it did not verify.
+type Adopter interface {
+	Adopt(ctx context.Context) (adopted []View, lost map[string]string, err error)
+}
+
+// Waiter lets the owner learn at once that a machine's processes ended.
+type Waiter interface {
+	// Wait blocks until the machine's processes ended, for whatever reason,
+	// and returns the reason (see View.ExitReason; "destroyed" after Destroy).
+	Wait(ctx context.Context, id string) (reason string, err error)
+}
