@@ -1,6 +1,6 @@
 module github.com/rundlet/rundlet
 
-go 1.26.8
+go 1.26.3
 
 require (
 	connectrpc.com/connect v1.21.1
