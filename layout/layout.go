@@ -1,0 +1,101 @@
+// Package layout says where Rundlet keeps things on disk. It may import the
+// standard library only; cmd and the packages that are given a Layout use it.
+//
+//	StateDir   durable: database, snapshots, template root file systems
+//	CacheDir   can be deleted at any time without losing a sandbox
+//	RunDir     gone after a reboot: sockets, namespaces, what runs now
+//
+// None of them is ever under the temp directory.
+package layout
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// The environment variables that move the directories. An explicit flag wins
+// over the variable; the variable's value is used exactly.
+const (
+	EnvStateDir = "RUNDLET_STATE_DIR"
+	EnvCacheDir = "RUNDLET_CACHE_DIR"
+	EnvRunDir   = "RUNDLET_RUN_DIR"
+)
+
+// Layout is the set of root directories, all absolute.
+type Layout struct {
+	StateDir string
+	CacheDir string
+	RunDir   string
+}
+
+// Resolve makes a Layout of explicit values (empty: not given), then the
+// environment, then the defaults ~/.rundlet/state, ~/.rundlet/cache and
+// /run/rundlet. Without a home directory the defaults are relative to the
+// working directory.
+func Resolve(explicit Layout, getenv func(string) string) (Layout, error) {
+	pick := func(flag, env, fallback string) (string, error) {
+		dir := fallback
+		if v := getenv(env); v != "" {
+			dir = v
+		}
+		if flag != "" {
+			dir = flag
+		}
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return "", fmt.Errorf("resolve %s: %w", env, err)
+		}
+		return abs, nil
+	}
+	home := getenv("HOME")
+	var l Layout
+	var err error
+	if l.StateDir, err = pick(explicit.StateDir, EnvStateDir, filepath.Join(home, ".rundlet", "state")); err != nil {
+		return Layout{}, err
+	}
+	if l.CacheDir, err = pick(explicit.CacheDir, EnvCacheDir, filepath.Join(home, ".rundlet", "cache")); err != nil {
+		return Layout{}, err
+	}
+	if l.RunDir, err = pick(explicit.RunDir, EnvRunDir, "/run/rundlet"); err != nil {
+		return Layout{}, err
+	}
+	return l, nil
+}
+
+// Database is the path of the SQLite file.
+func (l Layout) Database() string { return filepath.Join(l.StateDir, "rundlet.db") }
+
+// Templates is where the root file systems of templates are kept.
+func (l Layout) Templates() string { return filepath.Join(l.StateDir, "templates") }
+
+// DriverState is where a driver keeps what must survive a reboot.
+func (l Layout) DriverState(driver string) string {
+	return filepath.Join(l.StateDir, "drivers", driver)
+}
+
+// AgentDir is where the agent binary is unpacked.
+func (l Layout) AgentDir() string { return filepath.Join(l.CacheDir, "agent") }
+
+// Instance names the daemon that serves this state directory: the same after
+// every restart, another for another directory. It is short, since it becomes
+// part of network interface names.
+func (l Layout) Instance() string {
+	sum := sha256.Sum256([]byte(l.StateDir))
+	return "d" + hex.EncodeToString(sum[:3])
+}
+
+// InstanceDir is the run directory of one instance.
+func (l Layout) InstanceDir(instance string) string { return filepath.Join(l.RunDir, instance) }
+
+// Make creates the directories, private to the owner.
+func (l Layout) Make() error {
+	for _, dir := range []string{l.StateDir, l.CacheDir, l.RunDir} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make %s: %w", dir, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Key is an API key as it is stored: its hash, never the key.
+type Key struct {
+	ID   string
+	Name string
+	// Hash is the SHA-256 of the whole key.
+	Hash []byte
+	// Hint is the end of the key, for people to tell keys apart.
+	Hint      string
+	CreatedAt time.Time
+}
+
+// AddKey stores a key.
+func (s *Store) AddKey(ctx context.Context, k Key) error {
+	_, err := s.db.ExecContext(ctx, `INSERT INTO api_keys (id, name, hash, hint, created_at) VALUES (?,?,?,?,?)`,
+		k.ID, k.Name, k.Hash, k.Hint, micros(k.CreatedAt))
+	if err != nil {
+		return fmt.Errorf("add key %s: %w", k.ID, err)
+	}
+	return nil
+}
+
+// Keys returns all keys, oldest first.
+func (s *Store) Keys(ctx context.Context) ([]Key, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT id, name, hash, hint, created_at FROM api_keys ORDER BY created_at, id`)
+	if err != nil {
+		return nil, fmt.Errorf("list keys: %w", err)
+	}
+	defer rows.Close()
+	var out []Key
+	for rows.Next() {
+		var k Key
+		var created int64
+		if err := rows.Scan(&k.ID, &k.Name, &k.Hash, &k.Hint, &created); err != nil {
+			return nil, fmt.Errorf("list keys: %w", err)
+		}
+		k.CreatedAt = fromMicros(created)
+		out = append(out, k)
+	}
+	return out, rows.Err()
+}
+
+// KeyByHash finds a key by its hash, or ErrNotFound. The look-up is by index on
+// a hash of 160 random bits, so its timing tells nothing about a key.
+func (s *Store) KeyByHash(ctx context.Context, hash []byte) (Key, error) {
+	var k Key
+	var created int64
+	err := s.db.QueryRowContext(ctx, `SELECT id, name, hash, hint, created_at FROM api_keys WHERE hash = ?`, hash).
+		Scan(&k.ID, &k.Name, &k.Hash, &k.Hint, &created)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Key{}, fmt.Errorf("key: %w", ErrNotFound)
+	}
+	if err != nil {
+		return Key{}, fmt.Errorf("find key: %w", err)
+	}
+	k.CreatedAt = fromMicros(created)
+	return k, nil
+}
+
+// RemoveKey removes a key by id; ErrNotFound if there is none.
+func (s *Store) RemoveKey(ctx context.Context, id string) error {
+	res, err := s.db.ExecContext(ctx, `DELETE FROM api_keys WHERE id = ?`, id)
+	if err != nil {
+		return fmt.Errorf("remove key %s: %w", id, err)
+	}
+	if n, err := res.RowsAffected(); err == nil && n == 0 {
+		return fmt.Errorf("key %s: %w", id, ErrNotFound)
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Sandbox is a row of the sandboxes table. Times have microsecond precision.
+type Sandbox struct {
+	ID            string
+	Instance      string // the daemon instance that owns it
+	TemplateID    string
+	Alias         string
+	BuildID       string
+	State         string
+	Reason        string
+	Metadata      map[string]string
+	CreatedAt     time.Time
+	StartedAt     time.Time
+	EndAt         time.Time
+	KilledAt      time.Time
+	VCPUs         int
+	MemoryMiB     int
+	DiskMiB       int
+	Secure        bool
+	PrivatePorts  bool
+	AllowInternet *bool
+	KeyID         string
+	SlotID        string
+}
+
+const sandboxColumns = `id, instance, template_id, alias, build_id, state, reason, metadata, created_at, started_at, end_at,
+	killed_at, vcpus, memory_mib, disk_mib, secure, private_ports, allow_internet, key_id, slot_id`
+
+// PutSandbox inserts the row or replaces the one with the same id.
+func (s *Store) PutSandbox(ctx context.Context, sb Sandbox) error {
+	metadata, err := json.Marshal(sb.Metadata)
+	if err != nil {
+		return fmt.Errorf("put sandbox %s: %w", sb.ID, err)
+	}
+	_, err = s.db.ExecContext(ctx, `INSERT OR REPLACE INTO sandboxes (`+sandboxColumns+`)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		sb.ID, sb.Instance, sb.TemplateID, sb.Alias, sb.BuildID, sb.State, sb.Reason, string(metadata),
+		micros(sb.CreatedAt), micros(sb.StartedAt), micros(sb.EndAt), micros(sb.KilledAt),
+		sb.VCPUs, sb.MemoryMiB, sb.DiskMiB, sb.Secure, sb.PrivatePorts, sb.AllowInternet, sb.KeyID, sb.SlotID)
+	if err != nil {
+		return fmt.Errorf("put sandbox %s: %w", sb.ID, err)
+	}
+	return nil
+}
+
+// Sandbox returns one row, or ErrNotFound.
+func (s *Store) Sandbox(ctx context.Context, id string) (Sandbox, error) {
+	rows, err := s.sandboxes(ctx, `WHERE id = ?`, id)
+	if err != nil {
+		return Sandbox{}, err
+	}
+	if len(rows) == 0 {
+		return Sandbox{}, fmt.Errorf("sandbox %s: %w", id, ErrNotFound)
+	}
+	return rows[0], nil
+}
+
+// LiveSandboxes returns an instance's rows whose state is not "killed".
+func (s *Store) LiveSandboxes(ctx context.Context, instance string) ([]Sandbox, error) {
+	return s.sandboxes(ctx, `WHERE instance = ? AND state <> 'killed' ORDER BY id`, instance)
+}
+
+// KilledSandboxes returns the newest killed rows, at most limit.
+func (s *Store) KilledSandboxes(ctx context.Context, limit int) ([]Sandbox, error) {
+	return s.sandboxes(ctx, `WHERE state = 'killed' ORDER BY killed_at DESC, id LIMIT ?`, limit)
+}
+
+// DropKilled removes killed rows from before t and returns how many.
+func (s *Store) DropKilled(ctx context.Context, t time.Time) (int64, error) {
+	res, err := s.db.ExecContext(ctx, `DELETE FROM sandboxes WHERE state = 'killed' AND killed_at < ?`, micros(t))
+	if err != nil {
+		return 0, fmt.Errorf("drop killed sandboxes: %w", err)
+	}
+	return res.RowsAffected()
+}
+
+func (s *Store) sandboxes(ctx context.Context, where string, args ...any) ([]Sandbox, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT `+sandboxColumns+` FROM sandboxes `+where, args...)
+	if err != nil {
+		return nil, fmt.Errorf("query sandboxes: %w", err)
+	}
+	defer rows.Close()
+	var out []Sandbox
+	for rows.Next() {
+		sb, err := scanSandbox(rows)
+		if err != nil {
+			return nil, fmt.Errorf("read sandbox: %w", err)
+		}
+		out = append(out, sb)
+	}
+	return out, rows.Err()
+}
+
+func scanSandbox(rows *sql.Rows) (Sandbox, error) {
+	var (
+		sb                              Sandbox
+		metadata                        string
+		created, started, end, killedAt int64
+		internet                        sql.NullBool
+	)
+	err := rows.Scan(&sb.ID, &sb.Instance, &sb.TemplateID, &sb.Alias, &sb.BuildID, &sb.State, &sb.Reason, &metadata,
+		&created, &started, &end, &killedAt,
+		&sb.VCPUs, &sb.MemoryMiB, &sb.DiskMiB, &sb.Secure, &sb.PrivatePorts, &internet, &sb.KeyID, &sb.SlotID)
+	if err != nil {
+		return Sandbox{}, err
+	}
+	if err := json.Unmarshal([]byte(metadata), &sb.Metadata); err != nil {
+		return Sandbox{}, fmt.Errorf("metadata of %s: %w", sb.ID, err)
+	}
+	if internet.Valid {
+		sb.AllowInternet = &internet.Bool
+	}
+	sb.CreatedAt, sb.StartedAt = fromMicros(created), fromMicros(started)
+	sb.EndAt, sb.KilledAt = fromMicros(end), fromMicros(killedAt)
+	return sb, nil
+}

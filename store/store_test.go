@@ -1,0 +1,177 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+)
+
+func open(t *testing.T, path string) *Store {
+	t.Helper()
+	s, err := Open(context.Background(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func sample(id, state string) Sandbox {
+	no := false
+	return Sandbox{
+		ID: id, Instance: "d1", TemplateID: "t", Alias: "base", BuildID: "b", State: state, Reason: "why",
+		Metadata:  map[string]string{"a": "1", "quote": `"'; DROP TABLE sandboxes; --`},
+		CreatedAt: time.UnixMicro(1).UTC(), StartedAt: time.UnixMicro(2).UTC(), EndAt: time.UnixMicro(3).UTC(),
+		VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024, Secure: true, PrivatePorts: true, AllowInternet: &no, KeyID: "k", SlotID: "s",
+	}
+}
+
+func TestSandboxComesBackAsItWasAfterReopening(t *testing.T) {
+	ctx, path := context.Background(), filepath.Join(t.TempDir(), "with space?#%", "db")
+	s := open(t, path)
+	want := sample("i1", "running")
+	if err := s.PutSandbox(ctx, want); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	got, err := open(t, path).Sandbox(ctx, "i1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("database file: %v %v", info.Mode(), err)
+	}
+}
+
+func TestUnsetFieldsStayUnset(t *testing.T) {
+	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
+	want := Sandbox{ID: "i1", State: "creating"}
+	if err := s.PutSandbox(ctx, want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Sandbox(ctx, "i1")
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestLiveSandboxesAreThoseOfTheInstanceThatAreNotKilled(t *testing.T) {
+	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
+	other := sample("i0", "running")
+	other.Instance = "d2"
+	for _, sb := range []Sandbox{sample("i3", "killing"), sample("i1", "running"), sample("i2", "killed"), other} {
+		if err := s.PutSandbox(ctx, sb); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := s.LiveSandboxes(ctx, "d1")
+	if err != nil || len(got) != 2 || got[0].ID != "i1" || got[1].ID != "i3" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, err := s.Sandbox(ctx, "nope"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("unknown id: %v", err)
+	}
+}
+
+func TestKilledSandboxesAreForgottenByAge(t *testing.T) {
+	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
+	for id, at := range map[string]int64{"old": 10, "new": 20} {
+		sb := sample(id, "killed")
+		sb.KilledAt = time.UnixMicro(at)
+		if err := s.PutSandbox(ctx, sb); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := s.DropKilled(ctx, time.UnixMicro(20)); n != 1 || err != nil {
+		t.Fatalf("dropped %d, %v", n, err)
+	}
+	got, err := s.KilledSandboxes(ctx, 10)
+	if err != nil || len(got) != 1 || got[0].ID != "new" {
+		t.Errorf("left %+v, %v", got, err)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
+	hash := sha256.Sum256([]byte("secret"))
+	k := Key{ID: "k1", Name: "laptop", Hash: hash[:], Hint: "ret", CreatedAt: time.UnixMicro(5).UTC()}
+	if err := s.AddKey(ctx, k); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AddKey(ctx, Key{ID: "k2", Hash: hash[:]}); err == nil {
+		t.Error("the same hash was stored twice")
+	}
+	if got, err := s.KeyByHash(ctx, hash[:]); err != nil || !reflect.DeepEqual(got, k) {
+		t.Errorf("by hash: %+v, %v", got, err)
+	}
+	if got, err := s.Keys(ctx); err != nil || len(got) != 1 {
+		t.Errorf("list: %+v, %v", got, err)
+	}
+	if err := s.RemoveKey(ctx, "k1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RemoveKey(ctx, "k1"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("second removal: %v", err)
+	}
+	if _, err := s.KeyByHash(ctx, hash[:]); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a removed key was found: %v", err)
+	}
+}
+
+func TestSettingIsTheSameForAllWhoRace(t *testing.T) {
+	ctx, path := context.Background(), filepath.Join(t.TempDir(), "db")
+	var mu sync.Mutex
+	seen := map[string]int{}
+	var wg sync.WaitGroup
+	for i := range 4 {
+		s := open(t, path)
+		wg.Go(func() {
+			got, err := s.Setting(ctx, "secret", func() ([]byte, error) { return []byte{byte(i)}, nil })
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			seen[string(got)]++
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	if len(seen) != 1 {
+		t.Errorf("%d different values", len(seen))
+	}
+}
+
+func TestTemplates(t *testing.T) {
+	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
+	want := Template{ID: "t1", Alias: "base", BuildID: "b", VMID: "v", Snapshot: "s", Stamp: "x", Spec: []byte("{}"),
+		VCPUs: 2, MemoryMiB: 512, DiskMiB: 10, CreatedAt: time.UnixMicro(9).UTC()}
+	for range 2 {
+		if err := s.PutTemplate(ctx, want); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := s.Templates(ctx)
+	if err != nil || len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestOpenRefusesAFileThatIsNoDatabase(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	if err := os.WriteFile(path, []byte("this is not a database, not at all, really not"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(context.Background(), path); err == nil {
+		s.Close()
+		t.Error("opened")
+	}
+}

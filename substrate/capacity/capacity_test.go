@@ -1,0 +1,113 @@
+package capacity
+
+import (
+	"errors"
+	"sync"
+	"testing"
+)
+
+var whole = Budget{CPUs: 4000, MemoryBytes: 8 << 30, DiskBytes: 100 << 30, Sandboxes: 4}
+
+func TestReserveNamesTheFirstResourceThatDoesNotFit(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		want     Budget
+		resource string
+		never    bool
+	}{
+		{"all of it fits", whole, "", false},
+		{"processor comes first", Budget{5000, 9 << 30, 0, 9}, "cpu", true},
+		{"then memory", Budget{1, 9 << 30, 101 << 30, 9}, "memory", true},
+		{"then disk", Budget{1, 1, 101 << 30, 9}, "disk", true},
+		{"then sandboxes", Budget{1, 1, 1, 5}, "sandboxes", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := NewLedger(whole)
+			_, err := l.ReserveActive(tc.want)
+			var full *Error
+			switch {
+			case tc.resource == "" && err != nil:
+				t.Fatal(err)
+			case tc.resource == "":
+				return
+			case !errors.As(err, &full):
+				t.Fatalf("got %v, want *Error", err)
+			}
+			if full.Resource != tc.resource || full.Never != tc.never {
+				t.Errorf("got %+v", full)
+			}
+			if l.Active() != (Budget{}) {
+				t.Errorf("a refused request reserved %+v", l.Active())
+			}
+		})
+	}
+}
+
+func TestWaitingHelpsUnlessTheRequestIsLargerThanTheWhole(t *testing.T) {
+	l := NewLedger(whole)
+	r, err := l.ReserveActive(Budget{Sandboxes: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = l.ReserveActive(Budget{Sandboxes: 1})
+	var full *Error
+	if !errors.As(err, &full) || full.Never || full.Available != 0 {
+		t.Fatalf("got %v", err)
+	}
+	r.Release()
+	if _, err := l.ReserveActive(Budget{Sandboxes: 1}); err != nil {
+		t.Errorf("after the release: %v", err)
+	}
+}
+
+func TestReleaseIsIdempotent(t *testing.T) {
+	l := NewLedger(whole)
+	a, _ := l.ReserveActive(Budget{CPUs: 1000, Sandboxes: 1})
+	l.ReserveActive(Budget{CPUs: 500, Sandboxes: 1})
+	if !a.Release() || a.Release() {
+		t.Error("want the first release to count and the second not")
+	}
+	if got := l.Active(); got != (Budget{CPUs: 500, Sandboxes: 1}) {
+		t.Errorf("active %+v", got)
+	}
+}
+
+func TestAdoptCountsWhatDoesNotFit(t *testing.T) {
+	l := NewLedger(Budget{Sandboxes: 1})
+	l.Adopt(Budget{Sandboxes: 1})
+	r := l.Adopt(Budget{Sandboxes: 1})
+	if got := l.Active().Sandboxes; got != 2 {
+		t.Errorf("active %d", got)
+	}
+	r.Release()
+	if _, err := l.ReserveActive(Budget{Sandboxes: 1}); err == nil {
+		t.Error("a full ledger admitted one more")
+	}
+}
+
+func TestConcurrentReservationsNeverExceedCapacity(t *testing.T) {
+	l := NewLedger(Budget{Sandboxes: 7})
+	var mu sync.Mutex
+	var won []*Reservation
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			if r, err := l.ReserveActive(Budget{Sandboxes: 1}); err == nil {
+				mu.Lock()
+				won = append(won, r)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if len(won) != 7 {
+		t.Errorf("%d of 50 won, want 7", len(won))
+	}
+	for _, r := range won {
+		wg.Go(func() { r.Release() })
+	}
+	wg.Wait()
+	if l.Active() != (Budget{}) {
+		t.Errorf("left over: %+v", l.Active())
+	}
+}
