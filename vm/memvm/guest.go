@@ -1,0 +1,198 @@
+package memvm
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// What a console keeps, and what Wait says after Destroy.
+const (
+	consoleLines    = 200
+	consoleLine     = 4096
+	truncated       = "...[truncated]"
+	reasonDestroyed = "destroyed"
+)
+
+// image is what a snapshot holds.
+type image struct {
+	memory    map[string]string
+	listeners map[uint16]func(*Guest, net.Conn)
+	spec      vm.Spec
+}
+
+// Guest is the inside of a machine. It is safe for concurrent use.
+type Guest struct {
+	done chan struct{} // closed when the guest ended
+
+	mu      sync.Mutex
+	img     image
+	status  vm.Status
+	console []string
+	conns   map[net.Conn]struct{}
+	reason  string // why it ended
+}
+
+func newGuest(spec vm.Spec) *Guest {
+	return &Guest{
+		done:   make(chan struct{}),
+		status: vm.StatusCreated,
+		conns:  map[net.Conn]struct{}{},
+		img: image{
+			memory:    map[string]string{},
+			listeners: map[uint16]func(*Guest, net.Conn){},
+			spec:      copySpec(spec),
+		},
+	}
+}
+
+// Set writes to the guest's memory. What is there travels in snapshots.
+func (g *Guest) Set(key, value string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.img.memory[key] = value
+}
+
+// Get reads the guest's memory.
+func (g *Guest) Get(key string) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.img.memory[key]
+}
+
+// Spec returns what the machine was made with: after a restore, the spec of the
+// machine that the snapshot was taken from, with what a restore may change. The
+// caller must not modify what it refers to.
+func (g *Guest) Spec() vm.Spec {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.img.spec
+}
+
+// Listen serves a port; listeners travel in snapshots, so serve is given the
+// guest that it runs in. The connection is closed when serve returns.
+func (g *Guest) Listen(port uint16, serve func(*Guest, net.Conn)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.img.listeners[port] = serve
+}
+
+// Print writes one line to the console.
+func (g *Guest) Print(line string) {
+	line = strings.TrimRight(line, "\r\n")
+	if len(line) > consoleLine {
+		cut := consoleLine
+		for cut > consoleLine-utf8.UTFMax && !utf8.RuneStart(line[cut]) {
+			cut--
+		}
+		line = line[:cut] + truncated
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.console = append(g.console, line)
+	if over := len(g.console) - consoleLines; over > 0 {
+		g.console = slices.Delete(g.console, 0, over)
+	}
+}
+
+// Exit ends the guest, as when its processes die: "oom", "exited: 1". Only the
+// first call counts.
+func (g *Guest) Exit(reason string) { g.exit(reason) }
+
+func (g *Guest) exit(reason string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.reason != "" {
+		return
+	}
+	g.reason = reason
+	close(g.done)
+	for c := range g.conns {
+		c.Close()
+	}
+}
+
+func (g *Guest) ended() bool { return g.exitReason() != "" }
+
+func (g *Guest) exitReason() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.reason
+}
+
+func (g *Guest) state() vm.Status {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.status
+}
+
+func (g *Guest) setState(s vm.Status) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.status = s
+}
+
+func (g *Guest) openConns() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.conns)
+}
+
+// image copies the guest.
+func (g *Guest) image() image {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.img.clone()
+}
+
+func (i image) clone() image {
+	return image{memory: maps.Clone(i.memory), listeners: maps.Clone(i.listeners), spec: copySpec(i.spec)}
+}
+
+// load makes a new guest the continuation of a snapshot. Of the spec only what
+// counts on restore is taken.
+func (g *Guest) load(img image, spec vm.Spec) error {
+	was := img.spec
+	if err := checkMounts(was.Mounts, spec.Mounts); err != nil {
+		return err
+	}
+	now := copySpec(was)
+	now.RestoreFrom = copySpec(spec).RestoreFrom
+	if len(spec.Mounts) > 0 {
+		now.Mounts = slices.Clone(spec.Mounts)
+	}
+	now.Hostname = or(spec.Hostname, was.Hostname)
+	now.VCPUs = or(spec.VCPUs, was.VCPUs)
+	now.MemoryMiB = or(spec.MemoryMiB, was.MemoryMiB)
+	now.NetNS, now.GuestIP = spec.NetNS, spec.GuestIP
+	for _, o := range spec.RestoreFrom.NetworkOverrides {
+		i := slices.IndexFunc(now.Interfaces, func(n vm.NetworkInterface) bool { return n.ID == o.InterfaceID })
+		if i < 0 {
+			return fmt.Errorf("%w: network override of %q: the snapshot has no such interface", vm.ErrInvalid, o.InterfaceID)
+		}
+		now.Interfaces[i].HostDevice = o.HostDevice
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.img = img.clone()
+	g.img.spec = now
+	g.status = vm.StatusStopped
+	if spec.RestoreFrom.ResumeImmediately {
+		g.status = vm.StatusRunning
+	}
+	return nil
+}
+
+func or[T comparable](a, b T) T {
+	var zero T
+	if a != zero {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,244 @@
+package memvm
+
+import (
+	"context"
+	"slices"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// fail wraps what went wrong with the operation and the machine.
+func fail(op, id string, kind, err error) error {
+	return &vm.Error{Op: op, ID: id, Kind: kind, Err: err}
+}
+
+// Create implements vm.Provider.
+func (d *Driver) Create(ctx context.Context, id string, spec vm.Spec) (retErr error) {
+	const op = "create"
+	if err := vm.ValidateID(id); err != nil {
+		return fail(op, id, nil, err)
+	}
+	if err := ctx.Err(); err != nil {
+		return fail(op, id, nil, err)
+	}
+	if err := checkSpec(spec); err != nil {
+		return fail(op, id, nil, err)
+	}
+	r := &record{lock: make(chan struct{}, 1)}
+	if !d.reserve(id, r) {
+		return fail(op, id, vm.ErrAlreadyExists, nil)
+	}
+	defer func() {
+		if retErr != nil {
+			d.forget(id)
+		}
+	}()
+	g, err := d.host.boot(id, spec)
+	if err != nil {
+		return fail(op, id, nil, err)
+	}
+	if err := d.midway(ctx, op, id); err != nil {
+		d.host.free(g)
+		return err
+	}
+	r.lock <- struct{}{}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r.guest, r.status = g, g.state()
+	return nil
+}
+
+// Start implements vm.Provider.
+func (d *Driver) Start(ctx context.Context, id string) error {
+	return d.move(ctx, "start", id, vm.StatusRunning, vm.StatusCreated, vm.StatusStopped)
+}
+
+// Stop implements vm.Provider.
+func (d *Driver) Stop(ctx context.Context, id string) error {
+	return d.move(ctx, "stop", id, vm.StatusStopped, vm.StatusRunning)
+}
+
+func (d *Driver) move(ctx context.Context, op, id string, to vm.Status, from ...vm.Status) error {
+	r, status, err := d.begin(ctx, op, id)
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	if !slices.Contains(from, status) || r.guest.ended() {
+		return vm.TransitionError(op, id, status, to)
+	}
+	if err := d.midway(ctx, op, id); err != nil {
+		return err
+	}
+	r.guest.setState(to)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r.status = to
+	return nil
+}
+
+// Snapshot implements vm.Provider.
+func (d *Driver) Snapshot(ctx context.Context, id, snapshot string) error {
+	const op = "snapshot"
+	if err := vm.ValidateSnapshotID(snapshot); err != nil {
+		return fail(op, id, nil, err)
+	}
+	r, status, err := d.begin(ctx, op, id)
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	if status == vm.StatusDestroyed || r.guest.ended() {
+		return vm.TransitionError(op, id, status, status)
+	}
+	if !d.host.save(id, snapshot, r.guest.image()) {
+		return fail(op, id, vm.ErrAlreadyExists, nil)
+	}
+	if err := d.midway(ctx, op, id); err != nil {
+		d.host.deleteSnapshot(id, snapshot)
+		return err
+	}
+	d.host.publish(id, snapshot)
+	return nil
+}
+
+// DeleteSnapshot implements vm.SnapshotDeleter.
+func (d *Driver) DeleteSnapshot(ctx context.Context, vmID, snapshot string) error {
+	const op = "delete snapshot"
+	if err := vm.ValidateID(vmID); err != nil {
+		return fail(op, vmID, nil, err)
+	}
+	if err := vm.ValidateSnapshotID(snapshot); err != nil {
+		return fail(op, vmID, nil, err)
+	}
+	if err := d.midway(ctx, op, vmID); err != nil {
+		return err
+	}
+	d.host.deletePublished(vmID, snapshot)
+	return nil
+}
+
+// Destroy implements vm.Provider. It runs to its end whatever happens to ctx.
+func (d *Driver) Destroy(ctx context.Context, id string) error {
+	const op = "destroy"
+	ctx = context.WithoutCancel(ctx)
+	r, status, err := d.begin(ctx, op, id)
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	if status == vm.StatusDestroyed {
+		return vm.TransitionError(op, id, status, vm.StatusDestroyed)
+	}
+	err = d.midway(ctx, op, id)
+	g := r.guest
+	d.mu.Lock()
+	r.status, r.guest = vm.StatusDestroyed, nil
+	d.mu.Unlock()
+	d.host.free(g)
+	return err
+}
+
+// Rename implements vm.Renamer.
+func (d *Driver) Rename(ctx context.Context, oldID, newID string) (retErr error) {
+	const op = "rename"
+	if err := vm.ValidateID(newID); err != nil {
+		return fail(op, oldID, nil, err)
+	}
+	r, status, err := d.begin(ctx, op, oldID)
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	switch {
+	case status == vm.StatusDestroyed:
+		return vm.TransitionError(op, oldID, status, status)
+	case oldID == newID:
+		return nil
+	case d.host.hasSnapshots(newID) || !d.reserve(newID, &record{}):
+		return fail(op, oldID, vm.ErrAlreadyExists, nil)
+	}
+	if err := d.midway(ctx, op, oldID); err != nil {
+		d.forget(newID)
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.host.rename(r.guest, oldID, newID)
+	d.records[newID] = r
+	delete(d.records, oldID)
+	return nil
+}
+
+// reserve takes an unused id.
+func (d *Driver) reserve(id string, r *record) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.records[id] != nil {
+		return false
+	}
+	d.records[id] = r
+	return true
+}
+
+func (d *Driver) forget(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.records, id)
+}
+
+// lookup returns a machine and its status, which is empty if it is unknown.
+func (d *Driver) lookup(id string) (*record, vm.Status) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	r := d.records[id]
+	if r == nil || r.status == "" {
+		return nil, ""
+	}
+	status := r.status
+	if r.guest != nil && r.guest.ended() {
+		status = vm.StatusStopped
+	}
+	return r, status
+}
+
+// begin waits for the machine's turn. The caller ends it.
+func (d *Driver) begin(ctx context.Context, op, id string) (*record, vm.Status, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, "", fail(op, id, nil, err)
+		}
+		r, _ := d.lookup(id)
+		if r == nil {
+			return nil, "", fail(op, id, vm.ErrNotFound, nil)
+		}
+		select {
+		case <-r.lock:
+		case <-ctx.Done():
+			return nil, "", fail(op, id, nil, ctx.Err())
+		}
+		// It may have been renamed meanwhile.
+		if now, status := d.lookup(id); now == r {
+			return r, status, nil
+		}
+		r.end()
+	}
+}
+
+func (r *record) end() { r.lock <- struct{}{} }
+
+// midway is where a call can be held, made to fail, and cancelled.
+func (d *Driver) midway(ctx context.Context, op, id string) error {
+	if d.opts.Delay != nil {
+		d.opts.Delay(ctx, op, id)
+	}
+	if err := ctx.Err(); err != nil {
+		return fail(op, id, nil, err)
+	}
+	if d.opts.Fail != nil {
+		if err := d.opts.Fail(op, id); err != nil {
+			return fail(op, id, nil, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package memvm_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/memvm"
+	"github.com/rundlet/rundlet/vm/vmtest"
+)
+
+// driver finds the in-memory driver behind what a harness wrapped around it.
+func driver(d vm.Runtime) *memvm.Driver {
+	if u, ok := d.(interface{ Unwrap() *memvm.Driver }); ok {
+		return u.Unwrap()
+	}
+	return d.(*memvm.Driver)
+}
+
+// faults are the holds and failures that a case asked for, by "op id".
+type faults struct {
+	mu   sync.Mutex
+	hold map[string]*hold
+	fail map[string]bool
+}
+
+type hold struct{ entered, released chan struct{} }
+
+var errInjected = errors.New("injected")
+
+func (f *faults) delay(_ context.Context, op, id string) {
+	f.mu.Lock()
+	h := f.hold[op+" "+id]
+	delete(f.hold, op+" "+id)
+	f.mu.Unlock()
+	if h != nil {
+		close(h.entered)
+		<-h.released
+	}
+}
+
+func (f *faults) failing(op, id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail[op+" "+id] {
+		delete(f.fail, op+" "+id)
+		return errInjected
+	}
+	return nil
+}
+
+type guest struct{ d *memvm.Driver }
+
+func (g guest) Write(_ context.Context, id, key, value string) error {
+	g.d.Guest(id).Set(key, value)
+	return nil
+}
+
+func (g guest) Read(_ context.Context, id, key string) (string, error) {
+	return g.d.Guest(id).Get(key), nil
+}
+
+// harness runs the suite on what wrap makes of an in-memory driver.
+func harness(wrap func(*memvm.Driver) vm.Runtime) vmtest.Harness {
+	var all sync.Map // *memvm.Driver to *faults
+	open := func(host *memvm.Host) vm.Runtime {
+		f := &faults{hold: map[string]*hold{}, fail: map[string]bool{}}
+		d := memvm.New(memvm.Options{Host: host, Delay: f.delay, Fail: f.failing})
+		all.Store(d, f)
+		return wrap(d)
+	}
+	of := func(d vm.Runtime) *faults {
+		f, _ := all.Load(driver(d))
+		return f.(*faults)
+	}
+	return vmtest.Harness{
+		New:  func(*testing.T) vm.Runtime { return open(nil) },
+		Spec: func(*testing.T) vm.Spec { return vm.Spec{Rootfs: "/rootfs", Args: []string{"init"}} },
+		Accepts: []string{
+			"RootfsReadOnly", "Mounts", "Args", "Env", "Cwd", "Hostname", "VCPUs", "MemoryMiB", "DiskMiB", "MaxProcesses",
+			"NetNS", "GuestIP", "Interfaces",
+		},
+		Guest: func(d vm.Runtime) vmtest.Guest { return guest{driver(d)} },
+		Echo: func(_ *testing.T, d vm.Runtime, id string) (echo, silent uint16) {
+			driver(d).Guest(id).Listen(7, func(_ *memvm.Guest, c net.Conn) { _, _ = io.Copy(c, c) })
+			return 7, 9
+		},
+		Print: func(_ *testing.T, d vm.Runtime, id string, lines []string) {
+			for _, line := range lines {
+				driver(d).Guest(id).Print(line)
+			}
+		},
+		Kill:      func(_ *testing.T, d vm.Runtime, id string) { driver(d).Guest(id).Exit("signal: killed") },
+		Leftovers: func(_ *testing.T, d vm.Runtime) []string { return driver(d).Host().Objects() },
+		Reopen:    func(_ *testing.T, d vm.Runtime) vm.Runtime { return open(driver(d).Host()) },
+		Hold: func(t *testing.T, d vm.Runtime, op, id string) (<-chan struct{}, func()) {
+			f, h := of(d), &hold{entered: make(chan struct{}), released: make(chan struct{})}
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.hold[op+" "+id] = h
+			return h.entered, sync.OnceFunc(func() { close(h.released) })
+		},
+		Fail: func(t *testing.T, d vm.Runtime, op, id string) {
+			f := of(d)
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.fail[op+" "+id] = true
+		},
+	}
+}
+
+func TestConformance(t *testing.T) {
+	vmtest.Run(t, harness(func(d *memvm.Driver) vm.Runtime { return d }))
+}
+
+// TestConformanceBasic runs the suite on a driver without the optional
+// interfaces: their absence is a behaviour too.
+func TestConformanceBasic(t *testing.T) {
+	vmtest.Run(t, harness(memvm.Basic))
+}
+
+func TestRulesAreUnique(t *testing.T) {
+	names := vmtest.Rules()
+	slices.Sort(names)
+	if n := len(names); len(slices.Compact(names)) != n {
+		t.Error("two rules have one name")
+	}
+}

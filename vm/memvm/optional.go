@@ -1,0 +1,165 @@
+package memvm
+
+import (
+	"context"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// alive returns the guest of a machine that is not destroyed.
+func (d *Driver) alive(ctx context.Context, op, id string) (*Guest, vm.Status, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, "", fail(op, id, nil, err)
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	r := d.records[id]
+	switch {
+	case r == nil || r.status == "":
+		return nil, "", fail(op, id, vm.ErrNotFound, nil)
+	case r.status == vm.StatusDestroyed:
+		return nil, "", vm.TransitionError(op, id, r.status, r.status)
+	}
+	return r.guest, r.status, nil
+}
+
+// Dial implements vm.Dialer.
+func (d *Driver) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
+	const op = "dial"
+	g, status, err := d.alive(ctx, op, id)
+	if err != nil {
+		return nil, err
+	}
+	if status != vm.StatusRunning || g.ended() {
+		return nil, vm.TransitionError(op, id, status, vm.StatusRunning)
+	}
+	serve := g.listener(port)
+	if serve == nil && d.opts.Handler != nil {
+		serve = d.opts.Handler(id, port)
+	}
+	if serve == nil {
+		return nil, fail(op, id, vm.ErrUnavailable, nil)
+	}
+	conn, ok := g.connect(serve)
+	if !ok {
+		return nil, vm.TransitionError(op, id, vm.StatusStopped, vm.StatusRunning)
+	}
+	return conn, nil
+}
+
+func (g *Guest) listener(port uint16) func(net.Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if serve := g.img.listeners[port]; serve != nil {
+		return func(c net.Conn) { serve(g, c) }
+	}
+	return nil
+}
+
+// connect serves one end of a pipe until serve returns or the guest ends, and
+// returns the other.
+func (g *Guest) connect(serve func(net.Conn)) (net.Conn, bool) {
+	inside, outside := net.Pipe()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.reason != "" {
+		return nil, false
+	}
+	g.conns[inside] = struct{}{}
+	go func() {
+		defer func() {
+			inside.Close()
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			delete(g.conns, inside)
+		}()
+		serve(inside)
+	}()
+	return outside, true
+}
+
+// ConsoleTail implements vm.Console.
+func (d *Driver) ConsoleTail(ctx context.Context, id string, max int) ([]string, error) {
+	g, _, err := d.alive(ctx, "console", id)
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	lines := g.console
+	if max > 0 && len(lines) > max {
+		lines = lines[len(lines)-max:]
+	}
+	return slices.Clone(lines), nil
+}
+
+// Stats implements vm.Statser. The memory is what the guest stored.
+func (d *Driver) Stats(ctx context.Context, id string) (vm.Stats, error) {
+	g, _, err := d.alive(ctx, "stats", id)
+	if err != nil {
+		return vm.Stats{}, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := vm.Stats{Time: time.Now(), Processes: 1, MemoryLimitBytes: int64(g.img.spec.MemoryMiB) << 20}
+	for k, v := range g.img.memory {
+		s.MemoryBytes += int64(len(k) + len(v))
+	}
+	return s, nil
+}
+
+// Wait implements vm.Waiter.
+func (d *Driver) Wait(ctx context.Context, id string) (string, error) {
+	const op = "wait"
+	if err := ctx.Err(); err != nil {
+		return "", fail(op, id, nil, err)
+	}
+	r, _ := d.lookup(id)
+	if r == nil {
+		return "", fail(op, id, vm.ErrNotFound, nil)
+	}
+	d.mu.RLock()
+	g := r.guest
+	d.mu.RUnlock()
+	if g == nil {
+		return reasonDestroyed, nil
+	}
+	select {
+	case <-g.done:
+		return g.exitReason(), nil
+	case <-ctx.Done():
+		return "", fail(op, id, nil, ctx.Err())
+	}
+}
+
+// Adopt implements vm.Adopter: it takes over the guests on the host that this
+// driver value does not know.
+func (d *Driver) Adopt(ctx context.Context) ([]vm.View, map[string]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, fail("adopt", "", nil, err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var adopted []vm.View
+	lost := map[string]string{}
+	for id, g := range d.host.orphans() {
+		if d.records[id] != nil {
+			continue
+		}
+		if g.ended() {
+			lost[id] = g.exitReason()
+			d.host.free(g)
+			continue
+		}
+		r := &record{lock: make(chan struct{}, 1), status: g.state(), guest: g}
+		r.lock <- struct{}{}
+		d.records[id] = r
+		adopted = append(adopted, d.view(id, r))
+	}
+	slices.SortFunc(adopted, func(a, b vm.View) int { return strings.Compare(a.ID, b.ID) })
+	return adopted, lost, nil
+}

@@ -1,0 +1,290 @@
+package vmtest
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+var badSnapshotIDs = []string{
+	"", ".", "..", "a..b", "../a", "a/b", "/a", ".a", "-a", "a b", "a\x00", "ä", strings.Repeat("a", vm.MaxIDLength+1),
+}
+
+var snapshotRules = []rule{
+	{name: "snapshot/running-goes-on-running", run: func(e *env) {
+		e.running("a")
+		e.write("a", "k", "v")
+		e.snapshot("a", "one")
+		e.status("a", vm.StatusRunning)
+		e.snapshots("a", "one")
+		e.read("a", "k", "v")
+		e.write("a", "k", "w")
+		e.read("a", "k", "w")
+	}},
+	{name: "snapshot/stopped-stays-stopped-and-startable", run: func(e *env) {
+		e.running("a")
+		e.write("a", "k", "v")
+		e.ok(e.d.Stop(e.ctx, "a"))
+		e.snapshot("a", "one")
+		e.status("a", vm.StatusStopped)
+		e.snapshots("a", "one")
+		e.ok(e.d.Start(e.ctx, "a"))
+		e.read("a", "k", "v")
+	}},
+	{name: "snapshot/created-as-info-says", run: func(e *env) {
+		e.created("a")
+		if e.d.Info().SnapshotCreated {
+			e.snapshot("a", "one")
+			e.snapshots("a", "one")
+		} else {
+			before := e.leftovers()
+			e.is(e.d.Snapshot(e.ctx, "a", "one"), vm.ErrInvalidTransition)
+			e.snapshots("a")
+			e.noLeftovers(before)
+		}
+		e.status("a", vm.StatusCreated)
+		e.ok(e.d.Start(e.ctx, "a"))
+	}},
+	refused(callSnapshot, vm.StatusDestroyed, (*env).destroyed),
+	unknownIsNotFound(callSnapshot),
+	{name: "snapshot/name-taken-is-already-exists", run: func(e *env) {
+		e.running("a")
+		e.write("a", "k", "v")
+		e.snapshot("a", "one")
+		e.write("a", "k", "w")
+		before := e.leftovers()
+		e.is(e.d.Snapshot(e.ctx, "a", "one"), vm.ErrAlreadyExists)
+		e.noLeftovers(before)
+		e.snapshots("a", "one")
+		e.status("a", vm.StatusRunning)
+		// The first one is untouched.
+		e.restore("b", "a", "one", true)
+		e.read("b", "k", "v")
+	}},
+	{name: "snapshot/names-belong-to-one-machine", run: func(e *env) {
+		for _, id := range []string{"a", "b"} {
+			e.running(id)
+			e.write(id, "id", id)
+			e.snapshot(id, "one")
+		}
+		e.snapshots("a", "one")
+		e.snapshots("b", "one")
+		e.restore("c", "b", "one", true)
+		e.read("c", "id", "b")
+	}},
+	{name: "snapshot/bad-name-is-invalid-and-leaves-nothing", run: func(e *env) {
+		e.running("a")
+		before := e.leftovers()
+		for _, name := range badSnapshotIDs {
+			e.is(e.d.Snapshot(e.ctx, "a", name), vm.ErrInvalid)
+		}
+		e.snapshots("a")
+		e.status("a", vm.StatusRunning)
+		e.noLeftovers(before)
+	}},
+}
+
+var restoreRules = []rule{
+	{name: "restore/without-resume-is-stopped-until-start", run: func(e *env) {
+		e.running("a")
+		e.write("a", "k", "v")
+		e.snapshot("a", "one")
+		e.restore("b", "a", "one", false)
+		e.status("b", vm.StatusStopped)
+		e.snapshots("b")
+		e.is(e.d.Stop(e.ctx, "b"), vm.ErrInvalidTransition)
+		e.ok(e.d.Start(e.ctx, "b"))
+		e.status("b", vm.StatusRunning)
+		e.read("b", "k", "v")
+	}},
+	{name: "restore/resume-immediately-is-running", run: func(e *env) {
+		e.running("a")
+		e.write("a", "k", "v")
+		e.snapshot("a", "one")
+		e.restore("b", "a", "one", true)
+		e.status("b", vm.StatusRunning)
+		e.is(e.d.Start(e.ctx, "b"), vm.ErrInvalidTransition)
+		e.read("b", "k", "v")
+	}},
+	{name: "restore/of-a-stopped-machine-can-run", run: func(e *env) {
+		e.running("a")
+		e.write("a", "k", "v")
+		e.ok(e.d.Stop(e.ctx, "a"))
+		e.snapshot("a", "one")
+		e.restore("b", "a", "one", true)
+		e.status("b", vm.StatusRunning)
+		e.read("b", "k", "v")
+		e.status("a", vm.StatusStopped)
+	}},
+	{name: "restore/sees-the-moment-of-the-snapshot", run: func(e *env) {
+		e.running("a")
+		e.write("a", "k", "then")
+		e.snapshot("a", "one")
+		e.write("a", "k", "later")
+		e.restore("b", "a", "one", true)
+		e.read("b", "k", "then")
+		e.read("a", "k", "later")
+	}},
+	{name: "restore/twice-gives-independent-machines", run: func(e *env) {
+		e.running("a")
+		e.write("a", "k", "v")
+		e.snapshot("a", "one")
+		e.restore("b", "a", "one", true)
+		e.restore("c", "a", "one", true)
+		e.write("b", "k", "b")
+		e.read("c", "k", "v")
+		e.write("c", "k", "c")
+		e.read("b", "k", "b")
+		e.read("a", "k", "v")
+		e.ok(e.d.Destroy(e.ctx, "b"))
+		e.status("c", vm.StatusRunning)
+		e.read("c", "k", "c")
+	}},
+	{name: "restore/generations", run: func(e *env) {
+		e.running("g0")
+		for i, id := range []string{"g1", "g2", "g3"} {
+			from := "g" + string(rune('0'+i))
+			e.write(from, from, "was here")
+			e.snapshot(from, "s")
+			e.restore(id, from, "s", true)
+			// A snapshot belongs to the machine that it was taken from.
+			e.snapshots(id)
+			e.ok(e.d.Destroy(e.ctx, from))
+		}
+		for _, key := range []string{"g0", "g1", "g2"} {
+			e.read("g3", key, "was here")
+		}
+	}},
+	{name: "restore/unknown-snapshot-is-not-found-and-leaves-nothing", run: func(e *env) {
+		e.running("a")
+		e.snapshot("a", "one")
+		before := e.leftovers()
+		e.is(e.d.Create(e.ctx, "b", e.restoreSpec("a", "two", true)), vm.ErrNotFound)
+		e.is(e.d.Create(e.ctx, "b", e.restoreSpec("c", "one", true)), vm.ErrNotFound)
+		e.unknown("b")
+		e.noLeftovers(before)
+		e.restore("b", "a", "one", false)
+	}},
+	{name: "restore/bad-reference-is-invalid-and-leaves-nothing", run: func(e *env) {
+		e.running("a")
+		e.snapshot("a", "one")
+		before := e.leftovers()
+		for _, id := range badIDs {
+			e.is(e.d.Create(e.ctx, "b", e.restoreSpec(id, "one", true)), vm.ErrInvalid)
+		}
+		for _, name := range badSnapshotIDs {
+			e.is(e.d.Create(e.ctx, "b", e.restoreSpec("a", name, true)), vm.ErrInvalid)
+		}
+		e.unknown("b")
+		e.noLeftovers(before)
+	}},
+	{name: "restore/used-id-is-already-exists", run: func(e *env) {
+		e.running("a")
+		e.snapshot("a", "one")
+		e.is(e.d.Create(e.ctx, "a", e.restoreSpec("a", "one", true)), vm.ErrAlreadyExists)
+		e.status("a", vm.StatusRunning)
+	}},
+	{name: "create/restore-ignores-cold-boot-fields", run: func(e *env) {
+		e.running("a")
+		e.write("a", "k", "v")
+		e.snapshot("a", "one")
+		s := e.restoreSpec("a", "one", true)
+		s.Rootfs, s.RootfsReadOnly = "/does/not/exist", true
+		s.Kernel, s.BootArgs = "/does/not/exist", "panic=1"
+		s.Args, s.Env, s.Cwd = []string{"/does/not/exist"}, []string{"A=B"}, "/does/not/exist"
+		s.DiskMiB, s.MaxProcesses = 1, 1
+		s.Interfaces = []vm.NetworkInterface{{ID: "eth9", HostDevice: "none9"}}
+		s.Drives = []vm.Drive{{ID: "data", Path: "/does/not/exist"}}
+		s.RootfsRateLimit = &vm.RateLimiter{Ops: &vm.TokenBucket{Size: 1, Refill: 1}}
+		s.Vsock = &vm.Vsock{CID: 3, Path: "/does/not/exist"}
+		s.TrackDirtyPages = true
+		e.ok(e.d.Create(e.ctx, "b", s))
+		e.status("b", vm.StatusRunning)
+		e.read("b", "k", "v")
+	}},
+	{name: "create/restore-does-not-ignore-network-overrides", run: func(e *env) {
+		e.running("a")
+		e.snapshot("a", "one")
+		before := e.leftovers()
+		s := e.restoreSpec("a", "one", true)
+		s.RestoreFrom.NetworkOverrides = []vm.NetworkOverride{{InterfaceID: "none9", HostDevice: "none9"}}
+		// A driver that has no devices refuses them, one that has does not know
+		// this one.
+		err := e.d.Create(e.ctx, "b", s)
+		if !errors.Is(err, vm.ErrUnsupported) && !errors.Is(err, vm.ErrInvalid) && !errors.Is(err, vm.ErrIncompatible) {
+			e.Errorf("error is %v", err)
+		}
+		e.unknown("b")
+		e.noLeftovers(before)
+	}},
+}
+
+// deleter is for the rules of CapabilityDeleteSnapshot.
+func (e *env) deleter() vm.SnapshotDeleter { return e.d.(vm.SnapshotDeleter) }
+
+var deleteRules = []rule{
+	{name: "delete-snapshot/removes-name-and-files", capability: vm.CapabilityDeleteSnapshot, run: func(e *env) {
+		e.running("a")
+		before := e.leftovers()
+		e.snapshot("a", "one")
+		e.snapshot("a", "two")
+		e.snapshot("a", "three")
+		e.ok(e.deleter().DeleteSnapshot(e.ctx, "a", "two"))
+		e.snapshots("a", "one", "three")
+		e.is(e.d.Create(e.ctx, "b", e.restoreSpec("a", "two", true)), vm.ErrNotFound)
+		e.ok(e.deleter().DeleteSnapshot(e.ctx, "a", "one"))
+		e.ok(e.deleter().DeleteSnapshot(e.ctx, "a", "three"))
+		e.snapshots("a")
+		e.noLeftovers(before)
+	}},
+	{name: "delete-snapshot/idempotent", capability: vm.CapabilityDeleteSnapshot, run: func(e *env) {
+		e.running("a")
+		e.ok(e.deleter().DeleteSnapshot(e.ctx, "a", "one"))
+		e.ok(e.deleter().DeleteSnapshot(e.ctx, "unknown", "one"))
+		e.snapshot("a", "one")
+		e.ok(e.deleter().DeleteSnapshot(e.ctx, "a", "one"))
+		e.ok(e.deleter().DeleteSnapshot(e.ctx, "a", "one"))
+	}},
+	{name: "delete-snapshot/name-can-be-used-again", capability: vm.CapabilityDeleteSnapshot, run: func(e *env) {
+		e.running("a")
+		e.write("a", "k", "first")
+		e.snapshot("a", "one")
+		e.ok(e.deleter().DeleteSnapshot(e.ctx, "a", "one"))
+		e.write("a", "k", "second")
+		e.snapshot("a", "one")
+		e.snapshots("a", "one")
+		e.restore("b", "a", "one", true)
+		e.read("b", "k", "second")
+	}},
+	{name: "delete-snapshot/of-a-destroyed-machine", capability: vm.CapabilityDeleteSnapshot, run: func(e *env) {
+		before := e.leftovers()
+		e.running("a")
+		e.snapshot("a", "one")
+		e.ok(e.d.Destroy(e.ctx, "a"))
+		e.ok(e.deleter().DeleteSnapshot(e.ctx, "a", "one"))
+		e.snapshots("a")
+		e.noLeftovers(before)
+	}},
+	{name: "delete-snapshot/machines-restored-from-it-live-on", capability: vm.CapabilityDeleteSnapshot, run: func(e *env) {
+		e.running("a")
+		e.write("a", "k", "v")
+		e.snapshot("a", "one")
+		e.restore("b", "a", "one", true)
+		e.ok(e.deleter().DeleteSnapshot(e.ctx, "a", "one"))
+		e.read("b", "k", "v")
+		e.ok(e.d.Stop(e.ctx, "b"))
+		e.ok(e.d.Start(e.ctx, "b"))
+		e.read("b", "k", "v")
+	}},
+	{name: "delete-snapshot/bad-names-are-invalid", capability: vm.CapabilityDeleteSnapshot, run: func(e *env) {
+		before := e.leftovers()
+		for _, id := range badIDs {
+			e.is(e.deleter().DeleteSnapshot(e.ctx, id, "one"), vm.ErrInvalid)
+		}
+		for _, name := range badSnapshotIDs {
+			e.is(e.deleter().DeleteSnapshot(e.ctx, "a", name), vm.ErrInvalid)
+		}
+		e.noLeftovers(before)
+	}},
+}
