@@ -19,7 +19,12 @@
 // continues it where it was. Destroyed machines stay queryable, and their ids
 // stay used, for as long as the driver value lives. A call that does not fit
 // the state fails with ErrInvalidTransition and changes nothing; a call that
-// fails half-way undoes what it did.
+// fails half-way undoes what it did. A call on a machine that the driver does
+// not know fails with ErrNotFound; only the queries answer "unknown" without an
+// error.
+//
+// A machine whose processes ended by themselves is stopped with an ExitReason.
+// Every lifecycle call on it but Destroy and Rename is ErrInvalidTransition.
 //
 // # Ownership
 //
@@ -28,7 +33,9 @@
 // Destroy, or before a failed Create returns. Objects that the caller names in
 // a Spec (rootfs, bind mounts, network namespaces, interfaces) stay the
 // caller's. Snapshots belong to the driver but outlive the machine that they
-// were taken from: only DeleteSnapshot removes them.
+// were taken from: only DeleteSnapshot removes them. They also outlive the
+// driver value: the next one restores from them by the same names, even if it
+// does not know the machine, and their names stay taken.
 //
 // # Concurrency and cancellation
 //
@@ -36,8 +43,10 @@
 // serialised by the driver; calls on different machines run in parallel. When
 // a context ends early the call returns its error, wrapped, and the machine is
 // either in the state it had or in the state that the call leads to, never
-// between; a Create that was cancelled leaves nothing. Destroy always runs its
-// clean-up to the end, even when its context has ended.
+// between; a Create that was cancelled leaves nothing. A context that has ended
+// before the call changes nothing. Destroy is the exception: it pays no heed to
+// the end of its context, always runs its clean-up to the end and reports how
+// that went.
 package vm
 
 import (
@@ -63,7 +72,11 @@ type Provider interface {
 	// valid (ErrInvalid; see ValidateID). Without spec.RestoreFrom the machine
 	// is created, not started. With it, the snapshot decides everything that a
 	// cold boot would take from the spec; of the spec only what is documented
-	// as "also on restore" counts.
+	// as "also on restore" counts, and RestoreFrom itself: a driver honours its
+	// network overrides or refuses them. The other fields are ignored, also
+	// those that the driver would refuse on a cold boot. A reference with a bad
+	// id is ErrInvalid, one to no snapshot ErrNotFound, one to a snapshot that
+	// does not fit ErrIncompatible. The driver keeps no reference to spec.
 	Create(ctx context.Context, id string, spec Spec) error
 
 	// Start runs a created machine or continues a stopped one.
@@ -74,7 +87,9 @@ type Provider interface {
 
 	// Snapshot saves memory and file system under (id, snapshot). A running
 	// machine goes on running; the status does not change. ErrAlreadyExists if
-	// the name is taken. A snapshot exists completely or not at all.
+	// the name is taken, ErrInvalid if it is bad (see ValidateSnapshotID). A
+	// snapshot exists completely or not at all, and belongs to the machine that
+	// it was taken from: a restored machine begins without snapshots.
 	// Drivers for which a machine that was never started has nothing to save
 	// refuse that one state with ErrInvalidTransition, and say so in
 	// Info.SnapshotCreated.
@@ -162,16 +177,20 @@ const (
 )
 
 // Renamer gives a machine another id without touching the guest: the hand-over
-// from a warm pool. The old id becomes unused. Snapshots travel with it. Same
-// id is a no-op; ErrAlreadyExists if the new id is used; ErrNotFound;
-// ErrInvalidTransition if destroyed.
+// from a warm pool. The old id becomes unused. Snapshots travel with it. The
+// same id is a no-op for a machine that could be renamed; ErrAlreadyExists if
+// the new id is used, by a machine in any state or by snapshots of an earlier
+// driver value; ErrInvalid if it is bad; ErrNotFound; ErrInvalidTransition if
+// destroyed. A caller of a driver without Renamer treats renaming as
+// ErrUnsupported.
 type Renamer interface {
 	Rename(ctx context.Context, oldID, newID string) error
 }
 
 // Dialer opens a byte stream to a TCP port inside a running machine: the one
 // data-plane primitive. ErrInvalidTransition if it is not running; a port that
-// nobody listens on is ErrUnavailable. The caller closes the connection.
+// nobody listens on is ErrUnavailable. The caller closes the connection; one
+// that is open when the machine ends yields an error or the end of the stream.
 type Dialer interface {
 	Dial(ctx context.Context, id string, port uint16) (net.Conn, error)
 }
@@ -179,18 +198,23 @@ type Dialer interface {
 // Console returns the newest lines that the machine wrote to its console,
 // oldest first, at most max of them (max <= 0: all that is kept). Lines stay
 // readable until Destroy, also when the guest has ended. Drivers keep at least
-// 200 lines of up to 4096 bytes and mark a cut line with "...[truncated]".
+// 200 lines of up to 4096 bytes and mark a cut line with "...[truncated]", the
+// cut never splitting a character. ErrNotFound; ErrInvalidTransition if
+// destroyed.
 type Console interface {
 	ConsoleTail(ctx context.Context, id string, max int) ([]string, error)
 }
 
-// Statser reads what a machine uses.
+// Statser reads what a machine uses, in every state but destroyed
+// (ErrInvalidTransition). ErrNotFound.
 type Statser interface {
 	Stats(ctx context.Context, id string) (Stats, error)
 }
 
 // SnapshotDeleter removes a snapshot and every file that belongs to it.
-// Idempotent: a snapshot that does not exist is not an error.
+// Idempotent: a snapshot that does not exist, or whose machine is unknown, is
+// not an error; a bad id is ErrInvalid. Machines restored from it live on, and
+// the name is free again.
 type SnapshotDeleter interface {
 	DeleteSnapshot(ctx context.Context, vmID, snapshot string) error
 }
@@ -198,7 +222,9 @@ type SnapshotDeleter interface {
 // Adopter finds again what an earlier driver value (an earlier process of the
 // daemon) left running. Adopt returns the machines it took over. What it cannot
 // take over (dead, from before a reboot, damaged) it frees, and reports by id
-// with the reason. It kills no process whose identity it did not verify.
+// with the reason; a lost machine is unknown or destroyed afterwards. It leaves
+// alone the machines that the driver value knows, so a second call returns
+// nothing. It kills no process whose identity it did not verify.
 type Adopter interface {
 	Adopt(ctx context.Context) (adopted []View, lost map[string]string, err error)
 }
@@ -207,5 +233,7 @@ type Adopter interface {
 type Waiter interface {
 	// Wait blocks until the machine's processes ended, for whatever reason,
 	// and returns the reason (see View.ExitReason; "destroyed" after Destroy).
+	// When it returns, Get shows the end too. It holds up no other call, and
+	// every waiter of a machine gets the same answer. ErrNotFound if unknown.
 	Wait(ctx context.Context, id string) (reason string, err error)
 }
