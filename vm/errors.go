@@ -30,8 +30,13 @@ type Error struct {
 
 func (e *Error) Error() string {
 	s := e.Op
-	if e.ID != "" {
+	switch {
+	case e.ID == "":
+	case ValidateID(e.ID) == nil:
 		s += " " + e.ID
+	default:
+		// Whatever a client sent as an id must not break the line.
+		s += fmt.Sprintf(" %.80q", e.ID)
 	}
 	switch {
 	case e.Kind != nil && e.Err != nil:
