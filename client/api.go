@@ -1,0 +1,144 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/rundlet/rundlet/agent/control"
+)
+
+// API is the REST API of a server. The zero HTTP is http.DefaultClient.
+type API struct {
+	HTTP *http.Client
+	URL  string
+	Key  string
+}
+
+// Sandbox is what a list or a look-up returns of a sandbox.
+type Sandbox struct {
+	ID         string            `json:"sandboxID"`
+	TemplateID string            `json:"templateID"`
+	Alias      string            `json:"alias,omitempty"`
+	State      string            `json:"state"`
+	StartedAt  time.Time         `json:"startedAt"`
+	EndAt      time.Time         `json:"endAt"`
+	VCPUs      int               `json:"cpuCount"`
+	MemoryMiB  int               `json:"memoryMB"`
+	Metadata   map[string]string `json:"metadata,omitempty"`
+	// EnvdAccessToken is set by Create, Get and Connect.
+	EnvdAccessToken string `json:"envdAccessToken,omitempty"`
+}
+
+// Error is the server's answer to a request it refused.
+type Error struct {
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Create makes a sandbox from a template.
+func (a API) Create(ctx context.Context, template string, timeout time.Duration) (Sandbox, error) {
+	var sb Sandbox
+	body := map[string]any{"templateID": template, "timeout": int(timeout.Seconds())}
+	_, err := a.call(ctx, http.MethodPost, "/v2/sandboxes", body, &sb)
+	return sb, err
+}
+
+// List returns all sandboxes, newest first.
+func (a API) List(ctx context.Context) ([]Sandbox, error) {
+	var all []Sandbox
+	for next := ""; ; {
+		var page []Sandbox
+		header, err := a.call(ctx, http.MethodGet, "/v2/sandboxes?limit=100&nextToken="+url.QueryEscape(next), nil, &page)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page...)
+		if next = header.Get("X-Next-Token"); next == "" {
+			return all, nil
+		}
+	}
+}
+
+// Get returns one sandbox, with its access token.
+func (a API) Get(ctx context.Context, id string) (Sandbox, error) {
+	var sb Sandbox
+	_, err := a.call(ctx, http.MethodGet, "/sandboxes/"+url.PathEscape(id), nil, &sb)
+	return sb, err
+}
+
+// Kill ends a sandbox.
+func (a API) Kill(ctx context.Context, id string) error {
+	_, err := a.call(ctx, http.MethodDelete, "/sandboxes/"+url.PathEscape(id), nil, nil)
+	return err
+}
+
+// Agent reaches a sandbox's agent through the server.
+func (a API) Agent(sb Sandbox) Agent {
+	header := http.Header{}
+	header.Set("E2b-Sandbox-Id", sb.ID)
+	header.Set("E2b-Sandbox-Port", fmt.Sprint(control.Port))
+	if sb.EnvdAccessToken != "" {
+		header.Set(control.AccessTokenHeader, sb.EnvdAccessToken)
+	}
+	return Agent{HTTP: a.http(), BaseURL: a.URL, Header: header}
+}
+
+func (a API) http() *http.Client {
+	if a.HTTP != nil {
+		return a.HTTP
+	}
+	return http.DefaultClient
+}
+
+// maxReply bounds a reply of the REST API; a page of sandboxes is the largest.
+const maxReply = 32 << 20
+
+func (a API) call(ctx context.Context, method, path string, body, into any) (http.Header, error) {
+	var r io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		r = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(a.URL, "/")+path, r)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("X-API-Key", a.Key)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := a.http().Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	reply, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode >= 300 {
+		e := &Error{Code: resp.StatusCode}
+		if json.Unmarshal(reply, e) != nil || e.Message == "" {
+			e.Message = fmt.Sprintf("the server answered %s", resp.Status)
+		}
+		return nil, e
+	}
+	if into != nil {
+		if err := json.Unmarshal(reply, into); err != nil {
+			return nil, fmt.Errorf("%s %s: %w", method, path, err)
+		}
+	}
+	return resp.Header, nil
+}

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"runtime"
+
+	"github.com/spf13/pflag"
+
+	"github.com/rundlet/rundlet/substrate/capacity"
+)
+
+// capacityOptions say how much of the machine sandboxes may have.
+type capacityOptions struct {
+	sandboxes        int
+	memoryOvercommit float64
+	cpuOvercommit    float64
+}
+
+// capacityDefaults: a sandbox's memory is a limit, not a use, and an idle one
+// uses a small part of it and no processor time; so both are promised several
+// times over.
+var capacityDefaults = capacityOptions{sandboxes: 1000, memoryOvercommit: 4, cpuOvercommit: 200}
+
+func (c *capacityOptions) flags(f *pflag.FlagSet) {
+	f.IntVar(&c.sandboxes, "max-sandboxes", capacityDefaults.sandboxes, "the most sandboxes at a time")
+	f.Float64Var(&c.memoryOvercommit, "memory-overcommit", capacityDefaults.memoryOvercommit, "sandbox memory promised, as a multiple of what the machine has")
+	f.Float64Var(&c.cpuOvercommit, "cpu-overcommit", capacityDefaults.cpuOvercommit, "sandbox processors promised, as a multiple of what the machine has")
+}
+
+func (c capacityOptions) budget() capacity.Budget {
+	const unlimitedDisk = 1 << 62 // a sandbox's disk is a sparse file or memory
+	return capacity.Budget{
+		CPUs:        int64(float64(runtime.NumCPU()) * 1000 * c.cpuOvercommit),
+		MemoryBytes: int64(float64(hostMemory()) * c.memoryOvercommit),
+		DiskBytes:   unlimitedDisk,
+		Sandboxes:   int64(c.sandboxes),
+	}
+}

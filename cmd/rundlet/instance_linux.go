@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/layout"
+)
+
+// ephemeralPrefix marks the run directories of "rundlet run": whoever finds one
+// whose lock is free clears it away.
+const ephemeralPrefix = "x"
+
+func newEphemeral() string {
+	var b [3]byte
+	rand.Read(b[:])
+	return ephemeralPrefix + hex.EncodeToString(b[:])
+}
+
+// errLocked: a living process owns the instance.
+var errLocked = errors.New("in use by another process")
+
+// lockFile takes an exclusive lock that ends with this process or with unlock.
+func lockFile(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errLocked
+		}
+		return nil, err
+	}
+	return func() { f.Close() }, nil
+}
+
+// lockInstance makes the instance's run directory and takes its lock.
+func lockInstance(dirs layout.Layout, instance string) (unlock func(), err error) {
+	dir := dirs.InstanceDir(instance)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	unlock, err = lockFile(filepath.Join(dir, "lock"))
+	if errors.Is(err, errLocked) {
+		return nil, fmt.Errorf("another rundlet daemon serves %s", dirs.StateDir)
+	}
+	return unlock, err
+}
+
+// awaitLock waits its turn for a lock that is held for seconds at most.
+func awaitLock(ctx context.Context, path string) (unlock func(), err error) {
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
+		unlock, err := lockFile(path)
+		if !errors.Is(err, errLocked) {
+			return unlock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// sweepEphemeral clears away what crashed "rundlet run" processes left. What
+// cannot be cleared now is left for the next process.
+func sweepEphemeral(ctx context.Context, dirs layout.Layout, opts nodeOptions) {
+	left, _ := filepath.Glob(filepath.Join(dirs.RunDir, ephemeralPrefix+"??????"))
+	for _, dir := range left {
+		instance := filepath.Base(dir)
+		unlock, err := lockInstance(dirs, instance)
+		if err != nil {
+			continue
+		}
+		n, err := assemble(ctx, dirs, instance, nodeOptions{ephemeral: true, noUplink: true, ahead: -1, log: opts.log, progress: func(string) {}})
+		if err == nil {
+			err = n.Close(true)
+		}
+		unlock()
+		if err != nil {
+			opts.log.Warn("could not clear away what a crashed command left", "instance", instance, "error", err)
+			continue
+		}
+		os.RemoveAll(dir)
+	}
+}

@@ -1,0 +1,76 @@
+// Command rundlet is the daemon and the command line: flags in, packages wired,
+// nothing decided here.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// version is set by the build.
+var version = "dev"
+
+func main() {
+	// The gVisor driver starts this same binary again as the sandbox.
+	if dispatch() {
+		return
+	}
+	os.Exit(run(os.Args[1:]))
+}
+
+// exitError carries a guest command's exit code out of a subcommand.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+func run(args []string) int {
+	// The driver swaps os.Stdout and os.Stderr while it starts a machine; what
+	// people read goes to the files that were there first.
+	stdout, stderr := os.Stdout, os.Stderr
+	ctx := untilSignal()
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	var code exitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &code):
+		return int(code)
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, "rundlet:", context.Cause(ctx))
+		return 130
+	}
+	fmt.Fprintln(stderr, "rundlet:", err)
+	var hinted *vm.Error
+	if errors.As(err, &hinted) && hinted.Hint != "" {
+		fmt.Fprintln(stderr, "hint:", hinted.Hint)
+	}
+	return 1
+}
+
+// signalled is why the command's context ended.
+type signalled struct{ os.Signal }
+
+func (s signalled) Error() string { return "stopped by " + s.String() }
+
+// untilSignal returns a context that ends, with a signalled cause, at the first
+// SIGINT or SIGTERM. A second one ends the process the hard way.
+func untilSignal() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		cancel(signalled{<-signals})
+		signal.Stop(signals)
+	}()
+	return ctx
+}

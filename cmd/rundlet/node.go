@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/store"
+)
+
+// nodeOptions say how this process runs sandboxes.
+type nodeOptions struct {
+	// instance names the daemon; empty is the one of the state directory.
+	instance string
+	// ephemeral: everything of the instance goes when the process ends, by
+	// itself or, after a crash, by the next process that starts.
+	ephemeral bool
+	// ahead is how many network slots are made ahead of time.
+	ahead int
+	// noUplink: no sandbox reaches the internet, and nothing is changed in the
+	// host's network namespace.
+	noUplink bool
+	log      *slog.Logger
+	progress func(string)
+	capacity capacityOptions
+}
+
+// node is the stack of one process: what openNode wired and Close takes apart.
+type node struct {
+	runtime *runtime.Runtime
+	store   *store.Store
+	// closers run in reverse order.
+	closers []func(context.Context) error
+}
+
+// Close takes the node apart. With kill it ends every sandbox first.
+func (n *node) Close(kill bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var errs []error
+	if kill && n.runtime != nil {
+		if err := n.runtime.KillAll(ctx, "the daemon was shut down"); err != nil {
+			errs = append(errs, fmt.Errorf("end sandboxes: %w", err))
+		}
+	}
+	for i := len(n.closers) - 1; i >= 0; i-- {
+		if err := n.closers[i](ctx); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (n *node) onClose(f func(context.Context) error) { n.closers = append(n.closers, f) }

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/rundlet/rundlet/agent/embedded"
+	"github.com/rundlet/rundlet/image/hostbase"
+	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/network"
+	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor"
+)
+
+func dispatch() bool { return gvisor.Dispatch() }
+
+// openNode wires the packages of a node, from the bottom to the top.
+func openNode(ctx context.Context, dirs layout.Layout, opts nodeOptions) (_ *node, err error) {
+	if os.Geteuid() != 0 {
+		return nil, &vm.Error{Op: "open node", Kind: vm.ErrUnsupported,
+			Err: fmt.Errorf("sandboxes need root for namespaces and control groups"), Hint: "run it with sudo"}
+	}
+	instance := dirs.Instance()
+	if opts.ephemeral {
+		instance = newEphemeral()
+	}
+	unlock, err := lockInstance(dirs, instance)
+	if err != nil {
+		return nil, err
+	}
+	sweepEphemeral(ctx, dirs, opts)
+	n, err := assemble(ctx, dirs, instance, opts)
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	n.closers = append([]func(context.Context) error{func(context.Context) error {
+		if opts.ephemeral {
+			os.RemoveAll(dirs.InstanceDir(instance))
+		}
+		unlock()
+		return nil
+	}}, n.closers...)
+	return n, nil
+}
+
+// assemble builds the stack of an instance whose lock the caller holds.
+func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nodeOptions) (_ *node, err error) {
+	n := &node{}
+	defer func() {
+		if err != nil {
+			n.Close(false)
+		}
+	}()
+	if n.store, err = store.Open(ctx, dirs.Database()); err != nil {
+		return nil, err
+	}
+	n.onClose(func(context.Context) error { return n.store.Close() })
+
+	runDir := dirs.InstanceDir(instance)
+	uplink := network.UplinkAuto
+	if opts.noUplink {
+		uplink = network.UplinkNone
+	}
+	slots, err := network.Open(ctx, network.Config{
+		RunDir: filepath.Join(runDir, "net"), Instance: instance, Ahead: opts.ahead,
+		Default: network.Policy{AllowInternet: !opts.noUplink}, Uplink: uplink,
+		OnError: func(err error) { opts.log.Warn("network", "error", err) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.onClose(slots.Close)
+
+	driver, err := gvisor.New(gvisor.Config{
+		StateDir: dirs.DriverState("gvisor"), RunDir: filepath.Join(runDir, "vm"), Instance: instance,
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			addr, err := netip.ParseAddrPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return slots.DialContext(ctx, addr)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.onClose(func(context.Context) error { return driver.Close() })
+
+	rt, err := runtime.Open(ctx, runtime.Config{
+		Instance: instance, Driver: driver, Network: slotNetwork{slots, opts.noUplink}, Store: n.store,
+		Base:          func(ctx context.Context) (runtime.Image, error) { return baseImage(ctx, dirs) },
+		LockTemplates: func(ctx context.Context) (func(), error) { return awaitLock(ctx, filepath.Join(dirs.StateDir, "templates.lock")) },
+		Capacity:      opts.capacity.budget(), Log: opts.log, Progress: opts.progress,
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.runtime = rt
+	n.onClose(func(context.Context) error { rt.Close(); return nil })
+	return n, nil
+}
+
+// baseImage makes the root file system of "base" out of the host's /usr.
+func baseImage(ctx context.Context, dirs layout.Layout) (runtime.Image, error) {
+	agent, err := embedded.Extract(dirs.AgentDir())
+	if err != nil {
+		return runtime.Image{}, err
+	}
+	base, err := hostbase.Build(ctx, hostbase.Config{Dir: filepath.Join(dirs.Templates(), "base"), AgentPath: agent})
+	if err != nil {
+		return runtime.Image{}, err
+	}
+	return runtime.Image{
+		Spec:  vm.Spec{Rootfs: base.Rootfs, Mounts: base.Mounts, Args: base.Args, Env: base.Env, Cwd: "/"},
+		Stamp: base.ID,
+	}, nil
+}
+
+// slotNetwork is the network package as the runtime wants it.
+type slotNetwork struct {
+	*network.Network
+	noUplink bool
+}
+
+func (s slotNetwork) Acquire(ctx context.Context, allowInternet bool) (runtime.Slot, error) {
+	slot, err := s.Network.Acquire(ctx, network.Policy{AllowInternet: allowInternet && !s.noUplink})
+	if err != nil {
+		return runtime.Slot{}, err
+	}
+	return runtime.Slot{ID: slot.ID, NetNS: slot.NetNS, GuestIP: slot.GuestIP}, nil
+}

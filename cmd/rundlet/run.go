@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/client"
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// execFlags are shared by "run" and "sandbox exec".
+type execFlags struct {
+	env  []string
+	user string
+	cwd  string
+	tty  bool
+	open bool // keep stdin open
+}
+
+func (e *execFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.SetInterspersed(false)
+	f.StringArrayVarP(&e.env, "env", "e", nil, "environment variable KEY=VALUE for the command")
+	f.StringVarP(&e.user, "user", "u", "", "guest user (default: the sandbox's)")
+	f.StringVarP(&e.cwd, "cwd", "w", "", "working directory in the guest")
+	f.BoolVarP(&e.tty, "tty", "t", false, "give the command a terminal")
+	f.BoolVarP(&e.open, "interactive", "i", false, "send this process's input to the command")
+}
+
+func (e *execFlags) environment() (map[string]string, error) {
+	m := map[string]string{}
+	for _, kv := range e.env {
+		k, v, ok := strings.Cut(kv, "=")
+		if !ok || k == "" {
+			return nil, fmt.Errorf("--env %q: want KEY=VALUE", kv)
+		}
+		m[k] = v
+	}
+	return m, nil
+}
+
+func newRun(o *options) *cobra.Command {
+	var ef execFlags
+	var noInternet bool
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "run [flags] -- COMMAND [ARG...]",
+		Short: "Run one command in a sandbox of its own; no server needed",
+		Long: `Run one command in a sandbox of its own, with its output and its exit code.
+The sandbox is gone when the command ends.
+
+  rundlet run -- python3 -c 'print(6*7)'`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dirs, err := o.layout()
+			if err != nil {
+				return err
+			}
+			env, err := ef.environment()
+			if err != nil {
+				return err
+			}
+			allow := !noInternet
+			return runOnce(cmd, nodeOptions{
+				ephemeral: true, noUplink: noInternet, ahead: 1,
+				log:      newLogger(io.Discard, false),
+				progress: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) },
+				capacity: capacityDefaults,
+			}, func(ctx context.Context, opts nodeOptions) (*node, error) { return openNode(ctx, dirs, opts) },
+				runtime.CreateRequest{Template: runtime.BaseAlias, Timeout: timeout, AllowInternet: &allow, Secure: true, Env: env},
+				ef, args)
+		},
+	}
+	ef.add(cmd)
+	cmd.Flags().BoolVar(&noInternet, "no-internet", false, "deny the command all network access")
+	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "end the sandbox after this time")
+	return cmd
+}
+
+func runOnce(cmd *cobra.Command, opts nodeOptions, open func(context.Context, nodeOptions) (*node, error),
+	req runtime.CreateRequest, ef execFlags, args []string) (err error) {
+	n, err := open(cmd.Context(), opts)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Close(true)) }()
+	sb, err := n.runtime.Create(cmd.Context(), req)
+	if err != nil {
+		return err
+	}
+	agent := client.Direct(func(ctx context.Context) (io.ReadWriteCloser, error) {
+		return n.runtime.Dial(ctx, sb.ID, control.Port)
+	}, sb.EnvdAccessToken)
+	return execute(cmd, agent, ef, nil, args)
+}
+
+// execute runs a command and turns its exit code into this process's.
+func execute(cmd *cobra.Command, agent client.Agent, ef execFlags, env map[string]string, args []string) error {
+	c := client.Command{
+		Args: args, Env: env, Cwd: ef.cwd, User: ef.user,
+		Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr(),
+	}
+	if ef.open || ef.tty {
+		c.Stdin = os.Stdin
+	}
+	if ef.tty {
+		restore, err := attachTerminal(cmd.Context(), &c)
+		if err != nil {
+			return err
+		}
+		defer restore()
+	}
+	code, err := agent.Run(cmd.Context(), c)
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return exitError(code)
+	}
+	return nil
+}

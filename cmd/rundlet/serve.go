@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rundlet/rundlet/e2b"
+)
+
+const defaultListen = "127.0.0.1:3000"
+
+func newServe(o *options) *cobra.Command {
+	var listen, domain, driver string
+	var logJSON bool
+	var opts nodeOptions
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the E2B API and the sandboxes' data plane",
+		Long: `Serve the E2B API and the data plane on one port.
+
+Ctrl-C ends every sandbox and leaves nothing behind. SIGTERM, which a service
+manager sends for a restart, leaves them running for the next "rundlet serve".`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if driver != "auto" && driver != "gvisor" {
+				return fmt.Errorf("driver %q is not in this build; there is auto and gvisor", driver)
+			}
+			opts.log = newLogger(cmd.ErrOrStderr(), logJSON)
+			opts.progress = func(line string) { opts.log.Info(line) }
+			return serve(cmd, o, listen, domain, opts)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&listen, "listen", defaultListen, "address of the API and the data plane")
+	f.StringVar(&domain, "domain", "", "domain whose sub-domains PORT-SANDBOX.DOMAIN lead to sandboxes")
+	f.StringVar(&driver, "driver", "auto", "what runs sandboxes: auto, gvisor")
+	f.BoolVar(&logJSON, "log-json", false, "write the log as JSON")
+	f.BoolVar(&opts.noUplink, "no-uplink", false, "give no sandbox a way to the internet and leave the host's network alone")
+	f.IntVar(&opts.ahead, "network-slots", 4, "network slots kept ready")
+	opts.capacity.flags(f)
+	return cmd
+}
+
+func serve(cmd *cobra.Command, o *options, listen, domain string, opts nodeOptions) (err error) {
+	ctx := cmd.Context()
+	dirs, err := o.layout()
+	if err != nil {
+		return err
+	}
+	// The port first: a second daemon by mistake should touch nothing.
+	ln, err := net.Listen("tcp", listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	defer ln.Close()
+	n, err := openNode(ctx, dirs, opts)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		kill := !stoppedBy(ctx, syscall.SIGTERM)
+		err = errors.Join(err, n.Close(kill))
+	}()
+	if _, err := defaultKey(ctx, n.store, dirs); err != nil {
+		return err
+	}
+	url := "http://" + ln.Addr().String()
+	if err := writeEndpoint(dirs, url); err != nil {
+		return err
+	}
+	srv := e2b.NewServer(e2b.Config{Domain: domain, Log: opts.log}, n.runtime, keyStore{n.store})
+	go func() {
+		if err := n.runtime.Prepare(ctx); err != nil && ctx.Err() == nil {
+			opts.log.Error("the base template could not be prepared; the next create tries again", "error", err)
+		}
+	}()
+	fmt.Fprintf(cmd.OutOrStdout(), "rundlet listening on %s\n", url)
+	fmt.Fprintf(cmd.OutOrStdout(), "in another shell: eval \"$(%s env)\"\n", os.Args[0])
+	return srv.Serve(ctx, ln)
+}
+
+func stoppedBy(ctx context.Context, sig os.Signal) bool {
+	var s signalled
+	return errors.As(context.Cause(ctx), &s) && s.Signal == sig
+}
+
+func newLogger(w io.Writer, asJSON bool) *slog.Logger {
+	if asJSON {
+		return slog.New(slog.NewJSONHandler(w, nil))
+	}
+	return slog.New(slog.NewTextHandler(w, nil))
+}

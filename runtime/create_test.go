@@ -1,0 +1,202 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/substrate/latency"
+)
+
+func TestCreateReservesThenConnectsThenRestoresThenDeliversThenExposes(t *testing.T) {
+	f := newFixture(t)
+	f.create()
+	f.forgetHistory()
+	sb := f.create(func(r *CreateRequest) { r.Env = map[string]string{"K": "V"} })
+
+	if want := []string{"acquire", "create", "init"}; !slices.Equal(f.history(), want) {
+		t.Errorf("order %v, want %v", f.history(), want)
+	}
+	if !regexp.MustCompile(`^i[a-z0-9]{20}$`).MatchString(sb.ID) {
+		t.Errorf("id %q", sb.ID)
+	}
+	if sb.State != StateRunning || !sb.EndAt.Equal(sb.StartedAt.Add(time.Minute)) || sb.Metadata["who"] != "me" {
+		t.Errorf("sandbox %+v", sb)
+	}
+	if row := f.row(sb.ID); row.State != "running" || row.SlotID == "" {
+		t.Errorf("row %+v", row)
+	}
+	if got := f.rt.ledger.Active().Sandboxes; got != 2 {
+		t.Errorf("%d reserved", got)
+	}
+	in := f.inits[sb.ID]
+	if in.SandboxID != sb.ID || in.Env["K"] != "V" || in.AccessToken != sb.EnvdAccessToken || in.Hostname != sb.ID {
+		t.Errorf("delivered %+v", in)
+	}
+	if len(in.ControlToken) != 64 || in.ControlToken == in.AccessToken || len(in.RandomSeed) != 64 || in.Timestamp.IsZero() {
+		t.Errorf("delivered secrets %+v", in)
+	}
+}
+
+func TestEachSandboxHasSecretsOfItsOwnThatSurviveARestart(t *testing.T) {
+	f := newFixture(t)
+	a, b := f.create(), f.create()
+	if a.EnvdAccessToken == b.EnvdAccessToken || f.inits[a.ID].ControlToken == f.inits[b.ID].ControlToken ||
+		string(f.inits[a.ID].RandomSeed) == string(f.inits[b.ID].RandomSeed) {
+		t.Error("two sandboxes share a secret")
+	}
+	f.restart()
+	again, err := f.rt.Get(context.Background(), a.ID)
+	if err != nil || again.EnvdAccessToken != a.EnvdAccessToken {
+		t.Errorf("after a restart: %+v, %v", again, err)
+	}
+}
+
+func TestTokensAreGivenOnlyWhereAsked(t *testing.T) {
+	f := newFixture(t)
+	no := false
+	open := f.create(func(r *CreateRequest) { r.Secure = false })
+	private := f.create(func(r *CreateRequest) { r.AllowPublicTraffic = &no })
+	if open.EnvdAccessToken != "" || open.TrafficAccessToken != "" || f.inits[open.ID].AccessToken != "" {
+		t.Errorf("open sandbox %+v", open)
+	}
+	if private.TrafficAccessToken == "" || private.TrafficAccessToken == private.EnvdAccessToken {
+		t.Errorf("private sandbox %+v", private)
+	}
+}
+
+func TestInternetAccessIsDecidedBeforeTheMachineIsMade(t *testing.T) {
+	f := newFixture(t)
+	no := false
+	sb := f.create(func(r *CreateRequest) { r.AllowInternet = &no })
+	if allowed := f.network.leased[f.row(sb.ID).SlotID]; allowed {
+		t.Error("the slot has internet access")
+	}
+	sb = f.create()
+	if allowed := f.network.leased[f.row(sb.ID).SlotID]; !allowed {
+		t.Error("by default the slot should have internet access")
+	}
+}
+
+func TestAFailedCreateLeavesNothing(t *testing.T) {
+	for _, step := range []string{"acquire", "create", "init"} {
+		t.Run(step, func(t *testing.T) {
+			f := newFixture(t)
+			if err := f.rt.Prepare(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			f.failNext(step, 1)
+			if _, err := f.rt.Create(context.Background(), request()); err == nil {
+				t.Fatal("no error")
+			}
+			f.wantNothingLeft()
+			rows, err := f.rt.Killed(context.Background(), 10)
+			if err != nil || len(rows) != 1 || rows[0].Reason != "create failed" {
+				t.Errorf("remembered %+v, %v", rows, err)
+			}
+			for _, s := range f.rt.Latency().Summaries() {
+				if s.Name == latency.KillDelete || s.Name == latency.ReadyProbe {
+					t.Errorf("a sample of %s for a create that failed", s.Name)
+				}
+			}
+			f.create() // the next one works
+		})
+	}
+}
+
+func TestARefusedRequestHasNoEffect(t *testing.T) {
+	big := strings.Repeat("x", 1<<20)
+	for _, tc := range []struct {
+		name   string
+		change func(*CreateRequest)
+		want   error
+	}{
+		{"unknown template", func(r *CreateRequest) { r.Template = "nope" }, ErrTemplateNotFound},
+		{"unknown tag", func(r *CreateRequest) { r.Template = "base:v9" }, ErrTemplateNotFound},
+		{"a path for a template", func(r *CreateRequest) { r.Template = "../../etc" }, ErrTemplateNotFound},
+		{"no timeout", func(r *CreateRequest) { r.Timeout = 0 }, ErrInvalid},
+		{"negative timeout", func(r *CreateRequest) { r.Timeout = -time.Second }, ErrInvalid},
+		{"timeout beyond the limit", func(r *CreateRequest) { r.Timeout = 25 * time.Hour }, ErrInvalid},
+		{"huge metadata", func(r *CreateRequest) { r.Metadata = map[string]string{"k": big} }, ErrInvalid},
+		{"huge environment", func(r *CreateRequest) { r.Env = map[string]string{"k": big} }, ErrInvalid},
+		{"environment name with =", func(r *CreateRequest) { r.Env = map[string]string{"a=b": "c"} }, ErrInvalid},
+		{"environment value with NUL", func(r *CreateRequest) { r.Env = map[string]string{"a": "\x00"} }, ErrInvalid},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := newFixture(t)
+			req := request()
+			tc.change(&req)
+			if _, err := f.rt.Create(context.Background(), req); !errors.Is(err, tc.want) {
+				t.Fatalf("got %v, want %v", err, tc.want)
+			}
+			if h := f.history(); len(h) != 0 {
+				t.Errorf("it did %v", h)
+			}
+			if rows, _ := f.rt.Killed(context.Background(), 10); len(rows) != 0 {
+				t.Errorf("it wrote %+v", rows)
+			}
+		})
+	}
+}
+
+func TestCapacityIsReservedBeforeAnythingIsMade(t *testing.T) {
+	f := newFixture(t)
+	for range 10 {
+		f.create()
+	}
+	f.forgetHistory()
+	_, err := f.rt.Create(context.Background(), request())
+	var full *CapacityError
+	if !errors.As(err, &full) || full.Resource != "sandboxes" || full.RetryAfter == 0 {
+		t.Fatalf("got %v", err)
+	}
+	if h := f.history(); len(h) != 0 {
+		t.Errorf("it did %v", h)
+	}
+}
+
+func TestACancelledCreateLeavesNothing(t *testing.T) {
+	f := newFixture(t)
+	if err := f.rt.Prepare(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := f.rt.Create(ctx, request()); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	f.wantNothingLeft()
+}
+
+func TestManyAtOnceAllSucceedAndAllGo(t *testing.T) {
+	f := newFixture(t)
+	var wg sync.WaitGroup
+	ids := make([]string, 10)
+	for i := range ids {
+		wg.Go(func() {
+			sb, err := f.rt.Create(context.Background(), request())
+			if err != nil {
+				t.Error(err)
+			}
+			ids[i] = sb.ID
+		})
+	}
+	wg.Wait()
+	if n := strings.Count(strings.Join(f.history(), " "), "snapshot"); n != 1 {
+		t.Errorf("the base was saved %d times", n)
+	}
+	for _, id := range ids {
+		wg.Go(func() {
+			if err := f.rt.Kill(context.Background(), id); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	f.wantNothingLeft()
+}

@@ -1,0 +1,286 @@
+package runtime
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/substrate/capacity"
+	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/memvm"
+)
+
+var errInjected = errors.New("injected")
+
+// fixture is a runtime over the in-memory driver, with a record of what
+// happened in which order and a switch to make each step fail.
+type fixture struct {
+	t       *testing.T
+	host    *memvm.Host
+	network *fakeNetwork
+	db      *store.Store
+	rt      *Runtime
+	cfg     Config
+
+	mu     sync.Mutex
+	events []string
+	fail   map[string]int // how often a step fails
+	inits  map[string]control.InitRequest
+	stamp  string
+	ports  map[uint16]func(net.Conn)
+}
+
+func (f *fixture) event(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.events = append(f.events, fmt.Sprintf(format, args...))
+}
+
+// step records a step and returns an error if it is to fail.
+func (f *fixture) step(name string) error {
+	f.event("%s", name)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail[name] > 0 {
+		f.fail[name]--
+		return errInjected
+	}
+	return nil
+}
+
+func (f *fixture) failNext(step string, times int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail[step] = times
+}
+
+func (f *fixture) history() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.events)
+}
+
+func (f *fixture) forgetHistory() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.events = nil
+}
+
+// recordingDriver reports lifecycle calls to the fixture. Destroy fails before
+// it does anything, as a driver does that cannot end a process.
+type recordingDriver struct {
+	*memvm.Driver
+	f *fixture
+}
+
+func (d recordingDriver) Create(ctx context.Context, id string, spec vm.Spec) error {
+	if err := d.f.step("create"); err != nil {
+		return err
+	}
+	return d.Driver.Create(ctx, id, spec)
+}
+
+func (d recordingDriver) Destroy(ctx context.Context, id string) error {
+	if err := d.f.step("destroy"); err != nil {
+		return err
+	}
+	return d.Driver.Destroy(ctx, id)
+}
+
+func (d recordingDriver) Snapshot(ctx context.Context, id, name string) error {
+	if err := d.f.step("snapshot"); err != nil {
+		return err
+	}
+	return d.Driver.Snapshot(ctx, id, name)
+}
+
+// fakeNetwork leases numbered slots.
+type fakeNetwork struct {
+	f      *fixture
+	mu     sync.Mutex
+	next   int
+	leased map[string]bool // slot to whether it has internet access
+}
+
+func (n *fakeNetwork) Acquire(_ context.Context, allowInternet bool) (Slot, error) {
+	if err := n.f.step("acquire"); err != nil {
+		return Slot{}, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.next++
+	id := fmt.Sprintf("slot%d", n.next)
+	n.leased[id] = allowInternet
+	return Slot{ID: id, NetNS: "/netns/" + id, GuestIP: netip.MustParseAddr("10.0.0.2")}, nil
+}
+
+func (n *fakeNetwork) Release(_ context.Context, id string) error {
+	if err := n.f.step("release"); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.leased, id)
+	return nil
+}
+
+func (n *fakeNetwork) Adopt(_ context.Context, inUse []string) (missing []string, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for id := range n.leased {
+		if !slices.Contains(inUse, id) {
+			delete(n.leased, id)
+		}
+	}
+	for _, id := range inUse {
+		if _, ok := n.leased[id]; !ok {
+			missing = append(missing, id)
+		}
+	}
+	return missing, nil
+}
+
+func (n *fakeNetwork) count() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.leased)
+}
+
+// agent answers as the agent in the guest does, as far as the runtime sees it.
+func (f *fixture) agent(id string) func(net.Conn) {
+	return func(conn net.Conn) {
+		req, err := http.ReadRequest(bufio.NewReader(conn))
+		if err != nil {
+			return
+		}
+		status := "204 No Content"
+		switch req.URL.Path {
+		case control.InitPath:
+			var in control.InitRequest
+			if err := json.NewDecoder(req.Body).Decode(&in); err != nil || f.step("init") != nil {
+				status = "500 Internal Server Error"
+			}
+			f.mu.Lock()
+			f.inits[id] = in
+			f.mu.Unlock()
+		case control.HealthPath:
+			if f.step("health") != nil {
+				status = "500 Internal Server Error"
+			}
+		case control.DialPath:
+			status = "502 Bad Gateway"
+		}
+		fmt.Fprintf(conn, "HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n", status)
+	}
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{t: t, host: memvm.NewHost(), fail: map[string]int{}, inits: map[string]control.InitRequest{}, stamp: "v1"}
+	f.network = &fakeNetwork{f: f, leased: map[string]bool{}}
+	db, err := store.Open(context.Background(), filepath.Join(t.TempDir(), "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	f.db = db
+	f.cfg = Config{
+		Instance: "test", Network: f.network, Store: db,
+		Base: func(context.Context) (Image, error) {
+			f.mu.Lock()
+			stamp := f.stamp
+			f.mu.Unlock()
+			return Image{Spec: vm.Spec{Rootfs: "/base", Args: []string{"/agent"}}, Stamp: stamp}, f.step("base")
+		},
+		LockTemplates: func(context.Context) (func(), error) { return func() {}, f.step("lock") },
+		Capacity:      capacity.Budget{CPUs: 1 << 40, MemoryBytes: 1 << 50, DiskBytes: 1 << 60, Sandboxes: 10},
+	}
+	f.open()
+	return f
+}
+
+// open starts the runtime over what is there, as a daemon's process does.
+func (f *fixture) open() {
+	f.t.Helper()
+	f.cfg.Latency = &latency.Recorder{}
+	f.cfg.Driver = recordingDriver{memvm.New(memvm.Options{Host: f.host, Handler: func(id string, port uint16) func(net.Conn) {
+		if port == control.Port {
+			return f.agent(id)
+		}
+		return f.ports[port]
+	}}), f}
+	rt, err := Open(context.Background(), f.cfg)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.rt = rt
+	f.t.Cleanup(rt.Close)
+}
+
+// restart ends the runtime's process without ending its sandboxes, and starts
+// the next one.
+func (f *fixture) restart() {
+	f.t.Helper()
+	f.rt.Close()
+	f.open()
+}
+
+func (f *fixture) create(change ...func(*CreateRequest)) Sandbox {
+	f.t.Helper()
+	req := request()
+	for _, c := range change {
+		c(&req)
+	}
+	sb, err := f.rt.Create(context.Background(), req)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return sb
+}
+
+func request() CreateRequest {
+	return CreateRequest{Template: "base", Timeout: time.Minute, Secure: true, Metadata: map[string]string{"who": "me"}}
+}
+
+func (f *fixture) row(id string) store.Sandbox {
+	f.t.Helper()
+	row, err := f.db.Sandbox(context.Background(), id)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return row
+}
+
+// wantNothingLeft checks that no machine, slot or reservation is left.
+func (f *fixture) wantNothingLeft() {
+	f.t.Helper()
+	for _, o := range f.host.Objects() {
+		if o != "" && !isSnapshot(o) {
+			f.t.Errorf("machine object left: %s", o)
+		}
+	}
+	if n := f.network.count(); n != 0 {
+		f.t.Errorf("%d network slots left", n)
+	}
+	if got := f.rt.ledger.Active(); got != (capacity.Budget{}) {
+		f.t.Errorf("capacity left: %+v", got)
+	}
+	if list, _ := f.rt.List(context.Background(), ListFilter{States: []State{StateCreating, StateRunning, StateKilling}}); len(list) != 0 {
+		f.t.Errorf("sandboxes left: %+v", list)
+	}
+}
+
+func isSnapshot(object string) bool { return len(object) > 9 && object[:9] == "snapshot " }

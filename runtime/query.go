@@ -1,0 +1,125 @@
+package runtime
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// Get returns a running or paused sandbox; ErrSandboxNotFound for others.
+func (r *Runtime) Get(ctx context.Context, id string) (Sandbox, error) {
+	sb, ok := r.find(id)
+	if !ok || !visible(sb.state()) {
+		return Sandbox{}, notFound(id)
+	}
+	return r.view(sb.snapshot()), nil
+}
+
+// visible states are those a client sees; the others are on their way.
+func visible(s State) bool { return s == StateRunning || s == StatePaused }
+
+// Killed returns the newest killed sandboxes with their reasons, for an
+// operator; at most limit.
+func (r *Runtime) Killed(ctx context.Context, limit int) ([]Sandbox, error) {
+	rows, err := r.cfg.Store.KilledSandboxes(ctx, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Sandbox, len(rows))
+	for i, row := range rows {
+		out[i] = r.view(row)
+	}
+	return out, nil
+}
+
+// List returns the sandboxes that match, in order.
+func (r *Runtime) List(ctx context.Context, f ListFilter) ([]Sandbox, error) {
+	states := f.States
+	if len(states) == 0 {
+		states = []State{StateRunning, StatePaused}
+	}
+	r.mu.Lock()
+	all := make([]*sandbox, 0, len(r.sandboxes))
+	for _, sb := range r.sandboxes {
+		all = append(all, sb)
+	}
+	r.mu.Unlock()
+	var out []Sandbox
+	for _, sb := range all {
+		view := r.view(sb.snapshot())
+		if slices.Contains(states, view.State) && f.matches(view) {
+			out = append(out, view)
+		}
+	}
+	order := f.compare
+	slices.SortFunc(out, order)
+	if f.After != nil {
+		at := Sandbox{ID: f.After.ID, StartedAt: f.After.StartedAt}
+		n, found := slices.BinarySearchFunc(out, at, order)
+		if found {
+			n++
+		}
+		out = out[n:]
+	}
+	if f.Limit > 0 && len(out) > f.Limit {
+		out = out[:f.Limit]
+	}
+	return out, nil
+}
+
+func (f ListFilter) matches(sb Sandbox) bool {
+	if f.Template != "" && f.Template != sb.TemplateID && f.Template != sb.Alias {
+		return false
+	}
+	if !f.StartedAfter.IsZero() && sb.StartedAt.Truncate(time.Millisecond).Before(f.StartedAfter.Truncate(time.Millisecond)) {
+		return false
+	}
+	for k, v := range f.Metadata {
+		if have, ok := sb.Metadata[k]; !ok || have != v {
+			return false
+		}
+	}
+	return true
+}
+
+// compare is the list order: by start, ties by id. It compares to the
+// microsecond, which is what the store and a cursor keep.
+func (f ListFilter) compare(a, b Sandbox) int {
+	byStart := cmp.Compare(a.StartedAt.UnixMicro(), b.StartedAt.UnixMicro())
+	if !f.Ascending {
+		byStart = -byStart
+	}
+	return cmp.Or(byStart, strings.Compare(a.ID, b.ID))
+}
+
+// Dial opens a stream to a TCP port in the sandbox.
+func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
+	sb, ok := r.find(id)
+	if !ok {
+		return nil, fmt.Errorf("sandbox %q: %w", id, ErrNotRunning)
+	}
+	switch s := sb.state(); s {
+	case StateRunning:
+	case StatePaused, StateKilled, StateKilling:
+		return nil, fmt.Errorf("sandbox %s is %s: %w", id, s, ErrNotRunning)
+	default:
+		return nil, fmt.Errorf("sandbox %s is %s: %w", id, s, ErrConflict)
+	}
+	conn, err := r.dialPort(ctx, id, port)
+	switch {
+	case err == nil:
+		return conn, nil
+	case sb.state() != StateRunning:
+		return nil, fmt.Errorf("sandbox %s: %w", id, ErrNotRunning)
+	case errors.Is(err, vm.ErrUnavailable):
+		return nil, fmt.Errorf("sandbox %s port %d: %w", id, port, ErrPortClosed)
+	}
+	return nil, fmt.Errorf("dial sandbox %s port %d: %w", id, port, err)
+}

@@ -1,0 +1,103 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm"
+)
+
+func TestARestartKeepsWhatRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		sb := f.create()
+		f.restart()
+		defer f.rt.Close()
+		got, err := f.rt.Get(context.Background(), sb.ID)
+		if err != nil || !got.EndAt.Equal(sb.EndAt.Truncate(time.Microsecond)) || got.State != StateRunning {
+			t.Fatalf("got %+v, %v", got, err)
+		}
+		if n := f.rt.ledger.Active().Sandboxes; n != 1 {
+			t.Errorf("%d reserved", n)
+		}
+		time.Sleep(61 * time.Second) // its time-out is still in force
+		synctest.Wait()
+		f.wantNothingLeft()
+	})
+}
+
+func TestARestartAccountsForEverything(t *testing.T) {
+	ctx := context.Background()
+	for _, tc := range []struct {
+		name   string
+		damage func(f *fixture, sb Sandbox)
+		reason string
+	}{
+		{"machine died", func(f *fixture, sb Sandbox) { guest(f, sb.ID).Exit("signal: killed") }, "lost: "},
+		{"agent does not answer", func(f *fixture, _ Sandbox) { f.failNext("health", 1) }, "lost: its agent"},
+		{"network is gone", func(f *fixture, sb Sandbox) { f.network.Release(ctx, f.row(sb.ID).SlotID) }, "lost: its network"},
+		{"ended while creating", func(f *fixture, sb Sandbox) { setState(f, sb.ID, "creating") }, "lost: the daemon ended while the sandbox was creating"},
+		{"ended while killing", func(f *fixture, sb Sandbox) {
+			row := f.row(sb.ID)
+			row.State, row.Reason = "killing", "killed by request"
+			f.db.PutSandbox(ctx, row)
+		}, "killed by request"},
+		{"time-out passed meanwhile", func(f *fixture, sb Sandbox) {
+			row := f.row(sb.ID)
+			row.EndAt = time.Now().Add(-time.Second)
+			f.db.PutSandbox(ctx, row)
+		}, "timeout"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := newFixture(t)
+			sb := f.create()
+			f.rt.Close()
+			tc.damage(f, sb)
+			f.open()
+			if _, err := f.rt.Get(ctx, sb.ID); !errors.Is(err, ErrSandboxNotFound) {
+				t.Errorf("get: %v", err)
+			}
+			if row := f.row(sb.ID); row.State != "killed" || !strings.HasPrefix(row.Reason, tc.reason) {
+				t.Errorf("row %+v", row)
+			}
+			f.wantNothingLeft()
+		})
+	}
+}
+
+func setState(f *fixture, id, state string) {
+	row := f.row(id)
+	row.State = state
+	if err := f.db.PutSandbox(context.Background(), row); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func TestARestartEndsWhatBelongsToNoSandbox(t *testing.T) {
+	f := newFixture(t)
+	if err := f.cfg.Driver.Create(context.Background(), "stray", vm.Spec{Rootfs: "/base"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.network.Acquire(context.Background(), true); err != nil {
+		t.Fatal(err)
+	}
+	f.restart()
+	f.wantNothingLeft()
+}
+
+func TestOtherInstancesAreLeftAlone(t *testing.T) {
+	f := newFixture(t)
+	other := store.Sandbox{ID: "iother", Instance: "elsewhere", State: "running", EndAt: time.Now()}
+	if err := f.db.PutSandbox(context.Background(), other); err != nil {
+		t.Fatal(err)
+	}
+	f.restart()
+	if row := f.row("iother"); row.State != "running" {
+		t.Errorf("row %+v", row)
+	}
+}

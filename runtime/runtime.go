@@ -1,0 +1,216 @@
+package runtime
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/substrate/capacity"
+	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// Slot is a network place for one sandbox, with its rules in force.
+type Slot struct {
+	ID      string
+	NetNS   string
+	GuestIP netip.Addr
+}
+
+// Network gives slots. *network.Network is adapted to it by cmd; a slot is used
+// for one machine only.
+type Network interface {
+	Acquire(ctx context.Context, allowInternet bool) (Slot, error)
+	Release(ctx context.Context, slotID string) error
+	// Adopt keeps the slots in use and frees every other one of this instance.
+	// It returns those that are not there any more.
+	Adopt(ctx context.Context, inUse []string) (missing []string, err error)
+}
+
+// Image is a root file system and what runs in it: what a template is made of.
+type Image struct {
+	// Spec holds Rootfs, Mounts, Args, Env and Cwd.
+	Spec vm.Spec
+	// Stamp changes whenever a snapshot made from the image would differ.
+	Stamp string
+}
+
+// Config is what a Runtime is made of. All fields but the last group are
+// required.
+type Config struct {
+	// Instance names this daemon's life on the machine; rows, slots and
+	// machines of other instances are left alone.
+	Instance string
+	Driver   vm.Runtime
+	Network  Network
+	Store    *store.Store
+	// Base makes, or finds, the image of the template "base".
+	Base func(ctx context.Context) (Image, error)
+	// LockTemplates excludes other processes from building templates in the
+	// same state directory.
+	LockTemplates func(ctx context.Context) (unlock func(), err error)
+	Capacity      capacity.Budget
+
+	// Size is what a sandbox gets when its template does not say.
+	Size Size
+	// MaxTimeout bounds a sandbox's time-out; 0 is 24 hours.
+	MaxTimeout time.Duration
+	Latency    *latency.Recorder
+	Log        *slog.Logger
+	// Progress is told, in a line, about what takes long. It may be nil.
+	Progress func(line string)
+}
+
+// Size is the resources of one sandbox.
+type Size struct {
+	VCPUs     int
+	MemoryMiB int
+	DiskMiB   int
+}
+
+// DefaultSize is E2B's default for its base template.
+var DefaultSize = Size{VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024}
+
+// maxRememberedKilled is how long killed sandboxes can be asked about.
+const killedKept = 7 * 24 * time.Hour
+
+// Runtime owns every sandbox of one instance. Safe for concurrent use.
+type Runtime struct {
+	cfg    Config
+	dialer vm.Dialer
+	ledger *capacity.Ledger
+	secret []byte
+	log    *slog.Logger
+
+	// life ends when the runtime closes; it bounds what runs in the background.
+	life       context.Context
+	end        context.CancelFunc
+	background sync.WaitGroup
+
+	mu        sync.Mutex
+	closed    bool
+	sandboxes map[string]*sandbox
+	building  *build // the base build in flight, or nil
+}
+
+// Open makes a runtime and reconciles it with what an earlier process of the
+// same instance left: sandboxes that still answer are kept, all others are
+// ended with a reason, and what belongs to no sandbox is freed.
+func Open(ctx context.Context, cfg Config) (*Runtime, error) {
+	dialer, ok := cfg.Driver.(vm.Dialer)
+	if !ok {
+		return nil, fmt.Errorf("open runtime: driver %s cannot dial a guest: %w", cfg.Driver.Info().Driver, ErrUnsupported)
+	}
+	if cfg.Size == (Size{}) {
+		cfg.Size = DefaultSize
+	}
+	if cfg.MaxTimeout == 0 {
+		cfg.MaxTimeout = 24 * time.Hour
+	}
+	if cfg.Latency == nil {
+		cfg.Latency = &latency.Recorder{}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Progress == nil {
+		cfg.Progress = func(string) {}
+	}
+	secret, err := cfg.Store.Setting(ctx, "token_secret", func() ([]byte, error) {
+		b := make([]byte, 32)
+		_, err := rand.Read(b)
+		return b, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open runtime: %w", err)
+	}
+	r := &Runtime{
+		cfg: cfg, dialer: dialer, ledger: capacity.NewLedger(cfg.Capacity), secret: secret, log: cfg.Log,
+		sandboxes: map[string]*sandbox{},
+	}
+	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
+	if err := r.reconcile(ctx); err != nil {
+		r.end()
+		r.background.Wait()
+		return nil, fmt.Errorf("open runtime: %w", err)
+	}
+	return r, nil
+}
+
+// Close stops this value's background work and leaves the sandboxes running
+// for the next Open of the same instance. It does not close what Config holds.
+func (r *Runtime) Close() {
+	r.mu.Lock()
+	r.closed = true
+	for _, sb := range r.sandboxes {
+		sb.disarm()
+	}
+	r.mu.Unlock()
+	r.end()
+	r.background.Wait()
+}
+
+// KillAll ends every sandbox and returns when nothing is left of them, or the
+// errors of those that could not be ended. No new ones are admitted.
+func (r *Runtime) KillAll(ctx context.Context, reason string) error {
+	r.mu.Lock()
+	r.closed = true
+	all := make([]*sandbox, 0, len(r.sandboxes))
+	for _, sb := range r.sandboxes {
+		all = append(all, sb)
+	}
+	r.mu.Unlock()
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, sb := range all {
+		wg.Go(func() {
+			if err := r.terminate(ctx, sb, reason); !errors.Is(err, ErrSandboxNotFound) {
+				errs[i] = err
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Latency returns the recorder that every stage reports to.
+func (r *Runtime) Latency() *latency.Recorder { return r.cfg.Latency }
+
+// find returns a live sandbox.
+func (r *Runtime) find(id string) (*sandbox, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	sb, ok := r.sandboxes[id]
+	return sb, ok
+}
+
+// add makes a sandbox known. It fails once the runtime is closing.
+func (r *Runtime) add(sb *sandbox) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return fmt.Errorf("create sandbox: %w: the daemon is shutting down", ErrUnavailable)
+	}
+	r.sandboxes[sb.id] = sb
+	return nil
+}
+
+func (r *Runtime) forget(sb *sandbox) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.sandboxes, sb.id)
+}
+
+// detached is for work that has to end even when the caller went away.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+}
+
+// cleanupTimeout bounds one attempt to free a sandbox.
+const cleanupTimeout = 30 * time.Second

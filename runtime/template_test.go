@@ -1,0 +1,109 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/vm"
+)
+
+func countOf(f *fixture, event string) int {
+	n := 0
+	for _, e := range f.history() {
+		if e == event {
+			n++
+		}
+	}
+	return n
+}
+
+func TestTheBaseIsPreparedOnceAndKeptOverARestart(t *testing.T) {
+	f := newFixture(t)
+	var lines []string
+	f.cfg.Progress = func(line string) { lines = append(lines, line) }
+	f.restart()
+	f.create()
+	f.create()
+	f.restart()
+	f.create()
+	if n := countOf(f, "snapshot"); n != 1 {
+		t.Errorf("saved %d times", n)
+	}
+	if len(lines) != 2 || !strings.Contains(lines[0], "Preparing") {
+		t.Errorf("progress %q", lines)
+	}
+}
+
+func TestTheBaseIsMadeAnewWhenTheHostChanged(t *testing.T) {
+	f := newFixture(t)
+	f.create()
+	before, _ := f.rt.Template(context.Background(), "base")
+	f.stamp = "v2"
+	f.restart()
+	f.create()
+	after, _ := f.rt.Template(context.Background(), "base")
+	if n := countOf(f, "snapshot"); n != 2 {
+		t.Errorf("saved %d times", n)
+	}
+	if before.ID != after.ID || before.BuildID == after.BuildID {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+	if n := strings.Count(strings.Join(f.host.Objects(), "\n"), "snapshot "); n != 1 {
+		t.Errorf("%d snapshots are kept: %v", n, f.host.Objects())
+	}
+}
+
+func TestAFailedPreparationLeavesNothingAndIsTriedAgain(t *testing.T) {
+	for _, step := range []string{"lock", "base", "acquire", "create", "snapshot"} {
+		t.Run(step, func(t *testing.T) {
+			f := newFixture(t)
+			f.failNext(step, 1)
+			if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, errInjected) {
+				t.Fatalf("got %v", err)
+			}
+			f.wantNothingLeft()
+			if n := samples(f, latency.ColdTemplateBuild); n != 0 {
+				t.Errorf("%d samples of a failed build", n)
+			}
+			f.create()
+			if n := samples(f, latency.ColdTemplateBuild); n != 1 {
+				t.Errorf("%d samples", n)
+			}
+		})
+	}
+}
+
+func TestASnapshotThatIsGoneIsMadeAnewWithinTheSameCreate(t *testing.T) {
+	f := newFixture(t)
+	f.create()
+	rows, err := f.db.Templates(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.cfg.Driver.(vm.SnapshotDeleter).DeleteSnapshot(context.Background(), rows[0].VMID, rows[0].Snapshot); err != nil {
+		t.Fatal(err)
+	}
+	f.create()
+}
+
+func TestTemplateNames(t *testing.T) {
+	f := newFixture(t)
+	ctx := context.Background()
+	if t1, err := f.rt.Template(ctx, "base"); err != nil || t1.MemoryMiB != DefaultSize.MemoryMiB {
+		t.Errorf("before the first use: %+v, %v", t1, err)
+	}
+	f.create()
+	base, err := f.rt.Template(ctx, "base:default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if byID, err := f.rt.Template(ctx, base.ID); err != nil || byID.BuildID != base.BuildID {
+		t.Errorf("by id: %+v, %v", byID, err)
+	}
+	if sb := f.create(func(r *CreateRequest) { r.Template = base.ID }); sb.TemplateID != base.ID || sb.Alias != "base" {
+		t.Errorf("created %+v", sb)
+	}
+}

@@ -1,0 +1,194 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/vm/memvm"
+)
+
+func samples(f *fixture, name string) int {
+	for _, s := range f.rt.Latency().Summaries() {
+		if s.Name == name {
+			return s.Count
+		}
+	}
+	return 0
+}
+
+func TestKillDestroysThenFreesTheNetworkThenReleasesThenSamples(t *testing.T) {
+	f := newFixture(t)
+	sb := f.create()
+	f.forgetHistory()
+	if err := f.rt.Kill(context.Background(), sb.ID); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"destroy", "release"}; !slices.Equal(f.history(), want) {
+		t.Errorf("order %v, want %v", f.history(), want)
+	}
+	f.wantNothingLeft()
+	if row := f.row(sb.ID); row.State != "killed" || row.Reason != "killed by request" || row.KilledAt.IsZero() {
+		t.Errorf("row %+v", row)
+	}
+	if n := samples(f, latency.KillDelete); n != 1 {
+		t.Errorf("%d samples", n)
+	}
+	if err := f.rt.Kill(context.Background(), sb.ID); !errors.Is(err, ErrSandboxNotFound) {
+		t.Errorf("second kill: %v", err)
+	}
+	if _, err := f.rt.Get(context.Background(), sb.ID); !errors.Is(err, ErrSandboxNotFound) {
+		t.Errorf("get: %v", err)
+	}
+	if _, err := f.rt.Dial(context.Background(), sb.ID, 80); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("dial: %v", err)
+	}
+}
+
+func TestOfManyKillsOneWins(t *testing.T) {
+	f := newFixture(t)
+	sb := f.create()
+	var won atomic.Int32
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			switch err := f.rt.Kill(context.Background(), sb.ID); {
+			case err == nil:
+				won.Add(1)
+			case !errors.Is(err, ErrSandboxNotFound):
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if won.Load() != 1 {
+		t.Errorf("%d won", won.Load())
+	}
+}
+
+func TestWhatCannotBeEndedKeepsItsCapacityAndIsRetriedUntilItIsGone(t *testing.T) {
+	for _, step := range []string{"destroy", "release"} {
+		t.Run(step, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(t)
+				defer f.rt.Close()
+				sb := f.create()
+				f.failNext(step, 3)
+				if err := f.rt.Kill(context.Background(), sb.ID); !errors.Is(err, errInjected) {
+					t.Fatalf("got %v", err)
+				}
+				if got := f.rt.ledger.Active().Sandboxes; got != 1 {
+					t.Errorf("%d reserved while it cannot be ended", got)
+				}
+				if row := f.row(sb.ID); row.State != "killing" {
+					t.Errorf("row %+v", row)
+				}
+				if _, err := f.rt.Get(context.Background(), sb.ID); !errors.Is(err, ErrSandboxNotFound) {
+					t.Errorf("a client still sees it: %v", err)
+				}
+				time.Sleep(time.Minute) // of the bubble's clock: three retries
+				synctest.Wait()
+				f.wantNothingLeft()
+				if row := f.row(sb.ID); row.State != "killed" || row.Reason != "killed by request" {
+					t.Errorf("row %+v", row)
+				}
+			})
+		})
+	}
+}
+
+func TestTimeouts(t *testing.T) {
+	ctx := context.Background()
+	for _, tc := range []struct {
+		name  string
+		move  func(*Runtime, string) error
+		alive time.Duration // the last moment at which it must live
+		dead  time.Duration // the first at which it must not
+	}{
+		{"as asked at create", nil, 59 * time.Second, 61 * time.Second},
+		{"set later", func(r *Runtime, id string) error { return r.SetTimeout(ctx, id, 2*time.Minute) }, 119 * time.Second, 121 * time.Second},
+		{"set sooner", func(r *Runtime, id string) error { return r.SetTimeout(ctx, id, time.Second) }, 0, 2 * time.Second},
+		{"extended", func(r *Runtime, id string) error { return r.Extend(ctx, id, 2*time.Minute) }, 119 * time.Second, 121 * time.Second},
+		{"extension never shortens", func(r *Runtime, id string) error { return r.Extend(ctx, id, time.Second) }, 59 * time.Second, 61 * time.Second},
+		{"connect never shortens", func(r *Runtime, id string) error { _, _, err := r.Connect(ctx, id, time.Second); return err }, 59 * time.Second, 61 * time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(t)
+				defer f.rt.Close()
+				sb := f.create()
+				if tc.move != nil {
+					if err := tc.move(f.rt, sb.ID); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(tc.alive)
+				synctest.Wait()
+				if _, err := f.rt.Get(ctx, sb.ID); err != nil {
+					t.Errorf("after %v: %v", tc.alive, err)
+				}
+				time.Sleep(tc.dead - tc.alive)
+				synctest.Wait()
+				f.wantNothingLeft()
+				if row := f.row(sb.ID); row.Reason != "timeout" {
+					t.Errorf("row %+v", row)
+				}
+			})
+		})
+	}
+}
+
+func TestConnectReturnsTheEndUnchangedWhenAShorterOneIsAsked(t *testing.T) {
+	f := newFixture(t)
+	sb := f.create()
+	got, resumed, err := f.rt.Connect(context.Background(), sb.ID, time.Second)
+	if err != nil || resumed || !got.EndAt.Equal(sb.EndAt) {
+		t.Errorf("got %v %v %v, want %v", got.EndAt, resumed, err, sb.EndAt)
+	}
+	if _, _, err := f.rt.Connect(context.Background(), "iunknown", time.Second); !errors.Is(err, ErrSandboxNotFound) {
+		t.Errorf("unknown: %v", err)
+	}
+	for _, d := range []time.Duration{0, -time.Second, 1000 * time.Hour} {
+		if err := f.rt.SetTimeout(context.Background(), sb.ID, d); !errors.Is(err, ErrInvalid) {
+			t.Errorf("timeout %v: %v", d, err)
+		}
+	}
+}
+
+func TestAMachineThatEndsByItselfIsReportedWithTheReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		defer f.rt.Close()
+		sb := f.create()
+		guest(f, sb.ID).Exit("oom")
+		synctest.Wait()
+		f.wantNothingLeft()
+		if row := f.row(sb.ID); row.State != "killed" || row.Reason != "oom" {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+func guest(f *fixture, id string) *memvm.Guest {
+	return f.cfg.Driver.(recordingDriver).Guest(id)
+}
+
+func TestKillAllEndsEverythingAndAdmitsNothing(t *testing.T) {
+	f := newFixture(t)
+	for range 3 {
+		f.create()
+	}
+	if err := f.rt.KillAll(context.Background(), "shut down"); err != nil {
+		t.Fatal(err)
+	}
+	f.wantNothingLeft()
+	if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("create after KillAll: %v", err)
+	}
+}

@@ -1,0 +1,49 @@
+package runtime
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Bounds of what a client may ask for. They keep a row, a request to the agent
+// and an environment within what the kernel and the store take.
+const (
+	maxMetadataBytes = 64 << 10
+	maxEnvBytes      = 128 << 10
+	// MinTimeout is the shortest time-out.
+	MinTimeout = time.Second
+)
+
+func (r *Runtime) validate(req CreateRequest) error {
+	if err := r.validateTimeout(req.Timeout); err != nil {
+		return err
+	}
+	if n := size(req.Metadata); n > maxMetadataBytes {
+		return fmt.Errorf("%w: metadata has %d bytes; at most %d are allowed", ErrInvalid, n, maxMetadataBytes)
+	}
+	if n := size(req.Env); n > maxEnvBytes {
+		return fmt.Errorf("%w: environment variables have %d bytes; at most %d are allowed", ErrInvalid, n, maxEnvBytes)
+	}
+	for k, v := range req.Env {
+		if k == "" || strings.ContainsAny(k, "=\x00") || strings.Contains(v, "\x00") {
+			return fmt.Errorf("%w: environment variable %.40q is not valid", ErrInvalid, k)
+		}
+	}
+	return nil
+}
+
+func (r *Runtime) validateTimeout(d time.Duration) error {
+	if d < MinTimeout || d > r.cfg.MaxTimeout {
+		return fmt.Errorf("%w: timeout must be between %d and %d seconds",
+			ErrInvalid, int(MinTimeout.Seconds()), int(r.cfg.MaxTimeout.Seconds()))
+	}
+	return nil
+}
+
+func size(m map[string]string) (n int) {
+	for k, v := range m {
+		n += len(k) + len(v)
+	}
+	return n
+}
