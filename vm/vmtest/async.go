@@ -31,7 +31,12 @@ func (e *env) holding(op, id string, do func() error, during func()) error {
 	case <-e.ctx.Done():
 		e.Fatalf("%s %s never got half-way", op, id)
 	}
+	// A driver that makes during wait for the held call must not hang the suite.
+	stop := context.AfterFunc(e.ctx, release)
 	during()
+	if !stop() {
+		e.Fatalf("something had to wait for %s %s", op, id)
+	}
 	release()
 	select {
 	case err := <-done:
