@@ -96,7 +96,9 @@ type Provider interface {
 	Snapshot(ctx context.Context, id, snapshot string) error
 
 	// Destroy ends the machine and frees what the driver holds for it. Its
-	// snapshots stay. ErrInvalidTransition if it is destroyed already.
+	// snapshots stay. ErrInvalidTransition if it is destroyed already. While
+	// something could not be freed it fails, the machine is not destroyed, and
+	// Destroy can be called again.
 	Destroy(ctx context.Context, id string) error
 }
 

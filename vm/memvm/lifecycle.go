@@ -130,13 +130,15 @@ func (d *Driver) Destroy(ctx context.Context, id string) error {
 	if status == vm.StatusDestroyed {
 		return vm.TransitionError(op, id, status, vm.StatusDestroyed)
 	}
-	err = d.midway(ctx, op, id)
+	if err := d.midway(ctx, op, id); err != nil {
+		return err
+	}
 	g := r.guest
 	d.mu.Lock()
 	r.status, r.guest = vm.StatusDestroyed, nil
 	d.mu.Unlock()
 	d.host.free(g)
-	return err
+	return nil
 }
 
 // Rename implements vm.Renamer.

@@ -25,7 +25,8 @@ type Options struct {
 	// context again afterwards.
 	Delay func(ctx context.Context, op, id string)
 	// Fail, if set, is called after Delay. An error makes the call undo what it
-	// did and return the error, wrapped. Failing a destroy delays no clean-up.
+	// did and return the error, wrapped. After a destroy that failed the machine
+	// is as it was, and can be destroyed again.
 	Fail func(op, id string) error
 	// Handler, if set, serves the ports on which the guest itself has no
 	// listener: it returns what serves one connection, nil if nobody listens.

@@ -44,6 +44,20 @@ var failureRules = []rule{
 		e.snapshot("a", "one")
 		e.read("a", "k", "v")
 	}},
+	{name: "failure/destroy-can-be-repeated-until-all-is-freed", needs: []string{"Fail"}, run: func(e *env) {
+		before := e.leftovers()
+		e.running("a")
+		e.h.Fail(e.T, e.d, "destroy", "a")
+		if err := e.d.Destroy(e.ctx, "a"); err == nil {
+			e.Error("destroy succeeded")
+		}
+		if v := e.view("a"); v.Status == vm.StatusDestroyed {
+			e.Errorf("a destroy that failed left %+v", v)
+		}
+		e.ok(e.d.Destroy(e.ctx, "a"))
+		e.status("a", vm.StatusDestroyed)
+		e.noLeftovers(before)
+	}},
 	failedMove(callStart, vm.StatusCreated, (*env).created),
 	failedMove(callStop, vm.StatusRunning, (*env).running),
 	{name: "failure/rename-half-way-changes-nothing", capability: vm.CapabilityRename, needs: []string{"Fail"}, run: func(e *env) {
