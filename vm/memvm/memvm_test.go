@@ -124,6 +124,18 @@ func TestConformanceBasic(t *testing.T) {
 	vmtest.Run(t, harness(memvm.Basic))
 }
 
+// TestConformanceBare runs what is left of the suite for a harness that can do
+// nothing but make machines.
+func TestConformanceBare(t *testing.T) {
+	full := harness(memvm.Basic)
+	const why = "this test is about harnesses without hooks"
+	vmtest.Run(t, vmtest.Harness{
+		New: full.New, Spec: full.Spec, Accepts: full.Accepts, Parallel: true,
+		Missing: map[string]string{"Guest": why, "Echo": why, "Print": why, "Kill": why, "Leftovers": why, "Reopen": why,
+			"Hold": why, "Fail": why},
+	})
+}
+
 func TestRulesAreUnique(t *testing.T) {
 	names := vmtest.Rules()
 	slices.Sort(names)

@@ -87,10 +87,13 @@ var concurrencyRules = []rule{
 	{name: "concurrency/different-machines", run: func(e *env) {
 		before := e.leftovers()
 		const n = 4
-		spec := e.spec()
+		specs := make([]vm.Spec, n)
+		for i := range specs {
+			specs[i] = e.spec()
+		}
 		for _, err := range race(n, func(i int) error {
 			id := fmt.Sprint("m", i)
-			return errors.Join(e.d.Create(e.ctx, id, spec), e.d.Start(e.ctx, id), e.d.Stop(e.ctx, id),
+			return errors.Join(e.d.Create(e.ctx, id, specs[i]), e.d.Start(e.ctx, id), e.d.Stop(e.ctx, id),
 				e.d.Start(e.ctx, id), e.d.Destroy(e.ctx, id))
 		}) {
 			if err != nil {
@@ -107,8 +110,11 @@ var concurrencyRules = []rule{
 		e.write("a", "k", "v")
 		e.snapshot("a", "one")
 		const n = 4
-		spec := e.restoreSpec("a", "one", true)
-		for _, err := range race(n, func(i int) error { return e.d.Create(e.ctx, fmt.Sprint("m", i), spec) }) {
+		specs := make([]vm.Spec, n)
+		for i := range specs {
+			specs[i] = e.restoreSpec("a", "one", true)
+		}
+		for _, err := range race(n, func(i int) error { return e.d.Create(e.ctx, fmt.Sprint("m", i), specs[i]) }) {
 			if err != nil {
 				e.Error(err)
 			}
@@ -152,6 +158,22 @@ var concurrencyRules = []rule{
 			e.snapshot("b", "one")
 			e.ok(e.d.Destroy(e.ctx, "b"))
 		})
+	}},
+	{name: "concurrency/a-call-that-waited-for-a-rename-finds-nothing", capability: vm.CapabilityRename, needs: []string{"Hold"}, run: func(e *env) {
+		e.running("a")
+		stopped := make(chan error, 1)
+		e.held("rename", "a", func() error { return e.renamer().Rename(e.ctx, "a", "b") }, func() {
+			go func() { stopped <- e.d.Stop(e.ctx, "a") }()
+			// The new id is taken already.
+			e.is(e.d.Create(e.ctx, "b", e.spec()), vm.ErrAlreadyExists)
+		})
+		select {
+		case err := <-stopped:
+			e.is(err, vm.ErrNotFound)
+		case <-e.ctx.Done():
+			e.Fatal("Stop did not return")
+		}
+		e.status("b", vm.StatusRunning)
 	}},
 	{name: "concurrency/an-id-that-is-being-made-is-used", needs: []string{"Hold"}, run: func(e *env) {
 		spec := e.spec()

@@ -74,6 +74,28 @@ var waitRules = []rule{
 		e.ok(e.d.Destroy(e.ctx, "a"))
 		e.reason(c)
 	}},
+	{name: "wait/goes-on-over-a-rename", capability: vm.CapabilityWait, run: func(e *env) {
+		r, ok := e.d.(vm.Renamer)
+		if !ok {
+			e.Log("the driver does not implement rename")
+			return
+		}
+		e.running("a")
+		c := e.wait(e.ctx, "a")
+		e.ok(r.Rename(e.ctx, "a", "b"))
+		e.ok(e.d.Destroy(e.ctx, "b"))
+		select {
+		case w := <-c:
+			// The waiter may have come after the rename.
+			if w.err != nil {
+				e.is(w.err, vm.ErrNotFound)
+			} else if w.reason != "destroyed" {
+				e.Errorf("reason is %q", w.reason)
+			}
+		case <-e.ctx.Done():
+			e.Fatal("Wait did not return")
+		}
+	}},
 	{name: "wait/context-ended-is-its-error", capability: vm.CapabilityWait, run: func(e *env) {
 		e.running("a")
 		ctx, cancel := context.WithCancel(e.ctx)
