@@ -106,7 +106,9 @@ func (r *Runtime) launch(ctx context.Context, sb *sandbox, tpl store.Template, e
 		return err
 	}
 	r.cfg.Latency.Record(latency.WarmSnapshotRestore, time.Since(begin))
+	sb.mu.Lock()
 	sb.restored = begin
+	sb.mu.Unlock()
 	return r.deliver(ctx, sb, env)
 }
 

@@ -1,0 +1,65 @@
+package bench
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestRowsCompareMedians(t *testing.T) {
+	s := samples{}
+	for i := range 9 {
+		s.add("bare restore", 100*time.Millisecond)
+		s.add("api create", time.Duration(120+i)*time.Millisecond) // median 124
+		s.add("bare exec", 10*time.Millisecond)
+		s.add("api exec", 7*time.Millisecond)
+	}
+	byName := map[string]Row{}
+	for _, r := range rows(s) {
+		byName[r.Name] = r
+	}
+	if r := byName["create to ready (REST)"]; r.Ratio != 1.24 || !r.Met || r.Ours.Count != 9 {
+		t.Errorf("create: %+v", r)
+	}
+	if r := byName["warm exec to first stdout (API)"]; r.Ratio != 0.7 || r.Met {
+		t.Errorf("exec at 0.7 of the bare one must miss a limit of 0.6: %+v", r)
+	}
+	if r := byName["kill (REST)"]; r.Ratio != 0 || !r.Met {
+		t.Errorf("a row without samples and limit: %+v", r)
+	}
+}
+
+func TestALimitWithoutSamplesIsNotMet(t *testing.T) {
+	for _, r := range rows(samples{}) {
+		if r.Limit > 0 && r.Met {
+			t.Errorf("%s counts as met without a sample", r.Name)
+		}
+	}
+}
+
+func TestTheTextNamesWhatWasMissed(t *testing.T) {
+	var b bytes.Buffer
+	err := Report{Rows: []Row{{Name: "x", Ratio: 2, Limit: 1}, {Name: "y", Ratio: 1, Limit: 2, Met: true}}}.WriteText(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
+	if n := len(lines); !strings.Contains(lines[n-2], "MISSED") || !strings.Contains(lines[n-1], "met") {
+		t.Errorf("got\n%s", b.String())
+	}
+}
+
+func TestFirstByteIgnoresEmptyWrites(t *testing.T) {
+	var f firstByte
+	f.Write(nil)
+	if !f.at.IsZero() {
+		t.Error("an empty write counted")
+	}
+	f.Write([]byte("x"))
+	at := f.at
+	f.Write([]byte("y"))
+	if at.IsZero() || f.at != at {
+		t.Error("the first byte's time was not kept")
+	}
+}

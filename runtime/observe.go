@@ -1,0 +1,32 @@
+package runtime
+
+import (
+	"time"
+
+	"github.com/rundlet/rundlet/substrate/latency"
+)
+
+// CommandStarted is told by the data plane that a command in a sandbox started,
+// so long after its request came.
+func (r *Runtime) CommandStarted(id string, took time.Duration) {
+	r.cfg.Latency.Record(latency.CommandStart, took)
+}
+
+// FirstStdout is told by the data plane that a command without a terminal wrote
+// its first byte of standard output, so long after its request came. For the
+// first such command of a sandbox it also records the time since its restore
+// began.
+func (r *Runtime) FirstStdout(id string, took time.Duration) {
+	r.cfg.Latency.Record(latency.FirstStdoutByte, took)
+	sb, ok := r.find(id)
+	if !ok {
+		return
+	}
+	sb.mu.Lock()
+	restored := sb.restored
+	sb.restored = time.Time{}
+	sb.mu.Unlock()
+	if !restored.IsZero() {
+		r.cfg.Latency.Record(latency.ResumeToFirstStdout, time.Since(restored))
+	}
+}
