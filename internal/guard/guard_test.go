@@ -1,0 +1,147 @@
+package guard
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestRepository applies every rule to this repository.
+func TestRepository(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {
+		t.Fatalf("the root of the repository moved: %v", err)
+	}
+	var sources []Source
+	var findings []Finding
+	err = Files(root, func(name string, content []byte) error {
+		findings = append(findings, Private(name, content)...)
+		if !strings.HasSuffix(name, ".go") || strings.Contains(name, "testdata/") {
+			return nil
+		}
+		s, err := Parse(name, content)
+		if err != nil {
+			return err
+		}
+		sources = append(sources, s)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(sources) < 10 {
+		t.Fatalf("found %d Go files only", len(sources))
+	}
+	for _, rule := range []func([]Source) []Finding{Layers, Bans, thirdPartyPure, Comments, Lengths, Tested, Fuzzed} {
+		findings = append(findings, rule(sources)...)
+	}
+	for _, f := range findings {
+		t.Error(f)
+	}
+}
+
+// TestRulesCanFail gives every rule one file, or two, that break it, and the
+// nearest that do not.
+func TestRulesCanFail(t *testing.T) {
+	imp := func(pkg, path string) string { return "package " + pkg + "\nimport _ \"" + path + "\"\n" }
+	ours := func(pkg, path string) string { return imp(pkg, Module+"/"+path) }
+	type files map[string]string
+	for name, c := range map[string]struct {
+		rule      func([]Source) []Finding
+		bad, good files
+	}{
+		"up":                   {Layers, files{"vm/a.go": ours("vm", "runtime")}, files{"runtime/a.go": ours("runtime", "vm")}},
+		"e2b knows a driver":   {Layers, files{"e2b/a.go": ours("e2b", "vm/gvisor")}, files{"e2b/a.go": ours("e2b", "runtime")}},
+		"e2b knows vm":         {Layers, files{"e2b/x/a.go": ours("x", "vm")}, files{"e2b/x/a.go": ours("x", "e2b/y")}},
+		"sideways":             {Layers, files{"store/a.go": ours("store", "network")}, files{"store/a.go": ours("store", "vm")}},
+		"store knows a driver": {Layers, files{"store/a.go": ours("store", "vm/gvisor")}, files{"runtime/a.go": ours("runtime", "vm/gvisor")}},
+		"driver knows driver":  {Layers, files{"vm/gvisor/a.go": ours("gvisor", "vm/memvm")}, files{"vm/gvisor/a.go": ours("gvisor", "vm/gvisor/b")}},
+		"policy looks up":      {Layers, files{"substrate/a/a.go": ours("a", "store")}, files{"substrate/a/a.go": ours("a", "substrate/b")}},
+		"agent knows the host": {Layers, files{"agent/a.go": ours("agent", "vm")}, files{"agent/a.go": ours("agent", "api/gen/x")}},
+		"vm and a module":      {Layers, files{"vm/a.go": imp("vm", "golang.org/x/sys/unix")}, files{"vm/a.go": imp("vm", "net")}},
+		"no layer":             {Layers, files{"misc/a.go": "package misc"}, files{"cmd/misc/a.go": "package main"}},
+		"similar name":         {Layers, files{"agent/a.go": ours("agent", "apitest")}, files{"agent/a_test.go": ours("agent", "vm")}},
+
+		"ioutil":         {Bans, files{"vm/a_test.go": imp("vm", "io/ioutil")}, files{"vm/a_test.go": imp("vm", "io")}},
+		"old rand":       {Bans, files{"vm/a.go": imp("vm", "math/rand")}, files{"vm/a.go": imp("vm", "math/rand/v2")}},
+		"log":            {Bans, files{"e2b/a.go": imp("e2b", "log")}, files{"e2b/a.go": imp("e2b", "log/slog")}},
+		"cgo":            {Bans, files{"agent/a.go": imp("agent", "C")}, files{"agent/a.go": imp("agent", "os")}},
+		"exec":           {Bans, files{"network/a.go": imp("network", "os/exec")}, files{"agent/a.go": imp("agent", "os/exec"), "network/a_test.go": imp("network", "os/exec")}},
+		"unsafe":         {Bans, files{"e2b/a.go": imp("e2b", "unsafe")}, files{"network/a.go": imp("network", "unsafe")}},
+		"testing":        {Bans, files{"vm/a.go": imp("vm", "testing")}, files{"vm/vmtest/a.go": imp("vmtest", "testing"), "vm/a_test.go": imp("vm", "testing")}},
+		"sleep":          {Bans, files{"vm/a.go": "package vm\nimport \"time\"\nfunc f() { time.Sleep(1) }"}, files{"vm/a.go": "package vm\nimport \"time\"\nvar _ = time.Second"}},
+		"sleep, renamed": {Bans, files{"vm/a_test.go": "package vm\nimport clock \"time\"\nfunc f() { clock.Sleep(1) }"}, files{"vm/a_test.go": "package vm\nimport (\"time\"; _ \"testing/synctest\")\nfunc f() { time.Sleep(1) }"}},
+		"policy I/O":     {Bans, files{"substrate/a/a.go": imp("a", "os")}, files{"store/a.go": imp("store", "os")}},
+		"policy clock":   {Bans, files{"substrate/a/a.go": "package a\nimport \"time\"\nvar x = time.Now()"}, files{"runtime/a.go": "package runtime\nimport \"time\"\nvar x = time.Now()"}},
+		"policy module":  {thirdPartyPure, files{"substrate/a/a.go": imp("a", "golang.org/x/sync/errgroup")}, files{"substrate/a/a.go": ours("a", "vm")}},
+
+		"no comment":     {Comments, files{"vm/a.go": "package vm"}, files{"vm/a.go": "// Package vm is it.\npackage vm", "vm/b.go": "package vm"}},
+		"two comments":   {Comments, files{"vm/a.go": "// Package vm is it.\npackage vm", "vm/b.go": "// Package vm is it too.\npackage vm"}, files{"vm/a.go": "// Package vm is it.\npackage vm", "vm/b.go": "//go:build linux\n\npackage vm"}},
+		"other comment":  {Comments, files{"vm/a.go": "// Copyright.\npackage vm"}, files{"api/gen/a.go": "package gen"}},
+		"long file":      {Lengths, files{"vm/a.go": "package vm" + strings.Repeat("\n", 351)}, files{"vm/a.go": "package vm" + strings.Repeat("\n", 350), "vm/g.go": "// Code generated by x. DO NOT EDIT.\npackage vm" + strings.Repeat("\n", 500)}},
+		"no test":        {Tested, files{"image/a.go": "package image"}, files{"image/a.go": "package image", "image/a_test.go": "package image"}},
+		"no fuzz target": {Fuzzed, files{"agent/a/a_test.go": "package a\nfunc TestX(){}"}, files{"agent/a/a_test.go": "package a\nfunc TestX(){}", "agent/b/b_test.go": "package b\nfunc FuzzX(){}"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := c.rule(parse(t, c.bad)); len(got) != 1 || got[0].Why == "" {
+				t.Errorf("bad: got %v, want one finding", got)
+			}
+			if got := c.rule(parse(t, c.good)); len(got) != 0 {
+				t.Errorf("good: got %v", got)
+			}
+		})
+	}
+}
+
+func parse(t *testing.T, files map[string]string) []Source {
+	t.Helper()
+	var out []Source
+	for name, content := range files {
+		s, err := Parse(name, []byte(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func TestPrivate(t *testing.T) {
+	for line, want := range map[string]bool{
+		"cd /wo" + "rk/main":                      true,
+		"\"/ro" + "ot/go/pkg\"":                   true,
+		"src/wo" + "rk/x":                         false,
+		"HOME=/root":                              false,
+		"https://py" + "pi.org/x":                 true,
+		`"resolved": "ht` + `tps://mirror/x.tgz"`: true,
+		"binary\x00/wo" + "rk/main":               false,
+	} {
+		if got := Private("f", []byte("first\n"+line)); (len(got) == 1) != want || want && !strings.HasPrefix(got[0].Where, "f:2") {
+			t.Errorf("%q: got %v, want %v", line, got, want)
+		}
+	}
+}
+
+func TestFilesSkipsWhatIsNotOurs(t *testing.T) {
+	root := t.TempDir()
+	for _, name := range []string{"a/b.go", "node_modules/c.go", "x/.venv/d.go", ".git/e.go", "bin/f"} {
+		file := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	if err := Files(root, func(name string, _ []byte) error { got = append(got, name); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 1 || got[0] != "a/b.go" {
+		t.Errorf("got %v", got)
+	}
+}

@@ -1,0 +1,98 @@
+package guard
+
+import (
+	"path"
+	"strings"
+)
+
+// ban forbids an import, or a name of an import, in the directories in and below
+// in ("" is everywhere), except below the directories of except.
+type ban struct {
+	importPath string
+	name       string // "" is the import itself
+	in         string
+	except     []string
+	// tests: the ban counts for test files too.
+	tests bool
+	why   string
+}
+
+var bans = []ban{
+	{importPath: "io/ioutil", tests: true, why: "deprecated: os and io have all of it"},
+	{importPath: "math/rand", tests: true, why: "use math/rand/v2, or crypto/rand for what must not be guessed"},
+	{importPath: "log", tests: true, why: "a global logger cannot be tested or redirected: take a *slog.Logger"},
+	{importPath: "C", tests: true, why: "the binary is static and cross-builds without a C compiler"},
+	{importPath: "plugin", tests: true, why: "one static binary"},
+	{importPath: "expvar", why: "registers itself on the default HTTP mux, which a server may expose by mistake"},
+	{importPath: "net/http/pprof", why: "registers itself on the default HTTP mux, which a server may expose by mistake"},
+	{importPath: "github.com/pkg/errors", tests: true, why: "errors are wrapped with fmt.Errorf and %w"},
+	{importPath: "unsafe", except: []string{"network", "vm", "agent"}, why: "only system calls without a wrapper need it"},
+	{importPath: "os/exec", except: []string{"agent", "vm", "cmd", "e2e", "scripts", "internal/tools"},
+		why: "a library call is faster, and its errors say more, than a command line"},
+	{importPath: "testing", except: []string{"vm/vmtest"}, why: "it adds flags to the program; test helpers belong in _test.go files"},
+	{importPath: "time", name: "Sleep", tests: true, why: "wait for the event itself, a timer or testing/synctest: a sleep is too long or too short"},
+	{importPath: "os", in: "substrate", why: "policy does no I/O"},
+	{importPath: "net", in: "substrate", why: "policy does no I/O"},
+	{importPath: "net/http", in: "substrate", why: "policy does no I/O"},
+	{importPath: "syscall", in: "substrate", why: "policy does no I/O"},
+	{importPath: "database/sql", in: "substrate", why: "policy does no I/O"},
+	{importPath: "time", name: "Now", in: "substrate", why: "policy has no clock: the time is passed in"},
+	{importPath: "time", name: "Since", in: "substrate", why: "policy has no clock: the time is passed in"},
+	{importPath: "time", name: "Until", in: "substrate", why: "policy has no clock: the time is passed in"},
+	{importPath: "time", name: "After", in: "substrate", why: "policy has no clock: the time is passed in"},
+	{importPath: "time", name: "AfterFunc", in: "substrate", why: "policy has no clock: the time is passed in"},
+	{importPath: "time", name: "NewTimer", in: "substrate", why: "policy has no clock: the time is passed in"},
+	{importPath: "time", name: "NewTicker", in: "substrate", why: "policy has no clock: the time is passed in"},
+}
+
+// Bans checks the forbidden imports.
+func Bans(sources []Source) []Finding {
+	var out []Finding
+	for _, s := range sources {
+		if s.Generated {
+			continue
+		}
+		for _, b := range bans {
+			if !b.appliesTo(s) {
+				continue
+			}
+			if b.name == "" && s.imports(b.importPath) {
+				out = append(out, findingf(s.Path, "imports %s: %s", b.importPath, b.why))
+			}
+			if b.name != "" {
+				for _, line := range s.Calls(b.importPath, b.name) {
+					out = append(out, findingf(s.Path, "line %d has %s.%s: %s", line, path.Base(b.importPath), b.name, b.why))
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (b ban) appliesTo(s Source) bool {
+	dir := s.Dir()
+	switch {
+	case s.Test() && !b.tests, b.in != "" && !within(dir, b.in), withinAny(dir, b.except):
+		return false
+	case b.name == "Sleep" && s.Test() && s.imports("testing/synctest"):
+		return false // Under synctest a sleep takes no time and is exact.
+	}
+	return true
+}
+
+// thirdPartyPure: policy may import the standard library only, so that no
+// dependency brings I/O or a clock in.
+func thirdPartyPure(sources []Source) []Finding {
+	var out []Finding
+	for _, s := range sources {
+		if s.Test() || !within(s.Dir(), "substrate") {
+			continue
+		}
+		for _, p := range s.Imports() {
+			if !standard(p) && !strings.HasPrefix(p, Module+"/") {
+				out = append(out, findingf(s.Path, "imports %s: policy is pure", p))
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,120 @@
+package guard
+
+import (
+	"fmt"
+	"strings"
+)
+
+// layer says what the packages in and below a directory may import of this
+// module. The first layer that matches a directory counts.
+type layer struct {
+	dir string
+	may []string
+	why string
+}
+
+// layers is the picture in docs/architecture.md: an arrow may only point down.
+var layers = []layer{
+	{"cmd", []string{""}, "wires all packages"},
+	{"e2e", []string{""}, "drives the whole product from outside"},
+	{"e2b", []string{"e2b", "runtime", "api", "internal"}, "the E2B surface knows no driver, no store and no network"},
+	{"runtime", []string{"runtime", "substrate", "template", "image", "network", "store", "vm", "agent", "api", "layout", "internal"},
+		"the runtime composes what is below it and knows no wire protocol"},
+	{"substrate", []string{"substrate", "vm"}, "policy is pure: it takes a state and returns a decision"},
+	{"template", []string{"template", "vm", "api", "internal"}, "one mechanism each: mechanisms don't know each other"},
+	{"image", []string{"image", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
+	{"network", []string{"network", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
+	{"store", []string{"store", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
+	{"vm/vmtest", []string{"vm/vmtest", "vm"}, "the suite judges every driver, so it knows none"},
+	{"vm/memvm", []string{"vm/memvm", "vm"}, "a driver holds no business logic"},
+	{"vm/gvisor", []string{"vm/gvisor", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
+	{"vm/firecracker", []string{"vm/firecracker", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
+	{"vm/qemu", []string{"vm/qemu", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
+	{"vm/vz", []string{"vm/vz", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
+	{"vm", nil, "the driver contract imports the standard library only"},
+	{"agent", []string{"agent", "api", "internal"}, "the agent runs in the guest: nothing of the host is there"},
+	{"api", []string{"api"}, "generated types depend on nothing of ours"},
+	{"layout", nil, "where things are on disk is known before anything else"},
+	{"doctor", []string{"doctor", "internal"}, "packages report to the doctor through a function, so it knows none of them"},
+	{"internal", []string{"internal", "vm"}, "internal packages are tools of the others"},
+}
+
+// exactly are layers whose may entries match the named package only, not what
+// is below it: a driver or suite must not come in by way of its contract.
+var exactly = map[string]bool{"vm": true}
+
+// onlyRuntimeSeesDrivers: the runtime and the commands may import the packages
+// below vm.
+var seesDrivers = []string{"runtime", "cmd", "e2e"}
+
+// Layers checks the direction of every import between packages of this module.
+// Test files may import anything: they are no part of a program.
+func Layers(sources []Source) []Finding {
+	var out []Finding
+	unknown := map[string]bool{}
+	for _, s := range sources {
+		if s.Test() {
+			continue
+		}
+		l, ok := layerOf(s.Dir())
+		if !ok {
+			if !unknown[s.Dir()] {
+				unknown[s.Dir()] = true
+				out = append(out, findingf(s.Dir(), "the package is in no layer: add it to layers in internal/guard and to docs/architecture.md"))
+			}
+			continue
+		}
+		for _, p := range s.Imports() {
+			target, ours := strings.CutPrefix(p, Module+"/")
+			if !ours {
+				if l.dir == "vm" && !standard(p) {
+					out = append(out, findingf(s.Path, "imports %s; %s", p, l.why))
+				}
+				continue
+			}
+			if !l.allows(s.Dir(), target) {
+				out = append(out, findingf(s.Path, "imports %s; %s may import %s of this module: %s", target, l.dir, l.list(), l.why))
+			}
+		}
+	}
+	return out
+}
+
+func layerOf(dir string) (layer, bool) {
+	for _, l := range layers {
+		if within(dir, l.dir) {
+			return l, true
+		}
+	}
+	return layer{}, false
+}
+
+func (l layer) allows(dir, target string) bool {
+	for _, may := range l.may {
+		switch {
+		case may == "":
+			return true
+		case exactly[may]:
+			if target == may || within(target, may) && withinAny(dir, seesDrivers) {
+				return true
+			}
+		case within(target, may):
+			return true
+		}
+	}
+	return false
+}
+
+func (l layer) list() string {
+	if len(l.may) == 0 {
+		return "nothing"
+	}
+	return fmt.Sprint(l.may)
+}
+
+// standard reports whether an import path is of the standard library: its
+// first element has no dot.
+func standard(importPath string) bool {
+	first, _, _ := strings.Cut(importPath, "/")
+	return !strings.Contains(first, ".")
+}
