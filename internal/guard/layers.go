@@ -34,6 +34,7 @@ var layers = []layer{
 	{"vm", nil, "the driver contract imports the standard library only"},
 	{"agent", []string{"agent", "api", "internal"}, "the agent runs in the guest: nothing of the host is there"},
 	{"api", []string{"api"}, "generated types depend on nothing of ours"},
+	{"scripts", nil, "tools of the build need nothing of the product"},
 	{"layout", nil, "where things are on disk is known before anything else"},
 	{"doctor", []string{"doctor", "internal"}, "packages report to the doctor through a function, so it knows none of them"},
 	{"internal", []string{"internal", "vm"}, "internal packages are tools of the others"},

@@ -1,0 +1,57 @@
+# What each target does is beside it; "make help" prints that. The recipes call
+# scripts/, which can be run without make too.
+
+GO ?= go
+FUZZTIME ?= 10s
+# Builds the agent for every guest architecture into agent/embedded/bin, where
+# the main binary embeds it.
+AGENT_BUILD ?= $(GO) run ./agent/embedded/build
+
+export GO FUZZTIME AGENT_BUILD
+export CGO_ENABLED = 0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint unit race cross e2e generate fuzz bench clean
+
+help: ## Print this list.
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what a fresh Debian or Ubuntu lacks (silent if nothing is missing).
+	@scripts/setup
+
+build: ## Build bin/rundlet with the agent in it.
+	@scripts/build
+
+demo: setup build ## Build everything and run code in a sandbox.
+	@scripts/demo
+
+test: setup ## All checks: lint, cross builds, Go tests, unmodified SDKs. Under 30 minutes.
+	@scripts/test
+
+lint: ## gofmt, go vet, staticcheck.
+	@scripts/lint
+
+unit: ## The Go tests alone, conformance suites included.
+	@scripts/unit
+
+race: ## The Go tests with the race detector (needs a C compiler).
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+cross: ## Build for linux/amd64, linux/arm64 and darwin/arm64.
+	@scripts/cross
+
+e2e: setup build ## The unmodified E2B SDKs against a real server.
+	@e2e/run
+
+generate: ## Write the generated code again (it is committed).
+	$(GO) generate ./...
+
+fuzz: ## Run every fuzz target for FUZZTIME (default 10s).
+	@scripts/fuzz
+
+bench: build ## Latency of a sandbox's life, and its ratio to the bare mechanism.
+	@bin/rundlet bench
+
+clean: ## Remove what a build made.
+	rm -rf bin
+	find agent/embedded/bin -type f ! -name README -delete 2>/dev/null || true

@@ -1,0 +1,117 @@
+// Command testsum reads "go test -json" and prints what a person wants to know:
+// a line for each package, all output of what failed, the reason of each skip,
+// and at the end the counts. It exits with 1 if anything failed. A subtest counts
+// as a test. It imports the standard library only.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+func main() {
+	failed, err := summarise(os.Stdin, os.Stdout)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "testsum:", err)
+	}
+	if failed || err != nil {
+		os.Exit(1)
+	}
+}
+
+// event is what go test -json writes, one a line; see "go doc test2json".
+type event struct {
+	Action, Package, Test, Output, ImportPath string
+	Elapsed                                   float64
+}
+
+type counts struct {
+	passed, failed, skipped int
+	// failedIn are the packages with a failed test.
+	failedIn map[string]bool
+}
+
+// summarise copies the essence of a stream of events. Lines that are none (a
+// compiler's messages) are passed on.
+func summarise(r io.Reader, w io.Writer) (failed bool, err error) {
+	n := counts{failedIn: map[string]bool{}}
+	output := map[string]*strings.Builder{}
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadString('\n')
+		if line != "" {
+			var e event
+			if json.Unmarshal([]byte(line), &e) != nil || e.Action == "" {
+				fmt.Fprint(w, line)
+			} else {
+				n.add(e, output, w)
+			}
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return true, err
+		}
+	}
+	fmt.Fprintf(w, "go test: %d skipped\ngo test: %d passed, %d failed\n", n.skipped, n.passed, n.failed)
+	return n.failed > 0, nil
+}
+
+func (n *counts) add(e event, output map[string]*strings.Builder, w io.Writer) {
+	key := e.Package + " " + e.Test
+	switch e.Action {
+	case "output":
+		if output[key] == nil {
+			output[key] = &strings.Builder{}
+		}
+		output[key].WriteString(e.Output)
+		return
+	case "build-output":
+		fmt.Fprint(w, e.Output)
+		return
+	case "build-fail":
+		return // The package's own failure follows.
+	case "pass", "fail", "skip":
+	default:
+		return
+	}
+	text := ""
+	if b := output[key]; b != nil {
+		text = b.String()
+		delete(output, key)
+	}
+	if e.Test == "" {
+		n.addPackage(e, text, w)
+		return
+	}
+	switch e.Action {
+	case "pass":
+		n.passed++
+	case "fail":
+		n.failed++
+		n.failedIn[e.Package] = true
+		fmt.Fprintf(w, "FAIL %s %s\n%s", e.Package, e.Test, text)
+	case "skip":
+		n.skipped++
+		fmt.Fprintf(w, "SKIP %s %s\n%s", e.Package, e.Test, text)
+	}
+}
+
+// addPackage prints a package's own line. A package that fails without a failed
+// test (it does not build, it panics, it runs out of time) counts as one.
+func (n *counts) addPackage(e event, text string, w io.Writer) {
+	switch e.Action {
+	case "pass":
+		fmt.Fprintf(w, "ok   %s %.1fs\n", e.Package, e.Elapsed)
+	case "fail":
+		if !n.failedIn[e.Package] {
+			n.failed++
+		}
+		fmt.Fprintf(w, "FAIL %s %.1fs\n%s", e.Package, e.Elapsed, text)
+	}
+}
