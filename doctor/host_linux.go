@@ -1,0 +1,169 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+)
+
+func hostChecks(stateDir string) []CheckFunc {
+	return []CheckFunc{
+		one(func() Finding { return rootFinding(os.Geteuid()) }),
+		one(kernel),
+		one(cgroups),
+		one(kvm),
+		func(context.Context) []Finding { return usr("/") },
+		one(memory),
+		one(func() Finding { return disk(stateDir) }),
+		one(nfTables),
+		one(ipForward),
+		one(userNamespaces),
+		one(clock),
+	}
+}
+
+func one(check func() Finding) CheckFunc {
+	return func(context.Context) []Finding { return []Finding{check()} }
+}
+
+func rootFinding(euid int) Finding {
+	f := Finding{Name: "privilege", Status: OK, Detail: "root"}
+	if euid != 0 {
+		f.Status, f.Detail = Fail, fmt.Sprintf("user %d", euid)
+		f.Hint = "sandboxes need root on this version: run it with sudo"
+	}
+	return f
+}
+
+func kernel() Finding {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return Finding{Name: "kernel", Status: Warn, Detail: err.Error()}
+	}
+	return kernelFinding(unix.ByteSliceToString(u.Release[:]))
+}
+
+func cgroups() Finding {
+	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return Finding{Name: "cgroups", Status: Warn, Detail: err.Error()}
+	}
+	controllers, _ := os.ReadFile("/sys/fs/cgroup/cgroup.controllers") // Absent unless version 2.
+	return cgroupFinding(string(mountinfo), string(controllers))
+}
+
+func kvm() Finding {
+	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		return Finding{"kvm", Info, "not usable: " + err.Error(), "the embedded driver does not need it"}
+	}
+	f.Close()
+	return Finding{Name: "kvm", Status: OK, Detail: "/dev/kvm can be opened"}
+}
+
+// usr looks at what the template "base" is made of.
+func usr(root string) []Finding {
+	merged := Finding{Name: "base: /usr", Status: OK, Detail: "merged"}
+	for _, name := range []string{"bin", "lib"} {
+		target, err := os.Readlink(filepath.Join(root, name))
+		if err != nil || path.Clean("/"+target) != "/usr/"+name {
+			merged = Finding{"base: /usr", Fail, "/" + name + " is not a link to usr/" + name, "apt-get install usrmerge"}
+			break
+		}
+	}
+	out := []Finding{merged}
+	for _, tool := range []struct{ name, hint string }{
+		{"bash", "commands cannot run without it: apt-get install bash"},
+		{"python3", "sandboxes will have no Python: apt-get install python3"},
+		{"node", "sandboxes will have no Node.js: apt-get install nodejs"},
+		{"git", "sandboxes will have no git: apt-get install git"},
+	} {
+		f := Finding{Name: "base: " + tool.name, Status: OK, Detail: "/usr/bin/" + tool.name}
+		if !insideUsr(root, "usr/bin/"+tool.name) {
+			f.Status, f.Detail, f.Hint = Warn, "not in /usr/bin", tool.hint
+			if tool.name == "bash" {
+				f.Status = Fail
+			}
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// insideUsr reports whether a program is there for a sandbox too: a link into
+// /opt or a home directory leads nowhere in it. One through /etc/alternatives
+// is followed to its end.
+func insideUsr(root, name string) bool {
+	end, err := filepath.EvalSymlinks(filepath.Join(root, name))
+	if err != nil {
+		return false
+	}
+	usr, err := filepath.EvalSymlinks(filepath.Join(root, "usr"))
+	return err == nil && strings.HasPrefix(end, usr+"/")
+}
+
+func memory() Finding {
+	meminfo, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return Finding{Name: "memory", Status: Warn, Detail: err.Error()}
+	}
+	return memoryFinding(string(meminfo))
+}
+
+// disk looks at the nearest directory above stateDir that is there already.
+func disk(stateDir string) Finding {
+	var st unix.Statfs_t
+	for dir := filepath.Clean(stateDir); ; dir = filepath.Dir(dir) {
+		err := unix.Statfs(dir, &st)
+		if err == nil {
+			return diskFinding(stateDir, st.Bavail*uint64(st.Bsize))
+		}
+		if !errors.Is(err, os.ErrNotExist) || dir == filepath.Dir(dir) {
+			return Finding{Name: "disk", Status: Fail, Detail: (&os.PathError{Op: "statfs", Path: dir, Err: err}).Error()}
+		}
+	}
+}
+
+// nfTables asks the kernel for its tables, which also shows whether we may.
+func nfTables() Finding {
+	c, err := nftables.New()
+	if err == nil {
+		_, err = c.ListTables()
+	}
+	if err != nil {
+		return Finding{"nf_tables", Fail, "the kernel refuses: " + err.Error(),
+			"network policy needs nf_tables and root: modprobe nf_tables, or a kernel with CONFIG_NF_TABLES"}
+	}
+	return Finding{Name: "nf_tables", Status: OK, Detail: "the kernel answers"}
+}
+
+func ipForward() Finding {
+	content, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
+	if err != nil {
+		return Finding{Name: "ip_forward", Status: Warn, Detail: err.Error()}
+	}
+	f := Finding{Name: "ip_forward", Status: Info, Detail: "off"}
+	if strings.TrimSpace(string(content)) == "1" {
+		f.Detail = "on"
+	}
+	return f
+}
+
+func userNamespaces() Finding {
+	content, _ := os.ReadFile("/proc/sys/user/max_user_namespaces") // Absent: the kernel has none.
+	return userNamespacesFinding(string(content))
+}
+
+func clock() Finding {
+	var tx unix.Timex // Modes 0 reads only.
+	state, err := unix.Adjtimex(&tx)
+	return clockFinding(time.Now(), err == nil && state != unix.TIME_ERROR)
+}

@@ -1,0 +1,149 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The functions of this file judge what was read elsewhere.
+
+// kernelFinding judges a release like "6.1.0-18-amd64".
+func kernelFinding(release string) Finding {
+	f := Finding{Name: "kernel", Status: OK, Detail: release}
+	var major, minor int
+	if n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor); n != 2 {
+		f.Status, f.Detail = Warn, fmt.Sprintf("release %q is not of a known form", release)
+		return f
+	}
+	switch {
+	case major < 4 || major == 4 && minor < 15:
+		f.Status, f.Hint = Fail, "the embedded driver needs Linux 4.15 or later"
+	case major < 5 || major == 5 && minor < 10:
+		f.Status, f.Hint = Warn, "older than what is tested; 5.10 or later is better"
+	}
+	return f
+}
+
+// cgroupFinding judges /proc/self/mountinfo; v2Controllers is the content of
+// cgroup.controllers at the root of the v2 hierarchy.
+func cgroupFinding(mountinfo, v2Controllers string) Finding {
+	var v1 []string
+	v2 := false
+	for line := range strings.Lines(mountinfo) {
+		// The optional fields end with "-"; then type, source, super options.
+		_, rest, ok := strings.Cut(line, " - ")
+		fields := strings.Fields(rest)
+		if !ok || len(fields) < 3 {
+			continue
+		}
+		switch fields[0] {
+		case "cgroup":
+			for _, o := range strings.Split(fields[2], ",") {
+				if o == "cpu" || o == "memory" || o == "pids" {
+					v1 = append(v1, o)
+				}
+			}
+		case "cgroup2":
+			v2 = true
+		}
+	}
+	f := Finding{Name: "cgroups", Status: OK}
+	have := v1
+	switch fields := strings.Fields(v2Controllers); {
+	case len(v1) > 0 && v2:
+		f.Detail = "hybrid: controllers by version 1"
+	case len(v1) > 0:
+		f.Detail = "version 1"
+	case v2:
+		f.Detail, have = "version 2", fields
+	default:
+		f.Status, f.Detail = Warn, "none is mounted"
+		f.Hint = "limits of CPU and memory will not be enforced; mount cgroup2 on /sys/fs/cgroup"
+		return f
+	}
+	var lack []string
+	for _, c := range []string{"cpu", "memory"} {
+		if !slices.Contains(have, c) {
+			lack = append(lack, c)
+		}
+	}
+	if lack != nil {
+		f.Status, f.Hint = Warn, "limits of "+strings.Join(lack, " and ")+" will not be enforced"
+		f.Detail += "; without the controllers " + strings.Join(lack, ", ")
+	}
+	return f
+}
+
+const gib = 1 << 30
+
+// memoryFinding judges /proc/meminfo.
+func memoryFinding(meminfo string) Finding {
+	f := Finding{Name: "memory", Status: OK}
+	total, ok1 := meminfoBytes(meminfo, "MemTotal")
+	available, ok2 := meminfoBytes(meminfo, "MemAvailable")
+	if !ok1 || !ok2 {
+		f.Status, f.Detail = Warn, "/proc/meminfo is not of a known form"
+		return f
+	}
+	f.Detail = fmt.Sprintf("%.1f GiB, of which %.1f GiB is available", float64(total)/gib, float64(available)/gib)
+	if available < gib {
+		f.Status, f.Hint = Warn, "less than 1 GiB is available: a few small sandboxes at most"
+	}
+	return f
+}
+
+func meminfoBytes(meminfo, key string) (int64, bool) {
+	for line := range strings.Lines(meminfo) {
+		fields := strings.Fields(line)
+		if len(fields) == 3 && fields[0] == key+":" && fields[2] == "kB" {
+			kib, err := strconv.ParseInt(fields[1], 10, 64)
+			return kib << 10, err == nil && kib >= 0 && kib < 1<<50
+		}
+	}
+	return 0, false
+}
+
+func diskFinding(dir string, free uint64) Finding {
+	f := Finding{Name: "disk", Status: OK, Detail: fmt.Sprintf("%.1f GiB free for %s", float64(free)/gib, dir)}
+	hint := "free some space, or set RUNDLET_STATE_DIR to another disk"
+	switch {
+	case free < gib:
+		f.Status, f.Hint = Fail, hint
+	case free < 5*gib:
+		f.Status, f.Hint = Warn, hint
+	}
+	return f
+}
+
+// clockFinding judges the time of the machine. No TLS certificate is valid when
+// it is far off, and the time-outs of stored sandboxes are meaningless.
+func clockFinding(now time.Time, synchronised bool) Finding {
+	f := Finding{Name: "clock", Status: OK, Detail: now.UTC().Format(time.RFC3339)}
+	switch {
+	case now.Year() < 2025:
+		f.Status, f.Hint = Fail, "the clock is wrong: set it, for instance with timedatectl set-ntp true"
+	case !synchronised:
+		f.Status = Info
+		f.Detail += ", not synchronised with a time server as far as the kernel knows"
+	}
+	return f
+}
+
+// userNamespacesFinding judges /proc/sys/user/max_user_namespaces.
+func userNamespacesFinding(content string) Finding {
+	f := Finding{Name: "user namespaces", Status: OK}
+	n, err := strconv.Atoi(strings.TrimSpace(content))
+	switch {
+	case err != nil:
+		f.Status, f.Detail = Info, "this kernel has none"
+	case n == 0:
+		f.Status, f.Detail = Info, "switched off"
+		f.Hint = "needed only without root: sysctl user.max_user_namespaces=10000"
+	default:
+		f.Detail = fmt.Sprintf("at most %d", n)
+	}
+	return f
+}
