@@ -17,10 +17,9 @@ type ban struct {
 	why   string
 }
 
-var bans = []ban{
+var bans = append(globalLogger(), []ban{
 	{importPath: "io/ioutil", tests: true, why: "deprecated: os and io have all of it"},
 	{importPath: "math/rand", tests: true, why: "use math/rand/v2, or crypto/rand for what must not be guessed"},
-	{importPath: "log", tests: true, why: "a global logger cannot be tested or redirected: take a *slog.Logger"},
 	{importPath: "C", tests: true, why: "the binary is static and cross-builds without a C compiler"},
 	{importPath: "plugin", tests: true, why: "one static binary"},
 	{importPath: "expvar", why: "registers itself on the default HTTP mux, which a server may expose by mistake"},
@@ -43,6 +42,19 @@ var bans = []ban{
 	{importPath: "time", name: "AfterFunc", in: "substrate", why: "policy has no clock: the time is passed in"},
 	{importPath: "time", name: "NewTimer", in: "substrate", why: "policy has no clock: the time is passed in"},
 	{importPath: "time", name: "NewTicker", in: "substrate", why: "policy has no clock: the time is passed in"},
+}...)
+
+// globalLogger bans what writes to the logger of package log. The type
+// *log.Logger is allowed: http.Server takes one.
+func globalLogger() []ban {
+	var out []ban
+	for _, name := range []string{
+		"Default", "Fatal", "Fatalf", "Fatalln", "Panic", "Panicf", "Panicln", "Print", "Printf", "Println", "SetOutput",
+	} {
+		out = append(out, ban{importPath: "log", name: name, tests: true,
+			why: "a global logger cannot be tested or redirected: take a *slog.Logger"})
+	}
+	return out
 }
 
 // Bans checks the forbidden imports.

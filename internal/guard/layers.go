@@ -33,6 +33,7 @@ var layers = []layer{
 	{"vm/vz", []string{"vm/vz", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
 	{"vm", nil, "the driver contract imports the standard library only"},
 	{"agent", []string{"agent", "api", "internal"}, "the agent runs in the guest: nothing of the host is there"},
+	{"client", []string{"client", "agent", "api"}, "what an SDK would do: it knows the server by its wire only"},
 	{"api", []string{"api"}, "generated types depend on nothing of ours"},
 	{"scripts", nil, "tools of the build need nothing of the product"},
 	{"layout", nil, "where things are on disk is known before anything else"},
