@@ -66,7 +66,7 @@ func kvm() Finding {
 		return Finding{"kvm", Info, "not usable: " + err.Error(), "the embedded driver does not need it"}
 	}
 	f.Close()
-	return Finding{Name: "kvm", Status: OK, Detail: "/dev/kvm can be opened"}
+	return Finding{Name: "kvm", Status: Info, Detail: "/dev/kvm can be opened; the embedded driver does not use it"}
 }
 
 // usr looks at what the template "base" is made of.
