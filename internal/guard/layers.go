@@ -34,6 +34,7 @@ var layers = []layer{
 	{"vm", nil, "the driver contract imports the standard library only"},
 	{"agent", []string{"agent", "api", "internal"}, "the agent runs in the guest: nothing of the host is there"},
 	{"client", []string{"client", "agent", "api"}, "what an SDK would do: it knows the server by its wire only"},
+	{"bench", []string{"bench", "client", "substrate", "runtime", "vm", "agent", "api", "internal"}, "measures the product and the bare mechanism side by side"},
 	{"api", []string{"api"}, "generated types depend on nothing of ours"},
 	{"scripts", nil, "tools of the build need nothing of the product"},
 	{"layout", nil, "where things are on disk is known before anything else"},
@@ -41,13 +42,12 @@ var layers = []layer{
 	{"internal", []string{"internal", "vm"}, "internal packages are tools of the others"},
 }
 
-// exactly are layers whose may entries match the named package only, not what
-// is below it: a driver or suite must not come in by way of its contract.
+// exactly are may entries that match the named package only, not what is below
+// it: a driver or suite must not come in by way of its contract.
 var exactly = map[string]bool{"vm": true}
 
-// onlyRuntimeSeesDrivers: the runtime and the commands may import the packages
-// below vm.
-var seesDrivers = []string{"runtime", "cmd", "e2e"}
+// seesDrivers are the layers that may import the packages below vm all the same.
+var seesDrivers = []string{"runtime", "bench"}
 
 // Layers checks the direction of every import between packages of this module.
 // Test files may import anything: they are no part of a program.
