@@ -1,0 +1,135 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+const threadNetNS = "/proc/thread-self/ns/net"
+
+// inNetNS runs fn on a thread that is in the namespace ns, and nowhere else
+// before and after. fn must not start goroutines that rely on it.
+func inNetNS(ns *os.File, fn func() error) error {
+	return onThread(func() error { return unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET) }, fn)
+}
+
+// inNewNetNS runs fn on a thread that is in a fresh network namespace. The
+// namespace goes when nothing refers to it any more.
+func inNewNetNS(fn func() error) error {
+	return onThread(func() error { return unix.Unshare(unix.CLONE_NEWNET) }, fn)
+}
+
+// onThread moves a thread with enter, runs fn and moves the thread back. A
+// thread that cannot be moved back stays locked, and so ends with its goroutine
+// instead of running other goroutines in the wrong namespace.
+func onThread(enter, fn func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		home, err := os.Open(threadNetNS)
+		if err != nil {
+			runtime.UnlockOSThread()
+			done <- fmt.Errorf("read own network namespace: %w", err)
+			return
+		}
+		defer home.Close()
+		if err := enter(); err != nil {
+			runtime.UnlockOSThread()
+			done <- fmt.Errorf("enter network namespace: %w", err)
+			return
+		}
+		err = fn()
+		if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
+			done <- errors.Join(err, fmt.Errorf("leave network namespace: %w", back))
+			return
+		}
+		runtime.UnlockOSThread()
+		done <- err
+	}()
+	return <-done
+}
+
+// createNetNS makes a network namespace, bound to the new file path, and runs
+// setup inside it. On failure nothing is left.
+func createNetNS(path string, setup func() error) error {
+	return inNewNetNS(func() (err error) {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o400)
+		if err != nil {
+			return err
+		}
+		f.Close()
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, removeNetNS(path))
+			}
+		}()
+		if err := unix.Mount(threadNetNS, path, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("bind network namespace to %s: %w", path, err)
+		}
+		return setup()
+	})
+}
+
+// removeNetNS unbinds a namespace and removes its file. A path that is gone is
+// not an error. The kernel frees the namespace when no process, socket or open
+// file refers to it.
+func removeNetNS(path string) error {
+	for {
+		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if err == nil {
+			continue // Mounts stack.
+		}
+		if err == unix.ENOENT || err == unix.EINVAL {
+			break
+		}
+		return fmt.Errorf("unmount %s: %w", path, err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// openNetNS opens a bound namespace. ok is false if the file is missing or is
+// no namespace, as after a reboot.
+func openNetNS(path string) (f *os.File, ok bool, err error) {
+	f, err = os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		f.Close()
+		return nil, false, fmt.Errorf("stat %s: %w", path, err)
+	}
+	if st.Type != unix.NSFS_MAGIC {
+		f.Close()
+		return nil, false, nil
+	}
+	return f, true, nil
+}
+
+// writeSysctl sets net.* key of the calling thread's network namespace.
+func writeSysctl(key, value string) error {
+	return os.WriteFile(filepath.Join("/proc/sys/net", key), []byte(value), 0)
+}
+
+// disableIPv6 turns IPv6 off in the calling thread's network namespace, for the
+// interfaces that exist and those to come. A kernel without IPv6 is fine.
+func disableIPv6() error {
+	for _, conf := range []string{"all", "default"} {
+		err := writeSysctl("ipv6/conf/"+conf+"/disable_ipv6", "1")
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,237 @@
+// Package network gives each sandbox a network namespace of its own, filtered
+// from before its first packet, and lets the daemon dial into it. Linux only;
+// elsewhere Open fails with ErrUnsupported. It is one mechanism: it knows
+// nothing of sandboxes, drivers or templates, imports no other package of this
+// module, and only runtime and cmd may import it.
+//
+// # Topology
+//
+//	slot namespace       router namespace            daemon's namespace
+//	eth0 10.200.0.2 ──── s-0a1b.. 10.200.0.1
+//	eth0 10.200.0.6 ──── s-77fe.. 10.200.0.5
+//	                     uplink   198.19.x.2 ─────── rl….up 198.19.x.1 ── eth0
+//
+// All host ends of the slots live in one router namespace per instance, with
+// every filter rule. The guest range exists only there, so it cannot collide
+// with a route of the host. The daemon's namespace gets one link, one nft table
+// and two or more per-interface forwarding switches, and only once a slot with
+// internet access is acquired.
+//
+// # Slots
+//
+// A slot serves one sandbox start or restore and is then destroyed: a runtime
+// such as runsc moves the address and the routes of eth0 into its own stack, so
+// a used namespace is not what a new one is.
+//
+// # Rules
+//
+// A packet of a slot is dropped if it is IPv6 or its source is not the slot's
+// address. Slots never reach each other, the router, the host by any of its
+// addresses, nor private, link-local, metadata, multicast or reserved ranges.
+// What is left is the internet, if the slot's Policy allows it. Everything that
+// is refused, and not spoofed, gets an ICMP error at once. Default drop plus
+// rules that exist before the interface does means there is no open window.
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// The error classes, for errors.Is.
+var (
+	// ErrUnsupported: this operating system has no network namespaces.
+	ErrUnsupported = errors.New("network: not supported on this system")
+	// ErrInvalid: a Config or an argument that can never work.
+	ErrInvalid = errors.New("network: invalid argument")
+	// ErrNotFound: no leased slot has this id.
+	ErrNotFound = errors.New("network: slot not found")
+	// ErrClosed: the Network is closed.
+	ErrClosed = errors.New("network: closed")
+	// ErrExhausted: every guest subnet is in use.
+	ErrExhausted = errors.New("network: no free guest subnet")
+	// ErrInUse: another live daemon owns this RunDir.
+	ErrInUse = errors.New("network: run directory is in use")
+	// ErrUplink: the way to the internet could not be set up.
+	ErrUplink = errors.New("network: uplink")
+)
+
+// Policy says what a slot may reach. Whatever it says, the always-denied
+// destinations of the package comment stay denied.
+type Policy struct {
+	// AllowInternet permits destinations that are not always denied, and DNS
+	// to the configured name servers. False denies everything; the daemon can
+	// still dial in.
+	AllowInternet bool
+}
+
+// UplinkMode says how slots reach the internet.
+type UplinkMode int
+
+const (
+	// UplinkAuto connects the router to the daemon's namespace when the first
+	// slot with internet access is acquired.
+	UplinkAuto UplinkMode = iota
+	// UplinkNone never touches the daemon's namespace: no slot has a way out.
+	UplinkNone
+)
+
+// Config is the constant part of a Network. Only RunDir is required.
+type Config struct {
+	// RunDir holds the namespaces (as bind mounts), the lock and the record of
+	// what was changed in the daemon's namespace. It should be on a tmpfs such
+	// as /run, and it names the instance: two daemons need two of them.
+	RunDir string
+	// Instance names the objects in the daemon's namespace: 1 to 8 characters
+	// of [a-z0-9]. Default: derived from RunDir, so that it is unique.
+	Instance string
+	// HostNetNS is the path of the namespace that the uplink leads to. Default:
+	// that of the thread that calls Open.
+	HostNetNS string
+	// Range is cut into a /30 for each slot. It must lie within the private
+	// IPv4 ranges. Default 10.200.0.0/16, which is 16384 slots.
+	Range netip.Prefix
+	// LinkRange is where the uplink's /30 is taken from: the first that no
+	// route or address of the daemon's namespace overlaps. It must be IPv4 and
+	// always denied to guests. Default 198.19.224.0/19.
+	LinkRange netip.Prefix
+	// Ahead is how many slots are kept ready. Default 4; negative: none.
+	Ahead int
+	// Default is the policy that the slots made ahead have already. Acquiring
+	// one with another policy costs a rule change.
+	Default Policy
+	// Nameservers may be asked on port 53, TCP and UDP, even where their
+	// addresses are private, by slots with internet access. IPv4 and not
+	// loopback. Default 1.1.1.1 and 8.8.8.8.
+	Nameservers []netip.Addr
+	// Uplink says how slots reach the internet.
+	Uplink UplinkMode
+	// OnError is told about failures of background work, which is retried. It
+	// must not block. Default: nothing.
+	OnError func(error)
+}
+
+// Slot is a network place for one sandbox. The value is a copy, free to keep.
+type Slot struct {
+	// ID is unique, also over time and restarts.
+	ID string
+	// NetNS is the path of the network namespace: lo and eth0 are up, eth0 has
+	// GuestIP and the default route.
+	NetNS string
+	// GuestIP is the address of eth0, for DialContext.
+	GuestIP netip.Addr
+	// Policy is what the rules in place say.
+	Policy Policy
+}
+
+// Counts is how many objects of each kind exist, read from the kernel and the
+// run directory. It is for tests of leaks and for the operator.
+type Counts struct {
+	// Leased and Ready are slots of this Network value.
+	Leased, Ready int
+	// Namespaces are bind-mounted slot namespaces, Links the host ends of
+	// slots, Rules the slots that the packet filter knows.
+	Namespaces, Links, Rules int
+}
+
+// Problem is something that keeps sandboxes from the network on this machine.
+type Problem struct {
+	// Fatal problems make Open or Acquire fail.
+	Fatal bool
+	What  string
+	Hint  string
+}
+
+// alwaysDenied are the destinations that no policy opens: everything that is
+// not the public IPv4 internet, and Azure's host endpoint, a metadata address
+// that looks public.
+var alwaysDenied = mustPrefixes(
+	"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8",
+	"168.63.129.16/32", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+	"192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4",
+)
+
+const (
+	maxInstance    = 8
+	slotBits       = 30
+	refillBackoff  = 200 * time.Millisecond
+	refillMaxDelay = 30 * time.Second
+)
+
+// withDefaults returns a complete, valid copy of the configuration.
+func (c Config) withDefaults() (Config, error) {
+	bad := func(format string, args ...any) (Config, error) {
+		return Config{}, fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+	}
+	if c.RunDir == "" {
+		return bad("no run directory")
+	}
+	if c.Instance == "" {
+		c.Instance = instanceName(c.RunDir)
+	}
+	if !validInstance(c.Instance) {
+		return bad("instance %.20q must be 1 to %d characters of [a-z0-9]", c.Instance, maxInstance)
+	}
+	if !c.Range.IsValid() {
+		c.Range = netip.MustParsePrefix("10.200.0.0/16")
+	}
+	if !c.LinkRange.IsValid() {
+		c.LinkRange = netip.MustParsePrefix("198.19.224.0/19")
+	}
+	for name, p := range map[string]netip.Prefix{"range": c.Range, "link range": c.LinkRange} {
+		if !p.Addr().Is4() || p.Bits() > slotBits || !denied(p) {
+			return bad("%s %v must be an IPv4 prefix of at most /%d within a private range", name, p, slotBits)
+		}
+	}
+	if c.Range.Overlaps(c.LinkRange) {
+		return bad("range %v and link range %v overlap", c.Range, c.LinkRange)
+	}
+	c.Range, c.LinkRange = c.Range.Masked(), c.LinkRange.Masked()
+	switch {
+	case c.Ahead == 0:
+		c.Ahead = 4
+	case c.Ahead < 0:
+		c.Ahead = 0
+	}
+	if c.Nameservers == nil {
+		c.Nameservers = []netip.Addr{netip.MustParseAddr("1.1.1.1"), netip.MustParseAddr("8.8.8.8")}
+	}
+	for _, a := range c.Nameservers {
+		if !a.Is4() || a.IsLoopback() || a.IsUnspecified() || a.IsMulticast() {
+			return bad("name server %v must be an IPv4 address that is not loopback", a)
+		}
+	}
+	if c.OnError == nil {
+		c.OnError = func(error) {}
+	}
+	return c, nil
+}
+
+func validInstance(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxInstance
+}
+
+// denied reports whether all of p is always denied.
+func denied(p netip.Prefix) bool {
+	for _, d := range alwaysDenied {
+		if d.Bits() <= p.Bits() && d.Contains(p.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+func mustPrefixes(list ...string) []netip.Prefix {
+	out := make([]netip.Prefix, len(list))
+	for i, s := range list {
+		out[i] = netip.MustParsePrefix(s)
+	}
+	return out
+}

@@ -1,0 +1,43 @@
+//go:build !linux
+
+package network
+
+import (
+	"context"
+	"net"
+	"net/netip"
+)
+
+// Network is not available on this system.
+type Network struct{}
+
+// Open returns ErrUnsupported.
+func Open(context.Context, Config) (*Network, error) { return nil, ErrUnsupported }
+
+// Check reports that the system is not supported.
+func Check(hostNetNS string) []Problem {
+	return []Problem{{Fatal: true, What: ErrUnsupported.Error(), Hint: "run on Linux"}}
+}
+
+// Acquire returns ErrUnsupported.
+func (*Network) Acquire(context.Context, Policy) (Slot, error) { return Slot{}, ErrUnsupported }
+
+// SetPolicy returns ErrUnsupported.
+func (*Network) SetPolicy(context.Context, string, Policy) error { return ErrUnsupported }
+
+// Release returns ErrUnsupported.
+func (*Network) Release(context.Context, string) error { return ErrUnsupported }
+
+// Adopt returns ErrUnsupported.
+func (*Network) Adopt(context.Context, []string) ([]string, error) { return nil, ErrUnsupported }
+
+// DialContext returns ErrUnsupported.
+func (*Network) DialContext(context.Context, netip.AddrPort) (net.Conn, error) {
+	return nil, ErrUnsupported
+}
+
+// Counts returns ErrUnsupported.
+func (*Network) Counts() (Counts, error) { return Counts{}, ErrUnsupported }
+
+// Close returns ErrUnsupported.
+func (*Network) Close(context.Context) error { return ErrUnsupported }

@@ -1,0 +1,71 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"syscall"
+	"testing"
+)
+
+var (
+	allow = Policy{AllowInternet: true}
+	deny  = Policy{}
+)
+
+func TestInternetAllowed(t *testing.T) {
+	w := newWorld(t)
+	w.serve(w.outer, 80)
+	w.serve(w.outer, 53)
+	n := w.open(w.config())
+	guest := w.guest(w.acquire(n, allow))
+	for _, target := range []string{internetIP + ":80", internetIP2 + ":80", resolverIP + ":53"} {
+		for _, network := range []string{"tcp", "udp"} {
+			if err := reach(guest, network, target); err != nil {
+				t.Errorf("%s %s: %v", network, target, err)
+			}
+		}
+	}
+}
+
+func TestAlwaysDenied(t *testing.T) {
+	w := newWorld(t)
+	w.serve(w.outer, 80)
+	w.serve(w.host, 80)
+	n := w.open(w.config())
+	guest := w.guest(w.acquire(n, allow))
+	for _, ip := range deniedIPs {
+		// The test means something only if the host itself gets there.
+		if err := reach(w.host, "tcp", ip+":80"); err != nil {
+			t.Fatalf("host to %s: %v", ip, err)
+		}
+	}
+	targets := append([]string{resolverIP, hostIP, hostPrivate}, deniedIPs...)
+	for _, ip := range targets {
+		for _, network := range []string{"tcp", "udp"} {
+			if err := reach(guest, network, ip+":80"); !errors.Is(err, syscall.EHOSTUNREACH) {
+				t.Errorf("%s %s: %v, want an immediate EHOSTUNREACH", network, ip, err)
+			}
+		}
+	}
+}
+
+func TestDialIn(t *testing.T) {
+	w := newWorld(t)
+	n := w.open(w.config())
+	s := w.acquire(n, deny)
+	w.serve(w.guest(s), 49983)
+	c, err := n.DialContext(context.Background(), netip.AddrPortFrom(s.GuestIP, 49983))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	buf := make([]byte, 5)
+	if _, err := c.Read(buf); err != nil || string(buf) != "hello" {
+		t.Fatalf("read %q, %v", buf, err)
+	}
+	_, err = n.DialContext(context.Background(), netip.AddrPortFrom(s.GuestIP, 9))
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("closed port: %v, want ECONNREFUSED", err)
+	}
+}

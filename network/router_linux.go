@@ -1,0 +1,184 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// router is the namespace with the host ends of all slots.
+type router struct {
+	ns    *os.File
+	links *netlink.Handle
+}
+
+// openRouter opens the router namespace bound to path, or makes it. found
+// reports which.
+func openRouter(path string, slotRange netip.Prefix) (r *router, found bool, err error) {
+	ns, found, err := openNetNS(path)
+	if err != nil {
+		return nil, false, fmt.Errorf("open router namespace: %w", err)
+	}
+	if !found {
+		if err := removeNetNS(path); err != nil {
+			return nil, false, fmt.Errorf("clear router namespace: %w", err)
+		}
+		if err := createNetNS(path, func() error { return setUpRouter(slotRange) }); err != nil {
+			return nil, false, fmt.Errorf("create router namespace: %w", err)
+		}
+		var ok bool
+		if ns, ok, err = openNetNS(path); err != nil || !ok {
+			return nil, false, fmt.Errorf("open new router namespace: %w", errors.Join(err, removeNetNS(path)))
+		}
+	}
+	links, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		ns.Close()
+		return nil, false, fmt.Errorf("open netlink in router namespace: %w", err)
+	}
+	return &router{ns: ns, links: links}, found, nil
+}
+
+// setUpRouter runs inside the new router namespace.
+func setUpRouter(slotRange netip.Prefix) error {
+	if err := disableIPv6(); err != nil {
+		return err
+	}
+	// Errors for refused packets go to the guest that sent them, one for one:
+	// the usual limit would turn "refused" into a time-out.
+	for key, value := range map[string]string{
+		"ipv4/ip_forward":                  "1",
+		"ipv4/icmp_ratelimit":              "0",
+		"ipv4/conf/all/send_redirects":     "0",
+		"ipv4/conf/default/send_redirects": "0",
+		"ipv4/conf/all/accept_redirects":   "0",
+		"ipv4/conf/all/arp_ignore":         "1",
+		"ipv4/conf/default/rp_filter":      "1",
+	} {
+		if err := writeSysctl(key, value); err != nil {
+			return err
+		}
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		return err
+	}
+	// An answer to a slot that is gone must not leave by the default route.
+	return netlink.RouteAdd(&netlink.Route{Dst: ipNet(slotRange), Type: unix.RTN_BLACKHOLE})
+}
+
+func (r *router) close() {
+	r.links.Close()
+	r.ns.Close()
+}
+
+// connect makes the veth pair of a slot. It runs inside the slot's namespace;
+// the other end appears in the router, already filtered.
+func (r *router) connect(id string, subnet netip.Prefix) error {
+	if err := disableIPv6(); err != nil {
+		return err
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "eth0"
+	err = h.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: id, PeerNamespace: netlink.NsFd(r.ns.Fd())})
+	if err != nil {
+		return fmt.Errorf("add veth pair: %w", err)
+	}
+	if err := bringUp(r.links, id, near(subnet)); err != nil {
+		return err
+	}
+	if err := bringUp(h, "eth0", far(subnet)); err != nil {
+		return err
+	}
+	if err := bringUp(h, "lo", netip.Addr{}); err != nil {
+		return err
+	}
+	return addDefaultRoute(h, near(subnet))
+}
+
+// bringUp gives a link its end of a /30, if any, and sets it up.
+func bringUp(h *netlink.Handle, name string, addr netip.Addr) error {
+	link, err := h.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", name, err)
+	}
+	if addr.IsValid() {
+		a := &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(slotBits, 32)}}
+		if err := h.AddrAdd(link, a); err != nil {
+			return fmt.Errorf("add address %v to %s: %w", addr, name, err)
+		}
+	}
+	if err := h.LinkSetUp(link); err != nil {
+		return fmt.Errorf("set %s up: %w", name, err)
+	}
+	return nil
+}
+
+func addDefaultRoute(h *netlink.Handle, via netip.Addr) error {
+	all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	if err := h.RouteReplace(&netlink.Route{Dst: ipNet(all), Gw: via.AsSlice()}); err != nil {
+		return fmt.Errorf("add default route via %v: %w", via, err)
+	}
+	return nil
+}
+
+// deleteLink removes a link and so its peer. A link that is gone is fine.
+func deleteLink(h *netlink.Handle, name string) error {
+	link, err := h.LinkByName(name)
+	if err == nil {
+		err = h.LinkDel(link)
+	}
+	var gone netlink.LinkNotFoundError
+	if errors.As(err, &gone) || errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("delete link %s: %w", name, err)
+	}
+	return nil
+}
+
+// slots lists the host ends of slots with their subnets; one that was not
+// finished has no valid subnet.
+func (r *router) slots() (map[string]netip.Prefix, error) {
+	links, err := r.links.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list router links: %w", err)
+	}
+	addrs, err := r.links.AddrList(nil, unix.AF_INET)
+	if err != nil {
+		return nil, fmt.Errorf("list router addresses: %w", err)
+	}
+	subnet := map[int]netip.Prefix{}
+	for _, a := range addrs {
+		if ip, ok := netip.AddrFromSlice(a.IP.To4()); ok {
+			ones, _ := a.Mask.Size()
+			subnet[a.LinkIndex] = netip.PrefixFrom(ip, ones).Masked()
+		}
+	}
+	out := map[string]netip.Prefix{}
+	for _, l := range links {
+		if name := l.Attrs().Name; isSlotID(name) {
+			out[name] = subnet[l.Attrs().Index]
+		}
+	}
+	return out, nil
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
+}

@@ -1,0 +1,266 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// enforcer makes policies true for the packets of slots. What it does not know
+// it drops. Every change takes effect as a whole before the call returns, or
+// not at all. A gateway in user space is another one.
+type enforcer interface {
+	// recover returns the policies in force by slot, found after a restart.
+	recover() (map[string]Policy, error)
+	// reset forgets everything and enforces exactly these rules.
+	reset(rules []slotRule) error
+	// set adds rules, or replaces those of the same slots.
+	set(rules ...slotRule) error
+	// remove forgets slots; unknown ones are ignored.
+	remove(ids ...string) error
+	// count is how many slots are known.
+	count() (int, error)
+}
+
+// slotRule is what the enforcer knows of a slot. The id is also the name of the
+// slot's interface in the router.
+type slotRule struct {
+	id     string
+	guest  netip.Addr
+	policy Policy
+}
+
+const (
+	routerTable  = "rundlet"
+	setSources   = "sources"
+	setInternet  = "internet"
+	uplinkRouter = "uplink"
+)
+
+// nftRules enforces in the router namespace: two sets name the slots, and fixed
+// rules refer to the sets, so that a change is a few set elements.
+type nftRules struct {
+	ns          *os.File
+	nameservers []netip.Addr
+
+	mu   sync.Mutex
+	have map[string]slotRule
+}
+
+func newNFTRules(ns *os.File, nameservers []netip.Addr) *nftRules {
+	return &nftRules{ns: ns, nameservers: nameservers, have: map[string]slotRule{}}
+}
+
+func (r *nftRules) conn() (*nftables.Conn, error) {
+	return nftables.New(nftables.WithNetNSFd(int(r.ns.Fd())))
+}
+
+func sourceSet() nftables.Set {
+	return nftables.Set{
+		Name: setSources, Concatenation: true,
+		KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIPAddr),
+	}
+}
+
+func internetSet() nftables.Set {
+	return nftables.Set{Name: setInternet, KeyType: nftables.TypeIFName}
+}
+
+// elements are a rule's members of the two sets.
+func (s slotRule) elements() (source, internet []nftables.SetElement) {
+	source = []nftables.SetElement{{Key: append(ifname(s.id), s.guest.AsSlice()...)}}
+	if s.policy.AllowInternet {
+		internet = []nftables.SetElement{{Key: ifname(s.id)}}
+	}
+	return source, internet
+}
+
+func (r *nftRules) reset(rules []slotRule) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	conn, err := r.conn()
+	if err != nil {
+		return err
+	}
+	have := map[string]slotRule{}
+	var sources, internet []nftables.SetElement
+	for _, rule := range rules {
+		have[rule.id] = rule
+		s, i := rule.elements()
+		sources, internet = append(sources, s...), append(internet, i...)
+	}
+	b := replaceTable(conn, routerTable)
+	r.build(b, sources, internet)
+	if err := errors.Join(b.err, conn.Flush()); err != nil {
+		return fmt.Errorf("replace router rules: %w", err)
+	}
+	r.have = have
+	return nil
+}
+
+// build writes the rules of the router. Packets of slots come in by the slot's
+// interface; everything else comes by the uplink or is the daemon's own.
+func (r *nftRules) build(b *table, sourceElements, internetElements []nftables.SetElement) {
+	sources := b.set(sourceSet(), sourceElements)
+	internet := b.set(internetSet(), internetElements)
+	denied := b.prefixSet("denied", alwaysDenied)
+	nameservers := b.addrSet("nameservers", r.nameservers)
+
+	// Before connection tracking, so that forged packets leave no trace there.
+	b.hook("prerouting", nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, nftables.ChainPolicyDrop,
+		rule(isIPv6(), drop()),
+		rule(iif(uplinkRouter), accept()),
+		rule(iif("lo"), accept()),
+		rule(sourceIn(sources), accept()),
+	)
+	// The daemon dials out of the router, so only answers come in.
+	b.hook("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop,
+		rule(ctState(established), accept()),
+		rule(iif("lo"), accept()),
+		rule(iif(uplinkRouter), drop()),
+		rule(reject()),
+	)
+	b.chain("egress",
+		rule(destIn(nameservers), isPort(unix.IPPROTO_UDP, 53), accept()),
+		rule(destIn(nameservers), isPort(unix.IPPROTO_TCP, 53), accept()),
+		rule(destIn(denied), reject()),
+		rule(accept()),
+	)
+	// Packets of a slot are judged one by one, not by connection, and answers
+	// need the slot's permission too: a policy that is taken away ends
+	// connections that are open.
+	b.hook("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop,
+		rule(iif(uplinkRouter), ifaceIn(expr.MetaKeyOIFNAME, internet), ctState(established), accept()),
+		rule(iif(uplinkRouter), drop()),
+		rule(oif(uplinkRouter), ifaceIn(expr.MetaKeyIIFNAME, internet), jump("egress")),
+		rule(reject()),
+	)
+	b.hook("postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept,
+		rule(oif(uplinkRouter), masquerade()),
+	)
+}
+
+func (r *nftRules) set(rules ...slotRule) error {
+	return r.change("set rules", rules, nil)
+}
+
+func (r *nftRules) remove(ids ...string) error {
+	return r.change("remove rules", nil, ids)
+}
+
+// change applies additions and removals in one batch, as the difference to what
+// is there: the kernel refuses to delete an element that it does not have.
+func (r *nftRules) change(op string, add []slotRule, remove []string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var newSource, newInternet, oldSource, oldInternet []nftables.SetElement
+	for _, rule := range add {
+		if old, ok := r.have[rule.id]; ok {
+			s, i := old.elements()
+			oldSource, oldInternet = append(oldSource, s...), append(oldInternet, i...)
+		}
+		s, i := rule.elements()
+		newSource, newInternet = append(newSource, s...), append(newInternet, i...)
+	}
+	for _, id := range remove {
+		if old, ok := r.have[id]; ok {
+			s, i := old.elements()
+			oldSource, oldInternet = append(oldSource, s...), append(oldInternet, i...)
+		}
+	}
+	conn, err := r.conn()
+	if err != nil {
+		return err
+	}
+	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}
+	sources, internet := sourceSet(), internetSet()
+	sources.Table, internet.Table = table, table
+	changes := 0
+	for _, step := range []struct {
+		do       func(*nftables.Set, []nftables.SetElement) error
+		set      *nftables.Set
+		elements []nftables.SetElement
+	}{
+		{conn.SetDeleteElements, &sources, oldSource},
+		{conn.SetDeleteElements, &internet, oldInternet},
+		{conn.SetAddElements, &sources, newSource},
+		{conn.SetAddElements, &internet, newInternet},
+	} {
+		if len(step.elements) == 0 {
+			continue
+		}
+		changes++
+		if err := step.do(step.set, step.elements); err != nil {
+			return fmt.Errorf("%s: %w", op, err)
+		}
+	}
+	if changes == 0 {
+		return nil
+	}
+	if err := conn.Flush(); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	for _, rule := range add {
+		r.have[rule.id] = rule
+	}
+	for _, id := range remove {
+		delete(r.have, id)
+	}
+	return nil
+}
+
+func (r *nftRules) recover() (map[string]Policy, error) {
+	out := map[string]Policy{}
+	sources, err := r.read(sourceSet())
+	if err != nil {
+		return nil, err
+	}
+	internet, err := r.read(internetSet())
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range sources {
+		out[elementName(e)] = Policy{}
+	}
+	for _, e := range internet {
+		out[elementName(e)] = Policy{AllowInternet: true}
+	}
+	return out, nil
+}
+
+func (r *nftRules) count() (int, error) {
+	elements, err := r.read(sourceSet())
+	return len(elements), err
+}
+
+// read lists a set of the table; without the table it is empty.
+func (r *nftRules) read(set nftables.Set) ([]nftables.SetElement, error) {
+	conn, err := r.conn()
+	if err != nil {
+		return nil, err
+	}
+	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return nil, fmt.Errorf("list tables: %w", err)
+	}
+	if !slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == routerTable }) {
+		return nil, nil
+	}
+	set.Table = &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}
+	elements, err := conn.GetSetElements(&set)
+	if err != nil {
+		return nil, fmt.Errorf("read set %s: %w", set.Name, err)
+	}
+	return elements, nil
+}
+
+func elementName(e nftables.SetElement) string {
+	return unix.ByteSliceToString(e.Key[:min(len(e.Key), unix.IFNAMSIZ)])
+}

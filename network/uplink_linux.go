@@ -1,0 +1,258 @@
+package network
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// uplink is the link from the router to the daemon's namespace, with everything
+// that it needs there. Whatever is changed there is recorded first, so that any
+// later process can undo it.
+type uplink struct {
+	cfg    Config
+	router *router
+	host   *os.File
+	links  *netlink.Handle // In the daemon's namespace.
+
+	mu sync.Mutex
+	up bool
+}
+
+// uplinkRecord is the file that outlives the process.
+type uplinkRecord struct {
+	Subnet netip.Prefix `json:"subnet"`
+	// Forwarding is what the switch of each interface was before.
+	Forwarding map[string]string `json:"forwarding"`
+}
+
+// openUplink opens the daemon's namespace. An uplink whose router is gone, or
+// that was not finished, is removed.
+func openUplink(cfg Config, r *router, routerFound bool) (_ *uplink, err error) {
+	u := &uplink{cfg: cfg, router: r}
+	defer func() {
+		if err != nil {
+			u.close()
+		}
+	}()
+	path := cfg.HostNetNS
+	if path == "" {
+		path = threadNetNS
+	}
+	if u.host, err = os.Open(path); err != nil {
+		return nil, fmt.Errorf("open the daemon's network namespace: %w", err)
+	}
+	u.links, err = netlink.NewHandleAt(netns.NsHandle(u.host.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink in the daemon's network namespace: %w", err)
+	}
+	rec, ok, err := u.load()
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return u, nil
+	}
+	if routerFound && cfg.Uplink == UplinkAuto && u.whole() {
+		// The rules are written again: this program may be a newer one.
+		if err := u.writeRules(rec); err != nil {
+			return nil, err
+		}
+		u.up = true
+		return u, nil
+	}
+	return u, u.remove()
+}
+
+func (u *uplink) close() {
+	if u.links != nil {
+		u.links.Close()
+	}
+	if u.host != nil {
+		u.host.Close()
+	}
+}
+
+func (u *uplink) name() string       { return u.cfg.Instance + "up" }
+func (u *uplink) table() string      { return "rundlet_" + u.cfg.Instance }
+func (u *uplink) recordPath() string { return filepath.Join(u.cfg.RunDir, "uplink.json") }
+
+// whole reports whether both ends are there and the last step was done.
+func (u *uplink) whole() bool {
+	if _, err := u.links.LinkByName(u.name()); err != nil {
+		return false
+	}
+	routes, err := u.router.links.RouteList(nil, unix.AF_INET)
+	if err != nil {
+		return false
+	}
+	for _, r := range routes {
+		if isDefaultRoute(r) {
+			return true
+		}
+	}
+	return false
+}
+
+// ensure sets the uplink up if it is not. A failure leaves nothing.
+func (u *uplink) ensure() error {
+	if u.cfg.Uplink == UplinkNone {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.up {
+		return nil
+	}
+	if err := u.create(); err != nil {
+		return errors.Join(err, u.removeLocked())
+	}
+	u.up = true
+	return nil
+}
+
+func (u *uplink) create() error {
+	rec := uplinkRecord{Forwarding: map[string]string{}}
+	var err error
+	if rec.Subnet, err = u.freeSubnet(); err != nil {
+		return err
+	}
+	outside, err := u.outside()
+	if err != nil {
+		return err
+	}
+	for _, name := range outside {
+		if rec.Forwarding[name], err = u.sysctl("ipv4/conf/"+name+"/forwarding", ""); err != nil {
+			return err
+		}
+	}
+	if err := u.save(rec); err != nil {
+		return err
+	}
+	// Rules first: the link is filtered from the moment it exists.
+	if err := u.writeRules(rec); err != nil {
+		return err
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = u.name()
+	err = u.links.LinkAdd(&netlink.Veth{
+		LinkAttrs: attrs, PeerName: uplinkRouter, PeerNamespace: netlink.NsFd(u.router.ns.Fd()),
+	})
+	if err != nil {
+		return fmt.Errorf("add link %s: %w", u.name(), err)
+	}
+	if _, err := u.sysctl("ipv6/conf/"+u.name()+"/disable_ipv6", "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, name := range append(outside, u.name()) {
+		if _, err := u.sysctl("ipv4/conf/"+name+"/forwarding", "1"); err != nil {
+			return err
+		}
+	}
+	if err := bringUp(u.links, u.name(), near(rec.Subnet)); err != nil {
+		return err
+	}
+	if err := bringUp(u.router.links, uplinkRouter, far(rec.Subnet)); err != nil {
+		return err
+	}
+	return addDefaultRoute(u.router.links, near(rec.Subnet))
+}
+
+// remove undoes create, whole or in part. It can be repeated.
+func (u *uplink) remove() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.removeLocked()
+}
+
+func (u *uplink) removeLocked() error {
+	rec, ok, err := u.load()
+	if err != nil || !ok {
+		return err
+	}
+	u.up = false
+	if err := deleteLink(u.links, u.name()); err != nil {
+		return err
+	}
+	conn, err := nftables.New(nftables.WithNetNSFd(int(u.host.Fd())))
+	if err != nil {
+		return err
+	}
+	t := &nftables.Table{Family: nftables.TableFamilyINet, Name: u.table()}
+	conn.AddTable(t) // So that the deletion cannot fail.
+	conn.DelTable(t)
+	if err := conn.Flush(); err != nil {
+		return fmt.Errorf("delete table %s: %w", u.table(), err)
+	}
+	if err := u.restoreForwarding(rec); err != nil {
+		return err
+	}
+	return os.Remove(u.recordPath())
+}
+
+// restoreForwarding sets the switches back, unless somebody turned forwarding
+// on for the whole machine meanwhile: then they are not ours any more.
+func (u *uplink) restoreForwarding(rec uplinkRecord) error {
+	global, err := u.sysctl("ipv4/ip_forward", "")
+	if err != nil || global == "1" {
+		return err
+	}
+	for name, old := range rec.Forwarding {
+		_, err := u.sysctl("ipv4/conf/"+name+"/forwarding", old)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// sysctl reads a key of the daemon's namespace and, given a value, sets it.
+func (u *uplink) sysctl(key, value string) (old string, err error) {
+	err = inNetNS(u.host, func() error {
+		b, err := os.ReadFile(filepath.Join("/proc/sys/net", key))
+		if err != nil {
+			return err
+		}
+		if old = strings.TrimSpace(string(b)); value == "" || value == old {
+			return nil
+		}
+		return writeSysctl(key, value)
+	})
+	return old, err
+}
+
+func (u *uplink) load() (rec uplinkRecord, ok bool, err error) {
+	b, err := os.ReadFile(u.recordPath())
+	if errors.Is(err, os.ErrNotExist) {
+		return rec, false, nil
+	}
+	if err != nil {
+		return rec, false, err
+	}
+	if err := json.Unmarshal(b, &rec); err != nil {
+		return rec, false, fmt.Errorf("read %s: %w", u.recordPath(), err)
+	}
+	return rec, true, nil
+}
+
+func (u *uplink) save(rec uplinkRecord) error {
+	b, err := json.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	tmp := u.recordPath() + ".tmp"
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, u.recordPath())
+}

@@ -1,0 +1,146 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// freeSubnet picks the /30 of the uplink: the first, from a start that depends
+// on the instance, that overlaps no route of the daemon's namespace. Addresses
+// have routes, so those are covered.
+func (u *uplink) freeSubnet() (netip.Prefix, error) {
+	routes, err := u.links.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("list routes: %w", err)
+	}
+	candidates := newSubnets(u.cfg.LinkRange)
+	h := fnv.New32a()
+	h.Write([]byte(u.cfg.Instance))
+	candidates.next = h.Sum32() % candidates.size()
+next:
+	for range candidates.size() {
+		p, err := candidates.take()
+		if err != nil {
+			break
+		}
+		for _, r := range routes {
+			if dst, ok := routePrefix(r); ok && dst.Bits() > 0 && dst.Overlaps(p) {
+				continue next
+			}
+		}
+		return p, nil
+	}
+	return netip.Prefix{}, fmt.Errorf("no free /%d in %v", slotBits, u.cfg.LinkRange)
+}
+
+func routePrefix(r netlink.Route) (netip.Prefix, bool) {
+	if r.Dst == nil {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0), true
+	}
+	addr, ok := netip.AddrFromSlice(r.Dst.IP.To4())
+	ones, _ := r.Dst.Mask.Size()
+	return netip.PrefixFrom(addr, ones), ok
+}
+
+func isDefaultRoute(r netlink.Route) bool {
+	p, ok := routePrefix(r)
+	return ok && p.Bits() == 0 && (r.Type == 0 || r.Type == unix.RTN_UNICAST)
+}
+
+// outside lists the interfaces by which the internet and the name servers are
+// reached: answers come in there and must be forwarded.
+func (u *uplink) outside() ([]string, error) {
+	routes, err := u.links.RouteList(nil, unix.AF_INET)
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	indexes := map[int]bool{}
+	for _, r := range routes {
+		if isDefaultRoute(r) {
+			indexes[r.LinkIndex] = true
+			for _, hop := range r.MultiPath {
+				indexes[hop.LinkIndex] = true
+			}
+		}
+	}
+	for _, a := range u.cfg.Nameservers {
+		routes, err := u.links.RouteGet(a.AsSlice())
+		if err != nil {
+			continue // No way to this one: not a reason to have none.
+		}
+		for _, r := range routes {
+			indexes[r.LinkIndex] = true
+		}
+	}
+	var names []string
+	for i := range indexes {
+		if i == 0 {
+			continue
+		}
+		link, err := u.links.LinkByIndex(i)
+		if err != nil {
+			return nil, fmt.Errorf("find link %d: %w", i, err)
+		}
+		if name := link.Attrs().Name; name != "lo" {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// writeRules replaces the table in the daemon's namespace. The router has
+// filtered already; here the host protects itself, from what only it can know.
+func (u *uplink) writeRules(rec uplinkRecord) error {
+	conn, err := nftables.New(nftables.WithNetNSFd(int(u.host.Fd())))
+	if err != nil {
+		return err
+	}
+	b := replaceTable(conn, u.table())
+	denied := b.prefixSet("denied", alwaysDenied)
+	nameservers := b.addrSet("nameservers", u.cfg.Nameservers)
+	up := u.name()
+	dns := func(proto byte) []expr.Any {
+		return rule(iif(up), destIn(nameservers), isPort(proto, 53), accept())
+	}
+	// The host by any of its addresses; as a name server only if configured.
+	b.hook("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept,
+		rule(iif(up), isIPv6(), drop()),
+		dns(unix.IPPROTO_UDP),
+		dns(unix.IPPROTO_TCP),
+		rule(iif(up), reject()),
+	)
+	forward := [][]expr.Any{
+		rule(iif(up), isIPv6(), drop()),
+		dns(unix.IPPROTO_UDP),
+		dns(unix.IPPROTO_TCP),
+		// A port that the host publishes (a container's) is the host.
+		rule(iif(up), isDNAT(), reject()),
+		rule(iif(up), destIn(denied), reject()),
+		rule(iif(up), sourceIs(far(rec.Subnet)), accept()),
+		rule(iif(up), drop()),
+		rule(oif(up), ctState(established), accept()),
+		rule(oif(up), drop()),
+	}
+	// Where forwarding was off, it is on for us only: nobody outside may use
+	// the host as a router because of it.
+	for name, old := range rec.Forwarding {
+		if old == "0" {
+			forward = append(forward, rule(iif(name), notOIF(up), ctState(opening), notDNAT(), drop()))
+		}
+	}
+	b.hook("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept, forward...)
+	b.hook("postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept,
+		rule(sourceIs(far(rec.Subnet)), notOIF(up), masquerade()),
+	)
+	if err := errors.Join(b.err, conn.Flush()); err != nil {
+		return fmt.Errorf("write table %s: %w", u.table(), err)
+	}
+	return nil
+}
