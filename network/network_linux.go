@@ -23,6 +23,9 @@ type Network struct {
 	rules  enforcer
 	uplink *uplink
 
+	// makeSlot is make; tests replace it.
+	makeSlot func(Policy, slotState) (*slot, error)
+
 	stop   context.CancelFunc // Ends the refiller.
 	wake   chan struct{}      // Tells the refiller that a slot was taken.
 	filler sync.WaitGroup
@@ -90,6 +93,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 		cfg: cfg, wake: make(chan struct{}, 1),
 		subnets: newSubnets(cfg.Range), slots: map[string]*slot{},
 	}
+	n.makeSlot = n.make
 	defer func() {
 		if err != nil {
 			n.abandon()
@@ -206,7 +210,7 @@ func (n *Network) take(p Policy) (*slot, error) {
 	}
 	n.mu.Unlock()
 	n.kick()
-	return n.make(p, slotLeased)
+	return n.makeSlot(p, slotLeased)
 }
 
 // apply puts a policy in force for a slot, and the uplink in place first.

@@ -15,7 +15,7 @@ type Network struct{}
 func Open(context.Context, Config) (*Network, error) { return nil, ErrUnsupported }
 
 // Check reports that the system is not supported.
-func Check(hostNetNS string) []Problem {
+func Check(Config) []Problem {
 	return []Problem{{Fatal: true, What: ErrUnsupported.Error(), Hint: "run on Linux"}}
 }
 

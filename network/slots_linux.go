@@ -123,7 +123,7 @@ func (n *Network) addOne() (full bool, err error) {
 	full = len(n.ready) >= n.cfg.Ahead
 	n.mu.Unlock()
 	if !full {
-		_, err = n.make(n.cfg.Default, slotMaking)
+		_, err = n.makeSlot(n.cfg.Default, slotMaking)
 	}
 	return full, err
 }

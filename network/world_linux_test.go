@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -11,7 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // world is a machine with neighbours, all in nested namespaces:
@@ -258,4 +262,22 @@ func reach(ns *os.File, network, addr string) error {
 		c.Close()
 	}
 	return err
+}
+
+// publish redirects a port of the host in both protocols, as a container
+// engine does.
+func publish(conn *nftables.Conn, ip netip.Addr, port uint16, to netip.Addr, toPort uint16) {
+	b := replaceTable(conn, "published")
+	own := b.addrSet("own", []netip.Addr{ip})
+	redirect := []expr.Any{
+		&expr.Immediate{Register: 1, Data: to.AsSlice()},
+		&expr.Immediate{Register: 2, Data: binary.BigEndian.AppendUint16(nil, toPort)},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, RegProtoMin: 2},
+	}
+	prio := *nftables.ChainPriorityNATDest
+	c := &nftables.Chain{Name: "prerouting", Table: b.t, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPrerouting, Priority: &prio}
+	b.add(c, [][]expr.Any{
+		rule(destIn(own), isPort(unix.IPPROTO_TCP, port), redirect),
+		rule(destIn(own), isPort(unix.IPPROTO_UDP, port), redirect),
+	})
 }

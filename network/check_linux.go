@@ -1,0 +1,104 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Check tells what keeps sandboxes from the network on this machine, or will
+// once the uplink is there. It tries things out in a namespace of its own and
+// changes nothing else. No problems is nil.
+func Check(cfg Config) []Problem {
+	var problems []Problem
+	fatal := func(what, hint string) {
+		problems = append(problems, Problem{Fatal: true, What: what, Hint: hint})
+	}
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		fatal(err.Error(), "correct the network configuration")
+		return problems
+	}
+	for bit, name := range map[int]string{unix.CAP_SYS_ADMIN: "CAP_SYS_ADMIN", unix.CAP_NET_ADMIN: "CAP_NET_ADMIN"} {
+		if ok, err := hasCapability(bit); err != nil || !ok {
+			fatal("no "+name+": network namespaces, links and packet filters cannot be made", "run as root")
+		}
+	}
+	if problems != nil {
+		return problems
+	}
+	err = inNewNetNS(func() error {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = "eth0"
+		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "peer"}); err != nil {
+			fatal(fmt.Sprintf("no veth links: %v", err), "modprobe veth, or a kernel with CONFIG_VETH")
+		}
+		ns, err := os.Open(threadNetNS)
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		if err := newNFTRules(ns, cfg.Nameservers).reset(nil); err != nil {
+			fatal(fmt.Sprintf("no nf_tables rules: %v", err),
+				"modprobe nf_tables nft_ct nft_masq nft_reject_inet, or a kernel with CONFIG_NF_TABLES_INET")
+		}
+		return nil
+	})
+	if err != nil {
+		fatal(err.Error(), "run as root, outside of containers that forbid network namespaces")
+	}
+	if cfg.Uplink == UplinkAuto {
+		problems = append(problems, checkForward(cfg)...)
+	}
+	return problems
+}
+
+func hasCapability(bit int) (bool, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return false, err
+	}
+	return data[bit/32].Effective&(1<<(bit%32)) != 0, nil
+}
+
+// checkForward looks for firewalls in the daemon's namespace that drop what is
+// forwarded: an accept of ours does not overrule the drop of another table.
+func checkForward(cfg Config) []Problem {
+	path := cfg.HostNetNS
+	if path == "" {
+		path = threadNetNS
+	}
+	ns, err := os.Open(path)
+	if err != nil {
+		return []Problem{{Fatal: true, What: err.Error(), Hint: "name an existing network namespace"}}
+	}
+	defer ns.Close()
+	conn, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())))
+	if err != nil {
+		return []Problem{{What: fmt.Sprintf("packet filter of the host cannot be read: %v", err)}}
+	}
+	var problems []Problem
+	up := cfg.Instance + "up"
+	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyINet} {
+		chains, err := conn.ListChainsOfTableFamily(family)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			problems = append(problems, Problem{What: fmt.Sprintf("packet filter of the host cannot be read: %v", err)})
+			continue
+		}
+		for _, c := range chains {
+			if c.Hooknum == nil || *c.Hooknum != *nftables.ChainHookForward || c.Policy == nil || *c.Policy != nftables.ChainPolicyDrop {
+				continue
+			}
+			problems = append(problems, Problem{
+				What: fmt.Sprintf("the host's firewall (table %s, chain %s) drops forwarded packets by default: sandboxes may have no internet", c.Table.Name, c.Name),
+				Hint: fmt.Sprintf("accept forwarding from and to interface %s there; with Docker: iptables -I DOCKER-USER -i %s -j ACCEPT && iptables -I DOCKER-USER -o %s -j ACCEPT", up, up, up),
+			})
+		}
+	}
+	return problems
+}

@@ -1,0 +1,395 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv4"
+)
+
+func TestNoInternetDeniesEverything(t *testing.T) {
+	w := newWorld(t)
+	w.serve(w.outer, 80)
+	w.serve(w.outer, 53)
+	w.serve(w.host, 80)
+	n := w.open(w.config())
+	w.acquire(n, allow) // The way out exists, for others.
+	s := w.acquire(n, deny)
+	guest := w.guest(s)
+	w.serve(guest, 49983)
+	targets := []string{internetIP + ":80", resolverIP + ":53", hostIP + ":80"}
+	for _, ip := range deniedIPs {
+		targets = append(targets, ip+":80")
+	}
+	for _, target := range targets {
+		for _, network := range []string{"tcp", "udp"} {
+			if err := reach(guest, network, target); !errors.Is(err, syscall.EHOSTUNREACH) {
+				t.Errorf("%s %s: %v, want an immediate EHOSTUNREACH", network, target, err)
+			}
+		}
+	}
+	c, err := n.DialContext(context.Background(), netip.AddrPortFrom(s.GuestIP, 49983))
+	if err != nil {
+		t.Fatalf("dial in: %v", err)
+	}
+	c.Close()
+}
+
+func TestSlotsAndRouterAreDenied(t *testing.T) {
+	w := newWorld(t)
+	n := w.open(w.config())
+	a, b := w.acquire(n, allow), w.acquire(n, allow)
+	w.serve(w.guest(b), 80)
+	w.serve(n.router.ns, 80)
+	w.serve(w.host, 80)
+	link := n.uplinkSubnet(t)
+	for name, ip := range map[string]netip.Addr{
+		"other slot":        b.GuestIP,
+		"own gateway":       a.GuestIP.Prev(),
+		"other gateway":     b.GuestIP.Prev(),
+		"uplink, near side": far(link),
+		"uplink, far side":  near(link),
+	} {
+		for _, network := range []string{"tcp", "udp"} {
+			addr := netip.AddrPortFrom(ip, 80).String()
+			if err := reach(w.guest(a), network, addr); !errors.Is(err, syscall.EHOSTUNREACH) {
+				t.Errorf("%s, %s: %v, want an immediate EHOSTUNREACH", name, network, err)
+			}
+		}
+	}
+}
+
+func (n *Network) uplinkSubnet(t *testing.T) netip.Prefix {
+	rec, ok, err := n.uplink.load()
+	if err != nil || !ok {
+		t.Fatalf("uplink record: %v, %v", ok, err)
+	}
+	return rec.Subnet
+}
+
+func TestPublishedPortIsTheHost(t *testing.T) {
+	w := newWorld(t)
+	w.serve(w.outer, 80)
+	// As Docker does: the host's port 8080 leads elsewhere.
+	conn, err := nftables.New(nftables.WithNetNSFd(int(w.host.Fd())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(conn, netip.MustParseAddr(publishedIP), 8080, netip.MustParseAddr(internetIP2), 80)
+	if err := conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	n := w.open(w.config())
+	guest := w.guest(w.acquire(n, allow))
+	if err := reach(guest, "tcp", internetIP2+":80"); err != nil {
+		t.Fatalf("the target itself: %v", err)
+	}
+	for _, network := range []string{"tcp", "udp"} {
+		if err := reach(guest, network, publishedIP+":8080"); !errors.Is(err, syscall.EHOSTUNREACH) {
+			t.Errorf("%s: %v, want EHOSTUNREACH", network, err)
+		}
+	}
+}
+
+func TestPing(t *testing.T) {
+	w := newWorld(t)
+	n := w.open(w.config())
+	allowed, refused := w.acquire(n, allow), w.acquire(n, deny)
+	for _, tc := range []struct {
+		name string
+		from Slot
+		to   string
+		want icmp.Type
+	}{
+		{"internet", allowed, internetIP, ipv4.ICMPTypeEchoReply},
+		{"metadata", allowed, "169.254.169.254", ipv4.ICMPTypeDestinationUnreachable},
+		{"name server", allowed, resolverIP, ipv4.ICMPTypeDestinationUnreachable},
+		{"host", allowed, hostIP, ipv4.ICMPTypeDestinationUnreachable},
+		{"other slot", allowed, refused.GuestIP.String(), ipv4.ICMPTypeDestinationUnreachable},
+		{"internet without permission", refused, internetIP, ipv4.ICMPTypeDestinationUnreachable},
+	} {
+		got, err := ping(w.guest(tc.from), tc.to)
+		if err != nil || got != tc.want {
+			t.Errorf("%s: %v, %v, want %v", tc.name, got, err, tc.want)
+		}
+	}
+}
+
+// ping sends an echo request and returns the type of the first answer.
+func ping(ns *os.File, to string) (icmp.Type, error) {
+	var c *icmp.PacketConn
+	err := inNetNS(ns, func() (err error) {
+		c, err = icmp.ListenPacket("ip4:icmp", "0.0.0.0")
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(reachTime))
+	msg := icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{ID: 7, Seq: 1, Data: []byte("ping")}}
+	b, err := msg.Marshal(nil)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.WriteTo(b, &net.IPAddr{IP: net.ParseIP(to)}); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, 1500)
+	k, _, err := c.ReadFrom(buf)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := icmp.ParseMessage(1, buf[:k])
+	if err != nil {
+		return nil, err
+	}
+	return answer.Type, nil
+}
+
+// listenUDP opens one socket in a namespace.
+func (w *world) listenUDP(ns *os.File, addr string) *net.UDPConn {
+	w.t.Helper()
+	var c *net.UDPConn
+	w.in(ns, func() error {
+		pc, err := net.ListenPacket("udp4", addr)
+		if err == nil {
+			c = pc.(*net.UDPConn)
+		}
+		return err
+	})
+	w.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func TestSpoofedSourceIsDropped(t *testing.T) {
+	w := newWorld(t)
+	server := w.listenUDP(w.outer, internetIP+":99")
+	n := w.open(w.config())
+	s, other := w.acquire(n, allow), w.acquire(n, allow)
+	guest := w.guest(s)
+	forged := []string{other.GuestIP.String(), "10.200.77.2", s.GuestIP.Prev().String(), "9.9.9.77", "198.51.100.8"}
+	w.in(guest, func() error {
+		addrs := make([]string, len(forged))
+		for i, a := range forged {
+			addrs[i] = a + "/32"
+		}
+		return up("lo", addrs...)
+	})
+	to := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(internetIP + ":99"))
+	// The gateway must be resolved before: it does not answer a forged source.
+	if _, err := ping(guest, internetIP); err != nil {
+		t.Fatal(err)
+	}
+	for _, source := range append(forged, s.GuestIP.String()) {
+		c := w.listenUDP(guest, source+":0")
+		if _, err := c.WriteTo([]byte("from "+source), to); err != nil {
+			t.Fatalf("send from %s: %v", source, err)
+		}
+	}
+	// Packets of one path stay in order: had a forged one passed, it came first.
+	server.SetDeadline(time.Now().Add(reachTime))
+	buf := make([]byte, 64)
+	k, _, err := server.ReadFrom(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := string(buf[:k]), "from "+s.GuestIP.String(); got != want {
+		t.Errorf("first packet to arrive is %q, want %q", got, want)
+	}
+}
+
+func TestIPv6IsDropped(t *testing.T) {
+	w := newWorld(t)
+	n := w.open(w.config())
+	s := w.acquire(n, allow)
+	guest := w.guest(s)
+	// Even where something turned IPv6 on in the router, the rules hold.
+	for _, end := range []struct {
+		ns   *os.File
+		link string
+		addr string
+	}{{n.router.ns, s.ID, "2001:db8:1::1/64"}, {guest, "eth0", "2001:db8:1::2/64"}} {
+		w.in(end.ns, func() error {
+			if err := writeSysctl("ipv6/conf/all/disable_ipv6", "0"); err != nil {
+				return err
+			}
+			if err := writeSysctl("ipv6/conf/"+end.link+"/disable_ipv6", "0"); err != nil {
+				return err
+			}
+			return up(end.link, end.addr)
+		})
+	}
+	w.in(guest, func() error {
+		return netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP("2001:db8:1::1"), Dst: &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}})
+	})
+	var l net.Listener
+	w.in(n.router.ns, func() (err error) {
+		l, err = net.Listen("tcp6", "[2001:db8:1::1]:80")
+		return err
+	})
+	defer l.Close()
+	go serveTCP(l)
+	if err := reach(guest, "tcp", "[2001:db8:1::1]:80"); err == nil {
+		t.Error("router reached by IPv6")
+	}
+	if err := reach(guest, "tcp", "[2001:db8::1]:80"); err == nil {
+		t.Error("outside reached by IPv6")
+	}
+	// Without the rules the same call succeeds: it was they that dropped it.
+	conn, err := n.rules.(*nftRules).conn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.DelTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable})
+	if err := conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := reach(guest, "tcp", "[2001:db8:1::1]:80"); err != nil {
+		t.Errorf("without rules: %v", err)
+	}
+	if err := n.rules.reset([]slotRule{{id: s.ID, guest: s.GuestIP, policy: allow}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSetPolicyLive(t *testing.T) {
+	w := newWorld(t)
+	w.serve(w.outer, 80)
+	n := w.open(w.config())
+	s := w.acquire(n, allow)
+	guest := w.guest(s)
+	c, err := dial(guest, "tcp", internetIP+":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	server := w.listenUDP(w.outer, internetIP+":99")
+	client := w.listenUDP(guest, s.GuestIP.String()+":0")
+	client.WriteTo([]byte("x"), server.LocalAddr())
+	buf := make([]byte, 64)
+	server.SetDeadline(time.Now().Add(reachTime))
+	_, from, err := server.ReadFrom(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	set := func(p Policy) {
+		t.Helper()
+		if err := n.SetPolicy(context.Background(), s.ID, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	echo := func(wait time.Duration) error {
+		c.SetDeadline(time.Now().Add(wait))
+		if _, err := c.Write([]byte("x")); err != nil {
+			return err
+		}
+		_, err := c.Read(buf)
+		return err
+	}
+	if err := echo(reachTime); err != nil {
+		t.Fatal(err)
+	}
+	set(deny)
+	if err := echo(200 * time.Millisecond); err == nil {
+		t.Error("an open connection still passes")
+	}
+	if err := reach(guest, "tcp", internetIP+":80"); !errors.Is(err, syscall.EHOSTUNREACH) {
+		t.Errorf("new connection: %v", err)
+	}
+	server.WriteTo([]byte("late"), from)
+	client.SetDeadline(time.Now().Add(200 * time.Millisecond))
+	if k, _, err := client.ReadFrom(buf); err == nil {
+		t.Errorf("received %q without permission", buf[:k])
+	}
+	set(allow)
+	if err := reach(guest, "tcp", internetIP+":80"); err != nil {
+		t.Errorf("allowed again: %v", err)
+	}
+	if err := n.SetPolicy(context.Background(), "s-unknown", allow); !errors.Is(err, ErrNotFound) {
+		t.Errorf("unknown slot: %v", err)
+	}
+}
+
+// TestNoOpenWindow sends from the instant a namespace exists.
+func TestNoOpenWindow(t *testing.T) {
+	w := newWorld(t)
+	server := w.listenUDP(w.outer, internetIP+":99")
+	n := w.open(w.config())
+	w.acquire(n, allow) // The way out exists.
+	ctx, stop := context.WithCancel(context.Background())
+	sent := make(chan int, 1)
+	go func() { sent <- sendFromEverySlot(ctx, n, internetIP+":99") }()
+	var last Slot
+	for range 20 {
+		last = w.acquire(n, deny)
+	}
+	stop()
+	if k := <-sent; k == 0 {
+		t.Error("no packet was sent: the test shows nothing")
+	}
+	// A permitted packet comes behind all of them.
+	if err := n.SetPolicy(context.Background(), last.ID, allow); err != nil {
+		t.Fatal(err)
+	}
+	c := w.listenUDP(w.guest(last), last.GuestIP.String()+":0")
+	if _, err := c.WriteTo([]byte("permitted"), server.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	server.SetDeadline(time.Now().Add(reachTime))
+	buf := make([]byte, 64)
+	k, _, err := server.ReadFrom(buf)
+	if err != nil || string(buf[:k]) != "permitted" {
+		t.Errorf("first packet to arrive is %q, %v", buf[:k], err)
+	}
+}
+
+// sendFromEverySlot sends from each new namespace until ctx ends, and returns
+// how many packets left a guest.
+func sendFromEverySlot(ctx context.Context, n *Network, to string) (sent int) {
+	seen := map[string]bool{}
+	for ctx.Err() == nil {
+		files, _ := os.ReadDir(n.slotPath(""))
+		for _, f := range files {
+			// The first slot is the one that is allowed.
+			if seen[f.Name()] || !strings.HasPrefix(f.Name(), slotPrefix) {
+				continue
+			}
+			if len(seen) == 0 {
+				seen[f.Name()] = true
+				continue
+			}
+			ns, ok, err := openNetNS(n.slotPath(f.Name()))
+			if err != nil || !ok {
+				continue // The file is there, the namespace is not yet.
+			}
+			seen[f.Name()] = true
+			inNetNS(ns, func() error {
+				for range 50 {
+					c, err := net.Dial("udp", to)
+					if err != nil {
+						continue // No route yet.
+					}
+					if _, err := c.Write([]byte("early")); err == nil {
+						sent++
+					}
+					c.Close()
+				}
+				return nil
+			})
+			ns.Close()
+		}
+	}
+	return sent
+}
