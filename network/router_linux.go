@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -107,7 +108,30 @@ func (r *router) connect(id string, subnet netip.Prefix) error {
 	if err := bringUp(h, "lo", netip.Addr{}); err != nil {
 		return err
 	}
-	return addDefaultRoute(h, near(subnet))
+	if err := addDefaultRoute(h, near(subnet)); err != nil {
+		return err
+	}
+	return errors.Join(awaitUp(r.links, id), awaitUp(h, "eth0"))
+}
+
+// awaitUp waits until a link whose two ends are set up can send. The kernel
+// enables the end that was set up first a little later, and drops what is sent
+// before: a connection would begin with a second of waiting for its second try.
+func awaitUp(h *netlink.Handle, name string) error {
+	const step, most = 200 * time.Microsecond, 2 * time.Second
+	for waited := time.Duration(0); ; waited += step {
+		link, err := h.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("find link %s: %w", name, err)
+		}
+		if link.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		if waited > most {
+			return fmt.Errorf("link %s does not come up: %v", name, link.Attrs().OperState)
+		}
+		time.Sleep(step)
+	}
 }
 
 // bringUp gives a link its end of a /30, if any, and sets it up.

@@ -165,6 +165,9 @@ func (u *uplink) create() error {
 	if err := bringUp(u.router.links, uplinkRouter, far(rec.Subnet)); err != nil {
 		return err
 	}
+	if err := errors.Join(awaitUp(u.links, u.name()), awaitUp(u.router.links, uplinkRouter)); err != nil {
+		return err
+	}
 	return addDefaultRoute(u.router.links, near(rec.Subnet))
 }
 
