@@ -73,13 +73,19 @@ func internetSet() nftables.Set {
 	return nftables.Set{Name: setInternet, KeyType: nftables.TypeIFName}
 }
 
-// elements are a rule's members of the two sets.
-func (s slotRule) elements() (source, internet []nftables.SetElement) {
-	source = []nftables.SetElement{{Key: append(ifname(s.id), s.guest.AsSlice()...)}}
-	if s.policy.AllowInternet {
-		internet = []nftables.SetElement{{Key: ifname(s.id)}}
+// source is the rule's member of the sources, internet that of the other set.
+func (s slotRule) source() []nftables.SetElement {
+	if s.id == "" {
+		return nil
 	}
-	return source, internet
+	return []nftables.SetElement{{Key: append(ifname(s.id), s.guest.AsSlice()...)}}
+}
+
+func (s slotRule) internet() []nftables.SetElement {
+	if s.id == "" || !s.policy.AllowInternet {
+		return nil
+	}
+	return []nftables.SetElement{{Key: ifname(s.id)}}
 }
 
 func (r *nftRules) reset(rules []slotRule) error {
@@ -93,8 +99,8 @@ func (r *nftRules) reset(rules []slotRule) error {
 	var sources, internet []nftables.SetElement
 	for _, rule := range rules {
 		have[rule.id] = rule
-		s, i := rule.elements()
-		sources, internet = append(sources, s...), append(internet, i...)
+		sources = append(sources, rule.source()...)
+		internet = append(internet, rule.internet()...)
 	}
 	b := replaceTable(conn, routerTable)
 	r.build(b, sources, internet)
@@ -156,24 +162,28 @@ func (r *nftRules) remove(ids ...string) error {
 }
 
 // change applies additions and removals in one batch, as the difference to what
-// is there: the kernel refuses to delete an element that it does not have.
+// is there: the kernel refuses to delete an element that it does not have, and
+// waits many milliseconds for its readers when one is deleted, not when one is
+// added.
 func (r *nftRules) change(op string, add []slotRule, remove []string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var newSource, newInternet, oldSource, oldInternet []nftables.SetElement
 	for _, rule := range add {
-		if old, ok := r.have[rule.id]; ok {
-			s, i := old.elements()
-			oldSource, oldInternet = append(oldSource, s...), append(oldInternet, i...)
+		old := r.have[rule.id] // The zero value has no elements.
+		if old.guest != rule.guest {
+			oldSource = append(oldSource, old.source()...)
+			newSource = append(newSource, rule.source()...)
 		}
-		s, i := rule.elements()
-		newSource, newInternet = append(newSource, s...), append(newInternet, i...)
+		if old.policy != rule.policy {
+			oldInternet = append(oldInternet, old.internet()...)
+			newInternet = append(newInternet, rule.internet()...)
+		}
 	}
 	for _, id := range remove {
-		if old, ok := r.have[id]; ok {
-			s, i := old.elements()
-			oldSource, oldInternet = append(oldSource, s...), append(oldInternet, i...)
-		}
+		old := r.have[id]
+		oldSource = append(oldSource, old.source()...)
+		oldInternet = append(oldInternet, old.internet()...)
 	}
 	conn, err := r.conn()
 	if err != nil {

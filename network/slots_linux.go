@@ -51,13 +51,15 @@ func (n *Network) free(s *slot) error {
 	if s.gone {
 		return nil
 	}
+	// Both wait for the kernel's readers, some 10 to 20 ms; either alone cuts
+	// the slot off.
+	rules := make(chan error, 1)
+	go func() { rules <- n.rules.remove(s.id) }()
 	err := errors.Join(
 		deleteLink(n.router.links, s.id),
 		removeNetNS(n.slotPath(s.id)),
+		<-rules,
 	)
-	if err == nil {
-		err = n.rules.remove(s.id)
-	}
 	if err != nil {
 		return err
 	}
