@@ -1,7 +1,6 @@
 package network
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -23,9 +22,12 @@ func Check(cfg Config) []Problem {
 		fatal(err.Error(), "correct the network configuration")
 		return problems
 	}
-	for bit, name := range map[int]string{unix.CAP_SYS_ADMIN: "CAP_SYS_ADMIN", unix.CAP_NET_ADMIN: "CAP_NET_ADMIN"} {
-		if ok, err := hasCapability(bit); err != nil || !ok {
-			fatal("no "+name+": network namespaces, links and packet filters cannot be made", "run as root")
+	for _, c := range []struct {
+		bit  int
+		name string
+	}{{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}, {unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}} {
+		if ok, err := hasCapability(c.bit); err != nil || !ok {
+			fatal("no "+c.name+": network namespaces, links and packet filters cannot be made", "run as root")
 		}
 	}
 	if problems != nil {
@@ -86,7 +88,7 @@ func checkForward(cfg Config) []Problem {
 	up := cfg.Instance + "up"
 	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyINet} {
 		chains, err := conn.ListChainsOfTableFamily(family)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err != nil {
 			problems = append(problems, Problem{What: fmt.Sprintf("packet filter of the host cannot be read: %v", err)})
 			continue
 		}

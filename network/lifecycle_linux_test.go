@@ -10,11 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -274,6 +271,20 @@ func TestOpenAfterReboot(t *testing.T) {
 	w.acquire(second, allow)
 }
 
+func TestOpenWithDamagedRecord(t *testing.T) {
+	for _, content := range []string{"", "{", "{}", `{"subnet":"::/30"}`, `{"subnet":"10.0.0.0/8"}`} {
+		w := newWorld(t)
+		cfg := w.config()
+		if err := os.MkdirAll(cfg.RunDir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(cfg.RunDir, "uplink.json"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.acquire(w.open(cfg), allow)
+	}
+}
+
 func TestTwoDaemons(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.outer, 80)
@@ -288,197 +299,5 @@ func TestTwoDaemons(t *testing.T) {
 		if err := reach(w.guest(w.acquire(n, allow)), "tcp", internetIP+":80"); err != nil {
 			t.Error(err)
 		}
-	}
-}
-
-func TestPoolRefills(t *testing.T) {
-	w := newWorld(t)
-	cfg := w.config()
-	cfg.Ahead, cfg.Default = 3, allow
-	n := w.open(cfg)
-	w.serve(w.outer, 80)
-	waitReady(t, n, 3)
-	seen := map[netip.Addr]bool{}
-	for range 10 {
-		s := w.acquire(n, allow)
-		if seen[s.GuestIP] {
-			t.Fatalf("address %v given twice", s.GuestIP)
-		}
-		seen[s.GuestIP] = true
-	}
-	waitReady(t, n, 3)
-	if err := reach(w.guest(w.acquire(n, allow)), "tcp", internetIP+":80"); err != nil {
-		t.Error(err)
-	}
-	if err := reach(w.guest(w.acquire(n, deny)), "tcp", internetIP+":80"); !errors.Is(err, syscall.EHOSTUNREACH) {
-		t.Errorf("pool slot with another policy: %v", err)
-	}
-}
-
-// waitReady waits for the refiller, which has no other sign than its work.
-func waitReady(t testing.TB, n *Network, want int) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		n.mu.Lock()
-		got := len(n.ready)
-		n.mu.Unlock()
-		if got == want {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d slots ready, want %d", got, want)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
-// failingRules is an enforcer that fails as often as it is told.
-type failingRules struct {
-	enforcer
-	mu       sync.Mutex
-	failures int
-}
-
-var errInjected = errors.New("injected")
-
-func (f *failingRules) set(rules ...slotRule) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.failures > 0 {
-		f.failures--
-		return errInjected
-	}
-	return f.enforcer.set(rules...)
-}
-
-func TestFailureLeavesNothing(t *testing.T) {
-	w := newWorld(t)
-	n := w.open(w.config())
-	rules := &failingRules{enforcer: n.rules, failures: 1}
-	n.rules = rules
-	if _, err := n.Acquire(context.Background(), deny); !errors.Is(err, errInjected) {
-		t.Fatalf("%v, want the injected error", err)
-	}
-	if got := counts(t, n); got != (Counts{}) {
-		t.Errorf("left: %+v", got)
-	}
-	s := w.acquire(n, deny)
-	rules.failures = 1
-	if err := n.SetPolicy(context.Background(), s.ID, allow); !errors.Is(err, errInjected) {
-		t.Errorf("set policy: %v", err)
-	}
-	if err := reach(w.guest(s), "tcp", internetIP+":80"); !errors.Is(err, syscall.EHOSTUNREACH) {
-		t.Errorf("after a failed change the old policy is not in force: %v", err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if _, err := n.Acquire(ctx, deny); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled acquire: %v", err)
-	}
-	if err := n.Release(ctx, s.ID); err != nil {
-		t.Errorf("release with an ended context: %v", err)
-	}
-	if got := counts(t, n); got != (Counts{}) {
-		t.Errorf("left: %+v", got)
-	}
-}
-
-func TestRefillBacksOffAndGoesOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		cfg, err := Config{RunDir: "/nowhere", Ahead: 1}.withDefaults()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var times []time.Duration
-		start := time.Now()
-		cfg.OnError = func(error) { times = append(times, time.Since(start)) }
-		n := &Network{cfg: cfg, wake: make(chan struct{}, 1), subnets: newSubnets(cfg.Range), slots: map[string]*slot{}}
-		n.makeSlot = func(Policy, slotState) (*slot, error) { return nil, errInjected }
-		ctx, stop := context.WithCancel(t.Context())
-		go n.fill(ctx)
-		time.Sleep(time.Second)
-		synctest.Wait()
-		want := []time.Duration{0, 200 * time.Millisecond, 600 * time.Millisecond}
-		if !slices.Equal(times, want) {
-			t.Errorf("tries at %v, want %v", times, want)
-		}
-		time.Sleep(time.Hour)
-		if k := len(times); k < 120 || k > 130 {
-			t.Errorf("%d tries in an hour, want one each %v", k, refillMaxDelay)
-		}
-		stop()
-	})
-}
-
-func TestConcurrentUse(t *testing.T) {
-	w := newWorld(t)
-	cfg := w.config()
-	cfg.Ahead = 2
-	n := w.open(cfg)
-	var wg sync.WaitGroup
-	for i := range 8 {
-		wg.Go(func() {
-			for range 5 {
-				s, err := n.Acquire(context.Background(), Policy{AllowInternet: i%2 == 0})
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if err := n.SetPolicy(context.Background(), s.ID, Policy{AllowInternet: i%2 == 1}); err != nil {
-					t.Error(err)
-				}
-				var again sync.WaitGroup
-				for range 2 {
-					again.Go(func() {
-						if err := n.Release(context.Background(), s.ID); err != nil {
-							t.Error(err)
-						}
-					})
-				}
-				again.Wait()
-			}
-		})
-	}
-	wg.Wait()
-	waitReady(t, n, 2)
-	if got := counts(t, n); got != (Counts{Ready: 2, Namespaces: 2, Links: 2, Rules: 2}) {
-		t.Errorf("after all: %+v", got)
-	}
-}
-
-func TestUplinkNone(t *testing.T) {
-	w := newWorld(t)
-	w.serve(w.outer, 80)
-	before := w.traces()
-	cfg := w.config()
-	cfg.Uplink = UplinkNone
-	n := w.open(cfg)
-	guest := w.guest(w.acquire(n, allow))
-	if err := reach(guest, "tcp", internetIP+":80"); err == nil {
-		t.Error("internet without an uplink")
-	}
-	if got := w.traces(); got != before {
-		t.Errorf("the daemon's namespace changed:\n%s", got)
-	}
-}
-
-func TestUplinkAvoidsRoutesOfTheHost(t *testing.T) {
-	w := newWorld(t)
-	cfg := w.config()
-	cfg.LinkRange = netip.MustParsePrefix("198.19.0.0/28") // Four of them.
-	w.in(w.host, func() error { return up("lo", "198.19.0.1/29", "198.19.0.9/30") })
-	n := w.open(cfg)
-	w.acquire(n, allow)
-	if got, want := n.uplinkSubnet(t), netip.MustParsePrefix("198.19.0.12/30"); got != want {
-		t.Errorf("uplink in %v, want %v", got, want)
-	}
-	cfg.RunDir = filepath.Join(w.dir, "run", "other")
-	b := w.open(cfg)
-	if _, err := b.Acquire(context.Background(), allow); !errors.Is(err, ErrUplink) {
-		t.Errorf("no free subnet: %v, want ErrUplink", err)
-	}
-	if got := counts(t, b); got != (Counts{}) {
-		t.Errorf("left: %+v", got)
 	}
 }

@@ -1,9 +1,7 @@
 package network
 
 import (
-	"context"
 	"errors"
-	"net/netip"
 	"syscall"
 	"testing"
 )
@@ -47,25 +45,5 @@ func TestAlwaysDenied(t *testing.T) {
 				t.Errorf("%s %s: %v, want an immediate EHOSTUNREACH", network, ip, err)
 			}
 		}
-	}
-}
-
-func TestDialIn(t *testing.T) {
-	w := newWorld(t)
-	n := w.open(w.config())
-	s := w.acquire(n, deny)
-	w.serve(w.guest(s), 49983)
-	c, err := n.DialContext(context.Background(), netip.AddrPortFrom(s.GuestIP, 49983))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	buf := make([]byte, 5)
-	if _, err := c.Read(buf); err != nil || string(buf) != "hello" {
-		t.Fatalf("read %q, %v", buf, err)
-	}
-	_, err = n.DialContext(context.Background(), netip.AddrPortFrom(s.GuestIP, 9))
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("closed port: %v, want ECONNREFUSED", err)
 	}
 }

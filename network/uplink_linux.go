@@ -63,7 +63,7 @@ func openUplink(cfg Config, r *router, routerFound bool) (_ *uplink, err error) 
 	if !ok {
 		return u, nil
 	}
-	if routerFound && cfg.Uplink == UplinkAuto && u.whole() {
+	if routerFound && cfg.Uplink == UplinkAuto && rec.Subnet.IsValid() && u.whole() {
 		// The rules are written again: this program may be a newer one.
 		if err := u.writeRules(rec); err != nil {
 			return nil, err
@@ -242,8 +242,10 @@ func (u *uplink) load() (rec uplinkRecord, ok bool, err error) {
 	if err != nil {
 		return rec, false, err
 	}
-	if err := json.Unmarshal(b, &rec); err != nil {
-		return rec, false, fmt.Errorf("read %s: %w", u.recordPath(), err)
+	// A damaged record is what a loss of power leaves, and that undid the
+	// changes too: it is one without a subnet, and gets removed.
+	if json.Unmarshal(b, &rec) != nil || !rec.Subnet.Addr().Is4() || rec.Subnet.Bits() != slotBits {
+		return uplinkRecord{}, true, nil
 	}
 	return rec, true, nil
 }

@@ -1,0 +1,103 @@
+package network
+
+import (
+	"errors"
+	"net/netip"
+	"path/filepath"
+	"testing"
+)
+
+func TestConfig(t *testing.T) {
+	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
+	for _, tc := range []struct {
+		name string
+		cfg  Config
+		ok   bool
+	}{
+		{"defaults", Config{RunDir: "/r"}, true},
+		{"no run directory", Config{}, false},
+		{"instance", Config{RunDir: "/r", Instance: "node7"}, true},
+		{"instance too long for an interface name", Config{RunDir: "/r", Instance: "abcdefghi"}, false},
+		{"instance with a slash", Config{RunDir: "/r", Instance: "a/b"}, false},
+		{"small range", Config{RunDir: "/r", Range: prefix("10.1.2.0/30")}, true},
+		{"range without a /30", Config{RunDir: "/r", Range: prefix("10.1.2.0/31")}, false},
+		{"public range", Config{RunDir: "/r", Range: prefix("9.9.0.0/16")}, false},
+		{"range larger than the private one", Config{RunDir: "/r", Range: prefix("172.0.0.0/8")}, false},
+		{"IPv6 range", Config{RunDir: "/r", Range: prefix("fd00::/64")}, false},
+		{"public link range", Config{RunDir: "/r", LinkRange: prefix("9.9.9.0/24")}, false},
+		{"overlap", Config{RunDir: "/r", LinkRange: prefix("10.200.1.0/24")}, false},
+		{"private name server", Config{RunDir: "/r", Nameservers: []netip.Addr{addr("10.0.0.53")}}, true},
+		{"no name server", Config{RunDir: "/r", Nameservers: []netip.Addr{}}, true},
+		{"loopback name server", Config{RunDir: "/r", Nameservers: []netip.Addr{addr("127.0.0.53")}}, false},
+		{"IPv6 name server", Config{RunDir: "/r", Nameservers: []netip.Addr{addr("2606:4700::1111")}}, false},
+		{"no address", Config{RunDir: "/r", Nameservers: []netip.Addr{{}}}, false},
+	} {
+		_, err := tc.cfg.withDefaults()
+		if tc.ok && err != nil || !tc.ok && !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v, want ok %v", tc.name, err, tc.ok)
+		}
+	}
+}
+
+func TestInstanceFollowsRunDir(t *testing.T) {
+	a, b := instanceName("/run/rundlet"), instanceName(filepath.Join("/run", "other"))
+	if a == b || !validInstance(a) || !validInstance(b) || a != instanceName("/run/rundlet") {
+		t.Errorf("%q and %q", a, b)
+	}
+}
+
+func TestSubnets(t *testing.T) {
+	s := newSubnets(netip.MustParsePrefix("10.200.0.0/28"))
+	var got []netip.Prefix
+	for range 4 {
+		p, err := s.take()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, p)
+	}
+	for i, want := range []string{"10.200.0.0/30", "10.200.0.4/30", "10.200.0.8/30", "10.200.0.12/30"} {
+		if got[i].String() != want {
+			t.Errorf("subnet %d is %v, want %v", i, got[i], want)
+		}
+	}
+	if _, err := s.take(); !errors.Is(err, ErrExhausted) {
+		t.Errorf("full: %v", err)
+	}
+	s.free(got[2])
+	s.free(got[2])
+	if p, err := s.take(); err != nil || p != got[2] {
+		t.Errorf("the only free one: %v, %v", p, err)
+	}
+	for _, p := range []string{"10.200.0.4/30", "10.201.0.0/30", "10.200.0.0/29", "9.0.0.0/30"} {
+		if s.claim(netip.MustParsePrefix(p)) {
+			t.Errorf("claimed %v", p)
+		}
+	}
+	s.free(got[1])
+	if !s.claim(got[1]) {
+		t.Error("a free one cannot be claimed")
+	}
+	if n, f := near(got[3]), far(got[3]); n.String() != "10.200.0.13" || f.String() != "10.200.0.14" {
+		t.Errorf("ends %v and %v", n, f)
+	}
+}
+
+func TestSubnetsComeBackLate(t *testing.T) {
+	s := newSubnets(netip.MustParsePrefix("10.200.0.0/24"))
+	first, err := s.take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.free(first)
+	for range s.size() - 1 {
+		p, err := s.take()
+		if err != nil || p == first {
+			t.Fatalf("%v came back early, %v", p, err)
+		}
+		s.free(p)
+	}
+	if p, _ := s.take(); p != first {
+		t.Errorf("got %v, want %v", p, first)
+	}
+}

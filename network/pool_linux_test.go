@@ -1,0 +1,170 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestPoolRefills(t *testing.T) {
+	w := newWorld(t)
+	cfg := w.config()
+	cfg.Ahead, cfg.Default = 3, allow
+	n := w.open(cfg)
+	w.serve(w.outer, 80)
+	waitReady(t, n, 3)
+	seen := map[netip.Addr]bool{}
+	for range 10 {
+		s := w.acquire(n, allow)
+		if seen[s.GuestIP] {
+			t.Fatalf("address %v given twice", s.GuestIP)
+		}
+		seen[s.GuestIP] = true
+	}
+	waitReady(t, n, 3)
+	if err := reach(w.guest(w.acquire(n, allow)), "tcp", internetIP+":80"); err != nil {
+		t.Error(err)
+	}
+	if err := reach(w.guest(w.acquire(n, deny)), "tcp", internetIP+":80"); !errors.Is(err, syscall.EHOSTUNREACH) {
+		t.Errorf("pool slot with another policy: %v", err)
+	}
+}
+
+// waitReady waits for the refiller, which has no other sign than its work.
+func waitReady(t testing.TB, n *Network, want int) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		n.mu.Lock()
+		got := len(n.ready)
+		n.mu.Unlock()
+		if got == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d slots ready, want %d", got, want)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// failingRules is an enforcer that fails as often as it is told.
+type failingRules struct {
+	enforcer
+	mu       sync.Mutex
+	failures int
+}
+
+var errInjected = errors.New("injected")
+
+func (f *failingRules) set(rules ...slotRule) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failures > 0 {
+		f.failures--
+		return errInjected
+	}
+	return f.enforcer.set(rules...)
+}
+
+func TestFailureLeavesNothing(t *testing.T) {
+	w := newWorld(t)
+	n := w.open(w.config())
+	rules := &failingRules{enforcer: n.rules, failures: 1}
+	n.rules = rules
+	if _, err := n.Acquire(context.Background(), deny); !errors.Is(err, errInjected) {
+		t.Fatalf("%v, want the injected error", err)
+	}
+	if got := counts(t, n); got != (Counts{}) {
+		t.Errorf("left: %+v", got)
+	}
+	s := w.acquire(n, deny)
+	rules.failures = 1
+	if err := n.SetPolicy(context.Background(), s.ID, allow); !errors.Is(err, errInjected) {
+		t.Errorf("set policy: %v", err)
+	}
+	if err := reach(w.guest(s), "tcp", internetIP+":80"); !errors.Is(err, syscall.EHOSTUNREACH) {
+		t.Errorf("after a failed change the old policy is not in force: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := n.Acquire(ctx, deny); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled acquire: %v", err)
+	}
+	if err := n.Release(ctx, s.ID); err != nil {
+		t.Errorf("release with an ended context: %v", err)
+	}
+	if got := counts(t, n); got != (Counts{}) {
+		t.Errorf("left: %+v", got)
+	}
+}
+
+func TestRefillBacksOffAndGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg, err := Config{RunDir: "/nowhere", Ahead: 1}.withDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var times []time.Duration
+		start := time.Now()
+		cfg.OnError = func(error) { times = append(times, time.Since(start)) }
+		n := &Network{cfg: cfg, wake: make(chan struct{}, 1), subnets: newSubnets(cfg.Range), slots: map[string]*slot{}}
+		n.makeSlot = func(Policy, slotState) (*slot, error) { return nil, errInjected }
+		ctx, stop := context.WithCancel(t.Context())
+		go n.fill(ctx)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		want := []time.Duration{0, 200 * time.Millisecond, 600 * time.Millisecond}
+		if !slices.Equal(times, want) {
+			t.Errorf("tries at %v, want %v", times, want)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if k := len(times); k < 120 || k > 130 {
+			t.Errorf("%d tries in an hour, want one each %v", k, refillMaxDelay)
+		}
+		stop()
+	})
+}
+
+func TestConcurrentUse(t *testing.T) {
+	w := newWorld(t)
+	cfg := w.config()
+	cfg.Ahead = 2
+	n := w.open(cfg)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for range 5 {
+				s, err := n.Acquire(context.Background(), Policy{AllowInternet: i%2 == 0})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := n.SetPolicy(context.Background(), s.ID, Policy{AllowInternet: i%2 == 1}); err != nil {
+					t.Error(err)
+				}
+				var again sync.WaitGroup
+				for range 2 {
+					again.Go(func() {
+						if err := n.Release(context.Background(), s.ID); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				again.Wait()
+			}
+		})
+	}
+	wg.Wait()
+	waitReady(t, n, 2)
+	if got := counts(t, n); got != (Counts{Ready: 2, Namespaces: 2, Links: 2, Rules: 2}) {
+		t.Errorf("after all: %+v", got)
+	}
+}
