@@ -26,9 +26,10 @@ type Network struct {
 	// makeSlot is make; tests replace it.
 	makeSlot func(Policy, slotState) (*slot, error)
 
-	stop   context.CancelFunc // Ends the refiller.
-	wake   chan struct{}      // Tells the refiller that a slot was taken.
-	filler sync.WaitGroup
+	stop       context.CancelFunc // Ends the background work.
+	background sync.WaitGroup
+	wake       chan struct{} // Tells the refiller that a slot was taken.
+	retired    chan struct{} // Tells the reaper that a slot was retired.
 
 	// life is held for reading by every call that needs the kernel's objects, so
 	// that Close has them for itself.
@@ -47,6 +48,7 @@ const (
 	slotFound  slotState = iota // Of an earlier Network value, not adopted yet.
 	slotMaking                  // Being made, or ready in the pool.
 	slotLeased
+	slotRetired // Nobody's any more; the reaper destroys it.
 )
 
 // slot is a Slot with what is needed to free it. Its state is guarded by
@@ -90,7 +92,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 		return nil, fmt.Errorf("network: make run directory: %w", err)
 	}
 	n := &Network{
-		cfg: cfg, wake: make(chan struct{}, 1),
+		cfg: cfg, wake: make(chan struct{}, 1), retired: make(chan struct{}, 1),
 		subnets: newSubnets(cfg.Range), slots: map[string]*slot{},
 	}
 	n.makeSlot = n.make
@@ -122,9 +124,10 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if err := n.findSlots(); err != nil {
 		return nil, err
 	}
-	fill, stop := context.WithCancel(context.Background())
+	life, stop := context.WithCancel(context.Background())
 	n.stop = stop
-	n.filler.Go(func() { n.fill(fill) })
+	n.background.Go(func() { n.fill(life) })
+	n.background.Go(func() { n.reap(life) })
 	return n, nil
 }
 
@@ -152,7 +155,7 @@ func lockDir(dir string) (*os.File, error) {
 func (n *Network) abandon() {
 	if n.stop != nil {
 		n.stop()
-		n.filler.Wait()
+		n.background.Wait()
 	}
 	if n.uplink != nil {
 		n.uplink.close()

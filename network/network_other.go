@@ -41,3 +41,6 @@ func (*Network) Counts() (Counts, error) { return Counts{}, ErrUnsupported }
 
 // Close returns ErrUnsupported.
 func (*Network) Close(context.Context) error { return ErrUnsupported }
+
+// Retire fails with ErrUnsupported.
+func (*Network) Retire(string) error { return ErrUnsupported }

@@ -108,14 +108,14 @@ func (n *Network) Close(context.Context) error {
 		return nil
 	}
 	n.stop()
-	n.filler.Wait()
+	n.background.Wait()
 	defer n.abandon()
 
 	n.mu.Lock()
 	kept := 0
 	var idle []*slot
 	for _, s := range n.slots {
-		if s.state == slotMaking {
+		if s.state == slotMaking || s.state == slotRetired {
 			idle = append(idle, s)
 		} else {
 			kept++
