@@ -1,0 +1,64 @@
+package e2b
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+const (
+	// maxBody bounds the body of a control-plane request.
+	maxBody = 1 << 20
+	// bodyTime bounds how long a client may take to send it.
+	bodyTime = 30 * time.Second
+)
+
+// decode reads a JSON body into v. Keys that v does not have are ignored: SDKs
+// send more than the protocol asks for. An empty body is an error unless
+// optional, and then leaves v alone.
+func decode(w http.ResponseWriter, r *http.Request, v any, optional bool) error {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return fmt.Errorf("read body: %w", err)
+	case err != nil:
+		return badRequest("request body ended early or took longer than %s", bodyTime)
+	}
+	// It was for the body; the wait for the end of the client has none.
+	setReadDeadline(w, time.Time{})
+	switch {
+	case len(body) == 0 && optional:
+		return nil
+	case len(body) == 0:
+		return badRequest("request body is empty; a JSON object is needed")
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return badRequest("request body: %s", jsonProblem(err))
+	}
+	return nil
+}
+
+// jsonProblem says what is wrong in words of the protocol, without Go types.
+func jsonProblem(err error) string {
+	var syntax *json.SyntaxError
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		return fmt.Sprintf("not valid JSON at byte %d", syntax.Offset)
+	case errors.As(err, &wrong) && wrong.Field == "":
+		return fmt.Sprintf("a JSON %s where an object is needed", wrong.Value)
+	case errors.As(err, &wrong):
+		return fmt.Sprintf("%q has the wrong type or is out of range: %s", wrong.Field, wrong.Value)
+	}
+	return "not as expected: " + err.Error()
+}
+
+// setReadDeadline bounds, or with the zero time stops bounding, reads of the
+// body. Where a writer cannot do it (a recorder in a test) nothing blocks either.
+func setReadDeadline(w http.ResponseWriter, t time.Time) {
+	_ = http.NewResponseController(w).SetReadDeadline(t)
+}

@@ -1,0 +1,159 @@
+package e2b
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// The time-outs of requests that give none.
+const (
+	defaultTimeoutV1 = 15 * time.Second
+	defaultTimeoutV2 = 300 * time.Second
+)
+
+// maxTemplateName bounds what is looked up and echoed.
+const maxTemplateName = 256
+
+// CreateSandbox serves the first generation of create.
+func (s *Server) CreateSandbox(w http.ResponseWriter, r *http.Request) {
+	s.create(w, r, defaultTimeoutV1, false)
+}
+
+// CreateSandboxV2 serves the second: a longer default, always secured.
+func (s *Server) CreateSandboxV2(w http.ResponseWriter, r *http.Request) {
+	s.create(w, r, defaultTimeoutV2, true)
+}
+
+func (s *Server) create(w http.ResponseWriter, r *http.Request, timeout time.Duration, secured bool) {
+	var body openapi.NewSandbox
+	err := decode(w, r, &body, false)
+	if err == nil && r.Header.Get("Idempotency-Key") != "" {
+		err = unsupported("an Idempotency-Key")
+	}
+	if err == nil {
+		err = refuse(&body)
+	}
+	if err != nil {
+		s.fail(w, r, err, "")
+		return
+	}
+	req := runtime.CreateRequest{
+		Template: body.TemplateID,
+		Metadata: body.Metadata,
+		Env:      body.EnvVars,
+		// Tokens cost a client nothing, so only who says no goes without.
+		Secure:        secured || body.Secure == nil || *body.Secure,
+		AllowInternet: body.AllowInternetAccess,
+		KeyID:         keyID(r.Context()),
+	}
+	if n := body.Network; n != nil {
+		req.AllowPublicTraffic = n.AllowPublicTraffic
+		if len(n.DenyOut) > 0 {
+			req.AllowInternet = new(bool)
+		}
+	}
+	if req.AllowPublicTraffic != nil && !*req.AllowPublicTraffic && !req.Secure {
+		s.fail(w, r, badRequest("network.allowPublicTraffic false needs a secure sandbox"), "")
+		return
+	}
+	if req.Timeout, err = s.timeout(body.Timeout, timeout); err != nil {
+		s.fail(w, r, err, "")
+		return
+	}
+	sb, err := s.adapter.Create(r.Context(), req)
+	if err != nil {
+		s.fail(w, r, err, body.TemplateID)
+		return
+	}
+	writeJSON(w, http.StatusCreated, s.wireSandbox(sb))
+}
+
+// timeout is the time-out in seconds that a request gives, checked, or def.
+func (s *Server) timeout(seconds *int32, def time.Duration) (time.Duration, error) {
+	if seconds == nil {
+		return min(def, s.cfg.MaxTimeout), nil
+	}
+	d := time.Duration(*seconds) * time.Second
+	switch {
+	case d <= 0:
+		return 0, badRequest("timeout must be positive, got %d", *seconds)
+	case d > s.cfg.MaxTimeout:
+		return 0, badRequest("timeout cannot be greater than %d seconds, got %d", int64(s.cfg.MaxTimeout.Seconds()), *seconds)
+	}
+	return d, nil
+}
+
+// refuse rejects what the request asks for and this server does not do. A
+// sandbox must never be looser than it was asked to be, so nothing with an
+// effect is passed over.
+func refuse(b *openapi.NewSandbox) error {
+	isTrue := func(p *bool) bool { return p != nil && *p }
+	autoResume := b.AutoResume != nil && isTrue(b.AutoResume.Enabled)
+	switch {
+	case b.TemplateID == "":
+		return badRequest("templateID is missing")
+	case len(b.TemplateID) > maxTemplateName:
+		return badRequest("templateID is longer than %d bytes", maxTemplateName)
+	case b.AutoPauseMemory != nil && !*b.AutoPauseMemory && !isTrue(b.AutoPause):
+		return badRequest("autoPauseMemory false needs autoPause true")
+	case b.AutoPauseMemory != nil && !*b.AutoPauseMemory && autoResume:
+		return badRequest("autoPauseMemory false cannot be combined with autoResume")
+	case isTrue(b.AutoPause):
+		return unsupported("autoPause")
+	case autoResume:
+		return unsupported("autoResume")
+	case len(b.Mcp) > 0:
+		return unsupported("mcp")
+	case len(b.Iam) > 0:
+		return unsupported("iam")
+	case len(b.VolumeMounts) > 0:
+		return unsupported("volumeMounts")
+	case b.Network != nil:
+		return refuseNetwork(b.Network)
+	}
+	return nil
+}
+
+// everything is what a denyOut that is served consists of.
+var everything = []string{"0.0.0.0/0", "::/0"}
+
+func refuseNetwork(n *openapi.SandboxNetwork) error {
+	if len(n.AllowOut) > 0 {
+		return unsupported("network.allowOut")
+	}
+	for _, rule := range n.DenyOut {
+		if !slices.Contains(everything, rule) {
+			return unsupported("network.denyOut other than 0.0.0.0/0")
+		}
+	}
+	if len(n.DenyOut) > 0 && !slices.Contains(n.DenyOut, everything[0]) {
+		return unsupported("network.denyOut without 0.0.0.0/0")
+	}
+	for name, value := range n.AdditionalProperties {
+		if !isEmpty(value) {
+			return unsupported("network." + name)
+		}
+	}
+	return nil
+}
+
+// isEmpty reports a JSON value that asks for nothing.
+func isEmpty(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case string:
+		return v == ""
+	case bool:
+		return !v
+	case []any:
+		return len(v) == 0
+	case map[string]any:
+		return len(v) == 0
+	}
+	return false
+}

@@ -1,0 +1,57 @@
+package e2b
+
+import (
+	"encoding/base64"
+	"strings"
+	"time"
+
+	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/runtime"
+)
+
+const (
+	cursorSeparator = "__"
+	cursorAscending = "asc"
+	maxCursor       = 256
+)
+
+// formatCursor makes a page token: a place in the order, and which order.
+func formatCursor(c runtime.Cursor, ascending bool) string {
+	text := c.StartedAt.UTC().Format(time.RFC3339Nano) + cursorSeparator + c.ID
+	if ascending {
+		text += cursorSeparator + cursorAscending
+	}
+	return base64.RawURLEncoding.EncodeToString([]byte(text))
+}
+
+// parseCursor reads a page token; nil and empty are the first page.
+func parseCursor(token *string, ascending bool) (*runtime.Cursor, error) {
+	if token == nil || *token == "" {
+		return nil, nil
+	}
+	if len(*token) > maxCursor {
+		return nil, badRequest("nextToken is not valid")
+	}
+	text, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(*token, "="))
+	if err != nil {
+		return nil, badRequest("nextToken is not valid")
+	}
+	parts := strings.Split(string(text), cursorSeparator)
+	if len(parts) < 2 || len(parts) > 3 || len(parts) == 3 && parts[2] != cursorAscending {
+		return nil, badRequest("nextToken is not valid")
+	}
+	started, err := time.Parse(time.RFC3339Nano, parts[0])
+	if err != nil || !isID(parts[1]) {
+		return nil, badRequest("nextToken is not valid")
+	}
+	if (len(parts) == 3) != ascending {
+		return nil, badRequest("nextToken is of a list in another order")
+	}
+	return &runtime.Cursor{StartedAt: started, ID: parts[1]}, nil
+}
+
+// isID reports an id of a sandbox or a template, without the legacy form.
+func isID(s string) bool {
+	id, ok := dataplane.ParseID(s)
+	return ok && id == s
+}

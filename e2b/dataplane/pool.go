@@ -1,0 +1,219 @@
+package dataplane
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// Sandboxes is what the data plane needs of the runtime; see the adapter of
+// package e2b, which has these methods.
+type Sandboxes interface {
+	Get(ctx context.Context, id string) (runtime.Sandbox, error)
+	List(ctx context.Context, f runtime.ListFilter) ([]runtime.Sandbox, error)
+	Dial(ctx context.Context, id string, port uint16) (net.Conn, error)
+}
+
+const (
+	// agentIdle is how long a connection to the agent is kept for the next
+	// request. It must be shorter than what the agent itself allows.
+	agentIdle = 60 * time.Second
+	// agentIdleConns bounds the kept connections of one sandbox.
+	agentIdleConns = 8
+	// sweepEvery is how soon the end of a run is noticed that nobody told us.
+	sweepEvery = time.Second
+)
+
+// lifecycle names one run of one sandbox: the same id resumed is another, and
+// its connections are never mixed.
+type lifecycle struct {
+	id      string
+	started int64
+}
+
+// pool owns every connection into sandboxes.
+type pool struct {
+	sandboxes Sandboxes
+	mu        sync.Mutex
+	runs      map[lifecycle]*run // guarded by mu
+	closed    bool               // guarded by mu
+}
+
+// run holds the connections of one lifecycle. It lives in the pool while a
+// request uses it or a connection is open.
+type run struct {
+	pool *pool
+	key  lifecycle
+	// agent keeps connections, because a command costs a request; other ports
+	// serve programs whose keep-alive we know nothing of.
+	agent, port *http.Transport
+	sweep       *time.Timer
+	users       int                // guarded by pool.mu
+	conns       map[*conn]struct{} // guarded by pool.mu
+	ended       bool               // guarded by pool.mu
+}
+
+// acquire returns the run of a sandbox; the caller gives it back with release.
+func (p *pool) acquire(sb runtime.Sandbox) (*run, error) {
+	key := lifecycle{sb.ID, sb.StartedAt.UnixNano()}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, runtime.ErrUnavailable
+	}
+	r := p.runs[key]
+	if r == nil {
+		r = p.newRun(key)
+		p.runs[key] = r
+	}
+	r.users++
+	return r, nil
+}
+
+func (p *pool) newRun(key lifecycle) *run {
+	r := &run{pool: p, key: key, conns: make(map[*conn]struct{})}
+	base := http.Transport{
+		DialContext:        r.dial,
+		DisableCompression: true,
+		Protocols:          new(http.Protocols),
+		// A client that waits for a 100 gets ours; the sandbox may send none.
+		ExpectContinueTimeout: time.Second,
+		WriteBufferSize:       32 << 10,
+		ReadBufferSize:        32 << 10,
+	}
+	base.Protocols.SetHTTP1(true)
+	r.agent = base.Clone()
+	r.agent.IdleConnTimeout = agentIdle
+	r.agent.MaxIdleConnsPerHost = agentIdleConns
+	r.port = base.Clone()
+	r.port.DisableKeepAlives = true
+	r.sweep = time.AfterFunc(sweepEvery, r.check)
+	return r
+}
+
+func (r *run) release() {
+	r.pool.mu.Lock()
+	defer r.pool.mu.Unlock()
+	r.users--
+}
+
+// dial is the DialContext of both transports.
+func (r *run) dial(ctx context.Context, _, addr string) (net.Conn, error) {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := r.pool.sandboxes.Dial(ctx, r.key.id, uint16(n))
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{Conn: nc, run: r}
+	r.pool.mu.Lock()
+	ended := r.ended
+	if !ended {
+		r.conns[c] = struct{}{}
+	}
+	r.pool.mu.Unlock()
+	if ended {
+		nc.Close()
+		return nil, runtime.ErrNotRunning
+	}
+	return c, nil
+}
+
+// check ends the run if its sandbox is not in it any more, and forgets it if
+// nobody uses it. A machine that vanishes may leave streams that neither end nor
+// fail, so the open ones are looked after here.
+func (r *run) check() {
+	ctx, cancel := context.WithTimeout(context.Background(), sweepEvery)
+	defer cancel()
+	sb, err := r.pool.sandboxes.Get(ctx, r.key.id)
+	gone := isGone(err) || err == nil && (sb.State != runtime.StateRunning || sb.StartedAt.UnixNano() != r.key.started)
+	p := r.pool
+	p.mu.Lock()
+	unused := r.users == 0 && len(r.conns) == 0
+	if gone || unused {
+		if p.runs[r.key] == r {
+			delete(p.runs, r.key)
+		}
+	} else if !r.ended {
+		r.sweep.Reset(sweepEvery)
+	}
+	p.mu.Unlock()
+	if gone {
+		r.end()
+	}
+}
+
+// end closes every connection of the run, in use or not, so that streams of a
+// dead sandbox break off instead of hanging.
+func (r *run) end() {
+	p := r.pool
+	p.mu.Lock()
+	r.ended = true
+	r.sweep.Stop()
+	open := make([]*conn, 0, len(r.conns))
+	for c := range r.conns {
+		open = append(open, c)
+	}
+	p.mu.Unlock()
+	for _, c := range open {
+		c.Close()
+	}
+	r.agent.CloseIdleConnections()
+}
+
+// drop ends all runs of a sandbox, or of all if id is empty.
+func (p *pool) drop(id string) {
+	p.mu.Lock()
+	var ended []*run
+	for key, r := range p.runs {
+		if id == "" || key.id == id {
+			ended = append(ended, r)
+			delete(p.runs, key)
+		}
+	}
+	p.mu.Unlock()
+	for _, r := range ended {
+		r.end()
+	}
+}
+
+func (p *pool) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.drop("")
+}
+
+// conn is a connection that its run knows.
+type conn struct {
+	net.Conn
+	run *run
+}
+
+// Close closes the connection and forgets it.
+func (c *conn) Close() error {
+	c.run.pool.mu.Lock()
+	delete(c.run.conns, c)
+	c.run.pool.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// CloseWrite ends the sending side where the stream under it can, so that a
+// half-closed upgraded connection stays one.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Close()
+}

@@ -1,0 +1,201 @@
+package dataplane
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// headerTraffic carries the token that guards the ports of a sandbox without
+// public traffic.
+const headerTraffic = "E2b-Traffic-Access-Token"
+
+// Proxy carries requests to sandboxes. It is safe for concurrent use and must be
+// closed.
+type Proxy struct {
+	sandboxes Sandboxes
+	log       *slog.Logger
+	pool      pool
+	rp        httputil.ReverseProxy
+}
+
+// New returns a proxy over the streams that sandboxes dials.
+func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
+	p := &Proxy{sandboxes: sandboxes, log: logger}
+	p.pool = pool{sandboxes: sandboxes, runs: make(map[lifecycle]*run)}
+	p.rp = httputil.ReverseProxy{
+		Rewrite:       rewrite,
+		Transport:     roundTripper{},
+		FlushInterval: -1,
+		BufferPool:    buffers{},
+		ErrorLog:      log.New(io.Discard, "", 0),
+		ErrorHandler:  p.fail,
+	}
+	return p
+}
+
+// Close breaks off every stream. Requests after it fail.
+func (p *Proxy) Close() { p.pool.close() }
+
+// Drop breaks off every stream of a sandbox that was killed.
+func (p *Proxy) Drop(id string) {
+	if id != "" {
+		p.pool.drop(id)
+	}
+}
+
+// exchange is what one request needs on its way through the reverse proxy.
+type exchange struct {
+	target Target
+	run    *run
+}
+
+type exchangeKey struct{}
+
+func exchangeOf(r *http.Request) exchange {
+	return r.Context().Value(exchangeKey{}).(exchange)
+}
+
+// Serve carries the request to the target and its answer back. A stream that
+// breaks off in the sandbox breaks off at the client too (it panics with
+// http.ErrAbortHandler), without anything that looks like an end.
+func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
+	if r.Method == http.MethodConnect {
+		writeError(w, r, http.StatusMethodNotAllowed, t, "CONNECT is not supported")
+		return
+	}
+	if t.Port == AgentPort && internal(r.URL.Path) {
+		writeError(w, r, http.StatusNotFound, t, "not found")
+		return
+	}
+	sb, err := p.sandboxes.Get(r.Context(), t.ID)
+	if err == nil {
+		err = serving(sb.State)
+	}
+	if err != nil {
+		p.fail(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, exchange{target: t})), err)
+		return
+	}
+	if t.Port != AgentPort && sb.TrafficAccessToken != "" {
+		if subtle.ConstantTimeCompare([]byte(r.Header.Get(headerTraffic)), []byte(sb.TrafficAccessToken)) != 1 {
+			writeError(w, r, http.StatusForbidden, t, "missing or wrong "+strings.ToLower(headerTraffic))
+			return
+		}
+	}
+	run, err := p.pool.acquire(sb)
+	if err != nil {
+		p.fail(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, exchange{target: t})), err)
+		return
+	}
+	defer run.release()
+	p.rp.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, exchange{t, run})))
+}
+
+// serving tells whether a sandbox in this state takes requests.
+func serving(s runtime.State) error {
+	switch s {
+	case runtime.StateRunning:
+		return nil
+	case runtime.StateCreating, runtime.StatePausing, runtime.StateResuming:
+		return runtime.ErrConflict
+	}
+	return runtime.ErrNotRunning
+}
+
+// internalRoutes of the agent are for the host only.
+var internalRoutes = map[string]bool{
+	"/init": true, "/freeze": true, "/unfreeze": true, "/collapse": true,
+	"/fsfreeze": true, "/fsthaw": true, "/upgrade": true, "/rundlet": true,
+}
+
+func internal(urlPath string) bool {
+	// The agent's mux would clean the path; what it becomes is what counts.
+	clean := path.Clean("/" + urlPath)
+	return internalRoutes[clean] || strings.HasPrefix(clean, "/rundlet/")
+}
+
+func rewrite(r *httputil.ProxyRequest) {
+	r.SetXForwarded()
+	t := exchangeOf(r.In).target
+	r.Out.URL.Scheme = "http"
+	r.Out.URL.Host = t.ID + ":" + strconv.Itoa(int(t.Port))
+	// As it came: the service may like semicolons.
+	r.Out.URL.RawQuery = r.In.URL.RawQuery
+	r.Out.Header.Del(headerTraffic)
+	// A key of this server is worth every sandbox on it: code in one of them
+	// must not see it. Other keys are between the client and the service.
+	if strings.HasPrefix(r.Out.Header.Get("X-API-Key"), "e2b_") {
+		r.Out.Header.Del("X-API-Key")
+	}
+}
+
+// roundTripper sends a request over the connections of its run.
+type roundTripper struct{}
+
+func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
+	x := exchangeOf(r)
+	if x.target.Port == AgentPort {
+		return x.run.agent.RoundTrip(r)
+	}
+	return x.run.port.RoundTrip(r)
+}
+
+// fail answers a request that got no answer from the sandbox.
+func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
+	t := exchangeOf(r).target
+	if r.Context().Err() != nil {
+		// The client went away; there is nobody to tell.
+		panic(http.ErrAbortHandler)
+	}
+	switch {
+	case errors.Is(err, runtime.ErrPortClosed):
+		writeError(w, r, http.StatusBadGateway, t, portClosed)
+	case isGone(err):
+		writeError(w, r, http.StatusBadGateway, t, notFound)
+	case errors.Is(err, runtime.ErrConflict):
+		writeError(w, r, http.StatusConflict, t, "The sandbox is changing its state, try again")
+	case errors.Is(err, runtime.ErrUnavailable):
+		writeError(w, r, http.StatusServiceUnavailable, t, "The server is starting or shutting down")
+	default:
+		p.died(w, r, t, err)
+	}
+}
+
+// died answers when the stream into a running sandbox failed: perhaps because
+// the sandbox ended just now.
+func (p *Proxy) died(w http.ResponseWriter, r *http.Request, t Target, err error) {
+	sb, getErr := p.sandboxes.Get(r.Context(), t.ID)
+	if getErr == nil {
+		getErr = serving(sb.State)
+	}
+	if isGone(getErr) {
+		writeError(w, r, http.StatusBadGateway, t, notFound)
+		return
+	}
+	p.log.Warn("data plane", "sandbox", t.ID, "port", t.Port, "err", err)
+	writeError(w, r, http.StatusBadGateway, t, "The connection to the sandbox failed before it answered")
+}
+
+func isGone(err error) bool {
+	return errors.Is(err, runtime.ErrSandboxNotFound) || errors.Is(err, runtime.ErrNotRunning)
+}
+
+// buffers lends the copy buffers of the reverse proxy.
+type buffers struct{}
+
+var bufferPool = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+func (buffers) Get() []byte { return *bufferPool.Get().(*[]byte) }
+
+func (buffers) Put(b []byte) { bufferPool.Put(&b) }

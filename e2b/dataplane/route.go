@@ -1,0 +1,101 @@
+package dataplane
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// AgentPort is the port on which the agent in a sandbox serves.
+const AgentPort = 49983
+
+// The headers that name a sandbox where the host name does not.
+const (
+	HeaderSandboxID   = "E2b-Sandbox-Id"
+	HeaderSandboxPort = "E2b-Sandbox-Port"
+)
+
+// Target is a TCP port of a sandbox.
+type Target struct {
+	ID   string
+	Port uint16
+}
+
+// Errors of Classify. Both are the client's.
+var (
+	ErrHalfRouted = errors.New("send both " + HeaderSandboxID + " and " + HeaderSandboxPort + ", or neither")
+	ErrBadTarget  = errors.New("not a sandbox id and port")
+)
+
+// The length bound keeps a label of the DNS and a little more.
+var (
+	idPattern   = regexp.MustCompile(`^[a-z0-9]{1,63}$`)
+	hostPattern = regexp.MustCompile(`^([0-9]{1,5})-([a-z0-9]+)(-[a-z0-9]+)?$`)
+)
+
+// ParseID returns the sandbox id in s, which may have the legacy form
+// "<id>-<client>". It reports false for anything else.
+func ParseID(s string) (string, bool) {
+	id, client, legacy := strings.Cut(s, "-")
+	if !idPattern.MatchString(id) || legacy && !idPattern.MatchString(client) {
+		return "", false
+	}
+	return id, true
+}
+
+// Classify tells where a request goes: to a target (data plane, ok is true), to
+// the control plane (ok is false), or nowhere (an error, to be answered with
+// 400). The rules, in order:
+//
+//  1. Host "api.<x>" is the control plane, whatever the headers say.
+//  2. Host "<port>-<id>[-<client>].<x>" is a target, if <x> is domain or domain
+//     is empty. A port in domain or Host does not matter.
+//  3. The routing headers name a target; one without the other is an error.
+//     Host is then an address, "localhost", "sandbox.<x>", or any name that an
+//     operator gave the machine.
+//  4. The rest is the control plane.
+func Classify(host string, h http.Header, domain string) (t Target, ok bool, err error) {
+	label, rest, _ := strings.Cut(hostname(host), ".")
+	if label == "api" && rest != "" {
+		return Target{}, false, nil
+	}
+	if m := hostPattern.FindStringSubmatch(label); m != nil && rest != "" && (domain == "" || rest == hostname(domain)) {
+		t, err = parseTarget(m[2], m[1])
+		return t, err == nil, err
+	}
+	id, port := h.Get(HeaderSandboxID), h.Get(HeaderSandboxPort)
+	switch {
+	case id == "" && port == "":
+		return Target{}, false, nil
+	case id == "" || port == "":
+		return Target{}, false, ErrHalfRouted
+	}
+	t, err = parseTarget(id, port)
+	return t, err == nil, err
+}
+
+func parseTarget(id, port string) (Target, error) {
+	parsed, ok := ParseID(id)
+	if !ok {
+		return Target{}, ErrBadTarget
+	}
+	// Atoi would take a sign.
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return Target{}, ErrBadTarget
+	}
+	return Target{ID: parsed, Port: uint16(n)}, nil
+}
+
+// hostname is a Host header, or a configured domain, without its port, trailing
+// dot and upper case.
+func hostname(hostport string) string {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = hostport
+	}
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}

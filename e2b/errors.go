@@ -1,0 +1,124 @@
+package e2b
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// apiError is an answer that is an error, in words for the client.
+type apiError struct {
+	code    int
+	message string
+	// retryAfter is sent with 429 and 503; 0 tells that waiting cannot help.
+	retryAfter time.Duration
+}
+
+func (e *apiError) Error() string { return e.message }
+
+func badRequest(format string, args ...any) error {
+	return &apiError{code: http.StatusBadRequest, message: fmt.Sprintf(format, args...)}
+}
+
+func unsupported(feature string) error {
+	return &apiError{code: http.StatusNotImplemented, message: feature + " is not supported by this server yet"}
+}
+
+// statusClientGone is what a log shows when nobody was left to answer.
+const statusClientGone = 499
+
+// classify is the one place where an error becomes a status. subject is the
+// sandbox id, or the template name, that the request was about.
+func classify(err error, subject string) *apiError {
+	var api *apiError
+	var capacity *runtime.CapacityError
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &api):
+		return api
+	case errors.As(err, &tooLarge):
+		return &apiError{code: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("request body is larger than %d bytes", tooLarge.Limit)}
+	case errors.Is(err, runtime.ErrSandboxNotFound):
+		return &apiError{code: http.StatusNotFound, message: fmt.Sprintf(`Sandbox "%s" doesn't exist or you don't have access to it`, subject)}
+	case errors.Is(err, runtime.ErrTemplateNotFound):
+		return &apiError{code: http.StatusNotFound, message: fmt.Sprintf("template '%s' not found", subject)}
+	case errors.Is(err, runtime.ErrInvalid):
+		return &apiError{code: http.StatusBadRequest, message: err.Error()}
+	case errors.As(err, &capacity):
+		return &apiError{code: http.StatusTooManyRequests, retryAfter: capacity.RetryAfter,
+			message: fmt.Sprintf("%s: %d requested, %d available", capacity, capacity.Requested, capacity.Available)}
+	case errors.Is(err, runtime.ErrCapacity):
+		return &apiError{code: http.StatusTooManyRequests, message: err.Error(), retryAfter: time.Second}
+	case errors.Is(err, runtime.ErrConflict):
+		return &apiError{code: http.StatusConflict, message: fmt.Sprintf("Sandbox \"%s\" is changing its state, try again", subject)}
+	case errors.Is(err, runtime.ErrNotRunning):
+		return &apiError{code: http.StatusConflict, message: fmt.Sprintf("Sandbox \"%s\" is not running", subject)}
+	case errors.Is(err, runtime.ErrUnsupported):
+		return &apiError{code: http.StatusNotImplemented, message: err.Error()}
+	case errors.Is(err, runtime.ErrUnavailable):
+		return &apiError{code: http.StatusServiceUnavailable, message: "the server is starting or shutting down", retryAfter: time.Second}
+	case errors.Is(err, context.Canceled):
+		return &apiError{code: statusClientGone, message: "the client closed the request"}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &apiError{code: http.StatusGatewayTimeout, message: "the server did not finish in time"}
+	}
+	return &apiError{code: http.StatusInternalServerError, message: "the request failed on the server; its log has the cause"}
+}
+
+// fail answers with an error in the protocol's form.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error, subject string) {
+	e := classify(err, subject)
+	if e.code >= http.StatusInternalServerError && e.code != http.StatusNotImplemented {
+		s.cfg.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "code", e.code, "err", err)
+	}
+	h := w.Header()
+	if e.code == http.StatusTooManyRequests || e.code == http.StatusServiceUnavailable {
+		if e.retryAfter > 0 {
+			h.Set("Retry-After", strconv.FormatInt(int64(math.Ceil(e.retryAfter.Seconds())), 10))
+		} else {
+			// Newer SDKs retry a 429 by themselves unless told not to.
+			h.Set("Should-Retry", "false")
+		}
+	}
+	writeJSON(w, e.code, openapi.Error{Code: int32(e.code), Message: e.message})
+}
+
+func writeJSON(w http.ResponseWriter, code int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		// Only our own types come here, and they marshal.
+		panic(err)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(b)))
+	w.WriteHeader(code)
+	// The client may be gone.
+	_, _ = w.Write(b)
+}
+
+// answer writes v, or the error.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, v any, err error, subject string) {
+	if err != nil {
+		s.fail(w, r, err, subject)
+		return
+	}
+	writeJSON(w, http.StatusOK, v)
+}
+
+// done answers 204, or the error.
+func (s *Server) done(w http.ResponseWriter, r *http.Request, err error, subject string) {
+	if err != nil {
+		s.fail(w, r, err, subject)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}

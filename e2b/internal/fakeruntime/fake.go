@@ -1,0 +1,264 @@
+// Package fakeruntime is a runtime in memory with programs of the test behind
+// its ports. Only tests of e2b may import it; it may import runtime.
+package fakeruntime
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// Runtime has the methods of e2b.RuntimeAdapter. The exported fields are set
+// before use.
+type Runtime struct {
+	// Err, if set, is what every method but Dial returns.
+	Err error
+	// Known are the templates.
+	Known []runtime.Template
+	// Silent makes Kill leave connections open, as a machine that vanishes.
+	Silent bool
+
+	mu        sync.Mutex
+	sandboxes map[string]*sandbox
+	created   int
+	dials     int
+	requests  []runtime.CreateRequest
+}
+
+type sandbox struct {
+	runtime.Sandbox
+	ports map[uint16]net.Listener
+	srvs  []*http.Server
+	conns []net.Conn
+}
+
+// Epoch is when the first sandbox starts; each next one starts a second later.
+var Epoch = time.Date(2026, 1, 2, 3, 4, 5, 6000000, time.UTC)
+
+// Create implements e2b.RuntimeAdapter.
+func (f *Runtime) Create(_ context.Context, req runtime.CreateRequest) (runtime.Sandbox, error) {
+	if f.Err != nil {
+		return runtime.Sandbox{}, f.Err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.requests = append(f.requests, req)
+	if req.Template != "base" {
+		return runtime.Sandbox{}, fmt.Errorf("create: %w", runtime.ErrTemplateNotFound)
+	}
+	n := f.created
+	f.created++
+	sb := runtime.Sandbox{
+		ID: fmt.Sprintf("i%020d", n), TemplateID: "tpl0", Alias: req.Template, State: runtime.StateRunning,
+		Metadata: req.Metadata, StartedAt: Epoch.Add(time.Duration(n) * time.Second),
+		EndAt: Epoch.Add(req.Timeout), VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024, EnvdVersion: "0.6.13",
+		AllowInternet: req.AllowInternet, KeyID: req.KeyID,
+	}
+	if req.Secure {
+		sb.EnvdAccessToken = "token-" + sb.ID
+	}
+	if req.AllowPublicTraffic != nil && !*req.AllowPublicTraffic {
+		sb.TrafficAccessToken = "traffic-" + sb.ID
+	}
+	if f.sandboxes == nil {
+		f.sandboxes = make(map[string]*sandbox)
+	}
+	f.sandboxes[sb.ID] = &sandbox{Sandbox: sb, ports: make(map[uint16]net.Listener)}
+	return sb, nil
+}
+
+// Listen serves h on a port of a sandbox until it is killed.
+func (f *Runtime) Listen(id string, port uint16, h http.Handler) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	srv := &http.Server{Handler: h}
+	go srv.Serve(ln)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sandboxes[id].ports[port] = ln
+	f.sandboxes[id].srvs = append(f.sandboxes[id].srvs, srv)
+}
+
+// Edit changes the record of a sandbox.
+func (f *Runtime) Edit(id string, change func(*runtime.Sandbox)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(&f.sandboxes[id].Sandbox)
+}
+
+// Dials counts the streams that were opened.
+func (f *Runtime) Dials() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.dials
+}
+
+// LastRequest is what Create was asked for last.
+func (f *Runtime) LastRequest() runtime.CreateRequest {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.requests[len(f.requests)-1]
+}
+
+// Get implements e2b.RuntimeAdapter.
+func (f *Runtime) Get(_ context.Context, id string) (runtime.Sandbox, error) {
+	if f.Err != nil {
+		return runtime.Sandbox{}, f.Err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	sb := f.sandboxes[id]
+	if sb == nil {
+		return runtime.Sandbox{}, fmt.Errorf("get %s: %w", id, runtime.ErrSandboxNotFound)
+	}
+	return sb.Sandbox, nil
+}
+
+// List implements e2b.RuntimeAdapter.
+func (f *Runtime) List(_ context.Context, q runtime.ListFilter) ([]runtime.Sandbox, error) {
+	if f.Err != nil {
+		return nil, f.Err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	order := func(a, b runtime.Sandbox) int {
+		c := b.StartedAt.Compare(a.StartedAt)
+		if q.Ascending {
+			c = -c
+		}
+		return cmp.Or(c, cmp.Compare(a.ID, b.ID))
+	}
+	var found []runtime.Sandbox
+	for _, sb := range f.sandboxes {
+		if selects(q, sb.Sandbox) {
+			found = append(found, sb.Sandbox)
+		}
+	}
+	slices.SortFunc(found, order)
+	if q.After != nil {
+		at := runtime.Sandbox{StartedAt: q.After.StartedAt, ID: q.After.ID}
+		found = slices.DeleteFunc(found, func(sb runtime.Sandbox) bool { return order(sb, at) <= 0 })
+	}
+	if q.Limit > 0 && len(found) > q.Limit {
+		found = found[:q.Limit]
+	}
+	return found, nil
+}
+
+func selects(q runtime.ListFilter, sb runtime.Sandbox) bool {
+	if len(q.States) > 0 && !slices.Contains(q.States, sb.State) {
+		return false
+	}
+	for k, v := range q.Metadata {
+		if sb.Metadata[k] != v {
+			return false
+		}
+	}
+	if q.Template != "" && q.Template != sb.TemplateID && q.Template != sb.Alias {
+		return false
+	}
+	return !sb.StartedAt.Truncate(time.Millisecond).Before(q.StartedAfter)
+}
+
+// Kill implements e2b.RuntimeAdapter.
+func (f *Runtime) Kill(_ context.Context, id string) error {
+	if f.Err != nil {
+		return f.Err
+	}
+	f.mu.Lock()
+	sb := f.sandboxes[id]
+	delete(f.sandboxes, id)
+	f.mu.Unlock()
+	if sb == nil {
+		return fmt.Errorf("kill %s: %w", id, runtime.ErrSandboxNotFound)
+	}
+	for _, ln := range sb.ports {
+		ln.Close()
+	}
+	if !f.Silent {
+		for _, c := range sb.conns {
+			c.Close()
+		}
+		for _, srv := range sb.srvs {
+			srv.Close()
+		}
+	}
+	return nil
+}
+
+// Connect implements e2b.RuntimeAdapter.
+func (f *Runtime) Connect(ctx context.Context, id string, timeout time.Duration) (runtime.Sandbox, bool, error) {
+	if err := f.Extend(ctx, id, timeout); err != nil {
+		return runtime.Sandbox{}, false, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	sb := f.sandboxes[id]
+	resumed := sb.State == runtime.StatePaused
+	sb.State = runtime.StateRunning
+	return sb.Sandbox, resumed, nil
+}
+
+// SetTimeout implements e2b.RuntimeAdapter, with Epoch as now.
+func (f *Runtime) SetTimeout(ctx context.Context, id string, timeout time.Duration) error {
+	if _, err := f.Get(ctx, id); err != nil {
+		return err
+	}
+	f.Edit(id, func(sb *runtime.Sandbox) { sb.EndAt = Epoch.Add(timeout) })
+	return nil
+}
+
+// Extend implements e2b.RuntimeAdapter.
+func (f *Runtime) Extend(ctx context.Context, id string, timeout time.Duration) error {
+	sb, err := f.Get(ctx, id)
+	if err != nil || Epoch.Add(timeout).Before(sb.EndAt) {
+		return err
+	}
+	return f.SetTimeout(ctx, id, timeout)
+}
+
+// Dial implements e2b.RuntimeAdapter.
+func (f *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dials++
+	sb := f.sandboxes[id]
+	if sb == nil || sb.State != runtime.StateRunning {
+		return nil, fmt.Errorf("dial %s: %w", id, runtime.ErrNotRunning)
+	}
+	ln := sb.ports[port]
+	if ln == nil {
+		return nil, fmt.Errorf("dial %s: %w", id, runtime.ErrPortClosed)
+	}
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", ln.Addr().String())
+	if err == nil {
+		sb.conns = append(sb.conns, c)
+	}
+	return c, err
+}
+
+// Templates implements e2b.RuntimeAdapter.
+func (f *Runtime) Templates(context.Context) ([]runtime.Template, error) { return f.Known, f.Err }
+
+// Template implements e2b.RuntimeAdapter.
+func (f *Runtime) Template(_ context.Context, name string) (runtime.Template, error) {
+	if f.Err != nil {
+		return runtime.Template{}, f.Err
+	}
+	for _, t := range f.Known {
+		if t.ID == name || slices.Contains(t.Aliases, name) {
+			return t, nil
+		}
+	}
+	return runtime.Template{}, runtime.ErrTemplateNotFound
+}

@@ -1,0 +1,152 @@
+package e2b
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// maxRefresh is the protocol's bound on one refresh.
+const maxRefresh = time.Hour
+
+// GetHealth answers while the process serves.
+func (s *Server) GetHealth(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }
+
+func parseID(id string) (string, error) {
+	parsed, ok := dataplane.ParseID(id)
+	if !ok {
+		return "", badRequest("Invalid sandbox ID")
+	}
+	return parsed, nil
+}
+
+// GetSandbox serves GET /sandboxes/{sandboxID}.
+func (s *Server) GetSandbox(w http.ResponseWriter, r *http.Request, id string) {
+	sb, err := s.get(r, id)
+	s.answer(w, r, s.wireDetail(sb), err, id)
+}
+
+func (s *Server) get(r *http.Request, id string) (runtime.Sandbox, error) {
+	id, err := parseID(id)
+	if err != nil {
+		return runtime.Sandbox{}, err
+	}
+	return s.adapter.Get(r.Context(), id)
+}
+
+// KillSandbox serves DELETE /sandboxes/{sandboxID}.
+func (s *Server) KillSandbox(w http.ResponseWriter, r *http.Request, id string) {
+	sandbox, err := parseID(id)
+	if err == nil {
+		err = s.adapter.Kill(r.Context(), sandbox)
+	}
+	if err == nil || errors.Is(err, runtime.ErrSandboxNotFound) {
+		s.proxy.Drop(sandbox)
+	}
+	s.done(w, r, err, id)
+}
+
+// ConnectSandbox serves the first generation of connect.
+func (s *Server) ConnectSandbox(w http.ResponseWriter, r *http.Request, id string) {
+	s.connect(w, r, id, false)
+}
+
+// ConnectSandboxV2 serves the second, whose body and time-out are optional.
+func (s *Server) ConnectSandboxV2(w http.ResponseWriter, r *http.Request, id string) {
+	s.connect(w, r, id, true)
+}
+
+func (s *Server) connect(w http.ResponseWriter, r *http.Request, id string, optional bool) {
+	sb, resumed, err := s.doConnect(w, r, id, optional)
+	switch {
+	case err != nil:
+		s.fail(w, r, err, id)
+	case resumed:
+		writeJSON(w, http.StatusCreated, s.wireSandbox(sb))
+	default:
+		writeJSON(w, http.StatusOK, s.wireSandbox(sb))
+	}
+}
+
+func (s *Server) doConnect(w http.ResponseWriter, r *http.Request, id string, optional bool) (runtime.Sandbox, bool, error) {
+	id, err := parseID(id)
+	if err != nil {
+		return runtime.Sandbox{}, false, err
+	}
+	var body openapi.ConnectSandbox
+	if err := decode(w, r, &body, optional); err != nil {
+		return runtime.Sandbox{}, false, err
+	}
+	if body.Timeout == nil && !optional {
+		return runtime.Sandbox{}, false, badRequest("timeout is missing")
+	}
+	timeout, err := s.timeout(body.Timeout, defaultTimeoutV2)
+	if err != nil {
+		return runtime.Sandbox{}, false, err
+	}
+	if body.Memory != nil && !*body.Memory {
+		// Means nothing to a sandbox that runs.
+		sb, err := s.adapter.Get(r.Context(), id)
+		if err != nil {
+			return sb, false, err
+		}
+		if sb.State != runtime.StateRunning {
+			return sb, false, unsupported("resuming without memory")
+		}
+	}
+	return s.adapter.Connect(r.Context(), id, timeout)
+}
+
+// SetSandboxTimeout serves POST /sandboxes/{sandboxID}/timeout.
+func (s *Server) SetSandboxTimeout(w http.ResponseWriter, r *http.Request, id string) {
+	s.done(w, r, s.setTimeout(w, r, id), id)
+}
+
+func (s *Server) setTimeout(w http.ResponseWriter, r *http.Request, id string) error {
+	id, err := parseID(id)
+	if err != nil {
+		return err
+	}
+	var body openapi.SandboxTimeout
+	if err := decode(w, r, &body, false); err != nil {
+		return err
+	}
+	if body.Timeout == nil {
+		return badRequest("timeout is missing")
+	}
+	var timeout time.Duration
+	if *body.Timeout != 0 {
+		if timeout, err = s.timeout(body.Timeout, 0); err != nil {
+			return err
+		}
+	}
+	return s.adapter.SetTimeout(r.Context(), id, timeout)
+}
+
+// RefreshSandbox serves POST /sandboxes/{sandboxID}/refreshes.
+func (s *Server) RefreshSandbox(w http.ResponseWriter, r *http.Request, id string) {
+	s.done(w, r, s.refresh(w, r, id), id)
+}
+
+func (s *Server) refresh(w http.ResponseWriter, r *http.Request, id string) error {
+	id, err := parseID(id)
+	if err != nil {
+		return err
+	}
+	var body openapi.SandboxRefresh
+	if err := decode(w, r, &body, true); err != nil {
+		return err
+	}
+	duration := defaultTimeoutV1
+	if body.Duration != nil {
+		duration = time.Duration(*body.Duration) * time.Second
+	}
+	if duration < 0 || duration > maxRefresh {
+		return badRequest("duration must be from 0 to %d seconds", int64(maxRefresh.Seconds()))
+	}
+	return s.adapter.Extend(r.Context(), id, duration)
+}

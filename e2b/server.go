@@ -1,0 +1,142 @@
+package e2b
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/rundlet/rundlet/e2b/dataplane"
+)
+
+// Config is the configuration of a Server. The zero value is usable.
+type Config struct {
+	// Domain is under which sandboxes have host names, with a port where it is
+	// not that of the scheme, as in E2B_DOMAIN. It is told to clients. Empty:
+	// clients use their own, and sandbox host names of any domain are served.
+	Domain string
+	// MaxTimeout is the longest time-out that a client may ask for; 24 h if 0.
+	MaxTimeout time.Duration
+	// EnvdVersion is the protocol version of the agent in new sandboxes, shown
+	// with templates.
+	EnvdVersion string
+	// Log defaults to none.
+	Log *slog.Logger
+}
+
+// Server is the E2B API and the data plane on one port. It is safe for
+// concurrent use.
+type Server struct {
+	cfg     Config
+	adapter RuntimeAdapter
+	keys    KeyStore
+	proxy   *dataplane.Proxy
+	control *http.ServeMux
+}
+
+// NewServer returns a server over the adapter. A caller that does not use Serve
+// must call Close in the end.
+func NewServer(cfg Config, adapter RuntimeAdapter, keys KeyStore) *Server {
+	if cfg.MaxTimeout == 0 {
+		cfg.MaxTimeout = 24 * time.Hour
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{cfg: cfg, adapter: adapter, keys: keys, proxy: dataplane.New(adapter, cfg.Log)}
+	s.control = s.routes()
+	return s
+}
+
+// Close breaks off the streams into sandboxes.
+func (s *Server) Close() { s.proxy.Close() }
+
+// ServeHTTP tells data plane from control plane.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	target, ok, err := dataplane.Classify(r.Host, r.Header, s.cfg.Domain)
+	switch {
+	case err != nil:
+		s.fail(w, r, badRequest("%s", err), "")
+	case ok:
+		s.proxy.Serve(w, r, target)
+	case r.URL.Path == "/files":
+		s.serveSignedFile(w, r)
+	default:
+		s.serveControl(w, r)
+	}
+}
+
+// serveSignedFile serves file URLs that name no sandbox.
+func (s *Server) serveSignedFile(w http.ResponseWriter, r *http.Request) {
+	target, err := dataplane.Signed(r.Context(), s.adapter, r)
+	switch {
+	case errors.Is(err, dataplane.ErrNoSignature), errors.Is(err, dataplane.ErrBadSignature):
+		s.fail(w, r, &apiError{code: http.StatusUnauthorized, message: err.Error()}, "")
+	case err != nil:
+		s.fail(w, r, err, "")
+	default:
+		s.proxy.Serve(w, r, target)
+	}
+}
+
+const (
+	headerTime = 10 * time.Second
+	// idleTime is above what proxies in front of the protocol use, so that they
+	// are the ones that close.
+	idleTime      = 620 * time.Second
+	shutdownTime  = 5 * time.Second
+	maxHeader     = 128 << 10
+	streamsPerTCP = 1000
+)
+
+// Serve serves ln, HTTP/1.1 and HTTP/2 with or without TLS, until ctx ends or
+// the listener fails. It closes ln, lets requests finish for a few seconds,
+// breaks off the rest, and returns when none is left; nil if ctx ended.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	// No read or write time-out: streams last. Bodies of the control plane have
+	// their own.
+	srv := &http.Server{
+		Handler:           s,
+		Protocols:         protocols,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streamsPerTCP},
+		ReadHeaderTimeout: headerTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          log.New(io.Discard, "", 0),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(ln) }()
+	select {
+	case err := <-failed:
+		s.Close()
+		srv.Close()
+		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer cancel()
+	err := srv.Shutdown(grace)
+	s.Close()
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = srv.Close()
+	}
+	<-failed
+	return err
+}
+
+// isPublic reports what needs no key.
+func isPublic(r *http.Request) bool {
+	return r.URL.Path == "/health" && (r.Method == http.MethodGet || r.Method == http.MethodHead)
+}
+
+func apiKey(h http.Header) string { return strings.TrimSpace(h.Get("X-API-Key")) }

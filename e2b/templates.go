@@ -1,0 +1,133 @@
+package e2b
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+
+	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// ListAllTemplates serves the first generation of the template list.
+func (s *Server) ListAllTemplates(w http.ResponseWriter, r *http.Request) {
+	templates, err := s.templates(r.Context())
+	s.answer(w, r, s.wireTemplates(templates), err, "")
+}
+
+// ListTemplates serves GET /v2/templates.
+func (s *Server) ListTemplates(w http.ResponseWriter, r *http.Request, p openapi.ListTemplatesParams) {
+	limit, err := parseLimit(p.Limit)
+	if err != nil {
+		s.fail(w, r, err, "")
+		return
+	}
+	after, err := parseCursor(p.NextToken, false)
+	if err != nil {
+		s.fail(w, r, err, "")
+		return
+	}
+	page, err := s.templates(r.Context())
+	if err != nil {
+		s.fail(w, r, err, "")
+		return
+	}
+	if after != nil {
+		at := runtime.Template{CreatedAt: after.StartedAt, ID: after.ID}
+		page = slices.DeleteFunc(page, func(t runtime.Template) bool { return newestFirst(t, at) <= 0 })
+	}
+	if len(page) > limit {
+		page = page[:limit]
+		last := page[limit-1]
+		w.Header().Set(headerNextToken, formatCursor(runtime.Cursor{StartedAt: last.CreatedAt, ID: last.ID}, false))
+	}
+	writeJSON(w, http.StatusOK, s.wireTemplates(page))
+}
+
+// templates are all of them, newest first.
+func (s *Server) templates(ctx context.Context) ([]runtime.Template, error) {
+	templates, err := s.adapter.Templates(ctx)
+	templates = slices.Clone(templates)
+	slices.SortFunc(templates, newestFirst)
+	return templates, err
+}
+
+func newestFirst(a, b runtime.Template) int {
+	return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.ID, b.ID))
+}
+
+// GetTemplate serves GET /templates/{templateID}.
+func (s *Server) GetTemplate(w http.ResponseWriter, r *http.Request, name string) {
+	t, err := s.template(r.Context(), name)
+	s.answer(w, r, s.wireTemplateWithBuilds(t), err, name)
+}
+
+// GetTemplateAlias serves GET /templates/aliases/{alias}.
+func (s *Server) GetTemplateAlias(w http.ResponseWriter, r *http.Request, alias string) {
+	t, err := s.template(r.Context(), alias)
+	s.answer(w, r, openapi.TemplateAlias{TemplateID: t.ID}, err, alias)
+}
+
+func (s *Server) template(ctx context.Context, name string) (runtime.Template, error) {
+	if len(name) > maxTemplateName {
+		return runtime.Template{}, badRequest("template name is longer than %d bytes", maxTemplateName)
+	}
+	return s.adapter.Template(ctx, name)
+}
+
+func (s *Server) wireTemplates(templates []runtime.Template) []openapi.Template {
+	wire := make([]openapi.Template, 0, len(templates))
+	for _, t := range templates {
+		wire = append(wire, s.wireTemplate(t))
+	}
+	return wire
+}
+
+func (s *Server) wireTemplate(t runtime.Template) openapi.Template {
+	// Lists must be lists: null breaks clients.
+	aliases := append([]string{}, t.Aliases...)
+	return openapi.Template{
+		TemplateID:  t.ID,
+		BuildID:     t.BuildID,
+		CpuCount:    int32(t.VCPUs),
+		MemoryMB:    int32(t.MemoryMiB),
+		DiskSizeMB:  int32(t.DiskMiB),
+		Aliases:     aliases,
+		Names:       aliases,
+		CreatedAt:   t.CreatedAt.UTC(),
+		UpdatedAt:   t.CreatedAt.UTC(),
+		BuildCount:  1,
+		EnvdVersion: s.cfg.EnvdVersion,
+		BuildStatus: openapi.TemplateBuildStatusReady,
+	}
+}
+
+func (s *Server) wireTemplateWithBuilds(t runtime.Template) openapi.TemplateWithBuilds {
+	w := s.wireTemplate(t)
+	return openapi.TemplateWithBuilds{
+		TemplateID:  w.TemplateID,
+		BuildID:     w.BuildID,
+		CpuCount:    w.CpuCount,
+		MemoryMB:    w.MemoryMB,
+		DiskSizeMB:  w.DiskSizeMB,
+		Aliases:     w.Aliases,
+		Names:       w.Names,
+		CreatedAt:   w.CreatedAt,
+		UpdatedAt:   w.UpdatedAt,
+		BuildCount:  w.BuildCount,
+		EnvdVersion: w.EnvdVersion,
+		BuildStatus: w.BuildStatus,
+		Builds: []openapi.TemplateBuild{{
+			BuildID:     w.BuildID,
+			Status:      w.BuildStatus,
+			CreatedAt:   w.CreatedAt,
+			UpdatedAt:   w.UpdatedAt,
+			FinishedAt:  &w.UpdatedAt,
+			CpuCount:    w.CpuCount,
+			MemoryMB:    w.MemoryMB,
+			DiskSizeMB:  &w.DiskSizeMB,
+			EnvdVersion: &w.EnvdVersion,
+		}},
+	}
+}
