@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"path"
 	"strings"
 	"time"
@@ -87,6 +88,11 @@ func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
 	// The mux would redirect to the clean path; no client means such a path.
 	if p := r.URL.EscapedPath(); path.Clean(p) != p {
 		s.fail(w, r, notFound(r), "")
+		return
+	}
+	// A parameter that cannot be read must not pass as one that is not there.
+	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+		s.fail(w, r, badRequest("the query string is not valid"), "")
 		return
 	}
 	if _, pattern := s.control.Handler(r); pattern == "" {

@@ -1,0 +1,176 @@
+package e2b
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/runtime"
+)
+
+func TestCreate(t *testing.T) {
+	no, yes := false, true
+	tests := []struct {
+		name, path, body string
+		want             runtime.CreateRequest
+	}{
+		{"v1 defaults", "/sandboxes", `{"templateID":"base"}`,
+			runtime.CreateRequest{Timeout: 15 * time.Second, Secure: true}},
+		{"v2 defaults", "/v2/sandboxes", `{"templateID":"base"}`,
+			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
+		{"v1 without secure", "/sandboxes", `{"templateID":"base","secure":false}`,
+			runtime.CreateRequest{Timeout: 15 * time.Second}},
+		{"v2 is always secure", "/v2/sandboxes", `{"templateID":"base","secure":false}`,
+			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
+		{"all of it", "/v2/sandboxes", `{"templateID":"base","timeout":60,"metadata":{"a":"b"},"envVars":{"K":"V"},"allow_internet_access":true}`,
+			runtime.CreateRequest{Timeout: time.Minute, Secure: true, AllowInternet: &yes, Metadata: map[string]string{"a": "b"}, Env: map[string]string{"K": "V"}}},
+		{"as the SDKs send nothing", "/v2/sandboxes", `{"templateID":"base","metadata":{},"envVars":{},"mcp":null,"network":{},"volumeMounts":[],"autoPause":false,"autoPauseMemory":true,"autoResume":{"enabled":false}}`,
+			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, Metadata: map[string]string{}, Env: map[string]string{}}},
+		{"unknown keys", "/v2/sandboxes", `{"templateID":"base","gzip":true,"x":{"y":[1]}}`,
+			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
+		{"no internet", "/v2/sandboxes", `{"templateID":"base","allow_internet_access":false}`,
+			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowInternet: &no}},
+		{"deny of everything is no internet, and wins", "/v2/sandboxes", `{"templateID":"base","allow_internet_access":true,"network":{"denyOut":["0.0.0.0/0","::/0"]}}`,
+			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowInternet: &no}},
+		{"no public traffic", "/v2/sandboxes", `{"templateID":"base","network":{"allowPublicTraffic":false,"allowOut":[],"rules":{},"egressProxy":null,"dnsServers":[],"maskRequestHost":""}}`,
+			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowPublicTraffic: &no}},
+	}
+	n := newNode(t, Config{})
+	keys := n.do("GET", "/v2/sandboxes", "")
+	if keys.code != http.StatusOK {
+		t.Fatal(keys)
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n.t = t
+			r := n.do("POST", tt.path, tt.body)
+			if r.code != http.StatusCreated {
+				t.Fatalf("%d %s", r.code, r.body)
+			}
+			got := n.LastRequest()
+			if got.KeyID == "" {
+				t.Error("the key is not recorded")
+			}
+			tt.want.Template, tt.want.KeyID = "base", got.KeyID
+			if !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got %+v\nwant %+v", got, tt.want)
+			}
+			f := r.fields(t)
+			for _, required := range []string{"templateID", "sandboxID", "clientID", "envdVersion"} {
+				if s, _ := f[required].(string); s == "" {
+					t.Errorf("%s is missing in %s", required, r.body)
+				}
+			}
+			if token, _ := f["envdAccessToken"].(string); (token != "") != tt.want.Secure {
+				t.Errorf("token %q of a sandbox with secure %v", token, tt.want.Secure)
+			}
+			if _, there := f["trafficAccessToken"]; there != (tt.want.AllowPublicTraffic != nil) {
+				t.Errorf("traffic token: %s", r.body)
+			}
+			if _, there := f["domain"]; there {
+				t.Errorf("a domain that is not configured: %s", r.body)
+			}
+		})
+	}
+}
+
+func TestCreateRefuses(t *testing.T) {
+	tests := []struct {
+		name, body string
+		code       int
+		message    string
+	}{
+		{"unknown template", `{"templateID":"nope"}`, 404, "template 'nope' not found"},
+		{"no template", `{}`, 400, "templateID"},
+		{"long template", `{"templateID":"` + strings.Repeat("x", 300) + `"}`, 400, "templateID"},
+		{"empty body", ``, 400, "empty"},
+		{"not JSON", `{"templateID":`, 400, "not valid JSON"},
+		{"something behind", `{"templateID":"base"} x`, 400, "not valid JSON"},
+		{"array", `[]`, 400, "array"},
+		{"number as template", `{"templateID":7}`, 400, `"templateID"`},
+		{"text as timeout", `{"templateID":"base","timeout":"60"}`, 400, `"timeout"`},
+		{"fraction", `{"templateID":"base","timeout":1.5}`, 400, `"timeout"`},
+		{"zero timeout", `{"templateID":"base","timeout":0}`, 400, "positive"},
+		{"negative timeout", `{"templateID":"base","timeout":-1}`, 400, "positive"},
+		{"long timeout", `{"templateID":"base","timeout":86401}`, 400, "86400"},
+		{"huge timeout", `{"templateID":"base","timeout":99999999999999999999}`, 400, `"timeout"`},
+		{"exponent", `{"templateID":"base","timeout":1e999}`, 400, `"timeout"`},
+		{"number in metadata", `{"templateID":"base","metadata":{"a":1}}`, 400, "metadata"},
+		{"list as env", `{"templateID":"base","envVars":["a"]}`, 400, "envVars"},
+		{"autoPause", `{"templateID":"base","autoPause":true}`, 501, "autoPause"},
+		{"autoPauseMemory alone", `{"templateID":"base","autoPauseMemory":false}`, 400, "autoPauseMemory"},
+		{"autoPauseMemory with autoResume", `{"templateID":"base","autoPause":true,"autoPauseMemory":false,"autoResume":{"enabled":true}}`, 400, "autoResume"},
+		{"autoResume", `{"templateID":"base","autoResume":{"enabled":true}}`, 501, "autoResume"},
+		{"mcp", `{"templateID":"base","mcp":{"x":{}}}`, 501, "mcp"},
+		{"iam", `{"templateID":"base","iam":{"tokens":{"a":{}}}}`, 501, "iam"},
+		{"volumeMounts", `{"templateID":"base","volumeMounts":[{"name":"a","path":"/b"}]}`, 501, "volumeMounts"},
+		{"allowOut", `{"templateID":"base","network":{"allowOut":["1.1.1.1"]}}`, 501, "allowOut"},
+		{"denyOut of some", `{"templateID":"base","network":{"denyOut":["10.0.0.0/8"]}}`, 501, "denyOut"},
+		{"denyOut of all and some", `{"templateID":"base","network":{"denyOut":["0.0.0.0/0","1.1.1.1"]}}`, 501, "denyOut"},
+		{"denyOut of IPv6 only", `{"templateID":"base","network":{"denyOut":["::/0"]}}`, 501, "denyOut"},
+		{"rules", `{"templateID":"base","network":{"rules":{"a.com":[]}}}`, 501, "rules"},
+		{"egressProxy", `{"templateID":"base","network":{"egressProxy":{"address":"a:1"}}}`, 501, "egressProxy"},
+		{"maskRequestHost", `{"templateID":"base","network":{"maskRequestHost":"a"}}`, 501, "maskRequestHost"},
+		{"httpsPorts", `{"templateID":"base","network":{"httpsPorts":[443]}}`, 501, "httpsPorts"},
+		{"network option of the future", `{"templateID":"base","network":{"denyAllOut":true}}`, 501, "denyAllOut"},
+		{"network option by case", `{"templateID":"base","network":{"DenyOut":["1.1.1.1"]}}`, 501, "DenyOut"},
+		{"private without secure", `{"templateID":"base","secure":false,"network":{"allowPublicTraffic":false}}`, 400, "secure"},
+		{"body too large", `{"templateID":"` + strings.Repeat("x", maxBody) + `"}`, 413, "larger"},
+		{"deep nesting", strings.Repeat("[", 100000), 400, ""},
+	}
+	n := newNode(t, Config{})
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n.t = t
+			n.do("POST", "/sandboxes", tt.body).wantError(t, tt.code, tt.message)
+		})
+	}
+	n.t = t
+	if r := n.do("GET", "/sandboxes", ""); strings.TrimSpace(r.body) != "[]" {
+		t.Errorf("refused requests left %s", r.body)
+	}
+	n.do("POST", "/v2/sandboxes", `{"templateID":"base"}`, "Idempotency-Key", "a").wantError(t, 501, "Idempotency-Key")
+}
+
+func TestRuntimeErrors(t *testing.T) {
+	wrap := func(err error) error { return fmt.Errorf("create i1: %w", err) }
+	tests := []struct {
+		name                string
+		err                 error
+		code                int
+		message             string
+		retryAfter, noRetry string
+	}{
+		{"capacity, for now", wrap(&runtime.CapacityError{Resource: "memory", Requested: 512, Available: 100, RetryAfter: 1500 * time.Millisecond}), 429, "not enough memory on this machine: 512 requested, 100 available", "2", ""},
+		{"capacity, for good", wrap(&runtime.CapacityError{Resource: "memory"}), 429, "memory", "", "false"},
+		{"capacity", wrap(runtime.ErrCapacity), 429, "capacity", "1", ""},
+		{"invalid", wrap(runtime.ErrInvalid), 400, "invalid argument", "", ""},
+		{"conflict", wrap(runtime.ErrConflict), 409, "changing", "", ""},
+		{"not running", wrap(runtime.ErrNotRunning), 409, "not running", "", ""},
+		{"unsupported", wrap(runtime.ErrUnsupported), 501, "not supported", "", ""},
+		{"unavailable", wrap(runtime.ErrUnavailable), 503, "starting", "1", ""},
+		{"unknown", errors.New("open /secret/path: disk on fire"), 500, "log", "", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newNode(t, Config{})
+			n.Err = tt.err
+			r := n.do("POST", "/v2/sandboxes", `{"templateID":"base"}`)
+			r.wantError(t, tt.code, tt.message)
+			if got := r.header.Get("Retry-After"); got != tt.retryAfter {
+				t.Errorf("Retry-After %q, want %q", got, tt.retryAfter)
+			}
+			if got := r.header.Get("Should-Retry"); got != tt.noRetry {
+				t.Errorf("Should-Retry %q, want %q", got, tt.noRetry)
+			}
+			if strings.Contains(r.body, "secret") {
+				t.Errorf("the cause went out: %s", r.body)
+			}
+			n.Err = nil
+		})
+	}
+}
