@@ -158,7 +158,7 @@ func TestRuntimeErrors(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newNode(t, Config{})
-			n.Err = tt.err
+			n.Fail(tt.err)
 			r := n.do("POST", "/v2/sandboxes", `{"templateID":"base"}`)
 			r.wantError(t, tt.code, tt.message)
 			if got := r.header.Get("Retry-After"); got != tt.retryAfter {
@@ -170,7 +170,7 @@ func TestRuntimeErrors(t *testing.T) {
 			if strings.Contains(r.body, "secret") {
 				t.Errorf("the cause went out: %s", r.body)
 			}
-			n.Err = nil
+			n.Fail(nil)
 		})
 	}
 }

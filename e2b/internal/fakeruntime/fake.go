@@ -18,14 +18,13 @@ import (
 // Runtime has the methods of e2b.RuntimeAdapter. The exported fields are set
 // before use.
 type Runtime struct {
-	// Err, if set, is what every method but Dial returns.
-	Err error
 	// Known are the templates.
 	Known []runtime.Template
 	// Silent makes Kill leave connections open, as a machine that vanishes.
 	Silent bool
 
 	mu        sync.Mutex
+	err       error
 	sandboxes map[string]*sandbox
 	created   int
 	dials     int
@@ -44,8 +43,8 @@ var Epoch = time.Date(2026, 1, 2, 3, 4, 5, 6000000, time.UTC)
 
 // Create implements e2b.RuntimeAdapter.
 func (f *Runtime) Create(_ context.Context, req runtime.CreateRequest) (runtime.Sandbox, error) {
-	if f.Err != nil {
-		return runtime.Sandbox{}, f.Err
+	if err := f.failure(); err != nil {
+		return runtime.Sandbox{}, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -95,6 +94,19 @@ func (f *Runtime) Edit(id string, change func(*runtime.Sandbox)) {
 	change(&f.sandboxes[id].Sandbox)
 }
 
+// Fail makes every method but Dial return err; nil ends that.
+func (f *Runtime) Fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+}
+
+func (f *Runtime) failure() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
 // Dials counts the streams that were opened.
 func (f *Runtime) Dials() int {
 	f.mu.Lock()
@@ -111,8 +123,8 @@ func (f *Runtime) LastRequest() runtime.CreateRequest {
 
 // Get implements e2b.RuntimeAdapter.
 func (f *Runtime) Get(_ context.Context, id string) (runtime.Sandbox, error) {
-	if f.Err != nil {
-		return runtime.Sandbox{}, f.Err
+	if err := f.failure(); err != nil {
+		return runtime.Sandbox{}, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -125,8 +137,8 @@ func (f *Runtime) Get(_ context.Context, id string) (runtime.Sandbox, error) {
 
 // List implements e2b.RuntimeAdapter.
 func (f *Runtime) List(_ context.Context, q runtime.ListFilter) ([]runtime.Sandbox, error) {
-	if f.Err != nil {
-		return nil, f.Err
+	if err := f.failure(); err != nil {
+		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -171,8 +183,8 @@ func selects(q runtime.ListFilter, sb runtime.Sandbox) bool {
 
 // Kill implements e2b.RuntimeAdapter.
 func (f *Runtime) Kill(_ context.Context, id string) error {
-	if f.Err != nil {
-		return f.Err
+	if err := f.failure(); err != nil {
+		return err
 	}
 	f.mu.Lock()
 	sb := f.sandboxes[id]
@@ -248,12 +260,12 @@ func (f *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, e
 }
 
 // Templates implements e2b.RuntimeAdapter.
-func (f *Runtime) Templates(context.Context) ([]runtime.Template, error) { return f.Known, f.Err }
+func (f *Runtime) Templates(context.Context) ([]runtime.Template, error) { return f.Known, f.failure() }
 
 // Template implements e2b.RuntimeAdapter.
 func (f *Runtime) Template(_ context.Context, name string) (runtime.Template, error) {
-	if f.Err != nil {
-		return runtime.Template{}, f.Err
+	if err := f.failure(); err != nil {
+		return runtime.Template{}, err
 	}
 	for _, t := range f.Known {
 		if t.ID == name || slices.Contains(t.Aliases, name) {

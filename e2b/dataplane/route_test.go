@@ -1,0 +1,73 @@
+package dataplane
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func TestParseID(t *testing.T) {
+	for in, want := range map[string]string{
+		"i0123456789abcdefghij": "i0123456789abcdefghij",
+		"abc-def":               "abc",
+		"abc-":                  "", "-abc": "", "": "", "-": "", "a-b-c": "", "ABC": "", "a/b": "", "a.b": "", "a\n": "", "ä": "",
+		strings.Repeat("a", 64): "",
+	} {
+		got, ok := ParseID(in)
+		if got != want || ok != (want != "") {
+			t.Errorf("ParseID(%q) = %q, %v", in, got, ok)
+		}
+	}
+}
+
+// checkTarget is what must hold of any target, however hostile the request.
+func checkTarget(t *testing.T, target Target, ok bool, err error) {
+	t.Helper()
+	if ok == (target == Target{}) || ok && err != nil {
+		t.Fatalf("%+v, %v, %v contradict each other", target, ok, err)
+	}
+	if ok && (target.Port == 0 || !idPattern.MatchString(target.ID)) {
+		t.Fatalf("%+v is not a target", target)
+	}
+}
+
+func FuzzHost(f *testing.F) {
+	for _, s := range []string{"49983-i0.e2b.test", "80-i0-x.e2b.test:443", "api.e2b.test", "127.0.0.1:3000", "[::1]:3000", "[::1]", "", ".", "-", "0-a.b", "65536-a.b", "1-a", "1-a.", "[", "1-a.b:c:d"} {
+		f.Add(s, "")
+		f.Add(s, "e2b.test:8443")
+	}
+	f.Fuzz(func(t *testing.T, host, domain string) {
+		target, ok, err := Classify(host, nil, domain)
+		checkTarget(t, target, ok, err)
+		if ok && !strings.Contains(strings.ToLower(host), "-"+target.ID) {
+			t.Fatalf("%q names %q?", host, target.ID)
+		}
+	})
+}
+
+func FuzzHeaders(f *testing.F) {
+	for _, s := range [][2]string{{"i0", "49983"}, {"i0-x", "1"}, {"", "1"}, {"i0", ""}, {"../x", "1"}, {"i0", "-1"}, {"i0", "+1"}, {"i0", "0x10"}, {"i0", "99999999999999999999"}} {
+		f.Add("127.0.0.1", s[0], s[1])
+		f.Add("api.e2b.test", s[0], s[1])
+	}
+	f.Fuzz(func(t *testing.T, host, id, port string) {
+		h := http.Header{HeaderSandboxID: {id}, HeaderSandboxPort: {port}}
+		target, ok, err := Classify(host, h, "e2b.test")
+		checkTarget(t, target, ok, err)
+		if ok && strings.HasPrefix(hostname(host), "api.") {
+			t.Fatalf("headers moved %q off the control plane", host)
+		}
+	})
+}
+
+func FuzzInternal(f *testing.F) {
+	for _, s := range []string{"/init", "//init", "/a/../init", "/rundlet/x", "/files", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		// Whatever a mux makes of the path, it must not become an internal one.
+		if !internal(path) && (internal("/"+path) || internal(path+"/") || internal("/./"+path)) {
+			t.Fatalf("%q is internal in another spelling", path)
+		}
+	})
+}

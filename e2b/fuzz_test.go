@@ -1,0 +1,72 @@
+package e2b
+
+import (
+	"encoding/json"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
+	"github.com/rundlet/rundlet/runtime"
+)
+
+func FuzzCursor(f *testing.F) {
+	f.Add(formatCursor(runtime.Cursor{StartedAt: fakeruntime.Epoch, ID: "i0"}, true), true)
+	f.Add(formatCursor(runtime.Cursor{StartedAt: fakeruntime.Epoch, ID: "i0"}, false), false)
+	f.Add("X19f", false)
+	f.Add("", true)
+	f.Fuzz(func(t *testing.T, token string, ascending bool) {
+		c, err := parseCursor(&token, ascending)
+		if err != nil || c == nil {
+			return
+		}
+		again := formatCursor(*c, ascending)
+		c2, err := parseCursor(&again, ascending)
+		if err != nil || c2.ID != c.ID || !c2.StartedAt.Equal(c.StartedAt) {
+			t.Fatalf("%+v became %+v, %v", c, c2, err)
+		}
+	})
+}
+
+func FuzzMetadata(f *testing.F) {
+	for _, s := range []string{"a=b", "a=b&c=%2520", "=", "&", "a;b", "%zz", "a=%25zz", "a=1&a=2"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		m, err := parseMetadata(&raw)
+		if err == nil && len(m) == 0 && strings.Trim(raw, "&") != "" {
+			t.Fatalf("%q is a filter, but filters nothing", raw)
+		}
+	})
+}
+
+// FuzzCreate sends any body: the answer is a sandbox or a well-formed error.
+func FuzzCreate(f *testing.F) {
+	for _, s := range []string{`{"templateID":"base"}`, `{"templateID":"base","network":{"denyOut":["0.0.0.0/0"]}}`, `{"network":{"x":1}}`, `[]`, `null`, `"`, ``, `{"timeout":1e9}`} {
+		f.Add(s)
+	}
+	rt := &fakeruntime.Runtime{}
+	var keys MemoryKeys
+	_, key, _ := keys.Create(f.Context(), "")
+	s := NewServer(Config{}, rt, &keys)
+	f.Fuzz(func(t *testing.T, body string) {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("POST", "/v2/sandboxes", strings.NewReader(body))
+		r.Header.Set("X-API-Key", key)
+		s.ServeHTTP(w, r)
+		if w.Code == 201 {
+			if req := rt.LastRequest(); req.Timeout <= 0 || req.Timeout > 24*time.Hour || !req.Secure {
+				t.Fatalf("%q asked for %+v", body, req)
+			}
+			return
+		}
+		var e struct {
+			Code    int
+			Message string
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || e.Code != w.Code || e.Code < 400 || e.Code == 500 || e.Message == "" {
+			t.Fatalf("%q: %d %s", body, w.Code, w.Body)
+		}
+	})
+}
