@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -26,6 +24,8 @@ type Config struct {
 	// EnvdVersion is the protocol version of the agent in new sandboxes, shown
 	// with templates.
 	EnvdVersion string
+	// Grace is how long Serve lets requests finish in the end; 5 s if 0.
+	Grace time.Duration
 	// Log defaults to none.
 	Log *slog.Logger
 }
@@ -45,6 +45,9 @@ type Server struct {
 func NewServer(cfg Config, adapter RuntimeAdapter, keys KeyStore) *Server {
 	if cfg.MaxTimeout == 0 {
 		cfg.MaxTimeout = 24 * time.Hour
+	}
+	if cfg.Grace == 0 {
+		cfg.Grace = 5 * time.Second
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -90,14 +93,14 @@ const (
 	// idleTime is above what proxies in front of the protocol use, so that they
 	// are the ones that close.
 	idleTime      = 620 * time.Second
-	shutdownTime  = 5 * time.Second
 	maxHeader     = 128 << 10
 	streamsPerTCP = 1000
 )
 
-// Serve serves ln, HTTP/1.1 and HTTP/2 with or without TLS, until ctx ends or
-// the listener fails. It closes ln, lets requests finish for a few seconds,
-// breaks off the rest, and returns when none is left; nil if ctx ended.
+// Serve serves ln, HTTP/1.1 and HTTP/2, until ctx ends or the listener fails. For
+// TLS it is one of tls.NewListener, with "h2" and "http/1.1" as NextProtos. It
+// closes ln, lets requests finish for Config.Grace, breaks off the rest, and
+// returns when none is left; nil if ctx ended. The Server cannot be used again.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -112,7 +115,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          log.New(io.Discard, "", 0),
+		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(ln) }()
@@ -123,7 +126,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
 	case <-ctx.Done():
 	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Grace)
 	defer cancel()
 	err := srv.Shutdown(grace)
 	s.Close()

@@ -182,6 +182,33 @@ func TestUpgrade(t *testing.T) {
 	within(t, 5*time.Second, "the end of the connection", func() { _, _ = io.ReadAll(rd) })
 }
 
+func TestGRPC(t *testing.T) {
+	n := newNode(t, Config{})
+	n.h2c()
+	id := n.sandbox()
+	n.Listen(id, 80, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "Grpc-Status")
+		_, _ = io.WriteString(w, r.Proto)
+		w.Header().Set("Grpc-Status", "0")
+	}))
+	for contentType, proto := range map[string]string{"application/grpc+proto": "HTTP/2.0", "text/plain": "HTTP/1.1"} {
+		req, _ := http.NewRequestWithContext(t.Context(), "POST", n.url+"/", nil)
+		req.Header.Set("Content-Type", contentType)
+		req.Header.Set("Te", "trailers")
+		req.Header.Set(dataplane.HeaderSandboxID, id)
+		req.Header.Set(dataplane.HeaderSandboxPort, "80")
+		resp, err := n.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(b) != proto || resp.Trailer.Get("Grpc-Status") != "0" {
+			t.Errorf("%s went over %q, trailer %v", contentType, b, resp.Trailer)
+		}
+	}
+}
+
 // endless is a body without an end.
 type endless struct{}
 

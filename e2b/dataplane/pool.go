@@ -50,12 +50,13 @@ type run struct {
 	pool *pool
 	key  lifecycle
 	// agent keeps connections, because a command costs a request; other ports
-	// serve programs whose keep-alive we know nothing of.
-	agent, port *http.Transport
-	sweep       *time.Timer
-	users       int                // guarded by pool.mu
-	conns       map[*conn]struct{} // guarded by pool.mu
-	ended       bool               // guarded by pool.mu
+	// serve programs whose keep-alive we know nothing of. grpc speaks HTTP/2 to
+	// them, which is all that gRPC servers take.
+	agent, port, grpc *http.Transport
+	sweep             *time.Timer
+	users             int                // guarded by pool.mu
+	conns             map[*conn]struct{} // guarded by pool.mu
+	ended             bool               // guarded by pool.mu
 }
 
 // acquire returns the run of a sandbox; the caller gives it back with release.
@@ -92,6 +93,9 @@ func (p *pool) newRun(key lifecycle) *run {
 	r.agent.MaxIdleConnsPerHost = agentIdleConns
 	r.port = base.Clone()
 	r.port.DisableKeepAlives = true
+	r.grpc = r.port.Clone()
+	r.grpc.Protocols = new(http.Protocols)
+	r.grpc.Protocols.SetUnencryptedHTTP2(true)
 	r.sweep = time.AfterFunc(sweepEvery, r.check)
 	return r
 }

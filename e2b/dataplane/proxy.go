@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
-	"io"
-	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
@@ -39,8 +37,9 @@ func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
 		Transport:     roundTripper{},
 		FlushInterval: -1,
 		BufferPool:    buffers{},
-		ErrorLog:      log.New(io.Discard, "", 0),
-		ErrorHandler:  p.fail,
+		// That streams break off is everyday: sandboxes are killed.
+		ErrorLog:     slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		ErrorHandler: p.fail,
 	}
 	return p
 }
@@ -145,8 +144,11 @@ type roundTripper struct{}
 
 func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := exchangeOf(r)
-	if x.target.Port == AgentPort {
+	switch {
+	case x.target.Port == AgentPort:
 		return x.run.agent.RoundTrip(r)
+	case r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
+		return x.run.grpc.RoundTrip(r)
 	}
 	return x.run.port.RoundTrip(r)
 }

@@ -73,13 +73,15 @@ func (f *Runtime) Create(_ context.Context, req runtime.CreateRequest) (runtime.
 	return sb, nil
 }
 
-// Listen serves h on a port of a sandbox until it is killed.
+// Listen serves h on a port of a sandbox until it is killed, HTTP/1.1 and h2c.
 func (f *Runtime) Listen(id string, port uint16, h http.Handler) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)
 	}
-	srv := &http.Server{Handler: h}
+	srv := &http.Server{Handler: h, Protocols: new(http.Protocols)}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
 	go srv.Serve(ln)
 	f.mu.Lock()
 	defer f.mu.Unlock()
