@@ -19,27 +19,45 @@ const (
 const maxTemplateName = 256
 
 // CreateSandbox serves the first generation of create.
-func (s *Server) CreateSandbox(w http.ResponseWriter, r *http.Request) {
-	s.create(w, r, defaultTimeoutV1, false)
+func (s *Server) CreateSandbox(w http.ResponseWriter, r *http.Request, p openapi.CreateSandboxParams) {
+	s.create(w, r, defaultTimeoutV1, false, p.IdempotencyKey)
 }
 
 // CreateSandboxV2 serves the second: a longer default, always secured.
-func (s *Server) CreateSandboxV2(w http.ResponseWriter, r *http.Request) {
-	s.create(w, r, defaultTimeoutV2, true)
+func (s *Server) CreateSandboxV2(w http.ResponseWriter, r *http.Request, p openapi.CreateSandboxV2Params) {
+	s.create(w, r, defaultTimeoutV2, true, p.IdempotencyKey)
 }
 
-func (s *Server) create(w http.ResponseWriter, r *http.Request, timeout time.Duration, secured bool) {
+func (s *Server) create(w http.ResponseWriter, r *http.Request, timeout time.Duration, secured bool, idempotencyKey *string) {
 	var body openapi.NewSandbox
 	err := decode(w, r, &body, false)
-	if err == nil && r.Header.Get("Idempotency-Key") != "" {
-		err = unsupported("an Idempotency-Key")
-	}
+	var req runtime.CreateRequest
 	if err == nil {
-		err = refuse(&body)
+		req, err = s.createRequest(&body, timeout, secured)
 	}
 	if err != nil {
 		s.fail(w, r, err, "")
 		return
+	}
+	req.KeyID = keyID(r.Context())
+	create := func() (runtime.Sandbox, error) { return s.adapter.Create(r.Context(), req) }
+	var sb runtime.Sandbox
+	if idempotencyKey == nil {
+		sb, err = create()
+	} else {
+		sb, err = s.creates.once(r.Context(), *idempotencyKey, req, create)
+	}
+	if err != nil {
+		s.fail(w, r, err, body.TemplateID)
+		return
+	}
+	writeJSON(w, http.StatusCreated, s.wireSandbox(sb))
+}
+
+// createRequest is the body in the runtime's terms, checked.
+func (s *Server) createRequest(body *openapi.NewSandbox, timeout time.Duration, secured bool) (runtime.CreateRequest, error) {
+	if err := refuse(body); err != nil {
+		return runtime.CreateRequest{}, err
 	}
 	req := runtime.CreateRequest{
 		Template: body.TemplateID,
@@ -48,7 +66,6 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, timeout time.Dur
 		// Tokens cost a client nothing, so only who says no goes without.
 		Secure:        secured || body.Secure == nil || *body.Secure,
 		AllowInternet: body.AllowInternetAccess,
-		KeyID:         keyID(r.Context()),
 	}
 	if n := body.Network; n != nil {
 		req.AllowPublicTraffic = n.AllowPublicTraffic
@@ -57,19 +74,11 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, timeout time.Dur
 		}
 	}
 	if req.AllowPublicTraffic != nil && !*req.AllowPublicTraffic && !req.Secure {
-		s.fail(w, r, badRequest("network.allowPublicTraffic false needs a secure sandbox"), "")
-		return
+		return req, badRequest("network.allowPublicTraffic false needs a secure sandbox")
 	}
-	if req.Timeout, err = s.timeout(body.Timeout, timeout); err != nil {
-		s.fail(w, r, err, "")
-		return
-	}
-	sb, err := s.adapter.Create(r.Context(), req)
-	if err != nil {
-		s.fail(w, r, err, body.TemplateID)
-		return
-	}
-	writeJSON(w, http.StatusCreated, s.wireSandbox(sb))
+	var err error
+	req.Timeout, err = s.timeout(body.Timeout, timeout)
+	return req, err
 }
 
 // timeout is the time-out in seconds that a request gives, checked, or def.

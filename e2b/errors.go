@@ -18,6 +18,8 @@ import (
 type apiError struct {
 	code    int
 	message string
+	// cause is the error_code of the protocol, if it has one for this.
+	cause string
 	// retryAfter is sent with 429 and 503; 0 tells that waiting cannot help.
 	retryAfter time.Duration
 }
@@ -88,7 +90,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error, subject
 			h.Set("Should-Retry", "false")
 		}
 	}
-	writeJSON(w, e.code, openapi.Error{Code: int32(e.code), Message: e.message})
+	writeJSON(w, e.code, openapi.Error{Code: int32(e.code), Message: e.message, ErrorCode: e.cause})
 }
 
 func writeJSON(w http.ResponseWriter, code int, v any) {

@@ -38,6 +38,7 @@ type Server struct {
 	keys    KeyStore
 	proxy   *dataplane.Proxy
 	control *http.ServeMux
+	creates creates
 }
 
 // NewServer returns a server over the adapter. A caller that does not use Serve

@@ -1,0 +1,100 @@
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// piped is a runtime of one sandbox whose streams are pipes.
+type piped struct {
+	sb  runtime.Sandbox
+	err error
+	far []net.Conn
+}
+
+func (p *piped) Get(context.Context, string) (runtime.Sandbox, error) { return p.sb, p.err }
+func (p *piped) List(context.Context, runtime.ListFilter) ([]runtime.Sandbox, error) {
+	return nil, nil
+}
+func (p *piped) Dial(context.Context, string, uint16) (net.Conn, error) {
+	near, far := net.Pipe()
+	p.far = append(p.far, far)
+	return near, nil
+}
+
+func TestRunEndsWithItsLifecycle(t *testing.T) {
+	start := time.Unix(1, 0)
+	tests := []struct {
+		name   string
+		change func(*piped)
+		ends   bool
+	}{
+		{"nothing", func(*piped) {}, false},
+		{"the runtime does not answer", func(p *piped) { p.err = runtime.ErrUnavailable }, false},
+		{"killed", func(p *piped) { p.err = runtime.ErrSandboxNotFound }, true},
+		{"paused", func(p *piped) { p.sb.State = runtime.StatePaused }, true},
+		{"resumed", func(p *piped) { p.sb.StartedAt = start.Add(1) }, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rt := &piped{sb: runtime.Sandbox{ID: "i0", State: runtime.StateRunning, StartedAt: start}}
+				p := New(rt, slog.New(slog.DiscardHandler))
+				defer p.Close()
+				r, err := p.pool.acquire(rt.sb)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.release()
+				c, err := r.dial(t.Context(), "tcp", "i0:80")
+				if err != nil {
+					t.Fatal(err)
+				}
+				tt.change(rt)
+				time.Sleep(sweepEvery + time.Millisecond)
+				synctest.Wait()
+				_ = c.SetReadDeadline(time.Now())
+				_, err = c.Read(make([]byte, 1))
+				var timeout net.Error
+				if closed := !errors.As(err, &timeout); closed != tt.ends {
+					t.Errorf("closed: %v (%v), want %v", closed, err, tt.ends)
+				}
+				if _, err := r.dial(t.Context(), "tcp", "i0:80"); (err != nil) != tt.ends {
+					t.Errorf("dial after it: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestUnusedRunIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := &piped{sb: runtime.Sandbox{ID: "i0", State: runtime.StateRunning}}
+		p := New(rt, slog.New(slog.DiscardHandler))
+		r, _ := p.pool.acquire(rt.sb)
+		time.Sleep(10 * sweepEvery)
+		if again, _ := p.pool.acquire(rt.sb); again != r {
+			t.Error("a run in use was forgotten")
+		}
+		r.release()
+		r.release()
+		time.Sleep(2 * sweepEvery)
+		p.pool.mu.Lock()
+		n := len(p.pool.runs)
+		p.pool.mu.Unlock()
+		if n != 0 {
+			t.Errorf("%d runs are kept of a sandbox that nobody talks to", n)
+		}
+		p.Close()
+		if _, err := p.pool.acquire(rt.sb); !errors.Is(err, runtime.ErrUnavailable) {
+			t.Errorf("acquire of a closed pool: %v", err)
+		}
+	})
+}
