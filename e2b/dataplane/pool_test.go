@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,12 +15,18 @@ import (
 
 // piped is a runtime of one sandbox whose streams are pipes.
 type piped struct {
+	mu  sync.Mutex
 	sb  runtime.Sandbox
 	err error
 	far []net.Conn
 }
 
-func (p *piped) Get(context.Context, string) (runtime.Sandbox, error) { return p.sb, p.err }
+func (p *piped) Get(context.Context, string) (runtime.Sandbox, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sb, p.err
+}
+
 func (p *piped) List(context.Context, runtime.ListFilter) ([]runtime.Sandbox, error) {
 	return nil, nil
 }
@@ -57,7 +64,9 @@ func TestRunEndsWithItsLifecycle(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				rt.mu.Lock()
 				tt.change(rt)
+				rt.mu.Unlock()
 				time.Sleep(sweepEvery + time.Millisecond)
 				synctest.Wait()
 				_ = c.SetReadDeadline(time.Now())
