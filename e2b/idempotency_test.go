@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,10 +43,10 @@ func TestIdempotencyKey(t *testing.T) {
 func TestCreatesOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c creates
-		calls := 0
+		var calls atomic.Int32
 		slow := func(sb string, err error) func() (runtime.Sandbox, error) {
 			return func() (runtime.Sandbox, error) {
-				calls++
+				calls.Add(1)
 				time.Sleep(time.Second)
 				return runtime.Sandbox{ID: sb}, err
 			}
@@ -61,21 +62,23 @@ func TestCreatesOnce(t *testing.T) {
 			}
 		}()
 		synctest.Wait()
-		if sb, err := once(t.Context(), slow("b", nil)); err != nil || sb.ID != "b" || calls != 2 {
-			t.Errorf("second: %v, %v, %d calls", sb.ID, err, calls)
+		if sb, err := once(t.Context(), slow("b", nil)); err != nil || sb.ID != "b" || calls.Load() != 2 {
+			t.Errorf("second: %v, %v, %d calls", sb.ID, err, calls.Load())
 		}
-		if sb, err := once(t.Context(), slow("c", nil)); err != nil || sb.ID != "b" || calls != 2 {
-			t.Errorf("third: %v, %v, %d calls", sb.ID, err, calls)
+		if sb, err := once(t.Context(), slow("c", nil)); err != nil || sb.ID != "b" || calls.Load() != 2 {
+			t.Errorf("third: %v, %v, %d calls", sb.ID, err, calls.Load())
 		}
 		time.Sleep(keepCreate + time.Second)
 		go once(t.Context(), slow("d", nil))
 		synctest.Wait()
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := once(gone, slow("e", nil)); !errors.Is(err, context.Canceled) || calls != 3 {
-			t.Errorf("who went away while waiting: %v, %d calls", err, calls)
+		if _, err := once(gone, slow("e", nil)); !errors.Is(err, context.Canceled) || calls.Load() != 3 {
+			t.Errorf("who went away while waiting: %v, %d calls", err, calls.Load())
 		}
 		time.Sleep(2*time.Second + keepCreate)
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		if len(c.calls) != 0 {
 			t.Errorf("%d calls are still remembered", len(c.calls))
 		}
