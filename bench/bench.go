@@ -1,6 +1,6 @@
 // Package bench measures the latencies that users feel, each beside the bare
 // mechanism under it, in the same run and taking turns, so that a noisy machine
-// disturbs both alike. It knows the API's client and a Mechanism, no driver. It
+// disturbs both alike. It knows the API's client and no driver. It
 // may import client and substrate/latency; only cmd may import it.
 package bench
 
@@ -13,22 +13,30 @@ import (
 	"github.com/rundlet/rundlet/substrate/latency"
 )
 
-// Mechanism is what a driver is made of, without the driver: the library calls
-// that any program would need. Each method times one thing from just before the
-// call; what it has to prepare before that does not count.
-type Mechanism interface {
-	// Restore restores the snapshot that create restores, until its agent has
-	// answered one request.
+// Restorer restores the snapshot that create restores, by one way or another.
+type Restorer interface {
+	// Restore returns when the agent has answered one request, and the time
+	// since just before the first call. What it has to prepare on disk and in
+	// the network before that does not count.
 	Restore(ctx context.Context) (Machine, time.Duration, error)
 }
 
-// Machine is a restored machine without a driver around it. The caller destroys it.
+// Machine is a restored machine. The caller destroys it.
 type Machine interface {
-	// Exec runs the command with the mechanism's own means, until its first
-	// byte of output.
-	Exec(ctx context.Context, args []string) (time.Duration, error)
-	// Destroy ends the machine, until nothing is left of it.
+	// Destroy ends the machine and returns how long the calls took.
 	Destroy(ctx context.Context) (time.Duration, error)
+}
+
+// Setup is what is measured.
+type Setup struct {
+	// API is the server, with the sandboxes that users get.
+	API client.API
+	// Bare are the library calls that any program would need; Driver is the
+	// driver, without a server.
+	Bare, Driver Restorer
+	// BareExec runs a command in a sandbox of API by the mechanism's own means,
+	// and returns the time to its first byte of output.
+	BareExec func(ctx context.Context, sandbox string, args []string) (time.Duration, error)
 }
 
 // Options say what to measure.
@@ -52,15 +60,15 @@ type samples map[string][]time.Duration
 
 func (s samples) add(name string, d time.Duration) { s[name] = append(s[name], d) }
 
-// Run measures rounds of: bare, driver, API. One sandbox lives at a time.
-func Run(ctx context.Context, o Options, api client.API, bare Mechanism, driver Mechanism, progress func(done, of int)) ([]Row, error) {
+// Run measures rounds of: bare, driver, API. One machine lives at a time.
+func Run(ctx context.Context, o Options, setup Setup, progress func(done, of int)) ([]Row, error) {
 	s := samples{}
 	for i := range o.Warmup + o.Samples {
 		into := s
 		if i < o.Warmup {
 			into = samples{}
 		}
-		if err := round(ctx, o, api, bare, driver, into); err != nil {
+		if err := round(ctx, o, setup, into); err != nil {
 			return nil, fmt.Errorf("round %d: %w", i+1, err)
 		}
 		progress(i+1, o.Warmup+o.Samples)
@@ -68,75 +76,81 @@ func Run(ctx context.Context, o Options, api client.API, bare Mechanism, driver 
 	return rows(s), nil
 }
 
-func round(ctx context.Context, o Options, api client.API, bare Mechanism, driver Mechanism, s samples) error {
-	if err := direct(ctx, o, bare, "bare", s); err != nil {
+func round(ctx context.Context, o Options, setup Setup, s samples) error {
+	bare, err := restore(ctx, setup.Bare, "bare", s)
+	if err != nil {
 		return fmt.Errorf("bare mechanism: %w", err)
 	}
-	if err := direct(ctx, Options{}, driver, "driver", s); err != nil {
+	if _, err := restore(ctx, setup.Driver, "driver", s); err != nil {
 		return fmt.Errorf("driver: %w", err)
 	}
-	if err := throughAPI(ctx, o, api, s); err != nil {
-		return fmt.Errorf("api: %w", err)
-	}
-	return nil
-}
-
-func direct(ctx context.Context, o Options, m Mechanism, who string, s samples) error {
-	machine, took, err := m.Restore(ctx)
-	if err != nil {
-		return err
-	}
-	s.add(who+" restore", took)
-	for i := range o.Execs {
-		exec, err := machine.Exec(ctx, command)
-		if err != nil {
-			machine.Destroy(ctx)
-			return err
-		}
-		if i == 0 {
-			s.add(who+" restore+exec", took+exec)
-		}
-		s.add(who+" exec", exec)
-	}
-	took, err = machine.Destroy(ctx)
-	if err != nil {
-		return err
-	}
-	s.add(who+" destroy", took)
-	return nil
-}
-
-func throughAPI(ctx context.Context, o Options, api client.API, s samples) error {
 	begin := time.Now()
-	sb, err := api.Create(ctx, "base", 10*time.Minute)
+	sb, err := setup.API.Create(ctx, "base", 10*time.Minute)
 	if err != nil {
 		return err
 	}
 	s.add("api create", time.Since(begin))
-	agent := api.Agent(sb)
-	for i := range o.Execs + 1 {
-		start := time.Now()
-		first := &firstByte{}
-		code, err := agent.Run(ctx, client.Command{Args: command, Stdout: first})
-		if err == nil && (code != 0 || first.at.IsZero()) {
-			err = fmt.Errorf("the command printed nothing (exit code %d)", code)
-		}
-		if err != nil {
-			api.Kill(context.WithoutCancel(ctx), sb.ID)
-			return err
-		}
-		if i == 0 {
-			s.add("api create+exec", first.at.Sub(begin))
-		} else {
-			s.add("api exec", first.at.Sub(start)) // the first one was not warm
-		}
+	if err := execs(ctx, o, setup, sb, begin, bare, s); err != nil {
+		setup.API.Kill(context.WithoutCancel(ctx), sb.ID)
+		return fmt.Errorf("sandbox %s: %w", sb.ID, err)
 	}
 	begin = time.Now()
-	if err := api.Kill(ctx, sb.ID); err != nil {
+	if err := setup.API.Kill(ctx, sb.ID); err != nil {
 		return err
 	}
 	s.add("api kill", time.Since(begin))
 	return nil
+}
+
+func restore(ctx context.Context, r Restorer, who string, s samples) (time.Duration, error) {
+	machine, took, err := r.Restore(ctx)
+	if err != nil {
+		return 0, err
+	}
+	s.add(who+" restore", took)
+	destroy, err := machine.Destroy(ctx)
+	if err != nil {
+		return 0, err
+	}
+	s.add(who+" destroy", destroy)
+	return took, nil
+}
+
+// execs runs the command in a sandbox that is new (created at begin), first
+// through the API, then both ways in turn.
+func execs(ctx context.Context, o Options, setup Setup, sb client.Sandbox, begin time.Time, bareRestore time.Duration, s samples) error {
+	first, err := apiExec(ctx, setup.API, sb)
+	if err != nil {
+		return err
+	}
+	s.add("api create+exec", first.Sub(begin))
+	for i := range o.Execs {
+		bare, err := setup.BareExec(ctx, sb.ID, command)
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			s.add("bare restore+exec", bareRestore+bare)
+		}
+		s.add("bare exec", bare)
+		start := time.Now()
+		at, err := apiExec(ctx, setup.API, sb)
+		if err != nil {
+			return err
+		}
+		s.add("api exec", at.Sub(start))
+	}
+	return nil
+}
+
+// apiExec returns when the command's first byte of output arrived.
+func apiExec(ctx context.Context, api client.API, sb client.Sandbox) (time.Time, error) {
+	var first firstByte
+	code, err := api.Agent(sb).Run(ctx, client.Command{Args: command, Stdout: &first})
+	if err == nil && (code != 0 || first.at.IsZero()) {
+		err = fmt.Errorf("the command printed nothing (exit code %d)", code)
+	}
+	return first.at, err
 }
 
 // firstByte remembers when the first byte was written.

@@ -96,12 +96,11 @@ func (r *Runtime) launch(ctx context.Context, sb *sandbox, tpl store.Template, e
 		return fmt.Errorf("network: %w", err)
 	}
 	sb.update(func(row *store.Sandbox) { row.SlotID = slot.ID })
-	spec, err := tplSpec(tpl)
+	spec, err := restoreSpec(tpl)
 	if err != nil {
 		return err
 	}
 	spec.NetNS, spec.GuestIP, spec.Hostname = slot.NetNS, slot.GuestIP.String(), sb.id
-	spec.RestoreFrom = &vm.SnapshotRef{VMID: tpl.VMID, SnapshotID: tpl.Snapshot, ResumeImmediately: true}
 	if err := r.cfg.Driver.Create(ctx, sb.id, spec); err != nil {
 		return err
 	}
@@ -164,9 +163,11 @@ func budget(row store.Sandbox) capacity.Budget {
 	}
 }
 
-func tplSpec(tpl store.Template) (spec vm.Spec, err error) {
+// restoreSpec is the template's spec with its snapshot.
+func restoreSpec(tpl store.Template) (spec vm.Spec, err error) {
 	if err := json.Unmarshal(tpl.Spec, &spec); err != nil {
 		return vm.Spec{}, fmt.Errorf("template %s: stored spec: %w", tpl.ID, err)
 	}
+	spec.RestoreFrom = &vm.SnapshotRef{VMID: tpl.VMID, SnapshotID: tpl.Snapshot, ResumeImmediately: true}
 	return spec, nil
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/rundlet/rundlet/store"
 )
 
-// SetTimeout ends the sandbox at now+timeout, earlier or later than before.
+// SetTimeout ends the sandbox at now+timeout, earlier or later than before; a
+// timeout of zero ends it at once.
 func (r *Runtime) SetTimeout(ctx context.Context, id string, timeout time.Duration) error {
 	_, err := r.moveEnd(ctx, id, timeout, false)
 	return err
@@ -31,8 +32,11 @@ func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 }
 
 func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration, onlyLater bool) (store.Sandbox, error) {
-	if err := r.validateTimeout(timeout); err != nil {
-		return store.Sandbox{}, err
+	// Zero is "now" here; a sandbox that is to be created needs some time.
+	if timeout != 0 {
+		if err := r.validateTimeout(timeout); err != nil {
+			return store.Sandbox{}, err
+		}
 	}
 	sb, ok := r.find(id)
 	if !ok {

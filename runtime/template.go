@@ -83,6 +83,16 @@ func (r *Runtime) Prepare(ctx context.Context) error {
 	return err
 }
 
+// BaseSpec returns the spec by which a driver restores the prepared base, apart
+// from what each sandbox has of its own. It is for measuring.
+func (r *Runtime) BaseSpec(ctx context.Context) (vm.Spec, error) {
+	tpl, err := r.base(ctx)
+	if err != nil {
+		return vm.Spec{}, err
+	}
+	return restoreSpec(tpl)
+}
+
 // base returns the prepared base. The first call of a process checks that the
 // snapshot still fits the host and builds it if not; all who ask meanwhile wait
 // for the same build, which goes on when one of them gives up.

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/rundlet/rundlet/runtime"
 )
@@ -24,6 +25,7 @@ const headerTraffic = "E2b-Traffic-Access-Token"
 type Proxy struct {
 	sandboxes Sandboxes
 	log       *slog.Logger
+	observer  Observer // may be nil
 	pool      pool
 	rp        httputil.ReverseProxy
 }
@@ -40,6 +42,10 @@ func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
 		// That streams break off is everyday: sandboxes are killed.
 		ErrorLog:     slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		ErrorHandler: p.fail,
+	}
+	if o, ok := sandboxes.(Observer); ok {
+		p.observer = o
+		p.rp.ModifyResponse = p.observe
 	}
 	return p
 }
@@ -58,6 +64,7 @@ func (p *Proxy) Drop(id string) {
 type exchange struct {
 	target Target
 	run    *run
+	begin  time.Time
 }
 
 type exchangeKey struct{}
@@ -70,6 +77,7 @@ func exchangeOf(r *http.Request) exchange {
 // breaks off in the sandbox breaks off at the client too (it panics with
 // http.ErrAbortHandler), without anything that looks like an end.
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
+	begin := time.Now()
 	if r.Method == http.MethodConnect {
 		writeError(w, r, http.StatusMethodNotAllowed, t, "CONNECT is not supported")
 		return
@@ -98,7 +106,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 		return
 	}
 	defer run.release()
-	p.rp.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, exchange{t, run})))
+	p.rp.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, exchange{t, run, begin})))
 }
 
 // serving tells whether a sandbox in this state takes requests.
