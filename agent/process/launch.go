@@ -1,0 +1,201 @@
+//go:build linux
+
+package process
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/creack/pty"
+
+	"github.com/rundlet/rundlet/agent/account"
+	"github.com/rundlet/rundlet/api/gen/envd/processpb"
+)
+
+// oomScoreAdj makes the kernel take a user's process before the agent.
+const oomScoreAdj = "100"
+
+// defaultPath is what a process gets when the agent itself has no PATH.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// errCommand is a command that cannot be started as asked.
+var errCommand = errors.New("cannot start the command")
+
+// launch starts a process of a user and begins to follow it; done is called
+// when it has ended, before subscribers see the end.
+func (s *Service) launch(req *processpb.StartRequest, u account.User, first func(*proc)) (*proc, error) {
+	cfg := req.GetProcess()
+	cwd, err := s.workdir(cfg.GetCwd(), u)
+	if err != nil {
+		return nil, err
+	}
+	env := environment(u, s.state.Env(), cfg.GetEnvs())
+	path, err := lookPath(cfg.GetCmd(), cwd, env)
+	if err != nil {
+		return nil, err
+	}
+	p := &proc{tag: req.Tag, config: cfg, reaper: s.reaper, ended: make(chan struct{})}
+	child, err := p.open(req, u)
+	defer closeAll(child)
+	if err != nil {
+		p.release()
+		return nil, err
+	}
+	attr := &syscall.ProcAttr{
+		Dir: cwd,
+		Env: env,
+		// A session of its own: the group can be killed as a whole, and no
+		// terminal of the agent's can reach it.
+		Sys: &syscall.SysProcAttr{
+			Setsid:     true,
+			Setctty:    p.pty != nil,
+			Credential: &syscall.Credential{Uid: u.UID, Gid: u.GID, Groups: u.Groups},
+		},
+	}
+	for _, f := range child {
+		attr.Files = append(attr.Files, f.Fd())
+	}
+	pid, exit, err := s.reaper.Start(path, append([]string{cfg.GetCmd()}, cfg.GetArgs()...), attr)
+	if err != nil {
+		p.release()
+		return nil, err
+	}
+	p.pid = uint32(pid)
+	// A kernel without it, or a process that is gone already, loses nothing.
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(oomScoreAdj), 0)
+	first(p)
+	go p.follow(exit, func() { s.table.end(p) })
+	return p, nil
+}
+
+// open makes the terminal or the pipes and returns the child's ends, in the
+// order of its descriptors.
+func (p *proc) open(req *processpb.StartRequest, u account.User) (child []*os.File, err error) {
+	if req.GetPty() != nil {
+		master, slave, err := pty.Open()
+		if err != nil {
+			return nil, fmt.Errorf("open terminal: %w", err)
+		}
+		p.pty = master
+		if size := req.GetPty().GetSize(); size != nil {
+			if err := pty.Setsize(master, winsize(size)); err != nil {
+				return []*os.File{slave}, fmt.Errorf("size terminal: %w", err)
+			}
+		}
+		// The user may want to open its terminal by name.
+		_ = slave.Chown(int(u.UID), -1)
+		return []*os.File{slave, slave, slave}, nil
+	}
+	var in *os.File
+	if req.Stdin == nil || req.GetStdin() {
+		in, p.stdin, err = os.Pipe()
+	} else {
+		in, err = os.Open(os.DevNull)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open stdin: %w", err)
+	}
+	child = append(child, in)
+	for range 2 {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return child, fmt.Errorf("open output pipe: %w", err)
+		}
+		p.outputs = append(p.outputs, r)
+		child = append(child, w)
+	}
+	return child, nil
+}
+
+// release closes what open made, for a process that never ran.
+func (p *proc) release() {
+	closeAll(append([]*os.File{p.stdin, p.pty}, p.outputs...))
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// workdir resolves and checks the directory of a process.
+func (s *Service) workdir(cwd string, u account.User) (string, error) {
+	dir, err := s.state.Path(cwd, u)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errCommand, err)
+	}
+	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%w", &cwdError{dir})
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errCommand, err)
+	}
+	if !info.IsDir() {
+		return "", fmt.Errorf("%w: cwd '%s' is not a directory", errCommand, dir)
+	}
+	return dir, nil
+}
+
+// cwdError has the text that SDKs show.
+type cwdError struct{ dir string }
+
+func (e *cwdError) Error() string { return fmt.Sprintf("cwd '%s' does not exist", e.dir) }
+
+// Unwrap makes it an errCommand.
+func (e *cwdError) Unwrap() error { return errCommand }
+
+// environment is, later ones winning: the agent's PATH, the user's own
+// variables, the sandbox's, the request's.
+func environment(u account.User, sandbox, request map[string]string) []string {
+	path := os.Getenv("PATH")
+	if path == "" {
+		path = defaultPath
+	}
+	merged := map[string]string{"PATH": path, "HOME": u.Home, "USER": u.Name, "LOGNAME": u.Name}
+	for _, m := range []map[string]string{sandbox, request} {
+		for k, v := range m {
+			merged[k] = v
+		}
+	}
+	env := make([]string, 0, len(merged))
+	for k, v := range merged {
+		env = append(env, k+"="+v)
+	}
+	slices.Sort(env)
+	return env
+}
+
+// lookPath finds a command without a slash in the PATH of env.
+func lookPath(cmd, cwd string, env []string) (string, error) {
+	if cmd == "" {
+		return "", fmt.Errorf("%w: cmd is empty", errCommand)
+	}
+	if strings.Contains(cmd, "/") {
+		return cmd, nil
+	}
+	for _, kv := range env {
+		list, ok := strings.CutPrefix(kv, "PATH=")
+		if !ok {
+			continue
+		}
+		for dir := range strings.SplitSeq(list, ":") {
+			if !filepath.IsAbs(dir) {
+				dir = filepath.Join(cwd, dir)
+			}
+			path := filepath.Join(dir, cmd)
+			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+				return path, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("%w: '%s': executable file not found in PATH", errCommand, cmd)
+}

@@ -1,0 +1,221 @@
+//go:build linux
+
+package process
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/creack/pty"
+
+	"github.com/rundlet/rundlet/agent/reaper"
+	"github.com/rundlet/rundlet/agent/stream"
+	"github.com/rundlet/rundlet/api/gen/envd/processpb"
+)
+
+const (
+	pipeChunk = 32 << 10
+	ptyChunk  = 16 << 10
+	// drainAfterKill is how long output is still read after a killed process
+	// (or the leader of a terminal) is gone, in case something it started
+	// holds the other end open.
+	drainAfterKill = 250 * time.Millisecond
+)
+
+var (
+	errStdinClosed = errors.New("stdin is not open")
+	errNoPTY       = errors.New("process has no terminal")
+	errPTYStdin    = errors.New("stdin of a terminal cannot be closed, send ^D instead")
+)
+
+// proc is one started process. It owns its pipes or terminal.
+type proc struct {
+	pid    uint32
+	tag    *string
+	config *processpb.ProcessConfig
+
+	reaper *reaper.Reaper
+	out    fanout
+	killed atomic.Bool
+	ended  chan struct{}
+	limit  *stream.Timer
+
+	// stdinMu serialises writers; stdin is nil once closed.
+	stdinMu sync.Mutex
+	stdin   *os.File
+	pty     *os.File
+	outputs []*os.File
+}
+
+type output func([]byte) *processpb.ProcessEvent_DataEvent
+
+func stdoutEvent(b []byte) *processpb.ProcessEvent_DataEvent {
+	return &processpb.ProcessEvent_DataEvent{Output: &processpb.ProcessEvent_DataEvent_Stdout{Stdout: b}}
+}
+
+func stderrEvent(b []byte) *processpb.ProcessEvent_DataEvent {
+	return &processpb.ProcessEvent_DataEvent{Output: &processpb.ProcessEvent_DataEvent_Stderr{Stderr: b}}
+}
+
+func ptyEvent(b []byte) *processpb.ProcessEvent_DataEvent {
+	return &processpb.ProcessEvent_DataEvent{Output: &processpb.ProcessEvent_DataEvent_Pty{Pty: b}}
+}
+
+// follow publishes the output and, after the process ended and its output is
+// read, the end. Then it releases everything and calls done.
+func (p *proc) follow(exit <-chan syscall.WaitStatus, done func()) {
+	var readers sync.WaitGroup
+	if p.pty != nil {
+		readers.Go(func() { p.read(p.pty, ptyChunk, ptyEvent) })
+	} else {
+		readers.Go(func() { p.read(p.outputs[0], pipeChunk, stdoutEvent) })
+		readers.Go(func() { p.read(p.outputs[1], pipeChunk, stderrEvent) })
+	}
+	ws := <-exit
+	if p.killed.Load() || p.pty != nil {
+		p.stopReading()
+	}
+	// A process that ended by itself may have left others behind that still
+	// write: their output counts, as it does in a shell pipeline.
+	readers.Wait()
+	p.limit.Stop()
+	close(p.ended)
+	p.closeStdin()
+	for _, f := range p.outputs {
+		f.Close()
+	}
+	if p.pty != nil {
+		p.pty.Close()
+	}
+	done()
+	p.out.finish(&processpb.ProcessEvent{Event: &processpb.ProcessEvent_End{End: endEvent(ws)}})
+}
+
+func (p *proc) read(f *os.File, size int, wrap output) {
+	buf := make([]byte, size)
+	for {
+		n, err := f.Read(buf)
+		if n > 0 {
+			data := append([]byte(nil), buf[:n]...)
+			p.out.publish(&processpb.ProcessEvent{Event: &processpb.ProcessEvent_Data{Data: wrap(data)}})
+		}
+		// A terminal reports its hang-up as EIO; nothing can be told from any
+		// other error that the exit status does not tell better.
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (p *proc) stopReading() {
+	deadline := time.Now().Add(drainAfterKill)
+	for _, f := range p.outputs {
+		_ = f.SetReadDeadline(deadline)
+	}
+	if p.pty != nil {
+		_ = p.pty.SetReadDeadline(deadline)
+	}
+}
+
+// kill ends the process and everything in its process group.
+func (p *proc) kill() error {
+	p.killed.Store(true)
+	err := p.reaper.Signal(int(p.pid), syscall.SIGKILL, true)
+	if errors.Is(err, reaper.ErrGone) {
+		// Only its output is still held open, by something it started.
+		p.stopReading()
+		select {
+		case <-p.ended:
+		default:
+			return nil
+		}
+	}
+	return err
+}
+
+func (p *proc) terminate() error { return p.reaper.Signal(int(p.pid), syscall.SIGTERM, false) }
+
+// write sends input to the process. A process that does not read blocks it
+// until stop or the end of the process.
+func (p *proc) write(in *processpb.ProcessInput, stop <-chan struct{}) error {
+	var data []byte
+	var f *os.File
+	p.stdinMu.Lock()
+	defer p.stdinMu.Unlock()
+	switch v := in.GetInput().(type) {
+	case *processpb.ProcessInput_Stdin:
+		if data, f = v.Stdin, p.stdin; f == nil {
+			return errStdinClosed
+		}
+	case *processpb.ProcessInput_Pty:
+		if data, f = v.Pty, p.pty; f == nil {
+			return errNoPTY
+		}
+	default:
+		return errors.New("input is missing")
+	}
+	_ = f.SetWriteDeadline(time.Time{})
+	finished, quiet := make(chan struct{}), make(chan struct{})
+	defer func() { close(finished); <-quiet }()
+	go func() {
+		defer close(quiet)
+		select {
+		case <-stop:
+			_ = f.SetWriteDeadline(time.Now())
+		case <-p.ended:
+			_ = f.SetWriteDeadline(time.Now())
+		case <-finished:
+		}
+	}()
+	if _, err := f.Write(data); err != nil {
+		return fmt.Errorf("write to process %d: %w", p.pid, err)
+	}
+	return nil
+}
+
+func (p *proc) closeStdin() {
+	p.stdinMu.Lock()
+	defer p.stdinMu.Unlock()
+	if p.stdin != nil {
+		p.stdin.Close()
+		p.stdin = nil
+	}
+}
+
+func (p *proc) resize(size *processpb.PTY_Size) error {
+	if p.pty == nil {
+		return errNoPTY
+	}
+	if err := pty.Setsize(p.pty, winsize(size)); err != nil {
+		return fmt.Errorf("resize terminal of %d: %w", p.pid, err)
+	}
+	return nil
+}
+
+// winsize clamps to what the kernel can hold.
+func winsize(s *processpb.PTY_Size) *pty.Winsize {
+	return &pty.Winsize{Cols: uint16(min(s.GetCols(), 65535)), Rows: uint16(min(s.GetRows(), 65535))}
+}
+
+// endEvent puts the wait status in the words of Go's os.ProcessState.
+func endEvent(ws syscall.WaitStatus) *processpb.ProcessEvent_EndEvent {
+	end := &processpb.ProcessEvent_EndEvent{ExitCode: int32(ws.ExitStatus()), Exited: ws.Exited()}
+	switch {
+	case ws.Exited():
+		end.Status = fmt.Sprintf("exit status %d", ws.ExitStatus())
+	case ws.Signaled():
+		end.Status = "signal: " + ws.Signal().String()
+		if ws.CoreDump() {
+			end.Status += " (core dumped)"
+		}
+	}
+	if ws != 0 {
+		end.Error = &end.Status
+	}
+	return end
+}
