@@ -1,0 +1,147 @@
+//go:build linux
+
+package agent
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/agent/reply"
+	"github.com/rundlet/rundlet/agent/sandbox"
+)
+
+const (
+	maxInitBytes = 1 << 20
+	// The clock may run this far behind or ahead before it is set.
+	clockBehind = 50 * time.Millisecond
+	clockAhead  = 5 * time.Second
+)
+
+// Kernel is what init changes outside the agent. A guest's kernel may refuse
+// any of it; the sandbox is usable nevertheless.
+type Kernel interface {
+	SetHostname(name string) error
+	SetTime(t time.Time) error
+	AddRandom(seed []byte) error
+}
+
+type realKernel struct{}
+
+func (realKernel) SetHostname(name string) error { return unix.Sethostname([]byte(name)) }
+
+func (realKernel) SetTime(t time.Time) error {
+	tv := unix.NsecToTimeval(t.UnixNano())
+	return unix.Settimeofday(&tv)
+}
+
+func (realKernel) AddRandom(seed []byte) error { return os.WriteFile("/dev/urandom", seed, 0) }
+
+// init makes this sandbox another one: it is the first request after each
+// restore and on the way of every create, so it forks and syncs nothing.
+func (s *Server) init(w http.ResponseWriter, r *http.Request) {
+	s.initMu.Lock()
+	defer s.initMu.Unlock()
+	if s.controlToken != "" && !sandbox.Equal(r.Header.Get(control.TokenHeader), s.controlToken) {
+		reply.Error(w, http.StatusUnauthorized, "invalid control token")
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxInitBytes))
+	if err != nil {
+		reply.Error(w, http.StatusBadRequest, "read init request: "+err.Error())
+		return
+	}
+	var req control.InitRequest
+	if err := json.Unmarshal(body, &req); err != nil {
+		reply.Error(w, http.StatusBadRequest, "init request: "+err.Error())
+		return
+	}
+	if msg := invalidInit(req, s.controlToken); msg != "" {
+		reply.Error(w, http.StatusBadRequest, "init request: "+msg)
+		return
+	}
+	if req.ControlToken != "" {
+		s.controlToken = req.ControlToken
+	}
+	s.state.Set(sandbox.Identity{
+		Env:            environment(req),
+		AccessToken:    req.AccessToken,
+		DefaultUser:    req.DefaultUser,
+		DefaultWorkdir: req.DefaultWorkdir,
+	})
+	s.applyToSystem(req)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func invalidInit(req control.InitRequest, current string) string {
+	if req.ControlToken == "" && current == "" {
+		return "controlToken is missing"
+	}
+	if len(req.Hostname) > 64 || strings.ContainsAny(req.Hostname, "\x00\n/ ") {
+		return "hostname is not valid"
+	}
+	if req.DefaultWorkdir != "" && !strings.HasPrefix(req.DefaultWorkdir, "/") {
+		return "defaultWorkdir is not absolute"
+	}
+	for k, v := range req.Env {
+		if k == "" || strings.ContainsAny(k, "=\x00") || strings.Contains(v, "\x00") {
+			return "envVars has a name or value that no process can have"
+		}
+	}
+	return ""
+}
+
+func environment(req control.InitRequest) map[string]string {
+	env := maps.Clone(req.Env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	env["E2B_SANDBOX"] = "true"
+	env["E2B_SANDBOX_ID"] = req.SandboxID
+	env["E2B_TEMPLATE_ID"] = req.TemplateID
+	return env
+}
+
+// applyToSystem does what it is allowed to: each step is of use by itself, and
+// a kernel or a rootfs that refuses one must not keep the sandbox from starting.
+func (s *Server) applyToSystem(req control.InitRequest) {
+	if len(req.RandomSeed) > 0 {
+		_ = s.kernel.AddRandom(req.RandomSeed)
+	}
+	if now := time.Now(); !req.Timestamp.IsZero() &&
+		(now.Before(req.Timestamp.Add(-clockBehind)) || now.After(req.Timestamp.Add(clockAhead))) {
+		_ = s.kernel.SetTime(req.Timestamp)
+	}
+	if req.Hostname != "" {
+		_ = s.kernel.SetHostname(req.Hostname)
+		_ = overwrite(s.path(hostnameFile), req.Hostname+"\n", 0o644)
+	}
+	if req.SandboxID != "" {
+		// Derived, so that a repeated request gives the same id.
+		sum := sha256.Sum256([]byte("machine-id:" + req.SandboxID))
+		_ = overwrite(s.path(machineIDFile), hex.EncodeToString(sum[:16])+"\n", 0o444)
+	}
+}
+
+// overwrite replaces a file's text. The guest may have put anything there: a
+// link is not followed and a FIFO does not block.
+func overwrite(path, text string, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
