@@ -1,0 +1,97 @@
+// Command build compiles the guest agent for the architectures it runs on and
+// leaves it, compressed, where package embedded takes it from. Run it from the
+// root of the module:
+//
+//	go run ./agent/embedded/build [arch ...]
+package main
+
+import (
+	"compress/gzip"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+
+	"github.com/rundlet/rundlet/agent/embedded"
+)
+
+const dir = "agent/embedded/bin"
+
+func main() {
+	archs := os.Args[1:]
+	if len(archs) == 0 {
+		archs = []string{targetArch()}
+	}
+	for _, arch := range archs {
+		if err := build(arch); err != nil {
+			fmt.Fprintln(os.Stderr, "build guest agent:", err)
+			os.Exit(1)
+		}
+	}
+}
+
+// targetArch is the architecture of the binary that will embed the agent.
+func targetArch() string {
+	if arch := os.Getenv("RUNDLET_ARCH"); arch != "" {
+		return arch
+	}
+	return runtime.GOARCH
+}
+
+func build(arch string) error {
+	if _, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("run from the root of the module: %w", err)
+	}
+	tmp, err := os.MkdirTemp("", "rundlet-agent-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	bin := filepath.Join(tmp, "rundlet-agent")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", bin, "./cmd/rundlet-agent")
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("go build for linux/%s: %w", arch, err)
+	}
+	return compress(bin, filepath.Join(dir, embedded.Name(arch)))
+}
+
+// compress writes to a file beside its place first: a build that is
+// interrupted must not leave half an agent to be embedded.
+func compress(src, dst string) (err error) {
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.CreateTemp(filepath.Dir(dst), ".rundlet-agent-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			out.Close()
+			os.Remove(out.Name())
+		}
+	}()
+	zw, err := gzip.NewWriterLevel(out, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(zw, in); err != nil {
+		return err
+	}
+	if err := zw.Close(); err != nil {
+		return err
+	}
+	if err := out.Chmod(0o644); err != nil {
+		return err
+	}
+	if err := out.Close(); err != nil {
+		return err
+	}
+	return os.Rename(out.Name(), dst)
+}

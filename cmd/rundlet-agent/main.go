@@ -1,0 +1,80 @@
+//go:build linux
+
+// Command rundlet-agent is the program that runs as PID 1 in a sandbox and
+// serves the envd API. Under the name sudo it runs a command as another user.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/agent"
+	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/agent/reaper"
+	"github.com/rundlet/rundlet/agent/sudo"
+)
+
+// The agent's memory is the sandbox's: collect early, and hold on to little.
+const (
+	gcPercent   = 50
+	memoryLimit = 96 << 20
+)
+
+func main() {
+	if filepath.Base(os.Args[0]) == "sudo" {
+		os.Exit(sudo.Main(os.Args[1:]))
+	}
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "rundlet-agent:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	listen := flag.String("listen", ":"+strconv.Itoa(control.Port), "address to serve the envd API on")
+	processes := flag.Uint64("max-processes", 0, "most processes of one guest user, 0 for no limit of the agent's")
+	version := flag.Bool("version", false, "print the envd version and exit")
+	flag.Parse()
+	if *version {
+		fmt.Println(agent.Version)
+		return nil
+	}
+	debug.SetGCPercent(gcPercent)
+	debug.SetMemoryLimit(memoryLimit)
+	// Caught, not ignored: processes would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	if *processes > 0 {
+		// Inherited by every process. Linux exempts root, so the agent can
+		// always start another.
+		if err := unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: *processes, Max: *processes}); err != nil {
+			return fmt.Errorf("limit processes: %w", err)
+		}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	l, err := net.Listen("tcp", *listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	r := reaper.New(os.Getpid() == 1)
+	defer r.Close()
+	s := agent.New(agent.Config{Reaper: r})
+	// The kernel shows the end of the agent to the host; there is nobody else
+	// to report to.
+	context.AfterFunc(ctx, func() { _ = l.Close(); _ = s.Close() })
+	err = s.Serve(l)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
