@@ -67,7 +67,8 @@ func (s *Service) launch(req *processpb.StartRequest, u account.User, first func
 		return nil, err
 	}
 	p.pid = uint32(pid)
-	// A kernel without it, or a process that is gone already, loses nothing.
+	// What the process forks before this keeps the agent's own value, which is
+	// no worse than that. A kernel without it loses nothing.
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(oomScoreAdj), 0)
 	first(p)
 	go p.follow(exit, func() { s.table.end(p) })
