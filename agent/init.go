@@ -135,11 +135,15 @@ func (s *Server) applyToSystem(req control.InitRequest) {
 // overwrite replaces a file's text. The guest may have put anything there: a
 // link is not followed and a FIFO does not block.
 func overwrite(path, text string, mode os.FileMode) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(text)
+	// Not O_TRUNC: some file systems write a file out at once that was emptied
+	// and written again.
+	if _, err = f.WriteString(text); err == nil {
+		err = f.Truncate(int64(len(text)))
+	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}

@@ -35,6 +35,7 @@ func TestInit(t *testing.T) {
 	if err := control.Health(t.Context(), g.dial); err != nil {
 		t.Fatal(err)
 	}
+	g.write(t, "etc/hostname", "a-much-longer-name-than-the-new-one\n")
 	host := time.Now().Add(-time.Hour)
 	req := control.InitRequest{
 		Env: map[string]string{"K": "v", "E2B_SANDBOX": "no"}, AccessToken: "a1", ControlToken: "c1", Timestamp: host,
