@@ -17,7 +17,7 @@ var conditional = []string{"Range", "If-Range", "If-Match", "If-None-Match", "If
 // accepts neither.
 func negotiate(r *http.Request) (string, bool) {
 	gzip, identity := -1.0, -1.0
-	any := -1.0
+	other := -1.0
 	for _, line := range r.Header.Values("Accept-Encoding") {
 		for item := range strings.SplitSeq(line, ",") {
 			coding, params, _ := strings.Cut(item, ";")
@@ -28,17 +28,17 @@ func negotiate(r *http.Request) (string, bool) {
 			case "identity":
 				identity = q
 			case "*":
-				any = q
+				other = q
 			}
 		}
 	}
 	if gzip < 0 {
-		gzip = max(any, 0)
+		gzip = max(other, 0)
 	}
 	if identity < 0 {
 		// Identity is acceptable unless it is ruled out.
 		identity = 0.0001
-		if any == 0 {
+		if other == 0 {
 			identity = 0
 		}
 	}

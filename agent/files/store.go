@@ -62,24 +62,24 @@ func replace(path string, body io.Reader, u account.User, meta map[string]string
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	head := make([]byte, 0, 32<<10)
-	rest, head, err := readHead(body, head)
+	rest, head, err := readHead(body)
 	if err != nil {
 		return err
 	}
 	if err := owned.MkdirAll(filepath.Dir(path), u); err != nil {
 		return err
 	}
-	contents := io.MultiReader(bytes.NewReader(head), rest)
-	if exists && rest != nil {
+	var contents io.Reader = bytes.NewReader(head)
+	if rest != nil {
+		contents = io.MultiReader(contents, rest)
+	}
+	if rest != nil && exists {
 		spool, err := spoolBeside(path, contents)
 		if err != nil {
 			return err
 		}
 		defer spool.Close()
 		contents = spool
-	} else if rest == nil {
-		contents = bytes.NewReader(head)
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NONBLOCK, 0o644)
 	if err != nil {
@@ -103,16 +103,15 @@ func replace(path string, body io.Reader, u account.User, meta map[string]string
 }
 
 // readHead reads up to headBytes; rest is nil if that was all.
-func readHead(body io.Reader, buf []byte) (rest io.Reader, head []byte, err error) {
-	b := bytes.NewBuffer(buf)
-	n, err := io.CopyN(b, body, headBytes)
+func readHead(body io.Reader) (rest io.Reader, head []byte, err error) {
+	b := bytes.NewBuffer(make([]byte, 0, 32<<10))
+	_, err = io.CopyN(b, body, headBytes)
 	if errors.Is(err, io.EOF) {
 		return nil, b.Bytes(), nil
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	_ = n
 	return body, b.Bytes(), nil
 }
 

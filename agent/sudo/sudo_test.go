@@ -45,7 +45,7 @@ func TestParse(t *testing.T) {
 func TestPlan(t *testing.T) {
 	u := account.User{Name: "ann", Home: "/home/ann", Shell: "/bin/zsh"}
 	environ := []string{"PATH=/evil", "HOME=/home/me", "SECRET=s", "TERM=xterm", "SHELL=/bin/me"}
-	make := func(args string) program {
+	planned := func(args string) program {
 		o, err := parse(strings.Fields(args))
 		if err != nil {
 			t.Fatal(err)
@@ -60,19 +60,19 @@ func TestPlan(t *testing.T) {
 			}
 		}
 	}
-	p := make("A=1 ls -l")
+	p := planned("A=1 ls -l")
 	has(p, "A=1", "HOME=/home/ann", "USER=ann", "LOGNAME=ann", "TERM=xterm", "SUDO_USER=me", "SUDO_COMMAND=ls -l", "PATH="+securePath)
 	if p.argv0 != "ls" || value(p.env, "SECRET") != "" || p.dir != "" {
 		t.Errorf("%+v", p)
 	}
-	p = make("-E ls")
+	p = planned("-E ls")
 	has(p, "SECRET=s", "HOME=/home/me", "USER=ann", "PATH="+securePath)
-	has(make("-EH ls"), "SECRET=s", "HOME=/home/ann")
-	p = make("-i echo a;b $X")
+	has(planned("-EH ls"), "SECRET=s", "HOME=/home/ann")
+	p = planned("-i echo a;b $X")
 	if p.argv0 != "/bin/zsh" || !slices.Equal(p.argv, []string{"-zsh", "-c", `echo a\;b $X`}) || p.dir != "/home/ann" || value(p.env, "HOME") != "/home/ann" {
 		t.Errorf("%+v", p)
 	}
-	if p = make("-s"); p.argv0 != "/bin/me" || !slices.Equal(p.argv, []string{"/bin/me"}) {
+	if p = planned("-s"); p.argv0 != "/bin/me" || !slices.Equal(p.argv, []string{"/bin/me"}) {
 		t.Errorf("%+v", p)
 	}
 }
