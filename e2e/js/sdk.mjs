@@ -1,0 +1,101 @@
+// The SDK under test, and what every suite needs around it.
+import assert from 'node:assert/strict'
+import { appendFileSync } from 'node:fs'
+import { after, before } from 'node:test'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+
+export const version = process.env.E2E_SDK_VERSION
+export const e2b = await import(pathToFileURL(join(process.env.E2E_SDK_DIR, 'node_modules/e2b/dist/index.mjs')).href)
+export const { Sandbox } = e2b
+
+/** True from this SDK version on. */
+export const since = (v) => {
+  const [a, b] = [version, v].map((s) => s.split('.').map(Number))
+  for (let i = 0; i < 3; i++) if (a[i] !== b[i]) return a[i] > b[i]
+  return true
+}
+
+/** Creates a sandbox and records its id for the check of what is left. */
+export async function create(opts = {}) {
+  const sandbox = await Sandbox.create({ timeoutMs: 120_000, ...opts })
+  appendFileSync(process.env.E2E_IDS, sandbox.sandboxId + '\n')
+  return sandbox
+}
+
+/** A sandbox for one case, killed at its end whatever happens. */
+export async function withSandbox(opts, body) {
+  const sandbox = await create(opts)
+  try {
+    return await body(sandbox)
+  } finally {
+    await sandbox.kill()
+  }
+}
+
+/** A sandbox for all cases of the enclosing group. */
+export function sharedSandbox(opts) {
+  const shared = {}
+  before(async () => {
+    shared.sandbox = await create(opts)
+  })
+  after(async () => {
+    await shared.sandbox?.kill()
+  })
+  return shared
+}
+
+/** Waits for a state that the API lets us only ask for. */
+export async function eventually(what, ask, timeoutMs = 15_000) {
+  const deadline = Date.now() + timeoutMs
+  for (;;) {
+    const answer = await ask()
+    if (answer) return answer
+    assert.ok(Date.now() < deadline, `${what}: not within ${timeoutMs} ms`)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+}
+
+/** Collects text until a pattern appears in it. */
+export function collector() {
+  let text = ''
+  const waiting = new Set()
+  const check = () => {
+    for (const w of waiting) if (w.pattern.test(text)) waiting.delete(w), clearTimeout(w.timer), w.resolve(text)
+  }
+  return {
+    add(chunk) {
+      text += typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString()
+      check()
+    },
+    get text() {
+      return text
+    },
+    until(pattern, timeoutMs = 15_000) {
+      return new Promise((resolve, reject) => {
+        const w = { pattern, resolve }
+        w.timer = setTimeout(() => {
+          waiting.delete(w)
+          reject(new Error(`no ${pattern} within ${timeoutMs} ms in ${JSON.stringify(text)}`))
+        }, timeoutMs)
+        waiting.add(w)
+        check()
+      })
+    },
+  }
+}
+
+/** Expects a rejection with exactly this class (by name: 2.45 lacks some). */
+export async function rejects(promise, className, pattern) {
+  let error
+  try {
+    await promise
+  } catch (e) {
+    error = e
+  }
+  assert.ok(error, `no error; expected ${className}`)
+  assert.equal(error.constructor.name === className || error.name === className, true, `${error.name}: ${error.message}; expected ${className}`)
+  assert.ok(error instanceof e2b[className], `${error.name} is not the exported ${className}`)
+  if (pattern) assert.match(error.message, pattern)
+  return error
+}

@@ -1,0 +1,73 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"testing"
+)
+
+// The variables by which one stage of the test binary talks to the next.
+const (
+	// binEnv names the server under test; "make e2e" sets it.
+	binEnv = "RUNDLET_BIN"
+	// caseEnv narrows every suite to the cases whose name matches.
+	caseEnv = "E2E_CASE"
+	// stageEnv is empty in the process that go test starts.
+	stageEnv = "RUNDLET_E2E_STAGE"
+	// dirEnv is the scratch directory, owned by the first stage.
+	dirEnv = "RUNDLET_E2E_DIR"
+)
+
+const (
+	stageInit  = "init"
+	stageTests = "tests"
+)
+
+// TestMain runs the binary three times over: outside, where SDKs are installed;
+// as init of fresh namespaces; and inside them, where the tests run. Whatever
+// happens in there, the kernel clears it away when init ends.
+func TestMain(m *testing.M) {
+	var (
+		code int
+		err  error
+	)
+	switch stage := os.Getenv(stageEnv); {
+	case stage == stageInit:
+		code, err = runInit()
+	case stage == stageTests, os.Getenv(binEnv) == "":
+		code = m.Run()
+	default:
+		code, err = runOutside()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// runOutside installs the SDKs, which needs the network, and then goes where
+// there is none.
+func runOutside() (int, error) {
+	bin, err := executable(os.Getenv(binEnv))
+	if err != nil {
+		return 1, err
+	}
+	if os.Geteuid() != 0 {
+		return 1, fmt.Errorf("the server needs namespaces of its own: run as root")
+	}
+	for _, s := range suites {
+		if err := s.install(); err != nil {
+			return 1, fmt.Errorf("install %s: %w", s.name(), err)
+		}
+	}
+	dir, err := os.MkdirTemp("", "rundlet-e2e-")
+	if err != nil {
+		return 1, err
+	}
+	code, err := enterNamespaces(bin, dir)
+	if rmErr := os.RemoveAll(dir); err == nil && rmErr != nil {
+		return 1, fmt.Errorf("the server left something that cannot be removed: %w", rmErr)
+	}
+	return code, err
+}

@@ -1,0 +1,157 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	apiURL = "http://127.0.0.1:3000"
+	// readyTimeout includes the first build of the base template.
+	readyTimeout = 90 * time.Second
+	stopTimeout  = 30 * time.Second
+)
+
+// server is the daemon under test.
+type server struct {
+	cmd    *exec.Cmd
+	log    string
+	exited chan struct{} // closed when err is set
+	err    error
+	// sdkEnv is what "rundlet env" told: E2B_API_KEY and the rest.
+	sdkEnv []string
+}
+
+// startServer returns when the daemon answers. The caller stops it.
+func startServer(t *testing.T, dir string) *server {
+	t.Helper()
+	s := &server{log: filepath.Join(dir, "server.log"), exited: make(chan struct{})}
+	log, err := os.Create(s.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	env := append(os.Environ(),
+		"RUNDLET_STATE_DIR="+filepath.Join(dir, "state"),
+		"RUNDLET_CACHE_DIR="+filepath.Join(dir, "cache"))
+	s.cmd = exec.Command(os.Getenv(binEnv), "serve", "--listen", strings.TrimPrefix(apiURL, "http://"))
+	s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = env, log, log
+	if err := s.cmd.Start(); err != nil {
+		t.Fatalf("start the server: %v", err)
+	}
+	go func() {
+		s.err = s.cmd.Wait()
+		close(s.exited)
+	}()
+	t.Cleanup(func() {
+		s.cmd.Process.Kill() // A no-op unless the test ended before stop.
+		<-s.exited
+	})
+	if err := s.waitReady(); err != nil {
+		t.Fatalf("the server is not ready: %v\n%s", err, s.logTail())
+	}
+	if s.sdkEnv, err = sdkEnv(env); err != nil {
+		t.Fatalf("rundlet env: %v\n%s", err, s.logTail())
+	}
+	return s
+}
+
+// waitReady asks /health until it is answered.
+func (s *server) waitReady() error {
+	deadline := time.After(readyTimeout)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	client := &http.Client{Timeout: 5 * time.Second}
+	defer client.CloseIdleConnections()
+	var last error
+	for {
+		select {
+		case <-s.exited:
+			return fmt.Errorf("it ended: %v", s.err)
+		case <-deadline:
+			return fmt.Errorf("%v passed: %w", readyTimeout, last)
+		case <-tick.C:
+		}
+		resp, err := client.Get(apiURL + "/health")
+		if err != nil {
+			last = err
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode < 300 {
+			return nil
+		}
+		last = fmt.Errorf("/health: %s", resp.Status)
+	}
+}
+
+// sdkEnv evaluates the output of "rundlet env" the way a user does.
+func sdkEnv(env []string) ([]string, error) {
+	cmd := exec.Command("sh", "-c", `out=$("$`+binEnv+`" env) && eval "$out" && exec env -0`)
+	cmd.Env = env
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", err, stderr.Bytes())
+	}
+	var vars []string
+	for v := range strings.SplitSeq(string(out), "\x00") {
+		if strings.HasPrefix(v, "E2B_") {
+			vars = append(vars, v)
+		}
+	}
+	for _, want := range []string{"E2B_API_KEY=e2b_", "E2B_API_URL=" + apiURL, "E2B_SANDBOX_URL=" + apiURL} {
+		if !containsPrefix(vars, want) {
+			return nil, fmt.Errorf("no %s...: got %q", want, vars)
+		}
+	}
+	return vars, nil
+}
+
+func containsPrefix(list []string, prefix string) bool {
+	for _, s := range list {
+		if strings.HasPrefix(s, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// stop ends the daemon as Ctrl-C does; it must end by itself, with success.
+func (s *server) stop(t *testing.T) {
+	t.Helper()
+	if err := s.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Errorf("interrupt the server: %v\n%s", err, s.logTail())
+		return
+	}
+	select {
+	case <-s.exited:
+		if s.err != nil {
+			t.Errorf("the server ended with %v\n%s", s.err, s.logTail())
+		}
+	case <-time.After(stopTimeout):
+		t.Errorf("the server still runs %v after an interrupt\n%s", stopTimeout, s.logTail())
+	}
+}
+
+// logTail is the end of the daemon's log, for a failure's message.
+func (s *server) logTail() string {
+	data, err := os.ReadFile(s.log)
+	if err != nil {
+		return err.Error()
+	}
+	const most = 8 << 10
+	if len(data) > most {
+		data = data[len(data)-most:]
+	}
+	return "--- end of the server's log\n" + string(data)
+}
