@@ -1,0 +1,64 @@
+"""What every case needs, and the report: one JSON line a case on descriptor 3."""
+
+import json
+import os
+import re
+
+import pytest
+from e2b import Sandbox
+
+VERSION = tuple(int(n) for n in os.environ["E2E_SDK_VERSION"].split("."))
+
+
+def create(**opts) -> Sandbox:
+    """Creates a sandbox and records its id for the check of what is left."""
+    opts.setdefault("timeout", 120)
+    sandbox = Sandbox.create(**opts)
+    record(sandbox)
+    return sandbox
+
+
+def record(sandbox) -> None:
+    with open(os.environ["E2E_IDS"], "a") as f:
+        f.write(sandbox.sandbox_id + "\n")
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    """A sandbox that the cases of a file share."""
+    s = create(envs={"FROM_CREATE": "yes"})
+    yield s
+    s.kill()
+
+
+@pytest.fixture
+def own():
+    """Creates sandboxes that end with the case."""
+    made = []
+
+    def make(**opts):
+        made.append(create(**opts))
+        return made[-1]
+
+    yield make
+    for s in made:
+        s.kill()
+
+
+def pytest_configure(config):
+    config.e2e_report = os.fdopen(3, "w", buffering=1)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    # A case passes by its call; set-up and tear-down count when they fail.
+    if report.when != "call" and report.passed:
+        return
+    name = re.sub(r"^test_", "", item.path.stem) + "/" + re.sub(r"^test_", "", item.name)
+    if report.when == "teardown":
+        name += "/teardown"
+    status = "skip" if report.skipped else "pass" if report.passed else "fail"
+    message = report.longrepr[2] if report.skipped else report.longreprtext
+    line = {"name": name, "status": status, "seconds": report.duration, "message": message}
+    item.config.e2e_report.write(json.dumps(line) + "\n")
