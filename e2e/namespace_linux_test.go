@@ -62,8 +62,10 @@ func runInit() (int, error) {
 	if err := loopbackUp(); err != nil {
 		return 1, fmt.Errorf("loopback up: %w", err)
 	}
-	env := append(os.Environ(), stageEnv+"="+stageTests)
-	child, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{Env: env, Files: []*os.File{nil, os.Stdout, os.Stderr}})
+	if err := os.Setenv(stageEnv, stageTests); err != nil {
+		return 1, err
+	}
+	child, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stderr}})
 	if err != nil {
 		return 1, fmt.Errorf("start the tests: %w", err)
 	}
