@@ -38,7 +38,7 @@ describe('pty', () => {
   test('an interrupt key', async () => {
     const { handle, screen, type } = await open({ user: 'root' })
     await type('echo up; sleep 60; echo "rc="$?\n')
-    await screen.until(/\nup\r/)
+    await screen.until(/\rup\r\n/)
     await type('\u0003')
     await type('echo "who=<$(whoami)>"; exit 7\n')
     await screen.until(/who=<root>/)

@@ -9,6 +9,9 @@ from e2b import Sandbox
 
 VERSION = tuple(int(n) for n in os.environ["E2E_SDK_VERSION"].split("."))
 
+# How the SDK words that a sandbox ended under a running command.
+ENDED = "killed or reached its end of life" if VERSION >= (2, 63, 0) else "sandbox timeout"
+
 
 def create(**opts) -> Sandbox:
     """Creates a sandbox and records its id for the check of what is left."""

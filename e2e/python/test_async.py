@@ -6,7 +6,7 @@ import hashlib
 import os
 
 import pytest
-from conftest import VERSION, record
+from conftest import ENDED, VERSION, record
 from e2b import (
     AsyncSandbox,
     CommandExitException,
@@ -100,7 +100,7 @@ async def test_an_input_stream_stays_open(sandbox):
     command = await sandbox.commands.run(
         'while read line; do echo "<$line>"; done', background=True, stdin=True, on_stdout=screen.add
     )
-    input_stream = await sandbox.commands.stream_input(command.pid)
+    input_stream = sandbox.commands.stream_input(command.pid)
     for word in ("one", "two", "three"):
         await input_stream.send(word + "\n")
         await screen.until(f"<{word}>")
@@ -156,5 +156,5 @@ async def test_watch(sandbox):
 async def test_killed_during_a_command(sandbox):
     command = await sandbox.commands.run("sleep 60", background=True)
     await sandbox.kill()
-    with pytest.raises(TimeoutException, match="killed or reached its end of life"):
+    with pytest.raises(TimeoutException, match=ENDED):
         await command.wait()

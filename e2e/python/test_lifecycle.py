@@ -3,7 +3,7 @@ import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from conftest import VERSION, create
+from conftest import ENDED, VERSION, create
 from e2b import (
     AuthenticationException,
     NotFoundException,
@@ -119,7 +119,7 @@ def test_kill_during_a_running_command(own):
     command = s.commands.run("sleep 60", background=True)
     assert s.kill()
     started = time.monotonic()
-    with pytest.raises(gone(), match="killed or reached its end of life"):
+    with pytest.raises(gone(), match=ENDED):
         command.wait()
     assert time.monotonic() - started < 10
 
