@@ -34,6 +34,24 @@ func (s suite) name() string { return s.kind + "-" + s.version }
 // dir holds the lock file, and what was installed from it.
 func (s suite) dir() string { return filepath.Join(s.kind, s.version) }
 
+// checkTools names what is missing before an installer stumbles over it.
+func checkTools() error {
+	for _, tool := range []string{"node", "npm", "python3"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("%w: install Node 20 or newer with npm, and Python 3.11 or newer with venv", err)
+		}
+	}
+	for _, check := range [][]string{
+		{"node", "-e", "const [a, b] = process.versions.node.split('.'); if (a < 20 || (a == 20 && b < 18)) throw Error('the SDKs need Node 20.18 or newer, this is ' + process.version)"},
+		{"python3", "-c", "import sys, venv, ensurepip; assert sys.version_info >= (3, 11), 'the SDKs need Python 3.11 or newer, this is ' + sys.version"},
+	} {
+		if out, err := exec.Command(check[0], check[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s is not fit: %w\n%s", check[0], err, out)
+		}
+	}
+	return nil
+}
+
 // install brings dir in line with its lock file. It touches the network only if
 // the lock file changed since the last time.
 func (s suite) install() error {

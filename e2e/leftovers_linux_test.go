@@ -98,10 +98,12 @@ func checkSandboxesGone(t *testing.T, dir, idFile string) {
 	t.Helper()
 	data, err := os.ReadFile(idFile)
 	if err != nil {
-		t.Errorf("the suites recorded no sandbox: %v", err)
-		return
+		t.Fatal(err)
 	}
 	ids := strings.Fields(string(data))
+	if len(ids) == 0 && os.Getenv(caseEnv) == "" {
+		t.Errorf("the suites recorded no sandbox, so this check is void")
+	}
 	t.Logf("%d sandboxes were created", len(ids))
 	for _, root := range []string{"/sys/fs/cgroup", filepath.Join(dir, "state"), filepath.Join(dir, "cache"), "/run"} {
 		for _, left := range pathsNaming(root, ids) {

@@ -56,6 +56,9 @@ func runOutside() (int, error) {
 	if os.Geteuid() != 0 {
 		return 1, fmt.Errorf("the server needs namespaces of its own: run as root")
 	}
+	if err := checkTools(); err != nil {
+		return 1, err
+	}
 	for _, s := range suites {
 		if err := s.install(); err != nil {
 			return 1, fmt.Errorf("install %s: %w", s.name(), err)

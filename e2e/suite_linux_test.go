@@ -33,6 +33,9 @@ func TestSDK(t *testing.T) {
 	before := takeStock(t)
 	srv := startServer(t, dir)
 	ids := filepath.Join(dir, "sandbox-ids")
+	if err := os.WriteFile(ids, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, s := range suites {
 		t.Run(s.name(), func(t *testing.T) {
 			s.run(t, append(srv.sdkEnv, "E2E_IDS="+ids))

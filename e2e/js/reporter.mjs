@@ -15,6 +15,9 @@ const line = (name, { type, data }) =>
     message: type === 'test:fail' ? message(data.details.error) : typeof data.skip === 'string' ? data.skip : '',
   }) + '\n'
 
+// What node gives as the reason for a case that --test-name-pattern left out.
+const filteredOut = 'test name does not match pattern'
+
 export default async function* (source) {
   let held = []
   for await (const event of source) {
@@ -24,7 +27,7 @@ export default async function* (source) {
       held.push(event)
       continue
     }
-    for (const e of held) yield line(`${name}/${e.data.name}`, e)
+    for (const e of held.filter(({ data }) => data.skip !== filteredOut)) yield line(`${name}/${e.data.name}`, e)
     // A group fails with its cases; only a hook's failure is news.
     const isNews = event.type === 'test:fail' && details.error?.failureType !== 'subtestsFailed'
     if (details.type !== 'suite' || isNews) yield line(details.type === 'suite' ? `${name}/hooks` : name, event)
