@@ -217,3 +217,11 @@ def test_a_timeout_that_cannot_be():
     for timeout in (-1, 2**40):
         with pytest.raises(SandboxException, match="^400: "):
             Sandbox.create(timeout=timeout)
+
+
+@pytest.mark.skipif(VERSION < (2, 63, 0), reason="this SDK sends no key")
+def test_an_idempotency_key(own):
+    key = f"e2e-{time.time_ns()}"
+    first, again, other = own(idempotency_key=key), own(idempotency_key=key), own(idempotency_key=key + "-2")
+    assert again.sandbox_id == first.sandbox_id != other.sandbox_id
+    assert again.commands.run("echo same").stdout == "same\n"
