@@ -1,0 +1,178 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/runsc/cgroup"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+const (
+	// sentryOverheadMiB is what a sandbox needs beyond its guest's memory.
+	sentryOverheadMiB = 64
+	// maxHostThreads bounds a sandbox's host threads. It is a safety net only:
+	// below some hundreds it would kill a sandbox with many guest processes.
+	maxHostThreads = 8192
+
+	cpuPeriodMicros = 100_000
+)
+
+// v1Controllers are those that limit or count for us.
+var v1Controllers = []string{"cpu", "cpuacct", "memory", "pids"}
+
+// hostCgroups says how this host's control groups are mounted: "v2", "v1",
+// "hybrid" (v1 controllers beside a v2 mount) or "none".
+func hostCgroups() string {
+	if cgroup.IsOnlyV2() {
+		return "v2"
+	}
+	for _, name := range []string{"cpu", "memory", "pids"} {
+		if _, err := os.Stat(filepath.Join("/sys/fs/cgroup", name, "cgroup.procs")); err != nil {
+			return "none"
+		}
+	}
+	if _, err := os.Stat("/sys/fs/cgroup/unified/cgroup.procs"); err == nil {
+		return "hybrid"
+	}
+	return "v1"
+}
+
+// group is the control group of one machine. A nil group has no limits.
+type group struct {
+	cgroup.CgroupJSON
+}
+
+// newGroup makes the control group with the limits of spec.
+func newGroup(path string, spec vm.Spec) (*group, error) {
+	cg, err := cgroup.NewFromPath(path, false)
+	if err != nil {
+		return nil, fmt.Errorf("control group: %w", err)
+	}
+	if err := cg.Install(resources(spec)); err != nil {
+		return nil, fmt.Errorf("control group %s: %w", path, err)
+	}
+	g := &group{cgroup.CgroupJSON{Cgroup: cg}}
+	if cgroup.IsOnlyV2() {
+		// All of a sandbox dies at once, never a part of it.
+		_ = os.WriteFile(filepath.Join(cg.MakePath(""), "memory.oom.group"), []byte("1"), 0)
+	}
+	return g, nil
+}
+
+func resources(spec vm.Spec) *specs.LinuxResources {
+	res := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: maxHostThreads}}
+	if spec.VCPUs > 0 {
+		quota, period := int64(spec.VCPUs)*cpuPeriodMicros, uint64(cpuPeriodMicros)
+		res.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
+	}
+	if spec.MemoryMiB > 0 {
+		limit := (int64(spec.MemoryMiB) + sentryOverheadMiB) << 20
+		res.Memory = &specs.LinuxMemory{Limit: &limit}
+	}
+	return res
+}
+
+// procsFiles are the files that a process writes to, to join.
+func (g *group) procsFiles() (files []string) {
+	if g == nil {
+		return nil
+	}
+	for _, dir := range g.dirs() {
+		files = append(files, filepath.Join(dir, "cgroup.procs"))
+	}
+	return files
+}
+
+func (g *group) dirs() (dirs []string) {
+	if cgroup.IsOnlyV2() {
+		return []string{g.Cgroup.MakePath("")}
+	}
+	for _, name := range v1Controllers {
+		if dir := g.Cgroup.MakePath(name); dirExists(dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+// remove deletes the group, whose processes must have ended.
+func (g *group) remove() error {
+	if g == nil {
+		return nil
+	}
+	return g.Cgroup.Uninstall()
+}
+
+// oomKills counts the processes that the kernel killed for memory.
+func (g *group) oomKills() int64 {
+	if g == nil {
+		return 0
+	}
+	file := filepath.Join(g.Cgroup.MakePath("memory"), "memory.oom_control")
+	if cgroup.IsOnlyV2() {
+		file = filepath.Join(g.Cgroup.MakePath(""), "memory.events")
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(data)) {
+		if value, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			n, _ := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// usage reads memory in bytes and host threads.
+func (g *group) usage() (memory, threads int64, err error) {
+	memFile := filepath.Join(g.Cgroup.MakePath("memory"), "memory.usage_in_bytes")
+	if cgroup.IsOnlyV2() {
+		memFile = filepath.Join(g.Cgroup.MakePath(""), "memory.current")
+	}
+	memory, memErr := readInt(memFile)
+	threads, pidErr := readInt(filepath.Join(g.Cgroup.MakePath("pids"), "pids.current"))
+	return memory, threads, errors.Join(memErr, pidErr)
+}
+
+func readInt(file string) (int64, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
+}
+
+// removeParent deletes the parent group of all machines if it is empty.
+func removeParent(path string) {
+	cg, err := cgroup.NewFromPath(path, false)
+	if err != nil {
+		return
+	}
+	if cgroup.IsOnlyV2() {
+		_ = unix.Rmdir(cg.MakePath(""))
+		return
+	}
+	entries, _ := os.ReadDir("/sys/fs/cgroup")
+	for _, entry := range entries {
+		if dir := cg.MakePath(entry.Name()); strings.HasSuffix(dir, path) {
+			_ = unix.Rmdir(dir)
+		}
+	}
+}
+
+func dirExists(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}

@@ -1,0 +1,39 @@
+package gvisor
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+)
+
+// Config says where a driver keeps its files and how it reaches guests.
+type Config struct {
+	// StateDir holds snapshots, durably. Required.
+	StateDir string
+	// RunDir holds what belongs to running machines; a tmpfs such as
+	// /run/rundlet. Required, at most 70 bytes long because a socket below it
+	// must fit into a socket address.
+	RunDir string
+	// Instance names the parent control group, "rundlet-<Instance>"; "default"
+	// if empty.
+	Instance string
+	// Cgroups is "auto" (the default: limits are enforced where the host has
+	// control groups, and a spec that asks for limits is refused where it has
+	// none) or "off" (limits are what the guest sees, nothing enforces them).
+	Cgroups string
+	// DialContext reaches a guest address; nil is a plain net.Dialer. The
+	// network package supplies one that dials inside its router namespace.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// Debug writes gVisor's own logs to <RunDir>/machines/<key>/log-*.
+	Debug bool
+}
+
+// maxRunDir leaves room for "/runsc/runsc-<key>.sock" in a socket address.
+const maxRunDir = 70
+
+func (c Config) rootDir() string      { return filepath.Join(c.RunDir, "runsc") }
+func (c Config) machinesDir() string  { return filepath.Join(c.RunDir, "machines") }
+func (c Config) snapshotsDir() string { return filepath.Join(c.StateDir, "snapshots") }
+func (c Config) pendingDir() string   { return filepath.Join(c.StateDir, "pending") }
+
+func (c Config) cgroupParent() string { return "/rundlet-" + c.Instance }

@@ -1,0 +1,159 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	consoleLines     = 200
+	consoleLineBytes = 4096
+	consoleCut       = "...[truncated]"
+)
+
+// console drains a machine's console pipe into a ring of lines, for as long as
+// the machine lives, so that a guest never blocks on it. What it keeps is
+// bounded whatever the guest writes.
+type console struct {
+	file *os.File
+	done chan struct{} // Closed when drain has returned.
+
+	mu   sync.Mutex
+	ring lineRing
+}
+
+// openConsole opens the pipe at path, which it makes if there is none, and
+// starts draining it. It holds both ends, so reading never meets an end of file
+// and the guest's side can be opened at any time.
+func openConsole(path string) (*console, error) {
+	if err := unix.Mkfifo(path, 0o600); err != nil && err != unix.EEXIST {
+		return nil, &os.PathError{Op: "mkfifo", Path: path, Err: err}
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	c := &console{file: file, done: make(chan struct{})}
+	go c.drain()
+	return c, nil
+}
+
+func (c *console) drain() {
+	defer close(c.done)
+	buf := make([]byte, 8<<10)
+	for {
+		n, err := c.file.Read(buf)
+		c.write(buf[:n])
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (c *console) write(p []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ring.write(p)
+}
+
+// finish takes what is left in the pipe after the guest's end and stops
+// draining. The lines stay readable. It may be called more than once.
+func (c *console) finish() {
+	_ = c.file.SetReadDeadline(time.Unix(1, 0))
+	<-c.done
+	if raw, err := c.file.SyscallConn(); err == nil {
+		buf := make([]byte, 64<<10)
+		_ = raw.Control(func(fd uintptr) {
+			// A pipe holds 64 KiB, and its writers are gone.
+			for range 16 {
+				n, err := unix.Read(int(fd), buf)
+				if err != nil || n <= 0 {
+					return
+				}
+				c.write(buf[:n])
+			}
+		})
+	}
+	_ = c.file.Close()
+}
+
+// tail returns the newest lines, oldest first; max <= 0 is all.
+func (c *console) tail(max int) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ring.tail(max)
+}
+
+// lineRing keeps the newest consoleLines lines of at most consoleLineBytes.
+type lineRing struct {
+	lines   []string // Ring once it is full; next is the oldest.
+	next    int
+	partial []byte // At most one byte more than a line may have.
+}
+
+func (r *lineRing) write(p []byte) {
+	for len(p) > 0 {
+		line, rest, ended := p, []byte(nil), false
+		for i, b := range p {
+			if b == '\n' {
+				line, rest, ended = p[:i], p[i+1:], true
+				break
+			}
+		}
+		// Two more bytes tell a line that is too long from one that is full
+		// and ends in a carriage return.
+		room := consoleLineBytes + 2 - len(r.partial)
+		r.partial = append(r.partial, line[:min(len(line), room)]...)
+		if ended {
+			r.push(cleanLine(r.partial))
+			r.partial = r.partial[:0]
+		}
+		p = rest
+	}
+}
+
+func (r *lineRing) push(line string) {
+	if len(r.lines) < consoleLines {
+		r.lines = append(r.lines, line)
+		return
+	}
+	r.lines[r.next] = line
+	r.next = (r.next + 1) % consoleLines
+}
+
+func (r *lineRing) tail(max int) []string {
+	out := make([]string, 0, len(r.lines)+1)
+	out = append(out, r.lines[r.next:]...)
+	out = append(out, r.lines[:r.next]...)
+	if len(r.partial) > 0 {
+		out = append(out, cleanLine(r.partial))
+	}
+	if max > 0 && len(out) > max {
+		out = out[len(out)-max:]
+	}
+	return out
+}
+
+// cleanLine drops a carriage return at the end and cuts a line that is too
+// long where a character begins.
+func cleanLine(b []byte) string {
+	if n := len(b); n > 0 && n < consoleLineBytes+2 && b[n-1] == '\r' {
+		b = b[:n-1]
+	}
+	if len(b) <= consoleLineBytes {
+		return strings.ToValidUTF8(string(b), "\uFFFD")
+	}
+	cut := consoleLineBytes
+	for cut > consoleLineBytes-utf8.UTFMax && !utf8.RuneStart(b[cut]) {
+		cut--
+	}
+	return strings.ToValidUTF8(string(b[:cut]), "\uFFFD") + consoleCut
+}

@@ -1,0 +1,158 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/runsc/cli/maincli"
+)
+
+// Dispatch turns the process into a part of a sandbox if it was started as
+// one, and does not return then. Otherwise it reports false and does nothing.
+// It decides by argv[0] only: the sandbox process starts with an empty
+// environment, and an environment can be set by anybody.
+func Dispatch() bool {
+	if !strings.HasPrefix(filepath.Base(os.Args[0]), "runsc") && os.Args[0] != "/proc/self/exe" {
+		return false
+	}
+	if command, bundle := internalCommand(os.Args); bundle != "" {
+		if command == "boot" {
+			// Half the usual garbage: it saves about a fifth of an idle sandbox.
+			debug.SetGCPercent(50)
+		}
+		if err := prepareProcess(command, bundle); err != nil {
+			// Standard error is /dev/null here; the creator reads this file.
+			_ = os.WriteFile(filepath.Join(bundle, launchErrorFile), []byte(err.Error()), 0o600)
+			os.Exit(128)
+		}
+	}
+	maincli.Main()
+	return true
+}
+
+// launch is what the creator of a sandbox tells its processes, by a file in
+// the bundle, beyond gVisor's own flags. The processes set themselves up with
+// it before gVisor's code runs. So the creator need not move between control
+// groups or exchange its standard streams, which are process-wide, and machines
+// can be created in parallel.
+type launch struct {
+	Console     string   `json:"console"`
+	CPUs        int      `json:"cpus,omitempty"`
+	MemoryBytes int64    `json:"memory_bytes,omitempty"`
+	CgroupProcs []string `json:"cgroup_procs,omitempty"`
+}
+
+const (
+	launchFile      = "launch.json"
+	launchErrorFile = "launch.err"
+)
+
+// internalCommand returns the internal gVisor command and its bundle if args
+// are those of a sandbox process at its first start. It reports nothing for a
+// second start (gVisor re-executes itself in some builds to drop capabilities,
+// in an empty root): those processes are set up already.
+func internalCommand(args []string) (command, bundle string) {
+	for i := 1; i < len(args); i++ {
+		name, value, inline := strings.Cut(strings.TrimLeft(args[i], "-"), "=")
+		switch {
+		case command == "" && (args[i] == "boot" || args[i] == "gofer"):
+			command = args[i]
+		case command == "" || !strings.HasPrefix(args[i], "-"):
+		case name == "apply-caps" && value == "false":
+			return "", ""
+		case name == "bundle" && inline:
+			bundle = value
+		case name == "bundle" && i+1 < len(args):
+			bundle = args[i+1]
+		}
+	}
+	return command, bundle
+}
+
+// prepareProcess joins the machine's control groups, takes the machine's
+// console as the guest's standard streams and sets what the guest sees of
+// processors and memory.
+func prepareProcess(command, bundle string) error {
+	data, err := os.ReadFile(filepath.Join(bundle, launchFile))
+	if os.IsNotExist(err) {
+		return nil // Not one of ours: runsc on the command line.
+	}
+	if err != nil {
+		return err
+	}
+	var l launch
+	if err := json.Unmarshal(data, &l); err != nil {
+		return fmt.Errorf("read %s: %w", launchFile, err)
+	}
+	for _, file := range l.CgroupProcs {
+		if err := os.WriteFile(file, []byte("0"), 0); err != nil {
+			return fmt.Errorf("join control group: %w", err)
+		}
+	}
+	if command != "boot" {
+		return nil
+	}
+	if err := takeConsole(l.Console, stdioFDs(os.Args)); err != nil {
+		return fmt.Errorf("open console: %w", err)
+	}
+	os.Args = withLimits(os.Args, l)
+	return nil
+}
+
+// stdioFDs returns the descriptors that boot uses as the guest's streams.
+func stdioFDs(args []string) (fds []int) {
+	for _, arg := range args {
+		if value, ok := strings.CutPrefix(arg, "--stdio-fds="); ok {
+			if fd, err := strconv.Atoi(value); err == nil {
+				fds = append(fds, fd)
+			}
+		}
+	}
+	return fds
+}
+
+func takeConsole(path string, fds []int) error {
+	if len(fds) != 3 {
+		return fmt.Errorf("%d standard streams", len(fds))
+	}
+	null, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(null)
+	// For reading too: a pipe whose only reader was a daemon that died would
+	// kill the guest with SIGPIPE.
+	console, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(console)
+	for i, from := range []int{null, console, console} {
+		if err := unix.Dup3(from, fds[i], 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withLimits inserts boot's flags before its only argument, the machine's key.
+// The last value of a flag counts.
+func withLimits(args []string, l launch) []string {
+	last := len(args) - 1
+	out := append([]string{}, args[:last]...)
+	if l.CPUs > 0 {
+		out = append(out, "--cpu-num="+strconv.Itoa(l.CPUs))
+	}
+	if l.MemoryBytes > 0 {
+		out = append(out, "--total-memory="+strconv.FormatInt(l.MemoryBytes, 10))
+	}
+	return append(out, args[last])
+}

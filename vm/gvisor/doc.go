@@ -1,0 +1,30 @@
+// Package gvisor is the embedded default driver: it runs every machine as a
+// gVisor sandbox, a user-space kernel in a process of its own, out of the same
+// binary. Nothing is installed and no KVM is needed.
+//
+// It may import vm, the gVisor module and the standard library; only
+// composition packages (cmd, runtime) and tests import it. On systems other
+// than Linux it builds, and New returns vm.ErrUnsupported.
+//
+// # What the program must do
+//
+// The program re-executes itself as sandbox and as file server ("gofer").
+// Therefore the first statement of main, and of TestMain in tests, is
+//
+//	if gvisor.Dispatch() {
+//		return
+//	}
+//
+// Standard input, output and error of the program must be open (they may be
+// /dev/null). No sandbox ever keeps them: each machine has a console of its own.
+//
+// Sandboxes outlive the program. A program that adopts them later cannot be
+// their parent; whether orphans are reaped by it (PR_SET_CHILD_SUBREAPER) or by
+// init is a choice for the whole process, which this package leaves to main.
+//
+// # What is where
+//
+// Config.StateDir holds the snapshots and is durable. Config.RunDir holds what
+// belongs to running machines and should be on a tmpfs, so that a reboot empties
+// it. One driver value at a time may use a RunDir.
+package gvisor

@@ -1,0 +1,252 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/cpuid"
+	"gvisor.dev/gvisor/pkg/log"
+	"gvisor.dev/gvisor/runsc/config"
+	"gvisor.dev/gvisor/runsc/container"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+const (
+	driverName  = "gvisor"
+	consoleFile = "console"
+)
+
+// Driver runs machines as gVisor sandboxes. It implements vm.Runtime and every
+// optional interface of package vm.
+type Driver struct {
+	conf    Config
+	limits  bool // Whether control groups are used.
+	version string
+
+	mu       sync.Mutex // Guards machines and the view fields of each.
+	machines map[string]*machine
+	closed   bool
+}
+
+// machine is one sandbox. op serialises what changes it; Driver.mu guards the
+// fields that queries read.
+type machine struct {
+	op  chan struct{} // Holds one token while an operation runs.
+	key string        // Names its files, its control group and its container.
+
+	// Guarded by Driver.mu.
+	id         string
+	status     vm.Status // Empty until Create has succeeded.
+	exitReason string
+	snapshots  []string
+	destroying bool
+
+	// Set before the machine is published, changed only by the holder of op.
+	spec    vm.Spec
+	runsc   *config.Config
+	c       *container.Container
+	group   *group
+	console *console
+	sandbox *process
+	gofer   *process
+	created time.Time
+	// pending is the image directory of a machine that is restored by its
+	// first Start; empty otherwise.
+	pending string
+
+	// ended is closed when the machine's processes ended or were destroyed;
+	// reason is valid then.
+	ended  chan struct{}
+	reason string
+	// watched says whether a goroutine will close ended; watching is closed
+	// when it has returned.
+	watched  bool
+	watching chan struct{}
+}
+
+var (
+	_ vm.Runtime         = (*Driver)(nil)
+	_ vm.Renamer         = (*Driver)(nil)
+	_ vm.Dialer          = (*Driver)(nil)
+	_ vm.Console         = (*Driver)(nil)
+	_ vm.Statser         = (*Driver)(nil)
+	_ vm.SnapshotDeleter = (*Driver)(nil)
+	_ vm.Adopter         = (*Driver)(nil)
+	_ vm.Waiter          = (*Driver)(nil)
+)
+
+var quietLogs = sync.OnceFunc(func() {
+	cpuid.Initialize()
+	// gVisor logs to standard error unless told otherwise.
+	log.SetTarget(&log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}})
+})
+
+// New opens the driver. It finds no machines of an earlier process: call Adopt
+// for that, before anything else. The caller ends with Close.
+func New(conf Config) (*Driver, error) {
+	fail := func(kind error, err error) (*Driver, error) {
+		return nil, &vm.Error{Op: "open gvisor driver", Kind: kind, Err: err, Hint: hint(err)}
+	}
+	if conf.Instance == "" {
+		conf.Instance = "default"
+	}
+	if err := vm.ValidateID(conf.Instance); err != nil {
+		return fail(nil, fmt.Errorf("instance name: %w", err))
+	}
+	switch {
+	case !filepath.IsAbs(conf.StateDir) || !filepath.IsAbs(conf.RunDir):
+		return fail(vm.ErrInvalid, errors.New("state and run directory must be absolute paths"))
+	case len(conf.RunDir) > maxRunDir:
+		return fail(vm.ErrInvalid, fmt.Errorf("run directory is longer than %d bytes", maxRunDir))
+	case conf.Cgroups != "" && conf.Cgroups != "auto" && conf.Cgroups != "off":
+		return fail(vm.ErrInvalid, fmt.Errorf("control groups %.40q: must be auto or off", conf.Cgroups))
+	case os.Geteuid() != 0:
+		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported,
+			Err: errors.New("not running as root"), Hint: "run as root"}
+	}
+	for _, dir := range []string{conf.rootDir(), conf.machinesDir(), conf.snapshotsDir(), conf.pendingDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fail(nil, err)
+		}
+	}
+	quietLogs()
+	return &Driver{
+		conf:     conf,
+		limits:   conf.Cgroups != "off" && hostCgroups() != "none",
+		version:  gvisorVersion(),
+		machines: map[string]*machine{},
+	}, nil
+}
+
+// Close stops watching. Running machines go on running, for a later driver
+// value with the same directories to adopt. No call may be in progress.
+func (d *Driver) Close() error {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return nil
+	}
+	d.closed = true
+	var all []*machine
+	for _, m := range d.machines {
+		all = append(all, m)
+	}
+	d.mu.Unlock()
+	for _, m := range all {
+		m.release()
+	}
+	// File servers live in an empty network namespace that gVisor pins here;
+	// those that run keep it.
+	null := filepath.Join(d.conf.rootDir(), "null-netns")
+	_ = unix.Unmount(null, unix.MNT_DETACH)
+	_ = os.Remove(null)
+	if d.limits {
+		removeParent(d.conf.cgroupParent())
+	}
+	return nil
+}
+
+// release lets go of a machine's processes and console.
+func (m *machine) release() {
+	m.sandbox.release()
+	m.gofer.release()
+	if m.watched {
+		<-m.watching
+	}
+	if m.console != nil {
+		m.console.finish()
+	}
+}
+
+// gvisorVersion is the version of the gVisor module in this program: snapshots
+// of one version are not read by another.
+func gvisorVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, dep := range info.Deps {
+			if dep.Path == "gvisor.dev/gvisor" {
+				return dep.Version
+			}
+		}
+	}
+	return "unknown"
+}
+
+// Info describes the driver.
+func (d *Driver) Info() vm.Info {
+	return vm.Info{
+		Driver:    driverName,
+		Version:   d.version,
+		Isolation: "user-space kernel (systrap), own namespaces and control group",
+		Capabilities: []vm.Capability{vm.CapabilityAdopt, vm.CapabilityConsole, vm.CapabilityDeleteSnapshot,
+			vm.CapabilityDial, vm.CapabilityRename, vm.CapabilityStats, vm.CapabilityWait},
+	}
+}
+
+// acquire finds a machine and waits for its turn. The caller calls
+// m.unlock. The machine may have been renamed or destroyed meanwhile.
+func (d *Driver) acquire(ctx context.Context, op, id string) (*machine, error) {
+	for {
+		m := d.find(id)
+		if m == nil {
+			return nil, failure(op, id, vm.ErrNotFound, nil)
+		}
+		if err := m.lock(ctx); err != nil {
+			return nil, failure(op, id, nil, err)
+		}
+		if d.find(id) == m {
+			return m, nil
+		}
+		m.unlock() // Renamed meanwhile.
+	}
+}
+
+// find returns a machine whose creation has succeeded, or nil.
+func (d *Driver) find(id string) *machine {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m := d.machines[id]; m != nil && m.status != "" {
+		return m
+	}
+	return nil
+}
+
+func (m *machine) lock(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case m.op <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (m *machine) unlock() { <-m.op }
+
+// state reads what decides whether an operation is allowed.
+func (d *Driver) state(m *machine) (status vm.Status, exitReason string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return m.status, m.exitReason
+}
+
+// setStatus changes a machine's status unless its processes have ended.
+func (d *Driver) setStatus(m *machine, status vm.Status) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m.exitReason == "" {
+		m.status = status
+	}
+}

@@ -1,0 +1,23 @@
+//go:build !linux
+
+package gvisor
+
+import (
+	"errors"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// Driver is not available on this system.
+type Driver struct{ vm.Runtime }
+
+// New fails with vm.ErrUnsupported.
+func New(Config) (*Driver, error) {
+	return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported, Err: errors.New("it needs Linux")}
+}
+
+// Close does nothing.
+func (*Driver) Close() error { return nil }
+
+// Dispatch reports false: nothing re-executes itself on this system.
+func Dispatch() bool { return false }

@@ -1,0 +1,201 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// Start implements vm.Provider. A start that fails after gVisor began to load
+// a snapshot leaves nothing to start again: the machine is then stopped with an
+// exit reason.
+func (d *Driver) Start(ctx context.Context, id string) error {
+	m, err := d.acquire(ctx, "start", id)
+	if err != nil {
+		return err
+	}
+	defer m.unlock()
+	status, exit := d.state(m)
+	if exit != "" || status != vm.StatusCreated && status != vm.StatusStopped {
+		return vm.TransitionError("start", id, status, vm.StatusRunning)
+	}
+	switch {
+	case status == vm.StatusCreated:
+		err = m.c.Start(m.runsc)
+	case m.pending != "":
+		if err = m.c.Restore(m.runsc, m.pending, false, false, nil); err != nil {
+			err = d.restoreError(m, err)
+			m.sandbox.kill()
+			<-m.ended
+		}
+	default:
+		err = m.c.Resume()
+	}
+	if err != nil {
+		return failure("start", id, nil, err)
+	}
+	if m.pending != "" {
+		_ = os.RemoveAll(m.pending)
+		m.pending = ""
+	}
+	d.setStatus(m, vm.StatusRunning)
+	return nil
+}
+
+// restoreError classifies what went wrong while a snapshot was loaded.
+func (d *Driver) restoreError(m *machine, err error) error {
+	text := err.Error()
+	if strings.Contains(text, "does not match") || strings.Contains(text, "inconsistent") ||
+		strings.Contains(text, "incompatible") {
+		return failure("restore", m.id, vm.ErrIncompatible, err)
+	}
+	return err
+}
+
+// Stop implements vm.Provider.
+func (d *Driver) Stop(ctx context.Context, id string) error {
+	m, err := d.acquire(ctx, "stop", id)
+	if err != nil {
+		return err
+	}
+	defer m.unlock()
+	if status, _ := d.state(m); status != vm.StatusRunning {
+		return vm.TransitionError("stop", id, status, vm.StatusStopped)
+	}
+	if err := m.c.Pause(); err != nil {
+		return failure("stop", id, nil, err)
+	}
+	d.setStatus(m, vm.StatusStopped)
+	return nil
+}
+
+// Destroy implements vm.Provider. It does not wait for a call in progress to
+// succeed: that call's sandbox is killed under it.
+func (d *Driver) Destroy(_ context.Context, id string) error {
+	m := d.find(id)
+	if m == nil {
+		return failure("destroy", id, vm.ErrNotFound, nil)
+	}
+	d.mu.Lock()
+	if m.destroying {
+		d.mu.Unlock()
+		return vm.TransitionError("destroy", id, vm.StatusDestroyed, vm.StatusDestroyed)
+	}
+	m.destroying = true
+	d.mu.Unlock()
+	m.sandbox.signalKill()
+	m.op <- struct{}{}
+	defer m.unlock()
+	err := d.end(m)
+	d.mu.Lock()
+	m.status = vm.StatusDestroyed
+	d.mu.Unlock()
+	return failure("destroy", id, nil, err)
+}
+
+// end kills a machine's processes and frees all that the driver holds for it.
+func (d *Driver) end(m *machine) error {
+	m.sandbox.kill()
+	m.gofer.kill()
+	if m.watched {
+		<-m.watching
+	}
+	m.sandbox.release()
+	m.gofer.release()
+	if m.console != nil {
+		m.console.finish()
+	}
+	err := m.group.remove()
+	d.removeFiles(m.key)
+	return err
+}
+
+// watch closes m.ended when the sandbox process has ended, and makes the
+// reason known.
+func (d *Driver) watch(m *machine) {
+	defer close(m.watching)
+	select {
+	case <-m.sandbox.ended:
+	case <-m.sandbox.joined:
+		select {
+		case <-m.sandbox.ended:
+		default:
+			return // Released: the sandbox runs on.
+		}
+	}
+	m.console.finish()
+	reason := m.sandbox.reason
+	switch {
+	case m.group.oomKills() > 0 && !strings.HasPrefix(reason, "exited"):
+		reason = "oom"
+	case reason == "":
+		reason = "exited"
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m.destroying {
+		reason = "destroyed"
+	} else {
+		m.exitReason = reason
+		if m.status != "" {
+			m.status = vm.StatusStopped
+		}
+	}
+	m.reason = reason
+	close(m.ended)
+}
+
+// Rename implements vm.Renamer. The machine's files and processes do not carry
+// its id, so only its record and its snapshots move.
+func (d *Driver) Rename(ctx context.Context, oldID, newID string) error {
+	if err := vm.ValidateID(newID); err != nil {
+		return failure("rename", oldID, nil, err)
+	}
+	m, err := d.acquire(ctx, "rename", oldID)
+	if err != nil {
+		return err
+	}
+	defer m.unlock()
+	if status, _ := d.state(m); status == vm.StatusDestroyed {
+		return vm.TransitionError("rename", oldID, status, status)
+	}
+	if oldID == newID {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.machines[newID] != nil {
+		return failure("rename", oldID, vm.ErrAlreadyExists, fmt.Errorf("machine %s", newID))
+	}
+	moved, err := moveSnapshots(d.conf, oldID, newID)
+	if err != nil {
+		return failure("rename", oldID, nil, err)
+	}
+	if err := d.writeRecord(m, newID); err != nil {
+		if moved {
+			_, undoErr := moveSnapshots(d.conf, newID, oldID)
+			err = errors.Join(err, undoErr)
+		}
+		return failure("rename", oldID, nil, err)
+	}
+	delete(d.machines, oldID)
+	d.machines[newID] = m
+	m.id, m.snapshots = newID, snapshotsOnDisk(d.conf, newID)
+	return nil
+}
+
+// forgetSnapshot removes a name from a machine's list.
+func (d *Driver) forgetSnapshot(id, snapshot string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m := d.machines[id]; m != nil {
+		m.snapshots = slices.DeleteFunc(m.snapshots, func(s string) bool { return s == snapshot })
+	}
+}

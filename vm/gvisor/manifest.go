@@ -1,0 +1,176 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/cpuid"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+const (
+	manifestFile    = "manifest.json"
+	manifestFormat  = 1
+	maxManifestSize = 1 << 20
+)
+
+// manifest says what a snapshot needs to be restored. It is written last: a
+// directory without one is no snapshot.
+type manifest struct {
+	Format      int               `json:"format"`
+	Driver      string            `json:"driver"`
+	Version     string            `json:"version"`
+	Flags       map[string]string `json:"flags"`
+	CPUFeatures []string          `json:"cpu_features"`
+	Rootfs      rootfsIdentity    `json:"rootfs"`
+	Spec        vm.Spec           `json:"spec"`
+	CreatedAt   time.Time         `json:"created_at"`
+	// Files holds the size in bytes of each image file.
+	Files map[string]int64 `json:"files"`
+}
+
+// rootfsIdentity tells a root directory from another one at the same path.
+type rootfsIdentity struct {
+	Path   string `json:"path"`
+	Device uint64 `json:"device"`
+	Inode  uint64 `json:"inode"`
+}
+
+func identify(path string) (rootfsIdentity, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return rootfsIdentity{}, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return rootfsIdentity{Path: path, Device: st.Dev, Inode: st.Ino}, nil
+}
+
+func hostFeatures() []string {
+	features := strings.Fields(cpuid.HostFeatureSet().FlagString())
+	slices.Sort(features)
+	return features
+}
+
+// parseManifest reads a manifest and refuses one that is not complete.
+func parseManifest(data []byte) (*manifest, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	var m manifest
+	if err := dec.Decode(&m); err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, errors.New("manifest: data after its end")
+	}
+	if m.Format != manifestFormat {
+		return nil, fmt.Errorf("manifest: format %d, want %d", m.Format, manifestFormat)
+	}
+	if len(m.Files) == 0 {
+		return nil, errors.New("manifest: no image files")
+	}
+	for name, size := range m.Files {
+		if name != filepath.Base(name) || !strings.HasSuffix(name, ".img") || size < 0 {
+			return nil, fmt.Errorf("manifest: image file %.80q of %d bytes", name, size)
+		}
+	}
+	if m.Spec.RestoreFrom != nil {
+		return nil, errors.New("manifest: its spec restores another snapshot")
+	}
+	return &m, nil
+}
+
+func readManifest(dir string) (*manifest, error) {
+	f, err := os.Open(filepath.Join(dir, manifestFile))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxManifestSize+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxManifestSize {
+		return nil, errors.New("manifest: too large")
+	}
+	return parseManifest(data)
+}
+
+// compatible says why the snapshot in dir cannot be restored by this program
+// on this host, or nil.
+func (m *manifest) compatible(dir, version string) error {
+	refuse := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %s", vm.ErrIncompatible, fmt.Sprintf(format, args...))
+	}
+	if m.Driver != driverName || m.Version != version {
+		return refuse("made by %.40s %.60s, this is %s %s", m.Driver, m.Version, driverName, version)
+	}
+	if flags := runscFlags(m.Spec); !maps.Equal(flags, m.Flags) {
+		return refuse("made with other flags: %s", mapDiff(m.Flags, flags))
+	}
+	if id, err := identify(m.Rootfs.Path); err != nil {
+		return refuse("its root file system is gone: %v", err)
+	} else if id != m.Rootfs {
+		return refuse("root file system %.100s was replaced", m.Rootfs.Path)
+	}
+	have := hostFeatures()
+	for _, feature := range m.CPUFeatures {
+		if _, ok := slices.BinarySearch(have, feature); !ok {
+			return refuse("this host's processor has no %.40s", feature)
+		}
+	}
+	for name, size := range m.Files {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || info.Size() != size {
+			return refuse("image file %s is damaged", name)
+		}
+	}
+	return nil
+}
+
+func mapDiff(old, now map[string]string) string {
+	for _, name := range slices.Sorted(maps.Keys(old)) {
+		if now[name] != old[name] {
+			return fmt.Sprintf("%.40s was %.60q, is %q", name, old[name], now[name])
+		}
+	}
+	return "fewer than now"
+}
+
+// restoreSpec is the spec of a machine restored from m: the snapshot's, with
+// what the caller may choose anew.
+func (m *manifest) restoreSpec(want vm.Spec) (vm.Spec, error) {
+	spec := m.Spec
+	spec.Hostname, spec.GuestIP, spec.NetNS = want.Hostname, want.GuestIP, want.NetNS
+	spec.VCPUs, spec.MemoryMiB = want.VCPUs, want.MemoryMiB
+	if (spec.NetNS == "") != (m.Spec.NetNS == "") {
+		return spec, fmt.Errorf("%w: the snapshot and the machine must both have a network namespace or none", vm.ErrIncompatible)
+	}
+	if want.Mounts == nil {
+		return spec, checkMounts(spec.Mounts)
+	}
+	spec.Mounts = slices.Clone(m.Spec.Mounts)
+	if len(want.Mounts) != len(spec.Mounts) {
+		return spec, fmt.Errorf("%w: %d mounts, the snapshot has %d", vm.ErrIncompatible, len(want.Mounts), len(spec.Mounts))
+	}
+	for i, have := range spec.Mounts {
+		j := slices.IndexFunc(want.Mounts, func(w vm.Mount) bool {
+			return w.Target == have.Target && w.Overlay == have.Overlay
+		})
+		if j < 0 {
+			return spec, fmt.Errorf("%w: no mount at %.100s as in the snapshot", vm.ErrIncompatible, have.Target)
+		}
+		spec.Mounts[i].Source = want.Mounts[j].Source
+	}
+	return spec, nil
+}

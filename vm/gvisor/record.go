@@ -1,0 +1,79 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"gvisor.dev/gvisor/runsc/cgroup"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// record is what a later process needs to take over a machine, or to clean up
+// after it. It is written before anything is made for the machine, and again
+// when its processes are known.
+type record struct {
+	ID      string            `json:"id"`
+	Key     string            `json:"key"`
+	BootID  string            `json:"boot_id"`
+	Created time.Time         `json:"created_at"`
+	Spec    vm.Spec           `json:"spec"`
+	Pending string            `json:"pending,omitempty"`
+	Cgroup  cgroup.CgroupJSON `json:"cgroup"`
+
+	SandboxPID   int    `json:"sandbox_pid,omitempty"`
+	SandboxStart uint64 `json:"sandbox_start,omitempty"`
+	GoferPID     int    `json:"gofer_pid,omitempty"`
+	GoferStart   uint64 `json:"gofer_start,omitempty"`
+}
+
+// bootID names this boot of the host. Process ids mean nothing in another.
+func bootID() string {
+	data, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(data))
+}
+
+// newKey names a machine's files, control group and container. It is random
+// and never used again, unlike an id, so nothing old is ever mistaken for it.
+func newKey() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // Never fails.
+	return hex.EncodeToString(b[:])
+}
+
+func (c Config) bundle(key string) string     { return filepath.Join(c.machinesDir(), key) }
+func (c Config) recordFile(key string) string { return filepath.Join(c.machinesDir(), key+".json") }
+func (c Config) cgroupPath(key string) string { return filepath.Join(c.cgroupParent(), key) }
+
+func (d *Driver) writeRecord(m *machine, id string) error {
+	r := record{ID: id, Key: m.key, BootID: bootID(), Created: m.created, Spec: m.spec, Pending: m.pending}
+	if m.group != nil {
+		r.Cgroup = m.group.CgroupJSON
+	}
+	if m.sandbox != nil {
+		r.SandboxPID, r.SandboxStart = m.sandbox.pid, m.sandbox.start
+	}
+	if m.gofer != nil {
+		r.GoferPID, r.GoferStart = m.gofer.pid, m.gofer.start
+	}
+	return writeJSON(d.conf.recordFile(m.key), r)
+}
+
+// removeFiles deletes everything that a machine has in the file system except
+// its snapshots.
+func (d *Driver) removeFiles(key string) {
+	root := d.conf.rootDir()
+	name := filepath.Join(root, key+"_sandbox:"+key)
+	for _, file := range []string{name + ".state", name + ".lock", filepath.Join(root, "runsc-"+key+".sock")} {
+		_ = os.Remove(file)
+	}
+	_ = os.RemoveAll(filepath.Join(d.conf.pendingDir(), key))
+	_ = os.RemoveAll(d.conf.bundle(key))
+	_ = os.Remove(d.conf.recordFile(key)) // Last: it is what finds the rest.
+}
