@@ -187,8 +187,12 @@ func (d *Driver) clean(keys []string) {
 		}
 	}
 	for _, key := range keys {
-		if r, err := readRecord(d.conf.recordFile(key)); err == nil && r.Cgroup.Cgroup != nil && r.BootID == bootID() {
-			_ = (&group{r.Cgroup}).remove()
+		if r, err := readRecord(d.conf.recordFile(key)); err == nil && r.BootID == bootID() {
+			killRecorded(r.SandboxPID, r.SandboxStart)
+			killRecorded(r.GoferPID, r.GoferStart)
+			if r.Cgroup.Cgroup != nil {
+				_ = (&group{r.Cgroup}).remove()
+			}
 		}
 		d.removeFiles(key)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"gvisor.dev/gvisor/runsc/container"
@@ -61,13 +62,14 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec) (err erro
 		return err
 	}
 	status, images := vm.StatusCreated, ""
-	m.spec = spec
 	if ref := spec.RestoreFrom; ref != nil {
-		if images, m.spec, err = d.resolve(ref, spec); err != nil {
+		if images, spec, err = d.resolve(ref, spec); err != nil {
 			return err
 		}
+		spec.RestoreFrom = ref
 		status = vm.StatusStopped
 	}
+	m.spec = ownSpec(spec)
 	if !d.limits && d.conf.Cgroups != "off" && (m.spec.VCPUs > 0 || m.spec.MemoryMiB > 0) {
 		return &vm.Error{Op: "create", ID: m.id, Kind: vm.ErrUnsupported,
 			Err:  errors.New("cpu and memory limits: this host has no usable control groups"),
@@ -89,7 +91,7 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec) (err erro
 	if err := d.boot(m); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(d.point("create", m.id), ctx.Err()); err != nil {
 		return err
 	}
 	if resume {
@@ -109,6 +111,13 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec) (err erro
 	}
 	m.status = status
 	return nil
+}
+
+// ownSpec copies what the caller may change later.
+func ownSpec(spec vm.Spec) vm.Spec {
+	spec.Args, spec.Env, spec.Mounts = slices.Clone(spec.Args), slices.Clone(spec.Env), slices.Clone(spec.Mounts)
+	spec.RestoreFrom = nil
+	return spec
 }
 
 // boot makes the sandbox's processes, with limits, console and record, up to

@@ -46,10 +46,13 @@ func (d *Driver) Stats(ctx context.Context, id string) (vm.Stats, error) {
 		return vm.Stats{}, failure("stats", id, vm.ErrNotFound, nil)
 	}
 	status, exit := d.state(m)
-	if status == vm.StatusDestroyed || exit != "" {
+	if status == vm.StatusDestroyed {
 		return vm.Stats{}, vm.TransitionError("stats", id, status, status)
 	}
 	stats := vm.Stats{Time: time.Now(), MemoryLimitBytes: int64(m.spec.MemoryMiB) << 20}
+	if m.group == nil && exit != "" {
+		return stats, nil
+	}
 	if m.group == nil {
 		event, err := m.c.Sandbox.Event(m.key)
 		if err != nil {

@@ -33,6 +33,9 @@ type Driver struct {
 	conf    Config
 	limits  bool // Whether control groups are used.
 	version string
+	// halfWay, if not nil, is called in the middle of each lifecycle step; an
+	// error fails the step there. Tests set it before the first call.
+	halfWay func(op, id string) error
 
 	mu       sync.Mutex // Guards machines and the view fields of each.
 	machines map[string]*machine
@@ -240,6 +243,14 @@ func (d *Driver) state(m *machine) (status vm.Status, exitReason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return m.status, m.exitReason
+}
+
+// point is the fail point of a lifecycle step.
+func (d *Driver) point(op, id string) error {
+	if d.halfWay == nil {
+		return nil
+	}
+	return d.halfWay(op, id)
 }
 
 // setStatus changes a machine's status unless its processes have ended.

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rundlet/rundlet/vm"
 )
@@ -25,6 +27,9 @@ func (d *Driver) Start(ctx context.Context, id string) error {
 	status, exit := d.state(m)
 	if exit != "" || status != vm.StatusCreated && status != vm.StatusStopped {
 		return vm.TransitionError("start", id, status, vm.StatusRunning)
+	}
+	if err := d.point("start", id); err != nil {
+		return failure("start", id, nil, err)
 	}
 	switch {
 	case status == vm.StatusCreated:
@@ -72,12 +77,18 @@ func (d *Driver) Stop(ctx context.Context, id string) error {
 	if err := m.c.Pause(); err != nil {
 		return failure("stop", id, nil, err)
 	}
+	if err := d.point("stop", id); err != nil {
+		return failure("stop", id, nil, errors.Join(err, m.c.Resume()))
+	}
 	d.setStatus(m, vm.StatusStopped)
 	return nil
 }
 
-// Destroy implements vm.Provider. It does not wait for a call in progress to
-// succeed: that call's sandbox is killed under it.
+// hungAfter is how long Destroy waits for the call before it on the same
+// machine. Then it kills the sandbox under that call, which may hang for ever.
+const hungAfter = 30 * time.Second
+
+// Destroy implements vm.Provider.
 func (d *Driver) Destroy(_ context.Context, id string) error {
 	m := d.find(id)
 	if m == nil {
@@ -90,9 +101,19 @@ func (d *Driver) Destroy(_ context.Context, id string) error {
 	}
 	m.destroying = true
 	d.mu.Unlock()
-	m.sandbox.signalKill()
-	m.op <- struct{}{}
+	turn, cancel := context.WithTimeout(context.Background(), hungAfter)
+	defer cancel()
+	if m.lock(turn) != nil {
+		m.sandbox.signalKill()
+		m.op <- struct{}{}
+	}
 	defer m.unlock()
+	if err := d.point("destroy", id); err != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		m.destroying = false
+		return failure("destroy", id, nil, err)
+	}
 	err := d.end(m)
 	d.mu.Lock()
 	m.status = vm.StatusDestroyed
@@ -169,9 +190,12 @@ func (d *Driver) Rename(ctx context.Context, oldID, newID string) error {
 	if oldID == newID {
 		return nil
 	}
+	if err := d.point("rename", oldID); err != nil {
+		return failure("rename", oldID, nil, err)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.machines[newID] != nil {
+	if d.machines[newID] != nil || exists(filepath.Join(d.conf.snapshotsDir(), newID)) {
 		return failure("rename", oldID, vm.ErrAlreadyExists, fmt.Errorf("machine %s", newID))
 	}
 	moved, err := moveSnapshots(d.conf, oldID, newID)

@@ -44,6 +44,9 @@ func openProcess(pid int, start uint64) (*process, error) {
 	file := os.NewFile(uintptr(fd), "pidfd")
 	state, began, err := processState(pid)
 	if err != nil || start != 0 && (began != start || state == 'Z') {
+		if err == nil && began == start {
+			reap(fd)
+		}
 		file.Close()
 		return nil, errProcessGone
 	}
@@ -170,6 +173,18 @@ func bundleOf(pid int) string {
 	}
 	_, bundle := internalCommand(strings.Split(string(data), "\x00"))
 	return bundle
+}
+
+// killRecorded ends the process with this number and start time, if there is
+// one.
+func killRecorded(pid int, start uint64) {
+	if pid == 0 {
+		return
+	}
+	if p, err := openProcess(pid, start); err == nil {
+		p.kill()
+		p.release()
+	}
 }
 
 // killStray ends a process found by strays, if it still is that process.

@@ -82,6 +82,9 @@ func (d *Driver) snapshot(m *machine, snapshot string) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := d.point("snapshot", m.id); err != nil {
+		return err
+	}
 	if err := d.seal(m, staging); err != nil {
 		return err
 	}
@@ -101,7 +104,6 @@ func (d *Driver) seal(m *machine, dir string) error {
 		return err
 	}
 	spec := m.spec
-	spec.RestoreFrom = nil
 	out := manifest{
 		Format: manifestFormat, Driver: driverName, Version: d.version,
 		Flags: runscFlags(spec), CPUFeatures: hostFeatures(), Rootfs: rootfs, Spec: spec,

@@ -1,0 +1,224 @@
+package gvisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// dialReady dials the agent's port and waits for a guest that does not listen
+// yet.
+func dialReady(ctx context.Context, d *Driver, id string) (net.Conn, error) {
+	for {
+		conn, err := d.Dial(ctx, id, 49983)
+		if !errors.Is(err, vm.ErrUnavailable) {
+			return conn, err
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return nil, errors.Join(err, ctx.Err())
+		}
+	}
+}
+
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+}
+
+var instances atomic.Int64
+
+// newDriver opens a driver of its own below a short temporary directory.
+func newDriver(t testing.TB, change ...func(*Config)) *Driver {
+	t.Helper()
+	needRoot(t)
+	dir, err := os.MkdirTemp("", "gv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	conf := Config{StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"),
+		Instance: fmt.Sprintf("test-%d-%d", os.Getpid(), instances.Add(1))}
+	for _, f := range change {
+		f(&conf)
+	}
+	return open(t, conf)
+}
+
+func open(t testing.TB, conf Config) *Driver {
+	t.Helper()
+	d, err := New(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+var rootfs = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "gvroot")
+	if err != nil {
+		return "", err
+	}
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return "", err
+	}
+	for _, sub := range []string{"proc", "sys", "dev", "tmp", "etc", "mnt"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+			return "", err
+		}
+	}
+	return dir, os.WriteFile(filepath.Join(dir, "init"), self, 0o755)
+})
+
+// makeRootfs returns a root directory that holds nothing but the test binary,
+// shared by all tests.
+func makeRootfs(t testing.TB) string {
+	t.Helper()
+	dir, err := rootfs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+var links atomic.Int64
+
+// guestSpec is a machine with a network namespace of its own, connected to the
+// tests' namespace.
+func guestSpec(t testing.TB) vm.Spec {
+	t.Helper()
+	n := links.Add(1)
+	spec := vm.Spec{Rootfs: makeRootfs(t), Args: []string{"/init"}, Cwd: "/"}
+	spec.NetNS, spec.GuestIP = makeNetNS(t, int(n))
+	return spec
+}
+
+// makeNetNS makes a network namespace with an eth0 that the tests can reach.
+func makeNetNS(t testing.TB, n int) (path, guestIP string) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	here, err := netns.Get()
+	must(err)
+	defer here.Close()
+	there, err := netns.New()
+	must(err)
+	defer there.Close()
+	must(netns.Set(here))
+	file, err := os.CreateTemp("", "gvns")
+	must(err)
+	must(file.Close())
+	path = file.Name()
+	must(unix.Mount(fmt.Sprintf("/proc/self/fd/%d", int(there)), path, "", unix.MS_BIND, ""))
+	host := fmt.Sprintf("vh%d", n)
+	t.Cleanup(func() {
+		if link, err := netlink.LinkByName(host); err == nil {
+			_ = netlink.LinkDel(link)
+		}
+		_ = unix.Unmount(path, unix.MNT_DETACH)
+		_ = os.Remove(path)
+	})
+	must(netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: host}, PeerName: "eth0",
+		PeerNamespace: netlink.NsFd(int(there))}))
+	up := func(h *netlink.Handle, name string, ip net.IP) netlink.Link {
+		link, err := h.LinkByName(name)
+		must(err)
+		if ip != nil {
+			must(h.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: ip, Mask: net.CIDRMask(30, 32)}}))
+		}
+		must(h.LinkSetUp(link))
+		return link
+	}
+	gateway, guest := net.IPv4(10, 200, byte(n>>6), byte(n<<2+1)), net.IPv4(10, 200, byte(n>>6), byte(n<<2+2))
+	outer, err := netlink.NewHandle()
+	must(err)
+	defer outer.Close()
+	inner, err := netlink.NewHandleAt(there)
+	must(err)
+	defer inner.Close()
+	up(outer, host, gateway)
+	up(inner, "lo", nil)
+	eth := up(inner, "eth0", guest)
+	must(inner.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: gateway}))
+	return path, guest.String()
+}
+
+// leftovers lists every host object of a driver: processes (also dead ones
+// that nobody collected), control groups, mounts and files.
+func leftovers(d *Driver) (all []string) {
+	entries, _ := os.ReadDir("/proc")
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		cmdline, _ := os.ReadFile("/proc/" + entry.Name() + "/cmdline")
+		state, _, err := processState(pid)
+		if strings.Contains(string(cmdline), d.conf.RunDir) || err == nil && state == 'Z' && parent(pid) == os.Getpid() {
+			all = append(all, "process "+entry.Name())
+		}
+	}
+	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
+		// Close removes the parent of all machines.
+		if err == nil && entry.IsDir() && strings.Contains(path, "rundlet-"+d.conf.Instance+"/") {
+			all = append(all, "cgroup "+path)
+		}
+		return nil
+	})
+	for _, dir := range []string{d.conf.RunDir, d.conf.StateDir} {
+		_ = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			// Close removes this one, too.
+			if filepath.Base(path) != "null-netns" {
+				all = append(all, "file "+path)
+			}
+			return nil
+		})
+	}
+	return all
+}
+
+func parent(pid int) int {
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	if len(fields) < 2 {
+		return 0
+	}
+	n, _ := strconv.Atoi(fields[1])
+	return n
+}

@@ -1,0 +1,190 @@
+package gvisor
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestMain runs the tests in network and mount namespaces of their own, so
+// that nothing of them is ever seen by the host. The same binary is also the
+// sandbox and the guest's first process.
+func TestMain(m *testing.M) {
+	if os.Args[0] == "/init" {
+		guestMain()
+		return
+	}
+	if Dispatch() {
+		return
+	}
+	if os.Geteuid() == 0 && os.Getenv(nestedEnv) == "" {
+		os.Exit(nested())
+	}
+	if os.Getenv(nestedEnv) != "" {
+		if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+const nestedEnv = "GVISOR_TEST_NESTED"
+
+func nested() int {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(os.Environ(), nestedEnv+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGTERM}
+	signal.Ignore(os.Interrupt)
+	if err := cmd.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// guestMain is the first process of test guests: a memory of keys and values
+// over HTTP on the agent's port, an echo port, and a console printer.
+func guestMain() {
+	var mu sync.Mutex
+	memory := map[string]string{}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /ping", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "pong") })
+	mux.HandleFunc("GET /memory/{key}", func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		_, _ = io.WriteString(w, memory[r.PathValue("key")])
+	})
+	mux.HandleFunc("PUT /memory/{key}", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		memory[r.PathValue("key")] = string(body)
+	})
+	mux.HandleFunc("POST /console", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(os.Stdout, r.Body) })
+	mux.HandleFunc("POST /exit", func(w http.ResponseWriter, r *http.Request) { os.Exit(7) })
+	mux.HandleFunc("POST /eat", func(w http.ResponseWriter, r *http.Request) { eat() })
+	mux.HandleFunc("POST /run", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		args := strings.Split(string(body), "\x00")
+		cmd := exec.Command(args[0], args[1:]...)
+		if r.URL.Query().Get("user") != "" {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}
+		}
+		out, err := cmd.CombinedOutput()
+		fmt.Fprintf(w, "%s", out)
+		if err != nil {
+			fmt.Fprintf(w, "error: %v\n", err)
+		}
+	})
+	go echoServer()
+	if len(os.Args) > 1 {
+		if guestCommand(os.Args[1:]) {
+			return
+		}
+	}
+	fmt.Println("guest ready")
+	fmt.Println(http.ListenAndServe(":49983", mux))
+}
+
+// guestCommand is what the binary does in a guest as another program.
+func guestCommand(args []string) bool {
+	switch args[0] {
+	case "uid":
+		fmt.Println(os.Getuid(), os.Geteuid())
+	case "meminfo":
+		f, _ := os.Open("/proc/meminfo")
+		line, _ := bufio.NewReader(f).ReadString('\n')
+		fmt.Print(line)
+	case "cpus":
+		data, _ := os.ReadFile("/proc/cpuinfo")
+		fmt.Println(strings.Count(string(data), "processor\t:"))
+	case "fill":
+		fmt.Println(os.WriteFile(args[1], make([]byte, 32<<20), 0o600))
+	case "touch":
+		fmt.Println(os.WriteFile(args[1], nil, 0o600))
+	case "hostname":
+		fmt.Println(os.Hostname())
+	default:
+		return false
+	}
+	return true
+}
+
+func eat() {
+	var hoard [][]byte
+	for {
+		block := make([]byte, 16<<20)
+		for i := range block {
+			block[i] = byte(i)
+		}
+		hoard = append(hoard, block)
+		if len(hoard) > 1<<10 {
+			return
+		}
+	}
+}
+
+func echoServer() {
+	l, err := net.Listen("tcp", ":7")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			_, _ = io.Copy(c, c)
+		}()
+	}
+}
+
+// client speaks with the guest of a machine.
+type client struct{ d *Driver }
+
+func (c client) do(ctx context.Context, id, method, path, body string) (string, error) {
+	h := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialReady(ctx, c.d, id) }}}
+	req, err := http.NewRequestWithContext(ctx, method, "http://guest"+path, strings.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	resp, err := h.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return string(text), err
+}
+
+func (c client) Write(ctx context.Context, id, key, value string) error {
+	_, err := c.do(ctx, id, "PUT", "/memory/"+key, value)
+	return err
+}
+
+func (c client) Read(ctx context.Context, id, key string) (string, error) {
+	return c.do(ctx, id, "GET", "/memory/"+key, "")
+}
+
+func (c client) run(ctx context.Context, id, query string, args ...string) (string, error) {
+	text, err := c.do(ctx, id, "POST", "/run"+query, strings.Join(args, "\x00"))
+	return strings.TrimSpace(text), err
+}
