@@ -87,14 +87,14 @@ func readRecord(file string) (record, error) {
 }
 
 // adopt takes over one machine, or says why it cannot.
-func (d *Driver) adopt(r record) (m *machine, err error) {
+func (d *Driver) adopt(r record) (_ *machine, err error) {
 	if r.BootID != bootID() {
 		return nil, errors.New("the host was restarted")
 	}
 	if r.SandboxPID == 0 {
 		return nil, errors.New("its creation was not complete")
 	}
-	m = newMachine(r.ID, r.Key)
+	m := newMachine(r.ID, r.Key)
 	m.created, m.spec, m.pending = r.Created, r.Spec, r.Pending
 	if r.Cgroup.Cgroup != nil {
 		m.group = &group{r.Cgroup}
@@ -108,14 +108,8 @@ func (d *Driver) adopt(r record) (m *machine, err error) {
 	defer func() {
 		if err != nil {
 			m.sandbox.kill() // It is the one that was recorded.
-			m.sandbox.release()
-			if m.gofer != nil {
-				m.gofer.kill()
-				m.gofer.release()
-			}
-			if m.console != nil {
-				m.console.finish()
-			}
+			m.gofer.kill()
+			m.release()
 		}
 	}()
 	if r.GoferPID != 0 {

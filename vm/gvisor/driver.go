@@ -67,6 +67,7 @@ type machine struct {
 	// pending is the image directory of a machine that is restored by its
 	// first Start; empty otherwise.
 	pending string
+	conns   connections
 
 	// ended is closed when the machine's processes ended or were destroyed;
 	// reason is valid then.

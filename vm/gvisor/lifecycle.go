@@ -151,6 +151,7 @@ func (d *Driver) watch(m *machine) {
 			return // Released: the sandbox runs on.
 		}
 	}
+	m.conns.end()
 	m.console.finish()
 	reason := m.sandbox.reason
 	switch {
