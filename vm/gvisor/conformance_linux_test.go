@@ -34,7 +34,8 @@ func (p *points) reach(op, id string) error {
 
 func TestConformance(t *testing.T) {
 	needRoot(t)
-	var all sync.Map // *Driver to *points
+	var all sync.Map      // *Driver to *points
+	var reopened sync.Map // *Driver to Config
 	with := func(d *Driver) *Driver {
 		p := &points{hold: map[string]func(){}, fail: map[string]error{}}
 		d.halfWay = p.reach
@@ -46,7 +47,12 @@ func TestConformance(t *testing.T) {
 		return p.(*points)
 	}
 	vmtest.Run(t, vmtest.Harness{
-		New:  func(t *testing.T) vm.Runtime { return with(newDriver(t)) },
+		New: func(t *testing.T) vm.Runtime {
+			d := newDriver(t)
+			// The last driver of a case is closed after the suite's clean-up.
+			t.Cleanup(func() { closeAll(t, &reopened, d.conf) })
+			return with(d)
+		},
 		Spec: func(t *testing.T) vm.Spec { return guestSpec(t) },
 		RestoreSpec: func(t *testing.T) vm.Spec {
 			s := guestSpec(t)
@@ -70,7 +76,7 @@ func TestConformance(t *testing.T) {
 			}
 		},
 		Kill: func(t *testing.T, d vm.Runtime, id string) {
-			if err := unix.Kill(d.(*Driver).find(id).sandbox.pid, unix.SIGKILL); err != nil {
+			if err := unix.Kill(mustFind(t, d.(*Driver), id).sandbox.pid, unix.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -79,7 +85,12 @@ func TestConformance(t *testing.T) {
 			if err := d.(*Driver).Close(); err != nil {
 				t.Fatal(err)
 			}
-			return with(open(t, d.(*Driver).conf))
+			again, err := New(d.(*Driver).conf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			reopened.Store(again, again.conf)
+			return with(again)
 		},
 		Hold: func(t *testing.T, d vm.Runtime, op, id string) (<-chan struct{}, func()) {
 			entered, released := make(chan struct{}), make(chan struct{})
@@ -96,4 +107,26 @@ func TestConformance(t *testing.T) {
 			p.fail[op+" "+id] = unix.EIO
 		},
 	})
+}
+
+// closeAll closes the drivers with the directories of conf.
+func closeAll(t *testing.T, drivers *sync.Map, conf Config) {
+	drivers.Range(func(d, c any) bool {
+		if c.(Config).RunDir == conf.RunDir {
+			if err := d.(*Driver).Close(); err != nil {
+				t.Error(err)
+			}
+			drivers.Delete(d)
+		}
+		return true
+	})
+}
+
+func mustFind(t testing.TB, d *Driver, id string) *machine {
+	t.Helper()
+	m, err := d.find("find", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }

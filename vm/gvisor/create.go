@@ -42,7 +42,7 @@ func (d *Driver) reserve(id string) (*machine, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		return nil, fmt.Errorf("%w: the driver is closed", vm.ErrUnavailable)
+		return nil, fmt.Errorf("%w: %w", vm.ErrUnavailable, errClosed)
 	}
 	if d.machines[id] != nil {
 		return nil, vm.ErrAlreadyExists

@@ -15,9 +15,9 @@ import (
 
 // Dial implements vm.Dialer. It never waits for a lifecycle call.
 func (d *Driver) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
-	m := d.find(id)
-	if m == nil {
-		return nil, failure("dial", id, vm.ErrNotFound, nil)
+	m, err := d.find("dial", id)
+	if err != nil {
+		return nil, err
 	}
 	if status, _ := d.state(m); status != vm.StatusRunning {
 		return nil, vm.TransitionError("dial", id, status, vm.StatusRunning)
@@ -107,9 +107,9 @@ func (t *trackedTCP) Close() error {
 // Stats implements vm.Statser. Without a control group it asks the sentry,
 // whose numbers leave out its own needs.
 func (d *Driver) Stats(ctx context.Context, id string) (vm.Stats, error) {
-	m := d.find(id)
-	if m == nil {
-		return vm.Stats{}, failure("stats", id, vm.ErrNotFound, nil)
+	m, err := d.find("stats", id)
+	if err != nil {
+		return vm.Stats{}, err
 	}
 	status, exit := d.state(m)
 	if status == vm.StatusDestroyed {

@@ -153,7 +153,9 @@ func (d *Driver) Close() error {
 	// File servers live in an empty network namespace that gVisor pins here;
 	// those that run keep it.
 	null := filepath.Join(d.conf.rootDir(), "null-netns")
-	_ = unix.Unmount(null, unix.MNT_DETACH)
+	for unix.Unmount(null, unix.MNT_DETACH) == nil {
+		// Machines created at the same time have each pinned one.
+	}
 	_ = os.Remove(null)
 	if d.limits {
 		removeParent(d.conf.cgroupParent())
@@ -201,29 +203,34 @@ func (d *Driver) Info() vm.Info {
 // m.unlock. The machine may have been renamed or destroyed meanwhile.
 func (d *Driver) acquire(ctx context.Context, op, id string) (*machine, error) {
 	for {
-		m := d.find(id)
-		if m == nil {
-			return nil, failure(op, id, vm.ErrNotFound, nil)
+		m, err := d.find(op, id)
+		if err != nil {
+			return nil, err
 		}
 		if err := m.lock(ctx); err != nil {
 			return nil, failure(op, id, nil, err)
 		}
-		if d.find(id) == m {
+		if again, _ := d.find(op, id); again == m {
 			return m, nil
 		}
 		m.unlock() // Renamed meanwhile.
 	}
 }
 
-// find returns a machine whose creation has succeeded, or nil.
-func (d *Driver) find(id string) *machine {
+// find returns a machine whose creation has succeeded.
+func (d *Driver) find(op, id string) (*machine, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if m := d.machines[id]; m != nil && m.status != "" {
-		return m
+	if d.closed {
+		return nil, failure(op, id, vm.ErrUnavailable, errClosed)
 	}
-	return nil
+	if m := d.machines[id]; m != nil && m.status != "" {
+		return m, nil
+	}
+	return nil, failure(op, id, vm.ErrNotFound, nil)
 }
+
+var errClosed = errors.New("the driver is closed")
 
 func (m *machine) lock(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {

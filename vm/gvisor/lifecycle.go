@@ -90,9 +90,9 @@ const hungAfter = 30 * time.Second
 
 // Destroy implements vm.Provider.
 func (d *Driver) Destroy(_ context.Context, id string) error {
-	m := d.find(id)
-	if m == nil {
-		return failure("destroy", id, vm.ErrNotFound, nil)
+	m, err := d.find("destroy", id)
+	if err != nil {
+		return err
 	}
 	d.mu.Lock()
 	if m.destroying {
@@ -114,7 +114,7 @@ func (d *Driver) Destroy(_ context.Context, id string) error {
 		m.destroying = false
 		return failure("destroy", id, nil, err)
 	}
-	err := d.end(m)
+	err = d.end(m)
 	d.mu.Lock()
 	m.status = vm.StatusDestroyed
 	d.mu.Unlock()

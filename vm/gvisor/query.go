@@ -57,9 +57,9 @@ func (d *Driver) ConsoleTail(ctx context.Context, id string, max int) ([]string,
 	if err := ctx.Err(); err != nil {
 		return nil, failure("read console", id, nil, err)
 	}
-	m := d.find(id)
-	if m == nil {
-		return nil, failure("read console", id, vm.ErrNotFound, nil)
+	m, err := d.find("read console", id)
+	if err != nil {
+		return nil, err
 	}
 	if status, _ := d.state(m); status == vm.StatusDestroyed {
 		return nil, failure("read console", id, vm.ErrInvalidTransition, nil)
@@ -69,9 +69,9 @@ func (d *Driver) ConsoleTail(ctx context.Context, id string, max int) ([]string,
 
 // Wait implements vm.Waiter.
 func (d *Driver) Wait(ctx context.Context, id string) (string, error) {
-	m := d.find(id)
-	if m == nil {
-		return "", failure("wait", id, vm.ErrNotFound, nil)
+	m, err := d.find("wait", id)
+	if err != nil {
+		return "", err
 	}
 	select {
 	case <-m.ended:

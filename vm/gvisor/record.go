@@ -62,7 +62,7 @@ func (d *Driver) writeRecord(m *machine, id string) error {
 	if m.gofer != nil {
 		r.GoferPID, r.GoferStart = m.gofer.pid, m.gofer.start
 	}
-	return writeJSON(d.conf.recordFile(m.key), r)
+	return writeJSON(d.conf.recordFile(m.key), &r) // CgroupJSON needs a pointer.
 }
 
 // removeFiles deletes everything that a machine has in the file system except

@@ -30,9 +30,9 @@ func (c Config) snapshotDir(vmID, snapshot string) string {
 	return filepath.Join(c.snapshotsDir(), vmID, snapshot)
 }
 
-// Snapshot implements vm.Provider. When its context ends before the memory is
-// saved, the saving goes on in the background and keeps the machine busy until
-// it is complete.
+// Snapshot implements vm.Provider. gVisor cannot stop in the middle of saving:
+// a context that ends meanwhile takes effect, and removes what was saved, when
+// it has finished.
 func (d *Driver) Snapshot(ctx context.Context, id, snapshot string) error {
 	if err := vm.ValidateSnapshotID(snapshot); err != nil {
 		return failure("snapshot", id, nil, err)
@@ -41,21 +41,12 @@ func (d *Driver) Snapshot(ctx context.Context, id, snapshot string) error {
 	if err != nil {
 		return err
 	}
-	result := make(chan error, 1)
-	go func() {
-		defer m.unlock()
-		result <- d.snapshot(m, snapshot)
-	}()
-	select {
-	case err = <-result:
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	return failure("snapshot", id, nil, err)
+	defer m.unlock()
+	return failure("snapshot", id, nil, d.snapshot(ctx, m, snapshot))
 }
 
 // snapshot must be called by the holder of m.op.
-func (d *Driver) snapshot(m *machine, snapshot string) (err error) {
+func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string) (err error) {
 	status, exit := d.state(m)
 	if exit != "" || status != vm.StatusRunning && status != vm.StatusStopped {
 		return vm.TransitionError("snapshot", m.id, status, status)
@@ -82,7 +73,7 @@ func (d *Driver) snapshot(m *machine, snapshot string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := d.point("snapshot", m.id); err != nil {
+	if err := errors.Join(d.point("snapshot", m.id), ctx.Err()); err != nil {
 		return err
 	}
 	if err := d.seal(m, staging); err != nil {
