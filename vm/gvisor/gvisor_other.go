@@ -21,3 +21,8 @@ func (*Driver) Close() error { return nil }
 
 // Dispatch reports false: nothing re-executes itself on this system.
 func Dispatch() bool { return false }
+
+// Check reports that this system cannot run machines.
+func Check(string) []Problem {
+	return []Problem{{Fatal: true, What: "gVisor needs Linux", Hint: "use another driver"}}
+}

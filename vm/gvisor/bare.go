@@ -1,0 +1,109 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+
+	"gvisor.dev/gvisor/runsc/config"
+	"gvisor.dev/gvisor/runsc/container"
+	"gvisor.dev/gvisor/runsc/specutils"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// ExecCommand returns the command that runs args in a running machine by
+// gVisor's own command line ("runsc exec"), which this binary also is. It is for
+// rescue and for measuring the bare mechanism; the agent is the ordinary way.
+// The caller sets the streams, which should be pipes, and runs it.
+func (d *Driver) ExecCommand(id string, args ...string) (*exec.Cmd, error) {
+	m, err := d.find("exec", id)
+	if err != nil {
+		return nil, err
+	}
+	if status, _ := d.state(m); status != vm.StatusRunning {
+		return nil, vm.TransitionError("exec", id, status, vm.StatusRunning)
+	}
+	flags := runscFlags(m.spec)
+	argv := []string{"runsc", "--root=" + d.conf.rootDir()}
+	for _, name := range slices.Sorted(maps.Keys(flags)) {
+		argv = append(argv, "--"+name+"="+flags[name])
+	}
+	argv = append(argv, "exec", m.key)
+	return &exec.Cmd{Path: specutils.ExePath, Args: append(argv, args...)}, nil
+}
+
+// Bare is a restore by gVisor's library alone: the same flags and spec as a
+// machine, without limits, records and watching. It is what a machine's restore
+// is measured against.
+type Bare struct {
+	d      *Driver
+	key    string
+	images string
+	conf   *config.Config
+	spec   vm.Spec
+	c      *container.Container
+}
+
+// Bare prepares a bare restore of spec.RestoreFrom: everything that is on disk.
+// The caller ends it with Destroy.
+func (d *Driver) Bare(spec vm.Spec) (*Bare, error) {
+	if err := checkSpec(spec); err != nil {
+		return nil, failure("bare restore", "", nil, err)
+	}
+	if spec.RestoreFrom == nil {
+		return nil, failure("bare restore", "", vm.ErrInvalid, errors.New("no snapshot"))
+	}
+	images, spec, err := d.resolve(spec.RestoreFrom, spec)
+	if err != nil {
+		return nil, failure("bare restore", "", nil, err)
+	}
+	b := &Bare{d: d, key: newKey(), images: images, spec: spec}
+	bundle := d.conf.bundle(b.key)
+	if err := os.Mkdir(bundle, 0o700); err != nil {
+		return nil, failure("bare restore", b.key, nil, err)
+	}
+	con, err := openConsole(filepath.Join(bundle, consoleFile))
+	if err == nil {
+		con.finish()
+		b.conf, err = runscConfig(d.conf, spec, bundle)
+	}
+	if err = errors.Join(err, writeBundle(bundle, spec, nil)); err != nil {
+		d.removeFiles(b.key)
+		return nil, failure("bare restore", b.key, nil, err)
+	}
+	return b, nil
+}
+
+// Restore makes the sandbox and loads the snapshot: two library calls. The
+// guest runs when it returns.
+func (b *Bare) Restore() error {
+	bundle := b.d.conf.bundle(b.key)
+	oci, err := specutils.ReadSpec(bundle, b.conf)
+	if err != nil {
+		return failure("bare restore", b.key, nil, err)
+	}
+	b.c, err = container.New(b.conf, container.Args{ID: b.key, Spec: oci, BundleDir: bundle})
+	if err != nil {
+		return failure("bare restore", b.key, nil, err)
+	}
+	return failure("bare restore", b.key, nil, b.c.Restore(b.conf, b.images, false, false, nil))
+}
+
+// Destroy ends the sandbox and removes its files.
+func (b *Bare) Destroy() error {
+	var err error
+	if b.c != nil {
+		if err = b.c.Destroy(); err != nil {
+			err = fmt.Errorf("destroy bare sandbox: %w", brief(err))
+		}
+	}
+	b.d.removeFiles(b.key)
+	return err
+}

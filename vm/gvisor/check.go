@@ -1,0 +1,79 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Check reports what of this host keeps machines from running (Fatal) or from
+// running well. Nothing is changed. runDir is Config.RunDir; it need not exist.
+func Check(runDir string) []Problem {
+	var all []Problem
+	add := func(fatal bool, what, hint string) { all = append(all, Problem{Fatal: fatal, What: what, Hint: hint}) }
+
+	if os.Geteuid() != 0 {
+		add(true, "not running as root", "run as root")
+	}
+	if release, ok := kernelAtLeast(5, 10); !ok {
+		add(true, "Linux "+release+" is older than 5.10", "use a newer kernel")
+	}
+	if data, err := os.ReadFile("/proc/sys/user/max_user_namespaces"); err != nil || strings.TrimSpace(string(data)) == "0" {
+		add(true, "user namespaces are off", "sysctl user.max_user_namespaces=15000")
+	}
+	if data, err := os.ReadFile("/proc/sys/kernel/seccomp/actions_avail"); err != nil || !strings.Contains(string(data), "trap") {
+		add(true, "the kernel has no seccomp filters", "use a kernel with CONFIG_SECCOMP_FILTER")
+	}
+	if hostCgroups() == "none" {
+		add(false, "no usable control groups: machines have no cpu and memory limits",
+			"mount control groups (v1 or v2) with the cpu, memory and pids controllers")
+	}
+	if info, err := os.Stat("/proc/self/exe"); err != nil || info.Mode()&0o5 != 0o5 {
+		add(true, "this program is not readable and executable by every user", "chmod o+rx the program")
+	}
+	if !onTmpfs(runDir) {
+		add(false, fmt.Sprintf("run directory %s is not on a tmpfs", runDir), "choose one below /run")
+	}
+	var mem unix.Sysinfo_t
+	const least = 256 << 20
+	if unix.Sysinfo(&mem) == nil && uint64(mem.Freeram+mem.Bufferram)*uint64(mem.Unit) < least {
+		add(false, "less than 256 MiB of memory are free", "an idle machine needs about 30 MiB")
+	}
+	for fd, name := range []string{"input", "output", "error"} {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+			add(true, "standard "+name+" is closed", "open it, /dev/null will do")
+		}
+	}
+	return all
+}
+
+func kernelAtLeast(major, minor int) (release string, ok bool) {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return "unknown", false
+	}
+	release = unix.ByteSliceToString(name.Release[:])
+	var have [2]int
+	if n, _ := fmt.Sscanf(release, "%d.%d", &have[0], &have[1]); n != 2 {
+		return release, false
+	}
+	return release, have[0] > major || have[0] == major && have[1] >= minor
+}
+
+// onTmpfs looks at the nearest directory that exists.
+func onTmpfs(dir string) bool {
+	var st unix.Statfs_t
+	for unix.Statfs(dir, &st) != nil {
+		if up := filepath.Dir(dir); up != dir {
+			dir = up
+			continue
+		}
+		return false
+	}
+	return st.Type == unix.TMPFS_MAGIC
+}

@@ -1,0 +1,280 @@
+package gvisor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+func TestLineRing(t *testing.T) {
+	var r lineRing
+	for i := range 450 {
+		r.write([]byte(fmt.Sprintf("line %d\r\n", i)))
+	}
+	got := r.tail(0)
+	if len(got) != consoleLines || got[0] != "line 250" || got[199] != "line 449" {
+		t.Errorf("%d lines from %q to %q", len(got), got[0], got[len(got)-1])
+	}
+	r.write([]byte("par"))
+	r.write([]byte("tial"))
+	if got := r.tail(2); !slices.Equal(got, []string{"line 449", "partial"}) {
+		t.Errorf("tail is %q", got)
+	}
+}
+
+func TestLineRingIsBounded(t *testing.T) {
+	var r lineRing
+	block := []byte(strings.Repeat("x", 1<<16))
+	for range 100 {
+		r.write(block)
+	}
+	if len(r.partial) > consoleLineBytes+2 {
+		t.Errorf("holds %d bytes of one line", len(r.partial))
+	}
+	r.write([]byte("\nnext\n"))
+	if got := r.tail(0); len(got) != 2 || got[0] != strings.Repeat("x", consoleLineBytes)+consoleCut || got[1] != "next" {
+		t.Errorf("%d lines", len(got))
+	}
+}
+
+func TestCleanLine(t *testing.T) {
+	full := strings.Repeat("x", consoleLineBytes)
+	for name, c := range map[string]struct{ in, want string }{
+		"empty":                 {"", ""},
+		"carriage return":       {"a\r", "a"},
+		"full":                  {full, full},
+		"full, carriage return": {full + "\r", full},
+		"one too many":          {full + "y", full + consoleCut},
+		"two too many":          {full + "y\r", full + consoleCut},
+		"not utf-8":             {"a\xffb", "a\uFFFDb"},
+		"cut in a character":    {full[1:] + "é", full[1:] + consoleCut},
+	} {
+		if got := cleanLine([]byte(c.in)); got != c.want {
+			t.Errorf("%s: %d bytes, ends with %q", name, len(got), got[max(0, len(got)-20):])
+		}
+	}
+}
+
+func FuzzLineRing(f *testing.F) {
+	f.Add([]byte("a\nb\r\n"), 1)
+	f.Fuzz(func(t *testing.T, data []byte, step int) {
+		var r lineRing
+		for chunk := range slices.Chunk(data, max(1, step&0xff)) {
+			r.write(chunk)
+		}
+		for _, line := range r.tail(0) {
+			if len(line) > 3*consoleLineBytes+len(consoleCut) || !utf8.ValidString(line) || strings.Contains(line, "\n") {
+				t.Errorf("line %q", line)
+			}
+		}
+	})
+}
+
+func TestInternalCommand(t *testing.T) {
+	for name, c := range map[string]struct {
+		args            []string
+		command, bundle string
+	}{
+		"boot":          {[]string{"runsc-sandbox", "--root=/r", "boot", "--bundle=/b", "--apply-caps=true", "id"}, "boot", "/b"},
+		"gofer":         {[]string{"runsc-gofer", "--root=/r", "gofer", "--bundle", "/b", "id"}, "gofer", "/b"},
+		"second start":  {[]string{"runsc-sandbox", "boot", "--bundle=/b", "--apply-caps=false", "id"}, "", ""},
+		"command line":  {[]string{"runsc", "--root=/r", "exec", "id", "boot", "--bundle=/b"}, "boot", "/b"},
+		"another":       {[]string{"runsc", "list"}, "", ""},
+		"none":          {[]string{"runsc"}, "", ""},
+		"bundle at end": {[]string{"runsc", "boot", "--bundle"}, "boot", ""},
+	} {
+		if command, bundle := internalCommand(c.args); command != c.command || bundle != c.bundle {
+			t.Errorf("%s: %q %q", name, command, bundle)
+		}
+	}
+}
+
+func TestWithLimits(t *testing.T) {
+	got := withLimits([]string{"a", "boot", "id"}, launch{CPUs: 2, MemoryBytes: 5})
+	if want := []string{"a", "boot", "--cpu-num=2", "--total-memory=5", "id"}; !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestCheckSpec(t *testing.T) {
+	dir := t.TempDir()
+	good := vm.Spec{Rootfs: dir, Args: []string{"/init"}}
+	if err := checkSpec(good); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		change func(*vm.Spec)
+		want   error
+	}{
+		"no rootfs":       {func(s *vm.Spec) { s.Rootfs = "" }, vm.ErrInvalid},
+		"relative rootfs": {func(s *vm.Spec) { s.Rootfs = "x" }, vm.ErrInvalid},
+		"missing rootfs":  {func(s *vm.Spec) { s.Rootfs = dir + "/x" }, vm.ErrInvalid},
+		"no program":      {func(s *vm.Spec) { s.Args = nil }, vm.ErrInvalid},
+		"many cpus":       {func(s *vm.Spec) { s.VCPUs = 1 << 20 }, vm.ErrInvalid},
+		"huge memory":     {func(s *vm.Spec) { s.MemoryMiB = 1 << 40 }, vm.ErrInvalid},
+		"long host name":  {func(s *vm.Spec) { s.Hostname = strings.Repeat("x", 65) }, vm.ErrInvalid},
+		"netns":           {func(s *vm.Spec) { s.NetNS = dir + "/x" }, vm.ErrInvalid},
+		"mount source":    {func(s *vm.Spec) { s.Mounts = []vm.Mount{{Source: dir + "/x", Target: "/x"}} }, vm.ErrInvalid},
+		"mount target":    {func(s *vm.Spec) { s.Mounts = []vm.Mount{{Source: dir, Target: "/a/../x"}} }, vm.ErrInvalid},
+		"mount on root":   {func(s *vm.Spec) { s.Mounts = []vm.Mount{{Source: dir, Target: "/"}} }, vm.ErrInvalid},
+		"mount twice": {func(s *vm.Spec) {
+			s.Mounts = []vm.Mount{{Source: dir, Target: "/x"}, {Source: dir, Target: "/x"}}
+		}, vm.ErrInvalid},
+	} {
+		s := good
+		c.change(&s)
+		if err := checkSpec(s); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func goodManifest(t testing.TB, dir string) *manifest {
+	t.Helper()
+	id, err := identify(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := vm.Spec{Rootfs: dir, Args: []string{"/init"}}
+	if err := os.WriteFile(filepath.Join(dir, "pages.img"), []byte("12345"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return &manifest{Format: manifestFormat, Driver: driverName, Version: "v1", Flags: runscFlags(spec), Rootfs: id,
+		Spec: spec, CreatedAt: time.Unix(1, 0).UTC(), Files: map[string]int64{"pages.img": 5}}
+}
+
+func TestManifestCompatible(t *testing.T) {
+	quietLogs()
+	dir := t.TempDir()
+	if err := goodManifest(t, dir).compatible(dir, "v1"); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*manifest){
+		"driver":     func(m *manifest) { m.Driver = "other" },
+		"version":    func(m *manifest) { m.Version = "v2" },
+		"flags":      func(m *manifest) { m.Flags["overlay2"] = "all:self" },
+		"rootfs":     func(m *manifest) { m.Rootfs.Inode++ },
+		"no rootfs":  func(m *manifest) { m.Rootfs.Path += "/x" },
+		"processor":  func(m *manifest) { m.CPUFeatures = []string{"warp_drive"} },
+		"image size": func(m *manifest) { m.Files["pages.img"] = 6 },
+		"no image":   func(m *manifest) { m.Files["more.img"] = 1 },
+	} {
+		m := goodManifest(t, dir)
+		change(m)
+		if err := m.compatible(dir, "v1"); !errors.Is(err, vm.ErrIncompatible) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestRestoreSpec(t *testing.T) {
+	a, b := t.TempDir(), t.TempDir()
+	m := &manifest{Spec: vm.Spec{Rootfs: a, Args: []string{"/init"}, DiskMiB: 5, NetNS: "/n",
+		Mounts: []vm.Mount{{Source: a, Target: "/one"}, {Source: a, Target: "/two", Overlay: true}}}}
+	got, err := m.restoreSpec(vm.Spec{Rootfs: "/no", DiskMiB: 9, NetNS: "/m", Hostname: "h", MemoryMiB: 3,
+		Mounts: []vm.Mount{{Source: b, Target: "/two", Overlay: true}, {Source: b, Target: "/one"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := vm.Spec{Rootfs: a, Args: []string{"/init"}, DiskMiB: 5, NetNS: "/m", Hostname: "h", MemoryMiB: 3,
+		Mounts: []vm.Mount{{Source: b, Target: "/one"}, {Source: b, Target: "/two", Overlay: true}}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v", got)
+	}
+	for name, spec := range map[string]vm.Spec{
+		"no network":      {Mounts: m.Spec.Mounts},
+		"fewer mounts":    {NetNS: "/m", Mounts: m.Spec.Mounts[:1]},
+		"another target":  {NetNS: "/m", Mounts: []vm.Mount{m.Spec.Mounts[0], {Source: a, Target: "/x", Overlay: true}}},
+		"another overlay": {NetNS: "/m", Mounts: []vm.Mount{m.Spec.Mounts[0], {Source: a, Target: "/two"}}},
+	} {
+		if _, err := m.restoreSpec(spec); !errors.Is(err, vm.ErrIncompatible) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func FuzzParseManifest(f *testing.F) {
+	good, err := json.Marshal(manifest{Format: manifestFormat, Files: map[string]int64{"pages.img": 1}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`{"format":1,"files":{"../x.img":1}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := parseManifest(data)
+		if err != nil {
+			return
+		}
+		for name := range m.Files {
+			if filepath.Join("/d", name) != "/d/"+name {
+				t.Errorf("file %q climbs out", name)
+			}
+		}
+	})
+}
+
+func TestErrorsAreOneLine(t *testing.T) {
+	err := failure("start", "a", nil, errors.New("boom\ngoroutine 1 [running]:\nsecret"))
+	if text := err.Error(); strings.Contains(text, "secret") || !strings.Contains(text, "boom") {
+		t.Errorf("%q", text)
+	}
+	if err := failure("start", "a", nil, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNewRefusesBadConfig(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	for name, c := range map[string]Config{
+		"no directories": {},
+		"relative":       {StateDir: "s", RunDir: "r"},
+		"long":           {StateDir: dir, RunDir: dir + strings.Repeat("/long", 20)},
+		"instance":       {StateDir: dir, RunDir: dir, Instance: "../x"},
+		"cgroups":        {StateDir: dir, RunDir: dir, Cgroups: "maybe"},
+	} {
+		if _, err := New(c); !errors.Is(err, vm.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "snapshots")); err == nil {
+		t.Error("a refused configuration made directories")
+	}
+}
+
+func TestProcessIdentity(t *testing.T) {
+	_, start, err := processState(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := openProcess(os.Getpid(), start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.release()
+	if _, err := openProcess(os.Getpid(), start+1); !errors.Is(err, errProcessGone) {
+		t.Errorf("another start time: %v", err)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	needRoot(t)
+	for _, p := range Check(t.TempDir()) {
+		if p.Fatal || p.What == "" || p.Hint == "" {
+			t.Errorf("%+v", p)
+		}
+	}
+	if !slices.ContainsFunc(Check("/proc/self"), func(p Problem) bool { return strings.Contains(p.What, "tmpfs") }) {
+		t.Error("a run directory that is no tmpfs was not reported")
+	}
+}
