@@ -92,6 +92,9 @@ func prepareProcess(command, bundle string) error {
 	if err := json.Unmarshal(data, &l); err != nil {
 		return fmt.Errorf("read %s: %w", launchFile, err)
 	}
+	if err := closeForeign(os.Args); err != nil {
+		return fmt.Errorf("close inherited files: %w", err)
+	}
 	for _, file := range l.CgroupProcs {
 		if err := os.WriteFile(file, []byte("0"), 0); err != nil {
 			return fmt.Errorf("join control group: %w", err)
@@ -104,6 +107,38 @@ func prepareProcess(command, bundle string) error {
 		return fmt.Errorf("open console: %w", err)
 	}
 	os.Args = withLimits(os.Args, l)
+	return nil
+}
+
+// closeForeign closes the descriptors that were inherited by accident. gVisor
+// opens sockets without the close-on-exec flag, so that a process started
+// meanwhile for another machine gets them; a sandbox must never hold a socket
+// of another one. What was meant for this process has the numbers up to the
+// highest in its arguments, and what it opened itself has the flag.
+func closeForeign(args []string) error {
+	last := 2
+	for _, arg := range args {
+		name, value, ok := strings.Cut(arg, "=")
+		if !ok || !strings.HasSuffix(name, "-fd") && !strings.HasSuffix(name, "-fds") {
+			continue
+		}
+		if fd, err := strconv.Atoi(value); err == nil {
+			last = max(last, fd)
+		}
+	}
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		fd, err := strconv.Atoi(entry.Name())
+		if err != nil || fd <= last {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			_ = unix.Close(fd)
+		}
+	}
 	return nil
 }
 

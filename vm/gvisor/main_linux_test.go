@@ -22,7 +22,7 @@ import (
 // that nothing of them is ever seen by the host. The same binary is also the
 // sandbox and the guest's first process.
 func TestMain(m *testing.M) {
-	if os.Args[0] == "/init" {
+	if os.Args[0] == "/init" || os.Args[0] == "/raise" {
 		guestMain()
 		return
 	}
@@ -94,12 +94,10 @@ func guestMain() {
 			fmt.Fprintf(w, "error: %v\n", err)
 		}
 	})
-	go echoServer()
-	if len(os.Args) > 1 {
-		if guestCommand(os.Args[1:]) {
-			return
-		}
+	if len(os.Args) > 1 && guestCommand(os.Args[1:]) {
+		return
 	}
+	go echoServer()
 	fmt.Println("guest ready")
 	fmt.Println(http.ListenAndServe(":49983", mux))
 }

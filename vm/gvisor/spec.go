@@ -186,7 +186,7 @@ func runscConfig(c Config, spec vm.Spec, bundle string) (*config.Config, error) 
 	flags := runscFlags(spec)
 	flags["root"] = c.rootDir()
 	if c.Debug {
-		flags["debug"] = "false"
+		flags["debug"] = "true"
 		flags["debug-log"] = filepath.Join(bundle, "log-%COMMAND%")
 	}
 	for name, value := range flags {

@@ -13,6 +13,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -276,5 +278,27 @@ func TestCheck(t *testing.T) {
 	}
 	if !slices.ContainsFunc(Check("/proc/self"), func(p Problem) bool { return strings.Contains(p.What, "tmpfs") }) {
 		t.Error("a run directory that is no tmpfs was not reported")
+	}
+}
+
+func TestAnInheritedFileIsClosed(t *testing.T) {
+	var fds [4]int
+	for i := range fds {
+		fd, err := unix.Open(os.DevNull, unix.O_RDONLY, 0) // Without close-on-exec.
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		fds[i] = fd
+	}
+	unix.CloseOnExec(fds[3])
+	// In the test binary the others must survive: they are donated.
+	if err := closeForeign([]string{"runsc-gofer", "--spec-fd=3", fmt.Sprintf("--io-fds=%d", fds[1])}); err != nil {
+		t.Fatal(err)
+	}
+	for i, open := range []bool{true, true, false, true} {
+		if _, err := unix.FcntlInt(uintptr(fds[i]), unix.F_GETFD, 0); (err == nil) != open {
+			t.Errorf("file %d: %v", i, err)
+		}
 	}
 }

@@ -1,0 +1,418 @@
+package gvisor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+func testContext(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func start(t testing.TB, d *Driver, id string, spec vm.Spec) {
+	t.Helper()
+	ctx := testContext(t)
+	if err := errors.Join(d.Create(ctx, id, spec), d.Start(ctx, id)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Destroy(context.Background(), id); err != nil && !errors.Is(err, vm.ErrInvalidTransition) {
+			t.Error(err)
+		}
+	})
+}
+
+func run(t testing.TB, d *Driver, id, query string, args ...string) string {
+	t.Helper()
+	out, err := client{d}.run(testContext(t), id, query, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestSetuidProgramsWorkInTheGuest(t *testing.T) {
+	d := newDriver(t)
+	root := t.TempDir()
+	if err := os.CopyFS(root, os.DirFS(makeRootfs(t))); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.ReadFile(filepath.Join(root, "init"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	setuid := filepath.Join(root, "raise")
+	if err := errors.Join(os.WriteFile(setuid, self, 0o755), os.Chmod(setuid, 0o755|os.ModeSetuid),
+		os.Chmod(root, 0o755), os.Chmod(filepath.Join(root, "init"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	spec := guestSpec(t)
+	spec.Rootfs = root
+	start(t, d, "a", spec)
+	if got := run(t, d, "a", "?user=1", "/init", "uid"); got != "1000 1000" {
+		t.Errorf("unprivileged: %q", got)
+	}
+	if got := run(t, d, "a", "?user=1", "/raise", "uid"); got != "1000 0" {
+		t.Errorf("setuid root: %q", got)
+	}
+}
+
+func TestGuestSeesItsLimits(t *testing.T) {
+	d := newDriver(t)
+	spec := guestSpec(t)
+	spec.MemoryMiB, spec.VCPUs, spec.Hostname = 300, 1, "limited"
+	start(t, d, "a", spec)
+	if got := run(t, d, "a", "", "/init", "meminfo"); strings.Join(strings.Fields(got), " ") != "MemTotal: 307200 kB" {
+		t.Errorf("memory: %q", got)
+	}
+	if got, want := run(t, d, "a", "", "/init", "cpus"), fmt.Sprint(min(2, runtime.NumCPU())); got != want {
+		t.Errorf("processors: %q, want %s", got, want)
+	}
+	if got := run(t, d, "a", "", "/init", "hostname"); got != "limited <nil>" {
+		t.Errorf("host name: %q", got)
+	}
+	stats, err := d.Stats(testContext(t), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.limits {
+		if want := int64(300+sentryOverheadMiB) << 20; stats.MemoryLimitBytes != want {
+			t.Errorf("limit is %d, want %d", stats.MemoryLimitBytes, want)
+		}
+		if stats.CPUTime == 0 || stats.Processes < 2 || stats.MemoryBytes < 1<<20 {
+			t.Errorf("stats are %+v", stats)
+		}
+		checkCgroupFile(t, mustFind(t, d, "a").group, "memory", "memory.limit_in_bytes", "memory.max", fmt.Sprint(364<<20))
+		checkCgroupFile(t, mustFind(t, d, "a").group, "cpu", "cpu.cfs_quota_us", "cpu.max", "100000")
+		checkCgroupFile(t, mustFind(t, d, "a").group, "pids", "pids.max", "pids.max", fmt.Sprint(maxHostThreads))
+	}
+}
+
+func checkCgroupFile(t *testing.T, g *group, controller, v1, v2, want string) {
+	t.Helper()
+	name := v1
+	if hostCgroups() == "v2" {
+		name = v2
+	}
+	data, err := os.ReadFile(filepath.Join(g.Cgroup.MakePath(controller), name))
+	if err != nil || !strings.HasPrefix(string(data), want) {
+		t.Errorf("%s is %q, %v, want %s", name, data, err, want)
+	}
+}
+
+func TestOutOfMemoryIsTheReason(t *testing.T) {
+	d := newDriver(t)
+	if !d.limits {
+		t.Skip("this host has no control groups")
+	}
+	spec := guestSpec(t)
+	spec.MemoryMiB = 64
+	start(t, d, "a", spec)
+	ctx := testContext(t)
+	_, _ = client{d}.do(ctx, "a", "POST", "/eat", "")
+	reason, err := d.Wait(ctx, "a")
+	if err != nil || reason != "oom" {
+		t.Errorf("reason %q, %v", reason, err)
+	}
+}
+
+func TestExitCodeAndLastWords(t *testing.T) {
+	d := newDriver(t)
+	start(t, d, "a", guestSpec(t))
+	ctx := testContext(t)
+	if _, err := (client{d}).do(ctx, "a", "POST", "/console", "last words\n"); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = client{d}.do(ctx, "a", "POST", "/exit", "")
+	reason, err := d.Wait(ctx, "a")
+	if err != nil || reason != "exited: 7" {
+		t.Errorf("reason %q, %v", reason, err)
+	}
+	tail, err := d.ConsoleTail(ctx, "a", 0)
+	if err != nil || !slices.Equal(tail, []string{"guest ready", "last words"}) {
+		t.Errorf("console %q, %v", tail, err)
+	}
+}
+
+func TestWritesNeverReachTheHost(t *testing.T) {
+	d := newDriver(t)
+	ro, private := t.TempDir(), t.TempDir()
+	spec := guestSpec(t)
+	spec.DiskMiB = 20
+	spec.Mounts = []vm.Mount{{Source: ro, Target: "/mnt/ro"}, {Source: private, Target: "/mnt/private", Overlay: true}}
+	start(t, d, "a", spec)
+	for path, want := range map[string]string{
+		"/mnt/ro/x": "read-only file system", "/mnt/private/x": "<nil>", "/x": "<nil>", "/tmp/x": "<nil>",
+	} {
+		if got := run(t, d, "a", "", "/init", "touch", path); !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+	if got := run(t, d, "a", "", "/init", "fill", "/big"); !strings.Contains(got, "no space left") {
+		t.Errorf("32 MiB into 20 MiB: %q", got)
+	}
+	for _, path := range []string{filepath.Join(ro, "x"), filepath.Join(private, "x"), filepath.Join(spec.Rootfs, "x")} {
+		if exists(path) {
+			t.Errorf("%s was written to", path)
+		}
+	}
+}
+
+func TestReadOnlyRoot(t *testing.T) {
+	d := newDriver(t)
+	spec := guestSpec(t)
+	spec.RootfsReadOnly = true
+	start(t, d, "a", spec)
+	if got := run(t, d, "a", "", "/init", "touch", "/x"); !strings.Contains(got, "read-only file system") {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestPreparedMachineOutlivesItsSnapshot(t *testing.T) {
+	d := newDriver(t)
+	ctx := testContext(t)
+	start(t, d, "a", guestSpec(t))
+	c := client{d}
+	if err := errors.Join(c.Write(ctx, "a", "k", "v"), d.Snapshot(ctx, "a", "one")); err != nil {
+		t.Fatal(err)
+	}
+	s := guestSpec(t)
+	prepared := vm.Spec{NetNS: s.NetNS, GuestIP: s.GuestIP, Hostname: "other", MemoryMiB: 200,
+		RestoreFrom: &vm.SnapshotRef{VMID: "a", SnapshotID: "one"}}
+	if err := d.Create(ctx, "b", prepared); err != nil {
+		t.Fatal(err)
+	}
+	defer d.Destroy(ctx, "b")
+	// A snapshot of what was not loaded yet is the same snapshot.
+	if err := errors.Join(d.DeleteSnapshot(ctx, "a", "one"), d.Snapshot(ctx, "b", "two"), d.Start(ctx, "b")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Read(ctx, "b", "k"); got != "v" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got := run(t, d, "b", "", "/init", "hostname"); got != "other <nil>" {
+		t.Errorf("host name %q", got)
+	}
+	if entries, _ := os.ReadDir(d.conf.pendingDir()); len(entries) > 0 {
+		t.Errorf("%d files wait for a start that was", len(entries))
+	}
+	s = guestSpec(t)
+	again := vm.Spec{NetNS: s.NetNS, GuestIP: s.GuestIP,
+		RestoreFrom: &vm.SnapshotRef{VMID: "b", SnapshotID: "two", ResumeImmediately: true}}
+	if err := d.Create(ctx, "c", again); err != nil {
+		t.Fatal(err)
+	}
+	defer d.Destroy(ctx, "c")
+	if got, err := c.Read(ctx, "c", "k"); got != "v" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestExecCommandAndBareRestore(t *testing.T) {
+	d := newDriver(t)
+	ctx := testContext(t)
+	start(t, d, "a", guestSpec(t))
+	if err := (client{d}).Write(ctx, "a", "k", "v"); err != nil {
+		t.Fatal(err)
+	}
+	cmd, err := d.ExecCommand("a", "/init", "uid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil || string(bytes.TrimSpace(out)) != "0 0" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if err := d.Snapshot(ctx, "a", "one"); err != nil {
+		t.Fatal(err)
+	}
+	before := leftovers(d)
+	s := guestSpec(t)
+	b, err := d.Bare(vm.Spec{NetNS: s.NetNS, GuestIP: s.GuestIP, RestoreFrom: &vm.SnapshotRef{VMID: "a", SnapshotID: "one"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(b.Restore(), b.Destroy()); err != nil {
+		t.Error(err)
+	}
+	if after := leftovers(d); !slices.Equal(before, after) {
+		t.Errorf("before %q\nafter %q", before, after)
+	}
+}
+
+func TestFailedCreateLeavesNothing(t *testing.T) {
+	d := newDriver(t)
+	ctx := testContext(t)
+	before := leftovers(d)
+	spec := guestSpec(t)
+	file := filepath.Join(t.TempDir(), "no-namespace")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	spec.NetNS = file
+	err := d.Create(ctx, "a", spec)
+	if err == nil {
+		t.Fatal("a file was taken for a network namespace")
+	}
+	if strings.Contains(err.Error(), "\n") {
+		t.Errorf("%q", err)
+	}
+	if after := leftovers(d); !slices.Equal(before, after) {
+		t.Errorf("before %q\nafter %q", before, after)
+	}
+}
+
+func TestAdoptFreesWhatItCannotVerify(t *testing.T) {
+	d := newDriver(t)
+	ctx := testContext(t)
+	before := leftovers(d)
+	for _, id := range []string{"damaged", "rebooted", "unfinished", "foreign"} {
+		if err := d.Create(ctx, id, guestSpec(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	key := func(id string) string { return mustFind(t, d, id).key }
+	if err := os.WriteFile(d.conf.recordFile(key("damaged")), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	change := func(id string, f func(*record)) {
+		r, err := readRecord(d.conf.recordFile(key(id)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f(&r)
+		if err := writeJSON(d.conf.recordFile(r.Key), &r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change("rebooted", func(r *record) { r.BootID = "another" })
+	change("unfinished", func(r *record) { r.SandboxPID, r.GoferPID = 0, 0 })
+	// As if the number had gone to another process: this one.
+	change("foreign", func(r *record) { r.SandboxPID = os.Getpid() })
+	groups := []*group{mustFind(t, d, "damaged").group, mustFind(t, d, "rebooted").group}
+	damaged := key("damaged")
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, d.conf)
+	adopted, lost, err := again.Adopt(ctx)
+	if err != nil || len(adopted) != 0 || len(lost) != 4 {
+		t.Fatalf("adopted %+v, lost %q, %v", adopted, lost, err)
+	}
+	for id, want := range map[string]string{damaged: "damaged", "rebooted": "restarted", "unfinished": "not complete", "foreign": "ended"} {
+		if !strings.Contains(lost[id], want) {
+			t.Errorf("%s: %q", id, lost[id])
+		}
+	}
+	for _, g := range groups { // Their paths are not in a record that can be trusted.
+		_ = g.remove()
+	}
+	if after := leftovers(again); !slices.Equal(before, after) {
+		t.Errorf("before %q\nafter %q", before, after)
+	}
+}
+
+func TestCloseLeavesNothingBehind(t *testing.T) {
+	d := newDriver(t)
+	ctx := testContext(t)
+	if err := errors.Join(d.Create(ctx, "a", guestSpec(t)), d.Start(ctx, "a"), d.Destroy(ctx, "a"), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil || strings.Contains(string(mounts), d.conf.RunDir) {
+		t.Error("a mount is left", err)
+	}
+	parents, _ := filepath.Glob("/sys/fs/cgroup/*/rundlet-" + d.conf.Instance)
+	if len(parents) > 0 {
+		t.Errorf("control groups are left: %q", parents)
+	}
+	if err := d.Create(context.Background(), "b", guestSpec(t)); !errors.Is(err, vm.ErrUnavailable) {
+		t.Errorf("create on a closed driver: %v", err)
+	}
+}
+
+func TestFiftyAtOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	d := newDriver(t)
+	ctx := testContext(t)
+	start(t, d, "a", guestSpec(t))
+	c := client{d}
+	if err := errors.Join(c.Write(ctx, "a", "k", "v"), d.Snapshot(ctx, "a", "one")); err != nil {
+		t.Fatal(err)
+	}
+	before := leftovers(d)
+	const n = 50
+	var specs []vm.Spec
+	for range n {
+		s := guestSpec(t)
+		specs = append(specs, vm.Spec{NetNS: s.NetNS, GuestIP: s.GuestIP, MemoryMiB: 128,
+			RestoreFrom: &vm.SnapshotRef{VMID: "a", SnapshotID: "one", ResumeImmediately: true}})
+	}
+	began := time.Now()
+	all(t, n, func(i int) error {
+		id := fmt.Sprint("m", i)
+		if err := d.Create(ctx, id, specs[i]); err != nil {
+			return err
+		}
+		got, err := c.Read(ctx, id, "k")
+		if err == nil && got != "v" {
+			err = fmt.Errorf("%s has %q", id, got)
+		}
+		return err
+	})
+	t.Logf("%d restored and answering in %v", n, time.Since(began))
+	began = time.Now()
+	all(t, n, func(i int) error { return d.Destroy(ctx, fmt.Sprint("m", i)) })
+	t.Logf("%d destroyed in %v", n, time.Since(began))
+	if after := leftovers(d); !slices.Equal(before, after) {
+		t.Errorf("before %q\nafter %q", before, after)
+	}
+}
+
+func all(t *testing.T, n int, do func(i int) error) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			if err := do(i); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestHostileConsole floods the console: the guest must not block and the
+// driver must not grow.
+func TestHostileConsole(t *testing.T) {
+	d := newDriver(t)
+	start(t, d, "a", guestSpec(t))
+	ctx := testContext(t)
+	if _, err := (client{d}).do(ctx, "a", "POST", "/console", strings.Repeat("x", 4<<20)+"\nend\n"); err != nil {
+		t.Fatal(err)
+	}
+	tail, err := d.ConsoleTail(ctx, "a", 2)
+	for err == nil && (len(tail) == 0 || tail[len(tail)-1] != "end") && ctx.Err() == nil {
+		runtime.Gosched()
+		tail, err = d.ConsoleTail(ctx, "a", 2)
+	}
+	if err != nil || len(tail) != 2 || len(tail[0]) != consoleLineBytes+len(consoleCut) {
+		t.Errorf("%d lines, %v", len(tail), err)
+	}
+}
