@@ -3,6 +3,7 @@
 package gvisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -116,12 +117,19 @@ func (d *Driver) Destroy(_ context.Context, id string) error {
 	}
 	err = d.end(m)
 	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		// Its processes are gone, and Destroy can be called again for the rest.
+		m.destroying, m.status = false, vm.StatusStopped
+		m.exitReason = cmp.Or(m.exitReason, "destroyed")
+		return failure("destroy", id, nil, err)
+	}
 	m.status = vm.StatusDestroyed
-	d.mu.Unlock()
-	return failure("destroy", id, nil, err)
+	return nil
 }
 
 // end kills a machine's processes and frees all that the driver holds for it.
+// It can be repeated.
 func (d *Driver) end(m *machine) error {
 	m.sandbox.kill()
 	m.gofer.kill()
@@ -133,9 +141,11 @@ func (d *Driver) end(m *machine) error {
 	if m.console != nil {
 		m.console.finish()
 	}
-	err := m.group.remove()
+	if err := m.group.remove(); err != nil {
+		return err // The record stays until all is freed.
+	}
 	d.removeFiles(m.key)
-	return err
+	return nil
 }
 
 // watch closes m.ended when the sandbox process has ended, and makes the
