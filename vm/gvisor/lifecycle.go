@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -201,28 +200,39 @@ func (d *Driver) Rename(ctx context.Context, oldID, newID string) error {
 	if oldID == newID {
 		return nil
 	}
-	if err := d.point("rename", oldID); err != nil {
+	if _, err := d.reserve(newID); err != nil {
+		return failure("rename", oldID, nil, fmt.Errorf("%w: %s", err, newID))
+	}
+	if err := d.rename(m, oldID, newID); err != nil {
+		d.mu.Lock()
+		delete(d.machines, newID)
+		d.mu.Unlock()
 		return failure("rename", oldID, nil, err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.machines[newID] != nil || exists(filepath.Join(d.conf.snapshotsDir(), newID)) {
-		return failure("rename", oldID, vm.ErrAlreadyExists, fmt.Errorf("machine %s", newID))
-	}
+	return nil
+}
+
+// rename moves a machine to an id that is reserved.
+func (d *Driver) rename(m *machine, oldID, newID string) error {
 	moved, err := moveSnapshots(d.conf, oldID, newID)
 	if err != nil {
-		return failure("rename", oldID, nil, err)
+		return err
 	}
-	if err := d.writeRecord(m, newID); err != nil {
+	if err = d.point("rename", oldID); err == nil {
+		err = d.writeRecord(m, newID)
+	}
+	if err != nil {
 		if moved {
 			_, undoErr := moveSnapshots(d.conf, newID, oldID)
 			err = errors.Join(err, undoErr)
 		}
-		return failure("rename", oldID, nil, err)
+		return err
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	delete(d.machines, oldID)
 	d.machines[newID] = m
-	m.id, m.snapshots = newID, snapshotsOnDisk(d.conf, newID)
+	m.id = newID
 	return nil
 }
 

@@ -230,11 +230,11 @@ func moveSnapshots(c Config, from, to string) (moved bool, err error) {
 	snapshotTree.Lock()
 	defer snapshotTree.Unlock()
 	source, target := filepath.Join(c.snapshotsDir(), from), filepath.Join(c.snapshotsDir(), to)
-	if !exists(source) {
-		return false, nil
-	}
 	if exists(target) {
 		return false, fmt.Errorf("%w: snapshots of %s", vm.ErrAlreadyExists, to)
+	}
+	if !exists(source) {
+		return false, nil
 	}
 	return true, os.Rename(source, target)
 }
