@@ -45,6 +45,8 @@ func openProcess(pid int, start uint64) (*process, error) {
 	state, began, err := processState(pid)
 	if err != nil || start != 0 && (began != start || state == 'Z') {
 		if err == nil && began == start {
+			// The first thread has ended, others may still be ending.
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 5000)
 			reap(fd)
 		}
 		file.Close()
