@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -21,7 +22,8 @@ import (
 )
 
 const (
-	maxInitBytes = 1 << 20
+	maxInitBytes  = 1 << 20
+	maxHostsBytes = 1 << 20
 	// The clock may run this far behind or ahead before it is set.
 	clockBehind = 50 * time.Millisecond
 	clockAhead  = 5 * time.Second
@@ -124,12 +126,43 @@ func (s *Server) applyToSystem(req control.InitRequest) {
 	if req.Hostname != "" {
 		_ = s.kernel.SetHostname(req.Hostname)
 		_ = overwrite(s.path(hostnameFile), req.Hostname+"\n", 0o644)
+		_ = s.nameInHosts(req.Hostname)
 	}
 	if req.SandboxID != "" {
 		// Derived, so that a repeated request gives the same id.
 		sum := sha256.Sum256([]byte("machine-id:" + req.SandboxID))
 		_ = overwrite(s.path(machineIDFile), hex.EncodeToString(sum[:16])+"\n", 0o444)
 	}
+}
+
+// ownAddress is the line of /etc/hosts that names this host, as on Debian.
+const ownAddress = "127.0.1.1"
+
+// nameInHosts makes the host name resolve without DNS: programs ask for it when
+// they start (a Python web server, sudo), and a sandbox without internet access
+// would make them wait for the resolver to give up.
+func (s *Server) nameInHosts(hostname string) error {
+	path := s.path(hostsFile)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	var old []byte
+	if err == nil {
+		old, err = io.ReadAll(io.LimitReader(f, maxHostsBytes+1))
+		f.Close()
+		if err != nil || len(old) > maxHostsBytes {
+			return errors.Join(err, errors.New("hosts file cannot be changed"))
+		}
+	}
+	var text strings.Builder
+	for line := range strings.Lines(string(old)) {
+		if fields := strings.Fields(line); len(fields) > 0 && fields[0] == ownAddress {
+			continue
+		}
+		text.WriteString(strings.TrimSuffix(line, "\n") + "\n")
+	}
+	return overwrite(path, text.String()+ownAddress+" "+hostname+"\n", 0o644)
 }
 
 // overwrite replaces a file's text. The guest may have put anything there: a

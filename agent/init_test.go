@@ -41,6 +41,9 @@ func TestInit(t *testing.T) {
 		Env: map[string]string{"K": "v", "E2B_SANDBOX": "no"}, AccessToken: "a1", ControlToken: "c1", Timestamp: host,
 		DefaultUser: "root", DefaultWorkdir: "/", Hostname: "box", SandboxID: "i1", TemplateID: "t1", RandomSeed: []byte("seed"),
 	}
+	if err := os.WriteFile(g.root+"/etc/hosts", []byte("127.0.1.1\told\n127.0.0.1 localhost"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	g.init(t, req)
 	if g.kernel.hostname != "box" || string(g.kernel.seed) != "seed" || !g.kernel.clock.Equal(host) {
 		t.Errorf("kernel got %+v", g.kernel)
@@ -48,6 +51,9 @@ func TestInit(t *testing.T) {
 	id := g.etc(t, "machine-id")
 	if g.etc(t, "hostname") != "box\n" || len(id) != 33 {
 		t.Errorf("hostname %q machine-id %q", g.etc(t, "hostname"), id)
+	}
+	if hosts := g.etc(t, "hosts"); hosts != "127.0.0.1 localhost\n127.0.1.1 box\n" {
+		t.Errorf("hosts %q", hosts)
 	}
 	_, text := g.do(t, "GET", "/envs", map[string]string{"X-Access-Token": "a1"}, nil)
 	if text != `{"E2B_SANDBOX":"true","E2B_SANDBOX_ID":"i1","E2B_TEMPLATE_ID":"t1","K":"v"}` {
@@ -91,6 +97,9 @@ func TestInitTolerates(t *testing.T) {
 	g := newGuest(t)
 	g.kernel.err = syscall.EPERM
 	if err := syscall.Mkfifo(g.root+"/etc/hostname", 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(g.root+"/etc/hosts", 0o666); err != nil {
 		t.Fatal(err)
 	}
 	outside := t.TempDir() + "/outside"

@@ -125,5 +125,6 @@ func (s *Server) path(p string) string { return s.root + p }
 // hostnameFile and the others are what init rewrites.
 const (
 	hostnameFile  = "/etc/hostname"
+	hostsFile     = "/etc/hosts"
 	machineIDFile = "/etc/machine-id"
 )

@@ -8,9 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/layout"
 )
@@ -25,25 +22,6 @@ func newEphemeral() string {
 	return ephemeralPrefix + hex.EncodeToString(b[:])
 }
 
-// errLocked: a living process owns the instance.
-var errLocked = errors.New("in use by another process")
-
-// lockFile takes an exclusive lock that ends with this process or with unlock.
-func lockFile(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, errLocked
-		}
-		return nil, err
-	}
-	return func() { f.Close() }, nil
-}
-
 // lockInstance makes the instance's run directory and takes its lock.
 func lockInstance(dirs layout.Layout, instance string) (unlock func(), err error) {
 	dir := dirs.InstanceDir(instance)
@@ -55,21 +33,6 @@ func lockInstance(dirs layout.Layout, instance string) (unlock func(), err error
 		return nil, fmt.Errorf("another rundlet daemon serves %s", dirs.StateDir)
 	}
 	return unlock, err
-}
-
-// awaitLock waits its turn for a lock that is held for seconds at most.
-func awaitLock(ctx context.Context, path string) (unlock func(), err error) {
-	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
-		unlock, err := lockFile(path)
-		if !errors.Is(err, errLocked) {
-			return unlock, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(pause):
-		}
-	}
 }
 
 // sweepEphemeral clears away what crashed "rundlet run" processes left. What

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm"
 )
 
 // nodeOptions say how this process runs sandboxes.
@@ -32,6 +33,8 @@ type nodeOptions struct {
 type node struct {
 	runtime *runtime.Runtime
 	store   *store.Store
+	driver  vm.Runtime
+	network any // *network.Network, on systems that have it
 	// closers run in reverse order.
 	closers []func(context.Context) error
 }

@@ -70,13 +70,14 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 	}
 	slots, err := network.Open(ctx, network.Config{
 		RunDir: filepath.Join(runDir, "net"), Instance: instance, Ahead: opts.ahead,
-		Default: network.Policy{AllowInternet: !opts.noUplink}, Uplink: uplink,
+		Uplink:  uplink,
 		OnError: func(err error) { opts.log.Warn("network", "error", err) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	n.onClose(slots.Close)
+	n.network = slots
 
 	driver, err := gvisor.New(gvisor.Config{
 		StateDir: dirs.DriverState("gvisor"), RunDir: filepath.Join(runDir, "vm"), Instance: instance,
@@ -92,12 +93,15 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 		return nil, err
 	}
 	n.onClose(func(context.Context) error { return driver.Close() })
+	n.driver = driver
 
 	rt, err := runtime.Open(ctx, runtime.Config{
 		Instance: instance, Driver: driver, Network: slotNetwork{slots, opts.noUplink}, Store: n.store,
-		Base:          func(ctx context.Context) (runtime.Image, error) { return baseImage(ctx, dirs) },
-		LockTemplates: func(ctx context.Context) (func(), error) { return awaitLock(ctx, filepath.Join(dirs.StateDir, "templates.lock")) },
-		Capacity:      opts.capacity.budget(), Log: opts.log, Progress: opts.progress,
+		Base: func(ctx context.Context) (runtime.Image, error) { return baseImage(ctx, dirs) },
+		LockTemplates: func(ctx context.Context) (func(), error) {
+			return awaitLock(ctx, filepath.Join(dirs.StateDir, "templates.lock"))
+		},
+		Capacity: opts.capacity.budget(), Log: opts.log, Progress: opts.progress,
 	})
 	if err != nil {
 		return nil, err
@@ -109,6 +113,9 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 
 // baseImage makes the root file system of "base" out of the host's /usr.
 func baseImage(ctx context.Context, dirs layout.Layout) (runtime.Image, error) {
+	if err := os.MkdirAll(dirs.AgentDir(), 0o700); err != nil {
+		return runtime.Image{}, err
+	}
 	agent, err := embedded.Extract(dirs.AgentDir())
 	if err != nil {
 		return runtime.Image{}, err
@@ -136,3 +143,7 @@ func (s slotNetwork) Acquire(ctx context.Context, allowInternet bool) (runtime.S
 	}
 	return runtime.Slot{ID: slot.ID, NetNS: slot.NetNS, GuestIP: slot.GuestIP}, nil
 }
+
+// Release gives the slot to the network's own background: its removal waits for
+// the kernel, and nothing runs in it any more.
+func (s slotNetwork) Release(_ context.Context, slotID string) error { return s.Network.Retire(slotID) }

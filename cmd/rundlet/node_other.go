@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/rundlet/rundlet/bench"
+	"github.com/rundlet/rundlet/doctor"
 	"github.com/rundlet/rundlet/layout"
 )
 
@@ -14,3 +16,11 @@ func dispatch() bool { return false }
 var errNoDriver = errors.New("this build has no driver that can run sandboxes on this system yet; Linux has one")
 
 func openNode(context.Context, layout.Layout, nodeOptions) (*node, error) { return nil, errNoDriver }
+
+func doctorChecks(layout.Layout) []doctor.CheckFunc { return nil }
+
+func (n *node) benchSetup(context.Context) (bench.Setup, error) { return bench.Setup{}, errNoDriver }
+
+func hostStamp(*node) bench.Host { return bench.Host{} }
+
+func loadAverage() string { return "" }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -96,7 +97,7 @@ func runOnce(cmd *cobra.Command, opts nodeOptions, open func(context.Context, no
 	if err != nil {
 		return err
 	}
-	agent := client.Direct(func(ctx context.Context) (io.ReadWriteCloser, error) {
+	agent := client.Direct(func(ctx context.Context) (net.Conn, error) {
 		return n.runtime.Dial(ctx, sb.ID, control.Port)
 	}, sb.EnvdAccessToken)
 	return execute(cmd, agent, ef, nil, args)

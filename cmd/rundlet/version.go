@@ -17,12 +17,12 @@ func newVersion(o *options) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.json {
 				return printJSON(cmd.OutOrStdout(), map[string]string{
-					"version": version, "envd": control.Version, "go": runtime.Version(),
+					"version": version, "envd": control.EnvdVersion, "go": runtime.Version(),
 					"os": runtime.GOOS, "arch": runtime.GOARCH,
 				})
 			}
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "rundlet %s (envd %s, %s, %s/%s)\n",
-				version, control.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+				version, control.EnvdVersion, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}

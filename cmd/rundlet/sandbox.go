@@ -1,0 +1,174 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rundlet/rundlet/client"
+	"github.com/rundlet/rundlet/store"
+)
+
+func newSandbox(o *options) *cobra.Command {
+	cmd := &cobra.Command{Use: "sandbox", Aliases: []string{"sb"}, Short: "List, enter and end the sandboxes of a running server"}
+	cmd.AddCommand(newSandboxLs(o), newSandboxExec(o), newSandboxKill(o))
+	return cmd
+}
+
+// api is the server that this command line talks to: the environment's, as for
+// an SDK, or else this machine's own.
+func (o *options) api() (client.API, error) {
+	url, key := os.Getenv("E2B_API_URL"), os.Getenv("E2B_API_KEY")
+	if url != "" && key != "" {
+		return client.API{URL: url, Key: key}, nil
+	}
+	dirs, err := o.layout()
+	if err != nil {
+		return client.API{}, err
+	}
+	if url == "" {
+		url = readEndpoint(dirs)
+	}
+	if key == "" {
+		if key = readDefaultKey(dirs); key == "" {
+			return client.API{}, errors.New("there is no API key on this machine yet; start \"rundlet serve\", or set E2B_API_KEY")
+		}
+	}
+	return client.API{URL: url, Key: key}, nil
+}
+
+// unreachable explains the commonest failure of a client.
+func unreachable(api client.API, err error) error {
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("no server answers at %s; start one with \"rundlet serve\"", api.URL)
+	}
+	return err
+}
+
+func newSandboxLs(o *options) *cobra.Command {
+	var killed bool
+	cmd := &cobra.Command{
+		Use: "ls", Short: "List the sandboxes", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if killed {
+				return listKilled(cmd, o)
+			}
+			api, err := o.api()
+			if err != nil {
+				return err
+			}
+			list, err := api.List(cmd.Context())
+			if err != nil {
+				return unreachable(api, err)
+			}
+			if o.json {
+				return printJSON(cmd.OutOrStdout(), list)
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "ID\tTEMPLATE\tSTATE\tCPUS\tMEMORY\tSTARTED\tENDS IN")
+			for _, sb := range list {
+				name := sb.Alias
+				if name == "" {
+					name = sb.TemplateID
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d MiB\t%s\t%s\n", sb.ID, name, sb.State, sb.VCPUs, sb.MemoryMiB,
+					sb.StartedAt.Local().Format(time.DateTime), time.Until(sb.EndAt).Round(time.Second))
+			}
+			return w.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&killed, "killed", false, "list those of this machine that have ended, and why")
+	return cmd
+}
+
+// maxKilled is how many ended sandboxes are listed: the newest.
+const maxKilled = 1000
+
+// listKilled reads this machine's database: the API tells nothing of the dead.
+func listKilled(cmd *cobra.Command, o *options) error {
+	dirs, err := o.layout()
+	if err != nil {
+		return err
+	}
+	db, err := store.Open(cmd.Context(), dirs.Database())
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	rows, err := db.KilledSandboxes(cmd.Context(), maxKilled)
+	if err != nil {
+		return err
+	}
+	type ended struct {
+		ID        string    `json:"id"`
+		Template  string    `json:"template"`
+		Reason    string    `json:"reason"`
+		StartedAt time.Time `json:"started_at,omitzero"`
+		KilledAt  time.Time `json:"killed_at"`
+	}
+	list := make([]ended, len(rows))
+	for i, row := range rows {
+		list[i] = ended{row.ID, row.Alias, row.Reason, row.StartedAt, row.KilledAt}
+	}
+	if o.json {
+		return printJSON(cmd.OutOrStdout(), list)
+	}
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tTEMPLATE\tENDED\tREASON")
+	for _, e := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", e.ID, e.Template, e.KilledAt.Local().Format(time.DateTime), e.Reason)
+	}
+	return w.Flush()
+}
+
+func newSandboxKill(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "kill ID...", Short: "End sandboxes", Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			api, err := o.api()
+			if err != nil {
+				return err
+			}
+			var errs []error
+			for _, id := range ids {
+				if err := api.Kill(cmd.Context(), id); err != nil {
+					errs = append(errs, fmt.Errorf("kill %s: %w", id, unreachable(api, err)))
+				}
+			}
+			return errors.Join(errs...)
+		},
+	}
+}
+
+func newSandboxExec(o *options) *cobra.Command {
+	var ef execFlags
+	cmd := &cobra.Command{
+		Use: "exec [flags] ID -- COMMAND [ARG...]", Short: "Run a command in a running sandbox", Args: cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			api, err := o.api()
+			if err != nil {
+				return err
+			}
+			env, err := ef.environment()
+			if err != nil {
+				return err
+			}
+			sb, err := api.Get(cmd.Context(), args[0])
+			if err != nil {
+				return unreachable(api, err)
+			}
+			command := args[1:]
+			if command[0] == "--" && len(command) > 1 {
+				command = command[1:]
+			}
+			return execute(cmd, api.Agent(sb), ef, env, command)
+		},
+	}
+	ef.add(cmd)
+	return cmd
+}
