@@ -89,6 +89,12 @@ func (r *Runtime) create(ctx context.Context, req CreateRequest, tpl store.Templ
 // launch makes the network slot and the machine and delivers what is per
 // sandbox. What it made is recorded in the row, for terminate to undo.
 func (r *Runtime) launch(ctx context.Context, sb *sandbox, tpl store.Template, env map[string]string) error {
+	select {
+	case r.launching <- struct{}{}:
+		defer func() { <-r.launching }()
+	case <-ctx.Done():
+		return fmt.Errorf("wait for other sandboxes that are being made: %w", ctx.Err())
+	}
 	row := sb.row
 	begin := time.Now()
 	slot, err := r.cfg.Network.Acquire(ctx, row.AllowInternet == nil || *row.AllowInternet)

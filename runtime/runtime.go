@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	stdruntime "runtime"
 	"sync"
 	"time"
 
@@ -57,6 +58,11 @@ type Config struct {
 	LockTemplates func(ctx context.Context) (unlock func(), err error)
 	Capacity      capacity.Budget
 
+	// Launches is how many machines are made at the same time; more wait. A
+	// restore is work for a processor, so that more than there are processors
+	// only slow each other down: the default is their number.
+	Launches int
+
 	// Size is what a sandbox gets when its template does not say.
 	Size Size
 	// MaxTimeout bounds a sandbox's time-out; 0 is 24 hours.
@@ -87,6 +93,8 @@ type Runtime struct {
 	ledger *capacity.Ledger
 	secret []byte
 	log    *slog.Logger
+	// launching holds a token for each machine that is being made.
+	launching chan struct{}
 
 	// life ends when the runtime closes; it bounds what runs in the background.
 	life       context.Context
@@ -110,6 +118,9 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if cfg.Size == (Size{}) {
 		cfg.Size = DefaultSize
 	}
+	if cfg.Launches == 0 {
+		cfg.Launches = stdruntime.NumCPU()
+	}
 	if cfg.MaxTimeout == 0 {
 		cfg.MaxTimeout = 24 * time.Hour
 	}
@@ -132,7 +143,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	}
 	r := &Runtime{
 		cfg: cfg, dialer: dialer, ledger: capacity.NewLedger(cfg.Capacity), secret: secret, log: cfg.Log,
-		sandboxes: map[string]*sandbox{},
+		sandboxes: map[string]*sandbox{}, launching: make(chan struct{}, cfg.Launches),
 	}
 	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := r.reconcile(ctx); err != nil {

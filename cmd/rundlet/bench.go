@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"net"
 
 	"github.com/spf13/cobra"
@@ -52,7 +52,7 @@ func runBench(cmd *cobra.Command, o *options, b bench.Options) (_ bench.Report, 
 	defer cancel()
 	n, err := openNode(ctx, dirs, nodeOptions{
 		ephemeral: true, noUplink: true, ahead: 4, capacity: capacityDefaults,
-		log:      newLogger(io.Discard, false),
+		log:      slog.New(slog.DiscardHandler),
 		progress: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) },
 	})
 	if err != nil {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -72,7 +72,7 @@ The sandbox is gone when the command ends.
 			allow := !noInternet
 			return runOnce(cmd, nodeOptions{
 				ephemeral: true, noUplink: noInternet, ahead: 1,
-				log:      newLogger(io.Discard, false),
+				log:      slog.New(slog.DiscardHandler),
 				progress: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) },
 				capacity: capacityDefaults,
 			}, func(ctx context.Context, opts nodeOptions) (*node, error) { return openNode(ctx, dirs, opts) },

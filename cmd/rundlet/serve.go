@@ -20,6 +20,7 @@ const defaultListen = "127.0.0.1:3000"
 func newServe(o *options) *cobra.Command {
 	var listen, domain, driver string
 	var logJSON bool
+	level := slog.LevelInfo
 	var opts nodeOptions
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -33,7 +34,7 @@ manager sends for a restart, leaves them running for the next "rundlet serve".`,
 			if driver != "auto" && driver != "gvisor" {
 				return fmt.Errorf("driver %q is not in this build; there is auto and gvisor", driver)
 			}
-			opts.log = newLogger(cmd.ErrOrStderr(), logJSON)
+			opts.log = newLogger(cmd.ErrOrStderr(), level, logJSON)
 			opts.progress = func(line string) { opts.log.Info(line) }
 			return serve(cmd, o, listen, domain, opts)
 		},
@@ -42,6 +43,7 @@ manager sends for a restart, leaves them running for the next "rundlet serve".`,
 	f.StringVar(&listen, "listen", defaultListen, "address of the API and the data plane")
 	f.StringVar(&domain, "domain", "", "domain whose sub-domains PORT-SANDBOX.DOMAIN lead to sandboxes")
 	f.StringVar(&driver, "driver", "auto", "what runs sandboxes: auto, gvisor")
+	f.TextVar(&level, "log-level", level, "the least that is logged: debug, info, warn, error")
 	f.BoolVar(&logJSON, "log-json", false, "write the log as JSON")
 	f.BoolVar(&opts.noUplink, "no-uplink", false, "give no sandbox a way to the internet and leave the host's network alone")
 	f.IntVar(&opts.ahead, "network-slots", 4, "network slots kept ready")
@@ -92,9 +94,10 @@ func stoppedBy(ctx context.Context, sig os.Signal) bool {
 	return errors.As(context.Cause(ctx), &s) && s.Signal == sig
 }
 
-func newLogger(w io.Writer, asJSON bool) *slog.Logger {
+func newLogger(w io.Writer, level slog.Level, asJSON bool) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: level}
 	if asJSON {
-		return slog.New(slog.NewJSONHandler(w, nil))
+		return slog.New(slog.NewJSONHandler(w, opts))
 	}
-	return slog.New(slog.NewTextHandler(w, nil))
+	return slog.New(slog.NewTextHandler(w, opts))
 }

@@ -106,6 +106,11 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 		return
 	}
 	defer run.release()
+	// The agent may answer before it has seen the end of the request, and a
+	// stream goes both ways. Without this the server would take the rest of the
+	// request away from the proxy, which breaks the stream. An error means
+	// HTTP/2, which is full duplex anyway.
+	_ = http.NewResponseController(w).EnableFullDuplex()
 	p.rp.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, exchange{t, run, begin})))
 }
 

@@ -184,10 +184,9 @@ func (d *Driver) clean(keys []string) {
 		if r, err := readRecord(d.conf.recordFile(key)); err == nil && r.BootID == bootID() {
 			killRecorded(r.SandboxPID, r.SandboxStart)
 			killRecorded(r.GoferPID, r.GoferStart)
-			if r.Cgroup.Cgroup != nil {
-				_ = (&group{r.Cgroup}).remove()
-			}
 		}
+		// By name: the group may be older than the record, or the record damaged.
+		removeGroup(d.conf.cgroupPath(key))
 		d.removeFiles(key)
 	}
 }

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -154,22 +156,44 @@ func readInt(file string) (int64, error) {
 	return strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
 }
 
-// removeParent deletes the parent group of all machines if it is empty.
-func removeParent(path string) {
+// groupDeath bounds the wait for the last threads of a killed sandbox to leave
+// its control group; nothing but another try tells that they have.
+const groupDeath = 2 * time.Second
+
+// removeGroup deletes a control group by its path, as far as it exists and is
+// empty or becomes so.
+func removeGroup(path string) {
 	cg, err := cgroup.NewFromPath(path, false)
 	if err != nil {
 		return
 	}
-	if cgroup.IsOnlyV2() {
-		_ = unix.Rmdir(cg.MakePath(""))
-		return
-	}
-	entries, _ := os.ReadDir("/sys/fs/cgroup")
-	for _, entry := range entries {
-		if dir := cg.MakePath(entry.Name()); strings.HasSuffix(dir, path) {
-			_ = unix.Rmdir(dir)
+	dirs := []string{cg.MakePath("")}
+	if !cgroup.IsOnlyV2() {
+		dirs = dirs[:0]
+		entries, _ := os.ReadDir("/sys/fs/cgroup")
+		for _, entry := range entries {
+			if dir := cg.MakePath(entry.Name()); strings.HasSuffix(dir, path) {
+				dirs = append(dirs, dir)
+			}
 		}
 	}
+	deadline := time.Now().Add(groupDeath)
+	for _, dir := range dirs {
+		for pause := time.Millisecond; ; pause *= 2 {
+			err := unix.Rmdir(dir)
+			if err != unix.EBUSY || hasGroups(dir) || time.Now().After(deadline) {
+				break
+			}
+			<-time.After(pause)
+		}
+	}
+}
+
+// hasGroups reports whether a control group has others below it, so that
+// waiting does not empty it.
+func hasGroups(dir string) bool {
+	entries, _ := os.ReadDir(dir)
+	return slices.ContainsFunc(entries, os.DirEntry.IsDir)
 }
 
 func dirExists(path string) bool {

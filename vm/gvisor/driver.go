@@ -158,7 +158,7 @@ func (d *Driver) Close() error {
 	}
 	_ = os.Remove(null)
 	if d.limits {
-		removeParent(d.conf.cgroupParent())
+		removeGroup(d.conf.cgroupParent())
 	}
 	return nil
 }
