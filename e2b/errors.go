@@ -59,6 +59,8 @@ func classify(err error, subject string) *apiError {
 			message: fmt.Sprintf("%s: %d requested, %d available", capacity, capacity.Requested, capacity.Available)}
 	case errors.Is(err, runtime.ErrCapacity):
 		return &apiError{code: http.StatusTooManyRequests, message: err.Error(), retryAfter: time.Second}
+	case errors.Is(err, runtime.ErrDiskFull):
+		return &apiError{code: http.StatusInsufficientStorage, message: runtime.ErrDiskFull.Error()}
 	case errors.Is(err, runtime.ErrConflict):
 		return &apiError{code: http.StatusConflict, message: fmt.Sprintf("Sandbox \"%s\" is changing its state, try again", subject)}
 	case errors.Is(err, runtime.ErrNotRunning):

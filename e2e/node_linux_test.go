@@ -177,7 +177,11 @@ func TestACrashInTheMiddleOfCreatesLeavesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, sb := range list {
+		for _, listed := range list {
+			sb, err := api.Get(t.Context(), listed.ID) // with its access token
+			if err != nil {
+				t.Fatal(err)
+			}
 			if out, err := run(t.Context(), api, sb, "echo alive"); err != nil || out != "alive\n" {
 				t.Errorf("%s is listed but answers %q, %v", sb.ID, out, err)
 			}

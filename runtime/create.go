@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/rundlet/rundlet/agent/control"
@@ -29,7 +30,7 @@ func (r *Runtime) Create(ctx context.Context, req CreateRequest) (Sandbox, error
 	}
 	tpl, err := r.resolve(ctx, req.Template)
 	if err != nil {
-		return Sandbox{}, err
+		return Sandbox{}, outOfSpace(err)
 	}
 	sb, err := r.create(ctx, req, tpl)
 	if err != nil && r.staleBase(ctx, tpl, err) {
@@ -37,7 +38,15 @@ func (r *Runtime) Create(ctx context.Context, req CreateRequest) (Sandbox, error
 			sb, err = r.create(ctx, req, tpl)
 		}
 	}
-	return sb, err
+	return sb, outOfSpace(err)
+}
+
+// outOfSpace classifies an error whose cause is a full disk.
+func outOfSpace(err error) error {
+	if errors.Is(err, store.ErrFull) || errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return err
 }
 
 func (r *Runtime) create(ctx context.Context, req CreateRequest, tpl store.Template) (_ Sandbox, err error) {

@@ -29,7 +29,7 @@ func (r *Runtime) terminate(ctx context.Context, sb *sandbox, reason string) err
 		return notFound(sb.id)
 	}
 	err := r.terminateLocked(ctx, sb, reason)
-	if err != nil {
+	if err != nil && !errors.Is(err, errUnwritten) {
 		return fmt.Errorf("kill sandbox %s: %w (it is being retried)", sb.id, err)
 	}
 	return nil
@@ -48,6 +48,11 @@ func (r *Runtime) terminateLocked(ctx context.Context, sb *sandbox, reason strin
 	}
 	return err
 }
+
+// errUnwritten: nothing is left of the sandbox but its row, which could not be
+// written, as on a full disk. Whoever asked for the end has it; the row is
+// retried.
+var errUnwritten = errors.New("the end of the sandbox could not be recorded")
 
 func (r *Runtime) tryTerminate(ctx context.Context, sb *sandbox, reason string) error {
 	ctx, cancel := detached(ctx)
@@ -80,7 +85,7 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *sandbox, reason string) 
 	row = sb.snapshot()
 	row.State, row.KilledAt = string(StateKilled), time.Now()
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errUnwritten, err)
 	}
 	sb.update(func(row *store.Sandbox) { row.State = string(StateKilled) })
 	r.forget(sb)
@@ -123,8 +128,13 @@ func (r *Runtime) retryTermination(sb *sandbox, reason string) {
 				return // the next Open finds the row in killing
 			case <-time.After(pause):
 			}
-			err := r.terminate(r.life, sb, reason)
-			if err == nil || errors.Is(err, ErrSandboxNotFound) {
+			sb.life.Lock()
+			err := error(nil)
+			if sb.state() != StateKilled {
+				err = r.tryTerminate(r.life, sb, reason)
+			}
+			sb.life.Unlock()
+			if err == nil {
 				return
 			}
 			r.log.Warn("sandbox cannot be ended yet", "sandbox", sb.id, "error", err, "next try", pause*2)

@@ -193,3 +193,21 @@ func TestKillAllEndsEverythingAndAdmitsNothing(t *testing.T) {
 		t.Errorf("create after KillAll: %v", err)
 	}
 }
+
+func TestAKillSucceedsWhenOnlyItsRowCannotBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		defer f.rt.Close()
+		sb := f.create()
+		f.db.Close() // every write fails from now on
+		if err := f.rt.Kill(context.Background(), sb.ID); err != nil {
+			t.Errorf("kill: %v", err)
+		}
+		if _, err := f.rt.Get(context.Background(), sb.ID); !errors.Is(err, ErrSandboxNotFound) {
+			t.Errorf("get: %v", err)
+		}
+		if f.network.count() != 0 || f.rt.ledger.Active().Sandboxes != 0 {
+			t.Errorf("%d slots and %+v are left", f.network.count(), f.rt.ledger.Active())
+		}
+	})
+}

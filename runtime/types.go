@@ -139,6 +139,8 @@ var (
 	ErrPortClosed = errors.New("port is not open")
 	// ErrCapacity: this machine cannot take the sandbox now. See CapacityError.
 	ErrCapacity = errors.New("not enough capacity")
+	// ErrDiskFull: the host's disk has no room for what the call has to write.
+	ErrDiskFull = errors.New("the disk of this machine is full")
 	// ErrUnsupported: this build or driver cannot do it.
 	ErrUnsupported = errors.New("not supported")
 	// ErrUnavailable: the daemon is starting or shutting down.

@@ -21,7 +21,7 @@ type Key struct {
 
 // AddKey stores a key.
 func (s *Store) AddKey(ctx context.Context, k Key) error {
-	_, err := s.db.ExecContext(ctx, `INSERT INTO api_keys (id, name, hash, hint, created_at) VALUES (?,?,?,?,?)`,
+	_, err := s.exec(ctx, `INSERT INTO api_keys (id, name, hash, hint, created_at) VALUES (?,?,?,?,?)`,
 		k.ID, k.Name, k.Hash, k.Hint, micros(k.CreatedAt))
 	if err != nil {
 		return fmt.Errorf("add key %s: %w", k.ID, err)
@@ -68,7 +68,7 @@ func (s *Store) KeyByHash(ctx context.Context, hash []byte) (Key, error) {
 
 // RemoveKey removes a key by id; ErrNotFound if there is none.
 func (s *Store) RemoveKey(ctx context.Context, id string) error {
-	res, err := s.db.ExecContext(ctx, `DELETE FROM api_keys WHERE id = ?`, id)
+	res, err := s.exec(ctx, `DELETE FROM api_keys WHERE id = ?`, id)
 	if err != nil {
 		return fmt.Errorf("remove key %s: %w", id, err)
 	}

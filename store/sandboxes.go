@@ -41,7 +41,7 @@ func (s *Store) PutSandbox(ctx context.Context, sb Sandbox) error {
 	if err != nil {
 		return fmt.Errorf("put sandbox %s: %w", sb.ID, err)
 	}
-	_, err = s.db.ExecContext(ctx, `INSERT OR REPLACE INTO sandboxes (`+sandboxColumns+`)
+	_, err = s.exec(ctx, `INSERT OR REPLACE INTO sandboxes (`+sandboxColumns+`)
 		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 		sb.ID, sb.Instance, sb.TemplateID, sb.Alias, sb.BuildID, sb.State, sb.Reason, string(metadata),
 		micros(sb.CreatedAt), micros(sb.StartedAt), micros(sb.EndAt), micros(sb.KilledAt),
@@ -76,7 +76,7 @@ func (s *Store) KilledSandboxes(ctx context.Context, limit int) ([]Sandbox, erro
 
 // DropKilled removes killed rows from before t and returns how many.
 func (s *Store) DropKilled(ctx context.Context, t time.Time) (int64, error) {
-	res, err := s.db.ExecContext(ctx, `DELETE FROM sandboxes WHERE state = 'killed' AND killed_at < ?`, micros(t))
+	res, err := s.exec(ctx, `DELETE FROM sandboxes WHERE state = 'killed' AND killed_at < ?`, micros(t))
 	if err != nil {
 		return 0, fmt.Errorf("drop killed sandboxes: %w", err)
 	}

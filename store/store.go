@@ -14,14 +14,20 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // database/sql driver "sqlite"; pure Go, so no cgo
+	"modernc.org/sqlite" // database/sql driver "sqlite"; pure Go, so no cgo
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// ErrNotFound: no such row.
-var ErrNotFound = errors.New("not found")
+var (
+	// ErrNotFound: no such row.
+	ErrNotFound = errors.New("not found")
+	// ErrFull: the disk has no room for the change, which was not made.
+	ErrFull = errors.New("disk is full")
+)
 
 //go:embed migrations/*.sql
 var migrations embed.FS
@@ -76,6 +82,16 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	return err
 }
 
+// exec runs a statement that changes rows.
+func (s *Store) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	res, err := s.db.ExecContext(ctx, query, args...)
+	var e *sqlite.Error
+	if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL || errors.Is(err, syscall.ENOSPC) {
+		err = fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return res, err
+}
+
 // Close closes the database.
 func (s *Store) Close() error { return s.db.Close() }
 
@@ -86,7 +102,7 @@ func (s *Store) Setting(ctx context.Context, name string, make func() ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.db.ExecContext(ctx, `INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING`, name, fresh)
+	_, err = s.exec(ctx, `INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING`, name, fresh)
 	if err != nil {
 		return nil, fmt.Errorf("setting %s: %w", name, err)
 	}

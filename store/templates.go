@@ -28,7 +28,7 @@ type Template struct {
 
 // PutTemplate inserts the template or replaces the one with the same id.
 func (s *Store) PutTemplate(ctx context.Context, t Template) error {
-	_, err := s.db.ExecContext(ctx, `INSERT OR REPLACE INTO templates
+	_, err := s.exec(ctx, `INSERT OR REPLACE INTO templates
 		(id, alias, build_id, vm_id, snapshot, stamp, spec, vcpus, memory_mib, disk_mib, created_at)
 		VALUES (?,?,?,?,?,?,?,?,?,?,?)`,
 		t.ID, t.Alias, t.BuildID, t.VMID, t.Snapshot, t.Stamp, string(t.Spec), t.VCPUs, t.MemoryMiB, t.DiskMiB, micros(t.CreatedAt))
