@@ -53,6 +53,9 @@ type Config struct {
 	Store    *store.Store
 	// Base makes, or finds, the image of the template "base".
 	Base func(ctx context.Context) (Image, error)
+	// Prune removes every image but the one with this root file system. It is
+	// called when no sandbox of any instance is live. It may be nil.
+	Prune func(ctx context.Context, keepRootfs string) error
 	// LockTemplates excludes other processes from building templates in the
 	// same state directory.
 	LockTemplates func(ctx context.Context) (unlock func(), err error)
@@ -151,6 +154,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		r.background.Wait()
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
+	r.prune(ctx)
 	return r, nil
 }
 

@@ -107,3 +107,25 @@ func TestTemplateNames(t *testing.T) {
 		t.Errorf("created %+v", sb)
 	}
 }
+
+func TestFormerImagesGoWhenNoSandboxCanUseThem(t *testing.T) {
+	f := newFixture(t)
+	var kept []string
+	f.cfg.Prune = func(_ context.Context, rootfs string) error {
+		kept = append(kept, rootfs)
+		return nil
+	}
+	f.restart() // nothing was prepared yet
+	sb := f.create()
+	f.restart() // a sandbox runs
+	if len(kept) != 0 {
+		t.Errorf("pruned to %q", kept)
+	}
+	if err := f.rt.Kill(context.Background(), sb.ID); err != nil {
+		t.Fatal(err)
+	}
+	f.restart()
+	if len(kept) != 1 || kept[0] != "/base" {
+		t.Errorf("pruned to %q", kept)
+	}
+}

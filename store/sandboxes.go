@@ -69,6 +69,15 @@ func (s *Store) LiveSandboxes(ctx context.Context, instance string) ([]Sandbox, 
 	return s.sandboxes(ctx, `WHERE instance = ? AND state <> 'killed' ORDER BY id`, instance)
 }
 
+// CountLive counts the rows of all instances whose state is not "killed".
+func (s *Store) CountLive(ctx context.Context) (n int, err error) {
+	err = s.db.QueryRowContext(ctx, `SELECT count(*) FROM sandboxes WHERE state <> 'killed'`).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count live sandboxes: %w", err)
+	}
+	return n, nil
+}
+
 // KilledSandboxes returns the newest killed rows, at most limit.
 func (s *Store) KilledSandboxes(ctx context.Context, limit int) ([]Sandbox, error) {
 	return s.sandboxes(ctx, `WHERE state = 'killed' ORDER BY killed_at DESC, id LIMIT ?`, limit)

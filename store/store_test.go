@@ -80,6 +80,9 @@ func TestLiveSandboxesAreThoseOfTheInstanceThatAreNotKilled(t *testing.T) {
 	if err != nil || len(got) != 2 || got[0].ID != "i1" || got[1].ID != "i3" {
 		t.Errorf("got %+v, %v", got, err)
 	}
+	if n, err := s.CountLive(ctx); n != 3 || err != nil {
+		t.Errorf("%d live in all instances, %v", n, err)
+	}
 	if _, err := s.Sandbox(ctx, "nope"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("unknown id: %v", err)
 	}

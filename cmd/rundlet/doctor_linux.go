@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"path/filepath"
 
 	"github.com/rundlet/rundlet/doctor"
 	"github.com/rundlet/rundlet/layout"
@@ -21,7 +22,7 @@ func doctorChecks(dirs layout.Layout) []doctor.CheckFunc {
 		},
 		func(context.Context) []doctor.Finding {
 			f := findings{name: "network", fine: "sandboxes can be isolated and connected"}
-			for _, p := range network.Check(network.Config{}) {
+			for _, p := range network.Check(network.Config{RunDir: filepath.Join(dirs.InstanceDir(dirs.Instance()), "net")}) {
 				f.add(p.Fatal, p.What, p.Hint)
 			}
 			return f.list()

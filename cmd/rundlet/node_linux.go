@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -97,7 +98,8 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 
 	rt, err := runtime.Open(ctx, runtime.Config{
 		Instance: instance, Driver: driver, Network: slotNetwork{slots, opts.noUplink}, Store: n.store,
-		Base: func(ctx context.Context) (runtime.Image, error) { return baseImage(ctx, dirs) },
+		Base:  func(ctx context.Context) (runtime.Image, error) { return baseImage(ctx, dirs) },
+		Prune: func(_ context.Context, keep string) error { return pruneBases(dirs, keep) },
 		LockTemplates: func(ctx context.Context) (func(), error) {
 			return awaitLock(ctx, filepath.Join(dirs.StateDir, "templates.lock"))
 		},
@@ -120,7 +122,7 @@ func baseImage(ctx context.Context, dirs layout.Layout) (runtime.Image, error) {
 	if err != nil {
 		return runtime.Image{}, err
 	}
-	base, err := hostbase.Build(ctx, hostbase.Config{Dir: filepath.Join(dirs.Templates(), "base"), AgentPath: agent})
+	base, err := hostbase.Build(ctx, hostbase.Config{Dir: baseDir(dirs), AgentPath: agent})
 	if err != nil {
 		return runtime.Image{}, err
 	}
@@ -128,6 +130,19 @@ func baseImage(ctx context.Context, dirs layout.Layout) (runtime.Image, error) {
 		Spec:  vm.Spec{Rootfs: base.Rootfs, Mounts: base.Mounts, Args: base.Args, Env: base.Env, Cwd: "/"},
 		Stamp: base.ID,
 	}, nil
+}
+
+func baseDir(dirs layout.Layout) string { return filepath.Join(dirs.Templates(), "base") }
+
+// pruneBases removes every base but the one with this root.
+func pruneBases(dirs layout.Layout, keep string) error {
+	ids, err := hostbase.List(baseDir(dirs))
+	for _, id := range ids {
+		if filepath.Join(baseDir(dirs), id) != filepath.Clean(keep) {
+			err = errors.Join(err, hostbase.Remove(baseDir(dirs), id))
+		}
+	}
+	return err
 }
 
 // slotNetwork is the network package as the runtime wants it.
