@@ -44,10 +44,26 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
+// CreateOptions say what sandbox to make.
+type CreateOptions struct {
+	Template string
+	Timeout  time.Duration
+	// NoInternet denies the sandbox all outbound connections.
+	NoInternet bool
+}
+
 // Create makes a sandbox from a template.
 func (a API) Create(ctx context.Context, template string, timeout time.Duration) (Sandbox, error) {
+	return a.CreateWith(ctx, CreateOptions{Template: template, Timeout: timeout})
+}
+
+// CreateWith makes a sandbox.
+func (a API) CreateWith(ctx context.Context, o CreateOptions) (Sandbox, error) {
 	var sb Sandbox
-	body := map[string]any{"templateID": template, "timeout": int(timeout.Seconds())}
+	body := map[string]any{"templateID": o.Template, "timeout": int(o.Timeout.Seconds())}
+	if o.NoInternet {
+		body["allow_internet_access"] = false
+	}
 	_, err := a.call(ctx, http.MethodPost, "/v2/sandboxes", body, &sb)
 	return sb, err
 }

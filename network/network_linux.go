@@ -128,6 +128,9 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	n.stop = stop
 	n.background.Go(func() { n.fill(life) })
 	n.background.Go(func() { n.reap(life) })
+	if cfg.Uplink == UplinkAuto {
+		n.background.Go(func() { n.uplink.watch(life, cfg.OnError) })
+	}
 	return n, nil
 }
 
