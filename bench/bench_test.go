@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/substrate/latency"
 )
 
 func TestRowsCompareMedians(t *testing.T) {
@@ -40,12 +42,17 @@ func TestALimitWithoutSamplesIsNotMet(t *testing.T) {
 
 func TestTheTextNamesWhatWasMissed(t *testing.T) {
 	var b bytes.Buffer
-	err := Report{Rows: []Row{{Name: "x", Ratio: 2, Limit: 1}, {Name: "y", Ratio: 1, Limit: 2, Met: true}}}.WriteText(&b)
+	err := Report{Rows: []Row{{Name: "x", Ratio: 2, Limit: 1}, {Name: "y", Ratio: 1, Limit: 2, Met: true}},
+		Stages: []latency.Summary{{Name: latency.ReadyProbe, Count: 1}}}.WriteText(&b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
-	if n := len(lines); !strings.Contains(lines[n-2], "MISSED") || !strings.Contains(lines[n-1], "met") {
+	for line := range strings.Lines(b.String()) {
+		if strings.Contains(line, " x ") != strings.Contains(line, "MISSED") || strings.Contains(line, " y ") != strings.Contains(line, " met") {
+			t.Errorf("line %q", line)
+		}
+	}
+	if !strings.Contains(b.String(), "MISSED") || !strings.Contains(b.String(), latency.ReadyProbe) {
 		t.Errorf("got\n%s", b.String())
 	}
 }

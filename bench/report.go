@@ -5,6 +5,8 @@ import (
 	"io"
 	"text/tabwriter"
 	"time"
+
+	"github.com/rundlet/rundlet/substrate/latency"
 )
 
 // Host is the stamp of the machine that the figures are from.
@@ -25,6 +27,9 @@ type Host struct {
 type Report struct {
 	Host Host  `json:"host"`
 	Rows []Row `json:"rows"`
+	// Stages are the samples that the server itself took meanwhile: where the
+	// time of a create, a command and a kill goes.
+	Stages []latency.Summary `json:"stages"`
 }
 
 // WriteText writes the report for people.
@@ -46,6 +51,15 @@ func (r Report) WriteText(out io.Writer) error {
 		o, b := row.Ours, row.Bare
 		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t|\t%s\t%d\t%s\t%s\t%s\t|\t%.2f\t%s\t%s\t\n", row.Name, o.Count, ms(o.P50), ms(o.P95), ms(o.P99),
 			row.BareName, b.Count, ms(b.P50), ms(b.P95), ms(b.P99), row.Ratio, limit, verdict)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "\nof which, as the server sampled it, warm-up rounds included")
+	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "milliseconds\tn\tp50\tp95\tp99\t")
+	for _, s := range r.Stages {
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t\n", s.Name, s.Count, ms(s.P50), ms(s.P95), ms(s.P99))
 	}
 	return w.Flush()
 }

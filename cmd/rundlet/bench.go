@@ -88,5 +88,6 @@ func runBench(cmd *cobra.Command, o *options, b bench.Options) (_ bench.Report, 
 	})
 	fmt.Fprintln(cmd.ErrOrStderr())
 	report.Host.LoadAfter = loadAverage()
+	report.Stages = n.runtime.Latency().Summaries()
 	return report, err
 }

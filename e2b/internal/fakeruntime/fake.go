@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rundlet/rundlet/runtime"
@@ -18,6 +19,9 @@ import (
 // Runtime has the methods of e2b.RuntimeAdapter. The exported fields are set
 // before use.
 type Runtime struct {
+	// Started and Printed count what the data plane observed.
+	Started, Printed atomic.Int32
+
 	// Known are the templates.
 	Known []runtime.Template
 	// Silent makes Kill leave connections open, as a machine that vanishes.
@@ -276,3 +280,9 @@ func (f *Runtime) Template(_ context.Context, name string) (runtime.Template, er
 	}
 	return runtime.Template{}, runtime.ErrTemplateNotFound
 }
+
+// CommandStarted counts.
+func (f *Runtime) CommandStarted(string, time.Duration) { f.Started.Add(1) }
+
+// FirstStdout counts.
+func (f *Runtime) FirstStdout(string, time.Duration) { f.Printed.Add(1) }
