@@ -155,10 +155,10 @@ var alwaysDenied = mustPrefixes(
 )
 
 const (
-	maxInstance    = 8
-	slotBits       = 30
-	refillBackoff  = 200 * time.Millisecond
-	refillMaxDelay = 30 * time.Second
+	maxInstance = 8
+	slotBits    = 30
+	retryFirst  = 200 * time.Millisecond
+	retryMost   = 30 * time.Second
 )
 
 // withDefaults returns a complete, valid copy of the configuration.

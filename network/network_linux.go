@@ -126,8 +126,8 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	}
 	life, stop := context.WithCancel(context.Background())
 	n.stop = stop
-	n.background.Go(func() { n.fill(life) })
-	n.background.Go(func() { n.reap(life) })
+	n.background.Go(func() { n.repeat(life, n.wake, "refill pool", n.refill) })
+	n.background.Go(func() { n.repeat(life, n.retired, "destroy retired slots", n.freeRetired) })
 	if cfg.Uplink == UplinkAuto {
 		n.background.Go(func() { n.uplink.watch(life, cfg.OnError) })
 	}

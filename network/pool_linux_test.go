@@ -117,7 +117,7 @@ func TestRefillBacksOffAndGoesOn(t *testing.T) {
 		n := &Network{cfg: cfg, wake: make(chan struct{}, 1), subnets: newSubnets(cfg.Range), slots: map[string]*slot{}}
 		n.makeSlot = func(Policy, slotState) (*slot, error) { return nil, errInjected }
 		ctx, stop := context.WithCancel(t.Context())
-		go n.fill(ctx)
+		go n.repeat(ctx, n.wake, "refill pool", n.refill)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		want := []time.Duration{0, 200 * time.Millisecond, 600 * time.Millisecond}
@@ -127,7 +127,7 @@ func TestRefillBacksOffAndGoesOn(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if k := len(times); k < 120 || k > 130 {
-			t.Errorf("%d tries in an hour, want one each %v", k, refillMaxDelay)
+			t.Errorf("%d tries in an hour, want one each %v", k, retryMost)
 		}
 		stop()
 	})

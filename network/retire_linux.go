@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 )
 
 // Retire ends a lease like Release, but returns at once: the slot is destroyed
@@ -29,32 +28,7 @@ func (n *Network) Retire(slotID string) error {
 	return nil
 }
 
-// reap destroys retired slots until ctx ends. A failure is reported and tried
-// again, later each time.
-func (n *Network) reap(ctx context.Context) {
-	delay := refillBackoff
-	for {
-		var retry <-chan time.Time
-		if err := n.freeRetired(ctx); err != nil {
-			n.cfg.OnError(fmt.Errorf("network: destroy retired slots: %w", err))
-			retry = time.After(delay)
-			delay = min(2*delay, refillMaxDelay)
-		} else {
-			delay = refillBackoff
-		}
-		wake := n.retired
-		if retry != nil {
-			wake = nil
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-wake:
-		case <-retry:
-		}
-	}
-}
-
+// freeRetired destroys the retired slots that there are.
 func (n *Network) freeRetired(ctx context.Context) error {
 	n.mu.Lock()
 	var list []*slot

@@ -76,28 +76,24 @@ func (n *Network) kick() {
 	}
 }
 
-// fill keeps the pool full until ctx ends. A failure is reported and tried
-// again, later each time.
-func (n *Network) fill(ctx context.Context) {
-	delay := refillBackoff
+// repeat does work now and at each wake-up, until ctx ends. A failure is
+// reported and tried again, later each time; a wake-up does not shorten that.
+func (n *Network) repeat(ctx context.Context, wake <-chan struct{}, what string, work func(context.Context) error) {
+	delay := retryFirst
 	for {
+		next := wake
 		var retry <-chan time.Time
-		if err := n.refill(ctx); err != nil {
-			n.cfg.OnError(fmt.Errorf("network: refill pool: %w", err))
-			retry = time.After(delay)
-			delay = min(2*delay, refillMaxDelay)
+		if err := work(ctx); err != nil {
+			n.cfg.OnError(fmt.Errorf("network: %s: %w", what, err))
+			next, retry = nil, time.After(delay)
+			delay = min(2*delay, retryMost)
 		} else {
-			delay = refillBackoff
-		}
-		// A wake-up does not shorten a back-off.
-		wake := n.wake
-		if retry != nil {
-			wake = nil
+			delay = retryFirst
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-wake:
+		case <-next:
 		case <-retry:
 		}
 	}

@@ -2,25 +2,16 @@ package runtime
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
-	"github.com/google/uuid"
-
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/substrate/latency"
 	"github.com/rundlet/rundlet/vm"
 )
 
 // BaseAlias is the name of the template that is made without a download.
 const BaseAlias = "base"
-
-// readySnapshot is the name of a template's snapshot.
-const readySnapshot = "ready"
 
 // build is one preparation of the base template, shared by all who wait for it.
 type build struct {
@@ -152,152 +143,4 @@ func (r *Runtime) staleBase(ctx context.Context, tpl store.Template, err error) 
 		}
 	}
 	return true
-}
-
-// prepareBase returns the stored base if it was made from what the host has
-// now, and otherwise boots the image and takes the snapshot.
-func (r *Runtime) prepareBase(ctx context.Context) (store.Template, error) {
-	begin := time.Now()
-	unlock, err := r.cfg.LockTemplates(ctx)
-	if err != nil {
-		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
-	}
-	defer unlock()
-	img, err := r.cfg.Base(ctx)
-	if err != nil {
-		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
-	}
-	size := r.cfg.Size
-	info := r.cfg.Driver.Info()
-	stamp := fmt.Sprintf("%s %s %s %+v", info.Driver, info.Version, img.Stamp, size)
-	old, found, err := r.storedBase(ctx)
-	if err != nil {
-		return store.Template{}, err
-	}
-	if found && old.Stamp == stamp {
-		return old, nil
-	}
-	r.cfg.Progress("Preparing the template \"base\" (once) ...")
-	spec := img.Spec
-	spec.VCPUs, spec.MemoryMiB, spec.DiskMiB = size.VCPUs, size.MemoryMiB, size.DiskMiB
-	tpl := store.Template{
-		ID: newID()[1:], Alias: BaseAlias, BuildID: uuid.NewString(), VMID: "tpl-" + newID(), Snapshot: readySnapshot,
-		Stamp: stamp, VCPUs: size.VCPUs, MemoryMiB: size.MemoryMiB, DiskMiB: size.DiskMiB, CreatedAt: time.Now(),
-	}
-	if found {
-		tpl.ID = old.ID
-	}
-	if tpl.Spec, err = json.Marshal(spec); err != nil {
-		return store.Template{}, err
-	}
-	if err := r.bootAndSave(ctx, tpl, spec); err != nil {
-		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
-	}
-	if err := r.cfg.Store.PutTemplate(ctx, tpl); err != nil {
-		return store.Template{}, err
-	}
-	if deleter, ok := r.cfg.Driver.(vm.SnapshotDeleter); ok && found {
-		if err := deleter.DeleteSnapshot(ctx, old.VMID, old.Snapshot); err != nil {
-			r.log.Warn("could not delete the former base snapshot", "error", err)
-		}
-	}
-	took := time.Since(begin)
-	r.cfg.Latency.Record(latency.ColdTemplateBuild, took)
-	r.cfg.Progress(fmt.Sprintf("Template \"base\" is ready (%.1f s).", took.Seconds()))
-	return tpl, nil
-}
-
-// bootAndSave boots the spec, waits until the agent answers, and saves it.
-func (r *Runtime) bootAndSave(ctx context.Context, tpl store.Template, spec vm.Spec) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, createTimeout)
-	defer cancel()
-	slot, err := r.cfg.Network.Acquire(ctx, false)
-	if err != nil {
-		return fmt.Errorf("network: %w", err)
-	}
-	defer func() {
-		ctx, cancel := detached(ctx)
-		defer cancel()
-		if undo := r.destroy(ctx, tpl.VMID); undo != nil {
-			err = errors.Join(err, undo)
-			return // the slot is still in use; the next Open frees both
-		}
-		err = errors.Join(err, r.cfg.Network.Release(ctx, slot.ID))
-	}()
-	spec.NetNS, spec.GuestIP, spec.Hostname = slot.NetNS, slot.GuestIP.String(), "template"
-	if err := r.cfg.Driver.Create(ctx, tpl.VMID, spec); err != nil {
-		return err
-	}
-	if err := r.cfg.Driver.Start(ctx, tpl.VMID); err != nil {
-		return err
-	}
-	if err := r.awaitAgent(ctx, tpl.VMID); err != nil {
-		return err
-	}
-	begin := time.Now()
-	if err := r.cfg.Driver.Snapshot(ctx, tpl.VMID, tpl.Snapshot); err != nil {
-		return err
-	}
-	r.cfg.Latency.Record(latency.SnapshotSave, time.Since(begin))
-	return nil
-}
-
-// awaitAgent waits for a cold-booted guest. Nothing tells the host when the
-// agent starts to listen, so it asks, with growing pauses.
-func (r *Runtime) awaitAgent(ctx context.Context, id string) error {
-	for pause := 2 * time.Millisecond; ; pause = min(pause*2, 100*time.Millisecond) {
-		err := control.Health(ctx, r.agentDial(id))
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the agent in %s does not answer: %w", id, err)
-		case <-time.After(pause):
-		}
-	}
-}
-
-func (r *Runtime) storedBase(ctx context.Context) (store.Template, bool, error) {
-	rows, err := r.cfg.Store.Templates(ctx)
-	if err != nil {
-		return store.Template{}, false, err
-	}
-	for _, t := range rows {
-		if t.Alias == BaseAlias {
-			return t, true, nil
-		}
-	}
-	return store.Template{}, false, nil
-}
-
-// prune removes the images of former bases. A running sandbox may have any of
-// them as its root, so it waits for a start at which there is none.
-func (r *Runtime) prune(ctx context.Context) {
-	if r.cfg.Prune == nil {
-		return
-	}
-	err := func() error {
-		unlock, err := r.cfg.LockTemplates(ctx)
-		if err != nil {
-			return err
-		}
-		defer unlock()
-		live, err := r.cfg.Store.CountLive(ctx)
-		if err != nil || live > 0 {
-			return err
-		}
-		tpl, found, err := r.storedBase(ctx)
-		if err != nil || !found {
-			return err
-		}
-		spec, err := restoreSpec(tpl)
-		if err != nil {
-			return err
-		}
-		return r.cfg.Prune(ctx, spec.Rootfs)
-	}()
-	if err != nil {
-		r.log.Warn("could not remove the images of former bases", "error", err)
-	}
 }
