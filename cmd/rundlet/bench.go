@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/bench"
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/e2b"
@@ -72,7 +73,9 @@ func runBench(cmd *cobra.Command, o *options, b bench.Options) (_ bench.Report, 
 		return bench.Report{}, err
 	}
 	served := make(chan error, 1)
-	go func() { served <- e2b.NewServer(e2b.Config{}, n.runtime, keys).Serve(ctx, ln) }()
+	go func() {
+		served <- e2b.NewServer(e2b.Config{EnvdVersion: control.EnvdVersion}, n.runtime, keys).Serve(ctx, ln)
+	}()
 	defer func() {
 		cancel()
 		err = errors.Join(err, <-served)

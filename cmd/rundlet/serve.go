@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/e2b"
 )
 
@@ -74,11 +75,11 @@ func serve(cmd *cobra.Command, o *options, listen, domain string, opts nodeOptio
 	if _, err := defaultKey(ctx, n.store, dirs); err != nil {
 		return err
 	}
-	url := "http://" + ln.Addr().String()
+	url := "http://" + reachable(ln.Addr().(*net.TCPAddr))
 	if err := writeEndpoint(dirs, url); err != nil {
 		return err
 	}
-	srv := e2b.NewServer(e2b.Config{Domain: domain, Log: opts.log}, n.runtime, keyStore{n.store})
+	srv := e2b.NewServer(e2b.Config{Domain: domain, EnvdVersion: control.EnvdVersion, Log: opts.log}, n.runtime, keyStore{n.store})
 	go func() {
 		if err := n.runtime.Prepare(ctx); err != nil && ctx.Err() == nil {
 			opts.log.Error("the base template could not be prepared; the next create tries again", "error", err)
@@ -87,6 +88,14 @@ func serve(cmd *cobra.Command, o *options, listen, domain string, opts nodeOptio
 	fmt.Fprintf(cmd.OutOrStdout(), "rundlet listening on %s\n", url)
 	fmt.Fprintf(cmd.OutOrStdout(), "in another shell: eval \"$(%s env)\"\n", os.Args[0])
 	return srv.Serve(ctx, ln)
+}
+
+// reachable is the address by which this machine reaches a listener.
+func reachable(addr *net.TCPAddr) string {
+	if addr.IP.IsUnspecified() {
+		return fmt.Sprintf("127.0.0.1:%d", addr.Port)
+	}
+	return addr.String()
 }
 
 func stoppedBy(ctx context.Context, sig os.Signal) bool {
