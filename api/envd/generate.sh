@@ -3,6 +3,10 @@
 # protoc and the well-known types (Debian: protobuf-compiler, libprotobuf-dev);
 # the plugins are those that go.mod pins.
 set -eu
+if ! command -v protoc >/dev/null; then
+	echo "generate: protoc is missing: apt-get install protobuf-compiler libprotobuf-dev" >&2
+	exit 1
+fi
 cd "$(dirname "$0")/../.."
 plugins=$(mktemp -d)
 trap 'rm -rf "$plugins"' EXIT
