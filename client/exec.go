@@ -73,6 +73,7 @@ func (a Agent) Run(ctx context.Context, c Command) (int, error) {
 	}
 	defer stream.Close()
 	var pid uint32
+	var end *processpb.ProcessEvent_EndEvent
 	for stream.Receive() {
 		switch ev := stream.Msg().GetEvent().GetEvent().(type) {
 		case *processpb.ProcessEvent_Start:
@@ -92,8 +93,13 @@ func (a Agent) Run(ctx context.Context, c Command) (int, error) {
 				return 0, err
 			}
 		case *processpb.ProcessEvent_End:
-			return exitCode(ev.End), nil
+			// Read to the end of the stream, so that the connections under it
+			// serve the next command too.
+			end = ev.End
 		}
+	}
+	if end != nil {
+		return exitCode(end), nil
 	}
 	if ctx.Err() != nil {
 		kill(ctx, rpc, pid)
