@@ -18,9 +18,6 @@ import (
 	"github.com/rundlet/rundlet/api/gen/envd/processpb"
 )
 
-// oomScoreAdj makes the kernel take a user's process before the agent.
-const oomScoreAdj = "100"
-
 // defaultPath is what a process gets when the agent itself has no PATH.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -67,9 +64,6 @@ func (s *Service) launch(req *processpb.StartRequest, u account.User, first func
 		return nil, err
 	}
 	p.pid = uint32(pid)
-	// What the process forks before this keeps the agent's own value, which is
-	// no worse than that. A kernel without it loses nothing.
-	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(oomScoreAdj), 0)
 	first(p)
 	go p.follow(exit, func() { s.table.end(p) })
 	return p, nil

@@ -10,6 +10,7 @@ package reaper
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"sync"
@@ -18,6 +19,9 @@ import (
 
 // ErrGone is a signal for a process that has ended.
 var ErrGone = errors.New("process has ended")
+
+// oomScoreAdj makes the kernel take a started process before this one.
+var oomScoreAdj = []byte("100")
 
 // Reaper starts processes and waits for them. Nothing runs while no child
 // ends. It is safe for concurrent use.
@@ -32,6 +36,10 @@ type Reaper struct {
 	// cannot have been collected and given to another process.
 	mu       sync.Mutex
 	children map[int]chan syscall.WaitStatus
+	// oom is this process's oom_score_adj, whose value is ownScore; nil on a
+	// kernel without it. mu guards both.
+	oom      *os.File
+	ownScore []byte
 }
 
 // New returns a running Reaper. With orphans it waits for every child of this
@@ -45,6 +53,7 @@ func New(orphans bool) *Reaper {
 		done:     make(chan struct{}),
 		children: map[int]chan syscall.WaitStatus{},
 	}
+	r.openScore()
 	signal.Notify(r.chld, syscall.SIGCHLD)
 	go r.run()
 	return r
@@ -55,6 +64,37 @@ func (r *Reaper) Close() {
 	signal.Stop(r.chld)
 	close(r.stop)
 	<-r.done
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.oom != nil {
+		r.oom.Close()
+		r.oom = nil
+	}
+}
+
+// openScore prepares score. What it cannot open it leaves alone: then a started
+// process has the score of this one, and nothing else is lost.
+func (r *Reaper) openScore() {
+	f, err := os.OpenFile("/proc/self/oom_score_adj", os.O_RDWR, 0)
+	if err != nil {
+		return
+	}
+	own := make([]byte, 16)
+	n, err := f.ReadAt(own, 0)
+	if n == 0 || err != nil && !errors.Is(err, io.EOF) {
+		f.Close()
+		return
+	}
+	r.oom, r.ownScore = f, own[:n]
+}
+
+// score sets this process's oom_score_adj, which a fork inherits. That is one
+// write to an open file, where a write to the new process's own would have to
+// find it in /proc while the process already runs, and perhaps forks.
+func (r *Reaper) score(value []byte) {
+	if r.oom != nil {
+		_, _ = r.oom.WriteAt(value, 0)
+	}
 }
 
 // Start runs a program. The channel delivers its exit status, once. Errors of
@@ -62,7 +102,9 @@ func (r *Reaper) Close() {
 func (r *Reaper) Start(path string, argv []string, attr *syscall.ProcAttr) (pid int, exit <-chan syscall.WaitStatus, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.score(oomScoreAdj)
 	pid, err = syscall.ForkExec(path, argv, attr)
+	r.score(r.ownScore)
 	if err != nil {
 		return 0, nil, fmt.Errorf("fork/exec %s: %w", path, err)
 	}

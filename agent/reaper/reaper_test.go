@@ -5,6 +5,7 @@ package reaper
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -118,5 +119,32 @@ func TestSignal(t *testing.T) {
 	}
 	if _, _, err := r.Start("/no/such", nil, &syscall.ProcAttr{}); !errors.Is(err, syscall.ENOENT) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A process has the higher score from its first instruction; this one keeps its own.
+func TestScore(t *testing.T) {
+	before, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := New(false)
+	defer r.Close()
+	out, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	_, exit, err := r.Start("/bin/cat", []string{"cat", "/proc/self/oom_score_adj"}, &syscall.ProcAttr{Files: []uintptr{0, in.Fd(), 2}})
+	in.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if score, err := io.ReadAll(out); err != nil || string(score) != "100\n" {
+		t.Errorf("the process has %q %v", score, err)
+	}
+	<-exit
+	if after, err := os.ReadFile("/proc/self/oom_score_adj"); err != nil || string(after) != string(before) {
+		t.Errorf("%q became %q %v", before, after, err)
 	}
 }
