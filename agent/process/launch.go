@@ -89,16 +89,16 @@ func (p *proc) open(req *processpb.StartRequest, u account.User) (child []*os.Fi
 	}
 	var in *os.File
 	if req.Stdin == nil || req.GetStdin() {
-		in, p.stdin, err = os.Pipe()
+		p.stdin, in, err = pipe(1)
 	} else {
-		in, err = os.Open(os.DevNull)
+		in, err = devNull()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open stdin: %w", err)
 	}
 	child = append(child, in)
 	for range 2 {
-		r, w, err := os.Pipe()
+		r, w, err := pipe(0)
 		if err != nil {
 			return child, fmt.Errorf("open output pipe: %w", err)
 		}
@@ -106,6 +106,31 @@ func (p *proc) open(req *processpb.StartRequest, u account.User) (child []*os.Fi
 		child = append(child, w)
 	}
 	return child, nil
+}
+
+// pipe makes a pipe of which the agent keeps the end of that index. Only that
+// end is non-blocking and known to the poller: os.Pipe does so with both, and
+// system calls are dear in a sandbox.
+func pipe(keep int) (ours, theirs *os.File, err error) {
+	var fd [2]int
+	if err := syscall.Pipe2(fd[:], syscall.O_CLOEXEC); err != nil {
+		return nil, nil, err
+	}
+	if err := syscall.SetNonblock(fd[keep], true); err != nil {
+		syscall.Close(fd[0])
+		syscall.Close(fd[1])
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(fd[keep]), "pipe"), os.NewFile(uintptr(fd[1-keep]), "pipe"), nil
+}
+
+// devNull opens the empty input without the poller, as pipe does.
+func devNull() (*os.File, error) {
+	fd, err := syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), os.DevNull), nil
 }
 
 // release closes what open made, for a process that never ran.
