@@ -63,6 +63,8 @@ func (t *tree) addDirectories() {
 	for _, name := range []string{"tmp", "var/tmp", "run/lock"} {
 		t.dir(name, fs.ModeSticky|0o777)
 	}
+	// Over an empty /tmp gVisor mounts a tmpfs, which would take memory.
+	t.file("tmp/.keep", 0o644, "")
 	t.dir("etc/ssl/private", 0o700)
 	t.symlink("var/run", "/run")
 	t.symlink("var/lock", "/run/lock")

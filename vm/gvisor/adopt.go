@@ -191,9 +191,16 @@ func (d *Driver) clean(keys []string) {
 	}
 }
 
-// cleanPending removes images that no machine waits to load: half-made and
-// half-deleted snapshots, too.
+// cleanPending removes images that no machine waits to load, half-made and
+// half-deleted snapshots, files of layers that were not unlinked in time, and
+// all that is left of earlier boots.
 func (d *Driver) cleanPending() {
+	boots, _ := os.ReadDir(d.conf.allPending())
+	for _, boot := range boots {
+		if boot.Name() != bootID() {
+			_ = os.RemoveAll(filepath.Join(d.conf.allPending(), boot.Name()))
+		}
+	}
 	entries, _ := os.ReadDir(d.conf.pendingDir())
 	for _, entry := range entries {
 		if !d.known(entry.Name()) {

@@ -30,7 +30,7 @@ func (d *Driver) ExecCommand(id string, args ...string) (*exec.Cmd, error) {
 	if status, _ := d.state(m); status != vm.StatusRunning {
 		return nil, vm.TransitionError("exec", id, status, vm.StatusRunning)
 	}
-	flags := runscFlags(m.spec)
+	flags := runscFlags(m.spec, d.conf.pendingDir())
 	argv := []string{"runsc", "--root=" + d.conf.rootDir()}
 	for _, name := range slices.Sorted(maps.Keys(flags)) {
 		argv = append(argv, "--"+name+"="+flags[name])

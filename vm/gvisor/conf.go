@@ -8,7 +8,10 @@ import (
 
 // Config says where a driver keeps its files and how it reaches guests.
 type Config struct {
-	// StateDir holds snapshots, durably. Required.
+	// StateDir holds snapshots, durably, and while machines run their writable
+	// layers, in files without a name. It belongs on a disk with room for both.
+	// Drivers may share it if their Instances differ. Required; "," and ":" are
+	// not allowed in it.
 	StateDir string
 	// RunDir holds what belongs to running machines; a tmpfs such as
 	// /run/rundlet. Required, at most 70 bytes long because a socket below it
@@ -34,7 +37,6 @@ const maxRunDir = 70
 func (c Config) rootDir() string      { return filepath.Join(c.RunDir, "runsc") }
 func (c Config) machinesDir() string  { return filepath.Join(c.RunDir, "machines") }
 func (c Config) snapshotsDir() string { return filepath.Join(c.StateDir, "snapshots") }
-func (c Config) pendingDir() string   { return filepath.Join(c.StateDir, "pending") }
 
 func (c Config) cgroupParent() string { return "/rundlet-" + c.Instance }
 

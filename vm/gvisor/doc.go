@@ -24,7 +24,12 @@
 //
 // # What is where
 //
-// Config.StateDir holds the snapshots and is durable. Config.RunDir holds what
-// belongs to running machines and should be on a tmpfs, so that a reboot empties
-// it. One driver value at a time may use a RunDir.
+// Config.StateDir holds the snapshots and is durable. It is also where running
+// machines write to their disks, into files that have no name and so end with
+// the machine. Config.RunDir holds what else belongs to running machines and
+// should be on a tmpfs, so that a reboot empties it. One driver value at a time
+// may use a RunDir.
+//
+// gVisor mounts a tmpfs over an empty /tmp. What is written there counts as
+// memory, so a root file system should have a file in /tmp.
 package gvisor

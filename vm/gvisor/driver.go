@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -111,6 +112,9 @@ func New(conf Config) (*Driver, error) {
 	switch {
 	case !filepath.IsAbs(conf.StateDir) || !filepath.IsAbs(conf.RunDir):
 		return fail(vm.ErrInvalid, errors.New("state and run directory must be absolute paths"))
+	case strings.ContainsAny(conf.StateDir, ",:"):
+		// gVisor takes the directory of the writable layers in a list.
+		return fail(vm.ErrInvalid, fmt.Errorf("state directory %.100q contains a comma or a colon", conf.StateDir))
 	case len(conf.RunDir) > maxRunDir:
 		return fail(vm.ErrInvalid, fmt.Errorf("run directory is longer than %d bytes", maxRunDir))
 	case conf.Cgroups != "" && conf.Cgroups != "auto" && conf.Cgroups != "off":
@@ -157,6 +161,7 @@ func (d *Driver) Close() error {
 		// Machines created at the same time have each pinned one.
 	}
 	_ = os.Remove(null)
+	_ = unix.Rmdir(d.conf.pendingDir()) // Succeeds if no machine waits to load images.
 	if d.limits {
 		removeGroup(d.conf.cgroupParent())
 	}

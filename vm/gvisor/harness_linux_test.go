@@ -97,7 +97,8 @@ var rootfs = sync.OnceValues(func() (string, error) {
 			return "", err
 		}
 	}
-	return dir, os.WriteFile(filepath.Join(dir, "init"), self, 0o755)
+	return dir, errors.Join(os.WriteFile(filepath.Join(dir, "tmp", ".keep"), nil, 0o644),
+		os.WriteFile(filepath.Join(dir, "init"), self, 0o755))
 })
 
 // makeRootfs returns a root directory that holds nothing but the test binary,

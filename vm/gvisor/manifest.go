@@ -115,7 +115,7 @@ func (m *manifest) compatible(dir, version string) error {
 	if m.Driver != driverName || m.Version != version {
 		return refuse("made by %.40s %.60s, this is %s %s", m.Driver, m.Version, driverName, version)
 	}
-	if flags := runscFlags(m.Spec); !maps.Equal(flags, m.Flags) {
+	if flags := runscFlags(m.Spec, ""); !maps.Equal(flags, m.Flags) {
 		return refuse("made with other flags: %s", mapDiff(m.Flags, flags))
 	}
 	if id, err := identify(m.Rootfs.Path); err != nil {

@@ -47,6 +47,16 @@ func newKey() string {
 	return hex.EncodeToString(b[:])
 }
 
+func (c Config) allPending() string { return filepath.Join(c.StateDir, "pending") }
+
+// pendingDir holds what has no name to be found by yet or any more: half-made
+// and half-deleted snapshots, images that machines wait to load, and for a
+// moment the files of writable layers. What another boot of the host left there
+// is nobody's.
+func (c Config) pendingDir() string {
+	return filepath.Join(c.allPending(), bootID(), c.Instance)
+}
+
 func (c Config) bundle(key string) string     { return filepath.Join(c.machinesDir(), key) }
 func (c Config) recordFile(key string) string { return filepath.Join(c.machinesDir(), key+".json") }
 func (c Config) cgroupPath(key string) string { return filepath.Join(c.cgroupParent(), key) }

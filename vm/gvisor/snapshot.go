@@ -97,7 +97,7 @@ func (d *Driver) seal(m *machine, dir string) error {
 	spec := m.spec
 	out := manifest{
 		Format: manifestFormat, Driver: driverName, Version: d.version,
-		Flags: runscFlags(spec), CPUFeatures: hostFeatures(), Rootfs: rootfs, Spec: spec,
+		Flags: runscFlags(spec, ""), CPUFeatures: hostFeatures(), Rootfs: rootfs, Spec: spec,
 		CreatedAt: time.Now().UTC(), Files: map[string]int64{},
 	}
 	entries, err := os.ReadDir(dir)

@@ -156,10 +156,13 @@ func ociSpec(spec vm.Spec) *specs.Spec {
 	return out
 }
 
-// runscFlags are the flags that decide how a machine runs. They are part of
-// every snapshot.
-func runscFlags(spec vm.Spec) map[string]string {
-	overlay := "all:memory"
+// runscFlags are the flags that decide how a machine runs, and part of every
+// snapshot. Writable layers are files in layerDir, not memory: what a guest
+// writes does not count against its memory limit then, since the host can take
+// the page cache back. A snapshot is not bound to the directory, so its flags
+// are those for the empty layerDir.
+func runscFlags(spec vm.Spec, layerDir string) map[string]string {
+	overlay := "all:dir=" + layerDir
 	if spec.DiskMiB > 0 {
 		overlay += fmt.Sprintf(",size=%dm", spec.DiskMiB)
 	}
@@ -183,7 +186,7 @@ func runscFlags(spec vm.Spec) map[string]string {
 func runscConfig(c Config, spec vm.Spec, bundle string) (*config.Config, error) {
 	fs := flag.NewFlagSet("runsc", flag.ContinueOnError)
 	config.RegisterFlags(fs)
-	flags := runscFlags(spec)
+	flags := runscFlags(spec, c.pendingDir())
 	flags["root"] = c.rootDir()
 	if c.Debug {
 		flags["debug"] = "true"

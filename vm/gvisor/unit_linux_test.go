@@ -151,7 +151,7 @@ func goodManifest(t testing.TB, dir string) *manifest {
 	if err := os.WriteFile(filepath.Join(dir, "pages.img"), []byte("12345"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &manifest{Format: manifestFormat, Driver: driverName, Version: "v1", Flags: runscFlags(spec), Rootfs: id,
+	return &manifest{Format: manifestFormat, Driver: driverName, Version: "v1", Flags: runscFlags(spec, ""), Rootfs: id,
 		Spec: spec, CreatedAt: time.Unix(1, 0).UTC(), Files: map[string]int64{"pages.img": 5}}
 }
 
@@ -241,6 +241,7 @@ func TestNewRefusesBadConfig(t *testing.T) {
 	for name, c := range map[string]Config{
 		"no directories": {},
 		"relative":       {StateDir: "s", RunDir: "r"},
+		"comma":          {StateDir: dir + "/a,size=1", RunDir: dir},
 		"long":           {StateDir: dir, RunDir: dir + strings.Repeat("/long", 20)},
 		"instance":       {StateDir: dir, RunDir: dir, Instance: "../x"},
 		"cgroups":        {StateDir: dir, RunDir: dir, Cgroups: "maybe"},
