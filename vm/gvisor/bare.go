@@ -93,7 +93,8 @@ func (b *Bare) Restore() error {
 	if err != nil {
 		return failure("bare restore", b.key, nil, err)
 	}
-	return failure("bare restore", b.key, nil, b.c.Restore(b.conf, b.images, false, false, nil))
+	err = offMain(func() error { return b.c.Restore(b.conf, b.images, false, false, nil) })
+	return failure("bare restore", b.key, nil, err)
 }
 
 // Destroy ends the sandbox and removes its files.

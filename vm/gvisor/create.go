@@ -95,7 +95,7 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec) (err erro
 		return err
 	}
 	if resume {
-		if err := m.c.Restore(m.runsc, images, false, false, nil); err != nil {
+		if err := m.restore(images); err != nil {
 			return d.restoreError(m, err)
 		}
 		status = vm.StatusRunning

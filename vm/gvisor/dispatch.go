@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -33,6 +34,7 @@ func Dispatch() bool {
 			os.Exit(128)
 		}
 	}
+	runtime.UnlockOSThread() // Locked by init, for the program's own sake.
 	maincli.Main()
 	return true
 }

@@ -18,6 +18,10 @@
 // Standard input, output and error of the program must be open (they may be
 // /dev/null). No sandbox ever keeps them: each machine has a console of its own.
 //
+// Importing the package binds the main goroutine to the main thread: gVisor
+// moves threads between network namespaces, and takes the main thread's for that
+// of the whole process.
+//
 // Sandboxes outlive the program. A program that adopts them later cannot be
 // their parent; whether orphans are reaped by it (PR_SET_CHILD_SUBREAPER) or by
 // init is a choice for the whole process, which this package leaves to main.

@@ -33,9 +33,9 @@ func (d *Driver) Start(ctx context.Context, id string) error {
 	}
 	switch {
 	case status == vm.StatusCreated:
-		err = m.c.Start(m.runsc)
+		err = offMain(func() error { return m.c.Start(m.runsc) })
 	case m.pending != "":
-		if err = m.c.Restore(m.runsc, m.pending, false, false, nil); err != nil {
+		if err = m.restore(m.pending); err != nil {
 			err = d.restoreError(m, err)
 			m.sandbox.kill()
 			<-m.ended
@@ -52,6 +52,11 @@ func (d *Driver) Start(ctx context.Context, id string) error {
 	}
 	d.setStatus(m, vm.StatusRunning)
 	return nil
+}
+
+// restore loads images into the sandbox. The guest runs when it returns.
+func (m *machine) restore(images string) error {
+	return offMain(func() error { return m.c.Restore(m.runsc, images, false, false, nil) })
 }
 
 // restoreError classifies what went wrong while a snapshot was loaded.

@@ -377,6 +377,9 @@ func TestFiftyAtOnce(t *testing.T) {
 		return err
 	})
 	t.Logf("%d restored and answering in %v", n, time.Since(began))
+	back, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	checkNamespaces(t, back)
 	began = time.Now()
 	all(t, n, func(i int) error { return d.Destroy(ctx, fmt.Sprint("m", i)) })
 	t.Logf("%d destroyed in %v", n, time.Since(began))
