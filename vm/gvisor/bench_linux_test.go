@@ -3,7 +3,9 @@ package gvisor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/rundlet/rundlet/vm"
 )
@@ -37,100 +39,91 @@ func source(b *testing.B) (*Driver, func() vm.Spec) {
 	}
 }
 
+// measure times op alone, b.N times, and reports the median too: the mean of
+// few operations on a busy machine says little.
+func measure(b *testing.B, prepare, op, finish func(i int)) {
+	b.Helper()
+	b.StopTimer()
+	var laps []time.Duration
+	for i := range b.N {
+		prepare(i)
+		b.StartTimer()
+		began := time.Now()
+		op(i)
+		laps = append(laps, time.Since(began))
+		b.StopTimer()
+		finish(i)
+	}
+	slices.Sort(laps)
+	b.ReportMetric(float64(laps[len(laps)/2].Microseconds())/1000, "ms-p50")
+}
+
+func nothing(int) {}
+
+func name(i int) string { return fmt.Sprint("m", i) }
+
+func destroy(b *testing.B, d *Driver) func(i int) {
+	return func(i int) { must(b, d.Destroy(context.Background(), name(i))) }
+}
+
 func BenchmarkColdStartToPing(b *testing.B) {
 	d, _ := source(b)
 	ctx := context.Background()
-	for i := range b.N {
-		b.StopTimer()
-		spec, id := guestSpec(b), fmt.Sprint("m", i)
-		b.StartTimer()
-		must(b, d.Create(ctx, id, spec))
-		must(b, d.Start(ctx, id))
-		ping(b, d, id)
-		b.StopTimer()
-		must(b, d.Destroy(ctx, id))
-		b.StartTimer()
-	}
+	var s vm.Spec
+	measure(b, func(int) { s = guestSpec(b) }, func(i int) {
+		must(b, d.Create(ctx, name(i), s))
+		must(b, d.Start(ctx, name(i)))
+		ping(b, d, name(i))
+	}, destroy(b, d))
 }
 
 func BenchmarkRestoreToPing(b *testing.B) {
 	d, spec := source(b)
-	ctx := context.Background()
-	for i := range b.N {
-		b.StopTimer()
-		s, id := spec(), fmt.Sprint("m", i)
-		b.StartTimer()
-		must(b, d.Create(ctx, id, s))
-		ping(b, d, id)
-		b.StopTimer()
-		must(b, d.Destroy(ctx, id))
-		b.StartTimer()
-	}
+	var s vm.Spec
+	measure(b, func(int) { s = spec() }, func(i int) {
+		must(b, d.Create(context.Background(), name(i), s))
+		ping(b, d, name(i))
+	}, destroy(b, d))
 }
 
 // BenchmarkBareRestore is the mechanism alone, without the guest's answer: its
 // address is dialled by no driver.
 func BenchmarkBareRestore(b *testing.B) {
 	d, spec := source(b)
-	for range b.N {
-		b.StopTimer()
-		bare, err := d.Bare(spec())
+	var bare *Bare
+	measure(b, func(int) {
+		var err error
+		bare, err = d.Bare(spec())
 		must(b, err)
-		b.StartTimer()
-		must(b, bare.Restore())
-		b.StopTimer()
-		must(b, bare.Destroy())
-		b.StartTimer()
-	}
+	}, func(int) { must(b, bare.Restore()) }, func(int) { must(b, bare.Destroy()) })
 }
 
 func BenchmarkRestore(b *testing.B) {
 	d, spec := source(b)
-	ctx := context.Background()
-	for i := range b.N {
-		b.StopTimer()
-		s, id := spec(), fmt.Sprint("m", i)
-		b.StartTimer()
-		must(b, d.Create(ctx, id, s))
-		b.StopTimer()
-		must(b, d.Destroy(ctx, id))
-		b.StartTimer()
-	}
+	var s vm.Spec
+	measure(b, func(int) { s = spec() },
+		func(i int) { must(b, d.Create(context.Background(), name(i), s)) }, destroy(b, d))
 }
 
 func BenchmarkPreparedStartToPing(b *testing.B) {
 	d, spec := source(b)
 	ctx := context.Background()
-	for i := range b.N {
-		b.StopTimer()
-		s, id := spec(), fmt.Sprint("m", i)
+	measure(b, func(i int) {
+		s := spec()
 		s.RestoreFrom.ResumeImmediately = false
-		must(b, d.Create(ctx, id, s))
-		b.StartTimer()
-		must(b, d.Start(ctx, id))
-		ping(b, d, id)
-		b.StopTimer()
-		must(b, d.Destroy(ctx, id))
-		b.StartTimer()
-	}
+		must(b, d.Create(ctx, name(i), s))
+	}, func(i int) {
+		must(b, d.Start(ctx, name(i)))
+		ping(b, d, name(i))
+	}, destroy(b, d))
 }
 
 func BenchmarkSnapshot(b *testing.B) {
 	d, _ := source(b)
-	ctx := context.Background()
-	for i := range b.N {
-		must(b, d.Snapshot(ctx, "a", fmt.Sprint("s", i)))
-	}
+	measure(b, nothing, func(i int) { must(b, d.Snapshot(context.Background(), "a", name(i))) }, nothing)
 }
 
 func BenchmarkDestroy(b *testing.B) {
 	d, spec := source(b)
-	ctx := context.Background()
-	for i := range b.N {
-		b.StopTimer()
-		id := fmt.Sprint("m", i)
-		must(b, d.Create(ctx, id, spec()))
-		b.StartTimer()
-		must(b, d.Destroy(ctx, id))
-	}
+	measure(b, func(i int) { must(b, d.Create(context.Background(), name(i), spec())) }, destroy(b, d), nothing)
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -46,7 +47,7 @@ func openProcess(pid int, start uint64) (*process, error) {
 	if err != nil || start != 0 && (began != start || state == 'Z') {
 		if err == nil && began == start {
 			// The first thread has ended, others may still be ending.
-			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 5000)
+			awaitEnd(fd)
 			reap(fd)
 		}
 		file.Close()
@@ -61,6 +62,21 @@ func openProcess(pid int, start uint64) (*process, error) {
 		ended: make(chan struct{}), joined: make(chan struct{})}
 	go p.wait()
 	return p, nil
+}
+
+// endTime is how long the threads of a process whose first one has ended may
+// take to end.
+const endTime = 10 * time.Second
+
+func awaitEnd(pidfd int) {
+	ready := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	for deadline := time.Now().Add(endTime); ; {
+		// Signals of the Go runtime interrupt the wait.
+		_, err := unix.Poll(ready, int(max(0, time.Until(deadline).Milliseconds())))
+		if err != unix.EINTR {
+			return
+		}
+	}
 }
 
 // processState reads the state letter and the start time of a process.
