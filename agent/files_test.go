@@ -10,7 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand"
+	"math/rand/v2"
 	"mime/multipart"
 	"net/http"
 	"net/textproto"
@@ -20,7 +20,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 func (g *guest) do(t *testing.T, method, path string, header map[string]string, body io.Reader) (*http.Response, string) {
@@ -76,7 +75,7 @@ func gzipped(b []byte) *bytes.Buffer {
 func TestUploadOctetStream(t *testing.T) {
 	g := newGuest(t)
 	big := make([]byte, 20<<20)
-	rand.New(rand.NewSource(1)).Read(big)
+	rand.NewChaCha8([32]byte{1}).Read(big)
 	for _, body := range [][]byte{[]byte("hello"), {}, big, big[:300<<10]} {
 		for _, zip := range []bool{false, true} {
 			var r io.Reader = bytes.NewReader(body)
@@ -211,15 +210,10 @@ func TestUploadBroken(t *testing.T) {
 			t.Fatalf("upload of %s: %s", name, resp.Status)
 		}
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	eventually(t, "removal of the new file", func() bool {
 		_, err := os.Stat(g.home + "/new")
-		if os.IsNotExist(err) {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the new file is still there")
-		}
-	}
+		return os.IsNotExist(err)
+	})
 	if b, err := os.ReadFile(g.home + "/old"); string(b) != "precious" {
 		t.Errorf("old file is %d bytes, %v", len(b), err)
 	}

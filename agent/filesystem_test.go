@@ -315,9 +315,9 @@ func TestPolledWatcher(t *testing.T) {
 	put(t, g.home+"/w/sub/unseen", "")
 	put(t, g.home+"/w/seen", "text")
 	got := seen{}
-	for deadline := time.Now().Add(5 * time.Second); !got.has([]string{"CREATE seen", "WRITE seen"}); time.Sleep(time.Millisecond) {
+	eventually(t, "creation and writing of a file", func() bool {
 		list, err := events(id)
-		if err != nil || time.Now().After(deadline) {
+		if err != nil {
 			t.Fatalf("got %v, %v", got, err)
 		}
 		for _, ev := range list {
@@ -326,7 +326,8 @@ func TestPolledWatcher(t *testing.T) {
 				t.Errorf("event %v", ev)
 			}
 		}
-	}
+		return got.has([]string{"CREATE seen", "WRITE seen"})
+	})
 	if _, err := g.fs.RemoveWatcher(t.Context(), connect.NewRequest(&filesystempb.RemoveWatcherRequest{WatcherId: id})); err != nil {
 		t.Fatal(err)
 	}

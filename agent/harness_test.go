@@ -127,6 +127,21 @@ func (g *guest) init(t testing.TB, req control.InitRequest) {
 	}
 }
 
+// eventually polls for what gives no sign of its own.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(5 * time.Second)
+	for !done() {
+		select {
+		case <-deadline:
+			t.Fatalf("%s did not happen", what)
+		case <-tick.C:
+		}
+	}
+}
+
 // as makes a request of a user.
 func as[T any](user string, msg *T) *connect.Request[T] {
 	req := connect.NewRequest(msg)

@@ -6,16 +6,19 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
+	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/api/gen/envd/processpb"
 )
@@ -107,13 +110,28 @@ func TestSignals(t *testing.T) {
 // has not collected yet.
 func waitDead(t *testing.T, pid string) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		stat, err := os.ReadFile("/proc/" + pid + "/stat")
-		if err != nil || bytes.Contains(stat, []byte(") Z ")) {
-			return
-		}
+	n, err := strconv.Atoi(pid)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("process %s is still there", pid)
+	fd, err := unix.PidfdOpen(n, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for {
+		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 5000)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || ready == 0 {
+			t.Fatalf("process %s is still there, %v", pid, err)
+		}
+		return
+	}
 }
 
 func TestConnect(t *testing.T) {
@@ -233,11 +251,7 @@ func TestTimeoutKills(t *testing.T) {
 	if last["code"] != "deadline_exceeded" {
 		t.Errorf("last message %v", messages[len(messages)-1])
 	}
-	for deadline := time.Now().Add(5 * time.Second); len(g.list(t)) > 0; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("process outlived its time-out")
-		}
-	}
+	eventually(t, "the end of a process with its time-out", func() bool { return len(g.list(t)) == 0 })
 }
 
 func TestKeepalive(t *testing.T) {
