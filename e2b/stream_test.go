@@ -285,12 +285,16 @@ func TestNothingIsLeft(t *testing.T) {
 		wg.Wait()
 		n.stop()
 	})
-	deadline := time.Now().Add(10 * time.Second)
+	// A goroutine's last steps give no sign.
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(10 * time.Second)
 	for goruntime.NumGoroutine() > before {
-		if time.Now().After(deadline) {
+		select {
+		case <-deadline:
 			buf := make([]byte, 1<<20)
 			t.Fatalf("%d goroutines before, %d after\n%s", before, goruntime.NumGoroutine(), buf[:goruntime.Stack(buf, true)])
+		case <-tick.C:
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }
