@@ -46,15 +46,18 @@ func TestCloseTakesRetiredSlotsAlong(t *testing.T) {
 // waitCounts waits for the reaper, which has no other sign than its work.
 func waitCounts(t *testing.T, n *Network, want Counts) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(10 * time.Second)
 	for {
 		got, err := n.Counts()
 		if err == nil && got == want {
 			return
 		}
-		if time.Now().After(deadline) {
+		select {
+		case <-deadline:
 			t.Fatalf("counts %+v, %v; want %+v", got, err, want)
+		case <-tick.C:
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }

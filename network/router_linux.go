@@ -117,9 +117,17 @@ func (r *router) connect(id string, subnet netip.Prefix) error {
 // awaitUp waits until a link whose two ends are set up can send. The kernel
 // enables the end that was set up first a little later, and drops what is sent
 // before: a connection would begin with a second of waiting for its second try.
+//
+// It asks again and again instead of subscribing to the kernel's messages: they
+// come for every link of the router, so that many slots made at once would each
+// receive all the others', and a full socket buffer loses the one that counts.
+// The kernel is done within a step or two.
 func awaitUp(h *netlink.Handle, name string) error {
 	const step, most = 200 * time.Microsecond, 2 * time.Second
-	for waited := time.Duration(0); ; waited += step {
+	again := time.NewTicker(step)
+	defer again.Stop()
+	expired := time.After(most)
+	for {
 		link, err := h.LinkByName(name)
 		if err != nil {
 			return fmt.Errorf("find link %s: %w", name, err)
@@ -127,10 +135,11 @@ func awaitUp(h *netlink.Handle, name string) error {
 		if link.Attrs().OperState == netlink.OperUp {
 			return nil
 		}
-		if waited > most {
+		select {
+		case <-again.C:
+		case <-expired:
 			return fmt.Errorf("link %s does not come up: %v", name, link.Attrs().OperState)
 		}
-		time.Sleep(step)
 	}
 }
 
