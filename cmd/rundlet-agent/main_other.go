@@ -2,6 +2,12 @@
 
 package main
 
-import "log"
+import (
+	"fmt"
+	"os"
+)
 
-func main() { log.Fatal("rundlet-agent runs in a Linux guest only") }
+func main() {
+	fmt.Fprintln(os.Stderr, "rundlet-agent: runs in a Linux guest only")
+	os.Exit(1)
+}
