@@ -1,0 +1,148 @@
+//go:build linux
+
+package filesystem
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"connectrpc.com/connect"
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/rundlet/rundlet/api/gen/envd/filesystempb"
+)
+
+// scripted is a watcher whose kernel events come from the test.
+func scripted(t *testing.T) (p *polled, events chan fsnotify.Event, errs chan error) {
+	t.Helper()
+	events, errs = make(chan fsnotify.Event), make(chan error)
+	p = &polled{done: make(chan struct{}), tree: &tree{root: t.TempDir(), fs: &fsnotify.Watcher{Events: events, Errors: errs}, found: map[string]bool{}}}
+	return p, events, errs
+}
+
+// collecting runs collect until the returned stop.
+func collecting(p *polled) (stop func()) {
+	ended := make(chan struct{})
+	go func() { p.collect(); close(ended) }()
+	return func() { close(p.done); <-ended }
+}
+
+func TestEventsThatNobodyFetchesAreBounded(t *testing.T) {
+	p, events, _ := scripted(t)
+	stop := collecting(p)
+	for range maxPolled + 10 {
+		events <- fsnotify.Event{Name: filepath.Join(p.tree.root, "f"), Op: fsnotify.Write}
+	}
+	stop()
+	got, err := p.take()
+	if len(got) != maxPolled || err != nil {
+		t.Fatalf("%d events, %v", len(got), err)
+	}
+	if got, err = p.take(); len(got) != 0 || connect.CodeOf(err) != connect.CodeResourceExhausted {
+		t.Errorf("the loss is not told: %d events, %v", len(got), err)
+	}
+	if got, err = p.take(); len(got) != 0 || err != nil {
+		t.Errorf("the loss is told twice: %v, %v", got, err)
+	}
+}
+
+func TestKernelErrorIsToldOnceAndWatchingGoesOn(t *testing.T) {
+	p, events, errs := scripted(t)
+	stop := collecting(p)
+	errs <- fsnotify.ErrEventOverflow
+	// The next event is received after the error was kept.
+	events <- fsnotify.Event{Name: filepath.Join(p.tree.root, "lost"), Op: fsnotify.Write}
+	stop()
+	if _, err := p.take(); connect.CodeOf(err) != connect.CodeResourceExhausted || !errors.Is(err, fsnotify.ErrEventOverflow) {
+		t.Fatalf("%v", err)
+	}
+	p.done = make(chan struct{})
+	stop = collecting(p)
+	events <- fsnotify.Event{Name: filepath.Join(p.tree.root, "kept"), Op: fsnotify.Write}
+	stop()
+	if got, err := p.take(); err != nil || len(got) != 1 || got[0].GetName() != "kept" {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestTranslate(t *testing.T) {
+	p, _, _ := scripted(t)
+	at := func(name string, op fsnotify.Op) fsnotify.Event {
+		return fsnotify.Event{Name: filepath.Join(p.tree.root, name), Op: op}
+	}
+	// What the scan of a new directory found is not reported again, once.
+	p.tree.found[filepath.Join(p.tree.root, "d/found")] = true
+	for _, tc := range []struct {
+		name string
+		ev   fsnotify.Event
+		want []filesystempb.EventType
+	}{
+		{"one", at("f", fsnotify.Chmod), []filesystempb.EventType{filesystempb.EventType_EVENT_TYPE_CHMOD}},
+		{"two in order", at("f", fsnotify.Write|fsnotify.Create), []filesystempb.EventType{filesystempb.EventType_EVENT_TYPE_CREATE, filesystempb.EventType_EVENT_TYPE_WRITE}},
+		{"found", at("d/found", fsnotify.Create), nil},
+		{"made again", at("d/found", fsnotify.Create), []filesystempb.EventType{filesystempb.EventType_EVENT_TYPE_CREATE}},
+		{"unknown", at("f", 0), nil},
+	} {
+		got, err := p.tree.translate(tc.ev)
+		if err != nil || len(got) != len(tc.want) {
+			t.Errorf("%s: %v, %v", tc.name, got, err)
+			continue
+		}
+		for i, ev := range got {
+			if ev.GetType() != tc.want[i] {
+				t.Errorf("%s: %v", tc.name, got)
+			}
+		}
+	}
+}
+
+func TestWatchersAreBoundedAndEndWithTheService(t *testing.T) {
+	s, home := newService(t)
+	before := openFiles(t)
+	create := func() (string, error) {
+		resp, err := s.CreateWatcher(t.Context(), connect.NewRequest(&filesystempb.CreateWatcherRequest{Path: home}))
+		if err != nil {
+			return "", err
+		}
+		return resp.Msg.GetWatcherId(), nil
+	}
+	first, err := create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As many as there may be, without what the kernel would give them.
+	s.watchers.mu.Lock()
+	real := s.watchers.byID[first]
+	for len(s.watchers.byID) < maxWatchers {
+		s.watchers.byID["w"+string(rune(len(s.watchers.byID)))] = &polled{tree: &tree{}}
+	}
+	s.watchers.mu.Unlock()
+	full := openFiles(t)
+	if _, err := create(); connect.CodeOf(err) != connect.CodeResourceExhausted {
+		t.Errorf("one too many: %v", err)
+	}
+	if n := openFiles(t); n != full {
+		t.Errorf("%d files open, %d before the refusal", n, full)
+	}
+	s.watchers.mu.Lock()
+	s.watchers.byID = map[string]*polled{first: real}
+	s.watchers.mu.Unlock()
+	s.Close()
+	if _, err := s.GetWatcherEvents(t.Context(), connect.NewRequest(&filesystempb.GetWatcherEventsRequest{WatcherId: first})); connect.CodeOf(err) != connect.CodeNotFound {
+		t.Errorf("after the end: %v", err)
+	}
+	if n := openFiles(t); n != before {
+		t.Errorf("%d files open, %d before", n, before)
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
