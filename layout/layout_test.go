@@ -47,8 +47,8 @@ func TestResolveWithoutHomeIsAbsolute(t *testing.T) {
 }
 
 func TestInstanceIsStableShortAndDistinct(t *testing.T) {
-	a, b := Layout{StateDir: "/a"}, Layout{StateDir: "/b"}
-	if a.Instance() != a.Instance() || a.Instance() == b.Instance() {
+	a, again, b := Layout{StateDir: "/a"}, Layout{StateDir: "/a", CacheDir: "/c"}, Layout{StateDir: "/b"}
+	if a.Instance() != again.Instance() || a.Instance() == b.Instance() {
 		t.Errorf("instances %q and %q", a.Instance(), b.Instance())
 	}
 	if len(a.Instance()) > 7 {

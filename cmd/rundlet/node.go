@@ -14,8 +14,6 @@ import (
 
 // nodeOptions say how this process runs sandboxes.
 type nodeOptions struct {
-	// instance names the daemon; empty is the one of the state directory.
-	instance string
 	// ephemeral: everything of the instance goes when the process ends, by
 	// itself or, after a crash, by the next process that starts.
 	ephemeral bool
