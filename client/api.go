@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -71,6 +72,7 @@ func (a API) CreateWith(ctx context.Context, o CreateOptions) (Sandbox, error) {
 // List returns all sandboxes, newest first.
 func (a API) List(ctx context.Context) ([]Sandbox, error) {
 	var all []Sandbox
+	seen := map[string]bool{}
 	for next := ""; ; {
 		var page []Sandbox
 		header, err := a.call(ctx, http.MethodGet, "/v2/sandboxes?limit=100&nextToken="+url.QueryEscape(next), nil, &page)
@@ -81,6 +83,10 @@ func (a API) List(ctx context.Context) ([]Sandbox, error) {
 		if next = header.Get("X-Next-Token"); next == "" {
 			return all, nil
 		}
+		if seen[next] {
+			return nil, errors.New("list sandboxes: the server sent a page twice")
+		}
+		seen[next] = true
 	}
 }
 
@@ -140,9 +146,12 @@ func (a API) call(ctx context.Context, method, path string, body, into any) (htt
 		return nil, err
 	}
 	defer resp.Body.Close()
-	reply, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
+	reply, err := io.ReadAll(io.LimitReader(resp.Body, maxReply+1))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if len(reply) > maxReply {
+		return nil, fmt.Errorf("%s %s: the reply is larger than %d bytes", method, path, maxReply)
 	}
 	if resp.StatusCode >= 300 {
 		e := &Error{Code: resp.StatusCode}

@@ -33,7 +33,7 @@ type Command struct {
 	User string
 	// TTY gives the command a terminal of that size; its output is Stdout's.
 	TTY *Winsize
-	// Resize changes the terminal's size; it may be nil.
+	// Resize changes the terminal's size; it may be nil, and it may be closed.
 	Resize <-chan Winsize
 	// Stdin may be nil: the command then reads an empty input. It is read until
 	// its end; a read that blocks outlives Run.
@@ -50,6 +50,9 @@ type Winsize struct{ Cols, Rows uint32 }
 // (128 and the signal's number after a signal). When the context ends, the
 // command is killed.
 func (a Agent) Run(ctx context.Context, c Command) (int, error) {
+	if len(c.Args) == 0 {
+		return 0, errors.New("run a command: there is none")
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// As the SDKs do: JSON, and no compression, which costs the guest more time
@@ -158,7 +161,10 @@ func resize(ctx context.Context, rpc processpbconnect.ProcessClient, pid uint32,
 		select {
 		case <-ctx.Done():
 			return
-		case size := <-sizes:
+		case size, ok := <-sizes:
+			if !ok {
+				return
+			}
 			// A size that does not arrive is corrected by the next one.
 			_, _ = rpc.Update(ctx, connect.NewRequest(&processpb.UpdateRequest{Process: selector(pid), Pty: pty(size)}))
 		}
