@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -61,7 +60,7 @@ func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration,
 	return row, nil
 }
 
-// expire runs when the timer fires. The time-out may have moved meanwhile.
+// expire runs when the timer fires.
 func (r *Runtime) expire(sb *sandbox) {
 	r.mu.Lock()
 	if r.closed {
@@ -72,10 +71,14 @@ func (r *Runtime) expire(sb *sandbox) {
 	r.mu.Unlock()
 	defer r.background.Done()
 
-	if time.Now().Before(sb.snapshot().EndAt) {
-		return // a new timer was armed
+	sb.life.Lock()
+	defer sb.life.Unlock()
+	// A call that held the lock may have moved the time-out, and told its client
+	// so, or ended the sandbox.
+	if sb.state() != StateRunning || time.Now().Before(sb.snapshot().EndAt) {
+		return
 	}
-	if err := r.terminate(r.life, sb, "timeout"); err != nil && !errors.Is(err, ErrSandboxNotFound) {
+	if err := r.terminateLocked(r.life, sb, "timeout"); err != nil {
 		r.log.Warn("sandbox timed out and cannot be ended yet", "sandbox", sb.id, "error", err)
 	}
 }

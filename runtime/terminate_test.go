@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/substrate/latency"
 	"github.com/rundlet/rundlet/vm/memvm"
 )
@@ -142,6 +143,34 @@ func TestTimeouts(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A client that was told of a later end must get it, even if the timer fired
+// while its request was under way.
+func TestATimeoutThatMovesWhileTheTimerFiresIsKept(t *testing.T) {
+	f := newFixture(t)
+	id := f.create().ID
+	sb, _ := f.rt.find(id)
+	sb.life.Lock() // as moveEnd does
+	sb.update(func(row *store.Sandbox) { row.EndAt = time.Now().Add(-time.Second) })
+	fired := make(chan struct{})
+	go func() {
+		f.rt.expire(sb)
+		close(fired)
+	}()
+	// Nothing tells that a goroutine waits for a mutex. This gives an early look
+	// at the end the time to go wrong; the right one does not depend on it.
+	select {
+	case <-fired:
+		t.Error("it did not wait for the request")
+	case <-time.After(20 * time.Millisecond):
+	}
+	sb.update(func(row *store.Sandbox) { row.EndAt = time.Now().Add(time.Hour) })
+	sb.life.Unlock()
+	<-fired
+	if _, err := f.rt.Get(context.Background(), id); err != nil {
+		t.Errorf("it was ended: %v", err)
 	}
 }
 
