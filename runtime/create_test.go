@@ -43,6 +43,27 @@ func TestCreateReservesThenConnectsThenRestoresThenDeliversThenExposes(t *testin
 	}
 }
 
+// Whatever a crash leaves of a create, its row is there to account for it.
+func TestTheIntentToCreateIsWrittenFirst(t *testing.T) {
+	f := newFixture(t)
+	if err := f.rt.Prepare(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	f.forgetHistory()
+	for _, step := range []string{"acquire", "create", "init"} {
+		f.lookDuring(step, func() {
+			rows, err := f.db.LiveSandboxes(context.Background(), "test")
+			if err != nil || len(rows) != 1 || rows[0].State != "creating" {
+				t.Errorf("%s: rows %+v, %v", step, rows, err)
+			}
+		})
+	}
+	f.create()
+	if want := []string{"acquire", "create", "init"}; !slices.Equal(f.history(), want) {
+		t.Errorf("looked during %v", f.history())
+	}
+}
+
 func TestEachSandboxHasSecretsOfItsOwnThatSurviveARestart(t *testing.T) {
 	f := newFixture(t)
 	a, b := f.create(), f.create()

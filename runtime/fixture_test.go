@@ -38,6 +38,7 @@ type fixture struct {
 	mu     sync.Mutex
 	events []string
 	fail   map[string]int // how often a step fails
+	during map[string]func()
 	inits  map[string]control.InitRequest
 	stamp  string
 	ports  map[uint16]func(net.Conn)
@@ -53,6 +54,12 @@ func (f *fixture) event(format string, args ...any) {
 func (f *fixture) step(name string) error {
 	f.event("%s", name)
 	f.mu.Lock()
+	look := f.during[name]
+	f.mu.Unlock()
+	if look != nil {
+		look()
+	}
+	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fail[name] > 0 {
 		f.fail[name]--
@@ -65,6 +72,13 @@ func (f *fixture) failNext(step string, times int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fail[step] = times
+}
+
+// lookDuring calls look at the beginning of every such step.
+func (f *fixture) lookDuring(step string, look func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.during[step] = look
 }
 
 func (f *fixture) history() []string {
@@ -189,7 +203,7 @@ func (f *fixture) agent(id string) func(net.Conn) {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t, host: memvm.NewHost(), fail: map[string]int{}, inits: map[string]control.InitRequest{}, stamp: "v1"}
+	f := &fixture{t: t, host: memvm.NewHost(), fail: map[string]int{}, during: map[string]func(){}, inits: map[string]control.InitRequest{}, stamp: "v1"}
 	f.network = &fakeNetwork{f: f, leased: map[string]bool{}}
 	db, err := store.Open(context.Background(), filepath.Join(t.TempDir(), "db"))
 	if err != nil {

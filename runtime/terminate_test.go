@@ -90,6 +90,9 @@ func TestWhatCannotBeEndedKeepsItsCapacityAndIsRetriedUntilItIsGone(t *testing.T
 				if row := f.row(sb.ID); row.State != "killing" {
 					t.Errorf("row %+v", row)
 				}
+				if n := samples(f, latency.KillDelete); n != 0 {
+					t.Errorf("%d samples of a kill that failed", n)
+				}
 				if _, err := f.rt.Get(context.Background(), sb.ID); !errors.Is(err, ErrSandboxNotFound) {
 					t.Errorf("a client still sees it: %v", err)
 				}
@@ -174,6 +177,38 @@ func TestATimeoutThatMovesWhileTheTimerFiresIsKept(t *testing.T) {
 	}
 }
 
+// A timer that fired while its sandbox was killed has nothing left to do.
+func TestATimerThatComesLateDoesNothing(t *testing.T) {
+	f := newFixture(t)
+	id := f.create().ID
+	sb, _ := f.rt.find(id)
+	sb.update(func(row *store.Sandbox) { row.EndAt = time.Now().Add(-time.Second) })
+	if err := f.rt.Kill(context.Background(), id); err != nil {
+		t.Fatal(err)
+	}
+	row := f.row(id)
+	f.forgetHistory()
+	f.rt.expire(sb)
+	if again := f.row(id); len(f.history()) != 0 || again.State != "killed" || !again.KilledAt.Equal(row.KilledAt) {
+		t.Errorf("it did %v, the row is %+v", f.history(), again)
+	}
+}
+
+func TestTheIntentToKillIsWrittenFirst(t *testing.T) {
+	f := newFixture(t)
+	id := f.create().ID
+	for _, step := range []string{"destroy", "release"} {
+		f.lookDuring(step, func() {
+			if row := f.row(id); row.State != "killing" || row.Reason != "killed by request" {
+				t.Errorf("%s: row %+v", step, row)
+			}
+		})
+	}
+	if err := f.rt.Kill(context.Background(), id); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestConnectReturnsTheEndUnchangedWhenAShorterOneIsAsked(t *testing.T) {
 	f := newFixture(t)
 	sb := f.create()
@@ -214,13 +249,22 @@ func TestKillAllEndsEverythingAndAdmitsNothing(t *testing.T) {
 	for range 3 {
 		f.create()
 	}
+	tpl, err := f.rt.resolve(context.Background(), "base")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := f.rt.KillAll(context.Background(), "shut down"); err != nil {
 		t.Fatal(err)
 	}
 	f.wantNothingLeft()
+	// One that was under way already is not admitted either.
+	if _, err := f.rt.create(context.Background(), request(), tpl); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("create during KillAll: %v", err)
+	}
 	if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("create after KillAll: %v", err)
 	}
+	f.wantNothingLeft()
 }
 
 func TestAKillSucceedsWhenOnlyItsRowCannotBeWritten(t *testing.T) {
