@@ -71,7 +71,7 @@ func (a API) CreateWith(ctx context.Context, o CreateOptions) (Sandbox, error) {
 
 // List returns all sandboxes, newest first.
 func (a API) List(ctx context.Context) ([]Sandbox, error) {
-	var all []Sandbox
+	all := []Sandbox{} // an empty list, not null, in JSON
 	seen := map[string]bool{}
 	for next := ""; ; {
 		var page []Sandbox

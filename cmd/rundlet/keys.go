@@ -120,7 +120,7 @@ func newKeys(o *options) *cobra.Command {
 					return err
 				}
 				if o.json {
-					return printJSON(cmd.OutOrStdout(), list)
+					return printJSON(cmd.OutOrStdout(), keyLines(list))
 				}
 				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 				fmt.Fprintln(w, "ID\tNAME\tKEY\tCREATED")
@@ -140,6 +140,22 @@ func newKeys(o *options) *cobra.Command {
 			}),
 		})
 	return cmd
+}
+
+// keyLine is a key as programs read it.
+type keyLine struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	Mask      string    `json:"mask"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+func keyLines(list []e2b.Key) []keyLine {
+	out := make([]keyLine, len(list))
+	for i, k := range list {
+		out[i] = keyLine(k)
+	}
+	return out
 }
 
 func withKeys(o *options, f func(*cobra.Command, keyStore, []string) error) func(*cobra.Command, []string) error {
