@@ -14,10 +14,7 @@ const maxLines = 350
 
 // withoutTests are the packages that need no test of their own, and why.
 var withoutTests = map[string]string{
-	"e2b":     "until it holds more than the interface to the runtime",
-	"runtime": "until it holds more than the types that it passes on",
-	"vm":      "the contract is tested by vm/vmtest on every driver",
-	"api":     "holds the OpenAPI document and what generates from it",
+	"api": "holds the OpenAPI document and what generates from it",
 
 	"vm/vmtest":                "is a test suite: memvm's test runs it, and its rules fail on drivers that break them",
 	"e2b/internal/fakeruntime": "is part of the tests of e2b",
