@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -117,6 +118,14 @@ func TestTerminal(t *testing.T) {
 		if size := <-g.sizes; size != (Winsize{120, 40}) {
 			t.Errorf("new size %v", size)
 		}
+		// Time for what must not come: a terminal's input has no end.
+		select {
+		case s, open := <-g.stdin:
+			t.Errorf("input %q, open %v", s, open)
+		case size := <-g.sizes:
+			t.Errorf("size %v, which nobody set", size)
+		case <-time.After(50 * time.Millisecond):
+		}
 		return p.exit(0, "")
 	})
 	sizes := make(chan Winsize, 1)
@@ -128,13 +137,6 @@ func TestTerminal(t *testing.T) {
 	})
 	if code != 0 || err != nil || out.String() != "got typed" {
 		t.Errorf("%d, %v, %q", code, err, out.String())
-	}
-	select {
-	case size := <-g.sizes:
-		t.Errorf("size %v, which nobody set", size)
-	case s, open := <-g.stdin:
-		t.Errorf("a terminal's input: %q, open %v", s, open)
-	default:
 	}
 }
 

@@ -125,12 +125,16 @@ func TestReplies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGuest(nil)
+			taken := 0
 			g.serve = func(c net.Conn) {
-				io.WriteString(c, tc.reply)
+				taken, _ = io.WriteString(c, tc.reply)
 				c.Close()
 			}
 			err := Health(t.Context(), g.dial)
 			g.wantClosed(t)
+			if taken > maxReply {
+				t.Errorf("%d bytes of a reply were read", taken)
+			}
 			if name == "done" {
 				if err != nil {
 					t.Error(err)
