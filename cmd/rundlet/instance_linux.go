@@ -49,11 +49,12 @@ func sweepEphemeral(ctx context.Context, dirs layout.Layout, opts nodeOptions) {
 		if err == nil {
 			err = n.Close(true)
 		}
-		unlock()
 		if err != nil {
 			opts.log.Warn("could not clear away what a crashed command left", "instance", instance, "error", err)
-			continue
+		} else {
+			// While the lock is held: nobody may take it in a directory that goes.
+			os.RemoveAll(dir)
 		}
-		os.RemoveAll(dir)
+		unlock()
 	}
 }
