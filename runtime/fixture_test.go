@@ -286,6 +286,9 @@ func (f *fixture) wantNothingLeft() {
 			f.t.Errorf("machine object left: %s", o)
 		}
 	}
+	if views, err := f.cfg.Driver.List(context.Background()); err != nil || len(views) != 0 {
+		f.t.Errorf("the driver remembers %+v, %v", views, err)
+	}
 	if n := f.network.count(); n != 0 {
 		f.t.Errorf("%d network slots left", n)
 	}

@@ -105,11 +105,14 @@ func (r *Runtime) destroy(ctx context.Context, id string) error {
 	if !ok || view.Status == vm.StatusDestroyed {
 		return nil
 	}
-	err = r.cfg.Driver.Destroy(ctx, id)
-	if errors.Is(err, vm.ErrNotFound) {
-		return nil
+	if err := r.cfg.Driver.Destroy(ctx, id); err != nil && !errors.Is(err, vm.ErrNotFound) {
+		return err
 	}
-	return err
+	if f, ok := r.cfg.Driver.(vm.Forgetter); ok {
+		// No id comes back, so the driver need not keep it.
+		return f.Forget(ctx, id)
+	}
+	return nil
 }
 
 // The pause between attempts to end a sandbox that could not be ended.

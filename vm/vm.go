@@ -176,6 +176,7 @@ const (
 	CapabilityDeleteSnapshot Capability = "delete_snapshot"
 	CapabilityAdopt          Capability = "adopt"
 	CapabilityWait           Capability = "wait"
+	CapabilityForget         Capability = "forget"
 )
 
 // Renamer gives a machine another id without touching the guest: the hand-over
@@ -238,4 +239,13 @@ type Waiter interface {
 	// When it returns, Get shows the end too. It holds up no other call, and
 	// every waiter of a machine gets the same answer. ErrNotFound if unknown.
 	Wait(ctx context.Context, id string) (reason string, err error)
+}
+
+// Forgetter drops what a driver remembers of a destroyed machine: queries do
+// not know it any more and its id becomes unused; its snapshots, and their
+// names, stay. It is for programs that live long and never use an id twice,
+// whose drivers would grow with every machine there ever was. A machine that is
+// unknown is no error; one that is not destroyed is ErrInvalidTransition.
+type Forgetter interface {
+	Forget(ctx context.Context, id string) error
 }

@@ -200,7 +200,7 @@ func (d *Driver) Info() vm.Info {
 		Version:   d.version,
 		Isolation: "user-space kernel (systrap), own namespaces and control group",
 		Capabilities: []vm.Capability{vm.CapabilityAdopt, vm.CapabilityConsole, vm.CapabilityDeleteSnapshot,
-			vm.CapabilityDial, vm.CapabilityRename, vm.CapabilityStats, vm.CapabilityWait},
+			vm.CapabilityDial, vm.CapabilityForget, vm.CapabilityRename, vm.CapabilityStats, vm.CapabilityWait},
 	}
 }
 

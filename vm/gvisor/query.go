@@ -85,3 +85,21 @@ func (d *Driver) Wait(ctx context.Context, id string) (string, error) {
 		return "", failure("wait", id, nil, ctx.Err())
 	}
 }
+
+// Forget implements vm.Forgetter.
+func (d *Driver) Forget(ctx context.Context, id string) error {
+	if err := ctx.Err(); err != nil {
+		return failure("forget", id, nil, err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	m := d.machines[id]
+	if m == nil {
+		return nil
+	}
+	if m.status != vm.StatusDestroyed {
+		return vm.TransitionError("forget", id, m.status, vm.StatusDestroyed)
+	}
+	delete(d.machines, id)
+	return nil
+}

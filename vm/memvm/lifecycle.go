@@ -172,6 +172,24 @@ func (d *Driver) Rename(ctx context.Context, oldID, newID string) (retErr error)
 	return nil
 }
 
+// Forget implements vm.Forgetter.
+func (d *Driver) Forget(ctx context.Context, id string) error {
+	if err := ctx.Err(); err != nil {
+		return fail("forget", id, nil, err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.records[id]
+	if r == nil {
+		return nil
+	}
+	if r.status != vm.StatusDestroyed {
+		return vm.TransitionError("forget", id, r.status, vm.StatusDestroyed)
+	}
+	delete(d.records, id)
+	return nil
+}
+
 // reserve takes an unused id.
 func (d *Driver) reserve(id string, r *record) bool {
 	d.mu.Lock()

@@ -17,6 +17,7 @@ func (d *Driver) Info() vm.Info {
 		SnapshotCreated: true,
 		Capabilities: []vm.Capability{
 			vm.CapabilityAdopt, vm.CapabilityConsole, vm.CapabilityDeleteSnapshot, vm.CapabilityDial,
+			vm.CapabilityForget,
 			vm.CapabilityRename, vm.CapabilityStats, vm.CapabilityWait,
 		},
 	}

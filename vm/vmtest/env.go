@@ -211,5 +211,6 @@ func implements(d vm.Runtime) map[vm.Capability]bool {
 	_, m[vm.CapabilityDeleteSnapshot] = d.(vm.SnapshotDeleter)
 	_, m[vm.CapabilityAdopt] = d.(vm.Adopter)
 	_, m[vm.CapabilityWait] = d.(vm.Waiter)
+	_, m[vm.CapabilityForget] = d.(vm.Forgetter)
 	return m
 }

@@ -111,7 +111,7 @@ func Rules() []string {
 
 func rules() []rule {
 	return slices.Concat(infoRules, queryRules, createRules, specRules, lifecycleRules, snapshotRules, restoreRules,
-		destroyRules, deleteRules, renameRules, dialRules, consoleRules, statsRules, waitRules, adoptRules,
+		destroyRules, deleteRules, renameRules, dialRules, consoleRules, statsRules, waitRules, adoptRules, forgetRules,
 		concurrencyRules, cancelRules, failureRules)
 }
 
