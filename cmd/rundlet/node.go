@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -22,9 +24,15 @@ type nodeOptions struct {
 	// noUplink: no sandbox reaches the internet, and nothing is changed in the
 	// host's network namespace.
 	noUplink bool
-	log      *slog.Logger
-	progress func(string)
-	capacity capacityOptions
+	// nameservers are what sandboxes ask; none means public ones.
+	nameservers []string
+	log         *slog.Logger
+	progress    func(string)
+	capacity    capacityOptions
+}
+
+func (o *nodeOptions) nameserverFlag(f *pflag.FlagSet) {
+	f.StringSliceVar(&o.nameservers, "nameserver", nil, "address of a name server for sandboxes, also a private one (default 8.8.8.8 and 1.1.1.1)")
 }
 
 // node is the stack of one process: what openNode wired and Close takes apart.

@@ -69,9 +69,13 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 	if opts.noUplink {
 		uplink = network.UplinkNone
 	}
+	nameservers, err := addresses(opts.nameservers)
+	if err != nil {
+		return nil, err
+	}
 	slots, err := network.Open(ctx, network.Config{
 		RunDir: filepath.Join(runDir, "net"), Instance: instance, Ahead: opts.ahead,
-		Uplink:  uplink,
+		Uplink: uplink, Nameservers: nameservers,
 		OnError: func(err error) { opts.log.Warn("network", "error", err) },
 	})
 	if err != nil {
@@ -98,7 +102,7 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 
 	rt, err := runtime.Open(ctx, runtime.Config{
 		Instance: instance, Driver: driver, Network: slotNetwork{slots, opts.noUplink}, Store: n.store,
-		Base:  func(ctx context.Context) (runtime.Image, error) { return baseImage(ctx, dirs) },
+		Base:  func(ctx context.Context) (runtime.Image, error) { return baseImage(ctx, dirs, opts.nameservers) },
 		Prune: func(_ context.Context, keep string) error { return pruneBases(dirs, keep) },
 		LockTemplates: func(ctx context.Context) (func(), error) {
 			return awaitLock(ctx, filepath.Join(dirs.StateDir, "templates.lock"))
@@ -113,8 +117,19 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 	return n, nil
 }
 
+func addresses(texts []string) (out []netip.Addr, err error) {
+	for _, text := range texts {
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, fmt.Errorf("--nameserver: %w", err)
+		}
+		out = append(out, addr)
+	}
+	return out, nil
+}
+
 // baseImage makes the root file system of "base" out of the host's /usr.
-func baseImage(ctx context.Context, dirs layout.Layout) (runtime.Image, error) {
+func baseImage(ctx context.Context, dirs layout.Layout, nameservers []string) (runtime.Image, error) {
 	if err := os.MkdirAll(dirs.AgentDir(), 0o700); err != nil {
 		return runtime.Image{}, err
 	}
@@ -122,7 +137,7 @@ func baseImage(ctx context.Context, dirs layout.Layout) (runtime.Image, error) {
 	if err != nil {
 		return runtime.Image{}, err
 	}
-	base, err := hostbase.Build(ctx, hostbase.Config{Dir: baseDir(dirs), AgentPath: agent})
+	base, err := hostbase.Build(ctx, hostbase.Config{Dir: baseDir(dirs), AgentPath: agent, Nameservers: nameservers})
 	if err != nil {
 		return runtime.Image{}, err
 	}

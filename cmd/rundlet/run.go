@@ -51,6 +51,7 @@ func (e *execFlags) environment() (map[string]string, error) {
 func newRun(o *options) *cobra.Command {
 	var ef execFlags
 	var noInternet bool
+	var opts nodeOptions
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "run [flags] -- COMMAND [ARG...]",
@@ -71,7 +72,7 @@ The sandbox is gone when the command ends.
 			}
 			allow := !noInternet
 			return runOnce(cmd, nodeOptions{
-				ephemeral: true, noUplink: noInternet, ahead: 1,
+				ephemeral: true, noUplink: noInternet, ahead: 1, nameservers: opts.nameservers,
 				log:      slog.New(slog.DiscardHandler),
 				progress: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) },
 				capacity: capacityDefaults,
@@ -81,6 +82,7 @@ The sandbox is gone when the command ends.
 		},
 	}
 	ef.add(cmd)
+	opts.nameserverFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&noInternet, "no-internet", false, "deny the command all network access")
 	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "end the sandbox after this time")
 	return cmd

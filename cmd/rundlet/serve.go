@@ -47,6 +47,7 @@ manager sends for a restart, leaves them running for the next "rundlet serve".`,
 	f.TextVar(&level, "log-level", level, "the least that is logged: debug, info, warn, error")
 	f.BoolVar(&logJSON, "log-json", false, "write the log as JSON")
 	f.BoolVar(&opts.noUplink, "no-uplink", false, "give no sandbox a way to the internet and leave the host's network alone")
+	opts.nameserverFlag(f)
 	f.IntVar(&opts.ahead, "network-slots", 4, "network slots kept ready")
 	opts.capacity.flags(f)
 	return cmd
