@@ -25,14 +25,13 @@ const (
 )
 
 // observe watches the answer to a Start on its way through.
-func (p *Proxy) observe(resp *http.Response) error {
+func (p *Proxy) observe(resp *http.Response) {
 	x := exchangeOf(resp.Request)
-	if x.target.Port != AgentPort || resp.Request.URL.Path != startPath ||
+	if p.observer == nil || x.target.Port != AgentPort || resp.Request.URL.Path != startPath ||
 		resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != startType {
-		return nil
+		return
 	}
 	resp.Body = &startStream{ReadCloser: resp.Body, begin: x.begin, id: x.target.ID, to: p.observer}
-	return nil
 }
 
 // startStream passes a stream of Connect messages on and looks at the beginning

@@ -43,9 +43,11 @@ func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
 		ErrorLog:     slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		ErrorHandler: p.fail,
 	}
-	if o, ok := sandboxes.(Observer); ok {
-		p.observer = o
-		p.rp.ModifyResponse = p.observe
+	p.observer, _ = sandboxes.(Observer)
+	p.rp.ModifyResponse = func(resp *http.Response) error {
+		exchangeOf(resp.Request).request.awaitEnd(resp.Request.Context())
+		p.observe(resp)
+		return nil
 	}
 	return p
 }
@@ -65,12 +67,14 @@ type exchange struct {
 	target Target
 	run    *run
 	begin  time.Time
+	// request is the body on its way in, where its end matters; else nil.
+	request *requestBody
 }
 
 type exchangeKey struct{}
 
-func exchangeOf(r *http.Request) exchange {
-	return r.Context().Value(exchangeKey{}).(exchange)
+func exchangeOf(r *http.Request) *exchange {
+	return r.Context().Value(exchangeKey{}).(*exchange)
 }
 
 // Serve carries the request to the target and its answer back. A stream that
@@ -91,7 +95,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 		err = serving(sb.State)
 	}
 	if err != nil {
-		p.fail(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, exchange{target: t})), err)
+		p.fail(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, &exchange{target: t})), err)
 		return
 	}
 	if t.Port != AgentPort && sb.TrafficAccessToken != "" {
@@ -102,16 +106,17 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 	}
 	run, err := p.pool.acquire(sb)
 	if err != nil {
-		p.fail(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, exchange{target: t})), err)
+		p.fail(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, &exchange{target: t})), err)
 		return
 	}
 	defer run.release()
-	// The agent may answer before it has seen the end of the request, and a
-	// stream goes both ways. Without this the server would take the rest of the
-	// request away from the proxy, which breaks the stream. An error means
-	// HTTP/2, which is full duplex anyway.
-	_ = http.NewResponseController(w).EnableFullDuplex()
-	p.rp.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, exchange{t, run, begin})))
+	x := exchange{target: t, run: run, begin: begin}
+	out := r.WithContext(context.WithValue(r.Context(), exchangeKey{}, &x))
+	if r.ProtoMajor == 1 && r.ContentLength != 0 && r.ContentLength <= mayBeTaken {
+		x.request = newRequestBody(r.Body, http.NewResponseController(w))
+		out.Body = x.request
+	}
+	p.rp.ServeHTTP(w, out)
 }
 
 // serving tells whether a sandbox in this state takes requests.
