@@ -68,7 +68,7 @@ func TestAnswerToARequestThatDoesNotEnd(t *testing.T) {
 	req.Header.Set(dataplane.HeaderSandboxPort, "8080")
 	go io.WriteString(send, "one\n")
 	defer send.Close()
-	within(t, 5*time.Second, "the answer", func() {
+	within(t, 10*time.Second, "the answer", func() {
 		resp, err := n.client.Do(req)
 		if err != nil {
 			return // refused, in time

@@ -23,6 +23,7 @@ type requestBody struct {
 	client *http.ResponseController
 	once   sync.Once
 	ended  chan struct{}
+	err    error // what ended the reading; the reader's own
 }
 
 // mayBeTaken is the most that net/http takes away of a request whose length is
@@ -31,7 +32,7 @@ const mayBeTaken = 256 << 10
 
 // endTime is how long an answer waits for the end of its request. Whoever sends
 // an endless request and wants an answer meanwhile needs HTTP/2.
-const endTime = 500 * time.Millisecond
+const endTime = 5 * time.Second
 
 func newRequestBody(body io.ReadCloser, client *http.ResponseController) *requestBody {
 	return &requestBody{ReadCloser: body, client: client, ended: make(chan struct{})}
@@ -39,12 +40,18 @@ func newRequestBody(body io.ReadCloser, client *http.ResponseController) *reques
 
 func (b *requestBody) end() { b.once.Do(func() { close(b.ended) }) }
 
-func (b *requestBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil {
+// Read is for one reader. After the end it says so again by itself: the
+// transport asks twice where the length is known, and between the two the server
+// may have closed the body.
+func (b *requestBody) Read(p []byte) (n int, err error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	n, b.err = b.ReadCloser.Read(p)
+	if b.err != nil {
 		b.end()
 	}
-	return n, err
+	return n, b.err
 }
 
 func (b *requestBody) Close() error {
