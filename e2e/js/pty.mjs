@@ -37,7 +37,9 @@ describe('pty', () => {
 
   test('an interrupt key', async () => {
     const { handle, screen, type } = await open({ user: 'root' })
-    await type('echo up; sleep 60; echo "rc="$?\n')
+    // A child says that it is up: it has the terminal then, which the shell gives
+    // away a moment after it has forked.
+    await type(`sh -c 'echo up; exec sleep 60'; echo "rc="$?\n`)
     await screen.until(/\rup\r\n/)
     await type('\u0003')
     await type('echo "who=<$(whoami)>"; exit 7\n')
