@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,28 @@ func TestRun(t *testing.T) {
 	}
 	if agent.Header.Get("Authorization") != "" {
 		t.Error("the caller's header was changed")
+	}
+}
+
+func TestCommandsShareAConnection(t *testing.T) {
+	_, agent := newGuest(t, func(_ context.Context, _ *processpb.StartRequest, p process) error {
+		p.started()
+		p.stdout("x")
+		return p.exit(0, "exit status 0")
+	})
+	fresh := 0
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
+		if !c.Reused {
+			fresh++
+		}
+	}})
+	for range 50 {
+		if code, err := agent.Run(ctx, Command{Args: []string{"x"}}); code != 0 || err != nil {
+			t.Fatal(code, err)
+		}
+	}
+	if fresh != 1 {
+		t.Errorf("%d connections for 50 commands", fresh)
 	}
 }
 

@@ -86,7 +86,7 @@ type Size struct {
 // DefaultSize is E2B's default for its base template.
 var DefaultSize = Size{VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024}
 
-// maxRememberedKilled is how long killed sandboxes can be asked about.
+// killedKept is how long killed sandboxes can be asked about.
 const killedKept = 7 * 24 * time.Hour
 
 // Runtime owns every sandbox of one instance. Safe for concurrent use.

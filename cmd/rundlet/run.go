@@ -14,6 +14,7 @@ import (
 
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/client"
+	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/runtime"
 )
 
@@ -71,13 +72,12 @@ The sandbox is gone when the command ends.
 				return err
 			}
 			allow := !noInternet
-			return runOnce(cmd, nodeOptions{
+			return runOnce(cmd, dirs, nodeOptions{
 				ephemeral: true, noUplink: noInternet, ahead: 1, nameservers: opts.nameservers,
 				log:      slog.New(slog.DiscardHandler),
 				progress: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) },
 				capacity: capacityDefaults,
-			}, func(ctx context.Context, opts nodeOptions) (*node, error) { return openNode(ctx, dirs, opts) },
-				runtime.CreateRequest{Template: runtime.BaseAlias, Timeout: timeout, AllowInternet: &allow, Secure: true, Env: env},
+			}, runtime.CreateRequest{Template: runtime.BaseAlias, Timeout: timeout, AllowInternet: &allow, Secure: true, Env: env},
 				ef, args)
 		},
 	}
@@ -88,9 +88,8 @@ The sandbox is gone when the command ends.
 	return cmd
 }
 
-func runOnce(cmd *cobra.Command, opts nodeOptions, open func(context.Context, nodeOptions) (*node, error),
-	req runtime.CreateRequest, ef execFlags, args []string) (err error) {
-	n, err := open(cmd.Context(), opts)
+func runOnce(cmd *cobra.Command, dirs layout.Layout, opts nodeOptions, req runtime.CreateRequest, ef execFlags, args []string) (err error) {
+	n, err := openNode(cmd.Context(), dirs, opts)
 	if err != nil {
 		return err
 	}
