@@ -60,12 +60,29 @@ type Sandbox struct {
 	AllowInternet *bool
 	// KeyID is the API key that created it.
 	KeyID string
+	// OnTimeout is what happens at EndAt.
+	OnTimeout OnTimeout
+	// AutoResume: traffic to a paused sandbox resumes it.
+	AutoResume bool
+	// FollowsUp is the continuation that the sandbox was started from, or nil.
+	FollowsUp *Continuation
 }
+
+// OnTimeout says what the end of the time-out does to a sandbox.
+type OnTimeout string
+
+// What a time-out does. The empty value is OnTimeoutKill.
+const (
+	OnTimeoutKill            OnTimeout = "kill"
+	OnTimeoutPause           OnTimeout = "pause"
+	OnTimeoutPauseFilesystem OnTimeout = "pause_filesystem"
+)
 
 // CreateRequest asks for a sandbox. The zero value of a field means "not
 // given"; Validate-d by Create.
 type CreateRequest struct {
-	// Template is an id or an alias, with or without ":tag".
+	// Template is an id or an alias, with or without ":tag", or the id or a name
+	// of a snapshot.
 	Template string
 	// Timeout until the sandbox is killed; must be positive.
 	Timeout       time.Duration
@@ -75,7 +92,72 @@ type CreateRequest struct {
 	AllowInternet *bool
 	// AllowPublicTraffic nil or true: ports are open to all who reach the proxy.
 	AllowPublicTraffic *bool
+	OnTimeout          OnTimeout
+	AutoResume         bool
 	KeyID              string
+}
+
+// ForkRequest asks for copies of a running sandbox.
+type ForkRequest struct {
+	// Count is how many, 1 to MaxForks.
+	Count int
+	// Timeout of each child; must be positive.
+	Timeout time.Duration
+	KeyID   string
+}
+
+// MaxForks is the most children of one fork, as in E2B.
+const MaxForks = 100
+
+// ForkResult is one child, or why there is none.
+type ForkResult struct {
+	Sandbox Sandbox
+	Err     error
+}
+
+// Snapshot is a saved state that sandboxes can be created from. It outlives the
+// sandbox that it was taken of.
+type Snapshot struct {
+	// ID is 20 characters of [a-z0-9]; it can be used as a template id.
+	ID string
+	// Name is optional and unique; taking another snapshot under a name moves it.
+	Name string
+	// SandboxID is what it was taken of.
+	SandboxID string
+	CreatedAt time.Time
+	Bytes     int64
+	KeyID     string
+}
+
+// SnapshotFilter selects snapshots; they come newest first, ties by id.
+type SnapshotFilter struct {
+	SandboxID string
+	Name      string
+	// After continues behind this snapshot; StartedAt is its CreatedAt.
+	After *Cursor
+	Limit int
+}
+
+// ContinuationReason says in which state a session was captured.
+type ContinuationReason string
+
+// The reasons for a continuation.
+const (
+	ReasonStopped ContinuationReason = "stopped"
+	ReasonIdle    ContinuationReason = "idle"
+	ReasonExited  ContinuationReason = "exited"
+)
+
+// Continuation is a session that was captured, for later sandboxes to follow up
+// on. It is not a pause: the session itself is not resumed, and any number of
+// follow-ups can be started from it, each a sandbox of its own.
+type Continuation struct {
+	// ID is the id of the snapshot that holds it.
+	ID        string
+	SandboxID string
+	Reason    ContinuationReason
+	CreatedAt time.Time
+	Bytes     int64
 }
 
 // ListFilter selects sandboxes. They come newest StartedAt first (ties by id,
@@ -130,6 +212,7 @@ type Template struct {
 var (
 	ErrSandboxNotFound  = errors.New("sandbox not found")
 	ErrTemplateNotFound = errors.New("template not found")
+	ErrSnapshotNotFound = errors.New("snapshot not found")
 	ErrInvalid          = errors.New("invalid argument")
 	// ErrConflict: the sandbox is in a state that does not allow the call now.
 	ErrConflict = errors.New("conflict")
@@ -149,7 +232,10 @@ var (
 
 // CapacityError says which resource did not suffice.
 type CapacityError struct {
-	Resource  string // "cpu", "memory", "disk", "sandboxes"
+	// Resource is "cpu", "memory", "disk", "sandboxes", "queue" (too many wait
+	// already), "wait" (it waited as long as a request may) or "pressure" (the
+	// host is short of memory or disk and takes nothing new).
+	Resource  string
 	Requested int64
 	Available int64
 	// RetryAfter is 0 when waiting cannot help.
