@@ -1,24 +1,64 @@
-// Package capacity decides whether this machine can take one more sandbox. It
-// is pure policy: no I/O, no clock, no knowledge of machines. It may import the
-// standard library only.
+// Package capacity decides whether this machine can take one more sandbox now,
+// later or never: a ledger of what is reserved, and a fair queue before it. It
+// is pure policy: no I/O, no clock, no goroutine, no knowledge of machines. It
+// may import the standard library only.
 package capacity
 
 import (
+	"errors"
 	"fmt"
-	"sync"
+	"math"
 )
 
-// Budget is an amount of each resource. Zero in a ledger's capacity means none.
+// Budget is an amount of each resource, never negative. Zero in a ledger's
+// capacity means none.
 type Budget struct {
 	CPUs        int64 // thousandths of a processor
 	MemoryBytes int64
 	DiskBytes   int64
 	Sandboxes   int64
+	// Launches are machines being made at this moment: what keeps a processor
+	// busy before there is a sandbox. See Reservation.Launched.
+	Launches int64
 }
 
+// Plus returns b + o, resource by resource. It saturates instead of overflowing.
+func (b Budget) Plus(o Budget) Budget {
+	return b.with(o, func(x, y int64) int64 {
+		if y > math.MaxInt64-x {
+			return math.MaxInt64
+		}
+		return x + y
+	})
+}
+
+// Minus returns b - o, resource by resource, and zero where o is larger.
+func (b Budget) Minus(o Budget) Budget {
+	return b.with(o, func(x, y int64) int64 { return max(x-y, 0) })
+}
+
+// Min returns the smaller amount of each resource.
+func (b Budget) Min(o Budget) Budget {
+	return b.with(o, func(x, y int64) int64 { return min(x, y) })
+}
+
+func (b Budget) with(o Budget, f func(x, y int64) int64) Budget {
+	return Budget{
+		CPUs: f(b.CPUs, o.CPUs), MemoryBytes: f(b.MemoryBytes, o.MemoryBytes), DiskBytes: f(b.DiskBytes, o.DiskBytes),
+		Sandboxes: f(b.Sandboxes, o.Sandboxes), Launches: f(b.Launches, o.Launches),
+	}
+}
+
+// positive returns b with zero for what is negative.
+func (b Budget) positive() Budget { return b.Minus(Budget{}) }
+
+// ErrNegative: a request for less than nothing of some resource.
+var ErrNegative = errors.New("negative budget")
+
 // Error says which resource did not suffice: the first of processor, memory,
-// disk, sandboxes that does not fit.
+// disk, sandboxes, launches that does not fit.
 type Error struct {
+	// Resource is "cpu", "memory", "disk", "sandboxes" or "launches".
 	Resource  string
 	Requested int64
 	Available int64
@@ -31,88 +71,26 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("not enough %s: %d requested, %d available", e.Resource, e.Requested, e.Available)
 }
 
-// Ledger counts what is reserved. It is safe for concurrent use.
-type Ledger struct {
-	mu       sync.Mutex
-	capacity Budget
-	active   Budget
-}
-
-// NewLedger returns a ledger with nothing reserved.
-func NewLedger(capacity Budget) *Ledger { return &Ledger{capacity: capacity} }
-
-// ReserveActive reserves b, or fails with *Error and reserves nothing. The
-// reservation holds until its Release.
-func (l *Ledger) ReserveActive(b Budget) (*Reservation, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := fit(l.capacity, l.active, b); err != nil {
-		return nil, err
-	}
-	l.active = l.active.plus(b)
-	return &Reservation{ledger: l, budget: b}, nil
-}
-
-// Adopt reserves b even where it does not fit: for a sandbox that runs already
-// when the daemon starts. What runs is counted, never denied.
-func (l *Ledger) Adopt(b Budget) *Reservation {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.active = l.active.plus(b)
-	return &Reservation{ledger: l, budget: b}
-}
-
-// Active returns what is reserved now.
-func (l *Ledger) Active() Budget {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.active
-}
-
-// Capacity returns the whole.
-func (l *Ledger) Capacity() Budget { return l.capacity }
-
-// Reservation is a claim on a ledger, owned by one sandbox.
-type Reservation struct {
-	ledger *Ledger
-	budget Budget
-	once   sync.Once
-}
-
-// Release gives the claim back and reports whether this call did it. Only the
-// first call has an effect.
-func (r *Reservation) Release() (released bool) {
-	r.once.Do(func() {
-		r.ledger.mu.Lock()
-		defer r.ledger.mu.Unlock()
-		r.ledger.active = r.ledger.active.minus(r.budget)
-		released = true
-	})
-	return released
-}
-
-func fit(capacity, used, want Budget) error {
+// fit returns nil if want can be had on top of used without going over limit,
+// or an *Error. The limit is at most the capacity.
+func fit(capacity, limit, used, want Budget) error {
 	for _, c := range []struct {
-		resource              string
-		capacity, used, wants int64
+		resource                     string
+		capacity, limit, used, wants int64
 	}{
-		{"cpu", capacity.CPUs, used.CPUs, want.CPUs},
-		{"memory", capacity.MemoryBytes, used.MemoryBytes, want.MemoryBytes},
-		{"disk", capacity.DiskBytes, used.DiskBytes, want.DiskBytes},
-		{"sandboxes", capacity.Sandboxes, used.Sandboxes, want.Sandboxes},
+		{"cpu", capacity.CPUs, limit.CPUs, used.CPUs, want.CPUs},
+		{"memory", capacity.MemoryBytes, limit.MemoryBytes, used.MemoryBytes, want.MemoryBytes},
+		{"disk", capacity.DiskBytes, limit.DiskBytes, used.DiskBytes, want.DiskBytes},
+		{"sandboxes", capacity.Sandboxes, limit.Sandboxes, used.Sandboxes, want.Sandboxes},
+		{"launches", capacity.Launches, limit.Launches, used.Launches, want.Launches},
 	} {
-		available := max(c.capacity-c.used, 0)
+		available := max(c.limit-c.used, 0)
 		if c.wants > available {
 			return &Error{Resource: c.resource, Requested: c.wants, Available: available, Never: c.wants > c.capacity}
 		}
 	}
+	if want != want.positive() {
+		return fmt.Errorf("%w: %+v", ErrNegative, want)
+	}
 	return nil
-}
-
-func (b Budget) plus(o Budget) Budget {
-	return Budget{b.CPUs + o.CPUs, b.MemoryBytes + o.MemoryBytes, b.DiskBytes + o.DiskBytes, b.Sandboxes + o.Sandboxes}
-}
-
-func (b Budget) minus(o Budget) Budget {
-	return Budget{b.CPUs - o.CPUs, b.MemoryBytes - o.MemoryBytes, b.DiskBytes - o.DiskBytes, b.Sandboxes - o.Sandboxes}
 }

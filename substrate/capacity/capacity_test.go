@@ -2,11 +2,12 @@ package capacity
 
 import (
 	"errors"
+	"math"
 	"sync"
 	"testing"
 )
 
-var whole = Budget{CPUs: 4000, MemoryBytes: 8 << 30, DiskBytes: 100 << 30, Sandboxes: 4}
+var whole = Budget{CPUs: 4000, MemoryBytes: 8 << 30, DiskBytes: 100 << 30, Sandboxes: 4, Launches: 2}
 
 func TestReserveNamesTheFirstResourceThatDoesNotFit(t *testing.T) {
 	for _, tc := range []struct {
@@ -16,10 +17,11 @@ func TestReserveNamesTheFirstResourceThatDoesNotFit(t *testing.T) {
 		never    bool
 	}{
 		{"all of it fits", whole, "", false},
-		{"processor comes first", Budget{5000, 9 << 30, 0, 9}, "cpu", true},
-		{"then memory", Budget{1, 9 << 30, 101 << 30, 9}, "memory", true},
-		{"then disk", Budget{1, 1, 101 << 30, 9}, "disk", true},
-		{"then sandboxes", Budget{1, 1, 1, 5}, "sandboxes", true},
+		{"processor comes first", Budget{5000, 9 << 30, 0, 9, 9}, "cpu", true},
+		{"then memory", Budget{1, 9 << 30, 101 << 30, 9, 9}, "memory", true},
+		{"then disk", Budget{1, 1, 101 << 30, 9, 9}, "disk", true},
+		{"then sandboxes", Budget{1, 1, 1, 5, 9}, "sandboxes", true},
+		{"then launches", Budget{1, 1, 1, 1, 3}, "launches", true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			l := NewLedger(whole)
@@ -82,6 +84,57 @@ func TestAdoptCountsWhatDoesNotFit(t *testing.T) {
 	r.Release()
 	if _, err := l.ReserveActive(Budget{Sandboxes: 1}); err == nil {
 		t.Error("a full ledger admitted one more")
+	}
+}
+
+func TestAdoptOfTooMuchIsGivenBackExactly(t *testing.T) {
+	const most = math.MaxInt64
+	l := NewLedger(Budget{Sandboxes: 1, DiskBytes: most})
+	first := l.Adopt(Budget{Sandboxes: most - 1, DiskBytes: -7})
+	second := l.Adopt(Budget{Sandboxes: 5})
+	if got := l.Usage(); got.Active != (Budget{Sandboxes: most}) || got.Available != (Budget{DiskBytes: most}) {
+		t.Errorf("got %+v", got)
+	}
+	first.Release()
+	if got := l.Active(); got != (Budget{Sandboxes: 1}) {
+		t.Errorf("after the first: %+v", got)
+	}
+	second.Release()
+	if got := l.Active(); got != (Budget{}) {
+		t.Errorf("after both: %+v", got)
+	}
+}
+
+func TestNegativeRequestsAreNoWayToGetMore(t *testing.T) {
+	l := NewLedger(whole)
+	q := NewQueue(l, QueueConfig{})
+	for _, b := range []Budget{{CPUs: -1}, {MemoryBytes: -1, CPUs: 1}, {DiskBytes: math.MinInt64}, {Sandboxes: -1}, {Launches: -1}} {
+		if _, err := l.ReserveActive(b); !errors.Is(err, ErrNegative) {
+			t.Errorf("active %+v: %v", b, err)
+		}
+		if _, err := l.ReserveWarm(WarmEntry{Budget: b}); !errors.Is(err, ErrNegative) {
+			t.Errorf("warm %+v: %v", b, err)
+		}
+		if _, err := q.Ask("t", b); !errors.Is(err, ErrNegative) {
+			t.Errorf("ask %+v: %v", b, err)
+		}
+	}
+	if got := l.Usage().Available; got != whole {
+		t.Errorf("available %+v", got)
+	}
+}
+
+func TestBudgetArithmeticSaturates(t *testing.T) {
+	most := Budget{math.MaxInt64, math.MaxInt64, math.MaxInt64, math.MaxInt64, math.MaxInt64}
+	b := Budget{1, 2, 3, 4, 5}
+	if got := most.Plus(b); got != most {
+		t.Errorf("plus %+v", got)
+	}
+	if got := b.Minus(Budget{0, 1, 3, 5, 6}); got != (Budget{1, 1, 0, 0, 0}) {
+		t.Errorf("minus %+v", got)
+	}
+	if got := b.Min(Budget{5, 4, 3, 2, 1}); got != (Budget{1, 2, 3, 2, 1}) {
+		t.Errorf("min %+v", got)
 	}
 }
 

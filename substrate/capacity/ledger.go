@@ -1,0 +1,149 @@
+package capacity
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+)
+
+// Ledger counts what is reserved: active for sandboxes that somebody uses, warm
+// for those kept ready. Active work is never evicted; warm entries yield to it.
+// A Ledger is safe for concurrent use. It calls out, to QueueConfig.OnYield
+// only, without holding its lock.
+type Ledger struct {
+	mu       sync.Mutex
+	capacity Budget // constant
+	limit    Budget // at most capacity; see Queue.SetLimit
+	active   Budget
+	warm     Budget
+	entries  []*Reservation // what is warm, in order of eviction
+	queue    *Queue         // nil if nobody ever waits for this ledger
+}
+
+// NewLedger returns a ledger with nothing reserved.
+func NewLedger(capacity Budget) *Ledger {
+	capacity = capacity.positive()
+	return &Ledger{capacity: capacity, limit: capacity}
+}
+
+// ErrWaiting: it would fit, but somebody waits in the queue for what is free.
+var ErrWaiting = errors.New("others wait for capacity")
+
+// ErrDuplicate: a warm entry with this ID exists.
+var ErrDuplicate = errors.New("warm entry exists")
+
+// ReserveActive reserves b now, or fails with *Error, ErrWaiting or ErrNegative
+// and reserves nothing. The caller owns the reservation, which holds until its
+// Release. Queue.Ask is the way to wait for one.
+func (l *Ledger) ReserveActive(b Budget) (*Reservation, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.admissible(b); err != nil {
+		return nil, err
+	}
+	return l.activate(b), nil
+}
+
+// ReserveWarm reserves e.Budget for an entry of a warm pool. It fails like
+// ReserveActive, and with ErrDuplicate. ErrWaiting is what keeps a refill from
+// taking what an eviction has just freed for active work.
+func (l *Ledger) ReserveWarm(e WarmEntry) (*Reservation, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range l.entries {
+		if r.id == e.ID {
+			return nil, fmt.Errorf("%w: %q", ErrDuplicate, e.ID)
+		}
+	}
+	if err := l.admissible(e.Budget); err != nil {
+		return nil, err
+	}
+	r := &Reservation{ledger: l, id: e.ID, key: e.Key, budget: e.Budget, state: warm}
+	l.warm = l.warm.Plus(e.Budget)
+	l.insert(r)
+	return r, nil
+}
+
+// Adopt reserves b even where it does not fit: for a sandbox that runs already
+// when the daemon starts. What runs is counted, never denied.
+func (l *Ledger) Adopt(b Budget) *Reservation {
+	l.mu.Lock()
+	defer l.unlock() // Who waits may need more warm entries to yield now.
+	// The totals stay exact: the reservation gives back what it has added.
+	const most = math.MaxInt64
+	room := Budget{most, most, most, most, most}.Minus(l.used())
+	return l.activate(b.positive().Min(room))
+}
+
+// Plan returns the warm entries that would have to go, besides those that are
+// yielding already, for b to fit: in order of eviction, and none that is not
+// needed. It changes nothing. If b does not fit even without any warm entry, it
+// returns none and an *Error.
+func (l *Ledger) Plan(b Budget) ([]WarmEntry, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	evict, err := l.plan(b)
+	var out []WarmEntry
+	for _, r := range evict {
+		out = append(out, WarmEntry{ID: r.id, Key: r.key, Budget: r.budget})
+	}
+	return out, err
+}
+
+// Usage is a consistent reading of a ledger. Active and Warm add up to what is
+// used; after an Adopt, or a lowered limit, that may be more than there is.
+type Usage struct {
+	Capacity Budget
+	Limit    Budget // what may be used at present: Capacity, or less under pressure
+	Active   Budget
+	Warm     Budget
+	// Available is Limit less what is used, zero where nothing is left.
+	Available Budget
+}
+
+// Usage returns what is reserved now.
+func (l *Ledger) Usage() Usage {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Usage{Capacity: l.capacity, Limit: l.limit, Active: l.active, Warm: l.warm, Available: l.limit.Minus(l.used())}
+}
+
+// Active returns what is reserved for active work now.
+func (l *Ledger) Active() Budget { return l.Usage().Active }
+
+// Capacity returns the whole.
+func (l *Ledger) Capacity() Budget { return l.capacity }
+
+func (l *Ledger) used() Budget { return l.active.Plus(l.warm) }
+
+// admissible says why a reservation outside the queue cannot be had.
+func (l *Ledger) admissible(b Budget) error {
+	if err := fit(l.capacity, l.limit, l.used(), b); err != nil {
+		return err
+	}
+	if l.queue != nil && l.queue.line.count > 0 {
+		return ErrWaiting
+	}
+	return nil
+}
+
+func (l *Ledger) activate(b Budget) *Reservation {
+	l.active = l.active.Plus(b)
+	return &Reservation{ledger: l, budget: b, state: active}
+}
+
+// unlock ends a critical section after which the next in line may fit, or may
+// need other warm entries to yield.
+func (l *Ledger) unlock() {
+	q := l.queue
+	if q == nil {
+		l.mu.Unlock()
+		return
+	}
+	yield := q.pump()
+	l.mu.Unlock()
+	for _, id := range yield {
+		q.onYield(id)
+	}
+}
