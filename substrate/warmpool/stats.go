@@ -1,0 +1,67 @@
+package warmpool
+
+import "time"
+
+// Counters only grow, for as long as the key is known.
+type Counters struct {
+	// Hits are checkouts of a ready entry; Misses the others, also those that
+	// got a prepared one.
+	Hits, Misses uint64
+	// Failures of launches and raises.
+	Failures uint64
+	// Refills that succeeded, and the time they took together: the count and
+	// sum of a histogram.
+	Refills    uint64
+	RefillTime time.Duration
+}
+
+// Stats describe one key at one moment.
+type Stats struct {
+	Key    Key
+	Target Target
+	Counters
+	// Ready and Prepared count the entries that could be handed out; Unfit
+	// those that wait to be retired.
+	Ready, Prepared, Unfit int
+	// InFlight are launches and raises on their way.
+	InFlight int
+	// Oldest is the age of the oldest entry; zero without one.
+	Oldest time.Duration
+	// RetryAt is when a key that failed is tried again; zero if it did not.
+	RetryAt time.Time
+}
+
+// Stats returns one element per known key, in key order.
+func (p *Pool) Stats(now time.Time) []Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]Stats, 0, len(p.order))
+	for _, k := range p.order {
+		s := p.keys[k]
+		st := Stats{
+			Key: k, Target: s.target, Counters: s.counters,
+			InFlight: s.landing[Ready] + s.landing[Prepared], RetryAt: s.notBefore,
+		}
+		for stage, count := range map[Stage]*int{Ready: &st.Ready, Prepared: &st.Prepared} {
+			for _, e := range s.entries[stage] {
+				st.Oldest = max(st.Oldest, now.Sub(e.Since))
+				if s.good(e, now) {
+					*count++
+				} else {
+					st.Unfit++
+				}
+			}
+		}
+		out = append(out, st)
+	}
+	return out
+}
+
+// HitRate is hits/(hits+misses)*100. Where nobody asked it is 100: nothing was
+// missed.
+func HitRate(hits, misses uint64) float64 {
+	if hits+misses == 0 {
+		return 100
+	}
+	return float64(hits) / float64(hits+misses) * 100
+}
