@@ -71,7 +71,8 @@ type Provider interface {
 	// Create makes a machine. The id must be unused (ErrAlreadyExists) and
 	// valid (ErrInvalid; see ValidateID). Without spec.RestoreFrom the machine
 	// is created, not started. With it, the snapshot decides everything that a
-	// cold boot would take from the spec; of the spec only what is documented
+	// cold boot would take from the spec, unless it has no memory (see
+	// FilesystemSnapshotter); of the spec only what is documented
 	// as "also on restore" counts, and RestoreFrom itself: a driver honours its
 	// network overrides or refuses them. The other fields are ignored, also
 	// those that the driver would refuse on a cold boot. A reference with a bad
@@ -177,6 +178,8 @@ const (
 	CapabilityAdopt          Capability = "adopt"
 	CapabilityWait           Capability = "wait"
 	CapabilityForget         Capability = "forget"
+	CapabilityFilesystem     Capability = "snapshot_filesystem"
+	CapabilityInspect        Capability = "inspect_snapshots"
 )
 
 // Renamer gives a machine another id without touching the guest: the hand-over

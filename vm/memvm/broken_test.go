@@ -25,6 +25,10 @@ type broken struct {
 	remove   func(ctx context.Context, id, name string) error
 	adopt    func(ctx context.Context) ([]vm.View, map[string]string, error)
 	wait     func(ctx context.Context, id string) (string, error)
+	files    func(ctx context.Context, id, name string) error
+	all      func(ctx context.Context) ([]vm.SnapshotInfo, error)
+	inspect  func(ctx context.Context, id, name string) (vm.SnapshotInfo, error)
+	stamp    func() vm.Stamp
 }
 
 func (b *broken) Unwrap() *memvm.Driver { return b.Driver }
@@ -125,4 +129,32 @@ func (b *broken) Wait(ctx context.Context, id string) (string, error) {
 		return b.wait(ctx, id)
 	}
 	return b.Driver.Wait(ctx, id)
+}
+
+func (b *broken) SnapshotFilesystem(ctx context.Context, id, name string) error {
+	if b.files != nil {
+		return b.files(ctx, id, name)
+	}
+	return b.Driver.SnapshotFilesystem(ctx, id, name)
+}
+
+func (b *broken) Snapshots(ctx context.Context) ([]vm.SnapshotInfo, error) {
+	if b.all != nil {
+		return b.all(ctx)
+	}
+	return b.Driver.Snapshots(ctx)
+}
+
+func (b *broken) InspectSnapshot(ctx context.Context, id, name string) (vm.SnapshotInfo, error) {
+	if b.inspect != nil {
+		return b.inspect(ctx, id, name)
+	}
+	return b.Driver.InspectSnapshot(ctx, id, name)
+}
+
+func (b *broken) HostStamp() vm.Stamp {
+	if b.stamp != nil {
+		return b.stamp()
+	}
+	return b.Driver.HostStamp()
 }

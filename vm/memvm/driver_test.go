@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -182,5 +184,35 @@ func TestBasicHasNoOptionalInterface(t *testing.T) {
 	}
 	if caps := d.Info().Capabilities; len(caps) > 0 {
 		t.Errorf("a basic driver lists %q", caps)
+	}
+}
+
+func TestAnotherVersionIsIncompatible(t *testing.T) {
+	old := memvm.New(memvm.Options{})
+	run(t, old, "a", vm.Spec{Rootfs: "/rootfs"})
+	must(t, old.Snapshot(t.Context(), "a", "s"))
+	d := memvm.New(memvm.Options{Host: old.Host(), Version: "2"})
+	spec := vm.Spec{RestoreFrom: &vm.SnapshotRef{VMID: "a", SnapshotID: "s"}}
+	if err := d.Create(t.Context(), "b", spec); !errors.Is(err, vm.ErrIncompatible) {
+		t.Errorf("restore: %v", err)
+	}
+	if v := d.Info().Version; v != "2" {
+		t.Errorf("version %s", v)
+	}
+}
+
+// TestSnapshotWithoutRoomLeavesNothing shows that a file that cannot be written
+// fails the snapshot.
+func TestSnapshotWithoutRoomLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	host := memvm.NewHostIn(filepath.Join(dir, "file"))
+	must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+	d := memvm.New(memvm.Options{Host: host})
+	run(t, d, "a", vm.Spec{})
+	if err := d.Snapshot(t.Context(), "a", "s"); err == nil {
+		t.Error("snapshot succeeded")
+	}
+	if got := host.Objects(); !slices.Equal(got, []string{"guest a"}) {
+		t.Errorf("objects are %q", got)
 	}
 }

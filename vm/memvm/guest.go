@@ -1,6 +1,7 @@
 package memvm
 
 import (
+	"crypto/rand"
 	"fmt"
 	"maps"
 	"net"
@@ -20,11 +21,14 @@ const (
 	reasonDestroyed = "destroyed"
 )
 
-// image is what a snapshot holds.
+// image is what a snapshot holds. Without memory, only files and spec count.
 type image struct {
-	memory    map[string]string
-	listeners map[uint16]func(*Guest, net.Conn)
-	spec      vm.Spec
+	filesystem bool
+	memory     map[string]string
+	listeners  map[uint16]func(*Guest, net.Conn)
+	bootID     string
+	files      map[string]string
+	spec       vm.Spec
 }
 
 // Guest is the inside of a machine. It is safe for concurrent use.
@@ -47,12 +51,15 @@ func newGuest(spec vm.Spec) *Guest {
 		img: image{
 			memory:    map[string]string{},
 			listeners: map[uint16]func(*Guest, net.Conn){},
+			bootID:    rand.Text(),
+			files:     map[string]string{},
 			spec:      copySpec(spec),
 		},
 	}
 }
 
-// Set writes to the guest's memory. What is there travels in snapshots.
+// Set writes to the guest's memory. What is there travels in snapshots, but not
+// in those of the file system.
 func (g *Guest) Set(key, value string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -64,6 +71,27 @@ func (g *Guest) Get(key string) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.img.memory[key]
+}
+
+// SetFile writes a file. What is there travels in snapshots of both kinds.
+func (g *Guest) SetFile(name, content string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.img.files[name] = content
+}
+
+// File reads a file; the empty string is one that is not there.
+func (g *Guest) File(name string) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.img.files[name]
+}
+
+// BootID names the boot of the guest: a restore with memory continues it.
+func (g *Guest) BootID() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.img.bootID
 }
 
 // Spec returns what the machine was made with: after a restore, the spec of the
@@ -152,11 +180,38 @@ func (g *Guest) image() image {
 }
 
 func (i image) clone() image {
-	return image{memory: maps.Clone(i.memory), listeners: maps.Clone(i.listeners), spec: copySpec(i.spec)}
+	i.memory, i.listeners = maps.Clone(i.memory), maps.Clone(i.listeners)
+	i.files, i.spec = maps.Clone(i.files), copySpec(i.spec)
+	return i
 }
 
-// load makes a new guest the continuation of a snapshot. Of the spec only what
-// counts on restore is taken.
+// onlyFiles drops what a cold boot begins without.
+func (i image) onlyFiles() image {
+	return image{filesystem: true, files: i.files, spec: i.spec}
+}
+
+// loadFiles makes a new guest begin with the files of a snapshot.
+func (g *Guest) loadFiles(img image, spec vm.Spec) error {
+	if err := checkCold(spec); err != nil {
+		return err
+	}
+	if len(spec.RestoreFrom.NetworkOverrides) > 0 {
+		return fmt.Errorf("%w: network overrides on a cold boot", vm.ErrInvalid)
+	}
+	if spec.Rootfs != img.spec.Rootfs {
+		return fmt.Errorf("%w: the snapshot has another root file system", vm.ErrIncompatible)
+	}
+	if err := checkMounts(img.spec.Mounts, spec.Mounts); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.img.files = maps.Clone(img.files)
+	return nil
+}
+
+// load makes a new guest the continuation of a snapshot with memory. Of the spec
+// only what counts on restore is taken.
 func (g *Guest) load(img image, spec vm.Spec) error {
 	was := img.spec
 	if err := checkMounts(was.Mounts, spec.Mounts); err != nil {
@@ -182,10 +237,6 @@ func (g *Guest) load(img image, spec vm.Spec) error {
 	defer g.mu.Unlock()
 	g.img = img.clone()
 	g.img.spec = now
-	g.status = vm.StatusStopped
-	if spec.RestoreFrom.ResumeImmediately {
-		g.status = vm.StatusRunning
-	}
 	return nil
 }
 

@@ -2,8 +2,10 @@ package memvm
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/rundlet/rundlet/vm"
 )
@@ -11,6 +13,8 @@ import (
 // Host is what outlives a driver value: guests that run on, and snapshots. It
 // is safe for concurrent use.
 type Host struct {
+	dir string // of the snapshots' files; empty: they have none
+
 	mu        sync.Mutex
 	guests    map[*Guest]string      // every guest that was not freed, and its id
 	snapshots map[string][]*snapshot // by machine, in creation order
@@ -19,7 +23,10 @@ type Host struct {
 type snapshot struct {
 	name     string
 	image    image
-	complete bool // until then the name is taken, but nobody sees it
+	stamp    vm.Stamp
+	created  time.Time
+	bytes    int64 // of its file
+	complete bool  // until then the name is taken, but nobody sees it
 }
 
 // NewHost returns an empty host.
@@ -27,8 +34,17 @@ func NewHost() *Host {
 	return &Host{guests: map[*Guest]string{}, snapshots: map[string][]*snapshot{}}
 }
 
-// Objects lists what exists on the host, sorted: guests, open connections and
-// snapshots. Tests compare it before and after.
+// NewHostIn returns an empty host whose snapshots have a file each below dir,
+// for tests of what reads, copies or damages them. A restore wants the file to
+// have its size; the content it takes from memory.
+func NewHostIn(dir string) *Host {
+	h := NewHost()
+	h.dir = dir
+	return h
+}
+
+// Objects lists what exists on the host, sorted: guests, open connections,
+// snapshots and their files. Tests compare it before and after.
 func (h *Host) Objects() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -44,11 +60,15 @@ func (h *Host) Objects() []string {
 			out = append(out, "snapshot "+id+"/"+s.name)
 		}
 	}
+	if h.dir != "" {
+		files, _ := filepath.Glob(filepath.Join(h.dir, "*", "*", "*"))
+		out = append(out, files...)
+	}
 	slices.Sort(out)
 	return out
 }
 
-func (h *Host) boot(id string, spec vm.Spec) (*Guest, error) {
+func (h *Host) boot(id string, spec vm.Spec, here vm.Stamp) (*Guest, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	g := newGuest(spec)
@@ -57,8 +77,20 @@ func (h *Host) boot(id string, spec vm.Spec) (*Guest, error) {
 		if i < 0 || !h.snapshots[ref.VMID][i].complete {
 			return nil, fmt.Errorf("%w: snapshot %s of %s", vm.ErrNotFound, ref.SnapshotID, ref.VMID)
 		}
-		if err := g.load(h.snapshots[ref.VMID][i].image, spec); err != nil {
+		s := h.snapshots[ref.VMID][i]
+		if err := h.check(ref.VMID, s, here); err != nil {
 			return nil, err
+		}
+		load := g.load
+		if s.image.filesystem {
+			load = g.loadFiles
+		}
+		if err := load(s.image, spec); err != nil {
+			return nil, err
+		}
+		g.setState(vm.StatusStopped)
+		if ref.ResumeImmediately {
+			g.setState(vm.StatusRunning)
 		}
 	}
 	h.guests[g] = id
@@ -88,20 +120,25 @@ func (h *Host) find(id, name string) int {
 }
 
 // save takes the name; false if it is taken.
-func (h *Host) save(id, name string, img image) bool {
+func (h *Host) save(id, name string, img image, stamp vm.Stamp) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.find(id, name) >= 0 {
 		return false
 	}
-	h.snapshots[id] = append(h.snapshots[id], &snapshot{name: name, image: img})
+	h.snapshots[id] = append(h.snapshots[id], &snapshot{name: name, image: img, stamp: stamp})
 	return true
 }
 
-func (h *Host) publish(id, name string) {
+func (h *Host) publish(id, name string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.snapshots[id][h.find(id, name)].complete = true
+	s := h.snapshots[id][h.find(id, name)]
+	if err := h.writeFile(id, s); err != nil {
+		return err
+	}
+	s.created, s.complete = time.Now(), true
+	return nil
 }
 
 func (h *Host) deleteSnapshot(id, name string) {
@@ -120,6 +157,7 @@ func (h *Host) deletePublished(id, name string) {
 }
 
 func (h *Host) remove(id string, i int) {
+	h.removeFile(id, h.snapshots[id][i].name)
 	h.snapshots[id] = slices.Delete(h.snapshots[id], i, i+1)
 	if len(h.snapshots[id]) == 0 {
 		delete(h.snapshots, id)
@@ -145,12 +183,16 @@ func (h *Host) names(id string) []string {
 	return out
 }
 
-func (h *Host) rename(g *Guest, oldID, newID string) {
+func (h *Host) rename(g *Guest, oldID, newID string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if err := h.moveFiles(oldID, newID); err != nil {
+		return err
+	}
 	h.guests[g] = newID
 	if list := h.snapshots[oldID]; list != nil {
 		h.snapshots[newID] = list
 		delete(h.snapshots, oldID)
 	}
+	return nil
 }

@@ -33,7 +33,7 @@ func (d *Driver) Create(ctx context.Context, id string, spec vm.Spec) (retErr er
 			d.forget(id)
 		}
 	}()
-	g, err := d.host.boot(id, spec)
+	g, err := d.host.boot(id, spec, d.HostStamp())
 	if err != nil {
 		return fail(op, id, nil, err)
 	}
@@ -79,6 +79,15 @@ func (d *Driver) move(ctx context.Context, op, id string, to vm.Status, from ...
 
 // Snapshot implements vm.Provider.
 func (d *Driver) Snapshot(ctx context.Context, id, snapshot string) error {
+	return d.snapshot(ctx, id, snapshot, false)
+}
+
+// SnapshotFilesystem implements vm.FilesystemSnapshotter.
+func (d *Driver) SnapshotFilesystem(ctx context.Context, id, snapshot string) error {
+	return d.snapshot(ctx, id, snapshot, true)
+}
+
+func (d *Driver) snapshot(ctx context.Context, id, snapshot string, onlyFiles bool) error {
 	const op = "snapshot"
 	if err := vm.ValidateSnapshotID(snapshot); err != nil {
 		return fail(op, id, nil, err)
@@ -88,17 +97,24 @@ func (d *Driver) Snapshot(ctx context.Context, id, snapshot string) error {
 		return err
 	}
 	defer r.end()
-	if status == vm.StatusDestroyed || r.guest.ended() {
+	if status == vm.StatusDestroyed || r.guest.ended() || onlyFiles && status == vm.StatusCreated {
 		return vm.TransitionError(op, id, status, status)
 	}
-	if !d.host.save(id, snapshot, r.guest.image()) {
+	img := r.guest.image()
+	if onlyFiles {
+		img = img.onlyFiles()
+	}
+	if !d.host.save(id, snapshot, img, d.HostStamp()) {
 		return fail(op, id, vm.ErrAlreadyExists, nil)
 	}
 	if err := d.midway(ctx, op, id); err != nil {
 		d.host.deleteSnapshot(id, snapshot)
 		return err
 	}
-	d.host.publish(id, snapshot)
+	if err := d.host.publish(id, snapshot); err != nil {
+		d.host.deleteSnapshot(id, snapshot)
+		return fail(op, id, nil, err)
+	}
 	return nil
 }
 
@@ -166,7 +182,10 @@ func (d *Driver) Rename(ctx context.Context, oldID, newID string) (retErr error)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.host.rename(r.guest, oldID, newID)
+	if err := d.host.rename(r.guest, oldID, newID); err != nil {
+		delete(d.records, newID)
+		return fail(op, oldID, nil, err)
+	}
 	d.records[newID] = r
 	delete(d.records, oldID)
 	return nil

@@ -1,7 +1,7 @@
 // Package memvm is the in-memory driver: the reference for the rules of package
 // vm, and the machine that the tests of upper layers run on. Its guests are a
-// key/value memory, a console and listeners; nothing of it touches the host. It
-// may import vm and the standard library; tests of any package may import it,
+// key/value memory, files, a console and listeners; nothing of it touches the
+// host, but for NewHostIn. It may import vm and the standard library; tests of any package may import it,
 // production code should not.
 package memvm
 
@@ -33,6 +33,9 @@ type Options struct {
 	// The driver closes the connection when the served function returns and
 	// when the guest ends.
 	Handler func(id string, port uint16) func(net.Conn)
+	// Version is that of the mechanism; "1" if empty. A snapshot of another one
+	// is incompatible.
+	Version string
 }
 
 // Driver implements vm.Runtime and all optional interfaces of package vm. It is
@@ -57,6 +60,9 @@ type record struct {
 func New(opts Options) *Driver {
 	if opts.Host == nil {
 		opts.Host = NewHost()
+	}
+	if opts.Version == "" {
+		opts.Version = "1"
 	}
 	return &Driver{opts: opts, host: opts.Host, records: map[string]*record{}}
 }

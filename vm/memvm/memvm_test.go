@@ -65,6 +65,17 @@ func (g guest) Read(_ context.Context, id, key string) (string, error) {
 	return g.d.Guest(id).Get(key), nil
 }
 
+type disk struct{ d *memvm.Driver }
+
+func (g disk) Write(_ context.Context, id, key, value string) error {
+	g.d.Guest(id).SetFile(key, value)
+	return nil
+}
+
+func (g disk) Read(_ context.Context, id, key string) (string, error) {
+	return g.d.Guest(id).File(key), nil
+}
+
 // harness runs the suite on what wrap makes of an in-memory driver.
 func harness(wrap func(*memvm.Driver) vm.Runtime) vmtest.Harness {
 	var all sync.Map // *memvm.Driver to *faults
@@ -79,13 +90,17 @@ func harness(wrap func(*memvm.Driver) vm.Runtime) vmtest.Harness {
 		return f.(*faults)
 	}
 	return vmtest.Harness{
-		New:  func(*testing.T) vm.Runtime { return open(nil) },
+		New:  func(t *testing.T) vm.Runtime { return open(memvm.NewHostIn(t.TempDir())) },
 		Spec: func(*testing.T) vm.Spec { return vm.Spec{Rootfs: "/rootfs", Args: []string{"init"}} },
 		Accepts: []string{
 			"RootfsReadOnly", "Mounts", "Args", "Env", "Cwd", "Hostname", "VCPUs", "MemoryMiB", "DiskMiB", "MaxProcesses",
 			"NetNS", "GuestIP", "Interfaces",
 		},
 		Guest: func(d vm.Runtime) vmtest.Guest { return guest{driver(d)} },
+		Files: func(d vm.Runtime) vmtest.Guest { return disk{driver(d)} },
+		BootID: func(_ context.Context, d vm.Runtime, id string) (string, error) {
+			return driver(d).Guest(id).BootID(), nil
+		},
 		Echo: func(_ *testing.T, d vm.Runtime, id string) (echo, silent uint16) {
 			driver(d).Guest(id).Listen(7, func(_ *memvm.Guest, c net.Conn) { _, _ = io.Copy(c, c) })
 			return 7, 9
@@ -131,8 +146,8 @@ func TestConformanceBare(t *testing.T) {
 	const why = "this test is about harnesses without hooks"
 	vmtest.Run(t, vmtest.Harness{
 		New: full.New, Spec: full.Spec, Accepts: full.Accepts, Parallel: true,
-		Missing: map[string]string{"Guest": why, "Echo": why, "Print": why, "Kill": why, "Leftovers": why, "Reopen": why,
-			"Hold": why, "Fail": why},
+		Missing: map[string]string{"Guest": why, "Files": why, "BootID": why, "Echo": why, "Print": why, "Kill": why,
+			"Leftovers": why, "Reopen": why, "Hold": why, "Fail": why},
 	})
 }
 

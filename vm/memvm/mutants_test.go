@@ -23,11 +23,16 @@ func ignoring(class error, call func(context.Context, string) error) func(contex
 	}
 }
 
-// mutants are the defects, and a rule that must catch each of them.
-var mutants = []struct {
+// mutants are the defects of which the suite must catch each.
+var mutants = slices.Concat(basicMutants, snapshotMutants)
+
+// mutant is a defect and a rule that must catch it.
+type mutant struct {
 	name, rule string
 	plant      func(b *broken)
-}{
+}
+
+var basicMutants = []mutant{
 	{"start forgets its transition check", "start/running-is-invalid-transition", func(b *broken) {
 		b.start = ignoring(vm.ErrInvalidTransition, b.Driver.Start)
 	}},

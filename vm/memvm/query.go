@@ -12,13 +12,13 @@ import (
 func (d *Driver) Info() vm.Info {
 	return vm.Info{
 		Driver:          "mem",
-		Version:         "1",
+		Version:         d.opts.Version,
 		Isolation:       "none: nothing is run",
 		SnapshotCreated: true,
 		Capabilities: []vm.Capability{
 			vm.CapabilityAdopt, vm.CapabilityConsole, vm.CapabilityDeleteSnapshot, vm.CapabilityDial,
-			vm.CapabilityForget,
-			vm.CapabilityRename, vm.CapabilityStats, vm.CapabilityWait,
+			vm.CapabilityForget, vm.CapabilityInspect, vm.CapabilityRename, vm.CapabilityFilesystem, vm.CapabilityStats,
+			vm.CapabilityWait,
 		},
 	}
 }

@@ -19,6 +19,10 @@ func checkSpec(s vm.Spec) error {
 		}
 		return checkLimits(s)
 	}
+	return checkCold(s)
+}
+
+func checkCold(s vm.Spec) error {
 	for _, f := range []struct {
 		name string
 		set  bool

@@ -141,6 +141,15 @@ var deleteRules = []rule{
 		e.ok(e.d.Start(e.ctx, "b"))
 		e.read("b", "k", "v")
 	}},
+	{name: "delete-snapshot/of-it-a-machine-that-waits-can-still-start", capability: vm.CapabilityDeleteSnapshot, run: func(e *env) {
+		e.running("a")
+		e.write("a", "k", "v")
+		e.snapshot("a", "one")
+		e.restore("b", "a", "one", false)
+		e.ok(e.deleter().DeleteSnapshot(e.ctx, "a", "one"))
+		e.ok(e.d.Start(e.ctx, "b"))
+		e.read("b", "k", "v")
+	}},
 	{name: "delete-snapshot/bad-names-are-invalid", capability: vm.CapabilityDeleteSnapshot, run: func(e *env) {
 		before := e.leftovers()
 		for _, id := range badIDs {

@@ -39,6 +39,13 @@ type Harness struct {
 	// Guest reaches into running machines to show that memory survives.
 	Guest func(d vm.Runtime) Guest
 
+	// Files reaches into the file system of running machines: a name is a file
+	// in a writable directory of the guest, a value its content.
+	Files func(d vm.Runtime) Guest
+
+	// BootID reads what names the present boot of a running machine's kernel.
+	BootID func(ctx context.Context, d vm.Runtime, id string) (string, error)
+
 	// Echo returns a port on which the running machine sends back what it
 	// receives, and one on which nobody listens.
 	Echo func(t *testing.T, d vm.Runtime, id string) (echo, silent uint16)
@@ -58,7 +65,7 @@ type Harness struct {
 	Reopen func(t *testing.T, d vm.Runtime) vm.Runtime
 
 	// Hold makes the next op ("create", "start", "stop", "snapshot",
-	// "destroy", "rename") on id wait half-way. entered is closed when it is
+	// "destroy", "rename") on id wait half-way; "snapshot" is of both kinds. entered is closed when it is
 	// there; release lets it go on and may be called more than once.
 	Hold func(t *testing.T, d vm.Runtime, op, id string) (entered <-chan struct{}, release func())
 
@@ -85,7 +92,7 @@ type Guest interface {
 // hooks are the optional fields of Harness.
 func (h Harness) hooks() map[string]bool {
 	return map[string]bool{
-		"Guest": h.Guest != nil, "Echo": h.Echo != nil, "Print": h.Print != nil, "Kill": h.Kill != nil,
+		"Guest": h.Guest != nil, "Files": h.Files != nil, "BootID": h.BootID != nil, "Echo": h.Echo != nil, "Print": h.Print != nil, "Kill": h.Kill != nil,
 		"Leftovers": h.Leftovers != nil, "Reopen": h.Reopen != nil, "Hold": h.Hold != nil, "Fail": h.Fail != nil,
 	}
 }
@@ -112,7 +119,7 @@ func Rules() []string {
 func rules() []rule {
 	return slices.Concat(infoRules, queryRules, createRules, specRules, lifecycleRules, snapshotRules, restoreRules,
 		destroyRules, deleteRules, renameRules, dialRules, consoleRules, statsRules, waitRules, adoptRules, forgetRules,
-		concurrencyRules, cancelRules, failureRules)
+		filesystemRules, inspectRules, concurrencyRules, cancelRules, failureRules)
 }
 
 // Run runs every rule as a subtest of t.
