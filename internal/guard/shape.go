@@ -27,6 +27,8 @@ var fuzzed = map[string]string{
 	"e2b":           "pagination tokens, host and header routing, signed URLs",
 	"e2b/dataplane": "host and header routing",
 	"vm/gvisor":     "snapshot manifests",
+
+	"substrate/snapshot": "manifests of artifacts",
 }
 
 // Comments checks that every package has exactly one package comment.
