@@ -26,6 +26,7 @@ var fuzzed = map[string]string{
 	"agent":         "multipart names, paths and signatures",
 	"e2b":           "pagination tokens, host and header routing, signed URLs",
 	"e2b/dataplane": "host and header routing",
+	"host":          "figures of the kernel",
 	"vm/gvisor":     "snapshot manifests",
 
 	"substrate/snapshot": "manifests of artifacts",

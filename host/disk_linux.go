@@ -1,0 +1,35 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+
+	"golang.org/x/sys/unix"
+)
+
+// FreeBytes returns what an ordinary user could still write to the file system
+// that holds root: the column "Available" of df. It blocks for as long as the
+// file system does. It implements disk.Probe.
+func (Host) FreeBytes(root string) (int64, error) {
+	var st unix.Statfs_t
+	err := unix.Statfs(root, &st)
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Statfs(root, &st)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("statfs %s: %w", root, err)
+	}
+	return size(st.Bavail, st.Frsize), nil
+}
+
+// size is blocks times bytes, or the largest number if that is too much: what
+// a file system over the network says need not be true.
+func size(blocks uint64, bytes int64) int64 {
+	high, low := bits.Mul64(blocks, uint64(max(bytes, 0)))
+	if high > 0 || low > math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return int64(low)
+}
