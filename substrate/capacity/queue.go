@@ -17,7 +17,9 @@ type QueueConfig struct {
 	// OnYield is called for each warm entry that must go, once, in order of
 	// eviction, by the goroutine whose call made it necessary and without any
 	// lock held. It may call back. The owner of the entry then ends it and
-	// releases its reservation. Nil means that warm entries never yield.
+	// releases its reservation: until then active work waits. It can come before
+	// ReserveWarm has returned to the owner; see Reservation.Yielding. Nil means
+	// that warm entries never yield.
 	OnYield func(id string)
 }
 

@@ -52,6 +52,15 @@ func (r *Reservation) Promote() error {
 	return nil
 }
 
+// Yielding reports whether this is a warm reservation that has been told to
+// yield. An owner asks once it has entered the reservation in its books, and
+// again when its launch is done: OnYield may come before either.
+func (r *Reservation) Yielding() bool {
+	r.ledger.mu.Lock()
+	defer r.ledger.mu.Unlock()
+	return r.state == yielding
+}
+
 // Launched says that the machine exists: it gives back Budget.Launches and
 // keeps the rest. It reports whether this call gave anything back; only the
 // first can.

@@ -63,13 +63,17 @@ func (l *Ledger) plan(want Budget) ([]*Reservation, error) {
 // want to fit: the first that suffice, less those that the later ones make
 // needless. It is nil if want fits as it is.
 func plan(capacity, limit, used Budget, entries []*Reservation, want Budget) ([]*Reservation, error) {
+	rest := used
+	for _, r := range entries {
+		rest = rest.Minus(r.budget)
+	}
+	if err := fit(capacity, limit, rest, want); err != nil {
+		return nil, err // Also the quick answer to most calls on a full machine.
+	}
 	fits := func(used Budget) bool { return fit(capacity, limit, used, want) == nil }
 	n := 0
-	for ; n < len(entries) && !fits(used); n++ {
+	for ; !fits(used); n++ {
 		used = used.Minus(entries[n].budget)
-	}
-	if err := fit(capacity, limit, used, want); err != nil {
-		return nil, err
 	}
 	// Backwards, so that of two that could stay the one evicted last does.
 	var evict []*Reservation

@@ -42,11 +42,17 @@ func TestWarmEntriesYieldToActiveWorkInOrder(t *testing.T) {
 	p := newPool(t, 4, "c1", "a1", "a2", "b1")
 	first := ask(t, p.Queue, "t", Budget{Sandboxes: 2})
 	p.expect(t, "a1", "a2") // Exactly the needed ones.
+	if !p.warm["a1"].Yielding() || !p.warm["a2"].Yielding() || p.warm["b1"].Yielding() {
+		t.Error("the reservations do not know what was said")
+	}
 	if err := p.warm["a1"].Promote(); !errors.Is(err, ErrYielding) {
 		t.Errorf("promotion of what yields: %v", err)
 	}
 	second := ask(t, p.Queue, "t", one)
 	p.warm["a1"].Release()
+	if p.warm["a1"].Yielding() {
+		t.Error("released, and yields still")
+	}
 	if admitted(first) {
 		t.Error("admitted before the second entry went")
 	}
