@@ -111,7 +111,7 @@ func TestAbsurdFileSystemsDoNotOverflow(t *testing.T) {
 		bytes  int64
 		want   int64
 	}{
-		{0, 4096, 0}, {3, 4096, 12288}, {1 << 51, 4096, math.MaxInt64}, {math.MaxUint64, math.MaxInt64, math.MaxInt64},
+		{0, 4096, 0}, {3, 4096, 12288}, {1 << 51, 4096, math.MaxInt64}, {1 << 52, 4096, math.MaxInt64}, {math.MaxUint64, math.MaxInt64, math.MaxInt64},
 		{math.MaxInt64, 1, math.MaxInt64}, {5, -1, 0},
 	} {
 		if got := size(tc.blocks, tc.bytes); got != tc.want {
