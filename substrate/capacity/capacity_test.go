@@ -92,7 +92,7 @@ func TestAdoptOfTooMuchIsGivenBackExactly(t *testing.T) {
 	l := NewLedger(Budget{Sandboxes: 1, DiskBytes: most})
 	first := l.Adopt(Budget{Sandboxes: most - 1, DiskBytes: -7})
 	second := l.Adopt(Budget{Sandboxes: 5})
-	if got := l.Usage(); got.Active != (Budget{Sandboxes: most}) || got.Available != (Budget{DiskBytes: most}) {
+	if got := l.Usage(); got.Active != (Budget{Sandboxes: most}) || got.Available != (Budget{DiskBytes: most}) || second.Budget() != one {
 		t.Errorf("got %+v", got)
 	}
 	first.Release()

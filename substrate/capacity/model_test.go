@@ -123,6 +123,9 @@ func (w *world) ask(tenant string, b Budget) {
 		}
 		return
 	}
+	if before == 12 {
+		w.t.Fatal("one more than may wait")
+	}
 	if len(w.waiting[tenant]) == 0 {
 		w.turns = append(w.turns, tenant)
 	}

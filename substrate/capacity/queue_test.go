@@ -77,6 +77,16 @@ func TestAskRefusesWithAReason(t *testing.T) {
 	}
 }
 
+func TestWhatWouldFitMayNotWaitInAFullQueueEither(t *testing.T) {
+	q := NewQueue(NewLedger(Budget{Sandboxes: 2}), QueueConfig{MaxPending: 1})
+	ask(t, q, "a", one)
+	ask(t, q, "a", Budget{Sandboxes: 2})
+	var busy *FullError
+	if _, err := q.Ask("a", one); !errors.As(err, &busy) || q.Stats().Pending != 1 {
+		t.Errorf("got %v with %d waiting", err, q.Stats().Pending)
+	}
+}
+
 func TestRefusingNewWorkLeavesWhoWaits(t *testing.T) {
 	q, r := full(t, 1, QueueConfig{})
 	waiting := ask(t, q, "a", one)
@@ -248,6 +258,10 @@ func TestALowerLimitTouchesNothingThatIsActive(t *testing.T) {
 		t.Errorf("usage %+v", u)
 	}
 	waiting := ask(t, q, "a", one)
+	var full *Error
+	if _, err := l.ReserveActive(Budget{Sandboxes: 4}); !errors.As(err, &full) || full.Never {
+		t.Errorf("what the capacity has and the limit does not: %v", err)
+	}
 	a.Release()
 	if admitted(waiting) {
 		t.Error("admitted at the limit")
