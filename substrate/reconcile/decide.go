@@ -1,0 +1,104 @@
+package reconcile
+
+import (
+	"fmt"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// Decide returns what becomes of the sandbox of a row. network says whether its
+// network, with all of its rules, is there.
+//
+//	state     what was found                               decision
+//	killing   anything                                     Kill, with the row's reason
+//	creating  anything                                     Kill: its caller never got it
+//	running   machine cannot go on                         Kill (lost)
+//	          machine frozen                               as running, by UndoPause
+//	          no network                                   Pause: a resume gives it a new one
+//	          agent does not answer                        Kill (lost)
+//	          expired                                      Kill (timeout), or Pause if that was asked for
+//	          otherwise                                    Keep
+//	pausing   snapshot complete                            FinishPause
+//	          machine cannot go on                         Kill (lost)
+//	          expired, or no network                       Pause: once more
+//	          running and agent does not answer            Kill (lost)
+//	          otherwise                                    UndoPause
+//	paused    snapshot and machine                         BackToPaused
+//	          snapshot                                     KeepPaused
+//	          no snapshot                                  Quarantine
+//	resuming  snapshot                                     BackToPaused
+//	          no snapshot                                  Quarantine
+//	other     anything                                     Quarantine
+//
+// A snapshot that is not found may be on a disk that is not mounted: that is
+// why its sandbox is kept.
+func Decide(row Row, machine Machine, network bool) Decision {
+	switch row.State {
+	case Killing, Killed:
+		reason := row.Reason
+		if reason == "" {
+			reason = "lost: its end was not finished, and nobody said why it began"
+		}
+		return kill(reason)
+	case Creating:
+		return kill("lost: its creation was not finished")
+	case Running:
+		return running(row, machine, network)
+	case Pausing:
+		return pausing(row, machine, network)
+	case Paused:
+		switch {
+		case !row.Snapshot:
+			return quarantine(Paused, "it is paused, but its snapshot is missing, incomplete or does not fit this host")
+		case machine.Present:
+			return Decision{BackToPaused, "it is paused; its machine was left over", Paused}
+		}
+		return Decision{KeepPaused, "it is paused and its snapshot is complete", Paused}
+	case Resuming:
+		if row.Snapshot {
+			return Decision{BackToPaused, "its resume was not finished; its snapshot is still there", Paused}
+		}
+		return quarantine(Paused, "it was resuming, but its snapshot is missing, incomplete or does not fit this host")
+	}
+	return quarantine(row.State, fmt.Sprintf("its state %.40q is unknown", row.State))
+}
+
+func running(row Row, machine Machine, network bool) Decision {
+	frozen := machine.Status == vm.StatusStopped
+	switch {
+	case !machine.usable():
+		return kill(machine.lost())
+	case row.Expired && !row.PauseOnTimeout:
+		return kill("timeout")
+	case !network:
+		// Without it no agent can be heard either.
+		return Decision{Pause, "its network is gone; a resume gives it a new one", Paused}
+	case !frozen && machine.Agent == No:
+		return kill("lost: its agent does not answer")
+	case row.Expired:
+		return Decision{Pause, "timeout", Paused}
+	case frozen:
+		return Decision{UndoPause, "its machine was frozen while it was saved", Running}
+	}
+	return Decision{Keep, "it runs", Running}
+}
+
+func pausing(row Row, machine Machine, network bool) Decision {
+	frozen := machine.Status == vm.StatusStopped
+	switch {
+	case row.Snapshot:
+		return Decision{FinishPause, "its snapshot is complete", Paused}
+	case !machine.usable():
+		return kill(machine.lost())
+	case row.Expired || !network:
+		// It cannot run on, and somebody asked for the pause.
+		return Decision{Pause, "its pause was not finished; it is paused once more", Paused}
+	case !frozen && machine.Agent == No:
+		return kill("lost: its agent does not answer")
+	}
+	return Decision{UndoPause, "its pause was not finished; its machine goes on", Running}
+}
+
+func kill(reason string) Decision { return Decision{Kill, reason, Killed} }
+
+func quarantine(next State, reason string) Decision { return Decision{Quarantine, reason, next} }

@@ -1,0 +1,124 @@
+package reconcile
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Kind is what a record is about.
+type Kind string
+
+// The kinds of record.
+const (
+	// KindSandbox is a row of the store.
+	KindSandbox Kind = "sandbox"
+	// The kinds that a scan of the host finds.
+	KindActiveVM         Kind = "active_vm"
+	KindSnapshotArtifact Kind = "snapshot_artifact"
+	KindLogStream        Kind = "log_stream"
+	KindStaleProcess     Kind = "stale_runtime_process"
+	// KindOrphan is a machine, slot, control group or file of nobody.
+	KindOrphan Kind = "orphan"
+)
+
+// Record is one decision of a plan, and what it is about.
+type Record struct {
+	Kind Kind
+	ID   string
+	Decision
+}
+
+// Sandbox decides about the sandbox of a row. A row without an id is
+// quarantined: it names nothing that could be acted on.
+func Sandbox(id string, row Row, machine Machine, network bool) Record {
+	if id == "" {
+		next := row.State
+		if next.Transitional() {
+			next = Paused
+		}
+		return Record{KindSandbox, id, quarantine(next, "its row has no id")}
+	}
+	return Record{KindSandbox, id, Decide(row, machine, network)}
+}
+
+// Found decides about something of the host that no row is about: what can be
+// used again is kept (machines that run, artifacts), what cannot is freed, and
+// what has no id, or is of no known kind, is quarantined.
+func Found(kind Kind, id string) Record {
+	d := Decision{Action: Free}
+	switch kind {
+	case KindActiveVM:
+		d = Decision{Action: Keep, Reason: "it is alive"}
+	case KindSnapshotArtifact:
+		d = Decision{Action: Keep, Reason: "sandboxes can be restored from it"}
+	case KindLogStream:
+		d.Reason = "nobody writes or reads it any more"
+	case KindStaleProcess:
+		d.Reason = "the daemon that it belonged to has ended"
+	case KindOrphan:
+		d.Reason = "it belongs to nobody"
+	default:
+		d = Decision{Action: Quarantine, Reason: fmt.Sprintf("its kind %.40q is unknown", kind)}
+	}
+	if id == "" {
+		d = Decision{Action: Quarantine, Reason: "it has no id"}
+	}
+	return Record{kind, id, d}
+}
+
+// Order returns the records in the order in which they are carried out: recover,
+// then clean up, then quarantine; within each as they came.
+func Order(records []Record) []Record {
+	out := slices.Clone(records)
+	slices.SortStableFunc(out, func(a, b Record) int { return rank(a) - rank(b) })
+	return out
+}
+
+func rank(r Record) int {
+	return slices.Index([]Class{ClassRecover, ClassCleanup, ClassQuarantine}, r.Action.Class())
+}
+
+// ApplyError says which record could not be carried out.
+type ApplyError struct {
+	Record Record
+	Err    error
+}
+
+func (e *ApplyError) Error() string {
+	return fmt.Sprintf("%s %s %.80q: %v", strings.ReplaceAll(string(e.Record.Action), "_", " "), e.Record.Kind, e.Record.ID, e.Err)
+}
+
+// Unwrap returns the executor's error.
+func (e *ApplyError) Unwrap() error { return e.Err }
+
+// Report counts what was carried out.
+type Report struct {
+	Recovered, CleanedUp, Quarantined, Failed int
+}
+
+// Apply carries out the plan, in the order of Order, whatever its own. A record
+// that fails does not hold up the others, since one sandbox that cannot be ended
+// must not keep a hundred from being recovered: it is counted, and Apply returns
+// an *ApplyError for each, joined. A plan can be applied again.
+func Apply(plan []Record, executor func(Record) error) (Report, error) {
+	var report Report
+	var failures []error
+	for _, r := range Order(plan) {
+		if err := executor(r); err != nil {
+			report.Failed++
+			failures = append(failures, &ApplyError{r, err})
+			continue
+		}
+		switch r.Action.Class() {
+		case ClassRecover:
+			report.Recovered++
+		case ClassCleanup:
+			report.CleanedUp++
+		default:
+			report.Quarantined++
+		}
+	}
+	return report, errors.Join(failures...)
+}
