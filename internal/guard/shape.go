@@ -29,7 +29,8 @@ var fuzzed = map[string]string{
 	"host":          "figures of the kernel",
 	"vm/gvisor":     "snapshot manifests",
 
-	"substrate/snapshot": "manifests of artifacts",
+	"substrate/freshness": "metadata of sandboxes",
+	"substrate/snapshot":  "manifests of artifacts",
 }
 
 // Comments checks that every package has exactly one package comment.

@@ -1,0 +1,101 @@
+package freshness
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+)
+
+var asked = Request{Branch: "main", Target: "origin/main"}
+
+func TestReadsAreAlwaysAllowedWritesOnlyWhenReady(t *testing.T) {
+	for _, phase := range []Phase{Restored, Syncing, Ready, Failed, "", "later"} {
+		g := Gate{Phase: phase, Reason: "no such branch"}
+		if err := g.AllowRead(); err != nil {
+			t.Errorf("%s: read: %v", phase, err)
+		}
+		err := g.AllowWrite()
+		if (err == nil) != (phase == Ready) || err != nil && !errors.Is(err, ErrNotReady) {
+			t.Errorf("%s: write: %v", phase, err)
+		}
+		if phase == Failed && !strings.Contains(err.Error(), "no such branch") {
+			t.Errorf("the reason is hidden: %v", err)
+		}
+	}
+	if err := (Gate{}).AllowWrite(); err == nil {
+		t.Error("the zero gate is open")
+	}
+}
+
+func TestGateBeginsClosedOnlyIfASyncWasAskedFor(t *testing.T) {
+	if g := NewGate(Request{}); g.Phase != Ready {
+		t.Errorf("got %+v", g)
+	}
+	if g := NewGate(asked); g.Phase != Restored {
+		t.Errorf("got %+v", g)
+	}
+}
+
+func TestGateTransitions(t *testing.T) {
+	begin := func(g Gate) (Gate, error) { return g.Begin() }
+	complete := func(g Gate) (Gate, error) { return g.Complete() }
+	fail := func(g Gate) (Gate, error) { return g.Fail("because") }
+	for _, tc := range []struct {
+		from Phase
+		name string
+		move func(Gate) (Gate, error)
+		to   Phase // "" is refused
+	}{
+		{Restored, "begin", begin, Syncing},
+		{Restored, "complete by hand", complete, Ready},
+		{Restored, "fail by hand", fail, Failed},
+		{Syncing, "begin", begin, ""},
+		{Syncing, "complete", complete, Ready},
+		{Syncing, "fail", fail, Failed},
+		{Ready, "begin", begin, ""},
+		{Ready, "complete", complete, ""},
+		{Ready, "fail", fail, ""},
+		{Failed, "try again", begin, Syncing},
+		{Failed, "complete by hand", complete, Ready},
+		{Failed, "fail", fail, ""},
+		{"", "begin", begin, ""},
+		{"", "complete", complete, ""},
+	} {
+		before := Gate{Phase: tc.from}
+		if tc.from == Failed {
+			before.Reason = "first"
+		}
+		after, err := tc.move(before)
+		if tc.to == "" {
+			if !errors.Is(err, ErrPhase) || after != before {
+				t.Errorf("%s from %q: got %+v, %v", tc.name, tc.from, after, err)
+			}
+			continue
+		}
+		if err != nil || after.Phase != tc.to || (after.Reason != "") != (tc.to == Failed) {
+			t.Errorf("%s from %q: got %+v, %v", tc.name, tc.from, after, err)
+		}
+	}
+}
+
+func TestFailureHasABoundedReasonThatIsStored(t *testing.T) {
+	g, err := Gate{Phase: Syncing}.Fail(strings.Repeat("x", 1<<20))
+	if err != nil || len(g.Reason) != maxReason {
+		t.Errorf("%d bytes, %v", len(g.Reason), err)
+	}
+	if g, _ = (Gate{Phase: Syncing}).Fail("\xff" + strings.Repeat("é", maxReason)); len(g.Reason) > maxReason {
+		t.Errorf("%d bytes", len(g.Reason))
+	}
+	if g, _ := (Gate{Phase: Syncing}).Fail(""); g.Reason == "" {
+		t.Error("failed without a reason")
+	}
+	data, err := json.Marshal(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Gate
+	if err := json.Unmarshal(data, &back); err != nil || back != g {
+		t.Errorf("got %+v, %v", back, err)
+	}
+}
