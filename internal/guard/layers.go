@@ -38,6 +38,7 @@ var layers = []layer{
 	{"bench", []string{"bench", "client", "substrate", "runtime", "vm", "agent", "api", "internal"}, "measures the product and the bare mechanism side by side"},
 	{"api", []string{"api"}, "generated types depend on nothing of ours"},
 	{"scripts", nil, "tools of the build need nothing of the product"},
+	{"rotate", []string{"substrate/hygiene"}, "carries out the plan of hygiene for the daemon's own log"},
 	{"layout", nil, "where things are on disk is known before anything else"},
 	{"doctor", []string{"doctor", "internal"}, "packages report to the doctor through a function, so it knows none of them"},
 	{"internal", []string{"internal", "vm"}, "internal packages are tools of the others"},
