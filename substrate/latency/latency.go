@@ -1,29 +1,14 @@
 // Package latency names the stages of a sandbox's life that are measured, keeps
-// their samples and summarises them. It is pure: durations come in, no clock is
-// read. It may import the standard library only.
+// their samples, summarises them and judges them against objectives. It is
+// pure: durations come in, no clock is read. It may import the standard library
+// only; everything above policy may import it.
 package latency
 
 import (
-	"math"
+	"cmp"
 	"slices"
 	"sync"
 	"time"
-)
-
-// The sample names. They are part of the contract with operators and with the
-// benchmark: never rename one. A sample is recorded only for what succeeded.
-const (
-	WarmSnapshotRestore = "warm_snapshot_restore"
-	ReadyProbe          = "ready_probe"
-	CommandStart        = "command_start"
-	FirstStdoutByte     = "first_stdout_byte"
-	KillDelete          = "kill_delete"
-	SnapshotSave        = "snapshot_save"
-	ColdTemplateBuild   = "cold_template_build"
-	WarmPoolCheckout    = "warm_pool_checkout"
-	// ResumeToFirstStdout is for the first non-interactive command after a
-	// prepared-template restore: start of the restore to first byte of output.
-	ResumeToFirstStdout = "sandbox.start.resume_snapshot_to_first_stdout_ms"
 )
 
 // Keep is how many samples of one name a Recorder holds: the newest.
@@ -32,24 +17,45 @@ const Keep = 4096
 // Recorder collects samples. The zero value is ready; it is safe for
 // concurrent use.
 type Recorder struct {
+	// Sink, if it is set before the first Record, is told of every sample as it
+	// is recorded, by its canonical name and without a lock held.
+	Sink func(name string, d time.Duration)
+
 	mu      sync.Mutex
 	samples map[string]*ring
+	cutTags uint64
 }
 
+// ring keeps the newest samples of one name.
 type ring struct {
-	values []time.Duration
+	values []Sample
 	next   int
 	total  uint64
 }
 
+func (r *ring) add(s Sample) {
+	if len(r.values) < Keep {
+		r.values = append(r.values, s)
+	} else {
+		r.values[r.next] = s
+		r.next = (r.next + 1) % Keep
+	}
+	r.total++
+}
+
 // Record adds a sample. Negative durations, which a clock step can cause, are
 // dropped.
-func (r *Recorder) Record(name string, d time.Duration) {
+func (r *Recorder) Record(name string, d time.Duration) { r.RecordTagged(name, d, nil) }
+
+// RecordTagged is Record with what the sample was measured on. The tags are
+// copied, and cut to the limits of a sample: see MaxTags.
+func (r *Recorder) RecordTagged(name string, d time.Duration, tags map[string]string) {
 	if d < 0 {
 		return
 	}
+	name = Canonical(name)
+	kept, cut := boundTags(tags)
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.samples == nil {
 		r.samples = map[string]*ring{}
 	}
@@ -58,64 +64,53 @@ func (r *Recorder) Record(name string, d time.Duration) {
 		s = &ring{}
 		r.samples[name] = s
 	}
-	if len(s.values) < Keep {
-		s.values = append(s.values, d)
-	} else {
-		s.values[s.next] = d
-		s.next = (s.next + 1) % Keep
+	s.add(Sample{Value: d, Tags: kept})
+	r.cutTags += uint64(cut)
+	r.mu.Unlock()
+	if r.Sink != nil {
+		r.Sink(name, d)
 	}
-	s.total++
+}
+
+// Samples returns the samples of a name that are still kept, oldest first. The
+// caller must not change their tags.
+func (r *Recorder) Samples(name string) []Sample {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.samples[Canonical(name)]
+	if s == nil {
+		return nil
+	}
+	return append(slices.Clone(s.values[s.next:]), s.values[:s.next]...)
+}
+
+// CutTags is how many tags were dropped or shortened for a limit.
+func (r *Recorder) CutTags() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cutTags
 }
 
 // Summaries returns a summary for each name that has samples, sorted by name.
 func (r *Recorder) Summaries() []Summary {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := make([]Summary, 0, len(r.samples))
+	values, totals := map[string][]time.Duration{}, map[string]uint64{}
 	for name, s := range r.samples {
-		sum := Summarise(s.values)
-		sum.Name, sum.Total = name, s.total
+		v := make([]time.Duration, len(s.values))
+		for i, sample := range s.values {
+			v[i] = sample.Value
+		}
+		values[name], totals[name] = v, s.total
+	}
+	r.mu.Unlock()
+	// Sorting thousands of values must not hold up those who record.
+	out := make([]Summary, 0, len(values))
+	for name, v := range values {
+		sum := Summarise(v)
+		sum.Name, sum.Total = name, totals[name]
+		sum.Overflow = sum.Total - uint64(sum.Count)
 		out = append(out, sum)
 	}
-	slices.SortFunc(out, func(a, b Summary) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(out, func(a, b Summary) int { return cmp.Compare(a.Name, b.Name) })
 	return out
-}
-
-// Summary is a set of samples in figures. Percentiles are nearest-rank.
-type Summary struct {
-	Name  string        `json:"name,omitempty"`
-	Count int           `json:"count"`           // samples in these figures
-	Total uint64        `json:"total,omitempty"` // samples ever recorded
-	Min   time.Duration `json:"min"`
-	P50   time.Duration `json:"p50"`
-	P95   time.Duration `json:"p95"`
-	P99   time.Duration `json:"p99"`
-	Max   time.Duration `json:"max"`
-}
-
-// Summarise computes a Summary. It does not keep or change values.
-func Summarise(values []time.Duration) Summary {
-	if len(values) == 0 {
-		return Summary{}
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	return Summary{
-		Count: len(sorted),
-		Min:   sorted[0],
-		P50:   percentile(sorted, 50),
-		P95:   percentile(sorted, 95),
-		P99:   percentile(sorted, 99),
-		Max:   sorted[len(sorted)-1],
-	}
-}
-
-// percentile is nearest-rank: the value at rank ceil(n*p/100) of n sorted ones.
-func percentile(sorted []time.Duration, p float64) time.Duration {
-	rank := int(math.Ceil(float64(len(sorted)) * p / 100))
-	return sorted[max(rank, 1)-1]
 }
