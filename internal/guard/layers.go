@@ -40,6 +40,7 @@ var layers = []layer{
 	{"scripts", nil, "tools of the build need nothing of the product"},
 	{"rotate", []string{"substrate/hygiene"}, "carries out the plan of hygiene for the daemon's own log"},
 	{"layout", nil, "where things are on disk is known before anything else"},
+	{"telemetry", []string{"telemetry", "substrate"}, "shows what it is told: cmd fills it in from the packages that know"},
 	{"doctor", []string{"doctor", "internal"}, "packages report to the doctor through a function, so it knows none of them"},
 	{"internal", []string{"internal", "vm"}, "internal packages are tools of the others"},
 }

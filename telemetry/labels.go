@@ -1,0 +1,58 @@
+package telemetry
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/rundlet/rundlet/substrate/latency"
+)
+
+// other is the label of what is not known: each value of a label is a time
+// series that is kept for long, and guests must not make any.
+const other = "other"
+
+var (
+	stageLabels  = latency.Names()
+	stateLabels  = []string{"creating", "running", "pausing", "paused", "resuming", "killing"}
+	refusals     = []string{"oversized", "queue_full", "deadline", "pressure", "disk", "canceled"}
+	reconciled   = []string{"recover", "cleanup", "quarantine", "preserve"}
+	reasonLabels = []string{"request", "timeout", "oom", "exited", "signal", "create_failed", "shutdown", "lost"}
+)
+
+// known returns the value if it is one of those allowed.
+func known(value string, allowed []string) string {
+	if slices.Contains(allowed, value) {
+		return value
+	}
+	return other
+}
+
+func stageLabel(name string) string { return known(latency.Canonical(name), stageLabels) }
+
+// ReasonClass is the class of a reason for which a sandbox was killed: request,
+// timeout, oom, exited, signal, create_failed, shutdown, lost or other. A class
+// is its own class.
+func ReasonClass(reason string) string {
+	switch reason {
+	case "killed by request":
+		return "request"
+	case "create failed":
+		return "create_failed"
+	case "the daemon was shut down":
+		return "shutdown"
+	}
+	class, _, _ := strings.Cut(reason, ":") // "exited: 1", "signal: killed", "lost: host rebooted"
+	return known(class, reasonLabels)
+}
+
+// maxText is how many bytes of a text are sent to those who collect.
+const maxText = 256
+
+// text makes a text short and valid: one that is not spoils the whole message
+// that it is in.
+func text(s string) string {
+	if len(s) > maxText {
+		s = s[:maxText]
+	}
+	return strings.ToValidUTF8(s, "")
+}

@@ -1,0 +1,197 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/rundlet/rundlet/substrate/latency"
+)
+
+// full is a state of which every part is known.
+func full() State {
+	return State{
+		Sandboxes: map[string]int{"running": 3, "paused": 1},
+		Capacity: &Capacity{
+			CPUs: Usage{2.5, 8}, MemoryBytes: Usage{1 << 30, 1 << 34}, DiskBytes: Usage{5, 1 << 40}, Sandboxes: Usage{4, 100},
+		},
+		Queue: &Queue{Pending: 7, Refused: map[string]uint64{"oversized": 2, "queue_full": 1}},
+		WarmPools: map[string]WarmPool{"base": {
+			Ready: 2, Prepared: 1, Target: 4, Hits: 90, Misses: 10,
+			OldestAge: 90 * time.Second, Refills: 12, RefillTotal: 3 * time.Second,
+		}},
+		Kills:     map[string]uint64{"killed by request": 5, "exited: 1": 2, "exited: 137": 1},
+		Recovery:  &Recovery{Stuck: 1, Reconciled: map[string]uint64{"quarantine": 2}},
+		Snapshots: &Snapshots{Count: 6, Bytes: 1 << 20},
+	}
+}
+
+func withState(t *testing.T, read func(context.Context) (State, error)) *Telemetry {
+	t.Helper()
+	tel := untraced(t)
+	if err := tel.RegisterState(read); err != nil {
+		t.Fatal(err)
+	}
+	return tel
+}
+
+func always(s State) func(context.Context) (State, error) {
+	return func(context.Context) (State, error) { return s, nil }
+}
+
+func TestStateIsShown(t *testing.T) {
+	expect(t, scrape(t, withState(t, always(full()))), map[string]string{
+		`rundlet_sandboxes{state="running"}`:                  "3",
+		`rundlet_sandboxes{state="paused"}`:                   "1",
+		`rundlet_sandboxes{state="killing"}`:                  "0",
+		`rundlet_sandboxes_stuck`:                             "1",
+		`rundlet_capacity_cpus_reserved`:                      "2.5",
+		`rundlet_capacity_cpus`:                               "8",
+		`rundlet_capacity_memory_reserved_bytes`:              "1.073741824e+09",
+		`rundlet_capacity_memory_bytes`:                       "1.7179869184e+10",
+		`rundlet_capacity_disk_reserved_bytes`:                "5",
+		`rundlet_capacity_disk_bytes`:                         "1.099511627776e+12",
+		`rundlet_capacity_sandboxes_reserved`:                 "4",
+		`rundlet_capacity_sandboxes`:                          "100",
+		`rundlet_queue_pending`:                               "7",
+		`rundlet_queue_refused_total{kind="oversized"}`:       "2",
+		`rundlet_queue_refused_total{kind="queue_full"}`:      "1",
+		`rundlet_queue_refused_total{kind="deadline"}`:        "0",
+		`rundlet_warm_pool_ready{pool="base"}`:                "2",
+		`rundlet_warm_pool_prepared{pool="base"}`:             "1",
+		`rundlet_warm_pool_target{pool="base"}`:               "4",
+		`rundlet_warm_pool_hits_total{pool="base"}`:           "90",
+		`rundlet_warm_pool_misses_total{pool="base"}`:         "10",
+		`rundlet_warm_pool_oldest_age_seconds{pool="base"}`:   "90",
+		`rundlet_warm_pool_refill_seconds_count{pool="base"}`: "12",
+		`rundlet_warm_pool_refill_seconds_sum{pool="base"}`:   "3",
+		`rundlet_sandbox_kills_total{reason="request"}`:       "5",
+		`rundlet_sandbox_kills_total{reason="exited"}`:        "3",
+		`rundlet_sandbox_kills_total{reason="oom"}`:           "0",
+		`rundlet_reconciled_total{action="quarantine"}`:       "2",
+		`rundlet_reconciled_total{action="recover"}`:          "0",
+		`rundlet_snapshots`:                                   "6",
+		`rundlet_snapshot_bytes`:                              "1.048576e+06",
+	})
+}
+
+func TestWhatIsNotKnownIsNotShown(t *testing.T) {
+	text := scrape(t, withState(t, always(State{Sandboxes: map[string]int{}})))
+	expect(t, text, map[string]string{`rundlet_sandboxes{state="running"}`: "0"})
+	for _, name := range []string{"capacity", "queue", "warm_pool", "kills", "stuck", "reconciled", "snapshot"} {
+		if strings.Contains(text, "rundlet_"+name) || strings.Contains(text, "_"+name+"_total{") {
+			t.Errorf("%s is shown", name)
+		}
+	}
+}
+
+// Each distinct value of a label is a series that is kept for long: a guest that
+// could choose one could fill the memory of those that collect them.
+func TestHostileLabelsBecomeKnownOnes(t *testing.T) {
+	hostile := map[string]uint64{}
+	for i := range 1000 {
+		hostile[fmt.Sprintf("exited: %d", i)] = 1
+		hostile[fmt.Sprintf("a reason of a guest's %d\n# HELP x\xff\"}", i)] = 1
+	}
+	s := full()
+	s.Kills, s.Queue.Refused, s.Recovery.Reconciled = hostile, hostile, hostile
+	s.Sandboxes = map[string]int{"ru\"nning": 2, "\xff": 3}
+	text := scrape(t, withState(t, always(s)))
+	expect(t, text, map[string]string{
+		`rundlet_sandbox_kills_total{reason="exited"}`: "1000",
+		`rundlet_sandbox_kills_total{reason="other"}`:  "1000",
+		`rundlet_queue_refused_total{kind="other"}`:    "2000",
+		`rundlet_reconciled_total{action="other"}`:     "2000",
+		`rundlet_sandboxes{state="other"}`:             "5",
+	})
+	if n := strings.Count(text, "\n"); n > 150 {
+		t.Errorf("%d lines", n)
+	}
+}
+
+func TestWarmPoolsBeyondTheLimitAreShownTogether(t *testing.T) {
+	many := map[string]WarmPool{strings.Repeat("x", 1<<20): {Ready: 1}, "": {Ready: 1}, "a\xff": {Ready: 1}}
+	for i := range 200 {
+		many[fmt.Sprintf("t%03d", i)] = WarmPool{Ready: 1, Hits: 2, OldestAge: time.Duration(i) * time.Second}
+	}
+	text := scrape(t, withState(t, always(State{WarmPools: many})))
+	// "other", of the key that is empty, and "a" come before the numbered ones.
+	expect(t, text, map[string]string{
+		`rundlet_warm_pool_ready{pool="a"}`:                  "1",
+		`rundlet_warm_pool_ready{pool="t061"}`:               "1",
+		`rundlet_warm_pool_ready{pool="t062"}`:               "",
+		`rundlet_warm_pool_ready{pool="other"}`:              "140",
+		`rundlet_warm_pool_hits_total{pool="other"}`:         "276",
+		`rundlet_warm_pool_oldest_age_seconds{pool="other"}`: "199",
+	})
+	if n := strings.Count(text, "rundlet_warm_pool_ready{"); n != poolLabels {
+		t.Errorf("%d pools are shown, want %d", n, poolLabels)
+	}
+}
+
+func TestStateThatCannotBeReadLeavesTheRest(t *testing.T) {
+	tel := withState(t, func(ctx context.Context) (State, error) {
+		if _, ok := ctx.Deadline(); !ok {
+			t.Error("a state that hangs would hang the scrape")
+		}
+		return full(), errors.New("the database is locked")
+	})
+	tel.Record(latency.KillDelete, time.Second)
+	text := scrape(t, tel)
+	expect(t, text, map[string]string{`rundlet_stage_seconds_count{stage="kill_delete"}`: "1"})
+	if strings.Contains(text, "rundlet_sandboxes") {
+		t.Error("a state that could not be read is shown")
+	}
+}
+
+func TestStateIsRegisteredOnce(t *testing.T) {
+	tel := withState(t, always(State{}))
+	if err := tel.RegisterState(always(full())); err == nil {
+		t.Error("a second state was taken")
+	}
+}
+
+func TestReasonClass(t *testing.T) {
+	for reason, want := range map[string]string{
+		"killed by request":        "request",
+		"timeout":                  "timeout",
+		"oom":                      "oom",
+		"exited: 0":                "exited",
+		"signal: killed":           "signal",
+		"create failed":            "create_failed",
+		"the daemon was shut down": "shutdown",
+		"lost: it was gone when the daemon started": "lost",
+		"lost":       "lost",
+		"request":    "request",
+		"oom killer": "other",
+		"":           "other",
+		"other":      "other",
+		": exited":   "other",
+	} {
+		if got := ReasonClass(reason); got != want {
+			t.Errorf("%q is of class %s, want %s", reason, got, want)
+		}
+	}
+}
+
+func FuzzLabels(f *testing.F) {
+	for _, seed := range []string{"", "exited: 1", "lost: \xff", "oom", strings.Repeat("€", 200)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if c := ReasonClass(s); c != other && !slices.Contains(reasonLabels, c) || ReasonClass(c) != c {
+			t.Errorf("%q is of class %q", s, c)
+		}
+		if l := stageLabel(s); l != other && !slices.Contains(latency.Names(), l) {
+			t.Errorf("%q is stage %q", s, l)
+		}
+		if v := text(s); !utf8.ValidString(v) || len(v) > maxText || len(s) <= maxText && utf8.ValidString(s) && v != s {
+			t.Errorf("%q became %q", s, v)
+		}
+	})
+}
