@@ -59,6 +59,9 @@ func (s *Server) routes() *http.ServeMux {
 			s.fail(w, r, unsupported(feature), "")
 		})
 	}
+	if s.cfg.Metrics != nil {
+		mux.Handle("GET "+metricsPath, s.cfg.Metrics)
+	}
 	return mux
 }
 
@@ -103,7 +106,7 @@ func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) authenticate(r *http.Request) (Key, error) {
-	text := apiKey(r.Header)
+	text := apiKey(r)
 	if text == "" {
 		return Key{}, &apiError{code: http.StatusUnauthorized, message: "API key is missing: send it in the X-API-Key header"}
 	}

@@ -24,6 +24,10 @@ type Config struct {
 	// EnvdVersion is the protocol version of the agent in new sandboxes, shown
 	// with templates.
 	EnvdVersion string
+	// Metrics is served as GET /metrics to those who have a key, in X-API-Key or
+	// as a bearer token, which is what those that collect metrics can send. Nil:
+	// there is no such route.
+	Metrics http.Handler
 	// Grace is how long Serve lets requests finish in the end; 5 s if 0.
 	Grace time.Duration
 	// Log defaults to none.
@@ -138,9 +142,19 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return err
 }
 
+const metricsPath = "/metrics"
+
 // isPublic reports what needs no key.
 func isPublic(r *http.Request) bool {
 	return r.URL.Path == "/health" && (r.Method == http.MethodGet || r.Method == http.MethodHead)
 }
 
-func apiKey(h http.Header) string { return strings.TrimSpace(h.Get("X-API-Key")) }
+// apiKey is the key that a request carries.
+func apiKey(r *http.Request) string {
+	if r.URL.Path == metricsPath {
+		if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
+			return strings.TrimSpace(token)
+		}
+	}
+	return strings.TrimSpace(r.Header.Get("X-API-Key"))
+}
