@@ -11,6 +11,7 @@ import (
 
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/substrate/latency"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -28,7 +29,9 @@ type nodeOptions struct {
 	nameservers []string
 	log         *slog.Logger
 	progress    func(string)
-	capacity    capacityOptions
+	// latency takes the samples; the runtime has its own if it is nil.
+	latency  *latency.Recorder
+	capacity capacityOptions
 }
 
 func (o *nodeOptions) nameserverFlag(f *pflag.FlagSet) {

@@ -107,7 +107,7 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 		LockTemplates: func(ctx context.Context) (func(), error) {
 			return awaitLock(ctx, filepath.Join(dirs.StateDir, "templates.lock"))
 		},
-		Capacity: opts.capacity.budget(), Log: opts.log, Progress: opts.progress,
+		Capacity: opts.capacity.budget(), Latency: opts.latency, Log: opts.log, Progress: opts.progress,
 	})
 	if err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ import (
 const defaultListen = "127.0.0.1:3000"
 
 func newServe(o *options) *cobra.Command {
-	var listen, domain, driver string
+	var listen, metricsListen, domain, driver string
 	var logJSON bool
 	level := slog.LevelInfo
 	var opts nodeOptions
@@ -37,11 +37,12 @@ manager sends for a restart, leaves them running for the next "rundlet serve".`,
 			}
 			opts.log = newLogger(cmd.ErrOrStderr(), level, logJSON)
 			opts.progress = func(line string) { opts.log.Info(line) }
-			return serve(cmd, o, listen, domain, opts)
+			return serve(cmd, o, listen, metricsListen, domain, opts)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&listen, "listen", defaultListen, "address of the API and the data plane")
+	f.StringVar(&metricsListen, "metrics-listen", "", "loopback address to serve /metrics without a key (default none; the API serves it with one)")
 	f.StringVar(&domain, "domain", "", "domain whose sub-domains PORT-SANDBOX.DOMAIN lead to sandboxes")
 	f.StringVar(&driver, "driver", "auto", "what runs sandboxes: auto, gvisor")
 	f.TextVar(&level, "log-level", level, "the least that is logged: debug, info, warn, error")
@@ -53,7 +54,7 @@ manager sends for a restart, leaves them running for the next "rundlet serve".`,
 	return cmd
 }
 
-func serve(cmd *cobra.Command, o *options, listen, domain string, opts nodeOptions) (err error) {
+func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string, opts nodeOptions) (err error) {
 	ctx := cmd.Context()
 	dirs, err := o.layout()
 	if err != nil {
@@ -65,6 +66,17 @@ func serve(cmd *cobra.Command, o *options, listen, domain string, opts nodeOptio
 		return fmt.Errorf("listen: %w", err)
 	}
 	defer ln.Close()
+	tel, endTelemetry, err := openTelemetry(ctx, opts.log)
+	if err != nil {
+		return err
+	}
+	defer endTelemetry()
+	stopMetrics, err := serveMetrics(metricsListen, tel.Handler(), opts.log)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
+	opts.latency = tel.Recorder()
 	n, err := openNode(ctx, dirs, opts)
 	if err != nil {
 		return err
@@ -73,6 +85,9 @@ func serve(cmd *cobra.Command, o *options, listen, domain string, opts nodeOptio
 		kill := !stoppedBy(ctx, syscall.SIGTERM)
 		err = errors.Join(err, n.Close(kill))
 	}()
+	if err := tel.RegisterState(nodeState(n.runtime)); err != nil {
+		return err
+	}
 	if _, err := defaultKey(ctx, n.store, dirs); err != nil {
 		return err
 	}
@@ -80,7 +95,9 @@ func serve(cmd *cobra.Command, o *options, listen, domain string, opts nodeOptio
 	if err := writeEndpoint(dirs, url); err != nil {
 		return err
 	}
-	srv := e2b.NewServer(e2b.Config{Domain: domain, EnvdVersion: control.EnvdVersion, Log: opts.log}, n.runtime, keyStore{n.store})
+	srv := e2b.NewServer(e2b.Config{
+		Domain: domain, EnvdVersion: control.EnvdVersion, Metrics: tel.Handler(), Log: opts.log,
+	}, n.runtime, keyStore{n.store})
 	go func() {
 		if err := n.runtime.Prepare(ctx); err != nil && ctx.Err() == nil {
 			opts.log.Error("the base template could not be prepared; the next create tries again", "error", err)
