@@ -95,7 +95,7 @@ func (d *Driver) adopt(r record) (_ *machine, err error) {
 		return nil, errors.New("its creation was not complete")
 	}
 	m := newMachine(r.ID, r.Key)
-	m.created, m.spec, m.pending = r.Created, r.Spec, r.Pending
+	m.created, m.spec, m.pending, m.cold = r.Created, r.Spec, r.Pending, r.Cold
 	if r.Cgroup.Cgroup != nil {
 		m.group = &group{r.Cgroup}
 	}
@@ -124,6 +124,9 @@ func (d *Driver) adopt(r record) (_ *machine, err error) {
 	}
 	if m.status, err = adoptedStatus(m); err != nil {
 		return nil, err
+	}
+	if m.pending != r.Pending {
+		_ = os.RemoveAll(r.Pending) // The process died before it could.
 	}
 	bundle := d.conf.bundle(r.Key)
 	if m.runsc, err = runscConfig(d.conf, m.spec, bundle); err != nil {
@@ -159,10 +162,10 @@ func adoptedStatus(m *machine) (vm.Status, error) {
 		}
 		return vm.StatusCreated, nil
 	case container.Running:
-		m.pending = ""
+		m.pending, m.cold = "", false
 		return vm.StatusRunning, nil
 	case container.Paused:
-		m.pending = ""
+		m.pending, m.cold = "", false
 		return vm.StatusStopped, nil
 	}
 	return "", fmt.Errorf("its state is %q", m.c.Status)
@@ -188,6 +191,7 @@ func (d *Driver) clean(keys []string) {
 		// By name: the group may be older than the record, or the record damaged.
 		removeGroup(d.conf.cgroupPath(key))
 		d.removeFiles(key)
+		d.removeRecord(key)
 	}
 }
 

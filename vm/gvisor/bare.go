@@ -60,7 +60,10 @@ func (d *Driver) Bare(spec vm.Spec) (*Bare, error) {
 	if spec.RestoreFrom == nil {
 		return nil, failure("bare restore", "", vm.ErrInvalid, errors.New("no snapshot"))
 	}
-	images, spec, err := d.resolve(spec.RestoreFrom, spec)
+	images, cold, spec, err := d.resolve(spec.RestoreFrom, spec)
+	if err == nil && cold {
+		err = unsupported("bare restore of a file system")
+	}
 	if err != nil {
 		return nil, failure("bare restore", "", nil, err)
 	}

@@ -29,6 +29,10 @@ type Config struct {
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// Debug writes gVisor's own logs to <RunDir>/machines/<key>/log-*.
 	Debug bool
+	// Failpoint, if not nil, is called at every step of Steps, by the goroutine
+	// that does it and with the id of the machine. It is for tests of what a
+	// process leaves that dies there.
+	Failpoint func(step, id string)
 }
 
 // maxRunDir leaves room for "/runsc/runsc-<key>.sock" in a socket address.

@@ -61,6 +61,10 @@ func TestConformance(t *testing.T) {
 		Accepts: []string{"RootfsReadOnly", "Mounts", "Args", "Env", "Cwd", "Hostname", "VCPUs", "MemoryMiB", "DiskMiB",
 			"MaxProcesses", "NetNS", "GuestIP"},
 		Guest: func(d vm.Runtime) vmtest.Guest { return client{d.(*Driver)} },
+		Files: func(d vm.Runtime) vmtest.Guest { return disk{client{d.(*Driver)}} },
+		BootID: func(ctx context.Context, d vm.Runtime, id string) (string, error) {
+			return client{d.(*Driver)}.do(ctx, id, "GET", "/boot", "")
+		},
 		Echo: func(t *testing.T, d vm.Runtime, id string) (echo, silent uint16) {
 			if _, err := (client{d.(*Driver)}).do(t.Context(), id, "GET", "/ping", ""); err != nil {
 				t.Fatal(err)

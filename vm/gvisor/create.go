@@ -61,12 +61,11 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec) (err erro
 	if err := checkSpec(spec); err != nil {
 		return err
 	}
-	status, images := vm.StatusCreated, ""
-	if ref := spec.RestoreFrom; ref != nil {
-		if images, spec, err = d.resolve(ref, spec); err != nil {
+	status, images, ref := vm.StatusCreated, "", spec.RestoreFrom
+	if ref != nil {
+		if images, m.cold, spec, err = d.resolve(ref, spec); err != nil {
 			return err
 		}
-		spec.RestoreFrom = ref
 		status = vm.StatusStopped
 	}
 	m.spec = ownSpec(spec)
@@ -80,25 +79,28 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec) (err erro
 			d.undo(m)
 		}
 	}()
-	resume := images != "" && spec.RestoreFrom.ResumeImmediately
-	if images != "" && !resume {
+	resume := ref != nil && ref.ResumeImmediately
+	if ref != nil && !resume {
 		// Links: the snapshot may be deleted before Start.
 		m.pending = filepath.Join(d.conf.pendingDir(), m.key)
 		if err := linkImages(images, m.pending); err != nil {
 			return err
 		}
+		d.step(stepCreateLinked, m.id)
 	}
-	if err := d.boot(m); err != nil {
+	if err := d.boot(m, images); err != nil {
 		return err
 	}
 	if err := errors.Join(d.point("create", m.id), ctx.Err()); err != nil {
 		return err
 	}
 	if resume {
-		if err := m.restore(images); err != nil {
+		d.step(stepCreateLoading, m.id)
+		if err := m.load(images); err != nil {
 			return d.restoreError(m, err)
 		}
-		status = vm.StatusRunning
+		d.step(stepCreateRunning, m.id)
+		status, m.cold = vm.StatusRunning, false
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -121,8 +123,9 @@ func ownSpec(spec vm.Spec) vm.Spec {
 }
 
 // boot makes the sandbox's processes, with limits, console and record, up to
-// the point where a program can be started or a snapshot loaded.
-func (d *Driver) boot(m *machine) (err error) {
+// the point where a program can be started or a snapshot loaded. The sandbox of
+// a cold machine takes its files from images.
+func (d *Driver) boot(m *machine, images string) (err error) {
 	bundle := d.conf.bundle(m.key)
 	if err := os.Mkdir(bundle, 0o700); err != nil {
 		return err
@@ -130,17 +133,20 @@ func (d *Driver) boot(m *machine) (err error) {
 	if m.console, err = openConsole(filepath.Join(bundle, consoleFile)); err != nil {
 		return fmt.Errorf("console: %w", err)
 	}
+	d.step(stepCreateBundle, m.id)
 	if d.limits {
 		if m.group, err = newGroup(d.conf.cgroupPath(m.key), m.spec); err != nil {
 			return err
 		}
 	}
+	d.step(stepCreateCgroup, m.id)
 	if err := writeBundle(bundle, m.spec, m.group); err != nil {
 		return err
 	}
 	if err := d.writeRecord(m, m.id); err != nil {
 		return err
 	}
+	d.step(stepCreateRecord, m.id)
 	if m.runsc, err = runscConfig(d.conf, m.spec, bundle); err != nil {
 		return err
 	}
@@ -148,13 +154,17 @@ func (d *Driver) boot(m *machine) (err error) {
 	if err != nil {
 		return err
 	}
-	m.c, err = container.New(m.runsc, container.Args{ID: m.key, Spec: oci, BundleDir: bundle})
-	if err != nil {
+	args := container.Args{ID: m.key, Spec: oci, BundleDir: bundle}
+	if m.cold && exists(filepath.Join(images, filesystemImage)) {
+		args.FSRestoreImagePath = images
+	}
+	if m.c, err = container.New(m.runsc, args); err != nil {
 		if why, readErr := os.ReadFile(filepath.Join(bundle, launchErrorFile)); readErr == nil {
 			err = fmt.Errorf("sandbox process: %s", why)
 		}
 		return err
 	}
+	d.step(stepCreateSandbox, m.id)
 	if m.sandbox, err = openProcess(m.c.SandboxPid(), 0); err != nil {
 		return err
 	}
@@ -166,6 +176,7 @@ func (d *Driver) boot(m *machine) (err error) {
 	if err := d.writeRecord(m, m.id); err != nil {
 		return err
 	}
+	d.step(stepCreateRecorded, m.id)
 	m.watched = true
 	go d.watch(m)
 	return nil

@@ -66,8 +66,10 @@ type machine struct {
 	gofer   *process
 	created time.Time
 	// pending is the image directory of a machine that is restored by its
-	// first Start; empty otherwise.
+	// first Start; empty otherwise. cold says that these images are a file
+	// system only, which the sandbox has open already.
 	pending string
+	cold    bool
 	conns   connections
 
 	// ended is closed when the machine's processes ended or were destroyed;
@@ -89,6 +91,10 @@ var (
 	_ vm.SnapshotDeleter = (*Driver)(nil)
 	_ vm.Adopter         = (*Driver)(nil)
 	_ vm.Waiter          = (*Driver)(nil)
+	_ vm.Forgetter       = (*Driver)(nil)
+
+	_ vm.FilesystemSnapshotter = (*Driver)(nil)
+	_ vm.SnapshotInspector     = (*Driver)(nil)
 )
 
 var quietLogs = sync.OnceFunc(func() {
@@ -200,7 +206,8 @@ func (d *Driver) Info() vm.Info {
 		Version:   d.version,
 		Isolation: "user-space kernel (systrap), own namespaces and control group",
 		Capabilities: []vm.Capability{vm.CapabilityAdopt, vm.CapabilityConsole, vm.CapabilityDeleteSnapshot,
-			vm.CapabilityDial, vm.CapabilityForget, vm.CapabilityRename, vm.CapabilityStats, vm.CapabilityWait},
+			vm.CapabilityDial, vm.CapabilityForget, vm.CapabilityInspect, vm.CapabilityRename, vm.CapabilityFilesystem,
+			vm.CapabilityStats, vm.CapabilityWait},
 	}
 }
 
@@ -264,6 +271,13 @@ func (d *Driver) point(op, id string) error {
 		return nil
 	}
 	return d.halfWay(op, id)
+}
+
+// step tells tests how far an operation has come.
+func (d *Driver) step(step, id string) {
+	if d.conf.Failpoint != nil {
+		d.conf.Failpoint(step, id)
+	}
 }
 
 // setStatus changes a machine's status unless its processes have ended.

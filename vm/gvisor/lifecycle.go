@@ -31,11 +31,12 @@ func (d *Driver) Start(ctx context.Context, id string) error {
 	if err := d.point("start", id); err != nil {
 		return failure("start", id, nil, err)
 	}
+	d.step(stepStartBegun, id)
 	switch {
 	case status == vm.StatusCreated:
-		err = offMain(func() error { return m.c.Start(m.runsc) })
+		err = m.boot()
 	case m.pending != "":
-		if err = m.restore(m.pending); err != nil {
+		if err = m.load(m.pending); err != nil {
 			err = d.restoreError(m, err)
 			m.sandbox.kill()
 			<-m.ended
@@ -46,16 +47,26 @@ func (d *Driver) Start(ctx context.Context, id string) error {
 	if err != nil {
 		return failure("start", id, nil, err)
 	}
+	d.step(stepStartRunning, id)
 	if m.pending != "" {
 		_ = os.RemoveAll(m.pending)
-		m.pending = ""
+		m.pending, m.cold = "", false
 	}
 	d.setStatus(m, vm.StatusRunning)
 	return nil
 }
 
-// restore loads images into the sandbox. The guest runs when it returns.
-func (m *machine) restore(images string) error {
+// boot runs the guest's first process.
+func (m *machine) boot() error {
+	return offMain(func() error { return m.c.Start(m.runsc) })
+}
+
+// load makes the sandbox what was saved in images. The guest runs when it
+// returns.
+func (m *machine) load(images string) error {
+	if m.cold {
+		return m.boot()
+	}
 	return offMain(func() error { return m.c.Restore(m.runsc, images, false, false, nil) })
 }
 
@@ -82,6 +93,7 @@ func (d *Driver) Stop(ctx context.Context, id string) error {
 	if err := m.c.Pause(); err != nil {
 		return failure("stop", id, nil, err)
 	}
+	d.step(stepStopPaused, id)
 	if err := d.point("stop", id); err != nil {
 		return failure("stop", id, nil, errors.Join(err, m.c.Resume()))
 	}
@@ -145,10 +157,15 @@ func (d *Driver) end(m *machine) error {
 	if m.console != nil {
 		m.console.finish()
 	}
+	d.step(stepDestroyKilled, m.id)
 	if err := m.group.remove(); err != nil {
 		return err // The record stays until all is freed.
 	}
+	d.step(stepDestroyCgroup, m.id)
 	d.removeFiles(m.key)
+	d.step(stepDestroyFiles, m.id)
+	d.removeRecord(m.key)
+	d.step(stepDestroyRemoved, m.id)
 	return nil
 }
 
@@ -223,6 +240,7 @@ func (d *Driver) rename(m *machine, oldID, newID string) error {
 	if err != nil {
 		return err
 	}
+	d.step(stepRenameMoved, oldID)
 	if err = d.point("rename", oldID); err == nil {
 		err = d.writeRecord(m, newID)
 	}
@@ -233,6 +251,7 @@ func (d *Driver) rename(m *machine, oldID, newID string) error {
 		}
 		return err
 	}
+	d.step(stepRenameRecorded, oldID)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.machines, oldID)

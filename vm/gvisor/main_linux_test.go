@@ -78,6 +78,20 @@ func guestMain() {
 		defer mu.Unlock()
 		memory[r.PathValue("key")] = string(body)
 	})
+	mux.HandleFunc("GET /file/{name}", func(w http.ResponseWriter, r *http.Request) {
+		content, _ := os.ReadFile("/tmp/" + r.PathValue("name"))
+		_, _ = w.Write(content)
+	})
+	mux.HandleFunc("PUT /file/{name}", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if err := os.WriteFile("/tmp/"+r.PathValue("name"), body, 0o600); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	mux.HandleFunc("GET /boot", func(w http.ResponseWriter, r *http.Request) {
+		id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+		_, _ = w.Write(id)
+	})
 	mux.HandleFunc("POST /console", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(os.Stdout, r.Body) })
 	mux.HandleFunc("POST /exit", func(w http.ResponseWriter, r *http.Request) { os.Exit(7) })
 	mux.HandleFunc("POST /eat", func(w http.ResponseWriter, r *http.Request) { eat() })
@@ -186,6 +200,18 @@ func (c client) Write(ctx context.Context, id, key, value string) error {
 
 func (c client) Read(ctx context.Context, id, key string) (string, error) {
 	return c.do(ctx, id, "GET", "/memory/"+key, "")
+}
+
+// disk are files in the guest's /tmp.
+type disk struct{ client }
+
+func (c disk) Write(ctx context.Context, id, name, content string) error {
+	_, err := c.do(ctx, id, "PUT", "/file/"+name, content)
+	return err
+}
+
+func (c disk) Read(ctx context.Context, id, name string) (string, error) {
+	return c.do(ctx, id, "GET", "/file/"+name, "")
 }
 
 func (c client) run(ctx context.Context, id, query string, args ...string) (string, error) {

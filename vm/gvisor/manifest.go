@@ -11,18 +11,22 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/cpuid"
+	guest "gvisor.dev/gvisor/pkg/sentry/kernel/version"
+	"gvisor.dev/gvisor/pkg/sentry/state/checkpointfiles"
 
 	"github.com/rundlet/rundlet/vm"
 )
 
 const (
 	manifestFile    = "manifest.json"
+	filesystemImage = checkpointfiles.FSCheckpointManifestFileName
 	manifestFormat  = 1
 	maxManifestSize = 1 << 20
 )
@@ -31,8 +35,11 @@ const (
 // directory without one is no snapshot.
 type manifest struct {
 	Format      int               `json:"format"`
+	Filesystem  bool              `json:"filesystem,omitempty"`
 	Driver      string            `json:"driver"`
 	Version     string            `json:"version"`
+	Arch        string            `json:"arch"`
+	Kernel      string            `json:"kernel"`
 	Flags       map[string]string `json:"flags"`
 	CPUFeatures []string          `json:"cpu_features"`
 	Rootfs      rootfsIdentity    `json:"rootfs"`
@@ -63,6 +70,16 @@ func hostFeatures() []string {
 	return features
 }
 
+// newManifest is that of a snapshot taken here of a machine with this spec.
+func newManifest(version string, spec vm.Spec) *manifest {
+	return &manifest{Format: manifestFormat, Driver: driverName, Version: version, Arch: runtime.GOARCH,
+		Kernel: guest.LinuxRelease(), Flags: runscFlags(spec, ""), CPUFeatures: hostFeatures(), Spec: spec,
+		CreatedAt: time.Now().UTC(), Files: map[string]int64{}}
+}
+
+// isImage tells what gVisor saved from what we add.
+func isImage(name string) bool { return strings.HasSuffix(name, ".img") || name == filesystemImage }
+
 // parseManifest reads a manifest and refuses one that is not complete.
 func parseManifest(data []byte) (*manifest, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
@@ -76,11 +93,12 @@ func parseManifest(data []byte) (*manifest, error) {
 	if m.Format != manifestFormat {
 		return nil, fmt.Errorf("manifest: format %d, want %d", m.Format, manifestFormat)
 	}
-	if len(m.Files) == 0 {
+	// A root that nobody can write to has no files to save.
+	if len(m.Files) == 0 && !m.Filesystem {
 		return nil, errors.New("manifest: no image files")
 	}
 	for name, size := range m.Files {
-		if name != filepath.Base(name) || !strings.HasSuffix(name, ".img") || size < 0 {
+		if name != filepath.Base(name) || !isImage(name) || size < 0 {
 			return nil, fmt.Errorf("manifest: image file %.80q of %d bytes", name, size)
 		}
 	}
@@ -112,8 +130,8 @@ func (m *manifest) compatible(dir, version string) error {
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", vm.ErrIncompatible, fmt.Sprintf(format, args...))
 	}
-	if m.Driver != driverName || m.Version != version {
-		return refuse("made by %.40s %.60s, this is %s %s", m.Driver, m.Version, driverName, version)
+	if m.Driver != driverName || m.Version != version || m.Arch != runtime.GOARCH {
+		return refuse("made by %.40s %.60s %.20s, this is %s %s %s", m.Driver, m.Version, m.Arch, driverName, version, runtime.GOARCH)
 	}
 	if flags := runscFlags(m.Spec, ""); !maps.Equal(flags, m.Flags) {
 		return refuse("made with other flags: %s", mapDiff(m.Flags, flags))
@@ -125,6 +143,9 @@ func (m *manifest) compatible(dir, version string) error {
 	}
 	have := hostFeatures()
 	for _, feature := range m.CPUFeatures {
+		if m.Filesystem {
+			break // No program that found them runs on.
+		}
 		if _, ok := slices.BinarySearch(have, feature); !ok {
 			return refuse("this host's processor has no %.40s", feature)
 		}
@@ -147,6 +168,24 @@ func mapDiff(old, now map[string]string) string {
 	return "fewer than now"
 }
 
+// coldSpec is the spec of a machine that boots with the file system of m: what
+// the caller says, which must be about the same file system.
+func (m *manifest) coldSpec(want vm.Spec) (vm.Spec, error) {
+	if err := checkCold(want); err != nil {
+		return want, err
+	}
+	if id, err := identify(filepath.Clean(want.Rootfs)); err != nil || id != m.Rootfs {
+		return want, fmt.Errorf("%w: the snapshot is one of another root file system", vm.ErrIncompatible)
+	}
+	if want.RootfsReadOnly != m.Spec.RootfsReadOnly {
+		return want, fmt.Errorf("%w: the root is read-only in one of snapshot and machine", vm.ErrIncompatible)
+	}
+	if _, err := m.mounts(want.Mounts); err != nil {
+		return want, err
+	}
+	return want, nil
+}
+
 // restoreSpec is the spec of a machine restored from m: the snapshot's, with
 // what the caller may choose anew.
 func (m *manifest) restoreSpec(want vm.Spec) (vm.Spec, error) {
@@ -159,18 +198,25 @@ func (m *manifest) restoreSpec(want vm.Spec) (vm.Spec, error) {
 	if want.Mounts == nil {
 		return spec, checkMounts(spec.Mounts)
 	}
-	spec.Mounts = slices.Clone(m.Spec.Mounts)
-	if len(want.Mounts) != len(spec.Mounts) {
-		return spec, fmt.Errorf("%w: %d mounts, the snapshot has %d", vm.ErrIncompatible, len(want.Mounts), len(spec.Mounts))
+	mounts, err := m.mounts(want.Mounts)
+	spec.Mounts = mounts
+	return spec, err
+}
+
+// mounts are those of m, in their order, with the sources that the caller wants.
+func (m *manifest) mounts(want []vm.Mount) ([]vm.Mount, error) {
+	mounts := slices.Clone(m.Spec.Mounts)
+	if len(want) != len(mounts) {
+		return nil, fmt.Errorf("%w: %d mounts, the snapshot has %d", vm.ErrIncompatible, len(want), len(mounts))
 	}
-	for i, have := range spec.Mounts {
-		j := slices.IndexFunc(want.Mounts, func(w vm.Mount) bool {
+	for i, have := range mounts {
+		j := slices.IndexFunc(want, func(w vm.Mount) bool {
 			return w.Target == have.Target && w.Overlay == have.Overlay
 		})
 		if j < 0 {
-			return spec, fmt.Errorf("%w: no mount at %.100s as in the snapshot", vm.ErrIncompatible, have.Target)
+			return nil, fmt.Errorf("%w: no mount at %.100s as in the snapshot", vm.ErrIncompatible, have.Target)
 		}
-		spec.Mounts[i].Source = want.Mounts[j].Source
+		mounts[i].Source = want[j].Source
 	}
-	return spec, nil
+	return mounts, nil
 }

@@ -25,6 +25,7 @@ type record struct {
 	Created time.Time         `json:"created_at"`
 	Spec    vm.Spec           `json:"spec"`
 	Pending string            `json:"pending,omitempty"`
+	Cold    bool              `json:"cold,omitempty"`
 	Cgroup  cgroup.CgroupJSON `json:"cgroup"`
 
 	SandboxPID   int    `json:"sandbox_pid,omitempty"`
@@ -62,7 +63,8 @@ func (c Config) recordFile(key string) string { return filepath.Join(c.machinesD
 func (c Config) cgroupPath(key string) string { return filepath.Join(c.cgroupParent(), key) }
 
 func (d *Driver) writeRecord(m *machine, id string) error {
-	r := record{ID: id, Key: m.key, BootID: bootID(), Created: m.created, Spec: m.spec, Pending: m.pending}
+	r := record{ID: id, Key: m.key, BootID: bootID(), Created: m.created, Spec: m.spec,
+		Pending: m.pending, Cold: m.cold && m.pending != ""}
 	if m.group != nil {
 		r.Cgroup = m.group.CgroupJSON
 	}
@@ -76,7 +78,7 @@ func (d *Driver) writeRecord(m *machine, id string) error {
 }
 
 // removeFiles deletes everything that a machine has in the file system except
-// its snapshots.
+// its snapshots and the record, which is what finds the rest.
 func (d *Driver) removeFiles(key string) {
 	root := d.conf.rootDir()
 	name := filepath.Join(root, key+"_sandbox:"+key)
@@ -85,5 +87,6 @@ func (d *Driver) removeFiles(key string) {
 	}
 	_ = os.RemoveAll(filepath.Join(d.conf.pendingDir(), key))
 	_ = os.RemoveAll(d.conf.bundle(key))
-	_ = os.Remove(d.conf.recordFile(key)) // Last: it is what finds the rest.
 }
+
+func (d *Driver) removeRecord(key string) { _ = os.Remove(d.conf.recordFile(key)) }

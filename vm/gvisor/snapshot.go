@@ -3,19 +3,15 @@
 package gvisor
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/sentry/checkpoint"
 	"gvisor.dev/gvisor/pkg/state/statefile"
 	"gvisor.dev/gvisor/runsc/sandbox"
 
@@ -34,6 +30,19 @@ func (c Config) snapshotDir(vmID, snapshot string) string {
 // a context that ends meanwhile takes effect, and removes what was saved, when
 // it has finished.
 func (d *Driver) Snapshot(ctx context.Context, id, snapshot string) error {
+	return d.save(ctx, id, snapshot, false)
+}
+
+// SnapshotFilesystem implements vm.FilesystemSnapshotter. What it saves are the
+// writable layers of the root and of the mounts with Overlay: names, contents,
+// owners, modes, links, deletions, and times to the second. Extended attributes
+// are kept if their value is text and not empty. Sockets and what guests
+// mounted themselves are not in it, as after a reboot.
+func (d *Driver) SnapshotFilesystem(ctx context.Context, id, snapshot string) error {
+	return d.save(ctx, id, snapshot, true)
+}
+
+func (d *Driver) save(ctx context.Context, id, snapshot string, onlyFiles bool) error {
 	if err := vm.ValidateSnapshotID(snapshot); err != nil {
 		return failure("snapshot", id, nil, err)
 	}
@@ -42,13 +51,13 @@ func (d *Driver) Snapshot(ctx context.Context, id, snapshot string) error {
 		return err
 	}
 	defer m.unlock()
-	return failure("snapshot", id, nil, d.snapshot(ctx, m, snapshot))
+	return failure("snapshot", id, nil, d.snapshot(ctx, m, snapshot, onlyFiles))
 }
 
 // snapshot must be called by the holder of m.op.
-func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string) (err error) {
+func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, onlyFiles bool) (err error) {
 	status, exit := d.state(m)
-	if exit != "" || status != vm.StatusRunning && status != vm.StatusStopped {
+	if exit != "" || status != vm.StatusRunning && status != vm.StatusStopped || m.pending != "" && m.cold != onlyFiles {
 		return vm.TransitionError("snapshot", m.id, status, status)
 	}
 	dir := d.conf.snapshotDir(m.id, snapshot)
@@ -64,42 +73,63 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string) (err
 			_ = os.RemoveAll(staging)
 		}
 	}()
-	if m.pending != "" {
+	d.step(stepSnapshotStaging, m.id)
+	switch {
+	case m.pending != "":
 		err = linkImages(m.pending, staging)
-	} else {
+	case onlyFiles:
+		err = m.saveFiles(staging)
+	default:
 		err = m.c.Checkpoint(m.runsc, staging, sandbox.CheckpointOpts{
 			Compression: statefile.CompressionLevelNone, Resume: true})
 	}
 	if err != nil {
 		return err
 	}
+	d.step(stepSnapshotSaved, m.id)
 	if err := errors.Join(d.point("snapshot", m.id), ctx.Err()); err != nil {
 		return err
 	}
-	if err := d.seal(m, staging); err != nil {
+	if err := d.seal(m, staging, onlyFiles); err != nil {
 		return err
 	}
+	d.step(stepSnapshotSealed, m.id)
 	if err := commit(staging, dir); err != nil {
 		return err
 	}
+	d.step(stepSnapshotCommitted, m.id)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	m.snapshots = append(m.snapshots, snapshot)
 	return nil
 }
 
+// saveFiles writes the machine's writable layers into dir. The guest stands
+// still meanwhile.
+func (m *machine) saveFiles(dir string) error {
+	var layers []checkpoint.ResourceID
+	if !m.spec.RootfsReadOnly {
+		layers = append(layers, checkpoint.ResourceID{Path: "/"})
+	}
+	for _, mount := range m.spec.Mounts {
+		if mount.Overlay {
+			layers = append(layers, checkpoint.ResourceID{Path: mount.Target})
+		}
+	}
+	if len(layers) == 0 {
+		return nil // gVisor would call it an error.
+	}
+	return m.c.FSSave(m.runsc, dir, sandbox.FSSaveOpts{Paths: layers})
+}
+
 // seal writes the manifest of the images in dir and makes all durable.
-func (d *Driver) seal(m *machine, dir string) error {
+func (d *Driver) seal(m *machine, dir string, onlyFiles bool) error {
 	rootfs, err := identify(filepath.Clean(m.spec.Rootfs))
 	if err != nil {
 		return err
 	}
-	spec := m.spec
-	out := manifest{
-		Format: manifestFormat, Driver: driverName, Version: d.version,
-		Flags: runscFlags(spec, ""), CPUFeatures: hostFeatures(), Rootfs: rootfs, Spec: spec,
-		CreatedAt: time.Now().UTC(), Files: map[string]int64{},
-	}
+	out := newManifest(d.version, m.spec)
+	out.Filesystem, out.Rootfs = onlyFiles, rootfs
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -109,7 +139,7 @@ func (d *Driver) seal(m *machine, dir string) error {
 		if err != nil {
 			return err
 		}
-		if !strings.HasSuffix(entry.Name(), ".img") {
+		if !isImage(entry.Name()) {
 			continue
 		}
 		out.Files[entry.Name()] = info.Size()
@@ -158,7 +188,7 @@ func linkImages(from, to string) error {
 		return err
 	}
 	for _, entry := range entries {
-		if !strings.HasSuffix(entry.Name(), ".img") {
+		if !isImage(entry.Name()) {
 			continue
 		}
 		if err := os.Link(filepath.Join(from, entry.Name()), filepath.Join(to, entry.Name())); err != nil {
@@ -166,75 +196,4 @@ func linkImages(from, to string) error {
 		}
 	}
 	return nil
-}
-
-// resolve finds the snapshot that ref names, whoever made it, and returns its
-// images and the spec of a machine made from it.
-func (d *Driver) resolve(ref *vm.SnapshotRef, want vm.Spec) (images string, spec vm.Spec, err error) {
-	images = d.conf.snapshotDir(ref.VMID, ref.SnapshotID)
-	m, err := readManifest(images)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", spec, fmt.Errorf("%w: snapshot %s of %s", vm.ErrNotFound, ref.SnapshotID, ref.VMID)
-	} else if err != nil {
-		return "", spec, fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
-	}
-	if err := m.compatible(images, d.version); err != nil {
-		return "", spec, err
-	}
-	spec, err = m.restoreSpec(want)
-	return images, spec, err
-}
-
-// DeleteSnapshot implements vm.SnapshotDeleter. The machine need not exist any
-// more.
-func (d *Driver) DeleteSnapshot(ctx context.Context, vmID, snapshot string) error {
-	if err := errors.Join(vm.ValidateID(vmID), vm.ValidateSnapshotID(snapshot), ctx.Err()); err != nil {
-		return failure("delete snapshot", vmID, nil, err)
-	}
-	trash := filepath.Join(d.conf.pendingDir(), "deleted-"+newKey())
-	snapshotTree.Lock()
-	dir := d.conf.snapshotDir(vmID, snapshot)
-	err := os.Rename(dir, trash)
-	_ = unix.Rmdir(filepath.Dir(dir)) // Succeeds for the last one only.
-	snapshotTree.Unlock()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return failure("delete snapshot", vmID, nil, err)
-	}
-	d.forgetSnapshot(vmID, snapshot)
-	return failure("delete snapshot", vmID, nil, os.RemoveAll(trash))
-}
-
-// snapshotsOnDisk lists the snapshots of a machine id, the oldest first.
-func snapshotsOnDisk(c Config, vmID string) []string {
-	entries, err := os.ReadDir(filepath.Join(c.snapshotsDir(), vmID))
-	if err != nil {
-		return nil
-	}
-	made := map[string]time.Time{}
-	var names []string
-	for _, entry := range entries {
-		if m, err := readManifest(c.snapshotDir(vmID, entry.Name())); err == nil {
-			made[entry.Name()] = m.CreatedAt
-			names = append(names, entry.Name())
-		}
-	}
-	slices.SortFunc(names, func(a, b string) int {
-		return cmp.Or(made[a].Compare(made[b]), cmp.Compare(a, b))
-	})
-	return names
-}
-
-// moveSnapshots gives a machine's snapshots to another id and reports whether
-// there were any.
-func moveSnapshots(c Config, from, to string) (moved bool, err error) {
-	snapshotTree.Lock()
-	defer snapshotTree.Unlock()
-	source, target := filepath.Join(c.snapshotsDir(), from), filepath.Join(c.snapshotsDir(), to)
-	if exists(target) {
-		return false, fmt.Errorf("%w: snapshots of %s", vm.ErrAlreadyExists, to)
-	}
-	if !exists(source) {
-		return false, nil
-	}
-	return true, os.Rename(source, target)
 }

@@ -65,6 +65,14 @@ func checkSpec(spec vm.Spec) error {
 		}
 		return vm.ValidateSnapshotID(ref.SnapshotID)
 	}
+	return checkCold(spec)
+}
+
+// checkCold checks what counts on a cold boot only.
+func checkCold(spec vm.Spec) error {
+	invalid := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %s", vm.ErrInvalid, fmt.Sprintf(format, args...))
+	}
 	switch {
 	case spec.Kernel != "" || spec.BootArgs != "":
 		return unsupported("a guest kernel")

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
@@ -151,8 +150,9 @@ func goodManifest(t testing.TB, dir string) *manifest {
 	if err := os.WriteFile(filepath.Join(dir, "pages.img"), []byte("12345"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &manifest{Format: manifestFormat, Driver: driverName, Version: "v1", Flags: runscFlags(spec, ""), Rootfs: id,
-		Spec: spec, CreatedAt: time.Unix(1, 0).UTC(), Files: map[string]int64{"pages.img": 5}}
+	m := newManifest("v1", spec)
+	m.Rootfs, m.Files["pages.img"] = id, 5
+	return m
 }
 
 func TestManifestCompatible(t *testing.T) {
@@ -164,6 +164,7 @@ func TestManifestCompatible(t *testing.T) {
 	for name, change := range map[string]func(*manifest){
 		"driver":     func(m *manifest) { m.Driver = "other" },
 		"version":    func(m *manifest) { m.Version = "v2" },
+		"arch":       func(m *manifest) { m.Arch = "pdp11" },
 		"flags":      func(m *manifest) { m.Flags["overlay2"] = "all:self" },
 		"rootfs":     func(m *manifest) { m.Rootfs.Inode++ },
 		"no rootfs":  func(m *manifest) { m.Rootfs.Path += "/x" },

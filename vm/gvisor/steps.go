@@ -1,0 +1,43 @@
+package gvisor
+
+// The steps of the lifecycle that leave something on the host, or take
+// something away, in the order in which a call reaches them.
+const (
+	stepCreateLinked   = "create:linked"   // The images that Start will load have a second name.
+	stepCreateBundle   = "create:bundle"   // The machine's directory and console exist.
+	stepCreateCgroup   = "create:cgroup"   // The control group exists.
+	stepCreateRecord   = "create:record"   // The record exists, without processes.
+	stepCreateSandbox  = "create:sandbox"  // The processes run.
+	stepCreateRecorded = "create:recorded" // The record has the processes.
+	stepCreateLoading  = "create:loading"  // The snapshot, or the guest's first process, comes next.
+	stepCreateRunning  = "create:running"  // The guest runs, nobody was told.
+
+	stepStartBegun   = "start:begun"   // Nothing done yet.
+	stepStartRunning = "start:running" // The guest runs, nobody was told.
+	stepStopPaused   = "stop:paused"   // The guest is frozen, nobody was told.
+
+	stepSnapshotStaging   = "snapshot:staging"   // The staging directory exists.
+	stepSnapshotSaved     = "snapshot:saved"     // The images are written.
+	stepSnapshotSealed    = "snapshot:sealed"    // Manifest and images are durable.
+	stepSnapshotCommitted = "snapshot:committed" // The snapshot has its name.
+	stepDeleteMoved       = "delete:moved"       // The snapshot has lost its name.
+
+	stepRenameMoved    = "rename:moved"    // The snapshots have the new id.
+	stepRenameRecorded = "rename:recorded" // The record has the new id.
+
+	stepDestroyKilled  = "destroy:killed"  // The processes have ended.
+	stepDestroyCgroup  = "destroy:cgroup"  // The control group is gone.
+	stepDestroyFiles   = "destroy:files"   // The files are gone, but for the record.
+	stepDestroyRemoved = "destroy:removed" // The record is gone.
+)
+
+// Steps returns the names that Config.Failpoint is called with. A process that
+// dies at any of them leaves what the next one's Adopt takes over or frees.
+func Steps() []string {
+	return []string{
+		stepCreateLinked, stepCreateBundle, stepCreateCgroup, stepCreateRecord, stepCreateSandbox, stepCreateRecorded,
+		stepCreateLoading, stepCreateRunning, stepStartBegun, stepStartRunning, stepStopPaused, stepSnapshotStaging,
+		stepSnapshotSaved, stepSnapshotSealed, stepSnapshotCommitted, stepDeleteMoved, stepRenameMoved, stepRenameRecorded,
+		stepDestroyKilled, stepDestroyCgroup, stepDestroyFiles, stepDestroyRemoved,
+	}
+}

@@ -1,0 +1,166 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// resolve finds the snapshot that ref names, whoever made it, and returns its
+// images, whether they are a file system only, and the spec of a machine made
+// from it.
+func (d *Driver) resolve(ref *vm.SnapshotRef, want vm.Spec) (images string, cold bool, spec vm.Spec, err error) {
+	images = d.conf.snapshotDir(ref.VMID, ref.SnapshotID)
+	m, err := readManifest(images)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", false, spec, fmt.Errorf("%w: snapshot %s of %s", vm.ErrNotFound, ref.SnapshotID, ref.VMID)
+	} else if err != nil {
+		return "", false, spec, fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
+	}
+	if err := m.compatible(images, d.version); err != nil {
+		return "", false, spec, err
+	}
+	if m.Filesystem {
+		spec, err = m.coldSpec(want)
+	} else {
+		spec, err = m.restoreSpec(want)
+	}
+	return images, m.Filesystem, spec, err
+}
+
+// DeleteSnapshot implements vm.SnapshotDeleter. The machine need not exist any
+// more.
+func (d *Driver) DeleteSnapshot(ctx context.Context, vmID, snapshot string) error {
+	if err := errors.Join(vm.ValidateID(vmID), vm.ValidateSnapshotID(snapshot), ctx.Err()); err != nil {
+		return failure("delete snapshot", vmID, nil, err)
+	}
+	trash := filepath.Join(d.conf.pendingDir(), "deleted-"+newKey())
+	snapshotTree.Lock()
+	dir := d.conf.snapshotDir(vmID, snapshot)
+	err := os.Rename(dir, trash)
+	_ = unix.Rmdir(filepath.Dir(dir)) // Succeeds for the last one only.
+	snapshotTree.Unlock()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return failure("delete snapshot", vmID, nil, err)
+	}
+	d.step(stepDeleteMoved, vmID)
+	d.forgetSnapshot(vmID, snapshot)
+	return failure("delete snapshot", vmID, nil, os.RemoveAll(trash))
+}
+
+// snapshotsOnDisk lists the snapshots of a machine id, the oldest first.
+func snapshotsOnDisk(c Config, vmID string) []string {
+	entries, err := os.ReadDir(filepath.Join(c.snapshotsDir(), vmID))
+	if err != nil {
+		return nil
+	}
+	made := map[string]time.Time{}
+	var names []string
+	for _, entry := range entries {
+		if m, err := readManifest(c.snapshotDir(vmID, entry.Name())); err == nil {
+			made[entry.Name()] = m.CreatedAt
+			names = append(names, entry.Name())
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(made[a].Compare(made[b]), cmp.Compare(a, b))
+	})
+	return names
+}
+
+// moveSnapshots gives a machine's snapshots to another id and reports whether
+// there were any.
+func moveSnapshots(c Config, from, to string) (moved bool, err error) {
+	snapshotTree.Lock()
+	defer snapshotTree.Unlock()
+	source, target := filepath.Join(c.snapshotsDir(), from), filepath.Join(c.snapshotsDir(), to)
+	if exists(target) {
+		return false, fmt.Errorf("%w: snapshots of %s", vm.ErrAlreadyExists, to)
+	}
+	if !exists(source) {
+		return false, nil
+	}
+	return true, os.Rename(source, target)
+}
+
+// HostStamp implements vm.SnapshotInspector.
+func (d *Driver) HostStamp() vm.Stamp { return newManifest(d.version, vm.Spec{}).stamp() }
+
+// Snapshots implements vm.SnapshotInspector.
+func (d *Driver) Snapshots(ctx context.Context) ([]vm.SnapshotInfo, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, failure("list snapshots", "", nil, err)
+	}
+	owners, err := os.ReadDir(d.conf.snapshotsDir())
+	if err != nil {
+		return nil, failure("list snapshots", "", nil, err)
+	}
+	var all []vm.SnapshotInfo
+	for _, owner := range owners {
+		entries, err := os.ReadDir(filepath.Join(d.conf.snapshotsDir(), owner.Name()))
+		if err != nil {
+			continue // Its last snapshot was deleted meanwhile.
+		}
+		for _, entry := range entries {
+			if info, err := d.inspect(owner.Name(), entry.Name()); err == nil {
+				all = append(all, info)
+			}
+		}
+	}
+	return all, nil // ReadDir sorts.
+}
+
+// InspectSnapshot implements vm.SnapshotInspector.
+func (d *Driver) InspectSnapshot(ctx context.Context, vmID, snapshot string) (vm.SnapshotInfo, error) {
+	if err := errors.Join(vm.ValidateID(vmID), vm.ValidateSnapshotID(snapshot), ctx.Err()); err != nil {
+		return vm.SnapshotInfo{}, failure("inspect snapshot", vmID, nil, err)
+	}
+	info, err := d.inspect(vmID, snapshot)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return info, failure("inspect snapshot", vmID, vm.ErrNotFound, fmt.Errorf("snapshot %s", snapshot))
+	case err != nil:
+		return info, failure("inspect snapshot", vmID, vm.ErrIncompatible, err)
+	}
+	return info, nil
+}
+
+func (d *Driver) inspect(vmID, snapshot string) (vm.SnapshotInfo, error) {
+	dir := d.conf.snapshotDir(vmID, snapshot)
+	m, err := readManifest(dir)
+	if err != nil {
+		return vm.SnapshotInfo{}, err
+	}
+	info := vm.SnapshotInfo{VMID: vmID, SnapshotID: snapshot, Filesystem: m.Filesystem, CreatedAt: m.CreatedAt,
+		Stamp: m.stamp()}
+	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
+		info.Files = append(info.Files, vm.SnapshotFile{Name: name, Path: filepath.Join(dir, name), Bytes: m.Files[name]})
+	}
+	return info, nil
+}
+
+// stamp says what a restore of m depends on. The flags that follow from a
+// machine's spec are not in it: a restore takes them from the snapshot.
+func (m *manifest) stamp() vm.Stamp {
+	s := vm.Stamp{Driver: m.Driver, Version: m.Version, Arch: m.Arch, Kernel: m.Kernel,
+		Platform: m.Flags["platform"], CPUFeatures: m.CPUFeatures}
+	for _, name := range slices.Sorted(maps.Keys(m.Flags)) {
+		if name != "overlay2" && name != "network" && name != "platform" {
+			s.Flags = append(s.Flags, name+"="+m.Flags[name])
+		}
+	}
+	return s
+}
