@@ -41,6 +41,9 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 			dead = append(dead, key)
 			continue
 		}
+		if r.From != "" {
+			_ = moveSnapshots(d.conf, r.From, r.ID) // The renaming is complete now.
+		}
 		m, err := d.adopt(r)
 		if err != nil {
 			lost[r.ID] = brief(err).Error()
@@ -95,7 +98,7 @@ func (d *Driver) adopt(r record) (_ *machine, err error) {
 		return nil, errors.New("its creation was not complete")
 	}
 	m := newMachine(r.ID, r.Key)
-	m.created, m.spec, m.pending, m.cold = r.Created, r.Spec, r.Pending, r.Cold
+	m.created, m.spec, m.pending, m.cold, m.resume = r.Created, r.Spec, r.Pending, r.Cold, r.Resume
 	if r.Cgroup.Cgroup != nil {
 		m.group = &group{r.Cgroup}
 	}
@@ -157,6 +160,9 @@ func adoptedStatus(m *machine) (vm.Status, error) {
 	}
 	switch m.c.Status {
 	case container.Created:
+		if m.resume {
+			return "", errors.New("its creation was not complete")
+		}
 		if m.pending != "" {
 			return vm.StatusStopped, nil
 		}

@@ -79,8 +79,8 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec) (err erro
 			d.undo(m)
 		}
 	}()
-	resume := ref != nil && ref.ResumeImmediately
-	if ref != nil && !resume {
+	m.resume = ref != nil && ref.ResumeImmediately
+	if ref != nil && !m.resume {
 		// Links: the snapshot may be deleted before Start.
 		m.pending = filepath.Join(d.conf.pendingDir(), m.key)
 		if err := linkImages(images, m.pending); err != nil {
@@ -94,7 +94,7 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec) (err erro
 	if err := errors.Join(d.point("create", m.id), ctx.Err()); err != nil {
 		return err
 	}
-	if resume {
+	if m.resume {
 		d.step(stepCreateLoading, m.id)
 		if err := m.load(images); err != nil {
 			return d.restoreError(m, err)
@@ -143,7 +143,7 @@ func (d *Driver) boot(m *machine, images string) (err error) {
 	if err := writeBundle(bundle, m.spec, m.group); err != nil {
 		return err
 	}
-	if err := d.writeRecord(m, m.id); err != nil {
+	if err := d.writeRecord(m, m.id, ""); err != nil {
 		return err
 	}
 	d.step(stepCreateRecord, m.id)
@@ -173,7 +173,7 @@ func (d *Driver) boot(m *machine, images string) (err error) {
 			return err
 		}
 	}
-	if err := d.writeRecord(m, m.id); err != nil {
+	if err := d.writeRecord(m, m.id, ""); err != nil {
 		return err
 	}
 	d.step(stepCreateRecorded, m.id)

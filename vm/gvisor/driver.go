@@ -70,6 +70,7 @@ type machine struct {
 	// system only, which the sandbox has open already.
 	pending string
 	cold    bool
+	resume  bool // See record.
 	conns   connections
 
 	// ended is closed when the machine's processes ended or were destroyed;

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -236,22 +237,29 @@ func (d *Driver) Rename(ctx context.Context, oldID, newID string) error {
 
 // rename moves a machine to an id that is reserved.
 func (d *Driver) rename(m *machine, oldID, newID string) error {
-	moved, err := moveSnapshots(d.conf, oldID, newID)
-	if err != nil {
-		return err
+	if exists(filepath.Join(d.conf.snapshotsDir(), newID)) {
+		return fmt.Errorf("%w: snapshots of %s", vm.ErrAlreadyExists, newID)
 	}
-	d.step(stepRenameMoved, oldID)
-	if err = d.point("rename", oldID); err == nil {
-		err = d.writeRecord(m, newID)
+	from := ""
+	if exists(filepath.Join(d.conf.snapshotsDir(), oldID)) {
+		from = oldID
 	}
-	if err != nil {
-		if moved {
-			_, undoErr := moveSnapshots(d.conf, newID, oldID)
-			err = errors.Join(err, undoErr)
-		}
+	if err := d.writeRecord(m, newID, from); err != nil {
 		return err
 	}
 	d.step(stepRenameRecorded, oldID)
+	err := d.point("rename", oldID)
+	if err == nil && from != "" {
+		err = moveSnapshots(d.conf, from, newID)
+	}
+	if err != nil {
+		return errors.Join(err, d.writeRecord(m, oldID, ""))
+	}
+	d.step(stepRenameMoved, oldID)
+	if from != "" {
+		// Without it, the next process would look for them in vain, no more.
+		_ = d.writeRecord(m, newID, "")
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.machines, oldID)

@@ -19,14 +19,20 @@ import (
 // after it. It is written before anything is made for the machine, and again
 // when its processes are known.
 type record struct {
-	ID      string            `json:"id"`
-	Key     string            `json:"key"`
-	BootID  string            `json:"boot_id"`
-	Created time.Time         `json:"created_at"`
-	Spec    vm.Spec           `json:"spec"`
-	Pending string            `json:"pending,omitempty"`
-	Cold    bool              `json:"cold,omitempty"`
-	Cgroup  cgroup.CgroupJSON `json:"cgroup"`
+	ID      string    `json:"id"`
+	Key     string    `json:"key"`
+	BootID  string    `json:"boot_id"`
+	Created time.Time `json:"created_at"`
+	Spec    vm.Spec   `json:"spec"`
+	Pending string    `json:"pending,omitempty"`
+	Cold    bool      `json:"cold,omitempty"`
+	// Resume says that Create itself loads a snapshot: found before that, the
+	// machine is not what was asked for.
+	Resume bool `json:"resume,omitempty"`
+	// From is the id that the snapshots may still have: a renaming moves them
+	// after it has written the record.
+	From   string            `json:"from,omitempty"`
+	Cgroup cgroup.CgroupJSON `json:"cgroup"`
 
 	SandboxPID   int    `json:"sandbox_pid,omitempty"`
 	SandboxStart uint64 `json:"sandbox_start,omitempty"`
@@ -62,8 +68,10 @@ func (c Config) bundle(key string) string     { return filepath.Join(c.machinesD
 func (c Config) recordFile(key string) string { return filepath.Join(c.machinesDir(), key+".json") }
 func (c Config) cgroupPath(key string) string { return filepath.Join(c.cgroupParent(), key) }
 
-func (d *Driver) writeRecord(m *machine, id string) error {
-	r := record{ID: id, Key: m.key, BootID: bootID(), Created: m.created, Spec: m.spec,
+// writeRecord records the machine under an id; from is the one before it while
+// snapshots are on their way.
+func (d *Driver) writeRecord(m *machine, id, from string) error {
+	r := record{ID: id, From: from, Resume: m.resume, Key: m.key, BootID: bootID(), Created: m.created, Spec: m.spec,
 		Pending: m.pending, Cold: m.cold && m.pending != ""}
 	if m.group != nil {
 		r.Cgroup = m.group.CgroupJSON

@@ -22,8 +22,8 @@ const (
 	stepSnapshotCommitted = "snapshot:committed" // The snapshot has its name.
 	stepDeleteMoved       = "delete:moved"       // The snapshot has lost its name.
 
-	stepRenameMoved    = "rename:moved"    // The snapshots have the new id.
 	stepRenameRecorded = "rename:recorded" // The record has the new id.
+	stepRenameMoved    = "rename:moved"    // The snapshots have the new id.
 
 	stepDestroyKilled  = "destroy:killed"  // The processes have ended.
 	stepDestroyCgroup  = "destroy:cgroup"  // The control group is gone.
@@ -37,7 +37,7 @@ func Steps() []string {
 	return []string{
 		stepCreateLinked, stepCreateBundle, stepCreateCgroup, stepCreateRecord, stepCreateSandbox, stepCreateRecorded,
 		stepCreateLoading, stepCreateRunning, stepStartBegun, stepStartRunning, stepStopPaused, stepSnapshotStaging,
-		stepSnapshotSaved, stepSnapshotSealed, stepSnapshotCommitted, stepDeleteMoved, stepRenameMoved, stepRenameRecorded,
+		stepSnapshotSaved, stepSnapshotSealed, stepSnapshotCommitted, stepDeleteMoved, stepRenameRecorded, stepRenameMoved,
 		stepDestroyKilled, stepDestroyCgroup, stepDestroyFiles, stepDestroyRemoved,
 	}
 }

@@ -81,19 +81,15 @@ func snapshotsOnDisk(c Config, vmID string) []string {
 	return names
 }
 
-// moveSnapshots gives a machine's snapshots to another id and reports whether
-// there were any.
-func moveSnapshots(c Config, from, to string) (moved bool, err error) {
+// moveSnapshots gives a machine's snapshots to another id.
+func moveSnapshots(c Config, from, to string) error {
 	snapshotTree.Lock()
 	defer snapshotTree.Unlock()
 	source, target := filepath.Join(c.snapshotsDir(), from), filepath.Join(c.snapshotsDir(), to)
 	if exists(target) {
-		return false, fmt.Errorf("%w: snapshots of %s", vm.ErrAlreadyExists, to)
+		return fmt.Errorf("%w: snapshots of %s", vm.ErrAlreadyExists, to)
 	}
-	if !exists(source) {
-		return false, nil
-	}
-	return true, os.Rename(source, target)
+	return os.Rename(source, target)
 }
 
 // HostStamp implements vm.SnapshotInspector.
