@@ -134,6 +134,12 @@ func guestCommand(args []string) bool {
 		fmt.Println(bigFile(args[0], args[1], args[2]))
 	case "touch":
 		fmt.Println(os.WriteFile(args[1], nil, 0o600))
+	case "change":
+		fmt.Println(changeFiles(args[1]))
+	case "list":
+		listFiles(args[1])
+	case "env":
+		fmt.Println(os.Getenv(args[1]))
 	case "hostname":
 		fmt.Println(os.Hostname())
 	default:
