@@ -83,7 +83,7 @@ func Decode(data []byte) (Manifest, error) {
 func (m Manifest) canonical() Manifest {
 	m.CreatedAt = m.CreatedAt.Round(0).UTC()
 	m.Files = slices.SortedFunc(slices.Values(m.Files), func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
-	m.Stamp = m.Stamp.canonical()
+	m.Stamp = sortStamp(m.Stamp)
 	return m
 }
 

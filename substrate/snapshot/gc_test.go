@@ -146,6 +146,7 @@ func TestAncestors(t *testing.T) {
 	add("self", "self")
 	add("x", "y")
 	add("y", "x")
+	add("into", "x")
 	for i := range MaxDepth + 2 {
 		add(Ref(fmt.Sprint("deep", i)), Ref(fmt.Sprint("deep", i+1)))
 	}
@@ -155,7 +156,7 @@ func TestAncestors(t *testing.T) {
 		bad  bool
 	}{
 		"root": {"", false}, "a": {"root", false}, "b": {"a root", false}, "unknown": {"", false},
-		"orphan": {"", false}, "self": {"", true}, "x": {"y", true},
+		"orphan": {"", false}, "self": {"", true}, "x": {"y", true}, "into": {"x y", true},
 	} {
 		chain, err := Ancestors(id, byID)
 		var got []string

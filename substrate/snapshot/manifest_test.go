@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/vm"
 )
 
 // digestOf stands for the digest of a file that a test never reads.
@@ -17,7 +19,7 @@ func sample() Manifest {
 	return Manifest{
 		Schema: Schema, ID: "snap-2", Kind: KindPause, Parent: "snap-1", Source: "i0123456789",
 		CreatedAt: time.Date(2026, 3, 4, 5, 6, 7, 890, time.UTC),
-		Stamp: Stamp{Driver: "gvisor", Version: "v0.0.0-2026", Arch: "amd64", Kernel: "6.8.0", Platform: "systrap",
+		Stamp: vm.Stamp{Driver: "gvisor", Version: "v0.0.0-2026", Arch: "amd64", Kernel: "6.8.0", Platform: "systrap",
 			Flags: []string{"network=sandbox", "overlay2=all"}, CPUFeatures: []string{"avx", "sse4_2"}},
 		Files:      []File{{"checkpoint.img", 12, digestOf}, {"pages.img", 1 << 40, digestOf}},
 		SpecDigest: digestOf, Reason: "timeout",
@@ -148,6 +150,37 @@ func TestManifestRulesHoldForWriterAndReader(t *testing.T) {
 		}
 		if kind.Memory() != (kind != KindFilesystemPause) {
 			t.Errorf("%s: memory is %v", kind, kind.Memory())
+		}
+	}
+}
+
+func TestManifestAtItsBoundsIsAccepted(t *testing.T) {
+	m := sample()
+	m.Reason = strings.Repeat("r", maxText)
+	m.Files = nil
+	for i := range MaxFiles {
+		m.Files = append(m.Files, File{fmt.Sprintf("%0*d", maxName, i), 0, digestOf})
+	}
+	m.Stamp.Flags, m.Stamp.CPUFeatures = nil, nil
+	for i := range maxFlags {
+		m.Stamp.Flags = append(m.Stamp.Flags, fmt.Sprintf("%0*d", maxText, i))
+	}
+	for i := range maxFeatures {
+		m.Stamp.CPUFeatures = append(m.Stamp.CPUFeatures, fmt.Sprintf("%0*d", maxText, i))
+	}
+	for _, year := range []int{2000, 9999} {
+		m.CreatedAt = time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)
+		data, err := Encode(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Decode(data); err != nil || !reflect.DeepEqual(got, m) {
+			t.Errorf("%d bytes: %v", len(data), err)
+		}
+		// The last byte that fits.
+		data = append(data, strings.Repeat(" ", MaxManifestBytes-len(data))...)
+		if _, err := Decode(data); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -9,6 +9,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -74,7 +75,7 @@ type Manifest struct {
 	// machine that the driver files it under.
 	Source    string    `json:"source"`
 	CreatedAt time.Time `json:"created_at"`
-	Stamp     Stamp     `json:"stamp"`
+	Stamp     vm.Stamp  `json:"stamp"`
 	// Files are all files of the artifact, sorted by name.
 	Files []File `json:"files"`
 	// SpecDigest is the hexadecimal SHA-256 of the spec that the source's
@@ -103,10 +104,8 @@ const (
 
 // Validate says what is wrong with m, as ErrMalformed.
 func (m Manifest) Validate() error {
-	for _, check := range []func() error{m.validateNames, m.validateFiles, m.Stamp.validate} {
-		if err := check(); err != nil {
-			return fmt.Errorf("%w: %w", ErrMalformed, err)
-		}
+	if err := cmp.Or(m.validateNames(), m.validateFiles(), validateStamp(m.Stamp)); err != nil {
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return nil
 }

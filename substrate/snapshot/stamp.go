@@ -8,26 +8,9 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Stamp is what a snapshot was made by and on, as far as it decides where it
-// can be restored.
-type Stamp struct {
-	Driver  string `json:"driver"`
-	Version string `json:"version"` // of the mechanism: vm.Info.Version
-	Arch    string `json:"arch"`    // as GOARCH has it
-	// Kernel is the host's kernel release.
-	Kernel string `json:"kernel,omitempty"`
-	// Platform is how the driver runs guest code ("systrap", "kvm", "tcg").
-	Platform string `json:"platform,omitempty"`
-	// Flags are the driver's settings that are part of a snapshot, as
-	// "name=value".
-	Flags []string `json:"flags,omitempty"`
-	// CPUFeatures are those that the guest could see.
-	CPUFeatures []string `json:"cpu_features,omitempty"`
-}
-
 // rule is what differs between drivers.
 type rule struct {
-	// sameKernel: a snapshot fits only the host kernel that it was made on.
+	// sameKernel: a snapshot fits only the kernel that its stamp names.
 	sameKernel bool
 	// needsParents: a snapshot is a difference, useless without its ancestors.
 	needsParents bool
@@ -37,9 +20,10 @@ type rule struct {
 // in it gets the strictest rule.
 //
 // All drivers here make full snapshots: each holds all of its memory and of its
-// private layer, so none needs its parent. The host kernel is recorded for the
-// reader of a manifest and decides nothing: gVisor's guests run on the kernel
-// that is in gVisor itself, those of the others on the one that they booted.
+// private layer, so none needs its parent. The guest's kernel is recorded for the
+// reader of a manifest and decides nothing: gVisor's is gVisor itself, whose
+// version is compared already, and that of a guest which booted one is in its
+// memory.
 var rules = map[string]rule{
 	"mem":         {},
 	"gvisor":      {},
@@ -90,8 +74,8 @@ func orNone(s string) string {
 // Driver, version, architecture, platform and flags must be equal; the host
 // must have every CPU feature of the snapshot; the kernel counts where the
 // driver's rule says so. It is asked before anything starts.
-func Compatible(made, host Stamp) error {
-	made, host = made.canonical(), host.canonical()
+func Compatible(made, host vm.Stamp) error {
+	made, host = sortStamp(made), sortStamp(host)
 	for _, c := range []struct {
 		field        string
 		wanted, have string
@@ -133,7 +117,8 @@ func list(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
 }
 
-func (s Stamp) canonical() Stamp {
+// sortStamp returns s with its lists sorted and copied.
+func sortStamp(s vm.Stamp) vm.Stamp {
 	s.Flags = set(s.Flags)
 	s.CPUFeatures = set(s.CPUFeatures)
 	return s
@@ -144,7 +129,7 @@ func set(names []string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(names)))
 }
 
-func (s Stamp) validate() error {
+func validateStamp(s vm.Stamp) error {
 	if s.Driver == "" || s.Version == "" || s.Arch == "" {
 		return fmt.Errorf("stamp without driver, version or architecture: %.40q %.40q %.40q", s.Driver, s.Version, s.Arch)
 	}

@@ -12,26 +12,26 @@ import (
 func TestRestoreThatCannotWorkIsRefusedWithTheReason(t *testing.T) {
 	made := sample().Stamp
 	for name, tc := range map[string]struct {
-		host   func(*Stamp)
+		host   func(*vm.Stamp)
 		field  string // "" is compatible
 		wanted string
 		have   string
 	}{
-		"the same host": {func(*Stamp) {}, "", "", ""},
-		"lists in another order": {func(s *Stamp) {
+		"the same host": {func(*vm.Stamp) {}, "", "", ""},
+		"lists in another order": {func(s *vm.Stamp) {
 			s.Flags, s.CPUFeatures = []string{"overlay2=all", "network=sandbox"}, []string{"sse4_2", "avx"}
 		}, "", "", ""},
-		"a larger processor":        {func(s *Stamp) { s.CPUFeatures = []string{"aes", "avx", "avx512f", "sse4_2"} }, "", "", ""},
-		"another kernel, on gVisor": {func(s *Stamp) { s.Kernel = "5.10" }, "", "", ""},
-		"another driver":            {func(s *Stamp) { s.Driver = "qemu" }, "driver", "gvisor", "qemu"},
-		"another version":           {func(s *Stamp) { s.Version = "v2" }, "version", "v0.0.0-2026", "v2"},
-		"another architecture":      {func(s *Stamp) { s.Arch = "arm64" }, "arch", "amd64", "arm64"},
-		"another platform":          {func(s *Stamp) { s.Platform = "kvm" }, "platform", "systrap", "kvm"},
-		"one flag less":             {func(s *Stamp) { s.Flags = s.Flags[:1] }, "flags", "overlay2=all", ""},
-		"one flag more":             {func(s *Stamp) { s.Flags = append(s.Flags, "debug=true") }, "flags", "", "debug=true"},
-		"another value of a flag":   {func(s *Stamp) { s.Flags = []string{"network=none", "overlay2=all"} }, "flags", "network=sandbox", "network=none"},
-		"a smaller processor":       {func(s *Stamp) { s.CPUFeatures = []string{"sse4_2"} }, "cpu features", "avx", ""},
-		"all of it, driver first":   {func(s *Stamp) { *s = Stamp{Driver: "vz"} }, "driver", "gvisor", "vz"},
+		"a larger processor":        {func(s *vm.Stamp) { s.CPUFeatures = []string{"aes", "avx", "avx512f", "sse4_2"} }, "", "", ""},
+		"another kernel, on gVisor": {func(s *vm.Stamp) { s.Kernel = "5.10" }, "", "", ""},
+		"another driver":            {func(s *vm.Stamp) { s.Driver = "qemu" }, "driver", "gvisor", "qemu"},
+		"another version":           {func(s *vm.Stamp) { s.Version = "v2" }, "version", "v0.0.0-2026", "v2"},
+		"another architecture":      {func(s *vm.Stamp) { s.Arch = "arm64" }, "arch", "amd64", "arm64"},
+		"another platform":          {func(s *vm.Stamp) { s.Platform = "kvm" }, "platform", "systrap", "kvm"},
+		"one flag less":             {func(s *vm.Stamp) { s.Flags = s.Flags[:1] }, "flags", "overlay2=all", ""},
+		"one flag more":             {func(s *vm.Stamp) { s.Flags = append(s.Flags, "debug=true") }, "flags", "", "debug=true"},
+		"another value of a flag":   {func(s *vm.Stamp) { s.Flags = []string{"network=none", "overlay2=all"} }, "flags", "network=sandbox", "network=none"},
+		"a smaller processor":       {func(s *vm.Stamp) { s.CPUFeatures = []string{"sse4_2"} }, "cpu features", "avx", ""},
+		"all of it, driver first":   {func(s *vm.Stamp) { *s = vm.Stamp{Driver: "vz"} }, "driver", "gvisor", "vz"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			host := sample().Stamp
