@@ -246,6 +246,27 @@ func TestFullDiskLosesNoLine(t *testing.T) {
 	}
 }
 
+func TestLogWithoutGenerationsNeedsNoNewFile(t *testing.T) {
+	opened := 0
+	open := func(path string) (file, error) {
+		if opened++; opened > 1 {
+			return nil, errors.New("no inode left on device")
+		}
+		return openLog(path)
+	}
+	path := filepath.Join(t.TempDir(), "daemon.log")
+	w, err := openWith(path, Options{Rotation: hygiene.Rotation{MaxBytes: 100}}, open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	write(t, w, 0, 8)
+	expect(t, path, map[string]string{"": lines(5, 8)})
+	if err := w.Err(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFullDiskWithoutFallbackIsAnError(t *testing.T) {
 	full := true
 	w, err := openWith(filepath.Join(t.TempDir(), "l"), Options{Rotation: hygiene.DefaultRotation()}, func(path string) (file, error) {
