@@ -7,12 +7,14 @@ import (
 	"time"
 )
 
-// Present is an artifact as the driver's directory has it.
+// Present is an artifact as the driver has it.
 type Present struct {
+	// Ref is the artifact that it is the files of. For what no row is about it
+	// is any text that no artifact is named by, such as VMID/SnapshotID.
 	Ref Ref
-	// VMID is the machine that the driver files it under. Plan hands it back
-	// and does not look at it.
-	VMID string
+	// VMID and SnapshotID are its name with the driver. Plan hands them back and
+	// does not look at them.
+	VMID, SnapshotID string
 	// ModifiedAt is when it last changed on disk.
 	ModifiedAt time.Time
 }
@@ -69,7 +71,7 @@ func Plan(present []Present, manifests []Manifest, references []Ref, now time.Ti
 		}
 	}
 	slices.SortFunc(deletions, func(a, b Deletion) int {
-		return cmp.Or(cmp.Compare(a.Ref, b.Ref), cmp.Compare(a.VMID, b.VMID), a.ModifiedAt.Compare(b.ModifiedAt))
+		return cmp.Or(cmp.Compare(a.Ref, b.Ref), cmp.Compare(a.VMID, b.VMID), cmp.Compare(a.SnapshotID, b.SnapshotID), a.ModifiedAt.Compare(b.ModifiedAt))
 	})
 
 	var missing []Missing

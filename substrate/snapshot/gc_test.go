@@ -21,7 +21,7 @@ func artifact(id, parent Ref, driver string, ago time.Duration) Manifest {
 }
 
 func on(id Ref, ago time.Duration) Present {
-	return Present{Ref: id, VMID: "vm-" + string(id), ModifiedAt: now.Add(-ago)}
+	return Present{Ref: id, VMID: "vm-" + string(id), SnapshotID: "ready", ModifiedAt: now.Add(-ago)}
 }
 
 func refs(deletions []Deletion) (out []Ref) {
@@ -76,7 +76,7 @@ func TestCollectionPlan(t *testing.T) {
 				t.Errorf("got %+v, missing %+v", got, missing)
 			}
 			for _, d := range got {
-				if d.Why == "" || d.VMID != "vm-"+string(d.Ref) {
+				if d.Why == "" || d.VMID != "vm-"+string(d.Ref) || d.SnapshotID != "ready" {
 					t.Errorf("got %+v", d)
 				}
 			}

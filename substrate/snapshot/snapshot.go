@@ -59,8 +59,7 @@ const (
 	ReasonExited  = "exited"
 )
 
-// Ref names an artifact: Manifest.ID, which is also the name of the snapshot
-// with the driver. It is unique on a node.
+// Ref names an artifact: Manifest.ID. It is unique on a node.
 type Ref string
 
 // Manifest says what an artifact is and what restoring it takes.
@@ -75,7 +74,7 @@ type Manifest struct {
 	// machine that the driver files it under.
 	Source    string    `json:"source"`
 	CreatedAt time.Time `json:"created_at"`
-	Stamp     vm.Stamp  `json:"stamp"`
+	Stamp     Stamp     `json:"stamp"`
 	// Files are all files of the artifact, sorted by name.
 	Files []File `json:"files"`
 	// SpecDigest is the hexadecimal SHA-256 of the spec that the source's

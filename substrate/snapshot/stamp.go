@@ -8,6 +8,9 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
+// Stamp is what a restore depends on, as drivers tell it.
+type Stamp = vm.Stamp
+
 // rule is what differs between drivers.
 type rule struct {
 	// sameKernel: a snapshot fits only the kernel that its stamp names.
@@ -74,7 +77,7 @@ func orNone(s string) string {
 // Driver, version, architecture, platform and flags must be equal; the host
 // must have every CPU feature of the snapshot; the kernel counts where the
 // driver's rule says so. It is asked before anything starts.
-func Compatible(made, host vm.Stamp) error {
+func Compatible(made, host Stamp) error {
 	made, host = sortStamp(made), sortStamp(host)
 	for _, c := range []struct {
 		field        string
@@ -100,6 +103,17 @@ func Compatible(made, host vm.Stamp) error {
 	return nil
 }
 
+// Compatible is Compatible for the artifact. One without memory boots, and no
+// program that found the features of another processor runs on: there they do
+// not count, nor does the kernel.
+func (m Manifest) Compatible(host Stamp) error {
+	made := m.Stamp
+	if !m.Kind.Memory() {
+		made.CPUFeatures, made.Kernel = nil, host.Kernel
+	}
+	return Compatible(made, host)
+}
+
 // minus returns the elements of a that are not in b, both sorted.
 func minus(a, b []string) []string {
 	return slices.DeleteFunc(slices.Clone(a), func(s string) bool {
@@ -118,7 +132,7 @@ func list(names []string) string {
 }
 
 // sortStamp returns s with its lists sorted and copied.
-func sortStamp(s vm.Stamp) vm.Stamp {
+func sortStamp(s Stamp) Stamp {
 	s.Flags = set(s.Flags)
 	s.CPUFeatures = set(s.CPUFeatures)
 	return s
@@ -129,7 +143,7 @@ func set(names []string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(names)))
 }
 
-func validateStamp(s vm.Stamp) error {
+func validateStamp(s Stamp) error {
 	if s.Driver == "" || s.Version == "" || s.Arch == "" {
 		return fmt.Errorf("stamp without driver, version or architecture: %.40q %.40q %.40q", s.Driver, s.Version, s.Arch)
 	}

@@ -71,6 +71,25 @@ func TestKernelCountsOnlyWhereTheDriversRuleSaysSo(t *testing.T) {
 	}
 }
 
+func TestArtifactWithoutMemoryBootsOnASmallerProcessor(t *testing.T) {
+	host := sample().Stamp
+	host.CPUFeatures, host.Kernel = []string{"sse4_2"}, "5.10"
+	for _, kind := range []Kind{KindBaseTemplate, KindSnapshot, KindPause, KindFilesystemPause, KindContinuation} {
+		for _, driver := range []string{"gvisor", "unknown"} {
+			m := sample()
+			m.Kind, m.Stamp.Driver, host.Driver = kind, driver, driver
+			if err := m.Compatible(host); (err == nil) != (kind == KindFilesystemPause) {
+				t.Errorf("%s by %s: %v", kind, driver, err)
+			}
+			other := host
+			other.Version = "v2"
+			if m.Compatible(other) == nil {
+				t.Errorf("%s by %s fits another version", kind, driver)
+			}
+		}
+	}
+}
+
 func TestMissingFeaturesAreNamedInAShortText(t *testing.T) {
 	made, host := sample().Stamp, sample().Stamp
 	made.CPUFeatures = nil
