@@ -31,12 +31,9 @@ func TestOrphansOfEveryKindAreFreedInOrder(t *testing.T) {
 			found = append(found, mine(kind, name, "dead"))
 		}
 	}
-	for _, f := range []Found{
+	found = append(found,
 		mine(KindNftTable, "rundlet-us", "dead"), mine(KindLink, "veth1", "dead"), mine(KindNetNS, "/run/netns/x", "dead"),
-		mine(KindProcess, "12:345", "dead"), mine(KindProcess, "11:345", "dead"),
-	} {
-		found = append(found, f)
-	}
+		mine(KindProcess, "12:345", "dead"), mine(KindProcess, "11:345", "dead"))
 	want := []string{
 		"process 11:345", "process 12:345",
 		"mount /run/a/b", "mount /run/a", "mount /run/c",
