@@ -56,6 +56,7 @@ func (s *Server) dial(w http.ResponseWriter, r *http.Request) {
 		reply.Error(w, http.StatusHTTPVersionNotSupported, "upgrade needs HTTP/1.1")
 		return
 	}
+	defer s.connections.forget(client)
 	defer client.Close()
 	_ = client.SetDeadline(time.Time{})
 	if _, err := io.WriteString(client, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+control.DialUpgrade+"\r\n\r\n"); err != nil {

@@ -31,6 +31,7 @@ type kernel struct {
 	hostname string
 	clock    time.Time
 	seed     []byte
+	bootID   string
 	err      error
 }
 
@@ -52,6 +53,13 @@ func (k *kernel) AddRandom(seed []byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.seed = seed
+	return k.err
+}
+
+func (k *kernel) SetBootID(id string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.bootID = id
 	return k.err
 }
 

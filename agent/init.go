@@ -3,61 +3,34 @@
 package agent
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"cmp"
 	"encoding/json"
-	"errors"
 	"io"
 	"maps"
 	"net/http"
-	"os"
 	"strings"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/google/uuid"
 
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/agent/reply"
 	"github.com/rundlet/rundlet/agent/sandbox"
 )
 
-const (
-	maxInitBytes  = 1 << 20
-	maxHostsBytes = 1 << 20
-	// The clock may run this far behind or ahead before it is set.
-	clockBehind = 50 * time.Millisecond
-	clockAhead  = 5 * time.Second
-)
-
-// Kernel is what init changes outside the agent. A guest's kernel may refuse
-// any of it; the sandbox is usable nevertheless.
-type Kernel interface {
-	SetHostname(name string) error
-	SetTime(t time.Time) error
-	AddRandom(seed []byte) error
-}
-
-type realKernel struct{}
-
-func (realKernel) SetHostname(name string) error { return unix.Sethostname([]byte(name)) }
-
-func (realKernel) SetTime(t time.Time) error {
-	tv := unix.NsecToTimeval(t.UnixNano())
-	return unix.Settimeofday(&tv)
-}
-
-func (realKernel) AddRandom(seed []byte) error { return os.WriteFile("/dev/urandom", seed, 0) }
+const maxInitBytes = 1 << 20
 
 // init makes this sandbox another one: it is the first request after each
-// restore and on the way of every create, so it forks and syncs nothing.
+// restore and on the way of every create, so it waits for no process and syncs
+// nothing.
 func (s *Server) init(w http.ResponseWriter, r *http.Request) {
+	// Before the lock: nobody must hold up the host with half a request.
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxInitBytes))
 	s.initMu.Lock()
 	defer s.initMu.Unlock()
 	if s.controlToken != "" && !sandbox.Equal(r.Header.Get(control.TokenHeader), s.controlToken) {
 		reply.Error(w, http.StatusUnauthorized, "invalid control token")
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxInitBytes))
 	if err != nil {
 		reply.Error(w, http.StatusBadRequest, "read init request: "+err.Error())
 		return
@@ -74,13 +47,13 @@ func (s *Server) init(w http.ResponseWriter, r *http.Request) {
 	if req.ControlToken != "" {
 		s.controlToken = req.ControlToken
 	}
-	s.state.Set(sandbox.Identity{
-		Env:            environment(req),
-		AccessToken:    req.AccessToken,
-		DefaultUser:    req.DefaultUser,
-		DefaultWorkdir: req.DefaultWorkdir,
-	})
+	s.state.Set(s.identity(req))
 	s.applyToSystem(req)
+	if req.Restored {
+		s.connections.closeOthers(r)
+		// A guest without the file has nobody who looks at it.
+		_ = s.generation.Restored(s.state.Env())
+	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -90,6 +63,9 @@ func invalidInit(req control.InitRequest, current string) string {
 	}
 	if len(req.Hostname) > 64 || strings.ContainsAny(req.Hostname, "\x00\n/ ") {
 		return "hostname is not valid"
+	}
+	if id, err := uuid.Parse(req.BootID); req.BootID != "" && (err != nil || id.String() != req.BootID) {
+		return "bootID is not a UUID as the kernel writes one"
 	}
 	if req.DefaultWorkdir != "" && !strings.HasPrefix(req.DefaultWorkdir, "/") {
 		return "defaultWorkdir is not absolute"
@@ -102,83 +78,22 @@ func invalidInit(req control.InitRequest, current string) string {
 	return ""
 }
 
-func environment(req control.InitRequest) map[string]string {
-	env := maps.Clone(req.Env)
-	if env == nil {
-		env = map[string]string{}
+// identity is who the sandbox is after a request.
+func (s *Server) identity(req control.InitRequest) sandbox.Identity {
+	id := sandbox.Identity{
+		Env:            map[string]string{},
+		AccessToken:    req.AccessToken,
+		DefaultUser:    req.DefaultUser,
+		DefaultWorkdir: req.DefaultWorkdir,
 	}
-	env["E2B_SANDBOX"] = "true"
-	env["E2B_SANDBOX_ID"] = req.SandboxID
-	env["E2B_TEMPLATE_ID"] = req.TemplateID
-	return env
-}
-
-// applyToSystem does what it is allowed to: each step is of use by itself, and
-// a kernel or a rootfs that refuses one must not keep the sandbox from starting.
-func (s *Server) applyToSystem(req control.InitRequest) {
-	if len(req.RandomSeed) > 0 {
-		_ = s.kernel.AddRandom(req.RandomSeed)
+	if req.Restored {
+		id.Env = s.state.Env()
+		id.DefaultUser = cmp.Or(req.DefaultUser, s.state.DefaultUser())
+		id.DefaultWorkdir = cmp.Or(req.DefaultWorkdir, s.state.DefaultWorkdir())
 	}
-	if now := time.Now(); !req.Timestamp.IsZero() &&
-		(now.Before(req.Timestamp.Add(-clockBehind)) || now.After(req.Timestamp.Add(clockAhead))) {
-		_ = s.kernel.SetTime(req.Timestamp)
-	}
-	if req.Hostname != "" {
-		_ = s.kernel.SetHostname(req.Hostname)
-		_ = overwrite(s.path(hostnameFile), req.Hostname+"\n", 0o644)
-		_ = s.nameInHosts(req.Hostname)
-	}
-	if req.SandboxID != "" {
-		// Derived, so that a repeated request gives the same id.
-		sum := sha256.Sum256([]byte("machine-id:" + req.SandboxID))
-		_ = overwrite(s.path(machineIDFile), hex.EncodeToString(sum[:16])+"\n", 0o444)
-	}
-}
-
-// ownAddress is the line of /etc/hosts that names this host, as on Debian.
-const ownAddress = "127.0.1.1"
-
-// nameInHosts makes the host name resolve without DNS: programs ask for it when
-// they start (a Python web server, sudo), and a sandbox without internet access
-// would make them wait for the resolver to give up.
-func (s *Server) nameInHosts(hostname string) error {
-	path := s.path(hostsFile)
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	var old []byte
-	if err == nil {
-		old, err = io.ReadAll(io.LimitReader(f, maxHostsBytes+1))
-		f.Close()
-		if err != nil || len(old) > maxHostsBytes {
-			return errors.Join(err, errors.New("hosts file cannot be changed"))
-		}
-	}
-	var text strings.Builder
-	for line := range strings.Lines(string(old)) {
-		if fields := strings.Fields(line); len(fields) > 0 && fields[0] == ownAddress {
-			continue
-		}
-		text.WriteString(strings.TrimSuffix(line, "\n") + "\n")
-	}
-	return overwrite(path, text.String()+ownAddress+" "+hostname+"\n", 0o644)
-}
-
-// overwrite replaces a file's text. The guest may have put anything there: a
-// link is not followed and a FIFO does not block.
-func overwrite(path, text string, mode os.FileMode) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode)
-	if err != nil {
-		return err
-	}
-	// Not O_TRUNC: some file systems write a file out at once that was emptied
-	// and written again.
-	if _, err = f.WriteString(text); err == nil {
-		err = f.Truncate(int64(len(text)))
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	return err
+	maps.Copy(id.Env, req.Env)
+	id.Env["E2B_SANDBOX"] = "true"
+	id.Env["E2B_SANDBOX_ID"] = req.SandboxID
+	id.Env["E2B_TEMPLATE_ID"] = req.TemplateID
+	return id
 }

@@ -8,8 +8,10 @@ package agent
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/agent/files"
 	"github.com/rundlet/rundlet/agent/filesystem"
+	"github.com/rundlet/rundlet/agent/generation"
 	"github.com/rundlet/rundlet/agent/process"
 	"github.com/rundlet/rundlet/agent/reaper"
 	"github.com/rundlet/rundlet/agent/sandbox"
@@ -42,6 +45,8 @@ type Config struct {
 	Root string
 	// Kernel sets hostname, clock and random pool; nil is the real kernel.
 	Kernel Kernel
+	// Console gets what nobody else is told; nil is standard error.
+	Console io.Writer
 }
 
 // Server is an agent. Its methods are safe for concurrent use.
@@ -54,6 +59,9 @@ type Server struct {
 	http    *http.Server
 	cpu     cpuMeter
 
+	connections connections
+	generation  *generation.Notifier
+
 	// initMu serialises control requests that change the identity.
 	initMu       sync.Mutex
 	controlToken string
@@ -64,6 +72,9 @@ func New(cfg Config) *Server {
 	if cfg.Kernel == nil {
 		cfg.Kernel = realKernel{}
 	}
+	if cfg.Console == nil {
+		cfg.Console = os.Stderr
+	}
 	state := sandbox.New(account.Open(cfg.Root+"/etc/passwd", cfg.Root+"/etc/group"))
 	s := &Server{
 		state:   state,
@@ -71,7 +82,11 @@ func New(cfg Config) *Server {
 		kernel:  cfg.Kernel,
 		process: process.New(state, cfg.Reaper),
 		fs:      filesystem.New(state),
+
+		generation: generation.New(cfg.Root, cfg.Reaper, cfg.Console),
 	}
+	// A guest that cannot have the file is of use without it.
+	_ = s.generation.Begin()
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
@@ -81,6 +96,8 @@ func New(cfg Config) *Server {
 		ReadHeaderTimeout: 30 * time.Second,
 		IdleTimeout:       640 * time.Second,
 		MaxHeaderBytes:    64 << 10,
+		ConnContext:       s.connections.mark,
+		ConnState:         s.connections.follow,
 	}
 	return s
 }
@@ -96,6 +113,7 @@ func (s *Server) Serve(l net.Listener) error {
 // Close ends all connections, watchers and processes.
 func (s *Server) Close() error {
 	err := s.http.Close()
+	s.generation.Close()
 	s.process.Close()
 	s.fs.Close()
 	return err
@@ -121,10 +139,3 @@ func (s *Server) handler() http.Handler {
 }
 
 func (s *Server) path(p string) string { return s.root + p }
-
-// hostnameFile and the others are what init rewrites.
-const (
-	hostnameFile  = "/etc/hostname"
-	hostsFile     = "/etc/hosts"
-	machineIDFile = "/etc/machine-id"
-)
