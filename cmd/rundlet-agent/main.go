@@ -16,8 +16,6 @@ import (
 	"strconv"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/rundlet/rundlet/agent"
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/agent/reaper"
@@ -42,7 +40,6 @@ func main() {
 
 func run() error {
 	listen := flag.String("listen", ":"+strconv.Itoa(control.Port), "address to serve the envd API on")
-	processes := flag.Uint64("max-processes", 0, "most processes of one guest user, 0 for no limit of the agent's")
 	version := flag.Bool("version", false, "print the envd version and exit")
 	flag.Parse()
 	if *version {
@@ -53,13 +50,6 @@ func run() error {
 	debug.SetMemoryLimit(memoryLimit)
 	// Caught, not ignored: processes would inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	if *processes > 0 {
-		// Inherited by every process. Linux exempts root, so the agent can
-		// always start another.
-		if err := unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: *processes, Max: *processes}); err != nil {
-			return fmt.Errorf("limit processes: %w", err)
-		}
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	l, err := net.Listen("tcp", *listen)
