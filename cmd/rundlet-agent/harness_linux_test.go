@@ -1,0 +1,368 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/api/gen/envd/processpb"
+	"github.com/rundlet/rundlet/api/gen/envd/processpb/processpbconnect"
+	"github.com/rundlet/rundlet/image/hostbase"
+	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor"
+)
+
+// TestMain runs the tests in network and mount namespaces of their own. The same
+// binary is also the sandbox, and in it the agent.
+func TestMain(m *testing.M) {
+	if gvisor.Dispatch() {
+		return
+	}
+	if name := filepath.Base(os.Args[0]); name == "agent" || name == "sudo" {
+		main()
+		return
+	}
+	if os.Geteuid() == 0 && os.Getenv(nestedEnv) == "" {
+		os.Exit(nested())
+	}
+	if os.Getenv(nestedEnv) != "" {
+		if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+const nestedEnv = "RUNDLET_AGENT_TEST_NESTED"
+
+func nested() int {
+	runtime.LockOSThread() // Pdeathsig follows the thread that forked.
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(os.Environ(), nestedEnv+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGTERM}
+	if err := cmd.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// node makes sandboxes from the base that this host gives, with this binary as
+// their agent, and restores them as the product does.
+type node struct {
+	t      testing.TB
+	driver *gvisor.Driver
+	spec   vm.Spec
+	links  int
+	boxes  atomic.Int64
+}
+
+func newNode(t testing.TB) *node {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	if _, err := os.Stat("/usr/bin/python3"); err != nil {
+		t.Skip("the base of this host has no python3")
+	}
+	dir, err := os.MkdirTemp("", "ag")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := hostbase.Build(t.Context(), hostbase.Config{Dir: filepath.Join(dir, "base"), AgentPath: self})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := gvisor.New(gvisor.Config{StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"),
+		Instance: fmt.Sprintf("agent-%d", os.Getpid())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &node{t: t, driver: d, spec: vm.Spec{
+		Rootfs: base.Rootfs, Mounts: base.Mounts, Args: base.Args, Env: base.Env, Cwd: "/", MemoryMiB: 512, DiskMiB: 512,
+	}}
+}
+
+// box is a sandbox; its control token is its id.
+type box struct {
+	*node
+	id, ip  string
+	process processpbconnect.ProcessClient
+}
+
+// boot starts a sandbox whose agent nobody has initialised.
+func (n *node) boot() *box {
+	n.t.Helper()
+	b, spec := n.prepare(n.spec)
+	ctx := n.t.Context()
+	if err := errors.Join(n.driver.Create(ctx, b.id, spec), n.driver.Start(ctx, b.id)); err != nil {
+		n.t.Fatal(err)
+	}
+	b.await()
+	return b
+}
+
+// restore makes a sandbox from a snapshot; its agent has not been told yet.
+func (n *node) restore(of *box, snapshot string) *box {
+	n.t.Helper()
+	b, spec := n.prepare(n.spec)
+	spec.RestoreFrom = &vm.SnapshotRef{VMID: of.id, SnapshotID: snapshot, ResumeImmediately: true}
+	if err := n.driver.Create(n.t.Context(), b.id, spec); err != nil {
+		n.t.Fatal(err)
+	}
+	return b
+}
+
+func (n *node) prepare(spec vm.Spec) (*box, vm.Spec) {
+	n.t.Helper()
+	n.links++
+	b := &box{node: n, id: fmt.Sprintf("box%d", n.boxes.Add(1))}
+	spec.NetNS, spec.GuestIP = makeNetNS(n.t, n.links)
+	spec.Hostname, b.ip = b.id, spec.GuestIP
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return b.dial(ctx) }}
+	b.process = processpbconnect.NewProcessClient(&http.Client{Transport: transport}, "http://"+b.id)
+	n.t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		err := n.driver.Destroy(context.Background(), b.id)
+		if err != nil && !errors.Is(err, vm.ErrNotFound) && !errors.Is(err, vm.ErrInvalidTransition) {
+			n.t.Error(err)
+		}
+	})
+	return b, spec
+}
+
+func (b *box) dial(ctx context.Context) (net.Conn, error) {
+	return b.driver.Dial(ctx, b.id, control.Port)
+}
+
+// await waits for a guest that does not listen yet.
+func (b *box) await() {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	defer cancel()
+	for control.Health(ctx, b.dial) != nil {
+		select {
+		case <-time.After(2 * time.Millisecond):
+		case <-ctx.Done():
+			lines, _ := b.driver.ConsoleTail(context.Background(), b.id, 20)
+			b.t.Fatalf("the agent does not answer: %q", lines)
+		}
+	}
+}
+
+// init tells the agent who it is, as the runtime does.
+func (b *box) init(change ...func(*control.InitRequest)) {
+	b.t.Helper()
+	req := control.InitRequest{
+		Timestamp: time.Now(), Hostname: b.id, SandboxID: b.id, TemplateID: "base", ControlToken: b.id,
+		DefaultUser: "user", RandomSeed: []byte(b.id),
+	}
+	for _, f := range change {
+		f(&req)
+	}
+	if err := control.Init(b.t.Context(), b.dial, req); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *box) snapshot(name string) {
+	b.t.Helper()
+	if err := b.driver.Snapshot(b.t.Context(), b.id, name); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// fork snapshots the box and restores it n times, each with an identity of its
+// own.
+func (b *box) fork(n int, change ...func(*control.InitRequest)) []*box {
+	b.t.Helper()
+	name := fmt.Sprintf("s%d", b.boxes.Load())
+	b.snapshot(name)
+	var all []*box
+	for range n {
+		child := b.restore(b, name)
+		child.init(append(change, restored(b))...)
+		all = append(all, child)
+	}
+	return all
+}
+
+// restored makes a request the first one to a copy of a box.
+func restored(of *box) func(*control.InitRequest) {
+	return func(req *control.InitRequest) { req.CurrentToken, req.Restored = of.id, true }
+}
+
+// sh runs a shell command as root and returns its output without the last
+// newline.
+func (b *box) sh(script string) string {
+	b.t.Helper()
+	out, err := b.run(script)
+	if err != nil {
+		b.t.Fatalf("%s: %s: %v: %s", b.id, script, err, out)
+	}
+	return out
+}
+
+func testdata(t testing.TB, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// background runs a script of testdata as root and returns when it is ready.
+func (b *box) background(interpreter, name string, args ...string) {
+	b.t.Helper()
+	b.sh("cat > /tmp/" + name + " <<'END OF SCRIPT'\n" + testdata(b.t, name) + "END OF SCRIPT\n" +
+		"nohup " + interpreter + " /tmp/" + name + " " + strings.Join(args, " ") + " > /tmp/log 2>&1 &\n" +
+		"for i in $(seq 500); do [ -e /tmp/ready ] && exit; sleep 0.02; done; cat /tmp/log; exit 1")
+}
+
+func (b *box) run(script string) (string, error) {
+	stream, err := b.start(b.t.Context(), script)
+	if err != nil {
+		return "", err
+	}
+	defer stream.Close()
+	var out bytes.Buffer
+	for stream.Receive() {
+		ev := stream.Msg().GetEvent()
+		out.Write(ev.GetData().GetStdout())
+		out.Write(ev.GetData().GetStderr())
+		if end := ev.GetEnd(); end != nil {
+			text := strings.TrimSuffix(out.String(), "\n")
+			if end.GetExitCode() != 0 {
+				return text, errors.New(end.GetStatus())
+			}
+			return text, nil
+		}
+	}
+	return out.String(), errors.Join(stream.Err(), io.ErrUnexpectedEOF)
+}
+
+// start runs a shell command as root and streams its output; the caller closes
+// the stream.
+func (b *box) start(ctx context.Context, script string) (*connect.ServerStreamForClient[processpb.StartResponse], error) {
+	req := connect.NewRequest(&processpb.StartRequest{
+		Process: &processpb.ProcessConfig{Cmd: "/bin/bash", Args: []string{"-c", script}},
+	})
+	req.Header().Set("Authorization", "Basic cm9vdDo=")
+	return b.process.Start(ctx, req)
+}
+
+// eventually polls for what gives no sign of its own.
+func eventually(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(20 * time.Second)
+	for !done() {
+		select {
+		case <-deadline:
+			t.Fatalf("%s did not happen", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// outsideIP is an address of the tests' own namespace that every sandbox has a
+// route to.
+const outsideIP = "10.201.0.1"
+
+// makeNetNS makes a network namespace with an eth0 that the tests can reach.
+func makeNetNS(t testing.TB, n int) (path, guestIP string) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	here, err := netns.Get()
+	must(err)
+	defer here.Close()
+	there, err := netns.New()
+	must(err)
+	defer there.Close()
+	must(netns.Set(here))
+	file, err := os.CreateTemp("", "agns")
+	must(err)
+	must(file.Close())
+	path = file.Name()
+	must(unix.Mount(fmt.Sprintf("/proc/self/fd/%d", int(there)), path, "", unix.MS_BIND, ""))
+	host := fmt.Sprintf("vh%d", n)
+	t.Cleanup(func() {
+		if link, err := netlink.LinkByName(host); err == nil {
+			_ = netlink.LinkDel(link)
+		}
+		_ = unix.Unmount(path, unix.MNT_DETACH)
+		_ = os.Remove(path)
+	})
+	must(netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: host}, PeerName: "eth0",
+		PeerNamespace: netlink.NsFd(int(there))}))
+	up := func(h *netlink.Handle, name, addr string) netlink.Link {
+		link, err := h.LinkByName(name)
+		must(err)
+		if addr != "" {
+			a, err := netlink.ParseAddr(addr)
+			must(err)
+			if err := h.AddrAdd(link, a); !errors.Is(err, syscall.EEXIST) {
+				must(err)
+			}
+		}
+		must(h.LinkSetUp(link))
+		return link
+	}
+	subnet := func(last int) net.IP { return net.IPv4(10, 200, byte(n>>6), byte(n<<2+last)) }
+	outer, err := netlink.NewHandle()
+	must(err)
+	defer outer.Close()
+	inner, err := netlink.NewHandleAt(there)
+	must(err)
+	defer inner.Close()
+	up(outer, "lo", outsideIP+"/32")
+	up(outer, host, subnet(1).String()+"/30")
+	up(inner, "lo", "")
+	eth := up(inner, "eth0", subnet(2).String()+"/30")
+	must(inner.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: subnet(1)}))
+	return path, subnet(2).String()
+}
