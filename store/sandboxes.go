@@ -30,10 +30,23 @@ type Sandbox struct {
 	AllowInternet *bool
 	KeyID         string
 	SlotID        string
+	// Deadline is when a transitional state has to have ended.
+	Deadline time.Time
+	// SnapshotID is what a paused sandbox resumes from.
+	SnapshotID string
+	// OriginID is the template or snapshot that it was made from.
+	OriginID string
+	// Spec is the driver's spec that it was made with, as JSON.
+	Spec       string
+	OnTimeout  string
+	AutoResume bool
+	// FollowsUp is the continuation that it was started from, as JSON.
+	FollowsUp string
 }
 
 const sandboxColumns = `id, instance, template_id, alias, build_id, state, reason, metadata, created_at, started_at, end_at,
-	killed_at, vcpus, memory_mib, disk_mib, secure, private_ports, allow_internet, key_id, slot_id`
+	killed_at, vcpus, memory_mib, disk_mib, secure, private_ports, allow_internet, key_id, slot_id,
+	deadline, snapshot_id, origin_id, spec, on_timeout, auto_resume, follows_up`
 
 // PutSandbox inserts the row or replaces the one with the same id.
 func (s *Store) PutSandbox(ctx context.Context, sb Sandbox) error {
@@ -42,10 +55,11 @@ func (s *Store) PutSandbox(ctx context.Context, sb Sandbox) error {
 		return fmt.Errorf("put sandbox %s: %w", sb.ID, err)
 	}
 	_, err = s.exec(ctx, `INSERT OR REPLACE INTO sandboxes (`+sandboxColumns+`)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 		sb.ID, sb.Instance, sb.TemplateID, sb.Alias, sb.BuildID, sb.State, sb.Reason, string(metadata),
 		micros(sb.CreatedAt), micros(sb.StartedAt), micros(sb.EndAt), micros(sb.KilledAt),
-		sb.VCPUs, sb.MemoryMiB, sb.DiskMiB, sb.Secure, sb.PrivatePorts, sb.AllowInternet, sb.KeyID, sb.SlotID)
+		sb.VCPUs, sb.MemoryMiB, sb.DiskMiB, sb.Secure, sb.PrivatePorts, sb.AllowInternet, sb.KeyID, sb.SlotID,
+		micros(sb.Deadline), sb.SnapshotID, sb.OriginID, sb.Spec, sb.OnTimeout, sb.AutoResume, sb.FollowsUp)
 	if err != nil {
 		return fmt.Errorf("put sandbox %s: %w", sb.ID, err)
 	}
@@ -114,11 +128,13 @@ func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 		sb                              Sandbox
 		metadata                        string
 		created, started, end, killedAt int64
+		deadline                        int64
 		internet                        sql.NullBool
 	)
 	err := rows.Scan(&sb.ID, &sb.Instance, &sb.TemplateID, &sb.Alias, &sb.BuildID, &sb.State, &sb.Reason, &metadata,
 		&created, &started, &end, &killedAt,
-		&sb.VCPUs, &sb.MemoryMiB, &sb.DiskMiB, &sb.Secure, &sb.PrivatePorts, &internet, &sb.KeyID, &sb.SlotID)
+		&sb.VCPUs, &sb.MemoryMiB, &sb.DiskMiB, &sb.Secure, &sb.PrivatePorts, &internet, &sb.KeyID, &sb.SlotID,
+		&deadline, &sb.SnapshotID, &sb.OriginID, &sb.Spec, &sb.OnTimeout, &sb.AutoResume, &sb.FollowsUp)
 	if err != nil {
 		return Sandbox{}, err
 	}
@@ -129,6 +145,6 @@ func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 		sb.AllowInternet = &internet.Bool
 	}
 	sb.CreatedAt, sb.StartedAt = fromMicros(created), fromMicros(started)
-	sb.EndAt, sb.KilledAt = fromMicros(end), fromMicros(killedAt)
+	sb.EndAt, sb.KilledAt, sb.Deadline = fromMicros(end), fromMicros(killedAt), fromMicros(deadline)
 	return sb, nil
 }

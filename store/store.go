@@ -85,11 +85,29 @@ func migrate(ctx context.Context, db *sql.DB) error {
 // exec runs a statement that changes rows.
 func (s *Store) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	res, err := s.db.ExecContext(ctx, query, args...)
+	return res, classify(err)
+}
+
+// write runs change in a transaction: all of it happens or nothing.
+func (s *Store) write(ctx context.Context, change func(*sql.Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return classify(err)
+	}
+	defer tx.Rollback()
+	if err := change(tx); err != nil {
+		return classify(err)
+	}
+	return classify(tx.Commit())
+}
+
+// classify tells a full disk from other errors.
+func classify(err error) error {
 	var e *sqlite.Error
 	if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL || errors.Is(err, syscall.ENOSPC) {
-		err = fmt.Errorf("%w: %w", ErrFull, err)
+		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
-	return res, err
+	return err
 }
 
 // Close closes the database.

@@ -24,14 +24,17 @@ type Template struct {
 	MemoryMiB int
 	DiskMiB   int
 	CreatedAt time.Time
+	// Manifest describes the snapshot's files, as JSON.
+	Manifest string
 }
 
 // PutTemplate inserts the template or replaces the one with the same id.
 func (s *Store) PutTemplate(ctx context.Context, t Template) error {
 	_, err := s.exec(ctx, `INSERT OR REPLACE INTO templates
-		(id, alias, build_id, vm_id, snapshot, stamp, spec, vcpus, memory_mib, disk_mib, created_at)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?)`,
-		t.ID, t.Alias, t.BuildID, t.VMID, t.Snapshot, t.Stamp, string(t.Spec), t.VCPUs, t.MemoryMiB, t.DiskMiB, micros(t.CreatedAt))
+		(id, alias, build_id, vm_id, snapshot, stamp, spec, vcpus, memory_mib, disk_mib, created_at, manifest)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,?)`,
+		t.ID, t.Alias, t.BuildID, t.VMID, t.Snapshot, t.Stamp, string(t.Spec), t.VCPUs, t.MemoryMiB, t.DiskMiB, micros(t.CreatedAt),
+		t.Manifest)
 	if err != nil {
 		return fmt.Errorf("put template %s: %w", t.ID, err)
 	}
@@ -41,7 +44,7 @@ func (s *Store) PutTemplate(ctx context.Context, t Template) error {
 // Templates returns all templates by alias.
 func (s *Store) Templates(ctx context.Context) ([]Template, error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT id, alias, build_id, vm_id, snapshot, stamp, spec, vcpus, memory_mib,
-		disk_mib, created_at FROM templates ORDER BY alias`)
+		disk_mib, created_at, manifest FROM templates ORDER BY alias`)
 	if err != nil {
 		return nil, fmt.Errorf("list templates: %w", err)
 	}
@@ -51,7 +54,7 @@ func (s *Store) Templates(ctx context.Context) ([]Template, error) {
 		var t Template
 		var created int64
 		if err := rows.Scan(&t.ID, &t.Alias, &t.BuildID, &t.VMID, &t.Snapshot, &t.Stamp, &t.Spec,
-			&t.VCPUs, &t.MemoryMiB, &t.DiskMiB, &created); err != nil {
+			&t.VCPUs, &t.MemoryMiB, &t.DiskMiB, &created, &t.Manifest); err != nil {
 			return nil, fmt.Errorf("list templates: %w", err)
 		}
 		t.CreatedAt = fromMicros(created)

@@ -1,0 +1,127 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+// The states of a snapshot row.
+const (
+	SnapshotSaving = "saving" // asked for; the driver may or may not have it
+	SnapshotReady  = "ready"
+)
+
+// Snapshot is a row of the snapshots table: a claim on a snapshot of the driver.
+type Snapshot struct {
+	ID       string
+	Instance string // whose daemon is saving it, or whose sandbox holds it
+	Kind     string
+	State    string
+	Name     string // unique unless empty
+	// VMID and Snapshot name the driver's snapshot.
+	VMID     string
+	Snapshot string
+	// Source is the sandbox that it was taken of; Parent what that was made from.
+	Source     string
+	Parent     string
+	TemplateID string
+	Alias      string
+	BuildID    string
+	Spec       string
+	VCPUs      int
+	MemoryMiB  int
+	DiskMiB    int
+	Reason     string
+	Manifest   string
+	Bytes      int64
+	KeyID      string
+	CreatedAt  time.Time
+}
+
+const snapshotColumns = `id, instance, kind, state, name, vm_id, snapshot, source, parent, template_id, alias, build_id,
+	spec, vcpus, memory_mib, disk_mib, reason, manifest, bytes, key_id, created_at`
+
+// PutSnapshot inserts the row or replaces the one with the same id. A name that
+// another row has moves here.
+func (s *Store) PutSnapshot(ctx context.Context, n Snapshot) error {
+	err := s.write(ctx, func(tx *sql.Tx) error {
+		if n.Name != "" {
+			if _, err := tx.ExecContext(ctx, `UPDATE snapshots SET name = '' WHERE name = ? AND id <> ?`, n.Name, n.ID); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO snapshots (`+snapshotColumns+`)
+			VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+			n.ID, n.Instance, n.Kind, n.State, n.Name, n.VMID, n.Snapshot, n.Source, n.Parent, n.TemplateID, n.Alias,
+			n.BuildID, n.Spec, n.VCPUs, n.MemoryMiB, n.DiskMiB, n.Reason, n.Manifest, n.Bytes, n.KeyID,
+			micros(n.CreatedAt))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("put snapshot %s: %w", n.ID, err)
+	}
+	return nil
+}
+
+// Snapshot returns one row by id or name, or ErrNotFound.
+func (s *Store) Snapshot(ctx context.Context, idOrName string) (Snapshot, error) {
+	rows, err := s.snapshots(ctx, `WHERE id = ?1 OR (name = ?1 AND name <> '') ORDER BY id = ?1 DESC LIMIT 1`, idOrName)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	if len(rows) == 0 {
+		return Snapshot{}, fmt.Errorf("snapshot %.128q: %w", idOrName, ErrNotFound)
+	}
+	return rows[0], nil
+}
+
+// Snapshots returns all rows, the newest first, ties by id.
+func (s *Store) Snapshots(ctx context.Context) ([]Snapshot, error) {
+	return s.snapshots(ctx, `ORDER BY created_at DESC, id`)
+}
+
+// DropSnapshot removes a row and reports whether it was the last claim on the
+// driver's snapshot. A row that is not there is no error and no claim.
+func (s *Store) DropSnapshot(ctx context.Context, id string) (last bool, err error) {
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		var vmID, snapshot string
+		err := tx.QueryRowContext(ctx, `DELETE FROM snapshots WHERE id = ? RETURNING vm_id, snapshot`, id).Scan(&vmID, &snapshot)
+		if err == sql.ErrNoRows {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var others int
+		err = tx.QueryRowContext(ctx, `SELECT count(*) FROM snapshots WHERE vm_id = ? AND snapshot = ?`, vmID, snapshot).Scan(&others)
+		last = others == 0
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("drop snapshot %s: %w", id, err)
+	}
+	return last, nil
+}
+
+func (s *Store) snapshots(ctx context.Context, where string, args ...any) ([]Snapshot, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT `+snapshotColumns+` FROM snapshots `+where, args...)
+	if err != nil {
+		return nil, fmt.Errorf("query snapshots: %w", err)
+	}
+	defer rows.Close()
+	var out []Snapshot
+	for rows.Next() {
+		var n Snapshot
+		var created int64
+		if err := rows.Scan(&n.ID, &n.Instance, &n.Kind, &n.State, &n.Name, &n.VMID, &n.Snapshot, &n.Source, &n.Parent,
+			&n.TemplateID, &n.Alias, &n.BuildID, &n.Spec, &n.VCPUs, &n.MemoryMiB, &n.DiskMiB, &n.Reason, &n.Manifest,
+			&n.Bytes, &n.KeyID, &created); err != nil {
+			return nil, fmt.Errorf("read snapshot: %w", err)
+		}
+		n.CreatedAt = fromMicros(created)
+		out = append(out, n)
+	}
+	return out, rows.Err()
+}

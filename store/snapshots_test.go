@@ -1,0 +1,74 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+)
+
+func snapshotRow(id, name string, at int64) Snapshot {
+	return Snapshot{
+		ID: id, Instance: "d1", Kind: "snapshot", State: SnapshotReady, Name: name, VMID: "i1", Snapshot: "s1", Source: "i1",
+		Parent: "p", TemplateID: "t", Alias: "base", BuildID: "b", Spec: `{"cwd":"/"}`, VCPUs: 1, MemoryMiB: 2, DiskMiB: 3,
+		Reason: "idle", Manifest: "{}", Bytes: 7, KeyID: "k", CreatedAt: time.UnixMicro(at).UTC(),
+	}
+}
+
+func TestSnapshotsAreFoundByIdAndByName(t *testing.T) {
+	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
+	a, b := snapshotRow("a", "first", 1), snapshotRow("b", "", 2)
+	for _, n := range []Snapshot{a, b} {
+		if err := s.PutSnapshot(ctx, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for key, want := range map[string]Snapshot{"a": a, "first": a, "b": b} {
+		if got, err := s.Snapshot(ctx, key); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v %v", key, got, err)
+		}
+	}
+	for _, key := range []string{"", "c", "' OR 1=1 --"} {
+		if _, err := s.Snapshot(ctx, key); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%q: %v", key, err)
+		}
+	}
+	all, err := s.Snapshots(ctx)
+	if err != nil || len(all) != 2 || all[0].ID != "b" {
+		t.Errorf("%+v %v", all, err)
+	}
+}
+
+func TestANameMovesToTheSnapshotThatTookItLast(t *testing.T) {
+	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
+	for i, id := range []string{"a", "b"} {
+		if err := s.PutSnapshot(ctx, snapshotRow(id, "n", int64(i+1))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := s.Snapshot(ctx, "n"); err != nil || got.ID != "b" {
+		t.Errorf("%+v %v", got, err)
+	}
+	if got, err := s.Snapshot(ctx, "a"); err != nil || got.Name != "" {
+		t.Errorf("%+v %v", got, err)
+	}
+}
+
+func TestTheLastClaimOnASnapshotIsKnown(t *testing.T) {
+	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
+	for _, id := range []string{"a", "b"} {
+		if err := s.PutSnapshot(ctx, snapshotRow(id, "", 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		id   string
+		last bool
+	}{{"a", false}, {"b", true}, {"b", false}, {"never", false}} {
+		if last, err := s.DropSnapshot(ctx, c.id); err != nil || last != c.last {
+			t.Errorf("%s: last %v, %v", c.id, last, err)
+		}
+	}
+}
