@@ -33,3 +33,17 @@ func size(blocks uint64, bytes int64) int64 {
 	}
 	return int64(low)
 }
+
+// TotalBytes returns the size of the file system that holds root, without what
+// is kept for the superuser.
+func (Host) TotalBytes(root string) (int64, error) {
+	var st unix.Statfs_t
+	err := unix.Statfs(root, &st)
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Statfs(root, &st)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("statfs %s: %w", root, err)
+	}
+	return size(st.Blocks-st.Bfree+st.Bavail, st.Frsize), nil
+}

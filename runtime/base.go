@@ -41,6 +41,9 @@ func (r *Runtime) prepareBase(ctx context.Context) (store.Template, error) {
 	if found && old.Stamp == stamp {
 		return old, nil
 	}
+	if err := r.room(r.cfg.Floors.Build); err != nil {
+		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
+	}
 	r.cfg.Progress("Preparing the template \"base\" (once) ...")
 	spec := img.Spec
 	spec.VCPUs, spec.MemoryMiB, spec.DiskMiB = size.VCPUs, size.MemoryMiB, size.DiskMiB
@@ -133,35 +136,4 @@ func (r *Runtime) storedBase(ctx context.Context) (store.Template, bool, error) 
 		}
 	}
 	return store.Template{}, false, nil
-}
-
-// prune removes the images of former bases. A running sandbox may have any of
-// them as its root, so it waits for a start at which there is none.
-func (r *Runtime) prune(ctx context.Context) {
-	if r.cfg.Prune == nil {
-		return
-	}
-	err := func() error {
-		unlock, err := r.cfg.LockTemplates(ctx)
-		if err != nil {
-			return err
-		}
-		defer unlock()
-		live, err := r.cfg.Store.CountLive(ctx)
-		if err != nil || live > 0 {
-			return err
-		}
-		tpl, found, err := r.storedBase(ctx)
-		if err != nil || !found {
-			return err
-		}
-		spec, err := restoreSpec(tpl)
-		if err != nil {
-			return err
-		}
-		return r.cfg.Prune(ctx, spec.Rootfs)
-	}()
-	if err != nil {
-		r.log.Warn("could not remove the images of former bases", "error", err)
-	}
 }

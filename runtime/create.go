@@ -2,19 +2,14 @@ package runtime
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"syscall"
 	"time"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/substrate/capacity"
-	"github.com/rundlet/rundlet/substrate/latency"
-	"github.com/rundlet/rundlet/vm"
 )
 
 // createTimeout is the deadline of the state creating.
@@ -28,14 +23,14 @@ func (r *Runtime) Create(ctx context.Context, req CreateRequest) (Sandbox, error
 	if err := r.validate(req); err != nil {
 		return Sandbox{}, err
 	}
-	tpl, err := r.resolve(ctx, req.Template)
+	from, err := r.resolve(ctx, req.Template)
 	if err != nil {
 		return Sandbox{}, outOfSpace(err)
 	}
-	sb, err := r.create(ctx, req, tpl)
-	if err != nil && r.staleBase(ctx, tpl, err) {
-		if tpl, err = r.resolve(ctx, req.Template); err == nil {
-			sb, err = r.create(ctx, req, tpl)
+	sb, err := r.create(ctx, req, from, nil)
+	if err != nil && r.staleBase(ctx, from, err) {
+		if from, err = r.resolve(ctx, req.Template); err == nil {
+			sb, err = r.create(ctx, req, from, nil)
 		}
 	}
 	return sb, outOfSpace(err)
@@ -49,25 +44,29 @@ func outOfSpace(err error) error {
 	return err
 }
 
-func (r *Runtime) create(ctx context.Context, req CreateRequest, tpl store.Template) (_ Sandbox, err error) {
-	ctx, cancel := context.WithTimeout(ctx, createTimeout)
-	defer cancel()
-	now := time.Now()
-	sb := &sandbox{id: newID()}
-	sb.row = store.Sandbox{
-		ID: sb.id, Instance: r.cfg.Instance, TemplateID: tpl.ID, Alias: tpl.Alias, BuildID: tpl.BuildID,
-		State: string(StateCreating), Metadata: req.Metadata, CreatedAt: now, EndAt: now.Add(createTimeout),
-		VCPUs: tpl.VCPUs, MemoryMiB: tpl.MemoryMiB, DiskMiB: tpl.DiskMiB,
-		Secure: req.Secure, PrivatePorts: req.AllowPublicTraffic != nil && !*req.AllowPublicTraffic,
-		AllowInternet: req.AllowInternet, KeyID: req.KeyID,
-	}
-	sb.life.Lock()
-	defer sb.life.Unlock()
-	if sb.reservation, err = r.reserve(sb.row); err != nil {
+// create makes a sandbox from an origin. follows is the continuation that it
+// follows up on, or nil.
+func (r *Runtime) create(ctx context.Context, req CreateRequest, from origin, follows *Continuation) (_ Sandbox, err error) {
+	sb := newSandbox(r.newRow(req, from, follows))
+	if err := r.roomForMachine(); err != nil {
 		return Sandbox{}, err
 	}
+	if err := r.usable(ctx, from); err != nil {
+		return Sandbox{}, fmt.Errorf("create sandbox: %w", err)
+	}
+	reservation, err := r.admit(ctx, req.KeyID, budget(sb.row))
+	if err != nil {
+		return Sandbox{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
+	sb.row.Deadline = time.Now().Add(createTimeout)
+	sb.row.EndAt = sb.row.Deadline
+	_ = sb.life.lock(ctx) // Nobody else knows it.
+	defer sb.life.unlock()
+	sb.reservation = reservation
 	if err := r.add(sb); err != nil {
-		sb.reservation.Release()
+		reservation.Release()
 		return Sandbox{}, err
 	}
 	defer func() {
@@ -78,111 +77,71 @@ func (r *Runtime) create(ctx context.Context, req CreateRequest, tpl store.Templ
 			}
 		}
 	}()
+	if err := r.at(StepCreateReserved); err != nil {
+		return Sandbox{}, err
+	}
 	if err := r.cfg.Store.PutSandbox(ctx, sb.row); err != nil {
 		return Sandbox{}, err
 	}
-	if err := r.launch(ctx, sb, tpl, req.Env); err != nil {
+	if err := r.at(StepCreateIntent); err != nil {
 		return Sandbox{}, err
 	}
-	started := time.Now()
-	row := sb.update(func(row *store.Sandbox) {
-		row.State, row.StartedAt, row.EndAt = string(StateRunning), started, started.Add(req.Timeout)
-	})
-	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
+	if err := r.launch(ctx, sb, launch{
+		origin: from, env: req.Env,
+		network: StepCreateNetwork, machine: StepCreateMachine, delivered: StepCreateDelivered,
+	}); err != nil {
 		return Sandbox{}, err
 	}
+	if err := r.nowRunning(ctx, sb, req.Timeout); err != nil {
+		return Sandbox{}, err
+	}
+	_ = r.at(StepCreateOutcome)
 	r.expose(sb)
 	return r.view(sb.snapshot()), nil
 }
 
-// launch makes the network slot and the machine and delivers what is per
-// sandbox. What it made is recorded in the row, for terminate to undo.
-func (r *Runtime) launch(ctx context.Context, sb *sandbox, tpl store.Template, env map[string]string) error {
-	select {
-	case r.launching <- struct{}{}:
-		defer func() { <-r.launching }()
-	case <-ctx.Done():
-		return fmt.Errorf("wait for other sandboxes that are being made: %w", ctx.Err())
-	}
-	row := sb.row
-	begin := time.Now()
-	slot, err := r.cfg.Network.Acquire(ctx, row.AllowInternet == nil || *row.AllowInternet)
-	if err != nil {
-		return fmt.Errorf("network: %w", err)
-	}
-	sb.update(func(row *store.Sandbox) { row.SlotID = slot.ID })
-	spec, err := restoreSpec(tpl)
-	if err != nil {
+// nowRunning writes the outcome of a create or a resume.
+func (r *Runtime) nowRunning(ctx context.Context, sb *sandbox, timeout time.Duration) error {
+	started := time.Now()
+	row := sb.snapshot()
+	row.State, row.StartedAt, row.EndAt = string(StateRunning), started, started.Add(timeout)
+	row.Deadline, row.SnapshotID = time.Time{}, ""
+	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
 		return err
 	}
-	spec.NetNS, spec.GuestIP, spec.Hostname = slot.NetNS, slot.GuestIP.String(), sb.id
-	if err := r.cfg.Driver.Create(ctx, sb.id, spec); err != nil {
-		return err
-	}
-	r.cfg.Latency.Record(latency.WarmSnapshotRestore, time.Since(begin))
-	sb.mu.Lock()
-	sb.restored = begin
-	sb.mu.Unlock()
-	return r.deliver(ctx, sb, env)
-}
-
-// deliver gives the restored guest its identity. Its answer is the readiness
-// probe: an agent that took the request serves.
-func (r *Runtime) deliver(ctx context.Context, sb *sandbox, env map[string]string) error {
-	begin := time.Now()
-	req := control.InitRequest{
-		Env: env, Timestamp: begin, Hostname: sb.id, SandboxID: sb.id, TemplateID: sb.row.TemplateID,
-		ControlToken: r.token("control", sb.id), DefaultUser: "user",
-		RandomSeed: make([]byte, 64),
-	}
-	rand.Read(req.RandomSeed)
-	if sb.row.Secure {
-		req.AccessToken = r.token("envd", sb.id)
-	}
-	if err := control.Init(ctx, r.agentDial(sb.id), req); err != nil {
-		return fmt.Errorf("the agent in the sandbox does not answer: %w", err)
-	}
-	r.cfg.Latency.Record(latency.ReadyProbe, time.Since(begin))
+	sb.reservation.Launched()
+	sb.update(func(r *store.Sandbox) { *r = row })
 	return nil
 }
 
-func (r *Runtime) agentDial(id string) func(context.Context) (net.Conn, error) {
-	return func(ctx context.Context) (net.Conn, error) { return r.dialer.Dial(ctx, id, control.Port) }
-}
-
-// expose arms the time-out and watches the machine. The sandbox is running.
-func (r *Runtime) expose(sb *sandbox) {
-	sb.arm(func() { r.expire(sb) })
-	if waiter, ok := r.cfg.Driver.(vm.Waiter); ok {
-		r.background.Go(func() { r.watch(waiter, sb) })
+// newRow is the row of a sandbox that is to be created.
+func (r *Runtime) newRow(req CreateRequest, from origin, follows *Continuation) store.Sandbox {
+	row := store.Sandbox{
+		ID: newID(), Instance: r.cfg.Instance, TemplateID: from.templateID, Alias: from.alias, BuildID: from.buildID,
+		State: string(StateCreating), Metadata: req.Metadata, CreatedAt: time.Now(),
+		VCPUs: from.size.VCPUs, MemoryMiB: from.size.MemoryMiB, DiskMiB: from.size.DiskMiB,
+		Secure: req.Secure, PrivatePorts: req.AllowPublicTraffic != nil && !*req.AllowPublicTraffic,
+		AllowInternet: req.AllowInternet, KeyID: req.KeyID,
+		OriginID: from.id, Spec: from.spec, OnTimeout: string(req.OnTimeout), AutoResume: req.AutoResume,
 	}
-}
-
-func (r *Runtime) reserve(row store.Sandbox) (*capacity.Reservation, error) {
-	res, err := r.ledger.ReserveActive(budget(row))
-	var full *capacity.Error
-	if errors.As(err, &full) {
-		e := &CapacityError{Resource: full.Resource, Requested: full.Requested, Available: full.Available}
-		if !full.Never {
-			e.RetryAfter = time.Second
-		}
-		return nil, e
+	if follows != nil {
+		// It is our own type: it encodes.
+		text, _ := json.Marshal(follows)
+		row.FollowsUp = string(text)
 	}
-	return res, err
+	return row
 }
 
 func budget(row store.Sandbox) capacity.Budget {
 	return capacity.Budget{
 		CPUs: int64(row.VCPUs) * 1000, MemoryBytes: int64(row.MemoryMiB) << 20,
-		DiskBytes: int64(row.DiskMiB) << 20, Sandboxes: 1,
+		DiskBytes: int64(row.DiskMiB) << 20, Sandboxes: 1, Launches: 1,
 	}
 }
 
-// restoreSpec is the template's spec with its snapshot.
-func restoreSpec(tpl store.Template) (spec vm.Spec, err error) {
-	if err := json.Unmarshal(tpl.Spec, &spec); err != nil {
-		return vm.Spec{}, fmt.Errorf("template %s: stored spec: %w", tpl.ID, err)
-	}
-	spec.RestoreFrom = &vm.SnapshotRef{VMID: tpl.VMID, SnapshotID: tpl.Snapshot, ResumeImmediately: true}
-	return spec, nil
+// adopted is the budget of a sandbox whose machine exists.
+func adopted(row store.Sandbox) capacity.Budget {
+	b := budget(row)
+	b.Launches = 0
+	return b
 }

@@ -167,13 +167,15 @@ func TestARefusedRequestHasNoEffect(t *testing.T) {
 
 func TestCapacityIsReservedBeforeAnythingIsMade(t *testing.T) {
 	f := newFixture(t)
+	f.cfg.MaxPending = -1 // nobody waits
+	f.restart()
 	for range 10 {
 		f.create()
 	}
 	f.forgetHistory()
 	_, err := f.rt.Create(context.Background(), request())
 	var full *CapacityError
-	if !errors.As(err, &full) || full.Resource != "sandboxes" || full.RetryAfter == 0 {
+	if !errors.As(err, &full) || full.Resource != "queue" || full.RetryAfter == 0 {
 		t.Fatalf("got %v", err)
 	}
 	if h := f.history(); len(h) != 0 {

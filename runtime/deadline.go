@@ -21,15 +21,6 @@ func (r *Runtime) Extend(ctx context.Context, id string, timeout time.Duration) 
 	return err
 }
 
-// Connect extends the time-out of a running sandbox and returns it.
-func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration) (Sandbox, bool, error) {
-	row, err := r.moveEnd(ctx, id, timeout, true)
-	if err != nil {
-		return Sandbox{}, false, err
-	}
-	return r.view(row), false, nil
-}
-
 func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration, onlyLater bool) (store.Sandbox, error) {
 	// Zero is "now" here; a sandbox that is to be created needs some time.
 	if timeout != 0 {
@@ -41,10 +32,16 @@ func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration,
 	if !ok {
 		return store.Sandbox{}, notFound(id)
 	}
-	sb.life.Lock()
-	defer sb.life.Unlock()
-	if s := sb.state(); s != StateRunning {
+	if err := sb.life.lock(ctx); err != nil {
+		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w", id, err)
+	}
+	defer sb.life.unlock()
+	switch s := sb.state(); s {
+	case StateRunning:
+	case StateKilling, StateKilled:
 		return store.Sandbox{}, notFound(id)
+	default:
+		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w: it is %s", id, ErrConflict, s)
 	}
 	row := sb.snapshot()
 	end := time.Now().Add(timeout)
@@ -56,7 +53,7 @@ func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration,
 		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w", id, err)
 	}
 	sb.update(func(row *store.Sandbox) { row.EndAt = end })
-	sb.arm(func() { r.expire(sb) })
+	sb.arm(0, func() { r.expire(sb) })
 	return row, nil
 }
 
@@ -71,14 +68,42 @@ func (r *Runtime) expire(sb *sandbox) {
 	r.mu.Unlock()
 	defer r.background.Done()
 
-	sb.life.Lock()
-	defer sb.life.Unlock()
+	if sb.life.lock(r.life) != nil {
+		return
+	}
+	defer sb.life.unlock()
 	// A call that held the lock may have moved the time-out, and told its client
 	// so, or ended the sandbox.
-	if sb.state() != StateRunning || time.Now().Before(sb.snapshot().EndAt) {
+	row := sb.snapshot()
+	if State(row.State) != StateRunning || time.Now().Before(row.EndAt) {
+		return
+	}
+	if kind := pauseKind(OnTimeout(row.OnTimeout)); kind != "" {
+		if err := r.pauseLocked(sb, kind); err != nil {
+			// It is not killed for that: whoever asked for a pause wants to keep it.
+			r.log.Warn("sandbox timed out and cannot be paused yet", "sandbox", sb.id, "error", err)
+			if sb.state() == StateRunning {
+				sb.arm(expireRetry, func() { r.expire(sb) })
+			}
+		}
 		return
 	}
 	if err := r.terminateLocked(r.life, sb, "timeout"); err != nil {
 		r.log.Warn("sandbox timed out and cannot be ended yet", "sandbox", sb.id, "error", err)
 	}
+}
+
+// expireRetry is the pause before another attempt to pause a sandbox that timed
+// out.
+const expireRetry = 30 * time.Second
+
+// pauseKind is how a time-out pauses; empty if it kills.
+func pauseKind(o OnTimeout) string {
+	switch o {
+	case OnTimeoutPause:
+		return kindPause
+	case OnTimeoutPauseFilesystem:
+		return kindFilesystemPause
+	}
+	return ""
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -33,6 +32,8 @@ type fixture struct {
 	network *fakeNetwork
 	db      *store.Store
 	rt      *Runtime
+	files   string   // of the snapshots
+	crashed *Runtime // a runtime whose process is dead
 	cfg     Config
 
 	mu     sync.Mutex
@@ -93,86 +94,6 @@ func (f *fixture) forgetHistory() {
 	f.events = nil
 }
 
-// recordingDriver reports lifecycle calls to the fixture. Destroy fails before
-// it does anything, as a driver does that cannot end a process.
-type recordingDriver struct {
-	*memvm.Driver
-	f *fixture
-}
-
-func (d recordingDriver) Create(ctx context.Context, id string, spec vm.Spec) error {
-	if err := d.f.step("create"); err != nil {
-		return err
-	}
-	return d.Driver.Create(ctx, id, spec)
-}
-
-func (d recordingDriver) Destroy(ctx context.Context, id string) error {
-	if err := d.f.step("destroy"); err != nil {
-		return err
-	}
-	return d.Driver.Destroy(ctx, id)
-}
-
-func (d recordingDriver) Snapshot(ctx context.Context, id, name string) error {
-	if err := d.f.step("snapshot"); err != nil {
-		return err
-	}
-	return d.Driver.Snapshot(ctx, id, name)
-}
-
-// fakeNetwork leases numbered slots.
-type fakeNetwork struct {
-	f      *fixture
-	mu     sync.Mutex
-	next   int
-	leased map[string]bool // slot to whether it has internet access
-}
-
-func (n *fakeNetwork) Acquire(_ context.Context, allowInternet bool) (Slot, error) {
-	if err := n.f.step("acquire"); err != nil {
-		return Slot{}, err
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.next++
-	id := fmt.Sprintf("slot%d", n.next)
-	n.leased[id] = allowInternet
-	return Slot{ID: id, NetNS: "/netns/" + id, GuestIP: netip.MustParseAddr("10.0.0.2")}, nil
-}
-
-func (n *fakeNetwork) Release(_ context.Context, id string) error {
-	if err := n.f.step("release"); err != nil {
-		return err
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.leased, id)
-	return nil
-}
-
-func (n *fakeNetwork) Adopt(_ context.Context, inUse []string) (missing []string, err error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for id := range n.leased {
-		if !slices.Contains(inUse, id) {
-			delete(n.leased, id)
-		}
-	}
-	for _, id := range inUse {
-		if _, ok := n.leased[id]; !ok {
-			missing = append(missing, id)
-		}
-	}
-	return missing, nil
-}
-
-func (n *fakeNetwork) count() int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return len(n.leased)
-}
-
 // agent answers as the agent in the guest does, as far as the runtime sees it.
 func (f *fixture) agent(id string) func(net.Conn) {
 	return func(conn net.Conn) {
@@ -184,8 +105,15 @@ func (f *fixture) agent(id string) func(net.Conn) {
 		switch req.URL.Path {
 		case control.InitPath:
 			var in control.InitRequest
-			if err := json.NewDecoder(req.Body).Decode(&in); err != nil || f.step("init") != nil {
+			memory := f.cfg.Driver.(recordingDriver).Guest(id)
+			have := memory.Get("control token")
+			switch err := json.NewDecoder(req.Body).Decode(&in); {
+			case have != "" && req.Header.Get(control.TokenHeader) != have:
+				status = "401 Unauthorized"
+			case err != nil || f.step("init") != nil:
 				status = "500 Internal Server Error"
+			default:
+				memory.Set("control token", in.ControlToken)
 			}
 			f.mu.Lock()
 			f.inits[id] = in
@@ -203,7 +131,7 @@ func (f *fixture) agent(id string) func(net.Conn) {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t, host: memvm.NewHost(), fail: map[string]int{}, during: map[string]func(){}, inits: map[string]control.InitRequest{}, stamp: "v1"}
+	f := &fixture{t: t, host: memvm.NewHost(), fail: map[string]int{}, during: map[string]func(){}, inits: map[string]control.InitRequest{}, stamp: "v1", files: t.TempDir()}
 	f.network = &fakeNetwork{f: f, leased: map[string]bool{}}
 	db, err := store.Open(context.Background(), filepath.Join(t.TempDir(), "db"))
 	if err != nil {
@@ -223,6 +151,7 @@ func newFixture(t *testing.T) *fixture {
 		Capacity:      capacity.Budget{CPUs: 1 << 40, MemoryBytes: 1 << 50, DiskBytes: 1 << 60, Sandboxes: 10},
 	}
 	f.open()
+	f.forgetHistory()
 	return f
 }
 
@@ -241,7 +170,11 @@ func (f *fixture) open() {
 		f.t.Fatal(err)
 	}
 	f.rt = rt
-	f.t.Cleanup(rt.Close)
+	f.t.Cleanup(func() {
+		if rt != f.crashed {
+			rt.Close()
+		}
+	})
 }
 
 // restart ends the runtime's process without ending its sandboxes, and starts
@@ -295,7 +228,7 @@ func (f *fixture) wantNothingLeft() {
 	if got := f.rt.ledger.Active(); got != (capacity.Budget{}) {
 		f.t.Errorf("capacity left: %+v", got)
 	}
-	if list, _ := f.rt.List(context.Background(), ListFilter{States: []State{StateCreating, StateRunning, StateKilling}}); len(list) != 0 {
+	if list, _ := f.rt.List(context.Background(), ListFilter{States: []State{StateCreating, StateRunning, StatePaused, StateKilling}}); len(list) != 0 {
 		f.t.Errorf("sandboxes left: %+v", list)
 	}
 }

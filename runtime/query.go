@@ -13,7 +13,8 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Get returns a running or paused sandbox; ErrSandboxNotFound for others.
+// Get returns a running or paused sandbox, or one on its way between the two;
+// ErrSandboxNotFound for others.
 func (r *Runtime) Get(ctx context.Context, id string) (Sandbox, error) {
 	sb, ok := r.find(id)
 	if !ok || !visible(sb.state()) {
@@ -22,8 +23,22 @@ func (r *Runtime) Get(ctx context.Context, id string) (Sandbox, error) {
 	return r.view(sb.snapshot()), nil
 }
 
-// visible states are those a client sees; the others are on their way.
-func visible(s State) bool { return s == StateRunning || s == StatePaused }
+// visible states are those a client sees; the others come or go.
+func visible(s State) bool {
+	return s == StateRunning || s == StatePaused || s == StatePausing || s == StateResuming
+}
+
+// Shown is the state as E2B's clients know it, who see running and paused
+// only: until a change is complete it has not happened.
+func (s State) Shown() State {
+	switch s {
+	case StatePausing:
+		return StateRunning
+	case StateResuming:
+		return StatePaused
+	}
+	return s
+}
 
 // Killed returns the newest killed sandboxes with their reasons, for an
 // operator; at most limit.
@@ -54,7 +69,7 @@ func (r *Runtime) List(ctx context.Context, f ListFilter) ([]Sandbox, error) {
 	var out []Sandbox
 	for _, sb := range all {
 		view := r.view(sb.snapshot())
-		if slices.Contains(states, view.State) && f.matches(view) {
+		if slices.Contains(states, view.State.Shown()) && f.matches(view) {
 			out = append(out, view)
 		}
 	}

@@ -6,17 +6,25 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/substrate/reconcile"
 	"github.com/rundlet/rundlet/vm"
 )
 
-// probeTimeout is how long an adopted sandbox's agent has for its answer.
-const probeTimeout = 3 * time.Second
+const (
+	// probeTimeout is how long a sandbox's agent has for its answer.
+	probeTimeout = 3 * time.Second
+	// probesAtOnce bounds the probes that run at the same time.
+	probesAtOnce = 8
+)
 
-// reconcile brings rows, machines and network slots of this instance together,
-// in one order: recover what still runs, then clean up what does not, then free
-// what belongs to nothing.
+// reconcile brings rows, machines and network slots of this instance together.
+// What becomes of each is decided by package reconcile, and carried out in one
+// order: recover, clean up, quarantine. One sandbox that cannot be dealt with
+// holds up no other, and not the start of the daemon.
 func (r *Runtime) reconcile(ctx context.Context) error {
 	rows, err := r.cfg.Store.LiveSandboxes(ctx, r.cfg.Instance)
 	if err != nil {
@@ -26,31 +34,45 @@ func (r *Runtime) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var inUse []string
-	for _, row := range rows {
-		if machines[row.ID].Status == vm.StatusRunning && State(row.State) == StateRunning && row.SlotID != "" {
-			inUse = append(inUse, row.SlotID)
-		}
-	}
-	missing, err := r.cfg.Network.Adopt(ctx, inUse)
+	noSlot, err := r.adoptSlots(ctx, rows, machines)
 	if err != nil {
-		return fmt.Errorf("adopt network: %w", err)
+		return err
 	}
-	noSlot := map[string]bool{}
-	for _, id := range missing {
-		noSlot[id] = true
-	}
-	for _, row := range rows {
-		machine, alive := machines[row.ID]
+	byID := map[string]store.Sandbox{}
+	plan := make([]reconcile.Record, len(rows))
+	var probes errgroup.Group
+	probes.SetLimit(probesAtOnce)
+	for i, row := range rows {
+		byID[row.ID] = row
+		view, present := machines[row.ID]
 		delete(machines, row.ID)
-		reason := r.verdict(ctx, row, machine, alive, lost[row.ID], noSlot[row.SlotID])
-		r.takeOver(ctx, row, reason)
-	}
-	for id := range machines {
-		// A template build or a create whose intent was never written.
-		if err := r.destroy(ctx, id); err != nil {
-			return fmt.Errorf("end %s, which belongs to no sandbox: %w", id, err)
+		machine := reconcile.Machine{Present: present, Status: view.Status, Lost: lost[row.ID]}
+		if view.ExitReason != "" {
+			machine.Lost = view.ExitReason
 		}
+		network := row.SlotID != "" && !noSlot[row.SlotID]
+		probes.Go(func() error {
+			if present && network && view.Status == vm.StatusRunning && State(row.State) == StateRunning {
+				machine.Agent = r.probe(ctx, row.ID)
+			}
+			plan[i] = reconcile.Sandbox(row.ID, r.found(ctx, row), machine, network)
+			return nil
+		})
+	}
+	_ = probes.Wait()
+	for id := range machines {
+		// A template build, a warm machine, or a create whose intent was never
+		// written.
+		plan = append(plan, reconcile.Found(reconcile.KindOrphan, id))
+	}
+	report, err := reconcile.Apply(plan, func(rec reconcile.Record) error { return r.carryOut(ctx, rec, byID[rec.ID]) })
+	if err != nil {
+		r.log.Warn("not all that an earlier process left could be dealt with", "error", err)
+	}
+	r.reconciled = report
+	if len(plan) > 0 {
+		r.log.Info("reconciled with an earlier process", "recovered", report.Recovered, "cleaned up", report.CleanedUp,
+			"quarantined", report.Quarantined, "failed", report.Failed)
 	}
 	if _, err := r.cfg.Store.DropKilled(ctx, time.Now().Add(-killedKept)); err != nil {
 		r.log.Warn("could not forget old sandboxes", "error", err)
@@ -76,47 +98,133 @@ func (r *Runtime) adoptMachines(ctx context.Context) (map[string]vm.View, map[st
 	return machines, lost, nil
 }
 
-// verdict decides whether a sandbox goes on (the empty reason) or why it ends.
-func (r *Runtime) verdict(ctx context.Context, row store.Sandbox, machine vm.View, alive bool, lost string, noSlot bool) string {
-	switch State(row.State) {
-	case StateKilling:
-		return row.Reason
-	case StateRunning:
-	default:
-		return "lost: the daemon ended while the sandbox was " + row.State
+// adoptSlots keeps the slots of sandboxes that may go on and returns those that
+// are not there any more. All others are freed.
+func (r *Runtime) adoptSlots(ctx context.Context, rows []store.Sandbox, machines map[string]vm.View) (map[string]bool, error) {
+	var inUse []string
+	for _, row := range rows {
+		_, present := machines[row.ID]
+		goesOn := State(row.State) == StateRunning || State(row.State) == StatePausing
+		if present && goesOn && row.SlotID != "" {
+			inUse = append(inUse, row.SlotID)
+		}
 	}
-	switch {
-	case !alive && lost != "":
-		return "lost: " + lost
-	case !alive:
-		return "lost: it was gone when the daemon started"
-	case machine.Status != vm.StatusRunning:
-		return "lost: its machine was " + string(machine.Status)
-	case noSlot:
-		return "lost: its network was gone when the daemon started"
-	case !time.Now().Before(row.EndAt):
-		return "timeout"
+	missing, err := r.cfg.Network.Adopt(ctx, inUse)
+	if err != nil {
+		return nil, fmt.Errorf("adopt network: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	if err := control.Health(ctx, r.agentDial(row.ID)); err != nil {
-		return "lost: its agent did not answer when the daemon started"
+	noSlot := map[string]bool{}
+	for _, id := range missing {
+		noSlot[id] = true
 	}
-	return ""
+	return noSlot, nil
 }
 
-// takeOver makes a sandbox of a row again, and ends it if there is a reason to.
-func (r *Runtime) takeOver(ctx context.Context, row store.Sandbox, reason string) {
-	sb := &sandbox{id: row.ID, row: row, reservation: r.ledger.Adopt(budget(row))}
+// found is a row as the policy sees it.
+func (r *Runtime) found(ctx context.Context, row store.Sandbox) reconcile.Row {
+	return reconcile.Row{
+		State: reconcile.State(row.State), Reason: row.Reason, Snapshot: r.complete(ctx, row.SnapshotID),
+		Expired: !row.EndAt.IsZero() && !time.Now().Before(row.EndAt), PauseOnTimeout: pauseKind(OnTimeout(row.OnTimeout)) != "",
+	}
+}
+
+// complete reports whether a claim is filled and the driver has what it claims.
+func (r *Runtime) complete(ctx context.Context, claimID string) bool {
+	if claimID == "" {
+		return false
+	}
+	claim, err := r.cfg.Store.Snapshot(ctx, claimID)
+	if err != nil || claim.State != store.SnapshotReady {
+		return false
+	}
+	if inspector, ok := r.cfg.Driver.(vm.SnapshotInspector); ok {
+		_, err = inspector.InspectSnapshot(ctx, claim.VMID, claim.Snapshot)
+	}
+	return err == nil
+}
+
+func (r *Runtime) probe(ctx context.Context, id string) reconcile.Answer {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	if err := control.Health(ctx, r.agentDial(id)); err != nil {
+		return reconcile.No
+	}
+	return reconcile.Yes
+}
+
+// carryOut does what was decided about a sandbox of a row, or a machine of none.
+func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, row store.Sandbox) error {
+	if row.ID == "" {
+		return r.free(ctx, rec.ID)
+	}
+	if rec.Action == reconcile.Quarantine {
+		r.log.Error("sandbox is kept for a person to look at", "sandbox", row.ID, "state", row.State, "reason", rec.Reason)
+		if rec.Next != reconcile.Paused {
+			return nil // Not even its state is known: touch nothing.
+		}
+		row.State, row.Reason = string(StatePaused), rec.Reason
+	}
+	sb := newSandbox(row)
+	if rec.Action != reconcile.KeepPaused && rec.Action != reconcile.Quarantine {
+		sb.reservation = r.ledger.Adopt(adopted(row))
+	}
 	r.mu.Lock()
 	r.sandboxes[sb.id] = sb
 	r.mu.Unlock()
-	if reason == "" {
+	if err := sb.life.lock(ctx); err != nil {
+		return err
+	}
+	defer sb.life.unlock()
+	r.log.Info("sandbox found", "sandbox", sb.id, "state", row.State, "action", rec.Action, "reason", rec.Reason)
+	switch rec.Action {
+	case reconcile.Keep:
 		r.expose(sb)
-		r.log.Info("sandbox adopted", "sandbox", sb.id)
-		return
+	case reconcile.UndoPause:
+		sb.update(func(row *store.Sandbox) { row.State = string(StatePausing) })
+		r.undoPause(sb)
+		if sb.state() != StateRunning {
+			return errors.New("it could not go on")
+		}
+		r.expose(sb)
+	case reconcile.Pause:
+		sb.update(func(row *store.Sandbox) { row.State = string(StateRunning) })
+		if err := r.pauseLocked(sb, kindPause); err != nil && sb.state() == StateRunning {
+			return errors.Join(err, r.terminateLocked(ctx, sb, "lost: "+rec.Reason+", and it could not be paused: "+err.Error()))
+		}
+	case reconcile.FinishPause:
+		if err := r.finishPause(sb); err != nil {
+			r.retry(sb, "sandbox is saved and its machine cannot be ended yet", StatePausing, r.finishPause)
+			return err
+		}
+	case reconcile.BackToPaused:
+		sb.update(func(row *store.Sandbox) { row.State = string(StateResuming) })
+		if err := r.backToPaused(sb); err != nil {
+			r.retry(sb, "a resume was not finished and cannot be undone yet", StateResuming, r.backToPaused)
+			return err
+		}
+	case reconcile.Kill:
+		return r.terminateLocked(ctx, sb, rec.Reason)
 	}
-	if err := r.terminate(ctx, sb, reason); err != nil && !errors.Is(err, ErrSandboxNotFound) {
-		r.log.Warn("sandbox cannot be ended yet", "sandbox", sb.id, "error", err)
+	return nil
+}
+
+// free ends a machine that belongs to no sandbox, and goes on trying.
+func (r *Runtime) free(ctx context.Context, id string) error {
+	err := r.destroy(ctx, id)
+	if err == nil {
+		return nil
 	}
+	r.spawn(func() {
+		for pause := retryFirst; ; pause = min(pause*2, retryMost) {
+			select {
+			case <-r.life.Done():
+				return
+			case <-time.After(pause):
+			}
+			if r.destroy(r.life, id) == nil {
+				return
+			}
+		}
+	})
+	return err
 }

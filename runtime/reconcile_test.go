@@ -40,8 +40,7 @@ func TestARestartAccountsForEverything(t *testing.T) {
 	}{
 		{"machine died", func(f *fixture, sb Sandbox) { guest(f, sb.ID).Exit("signal: killed") }, "lost: "},
 		{"agent does not answer", func(f *fixture, _ Sandbox) { f.failNext("health", 1) }, "lost: its agent"},
-		{"network is gone", func(f *fixture, sb Sandbox) { f.network.Release(ctx, f.row(sb.ID).SlotID) }, "lost: its network"},
-		{"ended while creating", func(f *fixture, sb Sandbox) { setState(f, sb.ID, "creating") }, "lost: the daemon ended while the sandbox was creating"},
+		{"ended while creating", func(f *fixture, sb Sandbox) { setState(f, sb.ID, "creating") }, "lost: its creation was not finished"},
 		{"ended while killing", func(f *fixture, sb Sandbox) {
 			row := f.row(sb.ID)
 			row.State, row.Reason = "killing", "killed by request"

@@ -13,7 +13,9 @@ import (
 
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/substrate/capacity"
+	"github.com/rundlet/rundlet/substrate/disk"
 	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/substrate/reconcile"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -53,9 +55,9 @@ type Config struct {
 	Store    *store.Store
 	// Base makes, or finds, the image of the template "base".
 	Base func(ctx context.Context) (Image, error)
-	// Prune removes every image but the one with this root file system. It is
+	// Prune removes every image but those with these root file systems. It is
 	// called when no sandbox of any instance is live. It may be nil.
-	Prune func(ctx context.Context, keepRootfs string) error
+	Prune func(ctx context.Context, keepRootfs []string) error
 	// LockTemplates excludes other processes from building templates in the
 	// same state directory.
 	LockTemplates func(ctx context.Context) (unlock func(), err error)
@@ -65,6 +67,16 @@ type Config struct {
 	// restore is work for a processor, so that more than there are processors
 	// only slow each other down: the default is their number.
 	Launches int
+	// MaxPending is how many requests may wait for capacity, and MaxWait how
+	// long one may; 0 is capacity.DefaultMaxPending and a minute.
+	MaxPending int
+	MaxWait    time.Duration
+
+	// Disk tells how much is free where DiskRoot is, and Floors what must be;
+	// a nil Disk means that nothing is checked.
+	Disk     disk.Probe
+	DiskRoot string
+	Floors   Floors
 
 	// Size is what a sandbox gets when its template does not say.
 	Size Size
@@ -74,6 +86,9 @@ type Config struct {
 	Log        *slog.Logger
 	// Progress is told, in a line, about what takes long. It may be nil.
 	Progress func(line string)
+	// Failpoint is called at each Step; an error makes the step fail. It is for
+	// tests, which may also end the process there. It may be nil.
+	Failpoint func(Step) error
 }
 
 // Size is the resources of one sandbox.
@@ -94,10 +109,9 @@ type Runtime struct {
 	cfg    Config
 	dialer vm.Dialer
 	ledger *capacity.Ledger
+	queue  *capacity.Queue
 	secret []byte
 	log    *slog.Logger
-	// launching holds a token for each machine that is being made.
-	launching chan struct{}
 
 	// life ends when the runtime closes; it bounds what runs in the background.
 	life       context.Context
@@ -108,6 +122,15 @@ type Runtime struct {
 	closed    bool
 	sandboxes map[string]*sandbox
 	building  *build // the base build in flight, or nil
+	// verified holds the snapshots whose files this process knows to be whole.
+	verified map[string]bool
+
+	// reconciled is what Open did with what an earlier process left; constant.
+	reconciled reconcile.Report
+
+	// sealing is held by who computes digests: one at a time, for they are
+	// work for a processor that nobody waits for.
+	sealing chan struct{}
 }
 
 // Open makes a runtime and reconciles it with what an earlier process of the
@@ -124,6 +147,10 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if cfg.Launches == 0 {
 		cfg.Launches = stdruntime.NumCPU()
 	}
+	if cfg.MaxWait == 0 {
+		cfg.MaxWait = time.Minute
+	}
+	cfg.Capacity.Launches = int64(cfg.Launches)
 	if cfg.MaxTimeout == 0 {
 		cfg.MaxTimeout = 24 * time.Hour
 	}
@@ -146,16 +173,29 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	}
 	r := &Runtime{
 		cfg: cfg, dialer: dialer, ledger: capacity.NewLedger(cfg.Capacity), secret: secret, log: cfg.Log,
-		sandboxes: map[string]*sandbox{}, launching: make(chan struct{}, cfg.Launches),
+		sandboxes: map[string]*sandbox{}, sealing: make(chan struct{}, 1), verified: map[string]bool{},
 	}
+	r.queue = capacity.NewQueue(r.ledger, capacity.QueueConfig{MaxPending: cfg.MaxPending})
 	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := r.reconcile(ctx); err != nil {
 		r.end()
 		r.background.Wait()
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
-	r.prune(ctx)
+	r.collect(ctx)
 	return r, nil
+}
+
+// spawn runs f in the background, which Close waits for. It reports false, and
+// runs nothing, once the runtime is closing.
+func (r *Runtime) spawn(f func()) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed && r.life.Err() != nil {
+		return false
+	}
+	r.background.Go(f)
+	return true
 }
 
 // Close stops this value's background work and leaves the sandboxes running
@@ -166,8 +206,8 @@ func (r *Runtime) Close() {
 	for _, sb := range r.sandboxes {
 		sb.disarm()
 	}
-	r.mu.Unlock()
 	r.end()
+	r.mu.Unlock()
 	r.background.Wait()
 }
 
@@ -185,6 +225,7 @@ func (r *Runtime) KillAll(ctx context.Context, reason string) error {
 	var wg sync.WaitGroup
 	for i, sb := range all {
 		wg.Go(func() {
+			sb.interrupt()
 			if err := r.terminate(ctx, sb, reason); !errors.Is(err, ErrSandboxNotFound) {
 				errs[i] = err
 			}

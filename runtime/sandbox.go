@@ -1,10 +1,13 @@
 package runtime
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"maps"
 	"sync"
 	"time"
@@ -14,11 +17,11 @@ import (
 	"github.com/rundlet/rundlet/substrate/capacity"
 )
 
-// sandbox is the runtime's handle of one live sandbox.
+// sandbox is the runtime's handle of one sandbox that is not killed.
 type sandbox struct {
 	id string
 	// life serialises lifecycle calls; it is held across driver calls.
-	life sync.Mutex
+	life lock
 	// reservation is set before the machine is made and given back after it is
 	// gone. Guarded by life.
 	reservation *capacity.Reservation
@@ -28,6 +31,77 @@ type sandbox struct {
 	timer *time.Timer // fires at row.EndAt; nil when not armed
 	// restored is when the restore began; zero once its first output was seen.
 	restored time.Time
+	// run counts the machines that the sandbox had.
+	run int
+	// operations end what is under way; see operation.
+	operations map[*operation]struct{}
+	// resuming is the resume under way, or nil.
+	resuming *flight
+}
+
+func newSandbox(row store.Sandbox) *sandbox {
+	return &sandbox{id: row.ID, life: newLock(), row: row, operations: map[*operation]struct{}{}}
+}
+
+// lock is a mutex whose waiters can give up.
+type lock chan struct{}
+
+func newLock() lock { return make(lock, 1) }
+
+// lock takes the lock, or fails when the context ends first.
+func (l lock) lock(ctx context.Context) error {
+	select {
+	case l <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case l <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (l lock) unlock() { <-l }
+
+// operation is a lifecycle call under way, or about to be: what it waits for can
+// be broken off.
+type operation struct {
+	cancel context.CancelCauseFunc
+}
+
+// errInterrupted is the cause of the end of an operation's context when the
+// sandbox is to be killed: that need not wait for a resume in the queue or a
+// pause that writes much.
+var errInterrupted = errors.New("the sandbox is being killed")
+
+// operation returns a context for a lifecycle call that ends with the deadline,
+// when the runtime closes, and when the sandbox is killed; not when the caller
+// goes away: a client that hangs up changes its mind by another call.
+func (r *Runtime) operation(sb *sandbox, deadline time.Duration) (context.Context, func()) {
+	ctx, stop := context.WithTimeout(r.life, deadline)
+	ctx, cancel := context.WithCancelCause(ctx)
+	op := &operation{cancel}
+	sb.mu.Lock()
+	sb.operations[op] = struct{}{}
+	sb.mu.Unlock()
+	return ctx, func() {
+		sb.mu.Lock()
+		delete(sb.operations, op)
+		sb.mu.Unlock()
+		cancel(nil)
+		stop()
+	}
+}
+
+// interrupt breaks off the operations under way.
+func (sb *sandbox) interrupt() {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	for op := range sb.operations {
+		op.cancel(errInterrupted)
+	}
 }
 
 // snapshot returns a copy of the row.
@@ -53,14 +127,14 @@ func (sb *sandbox) state() State {
 	return State(sb.row.State)
 }
 
-// arm sets the timer for the time-out.
-func (sb *sandbox) arm(expire func()) {
+// arm sets the timer for the time-out, but not before the pause has passed.
+func (sb *sandbox) arm(pause time.Duration, expire func()) {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	if sb.timer != nil {
 		sb.timer.Stop()
 	}
-	sb.timer = time.AfterFunc(time.Until(sb.row.EndAt), expire)
+	sb.timer = time.AfterFunc(max(pause, time.Until(sb.row.EndAt)), expire)
 }
 
 func (sb *sandbox) disarm() {
@@ -79,6 +153,13 @@ func (r *Runtime) view(row store.Sandbox) Sandbox {
 		Metadata: row.Metadata, StartedAt: row.StartedAt, EndAt: row.EndAt, KilledAt: row.KilledAt,
 		VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB,
 		EnvdVersion: control.EnvdVersion, AllowInternet: row.AllowInternet, KeyID: row.KeyID,
+		OnTimeout: OnTimeout(row.OnTimeout), AutoResume: row.AutoResume,
+	}
+	if row.FollowsUp != "" {
+		var c Continuation
+		if json.Unmarshal([]byte(row.FollowsUp), &c) == nil {
+			sb.FollowsUp = &c
+		}
 	}
 	if row.Secure {
 		sb.EnvdAccessToken = r.token("envd", row.ID)

@@ -55,19 +55,6 @@ func (r *Runtime) Templates(ctx context.Context) ([]Template, error) {
 	return out, nil
 }
 
-// resolve finds the template to create from, and prepares the base if this
-// process has not checked it yet.
-func (r *Runtime) resolve(ctx context.Context, name string) (store.Template, error) {
-	t, err := r.Template(ctx, name)
-	if err != nil {
-		return store.Template{}, err
-	}
-	if t.Aliases[0] != BaseAlias {
-		return store.Template{}, fmt.Errorf("template %.128q: %w", name, ErrTemplateNotFound)
-	}
-	return r.base(ctx)
-}
-
 // Prepare makes the base template ready, so that the first create need not.
 func (r *Runtime) Prepare(ctx context.Context) error {
 	_, err := r.base(ctx)
@@ -81,7 +68,7 @@ func (r *Runtime) BaseSpec(ctx context.Context) (vm.Spec, error) {
 	if err != nil {
 		return vm.Spec{}, err
 	}
-	return restoreSpec(tpl)
+	return originOfTemplate(tpl).machineSpec(Slot{}, "")
 }
 
 // base returns the prepared base. The first call of a process checks that the
@@ -124,21 +111,27 @@ func (r *Runtime) dropBase(b *build) {
 
 // staleBase forgets a base whose snapshot turned out to be unusable, and
 // reports whether err means that.
-func (r *Runtime) staleBase(ctx context.Context, tpl store.Template, err error) bool {
+func (r *Runtime) staleBase(ctx context.Context, from origin, err error) bool {
 	if !errors.Is(err, vm.ErrIncompatible) && !errors.Is(err, vm.ErrNotFound) {
 		return false
 	}
+	tpl, found, dbErr := r.storedBase(ctx)
+	if dbErr != nil || !found || from.id != tpl.ID {
+		return false // a snapshot cannot be made anew
+	}
 	r.log.Warn("the base snapshot cannot be restored; making it anew", "error", err)
-	tpl.Stamp = ""
-	if err := r.cfg.Store.PutTemplate(ctx, tpl); err != nil {
-		return false
+	if tpl.BuildID == from.buildID {
+		tpl.Stamp = ""
+		if err := r.cfg.Store.PutTemplate(ctx, tpl); err != nil {
+			return false
+		}
 	}
 	r.mu.Lock()
 	b := r.building
 	r.mu.Unlock()
 	if b != nil {
 		<-b.done
-		if b.tpl.BuildID == tpl.BuildID {
+		if b.tpl.BuildID == from.buildID {
 			r.dropBase(b)
 		}
 	}

@@ -111,8 +111,8 @@ func TestTemplateNames(t *testing.T) {
 func TestFormerImagesGoWhenNoSandboxCanUseThem(t *testing.T) {
 	f := newFixture(t)
 	var kept []string
-	f.cfg.Prune = func(_ context.Context, rootfs string) error {
-		kept = append(kept, rootfs)
+	f.cfg.Prune = func(_ context.Context, rootfs []string) error {
+		kept = append(kept, rootfs...)
 		return nil
 	}
 	f.restart() // nothing was prepared yet

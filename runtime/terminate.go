@@ -8,7 +8,6 @@ import (
 
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/substrate/latency"
-	"github.com/rundlet/rundlet/vm"
 )
 
 // Kill ends a sandbox at a client's request.
@@ -17,14 +16,17 @@ func (r *Runtime) Kill(ctx context.Context, id string) error {
 	if !ok {
 		return notFound(id)
 	}
+	sb.interrupt()
 	return r.terminate(ctx, sb, "killed by request")
 }
 
 // terminate ends a sandbox for a reason. It waits for a lifecycle call that is
 // under way. ErrSandboxNotFound if another call ended it meanwhile.
 func (r *Runtime) terminate(ctx context.Context, sb *sandbox, reason string) error {
-	sb.life.Lock()
-	defer sb.life.Unlock()
+	if err := sb.life.lock(ctx); err != nil {
+		return fmt.Errorf("kill sandbox %s: %w", sb.id, err)
+	}
+	defer sb.life.unlock()
 	if sb.state() == StateKilled {
 		return notFound(sb.id)
 	}
@@ -36,15 +38,18 @@ func (r *Runtime) terminate(ctx context.Context, sb *sandbox, reason string) err
 }
 
 // terminateLocked stops the machine, then frees the network, then releases the
-// capacity, then writes the outcome, then records the sample. When a step fails
-// the sandbox stays in killing, keeps its capacity, and is retried in the
-// background until it is gone. The caller holds sb.life.
+// capacity, then removes what a paused sandbox would have resumed from, then
+// writes the outcome, then records the sample. When a step fails the sandbox
+// stays in killing, keeps its capacity, and is retried in the background until
+// it is gone. The caller holds sb.life.
 func (r *Runtime) terminateLocked(ctx context.Context, sb *sandbox, reason string) error {
 	sb.disarm()
 	retrying := sb.state() == StateKilling
 	err := r.tryTerminate(ctx, sb, reason)
 	if err != nil && !retrying {
-		r.retryTermination(sb, reason)
+		r.retry(sb, "sandbox cannot be ended yet", StateKilling, func(sb *sandbox) error {
+			return r.tryTerminate(r.life, sb, reason)
+		})
 	}
 	return err
 }
@@ -71,23 +76,27 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *sandbox, reason string) 
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
 		r.log.Warn("could not write the intent to kill", "sandbox", sb.id, "error", err)
 	}
-	if err := r.destroy(ctx, sb.id); err != nil {
+	if err := r.at(StepKillIntent); err != nil {
 		return err
 	}
-	if row.SlotID != "" {
-		if err := r.cfg.Network.Release(ctx, row.SlotID); err != nil {
-			return fmt.Errorf("free network %s: %w", row.SlotID, err)
+	if err := r.unmake(ctx, sb, StepKillEnded, StepKillFreed); err != nil {
+		return err
+	}
+	if row.SnapshotID != "" {
+		if err := r.drop(ctx, row.SnapshotID); err != nil {
+			return err
+		}
+		if err := r.at(StepKillDropped); err != nil {
+			return err
 		}
 	}
-	if sb.reservation != nil {
-		sb.reservation.Release()
-	}
 	row = sb.snapshot()
-	row.State, row.KilledAt = string(StateKilled), time.Now()
+	row.State, row.KilledAt, row.Deadline, row.SnapshotID = string(StateKilled), time.Now(), time.Time{}, ""
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
 		return fmt.Errorf("%w: %w", errUnwritten, err)
 	}
-	sb.update(func(row *store.Sandbox) { row.State = string(StateKilled) })
+	sb.update(func(r *store.Sandbox) { *r = row })
+	_ = r.at(StepKillOutcome)
 	r.forget(sb)
 	if wasRunning {
 		r.cfg.Latency.Record(latency.KillDelete, time.Since(begin))
@@ -96,70 +105,11 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *sandbox, reason string) 
 	return nil
 }
 
-// destroy ends a machine; one that is gone already is no error.
-func (r *Runtime) destroy(ctx context.Context, id string) error {
-	view, ok, err := r.cfg.Driver.Get(ctx, id)
-	if err != nil {
-		return err
-	}
-	if !ok || view.Status == vm.StatusDestroyed {
-		return nil
-	}
-	if err := r.cfg.Driver.Destroy(ctx, id); err != nil && !errors.Is(err, vm.ErrNotFound) {
-		return err
-	}
-	if f, ok := r.cfg.Driver.(vm.Forgetter); ok {
-		// No id comes back, so the driver need not keep it.
-		return f.Forget(ctx, id)
-	}
-	return nil
-}
-
-// The pause between attempts to end a sandbox that could not be ended.
+// The pause between attempts to carry on with what could not be ended.
 const (
 	retryFirst = 100 * time.Millisecond
 	retryMost  = 30 * time.Second
 )
-
-// retryTermination owns a sandbox in killing until it is gone.
-func (r *Runtime) retryTermination(sb *sandbox, reason string) {
-	r.background.Go(func() {
-		pause := retryFirst
-		for {
-			select {
-			case <-r.life.Done():
-				return // the next Open finds the row in killing
-			case <-time.After(pause):
-			}
-			sb.life.Lock()
-			err := error(nil)
-			if sb.state() != StateKilled {
-				err = r.tryTerminate(r.life, sb, reason)
-			}
-			sb.life.Unlock()
-			if err == nil {
-				return
-			}
-			r.log.Warn("sandbox cannot be ended yet", "sandbox", sb.id, "error", err, "next try", pause*2)
-			pause = min(pause*2, retryMost)
-		}
-	})
-}
-
-// watch ends a sandbox whose machine ended by itself.
-func (r *Runtime) watch(waiter vm.Waiter, sb *sandbox) {
-	reason, err := waiter.Wait(r.life, sb.id)
-	if r.life.Err() != nil || errors.Is(err, vm.ErrNotFound) {
-		return
-	}
-	if err != nil {
-		reason = "lost: " + err.Error()
-	}
-	// After a Kill this finds nothing to do.
-	if err := r.terminate(r.life, sb, reason); err != nil && !errors.Is(err, ErrSandboxNotFound) {
-		r.log.Warn("sandbox ended by itself and cannot be freed yet", "sandbox", sb.id, "error", err)
-	}
-}
 
 func notFound(id string) error {
 	return fmt.Errorf("sandbox %q: %w", id, ErrSandboxNotFound)

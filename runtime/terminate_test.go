@@ -155,7 +155,7 @@ func TestATimeoutThatMovesWhileTheTimerFiresIsKept(t *testing.T) {
 	f := newFixture(t)
 	id := f.create().ID
 	sb, _ := f.rt.find(id)
-	sb.life.Lock() // as moveEnd does
+	_ = sb.life.lock(t.Context()) // as moveEnd does
 	sb.update(func(row *store.Sandbox) { row.EndAt = time.Now().Add(-time.Second) })
 	fired := make(chan struct{})
 	go func() {
@@ -170,7 +170,7 @@ func TestATimeoutThatMovesWhileTheTimerFiresIsKept(t *testing.T) {
 	case <-time.After(20 * time.Millisecond):
 	}
 	sb.update(func(row *store.Sandbox) { row.EndAt = time.Now().Add(time.Hour) })
-	sb.life.Unlock()
+	sb.life.unlock()
 	<-fired
 	if _, err := f.rt.Get(context.Background(), id); err != nil {
 		t.Errorf("it was ended: %v", err)
@@ -258,7 +258,7 @@ func TestKillAllEndsEverythingAndAdmitsNothing(t *testing.T) {
 	}
 	f.wantNothingLeft()
 	// One that was under way already is not admitted either.
-	if _, err := f.rt.create(context.Background(), request(), tpl); !errors.Is(err, ErrUnavailable) {
+	if _, err := f.rt.create(context.Background(), request(), tpl, nil); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("create during KillAll: %v", err)
 	}
 	if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, ErrUnavailable) {

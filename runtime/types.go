@@ -163,7 +163,7 @@ type Continuation struct {
 // ListFilter selects sandboxes. They come newest StartedAt first (ties by id,
 // ascending), or the other way round with Ascending.
 type ListFilter struct {
-	// States empty means running and paused.
+	// States, as Shown; empty means running and paused.
 	States []State
 	// Metadata pairs must all match.
 	Metadata map[string]string
@@ -240,10 +240,24 @@ type CapacityError struct {
 	Available int64
 	// RetryAfter is 0 when waiting cannot help.
 	RetryAfter time.Duration
+	// Detail says more; it may be empty.
+	Detail string
 }
 
 func (e *CapacityError) Error() string {
-	return "not enough " + e.Resource + " on this machine"
+	text := "not enough " + e.Resource + " on this machine"
+	switch e.Resource {
+	case "queue":
+		text = "too many requests wait for this machine"
+	case "wait":
+		text = "this machine had no room in time"
+	case "pressure":
+		text = "this machine is under pressure and takes nothing new"
+	}
+	if e.Detail != "" {
+		text += ": " + e.Detail
+	}
+	return text
 }
 
 // Unwrap makes it an ErrCapacity.

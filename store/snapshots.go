@@ -125,3 +125,11 @@ func (s *Store) snapshots(ctx context.Context, where string, args ...any) ([]Sna
 	}
 	return out, rows.Err()
 }
+
+// SealSnapshot stores the manifest of a snapshot; nothing if its row is gone.
+func (s *Store) SealSnapshot(ctx context.Context, id, manifest string) error {
+	if _, err := s.exec(ctx, `UPDATE snapshots SET manifest = ? WHERE id = ?`, manifest, id); err != nil {
+		return fmt.Errorf("seal snapshot %s: %w", id, err)
+	}
+	return nil
+}

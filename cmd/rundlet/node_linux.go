@@ -8,13 +8,17 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/rundlet/rundlet/agent/embedded"
+	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/image/hostbase"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/network"
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/substrate/disk"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor"
 )
@@ -54,6 +58,10 @@ func openNode(ctx context.Context, dirs layout.Layout, opts nodeOptions) (_ *nod
 // assemble builds the stack of an instance whose lock the caller holds.
 func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nodeOptions) (_ *node, err error) {
 	n := &node{}
+	die, err := failpoint()
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			n.Close(false)
@@ -84,8 +92,14 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 	n.onClose(slots.Close)
 	n.network = slots
 
+	var atDriver func(step, id string)
+	var atRuntime func(runtime.Step) error
+	if die != nil {
+		atDriver = func(step, _ string) { die(step) }
+		atRuntime = func(step runtime.Step) error { die(string(step)); return nil }
+	}
 	driver, err := gvisor.New(gvisor.Config{
-		StateDir: dirs.DriverState("gvisor"), RunDir: filepath.Join(runDir, "vm"), Instance: instance,
+		StateDir: dirs.DriverState("gvisor"), RunDir: filepath.Join(runDir, "vm"), Instance: instance, Failpoint: atDriver,
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 			addr, err := netip.ParseAddrPort(address)
 			if err != nil {
@@ -100,13 +114,19 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 	n.onClose(func(context.Context) error { return driver.Close() })
 	n.driver = driver
 
+	total, err := host.Host{}.TotalBytes(dirs.StateDir)
+	if err != nil {
+		return nil, err
+	}
 	rt, err := runtime.Open(ctx, runtime.Config{
 		Instance: instance, Driver: driver, Network: slotNetwork{slots, opts.noUplink}, Store: n.store,
 		Base:  func(ctx context.Context) (runtime.Image, error) { return baseImage(ctx, dirs, opts.nameservers) },
-		Prune: func(_ context.Context, keep string) error { return pruneBases(dirs, keep) },
+		Prune: func(_ context.Context, keep []string) error { return pruneBases(dirs, keep) },
 		LockTemplates: func(ctx context.Context) (func(), error) {
 			return awaitLock(ctx, filepath.Join(dirs.StateDir, "templates.lock"))
 		},
+		Disk: disk.Cached(host.Host{}, disk.CacheTTL, time.Now), DiskRoot: dirs.StateDir, Floors: runtime.FloorsFor(total),
+		MaxPending: opts.capacity.pending, MaxWait: opts.capacity.wait, Failpoint: atRuntime,
 		Capacity: opts.capacity.budget(), Latency: opts.latency, Log: opts.log, Progress: opts.progress,
 	})
 	if err != nil {
@@ -149,11 +169,11 @@ func baseImage(ctx context.Context, dirs layout.Layout, nameservers []string) (r
 
 func baseDir(dirs layout.Layout) string { return filepath.Join(dirs.Templates(), "base") }
 
-// pruneBases removes every base but the one with this root.
-func pruneBases(dirs layout.Layout, keep string) error {
+// pruneBases removes every base but those with these roots.
+func pruneBases(dirs layout.Layout, keep []string) error {
 	ids, err := hostbase.List(baseDir(dirs))
 	for _, id := range ids {
-		if filepath.Join(baseDir(dirs), id) != filepath.Clean(keep) {
+		if !slices.Contains(keep, filepath.Join(baseDir(dirs), id)) {
 			err = errors.Join(err, hostbase.Remove(baseDir(dirs), id))
 		}
 	}

@@ -1,0 +1,171 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestACrashAtAnyStepLosesNothingAndLeaksNothing stops the process at every
+// step: the goroutine that passes it never goes on, its runtime is not used any
+// more, and the next one opens over what is there.
+func TestACrashAtAnyStepLosesNothingAndLeaksNothing(t *testing.T) {
+	for _, step := range Steps() {
+		t.Run(string(step), func(t *testing.T) { crashAt(t, step) })
+	}
+}
+
+func crashAt(t *testing.T, step Step) {
+	f, ctx := newFixture(t), context.Background()
+	paused := f.create(long)
+	f.inside(paused.ID).Set("mark", "bystander")
+	f.pause(paused.ID)
+	running := f.create(long)
+	f.inside(running.ID).Set("mark", "bystander")
+	subject := f.create(long)
+	f.inside(subject.ID).Set("mark", "subject")
+	snap, err := f.rt.Snapshot(ctx, subject.ID, "snap", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	operation, _, _ := strings.Cut(string(step), ".")
+	if operation == "resume" || step == StepKillDropped {
+		f.pause(subject.ID)
+	}
+
+	reached := make(chan struct{})
+	f.cfg.Failpoint = func(at Step) error {
+		if at == step {
+			close(reached)
+			select {} // the process is dead
+		}
+		return nil
+	}
+	f.rt.cfg.Failpoint = f.cfg.Failpoint
+	go func() {
+		defer func() {
+			select {
+			case <-reached:
+			default:
+				t.Errorf("the operation ended without passing %s", step)
+				close(reached)
+			}
+		}()
+		switch operation {
+		case "create":
+			f.rt.Create(ctx, request())
+		case "pause":
+			f.rt.Pause(ctx, subject.ID, true)
+		case "resume":
+			f.rt.Connect(ctx, subject.ID, time.Hour)
+		case "snapshot":
+			if step == StepSnapshotDropped || step == StepSnapshotDeleted {
+				f.rt.DeleteSnapshot(ctx, snap.ID)
+			} else {
+				f.rt.Snapshot(ctx, subject.ID, "other", "")
+			}
+		case "fork":
+			f.rt.Fork(ctx, subject.ID, ForkRequest{Count: 2, Timeout: time.Hour})
+		case "kill":
+			f.rt.Kill(ctx, subject.ID)
+		}
+	}()
+	<-reached
+	f.cfg.Failpoint = nil
+	f.crashed = f.rt
+	f.rt.end() // what watches in it sees no more
+	f.open()
+
+	f.wantConsistent()
+	for id, mark := range map[string]string{paused.ID: "bystander", running.ID: "bystander", subject.ID: "subject"} {
+		if id == subject.ID && operation == "kill" {
+			if row := f.row(id); row.State != "killed" || row.Reason != "killed by request" {
+				t.Errorf("row %+v", row)
+			}
+			continue
+		}
+		if _, _, err := f.rt.Connect(ctx, id, time.Hour); err != nil {
+			t.Errorf("lost: %v", err)
+			continue
+		}
+		if got := f.inside(id).Get("mark"); got != mark {
+			t.Errorf("its memory says %q, want %q", got, mark)
+		}
+	}
+	f.wantConsistent()
+	if err := f.rt.KillAll(ctx, "end"); err != nil {
+		t.Error(err)
+	}
+	if err := f.rt.DeleteSnapshot(ctx, snap.ID); err != nil && !errors.Is(err, ErrSnapshotNotFound) {
+		t.Error(err)
+	}
+	if err := f.rt.DeleteSnapshot(ctx, "other"); err != nil && !errors.Is(err, ErrSnapshotNotFound) {
+		t.Error(err)
+	}
+	f.wantNothingLeft()
+	if n := countSnapshots(f); n != 1 {
+		t.Errorf("%d snapshots left, want the base's: %v", n, f.host.Objects())
+	}
+}
+
+func long(r *CreateRequest) { r.Timeout = time.Hour }
+
+// wantConsistent checks that rows, machines, slots, capacity and snapshots are
+// those of each other, and that nothing is on its way.
+func (f *fixture) wantConsistent() {
+	f.t.Helper()
+	ctx := context.Background()
+	rows, err := f.db.LiveSandboxes(ctx, "test")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	var runs, claimed []string
+	for _, row := range rows {
+		switch State(row.State) {
+		case StateRunning:
+			runs = append(runs, row.ID)
+			if _, leased := f.network.leased[row.SlotID]; !leased {
+				f.t.Errorf("%s runs without its slot %q", row.ID, row.SlotID)
+			}
+		case StatePaused:
+			claimed = append(claimed, row.SnapshotID)
+		default:
+			f.t.Errorf("stuck: %s is %s", row.ID, row.State)
+		}
+	}
+	views, err := f.cfg.Driver.List(ctx)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	var machines []string
+	for _, v := range views {
+		machines = append(machines, v.ID)
+	}
+	if slices.Sort(runs); !slices.Equal(runs, machines) {
+		f.t.Errorf("%v run, and there are machines %v", runs, machines)
+	}
+	if n := f.network.count(); n != len(runs) {
+		f.t.Errorf("%d slots for %d sandboxes", n, len(runs))
+	}
+	if n := f.rt.ledger.Active().Sandboxes; n != int64(len(runs)) {
+		f.t.Errorf("capacity for %d of %d sandboxes", n, len(runs))
+	}
+	if n := f.rt.ledger.Active().Launches; n != 0 {
+		f.t.Errorf("%d launches are counted and none is under way", n)
+	}
+	claims, err := f.db.Snapshots(ctx)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, c := range claims {
+		if c.Kind == kindPause && !slices.Contains(claimed, c.ID) || c.Kind == kindFork || c.State != "ready" {
+			f.t.Errorf("a claim of nobody: %+v", c)
+		}
+	}
+	if n := countSnapshots(f); n != len(claims)+1 {
+		f.t.Errorf("%d snapshots for %d claims and the base", n, len(claims))
+	}
+}

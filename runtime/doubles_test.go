@@ -1,0 +1,131 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/memvm"
+)
+
+// recordingDriver reports lifecycle calls to the fixture. Destroy fails before
+// it does anything, as a driver does that cannot end a process.
+type recordingDriver struct {
+	*memvm.Driver
+	f *fixture
+}
+
+func (d recordingDriver) Create(ctx context.Context, id string, spec vm.Spec) error {
+	if err := d.f.step("create"); err != nil {
+		return err
+	}
+	return d.Driver.Create(ctx, id, spec)
+}
+
+func (d recordingDriver) Destroy(ctx context.Context, id string) error {
+	if err := d.f.step("destroy"); err != nil {
+		return err
+	}
+	return d.Driver.Destroy(ctx, id)
+}
+
+func (d recordingDriver) Snapshot(ctx context.Context, id, name string) error {
+	if err := d.f.step("snapshot"); err != nil {
+		return err
+	}
+	return d.Driver.Snapshot(ctx, id, name)
+}
+
+func (d recordingDriver) Stop(ctx context.Context, id string) error {
+	if err := d.f.step("stop"); err != nil {
+		return err
+	}
+	return d.Driver.Stop(ctx, id)
+}
+
+func (d recordingDriver) SnapshotFilesystem(ctx context.Context, id, name string) error {
+	if err := d.f.step("snapshot files"); err != nil {
+		return err
+	}
+	return d.Driver.SnapshotFilesystem(ctx, id, name)
+}
+
+// InspectSnapshot gives every snapshot a file that can be damaged.
+func (d recordingDriver) InspectSnapshot(ctx context.Context, id, name string) (vm.SnapshotInfo, error) {
+	info, err := d.Driver.InspectSnapshot(ctx, id, name)
+	if err != nil {
+		return info, err
+	}
+	path := filepath.Join(d.f.files, id+"-"+name)
+	if _, err := os.Stat(path); err != nil {
+		if err := os.WriteFile(path, []byte("memory"), 0o600); err != nil {
+			return info, err
+		}
+	}
+	info.Files = []vm.SnapshotFile{{Name: "pages.img", Path: path, Bytes: 6}}
+	return info, nil
+}
+
+func (d recordingDriver) DeleteSnapshot(ctx context.Context, id, name string) error {
+	if err := d.f.step("delete snapshot"); err != nil {
+		return err
+	}
+	return d.Driver.DeleteSnapshot(ctx, id, name)
+}
+
+// fakeNetwork leases numbered slots.
+type fakeNetwork struct {
+	f      *fixture
+	mu     sync.Mutex
+	next   int
+	leased map[string]bool // slot to whether it has internet access
+}
+
+func (n *fakeNetwork) Acquire(_ context.Context, allowInternet bool) (Slot, error) {
+	if err := n.f.step("acquire"); err != nil {
+		return Slot{}, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.next++
+	id := fmt.Sprintf("slot%d", n.next)
+	n.leased[id] = allowInternet
+	return Slot{ID: id, NetNS: "/netns/" + id, GuestIP: netip.MustParseAddr("10.0.0.2")}, nil
+}
+
+func (n *fakeNetwork) Release(_ context.Context, id string) error {
+	if err := n.f.step("release"); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.leased, id)
+	return nil
+}
+
+func (n *fakeNetwork) Adopt(_ context.Context, inUse []string) (missing []string, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for id := range n.leased {
+		if !slices.Contains(inUse, id) {
+			delete(n.leased, id)
+		}
+	}
+	for _, id := range inUse {
+		if _, ok := n.leased[id]; !ok {
+			missing = append(missing, id)
+		}
+	}
+	return missing, nil
+}
+
+func (n *fakeNetwork) count() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.leased)
+}

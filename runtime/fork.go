@@ -1,0 +1,67 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+
+	"github.com/rundlet/rundlet/store"
+)
+
+// Fork makes copies of a running sandbox, which goes on running: it is saved
+// once and restored Count times, each time under an id, tokens, a network place
+// and a boot id of its own. Children that could not be made have an error; the
+// others are there.
+func (r *Runtime) Fork(ctx context.Context, id string, req ForkRequest) ([]ForkResult, error) {
+	if err := r.validateTimeout(req.Timeout); err != nil {
+		return nil, err
+	}
+	if req.Count < 1 || req.Count > MaxForks {
+		return nil, fmt.Errorf("%w: count must be between 1 and %d", ErrInvalid, MaxForks)
+	}
+	sb, ok := r.find(id)
+	if !ok {
+		return nil, notFound(id)
+	}
+	claim, err := r.capture(ctx, id, func(claim *store.Snapshot) { claim.Kind = kindFork })
+	if err != nil {
+		return nil, fmt.Errorf("fork sandbox %s: %w", id, err)
+	}
+	defer func() {
+		ctx, cancel := detached(ctx)
+		defer cancel()
+		if err := r.drop(ctx, claim.ID); err != nil {
+			r.log.Warn("could not remove the snapshot of a fork", "sandbox", id, "error", err)
+		}
+	}()
+	if err := r.at(StepForkSaved); err != nil {
+		return nil, fmt.Errorf("fork sandbox %s: %w", id, err)
+	}
+	row := sb.snapshot()
+	from := originOfSnapshot(claim)
+	results := make([]ForkResult, req.Count)
+	var wg sync.WaitGroup
+	for i := range results {
+		wg.Go(func() {
+			child, err := r.create(ctx, childRequest(row, req), from, nil)
+			results[i] = ForkResult{Sandbox: child, Err: outOfSpace(err)}
+		})
+	}
+	wg.Wait()
+	_ = r.at(StepForkChildren)
+	return results, nil
+}
+
+// childRequest asks for a sandbox as its parent was asked for.
+func childRequest(parent store.Sandbox, req ForkRequest) CreateRequest {
+	out := CreateRequest{
+		Timeout: req.Timeout, Metadata: maps.Clone(parent.Metadata), Secure: parent.Secure,
+		AllowInternet: parent.AllowInternet, OnTimeout: OnTimeout(parent.OnTimeout), AutoResume: parent.AutoResume,
+		KeyID: req.KeyID,
+	}
+	if parent.PrivatePorts {
+		out.AllowPublicTraffic = new(bool)
+	}
+	return out
+}

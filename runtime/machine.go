@@ -1,0 +1,186 @@
+package runtime
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// launch is what makes a machine of a sandbox, besides its row.
+type launch struct {
+	origin origin
+	// env is set above the environment that the snapshot has.
+	env map[string]string
+	// resumed: the sandbox itself goes on, so it keeps its boot id.
+	resumed bool
+	// the steps to pass.
+	network, machine, delivered Step
+}
+
+// launch makes the network slot and the machine and delivers what is per
+// sandbox. What it made is recorded in the row, for the undo.
+func (r *Runtime) launch(ctx context.Context, sb *sandbox, l launch) error {
+	row := sb.snapshot()
+	begin := time.Now()
+	slot, err := r.cfg.Network.Acquire(ctx, row.AllowInternet == nil || *row.AllowInternet)
+	if err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	sb.update(func(row *store.Sandbox) { row.SlotID = slot.ID })
+	if err := r.at(l.network); err != nil {
+		return err
+	}
+	spec, err := l.origin.machineSpec(slot, sb.id)
+	if err != nil {
+		return err
+	}
+	if err := r.cfg.Driver.Create(ctx, sb.id, spec); err != nil {
+		return err
+	}
+	if l.origin.filesystem {
+		if err := r.awaitAgent(ctx, sb.id); err != nil {
+			return err
+		}
+	} else {
+		r.cfg.Latency.Record(latency.WarmSnapshotRestore, time.Since(begin))
+	}
+	sb.mu.Lock()
+	sb.restored = begin
+	sb.mu.Unlock()
+	if err := r.at(l.machine); err != nil {
+		return err
+	}
+	if err := r.deliver(ctx, row, l); err != nil {
+		return err
+	}
+	return r.at(l.delivered)
+}
+
+// deliver gives the restored guest its identity. Its answer is the readiness
+// probe: an agent that took the request serves.
+func (r *Runtime) deliver(ctx context.Context, row store.Sandbox, l launch) error {
+	begin := time.Now()
+	req := control.InitRequest{
+		Env: l.env, Timestamp: begin, Hostname: row.ID, SandboxID: row.ID, TemplateID: row.TemplateID,
+		ControlToken: r.token("control", row.ID), DefaultUser: "user",
+		RandomSeed: make([]byte, 64),
+	}
+	rand.Read(req.RandomSeed)
+	if row.Secure {
+		req.AccessToken = r.token("envd", row.ID)
+	}
+	if l.origin.holder != "" {
+		req.CurrentToken, req.Restored = r.token("control", l.origin.holder), true
+	}
+	if !l.resumed {
+		req.BootID = uuid.NewString()
+	}
+	if err := control.Init(ctx, r.agentDial(row.ID), req); err != nil {
+		return fmt.Errorf("the agent in the sandbox does not answer: %w", err)
+	}
+	r.cfg.Latency.Record(latency.ReadyProbe, time.Since(begin))
+	return nil
+}
+
+func (r *Runtime) agentDial(id string) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) { return r.dialer.Dial(ctx, id, control.Port) }
+}
+
+// unmake ends the machine, then frees the network, then releases the capacity.
+// When a step fails the later ones are not begun: what still exists is still
+// counted. The caller holds sb.life.
+func (r *Runtime) unmake(ctx context.Context, sb *sandbox, ended, freed Step) error {
+	if err := r.destroy(ctx, sb.id); err != nil {
+		return err
+	}
+	if err := r.at(ended); err != nil {
+		return err
+	}
+	if slot := sb.snapshot().SlotID; slot != "" {
+		if err := r.cfg.Network.Release(ctx, slot); err != nil {
+			return fmt.Errorf("free network %s: %w", slot, err)
+		}
+		sb.update(func(row *store.Sandbox) { row.SlotID = "" })
+	}
+	if sb.reservation != nil {
+		sb.reservation.Release()
+		sb.reservation = nil
+	}
+	return r.at(freed)
+}
+
+// destroy ends a machine; one that is gone already is no error.
+func (r *Runtime) destroy(ctx context.Context, id string) error {
+	view, ok, err := r.cfg.Driver.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return nil
+	}
+	if view.Status != vm.StatusDestroyed {
+		if err := r.cfg.Driver.Destroy(ctx, id); err != nil && !errors.Is(err, vm.ErrNotFound) {
+			return err
+		}
+	}
+	if f, ok := r.cfg.Driver.(vm.Forgetter); ok {
+		// The id comes back when the sandbox is resumed.
+		return f.Forget(ctx, id)
+	}
+	return nil
+}
+
+// expose arms the time-out and watches the machine. The sandbox is running.
+func (r *Runtime) expose(sb *sandbox) {
+	sb.arm(0, func() { r.expire(sb) })
+	sb.mu.Lock()
+	sb.run++
+	run := sb.run
+	sb.mu.Unlock()
+	if waiter, ok := r.cfg.Driver.(vm.Waiter); ok {
+		r.spawn(func() { r.watch(waiter, sb, run) })
+	}
+}
+
+// watch ends a sandbox whose machine ended by itself.
+func (r *Runtime) watch(waiter vm.Waiter, sb *sandbox, run int) {
+	reason, err := waiter.Wait(r.life, sb.id)
+	if r.life.Err() != nil || errors.Is(err, vm.ErrNotFound) {
+		return
+	}
+	if err != nil {
+		reason = "lost: " + err.Error()
+	}
+	if sb.life.lock(r.life) != nil {
+		return
+	}
+	defer sb.life.unlock()
+	sb.mu.Lock()
+	mine := sb.run == run && State(sb.row.State) == StateRunning
+	sb.mu.Unlock()
+	if !mine {
+		return // it was paused or killed, or it runs in another machine
+	}
+	if err := r.terminateLocked(r.life, sb, reason); err != nil {
+		r.log.Warn("sandbox ended by itself and cannot be freed yet", "sandbox", sb.id, "error", err)
+	}
+}
+
+// exitReason is why a machine ended by itself, or "".
+func (r *Runtime) exitReason(id string) string {
+	view, ok, err := r.cfg.Driver.Get(r.life, id)
+	if err != nil || !ok {
+		return ""
+	}
+	return view.ExitReason
+}

@@ -1,0 +1,77 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// origin is what a machine is restored from: a template or a snapshot.
+type origin struct {
+	id                         string
+	templateID, alias, buildID string
+	vmID, snapshot             string
+	spec                       string
+	size                       Size
+	// holder is the sandbox whose control token the agent in the snapshot has;
+	// empty if it has none: in a template, and after a cold boot.
+	holder string
+	// filesystem: there is no memory in it, so the machine boots.
+	filesystem bool
+	manifest   string
+}
+
+func originOfTemplate(t store.Template) origin {
+	return origin{
+		id: t.ID, templateID: t.ID, alias: t.Alias, buildID: t.BuildID, vmID: t.VMID, snapshot: t.Snapshot,
+		spec: string(t.Spec), size: Size{t.VCPUs, t.MemoryMiB, t.DiskMiB}, manifest: t.Manifest,
+	}
+}
+
+func originOfSnapshot(n store.Snapshot) origin {
+	o := origin{
+		id: n.ID, templateID: n.TemplateID, alias: n.Alias, buildID: n.BuildID, vmID: n.VMID, snapshot: n.Snapshot,
+		spec: n.Spec, size: Size{n.VCPUs, n.MemoryMiB, n.DiskMiB}, manifest: n.Manifest,
+		filesystem: n.Kind == kindFilesystemPause,
+	}
+	if !o.filesystem {
+		o.holder = n.Source
+	}
+	return o
+}
+
+// machineSpec says how to make a machine of the origin in a slot.
+func (o origin) machineSpec(slot Slot, hostname string) (spec vm.Spec, err error) {
+	if err := json.Unmarshal([]byte(o.spec), &spec); err != nil {
+		return vm.Spec{}, fmt.Errorf("%s: stored spec: %w", o.id, err)
+	}
+	spec.RestoreFrom = &vm.SnapshotRef{VMID: o.vmID, SnapshotID: o.snapshot, ResumeImmediately: true}
+	spec.VCPUs, spec.MemoryMiB, spec.DiskMiB = o.size.VCPUs, o.size.MemoryMiB, o.size.DiskMiB
+	spec.NetNS, spec.GuestIP, spec.Hostname = slot.NetNS, slot.GuestIP.String(), hostname
+	return spec, nil
+}
+
+// resolve finds what to create from: a template, which is prepared if this
+// process has not checked it yet, or a snapshot.
+func (r *Runtime) resolve(ctx context.Context, name string) (origin, error) {
+	t, err := r.Template(ctx, name)
+	if err == nil {
+		if t.Aliases[0] != BaseAlias {
+			return origin{}, fmt.Errorf("template %.128q: %w", name, ErrTemplateNotFound)
+		}
+		tpl, err := r.base(ctx)
+		return originOfTemplate(tpl), err
+	}
+	if !errors.Is(err, ErrTemplateNotFound) {
+		return origin{}, err
+	}
+	n, serr := r.listed(ctx, name, kindSnapshot)
+	if errors.Is(serr, ErrSnapshotNotFound) {
+		return origin{}, err
+	}
+	return originOfSnapshot(n), serr
+}

@@ -1,0 +1,290 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm/memvm"
+)
+
+// inside is the guest of a sandbox that runs.
+func (f *fixture) inside(id string) *memvm.Guest {
+	f.t.Helper()
+	g := f.cfg.Driver.(recordingDriver).Guest(id)
+	if g == nil {
+		f.t.Fatalf("sandbox %s has no machine", id)
+	}
+	return g
+}
+
+func (f *fixture) pause(id string) {
+	f.t.Helper()
+	if err := f.rt.Pause(context.Background(), id, true); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) resume(id string) Sandbox {
+	f.t.Helper()
+	sb, resumed, err := f.rt.Connect(context.Background(), id, time.Minute)
+	if err != nil || !resumed {
+		f.t.Fatalf("resumed %v, %v", resumed, err)
+	}
+	return sb
+}
+
+func TestPauseFreezesThenSavesThenEndsThenFreesThenReleases(t *testing.T) {
+	f := newFixture(t)
+	sb := f.create()
+	f.forgetHistory()
+	f.lookDuring("destroy", func() {
+		if row := f.row(sb.ID); row.State != "pausing" {
+			t.Errorf("the machine is ended while the row says %s", row.State)
+		}
+		if claim, err := f.db.Snapshot(context.Background(), f.row(sb.ID).SnapshotID); err != nil || claim.State != store.SnapshotReady {
+			t.Errorf("the machine is ended before it is known to be saved: %+v, %v", claim, err)
+		}
+	})
+	f.lookDuring("release", func() {
+		if f.rt.ledger.Active().Sandboxes != 1 {
+			t.Error("its capacity was released before its network was freed")
+		}
+	})
+	f.pause(sb.ID)
+	if want := []string{"stop", "snapshot", "destroy", "release"}; !slices.Equal(f.history(), want) {
+		t.Errorf("order %v, want %v", f.history(), want)
+	}
+	if n := f.rt.ledger.Active().Sandboxes; n != 0 {
+		t.Errorf("a paused sandbox holds capacity for %d", n)
+	}
+	got, err := f.rt.Get(context.Background(), sb.ID)
+	if err != nil || got.State != StatePaused {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, err := f.rt.Dial(context.Background(), sb.ID, 80); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("dial: %v", err)
+	}
+	if err := f.rt.Pause(context.Background(), sb.ID, true); !errors.Is(err, ErrConflict) {
+		t.Errorf("second pause: %v", err)
+	}
+}
+
+func TestEachResumeHasWhatTheLastPauseSaved(t *testing.T) {
+	f := newFixture(t)
+	sb := f.create()
+	for i, mark := range []string{"one", "two", "three", "four"} {
+		f.inside(sb.ID).Set("mark", mark)
+		f.pause(sb.ID)
+		if i%2 == 1 {
+			f.restart()
+		}
+		started := f.row(sb.ID).StartedAt
+		got := f.resume(sb.ID)
+		if have := f.inside(sb.ID).Get("mark"); have != mark {
+			t.Errorf("resumed with %q, paused with %q", have, mark)
+		}
+		if got.EnvdAccessToken != sb.EnvdAccessToken || got.ID != sb.ID {
+			t.Errorf("another sandbox: %+v", got)
+		}
+		if !got.StartedAt.After(started) {
+			t.Error("its start did not move")
+		}
+		if n := countSnapshots(f); n != 1 {
+			t.Errorf("%d snapshots after a resume, want the base's", n)
+		}
+	}
+	if err := f.rt.Kill(context.Background(), sb.ID); err != nil {
+		t.Fatal(err)
+	}
+	f.wantNothingLeft()
+}
+
+func countSnapshots(f *fixture) (n int) {
+	for _, o := range f.host.Objects() {
+		if isSnapshot(o) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestAResumedAgentIsShownTheTokenThatItHas(t *testing.T) {
+	f := newFixture(t)
+	sb := f.create(func(r *CreateRequest) { r.Env = map[string]string{"A": "1"} })
+	f.pause(sb.ID)
+	f.resume(sb.ID)
+	got := f.inits[sb.ID]
+	if !got.Restored || got.BootID != "" || got.AccessToken != sb.EnvdAccessToken || got.SandboxID != sb.ID {
+		t.Errorf("init %+v", got)
+	}
+}
+
+func TestAFilesystemPauseKeepsFilesAndBootsAnew(t *testing.T) {
+	f := newFixture(t)
+	sb := f.create()
+	f.inside(sb.ID).Set("mark", "memory")
+	f.inside(sb.ID).SetFile("/f", "file")
+	if err := f.rt.Pause(context.Background(), sb.ID, false); err != nil {
+		t.Fatal(err)
+	}
+	got := f.resume(sb.ID)
+	if f.inside(sb.ID).Get("mark") != "" || f.inside(sb.ID).File("/f") != "file" {
+		t.Error("want its files and not its memory")
+	}
+	if init := f.inits[sb.ID]; init.Restored || init.BootID == "" || init.AccessToken != got.EnvdAccessToken {
+		t.Errorf("init %+v", init)
+	}
+}
+
+func TestAPauseThatFailsIsUndoneAndTheSandboxRunsOn(t *testing.T) {
+	for _, step := range []string{"stop", "snapshot"} {
+		t.Run(step, func(t *testing.T) {
+			f := newFixture(t)
+			sb := f.create()
+			f.inside(sb.ID).Set("mark", "here")
+			f.failNext(step, 1)
+			if err := f.rt.Pause(context.Background(), sb.ID, true); !errors.Is(err, errInjected) {
+				t.Fatalf("got %v", err)
+			}
+			if row := f.row(sb.ID); row.State != "running" || row.SnapshotID != "" {
+				t.Errorf("row %+v", row)
+			}
+			if f.inside(sb.ID).Get("mark") != "here" {
+				t.Error("it is another machine")
+			}
+			if rows, _ := f.db.Snapshots(context.Background()); len(rows) != 0 {
+				t.Errorf("claims left: %+v", rows)
+			}
+			f.pause(sb.ID)
+			f.resume(sb.ID)
+			if f.inside(sb.ID).Get("mark") != "here" {
+				t.Error("the mark is lost")
+			}
+		})
+	}
+}
+
+func TestASavedSandboxWhoseMachineCannotBeEndedIsCarriedOnWith(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		defer f.rt.Close()
+		sb := f.create()
+		f.inside(sb.ID).Set("mark", "here")
+		f.failNext("destroy", 3)
+		if err := f.rt.Pause(context.Background(), sb.ID, true); !errors.Is(err, errInjected) {
+			t.Fatalf("got %v", err)
+		}
+		if n := f.rt.ledger.Active().Sandboxes; n != 1 {
+			t.Errorf("capacity for %d while its machine is there", n)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if row := f.row(sb.ID); row.State != "paused" {
+			t.Fatalf("row %+v", row)
+		}
+		f.resume(sb.ID)
+		if f.inside(sb.ID).Get("mark") != "here" {
+			t.Error("the mark is lost")
+		}
+	})
+}
+
+func TestATimeoutPausesWhatIsToBePaused(t *testing.T) {
+	for _, how := range []OnTimeout{OnTimeoutPause, OnTimeoutPauseFilesystem} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFixture(t)
+			defer f.rt.Close()
+			sb := f.create(func(r *CreateRequest) { r.OnTimeout = how })
+			f.inside(sb.ID).SetFile("/f", "file")
+			f.failNext("stop", 1) // the first attempt fails: it must not be killed for that
+			time.Sleep(61 * time.Second)
+			synctest.Wait()
+			if row := f.row(sb.ID); row.State != "running" {
+				t.Errorf("after a pause that failed: %+v", row)
+			}
+			time.Sleep(expireRetry)
+			synctest.Wait()
+			if row := f.row(sb.ID); row.State != "paused" {
+				t.Fatalf("row %+v", row)
+			}
+			f.resume(sb.ID)
+			if f.inside(sb.ID).File("/f") != "file" {
+				t.Error("its file is gone")
+			}
+		})
+	}
+}
+
+func TestKillOfAPausedSandboxRemovesWhatItWouldResumeFrom(t *testing.T) {
+	f := newFixture(t)
+	sb := f.create()
+	f.pause(sb.ID)
+	f.failNext("delete snapshot", 1)
+	if err := f.rt.Kill(context.Background(), sb.ID); !errors.Is(err, errInjected) {
+		t.Fatalf("got %v", err)
+	}
+	if row := f.row(sb.ID); row.State != "killing" {
+		t.Errorf("row %+v", row)
+	}
+	f.restart()
+	if row := f.row(sb.ID); row.State != "killed" || row.Reason != "killed by request" {
+		t.Errorf("row %+v", row)
+	}
+	if n := countSnapshots(f); n != 1 {
+		t.Errorf("%d snapshots, want the base's", n)
+	}
+	f.wantNothingLeft()
+}
+
+func TestAKillInterruptsAPauseAndAResumeThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		defer f.rt.Close()
+		f.cfg.Capacity.Sandboxes = 1
+		f.restart()
+		defer f.rt.Close()
+		paused := f.create()
+		f.pause(paused.ID)
+		f.create(func(r *CreateRequest) { r.Timeout = time.Hour }) // takes the only place
+		result := make(chan error)
+		go func() {
+			_, _, err := f.rt.Connect(context.Background(), paused.ID, time.Minute)
+			result <- err
+		}()
+		synctest.Wait()
+		if err := f.rt.Kill(context.Background(), paused.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-result; err == nil {
+			t.Error("it resumed after its end")
+		}
+		if row := f.row(paused.ID); row.State != "killed" {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+func TestTheEndOfAFormerMachineDoesNotEndAPausedSandbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		defer f.rt.Close()
+		sb := f.create(func(r *CreateRequest) { r.Timeout = time.Hour })
+		f.pause(sb.ID)
+		synctest.Wait() // the watcher saw its machine go
+		f.resume(sb.ID)
+		synctest.Wait()
+		if row := f.row(sb.ID); row.State != "running" {
+			t.Errorf("row %+v", row)
+		}
+		f.inside(sb.ID).Exit("oom")
+		synctest.Wait()
+		if row := f.row(sb.ID); row.State != "killed" || row.Reason != "oom" {
+			t.Errorf("row %+v", row)
+		}
+	})
+}

@@ -1,0 +1,234 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/rundlet/rundlet/store"
+)
+
+const (
+	// resumeTimeout is the deadline of the state resuming.
+	resumeTimeout = 2 * time.Minute
+	// wakeTimeout is what a sandbox has that traffic resumed, as in E2B.
+	wakeTimeout = 5 * time.Minute
+)
+
+// flight is a resume that all who want it wait for.
+type flight struct {
+	done chan struct{}
+	err  error
+}
+
+// Connect makes sure that a sandbox runs for at least timeout from now: it
+// resumes a paused one, and never shortens the time-out of a running one.
+func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration) (Sandbox, bool, error) {
+	if err := r.validateTimeout(timeout); err != nil {
+		return Sandbox{}, false, err
+	}
+	resumed, err := r.awake(ctx, id, timeout, nil)
+	if err != nil {
+		return Sandbox{}, false, err
+	}
+	row, err := r.moveEnd(ctx, id, timeout, true)
+	if err != nil {
+		return Sandbox{}, false, err
+	}
+	return r.view(row), resumed, nil
+}
+
+// Wake returns a running sandbox as it is, and resumes a paused one that is to
+// be resumed by traffic. ErrNotRunning for others. Calls at the same time share
+// one resume.
+func (r *Runtime) Wake(ctx context.Context, id string) (Sandbox, error) {
+	_, err := r.awake(ctx, id, wakeTimeout, func(row store.Sandbox) error {
+		if !row.AutoResume {
+			return fmt.Errorf("sandbox %s is %s: %w", row.ID, row.State, ErrNotRunning)
+		}
+		return nil
+	})
+	if err != nil {
+		return Sandbox{}, err
+	}
+	return r.Get(ctx, id)
+}
+
+// awake returns when the sandbox runs, and whether it had to be resumed. may,
+// if not nil, is asked before a sandbox that does not run is waited for.
+func (r *Runtime) awake(ctx context.Context, id string, timeout time.Duration, may func(store.Sandbox) error) (resumed bool, err error) {
+	sb, ok := r.find(id)
+	if !ok {
+		return false, notFound(id)
+	}
+	row := sb.snapshot()
+	if State(row.State) == StateRunning {
+		return false, nil
+	}
+	if may != nil {
+		if err := may(row); err != nil {
+			return false, err
+		}
+	}
+	f := r.fly(sb, timeout)
+	if f == nil {
+		return false, fmt.Errorf("resume sandbox %s: %w: the daemon is shutting down", id, ErrUnavailable)
+	}
+	select {
+	case <-f.done:
+		return true, f.err
+	case <-ctx.Done():
+		return false, fmt.Errorf("resume sandbox %s: %w", id, context.Cause(ctx))
+	}
+}
+
+// fly joins the resume under way or begins one; nil if the runtime is closing.
+func (r *Runtime) fly(sb *sandbox, timeout time.Duration) *flight {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil
+	}
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	if sb.resuming == nil {
+		f := &flight{done: make(chan struct{})}
+		sb.resuming = f
+		r.background.Go(func() {
+			f.err = outOfSpace(r.resume(sb, timeout))
+			sb.mu.Lock()
+			sb.resuming = nil
+			sb.mu.Unlock()
+			close(f.done)
+		})
+	}
+	return sb.resuming
+}
+
+// resume restores a paused sandbox under its own id. The order is that of
+// Create: reserve, write the intent, network, restore, deliver, write the
+// outcome, expose; then what it was restored from is dropped. On an error it is
+// paused as before.
+func (r *Runtime) resume(sb *sandbox, timeout time.Duration) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("resume sandbox %s: %w", sb.id, err)
+		}
+	}()
+	ctx, end := r.operation(sb, resumeTimeout)
+	defer end()
+	// A pause that is under way is waited for, before capacity is asked for.
+	if paused, err := r.settled(ctx, sb); !paused || err != nil {
+		return err
+	}
+	if err := r.roomForMachine(); err != nil {
+		return err
+	}
+	row := sb.snapshot()
+	if claim, err := r.cfg.Store.Snapshot(ctx, row.SnapshotID); err != nil {
+		return err
+	} else if err := r.usable(ctx, originOfSnapshot(claim)); err != nil {
+		return err
+	}
+	reservation, err := r.admit(ctx, row.KeyID, budget(row))
+	if err != nil {
+		return err
+	}
+	if err := sb.life.lock(ctx); err != nil {
+		reservation.Release()
+		return err
+	}
+	defer sb.life.unlock()
+	if s := sb.state(); s != StatePaused {
+		reservation.Release()
+		return stateError(sb.id, s)
+	}
+	sb.reservation = reservation
+	claim := sb.snapshot().SnapshotID
+	if err := r.resumeLocked(ctx, sb, claim, timeout); err != nil {
+		r.log.Warn("sandbox could not be resumed", "sandbox", sb.id, "error", err)
+		if undo := r.backToPaused(sb); undo != nil {
+			r.retry(sb, "a resume failed and cannot be undone yet", StateResuming, r.backToPaused)
+		}
+		return err
+	}
+	r.expose(sb)
+	if err := r.drop(ctx, claim); err != nil {
+		// The sandbox runs. What it was resumed from is collected at the next start.
+		r.log.Warn("could not remove a snapshot that was resumed", "sandbox", sb.id, "error", err)
+	}
+	_ = r.at(StepResumeDropped)
+	return nil
+}
+
+// settled waits for the call under way and reports whether the sandbox is
+// paused then. It is no error if it runs.
+func (r *Runtime) settled(ctx context.Context, sb *sandbox) (paused bool, err error) {
+	if err := sb.life.lock(ctx); err != nil {
+		return false, err
+	}
+	defer sb.life.unlock()
+	s := sb.state()
+	if s == StatePaused {
+		return true, nil
+	}
+	return false, stateError(sb.id, s)
+}
+
+// stateError says why a sandbox in a state cannot be resumed; nil if it runs.
+func stateError(id string, s State) error {
+	switch s {
+	case StateRunning:
+		return nil
+	case StateKilling, StateKilled:
+		return notFound(id)
+	}
+	return fmt.Errorf("sandbox %s is %s: %w", id, s, ErrConflict)
+}
+
+func (r *Runtime) resumeLocked(ctx context.Context, sb *sandbox, claimID string, timeout time.Duration) error {
+	row := sb.update(func(row *store.Sandbox) {
+		row.State, row.Deadline = string(StateResuming), time.Now().Add(resumeTimeout)
+	})
+	if err := r.at(StepResumeReserved); err != nil {
+		return err
+	}
+	claim, err := r.cfg.Store.Snapshot(ctx, claimID)
+	if err != nil {
+		return err
+	}
+	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
+		return err
+	}
+	if err := r.at(StepResumeIntent); err != nil {
+		return err
+	}
+	from := originOfSnapshot(claim)
+	if err := r.launch(ctx, sb, launch{
+		origin: from, resumed: !from.filesystem,
+		network: StepResumeNetwork, machine: StepResumeMachine, delivered: StepResumeDelivered,
+	}); err != nil {
+		return err
+	}
+	if err := r.nowRunning(ctx, sb, timeout); err != nil {
+		return err
+	}
+	_ = r.at(StepResumeOutcome)
+	return nil
+}
+
+// backToPaused undoes a resume that failed. It can be repeated.
+func (r *Runtime) backToPaused(sb *sandbox) error {
+	ctx, cancel := detached(r.life)
+	defer cancel()
+	if err := r.unmake(ctx, sb, "", ""); err != nil {
+		return err
+	}
+	row := sb.snapshot()
+	row.State, row.Deadline = string(StatePaused), time.Time{}
+	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
+		return err
+	}
+	sb.update(func(r *store.Sandbox) { *r = row })
+	return nil
+}

@@ -1,0 +1,69 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestAResumeThatFailsLeavesItPausedAndCanBeTriedAgain(t *testing.T) {
+	for _, step := range []string{"acquire", "create", "init"} {
+		t.Run(step, func(t *testing.T) {
+			f := newFixture(t)
+			sb := f.create()
+			f.inside(sb.ID).Set("mark", "here")
+			f.pause(sb.ID)
+			f.failNext(step, 1)
+			if _, _, err := f.rt.Connect(context.Background(), sb.ID, time.Minute); err == nil {
+				t.Fatal("it resumed")
+			}
+			if row := f.row(sb.ID); row.State != "paused" || row.SnapshotID == "" {
+				t.Errorf("row %+v", row)
+			}
+			if f.network.count() != 0 || f.rt.ledger.Active().Sandboxes != 0 {
+				t.Errorf("%d slots, %+v", f.network.count(), f.rt.ledger.Active())
+			}
+			f.resume(sb.ID)
+			if f.inside(sb.ID).Get("mark") != "here" {
+				t.Error("the mark is lost")
+			}
+		})
+	}
+}
+
+func TestManyWhoWakeASandboxShareOneResume(t *testing.T) {
+	f := newFixture(t)
+	sb := f.create(func(r *CreateRequest) { r.AutoResume = true })
+	f.pause(sb.ID)
+	f.forgetHistory()
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if got, err := f.rt.Wake(context.Background(), sb.ID); err != nil || got.State != StateRunning {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := strings.Count(strings.Join(f.history(), " "), "create"); n != 1 {
+		t.Errorf("%d resumes", n)
+	}
+	if left := time.Until(f.row(sb.ID).EndAt); left < 4*time.Minute {
+		t.Errorf("it has %s", left)
+	}
+}
+
+func TestTrafficDoesNotResumeWhatIsNotToBeResumedByIt(t *testing.T) {
+	f := newFixture(t)
+	sb := f.create()
+	f.pause(sb.ID)
+	if _, err := f.rt.Wake(context.Background(), sb.ID); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("got %v", err)
+	}
+	if row := f.row(sb.ID); row.State != "paused" {
+		t.Errorf("row %+v", row)
+	}
+}

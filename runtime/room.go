@@ -1,0 +1,48 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/rundlet/rundlet/substrate/disk"
+)
+
+// roomForMachine refuses a restore when the disk is below its floor, before
+// anything is made.
+func (r *Runtime) roomForMachine() error { return r.room(r.cfg.Floors.Restore) }
+
+// roomForSnapshot refuses a save when the disk is below its floor.
+func (r *Runtime) roomForSnapshot() error { return r.room(r.cfg.Floors.Save) }
+
+// room checks a floor; equality passes.
+func (r *Runtime) room(floor int64) error {
+	if r.cfg.Disk == nil {
+		return nil
+	}
+	_, err := disk.Guard{Root: r.cfg.DiskRoot, MinimumFree: floor}.Check(r.cfg.Disk)
+	var below *disk.BelowError
+	switch {
+	case errors.As(err, &below):
+		return fmt.Errorf("%w: %d MiB are free in %s, and %d MiB must stay free",
+			ErrDiskFull, below.Available>>20, below.Root, below.Minimum>>20)
+	case err != nil:
+		return fmt.Errorf("%w: the room on the disk is not known: %w", ErrUnavailable, err)
+	}
+	return nil
+}
+
+// Floors are the bytes that must be free on the disk before work of a kind is
+// begun. Zero is no floor.
+type Floors struct {
+	Restore, Save, Build, WarmPool int64
+}
+
+// FloorsFor returns the floors for a disk of a size: those of package disk, or
+// less on a disk that is small: a tenth for a restore, a save and a build, a
+// fifth for the warm pool.
+func FloorsFor(total int64) Floors {
+	return Floors{
+		Restore: min(disk.RestoreFloor, total/10), Save: min(disk.SaveFloor, total/10),
+		Build: min(disk.BuildFloor, total/10), WarmPool: min(disk.WarmPoolFloor, total/5),
+	}
+}

@@ -1,0 +1,262 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/substrate/snapshot"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// snapshotTimeout bounds the saving of a sandbox that goes on running.
+const snapshotTimeout = 5 * time.Minute
+
+// The kinds of claims on snapshots.
+const (
+	kindSnapshot        = string(snapshot.KindSnapshot)
+	kindPause           = string(snapshot.KindPause)
+	kindFilesystemPause = string(snapshot.KindFilesystemPause)
+	kindContinuation    = string(snapshot.KindContinuation)
+	// kindFork is held while the children of a fork are made.
+	kindFork = "fork"
+)
+
+// saver saves a machine under a name.
+type saver func(ctx context.Context, id, name string) error
+
+// saver returns how the driver saves for a kind.
+func (r *Runtime) saver(kind string) (saver, error) {
+	if kind != kindFilesystemPause {
+		return r.cfg.Driver.Snapshot, nil
+	}
+	fs, ok := r.cfg.Driver.(vm.FilesystemSnapshotter)
+	if !ok {
+		return nil, fmt.Errorf("%w: driver %s cannot save the file system alone", ErrUnsupported, r.cfg.Driver.Info().Driver)
+	}
+	return fs.SnapshotFilesystem, nil
+}
+
+// newClaim is the row that claims what will be saved of a sandbox.
+func (r *Runtime) newClaim(row store.Sandbox, kind string) store.Snapshot {
+	id := newID()[1:]
+	return store.Snapshot{
+		ID: id, Instance: r.cfg.Instance, Kind: kind, State: store.SnapshotSaving, VMID: row.ID, Snapshot: id,
+		Source: row.ID, Parent: row.OriginID, TemplateID: row.TemplateID, Alias: row.Alias, BuildID: row.BuildID,
+		Spec: row.Spec, VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB, KeyID: row.KeyID,
+		CreatedAt: time.Now(),
+	}
+}
+
+// saved writes that what a claim was made for is there.
+func (r *Runtime) saved(ctx context.Context, claim *store.Snapshot) error {
+	if inspector, ok := r.cfg.Driver.(vm.SnapshotInspector); ok {
+		info, err := inspector.InspectSnapshot(ctx, claim.VMID, claim.Snapshot)
+		if err != nil {
+			return err
+		}
+		for _, f := range info.Files {
+			claim.Bytes += f.Bytes
+		}
+	}
+	claim.State = store.SnapshotReady
+	return r.cfg.Store.PutSnapshot(ctx, *claim)
+}
+
+// Snapshot saves a sandbox that goes on running, or what a paused one resumes
+// from, for new sandboxes to be created from. A name that another snapshot has
+// moves to this one.
+func (r *Runtime) Snapshot(ctx context.Context, id, name, keyID string) (Snapshot, error) {
+	if name != "" && !snapshotName.MatchString(name) {
+		return Snapshot{}, fmt.Errorf("%w: snapshot name %.128q: use a to z, 0 to 9, '.', '_', '-' and at most 128 of them", ErrInvalid, name)
+	}
+	claim, err := r.capture(ctx, id, func(claim *store.Snapshot) {
+		claim.Kind, claim.Name, claim.KeyID = kindSnapshot, name, keyID
+	})
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("snapshot sandbox %s: %w", id, err)
+	}
+	return viewSnapshot(claim), nil
+}
+
+// snapshotName is what a snapshot can be called; with "/" for a name space.
+var snapshotName = regexp.MustCompile(`^[a-z0-9][a-z0-9._/-]{0,127}$`)
+
+// capture claims the state of a sandbox as it is: it saves a running one, and
+// shares the files of a paused one. change completes the claim.
+func (r *Runtime) capture(ctx context.Context, id string, change func(*store.Snapshot)) (claim store.Snapshot, err error) {
+	sb, ok := r.find(id)
+	if !ok {
+		return claim, notFound(id)
+	}
+	if err := sb.life.lock(ctx); err != nil {
+		return claim, err
+	}
+	defer sb.life.unlock()
+	row := sb.snapshot()
+	switch State(row.State) {
+	case StatePaused:
+		return r.share(ctx, row, change)
+	case StateRunning:
+	default:
+		return claim, stateError(id, State(row.State))
+	}
+	if err := r.roomForSnapshot(); err != nil {
+		return claim, err
+	}
+	ctx, end := r.operation(sb, snapshotTimeout)
+	defer end()
+	claim = r.newClaim(row, kindSnapshot)
+	change(&claim)
+	return claim, outOfSpace(r.save(ctx, &claim))
+}
+
+// save takes the snapshot of a running sandbox that a claim is for. The caller
+// holds the sandbox's life.
+func (r *Runtime) save(ctx context.Context, claim *store.Snapshot) (err error) {
+	begin := time.Now()
+	name := claim.Name
+	claim.Name = "" // It moves when there is something to move to.
+	defer func() {
+		if err != nil {
+			ctx, cancel := detached(ctx)
+			defer cancel()
+			if undo := r.drop(ctx, claim.ID); undo != nil {
+				r.log.Warn("could not remove what a failed snapshot saved", "snapshot", claim.ID, "error", undo)
+			}
+		}
+	}()
+	if err := r.cfg.Store.PutSnapshot(ctx, *claim); err != nil {
+		return err
+	}
+	if err := r.at(StepSnapshotIntent); err != nil {
+		return err
+	}
+	if err := r.cfg.Driver.Snapshot(ctx, claim.VMID, claim.Snapshot); err != nil {
+		return err
+	}
+	if err := r.at(StepSnapshotSaved); err != nil {
+		return err
+	}
+	claim.Name = name
+	if err := r.saved(ctx, claim); err != nil {
+		return err
+	}
+	r.cfg.Latency.Record(latency.SnapshotSave, time.Since(begin))
+	_ = r.at(StepSnapshotOutcome)
+	if claim.Kind != kindFork {
+		r.seal(*claim)
+	}
+	return nil
+}
+
+// share makes another claim on what a paused sandbox resumes from.
+func (r *Runtime) share(ctx context.Context, row store.Sandbox, change func(*store.Snapshot)) (store.Snapshot, error) {
+	claim, err := r.cfg.Store.Snapshot(ctx, row.SnapshotID)
+	if err != nil {
+		return claim, err
+	}
+	filesystem := claim.Kind == kindFilesystemPause
+	claim.ID, claim.CreatedAt = newID()[1:], time.Now()
+	change(&claim)
+	if filesystem {
+		return claim, fmt.Errorf("%w: it was paused without its memory; resume it first", ErrUnsupported)
+	}
+	return claim, r.cfg.Store.PutSnapshot(ctx, claim)
+}
+
+// drop gives up a claim, and removes the driver's snapshot with the last one. A
+// claim that is not there is no error.
+func (r *Runtime) drop(ctx context.Context, id string) error {
+	claim, err := r.cfg.Store.Snapshot(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	last, err := r.cfg.Store.DropSnapshot(ctx, claim.ID)
+	if err != nil || !last {
+		return err
+	}
+	if err := r.at(StepSnapshotDropped); err != nil {
+		return err
+	}
+	if err := r.deleteFiles(ctx, claim.VMID, claim.Snapshot); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	delete(r.verified, claim.VMID+"/"+claim.Snapshot)
+	r.mu.Unlock()
+	_ = r.at(StepSnapshotDeleted)
+	return nil
+}
+
+func (r *Runtime) deleteFiles(ctx context.Context, vmID, name string) error {
+	if deleter, ok := r.cfg.Driver.(vm.SnapshotDeleter); ok {
+		return deleter.DeleteSnapshot(ctx, vmID, name)
+	}
+	return nil
+}
+
+// listed finds a complete snapshot of a kind by id or name.
+func (r *Runtime) listed(ctx context.Context, idOrName, kind string) (store.Snapshot, error) {
+	claim, err := r.cfg.Store.Snapshot(ctx, idOrName)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return claim, err
+	}
+	if err != nil || claim.Kind != kind || claim.State != store.SnapshotReady {
+		return claim, fmt.Errorf("snapshot %.128q: %w", idOrName, ErrSnapshotNotFound)
+	}
+	return claim, nil
+}
+
+// DeleteSnapshot removes a snapshot or continuation by id, or a snapshot by
+// name. Sandboxes made from it run on.
+func (r *Runtime) DeleteSnapshot(ctx context.Context, idOrName string) error {
+	claim, err := r.listed(ctx, idOrName, kindSnapshot)
+	if errors.Is(err, ErrSnapshotNotFound) {
+		claim, err = r.listed(ctx, idOrName, kindContinuation)
+	}
+	if err != nil {
+		return err
+	}
+	return r.drop(ctx, claim.ID)
+}
+
+// Snapshots returns the snapshots that match, the newest first.
+func (r *Runtime) Snapshots(ctx context.Context, f SnapshotFilter) ([]Snapshot, error) {
+	rows, err := r.cfg.Store.Snapshots(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []Snapshot
+	for _, row := range rows {
+		if row.Kind != kindSnapshot || row.State != store.SnapshotReady ||
+			f.SandboxID != "" && row.Source != f.SandboxID || f.Name != "" && row.Name != f.Name {
+			continue
+		}
+		if f.After != nil && !f.After.before(row.CreatedAt, row.ID) {
+			continue
+		}
+		out = append(out, viewSnapshot(row))
+		if f.Limit > 0 && len(out) == f.Limit {
+			break
+		}
+	}
+	return out, nil
+}
+
+// before reports whether the newest-first order has the place after the cursor.
+func (c *Cursor) before(at time.Time, id string) bool {
+	mine, other := c.StartedAt.UnixMicro(), at.UnixMicro()
+	return other < mine || other == mine && id > c.ID
+}
+
+func viewSnapshot(row store.Snapshot) Snapshot {
+	return Snapshot{ID: row.ID, Name: row.Name, SandboxID: row.Source, CreatedAt: row.CreatedAt, Bytes: row.Bytes, KeyID: row.KeyID}
+}

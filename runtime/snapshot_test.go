@@ -1,0 +1,240 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm"
+)
+
+func TestASnapshotIsWhatTheSandboxWasAndTheSandboxGoesOn(t *testing.T) {
+	f, ctx := newFixture(t), context.Background()
+	sb := f.create()
+	f.inside(sb.ID).Set("mark", "then")
+	snap, err := f.rt.Snapshot(ctx, sb.ID, "tools/v1", "k")
+	if err != nil || snap.Name != "tools/v1" || snap.SandboxID != sb.ID || snap.Bytes == 0 {
+		t.Fatalf("%+v, %v", snap, err)
+	}
+	f.inside(sb.ID).Set("mark", "now")
+	if row := f.row(sb.ID); row.State != "running" {
+		t.Errorf("row %+v", row)
+	}
+	for _, name := range []string{snap.ID, "tools/v1"} {
+		child := f.create(func(r *CreateRequest) { r.Template = name; r.Env = map[string]string{"A": "1"} })
+		if got := f.inside(child.ID).Get("mark"); got != "then" {
+			t.Errorf("%s: made with %q", name, got)
+		}
+		init := f.inits[child.ID]
+		if !init.Restored || init.BootID == "" || init.Env["A"] != "1" {
+			t.Errorf("init %+v", init)
+		}
+		if row := f.row(child.ID); row.OriginID != snap.ID || row.TemplateID != sb.TemplateID {
+			t.Errorf("lineage: %+v", row)
+		}
+	}
+	// It outlives its sandbox and the daemon.
+	if err := f.rt.Kill(ctx, sb.ID); err != nil {
+		t.Fatal(err)
+	}
+	f.restart()
+	f.create(func(r *CreateRequest) { r.Template = snap.ID })
+	if err := f.rt.DeleteSnapshot(ctx, "tools/v1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{snap.ID, "tools/v1"} {
+		if err := f.rt.DeleteSnapshot(ctx, name); !errors.Is(err, ErrSnapshotNotFound) {
+			t.Errorf("deleted again: %v", err)
+		}
+		req := request()
+		req.Template = name
+		if _, err := f.rt.Create(ctx, req); !errors.Is(err, ErrTemplateNotFound) {
+			t.Errorf("create from what is deleted: %v", err)
+		}
+	}
+	if n := countSnapshots(f); n != 1 {
+		t.Errorf("%d snapshots, want the base's", n)
+	}
+}
+
+func TestSnapshotsAreListedNewestFirstInPages(t *testing.T) {
+	f, ctx := newFixture(t), context.Background()
+	a, b := f.create(), f.create()
+	var all []Snapshot
+	for i, id := range []string{a.ID, b.ID, a.ID, a.ID} {
+		name := []string{"", "x", "", "y"}[i]
+		snap, err := f.rt.Snapshot(ctx, id, name, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append([]Snapshot{snap}, all...)
+	}
+	f.pause(a.ID) // what it resumes from is no snapshot of anybody's
+	ids := func(filter SnapshotFilter) (out []string) {
+		list, err := f.rt.Snapshots(ctx, filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range list {
+			out = append(out, s.ID)
+		}
+		return out
+	}
+	equal := func(name string, got []string, want ...Snapshot) {
+		t.Helper()
+		ok := len(got) == len(want)
+		for i := 0; ok && i < len(got); i++ {
+			ok = got[i] == want[i].ID
+		}
+		if !ok {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+	equal("all", ids(SnapshotFilter{}), all...)
+	equal("of a sandbox", ids(SnapshotFilter{SandboxID: b.ID}), all[2])
+	equal("by name", ids(SnapshotFilter{Name: "y"}), all[0])
+	equal("by a name of none", ids(SnapshotFilter{Name: "z"}))
+	page := ids(SnapshotFilter{Limit: 3})
+	equal("first page", page, all[:3]...)
+	equal("second page", ids(SnapshotFilter{Limit: 3, After: &Cursor{StartedAt: all[2].CreatedAt, ID: all[2].ID}}), all[3])
+}
+
+func TestASnapshotThatFailsLeavesNothing(t *testing.T) {
+	f, ctx := newFixture(t), context.Background()
+	sb := f.create()
+	if _, err := f.rt.Snapshot(ctx, sb.ID, "kept", ""); err != nil {
+		t.Fatal(err)
+	}
+	f.failNext("snapshot", 1)
+	if _, err := f.rt.Snapshot(ctx, sb.ID, "kept", ""); !errors.Is(err, errInjected) {
+		t.Fatalf("got %v", err)
+	}
+	list, err := f.rt.Snapshots(ctx, SnapshotFilter{Name: "kept"})
+	if err != nil || len(list) != 1 {
+		t.Errorf("the name left the snapshot that has it: %+v, %v", list, err)
+	}
+	if rows, _ := f.db.Snapshots(ctx); len(rows) != 1 {
+		t.Errorf("%d claims", len(rows))
+	}
+	for _, name := range []string{"UPPER", "a b", "../x", "", "-x", string(make([]byte, 200))} {
+		if _, err := f.rt.Snapshot(ctx, sb.ID, name, ""); name != "" && !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func TestAContinuationIsFollowedUpOnManyTimesAndKeepsItsReason(t *testing.T) {
+	f, ctx := newFixture(t), context.Background()
+	sb := f.create()
+	f.inside(sb.ID).Set("mark", "session")
+	idle, err := f.rt.Capture(ctx, sb.ID, ReasonIdle, "")
+	if err != nil || idle.Reason != ReasonIdle || idle.SandboxID != sb.ID {
+		t.Fatalf("%+v, %v", idle, err)
+	}
+	if _, err := f.rt.Capture(ctx, sb.ID, ReasonStopped, ""); !errors.Is(err, ErrConflict) {
+		t.Errorf("a running session was captured as stopped: %v", err)
+	}
+	f.pause(sb.ID)
+	if _, err := f.rt.Capture(ctx, sb.ID, ReasonExited, ""); !errors.Is(err, ErrConflict) {
+		t.Errorf("a paused session was captured as exited: %v", err)
+	}
+	stopped, err := f.rt.Capture(ctx, sb.ID, ReasonStopped, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Its files are those that the sandbox resumes from, and stay when that does.
+	f.resume(sb.ID)
+	if err := f.rt.Kill(ctx, sb.ID); err != nil {
+		t.Fatal(err)
+	}
+	f.restart()
+	for _, c := range []Continuation{idle, stopped, stopped} {
+		got, err := f.rt.FollowUp(ctx, c.ID, request())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.ID == sb.ID || got.FollowsUp == nil || got.FollowsUp.Reason != c.Reason || got.FollowsUp.ID != c.ID || got.State != StateRunning {
+			t.Errorf("follow-up %+v", got)
+		}
+		if f.inside(got.ID).Get("mark") != "session" {
+			t.Error("it is not the session")
+		}
+	}
+	if list, _ := f.rt.Snapshots(ctx, SnapshotFilter{}); len(list) != 0 {
+		t.Errorf("continuations are listed as snapshots: %+v", list)
+	}
+	for _, c := range []Continuation{idle, stopped} {
+		if err := f.rt.DeleteSnapshot(ctx, c.ID); err != nil {
+			t.Error(err)
+		}
+		if _, err := f.rt.FollowUp(ctx, c.ID, request()); !errors.Is(err, ErrSnapshotNotFound) {
+			t.Errorf("followed up on what is deleted: %v", err)
+		}
+	}
+	if n := countSnapshots(f); n != 1 {
+		t.Errorf("%d snapshots, want the base's", n)
+	}
+	if _, err := f.rt.Capture(ctx, "inobody", ReasonIdle, ""); !errors.Is(err, ErrSandboxNotFound) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWhatCannotBeRestoredIsRefusedBeforeAnythingStarts(t *testing.T) {
+	for name, damage := range map[string]func(f *fixture, row *store.Snapshot, file string){
+		"a byte changed": func(f *fixture, _ *store.Snapshot, file string) { os.WriteFile(file, []byte("memorY"), 0o600) },
+		"cut short":      func(f *fixture, _ *store.Snapshot, file string) { os.WriteFile(file, []byte("mem"), 0o600) },
+		"another driver": func(f *fixture, row *store.Snapshot, _ string) {
+			row.Manifest = strings.Replace(row.Manifest, `"driver":"mem"`, `"driver":"firecracker"`, 1)
+		},
+		"manifest of nobody": func(f *fixture, row *store.Snapshot, _ string) { row.Manifest = "{" },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f, ctx := newFixture(t), context.Background()
+			sb := f.create()
+			snap, err := f.rt.Snapshot(ctx, sb.ID, "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.pause(sb.ID)
+			paused := f.row(sb.ID).SnapshotID
+			synctest.Wait() // for the digests
+			f.rt.Close()    // the next process did not save it itself
+			for _, id := range []string{snap.ID, paused} {
+				row, err := f.db.Snapshot(ctx, id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if row.Manifest == "" {
+					t.Fatalf("%s has no manifest", id)
+				}
+				damage(f, &row, filepath.Join(f.files, row.VMID+"-"+row.Snapshot))
+				if err := f.db.PutSnapshot(ctx, row); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f.open()
+			defer f.rt.Close()
+			f.forgetHistory()
+			req := request()
+			req.Template = snap.ID
+			if _, err := f.rt.Create(ctx, req); !errors.Is(err, vm.ErrIncompatible) {
+				t.Errorf("%s: create: %v", name, err)
+			}
+			if _, _, err := f.rt.Connect(ctx, sb.ID, time.Minute); !errors.Is(err, vm.ErrIncompatible) {
+				t.Errorf("%s: resume: %v", name, err)
+			}
+			if h := f.history(); len(h) != 0 {
+				t.Errorf("it did %v", h)
+			}
+			if row := f.row(sb.ID); row.State != "paused" {
+				t.Errorf("row %+v", row)
+			}
+		})
+	}
+}
