@@ -14,12 +14,18 @@ import (
 // more, and the next one opens over what is there.
 func TestACrashAtAnyStepLosesNothingAndLeaksNothing(t *testing.T) {
 	for _, step := range Steps() {
-		t.Run(string(step), func(t *testing.T) { crashAt(t, step) })
+		t.Run(string(step), func(t *testing.T) { crashAt(t, step, WarmTarget{}) })
+	}
+	for _, step := range []Step{StepCreateMachine, StepCreateDelivered, StepCreateOutcome} {
+		t.Run("warm "+string(step), func(t *testing.T) { crashAt(t, step, WarmTarget{Ready: 1, Prepared: 1}) })
 	}
 }
 
-func crashAt(t *testing.T, step Step) {
+func crashAt(t *testing.T, step Step, warm WarmTarget) {
 	f, ctx := newFixture(t), context.Background()
+	f.cfg.Warm = warm
+	f.restart()
+	f.cfg.Warm = WarmTarget{} // of the next process
 	paused := f.create(long)
 	f.inside(paused.ID).Set("mark", "bystander")
 	f.pause(paused.ID)

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"syscall"
 	"time"
 
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/substrate/capacity"
+	"github.com/rundlet/rundlet/substrate/latency"
 )
 
 // createTimeout is the deadline of the state creating.
@@ -48,14 +50,20 @@ func outOfSpace(err error) error {
 // follows up on, or nil.
 func (r *Runtime) create(ctx context.Context, req CreateRequest, from origin, follows *Continuation) (_ Sandbox, err error) {
 	sb := newSandbox(r.newRow(req, from, follows))
+	ctx, end := r.cfg.Tracer.Start(ctx, "create", slog.String("sandbox", sb.id), slog.String("template", from.id))
+	defer func() { end(err) }()
+	if w := r.checkout(from); w != nil {
+		return r.handOver(ctx, w, sb.row, req)
+	}
 	if err := r.roomForMachine(); err != nil {
 		return Sandbox{}, err
 	}
 	if err := r.usable(ctx, from); err != nil {
 		return Sandbox{}, fmt.Errorf("create sandbox: %w", err)
 	}
-	reservation, err := r.admit(ctx, req.KeyID, budget(sb.row))
-	if err != nil {
+	inAdmit, admitted := r.stage(ctx, latency.CreateAdmit)
+	reservation, err := r.admit(inAdmit, req.KeyID, budget(sb.row))
+	if admitted(err); err != nil {
 		return Sandbox{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
@@ -69,18 +77,11 @@ func (r *Runtime) create(ctx context.Context, req CreateRequest, from origin, fo
 		reservation.Release()
 		return Sandbox{}, err
 	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("create sandbox %s: %w", sb.id, err)
-			if undo := r.terminateLocked(ctx, sb, "create failed"); undo != nil {
-				r.log.Error("create failed and could not be undone yet", "sandbox", sb.id, "error", undo)
-			}
-		}
-	}()
+	defer func() { err = r.undoCreate(ctx, sb, err) }()
 	if err := r.at(StepCreateReserved); err != nil {
 		return Sandbox{}, err
 	}
-	if err := r.cfg.Store.PutSandbox(ctx, sb.row); err != nil {
+	if err := r.write(ctx, sb.row); err != nil {
 		return Sandbox{}, err
 	}
 	if err := r.at(StepCreateIntent); err != nil {
@@ -92,12 +93,38 @@ func (r *Runtime) create(ctx context.Context, req CreateRequest, from origin, fo
 	}); err != nil {
 		return Sandbox{}, err
 	}
-	if err := r.nowRunning(ctx, sb, req.Timeout); err != nil {
+	return r.created(ctx, sb, req.Timeout)
+}
+
+// created writes the outcome of a create and exposes the sandbox.
+func (r *Runtime) created(ctx context.Context, sb *sandbox, timeout time.Duration) (Sandbox, error) {
+	if err := r.nowRunning(ctx, sb, timeout); err != nil {
 		return Sandbox{}, err
 	}
 	_ = r.at(StepCreateOutcome)
+	_, exposed := r.stage(ctx, latency.CreateExpose)
 	r.expose(sb)
+	exposed(nil)
+	r.pool.wake() // The processor that the launch had is free.
 	return r.view(sb.snapshot()), nil
+}
+
+// undoCreate ends what a create that failed has made. The caller holds sb.life.
+func (r *Runtime) undoCreate(ctx context.Context, sb *sandbox, err error) error {
+	if err == nil {
+		return nil
+	}
+	if undo := r.terminateLocked(ctx, sb, "create failed"); undo != nil {
+		r.log.Error("create failed and could not be undone yet", "sandbox", sb.id, "error", undo)
+	}
+	return fmt.Errorf("create sandbox %s: %w", sb.id, err)
+}
+
+// write is one of a create's writes to the store.
+func (r *Runtime) write(ctx context.Context, row store.Sandbox) (err error) {
+	ctx, done := r.stage(ctx, latency.CreateStore)
+	defer func() { done(err) }()
+	return r.cfg.Store.PutSandbox(ctx, row)
 }
 
 // nowRunning writes the outcome of a create or a resume.
@@ -106,7 +133,7 @@ func (r *Runtime) nowRunning(ctx context.Context, sb *sandbox, timeout time.Dura
 	row := sb.snapshot()
 	row.State, row.StartedAt, row.EndAt = string(StateRunning), started, started.Add(timeout)
 	row.Deadline, row.SnapshotID = time.Time{}, ""
-	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
+	if err := r.write(ctx, row); err != nil {
 		return err
 	}
 	sb.reservation.Launched()

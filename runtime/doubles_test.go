@@ -41,6 +41,13 @@ func (d recordingDriver) Snapshot(ctx context.Context, id, name string) error {
 	return d.Driver.Snapshot(ctx, id, name)
 }
 
+func (d recordingDriver) Start(ctx context.Context, id string) error {
+	if err := d.f.step("start"); err != nil {
+		return err
+	}
+	return d.Driver.Start(ctx, id)
+}
+
 func (d recordingDriver) Stop(ctx context.Context, id string) error {
 	if err := d.f.step("stop"); err != nil {
 		return err
@@ -105,6 +112,16 @@ func (n *fakeNetwork) Release(_ context.Context, id string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.leased, id)
+	return nil
+}
+
+func (n *fakeNetwork) SetInternet(_ context.Context, id string, allow bool) error {
+	if err := n.f.step("set internet"); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.leased[id] = allow
 	return nil
 }
 

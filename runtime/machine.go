@@ -30,10 +30,39 @@ type launch struct {
 // launch makes the network slot and the machine and delivers what is per
 // sandbox. What it made is recorded in the row, for the undo.
 func (r *Runtime) launch(ctx context.Context, sb *sandbox, l launch) error {
-	row := sb.snapshot()
 	begin := time.Now()
-	slot, err := r.cfg.Network.Acquire(ctx, row.AllowInternet == nil || *row.AllowInternet)
-	if err != nil {
+	if err := r.restore(ctx, sb, l, true); err != nil {
+		return err
+	}
+	if l.origin.filesystem {
+		if err := r.awaitAgent(ctx, sb.id); err != nil {
+			return err
+		}
+	}
+	sb.mu.Lock()
+	sb.restored = begin
+	sb.mu.Unlock()
+	if err := r.at(l.machine); err != nil {
+		return err
+	}
+	if err := r.deliver(ctx, sb.snapshot(), l); err != nil {
+		return err
+	}
+	return r.at(l.delivered)
+}
+
+// restore makes the network slot and the machine, running or, without resume,
+// only prepared: then Start is what is left to do.
+func (r *Runtime) restore(ctx context.Context, sb *sandbox, l launch, resume bool) (err error) {
+	row := sb.snapshot()
+	if resume && !l.origin.filesystem {
+		var done func(error)
+		ctx, done = r.stage(ctx, latency.WarmSnapshotRestore)
+		defer func() { done(err) }()
+	}
+	inSlot, gotSlot := r.stage(ctx, latency.CreateSlot)
+	slot, err := r.cfg.Network.Acquire(inSlot, row.AllowInternet == nil || *row.AllowInternet)
+	if gotSlot(err); err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
 	sb.update(func(row *store.Sandbox) { row.SlotID = slot.ID })
@@ -44,34 +73,17 @@ func (r *Runtime) launch(ctx context.Context, sb *sandbox, l launch) error {
 	if err != nil {
 		return err
 	}
-	if err := r.cfg.Driver.Create(ctx, sb.id, spec); err != nil {
-		return err
-	}
-	if l.origin.filesystem {
-		if err := r.awaitAgent(ctx, sb.id); err != nil {
-			return err
-		}
-	} else {
-		r.cfg.Latency.Record(latency.WarmSnapshotRestore, time.Since(begin))
-	}
-	sb.mu.Lock()
-	sb.restored = begin
-	sb.mu.Unlock()
-	if err := r.at(l.machine); err != nil {
-		return err
-	}
-	if err := r.deliver(ctx, row, l); err != nil {
-		return err
-	}
-	return r.at(l.delivered)
+	spec.RestoreFrom.ResumeImmediately = resume
+	return r.cfg.Driver.Create(ctx, sb.id, spec)
 }
 
 // deliver gives the restored guest its identity. Its answer is the readiness
 // probe: an agent that took the request serves.
-func (r *Runtime) deliver(ctx context.Context, row store.Sandbox, l launch) error {
-	begin := time.Now()
+func (r *Runtime) deliver(ctx context.Context, row store.Sandbox, l launch) (err error) {
+	ctx, done := r.stage(ctx, latency.ReadyProbe)
+	defer func() { done(err) }()
 	req := control.InitRequest{
-		Env: l.env, Timestamp: begin, Hostname: row.ID, SandboxID: row.ID, TemplateID: row.TemplateID,
+		Env: l.env, Timestamp: time.Now(), Hostname: row.ID, SandboxID: row.ID, TemplateID: row.TemplateID,
 		ControlToken: r.token("control", row.ID), DefaultUser: "user",
 		RandomSeed: make([]byte, 64),
 	}
@@ -88,7 +100,6 @@ func (r *Runtime) deliver(ctx context.Context, row store.Sandbox, l launch) erro
 	if err := control.Init(ctx, r.agentDial(row.ID), req); err != nil {
 		return fmt.Errorf("the agent in the sandbox does not answer: %w", err)
 	}
-	r.cfg.Latency.Record(latency.ReadyProbe, time.Since(begin))
 	return nil
 }
 
@@ -138,49 +149,4 @@ func (r *Runtime) destroy(ctx context.Context, id string) error {
 		return f.Forget(ctx, id)
 	}
 	return nil
-}
-
-// expose arms the time-out and watches the machine. The sandbox is running.
-func (r *Runtime) expose(sb *sandbox) {
-	sb.arm(0, func() { r.expire(sb) })
-	sb.mu.Lock()
-	sb.run++
-	run := sb.run
-	sb.mu.Unlock()
-	if waiter, ok := r.cfg.Driver.(vm.Waiter); ok {
-		r.spawn(func() { r.watch(waiter, sb, run) })
-	}
-}
-
-// watch ends a sandbox whose machine ended by itself.
-func (r *Runtime) watch(waiter vm.Waiter, sb *sandbox, run int) {
-	reason, err := waiter.Wait(r.life, sb.id)
-	if r.life.Err() != nil || errors.Is(err, vm.ErrNotFound) {
-		return
-	}
-	if err != nil {
-		reason = "lost: " + err.Error()
-	}
-	if sb.life.lock(r.life) != nil {
-		return
-	}
-	defer sb.life.unlock()
-	sb.mu.Lock()
-	mine := sb.run == run && State(sb.row.State) == StateRunning
-	sb.mu.Unlock()
-	if !mine {
-		return // it was paused or killed, or it runs in another machine
-	}
-	if err := r.terminateLocked(r.life, sb, reason); err != nil {
-		r.log.Warn("sandbox ended by itself and cannot be freed yet", "sandbox", sb.id, "error", err)
-	}
-}
-
-// exitReason is why a machine ended by itself, or "".
-func (r *Runtime) exitReason(id string) string {
-	view, ok, err := r.cfg.Driver.Get(r.life, id)
-	if err != nil || !ok {
-		return ""
-	}
-	return view.ExitReason
 }

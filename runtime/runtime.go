@@ -31,6 +31,9 @@ type Slot struct {
 type Network interface {
 	Acquire(ctx context.Context, allowInternet bool) (Slot, error)
 	Release(ctx context.Context, slotID string) error
+	// SetInternet changes whether a slot reaches the internet. When it returns
+	// the new rules are in force.
+	SetInternet(ctx context.Context, slotID string, allow bool) error
 	// Adopt keeps the slots in use and frees every other one of this instance.
 	// It returns those that are not there any more.
 	Adopt(ctx context.Context, inUse []string) (missing []string, err error)
@@ -78,12 +81,17 @@ type Config struct {
 	DiskRoot string
 	Floors   Floors
 
+	// Warm is what is kept warm of the base; the zero value is nothing.
+	Warm WarmTarget
+
 	// Size is what a sandbox gets when its template does not say.
 	Size Size
 	// MaxTimeout bounds a sandbox's time-out; 0 is 24 hours.
 	MaxTimeout time.Duration
 	Latency    *latency.Recorder
-	Log        *slog.Logger
+	// Tracer is told of every stage; nil is nobody.
+	Tracer Tracer
+	Log    *slog.Logger
 	// Progress is told, in a line, about what takes long. It may be nil.
 	Progress func(line string)
 	// Failpoint is called at each Step; an error makes the step fail. It is for
@@ -125,6 +133,8 @@ type Runtime struct {
 	// verified holds the snapshots whose files this process knows to be whole.
 	verified map[string]bool
 
+	pool *pool
+
 	// reconciled is what Open did with what an earlier process left; constant.
 	reconciled reconcile.Report
 
@@ -157,6 +167,9 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if cfg.Latency == nil {
 		cfg.Latency = &latency.Recorder{}
 	}
+	if cfg.Tracer == nil {
+		cfg.Tracer = noTracer{}
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -175,7 +188,8 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		cfg: cfg, dialer: dialer, ledger: capacity.NewLedger(cfg.Capacity), secret: secret, log: cfg.Log,
 		sandboxes: map[string]*sandbox{}, sealing: make(chan struct{}, 1), verified: map[string]bool{},
 	}
-	r.queue = capacity.NewQueue(r.ledger, capacity.QueueConfig{MaxPending: cfg.MaxPending})
+	r.pool = newPool()
+	r.queue = capacity.NewQueue(r.ledger, capacity.QueueConfig{MaxPending: cfg.MaxPending, OnYield: r.yield})
 	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := r.reconcile(ctx); err != nil {
 		r.end()
@@ -183,6 +197,9 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
 	r.collect(ctx)
+	if cfg.Warm != (WarmTarget{}) {
+		r.spawn(r.lookAfterPool)
+	}
 	return r, nil
 }
 
@@ -198,8 +215,8 @@ func (r *Runtime) spawn(f func()) bool {
 	return true
 }
 
-// Close stops this value's background work and leaves the sandboxes running
-// for the next Open of the same instance. It does not close what Config holds.
+// Close stops this value's background work, ends the warm machines, and leaves
+// the sandboxes running for the next Open of the same instance. It does not close what Config holds.
 func (r *Runtime) Close() {
 	r.mu.Lock()
 	r.closed = true
@@ -209,6 +226,7 @@ func (r *Runtime) Close() {
 	r.end()
 	r.mu.Unlock()
 	r.background.Wait()
+	r.drainPool()
 }
 
 // KillAll ends every sandbox and returns when nothing is left of them, or the

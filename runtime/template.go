@@ -88,6 +88,8 @@ func (r *Runtime) base(ctx context.Context) (store.Template, error) {
 			b.tpl, b.err = r.prepareBase(r.life)
 			if b.err != nil {
 				r.dropBase(b) // the next create tries again
+			} else {
+				r.keepWarm(originOfTemplate(b.tpl))
 			}
 			close(b.done)
 		})

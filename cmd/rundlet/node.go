@@ -30,8 +30,12 @@ type nodeOptions struct {
 	log         *slog.Logger
 	progress    func(string)
 	// latency takes the samples; the runtime has its own if it is nil.
-	latency  *latency.Recorder
+	latency *latency.Recorder
+	// tracer is told of the runtime's stages; nil is nobody.
+	tracer   runtime.Tracer
 	capacity capacityOptions
+	// warm is what is kept warm of the base; the zero value is nothing.
+	warm runtime.WarmTarget
 }
 
 func (o *nodeOptions) nameserverFlag(f *pflag.FlagSet) {

@@ -126,8 +126,8 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 			return awaitLock(ctx, filepath.Join(dirs.StateDir, "templates.lock"))
 		},
 		Disk: disk.Cached(host.Host{}, disk.CacheTTL, time.Now), DiskRoot: dirs.StateDir, Floors: runtime.FloorsFor(total),
-		MaxPending: opts.capacity.pending, MaxWait: opts.capacity.wait, Failpoint: atRuntime,
-		Capacity: opts.capacity.budget(), Latency: opts.latency, Log: opts.log, Progress: opts.progress,
+		MaxPending: opts.capacity.pending, MaxWait: opts.capacity.wait, Warm: opts.warm, Failpoint: atRuntime,
+		Capacity: opts.capacity.budget(), Latency: opts.latency, Tracer: opts.tracer, Log: opts.log, Progress: opts.progress,
 	})
 	if err != nil {
 		return nil, err
@@ -197,3 +197,7 @@ func (s slotNetwork) Acquire(ctx context.Context, allowInternet bool) (runtime.S
 // Release gives the slot to the network's own background: its removal waits for
 // the kernel, and nothing runs in it any more.
 func (s slotNetwork) Release(_ context.Context, slotID string) error { return s.Network.Retire(slotID) }
+
+func (s slotNetwork) SetInternet(ctx context.Context, slotID string, allow bool) error {
+	return s.Network.SetPolicy(ctx, slotID, network.Policy{AllowInternet: allow && !s.noUplink})
+}

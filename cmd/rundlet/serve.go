@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -51,6 +52,9 @@ manager sends for a restart, leaves them running for the next "rundlet serve".`,
 	opts.nameserverFlag(f)
 	f.IntVar(&opts.ahead, "network-slots", 4, "network slots kept ready")
 	opts.capacity.flags(f)
+	f.IntVar(&opts.warm.Ready, "warm", 3, "sandboxes of the base kept running ahead of need; 0 for none")
+	f.IntVar(&opts.warm.Prepared, "prepared", 1, "sandboxes of the base kept ready to be started, behind the warm ones")
+	f.DurationVar(&opts.warm.MaxAge, "warm-max-age", time.Hour, "age at which a warm sandbox is replaced; 0 for never")
 	return cmd
 }
 
@@ -76,7 +80,7 @@ func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string,
 		return err
 	}
 	defer stopMetrics()
-	opts.latency = tel.Recorder()
+	opts.latency, opts.tracer = tel.Recorder(), tel
 	n, err := openNode(ctx, dirs, opts)
 	if err != nil {
 		return err

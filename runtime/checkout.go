@@ -1,0 +1,95 @@
+package runtime
+
+import (
+	"context"
+	"time"
+
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/substrate/capacity"
+	"github.com/rundlet/rundlet/substrate/latency"
+)
+
+// checkout takes a warm machine for a sandbox of an origin; nil if there is
+// none, or if others wait: who came first is served first.
+func (r *Runtime) checkout(from origin) *warm {
+	if r.cfg.Warm == (WarmTarget{}) || from.holder != "" || from.filesystem || r.queue.Stats().Pending > 0 {
+		return nil
+	}
+	begin := time.Now()
+	for {
+		entry, ok := r.pool.books.Checkout(r.warmKey(from), begin)
+		if !ok {
+			return nil
+		}
+		w := r.pool.find(entry.ID)
+		// Its claim becomes an active one in one step: nobody slips in between.
+		if err := w.sb.reservation.Promote(); err != nil {
+			r.spawn(func() { r.discard(w) }) // it was told to yield
+			continue
+		}
+		r.pool.forget(entry.ID)
+		if w.ready {
+			r.cfg.Latency.Record(latency.WarmPoolCheckout, time.Since(begin))
+		}
+		r.pool.wake()
+		return w
+	}
+}
+
+// handOver makes a warm machine the sandbox that was asked for.
+func (r *Runtime) handOver(ctx context.Context, w *warm, want store.Sandbox, req CreateRequest) (_ Sandbox, err error) {
+	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
+	sb := w.sb
+	_ = sb.life.lock(ctx) // Nobody else knows it.
+	defer sb.life.unlock()
+	slot := sb.snapshot().SlotID
+	want.ID, want.SlotID = sb.id, slot
+	row := sb.update(func(row *store.Sandbox) { *row = want })
+	if err := r.add(sb); err != nil {
+		r.discard(w)
+		return Sandbox{}, err
+	}
+	defer func() { err = r.undoCreate(ctx, sb, err) }()
+	if row.AllowInternet != nil && !*row.AllowInternet {
+		if err := r.cfg.Network.SetInternet(ctx, slot, false); err != nil {
+			return Sandbox{}, err
+		}
+	}
+	if !w.ready {
+		if err := r.startPrepared(ctx, sb, req); err != nil {
+			return Sandbox{}, err
+		}
+	}
+	if err := r.at(StepCreateMachine); err != nil {
+		return Sandbox{}, err
+	}
+	// What a ready one was given when it was made need not be given again.
+	if !w.ready || len(req.Env) > 0 || !req.Secure {
+		if err := r.deliver(ctx, row, launch{origin: w.origin, env: req.Env, resumed: w.ready}); err != nil {
+			return Sandbox{}, err
+		}
+	}
+	if err := r.at(StepCreateDelivered); err != nil {
+		return Sandbox{}, err
+	}
+	return r.created(ctx, sb, req.Timeout)
+}
+
+// startPrepared starts a machine that is prepared, when it is its turn: that is
+// work for a processor.
+func (r *Runtime) startPrepared(ctx context.Context, sb *sandbox, req CreateRequest) error {
+	inAdmit, admitted := r.stage(ctx, latency.CreateAdmit)
+	turn, err := r.admit(inAdmit, req.KeyID, capacity.Budget{Launches: 1})
+	if admitted(err); err != nil {
+		return err
+	}
+	defer turn.Release()
+	ctx, done := r.stage(ctx, latency.WarmSnapshotRestore)
+	sb.mu.Lock()
+	sb.restored = time.Now()
+	sb.mu.Unlock()
+	err = r.cfg.Driver.Start(ctx, sb.id)
+	done(err)
+	return err
+}

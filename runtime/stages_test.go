@@ -1,0 +1,139 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/rundlet/rundlet/substrate/latency"
+)
+
+// recordingTracer notes stages as "parent/stage", with "!" if they failed, in
+// the order in which they end.
+type recordingTracer struct {
+	mu    sync.Mutex
+	open  int
+	ended []string
+	attrs map[string]string // of the last stage that has some
+}
+
+type stageKey struct{}
+
+func (r *recordingTracer) Start(ctx context.Context, name string, attrs ...slog.Attr) (context.Context, func(error)) {
+	path := name
+	if parent, ok := ctx.Value(stageKey{}).(string); ok {
+		path = parent + "/" + name
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open++
+	if len(attrs) > 0 {
+		r.attrs = map[string]string{}
+	}
+	for _, a := range attrs {
+		r.attrs[a.Key] = a.Value.String()
+	}
+	return context.WithValue(ctx, stageKey{}, path), func(err error) {
+		if err != nil {
+			path += "!"
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.open--
+		r.ended = append(r.ended, path)
+	}
+}
+
+func traced(t *testing.T) (*fixture, *recordingTracer) {
+	t.Helper()
+	f := newFixture(t)
+	r := &recordingTracer{}
+	f.cfg.Tracer = r
+	f.cfg.MaxPending = -1 // nobody waits
+	f.restart()
+	if err := f.rt.Prepare(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	r.ended = nil
+	return f, r
+}
+
+func TestEveryStageOfACreateIsTraced(t *testing.T) {
+	f, r := traced(t)
+	sb := f.create()
+	want := []string{
+		"create/create_admit", "create/create_store", "create/warm_snapshot_restore/create_slot",
+		"create/warm_snapshot_restore", "create/ready_probe", "create/create_store", "create/create_expose", "create",
+	}
+	if !slices.Equal(r.ended, want) || r.open != 0 {
+		t.Errorf("stages %q, %d open", r.ended, r.open)
+	}
+	if r.attrs["sandbox"] != sb.ID || r.attrs["template"] != sb.TemplateID {
+		t.Errorf("attributes %v", r.attrs)
+	}
+	for name, n := range map[string]int{
+		latency.CreateAdmit: 1, latency.CreateSlot: 1, latency.WarmSnapshotRestore: 1, latency.ReadyProbe: 1,
+		latency.CreateStore: 2, latency.CreateExpose: 1,
+	} {
+		if got := samples(f, name); got != n {
+			t.Errorf("%d samples of %s, want %d", got, name, n)
+		}
+	}
+}
+
+func TestAFailedStageHasNoSample(t *testing.T) {
+	for step, c := range map[string]struct {
+		failed []string
+		none   []string
+	}{
+		"acquire": {[]string{"create/warm_snapshot_restore/create_slot!", "create/warm_snapshot_restore!", "create!"},
+			[]string{latency.CreateSlot, latency.WarmSnapshotRestore, latency.ReadyProbe, latency.CreateExpose}},
+		"create": {[]string{"create/warm_snapshot_restore!", "create!"},
+			[]string{latency.WarmSnapshotRestore, latency.ReadyProbe, latency.CreateExpose}},
+		"init": {[]string{"create/ready_probe!", "create!"},
+			[]string{latency.ReadyProbe, latency.CreateExpose}},
+	} {
+		t.Run(step, func(t *testing.T) {
+			f, r := traced(t)
+			f.failNext(step, 1)
+			if _, err := f.rt.Create(context.Background(), request()); err == nil {
+				t.Fatal("no error")
+			}
+			var failed []string
+			for _, path := range r.ended {
+				if path[len(path)-1] == '!' {
+					failed = append(failed, path)
+				}
+			}
+			if !slices.Equal(failed, c.failed) || r.open != 0 {
+				t.Errorf("failed %q of %q, %d open", failed, r.ended, r.open)
+			}
+			for _, name := range c.none {
+				if n := samples(f, name); n != 0 {
+					t.Errorf("%d samples of %s", n, name)
+				}
+			}
+		})
+	}
+}
+
+func TestARefusedAdmissionHasNoSample(t *testing.T) {
+	f, r := traced(t)
+	for range f.cfg.Capacity.Sandboxes {
+		f.create()
+	}
+	before := samples(f, latency.CreateAdmit)
+	if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, ErrCapacity) {
+		t.Fatal(err)
+	}
+	if after := samples(f, latency.CreateAdmit); after != before || before == 0 {
+		t.Errorf("%d samples before, %d after", before, after)
+	}
+	if last := fmt.Sprint(r.ended[len(r.ended)-2:]); last != "[create/create_admit! create!]" {
+		t.Errorf("ended with %s", last)
+	}
+}

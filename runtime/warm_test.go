@@ -1,0 +1,286 @@
+package runtime
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/substrate/warmpool"
+)
+
+// warmed runs a test over a runtime whose pool is full, in a bubble.
+func warmed(t *testing.T, target WarmTarget, test func(t *testing.T, f *fixture)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.cfg.Warm = target
+		f.restart()
+		if err := f.rt.Prepare(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		f.forgetHistory()
+		test(t, f)
+		f.rt.Close()
+		if n := f.network.count() - f.running(); n != 0 {
+			t.Errorf("%d slots are left of the pool", n)
+		}
+		if u := f.rt.ledger.Usage(); u.Warm.Sandboxes != 0 {
+			t.Errorf("capacity is left of the pool: %+v", u)
+		}
+	})
+}
+
+func (f *fixture) running() int {
+	list, err := f.rt.List(context.Background(), ListFilter{States: []State{StateRunning}})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return len(list)
+}
+
+// pooled returns how many ready and prepared machines there are.
+func (f *fixture) pooled() [2]int {
+	for _, s := range f.rt.pool.books.Stats(time.Now()) {
+		return [2]int{s.Ready, s.Prepared}
+	}
+	return [2]int{}
+}
+
+// refill stops or allows what fills the pool.
+func (f *fixture) refill(on bool) {
+	f.rt.pool.mu.Lock()
+	defer f.rt.pool.mu.Unlock()
+	f.rt.pool.limits = warmpool.Unlimited
+	if !on {
+		f.rt.pool.limits.Refill = warmpool.RefillNone
+	}
+	f.rt.pool.wake()
+}
+
+func TestThePoolReservesLaunchesProbesAndRetains(t *testing.T) {
+	warmed(t, WarmTarget{Ready: 2, Prepared: 1}, func(t *testing.T, f *fixture) {
+		if got := f.pooled(); got != [2]int{2, 1} {
+			t.Fatalf("pooled %v", got)
+		}
+		u := f.rt.ledger.Usage()
+		if u.Warm.Sandboxes != 3 || u.Active.Sandboxes != 0 || u.Warm.Launches != 0 {
+			t.Errorf("reserved %+v", u)
+		}
+		if list, _ := f.rt.List(context.Background(), ListFilter{}); len(list) != 0 {
+			t.Errorf("a warm machine is shown: %+v", list)
+		}
+		if rows, _ := f.db.LiveSandboxes(context.Background(), "test"); len(rows) != 0 {
+			t.Errorf("a warm machine has a row: %+v", rows)
+		}
+	})
+}
+
+func TestACheckoutPromotesAndMakesNothing(t *testing.T) {
+	warmed(t, WarmTarget{Ready: 1}, func(t *testing.T, f *fixture) {
+		f.refill(false)
+		before := f.rt.ledger.Usage()
+		sb := f.create()
+		if h := f.history(); len(h) != 0 {
+			t.Errorf("a warm create did %v", h)
+		}
+		after := f.rt.ledger.Usage()
+		if after.Active.Sandboxes != 1 || before.Warm.Sandboxes != 1 || after.Available.Sandboxes > before.Available.Sandboxes {
+			t.Errorf("before %+v, after %+v", before, after)
+		}
+		if samples(f, latency.WarmPoolCheckout) != 1 {
+			t.Error("no sample of the checkout")
+		}
+		init := f.inits[sb.ID]
+		if init.SandboxID != sb.ID || init.AccessToken != sb.EnvdAccessToken || init.Hostname != sb.ID || init.BootID == "" {
+			t.Errorf("init %+v of %+v", init, sb)
+		}
+		if row := f.row(sb.ID); row.State != "running" || row.Metadata["who"] != "me" || row.SlotID == "" {
+			t.Errorf("row %+v", row)
+		}
+		f.refill(true)
+		synctest.Wait()
+		if got := f.pooled(); got != [2]int{1, 0} {
+			t.Errorf("pooled %v after the refill", got)
+		}
+		f.inside(sb.ID).Exit("oom") // it is watched as every sandbox is
+		synctest.Wait()
+		if row := f.row(sb.ID); row.Reason != "oom" {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+func TestAWarmSandboxIsWhatWasAskedFor(t *testing.T) {
+	warmed(t, WarmTarget{Ready: 1, Prepared: 1}, func(t *testing.T, f *fixture) {
+		no := false
+		for _, stage := range []string{"ready", "prepared"} {
+			f.refill(false)
+			f.forgetHistory()
+			f.lookDuring("set internet", func() {
+				if f.running() > 0 && stage == "ready" {
+					t.Error("it was exposed before its policy was in force")
+				}
+			})
+			sb := f.create(func(r *CreateRequest) {
+				r.Env, r.AllowInternet, r.Secure, r.OnTimeout = map[string]string{"A": "1"}, &no, false, OnTimeoutPause
+			})
+			init := f.inits[sb.ID]
+			if init.Env["A"] != "1" || init.AccessToken != "" || sb.EnvdAccessToken != "" || init.Restored {
+				t.Errorf("%s: init %+v", stage, init)
+			}
+			if f.network.leased[f.row(sb.ID).SlotID] {
+				t.Errorf("%s: it reaches the internet", stage)
+			}
+			if sb.OnTimeout != OnTimeoutPause {
+				t.Errorf("%s: %+v", stage, sb)
+			}
+			want := []string{"set internet", "init"}
+			if stage == "prepared" {
+				want = []string{"set internet", "start", "init"}
+			}
+			if !slices.Equal(f.history(), want) {
+				t.Errorf("%s: did %v, want %v", stage, f.history(), want)
+			}
+		}
+		if s := f.rt.pool.books.Stats(time.Now())[0]; s.Hits != 1 || s.Misses != 1 {
+			t.Errorf("a prepared machine counts as a miss: %+v", s)
+		}
+	})
+}
+
+func TestAnEmptyPoolIsNoError(t *testing.T) {
+	warmed(t, WarmTarget{Ready: 1}, func(t *testing.T, f *fixture) {
+		f.refill(false)
+		f.create()
+		f.create()
+		f.create()
+		if samples(f, latency.WarmPoolCheckout) != 1 || samples(f, latency.WarmSnapshotRestore) < 2 {
+			t.Error("want one checkout and two restores")
+		}
+	})
+}
+
+func TestAFailedLaunchReleasesAndEndsNothingElse(t *testing.T) {
+	for _, step := range []string{"acquire", "create", "init"} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFixture(t)
+			f.cfg.Warm = WarmTarget{Ready: 2}
+			f.restart()
+			if err := f.rt.Prepare(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			f.failNext(step, 2)
+			synctest.Wait()
+			time.Sleep(10 * time.Second) // of the bubble's clock: the back-off
+			synctest.Wait()
+			if got := f.pooled(); got != [2]int{2, 0} {
+				t.Errorf("%s: pooled %v", step, got)
+			}
+			if u := f.rt.ledger.Usage(); u.Warm.Sandboxes != 2 || f.network.count() != 2 {
+				t.Errorf("%s: %+v, %d slots", step, u, f.network.count())
+			}
+			f.rt.Close()
+			f.wantNothingLeft()
+		})
+	}
+}
+
+func TestWarmMachinesYieldToActiveWorkAndActiveWorkIsNeverEvicted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.cfg.Warm = WarmTarget{Ready: 4}
+		f.cfg.Capacity.Sandboxes = 5
+		f.restart()
+		defer f.rt.Close()
+		first := f.create(long)
+		snap, err := f.rt.Snapshot(context.Background(), first.ID, "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got := f.pooled(); got != [2]int{4, 0} {
+			t.Fatalf("pooled %v", got)
+		}
+		// What the pool cannot serve takes the place of what is in it.
+		for range 4 {
+			f.create(long, func(r *CreateRequest) { r.Template = snap.ID })
+		}
+		synctest.Wait()
+		if got := f.pooled(); got != [2]int{} {
+			t.Errorf("pooled %v", got)
+		}
+		if n := f.running(); n != 5 {
+			t.Errorf("%d run", n)
+		}
+		if u := f.rt.ledger.Usage(); u.Active.Sandboxes != 5 || u.Warm.Sandboxes != 0 {
+			t.Errorf("%+v", u)
+		}
+	})
+}
+
+func TestWhoWaitsIsNotOvertakenByWayOfThePool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.cfg.Warm = WarmTarget{Ready: 3}
+		f.cfg.Launches = 1
+		f.restart()
+		defer f.rt.Close()
+		if err := f.rt.Prepare(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		var order []string
+		done := make(chan string, 8)
+		for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+			go func() {
+				f.create(long, func(r *CreateRequest) { r.Metadata = map[string]string{"name": name} })
+				done <- name
+			}()
+			synctest.Wait()
+		}
+		for range 6 {
+			order = append(order, <-done)
+		}
+		if got := strings.Join(order, ""); got != "abcdef" {
+			t.Errorf("served in the order %s", got)
+		}
+	})
+}
+
+func TestAWarmMachineThatDiesIsReplacedAndNeverHandedOut(t *testing.T) {
+	warmed(t, WarmTarget{Ready: 1}, func(t *testing.T, f *fixture) {
+		var dead string
+		for id := range f.rt.pool.machines {
+			dead = id
+		}
+		f.inside(dead).Exit("oom")
+		synctest.Wait()
+		time.Sleep(warmTick)
+		synctest.Wait()
+		if got := f.pooled(); got != [2]int{1, 0} {
+			t.Errorf("pooled %v", got)
+		}
+		if sb := f.create(); sb.ID == dead {
+			t.Error("a dead machine was handed out")
+		}
+	})
+}
+
+func TestAWarmMachineThatCannotBeEndedKeepsItsCapacity(t *testing.T) {
+	warmed(t, WarmTarget{Ready: 1, MaxAge: time.Hour}, func(t *testing.T, f *fixture) {
+		f.failNext("destroy", 2)
+		time.Sleep(61 * time.Minute) // it is replaced, and its end fails at first
+		synctest.Wait()
+		if u := f.rt.ledger.Usage(); u.Warm.Sandboxes != 1 {
+			t.Errorf("%+v", u)
+		}
+		if got := f.pooled(); got != [2]int{1, 0} {
+			t.Errorf("pooled %v", got)
+		}
+	})
+}

@@ -1,0 +1,52 @@
+package runtime
+
+import (
+	"errors"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// expose arms the time-out and watches the machine. The sandbox is running.
+func (r *Runtime) expose(sb *sandbox) {
+	sb.arm(0, func() { r.expire(sb) })
+	sb.mu.Lock()
+	sb.run++
+	run := sb.run
+	sb.mu.Unlock()
+	if waiter, ok := r.cfg.Driver.(vm.Waiter); ok {
+		r.spawn(func() { r.watch(waiter, sb, run) })
+	}
+}
+
+// watch ends a sandbox whose machine ended by itself.
+func (r *Runtime) watch(waiter vm.Waiter, sb *sandbox, run int) {
+	reason, err := waiter.Wait(r.life, sb.id)
+	if r.life.Err() != nil || errors.Is(err, vm.ErrNotFound) {
+		return
+	}
+	if err != nil {
+		reason = "lost: " + err.Error()
+	}
+	if sb.life.lock(r.life) != nil {
+		return
+	}
+	defer sb.life.unlock()
+	sb.mu.Lock()
+	mine := sb.run == run && State(sb.row.State) == StateRunning
+	sb.mu.Unlock()
+	if !mine {
+		return // it was paused or killed, or it runs in another machine
+	}
+	if err := r.terminateLocked(r.life, sb, reason); err != nil {
+		r.log.Warn("sandbox ended by itself and cannot be freed yet", "sandbox", sb.id, "error", err)
+	}
+}
+
+// exitReason is why a machine ended by itself, or "".
+func (r *Runtime) exitReason(id string) string {
+	view, ok, err := r.cfg.Driver.Get(r.life, id)
+	if err != nil || !ok {
+		return ""
+	}
+	return view.ExitReason
+}
