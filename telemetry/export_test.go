@@ -167,7 +167,11 @@ func TestSpansOfACreateReachACollector(t *testing.T) {
 	if got := c.headers[0].Get("Authorization"); got != "Basic c2VjcmV0" {
 		t.Errorf("authorization %q", got)
 	}
-	<-c.closed // Shutdown left no connection.
+	select {
+	case <-c.closed:
+	case <-time.After(10 * time.Second):
+		t.Error("Shutdown left a connection")
+	}
 }
 
 func TestSpansGoNowhereWithoutAnEndpoint(t *testing.T) {
@@ -298,6 +302,9 @@ func TestLossOfTheCollectorIsLoggedOnce(t *testing.T) {
 		send(2)
 		m.fail(errors.New("connection refused"))
 		send(5)
+		if err := tel.spans.exporter.ExportSpans(t.Context(), nil); err != nil {
+			t.Errorf("the SDK writes %q to a global logger", err)
+		}
 		m.fail(nil)
 		send(2)
 		if err := tel.Shutdown(t.Context()); err != nil {

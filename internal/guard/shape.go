@@ -27,6 +27,7 @@ var fuzzed = map[string]string{
 	"e2b":           "pagination tokens, host and header routing, signed URLs",
 	"e2b/dataplane": "host and header routing",
 	"host":          "figures of the kernel",
+	"telemetry":     "labels made of what guests say",
 	"vm/gvisor":     "snapshot manifests",
 
 	"substrate/freshness": "metadata of sandboxes",
