@@ -64,6 +64,9 @@ type Sandbox struct {
 	OnTimeout OnTimeout
 	// AutoResume: traffic to a paused sandbox resumes it.
 	AutoResume bool
+	// FilesystemOnly: the sandbox is paused without its memory. It boots afresh
+	// when it is resumed, and traffic does not resume it.
+	FilesystemOnly bool
 	// FollowsUp is the continuation that the sandbox was started from, or nil.
 	FollowsUp *Continuation
 }
@@ -132,7 +135,8 @@ type Snapshot struct {
 // SnapshotFilter selects snapshots; they come newest first, ties by id.
 type SnapshotFilter struct {
 	SandboxID string
-	Name      string
+	// Name selects by name or id.
+	Name string
 	// After continues behind this snapshot; StartedAt is its CreatedAt.
 	After *Cursor
 	Limit int
