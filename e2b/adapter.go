@@ -18,7 +18,30 @@ type RuntimeAdapter interface {
 	// Connect extends the time-out to at least now+timeout, never shortens it,
 	// and resumes a paused sandbox (resumed reports that it did).
 	Connect(ctx context.Context, id string, timeout time.Duration) (sb runtime.Sandbox, resumed bool, err error)
-	// Get returns running and paused sandboxes; ErrSandboxNotFound for others.
+	// Pause saves the sandbox, with its memory or only its files, and ends its
+	// machine. ErrConflict if it is paused already.
+	Pause(ctx context.Context, id string, memory bool) error
+	// Wake returns a running sandbox as it is and resumes a paused one that
+	// traffic resumes, after a pause that is under way; ErrNotRunning for others.
+	// Calls at the same time share one resume, and each waits as long as its own
+	// ctx. It is worth at least 300 s of time-out.
+	Wake(ctx context.Context, id string) (runtime.Sandbox, error)
+	// Fork makes copies of a sandbox, which stays as it is. The results are as
+	// many as were asked for; the error says that there is none at all.
+	Fork(ctx context.Context, id string, req runtime.ForkRequest) ([]runtime.ForkResult, error)
+	// Snapshot saves a running sandbox that goes on running, or a paused one.
+	Snapshot(ctx context.Context, id, name, keyID string) (runtime.Snapshot, error)
+	Snapshots(ctx context.Context, f runtime.SnapshotFilter) ([]runtime.Snapshot, error)
+	// DeleteSnapshot removes a snapshot by id or name; ErrSnapshotNotFound.
+	DeleteSnapshot(ctx context.Context, idOrName string) error
+	// Capture saves a session for follow-ups: a paused sandbox is stopped, a
+	// running one idle or exited.
+	Capture(ctx context.Context, id string, reason runtime.ContinuationReason, keyID string) (runtime.Continuation, error)
+	// FollowUp starts a sandbox of its own from a continuation;
+	// ErrSnapshotNotFound. The template of the request is ignored.
+	FollowUp(ctx context.Context, continuationID string, req runtime.CreateRequest) (runtime.Sandbox, error)
+	// Get returns running and paused sandboxes and those between the two;
+	// ErrSandboxNotFound for others.
 	Get(ctx context.Context, id string) (runtime.Sandbox, error)
 	List(ctx context.Context, f runtime.ListFilter) ([]runtime.Sandbox, error)
 	// Kill returns when nothing is left of the sandbox. ErrSandboxNotFound if

@@ -2,6 +2,8 @@ package dataplane
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"strconv"
@@ -17,6 +19,7 @@ type Sandboxes interface {
 	Get(ctx context.Context, id string) (runtime.Sandbox, error)
 	List(ctx context.Context, f runtime.ListFilter) ([]runtime.Sandbox, error)
 	Dial(ctx context.Context, id string, port uint16) (net.Conn, error)
+	Wake(ctx context.Context, id string) (runtime.Sandbox, error)
 }
 
 const (
@@ -106,6 +109,10 @@ func (r *run) release() {
 	r.users--
 }
 
+// errNoStream: the run had ended, or was just ending, before there was a stream
+// for the request, so nothing of it was sent.
+var errNoStream = errors.New("no stream")
+
 // dial is the DialContext of both transports.
 func (r *run) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	_, port, err := net.SplitHostPort(addr)
@@ -117,6 +124,9 @@ func (r *run) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 		return nil, err
 	}
 	nc, err := r.pool.sandboxes.Dial(ctx, r.key.id, uint16(n))
+	if errors.Is(err, runtime.ErrNotRunning) || errors.Is(err, runtime.ErrConflict) {
+		return nil, fmt.Errorf("%w: %w", errNoStream, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +139,7 @@ func (r *run) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	r.pool.mu.Unlock()
 	if ended {
 		nc.Close()
-		return nil, runtime.ErrNotRunning
+		return nil, fmt.Errorf("%w: %w", errNoStream, runtime.ErrNotRunning)
 	}
 	return c, nil
 }
@@ -141,7 +151,7 @@ func (r *run) check() {
 	ctx, cancel := context.WithTimeout(context.Background(), sweepEvery)
 	defer cancel()
 	sb, err := r.pool.sandboxes.Get(ctx, r.key.id)
-	gone := isGone(err) || err == nil && (sb.State != runtime.StateRunning || sb.StartedAt.UnixNano() != r.key.started)
+	gone := isGone(err) || err == nil && (ended(sb.State) || sb.StartedAt.UnixNano() != r.key.started)
 	p := r.pool
 	p.mu.Lock()
 	unused := r.users == 0 && len(r.conns) == 0
@@ -157,6 +167,10 @@ func (r *run) check() {
 		r.end()
 	}
 }
+
+// ended tells whether a sandbox that was running does no more. One that is being
+// paused may yet run on.
+func ended(s runtime.State) bool { return s != runtime.StateRunning && s != runtime.StatePausing }
 
 // end closes every connection of the run, in use or not, so that streams of a
 // dead sandbox break off instead of hanging.

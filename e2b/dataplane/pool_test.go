@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -30,6 +31,7 @@ func (p *piped) Get(context.Context, string) (runtime.Sandbox, error) {
 func (p *piped) List(context.Context, runtime.ListFilter) ([]runtime.Sandbox, error) {
 	return nil, nil
 }
+func (p *piped) Wake(ctx context.Context, id string) (runtime.Sandbox, error) { return p.Get(ctx, id) }
 func (p *piped) Dial(context.Context, string, uint16) (net.Conn, error) {
 	near, far := net.Pipe()
 	p.far = append(p.far, far)
@@ -46,6 +48,7 @@ func TestRunEndsWithItsLifecycle(t *testing.T) {
 		{"nothing", func(*piped) {}, false},
 		{"the runtime does not answer", func(p *piped) { p.err = runtime.ErrUnavailable }, false},
 		{"killed", func(p *piped) { p.err = runtime.ErrSandboxNotFound }, true},
+		{"being paused", func(p *piped) { p.sb.State = runtime.StatePausing }, false},
 		{"paused", func(p *piped) { p.sb.State = runtime.StatePaused }, true},
 		{"resumed", func(p *piped) { p.sb.StartedAt = start.Add(1) }, true},
 	}
@@ -80,6 +83,51 @@ func TestRunEndsWithItsLifecycle(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestRefreshEndsRunsAtOnce: who paused a sandbox does not wait for the sweep,
+// and the run that a resume began meanwhile goes on.
+func TestRefreshEndsRunsAtOnce(t *testing.T) {
+	rt := &piped{sb: runtime.Sandbox{ID: "i0", State: runtime.StateRunning, StartedAt: time.Unix(1, 0)}}
+	p := New(rt, slog.New(slog.DiscardHandler))
+	defer p.Close()
+	stream := func() net.Conn {
+		r, err := p.pool.acquire(rt.sb)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.release()
+		c, err := r.dial(t.Context(), "tcp", "i0:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	open := func(c net.Conn) bool {
+		_ = c.SetReadDeadline(time.Now())
+		_, err := c.Read(make([]byte, 1))
+		return errors.Is(err, os.ErrDeadlineExceeded)
+	}
+	first := stream()
+	p.Refresh("i0")
+	if !open(first) {
+		t.Error("a stream of a running sandbox was broken off")
+	}
+	rt.sb.StartedAt = time.Unix(2, 0)
+	second := stream()
+	p.Refresh("i0")
+	if open(first) || !open(second) {
+		t.Errorf("after a resume: open are the old %v, the new %v", open(first), open(second))
+	}
+	rt.sb.State = runtime.StatePaused
+	p.Refresh("another")
+	if !open(second) {
+		t.Error("another sandbox's refresh broke a stream off")
+	}
+	p.Refresh("i0")
+	if open(second) {
+		t.Error("a stream of a paused sandbox is open")
 	}
 }
 

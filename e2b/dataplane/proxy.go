@@ -69,6 +69,10 @@ type exchange struct {
 	begin  time.Time
 	// request is the body on its way in, where its end matters; else nil.
 	request *requestBody
+	// again is the body while the request can be sent a second time; else nil.
+	again *unread
+	// missed is why there was no stream for it the first time.
+	missed error
 }
 
 type exchangeKey struct{}
@@ -90,12 +94,14 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 		writeError(w, r, http.StatusNotFound, t, "not found")
 		return
 	}
+	x := &exchange{target: t, begin: begin}
+	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 	sb, err := p.sandboxes.Get(r.Context(), t.ID)
-	if err == nil {
+	if err == nil && !wakes(sb) {
 		err = serving(sb.State)
 	}
 	if err != nil {
-		p.fail(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, &exchange{target: t})), err)
+		p.fail(w, r, err)
 		return
 	}
 	if t.Port != AgentPort && sb.TrafficAccessToken != "" {
@@ -104,16 +110,42 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 			return
 		}
 	}
-	run, err := p.pool.acquire(sb)
-	if err != nil {
-		p.fail(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, &exchange{target: t})), err)
+	if wakes(sb) && !mayWake(r, t, sb) {
+		writeError(w, r, http.StatusUnauthorized, t, "missing or wrong "+strings.ToLower(headerAccess))
 		return
 	}
-	defer run.release()
-	x := exchange{target: t, run: run, begin: begin}
-	out := r.WithContext(context.WithValue(r.Context(), exchangeKey{}, &x))
+	if sb.AutoResume {
+		x.again = &unread{ReadCloser: r.Body}
+		r.Body = x.again
+	}
+	p.serve(w, r, sb)
+	if x.missed != nil {
+		// It was paused between the look at its state and the dial.
+		p.serve(w, r, runtime.Sandbox{ID: sb.ID, State: runtime.StatePaused, AutoResume: true})
+	}
+}
+
+// serve carries the request to a sandbox that runs or is resumed first.
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, sb runtime.Sandbox) {
+	x := exchangeOf(r)
+	var err error
+	if wakes(sb) {
+		// Once: who was resumed and does not run any more was paused on purpose.
+		x.again = nil
+		sb, err = p.wake(r.Context(), sb.ID)
+	}
+	if err == nil {
+		x.run, err = p.pool.acquire(sb)
+	}
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	defer x.run.release()
+	out := r
 	if r.ProtoMajor == 1 && r.ContentLength != 0 && r.ContentLength <= mayBeTaken {
 		x.request = newRequestBody(r.Body, http.NewResponseController(w))
+		out = r.WithContext(r.Context())
 		out.Body = x.request
 	}
 	p.rp.ServeHTTP(w, out)
@@ -178,6 +210,11 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 		// The client went away; there is nobody to tell.
 		panic(http.ErrAbortHandler)
 	}
+	if x := exchangeOf(r); x.again != nil && x.run != nil && errors.Is(err, errNoStream) && !x.again.touched.Load() {
+		x.missed = err
+		return
+	}
+	var wake *wakeError
 	switch {
 	case errors.Is(err, runtime.ErrPortClosed):
 		writeError(w, r, http.StatusBadGateway, t, portClosed)
@@ -187,6 +224,8 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 		writeError(w, r, http.StatusConflict, t, "The sandbox is changing its state, try again")
 	case errors.Is(err, runtime.ErrUnavailable):
 		writeError(w, r, http.StatusServiceUnavailable, t, "The server is starting or shutting down")
+	case errors.As(err, &wake):
+		p.notResumed(w, r, t, wake.err)
 	default:
 		p.died(w, r, t, err)
 	}

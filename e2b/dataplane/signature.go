@@ -28,7 +28,8 @@ func Signed(ctx context.Context, sandboxes Sandboxes, r *http.Request) (Target, 
 	if signature == "" {
 		return Target{}, ErrNoSignature
 	}
-	all, err := sandboxes.List(ctx, runtime.ListFilter{States: []runtime.State{runtime.StateRunning}})
+	// Paused ones as well: a request may resume them.
+	all, err := sandboxes.List(ctx, runtime.ListFilter{})
 	if err != nil {
 		return Target{}, err
 	}

@@ -26,13 +26,19 @@ type Runtime struct {
 	Known []runtime.Template
 	// Silent makes Kill leave connections open, as a machine that vanishes.
 	Silent bool
+	// BeforeDial, if set, is called by each Dial first.
+	BeforeDial func(id string)
+	// Room is how many sandboxes fit when a fork makes more; 0 is any.
+	Room int
 
 	mu        sync.Mutex
 	err       error
 	sandboxes map[string]*sandbox
-	created   int
+	started   int
 	dials     int
 	requests  []runtime.CreateRequest
+	lifecycle
+	snapshots []snapshot
 }
 
 type sandbox struct {
@@ -40,9 +46,13 @@ type sandbox struct {
 	ports map[uint16]net.Listener
 	srvs  []*http.Server
 	conns []net.Conn
+	// pausing is closed when the pause is over; resume is the one under way.
+	pausing chan struct{}
+	resume  *resume
 }
 
-// Epoch is when the first sandbox starts; each next one starts a second later.
+// Epoch is when the first run of a sandbox starts; each next one starts a second
+// later.
 var Epoch = time.Date(2026, 1, 2, 3, 4, 5, 6000000, time.UTC)
 
 // Create implements e2b.RuntimeAdapter.
@@ -53,16 +63,19 @@ func (f *Runtime) Create(_ context.Context, req runtime.CreateRequest) (runtime.
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.requests = append(f.requests, req)
-	if req.Template != "base" {
+	if req.Template != "base" && f.find(req.Template, false) < 0 {
 		return runtime.Sandbox{}, fmt.Errorf("create: %w", runtime.ErrTemplateNotFound)
 	}
-	n := f.created
-	f.created++
+	return f.create(req), nil
+}
+
+// create makes a sandbox. The caller holds mu.
+func (f *Runtime) create(req runtime.CreateRequest) runtime.Sandbox {
 	sb := runtime.Sandbox{
-		ID: fmt.Sprintf("i%020d", n), TemplateID: "tpl0", Alias: req.Template, State: runtime.StateRunning,
-		Metadata: req.Metadata, StartedAt: Epoch.Add(time.Duration(n) * time.Second),
+		ID: fmt.Sprintf("i%020d", f.started), TemplateID: "tpl0", Alias: req.Template, State: runtime.StateRunning,
+		Metadata: req.Metadata, StartedAt: f.start(),
 		EndAt: Epoch.Add(req.Timeout), VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024, EnvdVersion: "0.6.13",
-		AllowInternet: req.AllowInternet, KeyID: req.KeyID,
+		AllowInternet: req.AllowInternet, KeyID: req.KeyID, OnTimeout: req.OnTimeout, AutoResume: req.AutoResume,
 	}
 	if req.Secure {
 		sb.EnvdAccessToken = "token-" + sb.ID
@@ -74,7 +87,13 @@ func (f *Runtime) Create(_ context.Context, req runtime.CreateRequest) (runtime.
 		f.sandboxes = make(map[string]*sandbox)
 	}
 	f.sandboxes[sb.ID] = &sandbox{Sandbox: sb, ports: make(map[uint16]net.Listener)}
-	return sb, nil
+	return sb
+}
+
+// start is when the next run starts. The caller holds mu.
+func (f *Runtime) start() time.Time {
+	f.started++
+	return Epoch.Add(time.Duration(f.started-1) * time.Second)
 }
 
 // Listen serves h on a port of a sandbox until it is killed, HTTP/1.1 and h2c.
@@ -155,6 +174,9 @@ func (f *Runtime) List(_ context.Context, q runtime.ListFilter) ([]runtime.Sandb
 		}
 		return cmp.Or(c, cmp.Compare(a.ID, b.ID))
 	}
+	if len(q.States) == 0 {
+		q.States = []runtime.State{runtime.StateRunning, runtime.StatePaused}
+	}
 	var found []runtime.Sandbox
 	for _, sb := range f.sandboxes {
 		if selects(q, sb.Sandbox) {
@@ -173,7 +195,7 @@ func (f *Runtime) List(_ context.Context, q runtime.ListFilter) ([]runtime.Sandb
 }
 
 func selects(q runtime.ListFilter, sb runtime.Sandbox) bool {
-	if len(q.States) > 0 && !slices.Contains(q.States, sb.State) {
+	if !slices.Contains(q.States, sb.State.Shown()) {
 		return false
 	}
 	for k, v := range q.Metadata {
@@ -213,19 +235,6 @@ func (f *Runtime) Kill(_ context.Context, id string) error {
 	return nil
 }
 
-// Connect implements e2b.RuntimeAdapter.
-func (f *Runtime) Connect(ctx context.Context, id string, timeout time.Duration) (runtime.Sandbox, bool, error) {
-	if err := f.Extend(ctx, id, timeout); err != nil {
-		return runtime.Sandbox{}, false, err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	sb := f.sandboxes[id]
-	resumed := sb.State == runtime.StatePaused
-	sb.State = runtime.StateRunning
-	return sb.Sandbox, resumed, nil
-}
-
 // SetTimeout implements e2b.RuntimeAdapter, with Epoch as now.
 func (f *Runtime) SetTimeout(ctx context.Context, id string, timeout time.Duration) error {
 	if _, err := f.Get(ctx, id); err != nil {
@@ -246,6 +255,9 @@ func (f *Runtime) Extend(ctx context.Context, id string, timeout time.Duration) 
 
 // Dial implements e2b.RuntimeAdapter.
 func (f *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
+	if f.BeforeDial != nil {
+		f.BeforeDial(id)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.dials++

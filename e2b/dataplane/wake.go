@@ -1,0 +1,139 @@
+package dataplane
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// headerAccess carries the token that guards the agent.
+const headerAccess = "X-Access-Token"
+
+// wakes reports a sandbox that does not run and that traffic resumes.
+func wakes(sb runtime.Sandbox) bool {
+	switch sb.State {
+	case runtime.StatePausing, runtime.StatePaused, runtime.StateResuming:
+		return sb.AutoResume && !sb.FilesystemOnly
+	}
+	return false
+}
+
+// wakeError is why a sandbox that was to be resumed was not.
+type wakeError struct{ err error }
+
+func (e *wakeError) Error() string { return "resume by traffic: " + e.err.Error() }
+func (e *wakeError) Unwrap() error { return e.err }
+
+// wake resumes the sandbox, or waits while others do, as long as ctx.
+func (p *Proxy) wake(ctx context.Context, id string) (runtime.Sandbox, error) {
+	sb, err := p.sandboxes.Wake(ctx, id)
+	if err == nil {
+		err = serving(sb.State)
+	}
+	if err != nil {
+		return sb, &wakeError{err}
+	}
+	return sb, nil
+}
+
+// mayWake reports whether a request to the agent may resume its sandbox: it must
+// be one that the agent would serve. Other ports have the traffic token.
+func mayWake(r *http.Request, t Target, sb runtime.Sandbox) bool {
+	if t.Port != AgentPort || sb.EnvdAccessToken == "" {
+		return true
+	}
+	// A browser asks first, without a token. Where anybody may resume the
+	// sandbox by way of another port there is nothing to guard.
+	if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+		return sb.TrafficAccessToken == ""
+	}
+	if subtle.ConstantTimeCompare([]byte(r.Header.Get(headerAccess)), []byte(sb.EnvdAccessToken)) == 1 {
+		return true
+	}
+	q := r.URL.Query()
+	return r.URL.Path == "/files" && verify(q, operation(r), sb.EnvdAccessToken, q.Get("signature"))
+}
+
+// notResumed answers a request to a sandbox that stays paused for now.
+func (p *Proxy) notResumed(w http.ResponseWriter, r *http.Request, t Target, err error) {
+	p.log.Warn("data plane: a sandbox was not resumed", "sandbox", t.ID, "port", t.Port, "err", err)
+	message := "The sandbox is paused and could not be resumed"
+	var capacity *runtime.CapacityError
+	switch {
+	case errors.As(err, &capacity):
+		message += fmt.Sprintf(": %s", capacity)
+		if capacity.RetryAfter > 0 || capacity.Resource == "pressure" {
+			seconds := max(1, math.Ceil(capacity.RetryAfter.Seconds()))
+			w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
+		}
+	case errors.Is(err, runtime.ErrDiskFull):
+		message += ": " + runtime.ErrDiskFull.Error()
+	}
+	writeError(w, r, http.StatusServiceUnavailable, t, message)
+}
+
+// unread is a body that stays usable as long as nobody read of it: a transport
+// that cannot dial closes it all the same. The server closes it in the end.
+type unread struct {
+	io.ReadCloser
+	touched atomic.Bool
+}
+
+func (u *unread) Read(p []byte) (int, error) {
+	u.touched.Store(true)
+	return u.ReadCloser.Read(p)
+}
+
+func (u *unread) Close() error {
+	if !u.touched.Load() {
+		return nil
+	}
+	return u.ReadCloser.Close()
+}
+
+// Refresh breaks off the streams of runs of a sandbox that have ended. Who ended
+// one calls it, so that nobody waits for the sweep.
+func (p *Proxy) Refresh(id string) {
+	p.pool.mu.Lock()
+	var runs []*run
+	for key, r := range p.pool.runs {
+		if key.id == id {
+			runs = append(runs, r)
+		}
+	}
+	p.pool.mu.Unlock()
+	for _, r := range runs {
+		r.check()
+	}
+}
+
+// Healthy asks the agent of a running sandbox whether it is.
+func (p *Proxy) Healthy(ctx context.Context, sb runtime.Sandbox) error {
+	run, err := p.pool.acquire(sb)
+	if err != nil {
+		return err
+	}
+	defer run.release()
+	url := fmt.Sprintf("http://%s:%d/health", sb.ID, AgentPort)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := run.agent.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		return fmt.Errorf("the agent answers %s", resp.Status)
+	}
+	return nil
+}

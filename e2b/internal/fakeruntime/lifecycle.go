@@ -1,0 +1,198 @@
+package fakeruntime
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// lifecycle is what the tests see of, and do to, pauses and resumes. Its fields
+// are guarded by Runtime.mu.
+type lifecycle struct {
+	resumes  int
+	waiting  int
+	changed  *sync.Cond
+	held     chan struct{}
+	failWith error
+}
+
+// resume is one that any number of callers wait for.
+type resume struct {
+	done chan struct{}
+	err  error
+}
+
+// Hold makes pauses and resumes take until release is called.
+func (f *Runtime) Hold() (release func()) {
+	held := make(chan struct{})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.held = held
+	return sync.OnceFunc(func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.held = nil
+		close(held)
+	})
+}
+
+// FailResumes makes every resume from now on fail with err; nil ends that.
+func (f *Runtime) FailResumes(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failWith = err
+}
+
+// Resumes counts the resumes that were begun.
+func (f *Runtime) Resumes() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.resumes
+}
+
+// AwaitWaiting returns when n calls wait for pauses and resumes.
+func (f *Runtime) AwaitWaiting(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.waiting != n {
+		f.cond().Wait()
+	}
+}
+
+func (f *Runtime) cond() *sync.Cond {
+	if f.changed == nil {
+		f.changed = sync.NewCond(&f.mu)
+	}
+	return f.changed
+}
+
+// await waits for ch without mu, which the caller holds.
+func (f *Runtime) await(ctx context.Context, ch <-chan struct{}) error {
+	if ch == nil {
+		return nil
+	}
+	f.waiting++
+	f.cond().Broadcast()
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		f.waiting--
+		f.cond().Broadcast()
+	}()
+	select {
+	case <-ch:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Pause implements e2b.RuntimeAdapter. Ports other than the agent's do not
+// outlive a pause without memory.
+func (f *Runtime) Pause(ctx context.Context, id string, memory bool) error {
+	if err := f.failure(); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	sb := f.sandboxes[id]
+	switch {
+	case sb == nil:
+		return fmt.Errorf("pause %s: %w", id, runtime.ErrSandboxNotFound)
+	case sb.State != runtime.StateRunning:
+		return fmt.Errorf("pause %s: %w: it is %s", id, runtime.ErrConflict, sb.State)
+	}
+	sb.State = runtime.StatePausing
+	sb.pausing = make(chan struct{})
+	defer close(sb.pausing)
+	if err := f.await(ctx, f.held); err != nil {
+		sb.State = runtime.StateRunning
+		return err
+	}
+	if !f.Silent {
+		for _, c := range sb.conns {
+			c.Close()
+		}
+	}
+	if !memory {
+		for port, ln := range sb.ports {
+			if port != 49983 {
+				ln.Close()
+				delete(sb.ports, port)
+			}
+		}
+	}
+	sb.conns, sb.State, sb.FilesystemOnly = nil, runtime.StatePaused, !memory
+	return nil
+}
+
+// Connect implements e2b.RuntimeAdapter.
+func (f *Runtime) Connect(ctx context.Context, id string, timeout time.Duration) (runtime.Sandbox, bool, error) {
+	sb, resumed, err := f.awake(ctx, id, true)
+	if err == nil {
+		err = f.Extend(ctx, id, timeout)
+	}
+	if err == nil {
+		sb, err = f.Get(ctx, id)
+	}
+	return sb, resumed, err
+}
+
+// Wake implements e2b.RuntimeAdapter.
+func (f *Runtime) Wake(ctx context.Context, id string) (runtime.Sandbox, error) {
+	sb, _, err := f.awake(ctx, id, false)
+	return sb, err
+}
+
+func (f *Runtime) awake(ctx context.Context, id string, asked bool) (runtime.Sandbox, bool, error) {
+	if err := f.failure(); err != nil {
+		return runtime.Sandbox{}, false, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	sb := f.sandboxes[id]
+	switch {
+	case sb == nil:
+		return runtime.Sandbox{}, false, fmt.Errorf("wake %s: %w", id, runtime.ErrSandboxNotFound)
+	case sb.State == runtime.StateRunning:
+		return sb.Sandbox, false, nil
+	case !asked && (!sb.AutoResume || sb.FilesystemOnly):
+		return runtime.Sandbox{}, false, fmt.Errorf("wake %s: %w", id, runtime.ErrNotRunning)
+	}
+	r := sb.resume
+	if r == nil {
+		r = &resume{done: make(chan struct{})}
+		sb.resume = r
+		go f.doResume(sb, r)
+	}
+	if err := f.await(ctx, r.done); err != nil {
+		return runtime.Sandbox{}, false, err
+	}
+	return sb.Sandbox, r.err == nil, r.err
+}
+
+func (f *Runtime) doResume(sb *sandbox, r *resume) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if sb.State == runtime.StatePausing {
+		f.mu.Unlock()
+		<-sb.pausing
+		f.mu.Lock()
+	}
+	f.resumes++
+	if held := f.held; held != nil {
+		f.mu.Unlock()
+		<-held
+		f.mu.Lock()
+	}
+	sb.resume = nil
+	r.err = f.failWith
+	if r.err == nil {
+		sb.State, sb.StartedAt, sb.FilesystemOnly = runtime.StateRunning, f.start(), false
+		sb.EndAt = Epoch.Add(300 * time.Second)
+	}
+	close(r.done)
+}
