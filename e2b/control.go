@@ -14,13 +14,7 @@ import (
 
 // notBuilt are operations of the protocol that this server does not have yet.
 var notBuilt = map[string]string{
-	"POST /sandboxes/{id}/pause":             "pausing a sandbox",
-	"POST /sandboxes/{id}/resume":            "resuming a sandbox",
-	"POST /sandboxes/{id}/fork":              "forking a sandbox",
-	"POST /sandboxes/{id}/snapshots":         "taking a snapshot",
 	"PUT /sandboxes/{id}/network":            "changing the network of a running sandbox",
-	"GET /snapshots":                         "listing snapshots",
-	"DELETE /templates/{id}":                 "deleting templates and snapshots",
 	"PATCH /templates/{id}":                  "changing templates",
 	"PATCH /v2/templates/{id}":               "changing templates",
 	"POST /templates":                        "building templates",

@@ -31,22 +31,21 @@ func (s *Server) CreateSandboxV2(w http.ResponseWriter, r *http.Request, p opena
 func (s *Server) create(w http.ResponseWriter, r *http.Request, timeout time.Duration, secured bool, idempotencyKey *string) {
 	var body openapi.NewSandbox
 	err := decode(w, r, &body, false)
+	if err == nil {
+		err = checkTemplate(body.TemplateID)
+	}
 	var req runtime.CreateRequest
 	if err == nil {
-		req, err = s.createRequest(&body, timeout, secured)
+		req, err = s.createRequest(r, &body, timeout, secured)
 	}
 	if err != nil {
 		s.fail(w, r, err, "")
 		return
 	}
-	req.KeyID = keyID(r.Context())
-	create := func() (runtime.Sandbox, error) { return s.adapter.Create(r.Context(), req) }
-	var sb runtime.Sandbox
-	if idempotencyKey == nil {
-		sb, err = create()
-	} else {
-		sb, err = s.creates.once(r.Context(), *idempotencyKey, req, create)
-	}
+	req.Template = bareName(body.TemplateID)
+	sb, err := once(r.Context(), &s.answers, idempotencyKey, "create", req, func() (runtime.Sandbox, error) {
+		return s.adapter.Create(r.Context(), req)
+	})
 	if err != nil {
 		s.fail(w, r, err, body.TemplateID)
 		return
@@ -54,18 +53,35 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, timeout time.Dur
 	writeJSON(w, http.StatusCreated, s.wireSandbox(sb))
 }
 
-// createRequest is the body in the runtime's terms, checked.
-func (s *Server) createRequest(body *openapi.NewSandbox, timeout time.Duration, secured bool) (runtime.CreateRequest, error) {
+func checkTemplate(id string) error {
+	switch {
+	case id == "":
+		return badRequest("templateID is missing")
+	case len(id) > maxTemplateName:
+		return badRequest("templateID is longer than %d bytes", maxTemplateName)
+	}
+	return nil
+}
+
+// createRequest is the body in the runtime's terms, checked, without a template.
+func (s *Server) createRequest(r *http.Request, body *openapi.NewSandbox, timeout time.Duration, secured bool) (runtime.CreateRequest, error) {
 	if err := refuse(body); err != nil {
 		return runtime.CreateRequest{}, err
 	}
 	req := runtime.CreateRequest{
-		Template: body.TemplateID,
 		Metadata: body.Metadata,
 		Env:      body.EnvVars,
 		// Tokens cost a client nothing, so only who says no goes without.
 		Secure:        secured || body.Secure == nil || *body.Secure,
 		AllowInternet: body.AllowInternetAccess,
+		AutoResume:    body.AutoResume != nil && isTrue(body.AutoResume.Enabled),
+		KeyID:         keyID(r.Context()),
+	}
+	if isTrue(body.AutoPause) {
+		req.OnTimeout = runtime.OnTimeoutPause
+		if isFalse(body.AutoPauseMemory) {
+			req.OnTimeout = runtime.OnTimeoutPauseFilesystem
+		}
 	}
 	if n := body.Network; n != nil {
 		req.AllowPublicTraffic = n.AllowPublicTraffic
@@ -73,13 +89,17 @@ func (s *Server) createRequest(body *openapi.NewSandbox, timeout time.Duration, 
 			req.AllowInternet = new(bool)
 		}
 	}
-	if req.AllowPublicTraffic != nil && !*req.AllowPublicTraffic && !req.Secure {
+	if isFalse(req.AllowPublicTraffic) && !req.Secure {
 		return req, badRequest("network.allowPublicTraffic false needs a secure sandbox")
 	}
 	var err error
 	req.Timeout, err = s.timeout(body.Timeout, timeout)
 	return req, err
 }
+
+func isTrue(p *bool) bool { return p != nil && *p }
+
+func isFalse(p *bool) bool { return p != nil && !*p }
 
 // timeout is the time-out in seconds that a request gives, checked, or def.
 func (s *Server) timeout(seconds *int32, def time.Duration) (time.Duration, error) {
@@ -100,21 +120,11 @@ func (s *Server) timeout(seconds *int32, def time.Duration) (time.Duration, erro
 // sandbox must never be looser than it was asked to be, so nothing with an
 // effect is passed over.
 func refuse(b *openapi.NewSandbox) error {
-	isTrue := func(p *bool) bool { return p != nil && *p }
-	autoResume := b.AutoResume != nil && isTrue(b.AutoResume.Enabled)
 	switch {
-	case b.TemplateID == "":
-		return badRequest("templateID is missing")
-	case len(b.TemplateID) > maxTemplateName:
-		return badRequest("templateID is longer than %d bytes", maxTemplateName)
-	case b.AutoPauseMemory != nil && !*b.AutoPauseMemory && !isTrue(b.AutoPause):
+	case isFalse(b.AutoPauseMemory) && !isTrue(b.AutoPause):
 		return badRequest("autoPauseMemory false needs autoPause true")
-	case b.AutoPauseMemory != nil && !*b.AutoPauseMemory && autoResume:
-		return badRequest("autoPauseMemory false cannot be combined with autoResume")
-	case isTrue(b.AutoPause):
-		return unsupported("autoPause")
-	case autoResume:
-		return unsupported("autoResume")
+	case isFalse(b.AutoPauseMemory) && b.AutoResume != nil && isTrue(b.AutoResume.Enabled):
+		return badRequest("autoPauseMemory false cannot be combined with autoResume: without memory only a connect resumes")
 	case len(b.Mcp) > 0:
 		return unsupported("mcp")
 	case len(b.Iam) > 0:

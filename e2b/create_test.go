@@ -36,6 +36,16 @@ func TestCreate(t *testing.T) {
 			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowInternet: &no}},
 		{"deny of everything is no internet, and wins", "/v2/sandboxes", `{"templateID":"base","allow_internet_access":true,"network":{"denyOut":["0.0.0.0/0","::/0"]}}`,
 			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowInternet: &no}},
+		{"name with the default tag, in upper case", "/v2/sandboxes", `{"templateID":"BASE:default"}`,
+			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
+		{"v1 pauses at its time-out", "/sandboxes", `{"templateID":"base","autoPause":true}`,
+			runtime.CreateRequest{Timeout: 15 * time.Second, Secure: true, OnTimeout: runtime.OnTimeoutPause}},
+		{"v2 pauses at its time-out, and resumes", "/v2/sandboxes", `{"templateID":"base","autoPause":true,"autoPauseMemory":true,"autoResume":{"enabled":true}}`,
+			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, OnTimeout: runtime.OnTimeoutPause, AutoResume: true}},
+		{"pauses at its time-out without memory", "/v2/sandboxes", `{"templateID":"base","autoPause":true,"autoPauseMemory":false,"autoResume":{}}`,
+			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, OnTimeout: runtime.OnTimeoutPauseFilesystem}},
+		{"resumes after a pause that was asked for", "/sandboxes", `{"templateID":"base","autoResume":{"enabled":true}}`,
+			runtime.CreateRequest{Timeout: 15 * time.Second, Secure: true, AutoResume: true}},
 		{"no public traffic", "/v2/sandboxes", `{"templateID":"base","network":{"allowPublicTraffic":false,"allowOut":[],"rules":{},"egressProxy":null,"dnsServers":[],"maskRequestHost":""}}`,
 			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowPublicTraffic: &no}},
 	}
@@ -101,10 +111,11 @@ func TestCreateRefuses(t *testing.T) {
 		{"exponent", `{"templateID":"base","timeout":1e999}`, 400, `"timeout"`},
 		{"number in metadata", `{"templateID":"base","metadata":{"a":1}}`, 400, "metadata"},
 		{"list as env", `{"templateID":"base","envVars":["a"]}`, 400, "envVars"},
-		{"autoPause", `{"templateID":"base","autoPause":true}`, 501, "autoPause"},
 		{"autoPauseMemory alone", `{"templateID":"base","autoPauseMemory":false}`, 400, "autoPauseMemory"},
 		{"autoPauseMemory with autoResume", `{"templateID":"base","autoPause":true,"autoPauseMemory":false,"autoResume":{"enabled":true}}`, 400, "autoResume"},
-		{"autoResume", `{"templateID":"base","autoResume":{"enabled":true}}`, 501, "autoResume"},
+		{"autoPauseMemory against autoPause", `{"templateID":"base","autoPause":false,"autoPauseMemory":false}`, 400, "autoPauseMemory"},
+		{"text as autoPause", `{"templateID":"base","autoPause":"yes"}`, 400, `"autoPause"`},
+		{"boolean as autoResume", `{"templateID":"base","autoResume":true}`, 400, `"autoResume"`},
 		{"mcp", `{"templateID":"base","mcp":{"x":{}}}`, 501, "mcp"},
 		{"iam", `{"templateID":"base","iam":{"tokens":{"a":{}}}}`, 501, "iam"},
 		{"volumeMounts", `{"templateID":"base","volumeMounts":[{"name":"a","path":"/b"}]}`, 501, "volumeMounts"},
@@ -137,22 +148,33 @@ func TestCreateRefuses(t *testing.T) {
 
 func TestRuntimeErrors(t *testing.T) {
 	wrap := func(err error) error { return fmt.Errorf("create i1: %w", err) }
+	short := func(resource string, retry time.Duration) error {
+		return wrap(&runtime.CapacityError{Resource: resource, Requested: 512, Available: 100, RetryAfter: retry})
+	}
 	tests := []struct {
-		name                string
-		err                 error
-		code                int
-		message             string
-		retryAfter, noRetry string
+		name       string
+		err        error
+		code       int
+		message    string
+		retryAfter string
 	}{
-		{"capacity, for now", wrap(&runtime.CapacityError{Resource: "memory", Requested: 512, Available: 100, RetryAfter: 1500 * time.Millisecond}), 429, "not enough memory on this machine: 512 requested, 100 available", "2", ""},
-		{"capacity, for good", wrap(&runtime.CapacityError{Resource: "memory"}), 429, "memory", "", "false"},
-		{"capacity", wrap(runtime.ErrCapacity), 429, "capacity", "1", ""},
-		{"invalid", wrap(runtime.ErrInvalid), 400, "invalid argument", "", ""},
-		{"conflict", wrap(runtime.ErrConflict), 409, "changing", "", ""},
-		{"not running", wrap(runtime.ErrNotRunning), 409, "not running", "", ""},
-		{"unsupported", wrap(runtime.ErrUnsupported), 501, "not supported", "", ""},
-		{"unavailable", wrap(runtime.ErrUnavailable), 503, "starting", "1", ""},
-		{"unknown", errors.New("open /secret/path: disk on fire"), 500, "log", "", ""},
+		{"memory, for now", short("memory", 1500*time.Millisecond), 429, "not enough memory on this machine: 512 requested, 100 available; try again later", "2"},
+		{"memory, for a moment", short("memory", time.Nanosecond), 429, "memory", "1"},
+		{"memory, for good", short("memory", 0), 400, "not enough memory on this machine: 512 requested, 100 available; it can never fit", ""},
+		{"too many sandboxes", short("sandboxes", 10*time.Second), 429, "not enough sandboxes", "10"},
+		{"the queue is full", short("queue", 0), 429, "too many requests wait", "1"},
+		{"waited in vain", short("wait", 5*time.Second), 429, "as long as a request may wait", "5"},
+		{"pressure", short("pressure", 2500*time.Millisecond), 503, "short of memory or disk", "3"},
+		{"pressure, nobody knows how long", short("pressure", 0), 503, "short of memory or disk", "1"},
+		{"capacity", wrap(runtime.ErrCapacity), 429, "capacity", "1"},
+		{"disk full", wrap(runtime.ErrDiskFull), 507, "disk of this machine is full", ""},
+		{"snapshot not found", wrap(runtime.ErrSnapshotNotFound), 404, "snapshot 'base' not found", ""},
+		{"invalid", wrap(runtime.ErrInvalid), 400, "invalid argument", ""},
+		{"conflict", wrap(runtime.ErrConflict), 409, "changing", ""},
+		{"not running", wrap(runtime.ErrNotRunning), 409, "not running", ""},
+		{"unsupported", wrap(runtime.ErrUnsupported), 501, "not supported", ""},
+		{"unavailable", wrap(runtime.ErrUnavailable), 503, "starting", "1"},
+		{"unknown", errors.New("open /secret/path: disk on fire"), 500, "log", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -162,9 +184,6 @@ func TestRuntimeErrors(t *testing.T) {
 			r.wantError(t, tt.code, tt.message)
 			if got := r.header.Get("Retry-After"); got != tt.retryAfter {
 				t.Errorf("Retry-After %q, want %q", got, tt.retryAfter)
-			}
-			if got := r.header.Get("Should-Retry"); got != tt.noRetry {
-				t.Errorf("Should-Retry %q, want %q", got, tt.noRetry)
 			}
 			if strings.Contains(r.body, "secret") {
 				t.Errorf("the cause went out: %s", r.body)

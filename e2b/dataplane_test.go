@@ -189,6 +189,12 @@ func TestInternalRoutes(t *testing.T) {
 	}
 }
 
+// signature is that of a signed file URL for the default user, without an end.
+func signature(path, op, token string) string {
+	sum := sha256.Sum256([]byte(path + ":" + op + "::" + token))
+	return "v1_" + base64.RawStdEncoding.EncodeToString(sum[:])
+}
+
 func TestSignedFiles(t *testing.T) {
 	n := newNode(t, Config{})
 	ids := []string{n.sandbox(), n.sandbox(), n.sandbox()}

@@ -20,7 +20,7 @@ type apiError struct {
 	message string
 	// cause is the error_code of the protocol, if it has one for this.
 	cause string
-	// retryAfter is sent with 429 and 503; 0 tells that waiting cannot help.
+	// retryAfter is sent if positive, in whole seconds, rounded up.
 	retryAfter time.Duration
 }
 
@@ -52,17 +52,18 @@ func classify(err error, subject string) *apiError {
 		return &apiError{code: http.StatusNotFound, message: fmt.Sprintf(`Sandbox "%s" doesn't exist or you don't have access to it`, subject)}
 	case errors.Is(err, runtime.ErrTemplateNotFound):
 		return &apiError{code: http.StatusNotFound, message: fmt.Sprintf("template '%s' not found", subject)}
+	case errors.Is(err, runtime.ErrSnapshotNotFound):
+		return &apiError{code: http.StatusNotFound, message: fmt.Sprintf("snapshot '%s' not found", subject)}
 	case errors.Is(err, runtime.ErrInvalid):
 		return &apiError{code: http.StatusBadRequest, message: err.Error()}
 	case errors.As(err, &capacity):
-		return &apiError{code: http.StatusTooManyRequests, retryAfter: capacity.RetryAfter,
-			message: fmt.Sprintf("%s: %d requested, %d available", capacity, capacity.Requested, capacity.Available)}
+		return noCapacity(capacity)
 	case errors.Is(err, runtime.ErrCapacity):
 		return &apiError{code: http.StatusTooManyRequests, message: err.Error(), retryAfter: time.Second}
 	case errors.Is(err, runtime.ErrDiskFull):
 		return &apiError{code: http.StatusInsufficientStorage, message: runtime.ErrDiskFull.Error()}
 	case errors.Is(err, runtime.ErrConflict):
-		return &apiError{code: http.StatusConflict, message: fmt.Sprintf("Sandbox \"%s\" is changing its state, try again", subject)}
+		return &apiError{code: http.StatusConflict, message: fmt.Sprintf("Sandbox \"%s\" is not in a state that allows this, or is just changing it", subject)}
 	case errors.Is(err, runtime.ErrNotRunning):
 		return &apiError{code: http.StatusConflict, message: fmt.Sprintf("Sandbox \"%s\" is not running", subject)}
 	case errors.Is(err, runtime.ErrUnsupported):
@@ -77,22 +78,46 @@ func classify(err error, subject string) *apiError {
 	return &apiError{code: http.StatusInternalServerError, message: "the request failed on the server; its log has the cause"}
 }
 
+// noCapacity says which resource does not suffice and what to do about it. What
+// can never fit is the client's mistake (400): newer SDKs would send a 429 again.
+// A host that is short of something itself is busy (503), which tells clients
+// that nothing was changed; the rest is too much at once (429).
+func noCapacity(c *runtime.CapacityError) *apiError {
+	e := &apiError{code: http.StatusTooManyRequests, retryAfter: max(c.RetryAfter, time.Second)}
+	switch c.Resource {
+	case "pressure":
+		e.code = http.StatusServiceUnavailable
+		e.message = "this machine is short of memory or disk and takes nothing new; try again later, or end or pause sandboxes"
+	case "queue":
+		e.message = "too many requests wait for room on this machine already; try again later"
+	case "wait":
+		e.message = "there was no room on this machine for as long as a request may wait; try again later, or end or pause sandboxes"
+	default:
+		e.message = fmt.Sprintf("%s: %d requested, %d available; ", c, c.Requested, c.Available)
+		if c.RetryAfter > 0 {
+			e.message += "try again later, or end or pause sandboxes"
+		} else {
+			e.code, e.retryAfter = http.StatusBadRequest, 0
+			e.message += "it can never fit, ask for less"
+		}
+	}
+	return e
+}
+
 // fail answers with an error in the protocol's form.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error, subject string) {
 	e := classify(err, subject)
 	if e.code >= http.StatusInternalServerError && e.code != http.StatusNotImplemented {
 		s.cfg.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "code", e.code, "err", err)
 	}
-	h := w.Header()
-	if e.code == http.StatusTooManyRequests || e.code == http.StatusServiceUnavailable {
-		if e.retryAfter > 0 {
-			h.Set("Retry-After", strconv.FormatInt(int64(math.Ceil(e.retryAfter.Seconds())), 10))
-		} else {
-			// Newer SDKs retry a 429 by themselves unless told not to.
-			h.Set("Should-Retry", "false")
-		}
+	if e.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.FormatInt(int64(math.Ceil(e.retryAfter.Seconds())), 10))
 	}
-	writeJSON(w, e.code, openapi.Error{Code: int32(e.code), Message: e.message, ErrorCode: e.cause})
+	writeJSON(w, e.code, wireError(e))
+}
+
+func wireError(e *apiError) openapi.Error {
+	return openapi.Error{Code: int32(e.code), Message: e.message, ErrorCode: e.cause}
 }
 
 func writeJSON(w http.ResponseWriter, code int, v any) {

@@ -70,3 +70,69 @@ func FuzzCreate(f *testing.F) {
 		}
 	})
 }
+
+// FuzzBodies sends any body to what pauses, resumes, copies and saves sandboxes:
+// the answer is of the route or a well-formed error, and never ours to blame.
+func FuzzBodies(f *testing.F) {
+	routes := []string{"pause", "resume", "connect", "fork", "snapshots", "continuations"}
+	for _, s := range []string{
+		``, `{}`, `null`, `[]`, `"`, `{"memory":false}`, `{"timeout":1,"memory":false}`, `{"count":2,"timeout":1}`, `{"count":-1}`,
+		`{"name":"a/b:c"}`, `{"name":"\u212A:"}`, `{"reason":"idle"}`, `{"reason":null}`, `{"snapshotID":"snap0000000000000000","createRequest":{"timeout":1}}`,
+	} {
+		for i := range len(routes) + 1 {
+			f.Add(i, s)
+		}
+	}
+	var keys MemoryKeys
+	_, key, _ := keys.Create(f.Context(), "")
+	f.Fuzz(func(t *testing.T, route int, body string) {
+		rt := &fakeruntime.Runtime{}
+		s := NewServer(Config{}, rt, &keys)
+		defer s.Close()
+		sb, err := rt.Create(t.Context(), runtime.CreateRequest{Template: "base", Timeout: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := "/sandboxes/followups"
+		if route >= 0 && route < len(routes) {
+			path = "/sandboxes/" + sb.ID + "/" + routes[route]
+		} else if _, err := rt.Capture(t.Context(), sb.ID, runtime.ReasonIdle, ""); err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("POST", path, strings.NewReader(body))
+		r.Header.Set("X-API-Key", key)
+		s.ServeHTTP(w, r)
+		switch w.Code {
+		case 200, 201, 204:
+			if (w.Code == 204) != (w.Body.Len() == 0) {
+				t.Fatalf("%s %q: %d %s", path, body, w.Code, w.Body)
+			}
+			return
+		}
+		var e struct {
+			Code    int
+			Message string
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || e.Code != w.Code || e.Code < 400 || e.Code == 500 || e.Message == "" || len(e.Message) > 1000 {
+			t.Fatalf("%s %q: %d %s", path, body, w.Code, w.Body)
+		}
+	})
+}
+
+// FuzzName: a name that is taken is kept as it is, and leads nowhere else.
+func FuzzName(f *testing.F) {
+	for _, s := range []string{"snap", "ns/snap:v1", "Snap:default", "../x", "a:b:default", "\u212A", "a:default:default", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		bare, err := parseName(name)
+		if err != nil {
+			return
+		}
+		again, err := parseName(bare)
+		if err != nil || again != bare || strings.ContainsAny(bare, "\\ \x00%") || strings.HasPrefix(bare, ".") || strings.Count(bare, "/") > 1 {
+			t.Fatalf("%q became %q became %q, %v", name, bare, again, err)
+		}
+	})
+}

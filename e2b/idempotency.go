@@ -13,98 +13,106 @@ import (
 )
 
 const (
-	// keepCreate is how long a create can be sent again; a client that retries
+	// keepAnswer is how long a request can be sent again; a client that retries
 	// does so within minutes.
-	keepCreate = 10 * time.Minute
-	// maxCreates bounds the memory that clients can fill.
-	maxCreates = 10000
+	keepAnswer = 10 * time.Minute
+	// maxAnswers bounds the memory that clients can fill.
+	maxAnswers = 10000
 )
 
 var idempotencyKeyPattern = regexp.MustCompile(`^[a-z0-9-]{1,255}$`)
 
-// creates remembers the creates that came with an idempotency key. They are
-// forgotten on a restart. The zero value is ready.
-type creates struct {
+// answers remembers what was answered to requests that came with an idempotency
+// key. They are forgotten on a restart. The zero value is ready.
+type answers struct {
 	mu    sync.Mutex
-	calls map[createKey]*createCall
+	calls map[answerKey]*answer
 }
 
-// createKey is a client's key among those of the same API key.
-type createKey struct{ keyID, key string }
+// answerKey is a client's key among those of the same API key.
+type answerKey struct{ keyID, key string }
 
-// createCall is one create. sb and err may be read once done is closed.
-type createCall struct {
-	body [sha256.Size]byte
-	done chan struct{}
-	sb   runtime.Sandbox
-	err  error
+// answer is that of one call. value and err may be read once done is closed.
+type answer struct {
+	body  [sha256.Size]byte
+	done  chan struct{}
+	value any
+	err   error
 }
 
-// once calls create, or returns the sandbox of the call before with the same key
-// and request, waiting for it if need be. A call that failed does not count.
-func (c *creates) once(ctx context.Context, key string, req runtime.CreateRequest, create func() (runtime.Sandbox, error)) (runtime.Sandbox, error) {
-	if !idempotencyKeyPattern.MatchString(key) {
-		return runtime.Sandbox{}, badRequest("Idempotency-Key must be 1 to 255 lower-case letters, digits and hyphens")
+// once calls do, or returns what the call before with the same key and request
+// returned, waiting for it if need be. Without a key it just calls do. A call
+// that failed does not count. what names the operation, and req is all that it
+// was asked for.
+func once[T any](ctx context.Context, a *answers, key *string, what string, req any, do func() (T, error)) (T, error) {
+	var none T
+	if key == nil {
+		return do()
 	}
-	text, err := json.Marshal(req)
+	if !idempotencyKeyPattern.MatchString(*key) {
+		return none, badRequest("Idempotency-Key must be 1 to 255 lower-case letters, digits and hyphens")
+	}
+	text, err := json.Marshal([]any{what, req})
 	if err != nil {
-		return runtime.Sandbox{}, err
+		return none, err
 	}
-	k, body := createKey{req.KeyID, key}, sha256.Sum256(text)
+	k, body := answerKey{keyID(ctx), *key}, sha256.Sum256(text)
 	for {
-		call, first, err := c.enter(k, body)
+		call, first, err := a.enter(k, body)
 		switch {
 		case err != nil:
-			return runtime.Sandbox{}, err
+			return none, err
 		case first:
-			defer c.leave(k, call)
-			call.sb, call.err = create()
-			return call.sb, call.err
+			defer a.leave(k, call)
+			value, err := do()
+			call.value, call.err = value, err
+			return value, err
 		case call.body != body:
-			return runtime.Sandbox{}, &apiError{code: http.StatusUnprocessableEntity, cause: "idempotency_request_mismatch",
+			return none, &apiError{code: http.StatusUnprocessableEntity, cause: "idempotency_request_mismatch",
 				message: "this Idempotency-Key was used with another request"}
 		}
 		select {
 		case <-call.done:
 		case <-ctx.Done():
-			return runtime.Sandbox{}, ctx.Err()
+			return none, ctx.Err()
 		}
 		if call.err == nil {
-			return call.sb, nil
+			// The same request, so the same type.
+			return call.value.(T), nil
 		}
 	}
 }
 
 // enter returns the call of the key, and whether the caller is the one to make it.
-func (c *creates) enter(k createKey, body [sha256.Size]byte) (call *createCall, first bool, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if call := c.calls[k]; call != nil {
+func (a *answers) enter(k answerKey, body [sha256.Size]byte) (call *answer, first bool, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if call := a.calls[k]; call != nil {
 		return call, false, nil
 	}
-	if len(c.calls) >= maxCreates {
+	if len(a.calls) >= maxAnswers {
 		return nil, false, &apiError{code: http.StatusTooManyRequests, message: "too many idempotency keys", retryAfter: time.Minute}
 	}
-	if c.calls == nil {
-		c.calls = make(map[createKey]*createCall)
+	if a.calls == nil {
+		a.calls = make(map[answerKey]*answer)
 	}
-	// Until create returns, the call counts as failed: it may panic.
-	call = &createCall{body: body, done: make(chan struct{}), err: runtime.ErrUnavailable}
-	c.calls[k] = call
+	// Until do returns, the call counts as failed: it may panic.
+	call = &answer{body: body, done: make(chan struct{}), err: runtime.ErrUnavailable}
+	a.calls[k] = call
 	return call, true, nil
 }
 
 // leave lets those go on who wait, and forgets the call, in time or at once.
-func (c *creates) leave(k createKey, call *createCall) {
+func (a *answers) leave(k answerKey, call *answer) {
 	forget := func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.calls, k)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.calls, k)
 	}
 	if call.err != nil {
 		forget()
 	} else {
-		time.AfterFunc(keepCreate, forget)
+		time.AfterFunc(keepAnswer, forget)
 	}
 	close(call.done)
 }

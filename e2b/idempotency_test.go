@@ -40,9 +40,9 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 }
 
-func TestCreatesOnce(t *testing.T) {
+func TestAnswersOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var c creates
+		var c answers
 		var calls atomic.Int32
 		slow := func(sb string, err error) func() (runtime.Sandbox, error) {
 			return func() (runtime.Sandbox, error) {
@@ -52,7 +52,8 @@ func TestCreatesOnce(t *testing.T) {
 			}
 		}
 		once := func(ctx context.Context, create func() (runtime.Sandbox, error)) (runtime.Sandbox, error) {
-			return c.once(ctx, "k", runtime.CreateRequest{}, create)
+			key := "k"
+			return once(ctx, &c, &key, "create", runtime.CreateRequest{}, create)
 		}
 		// The first fails; who waits for it takes over.
 		failed := errors.New("failed")
@@ -68,7 +69,7 @@ func TestCreatesOnce(t *testing.T) {
 		if sb, err := once(t.Context(), slow("c", nil)); err != nil || sb.ID != "b" || calls.Load() != 2 {
 			t.Errorf("third: %v, %v, %d calls", sb.ID, err, calls.Load())
 		}
-		time.Sleep(keepCreate + time.Second)
+		time.Sleep(keepAnswer + time.Second)
 		go once(t.Context(), slow("d", nil))
 		synctest.Wait()
 		gone, cancel := context.WithCancel(t.Context())
@@ -76,7 +77,7 @@ func TestCreatesOnce(t *testing.T) {
 		if _, err := once(gone, slow("e", nil)); !errors.Is(err, context.Canceled) || calls.Load() != 3 {
 			t.Errorf("who went away while waiting: %v, %d calls", err, calls.Load())
 		}
-		time.Sleep(2*time.Second + keepCreate)
+		time.Sleep(2*time.Second + keepAnswer)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if len(c.calls) != 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -63,11 +64,7 @@ func (s *Server) ListSandboxes(w http.ResponseWriter, r *http.Request, p openapi
 // totalRunning counts the running sandboxes that the filter selects on all
 // pages, if it selects running ones.
 func (s *Server) totalRunning(ctx context.Context, f runtime.ListFilter) (n int, counted bool, err error) {
-	counted = len(f.States) == 0
-	for _, st := range f.States {
-		counted = counted || st == runtime.StateRunning
-	}
-	if !counted {
+	if len(f.States) > 0 && !slices.Contains(f.States, runtime.StateRunning) {
 		return 0, false, nil
 	}
 	f.States, f.After, f.Limit = []runtime.State{runtime.StateRunning}, nil, 0

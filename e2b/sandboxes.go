@@ -50,57 +50,6 @@ func (s *Server) KillSandbox(w http.ResponseWriter, r *http.Request, id string) 
 	s.done(w, r, err, id)
 }
 
-// ConnectSandbox serves the first generation of connect.
-func (s *Server) ConnectSandbox(w http.ResponseWriter, r *http.Request, id string) {
-	s.connect(w, r, id, false)
-}
-
-// ConnectSandboxV2 serves the second, whose body and time-out are optional.
-func (s *Server) ConnectSandboxV2(w http.ResponseWriter, r *http.Request, id string) {
-	s.connect(w, r, id, true)
-}
-
-func (s *Server) connect(w http.ResponseWriter, r *http.Request, id string, optional bool) {
-	sb, resumed, err := s.doConnect(w, r, id, optional)
-	switch {
-	case err != nil:
-		s.fail(w, r, err, id)
-	case resumed:
-		writeJSON(w, http.StatusCreated, s.wireSandbox(sb))
-	default:
-		writeJSON(w, http.StatusOK, s.wireSandbox(sb))
-	}
-}
-
-func (s *Server) doConnect(w http.ResponseWriter, r *http.Request, id string, optional bool) (runtime.Sandbox, bool, error) {
-	id, err := parseID(id)
-	if err != nil {
-		return runtime.Sandbox{}, false, err
-	}
-	var body openapi.ConnectSandbox
-	if err := decode(w, r, &body, optional); err != nil {
-		return runtime.Sandbox{}, false, err
-	}
-	if body.Timeout == nil && !optional {
-		return runtime.Sandbox{}, false, badRequest("timeout is missing")
-	}
-	timeout, err := s.timeout(body.Timeout, defaultTimeoutV2)
-	if err != nil {
-		return runtime.Sandbox{}, false, err
-	}
-	if body.Memory != nil && !*body.Memory {
-		// Means nothing to a sandbox that runs.
-		sb, err := s.adapter.Get(r.Context(), id)
-		if err != nil {
-			return sb, false, err
-		}
-		if sb.State != runtime.StateRunning {
-			return sb, false, unsupported("resuming without memory")
-		}
-	}
-	return s.adapter.Connect(r.Context(), id, timeout)
-}
-
 // SetSandboxTimeout serves POST /sandboxes/{sandboxID}/timeout.
 func (s *Server) SetSandboxTimeout(w http.ResponseWriter, r *http.Request, id string) {
 	s.done(w, r, s.setTimeout(w, r, id), id)

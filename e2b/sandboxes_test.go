@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
-	"github.com/rundlet/rundlet/runtime"
 )
 
 func TestSandboxDetail(t *testing.T) {
@@ -61,6 +60,10 @@ func TestSandboxIDs(t *testing.T) {
 				n.do("POST", tt.path+"/refreshes", `{}`).wantError(t, tt.code, tt.message)
 				n.do("POST", "/v2"+tt.path+"/connect", `{}`).wantError(t, tt.code, tt.message)
 				n.do("GET", tt.path+"/metrics", "").wantError(t, tt.code, tt.message)
+				for _, what := range []string{"pause", "resume", "fork", "snapshots"} {
+					n.do("POST", tt.path+"/"+what, `{}`).wantError(t, tt.code, tt.message)
+				}
+				n.do("POST", tt.path+"/continuations", `{"reason":"idle"}`).wantError(t, tt.code, tt.message)
 			}
 		})
 	}
@@ -120,16 +123,6 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
-func TestConnectToPaused(t *testing.T) {
-	n := newNode(t, Config{})
-	id := n.sandbox()
-	n.Edit(id, func(sb *runtime.Sandbox) { sb.State = runtime.StatePaused })
-	n.do("POST", "/v2/sandboxes/"+id+"/connect", `{"memory":false}`).wantError(t, 501, "memory")
-	if r := n.do("POST", "/v2/sandboxes/"+id+"/connect", `{}`); r.code != http.StatusCreated {
-		t.Errorf("a resume answers %d %s", r.code, r.body)
-	}
-}
-
 func TestRoutes(t *testing.T) {
 	n := newNode(t, Config{})
 	n.do("GET", "/nothing", "").wantError(t, 404, "no such route")
@@ -139,7 +132,7 @@ func TestRoutes(t *testing.T) {
 	if got := r.header.Get("Allow"); got != "GET, POST" {
 		t.Errorf("Allow %q", got)
 	}
-	n.do("POST", "/sandboxes/i0/pause", "{}").wantError(t, 501, "pausing a sandbox is not supported by this server yet")
+	n.do("PUT", "/sandboxes/i0/network", "{}").wantError(t, 501, "changing the network of a running sandbox is not supported by this server yet")
 	for pattern, feature := range notBuilt {
 		method, path, ok := strings.Cut(pattern, " ")
 		if !ok {

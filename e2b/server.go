@@ -42,7 +42,7 @@ type Server struct {
 	keys    KeyStore
 	proxy   *dataplane.Proxy
 	control *http.ServeMux
-	creates creates
+	answers answers
 }
 
 // NewServer returns a server over the adapter. A caller that does not use Serve

@@ -39,7 +39,8 @@ func (s *Server) wireDetail(sb runtime.Sandbox) openapi.SandboxDetail {
 		EnvdAccessToken:     sb.EnvdAccessToken,
 		AllowInternetAccess: sb.AllowInternet,
 		Domain:              s.cfg.Domain,
-		Lifecycle:           &openapi.SandboxLifecycle{OnTimeout: openapi.Kill},
+		Lifecycle:           &openapi.SandboxLifecycle{OnTimeout: wireOnTimeout(sb.OnTimeout), AutoResume: sb.AutoResume},
+		FollowUp:            wireFollowUp(sb.FollowsUp),
 	}
 }
 
@@ -64,9 +65,17 @@ func wireListed(sandboxes []runtime.Sandbox) []openapi.ListedSandbox {
 	return listed
 }
 
+// wireOnTimeout maps to the two policies that clients know.
+func wireOnTimeout(o runtime.OnTimeout) openapi.SandboxLifecycleOnTimeout {
+	if o == runtime.OnTimeoutPause || o == runtime.OnTimeoutPauseFilesystem {
+		return openapi.Pause
+	}
+	return openapi.Kill
+}
+
 // wireState maps to the two states that clients know.
 func wireState(s runtime.State) openapi.SandboxState {
-	if s == runtime.StatePaused || s == runtime.StatePausing {
+	if s.Shown() == runtime.StatePaused {
 		return openapi.Paused
 	}
 	return openapi.Running

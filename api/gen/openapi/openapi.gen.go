@@ -15,6 +15,27 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for ContinuationReason.
+const (
+	Exited  ContinuationReason = "exited"
+	Idle    ContinuationReason = "idle"
+	Stopped ContinuationReason = "stopped"
+)
+
+// Valid indicates whether the value is a known member of the ContinuationReason enum.
+func (e ContinuationReason) Valid() bool {
+	switch e {
+	case Exited:
+		return true
+	case Idle:
+		return true
+	case Stopped:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for SandboxLifecycleOnTimeout.
 const (
 	Kill  SandboxLifecycleOnTimeout = "kill"
@@ -100,11 +121,26 @@ type AutoResume struct {
 
 // ConnectSandbox defines model for ConnectSandbox.
 type ConnectSandbox struct {
+	// Memory False is refused for a sandbox that was paused with its memory, and means nothing to others.
 	Memory *bool `json:"memory,omitempty"`
 
 	// Timeout Seconds; required in v1, 300 in v2 if not given.
 	Timeout *int32 `json:"timeout,omitempty"`
 }
+
+// Continuation defines model for Continuation.
+type Continuation struct {
+	Bytes     int64              `json:"bytes"`
+	CreatedAt time.Time          `json:"createdAt"`
+	Reason    ContinuationReason `json:"reason"`
+
+	// SandboxID What was captured.
+	SandboxID  string `json:"sandboxID"`
+	SnapshotID string `json:"snapshotID"`
+}
+
+// ContinuationReason defines model for ContinuationReason.
+type ContinuationReason string
 
 // Error defines model for Error.
 type Error struct {
@@ -114,6 +150,27 @@ type Error struct {
 	// ErrorCode Tells causes apart that share a code.
 	ErrorCode string `json:"error_code,omitempty"`
 	Message   string `json:"message"`
+}
+
+// FollowUp defines model for FollowUp.
+type FollowUp struct {
+	Reason ContinuationReason `json:"reason"`
+
+	// SnapshotID The continuation that the sandbox was started from.
+	SnapshotID string `json:"snapshotID"`
+}
+
+// FollowUpSandbox defines model for FollowUpSandbox.
+type FollowUpSandbox struct {
+	Alias              string   `json:"alias,omitempty"`
+	ClientID           string   `json:"clientID"`
+	Domain             string   `json:"domain,omitempty"`
+	EnvdAccessToken    string   `json:"envdAccessToken,omitempty"`
+	EnvdVersion        string   `json:"envdVersion"`
+	FollowUp           FollowUp `json:"followUp"`
+	SandboxID          string   `json:"sandboxID"`
+	TemplateID         string   `json:"templateID"`
+	TrafficAccessToken string   `json:"trafficAccessToken,omitempty"`
 }
 
 // ListedSandbox defines model for ListedSandbox.
@@ -132,16 +189,34 @@ type ListedSandbox struct {
 	TemplateID  string            `json:"templateID"`
 }
 
+// NewContinuation defines model for NewContinuation.
+type NewContinuation struct {
+	Reason ContinuationReason `json:"reason"`
+}
+
+// NewFollowUp defines model for NewFollowUp.
+type NewFollowUp struct {
+	// CreateRequest A NewSandbox as for the second generation of create; its templateID is ignored and can be left out.
+	CreateRequest NewSandbox `json:"createRequest,omitempty"`
+
+	// SnapshotID Of a continuation.
+	SnapshotID string `json:"snapshotID"`
+}
+
 // NewSandbox defines model for NewSandbox.
 type NewSandbox struct {
-	AllowInternetAccess *bool                  `json:"allow_internet_access,omitempty"`
-	AutoPause           *bool                  `json:"autoPause,omitempty"`
-	AutoPauseMemory     *bool                  `json:"autoPauseMemory,omitempty"`
-	AutoResume          *AutoResume            `json:"autoResume,omitempty"`
-	EnvVars             map[string]string      `json:"envVars,omitempty"`
-	Iam                 map[string]interface{} `json:"iam,omitempty"`
-	Mcp                 map[string]interface{} `json:"mcp,omitempty"`
-	Metadata            map[string]string      `json:"metadata,omitempty"`
+	AllowInternetAccess *bool `json:"allow_internet_access,omitempty"`
+
+	// AutoPause The time-out pauses the sandbox, and does not kill it.
+	AutoPause *bool `json:"autoPause,omitempty"`
+
+	// AutoPauseMemory False saves only the files; needs autoPause, excludes autoResume.
+	AutoPauseMemory *bool                  `json:"autoPauseMemory,omitempty"`
+	AutoResume      *AutoResume            `json:"autoResume,omitempty"`
+	EnvVars         map[string]string      `json:"envVars,omitempty"`
+	Iam             map[string]interface{} `json:"iam,omitempty"`
+	Mcp             map[string]interface{} `json:"mcp,omitempty"`
+	Metadata        map[string]string      `json:"metadata,omitempty"`
 
 	// Network Only allowPublicTraffic and a denyOut of everything are served; an option that is not known is refused, never ignored.
 	Network *SandboxNetwork `json:"network,omitempty"`
@@ -153,6 +228,27 @@ type NewSandbox struct {
 	// Timeout Seconds; 15 if not given, 300 in v2.
 	Timeout      *int32                   `json:"timeout,omitempty"`
 	VolumeMounts []map[string]interface{} `json:"volumeMounts,omitempty"`
+}
+
+// NewSnapshot defines model for NewSnapshot.
+type NewSnapshot struct {
+	// Memory Only true is served.
+	Memory *bool `json:"memory,omitempty"`
+
+	// Name [namespace/]name[:tag] of letters, digits, hyphens and underscores, in a tag dots too; case and the tag "default" do not count. A name that another snapshot has moves to this one.
+	Name string `json:"name,omitempty"`
+}
+
+// ResumedSandbox defines model for ResumedSandbox.
+type ResumedSandbox struct {
+	// AutoPause Cannot be changed any more; another value than that of the create is refused.
+	AutoPause *bool `json:"autoPause,omitempty"`
+
+	// Memory As in ConnectSandbox.
+	Memory *bool `json:"memory,omitempty"`
+
+	// Timeout Seconds; 15 if not given.
+	Timeout *int32 `json:"timeout,omitempty"`
 }
 
 // Sandbox defines model for Sandbox.
@@ -178,6 +274,7 @@ type SandboxDetail struct {
 	EndAt               time.Time         `json:"endAt"`
 	EnvdAccessToken     string            `json:"envdAccessToken,omitempty"`
 	EnvdVersion         string            `json:"envdVersion"`
+	FollowUp            *FollowUp         `json:"followUp,omitempty"`
 	Lifecycle           *SandboxLifecycle `json:"lifecycle,omitempty"`
 	MemoryMB            int32             `json:"memoryMB"`
 	Metadata            map[string]string `json:"metadata,omitempty"`
@@ -185,6 +282,21 @@ type SandboxDetail struct {
 	StartedAt           time.Time         `json:"startedAt"`
 	State               SandboxState      `json:"state"`
 	TemplateID          string            `json:"templateID"`
+}
+
+// SandboxFork defines model for SandboxFork.
+type SandboxFork struct {
+	// Count 1 if not given.
+	Count *int32 `json:"count,omitempty"`
+
+	// Timeout Seconds that each child lives; 15 if not given.
+	Timeout *int32 `json:"timeout,omitempty"`
+}
+
+// SandboxForkResult One of the two.
+type SandboxForkResult struct {
+	Error   *Error   `json:"error,omitempty"`
+	Sandbox *Sandbox `json:"sandbox,omitempty"`
 }
 
 // SandboxLifecycle defines model for SandboxLifecycle.
@@ -238,6 +350,15 @@ type SandboxNetwork struct {
 	AdditionalProperties map[string]interface{} `json:"-"`
 }
 
+// SandboxPause defines model for SandboxPause.
+type SandboxPause struct {
+	// Memory False saves only the files; true if not given.
+	Memory *bool `json:"memory,omitempty"`
+
+	// RequireHealthyGuest True refuses with 503 if the agent does not answer.
+	RequireHealthyGuest *bool `json:"requireHealthyGuest,omitempty"`
+}
+
 // SandboxRefresh defines model for SandboxRefresh.
 type SandboxRefresh struct {
 	Duration *int32 `json:"duration,omitempty"`
@@ -255,6 +376,14 @@ type SandboxTimeout struct {
 // SandboxesWithMetrics defines model for SandboxesWithMetrics.
 type SandboxesWithMetrics struct {
 	Sandboxes map[string]SandboxMetric `json:"sandboxes"`
+}
+
+// Snapshot defines model for Snapshot.
+type Snapshot struct {
+	Names []string `json:"names"`
+
+	// SnapshotID Can be used as a templateID.
+	SnapshotID string `json:"snapshotID"`
 }
 
 // Template defines model for Template.
@@ -343,13 +472,25 @@ type ListRunningSandboxesParams struct {
 
 // CreateSandboxParams defines parameters for CreateSandbox.
 type CreateSandboxParams struct {
-	// IdempotencyKey A create that is sent again with the same key and body within ten minutes answers with the first one's sandbox. Forgotten on a restart.
+	// IdempotencyKey A request that is sent again with the same key and body within ten minutes gets the first one's answer. Forgotten on a restart.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// CreateFollowUpParams defines parameters for CreateFollowUp.
+type CreateFollowUpParams struct {
+	// IdempotencyKey A request that is sent again with the same key and body within ten minutes gets the first one's answer. Forgotten on a restart.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // GetSandboxesMetricsParams defines parameters for GetSandboxesMetrics.
 type GetSandboxesMetricsParams struct {
 	SandboxIds []string `form:"sandbox_ids" json:"sandbox_ids"`
+}
+
+// ForkSandboxParams defines parameters for ForkSandbox.
+type ForkSandboxParams struct {
+	// IdempotencyKey A request that is sent again with the same key and body within ten minutes gets the first one's answer. Forgotten on a restart.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // GetSandboxMetricsParams defines parameters for GetSandboxMetrics.
@@ -359,6 +500,23 @@ type GetSandboxMetricsParams struct {
 
 	// End Unix seconds.
 	End *int64 `form:"end,omitempty" json:"end,omitempty"`
+}
+
+// CreateSnapshotParams defines parameters for CreateSnapshot.
+type CreateSnapshotParams struct {
+	// IdempotencyKey A request that is sent again with the same key and body within ten minutes gets the first one's answer. Forgotten on a restart.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListSnapshotsParams defines parameters for ListSnapshots.
+type ListSnapshotsParams struct {
+	// SandboxID Only those that were taken of this sandbox.
+	SandboxID *string `form:"sandboxID,omitempty" json:"sandboxID,omitempty"`
+
+	// Name Only the one of this name or id, with or without a tag.
+	Name      *string    `form:"name,omitempty" json:"name,omitempty"`
+	Limit     *Limit     `form:"limit,omitempty" json:"limit,omitempty"`
+	NextToken *NextToken `form:"nextToken,omitempty" json:"nextToken,omitempty"`
 }
 
 // ListSandboxesParams defines parameters for ListSandboxes.
@@ -386,7 +544,7 @@ type ListSandboxesParamsOrder string
 
 // CreateSandboxV2Params defines parameters for CreateSandboxV2.
 type CreateSandboxV2Params struct {
-	// IdempotencyKey A create that is sent again with the same key and body within ten minutes answers with the first one's sandbox. Forgotten on a restart.
+	// IdempotencyKey A request that is sent again with the same key and body within ten minutes gets the first one's answer. Forgotten on a restart.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
@@ -399,11 +557,31 @@ type ListTemplatesParams struct {
 // CreateSandboxJSONRequestBody defines body for CreateSandbox for application/json ContentType.
 type CreateSandboxJSONRequestBody = NewSandbox
 
+// CreateFollowUpJSONRequestBody defines body for CreateFollowUp for application/json ContentType.
+type CreateFollowUpJSONRequestBody = NewFollowUp
+
 // ConnectSandboxJSONRequestBody defines body for ConnectSandbox for application/json ContentType.
 type ConnectSandboxJSONRequestBody = ConnectSandbox
 
+// CreateContinuationJSONRequestBody defines body for CreateContinuation for application/json ContentType.
+type CreateContinuationJSONRequestBody = NewContinuation
+
+// ForkSandboxJSONRequestBody defines body for ForkSandbox for application/json ContentType.
+type ForkSandboxJSONRequestBody = SandboxFork
+
+// PauseSandboxJSONRequestBody defines body for PauseSandbox for application/json ContentType.
+type PauseSandboxJSONRequestBody = SandboxPause
+
 // RefreshSandboxJSONRequestBody defines body for RefreshSandbox for application/json ContentType.
 type RefreshSandboxJSONRequestBody = SandboxRefresh
+
+// ResumeSandboxJSONRequestBody defines body for ResumeSandbox for application/json ContentType.
+//
+// Deprecated: this type has been marked as deprecated upstream, but no `x-deprecated-reason` was set
+type ResumeSandboxJSONRequestBody = ResumedSandbox
+
+// CreateSnapshotJSONRequestBody defines body for CreateSnapshot for application/json ContentType.
+type CreateSnapshotJSONRequestBody = NewSnapshot
 
 // SetSandboxTimeoutJSONRequestBody defines body for SetSandboxTimeout for application/json ContentType.
 type SetSandboxTimeoutJSONRequestBody = SandboxTimeout
@@ -526,6 +704,9 @@ type ServerInterface interface {
 	// (POST /sandboxes)
 	CreateSandbox(w http.ResponseWriter, r *http.Request, params CreateSandboxParams)
 
+	// (POST /sandboxes/followups)
+	CreateFollowUp(w http.ResponseWriter, r *http.Request, params CreateFollowUpParams)
+
 	// (GET /sandboxes/metrics)
 	GetSandboxesMetrics(w http.ResponseWriter, r *http.Request, params GetSandboxesMetricsParams)
 
@@ -538,6 +719,12 @@ type ServerInterface interface {
 	// (POST /sandboxes/{sandboxID}/connect)
 	ConnectSandbox(w http.ResponseWriter, r *http.Request, sandboxID SandboxID)
 
+	// (POST /sandboxes/{sandboxID}/continuations)
+	CreateContinuation(w http.ResponseWriter, r *http.Request, sandboxID SandboxID)
+
+	// (POST /sandboxes/{sandboxID}/fork)
+	ForkSandbox(w http.ResponseWriter, r *http.Request, sandboxID SandboxID, params ForkSandboxParams)
+
 	// (GET /sandboxes/{sandboxID}/logs)
 	//
 	// Deprecated: this operation has been marked as deprecated upstream, but no `x-deprecated-reason` was set
@@ -546,11 +733,25 @@ type ServerInterface interface {
 	// (GET /sandboxes/{sandboxID}/metrics)
 	GetSandboxMetrics(w http.ResponseWriter, r *http.Request, sandboxID SandboxID, params GetSandboxMetricsParams)
 
+	// (POST /sandboxes/{sandboxID}/pause)
+	PauseSandbox(w http.ResponseWriter, r *http.Request, sandboxID SandboxID)
+
 	// (POST /sandboxes/{sandboxID}/refreshes)
 	RefreshSandbox(w http.ResponseWriter, r *http.Request, sandboxID SandboxID)
 
+	// (POST /sandboxes/{sandboxID}/resume)
+	//
+	// Deprecated: this operation has been marked as deprecated upstream, but no `x-deprecated-reason` was set
+	ResumeSandbox(w http.ResponseWriter, r *http.Request, sandboxID SandboxID)
+
+	// (POST /sandboxes/{sandboxID}/snapshots)
+	CreateSnapshot(w http.ResponseWriter, r *http.Request, sandboxID SandboxID, params CreateSnapshotParams)
+
 	// (POST /sandboxes/{sandboxID}/timeout)
 	SetSandboxTimeout(w http.ResponseWriter, r *http.Request, sandboxID SandboxID)
+
+	// (GET /snapshots)
+	ListSnapshots(w http.ResponseWriter, r *http.Request, params ListSnapshotsParams)
 
 	// (GET /templates)
 	//
@@ -559,6 +760,9 @@ type ServerInterface interface {
 
 	// (GET /templates/aliases/{alias})
 	GetTemplateAlias(w http.ResponseWriter, r *http.Request, alias string)
+
+	// (DELETE /templates/{templateID})
+	DeleteTemplate(w http.ResponseWriter, r *http.Request, templateID string)
 
 	// (GET /templates/{templateID})
 	GetTemplate(w http.ResponseWriter, r *http.Request, templateID string)
@@ -667,6 +871,47 @@ func (siw *ServerInterfaceWrapper) CreateSandbox(w http.ResponseWriter, r *http.
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.CreateSandbox(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateFollowUp operation middleware
+func (siw *ServerInterfaceWrapper) CreateFollowUp(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateFollowUpParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateFollowUp(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -787,6 +1032,82 @@ func (siw *ServerInterfaceWrapper) ConnectSandbox(w http.ResponseWriter, r *http
 	handler.ServeHTTP(w, r)
 }
 
+// CreateContinuation operation middleware
+func (siw *ServerInterfaceWrapper) CreateContinuation(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "sandboxID" -------------
+	var sandboxID SandboxID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "sandboxID", r.PathValue("sandboxID"), &sandboxID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "sandboxID", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateContinuation(w, r, sandboxID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ForkSandbox operation middleware
+func (siw *ServerInterfaceWrapper) ForkSandbox(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "sandboxID" -------------
+	var sandboxID SandboxID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "sandboxID", r.PathValue("sandboxID"), &sandboxID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "sandboxID", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ForkSandboxParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ForkSandbox(w, r, sandboxID, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetSandboxLogs operation middleware
 func (siw *ServerInterfaceWrapper) GetSandboxLogs(w http.ResponseWriter, r *http.Request) {
 
@@ -868,6 +1189,32 @@ func (siw *ServerInterfaceWrapper) GetSandboxMetrics(w http.ResponseWriter, r *h
 	handler.ServeHTTP(w, r)
 }
 
+// PauseSandbox operation middleware
+func (siw *ServerInterfaceWrapper) PauseSandbox(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "sandboxID" -------------
+	var sandboxID SandboxID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "sandboxID", r.PathValue("sandboxID"), &sandboxID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "sandboxID", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PauseSandbox(w, r, sandboxID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // RefreshSandbox operation middleware
 func (siw *ServerInterfaceWrapper) RefreshSandbox(w http.ResponseWriter, r *http.Request) {
 
@@ -894,6 +1241,82 @@ func (siw *ServerInterfaceWrapper) RefreshSandbox(w http.ResponseWriter, r *http
 	handler.ServeHTTP(w, r)
 }
 
+// ResumeSandbox operation middleware
+func (siw *ServerInterfaceWrapper) ResumeSandbox(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "sandboxID" -------------
+	var sandboxID SandboxID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "sandboxID", r.PathValue("sandboxID"), &sandboxID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "sandboxID", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ResumeSandbox(w, r, sandboxID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateSnapshot operation middleware
+func (siw *ServerInterfaceWrapper) CreateSnapshot(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "sandboxID" -------------
+	var sandboxID SandboxID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "sandboxID", r.PathValue("sandboxID"), &sandboxID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "sandboxID", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateSnapshotParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateSnapshot(w, r, sandboxID, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // SetSandboxTimeout operation middleware
 func (siw *ServerInterfaceWrapper) SetSandboxTimeout(w http.ResponseWriter, r *http.Request) {
 
@@ -911,6 +1334,78 @@ func (siw *ServerInterfaceWrapper) SetSandboxTimeout(w http.ResponseWriter, r *h
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.SetSandboxTimeout(w, r, sandboxID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListSnapshots operation middleware
+func (siw *ServerInterfaceWrapper) ListSnapshots(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListSnapshotsParams
+
+	// ------------- Optional query parameter "sandboxID" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sandboxID", r.URL.Query(), &params.SandboxID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "sandboxID"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "sandboxID", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "name" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "name", r.URL.Query(), &params.Name, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "name"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "nextToken" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "nextToken", r.URL.Query(), &params.NextToken, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "nextToken"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "nextToken", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListSnapshots(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -951,6 +1446,32 @@ func (siw *ServerInterfaceWrapper) GetTemplateAlias(w http.ResponseWriter, r *ht
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetTemplateAlias(w, r, alias)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteTemplate operation middleware
+func (siw *ServerInterfaceWrapper) DeleteTemplate(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "templateID" -------------
+	var templateID string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "templateID", r.PathValue("templateID"), &templateID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "templateID", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteTemplate(w, r, templateID)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1366,6 +1887,13 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/sandboxes/{sandboxID}", wrapper.GetSandbox)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/sandboxes/{sandboxID}/connect", wrapper.ConnectSandbox)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v2/sandboxes/{sandboxID}/connect", wrapper.ConnectSandboxV2)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/sandboxes/{sandboxID}/pause", wrapper.PauseSandbox)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/sandboxes/{sandboxID}/resume", wrapper.ResumeSandbox)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/sandboxes/{sandboxID}/fork", wrapper.ForkSandbox)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/sandboxes/{sandboxID}/snapshots", wrapper.CreateSnapshot)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/snapshots", wrapper.ListSnapshots)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/sandboxes/{sandboxID}/continuations", wrapper.CreateContinuation)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/sandboxes/followups", wrapper.CreateFollowUp)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/sandboxes/{sandboxID}/timeout", wrapper.SetSandboxTimeout)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/sandboxes/{sandboxID}/refreshes", wrapper.RefreshSandbox)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/sandboxes/{sandboxID}/metrics", wrapper.GetSandboxMetrics)
@@ -1373,6 +1901,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v2/sandboxes/{sandboxID}/logs", wrapper.GetSandboxLogsV2)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/templates", wrapper.ListAllTemplates)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v2/templates", wrapper.ListTemplates)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/templates/{templateID}", wrapper.DeleteTemplate)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/templates/{templateID}", wrapper.GetTemplate)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/templates/aliases/{alias}", wrapper.GetTemplateAlias)
 

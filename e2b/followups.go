@@ -1,0 +1,95 @@
+package e2b
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// CreateContinuation serves POST /sandboxes/{sandboxID}/continuations.
+func (s *Server) CreateContinuation(w http.ResponseWriter, r *http.Request, id string) {
+	c, err := s.capture(w, r, id)
+	if err != nil {
+		s.fail(w, r, err, id)
+		return
+	}
+	writeJSON(w, http.StatusCreated, openapi.Continuation{
+		SnapshotID: c.ID,
+		SandboxID:  c.SandboxID,
+		Reason:     openapi.ContinuationReason(c.Reason),
+		CreatedAt:  c.CreatedAt.UTC(),
+		Bytes:      c.Bytes,
+	})
+}
+
+func (s *Server) capture(w http.ResponseWriter, r *http.Request, id string) (runtime.Continuation, error) {
+	id, err := parseID(id)
+	if err != nil {
+		return runtime.Continuation{}, err
+	}
+	var body openapi.NewContinuation
+	if err := decode(w, r, &body, false); err != nil {
+		return runtime.Continuation{}, err
+	}
+	if !body.Reason.Valid() {
+		return runtime.Continuation{}, badRequest("reason must be stopped, idle or exited, got %.64q", string(body.Reason))
+	}
+	c, err := s.adapter.Capture(r.Context(), id, runtime.ContinuationReason(body.Reason), keyID(r.Context()))
+	if errors.Is(err, runtime.ErrConflict) {
+		return c, &apiError{code: http.StatusConflict, message: fmt.Sprintf(
+			"Sandbox %q cannot be captured as %s now: a paused one is stopped, a running one idle or exited", id, body.Reason)}
+	}
+	return c, err
+}
+
+// CreateFollowUp serves POST /sandboxes/followups.
+func (s *Server) CreateFollowUp(w http.ResponseWriter, r *http.Request, p openapi.CreateFollowUpParams) {
+	var body openapi.NewFollowUp
+	sb, err := s.followUp(w, r, &body, p.IdempotencyKey)
+	if err != nil {
+		s.fail(w, r, err, body.SnapshotID)
+		return
+	}
+	wire := s.wireSandbox(sb)
+	answer := openapi.FollowUpSandbox{
+		TemplateID:         wire.TemplateID,
+		SandboxID:          wire.SandboxID,
+		ClientID:           wire.ClientID,
+		EnvdVersion:        wire.EnvdVersion,
+		Alias:              wire.Alias,
+		EnvdAccessToken:    wire.EnvdAccessToken,
+		TrafficAccessToken: wire.TrafficAccessToken,
+		Domain:             wire.Domain,
+	}
+	if f := wireFollowUp(sb.FollowsUp); f != nil {
+		answer.FollowUp = *f
+	}
+	writeJSON(w, http.StatusCreated, answer)
+}
+
+func (s *Server) followUp(w http.ResponseWriter, r *http.Request, body *openapi.NewFollowUp, key *string) (runtime.Sandbox, error) {
+	if err := decode(w, r, body, false); err != nil {
+		return runtime.Sandbox{}, err
+	}
+	id, err := parseName(body.SnapshotID)
+	if err != nil {
+		return runtime.Sandbox{}, badRequest("snapshotID is missing, or is not the id of a continuation")
+	}
+	req, err := s.createRequest(r, &body.CreateRequest, defaultTimeoutV2, true)
+	if err != nil {
+		return runtime.Sandbox{}, err
+	}
+	return once(r.Context(), &s.answers, key, "follow up on "+id, req, func() (runtime.Sandbox, error) {
+		return s.adapter.FollowUp(r.Context(), id, req)
+	})
+}
+
+func wireFollowUp(c *runtime.Continuation) *openapi.FollowUp {
+	if c == nil {
+		return nil
+	}
+	return &openapi.FollowUp{SnapshotID: c.ID, Reason: openapi.ContinuationReason(c.Reason)}
+}

@@ -1,0 +1,54 @@
+package e2b
+
+import (
+	"net/http"
+
+	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// ForkSandbox serves POST /sandboxes/{sandboxID}/fork. What keeps one child from
+// starting is told in its result; what keeps all of them, in the status.
+func (s *Server) ForkSandbox(w http.ResponseWriter, r *http.Request, id string, p openapi.ForkSandboxParams) {
+	results, err := s.fork(w, r, id, p.IdempotencyKey)
+	if err != nil {
+		s.fail(w, r, err, id)
+		return
+	}
+	wire := make([]openapi.SandboxForkResult, len(results))
+	for i, result := range results {
+		if result.Err != nil {
+			e := wireError(classify(result.Err, id))
+			s.cfg.Log.Warn("a child of a fork did not start", "sandbox", id, "code", e.Code, "err", result.Err)
+			wire[i].Error = &e
+			continue
+		}
+		sb := s.wireSandbox(result.Sandbox)
+		wire[i].Sandbox = &sb
+	}
+	writeJSON(w, http.StatusCreated, wire)
+}
+
+func (s *Server) fork(w http.ResponseWriter, r *http.Request, id string, key *string) ([]runtime.ForkResult, error) {
+	id, err := parseID(id)
+	if err != nil {
+		return nil, err
+	}
+	var body openapi.SandboxFork
+	if err := decode(w, r, &body, true); err != nil {
+		return nil, err
+	}
+	req := runtime.ForkRequest{Count: 1, KeyID: keyID(r.Context())}
+	if body.Count != nil {
+		req.Count = int(*body.Count)
+	}
+	if req.Count < 1 || req.Count > runtime.MaxForks {
+		return nil, badRequest("count must be from 1 to %d, got %d", runtime.MaxForks, req.Count)
+	}
+	if req.Timeout, err = s.timeout(body.Timeout, defaultTimeoutV1); err != nil {
+		return nil, err
+	}
+	return once(r.Context(), &s.answers, key, "fork "+id, req, func() ([]runtime.ForkResult, error) {
+		return s.adapter.Fork(r.Context(), id, req)
+	})
+}

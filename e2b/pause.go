@@ -1,0 +1,160 @@
+package e2b
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// healthTime is how long an agent may take to answer before it counts as not
+// healthy.
+const healthTime = 5 * time.Second
+
+// PauseSandbox serves POST /sandboxes/{sandboxID}/pause. Its streams break off
+// without an end.
+func (s *Server) PauseSandbox(w http.ResponseWriter, r *http.Request, id string) {
+	s.done(w, r, s.pause(w, r, id), id)
+}
+
+func (s *Server) pause(w http.ResponseWriter, r *http.Request, id string) error {
+	id, err := parseID(id)
+	if err != nil {
+		return err
+	}
+	var body openapi.SandboxPause
+	if err := decode(w, r, &body, true); err != nil {
+		return err
+	}
+	if isTrue(body.RequireHealthyGuest) {
+		if err := s.healthy(r.Context(), id); err != nil {
+			return err
+		}
+	}
+	err = s.adapter.Pause(r.Context(), id, !isFalse(body.Memory))
+	s.proxy.Refresh(id)
+	if errors.Is(err, runtime.ErrConflict) || errors.Is(err, runtime.ErrNotRunning) {
+		return &apiError{code: http.StatusConflict, message: fmt.Sprintf("Sandbox %q is paused already, or just changing its state", id)}
+	}
+	return err
+}
+
+// healthy checks that the agent of a running sandbox answers.
+func (s *Server) healthy(ctx context.Context, id string) error {
+	sb, err := s.adapter.Get(ctx, id)
+	if err != nil || sb.State != runtime.StateRunning {
+		return err // The pause tells why not.
+	}
+	ctx, cancel := context.WithTimeout(ctx, healthTime)
+	defer cancel()
+	if err := s.proxy.Healthy(ctx, sb); err != nil {
+		s.cfg.Log.Warn("pause refused: the agent does not answer", "sandbox", id, "err", err)
+		return &apiError{code: http.StatusServiceUnavailable, retryAfter: healthTime,
+			message: fmt.Sprintf("the agent of sandbox %q does not answer, so it was not paused; it goes on running", id)}
+	}
+	return nil
+}
+
+// ResumeSandbox serves the form of resume that was before connect: it answers
+// 409 for a sandbox that runs.
+func (s *Server) ResumeSandbox(w http.ResponseWriter, r *http.Request, id string) {
+	sb, err := s.resume(w, r, id)
+	if err != nil {
+		s.fail(w, r, err, id)
+		return
+	}
+	writeJSON(w, http.StatusCreated, s.wireSandbox(sb))
+}
+
+func (s *Server) resume(w http.ResponseWriter, r *http.Request, id string) (runtime.Sandbox, error) {
+	id, err := parseID(id)
+	if err != nil {
+		return runtime.Sandbox{}, err
+	}
+	var body openapi.ResumedSandbox
+	if err := decode(w, r, &body, true); err != nil {
+		return runtime.Sandbox{}, err
+	}
+	timeout, err := s.timeout(body.Timeout, defaultTimeoutV1)
+	if err != nil {
+		return runtime.Sandbox{}, err
+	}
+	sb, err := s.adapter.Get(r.Context(), id)
+	switch {
+	case err != nil:
+		return sb, err
+	case sb.State == runtime.StateRunning:
+		return sb, &apiError{code: http.StatusConflict, message: fmt.Sprintf("Sandbox %q is already running", id)}
+	case body.AutoPause != nil && *body.AutoPause != (wireOnTimeout(sb.OnTimeout) == openapi.Pause):
+		return sb, unsupported("changing autoPause at a resume")
+	}
+	if err := mayForget(sb, body.Memory); err != nil {
+		return sb, err
+	}
+	sb, _, err = s.adapter.Connect(r.Context(), id, timeout)
+	return sb, err
+}
+
+// ConnectSandbox serves the first generation of connect.
+func (s *Server) ConnectSandbox(w http.ResponseWriter, r *http.Request, id string) {
+	s.connect(w, r, id, false)
+}
+
+// ConnectSandboxV2 serves the second, whose body and time-out are optional.
+func (s *Server) ConnectSandboxV2(w http.ResponseWriter, r *http.Request, id string) {
+	s.connect(w, r, id, true)
+}
+
+func (s *Server) connect(w http.ResponseWriter, r *http.Request, id string, optional bool) {
+	sb, resumed, err := s.doConnect(w, r, id, optional)
+	switch {
+	case err != nil:
+		s.fail(w, r, err, id)
+	case resumed:
+		writeJSON(w, http.StatusCreated, s.wireSandbox(sb))
+	default:
+		writeJSON(w, http.StatusOK, s.wireSandbox(sb))
+	}
+}
+
+func (s *Server) doConnect(w http.ResponseWriter, r *http.Request, id string, optional bool) (runtime.Sandbox, bool, error) {
+	id, err := parseID(id)
+	if err != nil {
+		return runtime.Sandbox{}, false, err
+	}
+	var body openapi.ConnectSandbox
+	if err := decode(w, r, &body, optional); err != nil {
+		return runtime.Sandbox{}, false, err
+	}
+	if body.Timeout == nil && !optional {
+		return runtime.Sandbox{}, false, badRequest("timeout is missing")
+	}
+	timeout, err := s.timeout(body.Timeout, defaultTimeoutV2)
+	if err != nil {
+		return runtime.Sandbox{}, false, err
+	}
+	if isFalse(body.Memory) {
+		sb, err := s.adapter.Get(r.Context(), id)
+		if err == nil {
+			err = mayForget(sb, body.Memory)
+		}
+		if err != nil {
+			return sb, false, err
+		}
+	}
+	return s.adapter.Connect(r.Context(), id, timeout)
+}
+
+// mayForget refuses memory false for a sandbox that was saved with its memory:
+// to restore it all the same would be the opposite of what was asked for. It
+// means nothing to one that runs or has none.
+func mayForget(sb runtime.Sandbox, memory *bool) error {
+	if !isFalse(memory) || sb.State == runtime.StateRunning || sb.FilesystemOnly {
+		return nil
+	}
+	return badRequest("sandbox %q was paused with its memory; this server cannot resume it without, so leave memory out", sb.ID)
+}
