@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,8 +32,10 @@ type Sandbox struct {
 	VCPUs      int               `json:"cpuCount"`
 	MemoryMiB  int               `json:"memoryMB"`
 	Metadata   map[string]string `json:"metadata,omitempty"`
-	// EnvdAccessToken is set by Create, Get and Connect.
+	// EnvdAccessToken is set by all but List.
 	EnvdAccessToken string `json:"envdAccessToken,omitempty"`
+	// FollowUp is set of a sandbox that was started from a continuation.
+	FollowUp *FollowUp `json:"followUp,omitempty"`
 }
 
 // Error is the server's answer to a request it refused.
@@ -51,7 +52,30 @@ type CreateOptions struct {
 	Timeout  time.Duration
 	// NoInternet denies the sandbox all outbound connections.
 	NoInternet bool
+	// Pause lets the time-out pause the sandbox, and not kill it.
+	Pause bool
+	// AutoResume lets traffic to the paused sandbox resume it.
+	AutoResume bool
 }
+
+func (o CreateOptions) body() map[string]any {
+	body := map[string]any{"timeout": seconds(o.Timeout)}
+	if o.Template != "" {
+		body["templateID"] = o.Template
+	}
+	if o.NoInternet {
+		body["allow_internet_access"] = false
+	}
+	if o.Pause {
+		body["autoPause"] = true
+	}
+	if o.AutoResume {
+		body["autoResume"] = map[string]bool{"enabled": true}
+	}
+	return body
+}
+
+func seconds(d time.Duration) int { return int(d.Seconds()) }
 
 // Create makes a sandbox from a template.
 func (a API) Create(ctx context.Context, template string, timeout time.Duration) (Sandbox, error) {
@@ -61,30 +85,31 @@ func (a API) Create(ctx context.Context, template string, timeout time.Duration)
 // CreateWith makes a sandbox.
 func (a API) CreateWith(ctx context.Context, o CreateOptions) (Sandbox, error) {
 	var sb Sandbox
-	body := map[string]any{"templateID": o.Template, "timeout": int(o.Timeout.Seconds())}
-	if o.NoInternet {
-		body["allow_internet_access"] = false
-	}
-	_, err := a.call(ctx, http.MethodPost, "/v2/sandboxes", body, &sb)
+	_, err := a.call(ctx, http.MethodPost, "/v2/sandboxes", o.body(), &sb)
 	return sb, err
 }
 
 // List returns all sandboxes, newest first.
 func (a API) List(ctx context.Context) ([]Sandbox, error) {
-	all := []Sandbox{} // an empty list, not null, in JSON
+	return pages[Sandbox](ctx, a, "/v2/sandboxes")
+}
+
+// pages reads a list that comes in pages.
+func pages[T any](ctx context.Context, a API, path string) ([]T, error) {
+	all := []T{} // an empty list, not null, in JSON
 	seen := map[string]bool{}
 	for next := ""; ; {
-		var page []Sandbox
-		header, err := a.call(ctx, http.MethodGet, "/v2/sandboxes?limit=100&nextToken="+url.QueryEscape(next), nil, &page)
+		var page []T
+		resp, err := a.call(ctx, http.MethodGet, path+"?limit=100&nextToken="+url.QueryEscape(next), nil, &page)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, page...)
-		if next = header.Get("X-Next-Token"); next == "" {
+		if next = resp.Header.Get("X-Next-Token"); next == "" {
 			return all, nil
 		}
 		if seen[next] {
-			return nil, errors.New("list sandboxes: the server sent a page twice")
+			return nil, fmt.Errorf("list %s: the server sent a page twice", path)
 		}
 		seen[next] = true
 	}
@@ -93,15 +118,17 @@ func (a API) List(ctx context.Context) ([]Sandbox, error) {
 // Get returns one sandbox, with its access token.
 func (a API) Get(ctx context.Context, id string) (Sandbox, error) {
 	var sb Sandbox
-	_, err := a.call(ctx, http.MethodGet, "/sandboxes/"+url.PathEscape(id), nil, &sb)
+	_, err := a.call(ctx, http.MethodGet, sandboxPath(id), nil, &sb)
 	return sb, err
 }
 
 // Kill ends a sandbox.
 func (a API) Kill(ctx context.Context, id string) error {
-	_, err := a.call(ctx, http.MethodDelete, "/sandboxes/"+url.PathEscape(id), nil, nil)
+	_, err := a.call(ctx, http.MethodDelete, sandboxPath(id), nil, nil)
 	return err
 }
+
+func sandboxPath(id string) string { return "/sandboxes/" + url.PathEscape(id) }
 
 // Agent reaches a sandbox's agent through the server.
 func (a API) Agent(sb Sandbox) Agent {
@@ -124,7 +151,8 @@ func (a API) http() *http.Client {
 // maxReply bounds a reply of the REST API; a page of sandboxes is the largest.
 const maxReply = 32 << 20
 
-func (a API) call(ctx context.Context, method, path string, body, into any) (http.Header, error) {
+// call returns the response with its body read.
+func (a API) call(ctx context.Context, method, path string, body, into any) (*http.Response, error) {
 	var r io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -165,5 +193,5 @@ func (a API) call(ctx context.Context, method, path string, body, into any) (htt
 			return nil, fmt.Errorf("%s %s: %w", method, path, err)
 		}
 	}
-	return resp.Header, nil
+	return resp, nil
 }
