@@ -15,8 +15,9 @@ import (
 )
 
 func newSandbox(o *options) *cobra.Command {
-	cmd := &cobra.Command{Use: "sandbox", Aliases: []string{"sb"}, Short: "List, enter and end the sandboxes of a running server"}
-	cmd.AddCommand(newSandboxLs(o), newSandboxExec(o), newSandboxKill(o))
+	cmd := &cobra.Command{Use: "sandbox", Aliases: []string{"sb"}, Short: "List, enter, pause, copy and end the sandboxes of a running server"}
+	cmd.AddCommand(newSandboxLs(o), newSandboxExec(o), newSandboxPause(o), newSandboxResume(o), newSandboxFork(o),
+		newSandboxSnapshot(o), newSandboxKill(o))
 	return cmd
 }
 

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+func newSandboxSnapshot(o *options) *cobra.Command {
+	var name string
+	cmd := &cobra.Command{
+		Use: "snapshot ID", Short: "Save a sandbox, which runs on, and print the snapshot's id", Args: cobra.ExactArgs(1),
+		Long: `Save a sandbox, with all that runs in it, and print the id of the snapshot.
+
+The id, or the name, can be used as a template. A name that another snapshot has
+moves to the new one.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			api, err := o.api()
+			if err != nil {
+				return err
+			}
+			s, err := api.Snapshot(cmd.Context(), args[0], name)
+			if err != nil {
+				return fmt.Errorf("snapshot of %s: %w", args[0], unreachable(api, err))
+			}
+			if o.json {
+				return printJSON(cmd.OutOrStdout(), s)
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), s.ID)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "", "[namespace/]name[:tag] to keep it under")
+	return cmd
+}
+
+func newSnapshot(o *options) *cobra.Command {
+	cmd := &cobra.Command{Use: "snapshot", Short: "List and remove the snapshots of a running server"}
+	cmd.AddCommand(newSnapshotLs(o), newSnapshotRm(o))
+	return cmd
+}
+
+func newSnapshotLs(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "ls", Short: "List the snapshots, newest first", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			api, err := o.api()
+			if err != nil {
+				return err
+			}
+			list, err := api.Snapshots(cmd.Context())
+			if err != nil {
+				return unreachable(api, err)
+			}
+			if o.json {
+				return printJSON(cmd.OutOrStdout(), list)
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "ID\tNAME")
+			for _, s := range list {
+				fmt.Fprintf(w, "%s\t%s\n", s.ID, strings.Join(s.Names, ", "))
+			}
+			return w.Flush()
+		},
+	}
+}
+
+func newSnapshotRm(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "rm ID|NAME...", Short: "Remove snapshots", Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			api, err := o.api()
+			if err != nil {
+				return err
+			}
+			var errs []error
+			for _, name := range names {
+				if err := api.DeleteSnapshot(cmd.Context(), name); err != nil {
+					errs = append(errs, fmt.Errorf("remove snapshot %s: %w", name, unreachable(api, err)))
+				}
+			}
+			return errors.Join(errs...)
+		},
+	}
+}
