@@ -77,8 +77,12 @@ func newSandboxLs(o *options) *cobra.Command {
 				if name == "" {
 					name = sb.TemplateID
 				}
+				ends := "-" // Nothing ends a paused one.
+				if sb.State != "paused" {
+					ends = time.Until(sb.EndAt).Round(time.Second).String()
+				}
 				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d MiB\t%s\t%s\n", sb.ID, name, sb.State, sb.VCPUs, sb.MemoryMiB,
-					sb.StartedAt.Local().Format(time.DateTime), time.Until(sb.EndAt).Round(time.Second))
+					sb.StartedAt.Local().Format(time.DateTime), ends)
 			}
 			return w.Flush()
 		},

@@ -112,13 +112,13 @@ func TestExecOutput(t *testing.T) {
 
 func TestSandboxLs(t *testing.T) {
 	home(t)
-	server(t, []client.Sandbox{{ID: "i1", TemplateID: "t", Alias: "base", State: "running", EndAt: time.Now().Add(time.Hour)}, {ID: "i2", TemplateID: "t2"}})
+	server(t, []client.Sandbox{{ID: "i1", TemplateID: "t", Alias: "base", State: "running", EndAt: time.Now().Add(time.Hour)}, {ID: "i2", TemplateID: "t2", State: "paused"}})
 	list := decode[[]map[string]any](t, must(t, "--json", "sandbox", "ls"))
 	if len(list) != 2 || list[0]["sandboxID"] != "i1" || list[0]["state"] != "running" {
 		t.Errorf("%v", list)
 	}
 	lines := strings.Split(strings.TrimSpace(must(t, "sandbox", "ls")), "\n")
-	if len(lines) != 3 || !strings.Contains(lines[1], "base") || !strings.Contains(lines[2], "t2") {
+	if len(lines) != 3 || !strings.Contains(lines[1], "base") || !strings.Contains(lines[2], "t2") || !strings.HasSuffix(lines[2], "-") {
 		t.Errorf("%q", lines)
 	}
 	server(t, []client.Sandbox{})
