@@ -2,6 +2,10 @@
 // of a group that shares a sandbox at the same time.
 import './lifecycle.mjs'
 import './list.mjs'
+import './pause.mjs'
+import './resume.mjs'
+import './fork.mjs'
+import './snapshots.mjs'
 import './commands.mjs'
 import './streams.mjs'
 import './pty.mjs'

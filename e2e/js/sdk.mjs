@@ -16,11 +16,15 @@ export const since = (v) => {
   return true
 }
 
-/** Creates a sandbox and records its id for the check of what is left. */
-export async function create(opts = {}) {
-  const sandbox = await Sandbox.create({ timeoutMs: 120_000, ...opts })
+/** Notes a sandbox for the check of what is left. */
+export function record(sandbox) {
   appendFileSync(process.env.E2E_IDS, sandbox.sandboxId + '\n')
   return sandbox
+}
+
+/** Creates a sandbox and records it. */
+export async function create(opts = {}) {
+  return record(await Sandbox.create({ timeoutMs: 120_000, ...opts }))
 }
 
 /** A sandbox for one case, killed at its end whatever happens. */
@@ -44,6 +48,24 @@ export function sharedSandbox(opts) {
   })
   return shared
 }
+
+/** Starts a program that counts in a file, and returns its command. */
+export async function counter(sandbox, file = 'counter') {
+  const command = await sandbox.commands.run(`n=0; while :; do n=$((n+1)); echo $n > ${file}.new; mv ${file}.new ${file}; sleep 0.02; done`, {
+    background: true,
+    timeoutMs: 0,
+  })
+  // Somebody has to hear that the stream breaks off.
+  command.wait().catch(() => {})
+  await eventually('it counts', () => count(sandbox, file))
+  return command
+}
+
+/** How far a counter is; 0 if there is none. */
+export const count = async (sandbox, file = 'counter') => Number((await sandbox.commands.run(`cat ${file} 2>/dev/null || echo 0`)).stdout)
+
+/** The id of the boot, which stays over a pause with memory. */
+export const bootId = async (sandbox) => (await sandbox.commands.run('cat /proc/sys/kernel/random/boot_id')).stdout
 
 /** Waits for a state that the API lets us only ask for. */
 export async function eventually(what, ask, timeoutMs = 15_000) {

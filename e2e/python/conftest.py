@@ -6,6 +6,7 @@ import re
 
 import pytest
 from e2b import Sandbox
+from wait import eventually
 
 VERSION = tuple(int(n) for n in os.environ["E2E_SDK_VERSION"].split("."))
 
@@ -24,6 +25,19 @@ def create(**opts) -> Sandbox:
 def record(sandbox) -> None:
     with open(os.environ["E2E_IDS"], "a") as f:
         f.write(sandbox.sandbox_id + "\n")
+
+
+def counter(sandbox, file="counter"):
+    """Starts a program that counts in a file, and returns its command."""
+    script = f"n=0; while :; do n=$((n+1)); echo $n > {file}.new; mv {file}.new {file}; sleep 0.02; done"
+    command = sandbox.commands.run(script, background=True, timeout=0)
+    eventually("it counts", lambda: count(sandbox, file))
+    return command
+
+
+def count(sandbox, file="counter"):
+    """How far a counter is; 0 if there is none."""
+    return int(sandbox.commands.run(f"cat {file} 2>/dev/null || echo 0").stdout)
 
 
 @pytest.fixture(scope="module")
