@@ -72,7 +72,7 @@ func (r *Runtime) saved(ctx context.Context, claim *store.Snapshot) error {
 // moves to this one.
 func (r *Runtime) Snapshot(ctx context.Context, id, name, keyID string) (Snapshot, error) {
 	if name != "" && !snapshotName.MatchString(name) {
-		return Snapshot{}, fmt.Errorf("%w: snapshot name %.128q: use a to z, 0 to 9, '.', '_', '-' and at most 128 of them", ErrInvalid, name)
+		return Snapshot{}, fmt.Errorf("%w: snapshot name %.128q: use a to z, 0 to 9, '.', '_', '-', '/' and ':', at most 128 of them", ErrInvalid, name)
 	}
 	claim, err := r.capture(ctx, id, func(claim *store.Snapshot) {
 		claim.Kind, claim.Name, claim.KeyID = kindSnapshot, name, keyID
@@ -83,8 +83,9 @@ func (r *Runtime) Snapshot(ctx context.Context, id, name, keyID string) (Snapsho
 	return viewSnapshot(claim), nil
 }
 
-// snapshotName is what a snapshot can be called; with "/" for a name space.
-var snapshotName = regexp.MustCompile(`^[a-z0-9][a-z0-9._/-]{0,127}$`)
+// snapshotName is what a snapshot can be called; with "/" for a name space and ":"
+// for a tag.
+var snapshotName = regexp.MustCompile(`^[a-z0-9][a-z0-9._/:-]{0,127}$`)
 
 // capture claims the state of a sandbox as it is: it saves a running one, and
 // shares the files of a paused one. change completes the claim.
@@ -237,7 +238,7 @@ func (r *Runtime) Snapshots(ctx context.Context, f SnapshotFilter) ([]Snapshot, 
 	var out []Snapshot
 	for _, row := range rows {
 		if row.Kind != kindSnapshot || row.State != store.SnapshotReady ||
-			f.SandboxID != "" && row.Source != f.SandboxID || f.Name != "" && row.Name != f.Name {
+			f.SandboxID != "" && row.Source != f.SandboxID || f.Name != "" && row.Name != f.Name && row.ID != f.Name {
 			continue
 		}
 		if f.After != nil && !f.After.before(row.CreatedAt, row.ID) {

@@ -68,7 +68,7 @@ func TestSnapshotsAreListedNewestFirstInPages(t *testing.T) {
 	a, b := f.create(), f.create()
 	var all []Snapshot
 	for i, id := range []string{a.ID, b.ID, a.ID, a.ID} {
-		name := []string{"", "x", "", "y"}[i]
+		name := []string{"", "x", "", "ns/y:v1"}[i]
 		snap, err := f.rt.Snapshot(ctx, id, name, "")
 		if err != nil {
 			t.Fatal(err)
@@ -98,8 +98,9 @@ func TestSnapshotsAreListedNewestFirstInPages(t *testing.T) {
 	}
 	equal("all", ids(SnapshotFilter{}), all...)
 	equal("of a sandbox", ids(SnapshotFilter{SandboxID: b.ID}), all[2])
-	equal("by name", ids(SnapshotFilter{Name: "y"}), all[0])
+	equal("by name", ids(SnapshotFilter{Name: "ns/y:v1"}), all[0])
 	equal("by a name of none", ids(SnapshotFilter{Name: "z"}))
+	equal("by id", ids(SnapshotFilter{Name: all[1].ID}), all[1])
 	page := ids(SnapshotFilter{Limit: 3})
 	equal("first page", page, all[:3]...)
 	equal("second page", ids(SnapshotFilter{Limit: 3, After: &Cursor{StartedAt: all[2].CreatedAt, ID: all[2].ID}}), all[3])
