@@ -62,6 +62,7 @@ func (r *Runtime) pauseLocked(sb *sandbox, kind string) (err error) {
 	claim := r.newClaim(sb.snapshot(), kind)
 	row := sb.update(func(row *store.Sandbox) {
 		row.State, row.SnapshotID, row.Deadline = string(StatePausing), claim.ID, begin.Add(pauseTimeout)
+		row.FilesystemOnly = kind == kindFilesystemPause
 	})
 	sb.disarm()
 	if err := r.savePaused(ctx, sb, row, &claim, saver); err != nil {

@@ -39,11 +39,11 @@ func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 }
 
 // Wake returns a running sandbox as it is, and resumes a paused one that is to
-// be resumed by traffic. ErrNotRunning for others. Calls at the same time share
+// be resumed by traffic and has its memory. ErrNotRunning for others. Calls at the same time share
 // one resume.
 func (r *Runtime) Wake(ctx context.Context, id string) (Sandbox, error) {
 	_, err := r.awake(ctx, id, wakeTimeout, func(row store.Sandbox) error {
-		if !row.AutoResume {
+		if !row.AutoResume || row.FilesystemOnly {
 			return fmt.Errorf("sandbox %s is %s: %w", row.ID, row.State, ErrNotRunning)
 		}
 		return nil

@@ -57,13 +57,23 @@ func TestManyWhoWakeASandboxShareOneResume(t *testing.T) {
 }
 
 func TestTrafficDoesNotResumeWhatIsNotToBeResumedByIt(t *testing.T) {
-	f := newFixture(t)
-	sb := f.create()
-	f.pause(sb.ID)
-	if _, err := f.rt.Wake(context.Background(), sb.ID); !errors.Is(err, ErrNotRunning) {
-		t.Errorf("got %v", err)
-	}
-	if row := f.row(sb.ID); row.State != "paused" {
-		t.Errorf("row %+v", row)
+	for _, memory := range []bool{true, false} {
+		f := newFixture(t)
+		sb := f.create(func(r *CreateRequest) { r.AutoResume = !memory })
+		if err := f.rt.Pause(context.Background(), sb.ID, memory); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := f.rt.Get(context.Background(), sb.ID); err != nil || got.FilesystemOnly == memory {
+			t.Errorf("memory %v: %+v, %v", memory, got, err)
+		}
+		if _, err := f.rt.Wake(context.Background(), sb.ID); !errors.Is(err, ErrNotRunning) {
+			t.Errorf("memory %v: got %v", memory, err)
+		}
+		if row := f.row(sb.ID); row.State != "paused" {
+			t.Errorf("memory %v: row %+v", memory, row)
+		}
+		if got := f.resume(sb.ID); got.FilesystemOnly {
+			t.Errorf("memory %v: it runs, and is %+v", memory, got)
+		}
 	}
 }

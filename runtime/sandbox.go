@@ -154,6 +154,7 @@ func (r *Runtime) view(row store.Sandbox) Sandbox {
 		VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB,
 		EnvdVersion: control.EnvdVersion, AllowInternet: row.AllowInternet, KeyID: row.KeyID,
 		OnTimeout: OnTimeout(row.OnTimeout), AutoResume: row.AutoResume,
+		FilesystemOnly: row.SnapshotID != "" && row.FilesystemOnly,
 	}
 	if row.FollowsUp != "" {
 		var c Continuation

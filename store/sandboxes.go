@@ -34,6 +34,8 @@ type Sandbox struct {
 	Deadline time.Time
 	// SnapshotID is what a paused sandbox resumes from.
 	SnapshotID string
+	// FilesystemOnly: there is no memory in that.
+	FilesystemOnly bool
 	// OriginID is the template or snapshot that it was made from.
 	OriginID string
 	// Spec is the driver's spec that it was made with, as JSON.
@@ -46,7 +48,7 @@ type Sandbox struct {
 
 const sandboxColumns = `id, instance, template_id, alias, build_id, state, reason, metadata, created_at, started_at, end_at,
 	killed_at, vcpus, memory_mib, disk_mib, secure, private_ports, allow_internet, key_id, slot_id,
-	deadline, snapshot_id, origin_id, spec, on_timeout, auto_resume, follows_up`
+	deadline, snapshot_id, filesystem_only, origin_id, spec, on_timeout, auto_resume, follows_up`
 
 // PutSandbox inserts the row or replaces the one with the same id.
 func (s *Store) PutSandbox(ctx context.Context, sb Sandbox) error {
@@ -55,11 +57,11 @@ func (s *Store) PutSandbox(ctx context.Context, sb Sandbox) error {
 		return fmt.Errorf("put sandbox %s: %w", sb.ID, err)
 	}
 	_, err = s.exec(ctx, `INSERT OR REPLACE INTO sandboxes (`+sandboxColumns+`)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 		sb.ID, sb.Instance, sb.TemplateID, sb.Alias, sb.BuildID, sb.State, sb.Reason, string(metadata),
 		micros(sb.CreatedAt), micros(sb.StartedAt), micros(sb.EndAt), micros(sb.KilledAt),
 		sb.VCPUs, sb.MemoryMiB, sb.DiskMiB, sb.Secure, sb.PrivatePorts, sb.AllowInternet, sb.KeyID, sb.SlotID,
-		micros(sb.Deadline), sb.SnapshotID, sb.OriginID, sb.Spec, sb.OnTimeout, sb.AutoResume, sb.FollowsUp)
+		micros(sb.Deadline), sb.SnapshotID, sb.FilesystemOnly, sb.OriginID, sb.Spec, sb.OnTimeout, sb.AutoResume, sb.FollowsUp)
 	if err != nil {
 		return fmt.Errorf("put sandbox %s: %w", sb.ID, err)
 	}
@@ -134,7 +136,7 @@ func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 	err := rows.Scan(&sb.ID, &sb.Instance, &sb.TemplateID, &sb.Alias, &sb.BuildID, &sb.State, &sb.Reason, &metadata,
 		&created, &started, &end, &killedAt,
 		&sb.VCPUs, &sb.MemoryMiB, &sb.DiskMiB, &sb.Secure, &sb.PrivatePorts, &internet, &sb.KeyID, &sb.SlotID,
-		&deadline, &sb.SnapshotID, &sb.OriginID, &sb.Spec, &sb.OnTimeout, &sb.AutoResume, &sb.FollowsUp)
+		&deadline, &sb.SnapshotID, &sb.FilesystemOnly, &sb.OriginID, &sb.Spec, &sb.OnTimeout, &sb.AutoResume, &sb.FollowsUp)
 	if err != nil {
 		return Sandbox{}, err
 	}

@@ -29,7 +29,7 @@ func sample(id, state string) Sandbox {
 		Metadata:  map[string]string{"a": "1", "quote": `"'; DROP TABLE sandboxes; --`},
 		CreatedAt: time.UnixMicro(1).UTC(), StartedAt: time.UnixMicro(2).UTC(), EndAt: time.UnixMicro(3).UTC(),
 		VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024, Secure: true, PrivatePorts: true, AllowInternet: &no, KeyID: "k", SlotID: "s",
-		Deadline: time.UnixMicro(4).UTC(), SnapshotID: "n", OriginID: "o", Spec: "{}", OnTimeout: "pause", AutoResume: true,
+		Deadline: time.UnixMicro(4).UTC(), SnapshotID: "n", FilesystemOnly: true, OriginID: "o", Spec: "{}", OnTimeout: "pause", AutoResume: true,
 		FollowsUp: "{}",
 	}
 }

@@ -30,9 +30,11 @@ CREATE UNIQUE INDEX snapshots_name ON snapshots (name) WHERE name <> '';
 CREATE INDEX snapshots_files ON snapshots (vm_id, snapshot);
 
 -- deadline is when a transitional state has to have ended; snapshot_id is what a
--- paused sandbox resumes from; origin_id what it was restored from; spec how.
+-- paused sandbox resumes from, filesystem_only that there is no memory in it;
+-- origin_id what it was restored from; spec how.
 ALTER TABLE sandboxes ADD COLUMN deadline INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE sandboxes ADD COLUMN snapshot_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE sandboxes ADD COLUMN filesystem_only INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE sandboxes ADD COLUMN origin_id TEXT NOT NULL DEFAULT '';
 ALTER TABLE sandboxes ADD COLUMN spec TEXT NOT NULL DEFAULT '';
 ALTER TABLE sandboxes ADD COLUMN on_timeout TEXT NOT NULL DEFAULT '';
