@@ -54,7 +54,8 @@ func SafeSpare(total, active, reserved capacity.Budget) capacity.Budget {
 // Nothing of nothing is 100 %.
 func LimitingUtilisation(ready, spare capacity.Budget) float64 {
 	var limiting float64
-	for _, r := range pairs(ready, spare)[:3] {
+	all := pairs(ready, spare)
+	for _, r := range all[:3] {
 		switch {
 		case r[1] > 0:
 			limiting = max(limiting, float64(r[0])/float64(r[1])*100)
@@ -65,15 +66,16 @@ func LimitingUtilisation(ready, spare capacity.Budget) float64 {
 	return limiting
 }
 
-func pairs(a, b capacity.Budget) [][2]int64 {
-	return [][2]int64{{a.CPUs, b.CPUs}, {a.MemoryBytes, b.MemoryBytes}, {a.DiskBytes, b.DiskBytes}, {a.Sandboxes, b.Sandboxes}}
+func pairs(a, b capacity.Budget) [4][2]int64 {
+	return [4][2]int64{{a.CPUs, b.CPUs}, {a.MemoryBytes, b.MemoryBytes}, {a.DiskBytes, b.DiskBytes}, {a.Sandboxes, b.Sandboxes}}
 }
 
 // Warm is the pool as Limits must know it.
 type Warm struct {
 	// Configured is the most ready entries the operator wants.
 	Configured int
-	// Ready and Prepared are what it has, those on their way included.
+	// Ready and Prepared are what it has, see warmpool.Pool.Depth. An entry that
+	// waits to be retired is not one, but its memory is in use.
 	Ready, Prepared int
 	// PerEntry is what a ready entry really uses of the machine.
 	PerEntry capacity.Budget
@@ -84,7 +86,8 @@ type Warm struct {
 // Limits turns decisions into what the warm pool may do. The pool grows into
 // what spare leaves. It is cut only where EvictWarm (ready) or DestroyPrepared
 // says so: to what fits, and by a quarter in any case, as a machine can stall
-// with memory free; to nothing where new work is refused, too.
+// with memory free; to nothing where new work is refused, too. So call it once
+// for each Step, and keep the limits until the next.
 func Limits(decisions []Decision, spare capacity.Budget, w Warm) warmpool.Limits {
 	has := func(d Decision) bool { return slices.Contains(decisions, d) }
 	cut := func(n int) int {

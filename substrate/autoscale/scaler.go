@@ -1,6 +1,9 @@
 package autoscale
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Scaler goes from state to state. It is a small value: copy it to ask what it
 // would do. The zero value with a Config is Nominal. It is not safe for
@@ -34,8 +37,8 @@ func (s *Scaler) State() State {
 }
 
 // Step takes a sample and returns the state and what to do, in order, until the
-// next Step. Call it about every second; times must not go backwards. The list
-// is complete: what is not in it is not allowed (launching) or no longer asked
+// next Step. Call it every second, and every half second while it is not
+// Nominal; times must not go backwards. The list is complete: what is not in it is not allowed (launching) or no longer asked
 // for (measures).
 //
 //	Nominal   refill_hot, resume_snapshot, start_warm
@@ -45,7 +48,8 @@ func (s *Scaler) State() State {
 //	Critical  the whole shrink order
 //
 // Shrink and Critical without the pressure, while Hold runs, keep what lasts of
-// the measures and hold.
+// the measures and hold. Idle sandboxes are not suspended while the disk is below
+// its reserve: their memory would go there.
 func (s *Scaler) Step(now time.Time, sample Sample) (State, []Decision) {
 	judged, reach := s.Config.judge(sample)
 	seen, _ := s.Config.judge(sample.worse())
@@ -61,7 +65,11 @@ func (s *Scaler) Step(now time.Time, sample Sample) (State, []Decision) {
 		s.measures = 0
 		return s.State(), s.growth()
 	}
-	return s.level, s.shrink(now, judged, reach)
+	out := s.shrink(now, judged, reach)
+	if s.Config.ReserveDisk.judge(sample.DiskFree, sample.DiskTotal) >= Shrink {
+		out = slices.DeleteFunc(out, func(d Decision) bool { return d == SuspendIdle })
+	}
+	return s.level, out
 }
 
 func (s *Scaler) rise(now time.Time, to State) {

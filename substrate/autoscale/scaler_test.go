@@ -96,6 +96,13 @@ func TestCriticalTakesAllMeasuresAtOnce(t *testing.T) {
 	d.step(memory(1), Critical, StopRefill, StopSidecars, EvictWarm, TrimIdleDisk, SuspendIdle, DestroyPrepared, RefuseNewWork)
 }
 
+func TestNothingIsSuspendedToADiskThatIsShort(t *testing.T) {
+	d := newDriver(t)
+	d.step(with(func(s *Sample) { s.DiskFree = 49 * gib }), Critical, StopRefill, StopSidecars, EvictWarm, TrimIdleDisk, DestroyPrepared, RefuseNewWork)
+	d.step(with(func(s *Sample) { s.MemoryAvailable = gib; s.DiskFree = 99 * gib }), Critical, StopRefill, StopSidecars, EvictWarm, TrimIdleDisk, DestroyPrepared, RefuseNewWork)
+	d.step(memory(1), Critical, shrinkOrder[:]...)
+}
+
 func TestAMeasureHasTimeToTakeEffect(t *testing.T) {
 	d := newDriver(t)
 	d.period = 100 * time.Millisecond

@@ -67,7 +67,9 @@ const (
 // Limits are what the whole pool may do now. The zero value empties it.
 type Limits struct {
 	// Ready and Prepared are the most entries of each stage, over all keys. They
-	// are dealt out evenly; what a key has above its share is retired.
+	// are dealt out evenly. What there is above is retired, from the keys that are
+	// most above their share; so is what makes room for a key that has less than
+	// half of its share.
 	Ready, Prepared int
 	// InFlight is how many launches and raises may be under way at a time.
 	InFlight int
@@ -94,9 +96,11 @@ func (p *Pool) Plan(now time.Time, lim Limits) []Action {
 	}
 	for _, stage := range []Stage{Ready, Prepared} {
 		pl.share(stage)
+		pl.weigh(stage)
 	}
 	for i := range pl.lines {
-		pl.retire(&pl.lines[i])
+		pl.retire(&pl.lines[i], Ready)
+		pl.retire(&pl.lines[i], Prepared)
 	}
 	slices.SortStableFunc(pl.lines, func(a, b line) int { return a.shelf.begunAt.Compare(b.shelf.begunAt) })
 	if lim.Refill >= RefillRaise {
@@ -106,135 +110,4 @@ func (p *Pool) Plan(now time.Time, lim Limits) []Action {
 		pl.fill(Prepared)
 	}
 	return pl.actions
-}
-
-// planner is the state of one Plan.
-type planner struct {
-	now     time.Time
-	lim     Limits
-	lines   []line
-	actions []Action
-	// slots is how many more may begin, room how many more entries of a stage
-	// there may be.
-	slots int
-	room  [stages]int
-}
-
-// line is one key within a plan.
-type line struct {
-	key   Key
-	shelf *shelf
-	// share is the target of a stage within the limits.
-	share [stages]int
-	// have counts what fills the share: entries that are not ageing, and flights.
-	have [stages]int
-	// raisable are prepared entries, oldest first.
-	raisable []Entry
-	began    int
-}
-
-// share deals the limit of a stage out one by one, so that it is the largest
-// targets that are cut.
-func (pl *planner) share(stage Stage) {
-	left := pl.room[stage]
-	for dealt := true; dealt && left > 0; {
-		dealt = false
-		for i := range pl.lines {
-			l := &pl.lines[i]
-			if left > 0 && l.share[stage] < l.shelf.target.of(stage) {
-				l.share[stage]++
-				left--
-				dealt = true
-			}
-		}
-	}
-}
-
-func (pl *planner) retire(l *line) {
-	s := l.shelf
-	for _, stage := range []Stage{Ready, Prepared} {
-		var fit []Entry
-		for _, e := range s.entries[stage] {
-			switch {
-			case e.Snapshot != s.snapshot:
-				pl.end(e, StaleSnapshot)
-			case s.target.tooOld(e, pl.now):
-				pl.end(e, TooOld)
-			default:
-				fit = append(fit, e)
-			}
-		}
-		for len(fit) > l.share[stage] {
-			// The oldest go first: with an unchanged target that is an ageing one
-			// whose replacement has arrived.
-			why := TargetLowered
-			if s.target.ageing(fit[0], pl.now) {
-				why = TooOld
-			}
-			pl.end(fit[0], why)
-			fit = fit[1:]
-		}
-		if stage == Prepared {
-			l.raisable = fit
-		}
-		l.have[stage] = s.landing[stage]
-		for _, e := range fit {
-			if !s.target.ageing(e, pl.now) {
-				l.have[stage]++
-			}
-		}
-		pl.room[stage] -= len(fit) + s.landing[stage]
-	}
-}
-
-func (pl *planner) end(e Entry, why Reason) {
-	pl.actions = append(pl.actions, Action{Op: Retire, Key: e.Key, Stage: e.Stage, ID: e.ID, Why: why})
-}
-
-// fill gives one to each key that has fewer than one, then to each that has
-// fewer than two, and so on.
-func (pl *planner) fill(stage Stage) {
-	for level, more := 1, true; more && pl.slots > 0; level++ {
-		more = false
-		for i := range pl.lines {
-			l := &pl.lines[i]
-			if l.share[stage] > level {
-				more = true
-			}
-			if l.share[stage] >= level && l.have[stage] < level && pl.slots > 0 && pl.room[stage] > 0 && l.willing(pl.now) {
-				pl.add(l, stage)
-			}
-		}
-	}
-}
-
-func (pl *planner) add(l *line, stage Stage) {
-	a := Action{Op: Launch, Key: l.key, Stage: stage}
-	switch {
-	case stage == Ready && len(l.raisable) > 0:
-		e := l.raisable[0]
-		l.raisable = l.raisable[1:]
-		a.Op, a.ID = Raise, e.ID
-		pl.room[Prepared]++
-		if !l.shelf.target.ageing(e, pl.now) {
-			l.have[Prepared]--
-		}
-	case stage == Ready && pl.lim.Refill < RefillReady:
-		return
-	}
-	pl.actions = append(pl.actions, a)
-	pl.room[stage]--
-	pl.slots--
-	l.have[stage]++
-	l.began++
-}
-
-// willing reports whether something may be begun for a key: it has a snapshot,
-// and it is not in back-off. After a failure one attempt at a time is enough.
-func (l *line) willing(now time.Time) bool {
-	s := l.shelf
-	if s.snapshot == "" || now.Before(s.notBefore) {
-		return false
-	}
-	return s.failures == 0 || l.began+s.landing[Ready]+s.landing[Prepared] == 0
 }

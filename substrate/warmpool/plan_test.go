@@ -140,9 +140,24 @@ func TestLimitsCutTheLargestTargetsFirst(t *testing.T) {
 	expect(t, p, t0, limited(func(l *Limits) { l.Ready = 4 }), "launch ra ready, launch rb ready, launch sa ready, launch ra ready")
 	put(t, p, keyA, Ready, t0, "a1", "a2", "a3", "a4")
 	expect(t, p, t0, limited(func(l *Limits) { l.Ready = 3 }), "retire ra a1 (target lowered), retire ra a2 (target lowered), "+
-		"retire ra a3 (target lowered), launch rb ready, launch sa ready")
+		"retire ra a3 (target lowered)")
 	expect(t, p, t0, Limits{}, "retire ra a1 (target lowered), retire ra a2 (target lowered), "+
 		"retire ra a3 (target lowered), retire ra a4 (target lowered)")
+}
+
+func TestALimitThatIsReachedMovesNothingButForAKeyBelowHalfOfItsShare(t *testing.T) {
+	p := newPool(map[Key]Target{keyA: {Ready: 4}, keyB: {Ready: 4}, keyC: {Ready: 4}})
+	put(t, p, keyA, Ready, t0, "a1", "a2", "a3", "a4")
+	put(t, p, keyB, Ready, t0, "b1")
+	put(t, p, keyC, Ready, t0, "c1")
+	six := limited(func(l *Limits) { l.Ready = 6 })
+	expect(t, p, t0, six, "")
+	p.Checkout(keyB, t0)
+	expect(t, p, t0, six, "launch rb ready")
+	put(t, p, keyC, Ready, t0, "c2")
+	plan := expect(t, p, t0, six, "retire ra a1 (target lowered)")
+	begin(t, p, plan[0], t0)
+	expect(t, p, t0, six, "launch rb ready")
 }
 
 func TestRefillStepsAllowMoreAndMore(t *testing.T) {

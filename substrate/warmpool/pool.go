@@ -177,3 +177,13 @@ func (p *Pool) forget() {
 func (s *shelf) good(e Entry, now time.Time) bool {
 	return e.Snapshot == s.snapshot && !s.target.tooOld(e, now)
 }
+
+// fit counts the entries of a stage that may be handed out.
+func (s *shelf) fit(stage Stage, now time.Time) (count int) {
+	for i := range s.entries[stage] {
+		if s.good(s.entries[stage][i], now) {
+			count++
+		}
+	}
+	return count
+}

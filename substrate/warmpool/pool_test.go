@@ -226,6 +226,10 @@ func TestStatsDescribeTheKey(t *testing.T) {
 	if got := stats(t, p, keyA, at(30)); got != want {
 		t.Errorf("got\n%+v, want\n%+v", got, want)
 	}
+	put(t, p, keyB, Ready, at(30), "e")
+	if ready, prepared := p.Depth(at(30)); ready != 4 || prepared != 1 {
+		t.Errorf("depth %d and %d, want 4 with the one in flight and without the stale one, and 1", ready, prepared)
+	}
 }
 
 func TestHitRateLaw(t *testing.T) {

@@ -42,19 +42,32 @@ func (p *Pool) Stats(now time.Time) []Stats {
 			Key: k, Target: s.target, Counters: s.counters,
 			InFlight: s.landing[Ready] + s.landing[Prepared], RetryAt: s.notBefore,
 		}
-		for stage, count := range map[Stage]*int{Ready: &st.Ready, Prepared: &st.Prepared} {
+		for stage := range stages {
 			for _, e := range s.entries[stage] {
 				st.Oldest = max(st.Oldest, now.Sub(e.Since))
-				if s.good(e, now) {
-					*count++
-				} else {
-					st.Unfit++
-				}
 			}
 		}
+		st.Ready, st.Prepared = s.fit(Ready, now), s.fit(Prepared, now)
+		st.Unfit = len(s.entries[Ready]) + len(s.entries[Prepared]) - st.Ready - st.Prepared
 		out = append(out, st)
 	}
 	return out
+}
+
+// Depth counts what the pool has of each stage over all keys: entries that could
+// be handed out, and launches and raises on their way. Entries that wait to be
+// retired do not count.
+func (p *Pool) Depth(now time.Time) (ready, prepared int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var depth [stages]int
+	for _, k := range p.order {
+		s := p.keys[k]
+		for stage := range stages {
+			depth[stage] += s.landing[stage] + s.fit(stage, now)
+		}
+	}
+	return depth[Ready], depth[Prepared]
 }
 
 // HitRate is hits/(hits+misses)*100. Where nobody asked it is 100: nothing was
