@@ -1,0 +1,115 @@
+package simulate
+
+import (
+	"time"
+
+	"github.com/rundlet/rundlet/substrate/capacity"
+	"github.com/rundlet/rundlet/substrate/warmpool"
+)
+
+// state is where a machine, or the request for one, is.
+type state uint8
+
+const (
+	asking    state = iota // waits in the queue, to be created or resumed
+	launching              // being restored for the pool
+	prepared               // in the pool
+	raising                // being started for the pool
+	ready                  // in the pool
+	creating               // being restored or started for a tenant
+	running
+	pausing
+	suspended // paused: only its disk is left
+	resuming
+	killing
+	gone
+)
+
+// transitional states have a deadline.
+func (s state) transitional() bool {
+	switch s {
+	case prepared, ready, running, suspended, gone:
+		return false
+	}
+	return true
+}
+
+// machine is a sandbox, a warm entry, or a request that has no machine yet. It
+// is what the driver, the store and the tenant know together, so it survives a
+// crash of the daemon; what only the daemon knows does not.
+type machine struct {
+	id      string
+	number  uint64
+	index   int // in node.live
+	tenant  int
+	kind    int // template
+	state   state
+	version int // counts changes of state: events of an earlier one are void
+	since   time.Duration
+	// deadline is when a transitional state must have been left.
+	deadline time.Duration
+
+	// memory and disk are what it really uses of the host.
+	memory, disk int64
+	// busy is set while it keeps a processor busy.
+	busy bool
+	idle bool
+	// life is how long it will still run; asked when it was asked for.
+	life    time.Duration
+	asked   time.Duration
+	resumes bool // it waits to be resumed, not created
+	pauses  bool // it will be paused by its owner once
+	tries   int
+	// snapshot is what it was restored from for the pool.
+	snapshot string
+	order    uint64 // of requests of its tenant
+	// owned is set once a tenant has it: then nobody else may get it.
+	owned bool
+
+	// What the daemon holds for it.
+	ticket      *capacity.Ticket
+	reservation *capacity.Reservation
+	flight      *warmpool.Flight
+	// budget and warm are what the ledger should hold for it.
+	budget capacity.Budget
+	warm   bool
+}
+
+const mib = 1 << 20
+
+// What things cost on this class of machine. Times are of one free processor.
+const (
+	processors  = 2
+	costRestore = 60 * time.Millisecond
+	costStart   = 25 * time.Millisecond
+	costPause   = 200 * time.Millisecond
+	costResume  = 80 * time.Millisecond
+	costKill    = 30 * time.Millisecond
+
+	memoryTotal = 16 << 30
+	memoryHost  = 1 << 30
+	diskTotal   = 200 << 30
+	diskHost    = 60 << 30
+
+	memoryPrepared = 20 * mib
+	memoryReady    = 60 * mib
+	memoryMost     = 256 * mib // what is promised
+	diskFresh      = 16 * mib
+
+	// transitionTime is the deadline of every transitional state; maxWait that of
+	// a request in the queue.
+	transitionTime = time.Minute
+	hangTime       = 30 * time.Second // when the owner gives a launch up
+	maxWait        = 30 * time.Second
+	maxPending     = 256
+	maxLife        = time.Hour
+)
+
+// perSandbox is what is reserved for each, warm or active.
+var perSandbox = capacity.Budget{CPUs: 500, MemoryBytes: memoryMost, DiskBytes: 64 * mib, Sandboxes: 1}
+
+// perReady is what a ready entry uses of the host.
+var perReady = capacity.Budget{MemoryBytes: memoryReady, DiskBytes: diskFresh}
+
+// perLaunch is perSandbox while it is being made.
+var perLaunch = perSandbox.Plus(capacity.Budget{Launches: 1})

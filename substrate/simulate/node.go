@@ -1,0 +1,265 @@
+package simulate
+
+import (
+	"math"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/rundlet/rundlet/substrate/autoscale"
+	"github.com/rundlet/rundlet/substrate/capacity"
+	"github.com/rundlet/rundlet/substrate/warmpool"
+)
+
+// policy is what a node is run by. Tests break parts of it, to show that the
+// invariants notice.
+type policy struct {
+	scale autoscale.Config
+	queue capacity.QueueConfig
+	// spare is what is left of the machine for anything new.
+	spare func(autoscale.Config, autoscale.Sample) capacity.Budget
+	// victims are who may be suspended under pressure.
+	victims func(*machine) bool
+	// retryKill says whether a kill that failed is tried again.
+	retryKill bool
+	release   func(*capacity.Reservation)
+	checkout  func(*warmpool.Pool, warmpool.Key, time.Time) (warmpool.Entry, bool)
+	// overtakes lets a request by while others of its tenant wait.
+	overtakes bool
+}
+
+func policies() policy {
+	return policy{
+		scale:     autoscale.Default(),
+		queue:     capacity.QueueConfig{MaxPending: maxPending},
+		spare:     autoscale.Config.Spare,
+		victims:   func(m *machine) bool { return m.idle },
+		retryKill: true,
+		release:   func(r *capacity.Reservation) { r.Release() },
+		checkout:  (*warmpool.Pool).Checkout,
+	}
+}
+
+const (
+	tenants   = 4
+	templates = 4
+	// pooled templates have warm entries; the last one is always restored.
+	pooled = templates - 1
+)
+
+var keys = func() (k [templates]warmpool.Key) {
+	for i := range k {
+		k[i] = warmpool.Key{Repo: "repo", Template: "template-" + strconv.Itoa(i), Profile: "small"}
+	}
+	return k
+}()
+
+var target = warmpool.Target{Ready: 13, Prepared: 1, MaxAge: time.Hour}
+
+// node is a machine of 2 processors, 16 GiB and its daemon.
+type node struct {
+	cfg    Config
+	policy policy
+	rand   *rand.Rand
+
+	now    time.Duration
+	events heap
+	seq    uint64
+	digest uint64
+	count  uint64
+	over   bool // no more traffic
+
+	// The world: it survives a crash.
+	live        []*machine
+	lastID      uint64
+	ready       int // machines in state ready
+	jobs        int // machines that keep a processor busy
+	stalls      float64
+	stallsAt    time.Duration
+	foreign     int64 // memory that something else uses
+	foreignDisk int64
+	memory      int64 // of all machines
+	disk        int64
+	sick        int // the template whose launches fail; -1 for none
+	revision    [templates]int
+	episode     episode
+
+	// The daemon.
+	down      bool
+	ledger    *capacity.Ledger
+	queue     *capacity.Queue
+	pool      *warmpool.Pool
+	scaler    autoscale.Scaler
+	decisions []autoscale.Decision
+	limits    warmpool.Limits
+	ticking   bool
+	refusing  bool
+	dirty     bool // the pool should be planned again
+	waiting   [tenants][]*machine
+	yields    []string
+	byID      map[string]*machine // in the pool or on their way to it
+
+	arrivals [tenants]uint64
+	served   [tenants]uint64
+	figures  figures
+	broken   []string
+}
+
+func newNode(cfg Config, p policy) *node {
+	n := &node{cfg: cfg, policy: p, rand: rand.New(rand.NewPCG(cfg.Seed, 0x72756e646c6574)), digest: 14695981039346656037, sick: -1}
+	n.boot()
+	return n
+}
+
+// boot starts a daemon that knows nothing yet.
+func (n *node) boot() {
+	total := perSandbox
+	reserved := n.policy.scale.ReserveMemory.Of(memoryTotal)
+	total.CPUs *= 1000
+	total.MemoryBytes = memoryTotal - memoryHost - reserved
+	total.DiskBytes = diskTotal - diskHost - n.policy.scale.ReserveDisk.Of(diskTotal)
+	total.Sandboxes, total.Launches = 1000, 2
+	n.ledger = capacity.NewLedger(total)
+	cfg := n.policy.queue
+	cfg.OnYield = func(id string) { n.yields = append(n.yields, id) }
+	n.queue = capacity.NewQueue(n.ledger, cfg)
+	n.pool = &warmpool.Pool{}
+	for i := range pooled {
+		n.pool.SetSnapshot(keys[i], n.snapshot(i))
+		n.pool.SetTarget(keys[i], target)
+	}
+	n.scaler = autoscale.New(n.policy.scale)
+	_, n.decisions = n.scaler.Step(n.clock(), autoscale.Sample{})
+	n.limits = warmpool.Limits{Refill: warmpool.RefillAll}
+	n.waiting = [tenants][]*machine{}
+	n.yields, n.byID, n.refusing, n.down, n.dirty, n.ticking = nil, map[string]*machine{}, false, false, true, false
+}
+
+func (n *node) clock() time.Time { return time.Unix(0, int64(n.now)).UTC() }
+
+func (n *node) snapshot(kind int) string {
+	return keys[kind].Template + "@" + strconv.Itoa(n.revision[kind])
+}
+
+// after makes something happen to m, or to the node, unless m changes its state
+// before.
+func (n *node) after(d time.Duration, do kind, m *machine) {
+	e := event{at: n.now + d, seq: n.seq, do: do, m: m}
+	if m != nil {
+		e.version = m.version
+	}
+	n.seq++
+	n.events.push(e)
+}
+
+// next lets the next event happen. It returns false at the end.
+func (n *node) next() bool {
+	for len(n.events) > 0 {
+		e := n.events.pop()
+		if e.m != nil && e.m.version != e.version {
+			continue
+		}
+		n.now = e.at
+		n.count++
+		n.log(uint64(e.at), uint64(e.do))
+		if e.m != nil {
+			n.log(e.m.number, uint64(e.m.state))
+		}
+		handlers[e.do](n, e.m)
+		n.settle()
+		return true
+	}
+	return false
+}
+
+// log adds words to the digest of the run (FNV-1a, by words).
+func (n *node) log(words ...uint64) {
+	for _, w := range words {
+		n.digest = fold(n.digest, w)
+	}
+}
+
+func fold(digest, word uint64) uint64 { return (digest ^ word) * 1099511628211 }
+
+// machine makes one, in state asking.
+func (n *node) machine(tenant, kind int) *machine {
+	n.lastID++
+	return &machine{id: strconv.FormatUint(n.lastID, 10), number: n.lastID, tenant: tenant, kind: kind, index: -1, asked: n.now}
+}
+
+// enter changes the state of m; what was to happen in the last one is void.
+func (n *node) enter(m *machine, s state) {
+	n.stopJob(m)
+	if m.state == ready {
+		n.ready--
+	}
+	if s == ready {
+		n.ready++
+	}
+	m.state, m.since, m.deadline = s, n.now, 0
+	m.version++
+	switch {
+	case s == asking:
+		m.deadline = n.now + maxWait
+	case s.transitional():
+		m.deadline = n.now + transitionTime
+	}
+	if m.index < 0 && s != gone {
+		m.index = len(n.live)
+		n.live = append(n.live, m)
+	}
+	if s == gone && m.index >= 0 {
+		last := n.live[len(n.live)-1]
+		n.live[m.index], last.index = last, m.index
+		n.live[len(n.live)-1] = nil
+		n.live = n.live[:len(n.live)-1]
+		m.index = -1
+	}
+}
+
+// use changes what m uses of the host.
+func (n *node) use(m *machine, memory, disk int64) {
+	n.memory += memory - m.memory
+	n.disk += disk - m.disk
+	m.memory, m.disk = memory, disk
+}
+
+// job keeps a processor busy and then lets do happen to m. Without a free
+// processor it takes as much longer.
+func (n *node) job(m *machine, cost time.Duration, do kind) {
+	n.account()
+	n.jobs++
+	m.busy = true
+	crowd := max(1, float64(n.jobs)/processors)
+	n.after(n.spread(time.Duration(float64(cost)*crowd), 0.25), do, m)
+}
+
+func (n *node) stopJob(m *machine) {
+	if m.busy {
+		n.account()
+		m.busy = false
+		n.jobs--
+	}
+}
+
+// account keeps the share of the last ten seconds in which jobs waited.
+func (n *node) account() {
+	var now float64
+	if n.jobs > processors {
+		now = 100
+	}
+	n.stalls = now + (n.stalls-now)*math.Exp(-(n.now-n.stallsAt).Seconds()/10)
+	n.stallsAt = n.now
+}
+
+// spread draws from a lognormal distribution with a median.
+func (n *node) spread(median time.Duration, sigma float64) time.Duration {
+	return time.Duration(float64(median) * math.Exp(n.rand.NormFloat64()*sigma))
+}
+
+// gap draws the time to the next of independent things that are mean apart.
+func (n *node) gap(mean time.Duration) time.Duration {
+	return time.Duration(n.rand.ExpFloat64() * float64(mean))
+}
+
+func (n *node) chance(share float64) bool { return n.rand.Float64() < share }
