@@ -29,19 +29,21 @@ func (n *node) check() {
 	var active, warm capacity.Budget
 	var memory, disk int64
 	var busy, waiting int
-	for _, m := range n.live {
+	for _, m := range n.live { // the hottest loop of a run.
 		memory += m.memory
 		disk += m.disk
 		if m.busy {
 			busy++
 		}
-		switch {
-		case m.reservation == nil:
-		case m.warm:
-			warm = warm.Plus(m.budget)
-		default:
-			active = active.Plus(m.budget)
+		sum := &active
+		if m.warm {
+			sum = &warm
 		}
+		sum.CPUs += m.budget.CPUs
+		sum.MemoryBytes += m.budget.MemoryBytes
+		sum.DiskBytes += m.budget.DiskBytes
+		sum.Sandboxes += m.budget.Sandboxes
+		sum.Launches += m.budget.Launches
 		if m.deadline > 0 && n.now > m.deadline && !n.down {
 			n.violate("%s is stuck in a transitional state since %v", m.id, m.since)
 			m.deadline = 0 // once is enough.

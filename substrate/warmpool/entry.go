@@ -84,10 +84,13 @@ func (t Target) of(s Stage) int {
 	return t.Prepared
 }
 
-func (t Target) tooOld(e Entry, now time.Time) bool {
-	return t.MaxAge > 0 && now.Sub(e.Since) >= t.MaxAge
-}
-
-func (t Target) ageing(e Entry, now time.Time) bool {
-	return t.MaxAge > 0 && now.Sub(e.Since) >= t.MaxAge-t.MaxAge/5
+// oldest returns the times since when an entry is ageing and since when it is
+// too old: one that is in its stage since then, or longer. Where entries don't
+// age, they are before every time.
+func (t Target) oldest(now time.Time) (ageing, tooOld time.Time) {
+	if t.MaxAge <= 0 {
+		never := time.Time{}.Add(-1)
+		return never, never
+	}
+	return now.Add(t.MaxAge/5 - t.MaxAge), now.Add(-t.MaxAge)
 }

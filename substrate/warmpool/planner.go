@@ -91,15 +91,16 @@ func (pl *planner) retire(l *line, stage Stage) {
 		l.raisable, l.gone = l.keep[stage], surplus
 	}
 	l.have[stage] = s.landing[stage]
+	ageing, tooOld := s.target.oldest(pl.now)
 	for i := range s.entries[stage] {
-		e := s.entries[stage][i]
-		ageing := s.target.ageing(e, pl.now)
+		e := &s.entries[stage][i]
+		fresh := e.Since.After(ageing)
 		switch {
 		case e.Snapshot != s.snapshot:
 			pl.end(e, StaleSnapshot)
-		case s.target.tooOld(e, pl.now):
+		case !e.Since.After(tooOld):
 			pl.end(e, TooOld)
-		case surplus > 0 && ageing:
+		case surplus > 0 && !fresh:
 			// The oldest go first: with an unchanged target that is an ageing one
 			// whose replacement has arrived.
 			surplus--
@@ -107,13 +108,13 @@ func (pl *planner) retire(l *line, stage Stage) {
 		case surplus > 0:
 			surplus--
 			pl.end(e, TargetLowered)
-		case !ageing:
+		case fresh:
 			l.have[stage]++
 		}
 	}
 }
 
-func (pl *planner) end(e Entry, why Reason) {
+func (pl *planner) end(e *Entry, why Reason) {
 	pl.actions = append(pl.actions, Action{Op: Retire, Key: e.Key, Stage: e.Stage, ID: e.ID, Why: why})
 }
 
@@ -141,7 +142,7 @@ func (pl *planner) add(l *line, stage Stage) {
 		e := l.raise(pl.now)
 		a.Op, a.ID = Raise, e.ID
 		pl.room[Prepared]++
-		if !l.shelf.target.ageing(e, pl.now) {
+		if ageing, _ := l.shelf.target.oldest(pl.now); e.Since.After(ageing) {
 			l.have[Prepared]--
 		}
 	case stage == Ready && pl.lim.Refill < RefillReady:
@@ -156,9 +157,10 @@ func (pl *planner) add(l *line, stage Stage) {
 
 // raise picks the oldest good prepared entry that is left.
 func (l *line) raise(now time.Time) Entry {
+	_, tooOld := l.shelf.target.oldest(now)
 	skip := l.gone
 	i := slices.IndexFunc(l.shelf.entries[Prepared], func(e Entry) bool {
-		if l.shelf.good(e, now) {
+		if l.shelf.good(&e, tooOld) {
 			skip--
 		}
 		return skip < 0

@@ -85,8 +85,9 @@ func (p *Pool) Checkout(k Key, now time.Time) (Entry, bool) {
 	if s == nil {
 		return Entry{}, false // a key nobody set is not worth a record.
 	}
+	_, tooOld := s.target.oldest(now)
 	for _, stage := range []Stage{Ready, Prepared} {
-		i := slices.IndexFunc(s.entries[stage], func(e Entry) bool { return s.good(e, now) })
+		i := slices.IndexFunc(s.entries[stage], func(e Entry) bool { return s.good(&e, tooOld) })
 		if i < 0 {
 			continue
 		}
@@ -174,14 +175,15 @@ func (p *Pool) forget() {
 }
 
 // good reports whether an entry may be handed out.
-func (s *shelf) good(e Entry, now time.Time) bool {
-	return e.Snapshot == s.snapshot && !s.target.tooOld(e, now)
+func (s *shelf) good(e *Entry, tooOld time.Time) bool {
+	return e.Snapshot == s.snapshot && e.Since.After(tooOld)
 }
 
 // fit counts the entries of a stage that may be handed out.
 func (s *shelf) fit(stage Stage, now time.Time) (count int) {
+	_, tooOld := s.target.oldest(now)
 	for i := range s.entries[stage] {
-		if s.good(s.entries[stage][i], now) {
+		if s.good(&s.entries[stage][i], tooOld) {
 			count++
 		}
 	}

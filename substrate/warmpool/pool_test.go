@@ -102,6 +102,18 @@ func TestStaleAndTooOldEntriesAreNeverHandedOut(t *testing.T) {
 	}
 }
 
+func TestWithoutAMaximumAgeNothingIsTooOld(t *testing.T) {
+	p := newPool(map[Key]Target{keyA: {Ready: 2}})
+	put(t, p, keyA, Ready, time.Time{}, "unknown")
+	put(t, p, keyA, Ready, t0, "old")
+	expect(t, p, t0.AddDate(50, 0, 0), Unlimited, "")
+	for _, want := range []string{"unknown", "old"} {
+		if e, ok := p.Checkout(keyA, t0.AddDate(50, 0, 0)); !ok || e.ID != want {
+			t.Errorf("got %+v %v, want %q", e, ok, want)
+		}
+	}
+}
+
 func TestAnEntryIsInThePoolOnce(t *testing.T) {
 	p := newPool(nil)
 	put(t, p, keyA, Ready, t0, "x")
