@@ -90,3 +90,43 @@ func (h *heap) pop() event {
 		i = child
 	}
 }
+
+// after makes something happen to m, or to the node, unless m changes its state
+// before.
+func (n *node) after(d time.Duration, do kind, m *machine) {
+	e := event{at: n.now + d, seq: n.seq, do: do, m: m}
+	if m != nil {
+		e.version = m.version
+	}
+	n.seq++
+	n.events.push(e)
+}
+
+// next lets the next event happen. It returns false at the end.
+func (n *node) next() bool {
+	for len(n.events) > 0 {
+		e := n.events.pop()
+		if e.m != nil && e.m.version != e.version {
+			continue
+		}
+		n.now = e.at
+		n.count++
+		n.log(uint64(e.at), uint64(e.do))
+		if e.m != nil {
+			n.log(e.m.number, uint64(e.m.state))
+		}
+		handlers[e.do](n, e.m)
+		n.settle()
+		return true
+	}
+	return false
+}
+
+// log adds words to the digest of the run (FNV-1a, by words).
+func (n *node) log(words ...uint64) {
+	for _, w := range words {
+		n.digest = fold(n.digest, w)
+	}
+}
+
+func fold(digest, word uint64) uint64 { return (digest ^ word) * 1099511628211 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/substrate/warmpool"
 )
 
 func TestEventsComeInOrderOfTimeAndThenOfMaking(t *testing.T) {
@@ -71,5 +73,79 @@ func TestJobsWaitForAFreeProcessor(t *testing.T) {
 	n.now = 20 * time.Second
 	if s := n.sample(); s.CPU.Some < 80 {
 		t.Errorf("after 20 s with a queue the pressure is %.0f %%", s.CPU.Some)
+	}
+}
+
+func TestAWarmEntryIsReservedBeforeItIsLaunched(t *testing.T) {
+	n := newNode(Config{}, policies())
+	f, ok := n.pool.Begin(warmpool.Action{Op: warmpool.Launch, Key: keys[0], Stage: warmpool.Ready}, n.clock())
+	if !ok {
+		t.Fatal("the launch did not begin")
+	}
+	all, err := n.ledger.ReserveActive(n.ledger.Capacity())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.launchWarm(f)
+	if len(n.live) != 0 || n.memory != 0 || n.jobs != 0 {
+		t.Errorf("launched without room: %d machines, %d B, %d jobs", len(n.live), n.memory, n.jobs)
+	}
+	all.Release()
+	for _, s := range n.pool.Stats(n.clock()) {
+		if s.InFlight != 0 || s.Failures != 0 {
+			t.Errorf("got %+v, want a flight that was cancelled, not failed", s)
+		}
+	}
+}
+
+// crashed runs a busy node up to a crash of the daemon in the middle of work.
+func crashed(t *testing.T) *node {
+	t.Helper()
+	n := newNode(Config{Scenario: Scenario{Rate: 2, Life: time.Minute, Pauses: 0.5, Idle: 0.3, Crash: 24 * time.Hour}, Duration: 20 * time.Minute, Seed: 4}, policies())
+	n.start()
+	for n.next() {
+		n.check()
+		states := map[state]int{}
+		for _, m := range n.live {
+			states[m.state]++
+		}
+		if states[running] > 5 && states[ready] > 5 && states[launching] > 0 && states[suspended] > 0 && states[pausing]+states[resuming]+states[creating] > 0 {
+			n.crash()
+			return n
+		}
+	}
+	t.Fatal("nothing was under way at any time")
+	return nil
+}
+
+func TestAfterACrashEachMachineIsKeptOrEndedAndAccountedFor(t *testing.T) {
+	n := crashed(t)
+	before := map[string]state{}
+	for _, m := range n.live {
+		before[m.id] = m.state
+	}
+	for n.down {
+		n.next()
+		n.check()
+	}
+	after := map[string]state{}
+	for _, m := range n.live {
+		after[m.id] = m.state
+	}
+	for id, was := range before {
+		want := map[state]state{
+			running: running, suspended: suspended, ready: ready, prepared: prepared, pausing: running, resuming: suspended,
+			creating: killing, launching: killing, raising: killing, killing: killing,
+		}[was]
+		if after[id] != want {
+			t.Errorf("%s was in state %d and is in state %d, want %d", id, was, after[id], want)
+		}
+	}
+	for n.next() {
+		n.check()
+	}
+	n.checkLeftover()
+	if len(n.broken) > 0 {
+		t.Error(n.broken)
 	}
 }

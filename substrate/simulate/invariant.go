@@ -7,18 +7,19 @@ import (
 	"github.com/rundlet/rundlet/substrate/capacity"
 )
 
-// The floors that the checks go by, whatever the policy under test thinks.
+// What the checks go by, whatever the policy under test thinks.
 var (
+	whole       = total(autoscale.Default())
 	floorMemory = autoscale.Default().ReserveMemory.Of(memoryTotal)
 	floorDisk   = autoscale.Default().ReserveDisk.Of(diskTotal)
 )
 
-// mostBroken bounds how many violations are described; all are counted.
-const mostBroken = 20
+// described is how many violations of each kind are described; all are counted.
+const described = 3
 
 func (n *node) violate(format string, args ...any) {
 	n.figures.Violations++
-	if len(n.broken) < mostBroken {
+	if n.seen[format]++; n.seen[format] <= described {
 		n.broken = append(n.broken, fmt.Sprintf("%v: %s", n.now, fmt.Sprintf(format, args...)))
 	}
 }
@@ -59,7 +60,7 @@ func (n *node) check() {
 	if u.Active != active || u.Warm != warm {
 		n.violate("the ledger drifts: active %+v of %+v, warm %+v of %+v", u.Active, active, u.Warm, warm)
 	}
-	if over := active.Plus(warm).Minus(u.Capacity); over != (capacity.Budget{}) {
+	if over := active.Plus(warm).Minus(whole); over != (capacity.Budget{}) {
 		n.violate("more than the capacity is in use: %+v too much", over)
 	}
 	for _, w := range n.waiting {

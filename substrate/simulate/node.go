@@ -103,23 +103,18 @@ type node struct {
 	served   [tenants]uint64
 	figures  figures
 	broken   []string
+	seen     map[string]int // violations by kind
 }
 
 func newNode(cfg Config, p policy) *node {
-	n := &node{cfg: cfg, policy: p, rand: rand.New(rand.NewPCG(cfg.Seed, 0x72756e646c6574)), digest: 14695981039346656037, sick: -1}
+	n := &node{cfg: cfg, policy: p, rand: rand.New(rand.NewPCG(cfg.Seed, 0x72756e646c6574)), digest: 14695981039346656037, sick: -1, seen: map[string]int{}}
 	n.boot()
 	return n
 }
 
 // boot starts a daemon that knows nothing yet.
 func (n *node) boot() {
-	total := perSandbox
-	reserved := n.policy.scale.ReserveMemory.Of(memoryTotal)
-	total.CPUs *= 1000
-	total.MemoryBytes = memoryTotal - memoryHost - reserved
-	total.DiskBytes = diskTotal - diskHost - n.policy.scale.ReserveDisk.Of(diskTotal)
-	total.Sandboxes, total.Launches = 1000, 2
-	n.ledger = capacity.NewLedger(total)
+	n.ledger = capacity.NewLedger(total(n.policy.scale))
 	cfg := n.policy.queue
 	cfg.OnYield = func(id string) { n.yields = append(n.yields, id) }
 	n.queue = capacity.NewQueue(n.ledger, cfg)
@@ -135,51 +130,22 @@ func (n *node) boot() {
 	n.yields, n.byID, n.refusing, n.down, n.dirty, n.ticking = nil, map[string]*machine{}, false, false, true, false
 }
 
+// total is what a policy lets all machines of the node have together.
+func total(c autoscale.Config) capacity.Budget {
+	return capacity.Budget{
+		CPUs:        1000 * perSandbox.CPUs,
+		MemoryBytes: memoryTotal - memoryHost - c.ReserveMemory.Of(memoryTotal),
+		DiskBytes:   diskTotal - diskHost - c.ReserveDisk.Of(diskTotal),
+		Sandboxes:   1000,
+		Launches:    processors,
+	}
+}
+
 func (n *node) clock() time.Time { return time.Unix(0, int64(n.now)).UTC() }
 
 func (n *node) snapshot(kind int) string {
 	return keys[kind].Template + "@" + strconv.Itoa(n.revision[kind])
 }
-
-// after makes something happen to m, or to the node, unless m changes its state
-// before.
-func (n *node) after(d time.Duration, do kind, m *machine) {
-	e := event{at: n.now + d, seq: n.seq, do: do, m: m}
-	if m != nil {
-		e.version = m.version
-	}
-	n.seq++
-	n.events.push(e)
-}
-
-// next lets the next event happen. It returns false at the end.
-func (n *node) next() bool {
-	for len(n.events) > 0 {
-		e := n.events.pop()
-		if e.m != nil && e.m.version != e.version {
-			continue
-		}
-		n.now = e.at
-		n.count++
-		n.log(uint64(e.at), uint64(e.do))
-		if e.m != nil {
-			n.log(e.m.number, uint64(e.m.state))
-		}
-		handlers[e.do](n, e.m)
-		n.settle()
-		return true
-	}
-	return false
-}
-
-// log adds words to the digest of the run (FNV-1a, by words).
-func (n *node) log(words ...uint64) {
-	for _, w := range words {
-		n.digest = fold(n.digest, w)
-	}
-}
-
-func fold(digest, word uint64) uint64 { return (digest ^ word) * 1099511628211 }
 
 // machine makes one, in state asking.
 func (n *node) machine(tenant, kind int) *machine {

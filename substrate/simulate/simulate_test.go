@@ -114,6 +114,9 @@ func TestBrokenPoliciesAreCaught(t *testing.T) {
 		{"nothing is reserved for the host", severe, func(p *policy) {
 			p.scale.ReserveMemory = autoscale.Reserve{}
 		}, "below the reserve"},
+		{"more is promised than there is", flood, func(p *policy) {
+			p.scale.ReserveMemory = autoscale.Reserve{}
+		}, "more than the capacity is in use"},
 		{"what is left of the host is not asked", severe, func(p *policy) {
 			p.spare = func(autoscale.Config, autoscale.Sample) capacity.Budget {
 				return autoscale.Default().Spare(autoscale.Sample{})
