@@ -23,6 +23,9 @@ import (
 // ErrExists is what Put and Done give for an id that the pool has already.
 var ErrExists = errors.New("already in the pool")
 
+// ErrEnded is what Done gives for a flight that was ended before.
+var ErrEnded = errors.New("the flight has ended")
+
 // Key says which sandboxes an entry can serve.
 type Key struct{ Repo, Template, Profile string }
 

@@ -1,6 +1,9 @@
 package warmpool
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Back-off of a key after a failed launch: doubled with each failure in a row.
 const (
@@ -9,8 +12,7 @@ const (
 )
 
 // Flight is an action that was begun. Its owner ends it with exactly one of
-// Done, Fail and Cancel; the first call counts, later ones do nothing. It is
-// not safe for concurrent use.
+// Done, Fail and Cancel, from any goroutine; the first call counts.
 type Flight struct {
 	// Action is what was begun.
 	Action Action
@@ -58,8 +60,9 @@ func (p *Pool) Begin(a Action, now time.Time) (*Flight, bool) {
 
 // Done says that a Launch or Raise succeeded (the machine was probed, where its
 // stage is Ready) and gives the machine to the pool; for a Retire, that it is
-// gone. It fails with ErrExists, and the machine stays the caller's. An entry
-// that became stale on the way is taken and retired by the next plan.
+// gone. It fails with ErrExists, or with ErrEnded after Fail or Cancel, and the
+// machine stays the caller's. An entry that became stale on the way is taken and
+// retired by the next plan.
 func (f *Flight) Done(id string, now time.Time) error {
 	return f.end(func(s *shelf) error {
 		s.failures, s.notBefore = 0, time.Time{}
@@ -94,7 +97,7 @@ func (f *Flight) end(record func(*shelf) error) error {
 	f.pool.mu.Lock()
 	defer f.pool.mu.Unlock()
 	if f.ended {
-		return nil
+		return fmt.Errorf("%v of %v: %w", f.Action.Op, f.Action.Key, ErrEnded)
 	}
 	f.ended = true
 	if f.Action.Op == Retire {

@@ -1,6 +1,7 @@
 package warmpool
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -58,6 +59,9 @@ func TestWhatIsOnItsWayIsNotLaunchedTwice(t *testing.T) {
 	g := begin(t, p, plan[1], t0)
 	expect(t, p, t0, Unlimited, "")
 	f.Cancel()
+	if err := f.Done("late", t0); !errors.Is(err, ErrEnded) {
+		t.Errorf("a machine for a flight that was cancelled: %v, want ErrEnded", err)
+	}
 	expect(t, p, t0, Unlimited, "launch ra ready")
 	if err := g.Done("x", at(1)); err != nil {
 		t.Fatal(err)
