@@ -32,7 +32,9 @@ func (n *node) throttle(leaving capacity.Budget) {
 	limit := u.Capacity
 	limit.MemoryBytes = used.MemoryBytes + spare.MemoryBytes
 	limit.DiskBytes = used.DiskBytes + spare.DiskBytes
-	n.queue.SetLimit(limit)
+	if limit = limit.Min(u.Capacity); limit != u.Limit {
+		n.queue.SetLimit(limit)
+	}
 }
 
 // yield ends the warm entries that active work needs the place of.

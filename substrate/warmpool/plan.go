@@ -91,8 +91,8 @@ func (p *Pool) Plan(now time.Time, lim Limits) []Action {
 	p.forget()
 	pl := planner{now: now, lim: lim, slots: lim.InFlight - p.flights, room: [stages]int{Ready: lim.Ready, Prepared: lim.Prepared}}
 	pl.lines = make([]line, len(p.order))
-	for i, k := range p.order {
-		pl.lines[i] = line{key: k, shelf: p.keys[k]}
+	for i, s := range p.order {
+		pl.lines[i].shelf = s
 	}
 	for _, stage := range []Stage{Ready, Prepared} {
 		pl.share(stage)

@@ -19,7 +19,6 @@ type planner struct {
 
 // line is one key within a plan.
 type line struct {
-	key   Key
 	shelf *shelf
 	// share is the target of a stage within the limits.
 	share [stages]int
@@ -136,7 +135,7 @@ func (pl *planner) fill(stage Stage) {
 }
 
 func (pl *planner) add(l *line, stage Stage) {
-	a := Action{Op: Launch, Key: l.key, Stage: stage}
+	a := Action{Op: Launch, Key: l.shelf.key, Stage: stage}
 	switch {
 	case stage == Ready && l.raisable > 0:
 		e := l.raise(pl.now)

@@ -13,16 +13,17 @@ import (
 type Pool struct {
 	mu   sync.Mutex
 	keys map[Key]*shelf
-	// order holds the keys of the map, sorted.
-	order []Key
-	// where finds the key of an entry by its id.
-	where map[string]Key
+	// order holds the shelves of the map, in key order.
+	order []*shelf
+	// where finds an entry by its id.
+	where map[string]*shelf
 	// flights counts launches and raises of all keys that have begun.
 	flights int
 }
 
 // shelf is what the pool knows about one key.
 type shelf struct {
+	key      Key
 	target   Target
 	snapshot string
 	// entries are first in, first out.
@@ -111,11 +112,10 @@ func (p *Pool) Remove(id string) (Entry, bool) {
 }
 
 func (p *Pool) remove(id string) (Entry, bool) {
-	k, ok := p.where[id]
+	s, ok := p.where[id]
 	if !ok {
 		return Entry{}, false
 	}
-	s := p.keys[k]
 	for stage := range stages {
 		if i := slices.IndexFunc(s.entries[stage], func(e Entry) bool { return e.ID == id }); i >= 0 {
 			return p.take(s, stage, i), true
@@ -134,9 +134,9 @@ func (p *Pool) put(e Entry) error {
 	s := p.shelf(e.Key)
 	s.entries[e.Stage] = append(s.entries[e.Stage], e)
 	if p.where == nil {
-		p.where = map[string]Key{}
+		p.where = map[string]*shelf{}
 	}
-	p.where[e.ID] = e.Key
+	p.where[e.ID] = s
 	return nil
 }
 
@@ -154,21 +154,20 @@ func (p *Pool) shelf(k Key) *shelf {
 	if p.keys == nil {
 		p.keys = map[Key]*shelf{}
 	}
-	s := &shelf{}
+	s := &shelf{key: k}
 	p.keys[k] = s
-	i, _ := slices.BinarySearchFunc(p.order, k, Key.Compare)
-	p.order = slices.Insert(p.order, i, k)
+	i, _ := slices.BinarySearchFunc(p.order, k, func(s *shelf, k Key) int { return s.key.Compare(k) })
+	p.order = slices.Insert(p.order, i, s)
 	return s
 }
 
 // forget drops the keys that nothing refers to, so that templates that come and
 // go leave no trace.
 func (p *Pool) forget() {
-	p.order = slices.DeleteFunc(p.order, func(k Key) bool {
-		s := p.keys[k]
+	p.order = slices.DeleteFunc(p.order, func(s *shelf) bool {
 		gone := s.target == Target{} && s.snapshot == "" && len(s.entries[Ready])+len(s.entries[Prepared])+s.landing[Ready]+s.landing[Prepared] == 0
 		if gone {
-			delete(p.keys, k)
+			delete(p.keys, s.key)
 		}
 		return gone
 	})

@@ -36,10 +36,9 @@ func (p *Pool) Stats(now time.Time) []Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	out := make([]Stats, 0, len(p.order))
-	for _, k := range p.order {
-		s := p.keys[k]
+	for _, s := range p.order {
 		st := Stats{
-			Key: k, Target: s.target, Counters: s.counters,
+			Key: s.key, Target: s.target, Counters: s.counters,
 			InFlight: s.landing[Ready] + s.landing[Prepared], RetryAt: s.notBefore,
 		}
 		for stage := range stages {
@@ -61,8 +60,7 @@ func (p *Pool) Depth(now time.Time) (ready, prepared int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var depth [stages]int
-	for _, k := range p.order {
-		s := p.keys[k]
+	for _, s := range p.order {
 		for stage := range stages {
 			depth[stage] += s.landing[stage] + s.fit(stage, now)
 		}
