@@ -29,7 +29,8 @@ func (o Op) String() string {
 // Reason says why an entry is retired.
 type Reason string
 
-// The reasons. They are labels of metrics.
+// The reasons. They are labels of metrics. TargetLowered is also for what the
+// limits leave no room for.
 const (
 	TooOld        Reason = "too old"
 	StaleSnapshot Reason = "stale snapshot"

@@ -51,9 +51,9 @@ func (pl *planner) share(stage Stage) {
 
 // weigh finds how many entries of each key are too many: those above its target,
 // and those above its share where the limit is exceeded or another key has less
-// than half of its share. To even out more than that costs more launches than it
-// saves misses.
-// What is retired makes room only when it is gone, with the next plan.
+// than half of its share: to even out more than that costs more launches than it
+// saves misses. What is retired makes room only when it is gone, with the next
+// plan.
 func (pl *planner) weigh(stage Stage) {
 	poor, left := 0, pl.room[stage]
 	for i := range pl.lines {
