@@ -71,6 +71,10 @@ type Server struct {
 func New(cfg Config) *Server {
 	if cfg.Kernel == nil {
 		cfg.Kernel = realKernel{}
+		if os.Getpid() == 1 {
+			// Without it the boot id is that of the template.
+			_ = coverBootID()
+		}
 	}
 	if cfg.Console == nil {
 		cfg.Console = os.Stderr

@@ -58,19 +58,35 @@ const (
 	ownBootID  = generation.Dir + "/boot_id"
 )
 
-// SetBootID shows a file of the agent's in place of the kernel's. The mount is
-// part of a snapshot; the next life of it only writes the file.
-func (realKernel) SetBootID(id string) error {
+// coverBootID shows a file of the agent's in place of the kernel's. The mount is
+// part of the template's snapshot, so that what is left for init is a write.
+func coverBootID() error {
+	id, err := os.ReadFile(bootIDFile)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(filepath.Dir(ownBootID), 0o755); err != nil {
 		return err
 	}
-	if err := overwrite(ownBootID, id+"\n", 0o444); err != nil {
+	if err := overwrite(ownBootID, string(id), 0o444); err != nil {
 		return err
 	}
-	if shown, err := os.ReadFile(bootIDFile); err == nil && string(bytes.TrimSpace(shown)) == id {
-		return nil
-	}
 	return unix.Mount(ownBootID, bootIDFile, "", unix.MS_BIND, "")
+}
+
+func (realKernel) SetBootID(id string) error {
+	if err := overwrite(ownBootID, id+"\n", 0o444); err == nil {
+		if shown, err := os.ReadFile(bootIDFile); err == nil && string(bytes.TrimSpace(shown)) == id {
+			return nil
+		}
+	}
+	// Somebody cleared /run, or took the mount away. gVisor mounts nothing above
+	// a file that was deleted.
+	_ = unix.Unmount(bootIDFile, unix.MNT_DETACH)
+	if err := coverBootID(); err != nil {
+		return err
+	}
+	return overwrite(ownBootID, id+"\n", 0o444)
 }
 
 // applyToSystem does what it is allowed to: each step is of use by itself, and

@@ -57,7 +57,12 @@ func TestForksHaveAnIdentityOfTheirOwn(t *testing.T) {
 	if got := parent.sh("cat /proc/sys/kernel/random/boot_id; hostname"); got != parentBootID+"\n"+parent.id {
 		t.Errorf("the parent became %q", got)
 	}
-	// The mount of the first life is used again.
+	// The mount of the first life is used again, and made again where a program
+	// cleared /run.
+	children[1].sh("rm -rf /run/*")
+	if got := children[1].fork(1, func(req *control.InitRequest) { req.BootID = fmt.Sprintf(childBootID, 8) })[0].sh("cat /proc/sys/kernel/random/boot_id"); got != fmt.Sprintf(childBootID, 8) {
+		t.Errorf("boot id after /run was cleared: %q", got)
+	}
 	grandchild := children[0].fork(1, func(req *control.InitRequest) { req.BootID = fmt.Sprintf(childBootID, 9) })[0]
 	if got := grandchild.sh("cat /proc/sys/kernel/random/boot_id; grep -c boot_id /proc/self/mounts"); got != fmt.Sprintf(childBootID, 9)+"\n1" {
 		t.Errorf("boot id and its mounts: %q", got)
