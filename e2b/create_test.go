@@ -171,6 +171,7 @@ func TestRuntimeErrors(t *testing.T) {
 		{"snapshot not found", wrap(runtime.ErrSnapshotNotFound), 404, "snapshot 'base' not found", ""},
 		{"invalid", wrap(runtime.ErrInvalid), 400, "invalid argument", ""},
 		{"conflict", wrap(runtime.ErrConflict), 409, "changing", ""},
+		{"not restorable", wrap(runtime.ErrNotRestorable), 409, "cannot be restored", ""},
 		{"not running", wrap(runtime.ErrNotRunning), 409, "not running", ""},
 		{"unsupported", wrap(runtime.ErrUnsupported), 501, "not supported", ""},
 		{"unavailable", wrap(runtime.ErrUnavailable), 503, "starting", "1"},

@@ -62,6 +62,8 @@ func classify(err error, subject string) *apiError {
 		return &apiError{code: http.StatusTooManyRequests, message: err.Error(), retryAfter: time.Second}
 	case errors.Is(err, runtime.ErrDiskFull):
 		return &apiError{code: http.StatusInsufficientStorage, message: runtime.ErrDiskFull.Error()}
+	case errors.Is(err, runtime.ErrNotRestorable):
+		return &apiError{code: http.StatusConflict, message: fmt.Sprintf("\"%s\" cannot be restored on this machine: what it was saved in is damaged or gone, or was made by another version; the server's log has the reason", subject)}
 	case errors.Is(err, runtime.ErrConflict):
 		return &apiError{code: http.StatusConflict, message: fmt.Sprintf("Sandbox \"%s\" is not in a state that allows this, or is just changing it", subject)}
 	case errors.Is(err, runtime.ErrNotRunning):

@@ -46,7 +46,7 @@ func (r *Runtime) FollowUp(ctx context.Context, continuationID string, req Creat
 	}
 	follows := viewContinuation(claim)
 	sb, err := r.create(ctx, req, originOfSnapshot(claim), &follows)
-	return sb, outOfSpace(err)
+	return sb, classify(err)
 }
 
 func viewContinuation(row store.Snapshot) Continuation {

@@ -12,6 +12,7 @@ import (
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/substrate/capacity"
 	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/vm"
 )
 
 // createTimeout is the deadline of the state creating.
@@ -27,7 +28,7 @@ func (r *Runtime) Create(ctx context.Context, req CreateRequest) (Sandbox, error
 	}
 	from, err := r.resolve(ctx, req.Template)
 	if err != nil {
-		return Sandbox{}, outOfSpace(err)
+		return Sandbox{}, classify(err)
 	}
 	sb, err := r.create(ctx, req, from, nil)
 	if err != nil && r.staleBase(ctx, from, err) {
@@ -35,13 +36,16 @@ func (r *Runtime) Create(ctx context.Context, req CreateRequest) (Sandbox, error
 			sb, err = r.create(ctx, req, from, nil)
 		}
 	}
-	return sb, outOfSpace(err)
+	return sb, classify(err)
 }
 
-// outOfSpace classifies an error whose cause is a full disk.
-func outOfSpace(err error) error {
-	if errors.Is(err, store.ErrFull) || errors.Is(err, syscall.ENOSPC) {
+// classify gives an error of what is below the class that its cause has here.
+func classify(err error) error {
+	switch {
+	case errors.Is(err, store.ErrFull), errors.Is(err, syscall.ENOSPC):
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	case errors.Is(err, vm.ErrIncompatible), errors.Is(err, vm.ErrNotFound):
+		return fmt.Errorf("%w: %w", ErrNotRestorable, err)
 	}
 	return err
 }

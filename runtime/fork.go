@@ -45,7 +45,7 @@ func (r *Runtime) Fork(ctx context.Context, id string, req ForkRequest) ([]ForkR
 	for i := range results {
 		wg.Go(func() {
 			child, err := r.create(ctx, childRequest(row, req), from, nil)
-			results[i] = ForkResult{Sandbox: child, Err: outOfSpace(err)}
+			results[i] = ForkResult{Sandbox: child, Err: classify(err)}
 		})
 	}
 	wg.Wait()

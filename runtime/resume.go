@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -27,15 +28,21 @@ func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 	if err := r.validateTimeout(timeout); err != nil {
 		return Sandbox{}, false, err
 	}
-	resumed, err := r.awake(ctx, id, timeout, nil)
-	if err != nil {
-		return Sandbox{}, false, err
+	for resumed := false; ; {
+		waked, err := r.awake(ctx, id, timeout, nil)
+		if err != nil {
+			return Sandbox{}, false, err
+		}
+		resumed = resumed || waked
+		row, err := r.moveEnd(ctx, id, timeout, true)
+		if err == nil {
+			return r.view(row), resumed, nil
+		}
+		// It was paused in between, by its time-out or by another client.
+		if !errors.Is(err, ErrConflict) || ctx.Err() != nil {
+			return Sandbox{}, false, err
+		}
 	}
-	row, err := r.moveEnd(ctx, id, timeout, true)
-	if err != nil {
-		return Sandbox{}, false, err
-	}
-	return r.view(row), resumed, nil
 }
 
 // Wake returns a running sandbox as it is, and resumes a paused one that is to
@@ -95,7 +102,7 @@ func (r *Runtime) fly(sb *sandbox, timeout time.Duration) *flight {
 		f := &flight{done: make(chan struct{})}
 		sb.resuming = f
 		r.background.Go(func() {
-			f.err = outOfSpace(r.resume(sb, timeout))
+			f.err = classify(r.resume(sb, timeout))
 			sb.mu.Lock()
 			sb.resuming = nil
 			sb.mu.Unlock()

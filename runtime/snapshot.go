@@ -113,7 +113,7 @@ func (r *Runtime) capture(ctx context.Context, id string, change func(*store.Sna
 	defer end()
 	claim = r.newClaim(row, kindSnapshot)
 	change(&claim)
-	return claim, outOfSpace(r.save(ctx, &claim))
+	return claim, classify(r.save(ctx, &claim))
 }
 
 // save takes the snapshot of a running sandbox that a claim is for. The caller

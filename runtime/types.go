@@ -222,6 +222,9 @@ var (
 	ErrConflict = errors.New("conflict")
 	// ErrNotRunning: killed, or paused without auto-resume.
 	ErrNotRunning = errors.New("sandbox is not running")
+	// ErrNotRestorable: what the sandbox would be made from is damaged, gone, or
+	// does not fit this machine or this version of the program. It is kept.
+	ErrNotRestorable = errors.New("cannot be restored on this machine")
 	// ErrPortClosed: the sandbox runs but nothing listens on the port.
 	ErrPortClosed = errors.New("port is not open")
 	// ErrCapacity: this machine cannot take the sandbox now. See CapacityError.
