@@ -29,7 +29,7 @@ func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 		return Sandbox{}, false, err
 	}
 	for resumed := false; ; {
-		waked, err := r.awake(ctx, id, timeout, nil)
+		waked, err := r.awake(ctx, id, timeout)
 		if err != nil {
 			return Sandbox{}, false, err
 		}
@@ -45,37 +45,42 @@ func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 	}
 }
 
-// Wake returns a running sandbox as it is, and resumes a paused one that is to
-// be resumed by traffic and has its memory. ErrNotRunning for others. Calls at the same time share
-// one resume.
+// Wake waits for a pause or a resume that is under way. Then it returns a running
+// sandbox as it is, and resumes a paused one that is to be resumed by traffic and
+// has its memory. ErrNotRunning for others. Calls at the same time share one
+// resume.
 func (r *Runtime) Wake(ctx context.Context, id string) (Sandbox, error) {
-	_, err := r.awake(ctx, id, wakeTimeout, func(row store.Sandbox) error {
-		if !row.AutoResume || row.FilesystemOnly {
-			return fmt.Errorf("sandbox %s is %s: %w", row.ID, row.State, ErrNotRunning)
+	sb, ok := r.find(id)
+	if !ok {
+		return Sandbox{}, notFound(id)
+	}
+	row := sb.snapshot()
+	switch {
+	case State(row.State) == StateRunning:
+	case row.AutoResume && !row.FilesystemOnly:
+		if _, err := r.awake(ctx, id, wakeTimeout); err != nil {
+			return Sandbox{}, err
 		}
-		return nil
-	})
-	if err != nil {
-		return Sandbox{}, err
+	default:
+		paused, err := r.settled(ctx, sb)
+		if err != nil {
+			return Sandbox{}, err
+		}
+		if paused {
+			return Sandbox{}, fmt.Errorf("sandbox %s is paused: %w", id, ErrNotRunning)
+		}
 	}
 	return r.Get(ctx, id)
 }
 
-// awake returns when the sandbox runs, and whether it had to be resumed. may,
-// if not nil, is asked before a sandbox that does not run is waited for.
-func (r *Runtime) awake(ctx context.Context, id string, timeout time.Duration, may func(store.Sandbox) error) (resumed bool, err error) {
+// awake returns when the sandbox runs, and whether it had to be resumed.
+func (r *Runtime) awake(ctx context.Context, id string, timeout time.Duration) (resumed bool, err error) {
 	sb, ok := r.find(id)
 	if !ok {
 		return false, notFound(id)
 	}
-	row := sb.snapshot()
-	if State(row.State) == StateRunning {
+	if sb.state() == StateRunning {
 		return false, nil
-	}
-	if may != nil {
-		if err := may(row); err != nil {
-			return false, err
-		}
 	}
 	f := r.fly(sb, timeout)
 	if f == nil {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/store"
 )
 
 func TestAResumeThatFailsLeavesItPausedAndCanBeTriedAgain(t *testing.T) {
@@ -75,5 +77,26 @@ func TestTrafficDoesNotResumeWhatIsNotToBeResumedByIt(t *testing.T) {
 		if got := f.resume(sb.ID); got.FilesystemOnly {
 			t.Errorf("memory %v: it runs, and is %+v", memory, got)
 		}
+	}
+}
+
+func TestWakeWaitsForWhatIsUnderWay(t *testing.T) {
+	f := newFixture(t)
+	id := f.create().ID
+	sb, _ := f.rt.find(id)
+	become := func(s State) { sb.update(func(row *store.Sandbox) { row.State = string(s) }) }
+	if err := sb.life.lock(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	become(StatePausing)
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := f.rt.Wake(gone, id); !errors.Is(err, context.Canceled) {
+		t.Errorf("while it is being paused: %v", err)
+	}
+	become(StateRunning) // The pause failed.
+	sb.life.unlock()
+	if got, err := f.rt.Wake(context.Background(), id); err != nil || got.State != StateRunning {
+		t.Errorf("afterwards: %+v, %v", got, err)
 	}
 }
