@@ -21,8 +21,9 @@ type RuntimeAdapter interface {
 	// Pause saves the sandbox, with its memory or only its files, and ends its
 	// machine. ErrConflict if it is paused already.
 	Pause(ctx context.Context, id string, memory bool) error
-	// Wake returns a running sandbox as it is and resumes a paused one that
-	// traffic resumes, after a pause that is under way; ErrNotRunning for others.
+	// Wake waits for a pause or a resume that is under way, and then returns a
+	// running sandbox as it is, resumes a paused one that traffic resumes, and
+	// returns ErrNotRunning for others.
 	// Calls at the same time share one resume, and each waits as long as its own
 	// ctx. It is worth at least 300 s of time-out.
 	Wake(ctx context.Context, id string) (runtime.Sandbox, error)

@@ -78,8 +78,7 @@ func TestTrafficDoesNotResume(t *testing.T) {
 		{"nobody wanted it, a port", "/", toPort(id, "80"), func(sb *runtime.Sandbox) { sb.AutoResume = false }, 502, "The sandbox was not found"},
 		{"there is no memory", "/health", withToken(id), func(sb *runtime.Sandbox) { sb.FilesystemOnly = true }, 502, "The sandbox was not found"},
 		{"being killed", "/health", withToken(id), func(sb *runtime.Sandbox) { sb.State = runtime.StateKilling }, 502, "The sandbox was not found"},
-		{"being paused, nobody wanted it", "/health", withToken(id), func(sb *runtime.Sandbox) { sb.State, sb.AutoResume = runtime.StatePausing, false }, 409, "changing"},
-		{"being resumed, nobody wanted it", "/health", withToken(id), func(sb *runtime.Sandbox) { sb.State, sb.AutoResume = runtime.StateResuming, false }, 409, "changing"},
+		{"being created", "/health", withToken(id), func(sb *runtime.Sandbox) { sb.State = runtime.StateCreating }, 409, "changing"},
 		{"no token", "/health", toAgent(id), nil, 401, "x-access-token"},
 		{"wrong token", "/health", append(toAgent(id), "X-Access-Token", "token-"), nil, 401, "x-access-token"},
 		{"no signature", "/files?path=a", toAgent(id), nil, 401, "x-access-token"},
@@ -247,6 +246,28 @@ func TestTrafficDuringAPause(t *testing.T) {
 	})
 	if n.Resumes() != 2 {
 		t.Errorf("%d resumes", n.Resumes())
+	}
+}
+
+// TestHealthDuringAPause: a client whose stream broke off asks whether the sandbox
+// still runs, and must not be told that nobody knows.
+func TestHealthDuringAPause(t *testing.T) {
+	n := newNode(t, Config{})
+	id := n.sandbox()
+	release := n.Hold()
+	defer release()
+	pause := make(chan int, 1)
+	go func() { pause <- n.do("POST", "/sandboxes/"+id+"/pause", "").code }()
+	n.AwaitWaiting(1)
+	health := make(chan reply, 1)
+	go func() { health <- n.plain("GET", "/health", toAgent(id)...) }()
+	n.AwaitWaiting(2)
+	release()
+	if r := <-health; r.code != 502 || !strings.Contains(r.body, "was not found") || n.Resumes() != 0 {
+		t.Errorf("health: %d %s, %d resumes", r.code, r.body, n.Resumes())
+	}
+	if code := <-pause; code != 204 {
+		t.Errorf("pause: %d", code)
 	}
 }
 

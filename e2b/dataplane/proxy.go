@@ -110,7 +110,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 			return
 		}
 	}
-	if wakes(sb) && !mayWake(r, t, sb) {
+	if wakes(sb) && sb.AutoResume && !mayWake(r, t, sb) {
 		writeError(w, r, http.StatusUnauthorized, t, "missing or wrong "+strings.ToLower(headerAccess))
 		return
 	}

@@ -17,10 +17,14 @@ import (
 // headerAccess carries the token that guards the agent.
 const headerAccess = "X-Access-Token"
 
-// wakes reports a sandbox that does not run and that traffic resumes.
+// wakes reports a sandbox that traffic resumes, or that is on its way between
+// running and paused: what comes of that is waited for, because a client whose
+// stream a pause broke off asks at once whether the sandbox still runs.
 func wakes(sb runtime.Sandbox) bool {
 	switch sb.State {
-	case runtime.StatePausing, runtime.StatePaused, runtime.StateResuming:
+	case runtime.StatePausing, runtime.StateResuming:
+		return true
+	case runtime.StatePaused:
 		return sb.AutoResume && !sb.FilesystemOnly
 	}
 	return false

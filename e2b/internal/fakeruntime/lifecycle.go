@@ -160,6 +160,9 @@ func (f *Runtime) awake(ctx context.Context, id string, asked bool) (runtime.San
 	case sb.State == runtime.StateRunning:
 		return sb.Sandbox, false, nil
 	case !asked && (!sb.AutoResume || sb.FilesystemOnly):
+		if sb.State == runtime.StatePausing && f.await(ctx, sb.pausing) == nil && sb.State == runtime.StateRunning {
+			return sb.Sandbox, false, nil
+		}
 		return runtime.Sandbox{}, false, fmt.Errorf("wake %s: %w", id, runtime.ErrNotRunning)
 	}
 	r := sb.resume
