@@ -29,7 +29,7 @@ func TestAFullDisk(t *testing.T) {
 	if err := syscall.Mount("tmpfs", state, "tmpfs", 0, "size=256m"); err != nil {
 		t.Fatal(err)
 	}
-	srv := startServer(t, dir)
+	srv := startServer(t, dir, cold...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(srv.logTail())

@@ -28,7 +28,7 @@ func newServer(t *testing.T) (*server, client.API, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := startServer(t, dir)
+	srv := startServer(t, dir, cold...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(srv.logTail())
@@ -135,7 +135,7 @@ func (s *server) crash(t *testing.T, dir string) *server {
 		t.Fatal(err)
 	}
 	<-s.exited
-	return startServer(t, dir)
+	return startServer(t, dir, cold...)
 }
 
 func TestACrashedDaemonFindsItsSandboxesAgain(t *testing.T) {

@@ -26,7 +26,7 @@ func TestATerminatedDaemonLeavesItsSandboxesToTheNext(t *testing.T) {
 	if srv.err != nil {
 		t.Errorf("the server ended with %v", srv.err)
 	}
-	srv = startServer(t, dir)
+	srv = startServer(t, dir, cold...)
 	for _, sb := range all {
 		if out, err := run(t.Context(), api, sb, "cat ~/name"); err != nil || out != sb.ID+"\n" {
 			t.Errorf("%s answers %q, %v", sb.ID, out, err)

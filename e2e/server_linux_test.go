@@ -30,8 +30,11 @@ type server struct {
 	sdkEnv []string
 }
 
+// cold is for tests that count what is there: a pool fills at its own pace.
+var cold = []string{"--warm=0", "--prepared=0"}
+
 // startServer returns when the daemon answers. The caller stops it.
-func startServer(t *testing.T, dir string) *server {
+func startServer(t *testing.T, dir string, flags ...string) *server {
 	t.Helper()
 	s := &server{log: filepath.Join(dir, "server.log"), exited: make(chan struct{})}
 	log, err := os.Create(s.log)
@@ -42,7 +45,8 @@ func startServer(t *testing.T, dir string) *server {
 	env := append(os.Environ(),
 		"RUNDLET_STATE_DIR="+filepath.Join(dir, "state"),
 		"RUNDLET_CACHE_DIR="+filepath.Join(dir, "cache"))
-	s.cmd = exec.Command(os.Getenv(binEnv), "serve", "--listen", strings.TrimPrefix(apiURL, "http://"))
+	flags = append([]string{"serve", "--listen", strings.TrimPrefix(apiURL, "http://")}, flags...)
+	s.cmd = exec.Command(os.Getenv(binEnv), flags...)
 	s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = env, log, log
 	if err := s.cmd.Start(); err != nil {
 		t.Fatalf("start the server: %v", err)
