@@ -2,7 +2,9 @@ package runtime
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -124,9 +126,29 @@ func (f *fixture) agent(id string) func(net.Conn) {
 			}
 		case control.DialPath:
 			status = "502 Bad Gateway"
+		case "/process.Process/Start":
+			f.command(conn)
+			return
 		}
 		fmt.Fprintf(conn, "HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n", status)
 	}
+}
+
+// command answers a command as one does that prints "/tmp", or one that fails.
+func (f *fixture) command(conn net.Conn) {
+	output := "L3RtcAo=" // in base64
+	if f.step("command") != nil {
+		output = "b29wcwo="
+	}
+	var body bytes.Buffer
+	for _, message := range []string{`{"event":{"start":{"pid":1}}}`, `{"event":{"data":{"stdout":"` + output + `"}}}`,
+		`{"event":{"end":{"exited":true,"status":"exit status 0"}}}`} {
+		body.WriteByte(0)
+		binary.Write(&body, binary.BigEndian, uint32(len(message)))
+		body.WriteString(message)
+	}
+	body.WriteString("\x02\x00\x00\x00\x02{}")
+	fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/connect+json\r\nContent-Length: %d\r\n\r\n%s", body.Len(), body.Bytes())
 }
 
 func newFixture(t *testing.T) *fixture {

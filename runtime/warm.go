@@ -168,7 +168,11 @@ func (r *Runtime) warmUp(flight *warmpool.Flight) (*warm, error) {
 		return w, err
 	}
 	if flight.Action.Stage == warmpool.Ready {
-		if err := r.deliver(ctx, w.sb.snapshot(), launch{origin: w.origin}); err != nil {
+		row := w.sb.snapshot()
+		if err := r.deliver(ctx, row, launch{origin: w.origin}); err != nil {
+			return w, err
+		}
+		if err := r.exercise(ctx, row); err != nil {
 			return w, err
 		}
 		w.ready = true

@@ -166,7 +166,7 @@ func TestAnEmptyPoolIsNoError(t *testing.T) {
 }
 
 func TestAFailedLaunchReleasesAndEndsNothingElse(t *testing.T) {
-	for _, step := range []string{"acquire", "create", "init"} {
+	for _, step := range []string{"acquire", "create", "init", "command"} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFixture(t)
 			f.cfg.Warm = WarmTarget{Ready: 2}
