@@ -257,3 +257,32 @@ func TestFilesystemSnapshotOfAReadOnlyRootIsEmpty(t *testing.T) {
 		t.Errorf("a writable root: %v", err)
 	}
 }
+
+func TestDeletedFilesDoNotPileUpInFilesystemSnapshots(t *testing.T) {
+	d := newDriver(t)
+	ctx := testContext(t)
+	spec := guestSpec(t)
+	spec.DiskMiB = 20
+	start(t, d, "m0", spec)
+	for i := range 10 {
+		id := fmt.Sprint("m", i)
+		if out, err := (client{d}).do(ctx, id, "POST", "/hold/15", ""); err != nil || out != "<nil>" {
+			t.Fatal(out, err)
+		}
+		before := leftovers(d)
+		if err := d.SnapshotFilesystem(ctx, id, "s"); err != nil {
+			if !errors.Is(err, vm.ErrUnavailable) || i < 2 {
+				t.Errorf("generation %d: %v", i, err)
+			}
+			if after := leftovers(d); !slices.Equal(before, after) {
+				t.Errorf("before %q\nafter %q", before, after)
+			}
+			if err := d.Snapshot(ctx, id, "s"); err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		create(t, d, fmt.Sprint("m", i+1), cold(t, spec, id, "s"))
+	}
+	t.Errorf("the snapshot grew to %d bytes", files(t, d, "m9", "s"))
+}

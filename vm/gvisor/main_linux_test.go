@@ -93,6 +93,13 @@ func guestMain() {
 		_, _ = w.Write(id)
 	})
 	mux.HandleFunc("POST /console", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(os.Stdout, r.Body) })
+	mux.HandleFunc("POST /hold/{mib}", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, holdDeleted(r.PathValue("mib")))
+	})
+	mux.HandleFunc("POST /dirty/{mib}", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, dirty(r.PathValue("mib")))
+	})
+	mux.HandleFunc("GET /pace", pace)
 	mux.HandleFunc("POST /exit", func(w http.ResponseWriter, r *http.Request) { os.Exit(7) })
 	mux.HandleFunc("POST /eat", func(w http.ResponseWriter, r *http.Request) { eat() })
 	mux.HandleFunc("POST /run", func(w http.ResponseWriter, r *http.Request) {

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"gvisor.dev/gvisor/pkg/sentry/checkpoint"
+	"gvisor.dev/gvisor/pkg/sentry/state/checkpointfiles"
 	"gvisor.dev/gvisor/pkg/state/statefile"
 	"gvisor.dev/gvisor/runsc/sandbox"
 
@@ -37,7 +38,8 @@ func (d *Driver) Snapshot(ctx context.Context, id, snapshot string) error {
 // writable layers of the root and of the mounts with Overlay: names, contents,
 // owners, modes, links, deletions, and times to the second. Extended attributes
 // are kept if their value is text and not empty. Sockets and what guests
-// mounted themselves are not in it, as after a reboot.
+// mounted themselves are not in it, as after a reboot. ErrUnavailable if deleted
+// files, of this and earlier boots, take as much room as the disk has.
 func (d *Driver) SnapshotFilesystem(ctx context.Context, id, snapshot string) error {
 	return d.save(ctx, id, snapshot, true)
 }
@@ -119,7 +121,23 @@ func (m *machine) saveFiles(dir string) error {
 	if len(layers) == 0 {
 		return nil // gVisor would call it an error.
 	}
-	return m.c.FSSave(m.runsc, dir, sandbox.FSSaveOpts{Paths: layers})
+	if err := m.c.FSSave(m.runsc, dir, sandbox.FSSaveOpts{Paths: layers}); err != nil {
+		return err
+	}
+	info, err := os.Stat(filepath.Join(dir, checkpointfiles.PagesFileName))
+	if err != nil {
+		return err
+	}
+	// gVisor saves the content of deleted files that are still open, and never
+	// finds out that nobody has them any more. A guest must not fill the host's
+	// disk with that from one snapshot to the next.
+	limit := 2 * int64(m.spec.DiskMiB) << 20 * int64(len(layers))
+	if limit > 0 && info.Size() > limit {
+		return &vm.Error{Op: "snapshot", ID: m.id, Kind: vm.ErrUnavailable,
+			Err:  fmt.Errorf("deleted files make it %d MiB for a disk of %d MiB", info.Size()>>20, m.spec.DiskMiB),
+			Hint: "save it with memory"}
+	}
+	return nil
 }
 
 // seal writes the manifest of the images in dir and makes all durable.
