@@ -3,10 +3,13 @@ package gvisor
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +19,7 @@ var held struct {
 	sync.Mutex
 	files  []*os.File
 	memory [][]byte
+	conn   net.Conn
 }
 
 // holdDeleted keeps a file open that has no name any more.
@@ -80,4 +84,65 @@ func pace(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// counter is how far count is; it writes each number to a file, too.
+var counter atomic.Int64
+
+const countFile = "/tmp/count"
+
+func count() {
+	f, err := os.OpenFile(countFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return
+	}
+	for range time.Tick(time.Millisecond) {
+		fmt.Fprintln(f, counter.Load()+1)
+		counter.Add(1)
+	}
+}
+
+// counted returns the counter, and what is wrong with the file if something is.
+func counted() string {
+	n := counter.Load()
+	content, err := os.ReadFile(countFile)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Fields(string(content))
+	for i, line := range lines {
+		if line != strconv.Itoa(i+1) {
+			return fmt.Sprintf("line %d is %q", i+1, line)
+		}
+	}
+	if int64(len(lines)) < n {
+		return fmt.Sprintf("%d lines, the counter is %d", len(lines), n)
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// connect keeps a connection to the host.
+func connect(address string) error {
+	c, err := net.DialTimeout("tcp", address, 5*time.Second)
+	if err != nil {
+		return err
+	}
+	held.Lock()
+	defer held.Unlock()
+	held.conn = c
+	return nil
+}
+
+// exchange sends a byte over that connection and waits for one.
+func exchange() error {
+	held.Lock()
+	defer held.Unlock()
+	if err := held.conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		return err
+	}
+	if _, err := held.conn.Write([]byte{1}); err != nil {
+		return err
+	}
+	_, err := held.conn.Read(make([]byte, 1))
+	return err
 }

@@ -100,6 +100,12 @@ func guestMain() {
 		fmt.Fprint(w, dirty(r.PathValue("mib")))
 	})
 	mux.HandleFunc("GET /pace", pace)
+	mux.HandleFunc("POST /count", func(w http.ResponseWriter, r *http.Request) { go count() })
+	mux.HandleFunc("GET /count", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, counted()) })
+	mux.HandleFunc("POST /connect/{address}", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, connect(r.PathValue("address")))
+	})
+	mux.HandleFunc("POST /exchange", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, exchange()) })
 	mux.HandleFunc("POST /exit", func(w http.ResponseWriter, r *http.Request) { os.Exit(7) })
 	mux.HandleFunc("POST /eat", func(w http.ResponseWriter, r *http.Request) { eat() })
 	mux.HandleFunc("POST /run", func(w http.ResponseWriter, r *http.Request) {
