@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/runsc/container"
 
 	"github.com/rundlet/rundlet/vm"
@@ -202,7 +203,7 @@ func (d *Driver) clean(keys []string) {
 }
 
 // cleanPending removes images that no machine waits to load, half-made and
-// half-deleted snapshots, files of layers that were not unlinked in time, and
+// half-deleted snapshots, directories for snapshots that were not made, files of layers that were not unlinked in time, and
 // all that is left of earlier boots.
 func (d *Driver) cleanPending() {
 	boots, _ := os.ReadDir(d.conf.allPending())
@@ -210,6 +211,10 @@ func (d *Driver) cleanPending() {
 		if boot.Name() != bootID() {
 			_ = os.RemoveAll(filepath.Join(d.conf.allPending(), boot.Name()))
 		}
+	}
+	owners, _ := os.ReadDir(d.conf.snapshotsDir())
+	for _, owner := range owners {
+		_ = unix.Rmdir(filepath.Join(d.conf.snapshotsDir(), owner.Name())) // Succeeds if it is empty.
 	}
 	entries, _ := os.ReadDir(d.conf.pendingDir())
 	for _, entry := range entries {

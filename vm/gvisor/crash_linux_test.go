@@ -40,7 +40,8 @@ var crashOps = map[string][]string{
 	"start-prepared":  {stepStartBegun, stepStartRunning},
 	"start-boot":      {stepStartBegun, stepStartRunning},
 	"stop":            {stepStopPaused},
-	"snapshot":        {stepSnapshotStaging, stepSnapshotSaved, stepSnapshotSealed, stepSnapshotCommitted},
+	"snapshot":        {stepSnapshotStaging, stepSnapshotSaved, stepSnapshotSealed, stepSnapshotParent, stepSnapshotCommitted},
+	"first-snapshot":  {stepSnapshotParent},
 	"snapshot-files":  {stepSnapshotStaging, stepSnapshotSaved, stepSnapshotSealed, stepSnapshotCommitted},
 	"delete-snapshot": {stepDeleteMoved},
 	"rename":          {stepRenameRecorded, stepRenameMoved},
@@ -58,6 +59,9 @@ func (c crash) from(name string, resume bool) vm.Spec {
 // do is the operation; prepare comes before the step is armed.
 func (c crash) do(ctx context.Context, d *Driver, prepare bool) error {
 	prepared := map[string]vm.Spec{"start": c.cold(), "start-prepared": c.from("memory", false), "start-boot": c.from("files", false)}
+	if prepare && c.Op == "first-snapshot" {
+		return d.Create(ctx, "b", c.from("memory", true))
+	}
 	if s, starts := prepared[c.Op]; starts {
 		if prepare {
 			return d.Create(ctx, "b", s)
@@ -78,6 +82,8 @@ func (c crash) do(ctx context.Context, d *Driver, prepare bool) error {
 		return d.Stop(ctx, "a")
 	case "snapshot":
 		return d.Snapshot(ctx, "a", "new")
+	case "first-snapshot":
+		return d.Snapshot(ctx, "b", "new")
 	case "snapshot-files":
 		return d.SnapshotFilesystem(ctx, "a", "new")
 	case "delete-snapshot":
@@ -209,6 +215,8 @@ func checkAfterCrash(t *testing.T, d *Driver, c crash, got map[string]vm.Status)
 		if c.Step == stepSnapshotCommitted {
 			snapshots = []string{"a/files", "a/memory", "a/new"}
 		}
+	case "first-snapshot":
+		want["b"] = vm.StatusRunning
 	case "delete-snapshot":
 		snapshots = []string{"a/files"}
 	case "rename":
@@ -240,7 +248,7 @@ func checkAfterCrash(t *testing.T, d *Driver, c crash, got map[string]vm.Status)
 		}
 		memory, errK := client{d}.Read(ctx, id, "k")
 		file, errF := disk{client{d}}.Read(ctx, id, "f")
-		kept := id == a || c.Op == "restore" || c.Op == "prepare" || c.Op == "start-prepared"
+		kept := id == a || c.Op == "first-snapshot" || c.Op == "restore" || c.Op == "prepare" || c.Op == "start-prepared"
 		booted := c.Op == "boot" || c.Op == "start-boot" || c.Op == "prepare-boot"
 		if errK != nil || errF != nil || (memory == "v") != kept || (file == "v") != (kept || booted) {
 			t.Errorf("%s has %q in memory and %q in its file: %v, %v", id, memory, file, errK, errF)

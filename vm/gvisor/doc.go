@@ -35,5 +35,10 @@
 // may use a RunDir.
 //
 // gVisor mounts a tmpfs over an empty /tmp. What is written there counts as
-// memory, so a root file system should have a file in /tmp.
+// memory and is in no snapshot of the file system, so a root file system should
+// have a file in /tmp.
+//
+// A process that dies leaves nothing that Adopt of the next one does not take
+// over or free, whatever it was doing: see Steps. The collector closes a few
+// files of a destroyed machine, some time later.
 package gvisor

@@ -57,6 +57,10 @@ func newDriver(t testing.TB, change ...func(*Config)) *Driver {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		for _, pid := range alive(dir) {
+			t.Errorf("process %d of this test runs on", pid)
+			killStray(pid, bundleOf(pid))
+		}
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
@@ -212,6 +216,17 @@ func leftovers(d *Driver) (all []string) {
 		})
 	}
 	return all
+}
+
+// alive lists the processes with a bundle below dir.
+func alive(dir string) (pids []int) {
+	entries, _ := os.ReadDir("/proc")
+	for _, entry := range entries {
+		if pid, err := strconv.Atoi(entry.Name()); err == nil && strings.HasPrefix(bundleOf(pid), dir+"/") {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 func parent(pid int) int {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -237,11 +236,11 @@ func (d *Driver) Rename(ctx context.Context, oldID, newID string) error {
 
 // rename moves a machine to an id that is reserved.
 func (d *Driver) rename(m *machine, oldID, newID string) error {
-	if exists(filepath.Join(d.conf.snapshotsDir(), newID)) {
+	if hasSnapshots(d.conf, newID) {
 		return fmt.Errorf("%w: snapshots of %s", vm.ErrAlreadyExists, newID)
 	}
 	from := ""
-	if exists(filepath.Join(d.conf.snapshotsDir(), oldID)) {
+	if hasSnapshots(d.conf, oldID) {
 		from = oldID
 	}
 	if err := d.writeRecord(m, newID, from); err != nil {

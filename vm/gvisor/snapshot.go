@@ -96,7 +96,7 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 		return err
 	}
 	d.step(stepSnapshotSealed, m.id)
-	if err := commit(staging, dir); err != nil {
+	if err := d.commit(m.id, staging, dir); err != nil {
 		return err
 	}
 	d.step(stepSnapshotCommitted, m.id)
@@ -173,17 +173,24 @@ func (d *Driver) seal(m *machine, dir string, onlyFiles bool) error {
 }
 
 // commit makes the complete snapshot in staging visible as dir.
-func commit(staging, dir string) error {
+func (d *Driver) commit(id, staging, dir string) error {
 	snapshotTree.Lock()
 	defer snapshotTree.Unlock()
 	parent := filepath.Dir(dir)
-	if err := os.MkdirAll(parent, 0o700); err != nil {
-		return err
+	for again := true; ; again = false {
+		if err := os.MkdirAll(parent, 0o700); err != nil {
+			return err
+		}
+		d.step(stepSnapshotParent, id)
+		err := os.Rename(staging, dir)
+		if again && errors.Is(err, fs.ErrNotExist) {
+			continue // Another process took it for the rest of a deletion.
+		}
+		if err != nil {
+			return err
+		}
+		return syncFile(parent)
 	}
-	if err := os.Rename(staging, dir); err != nil {
-		return err
-	}
-	return syncFile(parent)
 }
 
 func syncFile(path string) error {

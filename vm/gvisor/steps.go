@@ -19,6 +19,7 @@ const (
 	stepSnapshotStaging   = "snapshot:staging"   // The staging directory exists.
 	stepSnapshotSaved     = "snapshot:saved"     // The images are written.
 	stepSnapshotSealed    = "snapshot:sealed"    // Manifest and images are durable.
+	stepSnapshotParent    = "snapshot:parent"    // The directory of the machine's snapshots exists.
 	stepSnapshotCommitted = "snapshot:committed" // The snapshot has its name.
 	stepDeleteMoved       = "delete:moved"       // The snapshot has lost its name.
 
@@ -37,7 +38,7 @@ func Steps() []string {
 	return []string{
 		stepCreateLinked, stepCreateBundle, stepCreateCgroup, stepCreateRecord, stepCreateSandbox, stepCreateRecorded,
 		stepCreateLoading, stepCreateRunning, stepStartBegun, stepStartRunning, stepStopPaused, stepSnapshotStaging,
-		stepSnapshotSaved, stepSnapshotSealed, stepSnapshotCommitted, stepDeleteMoved, stepRenameRecorded, stepRenameMoved,
+		stepSnapshotSaved, stepSnapshotSealed, stepSnapshotParent, stepSnapshotCommitted, stepDeleteMoved, stepRenameRecorded, stepRenameMoved,
 		stepDestroyKilled, stepDestroyCgroup, stepDestroyFiles, stepDestroyRemoved,
 	}
 }

@@ -85,11 +85,13 @@ func snapshotsOnDisk(c Config, vmID string) []string {
 func moveSnapshots(c Config, from, to string) error {
 	snapshotTree.Lock()
 	defer snapshotTree.Unlock()
-	source, target := filepath.Join(c.snapshotsDir(), from), filepath.Join(c.snapshotsDir(), to)
-	if exists(target) {
-		return fmt.Errorf("%w: snapshots of %s", vm.ErrAlreadyExists, to)
-	}
-	return os.Rename(source, target)
+	// It fails if there are snapshots of that id already.
+	return os.Rename(filepath.Join(c.snapshotsDir(), from), filepath.Join(c.snapshotsDir(), to))
+}
+
+func hasSnapshots(c Config, vmID string) bool {
+	entries, _ := os.ReadDir(filepath.Join(c.snapshotsDir(), vmID))
+	return len(entries) > 0
 }
 
 // HostStamp implements vm.SnapshotInspector.
