@@ -27,7 +27,7 @@ func (r *Runtime) checkout(from origin) *warm {
 			r.spawn(func() { r.discard(w) }) // it was told to yield
 			continue
 		}
-		r.pool.forget(entry.ID)
+		r.pool.took(entry.ID, begin)
 		if w.ready {
 			r.cfg.Latency.Record(latency.WarmPoolCheckout, time.Since(begin))
 		}

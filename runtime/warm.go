@@ -25,6 +25,7 @@ type pool struct {
 
 	mu       sync.Mutex
 	limits   warmpool.Limits
+	taken    time.Time               // the last checkout
 	machines map[string]*warm        // by id; also those that are being made
 	origins  map[warmpool.Key]origin // what the entries of a key are made from
 }
@@ -46,8 +47,14 @@ type WarmTarget struct {
 	MaxAge time.Duration
 }
 
-// warmTick is how often the pool is looked after when nothing asks for it.
-const warmTick = 5 * time.Second
+const (
+	// warmTick is how often the pool is looked after when nothing asks for it.
+	warmTick = 5 * time.Second
+	// warmCooldown is how long a refill keeps away from who has just got a
+	// sandbox: a restore would compete with its first command for a processor. An
+	// empty pool is refilled at once.
+	warmCooldown = 300 * time.Millisecond
+)
 
 func newPool() *pool {
 	return &pool{
@@ -92,7 +99,26 @@ func (r *Runtime) lookAfterPool() {
 		case <-r.pool.kick:
 		case <-time.After(warmTick):
 		}
+		for pause := r.cooldown(); pause > 0; pause = r.cooldown() {
+			select {
+			case <-r.life.Done():
+				return
+			case <-r.pool.kick: // It may be empty now.
+			case <-time.After(pause):
+			}
+		}
 	}
+}
+
+// cooldown is how long a refill has to wait yet.
+func (r *Runtime) cooldown() time.Duration {
+	now := time.Now()
+	if ready, _ := r.pool.books.Depth(now); ready == 0 {
+		return 0
+	}
+	r.pool.mu.Lock()
+	defer r.pool.mu.Unlock()
+	return warmCooldown - now.Sub(r.pool.taken)
 }
 
 // Refill does once what the pool needs now, and returns how many actions it
@@ -219,6 +245,14 @@ func (p *pool) forget(id string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.machines, id)
+}
+
+// took is forget of a machine that was checked out.
+func (p *pool) took(id string, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.machines, id)
+	p.taken = now
 }
 
 // yield ends a warm machine that active work needs the room of, or that died.

@@ -284,3 +284,26 @@ func TestAWarmMachineThatCannotBeEndedKeepsItsCapacity(t *testing.T) {
 		}
 	})
 }
+
+func TestARefillKeepsAwayFromAFirstCommand(t *testing.T) {
+	warmed(t, WarmTarget{Ready: 2}, func(t *testing.T, f *fixture) {
+		f.create()
+		time.Sleep(warmCooldown / 2)
+		synctest.Wait()
+		if h := f.history(); len(h) != 0 {
+			t.Errorf("half-way through the pause it did %v", h)
+		}
+		f.create() // the pool is empty now: that does not wait
+		synctest.Wait()
+		if got := f.pooled(); got != [2]int{2, 0} {
+			t.Errorf("pooled %v", got)
+		}
+		f.forgetHistory()
+		f.create()
+		time.Sleep(warmCooldown)
+		synctest.Wait()
+		if got := f.pooled(); got != [2]int{2, 0} {
+			t.Errorf("pooled %v after the pause", got)
+		}
+	})
+}
