@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -127,6 +128,7 @@ func (f *fixture) agent(id string) func(net.Conn) {
 		case control.DialPath:
 			status = "502 Bad Gateway"
 		case "/process.Process/Start":
+			io.Copy(io.Discard, req.Body)
 			f.command(conn)
 			return
 		}
