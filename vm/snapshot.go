@@ -30,7 +30,8 @@ type FilesystemSnapshotter interface {
 // descriptions only, never the saved files, and waits for no lifecycle call.
 type SnapshotInspector interface {
 	// Snapshots returns every complete snapshot in this driver's storage, also
-	// of machines that it does not know, sorted by VMID and SnapshotID.
+	// of machines that it does not know, sorted by VMID and SnapshotID, and what
+	// is in the place of one and cannot be read: see SnapshotInfo.Damaged.
 	Snapshots(ctx context.Context) ([]SnapshotInfo, error)
 
 	// InspectSnapshot returns one. ErrInvalid if an id is bad, ErrNotFound,
@@ -52,6 +53,10 @@ type SnapshotInfo struct {
 	// Files are all files that a restore reads, sorted by name.
 	Files []SnapshotFile `json:"files,omitempty"`
 	Stamp Stamp          `json:"stamp"`
+	// Damaged says why a snapshot cannot be read, as after a fault of the disk.
+	// Then only its names are known, and CreatedAt is when it last changed;
+	// DeleteSnapshot removes it.
+	Damaged string `json:"damaged,omitempty"`
 }
 
 // SnapshotFile is one file of a snapshot. It belongs to the driver: others may

@@ -161,3 +161,43 @@ func all(t *testing.T, n int, do func(i int) error) {
 	}
 	wg.Wait()
 }
+
+func TestASnapshotThatCannotBeReadIsListedAsDamagedAndCanBeDeleted(t *testing.T) {
+	d := newDriver(t)
+	ctx := testContext(t)
+	before := leftovers(d)
+	place := func(vmID, name, manifest string) {
+		dir := d.conf.snapshotDir(vmID, name)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if manifest == "" {
+			return
+		}
+		if err := os.WriteFile(filepath.Join(dir, manifestFile), []byte(manifest), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	place("gone", "cut", `{"format": 1, "files": {`)
+	place("gone", "empty", "")
+	place("gone", ".hidden", "") // No name of a snapshot: not ours.
+	all, err := d.Snapshots(ctx)
+	if err != nil || len(all) != 2 {
+		t.Fatalf("listed %+v, %v", all, err)
+	}
+	for i, name := range []string{"cut", "empty"} {
+		s := all[i]
+		if s.VMID != "gone" || s.SnapshotID != name || s.Damaged == "" || len(s.Files) > 0 || time.Since(s.CreatedAt) > time.Minute {
+			t.Errorf("listed %+v", s)
+		}
+		if err := d.DeleteSnapshot(ctx, s.VMID, s.SnapshotID); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(d.conf.snapshotsDir(), "gone")); err != nil {
+		t.Fatal(err)
+	}
+	if after := leftovers(d); !slices.Equal(before, after) {
+		t.Errorf("before %q\nafter %q", before, after)
+	}
+}

@@ -113,12 +113,27 @@ func (d *Driver) Snapshots(ctx context.Context) ([]vm.SnapshotInfo, error) {
 			continue // Its last snapshot was deleted meanwhile.
 		}
 		for _, entry := range entries {
-			if info, err := d.inspect(owner.Name(), entry.Name()); err == nil {
-				all = append(all, info)
+			info, err := d.inspect(owner.Name(), entry.Name())
+			if err != nil {
+				var there bool
+				if info, there = damaged(owner.Name(), entry, err); !there {
+					continue
+				}
 			}
+			all = append(all, info)
 		}
 	}
 	return all, nil // ReadDir sorts.
+}
+
+// damaged describes what is in the place of a snapshot and is none, which is one
+// whose manifest was lost: a snapshot gets its place when it is complete.
+func damaged(vmID string, entry fs.DirEntry, why error) (vm.SnapshotInfo, bool) {
+	stat, err := entry.Info()
+	if err != nil || vm.ValidateID(vmID) != nil || vm.ValidateSnapshotID(entry.Name()) != nil {
+		return vm.SnapshotInfo{}, false // It was deleted meanwhile, or is not ours.
+	}
+	return vm.SnapshotInfo{VMID: vmID, SnapshotID: entry.Name(), CreatedAt: stat.ModTime(), Damaged: brief(why).Error()}, true
 }
 
 // InspectSnapshot implements vm.SnapshotInspector.
