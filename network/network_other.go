@@ -44,3 +44,6 @@ func (*Network) Close(context.Context) error { return ErrUnsupported }
 
 // Retire fails with ErrUnsupported.
 func (*Network) Retire(string) error { return ErrUnsupported }
+
+// Leased returns ErrUnsupported.
+func (*Network) Leased() ([]Slot, error) { return nil, ErrUnsupported }

@@ -47,3 +47,21 @@ func (n *Network) freeRetired(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Leased returns the slots that are leased, those that Adopt kept included, in
+// no order. A slot that is released or retired is not leased any more.
+func (n *Network) Leased() ([]Slot, error) {
+	if err := n.enter(); err != nil {
+		return nil, fmt.Errorf("network: list: %w", err)
+	}
+	defer n.life.RUnlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var out []Slot
+	for _, s := range n.slots {
+		if s.state == slotLeased {
+			out = append(out, n.public(s, s.policy))
+		}
+	}
+	return out, nil
+}

@@ -61,3 +61,34 @@ func waitCounts(t *testing.T, n *Network, want Counts) {
 		}
 	}
 }
+
+func TestLeasedAreThoseInUseAndNoOthers(t *testing.T) {
+	w := newWorld(t)
+	cfg := w.config()
+	cfg.Ahead = 2
+	n := w.open(cfg)
+	kept, retired, released := w.acquire(n, deny), w.acquire(n, deny), w.acquire(n, deny)
+	if err := errors.Join(n.Retire(retired.ID), n.Release(context.Background(), released.ID)); err != nil {
+		t.Fatal(err)
+	}
+	leased, err := n.Leased()
+	if err != nil || len(leased) != 1 || leased[0] != kept {
+		t.Errorf("leased are %+v, %v; want %+v", leased, err, kept)
+	}
+	if err := n.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Leased(); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	n = w.open(cfg) // Slots that were found and not adopted may be another's.
+	if leased, err := n.Leased(); err != nil || len(leased) != 0 {
+		t.Errorf("leased before Adopt: %+v, %v", leased, err)
+	}
+	if _, err := n.Adopt(context.Background(), []string{kept.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if leased, err := n.Leased(); err != nil || len(leased) != 1 || leased[0] != kept {
+		t.Errorf("after Adopt leased are %+v, %v; want %+v", leased, err, kept)
+	}
+}
