@@ -78,10 +78,12 @@ func (r *Runtime) prepareBase(ctx context.Context) (store.Template, error) {
 func (r *Runtime) bootAndSave(ctx context.Context, tpl store.Template, spec vm.Spec) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
+	defer r.own(tpl.VMID)()
 	slot, err := r.cfg.Network.Acquire(ctx, false)
 	if err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
+	defer r.own(slot.ID)()
 	defer func() {
 		ctx, cancel := detached(ctx)
 		defer cancel()

@@ -44,7 +44,7 @@ func (r *Runtime) handOver(ctx context.Context, w *warm, want store.Sandbox, req
 	_ = sb.life.lock(ctx) // Nobody else knows it.
 	defer sb.life.unlock()
 	slot := sb.snapshot().SlotID
-	want.ID, want.SlotID = sb.id, slot
+	want.ID, want.SlotID, want.Deadline = sb.id, slot, time.Now().Add(createTimeout)
 	row := sb.update(func(row *store.Sandbox) { *row = want })
 	if err := r.add(sb); err != nil {
 		r.discard(w)

@@ -4,13 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/substrate/snapshot"
 	"github.com/rundlet/rundlet/vm"
 )
 
 // collect removes the snapshots and images that nothing needs any more. What
-// cannot be removed now is logged and left for the next start.
+// cannot be removed now is logged and left for the next time.
 func (r *Runtime) collect(ctx context.Context) {
 	err := func() error {
 		// A template that is being built has a snapshot before it has a row.
@@ -19,44 +21,54 @@ func (r *Runtime) collect(ctx context.Context) {
 			return err
 		}
 		defer unlock()
-		return errors.Join(r.dropUnfinished(ctx), r.deleteUnclaimed(ctx), r.prune(ctx))
+		return errors.Join(r.dropUnfinished(ctx), r.deleteUnclaimed(ctx, 0), r.sealUnsealed(ctx), r.prune(ctx))
 	}()
 	if err != nil {
 		r.log.Warn("could not remove all that nothing needs any more", "error", err)
 	}
 }
 
-// dropUnfinished gives up this instance's claims that a process which ended was
-// about to fill or to drop, and seals those that it had no time to.
+// dropUnfinished gives up this instance's claims that nobody is about to fill or
+// to drop any more, and seals those that their process had no time to.
 func (r *Runtime) dropUnfinished(ctx context.Context) error {
+	// Before what is in use: a claim is in use before it is written.
 	rows, err := r.cfg.Store.Snapshots(ctx)
 	if err != nil {
 		return err
 	}
-	held := map[string]bool{}
-	r.mu.Lock()
-	for _, sb := range r.sandboxes {
-		held[sb.snapshot().SnapshotID] = true
-	}
-	r.mu.Unlock()
+	used := r.inUse()
 	var errs []error
 	for _, row := range rows {
-		pause := row.Kind == kindPause || row.Kind == kindFilesystemPause
-		switch {
-		case row.Instance != r.cfg.Instance || held[row.ID]:
-		case row.State != store.SnapshotReady, row.Kind == kindFork, pause:
-			errs = append(errs, r.drop(ctx, row.ID))
+		if row.Instance != r.cfg.Instance || used[row.ID] {
 			continue
 		}
-		if row.Instance == r.cfg.Instance && row.State == store.SnapshotReady && row.Manifest == "" {
-			r.seal(row) // The one that saved it had no time to.
+		// It may have had its outcome since it was listed.
+		row, err := r.cfg.Store.Snapshot(ctx, row.ID)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+		case err != nil:
+			errs = append(errs, err)
+		case row.State != store.SnapshotReady, row.Kind == kindFork, row.Kind == kindPause, row.Kind == kindFilesystemPause:
+			errs = append(errs, r.drop(ctx, row.ID))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// deleteUnclaimed removes the driver's snapshots that no row claims.
-func (r *Runtime) deleteUnclaimed(ctx context.Context) error {
+// sealUnsealed seals the snapshots that an earlier process had no time to.
+func (r *Runtime) sealUnsealed(ctx context.Context) error {
+	rows, err := r.cfg.Store.Snapshots(ctx)
+	for _, row := range rows {
+		if row.Instance == r.cfg.Instance && row.State == store.SnapshotReady && row.Manifest == "" && row.Kind != kindFork {
+			r.seal(row)
+		}
+	}
+	return err
+}
+
+// deleteUnclaimed removes the driver's snapshots that no row claims and that are
+// at least so old, those that cannot be read included.
+func (r *Runtime) deleteUnclaimed(ctx context.Context, minAge time.Duration) error {
 	inspector, ok := r.cfg.Driver.(vm.SnapshotInspector)
 	if !ok {
 		return nil
@@ -75,21 +87,53 @@ func (r *Runtime) deleteUnclaimed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	claimed := map[[2]string]bool{}
+	var claimed []snapshot.Ref
 	for _, row := range rows {
-		claimed[[2]string{row.VMID, row.Snapshot}] = true
+		claimed = append(claimed, artifact(row.VMID, row.Snapshot))
 	}
 	for _, t := range templates {
-		claimed[[2]string{t.VMID, t.Snapshot}] = true
+		claimed = append(claimed, artifact(t.VMID, t.Snapshot))
 	}
-	var errs []error
-	for _, s := range found {
-		if !claimed[[2]string{s.VMID, s.SnapshotID}] {
-			r.log.Info("removing a snapshot that nothing claims", "machine", s.VMID, "snapshot", s.SnapshotID)
-			errs = append(errs, r.deleteFiles(ctx, s.VMID, s.SnapshotID))
+	present := make([]snapshot.Present, len(found))
+	damaged := map[snapshot.Ref]string{}
+	for i, s := range found {
+		ref := artifact(s.VMID, s.SnapshotID)
+		present[i] = snapshot.Present{Ref: ref, VMID: s.VMID, SnapshotID: s.SnapshotID, ModifiedAt: s.CreatedAt}
+		if s.Damaged != "" {
+			damaged[ref] = s.Damaged
 		}
 	}
+	r.tellDamaged(damaged, claimed)
+	deletions, _ := snapshot.Plan(present, nil, claimed, time.Now(), minAge)
+	var errs []error
+	for _, d := range deletions {
+		r.log.Info("removing a snapshot", "machine", d.VMID, "snapshot", d.SnapshotID, "reason", d.Why, "damage", damaged[d.Ref])
+		err := r.deleteFiles(ctx, d.VMID, d.SnapshotID)
+		if err == nil {
+			r.countFreed("snapshot")
+		}
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
+}
+
+// artifact names a snapshot of the driver, whether or not a row is about it.
+func artifact(vmID, name string) snapshot.Ref { return snapshot.Ref(vmID + "/" + name) }
+
+// tellDamaged reports each snapshot once that something needs and that cannot
+// be read. It is kept: what is wrong may be the disk's, and pass.
+func (r *Runtime) tellDamaged(damaged map[snapshot.Ref]string, claimed []snapshot.Ref) {
+	for _, ref := range claimed {
+		why := damaged[ref]
+		if why == "" || r.sup.told[string(ref)] {
+			continue
+		}
+		if r.sup.told == nil {
+			r.sup.told = map[string]bool{}
+		}
+		r.sup.told[string(ref)] = true
+		r.log.Error("a snapshot that is needed cannot be read", "snapshot", ref, "damage", why)
+	}
 }
 
 // prune removes the images of former bases. A running sandbox may have any of

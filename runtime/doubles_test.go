@@ -62,6 +62,14 @@ func (d recordingDriver) SnapshotFilesystem(ctx context.Context, id, name string
 	return d.Driver.SnapshotFilesystem(ctx, id, name)
 }
 
+// Snapshots lists what the fixture says is damaged, too.
+func (d recordingDriver) Snapshots(ctx context.Context) ([]vm.SnapshotInfo, error) {
+	all, err := d.Driver.Snapshots(ctx)
+	d.f.mu.Lock()
+	defer d.f.mu.Unlock()
+	return append(all, d.f.damaged...), err
+}
+
 // InspectSnapshot gives every snapshot a file that can be damaged.
 func (d recordingDriver) InspectSnapshot(ctx context.Context, id, name string) (vm.SnapshotInfo, error) {
 	info, err := d.Driver.InspectSnapshot(ctx, id, name)
@@ -82,6 +90,9 @@ func (d recordingDriver) DeleteSnapshot(ctx context.Context, id, name string) er
 	if err := d.f.step("delete snapshot"); err != nil {
 		return err
 	}
+	d.f.mu.Lock()
+	defer d.f.mu.Unlock()
+	d.f.damaged = slices.DeleteFunc(d.f.damaged, func(s vm.SnapshotInfo) bool { return s.VMID == id && s.SnapshotID == name })
 	return d.Driver.DeleteSnapshot(ctx, id, name)
 }
 
@@ -139,6 +150,19 @@ func (n *fakeNetwork) Adopt(_ context.Context, inUse []string) (missing []string
 		}
 	}
 	return missing, nil
+}
+
+func (n *fakeNetwork) Leased(context.Context) ([]Slot, error) {
+	if err := n.f.step("leased"); err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var out []Slot
+	for id := range n.leased {
+		out = append(out, Slot{ID: id, NetNS: "/netns/" + id})
+	}
+	return out, nil
 }
 
 func (n *fakeNetwork) count() int {

@@ -37,6 +37,7 @@ type fixture struct {
 	rt      *Runtime
 	files   string   // of the snapshots
 	crashed *Runtime // a runtime whose process is dead
+	damaged []vm.SnapshotInfo
 	cfg     Config
 
 	mu     sync.Mutex
@@ -109,6 +110,9 @@ func (f *fixture) agent(id string) func(net.Conn) {
 		case control.InitPath:
 			var in control.InitRequest
 			memory := f.cfg.Driver.(recordingDriver).Guest(id)
+			if memory == nil {
+				return // It was ended meanwhile.
+			}
 			have := memory.Get("control token")
 			switch err := json.NewDecoder(req.Body).Decode(&in); {
 			case have != "" && req.Header.Get(control.TokenHeader) != have:

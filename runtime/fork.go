@@ -24,7 +24,12 @@ func (r *Runtime) Fork(ctx context.Context, id string, req ForkRequest) ([]ForkR
 	if !ok {
 		return nil, notFound(id)
 	}
-	claim, err := r.capture(ctx, id, func(claim *store.Snapshot) { claim.Kind = kindFork })
+	disown := func() {}
+	claim, err := r.capture(ctx, id, func(claim *store.Snapshot) {
+		claim.Kind = kindFork
+		disown = r.own(claim.ID)
+	})
+	defer func() { disown() }()
 	if err != nil {
 		return nil, fmt.Errorf("fork sandbox %s: %w", id, err)
 	}

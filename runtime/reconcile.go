@@ -157,12 +157,10 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, row store.
 	if row.ID == "" {
 		return r.free(ctx, rec.ID)
 	}
-	if rec.Action == reconcile.Quarantine {
+	if rec.Action == reconcile.Quarantine && rec.Next != reconcile.Paused {
 		r.log.Error("sandbox is kept for a person to look at", "sandbox", row.ID, "state", row.State, "reason", rec.Reason)
-		if rec.Next != reconcile.Paused {
-			return nil // Not even its state is known: touch nothing.
-		}
-		row.State, row.Reason = string(StatePaused), rec.Reason
+		r.own(row.ID, row.SlotID)
+		return nil // Not even its state is known: touch nothing.
 	}
 	sb := newSandbox(row)
 	if rec.Action != reconcile.KeepPaused && rec.Action != reconcile.Quarantine {
@@ -176,6 +174,19 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, row store.
 	}
 	defer sb.life.unlock()
 	r.log.Info("sandbox found", "sandbox", sb.id, "state", row.State, "action", rec.Action, "reason", rec.Reason)
+	err := r.enact(ctx, sb, rec)
+	switch {
+	case err == nil:
+	case rec.Action == reconcile.FinishPause:
+		r.retry(sb, "sandbox is saved and its machine cannot be ended yet", StatePausing, r.finishPause)
+	case rec.Action == reconcile.BackToPaused:
+		r.retry(sb, "a resume was not finished and cannot be undone yet", StateResuming, r.backToPaused)
+	}
+	return err
+}
+
+// enact does what was decided about a sandbox whose life the caller holds.
+func (r *Runtime) enact(ctx context.Context, sb *sandbox, rec reconcile.Record) error {
 	switch rec.Action {
 	case reconcile.Keep:
 		r.expose(sb)
@@ -192,18 +203,15 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, row store.
 			return errors.Join(err, r.terminateLocked(ctx, sb, "lost: "+rec.Reason+", and it could not be paused: "+err.Error()))
 		}
 	case reconcile.FinishPause:
-		if err := r.finishPause(sb); err != nil {
-			r.retry(sb, "sandbox is saved and its machine cannot be ended yet", StatePausing, r.finishPause)
-			return err
-		}
+		return r.finishPause(sb)
 	case reconcile.BackToPaused:
 		sb.update(func(row *store.Sandbox) { row.State = string(StateResuming) })
-		if err := r.backToPaused(sb); err != nil {
-			r.retry(sb, "a resume was not finished and cannot be undone yet", StateResuming, r.backToPaused)
-			return err
-		}
+		return r.backToPaused(sb)
 	case reconcile.Kill:
 		return r.terminateLocked(ctx, sb, rec.Reason)
+	case reconcile.Quarantine:
+		r.log.Error("sandbox is kept for a person to look at", "sandbox", sb.id, "state", sb.state(), "reason", rec.Reason)
+		sb.update(func(row *store.Sandbox) { row.State, row.Reason = string(StatePaused), rec.Reason })
 	}
 	return nil
 }

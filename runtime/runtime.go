@@ -92,6 +92,8 @@ type Config struct {
 	// Tracer is told of every stage; nil is nobody.
 	Tracer Tracer
 	Log    *slog.Logger
+	// Supervision is off in the zero value.
+	Supervision Supervision
 	// Progress is told, in a line, about what takes long. It may be nil.
 	Progress func(line string)
 	// Failpoint is called at each Step; an error makes the step fail. It is for
@@ -141,6 +143,8 @@ type Runtime struct {
 	// sealing is held by who computes digests: one at a time, for they are
 	// work for a processor that nobody waits for.
 	sealing chan struct{}
+
+	sup supervisor
 }
 
 // Open makes a runtime and reconciles it with what an earlier process of the
@@ -188,6 +192,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		cfg: cfg, dialer: dialer, ledger: capacity.NewLedger(cfg.Capacity), secret: secret, log: cfg.Log,
 		sandboxes: map[string]*sandbox{}, sealing: make(chan struct{}, 1), verified: map[string]bool{},
 	}
+	r.sup.scaler = newScaler(cfg)
 	r.pool = newPool()
 	r.queue = capacity.NewQueue(r.ledger, capacity.QueueConfig{MaxPending: cfg.MaxPending, OnYield: r.yield})
 	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
@@ -200,6 +205,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if cfg.Warm != (WarmTarget{}) {
 		r.spawn(r.lookAfterPool)
 	}
+	r.supervise()
 	return r, nil
 }
 

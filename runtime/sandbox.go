@@ -37,6 +37,8 @@ type sandbox struct {
 	operations map[*operation]struct{}
 	// resuming is the resume under way, or nil.
 	resuming *flight
+	// beat is the last sign of life.
+	beat beat
 }
 
 func newSandbox(row store.Sandbox) *sandbox {
@@ -64,6 +66,9 @@ func (l lock) lock(ctx context.Context) error {
 }
 
 func (l lock) unlock() { <-l }
+
+// held reports whether somebody has the lock at this moment.
+func (l lock) held() bool { return len(l) > 0 }
 
 // operation is a lifecycle call under way, or about to be: what it waits for can
 // be broken off.
@@ -95,12 +100,17 @@ func (r *Runtime) operation(sb *sandbox, deadline time.Duration) (context.Contex
 	}
 }
 
-// interrupt breaks off the operations under way.
-func (sb *sandbox) interrupt() {
+// errStuck is the cause when an operation did not keep the deadline of its state.
+var errStuck = errors.New("it took too long")
+
+// interrupt breaks off the operations under way: the sandbox is to be killed.
+func (sb *sandbox) interrupt() { sb.breakOff(errInterrupted) }
+
+func (sb *sandbox) breakOff(cause error) {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	for op := range sb.operations {
-		op.cancel(errInterrupted)
+		op.cancel(cause)
 	}
 }
 

@@ -113,6 +113,7 @@ func (r *Runtime) capture(ctx context.Context, id string, change func(*store.Sna
 	defer end()
 	claim = r.newClaim(row, kindSnapshot)
 	change(&claim)
+	defer r.own(claim.ID)()
 	return claim, classify(r.save(ctx, &claim))
 }
 

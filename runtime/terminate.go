@@ -65,7 +65,9 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *sandbox, reason string) 
 	begin := time.Now()
 	wasRunning := sb.state() == StateRunning
 	row := sb.update(func(row *store.Sandbox) {
-		row.State = string(StateKilling)
+		if State(row.State) != StateKilling {
+			row.State, row.Deadline = string(StateKilling), begin.Add(killTimeout)
+		}
 		if row.Reason == "" {
 			row.Reason = reason
 		}
@@ -105,6 +107,10 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *sandbox, reason string) 
 	r.log.Info("sandbox ended", "sandbox", sb.id, "reason", row.Reason)
 	return nil
 }
+
+// killTimeout is the deadline of the state killing. It is not given up then, but
+// counted as stuck.
+const killTimeout = time.Minute
 
 // The pause between attempts to carry on with what could not be ended.
 const (

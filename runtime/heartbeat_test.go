@@ -1,0 +1,305 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rundlet/rundlet/store"
+)
+
+// supervised changes what the next runtime supervises, and opens it.
+func (f *fixture) supervised(s Supervision) {
+	f.t.Helper()
+	f.cfg.Supervision = s
+	f.restart()
+	f.forgetHistory()
+}
+
+// silence makes the agents not answer for a number of requests.
+func (f *fixture) silence(times int) { f.failNext("health", times) }
+
+const forever = 1 << 30
+
+func hours(req *CreateRequest) { req.Timeout = 10 * time.Hour }
+
+func TestASandboxThatGivesNoSignOfLifeIsEndedWithTheReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.supervised(Supervision{Heartbeat: 30 * time.Second, HeartbeatTimeout: 5 * time.Minute})
+		defer f.rt.Close()
+		sb := f.create(hours)
+		time.Sleep(time.Minute)
+		f.silence(forever)
+		time.Sleep(4*time.Minute + 29*time.Second)
+		synctest.Wait()
+		if _, err := f.rt.Get(context.Background(), sb.ID); err != nil {
+			t.Fatalf("it was ended before its time: %v", err)
+		}
+		if n := f.rt.Supervision().Silent; n != 1 {
+			t.Errorf("%d are silent", n)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if row := f.row(sb.ID); row.State != "killed" || !strings.HasPrefix(row.Reason, "stuck: no sign of life for 5m") {
+			t.Errorf("row %+v", row)
+		}
+		if n := f.rt.Supervision().Settled["kill"]; n != 1 {
+			t.Errorf("%d are counted", n)
+		}
+		f.wantNothingLeft()
+	})
+}
+
+func TestASandboxThatAnswersLateIsNotEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.supervised(Supervision{Heartbeat: 30 * time.Second, HeartbeatTimeout: 5 * time.Minute})
+		defer f.rt.Close()
+		sb := f.create(hours)
+		time.Sleep(time.Minute)
+		f.silence(10) // The last of five minutes; then it is asked once more before it would be ended.
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if _, err := f.rt.Get(context.Background(), sb.ID); err != nil {
+			t.Errorf("it was ended: %v", err)
+		}
+		if got := f.rt.Supervision(); got.Silent != 0 || got.Settled["kill"] != 0 {
+			t.Errorf("report %+v", got)
+		}
+	})
+}
+
+func TestADaemonThatSleptDoesNotTakeItForSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		sb := f.create(hours)
+		ctx := context.Background()
+		f.rt.beat(ctx)
+		time.Sleep(time.Hour)
+		f.silence(leastMissed - 1)
+		for range leastMissed - 1 {
+			f.rt.beat(ctx)
+			synctest.Wait()
+		}
+		if _, err := f.rt.Get(ctx, sb.ID); err != nil {
+			t.Errorf("it was ended: %v", err)
+		}
+	})
+}
+
+func TestASandboxThatALifecycleCallWorksOnIsNotAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		sb, ctx := f.create(hours), context.Background()
+		f.rt.cfg.Supervision.HeartbeatTimeout = 2 * time.Minute
+		f.rt.beat(ctx)
+		f.silence(forever)
+		f.forgetHistory()
+		f.lookDuring("snapshot", func() {
+			for range 4 {
+				time.Sleep(time.Minute)
+				f.rt.beat(ctx)
+			}
+		})
+		if _, err := f.rt.Snapshot(ctx, sb.ID, "", ""); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range f.history() {
+			if e == "health" {
+				t.Error("it was asked")
+			}
+		}
+		f.rt.beat(ctx) // That it was not asked for so long is no silence.
+		synctest.Wait()
+		if _, err := f.rt.Get(ctx, sb.ID); err != nil {
+			t.Errorf("it was ended: %v", err)
+		}
+	})
+}
+
+func TestOneMachineThatFailsDoesNotEndTheLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.supervised(Supervision{Heartbeat: 30 * time.Second, HeartbeatTimeout: time.Minute})
+		defer f.rt.Close()
+		first := f.create(hours)
+		time.Sleep(time.Minute)
+		f.silence(forever)
+		f.failNext("destroy", forever) // It cannot even be ended.
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if s := f.row(first.ID).State; s != "killing" {
+			t.Fatalf("the first is %s", s)
+		}
+		if n := f.rt.Supervision().Stuck; n != 1 {
+			t.Errorf("%d are counted as stuck", n)
+		}
+		f.silence(0)
+		second := f.create(hours)
+		f.silence(forever)
+		f.failNext("destroy", 0)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		for _, id := range []string{first.ID, second.ID} {
+			if row := f.row(id); row.State != "killed" {
+				t.Errorf("row %+v", row)
+			}
+		}
+		if n := f.rt.Supervision().Stuck; n != 0 {
+			t.Errorf("%d are still counted as stuck", n)
+		}
+		f.wantNothingLeft()
+	})
+}
+
+func TestAtMostFourAreAskedAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.cfg.Capacity.Sandboxes = 20
+		f.restart()
+		for range 20 {
+			f.create(hours)
+		}
+		var now, most atomic.Int64
+		f.lookDuring("health", func() {
+			n := now.Add(1)
+			defer now.Add(-1)
+			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+			}
+			time.Sleep(time.Second)
+		})
+		defer f.rt.Close()
+		begin := time.Now()
+		f.rt.beat(context.Background())
+		if took := time.Since(begin); most.Load() != beatsAtOnce || took != 5*time.Second {
+			t.Errorf("%d at a time, %v", most.Load(), took)
+		}
+	})
+}
+
+func TestAnAgentThatNeverAnswersIsGivenUpAfterFiveSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.create(hours)
+		answer := make(chan struct{})
+		defer close(answer)
+		f.lookDuring("health", func() { <-answer })
+		defer f.rt.Close()
+		begin := time.Now()
+		f.rt.beat(context.Background())
+		if took := time.Since(begin); took != beatTimeout {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+func TestCloseEndsTheLoopsAndJudgesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.supervised(Supervision{Heartbeat: 30 * time.Second, HeartbeatTimeout: time.Minute})
+		sb := f.create(hours)
+		time.Sleep(time.Minute)
+		answer := make(chan struct{})
+		defer close(answer)
+		f.lookDuring("health", func() { <-answer })
+		time.Sleep(31 * time.Second)
+		synctest.Wait() // A beat is under way.
+		begin := time.Now()
+		f.rt.Close()
+		if time.Since(begin) != 0 {
+			t.Errorf("it took %v", time.Since(begin))
+		}
+		if row := f.row(sb.ID); row.State != "running" {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+// hangingDriver has a Snapshot that ends with its context only.
+type hangingDriver struct{ recordingDriver }
+
+func (d hangingDriver) Snapshot(ctx context.Context, _, _ string) error {
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+func (d hangingDriver) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
+	return d.recordingDriver.Dial(ctx, id, port)
+}
+
+func TestAStuckTransitionIsBrokenOffAndItsSandboxGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		sb, ctx := f.create(hours), context.Background()
+		f.rt.cfg.Driver = hangingDriver{f.cfg.Driver.(recordingDriver)}
+		var wg sync.WaitGroup
+		var err error
+		wg.Go(func() { err = f.rt.Pause(ctx, sb.ID, true) })
+		synctest.Wait()
+		f.rt.beat(ctx)
+		synctest.Wait()
+		if s := f.rt.Supervision().Stuck; s != 0 {
+			t.Errorf("%d are stuck at once", s)
+		}
+		// Its deadline passes before that of the call.
+		h, _ := f.rt.find(sb.ID)
+		h.update(func(row *store.Sandbox) { row.Deadline = time.Now() })
+		f.rt.beat(ctx)
+		if s := f.rt.Supervision().Stuck; s != 1 {
+			t.Errorf("%d are stuck", s)
+		}
+		wg.Wait()
+		if !errors.Is(err, errStuck) {
+			t.Errorf("the pause ended with %v", err)
+		}
+		synctest.Wait()
+		if got, err := f.rt.Get(ctx, sb.ID); err != nil || got.State != StateRunning {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if n := f.rt.Supervision().Settled; len(n) != 0 {
+			t.Errorf("settled %v: the call itself undid what it did", n)
+		}
+	})
+}
+
+func TestWhatCannotBeBrokenOffIsSettledWhenItIsFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		sb, ctx := f.create(hours), context.Background()
+		h, _ := f.rt.find(sb.ID)
+		if err := h.life.lock(ctx); err != nil { // A call that heeds nothing.
+			t.Fatal(err)
+		}
+		h.update(func(row *store.Sandbox) { row.State, row.Deadline = string(StateCreating), time.Now() })
+		for range 5 { // Not one more waiter each time.
+			f.rt.beat(ctx)
+			synctest.Wait()
+		}
+		if s := f.rt.Supervision().Stuck; s != 1 {
+			t.Errorf("%d are stuck", s)
+		}
+		f.forgetHistory()
+		h.life.unlock()
+		synctest.Wait()
+		if row := f.row(sb.ID); row.State != "killed" || row.Reason != "lost: its creation was not finished (creating for too long)" {
+			t.Errorf("row %+v", row)
+		}
+		destroyed := 0
+		for _, e := range f.history() {
+			if e == "destroy" {
+				destroyed++
+			}
+		}
+		if n := f.rt.Supervision().Settled["kill"]; n != 1 || destroyed != 1 {
+			t.Errorf("settled %d times, destroyed %d times", n, destroyed)
+		}
+		f.wantNothingLeft()
+	})
+}

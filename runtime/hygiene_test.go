@@ -1,0 +1,336 @@
+package runtime
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// orphan leaves a machine and a slot that nobody uses.
+func (f *fixture) orphan() {
+	f.t.Helper()
+	if err := f.cfg.Driver.Create(context.Background(), "stray", vm.Spec{Rootfs: "/base"}); err != nil {
+		f.t.Fatal(err)
+	}
+	if _, err := f.network.Acquire(context.Background(), true); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func TestWhatNobodyUsesIsFreedWhileOthersRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.supervised(Supervision{Hygiene: 5 * time.Minute})
+		defer f.rt.Close()
+		sb := f.create(hours)
+		f.orphan()
+		time.Sleep(14 * time.Minute) // Seen twice, and not old enough.
+		synctest.Wait()
+		if n := f.network.count(); n != 2 {
+			t.Fatalf("%d slots", n)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if n := f.network.count(); n != 1 {
+			t.Errorf("%d slots", n)
+		}
+		if views, err := f.cfg.Driver.List(context.Background()); err != nil || len(views) != 1 || views[0].ID != sb.ID {
+			t.Errorf("machines %+v, %v", views, err)
+		}
+		if got := f.rt.Supervision().Freed; got["process"] != 1 || got["netns"] != 1 || len(got) != 2 {
+			t.Errorf("freed %v", got)
+		}
+		if err := f.rt.Kill(context.Background(), sb.ID); err != nil {
+			t.Error(err)
+		}
+		f.wantNothingLeft()
+	})
+}
+
+func TestWhatIsOwnedIsNotFreed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, ctx := newFixture(t), context.Background()
+		f.orphan()
+		disown := f.rt.own("stray", "slot1")
+		defer f.rt.own("stray")() // Whoever else owns it keeps it.
+		if _, ok := f.network.leased["slot1"]; !ok {
+			t.Fatalf("slots %v", f.network.leased)
+		}
+		for range 5 {
+			f.rt.clean(ctx)
+			time.Sleep(leavingAge)
+		}
+		if n := f.network.count(); n != 1 {
+			t.Errorf("%d slots", n)
+		}
+		disown()
+		disown()
+		f.rt.clean(ctx)
+		if n := f.network.count(); n != 1 {
+			t.Error("its age began before it was given up")
+		}
+		time.Sleep(leavingAge)
+		f.rt.clean(ctx)
+		views, _ := f.cfg.Driver.List(ctx)
+		if n := f.network.count(); n != 0 || len(views) != 1 {
+			t.Errorf("%d slots, machines %+v", n, views)
+		}
+	})
+}
+
+func TestWarmMachinesAreNoLeavings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.cfg.Warm = WarmTarget{Ready: 2, Prepared: 1}
+		f.supervised(Supervision{Hygiene: 5 * time.Minute})
+		defer f.rt.Close()
+		if err := f.rt.Prepare(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if n := f.network.count(); n != 3 {
+			t.Fatalf("%d are warm", n)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got := f.rt.Supervision().Freed; len(got) != 0 {
+			t.Errorf("freed %v", got)
+		}
+	})
+}
+
+func TestHygieneGoesOnAfterFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.supervised(Supervision{Hygiene: 5 * time.Minute})
+		defer f.rt.Close()
+		f.orphan()
+		f.failNext("leased", 2)
+		f.failNext("lock", 1)
+		f.failNext("destroy", 3)
+		f.failNext("release", 2)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		f.wantNothingLeft()
+	})
+}
+
+func TestOneLeavingThatCannotBeFreedHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, ctx := newFixture(t), context.Background()
+		f.orphan()
+		f.failNext("destroy", forever)
+		f.rt.clean(ctx)
+		time.Sleep(leavingAge)
+		f.rt.clean(ctx)
+		if n := f.network.count(); n != 0 {
+			t.Errorf("%d slots", n)
+		}
+	})
+}
+
+// abandon writes a claim that nobody is about to fill, and saves for it.
+func (f *fixture) abandon(sb Sandbox, kind, state string) store.Snapshot {
+	f.t.Helper()
+	ctx := context.Background()
+	claim := f.rt.newClaim(f.row(sb.ID), kind)
+	claim.State = state
+	if err := f.db.PutSnapshot(ctx, claim); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := f.cfg.Driver.Snapshot(ctx, claim.VMID, claim.Snapshot); err != nil {
+		f.t.Fatal(err)
+	}
+	return claim
+}
+
+func TestAbandonedClaimsAreDroppedAndThoseInUseAreNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, ctx := newFixture(t), context.Background()
+		sb, paused := f.create(hours), f.create(hours)
+		f.pause(paused.ID)
+		kept, err := f.rt.Snapshot(ctx, sb.ID, "kept", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone := []string{
+			f.abandon(sb, kindSnapshot, store.SnapshotSaving).ID,
+			f.abandon(sb, kindFork, store.SnapshotReady).ID,
+			f.abandon(sb, kindPause, store.SnapshotReady).ID,
+		}
+		f.rt.clean(ctx)
+		var left []string
+		rows, err := f.db.Snapshots(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range rows {
+			left = append(left, row.ID)
+		}
+		for _, id := range gone {
+			if slices.Contains(left, id) {
+				t.Errorf("%s is left", id)
+			}
+		}
+		if len(left) != 2 || !slices.Contains(left, kept.ID) || !slices.Contains(left, f.row(paused.ID).SnapshotID) {
+			t.Errorf("left are %v", left)
+		}
+		f.resume(paused.ID)
+	})
+}
+
+// TestHygieneInTheMiddleOfEveryOperationTakesNothingAway looks for leavings, with
+// no regard to their age, at every step of every operation.
+func TestHygieneInTheMiddleOfEveryOperationTakesNothingAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, ctx := newFixture(t), context.Background()
+		var looking sync.Mutex
+		looked := map[Step]bool{}
+		f.rt.cfg.Failpoint = func(at Step) error {
+			if !looking.TryLock() {
+				return nil // It is hygiene itself, or another fork, that passes it.
+			}
+			defer looking.Unlock()
+			looked[at] = true
+			f.rt.sup.orphans = nil
+			f.rt.clean(ctx)
+			if err := f.rt.deleteUnclaimed(ctx, 0); err != nil {
+				t.Error(err)
+			}
+			if err := f.rt.freeOrphans(ctx, time.Now().Add(time.Hour)); err != nil {
+				t.Error(err)
+			}
+			return nil
+		}
+		sb := f.create(hours)
+		f.inside(sb.ID).Set("mark", "mine")
+		if _, err := f.rt.Snapshot(ctx, sb.ID, "snap", ""); err != nil {
+			t.Fatal(err)
+		}
+		forks, err := f.rt.Fork(ctx, sb.ID, ForkRequest{Count: 2, Timeout: time.Hour})
+		if err != nil || forks[0].Err != nil || forks[1].Err != nil {
+			t.Fatalf("forks %+v, %v", forks, err)
+		}
+		f.pause(sb.ID)
+		f.resume(sb.ID)
+		if got := f.inside(sb.ID).Get("mark"); got != "mine" {
+			t.Errorf("it was resumed with %q", got)
+		}
+		if err := f.rt.DeleteSnapshot(ctx, "snap"); err != nil {
+			t.Error(err)
+		}
+		f.pause(sb.ID)
+		for _, id := range []string{sb.ID, forks[0].Sandbox.ID, forks[1].Sandbox.ID} {
+			if err := f.rt.Kill(ctx, id); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, step := range Steps() {
+			if !looked[step] {
+				t.Errorf("%s was not passed", step)
+			}
+		}
+		if got := f.rt.Supervision().Freed["process"] + f.rt.Supervision().Freed["netns"]; got != 0 {
+			t.Errorf("%d things in use were freed", got)
+		}
+		f.wantNothingLeft()
+	})
+}
+
+func TestADamagedSnapshotIsRemovedIfNobodyNeedsItAndToldOnceIfSomebodyDoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, ctx := newFixture(t), context.Background()
+		var text strings.Builder
+		f.rt.log = slog.New(slog.NewTextHandler(&text, nil))
+		paused := f.create(hours)
+		f.pause(paused.ID)
+		needed := f.row(paused.ID).SnapshotID
+		f.damaged = []vm.SnapshotInfo{
+			{VMID: "gone", SnapshotID: "old", CreatedAt: time.Now().Add(-time.Hour), Damaged: "no manifest"},
+			{VMID: "gone", SnapshotID: "young", CreatedAt: time.Now(), Damaged: "no manifest"},
+			{VMID: paused.ID, SnapshotID: needed, CreatedAt: time.Now().Add(-time.Hour), Damaged: "input/output error"},
+		}
+		f.rt.clean(ctx)
+		f.rt.clean(ctx)
+		var left []string
+		for _, s := range f.damaged {
+			left = append(left, s.SnapshotID)
+		}
+		if want := []string{"young", needed}; !slices.Equal(left, want) {
+			t.Errorf("left are %v, want %v", left, want)
+		}
+		if n := strings.Count(text.String(), "input/output error"); n != 1 {
+			t.Errorf("told %d times:\n%s", n, text.String())
+		}
+		if n := f.rt.Supervision().Freed["snapshot"]; n != 1 {
+			t.Errorf("%d snapshots are counted", n)
+		}
+	})
+}
+
+func TestKilledSandboxesAreForgottenWhileTheDaemonRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, ctx := newFixture(t), context.Background()
+		sb := f.create(hours)
+		if err := f.rt.Kill(ctx, sb.ID); err != nil {
+			t.Fatal(err)
+		}
+		f.rt.clean(ctx)
+		if rows, err := f.rt.Killed(ctx, 10); err != nil || len(rows) != 1 {
+			t.Errorf("at once: %+v, %v", rows, err)
+		}
+		time.Sleep(killedKept + time.Hour)
+		f.rt.clean(ctx)
+		if rows, err := f.rt.Killed(ctx, 10); err != nil || len(rows) != 0 {
+			t.Errorf("later: %+v, %v", rows, err)
+		}
+	})
+}
+
+func TestATemplateBuildIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, ctx := newFixture(t), context.Background()
+		f.rt.cfg.LockTemplates = func(ctx context.Context) (func(), error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		begin := time.Now()
+		if err := f.rt.cleanSnapshots(ctx); err != nil || time.Since(begin) != lockPatience {
+			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+	})
+}
+
+func TestTheNextDaemonSealsWhatTheLastHadNoTimeTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, ctx := newFixture(t), context.Background()
+		sb := f.create(hours)
+		snap, err := f.rt.Snapshot(ctx, sb.ID, "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		row, err := f.db.Snapshot(ctx, snap.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		row.Manifest = ""
+		if err := f.db.PutSnapshot(ctx, row); err != nil {
+			t.Fatal(err)
+		}
+		f.restart()
+		defer f.rt.Close()
+		synctest.Wait()
+		if row, err := f.db.Snapshot(ctx, snap.ID); err != nil || row.Manifest == "" {
+			t.Errorf("%+v, %v", row, err)
+		}
+	})
+}

@@ -1,0 +1,178 @@
+package runtime
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/rundlet/rundlet/substrate/autoscale"
+	"github.com/rundlet/rundlet/substrate/hygiene"
+	"github.com/rundlet/rundlet/substrate/reconcile"
+)
+
+// Supervision says how a Runtime looks after its sandboxes and its host while it
+// runs. A loop whose interval is 0 or less does not run.
+type Supervision struct {
+	// Heartbeat is how often running sandboxes are asked for a sign of life, and
+	// HeartbeatTimeout how long one may be silent before it is ended; 0 is
+	// reconcile.DefaultHeartbeatTimeout.
+	Heartbeat, HeartbeatTimeout time.Duration
+	// Hygiene is how often leavings are looked for.
+	Hygiene time.Duration
+	// Pressure is how often Sample is called and acted upon; the loop does not
+	// run without a Sample. What a Sample with an error does not know is zero.
+	Pressure time.Duration
+	Sample   func() (autoscale.Sample, error)
+}
+
+// DefaultSupervision is for a daemon; it has no Sample.
+func DefaultSupervision() Supervision {
+	return Supervision{
+		Heartbeat: 30 * time.Second, HeartbeatTimeout: reconcile.DefaultHeartbeatTimeout,
+		Hygiene: hygiene.Interval, Pressure: 5 * time.Second,
+	}
+}
+
+// SupervisionReport is what supervision did since Open. The caller may keep it.
+type SupervisionReport struct {
+	// Stuck is how many sandboxes the last look found past the deadline of a
+	// transitional state.
+	Stuck int
+	// Silent is how many running sandboxes did not answer when last asked.
+	Silent int
+	// Settled counts what was done about stuck sandboxes, by reconcile.Action.
+	Settled map[string]uint64
+	// Freed counts the leavings that were freed, by hygiene.Kind, and
+	// "snapshot".
+	Freed map[string]uint64
+}
+
+// supervisor is what the loops know from one tick to the next.
+type supervisor struct {
+	// One tick of a kind at a time; each guards what only its ticks use.
+	beating, cleaning, feeling sync.Mutex
+	orphans                    map[hygiene.Object]time.Time // when each was first seen
+	told                       map[string]bool              // damaged snapshots that were reported
+	scaler                     autoscale.Scaler
+	unread                     string // the last failure to sample
+
+	mu       sync.Mutex // guards what follows
+	owned    map[string]int
+	report   SupervisionReport
+	pressure PressureReport
+}
+
+// supervise starts the loops, which Close ends.
+func (r *Runtime) supervise() {
+	s := r.cfg.Supervision
+	r.every(s.Heartbeat, r.beat)
+	r.every(s.Hygiene, r.clean)
+	if s.Sample != nil {
+		r.every(s.Pressure, func(context.Context) { r.feel(time.Now()) })
+	}
+}
+
+// every runs tick in the background until the runtime closes. Ticks report
+// their failures themselves, so that none ends the loop; one that takes longer
+// than the interval delays the next.
+func (r *Runtime) every(interval time.Duration, tick func(context.Context)) {
+	if interval <= 0 {
+		return
+	}
+	r.spawn(func() {
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-r.life.Done():
+				return
+			case <-ticker.C:
+				tick(r.life)
+			}
+		}
+	})
+}
+
+// own marks machines, slots or claims that no sandbox's row tells about as in
+// use, before they are made, until disown is called: hygiene leaves them alone.
+func (r *Runtime) own(ids ...string) (disown func()) {
+	r.sup.mu.Lock()
+	defer r.sup.mu.Unlock()
+	if r.sup.owned == nil {
+		r.sup.owned = map[string]int{}
+	}
+	for _, id := range ids {
+		r.sup.owned[id]++
+	}
+	return sync.OnceFunc(func() {
+		r.sup.mu.Lock()
+		defer r.sup.mu.Unlock()
+		for _, id := range ids {
+			if r.sup.owned[id]--; r.sup.owned[id] == 0 {
+				delete(r.sup.owned, id)
+			}
+		}
+	})
+}
+
+// inUse returns the ids that are owned, and those of the sandboxes and the warm
+// machines, with their slots and their claims.
+func (r *Runtime) inUse() map[string]bool {
+	used := map[string]bool{}
+	r.sup.mu.Lock()
+	for id := range r.sup.owned {
+		used[id] = true
+	}
+	r.sup.mu.Unlock()
+	r.pool.mu.Lock()
+	sandboxes := make([]*sandbox, 0, len(r.pool.machines))
+	for _, w := range r.pool.machines {
+		sandboxes = append(sandboxes, w.sb)
+	}
+	r.pool.mu.Unlock()
+	for _, sb := range append(sandboxes, r.all()...) {
+		row := sb.snapshot()
+		used[row.ID], used[row.SlotID], used[row.SnapshotID] = true, true, true
+	}
+	delete(used, "")
+	return used
+}
+
+// all returns the sandboxes there are.
+func (r *Runtime) all() []*sandbox {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]*sandbox, 0, len(r.sandboxes))
+	for _, sb := range r.sandboxes {
+		all = append(all, sb)
+	}
+	return all
+}
+
+// Supervision reports what the supervision found and did.
+func (r *Runtime) Supervision() SupervisionReport {
+	r.sup.mu.Lock()
+	defer r.sup.mu.Unlock()
+	out := r.sup.report
+	out.Settled, out.Freed = maps.Clone(out.Settled), maps.Clone(out.Freed)
+	return out
+}
+
+func (r *Runtime) countSettled(a reconcile.Action) {
+	r.sup.mu.Lock()
+	defer r.sup.mu.Unlock()
+	if r.sup.report.Settled == nil {
+		r.sup.report.Settled = map[string]uint64{}
+	}
+	r.sup.report.Settled[string(a)]++
+}
+
+func (r *Runtime) countFreed(what string) {
+	r.sup.mu.Lock()
+	defer r.sup.mu.Unlock()
+	if r.sup.report.Freed == nil {
+		r.sup.report.Freed = map[string]uint64{}
+	}
+	r.sup.report.Freed[what]++
+}
