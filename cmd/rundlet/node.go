@@ -36,6 +36,8 @@ type nodeOptions struct {
 	capacity capacityOptions
 	// warm is what is kept warm of the base; the zero value is nothing.
 	warm runtime.WarmTarget
+	// supervision is of a daemon; its Sample is filled in.
+	supervision runtime.Supervision
 }
 
 func (o *nodeOptions) nameserverFlag(f *pflag.FlagSet) {

@@ -118,6 +118,9 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 	if err != nil {
 		return nil, err
 	}
+	room := disk.Cached(host.Host{}, disk.CacheTTL, time.Now)
+	supervision := opts.supervision
+	supervision.Sample = runtime.HostSample(host.Host{}, room, dirs.StateDir, total)
 	rt, err := runtime.Open(ctx, runtime.Config{
 		Instance: instance, Driver: driver, Network: slotNetwork{slots, opts.noUplink}, Store: n.store,
 		Base:  func(ctx context.Context) (runtime.Image, error) { return baseImage(ctx, dirs, opts.nameservers) },
@@ -125,8 +128,8 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 		LockTemplates: func(ctx context.Context) (func(), error) {
 			return awaitLock(ctx, filepath.Join(dirs.StateDir, "templates.lock"))
 		},
-		Disk: disk.Cached(host.Host{}, disk.CacheTTL, time.Now), DiskRoot: dirs.StateDir, Floors: runtime.FloorsFor(total),
-		MaxPending: opts.capacity.pending, MaxWait: opts.capacity.wait, Warm: opts.warm, Failpoint: atRuntime,
+		Disk: room, DiskRoot: dirs.StateDir, Floors: runtime.FloorsFor(total),
+		MaxPending: opts.capacity.pending, MaxWait: opts.capacity.wait, Warm: opts.warm, Supervision: supervision, Failpoint: atRuntime,
 		Capacity: opts.capacity.budget(), Latency: opts.latency, Tracer: opts.tracer, Log: opts.log, Progress: opts.progress,
 	})
 	if err != nil {
@@ -201,3 +204,15 @@ func (s slotNetwork) Release(_ context.Context, slotID string) error { return s.
 func (s slotNetwork) SetInternet(ctx context.Context, slotID string, allow bool) error {
 	return s.Network.SetPolicy(ctx, slotID, network.Policy{AllowInternet: allow && !s.noUplink})
 }
+
+// Leased implements runtime.SlotLister.
+func (s slotNetwork) Leased(context.Context) ([]runtime.Slot, error) {
+	slots, err := s.Network.Leased()
+	out := make([]runtime.Slot, len(slots))
+	for i, slot := range slots {
+		out[i] = runtime.Slot{ID: slot.ID, NetNS: slot.NetNS, GuestIP: slot.GuestIP}
+	}
+	return out, err
+}
+
+var _ runtime.SlotLister = slotNetwork{}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"net"
 	"os"
 	"syscall"
@@ -15,14 +13,14 @@ import (
 
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/e2b"
+	"github.com/rundlet/rundlet/runtime"
 )
 
 const defaultListen = "127.0.0.1:3000"
 
 func newServe(o *options) *cobra.Command {
 	var listen, metricsListen, domain, driver string
-	var logJSON bool
-	level := slog.LevelInfo
+	var logs logOptions
 	var opts nodeOptions
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -36,7 +34,12 @@ manager sends for a restart, leaves them running for the next "rundlet serve".`,
 			if driver != "auto" && driver != "gvisor" {
 				return fmt.Errorf("driver %q is not in this build; there is auto and gvisor", driver)
 			}
-			opts.log = newLogger(cmd.ErrOrStderr(), level, logJSON)
+			log, end, err := logs.open(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			defer end()
+			opts.log = log
 			opts.progress = func(line string) { opts.log.Info(line) }
 			return serve(cmd, o, listen, metricsListen, domain, opts)
 		},
@@ -46,12 +49,13 @@ manager sends for a restart, leaves them running for the next "rundlet serve".`,
 	f.StringVar(&metricsListen, "metrics-listen", "", "loopback address to serve /metrics without a key (default none; the API serves it with one)")
 	f.StringVar(&domain, "domain", "", "domain whose sub-domains PORT-SANDBOX.DOMAIN lead to sandboxes")
 	f.StringVar(&driver, "driver", "auto", "what runs sandboxes: auto, gvisor")
-	f.TextVar(&level, "log-level", level, "the least that is logged: debug, info, warn, error")
-	f.BoolVar(&logJSON, "log-json", false, "write the log as JSON")
+	logs.flags(f)
 	f.BoolVar(&opts.noUplink, "no-uplink", false, "give no sandbox a way to the internet and leave the host's network alone")
 	opts.nameserverFlag(f)
 	f.IntVar(&opts.ahead, "network-slots", 4, "network slots kept ready")
 	opts.capacity.flags(f)
+	opts.supervision = runtime.DefaultSupervision()
+	f.DurationVar(&opts.supervision.Heartbeat, "heartbeat", opts.supervision.Heartbeat, "how often a sandbox is asked for a sign of life; one that gives none for 5 minutes is ended; 0 for never")
 	f.IntVar(&opts.warm.Ready, "warm", 3, "sandboxes of the base kept running ahead of need; 0 for none")
 	f.IntVar(&opts.warm.Prepared, "prepared", 1, "sandboxes of the base kept ready to be started, behind the warm ones")
 	f.DurationVar(&opts.warm.MaxAge, "warm-max-age", time.Hour, "age at which a warm sandbox is replaced; 0 for never")
@@ -123,12 +127,4 @@ func reachable(addr *net.TCPAddr) string {
 func stoppedBy(ctx context.Context, sig os.Signal) bool {
 	var s signalled
 	return errors.As(context.Cause(ctx), &s) && s.Signal == sig
-}
-
-func newLogger(w io.Writer, level slog.Level, asJSON bool) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: level}
-	if asJSON {
-		return slog.New(slog.NewJSONHandler(w, opts))
-	}
-	return slog.New(slog.NewTextHandler(w, opts))
 }
