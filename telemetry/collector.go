@@ -35,9 +35,14 @@ type collector struct {
 	all  []*prometheus.Desc
 
 	sandboxes, stuck, kills, reconciled, pending, refused, snapshots, snapshotBytes       *prometheus.Desc
-	cpusUsed, cpus, memoryUsed, memory, diskUsed, disk, slotsUsed, slots                  *prometheus.Desc
+	admitted, yielded                                                                     *prometheus.Desc
+	cpus, memory, disk, slots, launches                                                   amount
 	poolReady, poolPrepared, poolTarget, poolHits, poolMisses, poolOldestAge, poolRefills *prometheus.Desc
+	poolInFlight, poolFailures                                                            *prometheus.Desc
 }
+
+// amount is how a resource is shown.
+type amount struct{ reserved, limit, total *prometheus.Desc }
 
 func newCollector(namespace string, read func(context.Context) (State, error)) *collector {
 	var all []*prometheus.Desc
@@ -46,29 +51,38 @@ func newCollector(namespace string, read func(context.Context) (State, error)) *
 		all = append(all, d)
 		return d
 	}
+	capacity := func(name, unit, what string) amount {
+		name = "capacity_" + name
+		return amount{
+			desc(name+"_reserved"+unit, what+" reserved, for sandboxes in use (active) and for the warm pool.", "for"),
+			desc(name+"_limit"+unit, what+" that can be reserved at present: less than there is if the host is under pressure."),
+			desc(name+unit, what+" that can be reserved."),
+		}
+	}
 	c := &collector{
 		read:          read,
 		sandboxes:     desc("sandboxes", "Sandboxes now, by state.", "state"),
 		stuck:         desc("sandboxes_stuck", "Sandboxes that are past the deadline of a transitional state."),
 		kills:         desc("sandbox_kills_total", "Sandboxes that ended, by class of the reason.", "reason"),
 		reconciled:    desc("reconciled_total", "Objects found and not in order, by what was done with them.", "action"),
-		pending:       desc("queue_pending", "Creates that wait for capacity."),
-		refused:       desc("queue_refused_total", "Creates that were refused, by kind.", "kind"),
-		snapshots:     desc("snapshots", "Snapshots that are kept."),
-		snapshotBytes: desc("snapshot_bytes", "Disk space of the snapshots that are kept."),
-		cpusUsed:      desc("capacity_cpus_reserved", "Processors reserved for sandboxes."),
-		cpus:          desc("capacity_cpus", "Processors that can be reserved."),
-		memoryUsed:    desc("capacity_memory_reserved_bytes", "Memory reserved for sandboxes."),
-		memory:        desc("capacity_memory_bytes", "Memory that can be reserved."),
-		diskUsed:      desc("capacity_disk_reserved_bytes", "Disk space reserved for sandboxes."),
-		disk:          desc("capacity_disk_bytes", "Disk space that can be reserved."),
-		slotsUsed:     desc("capacity_sandboxes_reserved", "Sandboxes that are reserved."),
-		slots:         desc("capacity_sandboxes", "Sandboxes that can be reserved."),
+		pending:       desc("queue_pending", "Requests that wait for capacity."),
+		admitted:      desc("queue_admitted_total", "Requests that got their capacity, at once or after a wait."),
+		yielded:       desc("queue_yielded_total", "Warm sandboxes that were told to make room for requests."),
+		refused:       desc("queue_refused_total", "Requests that were refused or gave up, by kind.", "kind"),
+		snapshots:     desc("snapshots", "Snapshots that are kept, by kind.", "kind"),
+		snapshotBytes: desc("snapshot_bytes", "Size of the files of the snapshots that are kept, by kind; files that several share count once.", "kind"),
+		cpus:          capacity("cpus", "", "Processors"),
+		memory:        capacity("memory", "_bytes", "Memory"),
+		disk:          capacity("disk", "_bytes", "Disk space"),
+		slots:         capacity("sandboxes", "", "Sandboxes"),
+		launches:      capacity("launches", "", "Machines being made"),
 		poolReady:     desc("warm_pool_ready", "Sandboxes that can be checked out.", "pool"),
 		poolPrepared:  desc("warm_pool_prepared", "Sandboxes that are created ahead but not restored.", "pool"),
-		poolTarget:    desc("warm_pool_target", "Sandboxes that the pool should hold.", "pool"),
+		poolTarget:    desc("warm_pool_target", "Sandboxes that should be there to be checked out.", "pool"),
 		poolHits:      desc("warm_pool_hits_total", "Creates that the pool served.", "pool"),
-		poolMisses:    desc("warm_pool_misses_total", "Creates that found the pool empty.", "pool"),
+		poolMisses:    desc("warm_pool_misses_total", "Creates that found none to check out, also those that got a prepared one.", "pool"),
+		poolInFlight:  desc("warm_pool_in_flight", "Sandboxes of the pool that are being made.", "pool"),
+		poolFailures:  desc("warm_pool_failures_total", "Sandboxes of the pool that could not be made.", "pool"),
 		poolOldestAge: desc("warm_pool_oldest_age_seconds", "Age of the oldest sandbox that can be checked out.", "pool"),
 		poolRefills:   desc("warm_pool_refill_seconds", "How long refills took, those that succeeded.", "pool"),
 	}
@@ -114,17 +128,19 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	if q := s.Queue; q != nil {
 		gauge(c.pending, float64(q.Pending))
+		counter(c.admitted, q.Admitted)
+		counter(c.yielded, q.Yielded)
 		counters(c.refused, q.Refused, refusals, inOrNot(refusals))
 	}
 	if k := s.Capacity; k != nil {
-		gauge(c.cpusUsed, k.CPUs.Used)
-		gauge(c.cpus, k.CPUs.Total)
-		gauge(c.memoryUsed, k.MemoryBytes.Used)
-		gauge(c.memory, k.MemoryBytes.Total)
-		gauge(c.diskUsed, k.DiskBytes.Used)
-		gauge(c.disk, k.DiskBytes.Total)
-		gauge(c.slotsUsed, k.Sandboxes.Used)
-		gauge(c.slots, k.Sandboxes.Total)
+		for res, u := range map[amount]Usage{
+			c.cpus: k.CPUs, c.memory: k.MemoryBytes, c.disk: k.DiskBytes, c.slots: k.Sandboxes, c.launches: k.Launches,
+		} {
+			gauge(res.reserved, u.Active, "active")
+			gauge(res.reserved, u.Warm, "warm")
+			gauge(res.limit, u.Limit)
+			gauge(res.total, u.Total)
+		}
 	}
 	for name, p := range pools(s.WarmPools) {
 		gauge(c.poolReady, float64(p.Ready), name)
@@ -132,12 +148,14 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		gauge(c.poolTarget, float64(p.Target), name)
 		counter(c.poolHits, p.Hits, name)
 		counter(c.poolMisses, p.Misses, name)
+		gauge(c.poolInFlight, float64(p.InFlight), name)
+		counter(c.poolFailures, p.Failures, name)
 		gauge(c.poolOldestAge, p.OldestAge.Seconds(), name)
 		out <- prometheus.MustNewConstSummary(c.poolRefills, p.Refills, p.RefillTotal.Seconds(), nil, name)
 	}
-	if n := s.Snapshots; n != nil {
-		gauge(c.snapshots, float64(n.Count))
-		gauge(c.snapshotBytes, float64(n.Bytes))
+	for kind, n := range snapshots(s.Snapshots) {
+		gauge(c.snapshots, float64(n.Count), kind)
+		gauge(c.snapshotBytes, float64(n.Bytes), kind)
 	}
 }
 
@@ -171,10 +189,28 @@ func pools(all map[string]WarmPool) map[string]WarmPool {
 		sum.Target += p.Target
 		sum.Hits += p.Hits
 		sum.Misses += p.Misses
+		sum.InFlight += p.InFlight
+		sum.Failures += p.Failures
 		sum.OldestAge = max(sum.OldestAge, p.OldestAge)
 		sum.Refills += p.Refills
 		sum.RefillTotal += p.RefillTotal
 		out[name] = sum
+	}
+	return out
+}
+
+// snapshots has every kind that is known; none if the map is nil.
+func snapshots(all map[string]Snapshots) map[string]Snapshots {
+	if all == nil {
+		return nil
+	}
+	out := map[string]Snapshots{}
+	for _, kind := range kinds {
+		out[kind] = Snapshots{}
+	}
+	for kind, n := range all {
+		sum := out[known(kind, kinds)]
+		out[known(kind, kinds)] = Snapshots{sum.Count + n.Count, sum.Bytes + n.Bytes}
 	}
 	return out
 }

@@ -15,8 +15,9 @@ var (
 	stageLabels  = latency.Names()
 	stateLabels  = []string{"creating", "running", "pausing", "paused", "resuming", "killing"}
 	refusals     = []string{"oversized", "queue_full", "deadline", "pressure", "disk", "canceled"}
-	reconciled   = []string{"recover", "cleanup", "quarantine", "preserve"}
-	reasonLabels = []string{"request", "timeout", "oom", "exited", "signal", "create_failed", "shutdown", "lost"}
+	reconciled   = []string{"recover", "cleanup", "quarantine", "preserve", "failed"}
+	reasonLabels = []string{"request", "timeout", "oom", "exited", "signal", "create_failed", "shutdown", "lost", "stuck"}
+	kinds        = []string{"snapshot", "pause", "filesystem_pause", "continuation", "fork"}
 )
 
 // known returns the value if it is one of those allowed.
@@ -30,7 +31,7 @@ func known(value string, allowed []string) string {
 func stageLabel(name string) string { return known(latency.Canonical(name), stageLabels) }
 
 // ReasonClass is the class of a reason for which a sandbox was killed: request,
-// timeout, oom, exited, signal, create_failed, shutdown, lost or other. A class
+// timeout, oom, exited, signal, create_failed, shutdown, lost, stuck or other. A class
 // is its own class.
 func ReasonClass(reason string) string {
 	switch reason {

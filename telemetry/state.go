@@ -15,9 +15,11 @@ type State struct {
 	WarmPools map[string]WarmPool
 	// Kills are sandboxes that ended, by the reason or by its class: see
 	// ReasonClass.
-	Kills     map[string]uint64
-	Recovery  *Recovery
-	Snapshots *Snapshots
+	Kills    map[string]uint64
+	Recovery *Recovery
+	// Snapshots by kind: "snapshot", "pause", "filesystem_pause", "continuation",
+	// "fork".
+	Snapshots map[string]Snapshots
 }
 
 // Capacity is what the node can reserve, and has.
@@ -26,15 +28,19 @@ type Capacity struct {
 	MemoryBytes Usage
 	DiskBytes   Usage
 	Sandboxes   Usage
+	Launches    Usage // machines that are being made at this moment
 }
 
-// Usage is how much of a resource is reserved, for active work and for the warm
-// pool.
-type Usage struct{ Used, Total float64 }
+// Usage is how much of a resource is reserved. Limit is what may be reserved at
+// present: Total, or less under pressure. Infinite is without a bound.
+type Usage struct{ Active, Warm, Limit, Total float64 }
 
 // Queue is of the creates that wait for capacity.
 type Queue struct {
 	Pending int
+	// Admitted at once or after a wait; Yielded are warm sandboxes that were told
+	// to make room.
+	Admitted, Yielded uint64
 	// Refused by kind: "oversized", "queue_full", "deadline", "pressure",
 	// "disk", "canceled".
 	Refused map[string]uint64
@@ -42,9 +48,11 @@ type Queue struct {
 
 // WarmPool is the pool of one key.
 type WarmPool struct {
-	// Ready can be checked out; Prepared is created ahead, but not restored.
-	Ready, Prepared, Target int
-	Hits, Misses            uint64
+	// Ready can be checked out, and Target of them should be; Prepared is created
+	// ahead, but not restored; InFlight is on its way to either.
+	Ready, Prepared, Target, InFlight int
+	// Hits and Misses are creates; Failures those of what the pool made itself.
+	Hits, Misses, Failures uint64
 	// OldestAge of what is ready.
 	OldestAge time.Duration
 	// Refills that succeeded, and how long they took together.
@@ -56,11 +64,12 @@ type WarmPool struct {
 type Recovery struct {
 	// Stuck sandboxes are past the deadline of a transitional state now.
 	Stuck int
-	// Reconciled by action: "recover", "cleanup", "quarantine", "preserve".
+	// Reconciled by action: "recover", "cleanup", "quarantine", "preserve"; and
+	// "failed" for what could not be carried out at once.
 	Reconciled map[string]uint64
 }
 
-// Snapshots are those that are kept.
+// Snapshots are those of a kind that are kept.
 type Snapshots struct {
 	Count int
 	Bytes int64

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -18,16 +19,17 @@ func full() State {
 	return State{
 		Sandboxes: map[string]int{"running": 3, "paused": 1},
 		Capacity: &Capacity{
-			CPUs: Usage{2.5, 8}, MemoryBytes: Usage{1 << 30, 1 << 34}, DiskBytes: Usage{5, 1 << 40}, Sandboxes: Usage{4, 100},
+			CPUs: Usage{2.5, 1, 6, 8}, MemoryBytes: Usage{1 << 30, 512, 1 << 33, 1 << 34}, DiskBytes: Usage{5, 6, 7, math.Inf(1)},
+			Sandboxes: Usage{4, 3, 50, 100}, Launches: Usage{1, 0, 2, 2},
 		},
-		Queue: &Queue{Pending: 7, Refused: map[string]uint64{"oversized": 2, "queue_full": 1}},
+		Queue: &Queue{Pending: 7, Admitted: 11, Yielded: 3, Refused: map[string]uint64{"oversized": 2, "queue_full": 1}},
 		WarmPools: map[string]WarmPool{"base": {
-			Ready: 2, Prepared: 1, Target: 4, Hits: 90, Misses: 10,
+			Ready: 2, Prepared: 1, Target: 4, InFlight: 5, Hits: 90, Misses: 10, Failures: 6,
 			OldestAge: 90 * time.Second, Refills: 12, RefillTotal: 3 * time.Second,
 		}},
 		Kills:     map[string]uint64{"killed by request": 5, "exited: 1": 2, "exited: 137": 1},
 		Recovery:  &Recovery{Stuck: 1, Reconciled: map[string]uint64{"quarantine": 2}},
-		Snapshots: &Snapshots{Count: 6, Bytes: 1 << 20},
+		Snapshots: map[string]Snapshots{"pause": {Count: 6, Bytes: 1 << 20}, "a\xff": {Count: 1, Bytes: 2}, "b": {Count: 1, Bytes: 3}},
 	}
 }
 
@@ -46,37 +48,51 @@ func always(s State) func(context.Context) (State, error) {
 
 func TestStateIsShown(t *testing.T) {
 	expect(t, scrape(t, withState(t, always(full()))), map[string]string{
-		`rundlet_sandboxes{state="running"}`:                  "3",
-		`rundlet_sandboxes{state="paused"}`:                   "1",
-		`rundlet_sandboxes{state="killing"}`:                  "0",
-		`rundlet_sandboxes_stuck`:                             "1",
-		`rundlet_capacity_cpus_reserved`:                      "2.5",
-		`rundlet_capacity_cpus`:                               "8",
-		`rundlet_capacity_memory_reserved_bytes`:              "1.073741824e+09",
-		`rundlet_capacity_memory_bytes`:                       "1.7179869184e+10",
-		`rundlet_capacity_disk_reserved_bytes`:                "5",
-		`rundlet_capacity_disk_bytes`:                         "1.099511627776e+12",
-		`rundlet_capacity_sandboxes_reserved`:                 "4",
-		`rundlet_capacity_sandboxes`:                          "100",
-		`rundlet_queue_pending`:                               "7",
-		`rundlet_queue_refused_total{kind="oversized"}`:       "2",
-		`rundlet_queue_refused_total{kind="queue_full"}`:      "1",
-		`rundlet_queue_refused_total{kind="deadline"}`:        "0",
-		`rundlet_warm_pool_ready{pool="base"}`:                "2",
-		`rundlet_warm_pool_prepared{pool="base"}`:             "1",
-		`rundlet_warm_pool_target{pool="base"}`:               "4",
-		`rundlet_warm_pool_hits_total{pool="base"}`:           "90",
-		`rundlet_warm_pool_misses_total{pool="base"}`:         "10",
-		`rundlet_warm_pool_oldest_age_seconds{pool="base"}`:   "90",
-		`rundlet_warm_pool_refill_seconds_count{pool="base"}`: "12",
-		`rundlet_warm_pool_refill_seconds_sum{pool="base"}`:   "3",
-		`rundlet_sandbox_kills_total{reason="request"}`:       "5",
-		`rundlet_sandbox_kills_total{reason="exited"}`:        "3",
-		`rundlet_sandbox_kills_total{reason="oom"}`:           "0",
-		`rundlet_reconciled_total{action="quarantine"}`:       "2",
-		`rundlet_reconciled_total{action="recover"}`:          "0",
-		`rundlet_snapshots`:                                   "6",
-		`rundlet_snapshot_bytes`:                              "1.048576e+06",
+		`rundlet_sandboxes{state="running"}`:                   "3",
+		`rundlet_sandboxes{state="paused"}`:                    "1",
+		`rundlet_sandboxes{state="killing"}`:                   "0",
+		`rundlet_sandboxes_stuck`:                              "1",
+		`rundlet_capacity_cpus_reserved{for="active"}`:         "2.5",
+		`rundlet_capacity_cpus_reserved{for="warm"}`:           "1",
+		`rundlet_capacity_cpus_limit`:                          "6",
+		`rundlet_capacity_cpus`:                                "8",
+		`rundlet_capacity_memory_reserved_bytes{for="active"}`: "1.073741824e+09",
+		`rundlet_capacity_memory_reserved_bytes{for="warm"}`:   "512",
+		`rundlet_capacity_memory_limit_bytes`:                  "8.589934592e+09",
+		`rundlet_capacity_memory_bytes`:                        "1.7179869184e+10",
+		`rundlet_capacity_disk_reserved_bytes{for="warm"}`:     "6",
+		`rundlet_capacity_disk_limit_bytes`:                    "7",
+		`rundlet_capacity_disk_bytes`:                          "+Inf",
+		`rundlet_capacity_sandboxes_reserved{for="active"}`:    "4",
+		`rundlet_capacity_sandboxes`:                           "100",
+		`rundlet_capacity_launches_reserved{for="active"}`:     "1",
+		`rundlet_capacity_launches_limit`:                      "2",
+		`rundlet_queue_admitted_total`:                         "11",
+		`rundlet_queue_yielded_total`:                          "3",
+		`rundlet_warm_pool_in_flight{pool="base"}`:             "5",
+		`rundlet_warm_pool_failures_total{pool="base"}`:        "6",
+		`rundlet_queue_pending`:                                "7",
+		`rundlet_queue_refused_total{kind="oversized"}`:        "2",
+		`rundlet_queue_refused_total{kind="queue_full"}`:       "1",
+		`rundlet_queue_refused_total{kind="deadline"}`:         "0",
+		`rundlet_warm_pool_ready{pool="base"}`:                 "2",
+		`rundlet_warm_pool_prepared{pool="base"}`:              "1",
+		`rundlet_warm_pool_target{pool="base"}`:                "4",
+		`rundlet_warm_pool_hits_total{pool="base"}`:            "90",
+		`rundlet_warm_pool_misses_total{pool="base"}`:          "10",
+		`rundlet_warm_pool_oldest_age_seconds{pool="base"}`:    "90",
+		`rundlet_warm_pool_refill_seconds_count{pool="base"}`:  "12",
+		`rundlet_warm_pool_refill_seconds_sum{pool="base"}`:    "3",
+		`rundlet_sandbox_kills_total{reason="request"}`:        "5",
+		`rundlet_sandbox_kills_total{reason="exited"}`:         "3",
+		`rundlet_sandbox_kills_total{reason="oom"}`:            "0",
+		`rundlet_reconciled_total{action="quarantine"}`:        "2",
+		`rundlet_reconciled_total{action="recover"}`:           "0",
+		`rundlet_snapshots{kind="pause"}`:                      "6",
+		`rundlet_snapshots{kind="fork"}`:                       "0",
+		`rundlet_snapshots{kind="other"}`:                      "2",
+		`rundlet_snapshot_bytes{kind="pause"}`:                 "1.048576e+06",
+		`rundlet_snapshot_bytes{kind="other"}`:                 "5",
 	})
 }
 
@@ -166,12 +182,13 @@ func TestReasonClass(t *testing.T) {
 		"create failed":            "create_failed",
 		"the daemon was shut down": "shutdown",
 		"lost: it was gone when the daemon started": "lost",
-		"lost":       "lost",
-		"request":    "request",
-		"oom killer": "other",
-		"":           "other",
-		"other":      "other",
-		": exited":   "other",
+		"lost":                            "lost",
+		"stuck: no sign of life for 5m0s": "stuck",
+		"request":                         "request",
+		"oom killer":                      "other",
+		"":                                "other",
+		"other":                           "other",
+		": exited":                        "other",
 	} {
 		if got := ReasonClass(reason); got != want {
 			t.Errorf("%q is of class %s, want %s", reason, got, want)
