@@ -54,7 +54,7 @@ func classify(err error) error {
 // follows up on, or nil.
 func (r *Runtime) create(ctx context.Context, req CreateRequest, from origin, follows *Continuation) (_ Sandbox, err error) {
 	sb := newSandbox(r.newRow(req, from, follows))
-	ctx, end := r.cfg.Tracer.Start(ctx, "create", slog.String("sandbox", sb.id), slog.String("template", from.id))
+	ctx, end := r.stage(ctx, latency.Create, slog.String("sandbox", sb.id), slog.String("template", from.id))
 	defer func() { end(err) }()
 	if w := r.checkout(from); w != nil {
 		return r.handOver(ctx, w, sb.row, req)

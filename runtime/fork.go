@@ -2,11 +2,14 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"sync"
 
 	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/substrate/latency"
 )
 
 // Fork makes copies of a running sandbox, which goes on running: it is saved
@@ -24,6 +27,18 @@ func (r *Runtime) Fork(ctx context.Context, id string, req ForkRequest) ([]ForkR
 	if !ok {
 		return nil, notFound(id)
 	}
+	ctx, done := r.stage(ctx, latency.Fork, slog.String("sandbox", id), slog.Int("count", req.Count))
+	results, err := r.fork(ctx, sb, req)
+	failed := err
+	for _, child := range results {
+		failed = errors.Join(failed, child.Err)
+	}
+	done(failed)
+	return results, err
+}
+
+func (r *Runtime) fork(ctx context.Context, sb *sandbox, req ForkRequest) ([]ForkResult, error) {
+	id := sb.id
 	disown := func() {}
 	claim, err := r.capture(ctx, id, func(claim *store.Snapshot) {
 		claim.Kind = kindFork

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/rundlet/rundlet/store"
@@ -58,18 +59,20 @@ func (r *Runtime) pauseLocked(sb *sandbox, kind string) (err error) {
 	}
 	ctx, end := r.operation(sb, pauseTimeout)
 	defer end()
-	begin := time.Now()
+	ctx, done := r.stage(ctx, latency.Pause, slog.String("sandbox", sb.id), slog.String("kind", kind))
+	defer func() { done(err) }()
 	claim := r.newClaim(sb.snapshot(), kind)
 	row := sb.update(func(row *store.Sandbox) {
-		row.State, row.SnapshotID, row.Deadline = string(StatePausing), claim.ID, begin.Add(pauseTimeout)
+		row.State, row.SnapshotID, row.Deadline = string(StatePausing), claim.ID, time.Now().Add(pauseTimeout)
 		row.FilesystemOnly = kind == kindFilesystemPause
 	})
 	sb.disarm()
-	if err := r.savePaused(ctx, sb, row, &claim, saver); err != nil {
+	inSave, saved := r.stage(ctx, latency.SnapshotSave)
+	err = r.savePaused(inSave, sb, row, &claim, saver)
+	if saved(err); err != nil {
 		r.undoPause(sb)
 		return err
 	}
-	r.cfg.Latency.Record(latency.SnapshotSave, time.Since(begin))
 	r.seal(claim)
 	if err := r.finishPause(sb); err != nil {
 		r.retry(sb, "sandbox is saved and its machine cannot be ended yet", StatePausing, r.finishPause)

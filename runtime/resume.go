@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/substrate/latency"
 )
 
 const (
@@ -133,6 +135,8 @@ func (r *Runtime) resume(sb *sandbox, timeout time.Duration) (err error) {
 	if paused, err := r.settled(ctx, sb); !paused || err != nil {
 		return err
 	}
+	ctx, done := r.stage(ctx, latency.Resume, slog.String("sandbox", sb.id))
+	defer func() { done(err) }()
 	if err := r.roomForMachine(); err != nil {
 		return err
 	}
@@ -142,8 +146,9 @@ func (r *Runtime) resume(sb *sandbox, timeout time.Duration) (err error) {
 	} else if err := r.usable(ctx, originOfSnapshot(claim)); err != nil {
 		return err
 	}
-	reservation, err := r.admit(ctx, row.KeyID, budget(row))
-	if err != nil {
+	inAdmit, admitted := r.stage(ctx, latency.CreateAdmit)
+	reservation, err := r.admit(inAdmit, row.KeyID, budget(row))
+	if admitted(err); err != nil {
 		return err
 	}
 	if err := sb.life.lock(ctx); err != nil {

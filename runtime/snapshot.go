@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"time"
 
@@ -120,7 +121,8 @@ func (r *Runtime) capture(ctx context.Context, id string, change func(*store.Sna
 // save takes the snapshot of a running sandbox that a claim is for. The caller
 // holds the sandbox's life.
 func (r *Runtime) save(ctx context.Context, claim *store.Snapshot) (err error) {
-	begin := time.Now()
+	ctx, done := r.stage(ctx, latency.SnapshotSave, slog.String("sandbox", claim.VMID), slog.String("kind", claim.Kind))
+	defer func() { done(err) }()
 	name := claim.Name
 	claim.Name = "" // It moves when there is something to move to.
 	defer func() {
@@ -148,7 +150,6 @@ func (r *Runtime) save(ctx context.Context, claim *store.Snapshot) (err error) {
 	if err := r.saved(ctx, claim); err != nil {
 		return err
 	}
-	r.cfg.Latency.Record(latency.SnapshotSave, time.Since(begin))
 	_ = r.at(StepSnapshotOutcome)
 	if claim.Kind != kindFork {
 		r.seal(*claim)

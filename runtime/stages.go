@@ -24,9 +24,9 @@ func (noTracer) Start(ctx context.Context, _ string, _ ...slog.Attr) (context.Co
 
 // stage begins a stage that has a latency sample: it is recorded, under the
 // name, if the stage ends without an error.
-func (r *Runtime) stage(ctx context.Context, name string) (context.Context, func(error)) {
+func (r *Runtime) stage(ctx context.Context, name string, attrs ...slog.Attr) (context.Context, func(error)) {
 	begin := time.Now()
-	ctx, end := r.cfg.Tracer.Start(ctx, name)
+	ctx, end := r.cfg.Tracer.Start(ctx, name, attrs...)
 	return ctx, func(err error) {
 		if err == nil {
 			r.cfg.Latency.Record(name, time.Since(begin))

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rundlet/rundlet/substrate/latency"
 )
@@ -135,5 +136,73 @@ func TestARefusedAdmissionHasNoSample(t *testing.T) {
 	}
 	if last := fmt.Sprint(r.ended[len(r.ended)-2:]); last != "[create/create_admit! create!]" {
 		t.Errorf("ended with %s", last)
+	}
+}
+
+func TestEveryStageOfTheOtherCallsIsTraced(t *testing.T) {
+	f, r := traced(t)
+	sb := f.create()
+	call := func(name string, do func(), want ...string) {
+		t.Helper()
+		r.ended = nil
+		before := samples(f, name)
+		do()
+		if !slices.Equal(r.ended, want) || r.open != 0 {
+			t.Errorf("%s: stages %q, %d open", name, r.ended, r.open)
+		}
+		if got := samples(f, name) - before; got != 1 {
+			t.Errorf("%s: %d samples", name, got)
+		}
+	}
+	call(latency.Pause, func() { f.pause(sb.ID) }, "pause/snapshot_save", "pause")
+	call(latency.Resume, func() { f.resume(sb.ID) },
+		"resume/create_admit", "resume/warm_snapshot_restore/create_slot", "resume/warm_snapshot_restore", "resume/ready_probe",
+		"resume/create_store", "resume")
+	call(latency.SnapshotSave, func() {
+		if _, err := f.rt.Snapshot(context.Background(), sb.ID, "", ""); err != nil {
+			t.Fatal(err)
+		}
+	}, "snapshot_save")
+	call(latency.Fork, func() {
+		if _, err := f.rt.Fork(context.Background(), sb.ID, ForkRequest{Count: 1, Timeout: time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+	}, "snapshot_save", "fork/create/create_admit", "fork/create/create_store", "fork/create/warm_snapshot_restore/create_slot",
+		"fork/create/warm_snapshot_restore", "fork/create/ready_probe", "fork/create/create_store", "fork/create/create_expose",
+		"fork/create", "fork")
+	call(latency.KillDelete, func() {
+		if err := f.rt.Kill(context.Background(), sb.ID); err != nil {
+			t.Fatal(err)
+		}
+	}, "kill_delete")
+}
+
+func TestAForkWithoutAllItsChildrenHasNoSample(t *testing.T) {
+	f, r := traced(t)
+	sb := f.create()
+	f.failNext("init", 1)
+	results, err := f.rt.Fork(context.Background(), sb.ID, ForkRequest{Count: 2, Timeout: time.Minute})
+	if err != nil || (results[0].Err == nil) == (results[1].Err == nil) {
+		t.Fatalf("%+v, %v", results, err)
+	}
+	if n := samples(f, latency.Fork); n != 0 || r.ended[len(r.ended)-1] != "fork!" {
+		t.Errorf("%d samples, %q", n, r.ended)
+	}
+}
+
+func TestAPauseThatFailsHasNoSample(t *testing.T) {
+	f, r := traced(t)
+	sb := f.create()
+	r.ended = nil
+	before := samples(f, latency.SnapshotSave) // of the base
+	f.failNext("snapshot", 1)
+	if err := f.rt.Pause(context.Background(), sb.ID, true); !errors.Is(err, errInjected) {
+		t.Fatal(err)
+	}
+	if want := []string{"pause/snapshot_save!", "pause!"}; !slices.Equal(r.ended, want) {
+		t.Errorf("stages %q", r.ended)
+	}
+	if n := samples(f, latency.Pause) + samples(f, latency.SnapshotSave) - before; n != 0 {
+		t.Errorf("%d samples", n)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/rundlet/rundlet/store"
@@ -59,9 +60,11 @@ func (r *Runtime) terminateLocked(ctx context.Context, sb *sandbox, reason strin
 // retried.
 var errUnwritten = errors.New("the end of the sandbox could not be recorded")
 
-func (r *Runtime) tryTerminate(ctx context.Context, sb *sandbox, reason string) error {
+func (r *Runtime) tryTerminate(ctx context.Context, sb *sandbox, reason string) (err error) {
 	ctx, cancel := detached(ctx)
 	defer cancel()
+	ctx, end := r.cfg.Tracer.Start(ctx, latency.KillDelete, slog.String("sandbox", sb.id), slog.String("reason", reason))
+	defer func() { end(err) }()
 	begin := time.Now()
 	wasRunning := sb.state() == StateRunning
 	row := sb.update(func(row *store.Sandbox) {

@@ -22,6 +22,16 @@ const (
 	ResumeToFirstStdoutAlias = "start.resume_to_first_stdout_ms"
 )
 
+// The whole calls, from the request's arrival at the runtime to its answer. A
+// resume begins when a pause that was under way has ended; a fork is one sample
+// for all children, if all were made.
+const (
+	Create = "create"
+	Pause  = "pause"
+	Resume = "resume"
+	Fork   = "fork"
+)
+
 // The stages of a create that have no older name. WarmSnapshotRestore and
 // ReadyProbe, which is the delivery of what is per sandbox, come between
 // CreateSlot and CreateStore.
@@ -60,6 +70,7 @@ const (
 var names = []string{
 	WarmSnapshotRestore, ReadyProbe, CommandStart, FirstStdoutByte, KillDelete, SnapshotSave, ColdTemplateBuild,
 	WarmPoolCheckout, ResumeToFirstStdout,
+	Create, Pause, Resume, Fork,
 	CreateAdmit, CreateSlot, CreateStore, CreateExpose,
 	FreshnessSync, ReadyCertificateCheck, ExecDirectCommandStart, ExecDirectFirstStdout, FirstExecCommandStart,
 	FirstExecFirstStdout, ShellExecCommandStart, ShellExecFirstStdout, ExecStdinWrite,
