@@ -36,8 +36,11 @@ func (r *Runtime) admit(ctx context.Context, tenant string, b capacity.Budget) (
 		if reservation := ticket.Reservation(); reservation != nil {
 			return reservation, nil // It came at the same moment.
 		}
+		place := ticket.Position()
+		ticket.Cancel()
+		r.tally.gaveUp.Add(1)
 		return nil, &CapacityError{Resource: "wait", Requested: 1, RetryAfter: retryFull,
-			Detail: fmt.Sprintf("it waited %s, at place %d of the queue", r.cfg.MaxWait, ticket.Position())}
+			Detail: fmt.Sprintf("it waited %s, at place %d of the queue", r.cfg.MaxWait, place)}
 	}
 	reservation := ticket.Reservation()
 	if waited := time.Since(begin); waited > time.Second {

@@ -9,7 +9,13 @@ import (
 
 // roomForMachine refuses a restore when the disk is below its floor, before
 // anything is made.
-func (r *Runtime) roomForMachine() error { return r.room(r.cfg.Floors.Restore) }
+func (r *Runtime) roomForMachine() error {
+	err := r.room(r.cfg.Floors.Restore)
+	if errors.Is(err, ErrDiskFull) {
+		r.tally.diskFull.Add(1)
+	}
+	return err
+}
 
 // roomForSnapshot refuses a save when the disk is below its floor.
 func (r *Runtime) roomForSnapshot() error { return r.room(r.cfg.Floors.Save) }

@@ -135,7 +135,8 @@ type Runtime struct {
 	// verified holds the snapshots whose files this process knows to be whole.
 	verified map[string]bool
 
-	pool *pool
+	pool  *pool
+	tally tally
 
 	// reconciled is what Open did with what an earlier process left; constant.
 	reconciled reconcile.Report

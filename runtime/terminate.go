@@ -103,6 +103,7 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *sandbox, reason string) 
 	sb.update(func(r *store.Sandbox) { *r = row })
 	_ = r.at(StepKillOutcome)
 	r.forget(sb)
+	r.tally.killed(row.Reason)
 	r.pool.wake()
 	if wasRunning {
 		r.cfg.Latency.Record(latency.KillDelete, time.Since(begin))

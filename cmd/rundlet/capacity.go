@@ -33,8 +33,10 @@ func (c *capacityOptions) flags(f *pflag.FlagSet) {
 	f.DurationVar(&c.wait, "queue-wait", capacityDefaults.wait, "how long a request may wait for room")
 }
 
+// unlimitedDisk: a sandbox's disk is a sparse file or memory.
+const unlimitedDisk = 1 << 62
+
 func (c capacityOptions) budget() capacity.Budget {
-	const unlimitedDisk = 1 << 62 // a sandbox's disk is a sparse file or memory
 	return capacity.Budget{
 		CPUs:        int64(float64(runtime.NumCPU()) * 1000 * c.cpuOvercommit),
 		MemoryBytes: int64(float64(hostMemory()) * c.memoryOvercommit),

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"time"
 
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/substrate/capacity"
 	"github.com/rundlet/rundlet/telemetry"
 )
 
@@ -32,27 +34,73 @@ func openTelemetry(ctx context.Context, log *slog.Logger) (*telemetry.Telemetry,
 	}, nil
 }
 
-// lister is what the metrics need of a runtime.
-type lister interface {
-	List(ctx context.Context, f runtime.ListFilter) ([]runtime.Sandbox, error)
+// figurer is what the metrics need of a runtime.
+type figurer interface {
+	Figures(ctx context.Context) (runtime.Figures, error)
 }
 
 // nodeState is what the node's metrics show.
-func nodeState(rt lister) func(context.Context) (telemetry.State, error) {
-	unkilled := []runtime.State{
-		runtime.StateCreating, runtime.StateRunning, runtime.StatePausing, runtime.StatePaused,
-		runtime.StateResuming, runtime.StateKilling,
-	}
+func nodeState(rt figurer) func(context.Context) (telemetry.State, error) {
 	return func(ctx context.Context) (telemetry.State, error) {
-		all, err := rt.List(ctx, runtime.ListFilter{States: unkilled})
+		f, err := rt.Figures(ctx)
 		if err != nil {
 			return telemetry.State{}, err
 		}
-		s := telemetry.State{Sandboxes: map[string]int{}}
-		for _, sb := range all {
-			s.Sandboxes[string(sb.State)]++
+		s := telemetry.State{
+			Sandboxes: map[string]int{}, Capacity: capacityState(f.Capacity), WarmPools: map[string]telemetry.WarmPool{},
+			Kills: map[string]uint64{}, Snapshots: map[string]telemetry.Snapshots{},
+			Queue: &telemetry.Queue{
+				Pending: f.Queue.Pending, Admitted: f.Queue.Admitted, Yielded: f.Queue.Yielded,
+				Refused: map[string]uint64{
+					"oversized": f.Queue.Oversized, "queue_full": f.Queue.Full, "pressure": f.Queue.Refused,
+					"deadline": f.GaveUp, "canceled": f.Queue.Cancelled - f.GaveUp, "disk": f.DiskFull,
+				},
+			},
+			Recovery: &telemetry.Recovery{
+				Stuck: f.Stuck,
+				Reconciled: map[string]uint64{
+					"recover": uint64(f.Reconciled.Recovered), "cleanup": uint64(f.Reconciled.CleanedUp),
+					"quarantine": uint64(f.Reconciled.Quarantined), "failed": uint64(f.Reconciled.Failed),
+				},
+			},
+		}
+		for state, n := range f.Sandboxes {
+			s.Sandboxes[string(state)] = n
+		}
+		for reason, n := range f.Kills {
+			s.Kills[telemetry.ReasonClass(reason)] += n
+		}
+		for kind, n := range f.Snapshots {
+			s.Snapshots[kind] = telemetry.Snapshots(n)
+		}
+		for _, p := range f.WarmPools {
+			s.WarmPools[p.Template] = telemetry.WarmPool{
+				Ready: p.Ready, Prepared: p.Prepared, Target: p.Target.Ready, InFlight: p.InFlight,
+				Hits: p.Hits, Misses: p.Misses, Failures: p.Failures,
+				OldestAge: p.Oldest, Refills: p.Refills, RefillTotal: p.RefillTime,
+			}
 		}
 		return s, nil
+	}
+}
+
+// capacityState is the ledger in the units that metrics have.
+func capacityState(u capacity.Usage) *telemetry.Capacity {
+	usage := func(unit float64, of func(capacity.Budget) int64) telemetry.Usage {
+		amount := func(b capacity.Budget) float64 {
+			if of(b) >= unlimitedDisk {
+				return math.Inf(1)
+			}
+			return float64(of(b)) / unit
+		}
+		return telemetry.Usage{Active: amount(u.Active), Warm: amount(u.Warm), Limit: amount(u.Limit), Total: amount(u.Capacity)}
+	}
+	return &telemetry.Capacity{
+		CPUs:        usage(1000, func(b capacity.Budget) int64 { return b.CPUs }),
+		MemoryBytes: usage(1, func(b capacity.Budget) int64 { return b.MemoryBytes }),
+		DiskBytes:   usage(1, func(b capacity.Budget) int64 { return b.DiskBytes }),
+		Sandboxes:   usage(1, func(b capacity.Budget) int64 { return b.Sandboxes }),
+		Launches:    usage(1, func(b capacity.Budget) int64 { return b.Launches }),
 	}
 }
 

@@ -5,42 +5,78 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
-	"slices"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/substrate/capacity"
 	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/substrate/reconcile"
+	"github.com/rundlet/rundlet/substrate/warmpool"
+	"github.com/rundlet/rundlet/telemetry"
 )
 
-// listOf is a runtime with these sandboxes, or an error.
-type listOf struct {
-	states []runtime.State
-	err    error
+// figures are what a runtime answers.
+type figures func() (runtime.Figures, error)
+
+func (f figures) Figures(context.Context) (runtime.Figures, error) { return f() }
+
+// known are figures of which every one is another.
+func known() (runtime.Figures, error) {
+	return runtime.Figures{
+		Sandboxes: map[runtime.State]int{runtime.StateRunning: 2, runtime.StatePaused: 1}, Stuck: 3,
+		Capacity: capacity.Usage{
+			Capacity: capacity.Budget{CPUs: 4000, MemoryBytes: 5, DiskBytes: unlimitedDisk, Sandboxes: 6, Launches: 7},
+			Limit:    capacity.Budget{CPUs: 3500, DiskBytes: unlimitedDisk},
+			Active:   capacity.Budget{CPUs: 2500, DiskBytes: 8}, Warm: capacity.Budget{CPUs: 500, Sandboxes: 9},
+		},
+		Queue:  capacity.Stats{Pending: 10, Admitted: 11, Cancelled: 20, Oversized: 13, Full: 14, Refused: 15, Yielded: 16},
+		GaveUp: 8, DiskFull: 17,
+		WarmPools: []runtime.WarmPool{{Template: "base", Stats: warmpool.Stats{
+			Target: warmpool.Target{Ready: 18, Prepared: 99}, Ready: 19, Prepared: 20, InFlight: 21, Oldest: time.Minute,
+			Counters: warmpool.Counters{Hits: 22, Misses: 23, Failures: 24, Refills: 25, RefillTime: time.Second},
+		}}},
+		Kills:      map[string]uint64{"killed by request": 26, "exited": 27, "stuck": 28, "because": 29},
+		Reconciled: reconcile.Report{Recovered: 30, CleanedUp: 31, Quarantined: 32, Failed: 33},
+		Snapshots:  map[string]runtime.SnapshotFigures{"pause": {Count: 34, Bytes: 35}},
+	}, nil
 }
 
-func (l listOf) List(_ context.Context, f runtime.ListFilter) (out []runtime.Sandbox, err error) {
-	for _, s := range l.states {
-		if slices.Contains(f.States, s) {
-			out = append(out, runtime.Sandbox{State: s})
-		}
+func TestNodeStateHasAllFigures(t *testing.T) {
+	got, err := nodeState(figures(known))(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
-	return out, l.err
-}
-
-func TestNodeStateCountsSandboxes(t *testing.T) {
-	got, err := nodeState(listOf{states: []runtime.State{"running", "running", "paused", "killing", "killed"}})(t.Context())
-	if err != nil || len(got.Sandboxes) != 3 || got.Sandboxes["running"] != 2 || got.Sandboxes["paused"] != 1 || got.Sandboxes["killing"] != 1 {
-		t.Errorf("%v, %v", got.Sandboxes, err)
+	want := telemetry.State{
+		Sandboxes: map[string]int{"running": 2, "paused": 1},
+		Capacity: &telemetry.Capacity{
+			CPUs:        telemetry.Usage{Active: 2.5, Warm: 0.5, Limit: 3.5, Total: 4},
+			MemoryBytes: telemetry.Usage{Total: 5},
+			DiskBytes:   telemetry.Usage{Active: 8, Limit: math.Inf(1), Total: math.Inf(1)},
+			Sandboxes:   telemetry.Usage{Warm: 9, Total: 6},
+			Launches:    telemetry.Usage{Total: 7},
+		},
+		Queue: &telemetry.Queue{Pending: 10, Admitted: 11, Yielded: 16, Refused: map[string]uint64{
+			"oversized": 13, "queue_full": 14, "pressure": 15, "deadline": 8, "canceled": 12, "disk": 17,
+		}},
+		WarmPools: map[string]telemetry.WarmPool{"base": {
+			Target: 18, Ready: 19, Prepared: 20, InFlight: 21, OldestAge: time.Minute,
+			Hits: 22, Misses: 23, Failures: 24, Refills: 25, RefillTotal: time.Second,
+		}},
+		Kills:     map[string]uint64{"request": 26, "exited": 27, "stuck": 28, "other": 29},
+		Recovery:  &telemetry.Recovery{Stuck: 3, Reconciled: map[string]uint64{"recover": 30, "cleanup": 31, "quarantine": 32, "failed": 33}},
+		Snapshots: map[string]telemetry.Snapshots{"pause": {Count: 34, Bytes: 35}},
 	}
-	if got.Capacity != nil || got.Queue != nil {
-		t.Error("what is not known is stated")
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v\ncapacity %+v, queue %+v, recovery %+v", got, want, got.Capacity, got.Queue, got.Recovery)
 	}
 	locked := errors.New("locked")
-	if _, err := nodeState(listOf{err: locked})(t.Context()); !errors.Is(err, locked) {
+	if _, err := nodeState(figures(func() (runtime.Figures, error) { return runtime.Figures{}, locked }))(t.Context()); !errors.Is(err, locked) {
 		t.Errorf("%v", err)
 	}
 }
@@ -53,7 +89,7 @@ func TestMetricsListenerServesTheSamplesOfTheRuntime(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer end()
-	if err := tel.RegisterState(nodeState(listOf{states: []runtime.State{"running"}})); err != nil {
+	if err := tel.RegisterState(nodeState(figures(known))); err != nil {
 		t.Fatal(err)
 	}
 	tel.Recorder().Record(latency.KillDelete, time.Second)
@@ -74,7 +110,7 @@ func TestMetricsListenerServesTheSamplesOfTheRuntime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`rundlet_stage_seconds_count{stage="kill_delete"} 1`, `rundlet_sandboxes{state="running"} 1`} {
+	for _, want := range []string{`rundlet_stage_seconds_count{stage="kill_delete"} 1`, `rundlet_sandboxes{state="running"} 2`} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("no %s in:\n%s", want, b)
 		}

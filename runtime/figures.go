@@ -1,0 +1,144 @@
+package runtime
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/substrate/capacity"
+	"github.com/rundlet/rundlet/substrate/reconcile"
+	"github.com/rundlet/rundlet/substrate/warmpool"
+)
+
+// Figures are what a Runtime is at, and what it has counted since it was opened.
+// Each part is read at one moment, and the parts one after another: what moves
+// between them may be counted in both or in neither.
+type Figures struct {
+	// Sandboxes that are not killed, by state.
+	Sandboxes map[State]int
+	// Stuck ones of them are past the deadline of a transitional state.
+	Stuck    int
+	Capacity capacity.Usage
+	Queue    capacity.Stats
+	// GaveUp of Queue.Cancelled had waited as long as a request may.
+	GaveUp uint64
+	// DiskFull are the creates and resumes that were refused for the floor of the
+	// disk, before they asked the queue.
+	DiskFull  uint64
+	WarmPools []WarmPool
+	// Kills are the sandboxes that ended, by their reason up to its colon.
+	Kills map[string]uint64
+	// Reconciled is what Open did with what an earlier process left.
+	Reconciled reconcile.Report
+	// Snapshots that are complete, by kind: snapshot, pause, filesystem_pause,
+	// continuation, fork.
+	Snapshots map[string]SnapshotFigures
+}
+
+// WarmPool is the pool of one template.
+type WarmPool struct {
+	// Template is its name, or its id if it has none.
+	Template string
+	warmpool.Stats
+}
+
+// SnapshotFigures are of one kind of snapshots.
+type SnapshotFigures struct {
+	Count int
+	// Bytes of their files. Files that several snapshots share are counted once,
+	// for the oldest.
+	Bytes int64
+}
+
+// tally counts what no other part of the runtime keeps.
+type tally struct {
+	gaveUp, diskFull atomic.Uint64
+
+	mu    sync.Mutex
+	kills map[string]uint64
+}
+
+func (t *tally) killed(reason string) {
+	class, _, _ := strings.Cut(reason, ":")
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.kills == nil {
+		t.kills = map[string]uint64{}
+	}
+	t.kills[class]++
+}
+
+// Figures reads them. It costs a query of the store; errors are the store's.
+func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
+	now := time.Now()
+	f := Figures{
+		Sandboxes: map[State]int{}, Capacity: r.ledger.Usage(),
+		// Before the queue's, which have them too.
+		GaveUp: r.tally.gaveUp.Load(), DiskFull: r.tally.diskFull.Load(), Reconciled: r.reconciled,
+	}
+	f.Queue = r.queue.Stats()
+	for _, sb := range r.known() {
+		row := sb.snapshot()
+		f.Sandboxes[State(row.State)]++
+		if reconcile.State(row.State).Transitional() && !row.Deadline.IsZero() && now.After(row.Deadline) {
+			f.Stuck++
+		}
+	}
+	for _, stats := range r.pool.books.Stats(now) {
+		f.WarmPools = append(f.WarmPools, WarmPool{r.pool.name(stats.Key), stats})
+	}
+	r.tally.mu.Lock()
+	f.Kills = maps.Clone(r.tally.kills)
+	r.tally.mu.Unlock()
+	rows, err := r.cfg.Store.Snapshots(ctx)
+	if err != nil {
+		return Figures{}, fmt.Errorf("figures: %w", err)
+	}
+	f.Snapshots = countClaims(rows)
+	return f, nil
+}
+
+// countClaims wants the newest first.
+func countClaims(rows []store.Snapshot) map[string]SnapshotFigures {
+	oldest := map[[2]string]string{}
+	for _, row := range rows {
+		oldest[[2]string{row.VMID, row.Snapshot}] = row.ID
+	}
+	out := map[string]SnapshotFigures{}
+	for _, row := range rows {
+		if row.State != store.SnapshotReady {
+			continue
+		}
+		kind := out[row.Kind]
+		kind.Count++
+		if oldest[[2]string{row.VMID, row.Snapshot}] == row.ID {
+			kind.Bytes += row.Bytes
+		}
+		out[row.Kind] = kind
+	}
+	return out
+}
+
+// known returns the sandboxes that are not killed.
+func (r *Runtime) known() []*sandbox {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]*sandbox, 0, len(r.sandboxes))
+	for _, sb := range r.sandboxes {
+		out = append(out, sb)
+	}
+	return out
+}
+
+// name is how an operator knows a key.
+func (p *pool) name(key warmpool.Key) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return cmp.Or(p.origins[key].alias, key.Template)
+}
