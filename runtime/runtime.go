@@ -207,6 +207,9 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		r.spawn(r.lookAfterPool)
 	}
 	r.supervise()
+	if driver, ok := cfg.Driver.(vm.Statser); ok {
+		r.spawn(func() { r.lookAtUsage(driver) })
+	}
 	return r, nil
 }
 

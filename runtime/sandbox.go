@@ -38,7 +38,8 @@ type sandbox struct {
 	// resuming is the resume under way, or nil.
 	resuming *flight
 	// beat is the last sign of life.
-	beat beat
+	beat  beat
+	usage usage
 }
 
 func newSandbox(row store.Sandbox) *sandbox {
