@@ -43,6 +43,8 @@ func (r *Runtime) admit(ctx context.Context, tenant string, b capacity.Budget) (
 			Detail: fmt.Sprintf("it waited %s, at place %d of the queue", r.cfg.MaxWait, place)}
 	}
 	reservation := ticket.Reservation()
+	arrival, turn := ticket.Order()
+	r.log.Debug("request admitted", "tenant", tenant, "arrival", arrival, "turn", turn, "waited", time.Since(begin))
 	if waited := time.Since(begin); waited > time.Second {
 		r.log.Info("a request waited for capacity", "tenant", tenant, "waited", waited.Round(time.Millisecond))
 	}

@@ -36,6 +36,7 @@ type Queue struct {
 	// The rest belongs to the ledger's lock.
 	line   line
 	refuse string
+	asked  uint64 // tickets ever
 	stats  Stats
 }
 
@@ -100,7 +101,8 @@ func (q *Queue) Ask(tenant string, b Budget) (*Ticket, error) {
 			return nil, err
 		}
 	}
-	t := &Ticket{queue: q, tenant: tenant, budget: b, admitted: make(chan struct{})}
+	q.asked++
+	t := &Ticket{queue: q, tenant: tenant, budget: b, admitted: make(chan struct{}), arrival: q.asked}
 	q.line.push(t)
 	return t, nil
 }
@@ -144,6 +146,7 @@ func (q *Queue) pump() (yield []string) {
 		}
 		q.line.serve()
 		q.stats.Admitted++
+		t.turn = q.stats.Admitted
 		t.reservation = l.activate(t.budget)
 		close(t.admitted)
 	}

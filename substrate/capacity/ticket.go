@@ -21,10 +21,12 @@ type Ticket struct {
 	tenant   string
 	budget   Budget
 	admitted chan struct{}
+	arrival  uint64
 
 	// The rest belongs to the ledger's lock.
 	reservation *Reservation // nil until the admission, and after Cancel
 	taken       bool
+	turn        uint64
 }
 
 // Admitted is closed on admission. It stays open if the ticket is cancelled
@@ -38,6 +40,15 @@ func (t *Ticket) Position() int {
 	t.queue.ledger.mu.Lock()
 	defer t.queue.ledger.mu.Unlock()
 	return t.queue.line.position(t)
+}
+
+// Order is where the ticket stands among all that the queue ever gave: arrival in
+// the order of Ask, and turn in the order of admission; both from 1, and turn is
+// 0 before it. Of one tenant, who arrived first has the earlier turn.
+func (t *Ticket) Order() (arrival, turn uint64) {
+	t.queue.ledger.mu.Lock()
+	defer t.queue.ledger.mu.Unlock()
+	return t.arrival, t.turn
 }
 
 // Reservation takes the claim of an admitted ticket: the caller owns it from

@@ -40,3 +40,26 @@ func TestCancelAfterTheReservationWasTakenDoesNothing(t *testing.T) {
 		t.Error("Cancel released what its taker owns")
 	}
 }
+
+func TestOrderTellsWhoCameAndWhoWasServedWhen(t *testing.T) {
+	q, r := full(t, 1, QueueConfig{})
+	tickets := []*Ticket{ask(t, q, "a", one), ask(t, q, "a", one), ask(t, q, "b", one)}
+	for i, ticket := range tickets {
+		if arrival, turn := ticket.Order(); arrival != uint64(i+1) || turn != 0 {
+			t.Errorf("ticket %d waits at %d, %d", i, arrival, turn)
+		}
+	}
+	// a and b take turns.
+	for turn, ticket := range []*Ticket{tickets[0], tickets[2], tickets[1]} {
+		r.Release()
+		if r = ticket.Reservation(); r == nil {
+			t.Fatalf("turn %d: not admitted", turn+1)
+		}
+		if _, got := ticket.Order(); got != uint64(turn+1) {
+			t.Errorf("turn %d, want %d", got, turn+1)
+		}
+	}
+	if arrival, _ := ask(t, q, "a", one).Order(); arrival != 4 {
+		t.Errorf("the next arrival is %d", arrival)
+	}
+}
