@@ -1,0 +1,223 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rundlet/rundlet/substrate/disk"
+)
+
+// fakeDisk says how much is free; a negative figure is a disk that cannot be
+// asked.
+type fakeDisk struct{ free atomic.Int64 }
+
+var errNoDisk = errors.New("the disk does not answer")
+
+func (d *fakeDisk) FreeBytes(root string) (int64, error) {
+	if root != "/state" {
+		return 0, errors.New("asked about " + root)
+	}
+	if free := d.free.Load(); free >= 0 {
+		return free, nil
+	}
+	return 0, errNoDisk
+}
+
+// floors are all different, so that an entry that asks for another's is seen.
+var floors = Floors{Restore: 100, Save: 200, Build: 300, WarmPool: 400}
+
+const plenty = 1000
+
+// entry is a way to begin work that needs room on the disk.
+type entry struct {
+	name  string
+	floor int64
+	// ready makes what the entry needs, and work begins it.
+	ready func(f *fixture) string
+	work  func(f *fixture, id string) error
+}
+
+func (f *fixture) paused(change ...func(*CreateRequest)) string {
+	id := f.create(change...).ID
+	f.pause(id)
+	return id
+}
+
+func entries() []entry {
+	ctx := context.Background()
+	nothing := func(*fixture) string { return "" }
+	running := func(f *fixture) string { return f.create(long).ID }
+	from := func(f *fixture, template string) error {
+		req := request()
+		req.Template = template
+		_, err := f.rt.Create(ctx, req)
+		return err
+	}
+	return []entry{
+		{"create", floors.Restore, nothing, func(f *fixture, _ string) error { return from(f, "base") }},
+		{"create from a snapshot", floors.Restore, func(f *fixture) string {
+			snap, err := f.rt.Snapshot(ctx, running(f), "", "")
+			if err != nil {
+				f.t.Fatal(err)
+			}
+			return snap.ID
+		}, from},
+		{"follow-up", floors.Restore, func(f *fixture) string {
+			c, err := f.rt.Capture(ctx, running(f), ReasonIdle, "")
+			if err != nil {
+				f.t.Fatal(err)
+			}
+			return c.ID
+		}, func(f *fixture, id string) error { _, err := f.rt.FollowUp(ctx, id, request()); return err }},
+		{"fork of what is saved", floors.Restore, func(f *fixture) string { return f.paused() }, func(f *fixture, id string) error {
+			results, err := f.rt.Fork(ctx, id, ForkRequest{Count: 1, Timeout: time.Minute})
+			if err != nil {
+				return err
+			}
+			return results[0].Err
+		}},
+		{"resume", floors.Restore, func(f *fixture) string { return f.paused() }, func(f *fixture, id string) error {
+			_, _, err := f.rt.Connect(ctx, id, time.Minute)
+			return err
+		}},
+		{"resume by traffic", floors.Restore, func(f *fixture) string {
+			return f.paused(func(r *CreateRequest) { r.AutoResume = true })
+		}, func(f *fixture, id string) error { _, err := f.rt.Wake(ctx, id); return err }},
+		{"pause", floors.Save, running, func(f *fixture, id string) error { return f.rt.Pause(ctx, id, true) }},
+		{"pause of the files", floors.Save, running, func(f *fixture, id string) error { return f.rt.Pause(ctx, id, false) }},
+		{"snapshot", floors.Save, running, func(f *fixture, id string) error { _, err := f.rt.Snapshot(ctx, id, "", ""); return err }},
+		{"fork", floors.Save, running, func(f *fixture, id string) error {
+			_, err := f.rt.Fork(ctx, id, ForkRequest{Count: 2, Timeout: time.Minute})
+			return err
+		}},
+		{"continuation", floors.Save, running, func(f *fixture, id string) error {
+			_, err := f.rt.Capture(ctx, id, ReasonExited, "")
+			return err
+		}},
+		{"template build", floors.Build, func(f *fixture) string {
+			f.stamp = "of a changed host"
+			f.restart()
+			return ""
+		}, func(f *fixture, _ string) error { return f.rt.Prepare(ctx) }},
+	}
+}
+
+// onDisk has a base, and a disk with much room.
+func onDisk(t *testing.T) (*fixture, *fakeDisk) {
+	d := &fakeDisk{}
+	d.free.Store(plenty)
+	return prepared(t, func(c *Config) { c.Disk, c.DiskRoot, c.Floors = d, "/state", floors }), d
+}
+
+// work are the events that are of machines and snapshots.
+func (f *fixture) work() []string {
+	return slices.DeleteFunc(f.history(), func(e string) bool { return e == "lock" || e == "base" })
+}
+
+func TestTheDiskFloorIsCheckedBeforeAnyMachineOrSnapshotWorkAtEveryEntry(t *testing.T) {
+	for _, e := range entries() {
+		for _, c := range []struct {
+			name string
+			free int64
+			want error
+		}{
+			{"a byte too few", e.floor - 1, ErrDiskFull},
+			{"nobody knows", -1, ErrUnavailable},
+			{"exactly enough", e.floor, nil},
+		} {
+			t.Run(e.name+"/"+c.name, func(t *testing.T) {
+				f, d := onDisk(t)
+				id := e.ready(f)
+				rows, _ := f.db.LiveSandboxes(context.Background(), "test")
+				snapshots, used := len(f.host.Objects()), f.rt.ledger.Usage()
+				f.forgetHistory()
+				d.free.Store(c.free)
+				if err := e.work(f, id); !errors.Is(err, c.want) {
+					t.Fatalf("got %v, want %v", err, c.want)
+				}
+				if c.want == nil {
+					if len(f.work()) == 0 {
+						t.Error("it did nothing")
+					}
+					return
+				}
+				if did := f.work(); len(did) != 0 {
+					t.Errorf("it did %v", did)
+				}
+				if f.rt.ledger.Usage() != used || len(f.host.Objects()) != snapshots {
+					t.Errorf("before %+v, after %+v; %v", used, f.rt.ledger.Usage(), f.host.Objects())
+				}
+				after, _ := f.db.LiveSandboxes(context.Background(), "test")
+				if len(after) != len(rows) || len(rows) > 0 && after[0].State != rows[0].State {
+					t.Errorf("before %+v, after %+v", rows, after)
+				}
+			})
+		}
+	}
+}
+
+func TestTheDiskFloorStopsTheRefillOfTheWarmPoolAndEqualityPasses(t *testing.T) {
+	for free, want := range map[int64]int{floors.WarmPool - 1: 0, -1: 0, floors.WarmPool: 2} {
+		synctest.Test(t, func(t *testing.T) {
+			f, d := onDisk(t)
+			f.cfg.Warm = WarmTarget{Ready: 1, Prepared: 1}
+			f.restart()
+			defer f.rt.Close()
+			d.free.Store(free)
+			if err := f.rt.Prepare(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			f.forgetHistory()
+			time.Sleep(3 * warmTick)
+			synctest.Wait()
+			if got := f.pooled(); got[0]+got[1] != want {
+				t.Errorf("%d free: pooled %v", free, got)
+			}
+			if want == 0 && (len(f.work()) != 0 || f.rt.ledger.Usage().Warm.Sandboxes != 0) {
+				t.Errorf("%d free: it did %v", free, f.work())
+			}
+			d.free.Store(plenty)
+			time.Sleep(warmTick)
+			synctest.Wait()
+			if got := f.pooled(); got != [2]int{1, 1} {
+				t.Errorf("room again: pooled %v", got)
+			}
+		})
+	}
+}
+
+// A sandbox that is to be paused at its time-out is not killed for want of room.
+func TestATimeoutWithoutRoomForAPauseIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, d := onDisk(t)
+		defer f.rt.Close()
+		id := f.create(func(r *CreateRequest) { r.OnTimeout = OnTimeoutPause }).ID
+		f.forgetHistory()
+		d.free.Store(floors.Save - 1)
+		time.Sleep(61 * time.Second)
+		synctest.Wait()
+		if row := f.row(id); row.State != "running" || len(f.history()) != 0 {
+			t.Errorf("row %+v, did %v", row, f.history())
+		}
+		d.free.Store(floors.Save)
+		time.Sleep(expireRetry)
+		synctest.Wait()
+		if row := f.row(id); row.State != "paused" {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+func TestFloorsAreLessOnADiskThatIsSmall(t *testing.T) {
+	if got := FloorsFor(1 << 50); got != (Floors{disk.RestoreFloor, disk.SaveFloor, disk.BuildFloor, disk.WarmPoolFloor}) {
+		t.Errorf("large: %+v", got)
+	}
+	if got := FloorsFor(1000); got != (Floors{100, 100, 100, 200}) {
+		t.Errorf("small: %+v", got)
+	}
+}
