@@ -199,7 +199,15 @@ func (r *Runtime) enact(ctx context.Context, sb *sandbox, rec reconcile.Record) 
 		r.expose(sb)
 	case reconcile.Pause:
 		sb.update(func(row *store.Sandbox) { row.State = string(StateRunning) })
-		if err := r.pauseLocked(sb, kindPause); err != nil && sb.state() == StateRunning {
+		kind := kindPause
+		if rec.Reason == reconcile.TimedOut {
+			kind = pauseKind(OnTimeout(sb.snapshot().OnTimeout))
+		}
+		if err := r.pauseLocked(sb, kind); err != nil && sb.state() == StateRunning {
+			if rec.Reason == reconcile.TimedOut {
+				r.expose(sb) // It runs on, and its time-out tries again.
+				return err
+			}
 			return errors.Join(err, r.terminateLocked(ctx, sb, "lost: "+rec.Reason+", and it could not be paused: "+err.Error()))
 		}
 	case reconcile.FinishPause:

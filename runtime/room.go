@@ -20,6 +20,19 @@ func (r *Runtime) roomForMachine() error {
 // roomForSnapshot refuses a save when the disk is below its floor.
 func (r *Runtime) roomForSnapshot() error { return r.room(r.cfg.Floors.Save) }
 
+// roomForPool reports whether the disk is at or above the floor of the warm
+// pool, and tells once when that ends.
+func (r *Runtime) roomForPool() bool {
+	err := r.room(r.cfg.Floors.WarmPool)
+	r.pool.mu.Lock()
+	defer r.pool.mu.Unlock()
+	if err != nil && !r.pool.short {
+		r.log.Warn("there is no room to refill the warm pool", "error", err)
+	}
+	r.pool.short = err != nil
+	return err == nil
+}
+
 // room checks a floor; equality passes.
 func (r *Runtime) room(floor int64) error {
 	if r.cfg.Disk == nil {

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -165,6 +166,8 @@ func TestTheDiskFloorStopsTheRefillOfTheWarmPoolAndEqualityPasses(t *testing.T) 
 	for free, want := range map[int64]int{floors.WarmPool - 1: 0, -1: 0, floors.WarmPool: 2} {
 		synctest.Test(t, func(t *testing.T) {
 			f, d := onDisk(t)
+			log := &logged{}
+			f.cfg.Log = slog.New(log)
 			f.cfg.Warm = WarmTarget{Ready: 1, Prepared: 1}
 			f.restart()
 			defer f.rt.Close()
@@ -180,6 +183,9 @@ func TestTheDiskFloorStopsTheRefillOfTheWarmPoolAndEqualityPasses(t *testing.T) 
 			}
 			if want == 0 && (len(f.work()) != 0 || f.rt.ledger.Usage().Warm.Sandboxes != 0) {
 				t.Errorf("%d free: it did %v", free, f.work())
+			}
+			if n := len(log.saying("no room to refill")); n != min(2-want, 1) {
+				t.Errorf("%d free: told of %d times: %q", free, n, log.lines)
 			}
 			d.free.Store(plenty)
 			time.Sleep(warmTick)
@@ -211,6 +217,31 @@ func TestATimeoutWithoutRoomForAPauseIsTriedAgain(t *testing.T) {
 			t.Errorf("row %+v", row)
 		}
 	})
+}
+
+func TestATimeoutThatPassedWhileTheDaemonWasAwayPausesAsAskedAndIsTriedAgain(t *testing.T) {
+	for _, how := range []OnTimeout{OnTimeoutPause, OnTimeoutPauseFilesystem} {
+		synctest.Test(t, func(t *testing.T) {
+			f, d := onDisk(t)
+			id := f.create(func(r *CreateRequest) { r.OnTimeout = how }).ID
+			f.rt.Close()
+			time.Sleep(2 * time.Minute)
+			d.free.Store(floors.Save - 1)
+			f.open()
+			defer f.rt.Close()
+			synctest.Wait()
+			if row := f.row(id); row.State != "running" {
+				t.Errorf("row %+v", row)
+			}
+			d.free.Store(floors.Save)
+			f.forgetHistory()
+			time.Sleep(expireRetry)
+			synctest.Wait()
+			if row := f.row(id); row.State != "paused" || row.FilesystemOnly != (how == OnTimeoutPauseFilesystem) {
+				t.Errorf("row %+v", row)
+			}
+		})
+	}
 }
 
 func TestFloorsAreLessOnADiskThatIsSmall(t *testing.T) {

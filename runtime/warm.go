@@ -26,6 +26,7 @@ type pool struct {
 	mu       sync.Mutex
 	limits   warmpool.Limits
 	taken    time.Time               // the last checkout
+	short    bool                    // there was no room on the disk
 	machines map[string]*warm        // by id; also those that are being made
 	origins  map[warmpool.Key]origin // what the entries of a key are made from
 }
@@ -130,7 +131,7 @@ func (r *Runtime) Refill(now time.Time) (begun int) {
 	r.pool.mu.Unlock()
 	// One processor is left for those who wait for a sandbox.
 	limits.InFlight = min(limits.InFlight, max(1, r.cfg.Launches/2))
-	if r.room(r.cfg.Floors.WarmPool) != nil {
+	if !r.roomForPool() {
 		limits.Refill = warmpool.RefillNone
 	}
 	for _, action := range r.pool.books.Plan(now, limits) {

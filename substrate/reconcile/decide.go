@@ -6,6 +6,9 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
+// TimedOut is the reason of a decision that the time-out made, and no loss.
+const TimedOut = "timeout"
+
 // Decide returns what becomes of the sandbox of a row. network says whether its
 // network, with all of its rules, is there.
 //
@@ -69,14 +72,14 @@ func running(row Row, machine Machine, network bool) Decision {
 	case !machine.usable():
 		return kill(machine.lost())
 	case row.Expired && !row.PauseOnTimeout:
-		return kill("timeout")
+		return kill(TimedOut)
 	case !network:
 		// Without it no agent can be heard either.
 		return Decision{Pause, "its network is gone; a resume gives it a new one", Paused}
 	case !frozen && machine.Agent == No:
 		return kill("lost: its agent does not answer")
 	case row.Expired:
-		return Decision{Pause, "timeout", Paused}
+		return Decision{Pause, TimedOut, Paused}
 	case frozen:
 		return Decision{UndoPause, "its machine was frozen while it was saved", Running}
 	}
