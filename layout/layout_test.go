@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -8,31 +9,64 @@ import (
 
 func env(kv map[string]string) func(string) string { return func(k string) string { return kv[k] } }
 
-func TestResolve(t *testing.T) {
-	for _, tc := range []struct {
-		name     string
-		explicit Layout
-		env      map[string]string
-		want     Layout
-	}{
-		{"defaults are under home", Layout{}, map[string]string{"HOME": "/h"},
-			Layout{"/h/.rundlet/state", "/h/.rundlet/cache", "/run/rundlet"}},
-		{"environment is used exactly", Layout{}, map[string]string{"HOME": "/h", EnvStateDir: "/s", EnvCacheDir: "/c", EnvRunDir: "/r"},
-			Layout{"/s", "/c", "/r"}},
-		{"explicit wins over environment", Layout{StateDir: "/flag"}, map[string]string{"HOME": "/h", EnvStateDir: "/s"},
-			Layout{"/flag", "/h/.rundlet/cache", "/run/rundlet"}},
-		{"the temp directory is never chosen", Layout{}, map[string]string{"HOME": "/h", "TMPDIR": "/somewhere/tmp"},
-			Layout{"/h/.rundlet/state", "/h/.rundlet/cache", "/run/rundlet"}},
+func resolve(t *testing.T, explicit Layout, kv map[string]string) Layout {
+	t.Helper()
+	l, err := Resolve(explicit, env(kv))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func TestDefaultsAreUnderHome(t *testing.T) {
+	got := resolve(t, Layout{}, map[string]string{"HOME": "/h"})
+	if want := (Layout{"/h/.rundlet/state", "/h/.rundlet/cache", "/run/rundlet"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestStorageIsNeverUnderTheTempDirectory(t *testing.T) {
+	for _, home := range []string{"/h", ""} {
+		plain := resolve(t, Layout{}, map[string]string{"HOME": home})
+		for _, name := range []string{"TMPDIR", "TMP", "TEMP", "TEMPDIR"} {
+			got := resolve(t, Layout{}, map[string]string{"HOME": home, name: "/somewhere/tmp"})
+			if got != plain {
+				t.Errorf("HOME %q: %s moves it from %+v to %+v", home, name, plain, got)
+			}
+		}
+	}
+}
+
+func TestEnvironmentOverridesAreUsedExactly(t *testing.T) {
+	all := map[string]string{"HOME": "/h", EnvStateDir: "/s", EnvCacheDir: "/c", EnvRunDir: "/r"}
+	if got, want := resolve(t, Layout{}, all), (Layout{"/s", "/c", "/r"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	one := map[string]string{"HOME": "/h", EnvCacheDir: "/c"}
+	if got, want := resolve(t, Layout{}, one), (Layout{"/h/.rundlet/state", "/c", "/run/rundlet"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestExplicitRootsWin(t *testing.T) {
+	kv := map[string]string{"HOME": "/h", EnvStateDir: "/s", EnvCacheDir: "/c", EnvRunDir: "/r"}
+	if got, want := resolve(t, Layout{"/1", "/2", "/3"}, kv), (Layout{"/1", "/2", "/3"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got, want := resolve(t, Layout{StateDir: "/1"}, kv), (Layout{"/1", "/c", "/r"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestEveryPathIsBelowTheRootThatItBelongsTo(t *testing.T) {
+	l := Layout{"/s", "/c", "/r"}
+	for path, root := range map[string]string{
+		l.Database(): l.StateDir, l.Templates(): l.StateDir, l.DriverState("gvisor"): l.StateDir,
+		l.AgentDir(): l.CacheDir, l.InstanceDir(l.Instance()): l.RunDir,
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			got, err := Resolve(tc.explicit, env(tc.env))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != tc.want {
-				t.Errorf("got %+v, want %+v", got, tc.want)
-			}
-		})
+		if !strings.HasPrefix(path, root+"/") {
+			t.Errorf("%s is not below %s", path, root)
+		}
 	}
 }
 
@@ -64,5 +98,10 @@ func TestMakeIsPrivate(t *testing.T) {
 	}
 	if err := l.Make(); err != nil {
 		t.Fatalf("second call: %v", err)
+	}
+	for _, dir := range []string{l.StateDir, l.CacheDir, l.RunDir} {
+		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", dir, info.Mode(), err)
+		}
 	}
 }
