@@ -64,6 +64,12 @@ func (f *fixture) step(name string) error {
 	if look != nil {
 		look()
 	}
+	return f.failing(name)
+}
+
+// failing returns an error if the step is to fail. It is no event: for what
+// goes on in the background of all tests.
+func (f *fixture) failing(name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fail[name] > 0 {

@@ -15,7 +15,7 @@ import (
 func (d recordingDriver) Stats(ctx context.Context, id string) (vm.Stats, error) {
 	s, err := d.Driver.Stats(ctx, id)
 	if err == nil {
-		err = d.f.step("stats")
+		err = d.f.failing("stats")
 	}
 	s.CPUTime, s.MemoryBytes = time.Duration(s.Time.UnixNano()/2), 77
 	return s, err
