@@ -131,23 +131,12 @@ func (r *Runtime) inUse() map[string]bool {
 		sandboxes = append(sandboxes, w.sb)
 	}
 	r.pool.mu.Unlock()
-	for _, sb := range append(sandboxes, r.all()...) {
+	for _, sb := range append(sandboxes, r.known()...) {
 		row := sb.snapshot()
 		used[row.ID], used[row.SlotID], used[row.SnapshotID] = true, true, true
 	}
 	delete(used, "")
 	return used
-}
-
-// all returns the sandboxes there are.
-func (r *Runtime) all() []*sandbox {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := make([]*sandbox, 0, len(r.sandboxes))
-	for _, sb := range r.sandboxes {
-		all = append(all, sb)
-	}
-	return all
 }
 
 // Supervision reports what the supervision found and did.
