@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -273,6 +274,8 @@ func TestWhatCannotBeBrokenOffIsSettledWhenItIsFree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		sb, ctx := f.create(hours), context.Background()
+		var text strings.Builder
+		f.rt.log = slog.New(slog.NewTextHandler(&text, nil))
 		h, _ := f.rt.find(sb.ID)
 		if err := h.life.lock(ctx); err != nil { // A call that heeds nothing.
 			t.Fatal(err)
@@ -284,6 +287,9 @@ func TestWhatCannotBeBrokenOffIsSettledWhenItIsFree(t *testing.T) {
 		}
 		if s := f.rt.Supervision().Stuck; s != 1 {
 			t.Errorf("%d are stuck", s)
+		}
+		if n := strings.Count(text.String(), "sandbox is stuck"); n != 1 {
+			t.Errorf("%d wait for it:\n%s", n, text.String())
 		}
 		f.forgetHistory()
 		h.life.unlock()
@@ -301,5 +307,43 @@ func TestWhatCannotBeBrokenOffIsSettledWhenItIsFree(t *testing.T) {
 			t.Errorf("settled %d times, destroyed %d times", n, destroyed)
 		}
 		f.wantNothingLeft()
+	})
+}
+
+func TestALookThatIsBrokenOffSettlesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		sb := f.create(hours)
+		h, _ := f.rt.find(sb.ID)
+		h.update(func(row *store.Sandbox) { row.State, row.Deadline = string(StateCreating), time.Now() })
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		f.rt.beat(ctx)
+		synctest.Wait()
+		if got := f.rt.Supervision(); got.Stuck != 0 || f.row(sb.ID).State != "running" {
+			t.Errorf("report %+v, row %+v", got, f.row(sb.ID))
+		}
+	})
+}
+
+func TestAnEndThatTakesLongIsStuckAfterAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, ctx := newFixture(t), context.Background()
+		defer f.rt.Close()
+		sb := f.create(hours)
+		f.failNext("destroy", forever)
+		if err := f.rt.Kill(ctx, sb.ID); err == nil {
+			t.Fatal("it was ended")
+		}
+		time.Sleep(killTimeout - time.Second)
+		f.rt.beat(ctx)
+		if n := f.rt.Supervision().Stuck; n != 0 {
+			t.Errorf("%d are stuck before", n)
+		}
+		time.Sleep(time.Second)
+		f.rt.beat(ctx)
+		if n := f.rt.Supervision().Stuck; n != 1 {
+			t.Errorf("%d are stuck after", n)
+		}
 	})
 }
