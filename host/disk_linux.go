@@ -13,15 +13,8 @@ import (
 // that holds root: the column "Available" of df. It blocks for as long as the
 // file system does. It implements disk.Probe.
 func (Host) FreeBytes(root string) (int64, error) {
-	var st unix.Statfs_t
-	err := unix.Statfs(root, &st)
-	for errors.Is(err, unix.EINTR) {
-		err = unix.Statfs(root, &st)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("statfs %s: %w", root, err)
-	}
-	return size(st.Bavail, st.Frsize), nil
+	st, err := statfs(root)
+	return size(st.Bavail, st.Frsize), err
 }
 
 // size is blocks times bytes, or the largest number if that is too much: what
@@ -37,13 +30,19 @@ func size(blocks uint64, bytes int64) int64 {
 // TotalBytes returns the size of the file system that holds root, without what
 // is kept for the superuser.
 func (Host) TotalBytes(root string) (int64, error) {
-	var st unix.Statfs_t
-	err := unix.Statfs(root, &st)
-	for errors.Is(err, unix.EINTR) {
+	st, err := statfs(root)
+	return size(st.Blocks-st.Bfree+st.Bavail, st.Frsize), err
+}
+
+// statfs returns a zero result with an error.
+func statfs(root string) (st unix.Statfs_t, err error) {
+	for {
 		err = unix.Statfs(root, &st)
+		switch {
+		case err == nil:
+			return st, nil
+		case !errors.Is(err, unix.EINTR):
+			return unix.Statfs_t{}, fmt.Errorf("statfs %s: %w", root, err)
+		}
 	}
-	if err != nil {
-		return 0, fmt.Errorf("statfs %s: %w", root, err)
-	}
-	return size(st.Blocks-st.Bfree+st.Bavail, st.Frsize), nil
 }

@@ -130,14 +130,22 @@ func (r *Runtime) finishPause(sb *sandbox) error {
 	if err := r.unmake(ctx, sb, StepPauseEnded, StepPauseFreed); err != nil {
 		return err
 	}
+	if err := r.nowPaused(ctx, sb); err != nil {
+		return err
+	}
+	r.log.Info("sandbox paused", "sandbox", sb.id)
+	_ = r.at(StepPauseOutcome)
+	return nil
+}
+
+// nowPaused writes the outcome of a pause, or of a resume that was undone.
+func (r *Runtime) nowPaused(ctx context.Context, sb *sandbox) error {
 	row := sb.snapshot()
 	row.State, row.Deadline = string(StatePaused), time.Time{}
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
 		return err
 	}
 	sb.update(func(r *store.Sandbox) { *r = row })
-	r.log.Info("sandbox paused", "sandbox", sb.id)
-	_ = r.at(StepPauseOutcome)
 	return nil
 }
 

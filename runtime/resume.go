@@ -241,11 +241,5 @@ func (r *Runtime) backToPaused(sb *sandbox) error {
 	if err := r.unmake(ctx, sb, "", ""); err != nil {
 		return err
 	}
-	row := sb.snapshot()
-	row.State, row.Deadline = string(StatePaused), time.Time{}
-	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
-		return err
-	}
-	sb.update(func(r *store.Sandbox) { *r = row })
-	return nil
+	return r.nowPaused(ctx, sb)
 }
