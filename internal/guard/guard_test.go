@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/fstest"
 )
 
 // TestRepository applies every rule to this repository.
@@ -40,32 +39,18 @@ func TestRepository(t *testing.T) {
 	for _, rule := range []func([]Source) []Finding{Layers, Bans, thirdPartyPure, Comments, Lengths, Tested, Fuzzed} {
 		findings = append(findings, rule(sources)...)
 	}
-	const doc = "docs/fork-safety.md"
-	text, err := os.ReadFile(filepath.Join(root, doc))
-	if err != nil {
-		t.Fatal(err)
+	for _, doc := range []string{"docs/fork-safety.md", parityDoc} {
+		text, err := os.ReadFile(filepath.Join(root, doc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		findings = append(findings, Named(doc, text, sources, os.DirFS(root))...)
+		if doc == parityDoc {
+			findings = append(findings, Rows(doc, text, parityRows())...)
+		}
 	}
-	findings = append(findings, Named(doc, text, sources, os.DirFS(root))...)
 	for _, f := range findings {
 		t.Error(f)
-	}
-}
-
-func TestNamedCanFail(t *testing.T) {
-	sources := parse(t, map[string]string{
-		"vm/a_test.go": "package vm\nfunc TestThere(t *testing.T) {}\nfunc (x) TestMethod() {}", "vm/a.go": "package vm\nfunc TestNot() {}",
-	})
-	root := fstest.MapFS{"vm/a.go": {}}
-	const table = "| hazard | shown by |\n|---|---|\n"
-	for doc, want := range map[string]int{
-		"TestThere in `vm/a.go`, TestGone, TestMethod, TestNot, `vm/gone.go`": 4,
-		table + "| a | TestThere |\n| b | nothing |\n\n| c | nothing |":      1,
-		table + "| a | TestThere |": 0,
-		"Tests and Testing":         0,
-	} {
-		if got := Named("docs/x.md", []byte(doc), sources, root); len(got) != want {
-			t.Errorf("%q: got %v, want %d", doc, got, want)
-		}
 	}
 }
 
