@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,8 +19,8 @@ import (
 
 // newServer starts a server with directories of its own, whose base is
 // prepared and whose first sandbox came and went, so that what a server keeps
-// for good is there.
-func newServer(t *testing.T) (*server, client.API, string) {
+// for good is there. The flags come after those of cold.
+func newServer(t *testing.T, flags ...string) (*server, client.API, string) {
 	t.Helper()
 	if os.Getenv(stageEnv) != stageTests {
 		t.Skipf("%s is not set: run make e2e", binEnv)
@@ -28,7 +29,7 @@ func newServer(t *testing.T) (*server, client.API, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := startServer(t, dir, cold...)
+	srv := startServer(t, dir, append(slices.Clone(cold), flags...)...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(srv.logTail())

@@ -5,6 +5,26 @@ import { Sandbox, create, eventually, rejects, since, withSandbox } from './sdk.
 const lifetime = (info) => (info.endAt - info.startedAt) / 1000
 
 describe('lifecycle', { concurrency: 4 }, () => {
+  // The first, since it waits while others go on.
+  test('metrics come within 30 s, and lie within the bounds that are asked for', () =>
+    withSandbox({}, async (sandbox) => {
+      const metrics = await eventually('measured', async () => (await sandbox.getMetrics()).at(0) && sandbox.getMetrics(), 30_000)
+      const { cpuCount, memoryMB, startedAt } = await sandbox.getInfo()
+      for (const m of metrics) {
+        assert.equal(m.cpuCount, cpuCount)
+        assert.ok(m.cpuUsedPct >= 0 && m.cpuUsedPct <= 110, `${m.cpuUsedPct} %`)
+        assert.ok(m.memUsed > 1 << 20 && m.memUsed <= m.memTotal, `${m.memUsed} of ${m.memTotal}`)
+        assert.ok(m.memTotal >= memoryMB * 2 ** 20 && m.diskTotal > 0, `${m.memTotal} of ${memoryMB} MB, disk ${m.diskTotal}`)
+        assert.ok(m.timestamp > startedAt && m.timestamp <= new Date(), `measured at ${m.timestamp}`)
+      }
+      const minute = 60_000
+      const between = (start, end) => sandbox.getMetrics({ start: new Date(start), end: new Date(end) })
+      assert.ok((await between(+startedAt - minute, Date.now() + minute)).length > 0)
+      assert.deepEqual(await between(+startedAt - 2 * minute, +startedAt - minute), [])
+      assert.deepEqual(await between(Date.now() + minute, Date.now() + 2 * minute), [])
+      await rejects(Sandbox.getMetrics('i' + '0'.repeat(20)), 'SandboxNotFoundError')
+    }))
+
   test('create with defaults', () =>
     withSandbox({ timeoutMs: undefined }, async (sandbox) => {
       assert.match(sandbox.sandboxId, /^i[a-z0-9]{20}$/)
