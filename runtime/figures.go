@@ -39,6 +39,9 @@ type Figures struct {
 	// Snapshots that are complete, by kind: snapshot, pause, filesystem_pause,
 	// continuation, fork.
 	Snapshots map[string]SnapshotFigures
+	// Supervision and Pressure are of the last look of each.
+	Supervision SupervisionReport
+	Pressure    PressureReport
 }
 
 // WarmPool is the pool of one template.
@@ -81,6 +84,7 @@ func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 		Sandboxes: map[State]int{}, Capacity: r.ledger.Usage(),
 		// Before the queue's, which have them too.
 		GaveUp: r.tally.gaveUp.Load(), DiskFull: r.tally.diskFull.Load(), Reconciled: r.reconciled,
+		Supervision: r.Supervision(), Pressure: r.Pressure(),
 	}
 	f.Queue = r.queue.Stats()
 	for _, sb := range r.known() {

@@ -35,7 +35,7 @@ type collector struct {
 	all  []*prometheus.Desc
 
 	sandboxes, stuck, kills, reconciled, pending, refused, snapshots, snapshotBytes       *prometheus.Desc
-	admitted, yielded                                                                     *prometheus.Desc
+	admitted, yielded, silent, pressure, pressureEntered, refusing                        *prometheus.Desc
 	cpus, memory, disk, slots, launches                                                   amount
 	poolReady, poolPrepared, poolTarget, poolHits, poolMisses, poolOldestAge, poolRefills *prometheus.Desc
 	poolInFlight, poolFailures                                                            *prometheus.Desc
@@ -60,31 +60,35 @@ func newCollector(namespace string, read func(context.Context) (State, error)) *
 		}
 	}
 	c := &collector{
-		read:          read,
-		sandboxes:     desc("sandboxes", "Sandboxes now, by state.", "state"),
-		stuck:         desc("sandboxes_stuck", "Sandboxes that are past the deadline of a transitional state."),
-		kills:         desc("sandbox_kills_total", "Sandboxes that ended, by class of the reason.", "reason"),
-		reconciled:    desc("reconciled_total", "Objects found and not in order, by what was done with them.", "action"),
-		pending:       desc("queue_pending", "Requests that wait for capacity."),
-		admitted:      desc("queue_admitted_total", "Requests that got their capacity, at once or after a wait."),
-		yielded:       desc("queue_yielded_total", "Warm sandboxes that were told to make room for requests."),
-		refused:       desc("queue_refused_total", "Requests that were refused or gave up, by kind.", "kind"),
-		snapshots:     desc("snapshots", "Snapshots that are kept, by kind.", "kind"),
-		snapshotBytes: desc("snapshot_bytes", "Size of the files of the snapshots that are kept, by kind; files that several share count once.", "kind"),
-		cpus:          capacity("cpus", "", "Processors"),
-		memory:        capacity("memory", "_bytes", "Memory"),
-		disk:          capacity("disk", "_bytes", "Disk space"),
-		slots:         capacity("sandboxes", "", "Sandboxes"),
-		launches:      capacity("launches", "", "Machines being made"),
-		poolReady:     desc("warm_pool_ready", "Sandboxes that can be checked out.", "pool"),
-		poolPrepared:  desc("warm_pool_prepared", "Sandboxes that are created ahead but not restored.", "pool"),
-		poolTarget:    desc("warm_pool_target", "Sandboxes that should be there to be checked out.", "pool"),
-		poolHits:      desc("warm_pool_hits_total", "Creates that the pool served.", "pool"),
-		poolMisses:    desc("warm_pool_misses_total", "Creates that found none to check out, also those that got a prepared one.", "pool"),
-		poolInFlight:  desc("warm_pool_in_flight", "Sandboxes of the pool that are being made.", "pool"),
-		poolFailures:  desc("warm_pool_failures_total", "Sandboxes of the pool that could not be made.", "pool"),
-		poolOldestAge: desc("warm_pool_oldest_age_seconds", "Age of the oldest sandbox that can be checked out.", "pool"),
-		poolRefills:   desc("warm_pool_refill_seconds", "How long refills took, those that succeeded.", "pool"),
+		read:            read,
+		sandboxes:       desc("sandboxes", "Sandboxes now, by state.", "state"),
+		stuck:           desc("sandboxes_stuck", "Sandboxes that are past the deadline of a transitional state."),
+		silent:          desc("sandboxes_silent", "Running sandboxes that gave no sign of life when last asked."),
+		pressure:        desc("pressure", "How the host is doing: 1 for the state that it is in.", "state"),
+		pressureEntered: desc("pressure_entered_total", "How often the host came into a state.", "state"),
+		refusing:        desc("refusing_new_work", "1 while no new work is taken, for the host is under pressure."),
+		kills:           desc("sandbox_kills_total", "Sandboxes that ended, by class of the reason.", "reason"),
+		reconciled:      desc("reconciled_total", "Objects found and not in order, by what was done with them.", "action"),
+		pending:         desc("queue_pending", "Requests that wait for capacity."),
+		admitted:        desc("queue_admitted_total", "Requests that got their capacity, at once or after a wait."),
+		yielded:         desc("queue_yielded_total", "Warm sandboxes that were told to make room for requests."),
+		refused:         desc("queue_refused_total", "Requests that were refused or gave up, by kind.", "kind"),
+		snapshots:       desc("snapshots", "Snapshots that are kept, by kind.", "kind"),
+		snapshotBytes:   desc("snapshot_bytes", "Size of the files of the snapshots that are kept, by kind; files that several share count once.", "kind"),
+		cpus:            capacity("cpus", "", "Processors"),
+		memory:          capacity("memory", "_bytes", "Memory"),
+		disk:            capacity("disk", "_bytes", "Disk space"),
+		slots:           capacity("sandboxes", "", "Sandboxes"),
+		launches:        capacity("launches", "", "Machines being made"),
+		poolReady:       desc("warm_pool_ready", "Sandboxes that can be checked out.", "pool"),
+		poolPrepared:    desc("warm_pool_prepared", "Sandboxes that are created ahead but not restored.", "pool"),
+		poolTarget:      desc("warm_pool_target", "Sandboxes that should be there to be checked out.", "pool"),
+		poolHits:        desc("warm_pool_hits_total", "Creates that the pool served.", "pool"),
+		poolMisses:      desc("warm_pool_misses_total", "Creates that found none to check out, also those that got a prepared one.", "pool"),
+		poolInFlight:    desc("warm_pool_in_flight", "Sandboxes of the pool that are being made.", "pool"),
+		poolFailures:    desc("warm_pool_failures_total", "Sandboxes of the pool that could not be made.", "pool"),
+		poolOldestAge:   desc("warm_pool_oldest_age_seconds", "Age of the oldest sandbox that can be checked out.", "pool"),
+		poolRefills:     desc("warm_pool_refill_seconds", "How long refills took, those that succeeded.", "pool"),
 	}
 	c.all = all
 	return c
@@ -124,7 +128,19 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counters(c.kills, s.Kills, reasonLabels, ReasonClass)
 	if r := s.Recovery; r != nil {
 		gauge(c.stuck, float64(r.Stuck))
+		gauge(c.silent, float64(r.Silent))
 		counters(c.reconciled, r.Reconciled, reconciled, inOrNot(reconciled))
+	}
+	if p := s.Pressure; p != nil {
+		for state, is := range sums(map[string]int{p.State: 1}, pressures, inOrNot(pressures)) {
+			gauge(c.pressure, float64(is), state)
+		}
+		counters(c.pressureEntered, p.Entered, pressures, inOrNot(pressures))
+		refusing := 0.0
+		if p.Refusing {
+			refusing = 1
+		}
+		gauge(c.refusing, refusing)
 	}
 	if q := s.Queue; q != nil {
 		gauge(c.pending, float64(q.Pending))

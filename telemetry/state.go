@@ -17,6 +17,7 @@ type State struct {
 	// ReasonClass.
 	Kills    map[string]uint64
 	Recovery *Recovery
+	Pressure *Pressure
 	// Snapshots by kind: "snapshot", "pause", "filesystem_pause", "continuation",
 	// "fork".
 	Snapshots map[string]Snapshots
@@ -64,9 +65,21 @@ type WarmPool struct {
 type Recovery struct {
 	// Stuck sandboxes are past the deadline of a transitional state now.
 	Stuck int
+	// Silent sandboxes run and gave no sign of life when last asked.
+	Silent int
 	// Reconciled by action: "recover", "cleanup", "quarantine", "preserve"; and
 	// "failed" for what could not be carried out at once.
 	Reconciled map[string]uint64
+}
+
+// Pressure is how the host is doing.
+type Pressure struct {
+	// State is one of "nominal", "watch", "shrink", "critical", "recovery", and
+	// Entered how often each was entered.
+	State   string
+	Entered map[string]uint64
+	// Refusing: no new work is taken.
+	Refusing bool
 }
 
 // Snapshots are those of a kind that are kept.

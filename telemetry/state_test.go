@@ -28,7 +28,8 @@ func full() State {
 			OldestAge: 90 * time.Second, Refills: 12, RefillTotal: 3 * time.Second,
 		}},
 		Kills:     map[string]uint64{"killed by request": 5, "exited: 1": 2, "exited: 137": 1},
-		Recovery:  &Recovery{Stuck: 1, Reconciled: map[string]uint64{"quarantine": 2}},
+		Pressure:  &Pressure{State: "shrink", Entered: map[string]uint64{"shrink": 2, "nominal": 1, "a\xff": 1}, Refusing: true},
+		Recovery:  &Recovery{Stuck: 1, Silent: 4, Reconciled: map[string]uint64{"quarantine": 2}},
 		Snapshots: map[string]Snapshots{"pause": {Count: 6, Bytes: 1 << 20}, "a\xff": {Count: 1, Bytes: 2}, "b": {Count: 1, Bytes: 3}},
 	}
 }
@@ -54,6 +55,12 @@ func TestStateIsShown(t *testing.T) {
 		`rundlet_sandboxes_stuck`:                              "1",
 		`rundlet_capacity_cpus_reserved{for="active"}`:         "2.5",
 		`rundlet_capacity_cpus_reserved{for="warm"}`:           "1",
+		`rundlet_sandboxes_silent`:                             "4",
+		`rundlet_pressure{state="shrink"}`:                     "1",
+		`rundlet_pressure{state="nominal"}`:                    "0",
+		`rundlet_pressure_entered_total{state="shrink"}`:       "2",
+		`rundlet_pressure_entered_total{state="other"}`:        "1",
+		`rundlet_refusing_new_work`:                            "1",
 		`rundlet_capacity_cpus_limit`:                          "6",
 		`rundlet_capacity_cpus`:                                "8",
 		`rundlet_capacity_memory_reserved_bytes{for="active"}`: "1.073741824e+09",
@@ -99,7 +106,7 @@ func TestStateIsShown(t *testing.T) {
 func TestWhatIsNotKnownIsNotShown(t *testing.T) {
 	text := scrape(t, withState(t, always(State{Sandboxes: map[string]int{}})))
 	expect(t, text, map[string]string{`rundlet_sandboxes{state="running"}`: "0"})
-	for _, name := range []string{"capacity", "queue", "warm_pool", "kills", "stuck", "reconciled", "snapshot"} {
+	for _, name := range []string{"capacity", "queue", "warm_pool", "kills", "stuck", "reconciled", "snapshot", "silent", "pressure", "refusing"} {
 		if strings.Contains(text, "rundlet_"+name) || strings.Contains(text, "_"+name+"_total{") {
 			t.Errorf("%s is shown", name)
 		}
@@ -125,7 +132,7 @@ func TestHostileLabelsBecomeKnownOnes(t *testing.T) {
 		`rundlet_reconciled_total{action="other"}`:     "2000",
 		`rundlet_sandboxes{state="other"}`:             "5",
 	})
-	if n := strings.Count(text, "\n"); n > 150 {
+	if n := strings.Count(text, "\n"); n > 200 {
 		t.Errorf("%d lines", n)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/substrate/capacity"
+	"github.com/rundlet/rundlet/substrate/reconcile"
 	"github.com/rundlet/rundlet/telemetry"
 )
 
@@ -56,13 +57,13 @@ func nodeState(rt figurer) func(context.Context) (telemetry.State, error) {
 					"deadline": f.GaveUp, "canceled": f.Queue.Cancelled - f.GaveUp, "disk": f.DiskFull,
 				},
 			},
-			Recovery: &telemetry.Recovery{
-				Stuck: f.Stuck,
-				Reconciled: map[string]uint64{
-					"recover": uint64(f.Reconciled.Recovered), "cleanup": uint64(f.Reconciled.CleanedUp),
-					"quarantine": uint64(f.Reconciled.Quarantined), "failed": uint64(f.Reconciled.Failed),
-				},
+			Recovery: &telemetry.Recovery{Stuck: f.Stuck, Silent: f.Supervision.Silent, Reconciled: reconciled(f)},
+			Pressure: &telemetry.Pressure{
+				State: f.Pressure.State.String(), Refusing: f.Pressure.Refusing != "", Entered: map[string]uint64{},
 			},
+		}
+		for state, n := range f.Pressure.Entered {
+			s.Pressure.Entered[state.String()] = n
 		}
 		for state, n := range f.Sandboxes {
 			s.Sandboxes[string(state)] = n
@@ -82,6 +83,21 @@ func nodeState(rt figurer) func(context.Context) (telemetry.State, error) {
 		}
 		return s, nil
 	}
+}
+
+// reconciled counts what was not in order, at the start and since.
+func reconciled(f runtime.Figures) map[string]uint64 {
+	out := map[string]uint64{
+		"recover": uint64(f.Reconciled.Recovered), "cleanup": uint64(f.Reconciled.CleanedUp),
+		"quarantine": uint64(f.Reconciled.Quarantined), "failed": uint64(f.Reconciled.Failed),
+	}
+	for action, n := range f.Supervision.Settled {
+		out[string(reconcile.Action(action).Class())] += n
+	}
+	for _, n := range f.Supervision.Freed {
+		out[string(reconcile.ClassCleanup)] += n
+	}
+	return out
 }
 
 // capacityState is the ledger in the units that metrics have.
