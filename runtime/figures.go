@@ -87,7 +87,7 @@ func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 		Supervision: r.Supervision(), Pressure: r.Pressure(),
 	}
 	f.Queue = r.queue.Stats()
-	for _, sb := range r.known() {
+	for _, sb := range r.all() {
 		row := sb.snapshot()
 		f.Sandboxes[State(row.State)]++
 		if reconcile.State(row.State).Transitional() && !row.Deadline.IsZero() && now.After(row.Deadline) {
@@ -125,17 +125,6 @@ func countClaims(rows []store.Snapshot) map[string]SnapshotFigures {
 			kind.Bytes += row.Bytes
 		}
 		out[row.Kind] = kind
-	}
-	return out
-}
-
-// known returns the sandboxes that are not killed.
-func (r *Runtime) known() []*sandbox {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := make([]*sandbox, 0, len(r.sandboxes))
-	for _, sb := range r.sandboxes {
-		out = append(out, sb)
 	}
 	return out
 }

@@ -41,7 +41,7 @@ func (r *Runtime) beat(ctx context.Context) {
 	var silent, stuck atomic.Int64
 	var group errgroup.Group
 	group.SetLimit(beatsAtOnce)
-	for _, sb := range r.known() {
+	for _, sb := range r.all() {
 		group.Go(func() error {
 			if sb.state() == StateRunning && !r.listen(ctx, sb) {
 				silent.Add(1)

@@ -74,7 +74,7 @@ func (r *Runtime) lookAtUsage(driver vm.Statser) {
 }
 
 func (r *Runtime) measure(driver vm.Statser) {
-	for _, sb := range r.known() {
+	for _, sb := range r.all() {
 		sb.mu.Lock()
 		run, running := sb.run, State(sb.row.State) == StateRunning
 		sb.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -60,14 +61,8 @@ func (r *Runtime) List(ctx context.Context, f ListFilter) ([]Sandbox, error) {
 	if len(states) == 0 {
 		states = []State{StateRunning, StatePaused}
 	}
-	r.mu.Lock()
-	all := make([]*sandbox, 0, len(r.sandboxes))
-	for _, sb := range r.sandboxes {
-		all = append(all, sb)
-	}
-	r.mu.Unlock()
 	var out []Sandbox
-	for _, sb := range all {
+	for _, sb := range r.all() {
 		view := r.view(sb.snapshot())
 		if slices.Contains(states, view.State.Shown()) && f.matches(view) {
 			out = append(out, view)
@@ -137,4 +132,11 @@ func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, e
 		return nil, fmt.Errorf("sandbox %s port %d: %w", id, port, ErrPortClosed)
 	}
 	return nil, fmt.Errorf("dial sandbox %s port %d: %w", id, port, err)
+}
+
+// all returns the sandboxes that are not killed, in no order.
+func (r *Runtime) all() []*sandbox {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Values(r.sandboxes))
 }

@@ -131,7 +131,7 @@ func (r *Runtime) inUse() map[string]bool {
 		sandboxes = append(sandboxes, w.sb)
 	}
 	r.pool.mu.Unlock()
-	for _, sb := range append(sandboxes, r.known()...) {
+	for _, sb := range append(sandboxes, r.all()...) {
 		row := sb.snapshot()
 		used[row.ID], used[row.SlotID], used[row.SnapshotID] = true, true, true
 	}
