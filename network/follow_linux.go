@@ -11,40 +11,53 @@ import (
 )
 
 // subscribe asks for the changes of the daemon namespace's routes until done
-// is closed.
+// is closed. The channel that it returns is closed then, or earlier if the
+// kernel does not go on: it does not wait for who is slow.
 func (u *uplink) subscribe(done <-chan struct{}) (<-chan netlink.RouteUpdate, error) {
 	ns := netns.NsHandle(u.host.Fd())
 	changes := make(chan netlink.RouteUpdate, 64)
 	err := netlink.RouteSubscribeWithOptions(changes, done, netlink.RouteSubscribeOptions{
 		Namespace: &ns,
-		// The socket is closed when the subscription ends, which is no error.
+		// Who reads notices the end, and nothing else matters: a change only says
+		// that it is time to look.
 		ErrorCallback: func(error) {},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("follow the routes of the daemon's network namespace: %w", err)
+		return nil, fmt.Errorf("ask for the changes of the daemon's routes: %w", err)
 	}
 	return changes, nil
 }
 
-// watch follows the host's way to the internet until ctx ends: a machine that
-// got its network after the daemon started, or changed from a cable to a radio,
-// has another outside interface, where answers come in and must be forwarded.
-func (u *uplink) watch(ctx context.Context, onError func(error)) {
-	changes, err := u.subscribe(ctx.Done())
+// errNotFollowed: changes were lost, so that all has to be looked at again.
+var errNotFollowed = errors.New("the kernel ended the subscription")
+
+// watch follows the host's way to the internet until ctx ends, or until an
+// error: a machine that got its network after the daemon started, or changed
+// from a cable to a radio, has another outside interface, where answers come in
+// and must be forwarded. It can be called again.
+func (u *uplink) watch(ctx context.Context, subscribe func(done <-chan struct{}) (<-chan netlink.RouteUpdate, error)) error {
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	changes, err := subscribe(watching.Done())
 	if err != nil {
-		onError(fmt.Errorf("network: %w", err))
-		return
+		return err
 	}
+	defer func() {
+		go func() {
+			for range changes { // Its sender ends when all was taken.
+			}
+		}()
+	}()
 	for {
 		if err := u.follow(); err != nil {
-			onError(fmt.Errorf("network: follow the way to the internet: %w", err))
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case _, ok := <-changes:
-			if !ok {
-				return
+			if !ok && ctx.Err() == nil {
+				return errNotFollowed
 			}
 		}
 	}

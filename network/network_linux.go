@@ -129,7 +129,11 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	n.background.Go(func() { n.repeat(life, n.wake, "refill pool", n.refill) })
 	n.background.Go(func() { n.repeat(life, n.retired, "destroy retired slots", n.freeRetired) })
 	if cfg.Uplink == UplinkAuto {
-		n.background.Go(func() { n.uplink.watch(life, cfg.OnError) })
+		n.background.Go(func() {
+			n.repeat(life, nil, "follow the way to the internet", func(ctx context.Context) error {
+				return n.uplink.watch(ctx, n.uplink.subscribe)
+			})
+		})
 	}
 	return n, nil
 }
