@@ -163,3 +163,21 @@ func TestACheckoutThatFailsIsStoppedAndReleased(t *testing.T) {
 		}
 	})
 }
+
+func TestTheFirstOutputAfterAResumeIsSampledOnce(t *testing.T) {
+	f := newFixture(t)
+	id := f.create(long).ID
+	f.rt.FirstStdout(id, time.Millisecond)
+	f.pause(id)
+	f.rt.FirstStdout(id, time.Millisecond) // of a command that the pause broke off
+	if got := samples(f, latency.ResumeToFirstStdout); got != 1 {
+		t.Errorf("%d samples of one restore", got)
+	}
+	f.resume(id)
+	for range 2 {
+		f.rt.FirstStdout(id, time.Millisecond)
+	}
+	if got := samples(f, latency.ResumeToFirstStdout); got != 2 {
+		t.Errorf("%d samples of a restore and a resume", got)
+	}
+}

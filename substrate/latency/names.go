@@ -14,8 +14,8 @@ const (
 	ColdTemplateBuild   = "cold_template_build"
 	WarmPoolCheckout    = "warm_pool_checkout"
 	// ResumeToFirstStdout is for the first non-interactive command after a
-	// prepared-template restore: start of the restore to first byte of output,
-	// once per sandbox.
+	// restore, which is of a prepared template or of what a pause saved: start of
+	// the restore to first byte of output, once per restore.
 	ResumeToFirstStdout = "sandbox.start.resume_snapshot_to_first_stdout_ms"
 	// ResumeToFirstStdoutAlias is a newer name of ResumeToFirstStdout that some
 	// dashboards use. What is recorded or asked under it goes under the other.
