@@ -25,9 +25,9 @@ const suite = "vm/vmtest"
 // every row of a table whose heading ends in "shown by" names a test or a rule.
 func Named(name string, doc []byte, sources []Source, root fs.FS) []Finding {
 	tests, rules := map[string]bool{}, map[string]bool{}
-	declared := map[string]map[string]bool{}
+	files := map[string]Source{}
 	for _, s := range sources {
-		declared[s.Path] = s.declared()
+		files[s.Path] = s
 		if s.Dir() == suite {
 			s.texts(func(text string) { rules[text] = true })
 		}
@@ -57,7 +57,7 @@ func Named(name string, doc []byte, sources []Source, root fs.FS) []Finding {
 				shown++
 			case err != nil:
 				out = append(out, findingf(where, "names %s, and there is no such file or rule", m[1]))
-			case m[2] != "" && !declared[m[1]][m[2]]:
+			case m[2] != "" && !files[m[1]].declares(m[2]):
 				out = append(out, findingf(where, "names %s, and %s does not declare it", m[2], m[1]))
 			}
 		}
@@ -103,30 +103,32 @@ func Rows(name string, doc []byte, ids []string) []Finding {
 
 var rowID = regexp.MustCompile(`(?m)^\| ([A-Z]\d+\w*(?:\.\d+)?) \|`)
 
-// declared are the names that the file gives to functions, types, variables,
-// constants, fields and methods.
-func (s Source) declared() map[string]bool {
-	names := map[string]bool{}
-	add := func(ids ...*ast.Ident) {
+// declares reports whether the file gives the name to a function, type, method,
+// field, variable or constant outside a function.
+func (s Source) declares(name string) (found bool) {
+	if s.File == nil {
+		return false
+	}
+	see := func(ids ...*ast.Ident) {
 		for _, id := range ids {
-			names[id.Name] = true
+			found = found || id.Name == name
 		}
 	}
 	ast.Inspect(s.File, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.FuncDecl:
-			add(n.Name)
+			see(n.Name)
 			return false
 		case *ast.TypeSpec:
-			add(n.Name)
+			see(n.Name)
 		case *ast.ValueSpec:
-			add(n.Names...)
+			see(n.Names...)
 		case *ast.Field:
-			add(n.Names...)
+			see(n.Names...)
 		}
-		return true
+		return !found
 	})
-	return names
+	return found
 }
 
 // texts calls f with every string of the file.
