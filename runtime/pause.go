@@ -71,7 +71,7 @@ func (r *Runtime) pauseLocked(sb *sandbox, kind string) (err error) {
 	err = r.savePaused(inSave, sb, row, &claim, saver)
 	if saved(err); err != nil {
 		r.undoPause(sb)
-		return err
+		return brokenOff(ctx, err)
 	}
 	r.seal(claim)
 	if err := r.finishPause(sb); err != nil {

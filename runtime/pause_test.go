@@ -260,13 +260,41 @@ func TestAKillInterruptsAPauseAndAResumeThatWaits(t *testing.T) {
 		if err := f.rt.Kill(context.Background(), paused.ID); err != nil {
 			t.Fatal(err)
 		}
-		if err := <-result; err == nil {
-			t.Error("it resumed after its end")
+		if err := <-result; !errors.Is(err, ErrSandboxNotFound) {
+			t.Errorf("the resume of what was killed: %v", err)
 		}
 		if row := f.row(paused.ID); row.State != "killed" {
 			t.Errorf("row %+v", row)
 		}
 	})
+}
+
+func TestWhatAKillBreaksOffSaysThatTheSandboxIsGone(t *testing.T) {
+	for name, call := range map[string]func(f *fixture, id string) error{
+		"pause": func(f *fixture, id string) error { return f.rt.Pause(context.Background(), id, true) },
+		"snapshot": func(f *fixture, id string) error {
+			_, err := f.rt.Snapshot(context.Background(), id, "", "")
+			return err
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFixture(t)
+			defer f.rt.Close()
+			sb := f.create()
+			killed := make(chan error, 1)
+			f.during["snapshot"] = func() {
+				go func() { killed <- f.rt.Kill(context.Background(), sb.ID) }()
+				synctest.Wait() // The kill waits for the call that it breaks off.
+			}
+			f.fail["snapshot"] = 1 // as a driver does whose context has ended
+			if err := call(f, sb.ID); !errors.Is(err, ErrSandboxNotFound) || errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if err := <-killed; err != nil {
+				t.Errorf("%s: kill: %v", name, err)
+			}
+		})
+	}
 }
 
 func TestTheEndOfAFormerMachineDoesNotEndAPausedSandbox(t *testing.T) {

@@ -131,6 +131,7 @@ func (r *Runtime) resume(sb *sandbox, timeout time.Duration) (err error) {
 	}()
 	ctx, end := r.operation(sb, resumeTimeout)
 	defer end()
+	defer func() { err = brokenOff(ctx, err) }()
 	// A pause that is under way is waited for, before capacity is asked for.
 	if paused, err := r.settled(ctx, sb); !paused || err != nil {
 		return err

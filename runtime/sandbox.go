@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -80,7 +81,7 @@ type operation struct {
 // errInterrupted is the cause of the end of an operation's context when the
 // sandbox is to be killed: that need not wait for a resume in the queue or a
 // pause that writes much.
-var errInterrupted = errors.New("the sandbox is being killed")
+var errInterrupted = fmt.Errorf("%w any more: it is being killed", ErrSandboxNotFound)
 
 // operation returns a context for a lifecycle call that ends with the deadline,
 // when the runtime closes, and when the sandbox is killed; not when the caller
@@ -113,6 +114,16 @@ func (sb *sandbox) breakOff(cause error) {
 	for op := range sb.operations {
 		op.cancel(cause)
 	}
+}
+
+// brokenOff says why an operation with this context failed, if it was broken
+// off. That its context ended is no news of the client, and not told.
+func brokenOff(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	if err == nil || !errors.Is(cause, errInterrupted) && !errors.Is(cause, errStuck) {
+		return err
+	}
+	return fmt.Errorf("%w: %v", cause, err)
 }
 
 // snapshot returns a copy of the row.
