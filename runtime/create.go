@@ -56,6 +56,7 @@ func (r *Runtime) create(ctx context.Context, req CreateRequest, from origin, fo
 	sb := newSandbox(r.newRow(req, from, follows))
 	ctx, end := r.stage(ctx, latency.Create, slog.String("sandbox", sb.id), slog.String("template", from.id))
 	defer func() { end(err) }()
+	defer func() { err = r.deletedMeanwhile(ctx, from, err) }()
 	if w := r.checkout(from); w != nil {
 		return r.handOver(ctx, w, sb.row, req)
 	}

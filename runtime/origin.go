@@ -75,3 +75,17 @@ func (r *Runtime) resolve(ctx context.Context, name string) (origin, error) {
 	}
 	return originOfSnapshot(n), serr
 }
+
+// deletedMeanwhile says so if the snapshot was deleted while a sandbox was being
+// created from it, whatever it was that failed for that.
+func (r *Runtime) deletedMeanwhile(ctx context.Context, from origin, err error) error {
+	if err == nil || from.holder == "" {
+		return err
+	}
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	if _, gone := r.cfg.Store.Snapshot(ctx, from.id); !errors.Is(gone, store.ErrNotFound) {
+		return err
+	}
+	return fmt.Errorf("%w any more: %s was deleted (%w)", ErrSnapshotNotFound, from.id, err)
+}

@@ -186,6 +186,29 @@ func TestAContinuationIsFollowedUpOnManyTimesAndKeepsItsReason(t *testing.T) {
 	}
 }
 
+func TestASnapshotThatIsDeletedWhileItIsRestoredIsNotFound(t *testing.T) {
+	f, ctx := newFixture(t), context.Background()
+	defer f.rt.Close()
+	snap, err := f.rt.Snapshot(ctx, f.create().ID, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := request()
+	req.Template = snap.ID
+	f.during["acquire"] = func() {
+		if err := f.rt.DeleteSnapshot(ctx, snap.ID); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := f.rt.Create(ctx, req); !errors.Is(err, ErrSnapshotNotFound) {
+		t.Errorf("got %v", err)
+	}
+	delete(f.during, "acquire")
+	if live, err := f.db.LiveSandboxes(ctx, "test"); err != nil || len(live) != 1 {
+		t.Errorf("live are %v, %v", live, err)
+	}
+}
+
 func TestWhatCannotBeRestoredIsRefusedBeforeAnythingStarts(t *testing.T) {
 	for name, damage := range map[string]func(f *fixture, row *store.Snapshot, file string){
 		"a byte changed": func(f *fixture, _ *store.Snapshot, file string) { os.WriteFile(file, []byte("memorY"), 0o600) },
