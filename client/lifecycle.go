@@ -24,6 +24,12 @@ func (a API) Connect(ctx context.Context, id string, timeout time.Duration) (sb 
 	return sb, resp.StatusCode == http.StatusCreated, nil
 }
 
+// SetTimeout moves the end of a sandbox to timeout from now, earlier or later.
+func (a API) SetTimeout(ctx context.Context, id string, timeout time.Duration) error {
+	_, err := a.call(ctx, http.MethodPost, sandboxPath(id)+"/timeout", map[string]int{"timeout": seconds(timeout)}, nil)
+	return err
+}
+
 // ForkResult is one child, or why there is none.
 type ForkResult struct {
 	Sandbox *Sandbox `json:"sandbox,omitempty"`
