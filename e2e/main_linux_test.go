@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -20,6 +21,9 @@ const (
 	dirEnv = "RUNDLET_E2E_DIR"
 )
 
+// soak is what "make soak" asks for. The SDKs have no part in it.
+var soak = flag.Bool("soak", false, "run the long forms of the tests that have one")
+
 const (
 	stageInit  = "init"
 	stageTests = "tests"
@@ -29,6 +33,7 @@ const (
 // as init of fresh namespaces; and inside them, where the tests run. Whatever
 // happens in there, the kernel clears it away when init ends.
 func TestMain(m *testing.M) {
+	flag.Parse()
 	var (
 		code int
 		err  error
@@ -58,12 +63,9 @@ func runOutside() (int, error) {
 	if os.Geteuid() != 0 {
 		return 1, fmt.Errorf("the server needs namespaces of its own: run as root")
 	}
-	if err := checkTools(); err != nil {
-		return 1, err
-	}
-	for _, s := range suites {
-		if err := s.install(); err != nil {
-			return 1, fmt.Errorf("install %s: %w", s.name(), err)
+	if !*soak {
+		if err := installSuites(); err != nil {
+			return 1, err
 		}
 	}
 	dir, err := os.MkdirTemp("", "rundlet-e2e-")
@@ -75,4 +77,16 @@ func runOutside() (int, error) {
 		return 1, fmt.Errorf("the server left something that cannot be removed: %w", rmErr)
 	}
 	return code, err
+}
+
+func installSuites() error {
+	if err := checkTools(); err != nil {
+		return err
+	}
+	for _, s := range suites {
+		if err := s.install(); err != nil {
+			return fmt.Errorf("install %s: %w", s.name(), err)
+		}
+	}
+	return nil
 }

@@ -3,10 +3,12 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,8 +24,11 @@ const (
 
 // server is the daemon under test.
 type server struct {
-	cmd    *exec.Cmd
+	cmd *exec.Cmd
+	// log is the file that all daemons of a directory write to; the lines of this
+	// one begin at logged.
 	log    string
+	logged int64
 	exited chan struct{} // closed when err is set
 	err    error
 	// sdkEnv is what "rundlet env" told: E2B_API_KEY and the rest.
@@ -36,18 +41,35 @@ var cold = []string{"--warm=0", "--prepared=0"}
 // startServer returns when the daemon answers. The caller stops it.
 func startServer(t *testing.T, dir string, flags ...string) *server {
 	t.Helper()
+	s := launchServer(t, dir, nil, flags...)
+	if err := s.waitReady(); err != nil {
+		t.Fatalf("the server is not ready: %v\n%s", err, s.logTail())
+	}
+	var err error
+	if s.sdkEnv, err = sdkEnv(s.cmd.Env); err != nil {
+		t.Fatalf("rundlet env: %v\n%s", err, s.logTail())
+	}
+	return s
+}
+
+// launchServer starts a daemon and does not wait for it. It dies with the test.
+func launchServer(t *testing.T, dir string, env []string, flags ...string) *server {
+	t.Helper()
 	s := &server{log: filepath.Join(dir, "server.log"), exited: make(chan struct{})}
-	log, err := os.Create(s.log)
+	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	env := append(os.Environ(),
-		"RUNDLET_STATE_DIR="+filepath.Join(dir, "state"),
-		"RUNDLET_CACHE_DIR="+filepath.Join(dir, "cache"))
+	if s.logged, err = log.Seek(0, io.SeekEnd); err != nil {
+		t.Fatal(err)
+	}
 	flags = append([]string{"serve", "--listen", strings.TrimPrefix(apiURL, "http://")}, flags...)
 	s.cmd = exec.Command(os.Getenv(binEnv), flags...)
-	s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = env, log, log
+	s.cmd.Env = append(append(os.Environ(), env...),
+		"RUNDLET_STATE_DIR="+filepath.Join(dir, "state"),
+		"RUNDLET_CACHE_DIR="+filepath.Join(dir, "cache"))
+	s.cmd.Stdout, s.cmd.Stderr = log, log
 	if err := s.cmd.Start(); err != nil {
 		t.Fatalf("start the server: %v", err)
 	}
@@ -59,12 +81,6 @@ func startServer(t *testing.T, dir string, flags ...string) *server {
 		s.cmd.Process.Kill() // A no-op unless the test ended before stop.
 		<-s.exited
 	})
-	if err := s.waitReady(); err != nil {
-		t.Fatalf("the server is not ready: %v\n%s", err, s.logTail())
-	}
-	if s.sdkEnv, err = sdkEnv(env); err != nil {
-		t.Fatalf("rundlet env: %v\n%s", err, s.logTail())
-	}
 	return s
 }
 
@@ -153,9 +169,27 @@ func (s *server) logTail() string {
 	if err != nil {
 		return err.Error()
 	}
+	data = data[min(s.logged, int64(len(data))):]
 	const most = 8 << 10
 	if len(data) > most {
 		data = data[len(data)-most:]
 	}
 	return "--- end of the server's log\n" + string(data)
+}
+
+// troubles are the warnings and errors of all daemons of the directory, and all
+// that they said of some sandboxes; at most the last two hundred lines.
+func (s *server) troubles(about ...string) string {
+	data, err := os.ReadFile(s.log)
+	if err != nil {
+		return err.Error()
+	}
+	var lines []string
+	for line := range strings.Lines(string(data)) {
+		named := slices.ContainsFunc(about, func(id string) bool { return strings.Contains(line, id) })
+		if named || strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") || strings.HasPrefix(line, "panic") {
+			lines = append(lines, line)
+		}
+	}
+	return "--- what the servers complain about\n" + strings.Join(lines[max(0, len(lines)-200):], "")
 }
