@@ -11,7 +11,7 @@ export GO FUZZTIME AGENT_BUILD
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint unit race cross e2e generate fuzz bench clean
+.PHONY: help setup build demo test lint unit race cross e2e soak generate fuzz bench clean
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ cross: ## Build for linux/amd64, linux/arm64 and darwin/arm64.
 
 e2e: setup build ## The unmodified E2B SDKs against a real server.
 	@e2e/run
+
+soak: build ## Crashes at every step, pauses, random operations, sessions, at length (SOAK="--duration 24h").
+	@scripts/soak $(SOAK)
 
 generate: ## Write the generated code again (it is committed).
 	$(GO) generate ./...
