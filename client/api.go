@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,6 +43,8 @@ type Sandbox struct {
 type Error struct {
 	Code    int    `json:"code"`
 	Message string `json:"message"`
+	// RetryAfter is when it is worth trying again; 0 if the server does not say.
+	RetryAfter time.Duration `json:"-"`
 }
 
 func (e *Error) Error() string { return e.Message }
@@ -185,6 +188,9 @@ func (a API) call(ctx context.Context, method, path string, body, into any) (*ht
 		e := &Error{Code: resp.StatusCode}
 		if json.Unmarshal(reply, e) != nil || e.Message == "" {
 			e.Message = fmt.Sprintf("the server answered %s", resp.Status)
+		}
+		if n, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31); err == nil {
+			e.RetryAfter = time.Duration(n) * time.Second
 		}
 		return nil, e
 	}

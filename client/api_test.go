@@ -131,6 +131,22 @@ func TestAPIReplies(t *testing.T) {
 	}
 }
 
+func TestARefusalSaysWhenToTryAgain(t *testing.T) {
+	for header, want := range map[string]time.Duration{
+		"": 0, "3": 3 * time.Second, "-1": 0, "soon": 0, "99999999999999999999": 0,
+	} {
+		api := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", header)
+			w.WriteHeader(http.StatusTooManyRequests)
+		})
+		_, err := api.Get(t.Context(), "i1")
+		var e *Error
+		if !errors.As(err, &e) || e.RetryAfter != want {
+			t.Errorf("Retry-After %q: %#v, want %s", header, err, want)
+		}
+	}
+}
+
 func TestBrokenConnections(t *testing.T) {
 	api := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "100")
