@@ -45,7 +45,7 @@ func (f *fixture) running() int {
 
 // pooled returns how many ready and prepared machines there are.
 func (f *fixture) pooled() [2]int {
-	for _, s := range f.rt.pool.books.Stats(time.Now()) {
+	for _, s := range f.rt.Load().Warm {
 		return [2]int{s.Ready, s.Prepared}
 	}
 	return [2]int{}
@@ -147,7 +147,7 @@ func TestAWarmSandboxIsWhatWasAskedFor(t *testing.T) {
 				t.Errorf("%s: did %v, want %v", stage, f.history(), want)
 			}
 		}
-		if s := f.rt.pool.books.Stats(time.Now())[0]; s.Hits != 1 || s.Misses != 1 {
+		if s := f.rt.Load().Warm[0]; s.Hits != 1 || s.Misses != 1 {
 			t.Errorf("a prepared machine counts as a miss: %+v", s)
 		}
 	})

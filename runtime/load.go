@@ -1,0 +1,20 @@
+package runtime
+
+import (
+	"time"
+
+	"github.com/rundlet/rundlet/substrate/warmpool"
+)
+
+// Load is what waits for capacity, and what is kept warm, at one moment.
+type Load struct {
+	// Pending is how many requests wait.
+	Pending int
+	// Warm has one element per template that is, or was, kept warm.
+	Warm []warmpool.Stats
+}
+
+// Load returns the load at this moment.
+func (r *Runtime) Load() Load {
+	return Load{Pending: r.queue.Stats().Pending, Warm: r.pool.books.Stats(time.Now())}
+}
