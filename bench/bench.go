@@ -1,201 +1,198 @@
 // Package bench measures the latencies that users feel, each beside the bare
 // mechanism under it, in the same run and taking turns, so that a noisy machine
 // disturbs both alike. It knows the API's client and no driver. It
-// may import client and substrate/latency; only cmd may import it.
+// may import client, substrate and its own report package; only cmd may import
+// it.
 package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/substrate/latency"
 )
 
-// Restorer restores the snapshot that create restores, by one way or another.
-type Restorer interface {
-	// Restore returns when the agent has answered one request, and the time
-	// since just before the first call. What it has to prepare on disk and in
-	// the network before that does not count.
-	Restore(ctx context.Context) (Machine, time.Duration, error)
+// Config is what kind of server is to be measured.
+type Config struct {
+	// Warm and Prepared are what the pool holds.
+	Warm, Prepared int
+	// Sandboxes is the capacity, and Pending how many may wait; 0 is the default.
+	Sandboxes, Pending int
 }
 
-// Machine is a restored machine. The caller destroys it.
+// Server is a server that runs in this process, and what is known of it from
+// inside.
+type Server struct {
+	API client.API
+	// NewKey makes another key for the same server.
+	NewKey func(ctx context.Context, name string) (string, error)
+	// Samples are what the server took itself.
+	Samples *latency.Recorder
+	// Load is what waits and what is kept warm now.
+	Load func() Load
+	// Bare is the mechanism without a server.
+	Bare Mechanism
+	// Close ends the server and its sandboxes.
+	Close func() error
+}
+
+// Load is what waits and what is kept warm.
+type Load struct {
+	Pending         int
+	Ready, Prepared int
+	Hits, Misses    uint64
+	// Busy is how many machines are being made for the pool.
+	Busy int
+}
+
+// Mechanism is what a program could do without this one: the calls of the
+// driver's library, and the driver alone.
+type Mechanism interface {
+	// LibraryRestore and LibraryBoot return when the agent has answered one
+	// request, and the time since just before the first call. What they have to
+	// prepare on disk and in the network before that does not count.
+	LibraryRestore(ctx context.Context) (Machine, time.Duration, error)
+	LibraryBoot(ctx context.Context) (Machine, time.Duration, error)
+	// Restore and Boot do the same by the driver, with its limits and records.
+	Restore(ctx context.Context) (Guest, time.Duration, error)
+	Boot(ctx context.Context) (Guest, time.Duration, error)
+	// Exec runs a command in a sandbox of the server by the mechanism's own
+	// means, to its end, and returns the times to its first byte of output, 0 if
+	// there was none, and to its end.
+	Exec(ctx context.Context, sandbox string, stdin []byte, args ...string) (first, end time.Duration, err error)
+	// Processes are the host processes of a sandbox of the server.
+	Processes(sandbox string) ([]int, error)
+}
+
+// Machine is a machine without a server. The caller destroys it.
 type Machine interface {
 	// Destroy ends the machine and returns how long the calls took.
 	Destroy(ctx context.Context) (time.Duration, error)
 }
 
-// Setup is what is measured.
+// Guest is a machine that the driver made.
+type Guest interface {
+	Machine
+	Exec(ctx context.Context, stdin []byte, args ...string) (first, end time.Duration, err error)
+	Processes() ([]int, error)
+	// Save saves it while it runs, and removes that again, which does not count.
+	Save(ctx context.Context) (time.Duration, error)
+	// Pause saves it, with its memory or only its files, and ends it. Resume
+	// makes it again from that.
+	Pause(ctx context.Context, memory bool) (time.Duration, error)
+	Resume(ctx context.Context) (time.Duration, error)
+	// Fork saves it and makes n others from that, so many at a time as there are
+	// processors; done has, by child, the time since the call.
+	Fork(ctx context.Context, n int) (children []Guest, done []time.Duration, err error)
+}
+
+// Setup is where servers to measure come from.
 type Setup struct {
-	// API is the server, with the sandboxes that users get.
-	API client.API
-	// Bare are the library calls that any program would need; Driver is the
-	// driver, without a server.
-	Bare, Driver Restorer
-	// BareExec runs a command in a sandbox of API by the mechanism's own means,
-	// and returns the time to its first byte of output.
-	BareExec func(ctx context.Context, sandbox string, args []string) (time.Duration, error)
+	Open func(ctx context.Context, c Config) (*Server, error)
+	// MemoryFree is how much memory the host can still give, in MiB.
+	MemoryFree func() int
+	// Usage reads what processes of the host use.
+	Usage Usage
+	// LoadAverage of the last minute, as text.
+	LoadAverage func() string
+	// Progress is told what is being done.
+	Progress func(line string)
 }
 
-// Options say what to measure.
-type Options struct {
-	// Samples of each row.
-	Samples int
-	// Warmup rounds come first and do not count.
-	Warmup int
-	// Execs is how many commands are run in each round's sandbox.
-	Execs int
+// Usage reads what processes of the host use.
+type Usage interface {
+	// PSS is the proportional share of memory, in MiB, of all together.
+	PSS(pids []int) (float64, error)
+	// CPU is the processor time of all together since they began.
+	CPU(pids []int) (time.Duration, error)
+	// Self is the processor time and the resident memory, in MiB, of this
+	// process.
+	Self() (cpu time.Duration, rss float64, err error)
 }
 
-// DefaultOptions give p50 and p90 that can be decided upon (30 samples).
-var DefaultOptions = Options{Samples: 30, Warmup: 2, Execs: 3}
-
-// The command whose first byte of output is awaited.
-var command = []string{"/bin/echo", "hello"}
-
-// samples are the raw measurements by row.
-type samples map[string][]time.Duration
-
-func (s samples) add(name string, d time.Duration) { s[name] = append(s[name], d) }
-
-// Run measures rounds of: bare, driver, API. One machine lives at a time.
-func Run(ctx context.Context, o Options, setup Setup, progress func(done, of int)) ([]Row, error) {
-	s := samples{}
-	for i := range o.Warmup + o.Samples {
-		into := s
-		if i < o.Warmup {
-			into = samples{}
-		}
-		if err := round(ctx, o, setup, into); err != nil {
-			return nil, fmt.Errorf("round %d: %w", i+1, err)
-		}
-		progress(i+1, o.Warmup+o.Samples)
-	}
-	return rows(s), nil
-}
-
-func round(ctx context.Context, o Options, setup Setup, s samples) error {
-	bare, err := restore(ctx, setup.Bare, "bare", s)
+// Run measures the groups that are named, or all, each with a server of its
+// own. What fails is in the report; an error is returned only for a wrong name
+// and when ctx has ended.
+func Run(ctx context.Context, names []string, plan Plan, setup Setup) ([]report.Group, error) {
+	chosen, err := choose(names)
 	if err != nil {
-		return fmt.Errorf("bare mechanism: %w", err)
+		return nil, err
 	}
-	if _, err := restore(ctx, setup.Driver, "driver", s); err != nil {
-		return fmt.Errorf("driver: %w", err)
-	}
-	begin := time.Now()
-	sb, err := setup.API.Create(ctx, "base", 10*time.Minute)
-	if err != nil {
-		return err
-	}
-	s.add("api create", time.Since(begin))
-	if err := execs(ctx, o, setup, sb, begin, bare, s); err != nil {
-		setup.API.Kill(context.WithoutCancel(ctx), sb.ID)
-		return fmt.Errorf("sandbox %s: %w", sb.ID, err)
-	}
-	begin = time.Now()
-	if err := setup.API.Kill(ctx, sb.ID); err != nil {
-		return err
-	}
-	s.add("api kill", time.Since(begin))
-	return nil
-}
-
-func restore(ctx context.Context, r Restorer, who string, s samples) (time.Duration, error) {
-	machine, took, err := r.Restore(ctx)
-	if err != nil {
-		return 0, err
-	}
-	s.add(who+" restore", took)
-	destroy, err := machine.Destroy(ctx)
-	if err != nil {
-		return 0, err
-	}
-	s.add(who+" destroy", destroy)
-	return took, nil
-}
-
-// execs runs the command in a sandbox that is new (created at begin), first
-// through the API, then both ways in turn.
-func execs(ctx context.Context, o Options, setup Setup, sb client.Sandbox, begin time.Time, bareRestore time.Duration, s samples) error {
-	first, err := apiExec(ctx, setup.API, sb)
-	if err != nil {
-		return err
-	}
-	s.add("api create+exec", first.Sub(begin))
-	for i := range o.Execs {
-		bare, err := setup.BareExec(ctx, sb.ID, command)
-		if err != nil {
-			return err
+	var out []report.Group
+	for _, g := range chosen {
+		setup.Progress(g.name + ": " + g.title)
+		out = append(out, g.run(ctx, plan, setup))
+		if ctx.Err() != nil {
+			return out, context.Cause(ctx)
 		}
-		if i == 0 {
-			s.add("bare restore+exec", bareRestore+bare)
-		}
-		s.add("bare exec", bare)
-		start := time.Now()
-		at, err := apiExec(ctx, setup.API, sb)
-		if err != nil {
-			return err
-		}
-		s.add("api exec", at.Sub(start))
 	}
-	return nil
+	return out, nil
 }
 
-// apiExec returns when the command's first byte of output arrived.
-func apiExec(ctx context.Context, api client.API, sb client.Sandbox) (time.Time, error) {
-	var first firstByte
-	code, err := api.Agent(sb).Run(ctx, client.Command{Args: command, Stdout: &first})
-	if err == nil && (code != 0 || first.at.IsZero()) {
-		err = fmt.Errorf("the command printed nothing (exit code %d)", code)
+// Groups are the names of what can be measured, in order.
+func Groups() []string {
+	var out []string
+	for _, g := range groups {
+		out = append(out, g.name)
 	}
-	return first.at, err
+	return out
 }
 
-// firstByte remembers when the first byte was written.
-type firstByte struct{ at time.Time }
-
-func (f *firstByte) Write(b []byte) (int, error) {
-	if f.at.IsZero() && len(b) > 0 {
-		f.at = time.Now()
+func choose(names []string) ([]group, error) {
+	if len(names) == 0 {
+		return groups, nil
 	}
-	return len(b), nil
-}
-
-// Row is one latency beside its bare mechanism.
-type Row struct {
-	Name string          `json:"name"`
-	Ours latency.Summary `json:"ours"`
-	// BareName says what the mechanism did.
-	BareName string          `json:"bare_name"`
-	Bare     latency.Summary `json:"bare"`
-	// Ratio is ours to bare, of the medians.
-	Ratio float64 `json:"ratio"`
-	// Limit is the most that the ratio may be; 0 is no limit.
-	Limit float64 `json:"limit,omitempty"`
-	// Met reports whether Ratio is within Limit.
-	Met bool `json:"met"`
-}
-
-func rows(s samples) []Row {
-	var out []Row
-	for _, r := range []struct {
-		name, ours, bareName, bare string
-		limit                      float64
-	}{
-		{"restore (driver call to agent's reply)", "driver restore", "restore by library", "bare restore", 0},
-		{"create to ready (REST)", "api create", "restore by library", "bare restore", 1.25},
-		{"create to first stdout (REST)", "api create+exec", "restore + runsc exec", "bare restore+exec", 0},
-		{"warm exec to first stdout (API)", "api exec", "runsc exec", "bare exec", 0.6},
-		{"kill (REST)", "api kill", "destroy by library", "bare destroy", 0},
-	} {
-		row := Row{Name: r.name, Ours: latency.Summarise(s[r.ours]), BareName: r.bareName, Bare: latency.Summarise(s[r.bare]), Limit: r.limit}
-		if row.Bare.P50 > 0 {
-			row.Ratio = float64(row.Ours.P50) / float64(row.Bare.P50)
+	for _, name := range names {
+		if !slices.Contains(Groups(), name) {
+			return nil, fmt.Errorf("no group %q: there are %s", name, strings.Join(Groups(), ", "))
 		}
-		row.Met = row.Limit == 0 || row.Ratio > 0 && row.Ratio <= row.Limit
-		out = append(out, row)
+	}
+	return slices.DeleteFunc(slices.Clone(groups), func(g group) bool { return !slices.Contains(names, g.name) }), nil
+}
+
+// group is one thing to measure, with a server or several of its own.
+type group struct {
+	name, title string
+	plot        report.Plot
+	measure     func(ctx context.Context, m *measurement) error
+}
+
+var groups = []group{
+	{"warm", "out of the pool, beside a machine that runs already", report.PlotCDF, warm},
+	{"prepared", "missed by the pool, started from a prepared machine, beside a restore", report.PlotCDF, prepared},
+	{"clone", "restored, without a pool, beside a restore", report.PlotCDF, clone},
+	{"cold", "booted, beside a boot", report.PlotCDF, cold},
+	{"exec", "a command in a sandbox that runs", report.PlotCDF, execs},
+	{"batch", "100 small commands, one after the other", report.PlotCDF, batch},
+	{"files", "files in and out", report.PlotBars, files},
+	{"pause", "pause and resume with memory, by the memory dirtied", report.PlotLines, pause},
+	{"snapshot", "snapshot of a running sandbox, by the memory dirtied", report.PlotLines, snapshot},
+	{"fspause", "pause and resume of the files alone", report.PlotCDF, filesystemPause},
+	{"fork", "children of a running sandbox, by their number", report.PlotLines, fork},
+	{"burst", "many creates at once", report.PlotBars, burst},
+	{"refill", "a pool that was emptied", report.PlotBars, refill},
+	{"density", "memory and processor time of sandboxes that were used and are idle", report.PlotBars, density},
+	{"queue", "more creates than there is room for", report.PlotBars, queue},
+}
+
+func (g group) run(ctx context.Context, plan Plan, setup Setup) report.Group {
+	m := &measurement{plan: plan, setup: setup, name: g.name, rows: map[string]*row{}}
+	begin, before := time.Now(), setup.LoadAverage()
+	err := g.measure(ctx, m)
+	if m.server != nil {
+		m.stages = m.server.Samples.Summaries()
+	}
+	err = errors.Join(err, m.close())
+	out := report.Group{Name: g.name, Title: g.title, Plot: g.plot, Took: time.Since(begin), LoadBefore: before,
+		LoadAfter: setup.LoadAverage(), Rows: m.result(), Facts: m.facts, Stages: m.stages}
+	if err != nil {
+		out.Error = err.Error()
 	}
 	return out
 }

@@ -1,96 +1,148 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/bench"
-	"github.com/rundlet/rundlet/client"
-	"github.com/rundlet/rundlet/e2b"
+	"github.com/rundlet/rundlet/bench/report"
 )
 
+// benchFlags are what the command line of the benchmark says.
+type benchFlags struct {
+	only                   []string
+	quick, gate            bool
+	html, jsonFile         string
+	samples, checkouts     int
+	batches, dear, density int
+	dirty                  []int
+	idle                   time.Duration
+}
+
 func newBench(o *options) *cobra.Command {
-	b := bench.DefaultOptions
+	var b benchFlags
+	full := bench.Full()
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure the latencies of a sandbox's life beside the bare mechanism",
-		Long: `Measure restore, create, exec and kill through a server on this machine, and in
-the same run the bare mechanism of the driver, so that each row has its ratio.
-The server is one of its own; no running one is disturbed.`,
+		Short: "Measure what a sandbox's life costs beside the bare mechanism",
+		Long: `Measure what a sandbox's life costs, through servers of its own on this machine,
+and in the same rounds the bare mechanism of the driver, so that each figure has
+its ratio. No running server is disturbed, except by the load.
+
+All of it takes about half an hour on two processors, --quick a minute or two.
+Groups: ` + strings.Join(bench.Groups(), ", ") + `.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			report, err := runBench(cmd, o, b)
-			if err != nil {
-				return err
-			}
-			if o.json {
-				return printJSON(cmd.OutOrStdout(), report)
-			}
-			return report.WriteText(cmd.OutOrStdout())
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return benchmark(cmd, o, b) },
 	}
-	cmd.Flags().IntVarP(&b.Samples, "samples", "n", b.Samples, "samples of each row")
-	cmd.Flags().IntVar(&b.Warmup, "warmup", b.Warmup, "rounds that come first and do not count")
-	cmd.Flags().IntVar(&b.Execs, "execs", b.Execs, "commands of each kind in each round's sandbox")
+	f := cmd.Flags()
+	f.StringSliceVar(&b.only, "only", nil, "groups to measure (default all)")
+	f.BoolVar(&b.quick, "quick", false, "few samples: shows that all works, decides nothing")
+	f.BoolVar(&b.gate, "gate", false, "fail if an objective is missed, or cannot be judged by the samples there are")
+	f.StringVar(&b.html, "html", "", "write the report as one HTML page to this file too")
+	f.StringVar(&b.jsonFile, "json-file", "", "write the report as JSON to this file too")
+	f.IntVarP(&b.samples, "samples", "n", full.Samples, "samples of what is cheap")
+	f.IntVar(&b.checkouts, "checkouts", full.Checkouts, "samples of the group warm: its 99th percentile needs 500")
+	f.IntVar(&b.batches, "batches", full.Batches, "samples of the group batch")
+	f.IntVar(&b.dear, "dear", full.Dear, "samples of what takes seconds; of the largest, fewer")
+	f.IntSliceVar(&b.dirty, "dirty", full.DirtyMiB, "MiB of memory to fill with random bytes before a pause, a snapshot and a fork")
+	f.IntVar(&b.density, "density", full.Density, "sandboxes side by side in the group density")
+	f.DurationVar(&b.idle, "idle", full.Idle, "how long the group density leaves them alone")
 	return cmd
 }
 
-func runBench(cmd *cobra.Command, o *options, b bench.Options) (_ bench.Report, err error) {
-	if b.Samples < 1 || b.Warmup < 0 || b.Execs < 1 {
-		return bench.Report{}, errors.New("--samples and --execs must be at least 1, --warmup at least 0")
+// plan is the full or the quick plan with what was asked for in particular.
+func (b benchFlags) plan(changed func(flag string) bool) (bench.Plan, error) {
+	p := bench.Full()
+	if b.quick {
+		p = bench.Quick()
 	}
-	dirs, err := o.layout()
+	for _, f := range []struct {
+		name   string
+		value  int
+		target *int
+	}{
+		{"samples", b.samples, &p.Samples}, {"checkouts", b.checkouts, &p.Checkouts}, {"batches", b.batches, &p.Batches},
+		{"dear", b.dear, &p.Dear}, {"density", b.density, &p.Density},
+	} {
+		if f.value < 1 {
+			return p, fmt.Errorf("--%s must be at least 1", f.name)
+		}
+		if changed(f.name) {
+			*f.target = f.value
+		}
+	}
+	const mostDirty = 64 << 10
+	if slices.ContainsFunc(b.dirty, func(mib int) bool { return mib < 0 || mib > mostDirty }) {
+		return p, fmt.Errorf("--dirty must be from 0 to %d", mostDirty)
+	}
+	if changed("dirty") {
+		p.DirtyMiB = b.dirty
+	}
+	if b.idle <= 0 {
+		return p, errors.New("--idle must be positive")
+	}
+	if changed("idle") {
+		p.Idle = b.idle
+	}
+	return p, nil
+}
+
+func benchmark(cmd *cobra.Command, o *options, b benchFlags) error {
+	plan, err := b.plan(cmd.Flags().Changed)
 	if err != nil {
-		return bench.Report{}, err
+		return err
 	}
-	ctx, cancel := context.WithCancel(cmd.Context())
-	defer cancel()
-	n, err := openNode(ctx, dirs, nodeOptions{
-		ephemeral: true, noUplink: true, ahead: 4, capacity: capacityDefaults,
-		log:      slog.New(slog.DiscardHandler),
-		progress: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) },
-	})
+	r, err := runBench(cmd, o, b.only, plan)
 	if err != nil {
-		return bench.Report{}, err
+		return err
 	}
-	defer func() { err = errors.Join(err, n.Close(true)) }()
-	if err := n.runtime.Prepare(ctx); err != nil {
-		return bench.Report{}, err
+	r.Verdicts = bench.Objectives().Judge(r)
+	if b.html != "" {
+		if err := writeReport(b.html, r.WriteHTML); err != nil {
+			return err
+		}
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if b.jsonFile != "" {
+		if err := writeReport(b.jsonFile, r.WriteJSON); err != nil {
+			return err
+		}
+	}
+	if o.json {
+		err = r.WriteJSON(cmd.OutOrStdout())
+	} else {
+		err = r.WriteText(cmd.OutOrStdout())
+	}
+	return errors.Join(err, judge(r, b.gate))
+}
+
+// judge makes an error of groups that failed and, for a gate, of objectives.
+func judge(r report.Report, gate bool) error {
+	var broken []string
+	for _, g := range r.Groups {
+		if g.Error != "" {
+			broken = append(broken, g.Name)
+		}
+	}
+	if len(broken) > 0 {
+		return fmt.Errorf("not measured, or not to the end: %s", strings.Join(broken, ", "))
+	}
+	if failed := r.Failures(); gate && len(failed) > 0 {
+		return fmt.Errorf("the gate is shut: %d of %d objectives are missed or cannot be judged", len(failed), len(r.Verdicts))
+	}
+	return nil
+}
+
+func writeReport(path string, write func(io.Writer) error) error {
+	f, err := os.Create(path)
 	if err != nil {
-		return bench.Report{}, err
+		return err
 	}
-	keys := new(e2b.MemoryKeys)
-	_, key, err := keys.Create(ctx, "bench")
-	if err != nil {
-		return bench.Report{}, err
-	}
-	served := make(chan error, 1)
-	go func() {
-		served <- e2b.NewServer(e2b.Config{EnvdVersion: control.EnvdVersion}, n.runtime, keys).Serve(ctx, ln)
-	}()
-	defer func() {
-		cancel()
-		err = errors.Join(err, <-served)
-	}()
-	setup, err := n.benchSetup(ctx)
-	if err != nil {
-		return bench.Report{}, err
-	}
-	setup.API = client.API{URL: "http://" + ln.Addr().String(), Key: key}
-	report := bench.Report{Host: hostStamp(n)}
-	report.Rows, err = bench.Run(ctx, b, setup, func(done, of int) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "\rround %d of %d", done, of)
-	})
-	fmt.Fprintln(cmd.ErrOrStderr())
-	report.Host.LoadAfter = loadAverage()
-	report.Stages = n.runtime.Latency().Summaries()
-	return report, err
+	return errors.Join(write(f), f.Close())
 }

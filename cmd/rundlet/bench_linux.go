@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"time"
@@ -16,58 +18,72 @@ import (
 
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/bench"
+	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/network"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor"
 )
 
-// benchSetup gives the benchmark the mechanism under this node's driver.
-func (n *node) benchSetup(ctx context.Context) (bench.Setup, error) {
+// mechanism is what is under this node's driver.
+func (n *node) mechanism(ctx context.Context) (bench.Mechanism, error) {
 	spec, err := n.runtime.BaseSpec(ctx)
 	if err != nil {
-		return bench.Setup{}, err
+		return nil, err
 	}
-	g := gvisorBench{driver: n.driver.(*gvisor.Driver), network: n.network.(*network.Network), spec: spec}
-	return bench.Setup{Bare: bareRestorer{g}, Driver: driverRestorer{g}, BareExec: g.exec}, nil
+	return gvisorBench{driver: n.driver.(*gvisor.Driver), network: n.network.(*network.Network), spec: spec}, nil
 }
 
 type gvisorBench struct {
 	driver  *gvisor.Driver
 	network *network.Network
-	spec    vm.Spec
+	spec    vm.Spec // by which the base is restored
 }
 
-// place takes a network slot for a restore; free gives it back.
-func (g gvisorBench) place(ctx context.Context) (spec vm.Spec, agent control.Dial, free func(), err error) {
-	slot, err := g.network.Acquire(ctx, network.Policy{})
+// slot is a place in the network for a machine.
+type slot struct {
+	spec  vm.Spec
+	agent control.Dial
+	free  func()
+}
+
+// place takes a slot for a machine that is restored from a snapshot, or booted
+// if there is none.
+func (g gvisorBench) place(ctx context.Context, from *vm.SnapshotRef) (slot, error) {
+	s, err := g.network.Acquire(ctx, network.Policy{})
 	if err != nil {
-		return vm.Spec{}, nil, nil, err
+		return slot{}, err
 	}
-	spec = g.spec
-	spec.NetNS, spec.GuestIP, spec.Hostname = slot.NetNS, slot.GuestIP.String(), "bench"
-	agent = func(ctx context.Context) (net.Conn, error) {
-		return g.network.DialContext(ctx, netip.AddrPortFrom(slot.GuestIP, control.Port))
-	}
-	return spec, agent, func() { g.network.Retire(slot.ID) }, nil
+	spec := g.spec
+	spec.NetNS, spec.GuestIP, spec.Hostname, spec.RestoreFrom = s.NetNS, s.GuestIP.String(), "bench", from
+	return slot{spec: spec, free: func() { g.network.Retire(s.ID) }, agent: func(ctx context.Context) (net.Conn, error) {
+		return g.network.DialContext(ctx, netip.AddrPortFrom(s.GuestIP, control.Port))
+	}}, nil
 }
 
-type bareRestorer struct{ gvisorBench }
+// LibraryRestore implements bench.Mechanism.
+func (g gvisorBench) LibraryRestore(ctx context.Context) (bench.Machine, time.Duration, error) {
+	return g.library(ctx, g.spec.RestoreFrom)
+}
 
-func (r bareRestorer) Restore(ctx context.Context) (bench.Machine, time.Duration, error) {
-	spec, agent, free, err := r.place(ctx)
+// LibraryBoot implements bench.Mechanism.
+func (g gvisorBench) LibraryBoot(ctx context.Context) (bench.Machine, time.Duration, error) {
+	return g.library(ctx, nil)
+}
+
+func (g gvisorBench) library(ctx context.Context, from *vm.SnapshotRef) (bench.Machine, time.Duration, error) {
+	s, err := g.place(ctx, from)
 	if err != nil {
 		return nil, 0, err
 	}
-	bare, err := r.driver.Bare(spec)
+	bare, err := g.driver.Bare(s.spec)
 	if err != nil {
-		free()
+		s.free()
 		return nil, 0, err
 	}
-	m := machine{func(context.Context) error { return bare.Destroy() }, free}
+	m := machine{func(context.Context) error { return bare.Destroy() }, s.free}
 	begin := time.Now()
-	err = bare.Restore()
-	if err == nil {
-		err = control.Health(ctx, agent)
+	if err = bare.Run(); err == nil {
+		err = answers(ctx, s.agent)
 	}
 	took := time.Since(begin)
 	if err != nil {
@@ -77,27 +93,21 @@ func (r bareRestorer) Restore(ctx context.Context) (bench.Machine, time.Duration
 	return m, took, nil
 }
 
-type driverRestorer struct{ gvisorBench }
-
-func (r driverRestorer) Restore(ctx context.Context) (bench.Machine, time.Duration, error) {
-	spec, agent, free, err := r.place(ctx)
-	if err != nil {
-		return nil, 0, err
+// answers waits until the agent serves, as the runtime does after a boot.
+func answers(ctx context.Context, agent control.Dial) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for pause := 2 * time.Millisecond; ; pause = min(pause*2, 100*time.Millisecond) {
+		err := control.Health(ctx, agent)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the agent does not answer: %w", err)
+		case <-time.After(pause):
+		}
 	}
-	id := fmt.Sprintf("bench-%d", time.Now().UnixNano())
-	begin := time.Now()
-	if err := r.driver.Create(ctx, id, spec); err != nil {
-		free()
-		return nil, 0, err
-	}
-	err = control.Health(ctx, agent)
-	took := time.Since(begin)
-	m := machine{func(ctx context.Context) error { return r.driver.Destroy(ctx, id) }, free}
-	if err != nil {
-		_, undo := m.Destroy(ctx)
-		return nil, 0, errors.Join(err, undo)
-	}
-	return m, took, nil
 }
 
 type machine struct {
@@ -105,6 +115,7 @@ type machine struct {
 	free    func()
 }
 
+// Destroy implements bench.Machine.
 func (m machine) Destroy(ctx context.Context) (time.Duration, error) {
 	begin := time.Now()
 	err := m.destroy(ctx)
@@ -113,36 +124,52 @@ func (m machine) Destroy(ctx context.Context) (time.Duration, error) {
 	return took, err
 }
 
-// exec is gVisor's own "runsc exec", run to its end; the time is to its first
-// byte of output.
-func (g gvisorBench) exec(ctx context.Context, sandbox string, args []string) (time.Duration, error) {
-	cmd, err := g.driver.ExecCommand(sandbox, args...)
+// Processes implements bench.Mechanism.
+func (g gvisorBench) Processes(id string) ([]int, error) { return g.driver.Processes(id) }
+
+// Exec implements bench.Mechanism by gVisor's own "runsc exec".
+func (g gvisorBench) Exec(ctx context.Context, id string, stdin []byte, args ...string) (first, end time.Duration, err error) {
+	cmd, err := g.driver.ExecCommand(id, args...)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
+	return timed(cmd, stdin)
+}
+
+func timed(cmd *exec.Cmd, stdin []byte) (first, end time.Duration, err error) {
+	if stdin != nil {
+		cmd.Stdin = bytes.NewReader(stdin)
+	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	begin := time.Now()
 	if err := cmd.Start(); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	var one [1]byte
-	_, readErr := io.ReadFull(out, one[:])
-	took := time.Since(begin)
+	if n, _ := io.ReadFull(out, one[:]); n > 0 {
+		first = time.Since(begin)
+	}
 	io.Copy(io.Discard, out)
-	return took, errors.Join(readErr, cmd.Wait())
+	err = cmd.Wait()
+	if err != nil {
+		err = fmt.Errorf("%w: %.500s", err, stderr.Bytes())
+	}
+	return first, time.Since(begin), err
 }
 
-func hostStamp(n *node) bench.Host {
+func hostStamp(n *node) report.Host {
 	var uts unix.Utsname
 	unix.Uname(&uts)
 	info := n.driver.Info()
-	return bench.Host{
+	return report.Host{
 		Time: time.Now().UTC().Truncate(time.Second), Version: version, Driver: info.Driver, Mechanism: info.Version,
 		Kernel: unix.ByteSliceToString(uts.Release[:]), CPU: cpuModel(), CPUs: runtime.NumCPU(),
-		MemoryMiB: int64(hostMemory() >> 20), LoadBefore: loadAverage(),
+		MemoryMiB: int64(hostMemory() >> 20),
 	}
 }
 

@@ -38,6 +38,8 @@ type nodeOptions struct {
 	warm runtime.WarmTarget
 	// supervision is of a daemon; its Sample is filled in.
 	supervision runtime.Supervision
+	// size is a sandbox's; the zero value is the default.
+	size runtime.Size
 }
 
 func (o *nodeOptions) nameserverFlag(f *pflag.FlagSet) {

@@ -5,8 +5,10 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/rundlet/rundlet/bench"
+	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/doctor"
 	"github.com/rundlet/rundlet/layout"
 )
@@ -19,8 +21,19 @@ func openNode(context.Context, layout.Layout, nodeOptions) (*node, error) { retu
 
 func doctorChecks(layout.Layout) []doctor.CheckFunc { return nil }
 
-func (n *node) benchSetup(context.Context) (bench.Setup, error) { return bench.Setup{}, errNoDriver }
+func (n *node) mechanism(context.Context) (bench.Mechanism, error) { return nil, errNoDriver }
 
-func hostStamp(*node) bench.Host { return bench.Host{} }
+func hostStamp(*node) report.Host { return report.Host{} }
 
 func loadAverage() string { return "" }
+
+func memoryFree() int { return 0 }
+
+// procUsage has no counterpart here yet.
+type procUsage struct{}
+
+func (procUsage) PSS([]int) (float64, error) { return 0, errNoDriver }
+
+func (procUsage) CPU([]int) (time.Duration, error) { return 0, errNoDriver }
+
+func (procUsage) Self() (time.Duration, float64, error) { return 0, 0, errNoDriver }

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
 	"gvisor.dev/gvisor/runsc/config"
 	"gvisor.dev/gvisor/runsc/container"
@@ -39,33 +41,69 @@ func (d *Driver) ExecCommand(id string, args ...string) (*exec.Cmd, error) {
 	return &exec.Cmd{Path: specutils.ExePath, Args: append(argv, args...)}, nil
 }
 
-// Bare is a restore by gVisor's library alone: the same flags and spec as a
+// Processes returns the host processes of a machine that has its control group:
+// those that its memory and processor time are charged to. It is for measuring.
+func (d *Driver) Processes(id string) ([]int, error) {
+	m, err := d.find("processes", id)
+	if err != nil {
+		return nil, err
+	}
+	if status, _ := d.state(m); status != vm.StatusRunning && status != vm.StatusStopped || m.sandbox == nil {
+		return nil, vm.TransitionError("processes", id, status, vm.StatusRunning)
+	}
+	pids := descendants(m.sandbox.pid)
+	if m.gofer != nil {
+		pids = append(pids, m.gofer.pid)
+	}
+	return pids, nil
+}
+
+// descendants returns a process and all that come from it.
+func descendants(pid int) []int {
+	all := []int{pid}
+	for i := 0; i < len(all); i++ {
+		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", all[i]))
+		for _, list := range lists {
+			data, _ := os.ReadFile(list)
+			for _, field := range strings.Fields(string(data)) {
+				if child, err := strconv.Atoi(field); err == nil {
+					all = append(all, child)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// Bare is a start by gVisor's library alone: the same flags and spec as a
 // machine, without limits, records and watching. It is what a machine's restore
-// is measured against.
+// or boot is measured against.
 type Bare struct {
 	d      *Driver
 	key    string
-	images string
+	images string // Empty for a boot.
 	conf   *config.Config
 	spec   vm.Spec
 	c      *container.Container
 }
 
-// Bare prepares a bare restore of spec.RestoreFrom: everything that is on disk.
-// The caller ends it with Destroy.
+// Bare prepares a bare restore of spec.RestoreFrom, or without one a bare boot:
+// everything that is on disk. The caller ends it with Destroy.
 func (d *Driver) Bare(spec vm.Spec) (*Bare, error) {
 	if err := checkSpec(spec); err != nil {
 		return nil, failure("bare restore", "", nil, err)
 	}
-	if spec.RestoreFrom == nil {
-		return nil, failure("bare restore", "", vm.ErrInvalid, errors.New("no snapshot"))
-	}
-	images, cold, spec, err := d.resolve(spec.RestoreFrom, spec)
-	if err == nil && cold {
-		err = unsupported("bare restore of a file system")
-	}
-	if err != nil {
-		return nil, failure("bare restore", "", nil, err)
+	images := ""
+	if spec.RestoreFrom != nil {
+		var cold bool
+		var err error
+		images, cold, spec, err = d.resolve(spec.RestoreFrom, spec)
+		if err == nil && cold {
+			err = unsupported("bare restore of a file system")
+		}
+		if err != nil {
+			return nil, failure("bare restore", "", nil, err)
+		}
 	}
 	b := &Bare{d: d, key: newKey(), images: images, spec: spec}
 	bundle := d.conf.bundle(b.key)
@@ -84,9 +122,9 @@ func (d *Driver) Bare(spec vm.Spec) (*Bare, error) {
 	return b, nil
 }
 
-// Restore makes the sandbox and loads the snapshot: two library calls. The
-// guest runs when it returns.
-func (b *Bare) Restore() error {
+// Run makes the sandbox and loads the snapshot, or starts the program: two
+// library calls. The guest runs when it returns.
+func (b *Bare) Run() error {
 	bundle := b.d.conf.bundle(b.key)
 	oci, err := specutils.ReadSpec(bundle, b.conf)
 	if err != nil {
@@ -96,8 +134,13 @@ func (b *Bare) Restore() error {
 	if err != nil {
 		return failure("bare restore", b.key, nil, err)
 	}
-	err = offMain(func() error { return b.c.Restore(b.conf, b.images, false, false, nil) })
-	return failure("bare restore", b.key, nil, err)
+	err = offMain(func() error {
+		if b.images == "" {
+			return b.c.Start(b.conf)
+		}
+		return b.c.Restore(b.conf, b.images, false, false, nil)
+	})
+	return failure("bare start", b.key, nil, err)
 }
 
 // Destroy ends the sandbox and removes its files.

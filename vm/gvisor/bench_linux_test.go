@@ -95,7 +95,7 @@ func BenchmarkBareRestore(b *testing.B) {
 		var err error
 		bare, err = d.Bare(spec())
 		must(b, err)
-	}, func(int) { must(b, bare.Restore()) }, func(int) { must(b, bare.Destroy()) })
+	}, func(int) { must(b, bare.Run()) }, func(int) { must(b, bare.Destroy()) })
 }
 
 func BenchmarkRestore(b *testing.B) {

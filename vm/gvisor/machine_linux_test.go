@@ -221,7 +221,7 @@ func TestPreparedMachineOutlivesItsSnapshot(t *testing.T) {
 	}
 }
 
-func TestExecCommandAndBareRestore(t *testing.T) {
+func TestExecCommandAndBareStarts(t *testing.T) {
 	d := newDriver(t)
 	ctx := testContext(t)
 	start(t, d, "a", guestSpec(t))
@@ -239,14 +239,26 @@ func TestExecCommandAndBareRestore(t *testing.T) {
 	if err := d.Snapshot(ctx, "a", "one"); err != nil {
 		t.Fatal(err)
 	}
+	if pids, err := d.Processes("a"); err != nil || len(pids) < 2 {
+		t.Errorf("processes %v, %v: a machine has a kernel and a file server", pids, err)
+	}
+	if _, err := d.Processes("unknown"); !errors.Is(err, vm.ErrNotFound) {
+		t.Errorf("processes of an unknown machine: %v", err)
+	}
 	before := leftovers(d)
 	s := guestSpec(t)
 	b, err := d.Bare(vm.Spec{NetNS: s.NetNS, GuestIP: s.GuestIP, RestoreFrom: &vm.SnapshotRef{VMID: "a", SnapshotID: "one"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(b.Restore(), b.Destroy()); err != nil {
+	if err := errors.Join(b.Run(), b.Destroy()); err != nil {
 		t.Error(err)
+	}
+	if b, err = d.Bare(guestSpec(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(b.Run(), b.Destroy()); err != nil {
+		t.Errorf("boot: %v", err)
 	}
 	if after := leftovers(d); !slices.Equal(before, after) {
 		t.Errorf("before %q\nafter %q", before, after)

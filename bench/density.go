@@ -1,0 +1,164 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/rundlet/rundlet/client"
+	"github.com/rundlet/rundlet/substrate/latency"
+)
+
+// The rows of density that objectives are about.
+const (
+	rowIdleCPU = "this process, idle: processor"
+	rowIdleRSS = "this process, idle: resident memory"
+	rowPSS     = "one sandbox after use: PSS"
+)
+
+// use is what a sandbox is used for before its memory is looked at.
+var use = []string{"/bin/sh", "-c", "ls -lR /etc /usr/bin >/dev/null 2>&1; dd if=/dev/urandom of=/tmp/used bs=64k count=64 status=none; sync"}
+
+// density has sandboxes and machines of the driver alone side by side, uses
+// them and leaves them alone.
+func density(ctx context.Context, m *measurement) (err error) {
+	n := m.plan.Density
+	if need, free := 2*n*sandboxMiB*2, m.setup.MemoryFree(); need > free {
+		return fmt.Errorf("%d sandboxes and as many machines may need %d MiB, and this machine has %d MiB free", n, need, free)
+	}
+	if err := m.open(ctx, Config{}); err != nil {
+		return err
+	}
+	var ours []client.Sandbox
+	var bare []Guest
+	defer func() {
+		m.killAll(ctx, ours, &err)
+		for _, guest := range bare {
+			end(ctx, guest, &err)
+		}
+	}()
+	for range n {
+		guest, _, err := m.server.Bare.Restore(ctx)
+		if err != nil {
+			return err
+		}
+		bare = append(bare, guest)
+		sb, err := m.create(ctx)
+		if err != nil {
+			return err
+		}
+		ours = append(ours, sb)
+		if _, err := m.run(ctx, sb, nil, use...); err != nil {
+			return err
+		}
+		if _, _, err := guest.Exec(ctx, nil, use...); err != nil {
+			return err
+		}
+	}
+	var oursPIDs, barePIDs [][]int
+	for i := range n {
+		pids, err := m.server.Bare.Processes(ours[i].ID)
+		if err != nil {
+			return err
+		}
+		oursPIDs = append(oursPIDs, pids)
+		if pids, err = bare[i].Processes(); err != nil {
+			return err
+		}
+		barePIDs = append(barePIDs, pids)
+	}
+	if err := m.memory(rowPSS, oursPIDs, barePIDs); err != nil {
+		return err
+	}
+	if err := m.idle(ctx, oursPIDs, barePIDs); err != nil {
+		return err
+	}
+	return m.memory(fmt.Sprintf("one sandbox after %s idle: PSS", m.plan.Idle), oursPIDs, barePIDs)
+}
+
+const driverAlone = "a machine of the driver alone"
+
+// memory adds the memory of each sandbox to a row.
+func (m *measurement) memory(name string, ours, bare [][]int) error {
+	r := m.compare(name, driverAlone, 0)
+	r.Unit = latency.MiB
+	for i := range ours {
+		mib, err := m.setup.Usage.PSS(ours[i])
+		if err != nil {
+			return err
+		}
+		r.ours = append(r.ours, mib)
+		if mib, err = m.setup.Usage.PSS(bare[i]); err != nil {
+			return err
+		}
+		r.bare = append(r.bare, mib)
+	}
+	return nil
+}
+
+// idleSample is how often this process is looked at while it is idle.
+const idleSample = 500 * time.Millisecond
+
+// idle leaves all alone, and tells what they and this process use meanwhile.
+func (m *measurement) idle(ctx context.Context, ours, bare [][]int) error {
+	m.setup.Progress(fmt.Sprintf("%s: leaving %d sandboxes and as many machines alone for %s", m.name, len(ours), m.plan.Idle))
+	begin := time.Now()
+	oursBefore, err := m.cpu(ours)
+	if err != nil {
+		return err
+	}
+	bareBefore, err := m.cpu(bare)
+	if err != nil {
+		return err
+	}
+	cpu, rss := m.compare(rowIdleCPU, "", 0), m.compare(rowIdleRSS, "", 0)
+	cpu.Unit, rss.Unit = latency.Percent, latency.MiB
+	tick := time.NewTicker(idleSample)
+	defer tick.Stop()
+	last, _, err := m.setup.Usage.Self()
+	if err != nil {
+		return err
+	}
+	for at := begin; at.Sub(begin) < m.plan.Idle; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		used, mib, err := m.setup.Usage.Self()
+		if err != nil {
+			return err
+		}
+		now := time.Now()
+		cpu.ours = append(cpu.ours, 100*float64(used-last)/float64(now.Sub(at)))
+		rss.ours = append(rss.ours, mib)
+		last, at = used, now
+	}
+	oursAfter, err := m.cpu(ours)
+	if err != nil {
+		return err
+	}
+	bareAfter, err := m.cpu(bare)
+	if err != nil {
+		return err
+	}
+	r := m.compare("one sandbox, idle: processor", driverAlone, 0)
+	r.Unit = latency.Percent
+	took := float64(time.Since(begin))
+	for i := range ours {
+		r.ours = append(r.ours, 100*float64(oursAfter[i]-oursBefore[i])/took)
+		r.bare = append(r.bare, 100*float64(bareAfter[i]-bareBefore[i])/took)
+	}
+	return nil
+}
+
+func (m *measurement) cpu(all [][]int) (out []time.Duration, err error) {
+	for _, pids := range all {
+		used, err := m.setup.Usage.CPU(pids)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, used)
+	}
+	return out, nil
+}

@@ -1,0 +1,124 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"time"
+
+	"github.com/rundlet/rundlet/bench/report"
+	"github.com/rundlet/rundlet/client"
+)
+
+// files pushes and pulls files of random bytes. The bare mechanism has cat.
+func files(ctx context.Context, m *measurement) (err error) {
+	if err := m.open(ctx, Config{}); err != nil {
+		return err
+	}
+	sb, err := m.create(ctx)
+	if err != nil {
+		return err
+	}
+	defer m.kill(ctx, sb.ID, &err)
+	for _, size := range m.plan.FileBytes {
+		content := make([]byte, size)
+		rand.Read(content)
+		push, pull := m.row("push", float64(size)/1024, "KiB"), m.row("pull", float64(size)/1024, "KiB")
+		push.BareName, pull.BareName = "cat by runsc exec", "cat by runsc exec"
+		n := m.plan.Samples
+		if size > 4<<20 {
+			n = max(1, n/3)
+		}
+		err := m.rounds(ctx, n, func(int) error {
+			return m.fileRound(ctx, sb, content, push, pull)
+		})
+		if err != nil {
+			return err
+		}
+		for _, r := range []*row{push, pull} {
+			m.fact("%s of %s KiB: %s MB/s, bare %s MB/s (medians)", r.Name, fmt.Sprint(r.X), rate(size, r.ours), rate(size, r.bare))
+		}
+	}
+	return nil
+}
+
+func (m *measurement) fileRound(ctx context.Context, sb client.Sandbox, content []byte, push, pull *row) error {
+	const file, bareFile = "/tmp/rundlet-bench", "/tmp/rundlet-bench-bare"
+	_, took, err := m.server.Bare.Exec(ctx, sb.ID, content, "/bin/sh", "-c", "cat > "+bareFile)
+	if err != nil {
+		return fmt.Errorf("bare push: %w", err)
+	}
+	m.bare(push, took)
+	if took, err = transfer(ctx, m.server.API.Agent(sb), http.MethodPost, file, content); err != nil {
+		return fmt.Errorf("push: %w", err)
+	}
+	m.ours(push, took)
+	if _, took, err = m.server.Bare.Exec(ctx, sb.ID, nil, "/bin/cat", bareFile); err != nil {
+		return fmt.Errorf("bare pull: %w", err)
+	}
+	m.bare(pull, took)
+	if took, err = transfer(ctx, m.server.API.Agent(sb), http.MethodGet, file, content); err != nil {
+		return fmt.Errorf("pull: %w", err)
+	}
+	m.ours(pull, took)
+	return nil
+}
+
+// rate is in MB/s, by the median of milliseconds.
+func rate(size int, ms []float64) string {
+	p50 := report.SeriesOf(ms).P50
+	if p50 == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f", float64(size)/1e6/(p50/1e3))
+}
+
+// transfer writes a file, or reads it and compares, as the SDKs do.
+func transfer(ctx context.Context, agent client.Agent, method, path string, content []byte) (time.Duration, error) {
+	var body io.Reader
+	contentType := ""
+	if method == http.MethodPost {
+		var form bytes.Buffer
+		w := multipart.NewWriter(&form)
+		part, err := w.CreateFormFile("file", path)
+		if err == nil {
+			_, err = part.Write(content)
+		}
+		if err == nil {
+			err = w.Close()
+		}
+		if err != nil {
+			return 0, err
+		}
+		body, contentType = &form, w.FormDataContentType()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, agent.BaseURL+"/files?username=root&path="+path, body)
+	if err != nil {
+		return 0, err
+	}
+	req.Header = agent.Header.Clone()
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	begin := time.Now()
+	resp, err := agent.HTTP.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	reply, err := io.ReadAll(io.LimitReader(resp.Body, int64(len(content))+1<<20))
+	took := time.Since(begin)
+	switch {
+	case err != nil:
+		return 0, err
+	case resp.StatusCode != http.StatusOK:
+		return 0, fmt.Errorf("the agent answered %s: %.200q", resp.Status, reply)
+	case method == http.MethodGet && !bytes.Equal(reply, content):
+		return 0, fmt.Errorf("read %d bytes that are not the %d that were written", len(reply), len(content))
+	}
+	return took, nil
+}

@@ -1,0 +1,34 @@
+package bench
+
+import "context"
+
+// prepared misses the pool, but finds a machine that needs only to be started.
+func prepared(ctx context.Context, m *measurement) error {
+	c := Config{Prepared: 2}
+	if err := m.open(ctx, c); err != nil {
+		return err
+	}
+	ready := m.compare(rowReady, "restore by library", 1.25)
+	stdout := m.compare(rowFirstStdout, "restore by library", 0)
+	return m.rounds(ctx, m.plan.Samples, func(int) error {
+		if err := m.filled(ctx, c); err != nil {
+			return err
+		}
+		machine, bare, err := m.server.Bare.LibraryRestore(ctx)
+		if err != nil {
+			return err
+		}
+		if end(ctx, machine, &err); err != nil {
+			return err
+		}
+		t, err := m.life(ctx, false)
+		if err != nil {
+			return err
+		}
+		m.bare(ready, bare)
+		m.bare(stdout, bare)
+		m.ours(ready, t.ready)
+		m.ours(stdout, t.ready+t.first)
+		return nil
+	})
+}

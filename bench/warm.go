@@ -1,0 +1,80 @@
+package bench
+
+import (
+	"context"
+	"time"
+)
+
+// poolOf is how many are kept warm where one at a time is taken: enough that
+// the next one does not wait for the refill.
+const poolOf = 3
+
+// warm takes sandboxes out of a full pool. Beside it is the least that any way
+// to a first line of output takes: a command in a machine that runs already.
+func warm(ctx context.Context, m *measurement) (err error) {
+	c := Config{Warm: poolOf}
+	if err := m.open(ctx, c); err != nil {
+		return err
+	}
+	running, err := m.create(ctx)
+	if err != nil {
+		return err
+	}
+	defer m.kill(ctx, running.ID, &err)
+	ready := m.compare(rowReady, "", 0)
+	stdout := m.compare(rowFirstStdout, "runsc exec in a running machine", 0)
+	first := m.compare("first command to first stdout (API)", "runsc exec in a running machine", 0)
+	second := m.compare("second command to first stdout (API)", "runsc exec in a running machine", 0)
+	killed := m.compare("kill (REST)", "", 0)
+	return m.rounds(ctx, m.plan.Checkouts, func(int) error {
+		if err := m.filled(ctx, c); err != nil {
+			return err
+		}
+		bare, _, err := m.server.Bare.Exec(ctx, running.ID, nil, command...)
+		if err != nil {
+			return err
+		}
+		t, err := m.life(ctx, true)
+		if err != nil {
+			return err
+		}
+		for _, r := range []*row{stdout, first, second} {
+			m.bare(r, bare)
+		}
+		m.ours(ready, t.ready)
+		m.ours(stdout, t.ready+t.first)
+		m.ours(first, t.first)
+		m.ours(second, t.second)
+		m.ours(killed, t.killed)
+		return nil
+	})
+}
+
+// The rows that every tier has.
+const (
+	rowReady       = "create to ready (REST)"
+	rowFirstStdout = "create to first stdout (REST)"
+)
+
+// lifetimes are the parts of a sandbox's short life.
+type lifetimes struct{ ready, first, second, killed time.Duration }
+
+// life creates a sandbox, runs one command in it, or two, and kills it.
+func (m *measurement) life(ctx context.Context, again bool) (t lifetimes, err error) {
+	begin := time.Now()
+	sb, err := m.create(ctx)
+	if err != nil {
+		return t, err
+	}
+	t.ready = time.Since(begin)
+	out, err := m.echo(ctx, sb)
+	t.first = out.first
+	if err == nil && again {
+		out, err = m.echo(ctx, sb)
+		t.second = out.first
+	}
+	begin = time.Now()
+	m.kill(ctx, sb.ID, &err)
+	t.killed = time.Since(begin)
+	return t, err
+}
