@@ -3,6 +3,7 @@
 
 GO ?= go
 FUZZTIME ?= 10s
+BENCHDIR ?= bin
 # Builds the agent for every guest architecture into agent/embedded/bin, where
 # the main binary embeds it.
 AGENT_BUILD ?= $(GO) run ./agent/embedded/build
@@ -52,8 +53,9 @@ generate: ## Write the generated code again (it is committed).
 fuzz: ## Run every fuzz target for FUZZTIME (default 10s).
 	@scripts/fuzz
 
-bench: build ## Latency of a sandbox's life, and its ratio to the bare mechanism.
-	@bin/rundlet bench
+bench: build ## What a sandbox's life costs, beside the bare mechanism; bench.html and bench.json go to BENCHDIR (default bin).
+	@mkdir -p $(BENCHDIR)
+	@bin/rundlet bench --html $(BENCHDIR)/bench.html --json-file $(BENCHDIR)/bench.json $(BENCHFLAGS)
 
 clean: ## Remove what a build made.
 	rm -rf bin

@@ -29,7 +29,7 @@ func burst(ctx context.Context, m *measurement) error {
 			each := m.row(fmt.Sprintf("create to ready, pool %d", pool), float64(n), "at once")
 			all := m.row(fmt.Sprintf("all are ready, pool %d", pool), float64(n), "at once")
 			each.BareName, all.BareName = "restores by library", "restores by library"
-			for i := range max(1, m.plan.Dear/max(3, n/10)) {
+			for i := range m.plan.dear(n) {
 				m.setup.Progress(fmt.Sprintf("%s: %d at once, pool %d, round %d", m.name, n, pool, i+1))
 				if err := m.burstRound(ctx, c, n, each, all); err != nil {
 					return fmt.Errorf("%d at once, pool %d: %w", n, pool, err)

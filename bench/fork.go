@@ -27,7 +27,7 @@ func fork(ctx context.Context, m *measurement) error {
 			all := m.row(fmt.Sprintf("fork, all children, %d MiB", mib), float64(n), "children")
 			each := m.row(fmt.Sprintf("fork, per child, %d MiB", mib), float64(n), "children")
 			all.BareName, each.BareName = "driver: save once, restore each", "driver: save once, restore each"
-			err := m.rounds(ctx, max(1, m.plan.Dear/max(1, n/2)), func(int) error {
+			err := m.rounds(ctx, m.plan.dear(n), func(int) error {
 				return m.forkRound(ctx, p, n, all, each)
 			})
 			if err != nil {

@@ -54,9 +54,8 @@ func Quick() Plan {
 	return p
 }
 
-// dear is how often something is measured of which one takes as long as n of
-// the smallest.
-func (p Plan) dear(n int) int { return max(1, min(p.Dear, 3*p.Dear/max(1, n))) }
+// dear is how often something is done that handles n sandboxes at once.
+func (p Plan) dear(n int) int { return max(p.Dear/max(1, n/3), min(3, p.Dear)) }
 
 // MemoryMiB is what a sandbox needs for the largest size.
 func (p Plan) MemoryMiB() int {

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/bench"
+	"github.com/rundlet/rundlet/bench/report"
+)
+
+// planOf is the plan that a command line comes to, without running it.
+func planOf(t *testing.T, args ...string) (p bench.Plan, err error) {
+	t.Helper()
+	var b benchFlags
+	cmd := newBench(&options{})
+	if err := cmd.ParseFlags(args); err != nil {
+		t.Fatal(err)
+	}
+	f := cmd.Flags()
+	b.quick, _ = f.GetBool("quick")
+	b.samples, _ = f.GetInt("samples")
+	b.checkouts, _ = f.GetInt("checkouts")
+	b.batches, _ = f.GetInt("batches")
+	b.dear, _ = f.GetInt("dear")
+	b.density, _ = f.GetInt("density")
+	b.dirty, _ = f.GetIntSlice("dirty")
+	b.idle, _ = f.GetDuration("idle")
+	return b.plan(f.Changed)
+}
+
+func TestBenchFlagsChangeThePlanThatWasChosen(t *testing.T) {
+	for args, want := range map[string]func(*bench.Plan){
+		"":                            func(*bench.Plan) {},
+		"--quick":                     func(p *bench.Plan) { *p = bench.Quick() },
+		"--quick -n 7":                func(p *bench.Plan) { *p = bench.Quick(); p.Samples = 7 },
+		"--dirty 5,50 --idle 2s":      func(p *bench.Plan) { p.DirtyMiB, p.Idle = []int{5, 50}, 2*time.Second },
+		"--checkouts 30 --batches 3":  func(p *bench.Plan) { p.Checkouts, p.Batches = 30, 3 },
+		"--dear 1 --density 4":        func(p *bench.Plan) { p.Dear, p.Density = 1, 4 },
+		"--quick --dear 10 --dirty 0": func(p *bench.Plan) { *p = bench.Quick(); p.Dear, p.DirtyMiB = 10, []int{0} },
+	} {
+		expect := bench.Full()
+		want(&expect)
+		if got, err := planOf(t, strings.Fields(args)...); err != nil || !reflect.DeepEqual(got, expect) {
+			t.Errorf("%q: %+v, %v", args, got, err)
+		}
+	}
+	for _, args := range [][]string{{"-n", "0"}, {"--dear", "-1"}, {"--dirty", "-5"}, {"--dirty", "1000000"}, {"--idle", "0s"}} {
+		if _, err := planOf(t, args...); err == nil || !strings.Contains(err.Error(), "--") {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+}
+
+func TestBenchKnowsNoGroupOfThatName(t *testing.T) {
+	home(t)
+	if _, err := cli(t, "bench", "--only", "wram"); err == nil || !strings.Contains(err.Error(), "wram") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestOnlyAGateFailsForObjectives(t *testing.T) {
+	r := report.Report{Verdicts: []report.Verdict{{Result: report.Missed}, {Result: report.Met}}}
+	if err := judge(r, false); err != nil {
+		t.Errorf("without a gate: %v", err)
+	}
+	if err := judge(r, true); err == nil || !strings.Contains(err.Error(), "1 of 2") {
+		t.Errorf("with a gate: %v", err)
+	}
+	r.Groups = []report.Group{{Name: "warm", Error: "x"}}
+	if err := judge(r, false); err == nil || !strings.Contains(err.Error(), "warm") {
+		t.Errorf("a group that failed: %v", err)
+	}
+}
+
+func TestUsageOfProcessesIsRead(t *testing.T) {
+	u := procUsage{}
+	self := []int{os.Getpid(), 1 << 30} // The second does not exist.
+	mib, err := u.PSS(self)
+	if err != nil || mib <= 1 || mib > 4096 {
+		t.Errorf("PSS %g MiB, %v", mib, err)
+	}
+	for begin := time.Now(); time.Since(begin) < 50*time.Millisecond; {
+		slices.Sort(make([]int, 1000))
+	}
+	all, err := u.CPU(self)
+	own, rss, selfErr := u.Self()
+	if err != nil || selfErr != nil || all <= 0 || own <= 0 || rss < mib/2 {
+		t.Errorf("processor time %s and %s, RSS %g MiB, %v, %v", all, own, rss, err, selfErr)
+	}
+	for text, want := range map[string]int64{"Pss:   12 kB\n": 12, "A: 1\nPss: 3 kB": 3} {
+		if got, err := field([]byte(text), "Pss:"); err != nil || got != want {
+			t.Errorf("%q: %d, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "Pss: x kB", "Pss_Anon: 4 kB"} {
+		if got, err := field([]byte(text), "Pss:"); err == nil {
+			t.Errorf("%q: %d", text, got)
+		}
+	}
+	if memoryFree() <= 0 {
+		t.Error("no memory is free")
+	}
+}
