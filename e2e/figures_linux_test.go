@@ -38,12 +38,16 @@ func figure(ctx context.Context, api client.API, name string) (float64, error) {
 	return 0, fmt.Errorf("no metric rundlet_%s", name)
 }
 
+// refill is how long the pool may take: it is not filled while the processors
+// are under pressure, and for some time after that.
+const refill = time.Minute
+
 // awaitFigure waits until a metric has a value.
 func awaitFigure(t *testing.T, api client.API, name string, want float64) {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(settle)
+	deadline := time.After(refill)
 	for {
 		got, err := figure(t.Context(), api, name)
 		if err == nil && got == want {
