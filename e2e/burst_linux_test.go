@@ -25,7 +25,7 @@ import (
 // lock; how fast that was is printed beside what the processors allow.
 func TestABurstIsServedInOrderOfArrival(t *testing.T) {
 	creates, warm := 20, 3
-	if os.Getenv(soakEnv) == "1" {
+	if *soak {
 		creates, warm = 100, 10
 	}
 	srv, api, dir := newServer(t, fmt.Sprintf("--warm=%d", warm), "--log-level=debug")

@@ -13,8 +13,6 @@ const (
 	binEnv = "RUNDLET_BIN"
 	// caseEnv narrows every suite to the cases whose name matches.
 	caseEnv = "E2E_CASE"
-	// soakEnv asks for the long forms of tests that have one; "make soak" sets it.
-	soakEnv = "RUNDLET_SOAK"
 	// stageEnv is empty in the process that go test starts.
 	stageEnv = "RUNDLET_E2E_STAGE"
 	// dirEnv is the scratch directory, owned by the first stage.

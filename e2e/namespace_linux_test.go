@@ -49,7 +49,7 @@ func enterNamespaces(bin, dir string) (int, error) {
 // cleanEnv is the environment without what would steer an SDK or the server.
 func cleanEnv() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "E2B_") || strings.HasPrefix(v, "RUNDLET_") && !strings.HasPrefix(v, soakEnv+"=")
+		return strings.HasPrefix(v, "E2B_") || strings.HasPrefix(v, "RUNDLET_")
 	})
 }
 

@@ -36,9 +36,9 @@ func newScaler(cfg Config) autoscale.Scaler {
 	c := autoscale.Default()
 	c.ReserveMemory.AtMostPercent = 10
 	c.ReserveDisk = autoscale.Reserve{Bytes: cfg.Floors.Restore, AtMostPercent: 100}
-	// On a machine with two processors a test-suite makes some task wait for one
-	// nearly all of the time. That is work, and warm machines take none from it.
-	c.CPU = autoscale.Thresholds{WatchSome: 97}
+	// A refill does what a create would otherwise do later, and one at a time: to
+	// stop it because processors are busy would only make the creates slower.
+	c.CPU = autoscale.Thresholds{}
 	// The pressures of the kernel are averages over ten seconds.
 	c.Hold = 15 * time.Second
 	c.Escalate = cfg.Supervision.Pressure / 2

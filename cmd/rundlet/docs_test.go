@@ -41,11 +41,37 @@ func every(cmd *cobra.Command, f func(*cobra.Command)) {
 	}
 }
 
+// scriptOptions returns the options that the scripts of the build show in their
+// usage lines.
+func scriptOptions(t *testing.T) (out []string) {
+	t.Helper()
+	usage := regexp.MustCompile(`(?m)^#\tscripts/.*$`)
+	names, err := filepath.Glob("../../scripts/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // a directory
+		}
+		for _, line := range usage.FindAllString(string(text), -1) {
+			for _, m := range regexp.MustCompile(`--([a-z-]+)`).FindAllStringSubmatch(line, -1) {
+				out = append(out, m[1])
+			}
+		}
+	}
+	return out
+}
+
 func TestWhatTheDocumentsSayOfTheCommandLineIsSo(t *testing.T) {
 	flags := map[string]*pflag.Flag{}
 	every(newRoot(), func(c *cobra.Command) {
 		c.LocalFlags().VisitAll(func(f *pflag.Flag) { flags[f.Name] = f })
 	})
+	for _, option := range scriptOptions(t) {
+		flags[option] = &pflag.Flag{Name: option}
+	}
 	flag := regexp.MustCompile("(?:^|[\\s`(])--([a-z][a-z-]*)(?:[^`\n]{0,20}` \\(default `?([^`)]+))?")
 	command := regexp.MustCompile("(?m)(?:`|^ +|/)rundlet ([a-z][a-z ]*)")
 	named := 0
