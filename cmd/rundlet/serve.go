@@ -69,7 +69,7 @@ func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string,
 		return err
 	}
 	// The port first: a second daemon by mistake should touch nothing.
-	ln, err := net.Listen("tcp", listen)
+	ln, err := listenAt(ctx, listen, portPatience)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
@@ -114,6 +114,27 @@ func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string,
 	fmt.Fprintf(cmd.OutOrStdout(), "rundlet listening on %s\n", url)
 	fmt.Fprintf(cmd.OutOrStdout(), "in another shell: eval \"$(%s env)\"\n", os.Args[0])
 	return srv.Serve(ctx, ln)
+}
+
+// portPatience is how long a port may be taken. A daemon that was killed while it
+// started a process has left the port to that process until it executes.
+const portPatience = 2 * time.Second
+
+// listenAt listens at an address, and waits a while for one that is in use.
+func listenAt(ctx context.Context, address string, patience time.Duration) (net.Listener, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		ln, err := net.Listen("tcp", address)
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return ln, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // reachable is the address by which this machine reaches a listener.

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"net"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func TestReachable(t *testing.T) {
@@ -21,4 +24,22 @@ func TestReachable(t *testing.T) {
 			t.Errorf("%s: %s, want %s", listen, got, want)
 		}
 	}
+}
+
+func TestListenAtWaitsForAPortThatIsAboutToBeFree(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := taken.Addr().String()
+	if _, err := listenAt(t.Context(), address, time.Millisecond); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("a port in use: %v", err)
+	}
+	free := time.AfterFunc(50*time.Millisecond, func() { taken.Close() })
+	defer free.Stop()
+	ln, err := listenAt(t.Context(), address, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
 }
