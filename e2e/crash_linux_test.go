@@ -34,7 +34,7 @@ type crashOp struct {
 var (
 	restoring  = []string{"create:bundle", "create:cgroup", "create:record", "create:sandbox", "create:recorded", "create:loading", "create:running"}
 	preparing  = []string{"create:linked", "create:bundle", "create:cgroup", "create:record", "create:sandbox", "create:recorded"}
-	saving     = []string{"snapshot:staging", "snapshot:saved", "snapshot:sealed", "snapshot:committed"}
+	saving     = []string{"snapshot:staging", "snapshot:saved", "snapshot:sealed", "snapshot:parent", "snapshot:committed"}
 	destroying = []string{"destroy:killed", "destroy:cgroup", "destroy:files", "destroy:removed"}
 	deleting   = []string{"snapshot.dropped", "delete:moved", "snapshot.deleted"}
 )
