@@ -99,9 +99,10 @@ func benchmark(cmd *cobra.Command, o *options, b benchFlags) error {
 	if err != nil {
 		return err
 	}
-	r, err := runBench(cmd, o, b.only, plan)
-	if err != nil {
-		return err
+	// An interrupt takes nothing away of what was measured until then.
+	r, stopped := runBench(cmd, o, b.only, plan)
+	if len(r.Groups) == 0 {
+		return stopped
 	}
 	r.Verdicts = bench.Objectives().Judge(r)
 	if b.html != "" {
@@ -119,7 +120,7 @@ func benchmark(cmd *cobra.Command, o *options, b benchFlags) error {
 	} else {
 		err = r.WriteText(cmd.OutOrStdout())
 	}
-	return errors.Join(err, judge(r, b.gate))
+	return errors.Join(stopped, err, judge(r, b.gate))
 }
 
 // judge makes an error of groups that failed and, for a gate, of objectives.
