@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -143,13 +144,21 @@ func (r *Runtime) complete(ctx context.Context, claimID string) bool {
 	return err == nil
 }
 
+// probe asks a sandbox's agent for an answer. Only what shows that there is no
+// agent any more counts against it: on a busy machine one may take longer than a
+// start should, and the heartbeat gives it the time that it needs.
 func (r *Runtime) probe(ctx context.Context, id string) reconcile.Answer {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	if err := control.Health(ctx, r.agentDial(id)); err != nil {
+	err := control.Health(ctx, r.agentDial(id))
+	var answered *control.StatusError
+	switch {
+	case err == nil:
+		return reconcile.Yes
+	case errors.Is(err, syscall.ECONNREFUSED), errors.As(err, &answered):
 		return reconcile.No
 	}
-	return reconcile.Yes
+	return reconcile.Unknown
 }
 
 // carryOut does what was decided about a sandbox of a row, or a machine of none.

@@ -69,6 +69,22 @@ func TestARestartAccountsForEverything(t *testing.T) {
 	}
 }
 
+func TestARestartOnABusyMachineKeepsWhatAnswersLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		sb := f.create(long)
+		f.rt.Close()
+		f.lookDuring("health", func() { time.Sleep(2 * probeTimeout) })
+		f.open()
+		defer f.rt.Close()
+		time.Sleep(2 * probeTimeout) // until the answer has come
+		synctest.Wait()
+		if row := f.row(sb.ID); row.State != "running" {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
 func setState(f *fixture, id, state string) {
 	row := f.row(id)
 	row.State = state
