@@ -3,6 +3,7 @@
 package files
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -40,7 +41,7 @@ type upload struct {
 func (h *Handler) Upload(w http.ResponseWriter, r *http.Request) {
 	body := newIdleReader(w, r.Body)
 	defer body.stop()
-	files, err := h.receive(r, body)
+	files, err := h.receive(r, bufio.NewReaderSize(body, buffer))
 	if err != nil {
 		if body.timedOut {
 			err = fail(http.StatusRequestTimeout, "upload stalled: %w", err)
