@@ -6,7 +6,8 @@ import (
 	"github.com/rundlet/rundlet/substrate/warmpool"
 )
 
-// Load is what waits for capacity, and what is kept warm, at one moment.
+// Load is what waits for capacity, and what is kept warm, at one moment: the part
+// of Figures that reads nothing from the store, for who asks often.
 type Load struct {
 	// Pending is how many requests wait.
 	Pending int

@@ -93,8 +93,8 @@ func (r *Runtime) feel(now time.Time) {
 
 // limitPool carries out what concerns the warm pool: stop_refill, evict_warm,
 // destroy_prepared, and the growth. Of the other measures, stop_sidecars has no
-// object here; trim_idle_disk neither, since a driver gives the blocks that a
-// guest frees back by itself; and suspend_idle is left out because nothing tells
+// object here; trim_idle_disk is not done, since no driver has a call for it
+// yet; and suspend_idle is left out because nothing tells
 // an idle sandbox from one that computes without a connection.
 func (r *Runtime) limitPool(decisions []autoscale.Decision, spare capacity.Budget, now time.Time) {
 	// An entry may come to use all that it was promised; its disk is sparse.

@@ -36,7 +36,7 @@ func newBench(o *options) *cobra.Command {
 and in the same rounds the bare mechanism of the driver, so that each figure has
 its ratio. No running server is disturbed, except by the load.
 
-All of it takes about half an hour on two processors, --quick a minute or two.
+All of it takes half an hour or more on two processors, --quick a few minutes.
 Groups: ` + strings.Join(bench.Groups(), ", ") + `.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return benchmark(cmd, o, b) },
