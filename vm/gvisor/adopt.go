@@ -22,7 +22,7 @@ import (
 // answerTime is how long Adopt waits for a sentry to answer, and adoptions how
 // many it asks at once.
 const (
-	answerTime = 2 * time.Second
+	answerTime = 3 * time.Second
 	adoptions  = 32
 )
 
