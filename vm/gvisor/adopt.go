@@ -157,10 +157,7 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 		}
 	}()
 	if m.sandbox, err = openProcess(r.SandboxPID, r.SandboxStart); errors.Is(err, errProcessGone) {
-		if m.group.oomKills() > 0 {
-			return nil, lostError("oom")
-		}
-		return nil, lostError("its sandbox process has ended")
+		return nil, m.gone()
 	} else if err != nil {
 		return nil, err
 	}
@@ -194,6 +191,14 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 	return m, nil
 }
 
+// gone says why a machine without a sandbox process is lost.
+func (m *machine) gone() error {
+	if m.group.oomKills() > 0 {
+		return lostError("oom")
+	}
+	return lostError("its sandbox process has ended")
+}
+
 // meet asks an adopted machine for its state. One that does not answer in time
 // is busy until it does, with the status that it was last known to have.
 func (d *Driver) meet(ctx context.Context, m *machine) error {
@@ -203,6 +208,14 @@ func (d *Driver) meet(ctx context.Context, m *machine) error {
 	err := m.turn.Run(ctx, 0, func() error { return d.settle(m) })
 	if errors.As(err, new(lostError)) {
 		return err
+	}
+	if err != nil {
+		// It may be a process that was killed and has not ended yet.
+		select {
+		case <-m.sandbox.joined:
+			return m.gone()
+		case <-ctx.Done():
+		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

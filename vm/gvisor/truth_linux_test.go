@@ -221,47 +221,59 @@ func reopen(t *testing.T, d *Driver) *Driver {
 	return open(t, d.conf)
 }
 
-// TestARequestOfADeadDaemonIsAwaited freezes a sentry with a pause on its way to
-// it. What the daemon asked for happens when the next one is there already.
+// TestARequestOfADeadDaemonIsAwaited freezes a sentry with a request on its way
+// to it. What the daemon asked for happens when the next one is there already.
 func TestARequestOfADeadDaemonIsAwaited(t *testing.T) {
-	for i := range 5 {
-		d, ctx := newDriver(t), testContext(t)
-		booted(t, d, "a", guestSpec(t))
-		if err := (client{d}).Write(ctx, "a", "k", "v"); err != nil {
-			t.Fatal(err)
-		}
-		thaw := freeze(t, mustFind(t, d, "a").sandbox.pid)
-		soon, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-		if err := d.Stop(soon, "a"); !errors.Is(err, context.DeadlineExceeded) {
-			t.Fatalf("stop ended with %v", err)
-		}
-		cancel()
-		d = reopen(t, d)
-		thawed := make(chan struct{})
-		time.AfterFunc(time.Duration(i)*10*time.Millisecond, func() { thaw(); close(thawed) })
-		views, lost, err := d.Adopt(ctx)
-		<-thawed
-		if err != nil || len(views) != 1 || len(lost) > 0 {
-			t.Fatalf("adopted %+v, lost %v, %v", views, lost, err)
-		}
-		if views[0].Busy == "" && views[0].Status != vm.StatusStopped {
-			t.Errorf("adopted %+v, though it was told to stop", views[0])
-		}
-		for {
-			err := d.Start(ctx, "a")
-			if err == nil {
-				break
-			}
-			if !errors.Is(err, vm.ErrUnavailable) || ctx.Err() != nil {
-				t.Fatal(err)
-			}
-			<-time.After(askInterval)
-		}
-		if v, err := (client{d}).Read(ctx, "a", "k"); err != nil || v != "v" {
-			t.Errorf("the guest has %q, %v", v, err)
-		}
-		if err := freeAll(ctx, d); err != nil {
-			t.Error(err)
+	for name, c := range map[string]struct {
+		prepare, do func(d *Driver, ctx context.Context) error
+		want        vm.Status
+	}{
+		"stop":   {nil, func(d *Driver, ctx context.Context) error { return d.Stop(ctx, "a") }, vm.StatusStopped},
+		"resume": {func(d *Driver, ctx context.Context) error { return d.Stop(ctx, "a") }, func(d *Driver, ctx context.Context) error { return d.Start(ctx, "a") }, vm.StatusRunning},
+		"save":   {nil, func(d *Driver, ctx context.Context) error { return d.Snapshot(ctx, "a", "s") }, vm.StatusRunning},
+		"save of a stopped one": {func(d *Driver, ctx context.Context) error { return d.Stop(ctx, "a") },
+			func(d *Driver, ctx context.Context) error { return d.Snapshot(ctx, "a", "s") }, vm.StatusStopped},
+	} {
+		for _, after := range []time.Duration{0, 30 * time.Millisecond} {
+			t.Run(fmt.Sprint(name, " ", after), func(t *testing.T) {
+				d, ctx := newDriver(t), testContext(t)
+				booted(t, d, "a", guestSpec(t))
+				if err := (client{d}).Write(ctx, "a", "k", "v"); err != nil {
+					t.Fatal(err)
+				}
+				if c.prepare != nil {
+					if err := c.prepare(d, ctx); err != nil {
+						t.Fatal(err)
+					}
+				}
+				thaw := freeze(t, mustFind(t, d, "a").sandbox.pid)
+				if err := soon(t, func(ctx context.Context) error { return c.do(d, ctx) }); !errors.Is(err, context.DeadlineExceeded) {
+					t.Fatalf("%s ended with %v", name, err)
+				}
+				d = reopen(t, d)
+				thawed := make(chan struct{})
+				time.AfterFunc(after, func() { thaw(); close(thawed) })
+				views, lost, err := d.Adopt(ctx)
+				<-thawed
+				if err != nil || len(views) != 1 || len(lost) > 0 {
+					t.Fatalf("adopted %+v, lost %v, %v", views, lost, err)
+				}
+				awaitIdle(t, d, "a")
+				if v, _, err := d.Get(ctx, "a"); err != nil || v.Status != c.want {
+					t.Errorf("it is %+v, %v, want %s", v, err, c.want)
+				}
+				if c.want == vm.StatusStopped {
+					if err := d.Start(ctx, "a"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if v, err := (client{d}).Read(ctx, "a", "k"); err != nil || v != "v" {
+					t.Errorf("the guest has %q, %v", v, err)
+				}
+				if err := freeAll(ctx, d); err != nil {
+					t.Error(err)
+				}
+			})
 		}
 	}
 }
