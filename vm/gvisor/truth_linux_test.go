@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -73,10 +74,43 @@ func TestTheSentryTellsItsState(t *testing.T) {
 	do(freeAll(ctx, d))
 }
 
+// TestTheSentryTellsAChangeAtOnce asks while the guest's threads are still on
+// their way: a wrong answer would end the machine, or leave it frozen.
+func TestTheSentryTellsAChangeAtOnce(t *testing.T) {
+	d, ctx := newDriver(t), testContext(t)
+	booted(t, d, "a", guestSpec(t))
+	if _, err := (client{d}).do(ctx, "a", "POST", "/count", ""); err != nil {
+		t.Fatal(err)
+	}
+	c := mustFind(t, d, "a").c
+	busy, idle := context.WithCancel(ctx)
+	defer idle()
+	for range 4 * runtime.NumCPU() {
+		go func() {
+			for busy.Err() == nil {
+			}
+		}()
+	}
+	for range 60 {
+		if err := c.Sandbox.Pause(c.ID); err != nil {
+			t.Fatal(err)
+		}
+		says(t, d, "a", isFrozen)
+		if err := c.Sandbox.Resume(c.ID); err != nil {
+			t.Fatal(err)
+		}
+		says(t, d, "a", isRunning)
+	}
+	if err := freeAll(ctx, d); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestReadStacks(t *testing.T) {
 	const (
 		task     = "goroutine 9 [select]:\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).block(0xc)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).run(0xc, 0x1)\ncreated by gvisor.dev/gvisor/pkg/sentry/kernel.(*Task).Start in goroutine 1"
 		stopped  = "goroutine 9 [sync.Cond.Wait]:\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).doStop(0xc)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*runApp).execute(0x0)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).run(0xc, 0x1)"
+		waking   = "goroutine 9 [runnable]:\nsync.(*Cond).Wait(0xc)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).doStop(0xc)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).run(0xc, 0x1)"
 		handler  = "reflect.Value.Call({0x1})\ngvisor.dev/gvisor/pkg/urpc.(*Server).handleOne(0xc)\ncreated by gvisor.dev/gvisor/pkg/urpc.(*Server).StartHandling in goroutine 5"
 		asking   = "goroutine 3 [running]:\ngvisor.dev/gvisor/pkg/log.Stacks(0x1)\ngvisor.dev/gvisor/runsc/boot.(*debug).Stacks(0x0)\n" + handler
 		starting = "goroutine 3 [chan receive]:\ngvisor.dev/gvisor/runsc/boot.(*containerManager).onStart(0x0)\ngvisor.dev/gvisor/runsc/boot.(*containerManager).StartRoot(0x0)\n" + handler
@@ -88,14 +122,16 @@ func TestReadStacks(t *testing.T) {
 		stacks []string
 		want   string
 	}{
-		"not started":                    {[]string{asking}, "{request: started:false frozen:false}"},
-		"being started":                  {[]string{asking, starting}, "{request:StartRoot started:false frozen:false}"},
-		"running":                        {[]string{asking, task, task}, "{request: started:true frozen:false}"},
-		"some threads stopped":           {[]string{asking, task, stopped}, "{request: started:true frozen:false}"},
-		"frozen":                         {[]string{stopped, stopped, asking}, "{request: started:true frozen:true}"},
-		"being frozen":                   {[]string{task, pausing, asking}, "{request:Pause started:true frozen:false}"},
-		"a request that changes nothing": {[]string{task, waiting, asking}, "{request: started:true frozen:false}"},
-		"a request that is being read":   {[]string{task, reading, asking}, "{request:unread started:true frozen:false}"},
+		"not started":                    {[]string{asking}, "{request: started:false frozen:false changing:false}"},
+		"being started":                  {[]string{asking, starting}, "{request:StartRoot started:false frozen:false changing:false}"},
+		"running":                        {[]string{asking, task, task}, "{request: started:true frozen:false changing:false}"},
+		"some threads stopped":           {[]string{asking, task, stopped}, "{request: started:true frozen:false changing:false}"},
+		"frozen":                         {[]string{stopped, stopped, asking}, "{request: started:true frozen:true changing:false}"},
+		"frozen until a moment ago":      {[]string{stopped, waking, asking}, "{request: started:true frozen:true changing:true}"},
+		"running, some not yet":          {[]string{task, waking, asking}, "{request: started:true frozen:false changing:false}"},
+		"being frozen":                   {[]string{task, pausing, asking}, "{request:Pause started:true frozen:false changing:false}"},
+		"a request that changes nothing": {[]string{task, waiting, asking}, "{request: started:true frozen:false changing:false}"},
+		"a request that is being read":   {[]string{task, reading, asking}, "{request:unread started:true frozen:false changing:false}"},
 	} {
 		stacks := ""
 		for _, s := range c.stacks {
