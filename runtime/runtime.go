@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -237,30 +236,6 @@ func (r *Runtime) Close() {
 	r.mu.Unlock()
 	r.background.Wait()
 	r.drainPool()
-}
-
-// KillAll ends every sandbox and returns when nothing is left of them, or the
-// errors of those that could not be ended. No new ones are admitted.
-func (r *Runtime) KillAll(ctx context.Context, reason string) error {
-	r.mu.Lock()
-	r.closed = true
-	all := make([]*sandbox, 0, len(r.sandboxes))
-	for _, sb := range r.sandboxes {
-		all = append(all, sb)
-	}
-	r.mu.Unlock()
-	errs := make([]error, len(all))
-	var wg sync.WaitGroup
-	for i, sb := range all {
-		wg.Go(func() {
-			sb.interrupt()
-			if err := r.terminate(ctx, sb, reason); !errors.Is(err, ErrSandboxNotFound) {
-				errs[i] = err
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
 }
 
 // Latency returns the recorder that every stage reports to.

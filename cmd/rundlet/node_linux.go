@@ -64,7 +64,7 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 	}
 	defer func() {
 		if err != nil {
-			n.Close(false)
+			n.Close(leaveAll)
 		}
 	}()
 	if n.store, err = store.Open(ctx, dirs.Database()); err != nil {
