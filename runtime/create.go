@@ -71,12 +71,12 @@ func (r *Runtime) create(ctx context.Context, req CreateRequest, from origin, fo
 	if admitted(err); err != nil {
 		return Sandbox{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, createTimeout)
-	defer cancel()
 	sb.row.Deadline = time.Now().Add(createTimeout)
 	sb.row.EndAt = sb.row.Deadline
 	_ = sb.life.lock(ctx) // Nobody else knows it.
 	defer sb.life.unlock()
+	ctx, cancel := sb.creation(ctx)
+	defer cancel()
 	sb.reservation = reservation
 	if err := r.add(sb); err != nil {
 		reservation.Release()
@@ -101,6 +101,13 @@ func (r *Runtime) create(ctx context.Context, req CreateRequest, from origin, fo
 	return r.created(ctx, sb, req.Timeout)
 }
 
+// creation is the operation that makes a sandbox: a client that goes away breaks
+// it off, too. The caller has sb.life.
+func (sb *sandbox) creation(ctx context.Context) (context.Context, func()) {
+	sb.life.extend(time.Now().Add(createTimeout))
+	return sb.operation(ctx, createTimeout)
+}
+
 // created writes the outcome of a create and exposes the sandbox.
 func (r *Runtime) created(ctx context.Context, sb *sandbox, timeout time.Duration) (Sandbox, error) {
 	if err := r.nowRunning(ctx, sb, timeout); err != nil {
@@ -122,6 +129,9 @@ func (r *Runtime) undoCreate(ctx context.Context, sb *sandbox, err error) error 
 	if undo := r.terminateLocked(ctx, sb, "create failed"); undo != nil {
 		r.log.Error("create failed and could not be undone yet", "sandbox", sb.id, "error", undo)
 	}
+	if errors.Is(context.Cause(ctx), errInterrupted) {
+		err = fmt.Errorf("%w: it is being killed: %v", ErrUnavailable, err)
+	}
 	return fmt.Errorf("create sandbox %s: %w", sb.id, err)
 }
 
@@ -141,7 +151,6 @@ func (r *Runtime) nowRunning(ctx context.Context, sb *sandbox, timeout time.Dura
 	if err := r.write(ctx, row); err != nil {
 		return err
 	}
-	sb.reservation.Launched()
 	sb.update(func(r *store.Sandbox) { *r = row })
 	return nil
 }

@@ -50,10 +50,11 @@ func (r *Runtime) beat(ctx context.Context) {
 				return nil // What was not heard at the end says nothing.
 			}
 			rec := r.judge(ctx, sb, time.Now())
-			if rec.Action == reconcile.Preserve {
+			overdue := sb.life.overdue(time.Now())
+			if rec.Action == reconcile.Preserve && !overdue {
 				return nil
 			}
-			if sb.state() != StateRunning {
+			if sb.state() != StateRunning || overdue {
 				stuck.Add(1)
 			}
 			r.settle(sb, rec)
@@ -67,12 +68,13 @@ func (r *Runtime) beat(ctx context.Context) {
 }
 
 // listen asks one sandbox and notes the answer. A sandbox that a lifecycle call
-// works on is not asked, for it may be frozen: that counts as an answer.
+// works on, within its time, is not asked, for it may be frozen: that counts as an
+// answer.
 func (r *Runtime) listen(ctx context.Context, sb *sandbox) (heard bool) {
 	sb.mu.Lock()
 	run := sb.run
 	sb.mu.Unlock()
-	heard = sb.life.held() || r.answers(ctx, sb.id) || sb.life.held()
+	heard = sb.life.busy(time.Now()) || r.answers(ctx, sb.id) || sb.life.busy(time.Now())
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	switch {
@@ -104,11 +106,15 @@ func (r *Runtime) judge(ctx context.Context, sb *sandbox, now time.Time) reconci
 	if w.Row.State.Transitional() && !now.Before(row.Deadline) {
 		w.Row, w.Machine, w.Network = r.found(ctx, row), r.machine(ctx, row.ID), row.SlotID != ""
 	}
-	timeout := r.cfg.Supervision.HeartbeatTimeout
-	if timeout <= 0 {
-		timeout = reconcile.DefaultHeartbeatTimeout
+	return reconcile.Stuck([]reconcile.Watched{w}, now, r.silenceTimeout())[0]
+}
+
+// silenceTimeout is how long a sandbox may give no sign of life.
+func (r *Runtime) silenceTimeout() time.Duration {
+	if timeout := r.cfg.Supervision.HeartbeatTimeout; timeout > 0 {
+		return timeout
 	}
-	return reconcile.Stuck([]reconcile.Watched{w}, now, timeout)[0]
+	return reconcile.DefaultHeartbeatTimeout
 }
 
 // machine is what the driver says about a sandbox's machine.
@@ -118,59 +124,4 @@ func (r *Runtime) machine(ctx context.Context, id string) reconcile.Machine {
 		return reconcile.Machine{Lost: err.Error()}
 	}
 	return reconcile.Machine{Present: ok && view.Status != vm.StatusDestroyed, Status: view.Status, Lost: view.ExitReason}
-}
-
-// settle carries out what was decided about a stuck sandbox as soon as its
-// lifecycle calls let it, which it breaks off if they are what is stuck. By then
-// the decision is made anew: the call may have had its outcome, and the sandbox
-// its say.
-func (r *Runtime) settle(sb *sandbox, rec reconcile.Record) {
-	sb.mu.Lock()
-	begun := sb.beat.settling
-	sb.beat.settling = true
-	sb.mu.Unlock()
-	if begun {
-		return
-	}
-	if sb.state() != StateRunning {
-		sb.breakOff(errStuck)
-	}
-	r.log.Warn("sandbox is stuck", "sandbox", sb.id, "state", sb.state(), "action", rec.Action, "reason", rec.Reason)
-	done := func() {
-		sb.mu.Lock()
-		defer sb.mu.Unlock()
-		sb.beat.settling = false
-	}
-	if !r.spawn(func() {
-		defer done()
-		if sb.life.lock(r.life) != nil {
-			return
-		}
-		defer sb.life.unlock()
-		r.settleLocked(sb)
-	}) {
-		done()
-	}
-}
-
-func (r *Runtime) settleLocked(sb *sandbox) {
-	ctx := r.life
-	rec := r.judge(ctx, sb, time.Now())
-	if rec.Action == reconcile.Preserve {
-		return
-	}
-	if sb.state() == StateRunning && r.answers(ctx, sb.id) {
-		sb.mu.Lock()
-		sb.beat.heard, sb.beat.missed = time.Now(), 0
-		sb.mu.Unlock()
-		return
-	}
-	if ctx.Err() != nil {
-		return
-	}
-	if err := r.enact(ctx, sb, rec); err != nil {
-		r.log.Warn("a stuck sandbox could not be settled yet", "sandbox", sb.id, "action", rec.Action, "error", err)
-		return
-	}
-	r.countSettled(rec.Action)
 }

@@ -186,6 +186,10 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, row store.
 	err := r.enact(ctx, sb, rec)
 	switch {
 	case err == nil:
+	case rec.Action == reconcile.UndoPause && sb.state() == StatePausing:
+		r.retry(sb, "a pause was not finished and cannot be undone yet", StatePausing, func(sb *sandbox) error {
+			return r.enact(r.life, sb, rec)
+		})
 	case rec.Action == reconcile.FinishPause:
 		r.retry(sb, "sandbox is saved and its machine cannot be ended yet", StatePausing, r.finishPause)
 	case rec.Action == reconcile.BackToPaused:
@@ -200,8 +204,16 @@ func (r *Runtime) enact(ctx context.Context, sb *sandbox, rec reconcile.Record) 
 	case reconcile.Keep:
 		r.expose(sb)
 	case reconcile.UndoPause:
-		sb.update(func(row *store.Sandbox) { row.State = string(StatePausing) })
-		r.undoPause(sb)
+		sb.update(func(row *store.Sandbox) {
+			row.State = string(StatePausing)
+			// Of an earlier process, it has passed; an undo has some time yet.
+			if row.Deadline.Before(time.Now()) {
+				row.Deadline = time.Now().Add(2 * undoTimeout)
+			}
+		})
+		if err := r.undoPause(sb); err != nil {
+			return err
+		}
 		if sb.state() != StateRunning {
 			return errors.New("it could not go on")
 		}

@@ -60,6 +60,9 @@ func (r *Runtime) Wake(ctx context.Context, id string) (Sandbox, error) {
 	switch {
 	case State(row.State) == StateRunning:
 	case row.AutoResume && !row.FilesystemOnly:
+		if err := sb.mayWake(time.Now()); err != nil {
+			return Sandbox{}, fmt.Errorf("resume sandbox %s: %w", id, err)
+		}
 		if _, err := r.awake(ctx, id, wakeTimeout); err != nil {
 			return Sandbox{}, err
 		}
@@ -110,6 +113,7 @@ func (r *Runtime) fly(sb *sandbox, timeout time.Duration) *flight {
 		sb.resuming = f
 		r.background.Go(func() {
 			f.err = classify(r.resume(sb, timeout))
+			sb.resumeEnded(f.err)
 			sb.mu.Lock()
 			sb.resuming = nil
 			sb.mu.Unlock()
@@ -161,9 +165,14 @@ func (r *Runtime) resume(sb *sandbox, timeout time.Duration) (err error) {
 		reservation.Release()
 		return stateError(sb.id, s)
 	}
+	deadline, _ := ctx.Deadline()
+	sb.life.extend(deadline)
 	sb.reservation = reservation
 	claim := sb.snapshot().SnapshotID
 	if err := r.resumeLocked(ctx, sb, claim, timeout); err != nil {
+		if sb.condemned() {
+			return err // The kill that broke it off does the rest.
+		}
 		r.log.Warn("sandbox could not be resumed", "sandbox", sb.id, "error", err)
 		if undo := r.backToPaused(sb); undo != nil {
 			r.retry(sb, "a resume failed and cannot be undone yet", StateResuming, r.backToPaused)

@@ -234,9 +234,23 @@ func (r *Runtime) Close() {
 	}
 	r.end()
 	r.mu.Unlock()
-	r.background.Wait()
-	r.drainPool()
+	done := make(chan struct{})
+	go func() {
+		r.background.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		r.drainPool()
+	case <-time.After(closeTimeout):
+		// The sandboxes, and the warm machines as machines of nobody, are there for
+		// the next start.
+		r.log.Warn("a call to the driver does not end; closing without it")
+	}
 }
+
+// closeTimeout is longer than one attempt to free a sandbox.
+const closeTimeout = cleanupTimeout + 10*time.Second
 
 // Latency returns the recorder that every stage reports to.
 func (r *Runtime) Latency() *latency.Recorder { return r.cfg.Latency }

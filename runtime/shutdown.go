@@ -3,7 +3,8 @@ package runtime
 import (
 	"context"
 	"errors"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // EndRunning ends the sandboxes that run and returns when nothing is left of
@@ -19,8 +20,13 @@ func (r *Runtime) EndRunning(ctx context.Context, reason string) error {
 		default:
 			sb.interrupt()
 		}
-		if err := sb.life.lock(ctx); err != nil {
-			return err
+		if sb.life.lockWithin(ctx, killGrace) != nil {
+			if sb.state() == StateRunning { // Its snapshot hangs.
+				return r.terminate(ctx, sb, reason)
+			}
+			if err := sb.life.lock(ctx); err != nil {
+				return err
+			}
 		}
 		defer sb.life.unlock()
 		switch sb.state() {
@@ -38,12 +44,15 @@ func (r *Runtime) EndRunning(ctx context.Context, reason string) error {
 // ended. No new ones are admitted.
 func (r *Runtime) KillAll(ctx context.Context, reason string) error {
 	return r.endEach(ctx, func(sb *sandbox) error {
-		sb.interrupt()
 		return r.terminate(ctx, sb, reason)
 	})
 }
 
-// endEach closes the door and calls end for every sandbox at the same time.
+// endsAtOnce bounds the calls of endEach. Each has a bound of its own, so that
+// one that hangs holds up no other for long.
+const endsAtOnce = 32
+
+// endEach admits nothing new and calls end for every sandbox.
 func (r *Runtime) endEach(ctx context.Context, end func(*sandbox) error) error {
 	r.mu.Lock()
 	r.closed = true
@@ -53,14 +62,16 @@ func (r *Runtime) endEach(ctx context.Context, end func(*sandbox) error) error {
 	}
 	r.mu.Unlock()
 	errs := make([]error, len(all))
-	var wg sync.WaitGroup
+	var group errgroup.Group
+	group.SetLimit(endsAtOnce)
 	for i, sb := range all {
-		wg.Go(func() {
+		group.Go(func() error {
 			if err := end(sb); !errors.Is(err, ErrSandboxNotFound) && !errors.Is(err, errUnwritten) {
 				errs[i] = err
 			}
+			return nil
 		})
 	}
-	wg.Wait()
+	_ = group.Wait()
 	return errors.Join(errs...)
 }
