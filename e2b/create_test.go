@@ -175,6 +175,7 @@ func TestRuntimeErrors(t *testing.T) {
 		{"not running", wrap(runtime.ErrNotRunning), 409, "not running", ""},
 		{"unsupported", wrap(runtime.ErrUnsupported), 501, "not supported", ""},
 		{"unavailable", wrap(runtime.ErrUnavailable), 503, "starting", "1"},
+		{"not for a while", wrap(&runtime.RetryError{After: 4500 * time.Millisecond, Detail: "it is being recovered"}), 503, "not available now: it is being recovered", "5"},
 		{"unknown", errors.New("open /secret/path: disk on fire"), 500, "log", ""},
 	}
 	for _, tt := range tests {

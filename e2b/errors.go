@@ -43,6 +43,7 @@ func classify(err error, subject string) *apiError {
 	var api *apiError
 	var capacity *runtime.CapacityError
 	var tooLarge *http.MaxBytesError
+	var retry *runtime.RetryError
 	switch {
 	case errors.As(err, &api):
 		return api
@@ -70,6 +71,8 @@ func classify(err error, subject string) *apiError {
 		return &apiError{code: http.StatusConflict, message: fmt.Sprintf("Sandbox \"%s\" is not running", subject)}
 	case errors.Is(err, runtime.ErrUnsupported):
 		return &apiError{code: http.StatusNotImplemented, message: err.Error()}
+	case errors.As(err, &retry):
+		return &apiError{code: http.StatusServiceUnavailable, message: fmt.Sprintf("Sandbox \"%s\" is not available now: %s", subject, retry.Detail), retryAfter: retry.After}
 	case errors.Is(err, runtime.ErrUnavailable):
 		return &apiError{code: http.StatusServiceUnavailable, message: "the server is starting or shutting down", retryAfter: time.Second}
 	case errors.Is(err, context.Canceled):

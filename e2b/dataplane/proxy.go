@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httputil"
 	"path"
@@ -215,7 +216,11 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	var wake *wakeError
+	var retry *runtime.RetryError
 	switch {
+	case errors.As(err, &retry):
+		w.Header().Set("Retry-After", strconv.FormatInt(int64(math.Ceil(retry.After.Seconds())), 10))
+		writeError(w, r, http.StatusServiceUnavailable, t, "The sandbox is not available now: "+retry.Detail)
 	case errors.Is(err, runtime.ErrPortClosed):
 		writeError(w, r, http.StatusBadGateway, t, portClosed)
 	case isGone(err):
