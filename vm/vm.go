@@ -47,6 +47,15 @@
 // before the call changes nothing. Destroy is the exception: it pays no heed to
 // the end of its context, always runs its clean-up to the end and reports how
 // that went.
+//
+// A machine can hang. A call whose context ends returns within a second all the
+// same, and what it has begun goes on without it: the machine is then busy (see
+// View.Busy), and every other lifecycle call on it fails at once with
+// ErrUnavailable. When the machine answers after all, it is in the state that
+// the call leads to or in the one before, which Get shows, and a snapshot that
+// nobody waits for any more is removed. Only a Create is broken off instead.
+// Destroy never waits for a machine that hangs: it ends it under a call that
+// is abandoned, or that does not come back within a few seconds and then fails.
 package vm
 
 import (
@@ -137,6 +146,9 @@ type View struct {
 	// "oom", "exited: 1", "signal: killed". Such a machine is stopped for good:
 	// only Destroy is of use.
 	ExitReason string `json:"exit_reason,omitempty"`
+	// Busy names the call ("stop", "adopt") that the machine has not answered
+	// and that nobody waits for any more. Until it does, only Destroy is of use.
+	Busy string `json:"busy,omitempty"`
 }
 
 // Info is what a driver is and can do. Capabilities must agree with the
@@ -230,7 +242,10 @@ type SnapshotDeleter interface {
 // take over (dead, from before a reboot, damaged) it frees, and reports by id
 // with the reason; a lost machine is unknown or destroyed afterwards. It leaves
 // alone the machines that the driver value knows, so a second call returns
-// nothing. It kills no process whose identity it did not verify.
+// nothing. It kills no process whose identity it did not verify, and gives up no
+// machine that may be alive: one that does not answer within a few seconds is
+// adopted with the status that it was last known to have, busy with "adopt"
+// until it answers.
 type Adopter interface {
 	Adopt(ctx context.Context) (adopted []View, lost map[string]string, err error)
 }

@@ -27,7 +27,7 @@ var layers = []layer{
 	{"store", []string{"store", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"host", []string{"host", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"vm/vmtest", []string{"vm/vmtest", "vm"}, "the suite judges every driver, so it knows none"},
-	{"vm/memvm", []string{"vm/memvm", "vm"}, "a driver holds no business logic"},
+	{"vm/memvm", []string{"vm/memvm", "vm", "internal"}, "a driver holds no business logic"},
 	{"vm/gvisor", []string{"vm/gvisor", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
 	{"vm/firecracker", []string{"vm/firecracker", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
 	{"vm/qemu", []string{"vm/qemu", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},

@@ -110,6 +110,7 @@ func TestConformance(t *testing.T) {
 			defer p.mu.Unlock()
 			p.fail[op+" "+id] = unix.EIO
 		},
+		Missing: map[string]string{"Hang": "the next change makes it"},
 	})
 }
 

@@ -38,7 +38,7 @@ func TestMutant(t *testing.T) {
 				m.plant(b)
 				return b
 			})
-			h.Timeout = 2 * time.Second // some defects block
+			h.Timeout = 4 * time.Second // some defects block
 			vmtest.Run(t, h)
 		}
 	}

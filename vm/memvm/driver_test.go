@@ -216,3 +216,38 @@ func TestSnapshotWithoutRoomLeavesNothing(t *testing.T) {
 		t.Errorf("objects are %q", got)
 	}
 }
+
+// TestAHungCallFailsHalfWay shows that what an abandoned call comes back with
+// is undone, though nobody hears of it.
+func TestAHungCallFailsHalfWay(t *testing.T) {
+	released := make(chan struct{})
+	d := memvm.New(memvm.Options{
+		Hang: func(op, _ string) <-chan struct{} {
+			if op == "snapshot" {
+				return released
+			}
+			return nil
+		},
+		Fail: func(op, _ string) error {
+			if op == "snapshot" {
+				return errInjected
+			}
+			return nil
+		},
+	})
+	run(t, d, "a", vm.Spec{})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- d.Snapshot(ctx, "a", "s") }()
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("the snapshot ended with %v", err)
+	}
+	close(released)
+	if err := d.Destroy(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
+	if got := d.Host().Objects(); len(got) > 0 {
+		t.Errorf("left behind: %q", got)
+	}
+}

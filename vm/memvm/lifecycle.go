@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -13,7 +14,7 @@ func fail(op, id string, kind, err error) error {
 }
 
 // Create implements vm.Provider.
-func (d *Driver) Create(ctx context.Context, id string, spec vm.Spec) (retErr error) {
+func (d *Driver) Create(ctx context.Context, id string, spec vm.Spec) error {
 	const op = "create"
 	if err := vm.ValidateID(id); err != nil {
 		return fail(op, id, nil, err)
@@ -24,24 +25,40 @@ func (d *Driver) Create(ctx context.Context, id string, spec vm.Spec) (retErr er
 	if err := checkSpec(spec); err != nil {
 		return fail(op, id, nil, err)
 	}
-	r := &record{lock: make(chan struct{}, 1)}
+	r := &record{}
 	if !d.reserve(id, r) {
 		return fail(op, id, vm.ErrAlreadyExists, nil)
 	}
-	defer func() {
-		if retErr != nil {
+	spec = copySpec(spec)
+	if err := r.turn.Lock(ctx, op); err != nil {
+		d.forget(id)
+		return fail(op, id, nil, err)
+	}
+	return r.turn.Run(ctx, turn.Bound, func() error {
+		err := d.create(ctx, id, spec, r)
+		if err != nil {
 			d.forget(id)
 		}
-	}()
+		return err
+	})
+}
+
+func (d *Driver) create(ctx context.Context, id string, spec vm.Spec, r *record) error {
+	const op = "create"
 	g, err := d.host.boot(id, spec, d.HostStamp())
 	if err != nil {
 		return fail(op, id, nil, err)
 	}
-	if err := d.midway(ctx, op, id); err != nil {
+	// What a hanging create has made is ended, which breaks it off.
+	stop := context.AfterFunc(ctx, func() { g.exit(reasonDestroyed) })
+	err = d.midway(ctx, op, id, g)
+	if !stop() {
+		err = fail(op, id, nil, ctx.Err())
+	}
+	if err != nil {
 		d.host.free(g)
 		return err
 	}
-	r.lock <- struct{}{}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r.guest, r.status = g, g.state()
@@ -63,18 +80,19 @@ func (d *Driver) move(ctx context.Context, op, id string, to vm.Status, from ...
 	if err != nil {
 		return err
 	}
-	defer r.end()
-	if !slices.Contains(from, status) || r.guest.ended() {
-		return vm.TransitionError(op, id, status, to)
-	}
-	if err := d.midway(ctx, op, id); err != nil {
-		return err
-	}
-	r.guest.setState(to)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	r.status = to
-	return nil
+	return r.turn.Run(ctx, turn.Grace, func() error {
+		if !slices.Contains(from, status) || r.guest.ended() {
+			return vm.TransitionError(op, id, status, to)
+		}
+		if err := d.midway(ctx, op, id, r.guest); err != nil {
+			return err
+		}
+		r.guest.setState(to)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		r.status = to
+		return nil
+	})
 }
 
 // Snapshot implements vm.Provider.
@@ -96,18 +114,25 @@ func (d *Driver) snapshot(ctx context.Context, id, snapshot string, onlyFiles bo
 	if err != nil {
 		return err
 	}
-	defer r.end()
-	if status == vm.StatusDestroyed || r.guest.ended() || onlyFiles && status == vm.StatusCreated {
-		return vm.TransitionError(op, id, status, status)
-	}
-	img := r.guest.image()
+	return r.turn.Run(ctx, turn.Grace, func() error {
+		if status == vm.StatusDestroyed || r.guest.ended() || onlyFiles && status == vm.StatusCreated {
+			return vm.TransitionError(op, id, status, status)
+		}
+		return d.save(ctx, id, snapshot, r.guest, onlyFiles)
+	})
+}
+
+// save is for the holder of the turn.
+func (d *Driver) save(ctx context.Context, id, snapshot string, g *Guest, onlyFiles bool) error {
+	const op = "snapshot"
+	img := g.image()
 	if onlyFiles {
 		img = img.onlyFiles()
 	}
 	if !d.host.save(id, snapshot, img, d.HostStamp()) {
 		return fail(op, id, vm.ErrAlreadyExists, nil)
 	}
-	if err := d.midway(ctx, op, id); err != nil {
+	if err := d.midway(ctx, op, id, g); err != nil {
 		d.host.deleteSnapshot(id, snapshot)
 		return err
 	}
@@ -127,34 +152,61 @@ func (d *Driver) DeleteSnapshot(ctx context.Context, vmID, snapshot string) erro
 	if err := vm.ValidateSnapshotID(snapshot); err != nil {
 		return fail(op, vmID, nil, err)
 	}
-	if err := d.midway(ctx, op, vmID); err != nil {
+	if err := d.midway(ctx, op, vmID, nil); err != nil {
 		return err
 	}
 	d.host.deletePublished(vmID, snapshot)
 	return nil
 }
 
-// Destroy implements vm.Provider. It runs to its end whatever happens to ctx.
+// Destroy implements vm.Provider. It runs to its end whatever happens to ctx,
+// and ends the guest under a call that does not come back.
 func (d *Driver) Destroy(ctx context.Context, id string) error {
 	const op = "destroy"
 	ctx = context.WithoutCancel(ctx)
-	r, status, err := d.begin(ctx, op, id)
+	r, err := d.seize(op, id)
 	if err != nil {
 		return err
 	}
-	defer r.end()
+	defer r.turn.Unlock()
+	d.mu.RLock()
+	status, g := r.status, r.guest
+	d.mu.RUnlock()
 	if status == vm.StatusDestroyed {
 		return vm.TransitionError(op, id, status, vm.StatusDestroyed)
 	}
-	if err := d.midway(ctx, op, id); err != nil {
+	if err := d.midway(ctx, op, id, nil); err != nil {
 		return err
 	}
-	g := r.guest
 	d.mu.Lock()
 	r.status, r.guest = vm.StatusDestroyed, nil
 	d.mu.Unlock()
 	d.host.free(g)
 	return nil
+}
+
+// seize takes the machine's turn for its end.
+func (d *Driver) seize(op, id string) (*record, error) {
+	for {
+		r, _ := d.lookup(id)
+		if r == nil {
+			return nil, fail(op, id, vm.ErrNotFound, nil)
+		}
+		d.mu.RLock()
+		g := r.guest
+		d.mu.RUnlock()
+		if err := r.turn.Seize(op, func() {
+			if g != nil {
+				g.exit(reasonDestroyed)
+			}
+		}); err != nil {
+			return nil, fail(op, id, nil, err)
+		}
+		if now, _ := d.lookup(id); now == r {
+			return r, nil
+		}
+		r.turn.Unlock() // Renamed meanwhile.
+	}
 }
 
 // Rename implements vm.Renamer.
@@ -167,7 +219,7 @@ func (d *Driver) Rename(ctx context.Context, oldID, newID string) (retErr error)
 	if err != nil {
 		return err
 	}
-	defer r.end()
+	defer r.turn.Unlock()
 	switch {
 	case status == vm.StatusDestroyed:
 		return vm.TransitionError(op, oldID, status, status)
@@ -176,7 +228,7 @@ func (d *Driver) Rename(ctx context.Context, oldID, newID string) (retErr error)
 	case d.host.hasSnapshots(newID) || !d.reserve(newID, &record{}):
 		return fail(op, oldID, vm.ErrAlreadyExists, nil)
 	}
-	if err := d.midway(ctx, op, oldID); err != nil {
+	if err := d.midway(ctx, op, oldID, nil); err != nil {
 		d.forget(newID)
 		return err
 	}
@@ -241,7 +293,7 @@ func (d *Driver) lookup(id string) (*record, vm.Status) {
 	return r, status
 }
 
-// begin waits for the machine's turn. The caller ends it.
+// begin waits for the machine's turn. The caller gives it back.
 func (d *Driver) begin(ctx context.Context, op, id string) (*record, vm.Status, error) {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -251,23 +303,23 @@ func (d *Driver) begin(ctx context.Context, op, id string) (*record, vm.Status, 
 		if r == nil {
 			return nil, "", fail(op, id, vm.ErrNotFound, nil)
 		}
-		select {
-		case <-r.lock:
-		case <-ctx.Done():
-			return nil, "", fail(op, id, nil, ctx.Err())
+		if err := r.turn.Lock(ctx, op); err != nil {
+			return nil, "", fail(op, id, nil, err)
 		}
 		// It may have been renamed meanwhile.
 		if now, status := d.lookup(id); now == r {
 			return r, status, nil
 		}
-		r.end()
+		r.turn.Unlock()
 	}
 }
 
-func (r *record) end() { r.lock <- struct{}{} }
-
-// midway is where a call can be held, made to fail, and cancelled.
-func (d *Driver) midway(ctx context.Context, op, id string) error {
+// midway is where a call can hang (with a guest), be held, made to fail, and
+// cancelled.
+func (d *Driver) midway(ctx context.Context, op, id string, g *Guest) error {
+	if err := d.hang(op, id, g); err != nil {
+		return err
+	}
 	if d.opts.Delay != nil {
 		d.opts.Delay(ctx, op, id)
 	}

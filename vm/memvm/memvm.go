@@ -1,8 +1,8 @@
 // Package memvm is the in-memory driver: the reference for the rules of package
 // vm, and the machine that the tests of upper layers run on. Its guests are a
 // key/value memory, files, a console and listeners; nothing of it touches the
-// host, but for NewHostIn. It may import vm and the standard library; tests of any package may import it,
-// production code should not.
+// host, but for NewHostIn. It may import vm, internal/turn and the standard library; tests of any package may
+// import it, production code should not.
 package memvm
 
 import (
@@ -10,6 +10,7 @@ import (
 	"net"
 	"sync"
 
+	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -20,6 +21,13 @@ type Options struct {
 	// driver over the Host of a first stands for a restarted daemon (see
 	// Driver.Adopt); the first must not be used any more.
 	Host *Host
+	// Hang, if set, is called in the middle of every call that asks the machine
+	// for something ("create", "start", "stop", "snapshot", "adopt"), before
+	// Delay. If it returns a channel, the call hangs, as one on a machine that
+	// does not answer: whatever happens to its context, until the channel is
+	// closed or the machine is ended, and then it fails. A create whose context
+	// ends breaks itself off; the other calls are abandoned by their callers.
+	Hang func(op, id string) <-chan struct{}
 	// Delay, if set, is called in the middle of every lifecycle call, when part
 	// of the effect is there already. It may block; the call looks at its
 	// context again afterwards.
@@ -48,12 +56,12 @@ type Driver struct {
 	records map[string]*record // guarded by mu, as the fields of each record
 }
 
-// record is one machine. Its lock serialises the lifecycle calls; the fields
+// record is one machine. Its turn serialises the lifecycle calls; the fields
 // are guarded by Driver.mu so that queries never wait for such a call.
 type record struct {
-	lock   chan struct{} // holds one token
-	status vm.Status     // empty: the id is reserved, the machine not there yet
-	guest  *Guest        // nil when destroyed
+	turn   turn.Turn
+	status vm.Status // empty: the id is reserved, the machine not there yet
+	guest  *Guest    // nil when destroyed
 }
 
 // New makes a driver.

@@ -22,11 +22,37 @@ func driver(d vm.Runtime) *memvm.Driver {
 	return d.(*memvm.Driver)
 }
 
-// faults are the holds and failures that a case asked for, by "op id".
+// faults are the holds, hangs and failures that a case asked for, by "op id".
 type faults struct {
 	mu   sync.Mutex
 	hold map[string]*hold
+	hang map[string]*hold
 	fail map[string]bool
+}
+
+func newFaults() *faults {
+	return &faults{hold: map[string]*hold{}, hang: map[string]*hold{}, fail: map[string]bool{}}
+}
+
+// plant makes a hold that the next op on id finds.
+func (f *faults) plant(in map[string]*hold, op, id string) (<-chan struct{}, func()) {
+	h := &hold{entered: make(chan struct{}), released: make(chan struct{})}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	in[op+" "+id] = h
+	return h.entered, sync.OnceFunc(func() { close(h.released) })
+}
+
+func (f *faults) hanging(op, id string) <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h := f.hang[op+" "+id]
+	delete(f.hang, op+" "+id)
+	if h == nil {
+		return nil
+	}
+	close(h.entered)
+	return h.released
 }
 
 type hold struct{ entered, released chan struct{} }
@@ -79,9 +105,8 @@ func (g disk) Read(_ context.Context, id, key string) (string, error) {
 // harness runs the suite on what wrap makes of an in-memory driver.
 func harness(wrap func(*memvm.Driver) vm.Runtime) vmtest.Harness {
 	var all sync.Map // *memvm.Driver to *faults
-	open := func(host *memvm.Host) vm.Runtime {
-		f := &faults{hold: map[string]*hold{}, fail: map[string]bool{}}
-		d := memvm.New(memvm.Options{Host: host, Delay: f.delay, Fail: f.failing})
+	open := func(host *memvm.Host, f *faults) vm.Runtime {
+		d := memvm.New(memvm.Options{Host: host, Hang: f.hanging, Delay: f.delay, Fail: f.failing})
 		all.Store(d, f)
 		return wrap(d)
 	}
@@ -90,8 +115,9 @@ func harness(wrap func(*memvm.Driver) vm.Runtime) vmtest.Harness {
 		return f.(*faults)
 	}
 	return vmtest.Harness{
-		New:  func(t *testing.T) vm.Runtime { return open(memvm.NewHostIn(t.TempDir())) },
-		Spec: func(*testing.T) vm.Spec { return vm.Spec{Rootfs: "/rootfs", Args: []string{"init"}} },
+		Parallel: true,
+		New:      func(t *testing.T) vm.Runtime { return open(memvm.NewHostIn(t.TempDir()), newFaults()) },
+		Spec:     func(*testing.T) vm.Spec { return vm.Spec{Rootfs: "/rootfs", Args: []string{"init"}} },
 		Accepts: []string{
 			"RootfsReadOnly", "Mounts", "Args", "Env", "Cwd", "Hostname", "VCPUs", "MemoryMiB", "DiskMiB", "MaxProcesses",
 			"NetNS", "GuestIP", "Interfaces",
@@ -112,13 +138,12 @@ func harness(wrap func(*memvm.Driver) vm.Runtime) vmtest.Harness {
 		},
 		Kill:      func(_ *testing.T, d vm.Runtime, id string) { driver(d).Guest(id).Exit("signal: killed") },
 		Leftovers: func(_ *testing.T, d vm.Runtime) []string { return driver(d).Host().Objects() },
-		Reopen:    func(_ *testing.T, d vm.Runtime) vm.Runtime { return open(driver(d).Host()) },
+		Reopen:    func(_ *testing.T, d vm.Runtime) vm.Runtime { return open(driver(d).Host(), of(d)) },
 		Hold: func(t *testing.T, d vm.Runtime, op, id string) (<-chan struct{}, func()) {
-			f, h := of(d), &hold{entered: make(chan struct{}), released: make(chan struct{})}
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.hold[op+" "+id] = h
-			return h.entered, sync.OnceFunc(func() { close(h.released) })
+			return of(d).plant(of(d).hold, op, id)
+		},
+		Hang: func(t *testing.T, d vm.Runtime, op, id string) (<-chan struct{}, func()) {
+			return of(d).plant(of(d).hang, op, id)
 		},
 		Fail: func(t *testing.T, d vm.Runtime, op, id string) {
 			f := of(d)
@@ -147,7 +172,7 @@ func TestConformanceBare(t *testing.T) {
 	vmtest.Run(t, vmtest.Harness{
 		New: full.New, Spec: full.Spec, Accepts: full.Accepts, Parallel: true,
 		Missing: map[string]string{"Guest": why, "Files": why, "BootID": why, "Echo": why, "Print": why, "Kill": why,
-			"Leftovers": why, "Reopen": why, "Hold": why, "Fail": why},
+			"Leftovers": why, "Reopen": why, "Hold": why, "Hang": why, "Fail": why},
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rundlet/rundlet/vm"
@@ -134,32 +133,4 @@ func (d *Driver) Wait(ctx context.Context, id string) (string, error) {
 	case <-ctx.Done():
 		return "", fail(op, id, nil, ctx.Err())
 	}
-}
-
-// Adopt implements vm.Adopter: it takes over the guests on the host that this
-// driver value does not know.
-func (d *Driver) Adopt(ctx context.Context) ([]vm.View, map[string]string, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, nil, fail("adopt", "", nil, err)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var adopted []vm.View
-	lost := map[string]string{}
-	for id, g := range d.host.orphans() {
-		if d.records[id] != nil {
-			continue
-		}
-		if g.ended() {
-			lost[id] = g.exitReason()
-			d.host.free(g)
-			continue
-		}
-		r := &record{lock: make(chan struct{}, 1), status: g.state(), guest: g}
-		r.lock <- struct{}{}
-		d.records[id] = r
-		adopted = append(adopted, d.view(id, r))
-	}
-	slices.SortFunc(adopted, func(a, b vm.View) int { return strings.Compare(a.ID, b.ID) })
-	return adopted, lost, nil
 }

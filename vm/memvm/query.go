@@ -31,13 +31,15 @@ func (d *Driver) List(ctx context.Context) ([]vm.View, error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	out := make([]vm.View, 0, len(d.records))
-	for _, id := range slices.Sorted(maps.Keys(d.records)) {
+	for _, id := range sortedKeys(d.records) {
 		if r := d.records[id]; r.status != "" {
 			out = append(out, d.view(id, r))
 		}
 	}
 	return out, nil
 }
+
+func sortedKeys(records map[string]*record) []string { return slices.Sorted(maps.Keys(records)) }
 
 // Get implements vm.Query.
 func (d *Driver) Get(ctx context.Context, id string) (vm.View, bool, error) {
@@ -61,7 +63,7 @@ func (d *Driver) ListSnapshots(ctx context.Context, id string) ([]string, bool, 
 
 // view describes a record; d.mu is held.
 func (d *Driver) view(id string, r *record) vm.View {
-	v := vm.View{ID: id, Status: r.status, Snapshots: d.host.names(id)}
+	v := vm.View{ID: id, Status: r.status, Snapshots: d.host.names(id), Busy: r.turn.Abandoned()}
 	if r.guest != nil && r.guest.ended() {
 		v.Status, v.ExitReason = vm.StatusStopped, r.guest.exitReason()
 	}

@@ -35,6 +35,7 @@ func halfWay(c call, from, to vm.Status, prepare func(*env, string)) rule {
 
 func (e *env) oldOrNew(err, cause error, id string, from, to vm.Status, before []string) {
 	e.Helper()
+	e.settled(id)
 	v := e.view(id)
 	if err == nil {
 		e.status(id, to)
@@ -174,6 +175,7 @@ var cancelRules = []rule{
 		if err != nil {
 			e.is(err, context.DeadlineExceeded)
 		}
+		e.settled("a")
 		e.status("a", vm.StatusRunning)
 		e.read("a", "k", "v")
 		if names := e.view("a").Snapshots; len(names) == len(had) {

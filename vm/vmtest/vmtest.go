@@ -69,6 +69,13 @@ type Harness struct {
 	// there; release lets it go on and may be called more than once.
 	Hold func(t *testing.T, d vm.Runtime, op, id string) (entered <-chan struct{}, release func())
 
+	// Hang makes the machine not answer the next op ("create", "start", "stop",
+	// "snapshot", "adopt") on id, heedless of the call's context, until release
+	// or the end of the machine; release may be called more than once. "adopt" is
+	// that of the driver value that Reopen will make. entered is closed when the
+	// call hangs, or will.
+	Hang func(t *testing.T, d vm.Runtime, op, id string) (entered <-chan struct{}, release func())
+
 	// Fail makes the next op on id fail half-way, after part of its effect.
 	Fail func(t *testing.T, d vm.Runtime, op, id string)
 
@@ -93,7 +100,7 @@ type Guest interface {
 func (h Harness) hooks() map[string]bool {
 	return map[string]bool{
 		"Guest": h.Guest != nil, "Files": h.Files != nil, "BootID": h.BootID != nil, "Echo": h.Echo != nil, "Print": h.Print != nil, "Kill": h.Kill != nil,
-		"Leftovers": h.Leftovers != nil, "Reopen": h.Reopen != nil, "Hold": h.Hold != nil, "Fail": h.Fail != nil,
+		"Leftovers": h.Leftovers != nil, "Reopen": h.Reopen != nil, "Hold": h.Hold != nil, "Hang": h.Hang != nil, "Fail": h.Fail != nil,
 	}
 }
 
@@ -119,7 +126,7 @@ func Rules() []string {
 func rules() []rule {
 	return slices.Concat(infoRules, queryRules, createRules, specRules, lifecycleRules, snapshotRules, restoreRules,
 		destroyRules, deleteRules, renameRules, dialRules, consoleRules, statsRules, waitRules, adoptRules, forgetRules,
-		filesystemRules, inspectRules, concurrencyRules, cancelRules, failureRules)
+		filesystemRules, inspectRules, concurrencyRules, cancelRules, hangingRules, failureRules)
 }
 
 // Run runs every rule as a subtest of t.
