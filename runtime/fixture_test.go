@@ -47,6 +47,7 @@ type fixture struct {
 	inits  map[string]control.InitRequest
 	stamp  string
 	ports  map[uint16]func(net.Conn)
+	dial   func(id string) error // why a connection cannot be made; may be nil
 }
 
 func (f *fixture) event(format string, args ...any) {
