@@ -47,7 +47,8 @@ type fixture struct {
 	inits  map[string]control.InitRequest
 	stamp  string
 	ports  map[uint16]func(net.Conn)
-	muted  map[string]bool // agents that never answer; "" is all
+	muted  map[string]bool       // agents that never answer; "" is all
+	dial   func(id string) error // why a connection cannot be made; may be nil
 }
 
 func (f *fixture) event(format string, args ...any) {

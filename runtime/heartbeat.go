@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/substrate/reconcile"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -19,12 +18,12 @@ const (
 	// beatsAtOnce bounds the cost of asking.
 	beatsAtOnce = 4
 	// leastMissed is how many signs of life in a row must be missed, however
-	// long the silence was: a daemon that was itself asleep, with its host or in
-	// a debugger, must not take that for its sandboxes' silence.
+	// long the silence was.
 	leastMissed = 3
 )
 
-// beat is the last sign of life of a machine.
+// beat is the last sign of life of a machine, or the last time that it could not
+// be heard if that was later: its silence counts from then.
 type beat struct {
 	run    int // whose it is; see sandbox.run
 	heard  time.Time
@@ -38,14 +37,12 @@ type beat struct {
 func (r *Runtime) beat(ctx context.Context) {
 	r.sup.beating.Lock()
 	defer r.sup.beating.Unlock()
-	var silent, stuck atomic.Int64
+	silent := r.listen(ctx)
+	var stuck atomic.Int64
 	var group errgroup.Group
 	group.SetLimit(beatsAtOnce)
 	for _, sb := range r.all() {
 		group.Go(func() error {
-			if sb.state() == StateRunning && !r.listen(ctx, sb) {
-				silent.Add(1)
-			}
 			if ctx.Err() != nil {
 				return nil // What was not heard at the end says nothing.
 			}
@@ -63,35 +60,8 @@ func (r *Runtime) beat(ctx context.Context) {
 	}
 	_ = group.Wait()
 	r.sup.mu.Lock()
-	r.sup.report.Silent, r.sup.report.Stuck = int(silent.Load()), int(stuck.Load())
+	r.sup.report.Silent, r.sup.report.Stuck = silent, int(stuck.Load())
 	r.sup.mu.Unlock()
-}
-
-// listen asks one sandbox and notes the answer. A sandbox that a lifecycle call
-// works on, within its time, is not asked, for it may be frozen: that counts as an
-// answer.
-func (r *Runtime) listen(ctx context.Context, sb *sandbox) (heard bool) {
-	sb.mu.Lock()
-	run := sb.run
-	sb.mu.Unlock()
-	heard = sb.life.busy(time.Now()) || r.answers(ctx, sb.id) || sb.life.busy(time.Now())
-	sb.mu.Lock()
-	defer sb.mu.Unlock()
-	switch {
-	case sb.run != run: // It runs in another machine now.
-		heard = true
-	case heard || sb.beat.run != run:
-		sb.beat.run, sb.beat.heard, sb.beat.missed = run, time.Now(), 0
-	default:
-		sb.beat.missed++
-	}
-	return heard
-}
-
-func (r *Runtime) answers(ctx context.Context, id string) bool {
-	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
-	defer cancel()
-	return control.Health(ctx, r.agentDial(id)) == nil
 }
 
 // judge says what is to become of a sandbox now.

@@ -56,7 +56,7 @@ func (r *Runtime) loosen(sb *sandbox, rec reconcile.Record) (locked bool) {
 		}
 		return sb.life.lockWithin(ctx, cleanupTimeout) == nil
 	case reconcile.Kill:
-		if sb.state() == StateRunning && r.answers(ctx, sb.id) {
+		if sb.state() == StateRunning && !r.silent(ctx, sb) {
 			return false
 		}
 		r.giveUp(sb, rec.Reason)
@@ -75,7 +75,14 @@ const reasonHung = "stuck: its pause hangs, and its machine does not answer"
 func (r *Runtime) hopeless(ctx context.Context, sb *sandbox) bool {
 	row := sb.snapshot()
 	return State(row.State) == StatePausing && !time.Now().Before(row.Deadline.Add(r.silenceTimeout())) &&
-		!r.answers(ctx, sb.id) && ctx.Err() == nil
+		r.silent(ctx, sb) && ctx.Err() == nil
+}
+
+// silent asks a sandbox, and reports that it does not answer although the daemon
+// could hear it.
+func (r *Runtime) silent(ctx context.Context, sb *sandbox) bool {
+	sign, _ := r.hear(ctx, sb.id, sb.snapshot().SlotID)
+	return sign == signSilent
 }
 
 // giveUp ends a stuck sandbox whose life the caller does not have.
@@ -96,7 +103,8 @@ func (r *Runtime) settleLocked(sb *sandbox) {
 	if rec.Action == reconcile.Preserve {
 		return
 	}
-	if sb.state() == StateRunning && r.answers(ctx, sb.id) {
+	// It is asked once more, for what counted may be long ago.
+	if sb.state() == StateRunning && !r.silent(ctx, sb) {
 		sb.mu.Lock()
 		sb.beat.heard, sb.beat.missed = time.Now(), 0
 		sb.mu.Unlock()

@@ -56,6 +56,7 @@ type supervisor struct {
 	told                       map[string]bool              // damaged snapshots that were reported
 	scaler                     autoscale.Scaler
 	unread                     string // the last failure to sample
+	rounds                     rounds
 
 	mu       sync.Mutex // guards what follows
 	owned    map[string]int

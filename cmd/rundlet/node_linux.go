@@ -215,4 +215,7 @@ func (s slotNetwork) Leased(context.Context) ([]runtime.Slot, error) {
 	return out, err
 }
 
-var _ runtime.SlotLister = slotNetwork{}
+var (
+	_ runtime.SlotLister  = slotNetwork{}
+	_ runtime.PathChecker = slotNetwork{}
+)
