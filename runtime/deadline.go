@@ -28,9 +28,9 @@ func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration,
 			return store.Sandbox{}, err
 		}
 	}
-	sb, ok := r.find(id)
-	if !ok {
-		return store.Sandbox{}, notFound(id)
+	sb, err := r.serving(id)
+	if err != nil {
+		return store.Sandbox{}, err
 	}
 	if err := sb.life.lock(ctx); err != nil {
 		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w", id, err)

@@ -151,6 +151,7 @@ func (n *fakeNetwork) SetInternet(_ context.Context, id string, allow bool) erro
 }
 
 func (n *fakeNetwork) Adopt(_ context.Context, inUse []string) (missing []string, err error) {
+	err = n.f.failing("adopt network")
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for id := range n.leased {
@@ -163,7 +164,7 @@ func (n *fakeNetwork) Adopt(_ context.Context, inUse []string) (missing []string
 			missing = append(missing, id)
 		}
 	}
-	return missing, nil
+	return missing, err
 }
 
 func (n *fakeNetwork) CheckSelf(context.Context) error { return n.f.failing("check self") }

@@ -47,8 +47,9 @@ type fixture struct {
 	inits  map[string]control.InitRequest
 	stamp  string
 	ports  map[uint16]func(net.Conn)
-	muted  map[string]bool       // agents that never answer; "" is all
-	dial   func(id string) error // why a connection cannot be made; may be nil
+	hang   func(op, id string) <-chan struct{} // calls of the driver that hang; may be nil
+	muted  map[string]bool                     // agents that never answer; "" is all
+	dial   func(id string) error               // why a connection cannot be made; may be nil
 }
 
 func (f *fixture) event(format string, args ...any) {
@@ -216,7 +217,7 @@ func newFixture(t *testing.T) *fixture {
 func (f *fixture) open() {
 	f.t.Helper()
 	f.cfg.Latency = &latency.Recorder{}
-	f.cfg.Driver = recordingDriver{memvm.New(memvm.Options{Host: f.host, Handler: func(id string, port uint16) func(net.Conn) {
+	f.cfg.Driver = recordingDriver{memvm.New(memvm.Options{Host: f.host, Hang: f.hang, Handler: func(id string, port uint16) func(net.Conn) {
 		if port == control.Port {
 			return f.agent(id)
 		}

@@ -23,9 +23,9 @@ func (r *Runtime) Fork(ctx context.Context, id string, req ForkRequest) ([]ForkR
 	if req.Count < 1 || req.Count > MaxForks {
 		return nil, fmt.Errorf("%w: count must be between 1 and %d", ErrInvalid, MaxForks)
 	}
-	sb, ok := r.find(id)
-	if !ok {
-		return nil, notFound(id)
+	sb, err := r.serving(id)
+	if err != nil {
+		return nil, err
 	}
 	ctx, done := r.stage(ctx, latency.Fork, slog.String("sandbox", id), slog.Int("count", req.Count))
 	// What was begun is ended and cleaned up by itself when the client goes away.

@@ -24,9 +24,9 @@ const pauseTimeout = 5 * time.Minute
 // until it is done. A client that goes away does not break it off. A sandbox
 // that another call paused in the meantime is paused: that is what was asked.
 func (r *Runtime) Pause(ctx context.Context, id string, memory bool) error {
-	sb, ok := r.find(id)
-	if !ok {
-		return notFound(id)
+	sb, err := r.serving(id)
+	if err != nil {
+		return err
 	}
 	before := sb.pauseCount()
 	if err := sb.life.lock(ctx); err != nil {
@@ -36,7 +36,7 @@ func (r *Runtime) Pause(ctx context.Context, id string, memory bool) error {
 	if !memory {
 		kind = kindFilesystemPause
 	}
-	_, err := await(ctx, r, func() (struct{}, error) {
+	_, err = await(ctx, r, func() (struct{}, error) {
 		defer sb.life.unlock()
 		switch s := sb.state(); {
 		case s == StateRunning:
@@ -188,6 +188,7 @@ func (r *Runtime) retry(sb *sandbox, what string, in State, try func(*sandbox) e
 			}
 			sb.life.unlock()
 			if err == nil {
+				r.note(sb.id, nil)
 				return
 			}
 			r.log.Warn(what, "sandbox", sb.id, "error", err, "next try", min(pause*2, retryMost))

@@ -17,8 +17,11 @@ import (
 // Get returns a running or paused sandbox, or one on its way between the two;
 // ErrSandboxNotFound for others.
 func (r *Runtime) Get(ctx context.Context, id string) (Sandbox, error) {
-	sb, ok := r.find(id)
-	if !ok || !visible(sb.state()) {
+	sb, err := r.serving(id)
+	if err != nil {
+		return Sandbox{}, err
+	}
+	if !visible(sb.state()) {
 		return Sandbox{}, notFound(id)
 	}
 	return r.view(sb.snapshot()), nil
@@ -64,6 +67,7 @@ func (r *Runtime) List(ctx context.Context, f ListFilter) ([]Sandbox, error) {
 	var out []Sandbox
 	for _, sb := range r.all() {
 		view := r.view(sb.snapshot())
+		view.State = sb.state()
 		if slices.Contains(states, view.State.Shown()) && f.matches(view) {
 			out = append(out, view)
 		}
@@ -111,9 +115,12 @@ func (f ListFilter) compare(a, b Sandbox) int {
 
 // Dial opens a stream to a TCP port in the sandbox.
 func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
-	sb, ok := r.find(id)
-	if !ok {
+	sb, err := r.serving(id)
+	if errors.Is(err, ErrSandboxNotFound) {
 		return nil, fmt.Errorf("sandbox %q: %w", id, ErrNotRunning)
+	}
+	if err != nil {
+		return nil, err
 	}
 	switch s := sb.state(); s {
 	case StateRunning:

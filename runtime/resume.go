@@ -52,9 +52,9 @@ func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 // has its memory. ErrNotRunning for others. Calls at the same time share one
 // resume.
 func (r *Runtime) Wake(ctx context.Context, id string) (Sandbox, error) {
-	sb, ok := r.find(id)
-	if !ok {
-		return Sandbox{}, notFound(id)
+	sb, err := r.serving(id)
+	if err != nil {
+		return Sandbox{}, err
 	}
 	row := sb.snapshot()
 	switch {
@@ -80,9 +80,9 @@ func (r *Runtime) Wake(ctx context.Context, id string) (Sandbox, error) {
 
 // awake returns when the sandbox runs, and whether it had to be resumed.
 func (r *Runtime) awake(ctx context.Context, id string, timeout time.Duration) (resumed bool, err error) {
-	sb, ok := r.find(id)
-	if !ok {
-		return false, notFound(id)
+	sb, err := r.serving(id)
+	if err != nil {
+		return false, err
 	}
 	if sb.state() == StateRunning {
 		return false, nil

@@ -35,12 +35,16 @@ type sandbox struct {
 	doom string
 	// insisting: a kill that could not be done at once goes on in the background.
 	insisting bool
+	// retried: its end is retried in the background; see firstRetry.
+	retried bool
 	// operations end what is under way; see operation.
 	operations map[*operation]struct{}
 	// resuming is the resume under way, or nil.
 	resuming *flight
 	// backoff delays a resume by traffic after one that failed.
 	backoff backoff
+	// recovering is why clients cannot have the sandbox yet; see serving.
+	recovering string
 	// pauses counts the pauses that were finished.
 	pauses int
 	// beat is the last sign of life.

@@ -91,9 +91,9 @@ var snapshotName = regexp.MustCompile(`^[a-z0-9][a-z0-9._/:-]{0,127}$`)
 // capture claims the state of a sandbox as it is: it saves a running one, and
 // shares the files of a paused one. change completes the claim.
 func (r *Runtime) capture(ctx context.Context, id string, change func(*store.Snapshot)) (store.Snapshot, error) {
-	sb, ok := r.find(id)
-	if !ok {
-		return store.Snapshot{}, notFound(id)
+	sb, err := r.serving(id)
+	if err != nil {
+		return store.Snapshot{}, err
 	}
 	if err := sb.life.lock(ctx); err != nil {
 		return store.Snapshot{}, err

@@ -112,14 +112,23 @@ func (r *Runtime) insist(sb *sandbox, reason string) {
 // it is gone. The caller holds sb.life.
 func (r *Runtime) terminateLocked(ctx context.Context, sb *sandbox, reason string) error {
 	sb.disarm()
-	retrying := sb.recorded() == StateKilling
 	err := r.tryTerminate(ctx, sb, reason)
-	if err != nil && !retrying {
+	if err != nil && sb.firstRetry() {
 		r.retry(sb, "sandbox cannot be ended yet", StateKilling, func(sb *sandbox) error {
 			return r.tryTerminate(r.life, sb, reason)
 		})
 	}
 	return err
+}
+
+// firstRetry reports, once, that nobody retries the end of the sandbox yet. Its
+// state does not say so: it may be that of an earlier process.
+func (sb *sandbox) firstRetry() bool {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	first := !sb.retried
+	sb.retried = true
+	return first
 }
 
 // errUnwritten: nothing is left of the sandbox but its row, which could not be

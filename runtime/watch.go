@@ -9,6 +9,11 @@ import (
 // expose arms the time-out and watches the machine. The sandbox is running.
 func (r *Runtime) expose(sb *sandbox) {
 	sb.arm(0, func() { r.expire(sb) })
+	r.watchOver(sb)
+}
+
+// watchOver watches the machine that a sandbox has from now on.
+func (r *Runtime) watchOver(sb *sandbox) {
 	sb.mu.Lock()
 	sb.run++
 	run := sb.run
