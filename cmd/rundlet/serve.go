@@ -103,8 +103,9 @@ func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string,
 	if err := writeEndpoint(dirs, url); err != nil {
 		return err
 	}
+	split := divideDescriptors(opts.log)
 	srv := e2b.NewServer(e2b.Config{
-		Domain: domain, EnvdVersion: control.EnvdVersion, Metrics: tel.Handler(), Log: opts.log,
+		MaxConnections: split.Clients, MaxStreams: split.Streams, Domain: domain, EnvdVersion: control.EnvdVersion, Metrics: tel.Handler(), Log: opts.log,
 	}, n.runtime, keyStore{n.store})
 	go func() {
 		if err := n.runtime.Prepare(ctx); err != nil && ctx.Err() == nil {
