@@ -61,6 +61,8 @@ func classify(err error, subject string) *apiError {
 		return noCapacity(capacity)
 	case errors.Is(err, runtime.ErrCapacity):
 		return &apiError{code: http.StatusTooManyRequests, message: err.Error(), retryAfter: time.Second}
+	case errors.Is(err, runtime.ErrLacking):
+		return &apiError{code: http.StatusServiceUnavailable, message: runtime.ErrLacking.Error() + " of its own; try again later", retryAfter: time.Second}
 	case errors.Is(err, runtime.ErrDiskFull):
 		return &apiError{code: http.StatusInsufficientStorage, message: runtime.ErrDiskFull.Error()}
 	case errors.Is(err, runtime.ErrNotRestorable):

@@ -1,6 +1,7 @@
 package e2b
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,10 @@ type Config struct {
 	// as a bearer token, which is what those that collect metrics can send. Nil:
 	// there is no such route.
 	Metrics http.Handler
+	// MaxConnections is how many connections of clients Serve has open at the
+	// same time, and MaxStreams how many the data plane has into sandboxes: both
+	// are files of the daemon. DefaultMaxConnections each if 0.
+	MaxConnections, MaxStreams int
 	// Grace is how long Serve lets requests finish in the end; 5 s if 0.
 	Grace time.Duration
 	// Log defaults to none.
@@ -43,7 +48,11 @@ type Server struct {
 	proxy   *dataplane.Proxy
 	control *http.ServeMux
 	answers answers
+	conns   *connections
 }
+
+// DefaultMaxConnections bounds what idle connections cost: some 20 KiB each.
+const DefaultMaxConnections = 16384
 
 // NewServer returns a server over the adapter. A caller that does not use Serve
 // must call Close in the end.
@@ -57,7 +66,18 @@ func NewServer(cfg Config, adapter RuntimeAdapter, keys KeyStore) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, adapter: adapter, keys: keys, proxy: dataplane.New(adapter, cfg.Log)}
+	s := &Server{
+		cfg: cfg, adapter: adapter, keys: keys, proxy: dataplane.New(adapter, cfg.Log),
+		conns: newConnections(cmp.Or(cfg.MaxConnections, DefaultMaxConnections)),
+	}
+	s.proxy.Bound(cmp.Or(cfg.MaxStreams, DefaultMaxConnections))
+	s.proxy.OnAccess(func(ctx context.Context, token bool) {
+		if token {
+			s.conns.trusted(ctx, keyed)
+		} else {
+			s.conns.trusted(ctx, visitor)
+		}
+	})
 	s.control = s.routes()
 	return s
 }
@@ -67,6 +87,7 @@ func (s *Server) Close() { s.proxy.Close() }
 
 // ServeHTTP tells data plane from control plane.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer s.conns.handled(r.Context())
 	target, ok, err := dataplane.Classify(r.Host, r.Header, s.cfg.Domain)
 	switch {
 	case err != nil:
@@ -120,6 +141,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
+		ConnContext:       s.conns.enter,
+		ConnState:         s.conns.changed,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, 1)

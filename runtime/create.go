@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/substrate/capacity"
 	"github.com/rundlet/rundlet/substrate/latency"
@@ -42,6 +43,8 @@ func (r *Runtime) Create(ctx context.Context, req CreateRequest) (Sandbox, error
 // classify gives an error of what is below the class that its cause has here.
 func classify(err error) error {
 	switch {
+	case host.Lack(err) != "":
+		return fmt.Errorf("%w: %w", ErrLacking, err)
 	case errors.Is(err, store.ErrFull), errors.Is(err, syscall.ENOSPC):
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
 	case errors.Is(err, vm.ErrIncompatible), errors.Is(err, vm.ErrNotFound):

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -135,6 +136,8 @@ func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, e
 		return conn, nil
 	case sb.state() != StateRunning:
 		return nil, fmt.Errorf("sandbox %s: %w", id, ErrNotRunning)
+	case host.Lack(err) != "":
+		return nil, fmt.Errorf("dial sandbox %s port %d: %w: %w", id, port, ErrLacking, err)
 	case errors.Is(err, vm.ErrUnavailable):
 		return nil, fmt.Errorf("sandbox %s port %d: %w", id, port, ErrPortClosed)
 	}

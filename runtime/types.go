@@ -233,6 +233,9 @@ var (
 	ErrDiskFull = errors.New("the disk of this machine is full")
 	// ErrUnsupported: this build or driver cannot do it.
 	ErrUnsupported = errors.New("not supported")
+	// ErrLacking: the daemon is short of something that it needs for itself, such
+	// as file descriptors. It says nothing about the sandbox.
+	ErrLacking = errors.New("the server is short of resources")
 	// ErrUnavailable: the daemon is starting or shutting down.
 	ErrUnavailable = errors.New("unavailable")
 )

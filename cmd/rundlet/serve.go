@@ -118,8 +118,9 @@ func serveNode(cmd *cobra.Command, n *node, tel *telemetry.Telemetry, ln net.Lis
 	if err := writeEndpoint(dirs, url); err != nil {
 		return err
 	}
+	split := divideDescriptors(log)
 	srv := e2b.NewServer(e2b.Config{
-		Domain: domain, EnvdVersion: control.EnvdVersion, Metrics: tel.Handler(), Log: log,
+		MaxConnections: split.Clients, MaxStreams: split.Streams, Domain: domain, EnvdVersion: control.EnvdVersion, Metrics: tel.Handler(), Log: log,
 	}, n.runtime, keyStore{n.store})
 	go func() {
 		if err := n.runtime.Prepare(ctx); err != nil && ctx.Err() == nil {
