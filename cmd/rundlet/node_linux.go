@@ -31,10 +31,19 @@ func openNode(ctx context.Context, dirs layout.Layout, opts nodeOptions) (_ *nod
 		return nil, &vm.Error{Op: "open node", Kind: vm.ErrUnsupported,
 			Err: fmt.Errorf("sandboxes need root for namespaces and control groups"), Hint: "run it with sudo"}
 	}
-	instance := dirs.Instance()
+	instance, lock := dirs.Instance(), lockState
 	if opts.ephemeral {
-		instance = newEphemeral()
+		instance, lock = newEphemeral(), shareState
 	}
+	unlockState, err := lock(ctx, dirs)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			unlockState()
+		}
+	}()
 	unlock, err := lockInstance(dirs, instance)
 	if err != nil {
 		return nil, err
@@ -50,6 +59,7 @@ func openNode(ctx context.Context, dirs layout.Layout, opts nodeOptions) (_ *nod
 			os.RemoveAll(dirs.InstanceDir(instance))
 		}
 		unlock()
+		unlockState()
 		return nil
 	}}, n.closers...)
 	return n, nil
