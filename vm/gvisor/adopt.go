@@ -3,21 +3,44 @@
 package gvisor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/runsc/container"
 
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Adopt implements vm.Adopter.
+// answerTime is how long Adopt waits for a sentry to answer, and adoptions how
+// many it asks at once.
+const (
+	answerTime = 2 * time.Second
+	adoptions  = 32
+)
+
+// lostError is proof that a machine is gone, and why. Nothing else is a reason to
+// give one up.
+type lostError string
+
+func (e lostError) Error() string { return string(e) }
+
+// adoption is a machine that was found on the host, and what became of it.
+type adoption struct {
+	r   record
+	m   *machine
+	err error
+}
+
+// Adopt implements vm.Adopter. It fails, and leaves alone what it did not adopt,
+// if it cannot find out whether a machine is gone.
 func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]string, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, failure("adopt", "", nil, err)
@@ -28,32 +51,38 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 	}
 	lost = map[string]string{}
 	var dead []string // Keys.
-	keys := map[string]bool{}
+	var found []*adoption
+	keys := d.keys()
 	for _, entry := range entries {
 		key, isRecord := strings.CutSuffix(entry.Name(), ".json")
-		if !isRecord || d.known(key) {
-			keys[key] = keys[key] || d.known(key)
+		if !isRecord || keys[key] {
 			continue
 		}
 		keys[key] = true
 		r, err := readRecord(d.conf.recordFile(key))
+		if errors.As(err, new(*fs.PathError)) {
+			return nil, nil, failure("adopt", key, nil, err)
+		}
 		if err != nil || r.Key != key {
 			lost[key] = "its record is damaged"
 			dead = append(dead, key)
 			continue
 		}
-		if r.From != "" {
-			_ = moveSnapshots(d.conf, r.From, r.ID) // The renaming is complete now.
+		found = append(found, &adoption{r: r})
+	}
+	d.adoptAll(ctx, found)
+	for _, a := range found {
+		switch {
+		case errors.As(a.err, new(lostError)):
+			lost[a.r.ID] = brief(a.err).Error()
+			dead = append(dead, a.r.Key)
+		case a.err != nil:
+			err = errors.Join(err, failure("adopt", a.r.ID, nil, a.err))
+		default:
+			d.mu.Lock()
+			adopted = append(adopted, a.m.view())
+			d.mu.Unlock()
 		}
-		m, err := d.adopt(r)
-		if err != nil {
-			lost[r.ID] = brief(err).Error()
-			dead = append(dead, key)
-			continue
-		}
-		d.mu.Lock()
-		adopted = append(adopted, m.view())
-		d.mu.Unlock()
 	}
 	for _, entry := range entries {
 		// Directories without a record: left by a process that died early.
@@ -62,20 +91,35 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 		}
 	}
 	d.clean(dead)
+	if err != nil {
+		return adopted, lost, err
+	}
 	d.cleanPending()
 	return adopted, lost, nil
 }
 
-// known reports whether a machine of this driver value has the key.
-func (d *Driver) known(key string) bool {
+func (d *Driver) adoptAll(ctx context.Context, found []*adoption) {
+	var wg sync.WaitGroup
+	free := make(chan struct{}, adoptions)
+	for _, a := range found {
+		free <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-free }()
+			a.m, a.err = d.adopt(ctx, a.r)
+		})
+	}
+	wg.Wait()
+}
+
+// keys returns those of the machines of this driver value.
+func (d *Driver) keys() map[string]bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	keys := map[string]bool{}
 	for _, m := range d.machines {
-		if m.key == key {
-			return true
-		}
+		keys[m.key] = true
 	}
-	return false
+	return keys
 }
 
 func readRecord(file string) (record, error) {
@@ -90,60 +134,59 @@ func readRecord(file string) (record, error) {
 	return r, vm.ValidateID(r.ID)
 }
 
-// adopt takes over one machine, or says why it cannot.
-func (d *Driver) adopt(r record) (_ *machine, err error) {
+// adopt takes over one machine. The error is a lostError if it is gone.
+func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 	if r.BootID != bootID() {
-		return nil, errors.New("the host was restarted")
+		return nil, lostError("the host was restarted")
 	}
 	if r.SandboxPID == 0 {
-		return nil, errors.New("its creation was not complete")
+		return nil, errIncomplete
+	}
+	if r.From != "" {
+		_ = moveSnapshots(d.conf, r.From, r.ID) // The renaming is complete now.
 	}
 	m := newMachine(r.ID, r.Key)
 	m.created, m.spec, m.pending, m.cold, m.resume = r.Created, r.Spec, r.Pending, r.Cold, r.Resume
+	m.status, m.unsure = r.Status, true
 	if r.Cgroup.Cgroup != nil {
 		m.group = &group{r.Cgroup}
 	}
-	if m.sandbox, err = openProcess(r.SandboxPID, r.SandboxStart); err != nil {
-		if m.group.oomKills() > 0 {
-			return nil, errors.New("oom")
-		}
-		return nil, errors.New("its sandbox process has ended")
-	}
 	defer func() {
 		if err != nil {
-			m.sandbox.kill() // It is the one that was recorded.
-			m.gofer.kill()
 			m.release()
 		}
 	}()
-	if r.GoferPID != 0 {
-		if m.gofer, err = openProcess(r.GoferPID, r.GoferStart); err != nil {
-			return nil, errors.New("its file server has ended")
+	if m.sandbox, err = openProcess(r.SandboxPID, r.SandboxStart); errors.Is(err, errProcessGone) {
+		if m.group.oomKills() > 0 {
+			return nil, lostError("oom")
 		}
-	}
-	full := container.FullID{SandboxID: r.Key, ContainerID: r.Key}
-	m.c, err = container.Load(d.conf.rootDir(), full, container.LoadOpts{Exact: true, SkipCheck: true})
-	if err != nil {
-		return nil, fmt.Errorf("its state: %w", err)
-	}
-	if m.status, err = adoptedStatus(m); err != nil {
+		return nil, lostError("its sandbox process has ended")
+	} else if err != nil {
 		return nil, err
 	}
-	if m.pending != r.Pending {
-		_ = os.RemoveAll(r.Pending) // The process died before it could.
+	if r.GoferPID != 0 {
+		if m.gofer, err = openProcess(r.GoferPID, r.GoferStart); errors.Is(err, errProcessGone) {
+			return nil, lostError("its file server has ended")
+		} else if err != nil {
+			return nil, err
+		}
 	}
 	bundle := d.conf.bundle(r.Key)
 	if m.runsc, err = runscConfig(d.conf, m.spec, bundle); err != nil {
 		return nil, err
 	}
+	m.c = d.container(m)
 	if m.console, err = openConsole(filepath.Join(bundle, consoleFile)); err != nil {
-		return nil, fmt.Errorf("its console: %w", err)
+		m.console = noConsole() // A machine is worth more than what it prints.
 	}
 	m.snapshots = snapshotsOnDisk(d.conf, r.ID)
+	if err := d.meet(ctx, m); err != nil {
+		return nil, err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.machines[r.ID] != nil {
-		return nil, fmt.Errorf("another machine has the id %s", r.ID)
+		return nil, lostError("another machine has the id " + r.ID)
 	}
 	d.machines[r.ID] = m
 	m.watched = true
@@ -151,31 +194,23 @@ func (d *Driver) adopt(r record) (_ *machine, err error) {
 	return m, nil
 }
 
-// adoptedStatus asks the sandbox itself whether it answers, and what its state
-// is.
-func adoptedStatus(m *machine) (vm.Status, error) {
-	if m.c.Status != container.Created {
-		if _, err := m.c.Sandbox.Event(m.key); err != nil {
-			return "", fmt.Errorf("its sandbox does not answer: %w", err)
-		}
+// meet asks an adopted machine for its state. One that does not answer in time
+// is busy until it does, with the status that it was last known to have.
+func (d *Driver) meet(ctx context.Context, m *machine) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	_ = m.turn.Lock(context.WithoutCancel(ctx), "adopt") // Nobody else knows it.
+	err := m.turn.Run(ctx, 0, func() error { return d.settle(m) })
+	if errors.As(err, new(lostError)) {
+		return err
 	}
-	switch m.c.Status {
-	case container.Created:
-		if m.resume {
-			return "", errors.New("its creation was not complete")
-		}
-		if m.pending != "" {
-			return vm.StatusStopped, nil
-		}
-		return vm.StatusCreated, nil
-	case container.Running:
-		m.pending, m.cold = "", false
-		return vm.StatusRunning, nil
-	case container.Paused:
-		m.pending, m.cold = "", false
-		return vm.StatusStopped, nil
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m.status == "" && m.pending != "" {
+		m.status = vm.StatusStopped
 	}
-	return "", fmt.Errorf("its state is %q", m.c.Status)
+	m.status = cmp.Or(m.status, vm.StatusRunning) // The record is of an earlier version.
+	return nil
 }
 
 // clean frees what dead machines left. It signals only processes whose command
@@ -217,8 +252,9 @@ func (d *Driver) cleanPending() {
 		_ = unix.Rmdir(filepath.Join(d.conf.snapshotsDir(), owner.Name())) // Succeeds if it is empty.
 	}
 	entries, _ := os.ReadDir(d.conf.pendingDir())
+	keys := d.keys()
 	for _, entry := range entries {
-		if !d.known(entry.Name()) {
+		if !keys[entry.Name()] {
 			_ = os.RemoveAll(filepath.Join(d.conf.pendingDir(), entry.Name()))
 		}
 	}

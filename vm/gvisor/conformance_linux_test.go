@@ -1,7 +1,11 @@
 package gvisor
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -110,8 +114,73 @@ func TestConformance(t *testing.T) {
 			defer p.mu.Unlock()
 			p.fail[op+" "+id] = unix.EIO
 		},
-		Missing: map[string]string{"Hang": "the next change makes it"},
+		Hang: func(t *testing.T, d vm.Runtime, op, id string) (<-chan struct{}, func()) {
+			entered := make(chan struct{})
+			if op != "create" {
+				close(entered)
+				return entered, freeze(t, mustFind(t, d.(*Driver), id).sandbox.pid)
+			}
+			release := make(chan func(), 1)
+			p := of(d)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.hold[op+" "+id] = func() {
+				m := d.(*Driver).unfinished(id)
+				release <- freeze(t, m.sandbox.pid)
+				close(entered)
+			}
+			return entered, func() {
+				select {
+				case thaw := <-release:
+					thaw()
+				default:
+				}
+			}
+		},
 	})
+}
+
+// freeze stops a process until thaw is called, which may be more than once.
+func freeze(t *testing.T, pid int) (thaw func()) {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Error(err)
+		return func() {}
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGSTOP, nil, 0); err != nil {
+		t.Error(err)
+	}
+	// The threads stop one after the other.
+	for deadline := time.Now().Add(10 * time.Second); !stopped(pid); <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Errorf("process %d does not stop", pid)
+			break
+		}
+	}
+	return sync.OnceFunc(func() {
+		_ = unix.PidfdSendSignal(fd, unix.SIGCONT, nil, 0) // It may have been killed.
+		_ = unix.Close(fd)
+	})
+}
+
+// stopped reports whether all threads of a process are.
+func stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, thread := range threads {
+		data, err := os.ReadFile(thread)
+		if err == nil && !strings.HasPrefix(string(data[bytes.LastIndexByte(data, ')')+1:]), " T") {
+			return false
+		}
+	}
+	return true
+}
+
+// unfinished returns a machine in the middle of its creation.
+func (d *Driver) unfinished(id string) *machine {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.machines[id]
 }
 
 // closeAll closes the drivers with the directories of conf.

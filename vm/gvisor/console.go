@@ -46,6 +46,13 @@ func openConsole(path string) (*console, error) {
 	return c, nil
 }
 
+// noConsole is that of a machine whose pipe is gone: it stays empty.
+func noConsole() *console {
+	c := &console{done: make(chan struct{})}
+	close(c.done)
+	return c
+}
+
 func (c *console) drain() {
 	defer close(c.done)
 	buf := make([]byte, 8<<10)

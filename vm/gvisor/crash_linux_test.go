@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -109,6 +110,7 @@ func TestCrashChild(t *testing.T) {
 	armed := false
 	d, err := New(Config{StateDir: c.StateDir, RunDir: c.RunDir, Instance: c.Instance, Failpoint: func(step, _ string) {
 		if armed && step == c.Step {
+			tearStateFiles(c.RunDir)
 			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 			select {}
 		}
@@ -125,6 +127,15 @@ func TestCrashChild(t *testing.T) {
 	}
 	armed = true
 	t.Fatalf("survived %s of %s: %v", c.Step, c.Op, c.do(ctx, d, false))
+}
+
+// tearStateFiles leaves of gVisor's state files what a process leaves that dies
+// while it writes them, which it does in place.
+func tearStateFiles(runDir string) {
+	files, _ := filepath.Glob(filepath.Join(runDir, "runsc", "*.state"))
+	for _, file := range files {
+		_ = os.Truncate(file, 0)
+	}
 }
 
 // TestCrashAtEveryStep ends a process at every step of every operation. The

@@ -14,6 +14,7 @@ import (
 	"gvisor.dev/gvisor/runsc/container"
 	"gvisor.dev/gvisor/runsc/specutils"
 
+	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -28,14 +29,48 @@ func (d *Driver) Create(ctx context.Context, id string, spec vm.Spec) (err error
 	if err != nil {
 		return failure("create", id, nil, err)
 	}
-	if err := d.create(ctx, m, spec); err != nil {
+	// It is broken off when ctx ends, so it is waited for.
+	spec = ownSpec(spec)
+	_ = m.turn.Lock(context.WithoutCancel(ctx), "create") // Nobody else knows it.
+	return failure("create", id, nil, m.turn.Run(ctx, turn.Bound, func() error {
+		finished := make(chan struct{})
+		defer close(finished)
+		stop := context.AfterFunc(ctx, func() { d.breakOff(m.key, finished) })
+		defer stop()
+		err := d.create(ctx, m, spec, stop)
+		if err == nil {
+			return nil
+		}
 		d.mu.Lock()
 		delete(d.machines, id)
 		d.mu.Unlock()
-		return failure("create", id, nil, err)
-	}
-	return nil
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
+		return err
+	}))
 }
+
+// breakOff ends the processes of a machine whose creation is not wanted any
+// more, and those that it starts until it has finished: gVisor's calls then fail
+// where they are.
+func (d *Driver) breakOff(key string, finished <-chan struct{}) {
+	bundle := d.conf.bundle(key)
+	tick := time.NewTicker(breakOffInterval)
+	defer tick.Stop()
+	for {
+		for _, pid := range strays(map[string]bool{bundle: true})[bundle] {
+			killStray(pid, bundle)
+		}
+		select {
+		case <-finished:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+const breakOffInterval = 50 * time.Millisecond
 
 // reserve takes the id for a machine that queries do not show yet.
 func (d *Driver) reserve(id string) (*machine, error) {
@@ -53,11 +88,13 @@ func (d *Driver) reserve(id string) (*machine, error) {
 }
 
 func newMachine(id, key string) *machine {
-	return &machine{id: id, key: key, created: time.Now(), op: make(chan struct{}, 1),
+	return &machine{id: id, key: key, created: time.Now(),
 		ended: make(chan struct{}), watching: make(chan struct{})}
 }
 
-func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec) (err error) {
+// create is for the holder of the turn. stop ends the breaking off, and reports
+// false if it has begun.
+func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func() bool) (err error) {
 	if err := checkSpec(spec); err != nil {
 		return err
 	}
@@ -68,7 +105,8 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec) (err erro
 		}
 		status = vm.StatusStopped
 	}
-	m.spec = ownSpec(spec)
+	m.spec = spec
+	m.spec.RestoreFrom = nil
 	if !d.limits && d.conf.Cgroups != "off" && (m.spec.VCPUs > 0 || m.spec.MemoryMiB > 0) {
 		return &vm.Error{Op: "create", ID: m.id, Kind: vm.ErrUnsupported,
 			Err:  errors.New("cpu and memory limits: this host has no usable control groups"),
@@ -102,23 +140,32 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec) (err erro
 		d.step(stepCreateRunning, m.id)
 		status, m.cold = vm.StatusRunning, false
 	}
-	if err := ctx.Err(); err != nil {
-		return err
+	if !stop() || ctx.Err() != nil {
+		return ctx.Err()
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	m.snapshots = snapshotsOnDisk(d.conf, m.id)
 	if m.exitReason != "" {
 		status = vm.StatusStopped
 	}
 	m.status = status
+	d.mu.Unlock()
+	runsc := container.Created
+	if status == vm.StatusRunning {
+		runsc = container.Running
+	}
+	d.recordStatus(m, runsc)
 	return nil
 }
 
 // ownSpec copies what the caller may change later.
 func ownSpec(spec vm.Spec) vm.Spec {
 	spec.Args, spec.Env, spec.Mounts = slices.Clone(spec.Args), slices.Clone(spec.Env), slices.Clone(spec.Mounts)
-	spec.RestoreFrom = nil
+	if spec.RestoreFrom != nil {
+		from := *spec.RestoreFrom
+		from.NetworkOverrides = slices.Clone(from.NetworkOverrides)
+		spec.RestoreFrom = &from
+	}
 	return spec
 }
 

@@ -10,6 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"gvisor.dev/gvisor/runsc/boot"
+
+	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -120,7 +123,7 @@ func (d *Driver) Stats(ctx context.Context, id string) (vm.Stats, error) {
 		return stats, nil
 	}
 	if m.group == nil {
-		event, err := m.c.Sandbox.Event(m.key)
+		event, err := m.event(ctx)
 		if err != nil {
 			return vm.Stats{}, failure("stats", id, nil, err)
 		}
@@ -141,4 +144,22 @@ func (d *Driver) Stats(ctx context.Context, id string) (vm.Stats, error) {
 		return vm.Stats{}, failure("stats", id, nil, err)
 	}
 	return stats, nil
+}
+
+// event asks the sentry for its figures. A sentry that hangs has at most one
+// such request to answer.
+func (m *machine) event(ctx context.Context) (*boot.EventOut, error) {
+	if err := m.asks.Lock(ctx, "stats"); err != nil {
+		return nil, err
+	}
+	answer := make(chan *boot.EventOut, 1)
+	err := m.asks.Run(ctx, turn.Grace, func() error {
+		event, err := m.c.Sandbox.Event(m.key)
+		answer <- event
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return <-answer, nil
 }

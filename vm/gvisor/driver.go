@@ -20,6 +20,7 @@ import (
 	"gvisor.dev/gvisor/runsc/config"
 	"gvisor.dev/gvisor/runsc/container"
 
+	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -43,11 +44,12 @@ type Driver struct {
 	closed   bool
 }
 
-// machine is one sandbox. op serialises what changes it; Driver.mu guards the
+// machine is one sandbox. turn serialises what changes it; Driver.mu guards the
 // fields that queries read.
 type machine struct {
-	op  chan struct{} // Holds one token while an operation runs.
-	key string        // Names its files, its control group and its container.
+	turn turn.Turn
+	asks turn.Turn // Of the requests that change nothing: one at a time.
+	key  string    // Names its files, its control group and its container.
 
 	// Guarded by Driver.mu.
 	id         string
@@ -56,7 +58,7 @@ type machine struct {
 	snapshots  []string
 	destroying bool
 
-	// Set before the machine is published, changed only by the holder of op.
+	// Set before the machine is published, changed only by the holder of turn.
 	spec    vm.Spec
 	runsc   *config.Config
 	c       *container.Container
@@ -71,6 +73,7 @@ type machine struct {
 	pending string
 	cold    bool
 	resume  bool // See record.
+	unsure  bool // The status may be wrong: settle comes before anything else.
 	conns   connections
 
 	// ended is closed when the machine's processes ended or were destroyed;
@@ -212,22 +215,40 @@ func (d *Driver) Info() vm.Info {
 	}
 }
 
-// acquire finds a machine and waits for its turn. The caller calls
-// m.unlock. The machine may have been renamed or destroyed meanwhile.
+// acquire finds a machine and waits for its turn. The caller gives it back. The
+// machine may have been renamed or destroyed meanwhile.
 func (d *Driver) acquire(ctx context.Context, op, id string) (*machine, error) {
 	for {
 		m, err := d.find(op, id)
 		if err != nil {
 			return nil, err
 		}
-		if err := m.lock(ctx); err != nil {
+		if err := m.turn.Lock(ctx, op); err != nil {
 			return nil, failure(op, id, nil, err)
 		}
 		if again, _ := d.find(op, id); again == m {
 			return m, nil
 		}
-		m.unlock() // Renamed meanwhile.
+		m.turn.Unlock() // Renamed meanwhile.
 	}
+}
+
+// do runs f, which asks the sentry for something, in the machine's turn. gVisor
+// knows no context and a sentry can hang: when ctx ends, the caller is let go,
+// and f keeps the turn until it returns.
+func (d *Driver) do(ctx context.Context, op, id string, f func(m *machine) error) error {
+	m, err := d.acquire(ctx, op, id)
+	if err != nil {
+		return err
+	}
+	return failure(op, id, nil, m.turn.Run(ctx, turn.Grace, func() error {
+		if _, exit := d.state(m); m.unsure && exit == "" {
+			if err := d.settle(m); err != nil {
+				return fmt.Errorf("%w: its state is not known: %w", vm.ErrUnavailable, err)
+			}
+		}
+		return f(m)
+	}))
 }
 
 // find returns a machine whose creation has succeeded.
@@ -244,20 +265,6 @@ func (d *Driver) find(op, id string) (*machine, error) {
 }
 
 var errClosed = errors.New("the driver is closed")
-
-func (m *machine) lock(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case m.op <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (m *machine) unlock() { <-m.op }
 
 // state reads what decides whether an operation is allowed.
 func (d *Driver) state(m *machine) (status vm.Status, exitReason string) {

@@ -7,10 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
-	"time"
+
+	"gvisor.dev/gvisor/runsc/container"
 
 	"github.com/rundlet/rundlet/vm"
 )
@@ -19,46 +19,43 @@ import (
 // a snapshot leaves nothing to start again: the machine is then stopped with an
 // exit reason.
 func (d *Driver) Start(ctx context.Context, id string) error {
-	m, err := d.acquire(ctx, "start", id)
-	if err != nil {
-		return err
-	}
-	defer m.unlock()
+	return d.do(ctx, "start", id, d.start)
+}
+
+func (d *Driver) start(m *machine) (err error) {
 	status, exit := d.state(m)
 	if exit != "" || status != vm.StatusCreated && status != vm.StatusStopped {
-		return vm.TransitionError("start", id, status, vm.StatusRunning)
+		return vm.TransitionError("start", m.id, status, vm.StatusRunning)
 	}
-	if err := d.point("start", id); err != nil {
-		return failure("start", id, nil, err)
+	if err := d.point("start", m.id); err != nil {
+		return err
 	}
-	d.step(stepStartBegun, id)
+	d.step(stepStartBegun, m.id)
 	switch {
 	case status == vm.StatusCreated:
 		err = m.boot()
 	case m.pending != "":
 		if err = m.load(m.pending); err != nil {
 			err = d.restoreError(m, err)
-			m.sandbox.kill()
+			m.sandbox.signalKill()
 			<-m.ended
 		}
 	default:
-		err = m.c.Resume()
+		err = m.c.Sandbox.Resume(m.key)
 	}
 	if err != nil {
-		return failure("start", id, nil, err)
+		m.unsure = true
+		return err
 	}
-	d.step(stepStartRunning, id)
-	if m.pending != "" {
-		_ = os.RemoveAll(m.pending)
-		m.pending, m.cold = "", false
-	}
-	d.setStatus(m, vm.StatusRunning)
+	d.step(stepStartRunning, m.id)
+	m.loaded()
+	d.settled(m, vm.StatusRunning, container.Running)
 	return nil
 }
 
 // boot runs the guest's first process.
 func (m *machine) boot() error {
-	return offMain(func() error { return m.c.Start(m.runsc) })
+	return offMain(func() error { return m.c.Sandbox.StartRoot(m.runsc, m.c.Spec) })
 }
 
 // load makes the sandbox what was saved in images. The guest runs when it
@@ -67,7 +64,9 @@ func (m *machine) load(images string) error {
 	if m.cold {
 		return m.boot()
 	}
-	return offMain(func() error { return m.c.Restore(m.runsc, images, false, false, nil) })
+	return offMain(func() error {
+		return m.c.Sandbox.Restore(m.runsc, m.c.Spec, m.key, images, false, false, nil)
+	})
 }
 
 // restoreError classifies what went wrong while a snapshot was loaded.
@@ -82,28 +81,26 @@ func (d *Driver) restoreError(m *machine, err error) error {
 
 // Stop implements vm.Provider.
 func (d *Driver) Stop(ctx context.Context, id string) error {
-	m, err := d.acquire(ctx, "stop", id)
-	if err != nil {
-		return err
-	}
-	defer m.unlock()
-	if status, _ := d.state(m); status != vm.StatusRunning {
-		return vm.TransitionError("stop", id, status, vm.StatusStopped)
-	}
-	if err := m.c.Pause(); err != nil {
-		return failure("stop", id, nil, err)
-	}
-	d.step(stepStopPaused, id)
-	if err := d.point("stop", id); err != nil {
-		return failure("stop", id, nil, errors.Join(err, m.c.Resume()))
-	}
-	d.setStatus(m, vm.StatusStopped)
-	return nil
+	return d.do(ctx, "stop", id, d.stop)
 }
 
-// hungAfter is how long Destroy waits for the call before it on the same
-// machine. Then it kills the sandbox under that call, which may hang for ever.
-const hungAfter = 30 * time.Second
+func (d *Driver) stop(m *machine) error {
+	if status, _ := d.state(m); status != vm.StatusRunning {
+		return vm.TransitionError("stop", m.id, status, vm.StatusStopped)
+	}
+	if err := m.c.Sandbox.Pause(m.key); err != nil {
+		m.unsure = true
+		return err
+	}
+	d.step(stepStopPaused, m.id)
+	if err := d.point("stop", m.id); err != nil {
+		undone := m.c.Sandbox.Resume(m.key)
+		m.unsure = undone != nil
+		return errors.Join(err, undone)
+	}
+	d.settled(m, vm.StatusStopped, container.Paused)
+	return nil
+}
 
 // Destroy implements vm.Provider.
 func (d *Driver) Destroy(_ context.Context, id string) error {
@@ -118,37 +115,46 @@ func (d *Driver) Destroy(_ context.Context, id string) error {
 	}
 	m.destroying = true
 	d.mu.Unlock()
-	turn, cancel := context.WithTimeout(context.Background(), hungAfter)
-	defer cancel()
-	if m.lock(turn) != nil {
+	err = m.turn.Seize("destroy", func() {
 		m.sandbox.signalKill()
-		m.op <- struct{}{}
+		m.gofer.signalKill()
+	})
+	if err != nil {
+		d.notDestroyed(m)
+		return failure("destroy", id, nil, err)
 	}
-	defer m.unlock()
+	defer m.turn.Unlock()
 	if err := d.point("destroy", id); err != nil {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		m.destroying = false
 		return failure("destroy", id, nil, err)
 	}
-	err = d.end(m)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err != nil {
-		// Its processes are gone, and Destroy can be called again for the rest.
-		m.destroying, m.status = false, vm.StatusStopped
-		m.exitReason = cmp.Or(m.exitReason, "destroyed")
+	if err = d.end(m); err != nil {
+		d.notDestroyed(m)
 		return failure("destroy", id, nil, err)
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	m.status = vm.StatusDestroyed
 	return nil
+}
+
+// notDestroyed makes it possible to destroy a machine again for what was not
+// freed. Its processes were killed.
+func (d *Driver) notDestroyed(m *machine) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	m.destroying, m.status = false, vm.StatusStopped
+	m.exitReason = cmp.Or(m.exitReason, "destroyed")
 }
 
 // end kills a machine's processes and frees all that the driver holds for it.
 // It can be repeated.
 func (d *Driver) end(m *machine) error {
-	m.sandbox.kill()
-	m.gofer.kill()
+	if err := errors.Join(m.sandbox.kill(), m.gofer.kill()); err != nil {
+		return err
+	}
 	if m.watched {
 		<-m.watching
 	}
@@ -215,7 +221,7 @@ func (d *Driver) Rename(ctx context.Context, oldID, newID string) error {
 	if err != nil {
 		return err
 	}
-	defer m.unlock()
+	defer m.turn.Unlock()
 	if status, _ := d.state(m); status == vm.StatusDestroyed {
 		return vm.TransitionError("rename", oldID, status, status)
 	}

@@ -13,6 +13,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/vm"
 )
 
 // process is a host process of a machine, held by a pidfd: what is signalled
@@ -64,8 +66,8 @@ func openProcess(pid int, start uint64) (*process, error) {
 	return p, nil
 }
 
-// endTime is how long the threads of a process whose first one has ended may
-// take to end.
+// endTime is how long a process that was killed, or whose first thread has
+// ended, may take to end.
 const endTime = 10 * time.Second
 
 func awaitEnd(pidfd int) {
@@ -132,13 +134,20 @@ func reap(pidfd int) string {
 }
 
 // kill ends the process and waits until it has ended. A nil process is no
-// process.
-func (p *process) kill() {
+// process. It fails for one that waits for a disk or the like and cannot end.
+func (p *process) kill() error {
 	if p == nil {
-		return
+		return nil
 	}
 	p.signalKill()
-	<-p.joined
+	timer := time.NewTimer(endTime)
+	defer timer.Stop()
+	select {
+	case <-p.joined:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("%w: process %d was killed and does not end", vm.ErrUnavailable, p.pid)
+	}
 }
 
 func (p *process) signalKill() {
@@ -200,7 +209,7 @@ func killRecorded(pid int, start uint64) {
 		return
 	}
 	if p, err := openProcess(pid, start); err == nil {
-		p.kill()
+		_ = p.kill()
 		p.release()
 	}
 }
@@ -213,6 +222,6 @@ func killStray(pid int, bundle string) {
 	}
 	defer p.release()
 	if bundleOf(pid) == bundle {
-		p.kill()
+		_ = p.kill()
 	}
 }

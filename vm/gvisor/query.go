@@ -43,7 +43,8 @@ func (d *Driver) Get(ctx context.Context, id string) (vm.View, bool, error) {
 
 // view must be called with Driver.mu held.
 func (m *machine) view() vm.View {
-	return vm.View{ID: m.id, Status: m.status, Snapshots: slices.Clone(m.snapshots), ExitReason: m.exitReason}
+	return vm.View{ID: m.id, Status: m.status, Snapshots: slices.Clone(m.snapshots), ExitReason: m.exitReason,
+		Busy: m.turn.Abandoned()}
 }
 
 // ListSnapshots implements vm.Query.

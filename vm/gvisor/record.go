@@ -26,6 +26,9 @@ type record struct {
 	Spec    vm.Spec   `json:"spec"`
 	Pending string    `json:"pending,omitempty"`
 	Cold    bool      `json:"cold,omitempty"`
+	// Status is what the machine was last known to be; empty until it is
+	// created. It counts only while the sentry itself does not answer.
+	Status vm.Status `json:"status,omitempty"`
 	// Resume says that Create itself loads a snapshot: found before that, the
 	// machine is not what was asked for.
 	Resume bool `json:"resume,omitempty"`
@@ -71,7 +74,8 @@ func (c Config) cgroupPath(key string) string { return filepath.Join(c.cgroupPar
 // writeRecord records the machine under an id; from is the one before it while
 // snapshots are on their way.
 func (d *Driver) writeRecord(m *machine, id, from string) error {
-	r := record{ID: id, From: from, Resume: m.resume, Key: m.key, BootID: bootID(), Created: m.created, Spec: m.spec,
+	status, _ := d.state(m)
+	r := record{ID: id, From: from, Status: status, Resume: m.resume, Key: m.key, BootID: bootID(), Created: m.created, Spec: m.spec,
 		Pending: m.pending, Cold: m.cold && m.pending != ""}
 	if m.group != nil {
 		r.Cgroup = m.group.CgroupJSON
@@ -89,12 +93,16 @@ func (d *Driver) writeRecord(m *machine, id, from string) error {
 // its snapshots and the record, which is what finds the rest.
 func (d *Driver) removeFiles(key string) {
 	root := d.conf.rootDir()
-	name := filepath.Join(root, key+"_sandbox:"+key)
-	for _, file := range []string{name + ".state", name + ".lock", filepath.Join(root, "runsc-"+key+".sock")} {
+	state := d.conf.stateFile(key)
+	lock := strings.TrimSuffix(state, ".state") + ".lock"
+	for _, file := range []string{state, state + ".tmp", lock, filepath.Join(root, "runsc-"+key+".sock")} {
 		_ = os.Remove(file)
 	}
 	_ = os.RemoveAll(filepath.Join(d.conf.pendingDir(), key))
 	_ = os.RemoveAll(d.conf.bundle(key))
 }
 
-func (d *Driver) removeRecord(key string) { _ = os.Remove(d.conf.recordFile(key)) }
+func (d *Driver) removeRecord(key string) {
+	_ = os.Remove(d.conf.recordFile(key) + ".tmp")
+	_ = os.Remove(d.conf.recordFile(key))
+}

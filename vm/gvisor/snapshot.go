@@ -28,8 +28,8 @@ func (c Config) snapshotDir(vmID, snapshot string) string {
 }
 
 // Snapshot implements vm.Provider. gVisor cannot stop in the middle of saving:
-// a context that ends meanwhile takes effect, and removes what was saved, when
-// it has finished.
+// when the context ends meanwhile the machine stays busy, and what was saved is
+// removed when it has finished.
 func (d *Driver) Snapshot(ctx context.Context, id, snapshot string) error {
 	return d.save(ctx, id, snapshot, false)
 }
@@ -48,15 +48,10 @@ func (d *Driver) save(ctx context.Context, id, snapshot string, onlyFiles bool) 
 	if err := vm.ValidateSnapshotID(snapshot); err != nil {
 		return failure("snapshot", id, nil, err)
 	}
-	m, err := d.acquire(ctx, "snapshot", id)
-	if err != nil {
-		return err
-	}
-	defer m.unlock()
-	return failure("snapshot", id, nil, d.snapshot(ctx, m, snapshot, onlyFiles))
+	return d.do(ctx, "snapshot", id, func(m *machine) error { return d.snapshot(ctx, m, snapshot, onlyFiles) })
 }
 
-// snapshot must be called by the holder of m.op.
+// snapshot must be called by the holder of m.turn.
 func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, onlyFiles bool) (err error) {
 	status, exit := d.state(m)
 	if exit != "" || status != vm.StatusRunning && status != vm.StatusStopped || m.pending != "" && m.cold != onlyFiles {
@@ -82,7 +77,7 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 	case onlyFiles:
 		err = m.saveFiles(staging)
 	default:
-		err = m.c.Checkpoint(m.runsc, staging, sandbox.CheckpointOpts{
+		err = m.c.Sandbox.Checkpoint(m.runsc, m.key, staging, sandbox.CheckpointOpts{
 			Compression: statefile.CompressionLevelNone, Resume: true})
 	}
 	if err != nil {
@@ -121,7 +116,7 @@ func (m *machine) saveFiles(dir string) error {
 	if len(layers) == 0 {
 		return nil // gVisor would call it an error.
 	}
-	if err := m.c.FSSave(m.runsc, dir, sandbox.FSSaveOpts{Paths: layers}); err != nil {
+	if err := m.c.Sandbox.FSSave(m.runsc, m.key, dir, sandbox.FSSaveOpts{Paths: layers}); err != nil {
 		return err
 	}
 	info, err := os.Stat(filepath.Join(dir, checkpointfiles.PagesFileName))

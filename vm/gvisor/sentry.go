@@ -1,0 +1,148 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"gvisor.dev/gvisor/runsc/container"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// sentryState is what a sentry says about itself.
+type sentryState struct {
+	// request is one that the sentry has been sent and that may change the rest:
+	// a daemon that died does not take back what it asked for. Empty if there is
+	// none.
+	request string
+	// started says that the guest has threads; frozen, that none of them may run.
+	started, frozen bool
+}
+
+// askInterval is how often a sentry that has something to do is asked again.
+const askInterval = 20 * time.Millisecond
+
+// readStacks finds out what a sentry does from the stacks of its goroutines. No
+// request of gVisor's tells a frozen guest from one that runs, and a resume of
+// one that runs ends it; the stacks also show the requests of an earlier daemon.
+func readStacks(stacks string) sentryState {
+	var s sentryState
+	threads, stopped := 0, 0
+	for stack := range strings.SplitSeq(stacks, "\n\n") {
+		switch {
+		case strings.Contains(stack, "/kernel.(*Task).run("):
+			threads++
+			if strings.Contains(stack, "/kernel.(*Task).doStop(") {
+				stopped++
+			}
+		case strings.Contains(stack, "/urpc.(*Server).StartHandling"):
+			if name := requestOf(stack); changing[name] {
+				s.request = name
+			}
+		}
+	}
+	s.started = threads > 0
+	s.frozen = s.started && stopped == threads
+	return s
+}
+
+// unread is a request that is still being read, which may be any.
+const unread = "unread"
+
+// changing are the requests after which a guest may be in another state.
+var changing = map[string]bool{unread: true, "Pause": true, "Resume": true, "Checkpoint": true, "FSSave": true,
+	"Restore": true, "StartRoot": true}
+
+// requestOf returns the name of the request that a goroutine of the sentry's
+// server carries out.
+func requestOf(stack string) string {
+	for _, receiver := range []string{"/boot.(*containerManager).", "/boot.(*debug)."} {
+		// The outermost of its methods is the request.
+		if i := strings.LastIndex(stack, receiver); i >= 0 {
+			name, _, _ := strings.Cut(stack[i+len(receiver):], "(")
+			return name
+		}
+	}
+	return unread
+}
+
+// ask returns what the sentry says when it has carried out what it was asked
+// before. It returns early only if the machine ends or is released.
+func (m *machine) ask() (sentryState, error) {
+	tick := time.NewTicker(askInterval)
+	defer tick.Stop()
+	for {
+		stacks, err := m.c.Sandbox.Stacks()
+		if err != nil {
+			return sentryState{}, err
+		}
+		if s := readStacks(stacks); s.request == "" {
+			return s, nil
+		}
+		select {
+		case <-tick.C:
+		case <-m.sandbox.joined:
+			return sentryState{}, errProcessGone
+		}
+	}
+}
+
+// settle makes the status of a machine what its sentry says that it is, and is
+// for the holder of the turn. Nothing else is believed about a machine that was
+// adopted, or after a request that failed.
+func (d *Driver) settle(m *machine) error {
+	s, err := m.ask()
+	if err != nil {
+		return err
+	}
+	m.unsure = false
+	switch was, _ := d.state(m); {
+	case s.frozen:
+		m.loaded()
+		d.settled(m, vm.StatusStopped, container.Paused)
+	case s.started:
+		m.loaded()
+		d.settled(m, vm.StatusRunning, container.Running)
+	case m.pending != "":
+		d.settled(m, vm.StatusStopped, container.Created)
+	case was == vm.StatusRunning || was == vm.StatusStopped:
+		// Its guest has ended, and the sandbox process is about to.
+	case m.resume:
+		return errIncomplete
+	default:
+		d.settled(m, vm.StatusCreated, container.Created)
+	}
+	return nil
+}
+
+// loaded drops the images of a machine that does not need them any more.
+func (m *machine) loaded() {
+	if m.pending != "" {
+		_ = os.RemoveAll(m.pending)
+		m.pending, m.cold = "", false
+	}
+}
+
+var errIncomplete = lostError("its creation was not complete")
+
+// settled sets and records a status that a machine is known to have.
+func (d *Driver) settled(m *machine, status vm.Status, runsc container.Status) {
+	d.setStatus(m, status)
+	d.recordStatus(m, runsc)
+}
+
+// recordStatus writes what only helps: the record, if the sentry does not answer
+// the next daemon, and the file of gVisor's own command line.
+func (d *Driver) recordStatus(m *machine, runsc container.Status) {
+	d.mu.Lock()
+	closed := d.closed
+	d.mu.Unlock()
+	if closed {
+		return // An abandoned call came back; the files are another driver value's.
+	}
+	_ = d.writeRecord(m, m.id, "")
+	_ = d.writeState(m, runsc)
+}
