@@ -117,6 +117,10 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error, subject
 	if e.code >= http.StatusInternalServerError && e.code != http.StatusNotImplemented {
 		s.cfg.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "code", e.code, "err", err)
 	}
+	answerError(w, e)
+}
+
+func answerError(w http.ResponseWriter, e *apiError) {
 	if e.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.FormatInt(int64(math.Ceil(e.retryAfter.Seconds())), 10))
 	}

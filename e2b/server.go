@@ -49,6 +49,7 @@ type Server struct {
 	control *http.ServeMux
 	answers answers
 	conns   *connections
+	startup startup
 }
 
 // DefaultMaxConnections bounds what idle connections cost: some 20 KiB each.
@@ -57,6 +58,14 @@ const DefaultMaxConnections = 16384
 // NewServer returns a server over the adapter. A caller that does not use Serve
 // must call Close in the end.
 func NewServer(cfg Config, adapter RuntimeAdapter, keys KeyStore) *Server {
+	s := NewStarting(cfg)
+	s.Open(adapter, keys)
+	return s
+}
+
+// NewStarting returns a server that has nothing to serve yet: until Open it
+// answers health checks, and everything else with 503 after a short wait.
+func NewStarting(cfg Config) *Server {
 	if cfg.MaxTimeout == 0 {
 		cfg.MaxTimeout = 24 * time.Hour
 	}
@@ -66,11 +75,16 @@ func NewServer(cfg Config, adapter RuntimeAdapter, keys KeyStore) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{
-		cfg: cfg, adapter: adapter, keys: keys, proxy: dataplane.New(adapter, cfg.Log),
-		conns: newConnections(cmp.Or(cfg.MaxConnections, DefaultMaxConnections)),
+	return &Server{
+		cfg: cfg, conns: newConnections(cmp.Or(cfg.MaxConnections, DefaultMaxConnections)),
+		startup: startup{ready: make(chan struct{})},
 	}
-	s.proxy.Bound(cmp.Or(cfg.MaxStreams, DefaultMaxConnections))
+}
+
+// Open begins to serve sandboxes. It is called once.
+func (s *Server) Open(adapter RuntimeAdapter, keys KeyStore) {
+	s.adapter, s.keys, s.proxy = adapter, keys, dataplane.New(adapter, s.cfg.Log)
+	s.proxy.Bound(cmp.Or(s.cfg.MaxStreams, DefaultMaxConnections))
 	s.proxy.OnAccess(func(ctx context.Context, token bool) {
 		if token {
 			s.conns.trusted(ctx, keyed)
@@ -79,16 +93,23 @@ func NewServer(cfg Config, adapter RuntimeAdapter, keys KeyStore) *Server {
 		}
 	})
 	s.control = s.routes()
-	return s
+	close(s.startup.ready)
 }
 
 // Close breaks off the streams into sandboxes.
-func (s *Server) Close() { s.proxy.Close() }
+func (s *Server) Close() {
+	if s.startup.over() {
+		s.proxy.Close()
+	}
+}
 
 // ServeHTTP tells data plane from control plane.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.conns.handled(r.Context())
 	target, ok, err := dataplane.Classify(r.Host, r.Header, s.cfg.Domain)
+	if !s.startup.over() && !s.awaitStart(w, r, ok) {
+		return
+	}
 	switch {
 	case err != nil:
 		s.fail(w, r, badRequest("%s", err), "")

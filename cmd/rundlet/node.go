@@ -29,6 +29,8 @@ type nodeOptions struct {
 	nameservers []string
 	log         *slog.Logger
 	progress    func(string)
+	// recovering is told how far the start is; nil is nobody.
+	recovering func(done, total int)
 	// latency takes the samples; the runtime has its own if it is nil.
 	latency *latency.Recorder
 	// tracer is told of the runtime's stages; nil is nobody.

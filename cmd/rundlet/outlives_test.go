@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/store"
@@ -197,7 +198,8 @@ func TestUserDataOutlivesEveryReturnOfServe(t *testing.T) {
 			cmd.SetContext(ctx)
 			cmd.SetOut(t.Output())
 			c.happens(t, s, n, ln, tel, cancel)
-			err = serveNode(cmd, n, tel, ln, "", s.dirs, slog.New(slog.DiscardHandler))
+			front := newFront(ctx, ln, e2b.NewStarting(e2b.Config{}))
+			err = serveNode(cmd, n, tel, front, s.dirs, slog.New(slog.DiscardHandler))
 			if c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) || c.err == "" && err != nil && !errors.Is(err, context.Canceled) {
 				t.Errorf("returned %v, want %q", err, c.err)
 			}

@@ -89,24 +89,29 @@ func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string,
 	}
 	defer stopMetrics()
 	opts.latency, opts.tracer = tel.Recorder(), tel
+	split := divideDescriptors(opts.log)
+	front := newFront(ctx, ln, e2b.NewStarting(e2b.Config{
+		MaxConnections: split.Clients, MaxStreams: split.Streams, Domain: domain, EnvdVersion: control.EnvdVersion, Metrics: tel.Handler(), Log: opts.log,
+	}))
+	opts.recovering = front.server.Recovering
 	n, err := openNode(ctx, dirs, opts)
 	if err != nil {
-		return err
+		return errors.Join(err, front.end())
 	}
-	return serveNode(cmd, n, tel, ln, domain, dirs, opts.log)
+	return serveNode(cmd, n, tel, front, dirs, opts.log)
 }
 
 // serveNode serves an open node until the command's context ends, and closes it.
 // Ctrl-C alone ends sandboxes: whatever else makes it return, a full disk or a
 // broken listener, they are there for the next start.
-func serveNode(cmd *cobra.Command, n *node, tel *telemetry.Telemetry, ln net.Listener, domain string, dirs layout.Layout, log *slog.Logger) (err error) {
+func serveNode(cmd *cobra.Command, n *node, tel *telemetry.Telemetry, front *front, dirs layout.Layout, log *slog.Logger) (err error) {
 	ctx := cmd.Context()
 	defer func() {
 		how := leaveAll
 		if stoppedBy(ctx, os.Interrupt) {
 			how = endRunning
 		}
-		err = errors.Join(err, n.Close(how))
+		err = errors.Join(err, front.end(), n.Close(how))
 	}()
 	if err := tel.RegisterState(nodeState(n.runtime)); err != nil {
 		return err
@@ -114,22 +119,18 @@ func serveNode(cmd *cobra.Command, n *node, tel *telemetry.Telemetry, ln net.Lis
 	if _, err := defaultKey(ctx, n.store, dirs); err != nil {
 		return err
 	}
-	url := "http://" + reachable(ln.Addr().(*net.TCPAddr))
-	if err := writeEndpoint(dirs, url); err != nil {
+	if err := writeEndpoint(dirs, front.url); err != nil {
 		return err
 	}
-	split := divideDescriptors(log)
-	srv := e2b.NewServer(e2b.Config{
-		MaxConnections: split.Clients, MaxStreams: split.Streams, Domain: domain, EnvdVersion: control.EnvdVersion, Metrics: tel.Handler(), Log: log,
-	}, n.runtime, keyStore{n.store})
+	front.server.Open(n.runtime, keyStore{n.store})
 	go func() {
 		if err := n.runtime.Prepare(ctx); err != nil && ctx.Err() == nil {
 			log.Error("the base template could not be prepared; the next create tries again", "error", err)
 		}
 	}()
-	fmt.Fprintf(cmd.OutOrStdout(), "rundlet listening on %s\n", url)
+	fmt.Fprintf(cmd.OutOrStdout(), "rundlet listening on %s\n", front.url)
 	fmt.Fprintf(cmd.OutOrStdout(), "in another shell: eval \"$(%s env)\"\n", os.Args[0])
-	return srv.Serve(ctx, ln)
+	return front.wait()
 }
 
 // portPatience is how long a port may be taken. A daemon that was killed while it
