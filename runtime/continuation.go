@@ -16,7 +16,7 @@ func (r *Runtime) Capture(ctx context.Context, id string, reason ContinuationRea
 	default:
 		return Continuation{}, fmt.Errorf("%w: reason %.40q: use stopped, idle or exited", ErrInvalid, reason)
 	}
-	sb, err := r.serving(id)
+	sb, err := r.serving(ctx, id)
 	if err != nil {
 		return Continuation{}, err
 	}

@@ -28,7 +28,7 @@ func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration,
 			return store.Sandbox{}, err
 		}
 	}
-	sb, err := r.serving(id)
+	sb, err := r.serving(ctx, id)
 	if err != nil {
 		return store.Sandbox{}, err
 	}

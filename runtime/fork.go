@@ -23,7 +23,7 @@ func (r *Runtime) Fork(ctx context.Context, id string, req ForkRequest) ([]ForkR
 	if req.Count < 1 || req.Count > MaxForks {
 		return nil, fmt.Errorf("%w: count must be between 1 and %d", ErrInvalid, MaxForks)
 	}
-	sb, err := r.serving(id)
+	sb, err := r.serving(ctx, id)
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ const pauseTimeout = 5 * time.Minute
 // until it is done. A client that goes away does not break it off. A sandbox
 // that another call paused in the meantime is paused: that is what was asked.
 func (r *Runtime) Pause(ctx context.Context, id string, memory bool) error {
-	sb, err := r.serving(id)
+	sb, err := r.serving(ctx, id)
 	if err != nil {
 		return err
 	}

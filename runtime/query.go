@@ -18,7 +18,7 @@ import (
 // Get returns a running or paused sandbox, or one on its way between the two;
 // ErrSandboxNotFound for others.
 func (r *Runtime) Get(ctx context.Context, id string) (Sandbox, error) {
-	sb, err := r.serving(id)
+	sb, err := r.serving(ctx, id)
 	if err != nil {
 		return Sandbox{}, err
 	}
@@ -116,7 +116,7 @@ func (f ListFilter) compare(a, b Sandbox) int {
 
 // Dial opens a stream to a TCP port in the sandbox.
 func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
-	sb, err := r.serving(id)
+	sb, err := r.serving(ctx, id)
 	if errors.Is(err, ErrSandboxNotFound) {
 		return nil, fmt.Errorf("sandbox %q: %w", id, ErrNotRunning)
 	}

@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// probeTimeout is how long a sandbox's agent has for its answer.
-	probeTimeout = 3 * time.Second
+	// probeTimeout is how long the start waits for the answer of an agent. What
+	// answers later is served then.
+	probeTimeout = 500 * time.Millisecond
 )
 
 // adoptMachines returns the machines that are left, by id, and the reasons for

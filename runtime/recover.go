@@ -91,7 +91,7 @@ func (r *Runtime) plan(ctx context.Context, rows []store.Sandbox, machines map[s
 	group.SetLimit(recoveriesAtOnce)
 	for i, row := range rows {
 		sb := newSandbox(row)
-		sb.recovering = waitsForTurn
+		sb.setRecovering(waitsForTurn)
 		known[row.ID] = sb
 		r.mu.Lock()
 		r.sandboxes[sb.id] = sb
@@ -199,6 +199,12 @@ const (
 func (sb *sandbox) setRecovering(why string) {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
+	if sb.recovering == "" && why != "" {
+		sb.recovered = make(chan struct{})
+	}
+	if sb.recovering != "" && why == "" {
+		close(sb.recovered)
+	}
 	sb.recovering = why
 }
 
@@ -208,20 +214,37 @@ func (sb *sandbox) recoveringFor() string {
 	return sb.recovering
 }
 
-// retryRecovering is when to ask again for a sandbox that is being recovered.
-const retryRecovering = 2 * time.Second
+const (
+	// recoveringPatience is how long a request waits for a sandbox that is being
+	// recovered, so that clients see nothing of one that answers a bit late.
+	recoveringPatience = 2 * time.Second
+	// retryRecovering is when to ask again for one that is not recovered then.
+	retryRecovering = 2 * time.Second
+)
 
 // serving returns a sandbox that can be worked with: ErrSandboxNotFound, or a
-// RetryError while it is being recovered. A kill does without.
-func (r *Runtime) serving(id string) (*sandbox, error) {
+// RetryError if it is being recovered and is not soon. A kill does without.
+func (r *Runtime) serving(ctx context.Context, id string) (*sandbox, error) {
 	sb, ok := r.find(id)
 	if !ok {
 		return nil, notFound(id)
 	}
-	if why := sb.recoveringFor(); why != "" && !sb.condemned() {
+	sb.mu.Lock()
+	why, recovered := sb.recovering, sb.recovered
+	sb.mu.Unlock()
+	if why == "" || sb.condemned() {
+		return sb, nil
+	}
+	patience := time.NewTimer(recoveringPatience)
+	defer patience.Stop()
+	select {
+	case <-recovered:
+		return sb, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-patience.C:
 		return nil, &RetryError{After: retryRecovering, Detail: "it is being recovered: " + why}
 	}
-	return sb, nil
 }
 
 // note keeps what could not be recovered, and why, for the report, or, with nil,

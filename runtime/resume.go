@@ -52,7 +52,7 @@ func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 // has its memory. ErrNotRunning for others. Calls at the same time share one
 // resume.
 func (r *Runtime) Wake(ctx context.Context, id string) (Sandbox, error) {
-	sb, err := r.serving(id)
+	sb, err := r.serving(ctx, id)
 	if err != nil {
 		return Sandbox{}, err
 	}
@@ -80,7 +80,7 @@ func (r *Runtime) Wake(ctx context.Context, id string) (Sandbox, error) {
 
 // awake returns when the sandbox runs, and whether it had to be resumed.
 func (r *Runtime) awake(ctx context.Context, id string, timeout time.Duration) (resumed bool, err error) {
-	sb, err := r.serving(id)
+	sb, err := r.serving(ctx, id)
 	if err != nil {
 		return false, err
 	}

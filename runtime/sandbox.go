@@ -43,8 +43,10 @@ type sandbox struct {
 	resuming *flight
 	// backoff delays a resume by traffic after one that failed.
 	backoff backoff
-	// recovering is why clients cannot have the sandbox yet; see serving.
+	// recovering is why clients cannot have the sandbox yet, and recovered is
+	// closed when they can; see serving.
 	recovering string
+	recovered  chan struct{}
 	// pauses counts the pauses that were finished.
 	pauses int
 	// beat is the last sign of life.
