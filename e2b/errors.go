@@ -77,6 +77,8 @@ func classify(err error, subject string) *apiError {
 		return &apiError{code: http.StatusServiceUnavailable, message: fmt.Sprintf("Sandbox \"%s\" is not available now: %s", subject, retry.Detail), retryAfter: retry.After}
 	case errors.Is(err, runtime.ErrUnavailable):
 		return &apiError{code: http.StatusServiceUnavailable, message: "the server is starting or shutting down", retryAfter: time.Second}
+	case errors.Is(err, runtime.ErrNoAnswer):
+		return &apiError{code: http.StatusGatewayTimeout, message: fmt.Sprintf("the agent in sandbox \"%s\" does not answer; if it was paused, it still is", subject)}
 	case errors.Is(err, context.Canceled):
 		return &apiError{code: statusClientGone, message: "the client closed the request"}
 	case errors.Is(err, context.DeadlineExceeded):

@@ -124,7 +124,7 @@ func (r *Runtime) deliver(ctx context.Context, row store.Sandbox, l launch) (err
 		req.BootID = uuid.NewString()
 	}
 	if err := control.Init(ctx, r.agentDial(row.ID), req); err != nil {
-		return fmt.Errorf("the agent in the sandbox does not answer: %w", err)
+		return fmt.Errorf("%w: %w", ErrNoAnswer, err)
 	}
 	return nil
 }
