@@ -80,6 +80,7 @@ func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
 			s.fail(w, r, err, "")
 			return
 		}
+		s.conns.trusted(r.Context(), keyed)
 		r = r.WithContext(context.WithValue(r.Context(), keyIDKey{}, key.ID))
 	}
 	// The mux would redirect to the clean path; no client means such a path.

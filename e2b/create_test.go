@@ -1,6 +1,7 @@
 package e2b
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -175,6 +176,8 @@ func TestRuntimeErrors(t *testing.T) {
 		{"not running", wrap(runtime.ErrNotRunning), 409, "not running", ""},
 		{"unsupported", wrap(runtime.ErrUnsupported), 501, "not supported", ""},
 		{"unavailable", wrap(runtime.ErrUnavailable), 503, "starting", "1"},
+		{"not for a while", wrap(&runtime.RetryError{After: 4500 * time.Millisecond, Detail: "it is being recovered"}), 503, "not available now: it is being recovered", "5"},
+		{"no answer", wrap(fmt.Errorf("%w: %w", runtime.ErrNoAnswer, context.DeadlineExceeded)), 504, "does not answer", ""},
 		{"unknown", errors.New("open /secret/path: disk on fire"), 500, "log", ""},
 	}
 	for _, tt := range tests {

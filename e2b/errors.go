@@ -43,6 +43,7 @@ func classify(err error, subject string) *apiError {
 	var api *apiError
 	var capacity *runtime.CapacityError
 	var tooLarge *http.MaxBytesError
+	var retry *runtime.RetryError
 	switch {
 	case errors.As(err, &api):
 		return api
@@ -60,6 +61,8 @@ func classify(err error, subject string) *apiError {
 		return noCapacity(capacity)
 	case errors.Is(err, runtime.ErrCapacity):
 		return &apiError{code: http.StatusTooManyRequests, message: err.Error(), retryAfter: time.Second}
+	case errors.Is(err, runtime.ErrLacking):
+		return &apiError{code: http.StatusServiceUnavailable, message: runtime.ErrLacking.Error() + " of its own; try again later", retryAfter: time.Second}
 	case errors.Is(err, runtime.ErrDiskFull):
 		return &apiError{code: http.StatusInsufficientStorage, message: runtime.ErrDiskFull.Error()}
 	case errors.Is(err, runtime.ErrNotRestorable):
@@ -70,8 +73,12 @@ func classify(err error, subject string) *apiError {
 		return &apiError{code: http.StatusConflict, message: fmt.Sprintf("Sandbox \"%s\" is not running", subject)}
 	case errors.Is(err, runtime.ErrUnsupported):
 		return &apiError{code: http.StatusNotImplemented, message: err.Error()}
+	case errors.As(err, &retry):
+		return &apiError{code: http.StatusServiceUnavailable, message: fmt.Sprintf("Sandbox \"%s\" is not available now: %s", subject, retry.Detail), retryAfter: retry.After}
 	case errors.Is(err, runtime.ErrUnavailable):
 		return &apiError{code: http.StatusServiceUnavailable, message: "the server is starting or shutting down", retryAfter: time.Second}
+	case errors.Is(err, runtime.ErrNoAnswer):
+		return &apiError{code: http.StatusGatewayTimeout, message: fmt.Sprintf("the agent in sandbox \"%s\" does not answer; if it was paused, it still is", subject)}
 	case errors.Is(err, context.Canceled):
 		return &apiError{code: statusClientGone, message: "the client closed the request"}
 	case errors.Is(err, context.DeadlineExceeded):
@@ -112,6 +119,10 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error, subject
 	if e.code >= http.StatusInternalServerError && e.code != http.StatusNotImplemented {
 		s.cfg.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "code", e.code, "err", err)
 	}
+	answerError(w, e)
+}
+
+func answerError(w http.ResponseWriter, e *apiError) {
 	if e.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.FormatInt(int64(math.Ceil(e.retryAfter.Seconds())), 10))
 	}

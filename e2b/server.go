@@ -1,6 +1,7 @@
 package e2b
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,10 @@ type Config struct {
 	// as a bearer token, which is what those that collect metrics can send. Nil:
 	// there is no such route.
 	Metrics http.Handler
+	// MaxConnections is how many connections of clients Serve has open at the
+	// same time, and MaxStreams how many the data plane has into sandboxes: both
+	// are files of the daemon. DefaultMaxConnections each if 0.
+	MaxConnections, MaxStreams int
 	// Grace is how long Serve lets requests finish in the end; 5 s if 0.
 	Grace time.Duration
 	// Log defaults to none.
@@ -43,11 +48,24 @@ type Server struct {
 	proxy   *dataplane.Proxy
 	control *http.ServeMux
 	answers answers
+	conns   *connections
+	startup startup
 }
+
+// DefaultMaxConnections bounds what idle connections cost: some 20 KiB each.
+const DefaultMaxConnections = 16384
 
 // NewServer returns a server over the adapter. A caller that does not use Serve
 // must call Close in the end.
 func NewServer(cfg Config, adapter RuntimeAdapter, keys KeyStore) *Server {
+	s := NewStarting(cfg)
+	s.Open(adapter, keys)
+	return s
+}
+
+// NewStarting returns a server that has nothing to serve yet: until Open it
+// answers health checks, and everything else with 503 after a short wait.
+func NewStarting(cfg Config) *Server {
 	if cfg.MaxTimeout == 0 {
 		cfg.MaxTimeout = 24 * time.Hour
 	}
@@ -57,17 +75,41 @@ func NewServer(cfg Config, adapter RuntimeAdapter, keys KeyStore) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, adapter: adapter, keys: keys, proxy: dataplane.New(adapter, cfg.Log)}
+	return &Server{
+		cfg: cfg, conns: newConnections(cmp.Or(cfg.MaxConnections, DefaultMaxConnections)),
+		startup: startup{ready: make(chan struct{})},
+	}
+}
+
+// Open begins to serve sandboxes. It is called once.
+func (s *Server) Open(adapter RuntimeAdapter, keys KeyStore) {
+	s.adapter, s.keys, s.proxy = adapter, keys, dataplane.New(adapter, s.cfg.Log)
+	s.proxy.Bound(cmp.Or(s.cfg.MaxStreams, DefaultMaxConnections))
+	s.proxy.OnAccess(func(ctx context.Context, token bool) {
+		if token {
+			s.conns.trusted(ctx, keyed)
+		} else {
+			s.conns.trusted(ctx, visitor)
+		}
+	})
 	s.control = s.routes()
-	return s
+	close(s.startup.ready)
 }
 
 // Close breaks off the streams into sandboxes.
-func (s *Server) Close() { s.proxy.Close() }
+func (s *Server) Close() {
+	if s.startup.over() {
+		s.proxy.Close()
+	}
+}
 
 // ServeHTTP tells data plane from control plane.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer s.conns.handled(r.Context())
 	target, ok, err := dataplane.Classify(r.Host, r.Header, s.cfg.Domain)
+	if !s.startup.over() && !s.awaitStart(w, r, ok) {
+		return
+	}
 	switch {
 	case err != nil:
 		s.fail(w, r, badRequest("%s", err), "")
@@ -120,6 +162,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
+		ConnContext:       s.conns.enter,
+		ConnState:         s.conns.changed,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, 1)

@@ -202,6 +202,7 @@ func TestResumeThatFails(t *testing.T) {
 		{"killed meanwhile", runtime.ErrSandboxNotFound, 502, "The sandbox was not found", ""},
 		{"not to be resumed any more", runtime.ErrNotRunning, 502, "The sandbox was not found", ""},
 		{"in another transition", runtime.ErrConflict, 409, "changing its state", ""},
+		{"its last resume failed", &runtime.RetryError{After: 2500 * time.Millisecond, Detail: "its last resume failed"}, 503, "not available now: its last resume failed", "3"},
 		{"shutting down", runtime.ErrUnavailable, 503, "shutting down", ""},
 	}
 	for _, tt := range tests {

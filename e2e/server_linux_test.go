@@ -84,7 +84,8 @@ func launchServer(t *testing.T, dir string, env []string, flags ...string) *serv
 	return s
 }
 
-// waitReady asks /health until it is answered.
+// waitReady asks until the server serves: a starting one is healthy already, and
+// answers 503 to the rest.
 func (s *server) waitReady() error {
 	deadline := time.After(readyTimeout)
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -100,16 +101,16 @@ func (s *server) waitReady() error {
 			return fmt.Errorf("%v passed: %w", readyTimeout, last)
 		case <-tick.C:
 		}
-		resp, err := client.Get(apiURL + "/health")
+		resp, err := client.Get(apiURL + "/v2/sandboxes")
 		if err != nil {
 			last = err
 			continue
 		}
 		resp.Body.Close()
-		if resp.StatusCode < 300 {
+		if resp.StatusCode == http.StatusUnauthorized { // It serves, to those with a key.
 			return nil
 		}
-		last = fmt.Errorf("/health: %s", resp.Status)
+		last = fmt.Errorf("/v2/sandboxes: %s", resp.Status)
 	}
 }
 

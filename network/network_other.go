@@ -47,3 +47,9 @@ func (*Network) Retire(string) error { return ErrUnsupported }
 
 // Leased returns ErrUnsupported.
 func (*Network) Leased() ([]Slot, error) { return nil, ErrUnsupported }
+
+// CheckSelf returns ErrUnsupported.
+func (*Network) CheckSelf(context.Context) error { return ErrUnsupported }
+
+// CheckPath returns ErrUnsupported.
+func (*Network) CheckPath(context.Context, string) error { return ErrUnsupported }

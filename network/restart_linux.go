@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 )
@@ -29,14 +30,18 @@ func (n *Network) findSlots() error {
 		subnet := links[f.Name()]
 		ns, whole, err := openNetNS(n.slotPath(f.Name()))
 		if err != nil {
-			return err
+			// It may be the daemon's own trouble, and a sandbox may run in it: it is
+			// left as it is, and its addresses are not given to another.
+			n.leave(f.Name(), subnet, err)
+			delete(links, f.Name())
+			continue
 		}
 		if whole {
 			ns.Close()
 		}
 		if !whole || !subnet.IsValid() || !n.subnets.claim(subnet) {
 			if err := removeNetNS(n.slotPath(f.Name())); err != nil {
-				return err
+				n.leave(f.Name(), subnet, err)
 			}
 			continue
 		}
@@ -45,17 +50,27 @@ func (n *Network) findSlots() error {
 		n.slots[s.id] = s
 		rules = append(rules, slotRule{id: s.id, guest: far(subnet), policy: s.policy})
 	}
-	for id := range links {
+	for id, subnet := range links {
 		if err := deleteLink(n.router.links, id); err != nil {
-			return err
+			n.leave(id, subnet, err)
 		}
 	}
 	return n.rules.reset(rules)
 }
 
+// leave reports a slot that cannot be read or freed now. One bad slot keeps no
+// daemon from its start; the next one tries again.
+func (n *Network) leave(id string, subnet netip.Prefix, err error) {
+	if subnet.IsValid() {
+		n.subnets.claim(subnet)
+	}
+	n.cfg.OnError(fmt.Errorf("network: slot %s of an earlier process is left: %w", id, err))
+}
+
 // Adopt ends a restart: the slots in use stay leased, with the policy that was
-// in force, and all others that were found are destroyed. lost are the ids that
-// do not exist any more, as after a reboot.
+// in force, and all others that were found are destroyed; what cannot be now is
+// reported to OnError and tried again. lost are the ids that do not exist any
+// more, as after a reboot; it is complete also with an ErrUplink.
 func (n *Network) Adopt(ctx context.Context, inUse []string) (lost []string, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -85,7 +100,11 @@ func (n *Network) Adopt(ctx context.Context, inUse []string) (lost []string, err
 	n.mu.Unlock()
 	for _, s := range orphans {
 		if e := n.free(s); e != nil {
-			err = errors.Join(err, fmt.Errorf("network: adopt: free orphan %s: %w", s.id, e))
+			n.cfg.OnError(fmt.Errorf("network: adopt: free orphan %s: %w", s.id, e))
+			n.mu.Lock()
+			s.state = slotRetired
+			n.mu.Unlock()
+			n.reap()
 		}
 	}
 	if needUplink {

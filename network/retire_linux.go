@@ -21,11 +21,16 @@ func (n *Network) Retire(slotID string) error {
 		s.state = slotRetired
 	}
 	n.mu.Unlock()
+	n.reap()
+	return nil
+}
+
+// reap has the retired slots destroyed in the background.
+func (n *Network) reap() {
 	select {
 	case n.retired <- struct{}{}:
-	default: // The reaper was told already.
+	default: // It was told already.
 	}
-	return nil
 }
 
 // freeRetired destroys the retired slots that there are.

@@ -121,7 +121,7 @@ func (r *Runtime) awaitAgent(ctx context.Context, id string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the agent in %s does not answer: %w", id, err)
+			return fmt.Errorf("%w: %s: %w", ErrNoAnswer, id, err)
 		case <-time.After(pause):
 		}
 	}

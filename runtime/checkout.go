@@ -38,11 +38,11 @@ func (r *Runtime) checkout(from origin) *warm {
 
 // handOver makes a warm machine the sandbox that was asked for.
 func (r *Runtime) handOver(ctx context.Context, w *warm, want store.Sandbox, req CreateRequest) (_ Sandbox, err error) {
-	ctx, cancel := context.WithTimeout(ctx, createTimeout)
-	defer cancel()
 	sb := w.sb
 	_ = sb.life.lock(ctx) // Nobody else knows it.
 	defer sb.life.unlock()
+	ctx, cancel := sb.creation(ctx)
+	defer cancel()
 	slot := sb.snapshot().SlotID
 	want.ID, want.SlotID, want.Deadline = sb.id, slot, time.Now().Add(createTimeout)
 	row := sb.update(func(row *store.Sandbox) { *row = want })

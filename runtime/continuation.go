@@ -16,9 +16,9 @@ func (r *Runtime) Capture(ctx context.Context, id string, reason ContinuationRea
 	default:
 		return Continuation{}, fmt.Errorf("%w: reason %.40q: use stopped, idle or exited", ErrInvalid, reason)
 	}
-	sb, ok := r.find(id)
-	if !ok {
-		return Continuation{}, notFound(id)
+	sb, err := r.serving(ctx, id)
+	if err != nil {
+		return Continuation{}, err
 	}
 	if paused := sb.state() == StatePaused; paused != (reason == ReasonStopped) {
 		return Continuation{}, fmt.Errorf("capture sandbox %s: %w: it is %s, which does not go with the reason %s",

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/substrate/capacity"
 	"github.com/rundlet/rundlet/substrate/latency"
@@ -42,6 +43,8 @@ func (r *Runtime) Create(ctx context.Context, req CreateRequest) (Sandbox, error
 // classify gives an error of what is below the class that its cause has here.
 func classify(err error) error {
 	switch {
+	case host.Lack(err) != "":
+		return fmt.Errorf("%w: %w", ErrLacking, err)
 	case errors.Is(err, store.ErrFull), errors.Is(err, syscall.ENOSPC):
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
 	case errors.Is(err, vm.ErrIncompatible), errors.Is(err, vm.ErrNotFound):
@@ -71,12 +74,12 @@ func (r *Runtime) create(ctx context.Context, req CreateRequest, from origin, fo
 	if admitted(err); err != nil {
 		return Sandbox{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, createTimeout)
-	defer cancel()
 	sb.row.Deadline = time.Now().Add(createTimeout)
 	sb.row.EndAt = sb.row.Deadline
 	_ = sb.life.lock(ctx) // Nobody else knows it.
 	defer sb.life.unlock()
+	ctx, cancel := sb.creation(ctx)
+	defer cancel()
 	sb.reservation = reservation
 	if err := r.add(sb); err != nil {
 		reservation.Release()
@@ -101,6 +104,13 @@ func (r *Runtime) create(ctx context.Context, req CreateRequest, from origin, fo
 	return r.created(ctx, sb, req.Timeout)
 }
 
+// creation is the operation that makes a sandbox: a client that goes away breaks
+// it off, too. The caller has sb.life.
+func (sb *sandbox) creation(ctx context.Context) (context.Context, func()) {
+	sb.life.extend(time.Now().Add(createTimeout))
+	return sb.operation(ctx, createTimeout)
+}
+
 // created writes the outcome of a create and exposes the sandbox.
 func (r *Runtime) created(ctx context.Context, sb *sandbox, timeout time.Duration) (Sandbox, error) {
 	if err := r.nowRunning(ctx, sb, timeout); err != nil {
@@ -122,6 +132,9 @@ func (r *Runtime) undoCreate(ctx context.Context, sb *sandbox, err error) error 
 	if undo := r.terminateLocked(ctx, sb, "create failed"); undo != nil {
 		r.log.Error("create failed and could not be undone yet", "sandbox", sb.id, "error", undo)
 	}
+	if errors.Is(context.Cause(ctx), errInterrupted) {
+		err = fmt.Errorf("%w: it is being killed: %v", ErrUnavailable, err)
+	}
 	return fmt.Errorf("create sandbox %s: %w", sb.id, err)
 }
 
@@ -141,7 +154,6 @@ func (r *Runtime) nowRunning(ctx context.Context, sb *sandbox, timeout time.Dura
 	if err := r.write(ctx, row); err != nil {
 		return err
 	}
-	sb.reservation.Launched()
 	sb.update(func(r *store.Sandbox) { *r = row })
 	return nil
 }

@@ -28,9 +28,9 @@ func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration,
 			return store.Sandbox{}, err
 		}
 	}
-	sb, ok := r.find(id)
-	if !ok {
-		return store.Sandbox{}, notFound(id)
+	sb, err := r.serving(ctx, id)
+	if err != nil {
+		return store.Sandbox{}, err
 	}
 	if err := sb.life.lock(ctx); err != nil {
 		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w", id, err)
@@ -68,14 +68,21 @@ func (r *Runtime) expire(sb *sandbox) {
 	r.mu.Unlock()
 	defer r.background.Done()
 
-	if sb.life.lock(r.life) != nil {
+	for sb.life.lockWithin(r.life, max(0, time.Until(sb.life.dueAt()))+killGrace) != nil {
+		if r.life.Err() != nil || sb.condemned() {
+			return
+		}
+		if !sb.life.overdue(time.Now()) {
+			continue // It has more time, or another call has the sandbox.
+		}
+		r.expireHung(sb)
 		return
 	}
 	defer sb.life.unlock()
 	// A call that held the lock may have moved the time-out, and told its client
 	// so, or ended the sandbox.
 	row := sb.snapshot()
-	if State(row.State) != StateRunning || time.Now().Before(row.EndAt) {
+	if sb.state() != StateRunning || time.Now().Before(row.EndAt) {
 		return
 	}
 	if kind := pauseKind(OnTimeout(row.OnTimeout)); kind != "" {
@@ -90,6 +97,22 @@ func (r *Runtime) expire(sb *sandbox) {
 	}
 	if err := r.terminateLocked(r.life, sb, "timeout"); err != nil {
 		r.log.Warn("sandbox timed out and cannot be ended yet", "sandbox", sb.id, "error", err)
+	}
+}
+
+// expireHung is expire of a sandbox whose lifecycle call hangs. One that was to
+// be paused is left to supervision, which ends only what is silent.
+func (r *Runtime) expireHung(sb *sandbox) {
+	row := sb.snapshot()
+	if sb.state() != StateRunning || time.Now().Before(row.EndAt) {
+		return
+	}
+	if pauseKind(OnTimeout(row.OnTimeout)) != "" {
+		sb.arm(expireRetry, func() { r.expire(sb) })
+		return
+	}
+	if err := r.terminate(r.life, sb, "timeout"); err != nil {
+		r.log.Warn("sandbox timed out and cannot be ended yet", "sandbox_id", sb.id, "error", err)
 	}
 }
 

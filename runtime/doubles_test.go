@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -96,6 +97,19 @@ func (d recordingDriver) DeleteSnapshot(ctx context.Context, id, name string) er
 	return d.Driver.DeleteSnapshot(ctx, id, name)
 }
 
+// Dial fails as the fixture says.
+func (d recordingDriver) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
+	d.f.mu.Lock()
+	fail := d.f.dial
+	d.f.mu.Unlock()
+	if fail != nil {
+		if err := fail(id); err != nil {
+			return nil, &vm.Error{Op: "dial", ID: id, Kind: vm.ErrUnavailable, Err: err}
+		}
+	}
+	return d.Driver.Dial(ctx, id, port)
+}
+
 // fakeNetwork leases numbered slots.
 type fakeNetwork struct {
 	f      *fixture
@@ -137,6 +151,7 @@ func (n *fakeNetwork) SetInternet(_ context.Context, id string, allow bool) erro
 }
 
 func (n *fakeNetwork) Adopt(_ context.Context, inUse []string) (missing []string, err error) {
+	err = n.f.failing("adopt network")
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for id := range n.leased {
@@ -149,7 +164,13 @@ func (n *fakeNetwork) Adopt(_ context.Context, inUse []string) (missing []string
 			missing = append(missing, id)
 		}
 	}
-	return missing, nil
+	return missing, err
+}
+
+func (n *fakeNetwork) CheckSelf(context.Context) error { return n.f.failing("check self") }
+
+func (n *fakeNetwork) CheckPath(_ context.Context, slotID string) error {
+	return n.f.failing("check path " + slotID)
 }
 
 func (n *fakeNetwork) Leased(context.Context) ([]Slot, error) {

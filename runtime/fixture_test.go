@@ -47,6 +47,9 @@ type fixture struct {
 	inits  map[string]control.InitRequest
 	stamp  string
 	ports  map[uint16]func(net.Conn)
+	hang   func(op, id string) <-chan struct{} // calls of the driver that hang; may be nil
+	muted  map[string]bool                     // agents that never answer; "" is all
+	dial   func(id string) error               // why a connection cannot be made; may be nil
 }
 
 func (f *fixture) event(format string, args ...any) {
@@ -92,6 +95,20 @@ func (f *fixture) lookDuring(step string, look func()) {
 	f.during[step] = look
 }
 
+// mute makes the agent of a sandbox, or of all with "", take requests and never
+// answer, as one does that was stopped.
+func (f *fixture) mute(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.muted[id] = true
+}
+
+func (f *fixture) unmute() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.muted)
+}
+
 func (f *fixture) history() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -109,6 +126,13 @@ func (f *fixture) agent(id string) func(net.Conn) {
 	return func(conn net.Conn) {
 		req, err := http.ReadRequest(bufio.NewReader(conn))
 		if err != nil {
+			return
+		}
+		f.mu.Lock()
+		muted := f.muted[id] || f.muted[""]
+		f.mu.Unlock()
+		if muted {
+			_, _ = io.Copy(io.Discard, conn) // Until the caller gives up.
 			return
 		}
 		status := "204 No Content"
@@ -165,7 +189,7 @@ func (f *fixture) command(conn net.Conn) {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t, host: memvm.NewHost(), fail: map[string]int{}, during: map[string]func(){}, inits: map[string]control.InitRequest{}, stamp: "v1", files: t.TempDir()}
+	f := &fixture{t: t, host: memvm.NewHost(), fail: map[string]int{}, during: map[string]func(){}, inits: map[string]control.InitRequest{}, muted: map[string]bool{}, stamp: "v1", files: t.TempDir()}
 	f.network = &fakeNetwork{f: f, leased: map[string]bool{}}
 	db, err := store.Open(context.Background(), filepath.Join(t.TempDir(), "db"))
 	if err != nil {
@@ -193,7 +217,7 @@ func newFixture(t *testing.T) *fixture {
 func (f *fixture) open() {
 	f.t.Helper()
 	f.cfg.Latency = &latency.Recorder{}
-	f.cfg.Driver = recordingDriver{memvm.New(memvm.Options{Host: f.host, Handler: func(id string, port uint16) func(net.Conn) {
+	f.cfg.Driver = recordingDriver{memvm.New(memvm.Options{Host: f.host, Hang: f.hang, Handler: func(id string, port uint16) func(net.Conn) {
 		if port == control.Port {
 			return f.agent(id)
 		}

@@ -23,12 +23,13 @@ func (r *Runtime) Fork(ctx context.Context, id string, req ForkRequest) ([]ForkR
 	if req.Count < 1 || req.Count > MaxForks {
 		return nil, fmt.Errorf("%w: count must be between 1 and %d", ErrInvalid, MaxForks)
 	}
-	sb, ok := r.find(id)
-	if !ok {
-		return nil, notFound(id)
+	sb, err := r.serving(ctx, id)
+	if err != nil {
+		return nil, err
 	}
 	ctx, done := r.stage(ctx, latency.Fork, slog.String("sandbox", id), slog.Int("count", req.Count))
-	results, err := r.fork(ctx, sb, req)
+	// What was begun is ended and cleaned up by itself when the client goes away.
+	results, err := await(ctx, r, func() ([]ForkResult, error) { return r.fork(ctx, sb, req) })
 	failed := err
 	for _, child := range results {
 		failed = errors.Join(failed, child.Err)
@@ -40,10 +41,14 @@ func (r *Runtime) Fork(ctx context.Context, id string, req ForkRequest) ([]ForkR
 func (r *Runtime) fork(ctx context.Context, sb *sandbox, req ForkRequest) ([]ForkResult, error) {
 	id := sb.id
 	disown := func() {}
-	claim, err := r.capture(ctx, id, func(claim *store.Snapshot) {
+	if err := sb.life.lock(ctx); err != nil {
+		return nil, fmt.Errorf("fork sandbox %s: %w", id, err)
+	}
+	claim, err := r.captureLocked(ctx, sb, func(claim *store.Snapshot) {
 		claim.Kind = kindFork
 		disown = r.own(claim.ID)
 	})
+	sb.life.unlock()
 	defer func() { disown() }()
 	if err != nil {
 		return nil, fmt.Errorf("fork sandbox %s: %w", id, err)
@@ -64,6 +69,10 @@ func (r *Runtime) fork(ctx context.Context, sb *sandbox, req ForkRequest) ([]For
 	var wg sync.WaitGroup
 	for i := range results {
 		wg.Go(func() {
+			if ctx.Err() != nil { // The client went away: what has not begun does not begin.
+				results[i].Err = context.Cause(ctx)
+				return
+			}
 			child, err := r.create(ctx, childRequest(row, req), from, nil)
 			results[i] = ForkResult{Sandbox: child, Err: classify(err)}
 		})

@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/substrate/reconcile"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -19,12 +18,12 @@ const (
 	// beatsAtOnce bounds the cost of asking.
 	beatsAtOnce = 4
 	// leastMissed is how many signs of life in a row must be missed, however
-	// long the silence was: a daemon that was itself asleep, with its host or in
-	// a debugger, must not take that for its sandboxes' silence.
+	// long the silence was.
 	leastMissed = 3
 )
 
-// beat is the last sign of life of a machine.
+// beat is the last sign of life of a machine, or the last time that it could not
+// be heard if that was later: its silence counts from then.
 type beat struct {
 	run    int // whose it is; see sandbox.run
 	heard  time.Time
@@ -38,22 +37,21 @@ type beat struct {
 func (r *Runtime) beat(ctx context.Context) {
 	r.sup.beating.Lock()
 	defer r.sup.beating.Unlock()
-	var silent, stuck atomic.Int64
+	silent := r.listen(ctx)
+	var stuck atomic.Int64
 	var group errgroup.Group
 	group.SetLimit(beatsAtOnce)
 	for _, sb := range r.all() {
 		group.Go(func() error {
-			if sb.state() == StateRunning && !r.listen(ctx, sb) {
-				silent.Add(1)
-			}
 			if ctx.Err() != nil {
 				return nil // What was not heard at the end says nothing.
 			}
 			rec := r.judge(ctx, sb, time.Now())
-			if rec.Action == reconcile.Preserve {
+			overdue := sb.life.overdue(time.Now())
+			if rec.Action == reconcile.Preserve && !overdue {
 				return nil
 			}
-			if sb.state() != StateRunning {
+			if sb.state() != StateRunning || overdue {
 				stuck.Add(1)
 			}
 			r.settle(sb, rec)
@@ -62,34 +60,8 @@ func (r *Runtime) beat(ctx context.Context) {
 	}
 	_ = group.Wait()
 	r.sup.mu.Lock()
-	r.sup.report.Silent, r.sup.report.Stuck = int(silent.Load()), int(stuck.Load())
+	r.sup.report.Silent, r.sup.report.Stuck = silent, int(stuck.Load())
 	r.sup.mu.Unlock()
-}
-
-// listen asks one sandbox and notes the answer. A sandbox that a lifecycle call
-// works on is not asked, for it may be frozen: that counts as an answer.
-func (r *Runtime) listen(ctx context.Context, sb *sandbox) (heard bool) {
-	sb.mu.Lock()
-	run := sb.run
-	sb.mu.Unlock()
-	heard = sb.life.held() || r.answers(ctx, sb.id) || sb.life.held()
-	sb.mu.Lock()
-	defer sb.mu.Unlock()
-	switch {
-	case sb.run != run: // It runs in another machine now.
-		heard = true
-	case heard || sb.beat.run != run:
-		sb.beat.run, sb.beat.heard, sb.beat.missed = run, time.Now(), 0
-	default:
-		sb.beat.missed++
-	}
-	return heard
-}
-
-func (r *Runtime) answers(ctx context.Context, id string) bool {
-	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
-	defer cancel()
-	return control.Health(ctx, r.agentDial(id)) == nil
 }
 
 // judge says what is to become of a sandbox now.
@@ -104,11 +76,15 @@ func (r *Runtime) judge(ctx context.Context, sb *sandbox, now time.Time) reconci
 	if w.Row.State.Transitional() && !now.Before(row.Deadline) {
 		w.Row, w.Machine, w.Network = r.found(ctx, row), r.machine(ctx, row.ID), row.SlotID != ""
 	}
-	timeout := r.cfg.Supervision.HeartbeatTimeout
-	if timeout <= 0 {
-		timeout = reconcile.DefaultHeartbeatTimeout
+	return reconcile.Stuck([]reconcile.Watched{w}, now, r.silenceTimeout())[0]
+}
+
+// silenceTimeout is how long a sandbox may give no sign of life.
+func (r *Runtime) silenceTimeout() time.Duration {
+	if timeout := r.cfg.Supervision.HeartbeatTimeout; timeout > 0 {
+		return timeout
 	}
-	return reconcile.Stuck([]reconcile.Watched{w}, now, timeout)[0]
+	return reconcile.DefaultHeartbeatTimeout
 }
 
 // machine is what the driver says about a sandbox's machine.
@@ -118,59 +94,4 @@ func (r *Runtime) machine(ctx context.Context, id string) reconcile.Machine {
 		return reconcile.Machine{Lost: err.Error()}
 	}
 	return reconcile.Machine{Present: ok && view.Status != vm.StatusDestroyed, Status: view.Status, Lost: view.ExitReason}
-}
-
-// settle carries out what was decided about a stuck sandbox as soon as its
-// lifecycle calls let it, which it breaks off if they are what is stuck. By then
-// the decision is made anew: the call may have had its outcome, and the sandbox
-// its say.
-func (r *Runtime) settle(sb *sandbox, rec reconcile.Record) {
-	sb.mu.Lock()
-	begun := sb.beat.settling
-	sb.beat.settling = true
-	sb.mu.Unlock()
-	if begun {
-		return
-	}
-	if sb.state() != StateRunning {
-		sb.breakOff(errStuck)
-	}
-	r.log.Warn("sandbox is stuck", "sandbox", sb.id, "state", sb.state(), "action", rec.Action, "reason", rec.Reason)
-	done := func() {
-		sb.mu.Lock()
-		defer sb.mu.Unlock()
-		sb.beat.settling = false
-	}
-	if !r.spawn(func() {
-		defer done()
-		if sb.life.lock(r.life) != nil {
-			return
-		}
-		defer sb.life.unlock()
-		r.settleLocked(sb)
-	}) {
-		done()
-	}
-}
-
-func (r *Runtime) settleLocked(sb *sandbox) {
-	ctx := r.life
-	rec := r.judge(ctx, sb, time.Now())
-	if rec.Action == reconcile.Preserve {
-		return
-	}
-	if sb.state() == StateRunning && r.answers(ctx, sb.id) {
-		sb.mu.Lock()
-		sb.beat.heard, sb.beat.missed = time.Now(), 0
-		sb.mu.Unlock()
-		return
-	}
-	if ctx.Err() != nil {
-		return
-	}
-	if err := r.enact(ctx, sb, rec); err != nil {
-		r.log.Warn("a stuck sandbox could not be settled yet", "sandbox", sb.id, "action", rec.Action, "error", err)
-		return
-	}
-	r.countSettled(rec.Action)
 }

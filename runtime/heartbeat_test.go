@@ -2,11 +2,7 @@ package runtime
 
 import (
 	"context"
-	"errors"
-	"log/slog"
-	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -220,93 +216,6 @@ func TestCloseEndsTheLoopsAndJudgesNobody(t *testing.T) {
 		if row := f.row(sb.ID); row.State != "running" {
 			t.Errorf("row %+v", row)
 		}
-	})
-}
-
-// hangingDriver has a Snapshot that ends with its context only.
-type hangingDriver struct{ recordingDriver }
-
-func (d hangingDriver) Snapshot(ctx context.Context, _, _ string) error {
-	<-ctx.Done()
-	return context.Cause(ctx)
-}
-
-func (d hangingDriver) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
-	return d.recordingDriver.Dial(ctx, id, port)
-}
-
-func TestAStuckTransitionIsBrokenOffAndItsSandboxGoesOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFixture(t)
-		sb, ctx := f.create(hours), context.Background()
-		f.rt.cfg.Driver = hangingDriver{f.cfg.Driver.(recordingDriver)}
-		var wg sync.WaitGroup
-		var err error
-		wg.Go(func() { err = f.rt.Pause(ctx, sb.ID, true) })
-		synctest.Wait()
-		f.rt.beat(ctx)
-		synctest.Wait()
-		if s := f.rt.Supervision().Stuck; s != 0 {
-			t.Errorf("%d are stuck at once", s)
-		}
-		// Its deadline passes before that of the call.
-		h, _ := f.rt.find(sb.ID)
-		h.update(func(row *store.Sandbox) { row.Deadline = time.Now() })
-		f.rt.beat(ctx)
-		if s := f.rt.Supervision().Stuck; s != 1 {
-			t.Errorf("%d are stuck", s)
-		}
-		wg.Wait()
-		if !errors.Is(err, errStuck) {
-			t.Errorf("the pause ended with %v", err)
-		}
-		synctest.Wait()
-		if got, err := f.rt.Get(ctx, sb.ID); err != nil || got.State != StateRunning {
-			t.Errorf("%+v, %v", got, err)
-		}
-		if n := f.rt.Supervision().Settled; len(n) != 0 {
-			t.Errorf("settled %v: the call itself undid what it did", n)
-		}
-	})
-}
-
-func TestWhatCannotBeBrokenOffIsSettledWhenItIsFree(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFixture(t)
-		sb, ctx := f.create(hours), context.Background()
-		var text strings.Builder
-		f.rt.log = slog.New(slog.NewTextHandler(&text, nil))
-		h, _ := f.rt.find(sb.ID)
-		if err := h.life.lock(ctx); err != nil { // A call that heeds nothing.
-			t.Fatal(err)
-		}
-		h.update(func(row *store.Sandbox) { row.State, row.Deadline = string(StateCreating), time.Now() })
-		for range 5 { // Not one more waiter each time.
-			f.rt.beat(ctx)
-			synctest.Wait()
-		}
-		if s := f.rt.Supervision().Stuck; s != 1 {
-			t.Errorf("%d are stuck", s)
-		}
-		if n := strings.Count(text.String(), "sandbox is stuck"); n != 1 {
-			t.Errorf("%d wait for it:\n%s", n, text.String())
-		}
-		f.forgetHistory()
-		h.life.unlock()
-		synctest.Wait()
-		if row := f.row(sb.ID); row.State != "killed" || row.Reason != "lost: its creation was not finished (creating for too long)" {
-			t.Errorf("row %+v", row)
-		}
-		destroyed := 0
-		for _, e := range f.history() {
-			if e == "destroy" {
-				destroyed++
-			}
-		}
-		if n := f.rt.Supervision().Settled["kill"]; n != 1 || destroyed != 1 {
-			t.Errorf("settled %d times, destroyed %d times", n, destroyed)
-		}
-		f.wantNothingLeft()
 	})
 }
 

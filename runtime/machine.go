@@ -34,6 +34,11 @@ func (r *Runtime) launch(ctx context.Context, sb *sandbox, l launch) error {
 	if err := r.restore(ctx, sb, l, true); err != nil {
 		return err
 	}
+	// The rest is to wait for an answer, which a guest may never give: nobody
+	// waits for that with a processor's slot in hand.
+	sb.reservation.Launched()
+	ctx, cancel := context.WithTimeout(ctx, l.origin.patience())
+	defer cancel()
 	if l.origin.filesystem {
 		if err := r.awaitAgent(ctx, sb.id); err != nil {
 			return err
@@ -49,6 +54,27 @@ func (r *Runtime) launch(ctx context.Context, sb *sandbox, l launch) error {
 		return err
 	}
 	return r.at(l.delivered)
+}
+
+const (
+	// answerTimeout is how long the agent of a restored guest has for its first
+	// answer. It is a hundred times what one needs on an idle machine; a guest that
+	// stopped its agent must not hold up more.
+	answerTimeout = 10 * time.Second
+	// bootTimeout is answerTimeout of a guest that boots.
+	bootTimeout = 30 * time.Second
+)
+
+// patience is how long a machine of the origin has until its agent answers. Only
+// the guest of a template is our own.
+func (o origin) patience() time.Duration {
+	switch {
+	case o.filesystem:
+		return bootTimeout
+	case o.holder != "":
+		return answerTimeout
+	}
+	return createTimeout
 }
 
 // restore makes the network slot and the machine, running or, without resume,
@@ -98,7 +124,7 @@ func (r *Runtime) deliver(ctx context.Context, row store.Sandbox, l launch) (err
 		req.BootID = uuid.NewString()
 	}
 	if err := control.Init(ctx, r.agentDial(row.ID), req); err != nil {
-		return fmt.Errorf("the agent in the sandbox does not answer: %w", err)
+		return fmt.Errorf("%w: %w", ErrNoAnswer, err)
 	}
 	return nil
 }

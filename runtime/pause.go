@@ -21,31 +21,45 @@ const pauseTimeout = 5 * time.Minute
 // write the intent, freeze, save, write that it is saved, end the machine, free
 // the network, release the capacity, write the outcome. What fails before it is
 // saved is undone, and the sandbox runs on; afterwards it is carried on with
-// until it is done. A client that goes away does not break it off.
+// until it is done. A client that goes away does not break it off. A sandbox
+// that another call paused in the meantime is paused: that is what was asked.
 func (r *Runtime) Pause(ctx context.Context, id string, memory bool) error {
-	sb, ok := r.find(id)
-	if !ok {
-		return notFound(id)
+	sb, err := r.serving(ctx, id)
+	if err != nil {
+		return err
 	}
+	before := sb.pauseCount()
 	if err := sb.life.lock(ctx); err != nil {
 		return fmt.Errorf("pause sandbox %s: %w", id, err)
-	}
-	defer sb.life.unlock()
-	switch s := sb.state(); s {
-	case StateRunning:
-	case StateKilling, StateKilled:
-		return notFound(id)
-	default:
-		return fmt.Errorf("pause sandbox %s: %w: it is %s", id, ErrConflict, s)
 	}
 	kind := kindPause
 	if !memory {
 		kind = kindFilesystemPause
 	}
-	if err := r.pauseLocked(sb, kind); err != nil {
+	_, err = await(ctx, r, func() (struct{}, error) {
+		defer sb.life.unlock()
+		switch s := sb.state(); {
+		case s == StateRunning:
+			return struct{}{}, r.pauseLocked(sb, kind)
+		case s == StatePaused && sb.pauseCount() != before && sb.snapshot().FilesystemOnly == !memory:
+			return struct{}{}, nil
+		case s == StateKilling, s == StateKilled:
+			return struct{}{}, ErrSandboxNotFound
+		default:
+			return struct{}{}, fmt.Errorf("%w: it is %s", ErrConflict, s)
+		}
+	})
+	if err != nil {
 		return fmt.Errorf("pause sandbox %s: %w", id, classify(err))
 	}
 	return nil
+}
+
+// pauseCount is how many pauses of the sandbox were finished.
+func (sb *sandbox) pauseCount() int {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	return sb.pauses
 }
 
 // pauseLocked is Pause of a running sandbox. The caller holds sb.life.
@@ -57,7 +71,7 @@ func (r *Runtime) pauseLocked(sb *sandbox, kind string) (err error) {
 	if err := r.roomForSnapshot(); err != nil {
 		return err
 	}
-	ctx, end := r.operation(sb, pauseTimeout)
+	ctx, end := r.holding(sb, pauseTimeout)
 	defer end()
 	ctx, done := r.stage(ctx, latency.Pause, slog.String("sandbox", sb.id), slog.String("kind", kind))
 	defer func() { done(err) }()
@@ -70,7 +84,10 @@ func (r *Runtime) pauseLocked(sb *sandbox, kind string) (err error) {
 	inSave, saved := r.stage(ctx, latency.SnapshotSave)
 	err = r.savePaused(inSave, sb, row, &claim, saver)
 	if saved(err); err != nil {
-		r.undoPause(sb)
+		if undo := r.undoPause(sb); undo != nil {
+			r.log.Warn("a pause failed and cannot be undone yet", "sandbox_id", sb.id, "error", undo)
+			r.retry(sb, "a pause failed and cannot be undone yet", StatePausing, r.undoPause)
+		}
 		return brokenOff(ctx, err)
 	}
 	r.seal(claim)
@@ -133,6 +150,9 @@ func (r *Runtime) finishPause(sb *sandbox) error {
 	if err := r.nowPaused(ctx, sb); err != nil {
 		return err
 	}
+	sb.mu.Lock()
+	sb.pauses++
+	sb.mu.Unlock()
 	r.log.Info("sandbox paused", "sandbox", sb.id)
 	_ = r.at(StepPauseOutcome)
 	return nil
@@ -147,44 +167,6 @@ func (r *Runtime) nowPaused(ctx context.Context, sb *sandbox) error {
 	}
 	sb.update(func(r *store.Sandbox) { *r = row })
 	return nil
-}
-
-// undoPause lets a sandbox run on whose pause failed before it was saved.
-func (r *Runtime) undoPause(sb *sandbox) {
-	ctx, cancel := detached(r.life)
-	defer cancel()
-	claim := sb.snapshot().SnapshotID
-	err := r.cfg.Driver.Start(ctx, sb.id)
-	if err != nil && !errors.Is(err, vm.ErrInvalidTransition) {
-		err = fmt.Errorf("continue it after a pause that failed: %w", err)
-	} else if view, ok, getErr := r.cfg.Driver.Get(ctx, sb.id); getErr != nil || !ok || view.Status != vm.StatusRunning {
-		err = errors.Join(getErr, errors.New("its machine ended while it was being paused"))
-	} else {
-		err = nil // It was not frozen yet, or it runs again.
-	}
-	if err != nil {
-		reason := r.exitReason(sb.id)
-		if reason == "" {
-			reason = "lost: " + err.Error()
-		}
-		// The claim goes with the sandbox.
-		if err := r.terminateLocked(ctx, sb, reason); err != nil {
-			r.log.Warn("sandbox cannot be ended yet", "sandbox", sb.id, "error", err)
-		}
-		return
-	}
-	row := sb.update(func(row *store.Sandbox) {
-		row.State, row.SnapshotID, row.Deadline = string(StateRunning), "", time.Time{}
-	})
-	// If this is not written, the next Open finds a machine that runs and a
-	// snapshot that is not complete, and comes to the same.
-	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
-		r.log.Warn("could not write that a pause was undone", "sandbox", sb.id, "error", err)
-	}
-	if err := r.drop(ctx, claim); err != nil {
-		r.log.Warn("could not remove what a failed pause saved", "sandbox", sb.id, "error", err)
-	}
-	sb.arm(expireRetry, func() { r.expire(sb) })
 }
 
 // retry repeats the end of an operation, with growing pauses, until it is done
@@ -206,6 +188,7 @@ func (r *Runtime) retry(sb *sandbox, what string, in State, try func(*sandbox) e
 			}
 			sb.life.unlock()
 			if err == nil {
+				r.note(sb.id, nil)
 				return
 			}
 			r.log.Warn(what, "sandbox", sb.id, "error", err, "next try", min(pause*2, retryMost))

@@ -316,3 +316,33 @@ func TestTheEndOfAFormerMachineDoesNotEndAPausedSandbox(t *testing.T) {
 		}
 	})
 }
+
+func TestPausesAtOnceJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		defer f.rt.Close()
+		sb := f.create(hours)
+		f.lookDuring("snapshot", func() { time.Sleep(time.Second) })
+		errs := make(chan error, 4)
+		for range 3 {
+			go func() { errs <- f.rt.Pause(context.Background(), sb.ID, true) }()
+		}
+		synctest.Wait()
+		go func() { errs <- f.rt.Pause(context.Background(), sb.ID, false) }() // Asks for something else.
+		conflicts := 0
+		for range 4 {
+			switch err := <-errs; {
+			case errors.Is(err, ErrConflict):
+				conflicts++
+			case err != nil:
+				t.Error(err)
+			}
+		}
+		if conflicts != 1 || countOf(f, "stop") != 1 {
+			t.Errorf("%d conflicts, paused %d times", conflicts, countOf(f, "stop"))
+		}
+		if err := f.rt.Pause(context.Background(), sb.ID, true); !errors.Is(err, ErrConflict) {
+			t.Errorf("a pause of a paused sandbox: %v", err)
+		}
+	})
+}

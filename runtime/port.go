@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -14,7 +15,7 @@ import (
 // connection inside.
 func (r *Runtime) dialPort(ctx context.Context, id string, port uint16) (net.Conn, error) {
 	conn, err := r.dialer.Dial(ctx, id, port)
-	if err == nil || port == control.Port || !errors.Is(err, vm.ErrUnavailable) {
+	if err == nil || port == control.Port || !errors.Is(err, vm.ErrUnavailable) || host.Lack(err) != "" {
 		return conn, err
 	}
 	conn, err = control.DialPort(ctx, r.agentDial(id), r.token("control", id), int(port))

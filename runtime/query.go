@@ -11,14 +11,18 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/vm"
 )
 
 // Get returns a running or paused sandbox, or one on its way between the two;
 // ErrSandboxNotFound for others.
 func (r *Runtime) Get(ctx context.Context, id string) (Sandbox, error) {
-	sb, ok := r.find(id)
-	if !ok || !visible(sb.state()) {
+	sb, err := r.serving(ctx, id)
+	if err != nil {
+		return Sandbox{}, err
+	}
+	if !visible(sb.state()) {
 		return Sandbox{}, notFound(id)
 	}
 	return r.view(sb.snapshot()), nil
@@ -64,6 +68,7 @@ func (r *Runtime) List(ctx context.Context, f ListFilter) ([]Sandbox, error) {
 	var out []Sandbox
 	for _, sb := range r.all() {
 		view := r.view(sb.snapshot())
+		view.State = sb.state()
 		if slices.Contains(states, view.State.Shown()) && f.matches(view) {
 			out = append(out, view)
 		}
@@ -111,9 +116,12 @@ func (f ListFilter) compare(a, b Sandbox) int {
 
 // Dial opens a stream to a TCP port in the sandbox.
 func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
-	sb, ok := r.find(id)
-	if !ok {
+	sb, err := r.serving(ctx, id)
+	if errors.Is(err, ErrSandboxNotFound) {
 		return nil, fmt.Errorf("sandbox %q: %w", id, ErrNotRunning)
+	}
+	if err != nil {
+		return nil, err
 	}
 	switch s := sb.state(); s {
 	case StateRunning:
@@ -128,6 +136,8 @@ func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, e
 		return conn, nil
 	case sb.state() != StateRunning:
 		return nil, fmt.Errorf("sandbox %s: %w", id, ErrNotRunning)
+	case host.Lack(err) != "":
+		return nil, fmt.Errorf("dial sandbox %s port %d: %w: %w", id, port, ErrLacking, err)
 	case errors.Is(err, vm.ErrUnavailable):
 		return nil, fmt.Errorf("sandbox %s port %d: %w", id, port, ErrPortClosed)
 	}

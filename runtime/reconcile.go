@@ -7,8 +7,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/substrate/reconcile"
@@ -16,70 +14,10 @@ import (
 )
 
 const (
-	// probeTimeout is how long a sandbox's agent has for its answer.
-	probeTimeout = 3 * time.Second
-	// probesAtOnce bounds the probes that run at the same time.
-	probesAtOnce = 8
+	// probeTimeout is how long the start waits for the answer of an agent. What
+	// answers later is served then.
+	probeTimeout = 500 * time.Millisecond
 )
-
-// reconcile brings rows, machines and network slots of this instance together.
-// What becomes of each is decided by package reconcile, and carried out in one
-// order: recover, clean up, quarantine. One sandbox that cannot be dealt with
-// holds up no other, and not the start of the daemon.
-func (r *Runtime) reconcile(ctx context.Context) error {
-	rows, err := r.cfg.Store.LiveSandboxes(ctx, r.cfg.Instance)
-	if err != nil {
-		return err
-	}
-	machines, lost, err := r.adoptMachines(ctx)
-	if err != nil {
-		return err
-	}
-	noSlot, err := r.adoptSlots(ctx, rows, machines)
-	if err != nil {
-		return err
-	}
-	byID := map[string]store.Sandbox{}
-	plan := make([]reconcile.Record, len(rows))
-	var probes errgroup.Group
-	probes.SetLimit(probesAtOnce)
-	for i, row := range rows {
-		byID[row.ID] = row
-		view, present := machines[row.ID]
-		delete(machines, row.ID)
-		machine := reconcile.Machine{Present: present, Status: view.Status, Lost: lost[row.ID]}
-		if view.ExitReason != "" {
-			machine.Lost = view.ExitReason
-		}
-		network := row.SlotID != "" && !noSlot[row.SlotID]
-		probes.Go(func() error {
-			if present && network && view.Status == vm.StatusRunning && State(row.State) == StateRunning {
-				machine.Agent = r.probe(ctx, row.ID)
-			}
-			plan[i] = reconcile.Sandbox(row.ID, r.found(ctx, row), machine, network)
-			return nil
-		})
-	}
-	_ = probes.Wait()
-	for id := range machines {
-		// A template build, a warm machine, or a create whose intent was never
-		// written.
-		plan = append(plan, reconcile.Found(reconcile.KindOrphan, id))
-	}
-	report, err := reconcile.Apply(plan, func(rec reconcile.Record) error { return r.carryOut(ctx, rec, byID[rec.ID]) })
-	if err != nil {
-		r.log.Warn("not all that an earlier process left could be dealt with", "error", err)
-	}
-	r.reconciled = report
-	if len(plan) > 0 {
-		r.log.Info("reconciled with an earlier process", "recovered", report.Recovered, "cleaned up", report.CleanedUp,
-			"quarantined", report.Quarantined, "failed", report.Failed)
-	}
-	if _, err := r.cfg.Store.DropKilled(ctx, time.Now().Add(-killedKept)); err != nil {
-		r.log.Warn("could not forget old sandboxes", "error", err)
-	}
-	return nil
-}
 
 // adoptMachines returns the machines that are left, by id, and the reasons for
 // those that are not.
@@ -101,7 +39,7 @@ func (r *Runtime) adoptMachines(ctx context.Context) (map[string]vm.View, map[st
 
 // adoptSlots keeps the slots of sandboxes that may go on and returns those that
 // are not there any more. All others are freed.
-func (r *Runtime) adoptSlots(ctx context.Context, rows []store.Sandbox, machines map[string]vm.View) (map[string]bool, error) {
+func (r *Runtime) adoptSlots(ctx context.Context, rows []store.Sandbox, machines map[string]vm.View) map[string]bool {
 	var inUse []string
 	for _, row := range rows {
 		_, present := machines[row.ID]
@@ -112,13 +50,15 @@ func (r *Runtime) adoptSlots(ctx context.Context, rows []store.Sandbox, machines
 	}
 	missing, err := r.cfg.Network.Adopt(ctx, inUse)
 	if err != nil {
-		return nil, fmt.Errorf("adopt network: %w", err)
+		// What could be kept is. It is no reason to leave all sandboxes alone.
+		r.log.Error("the network of an earlier process could not be taken over completely", "error", err)
+		r.note("network", err)
 	}
 	noSlot := map[string]bool{}
 	for _, id := range missing {
 		noSlot[id] = true
 	}
-	return noSlot, nil
+	return noSlot
 }
 
 // found is a row as the policy sees it.
@@ -161,23 +101,22 @@ func (r *Runtime) probe(ctx context.Context, id string) reconcile.Answer {
 	return reconcile.Unknown
 }
 
-// carryOut does what was decided about a sandbox of a row, or a machine of none.
-func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, row store.Sandbox) error {
-	if row.ID == "" {
+// carryOut does what was decided about a sandbox that is known, or, without one,
+// about a machine of nobody.
+func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *sandbox) error {
+	if sb == nil {
 		return r.free(ctx, rec.ID)
 	}
+	row := sb.snapshot()
 	if rec.Action == reconcile.Quarantine && rec.Next != reconcile.Paused {
 		r.log.Error("sandbox is kept for a person to look at", "sandbox", row.ID, "state", row.State, "reason", rec.Reason)
 		r.own(row.ID, row.SlotID)
+		r.forget(sb)
 		return nil // Not even its state is known: touch nothing.
 	}
-	sb := newSandbox(row)
 	if rec.Action != reconcile.KeepPaused && rec.Action != reconcile.Quarantine {
 		sb.reservation = r.ledger.Adopt(adopted(row))
 	}
-	r.mu.Lock()
-	r.sandboxes[sb.id] = sb
-	r.mu.Unlock()
 	if err := sb.life.lock(ctx); err != nil {
 		return err
 	}
@@ -186,6 +125,10 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, row store.
 	err := r.enact(ctx, sb, rec)
 	switch {
 	case err == nil:
+	case rec.Action == reconcile.UndoPause && sb.state() == StatePausing:
+		r.retry(sb, "a pause was not finished and cannot be undone yet", StatePausing, func(sb *sandbox) error {
+			return r.enact(r.life, sb, rec)
+		})
 	case rec.Action == reconcile.FinishPause:
 		r.retry(sb, "sandbox is saved and its machine cannot be ended yet", StatePausing, r.finishPause)
 	case rec.Action == reconcile.BackToPaused:
@@ -200,8 +143,16 @@ func (r *Runtime) enact(ctx context.Context, sb *sandbox, rec reconcile.Record) 
 	case reconcile.Keep:
 		r.expose(sb)
 	case reconcile.UndoPause:
-		sb.update(func(row *store.Sandbox) { row.State = string(StatePausing) })
-		r.undoPause(sb)
+		sb.update(func(row *store.Sandbox) {
+			row.State = string(StatePausing)
+			// Of an earlier process, it has passed; an undo has some time yet.
+			if row.Deadline.Before(time.Now()) {
+				row.Deadline = time.Now().Add(2 * undoTimeout)
+			}
+		})
+		if err := r.undoPause(sb); err != nil {
+			return err
+		}
 		if sb.state() != StateRunning {
 			return errors.New("it could not go on")
 		}
@@ -212,13 +163,7 @@ func (r *Runtime) enact(ctx context.Context, sb *sandbox, rec reconcile.Record) 
 		if rec.Reason == reconcile.TimedOut {
 			kind = pauseKind(OnTimeout(sb.snapshot().OnTimeout))
 		}
-		if err := r.pauseLocked(sb, kind); err != nil && sb.state() == StateRunning {
-			if rec.Reason == reconcile.TimedOut {
-				r.expose(sb) // It runs on, and its time-out tries again.
-				return err
-			}
-			return errors.Join(err, r.terminateLocked(ctx, sb, "lost: "+rec.Reason+", and it could not be paused: "+err.Error()))
-		}
+		r.pauseLater(sb, kind, rec.Reason)
 	case reconcile.FinishPause:
 		return r.finishPause(sb)
 	case reconcile.BackToPaused:

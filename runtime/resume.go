@@ -52,14 +52,17 @@ func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 // has its memory. ErrNotRunning for others. Calls at the same time share one
 // resume.
 func (r *Runtime) Wake(ctx context.Context, id string) (Sandbox, error) {
-	sb, ok := r.find(id)
-	if !ok {
-		return Sandbox{}, notFound(id)
+	sb, err := r.serving(ctx, id)
+	if err != nil {
+		return Sandbox{}, err
 	}
 	row := sb.snapshot()
 	switch {
 	case State(row.State) == StateRunning:
 	case row.AutoResume && !row.FilesystemOnly:
+		if err := sb.mayWake(time.Now()); err != nil {
+			return Sandbox{}, fmt.Errorf("resume sandbox %s: %w", id, err)
+		}
 		if _, err := r.awake(ctx, id, wakeTimeout); err != nil {
 			return Sandbox{}, err
 		}
@@ -77,9 +80,9 @@ func (r *Runtime) Wake(ctx context.Context, id string) (Sandbox, error) {
 
 // awake returns when the sandbox runs, and whether it had to be resumed.
 func (r *Runtime) awake(ctx context.Context, id string, timeout time.Duration) (resumed bool, err error) {
-	sb, ok := r.find(id)
-	if !ok {
-		return false, notFound(id)
+	sb, err := r.serving(ctx, id)
+	if err != nil {
+		return false, err
 	}
 	if sb.state() == StateRunning {
 		return false, nil
@@ -110,6 +113,7 @@ func (r *Runtime) fly(sb *sandbox, timeout time.Duration) *flight {
 		sb.resuming = f
 		r.background.Go(func() {
 			f.err = classify(r.resume(sb, timeout))
+			sb.resumeEnded(f.err)
 			sb.mu.Lock()
 			sb.resuming = nil
 			sb.mu.Unlock()
@@ -161,9 +165,14 @@ func (r *Runtime) resume(sb *sandbox, timeout time.Duration) (err error) {
 		reservation.Release()
 		return stateError(sb.id, s)
 	}
+	deadline, _ := ctx.Deadline()
+	sb.life.extend(deadline)
 	sb.reservation = reservation
 	claim := sb.snapshot().SnapshotID
 	if err := r.resumeLocked(ctx, sb, claim, timeout); err != nil {
+		if sb.condemned() {
+			return err // The kill that broke it off does the rest.
+		}
 		r.log.Warn("sandbox could not be resumed", "sandbox", sb.id, "error", err)
 		if undo := r.backToPaused(sb); undo != nil {
 			r.retry(sb, "a resume failed and cannot be undone yet", StateResuming, r.backToPaused)

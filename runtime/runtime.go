@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -96,6 +95,9 @@ type Config struct {
 	Supervision Supervision
 	// Progress is told, in a line, about what takes long. It may be nil.
 	Progress func(line string)
+	// Recovering is told how many of the sandboxes of an earlier process were dealt
+	// with, of how many. It may be nil, and is called from several goroutines.
+	Recovering func(done, total int)
 	// Failpoint is called at each Step; an error makes the step fail. It is for
 	// tests, which may also end the process there. It may be nil.
 	Failpoint func(Step) error
@@ -146,11 +148,17 @@ type Runtime struct {
 	sealing chan struct{}
 
 	sup supervisor
+
+	// ready is closed when Open is done, and late bounds what it left for later.
+	ready chan struct{}
+	late  chan struct{}
 }
 
 // Open makes a runtime and reconciles it with what an earlier process of the
-// same instance left: sandboxes that still answer are kept, all others are
-// ended with a reason, and what belongs to no sandbox is freed.
+// same instance left: what can go on is kept, the rest is ended with a reason,
+// and what belongs to no sandbox is freed. It takes no longer than its bounds
+// allow: what could not be dealt with by then is in the supervision's report, and
+// is gone on with in the background.
 func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	dialer, ok := cfg.Driver.(vm.Dialer)
 	if !ok {
@@ -181,6 +189,9 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if cfg.Progress == nil {
 		cfg.Progress = func(string) {}
 	}
+	if cfg.Recovering == nil {
+		cfg.Recovering = func(int, int) {}
+	}
 	secret, err := cfg.Store.Setting(ctx, "token_secret", func() ([]byte, error) {
 		b := make([]byte, 32)
 		_, err := rand.Read(b)
@@ -192,7 +203,9 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	r := &Runtime{
 		cfg: cfg, dialer: dialer, ledger: capacity.NewLedger(cfg.Capacity), secret: secret, log: cfg.Log,
 		sandboxes: map[string]*sandbox{}, sealing: make(chan struct{}, 1), verified: map[string]bool{},
+		ready: make(chan struct{}), late: make(chan struct{}, latePauses),
 	}
+	r.sup.unrecovered = map[string]string{}
 	r.sup.scaler = newScaler(cfg)
 	r.pool = newPool()
 	r.queue = capacity.NewQueue(r.ledger, capacity.QueueConfig{MaxPending: cfg.MaxPending, OnYield: r.yield})
@@ -202,7 +215,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		r.background.Wait()
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
-	r.collect(ctx)
+	r.collectSoon(ctx)
 	if cfg.Warm != (WarmTarget{}) {
 		r.spawn(r.lookAfterPool)
 	}
@@ -210,6 +223,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if driver, ok := cfg.Driver.(vm.Statser); ok {
 		r.spawn(func() { r.lookAtUsage(driver) })
 	}
+	close(r.ready)
 	return r, nil
 }
 
@@ -235,33 +249,23 @@ func (r *Runtime) Close() {
 	}
 	r.end()
 	r.mu.Unlock()
-	r.background.Wait()
-	r.drainPool()
+	done := make(chan struct{})
+	go func() {
+		r.background.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		r.drainPool()
+	case <-time.After(closeTimeout):
+		// The sandboxes, and the warm machines as machines of nobody, are there for
+		// the next start.
+		r.log.Warn("a call to the driver does not end; closing without it")
+	}
 }
 
-// KillAll ends every sandbox and returns when nothing is left of them, or the
-// errors of those that could not be ended. No new ones are admitted.
-func (r *Runtime) KillAll(ctx context.Context, reason string) error {
-	r.mu.Lock()
-	r.closed = true
-	all := make([]*sandbox, 0, len(r.sandboxes))
-	for _, sb := range r.sandboxes {
-		all = append(all, sb)
-	}
-	r.mu.Unlock()
-	errs := make([]error, len(all))
-	var wg sync.WaitGroup
-	for i, sb := range all {
-		wg.Go(func() {
-			sb.interrupt()
-			if err := r.terminate(ctx, sb, reason); !errors.Is(err, ErrSandboxNotFound) {
-				errs[i] = err
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
+// closeTimeout is longer than one attempt to free a sandbox.
+const closeTimeout = cleanupTimeout + 10*time.Second
 
 // Latency returns the recorder that every stage reports to.
 func (r *Runtime) Latency() *latency.Recorder { return r.cfg.Latency }
@@ -287,8 +291,9 @@ func (r *Runtime) add(sb *sandbox) error {
 
 func (r *Runtime) forget(sb *sandbox) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	delete(r.sandboxes, sb.id)
+	r.mu.Unlock()
+	r.note(sb.id, nil)
 }
 
 // detached is for work that has to end even when the caller went away.

@@ -1,14 +1,11 @@
 package runtime
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -22,7 +19,7 @@ import (
 type sandbox struct {
 	id string
 	// life serialises lifecycle calls; it is held across driver calls.
-	life lock
+	life *lock
 	// reservation is set before the machine is made and given back after it is
 	// gone. Guarded by life.
 	reservation *capacity.Reservation
@@ -34,10 +31,24 @@ type sandbox struct {
 	restored time.Time
 	// run counts the machines that the sandbox had.
 	run int
+	// doom is why the sandbox ends, whatever its state; see condemn.
+	doom string
+	// insisting: a kill that could not be done at once goes on in the background.
+	insisting bool
+	// retried: its end is retried in the background; see firstRetry.
+	retried bool
 	// operations end what is under way; see operation.
 	operations map[*operation]struct{}
 	// resuming is the resume under way, or nil.
 	resuming *flight
+	// backoff delays a resume by traffic after one that failed.
+	backoff backoff
+	// recovering is why clients cannot have the sandbox yet, and recovered is
+	// closed when they can; see serving.
+	recovering string
+	recovered  chan struct{}
+	// pauses counts the pauses that were finished.
+	pauses int
 	// beat is the last sign of life.
 	beat  beat
 	usage usage
@@ -45,85 +56,6 @@ type sandbox struct {
 
 func newSandbox(row store.Sandbox) *sandbox {
 	return &sandbox{id: row.ID, life: newLock(), row: row, operations: map[*operation]struct{}{}}
-}
-
-// lock is a mutex whose waiters can give up.
-type lock chan struct{}
-
-func newLock() lock { return make(lock, 1) }
-
-// lock takes the lock, or fails when the context ends first.
-func (l lock) lock(ctx context.Context) error {
-	select {
-	case l <- struct{}{}:
-		return nil
-	default:
-	}
-	select {
-	case l <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func (l lock) unlock() { <-l }
-
-// held reports whether somebody has the lock at this moment.
-func (l lock) held() bool { return len(l) > 0 }
-
-// operation is a lifecycle call under way, or about to be: what it waits for can
-// be broken off.
-type operation struct {
-	cancel context.CancelCauseFunc
-}
-
-// errInterrupted is the cause of the end of an operation's context when the
-// sandbox is to be killed: that need not wait for a resume in the queue or a
-// pause that writes much.
-var errInterrupted = fmt.Errorf("%w any more: it is being killed", ErrSandboxNotFound)
-
-// operation returns a context for a lifecycle call that ends with the deadline,
-// when the runtime closes, and when the sandbox is killed; not when the caller
-// goes away: a client that hangs up changes its mind by another call.
-func (r *Runtime) operation(sb *sandbox, deadline time.Duration) (context.Context, func()) {
-	ctx, stop := context.WithTimeout(r.life, deadline)
-	ctx, cancel := context.WithCancelCause(ctx)
-	op := &operation{cancel}
-	sb.mu.Lock()
-	sb.operations[op] = struct{}{}
-	sb.mu.Unlock()
-	return ctx, func() {
-		sb.mu.Lock()
-		delete(sb.operations, op)
-		sb.mu.Unlock()
-		cancel(nil)
-		stop()
-	}
-}
-
-// errStuck is the cause when an operation did not keep the deadline of its state.
-var errStuck = errors.New("it took too long")
-
-// interrupt breaks off the operations under way: the sandbox is to be killed.
-func (sb *sandbox) interrupt() { sb.breakOff(errInterrupted) }
-
-func (sb *sandbox) breakOff(cause error) {
-	sb.mu.Lock()
-	defer sb.mu.Unlock()
-	for op := range sb.operations {
-		op.cancel(cause)
-	}
-}
-
-// brokenOff says why an operation with this context failed, if it was broken
-// off. That its context ended is no news of the client, and not told.
-func brokenOff(ctx context.Context, err error) error {
-	cause := context.Cause(ctx)
-	if err == nil || !errors.Is(cause, errInterrupted) && !errors.Is(cause, errStuck) {
-		return err
-	}
-	return fmt.Errorf("%w: %v", cause, err)
 }
 
 // snapshot returns a copy of the row.
@@ -143,7 +75,19 @@ func (sb *sandbox) update(change func(*store.Sandbox)) store.Sandbox {
 	return sb.row
 }
 
+// state is the state that others see. A condemned sandbox is being killed, even
+// while the call that a kill breaks off still has it.
 func (sb *sandbox) state() State {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	if sb.doom != "" && State(sb.row.State) != StateKilled {
+		return StateKilling
+	}
+	return State(sb.row.State)
+}
+
+// recorded is the state of the row.
+func (sb *sandbox) recorded() State {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	return State(sb.row.State)

@@ -90,27 +90,34 @@ var snapshotName = regexp.MustCompile(`^[a-z0-9][a-z0-9._/:-]{0,127}$`)
 
 // capture claims the state of a sandbox as it is: it saves a running one, and
 // shares the files of a paused one. change completes the claim.
-func (r *Runtime) capture(ctx context.Context, id string, change func(*store.Snapshot)) (claim store.Snapshot, err error) {
-	sb, ok := r.find(id)
-	if !ok {
-		return claim, notFound(id)
+func (r *Runtime) capture(ctx context.Context, id string, change func(*store.Snapshot)) (store.Snapshot, error) {
+	sb, err := r.serving(ctx, id)
+	if err != nil {
+		return store.Snapshot{}, err
 	}
 	if err := sb.life.lock(ctx); err != nil {
-		return claim, err
+		return store.Snapshot{}, err
 	}
-	defer sb.life.unlock()
+	return await(ctx, r, func() (store.Snapshot, error) {
+		defer sb.life.unlock()
+		return r.captureLocked(ctx, sb, change)
+	})
+}
+
+// captureLocked is capture by a caller that has sb.life.
+func (r *Runtime) captureLocked(ctx context.Context, sb *sandbox, change func(*store.Snapshot)) (claim store.Snapshot, err error) {
 	row := sb.snapshot()
-	switch State(row.State) {
+	switch s := sb.state(); s {
 	case StatePaused:
 		return r.share(ctx, row, change)
 	case StateRunning:
 	default:
-		return claim, stateError(id, State(row.State))
+		return claim, stateError(sb.id, s)
 	}
 	if err := r.roomForSnapshot(); err != nil {
 		return claim, err
 	}
-	ctx, end := r.operation(sb, snapshotTimeout)
+	ctx, end := r.holding(sb, snapshotTimeout)
 	defer end()
 	claim = r.newClaim(row, kindSnapshot)
 	change(&claim)

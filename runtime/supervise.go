@@ -46,6 +46,9 @@ type SupervisionReport struct {
 	// Freed counts the leavings that were freed, by hygiene.Kind, and
 	// "snapshot".
 	Freed map[string]uint64
+	// Unrecovered is what Open found and could not make whole yet, and why, by the
+	// id of a sandbox or a machine, or "network". What recovers later is taken off.
+	Unrecovered map[string]string
 }
 
 // supervisor is what the loops know from one tick to the next.
@@ -56,11 +59,14 @@ type supervisor struct {
 	told                       map[string]bool              // damaged snapshots that were reported
 	scaler                     autoscale.Scaler
 	unread                     string // the last failure to sample
+	rounds                     rounds
 
-	mu       sync.Mutex // guards what follows
-	owned    map[string]int
-	report   SupervisionReport
-	pressure PressureReport
+	mu    sync.Mutex // guards what follows
+	owned map[string]int
+	// unrecovered is the report's; see note.
+	unrecovered map[string]string
+	report      SupervisionReport
+	pressure    PressureReport
 }
 
 // supervise starts the loops, which Close ends.
@@ -144,7 +150,7 @@ func (r *Runtime) Supervision() SupervisionReport {
 	r.sup.mu.Lock()
 	defer r.sup.mu.Unlock()
 	out := r.sup.report
-	out.Settled, out.Freed = maps.Clone(out.Settled), maps.Clone(out.Freed)
+	out.Settled, out.Freed, out.Unrecovered = maps.Clone(out.Settled), maps.Clone(out.Freed), maps.Clone(r.sup.unrecovered)
 	return out
 }
 

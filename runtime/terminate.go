@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,33 +10,99 @@ import (
 
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/vm"
 )
 
-// Kill ends a sandbox at a client's request.
+// Kill ends a sandbox at a client's request. It always wins: see terminate. A
+// client that goes away does not take it back.
 func (r *Runtime) Kill(ctx context.Context, id string) error {
 	sb, ok := r.find(id)
 	if !ok {
 		return notFound(id)
 	}
-	sb.interrupt()
-	return r.terminate(ctx, sb, "killed by request")
+	_, err := await(ctx, r, func() (struct{}, error) {
+		return struct{}{}, r.terminate(context.WithoutCancel(ctx), sb, "killed by request")
+	})
+	return err
 }
 
-// terminate ends a sandbox for a reason. It waits for a lifecycle call that is
-// under way. ErrSandboxNotFound if another call ended it meanwhile.
+// killGrace is how long a lifecycle call that was broken off has for its own
+// end. It is a call that heeds its context or one that hangs; nothing is slow in
+// between.
+const killGrace = 2 * time.Second
+
+// terminate ends a sandbox for a reason. It breaks off the lifecycle call that
+// is under way, and destroys the machine under one that does not let go.
+// ErrSandboxNotFound if another call ended it meanwhile.
 func (r *Runtime) terminate(ctx context.Context, sb *sandbox, reason string) error {
-	if err := sb.life.lock(ctx); err != nil {
-		return fmt.Errorf("kill sandbox %s: %w", sb.id, err)
+	sb.condemn(reason)
+	err := r.seize(ctx, sb)
+	if err != nil {
+		r.insist(sb, reason)
+		return fmt.Errorf("kill sandbox %s: %w (it is being retried)", sb.id, err)
 	}
 	defer sb.life.unlock()
-	if sb.state() == StateKilled {
+	if sb.recorded() == StateKilled {
 		return notFound(sb.id)
 	}
-	err := r.terminateLocked(ctx, sb, reason)
+	err = r.terminateLocked(ctx, sb, reason)
 	if err != nil && !errors.Is(err, errUnwritten) {
 		return fmt.Errorf("kill sandbox %s: %w (it is being retried)", sb.id, err)
 	}
 	return nil
+}
+
+// seize takes the life of a condemned sandbox. A call that hangs in the driver
+// fails when its machine is gone, and lets go then.
+func (r *Runtime) seize(ctx context.Context, sb *sandbox) error {
+	if sb.life.lockWithin(ctx, killGrace) == nil {
+		return nil
+	}
+	if sb.recorded() != StateKilling { // Another kill destroys it itself.
+		r.destroyUnder(ctx, sb)
+	}
+	if sb.life.lockWithin(ctx, cleanupTimeout) != nil {
+		return errors.New("a call to the driver does not end, although the machine was destroyed")
+	}
+	return nil
+}
+
+// destroyUnder destroys the machine of a sandbox whose life another call has, so
+// that this call fails.
+func (r *Runtime) destroyUnder(ctx context.Context, sb *sandbox) {
+	r.log.Warn("a lifecycle call hangs; destroying the machine under it", "sandbox_id", sb.id, "state", sb.recorded())
+	err := r.cfg.Driver.Destroy(ctx, sb.id)
+	if err != nil && !errors.Is(err, vm.ErrNotFound) && !errors.Is(err, vm.ErrInvalidTransition) {
+		r.log.Warn("could not destroy the machine under a call that hangs", "sandbox_id", sb.id, "error", err)
+	}
+}
+
+// insist goes on with a kill in the background.
+func (r *Runtime) insist(sb *sandbox, reason string) {
+	sb.mu.Lock()
+	begun := sb.insisting
+	sb.insisting = true
+	sb.mu.Unlock()
+	if begun {
+		return
+	}
+	r.spawn(func() {
+		for pause := retryFirst; ; pause = min(pause*2, retryMost) {
+			select {
+			case <-r.life.Done():
+				return
+			case <-time.After(pause):
+			}
+			if r.seize(r.life, sb) != nil {
+				continue
+			}
+			if sb.recorded() != StateKilled {
+				_ = r.terminateLocked(r.life, sb, reason) // It retries by itself.
+			}
+			sb.life.unlock()
+			return
+		}
+	})
 }
 
 // terminateLocked stops the machine, then frees the network, then releases the
@@ -45,14 +112,23 @@ func (r *Runtime) terminate(ctx context.Context, sb *sandbox, reason string) err
 // it is gone. The caller holds sb.life.
 func (r *Runtime) terminateLocked(ctx context.Context, sb *sandbox, reason string) error {
 	sb.disarm()
-	retrying := sb.state() == StateKilling
 	err := r.tryTerminate(ctx, sb, reason)
-	if err != nil && !retrying {
+	if err != nil && sb.firstRetry() {
 		r.retry(sb, "sandbox cannot be ended yet", StateKilling, func(sb *sandbox) error {
 			return r.tryTerminate(r.life, sb, reason)
 		})
 	}
 	return err
+}
+
+// firstRetry reports, once, that nobody retries the end of the sandbox yet. Its
+// state does not say so: it may be that of an earlier process.
+func (sb *sandbox) firstRetry() bool {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	first := !sb.retried
+	sb.retried = true
+	return first
 }
 
 // errUnwritten: nothing is left of the sandbox but its row, which could not be
@@ -66,13 +142,13 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *sandbox, reason string) 
 	ctx, end := r.cfg.Tracer.Start(ctx, latency.KillDelete, slog.String("sandbox", sb.id), slog.String("reason", reason))
 	defer func() { end(err) }()
 	begin := time.Now()
-	wasRunning := sb.state() == StateRunning
+	wasRunning := sb.recorded() == StateRunning
 	row := sb.update(func(row *store.Sandbox) {
 		if State(row.State) != StateKilling {
 			row.State, row.Deadline = string(StateKilling), begin.Add(killTimeout)
 		}
 		if row.Reason == "" {
-			row.Reason = reason
+			row.Reason = cmp.Or(sb.doom, reason)
 		}
 	})
 	// An intent that cannot be written (a full disk) must not keep a sandbox

@@ -233,6 +233,12 @@ var (
 	ErrDiskFull = errors.New("the disk of this machine is full")
 	// ErrUnsupported: this build or driver cannot do it.
 	ErrUnsupported = errors.New("not supported")
+	// ErrLacking: the daemon is short of something that it needs for itself, such
+	// as file descriptors. It says nothing about the sandbox.
+	ErrLacking = errors.New("the server is short of resources")
+	// ErrNoAnswer: the agent in the sandbox did not answer in time. A sandbox that
+	// was to be resumed is paused as before.
+	ErrNoAnswer = errors.New("the agent in the sandbox does not answer")
 	// ErrUnavailable: the daemon is starting or shutting down.
 	ErrUnavailable = errors.New("unavailable")
 )

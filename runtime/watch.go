@@ -9,6 +9,11 @@ import (
 // expose arms the time-out and watches the machine. The sandbox is running.
 func (r *Runtime) expose(sb *sandbox) {
 	sb.arm(0, func() { r.expire(sb) })
+	r.watchOver(sb)
+}
+
+// watchOver watches the machine that a sandbox has from now on.
+func (r *Runtime) watchOver(sb *sandbox) {
 	sb.mu.Lock()
 	sb.run++
 	run := sb.run
@@ -32,7 +37,7 @@ func (r *Runtime) watch(waiter vm.Waiter, sb *sandbox, run int) {
 	}
 	defer sb.life.unlock()
 	sb.mu.Lock()
-	mine := sb.run == run && State(sb.row.State) == StateRunning
+	mine := sb.doom == "" && sb.run == run && State(sb.row.State) == StateRunning
 	sb.mu.Unlock()
 	if !mine {
 		return // it was paused or killed, or it runs in another machine
@@ -40,13 +45,4 @@ func (r *Runtime) watch(waiter vm.Waiter, sb *sandbox, run int) {
 	if err := r.terminateLocked(r.life, sb, reason); err != nil {
 		r.log.Warn("sandbox ended by itself and cannot be freed yet", "sandbox", sb.id, "error", err)
 	}
-}
-
-// exitReason is why a machine ended by itself, or "".
-func (r *Runtime) exitReason(id string) string {
-	view, ok, err := r.cfg.Driver.Get(r.life, id)
-	if err != nil || !ok {
-		return ""
-	}
-	return view.ExitReason
 }

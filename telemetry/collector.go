@@ -35,7 +35,7 @@ type collector struct {
 	all  []*prometheus.Desc
 
 	sandboxes, stuck, kills, reconciled, pending, refused, snapshots, snapshotBytes       *prometheus.Desc
-	admitted, yielded, silent, pressure, pressureEntered, refusing                        *prometheus.Desc
+	admitted, yielded, silent, unrecovered, pressure, pressureEntered, refusing           *prometheus.Desc
 	cpus, memory, disk, slots, launches                                                   amount
 	poolReady, poolPrepared, poolTarget, poolHits, poolMisses, poolOldestAge, poolRefills *prometheus.Desc
 	poolInFlight, poolFailures                                                            *prometheus.Desc
@@ -63,6 +63,7 @@ func newCollector(namespace string, read func(context.Context) (State, error)) *
 		read:            read,
 		sandboxes:       desc("sandboxes", "Sandboxes now, by state.", "state"),
 		stuck:           desc("sandboxes_stuck", "Sandboxes that are past the deadline of a transitional state."),
+		unrecovered:     desc("unrecovered", "What the start found and could not make whole yet: sandboxes, machines, the network."),
 		silent:          desc("sandboxes_silent", "Running sandboxes that gave no sign of life when last asked."),
 		pressure:        desc("pressure", "How the host is doing: 1 for the state that it is in.", "state"),
 		pressureEntered: desc("pressure_entered_total", "How often the host came into a state.", "state"),
@@ -129,6 +130,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	if r := s.Recovery; r != nil {
 		gauge(c.stuck, float64(r.Stuck))
 		gauge(c.silent, float64(r.Silent))
+		gauge(c.unrecovered, float64(r.Unrecovered))
 		counters(c.reconciled, r.Reconciled, reconciled, inOrNot(reconciled))
 	}
 	if p := s.Pressure; p != nil {

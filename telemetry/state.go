@@ -67,6 +67,8 @@ type Recovery struct {
 	Stuck int
 	// Silent sandboxes run and gave no sign of life when last asked.
 	Silent int
+	// Unrecovered is what the start found and could not make whole yet.
+	Unrecovered int
 	// Reconciled by action: "recover", "cleanup", "quarantine", "preserve"; and
 	// "failed" for what could not be carried out at once.
 	Reconciled map[string]uint64

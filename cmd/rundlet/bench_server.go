@@ -95,7 +95,7 @@ func openBenchServer(ctx context.Context, dirs layout.Layout, c bench.Config, si
 		if serving {
 			err = <-served
 		}
-		return errors.Join(err, n.Close(true))
+		return errors.Join(err, n.Close(endAll))
 	}
 	defer func() {
 		if err != nil {

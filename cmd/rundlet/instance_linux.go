@@ -47,7 +47,7 @@ func sweepEphemeral(ctx context.Context, dirs layout.Layout, opts nodeOptions) {
 		}
 		n, err := assemble(ctx, dirs, instance, nodeOptions{ephemeral: true, noUplink: true, ahead: -1, log: opts.log, progress: func(string) {}})
 		if err == nil {
-			err = n.Close(true)
+			err = n.Close(endAll)
 		}
 		if err != nil {
 			opts.log.Warn("could not clear away what a crashed command left", "instance", instance, "error", err)

@@ -46,7 +46,7 @@ func known() (runtime.Figures, error) {
 		Reconciled: reconcile.Report{Recovered: 30, CleanedUp: 31, Quarantined: 32, Failed: 33},
 		Snapshots:  map[string]runtime.SnapshotFigures{"pause": {Count: 34, Bytes: 35}},
 		Supervision: runtime.SupervisionReport{
-			Silent: 36, Settled: map[string]uint64{"kill": 100, "undo_pause": 200}, Freed: map[string]uint64{"snapshot": 1000, "slot": 2000},
+			Silent: 36, Unrecovered: map[string]string{"i1": "a", "i2": "b"}, Settled: map[string]uint64{"kill": 100, "undo_pause": 200}, Freed: map[string]uint64{"snapshot": 1000, "slot": 2000},
 		},
 		Pressure: runtime.PressureReport{
 			State: autoscale.Critical, Refusing: "memory", Entered: map[autoscale.State]uint64{autoscale.Watch: 37, autoscale.Critical: 38},
@@ -76,7 +76,7 @@ func TestNodeStateHasAllFigures(t *testing.T) {
 			Hits: 22, Misses: 23, Failures: 24, Refills: 25, RefillTotal: time.Second,
 		}},
 		Kills:     map[string]uint64{"request": 26, "exited": 27, "stuck": 28, "other": 29},
-		Recovery:  &telemetry.Recovery{Stuck: 3, Silent: 36, Reconciled: map[string]uint64{"recover": 230, "cleanup": 3131, "quarantine": 32, "failed": 33}},
+		Recovery:  &telemetry.Recovery{Stuck: 3, Silent: 36, Unrecovered: 2, Reconciled: map[string]uint64{"recover": 230, "cleanup": 3131, "quarantine": 32, "failed": 33}},
 		Pressure:  &telemetry.Pressure{State: "critical", Refusing: true, Entered: map[string]uint64{"watch": 37, "critical": 38}},
 		Snapshots: map[string]telemetry.Snapshots{"pause": {Count: 34, Bytes: 35}},
 	}

@@ -29,6 +29,8 @@ type nodeOptions struct {
 	nameservers []string
 	log         *slog.Logger
 	progress    func(string)
+	// recovering is told how far the start is; nil is nobody.
+	recovering func(done, total int)
 	// latency takes the samples; the runtime has its own if it is nil.
 	latency *latency.Recorder
 	// tracer is told of the runtime's stages; nil is nobody.
@@ -56,13 +58,36 @@ type node struct {
 	closers []func(context.Context) error
 }
 
-// Close takes the node apart. With kill it ends every sandbox first.
-func (n *node) Close(kill bool) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+// ending says what becomes of the sandboxes when a node is closed.
+type ending int
+
+const (
+	// leaveAll lets what runs run on, for the next start to find.
+	leaveAll ending = iota
+	// endRunning ends what runs and leaves what is saved.
+	endRunning
+	// endAll leaves nothing: for an instance that nobody opens again.
+	endAll
+)
+
+// shutdownTimeout bounds the end of the sandboxes, pauses under way included.
+const shutdownTimeout = time.Minute
+
+// Close takes the node apart.
+func (n *node) Close(how ending) error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
 	var errs []error
-	if kill && n.runtime != nil {
-		if err := n.runtime.KillAll(ctx, "the daemon was shut down"); err != nil {
+	if n.runtime != nil {
+		var err error
+		switch how {
+		case leaveAll:
+		case endRunning:
+			err = n.runtime.EndRunning(ctx, "the daemon was shut down")
+		case endAll:
+			err = n.runtime.KillAll(ctx, "the daemon was shut down")
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("end sandboxes: %w", err))
 		}
 	}

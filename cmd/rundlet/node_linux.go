@@ -31,10 +31,19 @@ func openNode(ctx context.Context, dirs layout.Layout, opts nodeOptions) (_ *nod
 		return nil, &vm.Error{Op: "open node", Kind: vm.ErrUnsupported,
 			Err: fmt.Errorf("sandboxes need root for namespaces and control groups"), Hint: "run it with sudo"}
 	}
-	instance := dirs.Instance()
+	instance, lock := dirs.Instance(), lockState
 	if opts.ephemeral {
-		instance = newEphemeral()
+		instance, lock = newEphemeral(), shareState
 	}
+	unlockState, err := lock(ctx, dirs)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			unlockState()
+		}
+	}()
 	unlock, err := lockInstance(dirs, instance)
 	if err != nil {
 		return nil, err
@@ -50,6 +59,7 @@ func openNode(ctx context.Context, dirs layout.Layout, opts nodeOptions) (_ *nod
 			os.RemoveAll(dirs.InstanceDir(instance))
 		}
 		unlock()
+		unlockState()
 		return nil
 	}}, n.closers...)
 	return n, nil
@@ -64,7 +74,7 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 	}
 	defer func() {
 		if err != nil {
-			n.Close(false)
+			n.Close(leaveAll)
 		}
 	}()
 	if n.store, err = store.Open(ctx, dirs.Database()); err != nil {
@@ -130,7 +140,7 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 		},
 		Disk: room, DiskRoot: dirs.StateDir, Floors: runtime.FloorsFor(total),
 		MaxPending: opts.capacity.pending, MaxWait: opts.capacity.wait, Warm: opts.warm, Size: opts.size, Supervision: supervision, Failpoint: atRuntime,
-		Capacity: opts.capacity.budget(), Latency: opts.latency, Tracer: opts.tracer, Log: opts.log, Progress: opts.progress,
+		Capacity: opts.capacity.budget(), Latency: opts.latency, Tracer: opts.tracer, Log: opts.log, Progress: opts.progress, Recovering: opts.recovering,
 	})
 	if err != nil {
 		return nil, err
@@ -215,4 +225,7 @@ func (s slotNetwork) Leased(context.Context) ([]runtime.Slot, error) {
 	return out, err
 }
 
-var _ runtime.SlotLister = slotNetwork{}
+var (
+	_ runtime.SlotLister  = slotNetwork{}
+	_ runtime.PathChecker = slotNetwork{}
+)

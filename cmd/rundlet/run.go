@@ -93,7 +93,7 @@ func runOnce(cmd *cobra.Command, dirs layout.Layout, opts nodeOptions, req runti
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, n.Close(true)) }()
+	defer func() { err = errors.Join(err, n.Close(endAll)) }()
 	sb, err := n.runtime.Create(cmd.Context(), req)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"syscall"
@@ -13,7 +14,9 @@ import (
 
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/e2b"
+	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/telemetry"
 )
 
 const defaultListen = "127.0.0.1:3000"
@@ -27,8 +30,9 @@ func newServe(o *options) *cobra.Command {
 		Short: "Serve the E2B API and the sandboxes' data plane",
 		Long: `Serve the E2B API and the data plane on one port.
 
-Ctrl-C ends every sandbox and leaves nothing behind. SIGTERM, which a service
-manager sends for a restart, leaves them running for the next "rundlet serve".`,
+Ctrl-C ends the sandboxes that run; those that are paused, and snapshots, stay.
+SIGTERM, which a service manager sends for a restart, and every failure leave
+all of them for the next "rundlet serve".`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if driver != "auto" && driver != "gvisor" {
@@ -62,7 +66,7 @@ manager sends for a restart, leaves them running for the next "rundlet serve".`,
 	return cmd
 }
 
-func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string, opts nodeOptions) (err error) {
+func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string, opts nodeOptions) error {
 	ctx := cmd.Context()
 	dirs, err := o.layout()
 	if err != nil {
@@ -85,13 +89,29 @@ func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string,
 	}
 	defer stopMetrics()
 	opts.latency, opts.tracer = tel.Recorder(), tel
+	split := divideDescriptors(opts.log)
+	front := newFront(ctx, ln, e2b.NewStarting(e2b.Config{
+		MaxConnections: split.Clients, MaxStreams: split.Streams, Domain: domain, EnvdVersion: control.EnvdVersion, Metrics: tel.Handler(), Log: opts.log,
+	}))
+	opts.recovering = front.server.Recovering
 	n, err := openNode(ctx, dirs, opts)
 	if err != nil {
-		return err
+		return errors.Join(err, front.end())
 	}
+	return serveNode(cmd, n, tel, front, dirs, opts.log)
+}
+
+// serveNode serves an open node until the command's context ends, and closes it.
+// Ctrl-C alone ends sandboxes: whatever else makes it return, a full disk or a
+// broken listener, they are there for the next start.
+func serveNode(cmd *cobra.Command, n *node, tel *telemetry.Telemetry, front *front, dirs layout.Layout, log *slog.Logger) (err error) {
+	ctx := cmd.Context()
 	defer func() {
-		kill := !stoppedBy(ctx, syscall.SIGTERM)
-		err = errors.Join(err, n.Close(kill))
+		how := leaveAll
+		if stoppedBy(ctx, os.Interrupt) {
+			how = endRunning
+		}
+		err = errors.Join(err, front.end(), n.Close(how))
 	}()
 	if err := tel.RegisterState(nodeState(n.runtime)); err != nil {
 		return err
@@ -99,21 +119,18 @@ func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string,
 	if _, err := defaultKey(ctx, n.store, dirs); err != nil {
 		return err
 	}
-	url := "http://" + reachable(ln.Addr().(*net.TCPAddr))
-	if err := writeEndpoint(dirs, url); err != nil {
+	if err := writeEndpoint(dirs, front.url); err != nil {
 		return err
 	}
-	srv := e2b.NewServer(e2b.Config{
-		Domain: domain, EnvdVersion: control.EnvdVersion, Metrics: tel.Handler(), Log: opts.log,
-	}, n.runtime, keyStore{n.store})
+	front.server.Open(n.runtime, keyStore{n.store})
 	go func() {
 		if err := n.runtime.Prepare(ctx); err != nil && ctx.Err() == nil {
-			opts.log.Error("the base template could not be prepared; the next create tries again", "error", err)
+			log.Error("the base template could not be prepared; the next create tries again", "error", err)
 		}
 	}()
-	fmt.Fprintf(cmd.OutOrStdout(), "rundlet listening on %s\n", url)
+	fmt.Fprintf(cmd.OutOrStdout(), "rundlet listening on %s\n", front.url)
 	fmt.Fprintf(cmd.OutOrStdout(), "in another shell: eval \"$(%s env)\"\n", os.Args[0])
-	return srv.Serve(ctx, ln)
+	return front.wait()
 }
 
 // portPatience is how long a port may be taken. A daemon that was killed while it

@@ -45,6 +45,9 @@ type pool struct {
 	mu        sync.Mutex
 	runs      map[lifecycle]*run // guarded by mu
 	closed    bool               // guarded by mu
+	// most bounds the connections, mostOfOne those of one run; 0 is no bound.
+	most, mostOfOne int
+	open            int // guarded by mu
 }
 
 // run holds the connections of one lifecycle. It lives in the pool while a
@@ -58,6 +61,7 @@ type run struct {
 	agent, port, grpc *http.Transport
 	sweep             *time.Timer
 	users             int                // guarded by pool.mu
+	open              int                // connections, and dials under way; guarded by pool.mu
 	conns             map[*conn]struct{} // guarded by pool.mu
 	ended             bool               // guarded by pool.mu
 }
@@ -123,7 +127,13 @@ func (r *run) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !r.pool.take(r) {
+		return nil, errTooManyStreams
+	}
 	nc, err := r.pool.sandboxes.Dial(ctx, r.key.id, uint16(n))
+	if err != nil {
+		r.pool.give(r)
+	}
 	if errors.Is(err, runtime.ErrNotRunning) || errors.Is(err, runtime.ErrConflict) {
 		return nil, fmt.Errorf("%w: %w", errNoStream, err)
 	}
@@ -139,6 +149,7 @@ func (r *run) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	r.pool.mu.Unlock()
 	if ended {
 		nc.Close()
+		r.pool.give(r)
 		return nil, fmt.Errorf("%w: %w", errNoStream, runtime.ErrNotRunning)
 	}
 	return c, nil
@@ -222,8 +233,12 @@ type conn struct {
 // Close closes the connection and forgets it.
 func (c *conn) Close() error {
 	c.run.pool.mu.Lock()
+	_, open := c.run.conns[c]
 	delete(c.run.conns, c)
 	c.run.pool.mu.Unlock()
+	if open {
+		defer c.run.pool.give(c.run)
+	}
 	return c.Conn.Close()
 }
 

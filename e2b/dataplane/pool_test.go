@@ -20,6 +20,8 @@ type piped struct {
 	sb  runtime.Sandbox
 	err error
 	far []net.Conn
+	// fail is what dials fail with, if not nil.
+	fail error
 }
 
 func (p *piped) Get(context.Context, string) (runtime.Sandbox, error) {
@@ -33,6 +35,9 @@ func (p *piped) List(context.Context, runtime.ListFilter) ([]runtime.Sandbox, er
 }
 func (p *piped) Wake(ctx context.Context, id string) (runtime.Sandbox, error) { return p.Get(ctx, id) }
 func (p *piped) Dial(context.Context, string, uint16) (net.Conn, error) {
+	if p.fail != nil {
+		return nil, p.fail
+	}
 	near, far := net.Pipe()
 	p.far = append(p.far, far)
 	return near, nil

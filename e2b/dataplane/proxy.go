@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httputil"
 	"path"
@@ -25,7 +26,8 @@ const headerTraffic = "E2b-Traffic-Access-Token"
 type Proxy struct {
 	sandboxes Sandboxes
 	log       *slog.Logger
-	observer  Observer // may be nil
+	observer  Observer                              // may be nil
+	onAccess  func(ctx context.Context, token bool) // may be nil
 	pool      pool
 	rp        httputil.ReverseProxy
 }
@@ -51,6 +53,14 @@ func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
 	}
 	return p
 }
+
+// Bound sets how many connections into sandboxes there may be at the same time.
+// One sandbox gets a quarter of them at most. Unbounded without it.
+func (p *Proxy) Bound(most int) { p.pool.most, p.pool.mostOfOne = most, max(1, most/4) }
+
+// OnAccess sets what is told of each request for a sandbox that exists, before
+// it is carried there, and whether it has a token of that sandbox.
+func (p *Proxy) OnAccess(told func(ctx context.Context, token bool)) { p.onAccess = told }
 
 // Close breaks off every stream. Requests after it fail.
 func (p *Proxy) Close() { p.pool.close() }
@@ -110,6 +120,9 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 			return
 		}
 	}
+	if p.onAccess != nil {
+		p.onAccess(r.Context(), hasToken(r, sb))
+	}
 	if wakes(sb) && sb.AutoResume && !mayWake(r, t, sb) {
 		writeError(w, r, http.StatusUnauthorized, t, "missing or wrong "+strings.ToLower(headerAccess))
 		return
@@ -149,6 +162,18 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, sb runtime.Sandbox
 		out.Body = x.request
 	}
 	p.rp.ServeHTTP(w, out)
+}
+
+// hasToken reports whether a request has a token of the sandbox.
+func hasToken(r *http.Request, sb runtime.Sandbox) bool {
+	for _, t := range []struct{ header, token string }{
+		{headerAccess, sb.EnvdAccessToken}, {headerTraffic, sb.TrafficAccessToken},
+	} {
+		if t.token != "" && subtle.ConstantTimeCompare([]byte(r.Header.Get(t.header)), []byte(t.token)) == 1 {
+			return true
+		}
+	}
+	return false
 }
 
 // serving tells whether a sandbox in this state takes requests.
@@ -215,7 +240,11 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	var wake *wakeError
+	var retry *runtime.RetryError
 	switch {
+	case errors.As(err, &retry):
+		w.Header().Set("Retry-After", strconv.FormatInt(int64(math.Ceil(retry.After.Seconds())), 10))
+		writeError(w, r, http.StatusServiceUnavailable, t, "The sandbox is not available now: "+retry.Detail)
 	case errors.Is(err, runtime.ErrPortClosed):
 		writeError(w, r, http.StatusBadGateway, t, portClosed)
 	case isGone(err):
@@ -224,6 +253,11 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 		writeError(w, r, http.StatusConflict, t, "The sandbox is changing its state, try again")
 	case errors.Is(err, runtime.ErrUnavailable):
 		writeError(w, r, http.StatusServiceUnavailable, t, "The server is starting or shutting down")
+	case errors.Is(err, errTooManyStreams), errors.Is(err, runtime.ErrLacking):
+		// Not 502: for clients that means that the sandbox is gone.
+		p.log.Warn("data plane", "sandbox", t.ID, "port", t.Port, "error", err)
+		w.Header().Set("Retry-After", "1")
+		writeError(w, r, http.StatusServiceUnavailable, t, "The server has too many connections open, try again")
 	case errors.As(err, &wake):
 		p.notResumed(w, r, t, wake.err)
 	default:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Kind is what a record is about.
@@ -98,27 +99,53 @@ type Report struct {
 	Recovered, CleanedUp, Quarantined, Failed int
 }
 
-// Apply carries out the plan, in the order of Order, whatever its own. A record
-// that fails does not hold up the others, since one sandbox that cannot be ended
-// must not keep a hundred from being recovered: it is counted, and Apply returns
-// an *ApplyError for each, joined. A plan can be applied again.
-func Apply(plan []Record, executor func(Record) error) (Report, error) {
+// Apply carries out the plan, in the order of Order, whatever its own: the records
+// of one class at once, at most atOnce of them at a time, and those of the next
+// when all of them had their turn. A record that fails does not hold up the
+// others, since one sandbox that cannot be ended must not keep a hundred from
+// being recovered: it is counted, and Apply returns an *ApplyError for each,
+// joined in order. A plan can be applied again.
+func Apply(plan []Record, atOnce int, executor func(Record) error) (Report, error) {
 	var report Report
 	var failures []error
-	for _, r := range Order(plan) {
-		if err := executor(r); err != nil {
-			report.Failed++
-			failures = append(failures, &ApplyError{r, err})
-			continue
+	for rest := Order(plan); len(rest) > 0; {
+		class := rest[0].Action.Class()
+		n := slices.IndexFunc(rest, func(r Record) bool { return r.Action.Class() != class })
+		if n < 0 {
+			n = len(rest)
 		}
-		switch r.Action.Class() {
-		case ClassRecover:
-			report.Recovered++
-		case ClassCleanup:
-			report.CleanedUp++
-		default:
-			report.Quarantined++
+		for i, err := range each(rest[:n], atOnce, executor) {
+			if err != nil {
+				report.Failed++
+				failures = append(failures, &ApplyError{rest[i], err})
+				continue
+			}
+			switch class {
+			case ClassRecover:
+				report.Recovered++
+			case ClassCleanup:
+				report.CleanedUp++
+			default:
+				report.Quarantined++
+			}
 		}
+		rest = rest[n:]
 	}
 	return report, errors.Join(failures...)
+}
+
+// each calls the executor for every record and returns the errors by index.
+func each(records []Record, atOnce int, executor func(Record) error) []error {
+	errs := make([]error, len(records))
+	turn := make(chan struct{}, max(atOnce, 1))
+	var all sync.WaitGroup
+	for i, r := range records {
+		turn <- struct{}{}
+		all.Go(func() {
+			defer func() { <-turn }()
+			errs[i] = executor(r)
+		})
+	}
+	all.Wait()
+	return errs
 }

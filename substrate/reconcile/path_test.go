@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rundlet/rundlet/vm"
@@ -76,11 +78,11 @@ func TestRestartPathIsRecoverThenCleanUpThenQuarantine(t *testing.T) {
 		t.Error("Order changed its argument")
 	}
 	var done []Record
-	report, err := Apply(plan, func(r Record) error { done = append(done, r); return nil })
+	report, err := Apply(plan, 1, func(r Record) error { done = append(done, r); return nil })
 	if err != nil || ids(done) != ordered || report != (Report{Recovered: 5, CleanedUp: 3, Quarantined: 2}) {
 		t.Errorf("carried out %s: %+v, %v", ids(done), report, err)
 	}
-	if report, err := Apply(nil, nil); err != nil || report != (Report{}) {
+	if report, err := Apply(nil, 1, nil); err != nil || report != (Report{}) {
 		t.Errorf("nothing to do: %+v, %v", report, err)
 	}
 }
@@ -88,7 +90,7 @@ func TestRestartPathIsRecoverThenCleanUpThenQuarantine(t *testing.T) {
 func TestExecutorFailureNamesItsRecordAndStopsNoOther(t *testing.T) {
 	busy, denied := errors.New("busy"), errors.New("denied")
 	var done []Record
-	report, err := Apply(mixed(), func(r Record) error {
+	report, err := Apply(mixed(), 1, func(r Record) error {
 		done = append(done, r)
 		switch r.ID {
 		case "r2":
@@ -172,6 +174,47 @@ func TestTransitionPastItsDeadlineAlwaysResolves(t *testing.T) {
 		}
 		if got.Action == Preserve || got.Next.Transitional() || got.Next == "" {
 			t.Errorf("%+v %+v: got %+v", row, m, got)
+		}
+	})
+}
+
+func TestOneRecordThatHangsHoldsUpNoOtherOfItsClass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const atOnce = 4
+		plan := make([]Record, 20)
+		for i := range plan {
+			plan[i] = Record{ID: string(rune('a' + i)), Decision: Decision{Action: Keep}}
+		}
+		plan = append(plan, Record{ID: "last", Decision: Decision{Action: Kill}})
+		var now, most atomic.Int32
+		hang, done := make(chan struct{}), make(chan string, len(plan))
+		go func() {
+			_, _ = Apply(plan, atOnce, func(r Record) error {
+				n := now.Add(1)
+				defer now.Add(-1)
+				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+				}
+				if r.ID == "c" {
+					<-hang
+				}
+				time.Sleep(time.Second)
+				done <- r.ID
+				return nil
+			})
+			close(done)
+		}()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(done) != 19 || most.Load() != atOnce {
+			t.Errorf("%d of 19 are done, %d at a time", len(done), most.Load())
+		}
+		close(hang)
+		var order []string
+		for id := range done {
+			order = append(order, id)
+		}
+		if len(order) != 21 || order[19] != "c" || order[20] != "last" {
+			t.Errorf("order %v: the next class does not begin before this one has ended", order)
 		}
 	})
 }

@@ -98,7 +98,13 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 	return adopted, lost, nil
 }
 
+// adoptAll adopts all at once. When every sentry was asked, and none has answered
+// for quietTime, it waits for the rest no longer: the sandboxes of those that did
+// answer are waited for.
 func (d *Driver) adoptAll(ctx context.Context, found []*adoption) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answered := make(chan struct{}, len(found))
 	var wg sync.WaitGroup
 	free := make(chan struct{}, adoptions)
 	for _, a := range found {
@@ -106,10 +112,25 @@ func (d *Driver) adoptAll(ctx context.Context, found []*adoption) {
 		wg.Go(func() {
 			defer func() { <-free }()
 			a.m, a.err = d.adopt(ctx, a.r)
+			answered <- struct{}{}
 		})
+	}
+	quiet := time.NewTimer(quietTime)
+	defer quiet.Stop()
+	for range found {
+		select {
+		case <-answered:
+			quiet.Reset(quietTime)
+		case <-quiet.C:
+			cancel()
+		}
 	}
 	wg.Wait()
 }
+
+// quietTime is far longer than the sentries of a busy host take for their
+// answers one after the other.
+const quietTime = 500 * time.Millisecond
 
 // keys returns those of the machines of this driver value.
 func (d *Driver) keys() map[string]bool {

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/e2b"
+	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/substrate/capacity"
+	"github.com/rundlet/rundlet/telemetry"
+	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/memvm"
+)
+
+// openSlots is a network of which a test needs no more than names.
+type openSlots struct {
+	mu   sync.Mutex
+	next int
+}
+
+func (s *openSlots) Acquire(context.Context, bool) (runtime.Slot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next++
+	return runtime.Slot{ID: fmt.Sprint("slot", s.next), GuestIP: netip.MustParseAddr("10.0.0.2")}, nil
+}
+func (*openSlots) Release(context.Context, string) error                       { return nil }
+func (*openSlots) SetInternet(context.Context, string, bool) error             { return nil }
+func (*openSlots) Adopt(context.Context, []string) (missing []string, _ error) { return nil, nil }
+
+// serving is a node over the in-memory driver with a sandbox that runs, one that
+// is paused and a snapshot.
+type serving struct {
+	host *memvm.Host
+	dirs layout.Layout
+	ids  map[string]runtime.State
+}
+
+func (s *serving) open(t *testing.T) *node {
+	t.Helper()
+	db, err := store.Open(t.Context(), s.dirs.Database())
+	if err != nil {
+		t.Fatal(err)
+	}
+	driver := memvm.New(memvm.Options{Host: s.host, Handler: func(_ string, port uint16) func(net.Conn) {
+		if port != control.Port {
+			return nil
+		}
+		return func(conn net.Conn) {
+			if req, err := http.ReadRequest(bufio.NewReader(conn)); err == nil && req.URL.Path == control.InitPath {
+				_ = json.NewDecoder(req.Body).Decode(&control.InitRequest{})
+			}
+			fmt.Fprint(conn, "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n")
+		}
+	}})
+	rt, err := runtime.Open(t.Context(), runtime.Config{
+		Instance: s.dirs.Instance(), Driver: driver, Network: &openSlots{}, Store: db,
+		Base: func(context.Context) (runtime.Image, error) {
+			return runtime.Image{Spec: vm.Spec{Rootfs: "/base", Args: []string{"/agent"}}, Stamp: "1"}, nil
+		},
+		LockTemplates: func(context.Context) (func(), error) { return func() {}, nil },
+		Capacity:      capacity.Budget{CPUs: 1 << 40, MemoryBytes: 1 << 50, DiskBytes: 1 << 60, Sandboxes: 10},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{runtime: rt, store: db, driver: driver}
+	n.onClose(func(context.Context) error { return db.Close() })
+	n.onClose(func(context.Context) error { rt.Close(); return nil })
+	return n
+}
+
+func newServing(t *testing.T) (*serving, *node) {
+	t.Helper()
+	s := &serving{host: memvm.NewHost(), dirs: home(t), ids: map[string]runtime.State{}}
+	if err := s.dirs.Make(); err != nil {
+		t.Fatal(err)
+	}
+	n := s.open(t)
+	for _, state := range []runtime.State{runtime.StateRunning, runtime.StatePaused} {
+		sb, err := n.runtime.Create(t.Context(), runtime.CreateRequest{Template: "base", Timeout: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.ids[sb.ID] = state
+		if state == runtime.StateRunning {
+			_, err = n.runtime.Snapshot(t.Context(), sb.ID, "precious", "")
+		} else {
+			err = n.runtime.Pause(t.Context(), sb.ID, true)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s, n
+}
+
+// left are the sandboxes and snapshots that the next start finds.
+func (s *serving) left(t *testing.T) (map[string]runtime.State, int) {
+	t.Helper()
+	n := s.open(t)
+	defer n.Close(leaveAll)
+	list, err := n.runtime.List(t.Context(), runtime.ListFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]runtime.State{}
+	for _, sb := range list {
+		out[sb.ID] = sb.State
+	}
+	snapshots, err := n.runtime.Snapshots(t.Context(), runtime.SnapshotFilter{Name: "precious"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out, len(snapshots)
+}
+
+func TestUserDataOutlivesEveryReturnOfServe(t *testing.T) {
+	signal := func(sig os.Signal) func(*testing.T, *serving, *node, net.Listener, *telemetry.Telemetry, context.CancelCauseFunc) {
+		return func(_ *testing.T, _ *serving, _ *node, _ net.Listener, _ *telemetry.Telemetry, cancel context.CancelCauseFunc) {
+			cancel(signalled{sig})
+		}
+	}
+	for name, c := range map[string]struct {
+		happens func(*testing.T, *serving, *node, net.Listener, *telemetry.Telemetry, context.CancelCauseFunc)
+		ends    bool // what runs, and nothing else
+		err     string
+	}{
+		"SIGINT":  {signal(os.Interrupt), true, ""},
+		"SIGTERM": {signal(syscall.SIGTERM), false, ""},
+		"a context that ends for another reason": {
+			func(_ *testing.T, _ *serving, _ *node, _ net.Listener, _ *telemetry.Telemetry, cancel context.CancelCauseFunc) {
+				cancel(errors.New("the parent went away"))
+			}, false, ""},
+		"metrics that are registered already": {
+			func(t *testing.T, _ *serving, n *node, _ net.Listener, tel *telemetry.Telemetry, _ context.CancelCauseFunc) {
+				if err := tel.RegisterState(nodeState(n.runtime)); err != nil {
+					t.Fatal(err)
+				}
+			}, false, "register the state"},
+		"a key lock that cannot be taken": {
+			func(t *testing.T, s *serving, _ *node, _ net.Listener, _ *telemetry.Telemetry, _ context.CancelCauseFunc) {
+				obstruct(t, defaultKeyFile(s.dirs)+".lock")
+			}, false, "is a directory"},
+		"a key file that cannot be written": {
+			func(t *testing.T, s *serving, _ *node, _ net.Listener, _ *telemetry.Telemetry, _ context.CancelCauseFunc) {
+				obstruct(t, defaultKeyFile(s.dirs))
+			}, false, "is a directory"},
+		"a database that does not answer": {
+			func(t *testing.T, _ *serving, n *node, _ net.Listener, _ *telemetry.Telemetry, _ context.CancelCauseFunc) {
+				if err := n.store.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}, false, "closed"},
+		"an endpoint file that cannot be written": {
+			func(t *testing.T, s *serving, _ *node, _ net.Listener, _ *telemetry.Telemetry, _ context.CancelCauseFunc) {
+				obstruct(t, endpointFile(s.dirs))
+			}, false, "is a directory"},
+		"a listener that fails": {
+			func(_ *testing.T, _ *serving, _ *node, ln net.Listener, _ *telemetry.Telemetry, _ context.CancelCauseFunc) {
+				ln.Close()
+			}, false, "use of closed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, n := newServing(t)
+			tel, endTelemetry, err := openTelemetry(t.Context(), slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer endTelemetry()
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			cmd := &cobra.Command{}
+			cmd.SetContext(ctx)
+			cmd.SetOut(t.Output())
+			c.happens(t, s, n, ln, tel, cancel)
+			front := newFront(ctx, ln, e2b.NewStarting(e2b.Config{}))
+			err = serveNode(cmd, n, tel, front, s.dirs, slog.New(slog.DiscardHandler))
+			if c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) || c.err == "" && err != nil && !errors.Is(err, context.Canceled) {
+				t.Errorf("returned %v, want %q", err, c.err)
+			}
+			want := maps.Clone(s.ids)
+			maps.DeleteFunc(want, func(_ string, state runtime.State) bool { return c.ends && state == runtime.StateRunning })
+			got, snapshots := s.left(t)
+			if !maps.Equal(got, want) || snapshots != 1 {
+				t.Errorf("left are %v and %d snapshots, want %v and 1", got, snapshots, want)
+			}
+		})
+	}
+}
+
+// obstruct puts a directory where a file is to be written.
+func obstruct(t *testing.T, path string) {
+	t.Helper()
+	_ = os.Remove(path)
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,44 @@
+package dataplane
+
+import "errors"
+
+// errTooManyStreams: there are as many connections into sandboxes, or into this
+// one, as there may be.
+var errTooManyStreams = errors.New("too many connections into sandboxes")
+
+// take counts a connection that a run is about to open, and reports whether it
+// may. Connections that are only kept for later requests make room.
+func (p *pool) take(r *run) bool {
+	if p.tryTake(r) {
+		return true
+	}
+	p.mu.Lock()
+	runs := make([]*run, 0, len(p.runs))
+	for _, other := range p.runs {
+		runs = append(runs, other)
+	}
+	p.mu.Unlock()
+	for _, other := range runs {
+		other.agent.CloseIdleConnections()
+	}
+	return p.tryTake(r)
+}
+
+func (p *pool) tryTake(r *run) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.most > 0 && (p.open >= p.most || r.open >= p.mostOfOne) {
+		return false
+	}
+	p.open++
+	r.open++
+	return true
+}
+
+// give ends the count of a connection.
+func (p *pool) give(r *run) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open--
+	r.open--
+}

@@ -1,0 +1,65 @@
+package e2b
+
+import (
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// startPatience is how long a request waits for the end of a start, so that
+	// clients see nothing of a normal one.
+	startPatience = 2 * time.Second
+	// startRetry is when a request that was refused is worth another try.
+	startRetry = 2 * time.Second
+)
+
+// startup is what a server knows before it can serve.
+type startup struct {
+	ready       chan struct{} // closed by Open
+	done, total atomic.Int64
+}
+
+// over reports whether the start has ended. What Open wrote can be read then.
+func (p *startup) over() bool {
+	select {
+	case <-p.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// Recovering says how far the start is, for those who ask meanwhile. It is safe
+// for concurrent use.
+func (s *Server) Recovering(done, total int) {
+	s.startup.done.Store(int64(done))
+	s.startup.total.Store(int64(total))
+}
+
+// awaitStart lets a request wait for the end of the start, and reports whether
+// it can be served. Otherwise it has been answered. The process is healthy all
+// the time: who asks for its health must not restart it for having many
+// sandboxes.
+func (s *Server) awaitStart(w http.ResponseWriter, r *http.Request, dataPlane bool) bool {
+	if !dataPlane && isPublic(r) {
+		w.WriteHeader(http.StatusOK)
+		return false
+	}
+	patience := time.NewTimer(startPatience)
+	defer patience.Stop()
+	select {
+	case <-s.startup.ready:
+		return true
+	case <-r.Context().Done():
+		return false
+	case <-patience.C:
+	}
+	message := "the server is starting; try again in a moment"
+	if total := s.startup.total.Load(); total > 0 {
+		message = fmt.Sprintf("the server is starting: %d of %d sandboxes are recovered; try again in a moment", s.startup.done.Load(), total)
+	}
+	answerError(w, &apiError{code: http.StatusServiceUnavailable, message: message, retryAfter: startRetry})
+	return false
+}

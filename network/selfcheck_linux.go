@@ -1,0 +1,104 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// CheckSelf proves that this process can make connections where it makes those
+// to guests: it makes one to itself in the router namespace. That takes the
+// same as one to a guest does: descriptors, memory, a thread in the namespace
+// and an entry in the table of tracked connections.
+func (n *Network) CheckSelf(ctx context.Context) error {
+	if err := n.checkSelf(ctx); err != nil {
+		return fmt.Errorf("network: the daemon cannot connect to itself: %w", err)
+	}
+	return nil
+}
+
+func (n *Network) checkSelf(ctx context.Context) error {
+	if err := n.enter(); err != nil {
+		return err
+	}
+	defer n.life.RUnlock()
+	ln, err := listenIn(n.router.ns)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	addr, err := netip.ParseAddrPort(ln.Addr().String())
+	if err != nil {
+		return err
+	}
+	conn, err := dialFrom(ctx, n.router.ns, addr)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// listenIn listens on a loopback port of the namespace ns.
+func listenIn(ns *os.File) (net.Listener, error) {
+	var fd int
+	err := inNetNS(ns, func() (err error) {
+		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
+		return os.NewSyscallError("socket", err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "tcp:listen")
+	defer f.Close()
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return nil, os.NewSyscallError("bind", err)
+	}
+	if err := unix.Listen(fd, 1); err != nil {
+		return nil, os.NewSyscallError("listen", err)
+	}
+	return net.FileListener(f)
+}
+
+// CheckPath proves that the way to a leased slot's guest is in place: its link
+// is up, and the route to the guest leads there.
+func (n *Network) CheckPath(_ context.Context, slotID string) error {
+	if err := n.enter(); err != nil {
+		return fmt.Errorf("network: check %s: %w", slotID, err)
+	}
+	defer n.life.RUnlock()
+	s, err := n.leased(slotID)
+	if err == nil {
+		err = n.router.leadsTo(s.id, far(s.subnet))
+	}
+	if err != nil {
+		return fmt.Errorf("network: no way to the guest of %s: %w", slotID, err)
+	}
+	return nil
+}
+
+// leadsTo checks that the route to a guest is its slot's link, which is up.
+func (r *router) leadsTo(id string, guest netip.Addr) error {
+	link, err := r.links.LinkByName(id)
+	if err != nil {
+		return err
+	}
+	if state := link.Attrs().OperState; state != netlink.OperUp {
+		return fmt.Errorf("the link is %v", state)
+	}
+	routes, err := r.links.RouteGet(guest.AsSlice())
+	if err != nil {
+		return err
+	}
+	for _, route := range routes {
+		if route.LinkIndex == link.Attrs().Index {
+			return nil
+		}
+	}
+	return errors.New("the route leads elsewhere")
+}

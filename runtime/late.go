@@ -1,0 +1,67 @@
+package runtime
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/rundlet/rundlet/substrate/reconcile"
+)
+
+// latePauses bounds the pauses at the same time that a start has to make: they
+// write much, and others want to use the machine already.
+const latePauses = 2
+
+// pauseLater pauses a sandbox that a start found running and that must not run
+// on. That can take minutes, so it waits until the daemon serves; until it is
+// done the sandbox is not served. A pause that fails ends nothing: it is tried
+// again. One that ran into its timeout is served meanwhile. The caller holds
+// sb.life.
+func (r *Runtime) pauseLater(sb *sandbox, kind, reason string) {
+	sb.setRecovering(waitsForPause)
+	r.watchOver(sb)
+	r.spawn(func() {
+		select {
+		case <-r.ready:
+		case <-r.life.Done():
+			return
+		}
+		defer sb.setRecovering("")
+		for pause := retryFirst; ; pause = min(pause*2, retryMost) {
+			err := r.pauseInTurn(sb, kind)
+			if err == nil || sb.state() != StateRunning {
+				r.note(sb.id, nil)
+				return
+			}
+			r.log.Warn("sandbox cannot be paused yet", "sandbox_id", sb.id, "reason", reason, "error", err)
+			if reason == reconcile.TimedOut {
+				r.note(sb.id, nil)
+				sb.arm(expireRetry, func() { r.expire(sb) })
+				return
+			}
+			r.note(sb.id, fmt.Errorf("%s; it cannot be paused yet: %w", reason, err))
+			select {
+			case <-r.life.Done():
+				return
+			case <-time.After(pause):
+			}
+		}
+	})
+}
+
+// pauseInTurn pauses a sandbox if it still runs.
+func (r *Runtime) pauseInTurn(sb *sandbox, kind string) error {
+	select {
+	case r.late <- struct{}{}:
+		defer func() { <-r.late }()
+	case <-r.life.Done():
+		return r.life.Err()
+	}
+	if err := sb.life.lock(r.life); err != nil {
+		return err
+	}
+	defer sb.life.unlock()
+	if sb.state() != StateRunning {
+		return nil
+	}
+	return r.pauseLocked(sb, kind)
+}

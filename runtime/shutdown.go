@@ -1,0 +1,77 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// EndRunning ends the sandboxes that run and returns when nothing is left of
+// them, or the errors of those that could not be ended. What is saved stays: a
+// paused sandbox and one that this process could not look at are kept, a pause
+// under way is waited for, and a resume under way is undone. No new sandboxes
+// are admitted.
+func (r *Runtime) EndRunning(ctx context.Context, reason string) error {
+	return r.endEach(ctx, func(sb *sandbox) error {
+		switch sb.state() {
+		case StatePaused, StatePausing:
+			// Its client asked for it to be kept, and saving is bounded.
+		default:
+			sb.interrupt()
+		}
+		if sb.life.lockWithin(ctx, killGrace) != nil {
+			if sb.state() == StateRunning { // Its snapshot hangs.
+				return r.terminate(ctx, sb, reason)
+			}
+			if err := sb.life.lock(ctx); err != nil {
+				return err
+			}
+		}
+		defer sb.life.unlock()
+		switch sb.state() {
+		case StateCreating, StateRunning, StateKilling:
+			return r.terminateLocked(ctx, sb, reason)
+		}
+		// Paused, or between: the next Open carries on with that.
+		return nil
+	})
+}
+
+// KillAll ends every sandbox, those that are paused included, and deletes what
+// they would resume from. It is for an instance that nobody opens again. It
+// returns when nothing is left of them, or the errors of those that could not be
+// ended. No new ones are admitted.
+func (r *Runtime) KillAll(ctx context.Context, reason string) error {
+	return r.endEach(ctx, func(sb *sandbox) error {
+		return r.terminate(ctx, sb, reason)
+	})
+}
+
+// endsAtOnce bounds the calls of endEach. Each has a bound of its own, so that
+// one that hangs holds up no other for long.
+const endsAtOnce = 32
+
+// endEach admits nothing new and calls end for every sandbox.
+func (r *Runtime) endEach(ctx context.Context, end func(*sandbox) error) error {
+	r.mu.Lock()
+	r.closed = true
+	all := make([]*sandbox, 0, len(r.sandboxes))
+	for _, sb := range r.sandboxes {
+		all = append(all, sb)
+	}
+	r.mu.Unlock()
+	errs := make([]error, len(all))
+	var group errgroup.Group
+	group.SetLimit(endsAtOnce)
+	for i, sb := range all {
+		group.Go(func() error {
+			if err := end(sb); !errors.Is(err, ErrSandboxNotFound) && !errors.Is(err, errUnwritten) {
+				errs[i] = err
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
+	return errors.Join(errs...)
+}
