@@ -42,6 +42,8 @@ type Figures struct {
 	// Supervision and Pressure are of the last look of each.
 	Supervision SupervisionReport
 	Pressure    PressureReport
+	// Lacking is what the daemon lacks for its own work.
+	Lacking []string
 }
 
 // WarmPool is the pool of one template.
@@ -84,7 +86,7 @@ func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 		Sandboxes: map[State]int{}, Capacity: r.ledger.Usage(),
 		// Before the queue's, which have them too.
 		GaveUp: r.tally.gaveUp.Load(), DiskFull: r.tally.diskFull.Load(), Reconciled: r.reconciled,
-		Supervision: r.Supervision(), Pressure: r.Pressure(),
+		Supervision: r.Supervision(), Pressure: r.Pressure(), Lacking: r.Lacking(),
 	}
 	f.Queue = r.queue.Stats()
 	for _, sb := range r.all() {

@@ -103,6 +103,7 @@ func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string,
 	if err := writeEndpoint(dirs, url); err != nil {
 		return err
 	}
+	protectFromOOM(opts.log)
 	split := divideDescriptors(opts.log)
 	srv := e2b.NewServer(e2b.Config{
 		MaxConnections: split.Clients, MaxStreams: split.Streams, Domain: domain, EnvdVersion: control.EnvdVersion, Metrics: tel.Handler(), Log: opts.log,
