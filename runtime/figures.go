@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/substrate/capacity"
 	"github.com/rundlet/rundlet/substrate/reconcile"
 	"github.com/rundlet/rundlet/substrate/warmpool"
@@ -102,33 +101,15 @@ func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 	r.tally.mu.Lock()
 	f.Kills = maps.Clone(r.tally.kills)
 	r.tally.mu.Unlock()
-	rows, err := r.cfg.Store.Snapshots(ctx)
+	counts, err := r.cfg.Store.CountSnapshots(ctx)
 	if err != nil {
 		return Figures{}, fmt.Errorf("figures: %w", err)
 	}
-	f.Snapshots = countClaims(rows)
+	f.Snapshots = map[string]SnapshotFigures{}
+	for kind, n := range counts {
+		f.Snapshots[kind] = SnapshotFigures(n)
+	}
 	return f, nil
-}
-
-// countClaims wants the newest first.
-func countClaims(rows []store.Snapshot) map[string]SnapshotFigures {
-	oldest := map[[2]string]string{}
-	for _, row := range rows {
-		oldest[[2]string{row.VMID, row.Snapshot}] = row.ID
-	}
-	out := map[string]SnapshotFigures{}
-	for _, row := range rows {
-		if row.State != store.SnapshotReady {
-			continue
-		}
-		kind := out[row.Kind]
-		kind.Count++
-		if oldest[[2]string{row.VMID, row.Snapshot}] == row.ID {
-			kind.Bytes += row.Bytes
-		}
-		out[row.Kind] = kind
-	}
-	return out
 }
 
 // name is how an operator knows a key.
