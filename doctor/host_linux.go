@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -27,7 +28,30 @@ func hostChecks(stateDir string) []CheckFunc {
 		one(ipForward),
 		one(userNamespaces),
 		one(clock),
+		one(descriptors),
+		one(func() Finding {
+			return processesFinding(readProc("sys/kernel/pid_max"), readProc("sys/kernel/threads-max"))
+		}),
+		one(func() Finding {
+			return conntrackFinding(readProc("sys/net/netfilter/nf_conntrack_max"), readProc("sys/net/netfilter/nf_conntrack_count"))
+		}),
 	}
+}
+
+// descriptors looks at the limit of this process, which a service manager may
+// set otherwise for the daemon.
+func descriptors() Finding {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return Finding{Name: "file descriptors", Status: Warn, Detail: err.Error()}
+	}
+	return descriptorsFinding(int64(min(limit.Max, math.MaxInt64/8)))
+}
+
+// readProc returns a file of /proc, or nothing if there is none.
+func readProc(name string) string {
+	content, _ := os.ReadFile("/proc/" + name)
+	return string(content)
 }
 
 func one(check func() Finding) CheckFunc {

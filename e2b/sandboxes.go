@@ -13,9 +13,6 @@ import (
 // maxRefresh is the protocol's bound on one refresh.
 const maxRefresh = time.Hour
 
-// GetHealth answers while the process serves.
-func (s *Server) GetHealth(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }
-
 func parseID(id string) (string, error) {
 	parsed, ok := dataplane.ParseID(id)
 	if !ok {

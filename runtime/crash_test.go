@@ -133,7 +133,7 @@ func (f *fixture) wantConsistent() {
 		switch State(row.State) {
 		case StateRunning:
 			runs = append(runs, row.ID)
-			if _, leased := f.network.leased[row.SlotID]; !leased {
+			if !f.network.has(row.SlotID) {
 				f.t.Errorf("%s runs without its slot %q", row.ID, row.SlotID)
 			}
 		case StatePaused:

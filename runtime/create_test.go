@@ -95,11 +95,11 @@ func TestInternetAccessIsDecidedBeforeTheMachineIsMade(t *testing.T) {
 	f := newFixture(t)
 	no := false
 	sb := f.create(func(r *CreateRequest) { r.AllowInternet = &no })
-	if allowed := f.network.leased[f.row(sb.ID).SlotID]; allowed {
+	if allowed := f.network.internet(f.row(sb.ID).SlotID); allowed {
 		t.Error("the slot has internet access")
 	}
 	sb = f.create()
-	if allowed := f.network.leased[f.row(sb.ID).SlotID]; !allowed {
+	if allowed := f.network.internet(f.row(sb.ID).SlotID); !allowed {
 		t.Error("by default the slot should have internet access")
 	}
 }

@@ -186,6 +186,20 @@ func (n *fakeNetwork) Leased(context.Context) ([]Slot, error) {
 	return out, nil
 }
 
+func (n *fakeNetwork) has(id string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	_, ok := n.leased[id]
+	return ok
+}
+
+// internet reports whether a leased slot has internet access.
+func (n *fakeNetwork) internet(id string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.leased[id]
+}
+
 func (n *fakeNetwork) count() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/substrate/capacity"
 	"github.com/rundlet/rundlet/substrate/reconcile"
 	"github.com/rundlet/rundlet/substrate/warmpool"
@@ -42,6 +41,8 @@ type Figures struct {
 	// Supervision and Pressure are of the last look of each.
 	Supervision SupervisionReport
 	Pressure    PressureReport
+	// Lacking is what the daemon lacks for its own work.
+	Lacking []string
 }
 
 // WarmPool is the pool of one template.
@@ -84,7 +85,7 @@ func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 		Sandboxes: map[State]int{}, Capacity: r.ledger.Usage(),
 		// Before the queue's, which have them too.
 		GaveUp: r.tally.gaveUp.Load(), DiskFull: r.tally.diskFull.Load(), Reconciled: r.reconciled,
-		Supervision: r.Supervision(), Pressure: r.Pressure(),
+		Supervision: r.Supervision(), Pressure: r.Pressure(), Lacking: r.Lacking(),
 	}
 	f.Queue = r.queue.Stats()
 	for _, sb := range r.all() {
@@ -100,33 +101,15 @@ func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 	r.tally.mu.Lock()
 	f.Kills = maps.Clone(r.tally.kills)
 	r.tally.mu.Unlock()
-	rows, err := r.cfg.Store.Snapshots(ctx)
+	counts, err := r.cfg.Store.CountSnapshots(ctx)
 	if err != nil {
 		return Figures{}, fmt.Errorf("figures: %w", err)
 	}
-	f.Snapshots = countClaims(rows)
+	f.Snapshots = map[string]SnapshotFigures{}
+	for kind, n := range counts {
+		f.Snapshots[kind] = SnapshotFigures(n)
+	}
 	return f, nil
-}
-
-// countClaims wants the newest first.
-func countClaims(rows []store.Snapshot) map[string]SnapshotFigures {
-	oldest := map[[2]string]string{}
-	for _, row := range rows {
-		oldest[[2]string{row.VMID, row.Snapshot}] = row.ID
-	}
-	out := map[string]SnapshotFigures{}
-	for _, row := range rows {
-		if row.State != store.SnapshotReady {
-			continue
-		}
-		kind := out[row.Kind]
-		kind.Count++
-		if oldest[[2]string{row.VMID, row.Snapshot}] == row.ID {
-			kind.Bytes += row.Bytes
-		}
-		out[row.Kind] = kind
-	}
-	return out
 }
 
 // name is how an operator knows a key.

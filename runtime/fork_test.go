@@ -39,7 +39,7 @@ func TestForkMakesChildrenWithTheMemoryAndWithoutTheIdentityOfTheirParent(t *tes
 		if sb.OnTimeout != OnTimeoutPause || sb.AllowInternet == nil || *sb.AllowInternet || sb.KeyID != "k" || sb.Metadata["who"] != "me" {
 			t.Errorf("child %+v", sb)
 		}
-		if f.network.leased[f.row(sb.ID).SlotID] {
+		if f.network.internet(f.row(sb.ID).SlotID) {
 			t.Error("the child reaches the internet and its parent does not")
 		}
 	}

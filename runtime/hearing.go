@@ -86,7 +86,7 @@ func (r *Runtime) listen(ctx context.Context) (silent int) {
 		}
 	}
 	audible, why := round.Audible()
-	r.noteDeaf(why)
+	r.noteDeaf(round.Lacking, why)
 	for _, a := range answers {
 		if a.sb != nil {
 			a.note(audible, r.sup.rounds.ended)
@@ -179,15 +179,4 @@ func (r *Runtime) hear(ctx context.Context, id, slot string) (_ sign, lacking st
 		return signUnknown, host.Lack(err)
 	}
 	return signSilent, ""
-}
-
-// noteDeaf reports why silence does not count, once, until that changes.
-func (r *Runtime) noteDeaf(why string) {
-	switch was := r.sup.rounds.deaf; {
-	case why != "" && was == "":
-		r.log.Error("silence of sandboxes does not count: the daemon cannot hear them", "reason", why)
-	case why == "" && was != "":
-		r.log.Info("the daemon can hear its sandboxes again")
-	}
-	r.sup.rounds.deaf = why
 }

@@ -56,7 +56,7 @@ func (r *Runtime) feel(now time.Time) {
 	was := scaler.State()
 	state, decisions := scaler.Step(now, attribute(sample, scaler.Config))
 
-	refusing := ""
+	refusing := r.lookAtLimits(sample, scaler.Config)
 	if slices.Contains(decisions, autoscale.RefuseNewWork) {
 		refusing = scarce(sample, scaler.Config)
 	}

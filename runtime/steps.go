@@ -44,9 +44,14 @@ const (
 	StepKillFreed   Step = "kill.freed"
 	StepKillDropped Step = "kill.dropped"
 	StepKillOutcome Step = "kill.outcome"
+
+	// StepWarmRetained is passed in the background, by each machine that comes
+	// into the warm pool. It is not one of Steps: there is no row that a crash
+	// there could lose.
+	StepWarmRetained Step = "warm.retained"
 )
 
-// Steps returns all of them.
+// Steps returns all of those that an operation passes.
 func Steps() []Step {
 	return []Step{
 		StepCreateReserved, StepCreateIntent, StepCreateNetwork, StepCreateMachine, StepCreateDelivered, StepCreateOutcome,

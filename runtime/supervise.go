@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/substrate/autoscale"
 	"github.com/rundlet/rundlet/substrate/hygiene"
 	"github.com/rundlet/rundlet/substrate/reconcile"
@@ -24,6 +25,8 @@ type Supervision struct {
 	// run without a Sample. What a Sample with an error does not know is zero.
 	Pressure time.Duration
 	Sample   func() (autoscale.Sample, error)
+	// Limits are read with each Sample; nil is none.
+	Limits func() ([]host.Limit, error)
 }
 
 // DefaultSupervision is for a daemon; it has no Sample.
@@ -67,6 +70,7 @@ type supervisor struct {
 	unrecovered map[string]string
 	report      SupervisionReport
 	pressure    PressureReport
+	lacks       lacks
 }
 
 // supervise starts the loops, which Close ends.

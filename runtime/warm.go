@@ -159,11 +159,13 @@ func (r *Runtime) carry(flight *warmpool.Flight) {
 	w, err := r.warmUp(flight)
 	switch {
 	case err == nil:
-		if err := flight.Done(w.sb.id, time.Now()); err != nil {
-			r.log.Error("warm machine is not wanted", "machine", w.sb.id, "error", err)
+		// Once it is in the pool it is another's, who may end it at once.
+		id, reservation := w.sb.id, w.sb.reservation
+		if err := flight.Done(id, time.Now()); err != nil {
+			r.log.Error("warm machine is not wanted", "machine", id, "error", err)
 			r.discard(w)
-		} else if w.sb.reservation.Yielding() {
-			r.yield(w.sb.id) // It was told to go before it was in the pool.
+		} else if _ = r.at(StepWarmRetained); reservation.Yielding() {
+			r.yield(id) // It was told to go before it was in the pool.
 		}
 		r.pool.wake()
 	case w == nil:

@@ -133,7 +133,7 @@ func TestAWarmSandboxIsWhatWasAskedFor(t *testing.T) {
 			if init.Env["A"] != "1" || init.AccessToken != "" || sb.EnvdAccessToken != "" || init.Restored {
 				t.Errorf("%s: init %+v", stage, init)
 			}
-			if f.network.leased[f.row(sb.ID).SlotID] {
+			if f.network.internet(f.row(sb.ID).SlotID) {
 				t.Errorf("%s: it reaches the internet", stage)
 			}
 			if sb.OnTimeout != OnTimeoutPause {

@@ -54,7 +54,11 @@ func (s *Store) Keys(ctx context.Context) ([]Key, error) {
 func (s *Store) KeyByHash(ctx context.Context, hash []byte) (Key, error) {
 	var k Key
 	var created int64
-	err := s.db.QueryRowContext(ctx, `SELECT id, name, hash, hint, created_at FROM api_keys WHERE hash = ?`, hash).
+	db, err := s.reading(ctx)
+	if err != nil {
+		return Key{}, fmt.Errorf("find key: %w", err)
+	}
+	err = db.QueryRowContext(ctx, `SELECT id, name, hash, hint, created_at FROM api_keys WHERE hash = ?`, hash).
 		Scan(&k.ID, &k.Name, &k.Hash, &k.Hint, &created)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Key{}, fmt.Errorf("key: %w", ErrNotFound)

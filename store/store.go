@@ -34,7 +34,8 @@ var migrations embed.FS
 
 // Store is safe for concurrent use.
 type Store struct {
-	db *sql.DB
+	db      *sql.DB
+	readers readers
 }
 
 // Open opens the database file, made with mode 0600 if it is not there, and
@@ -111,7 +112,10 @@ func classify(err error) error {
 }
 
 // Close closes the database.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error {
+	s.readers.close()
+	return s.db.Close()
+}
 
 // Setting returns the value stored under name; if there is none, it stores and
 // returns what makes returns. Two processes that race get the same value.

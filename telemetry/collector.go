@@ -35,7 +35,7 @@ type collector struct {
 	all  []*prometheus.Desc
 
 	sandboxes, stuck, kills, reconciled, pending, refused, snapshots, snapshotBytes       *prometheus.Desc
-	admitted, yielded, silent, unrecovered, pressure, pressureEntered, refusing           *prometheus.Desc
+	admitted, yielded, silent, unrecovered, pressure, pressureEntered, refusing, lacking  *prometheus.Desc
 	cpus, memory, disk, slots, launches                                                   amount
 	poolReady, poolPrepared, poolTarget, poolHits, poolMisses, poolOldestAge, poolRefills *prometheus.Desc
 	poolInFlight, poolFailures                                                            *prometheus.Desc
@@ -68,6 +68,7 @@ func newCollector(namespace string, read func(context.Context) (State, error)) *
 		pressure:        desc("pressure", "How the host is doing: 1 for the state that it is in.", "state"),
 		pressureEntered: desc("pressure_entered_total", "How often the host came into a state.", "state"),
 		refusing:        desc("refusing_new_work", "1 while no new work is taken, for the host is under pressure."),
+		lacking:         desc("lacking", "1 for what the daemon lacks for its own work.", "what"),
 		kills:           desc("sandbox_kills_total", "Sandboxes that ended, by class of the reason.", "reason"),
 		reconciled:      desc("reconciled_total", "Objects found and not in order, by what was done with them.", "action"),
 		pending:         desc("queue_pending", "Requests that wait for capacity."),
@@ -143,6 +144,13 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			refusing = 1
 		}
 		gauge(c.refusing, refusing)
+	}
+	for what, short := range s.Lacking {
+		value := 0.0
+		if short {
+			value = 1
+		}
+		gauge(c.lacking, value, text(what))
 	}
 	if q := s.Queue; q != nil {
 		gauge(c.pending, float64(q.Pending))

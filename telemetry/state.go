@@ -18,6 +18,9 @@ type State struct {
 	Kills    map[string]uint64
 	Recovery *Recovery
 	Pressure *Pressure
+	// Lacking says, for each resource that the daemon needs for its own work,
+	// whether it is short of it.
+	Lacking map[string]bool
 	// Snapshots by kind: "snapshot", "pause", "filesystem_pause", "continuation",
 	// "fork".
 	Snapshots map[string]Snapshots

@@ -8,7 +8,10 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"slices"
 	"time"
+
+	"golang.org/x/net/netutil"
 
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/substrate/capacity"
@@ -61,6 +64,10 @@ func nodeState(rt figurer) func(context.Context) (telemetry.State, error) {
 			Pressure: &telemetry.Pressure{
 				State: f.Pressure.State.String(), Refusing: f.Pressure.Refusing != "", Entered: map[string]uint64{},
 			},
+			Lacking: map[string]bool{},
+		}
+		for _, what := range runtime.AllLacks {
+			s.Lacking[what] = slices.Contains(f.Lacking, what)
 		}
 		for state, n := range f.Pressure.Entered {
 			s.Pressure.Entered[state.String()] = n
@@ -120,6 +127,10 @@ func capacityState(u capacity.Usage) *telemetry.Capacity {
 	}
 }
 
+// metricsConnections bounds those that read the metrics at the same time; more
+// wait. An idle one is closed after some seconds.
+const metricsConnections = 8
+
 // serveMetrics serves the metrics without a key, to this machine only, until
 // stop is called. It does nothing if there is no address.
 func serveMetrics(address string, metrics http.Handler, log *slog.Logger) (stop func(), err error) {
@@ -130,6 +141,7 @@ func serveMetrics(address string, metrics http.Handler, log *slog.Logger) (stop 
 	if err != nil {
 		return nil, fmt.Errorf("--metrics-listen: %w", err)
 	}
+	ln = netutil.LimitListener(ln, metricsConnections)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
 	srv := &http.Server{

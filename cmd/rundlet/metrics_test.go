@@ -51,6 +51,7 @@ func known() (runtime.Figures, error) {
 		Pressure: runtime.PressureReport{
 			State: autoscale.Critical, Refusing: "memory", Entered: map[autoscale.State]uint64{autoscale.Watch: 37, autoscale.Critical: 38},
 		},
+		Lacking: []string{"disk space", "memory"},
 	}, nil
 }
 
@@ -79,6 +80,10 @@ func TestNodeStateHasAllFigures(t *testing.T) {
 		Recovery:  &telemetry.Recovery{Stuck: 3, Silent: 36, Unrecovered: 2, Reconciled: map[string]uint64{"recover": 230, "cleanup": 3131, "quarantine": 32, "failed": 33}},
 		Pressure:  &telemetry.Pressure{State: "critical", Refusing: true, Entered: map[string]uint64{"watch": 37, "critical": 38}},
 		Snapshots: map[string]telemetry.Snapshots{"pause": {Count: 34, Bytes: 35}},
+		Lacking: map[string]bool{
+			"disk space": true, "memory": true, "file descriptors": false, "local ports": false, "processes": false,
+			"connection tracking entries": false, "a way to hear its sandboxes": false,
+		},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v\ncapacity %+v, queue %+v, recovery %+v", got, want, got.Capacity, got.Queue, got.Recovery)

@@ -131,6 +131,7 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 	room := disk.Cached(host.Host{}, disk.CacheTTL, time.Now)
 	supervision := opts.supervision
 	supervision.Sample = runtime.HostSample(host.Host{}, room, dirs.StateDir, total)
+	supervision.Limits = host.Host{}.Limits
 	rt, err := runtime.Open(ctx, runtime.Config{
 		Instance: instance, Driver: driver, Network: slotNetwork{slots, opts.noUplink}, Store: n.store,
 		Base:  func(ctx context.Context) (runtime.Image, error) { return baseImage(ctx, dirs, opts.nameservers) },

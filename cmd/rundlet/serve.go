@@ -89,6 +89,7 @@ func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string,
 	}
 	defer stopMetrics()
 	opts.latency, opts.tracer = tel.Recorder(), tel
+	protectFromOOM(opts.log)
 	split := divideDescriptors(opts.log)
 	front := newFront(ctx, ln, e2b.NewStarting(e2b.Config{
 		MaxConnections: split.Clients, MaxStreams: split.Streams, Domain: domain, EnvdVersion: control.EnvdVersion, Metrics: tel.Handler(), Log: opts.log,

@@ -1,0 +1,42 @@
+package e2b
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
+)
+
+// lackingRuntime is short of something.
+type lackingRuntime struct {
+	*fakeruntime.Runtime
+	lacking []string
+}
+
+func (r lackingRuntime) Lacking() []string { return r.lacking }
+
+func TestHealthSaysWhatTheDaemonLacks(t *testing.T) {
+	n := newNode(t, Config{})
+	if r := n.plain("GET", "/health"); r.code != http.StatusOK || r.body != `{"status":"ok"}` {
+		t.Errorf("%d %s", r.code, r.body)
+	}
+	if r := n.plain("HEAD", "/health"); r.code != http.StatusOK || r.body != "" {
+		t.Errorf("HEAD: %d %s", r.code, r.body)
+	}
+	for _, tc := range []struct {
+		lacking []string
+		want    string
+	}{
+		{nil, `{"status":"ok"}`},
+		{[]string{"file descriptors", "memory"}, `{"status":"degraded","lacking":["file descriptors","memory"]}`},
+	} {
+		s := NewServer(Config{}, lackingRuntime{n.Runtime, tc.lacking}, &MemoryKeys{})
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/health", nil))
+		s.Close()
+		if w.Code != http.StatusOK || w.Body.String() != tc.want {
+			t.Errorf("%d %s, want %s", w.Code, w.Body, tc.want)
+		}
+	}
+}

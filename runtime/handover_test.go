@@ -1,0 +1,50 @@
+package runtime
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A machine that came into the pool belongs to whoever takes it out, at once:
+// who put it there must not touch it any more.
+func TestAMachineThatIsTakenAtOnceIsNotTouchedByThePool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, ctx := newFixture(t), context.Background()
+		f.cfg.Warm = WarmTarget{Ready: 1}
+		f.restart()
+		defer f.rt.Close()
+		var once sync.Once
+		f.rt.cfg.Failpoint = func(at Step) error {
+			if at == StepWarmRetained {
+				once.Do(func() {
+					sb, err := f.rt.Create(ctx, request())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if err := f.rt.Kill(ctx, sb.ID); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			return nil
+		}
+		if err := f.rt.Prepare(ctx); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		for _, s := range f.rt.pool.books.Stats(time.Now()) {
+			if s.Hits != 1 {
+				t.Errorf("%d machines were taken as soon as they were in the pool", s.Hits)
+			}
+		}
+		if got := f.pooled(); got != [2]int{1, 0} {
+			t.Errorf("pooled %v", got)
+		}
+		f.rt.Close()
+		f.wantNothingLeft()
+	})
+}

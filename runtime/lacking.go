@@ -1,0 +1,106 @@
+package runtime
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/rundlet/rundlet/host"
+	"github.com/rundlet/rundlet/substrate/autoscale"
+	"github.com/rundlet/rundlet/substrate/limits"
+)
+
+// What a daemon can lack besides what package host names.
+const (
+	LackDisk = "disk space"
+	// LackHearing: silence of sandboxes does not count, for the daemon is not
+	// able to hear them.
+	LackHearing = "a way to hear its sandboxes"
+)
+
+// AllLacks is everything that Lacking can return.
+var AllLacks = []string{
+	host.LackDescriptors, host.LackMemory, host.LackPorts, host.LackProcesses, host.LackConntrack, LackDisk, LackHearing,
+}
+
+// lacks is what the daemon was found to lack. Guarded by supervisor.mu.
+type lacks struct {
+	sampled []string // when the machine was last looked at
+	heard   []string // when sandboxes were last asked for a sign of life
+}
+
+// Lacking returns what the daemon lacks for its own work now, of AllLacks, in
+// order; nil if nothing. It waits for nothing.
+func (r *Runtime) Lacking() []string {
+	r.sup.mu.Lock()
+	defer r.sup.mu.Unlock()
+	out := slices.Concat(r.sup.lacks.sampled, r.sup.lacks.heard)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// lookAtLimits notes and reports which resources are nearly used up, and
+// returns why no new work should be taken for that, or "". A sandbox needs
+// descriptors of the daemon and threads of the host; the rest of what is left is
+// for those that run.
+func (r *Runtime) lookAtLimits(s autoscale.Sample, c autoscale.Config) (refuse string) {
+	var short []string
+	if r.cfg.Supervision.Limits != nil {
+		all, err := r.cfg.Supervision.Limits()
+		if err != nil && host.Lack(err) != "" {
+			short = append(short, host.Lack(err))
+		}
+		levels := make([]limits.Level, len(all))
+		for i, l := range all {
+			levels[i] = limits.Level(l)
+		}
+		for _, l := range limits.Short(levels) {
+			short = append(short, l.What)
+			if l.What == host.LackDescriptors || l.What == host.LackProcesses {
+				refuse = fmt.Sprintf("%d of %d %s are in use", l.Used, l.Max, l.What)
+			}
+		}
+	}
+	if s.MemoryTotal > 0 && s.MemoryAvailable < c.ReserveMemory.Of(s.MemoryTotal) {
+		short = append(short, host.LackMemory)
+	}
+	if s.DiskTotal > 0 && s.DiskFree < c.ReserveDisk.Of(s.DiskTotal) {
+		short = append(short, LackDisk)
+	}
+	r.setLacks(func(l *lacks) { l.sampled = short })
+	return refuse
+}
+
+// noteDeaf reports why silence does not count, once, until that changes. lack is
+// what the daemon lacks, as far as it is known.
+func (r *Runtime) noteDeaf(lack, why string) {
+	switch was := r.sup.rounds.deaf; {
+	case why != "" && was == "":
+		r.log.Error("silence of sandboxes does not count: the daemon cannot hear them", "reason", why)
+	case why == "" && was != "":
+		r.log.Info("the daemon can hear its sandboxes again")
+	}
+	r.sup.rounds.deaf = why
+	var heard []string
+	if why != "" {
+		heard = append(heard, LackHearing)
+	}
+	if slices.Contains(AllLacks, lack) {
+		heard = append(heard, lack)
+	}
+	r.setLacks(func(l *lacks) { l.heard = heard })
+}
+
+// setLacks changes what is lacking, and logs it if that is another than before.
+func (r *Runtime) setLacks(change func(*lacks)) {
+	before := r.Lacking()
+	r.sup.mu.Lock()
+	change(&r.sup.lacks)
+	r.sup.mu.Unlock()
+	switch after := r.Lacking(); {
+	case slices.Equal(before, after):
+	case after == nil:
+		r.log.Info("the daemon lacks nothing any more")
+	default:
+		r.log.Warn("the daemon is short of what it needs", "lacking", after)
+	}
+}

@@ -1,0 +1,42 @@
+package store
+
+import (
+	"context"
+	"fmt"
+)
+
+// SnapshotCount is of the snapshots of one kind.
+type SnapshotCount struct {
+	Count int
+	// Bytes of the files of the driver's snapshots. What several rows claim is
+	// counted once, for the oldest of them.
+	Bytes int64
+}
+
+// CountSnapshots returns the number and the size of the snapshots that are
+// ready, by kind. It returns no row and holds up no other call.
+func (s *Store) CountSnapshots(ctx context.Context) (map[string]SnapshotCount, error) {
+	db, err := s.reading(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("count snapshots: %w", err)
+	}
+	rows, err := db.QueryContext(ctx, `
+		SELECT kind, count(*), sum(iif(nth = 1, bytes, 0)) FROM (
+			SELECT kind, state, bytes, row_number() OVER (PARTITION BY vm_id, snapshot ORDER BY created_at, id DESC) AS nth
+			FROM snapshots)
+		WHERE state = ? GROUP BY kind`, SnapshotReady)
+	if err != nil {
+		return nil, fmt.Errorf("count snapshots: %w", err)
+	}
+	defer rows.Close()
+	out := map[string]SnapshotCount{}
+	for rows.Next() {
+		var kind string
+		var n SnapshotCount
+		if err := rows.Scan(&kind, &n.Count, &n.Bytes); err != nil {
+			return nil, fmt.Errorf("count snapshots: %w", err)
+		}
+		out[kind] = n
+	}
+	return out, rows.Err()
+}

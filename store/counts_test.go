@@ -1,0 +1,101 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func openTest(t testing.TB) *Store {
+	t.Helper()
+	s, err := Open(context.Background(), filepath.Join(t.TempDir(), "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func TestCountSnapshots(t *testing.T) {
+	s, ctx := openTest(t), context.Background()
+	for i, n := range []Snapshot{
+		{Kind: "snapshot", State: SnapshotReady, VMID: "a", Snapshot: "1", Bytes: 100},
+		{Kind: "snapshot", State: SnapshotReady, VMID: "a", Snapshot: "2", Bytes: 10},
+		{Kind: "pause", State: SnapshotReady, VMID: "a", Snapshot: "1", Bytes: 100}, // Those of the first.
+		{Kind: "pause", State: SnapshotReady, VMID: "b", Snapshot: "1", Bytes: 1000},
+		{Kind: "fork", State: SnapshotSaving, VMID: "c", Snapshot: "1", Bytes: 5},
+		{Kind: "fork", State: SnapshotReady, VMID: "c", Snapshot: "1", Bytes: 5}, // An older row counts them, which is not ready.
+	} {
+		n.ID, n.CreatedAt = fmt.Sprint("s", i), time.Unix(int64(i+1), 0)
+		if err := s.PutSnapshot(ctx, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := s.CountSnapshots(ctx)
+	want := map[string]SnapshotCount{"snapshot": {2, 110}, "pause": {2, 1000}, "fork": {1, 0}}
+	if err != nil || !maps.Equal(got, want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
+	}
+}
+
+// A connection that writes, or waits for its disk, keeps nobody from the check
+// of a key; and what was committed counts at once.
+func TestTheCheckOfAKeyWaitsForNobody(t *testing.T) {
+	s, ctx := openTest(t), context.Background()
+	key := Key{ID: "k", Name: "n", Hash: []byte("hash"), CreatedAt: time.Unix(1, 0)}
+	if err := s.AddKey(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.KeyByHash(ctx, key.Hash); err != nil {
+		t.Fatal(err)
+	}
+	inside := func() error {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if _, err := s.KeyByHash(ctx, key.Hash); err != nil {
+			return fmt.Errorf("key: %w", err)
+		}
+		_, err := s.CountSnapshots(ctx)
+		return err
+	}
+	if err := s.write(ctx, func(*sql.Tx) error { return inside() }); err != nil {
+		t.Error(err)
+	}
+	if err := s.RemoveKey(ctx, key.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.KeyByHash(ctx, key.Hash); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a key that was removed: %v", err)
+	}
+}
+
+func BenchmarkFiguresOf10000Snapshots(b *testing.B) {
+	s, ctx := openTest(b), context.Background()
+	blob := strings.Repeat("x", 4096)
+	for i := range 10000 {
+		n := Snapshot{ID: fmt.Sprint(i), Kind: "snapshot", State: SnapshotReady, VMID: fmt.Sprint(i), Spec: blob, Manifest: blob, CreatedAt: time.Unix(int64(i), 0)}
+		if err := s.PutSnapshot(ctx, n); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("counts", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := s.CountSnapshots(ctx); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("rows", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := s.Snapshots(ctx); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
