@@ -91,8 +91,13 @@ func (r *Runtime) bootAndSave(ctx context.Context, tpl store.Template, spec vm.S
 			err = errors.Join(err, undo)
 			return // the slot is still in use; the next Open frees both
 		}
-		err = errors.Join(err, r.cfg.Network.Release(ctx, slot.ID))
+		err = errors.Join(err, r.unmarkScratch(tpl.VMID), r.cfg.Network.Release(ctx, slot.ID))
 	}()
+	// If this process ends before the template has its row, nothing else says what
+	// these are.
+	if err := errors.Join(r.markScratch(tpl.VMID), r.cfg.Store.MarkGarbage(ctx, tpl.VMID, tpl.Snapshot)); err != nil {
+		return err
+	}
 	spec.NetNS, spec.GuestIP, spec.Hostname = slot.NetNS, slot.GuestIP.String(), "template"
 	if err := r.cfg.Driver.Create(ctx, tpl.VMID, spec); err != nil {
 		return err

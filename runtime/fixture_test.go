@@ -174,7 +174,7 @@ func newFixture(t *testing.T) *fixture {
 	t.Cleanup(func() { db.Close() })
 	f.db = db
 	f.cfg = Config{
-		Instance: "test", Network: f.network, Store: db,
+		Instance: "test", ScratchDir: t.TempDir(), Network: f.network, Store: db,
 		Base: func(context.Context) (Image, error) {
 			f.mu.Lock()
 			stamp := f.stamp

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -31,9 +32,14 @@ func (r *Runtime) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	marked := r.scratchMarks() // A mark is made before its machine.
 	machines, lost, err := r.adoptMachines(ctx)
 	if err != nil {
 		return err
+	}
+	present := map[string]bool{}
+	for id := range machines {
+		present[id] = true
 	}
 	noSlot, err := r.adoptSlots(ctx, rows, machines)
 	if err != nil {
@@ -56,21 +62,24 @@ func (r *Runtime) reconcile(ctx context.Context) error {
 			if present && network && view.Status == vm.StatusRunning && State(row.State) == StateRunning {
 				machine.Agent = r.probe(ctx, row.ID)
 			}
-			plan[i] = reconcile.Sandbox(row.ID, r.found(ctx, row), machine, network)
+			plan[i] = reconcile.Sandbox(row.ID, r.foundAfter(ctx, row, present), machine, network)
 			return nil
 		})
 	}
 	_ = probes.Wait()
 	for id := range machines {
-		// A template build, a warm machine, or a create whose intent was never
-		// written.
-		plan = append(plan, reconcile.Found(reconcile.KindOrphan, id))
+		kind := reconcile.KindUnclaimed
+		if marked[id] || r.isScratch(id) || r.cfg.Ephemeral {
+			kind = reconcile.KindOrphan // A template build or a warm machine.
+		}
+		plan = append(plan, reconcile.Found(kind, id))
 	}
-	report, err := reconcile.Apply(plan, func(rec reconcile.Record) error { return r.carryOut(ctx, rec, byID[rec.ID]) })
+	report, err := reconcile.Apply(plan, func(rec reconcile.Record) error { return r.carryOut(ctx, rec, byID[rec.ID], present[rec.ID]) })
 	if err != nil {
 		r.log.Warn("not all that an earlier process left could be dealt with", "error", err)
 	}
 	r.reconciled = report
+	r.sweepScratch(present)
 	if len(plan) > 0 {
 		r.log.Info("reconciled with an earlier process", "recovered", report.Recovered, "cleaned up", report.CleanedUp,
 			"quarantined", report.Quarantined, "failed", report.Failed)
@@ -106,7 +115,7 @@ func (r *Runtime) adoptSlots(ctx context.Context, rows []store.Sandbox, machines
 	for _, row := range rows {
 		_, present := machines[row.ID]
 		goesOn := State(row.State) == StateRunning || State(row.State) == StatePausing
-		if present && goesOn && row.SlotID != "" {
+		if (present && goesOn || !slices.Contains(StateNames(), row.State)) && row.SlotID != "" {
 			inUse = append(inUse, row.SlotID)
 		}
 	}
@@ -119,6 +128,16 @@ func (r *Runtime) adoptSlots(ctx context.Context, rows []store.Sandbox, machines
 		noSlot[id] = true
 	}
 	return noSlot, nil
+}
+
+// foundAfter is a row of an earlier process as the policy sees it. The driver has
+// only what is complete: if there is no machine that could be saved again, what it
+// has was saved, and that process had no time to write so.
+func (r *Runtime) foundAfter(ctx context.Context, row store.Sandbox, machine bool) reconcile.Row {
+	if claim, err := r.cfg.Store.Snapshot(ctx, row.SnapshotID); !machine && err == nil && claim.State == store.SnapshotSaving {
+		_ = r.saved(ctx, &claim) // If it cannot be, it is not complete.
+	}
+	return r.found(ctx, row)
 }
 
 // found is a row as the policy sees it.
@@ -162,14 +181,28 @@ func (r *Runtime) probe(ctx context.Context, id string) reconcile.Answer {
 }
 
 // carryOut does what was decided about a sandbox of a row, or a machine of none.
-func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, row store.Sandbox) error {
+func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, row store.Sandbox, machine bool) error {
 	if row.ID == "" {
+		if rec.Action == reconcile.Quarantine {
+			return r.setAsideMachine(ctx, rec.ID)
+		}
 		return r.free(ctx, rec.ID)
 	}
-	if rec.Action == reconcile.Quarantine && rec.Next != reconcile.Paused {
-		r.log.Error("sandbox is kept for a person to look at", "sandbox", row.ID, "state", row.State, "reason", rec.Reason)
-		r.own(row.ID, row.SlotID)
-		return nil // Not even its state is known: touch nothing.
+	if rec.Action == reconcile.Quarantine && (rec.Next != reconcile.Paused || machine) {
+		// No call may reach it: even a resume would end a machine that is left. Its machine, its network, what was saved of it and its row stay as they are.
+		r.own(row.ID, row.SlotID, row.SnapshotID)
+		r.log.Error("sandbox quarantined; operator action required", "sandbox_id", row.ID, "state", row.State, "reason", rec.Reason)
+		if slices.Contains(StateNames(), row.State) {
+			_, err := r.quarantine(ctx, row, rec.Reason)
+			return err
+		}
+		return nil // A newer program knows what its row says.
+	}
+	if rec.Action == reconcile.KeepPaused && !row.QuarantinedAt.IsZero() {
+		row.QuarantinedAt, row.Reason = time.Time{}, ""
+		if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
+			return err
+		}
 	}
 	sb := newSandbox(row)
 	if rec.Action != reconcile.KeepPaused && rec.Action != reconcile.Quarantine {
@@ -227,10 +260,22 @@ func (r *Runtime) enact(ctx context.Context, sb *sandbox, rec reconcile.Record) 
 	case reconcile.Kill:
 		return r.terminateLocked(ctx, sb, rec.Reason)
 	case reconcile.Quarantine:
-		r.log.Error("sandbox is kept for a person to look at", "sandbox", sb.id, "state", sb.state(), "reason", rec.Reason)
-		sb.update(func(row *store.Sandbox) { row.State, row.Reason = string(StatePaused), rec.Reason })
+		r.log.Error("sandbox quarantined; operator action required", "sandbox_id", sb.id, "state", sb.state(), "reason", rec.Reason)
+		row := sb.update(func(row *store.Sandbox) { row.State = string(StatePaused) })
+		row, err := r.quarantine(ctx, row, rec.Reason)
+		sb.update(func(now *store.Sandbox) { *now = row })
+		return err
 	}
 	return nil
+}
+
+// quarantine writes that a sandbox needs an operator, and why, and returns its row.
+func (r *Runtime) quarantine(ctx context.Context, row store.Sandbox, reason string) (store.Sandbox, error) {
+	if row.QuarantinedAt.IsZero() {
+		row.QuarantinedAt = time.Now()
+	}
+	row.Reason = reason
+	return row, r.cfg.Store.PutSandbox(ctx, row)
 }
 
 // free ends a machine that belongs to no sandbox, and goes on trying.

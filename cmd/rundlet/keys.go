@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -98,7 +99,7 @@ func newKeys(o *options) *cobra.Command {
 	var name string
 	create := &cobra.Command{
 		Use: "create", Short: "Make an API key; it is shown this once", Args: cobra.NoArgs,
-		RunE: withKeys(o, func(cmd *cobra.Command, keys keyStore, _ []string) error {
+		RunE: withKeys(o, store.OpenAsItIs, func(cmd *cobra.Command, keys keyStore, _ []string) error {
 			key, text, err := keys.Create(cmd.Context(), name)
 			if err != nil {
 				return err
@@ -114,7 +115,7 @@ func newKeys(o *options) *cobra.Command {
 	cmd.AddCommand(create,
 		&cobra.Command{
 			Use: "ls", Short: "List the API keys", Args: cobra.NoArgs,
-			RunE: withKeys(o, func(cmd *cobra.Command, keys keyStore, _ []string) error {
+			RunE: withKeys(o, openToRead, func(cmd *cobra.Command, keys keyStore, _ []string) error {
 				list, err := keys.List(cmd.Context())
 				if err != nil {
 					return err
@@ -132,7 +133,7 @@ func newKeys(o *options) *cobra.Command {
 		},
 		&cobra.Command{
 			Use: "rm ID", Short: "Remove an API key; it is refused from now on", Args: cobra.ExactArgs(1),
-			RunE: withKeys(o, func(cmd *cobra.Command, keys keyStore, args []string) error {
+			RunE: withKeys(o, store.OpenAsItIs, func(cmd *cobra.Command, keys keyStore, args []string) error {
 				if err := keys.Remove(cmd.Context(), args[0]); err != nil {
 					return fmt.Errorf("remove key %q: %w", args[0], err)
 				}
@@ -158,13 +159,25 @@ func keyLines(list []e2b.Key) []keyLine {
 	return out
 }
 
-func withKeys(o *options, f func(*cobra.Command, keyStore, []string) error) func(*cobra.Command, []string) error {
+type opener func(context.Context, string) (*store.Store, error)
+
+// openToRead opens a database for reading; before the first start there is none, and
+// an empty one is made.
+func openToRead(ctx context.Context, path string) (*store.Store, error) {
+	db, err := store.OpenReadOnly(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return store.OpenAsItIs(ctx, path)
+	}
+	return db, err
+}
+
+func withKeys(o *options, open opener, f func(*cobra.Command, keyStore, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		dirs, err := o.layout()
 		if err != nil {
 			return err
 		}
-		db, err := store.Open(cmd.Context(), dirs.Database())
+		db, err := open(cmd.Context(), dirs.Database())
 		if err != nil {
 			return err
 		}
