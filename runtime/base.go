@@ -61,7 +61,7 @@ func (r *Runtime) prepareBase(ctx context.Context) (store.Template, error) {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
 	if err := r.cfg.Store.PutTemplate(ctx, tpl); err != nil {
-		return store.Template{}, err
+		return store.Template{}, classify(err)
 	}
 	if deleter, ok := r.cfg.Driver.(vm.SnapshotDeleter); ok && found {
 		if err := deleter.DeleteSnapshot(ctx, old.VMID, old.Snapshot); err != nil {
@@ -96,7 +96,7 @@ func (r *Runtime) bootAndSave(ctx context.Context, tpl store.Template, spec vm.S
 	// If this process ends before the template has its row, nothing else says what
 	// these are.
 	if err := errors.Join(r.markScratch(tpl.VMID), r.cfg.Store.MarkGarbage(ctx, tpl.VMID, tpl.Snapshot)); err != nil {
-		return err
+		return classify(err)
 	}
 	spec.NetNS, spec.GuestIP, spec.Hostname = slot.NetNS, slot.GuestIP.String(), "template"
 	if err := r.cfg.Driver.Create(ctx, tpl.VMID, spec); err != nil {

@@ -102,7 +102,8 @@ func (r *Runtime) capture(ctx context.Context, id string, change func(*store.Sna
 	row := sb.snapshot()
 	switch State(row.State) {
 	case StatePaused:
-		return r.share(ctx, row, change)
+		claim, err := r.share(ctx, row, change)
+		return claim, classify(err)
 	case StateRunning:
 	default:
 		return claim, stateError(id, State(row.State))
@@ -228,7 +229,7 @@ func (r *Runtime) DeleteSnapshot(ctx context.Context, idOrName string) error {
 	if err != nil {
 		return err
 	}
-	return r.drop(ctx, claim.ID)
+	return classify(r.drop(ctx, claim.ID))
 }
 
 // Snapshots returns the snapshots that match, the newest first.

@@ -18,7 +18,7 @@ func (r *Runtime) Kill(ctx context.Context, id string) error {
 		return notFound(id)
 	}
 	sb.interrupt()
-	return r.terminate(ctx, sb, "killed by request")
+	return classify(r.terminate(ctx, sb, "killed by request"))
 }
 
 // terminate ends a sandbox for a reason. It waits for a lifecycle call that is

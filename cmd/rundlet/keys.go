@@ -15,6 +15,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -25,7 +26,7 @@ func (k keyStore) Create(ctx context.Context, name string) (e2b.Key, string, err
 	key, text := e2b.NewKey(name, time.Now())
 	hash := e2b.HashKey(text)
 	err := k.db.AddKey(ctx, store.Key{ID: key.ID, Name: key.Name, Hash: hash[:], Hint: key.Mask, CreatedAt: key.CreatedAt})
-	return key, text, err
+	return key, text, diskFull(err)
 }
 
 func (k keyStore) List(ctx context.Context) ([]e2b.Key, error) {
@@ -41,6 +42,14 @@ func (k keyStore) Remove(ctx context.Context, id string) error {
 	err := k.db.RemoveKey(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return e2b.ErrBadKey
+	}
+	return diskFull(err)
+}
+
+// diskFull gives an error of the store the class that the API knows.
+func diskFull(err error) error {
+	if errors.Is(err, store.ErrFull) {
+		return fmt.Errorf("%w: %w", runtime.ErrDiskFull, err)
 	}
 	return err
 }
