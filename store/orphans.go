@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -156,16 +157,10 @@ func (s *Store) ForgetGarbage(ctx context.Context, t time.Time, present map[[2]s
 // Quarantined returns the rows that need an operator, of all instances: those
 // that say so, and those in a state that is not among known.
 func (s *Store) Quarantined(ctx context.Context, known []string) ([]Sandbox, error) {
-	all, err := s.sandboxes(ctx, `WHERE quarantined_at <> 0 OR state <> 'killed' ORDER BY id`)
-	var out []Sandbox
-	for _, row := range all {
-		strange := true
-		for _, state := range known {
-			strange = strange && row.State != state
-		}
-		if strange || !row.QuarantinedAt.IsZero() && row.State != "killed" {
-			out = append(out, row)
-		}
+	args := make([]any, len(known))
+	for i, state := range known {
+		args[i] = state
 	}
-	return out, err
+	marks := strings.TrimSuffix(strings.Repeat("?,", len(known)), ",")
+	return s.sandboxes(ctx, `WHERE state <> 'killed' AND (quarantined_at <> 0 OR state NOT IN (`+marks+`)) ORDER BY id`, args...)
 }

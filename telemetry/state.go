@@ -67,6 +67,9 @@ type Recovery struct {
 	Stuck int
 	// Silent sandboxes run and gave no sign of life when last asked.
 	Silent int
+	// SetAside by kind: "snapshot", "machine", and "sandbox" for one that is
+	// quarantined.
+	SetAside map[string]int
 	// Reconciled by action: "recover", "cleanup", "quarantine", "preserve"; and
 	// "failed" for what could not be carried out at once.
 	Reconciled map[string]uint64
