@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/store"
+)
+
+// refuseEmptyDatabase fails if no daemon has ever used the database although
+// there are saved snapshots or machines: then it is not the one that they are of.
+// A start would set all of them aside, and a sandbox would be gone for its user.
+func refuseEmptyDatabase(ctx context.Context, dirs layout.Layout) error {
+	saved, machines := driverFiles(dirs)
+	if saved+machines == 0 {
+		return nil
+	}
+	what := "there is no database"
+	info, err := os.Stat(dirs.Database())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	case info.Size() == 0:
+		what = "the database is an empty file"
+	default:
+		db, err := store.OpenReadOnly(ctx, dirs.Database())
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		used, err := db.Used(ctx)
+		if err != nil || used {
+			return err
+		}
+		what = "the database is empty"
+	}
+	return fmt.Errorf(`%s (%s), but the state directory has %d saved snapshots and %d machines that only a database can say the use of; nothing was changed
+to put a backup in its place: rundlet restore FILE
+to start all the same, with everything set aside: rundlet serve --accept-empty-database`, what, dirs.Database(), saved, machines)
+}
+
+// openDatabase opens the database of a node, and says what to do if it is damaged.
+func openDatabase(ctx context.Context, dirs layout.Layout) (*store.Store, error) {
+	db, err := store.Open(ctx, dirs.Database())
+	if errors.Is(err, store.ErrDamaged) {
+		return nil, fmt.Errorf(`%w; nothing was changed
+to put a backup in its place: rundlet restore FILE
+to start without it, with everything set aside: move %s* away, then rundlet serve --accept-empty-database`, err, dirs.Database())
+	}
+	return db, err
+}
+
+// driverFiles counts what drivers have saved in the state directory, and the
+// machines of its daemon that have a record.
+func driverFiles(dirs layout.Layout) (snapshots, machines int) {
+	saved, _ := filepath.Glob(filepath.Join(filepath.Dir(dirs.DriverState("x")), "*", "snapshots", "*", "*"))
+	records, _ := filepath.Glob(filepath.Join(dirs.InstanceDir(dirs.Instance()), "vm", "machines", "*.json"))
+	return len(saved), len(records)
+}
