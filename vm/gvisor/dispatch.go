@@ -34,6 +34,7 @@ func Dispatch() bool {
 			os.Exit(128)
 		}
 	}
+	mendAfterLoad()
 	runtime.UnlockOSThread() // Locked by init, for the program's own sake.
 	maincli.Main()
 	return true

@@ -106,6 +106,7 @@ func guestMain() {
 		fmt.Fprint(w, connect(r.PathValue("address")))
 	})
 	mux.HandleFunc("POST /exchange", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, exchange()) })
+	mux.HandleFunc("POST /short/{n}", short)
 	mux.HandleFunc("POST /exit", func(w http.ResponseWriter, r *http.Request) { os.Exit(7) })
 	mux.HandleFunc("POST /eat", func(w http.ResponseWriter, r *http.Request) { eat() })
 	mux.HandleFunc("POST /run", func(w http.ResponseWriter, r *http.Request) {
