@@ -29,6 +29,8 @@ type afterLoad struct {
 	tcpip.Endpoint
 
 	timekeeper *kernel.Timekeeper
+	// stack is loaded before protocol, which uses it without waiting for it.
+	stack *stack.Stack
 	// protocol is the kernel's TCP, and secret is what its initial sequence
 	// numbers are made with. Empty, the loaded kernel draws its own.
 	protocol stack.TransportProtocol
@@ -54,7 +56,7 @@ func (*afterLoad) Abort() {}
 func (*afterLoad) StateTypeName() string { return afterLoadType }
 
 // StateFields implements state.Type.
-func (*afterLoad) StateFields() []string { return []string{"timekeeper", "protocol", "secret"} }
+func (*afterLoad) StateFields() []string { return []string{"timekeeper", "stack", "protocol", "secret"} }
 
 // StateSave implements state.SaverLoader. The guest and its network stand still.
 func (a *afterLoad) StateSave(sink state.Sink) {
@@ -63,8 +65,9 @@ func (a *afterLoad) StateSave(sink state.Sink) {
 		a.take(k)
 	}
 	sink.Save(0, &a.timekeeper)
-	sink.Save(1, &a.protocol)
-	sink.Save(2, &a.secret)
+	sink.Save(1, &a.stack)
+	sink.Save(2, &a.protocol)
+	sink.Save(3, &a.secret)
 }
 
 // take notes what the next load of a kernel needs.
@@ -74,8 +77,8 @@ func (a *afterLoad) take(k *kernel.Kernel) {
 	if !ok {
 		return
 	}
-	a.protocol = s.Stack.TransportProtocolInstance(tcp.ProtocolNumber)
-	if !localConnections(s.Stack) {
+	a.stack, a.protocol = s.Stack, s.Stack.TransportProtocolInstance(tcp.ProtocolNumber)
+	if !localConnections(a.stack) {
 		return
 	}
 	secret, err := sequenceSecret(a.protocol)
@@ -90,8 +93,9 @@ func (a *afterLoad) take(k *kernel.Kernel) {
 func (a *afterLoad) StateLoad(_ context.Context, source state.Source) {
 	// TCP draws its secret once it is loaded; wait for that.
 	source.LoadWait(0, &a.timekeeper)
-	source.LoadWait(1, &a.protocol)
-	source.LoadWait(2, &a.secret)
+	source.LoadWait(1, &a.stack)
+	source.LoadWait(2, &a.protocol)
+	source.LoadWait(3, &a.secret)
 	source.AfterLoad(func() {
 		// gVisor adds the loaded object itself. With both of them, snapshots
 		// would grow by one each time.

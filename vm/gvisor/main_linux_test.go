@@ -107,6 +107,9 @@ func guestMain() {
 	})
 	mux.HandleFunc("POST /exchange", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, exchange()) })
 	mux.HandleFunc("POST /short/{n}", short)
+	mux.HandleFunc("GET /clocks", tellClocks)
+	mux.HandleFunc("POST /nap/{ms}", nap)
+	mux.HandleFunc("GET /nap", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, int64(<-naps)) })
 	mux.HandleFunc("POST /exit", func(w http.ResponseWriter, r *http.Request) { os.Exit(7) })
 	mux.HandleFunc("POST /eat", func(w http.ResponseWriter, r *http.Request) { eat() })
 	mux.HandleFunc("POST /run", func(w http.ResponseWriter, r *http.Request) {
