@@ -56,7 +56,9 @@ func (*afterLoad) Abort() {}
 func (*afterLoad) StateTypeName() string { return afterLoadType }
 
 // StateFields implements state.Type.
-func (*afterLoad) StateFields() []string { return []string{"timekeeper", "stack", "protocol", "secret"} }
+func (*afterLoad) StateFields() []string {
+	return []string{"timekeeper", "stack", "protocol", "secret"}
+}
 
 // StateSave implements state.SaverLoader. The guest and its network stand still.
 func (a *afterLoad) StateSave(sink state.Sink) {

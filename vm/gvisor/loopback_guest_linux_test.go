@@ -3,9 +3,9 @@ package gvisor
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -25,8 +25,9 @@ const (
 	patience = 4 * time.Second
 )
 
-// closeFirst serves connections that the server ends first, so that the side
-// that waits in TIME-WAIT is the one that a new connection must get through.
+// closeFirst serves connections that the server ends first, once the client
+// says so. Then the side that waits in TIME-WAIT is the one that a new
+// connection must get through to.
 var closeFirst = sync.OnceValue(func() error {
 	l, err := net.Listen("tcp4", closingServer)
 	if err != nil {
@@ -38,15 +39,17 @@ var closeFirst = sync.OnceValue(func() error {
 			if err != nil {
 				return
 			}
-			_, _ = c.Write([]byte("x"))
-			_ = c.Close()
+			go func() {
+				_, _ = c.Read(make([]byte, 1))
+				_ = c.Close()
+			}()
 		}
 	}()
 	return nil
 })
 
-// dialFrom makes one short connection to closingServer from a local port.
-func dialFrom(port int) error {
+// dialFrom connects to closingServer from a local port.
+func dialFrom(port int) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port},
 		Control: func(_, _ string, conn syscall.RawConn) error {
 			var err error
@@ -54,41 +57,54 @@ func dialFrom(port int) error {
 				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 			}), err)
 		}}
-	conn, err := dialer.Dial("tcp4", closingServer)
-	if err != nil {
-		return err
-	}
+	return dialer.Dial("tcp4", closingServer)
+}
+
+// finish lets the server end a connection.
+func finish(conn net.Conn) error {
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
-	_, err = io.ReadAll(conn)
-	return err
+	if _, err := conn.Write([]byte("x")); err != nil {
+		return err
+	}
+	return ended(conn)
 }
 
+var kept []net.Conn
+
 // short makes n connections at once, each from its own port and always the
-// same one, and reports how many failed and why the first of them did.
+// same one, and answers with how many failed and why the first of them did.
+// Those that are kept end first.
 func short(w http.ResponseWriter, r *http.Request) {
 	n, err := strconv.Atoi(r.PathValue("n"))
 	if err := errors.Join(err, closeFirst()); err != nil {
 		fmt.Fprint(w, err)
 		return
 	}
-	failed := make(chan error, n)
-	for i := range n {
-		go func() { failed <- dialFrom(firstPort + i) }()
-	}
-	var first error
-	count := 0
-	for range n {
-		if err := <-failed; err != nil {
-			count++
-			if first == nil {
-				first = err
-			}
+	for _, conn := range kept {
+		if err := finish(conn); err != nil {
+			fmt.Fprintf(w, "a connection that was kept: %v\n", err)
 		}
 	}
-	if count > 0 {
-		fmt.Fprintf(w, "%d of %d failed, the first: %v", count, n, first)
+	kept = nil
+	conns, failed := make([]net.Conn, n), make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			conns[i], failed[i] = dialFrom(firstPort + i)
+			if failed[i] == nil && r.URL.Query().Get("keep") == "" {
+				failed[i] = finish(conns[i])
+			}
+		})
+	}
+	wg.Wait()
+	if r.URL.Query().Get("keep") != "" {
+		kept = conns
+	}
+	failed = slices.DeleteFunc(failed, func(err error) bool { return err == nil })
+	if len(failed) > 0 {
+		fmt.Fprintf(w, "%d of %d failed, the first: %v", len(failed), n, failed[0])
 	}
 }

@@ -107,6 +107,8 @@ func guestMain() {
 	})
 	mux.HandleFunc("POST /exchange", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, exchange()) })
 	mux.HandleFunc("POST /short/{n}", short)
+	mux.HandleFunc("POST /standings/open", openStandings)
+	mux.HandleFunc("POST /standings/check", checkStandings)
 	mux.HandleFunc("GET /clocks", tellClocks)
 	mux.HandleFunc("POST /nap/{ms}", nap)
 	mux.HandleFunc("GET /nap", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, int64(<-naps)) })
