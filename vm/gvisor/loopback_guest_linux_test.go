@@ -101,7 +101,7 @@ func short(w http.ResponseWriter, r *http.Request) {
 	}
 	wg.Wait()
 	if r.URL.Query().Get("keep") != "" {
-		kept = conns
+		kept = slices.DeleteFunc(conns, func(c net.Conn) bool { return c == nil })
 	}
 	failed = slices.DeleteFunc(failed, func(err error) bool { return err == nil })
 	if len(failed) > 0 {
