@@ -14,7 +14,6 @@ import (
 	"gvisor.dev/gvisor/pkg/sentry/socket/netstack"
 	"gvisor.dev/gvisor/pkg/state"
 	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
@@ -24,7 +23,8 @@ import (
 // makes the kernel go on as if it had not been saved: see docs/upstream for what
 // gVisor does by itself. gVisor has no hook for that, but it saves the endpoints
 // that no program owns with their own methods, and this is one of them.
-// It belongs to no network stack, so nothing but Abort is called on it.
+// No network stack delivers anything to it, so of all the methods of an endpoint
+// only Abort is called.
 type afterLoad struct {
 	tcpip.Endpoint
 
@@ -35,6 +35,10 @@ type afterLoad struct {
 	// numbers are made with. Empty, the loaded kernel draws its own.
 	protocol stack.TransportProtocol
 	secret   []byte
+	// foreign are the connections of network namespaces that the guest made.
+	foreign []*tcp.Endpoint
+	// stopped are the stacks of those in the guest that was saved. Not saved.
+	stopped []*stack.Stack
 }
 
 // afterLoadType is in every snapshot, and a program without it cannot load
@@ -57,7 +61,7 @@ func (*afterLoad) StateTypeName() string { return afterLoadType }
 
 // StateFields implements state.Type.
 func (*afterLoad) StateFields() []string {
-	return []string{"timekeeper", "stack", "protocol", "secret"}
+	return []string{"timekeeper", "stack", "protocol", "secret", "foreign"}
 }
 
 // StateSave implements state.SaverLoader. The guest and its network stand still.
@@ -70,6 +74,7 @@ func (a *afterLoad) StateSave(sink state.Sink) {
 	sink.Save(1, &a.stack)
 	sink.Save(2, &a.protocol)
 	sink.Save(3, &a.secret)
+	sink.Save(4, &a.foreign)
 }
 
 // take notes what the next load of a kernel needs.
@@ -80,6 +85,10 @@ func (a *afterLoad) take(k *kernel.Kernel) {
 		return
 	}
 	a.stack, a.protocol = s.Stack, s.Stack.TransportProtocolInstance(tcp.ProtocolNumber)
+	if a.stopped = foreignStacks(k, a.stack); len(a.stopped) > 0 {
+		a.foreign = tcpEndpoints(a.stopped)
+		a.stack.RegisterResumableEndpoint(a)
+	}
 	if !localConnections(a.stack) {
 		return
 	}
@@ -98,11 +107,18 @@ func (a *afterLoad) StateLoad(_ context.Context, source state.Source) {
 	source.LoadWait(1, &a.stack)
 	source.LoadWait(2, &a.protocol)
 	source.LoadWait(3, &a.secret)
+	source.LoadWait(4, &a.foreign)
 	source.AfterLoad(func() {
 		// gVisor adds the loaded object itself. With both of them, snapshots
 		// would grow by one each time.
 		tcpip.DeleteDanglingEndpoint(inKernel)
 		inKernel = a
+		if a.stack != nil {
+			a.stack.RegisterRestoredEndpoint(a)
+			if err := forgetResumable(a.stack); err != nil {
+				log.Warningf("Snapshots grow with each restore: %v", err)
+			}
+		}
 		if err := holdMonotonic(a.timekeeper); err != nil {
 			log.Warningf("The guest's monotonic clock jumps: %v", err)
 		}
@@ -116,27 +132,6 @@ func (a *afterLoad) StateLoad(_ context.Context, source state.Source) {
 		}
 		copy(secret, a.secret)
 	})
-}
-
-// localConnections reports whether the guest has TCP connections to itself,
-// those in TIME-WAIT included. gVisor keeps these over a restore and no others.
-// When the same two ports connect again, the end that waits takes a new
-// connection for an old packet, unless its sequence number is above the old
-// one's, which only the old secret assures. Without connections each restore has
-// a secret of its own, so sandboxes of one template do not share one.
-func localConnections(s *stack.Stack) bool {
-	for _, ep := range s.RegisteredEndpoints() {
-		if e, ok := ep.(*tcp.Endpoint); ok && e.EndpointState() != tcp.StateListen {
-			if info, ok := e.Info().(*stack.TransportEndpointInfo); ok && loopback(info.ID.LocalAddress) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func loopback(a tcpip.Address) bool {
-	return a == header.IPv6Loopback || a.Len() == header.IPv4AddressSize && header.IsV4LoopbackAddress(a)
 }
 
 // sequenceSecret returns the key of TCP's initial sequence numbers, in place.

@@ -33,6 +33,12 @@ func TestGVisorHasTheFieldsThatALoadMends(t *testing.T) {
 	if errA != nil || errB != nil || len(secretA) != 16 || string(secretA) == string(secretB) {
 		t.Errorf("secrets %x and %x, %v, %v", secretA, secretB, errA, errB)
 	}
+	if _, err := endpointStack(&tcp.Endpoint{}); err != nil {
+		t.Error(err)
+	}
+	if err := forgetResumable(a); err != nil {
+		t.Error(err)
+	}
 	for _, absent := range []any{nil, (*kernel.Timekeeper)(nil), 1} {
 		if _, err := unexported(absent, "saveRealtime"); err == nil {
 			t.Errorf("%T has a field", absent)

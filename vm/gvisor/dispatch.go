@@ -34,6 +34,7 @@ func Dispatch() bool {
 			os.Exit(128)
 		}
 	}
+	shortenTimeWait()
 	mendAfterLoad()
 	runtime.UnlockOSThread() // Locked by init, for the program's own sake.
 	maincli.Main()

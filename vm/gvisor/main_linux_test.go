@@ -109,6 +109,7 @@ func guestMain() {
 	mux.HandleFunc("POST /short/{n}", short)
 	mux.HandleFunc("POST /standings/open", openStandings)
 	mux.HandleFunc("POST /standings/check", checkStandings)
+	mux.HandleFunc("POST /island", island)
 	mux.HandleFunc("GET /clocks", tellClocks)
 	mux.HandleFunc("POST /nap/{ms}", nap)
 	mux.HandleFunc("GET /nap", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, int64(<-naps)) })
@@ -159,6 +160,8 @@ func guestCommand(args []string) bool {
 		listFiles(args[1])
 	case "env":
 		fmt.Println(os.Getenv(args[1]))
+	case "island":
+		liveOnIsland()
 	case "hostname":
 		fmt.Println(os.Hostname())
 	default:
