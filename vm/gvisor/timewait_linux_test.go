@@ -14,7 +14,6 @@ import (
 // TestConnectionsOfThePastLeaveSnapshots makes connections within a guest, and
 // waits for them to be gone from its snapshots, over a restore.
 func TestConnectionsOfThePastLeaveSnapshots(t *testing.T) {
-	const slack = 100 << 10 // Connections take 300 KiB and more.
 	d := newDriver(t)
 	ctx := testContext(t)
 	start(t, d, "a", guestSpec(t))
@@ -37,15 +36,17 @@ func TestConnectionsOfThePastLeaveSnapshots(t *testing.T) {
 		t.Fatalf("%q, %v", text, err)
 	}
 	name, size := save()
+	// The threads that the guest made meanwhile stay.
+	most := before + (size-before)/2
 	t.Logf("the kernel takes %d bytes, and %d with connections", before, size)
 	if err := errors.Join(d.Destroy(ctx, "a"), d.Forget(ctx, "a"), d.Create(ctx, "a", resumed(t, "a", name))); err != nil {
 		t.Fatal(err)
 	}
 	limit := time.After(20 * timeWait)
-	for size > before+slack {
+	for size > most {
 		select {
 		case <-limit:
-			t.Fatalf("the kernel takes %d bytes; %d before the connections", size, before)
+			t.Fatalf("the kernel takes %d bytes, at most %d if the connections were gone", size, most)
 		case <-time.After(timeWait / 2):
 			_, size = save()
 		}
@@ -55,15 +56,15 @@ func TestConnectionsOfThePastLeaveSnapshots(t *testing.T) {
 // TestGVisorHasASystemCallForSockets fails with a gVisor whose sockets are made
 // in another way.
 func TestGVisorHasASystemCallForSockets(t *testing.T) {
-	calls := 0
 	for _, table := range kernel.SyscallTables() {
+		calls := 0
 		for _, call := range table.Table {
 			if call.Name == "socket" && call.Fn != nil {
 				calls++
 			}
 		}
-	}
-	if calls != 1 {
-		t.Errorf("%d system calls make sockets", calls)
+		if calls != 1 {
+			t.Errorf("%v has %d system calls that make sockets", table.Arch, calls)
+		}
 	}
 }
