@@ -50,8 +50,8 @@ func init() { state.Register((*afterLoad)(nil)) }
 // inKernel is saved with this process's kernel.
 var inKernel = &afterLoad{}
 
-// mendAfterLoad puts the object into the kernel that this process will run.
-func mendAfterLoad() { tcpip.AddDanglingEndpoint(inKernel) }
+// installAfterLoad puts the object into the kernel that this process will run.
+func installAfterLoad() { tcpip.AddDanglingEndpoint(inKernel) }
 
 // Abort implements tcpip.Endpoint; gVisor calls it when the process ends.
 func (*afterLoad) Abort() {}

@@ -35,7 +35,7 @@ func Dispatch() bool {
 		}
 	}
 	shortenTimeWait()
-	mendAfterLoad()
+	installAfterLoad()
 	runtime.UnlockOSThread() // Locked by init, for the program's own sake.
 	maincli.Main()
 	return true

@@ -83,16 +83,16 @@ func TestConnectionsWithinARestoredGuestGoOn(t *testing.T) {
 			t.Errorf("%s %s: %v\n%s", id, path, err, text)
 		}
 	}
-	ask("a", "/standings/open")
+	ask("a", "/local/open")
 	if err := d.Snapshot(ctx, "a", "one"); err != nil {
 		t.Fatal(err)
 	}
-	ask("a", "/standings/check")
+	ask("a", "/local/check")
 	restore(t, d, "b", resumed(t, "a", "one"))
 	if err := d.Snapshot(ctx, "b", "two"); err != nil {
 		t.Fatal(err)
 	}
-	ask("b", "/standings/check")
+	ask("b", "/local/check")
 	restore(t, d, "c", resumed(t, "b", "two"))
-	ask("c", "/standings/check")
+	ask("c", "/local/check")
 }

@@ -107,9 +107,9 @@ func guestMain() {
 	})
 	mux.HandleFunc("POST /exchange", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, exchange()) })
 	mux.HandleFunc("POST /short/{n}", short)
-	mux.HandleFunc("POST /standings/open", openStandings)
-	mux.HandleFunc("POST /standings/check", checkStandings)
-	mux.HandleFunc("POST /island", island)
+	mux.HandleFunc("POST /local/open", openLocal)
+	mux.HandleFunc("POST /local/check", checkLocal)
+	mux.HandleFunc("POST /namespace", inNamespace)
 	mux.HandleFunc("GET /clocks", tellClocks)
 	mux.HandleFunc("POST /nap/{ms}", nap)
 	mux.HandleFunc("GET /nap", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, int64(<-naps)) })
@@ -160,8 +160,8 @@ func guestCommand(args []string) bool {
 		listFiles(args[1])
 	case "env":
 		fmt.Println(os.Getenv(args[1]))
-	case "island":
-		liveOnIsland()
+	case "namespace":
+		namespaceProcess()
 	case "hostname":
 		fmt.Println(os.Hostname())
 	default:

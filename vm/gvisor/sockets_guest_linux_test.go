@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A standing is a connection of the guest to itself, in a state that must
+// A localState is a connection of the guest to itself, in a state that must
 // survive a restore: open makes it, and check uses it to its end.
-type standing struct {
+type localState struct {
 	name  string
 	open  func(*pair) error
 	check func(*pair) error
@@ -101,7 +101,7 @@ func flooded(p *pair) error {
 	return errors.Join(err, <-p.done)
 }
 
-var standings = []standing{
+var localStates = []localState{
 	{"idle", func(p *pair) error { return p.connect("tcp4", "127.0.0.1:0") }, both},
 	{"idle, IPv6", func(p *pair) error { return p.connect("tcp6", "[::1]:0") }, both},
 	{"with data", func(p *pair) error {
@@ -185,7 +185,7 @@ var standings = []standing{
 		return err
 	}, func(p *pair) error { return errors.Join(hear(p.b, "before"), say(p.a, p.b, "after")) }},
 	{"Unix", func(p *pair) error {
-		p.file = "/tmp/standing"
+		p.file = "/tmp/local"
 		_ = os.Remove(p.file)
 		if err := p.connect("unix", p.file); err != nil {
 			return err
@@ -200,7 +200,7 @@ var standings = []standing{
 		return errors.Join(err, hear(p.b, "before"), both(p))
 	}},
 	{"Unix, full", func(p *pair) error {
-		return errors.Join(p.connect("unix", "@standing"), flood(p))
+		return errors.Join(p.connect("unix", "@local"), flood(p))
 	}, flooded},
 	{"a connect that waits", waitingConnect, func(p *pair) error {
 		// Whoever accepts makes room for the one that waits.
@@ -243,21 +243,21 @@ func waitingConnect(p *pair) error {
 	return nil
 }
 
-var standingPairs = map[string]*pair{}
+var localPairs = map[string]*pair{}
 
-// openStandings and checkStandings answer with what went wrong.
-func openStandings(w http.ResponseWriter, _ *http.Request) {
-	for _, s := range standings {
-		standingPairs[s.name] = &pair{}
-		if err := s.open(standingPairs[s.name]); err != nil {
+// openLocal and checkLocal answer with what went wrong.
+func openLocal(w http.ResponseWriter, _ *http.Request) {
+	for _, s := range localStates {
+		localPairs[s.name] = &pair{}
+		if err := s.open(localPairs[s.name]); err != nil {
 			fmt.Fprintf(w, "%s: %v\n", s.name, err)
 		}
 	}
 }
 
-func checkStandings(w http.ResponseWriter, _ *http.Request) {
-	for _, s := range standings {
-		p := standingPairs[s.name]
+func checkLocal(w http.ResponseWriter, _ *http.Request) {
+	for _, s := range localStates {
+		p := localPairs[s.name]
 		if err := errors.Join(p.deadline(), s.check(p)); err != nil && !errors.Is(err, syscall.EAFNOSUPPORT) {
 			fmt.Fprintf(w, "%s: %v\n", s.name, err)
 		}

@@ -17,21 +17,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// islands is a process of the guest in a network namespace of its own, and the
+// child is a process of the guest in a network namespace of its own, and the
 // two ways to speak with it.
-var islands struct {
+var child struct {
 	sync.Mutex
 	ask    io.Writer
 	answer *bufio.Reader
 }
 
-// island starts the process, or has it use its connection, and answers with
+// inNamespace starts the process, or has it use its connection, and answers with
 // what it says.
-func island(w http.ResponseWriter, _ *http.Request) {
-	islands.Lock()
-	defer islands.Unlock()
-	if islands.ask == nil {
-		cmd := exec.Command("/init", "island")
+func inNamespace(w http.ResponseWriter, _ *http.Request) {
+	child.Lock()
+	defer child.Unlock()
+	if child.ask == nil {
+		cmd := exec.Command("/init", "namespace")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
 		cmd.Stderr = os.Stderr
 		in, err := cmd.StdinPipe()
@@ -40,20 +40,20 @@ func island(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprint(w, err)
 			return
 		}
-		islands.ask, islands.answer = in, bufio.NewReader(out)
-	} else if _, err := io.WriteString(islands.ask, "x"); err != nil {
+		child.ask, child.answer = in, bufio.NewReader(out)
+	} else if _, err := io.WriteString(child.ask, "x"); err != nil {
 		fmt.Fprint(w, err)
 		return
 	}
-	line, err := islands.answer.ReadString('\n')
+	line, err := child.answer.ReadString('\n')
 	fmt.Fprint(w, line)
 	if err != nil {
 		fmt.Fprint(w, err)
 	}
 }
 
-// liveOnIsland is that process.
-func liveOnIsland() {
+// namespaceProcess is that process.
+func namespaceProcess() {
 	p := &pair{}
 	lo, err := netlink.LinkByName("lo")
 	if err == nil {
@@ -78,19 +78,19 @@ func TestAGuestWithMoreNetworkNamespacesIsRestored(t *testing.T) {
 	ctx := testContext(t)
 	start(t, d, "a", guestSpec(t))
 	for range 2 {
-		if text, err := (client{d}).do(ctx, "a", "POST", "/island", ""); err != nil || text != "<nil>\n" {
+		if text, err := (client{d}).do(ctx, "a", "POST", "/namespace", ""); err != nil || text != "<nil>\n" {
 			t.Fatalf("%q, %v", text, err)
 		}
 	}
 	if err := d.Snapshot(ctx, "a", "s"); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := (client{d}).do(ctx, "a", "POST", "/island", ""); err != nil || text != "<nil>\n" {
+	if text, err := (client{d}).do(ctx, "a", "POST", "/namespace", ""); err != nil || text != "<nil>\n" {
 		t.Errorf("source: %q, %v", text, err)
 	}
 	restore(t, d, "b", resumed(t, "a", "s"))
 	// The namespace is a new one, so the connection must be gone and not hang.
-	if text, err := (client{d}).do(ctx, "b", "POST", "/island", ""); err != nil || !strings.Contains(text, "broken pipe") {
+	if text, err := (client{d}).do(ctx, "b", "POST", "/namespace", ""); err != nil || !strings.Contains(text, "broken pipe") {
 		t.Errorf("restored: %q, %v", text, err)
 	}
 	shortConnections(t, d, "b", "")
