@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// restoreSlack is how late a timer must fire to be taken for a clock jump: a
-// restored guest's monotonic clock leaps by the time it was not running, and
-// every timer fires at once.
+// restoreSlack is how late a timer must fire to be taken for a clock jump: with
+// some drivers, a restored guest's monotonic clock leaps by the time it was not
+// running, and every timer fires at once.
 const restoreSlack = 3 * time.Second
 
 // Timer is a time.AfterFunc that begins again when a clock jump made it fire:

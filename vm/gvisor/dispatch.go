@@ -34,6 +34,8 @@ func Dispatch() bool {
 			os.Exit(128)
 		}
 	}
+	shortenTimeWait()
+	installAfterLoad()
 	runtime.UnlockOSThread() // Locked by init, for the program's own sake.
 	maincli.Main()
 	return true

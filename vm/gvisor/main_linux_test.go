@@ -106,6 +106,13 @@ func guestMain() {
 		fmt.Fprint(w, connect(r.PathValue("address")))
 	})
 	mux.HandleFunc("POST /exchange", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, exchange()) })
+	mux.HandleFunc("POST /short/{n}", short)
+	mux.HandleFunc("POST /local/open", openLocal)
+	mux.HandleFunc("POST /local/check", checkLocal)
+	mux.HandleFunc("POST /namespace", inNamespace)
+	mux.HandleFunc("GET /clocks", tellClocks)
+	mux.HandleFunc("POST /nap/{ms}", nap)
+	mux.HandleFunc("GET /nap", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, int64(<-naps)) })
 	mux.HandleFunc("POST /exit", func(w http.ResponseWriter, r *http.Request) { os.Exit(7) })
 	mux.HandleFunc("POST /eat", func(w http.ResponseWriter, r *http.Request) { eat() })
 	mux.HandleFunc("POST /run", func(w http.ResponseWriter, r *http.Request) {
@@ -153,6 +160,8 @@ func guestCommand(args []string) bool {
 		listFiles(args[1])
 	case "env":
 		fmt.Println(os.Getenv(args[1]))
+	case "namespace":
+		namespaceProcess()
 	case "hostname":
 		fmt.Println(os.Hostname())
 	default:
