@@ -12,7 +12,7 @@ export GO FUZZTIME AGENT_BUILD
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint unit race cross e2e soak generate fuzz bench clean
+.PHONY: help setup build demo test lint unit race cross e2e soak crash generate fuzz bench clean
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ e2e: setup build ## The unmodified E2B SDKs against a real server.
 
 soak: build ## Crashes at every step, pauses, random operations, sessions, at length (SOAK="--duration 24h").
 	@scripts/soak $(SOAK)
+
+crash: build ## Cut the power at every write of every operation; nothing acknowledged may be lost.
+	@scripts/soak --only PowerCut --out crash.json $(CRASH)
 
 generate: ## Write the generated code again (it is committed).
 	$(GO) generate ./...

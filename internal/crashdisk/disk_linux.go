@@ -1,7 +1,6 @@
 package crashdisk
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,34 +32,26 @@ func Start(dir, target string, size int64) (d *Disk, err error) {
 		return nil, err
 	}
 	// Nothing may be left for the kernel to do later: it would be recorded.
-	out, err := exec.Command("mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", base).CombinedOutput()
+	out, err := exec.Command(mkfs(), "-q", "-F", "-b", "4096", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", base).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("mkfs.ext4: %w: %s", err, out)
 	}
-	d = &Disk{dir: dir, loop: -1, target: target, server: exec.Command("/proc/self/exe")}
-	d.server.Env = append(os.Environ(), serveEnv+"="+dir)
-	d.server.Stderr = os.Stderr
-	// A group of its own: an interrupt of the tests must not end it before them.
-	d.server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	stdin, err := d.server.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	d.stdin = stdin
-	stdout, err := d.server.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := d.server.Start(); err != nil {
-		return nil, err
-	}
-	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "ready\n" {
-		return nil, errors.Join(fmt.Errorf("start the server of the disk: %q: %w", line, err), d.Close())
+	d = &Disk{dir: dir, loop: -1, target: target}
+	if err := d.startServer(); err != nil {
+		return nil, errors.Join(err, d.Close())
 	}
 	if err := d.mount(diskName); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
+}
+
+// mkfs is in a directory that a search path may lack.
+func mkfs() string {
+	if path, err := exec.LookPath("mkfs.ext4"); err == nil {
+		return path
+	}
+	return "/usr/sbin/mkfs.ext4"
 }
 
 // Position returns the number of writes and flushes so far.
@@ -109,13 +99,23 @@ func (d *Disk) Cut(position int, seed uint64) error { return d.mount(cutName(pos
 func (d *Disk) Close() error {
 	var errs []error
 	// The last resort is for what a failed test has left open.
-	if err := unix.Unmount(d.target, 0); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		errs = append(errs, fmt.Errorf("unmount %s: %w", d.target, err), unix.Unmount(d.target, unix.MNT_DETACH))
+	if err := unix.Unmount(d.target, 0); err != nil && !errors.Is(err, unix.EINVAL) {
+		errs = append(errs, fmt.Errorf("unmount %s: %w", d.target, err), detach(d.target))
 	}
-	errs = append(errs, d.awaitLoopFree())
-	d.stdin.Close()
-	if err := d.server.Wait(); err != nil {
-		errs = append(errs, fmt.Errorf("the server of the disk: %w", err), unix.Unmount(d.served(""), unix.MNT_DETACH))
+	errs = append(errs, d.awaitLoopFree(), detach(d.served("")))
+	if d.server != nil {
+		d.stdin.Close()
+		if err := d.server.Wait(); err != nil {
+			errs = append(errs, fmt.Errorf("the server of the disk: %w", err))
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// detach unmounts what is mounted at a path, if anything is, in use or not.
+func detach(path string) error {
+	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("unmount %s: %w", path, err)
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package crashdisk
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -15,7 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const namespaceEnv = "RUNDLET_CRASHDISK_TEST"
+const (
+	namespaceEnv = "RUNDLET_CRASHDISK_TEST"
+	// holdEnv names a directory: TestMain makes a disk in it and waits to be killed.
+	holdEnv = "RUNDLET_CRASHDISK_HOLD"
+)
 
 // TestMain runs the tests in a mount namespace of their own: whatever they leave
 // mounted goes with it.
@@ -25,6 +30,9 @@ func TestMain(m *testing.M) {
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 			fmt.Fprintln(os.Stderr, "make mounts private:", err)
 			os.Exit(1)
+		}
+		if dir := os.Getenv(holdEnv); dir != "" {
+			hold(dir)
 		}
 		os.Exit(m.Run())
 	}
@@ -40,6 +48,16 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		os.Exit(1)
 	}
+}
+
+// hold uses a disk, says so with the number of its loop device, and waits.
+func hold(dir string) {
+	d, err := Start(filepath.Join(dir, "disk"), filepath.Join(dir, "target"), 256<<20)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "target", "file"), make([]byte, 8<<20), 0o600)
+	}
+	fmt.Println(d.loop, err)
+	io.Copy(io.Discard, os.Stdin)
 }
 
 // start makes a disk that is gone at the end of the test, and checks that it is.
@@ -172,5 +190,46 @@ func TestTheDiskFailsWhenItsServerIsKilled(t *testing.T) {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil || strings.Contains(string(mounts), d.dir) || strings.Contains(string(mounts), target) {
 		t.Errorf("still mounted, %v:\n%s", err, mounts)
+	}
+}
+
+// The kernel unmounts what a killed test has mounted, and writes what it had not
+// written yet: somebody must answer to that, or the device is held for ever.
+func TestNothingIsLeftOfATestThatIsKilled(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"disk", "target"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), holdEnv+"="+dir)
+	cmd.Stderr = os.Stderr
+	// As in e2e, where init of a PID namespace takes all with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var loop int
+	var failure string
+	if _, err := fmt.Fscan(out, &loop, &failure); err != nil || failure != "<nil>" {
+		t.Errorf("holding a disk: %v, %s", err, failure)
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	err = poll(func() (bool, error) {
+		// From here the path is that within a file system that is gone.
+		backing, err := os.ReadFile(fmt.Sprintf("/sys/block/loop%d/loop/backing_file", loop))
+		return err != nil || !strings.HasSuffix(string(backing), "/"+diskName+"\n"), nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
