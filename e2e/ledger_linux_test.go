@@ -81,6 +81,10 @@ func (v *verdict) lose(id, format string, args ...any) {
 	v.lost = append(v.lost, id+": "+fmt.Sprintf(format, args...))
 }
 
+// endsWithThePower are the states, "" for none, of which nothing comes back: the
+// next server finds no machine, and no row of a snapshot to resume from.
+var endsWithThePower = []string{"", "creating", "running", "killing", "killed"}
+
 // judge compares the promises at a position with what is on the disk.
 func (l *ledger) judge(position int, found *remains) verdict {
 	v := verdict{broken: found.broken()}
@@ -106,7 +110,7 @@ func (l *ledger) judge(position int, found *remains) verdict {
 				v.lose(id, "acknowledged as backed up, and %v", err)
 			}
 		case keptGone:
-			if state := found.sandboxes[id].state; state != "" && state != "killed" {
+			if state := found.sandboxes[id].state; !slices.Contains(endsWithThePower, state) {
 				v.risen = append(v.risen, fmt.Sprintf("%s: acknowledged as killed, is %q", id, state))
 			}
 			if claim, there := found.claims[id]; there {
