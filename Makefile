@@ -12,7 +12,7 @@ export GO FUZZTIME AGENT_BUILD
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint unit cross e2e soak crash generate fuzz bench clean
+.PHONY: help setup build demo test lint unit cross e2e soak crash busy generate fuzz bench clean
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ soak: build ## Crashes at every step, pauses, random operations, sessions, at le
 
 crash: build ## Cut the power at every write of every operation; nothing acknowledged may be lost.
 	@scripts/soak --only PowerCut --out crash.json $(CRASH)
+
+busy: ## make test five times, beside another daemon with 20 sandboxes and a load on every processor.
+	@scripts/busy
 
 generate: ## Write the generated code again (it is committed).
 	$(GO) generate ./...
