@@ -12,7 +12,7 @@ export GO FUZZTIME AGENT_BUILD
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint unit race cross e2e soak generate fuzz bench clean
+.PHONY: help setup build demo test lint unit cross e2e soak crash busy generate fuzz bench clean
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,11 +32,8 @@ test: setup ## All checks: lint, cross builds, Go tests, unmodified SDKs. Under 
 lint: ## gofmt, go vet, staticcheck.
 	@scripts/lint
 
-unit: ## The Go tests alone, conformance suites included.
+unit: ## The Go tests alone, with the race detector, conformance suites included.
 	@scripts/unit
-
-race: ## The Go tests with the race detector (needs a C compiler).
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
 
 cross: ## Build for linux/amd64, linux/arm64 and darwin/arm64.
 	@scripts/cross
@@ -46,6 +43,12 @@ e2e: setup build ## The unmodified E2B SDKs against a real server.
 
 soak: build ## Crashes at every step, pauses, random operations, sessions, at length (SOAK="--duration 24h").
 	@scripts/soak $(SOAK)
+
+crash: build ## Cut the power at every write of every operation; nothing acknowledged may be lost.
+	@scripts/soak --only PowerCut --out crash.json $(CRASH)
+
+busy: ## make test five times, beside another daemon with 20 sandboxes and a load on every processor.
+	@scripts/busy
 
 generate: ## Write the generated code again (it is committed).
 	$(GO) generate ./...

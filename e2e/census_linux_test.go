@@ -6,8 +6,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/layout"
 )
 
 // census counts everything on the machine that a sandbox can be made of.
@@ -22,8 +25,11 @@ func takeCensus(t *testing.T, dir string) census {
 		"mounts":    len(mounts(t)),
 		"links":     len(links(t)),
 	}
+	ours := ourInstances(dir)
 	c["control groups"] = countPaths("/sys/fs/cgroup", func(path string, d fs.DirEntry) bool {
-		return d.IsDir() && strings.Contains(path, "/rundlet")
+		return d.IsDir() && slices.ContainsFunc(ours, func(instance string) bool {
+			return strings.Contains(path+"/", "/rundlet-"+instance+"/")
+		})
 	})
 	for _, root := range []string{"/run", filepath.Join(dir, "state"), filepath.Join(dir, "cache")} {
 		c["files in "+filepath.Base(root)] = countPaths(root, func(path string, _ fs.DirEntry) bool {
@@ -32,6 +38,24 @@ func takeCensus(t *testing.T, dir string) census {
 		})
 	}
 	return c
+}
+
+// seenInstances are those that had a run directory when one looked.
+var seenInstances sync.Map
+
+// ourInstances are the server of dir and every server and command that was ever
+// seen in this /run: control groups are the machine's, where others have theirs.
+func ourInstances(dir string) []string {
+	seenInstances.Store(layout.Layout{StateDir: filepath.Join(dir, "state")}.Instance(), true)
+	for _, path := range glob("/run/rundlet/*") {
+		seenInstances.Store(filepath.Base(path), true)
+	}
+	var all []string
+	seenInstances.Range(func(name, _ any) bool {
+		all = append(all, name.(string))
+		return true
+	})
+	return all
 }
 
 func countPaths(root string, counts func(string, fs.DirEntry) bool) (n int) {

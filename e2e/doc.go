@@ -2,6 +2,7 @@
 // real server and real sandboxes. Its tests install the pinned SDKs, start the
 // rundlet binary in namespaces of its own, run the suites under js/ and python/
 // against it, and count what the server leaves behind. Others kill the server at
-// every step, and compare its store and its machine with what must be there. It
-// drives the server by its API alone; nothing imports it. See README.md.
+// every step, cut the power at every write, and compare its store and its machine
+// with what must be there. It drives the server by its API alone; nothing imports
+// it. See README.md.
 package e2e

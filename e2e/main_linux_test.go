@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"github.com/rundlet/rundlet/internal/crashdisk"
 )
 
 // The variables by which one stage of the test binary talks to the next.
@@ -31,6 +33,7 @@ const (
 // as init of fresh namespaces; and inside them, where the tests run. Whatever
 // happens in there, the kernel clears it away when init ends.
 func TestMain(m *testing.M) {
+	crashdisk.ServeIfAsked()
 	flag.Parse()
 	var (
 		code int

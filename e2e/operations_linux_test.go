@@ -42,11 +42,7 @@ func TestRandomOperationsUnderADaemonThatIsKilledLoseNothing(t *testing.T) {
 // randomly lets the clients do a number of operations, while the daemon is
 // killed and started a number of times, and then looks at everything.
 func randomly(t *testing.T, most, kills int) {
-	s := *seed
-	if s == 0 {
-		s = rand.Uint64N(1 << 32)
-	}
-	t.Logf("seed %d: the same decisions again with -seed=%d", s, s)
+	s := drawSeed(t)
 	n := newNode(t, fmt.Sprintf("--max-sandboxes=%d", room), "--warm=2", "--prepared=1", "--queue-wait=20s")
 	w := newWorld(t, n, places)
 	begin := time.Now()
@@ -76,6 +72,17 @@ func randomly(t *testing.T, most, kills int) {
 		return
 	}
 	w.settleUp(t)
+}
+
+// drawSeed returns the seed that was asked for, or draws and prints one.
+func drawSeed(t *testing.T) uint64 {
+	t.Helper()
+	s := *seed
+	if s == 0 {
+		s = rand.Uint64()
+	}
+	t.Logf("seed %d: the same decisions again with -seed=%d", s, s)
+	return s
 }
 
 // moments are the numbers of operations after which the daemon is killed.

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"bufio"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,15 +45,24 @@ func TestACrashedRunIsClearedAwayByTheNext(t *testing.T) {
 	}
 	dir := t.TempDir()
 	command := func(args ...string) *exec.Cmd {
-		cmd := exec.Command(os.Getenv(binEnv), append([]string{"run", "--no-internet", "--"}, args...)...)
+		cmd := exec.Command(os.Getenv(binEnv), append([]string{"run", "--no-internet", "--interactive", "--"}, args...)...)
 		cmd.Env = append(os.Environ(), "RUNDLET_STATE_DIR="+filepath.Join(dir, "state"), "RUNDLET_CACHE_DIR="+filepath.Join(dir, "cache"))
 		return cmd
 	}
 	hello := func() {
 		t.Helper()
-		out, err := command("echo", "hello").Output()
-		if err != nil || string(out) != "hello\n" {
-			t.Fatalf("run: %q, %v", out, err)
+		cmd := command("cat")
+		in, errIn := cmd.StdinPipe()
+		out, errOut := cmd.StdoutPipe()
+		if err := errors.Join(errIn, errOut, cmd.Start()); err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(in, "hello\n")
+		line, err := bufio.NewReader(out).ReadString('\n')
+		ourInstances(dir) // It has a name of its own, and only while it runs.
+		in.Close()
+		if err = errors.Join(err, cmd.Wait()); err != nil || line != "hello\n" {
+			t.Fatalf("run: %q, %v", line, err)
 		}
 	}
 	hello()

@@ -91,19 +91,42 @@ func TestOutsiderCannotEnter(t *testing.T) {
 		}
 		return nil
 	})
+	// Even a host that knows the way to the guest does not let others take it.
+	w.in(w.host, func() error {
+		return netlink.RouteAdd(&netlink.Route{Dst: ipNet(netip.PrefixFrom(s.GuestIP, 32)), Gw: net.IP(far(link).AsSlice())})
+	})
 	server := w.listenUDP(n.router.ns, far(link).String()+":99")
+	guest := w.listenUDP(w.guest(s), s.GuestIP.String()+":99")
 	client := w.listenUDP(w.outer, internetIP+":0")
-	for _, ip := range []netip.Addr{far(link), s.GuestIP} {
-		client.WriteTo([]byte("intruder"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, 99)))
-	}
 	host := w.listenUDP(w.host, near(link).String()+":0")
-	if _, err := host.WriteTo([]byte("host"), server.LocalAddr()); err != nil {
-		t.Fatal(err)
+	send := func(text string) {
+		t.Helper()
+		for _, ip := range []netip.Addr{far(link), s.GuestIP} {
+			if _, err := client.WriteTo([]byte(text), net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, 99))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := host.WriteTo([]byte(text), server.LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
 	}
-	server.SetDeadline(time.Now().Add(200 * time.Millisecond))
-	buf := make([]byte, 64)
-	if k, _, err := server.ReadFrom(buf); err == nil {
-		t.Errorf("the router got %q", buf[:k])
+	send("intruder")
+	// Without the rules the same packets arrive, behind those that were sent before.
+	w.dropTable(n.router.ns, routerTable)
+	w.dropTable(w.host, n.uplink.table())
+	send("without rules")
+	for conn, want := range map[*net.UDPConn]int{server: 2, guest: 1} {
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		for range want {
+			buf := make([]byte, 64)
+			k, from, err := conn.ReadFrom(buf)
+			if err != nil || string(buf[:k]) != "without rules" {
+				t.Errorf("%v got %q from %v, %v", conn.LocalAddr(), buf[:k], from, err)
+			}
+		}
+	}
+	if err := n.rules.reset([]slotRule{{id: s.ID, guest: s.GuestIP, policy: allow}}); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -202,6 +225,19 @@ func (w *world) listenUDP(ns *os.File, addr string) *net.UDPConn {
 	return c
 }
 
+// dropTable removes rules, to show that it was they that held.
+func (w *world) dropTable(ns *os.File, name string) {
+	w.t.Helper()
+	conn, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	conn.DelTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: name})
+	if err := conn.Flush(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func TestSpoofedSourceIsDropped(t *testing.T) {
 	w := newWorld(t)
 	server := w.listenUDP(w.outer, internetIP+":99")
@@ -277,14 +313,7 @@ func TestIPv6IsDropped(t *testing.T) {
 		t.Error("outside reached by IPv6")
 	}
 	// Without the rules the same call succeeds: it was they that dropped it.
-	conn, err := n.rules.(*nftRules).conn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn.DelTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable})
-	if err := conn.Flush(); err != nil {
-		t.Fatal(err)
-	}
+	w.dropTable(n.router.ns, routerTable)
 	if err := reach(guest, "tcp", "[2001:db8:1::1]:80"); err != nil {
 		t.Errorf("without rules: %v", err)
 	}
