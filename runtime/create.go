@@ -63,7 +63,7 @@ func (r *Runtime) create(ctx context.Context, req CreateRequest, from origin, fo
 	if err := r.roomForMachine(); err != nil {
 		return Sandbox{}, err
 	}
-	if err := r.usable(ctx, from); err != nil {
+	if err := r.fits(from); err != nil {
 		return Sandbox{}, fmt.Errorf("create sandbox: %w", err)
 	}
 	inAdmit, admitted := r.stage(ctx, latency.CreateAdmit)

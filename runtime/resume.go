@@ -144,7 +144,7 @@ func (r *Runtime) resume(sb *sandbox, timeout time.Duration) (err error) {
 	row := sb.snapshot()
 	if claim, err := r.cfg.Store.Snapshot(ctx, row.SnapshotID); err != nil {
 		return err
-	} else if err := r.usable(ctx, originOfSnapshot(claim)); err != nil {
+	} else if err := r.fits(originOfSnapshot(claim)); err != nil {
 		return err
 	}
 	inAdmit, admitted := r.stage(ctx, latency.CreateAdmit)

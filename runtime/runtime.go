@@ -132,8 +132,6 @@ type Runtime struct {
 	closed    bool
 	sandboxes map[string]*sandbox
 	building  *build // the base build in flight, or nil
-	// verified holds the snapshots whose files this process knows to be whole.
-	verified map[string]bool
 
 	pool  *pool
 	tally tally
@@ -141,8 +139,8 @@ type Runtime struct {
 	// reconciled is what Open did with what an earlier process left; constant.
 	reconciled reconcile.Report
 
-	// sealing is held by who computes digests: one at a time, for they are
-	// work for a processor that nobody waits for.
+	verify *verifier
+	// sealing serializes the seals, so that what a restore waits for is read first.
 	sealing chan struct{}
 
 	sup supervisor
@@ -191,12 +189,13 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	}
 	r := &Runtime{
 		cfg: cfg, dialer: dialer, ledger: capacity.NewLedger(cfg.Capacity), secret: secret, log: cfg.Log,
-		sandboxes: map[string]*sandbox{}, sealing: make(chan struct{}, 1), verified: map[string]bool{},
+		sandboxes: map[string]*sandbox{}, sealing: make(chan struct{}, 1),
 	}
 	r.sup.scaler = newScaler(cfg)
 	r.pool = newPool()
 	r.queue = capacity.NewQueue(r.ledger, capacity.QueueConfig{MaxPending: cfg.MaxPending, OnYield: r.yield})
 	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
+	r.verify = newVerifier(r.life, r.spawn)
 	if err := r.reconcile(ctx); err != nil {
 		r.end()
 		r.background.Wait()
