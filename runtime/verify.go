@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +35,7 @@ type verifier struct {
 	life  context.Context
 	spawn func(func()) bool
 	slots chan struct{}
+	reads atomic.Uint64 // how often a snapshot was read
 
 	mu      sync.Mutex
 	entries map[string]held // by artifact
@@ -205,6 +207,7 @@ func (v *verifier) read(ctx context.Context, files []vm.SnapshotFile, known held
 	case <-ctx.Done():
 		return nil, nil, ctx.Err()
 	}
+	v.reads.Add(1)
 	states, sums := map[string]fileState{}, map[string]snapshot.Sum{}
 	for _, f := range files {
 		was, ok := known.states[f.Name]
