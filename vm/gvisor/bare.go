@@ -95,10 +95,10 @@ func (d *Driver) Bare(spec vm.Spec) (*Bare, error) {
 	}
 	images := ""
 	if spec.RestoreFrom != nil {
-		var cold bool
+		var from *manifest
 		var err error
-		images, cold, spec, err = d.resolve(spec.RestoreFrom, spec)
-		if err == nil && cold {
+		images, from, spec, err = d.resolve(spec.RestoreFrom, spec)
+		if err == nil && from.Filesystem {
 			err = unsupported("bare restore of a file system")
 		}
 		if err != nil {

@@ -63,9 +63,11 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec) (err erro
 	}
 	status, images, ref := vm.StatusCreated, "", spec.RestoreFrom
 	if ref != nil {
-		if images, m.cold, spec, err = d.resolve(ref, spec); err != nil {
+		var from *manifest
+		if images, from, spec, err = d.resolve(ref, spec); err != nil {
 			return err
 		}
+		m.cold, m.hostFiles = from.Filesystem, from.ownHostFiles(spec)
 		status = vm.StatusStopped
 	}
 	m.spec = ownSpec(spec)

@@ -70,8 +70,11 @@ type machine struct {
 	// system only, which the sandbox has open already.
 	pending string
 	cold    bool
-	resume  bool // See record.
-	conns   connections
+	// hostFiles are what the snapshot that the machine is restored from needs of
+	// the host.
+	hostFiles []hostFile
+	resume    bool // See record.
+	conns     connections
 
 	// ended is closed when the machine's processes ended or were destroyed;
 	// reason is valid then.

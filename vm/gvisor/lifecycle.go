@@ -67,7 +67,12 @@ func (m *machine) load(images string) error {
 	if m.cold {
 		return m.boot()
 	}
-	return offMain(func() error { return m.c.Restore(m.runsc, images, false, false, nil) })
+	if err := checkHostFiles(m.hostFiles); err != nil {
+		return err
+	}
+	err := offMain(func() error { return m.c.Restore(m.runsc, images, false, false, nil) })
+	// A package may have been installed meanwhile.
+	return cmp.Or(err, checkHostFiles(m.hostFiles))
 }
 
 // restoreError classifies what went wrong while a snapshot was loaded.

@@ -148,6 +148,13 @@ func (d *Driver) seal(m *machine, dir string, onlyFiles bool) error {
 	}
 	out := newManifest(d.version, m.spec)
 	out.Filesystem, out.Rootfs = onlyFiles, rootfs
+	if m.pending != "" {
+		out.HostFiles = m.hostFiles // Nothing was opened yet.
+	} else if !onlyFiles {
+		if out.HostFiles, err = hostFiles(m.sandbox.pid, m.spec); err != nil {
+			return err
+		}
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
