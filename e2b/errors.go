@@ -43,6 +43,7 @@ func classify(err error, subject string) *apiError {
 	var api *apiError
 	var capacity *runtime.CapacityError
 	var tooLarge *http.MaxBytesError
+	var changed *runtime.HostChangedError
 	switch {
 	case errors.As(err, &api):
 		return api
@@ -62,6 +63,8 @@ func classify(err error, subject string) *apiError {
 		return &apiError{code: http.StatusTooManyRequests, message: err.Error(), retryAfter: time.Second}
 	case errors.Is(err, runtime.ErrDiskFull):
 		return &apiError{code: http.StatusInsufficientStorage, message: runtime.ErrDiskFull.Error()}
+	case errors.As(err, &changed):
+		return &apiError{code: http.StatusConflict, message: fmt.Sprintf("\"%s\" cannot go on with its memory: the host's file %.200q %s, and a program in the sandbox has it open; its files can still be saved and booted, with \"memory\": false", subject, changed.File, changed.How)}
 	case errors.Is(err, runtime.ErrNotRestorable):
 		return &apiError{code: http.StatusConflict, message: fmt.Sprintf("\"%s\" cannot be restored on this machine: what it was saved in is damaged or gone, or was made by another version; the server's log has the reason", subject)}
 	case errors.Is(err, runtime.ErrConflict):

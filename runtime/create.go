@@ -40,6 +40,7 @@ func (r *Runtime) Create(ctx context.Context, req CreateRequest) (Sandbox, error
 }
 
 // classify gives an error of what is below the class that its cause has here.
+// Where nothing was to be restored, use classifySave.
 func classify(err error) error {
 	switch {
 	case errors.Is(err, store.ErrFull), errors.Is(err, syscall.ENOSPC):
@@ -48,6 +49,15 @@ func classify(err error) error {
 		return fmt.Errorf("%w: %w", ErrNotRestorable, err)
 	}
 	return err
+}
+
+// classifySave is classify of a call that saves a machine: there the driver has
+// nothing else to miss than the machine.
+func classifySave(id string, err error) error {
+	if errors.Is(err, vm.ErrNotFound) {
+		return fmt.Errorf("%w (%w)", notFound(id), err)
+	}
+	return classify(err)
 }
 
 // create makes a sandbox from an origin. follows is the continuation that it

@@ -58,6 +58,10 @@ type Config struct {
 	Store    *store.Store
 	// Base makes, or finds, the image of the template "base".
 	Base func(ctx context.Context) (Image, error)
+	// HostStamp changes, at the latest soon, when Base would return another image
+	// because the host changed. It is cheap. Nil means that a running process
+	// does not notice.
+	HostStamp func() string
 	// Prune removes every image but those with these root file systems. It is
 	// called when no sandbox of any instance is live. It may be nil.
 	Prune func(ctx context.Context, keepRootfs []string) error

@@ -116,7 +116,7 @@ func (r *Runtime) capture(ctx context.Context, id string, change func(*store.Sna
 	claim = r.newClaim(row, kindSnapshot)
 	change(&claim)
 	defer r.own(claim.ID)()
-	return claim, classify(brokenOff(ctx, r.save(ctx, &claim)))
+	return claim, classifySave(id, brokenOff(ctx, r.save(ctx, &claim)))
 }
 
 // save takes the snapshot of a running sandbox that a claim is for. The caller

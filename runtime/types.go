@@ -8,6 +8,8 @@ package runtime
 import (
 	"errors"
 	"time"
+
+	"github.com/rundlet/rundlet/vm"
 )
 
 // State is where a sandbox is in its life. Every transitional state (creating,
@@ -236,6 +238,10 @@ var (
 	// ErrUnavailable: the daemon is starting or shutting down.
 	ErrUnavailable = errors.New("unavailable")
 )
+
+// HostChangedError is the ErrNotRestorable of programs that have a file of the
+// host open which was changed since.
+type HostChangedError = vm.HostChangedError
 
 // CapacityError says which resource did not suffice.
 type CapacityError struct {

@@ -23,7 +23,7 @@ import (
 // still the same. With another libc below it a program would run on with the
 // data of the old one and the code of the new one.
 type hostFile struct {
-	Path     string    `json:"path"` // on the host
+	Path     string    `json:"path"` // in the guest
 	Bytes    int64     `json:"bytes"`
 	Modified time.Time `json:"modified"`
 }
@@ -63,11 +63,11 @@ func hostFiles(pid int, spec vm.Spec) ([]hostFile, error) {
 		if st.Mode&unix.S_IFMT != unix.S_IFREG {
 			continue
 		}
-		path, deleted := strings.CutSuffix(hostPath("/"+guest, spec), " (deleted)")
-		file := hostFile{path, st.Size, time.Unix(st.Mtim.Unix()).UTC()}
+		path, deleted := strings.CutSuffix("/"+guest, " (deleted)")
 		if deleted {
-			return nil, file.changed("was replaced while a program in the sandbox has it open")
+			return nil, &vm.HostChangedError{File: path, How: "was replaced"}
 		}
+		file := hostFile{path, st.Size, time.Unix(st.Mtim.Unix()).UTC()}
 		if !slices.Contains(out, file) { // gVisor has two descriptors of each.
 			out = append(out, file)
 		}
@@ -86,39 +86,28 @@ func hostPath(guest string, spec vm.Spec) string {
 	return source + guest[len(target):]
 }
 
-// checkHostFiles says which of the files is not what it was.
-func checkHostFiles(files []hostFile) error {
+// checkHostFiles says which of the files of a machine is not what it was.
+func checkHostFiles(files []hostFile, spec vm.Spec) error {
 	for _, f := range files {
+		path := hostPath(f.Path, spec)
 		var st unix.Stat_t
-		err := unix.Stat(f.Path, &st)
+		err := unix.Stat(path, &st)
 		switch {
 		case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
-			return f.changed("is gone")
+			return &vm.HostChangedError{File: f.Path, How: "is gone"}
 		case err != nil:
-			return &os.PathError{Op: "stat", Path: f.Path, Err: err}
+			return &os.PathError{Op: "stat", Path: path, Err: err}
 		case st.Size != f.Bytes || !time.Unix(st.Mtim.Unix()).Equal(f.Modified):
-			return f.changed("was changed since the sandbox was saved")
+			return &vm.HostChangedError{File: f.Path, How: "was changed since it was saved"}
 		}
 	}
 	return nil
 }
 
-func (f hostFile) changed(how string) error {
-	return fmt.Errorf("%w: the host's file %.200s %s, and a program in the sandbox goes on with it; "+
-		"without the memory (memory: false) the sandbox can be booted from its files", vm.ErrIncompatible, f.Path, how)
-}
-
 // ownHostFiles are those of the snapshot's files that a machine restored with
 // this spec opens: not those below a mount whose source the caller changed.
 func (m *manifest) ownHostFiles(spec vm.Spec) []hostFile {
-	var out []hostFile
-	for _, f := range m.HostFiles {
-		moved := slices.ContainsFunc(m.Spec.Mounts, func(was vm.Mount) bool {
-			return strings.HasPrefix(f.Path, filepath.Clean(was.Source)+"/") && !slices.Contains(spec.Mounts, was)
-		})
-		if !moved {
-			out = append(out, f)
-		}
-	}
-	return out
+	return slices.DeleteFunc(slices.Clone(m.HostFiles), func(f hostFile) bool {
+		return hostPath(f.Path, spec) != hostPath(f.Path, m.Spec)
+	})
 }

@@ -67,12 +67,12 @@ func (m *machine) load(images string) error {
 	if m.cold {
 		return m.boot()
 	}
-	if err := checkHostFiles(m.hostFiles); err != nil {
+	if err := checkHostFiles(m.hostFiles, m.spec); err != nil {
 		return err
 	}
 	err := offMain(func() error { return m.c.Restore(m.runsc, images, false, false, nil) })
 	// A package may have been installed meanwhile.
-	return cmp.Or(err, checkHostFiles(m.hostFiles))
+	return cmp.Or(err, checkHostFiles(m.hostFiles, m.spec))
 }
 
 // restoreError classifies what went wrong while a snapshot was loaded.

@@ -35,7 +35,7 @@ func (d *Driver) resolve(ref *vm.SnapshotRef, want vm.Spec) (images string, m *m
 	if m.Filesystem {
 		spec, err = m.coldSpec(want)
 	} else if spec, err = m.restoreSpec(want); err == nil {
-		err = checkHostFiles(m.ownHostFiles(spec))
+		err = checkHostFiles(m.ownHostFiles(spec), spec)
 	}
 	return images, m, spec, err
 }
