@@ -116,6 +116,9 @@ func TestASnapshotIsWhatWasSavedOverTheSameHostFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			refused(t, d.Create(ctx, "b", again))
+			if name == "replaced" {
+				filesOver(t, d, again)
+			}
 
 			if err := os.Rename(kept, program); err != nil {
 				t.Fatal(err)
@@ -126,6 +129,8 @@ func TestASnapshotIsWhatWasSavedOverTheSameHostFiles(t *testing.T) {
 			}
 			install(t, program)
 			chtimes(t, program, was)
+			fresh = guestSpec(t)
+			again.NetNS, again.GuestIP = fresh.NetNS, fresh.GuestIP
 			if err := d.Create(ctx, "c", again); err != nil {
 				t.Fatal(err)
 			}
@@ -133,6 +138,26 @@ func TestASnapshotIsWhatWasSavedOverTheSameHostFiles(t *testing.T) {
 			answers(t, d, "c")
 		})
 	}
+}
+
+// filesOver saves the files of a snapshot whose programs cannot go on, and boots
+// from them.
+func filesOver(t *testing.T, d *Driver, spec vm.Spec) {
+	t.Helper()
+	ctx, ref := context.Background(), *spec.RestoreFrom
+	ref.AnyHostFiles = true
+	spec.RestoreFrom = &ref
+	if err := errors.Join(d.Create(ctx, "files", spec), d.Stop(ctx, "files"), d.SnapshotFilesystem(ctx, "files", "s"), d.Destroy(ctx, "files")); err != nil {
+		t.Fatal(err)
+	}
+	fresh := guestSpec(t)
+	spec.NetNS, spec.GuestIP = fresh.NetNS, fresh.GuestIP
+	spec.RestoreFrom = &vm.SnapshotRef{VMID: "files", SnapshotID: "s", ResumeImmediately: true}
+	if err := d.Create(ctx, "booted", spec); err != nil {
+		t.Fatal(err)
+	}
+	defer d.Destroy(ctx, "booted")
+	answers(t, d, "booted")
 }
 
 func modified(t *testing.T, path string) time.Time {

@@ -35,6 +35,9 @@ func (d *Driver) resolve(ref *vm.SnapshotRef, want vm.Spec) (images string, m *m
 	if m.Filesystem {
 		spec, err = m.coldSpec(want)
 	} else if spec, err = m.restoreSpec(want); err == nil {
+		if ref.AnyHostFiles {
+			m.HostFiles = nil
+		}
 		err = checkHostFiles(m.ownHostFiles(spec), spec)
 	}
 	return images, m, spec, err
