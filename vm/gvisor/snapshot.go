@@ -66,6 +66,11 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 	if exists(dir) {
 		return fmt.Errorf("%w: snapshot %s", vm.ErrAlreadyExists, snapshot)
 	}
+	lower, err := d.liftForSave(m)
+	if err != nil {
+		return err
+	}
+	defer lower()
 	staging, err := os.MkdirTemp(d.conf.pendingDir(), "snapshot-")
 	if err != nil {
 		return err
