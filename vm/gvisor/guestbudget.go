@@ -22,6 +22,8 @@ const (
 	processCost = 400 << 10
 	// newProcessCost is that and what it will have in the heap.
 	newProcessCost = 800 << 10
+	// newThreadCost is what a thread will have in the heap and on the host.
+	newThreadCost = 128 << 10
 	// newFileCost is what a file will have in the heap.
 	newFileCost = 4 << 10
 )

@@ -155,7 +155,7 @@ func guestCommand(args []string) bool {
 	case "processes":
 		fmt.Println(manyProcesses(args[1]))
 	case "sleep":
-		time.Sleep(24 * time.Hour)
+		<-time.After(24 * time.Hour)
 	case "list":
 		listFiles(args[1])
 	case "env":

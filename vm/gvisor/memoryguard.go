@@ -153,8 +153,8 @@ func largest(k *kernel.Kernel) (victim *kernel.ThreadGroup) {
 }
 
 // roomFor reports whether the guest's kernel may take bytes for a new object.
-// It may, as long as it has some of its allowance left or the guest leaves
-// memory unused.
-func (g *memoryGuard) roomFor(bytes int64) bool {
-	return g.overhead.Load()+bytes <= g.budget.Allowance || g.used.Load()+bytes <= g.budget.Memory-g.budget.Reserve
+// It may, as long as it has some of its allowance left or the guest leaves more
+// than the reserve of its memory unused.
+func (g *memoryGuard) roomFor(bytes, reserve int64) bool {
+	return g.overhead.Load()+bytes <= g.budget.Allowance || g.used.Load()+bytes <= g.budget.Memory-reserve
 }

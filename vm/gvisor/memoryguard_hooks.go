@@ -72,7 +72,8 @@ func (c *guardedContext) Switch(ctx context.Context, m platform.MemoryManager, a
 // guarded are the system calls by which a guest makes its kernel or its own
 // memory grow in one step.
 var guarded = map[string]func(*memoryGuard, kernel.SyscallFn) kernel.SyscallFn{
-	"fork": refuseProcess, "vfork": refuseProcess, "clone": refuseProcess, "clone3": refuseProcess,
+	"fork": refuseProcess(noFlags), "vfork": refuseProcess(noFlags),
+	"clone": refuseProcess(cloneFlags), "clone3": refuseProcess(clone3Flags),
 
 	"open": refuseFileIf(1), "openat": refuseFileIf(2), "creat": refuseFile, "mkdir": refuseFile, "mkdirat": refuseFile,
 	"mknod": refuseFile, "mknodat": refuseFile, "symlink": refuseFile, "symlinkat": refuseFile,
@@ -82,22 +83,48 @@ var guarded = map[string]func(*memoryGuard, kernel.SyscallFn) kernel.SyscallFn{
 	"read": boundRead, "pread64": boundRead,
 }
 
-// refuseProcess fails with "resource temporarily unavailable", as a kernel without
-// room for another process does.
-func refuseProcess(g *memoryGuard, fn kernel.SyscallFn) kernel.SyscallFn {
-	return func(t *kernel.Task, no uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
-		if !g.roomFor(newProcessCost) {
-			return 0, nil, linuxerr.EAGAIN
+// refuseProcess fails with "resource temporarily unavailable", as a kernel
+// without room for another process does. The first process, which is the way into
+// the sandbox, may use the reserve, and its threads are never refused: without
+// one it would end, and the sandbox with it.
+func refuseProcess(flagsOf func(*kernel.Task, arch.SyscallArguments) uint64) func(*memoryGuard, kernel.SyscallFn) kernel.SyscallFn {
+	return func(g *memoryGuard, fn kernel.SyscallFn) kernel.SyscallFn {
+		return func(t *kernel.Task, no uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
+			cost, reserve := int64(newProcessCost), g.budget.Reserve
+			thread := flagsOf(t, args)&linux.CLONE_THREAD != 0
+			if thread {
+				cost, reserve = newThreadCost, reserve/2
+			}
+			first := t.ThreadGroup() == t.Kernel().GlobalInit()
+			if first {
+				reserve = 0
+			}
+			if !g.roomFor(cost, reserve) && !(first && thread) {
+				return 0, nil, linuxerr.EAGAIN
+			}
+			return fn(t, no, args)
 		}
-		return fn(t, no, args)
 	}
+}
+
+func noFlags(*kernel.Task, arch.SyscallArguments) uint64 { return 0 }
+
+func cloneFlags(_ *kernel.Task, args arch.SyscallArguments) uint64 { return args[0].Uint64() }
+
+// clone3Flags reads the first field of the structure that the guest passes.
+func clone3Flags(t *kernel.Task, args arch.SyscallArguments) uint64 {
+	var flags [8]byte
+	if _, err := t.CopyInBytes(args[0].Pointer(), flags[:]); err != nil {
+		return 0 // The call will say what is wrong.
+	}
+	return hostarch.ByteOrder.Uint64(flags[:])
 }
 
 // refuseFile fails with "no space left", as a file system without free inodes
 // does: every file is an object in the heap of the guest's kernel.
 func refuseFile(g *memoryGuard, fn kernel.SyscallFn) kernel.SyscallFn {
 	return func(t *kernel.Task, no uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
-		if !g.roomFor(newFileCost) {
+		if !g.roomFor(newFileCost, g.budget.Reserve) {
 			return 0, nil, linuxerr.ENOSPC
 		}
 		return fn(t, no, args)
