@@ -42,12 +42,15 @@ const statusClientGone = 499
 func classify(err error, subject string) *apiError {
 	var api *apiError
 	var capacity *runtime.CapacityError
+	var memory *runtime.OutOfMemoryError
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &api):
 		return api
 	case errors.As(err, &tooLarge):
 		return &apiError{code: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("request body is larger than %d bytes", tooLarge.Limit)}
+	case errors.As(err, &memory) && !errors.Is(err, runtime.ErrSandboxNotFound):
+		return &apiError{code: http.StatusInsufficientStorage, message: fmt.Sprintf("Sandbox \"%s\": %s", subject, memory.Detail)}
 	case errors.Is(err, runtime.ErrSandboxNotFound):
 		return &apiError{code: http.StatusNotFound, message: fmt.Sprintf(`Sandbox "%s" doesn't exist or you don't have access to it`, subject)}
 	case errors.Is(err, runtime.ErrTemplateNotFound):

@@ -16,6 +16,9 @@ var (
 	ErrUnavailable       = errors.New("unavailable")
 	// ErrIncompatible: a snapshot that this driver, host or spec cannot restore.
 	ErrIncompatible = errors.New("incompatible snapshot")
+	// ErrOutOfMemory: a save or a restore needs more memory than the machine or
+	// its host has. The error's text says how much, and what became of the machine.
+	ErrOutOfMemory = errors.New("out of memory")
 )
 
 // Error says which operation on which machine failed and why. Its text is safe

@@ -155,6 +155,9 @@ func prepareProcess(command, bundle string) error {
 			return fmt.Errorf("join control group: %w", err)
 		}
 	}
+	if err := setStubScore(); err != nil {
+		return fmt.Errorf("set oom score: %w", err)
+	}
 	if command != "boot" {
 		return nil
 	}

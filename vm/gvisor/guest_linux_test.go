@@ -161,7 +161,7 @@ func manyFiles(count string) string {
 				return fmt.Sprint(i, " ", err)
 			}
 		}
-		if err := os.WriteFile(fmt.Sprintf("%s/%d", dir, i), nil, 0o644); err != nil {
+		if err := os.Symlink("x", fmt.Sprintf("%s/%d", dir, i)); err != nil {
 			return fmt.Sprint(i, " ", err)
 		}
 	}

@@ -34,4 +34,7 @@ func newGuestBudget(memory int64) guestBudget {
 
 // hostLimit is the limit of the control group. It is above everything that the
 // guard lets happen, by what it may be late.
-func (b guestBudget) hostLimit() int64 { return b.Memory + b.Allowance + max(64*mib, b.Memory/8) }
+func (b guestBudget) hostLimit() int64 { return b.Memory + b.Allowance + b.slack() }
+
+// slack is by how much a guest may be above its memory until it is brought back.
+func (b guestBudget) slack() int64 { return max(64*mib, b.Memory/8) }

@@ -51,10 +51,8 @@ func (h *headroom) grant(bytes int64) (free func(), err error) {
 		return nil, fmt.Errorf("memory of the host: %w", err)
 	}
 	if left := available - h.granted - hostReserve; bytes > left {
-		return nil, &vm.Error{Kind: vm.ErrUnavailable,
-			Err: fmt.Errorf("not enough memory on the host: it may take %d MiB for a moment, %d MiB are available",
-				bytes/mib, max(0, left)/mib),
-			Hint: "end or pause other sandboxes first"}
+		return nil, fmt.Errorf("%w: it may take %d MiB for a moment, and the host has %d MiB",
+			vm.ErrOutOfMemory, bytes/mib, max(0, left)/mib)
 	}
 	h.granted += bytes
 	return sync.OnceFunc(func() {
@@ -191,4 +189,15 @@ func (m *machine) lowerLimit() bool {
 	limit := m.budget().hostLimit()
 	used, err := m.group.unreclaimable()
 	return err == nil && used+16*mib <= limit && m.group.setMemoryLimit(limit) == nil
+}
+
+// outOfMemory says so if an operation failed because the host killed one of the
+// machine's processes for memory meanwhile.
+func (m *machine) outOfMemory(what string, killsBefore int64, err error) error {
+	if err == nil || m.group.oomKills() == killsBefore {
+		return err
+	}
+	limit, _ := readInt(m.group.memoryFile("memory.limit_in_bytes", "memory.max"))
+	return fmt.Errorf("%w: %s took more than %d MiB in a sandbox of %d MiB (%w)",
+		vm.ErrOutOfMemory, what, limit/mib, m.spec.MemoryMiB, brief(err))
 }

@@ -72,7 +72,9 @@ func (d *Driver) load(m *machine, images string) error {
 	if m.cold {
 		return m.boot()
 	}
-	return offMain(func() error { return m.c.Restore(m.runsc, images, false, false, nil) })
+	kills := m.group.oomKills()
+	return m.outOfMemory("restoring it", kills,
+		offMain(func() error { return m.c.Restore(m.runsc, images, false, false, nil) }))
 }
 
 // restoreError classifies what went wrong while a snapshot was loaded.

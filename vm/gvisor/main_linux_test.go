@@ -154,6 +154,12 @@ func guestCommand(args []string) bool {
 		fmt.Println(manyFiles(args[1]))
 	case "processes":
 		fmt.Println(manyProcesses(args[1]))
+	case "hoard":
+		hoard(args[1])
+	case "map":
+		fmt.Println(mapMemory(args[1]))
+	case "size":
+		fmt.Println(sizeOf(args[1]))
 	case "sleep":
 		<-time.After(24 * time.Hour)
 	case "list":

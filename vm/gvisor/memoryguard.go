@@ -38,13 +38,18 @@ type memoryGuard struct {
 const (
 	guardInterval    = int64(time.Millisecond)
 	guardOwnInterval = 10 * int64(time.Millisecond)
-	// victimTime is how long the memory of a killed process may take to be freed
-	// before another one is chosen.
-	victimTime = 300 * int64(time.Millisecond)
+	// victimTime is how long a killed process may take to end before another one is
+	// chosen, killInterval how long its memory may take to be freed then.
+	victimTime   = 3 * int64(time.Second)
+	killInterval = 50 * int64(time.Millisecond)
+	// urgentInterval is killInterval while half of the slack is gone.
+	urgentInterval = 5 * int64(time.Millisecond)
 	// collectInterval bounds what is spent on collecting garbage under pressure.
 	collectInterval = int64(time.Second)
-	// stall is how long a page fault waits for memory to be freed.
-	stall = 2 * time.Millisecond
+	// leastStall and mostStall are how long a task waits for memory to be freed,
+	// the longer the less of the slack is left.
+	leastStall = 2 * time.Millisecond
+	mostStall  = 50 * time.Millisecond
 	// leastVictim is the smallest process worth killing.
 	leastVictim = 1 << 20
 )
@@ -59,8 +64,8 @@ func newMemoryGuard(b guestBudget) *memoryGuard {
 func (g *memoryGuard) passed(t *kernel.Task, fault bool) {
 	now, next := g.now(), g.next.Load()
 	if now < next || !g.next.CompareAndSwap(next, now+guardInterval) {
-		if fault && g.used.Load() > g.budget.Memory {
-			<-time.After(stall)
+		if wait := g.stall(fault); wait > 0 {
+			<-time.After(wait)
 		}
 		return
 	}
@@ -71,6 +76,15 @@ func (g *memoryGuard) passed(t *kernel.Task, fault bool) {
 		g.makeRoom(t.Kernel(), now)
 		g.mu.Unlock()
 	}
+}
+
+// stall is how long a task is held up that is about to take memory.
+func (g *memoryGuard) stall(fault bool) time.Duration {
+	over := g.used.Load() - g.budget.Memory
+	if over <= 0 || !fault && over < g.budget.slack()/4 {
+		return 0
+	}
+	return min(mostStall, leastStall+time.Duration(int64(mostStall)*over/g.budget.slack()))
 }
 
 // measure reads what is in use: two reads of counters, no scan.
@@ -116,7 +130,13 @@ func (g *memoryGuard) makeRoom(k *kernel.Kernel, now int64) {
 		}
 	}
 	if g.victim != nil {
-		if g.victim.Count() > 0 && now-g.killed < 10*victimTime || now-g.killed < victimTime {
+		interval := killInterval
+		if g.used.Load()-g.budget.Memory > g.budget.slack()/2 {
+			interval = urgentInterval
+		} else if g.victim.Count() > 0 {
+			interval = victimTime
+		}
+		if now-g.killed < interval {
 			return
 		}
 	}
@@ -157,4 +177,21 @@ func largest(k *kernel.Kernel) (victim *kernel.ThreadGroup) {
 // than the reserve of its memory unused.
 func (g *memoryGuard) roomFor(bytes, reserve int64) bool {
 	return g.overhead.Load()+bytes <= g.budget.Allowance || g.used.Load()+bytes <= g.budget.Memory-reserve
+}
+
+// mayClone reports whether a process may make another one, or a thread. The
+// first process, which is the way into the sandbox, may use the reserve and some
+// of the slack, and its threads are never refused: without one it would end, and
+// the sandbox with it.
+func (g *memoryGuard) mayClone(first, thread bool) bool {
+	switch free := g.budget.Memory - g.used.Load(); {
+	case first && thread:
+		return true
+	case first:
+		return free > -g.budget.slack()/2
+	case thread:
+		return free > 0 && g.roomFor(newThreadCost, g.budget.Reserve/2)
+	default:
+		return free > newProcessCost && g.roomFor(newProcessCost, g.budget.Reserve)
+	}
 }

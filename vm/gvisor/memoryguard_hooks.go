@@ -84,22 +84,12 @@ var guarded = map[string]func(*memoryGuard, kernel.SyscallFn) kernel.SyscallFn{
 }
 
 // refuseProcess fails with "resource temporarily unavailable", as a kernel
-// without room for another process does. The first process, which is the way into
-// the sandbox, may use the reserve, and its threads are never refused: without
-// one it would end, and the sandbox with it.
+// without room for another process does.
 func refuseProcess(flagsOf func(*kernel.Task, arch.SyscallArguments) uint64) func(*memoryGuard, kernel.SyscallFn) kernel.SyscallFn {
 	return func(g *memoryGuard, fn kernel.SyscallFn) kernel.SyscallFn {
 		return func(t *kernel.Task, no uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
-			cost, reserve := int64(newProcessCost), g.budget.Reserve
 			thread := flagsOf(t, args)&linux.CLONE_THREAD != 0
-			if thread {
-				cost, reserve = newThreadCost, reserve/2
-			}
-			first := t.ThreadGroup() == t.Kernel().GlobalInit()
-			if first {
-				reserve = 0
-			}
-			if !g.roomFor(cost, reserve) && !(first && thread) {
+			if !g.mayClone(t.ThreadGroup() == t.Kernel().GlobalInit(), thread) {
 				return 0, nil, linuxerr.EAGAIN
 			}
 			return fn(t, no, args)
