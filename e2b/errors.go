@@ -42,6 +42,7 @@ const statusClientGone = 499
 func classify(err error, subject string) *apiError {
 	var api *apiError
 	var capacity *runtime.CapacityError
+	var memory *runtime.OutOfMemoryError
 	var tooLarge *http.MaxBytesError
 	var changed *runtime.HostChangedError
 	switch {
@@ -49,6 +50,8 @@ func classify(err error, subject string) *apiError {
 		return api
 	case errors.As(err, &tooLarge):
 		return &apiError{code: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("request body is larger than %d bytes", tooLarge.Limit)}
+	case errors.As(err, &memory) && !errors.Is(err, runtime.ErrSandboxNotFound):
+		return &apiError{code: http.StatusInsufficientStorage, message: fmt.Sprintf("Sandbox \"%s\": %s", subject, memory.Detail)}
 	case errors.Is(err, runtime.ErrSandboxNotFound):
 		return &apiError{code: http.StatusNotFound, message: fmt.Sprintf(`Sandbox "%s" doesn't exist or you don't have access to it`, subject)}
 	case errors.Is(err, runtime.ErrTemplateNotFound):

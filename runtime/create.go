@@ -45,6 +45,8 @@ func classify(err error) error {
 	switch {
 	case errors.Is(err, store.ErrFull), errors.Is(err, syscall.ENOSPC):
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	case errors.Is(err, vm.ErrOutOfMemory):
+		return outOfMemory(err)
 	case errors.Is(err, vm.ErrIncompatible), errors.Is(err, vm.ErrNotFound):
 		return fmt.Errorf("%w: %w", ErrNotRestorable, err)
 	}

@@ -163,7 +163,7 @@ func (r *Runtime) undoPause(sb *sandbox) {
 		err = nil // It was not frozen yet, or it runs again.
 	}
 	if err != nil {
-		reason := r.exitReason(sb.id)
+		reason := r.endReason(ctx, sb.id)
 		if reason == "" {
 			reason = "lost: " + err.Error()
 		}

@@ -19,7 +19,7 @@ import (
 func (r *Runtime) Get(ctx context.Context, id string) (Sandbox, error) {
 	sb, ok := r.find(id)
 	if !ok || !visible(sb.state()) {
-		return Sandbox{}, notFound(id)
+		return Sandbox{}, r.ends.gone(id)
 	}
 	return r.view(sb.snapshot()), nil
 }

@@ -2,13 +2,9 @@ package runtime
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/rundlet/rundlet/vm"
 )
 
 // A daemon that runs notices that the host changed: new sandboxes are made from a
@@ -63,45 +59,4 @@ func TestTheTemplateFollowsTheHost(t *testing.T) {
 			t.Error("it was built anew though the image is the same")
 		}
 	})
-}
-
-// What could not be restored is not saved: the sandbox runs on.
-func TestASandboxThatCouldNotBeRestoredIsNotPaused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f, ctx := newFixture(t), context.Background()
-		sb := f.create(hours)
-		f.cfg.Driver = f.rt.cfg.Driver
-		f.rt.cfg.Driver = changedHost{f.cfg.Driver.(recordingDriver)}
-		var changed *HostChangedError
-		if err := f.rt.Pause(ctx, sb.ID, true); !errors.Is(err, ErrNotRestorable) || !errors.As(err, &changed) {
-			t.Errorf("pause: %v", err)
-		}
-		if _, err := f.rt.Snapshot(ctx, sb.ID, "", ""); !errors.As(err, &changed) {
-			t.Errorf("snapshot: %v", err)
-		}
-		if row := f.row(sb.ID); State(row.State) != StateRunning {
-			t.Errorf("row %+v", row)
-		}
-		if err := f.rt.Pause(ctx, sb.ID, false); err != nil {
-			t.Errorf("without its memory: %v", err)
-		}
-	})
-}
-
-// changedHost is a driver whose machines have a file open that was replaced.
-type changedHost struct{ recordingDriver }
-
-func (changedHost) Snapshot(context.Context, string, string) error {
-	return &vm.Error{Op: "snapshot", Err: &vm.HostChangedError{File: "/usr/lib/libc.so.6", How: "was replaced"}}
-}
-
-// A machine that is gone is no snapshot that cannot be restored.
-func TestAMachineThatIsGoneIsNotFoundWhenItIsSaved(t *testing.T) {
-	gone := fmt.Errorf("save: %w", vm.ErrNotFound)
-	if err := classifySave("i1", gone); !errors.Is(err, ErrSandboxNotFound) || errors.Is(err, ErrNotRestorable) {
-		t.Errorf("got %v", err)
-	}
-	if err := classify(gone); !errors.Is(err, ErrNotRestorable) {
-		t.Errorf("a restore: %v", err)
-	}
 }

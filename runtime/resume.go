@@ -222,7 +222,7 @@ func (r *Runtime) resumeLocked(ctx context.Context, sb *sandbox, claimID string,
 		return err
 	}
 	from := originOfSnapshot(claim)
-	if err := r.launch(ctx, sb, launch{
+	if err := r.relaunch(ctx, sb, launch{
 		origin: from, resumed: !from.filesystem,
 		network: StepResumeNetwork, machine: StepResumeMachine, delivered: StepResumeDelivered,
 	}); err != nil {

@@ -139,6 +139,7 @@ type Runtime struct {
 
 	pool  *pool
 	tally tally
+	ends  outOfMemoryEnds
 
 	// reconciled is what Open did with what an earlier process left; constant.
 	reconciled reconcile.Report

@@ -38,6 +38,8 @@ type sandbox struct {
 	operations map[*operation]struct{}
 	// resuming is the resume under way, or nil.
 	resuming *flight
+	// forgetting: a resume leaves the memory out; see Reboot.
+	forgetting bool
 	// beat is the last sign of life.
 	beat  beat
 	usage usage

@@ -235,6 +235,9 @@ var (
 	ErrDiskFull = errors.New("the disk of this machine is full")
 	// ErrUnsupported: this build or driver cannot do it.
 	ErrUnsupported = errors.New("not supported")
+	// ErrOutOfMemory: the sandbox, or the host, lacks the memory for the call, or
+	// the sandbox ended for it. See OutOfMemoryError.
+	ErrOutOfMemory = errors.New("out of memory")
 	// ErrUnavailable: the daemon is starting or shutting down.
 	ErrUnavailable = errors.New("unavailable")
 )

@@ -16,6 +16,9 @@ var (
 	ErrUnavailable       = errors.New("unavailable")
 	// ErrIncompatible: a snapshot that this driver, host or spec cannot restore.
 	ErrIncompatible = errors.New("incompatible snapshot")
+	// ErrOutOfMemory: a save or a restore needs more memory than the machine or
+	// its host has. The error's text says how much, and what became of the machine.
+	ErrOutOfMemory = errors.New("out of memory")
 )
 
 // HostChangedError is the ErrIncompatible of a machine or a snapshot in which a

@@ -115,7 +115,7 @@ func (d *Driver) Bare(spec vm.Spec) (*Bare, error) {
 		con.finish()
 		b.conf, err = runscConfig(d.conf, spec, bundle)
 	}
-	if err = errors.Join(err, writeBundle(bundle, spec, nil)); err != nil {
+	if err = errors.Join(err, writeBundle(bundle, spec, nil, images)); err != nil {
 		d.removeFiles(b.key)
 		return nil, failure("bare restore", b.key, nil, err)
 	}

@@ -34,6 +34,8 @@ type Driver struct {
 	conf    Config
 	limits  bool // Whether control groups are used.
 	version string
+	// headroom counts what saves and restores may take of the host.
+	headroom headroom
 	// halfWay, if not nil, is called in the middle of each lifecycle step; an
 	// error fails the step there. Tests set it before the first call.
 	halfWay func(op, id string) error
@@ -61,6 +63,7 @@ type machine struct {
 	runsc   *config.Config
 	c       *container.Container
 	group   *group
+	limit   memoryLimit
 	console *console
 	sandbox *process
 	gofer   *process
@@ -143,6 +146,7 @@ func New(conf Config) (*Driver, error) {
 		conf:     conf,
 		limits:   conf.Cgroups != "off" && hostCgroups() != "none",
 		version:  gvisorVersion(),
+		headroom: headroom{available: hostAvailable},
 		machines: map[string]*machine{},
 	}, nil
 }

@@ -36,7 +36,7 @@ func (d *Driver) Start(ctx context.Context, id string) error {
 	case status == vm.StatusCreated:
 		err = m.boot()
 	case m.pending != "":
-		if err = m.load(m.pending); err != nil {
+		if err = d.load(m, m.pending); err != nil {
 			err = d.restoreError(m, err)
 			m.sandbox.kill()
 			<-m.ended
@@ -63,14 +63,21 @@ func (m *machine) boot() error {
 
 // load makes the sandbox what was saved in images. The guest runs when it
 // returns.
-func (m *machine) load(images string) error {
+func (d *Driver) load(m *machine, images string) error {
+	lower, err := d.liftForRestore(m, images)
+	if err != nil {
+		return err
+	}
+	defer lower()
 	if m.cold {
 		return m.boot()
 	}
 	if err := checkHostFiles(m.hostFiles, m.spec); err != nil {
 		return err
 	}
-	err := offMain(func() error { return m.c.Restore(m.runsc, images, false, false, nil) })
+	kills := m.group.oomKills()
+	err = m.outOfMemory("restoring it", kills,
+		offMain(func() error { return m.c.Restore(m.runsc, images, false, false, nil) }))
 	// A package may have been installed meanwhile.
 	return cmp.Or(err, checkHostFiles(m.hostFiles, m.spec))
 }

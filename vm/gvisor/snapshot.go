@@ -66,6 +66,12 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 	if exists(dir) {
 		return fmt.Errorf("%w: snapshot %s", vm.ErrAlreadyExists, snapshot)
 	}
+	lower, err := d.liftForSave(m)
+	if err != nil {
+		return err
+	}
+	defer lower()
+	kills := m.group.oomKills()
 	staging, err := os.MkdirTemp(d.conf.pendingDir(), "snapshot-")
 	if err != nil {
 		return err
@@ -85,7 +91,7 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 		err = m.c.Checkpoint(m.runsc, staging, sandbox.CheckpointOpts{
 			Compression: statefile.CompressionLevelNone, Resume: true})
 	}
-	if err != nil {
+	if err = m.outOfMemory("saving it", kills, err); err != nil {
 		return err
 	}
 	d.step(stepSnapshotSaved, m.id)
