@@ -18,6 +18,8 @@ type RuntimeAdapter interface {
 	// Connect extends the time-out to at least now+timeout, never shortens it,
 	// and resumes a paused sandbox (resumed reports that it did).
 	Connect(ctx context.Context, id string, timeout time.Duration) (sb runtime.Sandbox, resumed bool, err error)
+	// Reboot is Connect that leaves out the memory of a paused sandbox.
+	Reboot(ctx context.Context, id string, timeout time.Duration) (sb runtime.Sandbox, resumed bool, err error)
 	// Pause saves the sandbox, with its memory or only its files, and ends its
 	// machine. ErrConflict if it is paused already.
 	Pause(ctx context.Context, id string, memory bool) error

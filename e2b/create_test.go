@@ -172,6 +172,7 @@ func TestRuntimeErrors(t *testing.T) {
 		{"snapshot not found", wrap(runtime.ErrSnapshotNotFound), 404, "snapshot 'base' not found", ""},
 		{"invalid", wrap(runtime.ErrInvalid), 400, "invalid argument", ""},
 		{"conflict", wrap(runtime.ErrConflict), 409, "changing", ""},
+		{"the host changed", wrap(fmt.Errorf("%w: %w", runtime.ErrNotRestorable, &runtime.HostChangedError{File: "/usr/lib/libc.so.6", How: "is gone"})), 409, `/usr/lib/libc.so.6" is gone`, ""},
 		{"not restorable", wrap(runtime.ErrNotRestorable), 409, "cannot be restored", ""},
 		{"not running", wrap(runtime.ErrNotRunning), 409, "not running", ""},
 		{"unsupported", wrap(runtime.ErrUnsupported), 501, "not supported", ""},

@@ -42,13 +42,17 @@ const statusClientGone = 499
 func classify(err error, subject string) *apiError {
 	var api *apiError
 	var capacity *runtime.CapacityError
+	var memory *runtime.OutOfMemoryError
 	var tooLarge *http.MaxBytesError
 	var retry *runtime.RetryError
+	var changed *runtime.HostChangedError
 	switch {
 	case errors.As(err, &api):
 		return api
 	case errors.As(err, &tooLarge):
 		return &apiError{code: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("request body is larger than %d bytes", tooLarge.Limit)}
+	case errors.As(err, &memory) && !errors.Is(err, runtime.ErrSandboxNotFound):
+		return &apiError{code: http.StatusInsufficientStorage, message: fmt.Sprintf("Sandbox \"%s\": %s", subject, memory.Detail)}
 	case errors.Is(err, runtime.ErrSandboxNotFound):
 		return &apiError{code: http.StatusNotFound, message: fmt.Sprintf(`Sandbox "%s" doesn't exist or you don't have access to it`, subject)}
 	case errors.Is(err, runtime.ErrTemplateNotFound):
@@ -65,6 +69,8 @@ func classify(err error, subject string) *apiError {
 		return &apiError{code: http.StatusServiceUnavailable, message: runtime.ErrLacking.Error() + " of its own; try again later", retryAfter: time.Second}
 	case errors.Is(err, runtime.ErrDiskFull):
 		return &apiError{code: http.StatusInsufficientStorage, message: runtime.ErrDiskFull.Error()}
+	case errors.As(err, &changed):
+		return &apiError{code: http.StatusConflict, message: fmt.Sprintf("\"%s\" cannot go on with its memory: the host's file %.200q %s, and a program in the sandbox has it open; its files can still be saved and booted, with \"memory\": false", subject, changed.File, changed.How)}
 	case errors.Is(err, runtime.ErrNotRestorable):
 		return &apiError{code: http.StatusConflict, message: fmt.Sprintf("\"%s\" cannot be restored on this machine: what it was saved in is damaged or gone, or was made by another version; the server's log has the reason", subject)}
 	case errors.Is(err, runtime.ErrConflict):

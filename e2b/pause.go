@@ -92,10 +92,7 @@ func (s *Server) resume(w http.ResponseWriter, r *http.Request, id string) (runt
 	case body.AutoPause != nil && *body.AutoPause != (wireOnTimeout(sb.OnTimeout) == openapi.Pause):
 		return sb, unsupported("changing autoPause at a resume")
 	}
-	if err := mayForget(sb, body.Memory); err != nil {
-		return sb, err
-	}
-	sb, _, err = s.adapter.Connect(r.Context(), id, timeout)
+	sb, _, err = s.awake(r.Context(), id, timeout, body.Memory)
 	return sb, err
 }
 
@@ -137,24 +134,14 @@ func (s *Server) doConnect(w http.ResponseWriter, r *http.Request, id string, op
 	if err != nil {
 		return runtime.Sandbox{}, false, err
 	}
-	if isFalse(body.Memory) {
-		sb, err := s.adapter.Get(r.Context(), id)
-		if err == nil {
-			err = mayForget(sb, body.Memory)
-		}
-		if err != nil {
-			return sb, false, err
-		}
-	}
-	return s.adapter.Connect(r.Context(), id, timeout)
+	return s.awake(r.Context(), id, timeout, body.Memory)
 }
 
-// mayForget refuses memory false for a sandbox that was saved with its memory:
-// to restore it all the same would be the opposite of what was asked for. It
-// means nothing to one that runs or has none.
-func mayForget(sb runtime.Sandbox, memory *bool) error {
-	if !isFalse(memory) || sb.State == runtime.StateRunning || sb.FilesystemOnly {
-		return nil
+// awake resumes a sandbox, without the memory that it was saved with if that is
+// not wanted: then it boots from its files.
+func (s *Server) awake(ctx context.Context, id string, timeout time.Duration, memory *bool) (runtime.Sandbox, bool, error) {
+	if isFalse(memory) {
+		return s.adapter.Reboot(ctx, id, timeout)
 	}
-	return badRequest("sandbox %q was paused with its memory; this server cannot resume it without, so leave memory out", sb.ID)
+	return s.adapter.Connect(ctx, id, timeout)
 }

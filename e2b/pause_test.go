@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,8 +136,8 @@ func TestConnectResumes(t *testing.T) {
 		{"v1, paused", "/sandboxes/%s/connect", `{"timeout":60}`, runtime.StatePaused, false, 201, ""},
 		{"v2, paused", "/v2/sandboxes/%s/connect", `{}`, runtime.StatePaused, false, 201, ""},
 		{"v2, paused, memory", "/v2/sandboxes/%s/connect", `{"memory":true}`, runtime.StatePaused, false, 201, ""},
-		{"v1, paused with memory, not wanted", "/sandboxes/%s/connect", `{"timeout":60,"memory":false}`, runtime.StatePaused, false, 400, "paused with its memory"},
-		{"v2, paused with memory, not wanted", "/v2/sandboxes/%s/connect", `{"memory":false}`, runtime.StatePaused, false, 400, "paused with its memory"},
+		{"v1, paused with memory, not wanted", "/sandboxes/%s/connect", `{"timeout":60,"memory":false}`, runtime.StatePaused, false, 201, ""},
+		{"v2, paused with memory, not wanted", "/v2/sandboxes/%s/connect", `{"memory":false}`, runtime.StatePaused, false, 201, ""},
 		{"v2, paused without memory, not wanted", "/v2/sandboxes/%s/connect", `{"memory":false}`, runtime.StatePaused, true, 201, ""},
 		{"v2, paused without memory", "/v2/sandboxes/%s/connect", `{}`, runtime.StatePaused, true, 201, ""},
 		{"v2, running, memory not wanted", "/v2/sandboxes/%s/connect", `{"memory":false}`, runtime.StateRunning, false, 200, ""},
@@ -144,7 +145,7 @@ func TestConnectResumes(t *testing.T) {
 		{"resume, empty", "/sandboxes/%s/resume", ``, runtime.StatePaused, false, 201, ""},
 		{"resume, kills as before", "/sandboxes/%s/resume", `{"autoPause":false}`, runtime.StatePaused, false, 201, ""},
 		{"resume, pauses from now on", "/sandboxes/%s/resume", `{"autoPause":true}`, runtime.StatePaused, false, 501, "autoPause"},
-		{"resume, memory not wanted", "/sandboxes/%s/resume", `{"memory":false}`, runtime.StatePaused, false, 400, "paused with its memory"},
+		{"resume, memory not wanted", "/sandboxes/%s/resume", `{"memory":false}`, runtime.StatePaused, false, 201, ""},
 		{"resume, running", "/sandboxes/%s/resume", `{"timeout":60}`, runtime.StateRunning, false, 409, "already running"},
 		{"resume, zero", "/sandboxes/%s/resume", `{"timeout":0}`, runtime.StatePaused, false, 400, "positive"},
 		{"resume, malformed", "/sandboxes/%s/resume", `{"timeout":"x"}`, runtime.StatePaused, false, 400, `"timeout"`},
@@ -166,6 +167,9 @@ func TestConnectResumes(t *testing.T) {
 			want := `{"alias":"base","clientID":"rundlet","envdAccessToken":"token-` + id + `","envdVersion":"0.6.13","sandboxID":"` + id + `","templateID":"tpl0"}`
 			if r.code != tt.code || r.body != want {
 				t.Errorf("%d %s, want %d %s", r.code, r.body, tt.code, want)
+			}
+			if want := strings.Contains(tt.body, `"memory":false`); slices.Contains(n.Reboots(), id) != want {
+				t.Errorf("it was rebooted: %v, want %v", !want, want)
 			}
 			if r := n.do("GET", "/health", "", toAgent(id)...); r.code != 204 {
 				t.Errorf("health: %d %s", r.code, r.body)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -154,7 +153,22 @@ func (r *remains) readClaim(id string) error {
 	if err != nil {
 		return err
 	}
-	return snapshot.Verify(m.Files, func(name string) (io.ReadCloser, error) { return os.Open(filepath.Join(dir, name)) })
+	sums := map[string]snapshot.Sum{}
+	for _, file := range m.Files {
+		if sums[file.Name], err = digestOf(filepath.Join(dir, file.Name)); err != nil {
+			return err
+		}
+	}
+	return snapshot.Verify(m.Files, sums)
+}
+
+func digestOf(path string) (snapshot.Sum, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return snapshot.Sum{}, err
+	}
+	defer f.Close()
+	return snapshot.Digest(f)
 }
 
 // backup checks that a backup is whole and has these paused sandboxes in it.

@@ -12,6 +12,7 @@ import (
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/substrate/snapshot"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -39,7 +40,7 @@ func (r *Runtime) prepareBase(ctx context.Context) (store.Template, error) {
 		return store.Template{}, err
 	}
 	if found && old.Stamp == stamp {
-		return old, nil
+		return r.sealedBase(ctx, old)
 	}
 	if err := r.room(r.cfg.Floors.Build); err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
@@ -60,18 +61,55 @@ func (r *Runtime) prepareBase(ctx context.Context) (store.Template, error) {
 	if err := r.bootAndSave(ctx, tpl, spec); err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
+	if tpl.Manifest, err = r.baseManifest(ctx, tpl); err != nil {
+		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
+	}
 	if err := r.cfg.Store.PutTemplate(ctx, tpl); err != nil {
 		return store.Template{}, classify(err)
 	}
-	if deleter, ok := r.cfg.Driver.(vm.SnapshotDeleter); ok && found {
-		if err := deleter.DeleteSnapshot(ctx, old.VMID, old.Snapshot); err != nil {
+	if found {
+		if err := r.deleteFiles(ctx, old.VMID, old.Snapshot); err != nil {
 			r.log.Warn("could not delete the former base snapshot", "error", err)
 		}
+		r.verify.forget(string(artifact(old.VMID, old.Snapshot)))
 	}
 	took := time.Since(begin)
 	r.cfg.Latency.Record(latency.ColdTemplateBuild, took)
 	r.cfg.Progress(fmt.Sprintf("Template \"base\" is ready (%.1f s).", took.Seconds()))
 	return tpl, nil
+}
+
+// sealedBase gives a base its manifest that an earlier version made without.
+func (r *Runtime) sealedBase(ctx context.Context, tpl store.Template) (store.Template, error) {
+	if tpl.Manifest != "" {
+		return tpl, nil
+	}
+	manifest, err := r.baseManifest(ctx, tpl)
+	if errors.Is(err, vm.ErrNotFound) || errors.Is(err, vm.ErrIncompatible) {
+		return tpl, nil // The create that fails for it makes it anew.
+	}
+	if err != nil || manifest == "" {
+		return tpl, err
+	}
+	tpl.Manifest = manifest
+	return tpl, r.cfg.Store.PutTemplate(ctx, tpl)
+}
+
+// baseManifest describes the files of a base, so that each create from it can
+// check them; empty if the driver keeps none.
+func (r *Runtime) baseManifest(ctx context.Context, tpl store.Template) (string, error) {
+	inspector, ok := r.cfg.Driver.(vm.SnapshotInspector)
+	if !ok {
+		return "", nil
+	}
+	if info, err := inspector.InspectSnapshot(ctx, tpl.VMID, tpl.Snapshot); err != nil || len(info.Files) == 0 {
+		return "", err
+	}
+	manifest, err := r.manifest(ctx, inspector, store.Snapshot{
+		ID: tpl.VMID, Kind: string(snapshot.KindBaseTemplate), VMID: tpl.VMID, Snapshot: tpl.Snapshot,
+		Spec: string(tpl.Spec), CreatedAt: tpl.CreatedAt,
+	})
+	return string(manifest), err
 }
 
 // bootAndSave boots the spec, waits until the agent answers, and saves it.

@@ -57,7 +57,7 @@ func (r *Runtime) handOver(ctx context.Context, w *warm, want store.Sandbox, req
 		}
 	}
 	if !w.ready {
-		if err := r.startPrepared(ctx, sb, req); err != nil {
+		if err := r.startPrepared(ctx, w, req); err != nil {
 			return Sandbox{}, err
 		}
 	}
@@ -83,7 +83,7 @@ func (r *Runtime) handOver(ctx context.Context, w *warm, want store.Sandbox, req
 
 // startPrepared starts a machine that is prepared, when it is its turn: that is
 // work for a processor.
-func (r *Runtime) startPrepared(ctx context.Context, sb *sandbox, req CreateRequest) error {
+func (r *Runtime) startPrepared(ctx context.Context, w *warm, req CreateRequest) error {
 	inAdmit, admitted := r.stage(ctx, latency.CreateAdmit)
 	turn, err := r.admit(inAdmit, req.KeyID, capacity.Budget{Launches: 1})
 	if admitted(err); err != nil {
@@ -91,10 +91,10 @@ func (r *Runtime) startPrepared(ctx context.Context, sb *sandbox, req CreateRequ
 	}
 	defer turn.Release()
 	ctx, done := r.stage(ctx, latency.WarmSnapshotRestore)
-	sb.mu.Lock()
-	sb.restored = time.Now()
-	sb.mu.Unlock()
-	err = r.cfg.Driver.Start(ctx, sb.id)
+	w.sb.mu.Lock()
+	w.sb.restored = time.Now()
+	w.sb.mu.Unlock()
+	err = r.loadPrepared(ctx, w)
 	done(err)
 	return err
 }

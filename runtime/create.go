@@ -41,16 +41,28 @@ func (r *Runtime) Create(ctx context.Context, req CreateRequest) (Sandbox, error
 }
 
 // classify gives an error of what is below the class that its cause has here.
+// Where nothing was to be restored, use classifySave.
 func classify(err error) error {
 	switch {
 	case host.Lack(err) != "":
 		return fmt.Errorf("%w: %w", ErrLacking, err)
 	case errors.Is(err, store.ErrFull), errors.Is(err, syscall.ENOSPC):
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	case errors.Is(err, vm.ErrOutOfMemory):
+		return outOfMemory(err)
 	case errors.Is(err, vm.ErrIncompatible), errors.Is(err, vm.ErrNotFound):
 		return fmt.Errorf("%w: %w", ErrNotRestorable, err)
 	}
 	return err
+}
+
+// classifySave is classify of a call that saves a machine: there the driver has
+// nothing else to miss than the machine.
+func classifySave(id string, err error) error {
+	if errors.Is(err, vm.ErrNotFound) {
+		return fmt.Errorf("%w (%w)", notFound(id), err)
+	}
+	return classify(err)
 }
 
 // create makes a sandbox from an origin. follows is the continuation that it
@@ -66,7 +78,7 @@ func (r *Runtime) create(ctx context.Context, req CreateRequest, from origin, fo
 	if err := r.roomForMachine(); err != nil {
 		return Sandbox{}, err
 	}
-	if err := r.usable(ctx, from); err != nil {
+	if err := r.fits(from); err != nil {
 		return Sandbox{}, fmt.Errorf("create sandbox: %w", err)
 	}
 	inAdmit, admitted := r.stage(ctx, latency.CreateAdmit)

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -80,6 +81,9 @@ func (o origin) patience() time.Duration {
 // restore makes the network slot and the machine, running or, without resume,
 // only prepared: then Start is what is left to do.
 func (r *Runtime) restore(ctx context.Context, sb *sandbox, l launch, resume bool) (err error) {
+	if err := r.whole(ctx, l.origin); err != nil {
+		return err
+	}
 	row := sb.snapshot()
 	if resume && !l.origin.filesystem {
 		var done func(error)
@@ -100,7 +104,13 @@ func (r *Runtime) restore(ctx context.Context, sb *sandbox, l launch, resume boo
 		return err
 	}
 	spec.RestoreFrom.ResumeImmediately = resume
-	return r.cfg.Driver.Create(ctx, sb.id, spec)
+	err = r.cfg.Driver.Create(ctx, sb.id, spec)
+	if !resume && err == nil {
+		return nil // Nothing was read yet.
+	}
+	// A file that was changed in between may be what it failed for, or what it
+	// did not notice.
+	return cmp.Or(r.stillWhole(ctx, l.origin), err)
 }
 
 // deliver gives the restored guest its identity. Its answer is the readiness

@@ -23,6 +23,8 @@ type origin struct {
 	// filesystem: there is no memory in it, so the machine boots.
 	filesystem bool
 	manifest   string
+	// anyHostFiles: it is restored to save its files, and no program goes on.
+	anyHostFiles bool
 }
 
 func originOfTemplate(t store.Template) origin {
@@ -49,7 +51,7 @@ func (o origin) machineSpec(slot Slot, hostname string) (spec vm.Spec, err error
 	if err := json.Unmarshal([]byte(o.spec), &spec); err != nil {
 		return vm.Spec{}, fmt.Errorf("%s: stored spec: %w", o.id, err)
 	}
-	spec.RestoreFrom = &vm.SnapshotRef{VMID: o.vmID, SnapshotID: o.snapshot, ResumeImmediately: true}
+	spec.RestoreFrom = &vm.SnapshotRef{VMID: o.vmID, SnapshotID: o.snapshot, ResumeImmediately: true, AnyHostFiles: o.anyHostFiles}
 	spec.VCPUs, spec.MemoryMiB, spec.DiskMiB = o.size.VCPUs, o.size.MemoryMiB, o.size.DiskMiB
 	spec.NetNS, spec.GuestIP, spec.Hostname = slot.NetNS, slot.GuestIP.String(), hostname
 	return spec, nil

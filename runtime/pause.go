@@ -50,7 +50,7 @@ func (r *Runtime) Pause(ctx context.Context, id string, memory bool) error {
 		}
 	})
 	if err != nil {
-		return fmt.Errorf("pause sandbox %s: %w", id, classify(err))
+		return fmt.Errorf("pause sandbox %s: %w", id, classifySave(id, err))
 	}
 	return nil
 }

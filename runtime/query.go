@@ -23,7 +23,7 @@ func (r *Runtime) Get(ctx context.Context, id string) (Sandbox, error) {
 		return Sandbox{}, err
 	}
 	if !visible(sb.state()) {
-		return Sandbox{}, notFound(id)
+		return Sandbox{}, r.ends.gone(id)
 	}
 	return r.view(sb.snapshot()), nil
 }

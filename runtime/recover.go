@@ -235,7 +235,7 @@ const (
 func (r *Runtime) serving(ctx context.Context, id string) (*sandbox, error) {
 	sb, ok := r.find(id)
 	if !ok {
-		return nil, notFound(id)
+		return nil, r.ends.gone(id)
 	}
 	sb.mu.Lock()
 	why, recovered := sb.recovering, sb.recovered

@@ -148,7 +148,7 @@ func (r *Runtime) resume(sb *sandbox, timeout time.Duration) (err error) {
 	row := sb.snapshot()
 	if claim, err := r.cfg.Store.Snapshot(ctx, row.SnapshotID); err != nil {
 		return err
-	} else if err := r.usable(ctx, originOfSnapshot(claim)); err != nil {
+	} else if err := r.fits(originOfSnapshot(claim)); err != nil {
 		return err
 	}
 	inAdmit, admitted := r.stage(ctx, latency.CreateAdmit)
@@ -231,7 +231,7 @@ func (r *Runtime) resumeLocked(ctx context.Context, sb *sandbox, claimID string,
 		return err
 	}
 	from := originOfSnapshot(claim)
-	if err := r.launch(ctx, sb, launch{
+	if err := r.relaunch(ctx, sb, launch{
 		origin: from, resumed: !from.filesystem,
 		network: StepResumeNetwork, machine: StepResumeMachine, delivered: StepResumeDelivered,
 	}); err != nil {

@@ -65,6 +65,10 @@ type Config struct {
 	Store      *store.Store
 	// Base makes, or finds, the image of the template "base".
 	Base func(ctx context.Context) (Image, error)
+	// HostStamp changes, at the latest soon, when Base would return another image
+	// because the host changed. It is cheap. Nil means that a running process
+	// does not notice.
+	HostStamp func() string
 	// Prune removes every image but those with these root file systems. It is
 	// called when no sandbox of any instance is live. It may be nil.
 	Prune func(ctx context.Context, keepRootfs []string) error
@@ -142,17 +146,16 @@ type Runtime struct {
 	closed    bool
 	sandboxes map[string]*sandbox
 	building  *build // the base build in flight, or nil
-	// verified holds the snapshots whose files this process knows to be whole.
-	verified map[string]bool
 
 	pool  *pool
 	tally tally
+	ends  outOfMemoryEnds
 
 	// reconciled is what Open did with what an earlier process left; constant.
 	reconciled reconcile.Report
 
-	// sealing is held by who computes digests: one at a time, for they are
-	// work for a processor that nobody waits for.
+	verify *verifier
+	// sealing serializes the seals, so that what a restore waits for is read first.
 	sealing chan struct{}
 
 	sup     supervisor
@@ -216,7 +219,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	}
 	r := &Runtime{
 		cfg: cfg, dialer: dialer, ledger: capacity.NewLedger(cfg.Capacity), secret: secret, log: cfg.Log,
-		sandboxes: map[string]*sandbox{}, sealing: make(chan struct{}, 1), verified: map[string]bool{},
+		sandboxes: map[string]*sandbox{}, sealing: make(chan struct{}, 1),
 		ready: make(chan struct{}), late: make(chan struct{}, latePauses),
 		orphans: orphans{machines: map[string]bool{}, told: map[string]bool{}},
 	}
@@ -225,6 +228,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	r.pool = newPool()
 	r.queue = capacity.NewQueue(r.ledger, capacity.QueueConfig{MaxPending: cfg.MaxPending, OnYield: r.yield})
 	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
+	r.verify = newVerifier(r.life, r.spawn)
 	if err := r.reconcile(ctx); err != nil {
 		r.end()
 		r.background.Wait()

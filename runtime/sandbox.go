@@ -49,6 +49,8 @@ type sandbox struct {
 	recovered  chan struct{}
 	// pauses counts the pauses that were finished.
 	pauses int
+	// forgetting: a resume leaves the memory out; see Reboot.
+	forgetting bool
 	// beat is the last sign of life.
 	beat  beat
 	usage usage

@@ -4,9 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
-	"io"
-	"os"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/substrate/snapshot"
@@ -22,7 +23,6 @@ func (r *Runtime) seal(claim store.Snapshot) {
 	if !ok || claim.Bytes == 0 {
 		return // Nothing of it is in files.
 	}
-	r.knownWhole(claim.VMID, claim.Snapshot)
 	r.spawn(func() {
 		select {
 		case r.sealing <- struct{}{}:
@@ -39,7 +39,7 @@ func (r *Runtime) seal(claim store.Snapshot) {
 		}
 		// It may be gone already: a resume needs no more than what was saved.
 		if _, gone := r.cfg.Store.Snapshot(r.life, claim.ID); gone == nil {
-			r.log.Warn("could not compute the digests of a snapshot", "snapshot", claim.ID, "error", err)
+			r.log.Warn("snapshot cannot be sealed", "snapshot_id", claim.ID, "error", err)
 		}
 	})
 }
@@ -50,47 +50,35 @@ func (r *Runtime) manifest(ctx context.Context, inspector vm.SnapshotInspector, 
 	if err != nil {
 		return nil, err
 	}
+	sums, err := r.verify.contents(ctx, string(artifact(claim.VMID, claim.Snapshot)), info.Files)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot %s: %w", claim.ID, err)
+	}
 	spec := sha256.Sum256([]byte(claim.Spec))
 	m := snapshot.Manifest{
 		ID: snapshot.Ref(claim.ID), Kind: snapshot.Kind(claim.Kind), Parent: snapshot.Ref(claim.Parent), Source: claim.VMID,
 		CreatedAt: claim.CreatedAt, Reason: claim.Reason, SpecDigest: hex.EncodeToString(spec[:]), Stamp: info.Stamp,
 	}
 	for _, f := range info.Files {
-		sum, n, err := digest(ctx, f.Path)
-		if err != nil {
-			return nil, fmt.Errorf("snapshot %s: %w", claim.ID, err)
-		}
-		m.Files = append(m.Files, snapshot.File{Name: f.Name, Bytes: n, SHA256: sum})
+		m.Files = append(m.Files, snapshot.File{Name: f.Name, Bytes: sums[f.Name].Bytes, SHA256: sums[f.Name].SHA256})
 	}
 	return snapshot.Encode(m)
 }
 
-// digest reads a file until the context ends.
-func digest(ctx context.Context, path string) (sum string, n int64, err error) {
-	f, err := os.Open(path)
+// resealed is the manifest of a claim for another claim on the same files.
+func resealed(manifest string, claim store.Snapshot) (string, error) {
+	m, err := snapshot.Decode([]byte(manifest))
 	if err != nil {
-		return "", 0, err
+		return "", err
 	}
-	defer f.Close()
-	return snapshot.Digest(whileAlive{ctx, f})
+	m.ID, m.Kind, m.CreatedAt, m.Reason = snapshot.Ref(claim.ID), snapshot.Kind(claim.Kind), claim.CreatedAt, claim.Reason
+	out, err := snapshot.Encode(m)
+	return string(out), err
 }
 
-type whileAlive struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (w whileAlive) Read(p []byte) (int, error) {
-	if err := w.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return w.r.Read(p)
-}
-
-// usable refuses, before anything is started, an origin that this host cannot
-// restore or whose files are damaged. The digests of what this process saved
-// itself, or has read once, are not read again.
-func (r *Runtime) usable(ctx context.Context, from origin) error {
+// fits refuses, before anything is done, an origin that this host cannot
+// restore.
+func (r *Runtime) fits(from origin) error {
 	inspector, ok := r.cfg.Driver.(vm.SnapshotInspector)
 	if !ok || from.manifest == "" {
 		return nil // The driver checks what it needs.
@@ -102,30 +90,63 @@ func (r *Runtime) usable(ctx context.Context, from origin) error {
 	if err := m.Compatible(inspector.HostStamp()); err != nil {
 		return fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
 	}
-	key := from.vmID + "/" + from.snapshot
-	r.mu.Lock()
-	whole := r.verified[key]
-	r.mu.Unlock()
-	if whole {
+	return nil
+}
+
+// whole refuses an origin whose files do not hold what was saved, or what they
+// held just after the save as long as their digests are not known. Asked before
+// a restore and after it, it answers for what the restore read.
+func (r *Runtime) whole(ctx context.Context, from origin) error {
+	inspector, ok := r.cfg.Driver.(vm.SnapshotInspector)
+	if !ok {
 		return nil
 	}
 	info, err := inspector.InspectSnapshot(ctx, from.vmID, from.snapshot)
 	if err != nil {
 		return err
 	}
-	paths := map[string]string{}
-	for _, f := range info.Files {
-		paths[f.Name] = f.Path
+	key := string(artifact(from.vmID, from.snapshot))
+	if from.manifest == "" {
+		err = r.verify.asSaved(key, info.Files)
+	} else {
+		err = r.compare(ctx, key, from.manifest, info.Files)
 	}
-	if err := snapshot.Verify(m.Files, func(name string) (io.ReadCloser, error) { return os.Open(paths[name]) }); err != nil {
-		return fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
+	if err == nil {
+		return nil
 	}
-	r.knownWhole(from.vmID, from.snapshot)
-	return nil
+	if _, gone := inspector.InspectSnapshot(ctx, from.vmID, from.snapshot); errors.Is(gone, vm.ErrNotFound) {
+		return gone // It was deleted meanwhile, which is no damage.
+	}
+	var damaged *snapshot.DamagedError
+	if !errors.As(err, &damaged) && !errors.Is(err, unix.EIO) {
+		return err // The daemon could not read it, which proves nothing.
+	}
+	r.verify.doubt(key)
+	if r.verify.tell(key, err.Error()) {
+		r.log.Error("snapshot is damaged; it is kept and cannot be restored", "snapshot_id", from.id, "error", err)
+	}
+	return fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
 }
 
-func (r *Runtime) knownWhole(vmID, name string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.verified[vmID+"/"+name] = true
+// compare compares what the files hold with what the manifest says.
+func (r *Runtime) compare(ctx context.Context, key, manifest string, files []vm.SnapshotFile) error {
+	m, err := snapshot.Decode([]byte(manifest))
+	if err != nil {
+		return fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
+	}
+	sums, err := r.verify.contents(ctx, key, files)
+	if err != nil {
+		return err
+	}
+	return snapshot.Verify(m.Files, sums)
+}
+
+// stillWhole is whole after a restore: a snapshot that was deleted meanwhile was
+// read all the same.
+func (r *Runtime) stillWhole(ctx context.Context, from origin) error {
+	err := r.whole(ctx, from)
+	if errors.Is(err, vm.ErrNotFound) {
+		return nil
+	}
+	return err
 }

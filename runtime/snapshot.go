@@ -63,6 +63,7 @@ func (r *Runtime) saved(ctx context.Context, claim *store.Snapshot) error {
 		for _, f := range info.Files {
 			claim.Bytes += f.Bytes
 		}
+		r.verify.saved(string(artifact(claim.VMID, claim.Snapshot)), info.Files)
 	}
 	claim.State = store.SnapshotReady
 	return r.cfg.Store.PutSnapshot(ctx, *claim)
@@ -123,7 +124,7 @@ func (r *Runtime) captureLocked(ctx context.Context, sb *sandbox, change func(*s
 	claim = r.newClaim(row, kindSnapshot)
 	change(&claim)
 	defer r.own(claim.ID)()
-	return claim, classify(brokenOff(ctx, r.save(ctx, &claim)))
+	return claim, classifySave(sb.id, brokenOff(ctx, r.save(ctx, &claim)))
 }
 
 // save takes the snapshot of a running sandbox that a claim is for. The caller
@@ -172,12 +173,27 @@ func (r *Runtime) share(ctx context.Context, row store.Sandbox, change func(*sto
 		return claim, err
 	}
 	filesystem := claim.Kind == kindFilesystemPause
+	sealed := claim.Manifest
 	claim.ID, claim.CreatedAt = newID()[1:], time.Now()
 	change(&claim)
 	if filesystem {
 		return claim, fmt.Errorf("%w: it was paused without its memory; resume it first", ErrUnsupported)
 	}
-	return claim, r.cfg.Store.PutSnapshot(ctx, claim)
+	claim.Manifest = ""
+	if sealed != "" {
+		if claim.Kind == kindFork {
+			claim.Manifest = sealed // It is of no kind that is sealed, and is gone in a moment.
+		} else if claim.Manifest, err = resealed(sealed, claim); err != nil {
+			return claim, err
+		}
+	}
+	if err := r.cfg.Store.PutSnapshot(ctx, claim); err != nil {
+		return claim, err
+	}
+	if sealed == "" && claim.Kind != kindFork {
+		r.seal(claim)
+	}
+	return claim, nil
 }
 
 // drop gives up a claim, and removes the driver's snapshot with the last one. A
@@ -200,9 +216,7 @@ func (r *Runtime) drop(ctx context.Context, id string) error {
 	if err := r.deleteFiles(ctx, claim.VMID, claim.Snapshot); err != nil {
 		return err
 	}
-	r.mu.Lock()
-	delete(r.verified, claim.VMID+"/"+claim.Snapshot)
-	r.mu.Unlock()
+	r.verify.forget(string(artifact(claim.VMID, claim.Snapshot)))
 	_ = r.at(StepSnapshotDeleted)
 	return nil
 }

@@ -21,6 +21,9 @@ type Supervision struct {
 	Heartbeat, HeartbeatTimeout time.Duration
 	// Hygiene is how often leavings are looked for.
 	Hygiene time.Duration
+	// Host is how often the host is looked at for changes of what the base
+	// template is made of.
+	Host time.Duration
 	// Pressure is how often Sample is called and acted upon; the loop does not
 	// run without a Sample. What a Sample with an error does not know is zero.
 	Pressure time.Duration
@@ -33,7 +36,7 @@ type Supervision struct {
 func DefaultSupervision() Supervision {
 	return Supervision{
 		Heartbeat: 30 * time.Second, HeartbeatTimeout: reconcile.DefaultHeartbeatTimeout,
-		Hygiene: hygiene.Interval, Pressure: 5 * time.Second,
+		Hygiene: hygiene.Interval, Host: hostLook, Pressure: 5 * time.Second,
 	}
 }
 
@@ -63,6 +66,7 @@ type supervisor struct {
 	scaler                     autoscale.Scaler
 	unread                     string // the last failure to sample
 	rounds                     rounds
+	host                       string // the last Config.HostStamp
 
 	mu    sync.Mutex // guards what follows
 	owned map[string]int
@@ -78,6 +82,7 @@ func (r *Runtime) supervise() {
 	s := r.cfg.Supervision
 	r.every(s.Heartbeat, r.beat)
 	r.every(s.Hygiene, r.clean)
+	r.every(s.Host, r.refreshBase)
 	if s.Sample != nil {
 		r.every(s.Pressure, func(context.Context) { r.feel(time.Now()) })
 	}

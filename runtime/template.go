@@ -18,6 +18,7 @@ type build struct {
 	done chan struct{}
 	tpl  store.Template
 	err  error
+	host string // Config.HostStamp from before it
 }
 
 // Template finds a template by id or alias, with or without the tag "default".
@@ -85,6 +86,9 @@ func (r *Runtime) base(ctx context.Context) (store.Template, error) {
 		b = &build{done: make(chan struct{})}
 		r.building = b
 		r.background.Go(func() {
+			if r.cfg.HostStamp != nil {
+				b.host = r.cfg.HostStamp()
+			}
 			b.tpl, b.err = r.prepareBase(r.life)
 			if b.err != nil {
 				r.dropBase(b) // the next create tries again

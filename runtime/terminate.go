@@ -178,6 +178,7 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *sandbox, reason string) 
 	}
 	sb.update(func(r *store.Sandbox) { *r = row })
 	_ = r.at(StepKillOutcome)
+	r.ends.remember(row)
 	r.forget(sb)
 	r.tally.killed(row.Reason)
 	r.pool.wake()

@@ -8,6 +8,8 @@ package runtime
 import (
 	"errors"
 	"time"
+
+	"github.com/rundlet/rundlet/vm"
 )
 
 // State is where a sandbox is in its life. Every transitional state (creating,
@@ -239,9 +241,16 @@ var (
 	// ErrNoAnswer: the agent in the sandbox did not answer in time. A sandbox that
 	// was to be resumed is paused as before.
 	ErrNoAnswer = errors.New("the agent in the sandbox does not answer")
+	// ErrOutOfMemory: the sandbox, or the host, lacks the memory for the call, or
+	// the sandbox ended for it. See OutOfMemoryError.
+	ErrOutOfMemory = errors.New("out of memory")
 	// ErrUnavailable: the daemon is starting or shutting down.
 	ErrUnavailable = errors.New("unavailable")
 )
+
+// HostChangedError is the ErrNotRestorable of programs that have a file of the
+// host open which was changed since.
+type HostChangedError = vm.HostChangedError
 
 // CapacityError says which resource did not suffice.
 type CapacityError struct {

@@ -17,7 +17,7 @@ const (
 	undoTimeout = cleanupTimeout
 	// reasonTimeout is how long the reason of a machine's end may come after the
 	// failure that it caused.
-	reasonTimeout = time.Second
+	reasonTimeout = 2 * time.Second
 )
 
 // undoPause lets a sandbox run on whose pause failed before it was saved. It can

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -175,6 +176,9 @@ func (r *Runtime) carry(flight *warmpool.Flight) {
 			r.log.Warn("a warm machine could not be made", "template", w.origin.alias, "error", err)
 		}
 		flight.Fail(time.Now())
+		if r.staleBase(r.life, w.origin, err) {
+			r.spawn(func() { _ = r.Prepare(r.life) }) // It tells the pool when it is made.
+		}
 		r.discard(w)
 	}
 }
@@ -196,7 +200,7 @@ func (r *Runtime) warmUp(flight *warmpool.Flight) (*warm, error) {
 		if err := r.restore(ctx, w.sb, launch{origin: w.origin}, flight.Action.Stage == warmpool.Ready); err != nil {
 			return w, err
 		}
-	} else if err := r.cfg.Driver.Start(ctx, w.sb.id); err != nil {
+	} else if err := r.loadPrepared(ctx, w); err != nil {
 		return w, err
 	}
 	if flight.Action.Stage == warmpool.Ready {
@@ -219,6 +223,15 @@ func (r *Runtime) warmUp(flight *warmpool.Flight) (*warm, error) {
 		})
 	}
 	return w, nil
+}
+
+// loadPrepared starts a prepared machine, which reads what was saved only now.
+func (r *Runtime) loadPrepared(ctx context.Context, w *warm) error {
+	if err := r.stillWhole(ctx, w.origin); err != nil {
+		return err
+	}
+	err := r.cfg.Driver.Start(ctx, w.sb.id)
+	return cmp.Or(r.stillWhole(ctx, w.origin), err)
 }
 
 // newWarm reserves capacity for a machine of a key.

@@ -16,7 +16,26 @@ var (
 	ErrUnavailable       = errors.New("unavailable")
 	// ErrIncompatible: a snapshot that this driver, host or spec cannot restore.
 	ErrIncompatible = errors.New("incompatible snapshot")
+	// ErrOutOfMemory: a save or a restore needs more memory than the machine or
+	// its host has. The error's text says how much, and what became of the machine.
+	ErrOutOfMemory = errors.New("out of memory")
 )
+
+// HostChangedError is the ErrIncompatible of a machine or a snapshot in which a
+// program has a file of the host open that was changed since: the program cannot
+// go on over the new one. Its file system alone can be saved and booted.
+type HostChangedError struct {
+	File string // as the guest sees it
+	How  string // "is gone", "was changed since it was saved", ...
+}
+
+func (e *HostChangedError) Error() string {
+	return fmt.Sprintf("%v: the host's file %.200q %s, and a program in the sandbox has it open; without the memory (memory: false) its files can be booted",
+		ErrIncompatible, e.File, e.How)
+}
+
+// Unwrap makes it an ErrIncompatible.
+func (e *HostChangedError) Unwrap() error { return ErrIncompatible }
 
 // Error says which operation on which machine failed and why. Its text is safe
 // to show: one line, no guest output, no stack.

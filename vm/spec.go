@@ -75,6 +75,10 @@ type SnapshotRef struct {
 	// ResumeImmediately makes Create return a running machine. Otherwise it is
 	// stopped: prepared as far as the mechanism allows, and Start resumes it.
 	ResumeImmediately bool `json:"resume_immediately,omitempty"`
+	// AnyHostFiles restores also over files of the host that changed since (see
+	// HostChangedError). Programs go wrong over those: it is for a machine that is
+	// frozen at once, to save what is in its file system.
+	AnyHostFiles bool `json:"any_host_files,omitempty"`
 	// NetworkOverrides replaces host devices of the snapshot.
 	NetworkOverrides []NetworkOverride `json:"network_overrides,omitempty"`
 }

@@ -138,8 +138,9 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 	supervision.Limits = host.Host{}.Limits
 	rt, err := runtime.Open(ctx, runtime.Config{
 		Instance: instance, Ephemeral: opts.ephemeral, ScratchDir: filepath.Join(runDir, "scratch"), Driver: driver, Network: slotNetwork{slots, opts.noUplink}, Store: n.store,
-		Base:  func(ctx context.Context) (runtime.Image, error) { return baseImage(ctx, dirs, opts.nameservers) },
-		Prune: func(_ context.Context, keep []string) error { return pruneBases(dirs, keep) },
+		Base:      func(ctx context.Context) (runtime.Image, error) { return baseImage(ctx, dirs, opts.nameservers) },
+		HostStamp: func() string { return hostbase.HostStamp("/") },
+		Prune:     func(_ context.Context, keep []string) error { return pruneBases(dirs, keep) },
 		LockTemplates: func(ctx context.Context) (func(), error) {
 			return awaitLock(ctx, filepath.Join(dirs.StateDir, "templates.lock"))
 		},

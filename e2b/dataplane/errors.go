@@ -2,11 +2,14 @@ package dataplane
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/rundlet/rundlet/runtime"
 )
 
 // The messages that clients match: the first means that the sandbox is gone for
@@ -15,6 +18,16 @@ const (
 	notFound   = "The sandbox was not found"
 	portClosed = "The sandbox is running but port is not open"
 )
+
+// gone is the message for a sandbox that is gone, with the reason if it was
+// memory.
+func gone(err error) string {
+	var memory *runtime.OutOfMemoryError
+	if errors.As(err, &memory) {
+		return notFound + ": " + memory.Detail
+	}
+	return notFound
+}
 
 // proxyError is the body of an answer that does not come from the sandbox.
 type proxyError struct {

@@ -248,7 +248,7 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, runtime.ErrPortClosed):
 		writeError(w, r, http.StatusBadGateway, t, portClosed)
 	case isGone(err):
-		writeError(w, r, http.StatusBadGateway, t, notFound)
+		writeError(w, r, http.StatusBadGateway, t, gone(err))
 	case errors.Is(err, runtime.ErrConflict):
 		writeError(w, r, http.StatusConflict, t, "The sandbox is changing its state, try again")
 	case errors.Is(err, runtime.ErrUnavailable):
@@ -273,7 +273,7 @@ func (p *Proxy) died(w http.ResponseWriter, r *http.Request, t Target, err error
 		getErr = serving(sb.State)
 	}
 	if isGone(getErr) {
-		writeError(w, r, http.StatusBadGateway, t, notFound)
+		writeError(w, r, http.StatusBadGateway, t, gone(getErr))
 		return
 	}
 	p.log.Warn("data plane", "sandbox", t.ID, "port", t.Port, "err", err)

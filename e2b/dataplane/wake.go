@@ -71,6 +71,7 @@ func (p *Proxy) notResumed(w http.ResponseWriter, r *http.Request, t Target, err
 	p.log.Warn("data plane: a sandbox was not resumed", "sandbox", t.ID, "port", t.Port, "err", err)
 	message := "The sandbox is paused and could not be resumed"
 	var capacity *runtime.CapacityError
+	var memory *runtime.OutOfMemoryError
 	switch {
 	case errors.As(err, &capacity):
 		message += fmt.Sprintf(": %s", capacity)
@@ -80,6 +81,8 @@ func (p *Proxy) notResumed(w http.ResponseWriter, r *http.Request, t Target, err
 		}
 	case errors.Is(err, runtime.ErrDiskFull):
 		message += ": " + runtime.ErrDiskFull.Error()
+	case errors.As(err, &memory):
+		message += ": " + memory.Detail
 	}
 	writeError(w, r, http.StatusServiceUnavailable, t, message)
 }

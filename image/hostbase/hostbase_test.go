@@ -238,3 +238,17 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 }
+
+func TestTheHostStampChangesWithWhatIsInstalled(t *testing.T) {
+	host := fakeHost(t, nil)
+	before := HostStamp(host)
+	if HostStamp(host) != before {
+		t.Fatal("it changes by itself")
+	}
+	put(t, host, "usr/bin/new", "x")
+	installed := HostStamp(host)
+	put(t, host, "etc/ld.so.cache", "longer than before")
+	if configured := HostStamp(host); installed == before || configured == installed {
+		t.Errorf("stamps %s, %s, %s", before, installed, configured)
+	}
+}

@@ -3,6 +3,7 @@
 package hostbase
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -75,7 +76,7 @@ func (t *tree) digest(cfg Config) (string, error) {
 	for _, m := range mounts(cfg.HostRoot, "") {
 		fmt.Fprintf(h, "mount %q %q\n", m.Source, m.Target)
 	}
-	stampUsr(h, cfg.HostRoot)
+	stamp(h, cfg.HostRoot, usrParts)
 	return hex.EncodeToString(h.Sum(nil))[:32], nil
 }
 
@@ -93,13 +94,29 @@ func fileSum(name string, sum *[sha256.Size]byte) error {
 	return nil
 }
 
-// stampUsr adds what changes when software is installed in /usr: reading all
-// of it would take seconds on every start.
-func stampUsr(w io.Writer, hostRoot string) {
-	for _, name := range []string{
-		"var/lib/dpkg/status", "var/lib/rpm/rpmdb.sqlite", "usr", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64",
-		"usr/local", "usr/local/bin", "usr/local/lib", "usr/local/sbin",
-	} {
+// usrParts are what changes when software is installed in /usr: reading all of it
+// would take seconds on every start. A package manager writes its own list, and
+// who installs by hand changes the directory.
+var usrParts = []string{
+	"var/lib/dpkg/status", "var/lib/rpm/rpmdb.sqlite", "usr", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64",
+	"usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu",
+	"usr/local", "usr/local/bin", "usr/local/lib", "usr/local/sbin",
+}
+
+// etcParts are what changes when that is configured which a base takes of /etc.
+var etcParts = []string{"etc/alternatives", "etc/ld.so.cache", "etc/ld.so.conf.d", "etc/ssl/certs", "etc/ssl/openssl.cnf"}
+
+// HostStamp changes when a Build would probably have another ID because the host
+// changed. It takes some microseconds; "" is "/".
+func HostStamp(hostRoot string) string {
+	h := sha256.New()
+	stamp(h, cmp.Or(hostRoot, "/"), usrParts)
+	stamp(h, cmp.Or(hostRoot, "/"), etcParts)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func stamp(w io.Writer, hostRoot string, parts []string) {
+	for _, name := range parts {
 		if fi, err := os.Stat(filepath.Join(hostRoot, name)); err == nil {
 			fmt.Fprintf(w, "stamp %s %d %d\n", name, fi.Size(), fi.ModTime().UnixNano())
 		}

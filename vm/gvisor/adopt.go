@@ -226,7 +226,13 @@ func (d *Driver) meet(ctx context.Context, m *machine) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	_ = m.turn.Lock(context.WithoutCancel(ctx), "adopt") // Nobody else knows it.
-	err := m.turn.Run(ctx, 0, func() error { return d.settle(m) })
+	err := m.turn.Run(ctx, 0, func() error {
+		err := d.settle(m)
+		if err == nil {
+			m.settleLimit(func() {}) // The process before may have died in the middle of a save.
+		}
+		return err
+	})
 	if errors.As(err, new(lostError)) {
 		return err
 	}

@@ -95,10 +95,10 @@ func (d *Driver) Bare(spec vm.Spec) (*Bare, error) {
 	}
 	images := ""
 	if spec.RestoreFrom != nil {
-		var cold bool
+		var from *manifest
 		var err error
-		images, cold, spec, err = d.resolve(spec.RestoreFrom, spec)
-		if err == nil && cold {
+		images, from, spec, err = d.resolve(spec.RestoreFrom, spec)
+		if err == nil && from.Filesystem {
 			err = unsupported("bare restore of a file system")
 		}
 		if err != nil {
@@ -115,7 +115,7 @@ func (d *Driver) Bare(spec vm.Spec) (*Bare, error) {
 		con.finish()
 		b.conf, err = runscConfig(d.conf, spec, bundle)
 	}
-	if err = errors.Join(err, writeBundle(bundle, spec, nil)); err != nil {
+	if err = errors.Join(err, writeBundle(bundle, spec, nil, images)); err != nil {
 		d.removeFiles(b.key)
 		return nil, failure("bare restore", b.key, nil, err)
 	}

@@ -20,8 +20,6 @@ import (
 )
 
 const (
-	// sentryOverheadMiB is what a sandbox needs beyond its guest's memory.
-	sentryOverheadMiB = 64
 	// maxHostThreads bounds a sandbox's host threads. It is a safety net only:
 	// below some hundreds it would kill a sandbox with many guest processes.
 	maxHostThreads = 8192
@@ -63,12 +61,7 @@ func newGroup(path string, spec vm.Spec) (*group, error) {
 	if err := cg.Install(resources(spec)); err != nil {
 		return nil, fmt.Errorf("control group %s: %w", path, err)
 	}
-	g := &group{cgroup.CgroupJSON{Cgroup: cg}}
-	if cgroup.IsOnlyV2() {
-		// All of a sandbox dies at once, never a part of it.
-		_ = os.WriteFile(filepath.Join(cg.MakePath(""), "memory.oom.group"), []byte("1"), 0)
-	}
-	return g, nil
+	return &group{cgroup.CgroupJSON{Cgroup: cg}}, nil
 }
 
 func resources(spec vm.Spec) *specs.LinuxResources {
@@ -78,7 +71,7 @@ func resources(spec vm.Spec) *specs.LinuxResources {
 		res.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
 	}
 	if spec.MemoryMiB > 0 {
-		limit := (int64(spec.MemoryMiB) + sentryOverheadMiB) << 20
+		limit := newGuestBudget(int64(spec.MemoryMiB) << 20).hostLimit()
 		res.Memory = &specs.LinuxMemory{Limit: &limit}
 	}
 	return res
@@ -120,32 +113,69 @@ func (g *group) oomKills() int64 {
 	if g == nil {
 		return 0
 	}
-	file := filepath.Join(g.Cgroup.MakePath("memory"), "memory.oom_control")
-	if cgroup.IsOnlyV2() {
-		file = filepath.Join(g.Cgroup.MakePath(""), "memory.events")
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(data)) {
-		if value, ok := strings.CutPrefix(line, "oom_kill "); ok {
-			n, _ := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
-			return n
-		}
-	}
-	return 0
+	data, _ := os.ReadFile(g.memoryFile("memory.oom_control", "memory.events"))
+	n, _ := statField(string(data), "oom_kill")
+	return n
 }
 
 // usage reads memory in bytes and host threads.
 func (g *group) usage() (memory, threads int64, err error) {
-	memFile := filepath.Join(g.Cgroup.MakePath("memory"), "memory.usage_in_bytes")
-	if cgroup.IsOnlyV2() {
-		memFile = filepath.Join(g.Cgroup.MakePath(""), "memory.current")
-	}
-	memory, memErr := readInt(memFile)
+	memory, memErr := readInt(g.memoryFile("memory.usage_in_bytes", "memory.current"))
 	threads, pidErr := readInt(filepath.Join(g.Cgroup.MakePath("pids"), "pids.current"))
 	return memory, threads, errors.Join(memErr, pidErr)
+}
+
+// memoryFile is the path of a file of the memory controller, by its name in
+// either version.
+func (g *group) memoryFile(v1, v2 string) string {
+	if cgroup.IsOnlyV2() {
+		return filepath.Join(g.Cgroup.MakePath(""), v2)
+	}
+	return filepath.Join(g.Cgroup.MakePath("memory"), v1)
+}
+
+func (g *group) setMemoryLimit(bytes int64) error {
+	return os.WriteFile(g.memoryFile("memory.limit_in_bytes", "memory.max"), []byte(strconv.FormatInt(bytes, 10)), 0)
+}
+
+// The fields of memory.stat that are added up, in both versions.
+var (
+	// ownMemory is what the group's processes have for themselves: not the
+	// guest's memory, which is a file.
+	ownMemory = []string{"rss", "anon"}
+	// pageCache is what the host can take back.
+	pageCache = []string{"active_file", "inactive_file"}
+)
+
+// memoryOf adds up fields of memory.stat, in bytes.
+func (g *group) memoryOf(fields []string) (sum int64, err error) {
+	data, err := os.ReadFile(g.memoryFile("memory.stat", "memory.stat"))
+	for _, field := range fields {
+		n, _ := statField(string(data), field)
+		sum += n
+	}
+	return sum, err
+}
+
+// unreclaimable is the memory in use that no limit can make the host take back.
+func (g *group) unreclaimable() (int64, error) {
+	used, err := readInt(g.memoryFile("memory.usage_in_bytes", "memory.current"))
+	if err != nil {
+		return 0, err
+	}
+	cache, err := g.memoryOf(pageCache)
+	return used - cache, err
+}
+
+// statField reads one line of a file of names and numbers.
+func statField(text, name string) (int64, bool) {
+	for line := range strings.Lines(text) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == name {
+			n, err := strconv.ParseInt(fields[1], 10, 64)
+			return n, err == nil
+		}
+	}
+	return 0, false
 }
 
 func readInt(file string) (int64, error) {

@@ -100,9 +100,11 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 	}
 	status, images, ref := vm.StatusCreated, "", spec.RestoreFrom
 	if ref != nil {
-		if images, m.cold, spec, err = d.resolve(ref, spec); err != nil {
+		var from *manifest
+		if images, from, spec, err = d.resolve(ref, spec); err != nil {
 			return err
 		}
+		m.cold, m.hostFiles = from.Filesystem, from.ownHostFiles(spec)
 		status = vm.StatusStopped
 	}
 	m.spec = spec
@@ -134,7 +136,7 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 	}
 	if m.resume {
 		d.step(stepCreateLoading, m.id)
-		if err := m.load(images); err != nil {
+		if err := d.load(m, images); err != nil {
 			return d.restoreError(m, err)
 		}
 		d.step(stepCreateRunning, m.id)
@@ -187,7 +189,7 @@ func (d *Driver) boot(m *machine, images string) (err error) {
 		}
 	}
 	d.step(stepCreateCgroup, m.id)
-	if err := writeBundle(bundle, m.spec, m.group); err != nil {
+	if err := writeBundle(bundle, m.spec, m.group, images); err != nil {
 		return err
 	}
 	if err := d.writeRecord(m, m.id, ""); err != nil {
@@ -204,6 +206,11 @@ func (d *Driver) boot(m *machine, images string) (err error) {
 	args := container.Args{ID: m.key, Spec: oci, BundleDir: bundle}
 	if m.cold && exists(filepath.Join(images, filesystemImage)) {
 		args.FSRestoreImagePath = images
+		lower, err := d.liftForRestore(m, images)
+		if err != nil {
+			return err
+		}
+		defer lower()
 	}
 	if m.c, err = container.New(m.runsc, args); err != nil {
 		if why, readErr := os.ReadFile(filepath.Join(bundle, launchErrorFile)); readErr == nil {
@@ -219,6 +226,9 @@ func (d *Driver) boot(m *machine, images string) (err error) {
 		if m.gofer, err = openProcess(pid, 0); err != nil {
 			return err
 		}
+	}
+	if err := m.setSandboxScore(); err != nil {
+		return fmt.Errorf("set oom score: %w", err)
 	}
 	if err := d.writeRecord(m, m.id, ""); err != nil {
 		return err

@@ -133,7 +133,7 @@ func (d *Driver) Stats(ctx context.Context, id string) (vm.Stats, error) {
 		return stats, nil
 	}
 	if stats.MemoryLimitBytes > 0 {
-		stats.MemoryLimitBytes += sentryOverheadMiB << 20
+		stats.MemoryLimitBytes += baseOverhead
 	}
 	cpu, err := m.group.Cgroup.CPUUsage()
 	if err != nil {

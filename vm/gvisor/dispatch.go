@@ -59,7 +59,37 @@ func tuneCollector() {
 		debug.SetMemoryLimit(math.MaxInt64)
 		debug.SetGCPercent(50)
 		debug.FreeOSMemory()
+		returnGarbage()
 	})
+}
+
+const (
+	// idleGarbage is how much a sandbox process keeps for its next objects.
+	idleGarbage = 48 * mib
+	// garbageAge is how long what a save left is kept for a save that follows.
+	garbageAge = 2 * time.Second
+)
+
+// returnGarbage gives memory back to the host some time after a collection of
+// garbage that found much of it unused. A save leaves several times what the
+// sandbox needs, and Go would take minutes to return it.
+func returnGarbage() {
+	timer := time.AfterFunc(garbageAge, func() {
+		if heapInUse()-liveHeap() > idleGarbage {
+			debug.FreeOSMemory()
+		}
+	})
+	type sentinel struct{ self *sentinel }
+	var arm func()
+	arm = func() {
+		// A finalizer runs once after each collection, and costs nothing between.
+		s := &sentinel{}
+		runtime.SetFinalizer(s, func(*sentinel) {
+			timer.Reset(garbageAge)
+			arm()
+		})
+	}
+	arm()
 }
 
 // launch is what the creator of a sandbox tells its processes, by a file in
@@ -72,6 +102,9 @@ type launch struct {
 	CPUs        int      `json:"cpus,omitempty"`
 	MemoryBytes int64    `json:"memory_bytes,omitempty"`
 	CgroupProcs []string `json:"cgroup_procs,omitempty"`
+	// StartHeap is what loading a snapshot may allocate before garbage is
+	// collected, if more than usual.
+	StartHeap int64 `json:"start_heap,omitempty"`
 }
 
 const (
@@ -124,13 +157,22 @@ func prepareProcess(command, bundle string) error {
 			return fmt.Errorf("join control group: %w", err)
 		}
 	}
+	if err := setStubScore(); err != nil {
+		return fmt.Errorf("set oom score: %w", err)
+	}
 	if command != "boot" {
 		return nil
 	}
 	if err := takeConsole(l.Console, stdioFDs(os.Args)); err != nil {
 		return fmt.Errorf("open console: %w", err)
 	}
+	if l.StartHeap > startHeap {
+		debug.SetMemoryLimit(l.StartHeap)
+	}
 	os.Args = withLimits(os.Args, l)
+	if l.MemoryBytes > 0 {
+		return guardMemory(newMemoryGuard(newGuestBudget(l.MemoryBytes)))
+	}
 	return nil
 }
 
@@ -211,7 +253,9 @@ func withLimits(args []string, l launch) []string {
 		out = append(out, "--cpu-num="+strconv.Itoa(l.CPUs))
 	}
 	if l.MemoryBytes > 0 {
-		out = append(out, "--total-memory="+strconv.FormatInt(l.MemoryBytes, 10))
+		memory := strconv.FormatInt(l.MemoryBytes, 10)
+		// A tmpfs holds half of this, as it holds half of a machine's memory.
+		out = append(out, "--total-memory="+memory, "--total-host-memory="+memory)
 	}
 	return append(out, args[last])
 }

@@ -35,6 +35,8 @@ type Driver struct {
 	conf    Config
 	limits  bool // Whether control groups are used.
 	version string
+	// headroom counts what saves and restores may take of the host.
+	headroom headroom
 	// halfWay, if not nil, is called in the middle of each lifecycle step; an
 	// error fails the step there. Tests set it before the first call.
 	halfWay func(op, id string) error
@@ -63,6 +65,7 @@ type machine struct {
 	runsc   *config.Config
 	c       *container.Container
 	group   *group
+	limit   memoryLimit
 	console *console
 	sandbox *process
 	gofer   *process
@@ -72,9 +75,12 @@ type machine struct {
 	// system only, which the sandbox has open already.
 	pending string
 	cold    bool
-	resume  bool // See record.
-	unsure  bool // The status may be wrong: settle comes before anything else.
-	conns   connections
+	// hostFiles are what the snapshot that the machine is restored from needs of
+	// the host.
+	hostFiles []hostFile
+	resume    bool // See record.
+	unsure    bool // The status may be wrong: settle comes before anything else.
+	conns     connections
 
 	// ended is closed when the machine's processes ended or were destroyed;
 	// reason is valid then.
@@ -152,6 +158,7 @@ func New(conf Config) (*Driver, error) {
 		conf:     conf,
 		limits:   conf.Cgroups != "off" && hostCgroups() != "none",
 		version:  gvisorVersion(),
+		headroom: headroom{available: hostAvailable},
 		machines: map[string]*machine{},
 	}, nil
 }

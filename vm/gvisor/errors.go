@@ -56,7 +56,7 @@ func brief(err error) error {
 
 func classify(err error) error {
 	for _, kind := range []error{vm.ErrNotFound, vm.ErrAlreadyExists, vm.ErrInvalid,
-		vm.ErrInvalidTransition, vm.ErrUnsupported, vm.ErrUnavailable, vm.ErrIncompatible} {
+		vm.ErrInvalidTransition, vm.ErrUnsupported, vm.ErrUnavailable, vm.ErrIncompatible, vm.ErrOutOfMemory} {
 		if errors.Is(err, kind) {
 			return nil // It is in the chain already.
 		}

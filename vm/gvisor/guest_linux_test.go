@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -145,4 +146,38 @@ func exchange() error {
 	}
 	_, err := held.conn.Read(make([]byte, 1))
 	return err
+}
+
+// manyFiles makes empty files, in directories of a thousand.
+func manyFiles(count string) string {
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		return err.Error()
+	}
+	for i := range n {
+		dir := fmt.Sprintf("/tmp/files%d", i/1000)
+		if i%1000 == 0 {
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				return fmt.Sprint(i, " ", err)
+			}
+		}
+		if err := os.Symlink("x", fmt.Sprintf("%s/%d", dir, i)); err != nil {
+			return fmt.Sprint(i, " ", err)
+		}
+	}
+	return "done"
+}
+
+// manyProcesses starts processes that outlive it.
+func manyProcesses(count string) string {
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		return err.Error()
+	}
+	for i := range n {
+		if err := exec.Command("/init", "sleep").Start(); err != nil {
+			return fmt.Sprint(i, " ", err)
+		}
+	}
+	return "done"
 }

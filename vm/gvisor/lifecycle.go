@@ -35,7 +35,7 @@ func (d *Driver) start(m *machine) (err error) {
 	case status == vm.StatusCreated:
 		err = m.boot()
 	case m.pending != "":
-		if err = m.load(m.pending); err != nil {
+		if err = d.load(m, m.pending); err != nil {
 			err = d.restoreError(m, err)
 			m.sandbox.signalKill()
 			<-m.ended
@@ -60,13 +60,25 @@ func (m *machine) boot() error {
 
 // load makes the sandbox what was saved in images. The guest runs when it
 // returns.
-func (m *machine) load(images string) error {
+func (d *Driver) load(m *machine, images string) error {
+	lower, err := d.liftForRestore(m, images)
+	if err != nil {
+		return err
+	}
+	defer lower()
 	if m.cold {
 		return m.boot()
 	}
-	return offMain(func() error {
-		return m.c.Sandbox.Restore(m.runsc, m.c.Spec, m.key, images, false, false, nil)
-	})
+	if err := checkHostFiles(m.hostFiles, m.spec); err != nil {
+		return err
+	}
+	kills := m.group.oomKills()
+	err = m.outOfMemory("restoring it", kills,
+		offMain(func() error {
+			return m.c.Sandbox.Restore(m.runsc, m.c.Spec, m.key, images, false, false, nil)
+		}))
+	// A package may have been installed meanwhile.
+	return cmp.Or(err, checkHostFiles(m.hostFiles, m.spec))
 }
 
 // restoreError classifies what went wrong while a snapshot was loaded.

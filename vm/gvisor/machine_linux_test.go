@@ -89,13 +89,13 @@ func TestGuestSeesItsLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	if d.limits {
-		if want := int64(300+sentryOverheadMiB) << 20; stats.MemoryLimitBytes != want {
+		if want := 300<<20 + int64(baseOverhead); stats.MemoryLimitBytes != want {
 			t.Errorf("limit is %d, want %d", stats.MemoryLimitBytes, want)
 		}
 		if stats.CPUTime == 0 || stats.Processes < 2 || stats.MemoryBytes < 1<<20 {
 			t.Errorf("stats are %+v", stats)
 		}
-		checkCgroupFile(t, mustFind(t, d, "a").group, "memory", "memory.limit_in_bytes", "memory.max", fmt.Sprint(364<<20))
+		checkCgroupFile(t, mustFind(t, d, "a").group, "memory", "memory.limit_in_bytes", "memory.max", fmt.Sprint(newGuestBudget(300<<20).hostLimit()))
 		checkCgroupFile(t, mustFind(t, d, "a").group, "cpu", "cpu.cfs_quota_us", "cpu.max", "100000")
 		checkCgroupFile(t, mustFind(t, d, "a").group, "pids", "pids.max", "pids.max", fmt.Sprint(maxHostThreads))
 	}

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -156,6 +157,18 @@ func guestCommand(args []string) bool {
 		fmt.Println(os.WriteFile(args[1], nil, 0o600))
 	case "change":
 		fmt.Println(changeFiles(args[1]))
+	case "files":
+		fmt.Println(manyFiles(args[1]))
+	case "processes":
+		fmt.Println(manyProcesses(args[1]))
+	case "hoard":
+		hoard(args[1])
+	case "map":
+		fmt.Println(mapMemory(args[1]))
+	case "size":
+		fmt.Println(sizeOf(args[1]))
+	case "sleep":
+		<-time.After(24 * time.Hour)
 	case "list":
 		listFiles(args[1])
 	case "env":

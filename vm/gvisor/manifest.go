@@ -47,21 +47,37 @@ type manifest struct {
 	CreatedAt   time.Time         `json:"created_at"`
 	// Files holds the size in bytes of each image file.
 	Files map[string]int64 `json:"files"`
+	// HostFiles are those of the host that the guest had open.
+	HostFiles []hostFile `json:"host_files,omitempty"`
 }
 
 // rootfsIdentity tells a root directory from another one at the same path.
 type rootfsIdentity struct {
-	Path   string `json:"path"`
+	Path string `json:"path"`
+	// Device is for the reader only: a kernel numbers devices anew at each boot.
 	Device uint64 `json:"device"`
 	Inode  uint64 `json:"inode"`
+	// Born is when the directory was made, in nanoseconds; 0 if the file system
+	// does not tell, and in snapshots of earlier versions.
+	Born int64 `json:"born,omitempty"`
 }
 
 func identify(path string) (rootfsIdentity, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
 		return rootfsIdentity{}, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
-	return rootfsIdentity{Path: path, Device: st.Dev, Inode: st.Ino}, nil
+	id := rootfsIdentity{Path: path, Device: unix.Mkdev(st.Dev_major, st.Dev_minor), Inode: st.Ino}
+	if st.Mask&unix.STATX_BTIME != 0 {
+		id.Born = st.Btime.Sec*int64(time.Second) + int64(st.Btime.Nsec)
+	}
+	return id, nil
+}
+
+// same reports whether both are of one directory, whatever the machine was
+// booted in between.
+func (r rootfsIdentity) same(o rootfsIdentity) bool {
+	return r.Path == o.Path && r.Inode == o.Inode && (r.Born == o.Born || r.Born == 0 || o.Born == 0)
 }
 
 func hostFeatures() []string {
@@ -138,7 +154,7 @@ func (m *manifest) compatible(dir, version string) error {
 	}
 	if id, err := identify(m.Rootfs.Path); err != nil {
 		return refuse("its root file system is gone: %v", err)
-	} else if id != m.Rootfs {
+	} else if !id.same(m.Rootfs) {
 		return refuse("root file system %.100s was replaced", m.Rootfs.Path)
 	}
 	have := hostFeatures()
@@ -174,7 +190,7 @@ func (m *manifest) coldSpec(want vm.Spec) (vm.Spec, error) {
 	if err := checkCold(want); err != nil {
 		return want, err
 	}
-	if id, err := identify(filepath.Clean(want.Rootfs)); err != nil || id != m.Rootfs {
+	if id, err := identify(filepath.Clean(want.Rootfs)); err != nil || !id.same(m.Rootfs) {
 		return want, fmt.Errorf("%w: the snapshot is one of another root file system", vm.ErrIncompatible)
 	}
 	if want.RootfsReadOnly != m.Spec.RootfsReadOnly {

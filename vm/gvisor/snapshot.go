@@ -61,6 +61,12 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 	if exists(dir) {
 		return fmt.Errorf("%w: snapshot %s", vm.ErrAlreadyExists, snapshot)
 	}
+	lower, err := d.liftForSave(m)
+	if err != nil {
+		return err
+	}
+	defer lower()
+	kills := m.group.oomKills()
 	staging, err := os.MkdirTemp(d.conf.pendingDir(), "snapshot-")
 	if err != nil {
 		return err
@@ -80,7 +86,7 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 		err = m.c.Sandbox.Checkpoint(m.runsc, m.key, staging, sandbox.CheckpointOpts{
 			Compression: statefile.CompressionLevelNone, Resume: true})
 	}
-	if err != nil {
+	if err = m.outOfMemory("saving it", kills, err); err != nil {
 		return err
 	}
 	d.step(stepSnapshotSaved, m.id)
@@ -143,6 +149,13 @@ func (d *Driver) seal(m *machine, dir string, onlyFiles bool) error {
 	}
 	out := newManifest(d.version, m.spec)
 	out.Filesystem, out.Rootfs = onlyFiles, rootfs
+	if m.pending != "" {
+		out.HostFiles = m.hostFiles // Nothing was opened yet.
+	} else if !onlyFiles {
+		if out.HostFiles, err = hostFiles(m.sandbox.pid, m.spec); err != nil {
+			return err
+		}
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err

@@ -20,25 +20,27 @@ import (
 )
 
 // resolve finds the snapshot that ref names, whoever made it, and returns its
-// images, whether they are a file system only, and the spec of a machine made
-// from it.
-func (d *Driver) resolve(ref *vm.SnapshotRef, want vm.Spec) (images string, cold bool, spec vm.Spec, err error) {
+// images, its manifest, and the spec of a machine made from it.
+func (d *Driver) resolve(ref *vm.SnapshotRef, want vm.Spec) (images string, m *manifest, spec vm.Spec, err error) {
 	images = d.conf.snapshotDir(ref.VMID, ref.SnapshotID)
-	m, err := readManifest(images)
+	m, err = readManifest(images)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", false, spec, fmt.Errorf("%w: snapshot %s of %s", vm.ErrNotFound, ref.SnapshotID, ref.VMID)
+		return "", nil, spec, fmt.Errorf("%w: snapshot %s of %s", vm.ErrNotFound, ref.SnapshotID, ref.VMID)
 	} else if err != nil {
-		return "", false, spec, fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
+		return "", nil, spec, fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
 	}
 	if err := m.compatible(images, d.version); err != nil {
-		return "", false, spec, err
+		return "", nil, spec, err
 	}
 	if m.Filesystem {
 		spec, err = m.coldSpec(want)
-	} else {
-		spec, err = m.restoreSpec(want)
+	} else if spec, err = m.restoreSpec(want); err == nil {
+		if ref.AnyHostFiles {
+			m.HostFiles = nil
+		}
+		err = checkHostFiles(m.ownHostFiles(spec), spec)
 	}
-	return images, m.Filesystem, spec, err
+	return images, m, spec, err
 }
 
 // DeleteSnapshot implements vm.SnapshotDeleter. The machine need not exist any
@@ -157,11 +159,17 @@ func (d *Driver) inspect(vmID, snapshot string) (vm.SnapshotInfo, error) {
 	if err != nil {
 		return vm.SnapshotInfo{}, err
 	}
+	stat, err := os.Stat(filepath.Join(dir, manifestFile))
+	if err != nil {
+		return vm.SnapshotInfo{}, err
+	}
 	info := vm.SnapshotInfo{VMID: vmID, SnapshotID: snapshot, Filesystem: m.Filesystem, CreatedAt: m.CreatedAt,
 		Stamp: m.stamp()}
 	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
 		info.Files = append(info.Files, vm.SnapshotFile{Name: name, Path: filepath.Join(dir, name), Bytes: m.Files[name]})
 	}
+	info.Files = append(info.Files, vm.SnapshotFile{Name: manifestFile, Path: filepath.Join(dir, manifestFile), Bytes: stat.Size()})
+	slices.SortFunc(info.Files, func(a, b vm.SnapshotFile) int { return cmp.Compare(a.Name, b.Name) })
 	return info, nil
 }
 

@@ -102,7 +102,7 @@ func TestInternalCommand(t *testing.T) {
 
 func TestWithLimits(t *testing.T) {
 	got := withLimits([]string{"a", "boot", "id"}, launch{CPUs: 2, MemoryBytes: 5})
-	if want := []string{"a", "boot", "--cpu-num=2", "--total-memory=5", "id"}; !slices.Equal(got, want) {
+	if want := []string{"a", "boot", "--cpu-num=2", "--total-memory=5", "--total-host-memory=5", "id"}; !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
 }

@@ -3,6 +3,7 @@ package fakeruntime
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 // are guarded by Runtime.mu.
 type lifecycle struct {
 	resumes  int
+	reboots  []string
 	waiting  int
 	changed  *sync.Cond
 	held     chan struct{}
@@ -139,6 +141,21 @@ func (f *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 		sb, err = f.Get(ctx, id)
 	}
 	return sb, resumed, err
+}
+
+// Reboot implements e2b.RuntimeAdapter.
+func (f *Runtime) Reboot(ctx context.Context, id string, timeout time.Duration) (runtime.Sandbox, bool, error) {
+	f.mu.Lock()
+	f.reboots = append(f.reboots, id)
+	f.mu.Unlock()
+	return f.Connect(ctx, id, timeout)
+}
+
+// Reboots are the sandboxes that Reboot was called for.
+func (f *Runtime) Reboots() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.reboots)
 }
 
 // Wake implements e2b.RuntimeAdapter.

@@ -1,0 +1,74 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// reasonOOM is the reason of a sandbox that its host ended for memory.
+const reasonOOM = "oom"
+
+// OutOfMemoryError says how much memory an operation on a sandbox lacked. It is
+// ErrOutOfMemory, and its text is for the client.
+type OutOfMemoryError struct {
+	Detail string
+	err    error
+}
+
+func (e *OutOfMemoryError) Error() string   { return e.err.Error() }
+func (e *OutOfMemoryError) Unwrap() []error { return []error{ErrOutOfMemory, e.err} }
+
+// outOfMemory is err with its figures set apart.
+func outOfMemory(err error) error {
+	detail := err
+	var of *vm.Error
+	if errors.As(err, &of) && of.Err != nil {
+		detail = of.Err
+	}
+	return &OutOfMemoryError{Detail: detail.Error(), err: err}
+}
+
+// outOfMemoryEnds remembers the newest sandboxes that ended for memory, so that
+// their clients can be told.
+type outOfMemoryEnds struct {
+	mu   sync.Mutex
+	mib  map[string]int
+	keep []string // The order in which they are forgotten.
+}
+
+// mostEnds bounds what is remembered.
+const mostEnds = 1000
+
+func (o *outOfMemoryEnds) remember(row store.Sandbox) {
+	if row.Reason != reasonOOM {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.mib == nil {
+		o.mib = map[string]int{}
+	}
+	if _, known := o.mib[row.ID]; !known {
+		o.keep = append(o.keep, row.ID)
+	}
+	o.mib[row.ID] = row.MemoryMiB
+	if len(o.keep) > mostEnds {
+		delete(o.mib, o.keep[0])
+		o.keep = o.keep[1:]
+	}
+}
+
+// gone is notFound, with the reason if it was memory.
+func (o *outOfMemoryEnds) gone(id string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	mib, ok := o.mib[id]
+	if !ok {
+		return notFound(id)
+	}
+	return &OutOfMemoryError{Detail: fmt.Sprintf("it ran out of memory and was ended (it had %d MiB)", mib), err: notFound(id)}
+}

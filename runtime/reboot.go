@@ -1,0 +1,103 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/rundlet/rundlet/store"
+)
+
+// Reboot is Connect for a sandbox whose memory is not wanted any more, or
+// cannot be resumed: one that is paused with its memory boots afresh from its
+// files. The saved memory is given up only when it runs.
+func (r *Runtime) Reboot(ctx context.Context, id string, timeout time.Duration) (Sandbox, bool, error) {
+	if _, err := r.saver(kindFilesystemPause); err != nil {
+		return Sandbox{}, false, err
+	}
+	sb, err := r.serving(ctx, id)
+	if err != nil {
+		return Sandbox{}, false, err
+	}
+	sb.setForgetting(true)
+	defer sb.setForgetting(false)
+	return r.Connect(ctx, id, timeout)
+}
+
+// setForgetting says whether a resume that begins now is to leave the memory out.
+func (sb *sandbox) setForgetting(forget bool) {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	sb.forgetting = forget
+}
+
+func (sb *sandbox) isForgetting() bool {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	return sb.forgetting
+}
+
+// relaunch is launch, from the files alone if that was asked for.
+func (r *Runtime) relaunch(ctx context.Context, sb *sandbox, l launch) error {
+	if l.origin.filesystem || !sb.isForgetting() {
+		return r.launch(ctx, sb, l)
+	}
+	claim := r.newClaim(sb.snapshot(), kindFilesystemPause)
+	defer r.own(claim.ID)()
+	// The machine has read it when it runs, and it is of no use if it does not.
+	defer func() {
+		ctx, cancel := detached(ctx)
+		defer cancel()
+		if err := r.drop(ctx, claim.ID); err != nil {
+			r.log.Warn("could not remove the files that a sandbox was booted from", "sandbox_id", sb.id, "error", err)
+		}
+	}()
+	if err := r.filesOf(ctx, sb, l, &claim); err != nil {
+		return fmt.Errorf("boot from its files: %w", err)
+	}
+	l.origin, l.resumed = originOfSnapshot(claim), false
+	return r.launch(ctx, sb, l)
+}
+
+// filesOf saves the files of what a paused sandbox resumes from, since they are
+// in the same images as its memory. For that its machine is restored, frozen at
+// once, saved and ended; nobody else reaches it meanwhile.
+func (r *Runtime) filesOf(ctx context.Context, sb *sandbox, l launch, claim *store.Snapshot) error {
+	saver, err := r.saver(kindFilesystemPause)
+	if err != nil {
+		return err
+	}
+	if err := r.roomForSnapshot(); err != nil {
+		return err
+	}
+	// Its programs do not go on, whatever the host has below them now.
+	l.origin.anyHostFiles = true
+	if err := r.restore(ctx, sb, l, true); err != nil {
+		return err
+	}
+	if err := r.freeze(ctx, sb.id); err != nil {
+		return err
+	}
+	if err := r.saveFiles(ctx, sb.id, claim, saver); err != nil {
+		return err
+	}
+	// The capacity stays reserved for the machine that comes next.
+	if err := r.destroy(ctx, sb.id); err != nil {
+		return err
+	}
+	if err := r.cfg.Network.Release(ctx, sb.snapshot().SlotID); err != nil {
+		return fmt.Errorf("free network: %w", err)
+	}
+	sb.update(func(row *store.Sandbox) { row.SlotID = "" })
+	return nil
+}
+
+func (r *Runtime) saveFiles(ctx context.Context, id string, claim *store.Snapshot, saver saver) error {
+	if err := r.cfg.Store.PutSnapshot(ctx, *claim); err != nil {
+		return err
+	}
+	if err := saver(ctx, id, claim.Snapshot); err != nil {
+		return err
+	}
+	return r.saved(ctx, claim)
+}

@@ -1,0 +1,163 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// restarted returns a fixture with a snapshot that an earlier process sealed.
+func restarted(t *testing.T, change func(*Config)) (*fixture, CreateRequest) {
+	t.Helper()
+	f := newFixture(t)
+	snap, err := f.rt.Snapshot(context.Background(), f.create(hours).ID, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+	f.rt.Close()
+	change(&f.cfg)
+	f.open()
+	req := request()
+	req.Template = snap.ID
+	return f, req
+}
+
+func TestAHundredCreatesReadASnapshotOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, req := restarted(t, func(c *Config) { c.Launches, c.Capacity.Sandboxes = 200, 200 })
+		defer f.rt.Close()
+		for range maxReaders {
+			f.rt.verify.slots <- struct{}{}
+		}
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				if _, err := f.rt.Create(context.Background(), req); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait() // All wait for the one read, which waits for its turn.
+		<-f.rt.verify.slots
+		all.Wait()
+		if n := f.rt.verify.reads.Load(); n != 1 {
+			t.Errorf("it was read %d times", n)
+		}
+		<-f.rt.verify.slots
+	})
+}
+
+func TestNothingIsReadBeforeAdmission(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, req := restarted(t, func(c *Config) { c.Capacity.Sandboxes = 1 }) // which the source takes
+		defer f.rt.Close()
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error)
+		go func() {
+			_, err := f.rt.Create(ctx, req)
+			done <- err
+		}()
+		synctest.Wait()
+		if n := f.rt.verify.reads.Load(); n != 0 {
+			t.Errorf("%d snapshots were read for who waits for capacity", n)
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAReadEndsWithTheLastWhoWaitsForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, req := restarted(t, func(*Config) {})
+		defer f.rt.Close()
+		for range maxReaders {
+			f.rt.verify.slots <- struct{}{}
+		}
+		from, err := f.rt.resolve(context.Background(), req.Template)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func() (context.CancelFunc, chan error) {
+			ctx, cancel := context.WithCancel(context.Background())
+			done := make(chan error, 1)
+			go func() { done <- f.rt.whole(ctx, from) }()
+			synctest.Wait()
+			return cancel, done
+		}
+		leave, left := ask()
+		stay, stayed := ask()
+		leave()
+		if err := <-left; !errors.Is(err, context.Canceled) || errors.Is(err, vm.ErrIncompatible) {
+			t.Errorf("who left got %v", err)
+		}
+		synctest.Wait()
+		if n := len(f.rt.verify.reading); n != 1 {
+			t.Errorf("%d reads are under way while one waits", n)
+		}
+		stay()
+		<-stayed
+		synctest.Wait()
+		if n := len(f.rt.verify.reading); n != 0 {
+			t.Errorf("%d reads are under way when nobody waits", n)
+		}
+		for range maxReaders {
+			<-f.rt.verify.slots
+		}
+		if err := f.rt.whole(context.Background(), from); err != nil {
+			t.Errorf("later: %v", err)
+		}
+	})
+}
+
+// A disk that loses a bit by itself changes no time of the file: the next real
+// read finds it, and there is one at the latest when the last is too old.
+func TestWhatADiskLosesIsFoundWhenTheLastReadIsTooOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, req := restarted(t, func(*Config) {})
+		defer f.rt.Close()
+		if _, err := f.rt.Create(context.Background(), req); err != nil {
+			t.Fatal(err)
+		}
+		row := f.claim(req.Template)
+		key, image := string(artifact(row.VMID, row.Snapshot)), f.image(row.VMID, row.Snapshot)
+		flip(t, image)
+		states, err := statesOf([]vm.SnapshotFile{{Name: "pages.img", Path: image}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		was := f.rt.verify.entries[key]
+		f.rt.verify.entries[key] = held{states: states, sums: was.sums, readAt: was.readAt}
+		time.Sleep(believedFor)
+		if _, err := f.rt.Create(context.Background(), req); !errors.Is(err, ErrNotRestorable) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// What the daemon cannot read is no damage: it may be short of descriptors.
+func TestAFailureToReadIsNoProofOfDamage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, req := restarted(t, func(*Config) {})
+		defer f.rt.Close()
+		row := f.claim(req.Template)
+		image := f.image(row.VMID, row.Snapshot)
+		if err := os.Remove(image); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(image, image); err != nil { // ELOOP
+			t.Fatal(err)
+		}
+		if err := f.rt.whole(context.Background(), originOfSnapshot(row)); err == nil || errors.Is(err, vm.ErrIncompatible) {
+			t.Errorf("got %v", err)
+		}
+	})
+}

@@ -1,0 +1,203 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/sentry/state/checkpointfiles"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// Saving and loading need memory that running does not: the sentry encodes and
+// decodes all its objects. The factors are upper bounds of what
+// BenchmarkOverhead measures; see docs/reliability.md.
+const (
+	// saveFactor is what a save takes for each byte that the sandbox's processes
+	// have for themselves, which is mostly the sentry's objects.
+	saveFactor = 3
+	// saveThread is what a save takes for each host thread: a process of the guest
+	// has about three.
+	saveThread = 768 << 10
+	// loadFactor is what a restore takes for each byte of the encoded objects.
+	loadFactor = 16
+	// leastHeadroom is what a save or a restore of next to nothing may take.
+	leastHeadroom = 64 * mib
+)
+
+// headroom keeps account of what saves and restores may take of the host's
+// memory beyond the limits of their machines, all of them together.
+type headroom struct {
+	mu        sync.Mutex
+	granted   int64
+	available func() (int64, error) // Of the host, in bytes.
+}
+
+// hostReserve is what saves and restores leave to the rest of the host.
+const hostReserve = 128 * mib
+
+// grant counts bytes against the host, or fails if it lacks them. The caller
+// gives them back with free.
+func (h *headroom) grant(bytes int64) (free func(), err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	available, err := h.available()
+	if err != nil {
+		return nil, fmt.Errorf("memory of the host: %w", err)
+	}
+	if left := available - h.granted - hostReserve; bytes > left {
+		return nil, fmt.Errorf("%w: it may take %d MiB for a moment, and the host has %d MiB",
+			vm.ErrOutOfMemory, bytes/mib, max(0, left)/mib)
+	}
+	h.granted += bytes
+	return sync.OnceFunc(func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.granted -= bytes
+	}), nil
+}
+
+// hostAvailable is what programs can still get without swapping.
+func hostAvailable() (int64, error) {
+	data, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	kib, ok := statField(string(data), "MemAvailable:")
+	if !ok {
+		return 0, errors.New("/proc/meminfo has no MemAvailable")
+	}
+	return kib << 10, nil
+}
+
+// memoryLimit is the state of a machine's limit.
+type memoryLimit struct {
+	mu     sync.Mutex
+	lifted bool
+}
+
+// liftForSave raises a machine's memory limit by what saving it may take. It
+// fails before anything is done if the host lacks that. The caller calls lower.
+func (d *Driver) liftForSave(m *machine) (lower func(), err error) {
+	if !m.limited() {
+		return func() {}, nil
+	}
+	own, err := m.group.memoryOf(ownMemory)
+	if err != nil {
+		return nil, err
+	}
+	_, threads, err := m.group.usage()
+	if err != nil {
+		return nil, err
+	}
+	need := saveFactor*own + saveThread*threads + leastHeadroom
+	free, err := d.headroom.grant(need)
+	if err != nil {
+		return nil, err
+	}
+	m.limit.mu.Lock()
+	defer m.limit.mu.Unlock()
+	used, err := m.group.unreclaimable()
+	if err == nil {
+		err = m.group.setMemoryLimit(max(m.budget().hostLimit(), used) + need)
+	}
+	if err != nil {
+		free()
+		return nil, fmt.Errorf("raise the memory limit: %w", err)
+	}
+	m.limit.lifted = true
+	return func() { m.settleLimit(free) }, nil
+}
+
+// liftForRestore is liftForSave for a machine that is to load the images in dir
+// and has no processes yet.
+func (d *Driver) liftForRestore(m *machine, dir string) (lower func(), err error) {
+	if !m.limited() {
+		return func() {}, nil
+	}
+	need := restoreHeadroom(dir)
+	free, err := d.headroom.grant(need)
+	if err != nil {
+		return nil, err
+	}
+	m.limit.mu.Lock()
+	defer m.limit.mu.Unlock()
+	if err := m.group.setMemoryLimit(m.budget().hostLimit() + need); err != nil {
+		free()
+		return nil, fmt.Errorf("raise the memory limit: %w", err)
+	}
+	m.limit.lifted = true
+	return func() { m.settleLimit(free) }, nil
+}
+
+func (m *machine) limited() bool { return m.group != nil && m.spec.MemoryMiB > 0 }
+
+func (m *machine) budget() guestBudget { return newGuestBudget(int64(m.spec.MemoryMiB) * mib) }
+
+// restoreHeadroom is what loading the images in dir may take beyond running:
+// by the size of the objects, not of the pages.
+func restoreHeadroom(dir string) int64 {
+	need := int64(leastHeadroom)
+	entries, _ := os.ReadDir(dir)
+	for _, entry := range entries {
+		if info, err := entry.Info(); err == nil && isImage(entry.Name()) && entry.Name() != checkpointfiles.PagesFileName {
+			need += loadFactor * info.Size()
+		}
+	}
+	return need
+}
+
+// settleLimit gives a machine its ordinary limit back as soon as what it uses
+// fits, which may take a moment: a limit below the use would be refused, or end
+// the sandbox. Then it calls free.
+func (m *machine) settleLimit(free func()) {
+	m.limit.mu.Lock()
+	m.limit.lifted = false
+	m.limit.mu.Unlock()
+	if !m.limited() || m.sandbox == nil || m.lowerLimit() {
+		free()
+		return
+	}
+	go func() {
+		defer free()
+		for pause := 50 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
+			select {
+			case <-m.sandbox.joined:
+				return // It has ended, or is left alone.
+			case <-time.After(pause):
+			}
+			if m.lowerLimit() {
+				return
+			}
+		}
+	}()
+}
+
+// lowerLimit reports whether the machine has its ordinary limit, or has been
+// granted another one meanwhile.
+func (m *machine) lowerLimit() bool {
+	m.limit.mu.Lock()
+	defer m.limit.mu.Unlock()
+	if m.limit.lifted {
+		return true
+	}
+	limit := m.budget().hostLimit()
+	used, err := m.group.unreclaimable()
+	return err == nil && used+16*mib <= limit && m.group.setMemoryLimit(limit) == nil
+}
+
+// outOfMemory says so if an operation failed because the host killed one of the
+// machine's processes for memory meanwhile.
+func (m *machine) outOfMemory(what string, killsBefore int64, err error) error {
+	if err == nil || m.group.oomKills() == killsBefore {
+		return err
+	}
+	limit, _ := readInt(m.group.memoryFile("memory.limit_in_bytes", "memory.max"))
+	return fmt.Errorf("%w: %s took more than %d MiB in a sandbox of %d MiB (%w)",
+		vm.ErrOutOfMemory, what, limit/mib, m.spec.MemoryMiB, brief(err))
+}

@@ -1,0 +1,113 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// hostFile is a file below the root or a mount of a machine that a program in
+// it had open or mapped when it was saved. A snapshot does not hold its content:
+// a restore opens it again by its path, and gVisor does not ask whether it is
+// still the same. With another libc below it a program would run on with the
+// data of the old one and the code of the new one.
+type hostFile struct {
+	Path     string    `json:"path"` // in the guest
+	Bytes    int64     `json:"bytes"`
+	Modified time.Time `json:"modified"`
+}
+
+// goferRoot is where gVisor's file server has a machine's root. The paths of a
+// sandbox's descriptors begin with it.
+const goferRoot = "/root"
+
+// hostFiles lists the host's files that a machine which was just saved had open:
+// gVisor gives up all others when it saves. It fails with ErrIncompatible if one
+// of them was replaced since it was opened, for what was saved cannot be restored.
+func hostFiles(pid int, spec vm.Spec) ([]hostFile, error) {
+	dir := "/proc/" + strconv.Itoa(pid) + "/fd/"
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list the files of the sandbox: %w", err)
+	}
+	var out []hostFile
+	for _, entry := range entries {
+		link, err := os.Readlink(dir + entry.Name())
+		if errors.Is(err, os.ErrNotExist) {
+			continue // Closed since: a running guest goes on.
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list the files of the sandbox: %w", err)
+		}
+		guest, ok := strings.CutPrefix(link, goferRoot+"/")
+		if !ok {
+			continue
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(dir+entry.Name(), &st); errors.Is(err, unix.ENOENT) {
+			continue
+		} else if err != nil {
+			return nil, fmt.Errorf("look at %s of the sandbox: %w", link, err)
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFREG {
+			continue
+		}
+		path, deleted := strings.CutSuffix("/"+guest, " (deleted)")
+		if deleted {
+			return nil, &vm.HostChangedError{File: path, How: "was replaced"}
+		}
+		file := hostFile{path, st.Size, time.Unix(st.Mtim.Unix()).UTC()}
+		if !slices.Contains(out, file) { // gVisor has two descriptors of each.
+			out = append(out, file)
+		}
+	}
+	return out, nil
+}
+
+// hostPath is where the host has what a guest sees at a path.
+func hostPath(guest string, spec vm.Spec) string {
+	source, target := filepath.Clean(spec.Rootfs), ""
+	for _, m := range spec.Mounts {
+		if (guest == m.Target || strings.HasPrefix(guest, m.Target+"/")) && len(m.Target) > len(target) {
+			source, target = filepath.Clean(m.Source), m.Target
+		}
+	}
+	return source + guest[len(target):]
+}
+
+// checkHostFiles says which of the files of a machine is not what it was.
+func checkHostFiles(files []hostFile, spec vm.Spec) error {
+	for _, f := range files {
+		path := hostPath(f.Path, spec)
+		var st unix.Stat_t
+		err := unix.Stat(path, &st)
+		switch {
+		case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
+			return &vm.HostChangedError{File: f.Path, How: "is gone"}
+		case err != nil:
+			return &os.PathError{Op: "stat", Path: path, Err: err}
+		case st.Size != f.Bytes || !time.Unix(st.Mtim.Unix()).Equal(f.Modified):
+			return &vm.HostChangedError{File: f.Path, How: "was changed since it was saved"}
+		}
+	}
+	return nil
+}
+
+// ownHostFiles are those of the snapshot's files that a machine restored with
+// this spec opens: not those below a mount whose source the caller changed.
+func (m *manifest) ownHostFiles(spec vm.Spec) []hostFile {
+	return slices.DeleteFunc(slices.Clone(m.HostFiles), func(f hostFile) bool {
+		return hostPath(f.Path, spec) != hostPath(f.Path, m.Spec)
+	})
+}

@@ -1,0 +1,197 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/abi/linux"
+	"gvisor.dev/gvisor/pkg/sentry/kernel"
+	"gvisor.dev/gvisor/pkg/sentry/mm"
+)
+
+// memoryGuard is the out-of-memory killer that gVisor does not have. It lives
+// in the sandbox process and keeps the guest's memory, and what the guest's own
+// kernel needs for it, below the limit of the control group, where the host
+// would end the whole sandbox. It has no ticker: the guest's own system calls and
+// page faults drive it, since nothing else makes memory grow.
+type memoryGuard struct {
+	budget guestBudget
+	now    func() int64 // Monotonic nanoseconds.
+
+	next     atomic.Int64 // When to measure again.
+	nextOwn  atomic.Int64 // When to read own again.
+	own      atomic.Int64 // The sandbox processes' own memory, as last read.
+	used     atomic.Int64 // Guest memory and the overhead above the allowance.
+	overhead atomic.Int64
+
+	mu        sync.Mutex // Held by the task that makes room.
+	victim    *kernel.ThreadGroup
+	killed    int64 // When the last process was killed.
+	collected int64 // When the sandbox process last returned its garbage.
+}
+
+const (
+	guardInterval    = int64(time.Millisecond)
+	guardOwnInterval = 10 * int64(time.Millisecond)
+	// victimTime is how long a killed process may take to end before another one is
+	// chosen, killInterval how long its memory may take to be freed then.
+	victimTime   = 3 * int64(time.Second)
+	killInterval = 50 * int64(time.Millisecond)
+	// urgentInterval is killInterval while half of the slack is gone.
+	urgentInterval = 5 * int64(time.Millisecond)
+	// collectInterval bounds what is spent on collecting garbage under pressure.
+	collectInterval = int64(time.Second)
+	// leastStall and mostStall are how long a task waits for memory to be freed,
+	// the longer the less of the slack is left.
+	leastStall = 2 * time.Millisecond
+	mostStall  = 50 * time.Millisecond
+	// leastVictim is the smallest process worth killing.
+	leastVictim = 1 << 20
+)
+
+func newMemoryGuard(b guestBudget) *memoryGuard {
+	start := time.Now()
+	return &memoryGuard{budget: b, now: func() int64 { return int64(time.Since(start)) }}
+}
+
+// passed is called by a task goroutine between the guest's code and its kernel,
+// where it holds no lock.
+func (g *memoryGuard) passed(t *kernel.Task, fault bool) {
+	now, next := g.now(), g.next.Load()
+	if now < next || !g.next.CompareAndSwap(next, now+guardInterval) {
+		if wait := g.stall(fault); wait > 0 {
+			<-time.After(wait)
+		}
+		return
+	}
+	if !g.measure(t.Kernel(), now) {
+		return
+	}
+	if g.used.Load() > g.budget.Memory && g.mu.TryLock() {
+		g.makeRoom(t.Kernel(), now)
+		g.mu.Unlock()
+	}
+}
+
+// stall is how long a task is held up that is about to take memory.
+func (g *memoryGuard) stall(fault bool) time.Duration {
+	over := g.used.Load() - g.budget.Memory
+	if over <= 0 || !fault && over < g.budget.slack()/4 {
+		return 0
+	}
+	return min(mostStall, leastStall+time.Duration(int64(mostStall)*over/g.budget.slack()))
+}
+
+// measure reads what is in use: two reads of counters, no scan.
+func (g *memoryGuard) measure(k *kernel.Kernel, now int64) bool {
+	guest, err := k.MemoryFile().TotalUsage()
+	if err != nil {
+		return false
+	}
+	if next := g.nextOwn.Load(); now >= next && g.nextOwn.CompareAndSwap(next, now+guardOwnInterval) {
+		processes := len(k.RootPIDNamespace().ThreadGroups())
+		g.own.Store(heapInUse() + int64(processes)*processCost)
+	}
+	overhead := g.own.Load()
+	g.overhead.Store(overhead)
+	g.used.Store(int64(guest) + max(0, overhead-g.budget.Allowance))
+	return true
+}
+
+// heapInUse is the memory that the sandbox process has of the host for itself.
+func heapInUse() int64 {
+	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(samples)
+	return int64(samples[0].Value.Uint64() - samples[1].Value.Uint64())
+}
+
+// liveHeap is what the last garbage collection found to be in use.
+func liveHeap() int64 {
+	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(samples)
+	return int64(samples[0].Value.Uint64())
+}
+
+// makeRoom returns garbage to the host and, if that is not enough, kills the
+// largest process. The caller holds g.mu.
+func (g *memoryGuard) makeRoom(k *kernel.Kernel, now int64) {
+	if g.overhead.Load() > g.budget.Allowance && now-g.collected > collectInterval {
+		debug.FreeOSMemory()
+		g.nextOwn.Store(0)
+		now = g.now()
+		g.collected = now
+		if !g.measure(k, now) || g.used.Load() <= g.budget.Memory {
+			return
+		}
+	}
+	if g.victim != nil {
+		interval := killInterval
+		if g.used.Load()-g.budget.Memory > g.budget.slack()/2 {
+			interval = urgentInterval
+		} else if g.victim.Count() > 0 {
+			interval = victimTime
+		}
+		if now-g.killed < interval {
+			return
+		}
+	}
+	if g.victim = largest(k); g.victim != nil {
+		g.killed = now
+		_ = g.victim.SendSignal(&linux.SignalInfo{Signo: int32(linux.SIGKILL), Code: linux.SI_KERNEL})
+	}
+}
+
+// largest returns the process with the most memory, but never the first one,
+// whose end would be that of the sandbox.
+func largest(k *kernel.Kernel) (victim *kernel.ThreadGroup) {
+	most := uint64(leastVictim)
+	for _, tg := range k.RootPIDNamespace().ThreadGroups() {
+		leader := tg.Leader()
+		if leader == nil || tg == k.GlobalInit() {
+			continue
+		}
+		var m *mm.MemoryManager
+		leader.WithMuLocked(func(t *kernel.Task) {
+			if m = t.MemoryManager(); m != nil && !m.IncUsers() {
+				m = nil
+			}
+		})
+		if m == nil {
+			continue // It is ending.
+		}
+		if rss := m.ResidentSetSize(); rss >= most {
+			victim, most = tg, rss
+		}
+		m.DecUsers(leader.AsyncContext())
+	}
+	return victim
+}
+
+// roomFor reports whether the guest's kernel may take bytes for a new object.
+// It may, as long as it has some of its allowance left or the guest leaves more
+// than the reserve of its memory unused.
+func (g *memoryGuard) roomFor(bytes, reserve int64) bool {
+	return g.overhead.Load()+bytes <= g.budget.Allowance || g.used.Load()+bytes <= g.budget.Memory-reserve
+}
+
+// mayClone reports whether a process may make another one, or a thread. The
+// first process, which is the way into the sandbox, may use the reserve and some
+// of the slack, and its threads are never refused: without one it would end, and
+// the sandbox with it.
+func (g *memoryGuard) mayClone(first, thread bool) bool {
+	switch free := g.budget.Memory - g.used.Load(); {
+	case first && thread:
+		return true
+	case first:
+		return free > -g.budget.slack()/2
+	case thread:
+		return free > 0 && g.roomFor(newThreadCost, g.budget.Reserve/2)
+	default:
+		return free > newProcessCost && g.roomFor(newProcessCost, g.budget.Reserve)
+	}
+}

@@ -1,0 +1,189 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"gvisor.dev/gvisor/pkg/abi/linux"
+	"gvisor.dev/gvisor/pkg/context"
+	"gvisor.dev/gvisor/pkg/errors/linuxerr"
+	"gvisor.dev/gvisor/pkg/hostarch"
+	"gvisor.dev/gvisor/pkg/sentry/arch"
+	"gvisor.dev/gvisor/pkg/sentry/kernel"
+	"gvisor.dev/gvisor/pkg/sentry/platform"
+	guest "gvisor.dev/gvisor/pkg/sentry/syscalls/linux"
+)
+
+// guardMemory puts the guard between this sandbox process's guest and its
+// kernel. It must be called before gVisor's own code runs.
+func guardMemory(g *memoryGuard) error {
+	systrap, err := platform.Lookup("systrap")
+	if err != nil {
+		return err
+	}
+	platform.Register("systrap", guardedConstructor{systrap, g})
+	for _, table := range []*kernel.SyscallTable{guest.AMD64, guest.ARM64} {
+		for number, call := range table.Table {
+			if wrap := guarded[call.Name]; wrap != nil {
+				call.Fn = wrap(g, call.Fn)
+				table.Table[number] = call
+			}
+		}
+		table.Init()
+	}
+	return nil
+}
+
+type guardedConstructor struct {
+	platform.Constructor
+	guard *memoryGuard
+}
+
+func (c guardedConstructor) New(opts platform.Options) (platform.Platform, error) {
+	p, err := c.Constructor.New(opts)
+	if err != nil {
+		return nil, err
+	}
+	return guardedPlatform{p, c.guard}, nil
+}
+
+type guardedPlatform struct {
+	platform.Platform
+	guard *memoryGuard
+}
+
+func (p guardedPlatform) NewContext(ctx context.Context) platform.Context {
+	return &guardedContext{p.Platform.NewContext(ctx), p.guard}
+}
+
+type guardedContext struct {
+	platform.Context
+	guard *memoryGuard
+}
+
+// Switch runs the guest until it enters its kernel.
+func (c *guardedContext) Switch(ctx context.Context, m platform.MemoryManager, ac *arch.Context64, cpu int32) (*linux.SignalInfo, hostarch.AccessType, error) {
+	info, at, err := c.Context.Switch(ctx, m, ac, cpu)
+	if t := kernel.TaskFromContext(ctx); t != nil {
+		c.guard.passed(t, at.Any())
+	}
+	return info, at, err
+}
+
+// guarded are the system calls by which a guest makes its kernel or its own
+// memory grow in one step.
+var guarded = map[string]func(*memoryGuard, kernel.SyscallFn) kernel.SyscallFn{
+	"fork": refuseProcess(noFlags), "vfork": refuseProcess(noFlags),
+	"clone": refuseProcess(cloneFlags), "clone3": refuseProcess(clone3Flags),
+
+	"open": refuseFileIf(1), "openat": refuseFileIf(2), "creat": refuseFile, "mkdir": refuseFile, "mkdirat": refuseFile,
+	"mknod": refuseFile, "mknodat": refuseFile, "symlink": refuseFile, "symlinkat": refuseFile,
+	"link": refuseFile, "linkat": refuseFile,
+
+	"mmap": boundMapping, "mremap": boundRemapping, "brk": boundBreak,
+	"read": boundRead, "pread64": boundRead,
+}
+
+// refuseProcess fails with "resource temporarily unavailable", as a kernel
+// without room for another process does.
+func refuseProcess(flagsOf func(*kernel.Task, arch.SyscallArguments) uint64) func(*memoryGuard, kernel.SyscallFn) kernel.SyscallFn {
+	return func(g *memoryGuard, fn kernel.SyscallFn) kernel.SyscallFn {
+		return func(t *kernel.Task, no uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
+			thread := flagsOf(t, args)&linux.CLONE_THREAD != 0
+			if !g.mayClone(t.ThreadGroup() == t.Kernel().GlobalInit(), thread) {
+				return 0, nil, linuxerr.EAGAIN
+			}
+			return fn(t, no, args)
+		}
+	}
+}
+
+func noFlags(*kernel.Task, arch.SyscallArguments) uint64 { return 0 }
+
+func cloneFlags(_ *kernel.Task, args arch.SyscallArguments) uint64 { return args[0].Uint64() }
+
+// clone3Flags reads the first field of the structure that the guest passes.
+func clone3Flags(t *kernel.Task, args arch.SyscallArguments) uint64 {
+	var flags [8]byte
+	if _, err := t.CopyInBytes(args[0].Pointer(), flags[:]); err != nil {
+		return 0 // The call will say what is wrong.
+	}
+	return hostarch.ByteOrder.Uint64(flags[:])
+}
+
+// refuseFile fails with "no space left", as a file system without free inodes
+// does: every file is an object in the heap of the guest's kernel.
+func refuseFile(g *memoryGuard, fn kernel.SyscallFn) kernel.SyscallFn {
+	return func(t *kernel.Task, no uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
+		if !g.roomFor(newFileCost, g.budget.Reserve) {
+			return 0, nil, linuxerr.ENOSPC
+		}
+		return fn(t, no, args)
+	}
+}
+
+func refuseFileIf(flags int) func(*memoryGuard, kernel.SyscallFn) kernel.SyscallFn {
+	return func(g *memoryGuard, fn kernel.SyscallFn) kernel.SyscallFn {
+		refuse := refuseFile(g, fn)
+		return func(t *kernel.Task, no uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
+			if args[flags].Uint()&linux.O_CREAT != 0 {
+				return refuse(t, no, args)
+			}
+			return fn(t, no, args)
+		}
+	}
+}
+
+// boundMapping refuses a mapping of more memory than there is, as Linux does
+// by default, and leaves populating to page faults when memory is short.
+func boundMapping(g *memoryGuard, fn kernel.SyscallFn) kernel.SyscallFn {
+	return func(t *kernel.Task, no uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
+		length, prot, flags := args[1].Uint64(), args[2].Int(), args[3].Int()
+		if flags&linux.MAP_PRIVATE != 0 && flags&linux.MAP_NORESERVE == 0 && prot&linux.PROT_WRITE != 0 &&
+			length > uint64(g.budget.Memory) {
+			return 0, nil, linuxerr.ENOMEM
+		}
+		if flags&linux.MAP_POPULATE != 0 && !g.fits(length) {
+			args[3].Value &^= linux.MAP_POPULATE
+		}
+		return fn(t, no, args)
+	}
+}
+
+func boundRemapping(g *memoryGuard, fn kernel.SyscallFn) kernel.SyscallFn {
+	return func(t *kernel.Task, no uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
+		if before, after := args[1].Uint64(), args[2].Uint64(); after > before && after-before > uint64(g.budget.Memory) {
+			return 0, nil, linuxerr.ENOMEM
+		}
+		return fn(t, no, args)
+	}
+}
+
+// boundBreak returns the end of the heap as it is, which says that it could not
+// be moved.
+func boundBreak(g *memoryGuard, fn kernel.SyscallFn) kernel.SyscallFn {
+	return func(t *kernel.Task, no uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
+		end, _ := t.MemoryManager().Brk(t, 0)
+		if wanted := args[0].Pointer(); wanted > end && uint64(wanted-end) > uint64(g.budget.Memory) {
+			return uintptr(end), nil, nil
+		}
+		return fn(t, no, args)
+	}
+}
+
+// boundRead makes a read shorter that could take more memory than is free: the
+// guard looks between system calls only.
+func boundRead(g *memoryGuard, fn kernel.SyscallFn) kernel.SyscallFn {
+	return func(t *kernel.Task, no uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
+		if n := args[2].SizeT(); n > shortRead && !g.fits(uint64(n)) {
+			args[2].Value = shortRead
+		}
+		return fn(t, no, args)
+	}
+}
+
+const shortRead = 4 * mib
+
+// fits reports whether the guest has so many bytes left.
+func (g *memoryGuard) fits(bytes uint64) bool {
+	return bytes <= uint64(max(0, g.budget.Memory-g.used.Load()))
+}
