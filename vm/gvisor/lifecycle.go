@@ -204,7 +204,8 @@ func (d *Driver) watch(m *machine) {
 	m.console.finish()
 	reason := m.sandbox.reason
 	switch {
-	case m.group.oomKills() > 0 && !strings.HasPrefix(reason, "exited"):
+	// A guest whose first process lost its stub exits as if it were killed itself.
+	case m.group.oomKills() > 0 && (!strings.HasPrefix(reason, "exited") || reason == "exited: 137"):
 		reason = "oom"
 	case reason == "":
 		reason = "exited"

@@ -28,6 +28,7 @@ type memoryGuard struct {
 	own      atomic.Int64 // The sandbox processes' own memory, as last read.
 	used     atomic.Int64 // Guest memory and the overhead above the allowance.
 	overhead atomic.Int64
+	killing  atomic.Bool // Memory will be freed by a process that was killed.
 
 	mu        sync.Mutex // Held by the task that makes room.
 	victim    *kernel.ThreadGroup
@@ -81,7 +82,7 @@ func (g *memoryGuard) passed(t *kernel.Task, fault bool) {
 // stall is how long a task is held up that is about to take memory.
 func (g *memoryGuard) stall(fault bool) time.Duration {
 	over := g.used.Load() - g.budget.Memory
-	if over <= 0 || !fault && over < g.budget.slack()/4 {
+	if over <= 0 || !g.killing.Load() || !fault && over < g.budget.slack()/4 {
 		return 0
 	}
 	return min(mostStall, leastStall+time.Duration(int64(mostStall)*over/g.budget.slack()))
@@ -140,7 +141,9 @@ func (g *memoryGuard) makeRoom(k *kernel.Kernel, now int64) {
 			return
 		}
 	}
-	if g.victim = largest(k); g.victim != nil {
+	g.victim = largest(k)
+	g.killing.Store(g.victim != nil)
+	if g.victim != nil {
 		g.killed = now
 		_ = g.victim.SendSignal(&linux.SignalInfo{Signo: int32(linux.SIGKILL), Code: linux.SI_KERNEL})
 	}
