@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/memvm"
@@ -73,6 +74,10 @@ func (d recordingDriver) Snapshots(ctx context.Context) ([]vm.SnapshotInfo, erro
 
 // InspectSnapshot gives every snapshot a file that can be damaged.
 func (d recordingDriver) InspectSnapshot(ctx context.Context, id, name string) (vm.SnapshotInfo, error) {
+	if err := d.f.failing("inspect"); err != nil {
+		// As the driver says it of a snapshot that it cannot open.
+		return vm.SnapshotInfo{}, &vm.Error{Op: "inspect snapshot", ID: id, Kind: vm.ErrIncompatible, Err: syscall.EMFILE}
+	}
 	info, err := d.Driver.InspectSnapshot(ctx, id, name)
 	if err != nil {
 		return info, err

@@ -161,3 +161,31 @@ func TestADaemonThatWasPausedLosesNobody(t *testing.T) {
 		}
 	})
 }
+
+// A pause that was saved, but whose row does not say so yet, is not lost because
+// the next daemon has no file to look at what was saved.
+func TestASnapshotThatCannotBeReadIsNotMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, ctx := newFixture(t), context.Background()
+		sb := f.create(hours)
+		f.inside(sb.ID).Set("mark", "here")
+		f.pause(sb.ID)
+		setState(f, sb.ID, "pausing")
+		f.failNext("inspect", forever)
+		f.restart()
+		f.rt.beat(ctx)
+		synctest.Wait()
+		if row := f.row(sb.ID); row.State != "pausing" || row.SnapshotID == "" {
+			t.Fatalf("row %+v", row)
+		}
+		f.failNext("inspect", 0)
+		f.restart()
+		defer f.rt.Close()
+		if _, _, err := f.rt.Connect(ctx, sb.ID, time.Hour); err != nil {
+			t.Fatalf("%v; row %+v", err, f.row(sb.ID))
+		}
+		if got := f.inside(sb.ID).Get("mark"); got != "here" {
+			t.Errorf("its memory says %q", got)
+		}
+	})
+}

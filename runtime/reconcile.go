@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/substrate/reconcile"
 	"github.com/rundlet/rundlet/vm"
@@ -74,25 +75,44 @@ func (r *Runtime) foundAfter(ctx context.Context, row store.Sandbox, machine boo
 
 // found is a row as the policy sees it.
 func (r *Runtime) found(ctx context.Context, row store.Sandbox) reconcile.Row {
-	return reconcile.Row{
-		State: reconcile.State(row.State), Reason: row.Reason, Snapshot: r.complete(ctx, row.SnapshotID),
+	out := reconcile.Row{
+		State: reconcile.State(row.State), Reason: row.Reason,
 		Expired: !row.EndAt.IsZero() && !time.Now().Before(row.EndAt), PauseOnTimeout: pauseKind(OnTimeout(row.OnTimeout)) != "",
 	}
+	var err error
+	if out.Snapshot, err = r.complete(ctx, row.SnapshotID); err != nil {
+		out.Unread = err.Error()
+	}
+	return out
 }
 
 // complete reports whether a claim is filled and the driver has what it claims.
-func (r *Runtime) complete(ctx context.Context, claimID string) bool {
+// An error says nothing about either.
+func (r *Runtime) complete(ctx context.Context, claimID string) (bool, error) {
 	if claimID == "" {
-		return false
+		return false, nil
 	}
 	claim, err := r.cfg.Store.Snapshot(ctx, claimID)
-	if err != nil || claim.State != store.SnapshotReady {
-		return false
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, err
+	case claim.State != store.SnapshotReady:
+		return false, nil
 	}
-	if inspector, ok := r.cfg.Driver.(vm.SnapshotInspector); ok {
-		_, err = inspector.InspectSnapshot(ctx, claim.VMID, claim.Snapshot)
+	inspector, ok := r.cfg.Driver.(vm.SnapshotInspector)
+	if !ok {
+		return true, nil
 	}
-	return err == nil
+	_, err = inspector.InspectSnapshot(ctx, claim.VMID, claim.Snapshot)
+	switch {
+	case err == nil:
+		return true, nil
+	case host.Lack(err) == "" && (errors.Is(err, vm.ErrNotFound) || errors.Is(err, vm.ErrIncompatible)):
+		return false, nil
+	}
+	return false, err
 }
 
 // probe asks a sandbox's agent for an answer. Only what shows that there is no

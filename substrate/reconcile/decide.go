@@ -93,6 +93,9 @@ func running(row Row, machine Machine, network bool) Decision {
 func pausing(row Row, machine Machine, network bool) Decision {
 	frozen := machine.Status == vm.StatusStopped
 	switch {
+	case row.Unread != "":
+		// All that is left of it may be there.
+		return quarantine(Pausing, "whether its snapshot is complete could not be read: "+row.Unread)
 	case row.Snapshot:
 		return Decision{FinishPause, "its snapshot is complete", Paused}
 	case !machine.usable():

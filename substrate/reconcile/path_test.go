@@ -143,6 +143,8 @@ func TestStuck(t *testing.T) {
 		"creating for too long":            {Watched{ID: "a", Deadline: now, Row: Row{State: Creating}}, Kill, "creating for too long"},
 		"pausing for too long":             {Watched{ID: "a", Deadline: ago(1), Row: Row{State: Pausing}, Machine: frozen, Network: true}, UndoPause, "pausing for too long"},
 		"pausing, complete":                {Watched{ID: "a", Deadline: ago(1), Row: Row{State: Pausing, Snapshot: true}, Machine: frozen}, FinishPause, ""},
+		"pausing, unreadable":              {Watched{ID: "a", Deadline: ago(1), Row: Row{State: Pausing, Unread: "EMFILE"}}, Preserve, "EMFILE"},
+		"killing, unreadable":              {Watched{ID: "a", Deadline: ago(1), Row: Row{State: Killing, Reason: "oom", Unread: "EMFILE"}}, Kill, "oom"},
 		"resuming for too long":            {Watched{ID: "a", Deadline: ago(1), Row: Row{State: Resuming, Snapshot: true}}, BackToPaused, ""},
 		"killing for too long":             {Watched{ID: "a", Deadline: ago(1), Row: Row{State: Killing, Reason: "oom"}}, Kill, "oom"},
 		"transition without a deadline":    {Watched{ID: "a", Row: Row{State: Creating}}, Kill, "creating"},

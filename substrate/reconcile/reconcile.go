@@ -45,6 +45,9 @@ type Row struct {
 	// this host. It counts for a sandbox that is pausing, paused or resuming.
 	// One that runs has gone on since: an old snapshot is not it.
 	Snapshot bool
+	// Unread is why the daemon could not find out about the snapshot, which says
+	// nothing about it; empty if it could.
+	Unread string
 	// Expired: the end of the time-out has passed.
 	Expired bool
 	// PauseOnTimeout: the time-out pauses the sandbox; otherwise it kills.

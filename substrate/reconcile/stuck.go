@@ -28,6 +28,7 @@ type Watched struct {
 // Stuck returns a record for each sandbox, in the given order:
 //
 //	no id                                          Quarantine
+//	pausing, resuming, snapshot not readable       Preserve
 //	transitional, deadline passed                  what Decide says after a restart
 //	running, heartbeat age is timeout or more      Kill
 //	anything else                                  Preserve
@@ -47,6 +48,8 @@ func (w Watched) judge(now time.Time, timeout time.Duration) Record {
 	switch {
 	case w.ID == "":
 		return Sandbox(w.ID, w.Row, w.Machine, w.Network)
+	case (w.Row.State == Pausing || w.Row.State == Resuming) && w.Row.Unread != "":
+		return Record{KindSandbox, w.ID, Decision{Preserve, "its snapshot could not be read: " + w.Row.Unread, w.Row.State}}
 	case w.Row.State.Transitional() && !now.Before(w.Deadline):
 		r := Sandbox(w.ID, w.Row, w.Machine, w.Network)
 		if w.Row.State != Killing { // Its reason is why the sandbox ends.
