@@ -198,7 +198,7 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, row store.
 		}
 		return nil // A newer program knows what its row says.
 	}
-	if rec.Action == reconcile.KeepPaused && !row.QuarantinedAt.IsZero() {
+	if rec.Action != reconcile.Quarantine && !row.QuarantinedAt.IsZero() {
 		row.QuarantinedAt, row.Reason = time.Time{}, ""
 		if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
 			return err
@@ -250,7 +250,7 @@ func (r *Runtime) enact(ctx context.Context, sb *sandbox, rec reconcile.Record) 
 				r.expose(sb) // It runs on, and its time-out tries again.
 				return err
 			}
-			return errors.Join(err, r.terminateLocked(ctx, sb, "lost: "+rec.Reason+", and it could not be paused: "+err.Error()))
+			return errors.Join(err, r.pauseLater(ctx, sb, rec.Reason+", and it cannot be paused yet: "+err.Error()))
 		}
 	case reconcile.FinishPause:
 		return r.finishPause(sb)
