@@ -153,7 +153,7 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *sandbo
 		}
 		return nil // A newer program knows what its row says.
 	}
-	if rec.Action == reconcile.KeepPaused && !row.QuarantinedAt.IsZero() {
+	if rec.Action != reconcile.Quarantine && !row.QuarantinedAt.IsZero() {
 		row = sb.update(func(row *store.Sandbox) { row.QuarantinedAt, row.Reason = time.Time{}, "" })
 		if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm"
 )
 
 // refuseEmptyDatabase fails if no daemon has ever used the database although
@@ -40,18 +41,18 @@ func refuseEmptyDatabase(ctx context.Context, dirs layout.Layout) error {
 		}
 		what = "the database is empty"
 	}
-	return fmt.Errorf(`%s (%s), but the state directory has %d saved snapshots and %d machines that only a database can say the use of; nothing was changed
-to put a backup in its place: rundlet restore FILE
-to start all the same, with everything set aside: rundlet serve --accept-empty-database`, what, dirs.Database(), saved, machines)
+	return &vm.Error{Op: "open the database",
+		Err: fmt.Errorf("%s (%s), but the state directory has %d saved snapshots and %d machines, whose use only a database knows; nothing was changed",
+			what, dirs.Database(), saved, machines),
+		Hint: `put a backup in its place: rundlet restore FILE; or start with everything set aside: rundlet serve --accept-empty-database`}
 }
 
 // openDatabase opens the database of a node, and says what to do if it is damaged.
 func openDatabase(ctx context.Context, dirs layout.Layout) (*store.Store, error) {
 	db, err := store.Open(ctx, dirs.Database())
 	if errors.Is(err, store.ErrDamaged) {
-		return nil, fmt.Errorf(`%w; nothing was changed
-to put a backup in its place: rundlet restore FILE
-to start without it, with everything set aside: move %s* away, then rundlet serve --accept-empty-database`, err, dirs.Database())
+		return nil, &vm.Error{Op: "open the database", Err: fmt.Errorf("%w; nothing was changed", err),
+			Hint: fmt.Sprintf("put a backup in its place: rundlet restore FILE; or move %s* away and start with everything set aside: rundlet serve --accept-empty-database", dirs.Database())}
 	}
 	return db, err
 }

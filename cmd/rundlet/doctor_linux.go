@@ -10,6 +10,7 @@ import (
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/network"
 	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor"
 )
 
@@ -41,7 +42,12 @@ func doctorChecks(dirs layout.Layout) []doctor.CheckFunc {
 // stateProblems adds what an operator has to look at in a state directory.
 func stateProblems(ctx context.Context, dirs layout.Layout, f *findings) {
 	if err := refuseEmptyDatabase(ctx, dirs); err != nil {
-		f.add(true, err.Error(), "put a backup in its place: rundlet restore FILE")
+		hint := "put a backup in its place: rundlet restore FILE"
+		var hinted *vm.Error
+		if errors.As(err, &hinted) {
+			hint = hinted.Hint
+		}
+		f.add(true, err.Error(), hint)
 		return
 	}
 	list, err := setAside(ctx, dirs)

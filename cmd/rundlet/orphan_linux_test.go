@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/doctor"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -44,6 +45,11 @@ func TestWhatWasSetAsideIsListedAndGivenUpByCommand(t *testing.T) {
 	}
 	if table := must(t, "orphan", "ls"); !strings.Contains(table, kept.Name) || !strings.Contains(table, "quarantined") {
 		t.Errorf("%s", table)
+	}
+	f := findings{name: "state", fine: "fine"}
+	stateProblems(t.Context(), l, &f)
+	if got := f.list(); len(got) != 2 || got[0].Status != doctor.Warn || !strings.Contains(got[0].Hint, "orphan ls") || !strings.Contains(got[1].Detail, "2 sandboxes") {
+		t.Errorf("the doctor says %+v", got)
 	}
 	must(t, "orphan", "rm", kept.Name)
 	if all, err := db.Orphans(t.Context()); err != nil || len(all) != 1 || !all[0].Discard {
