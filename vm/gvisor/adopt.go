@@ -22,7 +22,7 @@ import (
 // answerTime is how long Adopt waits for a sentry to answer, and adoptions how
 // many it asks at once.
 const (
-	answerTime = 2 * time.Second
+	answerTime = 3 * time.Second
 	adoptions  = 32
 )
 
@@ -178,10 +178,7 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 		}
 	}()
 	if m.sandbox, err = openProcess(r.SandboxPID, r.SandboxStart); errors.Is(err, errProcessGone) {
-		if m.group.oomKills() > 0 {
-			return nil, lostError("oom")
-		}
-		return nil, lostError("its sandbox process has ended")
+		return nil, m.gone()
 	} else if err != nil {
 		return nil, err
 	}
@@ -215,6 +212,14 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 	return m, nil
 }
 
+// gone says why a machine without a sandbox process is lost.
+func (m *machine) gone() error {
+	if m.group.oomKills() > 0 {
+		return lostError("oom")
+	}
+	return lostError("its sandbox process has ended")
+}
+
 // meet asks an adopted machine for its state. One that does not answer in time
 // is busy until it does, with the status that it was last known to have.
 func (d *Driver) meet(ctx context.Context, m *machine) error {
@@ -224,6 +229,14 @@ func (d *Driver) meet(ctx context.Context, m *machine) error {
 	err := m.turn.Run(ctx, 0, func() error { return d.settle(m) })
 	if errors.As(err, new(lostError)) {
 		return err
+	}
+	if err != nil {
+		// It may be a process that was killed and has not ended yet.
+		select {
+		case <-m.sandbox.joined:
+			return m.gone()
+		case <-ctx.Done():
+		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

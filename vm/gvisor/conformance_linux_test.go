@@ -130,6 +130,9 @@ func TestConformance(t *testing.T) {
 				close(entered)
 			}
 			return entered, func() {
+				p.mu.Lock()
+				delete(p.hold, op+" "+id)
+				p.mu.Unlock()
 				select {
 				case thaw := <-release:
 					thaw()

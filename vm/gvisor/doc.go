@@ -2,7 +2,7 @@
 // gVisor sandbox, a user-space kernel in a process of its own, out of the same
 // binary. Nothing is installed and no KVM is needed.
 //
-// It may import vm, the gVisor module and the standard library; only
+// It may import vm, internal/turn, the gVisor module and the standard library; only
 // composition packages (cmd, runtime) and tests import it. On systems other
 // than Linux it builds, and New returns vm.ErrUnsupported.
 //
@@ -37,6 +37,13 @@
 // gVisor mounts a tmpfs over an empty /tmp. What is written there counts as
 // memory and is in no snapshot of the file system, so a root file system should
 // have a file in /tmp.
+//
+// # What is believed
+//
+// What a machine is, its sentry says: see readStacks. gVisor's own state file is
+// written for its command line and never read. gVisor's requests know no
+// context, so each runs beside its caller (see Driver.do), and Destroy kills a
+// sentry that does not answer.
 //
 // A process that dies leaves nothing that Adopt of the next one does not take
 // over or free, whatever it was doing: see Steps. The collector closes a few

@@ -20,6 +20,8 @@ type sentryState struct {
 	request string
 	// started says that the guest has threads; frozen, that none of them may run.
 	started, frozen bool
+	// changing says that the threads are on their way into or out of that.
+	changing bool
 }
 
 // askInterval is how often a sentry that has something to do is asked again.
@@ -30,30 +32,34 @@ const askInterval = 20 * time.Millisecond
 // one that runs ends it; the stacks also show the requests of an earlier daemon.
 func readStacks(stacks string) sentryState {
 	var s sentryState
-	threads, stopped := 0, 0
+	threads, stopped, changing := 0, 0, false
 	for stack := range strings.SplitSeq(stacks, "\n\n") {
 		switch {
 		case strings.Contains(stack, "/kernel.(*Task).run("):
 			threads++
 			if strings.Contains(stack, "/kernel.(*Task).doStop(") {
 				stopped++
+				// It waits there, or is about to, or was told to go on.
+				head, _, _ := strings.Cut(stack, "\n")
+				changing = changing || !strings.Contains(head, "[sync.Cond.Wait")
 			}
 		case strings.Contains(stack, "/urpc.(*Server).StartHandling"):
-			if name := requestOf(stack); changing[name] {
+			if name := requestOf(stack); changes[name] {
 				s.request = name
 			}
 		}
 	}
 	s.started = threads > 0
 	s.frozen = s.started && stopped == threads
+	s.changing = s.frozen && changing
 	return s
 }
 
 // unread is a request that is still being read, which may be any.
 const unread = "unread"
 
-// changing are the requests after which a guest may be in another state.
-var changing = map[string]bool{unread: true, "Pause": true, "Resume": true, "Checkpoint": true, "FSSave": true,
+// changes are the requests after which a guest may be in another state.
+var changes = map[string]bool{unread: true, "Pause": true, "Resume": true, "Checkpoint": true, "FSSave": true,
 	"Restore": true, "StartRoot": true}
 
 // requestOf returns the name of the request that a goroutine of the sentry's
@@ -69,8 +75,8 @@ func requestOf(stack string) string {
 	return unread
 }
 
-// ask returns what the sentry says when it has carried out what it was asked
-// before. It returns early only if the machine ends or is released.
+// ask returns what the sentry says when all that it was asked before has had its
+// effect. It returns early only if the machine ends or is released.
 func (m *machine) ask() (sentryState, error) {
 	tick := time.NewTicker(askInterval)
 	defer tick.Stop()
@@ -79,7 +85,7 @@ func (m *machine) ask() (sentryState, error) {
 		if err != nil {
 			return sentryState{}, err
 		}
-		if s := readStacks(stacks); s.request == "" {
+		if s := readStacks(stacks); s.request == "" && !s.changing {
 			return s, nil
 		}
 		select {

@@ -1,7 +1,9 @@
 package gvisor
 
 // The steps of the lifecycle that leave something on the host, or take
-// something away, in the order in which a call reaches them.
+// something away, in the order in which a call reaches them. Those whose request
+// the sentry has answered (create:running, start:running, stop:paused,
+// snapshot:saved) come before anything is written about the answer.
 const (
 	stepCreateLinked   = "create:linked"   // The images that Start will load have a second name.
 	stepCreateBundle   = "create:bundle"   // The machine's directory and console exist.

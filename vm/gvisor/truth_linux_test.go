@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -73,10 +74,43 @@ func TestTheSentryTellsItsState(t *testing.T) {
 	do(freeAll(ctx, d))
 }
 
+// TestTheSentryTellsAChangeAtOnce asks while the guest's threads are still on
+// their way: a wrong answer would end the machine, or leave it frozen.
+func TestTheSentryTellsAChangeAtOnce(t *testing.T) {
+	d, ctx := newDriver(t), testContext(t)
+	booted(t, d, "a", guestSpec(t))
+	if _, err := (client{d}).do(ctx, "a", "POST", "/count", ""); err != nil {
+		t.Fatal(err)
+	}
+	c := mustFind(t, d, "a").c
+	busy, idle := context.WithCancel(ctx)
+	defer idle()
+	for range 4 * runtime.NumCPU() {
+		go func() {
+			for busy.Err() == nil {
+			}
+		}()
+	}
+	for range 60 {
+		if err := c.Sandbox.Pause(c.ID); err != nil {
+			t.Fatal(err)
+		}
+		says(t, d, "a", isFrozen)
+		if err := c.Sandbox.Resume(c.ID); err != nil {
+			t.Fatal(err)
+		}
+		says(t, d, "a", isRunning)
+	}
+	if err := freeAll(ctx, d); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestReadStacks(t *testing.T) {
 	const (
 		task     = "goroutine 9 [select]:\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).block(0xc)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).run(0xc, 0x1)\ncreated by gvisor.dev/gvisor/pkg/sentry/kernel.(*Task).Start in goroutine 1"
 		stopped  = "goroutine 9 [sync.Cond.Wait]:\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).doStop(0xc)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*runApp).execute(0x0)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).run(0xc, 0x1)"
+		waking   = "goroutine 9 [runnable]:\nsync.(*Cond).Wait(0xc)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).doStop(0xc)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).run(0xc, 0x1)"
 		handler  = "reflect.Value.Call({0x1})\ngvisor.dev/gvisor/pkg/urpc.(*Server).handleOne(0xc)\ncreated by gvisor.dev/gvisor/pkg/urpc.(*Server).StartHandling in goroutine 5"
 		asking   = "goroutine 3 [running]:\ngvisor.dev/gvisor/pkg/log.Stacks(0x1)\ngvisor.dev/gvisor/runsc/boot.(*debug).Stacks(0x0)\n" + handler
 		starting = "goroutine 3 [chan receive]:\ngvisor.dev/gvisor/runsc/boot.(*containerManager).onStart(0x0)\ngvisor.dev/gvisor/runsc/boot.(*containerManager).StartRoot(0x0)\n" + handler
@@ -88,14 +122,16 @@ func TestReadStacks(t *testing.T) {
 		stacks []string
 		want   string
 	}{
-		"not started":                    {[]string{asking}, "{request: started:false frozen:false}"},
-		"being started":                  {[]string{asking, starting}, "{request:StartRoot started:false frozen:false}"},
-		"running":                        {[]string{asking, task, task}, "{request: started:true frozen:false}"},
-		"some threads stopped":           {[]string{asking, task, stopped}, "{request: started:true frozen:false}"},
-		"frozen":                         {[]string{stopped, stopped, asking}, "{request: started:true frozen:true}"},
-		"being frozen":                   {[]string{task, pausing, asking}, "{request:Pause started:true frozen:false}"},
-		"a request that changes nothing": {[]string{task, waiting, asking}, "{request: started:true frozen:false}"},
-		"a request that is being read":   {[]string{task, reading, asking}, "{request:unread started:true frozen:false}"},
+		"not started":                    {[]string{asking}, "{request: started:false frozen:false changing:false}"},
+		"being started":                  {[]string{asking, starting}, "{request:StartRoot started:false frozen:false changing:false}"},
+		"running":                        {[]string{asking, task, task}, "{request: started:true frozen:false changing:false}"},
+		"some threads stopped":           {[]string{asking, task, stopped}, "{request: started:true frozen:false changing:false}"},
+		"frozen":                         {[]string{stopped, stopped, asking}, "{request: started:true frozen:true changing:false}"},
+		"frozen until a moment ago":      {[]string{stopped, waking, asking}, "{request: started:true frozen:true changing:true}"},
+		"running, some not yet":          {[]string{task, waking, asking}, "{request: started:true frozen:false changing:false}"},
+		"being frozen":                   {[]string{task, pausing, asking}, "{request:Pause started:true frozen:false changing:false}"},
+		"a request that changes nothing": {[]string{task, waiting, asking}, "{request: started:true frozen:false changing:false}"},
+		"a request that is being read":   {[]string{task, reading, asking}, "{request:unread started:true frozen:false changing:false}"},
 	} {
 		stacks := ""
 		for _, s := range c.stacks {
@@ -221,47 +257,59 @@ func reopen(t *testing.T, d *Driver) *Driver {
 	return open(t, d.conf)
 }
 
-// TestARequestOfADeadDaemonIsAwaited freezes a sentry with a pause on its way to
-// it. What the daemon asked for happens when the next one is there already.
+// TestARequestOfADeadDaemonIsAwaited freezes a sentry with a request on its way
+// to it. What the daemon asked for happens when the next one is there already.
 func TestARequestOfADeadDaemonIsAwaited(t *testing.T) {
-	for i := range 5 {
-		d, ctx := newDriver(t), testContext(t)
-		booted(t, d, "a", guestSpec(t))
-		if err := (client{d}).Write(ctx, "a", "k", "v"); err != nil {
-			t.Fatal(err)
-		}
-		thaw := freeze(t, mustFind(t, d, "a").sandbox.pid)
-		soon, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-		if err := d.Stop(soon, "a"); !errors.Is(err, context.DeadlineExceeded) {
-			t.Fatalf("stop ended with %v", err)
-		}
-		cancel()
-		d = reopen(t, d)
-		thawed := make(chan struct{})
-		time.AfterFunc(time.Duration(i)*10*time.Millisecond, func() { thaw(); close(thawed) })
-		views, lost, err := d.Adopt(ctx)
-		<-thawed
-		if err != nil || len(views) != 1 || len(lost) > 0 {
-			t.Fatalf("adopted %+v, lost %v, %v", views, lost, err)
-		}
-		if views[0].Busy == "" && views[0].Status != vm.StatusStopped {
-			t.Errorf("adopted %+v, though it was told to stop", views[0])
-		}
-		for {
-			err := d.Start(ctx, "a")
-			if err == nil {
-				break
-			}
-			if !errors.Is(err, vm.ErrUnavailable) || ctx.Err() != nil {
-				t.Fatal(err)
-			}
-			<-time.After(askInterval)
-		}
-		if v, err := (client{d}).Read(ctx, "a", "k"); err != nil || v != "v" {
-			t.Errorf("the guest has %q, %v", v, err)
-		}
-		if err := freeAll(ctx, d); err != nil {
-			t.Error(err)
+	for name, c := range map[string]struct {
+		prepare, do func(d *Driver, ctx context.Context) error
+		want        vm.Status
+	}{
+		"stop":   {nil, func(d *Driver, ctx context.Context) error { return d.Stop(ctx, "a") }, vm.StatusStopped},
+		"resume": {func(d *Driver, ctx context.Context) error { return d.Stop(ctx, "a") }, func(d *Driver, ctx context.Context) error { return d.Start(ctx, "a") }, vm.StatusRunning},
+		"save":   {nil, func(d *Driver, ctx context.Context) error { return d.Snapshot(ctx, "a", "s") }, vm.StatusRunning},
+		"save of a stopped one": {func(d *Driver, ctx context.Context) error { return d.Stop(ctx, "a") },
+			func(d *Driver, ctx context.Context) error { return d.Snapshot(ctx, "a", "s") }, vm.StatusStopped},
+	} {
+		for _, after := range []time.Duration{0, 30 * time.Millisecond} {
+			t.Run(fmt.Sprint(name, " ", after), func(t *testing.T) {
+				d, ctx := newDriver(t), testContext(t)
+				booted(t, d, "a", guestSpec(t))
+				if err := (client{d}).Write(ctx, "a", "k", "v"); err != nil {
+					t.Fatal(err)
+				}
+				if c.prepare != nil {
+					if err := c.prepare(d, ctx); err != nil {
+						t.Fatal(err)
+					}
+				}
+				thaw := freeze(t, mustFind(t, d, "a").sandbox.pid)
+				if err := soon(t, func(ctx context.Context) error { return c.do(d, ctx) }); !errors.Is(err, context.DeadlineExceeded) {
+					t.Fatalf("%s ended with %v", name, err)
+				}
+				d = reopen(t, d)
+				thawed := make(chan struct{})
+				time.AfterFunc(after, func() { thaw(); close(thawed) })
+				views, lost, err := d.Adopt(ctx)
+				<-thawed
+				if err != nil || len(views) != 1 || len(lost) > 0 {
+					t.Fatalf("adopted %+v, lost %v, %v", views, lost, err)
+				}
+				awaitIdle(t, d, "a")
+				if v, _, err := d.Get(ctx, "a"); err != nil || v.Status != c.want {
+					t.Errorf("it is %+v, %v, want %s", v, err, c.want)
+				}
+				if c.want == vm.StatusStopped {
+					if err := d.Start(ctx, "a"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if v, err := (client{d}).Read(ctx, "a", "k"); err != nil || v != "v" {
+					t.Errorf("the guest has %q, %v", v, err)
+				}
+				if err := freeAll(ctx, d); err != nil {
+					t.Error(err)
+				}
+			})
 		}
 	}
 }

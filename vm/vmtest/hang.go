@@ -129,9 +129,10 @@ var hangingRules = slices.Concat(
 			e.snapshot("a", "one")
 			before := e.leftovers()
 			spec := e.restoreSpec("a", "one", true)
-			e.abandon("create", "b", func(ctx context.Context) error { return e.d.Create(ctx, "b", spec) })
+			release := e.abandon("create", "b", func(ctx context.Context) error { return e.d.Create(ctx, "b", spec) })
 			e.unknown("b")
 			e.noLeftovers(before)
+			release() // The context may have ended before it hung.
 			e.restore("b", "a", "one", true)
 		}},
 		{name: "hang/other-machines-are-not-held-up", needs: []string{"Hang"}, run: func(e *env) {
