@@ -11,7 +11,9 @@ package layout
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -90,12 +92,38 @@ func (l Layout) Instance() string {
 // InstanceDir is the run directory of one instance.
 func (l Layout) InstanceDir(instance string) string { return filepath.Join(l.RunDir, instance) }
 
-// Make creates the directories, private to the owner.
+// Make creates the directories, private to the owner. The state directory is on
+// the disk when it returns: what is saved in it must not go with its name.
 func (l Layout) Make() error {
-	for _, dir := range []string{l.StateDir, l.CacheDir, l.RunDir} {
+	if err := makeDurably(l.StateDir); err != nil {
+		return fmt.Errorf("make %s: %w", l.StateDir, err)
+	}
+	for _, dir := range []string{l.CacheDir, l.RunDir} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("make %s: %w", dir, err)
 		}
 	}
 	return nil
+}
+
+// makeDurably is os.MkdirAll that syncs the parent of each directory it makes.
+func makeDurably(dir string) error {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent == dir {
+		return os.MkdirAll(dir, 0o700)
+	}
+	if err := makeDurably(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	f, err := os.Open(parent)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }

@@ -61,7 +61,7 @@ func (r *Runtime) prepareBase(ctx context.Context) (store.Template, error) {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
 	if err := r.cfg.Store.PutTemplate(ctx, tpl); err != nil {
-		return store.Template{}, err
+		return store.Template{}, classify(err)
 	}
 	if deleter, ok := r.cfg.Driver.(vm.SnapshotDeleter); ok && found {
 		if err := deleter.DeleteSnapshot(ctx, old.VMID, old.Snapshot); err != nil {
@@ -91,8 +91,13 @@ func (r *Runtime) bootAndSave(ctx context.Context, tpl store.Template, spec vm.S
 			err = errors.Join(err, undo)
 			return // the slot is still in use; the next Open frees both
 		}
-		err = errors.Join(err, r.cfg.Network.Release(ctx, slot.ID))
+		err = errors.Join(err, r.unmarkScratch(tpl.VMID), r.cfg.Network.Release(ctx, slot.ID))
 	}()
+	// If this process ends before the template has its row, nothing else says what
+	// these are.
+	if err := errors.Join(r.markScratch(tpl.VMID), r.cfg.Store.MarkGarbage(ctx, tpl.VMID, tpl.Snapshot)); err != nil {
+		return classify(err)
+	}
 	spec.NetNS, spec.GuestIP, spec.Hostname = slot.NetNS, slot.GuestIP.String(), "template"
 	if err := r.cfg.Driver.Create(ctx, tpl.VMID, spec); err != nil {
 		return err

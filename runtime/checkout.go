@@ -73,7 +73,12 @@ func (r *Runtime) handOver(ctx context.Context, w *warm, want store.Sandbox, req
 	if err := r.at(StepCreateDelivered); err != nil {
 		return Sandbox{}, err
 	}
-	return r.created(ctx, sb, req.Timeout)
+	view, err := r.created(ctx, sb, req.Timeout)
+	if err == nil {
+		// Its row says what it is now, and a mark would say otherwise if that is lost.
+		err = r.unmarkScratch(sb.id)
+	}
+	return view, err
 }
 
 // startPrepared starts a machine that is prepared, when it is its turn: that is

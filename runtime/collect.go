@@ -21,7 +21,7 @@ func (r *Runtime) collect(ctx context.Context) {
 			return err
 		}
 		defer unlock()
-		return errors.Join(r.dropUnfinished(ctx), r.deleteUnclaimed(ctx, 0), r.sealUnsealed(ctx), r.prune(ctx))
+		return errors.Join(r.dropUnfinished(ctx), r.reviewUnclaimed(ctx, 0), r.sealUnsealed(ctx), r.prune(ctx))
 	}()
 	if err != nil {
 		r.log.Warn("could not remove all that nothing needs any more", "error", err)
@@ -48,11 +48,41 @@ func (r *Runtime) dropUnfinished(ctx context.Context) error {
 		case errors.Is(err, store.ErrNotFound):
 		case err != nil:
 			errs = append(errs, err)
-		case row.State != store.SnapshotReady, row.Kind == kindFork, row.Kind == kindPause, row.Kind == kindFilesystemPause:
-			errs = append(errs, r.drop(ctx, row.ID))
+		default:
+			errs = append(errs, r.dropUnneeded(ctx, row))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// dropUnneeded gives up a claim that nothing uses, if it is known why: its save was
+// not finished, its fork was, or its sandbox has been resumed since. A claim that
+// the row of a sandbox names stays, whatever the row says; so does one of a kind
+// that a newer program made. A pause of a sandbox that has no row contradicts all
+// that this program writes: it is released, and its files are set aside.
+func (r *Runtime) dropUnneeded(ctx context.Context, claim store.Snapshot) error {
+	source, err := r.cfg.Store.Sandbox(ctx, claim.Source)
+	known := err == nil
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if known && source.SnapshotID == claim.ID && State(source.State) != StateKilled {
+		return nil
+	}
+	switch claim.Kind {
+	case kindFork:
+		return r.drop(ctx, claim.ID)
+	case kindPause, kindFilesystemPause:
+		if claim.State == store.SnapshotReady && !known {
+			return r.cfg.Store.ReleaseSnapshot(ctx, claim.ID)
+		}
+		return r.drop(ctx, claim.ID)
+	case kindSnapshot, kindContinuation:
+		if claim.State == store.SnapshotSaving {
+			return r.drop(ctx, claim.ID)
+		}
+	}
+	return nil
 }
 
 // sealUnsealed seals the snapshots that an earlier process had no time to.
@@ -66,9 +96,10 @@ func (r *Runtime) sealUnsealed(ctx context.Context) error {
 	return err
 }
 
-// deleteUnclaimed removes the driver's snapshots that no row claims and that are
-// at least so old, those that cannot be read included.
-func (r *Runtime) deleteUnclaimed(ctx context.Context, minAge time.Duration) error {
+// reviewUnclaimed looks at the driver's snapshots that no row claims and that are
+// at least so old, those that cannot be read included. It deletes what is known to
+// be garbage and sets the others aside: their rows may have been lost.
+func (r *Runtime) reviewUnclaimed(ctx context.Context, minAge time.Duration) error {
 	inspector, ok := r.cfg.Driver.(vm.SnapshotInspector)
 	if !ok {
 		return nil
@@ -79,13 +110,58 @@ func (r *Runtime) deleteUnclaimed(ctx context.Context, minAge time.Duration) err
 	if err != nil {
 		return err
 	}
-	rows, err := r.cfg.Store.Snapshots(ctx)
+	claimed, err := r.claims(ctx)
 	if err != nil {
 		return err
 	}
-	templates, err := r.cfg.Store.Templates(ctx)
+	garbage, err := r.cfg.Store.Garbage(ctx)
 	if err != nil {
 		return err
+	}
+	present := make([]snapshot.Present, len(found))
+	there := map[[2]string]bool{}
+	damaged := map[snapshot.Ref]string{}
+	for i, s := range found {
+		ref := artifact(s.VMID, s.SnapshotID)
+		there[[2]string{s.VMID, s.SnapshotID}] = true
+		present[i] = snapshot.Present{Ref: ref, VMID: s.VMID, SnapshotID: s.SnapshotID, ModifiedAt: s.CreatedAt}
+		if s.Damaged != "" {
+			damaged[ref] = s.Damaged
+		}
+	}
+	r.tellDamaged(damaged, claimed)
+	unclaimed, _ := snapshot.Plan(present, nil, claimed, time.Now(), minAge)
+	orphans := map[[2]string]bool{}
+	var errs []error
+	for _, u := range unclaimed {
+		key := [2]string{u.VMID, u.SnapshotID}
+		switch {
+		case garbage[key]:
+			errs = append(errs, r.deleteUnclaimed(ctx, u, damaged[u.Ref]))
+		case !r.cfg.Ephemeral:
+			orphans[key] = true
+			errs = append(errs, r.setAsideSnapshot(ctx, u, damaged[u.Ref]))
+		}
+	}
+	if r.cfg.Ephemeral {
+		return errors.Join(errs...)
+	}
+	return errors.Join(append(errs, r.reviewOrphans(ctx, orphans, minAge), r.cfg.Store.ForgetGarbage(ctx, time.Now().Add(-garbageKept), there))...)
+}
+
+// garbageKept is how long the record of a deletion is kept: until the disk has the
+// deletion for certain, or after a power cut nothing would say what came back.
+const garbageKept = time.Hour
+
+// claims are the driver's snapshots that rows are about.
+func (r *Runtime) claims(ctx context.Context) ([]snapshot.Ref, error) {
+	rows, err := r.cfg.Store.Snapshots(ctx)
+	if err != nil {
+		return nil, err
+	}
+	templates, err := r.cfg.Store.Templates(ctx)
+	if err != nil {
+		return nil, err
 	}
 	var claimed []snapshot.Ref
 	for _, row := range rows {
@@ -94,27 +170,28 @@ func (r *Runtime) deleteUnclaimed(ctx context.Context, minAge time.Duration) err
 	for _, t := range templates {
 		claimed = append(claimed, artifact(t.VMID, t.Snapshot))
 	}
-	present := make([]snapshot.Present, len(found))
-	damaged := map[snapshot.Ref]string{}
-	for i, s := range found {
-		ref := artifact(s.VMID, s.SnapshotID)
-		present[i] = snapshot.Present{Ref: ref, VMID: s.VMID, SnapshotID: s.SnapshotID, ModifiedAt: s.CreatedAt}
-		if s.Damaged != "" {
-			damaged[ref] = s.Damaged
-		}
+	return claimed, nil
+}
+
+func (r *Runtime) deleteUnclaimed(ctx context.Context, u snapshot.Deletion, damage string) error {
+	r.log.Info("removing a snapshot", "machine", u.VMID, "snapshot", u.SnapshotID, "reason", u.Why, "damage", damage)
+	err := r.deleteFiles(ctx, u.VMID, u.SnapshotID)
+	if err == nil {
+		r.countFreed("snapshot")
 	}
-	r.tellDamaged(damaged, claimed)
-	deletions, _ := snapshot.Plan(present, nil, claimed, time.Now(), minAge)
-	var errs []error
-	for _, d := range deletions {
-		r.log.Info("removing a snapshot", "machine", d.VMID, "snapshot", d.SnapshotID, "reason", d.Why, "damage", damaged[d.Ref])
-		err := r.deleteFiles(ctx, d.VMID, d.SnapshotID)
-		if err == nil {
-			r.countFreed("snapshot")
-		}
-		errs = append(errs, err)
+	return err
+}
+
+// setAsideSnapshot keeps a snapshot that no row claims until its time is over.
+func (r *Runtime) setAsideSnapshot(ctx context.Context, u snapshot.Deletion, damage string) error {
+	o, over, err := r.setAside(ctx, store.OrphanSnapshot, u.VMID, u.SnapshotID)
+	if err != nil || !over {
+		return err
 	}
-	return errors.Join(errs...)
+	if err := r.deleteUnclaimed(ctx, u, damage); err != nil {
+		return err
+	}
+	return r.cfg.Store.ForgetOrphan(ctx, o)
 }
 
 // artifact names a snapshot of the driver, whether or not a row is about it.
@@ -145,6 +222,9 @@ func (r *Runtime) prune(ctx context.Context) error {
 	live, err := r.cfg.Store.CountLive(ctx)
 	if err != nil || live > 0 {
 		return err
+	}
+	if orphans, err := r.cfg.Store.Orphans(ctx); err != nil || len(orphans) > 0 {
+		return err // Nothing says which image they need.
 	}
 	tpl, found, err := r.storedBase(ctx)
 	if err != nil || !found {

@@ -150,7 +150,7 @@ func (r *Runtime) nowRunning(ctx context.Context, sb *sandbox, timeout time.Dura
 	started := time.Now()
 	row := sb.snapshot()
 	row.State, row.StartedAt, row.EndAt = string(StateRunning), started, started.Add(timeout)
-	row.Deadline, row.SnapshotID = time.Time{}, ""
+	row.Deadline, row.SnapshotID, row.QuarantinedAt, row.Reason = time.Time{}, "", time.Time{}, ""
 	if err := r.write(ctx, row); err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration,
 	}
 	row.EndAt = end
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
-		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w", id, err)
+		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w", id, classify(err))
 	}
 	sb.update(func(row *store.Sandbox) { row.EndAt = end })
 	sb.arm(0, func() { r.expire(sb) })

@@ -39,6 +39,8 @@ type Figures struct {
 	// Snapshots that are complete, by kind: snapshot, pause, filesystem_pause,
 	// continuation, fork.
 	Snapshots map[string]SnapshotFigures
+	// SetAside is what no row is about, by kind, and quarantined sandboxes.
+	SetAside map[string]int
 	// Supervision and Pressure are of the last look of each.
 	Supervision SupervisionReport
 	Pressure    PressureReport
@@ -105,6 +107,9 @@ func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 		return Figures{}, fmt.Errorf("figures: %w", err)
 	}
 	f.Snapshots = countClaims(rows)
+	if f.SetAside, err = r.Orphans(ctx); err != nil {
+		return Figures{}, fmt.Errorf("figures: %w", err)
+	}
 	return f, nil
 }
 

@@ -34,6 +34,7 @@ type fixture struct {
 	host    *memvm.Host
 	network *fakeNetwork
 	db      *store.Store
+	dbPath  string
 	rt      *Runtime
 	files   string   // of the snapshots
 	crashed *Runtime // a runtime whose process is dead
@@ -191,14 +192,15 @@ func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{t: t, host: memvm.NewHost(), fail: map[string]int{}, during: map[string]func(){}, inits: map[string]control.InitRequest{}, muted: map[string]bool{}, stamp: "v1", files: t.TempDir()}
 	f.network = &fakeNetwork{f: f, leased: map[string]bool{}}
-	db, err := store.Open(context.Background(), filepath.Join(t.TempDir(), "db"))
+	f.dbPath = filepath.Join(t.TempDir(), "db")
+	db, err := store.Open(context.Background(), f.dbPath)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
 	f.db = db
 	f.cfg = Config{
-		Instance: "test", Network: f.network, Store: db,
+		Instance: "test", ScratchDir: t.TempDir(), Network: f.network, Store: db,
 		Base: func(context.Context) (Image, error) {
 			f.mu.Lock()
 			stamp := f.stamp

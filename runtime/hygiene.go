@@ -34,6 +34,8 @@ func (r *Runtime) clean(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, hygieneTimeout)
 	defer cancel()
 	_, rows := r.cfg.Store.DropKilled(ctx, time.Now().Add(-killedKept))
+	// For whoever copies the database file alone.
+	rows = errors.Join(rows, r.cfg.Store.Checkpoint(ctx))
 	for what, err := range map[string]error{
 		"rows": rows, "snapshots": r.cleanSnapshots(ctx), "machines and networks": r.freeOrphans(ctx, time.Now()),
 	} {
@@ -56,7 +58,7 @@ func (r *Runtime) cleanSnapshots(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	return errors.Join(r.dropUnfinished(ctx), r.deleteUnclaimed(ctx, leavingAge))
+	return errors.Join(r.dropUnfinished(ctx), r.reviewUnclaimed(ctx, leavingAge))
 }
 
 // freeOrphans frees the driver's machines and the network's slots that nobody

@@ -202,7 +202,7 @@ func TestHygieneInTheMiddleOfEveryOperationTakesNothingAway(t *testing.T) {
 			looked[at] = true
 			f.rt.sup.orphans = nil
 			f.rt.clean(ctx)
-			if err := f.rt.deleteUnclaimed(ctx, 0); err != nil {
+			if err := f.rt.reviewUnclaimed(ctx, 0); err != nil {
 				t.Error(err)
 			}
 			if err := f.rt.freeOrphans(ctx, time.Now().Add(time.Hour)); err != nil {
@@ -253,6 +253,9 @@ func TestADamagedSnapshotIsRemovedIfNobodyNeedsItAndToldOnceIfSomebodyDoes(t *te
 		paused := f.create(hours)
 		f.pause(paused.ID)
 		needed := f.row(paused.ID).SnapshotID
+		if err := f.db.MarkGarbage(ctx, "gone", "old"); err != nil {
+			t.Fatal(err)
+		}
 		f.damaged = []vm.SnapshotInfo{
 			{VMID: "gone", SnapshotID: "old", CreatedAt: time.Now().Add(-time.Hour), Damaged: "no manifest"},
 			{VMID: "gone", SnapshotID: "young", CreatedAt: time.Now(), Damaged: "no manifest"},

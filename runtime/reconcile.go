@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -44,7 +45,7 @@ func (r *Runtime) adoptSlots(ctx context.Context, rows []store.Sandbox, machines
 	for _, row := range rows {
 		_, present := machines[row.ID]
 		goesOn := State(row.State) == StateRunning || State(row.State) == StatePausing
-		if present && goesOn && row.SlotID != "" {
+		if (present && goesOn || !slices.Contains(StateNames(), row.State)) && row.SlotID != "" {
 			inUse = append(inUse, row.SlotID)
 		}
 	}
@@ -59,6 +60,16 @@ func (r *Runtime) adoptSlots(ctx context.Context, rows []store.Sandbox, machines
 		noSlot[id] = true
 	}
 	return noSlot
+}
+
+// foundAfter is a row of an earlier process as the policy sees it. The driver has
+// only what is complete: if there is no machine that could be saved again, what it
+// has was saved, and that process had no time to write so.
+func (r *Runtime) foundAfter(ctx context.Context, row store.Sandbox, machine bool) reconcile.Row {
+	if claim, err := r.cfg.Store.Snapshot(ctx, row.SnapshotID); !machine && err == nil && claim.State == store.SnapshotSaving {
+		_ = r.saved(ctx, &claim) // If it cannot be, it is not complete.
+	}
+	return r.found(ctx, row)
 }
 
 // found is a row as the policy sees it.
@@ -102,17 +113,32 @@ func (r *Runtime) probe(ctx context.Context, id string) reconcile.Answer {
 }
 
 // carryOut does what was decided about a sandbox that is known, or, without one,
-// about a machine of nobody.
-func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *sandbox) error {
+// about a machine of no row. machine says whether the sandbox has one.
+func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *sandbox, machine bool) error {
 	if sb == nil {
+		if rec.Action == reconcile.Quarantine {
+			return r.setAsideMachine(ctx, rec.ID)
+		}
 		return r.free(ctx, rec.ID)
 	}
 	row := sb.snapshot()
-	if rec.Action == reconcile.Quarantine && rec.Next != reconcile.Paused {
-		r.log.Error("sandbox is kept for a person to look at", "sandbox", row.ID, "state", row.State, "reason", rec.Reason)
-		r.own(row.ID, row.SlotID)
+	if rec.Action == reconcile.Quarantine && (rec.Next != reconcile.Paused || machine) {
+		// No call may reach it: even a resume would end a machine that is left. Its machine, its network, what was saved of it and its row stay as they are.
+		r.own(row.ID, row.SlotID, row.SnapshotID)
 		r.forget(sb)
-		return nil // Not even its state is known: touch nothing.
+		r.log.Error("sandbox quarantined; operator action required", "sandbox_id", row.ID, "state", row.State, "reason", rec.Reason)
+		if slices.Contains(StateNames(), row.State) {
+			_, err := r.quarantine(ctx, row, rec.Reason)
+			return err
+		}
+		return nil // A newer program knows what its row says.
+	}
+	if rec.Action == reconcile.KeepPaused && !row.QuarantinedAt.IsZero() {
+		row.QuarantinedAt, row.Reason = time.Time{}, ""
+		if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
+			return err
+		}
+		sb.update(func(r *store.Sandbox) { *r = row })
 	}
 	if rec.Action != reconcile.KeepPaused && rec.Action != reconcile.Quarantine {
 		sb.reservation = r.ledger.Adopt(adopted(row))
@@ -172,10 +198,22 @@ func (r *Runtime) enact(ctx context.Context, sb *sandbox, rec reconcile.Record) 
 	case reconcile.Kill:
 		return r.terminateLocked(ctx, sb, rec.Reason)
 	case reconcile.Quarantine:
-		r.log.Error("sandbox is kept for a person to look at", "sandbox", sb.id, "state", sb.state(), "reason", rec.Reason)
-		sb.update(func(row *store.Sandbox) { row.State, row.Reason = string(StatePaused), rec.Reason })
+		r.log.Error("sandbox quarantined; operator action required", "sandbox_id", sb.id, "state", sb.state(), "reason", rec.Reason)
+		row := sb.update(func(row *store.Sandbox) { row.State = string(StatePaused) })
+		row, err := r.quarantine(ctx, row, rec.Reason)
+		sb.update(func(now *store.Sandbox) { *now = row })
+		return err
 	}
 	return nil
+}
+
+// quarantine writes that a sandbox needs an operator, and why, and returns its row.
+func (r *Runtime) quarantine(ctx context.Context, row store.Sandbox, reason string) (store.Sandbox, error) {
+	if row.QuarantinedAt.IsZero() {
+		row.QuarantinedAt = time.Now()
+	}
+	row.Reason = reason
+	return row, r.cfg.Store.PutSandbox(ctx, row)
 }
 
 // free ends a machine that belongs to no sandbox, and goes on trying.

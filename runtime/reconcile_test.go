@@ -95,6 +95,9 @@ func setState(f *fixture, id, state string) {
 
 func TestARestartEndsWhatBelongsToNoSandbox(t *testing.T) {
 	f := newFixture(t)
+	if err := f.rt.markScratch("stray"); err != nil {
+		t.Fatal(err)
+	}
 	if err := f.cfg.Driver.Create(context.Background(), "stray", vm.Spec{Rootfs: "/base"}); err != nil {
 		t.Fatal(err)
 	}

@@ -44,14 +44,26 @@ func (r *Runtime) reconcile(ctx context.Context) error {
 	r.cfg.Recovering(0, len(rows))
 	patience, cancel := context.WithTimeout(ctx, recoveryTimeout)
 	defer cancel()
+	marked := r.scratchMarks() // A mark is made before its machine.
 	machines, lost, err := r.adoptMachines(ctx)
 	if err != nil {
 		return err
 	}
+	present := map[string]bool{}
+	for id := range machines {
+		present[id] = true
+	}
 	noSlot := r.adoptSlots(ctx, rows, machines)
 	plan, known := r.plan(patience, rows, machines, lost, noSlot)
+	for id := range machines {
+		kind := reconcile.KindUnclaimed
+		if marked[id] || r.isScratch(id) || r.cfg.Ephemeral {
+			kind = reconcile.KindOrphan // A template build or a warm machine.
+		}
+		plan = append(plan, reconcile.Found(kind, id))
+	}
 	report, err := reconcile.Apply(plan, recoveriesAtOnce, func(rec reconcile.Record) error {
-		err := r.recover(patience, rec, known[rec.ID])
+		err := r.recover(patience, rec, known[rec.ID], present[rec.ID])
 		if known[rec.ID] != nil {
 			r.cfg.Recovering(int(ended.Add(1)), len(rows))
 		}
@@ -61,6 +73,7 @@ func (r *Runtime) reconcile(ctx context.Context) error {
 		r.log.Warn("not all that an earlier process left could be dealt with", "error", err)
 	}
 	r.reconciled = report
+	r.sweepScratch(present)
 	if len(plan) > 0 {
 		r.log.Info("reconciled with an earlier process", "recovered", report.Recovered, "cleaned up", report.CleanedUp,
 			"quarantined", report.Quarantined, "failed", report.Failed)
@@ -81,8 +94,8 @@ func (r *Runtime) collectSoon(ctx context.Context) {
 	})
 }
 
-// plan decides what becomes of each row, and of the machines without one. The
-// sandboxes of the rows are known from now on.
+// plan decides what becomes of each row, and takes its machine out of machines.
+// The sandboxes of the rows are known from now on.
 func (r *Runtime) plan(ctx context.Context, rows []store.Sandbox, machines map[string]vm.View, lost map[string]string,
 	noSlot map[string]bool) ([]reconcile.Record, map[string]*sandbox) {
 	known := map[string]*sandbox{}
@@ -109,27 +122,22 @@ func (r *Runtime) plan(ctx context.Context, rows []store.Sandbox, machines map[s
 					sb.setRecovering(waitsForAgent)
 				}
 			}
-			plan[i] = reconcile.Sandbox(row.ID, r.found(ctx, row), machine, network)
+			plan[i] = reconcile.Sandbox(row.ID, r.foundAfter(ctx, row, present), machine, network)
 			return nil
 		})
 	}
 	_ = group.Wait()
-	for id := range machines {
-		// A template build, a warm machine, or a create whose intent was never
-		// written.
-		plan = append(plan, reconcile.Found(reconcile.KindOrphan, id))
-	}
 	return plan, known
 }
 
 // recover carries out one record, and waits for that as long as a start may.
-func (r *Runtime) recover(patience context.Context, rec reconcile.Record, sb *sandbox) error {
+func (r *Runtime) recover(patience context.Context, rec reconcile.Record, sb *sandbox, machine bool) error {
 	ctx, cancel := context.WithTimeout(patience, recoverTimeout)
 	defer cancel()
 	var finished atomic.Bool
 	done := make(chan error, 1)
 	r.spawn(func() {
-		err := r.carryOut(r.life, rec, sb)
+		err := r.carryOut(r.life, rec, sb, machine)
 		finished.Store(true)
 		if sb != nil {
 			r.recovered(rec, sb, err)

@@ -71,15 +71,18 @@ func TestARestartRecoversThenCleansUpThenQuarantines(t *testing.T) {
 		made(fmt.Sprintf("recover%d", i), func(string) {})
 	}
 	f.rt.Close()
+	if err := f.rt.markScratch("stray"); err != nil {
+		t.Fatal(err)
+	}
 	if err := f.cfg.Driver.Create(context.Background(), "stray", vm.Spec{Rootfs: "/base"}); err != nil {
 		t.Fatal(err)
 	}
 	f.open()
 
 	var order []string
-	for _, line := range log.saying("sandbox=") {
+	for _, line := range log.saying("sandbox") {
 		for id, name := range names {
-			if strings.Contains(line, id) && (strings.HasPrefix(line, "sandbox found") || strings.HasPrefix(line, "sandbox is kept")) {
+			if strings.Contains(line, id) && (strings.HasPrefix(line, "sandbox found") || strings.HasPrefix(line, "sandbox quarantined")) {
 				order = append(order, strings.TrimRight(name, "01"))
 			}
 		}
@@ -108,6 +111,9 @@ func TestARestartThatCannotEndAMachineNamesItAndHoldsUpNoOther(t *testing.T) {
 			return id
 		},
 		"of nobody": func(f *fixture) string {
+			if err := f.rt.markScratch("stray"); err != nil {
+				f.t.Fatal(err)
+			}
 			if err := f.cfg.Driver.Create(context.Background(), "stray", vm.Spec{Rootfs: "/base"}); err != nil {
 				f.t.Fatal(err)
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	stdruntime "runtime"
 	"sync"
 	"time"
@@ -52,9 +53,16 @@ type Config struct {
 	// Instance names this daemon's life on the machine; rows, slots and
 	// machines of other instances are left alone.
 	Instance string
-	Driver   vm.Runtime
-	Network  Network
-	Store    *store.Store
+	// Ephemeral: nothing of the instance outlives its processes, and the state
+	// directory is another's. What the instance has of no row is ended at once, and
+	// of other instances only what is known to be garbage is removed.
+	Ephemeral bool
+	// ScratchDir holds a mark for each machine that is no sandbox yet. It goes with
+	// the machines when the host restarts. Without it no machine is known to be one.
+	ScratchDir string
+	Driver     vm.Runtime
+	Network    Network
+	Store      *store.Store
 	// Base makes, or finds, the image of the template "base".
 	Base func(ctx context.Context) (Image, error)
 	// Prune removes every image but those with these root file systems. It is
@@ -147,7 +155,8 @@ type Runtime struct {
 	// work for a processor that nobody waits for.
 	sealing chan struct{}
 
-	sup supervisor
+	sup     supervisor
+	orphans orphans
 
 	// ready is closed when Open is done, and late bounds what it left for later.
 	ready chan struct{}
@@ -192,6 +201,11 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if cfg.Recovering == nil {
 		cfg.Recovering = func(int, int) {}
 	}
+	if cfg.ScratchDir != "" {
+		if err := os.MkdirAll(cfg.ScratchDir, 0o700); err != nil {
+			return nil, fmt.Errorf("open runtime: %w", err)
+		}
+	}
 	secret, err := cfg.Store.Setting(ctx, "token_secret", func() ([]byte, error) {
 		b := make([]byte, 32)
 		_, err := rand.Read(b)
@@ -204,6 +218,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		cfg: cfg, dialer: dialer, ledger: capacity.NewLedger(cfg.Capacity), secret: secret, log: cfg.Log,
 		sandboxes: map[string]*sandbox{}, sealing: make(chan struct{}, 1), verified: map[string]bool{},
 		ready: make(chan struct{}), late: make(chan struct{}, latePauses),
+		orphans: orphans{machines: map[string]bool{}, told: map[string]bool{}},
 	}
 	r.sup.unrecovered = map[string]string{}
 	r.sup.scaler = newScaler(cfg)

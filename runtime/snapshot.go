@@ -109,7 +109,8 @@ func (r *Runtime) captureLocked(ctx context.Context, sb *sandbox, change func(*s
 	row := sb.snapshot()
 	switch s := sb.state(); s {
 	case StatePaused:
-		return r.share(ctx, row, change)
+		claim, err := r.share(ctx, row, change)
+		return claim, classify(err)
 	case StateRunning:
 	default:
 		return claim, stateError(sb.id, s)
@@ -235,7 +236,7 @@ func (r *Runtime) DeleteSnapshot(ctx context.Context, idOrName string) error {
 	if err != nil {
 		return err
 	}
-	return r.drop(ctx, claim.ID)
+	return classify(r.drop(ctx, claim.ID))
 }
 
 // Snapshots returns the snapshots that match, the newest first.

@@ -131,6 +131,11 @@ func (r *Runtime) inUse() map[string]bool {
 		used[id] = true
 	}
 	r.sup.mu.Unlock()
+	r.orphans.mu.Lock()
+	for id := range r.orphans.machines {
+		used[id] = true
+	}
+	r.orphans.mu.Unlock()
 	r.pool.mu.Lock()
 	sandboxes := make([]*sandbox, 0, len(r.pool.machines))
 	for _, w := range r.pool.machines {

@@ -23,7 +23,7 @@ func (r *Runtime) Kill(ctx context.Context, id string) error {
 	_, err := await(ctx, r, func() (struct{}, error) {
 		return struct{}{}, r.terminate(context.WithoutCancel(ctx), sb, "killed by request")
 	})
-	return err
+	return classify(err)
 }
 
 // killGrace is how long a lifecycle call that was broken off has for its own

@@ -188,6 +188,9 @@ func (r *Runtime) warmUp(flight *warmpool.Flight) (*warm, error) {
 		if w, err = r.newWarm(flight.Action.Key); err != nil {
 			return nil, err
 		}
+		if err := r.markScratch(w.sb.id); err != nil {
+			return w, err
+		}
 		if err := r.restore(ctx, w.sb, launch{origin: w.origin}, flight.Action.Stage == warmpool.Ready); err != nil {
 			return w, err
 		}
@@ -293,7 +296,7 @@ func (r *Runtime) endWarm(w *warm) error {
 		return err
 	}
 	r.pool.forget(w.sb.id)
-	return nil
+	return r.unmarkScratch(w.sb.id)
 }
 
 // drainPool ends all warm machines. Nothing else uses the pool any more.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -44,28 +45,63 @@ type Sandbox struct {
 	AutoResume bool
 	// FollowsUp is the continuation that it was started from, as JSON.
 	FollowsUp string
+	// QuarantinedAt is when an operator became needed; Reason says why.
+	QuarantinedAt time.Time
 }
 
 const sandboxColumns = `id, instance, template_id, alias, build_id, state, reason, metadata, created_at, started_at, end_at,
 	killed_at, vcpus, memory_mib, disk_mib, secure, private_ports, allow_internet, key_id, slot_id,
-	deadline, snapshot_id, filesystem_only, origin_id, spec, on_timeout, auto_resume, follows_up`
+	deadline, snapshot_id, filesystem_only, origin_id, spec, on_timeout, auto_resume, follows_up, quarantined_at`
 
-// PutSandbox inserts the row or replaces the one with the same id.
+var putSandbox = upsert("sandboxes", "id", sandboxColumns)
+
+// PutSandbox inserts the row or changes the one with the same id. It is on the
+// disk when PutSandbox returns, if something is saved of the sandbox, or was until
+// now: a row that ends with the power needs no sync.
 func (s *Store) PutSandbox(ctx context.Context, sb Sandbox) error {
 	metadata, err := json.Marshal(sb.Metadata)
 	if err != nil {
 		return fmt.Errorf("put sandbox %s: %w", sb.ID, err)
 	}
-	_, err = s.exec(ctx, `INSERT OR REPLACE INTO sandboxes (`+sandboxColumns+`)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+	lazy := passing(sb)
+	if lazy {
+		if lazy, err = s.wasPassing(ctx, sb.ID); err != nil {
+			return fmt.Errorf("put sandbox %s: %w", sb.ID, err)
+		}
+	}
+	_, err = s.execAs(ctx, lazy, putSandbox,
 		sb.ID, sb.Instance, sb.TemplateID, sb.Alias, sb.BuildID, sb.State, sb.Reason, string(metadata),
 		micros(sb.CreatedAt), micros(sb.StartedAt), micros(sb.EndAt), micros(sb.KilledAt),
 		sb.VCPUs, sb.MemoryMiB, sb.DiskMiB, sb.Secure, sb.PrivatePorts, sb.AllowInternet, sb.KeyID, sb.SlotID,
-		micros(sb.Deadline), sb.SnapshotID, sb.FilesystemOnly, sb.OriginID, sb.Spec, sb.OnTimeout, sb.AutoResume, sb.FollowsUp)
+		micros(sb.Deadline), sb.SnapshotID, sb.FilesystemOnly, sb.OriginID, sb.Spec, sb.OnTimeout, sb.AutoResume, sb.FollowsUp,
+		micros(sb.QuarantinedAt))
 	if err != nil {
 		return fmt.Errorf("put sandbox %s: %w", sb.ID, err)
 	}
 	return nil
+}
+
+// passing reports whether a power cut ends all that the row tells about: the
+// next start finds no machine and comes to the same, whatever the row said last.
+func passing(sb Sandbox) bool {
+	switch sb.State {
+	case "creating", "running", "killing", "killed":
+		return sb.SnapshotID == "" && sb.QuarantinedAt.IsZero()
+	}
+	return false
+}
+
+// wasPassing reports whether the row as it is, or none, is passing.
+func (s *Store) wasPassing(ctx context.Context, id string) (bool, error) {
+	var old Sandbox
+	var quarantined int64
+	err := s.db.QueryRowContext(ctx, `SELECT state, snapshot_id, quarantined_at FROM sandboxes WHERE id = ?`, id).
+		Scan(&old.State, &old.SnapshotID, &quarantined)
+	old.QuarantinedAt = fromMicros(quarantined)
+	if errors.Is(err, sql.ErrNoRows) {
+		return true, nil
+	}
+	return passing(old), err
 }
 
 // Sandbox returns one row, or ErrNotFound.
@@ -101,7 +137,7 @@ func (s *Store) KilledSandboxes(ctx context.Context, limit int) ([]Sandbox, erro
 
 // DropKilled removes killed rows from before t and returns how many.
 func (s *Store) DropKilled(ctx context.Context, t time.Time) (int64, error) {
-	res, err := s.exec(ctx, `DELETE FROM sandboxes WHERE state = 'killed' AND killed_at < ?`, micros(t))
+	res, err := s.execLazily(ctx, `DELETE FROM sandboxes WHERE state = 'killed' AND killed_at < ?`, micros(t))
 	if err != nil {
 		return 0, fmt.Errorf("drop killed sandboxes: %w", err)
 	}
@@ -109,6 +145,9 @@ func (s *Store) DropKilled(ctx context.Context, t time.Time) (int64, error) {
 }
 
 func (s *Store) sandboxes(ctx context.Context, where string, args ...any) ([]Sandbox, error) {
+	if err := s.current(); err != nil {
+		return nil, err
+	}
 	rows, err := s.db.QueryContext(ctx, `SELECT `+sandboxColumns+` FROM sandboxes `+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("query sandboxes: %w", err)
@@ -130,13 +169,14 @@ func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 		sb                              Sandbox
 		metadata                        string
 		created, started, end, killedAt int64
-		deadline                        int64
+		deadline, quarantined           int64
 		internet                        sql.NullBool
 	)
 	err := rows.Scan(&sb.ID, &sb.Instance, &sb.TemplateID, &sb.Alias, &sb.BuildID, &sb.State, &sb.Reason, &metadata,
 		&created, &started, &end, &killedAt,
 		&sb.VCPUs, &sb.MemoryMiB, &sb.DiskMiB, &sb.Secure, &sb.PrivatePorts, &internet, &sb.KeyID, &sb.SlotID,
-		&deadline, &sb.SnapshotID, &sb.FilesystemOnly, &sb.OriginID, &sb.Spec, &sb.OnTimeout, &sb.AutoResume, &sb.FollowsUp)
+		&deadline, &sb.SnapshotID, &sb.FilesystemOnly, &sb.OriginID, &sb.Spec, &sb.OnTimeout, &sb.AutoResume, &sb.FollowsUp,
+		&quarantined)
 	if err != nil {
 		return Sandbox{}, err
 	}
@@ -148,5 +188,6 @@ func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 	}
 	sb.CreatedAt, sb.StartedAt = fromMicros(created), fromMicros(started)
 	sb.EndAt, sb.KilledAt, sb.Deadline = fromMicros(end), fromMicros(killedAt), fromMicros(deadline)
+	sb.QuarantinedAt = fromMicros(quarantined)
 	return sb, nil
 }

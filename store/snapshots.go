@@ -43,17 +43,20 @@ type Snapshot struct {
 const snapshotColumns = `id, instance, kind, state, name, vm_id, snapshot, source, parent, template_id, alias, build_id,
 	spec, vcpus, memory_mib, disk_mib, reason, manifest, bytes, key_id, created_at`
 
-// PutSnapshot inserts the row or replaces the one with the same id. A name that
-// another row has moves here.
+var putSnapshot = upsert("snapshots", "id", snapshotColumns)
+
+// PutSnapshot inserts the row or changes the one with the same id. A name that
+// another row has moves here. A claim that is filled is on the disk when
+// PutSnapshot returns; of one that is not, a power cut leaves files at most, which
+// are set aside.
 func (s *Store) PutSnapshot(ctx context.Context, n Snapshot) error {
-	err := s.write(ctx, func(tx *sql.Tx) error {
+	err := s.writeAs(ctx, n.State == SnapshotSaving, func(tx *sql.Tx) error {
 		if n.Name != "" {
 			if _, err := tx.ExecContext(ctx, `UPDATE snapshots SET name = '' WHERE name = ? AND id <> ?`, n.Name, n.ID); err != nil {
 				return err
 			}
 		}
-		_, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO snapshots (`+snapshotColumns+`)
-			VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		_, err := tx.ExecContext(ctx, putSnapshot,
 			n.ID, n.Instance, n.Kind, n.State, n.Name, n.VMID, n.Snapshot, n.Source, n.Parent, n.TemplateID, n.Alias,
 			n.BuildID, n.Spec, n.VCPUs, n.MemoryMiB, n.DiskMiB, n.Reason, n.Manifest, n.Bytes, n.KeyID,
 			micros(n.CreatedAt))
@@ -83,7 +86,8 @@ func (s *Store) Snapshots(ctx context.Context) ([]Snapshot, error) {
 }
 
 // DropSnapshot removes a row and reports whether it was the last claim on the
-// driver's snapshot. A row that is not there is no error and no claim.
+// driver's snapshot, which is known to be garbage from now on. A row that is not
+// there is no error and no claim. It is on the disk when DropSnapshot returns.
 func (s *Store) DropSnapshot(ctx context.Context, id string) (last bool, err error) {
 	err = s.write(ctx, func(tx *sql.Tx) error {
 		var vmID, snapshot string
@@ -96,8 +100,10 @@ func (s *Store) DropSnapshot(ctx context.Context, id string) (last bool, err err
 		}
 		var others int
 		err = tx.QueryRowContext(ctx, `SELECT count(*) FROM snapshots WHERE vm_id = ? AND snapshot = ?`, vmID, snapshot).Scan(&others)
-		last = others == 0
-		return err
+		if last = others == 0; !last || err != nil {
+			return err
+		}
+		return markGarbage(ctx, tx, vmID, snapshot)
 	})
 	if err != nil {
 		return false, fmt.Errorf("drop snapshot %s: %w", id, err)
@@ -105,7 +111,18 @@ func (s *Store) DropSnapshot(ctx context.Context, id string) (last bool, err err
 	return last, nil
 }
 
+// ReleaseSnapshot removes a row and says nothing of the driver's snapshot.
+func (s *Store) ReleaseSnapshot(ctx context.Context, id string) error {
+	if _, err := s.exec(ctx, `DELETE FROM snapshots WHERE id = ?`, id); err != nil {
+		return fmt.Errorf("release snapshot %s: %w", id, err)
+	}
+	return nil
+}
+
 func (s *Store) snapshots(ctx context.Context, where string, args ...any) ([]Snapshot, error) {
+	if err := s.current(); err != nil {
+		return nil, err
+	}
 	rows, err := s.db.QueryContext(ctx, `SELECT `+snapshotColumns+` FROM snapshots `+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("query snapshots: %w", err)
@@ -126,9 +143,10 @@ func (s *Store) snapshots(ctx context.Context, where string, args ...any) ([]Sna
 	return out, rows.Err()
 }
 
-// SealSnapshot stores the manifest of a snapshot; nothing if its row is gone.
+// SealSnapshot stores the manifest of a snapshot; nothing if its row is gone. It
+// can be computed again.
 func (s *Store) SealSnapshot(ctx context.Context, id, manifest string) error {
-	if _, err := s.exec(ctx, `UPDATE snapshots SET manifest = ? WHERE id = ?`, manifest, id); err != nil {
+	if _, err := s.execLazily(ctx, `UPDATE snapshots SET manifest = ? WHERE id = ?`, manifest, id); err != nil {
 		return fmt.Errorf("seal snapshot %s: %w", id, err)
 	}
 	return nil

@@ -1,7 +1,7 @@
-// Package store is what the daemon remembers: sandboxes, templates, API keys
-// and settings, in one SQLite file. It holds rows and knows no policy: which
-// state may follow which is the runtime's business. It may import nothing of
-// Rundlet; runtime and cmd may import it.
+// Package store persists sandboxes, templates, snapshots, API keys and settings
+// in one SQLite file. It holds rows and knows no policy: which state may follow
+// which is the runtime's business. It may import nothing of Rundlet; runtime and
+// cmd may import it.
 package store
 
 import (
@@ -10,14 +10,9 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net/url"
-	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
-	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite" // database/sql driver "sqlite"; pure Go, so no cgo
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -27,6 +22,12 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrFull: the disk has no room for the change, which was not made.
 	ErrFull = errors.New("disk is full")
+	// ErrNewer: the schema is that of a newer program.
+	ErrNewer = errors.New("the database is of a newer version of rundlet")
+	// ErrOlder: the schema is that of an older program, and was not changed.
+	ErrOlder = errors.New("the database is of an older version of rundlet")
+	// ErrDamaged: the file is not a database, or not all of one.
+	ErrDamaged = errors.New("the database is damaged")
 )
 
 //go:embed migrations/*.sql
@@ -35,83 +36,46 @@ var migrations embed.FS
 // Store is safe for concurrent use.
 type Store struct {
 	db *sql.DB
+	// version is that of the schema when it was opened.
+	version int64
+	// lazy is whether the one connection writes without a sync; guarded by having
+	// the connection.
+	lazy bool
 }
 
-// Open opens the database file, made with mode 0600 if it is not there, and
-// brings its schema up to date. Several processes may have it open.
-func Open(ctx context.Context, path string) (*Store, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	// SQLite gives its side files the mode of the main file.
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	f.Close()
-	// WAL with synchronous=NORMAL survives a crash of the daemon at any
-	// instant; a power cut may lose the last rows but never damages the file,
-	// and after one every sandbox is gone anyway.
-	dsn := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: url.Values{
-		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(NORMAL)", "foreign_keys(ON)"},
-		"_txlock": {"immediate"},
-	}.Encode()}
-	db, err := sql.Open("sqlite", dsn.String())
-	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	// One connection: SQLite has one writer, and every query here is short.
-	db.SetMaxOpenConns(1)
-	if err := migrate(ctx, db); err != nil {
-		db.Close()
-		return nil, fmt.Errorf("open store %s: %w", path, err)
-	}
-	return &Store{db: db}, nil
-}
-
-func migrate(ctx context.Context, db *sql.DB) error {
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, dir)
-	if err != nil {
-		return err
-	}
-	_, err = p.Up(ctx)
-	return err
-}
-
-// exec runs a statement that changes rows.
-func (s *Store) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	res, err := s.db.ExecContext(ctx, query, args...)
-	return res, classify(err)
-}
-
-// write runs change in a transaction: all of it happens or nothing.
-func (s *Store) write(ctx context.Context, change func(*sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return classify(err)
-	}
-	defer tx.Rollback()
-	if err := change(tx); err != nil {
-		return classify(err)
-	}
-	return classify(tx.Commit())
-}
-
-// classify tells a full disk from other errors.
+// classify tells a full disk and a damaged file from other errors.
 func classify(err error) error {
-	var e *sqlite.Error
-	if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL || errors.Is(err, syscall.ENOSPC) {
+	if errors.Is(err, syscall.ENOSPC) {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_FULL:
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
 	return err
 }
 
-// Close closes the database.
-func (s *Store) Close() error { return s.db.Close() }
+// Close closes the database, with all of it in the one file.
+func (s *Store) Close() error {
+	// Nothing is lost if it cannot be done: the log is beside the file.
+	_ = s.Checkpoint(context.Background())
+	return s.db.Close()
+}
+
+// Checkpoint brings what was written into the database file, of which the log
+// beside it is a part until then: a copy of the file alone has all of it now.
+func (s *Store) Checkpoint(ctx context.Context) error {
+	if _, err := s.db.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`); err != nil {
+		return fmt.Errorf("checkpoint the database: %w", classify(err))
+	}
+	return nil
+}
 
 // Setting returns the value stored under name; if there is none, it stores and
 // returns what makes returns. Two processes that race get the same value.

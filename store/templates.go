@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 )
@@ -28,13 +29,28 @@ type Template struct {
 	Manifest string
 }
 
-// PutTemplate inserts the template or replaces the one with the same id.
+const templateColumns = `id, alias, build_id, vm_id, snapshot, stamp, spec, vcpus, memory_mib, disk_mib, created_at, manifest`
+
+var putTemplate = upsert("templates", "id", templateColumns)
+
+// PutTemplate inserts the template or changes the one with the same id; another
+// one of the same alias goes. What it was made from before is garbage then.
 func (s *Store) PutTemplate(ctx context.Context, t Template) error {
-	_, err := s.exec(ctx, `INSERT OR REPLACE INTO templates
-		(id, alias, build_id, vm_id, snapshot, stamp, spec, vcpus, memory_mib, disk_mib, created_at, manifest)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?,?)`,
-		t.ID, t.Alias, t.BuildID, t.VMID, t.Snapshot, t.Stamp, string(t.Spec), t.VCPUs, t.MemoryMiB, t.DiskMiB, micros(t.CreatedAt),
-		t.Manifest)
+	err := s.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO garbage (vm_id, snapshot, since)
+			SELECT vm_id, snapshot, ?1 FROM templates WHERE (id = ?2 OR alias = ?3) AND (vm_id <> ?4 OR snapshot <> ?5)`,
+			micros(time.Now()), t.ID, t.Alias, t.VMID, t.Snapshot)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM templates WHERE alias = ? AND id <> ?`, t.Alias, t.ID); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, putTemplate,
+			t.ID, t.Alias, t.BuildID, t.VMID, t.Snapshot, t.Stamp, string(t.Spec), t.VCPUs, t.MemoryMiB, t.DiskMiB, micros(t.CreatedAt),
+			t.Manifest)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("put template %s: %w", t.ID, err)
 	}
@@ -43,8 +59,7 @@ func (s *Store) PutTemplate(ctx context.Context, t Template) error {
 
 // Templates returns all templates by alias.
 func (s *Store) Templates(ctx context.Context) ([]Template, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT id, alias, build_id, vm_id, snapshot, stamp, spec, vcpus, memory_mib,
-		disk_mib, created_at, manifest FROM templates ORDER BY alias`)
+	rows, err := s.db.QueryContext(ctx, `SELECT `+templateColumns+` FROM templates ORDER BY alias`)
 	if err != nil {
 		return nil, fmt.Errorf("list templates: %w", err)
 	}

@@ -35,7 +35,7 @@ type collector struct {
 	all  []*prometheus.Desc
 
 	sandboxes, stuck, kills, reconciled, pending, refused, snapshots, snapshotBytes       *prometheus.Desc
-	admitted, yielded, silent, unrecovered, pressure, pressureEntered, refusing           *prometheus.Desc
+	admitted, yielded, silent, unrecovered, pressure, pressureEntered, refusing, setAside *prometheus.Desc
 	cpus, memory, disk, slots, launches                                                   amount
 	poolReady, poolPrepared, poolTarget, poolHits, poolMisses, poolOldestAge, poolRefills *prometheus.Desc
 	poolInFlight, poolFailures                                                            *prometheus.Desc
@@ -67,6 +67,7 @@ func newCollector(namespace string, read func(context.Context) (State, error)) *
 		silent:          desc("sandboxes_silent", "Running sandboxes that gave no sign of life when last asked."),
 		pressure:        desc("pressure", "How the host is doing: 1 for the state that it is in.", "state"),
 		pressureEntered: desc("pressure_entered_total", "How often the host came into a state.", "state"),
+		setAside:        desc("set_aside", "What no sandbox claims and is kept for an operator, by kind; and quarantined sandboxes.", "kind"),
 		refusing:        desc("refusing_new_work", "1 while no new work is taken, for the host is under pressure."),
 		kills:           desc("sandbox_kills_total", "Sandboxes that ended, by class of the reason.", "reason"),
 		reconciled:      desc("reconciled_total", "Objects found and not in order, by what was done with them.", "action"),
@@ -131,6 +132,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		gauge(c.stuck, float64(r.Stuck))
 		gauge(c.silent, float64(r.Silent))
 		gauge(c.unrecovered, float64(r.Unrecovered))
+		for kind, n := range sums(r.SetAside, asideLabels, inOrNot(asideLabels)) {
+			gauge(c.setAside, float64(n), kind)
+		}
 		counters(c.reconciled, r.Reconciled, reconciled, inOrNot(reconciled))
 	}
 	if p := s.Pressure; p != nil {

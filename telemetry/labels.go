@@ -17,6 +17,7 @@ var (
 	refusals     = []string{"oversized", "queue_full", "deadline", "pressure", "disk", "canceled"}
 	reconciled   = []string{"recover", "cleanup", "quarantine", "preserve", "failed"}
 	reasonLabels = []string{"request", "timeout", "oom", "exited", "signal", "create_failed", "shutdown", "lost", "stuck"}
+	asideLabels  = []string{"snapshot", "machine", "sandbox"}
 	pressures    = []string{"nominal", "watch", "shrink", "critical", "recovery"}
 	kinds        = []string{"snapshot", "pause", "filesystem_pause", "continuation", "fork"}
 )

@@ -69,6 +69,9 @@ type Recovery struct {
 	Silent int
 	// Unrecovered is what the start found and could not make whole yet.
 	Unrecovered int
+	// SetAside by kind: "snapshot", "machine", and "sandbox" for one that is
+	// quarantined.
+	SetAside map[string]int
 	// Reconciled by action: "recover", "cleanup", "quarantine", "preserve"; and
 	// "failed" for what could not be carried out at once.
 	Reconciled map[string]uint64

@@ -29,7 +29,7 @@ func full() State {
 		}},
 		Kills:     map[string]uint64{"killed by request": 5, "exited: 1": 2, "exited: 137": 1},
 		Pressure:  &Pressure{State: "shrink", Entered: map[string]uint64{"shrink": 2, "nominal": 1, "a\xff": 1}, Refusing: true},
-		Recovery:  &Recovery{Stuck: 1, Silent: 4, Unrecovered: 3, Reconciled: map[string]uint64{"quarantine": 2}},
+		Recovery:  &Recovery{Stuck: 1, Silent: 4, Unrecovered: 3, SetAside: map[string]int{"snapshot": 5, "a\xff": 1}, Reconciled: map[string]uint64{"quarantine": 2}},
 		Snapshots: map[string]Snapshots{"pause": {Count: 6, Bytes: 1 << 20}, "a\xff": {Count: 1, Bytes: 2}, "b": {Count: 1, Bytes: 3}},
 	}
 }
@@ -57,6 +57,9 @@ func TestStateIsShown(t *testing.T) {
 		`rundlet_capacity_cpus_reserved{for="warm"}`:           "1",
 		`rundlet_sandboxes_silent`:                             "4",
 		`rundlet_unrecovered`:                                  "3",
+		`rundlet_set_aside{kind="snapshot"}`:                   "5",
+		`rundlet_set_aside{kind="machine"}`:                    "0",
+		`rundlet_set_aside{kind="other"}`:                      "1",
 		`rundlet_pressure{state="shrink"}`:                     "1",
 		`rundlet_pressure{state="nominal"}`:                    "0",
 		`rundlet_pressure_entered_total{state="shrink"}`:       "2",

@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"path/filepath"
 
 	"github.com/rundlet/rundlet/doctor"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/network"
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor"
 )
 
@@ -27,6 +31,47 @@ func doctorChecks(dirs layout.Layout) []doctor.CheckFunc {
 			}
 			return f.list()
 		},
+		func(ctx context.Context) []doctor.Finding {
+			f := findings{name: "state", fine: "the database says the use of all that is saved"}
+			stateProblems(ctx, dirs, &f)
+			return f.list()
+		},
+	}
+}
+
+// stateProblems adds what an operator has to look at in a state directory.
+func stateProblems(ctx context.Context, dirs layout.Layout, f *findings) {
+	if err := refuseEmptyDatabase(ctx, dirs); err != nil {
+		hint := "put a backup in its place: rundlet restore FILE"
+		var hinted *vm.Error
+		if errors.As(err, &hinted) {
+			hint = hinted.Hint
+		}
+		f.add(true, err.Error(), hint)
+		return
+	}
+	list, err := setAside(ctx, dirs)
+	if errors.Is(err, store.ErrOlder) {
+		return // The next start brings it up to date.
+	}
+	if err != nil {
+		f.add(true, err.Error(), "put a backup in its place: rundlet restore FILE")
+		return
+	}
+	aside, quarantined := 0, 0
+	for _, line := range list {
+		if line.Kind == "sandbox" {
+			quarantined++
+		} else {
+			aside++
+		}
+	}
+	if aside > 0 {
+		f.add(false, fmt.Sprintf("%d snapshots or machines are of no row of the database and set aside", aside),
+			"see \"rundlet orphan ls\"; if rows were lost, put a backup in place: rundlet restore FILE")
+	}
+	if quarantined > 0 {
+		f.add(false, fmt.Sprintf("%d sandboxes are quarantined", quarantined), "see \"rundlet orphan ls\"")
 	}
 }
 

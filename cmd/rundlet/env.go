@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/store"
 )
@@ -27,12 +29,7 @@ func newEnv(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			db, err := store.Open(cmd.Context(), dirs.Database())
-			if err != nil {
-				return err
-			}
-			defer db.Close()
-			key, err := defaultKey(cmd.Context(), db, dirs)
+			key, err := knownKey(cmd.Context(), dirs)
 			if err != nil {
 				return err
 			}
@@ -53,6 +50,29 @@ func newEnv(o *options) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// knownKey returns the operator's own key, and writes only if there is none.
+func knownKey(ctx context.Context, dirs layout.Layout) (string, error) {
+	if text := readDefaultKey(dirs); text != "" {
+		db, err := store.OpenReadOnly(ctx, dirs.Database())
+		if err == nil {
+			_, err = keyStore{db}.Verify(ctx, text)
+			db.Close()
+			if err == nil {
+				return text, nil
+			}
+		}
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, e2b.ErrBadKey) {
+			return "", err
+		}
+	}
+	db, err := store.OpenAsItIs(ctx, dirs.Database())
+	if err != nil {
+		return "", err
+	}
+	defer db.Close()
+	return defaultKey(ctx, db, dirs)
 }
 
 // endpointFile holds the URL of the daemon that served this state directory

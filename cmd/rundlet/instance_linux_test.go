@@ -38,19 +38,6 @@ func TestSweepLeavesTheLivingAlone(t *testing.T) {
 	}
 }
 
-func names(t *testing.T, dir string) string {
-	t.Helper()
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []string
-	for _, e := range list {
-		out = append(out, e.Name())
-	}
-	return strings.Join(out, " ")
-}
-
 func TestEphemeralNamesAreWhatTheSweepLooksFor(t *testing.T) {
 	a, b := newEphemeral(), newEphemeral()
 	if ok, err := filepath.Match(ephemeralPrefix+"??????", a); !ok || err != nil || a == b {

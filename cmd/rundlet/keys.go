@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -24,7 +26,7 @@ func (k keyStore) Create(ctx context.Context, name string) (e2b.Key, string, err
 	key, text := e2b.NewKey(name, time.Now())
 	hash := e2b.HashKey(text)
 	err := k.db.AddKey(ctx, store.Key{ID: key.ID, Name: key.Name, Hash: hash[:], Hint: key.Mask, CreatedAt: key.CreatedAt})
-	return key, text, err
+	return key, text, diskFull(err)
 }
 
 func (k keyStore) List(ctx context.Context) ([]e2b.Key, error) {
@@ -40,6 +42,14 @@ func (k keyStore) Remove(ctx context.Context, id string) error {
 	err := k.db.RemoveKey(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return e2b.ErrBadKey
+	}
+	return diskFull(err)
+}
+
+// diskFull gives an error of the store the class that the API knows.
+func diskFull(err error) error {
+	if errors.Is(err, store.ErrFull) {
+		return fmt.Errorf("%w: %w", runtime.ErrDiskFull, err)
 	}
 	return err
 }
@@ -98,7 +108,7 @@ func newKeys(o *options) *cobra.Command {
 	var name string
 	create := &cobra.Command{
 		Use: "create", Short: "Make an API key; it is shown this once", Args: cobra.NoArgs,
-		RunE: withKeys(o, func(cmd *cobra.Command, keys keyStore, _ []string) error {
+		RunE: withKeys(o, store.OpenAsItIs, func(cmd *cobra.Command, keys keyStore, _ []string) error {
 			key, text, err := keys.Create(cmd.Context(), name)
 			if err != nil {
 				return err
@@ -114,7 +124,7 @@ func newKeys(o *options) *cobra.Command {
 	cmd.AddCommand(create,
 		&cobra.Command{
 			Use: "ls", Short: "List the API keys", Args: cobra.NoArgs,
-			RunE: withKeys(o, func(cmd *cobra.Command, keys keyStore, _ []string) error {
+			RunE: withKeys(o, openToRead, func(cmd *cobra.Command, keys keyStore, _ []string) error {
 				list, err := keys.List(cmd.Context())
 				if err != nil {
 					return err
@@ -132,7 +142,7 @@ func newKeys(o *options) *cobra.Command {
 		},
 		&cobra.Command{
 			Use: "rm ID", Short: "Remove an API key; it is refused from now on", Args: cobra.ExactArgs(1),
-			RunE: withKeys(o, func(cmd *cobra.Command, keys keyStore, args []string) error {
+			RunE: withKeys(o, store.OpenAsItIs, func(cmd *cobra.Command, keys keyStore, args []string) error {
 				if err := keys.Remove(cmd.Context(), args[0]); err != nil {
 					return fmt.Errorf("remove key %q: %w", args[0], err)
 				}
@@ -158,13 +168,25 @@ func keyLines(list []e2b.Key) []keyLine {
 	return out
 }
 
-func withKeys(o *options, f func(*cobra.Command, keyStore, []string) error) func(*cobra.Command, []string) error {
+type opener func(context.Context, string) (*store.Store, error)
+
+// openToRead opens a database for reading; before the first start there is none, and
+// an empty one is made.
+func openToRead(ctx context.Context, path string) (*store.Store, error) {
+	db, err := store.OpenReadOnly(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return store.OpenAsItIs(ctx, path)
+	}
+	return db, err
+}
+
+func withKeys(o *options, open opener, f func(*cobra.Command, keyStore, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		dirs, err := o.layout()
 		if err != nil {
 			return err
 		}
-		db, err := store.Open(cmd.Context(), dirs.Database())
+		db, err := open(cmd.Context(), dirs.Database())
 		if err != nil {
 			return err
 		}

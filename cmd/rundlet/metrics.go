@@ -57,7 +57,7 @@ func nodeState(rt figurer) func(context.Context) (telemetry.State, error) {
 					"deadline": f.GaveUp, "canceled": f.Queue.Cancelled - f.GaveUp, "disk": f.DiskFull,
 				},
 			},
-			Recovery: &telemetry.Recovery{Stuck: f.Stuck, Silent: f.Supervision.Silent, Unrecovered: len(f.Supervision.Unrecovered), Reconciled: reconciled(f)},
+			Recovery: &telemetry.Recovery{Stuck: f.Stuck, Silent: f.Supervision.Silent, Unrecovered: len(f.Supervision.Unrecovered), SetAside: f.SetAside, Reconciled: reconciled(f)},
 			Pressure: &telemetry.Pressure{
 				State: f.Pressure.State.String(), Refusing: f.Pressure.Refusing != "", Entered: map[string]uint64{},
 			},

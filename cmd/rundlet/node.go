@@ -20,6 +20,8 @@ type nodeOptions struct {
 	// ephemeral: everything of the instance goes when the process ends, by
 	// itself or, after a crash, by the next process that starts.
 	ephemeral bool
+	// acceptEmpty: the database may be empty beside saved snapshots.
+	acceptEmpty bool
 	// ahead is how many network slots are made ahead of time.
 	ahead int
 	// noUplink: no sandbox reaches the internet, and nothing is changed in the

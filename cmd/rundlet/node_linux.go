@@ -17,7 +17,6 @@ import (
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/network"
 	"github.com/rundlet/rundlet/runtime"
-	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/substrate/disk"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor"
@@ -44,6 +43,11 @@ func openNode(ctx context.Context, dirs layout.Layout, opts nodeOptions) (_ *nod
 			unlockState()
 		}
 	}()
+	if !opts.acceptEmpty {
+		if err := refuseEmptyDatabase(ctx, dirs); err != nil {
+			return nil, err
+		}
+	}
 	unlock, err := lockInstance(dirs, instance)
 	if err != nil {
 		return nil, err
@@ -77,7 +81,7 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 			n.Close(leaveAll)
 		}
 	}()
-	if n.store, err = store.Open(ctx, dirs.Database()); err != nil {
+	if n.store, err = openDatabase(ctx, dirs); err != nil {
 		return nil, err
 	}
 	n.onClose(func(context.Context) error { return n.store.Close() })
@@ -132,7 +136,7 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 	supervision := opts.supervision
 	supervision.Sample = runtime.HostSample(host.Host{}, room, dirs.StateDir, total)
 	rt, err := runtime.Open(ctx, runtime.Config{
-		Instance: instance, Driver: driver, Network: slotNetwork{slots, opts.noUplink}, Store: n.store,
+		Instance: instance, Ephemeral: opts.ephemeral, ScratchDir: filepath.Join(runDir, "scratch"), Driver: driver, Network: slotNetwork{slots, opts.noUplink}, Store: n.store,
 		Base:  func(ctx context.Context) (runtime.Image, error) { return baseImage(ctx, dirs, opts.nameservers) },
 		Prune: func(_ context.Context, keep []string) error { return pruneBases(dirs, keep) },
 		LockTemplates: func(ctx context.Context) (func(), error) {

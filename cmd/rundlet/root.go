@@ -42,7 +42,7 @@ run one command in a sandbox, or "rundlet serve" to serve E2B SDKs.`,
 	f.StringVar(&o.dirs.CacheDir, "cache-dir", "", "what can be made again (default $"+layout.EnvCacheDir+" or ~/.rundlet/cache)")
 	f.StringVar(&o.dirs.RunDir, "run-dir", "", "what is gone after a reboot (default $"+layout.EnvRunDir+" or /run/rundlet)")
 	f.BoolVar(&o.json, "json", false, "print JSON for programs")
-	root.AddCommand(newServe(o), newEnv(o), newRun(o), newSandbox(o), newSnapshot(o), newKeys(o), newDoctor(o), newBench(o), newSimulate(o), newVersion(o))
+	root.AddCommand(newServe(o), newEnv(o), newRun(o), newSandbox(o), newSnapshot(o), newKeys(o), newBackup(o), newRestore(o), newOrphan(o), newDoctor(o), newBench(o), newSimulate(o), newVersion(o))
 	return root
 }
 

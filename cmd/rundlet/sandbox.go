@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rundlet/rundlet/client"
-	"github.com/rundlet/rundlet/store"
 )
 
 func newSandbox(o *options) *cobra.Command {
@@ -100,7 +99,7 @@ func listKilled(cmd *cobra.Command, o *options) error {
 	if err != nil {
 		return err
 	}
-	db, err := store.Open(cmd.Context(), dirs.Database())
+	db, err := openToRead(cmd.Context(), dirs.Database())
 	if err != nil {
 		return err
 	}

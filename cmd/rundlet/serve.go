@@ -56,6 +56,7 @@ all of them for the next "rundlet serve".`,
 	logs.flags(f)
 	f.BoolVar(&opts.noUplink, "no-uplink", false, "give no sandbox a way to the internet and leave the host's network alone")
 	opts.nameserverFlag(f)
+	f.BoolVar(&opts.acceptEmpty, "accept-empty-database", false, "start although the database is empty or missing and there are saved snapshots; they are set aside")
 	f.IntVar(&opts.ahead, "network-slots", 4, "network slots kept ready")
 	opts.capacity.flags(f)
 	opts.supervision = runtime.DefaultSupervision()

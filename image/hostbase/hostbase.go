@@ -152,7 +152,10 @@ func install(ctx context.Context, t *tree, dir, id string) (retErr error) {
 	if err := syncFS(staging); err != nil {
 		return err
 	}
-	return os.Rename(staging, filepath.Join(dir, id))
+	if err := os.Rename(staging, filepath.Join(dir, id)); err != nil {
+		return err
+	}
+	return syncFS(dir) // Snapshots name this very directory.
 }
 
 // List returns the ids of the builds in dir, sorted.

@@ -26,7 +26,8 @@ const TimedOut = "timeout"
 //	          expired, or no network                       Pause: once more
 //	          running and agent does not answer            Kill (lost)
 //	          otherwise                                    UndoPause
-//	paused    snapshot and machine                         BackToPaused
+//	paused    snapshot, and a machine that runs            Quarantine
+//	          snapshot and another machine                 BackToPaused
 //	          snapshot                                     KeepPaused
 //	          no snapshot                                  Quarantine
 //	resuming  snapshot                                     BackToPaused
@@ -34,7 +35,8 @@ const TimedOut = "timeout"
 //	other     anything                                     Quarantine
 //
 // A snapshot that is not found may be on a disk that is not mounted: that is
-// why its sandbox is kept.
+// why its sandbox is kept. A sandbox is never paused while its machine runs: such
+// a row is older than the machine, and to go by it would lose what the machine did.
 func Decide(row Row, machine Machine, network bool) Decision {
 	switch row.State {
 	case Killing, Killed:
@@ -53,6 +55,8 @@ func Decide(row Row, machine Machine, network bool) Decision {
 		switch {
 		case !row.Snapshot:
 			return quarantine(Paused, "it is paused, but its snapshot is missing, incomplete or does not fit this host")
+		case machine.Present && machine.usable() && machine.Status == vm.StatusRunning:
+			return quarantine(Paused, "it is paused, but its machine runs: the database is older than the machine")
 		case machine.Present:
 			return Decision{BackToPaused, "it is paused; its machine was left over", Paused}
 		}

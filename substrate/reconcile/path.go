@@ -20,8 +20,12 @@ const (
 	KindSnapshotArtifact Kind = "snapshot_artifact"
 	KindLogStream        Kind = "log_stream"
 	KindStaleProcess     Kind = "stale_runtime_process"
-	// KindOrphan is a machine, slot, control group or file of nobody.
+	// KindOrphan is a machine, slot, control group or file that is known to be of
+	// nobody: its maker marked it so.
 	KindOrphan Kind = "orphan"
+	// KindUnclaimed is a machine that nothing tells about. Its row may be in a
+	// database that is not this one.
+	KindUnclaimed Kind = "unclaimed"
 )
 
 // Record is one decision of a plan, and what it is about.
@@ -60,6 +64,8 @@ func Found(kind Kind, id string) Record {
 		d.Reason = "the daemon that it belonged to has ended"
 	case KindOrphan:
 		d.Reason = "it belongs to nobody"
+	case KindUnclaimed:
+		d = Decision{Action: Quarantine, Reason: "no row is about it"}
 	default:
 		d = Decision{Action: Quarantine, Reason: fmt.Sprintf("its kind %.40q is unknown", kind)}
 	}

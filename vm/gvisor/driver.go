@@ -138,6 +138,15 @@ func New(conf Config) (*Driver, error) {
 			return fail(nil, err)
 		}
 	}
+	// What is saved must not go with the name of a directory above it.
+	for dir := conf.snapshotsDir(); len(dir) >= len(filepath.Dir(conf.StateDir)); dir = filepath.Dir(dir) {
+		if err := syncFile(dir); err != nil {
+			return fail(nil, err)
+		}
+		if dir == filepath.Dir(dir) {
+			break
+		}
+	}
 	quietLogs()
 	return &Driver{
 		conf:     conf,

@@ -184,7 +184,8 @@ func (d *Driver) commit(id, staging, dir string) error {
 		if err != nil {
 			return err
 		}
-		return syncFile(parent)
+		// The parent may be new: then its name has to be on the disk, too.
+		return errors.Join(syncFile(parent), syncFile(filepath.Dir(parent)))
 	}
 }
 

@@ -1,0 +1,317 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Which changes are on the disk when their call returns: SQLite itself is asked
+// how it committed the last one.
+func TestUserDataOutlivesAPowerCutByTheRowThatNeedsIt(t *testing.T) {
+	ctx := t.Context()
+	sandbox := func(state, claim string) func(*Store) error {
+		return func(s *Store) error {
+			row := Sandbox{ID: "i1", State: state, SnapshotID: claim}
+			return s.PutSandbox(ctx, row)
+		}
+	}
+	claim := func(state string) func(*Store) error {
+		return func(s *Store) error { n := snapshotRow("c", "", 1); n.State = state; return s.PutSnapshot(ctx, n) }
+	}
+	none := func(*Store) error { return nil }
+	for name, c := range map[string]struct {
+		before, change func(*Store) error
+		synced         bool
+	}{
+		"create intent":                     {none, sandbox("creating", ""), false},
+		"create outcome":                    {sandbox("creating", ""), sandbox("running", ""), false},
+		"a later end":                       {sandbox("running", ""), sandbox("running", ""), false},
+		"kill of what runs":                 {sandbox("running", ""), sandbox("killed", ""), false},
+		"pause intent":                      {sandbox("running", ""), sandbox("pausing", "c"), true},
+		"pause outcome":                     {sandbox("pausing", "c"), sandbox("paused", "c"), true},
+		"an undone pause":                   {sandbox("pausing", "c"), sandbox("running", ""), true},
+		"resume intent":                     {sandbox("paused", "c"), sandbox("resuming", "c"), true},
+		"resume outcome":                    {sandbox("resuming", "c"), sandbox("running", ""), true},
+		"intent to kill what is paused":     {sandbox("paused", "c"), sandbox("killing", "c"), true},
+		"kill of what was paused":           {sandbox("killing", "c"), sandbox("killed", ""), true},
+		"a state of a newer program":        {none, sandbox("hibernating", ""), true},
+		"what follows on such a state":      {sandbox("hibernating", ""), sandbox("running", ""), true},
+		"claim that is not filled":          {none, claim(SnapshotSaving), false},
+		"claim that is filled":              {claim(SnapshotSaving), claim(SnapshotReady), true},
+		"claim that is given up":            {claim(SnapshotReady), func(s *Store) error { _, err := s.DropSnapshot(ctx, "c"); return err }, true},
+		"digests, which are computed again": {claim(SnapshotReady), func(s *Store) error { return s.SealSnapshot(ctx, "c", "{}") }, false},
+		"key":                               {none, func(s *Store) error { return s.AddKey(ctx, Key{ID: "k", Hash: []byte("h")}) }, true},
+		"removed key": {func(s *Store) error { return s.AddKey(ctx, Key{ID: "k", Hash: []byte("h")}) },
+			func(s *Store) error { return s.RemoveKey(ctx, "k") }, true},
+		"setting": {none, func(s *Store) error {
+			_, err := s.Setting(ctx, "n", func() ([]byte, error) { return []byte("v"), nil })
+			return err
+		}, true},
+		"template": {none, func(s *Store) error { return s.PutTemplate(ctx, Template{ID: "t", Alias: "a"}) }, true},
+		"orphan":   {none, func(s *Store) error { _, err := s.SetAside(ctx, OrphanSnapshot, "v", "s", time.Now()); return err }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, filepath.Join(t.TempDir(), "db"))
+			// Whatever was committed last, and how.
+			if err := s.PutSandbox(ctx, Sandbox{ID: "other", State: "running"}); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(c.before(s), c.change(s)); err != nil {
+				t.Fatal(err)
+			}
+			var level int
+			if err := s.db.QueryRowContext(ctx, `PRAGMA synchronous`).Scan(&level); err != nil {
+				t.Fatal(err)
+			}
+			if full := level == 2; full != c.synced {
+				t.Errorf("synchronous=%d, want it synced: %v", level, c.synced)
+			}
+		})
+	}
+}
+
+func TestANewConnectionSyncs(t *testing.T) {
+	ctx, s := t.Context(), open(t, filepath.Join(t.TempDir(), "db"))
+	if err := s.PutSandbox(ctx, Sandbox{ID: "i", State: "running"}); err != nil {
+		t.Fatal(err)
+	}
+	s.db.SetMaxIdleConns(0) // The connection that writes lazily goes.
+	s.db.SetMaxIdleConns(1)
+	if err := s.PutSandbox(ctx, Sandbox{ID: "i", State: "pausing", SnapshotID: "c"}); err != nil {
+		t.Fatal(err)
+	}
+	var level int
+	if err := s.db.QueryRowContext(ctx, `PRAGMA synchronous`).Scan(&level); err != nil || level != 2 {
+		t.Errorf("synchronous=%d, %v", level, err)
+	}
+}
+
+func TestTheFileAloneHasEverythingAfterACheckpoint(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
+	s := open(t, path)
+	alone := func() (Sandbox, error) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied := filepath.Join(t.TempDir(), "copy")
+		if err := os.WriteFile(copied, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c := open(t, copied)
+		return c.Sandbox(ctx, "i1")
+	}
+	if err := s.PutSandbox(ctx, sample("i1", "paused")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alone(); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("this test shows nothing: without the log the row is %v", err)
+	}
+	if err := s.Checkpoint(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alone(); err != nil {
+		t.Errorf("after a checkpoint: %v", err)
+	}
+	if err := s.PutSandbox(ctx, sample("i1", "resuming")); err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, path) // As another process that keeps it open.
+	s.Close()
+	if row, err := alone(); err != nil || row.State != "resuming" {
+		t.Errorf("after Close: %v, %v", row.State, err)
+	}
+	other.Close()
+}
+
+// evolve makes the database one of a newer program.
+func evolve(t *testing.T, path string, statements ...string) {
+	t.Helper()
+	s := open(t, path)
+	defer s.Close()
+	for _, statement := range statements {
+		if _, err := s.db.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestUserDataOutlivesANewerSchema(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
+	if got := SchemaVersion(); got != 3 {
+		t.Errorf("this program knows schema %d; say so here and in docs/operations.md", got)
+	}
+	evolve(t, path, fmt.Sprintf(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (%d, 1)`, SchemaVersion()+1))
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, opener := range map[string]func(context.Context, string) (*Store, error){"Open": Open, "OpenAsItIs": OpenAsItIs, "OpenReadOnly": OpenReadOnly} {
+		s, err := opener(ctx, path)
+		if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if s != nil {
+			s.Close()
+		}
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("it was changed, %v", err)
+	}
+	if _, err := Restore(ctx, path, filepath.Join(t.TempDir(), "db")); !errors.Is(err, ErrNewer) {
+		t.Errorf("restore: %v", err)
+	}
+}
+
+func TestARowKeepsTheColumnsOfANewerProgram(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
+	evolve(t, path, `ALTER TABLE sandboxes ADD COLUMN later TEXT NOT NULL DEFAULT ''`,
+		`ALTER TABLE snapshots ADD COLUMN later TEXT NOT NULL DEFAULT ''`, `ALTER TABLE templates ADD COLUMN later TEXT NOT NULL DEFAULT ''`)
+	s := open(t, path)
+	put := func() {
+		if err := errors.Join(s.PutSandbox(ctx, sample("i1", "paused")), s.PutSnapshot(ctx, snapshotRow("c", "n", 1)),
+			s.PutTemplate(ctx, Template{ID: "t", Alias: "base"})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put()
+	for _, table := range []string{"sandboxes", "snapshots", "templates"} {
+		if _, err := s.db.Exec(`UPDATE ` + table + ` SET later = 'precious'`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put()
+	for _, table := range []string{"sandboxes", "snapshots", "templates"} {
+		var later string
+		if err := s.db.QueryRow(`SELECT later FROM ` + table).Scan(&later); err != nil || later != "precious" {
+			t.Errorf("%s: %q, %v", table, later, err)
+		}
+	}
+}
+
+// older makes a database as the program before this one left it.
+func older(t *testing.T, path string) {
+	t.Helper()
+	db := connect(path, "journal_mode(WAL)")
+	defer db.Close()
+	p, err := provider(db)
+	if err == nil {
+		_, err = p.UpTo(t.Context(), SchemaVersion()-1)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWhoOnlyReadsChangesNothing(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
+	if _, err := OpenReadOnly(ctx, path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a database: %v", err)
+	}
+	older(t, path)
+	for name, opener := range map[string]func(context.Context, string) (*Store, error){"OpenReadOnly": OpenReadOnly, "OpenAsItIs": OpenAsItIs} {
+		s, err := opener(ctx, path)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := s.Keys(ctx); err != nil {
+			t.Errorf("%s: keys of an older schema: %v", name, err)
+		}
+		if _, err := s.KilledSandboxes(ctx, 1); !errors.Is(err, ErrOlder) {
+			t.Errorf("%s: sandboxes of an older schema: %v", name, err)
+		}
+		if s.version != SchemaVersion()-1 {
+			t.Errorf("%s: the schema has version %d", name, s.version)
+		}
+		err = s.AddKey(ctx, Key{ID: name, Hash: []byte(name)})
+		if refused := err != nil; refused != (name == "OpenReadOnly") {
+			t.Errorf("%s: a write: %v", name, err)
+		}
+		s.Close()
+	}
+	s := open(t, path)
+	if s.version != SchemaVersion() {
+		t.Errorf("Open leaves it at version %d", s.version)
+	}
+}
+
+func TestUserDataOutlivesADamagedDatabase(t *testing.T) {
+	ctx := t.Context()
+	whole := filepath.Join(t.TempDir(), "db")
+	s := open(t, whole)
+	for i := range 200 {
+		if err := s.PutSandbox(ctx, sample(fmt.Sprintf("i%03d", i), "paused")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Close()
+	content, err := os.ReadFile(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, damaged := range map[string][]byte{
+		"half of it":         content[:len(content)/2/4096*4096],
+		"cut inside a page":  content[:len(content)/2/4096*4096+1000],
+		"one page":           content[:4096],
+		"zeros at the start": append(make([]byte, 4096), content[4096:]...),
+		"zeros in it":        append(append(bytes.Clone(content[:len(content)-40960]), make([]byte, 20480)...), content[len(content)-20480:]...),
+		"not a database":     bytes.Repeat([]byte("x"), 8192),
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "db")
+			if err := os.WriteFile(path, damaged, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, err := Open(ctx, path)
+			if !errors.Is(err, ErrDamaged) {
+				t.Errorf("opened: %v", err)
+			}
+			if s != nil {
+				s.Close()
+			}
+			if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, damaged) {
+				t.Errorf("it was changed, %v", err)
+			}
+			good := filepath.Join(t.TempDir(), "good")
+			if err := os.WriteFile(good, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Restore(ctx, path, good); err == nil {
+				t.Error("it was restored")
+			}
+			if after, err := os.ReadFile(good); err != nil || !bytes.Equal(after, content) {
+				t.Errorf("a refused restore changed the database, %v", err)
+			}
+		})
+	}
+}
+
+func BenchmarkCommit(b *testing.B) {
+	dir, err := os.MkdirTemp("/var/tmp", "store-bench-") // A disk: the temp directory may be memory.
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	s, err := Open(b.Context(), filepath.Join(dir, "db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	for name, row := range map[string]Sandbox{"synced": sample("i1", "paused"), "lazy": {ID: "i2", State: "running", Spec: "{}"}} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if err := s.PutSandbox(b.Context(), row); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
