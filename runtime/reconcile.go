@@ -133,7 +133,7 @@ func (r *Runtime) probe(ctx context.Context, id string) reconcile.Answer {
 }
 
 // carryOut does what was decided about a sandbox that is known, or, without one,
-// about a machine of nobody. machine is whether the sandbox has one.
+// about a machine of no row. machine says whether the sandbox has one.
 func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *sandbox, machine bool) error {
 	if sb == nil {
 		if rec.Action == reconcile.Quarantine {

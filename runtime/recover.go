@@ -54,7 +54,14 @@ func (r *Runtime) reconcile(ctx context.Context) error {
 		present[id] = true
 	}
 	noSlot := r.adoptSlots(ctx, rows, machines)
-	plan, known := r.plan(patience, rows, machines, lost, noSlot, marked)
+	plan, known := r.plan(patience, rows, machines, lost, noSlot)
+	for id := range machines {
+		kind := reconcile.KindUnclaimed
+		if marked[id] || r.isScratch(id) || r.cfg.Ephemeral {
+			kind = reconcile.KindOrphan // A template build or a warm machine.
+		}
+		plan = append(plan, reconcile.Found(kind, id))
+	}
 	report, err := reconcile.Apply(plan, recoveriesAtOnce, func(rec reconcile.Record) error {
 		err := r.recover(patience, rec, known[rec.ID], present[rec.ID])
 		if known[rec.ID] != nil {
@@ -87,10 +94,10 @@ func (r *Runtime) collectSoon(ctx context.Context) {
 	})
 }
 
-// plan decides what becomes of each row, and of the machines without one. The
-// sandboxes of the rows are known from now on.
+// plan decides what becomes of each row, and takes its machine out of machines.
+// The sandboxes of the rows are known from now on.
 func (r *Runtime) plan(ctx context.Context, rows []store.Sandbox, machines map[string]vm.View, lost map[string]string,
-	noSlot, marked map[string]bool) ([]reconcile.Record, map[string]*sandbox) {
+	noSlot map[string]bool) ([]reconcile.Record, map[string]*sandbox) {
 	known := map[string]*sandbox{}
 	plan := make([]reconcile.Record, len(rows))
 	var group errgroup.Group
@@ -120,13 +127,6 @@ func (r *Runtime) plan(ctx context.Context, rows []store.Sandbox, machines map[s
 		})
 	}
 	_ = group.Wait()
-	for id := range machines {
-		kind := reconcile.KindUnclaimed
-		if marked[id] || r.isScratch(id) || r.cfg.Ephemeral {
-			kind = reconcile.KindOrphan // A template build or a warm machine.
-		}
-		plan = append(plan, reconcile.Found(kind, id))
-	}
 	return plan, known
 }
 
