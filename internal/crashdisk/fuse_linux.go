@@ -29,13 +29,6 @@ func parseCut(name string) (position int, seed uint64, ok bool) {
 	return position, seed, err == nil && errSeed == nil && name == cutName(position, seed)
 }
 
-// device is what a file is backed by.
-type device interface {
-	io.ReaderAt
-	io.WriterAt
-	Flush() error
-}
-
 // root is the served directory. It is never listed.
 type root struct {
 	fs.Inode

@@ -16,6 +16,13 @@ const blockSize = 4096
 // errFrozen refuses a write to a disk that is being replayed.
 var errFrozen = errors.New("the disk is frozen: it is being replayed")
 
+// device is a disk: a Log, or a View of one.
+type device interface {
+	io.ReaderAt
+	io.WriterAt
+	Flush() error
+}
+
 // entry is a write of whole blocks, or a flush.
 type entry struct {
 	flush bool
