@@ -140,6 +140,7 @@ func (d *Driver) adopt(r record) (_ *machine, err error) {
 		return nil, fmt.Errorf("its console: %w", err)
 	}
 	m.snapshots = snapshotsOnDisk(d.conf, r.ID)
+	m.settleLimit(func() {}) // The process before may have died in the middle of a save.
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.machines[r.ID] != nil {
