@@ -25,8 +25,10 @@ func TestTheTemplateFollowsTheHost(t *testing.T) {
 			f.rt.refreshBase(ctx)
 			return f.template().BuildID
 		}
-		if look() != before.BuildID || look() != before.BuildID {
-			t.Error("it was built anew though nothing changed")
+		for range 2 {
+			if look() != before.BuildID {
+				t.Error("it was built anew though nothing changed")
+			}
 		}
 		host, f.stamp = "in between", "v2"
 		if look() != before.BuildID {
@@ -55,8 +57,10 @@ func TestTheTemplateFollowsTheHost(t *testing.T) {
 			t.Errorf("a new sandbox is of build %s, want %s", f.row(sb.ID).BuildID, after)
 		}
 		host = "after, and nothing of it matters" // Its image is the same.
-		if look() != after || look() != after {
-			t.Error("it was built anew though the image is the same")
+		for range 2 {
+			if look() != after {
+				t.Error("it was built anew though the image is the same")
+			}
 		}
 	})
 }

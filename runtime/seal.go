@@ -109,7 +109,7 @@ func (r *Runtime) whole(ctx context.Context, from origin) error {
 	if from.manifest == "" {
 		err = r.verify.asSaved(key, info.Files)
 	} else {
-		err = r.compare(ctx, key, from.manifest, info.Files)
+		err = r.verify.compare(ctx, key, from.manifest, info.Files)
 	}
 	if err == nil {
 		return nil
@@ -126,19 +126,6 @@ func (r *Runtime) whole(ctx context.Context, from origin) error {
 		r.log.Error("snapshot is damaged; it is kept and cannot be restored", "snapshot_id", from.id, "error", err)
 	}
 	return fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
-}
-
-// compare compares what the files hold with what the manifest says.
-func (r *Runtime) compare(ctx context.Context, key, manifest string, files []vm.SnapshotFile) error {
-	m, err := snapshot.Decode([]byte(manifest))
-	if err != nil {
-		return fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
-	}
-	sums, err := r.verify.contents(ctx, key, files)
-	if err != nil {
-		return err
-	}
-	return snapshot.Verify(m.Files, sums)
 }
 
 // stillWhole is whole after a restore: a snapshot that was deleted meanwhile was

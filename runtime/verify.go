@@ -49,6 +49,9 @@ type held struct {
 	// sums are nil as long as it was saved by this process and never read.
 	sums   map[string]snapshot.Sum
 	readAt time.Time
+	// matches is the manifest that the sums are known to match: to decode it takes
+	// longer than to look at the files.
+	matches string
 }
 
 // readJob is one read of a snapshot that its waiters share. It is broken off
@@ -125,6 +128,38 @@ func (v *verifier) tell(key, damage string) bool {
 	fresh := v.told[key] != damage
 	v.told[key] = damage
 	return fresh
+}
+
+// compare compares what the files hold with what the manifest says.
+func (v *verifier) compare(ctx context.Context, key, manifest string, files []vm.SnapshotFile) error {
+	sums, err := v.contents(ctx, key, files)
+	if err != nil {
+		return err
+	}
+	known := func() (held, bool) {
+		e := v.entries[key]
+		return e, maps.Equal(e.sums, sums)
+	}
+	v.mu.Lock()
+	e, same := known()
+	v.mu.Unlock()
+	if same && e.matches == manifest {
+		return nil
+	}
+	m, err := snapshot.Decode([]byte(manifest))
+	if err != nil {
+		return fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
+	}
+	if err := snapshot.Verify(m.Files, sums); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if e, same := known(); same {
+		e.matches = manifest
+		v.entries[key] = e
+	}
+	return nil
 }
 
 // contents returns the sums of what the files of a snapshot hold now. A file
