@@ -111,9 +111,19 @@ func TestRefillBacksOffAndGoesOn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		var mu sync.Mutex
 		var times []time.Duration
 		start := time.Now()
-		cfg.OnError = func(error) { times = append(times, time.Since(start)) }
+		cfg.OnError = func(error) {
+			mu.Lock()
+			defer mu.Unlock()
+			times = append(times, time.Since(start))
+		}
+		tries := func() []time.Duration {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(times)
+		}
 		n := &Network{cfg: cfg, wake: make(chan struct{}, 1), subnets: newSubnets(cfg.Range), slots: map[string]*slot{}}
 		n.makeSlot = func(Policy, slotState) (*slot, error) { return nil, errInjected }
 		ctx, stop := context.WithCancel(t.Context())
@@ -121,12 +131,12 @@ func TestRefillBacksOffAndGoesOn(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		want := []time.Duration{0, 200 * time.Millisecond, 600 * time.Millisecond}
-		if !slices.Equal(times, want) {
-			t.Errorf("tries at %v, want %v", times, want)
+		if got := tries(); !slices.Equal(got, want) {
+			t.Errorf("tries at %v, want %v", got, want)
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if k := len(times); k < 120 || k > 130 {
+		if k := len(tries()); k < 120 || k > 130 {
 			t.Errorf("%d tries in an hour, want one each %v", k, retryMost)
 		}
 		stop()
