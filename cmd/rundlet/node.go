@@ -31,6 +31,9 @@ type nodeOptions struct {
 	nameservers []string
 	log         *slog.Logger
 	progress    func(string)
+	// opened is called with the database before anything is recovered; nil is
+	// nobody.
+	opened func(*store.Store) error
 	// recovering is told how far the start is; nil is nobody.
 	recovering func(done, total int)
 	// latency takes the samples; the runtime has its own if it is nil.

@@ -85,6 +85,11 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 		return nil, err
 	}
 	n.onClose(func(context.Context) error { return n.store.Close() })
+	if opts.opened != nil {
+		if err := opts.opened(n.store); err != nil {
+			return nil, err
+		}
+	}
 
 	runDir := dirs.InstanceDir(instance)
 	uplink := network.UplinkAuto

@@ -142,43 +142,44 @@ func TestUserDataOutlivesEveryReturnOfServe(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		happens func(*testing.T, *serving, *node, net.Listener, *telemetry.Telemetry, context.CancelCauseFunc)
+		early   bool // before it serves
 		ends    bool // what runs, and nothing else
 		err     string
 	}{
-		"SIGINT":  {signal(os.Interrupt), true, ""},
-		"SIGTERM": {signal(syscall.SIGTERM), false, ""},
+		"SIGINT":  {signal(os.Interrupt), false, true, ""},
+		"SIGTERM": {signal(syscall.SIGTERM), false, false, ""},
 		"a context that ends for another reason": {
 			func(_ *testing.T, _ *serving, _ *node, _ net.Listener, _ *telemetry.Telemetry, cancel context.CancelCauseFunc) {
 				cancel(errors.New("the parent went away"))
-			}, false, ""},
+			}, false, false, ""},
 		"metrics that are registered already": {
 			func(t *testing.T, _ *serving, n *node, _ net.Listener, tel *telemetry.Telemetry, _ context.CancelCauseFunc) {
 				if err := tel.RegisterState(nodeState(n.runtime)); err != nil {
 					t.Fatal(err)
 				}
-			}, false, "register the state"},
+			}, false, false, "register the state"},
 		"a key lock that cannot be taken": {
 			func(t *testing.T, s *serving, _ *node, _ net.Listener, _ *telemetry.Telemetry, _ context.CancelCauseFunc) {
 				obstruct(t, defaultKeyFile(s.dirs)+".lock")
-			}, false, "is a directory"},
+			}, true, false, "is a directory"},
 		"a key file that cannot be written": {
 			func(t *testing.T, s *serving, _ *node, _ net.Listener, _ *telemetry.Telemetry, _ context.CancelCauseFunc) {
 				obstruct(t, defaultKeyFile(s.dirs))
-			}, false, "is a directory"},
+			}, true, false, "is a directory"},
 		"a database that does not answer": {
 			func(t *testing.T, _ *serving, n *node, _ net.Listener, _ *telemetry.Telemetry, _ context.CancelCauseFunc) {
 				if err := n.store.Close(); err != nil {
 					t.Fatal(err)
 				}
-			}, false, "closed"},
+			}, true, false, "closed"},
 		"an endpoint file that cannot be written": {
 			func(t *testing.T, s *serving, _ *node, _ net.Listener, _ *telemetry.Telemetry, _ context.CancelCauseFunc) {
 				obstruct(t, endpointFile(s.dirs))
-			}, false, "is a directory"},
+			}, true, false, "is a directory"},
 		"a listener that fails": {
 			func(_ *testing.T, _ *serving, _ *node, ln net.Listener, _ *telemetry.Telemetry, _ context.CancelCauseFunc) {
 				ln.Close()
-			}, false, "use of closed"},
+			}, false, false, "use of closed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, n := newServing(t)
@@ -197,9 +198,18 @@ func TestUserDataOutlivesEveryReturnOfServe(t *testing.T) {
 			cmd := &cobra.Command{}
 			cmd.SetContext(ctx)
 			cmd.SetOut(t.Output())
-			c.happens(t, s, n, ln, tel, cancel)
-			front := newFront(ctx, ln, e2b.NewStarting(e2b.Config{}))
-			err = serveNode(cmd, n, tel, front, s.dirs, slog.New(slog.DiscardHandler))
+			if c.early {
+				c.happens(t, s, n, ln, tel, cancel)
+			}
+			front := newFront(ln, e2b.NewStarting(e2b.Config{}))
+			if err = front.begin(ctx, n.store, s.dirs); err != nil {
+				err = errors.Join(err, n.Close(leaveAll))
+			} else {
+				if !c.early {
+					c.happens(t, s, n, ln, tel, cancel)
+				}
+				err = serveNode(cmd, n, tel, front, slog.New(slog.DiscardHandler))
+			}
 			if c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) || c.err == "" && err != nil && !errors.Is(err, context.Canceled) {
 				t.Errorf("returned %v, want %q", err, c.err)
 			}

@@ -14,8 +14,8 @@ import (
 
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/e2b"
-	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/telemetry"
 )
 
@@ -92,21 +92,22 @@ func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string,
 	opts.latency, opts.tracer = tel.Recorder(), tel
 	protectFromOOM(opts.log)
 	split := divideDescriptors(opts.log)
-	front := newFront(ctx, ln, e2b.NewStarting(e2b.Config{
+	front := newFront(ln, e2b.NewStarting(e2b.Config{
 		MaxConnections: split.Clients, MaxStreams: split.Streams, Domain: domain, EnvdVersion: control.EnvdVersion, Metrics: tel.Handler(), Log: opts.log,
 	}))
+	opts.opened = func(db *store.Store) error { return front.begin(ctx, db, dirs) }
 	opts.recovering = front.server.Recovering
 	n, err := openNode(ctx, dirs, opts)
 	if err != nil {
 		return errors.Join(err, front.end())
 	}
-	return serveNode(cmd, n, tel, front, dirs, opts.log)
+	return serveNode(cmd, n, tel, front, opts.log)
 }
 
 // serveNode serves an open node until the command's context ends, and closes it.
 // Ctrl-C alone ends sandboxes: whatever else makes it return, a full disk or a
 // broken listener, they are there for the next start.
-func serveNode(cmd *cobra.Command, n *node, tel *telemetry.Telemetry, front *front, dirs layout.Layout, log *slog.Logger) (err error) {
+func serveNode(cmd *cobra.Command, n *node, tel *telemetry.Telemetry, front *front, log *slog.Logger) (err error) {
 	ctx := cmd.Context()
 	defer func() {
 		how := leaveAll
@@ -116,12 +117,6 @@ func serveNode(cmd *cobra.Command, n *node, tel *telemetry.Telemetry, front *fro
 		err = errors.Join(err, front.end(), n.Close(how))
 	}()
 	if err := tel.RegisterState(nodeState(n.runtime)); err != nil {
-		return err
-	}
-	if _, err := defaultKey(ctx, n.store, dirs); err != nil {
-		return err
-	}
-	if err := writeEndpoint(dirs, front.url); err != nil {
 		return err
 	}
 	front.server.Open(n.runtime, keyStore{n.store})

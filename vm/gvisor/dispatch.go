@@ -79,15 +79,15 @@ func returnGarbage() {
 			debug.FreeOSMemory()
 		}
 	})
-	type sentinel struct{ self *sentinel }
+	// Nothing refers to it, so its cleanup runs with the next collection of garbage.
+	// It is too large to share memory with what lives longer.
+	type sentinel [64]byte
 	var arm func()
 	arm = func() {
-		// A finalizer runs once after each collection, and costs nothing between.
-		s := &sentinel{}
-		runtime.SetFinalizer(s, func(*sentinel) {
+		runtime.AddCleanup(new(sentinel), func(int) {
 			timer.Reset(garbageAge)
 			arm()
-		})
+		}, 0)
 	}
 	arm()
 }

@@ -27,7 +27,11 @@ import (
 const (
 	manifestFile    = "manifest.json"
 	filesystemImage = checkpointfiles.FSCheckpointManifestFileName
-	manifestFormat  = 1
+	// manifestFormat is of the snapshots that this program makes. Since 2 the images
+	// hold objects of ours (see afterLoad), which an earlier program cannot load.
+	manifestFormat = 2
+	// oldestFormat is the first that this program can restore.
+	oldestFormat    = 1
 	maxManifestSize = 1 << 20
 )
 
@@ -106,8 +110,8 @@ func parseManifest(data []byte) (*manifest, error) {
 	if _, err := dec.Token(); err != io.EOF {
 		return nil, errors.New("manifest: data after its end")
 	}
-	if m.Format != manifestFormat {
-		return nil, fmt.Errorf("manifest: format %d, want %d", m.Format, manifestFormat)
+	if m.Format < oldestFormat || m.Format > manifestFormat {
+		return nil, fmt.Errorf("manifest: format must be %d to %d, got %d", oldestFormat, manifestFormat, m.Format)
 	}
 	// A root that nobody can write to has no files to save.
 	if len(m.Files) == 0 && !m.Filesystem {
