@@ -88,6 +88,23 @@ func (g *group) procsFiles() (files []string) {
 	return files
 }
 
+// processes returns the processes of the group, which a nil group does not know.
+func (g *group) processes() (pids []int, err error) {
+	files := g.procsFiles()
+	if len(files) == 0 {
+		return nil, nil
+	}
+	data, err := os.ReadFile(files[0])
+	for field := range strings.FieldsSeq(string(data)) {
+		pid, bad := strconv.Atoi(field)
+		if bad != nil {
+			return nil, bad
+		}
+		pids = append(pids, pid)
+	}
+	return pids, err
+}
+
 func (g *group) dirs() (dirs []string) {
 	if cgroup.IsOnlyV2() {
 		return []string{g.Cgroup.MakePath("")}

@@ -227,7 +227,7 @@ func (d *Driver) boot(m *machine, images string) (err error) {
 			return err
 		}
 	}
-	if err := m.setSandboxScore(); err != nil {
+	if err := m.setScores(); err != nil {
 		return fmt.Errorf("set oom score: %w", err)
 	}
 	if err := d.writeRecord(m, m.id, ""); err != nil {

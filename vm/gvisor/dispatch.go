@@ -157,7 +157,7 @@ func prepareProcess(command, bundle string) error {
 			return fmt.Errorf("join control group: %w", err)
 		}
 	}
-	if err := setStubScore(); err != nil {
+	if err := dropScore(); err != nil {
 		return fmt.Errorf("set oom score: %w", err)
 	}
 	if command != "boot" {

@@ -194,7 +194,9 @@ func files(t *testing.T, d *Driver, id, snapshot string) (bytes int64) {
 		t.Fatal(err)
 	}
 	for _, f := range info.Files {
-		bytes += f.Bytes
+		if isImage(f.Name) {
+			bytes += f.Bytes
+		}
 	}
 	return bytes
 }

@@ -3,8 +3,12 @@
 package gvisor
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // Who goes first when memory is short, of a sandbox or of the host: the guest's
@@ -15,21 +19,40 @@ const (
 	oomScoreSandbox = 500
 )
 
-// setStubScore is called by a sandbox process before it makes its first stub.
-// Stubs inherit the score; the creator then gives the sandbox process its own.
-func setStubScore() error { return setOOMScore("self", oomScoreStub) }
-
-func setOOMScore(pid string, score int) error {
-	return os.WriteFile("/proc/"+pid+"/oom_score_adj", []byte(strconv.Itoa(score)), 0)
+func setOOMScore(pid, score int) error {
+	return os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(strconv.Itoa(score)), 0)
 }
 
-// setSandboxScore must be called when the sandbox can make stubs already.
-func (m *machine) setSandboxScore() error {
-	if err := setOOMScore(strconv.Itoa(m.sandbox.pid), oomScoreSandbox); err != nil {
+// dropScore gives up the score that a sandbox process inherits from a creator that
+// is protected, so that its stubs do not inherit it. It leaves a shorter one as it
+// is: gVisor reads the score of a process that it has just started in two steps,
+// and would take the rest of a longer new one for a second number.
+func dropScore() error {
+	old, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil || len(old) <= len(strconv.Itoa(oomScoreStub)) {
+		return err
+	}
+	return setOOMScore(os.Getpid(), oomScoreStub)
+}
+
+// setScores is called when the sandbox has made the stub that all others are
+// forks of, and before it runs a guest. Which processes are stubs only a control
+// group says; without one they have the score of the creator, or dropScore's.
+func (m *machine) setScores() error {
+	pids, err := m.group.processes()
+	if err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		if err := setOOMScore(pid, oomScoreStub); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
+			return err
+		}
+	}
+	if err := setOOMScore(m.sandbox.pid, oomScoreSandbox); err != nil {
 		return err
 	}
 	if m.gofer == nil {
 		return nil
 	}
-	return setOOMScore(strconv.Itoa(m.gofer.pid), oomScoreSandbox)
+	return setOOMScore(m.gofer.pid, oomScoreSandbox)
 }
