@@ -79,14 +79,18 @@ describe('pause', { concurrency: 2 }, () => {
       }
     }))
 
-  test('a memory that was saved is not passed over', { skip: !since('2.49.0') && 'this SDK has no such option' }, () =>
+  test('a memory that is not wanted is left out, and the files are kept', { skip: !since('2.49.0') && 'this SDK has no such option' }, () =>
     withSandbox({}, async (sandbox) => {
       await sandbox.connect({ onResume: 'reboot' }) // It runs: this means nothing.
       const boot = await bootId(sandbox)
+      await sandbox.files.write('kept', 'on disk')
       await sandbox.pause()
-      await rejects(sandbox.connect({ onResume: 'reboot' }), 'SandboxError', /^400: .*paused with its memory/)
       await sandbox.connect()
       assert.equal(await bootId(sandbox), boot)
+      await sandbox.pause()
+      await sandbox.connect({ onResume: 'reboot' })
+      assert.notEqual(await bootId(sandbox), boot)
+      assert.equal(await sandbox.files.read('kept'), 'on disk')
       await sandbox.pause({ keepMemory: false })
       await sandbox.connect({ onResume: 'reboot' })
       assert.notEqual(await bootId(sandbox), boot)

@@ -99,11 +99,15 @@ def test_without_memory_the_files_are_kept_and_it_boots_afresh(own):
 def test_modes_of_the_newer_sdk(own):
     s = own()
     boot = boot_id(s)
+    s.files.write("kept", "on disk")
     s.pause(mode="full", strict=True)
-    with pytest.raises(SandboxException, match="paused with its memory"):
-        s.connect(on_resume="reboot")
     s.connect(on_resume="restore")
     assert boot_id(s) == boot
+    s.pause(mode="full", strict=True)
+    s.connect(on_resume="reboot")
+    assert boot_id(s) != boot
+    assert s.files.read("kept") == "on disk"
+    boot = boot_id(s)
     s.pause(mode="filesystem")
     s.connect(on_resume="reboot")
     assert boot_id(s) != boot
