@@ -121,7 +121,7 @@ type AutoResume struct {
 
 // ConnectSandbox defines model for ConnectSandbox.
 type ConnectSandbox struct {
-	// Memory False is refused for a sandbox that was paused with its memory, and means nothing to others.
+	// Memory False boots a sandbox that was paused with its memory from its files alone, and means nothing to others.
 	Memory *bool `json:"memory,omitempty"`
 
 	// Timeout Seconds; required in v1, 300 in v2 if not given.
