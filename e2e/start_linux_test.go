@@ -93,7 +93,7 @@ func TestAStartServesAllButTheBadOnesAndReportsThese(t *testing.T) {
 	if *soak {
 		n = 300
 	}
-	more := []string{"--memory-overcommit=20", "--heartbeat=0"}
+	more := []string{"--memory-overcommit=20", "--cpu-overcommit=1000", "--heartbeat=0"}
 	flags := append(slices.Clone(cold), more...)
 	srv, api, dir := newServer(t, more...)
 	before := takeCensus(t, dir)
