@@ -104,6 +104,22 @@ func checkHostFiles(files []hostFile, spec vm.Spec) error {
 	return nil
 }
 
+// overCopiedRoot takes the times of the files in a root that is a copy with the
+// same contents as they are now.
+func (m *manifest) overCopiedRoot() {
+	now, err := identify(m.Rootfs.Path)
+	if err != nil || m.Rootfs.same(now) {
+		return
+	}
+	for i := range m.HostFiles {
+		f := &m.HostFiles[i]
+		path, root := hostPath(f.Path, m.Spec), filepath.Clean(m.Spec.Rootfs)
+		if info, err := os.Stat(path); err == nil && strings.HasPrefix(path, root+"/") {
+			f.Modified = info.ModTime().UTC()
+		}
+	}
+}
+
 // ownHostFiles are those of the snapshot's files that a machine restored with
 // this spec opens: not those below a mount whose source the caller changed.
 func (m *manifest) ownHostFiles(spec vm.Spec) []hostFile {

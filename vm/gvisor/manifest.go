@@ -16,7 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/cpuid"
 	guest "gvisor.dev/gvisor/pkg/sentry/kernel/version"
 	"gvisor.dev/gvisor/pkg/sentry/state/checkpointfiles"
@@ -53,35 +52,6 @@ type manifest struct {
 	Files map[string]int64 `json:"files"`
 	// HostFiles are those of the host that the guest had open.
 	HostFiles []hostFile `json:"host_files,omitempty"`
-}
-
-// rootfsIdentity tells a root directory from another one at the same path.
-type rootfsIdentity struct {
-	Path string `json:"path"`
-	// Device is for the reader only: a kernel numbers devices anew at each boot.
-	Device uint64 `json:"device"`
-	Inode  uint64 `json:"inode"`
-	// Born is when the directory was made, in nanoseconds; 0 if the file system
-	// does not tell, and in snapshots of earlier versions.
-	Born int64 `json:"born,omitempty"`
-}
-
-func identify(path string) (rootfsIdentity, error) {
-	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
-		return rootfsIdentity{}, &os.PathError{Op: "stat", Path: path, Err: err}
-	}
-	id := rootfsIdentity{Path: path, Device: unix.Mkdev(st.Dev_major, st.Dev_minor), Inode: st.Ino}
-	if st.Mask&unix.STATX_BTIME != 0 {
-		id.Born = st.Btime.Sec*int64(time.Second) + int64(st.Btime.Nsec)
-	}
-	return id, nil
-}
-
-// same reports whether both are of one directory, whatever the machine was
-// booted in between.
-func (r rootfsIdentity) same(o rootfsIdentity) bool {
-	return r.Path == o.Path && r.Inode == o.Inode && (r.Born == o.Born || r.Born == 0 || o.Born == 0)
 }
 
 func hostFeatures() []string {
@@ -156,9 +126,9 @@ func (m *manifest) compatible(dir, version string) error {
 	if flags := runscFlags(m.Spec, ""); !maps.Equal(flags, m.Flags) {
 		return refuse("made with other flags: %s", mapDiff(m.Flags, flags))
 	}
-	if id, err := identify(m.Rootfs.Path); err != nil {
+	if fits, err := m.Rootfs.fits(m.Rootfs.Path); err != nil {
 		return refuse("its root file system is gone: %v", err)
-	} else if !id.same(m.Rootfs) {
+	} else if !fits {
 		return refuse("root file system %.100s was replaced", m.Rootfs.Path)
 	}
 	have := hostFeatures()
@@ -194,7 +164,7 @@ func (m *manifest) coldSpec(want vm.Spec) (vm.Spec, error) {
 	if err := checkCold(want); err != nil {
 		return want, err
 	}
-	if id, err := identify(filepath.Clean(want.Rootfs)); err != nil || !id.same(m.Rootfs) {
+	if fits, err := m.Rootfs.fits(filepath.Clean(want.Rootfs)); err != nil || !fits {
 		return want, fmt.Errorf("%w: the snapshot is one of another root file system", vm.ErrIncompatible)
 	}
 	if want.RootfsReadOnly != m.Spec.RootfsReadOnly {

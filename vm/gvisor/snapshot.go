@@ -143,7 +143,7 @@ func (m *machine) saveFiles(dir string) error {
 
 // seal writes the manifest of the images in dir and makes all durable.
 func (d *Driver) seal(m *machine, dir string, onlyFiles bool) error {
-	rootfs, err := identify(filepath.Clean(m.spec.Rootfs))
+	rootfs, err := describe(filepath.Clean(m.spec.Rootfs))
 	if err != nil {
 		return err
 	}

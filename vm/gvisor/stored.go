@@ -38,6 +38,7 @@ func (d *Driver) resolve(ref *vm.SnapshotRef, want vm.Spec) (images string, m *m
 		if ref.AnyHostFiles {
 			m.HostFiles = nil
 		}
+		m.overCopiedRoot()
 		err = checkHostFiles(m.ownHostFiles(spec), spec)
 	}
 	return images, m, spec, err
