@@ -120,23 +120,50 @@ func copyBackup(ctx context.Context, backup, tmp string) error {
 // sideFiles are what SQLite keeps beside a database.
 var sideFiles = []string{"-wal", "-shm"}
 
-// moveAside gives a database, with what belongs to it, a name with a date. The
-// database goes first: without it the others say nothing.
+// moveAside gives a database, with the log that belongs to it, a name with a date.
+// The new names come first: broken off in between, all of it is there under the
+// former name, or under the new one.
 func moveAside(database string, now time.Time) (former string, err error) {
-	if _, err := os.Stat(database); errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+	former = database + "." + now.UTC().Format("20060102-150405.000")
+	if _, err := os.Lstat(database); errors.Is(err, fs.ErrNotExist) {
+		return "", moveLog(database, former)
 	}
-	former = database + "." + now.UTC().Format("20060102-150405")
-	if _, err := os.Lstat(former); err == nil {
-		return "", fmt.Errorf("%s: %w", former, fs.ErrExist)
+	for _, side := range []string{"-wal", ""} {
+		if err := os.Link(database+side, former+side); err != nil && (side == "" || !errors.Is(err, fs.ErrNotExist)) {
+			return "", err
+		}
+		if err := restoring(); err != nil {
+			return former, err
+		}
 	}
+	if err := syncDir(filepath.Dir(database)); err != nil {
+		return former, err
+	}
+	// The database goes first: without it the others say nothing.
 	for _, side := range append([]string{""}, sideFiles...) {
-		if err := os.Rename(database+side, former+side); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(database + side); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return former, err
+		}
+		if err := restoring(); err != nil {
 			return former, err
 		}
 	}
 	return former, syncDir(filepath.Dir(database))
 }
+
+// moveLog moves a log without its database away: SQLite would apply it to the
+// next one of that name.
+func moveLog(database, former string) error {
+	for _, side := range sideFiles {
+		if err := os.Rename(database+side, former+side); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return syncDir(filepath.Dir(database))
+}
+
+// restoring is called between the steps of a restore. Tests break it off there.
+var restoring = func() error { return nil }
 
 func removeDatabase(path string) {
 	for _, side := range append([]string{""}, sideFiles...) {
