@@ -138,6 +138,8 @@ func New(conf Config) (*Driver, error) {
 	case os.Geteuid() != 0:
 		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported,
 			Err: errors.New("not running as root"), Hint: "run as root"}
+	case bootID() == "":
+		return fail(vm.ErrUnavailable, errors.New("cannot read which boot of the host this is"))
 	}
 	for _, dir := range []string{conf.rootDir(), conf.machinesDir(), conf.snapshotsDir(), conf.pendingDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"gvisor.dev/gvisor/runsc/cgroup"
@@ -43,10 +44,23 @@ type record struct {
 	GoferStart   uint64 `json:"gofer_start,omitempty"`
 }
 
-// bootID names this boot of the host. Process ids mean nothing in another.
+// thisBoot is what bootID has read.
+var thisBoot struct {
+	mu sync.Mutex
+	id string
+}
+
+// bootID names this boot of the host. Process ids mean nothing in another. It is
+// read once, by New, which fails without it: a machine whose record has another
+// one is taken for lost.
 func bootID() string {
-	data, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(data))
+	thisBoot.mu.Lock()
+	defer thisBoot.mu.Unlock()
+	if thisBoot.id == "" {
+		data, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+		thisBoot.id = strings.TrimSpace(string(data))
+	}
+	return thisBoot.id
 }
 
 // newKey names a machine's files, control group and container. It is random
