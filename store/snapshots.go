@@ -151,3 +151,25 @@ func (s *Store) SealSnapshot(ctx context.Context, id, manifest string) error {
 	}
 	return nil
 }
+
+// Specs returns the specs of the snapshots and of the sandboxes that are not
+// killed, each once, of all instances. ErrOlder if the schema has none.
+func (s *Store) Specs(ctx context.Context) ([]string, error) {
+	if s.version < 2 {
+		return nil, ErrOlder
+	}
+	rows, err := s.db.QueryContext(ctx, `SELECT spec FROM snapshots UNION SELECT spec FROM sandboxes WHERE state <> 'killed'`)
+	if err != nil {
+		return nil, fmt.Errorf("list specs: %w", classify(err))
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var spec string
+		if err := rows.Scan(&spec); err != nil {
+			return nil, fmt.Errorf("list specs: %w", err)
+		}
+		out = append(out, spec)
+	}
+	return out, rows.Err()
+}

@@ -30,9 +30,9 @@ func openNode(ctx context.Context, dirs layout.Layout, opts nodeOptions) (_ *nod
 		return nil, &vm.Error{Op: "open node", Kind: vm.ErrUnsupported,
 			Err: fmt.Errorf("sandboxes need root for namespaces and control groups"), Hint: "run it with sudo"}
 	}
-	instance, lock := dirs.Instance(), lockState
+	lock := lockState
 	if opts.ephemeral {
-		instance, lock = newEphemeral(), shareState
+		lock = shareState
 	}
 	unlockState, err := lock(ctx, dirs)
 	if err != nil {
@@ -43,6 +43,13 @@ func openNode(ctx context.Context, dirs layout.Layout, opts nodeOptions) (_ *nod
 			unlockState()
 		}
 	}()
+	if dirs, err = underItsPath(ctx, dirs); err != nil {
+		return nil, err
+	}
+	instance := dirs.Instance()
+	if opts.ephemeral {
+		instance = newEphemeral()
+	}
 	if !opts.acceptEmpty {
 		if err := refuseEmptyDatabase(ctx, dirs); err != nil {
 			return nil, err
@@ -193,11 +200,11 @@ func baseImage(ctx context.Context, dirs layout.Layout, nameservers []string) (r
 
 func baseDir(dirs layout.Layout) string { return filepath.Join(dirs.Templates(), "base") }
 
-// pruneBases removes every base but those with these roots.
+// pruneBases removes every base but those with these roots, by whatever path.
 func pruneBases(dirs layout.Layout, keep []string) error {
 	ids, err := hostbase.List(baseDir(dirs))
 	for _, id := range ids {
-		if !slices.Contains(keep, filepath.Join(baseDir(dirs), id)) {
+		if !slices.ContainsFunc(keep, func(root string) bool { return filepath.Base(root) == id }) {
 			err = errors.Join(err, hostbase.Remove(baseDir(dirs), id))
 		}
 	}
