@@ -62,18 +62,18 @@ func (f *fixture) event(format string, args ...any) {
 // step records a step and returns an error if it is to fail.
 func (f *fixture) step(name string) error {
 	f.event("%s", name)
-	f.mu.Lock()
-	look := f.during[name]
-	f.mu.Unlock()
-	if look != nil {
-		look()
-	}
 	return f.failing(name)
 }
 
 // failing returns an error if the step is to fail. It is no event: for what
 // goes on in the background of all tests.
 func (f *fixture) failing(name string) error {
+	f.mu.Lock()
+	look := f.during[name]
+	f.mu.Unlock()
+	if look != nil {
+		look()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fail[name] > 0 {

@@ -141,7 +141,7 @@ func TestWhatIsSetAsideIsDeletedAfterDaysOrByCommandAndNotBefore(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f, ctx := newFixture(t), context.Background()
 				defer func() { f.rt.Close() }()
-				f.create(hours)
+				f.create(long)
 				before := f.copyDatabase()
 				b := f.belongings()
 				saved := countSnapshots(f)

@@ -55,6 +55,9 @@ func (r *Runtime) reconcile(ctx context.Context) error {
 	}
 	noSlot := r.adoptSlots(ctx, rows, machines)
 	plan, known := r.plan(patience, rows, machines, lost, noSlot)
+	if err := ctx.Err(); err != nil {
+		return err // What was found while the start was broken off says nothing.
+	}
 	for id := range machines {
 		kind := reconcile.KindUnclaimed
 		if marked[id] || r.isScratch(id) || r.cfg.Ephemeral {

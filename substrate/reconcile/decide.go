@@ -29,8 +29,9 @@ const TimedOut = "timeout"
 //	paused    snapshot, and a machine that runs            Quarantine
 //	          snapshot and another machine                 BackToPaused
 //	          snapshot                                     KeepPaused
+//	          snapshot unread, no machine                  KeepPaused
 //	          no snapshot                                  Quarantine
-//	resuming  snapshot                                     BackToPaused
+//	resuming  snapshot, or unread and no machine           BackToPaused
 //	          no snapshot                                  Quarantine
 //	other     anything                                     Quarantine
 //
@@ -53,6 +54,8 @@ func Decide(row Row, machine Machine, network bool) Decision {
 		return pausing(row, machine, network)
 	case Paused:
 		switch {
+		case row.Unread != "" && !machine.Present:
+			return Decision{KeepPaused, "it is paused; its snapshot could not be looked at: " + row.Unread, Paused}
 		case !row.Snapshot:
 			return quarantine(Paused, "it is paused, but its snapshot is missing, incomplete or does not fit this host")
 		case machine.Present && machine.usable() && machine.Status == vm.StatusRunning:
@@ -62,7 +65,7 @@ func Decide(row Row, machine Machine, network bool) Decision {
 		}
 		return Decision{KeepPaused, "it is paused and its snapshot is complete", Paused}
 	case Resuming:
-		if row.Snapshot {
+		if row.Snapshot || row.Unread != "" && !machine.Present {
 			return Decision{BackToPaused, "its resume was not finished; its snapshot is still there", Paused}
 		}
 		return quarantine(Paused, "it was resuming, but its snapshot is missing, incomplete or does not fit this host")

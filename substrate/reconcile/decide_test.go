@@ -52,6 +52,10 @@ func TestDecisionTable(t *testing.T) {
 		"pause not begun, silent":     {row(Pausing, cut), silent, false, Kill, Killed, "lost: its agent"},
 
 		"pause, snapshot unreadable, lost":   {Row{State: Pausing, Unread: "too many open files"}, lost, false, Quarantine, Pausing, "too many open files"},
+		"paused, snapshot unreadable":        {Row{State: Paused, Unread: "too many open files"}, gone, false, KeepPaused, Paused, "too many open files"},
+		"paused, unreadable, a machine":      {Row{State: Paused, Unread: "too many open files"}, frozen, false, Quarantine, Paused, "missing"},
+		"resuming, snapshot unreadable":      {Row{State: Resuming, Unread: "too many open files"}, gone, false, BackToPaused, Paused, "not finished"},
+		"resuming, unreadable, a machine":    {Row{State: Resuming, Unread: "too many open files"}, alive, false, Quarantine, Paused, "missing"},
 		"pause, snapshot unreadable, frozen": {Row{State: Pausing, Unread: "too many open files"}, frozen, false, Quarantine, Pausing, "could not be read"},
 		"paused":                             {row(Paused, saved), gone, true, KeepPaused, Paused, ""},
 		"paused, machine left over":          {row(Paused, saved), frozen, false, BackToPaused, Paused, ""},
