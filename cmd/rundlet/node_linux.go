@@ -49,6 +49,8 @@ func openNode(ctx context.Context, dirs layout.Layout, opts nodeOptions) (_ *nod
 	instance := dirs.Instance()
 	if opts.ephemeral {
 		instance = newEphemeral()
+	} else if err := refuseAnotherRunDir(dirs); err != nil {
+		return nil, err
 	}
 	if !opts.acceptEmpty {
 		if err := refuseEmptyDatabase(ctx, dirs); err != nil {
