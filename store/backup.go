@@ -80,7 +80,8 @@ func Restore(ctx context.Context, backup, database string) (former string, err e
 }
 
 // copyBackup makes a checked copy. What the backup says was being deleted or saved
-// has gone on since: it says no more what is garbage.
+// has gone on since: it says no more what is garbage. What was set aside then may
+// have had its row since, and is kept for its days from now on.
 func copyBackup(ctx context.Context, backup, tmp string) error {
 	from, err := OpenReadOnly(ctx, backup)
 	if err != nil {
@@ -105,6 +106,7 @@ func copyBackup(ctx context.Context, backup, tmp string) error {
 	}
 	for _, change := range []string{
 		`DELETE FROM garbage`,
+		`DELETE FROM orphans`,
 		`DELETE FROM snapshots WHERE state = 'saving' AND id NOT IN (SELECT snapshot_id FROM sandboxes)`,
 	} {
 		if _, err := to.exec(ctx, change); err != nil {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
+	"time"
 )
 
 func TestBackupIsOneConsistentFileOfALivingDatabase(t *testing.T) {
@@ -14,6 +15,9 @@ func TestBackupIsOneConsistentFileOfALivingDatabase(t *testing.T) {
 	s := open(t, filepath.Join(dir, "db"))
 	want := sample("i1", "paused")
 	if err := errors.Join(s.PutSandbox(ctx, want), s.PutSnapshot(ctx, snapshotRow("c", "n", 1)), s.MarkGarbage(ctx, "v", "s")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.SetAside(ctx, OrphanSnapshot, "v", "s", time.Now().Add(-365*24*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	unfilled := snapshotRow("u", "", 1)
@@ -53,6 +57,9 @@ func TestBackupIsOneConsistentFileOfALivingDatabase(t *testing.T) {
 	}
 	if got, err := s.Garbage(ctx); err != nil || len(got) != 0 {
 		t.Errorf("an older database knows garbage: %v, %v", got, err)
+	}
+	if all, err := s.Orphans(ctx); err != nil || len(all) != 0 {
+		t.Errorf("an older database knows since when something is set aside: %v, %v", all, err)
 	}
 	if all, err := s.Snapshots(ctx); err != nil || len(all) != 1 || all[0].ID != "c" {
 		t.Errorf("claims %+v, %v", all, err)
