@@ -41,3 +41,21 @@ func TestUserDataOutlivesAStartThatIsBrokenOff(t *testing.T) {
 		}
 	}
 }
+
+// A daemon that dies between the row and the mark of a warm machine that it hands
+// out leaves both. The mark must not be what is left when the row is lost.
+func TestUserDataOutlivesTheMarkOfAWarmMachine(t *testing.T) {
+	f := newFixture(t)
+	sb := f.create(long)
+	if err := f.rt.markScratch(sb.ID); err != nil {
+		t.Fatal(err)
+	}
+	f.restart()
+	if marks := f.rt.scratchMarks(); len(marks) != 0 {
+		t.Errorf("marks %v", marks)
+	}
+	f.startWith(f.change(f.copyDatabase(), "DELETE FROM sandboxes"))
+	if _, there, err := f.cfg.Driver.Get(context.Background(), sb.ID); err != nil || !there || !f.rt.aside(sb.ID) {
+		t.Errorf("its machine is there: %t; set aside: %t; %v", there, f.rt.aside(sb.ID), err)
+	}
+}

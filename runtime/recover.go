@@ -76,7 +76,7 @@ func (r *Runtime) reconcile(ctx context.Context) error {
 		r.log.Warn("not all that an earlier process left could be dealt with", "error", err)
 	}
 	r.reconciled = report
-	r.sweepScratch(present)
+	r.sweepScratch(machines)
 	if len(plan) > 0 {
 		r.log.Info("reconciled with an earlier process", "recovered", report.Recovered, "cleaned up", report.CleanedUp,
 			"quarantined", report.Quarantined, "failed", report.Failed)

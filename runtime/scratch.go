@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/rundlet/rundlet/vm"
 )
 
 // A machine that is no sandbox yet, warm or of a template build, has no row. It
@@ -53,11 +55,12 @@ func (r *Runtime) scratchMarks() map[string]bool {
 	return marked
 }
 
-// sweepScratch removes the marks of what is neither a machine nor about to be one.
-// A sandbox's row says more than a mark.
-func (r *Runtime) sweepScratch(machines map[string]bool) {
+// sweepScratch removes the marks of all but these machines, which have no row: a
+// sandbox that was handed out just before a crash has its mark still, and would be
+// ended for it if its row were lost later.
+func (r *Runtime) sweepScratch(unclaimed map[string]vm.View) {
 	for id := range r.scratchMarks() {
-		if !machines[id] {
+		if _, ok := unclaimed[id]; !ok {
 			_ = r.unmarkScratch(id)
 		}
 	}
