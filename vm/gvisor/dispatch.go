@@ -35,6 +35,7 @@ func Dispatch() bool {
 		}
 	}
 	shortenTimeWait()
+	relativeTime()
 	installAfterLoad()
 	runtime.UnlockOSThread() // Locked by init, for the program's own sake.
 	maincli.Main()

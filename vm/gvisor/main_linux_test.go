@@ -163,6 +163,12 @@ func guestCommand(args []string) bool {
 		fmt.Println(manyProcesses(args[1]))
 	case "hoard":
 		hoard(args[1])
+	case "grab":
+		grab(args[1])
+	case "pipes":
+		hoardPipes()
+	case "large":
+		fmt.Println(writeLarge())
 	case "map":
 		fmt.Println(mapMemory(args[1]))
 	case "size":

@@ -28,12 +28,13 @@ type memoryGuard struct {
 	own      atomic.Int64 // The sandbox processes' own memory, as last read.
 	used     atomic.Int64 // Guest memory and the overhead above the allowance.
 	overhead atomic.Int64
-	killing  atomic.Bool // Memory will be freed by a process that was killed.
+	freeing  atomic.Bool  // Memory will be freed, by a collection or the end of a process.
+	taken    atomic.Int64 // What calls under way may take in one step.
 
-	mu        sync.Mutex // Held by the task that makes room.
-	victim    *kernel.ThreadGroup
-	killed    int64 // When the last process was killed.
-	collected int64 // When the sandbox process last returned its garbage.
+	mu      sync.Mutex // Held by the task that makes room.
+	victim  *kernel.ThreadGroup
+	killed  int64 // When the last process was killed.
+	collect int64 // When garbage may be collected again.
 }
 
 const (
@@ -45,8 +46,10 @@ const (
 	killInterval = 50 * int64(time.Millisecond)
 	// urgentInterval is killInterval while half of the slack is gone.
 	urgentInterval = 5 * int64(time.Millisecond)
-	// collectInterval bounds what is spent on collecting garbage under pressure.
-	collectInterval = int64(time.Second)
+	// collectInterval is the least time between collections of garbage, and
+	// collectShare how much longer it is than what the last one took.
+	collectInterval = 50 * int64(time.Millisecond)
+	collectShare    = 4
 	// leastStall and mostStall are how long a task waits for memory to be freed,
 	// the longer the less of the slack is left.
 	leastStall = 2 * time.Millisecond
@@ -82,7 +85,7 @@ func (g *memoryGuard) passed(t *kernel.Task, fault bool) {
 // stall is how long a task is held up that is about to take memory.
 func (g *memoryGuard) stall(fault bool) time.Duration {
 	over := g.used.Load() - g.budget.Memory
-	if over <= 0 || !g.killing.Load() || !fault && over < g.budget.slack()/4 {
+	if over <= 0 || !g.freeing.Load() || !fault && over < g.budget.slack()/4 {
 		return 0
 	}
 	return min(mostStall, leastStall+time.Duration(int64(mostStall)*over/g.budget.slack()))
@@ -121,18 +124,19 @@ func liveHeap() int64 {
 // makeRoom returns garbage to the host and, if that is not enough, kills the
 // largest process. The caller holds g.mu.
 func (g *memoryGuard) makeRoom(k *kernel.Kernel, now int64) {
-	if g.overhead.Load() > g.budget.Allowance && now-g.collected > collectInterval {
-		debug.FreeOSMemory()
-		g.nextOwn.Store(0)
+	g.freeing.Store(true)
+	if g.returnGarbage(k, now) {
 		now = g.now()
-		g.collected = now
-		if !g.measure(k, now) || g.used.Load() <= g.budget.Memory {
-			return
-		}
+	} else if g.mayBeGarbage() {
+		return
+	}
+	over := g.used.Load() - g.budget.Memory
+	if over <= 0 {
+		return
 	}
 	if g.victim != nil {
 		interval := killInterval
-		if g.used.Load()-g.budget.Memory > g.budget.slack()/2 {
+		if over > g.budget.slack()/2 {
 			interval = urgentInterval
 		} else if g.victim.Count() > 0 {
 			interval = victimTime
@@ -142,11 +146,43 @@ func (g *memoryGuard) makeRoom(k *kernel.Kernel, now int64) {
 		}
 	}
 	g.victim = largest(k)
-	g.killing.Store(g.victim != nil)
+	g.freeing.Store(g.victim != nil)
 	if g.victim != nil {
 		g.killed = now
 		_ = g.victim.SendSignal(&linux.SignalInfo{Signo: int32(linux.SIGKILL), Code: linux.SI_KERNEL})
 	}
+}
+
+// mayBeGarbage reports whether the next collection is worth waiting for, before a
+// process is killed: the guest alone is within its memory, and there is slack.
+func (g *memoryGuard) mayBeGarbage() bool {
+	used := g.used.Load()
+	guest := used - max(0, g.overhead.Load()-g.budget.Allowance)
+	return guest <= g.budget.Memory && used-g.budget.Memory < g.budget.slack()*3/4
+}
+
+// returnGarbage returns garbage to the host and measures again, unless that was
+// done a moment ago or cannot help. The caller holds g.mu.
+func (g *memoryGuard) returnGarbage(k *kernel.Kernel, now int64) bool {
+	if g.overhead.Load() <= g.budget.Allowance || now < g.collect {
+		return false
+	}
+	debug.FreeOSMemory()
+	g.nextOwn.Store(0)
+	end := g.now()
+	g.collect = end + max(collectInterval, collectShare*(end-now))
+	return g.measure(k, end)
+}
+
+// hasRoom reports whether there is room, if need be once garbage was returned:
+// nothing is refused for the sake of garbage.
+func (g *memoryGuard) hasRoom(k *kernel.Kernel, room func() bool) bool {
+	if room() {
+		return true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return (room() || g.returnGarbage(k, g.now())) && room()
 }
 
 // largest returns the process with the most memory, but never the first one,
@@ -158,21 +194,26 @@ func largest(k *kernel.Kernel) (victim *kernel.ThreadGroup) {
 		if leader == nil || tg == k.GlobalInit() {
 			continue
 		}
-		var m *mm.MemoryManager
-		leader.WithMuLocked(func(t *kernel.Task) {
-			if m = t.MemoryManager(); m != nil && !m.IncUsers() {
-				m = nil
-			}
-		})
-		if m == nil {
-			continue // It is ending.
-		}
-		if rss := m.ResidentSetSize(); rss >= most {
+		if rss, ok := resident(leader); ok && rss >= most {
 			victim, most = tg, rss
 		}
-		m.DecUsers(leader.AsyncContext())
 	}
 	return victim
+}
+
+// resident is the memory of a process; false if it is ending.
+func resident(leader *kernel.Task) (bytes uint64, ok bool) {
+	var m *mm.MemoryManager
+	leader.WithMuLocked(func(t *kernel.Task) {
+		if m = t.MemoryManager(); m != nil && !m.IncUsers() {
+			m = nil
+		}
+	})
+	if m == nil {
+		return 0, false
+	}
+	defer m.DecUsers(leader.AsyncContext())
+	return m.ResidentSetSize(), true
 }
 
 // roomFor reports whether the guest's kernel may take bytes for a new object.

@@ -80,7 +80,15 @@ var guarded = map[string]func(*memoryGuard, kernel.SyscallFn) kernel.SyscallFn{
 	"link": refuseFile, "linkat": refuseFile,
 
 	"mmap": boundMapping, "mremap": boundRemapping, "brk": boundBreak,
-	"read": boundRead, "pread64": boundRead,
+	"mlock": lockLazily(2, linux.MLOCK_ONFAULT, guest.Mlock2), "mlock2": lockLazily(2, linux.MLOCK_ONFAULT, nil),
+	"mlockall": lockLazily(0, linux.MCL_ONFAULT, nil),
+
+	"read": shorten(2), "pread64": shorten(2), "getrandom": shorten(1),
+	"sendfile": shorten(3), "splice": shorten(4), "copy_file_range": shorten(4),
+	"readv": shortenVector(false), "preadv": shortenVector(true), "preadv2": shortenVector(true),
+	"write": inPieces(false, false), "pwrite64": inPieces(false, true),
+	"writev": inPieces(true, false), "pwritev": inPieces(true, true), "pwritev2": inPieces(true, true),
+	"process_vm_readv": boundCopy, "process_vm_writev": boundCopy, "fallocate": boundAllocation,
 }
 
 // refuseProcess fails with "resource temporarily unavailable", as a kernel
@@ -89,7 +97,8 @@ func refuseProcess(flagsOf func(*kernel.Task, arch.SyscallArguments) uint64) fun
 	return func(g *memoryGuard, fn kernel.SyscallFn) kernel.SyscallFn {
 		return func(t *kernel.Task, no uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
 			thread := flagsOf(t, args)&linux.CLONE_THREAD != 0
-			if !g.mayClone(t.ThreadGroup() == t.Kernel().GlobalInit(), thread) {
+			first := t.ThreadGroup() == t.Kernel().GlobalInit()
+			if !g.hasRoom(t.Kernel(), func() bool { return g.mayClone(first, thread) }) {
 				return 0, nil, linuxerr.EAGAIN
 			}
 			return fn(t, no, args)
@@ -114,7 +123,7 @@ func clone3Flags(t *kernel.Task, args arch.SyscallArguments) uint64 {
 // does: every file is an object in the heap of the guest's kernel.
 func refuseFile(g *memoryGuard, fn kernel.SyscallFn) kernel.SyscallFn {
 	return func(t *kernel.Task, no uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
-		if !g.roomFor(newFileCost, g.budget.Reserve) {
+		if !g.hasRoom(t.Kernel(), func() bool { return g.roomFor(newFileCost, g.budget.Reserve) }) {
 			return 0, nil, linuxerr.ENOSPC
 		}
 		return fn(t, no, args)
@@ -142,8 +151,12 @@ func boundMapping(g *memoryGuard, fn kernel.SyscallFn) kernel.SyscallFn {
 			length > uint64(g.budget.Memory) {
 			return 0, nil, linuxerr.ENOMEM
 		}
-		if flags&linux.MAP_POPULATE != 0 && !g.fits(length) {
-			args[3].Value &^= linux.MAP_POPULATE
+		if flags&(linux.MAP_POPULATE|linux.MAP_LOCKED) != 0 {
+			if g.take(length) {
+				defer g.give(length)
+			} else {
+				args[3].Value &^= linux.MAP_POPULATE | linux.MAP_LOCKED
+			}
 		}
 		return fn(t, no, args)
 	}
@@ -168,22 +181,4 @@ func boundBreak(g *memoryGuard, fn kernel.SyscallFn) kernel.SyscallFn {
 		}
 		return fn(t, no, args)
 	}
-}
-
-// boundRead makes a read shorter that could take more memory than is free: the
-// guard looks between system calls only.
-func boundRead(g *memoryGuard, fn kernel.SyscallFn) kernel.SyscallFn {
-	return func(t *kernel.Task, no uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
-		if n := args[2].SizeT(); n > shortRead && !g.fits(uint64(n)) {
-			args[2].Value = shortRead
-		}
-		return fn(t, no, args)
-	}
-}
-
-const shortRead = 4 * mib
-
-// fits reports whether the guest has so many bytes left.
-func (g *memoryGuard) fits(bytes uint64) bool {
-	return bytes <= uint64(max(0, g.budget.Memory-g.used.Load()))
 }

@@ -1,0 +1,73 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"gvisor.dev/gvisor/pkg/abi/linux"
+	"gvisor.dev/gvisor/pkg/sentry/arch"
+	"gvisor.dev/gvisor/pkg/sentry/kernel"
+	guest "gvisor.dev/gvisor/pkg/sentry/syscalls/linux"
+)
+
+// relativeTime makes what a guest asks for as a length of time a length of time,
+// whatever clock it names, as Linux does. gVisor adds it to the wall clock, which
+// jumps over a pause: sleep(1) and timeout(1) would end then.
+func relativeTime() {
+	wraps := map[string]func(kernel.SyscallFn) kernel.SyscallFn{
+		"clock_nanosleep": monotonicSleep, "timer_create": monotonicTimer, "timer_settime": timeOfDayTimer,
+	}
+	for _, table := range []*kernel.SyscallTable{guest.AMD64, guest.ARM64} {
+		for number, call := range table.Table {
+			if wrap := wraps[call.Name]; wrap != nil {
+				call.Fn = wrap(call.Fn)
+				table.Table[number] = call
+			}
+		}
+		table.Init()
+	}
+}
+
+func monotonicSleep(fn kernel.SyscallFn) kernel.SyscallFn {
+	return func(t *kernel.Task, no uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
+		if args[0].Int() == linux.CLOCK_REALTIME && args[1].Int()&linux.TIMER_ABSTIME == 0 {
+			args[0].Value = linux.CLOCK_MONOTONIC
+		}
+		return fn(t, no, args)
+	}
+}
+
+// monotonicTimer makes every timer of the wall clock a monotonic one: whether it
+// will wait for a time of day is not known yet.
+func monotonicTimer(fn kernel.SyscallFn) kernel.SyscallFn {
+	return func(t *kernel.Task, no uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
+		if args[0].Int() == linux.CLOCK_REALTIME {
+			args[0].Value = linux.CLOCK_MONOTONIC
+		}
+		return fn(t, no, args)
+	}
+}
+
+// leastTimeOfDay, in seconds, is after all that a monotonic clock says, and
+// before all that is still to come.
+const leastTimeOfDay = 1 << 30
+
+// timeOfDayTimer sets a timer to a time of day. A pause before that makes it
+// late.
+func timeOfDayTimer(fn kernel.SyscallFn) kernel.SyscallFn {
+	return func(t *kernel.Task, no uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
+		var value linux.Itimerspec
+		if args[1].Int()&linux.TIMER_ABSTIME == 0 {
+			return fn(t, no, args)
+		}
+		if _, err := value.CopyIn(t, args[2].Pointer()); err != nil || !value.Valid() || value.Value.Sec < leastTimeOfDay {
+			return fn(t, no, args)
+		}
+		left := max(1, value.Value.ToNsecCapped()-t.Kernel().RealtimeClock().Now().Nanoseconds())
+		value.Value = linux.NsecToTimespec(left)
+		old, err := t.IntervalTimerSettime(linux.TimerID(args[0].Value), value, false)
+		if err == nil && args[3].Pointer() != 0 {
+			_, err = old.CopyOut(t, args[3].Pointer())
+		}
+		return 0, nil, err
+	}
+}
