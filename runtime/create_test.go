@@ -34,7 +34,7 @@ func TestCreateReservesThenConnectsThenRestoresThenDeliversThenExposes(t *testin
 	if got := f.rt.ledger.Active().Sandboxes; got != 2 {
 		t.Errorf("%d reserved", got)
 	}
-	in := f.inits[sb.ID]
+	in := f.initOf(sb.ID)
 	if in.SandboxID != sb.ID || in.Env["K"] != "V" || in.AccessToken != sb.EnvdAccessToken || in.Hostname != sb.ID {
 		t.Errorf("delivered %+v", in)
 	}
@@ -67,8 +67,8 @@ func TestTheIntentToCreateIsWrittenFirst(t *testing.T) {
 func TestEachSandboxHasSecretsOfItsOwnThatSurviveARestart(t *testing.T) {
 	f := newFixture(t)
 	a, b := f.create(), f.create()
-	if a.EnvdAccessToken == b.EnvdAccessToken || f.inits[a.ID].ControlToken == f.inits[b.ID].ControlToken ||
-		string(f.inits[a.ID].RandomSeed) == string(f.inits[b.ID].RandomSeed) {
+	if a.EnvdAccessToken == b.EnvdAccessToken || f.initOf(a.ID).ControlToken == f.initOf(b.ID).ControlToken ||
+		string(f.initOf(a.ID).RandomSeed) == string(f.initOf(b.ID).RandomSeed) {
 		t.Error("two sandboxes share a secret")
 	}
 	f.restart()
@@ -83,7 +83,7 @@ func TestTokensAreGivenOnlyWhereAsked(t *testing.T) {
 	no := false
 	open := f.create(func(r *CreateRequest) { r.Secure = false })
 	private := f.create(func(r *CreateRequest) { r.AllowPublicTraffic = &no })
-	if open.EnvdAccessToken != "" || open.TrafficAccessToken != "" || f.inits[open.ID].AccessToken != "" {
+	if open.EnvdAccessToken != "" || open.TrafficAccessToken != "" || f.initOf(open.ID).AccessToken != "" {
 		t.Errorf("open sandbox %+v", open)
 	}
 	if private.TrafficAccessToken == "" || private.TrafficAccessToken == private.EnvdAccessToken {

@@ -96,6 +96,20 @@ func (f *fixture) lookDuring(step string, look func()) {
 	f.during[step] = look
 }
 
+// initOf is what a sandbox's agent was initialised with.
+func (f *fixture) initOf(id string) control.InitRequest {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.inits[id]
+}
+
+// setStamp changes what the image of the base is made from.
+func (f *fixture) setStamp(stamp string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stamp = stamp
+}
+
 // mute makes the agent of a sandbox, or of all with "", take requests and never
 // answer, as one does that was stopped.
 func (f *fixture) mute(id string) {

@@ -17,13 +17,13 @@ func TestForkMakesChildrenWithTheMemoryAndWithoutTheIdentityOfTheirParent(t *tes
 		t.Fatalf("%+v, %v", results, err)
 	}
 	seen := map[string]bool{parent.ID: true, parent.EnvdAccessToken: true, parent.TrafficAccessToken: true,
-		f.inits[parent.ID].BootID: true, string(f.inits[parent.ID].RandomSeed): true, f.row(parent.ID).SlotID: true}
+		f.initOf(parent.ID).BootID: true, string(f.initOf(parent.ID).RandomSeed): true, f.row(parent.ID).SlotID: true}
 	for _, child := range results {
 		sb := child.Sandbox
 		if child.Err != nil {
 			t.Fatal(child.Err)
 		}
-		init := f.inits[sb.ID]
+		init := f.initOf(sb.ID)
 		for _, own := range []string{sb.ID, sb.EnvdAccessToken, sb.TrafficAccessToken, init.BootID, string(init.RandomSeed), f.row(sb.ID).SlotID} {
 			if own == "" || seen[own] {
 				t.Errorf("child shares %q", own)

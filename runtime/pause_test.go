@@ -118,7 +118,7 @@ func TestAResumedAgentIsShownTheTokenThatItHas(t *testing.T) {
 	sb := f.create(func(r *CreateRequest) { r.Env = map[string]string{"A": "1"} })
 	f.pause(sb.ID)
 	f.resume(sb.ID)
-	got := f.inits[sb.ID]
+	got := f.initOf(sb.ID)
 	if !got.Restored || got.BootID != "" || got.AccessToken != sb.EnvdAccessToken || got.SandboxID != sb.ID {
 		t.Errorf("init %+v", got)
 	}
@@ -136,7 +136,7 @@ func TestAFilesystemPauseKeepsFilesAndBootsAnew(t *testing.T) {
 	if f.inside(sb.ID).Get("mark") != "" || f.inside(sb.ID).File("/f") != "file" {
 		t.Error("want its files and not its memory")
 	}
-	if init := f.inits[sb.ID]; init.Restored || init.BootID == "" || init.AccessToken != got.EnvdAccessToken {
+	if init := f.initOf(sb.ID); init.Restored || init.BootID == "" || init.AccessToken != got.EnvdAccessToken {
 		t.Errorf("init %+v", init)
 	}
 }
@@ -282,11 +282,11 @@ func TestWhatAKillBreaksOffSaysThatTheSandboxIsGone(t *testing.T) {
 			defer f.rt.Close()
 			sb := f.create()
 			killed := make(chan error, 1)
-			f.during["snapshot"] = func() {
+			f.lookDuring("snapshot", func() {
 				go func() { killed <- f.rt.Kill(context.Background(), sb.ID) }()
 				synctest.Wait() // The kill waits for the call that it breaks off.
-			}
-			f.fail["snapshot"] = 1 // as a driver does whose context has ended
+			})
+			f.failNext("snapshot", 1) // as a driver does whose context has ended
 			if err := call(f, sb.ID); !errors.Is(err, ErrSandboxNotFound) || errors.Is(err, context.Canceled) {
 				t.Errorf("%s: %v", name, err)
 			}

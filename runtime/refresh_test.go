@@ -30,7 +30,8 @@ func TestTheTemplateFollowsTheHost(t *testing.T) {
 				t.Error("it was built anew though nothing changed")
 			}
 		}
-		host, f.stamp = "in between", "v2"
+		host = "in between"
+		f.setStamp("v2")
 		if look() != before.BuildID {
 			t.Error("it was built while the host was changing")
 		}

@@ -101,7 +101,7 @@ func entries() []entry {
 			return err
 		}},
 		{"template build", floors.Build, func(f *fixture) string {
-			f.stamp = "of a changed host"
+			f.setStamp("of a changed host")
 			f.restart()
 			return ""
 		}, func(f *fixture, _ string) error { return f.rt.Prepare(ctx) }},

@@ -31,7 +31,7 @@ func TestASnapshotIsWhatTheSandboxWasAndTheSandboxGoesOn(t *testing.T) {
 		if got := f.inside(child.ID).Get("mark"); got != "then" {
 			t.Errorf("%s: made with %q", name, got)
 		}
-		init := f.inits[child.ID]
+		init := f.initOf(child.ID)
 		if !init.Restored || init.BootID == "" || init.Env["A"] != "1" {
 			t.Errorf("init %+v", init)
 		}
@@ -195,15 +195,15 @@ func TestASnapshotThatIsDeletedWhileItIsRestoredIsNotFound(t *testing.T) {
 	}
 	req := request()
 	req.Template = snap.ID
-	f.during["acquire"] = func() {
+	f.lookDuring("acquire", func() {
 		if err := f.rt.DeleteSnapshot(ctx, snap.ID); err != nil {
 			t.Error(err)
 		}
-	}
+	})
 	if _, err := f.rt.Create(ctx, req); !errors.Is(err, ErrSnapshotNotFound) {
 		t.Errorf("got %v", err)
 	}
-	delete(f.during, "acquire")
+	f.lookDuring("acquire", nil)
 	if live, err := f.db.LiveSandboxes(ctx, "test"); err != nil || len(live) != 1 {
 		t.Errorf("live are %v, %v", live, err)
 	}

@@ -41,7 +41,7 @@ func TestTheBaseIsMadeAnewWhenTheHostChanged(t *testing.T) {
 	f := newFixture(t)
 	f.create()
 	before, _ := f.rt.Template(context.Background(), "base")
-	f.stamp = "v2"
+	f.setStamp("v2")
 	f.restart()
 	f.create()
 	after, _ := f.rt.Template(context.Background(), "base")

@@ -95,7 +95,7 @@ func TestACheckoutPromotesAndMakesNothing(t *testing.T) {
 		if samples(f, latency.WarmPoolCheckout) != 1 {
 			t.Error("no sample of the checkout")
 		}
-		init := f.inits[sb.ID]
+		init := f.initOf(sb.ID)
 		if init.SandboxID != sb.ID || init.AccessToken != sb.EnvdAccessToken || init.Hostname != sb.ID || init.BootID == "" {
 			t.Errorf("init %+v of %+v", init, sb)
 		}
@@ -129,7 +129,7 @@ func TestAWarmSandboxIsWhatWasAskedFor(t *testing.T) {
 			sb := f.create(func(r *CreateRequest) {
 				r.Env, r.AllowInternet, r.Secure, r.OnTimeout = map[string]string{"A": "1"}, &no, false, OnTimeoutPause
 			})
-			init := f.inits[sb.ID]
+			init := f.initOf(sb.ID)
 			if init.Env["A"] != "1" || init.AccessToken != "" || sb.EnvdAccessToken != "" || init.Restored {
 				t.Errorf("%s: init %+v", stage, init)
 			}
