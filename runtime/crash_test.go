@@ -43,14 +43,13 @@ func crashAt(t *testing.T, step Step, warm WarmTarget) {
 	}
 
 	reached := make(chan struct{})
-	f.cfg.Failpoint = func(at Step) error {
+	f.failpoint(func(at Step) error {
 		if at == step {
 			close(reached)
 			select {} // the process is dead
 		}
 		return nil
-	}
-	f.rt.cfg.Failpoint = f.cfg.Failpoint
+	})
 	go func() {
 		defer func() {
 			select {
@@ -80,7 +79,7 @@ func crashAt(t *testing.T, step Step, warm WarmTarget) {
 		}
 	}()
 	<-reached
-	f.cfg.Failpoint = nil
+	f.failpoint(nil)
 	f.crashed = f.rt
 	f.rt.end() // what watches in it sees no more
 	f.open()

@@ -50,6 +50,7 @@ type fixture struct {
 	ports  map[uint16]func(net.Conn)
 	hang   func(op, id string) <-chan struct{} // calls of the driver that hang; may be nil
 	muted  map[string]bool                     // agents that never answer; "" is all
+	point  func(Step) error                    // the Failpoint; may be nil
 	dial   func(id string) error               // why a connection cannot be made; may be nil
 }
 
@@ -94,6 +95,24 @@ func (f *fixture) lookDuring(step string, look func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.during[step] = look
+}
+
+// at is the runtime's Failpoint: what runs in the background passes steps, too.
+func (f *fixture) at(step Step) error {
+	f.mu.Lock()
+	point := f.point
+	f.mu.Unlock()
+	if point == nil {
+		return nil
+	}
+	return point(step)
+}
+
+// failpoint calls point, which may be nil, at each step from now on.
+func (f *fixture) failpoint(point func(Step) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.point = point
 }
 
 // initOf is what a sandbox's agent was initialised with.
@@ -214,7 +233,7 @@ func newFixture(t *testing.T) *fixture {
 	t.Cleanup(func() { db.Close() })
 	f.db = db
 	f.cfg = Config{
-		Instance: "test", ScratchDir: t.TempDir(), Network: f.network, Store: db,
+		Instance: "test", ScratchDir: t.TempDir(), Network: f.network, Store: db, Failpoint: f.at,
 		Base: func(context.Context) (Image, error) {
 			f.mu.Lock()
 			stamp := f.stamp

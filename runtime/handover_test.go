@@ -17,7 +17,7 @@ func TestAMachineThatIsTakenAtOnceIsNotTouchedByThePool(t *testing.T) {
 		f.restart()
 		defer f.rt.Close()
 		var once sync.Once
-		f.rt.cfg.Failpoint = func(at Step) error {
+		f.failpoint(func(at Step) error {
 			if at == StepWarmRetained {
 				once.Do(func() {
 					sb, err := f.rt.Create(ctx, request())
@@ -31,7 +31,7 @@ func TestAMachineThatIsTakenAtOnceIsNotTouchedByThePool(t *testing.T) {
 				})
 			}
 			return nil
-		}
+		})
 		if err := f.rt.Prepare(ctx); err != nil {
 			t.Fatal(err)
 		}

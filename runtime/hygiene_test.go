@@ -194,7 +194,7 @@ func TestHygieneInTheMiddleOfEveryOperationTakesNothingAway(t *testing.T) {
 		f, ctx := newFixture(t), context.Background()
 		var looking sync.Mutex
 		looked := map[Step]bool{}
-		f.rt.cfg.Failpoint = func(at Step) error {
+		f.failpoint(func(at Step) error {
 			if !looking.TryLock() {
 				return nil // It is hygiene itself, or another fork, that passes it.
 			}
@@ -209,7 +209,7 @@ func TestHygieneInTheMiddleOfEveryOperationTakesNothingAway(t *testing.T) {
 				t.Error(err)
 			}
 			return nil
-		}
+		})
 		sb := f.create(hours)
 		f.inside(sb.ID).Set("mark", "mine")
 		if _, err := f.rt.Snapshot(ctx, sb.ID, "snap", ""); err != nil {

@@ -97,7 +97,7 @@ func TestAHardRejectTouchesNeitherCapacityNorMachines(t *testing.T) {
 		f.forgetHistory()
 		r.ended = nil
 		before := f.rt.ledger.Usage()
-		f.rt.cfg.Failpoint = func(step Step) error { t.Errorf("%s: it came to %s", name, step); return nil }
+		f.failpoint(func(step Step) error { t.Errorf("%s: it came to %s", name, step); return nil })
 		if err := c.call(); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
@@ -105,7 +105,7 @@ func TestAHardRejectTouchesNeitherCapacityNorMachines(t *testing.T) {
 			t.Errorf("%s: stages %v, did %v", name, r.ended, f.history())
 		}
 	}
-	f.rt.cfg.Failpoint = nil
+	f.failpoint(nil)
 }
 
 func TestAFollowUpKeepsEachReasonAndIsNoResume(t *testing.T) {

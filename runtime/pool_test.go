@@ -99,7 +99,7 @@ func TestACheckoutPromotesAndWhatIsUsedInTotalNeverDipsOrDoubles(t *testing.T) {
 	for _, step := range []string{"set internet", "init"} {
 		f.lookDuring(step, func() { look(step) })
 	}
-	f.rt.cfg.Failpoint = func(at Step) error { look(string(at)); return nil }
+	f.failpoint(func(at Step) error { look(string(at)); return nil })
 	for range depth {
 		promoted++
 		f.create(long, func(r *CreateRequest) { r.AllowInternet, r.Env = &no, map[string]string{"A": "1"} })
