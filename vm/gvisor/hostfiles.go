@@ -35,7 +35,9 @@ const goferRoot = "/root"
 // hostFiles lists the host's files that a machine which was just saved had open:
 // gVisor gives up all others when it saves. It fails with ErrIncompatible if one
 // of them was replaced since it was opened, for what was saved cannot be restored.
-func hostFiles(pid int, spec vm.Spec) ([]hostFile, error) {
+// own are the driver's directories on the host: the files of writable layers are
+// not the guest's, and can be below a directory of the same name as goferRoot.
+func hostFiles(pid int, own ...string) ([]hostFile, error) {
 	dir := "/proc/" + strconv.Itoa(pid) + "/fd/"
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -51,7 +53,8 @@ func hostFiles(pid int, spec vm.Spec) ([]hostFile, error) {
 			return nil, fmt.Errorf("list the files of the sandbox: %w", err)
 		}
 		guest, ok := strings.CutPrefix(link, goferRoot+"/")
-		if !ok {
+		isOwn := slices.ContainsFunc(own, func(dir string) bool { return strings.HasPrefix(link, filepath.Clean(dir)+"/") })
+		if !ok || isOwn {
 			continue
 		}
 		var st unix.Stat_t

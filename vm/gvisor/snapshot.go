@@ -152,7 +152,7 @@ func (d *Driver) seal(m *machine, dir string, onlyFiles bool) error {
 	if m.pending != "" {
 		out.HostFiles = m.hostFiles // Nothing was opened yet.
 	} else if !onlyFiles {
-		if out.HostFiles, err = hostFiles(m.sandbox.pid, m.spec); err != nil {
+		if out.HostFiles, err = hostFiles(m.sandbox.pid, d.conf.StateDir, d.conf.RunDir); err != nil {
 			return err
 		}
 	}
