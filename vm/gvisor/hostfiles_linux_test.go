@@ -256,3 +256,24 @@ func TestHostPath(t *testing.T) {
 		}
 	}
 }
+
+// TestTheDriversOwnFilesAreNotTheGuests has its state directory where the root user
+// has it by default: below a directory that is named as gVisor's file server
+// names the root of a machine.
+func TestTheDriversOwnFilesAreNotTheGuests(t *testing.T) {
+	needRoot(t)
+	if err := os.MkdirAll(goferRoot, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(goferRoot, "gv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	d := newDriver(t, func(c *Config) { c.StateDir = filepath.Join(dir, "state") })
+	start(t, d, "a", guestSpec(t))
+	if err := d.Snapshot(testContext(t), "a", "s"); err != nil {
+		t.Fatal(err)
+	}
+	stillAlive(t, d, "a")
+}
