@@ -10,8 +10,7 @@ import (
 )
 
 // front serves a listener from before there is a node until after the last
-// request: who asks for the health of the daemon gets an answer at once, and
-// everybody else one soon.
+// request: health checks are answered at once, and other requests within a bound.
 type front struct {
 	server   *e2b.Server
 	listener net.Listener
@@ -21,7 +20,7 @@ type front struct {
 	err      error
 }
 
-// newFront returns a front that serves nobody before begin.
+// newFront returns a front that does not serve until begin is called.
 func newFront(ln net.Listener, server *e2b.Server) *front {
 	return &front{server: server, listener: ln, url: "http://" + reachable(ln.Addr().(*net.TCPAddr)), ended: make(chan struct{})}
 }

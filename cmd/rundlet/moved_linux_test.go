@@ -91,6 +91,6 @@ func TestUserDataOutlivesAPruneByAnotherPath(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := os.Stat(filepath.Join(baseDir(dirs), "former")); !os.IsNotExist(err) {
-		t.Errorf("what nobody needs: %v", err)
+		t.Errorf("an unneeded image: %v", err)
 	}
 }
