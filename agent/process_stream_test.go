@@ -53,8 +53,9 @@ func TestTerminal(t *testing.T) {
 		if _, err := g.process.Update(t.Context(), connect.NewRequest(resize)); err != nil {
 			t.Fatal(err)
 		}
-		typed("stty size\n")
-		until("40 120")
+		// Not one "stty size": a shell at its prompt may undo the change at first.
+		typed("until test \"$(stty size)\" = '40 120'; do sleep 0.05; done; echo new si''ze\n")
+		until("new size")
 		_, err := g.process.CloseStdin(t.Context(), connect.NewRequest(&processpb.CloseStdinRequest{Process: pid(r.pid)}))
 		wantCode(t, err, connect.CodeFailedPrecondition, "")
 		// ^C must reach the foreground job.
@@ -68,6 +69,30 @@ func TestTerminal(t *testing.T) {
 			t.Errorf("end %v, largest chunk %d", r.end, r.maxChunk)
 		}
 	})
+}
+
+// TestTerminalKeepsItsNewSize: a shell that reads the size before a change and
+// sets it after that, as GNU readline does at each prompt, does not undo it.
+// A size that the program chose itself stays.
+func TestTerminalKeepsItsNewSize(t *testing.T) {
+	g := newGuest(t)
+	req := shell(`trap 'trap "" WINCH; stty rows 17 cols 91; echo put back; changed=1' WINCH; echo ready
+		until test "$changed"; do sleep 0.02; done
+		for i in $(seq 300); do test "$(stty size)" = '40 120' && break; sleep 0.02; done; stty size
+		stty rows 30 cols 100; sleep 0.7; stty size`)
+	req.Pty = &processpb.PTY{Size: &processpb.PTY_Size{Cols: 91, Rows: 17}}
+	s, r := g.start(t, "user", req)
+	for !strings.Contains(r.term, "ready") && s.Receive() {
+		r.add(s.Msg().GetEvent())
+	}
+	resize := &processpb.UpdateRequest{Process: pid(r.pid), Pty: &processpb.PTY{Size: &processpb.PTY_Size{Cols: 120, Rows: 40}}}
+	if _, err := g.process.Update(t.Context(), connect.NewRequest(resize)); err != nil {
+		t.Fatal(err)
+	}
+	drain(t, s, r)
+	if want := "ready\r\nput back\r\n40 120\r\n30 100\r\n"; r.term != want || r.end.GetExitCode() != 0 {
+		t.Errorf("%q, end %v; want %q", r.term, r.end, want)
+	}
 }
 
 func TestSignals(t *testing.T) {

@@ -79,7 +79,7 @@ func (p *proc) open(req *processpb.StartRequest, u account.User) (child []*os.Fi
 		}
 		p.pty = master
 		if size := req.GetPty().GetSize(); size != nil {
-			if err := pty.Setsize(master, winsize(size)); err != nil {
+			if err := setSize(master, winsize(size)); err != nil {
 				return []*os.File{slave}, fmt.Errorf("size terminal: %w", err)
 			}
 		}

@@ -11,8 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/creack/pty"
-
 	"github.com/rundlet/rundlet/agent/reaper"
 	"github.com/rundlet/rundlet/agent/stream"
 	"github.com/rundlet/rundlet/api/gen/envd/processpb"
@@ -49,6 +47,7 @@ type proc struct {
 	stdinMu sync.Mutex
 	stdin   *os.File
 	pty     *os.File
+	size    size
 	outputs []*os.File
 }
 
@@ -185,21 +184,6 @@ func (p *proc) closeStdin() {
 		p.stdin.Close()
 		p.stdin = nil
 	}
-}
-
-func (p *proc) resize(size *processpb.PTY_Size) error {
-	if p.pty == nil {
-		return errNoPTY
-	}
-	if err := pty.Setsize(p.pty, winsize(size)); err != nil {
-		return fmt.Errorf("resize terminal of %d: %w", p.pid, err)
-	}
-	return nil
-}
-
-// winsize clamps to what the kernel can hold.
-func winsize(s *processpb.PTY_Size) *pty.Winsize {
-	return &pty.Winsize{Cols: uint16(min(s.GetCols(), 65535)), Rows: uint16(min(s.GetRows(), 65535))}
 }
 
 // endEvent puts the wait status in the words of Go's os.ProcessState.

@@ -47,10 +47,13 @@ class Screen:
         self.changed.set()
 
     async def until(self, part, timeout=15):
-        async with asyncio.timeout(timeout):
-            while part not in self.text:
-                self.changed.clear()
-                await self.changed.wait()
+        try:
+            async with asyncio.timeout(timeout):
+                while part not in self.text:
+                    self.changed.clear()
+                    await self.changed.wait()
+        except TimeoutError:
+            raise AssertionError(f"no {part!r} in {self.text!r}") from None
 
 
 @with_sandbox
@@ -109,6 +112,10 @@ async def test_an_input_stream_stays_open(sandbox):
     assert (await command.wait()).exit_code == 0
 
 
+# A shell that is about to prompt may undo a new size for a moment.
+AT_LAST = b"until test \"$(stty size)\" = '40 120'; do sleep 0.1; done; echo \"<$(stty size)>\"\n"
+
+
 @with_sandbox
 async def test_pty(sandbox):
     screen = Screen()
@@ -116,7 +123,7 @@ async def test_pty(sandbox):
     await sandbox.pty.send_stdin(terminal.pid, b'echo "<$(stty size)>"\n')
     await screen.until("<24 80>")
     await sandbox.pty.resize(terminal.pid, PtySize(rows=40, cols=120))
-    await sandbox.pty.send_stdin(terminal.pid, b'echo "<$(stty size)>"\n')
+    await sandbox.pty.send_stdin(terminal.pid, AT_LAST)
     await screen.until("<40 120>")
     assert await sandbox.pty.kill(terminal.pid) is True
 

@@ -137,7 +137,10 @@ def test_pty(sandbox):
     sandbox.pty.send_stdin(terminal.pid, b'echo "<$TERM $MARK $(stty size)>"\n')
     until("<xterm-256color blue 24 80>")
     sandbox.pty.resize(terminal.pid, PtySize(rows=40, cols=120))
-    sandbox.pty.send_stdin(terminal.pid, b'echo "<$(stty size)>"\n')
+    # A shell that is about to prompt may undo a new size for a moment.
+    sandbox.pty.send_stdin(
+        terminal.pid, b"until test \"$(stty size)\" = '40 120'; do sleep 0.1; done; echo \"<$(stty size)>\"\n"
+    )
     until("<40 120>")
     sandbox.pty.send_stdin(terminal.pid, b"exit 0\n")
     reader.join(15)
