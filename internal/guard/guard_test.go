@@ -39,7 +39,7 @@ func TestRepository(t *testing.T) {
 	for _, rule := range []func([]Source) []Finding{Layers, Bans, thirdPartyPure, Comments, Lengths, Tested, Fuzzed} {
 		findings = append(findings, rule(sources)...)
 	}
-	for _, doc := range []string{"docs/fork-safety.md", parityDoc} {
+	for _, doc := range []string{"docs/fork-safety.md", "docs/limits.md", "docs/reliability.md", "docs/security.md", parityDoc} {
 		text, err := os.ReadFile(filepath.Join(root, doc))
 		if err != nil {
 			t.Fatal(err)
