@@ -61,6 +61,7 @@ func makeInternet(t *testing.T) {
 	must(address("lo", farAddr+"/32", metadataAddr+"/32", lanAddr+"/32"))
 	must(address("wan1", internetAddr+"/24"))
 	listen(t, ":80", "internet")
+	hold(t, ":9")
 	must(netns.Set(home))
 }
 
@@ -91,6 +92,34 @@ func listen(t *testing.T, addr, text string) {
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, text) })}
 	go srv.Serve(ln)
 	t.Cleanup(func() { srv.Close() })
+}
+
+// hold takes connections in the network namespace of the calling thread and says
+// nothing; it closes the oldest when there are too many.
+func hold(t *testing.T, addr string) {
+	t.Helper()
+	const most = 4000
+	ln, err := net.Listen("tcp4", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		var held [most]net.Conn
+		for i := 0; ; i = (i + 1) % most {
+			if held[i] != nil {
+				held[i].Close()
+			}
+			if held[i], err = ln.Accept(); err != nil {
+				break
+			}
+		}
+		for _, c := range held {
+			if c != nil {
+				c.Close()
+			}
+		}
+	}()
 }
 
 func TestWhatASandboxReaches(t *testing.T) {

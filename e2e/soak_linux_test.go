@@ -62,9 +62,13 @@ func (s *session) command(ctx context.Context) error {
 	return s.says(ctx, s.sb, "echo "+s.name+" | tee ~/said", s.name+"\n")
 }
 
-// says runs a command that must answer.
 func (s *session) says(ctx context.Context, sb client.Sandbox, command, want string) error {
-	out, err := run(ctx, s.api, sb, command)
+	return says(ctx, s.api, sb, command, want)
+}
+
+// says runs a command that must answer.
+func says(ctx context.Context, api client.API, sb client.Sandbox, command, want string) error {
+	out, err := run(ctx, api, sb, command)
 	if err == nil && out != want {
 		err = fmt.Errorf("%s answers %q, want %q", sb.ID, out, want)
 	}

@@ -1,0 +1,227 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/client"
+)
+
+const (
+	// attackers work at once: more than there are processors.
+	attackers = 3
+	// attackTime is the most that one attack takes.
+	attackTime = 12 * time.Second
+	// daemonMemory bounds what the daemon may hold under attack. It has some
+	// 70 MiB when nothing happens.
+	daemonMemory = 512 << 20
+	// goodRequest is the most that a request of the good client may take: an
+	// SDK's own default.
+	goodRequest = 60 * time.Second
+)
+
+// hostile is a node with clients and guests that attack it, and one client that
+// does not.
+type hostile struct {
+	srv        *server
+	good, evil client.API
+
+	mu sync.Mutex
+	// done counts the attacks by name, and what went wrong for the good client.
+	done   map[string]int
+	errors []string
+}
+
+// TestTheHostileHour lets guests, clients without a key and a client with one
+// attack a node at random, each in a way in which the node was once hurt, and
+// looks at a client beside them: it gets no error. The long form takes an hour,
+// the short one two minutes. How long the client waits is a figure: on a busy
+// machine that is the scheduler's choice.
+func TestTheHostileHour(t *testing.T) {
+	calm, long := 15*time.Second, 105*time.Second
+	if *soak {
+		calm, long = 3*time.Minute, 57*time.Minute
+	}
+	// Room for 20: attackers are to fill it.
+	srv, api, dir := newServer(t, "--max-sandboxes=20")
+	makeInternet(t)
+	h := &hostile{srv: srv, good: api, evil: client.API{URL: api.URL, Key: newKey(t, dir)}, done: map[string]int{}}
+	h.goodRound(t.Context(), waits{}) // what is there for good once the first had it
+	before := takeCensus(t, dir)
+
+	calmly := h.behave(t.Context(), calm)
+	if len(calmly["run"]) == 0 {
+		t.Fatal("the good client did nothing")
+	}
+	seed := rand.Uint64()
+	memory := h.watchMemory(t)
+	attacking, stop := context.WithTimeout(t.Context(), long)
+	defer stop()
+	var wg sync.WaitGroup
+	for i := range attackers {
+		wg.Go(func() { h.attack(attacking, rand.New(rand.NewPCG(seed, uint64(i)))) })
+	}
+	attacked := h.behave(t.Context(), long)
+	wg.Wait()
+	highest := memory()
+
+	for _, e := range h.errors {
+		t.Errorf("the good client: %s", e)
+	}
+	if highest > daemonMemory {
+		t.Errorf("the daemon had %d MiB, want %d at most", highest>>20, daemonMemory>>20)
+	}
+	for _, a := range attacks {
+		if *soak && h.done[a.name] == 0 {
+			t.Errorf("no attack of %s in an hour", a.name)
+		}
+	}
+	figures := map[string]any{"seed": seed, "attacks": h.done, "daemon_mib": highest >> 20}
+	for _, step := range slices.Sorted(maps.Keys(calmly)) {
+		figures[step] = fmt.Sprintf("p50 %v -> %v, p99 %v -> %v (%d, %d)", ms(at(calmly[step], 50)), ms(at(attacked[step], 50)),
+			ms(at(calmly[step], 99)), ms(at(attacked[step], 99)), len(calmly[step]), len(attacked[step]))
+	}
+	record(t, "hostile", figures)
+
+	// A create whose client went away may still be on its way.
+	await(t, func() (left []string, err error) {
+		list, err := h.evil.List(t.Context())
+		for _, sb := range list {
+			left = append(left, sb.ID+" is left")
+		}
+		return left, err
+	})
+	// The way to the internet stays until the daemon ends.
+	before["links"]++
+	before["files in run"] += 2
+	before.await(t, dir)
+	if t.Failed() {
+		t.Logf("seed %d\n%s", seed, srv.troubles())
+	}
+	srv.stop(t)
+}
+
+// waits are how long each kind of step of the good client took.
+type waits map[string][]time.Duration
+
+func at(d []time.Duration, percent int) time.Duration {
+	if len(d) == 0 {
+		return 0
+	}
+	d = slices.Sorted(slices.Values(d))
+	return d[(len(d)-1)*percent/100]
+}
+
+// behave goes through rounds of an honest session until the time is up.
+func (h *hostile) behave(ctx context.Context, long time.Duration) waits {
+	w := waits{}
+	for begin := time.Now(); time.Since(begin) < long; {
+		h.goodRound(ctx, w)
+	}
+	return w
+}
+
+// goodRound is one session. Each error of it is kept.
+func (h *hostile) goodRound(ctx context.Context, w waits) {
+	var sb client.Sandbox
+	text := strconv.FormatUint(rand.Uint64(), 36)
+	echo := func(ctx context.Context) error { return says(ctx, h.good, sb, "echo "+text, text+"\n") }
+	steps := []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"create", func(ctx context.Context) (err error) {
+			sb, err = h.good.Create(ctx, "base", live)
+			return err
+		}},
+		{"run", echo}, {"run", echo}, {"run", echo}, {"run", echo},
+		{"write", func(ctx context.Context) error { return upload(ctx, h.good, sb, "/home/user/f", text) }},
+		{"pause", func(ctx context.Context) error { return h.good.Pause(ctx, sb.ID, true) }},
+		{"connect", func(ctx context.Context) error {
+			_, _, err := h.good.Connect(ctx, sb.ID, live)
+			return err
+		}},
+		{"run", func(ctx context.Context) error { return says(ctx, h.good, sb, "cat ~/f", text) }},
+		{"run", echo}, {"run", echo}, {"run", echo},
+		{"list", func(ctx context.Context) error {
+			_, err := h.good.List(ctx)
+			return err
+		}},
+		{"kill", func(ctx context.Context) error { return h.good.Kill(ctx, sb.ID) }},
+	}
+	for _, step := range steps {
+		ctx, cancel := context.WithTimeout(ctx, goodRequest)
+		begin := time.Now()
+		err := step.do(ctx)
+		cancel()
+		w[step.name] = append(w[step.name], time.Since(begin))
+		if err == nil {
+			continue
+		}
+		h.mu.Lock()
+		h.errors = append(h.errors, fmt.Sprintf("%s of %s at %s: %v", step.name, sb.ID, begin.Format(time.TimeOnly), err))
+		h.mu.Unlock()
+		if sb.ID == "" {
+			return
+		}
+	}
+}
+
+// attack does one attack after the other until ctx ends.
+func (h *hostile) attack(ctx context.Context, dice *rand.Rand) {
+	for ctx.Err() == nil {
+		chosen := attacks[dice.IntN(len(attacks))]
+		// The end of the time does not cut an attack short: what it made, it removes.
+		until, cancel := context.WithTimeout(context.WithoutCancel(ctx), attackTime)
+		a := &attacker{hostile: h, dice: dice}
+		chosen.do(a, until)
+		cancel()
+		a.clear()
+		h.mu.Lock()
+		h.done[chosen.name]++
+		h.mu.Unlock()
+	}
+}
+
+// watchMemory samples the daemon's memory until the function it returns is
+// called, which returns the most in bytes.
+func (h *hostile) watchMemory(t *testing.T) (stop func() int) {
+	t.Helper()
+	status := fmt.Sprintf("/proc/%d/status", h.srv.cmd.Process.Pid)
+	done, highest := make(chan struct{}), make(chan int)
+	go func() {
+		tick := time.NewTicker(500 * time.Millisecond)
+		defer tick.Stop()
+		most := 0
+		for {
+			select {
+			case <-done:
+				highest <- most
+				return
+			case <-tick.C:
+			}
+			text, err := os.ReadFile(status)
+			if err != nil {
+				continue
+			}
+			_, after, _ := strings.Cut(string(text), "VmRSS:")
+			if fields := strings.Fields(after); len(fields) > 0 {
+				kib, _ := strconv.Atoi(fields[0])
+				most = max(most, kib<<10)
+			}
+		}
+	}()
+	return func() int {
+		close(done)
+		return <-highest
+	}
+}
