@@ -3,10 +3,9 @@ package dataplane
 import (
 	"context"
 	"crypto/subtle"
-	"errors"
 	"log/slog"
-	"math"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
 	"path"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/runtime"
 )
 
@@ -28,13 +28,15 @@ type Proxy struct {
 	log       *slog.Logger
 	observer  Observer                              // may be nil
 	onAccess  func(ctx context.Context, token bool) // may be nil
+	heads     *quota.Budget                         // of the heads of answers
+	headTime  time.Duration
 	pool      pool
 	rp        httputil.ReverseProxy
 }
 
 // New returns a proxy over the streams that sandboxes dials.
 func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
-	p := &Proxy{sandboxes: sandboxes, log: logger}
+	p := &Proxy{sandboxes: sandboxes, log: logger, heads: quota.NewBudget(allHeads, headsOfOne), headTime: headTime}
 	p.pool = pool{sandboxes: sandboxes, runs: make(map[lifecycle]*run)}
 	p.rp = httputil.ReverseProxy{
 		Rewrite:       rewrite,
@@ -83,6 +85,8 @@ type exchange struct {
 	again *unread
 	// missed is why there was no stream for it the first time.
 	missed error
+	// head bounds that of the answer.
+	head head
 }
 
 type exchangeKey struct{}
@@ -104,7 +108,8 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 		writeError(w, r, http.StatusNotFound, t, "not found")
 		return
 	}
-	x := &exchange{target: t, begin: begin}
+	x := &exchange{target: t, begin: begin, head: head{budget: p.heads, owner: t.ID, time: p.headTime}}
+	defer x.head.end()
 	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 	sb, err := p.sandboxes.Get(r.Context(), t.ID)
 	if err == nil && !wakes(sb) {
@@ -219,69 +224,24 @@ type roundTripper struct{}
 
 func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := exchangeOf(r)
+	transport := x.run.port
 	switch {
 	case x.target.Port == AgentPort:
-		return x.run.agent.RoundTrip(r)
+		transport = x.run.agent
 	case r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
+		// Its heads are not text; the transport bounds them.
 		return x.run.grpc.RoundTrip(r)
 	}
-	return x.run.port.RoundTrip(r)
-}
-
-// fail answers a request that got no answer from the sandbox.
-func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
-	t := exchangeOf(r).target
-	if r.Context().Err() != nil {
-		// The client went away; there is nobody to tell.
-		panic(http.ErrAbortHandler)
+	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		if c, ok := info.Conn.(*conn); ok {
+			x.head.watch(c)
+		}
+	}}
+	resp, err := transport.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+	if why := x.head.stop(); why != nil && err != nil {
+		err = why // The transport says only that the connection broke.
 	}
-	if x := exchangeOf(r); x.again != nil && x.run != nil && errors.Is(err, errNoStream) && !x.again.touched.Load() {
-		x.missed = err
-		return
-	}
-	var wake *wakeError
-	var retry *runtime.RetryError
-	switch {
-	case errors.As(err, &retry):
-		w.Header().Set("Retry-After", strconv.FormatInt(int64(math.Ceil(retry.After.Seconds())), 10))
-		writeError(w, r, http.StatusServiceUnavailable, t, "The sandbox is not available now: "+retry.Detail)
-	case errors.Is(err, runtime.ErrPortClosed):
-		writeError(w, r, http.StatusBadGateway, t, portClosed)
-	case isGone(err):
-		writeError(w, r, http.StatusBadGateway, t, gone(err))
-	case errors.Is(err, runtime.ErrConflict):
-		writeError(w, r, http.StatusConflict, t, "The sandbox is changing its state, try again")
-	case errors.Is(err, runtime.ErrUnavailable):
-		writeError(w, r, http.StatusServiceUnavailable, t, "The server is starting or shutting down")
-	case errors.Is(err, errTooManyStreams), errors.Is(err, runtime.ErrLacking):
-		// Not 502: for clients that means that the sandbox is gone.
-		p.log.Warn("data plane", "sandbox", t.ID, "port", t.Port, "error", err)
-		w.Header().Set("Retry-After", "1")
-		writeError(w, r, http.StatusServiceUnavailable, t, "The server has too many connections open, try again")
-	case errors.As(err, &wake):
-		p.notResumed(w, r, t, wake.err)
-	default:
-		p.died(w, r, t, err)
-	}
-}
-
-// died answers when the stream into a running sandbox failed: perhaps because
-// the sandbox ended just now.
-func (p *Proxy) died(w http.ResponseWriter, r *http.Request, t Target, err error) {
-	sb, getErr := p.sandboxes.Get(r.Context(), t.ID)
-	if getErr == nil {
-		getErr = serving(sb.State)
-	}
-	if isGone(getErr) {
-		writeError(w, r, http.StatusBadGateway, t, gone(getErr))
-		return
-	}
-	p.log.Warn("data plane", "sandbox", t.ID, "port", t.Port, "err", err)
-	writeError(w, r, http.StatusBadGateway, t, "The connection to the sandbox failed before it answered")
-}
-
-func isGone(err error) bool {
-	return errors.Is(err, runtime.ErrSandboxNotFound) || errors.Is(err, runtime.ErrNotRunning)
+	return resp, err
 }
 
 // buffers lends the copy buffers of the reverse proxy.
