@@ -30,7 +30,7 @@ func (s *Server) CreateSandboxV2(w http.ResponseWriter, r *http.Request, p opena
 
 func (s *Server) create(w http.ResponseWriter, r *http.Request, timeout time.Duration, secured bool, idempotencyKey *string) {
 	var body openapi.NewSandbox
-	err := decode(w, r, &body, false)
+	err := s.decode(w, r, &body, false)
 	if err == nil {
 		err = checkTemplate(body.TemplateID)
 	}

@@ -47,7 +47,7 @@ func (s *Server) snapshot(w http.ResponseWriter, r *http.Request, id string, key
 		return runtime.Snapshot{}, err
 	}
 	var body openapi.NewSnapshot
-	if err := decode(w, r, &body, true); err != nil {
+	if err := s.decode(w, r, &body, true); err != nil {
 		return runtime.Snapshot{}, err
 	}
 	if isFalse(body.Memory) {

@@ -76,7 +76,11 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	var wake *wakeError
 	var retry *runtime.RetryError
+	var limit *LimitError
 	switch {
+	case errors.As(err, &limit):
+		w.Header().Set("Retry-After", limit.RetryAfter())
+		writeError(w, r, http.StatusTooManyRequests, t, limit.Error())
 	case errors.As(err, &retry):
 		w.Header().Set("Retry-After", strconv.FormatInt(int64(math.Ceil(retry.After.Seconds())), 10))
 		writeError(w, r, http.StatusServiceUnavailable, t, "The sandbox is not available now: "+retry.Detail)

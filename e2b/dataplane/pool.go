@@ -18,7 +18,9 @@ import (
 // package e2b, which has these methods.
 type Sandboxes interface {
 	Get(ctx context.Context, id string) (runtime.Sandbox, error)
-	List(ctx context.Context, f runtime.ListFilter) ([]runtime.Sandbox, error)
+	// EachToken calls yield with the id and the agent's token of every sandbox that
+	// has one, paused ones as well, until it returns false.
+	EachToken(ctx context.Context, yield func(id, token string) bool) error
 	Dial(ctx context.Context, id string, port uint16) (net.Conn, error)
 	Wake(ctx context.Context, id string) (runtime.Sandbox, error)
 }

@@ -26,9 +26,14 @@ const headerTraffic = "E2b-Traffic-Access-Token"
 type Proxy struct {
 	sandboxes Sandboxes
 	log       *slog.Logger
-	observer  Observer                              // may be nil
-	onAccess  func(ctx context.Context, token bool) // may be nil
-	heads     *quota.Budget                         // of the heads of answers
+	observer  Observer                                                  // may be nil
+	onAccess  func(ctx context.Context, token bool)                     // may be nil
+	onWork    func(r *http.Request, work float64) (time.Duration, bool) // may be nil
+	signers   signers
+	searching sync.Mutex
+	searchers chan struct{}
+	wakers    wakers
+	heads     *quota.Budget // of the heads of answers
 	headTime  time.Duration
 	pool      pool
 	rp        httputil.ReverseProxy
@@ -36,7 +41,8 @@ type Proxy struct {
 
 // New returns a proxy over the streams that sandboxes dials.
 func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
-	p := &Proxy{sandboxes: sandboxes, log: logger, heads: quota.NewBudget(allHeads, headsOfOne), headTime: headTime}
+	p := &Proxy{sandboxes: sandboxes, log: logger, heads: quota.NewBudget(allHeads, headsOfOne), headTime: headTime,
+		searchers: make(chan struct{}, searchers)}
 	p.pool = pool{sandboxes: sandboxes, runs: make(map[lifecycle]*run)}
 	p.rp = httputil.ReverseProxy{
 		Rewrite:       rewrite,
@@ -85,6 +91,8 @@ type exchange struct {
 	again *unread
 	// missed is why there was no stream for it the first time.
 	missed error
+	// shown: it has a token of the sandbox that it may resume.
+	shown bool
 	// head bounds that of the answer.
 	head head
 }
@@ -125,12 +133,18 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 			return
 		}
 	}
+	token := hasToken(r, sb)
 	if p.onAccess != nil {
-		p.onAccess(r.Context(), hasToken(r, sb))
+		p.onAccess(r.Context(), token)
 	}
-	if wakes(sb) && sb.AutoResume && !mayWake(r, t, sb) {
-		writeError(w, r, http.StatusUnauthorized, t, "missing or wrong "+strings.ToLower(headerAccess))
-		return
+	if token {
+		p.Signer(sb.ID, sb.EnvdAccessToken)
+	}
+	if wakes(sb) && sb.AutoResume {
+		if x.shown, err = mayWake(r, t, sb); err != nil {
+			writeError(w, r, http.StatusUnauthorized, t, err.Error())
+			return
+		}
 	}
 	if sb.AutoResume {
 		x.again = &unread{ReadCloser: r.Body}
@@ -150,7 +164,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, sb runtime.Sandbox
 	if wakes(sb) {
 		// Once: who was resumed and does not run any more was paused on purpose.
 		x.again = nil
-		sb, err = p.wake(r.Context(), sb.ID)
+		sb, err = p.wake(r, sb)
 	}
 	if err == nil {
 		x.run, err = p.pool.acquire(sb)

@@ -47,7 +47,7 @@ func (r *Rate) Take(peer netip.Addr, work float64, now time.Time) (wait time.Dur
 
 // bucket returns the peer's, in front of all others. The caller holds mu.
 func (r *Rate) bucket(peer netip.Addr, now time.Time) *bucket {
-	who := network(peer)
+	who := Network(peer)
 	if e := r.peers[who]; e != nil {
 		r.order.MoveToFront(e)
 		return e.Value.(*bucket)
@@ -62,9 +62,9 @@ func (r *Rate) bucket(peer netip.Addr, now time.Time) *bucket {
 	return b
 }
 
-// network is what one peer has for itself: an IPv4 address, or the /64 that an
+// Network is what one peer has for itself: an IPv4 address, or the /64 that an
 // IPv6 host chooses its addresses from.
-func network(peer netip.Addr) netip.Prefix {
+func Network(peer netip.Addr) netip.Prefix {
 	peer = peer.Unmap().WithZone("")
 	bits := peer.BitLen()
 	if peer.Is6() {
