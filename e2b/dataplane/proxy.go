@@ -91,6 +91,8 @@ type exchange struct {
 	again *unread
 	// missed is why there was no stream for it the first time.
 	missed error
+	// sandbox is the one that was asked for, as it was then.
+	sandbox runtime.Sandbox
 	// shown: it has a token of the sandbox that it may resume.
 	shown bool
 	// head bounds that of the answer.
@@ -110,6 +112,10 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 	begin := time.Now()
 	if r.Method == http.MethodConnect {
 		writeError(w, r, http.StatusMethodNotAllowed, t, "CONNECT is not supported")
+		return
+	}
+	if inAddress(r) {
+		writeError(w, r, http.StatusBadRequest, t, "There is an API key in the address; send it to the API only, as X-API-Key")
 		return
 	}
 	if t.Port == AgentPort && internal(r.URL.Path) {
@@ -133,6 +139,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 			return
 		}
 	}
+	x.sandbox = sb
 	token := hasToken(r, sb)
 	if p.onAccess != nil {
 		p.onAccess(r.Context(), token)
@@ -220,17 +227,13 @@ func internal(urlPath string) bool {
 
 func rewrite(r *httputil.ProxyRequest) {
 	r.SetXForwarded()
-	t := exchangeOf(r.In).target
+	x := exchangeOf(r.In)
+	t := x.target
 	r.Out.URL.Scheme = "http"
 	r.Out.URL.Host = t.ID + ":" + strconv.Itoa(int(t.Port))
 	// As it came: the service may like semicolons.
 	r.Out.URL.RawQuery = r.In.URL.RawQuery
-	r.Out.Header.Del(headerTraffic)
-	// A key of this server is worth every sandbox on it: code in one of them
-	// must not see it. Other keys are between the client and the service.
-	if strings.HasPrefix(r.Out.Header.Get("X-API-Key"), "e2b_") {
-		r.Out.Header.Del("X-API-Key")
-	}
+	scrub(r.Out, t, x.sandbox)
 }
 
 // roundTripper sends a request over the connections of its run.
