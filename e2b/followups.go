@@ -82,7 +82,7 @@ func (s *Server) followUp(w http.ResponseWriter, r *http.Request, body *openapi.
 	if err != nil {
 		return runtime.Sandbox{}, err
 	}
-	return once(r.Context(), &s.answers, key, "follow up on "+id, req, func() (runtime.Sandbox, error) {
+	return once(r.Context(), s.answers, key, "follow up on "+id, req, func() (runtime.Sandbox, error) {
 		return s.adapter.FollowUp(r.Context(), id, req)
 	})
 }

@@ -52,7 +52,7 @@ type Server struct {
 	keys     KeyStore
 	proxy    *dataplane.Proxy
 	control  *http.ServeMux
-	answers  answers
+	answers  *answers
 	conns    *connections
 	peers    peers
 	requests requests
@@ -85,7 +85,7 @@ func NewStarting(cfg Config) *Server {
 	}
 	return &Server{
 		cfg: cfg, conns: newConnections(cmp.Or(cfg.MaxConnections, DefaultMaxConnections)),
-		peers: newPeers(cfg.TrustedProxies), requests: newRequests(), bodies: quota.NewBudget(allBodies, bodiesOfOne),
+		answers: newAnswers(), peers: newPeers(cfg.TrustedProxies), requests: newRequests(), bodies: quota.NewBudget(allBodies, bodiesOfOne),
 		startup: startup{ready: make(chan struct{})},
 	}
 }
