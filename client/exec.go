@@ -17,6 +17,10 @@ import (
 	"github.com/rundlet/rundlet/api/gen/envd/processpb/processpbconnect"
 )
 
+// maxMessage bounds one message of an agent, in bytes: a guest may send what it
+// likes. The agent's own are below 100 KiB.
+const maxMessage = 4 << 20
+
 // Agent is how to reach one sandbox's agent.
 type Agent struct {
 	HTTP    *http.Client
@@ -58,7 +62,7 @@ func (a Agent) Run(ctx context.Context, c Command) (int, error) {
 	defer cancel()
 	// As the SDKs do: JSON, and no compression, which costs the guest more time
 	// than it saves on the way.
-	rpc := processpbconnect.NewProcessClient(a.HTTP, a.BaseURL, connect.WithProtoJSON(),
+	rpc := processpbconnect.NewProcessClient(a.HTTP, a.BaseURL, connect.WithProtoJSON(), connect.WithReadMaxBytes(maxMessage),
 		connect.WithAcceptCompression("gzip", nil, nil), connect.WithInterceptors(a.headers(c.User)))
 	withInput := c.Stdin != nil
 	start := &processpb.StartRequest{

@@ -47,6 +47,9 @@ type RuntimeAdapter interface {
 	// ErrSandboxNotFound for others.
 	Get(ctx context.Context, id string) (runtime.Sandbox, error)
 	List(ctx context.Context, f runtime.ListFilter) ([]runtime.Sandbox, error)
+	// EachToken calls yield with the id and the agent's token of every sandbox that
+	// has one, running or paused, until it returns false. It is cheaper than List.
+	EachToken(ctx context.Context, yield func(id, token string) bool) error
 	// Kill returns when nothing is left of the sandbox. ErrSandboxNotFound if
 	// it is not there (any more).
 	Kill(ctx context.Context, id string) error

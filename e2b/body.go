@@ -14,12 +14,26 @@ const (
 	maxBody = 1 << 20
 	// bodyTime bounds how long a client may take to send it.
 	bodyTime = 30 * time.Second
+	// freeBody is what every request may send. Only what is larger is in the budget
+	// of bodies that are being read: allBodies of all keys, bodiesOfOne of one.
+	freeBody               = 8 << 10
+	allBodies, bodiesOfOne = 64 << 20, 8 << 20
 )
 
 // decode reads a JSON body into v. Keys that v does not have are ignored: SDKs
 // send more than the protocol asks for. An empty body is an error unless
 // optional, and then leaves v alone.
-func decode(w http.ResponseWriter, r *http.Request, v any, optional bool) error {
+func (s *Server) decode(w http.ResponseWriter, r *http.Request, v any, optional bool) error {
+	if n := r.ContentLength; n > freeBody || n < 0 {
+		if n < 0 || n > maxBody {
+			n = maxBody
+		}
+		key := keyID(r.Context())
+		if !s.bodies.Take(key, n) {
+			return &apiError{code: http.StatusTooManyRequests, message: "too many large request bodies are being sent; try again in a moment", retryAfter: time.Second}
+		}
+		defer s.bodies.Give(key, n)
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	switch {

@@ -163,6 +163,17 @@ func (c *connections) trusted(ctx context.Context, t trust) {
 	}
 }
 
+// shown is what the requests of a connection have shown before this one.
+func (c *connections) shown(ctx context.Context) trust {
+	e, ok := ctx.Value(connectionKey{}).(*connection)
+	if !ok {
+		return stranger
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return e.trust
+}
+
 // handled ends the count of a connection that a handler had taken over.
 func (c *connections) handled(ctx context.Context) {
 	e, ok := ctx.Value(connectionKey{}).(*connection)

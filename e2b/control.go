@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/dataplane"
 )
 
 // notBuilt are operations of the protocol that this server does not have yet.
@@ -105,11 +106,23 @@ func (s *Server) authenticate(r *http.Request) (Key, error) {
 	if text == "" {
 		return Key{}, &apiError{code: http.StatusUnauthorized, message: "API key is missing: send it in the X-API-Key header"}
 	}
-	key, err := s.keys.Verify(r.Context(), text)
+	key, err := Key{}, ErrBadKey
+	if len(text) <= maxKeyLength {
+		key, err = s.keys.Verify(r.Context(), text)
+	}
 	if errors.Is(err, ErrBadKey) {
+		// Only after the check: others behind the same address may have a key.
+		if wait, ok := s.peers.rate.Take(s.peers.of(r), 1, time.Now()); !ok {
+			return Key{}, tooMuch(wait)
+		}
 		return Key{}, &apiError{code: http.StatusUnauthorized, message: "Invalid API key"}
 	}
 	return key, err
+}
+
+// tooMuch refuses what a client without a key asked for too often.
+func tooMuch(wait time.Duration) error {
+	return &apiError{code: http.StatusTooManyRequests, message: (&dataplane.LimitError{}).Error(), retryAfter: wait}
 }
 
 // unrouted is the error for a request that no pattern matches.

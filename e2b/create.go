@@ -30,7 +30,7 @@ func (s *Server) CreateSandboxV2(w http.ResponseWriter, r *http.Request, p opena
 
 func (s *Server) create(w http.ResponseWriter, r *http.Request, timeout time.Duration, secured bool, idempotencyKey *string) {
 	var body openapi.NewSandbox
-	err := decode(w, r, &body, false)
+	err := s.decode(w, r, &body, false)
 	if err == nil {
 		err = checkTemplate(body.TemplateID)
 	}
@@ -43,7 +43,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, timeout time.Dur
 		return
 	}
 	req.Template = bareName(body.TemplateID)
-	sb, err := once(r.Context(), &s.answers, idempotencyKey, "create", req, func() (runtime.Sandbox, error) {
+	sb, err := once(r.Context(), s.answers, idempotencyKey, "create", req, func() (runtime.Sandbox, error) {
 		return s.adapter.Create(r.Context(), req)
 	})
 	if err != nil {

@@ -215,7 +215,7 @@ func TestSignedFiles(t *testing.T) {
 		if r := n.plain("GET", u); r.code != 200 || !strings.Contains(r.body, id+" GET 127.0.0.1") || !strings.HasSuffix(r.body, u) {
 			t.Errorf("read in %s: %d %s", id, r.code, r.body)
 		}
-		u = sign(id, "write", "", "", "1")
+		u = sign(id, "write", "", "", "99999999999")
 		if r := n.plain("POST", u); r.code != 200 || !strings.Contains(r.body, id+" POST") {
 			t.Errorf("write in %s: %d %s", id, r.code, r.body)
 		}
@@ -224,6 +224,7 @@ func TestSignedFiles(t *testing.T) {
 		}
 		n.plain("GET", u).wantError(t, 401, "invalid signature")
 	}
+	n.plain("GET", sign(ids[0], "read", "a", "", "1")).wantError(t, 401, "signature is already expired")
 	n.plain("GET", "/files?path=a").wantError(t, 401, "missing signature query parameter")
 	n.plain("GET", "/files?path=a&signature=v1_x").wantError(t, 401, "invalid signature")
 	n.do("DELETE", "/sandboxes/"+ids[0], "")

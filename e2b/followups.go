@@ -31,7 +31,7 @@ func (s *Server) capture(w http.ResponseWriter, r *http.Request, id string) (run
 		return runtime.Continuation{}, err
 	}
 	var body openapi.NewContinuation
-	if err := decode(w, r, &body, false); err != nil {
+	if err := s.decode(w, r, &body, false); err != nil {
 		return runtime.Continuation{}, err
 	}
 	if !body.Reason.Valid() {
@@ -71,7 +71,7 @@ func (s *Server) CreateFollowUp(w http.ResponseWriter, r *http.Request, p openap
 }
 
 func (s *Server) followUp(w http.ResponseWriter, r *http.Request, body *openapi.NewFollowUp, key *string) (runtime.Sandbox, error) {
-	if err := decode(w, r, body, false); err != nil {
+	if err := s.decode(w, r, body, false); err != nil {
 		return runtime.Sandbox{}, err
 	}
 	id, err := parseName(body.SnapshotID)
@@ -82,7 +82,7 @@ func (s *Server) followUp(w http.ResponseWriter, r *http.Request, body *openapi.
 	if err != nil {
 		return runtime.Sandbox{}, err
 	}
-	return once(r.Context(), &s.answers, key, "follow up on "+id, req, func() (runtime.Sandbox, error) {
+	return once(r.Context(), s.answers, key, "follow up on "+id, req, func() (runtime.Sandbox, error) {
 		return s.adapter.FollowUp(r.Context(), id, req)
 	})
 }

@@ -35,7 +35,7 @@ func (s *Server) fork(w http.ResponseWriter, r *http.Request, id string, key *st
 		return nil, err
 	}
 	var body openapi.SandboxFork
-	if err := decode(w, r, &body, true); err != nil {
+	if err := s.decode(w, r, &body, true); err != nil {
 		return nil, err
 	}
 	req := runtime.ForkRequest{Count: 1, KeyID: keyID(r.Context())}
@@ -48,7 +48,7 @@ func (s *Server) fork(w http.ResponseWriter, r *http.Request, id string, key *st
 	if req.Timeout, err = s.timeout(body.Timeout, defaultTimeoutV1); err != nil {
 		return nil, err
 	}
-	return once(r.Context(), &s.answers, key, "fork "+id, req, func() ([]runtime.ForkResult, error) {
+	return once(r.Context(), s.answers, key, "fork "+id, req, func() ([]runtime.ForkResult, error) {
 		return s.adapter.Fork(r.Context(), id, req)
 	})
 }

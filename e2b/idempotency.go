@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"math"
 	"net/http"
 	"regexp"
 	"sync"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/runtime"
 )
 
@@ -16,17 +18,29 @@ const (
 	// keepAnswer is how long a request can be sent again; a client that retries
 	// does so within minutes.
 	keepAnswer = 10 * time.Minute
-	// maxAnswers bounds the memory that clients can fill.
-	maxAnswers = 10000
+	// answerCost is what a remembered call costs, in bytes, besides its answer.
+	answerCost = 1 << 10
+	// ownAnswers is what every API key may fill with answers, whatever others do;
+	// what is above is in a budget of all, of which one gets a share.
+	ownAnswers               = 64 << 10
+	allAnswers, answersOfOne = 64 << 20, 4 << 20
 )
 
 var idempotencyKeyPattern = regexp.MustCompile(`^[a-z0-9-]{1,255}$`)
 
 // answers remembers what was answered to requests that came with an idempotency
-// key. They are forgotten on a restart. The zero value is ready.
+// key. They are forgotten on a restart.
 type answers struct {
-	mu    sync.Mutex
-	calls map[answerKey]*answer
+	mu          sync.Mutex
+	calls       map[answerKey]*answer
+	own, shared *quota.Budget // bytes by API key
+}
+
+func newAnswers() *answers {
+	return &answers{
+		calls: map[answerKey]*answer{},
+		own:   quota.NewBudget(math.MaxInt64, ownAnswers), shared: quota.NewBudget(allAnswers, answersOfOne),
+	}
 }
 
 // answerKey is a client's key among those of the same API key.
@@ -38,6 +52,16 @@ type answer struct {
 	done  chan struct{}
 	value any
 	err   error
+	// tooLarge: there was no room for value. The call must not be made again all
+	// the same.
+	tooLarge bool
+	held     []holding // of the budgets
+}
+
+// holding is what an answer took of a budget.
+type holding struct {
+	from *quota.Budget
+	n    int64
 }
 
 // once calls do, or returns what the call before with the same key and request
@@ -65,7 +89,12 @@ func once[T any](ctx context.Context, a *answers, key *string, what string, req 
 		case first:
 			defer a.leave(k, call)
 			value, err := do()
-			call.value, call.err = value, err
+			call.err = err
+			if a.room(k, call, sizeOf(value)) {
+				call.value = value
+			} else {
+				call.tooLarge = true
+			}
 			return value, err
 		case call.body != body:
 			return none, &apiError{code: http.StatusUnprocessableEntity, cause: "idempotency_request_mismatch",
@@ -75,6 +104,9 @@ func once[T any](ctx context.Context, a *answers, key *string, what string, req 
 		case <-call.done:
 		case <-ctx.Done():
 			return none, ctx.Err()
+		}
+		if call.err == nil && call.tooLarge {
+			return none, &apiError{code: http.StatusConflict, message: "the request with this Idempotency-Key succeeded before; its answer was too large to be kept"}
 		}
 		if call.err == nil {
 			// The same request, so the same type.
@@ -90,16 +122,34 @@ func (a *answers) enter(k answerKey, body [sha256.Size]byte) (call *answer, firs
 	if call := a.calls[k]; call != nil {
 		return call, false, nil
 	}
-	if len(a.calls) >= maxAnswers {
-		return nil, false, &apiError{code: http.StatusTooManyRequests, message: "too many idempotency keys", retryAfter: time.Minute}
-	}
-	if a.calls == nil {
-		a.calls = make(map[answerKey]*answer)
-	}
 	// Until do returns, the call counts as failed: it may panic.
 	call = &answer{body: body, done: make(chan struct{}), err: runtime.ErrUnavailable}
+	if !a.room(k, call, answerCost) {
+		return nil, false, &apiError{code: http.StatusTooManyRequests, message: "too many answers to requests with an Idempotency-Key are remembered for this API key; try again later, or without one", retryAfter: time.Minute}
+	}
 	a.calls[k] = call
 	return call, true, nil
+}
+
+// room takes n bytes for an answer from its API key's own budget, or from that of
+// all, and reports whether there were as many.
+func (a *answers) room(k answerKey, call *answer, n int64) bool {
+	for _, from := range []*quota.Budget{a.own, a.shared} {
+		if from.Take(k.keyID, n) {
+			call.held = append(call.held, holding{from, n})
+			return true
+		}
+	}
+	return false
+}
+
+// sizeOf is about what an answer needs: it holds few strings that JSON does not.
+func sizeOf(value any) int64 {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return answersOfOne // It cannot be told, and is not kept.
+	}
+	return int64(len(text))
 }
 
 // leave lets those go on who wait, and forgets the call, in time or at once.
@@ -108,6 +158,9 @@ func (a *answers) leave(k answerKey, call *answer) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		delete(a.calls, k)
+		for _, h := range call.held {
+			h.from.Give(k.keyID, h.n)
+		}
 	}
 	if call.err != nil {
 		forget()

@@ -3,6 +3,7 @@ package e2b
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/runtime"
 )
 
@@ -42,7 +44,7 @@ func TestIdempotencyKey(t *testing.T) {
 
 func TestAnswersOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var c answers
+		c := newAnswers()
 		var calls atomic.Int32
 		slow := func(sb string, err error) func() (runtime.Sandbox, error) {
 			return func() (runtime.Sandbox, error) {
@@ -53,7 +55,7 @@ func TestAnswersOnce(t *testing.T) {
 		}
 		once := func(ctx context.Context, create func() (runtime.Sandbox, error)) (runtime.Sandbox, error) {
 			key := "k"
-			return once(ctx, &c, &key, "create", runtime.CreateRequest{}, create)
+			return once(ctx, c, &key, "create", runtime.CreateRequest{}, create)
 		}
 		// The first fails; who waits for it takes over.
 		failed := errors.New("failed")
@@ -80,8 +82,62 @@ func TestAnswersOnce(t *testing.T) {
 		time.Sleep(2*time.Second + keepAnswer)
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if len(c.calls) != 0 {
+		if len(c.calls) != 0 || c.own.Used()+c.shared.Used() != 0 {
 			t.Errorf("%d calls are still remembered", len(c.calls))
+		}
+	})
+}
+
+// One API key that uses up its share is refused, and nobody else.
+func TestIdempotencyAnswersAreSharedByKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newAnswers()
+		calls := 0
+		call := func(keyID, key, answer string) error {
+			ctx := context.WithValue(t.Context(), keyIDKey{}, keyID)
+			_, err := once(ctx, c, &key, "create", nil, func() (string, error) {
+				calls++
+				return answer, nil
+			})
+			return err
+		}
+		fill := func(keyID, answer string) (made int, err error) {
+			for ; err == nil && made < 2*answersOfOne/answerCost; made++ {
+				err = call(keyID, fmt.Sprintf("k-%d", made), answer)
+			}
+			return made - 1, err
+		}
+		refused := func(err error) bool {
+			var e *apiError
+			return errors.As(err, &e) && e.code == http.StatusTooManyRequests && e.retryAfter > 0
+		}
+		small, err := fill("greedy", "x")
+		if !refused(err) || small < 1000 {
+			t.Fatalf("%d answers, then %v", small, err)
+		}
+		large, err := fill("wordy", strings.Repeat("x", 100<<10))
+		if !refused(err) || large >= small {
+			t.Errorf("%d large answers, %d small ones, then %v", large, small, err)
+		}
+		if held := c.shared.Used(); held > 2*answersOfOne {
+			t.Errorf("%d bytes are held of %d", held, 2*answersOfOne)
+		}
+		c.shared = quota.NewBudget(0, 0) // As when many keys have used up theirs.
+		if err := call("modest", "k", "x"); err != nil {
+			t.Errorf("another key: %v", err)
+		}
+		// There is no room for the answer, but it is not made twice.
+		before := calls
+		if err := call("modest", "large", strings.Repeat("x", ownAnswers)); err != nil {
+			t.Error(err)
+		}
+		var e *apiError
+		if err := call("modest", "large", ""); !errors.As(err, &e) || e.code != http.StatusConflict || calls != before+1 {
+			t.Errorf("a large answer again: %v, %d calls", err, calls-before)
+		}
+		time.Sleep(keepAnswer + time.Second)
+		if err := call("greedy", "k-new", "x"); err != nil {
+			t.Errorf("when they were forgotten: %v", err)
 		}
 	})
 }

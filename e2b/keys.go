@@ -42,6 +42,8 @@ type KeyStore interface {
 const (
 	keyPrefix = "e2b_"
 	keyBytes  = 20
+	// maxKeyLength is more than a key has: what is longer is not looked up.
+	maxKeyLength = 256
 )
 
 // NewKey returns the text of a new key, "e2b_" and 40 hexadecimal digits, and the

@@ -27,7 +27,7 @@ func (s *Server) pause(w http.ResponseWriter, r *http.Request, id string) error 
 		return err
 	}
 	var body openapi.SandboxPause
-	if err := decode(w, r, &body, true); err != nil {
+	if err := s.decode(w, r, &body, true); err != nil {
 		return err
 	}
 	if isTrue(body.RequireHealthyGuest) {
@@ -76,7 +76,7 @@ func (s *Server) resume(w http.ResponseWriter, r *http.Request, id string) (runt
 		return runtime.Sandbox{}, err
 	}
 	var body openapi.ResumedSandbox
-	if err := decode(w, r, &body, true); err != nil {
+	if err := s.decode(w, r, &body, true); err != nil {
 		return runtime.Sandbox{}, err
 	}
 	timeout, err := s.timeout(body.Timeout, defaultTimeoutV1)
@@ -124,7 +124,7 @@ func (s *Server) doConnect(w http.ResponseWriter, r *http.Request, id string, op
 		return runtime.Sandbox{}, false, err
 	}
 	var body openapi.ConnectSandbox
-	if err := decode(w, r, &body, optional); err != nil {
+	if err := s.decode(w, r, &body, optional); err != nil {
 		return runtime.Sandbox{}, false, err
 	}
 	if body.Timeout == nil && !optional {

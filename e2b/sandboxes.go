@@ -58,7 +58,7 @@ func (s *Server) setTimeout(w http.ResponseWriter, r *http.Request, id string) e
 		return err
 	}
 	var body openapi.SandboxTimeout
-	if err := decode(w, r, &body, false); err != nil {
+	if err := s.decode(w, r, &body, false); err != nil {
 		return err
 	}
 	if body.Timeout == nil {
@@ -84,7 +84,7 @@ func (s *Server) refresh(w http.ResponseWriter, r *http.Request, id string) erro
 		return err
 	}
 	var body openapi.SandboxRefresh
-	if err := decode(w, r, &body, true); err != nil {
+	if err := s.decode(w, r, &body, true); err != nil {
 		return err
 	}
 	duration := defaultTimeoutV1

@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/e2b/internal/quota"
 )
 
 // Config is the configuration of a Server. The zero value is usable.
@@ -33,6 +35,9 @@ type Config struct {
 	// same time, and MaxStreams how many the data plane has into sandboxes: both
 	// are files of the daemon. DefaultMaxConnections each if 0.
 	MaxConnections, MaxStreams int
+	// TrustedProxies are the addresses of reverse proxies whose X-Forwarded-For says
+	// who the client is. Those of this machine itself always are.
+	TrustedProxies []netip.Prefix
 	// Grace is how long Serve lets requests finish in the end; 5 s if 0.
 	Grace time.Duration
 	// Log defaults to none.
@@ -42,14 +47,17 @@ type Config struct {
 // Server is the E2B API and the data plane on one port. It is safe for
 // concurrent use.
 type Server struct {
-	cfg     Config
-	adapter RuntimeAdapter
-	keys    KeyStore
-	proxy   *dataplane.Proxy
-	control *http.ServeMux
-	answers answers
-	conns   *connections
-	startup startup
+	cfg      Config
+	adapter  RuntimeAdapter
+	keys     KeyStore
+	proxy    *dataplane.Proxy
+	control  *http.ServeMux
+	answers  *answers
+	conns    *connections
+	peers    peers
+	requests requests
+	bodies   *quota.Budget // bytes of JSON that is being read
+	startup  startup
 }
 
 // DefaultMaxConnections bounds what idle connections cost: some 20 KiB each.
@@ -77,6 +85,7 @@ func NewStarting(cfg Config) *Server {
 	}
 	return &Server{
 		cfg: cfg, conns: newConnections(cmp.Or(cfg.MaxConnections, DefaultMaxConnections)),
+		answers: newAnswers(), peers: newPeers(cfg.TrustedProxies), requests: newRequests(), bodies: quota.NewBudget(allBodies, bodiesOfOne),
 		startup: startup{ready: make(chan struct{})},
 	}
 }
@@ -92,6 +101,7 @@ func (s *Server) Open(adapter RuntimeAdapter, keys KeyStore) {
 			s.conns.trusted(ctx, visitor)
 		}
 	})
+	s.proxy.OnWork(s.charge)
 	s.control = s.routes()
 	close(s.startup.ready)
 }
@@ -106,6 +116,11 @@ func (s *Server) Close() {
 // ServeHTTP tells data plane from control plane.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.conns.handled(r.Context())
+	release, ok := s.admit(w, r)
+	if !ok {
+		return
+	}
+	defer release()
 	target, ok, err := dataplane.Classify(r.Host, r.Header, s.cfg.Domain)
 	if !s.startup.over() && !s.awaitStart(w, r, ok) {
 		return
@@ -124,9 +139,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serveSignedFile serves file URLs that name no sandbox.
 func (s *Server) serveSignedFile(w http.ResponseWriter, r *http.Request) {
-	target, err := dataplane.Signed(r.Context(), s.adapter, r)
+	target, err := s.proxy.Signed(r)
+	var limit *dataplane.LimitError
 	switch {
-	case errors.Is(err, dataplane.ErrNoSignature), errors.Is(err, dataplane.ErrBadSignature):
+	case errors.As(err, &limit):
+		s.fail(w, r, tooMuch(limit.After), "")
+	case errors.Is(err, dataplane.ErrNoSignature), errors.Is(err, dataplane.ErrBadSignature), errors.Is(err, dataplane.ErrExpired):
 		s.fail(w, r, &apiError{code: http.StatusUnauthorized, message: err.Error()}, "")
 	case err != nil:
 		s.fail(w, r, err, "")
@@ -140,7 +158,7 @@ const (
 	// idleTime is above what proxies in front of the protocol use, so that they
 	// are the ones that close.
 	idleTime      = 620 * time.Second
-	maxHeader     = 128 << 10
+	maxHeader     = 64 << 10
 	streamsPerTCP = 1000
 )
 

@@ -47,7 +47,7 @@ func (s *Server) snapshot(w http.ResponseWriter, r *http.Request, id string, key
 		return runtime.Snapshot{}, err
 	}
 	var body openapi.NewSnapshot
-	if err := decode(w, r, &body, true); err != nil {
+	if err := s.decode(w, r, &body, true); err != nil {
 		return runtime.Snapshot{}, err
 	}
 	if isFalse(body.Memory) {
@@ -63,7 +63,7 @@ func (s *Server) snapshot(w http.ResponseWriter, r *http.Request, id string, key
 			return runtime.Snapshot{}, err
 		}
 	}
-	return once(r.Context(), &s.answers, key, "snapshot "+id, name, func() (runtime.Snapshot, error) {
+	return once(r.Context(), s.answers, key, "snapshot "+id, name, func() (runtime.Snapshot, error) {
 		return s.adapter.Snapshot(r.Context(), id, name, keyID(r.Context()))
 	})
 }

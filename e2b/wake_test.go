@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -119,6 +120,30 @@ func TestSignedFileOfAPausedSandbox(t *testing.T) {
 	n.Edit(id, func(sb *runtime.Sandbox) { sb.AutoResume = false })
 	if r := n.plain("GET", "/files?"+q.Encode()); r.code != 502 || !strings.Contains(r.body, "was not found") {
 		t.Errorf("without auto-resume: %d %s", r.code, r.body)
+	}
+}
+
+// A link that was signed for an hour does not resume a sandbox for good.
+func TestAnExpiredSignedURLWakesNothing(t *testing.T) {
+	n := newNode(t, Config{})
+	id := n.sleeper()
+	signed := func(end int64) string {
+		expiry := strconv.FormatInt(end, 10)
+		q := url.Values{"path": {"a"}, "signature_expiration": {expiry}, "signature": {signature("a", "read", "token-"+id+":"+expiry)}}
+		return "/files?" + q.Encode()
+	}
+	past, future := signed(time.Now().Unix()-1), signed(time.Now().Unix()+1000)
+	for name, header := range map[string][]string{"by name": toAgent(id), "without a name": nil} {
+		if r := n.plain("GET", past, header...); r.code != 401 || !strings.Contains(r.body, "signature is already expired") || n.Resumes() != 0 {
+			t.Errorf("%s: %d %s, %d resumes", name, r.code, r.body, n.Resumes())
+		}
+	}
+	if r := n.plain("GET", past, withToken(id)...); r.code != 200 || n.Resumes() != 1 {
+		t.Errorf("with the token: %d %s, %d resumes", r.code, r.body, n.Resumes())
+	}
+	n.do("POST", "/sandboxes/"+id+"/pause", "")
+	if r := n.plain("GET", future, toAgent(id)...); r.code != 200 || n.Resumes() != 2 {
+		t.Errorf("not expired: %d %s, %d resumes", r.code, r.body, n.Resumes())
 	}
 }
 

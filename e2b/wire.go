@@ -9,7 +9,10 @@ import (
 // clients put it behind the sandbox id.
 const clientID = "rundlet"
 
+// wireSandbox is what whoever may use a sandbox is told; they may sign URLs with
+// its token from now on.
 func (s *Server) wireSandbox(sb runtime.Sandbox) openapi.Sandbox {
+	s.proxy.Signer(sb.ID, sb.EnvdAccessToken)
 	return openapi.Sandbox{
 		TemplateID:         sb.TemplateID,
 		SandboxID:          sb.ID,

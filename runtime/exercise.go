@@ -19,6 +19,9 @@ import (
 // exerciseTimeout bounds the command of an exercise.
 const exerciseTimeout = 10 * time.Second
 
+// exerciseReply bounds what is read at once of an agent's answer, in bytes.
+const exerciseReply = 64 << 10
+
 // exercise runs a command in a warm machine, as a client would: it shows that
 // the sandbox does what it is for, and what a first command has to load is
 // loaded before anybody waits for it. It is the readiness probe of the reference
@@ -30,10 +33,10 @@ func (r *Runtime) exercise(ctx context.Context, row store.Sandbox) error {
 	dial := r.agentDial(row.ID)
 	transport := &http.Transport{
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
-		DisableKeepAlives: true, DisableCompression: true,
+		DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: exerciseReply,
 	}
 	defer transport.CloseIdleConnections()
-	agent := processpbconnect.NewProcessClient(&http.Client{Transport: transport}, "http://agent", connect.WithProtoJSON())
+	agent := processpbconnect.NewProcessClient(&http.Client{Transport: transport}, "http://agent", connect.WithProtoJSON(), connect.WithReadMaxBytes(exerciseReply))
 	cwd := "/tmp"
 	req := connect.NewRequest(&processpb.StartRequest{Process: &processpb.ProcessConfig{
 		Cmd: "/bin/bash", Args: []string{"-l", "-c", "pwd"}, Cwd: &cwd,

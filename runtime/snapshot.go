@@ -232,7 +232,7 @@ func (r *Runtime) deleteFiles(ctx context.Context, vmID, name string) error {
 func (r *Runtime) listed(ctx context.Context, idOrName, kind string) (store.Snapshot, error) {
 	claim, err := r.cfg.Store.Snapshot(ctx, idOrName)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return claim, err
+		return claim, classify(err)
 	}
 	if err != nil || claim.Kind != kind || claim.State != store.SnapshotReady {
 		return claim, fmt.Errorf("snapshot %.128q: %w", idOrName, ErrSnapshotNotFound)
@@ -257,7 +257,7 @@ func (r *Runtime) DeleteSnapshot(ctx context.Context, idOrName string) error {
 func (r *Runtime) Snapshots(ctx context.Context, f SnapshotFilter) ([]Snapshot, error) {
 	rows, err := r.cfg.Store.Snapshots(ctx)
 	if err != nil {
-		return nil, err
+		return nil, classify(err)
 	}
 	var out []Snapshot
 	for _, row := range rows {

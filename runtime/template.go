@@ -40,7 +40,7 @@ func (r *Runtime) Template(ctx context.Context, name string) (Template, error) {
 func (r *Runtime) Templates(ctx context.Context) ([]Template, error) {
 	rows, err := r.cfg.Store.Templates(ctx)
 	if err != nil {
-		return nil, err
+		return nil, classify(err)
 	}
 	var out []Template
 	base := false

@@ -62,7 +62,7 @@ func (k keyStore) Verify(ctx context.Context, text string) (e2b.Key, error) {
 	if errors.Is(err, store.ErrNotFound) {
 		return e2b.Key{}, e2b.ErrBadKey
 	}
-	return keyOf(row), err
+	return keyOf(row), diskFull(err)
 }
 
 func keyOf(row store.Key) e2b.Key {

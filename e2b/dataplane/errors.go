@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"html"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,6 +61,74 @@ func writeError(w http.ResponseWriter, r *http.Request, code int, t Target, mess
 	w.WriteHeader(code)
 	// The client may be gone.
 	_ = json.NewEncoder(w).Encode(e)
+}
+
+// fail answers a request that got no answer from the sandbox.
+func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
+	t := exchangeOf(r).target
+	if r.Context().Err() != nil {
+		// The client went away; there is nobody to tell.
+		panic(http.ErrAbortHandler)
+	}
+	if x := exchangeOf(r); x.again != nil && x.run != nil && errors.Is(err, errNoStream) && !x.again.touched.Load() {
+		x.missed = err
+		return
+	}
+	var wake *wakeError
+	var retry *runtime.RetryError
+	var limit *LimitError
+	switch {
+	case errors.As(err, &limit):
+		w.Header().Set("Retry-After", limit.RetryAfter())
+		writeError(w, r, http.StatusTooManyRequests, t, limit.Error())
+	case errors.As(err, &retry):
+		w.Header().Set("Retry-After", strconv.FormatInt(int64(math.Ceil(retry.After.Seconds())), 10))
+		writeError(w, r, http.StatusServiceUnavailable, t, "The sandbox is not available now: "+retry.Detail)
+	case errors.Is(err, runtime.ErrPortClosed):
+		writeError(w, r, http.StatusBadGateway, t, portClosed)
+	case isGone(err):
+		writeError(w, r, http.StatusBadGateway, t, gone(err))
+	case errors.Is(err, runtime.ErrConflict):
+		writeError(w, r, http.StatusConflict, t, "The sandbox is changing its state, try again")
+	case errors.Is(err, runtime.ErrUnavailable):
+		writeError(w, r, http.StatusServiceUnavailable, t, "The server is starting or shutting down")
+	case errors.Is(err, errTooManyStreams), errors.Is(err, runtime.ErrLacking):
+		// Not 502: for clients that means that the sandbox is gone.
+		p.log.Warn("data plane", "sandbox", t.ID, "port", t.Port, "error", err)
+		w.Header().Set("Retry-After", "1")
+		writeError(w, r, http.StatusServiceUnavailable, t, "The server has too many connections open, try again")
+	case errors.Is(err, errTooManyHeads):
+		p.log.Warn("data plane", "sandbox", t.ID, "port", t.Port, "error", err)
+		w.Header().Set("Retry-After", "1")
+		writeError(w, r, http.StatusServiceUnavailable, t, "Too many answers with large headers are in flight, try again")
+	case errors.Is(err, errHeadTooLarge):
+		writeError(w, r, http.StatusBadGateway, t, "The program in the sandbox sent a header that is too large")
+	case errors.Is(err, errSlowHead):
+		writeError(w, r, http.StatusBadGateway, t, "The program in the sandbox did not finish its header in time")
+	case errors.As(err, &wake):
+		p.notResumed(w, r, t, wake.err)
+	default:
+		p.died(w, r, t, err)
+	}
+}
+
+// died answers when the stream into a running sandbox failed: perhaps because
+// the sandbox ended just now.
+func (p *Proxy) died(w http.ResponseWriter, r *http.Request, t Target, err error) {
+	sb, getErr := p.sandboxes.Get(r.Context(), t.ID)
+	if getErr == nil {
+		getErr = serving(sb.State)
+	}
+	if isGone(getErr) {
+		writeError(w, r, http.StatusBadGateway, t, gone(getErr))
+		return
+	}
+	p.log.Warn("data plane", "sandbox", t.ID, "port", t.Port, "err", err)
+	writeError(w, r, http.StatusBadGateway, t, "The connection to the sandbox failed before it answered")
+}
+
+func isGone(err error) bool {
+	return errors.Is(err, runtime.ErrSandboxNotFound) || errors.Is(err, runtime.ErrNotRunning)
 }
 
 // wantsHTML tells a person at a browser from a script in one, and from all else.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rundlet/rundlet/runtime"
@@ -17,7 +18,9 @@ import (
 // package e2b, which has these methods.
 type Sandboxes interface {
 	Get(ctx context.Context, id string) (runtime.Sandbox, error)
-	List(ctx context.Context, f runtime.ListFilter) ([]runtime.Sandbox, error)
+	// EachToken calls yield with the id and the agent's token of every sandbox that
+	// has one, paused ones as well, until it returns false.
+	EachToken(ctx context.Context, yield func(id, token string) bool) error
 	Dial(ctx context.Context, id string, port uint16) (net.Conn, error)
 	Wake(ctx context.Context, id string) (runtime.Sandbox, error)
 }
@@ -28,6 +31,7 @@ const (
 	agentIdle = 60 * time.Second
 	// agentIdleConns bounds the kept connections of one sandbox.
 	agentIdleConns = 8
+	streamBuffer   = 8 << 10
 	// sweepEvery is how soon the end of a run is noticed that nobody told us.
 	sweepEvery = time.Second
 )
@@ -91,8 +95,12 @@ func (p *pool) newRun(key lifecycle) *run {
 		Protocols:          new(http.Protocols),
 		// A client that waits for a 100 gets ours; the sandbox may send none.
 		ExpectContinueTimeout: time.Second,
-		WriteBufferSize:       32 << 10,
-		ReadBufferSize:        32 << 10,
+		// Each stream has both, also one that nothing is answered on. What is larger
+		// is copied without them. The one for reading bounds trailers, too.
+		WriteBufferSize: streamBuffer,
+		ReadBufferSize:  streamBuffer,
+		// A head ends sooner, by its cost.
+		MaxResponseHeaderBytes: 2 * maxHead,
 	}
 	base.Protocols.SetHTTP1(true)
 	r.agent = base.Clone()
@@ -103,6 +111,7 @@ func (p *pool) newRun(key lifecycle) *run {
 	r.grpc = r.port.Clone()
 	r.grpc.Protocols = new(http.Protocols)
 	r.grpc.Protocols.SetUnencryptedHTTP2(true)
+	r.grpc.MaxResponseHeaderBytes = maxGRPCHead
 	r.sweep = time.AfterFunc(sweepEvery, r.check)
 	return r
 }
@@ -228,6 +237,20 @@ func (p *pool) close() {
 type conn struct {
 	net.Conn
 	run *run
+	// head is that of the answer that is being read, or nil.
+	head atomic.Pointer[head]
+}
+
+// Read bounds the head of an answer.
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if h := c.head.Load(); h != nil && n > 0 {
+		if err := h.read(b[:n]); err != nil {
+			c.Close()
+			return 0, err
+		}
+	}
+	return n, err
 }
 
 // Close closes the connection and forgets it.

@@ -3,10 +3,9 @@ package dataplane
 import (
 	"context"
 	"crypto/subtle"
-	"errors"
 	"log/slog"
-	"math"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
 	"path"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/runtime"
 )
 
@@ -26,15 +26,23 @@ const headerTraffic = "E2b-Traffic-Access-Token"
 type Proxy struct {
 	sandboxes Sandboxes
 	log       *slog.Logger
-	observer  Observer                              // may be nil
-	onAccess  func(ctx context.Context, token bool) // may be nil
+	observer  Observer                                                  // may be nil
+	onAccess  func(ctx context.Context, token bool)                     // may be nil
+	onWork    func(r *http.Request, work float64) (time.Duration, bool) // may be nil
+	signers   signers
+	searching sync.Mutex
+	searchers chan struct{}
+	wakers    wakers
+	heads     *quota.Budget // of the heads of answers
+	headTime  time.Duration
 	pool      pool
 	rp        httputil.ReverseProxy
 }
 
 // New returns a proxy over the streams that sandboxes dials.
 func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
-	p := &Proxy{sandboxes: sandboxes, log: logger}
+	p := &Proxy{sandboxes: sandboxes, log: logger, heads: quota.NewBudget(allHeads, headsOfOne), headTime: headTime,
+		searchers: make(chan struct{}, searchers)}
 	p.pool = pool{sandboxes: sandboxes, runs: make(map[lifecycle]*run)}
 	p.rp = httputil.ReverseProxy{
 		Rewrite:       rewrite,
@@ -83,6 +91,12 @@ type exchange struct {
 	again *unread
 	// missed is why there was no stream for it the first time.
 	missed error
+	// sandbox is the one that was asked for, as it was then.
+	sandbox runtime.Sandbox
+	// shown: it has a token of the sandbox that it may resume.
+	shown bool
+	// head bounds that of the answer.
+	head head
 }
 
 type exchangeKey struct{}
@@ -100,11 +114,16 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 		writeError(w, r, http.StatusMethodNotAllowed, t, "CONNECT is not supported")
 		return
 	}
+	if inAddress(r) {
+		writeError(w, r, http.StatusBadRequest, t, "There is an API key in the address; send it to the API only, as X-API-Key")
+		return
+	}
 	if t.Port == AgentPort && internal(r.URL.Path) {
 		writeError(w, r, http.StatusNotFound, t, "not found")
 		return
 	}
-	x := &exchange{target: t, begin: begin}
+	x := &exchange{target: t, begin: begin, head: head{budget: p.heads, owner: t.ID, time: p.headTime}}
+	defer x.head.end()
 	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 	sb, err := p.sandboxes.Get(r.Context(), t.ID)
 	if err == nil && !wakes(sb) {
@@ -120,12 +139,19 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 			return
 		}
 	}
+	x.sandbox = sb
+	token := hasToken(r, sb)
 	if p.onAccess != nil {
-		p.onAccess(r.Context(), hasToken(r, sb))
+		p.onAccess(r.Context(), token)
 	}
-	if wakes(sb) && sb.AutoResume && !mayWake(r, t, sb) {
-		writeError(w, r, http.StatusUnauthorized, t, "missing or wrong "+strings.ToLower(headerAccess))
-		return
+	if token {
+		p.Signer(sb.ID, sb.EnvdAccessToken)
+	}
+	if wakes(sb) && sb.AutoResume {
+		if x.shown, err = mayWake(r, t, sb); err != nil {
+			writeError(w, r, http.StatusUnauthorized, t, err.Error())
+			return
+		}
 	}
 	if sb.AutoResume {
 		x.again = &unread{ReadCloser: r.Body}
@@ -145,7 +171,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, sb runtime.Sandbox
 	if wakes(sb) {
 		// Once: who was resumed and does not run any more was paused on purpose.
 		x.again = nil
-		sb, err = p.wake(r.Context(), sb.ID)
+		sb, err = p.wake(r, sb)
 	}
 	if err == nil {
 		x.run, err = p.pool.acquire(sb)
@@ -201,17 +227,13 @@ func internal(urlPath string) bool {
 
 func rewrite(r *httputil.ProxyRequest) {
 	r.SetXForwarded()
-	t := exchangeOf(r.In).target
+	x := exchangeOf(r.In)
+	t := x.target
 	r.Out.URL.Scheme = "http"
 	r.Out.URL.Host = t.ID + ":" + strconv.Itoa(int(t.Port))
 	// As it came: the service may like semicolons.
 	r.Out.URL.RawQuery = r.In.URL.RawQuery
-	r.Out.Header.Del(headerTraffic)
-	// A key of this server is worth every sandbox on it: code in one of them
-	// must not see it. Other keys are between the client and the service.
-	if strings.HasPrefix(r.Out.Header.Get("X-API-Key"), "e2b_") {
-		r.Out.Header.Del("X-API-Key")
-	}
+	scrub(r.Out, t, x.sandbox)
 }
 
 // roundTripper sends a request over the connections of its run.
@@ -219,69 +241,24 @@ type roundTripper struct{}
 
 func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := exchangeOf(r)
+	transport := x.run.port
 	switch {
 	case x.target.Port == AgentPort:
-		return x.run.agent.RoundTrip(r)
+		transport = x.run.agent
 	case r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
+		// Its heads are not text; the transport bounds them.
 		return x.run.grpc.RoundTrip(r)
 	}
-	return x.run.port.RoundTrip(r)
-}
-
-// fail answers a request that got no answer from the sandbox.
-func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
-	t := exchangeOf(r).target
-	if r.Context().Err() != nil {
-		// The client went away; there is nobody to tell.
-		panic(http.ErrAbortHandler)
+	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		if c, ok := info.Conn.(*conn); ok {
+			x.head.watch(c)
+		}
+	}}
+	resp, err := transport.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+	if why := x.head.stop(); why != nil && err != nil {
+		err = why // The transport says only that the connection broke.
 	}
-	if x := exchangeOf(r); x.again != nil && x.run != nil && errors.Is(err, errNoStream) && !x.again.touched.Load() {
-		x.missed = err
-		return
-	}
-	var wake *wakeError
-	var retry *runtime.RetryError
-	switch {
-	case errors.As(err, &retry):
-		w.Header().Set("Retry-After", strconv.FormatInt(int64(math.Ceil(retry.After.Seconds())), 10))
-		writeError(w, r, http.StatusServiceUnavailable, t, "The sandbox is not available now: "+retry.Detail)
-	case errors.Is(err, runtime.ErrPortClosed):
-		writeError(w, r, http.StatusBadGateway, t, portClosed)
-	case isGone(err):
-		writeError(w, r, http.StatusBadGateway, t, gone(err))
-	case errors.Is(err, runtime.ErrConflict):
-		writeError(w, r, http.StatusConflict, t, "The sandbox is changing its state, try again")
-	case errors.Is(err, runtime.ErrUnavailable):
-		writeError(w, r, http.StatusServiceUnavailable, t, "The server is starting or shutting down")
-	case errors.Is(err, errTooManyStreams), errors.Is(err, runtime.ErrLacking):
-		// Not 502: for clients that means that the sandbox is gone.
-		p.log.Warn("data plane", "sandbox", t.ID, "port", t.Port, "error", err)
-		w.Header().Set("Retry-After", "1")
-		writeError(w, r, http.StatusServiceUnavailable, t, "The server has too many connections open, try again")
-	case errors.As(err, &wake):
-		p.notResumed(w, r, t, wake.err)
-	default:
-		p.died(w, r, t, err)
-	}
-}
-
-// died answers when the stream into a running sandbox failed: perhaps because
-// the sandbox ended just now.
-func (p *Proxy) died(w http.ResponseWriter, r *http.Request, t Target, err error) {
-	sb, getErr := p.sandboxes.Get(r.Context(), t.ID)
-	if getErr == nil {
-		getErr = serving(sb.State)
-	}
-	if isGone(getErr) {
-		writeError(w, r, http.StatusBadGateway, t, gone(getErr))
-		return
-	}
-	p.log.Warn("data plane", "sandbox", t.ID, "port", t.Port, "err", err)
-	writeError(w, r, http.StatusBadGateway, t, "The connection to the sandbox failed before it answered")
-}
-
-func isGone(err error) bool {
-	return errors.Is(err, runtime.ErrSandboxNotFound) || errors.Is(err, runtime.ErrNotRunning)
+	return resp, err
 }
 
 // buffers lends the copy buffers of the reverse proxy.

@@ -1,45 +1,111 @@
 package dataplane
 
 import (
-	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding"
 	"encoding/base64"
 	"errors"
+	"hash"
 	"net/http"
-	"net/url"
+	"strconv"
 	"strings"
-
-	"github.com/rundlet/rundlet/runtime"
+	"time"
 )
 
-// Errors of Signed. The texts are those of the agent and are matched by clients.
+// Errors of a signature. The texts are those of the agent and are matched by
+// clients.
 var (
 	ErrNoSignature  = errors.New("missing signature query parameter")
 	ErrBadSignature = errors.New("invalid signature")
+	ErrExpired      = errors.New("signature is already expired")
 )
 
-// Signed finds the sandbox of a signed file URL that names none, as SDKs make
-// them when one URL serves all sandboxes: it is the one with whose token the
-// signature was made. Expiry is left to the agent, which checks it again.
-func Signed(ctx context.Context, sandboxes Sandboxes, r *http.Request) (Target, error) {
+// Bounds of what a signature covers, in bytes: whoever is not known has no more
+// of it hashed. A path of Linux has 4096 at most.
+const (
+	maxSignedPath = 4096
+	maxSignedUser = 256
+	maxExpiry     = 20
+)
+
+// signed is what a request to /files claims with its signature, "v1_" and
+// base64(SHA-256(path:operation:user:token[:expiry])).
+type signed struct {
+	sum    [sha256.Size]byte // that it should have
+	state  []byte            // of SHA-256 before the token
+	expiry string            // Unix seconds; may be empty
+}
+
+// parseSigned returns what the request claims, ErrNoSignature, or ErrBadSignature
+// for what no token can have signed, and says so before it computes anything.
+func parseSigned(r *http.Request) (*signed, error) {
 	q := r.URL.Query()
-	signature := q.Get("signature")
-	if signature == "" {
-		return Target{}, ErrNoSignature
+	text := q.Get("signature")
+	if text == "" {
+		return nil, ErrNoSignature
 	}
-	// Paused ones as well: a request may resume them.
-	all, err := sandboxes.List(ctx, runtime.ListFilter{})
+	path, user := q.Get("path"), q.Get("username")
+	s := &signed{expiry: q.Get("signature_expiration")}
+	digest, version := strings.CutPrefix(text, "v1_")
+	// SDKs strip the padding; one that does not is as right.
+	digest = strings.TrimSuffix(digest, "=")
+	if !version || len(digest) != base64.RawStdEncoding.EncodedLen(len(s.sum)) ||
+		len(path) > maxSignedPath || len(user) > maxSignedUser || len(s.expiry) > maxExpiry {
+		return nil, ErrBadSignature
+	}
+	if n, err := base64.RawStdEncoding.Strict().Decode(s.sum[:], []byte(digest)); err != nil || n != len(s.sum) {
+		return nil, ErrBadSignature
+	}
+	h := sha256.New()
+	h.Write([]byte(path + ":" + operation(r) + ":" + user + ":"))
+	state, err := h.(encoding.BinaryMarshaler).MarshalBinary()
 	if err != nil {
-		return Target{}, err
+		return nil, err
 	}
-	op := operation(r)
-	for _, sb := range all {
-		if sb.EnvdAccessToken != "" && verify(q, op, sb.EnvdAccessToken, signature) {
-			return Target{ID: sb.ID, Port: AgentPort}, nil
-		}
+	s.state = state
+	return s, nil
+}
+
+// by reports whether the holder of the token signed the request, expired or not.
+// scratch is a SHA-256 of the caller's, so that many can be tried.
+func (s *signed) by(token string, scratch hash.Hash) bool {
+	// It is the state of such a hash, and a hash never fails to write.
+	_ = scratch.(encoding.BinaryUnmarshaler).UnmarshalBinary(s.state)
+	scratch.Write([]byte(token))
+	if s.expiry != "" {
+		scratch.Write([]byte(":" + s.expiry))
 	}
-	return Target{}, ErrBadSignature
+	var sum [sha256.Size]byte
+	return subtle.ConstantTimeCompare(scratch.Sum(sum[:0]), s.sum[:]) == 1
+}
+
+// fresh returns nil, ErrExpired or ErrBadSignature.
+func (s *signed) fresh(now time.Time) error {
+	if s.expiry == "" {
+		return nil
+	}
+	end, err := strconv.ParseInt(s.expiry, 10, 64)
+	switch {
+	case err != nil:
+		return ErrBadSignature
+	case end < now.Unix():
+		return ErrExpired
+	}
+	return nil
+}
+
+// checkSigned returns nil if the holder of the token signed the request and it
+// has not expired.
+func checkSigned(r *http.Request, token string) error {
+	s, err := parseSigned(r)
+	switch {
+	case err != nil:
+		return err
+	case !s.by(token, sha256.New()):
+		return ErrBadSignature
+	}
+	return s.fresh(time.Now())
 }
 
 // operation is what the request, or the request that a preflight announces,
@@ -53,21 +119,4 @@ func operation(r *http.Request) string {
 		return "write"
 	}
 	return "read"
-}
-
-func verify(q url.Values, op, token, signature string) bool {
-	want := sign(q.Get("path"), op, q.Get("username"), token, q.Get("signature_expiration"))
-	// SDKs strip the padding; one that does not is as right.
-	got := strings.TrimRight(signature, "=")
-	return subtle.ConstantTimeCompare([]byte(want), []byte(got)) == 1
-}
-
-// sign is "v1_" and base64(SHA-256(path:operation:user:token[:expiry])).
-func sign(path, op, user, token, expiry string) string {
-	raw := path + ":" + op + ":" + user + ":" + token
-	if expiry != "" {
-		raw += ":" + expiry
-	}
-	sum := sha256.Sum256([]byte(raw))
-	return "v1_" + base64.RawStdEncoding.EncodeToString(sum[:])
 }

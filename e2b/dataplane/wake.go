@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"github.com/rundlet/rundlet/runtime"
@@ -36,9 +37,23 @@ type wakeError struct{ err error }
 func (e *wakeError) Error() string { return "resume by traffic: " + e.err.Error() }
 func (e *wakeError) Unwrap() error { return e.err }
 
-// wake resumes the sandbox, or waits while others do, as long as ctx.
-func (p *Proxy) wake(ctx context.Context, id string) (runtime.Sandbox, error) {
-	sb, err := p.sandboxes.Wake(ctx, id)
+// wake resumes the sandbox, or waits while others do, as long as ctx. A resume
+// that no token was shown for has to be paid for, once for all who wait.
+func (p *Proxy) wake(r *http.Request, sb runtime.Sandbox) (runtime.Sandbox, error) {
+	paid, ok := p.wakers.enter(sb.ID, p.pool.most, p.pool.mostOfOne)
+	if !ok {
+		return sb, errTooManyStreams
+	}
+	defer p.wakers.leave(sb.ID)
+	if sb.State == runtime.StatePaused && !paid {
+		if !exchangeOf(r).shown {
+			if wait, ok := p.charge(r, wakeCost); !ok {
+				return sb, &LimitError{After: wait}
+			}
+		}
+		p.wakers.pay(sb.ID)
+	}
+	sb, err := p.sandboxes.Wake(r.Context(), sb.ID)
 	if err == nil {
 		err = serving(sb.State)
 	}
@@ -48,22 +63,40 @@ func (p *Proxy) wake(ctx context.Context, id string) (runtime.Sandbox, error) {
 	return sb, nil
 }
 
-// mayWake reports whether a request to the agent may resume its sandbox: it must
-// be one that the agent would serve. Other ports have the traffic token.
-func mayWake(r *http.Request, t Target, sb runtime.Sandbox) bool {
-	if t.Port != AgentPort || sb.EnvdAccessToken == "" {
-		return true
+// errNoToken: a request to the agent has neither its token nor a signature.
+var errNoToken = errors.New("missing or wrong " + strings.ToLower(headerAccess))
+
+// mayWake returns nil if a request to the agent may resume its sandbox: it must be
+// one that the agent would serve. shown reports that it has a token of the
+// sandbox, or what only a holder of it can make. Other ports have the traffic
+// token, which was checked.
+func mayWake(r *http.Request, t Target, sb runtime.Sandbox) (shown bool, err error) {
+	if t.Port != AgentPort {
+		return sb.TrafficAccessToken != "", nil
 	}
-	// A browser asks first, without a token. Where anybody may resume the
-	// sandbox by way of another port there is nothing to guard.
+	if sb.EnvdAccessToken == "" {
+		return false, nil
+	}
 	if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
-		return sb.TrafficAccessToken == ""
+		// A browser asks first, without a token. Where anybody may resume the
+		// sandbox by way of another port there is nothing to guard.
+		if sb.TrafficAccessToken == "" {
+			return false, nil
+		}
+		return false, errNoToken
 	}
 	if subtle.ConstantTimeCompare([]byte(r.Header.Get(headerAccess)), []byte(sb.EnvdAccessToken)) == 1 {
-		return true
+		return true, nil
 	}
-	q := r.URL.Query()
-	return r.URL.Path == "/files" && verify(q, operation(r), sb.EnvdAccessToken, q.Get("signature"))
+	if r.URL.Path == "/files" {
+		switch err := checkSigned(r, sb.EnvdAccessToken); {
+		case err == nil:
+			return true, nil
+		case errors.Is(err, ErrExpired):
+			return false, err
+		}
+	}
+	return false, errNoToken
 }
 
 // notResumed answers a request to a sandbox that stays paused for now.

@@ -194,6 +194,17 @@ func (f *Runtime) List(_ context.Context, q runtime.ListFilter) ([]runtime.Sandb
 	return found, nil
 }
 
+// EachToken implements e2b.RuntimeAdapter.
+func (f *Runtime) EachToken(ctx context.Context, yield func(id, token string) bool) error {
+	all, err := f.List(ctx, runtime.ListFilter{})
+	for _, sb := range all {
+		if sb.EnvdAccessToken != "" && !yield(sb.ID, sb.EnvdAccessToken) {
+			break
+		}
+	}
+	return err
+}
+
 func selects(q runtime.ListFilter, sb runtime.Sandbox) bool {
 	if !slices.Contains(q.States, sb.State.Shown()) {
 		return false

@@ -1,0 +1,151 @@
+package dataplane
+
+import (
+	"context"
+	"crypto/sha256"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A signed file URL that names no sandbox, as SDKs make them when one URL serves
+// all sandboxes, has to be tried with token after token: the signature is a hash,
+// so nothing can be looked up by it. The sandboxes that were used last are tried
+// first, and those are of a fixed number; whoever wants more has to pay.
+const (
+	recentSigners = 256
+	// searchers bounds who waits for a search of all sandboxes, of which there is
+	// one at a time.
+	searchers = 16
+)
+
+// signers are the sandboxes whose tokens were used last. They are safe for
+// concurrent use; the zero value is ready.
+type signers struct {
+	mu    sync.RWMutex
+	place map[string]int // by id; guarded by mu
+	ring  []*signer      // at most recentSigners; guarded by mu
+	hand  int            // the next that has to go if it was not used since; guarded by mu
+}
+
+type signer struct {
+	id, token string
+	used      atomic.Bool
+}
+
+// add notes that the token of a sandbox was used.
+func (s *signers) add(id, token string) {
+	s.mu.RLock()
+	i, known := s.place[id]
+	if known {
+		s.ring[i].used.Store(true)
+	}
+	s.mu.RUnlock()
+	if known {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.place[id]; known {
+		return
+	}
+	if s.place == nil {
+		s.place = map[string]int{}
+	}
+	if len(s.ring) < recentSigners {
+		s.ring = append(s.ring, nil)
+		s.put(len(s.ring)-1, id, token)
+		return
+	}
+	for s.ring[s.hand].used.Swap(false) {
+		s.hand = (s.hand + 1) % len(s.ring)
+	}
+	delete(s.place, s.ring[s.hand].id)
+	s.put(s.hand, id, token)
+	s.hand = (s.hand + 1) % len(s.ring)
+}
+
+// put writes a place of the ring. The caller holds mu.
+func (s *signers) put(i int, id, token string) {
+	s.ring[i] = &signer{id: id, token: token}
+	s.place[id] = i
+}
+
+// find returns which of them signed.
+func (s *signers) find(what *signed) (id string, ok bool) {
+	h := sha256.New()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, one := range s.ring {
+		if what.by(one.token, h) {
+			one.used.Store(true)
+			return one.id, true
+		}
+	}
+	return "", false
+}
+
+// Signer notes that somebody was shown the token of a sandbox, and so may sign.
+func (p *Proxy) Signer(id, token string) {
+	if token != "" {
+		p.signers.add(id, token)
+	}
+}
+
+// Signed finds the sandbox of a signed file URL that names none: it is the one
+// with whose token the signature was made. It returns ErrNoSignature,
+// ErrBadSignature, ErrExpired, a *LimitError, or an error of the runtime.
+func (p *Proxy) Signed(r *http.Request) (Target, error) {
+	what, err := parseSigned(r)
+	if err == nil {
+		err = what.fresh(time.Now())
+	}
+	if err != nil {
+		return Target{}, err
+	}
+	id, ok := p.signers.find(what)
+	if !ok {
+		if id, err = p.searchAll(r, what); err != nil {
+			return Target{}, err
+		}
+	}
+	// It may be gone since: then nobody has that token.
+	if _, err := p.sandboxes.Get(r.Context(), id); isGone(err) {
+		return Target{}, ErrBadSignature
+	}
+	return Target{ID: id, Port: AgentPort}, nil
+}
+
+// searchAll tries all sandboxes, one request after the other.
+func (p *Proxy) searchAll(r *http.Request, what *signed) (string, error) {
+	if wait, ok := p.charge(r, searchCost); !ok {
+		return "", &LimitError{After: wait}
+	}
+	select {
+	case p.searchers <- struct{}{}:
+		defer func() { <-p.searchers }()
+	default:
+		return "", &LimitError{After: time.Second}
+	}
+	p.searching.Lock()
+	defer p.searching.Unlock()
+	var found string
+	h := sha256.New()
+	err := p.sandboxes.EachToken(r.Context(), func(id, token string) bool {
+		if what.by(token, h) {
+			found = id
+			p.signers.add(id, token)
+		}
+		return found == "" && r.Context().Err() == nil
+	})
+	switch {
+	case err != nil:
+		return "", err
+	case r.Context().Err() != nil:
+		return "", context.Cause(r.Context())
+	case found == "":
+		return "", ErrBadSignature
+	}
+	return found, nil
+}

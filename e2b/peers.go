@@ -1,0 +1,97 @@
+package e2b
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/rundlet/rundlet/e2b/internal/quota"
+)
+
+// What one peer may cause without a key, in checks of a key a second: wrong keys,
+// signed URLs that only a search of all sandboxes finds, and resumes of sandboxes
+// that anybody may resume, which count for more.
+const (
+	keylessPerSecond = 20
+	keylessBurst     = 200
+	// keylessPeers bounds the memory for it; some 200 bytes each.
+	keylessPeers = 16384
+)
+
+// loopback is trusted to say on whose behalf it asks: that is where a reverse
+// proxy on this machine is.
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+// forwardedHops bounds how many proxies in a row are believed.
+const forwardedHops = 8
+
+// peers tells clients apart that have shown no key.
+type peers struct {
+	proxies []netip.Prefix
+	rate    *quota.Rate
+}
+
+func newPeers(proxies []netip.Prefix) peers {
+	return peers{append(loopback[:len(loopback):len(loopback)], proxies...), quota.NewRate(keylessPerSecond, keylessBurst, keylessPeers)}
+}
+
+// of is the address that a request comes from: that of the connection or, if that
+// is a proxy of ours, the one that the proxy named last. The zero address stands
+// for all that cannot be told apart.
+func (p peers) of(r *http.Request) netip.Addr {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	addr := from.Addr().Unmap()
+	lines := r.Header["X-Forwarded-For"]
+	for range forwardedHops {
+		if len(lines) == 0 || !p.trusted(addr) {
+			break
+		}
+		line := lines[len(lines)-1]
+		last := line
+		if i := strings.LastIndexByte(line, ','); i >= 0 {
+			last = line[i+1:]
+			lines = append(lines[:len(lines)-1:len(lines)-1], line[:i])
+		} else {
+			lines = lines[:len(lines)-1]
+		}
+		next, err := netip.ParseAddr(strings.TrimSpace(last))
+		if err != nil {
+			break // The proxy did not know it; it is the peer itself.
+		}
+		addr = next.Unmap()
+	}
+	return addr
+}
+
+func (p peers) trusted(addr netip.Addr) bool {
+	for _, proxy := range p.proxies {
+		if proxy.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// charge has the peer of a request pay for work that needs no key, or returns how
+// long it has to wait. A request with a valid key pays nothing, so that nobody is
+// kept out by others behind the same address.
+func (s *Server) charge(r *http.Request, work float64) (wait time.Duration, ok bool) {
+	if wait, ok = s.peers.rate.Take(s.peers.of(r), work, time.Now()); ok || s.hasKey(r) {
+		return 0, true
+	}
+	return wait, false
+}
+
+// hasKey reports whether a request carries a valid key, on the data plane too.
+func (s *Server) hasKey(r *http.Request) bool {
+	text := apiKey(r)
+	if text == "" || len(text) > maxKeyLength {
+		return false
+	}
+	_, err := s.keys.Verify(r.Context(), text)
+	return err == nil
+}

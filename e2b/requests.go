@@ -1,0 +1,62 @@
+package e2b
+
+import (
+	"net/http"
+
+	"github.com/rundlet/rundlet/e2b/internal/quota"
+)
+
+// What a request holds until it has been answered: its header as text and as a
+// map, a goroutine and buffers. On one HTTP/2 connection there may be a thousand,
+// and a request to a sandbox is answered when a guest likes.
+const (
+	// requestCost is that of a request without a header, in bytes.
+	requestCost = 8 << 10
+	// perField is what the map needs for a field.
+	perField = 64
+	// maxRequest bounds the cost of one.
+	maxRequest = 128 << 10
+	// Those of clients that have shown nothing are in a budget of their own, as are
+	// the others. Half of it is the most for one address.
+	allRequests, requestsOfOne = 256 << 20, 128 << 20
+)
+
+// requests counts the requests in flight.
+type requests struct{ strangers, known *quota.Budget }
+
+func newRequests() requests {
+	return requests{quota.NewBudget(allRequests, requestsOfOne), quota.NewBudget(allRequests, requestsOfOne)}
+}
+
+func costOf(r *http.Request) int64 {
+	cost := int64(requestCost + len(r.RequestURI) + len(r.Host))
+	for name, values := range r.Header {
+		for _, v := range values {
+			cost += int64(len(name) + len(v) + perField)
+		}
+	}
+	return cost
+}
+
+// admit counts a request until release is called, or has answered it.
+func (s *Server) admit(w http.ResponseWriter, r *http.Request) (release func(), ok bool) {
+	cost := costOf(r)
+	if cost > maxRequest {
+		answerError(w, &apiError{code: http.StatusRequestHeaderFieldsTooLarge, message: "the request has too large a header, or too many fields in it"})
+		return nil, false
+	}
+	peer := quota.Network(s.peers.of(r)).String()
+	budget := s.requests.strangers
+	if s.conns.shown(r.Context()) == keyed {
+		budget = s.requests.known
+	}
+	if !budget.Take(peer, cost) {
+		known := s.requests.known
+		if budget == known || !s.startup.over() || !s.hasKey(r) || !known.Take(peer, cost) {
+			answerError(w, &apiError{code: http.StatusServiceUnavailable, message: "too many requests are in flight; try again in a moment", retryAfter: startRetry})
+			return nil, false
+		}
+		budget = known
+	}
+	return func() { budget.Give(peer, cost) }, true
+}

@@ -1,0 +1,144 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/store"
+)
+
+// call is one method of the runtime that can fail, with what it needs.
+type call struct {
+	ready func(f *fixture) string
+	work  func(f *fixture, id string) error
+}
+
+// everyCall has an entry for each method of the runtime that returns an error; nil
+// if it touches no disk. A method that is not here fails the test.
+func everyCall() map[string]*call {
+	ctx := context.Background()
+	running := func(f *fixture) string { return f.create(long).ID }
+	paused := func(f *fixture) string { return f.paused() }
+	nothing := func(*fixture) string { return "" }
+	snapshot := func(f *fixture) string {
+		snap, err := f.rt.Snapshot(ctx, running(f), "named", "")
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		return snap.ID
+	}
+	return map[string]*call{
+		"Create": {nothing, func(f *fixture, _ string) error { _, err := f.rt.Create(ctx, request()); return err }},
+		"FollowUp": {func(f *fixture) string {
+			c, err := f.rt.Capture(ctx, running(f), ReasonIdle, "")
+			if err != nil {
+				f.t.Fatal(err)
+			}
+			return c.ID
+		}, func(f *fixture, id string) error { _, err := f.rt.FollowUp(ctx, id, request()); return err }},
+		"Fork": {running, func(f *fixture, id string) error {
+			results, err := f.rt.Fork(ctx, id, ForkRequest{Count: 2, Timeout: time.Minute})
+			for _, r := range results {
+				err = errors.Join(err, r.Err)
+			}
+			return err
+		}},
+		"Capture":    {paused, func(f *fixture, id string) error { _, err := f.rt.Capture(ctx, id, ReasonStopped, ""); return err }},
+		"Snapshot":   {running, func(f *fixture, id string) error { _, err := f.rt.Snapshot(ctx, id, "", ""); return err }},
+		"SetTimeout": {running, func(f *fixture, id string) error { return f.rt.SetTimeout(ctx, id, time.Minute) }},
+		"Extend":     {running, func(f *fixture, id string) error { return f.rt.Extend(ctx, id, 2*time.Hour) }},
+		"Pause":      {running, func(f *fixture, id string) error { return f.rt.Pause(ctx, id, true) }},
+		"Connect":    {paused, func(f *fixture, id string) error { _, _, err := f.rt.Connect(ctx, id, 2*time.Hour); return err }},
+		"Reboot":     {paused, func(f *fixture, id string) error { _, _, err := f.rt.Reboot(ctx, id, 2*time.Hour); return err }},
+		"Wake": {func(f *fixture) string { return f.paused(func(r *CreateRequest) { r.AutoResume = true }) },
+			func(f *fixture, id string) error { _, err := f.rt.Wake(ctx, id); return err }},
+		"Kill":           {running, func(f *fixture, id string) error { return f.rt.Kill(ctx, id) }},
+		"KillAll":        {running, func(f *fixture, _ string) error { return f.rt.KillAll(ctx, "test") }},
+		"EndRunning":     {running, func(f *fixture, _ string) error { return f.rt.EndRunning(ctx, "test") }},
+		"DeleteSnapshot": {snapshot, func(f *fixture, id string) error { return f.rt.DeleteSnapshot(ctx, id) }},
+		"Snapshots":      {snapshot, func(f *fixture, _ string) error { _, err := f.rt.Snapshots(ctx, SnapshotFilter{}); return err }},
+		"Templates":      {nothing, func(f *fixture, _ string) error { _, err := f.rt.Templates(ctx); return err }},
+		"Template":       {nothing, func(f *fixture, _ string) error { _, err := f.rt.Template(ctx, "base"); return err }},
+		"Prepare": {func(f *fixture) string {
+			f.setStamp("of a changed host")
+			return ""
+		}, func(f *fixture, _ string) error { return f.rt.Prepare(ctx) }},
+		"BaseSpec": {nothing, func(f *fixture, _ string) error { _, err := f.rt.BaseSpec(ctx); return err }},
+		"Killed":   {running, func(f *fixture, _ string) error { _, err := f.rt.Killed(ctx, 10); return err }},
+		"Figures":  {running, func(f *fixture, _ string) error { _, err := f.rt.Figures(ctx); return err }},
+		"Orphans":  {nothing, func(f *fixture, _ string) error { _, err := f.rt.Orphans(ctx); return err }},
+		"Get":      nil, "List": nil, "EachToken": nil, "Dial": nil, "Metrics": nil, // These read memory.
+	}
+}
+
+// classes are what the edge can answer with a status of its own.
+var classes = []error{ErrDiskFull, ErrSandboxNotFound, ErrTemplateNotFound, ErrSnapshotNotFound, ErrInvalid, ErrConflict,
+	ErrNotRunning, ErrNotRestorable, ErrPortClosed, ErrCapacity, ErrUnsupported, ErrLacking, ErrNoAnswer, ErrOutOfMemory, ErrUnavailable}
+
+// Whatever the step at which the disk becomes full, a call that fails says so.
+func TestEveryCallTellsThatTheDiskIsFull(t *testing.T) {
+	calls := everyCall()
+	methods := reflect.TypeFor[*Runtime]()
+	fails := reflect.TypeFor[error]()
+	for i := range methods.NumMethod() {
+		m := methods.Method(i)
+		if n := m.Type.NumOut(); n == 0 || m.Type.Out(n-1) != fails {
+			continue
+		}
+		if _, ok := calls[m.Name]; !ok {
+			t.Errorf("%s can fail, and nobody has looked at how", m.Name)
+		}
+	}
+	told := 0
+	for name, c := range calls {
+		if c == nil {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			for full, more := 0, true; more; full++ {
+				f, fill, _ := onSmallDisk(t)
+				if _, err := f.rt.Create(context.Background(), request()); err != nil { // It has a base.
+					t.Fatal(err)
+				}
+				id := c.ready(f)
+				var at atomic.Int64 // Work of an earlier call may go on in the background.
+				if full == 0 {
+					fill()
+				} else {
+					f.failpoint(func(Step) error {
+						if at.Add(1) == int64(full) {
+							fill()
+						}
+						return nil
+					})
+				}
+				err := c.work(f, id)
+				f.failpoint(nil)
+				more = full == 0 || at.Load() >= int64(full)
+				if errors.Is(err, ErrDiskFull) {
+					told++
+				}
+				if errors.Is(err, store.ErrFull) && !errors.Is(err, ErrDiskFull) || err != nil && !classified(err) {
+					t.Errorf("full at step %d: %v", full, err)
+				}
+				f.rt.Close()
+			}
+		})
+	}
+	if told < 20 {
+		t.Errorf("the full disk was told %d times only", told)
+	}
+}
+
+func classified(err error) bool {
+	for _, class := range classes {
+		if errors.Is(err, class) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,14 @@
+package runtime
+
+import "context"
+
+// EachToken calls yield with the id and the agent's token of every sandbox that
+// is shown and secured, in no order, until it returns false. It makes no views.
+func (r *Runtime) EachToken(_ context.Context, yield func(id, token string) bool) error {
+	for _, sb := range r.all() {
+		if row := sb.snapshot(); row.Secure && visible(sb.state()) && !yield(row.ID, r.token("envd", row.ID)) {
+			break
+		}
+	}
+	return nil
+}
