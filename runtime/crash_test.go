@@ -161,7 +161,7 @@ func (f *fixture) wantConsistent() {
 	if n := f.rt.ledger.Active().Launches; n != 0 {
 		f.t.Errorf("%d launches are counted and none is under way", n)
 	}
-	claims, err := f.db.Snapshots(ctx)
+	claims, err := f.db.Claims(ctx)
 	if err != nil {
 		f.t.Fatal(err)
 	}

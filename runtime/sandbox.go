@@ -18,6 +18,8 @@ import (
 // sandbox is the runtime's handle of one sandbox that is not killed.
 type sandbox struct {
 	id string
+	// place is set when the sandbox becomes known, and constant then.
+	place *place
 	// life serialises lifecycle calls; it is held across driver calls.
 	life *lock
 	// reservation is set before the machine is made and given back after it is
