@@ -47,6 +47,9 @@ type RuntimeAdapter interface {
 	// ErrSandboxNotFound for others.
 	Get(ctx context.Context, id string) (runtime.Sandbox, error)
 	List(ctx context.Context, f runtime.ListFilter) ([]runtime.Sandbox, error)
+	// CountRunning counts the running sandboxes that match on all pages, whatever
+	// the states, the cursor and the limit of the filter are.
+	CountRunning(ctx context.Context, f runtime.ListFilter) (int, error)
 	// Kill returns when nothing is left of the sandbox. ErrSandboxNotFound if
 	// it is not there (any more).
 	Kill(ctx context.Context, id string) error

@@ -112,6 +112,7 @@ func (r *Runtime) plan(ctx context.Context, rows []store.Sandbox, machines map[s
 		sb.place = r.places.adopt(row.KeyID, State(row.State) != StatePaused)
 		r.mu.Lock()
 		r.sandboxes[sb.id] = sb
+		sb.enroll(r.roster)
 		r.mu.Unlock()
 		view, present := machines[row.ID]
 		delete(machines, row.ID)

@@ -154,6 +154,7 @@ type Runtime struct {
 	sandboxes map[string]*sandbox
 	building  *build // the base build in flight, or nil
 
+	roster *roster
 	pool   *pool
 	places *places
 	tally  tally
@@ -234,7 +235,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	}
 	r.sup.unrecovered = map[string]string{}
 	r.sup.scaler = newScaler(cfg)
-	r.pool = newPool()
+	r.pool, r.roster = newPool(), newRoster()
 	r.places = newPlaces(cfg.Shares)
 	r.queue = capacity.NewQueue(r.ledger, capacity.QueueConfig{MaxPending: cfg.MaxPending, OnYield: r.yield})
 	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
@@ -317,6 +318,7 @@ func (r *Runtime) add(sb *sandbox, pl *place) error {
 	}
 	sb.place = pl
 	r.sandboxes[sb.id] = sb
+	sb.enroll(r.roster)
 	return nil
 }
 
@@ -324,6 +326,7 @@ func (r *Runtime) forget(sb *sandbox) {
 	r.mu.Lock()
 	delete(r.sandboxes, sb.id)
 	r.mu.Unlock()
+	sb.leave()
 	r.places.free(sb.place)
 	r.note(sb.id, nil)
 }
