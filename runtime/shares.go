@@ -148,12 +148,6 @@ func (p *places) free(pl *place) {
 	decrease(p.by, pl.key)
 }
 
-func decrease(m map[string]int, key string) {
-	if m[key]--; m[key] == 0 {
-		delete(m, key)
-	}
-}
-
 // reached reports whether a bound leaves no room for one more.
 func reached(bound, have int) bool { return bound >= 0 && have >= bound }
 
