@@ -50,6 +50,9 @@ type RuntimeAdapter interface {
 	// EachToken calls yield with the id and the agent's token of every sandbox that
 	// has one, running or paused, until it returns false. It is cheaper than List.
 	EachToken(ctx context.Context, yield func(id, token string) bool) error
+	// CountRunning counts the running sandboxes that match on all pages, whatever
+	// the states, the cursor and the limit of the filter are.
+	CountRunning(ctx context.Context, f runtime.ListFilter) (int, error)
 	// Kill returns when nothing is left of the sandbox. ErrSandboxNotFound if
 	// it is not there (any more).
 	Kill(ctx context.Context, id string) error

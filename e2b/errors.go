@@ -103,6 +103,8 @@ func noCapacity(c *runtime.CapacityError) *apiError {
 	case "pressure":
 		e.code = http.StatusServiceUnavailable
 		e.message = "this machine is short of memory or disk and takes nothing new; try again later, or end or pause sandboxes"
+	case runtime.ResourceShare:
+		e.message = c.Error()
 	case "queue":
 		e.message = "too many requests wait for room on this machine already; try again later"
 	case "wait":

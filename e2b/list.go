@@ -1,7 +1,6 @@
 package e2b
 
 import (
-	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -45,12 +44,13 @@ func (s *Server) ListSandboxes(w http.ResponseWriter, r *http.Request, p openapi
 		s.fail(w, r, err, "")
 		return
 	}
-	total, counted, err := s.totalRunning(r.Context(), f)
-	if err != nil {
-		s.fail(w, r, err, "")
-		return
-	}
-	if counted {
+	// The count is of all pages, if the filter selects running ones.
+	if len(f.States) == 0 || slices.Contains(f.States, runtime.StateRunning) {
+		total, err := s.adapter.CountRunning(r.Context(), f)
+		if err != nil {
+			s.fail(w, r, err, "")
+			return
+		}
 		w.Header().Set(headerTotalRunning, strconv.Itoa(total))
 	}
 	if len(sandboxes) > limit {
@@ -59,17 +59,6 @@ func (s *Server) ListSandboxes(w http.ResponseWriter, r *http.Request, p openapi
 		w.Header().Set(headerNextToken, formatCursor(runtime.Cursor{StartedAt: last.StartedAt, ID: last.ID}, f.Ascending))
 	}
 	writeJSON(w, http.StatusOK, wireListed(sandboxes))
-}
-
-// totalRunning counts the running sandboxes that the filter selects on all
-// pages, if it selects running ones.
-func (s *Server) totalRunning(ctx context.Context, f runtime.ListFilter) (n int, counted bool, err error) {
-	if len(f.States) > 0 && !slices.Contains(f.States, runtime.StateRunning) {
-		return 0, false, nil
-	}
-	f.States, f.After, f.Limit = []runtime.State{runtime.StateRunning}, nil, 0
-	all, err := s.adapter.List(ctx, f)
-	return len(all), true, err
 }
 
 func listFilter(p openapi.ListSandboxesParams) (runtime.ListFilter, error) {

@@ -22,7 +22,7 @@ func (n *node) discrepancies(ctx context.Context, snapshots []string) (wrong []s
 	if err != nil {
 		return nil, err
 	}
-	claims, err := n.db.Snapshots(ctx)
+	claims, err := n.db.Claims(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,9 @@ import (
 // readySnapshot is the name of a template's snapshot.
 const readySnapshot = "ready"
 
+// templateBuilds has a line of its own in the queue, beside those of the keys.
+const templateBuilds = "template builds"
+
 // prepareBase returns the stored base if it was made from what the host has
 // now, and otherwise boots the image and takes the snapshot.
 func (r *Runtime) prepareBase(ctx context.Context) (store.Template, error) {
@@ -58,7 +61,14 @@ func (r *Runtime) prepareBase(ctx context.Context) (store.Template, error) {
 	if tpl.Spec, err = json.Marshal(spec); err != nil {
 		return store.Template{}, err
 	}
-	if err := r.bootAndSave(ctx, tpl, spec); err != nil {
+	// A machine like any other: it waits for its turn, and what it takes is counted.
+	reservation, err := r.admit(ctx, templateBuilds, budget(store.Sandbox{VCPUs: size.VCPUs, MemoryMiB: size.MemoryMiB, DiskMiB: size.DiskMiB}))
+	if err != nil {
+		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
+	}
+	err = r.bootAndSave(ctx, tpl, spec)
+	reservation.Release()
+	if err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
 	if tpl.Manifest, err = r.baseManifest(ctx, tpl); err != nil {

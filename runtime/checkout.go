@@ -36,8 +36,9 @@ func (r *Runtime) checkout(from origin) *warm {
 	}
 }
 
-// handOver makes a warm machine the sandbox that was asked for.
-func (r *Runtime) handOver(ctx context.Context, w *warm, want store.Sandbox, req CreateRequest) (_ Sandbox, err error) {
+// handOver makes a warm machine the sandbox that was asked for, whose place it owns
+// from now on.
+func (r *Runtime) handOver(ctx context.Context, w *warm, pl *place, want store.Sandbox, req CreateRequest) (_ Sandbox, err error) {
 	sb := w.sb
 	_ = sb.life.lock(ctx) // Nobody else knows it.
 	defer sb.life.unlock()
@@ -46,7 +47,8 @@ func (r *Runtime) handOver(ctx context.Context, w *warm, want store.Sandbox, req
 	slot := sb.snapshot().SlotID
 	want.ID, want.SlotID, want.Deadline = sb.id, slot, time.Now().Add(createTimeout)
 	row := sb.update(func(row *store.Sandbox) { *row = want })
-	if err := r.add(sb); err != nil {
+	if err := r.add(sb, pl); err != nil {
+		r.places.free(pl)
 		r.discard(w)
 		return Sandbox{}, err
 	}

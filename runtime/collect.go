@@ -32,7 +32,7 @@ func (r *Runtime) collect(ctx context.Context) {
 // to drop any more, and seals those that their process had no time to.
 func (r *Runtime) dropUnfinished(ctx context.Context) error {
 	// Before what is in use: a claim is in use before it is written.
-	rows, err := r.cfg.Store.Snapshots(ctx)
+	rows, err := r.cfg.Store.Claims(ctx)
 	if err != nil {
 		return err
 	}
@@ -87,9 +87,9 @@ func (r *Runtime) dropUnneeded(ctx context.Context, claim store.Snapshot) error 
 
 // sealUnsealed seals the snapshots that an earlier process had no time to.
 func (r *Runtime) sealUnsealed(ctx context.Context) error {
-	rows, err := r.cfg.Store.Snapshots(ctx)
+	rows, err := r.cfg.Store.Unsealed(ctx, r.cfg.Instance)
 	for _, row := range rows {
-		if row.Instance == r.cfg.Instance && row.State == store.SnapshotReady && row.Manifest == "" && row.Kind != kindFork {
+		if row.Kind != kindFork {
 			r.seal(row)
 		}
 	}
@@ -155,7 +155,7 @@ const garbageKept = time.Hour
 
 // claims are the driver's snapshots that rows are about.
 func (r *Runtime) claims(ctx context.Context) ([]snapshot.Ref, error) {
-	rows, err := r.cfg.Store.Snapshots(ctx)
+	rows, err := r.cfg.Store.Claims(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -230,14 +230,11 @@ func (r *Runtime) prune(ctx context.Context) error {
 	if err != nil || !found {
 		return err
 	}
-	rows, err := r.cfg.Store.Snapshots(ctx)
+	specs, err := r.cfg.Store.Specs(ctx) // No sandbox is live: they are those of snapshots.
 	if err != nil {
 		return err
 	}
-	specs := []string{string(tpl.Spec)}
-	for _, row := range rows {
-		specs = append(specs, row.Spec)
-	}
+	specs = append(specs, string(tpl.Spec))
 	var keep []string
 	for _, text := range specs {
 		var spec vm.Spec

@@ -72,8 +72,19 @@ func (r *Runtime) create(ctx context.Context, req CreateRequest, from origin, fo
 	ctx, end := r.stage(ctx, latency.Create, slog.String("sandbox", sb.id), slog.String("template", from.id))
 	defer func() { end(err) }()
 	defer func() { err = r.deletedMeanwhile(ctx, from, err) }()
+	pl, err := r.places.take(req.KeyID)
+	if err != nil {
+		return Sandbox{}, err
+	}
+	given := false
+	defer func() {
+		if !given {
+			r.places.free(pl)
+		}
+	}()
 	if w := r.checkout(from); w != nil {
-		return r.handOver(ctx, w, sb.row, req)
+		given = true
+		return r.handOver(ctx, w, pl, sb.row, req)
 	}
 	if err := r.roomForMachine(); err != nil {
 		return Sandbox{}, err
@@ -93,10 +104,11 @@ func (r *Runtime) create(ctx context.Context, req CreateRequest, from origin, fo
 	ctx, cancel := sb.creation(ctx)
 	defer cancel()
 	sb.reservation = reservation
-	if err := r.add(sb); err != nil {
+	if err := r.add(sb, pl); err != nil {
 		reservation.Release()
 		return Sandbox{}, err
 	}
+	given = true
 	defer func() { err = r.undoCreate(ctx, sb, err) }()
 	if err := r.at(StepCreateReserved); err != nil {
 		return Sandbox{}, err

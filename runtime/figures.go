@@ -84,19 +84,13 @@ func (t *tally) killed(reason string) {
 func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 	now := time.Now()
 	f := Figures{
-		Sandboxes: map[State]int{}, Capacity: r.ledger.Usage(),
+		Capacity: r.ledger.Usage(),
 		// Before the queue's, which have them too.
 		GaveUp: r.tally.gaveUp.Load(), DiskFull: r.tally.diskFull.Load(), Reconciled: r.reconciled,
 		Supervision: r.Supervision(), Pressure: r.Pressure(), Lacking: r.Lacking(),
 	}
 	f.Queue = r.queue.Stats()
-	for _, sb := range r.all() {
-		row := sb.snapshot()
-		f.Sandboxes[State(row.State)]++
-		if reconcile.State(row.State).Transitional() && !row.Deadline.IsZero() && now.After(row.Deadline) {
-			f.Stuck++
-		}
-	}
+	f.Sandboxes, f.Stuck = r.roster.figures(now)
 	for _, stats := range r.pool.books.Stats(now) {
 		f.WarmPools = append(f.WarmPools, WarmPool{r.pool.name(stats.Key), stats})
 	}

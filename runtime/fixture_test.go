@@ -30,7 +30,7 @@ var errInjected = errors.New("injected")
 // fixture is a runtime over the in-memory driver, with a record of what
 // happened in which order and a switch to make each step fail.
 type fixture struct {
-	t       *testing.T
+	t       testing.TB
 	host    *memvm.Host
 	network *fakeNetwork
 	db      *store.Store
@@ -221,7 +221,7 @@ func (f *fixture) command(conn net.Conn) {
 	fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/connect+json\r\nContent-Length: %d\r\n\r\n%s", body.Len(), body.Bytes())
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, host: memvm.NewHost(), fail: map[string]int{}, during: map[string]func(){}, inits: map[string]control.InitRequest{}, muted: map[string]bool{}, stamp: "v1", files: t.TempDir()}
 	f.network = &fakeNetwork{f: f, leased: map[string]bool{}}
@@ -320,6 +320,10 @@ func (f *fixture) wantNothingLeft() {
 	}
 	if got := f.rt.ledger.Active(); got != (capacity.Budget{}) {
 		f.t.Errorf("capacity left: %+v", got)
+	}
+	f.wantRoster()
+	if all, running := f.rt.places.counts(); all != 0 || running != 0 {
+		f.t.Errorf("%d sandboxes are counted, %d running", all, running)
 	}
 	if list, _ := f.rt.List(context.Background(), ListFilter{States: []State{StateCreating, StateRunning, StatePaused, StateKilling}}); len(list) != 0 {
 		f.t.Errorf("sandboxes left: %+v", list)

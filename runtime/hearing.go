@@ -62,7 +62,7 @@ func (r *Runtime) listen(ctx context.Context) (silent int) {
 	all := r.all()
 	answers := make([]asked, len(all))
 	var group errgroup.Group
-	group.SetLimit(beatsAtOnce)
+	group.SetLimit(beatsAtOnce(len(all), r.cfg.Supervision.Heartbeat))
 	for i, sb := range all {
 		group.Go(func() error {
 			answers[i] = r.ask(ctx, sb)

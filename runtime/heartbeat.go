@@ -15,8 +15,11 @@ const (
 	// beatTimeout is how long an agent has for a sign of life: more than at a
 	// start, where others wait for the answer.
 	beatTimeout = 5 * time.Second
-	// beatsAtOnce bounds the cost of asking.
-	beatsAtOnce = 4
+	// leastBeats and mostBeats bound how many are asked at the same time: each wakes
+	// its guest, which is work for a processor.
+	leastBeats, mostBeats = 4, 64
+	// beatTime is what one that answers takes at most, on a host that is busy.
+	beatTime = 50 * time.Millisecond
 	// leastMissed is how many signs of life in a row must be missed, however
 	// long the silence was.
 	leastMissed = 3
@@ -32,6 +35,15 @@ type beat struct {
 	settling bool
 }
 
+// beatsAtOnce is how many of n sandboxes are asked at the same time, so that all of
+// them are in half of the interval: a round that takes longer delays the next.
+func beatsAtOnce(n int, interval time.Duration) int {
+	if interval <= 0 {
+		return leastBeats
+	}
+	return min(max(leastBeats, int(time.Duration(n)*beatTime/(interval/2))), mostBeats)
+}
+
 // beat asks the running sandboxes for a sign of life, and settles those that
 // are stuck. It waits for no lifecycle call.
 func (r *Runtime) beat(ctx context.Context) {
@@ -40,8 +52,9 @@ func (r *Runtime) beat(ctx context.Context) {
 	silent := r.listen(ctx)
 	var stuck atomic.Int64
 	var group errgroup.Group
-	group.SetLimit(beatsAtOnce)
-	for _, sb := range r.all() {
+	all := r.all()
+	group.SetLimit(beatsAtOnce(len(all), r.cfg.Supervision.Heartbeat))
+	for _, sb := range all {
 		group.Go(func() error {
 			if ctx.Err() != nil {
 				return nil // What was not heard at the end says nothing.

@@ -175,8 +175,34 @@ func TestAtMostFourAreAskedAtATime(t *testing.T) {
 		defer f.rt.Close()
 		begin := time.Now()
 		f.rt.beat(context.Background())
-		if took := time.Since(begin); most.Load() != beatsAtOnce || took != 5*time.Second {
+		if took := time.Since(begin); most.Load() != leastBeats || took != 5*time.Second {
 			t.Errorf("%d at a time, %v", most.Load(), took)
+		}
+	})
+}
+
+// However many guests there are, all of them are asked within half of the interval.
+func TestARoundOfManyEndsBeforeTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const many, interval = 300, 3 * time.Second
+		f := newFixture(t)
+		f.cfg.Capacity.Sandboxes = many
+		f.restart()
+		defer f.rt.Close()
+		for range many {
+			f.create(hours)
+		}
+		f.rt.cfg.Supervision.Heartbeat = interval
+		f.lookDuring("health", func() { time.Sleep(beatTime) })
+		begin := time.Now()
+		f.rt.beat(context.Background())
+		if took := time.Since(begin); took > interval/2 {
+			t.Errorf("%v for %d", took, many)
+		}
+		for n, want := range map[int]int{0: leastBeats, 10: leastBeats, 10000: 33, 1 << 30: mostBeats} {
+			if got := beatsAtOnce(n, 30*time.Second); got != want {
+				t.Errorf("%d of %d at a time, want %d", got, n, want)
+			}
 		}
 	})
 }

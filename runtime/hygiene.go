@@ -33,7 +33,7 @@ func (r *Runtime) clean(ctx context.Context) {
 	defer r.sup.cleaning.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, hygieneTimeout)
 	defer cancel()
-	_, rows := r.cfg.Store.DropKilled(ctx, time.Now().Add(-killedKept))
+	_, rows := r.cfg.Store.DropKilled(ctx, time.Now().Add(-killedKept), mostKilled)
 	// For whoever copies the database file alone.
 	rows = errors.Join(rows, r.cfg.Store.Checkpoint(ctx))
 	for what, err := range map[string]error{

@@ -168,7 +168,7 @@ func TestAbandonedClaimsAreDroppedAndThoseInUseAreNot(t *testing.T) {
 		}
 		f.rt.clean(ctx)
 		var left []string
-		rows, err := f.db.Snapshots(ctx)
+		rows, err := f.db.Claims(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}

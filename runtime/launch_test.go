@@ -137,7 +137,7 @@ func TestAForkWhoseClientGoesAwayEndsWhatHasNotBegun(t *testing.T) {
 		if u := f.rt.ledger.Active(); u.Sandboxes != 1 || f.network.count() != 1 {
 			t.Errorf("%+v and %d slots are left", u, f.network.count())
 		}
-		if rows, _ := f.db.Snapshots(context.Background()); len(rows) != 0 {
+		if rows, _ := f.db.Claims(context.Background()); len(rows) != 0 {
 			t.Errorf("claims left: %+v", rows)
 		}
 	})

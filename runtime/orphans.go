@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -106,14 +107,11 @@ func (r *Runtime) reviewOrphans(ctx context.Context, snapshots map[[2]string]boo
 // operator as "sandbox".
 func (r *Runtime) Orphans(ctx context.Context) (map[string]int, error) {
 	out := map[string]int{store.OrphanSnapshot: 0, store.OrphanMachine: 0, "sandbox": 0}
-	all, err := r.cfg.Store.Orphans(ctx)
+	counts, err := r.cfg.Store.CountOrphans(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, o := range all {
-		out[o.Kind]++
-	}
-	rows, err := r.cfg.Store.Quarantined(ctx, StateNames())
-	out["sandbox"] = len(rows)
+	maps.Copy(out, counts)
+	out["sandbox"], err = r.cfg.Store.CountQuarantined(ctx, StateNames())
 	return out, err
 }

@@ -166,6 +166,7 @@ func (r *Runtime) nowPaused(ctx context.Context, sb *sandbox) error {
 		return err
 	}
 	sb.update(func(r *store.Sandbox) { *r = row })
+	r.places.rest(sb.place)
 	return nil
 }
 

@@ -157,7 +157,7 @@ func TestAPauseThatFailsIsUndoneAndTheSandboxRunsOn(t *testing.T) {
 			if f.inside(sb.ID).Get("mark") != "here" {
 				t.Error("it is another machine")
 			}
-			if rows, _ := f.db.Snapshots(context.Background()); len(rows) != 0 {
+			if rows, _ := f.db.Claims(context.Background()); len(rows) != 0 {
 				t.Errorf("claims left: %+v", rows)
 			}
 			f.pause(sb.ID)

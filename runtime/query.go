@@ -1,15 +1,12 @@
 package runtime
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/vm"
@@ -57,61 +54,6 @@ func (r *Runtime) Killed(ctx context.Context, limit int) ([]Sandbox, error) {
 		out[i] = r.view(row)
 	}
 	return out, nil
-}
-
-// List returns the sandboxes that match, in order.
-func (r *Runtime) List(ctx context.Context, f ListFilter) ([]Sandbox, error) {
-	states := f.States
-	if len(states) == 0 {
-		states = []State{StateRunning, StatePaused}
-	}
-	var out []Sandbox
-	for _, sb := range r.all() {
-		view := r.view(sb.snapshot())
-		view.State = sb.state()
-		if slices.Contains(states, view.State.Shown()) && f.matches(view) {
-			out = append(out, view)
-		}
-	}
-	order := f.compare
-	slices.SortFunc(out, order)
-	if f.After != nil {
-		at := Sandbox{ID: f.After.ID, StartedAt: f.After.StartedAt}
-		n, found := slices.BinarySearchFunc(out, at, order)
-		if found {
-			n++
-		}
-		out = out[n:]
-	}
-	if f.Limit > 0 && len(out) > f.Limit {
-		out = out[:f.Limit]
-	}
-	return out, nil
-}
-
-func (f ListFilter) matches(sb Sandbox) bool {
-	if f.Template != "" && f.Template != sb.TemplateID && f.Template != sb.Alias {
-		return false
-	}
-	if !f.StartedAfter.IsZero() && sb.StartedAt.Truncate(time.Millisecond).Before(f.StartedAfter.Truncate(time.Millisecond)) {
-		return false
-	}
-	for k, v := range f.Metadata {
-		if have, ok := sb.Metadata[k]; !ok || have != v {
-			return false
-		}
-	}
-	return true
-}
-
-// compare is the list order: by start, ties by id. It compares to the
-// microsecond, which is what the store and a cursor keep.
-func (f ListFilter) compare(a, b Sandbox) int {
-	byStart := cmp.Compare(a.StartedAt.UnixMicro(), b.StartedAt.UnixMicro())
-	if !f.Ascending {
-		byStart = -byStart
-	}
-	return cmp.Or(byStart, strings.Compare(a.ID, b.ID))
 }
 
 // Dial opens a stream to a TCP port in the sandbox.

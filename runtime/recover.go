@@ -81,7 +81,7 @@ func (r *Runtime) reconcile(ctx context.Context) error {
 		r.log.Info("reconciled with an earlier process", "recovered", report.Recovered, "cleaned up", report.CleanedUp,
 			"quarantined", report.Quarantined, "failed", report.Failed)
 	}
-	if _, err := r.cfg.Store.DropKilled(ctx, time.Now().Add(-killedKept)); err != nil {
+	if _, err := r.cfg.Store.DropKilled(ctx, time.Now().Add(-killedKept), mostKilled); err != nil {
 		r.log.Warn("could not forget old sandboxes", "error", err)
 	}
 	return nil
@@ -109,8 +109,10 @@ func (r *Runtime) plan(ctx context.Context, rows []store.Sandbox, machines map[s
 		sb := newSandbox(row)
 		sb.setRecovering(waitsForTurn)
 		known[row.ID] = sb
+		sb.place = r.places.adopt(row.KeyID, State(row.State) != StatePaused)
 		r.mu.Lock()
 		r.sandboxes[sb.id] = sb
+		sb.enroll(r.roster)
 		r.mu.Unlock()
 		view, present := machines[row.ID]
 		delete(machines, row.ID)

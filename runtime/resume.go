@@ -151,6 +151,14 @@ func (r *Runtime) resume(sb *sandbox, timeout time.Duration) (err error) {
 	} else if err := r.fits(originOfSnapshot(claim)); err != nil {
 		return err
 	}
+	if err := r.places.run(sb.place); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil && sb.state() == StatePaused {
+			r.places.rest(sb.place)
+		}
+	}()
 	inAdmit, admitted := r.stage(ctx, latency.CreateAdmit)
 	reservation, err := r.admit(inAdmit, row.KeyID, budget(row))
 	if admitted(err); err != nil {

@@ -85,6 +85,8 @@ type Config struct {
 	// long one may; 0 is capacity.DefaultMaxPending and a minute.
 	MaxPending int
 	MaxWait    time.Duration
+	// Shares bounds what one API key may have.
+	Shares Shares
 
 	// Disk tells how much is free where DiskRoot is, and Floors what must be;
 	// a nil Disk means that nothing is checked.
@@ -128,6 +130,11 @@ var DefaultSize = Size{VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024}
 // killedKept is how long killed sandboxes can be asked about.
 const killedKept = 7 * 24 * time.Hour
 
+// mostKilled is how many killed sandboxes are kept at most, the newest; more are
+// there only until the next look of hygiene. A row has its metadata, at most
+// maxMetadataBytes, and no spec.
+const mostKilled = 10000
+
 // Runtime owns every sandbox of one instance. Safe for concurrent use.
 type Runtime struct {
 	cfg    Config
@@ -147,9 +154,11 @@ type Runtime struct {
 	sandboxes map[string]*sandbox
 	building  *build // the base build in flight, or nil
 
-	pool  *pool
-	tally tally
-	ends  outOfMemoryEnds
+	roster *roster
+	pool   *pool
+	places *places
+	tally  tally
+	ends   outOfMemoryEnds
 
 	// reconciled is what Open did with what an earlier process left; constant.
 	reconciled reconcile.Report
@@ -186,6 +195,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		cfg.MaxWait = time.Minute
 	}
 	cfg.Capacity.Launches = int64(cfg.Launches)
+	cfg.Shares = cfg.Shares.orDefault()
 	if cfg.MaxTimeout == 0 {
 		cfg.MaxTimeout = 24 * time.Hour
 	}
@@ -225,7 +235,8 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	}
 	r.sup.unrecovered = map[string]string{}
 	r.sup.scaler = newScaler(cfg)
-	r.pool = newPool()
+	r.pool, r.roster = newPool(), newRoster()
+	r.places = newPlaces(cfg.Shares)
 	r.queue = capacity.NewQueue(r.ledger, capacity.QueueConfig{MaxPending: cfg.MaxPending, OnYield: r.yield})
 	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
 	r.verify = newVerifier(r.life, r.spawn)
@@ -297,14 +308,17 @@ func (r *Runtime) find(id string) (*sandbox, bool) {
 	return sb, ok
 }
 
-// add makes a sandbox known. It fails once the runtime is closing.
-func (r *Runtime) add(sb *sandbox) error {
+// add makes a sandbox known, and gives it its place. It fails once the runtime is
+// closing.
+func (r *Runtime) add(sb *sandbox, pl *place) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return fmt.Errorf("create sandbox: %w: the daemon is shutting down", ErrUnavailable)
 	}
+	sb.place = pl
 	r.sandboxes[sb.id] = sb
+	sb.enroll(r.roster)
 	return nil
 }
 
@@ -312,6 +326,8 @@ func (r *Runtime) forget(sb *sandbox) {
 	r.mu.Lock()
 	delete(r.sandboxes, sb.id)
 	r.mu.Unlock()
+	sb.leave()
+	r.places.free(sb.place)
 	r.note(sb.id, nil)
 }
 

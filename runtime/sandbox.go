@@ -18,6 +18,8 @@ import (
 // sandbox is the runtime's handle of one sandbox that is not killed.
 type sandbox struct {
 	id string
+	// place is set when the sandbox becomes known, and constant then.
+	place *place
 	// life serialises lifecycle calls; it is held across driver calls.
 	life *lock
 	// reservation is set before the machine is made and given back after it is
@@ -31,6 +33,9 @@ type sandbox struct {
 	restored time.Time
 	// run counts the machines that the sandbox had.
 	run int
+	// roster has the sandbox, at a place; nil if none has it.
+	roster *roster
+	at     *Cursor
 	// doom is why the sandbox ends, whatever its state; see condemn.
 	doom string
 	// insisting: a kill that could not be done at once goes on in the background.
@@ -74,6 +79,7 @@ func (sb *sandbox) update(change func(*store.Sandbox)) store.Sandbox {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	change(&sb.row)
+	sb.tell()
 	return sb.row
 }
 
@@ -82,6 +88,11 @@ func (sb *sandbox) update(change func(*store.Sandbox)) store.Sandbox {
 func (sb *sandbox) state() State {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
+	return sb.stateLocked()
+}
+
+// stateLocked is state for who has sb.mu.
+func (sb *sandbox) stateLocked() State {
 	if sb.doom != "" && State(sb.row.State) != StateKilled {
 		return StateKilling
 	}

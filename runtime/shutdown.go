@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -47,6 +48,18 @@ func (r *Runtime) KillAll(ctx context.Context, reason string) error {
 		return r.terminate(ctx, sb, reason)
 	})
 }
+
+// EndTimeout is how long EndRunning and KillAll should have: for the pauses under way
+// and the slowest ends, and for each sandbox, since it is work for a processor.
+func (r *Runtime) EndTimeout() time.Duration {
+	return endTimeout + time.Duration(len(r.all()))*endEachTime
+}
+
+const (
+	endTimeout = time.Minute
+	// endEachTime is what the end of one of many took on two busy processors.
+	endEachTime = 100 * time.Millisecond
+)
 
 // endsAtOnce bounds the calls of endEach. Each has a bound of its own, so that
 // one that hangs holds up no other for long.

@@ -3,8 +3,10 @@ package runtime
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 func TestUserDataOutlivesAShutdown(t *testing.T) {
@@ -99,4 +101,37 @@ func TestUserDataOutlivesAShutdownInTheMiddleOfACall(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The end of many takes as long as the machine needs for them, and has that time.
+func TestTheEndOfManyHasItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const many = 200
+		f := newFixture(t)
+		f.cfg.Capacity.Sandboxes = many
+		f.restart()
+		defer f.rt.Close()
+		for range many {
+			f.create(hours)
+		}
+		var now, most atomic.Int64
+		f.lookDuring("destroy", func() {
+			n := now.Add(1)
+			defer now.Add(-1)
+			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+			}
+			time.Sleep(endsAtOnce * endEachTime)
+		})
+		bound := f.rt.EndTimeout()
+		ctx, cancel := context.WithTimeout(context.Background(), bound)
+		defer cancel()
+		begin := time.Now()
+		if err := f.rt.KillAll(ctx, "test"); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begin); took > bound-endTimeout+endsAtOnce*endEachTime || most.Load() != endsAtOnce {
+			t.Errorf("%v of %v, %d at a time", took, bound, most.Load())
+		}
+		f.wantNothingLeft()
+	})
 }

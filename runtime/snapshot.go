@@ -143,7 +143,7 @@ func (r *Runtime) save(ctx context.Context, claim *store.Snapshot) (err error) {
 			}
 		}
 	}()
-	if err := r.cfg.Store.PutSnapshot(ctx, *claim); err != nil {
+	if err := r.claim(ctx, *claim); err != nil {
 		return err
 	}
 	if err := r.at(StepSnapshotIntent); err != nil {
@@ -187,7 +187,7 @@ func (r *Runtime) share(ctx context.Context, row store.Sandbox, change func(*sto
 			return claim, err
 		}
 	}
-	if err := r.cfg.Store.PutSnapshot(ctx, claim); err != nil {
+	if err := r.claim(ctx, claim); err != nil {
 		return claim, err
 	}
 	if sealed == "" && claim.Kind != kindFork {
@@ -255,31 +255,41 @@ func (r *Runtime) DeleteSnapshot(ctx context.Context, idOrName string) error {
 
 // Snapshots returns the snapshots that match, the newest first.
 func (r *Runtime) Snapshots(ctx context.Context, f SnapshotFilter) ([]Snapshot, error) {
-	rows, err := r.cfg.Store.Snapshots(ctx)
+	page := store.Page{Kind: kindSnapshot, Source: f.SandboxID, Name: f.Name, Limit: f.Limit}
+	if f.After != nil {
+		page.AfterTime, page.AfterID = f.After.StartedAt, f.After.ID
+	}
+	rows, err := r.cfg.Store.SnapshotPage(ctx, page)
 	if err != nil {
 		return nil, classify(err)
 	}
-	var out []Snapshot
-	for _, row := range rows {
-		if row.Kind != kindSnapshot || row.State != store.SnapshotReady ||
-			f.SandboxID != "" && row.Source != f.SandboxID || f.Name != "" && row.Name != f.Name && row.ID != f.Name {
-			continue
-		}
-		if f.After != nil && !f.After.before(row.CreatedAt, row.ID) {
-			continue
-		}
-		out = append(out, viewSnapshot(row))
-		if f.Limit > 0 && len(out) == f.Limit {
-			break
-		}
+	out := make([]Snapshot, len(rows))
+	for i, row := range rows {
+		out[i] = viewSnapshot(row)
 	}
 	return out, nil
 }
 
-// before reports whether the newest-first order has the place after the cursor.
-func (c *Cursor) before(at time.Time, id string) bool {
-	mine, other := c.StartedAt.UnixMicro(), at.UnixMicro()
-	return other < mine || other == mine && id > c.ID
+// counted bounds what clients save and delete themselves: see Shares.
+func (r *Runtime) counted() store.Counted {
+	s := r.cfg.Shares
+	return store.Counted{Kinds: []string{kindSnapshot, kindContinuation}, Most: s.Snapshots, MostOfAKey: s.SnapshotsPerKey}
+}
+
+// claim writes a claim that is new.
+func (r *Runtime) claim(ctx context.Context, n store.Snapshot) error {
+	if n.Kind != kindSnapshot && n.Kind != kindContinuation {
+		return r.cfg.Store.PutSnapshot(ctx, n)
+	}
+	err := r.cfg.Store.AddSnapshot(ctx, n, r.counted())
+	var full *store.BoundError
+	if !errors.As(err, &full) {
+		return err
+	}
+	if full.OfKey {
+		return shareError("this key has %d snapshots and may have no more: delete some of them", full.Have)
+	}
+	return shareError("this machine has %d snapshots and takes no more: delete some of them", full.Have)
 }
 
 func viewSnapshot(row store.Snapshot) Snapshot {

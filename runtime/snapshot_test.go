@@ -120,7 +120,7 @@ func TestASnapshotThatFailsLeavesNothing(t *testing.T) {
 	if err != nil || len(list) != 1 {
 		t.Errorf("the name left the snapshot that has it: %+v, %v", list, err)
 	}
-	if rows, _ := f.db.Snapshots(ctx); len(rows) != 1 {
+	if rows, _ := f.db.Claims(ctx); len(rows) != 1 {
 		t.Errorf("%d claims", len(rows))
 	}
 	for _, name := range []string{"UPPER", "a b", "../x", "", "-x", string(make([]byte, 200))} {

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/rundlet/rundlet/substrate/capacity"
 	"github.com/rundlet/rundlet/substrate/latency"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -128,4 +131,40 @@ func TestFormerImagesGoWhenNoSandboxCanUseThem(t *testing.T) {
 	if len(kept) != 1 || kept[0] != "/base" {
 		t.Errorf("pruned to %q", kept)
 	}
+}
+
+// The machine that a template is built in counts as any other, and waits as any
+// other for what is in use.
+func TestATemplateIsBuiltWithinTheCapacity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.cfg.Capacity.Sandboxes, f.cfg.MaxWait = 1, 5*time.Second
+		f.restart()
+		defer f.rt.Close()
+		ctx := context.Background()
+		all := f.rt.ledger.Adopt(capacity.Budget{Sandboxes: 1})
+		if err := f.rt.Prepare(ctx); !errors.Is(err, ErrCapacity) {
+			t.Errorf("on a full machine: %v", err)
+		}
+		var during capacity.Budget
+		f.lookDuring("snapshot", func() { during = f.rt.ledger.Active() })
+		done := make(chan error)
+		go func() { done <- f.rt.Prepare(ctx) }()
+		synctest.Wait()
+		all.Release()
+		if err := <-done; err != nil {
+			t.Fatalf("with room: %v", err)
+		}
+		if during.Sandboxes != 1 || during.MemoryBytes != int64(DefaultSize.MemoryMiB)<<20 || during.Launches != 1 {
+			t.Errorf("while it was built %+v was counted", during)
+		}
+		f.wantNothingLeft()
+		f.setStamp("v2")
+		f.rt.dropBase(f.rt.building)
+		f.failNext("snapshot", 1)
+		if err := f.rt.Prepare(ctx); !errors.Is(err, errInjected) {
+			t.Errorf("a build that fails: %v", err)
+		}
+		f.wantNothingLeft()
+	})
 }

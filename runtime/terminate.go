@@ -173,6 +173,7 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *sandbox, reason string) 
 	}
 	row = sb.snapshot()
 	row.State, row.KilledAt, row.Deadline, row.SnapshotID = string(StateKilled), time.Now(), time.Time{}, ""
+	row.Spec = "" // Nothing is made from it any more.
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
 		return fmt.Errorf("%w: %w", errUnwritten, err)
 	}

@@ -252,11 +252,15 @@ var (
 // host open which was changed since.
 type HostChangedError = vm.HostChangedError
 
+// ResourceShare is the resource of a request for more than a key, or all of them,
+// may have: see Shares. The whole text is for the client.
+const ResourceShare = "share"
+
 // CapacityError says which resource did not suffice.
 type CapacityError struct {
 	// Resource is "cpu", "memory", "disk", "sandboxes", "queue" (too many wait
-	// already), "wait" (it waited as long as a request may) or "pressure" (the
-	// host is short of memory or disk and takes nothing new).
+	// already), "wait" (it waited as long as a request may), "pressure" (the host
+	// is short of memory or disk and takes nothing new) or ResourceShare.
 	Resource  string
 	Requested int64
 	Available int64
@@ -269,6 +273,8 @@ type CapacityError struct {
 func (e *CapacityError) Error() string {
 	text := "not enough " + e.Resource + " on this machine"
 	switch e.Resource {
+	case ResourceShare:
+		return e.Detail
 	case "queue":
 		text = "too many requests wait for this machine"
 	case "wait":

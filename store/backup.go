@@ -29,7 +29,7 @@ func Backup(ctx context.Context, database, file string, replace bool) (size int6
 	if err != nil {
 		return 0, err
 	}
-	defer s.db.Close()
+	defer s.close()
 	// Private before there is anything in it: the secrets of the node are.
 	tmp, err := os.CreateTemp(filepath.Dir(file), ".rundlet-backup-*")
 	if err != nil {
@@ -87,7 +87,7 @@ func copyBackup(ctx context.Context, backup, tmp string) error {
 	if err != nil {
 		return err
 	}
-	defer from.db.Close()
+	defer from.close()
 	if from.version == 0 {
 		return fmt.Errorf("%w: there is nothing of rundlet in it", ErrDamaged)
 	}
@@ -110,13 +110,13 @@ func copyBackup(ctx context.Context, backup, tmp string) error {
 		`DELETE FROM snapshots WHERE state = 'saving' AND id NOT IN (SELECT snapshot_id FROM sandboxes)`,
 	} {
 		if _, err := to.exec(ctx, change); err != nil {
-			return errors.Join(err, to.db.Close())
+			return errors.Join(err, to.close())
 		}
 	}
 	if err := to.Checkpoint(ctx); err != nil {
-		return errors.Join(err, to.db.Close())
+		return errors.Join(err, to.close())
 	}
-	return errors.Join(to.db.Close(), syncFile(tmp))
+	return errors.Join(to.close(), syncFile(tmp))
 }
 
 // sideFiles are what SQLite keeps beside a database.

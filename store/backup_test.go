@@ -61,7 +61,7 @@ func TestBackupIsOneConsistentFileOfALivingDatabase(t *testing.T) {
 	if all, err := s.Orphans(ctx); err != nil || len(all) != 0 {
 		t.Errorf("an older database knows since when something is set aside: %v, %v", all, err)
 	}
-	if all, err := s.Snapshots(ctx); err != nil || len(all) != 1 || all[0].ID != "c" {
+	if all, err := s.Claims(ctx); err != nil || len(all) != 1 || all[0].ID != "c" {
 		t.Errorf("claims %+v, %v", all, err)
 	}
 	if got, err := open(t, former).Sandbox(ctx, "i2"); err != nil || got.ID != "i2" {

@@ -16,15 +16,14 @@ type SnapshotCount struct {
 // CountSnapshots returns the number and the size of the snapshots that are
 // ready, by kind. It returns no row and holds up no other call.
 func (s *Store) CountSnapshots(ctx context.Context) (map[string]SnapshotCount, error) {
-	db, err := s.reading(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("count snapshots: %w", err)
-	}
-	rows, err := db.QueryContext(ctx, `
-		SELECT kind, count(*), sum(iif(nth = 1, bytes, 0)) FROM (
-			SELECT kind, state, bytes, row_number() OVER (PARTITION BY vm_id, snapshot ORDER BY created_at, id DESC) AS nth
-			FROM snapshots)
-		WHERE state = ? GROUP BY kind`, SnapshotReady)
+	rows, err := s.query(ctx, `
+		SELECT kind, sum(n), sum(bytes) FROM (
+			SELECT kind, count(*) AS n, 0 AS bytes FROM snapshots WHERE state = 'ready' GROUP BY kind
+			UNION ALL
+			-- Of each group the values are those of the row with the least created_at.
+			SELECT kind, 0, iif(state = 'ready', bytes, 0) FROM (
+				SELECT kind, state, bytes, min(created_at) FROM snapshots GROUP BY vm_id, snapshot))
+		GROUP BY kind HAVING sum(n) > 0`)
 	if err != nil {
 		return nil, fmt.Errorf("count snapshots: %w", err)
 	}

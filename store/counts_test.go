@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 )
@@ -73,29 +72,4 @@ func TestTheCheckOfAKeyWaitsForNobody(t *testing.T) {
 	if _, err := s.KeyByHash(ctx, key.Hash); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a key that was removed: %v", err)
 	}
-}
-
-func BenchmarkFiguresOf10000Snapshots(b *testing.B) {
-	s, ctx := openTest(b), context.Background()
-	blob := strings.Repeat("x", 4096)
-	for i := range 10000 {
-		n := Snapshot{ID: fmt.Sprint(i), Kind: "snapshot", State: SnapshotReady, VMID: fmt.Sprint(i), Spec: blob, Manifest: blob, CreatedAt: time.Unix(int64(i), 0)}
-		if err := s.PutSnapshot(ctx, n); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.Run("counts", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := s.CountSnapshots(ctx); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("rows", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := s.Snapshots(ctx); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
 }

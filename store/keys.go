@@ -31,7 +31,7 @@ func (s *Store) AddKey(ctx context.Context, k Key) error {
 
 // Keys returns all keys, oldest first.
 func (s *Store) Keys(ctx context.Context) ([]Key, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT id, name, hash, hint, created_at FROM api_keys ORDER BY created_at, id`)
+	rows, err := s.query(ctx, `SELECT id, name, hash, hint, created_at FROM api_keys ORDER BY created_at, id`)
 	if err != nil {
 		return nil, fmt.Errorf("list keys: %w", err)
 	}
@@ -54,12 +54,8 @@ func (s *Store) Keys(ctx context.Context) ([]Key, error) {
 func (s *Store) KeyByHash(ctx context.Context, hash []byte) (Key, error) {
 	var k Key
 	var created int64
-	db, err := s.reading(ctx)
-	if err != nil {
-		return Key{}, fmt.Errorf("find key: %w", err)
-	}
-	err = db.QueryRowContext(ctx, `SELECT id, name, hash, hint, created_at FROM api_keys WHERE hash = ?`, hash).
-		Scan(&k.ID, &k.Name, &k.Hash, &k.Hint, &created)
+	err := s.scan(ctx, []any{&k.ID, &k.Name, &k.Hash, &k.Hint, &created},
+		`SELECT id, name, hash, hint, created_at FROM api_keys WHERE hash = ?`, hash)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Key{}, fmt.Errorf("key: %w", ErrNotFound)
 	}

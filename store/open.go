@@ -46,9 +46,9 @@ func existing(ctx context.Context, path, pragma string) (*Store, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{db: connect(path, pragma)}
+	s := newStore(path, pragma)
 	if err := s.readVersion(ctx); err != nil {
-		s.db.Close()
+		s.close()
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
 	return s, nil
@@ -68,7 +68,7 @@ func prepared(ctx context.Context, path string, prepare func(*Store) error) (*St
 	if err := syncDir(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{db: connect(path, "journal_mode(WAL)")}
+	s := newStore(path, "journal_mode(WAL)")
 	err = s.readVersion(ctx)
 	if err == nil {
 		err = prepare(s)
@@ -77,25 +77,39 @@ func prepared(ctx context.Context, path string, prepare func(*Store) error) (*St
 		err = s.readVersion(ctx)
 	}
 	if err != nil {
-		s.db.Close()
+		s.close()
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
 	return s, nil
 }
 
-// connect returns the database of a path. A connection begins with
-// synchronous=FULL: a commit is on the disk when it returns. See durable.go.
+func newStore(path, pragma string) *Store {
+	return &Store{db: connect(path, pragma), readers: connectReader(path)}
+}
+
+// close closes the readers first: the last connection to go tidies up.
+func (s *Store) close() error { return errors.Join(s.readers.Close(), s.db.Close()) }
+
+// connect returns the connection that writes. It begins with synchronous=FULL: a
+// commit is on the disk when it returns. See durable.go.
 func connect(path string, pragma string) *sql.DB {
+	db := openAt(path, pragma, "synchronous(FULL)", "foreign_keys(ON)")
+	db.SetMaxOpenConns(1) // SQLite has one writer.
+	return db
+}
+
+// driverName is the driver of database/sql. A test puts itself before it.
+var driverName = "sqlite"
+
+func openAt(path string, pragmas ...string) *sql.DB {
 	dsn := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: url.Values{
-		"_pragma": {"busy_timeout(5000)", pragma, "synchronous(FULL)", "foreign_keys(ON)"},
+		"_pragma": append([]string{"busy_timeout(5000)"}, pragmas...),
 		"_txlock": {"immediate"},
 	}.Encode()}
-	db, err := sql.Open("sqlite", dsn.String())
+	db, err := sql.Open(driverName, dsn.String())
 	if err != nil {
 		panic(err) // The driver is not registered.
 	}
-	// One connection: SQLite has one writer, and every query here is short.
-	db.SetMaxOpenConns(1)
 	return db
 }
 

@@ -3,8 +3,8 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -61,7 +61,7 @@ func (s *Store) orphans(ctx context.Context, where string, args ...any) ([]Orpha
 	if err := s.current(); err != nil {
 		return nil, err
 	}
-	rows, err := s.db.QueryContext(ctx, `SELECT kind, name, vm_id, snapshot, since, discard FROM orphans `+where, args...)
+	rows, err := s.query(ctx, `SELECT kind, name, vm_id, snapshot, since, discard FROM orphans `+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list orphans: %w", err)
 	}
@@ -118,7 +118,7 @@ func markGarbage(ctx context.Context, tx *sql.Tx, vmID, snapshot string) error {
 // Garbage returns the driver's snapshots that are known to be garbage if no row
 // claims them, as VMID and snapshot.
 func (s *Store) Garbage(ctx context.Context) (map[[2]string]bool, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT vm_id, snapshot FROM garbage`)
+	rows, err := s.query(ctx, `SELECT vm_id, snapshot FROM garbage`)
 	if err != nil {
 		return nil, fmt.Errorf("list garbage: %w", err)
 	}
@@ -154,13 +154,47 @@ func (s *Store) ForgetGarbage(ctx context.Context, t time.Time, present map[[2]s
 	})
 }
 
+// CountOrphans counts what was set aside, by kind.
+func (s *Store) CountOrphans(ctx context.Context) (map[string]int, error) {
+	rows, err := s.query(ctx, `SELECT kind, count(*) FROM orphans GROUP BY kind`)
+	if err != nil {
+		return nil, fmt.Errorf("count orphans: %w", err)
+	}
+	defer rows.Close()
+	out := map[string]int{}
+	for rows.Next() {
+		var kind string
+		var n int
+		if err := rows.Scan(&kind, &n); err != nil {
+			return nil, fmt.Errorf("count orphans: %w", err)
+		}
+		out[kind] = n
+	}
+	return out, rows.Err()
+}
+
+// needOperator selects what Quarantined returns.
+const needOperator = `state <> 'killed' AND (quarantined_at <> 0 OR state NOT IN (SELECT value FROM json_each(?)))`
+
+// CountQuarantined counts what Quarantined returns.
+func (s *Store) CountQuarantined(ctx context.Context, known []string) (n int, err error) {
+	if err := s.current(); err != nil {
+		return 0, err
+	}
+	if err := s.scan(ctx, []any{&n}, `SELECT count(*) FROM sandboxes WHERE `+needOperator, list(known)); err != nil {
+		return 0, fmt.Errorf("count quarantined sandboxes: %w", err)
+	}
+	return n, nil
+}
+
+// list is a list of texts as one argument of a query, for json_each.
+func list(texts []string) string {
+	text, _ := json.Marshal(texts) // Texts encode.
+	return string(text)
+}
+
 // Quarantined returns the rows that need an operator, of all instances: those
 // that say so, and those in a state that is not among known.
 func (s *Store) Quarantined(ctx context.Context, known []string) ([]Sandbox, error) {
-	args := make([]any, len(known))
-	for i, state := range known {
-		args[i] = state
-	}
-	marks := strings.TrimSuffix(strings.Repeat("?,", len(known)), ",")
-	return s.sandboxes(ctx, `WHERE state <> 'killed' AND (quarantined_at <> 0 OR state NOT IN (`+marks+`)) ORDER BY id`, args...)
+	return s.sandboxes(ctx, `WHERE `+needOperator+` ORDER BY id`, list(known))
 }

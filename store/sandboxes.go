@@ -95,8 +95,7 @@ func passing(sb Sandbox) bool {
 func (s *Store) wasPassing(ctx context.Context, id string) (bool, error) {
 	var old Sandbox
 	var quarantined int64
-	err := s.db.QueryRowContext(ctx, `SELECT state, snapshot_id, quarantined_at FROM sandboxes WHERE id = ?`, id).
-		Scan(&old.State, &old.SnapshotID, &quarantined)
+	err := s.scan(ctx, []any{&old.State, &old.SnapshotID, &quarantined}, `SELECT state, snapshot_id, quarantined_at FROM sandboxes WHERE id = ?`, id)
 	old.QuarantinedAt = fromMicros(quarantined)
 	if errors.Is(err, sql.ErrNoRows) {
 		return true, nil
@@ -123,7 +122,7 @@ func (s *Store) LiveSandboxes(ctx context.Context, instance string) ([]Sandbox, 
 
 // CountLive counts the rows of all instances whose state is not "killed".
 func (s *Store) CountLive(ctx context.Context) (n int, err error) {
-	err = s.db.QueryRowContext(ctx, `SELECT count(*) FROM sandboxes WHERE state <> 'killed'`).Scan(&n)
+	err = s.scan(ctx, []any{&n}, `SELECT count(*) FROM sandboxes WHERE state <> 'killed'`)
 	if err != nil {
 		return 0, fmt.Errorf("count live sandboxes: %w", err)
 	}
@@ -135,20 +134,42 @@ func (s *Store) KilledSandboxes(ctx context.Context, limit int) ([]Sandbox, erro
 	return s.sandboxes(ctx, `WHERE state = 'killed' ORDER BY killed_at DESC, id LIMIT ?`, limit)
 }
 
-// DropKilled removes killed rows from before t and returns how many.
-func (s *Store) DropKilled(ctx context.Context, t time.Time) (int64, error) {
-	res, err := s.execLazily(ctx, `DELETE FROM sandboxes WHERE state = 'killed' AND killed_at < ?`, micros(t))
-	if err != nil {
-		return 0, fmt.Errorf("drop killed sandboxes: %w", err)
+// dropBatch is how many rows are removed at a time: whoever writes in between
+// waits for no more than that.
+const dropBatch = 500
+
+// DropKilled removes the killed rows from before t, and the oldest of those that
+// are more than keep. It returns how many.
+func (s *Store) DropKilled(ctx context.Context, t time.Time, keep int) (dropped int64, err error) {
+	for _, which := range []struct {
+		where string
+		arg   any
+	}{
+		{`killed_at < ? ORDER BY killed_at LIMIT ?`, micros(t)},
+		{`killed_at <= (SELECT killed_at FROM sandboxes WHERE state = 'killed' ORDER BY killed_at DESC LIMIT 1 OFFSET ?) ORDER BY killed_at LIMIT ?`, keep},
+	} {
+		for {
+			res, err := s.execLazily(ctx, `DELETE FROM sandboxes WHERE id IN (SELECT id FROM sandboxes WHERE state = 'killed' AND `+which.where+`)`, which.arg, dropBatch)
+			if err != nil {
+				return dropped, fmt.Errorf("drop killed sandboxes: %w", err)
+			}
+			n, err := res.RowsAffected()
+			if err != nil {
+				return dropped, err
+			}
+			if dropped += n; n < dropBatch {
+				break
+			}
+		}
 	}
-	return res.RowsAffected()
+	return dropped, nil
 }
 
 func (s *Store) sandboxes(ctx context.Context, where string, args ...any) ([]Sandbox, error) {
 	if err := s.current(); err != nil {
 		return nil, err
 	}
-	rows, err := s.db.QueryContext(ctx, `SELECT `+sandboxColumns+` FROM sandboxes `+where, args...)
+	rows, err := s.query(ctx, `SELECT `+sandboxColumns+` FROM sandboxes `+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("query sandboxes: %w", err)
 	}

@@ -45,27 +45,86 @@ const snapshotColumns = `id, instance, kind, state, name, vm_id, snapshot, sourc
 
 var putSnapshot = upsert("snapshots", "id", snapshotColumns)
 
+// Counted bounds the rows of some kinds, all and those of one key. Less than zero is
+// no bound.
+type Counted struct {
+	Kinds      []string
+	Most       int
+	MostOfAKey int
+}
+
+// BoundError: there are as many rows as there may be, and the new one was not
+// written.
+type BoundError struct {
+	Have int
+	// OfKey is set if they are those of the key of the new one.
+	OfKey bool
+}
+
+func (e *BoundError) Error() string {
+	return fmt.Sprintf("there are %d snapshots, and no more may be", e.Have)
+}
+
+// AddSnapshot is PutSnapshot of a row that is not there yet, or fails with
+// *BoundError and writes nothing.
+func (s *Store) AddSnapshot(ctx context.Context, n Snapshot, c Counted) error {
+	err := s.writeAs(ctx, n.State == SnapshotSaving, func(tx *sql.Tx) error {
+		if err := c.room(ctx, tx, n.KeyID); err != nil {
+			return err
+		}
+		return n.put(ctx, tx)
+	})
+	if err != nil {
+		return fmt.Errorf("add snapshot %s: %w", n.ID, err)
+	}
+	return nil
+}
+
+// room counts in the index, the smaller number first.
+func (c Counted) room(ctx context.Context, tx *sql.Tx, keyID string) error {
+	for _, b := range []struct {
+		most  int
+		where string
+		ofKey bool
+	}{{c.MostOfAKey, ` AND key_id = ?2`, true}, {c.Most, ` AND ?2 = ?2`, false}} {
+		if b.most < 0 {
+			continue
+		}
+		var have int
+		query := `SELECT count(*) FROM snapshots WHERE kind IN (SELECT value FROM json_each(?1))` + b.where
+		if err := tx.QueryRowContext(ctx, query, list(c.Kinds), keyID).Scan(&have); err != nil {
+			return err
+		}
+		if have >= b.most {
+			return &BoundError{Have: have, OfKey: b.ofKey}
+		}
+	}
+	return nil
+}
+
 // PutSnapshot inserts the row or changes the one with the same id. A name that
 // another row has moves here. A claim that is filled is on the disk when
 // PutSnapshot returns; of one that is not, a power cut leaves files at most, which
 // are set aside.
 func (s *Store) PutSnapshot(ctx context.Context, n Snapshot) error {
-	err := s.writeAs(ctx, n.State == SnapshotSaving, func(tx *sql.Tx) error {
-		if n.Name != "" {
-			if _, err := tx.ExecContext(ctx, `UPDATE snapshots SET name = '' WHERE name = ? AND id <> ?`, n.Name, n.ID); err != nil {
-				return err
-			}
-		}
-		_, err := tx.ExecContext(ctx, putSnapshot,
-			n.ID, n.Instance, n.Kind, n.State, n.Name, n.VMID, n.Snapshot, n.Source, n.Parent, n.TemplateID, n.Alias,
-			n.BuildID, n.Spec, n.VCPUs, n.MemoryMiB, n.DiskMiB, n.Reason, n.Manifest, n.Bytes, n.KeyID,
-			micros(n.CreatedAt))
-		return err
-	})
+	err := s.writeAs(ctx, n.State == SnapshotSaving, func(tx *sql.Tx) error { return n.put(ctx, tx) })
 	if err != nil {
 		return fmt.Errorf("put snapshot %s: %w", n.ID, err)
 	}
 	return nil
+}
+
+func (n Snapshot) put(ctx context.Context, tx *sql.Tx) error {
+	if n.Name != "" {
+		if _, err := tx.ExecContext(ctx, `UPDATE snapshots SET name = '' WHERE name = ? AND name <> '' AND id <> ?`, n.Name, n.ID); err != nil {
+			return err
+		}
+	}
+	_, err := tx.ExecContext(ctx, putSnapshot,
+		n.ID, n.Instance, n.Kind, n.State, n.Name, n.VMID, n.Snapshot, n.Source, n.Parent, n.TemplateID, n.Alias,
+		n.BuildID, n.Spec, n.VCPUs, n.MemoryMiB, n.DiskMiB, n.Reason, n.Manifest, n.Bytes, n.KeyID,
+		micros(n.CreatedAt))
+	return err
 }
 
 // Snapshot returns one row by id or name, or ErrNotFound.
@@ -80,9 +139,31 @@ func (s *Store) Snapshot(ctx context.Context, idOrName string) (Snapshot, error)
 	return rows[0], nil
 }
 
-// Snapshots returns all rows, the newest first, ties by id.
-func (s *Store) Snapshots(ctx context.Context) ([]Snapshot, error) {
-	return s.snapshots(ctx, `ORDER BY created_at DESC, id`)
+// Unsealed returns the rows of an instance that are ready and have no manifest.
+func (s *Store) Unsealed(ctx context.Context, instance string) ([]Snapshot, error) {
+	return s.snapshots(ctx, `WHERE instance = ? AND state = 'ready' AND manifest = ''`, instance)
+}
+
+// Claims returns all rows, in no order. Of each only what a claim is is set: ID,
+// Instance, Kind, State, Name, VMID, Snapshot and Source.
+func (s *Store) Claims(ctx context.Context) ([]Snapshot, error) {
+	if err := s.current(); err != nil {
+		return nil, err
+	}
+	rows, err := s.query(ctx, `SELECT id, instance, kind, state, name, vm_id, snapshot, source FROM snapshots`)
+	if err != nil {
+		return nil, fmt.Errorf("list claims: %w", err)
+	}
+	defer rows.Close()
+	var out []Snapshot
+	for rows.Next() {
+		var n Snapshot
+		if err := rows.Scan(&n.ID, &n.Instance, &n.Kind, &n.State, &n.Name, &n.VMID, &n.Snapshot, &n.Source); err != nil {
+			return nil, fmt.Errorf("list claims: %w", err)
+		}
+		out = append(out, n)
+	}
+	return out, rows.Err()
 }
 
 // DropSnapshot removes a row and reports whether it was the last claim on the
@@ -123,7 +204,7 @@ func (s *Store) snapshots(ctx context.Context, where string, args ...any) ([]Sna
 	if err := s.current(); err != nil {
 		return nil, err
 	}
-	rows, err := s.db.QueryContext(ctx, `SELECT `+snapshotColumns+` FROM snapshots `+where, args...)
+	rows, err := s.query(ctx, `SELECT `+snapshotColumns+` FROM snapshots `+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("query snapshots: %w", err)
 	}
@@ -158,7 +239,7 @@ func (s *Store) Specs(ctx context.Context) ([]string, error) {
 	if s.version < 2 {
 		return nil, ErrOlder
 	}
-	rows, err := s.db.QueryContext(ctx, `SELECT spec FROM snapshots UNION SELECT spec FROM sandboxes WHERE state <> 'killed'`)
+	rows, err := s.query(ctx, `SELECT spec FROM snapshots UNION SELECT spec FROM sandboxes WHERE state <> 'killed'`)
 	if err != nil {
 		return nil, fmt.Errorf("list specs: %w", classify(err))
 	}

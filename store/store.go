@@ -35,13 +35,13 @@ var migrations embed.FS
 
 // Store is safe for concurrent use.
 type Store struct {
-	db *sql.DB
+	db *sql.DB // the connection that writes
 	// version is that of the schema when it was opened.
 	version int64
 	// lazy is whether the one connection writes without a sync; guarded by having
 	// the connection.
 	lazy    bool
-	readers readers
+	readers *sql.DB
 }
 
 // classify tells a full disk and a damaged file from other errors.
@@ -64,10 +64,10 @@ func classify(err error) error {
 
 // Close closes the database, with all of it in the one file.
 func (s *Store) Close() error {
-	s.readers.close()
+	err := s.readers.Close()
 	// Nothing is lost if it cannot be done: the log is beside the file.
 	_ = s.Checkpoint(context.Background())
-	return s.db.Close()
+	return errors.Join(err, s.db.Close())
 }
 
 // Checkpoint brings what was written into the database file, of which the log

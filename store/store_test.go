@@ -96,7 +96,7 @@ func TestKilledSandboxesAreForgottenByAge(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n, err := s.DropKilled(ctx, time.UnixMicro(20)); n != 1 || err != nil {
+	if n, err := s.DropKilled(ctx, time.UnixMicro(20), 10); n != 1 || err != nil {
 		t.Fatalf("dropped %d, %v", n, err)
 	}
 	got, err := s.KilledSandboxes(ctx, 10)

@@ -59,7 +59,7 @@ func (s *Store) PutTemplate(ctx context.Context, t Template) error {
 
 // Templates returns all templates by alias.
 func (s *Store) Templates(ctx context.Context) ([]Template, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT `+templateColumns+` FROM templates ORDER BY alias`)
+	rows, err := s.query(ctx, `SELECT `+templateColumns+` FROM templates ORDER BY alias`)
 	if err != nil {
 		return nil, fmt.Errorf("list templates: %w", err)
 	}

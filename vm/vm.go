@@ -215,10 +215,10 @@ type Dialer interface {
 
 // Console returns the newest lines that the machine wrote to its console,
 // oldest first, at most max of them (max <= 0: all that is kept). Lines stay
-// readable until Destroy, also when the guest has ended. Drivers keep at least
-// 200 lines of up to 4096 bytes and mark a cut line with "...[truncated]", the
-// cut never splitting a character. ErrNotFound; ErrInvalidTransition if
-// destroyed.
+// readable until Destroy, also when the guest has ended. Drivers keep the newest
+// lines, at most 200 and at most 64 KiB of them, each of up to 4096 bytes: it is
+// the daemon's memory. They mark a cut line with "...[truncated]", the cut never
+// splitting a character. ErrNotFound; ErrInvalidTransition if destroyed.
 type Console interface {
 	ConsoleTail(ctx context.Context, id string, max int) ([]string, error)
 }

@@ -41,6 +41,8 @@ type nodeOptions struct {
 	// tracer is told of the runtime's stages; nil is nobody.
 	tracer   runtime.Tracer
 	capacity capacityOptions
+	// shares are what one API key may have; zero is a default.
+	shares runtime.Shares
 	// warm is what is kept warm of the base; the zero value is nothing.
 	warm runtime.WarmTarget
 	// supervision is of a daemon; its Sample is filled in.
@@ -75,15 +77,15 @@ const (
 	endAll
 )
 
-// shutdownTimeout bounds the end of the sandboxes, pauses under way included.
+// shutdownTimeout bounds what is left when the sandboxes have ended.
 const shutdownTimeout = time.Minute
 
 // Close takes the node apart.
 func (n *node) Close(how ending) error {
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
-	defer cancel()
 	var errs []error
 	if n.runtime != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), n.runtime.EndTimeout())
+		defer cancel()
 		var err error
 		switch how {
 		case leaveAll:
@@ -96,6 +98,8 @@ func (n *node) Close(how ending) error {
 			errs = append(errs, fmt.Errorf("end sandboxes: %w", err))
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
 	for i := len(n.closers) - 1; i >= 0; i-- {
 		if err := n.closers[i](ctx); err != nil {
 			errs = append(errs, err)

@@ -59,6 +59,7 @@ all of them for the next "rundlet serve".`,
 	f.BoolVar(&opts.acceptEmpty, "accept-empty-database", false, "start although the database is empty or missing and there are saved snapshots; they are set aside")
 	f.IntVar(&opts.ahead, "network-slots", 4, "network slots kept ready")
 	opts.capacity.flags(f)
+	shareFlags(f, &opts.shares)
 	opts.supervision = runtime.DefaultSupervision()
 	f.DurationVar(&opts.supervision.Heartbeat, "heartbeat", opts.supervision.Heartbeat, "how often a sandbox is asked for a sign of life; one that gives none for 5 minutes is ended; 0 for never")
 	f.IntVar(&opts.warm.Ready, "warm", 3, "sandboxes of the base kept running ahead of need; 0 for none")

@@ -3,17 +3,17 @@ package capacity
 import "fmt"
 
 // DefaultMaxPending is how many may wait in a queue that is not told otherwise.
-// The reference system has 64; a burst of 100 from one client should not fail.
-const DefaultMaxPending = 256
+// The reference system has 64; a burst of 100 should not fail while three other
+// tenants do the same, each of whom may have a fifth of the places then.
+const DefaultMaxPending = 512
 
 // QueueConfig is the policy of a queue.
 type QueueConfig struct {
 	// MaxPending is the most that wait at a time; 0 means DefaultMaxPending, and
-	// less that nobody may wait.
+	// less that nobody may wait. A tenant may have as many places as it leaves
+	// free: one alone half of them, two a third each. So no number of them that is
+	// less than MaxPending leaves another without a place.
 	MaxPending int
-	// MaxPendingPerTenant is the most of one tenant, so that one alone cannot
-	// fill the queue; 0 means MaxPending.
-	MaxPendingPerTenant int
 	// OnYield is called for each warm entry that must go, once, in order of
 	// eviction, by the goroutine whose call made it necessary and without any
 	// lock held. It may call back. The owner of the entry then ends it and
@@ -28,10 +28,9 @@ type QueueConfig struct {
 // not by a smaller request behind it, and not by a new one. A Queue is safe for
 // concurrent use and has no goroutine: whoever frees something serves the next.
 type Queue struct {
-	ledger       *Ledger
-	maxPending   int
-	maxPerTenant int
-	onYield      func(id string)
+	ledger     *Ledger
+	maxPending int
+	onYield    func(id string)
 
 	// The rest belongs to the ledger's lock.
 	line   line
@@ -43,12 +42,9 @@ type Queue struct {
 // NewQueue puts a queue before ledger. A ledger has one queue: a second one
 // would break the order of the first, so it panics.
 func NewQueue(ledger *Ledger, cfg QueueConfig) *Queue {
-	q := &Queue{ledger: ledger, maxPending: cfg.MaxPending, maxPerTenant: cfg.MaxPendingPerTenant, onYield: cfg.OnYield}
+	q := &Queue{ledger: ledger, maxPending: cfg.MaxPending, onYield: cfg.OnYield}
 	if q.maxPending == 0 {
 		q.maxPending = DefaultMaxPending
-	}
-	if q.maxPerTenant == 0 {
-		q.maxPerTenant = q.maxPending
 	}
 	ledger.mu.Lock()
 	defer ledger.mu.Unlock()
@@ -61,15 +57,18 @@ func NewQueue(ledger *Ledger, cfg QueueConfig) *Queue {
 
 // FullError: as many wait as may. Trying again later can help.
 type FullError struct {
+	// MaxPending is the size of the queue, or with PerTenant what is left of it.
 	MaxPending int
-	Pending    int
-	// PerTenant is set when the figures are those of the asking tenant alone.
+	// Pending is how many wait, or with PerTenant how many of the asking tenant.
+	Pending int
+	// PerTenant is set when there are free places, and the asking tenant has at
+	// least as many already.
 	PerTenant bool
 }
 
 func (e *FullError) Error() string {
 	if e.PerTenant {
-		return fmt.Sprintf("%d of your requests wait for capacity already, at most %d may", e.Pending, e.MaxPending)
+		return fmt.Sprintf("%d of your requests wait for capacity already, and %d places are left for others", e.Pending, e.MaxPending)
 	}
 	return fmt.Sprintf("%d requests wait for capacity already, at most %d may", e.Pending, e.MaxPending)
 }
@@ -109,11 +108,13 @@ func (q *Queue) Ask(tenant string, b Budget) (*Ticket, error) {
 
 // room returns nil if one more of the tenant may wait.
 func (q *Queue) room(tenant string) error {
-	if most, pending := max(q.maxPending, 0), q.line.count; pending >= most {
-		return &FullError{MaxPending: most, Pending: pending}
+	most := max(q.maxPending, 0)
+	free := most - q.line.count
+	if free <= 0 {
+		return &FullError{MaxPending: most, Pending: q.line.count}
 	}
-	if most, pending := max(q.maxPerTenant, 0), len(q.line.waiting[tenant]); pending >= most {
-		return &FullError{MaxPending: most, Pending: pending, PerTenant: true}
+	if mine := len(q.line.waiting[tenant]); mine >= free {
+		return &FullError{MaxPending: free, Pending: mine, PerTenant: true}
 	}
 	return nil
 }

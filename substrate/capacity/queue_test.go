@@ -56,7 +56,7 @@ func TestAskAdmitsAtOnceWhatFits(t *testing.T) {
 }
 
 func TestAskRefusesWithAReason(t *testing.T) {
-	q, _ := full(t, 4, QueueConfig{MaxPending: 3, MaxPendingPerTenant: 2})
+	q, _ := full(t, 4, QueueConfig{MaxPending: 3})
 	var never *Error
 	if _, err := q.Ask("a", Budget{Sandboxes: 5}); !errors.As(err, &never) || !never.Never || never.Available != 4 {
 		t.Errorf("oversized: %v", err)
@@ -64,7 +64,7 @@ func TestAskRefusesWithAReason(t *testing.T) {
 	ask(t, q, "a", one)
 	ask(t, q, "a", one)
 	var busy *FullError
-	if _, err := q.Ask("a", one); !errors.As(err, &busy) || *busy != (FullError{MaxPending: 2, Pending: 2, PerTenant: true}) {
+	if _, err := q.Ask("a", one); !errors.As(err, &busy) || *busy != (FullError{MaxPending: 1, Pending: 2, PerTenant: true}) {
 		t.Errorf("a third of one tenant: %v", err)
 	}
 	ask(t, q, "b", one)
@@ -75,6 +75,34 @@ func TestAskRefusesWithAReason(t *testing.T) {
 	if s.Oversized != 1 || s.Full != 2 || s.Pending != 3 || s.PendingByTenant["a"] != 2 || s.PendingByTenant["b"] != 1 {
 		t.Errorf("stats %+v", s)
 	}
+}
+
+// A tenant that asks for ever leaves places to others, and so do several: each
+// that comes later finds one.
+func TestNoTenantFillsTheQueue(t *testing.T) {
+	const places = 60
+	q, _ := full(t, 1, QueueConfig{MaxPending: places})
+	flood := func(tenant string) (got int) {
+		for {
+			if _, err := q.Ask(tenant, one); err != nil {
+				var busy *FullError
+				if !errors.As(err, &busy) || !busy.PerTenant && busy.Pending < places {
+					t.Fatal(err)
+				}
+				return got
+			}
+			got++
+		}
+	}
+	if got := flood("first"); got != places/2 {
+		t.Errorf("one alone got %d of %d places", got, places)
+	}
+	for i := range 4 {
+		if got := flood(fmt.Sprint(i)); got == 0 {
+			t.Errorf("number %d of those who came later got none", i+1)
+		}
+	}
+	ask(t, q, "last", one)
 }
 
 func TestWhatWouldFitMayNotWaitInAFullQueueEither(t *testing.T) {

@@ -16,7 +16,10 @@ import (
 const (
 	consoleLines     = 200
 	consoleLineBytes = 4096
-	consoleCut       = "...[truncated]"
+	// consoleBytes is of all lines of a machine, since the memory is the daemon's and
+	// how much is written is up to the guest.
+	consoleBytes = 64 << 10
+	consoleCut   = "...[truncated]"
 )
 
 // console drains a machine's console pipe into a ring of lines, for as long as
@@ -99,11 +102,14 @@ func (c *console) tail(max int) []string {
 	return c.ring.tail(max)
 }
 
-// lineRing keeps the newest consoleLines lines of at most consoleLineBytes.
+// lineRing keeps the newest consoleLines lines of at most consoleLineBytes, and of
+// all of them consoleBytes.
 type lineRing struct {
-	lines   []string // Ring once it is full; next is the oldest.
-	next    int
-	partial []byte // At most one byte more than a line may have.
+	lines   [consoleLines]string // In a ring; those that are not kept are empty.
+	oldest  int
+	count   int
+	bytes   int
+	partial []byte // At most two bytes more than a line may have.
 }
 
 func (r *lineRing) write(p []byte) {
@@ -128,18 +134,22 @@ func (r *lineRing) write(p []byte) {
 }
 
 func (r *lineRing) push(line string) {
-	if len(r.lines) < consoleLines {
-		r.lines = append(r.lines, line)
-		return
+	for r.count > 0 && (r.count == consoleLines || r.bytes+len(line) > consoleBytes) {
+		r.bytes -= len(r.lines[r.oldest])
+		r.lines[r.oldest] = ""
+		r.oldest = (r.oldest + 1) % consoleLines
+		r.count--
 	}
-	r.lines[r.next] = line
-	r.next = (r.next + 1) % consoleLines
+	r.lines[(r.oldest+r.count)%consoleLines] = line
+	r.count++
+	r.bytes += len(line)
 }
 
 func (r *lineRing) tail(max int) []string {
-	out := make([]string, 0, len(r.lines)+1)
-	out = append(out, r.lines[r.next:]...)
-	out = append(out, r.lines[:r.next]...)
+	out := make([]string, 0, r.count+1)
+	for i := range r.count {
+		out = append(out, r.lines[(r.oldest+i)%consoleLines])
+	}
 	if len(r.partial) > 0 {
 		out = append(out, cleanLine(r.partial))
 	}

@@ -48,6 +48,36 @@ func TestLineRingIsBounded(t *testing.T) {
 	}
 }
 
+// However much a guest writes, the daemon holds a bounded part of it: the newest
+// lines, whole.
+func TestAConsoleTakesABoundedPartOfTheDaemonsMemory(t *testing.T) {
+	for name, line := range map[string]string{
+		"long lines": strings.Repeat("x", 4000), "lines that grow": strings.Repeat("x\xff", 2000), "empty lines": "", "short lines": "y",
+	} {
+		t.Run(name, func(t *testing.T) {
+			var r lineRing
+			for i := range 1000 {
+				r.write([]byte(fmt.Sprint(i, line, "\n")))
+			}
+			var total int
+			lines := r.tail(0)
+			for i, got := range lines {
+				total += len(got)
+				if want := cleanLine([]byte(fmt.Sprint(1000-len(lines)+i, line))); got != want {
+					t.Fatalf("line %d of %d is %.20q, want %.20q", i, len(lines), got, want)
+				}
+			}
+			held := 0
+			for _, got := range r.lines {
+				held += len(got)
+			}
+			if total != r.bytes || held != total || total > consoleBytes || len(lines) < consoleLines && total < consoleBytes-2*consoleLineBytes-len(consoleCut) {
+				t.Errorf("%d bytes in %d lines are shown, %d are held, %d counted", total, len(lines), held, r.bytes)
+			}
+		})
+	}
+}
+
 func TestCleanLine(t *testing.T) {
 	full := strings.Repeat("x", consoleLineBytes)
 	for name, c := range map[string]struct{ in, want string }{

@@ -17,6 +17,7 @@ import (
 const (
 	consoleLines    = 200
 	consoleLine     = 4096
+	consoleBytes    = 64 << 10
 	truncated       = "...[truncated]"
 	reasonDestroyed = "destroyed"
 )
@@ -124,9 +125,15 @@ func (g *Guest) Print(line string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.console = append(g.console, line)
-	if over := len(g.console) - consoleLines; over > 0 {
-		g.console = slices.Delete(g.console, 0, over)
+	bytes, keep := 0, 0
+	for keep < min(len(g.console), consoleLines) {
+		bytes += len(g.console[len(g.console)-1-keep])
+		if bytes > consoleBytes {
+			break
+		}
+		keep++
 	}
+	g.console = slices.Delete(g.console, 0, len(g.console)-keep)
 }
 
 // Exit ends the guest, as when its processes die: "oom", "exited: 1". Only the

@@ -49,6 +49,15 @@ var consoleRules = []rule{
 		e.h.Print(e.T, e.d, "a", lines)
 		e.eventually(func() error { return wantTail(e.tail("a", 0), lines[50:]...) })
 	}},
+	{name: "console/keeps-64-KiB", capability: vm.CapabilityConsole, needs: []string{"Print"}, run: func(e *env) {
+		e.running("a")
+		var lines []string
+		for i := range 100 {
+			lines = append(lines, strings.Repeat(string(rune('a'+i%26)), 4000))
+		}
+		e.h.Print(e.T, e.d, "a", lines)
+		e.eventually(func() error { return wantTail(e.tail("a", 0), lines[100-64<<10/4000:]...) })
+	}},
 	{name: "console/long-line-is-cut-and-marked", capability: vm.CapabilityConsole, needs: []string{"Print"}, run: func(e *env) {
 		const mark = "...[truncated]"
 		e.running("a")

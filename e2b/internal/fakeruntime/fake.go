@@ -160,6 +160,13 @@ func (f *Runtime) Get(_ context.Context, id string) (runtime.Sandbox, error) {
 	return sb.Sandbox, nil
 }
 
+// CountRunning implements e2b.RuntimeAdapter.
+func (f *Runtime) CountRunning(ctx context.Context, q runtime.ListFilter) (int, error) {
+	q.States, q.After, q.Limit = []runtime.State{runtime.StateRunning}, nil, 0
+	all, err := f.List(ctx, q)
+	return len(all), err
+}
+
 // List implements e2b.RuntimeAdapter.
 func (f *Runtime) List(_ context.Context, q runtime.ListFilter) ([]runtime.Sandbox, error) {
 	if err := f.failure(); err != nil {

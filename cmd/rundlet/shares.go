@@ -1,0 +1,18 @@
+package main
+
+import (
+	"github.com/spf13/pflag"
+
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// shareFlags are the flags of what one API key, and all of them, may have. Less than
+// zero is no bound, and zero the default.
+func shareFlags(f *pflag.FlagSet, s *runtime.Shares) {
+	d := runtime.DefaultShares
+	f.IntVar(&s.RunningPerKey, "max-sandboxes-per-key", d.RunningPerKey, "the most sandboxes of one API key that run at a time; -1 for no bound but that of --max-sandboxes")
+	f.IntVar(&s.SandboxesPerKey, "max-kept-per-key", d.SandboxesPerKey, "the most sandboxes of one API key, paused ones included; -1 for no bound")
+	f.IntVar(&s.Sandboxes, "max-kept", d.Sandboxes, "the most sandboxes, paused ones included; -1 for no bound")
+	f.IntVar(&s.SnapshotsPerKey, "max-snapshots-per-key", d.SnapshotsPerKey, "the most snapshots of one API key; -1 for no bound")
+	f.IntVar(&s.Snapshots, "max-snapshots", d.Snapshots, "the most snapshots; -1 for no bound")
+}

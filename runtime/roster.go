@@ -1,0 +1,142 @@
+package runtime
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rundlet/rundlet/substrate/reconcile"
+)
+
+// roster is the sandboxes of a runtime in the order of their start, and how many
+// there are of each state, so that a page or a figure costs the same however many
+// there are. A sandbox that is on it tells it of each change: its lock is taken
+// under that of a sandbox, and takes none itself. Safe for concurrent use.
+type roster struct {
+	mu    sync.Mutex
+	order []listed // ascending
+	// recorded are the states of the rows, shown those that lists tell.
+	recorded, shown map[State]int
+	// moving are the deadlines of those in a transitional state.
+	moving map[*sandbox]time.Time
+}
+
+// listed is a sandbox on the roster. What it is listed by does not change but for
+// its place and its states.
+type listed struct {
+	sb              *sandbox
+	at              Cursor
+	recorded, shown State
+	deadline        time.Time
+	template, alias string
+	metadata        map[string]string
+}
+
+func newRoster() *roster {
+	return &roster{recorded: map[State]int{}, shown: map[State]int{}, moving: map[*sandbox]time.Time{}}
+}
+
+// enroll puts a sandbox on the roster, until it leaves.
+func (sb *sandbox) enroll(r *roster) {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	sb.roster = r
+	sb.tell()
+}
+
+// leave takes a sandbox off the roster.
+func (sb *sandbox) leave() {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	if sb.roster != nil {
+		sb.roster.remove(sb.at)
+	}
+	sb.roster, sb.at = nil, nil
+}
+
+// tell brings the roster up to date. The caller has sb.mu.
+func (sb *sandbox) tell() {
+	if sb.roster == nil {
+		return
+	}
+	e := listed{
+		sb: sb, at: Cursor{StartedAt: sb.row.StartedAt, ID: sb.id}, recorded: State(sb.row.State), shown: sb.stateLocked().Shown(),
+		deadline: sb.row.Deadline, template: sb.row.TemplateID, alias: sb.row.Alias, metadata: sb.row.Metadata,
+	}
+	sb.roster.put(sb.at, e)
+	sb.at = &e.at
+}
+
+// compare compares places in the list order, ascending: by start, ties by id. It
+// compares to the microsecond, which is what the store and a cursor keep.
+func (c Cursor) compare(o Cursor) int {
+	return cmp.Or(cmp.Compare(c.StartedAt.UnixMicro(), o.StartedAt.UnixMicro()), strings.Compare(c.ID, o.ID))
+}
+
+// find returns the index of the first entry that is not before a place, and whether
+// it is at the place. The caller has r.mu.
+func (r *roster) find(at Cursor) (int, bool) {
+	return slices.BinarySearchFunc(r.order, at, func(e listed, at Cursor) int { return e.at.compare(at) })
+}
+
+// put replaces the listed that is at a place, if there is one.
+func (r *roster) put(before *Cursor, e listed) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.take(before)
+	i, _ := r.find(e.at)
+	r.order = slices.Insert(r.order, i, e)
+	r.recorded[e.recorded]++
+	r.shown[e.shown]++
+	if reconcile.State(e.recorded).Transitional() {
+		r.moving[e.sb] = e.deadline
+	}
+}
+
+func (r *roster) remove(at *Cursor) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.take(at)
+}
+
+// take removes the listed at a place, if there is one. The caller has r.mu.
+func (r *roster) take(at *Cursor) {
+	if at == nil {
+		return
+	}
+	i, ok := r.find(*at)
+	if !ok {
+		return
+	}
+	e := r.order[i]
+	r.order = slices.Delete(r.order, i, i+1)
+	decrease(r.recorded, e.recorded)
+	decrease(r.shown, e.shown)
+	delete(r.moving, e.sb)
+}
+
+// decrease takes one off a count, which ends at zero.
+func decrease[K comparable](counts map[K]int, key K) {
+	if counts[key]--; counts[key] == 0 {
+		delete(counts, key)
+	}
+}
+
+// figures returns how many sandboxes there are of each recorded state, and how many
+// are past the deadline of a transitional one.
+func (r *roster) figures(now time.Time) (states map[State]int, stuck int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	states = map[State]int{}
+	for state, n := range r.recorded {
+		states[state] = n
+	}
+	for _, deadline := range r.moving {
+		if !deadline.IsZero() && now.After(deadline) {
+			stuck++
+		}
+	}
+	return states, stuck
+}

@@ -1,0 +1,99 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// filled returns a store with n paused sandboxes, n killed ones, n snapshots and n
+// keys.
+func filled(b *testing.B, n int) *Store {
+	b.Helper()
+	s, ctx := openTest(b), context.Background()
+	paused, killed := sample("p0", "paused"), sample("k0", "killed")
+	paused.Spec = filler(0).Spec
+	for _, row := range []Sandbox{paused, killed} {
+		if err := s.PutSandbox(ctx, row); err != nil {
+			b.Fatal(err)
+		}
+	}
+	err := s.write(ctx, func(tx *sql.Tx) error {
+		for i := range n {
+			if err := filler(i).put(ctx, tx); err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, `INSERT INTO api_keys (id, name, hash, hint, created_at) VALUES (?1, '', CAST('hash' || ?1 AS BLOB), '', 0)`, i); err != nil {
+				return err
+			}
+		}
+		others := strings.TrimPrefix(sandboxColumns, "id, ")
+		_, err := tx.ExecContext(ctx, `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < ?)
+			INSERT INTO sandboxes (`+sandboxColumns+`) SELECT substr(id, 1, 1) || i, `+others+` FROM n, sandboxes`, n-1)
+		return err
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
+// BenchmarkRows shows that what a request, or a reading of the figures, costs hardly
+// depends on how many rows there are.
+func BenchmarkRows(b *testing.B) {
+	ctx := context.Background()
+	for _, n := range []int{10, 10000} {
+		s := filled(b, n)
+		middle := filler(n / 2)
+		fresh := n
+		for _, bench := range []struct {
+			name string
+			do   func() error
+		}{
+			{"key", func() error { _, err := s.KeyByHash(ctx, []byte(fmt.Sprint("hash", n/2))); return err }},
+			{"page", func() error {
+				_, err := s.SnapshotPage(ctx, Page{Kind: "snapshot", AfterTime: middle.CreatedAt, AfterID: middle.ID, Limit: 101})
+				return err
+			}},
+			{"page-of-sandbox", func() error {
+				_, err := s.SnapshotPage(ctx, Page{Kind: "snapshot", Source: middle.Source, Limit: 101})
+				return err
+			}},
+			{"snapshot", func() error { _, err := s.Snapshot(ctx, middle.ID); return err }},
+			{"figures", func() error {
+				_, err := s.CountSnapshots(ctx)
+				if err == nil {
+					_, err = s.CountOrphans(ctx)
+				}
+				if err == nil {
+					_, err = s.CountQuarantined(ctx, []string{"paused", "running"})
+				}
+				return err
+			}},
+			{"create", func() error {
+				fresh++
+				row := sample(fmt.Sprint("i", fresh), "running")
+				row.SnapshotID, row.QuarantinedAt = "", time.Time{}
+				return s.PutSandbox(ctx, row)
+			}},
+			{"add-snapshot", func() error {
+				fresh++
+				row := filler(fresh)
+				row.State, row.KeyID = SnapshotSaving, "k"
+				return s.AddSnapshot(ctx, row, Counted{Kinds: []string{"snapshot", "continuation"}, Most: 1 << 30, MostOfAKey: 1 << 30})
+			}},
+			{"claims", func() error { _, err := s.Claims(ctx); return err }},
+		} {
+			b.Run(fmt.Sprintf("%s/%d", bench.name, n), func(b *testing.B) {
+				for b.Loop() {
+					if err := bench.do(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}

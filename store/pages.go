@@ -1,0 +1,67 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Page selects snapshots of one kind that are ready.
+type Page struct {
+	Kind string
+	// Source, if set, is the sandbox that they were taken of.
+	Source string
+	// Name, if set, is the id or the name of the one.
+	Name string
+	// AfterTime and AfterID, if set, are the place that the page begins behind.
+	AfterTime time.Time
+	AfterID   string
+	// Limit is the most rows; 0 is all.
+	Limit int
+}
+
+// SnapshotPage returns the rows that a page has, the newest first, ties by id. An
+// index gives the order: what is on other pages is not read. Of each row only ID,
+// Name, Source, Bytes, KeyID and CreatedAt are set.
+func (s *Store) SnapshotPage(ctx context.Context, p Page) ([]Snapshot, error) {
+	if err := s.current(); err != nil {
+		return nil, err
+	}
+	where, args := []string{`kind = ?`, `state = 'ready'`}, []any{p.Kind}
+	add := func(condition string, more ...any) {
+		where, args = append(where, condition), append(args, more...)
+	}
+	if p.Source != "" {
+		add(`source = ?`, p.Source)
+	}
+	if p.Name != "" {
+		add(`id IN (SELECT id FROM snapshots WHERE id = ? UNION SELECT id FROM snapshots WHERE name = ? AND name <> '')`, p.Name, p.Name)
+	}
+	if p.AfterID != "" {
+		// The first condition is what an index can begin at.
+		at := micros(p.AfterTime)
+		add(`created_at <= ?`, at)
+		add(`(created_at < ? OR id > ?)`, at, p.AfterID)
+	}
+	query := `SELECT id, name, source, bytes, key_id, created_at FROM snapshots WHERE ` + strings.Join(where, ` AND `) + ` ORDER BY created_at DESC, id`
+	if p.Limit > 0 {
+		query, args = query+` LIMIT ?`, append(args, p.Limit)
+	}
+	rows, err := s.query(ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("list snapshots: %w", err)
+	}
+	defer rows.Close()
+	var out []Snapshot
+	for rows.Next() {
+		n := Snapshot{Kind: p.Kind, State: SnapshotReady}
+		var created int64
+		if err := rows.Scan(&n.ID, &n.Name, &n.Source, &n.Bytes, &n.KeyID, &created); err != nil {
+			return nil, fmt.Errorf("list snapshots: %w", err)
+		}
+		n.CreatedAt = fromMicros(created)
+		out = append(out, n)
+	}
+	return out, rows.Err()
+}

@@ -1,0 +1,138 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Pages put together are the whole list, whatever their size is and however many
+// rows have the same time.
+func TestPagesAreTheWholeList(t *testing.T) {
+	ctx, s := t.Context(), open(t, filepath.Join(t.TempDir(), "db"))
+	var all []Snapshot
+	for i := range 40 {
+		n := Snapshot{
+			ID: fmt.Sprintf("%02d", i*7%40), Kind: "snapshot", State: SnapshotReady, VMID: "v", Snapshot: fmt.Sprint(i),
+			Source: fmt.Sprint("i", i%3), Bytes: int64(i), KeyID: "k", CreatedAt: time.Unix(int64(i/4+1), 0).UTC(),
+		}
+		switch i {
+		case 5:
+			n.State = SnapshotSaving
+		case 6:
+			n.Kind = "pause"
+		case 7:
+			n.Name = "named"
+		}
+		if err := s.PutSnapshot(ctx, n); err != nil {
+			t.Fatal(err)
+		}
+		n.VMID, n.Snapshot = "", ""
+		all = append(all, n)
+	}
+	slices.SortFunc(all, func(a, b Snapshot) int { return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(a.ID, b.ID)) })
+	for _, p := range []Page{
+		{Kind: "snapshot"}, {Kind: "pause"}, {Kind: "fork"}, {Kind: "snapshot", Source: "i1"}, {Kind: "snapshot", Source: "i9"},
+		{Kind: "snapshot", Name: "named"}, {Kind: "snapshot", Name: "00"}, {Kind: "snapshot", Name: "none"}, {Kind: "snapshot", Source: "i2", Name: "named"},
+	} {
+		var want []Snapshot
+		for _, n := range all {
+			if n.Kind == p.Kind && n.State == SnapshotReady && (p.Source == "" || n.Source == p.Source) && (p.Name == "" || p.Name == n.Name || p.Name == n.ID) {
+				want = append(want, n)
+			}
+		}
+		for _, limit := range []int{0, 1, 3, 100} {
+			var got []Snapshot
+			for page := p; ; {
+				page.Limit = limit
+				rows, err := s.SnapshotPage(ctx, page)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, rows...)
+				if limit == 0 || len(rows) < limit {
+					break
+				}
+				page.AfterTime, page.AfterID = rows[limit-1].CreatedAt, rows[limit-1].ID
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%+v in pages of %d: got %v, want %v", p, limit, got, want)
+			}
+		}
+	}
+}
+
+func TestNoMoreSnapshotsThanTheBoundsAllow(t *testing.T) {
+	ctx, s := t.Context(), open(t, filepath.Join(t.TempDir(), "db"))
+	bounds := Counted{Kinds: []string{"snapshot", "continuation"}, Most: 4, MostOfAKey: 2}
+	add := func(id, kind, key string) error {
+		return s.AddSnapshot(ctx, Snapshot{ID: id, Kind: kind, State: SnapshotSaving, KeyID: key, VMID: id, CreatedAt: time.Unix(1, 0)}, bounds)
+	}
+	refused := func(err error, want BoundError) {
+		t.Helper()
+		var full *BoundError
+		if !errors.As(err, &full) || *full != want {
+			t.Errorf("got %v, want %+v", err, want)
+		}
+	}
+	for i, kind := range []string{"snapshot", "continuation"} {
+		for _, key := range []string{"a", "b"} {
+			if err := add(fmt.Sprint(key, i), kind, key); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.PutSnapshot(ctx, Snapshot{ID: "p", Kind: "pause", KeyID: "c"}); err != nil {
+		t.Fatal(err) // Of a kind that is not counted.
+	}
+	refused(add("a9", "snapshot", "a"), BoundError{Have: 2, OfKey: true})
+	refused(add("c9", "snapshot", "c"), BoundError{Have: 4})
+	if _, err := s.Snapshot(ctx, "a9"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("what was refused is there: %v", err)
+	}
+	if _, err := s.DropSnapshot(ctx, "a0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := add("c9", "snapshot", "c"); err != nil {
+		t.Errorf("there is room again: %v", err)
+	}
+	bounds = Counted{Kinds: bounds.Kinds, Most: -1, MostOfAKey: -1}
+	if err := add("a8", "snapshot", "a"); err != nil {
+		t.Errorf("without bounds: %v", err)
+	}
+}
+
+// Rows of the killed are kept for a time and in a number, the newest; others never
+// go for that.
+func TestTheOldestKilledGoFirst(t *testing.T) {
+	ctx, s := t.Context(), open(t, filepath.Join(t.TempDir(), "db"))
+	for i := range 2*dropBatch + 20 {
+		row := sample(fmt.Sprintf("i%04d", i), "killed")
+		row.KilledAt, row.SnapshotID, row.QuarantinedAt = time.Unix(int64(i+1), 0), "", time.Time{}
+		if err := s.PutSandbox(ctx, row); err != nil {
+			t.Fatal(err)
+		}
+	}
+	paused := sample("ipaused", "paused")
+	if err := s.PutSandbox(ctx, paused); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.DropKilled(ctx, time.Unix(3, 0), 7); err != nil || n != 2*dropBatch+13 {
+		t.Errorf("dropped %d, %v", n, err)
+	}
+	left, err := s.KilledSandboxes(ctx, 100)
+	if err != nil || len(left) != 7 || left[6].ID != fmt.Sprintf("i%04d", 2*dropBatch+13) {
+		t.Errorf("left %d of the killed, %v", len(left), err)
+	}
+	if n, err := s.DropKilled(ctx, time.Unix(3, 0), 7); err != nil || n != 0 {
+		t.Errorf("dropped %d more, %v", n, err)
+	}
+	if _, err := s.Sandbox(ctx, paused.ID); err != nil {
+		t.Errorf("the paused one: %v", err)
+	}
+}
