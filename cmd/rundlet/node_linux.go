@@ -100,6 +100,9 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 		}
 	}
 
+	if err := hostbase.Mend(baseDir(dirs)); err != nil {
+		return nil, err
+	}
 	runDir := dirs.InstanceDir(instance)
 	uplink := network.UplinkAuto
 	if opts.noUplink {
@@ -127,7 +130,7 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 		atRuntime = func(step runtime.Step) error { die(string(step)); return nil }
 	}
 	driver, err := gvisor.New(gvisor.Config{
-		StateDir: dirs.DriverState("gvisor"), RunDir: filepath.Join(runDir, "vm"), Instance: instance, Failpoint: atDriver,
+		StateDir: dirs.DriverState("gvisor"), RunDir: filepath.Join(runDir, "vm"), Instance: instance, Failpoint: atDriver, SetUID: hostbase.SetUID,
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 			addr, err := netip.ParseAddrPort(address)
 			if err != nil {

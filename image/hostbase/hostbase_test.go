@@ -81,7 +81,7 @@ func TestModes(t *testing.T) {
 	for name, want := range map[string]fs.FileMode{
 		"": fs.ModeDir | 0o755, "tmp": fs.ModeDir | fs.ModeSticky | 0o777, "var/tmp": fs.ModeDir | fs.ModeSticky | 0o777,
 		"root": fs.ModeDir | 0o700, "etc/shadow": 0o640, "etc/sudoers": 0o440,
-		".rundlet/agent": 0o755, ".rundlet/bin/sudo": fs.ModeSetuid | 0o755,
+		".rundlet/agent": 0o755, ".rundlet/bin/sudo": 0o755,
 	} {
 		fi, err := os.Lstat(filepath.Join(base.Rootfs, name))
 		if err != nil || fi.Mode() != want {
@@ -95,6 +95,32 @@ func TestModes(t *testing.T) {
 	base = build(t, host, t.TempDir())
 	if exists(base.Rootfs, ".rundlet/bin/sudo") {
 		t.Error("our sudo hides that of the host")
+	}
+}
+
+// TestNothingOnTheHostIsSetUID also mends what earlier versions made.
+func TestNothingOnTheHostIsSetUID(t *testing.T) {
+	host, dir := fakeHost(t, nil), t.TempDir()
+	base := build(t, host, dir)
+	half := filepath.Join(dir, stagingPrefix+"1")
+	put(t, half, ".rundlet/bin/sudo", "the agent")
+	for _, root := range []string{base.Rootfs, half} {
+		if err := os.Chmod(filepath.Join(root, sudoPath), 0o755|fs.ModeSetuid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Mend(dir); err != nil {
+		t.Fatal(err)
+	}
+	walk(t, dir, func(name string, fi fs.FileInfo) {
+		if fi.Mode()&(fs.ModeSetuid|fs.ModeSetgid) != 0 {
+			t.Errorf("%s is %v", name, fi.Mode())
+		}
+	})
+	for _, path := range SetUID {
+		if fi, err := os.Lstat(filepath.Join(base.Rootfs, path)); err != nil || fi.Mode() != 0o755 {
+			t.Errorf("%s: %v, %v", path, fi, err)
+		}
 	}
 }
 

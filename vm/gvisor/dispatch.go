@@ -106,6 +106,8 @@ type launch struct {
 	// StartHeap is what loading a snapshot may allocate before garbage is
 	// collected, if more than usual.
 	StartHeap int64 `json:"start_heap,omitempty"`
+	// SetUID are files that are made set-uid before the guest runs.
+	SetUID []string `json:"set_uid,omitempty"`
 }
 
 const (
@@ -171,10 +173,16 @@ func prepareProcess(command, bundle string) error {
 		debug.SetMemoryLimit(l.StartHeap)
 	}
 	os.Args = withLimits(os.Args, l)
-	if l.MemoryBytes > 0 {
-		return guardMemory(newMemoryGuard(newGuestBudget(l.MemoryBytes)))
+	var hooks guestHooks
+	if len(l.SetUID) > 0 {
+		hooks.enter = setUIDOnce(l.SetUID)
 	}
-	return nil
+	if l.MemoryBytes > 0 {
+		g := newMemoryGuard(newGuestBudget(l.MemoryBytes))
+		guardMemory(g)
+		hooks.left = g.passed
+	}
+	return installHooks(hooks)
 }
 
 // closeForeign closes the descriptors that were inherited by accident. gVisor

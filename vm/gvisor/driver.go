@@ -78,9 +78,11 @@ type machine struct {
 	// hostFiles are what the snapshot that the machine is restored from needs of
 	// the host.
 	hostFiles []hostFile
-	resume    bool // See record.
-	unsure    bool // The status may be wrong: settle comes before anything else.
-	conns     connections
+	// setUID are the files that are made set-uid when the guest runs.
+	setUID []string
+	resume bool // See record.
+	unsure bool // The status may be wrong: settle comes before anything else.
+	conns  connections
 
 	// ended is closed when the machine's processes ended or were destroyed;
 	// reason is valid then.

@@ -52,6 +52,8 @@ type manifest struct {
 	Files map[string]int64 `json:"files"`
 	// HostFiles are those of the host that the guest had open.
 	HostFiles []hostFile `json:"host_files,omitempty"`
+	// SetUID are the files that were made set-uid in the guest before it was saved.
+	SetUID []string `json:"set_uid,omitempty"`
 }
 
 func hostFeatures() []string {

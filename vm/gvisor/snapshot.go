@@ -150,8 +150,8 @@ func (d *Driver) seal(m *machine, dir string, onlyFiles bool) error {
 	out := newManifest(d.version, m.spec)
 	out.Filesystem, out.Rootfs = onlyFiles, rootfs
 	if m.pending != "" {
-		out.HostFiles = m.hostFiles // Nothing was opened yet.
-	} else if !onlyFiles {
+		out.HostFiles = m.hostFiles // Nothing was opened yet, and nothing done.
+	} else if out.SetUID = m.setUID; !onlyFiles {
 		if out.HostFiles, err = hostFiles(m.sandbox.pid, d.conf.StateDir, d.conf.RunDir); err != nil {
 			return err
 		}

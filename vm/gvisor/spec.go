@@ -219,12 +219,13 @@ func guestCPUs(vcpus int) int {
 }
 
 // writeBundle writes what the sandbox's processes read.
-func writeBundle(bundle string, spec vm.Spec, g *group, images string) error {
+func writeBundle(bundle string, spec vm.Spec, g *group, images string, setUID []string) error {
 	l := launch{
 		Console:     filepath.Join(bundle, consoleFile),
 		CPUs:        guestCPUs(spec.VCPUs),
 		MemoryBytes: int64(spec.MemoryMiB) << 20,
 		CgroupProcs: g.procsFiles(),
+		SetUID:      setUID,
 	}
 	if images != "" {
 		l.StartHeap = restoreHeadroom(images)
