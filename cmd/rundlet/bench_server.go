@@ -39,7 +39,7 @@ func runBench(cmd *cobra.Command, o *options, only []string, plan bench.Plan) (_
 	}
 	defer unlock()
 	dirs.StateDir, dirs.RunDir = filepath.Join(dirs.StateDir, "bench"), filepath.Join(dirs.RunDir, "bench")
-	if err := dirs.Make(); err != nil {
+	if err := dirs.Make(slog.Default()); err != nil {
 		return report.Report{}, err
 	}
 	defer func() {
