@@ -127,7 +127,7 @@ func TestNothingOnTheHostIsSetUID(t *testing.T) {
 func TestID(t *testing.T) {
 	changes := map[string]func(t *testing.T, host string){
 		"agent":            func(t *testing.T, host string) { put(t, host, "agent", "the new agent") },
-		"certificate":      func(t *testing.T, host string) { put(t, host, "etc/ssl/certs/new.pem", "new") },
+		"certificate":      func(t *testing.T, host string) { put(t, host, "etc/ssl/certs/new.pem", testCertificate(t)) },
 		"package":          func(t *testing.T, host string) { put(t, host, "var/lib/dpkg/status", "more packages") },
 		"program":          func(t *testing.T, host string) { put(t, host, "usr/bin/python3", "python") },
 		"local configured": func(t *testing.T, host string) { put(t, host, "usr/local/etc/npmrc", "token") },
@@ -247,7 +247,7 @@ func TestRefusals(t *testing.T) {
 		"nameserver":           {func(t *testing.T, _ string, cfg *Config) { cfg.Nameservers = []string{"1.1.1.1\nsearch evil"} }, nil},
 		"huge configuration": {func(t *testing.T, host string, _ *Config) {
 			for _, n := range "0123456789" {
-				put(t, host, "etc/python3/"+string(n), strings.Repeat("x", maxHostFile))
+				put(t, host, "etc/ld.so.conf.d/"+string(n), strings.Repeat("/x\n", maxHostFile/3))
 			}
 		}, nil},
 	} {

@@ -57,7 +57,7 @@ func (t *tree) names() []string { return slices.Sorted(maps.Keys(t.entries)) }
 
 // layoutVersion is part of every id. Raise it when this package changes in a
 // way that the entries do not show.
-const layoutVersion = "hostbase-1"
+const layoutVersion = "hostbase-2"
 
 // digest returns the build id: see Base.ID.
 func (t *tree) digest(cfg Config) (string, error) {
