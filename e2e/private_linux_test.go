@@ -108,3 +108,46 @@ func onNsfs(path string) bool {
 	var st unix.Statfs_t
 	return unix.Statfs(path, &st) == nil && st.Type == unix.NSFS_MAGIC
 }
+
+// TestNothingOfTheHostIsInASandbox looks for what says which host it is, and for
+// a secret in the daemon's environment, as root of a sandbox.
+func TestNothingOfTheHostIsInASandbox(t *testing.T) {
+	if os.Getenv(stageEnv) != stageTests {
+		t.Skipf("%s is not set: run make e2e", binEnv)
+	}
+	dir, err := os.MkdirTemp(os.Getenv(dirEnv), "private-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	marks := []string{"daemon-environment-mark", dir, filepath.Base(dir)}
+	for _, file := range []string{"/etc/machine-id", "/proc/sys/kernel/random/boot_id", "/sys/class/dmi/id/product_uuid", "/proc/version"} {
+		if text, err := os.ReadFile(file); err == nil && len(strings.TrimSpace(string(text))) > 8 {
+			marks = append(marks, strings.TrimSpace(string(text)))
+		}
+	}
+	srv := launchServer(t, dir, []string{"MARK=" + marks[0]}, cold...)
+	if err := srv.waitReady(); err != nil {
+		t.Fatal(err)
+	}
+	if srv.sdkEnv, err = sdkEnv(srv.cmd.Env); err != nil {
+		t.Fatal(err)
+	}
+	api := srv.api()
+	sb, err := api.Create(t.Context(), "base", 10*time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The file that has them is the positive control. A guest's command line and
+	// environment may have them, since this one has: all but those are read.
+	out, err := run(t.Context(), api, sb, "cat > ~/control <<'END'\n"+strings.Join(marks, "\n")+"\nEND\n"+
+		`sudo timeout 60 grep -rslIFf ~/control /etc /home /root /run /var /tmp /sys /proc/[1-9]/environ /proc/[1-9]/mountinfo /proc/[a-fh-z]* \
+			--exclude-dir=self --exclude-dir=thread-self | sort -u; sudo cat /proc/1/environ | tr '\0' '\n' | sort`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "/home/user/control\nHOME=/root\nLANG=C.UTF-8\nPATH=/.rundlet/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
+	if out != want {
+		t.Errorf("files with marks of the host, and the environment of the first process:\n%s\nwant\n%s", out, want)
+	}
+	srv.stop(t)
+}
