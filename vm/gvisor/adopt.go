@@ -167,7 +167,7 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 		_ = moveSnapshots(d.conf, r.From, r.ID) // The renaming is complete now.
 	}
 	m := newMachine(r.ID, r.Key)
-	m.created, m.spec, m.pending, m.cold, m.resume, m.setUID = r.Created, r.Spec, r.Pending, r.Cold, r.Resume, r.SetUID
+	m.created, m.spec, m.pending, m.cold, m.resume, m.setUID, m.oneLayer = r.Created, r.Spec, r.Pending, r.Cold, r.Resume, r.SetUID, r.OneLayer
 	m.status, m.unsure = r.Status, true
 	if r.Cgroup.Cgroup != nil {
 		m.group = &group{r.Cgroup}

@@ -107,7 +107,7 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 		m.cold, m.hostFiles = from.Filesystem, from.ownHostFiles(spec)
 		status = vm.StatusStopped
 	}
-	m.spec, m.setUID = spec, d.conf.SetUID
+	m.spec, m.setUID, m.oneLayer = spec, d.conf.SetUID, oneLayer(spec, from)
 	m.spec.RestoreFrom = nil
 	if !d.limits && d.conf.Cgroups != "off" && (m.spec.VCPUs > 0 || m.spec.MemoryMiB > 0) {
 		return &vm.Error{Op: "create", ID: m.id, Kind: vm.ErrUnsupported,
@@ -189,7 +189,7 @@ func (d *Driver) boot(m *machine, images string, from *manifest) (err error) {
 		}
 	}
 	d.step(stepCreateCgroup, m.id)
-	if err := writeBundle(bundle, m.spec, m.group, images, d.conf.setUIDFor(from)); err != nil {
+	if err := writeBundle(bundle, m.spec, m.group, images, d.conf.setUIDFor(from), m.oneLayer); err != nil {
 		return err
 	}
 	if err := d.writeRecord(m, m.id, ""); err != nil {

@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/runsc/cli/maincli"
+
+	"github.com/rundlet/rundlet/vm"
 )
 
 // Dispatch turns the process into a part of a sandbox if it was started as
@@ -108,6 +110,9 @@ type launch struct {
 	StartHeap int64 `json:"start_heap,omitempty"`
 	// SetUID are files that are made set-uid before the guest runs.
 	SetUID []string `json:"set_uid,omitempty"`
+	// Mounts are shown below Rootfs by the file server: see below.
+	Rootfs string     `json:"rootfs,omitempty"`
+	Mounts []vm.Mount `json:"mounts,omitempty"`
 }
 
 const (
@@ -164,7 +169,7 @@ func prepareProcess(command, bundle string) error {
 		return fmt.Errorf("set oom score: %w", err)
 	}
 	if command != "boot" {
-		return nil
+		return mountBelow(l.Rootfs, l.Mounts)
 	}
 	if err := takeConsole(l.Console, stdioFDs(os.Args)); err != nil {
 		return fmt.Errorf("open console: %w", err)

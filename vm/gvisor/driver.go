@@ -80,9 +80,11 @@ type machine struct {
 	hostFiles []hostFile
 	// setUID are the files that are made set-uid when the guest runs.
 	setUID []string
-	resume bool // See record.
-	unsure bool // The status may be wrong: settle comes before anything else.
-	conns  connections
+	// oneLayer is as in the manifest.
+	oneLayer bool
+	resume   bool // See record.
+	unsure   bool // The status may be wrong: settle comes before anything else.
+	conns    connections
 
 	// ended is closed when the machine's processes ended or were destroyed;
 	// reason is valid then.

@@ -114,7 +114,8 @@ func (m *machine) saveFiles(dir string) error {
 	if !m.spec.RootfsReadOnly {
 		layers = append(layers, checkpoint.ResourceID{Path: "/"})
 	}
-	for _, mount := range m.spec.Mounts {
+	_, own := below(m.spec, m.oneLayer)
+	for _, mount := range own {
 		if mount.Overlay {
 			layers = append(layers, checkpoint.ResourceID{Path: mount.Target})
 		}
@@ -148,7 +149,7 @@ func (d *Driver) seal(m *machine, dir string, onlyFiles bool) error {
 		return err
 	}
 	out := newManifest(d.version, m.spec)
-	out.Filesystem, out.Rootfs = onlyFiles, rootfs
+	out.Filesystem, out.Rootfs, out.OneLayer = onlyFiles, rootfs, m.oneLayer
 	if m.pending != "" {
 		out.HostFiles = m.hostFiles // Nothing was opened yet, and nothing done.
 	} else if out.SetUID = m.setUID; !onlyFiles {
