@@ -76,7 +76,7 @@ func openBenchServer(ctx context.Context, dirs layout.Layout, c bench.Config, si
 	if c.Pending > 0 {
 		room.pending = c.Pending
 	}
-	room.memoryOvercommit = 16 // Their size is a limit that few come near.
+	room.memoryOvercommit, room.diskOvercommit = 16, 100 // Their size is a limit that few come near.
 	room.wait = 5 * time.Minute
 	ctx, cancel := context.WithCancel(ctx)
 	n, err := openNode(ctx, dirs, nodeOptions{

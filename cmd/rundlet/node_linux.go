@@ -163,7 +163,7 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 		},
 		Disk: room, DiskRoot: dirs.StateDir, Floors: runtime.FloorsFor(total),
 		MaxPending: opts.capacity.pending, MaxWait: opts.capacity.wait, Warm: opts.warm, Size: opts.size, Supervision: supervision, Failpoint: atRuntime,
-		Capacity: opts.capacity.budget(), Latency: opts.latency, Tracer: opts.tracer, Log: opts.log, Progress: opts.progress, Recovering: opts.recovering,
+		Capacity: opts.capacity.budget(total), Latency: opts.latency, Tracer: opts.tracer, Log: opts.log, Progress: opts.progress, Recovering: opts.recovering,
 	})
 	if err != nil {
 		return nil, err
