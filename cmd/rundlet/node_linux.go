@@ -152,7 +152,7 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 	room := disk.Cached(host.Host{}, disk.CacheTTL, time.Now)
 	supervision := opts.supervision
 	supervision.Sample = runtime.HostSample(host.Host{}, room, dirs.StateDir, total)
-	supervision.Limits = host.Host{}.Limits
+	supervision.Limits = withTasks(host.Host{}.Limits, driver.Tasks)
 	rt, err := runtime.Open(ctx, runtime.Config{
 		Instance: instance, Ephemeral: opts.ephemeral, ScratchDir: filepath.Join(runDir, "scratch"), Driver: driver, Network: slotNetwork{slots, opts.noUplink}, Store: n.store,
 		Base:      func(ctx context.Context) (runtime.Image, error) { return baseImage(ctx, dirs, opts.nameservers) },
@@ -214,6 +214,16 @@ func pruneBases(dirs layout.Layout, keep []string) error {
 		}
 	}
 	return err
+}
+
+// withTasks adds the limit of all sandboxes' processes to those of the host: it is
+// met first.
+func withTasks(limits func() ([]host.Limit, error), tasks func() (used, most int64)) func() ([]host.Limit, error) {
+	return func() ([]host.Limit, error) {
+		out, err := limits()
+		used, most := tasks()
+		return append(out, host.Limit{What: host.LackProcesses, Used: used, Max: most}), err
+	}
 }
 
 // slotNetwork is the network package as the runtime wants it.

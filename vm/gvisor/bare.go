@@ -115,7 +115,7 @@ func (d *Driver) Bare(spec vm.Spec) (*Bare, error) {
 		con.finish()
 		b.conf, err = runscConfig(d.conf, spec, bundle)
 	}
-	if err = errors.Join(err, writeBundle(bundle, spec, nil, images, d.conf.setUIDFor(from), oneLayer(spec, from))); err != nil {
+	if err = errors.Join(err, writeBundle(bundle, spec, nil, 0, images, d.conf.setUIDFor(from), oneLayer(spec, from))); err != nil {
 		d.removeFiles(b.key)
 		return nil, failure("bare restore", b.key, nil, err)
 	}

@@ -184,12 +184,15 @@ func (d *Driver) boot(m *machine, images string, from *manifest) (err error) {
 	}
 	d.step(stepCreateBundle, m.id)
 	if d.limits {
-		if m.group, err = newGroup(d.conf.cgroupPath(m.key), m.spec); err != nil {
+		if err := d.node.limit(d.conf.cgroupParent()); err != nil {
+			return err
+		}
+		if m.group, err = newGroup(d.conf.cgroupPath(m.key), m.spec, d.node.limits.SandboxTasks); err != nil {
 			return err
 		}
 	}
 	d.step(stepCreateCgroup, m.id)
-	if err := writeBundle(bundle, m.spec, m.group, images, d.conf.setUIDFor(from), m.oneLayer); err != nil {
+	if err := writeBundle(bundle, m.spec, m.group, d.node.limits.SandboxTasks, images, d.conf.setUIDFor(from), m.oneLayer); err != nil {
 		return err
 	}
 	if err := d.writeRecord(m, m.id, ""); err != nil {

@@ -108,6 +108,10 @@ type launch struct {
 	// StartHeap is what loading a snapshot may allocate before garbage is
 	// collected, if more than usual.
 	StartHeap int64 `json:"start_heap,omitempty"`
+	// Tasks is how many processes and threads the sandbox may have on the host, and
+	// TasksFile says how many it has.
+	Tasks     int64  `json:"tasks,omitempty"`
+	TasksFile string `json:"tasks_file,omitempty"`
 	// SetUID are files that are made set-uid before the guest runs.
 	SetUID []string `json:"set_uid,omitempty"`
 	// Mounts are shown below Rootfs by the file server: see below.
@@ -184,6 +188,9 @@ func prepareProcess(command, bundle string) error {
 	}
 	if l.MemoryBytes > 0 {
 		g := newMemoryGuard(newGuestBudget(l.MemoryBytes))
+		if err := g.countTasks(l.TasksFile, l.Tasks); err != nil {
+			return fmt.Errorf("open the count of tasks: %w", err)
+		}
 		guardMemory(g)
 		hooks.left = g.passed
 	}

@@ -220,7 +220,7 @@ func guestCPUs(vcpus int) int {
 }
 
 // writeBundle writes what the sandbox's processes read.
-func writeBundle(bundle string, spec vm.Spec, g *group, images string, setUID []string, oneLayer bool) error {
+func writeBundle(bundle string, spec vm.Spec, g *group, tasks int64, images string, setUID []string, oneLayer bool) error {
 	l := launch{
 		Console:     filepath.Join(bundle, consoleFile),
 		CPUs:        guestCPUs(spec.VCPUs),
@@ -230,6 +230,9 @@ func writeBundle(bundle string, spec vm.Spec, g *group, images string, setUID []
 		Rootfs:      spec.Rootfs,
 	}
 	l.Mounts, _ = below(spec, oneLayer)
+	if g != nil {
+		l.Tasks, l.TasksFile = tasks, g.tasksFile("pids.current")
+	}
 	if images != "" {
 		l.StartHeap = restoreHeadroom(images)
 	}
