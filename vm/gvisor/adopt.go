@@ -70,6 +70,10 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 		}
 		found = append(found, &adoption{r: r})
 	}
+	if d.limits && len(found) > 0 {
+		// Of an earlier version they have none. What fails here fails the next create.
+		_ = d.node.limit(d.conf.cgroupParent())
+	}
 	d.adoptAll(ctx, found)
 	for _, a := range found {
 		switch {
