@@ -6,10 +6,12 @@ import (
 	"strings"
 )
 
-// What a sandbox takes of the host's bounded resources. Measured: a sandbox that
-// starts as many processes as it can in 512 MiB has some 2,100 threads on the
-// host; the daemon holds six files for each, and needs more while it makes one.
+// What a sandbox takes of the host's bounded resources. Measured: an idle sandbox
+// has 31 threads on the host, and one that starts as many processes as it can in
+// 512 MiB some 2,100; the daemon holds six files for each, and needs more while it
+// makes one. All sandboxes together have three quarters of the threads.
 const (
+	threadsOfIdle        = 40
 	threadsOfSandbox     = 2200
 	descriptorsOfSandbox = 8
 	descriptorsOfDaemon  = 64
@@ -42,10 +44,12 @@ func processesFinding(pidMax, threadsMax string) Finding {
 	if threads, err := strconv.ParseInt(strings.TrimSpace(threadsMax), 10, 64); err == nil {
 		most = min(most, threads)
 	}
+	most -= most / 4
 	sandboxes := most / threadsOfSandbox
-	f.Detail = fmt.Sprintf("at most %d threads, as many as %d sandboxes can start", most, sandboxes)
+	f.Detail = fmt.Sprintf("at most %d threads for sandboxes: enough for about %d idle ones, or for %d that start as many processes as they can",
+		most, most/threadsOfIdle, sandboxes)
 	if sandboxes < 100 {
-		f.Status, f.Hint = Warn, "sandboxes that start many processes can use them up for the whole host: sysctl kernel.pid_max=4194304 kernel.threads-max=4194304"
+		f.Status, f.Hint = Warn, "sandboxes that start many processes can use them up for all others: sysctl kernel.pid_max=4194304 kernel.threads-max=4194304"
 	}
 	return f
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,7 +30,7 @@ func TestAFullDisk(t *testing.T) {
 	if err := syscall.Mount("tmpfs", state, "tmpfs", 0, "size=256m"); err != nil {
 		t.Fatal(err)
 	}
-	srv := startServer(t, dir, cold...)
+	srv := startServer(t, dir, append(slices.Clone(cold), "--disk-overcommit=1000")...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(srv.logTail())
@@ -143,4 +144,50 @@ func copyFile(t *testing.T, from, to string) {
 	if _, err := io.Copy(out, in); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestTheDiskOfAllSandboxesIsBounded promises two disks of 1 GiB: a third sandbox
+// waits and is refused, the two go on, and when one ends there is a place again.
+func TestTheDiskOfAllSandboxesIsBounded(t *testing.T) {
+	if os.Getenv(stageEnv) != stageTests {
+		t.Skipf("%s is not set: run make e2e", binEnv)
+	}
+	dir, err := os.MkdirTemp(os.Getenv(dirEnv), "disk-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := filepath.Join(dir, "state")
+	if err := os.Mkdir(state, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", state, "tmpfs", 0, "size=512m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(state, syscall.MNT_DETACH) })
+	srv := startServer(t, dir, append(slices.Clone(cold), "--disk-overcommit=5", "--queue-wait=1s")...)
+	api := srv.api()
+	var all []client.Sandbox
+	for range 2 {
+		sb, err := api.Create(t.Context(), "base", time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, sb)
+	}
+	var refused *client.Error
+	if _, err := api.Create(t.Context(), "base", time.Minute); !errors.As(err, &refused) || refused.Code != 429 {
+		t.Errorf("a third sandbox: %v, want 429", err)
+	}
+	for _, sb := range all {
+		if out, err := run(t.Context(), api, sb, "head -c 1M /dev/zero > ~/f && echo ok"); out != "ok\n" || err != nil {
+			t.Errorf("%s: %q, %v", sb.ID, out, err)
+		}
+	}
+	if err := api.Kill(t.Context(), all[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.Create(t.Context(), "base", time.Minute); err != nil {
+		t.Errorf("when one has ended: %v", err)
+	}
+	srv.stop(t)
 }

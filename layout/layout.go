@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 )
@@ -92,15 +93,22 @@ func (l Layout) Instance() string {
 // InstanceDir is the run directory of one instance.
 func (l Layout) InstanceDir(instance string) string { return filepath.Join(l.RunDir, instance) }
 
-// Make creates the directories, private to the owner. The state directory is on
-// the disk when it returns: what is saved in it must not go with its name.
-func (l Layout) Make() error {
+// Make creates the directories, private to the owner. Those that exist with
+// another mode are made private, which is logged, or refused: see private. The
+// state directory is on the disk when it returns: what is saved in it must not go
+// with its name.
+func (l Layout) Make(log *slog.Logger) error {
 	if err := makeDurably(l.StateDir); err != nil {
 		return fmt.Errorf("make %s: %w", l.StateDir, err)
 	}
 	for _, dir := range []string{l.CacheDir, l.RunDir} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("make %s: %w", dir, err)
+		}
+	}
+	for _, dir := range []string{l.StateDir, l.CacheDir, l.RunDir} {
+		if err := private(dir, log); err != nil {
+			return fmt.Errorf("keep %s private: %w", dir, err)
 		}
 	}
 	return nil

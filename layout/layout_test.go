@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,10 +94,10 @@ func TestInstanceIsStableShortAndDistinct(t *testing.T) {
 func TestMakeIsPrivate(t *testing.T) {
 	root := t.TempDir()
 	l := Layout{filepath.Join(root, "s"), filepath.Join(root, "c"), filepath.Join(root, "r")}
-	if err := l.Make(); err != nil {
+	if err := l.Make(slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Make(); err != nil {
+	if err := l.Make(slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatalf("second call: %v", err)
 	}
 	for _, dir := range []string{l.StateDir, l.CacheDir, l.RunDir} {

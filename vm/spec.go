@@ -31,7 +31,9 @@ type Spec struct {
 	VCPUs int `json:"vcpus,omitempty"`
 	// MemoryMiB limits guest memory; 0 is no limit. Also on restore, as VCPUs.
 	MemoryMiB int `json:"memory_mib,omitempty"`
-	// DiskMiB limits the private writable layer; 0 is the driver's default.
+	// DiskMiB limits what the guest writes to the root and to mounts with Overlay,
+	// all together; 0 is the driver's default. Where the root is read-only, it limits
+	// each such mount.
 	DiskMiB int `json:"disk_mib,omitempty"`
 	// MaxProcesses limits guest processes; 0 is the driver's default.
 	MaxProcesses int `json:"max_processes,omitempty"`

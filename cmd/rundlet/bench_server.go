@@ -39,7 +39,7 @@ func runBench(cmd *cobra.Command, o *options, only []string, plan bench.Plan) (_
 	}
 	defer unlock()
 	dirs.StateDir, dirs.RunDir = filepath.Join(dirs.StateDir, "bench"), filepath.Join(dirs.RunDir, "bench")
-	if err := dirs.Make(); err != nil {
+	if err := dirs.Make(slog.Default()); err != nil {
 		return report.Report{}, err
 	}
 	defer func() {
@@ -76,7 +76,7 @@ func openBenchServer(ctx context.Context, dirs layout.Layout, c bench.Config, si
 	if c.Pending > 0 {
 		room.pending = c.Pending
 	}
-	room.memoryOvercommit = 16 // Their size is a limit that few come near.
+	room.memoryOvercommit, room.diskOvercommit = 16, 100 // Their size is a limit that few come near.
 	room.wait = 5 * time.Minute
 	ctx, cancel := context.WithCancel(ctx)
 	n, err := openNode(ctx, dirs, nodeOptions{

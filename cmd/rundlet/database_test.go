@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,7 +48,7 @@ func TestUserDataOutlivesAnEmptyDatabase(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := home(t)
-			if err := l.Make(); err != nil {
+			if err := l.Make(slog.New(slog.DiscardHandler)); err != nil {
 				t.Fatal(err)
 			}
 			c.database(t, l)

@@ -13,7 +13,7 @@ import (
 // a run directory of "rundlet run".
 func TestSweepLeavesTheLivingAlone(t *testing.T) {
 	l := home(t)
-	if err := l.Make(); err != nil {
+	if err := l.Make(slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	id := newEphemeral()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"regexp"
 	"slices"
@@ -105,7 +106,7 @@ func TestDefaultKey(t *testing.T) {
 
 func TestDefaultKeyIsMadeOnceByMany(t *testing.T) {
 	l := home(t)
-	if err := l.Make(); err != nil {
+	if err := l.Make(slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	db := openKeys(t, l).db
@@ -130,7 +131,7 @@ func TestDefaultKeyIsMadeOnceByMany(t *testing.T) {
 
 func TestADamagedDefaultKeyIsReplaced(t *testing.T) {
 	l := home(t)
-	if err := l.Make(); err != nil {
+	if err := l.Make(slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	for _, text := range []string{"", "\n", "e2b_0000", "\x00"} {

@@ -14,6 +14,10 @@ import (
 // errLocked: a living process owns the instance.
 var errLocked = errors.New("in use by another process")
 
+// privateFiles makes every file that this process creates one for its owner only,
+// unless it says otherwise: those of libraries too.
+func privateFiles() { unix.Umask(0o077) }
+
 // lockFile takes an exclusive lock that ends with this process or with unlock.
 func lockFile(path string) (unlock func(), err error) {
 	f, err := flock(path, unix.LOCK_EX)

@@ -21,6 +21,7 @@ func main() {
 	if dispatch() {
 		return
 	}
+	privateFiles()
 	os.Exit(run(os.Args[1:]))
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -110,12 +109,7 @@ func reconciled(f runtime.Figures) map[string]uint64 {
 // capacityState is the ledger in the units that metrics have.
 func capacityState(u capacity.Usage) *telemetry.Capacity {
 	usage := func(unit float64, of func(capacity.Budget) int64) telemetry.Usage {
-		amount := func(b capacity.Budget) float64 {
-			if of(b) >= unlimitedDisk {
-				return math.Inf(1)
-			}
-			return float64(of(b)) / unit
-		}
+		amount := func(b capacity.Budget) float64 { return float64(of(b)) / unit }
 		return telemetry.Usage{Active: amount(u.Active), Warm: amount(u.Warm), Limit: amount(u.Limit), Total: amount(u.Capacity)}
 	}
 	return &telemetry.Capacity{

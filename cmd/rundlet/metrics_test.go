@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
 	"reflect"
@@ -32,8 +31,8 @@ func known() (runtime.Figures, error) {
 	return runtime.Figures{
 		Sandboxes: map[runtime.State]int{runtime.StateRunning: 2, runtime.StatePaused: 1}, Stuck: 3,
 		Capacity: capacity.Usage{
-			Capacity: capacity.Budget{CPUs: 4000, MemoryBytes: 5, DiskBytes: unlimitedDisk, Sandboxes: 6, Launches: 7},
-			Limit:    capacity.Budget{CPUs: 3500, DiskBytes: unlimitedDisk},
+			Capacity: capacity.Budget{CPUs: 4000, MemoryBytes: 5, DiskBytes: 32, Sandboxes: 6, Launches: 7},
+			Limit:    capacity.Budget{CPUs: 3500, DiskBytes: 24},
 			Active:   capacity.Budget{CPUs: 2500, DiskBytes: 8}, Warm: capacity.Budget{CPUs: 500, Sandboxes: 9},
 		},
 		Queue:  capacity.Stats{Pending: 10, Admitted: 11, Cancelled: 20, Oversized: 13, Full: 14, Refused: 15, Yielded: 16},
@@ -65,7 +64,7 @@ func TestNodeStateHasAllFigures(t *testing.T) {
 		Capacity: &telemetry.Capacity{
 			CPUs:        telemetry.Usage{Active: 2.5, Warm: 0.5, Limit: 3.5, Total: 4},
 			MemoryBytes: telemetry.Usage{Total: 5},
-			DiskBytes:   telemetry.Usage{Active: 8, Limit: math.Inf(1), Total: math.Inf(1)},
+			DiskBytes:   telemetry.Usage{Active: 8, Limit: 24, Total: 32},
 			Sandboxes:   telemetry.Usage{Warm: 9, Total: 6},
 			Launches:    telemetry.Usage{Total: 7},
 		},

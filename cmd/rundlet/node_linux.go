@@ -100,6 +100,9 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 		}
 	}
 
+	if err := hostbase.Mend(baseDir(dirs)); err != nil {
+		return nil, err
+	}
 	runDir := dirs.InstanceDir(instance)
 	uplink := network.UplinkAuto
 	if opts.noUplink {
@@ -127,7 +130,7 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 		atRuntime = func(step runtime.Step) error { die(string(step)); return nil }
 	}
 	driver, err := gvisor.New(gvisor.Config{
-		StateDir: dirs.DriverState("gvisor"), RunDir: filepath.Join(runDir, "vm"), Instance: instance, Failpoint: atDriver,
+		StateDir: dirs.DriverState("gvisor"), RunDir: filepath.Join(runDir, "vm"), Instance: instance, Failpoint: atDriver, SetUID: hostbase.SetUID,
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 			addr, err := netip.ParseAddrPort(address)
 			if err != nil {
@@ -149,7 +152,7 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 	room := disk.Cached(host.Host{}, disk.CacheTTL, time.Now)
 	supervision := opts.supervision
 	supervision.Sample = runtime.HostSample(host.Host{}, room, dirs.StateDir, total)
-	supervision.Limits = host.Host{}.Limits
+	supervision.Limits = withTasks(host.Host{}.Limits, driver.Tasks)
 	rt, err := runtime.Open(ctx, runtime.Config{
 		Instance: instance, Ephemeral: opts.ephemeral, ScratchDir: filepath.Join(runDir, "scratch"), Driver: driver, Network: slotNetwork{slots, opts.noUplink}, Store: n.store,
 		Base:      func(ctx context.Context) (runtime.Image, error) { return baseImage(ctx, dirs, opts.nameservers) },
@@ -160,7 +163,7 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 		},
 		Disk: room, DiskRoot: dirs.StateDir, Floors: runtime.FloorsFor(total),
 		MaxPending: opts.capacity.pending, MaxWait: opts.capacity.wait, Shares: opts.shares, Warm: opts.warm, Size: opts.size, Supervision: supervision, Failpoint: atRuntime,
-		Capacity: opts.capacity.budget(), Latency: opts.latency, Tracer: opts.tracer, Log: opts.log, Progress: opts.progress, Recovering: opts.recovering,
+		Capacity: opts.capacity.budget(total), Latency: opts.latency, Tracer: opts.tracer, Log: opts.log, Progress: opts.progress, Recovering: opts.recovering,
 	})
 	if err != nil {
 		return nil, err
@@ -211,6 +214,16 @@ func pruneBases(dirs layout.Layout, keep []string) error {
 		}
 	}
 	return err
+}
+
+// withTasks adds the limit of all sandboxes' processes to those of the host: it is
+// met first.
+func withTasks(limits func() ([]host.Limit, error), tasks func() (used, most int64)) func() ([]host.Limit, error) {
+	return func() ([]host.Limit, error) {
+		out, err := limits()
+		used, most := tasks()
+		return append(out, host.Limit{What: host.LackProcesses, Used: used, Max: most}), err
+	}
 }
 
 // slotNetwork is the network package as the runtime wants it.

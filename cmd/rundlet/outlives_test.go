@@ -92,7 +92,7 @@ func (s *serving) open(t *testing.T) *node {
 func newServing(t *testing.T) (*serving, *node) {
 	t.Helper()
 	s := &serving{host: memvm.NewHost(), dirs: home(t), ids: map[string]runtime.State{}}
-	if err := s.dirs.Make(); err != nil {
+	if err := s.dirs.Make(slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	n := s.open(t)

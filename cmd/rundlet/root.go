@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,7 @@ func (o *options) layout() (layout.Layout, error) {
 	if err != nil {
 		return l, err
 	}
-	return l, l.Make()
+	return l, l.Make(slog.Default())
 }
 
 func newRoot() *cobra.Command {

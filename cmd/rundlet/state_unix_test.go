@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +15,7 @@ import (
 
 func TestUserDataOutlivesASecondDaemon(t *testing.T) {
 	l := home(t)
-	if err := l.Make(); err != nil {
+	if err := l.Make(slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	link := filepath.Join(t.TempDir(), "link")
@@ -61,7 +62,7 @@ func TestUserDataOutlivesASecondDaemon(t *testing.T) {
 // Who died has left a number that counts for nothing.
 func TestTheLockOfADeadDaemonIsTaken(t *testing.T) {
 	l := home(t)
-	if err := l.Make(); err != nil {
+	if err := l.Make(slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(daemonLock(l), []byte("1\n"), 0o600); err != nil {

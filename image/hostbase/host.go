@@ -3,7 +3,6 @@
 package hostbase
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,16 +12,33 @@ import (
 	"strings"
 )
 
-// hostFiles is all of the host's /etc that a guest sees, as patterns of
-// path.Match below /etc; a directory stands for everything in it. What programs
-// in /usr need to run, and what holds no secret on any host. Not here, on
-// purpose: gitconfig, npmrc, pip.conf, apt, ssh, profile.d, environment.
-var hostFiles = []string{
-	"alternatives",
-	"ld.so.cache", "ld.so.conf", "ld.so.conf.d",
-	"ssl/certs", "ssl/openssl.cnf", "ca-certificates.conf",
-	"python3", "python3.*", "perl", "java-*-openjdk", "R",
-	"services", "protocols", "mime.types", "debian_version", "lsb-release",
+// hostFiles are all of the host's /etc that a guest sees: what programs in /usr
+// need to run. Each is a pattern of path.Match below /etc and says what of such a
+// file is taken; a directory stands for the files below it. Not here, on purpose:
+// gitconfig, npmrc, pip.conf, apt, ssh, profile.d, environment.
+func hostFiles(d digests) []hostFile {
+	const word = `[\w.+/:*-]+`
+	path := `/` + word
+	return []hostFile{
+		{"alternatives", onlyLinks},
+		{"ld.so.cache", loaderCache},
+		{"ld.so.conf", lines(path + `|include\s+` + path)}, {"ld.so.conf.d", lines(path + `|include\s+` + path)},
+		{"ssl/certs", certificates},
+		{"ssl/openssl.cnf", d.distributed},
+		{"ca-certificates.conf", lines(`!?` + word + `\.crt`)},
+		{"python3", d.distributed}, {"python3.*", d.distributed}, {"perl", d.distributed},
+		{"java-*-openjdk", d.distributed}, {"R", d.distributed},
+		{"services", lines(word + `\s+\d+/\w+(\s+` + word + `)*`)},
+		{"protocols", lines(word + `\s+\d+(\s+` + word + `)*`)},
+		{"mime.types", lines(`[\w.+-]+/` + word + `(\s+` + word + `)*`)},
+		{"debian_version", lines(`[\w.+~/-]+`)},
+		{"lsb-release", lines(`DISTRIB_\w+=("[\w .+~()-]*"|[\w.+~-]*)`)},
+	}
+}
+
+type hostFile struct {
+	pattern string
+	check   check
 }
 
 // maxHostFile and maxHostTotal bound what is copied of the host's /etc. The
@@ -58,11 +74,13 @@ func (t *tree) addTopLinks(hostRoot string) error {
 	return nil
 }
 
-// addHostFiles copies what hostFiles allows.
+// addHostFiles copies what hostFiles allows. Where that is nothing, the file is
+// left out: a missing piece of configuration is a smaller evil than a leaked one.
 func (t *tree) addHostFiles(hostRoot string) error {
 	c := hostCopier{tree: t, hostRoot: hostRoot}
-	for _, pattern := range hostFiles {
-		matches, err := filepath.Glob(filepath.Join(hostRoot, "etc", pattern))
+	for _, f := range hostFiles(readDigests(hostRoot)) {
+		c.check = f.check
+		matches, err := filepath.Glob(filepath.Join(hostRoot, "etc", f.pattern))
 		if err != nil {
 			return err
 		}
@@ -72,6 +90,7 @@ func (t *tree) addHostFiles(hostRoot string) error {
 			}
 		}
 	}
+	t.addKeystore(hostRoot)
 	t.dropDangling(hostRoot)
 	return nil
 }
@@ -79,12 +98,12 @@ func (t *tree) addHostFiles(hostRoot string) error {
 type hostCopier struct {
 	tree     *tree
 	hostRoot string
+	check    check
 	total    int64
 }
 
-// visit takes regular files that every user of the host may read, and links;
-// those that lead nowhere in the base go in the end (see dropDangling). It passes over everything else: a missing piece of
-// configuration is a smaller evil than a leaked one.
+// visit looks at regular files that every user of the host may read, and takes
+// links; those that lead nowhere in the base go in the end (see dropDangling).
 func (c *hostCopier) visit(name string, d fs.DirEntry, err error) error {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // Removed since the directory was read.
@@ -116,7 +135,11 @@ func (c *hostCopier) visit(name string, d fs.DirEntry, err error) error {
 			return nil
 		}
 		data, err := os.ReadFile(name)
-		if err != nil || secret(rel, data) {
+		if err != nil {
+			return nil
+		}
+		data, ok := c.check(rel, data)
+		if !ok {
 			return nil
 		}
 		if c.total += int64(len(data)); c.total > maxHostTotal {
@@ -125,13 +148,6 @@ func (c *hostCopier) visit(name string, d fs.DirEntry, err error) error {
 		c.tree.file(rel, fi.Mode().Perm()&0o755, string(data))
 	}
 	return nil
-}
-
-// secret is the second line of defence behind the list.
-func secret(name string, data []byte) bool {
-	base := strings.ToLower(path.Base(name))
-	return strings.Contains(base, "password") || strings.Contains(base, "secret") ||
-		strings.HasSuffix(base, ".key") || bytes.Contains(data, []byte("PRIVATE KEY-----"))
 }
 
 // resolve returns where the link name leads, without a leading slash and with

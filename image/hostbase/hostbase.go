@@ -99,7 +99,7 @@ func Build(ctx context.Context, cfg Config) (Base, error) {
 	base := Base{
 		ID:     id,
 		Rootfs: filepath.Join(dir, id),
-		Args:   []string{"/" + agentDir + "/agent"},
+		Args:   []string{agentPath},
 		Env:    []string{"PATH=" + guestPath, "HOME=/root", "LANG=C.UTF-8"},
 	}
 	base.Mounts = mounts(cfg.HostRoot, filepath.Join(base.Rootfs, agentDir, "empty"))

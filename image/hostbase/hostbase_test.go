@@ -81,7 +81,7 @@ func TestModes(t *testing.T) {
 	for name, want := range map[string]fs.FileMode{
 		"": fs.ModeDir | 0o755, "tmp": fs.ModeDir | fs.ModeSticky | 0o777, "var/tmp": fs.ModeDir | fs.ModeSticky | 0o777,
 		"root": fs.ModeDir | 0o700, "etc/shadow": 0o640, "etc/sudoers": 0o440,
-		".rundlet/agent": 0o755, ".rundlet/bin/sudo": fs.ModeSetuid | 0o755,
+		".rundlet/agent": 0o755, ".rundlet/bin/sudo": 0o755,
 	} {
 		fi, err := os.Lstat(filepath.Join(base.Rootfs, name))
 		if err != nil || fi.Mode() != want {
@@ -98,10 +98,36 @@ func TestModes(t *testing.T) {
 	}
 }
 
+// TestNothingOnTheHostIsSetUID also mends what earlier versions made.
+func TestNothingOnTheHostIsSetUID(t *testing.T) {
+	host, dir := fakeHost(t, nil), t.TempDir()
+	base := build(t, host, dir)
+	half := filepath.Join(dir, stagingPrefix+"1")
+	put(t, half, ".rundlet/bin/sudo", "the agent")
+	for _, root := range []string{base.Rootfs, half} {
+		if err := os.Chmod(filepath.Join(root, sudoPath), 0o755|fs.ModeSetuid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Mend(dir); err != nil {
+		t.Fatal(err)
+	}
+	walk(t, dir, func(name string, fi fs.FileInfo) {
+		if fi.Mode()&(fs.ModeSetuid|fs.ModeSetgid) != 0 {
+			t.Errorf("%s is %v", name, fi.Mode())
+		}
+	})
+	for _, path := range SetUID {
+		if fi, err := os.Lstat(filepath.Join(base.Rootfs, path)); err != nil || fi.Mode() != 0o755 {
+			t.Errorf("%s: %v, %v", path, fi, err)
+		}
+	}
+}
+
 func TestID(t *testing.T) {
 	changes := map[string]func(t *testing.T, host string){
 		"agent":            func(t *testing.T, host string) { put(t, host, "agent", "the new agent") },
-		"certificate":      func(t *testing.T, host string) { put(t, host, "etc/ssl/certs/new.pem", "new") },
+		"certificate":      func(t *testing.T, host string) { put(t, host, "etc/ssl/certs/new.pem", testCertificate(t)) },
 		"package":          func(t *testing.T, host string) { put(t, host, "var/lib/dpkg/status", "more packages") },
 		"program":          func(t *testing.T, host string) { put(t, host, "usr/bin/python3", "python") },
 		"local configured": func(t *testing.T, host string) { put(t, host, "usr/local/etc/npmrc", "token") },
@@ -221,7 +247,7 @@ func TestRefusals(t *testing.T) {
 		"nameserver":           {func(t *testing.T, _ string, cfg *Config) { cfg.Nameservers = []string{"1.1.1.1\nsearch evil"} }, nil},
 		"huge configuration": {func(t *testing.T, host string, _ *Config) {
 			for _, n := range "0123456789" {
-				put(t, host, "etc/python3/"+string(n), strings.Repeat("x", maxHostFile))
+				put(t, host, "etc/ld.so.conf.d/"+string(n), strings.Repeat("/x\n", maxHostFile/3))
 			}
 		}, nil},
 	} {

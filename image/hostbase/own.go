@@ -161,8 +161,8 @@ func (t *tree) addHomes() {
 	}
 }
 
-// addAgent copies the agent, and once more as a setuid sudo where the host has
-// none: the agent acts as sudo when it is called by that name.
+// addAgent copies the agent, and adds a sudo where the host has none: the agent
+// acts as sudo when it is called by that name. See SetUID.
 func (t *tree) addAgent(cfg Config) error {
 	fi, err := os.Stat(cfg.AgentPath)
 	if err != nil {
@@ -173,7 +173,11 @@ func (t *tree) addAgent(cfg Config) error {
 	}
 	t.add(agentDir+"/agent", entry{mode: 0o755, source: cfg.AgentPath})
 	if !exists(cfg.HostRoot, "usr/bin/sudo") {
-		t.add(agentDir+"/bin/sudo", entry{mode: fs.ModeSetuid | 0o755, source: cfg.AgentPath})
+		program, err := sudoProgram()
+		if err != nil {
+			return err
+		}
+		t.file(sudoPath[1:], 0o755, program)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@
 package hostbase
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +29,10 @@ func TestMain(m *testing.M) {
 // again when they end.
 func enter(root string, args []string) error {
 	const bind = syscall.MS_BIND | syscall.MS_REC
+	sudo, err := os.ReadFile(root + sudoPath)
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
 	for _, m := range []struct {
 		source, target, kind string
 		flags                uintptr
@@ -37,9 +42,15 @@ func enter(root string, args []string) error {
 		{"/usr", root + "/usr", "", syscall.MS_REMOUNT | syscall.MS_BIND | syscall.MS_RDONLY},
 		{"/dev", root + "/dev", "", bind},
 		{"proc", root + "/proc", "proc", 0},
+		{"bin", root + filepath.Dir(sudoPath), "tmpfs", 0},
 	} {
 		if err := syscall.Mount(m.source, m.target, m.kind, m.flags, ""); err != nil {
 			return &os.PathError{Op: "mount", Path: m.target, Err: err}
+		}
+	}
+	if sudo != nil { // As drivers do, see SetUID.
+		if err := errors.Join(os.WriteFile(root+sudoPath, sudo, 0o755), os.Chmod(root+sudoPath, 0o755|os.ModeSetuid)); err != nil {
+			return err
 		}
 	}
 	if err := syscall.Chroot(root); err != nil {
@@ -58,7 +69,7 @@ func TestProgramsRun(t *testing.T) {
 	if !exists("/", "usr/bin/python3") {
 		t.Skip("this host has no /usr/bin/python3")
 	}
-	// id stands in for the agent: as a setuid sudo it shows whom it runs as.
+	// id stands in for the agent: as sudo it shows whom it runs as.
 	base, err := Build(t.Context(), Config{Dir: t.TempDir(), AgentPath: "/usr/bin/id"})
 	if err != nil {
 		t.Fatal(err)

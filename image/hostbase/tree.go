@@ -19,7 +19,7 @@ import (
 
 // entry is a file, directory or symbolic link of the base.
 type entry struct {
-	mode     fs.FileMode // type, permissions, setuid and sticky bits
+	mode     fs.FileMode // type, permissions and sticky bit
 	uid, gid int
 	data     []byte
 	link     string
@@ -57,7 +57,7 @@ func (t *tree) names() []string { return slices.Sorted(maps.Keys(t.entries)) }
 
 // layoutVersion is part of every id. Raise it when this package changes in a
 // way that the entries do not show.
-const layoutVersion = "hostbase-1"
+const layoutVersion = "hostbase-2"
 
 // digest returns the build id: see Base.ID.
 func (t *tree) digest(cfg Config) (string, error) {
@@ -159,8 +159,7 @@ func (e entry) write(name string) error {
 			return err
 		}
 	}
-	// The mode comes last: a change of owner clears setuid, and the umask does
-	// not apply to chmod.
+	// The umask does not apply to chmod.
 	if err := os.Chown(name, e.uid, e.gid); err != nil {
 		return err
 	}

@@ -70,6 +70,10 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 		}
 		found = append(found, &adoption{r: r})
 	}
+	if d.limits && len(found) > 0 {
+		// Of an earlier version they have none. What fails here fails the next create.
+		_ = d.node.limit(d.conf.cgroupParent())
+	}
 	d.adoptAll(ctx, found)
 	for _, a := range found {
 		switch {
@@ -167,7 +171,7 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 		_ = moveSnapshots(d.conf, r.From, r.ID) // The renaming is complete now.
 	}
 	m := newMachine(r.ID, r.Key)
-	m.created, m.spec, m.pending, m.cold, m.resume = r.Created, r.Spec, r.Pending, r.Cold, r.Resume
+	m.created, m.spec, m.pending, m.cold, m.resume, m.setUID, m.oneLayer = r.Created, r.Spec, r.Pending, r.Cold, r.Resume, r.SetUID, r.OneLayer
 	m.status, m.unsure = r.Status, true
 	if r.Cgroup.Cgroup != nil {
 		m.group = &group{r.Cgroup}

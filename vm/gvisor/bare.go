@@ -94,8 +94,8 @@ func (d *Driver) Bare(spec vm.Spec) (*Bare, error) {
 		return nil, failure("bare restore", "", nil, err)
 	}
 	images := ""
+	var from *manifest
 	if spec.RestoreFrom != nil {
-		var from *manifest
 		var err error
 		images, from, spec, err = d.resolve(spec.RestoreFrom, spec)
 		if err == nil && from.Filesystem {
@@ -115,7 +115,7 @@ func (d *Driver) Bare(spec vm.Spec) (*Bare, error) {
 		con.finish()
 		b.conf, err = runscConfig(d.conf, spec, bundle)
 	}
-	if err = errors.Join(err, writeBundle(bundle, spec, nil, images)); err != nil {
+	if err = errors.Join(err, writeBundle(bundle, spec, nil, 0, images, d.conf.setUIDFor(from), oneLayer(spec, from))); err != nil {
 		d.removeFiles(b.key)
 		return nil, failure("bare restore", b.key, nil, err)
 	}

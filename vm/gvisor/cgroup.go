@@ -19,13 +19,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-const (
-	// maxHostThreads bounds a sandbox's host threads. It is a safety net only:
-	// below some hundreds it would kill a sandbox with many guest processes.
-	maxHostThreads = 8192
-
-	cpuPeriodMicros = 100_000
-)
+const cpuPeriodMicros = 100_000
 
 // v1Controllers are those that limit or count for us.
 var v1Controllers = []string{"cpu", "cpuacct", "memory", "pids"}
@@ -52,20 +46,20 @@ type group struct {
 	cgroup.CgroupJSON
 }
 
-// newGroup makes the control group with the limits of spec.
-func newGroup(path string, spec vm.Spec) (*group, error) {
+// newGroup makes the control group with the limits of spec and of host tasks.
+func newGroup(path string, spec vm.Spec, tasks int64) (*group, error) {
 	cg, err := cgroup.NewFromPath(path, false)
 	if err != nil {
 		return nil, fmt.Errorf("control group: %w", err)
 	}
-	if err := cg.Install(resources(spec)); err != nil {
+	if err := cg.Install(resources(spec, tasks)); err != nil {
 		return nil, fmt.Errorf("control group %s: %w", path, err)
 	}
 	return &group{cgroup.CgroupJSON{Cgroup: cg}}, nil
 }
 
-func resources(spec vm.Spec) *specs.LinuxResources {
-	res := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: maxHostThreads}}
+func resources(spec vm.Spec, tasks int64) *specs.LinuxResources {
+	res := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: tasks}}
 	if spec.VCPUs > 0 {
 		quota, period := int64(spec.VCPUs)*cpuPeriodMicros, uint64(cpuPeriodMicros)
 		res.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
@@ -138,7 +132,7 @@ func (g *group) oomKills() int64 {
 // usage reads memory in bytes and host threads.
 func (g *group) usage() (memory, threads int64, err error) {
 	memory, memErr := readInt(g.memoryFile("memory.usage_in_bytes", "memory.current"))
-	threads, pidErr := readInt(filepath.Join(g.Cgroup.MakePath("pids"), "pids.current"))
+	threads, pidErr := readInt(g.tasksFile("pids.current"))
 	return memory, threads, errors.Join(memErr, pidErr)
 }
 

@@ -27,6 +27,10 @@ type Config struct {
 	// DialContext reaches a guest address; nil is a plain net.Dialer. The
 	// network package supplies one that dials inside its router namespace.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// SetUID are absolute paths of files in guests, owned by root, that are
+	// made set-uid in each guest that has them. On the host they need not be, and
+	// should not.
+	SetUID []string
 	// Debug writes gVisor's own logs to <RunDir>/machines/<key>/log-*.
 	Debug bool
 	// Failpoint, if not nil, is called at every step of Steps, by the goroutine

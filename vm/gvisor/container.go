@@ -30,7 +30,7 @@ func (d *Driver) container(m *machine) *container.Container {
 	id := container.FullID{SandboxID: m.key, ContainerID: m.key}
 	c := &container.Container{
 		ID:        m.key,
-		Spec:      ociSpec(m.spec),
+		Spec:      ociSpec(m.spec, m.oneLayer),
 		BundleDir: d.conf.bundle(m.key),
 		CreatedAt: m.created,
 		Status:    container.Created,

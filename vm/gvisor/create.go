@@ -99,15 +99,15 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 		return err
 	}
 	status, images, ref := vm.StatusCreated, "", spec.RestoreFrom
+	var from *manifest
 	if ref != nil {
-		var from *manifest
 		if images, from, spec, err = d.resolve(ref, spec); err != nil {
 			return err
 		}
 		m.cold, m.hostFiles = from.Filesystem, from.ownHostFiles(spec)
 		status = vm.StatusStopped
 	}
-	m.spec = spec
+	m.spec, m.setUID, m.oneLayer = spec, d.conf.SetUID, oneLayer(spec, from)
 	m.spec.RestoreFrom = nil
 	if !d.limits && d.conf.Cgroups != "off" && (m.spec.VCPUs > 0 || m.spec.MemoryMiB > 0) {
 		return &vm.Error{Op: "create", ID: m.id, Kind: vm.ErrUnsupported,
@@ -128,7 +128,7 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 		}
 		d.step(stepCreateLinked, m.id)
 	}
-	if err := d.boot(m, images); err != nil {
+	if err := d.boot(m, images, from); err != nil {
 		return err
 	}
 	if err := errors.Join(d.point("create", m.id), ctx.Err()); err != nil {
@@ -173,8 +173,8 @@ func ownSpec(spec vm.Spec) vm.Spec {
 
 // boot makes the sandbox's processes, with limits, console and record, up to
 // the point where a program can be started or a snapshot loaded. The sandbox of
-// a cold machine takes its files from images.
-func (d *Driver) boot(m *machine, images string) (err error) {
+// a cold machine takes its files from images, whose manifest is from.
+func (d *Driver) boot(m *machine, images string, from *manifest) (err error) {
 	bundle := d.conf.bundle(m.key)
 	if err := os.Mkdir(bundle, 0o700); err != nil {
 		return err
@@ -184,12 +184,15 @@ func (d *Driver) boot(m *machine, images string) (err error) {
 	}
 	d.step(stepCreateBundle, m.id)
 	if d.limits {
-		if m.group, err = newGroup(d.conf.cgroupPath(m.key), m.spec); err != nil {
+		if err := d.node.limit(d.conf.cgroupParent()); err != nil {
+			return err
+		}
+		if m.group, err = newGroup(d.conf.cgroupPath(m.key), m.spec, d.node.limits.SandboxTasks); err != nil {
 			return err
 		}
 	}
 	d.step(stepCreateCgroup, m.id)
-	if err := writeBundle(bundle, m.spec, m.group, images); err != nil {
+	if err := writeBundle(bundle, m.spec, m.group, d.node.limits.SandboxTasks, images, d.conf.setUIDFor(from), m.oneLayer); err != nil {
 		return err
 	}
 	if err := d.writeRecord(m, m.id, ""); err != nil {

@@ -84,20 +84,51 @@ func TestDiskIsNotMemory(t *testing.T) {
 	}
 }
 
-func TestDiskIsLimited(t *testing.T) {
+// TestTheDiskIsOneSizeForAllLayers writes to the root and to mounts, one of them
+// in another, of a new machine, a restored one, and one that is booted from saved
+// files: together they hold what one of them would.
+func TestTheDiskIsOneSizeForAllLayers(t *testing.T) {
 	d := newDriver(t)
+	ctx := testContext(t)
 	spec := guestSpec(t)
 	spec.DiskMiB = 20
-	spec.Mounts = []vm.Mount{{Source: t.TempDir(), Target: "/mnt/private", Overlay: true}}
+	outer, inner := t.TempDir(), t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(outer, "in"), 0o755), os.WriteFile(filepath.Join(outer, "in", "hidden"), nil, 0o644),
+		os.WriteFile(filepath.Join(inner, "shown"), nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	spec.Mounts = []vm.Mount{{Source: inner, Target: "/mnt/in", Overlay: true}, {Source: outer, Target: "/mnt", Overlay: true}}
 	start(t, d, "a", spec)
-	for _, path := range []string{"/big", "/mnt/private/big"} {
-		if got := run(t, d, "a", "", "/init", "write", path, "32"); !strings.Contains(got, "no space left") {
-			t.Errorf("32 MiB into the 20 MiB of %s: %q", path, got)
+	places := []string{"/", "/mnt/", "/mnt/in/"}
+	for _, dir := range places {
+		if got := run(t, d, "a", "", "/init", "write", dir+"some", "4"); got != "ok" {
+			t.Fatalf("4 MiB in %s: %s", dir, got)
 		}
 	}
-	// One limit for /tmp and the rest: it is no mount of its own.
-	if got := run(t, d, "a", "", "/init", "write", "/tmp/big", "1"); !strings.Contains(got, "no space left") {
-		t.Errorf("1 MiB into a full disk: %q", got)
+	if err := errors.Join(d.Snapshot(ctx, "a", "memory"), d.SnapshotFilesystem(ctx, "a", "files")); err != nil {
+		t.Fatal(err)
+	}
+	create(t, d, "b", cold(t, spec, "a", "memory"))
+	create(t, d, "c", cold(t, spec, "a", "files"))
+	for _, id := range []string{"a", "b", "c"} {
+		if got := run(t, d, id, "", "/init", "sum", "/mnt/in/some", "0"); got != wantSum(t, 4) {
+			t.Errorf("%s: what was written is not there: %s", id, got)
+		}
+		if got := run(t, d, id, "", "/init", "list", "/mnt/in"); !strings.Contains(got, "shown") || strings.Contains(got, "hidden") {
+			t.Errorf("%s: the mount in the mount has %q", id, got)
+		}
+		// 12 of 20 MiB are in use.
+		for i, dir := range places {
+			got := run(t, d, id, "", "/init", "write", dir+"more", "6")
+			if full := strings.Contains(got, "no space left"); full != (i > 0) {
+				t.Errorf("%s: 6 MiB more in %s: %q", id, dir, got)
+			}
+		}
+	}
+	for _, dir := range []string{outer, inner, spec.Rootfs} {
+		if exists(filepath.Join(dir, "some")) || exists(filepath.Join(dir, "more")) {
+			t.Errorf("a guest wrote to %s", dir)
+		}
 	}
 }
 

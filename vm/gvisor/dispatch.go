@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/runsc/cli/maincli"
+
+	"github.com/rundlet/rundlet/vm"
 )
 
 // Dispatch turns the process into a part of a sandbox if it was started as
@@ -106,6 +108,15 @@ type launch struct {
 	// StartHeap is what loading a snapshot may allocate before garbage is
 	// collected, if more than usual.
 	StartHeap int64 `json:"start_heap,omitempty"`
+	// Tasks is how many processes and threads the sandbox may have on the host, and
+	// TasksFile says how many it has.
+	Tasks     int64  `json:"tasks,omitempty"`
+	TasksFile string `json:"tasks_file,omitempty"`
+	// SetUID are files that are made set-uid before the guest runs.
+	SetUID []string `json:"set_uid,omitempty"`
+	// Mounts are shown below Rootfs by the file server: see below.
+	Rootfs string     `json:"rootfs,omitempty"`
+	Mounts []vm.Mount `json:"mounts,omitempty"`
 }
 
 const (
@@ -162,7 +173,7 @@ func prepareProcess(command, bundle string) error {
 		return fmt.Errorf("set oom score: %w", err)
 	}
 	if command != "boot" {
-		return nil
+		return mountBelow(l.Rootfs, l.Mounts)
 	}
 	if err := takeConsole(l.Console, stdioFDs(os.Args)); err != nil {
 		return fmt.Errorf("open console: %w", err)
@@ -171,10 +182,19 @@ func prepareProcess(command, bundle string) error {
 		debug.SetMemoryLimit(l.StartHeap)
 	}
 	os.Args = withLimits(os.Args, l)
-	if l.MemoryBytes > 0 {
-		return guardMemory(newMemoryGuard(newGuestBudget(l.MemoryBytes)))
+	var hooks guestHooks
+	if len(l.SetUID) > 0 {
+		hooks.enter = setUIDOnce(l.SetUID)
 	}
-	return nil
+	if l.MemoryBytes > 0 {
+		g := newMemoryGuard(newGuestBudget(l.MemoryBytes))
+		if err := g.countTasks(l.TasksFile, l.Tasks); err != nil {
+			return fmt.Errorf("open the count of tasks: %w", err)
+		}
+		guardMemory(g)
+		hooks.left = g.passed
+	}
+	return installHooks(hooks)
 }
 
 // closeForeign closes the descriptors that were inherited by accident. gVisor

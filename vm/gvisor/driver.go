@@ -37,6 +37,7 @@ type Driver struct {
 	version string
 	// headroom counts what saves and restores may take of the host.
 	headroom headroom
+	node     nodeGroup
 	// halfWay, if not nil, is called in the middle of each lifecycle step; an
 	// error fails the step there. Tests set it before the first call.
 	halfWay func(op, id string) error
@@ -78,9 +79,13 @@ type machine struct {
 	// hostFiles are what the snapshot that the machine is restored from needs of
 	// the host.
 	hostFiles []hostFile
-	resume    bool // See record.
-	unsure    bool // The status may be wrong: settle comes before anything else.
-	conns     connections
+	// setUID are the files that are made set-uid when the guest runs.
+	setUID []string
+	// oneLayer is as in the manifest.
+	oneLayer bool
+	resume   bool // See record.
+	unsure   bool // The status may be wrong: settle comes before anything else.
+	conns    connections
 
 	// ended is closed when the machine's processes ended or were destroyed;
 	// reason is valid then.
@@ -156,13 +161,19 @@ func New(conf Config) (*Driver, error) {
 		}
 	}
 	quietLogs()
-	return &Driver{
+	node, err := hostLimits()
+	if err != nil {
+		return fail(vm.ErrUnavailable, err)
+	}
+	d := &Driver{
 		conf:     conf,
 		limits:   conf.Cgroups != "off" && hostCgroups() != "none",
 		version:  gvisorVersion(),
-		headroom: headroom{available: hostAvailable},
+		node:     nodeGroup{limits: node},
 		machines: map[string]*machine{},
-	}, nil
+	}
+	d.headroom.available = d.available
+	return d, nil
 }
 
 // Close stops watching. Running machines go on running, for a later driver

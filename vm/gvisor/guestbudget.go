@@ -11,6 +11,9 @@ type guestBudget struct {
 	// Reserve of Memory is left when new processes and files are refused, for
 	// what exists already.
 	Reserve int64
+	// Tasks is how many processes and threads the sandbox may have on the host; 0
+	// is no limit.
+	Tasks int64
 }
 
 const (
@@ -26,6 +29,10 @@ const (
 	newThreadCost = 128 << 10
 	// newFileCost is what a file will have in the heap.
 	newFileCost = 4 << 10
+	// tasksReserve is how many tasks are left when new processes are refused: for the
+	// sentry itself, which ends without a thread, and for what is made until the next
+	// count. A process of the guest has about three.
+	tasksReserve = 192
 )
 
 func newGuestBudget(memory int64) guestBudget {

@@ -97,7 +97,7 @@ func TestGuestSeesItsLimits(t *testing.T) {
 		}
 		checkCgroupFile(t, mustFind(t, d, "a").group, "memory", "memory.limit_in_bytes", "memory.max", fmt.Sprint(newGuestBudget(300<<20).hostLimit()))
 		checkCgroupFile(t, mustFind(t, d, "a").group, "cpu", "cpu.cfs_quota_us", "cpu.max", "100000")
-		checkCgroupFile(t, mustFind(t, d, "a").group, "pids", "pids.max", "pids.max", fmt.Sprint(maxHostThreads))
+		checkCgroupFile(t, mustFind(t, d, "a").group, "pids", "pids.max", "pids.max", fmt.Sprint(d.node.limits.SandboxTasks))
 	}
 }
 

@@ -27,8 +27,9 @@ const (
 	manifestFile    = "manifest.json"
 	filesystemImage = checkpointfiles.FSCheckpointManifestFileName
 	// manifestFormat is of the snapshots that this program makes. Since 2 the images
-	// hold objects of ours (see afterLoad), which an earlier program cannot load.
-	manifestFormat = 2
+	// hold objects of ours (see afterLoad), and since 3 their guest can have one layer
+	// (see below), which an earlier program cannot load.
+	manifestFormat = 3
 	// oldestFormat is the first that this program can restore.
 	oldestFormat    = 1
 	maxManifestSize = 1 << 20
@@ -52,6 +53,10 @@ type manifest struct {
 	Files map[string]int64 `json:"files"`
 	// HostFiles are those of the host that the guest had open.
 	HostFiles []hostFile `json:"host_files,omitempty"`
+	// SetUID are the files that were made set-uid in the guest before it was saved.
+	SetUID []string `json:"set_uid,omitempty"`
+	// OneLayer says that mounts with Overlay are in the root's layer: see below.
+	OneLayer bool `json:"one_layer,omitempty"`
 }
 
 func hostFeatures() []string {

@@ -3,6 +3,7 @@
 package gvisor
 
 import (
+	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
@@ -29,6 +30,8 @@ type memoryGuard struct {
 	used     atomic.Int64 // Guest memory and the overhead above the allowance.
 	overhead atomic.Int64
 	freeing  atomic.Bool  // Memory will be freed, by a collection or the end of a process.
+	tasks    atomic.Int64 // The sandbox's processes and threads on the host, as last read.
+	count    *os.File     // Says that; nil if nothing limits them.
 	taken    atomic.Int64 // What calls under way may take in one step.
 
 	mu      sync.Mutex // Held by the task that makes room.
@@ -100,6 +103,7 @@ func (g *memoryGuard) measure(k *kernel.Kernel, now int64) bool {
 	if next := g.nextOwn.Load(); now >= next && g.nextOwn.CompareAndSwap(next, now+guardOwnInterval) {
 		processes := len(k.RootPIDNamespace().ThreadGroups())
 		g.own.Store(heapInUse() + int64(processes)*processCost)
+		g.readTasks()
 	}
 	overhead := g.own.Load()
 	g.overhead.Store(overhead)
@@ -231,6 +235,8 @@ func (g *memoryGuard) mayClone(first, thread bool) bool {
 	switch free := g.budget.Memory - g.used.Load(); {
 	case first && thread:
 		return true
+	case !first && !g.hasTasks():
+		return false
 	case first:
 		return free > -g.budget.slack()/2
 	case thread:

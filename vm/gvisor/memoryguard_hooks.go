@@ -4,23 +4,16 @@ package gvisor
 
 import (
 	"gvisor.dev/gvisor/pkg/abi/linux"
-	"gvisor.dev/gvisor/pkg/context"
 	"gvisor.dev/gvisor/pkg/errors/linuxerr"
 	"gvisor.dev/gvisor/pkg/hostarch"
 	"gvisor.dev/gvisor/pkg/sentry/arch"
 	"gvisor.dev/gvisor/pkg/sentry/kernel"
-	"gvisor.dev/gvisor/pkg/sentry/platform"
 	guest "gvisor.dev/gvisor/pkg/sentry/syscalls/linux"
 )
 
 // guardMemory puts the guard between this sandbox process's guest and its
-// kernel. It must be called before gVisor's own code runs.
-func guardMemory(g *memoryGuard) error {
-	systrap, err := platform.Lookup("systrap")
-	if err != nil {
-		return err
-	}
-	platform.Register("systrap", guardedConstructor{systrap, g})
+// kernel, but for its hook. It must be called before gVisor's own code runs.
+func guardMemory(g *memoryGuard) {
 	for _, table := range []*kernel.SyscallTable{guest.AMD64, guest.ARM64} {
 		for number, call := range table.Table {
 			if wrap := guarded[call.Name]; wrap != nil {
@@ -30,43 +23,6 @@ func guardMemory(g *memoryGuard) error {
 		}
 		table.Init()
 	}
-	return nil
-}
-
-type guardedConstructor struct {
-	platform.Constructor
-	guard *memoryGuard
-}
-
-func (c guardedConstructor) New(opts platform.Options) (platform.Platform, error) {
-	p, err := c.Constructor.New(opts)
-	if err != nil {
-		return nil, err
-	}
-	return guardedPlatform{p, c.guard}, nil
-}
-
-type guardedPlatform struct {
-	platform.Platform
-	guard *memoryGuard
-}
-
-func (p guardedPlatform) NewContext(ctx context.Context) platform.Context {
-	return &guardedContext{p.Platform.NewContext(ctx), p.guard}
-}
-
-type guardedContext struct {
-	platform.Context
-	guard *memoryGuard
-}
-
-// Switch runs the guest until it enters its kernel.
-func (c *guardedContext) Switch(ctx context.Context, m platform.MemoryManager, ac *arch.Context64, cpu int32) (*linux.SignalInfo, hostarch.AccessType, error) {
-	info, at, err := c.Context.Switch(ctx, m, ac, cpu)
-	if t := kernel.TaskFromContext(ctx); t != nil {
-		c.guard.passed(t, at.Any())
-	}
-	return info, at, err
 }
 
 // guarded are the system calls by which a guest makes its kernel or its own

@@ -12,11 +12,13 @@ import (
 )
 
 // Who goes first when memory is short, of a sandbox or of the host: the guest's
-// processes, then sandboxes, and then the rest of the host. A stub that dies is a
+// processes, then sandboxes with what serves their files, and then the rest of the
+// host; of that the daemon last, with what it asks for itself. A stub that dies is a
 // guest process that dies, a sentry that dies is a whole sandbox.
 const (
 	oomScoreStub    = 900
 	oomScoreSandbox = 500
+	oomScoreGofer   = 400
 )
 
 func setOOMScore(pid, score int) error {
@@ -54,5 +56,5 @@ func (m *machine) setScores() error {
 	if m.gofer == nil {
 		return nil
 	}
-	return setOOMScore(m.gofer.pid, oomScoreSandbox)
+	return setOOMScore(m.gofer.pid, oomScoreGofer)
 }

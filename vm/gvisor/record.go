@@ -37,6 +37,10 @@ type record struct {
 	// after it has written the record.
 	From   string            `json:"from,omitempty"`
 	Cgroup cgroup.CgroupJSON `json:"cgroup"`
+	// SetUID is as in the manifest.
+	SetUID []string `json:"set_uid,omitempty"`
+	// OneLayer is as in the manifest.
+	OneLayer bool `json:"one_layer,omitempty"`
 
 	SandboxPID   int    `json:"sandbox_pid,omitempty"`
 	SandboxStart uint64 `json:"sandbox_start,omitempty"`
@@ -90,7 +94,7 @@ func (c Config) cgroupPath(key string) string { return filepath.Join(c.cgroupPar
 func (d *Driver) writeRecord(m *machine, id, from string) error {
 	status, _ := d.state(m)
 	r := record{ID: id, From: from, Status: status, Resume: m.resume, Key: m.key, BootID: bootID(), Created: m.created, Spec: m.spec,
-		Pending: m.pending, Cold: m.cold && m.pending != ""}
+		Pending: m.pending, Cold: m.cold && m.pending != "", SetUID: m.setUID, OneLayer: m.oneLayer}
 	if m.group != nil {
 		r.Cgroup = m.group.CgroupJSON
 	}

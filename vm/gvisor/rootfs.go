@@ -91,6 +91,10 @@ func (r rootfsIdentity) digest() (string, error) {
 	return digest, err
 }
 
+// formerSetUID had the bit on the host in snapshots of earlier versions, and is
+// digested as if it still had.
+const formerSetUID = "/.rundlet/bin/sudo"
+
 // treeDigest is one of the names, modes, owners and contents below a directory.
 // Times are not in it: not every way to copy a directory keeps them whole.
 func treeDigest(root string) (string, error) {
@@ -103,6 +107,10 @@ func treeDigest(root string) (string, error) {
 		if err := unix.Lstat(path, &st); err != nil {
 			return &os.PathError{Op: "stat", Path: path, Err: err}
 		}
+		name := strings.TrimPrefix(path, root)
+		if name == formerSetUID {
+			st.Mode |= unix.S_ISUID
+		}
 		content := ""
 		switch st.Mode & unix.S_IFMT {
 		case unix.S_IFREG:
@@ -112,7 +120,7 @@ func treeDigest(root string) (string, error) {
 		case unix.S_IFCHR, unix.S_IFBLK:
 			content = fmt.Sprint(st.Rdev)
 		}
-		fmt.Fprintf(all, "%q %o %d %d %q\n", strings.TrimPrefix(path, root), st.Mode, st.Uid, st.Gid, content)
+		fmt.Fprintf(all, "%q %o %d %d %q\n", name, st.Mode, st.Uid, st.Gid, content)
 		return err
 	})
 	return hex.EncodeToString(all.Sum(nil)), err

@@ -114,7 +114,8 @@ func (m *machine) saveFiles(dir string) error {
 	if !m.spec.RootfsReadOnly {
 		layers = append(layers, checkpoint.ResourceID{Path: "/"})
 	}
-	for _, mount := range m.spec.Mounts {
+	_, own := below(m.spec, m.oneLayer)
+	for _, mount := range own {
 		if mount.Overlay {
 			layers = append(layers, checkpoint.ResourceID{Path: mount.Target})
 		}
@@ -148,10 +149,10 @@ func (d *Driver) seal(m *machine, dir string, onlyFiles bool) error {
 		return err
 	}
 	out := newManifest(d.version, m.spec)
-	out.Filesystem, out.Rootfs = onlyFiles, rootfs
+	out.Filesystem, out.Rootfs, out.OneLayer = onlyFiles, rootfs, m.oneLayer
 	if m.pending != "" {
-		out.HostFiles = m.hostFiles // Nothing was opened yet.
-	} else if !onlyFiles {
+		out.HostFiles = m.hostFiles // Nothing was opened yet, and nothing done.
+	} else if out.SetUID = m.setUID; !onlyFiles {
 		if out.HostFiles, err = hostFiles(m.sandbox.pid, d.conf.StateDir, d.conf.RunDir); err != nil {
 			return err
 		}

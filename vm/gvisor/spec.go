@@ -124,7 +124,7 @@ func exists(path string) bool {
 // ociSpec is the container that gVisor is asked to run. What may differ
 // between a snapshot and its restore is only what gVisor allows to differ:
 // limits are therefore not in it.
-func ociSpec(spec vm.Spec) *specs.Spec {
+func ociSpec(spec vm.Spec, oneLayer bool) *specs.Spec {
 	caps := &specs.LinuxCapabilities{Bounding: capabilities, Effective: capabilities,
 		Inheritable: capabilities, Permitted: capabilities}
 	out := &specs.Spec{
@@ -150,7 +150,8 @@ func ociSpec(spec vm.Spec) *specs.Spec {
 	if n := uint64(spec.MaxProcesses); n > 0 {
 		out.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NPROC", Soft: n, Hard: n}}
 	}
-	for _, m := range spec.Mounts {
+	_, own := below(spec, oneLayer)
+	for _, m := range own {
 		options := []string{"ro"}
 		if m.Overlay {
 			options = []string{"rw"}
@@ -219,18 +220,24 @@ func guestCPUs(vcpus int) int {
 }
 
 // writeBundle writes what the sandbox's processes read.
-func writeBundle(bundle string, spec vm.Spec, g *group, images string) error {
+func writeBundle(bundle string, spec vm.Spec, g *group, tasks int64, images string, setUID []string, oneLayer bool) error {
 	l := launch{
 		Console:     filepath.Join(bundle, consoleFile),
 		CPUs:        guestCPUs(spec.VCPUs),
 		MemoryBytes: int64(spec.MemoryMiB) << 20,
 		CgroupProcs: g.procsFiles(),
+		SetUID:      setUID,
+		Rootfs:      spec.Rootfs,
+	}
+	l.Mounts, _ = below(spec, oneLayer)
+	if g != nil {
+		l.Tasks, l.TasksFile = tasks, g.tasksFile("pids.current")
 	}
 	if images != "" {
 		l.StartHeap = restoreHeadroom(images)
 	}
 	return errors.Join(
-		writeJSON(filepath.Join(bundle, "config.json"), ociSpec(spec)),
+		writeJSON(filepath.Join(bundle, "config.json"), ociSpec(spec, oneLayer)),
 		writeJSON(filepath.Join(bundle, launchFile), l))
 }
 

@@ -1,0 +1,111 @@
+//go:build unix
+
+package layout
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// private makes an existing directory one that only its owner can enter, or says
+// why it cannot be: other users of the host must not reach what is in it, and
+// must not be able to put another one in its place. Service managers and
+// administrators make such directories 0755; that is mended, and logged.
+func private(dir string, log *slog.Logger) error {
+	real, err := trusted(dir)
+	if err != nil {
+		return err
+	}
+	info, err := os.Lstat(real)
+	if err != nil {
+		return err
+	}
+	owner, me := owner(info), os.Geteuid()
+	switch {
+	case !info.IsDir():
+		return fmt.Errorf("%s is not a directory", real)
+	case owner != me:
+		return fmt.Errorf("%s belongs to user %d, this is user %d: give a directory of its own, or chown it", real, owner, me)
+	case info.Mode().Perm()&0o077 == 0:
+		return nil
+	}
+	entries, err := os.ReadDir(real)
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 && !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return ours.MatchString(e.Name()) }) {
+		return fmt.Errorf("%s has mode %#o and holds files that are not Rundlet's (%s): give a directory of its own, or make it 0700",
+			real, info.Mode().Perm(), entries[0].Name())
+	}
+	if err := os.Chmod(real, 0o700); err != nil {
+		return err
+	}
+	log.Warn("directory was open to other users, and is not any more", "path", real, "mode", fmt.Sprintf("%#o", info.Mode().Perm()))
+	return nil
+}
+
+// ours are names that a directory of Rundlet's has: what has none of them is
+// somebody else's, say /var/lib, and would not survive the mode 0700.
+var ours = regexp.MustCompile(`^(rundlet\.db|default-key|templates|drivers|daemon\.lock|use\.lock|agent|bench|[dx][0-9a-f]{6})$`)
+
+// maxLinks is how many symbolic links a path may have, as on Linux.
+const maxLinks = 40
+
+// trusted returns where an absolute path leads. It fails if a user other than
+// this one and root could change that.
+func trusted(path string) (string, error) {
+	at, rest, links := string(filepath.Separator), strings.Split(filepath.Clean(path), string(filepath.Separator)), 0
+	for len(rest) > 0 {
+		name := rest[0]
+		rest = rest[1:]
+		if name == "" || name == "." {
+			continue
+		}
+		next := filepath.Join(at, name)
+		info, err := os.Lstat(next)
+		if err != nil {
+			return "", err
+		}
+		if owner := owner(info); owner != 0 && owner != os.Geteuid() && len(rest) > 0 {
+			return "", fmt.Errorf("%s belongs to user %d, who could replace what is in it", next, owner)
+		}
+		if info.Mode().Type() != fs.ModeSymlink {
+			if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 && len(rest) > 0 {
+				return "", fmt.Errorf("%s can be written to by all, who could replace what is in it", next)
+			}
+			at = next
+			continue
+		}
+		if owner := owner(info); owner != 0 && owner != os.Geteuid() {
+			return "", fmt.Errorf("%s is a link of user %d, who could change it", next, owner)
+		}
+		if links++; links > maxLinks {
+			return "", &fs.PathError{Op: "open", Path: path, Err: syscall.ELOOP}
+		}
+		target, err := os.Readlink(next)
+		if err != nil {
+			return "", err
+		}
+		if filepath.IsAbs(target) {
+			at = string(filepath.Separator)
+		}
+		rest = append(strings.Split(target, string(filepath.Separator)), rest...)
+	}
+	return at, nil
+}
+
+func owner(info fs.FileInfo) int {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		panic(errors.New("file without an owner"))
+	}
+	return int(st.Uid)
+}

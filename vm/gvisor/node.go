@@ -1,0 +1,164 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"gvisor.dev/gvisor/runsc/cgroup"
+)
+
+// nodeLimits are what all sandboxes of a driver may take of the host together, and
+// what one of them may take of its threads.
+type nodeLimits struct {
+	// Memory is in bytes. It is above where new work is refused (a tenth of the
+	// memory left), so that it is met only by what sandboxes do that exist.
+	Memory int64
+	// Tasks are processes and threads of the host.
+	Tasks int64
+	// SandboxTasks is the limit of one sandbox.
+	SandboxTasks int64
+}
+
+const (
+	// mostHostMemory is the most that is kept of the host's memory, which is a tenth
+	// of it.
+	mostHostMemory = 4 << 30
+	// mostSandboxTasks is a safety net on hosts with many; leastSandboxTasks is
+	// what a sandbox with a few hundred processes has: an idle one has 31.
+	mostSandboxTasks, leastSandboxTasks = 8192, 1024
+	// sharesOfTasks is how many sandboxes it takes, at least, to use up the tasks.
+	sharesOfTasks = 8
+)
+
+// limitsFor are those of a host with so much memory and so many tasks.
+func limitsFor(memory, tasks int64) nodeLimits {
+	l := nodeLimits{Memory: memory - max(min(memory/10, mostHostMemory), hostReserve), Tasks: tasks - tasks/4}
+	l.SandboxTasks = min(max(l.Tasks/sharesOfTasks, leastSandboxTasks), mostSandboxTasks, l.Tasks)
+	return l
+}
+
+// hostLimits reads how much memory and how many tasks the host has.
+func hostLimits() (nodeLimits, error) {
+	info, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return nodeLimits{}, err
+	}
+	kib, ok := statField(string(info), "MemTotal:")
+	if !ok {
+		return nodeLimits{}, fmt.Errorf("/proc/meminfo has no MemTotal")
+	}
+	tasks, err := readInt("/proc/sys/kernel/pid_max")
+	if err != nil {
+		return nodeLimits{}, err
+	}
+	threads, err := readInt("/proc/sys/kernel/threads-max")
+	if err != nil {
+		return nodeLimits{}, err
+	}
+	return limitsFor(kib<<10, min(tasks, threads)), nil
+}
+
+// nodeGroup is the control group above those of all machines of a driver.
+type nodeGroup struct {
+	limits nodeLimits
+
+	mu sync.Mutex
+	g  *group // Nil until it has its limits.
+}
+
+// limit makes the group, or gives the one that is there its limits. A limit that
+// is below what is in use would be refused, or end sandboxes: then it is left for
+// the next call.
+func (n *nodeGroup) limit(path string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.g != nil {
+		return nil
+	}
+	cg, err := cgroup.NewFromPath(path, false)
+	if err != nil {
+		return fmt.Errorf("control group: %w", err)
+	}
+	if err := cg.Install(&specs.LinuxResources{}); err != nil {
+		return fmt.Errorf("control group %s: %w", path, err)
+	}
+	g := &group{cgroup.CgroupJSON{Cgroup: cg}}
+	if err := os.WriteFile(g.tasksFile("pids.max"), []byte(strconv.FormatInt(n.limits.Tasks, 10)), 0); err != nil {
+		return fmt.Errorf("limit the tasks of all sandboxes: %w", err)
+	}
+	used, err := g.unreclaimableBelow()
+	if err != nil {
+		return err
+	}
+	if used+leastHeadroom > n.limits.Memory {
+		return nil
+	}
+	if err := g.setMemoryLimit(n.limits.Memory); err != nil {
+		return fmt.Errorf("limit the memory of all sandboxes: %w", err)
+	}
+	n.g = g
+	return nil
+}
+
+func (n *nodeGroup) group() *group {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.g
+}
+
+// Tasks returns how many processes and threads of the host all sandboxes have, and
+// may have; zeros where nothing limits them.
+func (d *Driver) Tasks() (used, most int64) {
+	g := d.node.group()
+	if g == nil {
+		return 0, 0
+	}
+	used, err := readInt(g.tasksFile("pids.current"))
+	if err != nil {
+		return 0, 0
+	}
+	return used, d.node.limits.Tasks
+}
+
+// available is what a save or a restore may still take: of the host's memory, and
+// of what all sandboxes may have together.
+func (d *Driver) available() (int64, error) {
+	bytes, err := hostAvailable()
+	g := d.node.group()
+	if err != nil || g == nil {
+		return bytes, err
+	}
+	used, err := g.unreclaimableBelow()
+	if err != nil {
+		return 0, err
+	}
+	return min(bytes, d.node.limits.Memory-used+hostReserve), nil
+}
+
+// unreclaimableBelow is unreclaimable of the group with all groups below it.
+func (g *group) unreclaimableBelow() (int64, error) {
+	used, err := readInt(g.memoryFile("memory.usage_in_bytes", "memory.current"))
+	if err != nil {
+		return 0, err
+	}
+	fields := pageCache
+	if !cgroup.IsOnlyV2() {
+		fields = []string{"total_active_file", "total_inactive_file"}
+	}
+	cache, err := g.memoryOf(fields)
+	return used - cache, err
+}
+
+// tasksFile is the path of a file of the controller of tasks.
+func (g *group) tasksFile(name string) string {
+	if cgroup.IsOnlyV2() {
+		return filepath.Join(g.Cgroup.MakePath(""), name)
+	}
+	return filepath.Join(g.Cgroup.MakePath("pids"), name)
+}

@@ -1,0 +1,71 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"gvisor.dev/gvisor/pkg/abi/linux"
+	"gvisor.dev/gvisor/pkg/context"
+	"gvisor.dev/gvisor/pkg/hostarch"
+	"gvisor.dev/gvisor/pkg/sentry/arch"
+	"gvisor.dev/gvisor/pkg/sentry/kernel"
+	"gvisor.dev/gvisor/pkg/sentry/platform"
+)
+
+// guestHooks are called by task goroutines between the guest's code and its
+// kernel, where they hold no lock. Either may be nil.
+type guestHooks struct {
+	// enter comes before the guest's code runs.
+	enter func(*kernel.Task)
+	// left comes after it; fault says that it was left for a page fault.
+	left func(t *kernel.Task, fault bool)
+}
+
+// installHooks must be called before gVisor's own code runs.
+func installHooks(h guestHooks) error {
+	systrap, err := platform.Lookup("systrap")
+	if err != nil {
+		return err
+	}
+	platform.Register("systrap", hookedConstructor{systrap, h})
+	return nil
+}
+
+type hookedConstructor struct {
+	platform.Constructor
+	hooks guestHooks
+}
+
+func (c hookedConstructor) New(opts platform.Options) (platform.Platform, error) {
+	p, err := c.Constructor.New(opts)
+	if err != nil {
+		return nil, err
+	}
+	return hookedPlatform{p, c.hooks}, nil
+}
+
+type hookedPlatform struct {
+	platform.Platform
+	hooks guestHooks
+}
+
+func (p hookedPlatform) NewContext(ctx context.Context) platform.Context {
+	return &hookedContext{p.Platform.NewContext(ctx), p.hooks}
+}
+
+type hookedContext struct {
+	platform.Context
+	hooks guestHooks
+}
+
+// Switch runs the guest until it enters its kernel.
+func (c *hookedContext) Switch(ctx context.Context, m platform.MemoryManager, ac *arch.Context64, cpu int32) (*linux.SignalInfo, hostarch.AccessType, error) {
+	t := kernel.TaskFromContext(ctx)
+	if t != nil && c.hooks.enter != nil {
+		c.hooks.enter(t)
+	}
+	info, at, err := c.Context.Switch(ctx, m, ac, cpu)
+	if t != nil && c.hooks.left != nil {
+		c.hooks.left(t, at.Any())
+	}
+	return info, at, err
+}

@@ -1,0 +1,79 @@
+package gvisor
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// TestAFileIsSetUIDInTheGuestOnly has snapshots of an earlier version, which had
+// the bit on the host, and those of this one, whose guest may give it up.
+func TestAFileIsSetUIDInTheGuestOnly(t *testing.T) {
+	earlier := newDriver(t)
+	ctx := testContext(t)
+	root := t.TempDir()
+	if err := os.CopyFS(root, os.DirFS(makeRootfs(t))); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.ReadFile(filepath.Join(root, "init"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	onHost := filepath.Join(root, "raise")
+	if err := errors.Join(os.WriteFile(onHost, self, 0o755), os.Chmod(onHost, 0o755|os.ModeSetuid), os.Chmod(root, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	spec := func(snapshot string) vm.Spec {
+		s := guestSpec(t)
+		s.Rootfs = root
+		if snapshot != "" {
+			s.RestoreFrom = &vm.SnapshotRef{VMID: snapshot, SnapshotID: snapshot, ResumeImmediately: true}
+		}
+		return s
+	}
+	start(t, earlier, "memory", spec(""))
+	start(t, earlier, "files", spec(""))
+	if err := errors.Join(earlier.Snapshot(ctx, "memory", "memory"), earlier.SnapshotFilesystem(ctx, "files", "files")); err != nil {
+		t.Fatal(err)
+	}
+
+	if err := os.Chmod(onHost, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d := newDriver(t, func(c *Config) {
+		c.StateDir, c.SetUID = earlier.conf.StateDir, []string{"/raise", "/none"}
+	})
+	start(t, d, "new", spec(""))
+	create(t, d, "a", spec("memory"))
+	create(t, d, "b", spec("files"))
+	for _, id := range []string{"new", "a", "b"} {
+		if got := run(t, d, id, "?user=1", "/raise", "uid"); got != "1000 0" {
+			t.Errorf("%s: the uids are %q, want 1000 0", id, got)
+		}
+	}
+	if got := run(t, d, "new", "?user=1", "/init", "uid"); got != "1000 1000" {
+		t.Errorf("another file: the uids are %q", got)
+	}
+	if info, err := os.Stat(onHost); err != nil || info.Mode() != 0o755 {
+		t.Errorf("on the host it is %v, %v", info.Mode(), err)
+	}
+
+	if got := run(t, d, "a", "", "/init", "chmod", "/raise"); got != "<nil>" {
+		t.Fatal(got)
+	}
+	for _, id := range []string{"new", "a"} {
+		if err := d.Snapshot(ctx, id, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create(t, d, "kept", spec("new"))
+	create(t, d, "given-up", spec("a"))
+	for id, want := range map[string]string{"kept": "1000 0", "given-up": "1000 1000"} {
+		if got := run(t, d, id, "?user=1", "/raise", "uid"); got != want {
+			t.Errorf("%s: the uids are %q, want %s", id, got, want)
+		}
+	}
+}
