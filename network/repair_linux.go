@@ -3,7 +3,6 @@ package network
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -99,14 +98,14 @@ func (r *repairs) changedBy(program string) {
 	r.by = program
 }
 
-// Repairs counts what was lost and repaired since Open, by what it was: see
-// Losses.
+// Repairs counts what was lost and repaired since Open, by what it was: it has
+// all Losses.
 func (n *Network) Repairs() map[string]uint64 {
 	n.repairs.mu.Lock()
 	defer n.repairs.mu.Unlock()
-	out := maps.Clone(n.repairs.counts)
-	if out == nil {
-		out = map[string]uint64{}
+	out := map[string]uint64{}
+	for _, what := range Losses {
+		out[what] = n.repairs.counts[what]
 	}
 	return out
 }
