@@ -27,6 +27,14 @@ type enforcer interface {
 	remove(ids ...string) error
 	// count is how many slots are known.
 	count() (int, error)
+	// setOwn says which destinations are the host's, beside those that are denied
+	// always; no slot reaches them when it returns.
+	setOwn(own []netip.Prefix) error
+	// settle makes the rules whole that something else has changed, if mend is
+	// true; lost is whether they were not.
+	settle(mend bool) (lost bool, err error)
+	// close gives up what this process holds; what is enforced stays.
+	close()
 }
 
 // slotRule is what the enforcer knows of a slot. The id is also the name of the
@@ -50,12 +58,16 @@ type nftRules struct {
 	ns          *os.File
 	nameservers []netip.Addr
 
-	mu   sync.Mutex
-	have map[string]slotRule
+	mu    sync.Mutex
+	have  map[string]slotRule
+	own   []netip.Prefix // Of the host, see setOwn.
+	guard guarded
 }
 
 func newNFTRules(ns *os.File, nameservers []netip.Addr) *nftRules {
-	return &nftRules{ns: ns, nameservers: nameservers, have: map[string]slotRule{}}
+	return &nftRules{
+		ns: ns, nameservers: nameservers, have: map[string]slotRule{}, guard: guarded{ns: ns, table: routerTable},
+	}
 }
 
 func (r *nftRules) conn() (*nftables.Conn, error) {
@@ -91,6 +103,16 @@ func (s slotRule) internet() []nftables.SetElement {
 func (r *nftRules) reset(rules []slotRule) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.write(rules)
+}
+
+// write is reset for a caller that holds mu.
+func (r *nftRules) write(rules []slotRule) error {
+	if r.guard.want == "" {
+		if err := r.guard.expect(func(b *table) { r.build(b, nil, nil) }); err != nil {
+			return err
+		}
+	}
 	conn, err := r.conn()
 	if err != nil {
 		return err
@@ -116,8 +138,9 @@ func (r *nftRules) reset(rules []slotRule) error {
 func (r *nftRules) build(b *table, sourceElements, internetElements []nftables.SetElement) {
 	sources := b.set(sourceSet(), sourceElements)
 	internet := b.set(internetSet(), internetElements)
-	denied := b.prefixSet("denied", alwaysDenied)
-	nameservers := b.addrSet("nameservers", r.nameservers)
+	denied := b.prefixSet(setDenied, alwaysDenied)
+	nameservers := b.addrSet(setNameservers, r.nameservers)
+	r.permits(b, sources, internet, nameservers)
 
 	// Before connection tracking, so that forged packets leave no trace there.
 	b.hook("prerouting", nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, nftables.ChainPolicyDrop,

@@ -25,7 +25,8 @@ func (n *Network) make(p Policy, state slotState) (_ *slot, err error) {
 			err = errors.Join(fmt.Errorf("make slot: %w", err), n.free(s))
 		}
 	}()
-	if err := n.rules.set(slotRule{id: s.id, guest: far(subnet), policy: p}); err != nil {
+	rule := slotRule{id: s.id, guest: far(subnet), policy: p}
+	if err := n.changeRules(func() error { return n.rules.set(rule) }); err != nil {
 		return nil, err
 	}
 	err = createNetNS(n.slotPath(s.id), func() error { return n.router.connect(s.id, subnet) })
@@ -52,7 +53,7 @@ func (n *Network) free(s *slot) error {
 	// Both wait for the kernel's readers, some 10 to 20 ms; either alone cuts
 	// the slot off.
 	rules := make(chan error, 1)
-	go func() { rules <- n.rules.remove(s.id) }()
+	go func() { rules <- n.changeRules(func() error { return n.rules.remove(s.id) }) }()
 	err := errors.Join(
 		deleteLink(n.router.links, s.id),
 		removeNetNS(n.slotPath(s.id)),

@@ -45,6 +45,8 @@ type Figures struct {
 	Pressure    PressureReport
 	// Lacking is what the daemon lacks for its own work.
 	Lacking []string
+	// Repairs of the network, by what was lost; nil if it does not say.
+	Repairs map[string]uint64
 }
 
 // WarmPool is the pool of one template.
@@ -91,6 +93,9 @@ func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 	}
 	f.Queue = r.queue.Stats()
 	f.Sandboxes, f.Stuck = r.roster.figures(now)
+	if n, ok := r.cfg.Network.(SelfRepairer); ok {
+		f.Repairs = n.Repairs()
+	}
 	for _, stats := range r.pool.books.Stats(now) {
 		f.WarmPools = append(f.WarmPools, WarmPool{r.pool.name(stats.Key), stats})
 	}
