@@ -27,6 +27,8 @@ type enforcer interface {
 	remove(ids ...string) error
 	// count is how many slots are known.
 	count() (int, error)
+	// close gives up what this process holds; what is enforced stays.
+	close()
 }
 
 // slotRule is what the enforcer knows of a slot. The id is also the name of the
@@ -48,18 +50,48 @@ const (
 // rules refer to the sets, so that a change is a few set elements.
 type nftRules struct {
 	ns          *os.File
+	guests      netip.Prefix
 	nameservers []netip.Addr
 
 	mu   sync.Mutex
 	have map[string]slotRule
+	// lasting is kept open: when any socket to the packet filter is closed after
+	// a deletion, the kernel waits 10 to 20 ms for its readers, and all other
+	// changes wait with it. Nil before the first use and after a failure, which
+	// may have left answers unread.
+	lasting *nftables.Conn
 }
 
-func newNFTRules(ns *os.File, nameservers []netip.Addr) *nftRules {
-	return &nftRules{ns: ns, nameservers: nameservers, have: map[string]slotRule{}}
+func newNFTRules(ns *os.File, guests netip.Prefix, nameservers []netip.Addr) *nftRules {
+	return &nftRules{ns: ns, guests: guests, nameservers: nameservers, have: map[string]slotRule{}}
 }
 
-func (r *nftRules) conn() (*nftables.Conn, error) {
-	return nftables.New(nftables.WithNetNSFd(int(r.ns.Fd())))
+// do runs fn, which must hold nothing of the connection back, with r.mu held.
+func (r *nftRules) do(fn func(conn *nftables.Conn) error) (err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lasting == nil {
+		if r.lasting, err = nftables.New(nftables.WithNetNSFd(int(r.ns.Fd())), nftables.AsLasting()); err != nil {
+			return err
+		}
+	}
+	if err = fn(r.lasting); err != nil {
+		r.disconnect()
+	}
+	return err
+}
+
+func (r *nftRules) disconnect() {
+	if r.lasting != nil {
+		r.lasting.CloseLasting()
+		r.lasting = nil
+	}
+}
+
+func (r *nftRules) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.disconnect()
 }
 
 func sourceSet() nftables.Set {
@@ -89,11 +121,17 @@ func (s slotRule) internet() []nftables.SetElement {
 }
 
 func (r *nftRules) reset(rules []slotRule) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	conn, err := r.conn()
+	return r.do(func(conn *nftables.Conn) error { return r.resetLocked(conn, rules) })
+}
+
+func (r *nftRules) resetLocked(conn *nftables.Conn, rules []slotRule) error {
+	shares, err := readShares()
 	if err != nil {
-		return err
+		return fmt.Errorf("read the size of the table of flows: %w", err)
+	}
+	found, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return fmt.Errorf("list tables: %w", err)
 	}
 	have := map[string]slotRule{}
 	var sources, internet []nftables.SetElement
@@ -104,6 +142,7 @@ func (r *nftRules) reset(rules []slotRule) error {
 	}
 	b := replaceTable(conn, routerTable)
 	r.build(b, sources, internet)
+	b.keep(addFlowShares(conn, shares, found))
 	if err := errors.Join(b.err, conn.Flush()); err != nil {
 		return fmt.Errorf("replace router rules: %w", err)
 	}
@@ -117,20 +156,29 @@ func (r *nftRules) build(b *table, sourceElements, internetElements []nftables.S
 	sources := b.set(sourceSet(), sourceElements)
 	internet := b.set(internetSet(), internetElements)
 	denied := b.prefixSet("denied", alwaysDenied)
+	guests := b.prefixSet("guests", []netip.Prefix{r.guests})
 	nameservers := b.addrSet("nameservers", r.nameservers)
 
 	// Before connection tracking, so that forged packets leave no trace there.
+	// What the daemon and the guests say to each other is not tracked at all: the
+	// daemon reaches a guest that has used up its share, and when the table is full.
 	b.hook("prerouting", nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, nftables.ChainPolicyDrop,
 		rule(isIPv6(), drop()),
 		rule(iif(uplinkRouter), accept()),
-		rule(iif("lo"), accept()),
+		rule(iif("lo"), notrack(), accept()),
+		rule(sourceIn(sources), destIn(guests), notrack(), accept()),
 		rule(sourceIn(sources), accept()),
 	)
-	// The daemon dials out of the router, so only answers come in.
+	b.hook("output", nftables.ChainHookOutput, *nftables.ChainPriorityRaw, nftables.ChainPolicyAccept,
+		rule(oif("lo"), notrack()),
+		rule(destIn(guests), notrack()),
+	)
+	// The daemon dials out of the router by TCP, so only answers come in: what asks
+	// for no connection, and so finds one that the daemon opened, or is reset.
 	b.hook("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop,
-		rule(ctState(established), accept()),
 		rule(iif("lo"), accept()),
 		rule(iif(uplinkRouter), drop()),
+		rule(ctState(untracked), isTCPButNotOpening(), accept()),
 		rule(reject()),
 	)
 	b.chain("egress",
@@ -162,12 +210,12 @@ func (r *nftRules) remove(ids ...string) error {
 }
 
 // change applies additions and removals in one batch, as the difference to what
-// is there: the kernel refuses to delete an element that it does not have, and
-// waits many milliseconds for its readers when one is deleted, not when one is
-// added.
+// is there: the kernel refuses to delete an element that it does not have.
 func (r *nftRules) change(op string, add []slotRule, remove []string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	return r.do(func(conn *nftables.Conn) error { return r.changeLocked(conn, op, add, remove) })
+}
+
+func (r *nftRules) changeLocked(conn *nftables.Conn, op string, add []slotRule, remove []string) error {
 	var newSource, newInternet, oldSource, oldInternet []nftables.SetElement
 	for _, rule := range add {
 		old := r.have[rule.id] // The zero value has no elements.
@@ -184,10 +232,6 @@ func (r *nftRules) change(op string, add []slotRule, remove []string) error {
 		old := r.have[id]
 		oldSource = append(oldSource, old.source()...)
 		oldInternet = append(oldInternet, old.internet()...)
-	}
-	conn, err := r.conn()
-	if err != nil {
-		return err
 	}
 	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}
 	sources, internet := sourceSet(), internetSet()
@@ -251,24 +295,22 @@ func (r *nftRules) count() (int, error) {
 }
 
 // read lists a set of the table; without the table it is empty.
-func (r *nftRules) read(set nftables.Set) ([]nftables.SetElement, error) {
-	conn, err := r.conn()
-	if err != nil {
-		return nil, err
-	}
-	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return nil, fmt.Errorf("list tables: %w", err)
-	}
-	if !slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == routerTable }) {
-		return nil, nil
-	}
-	set.Table = &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}
-	elements, err := conn.GetSetElements(&set)
-	if err != nil {
-		return nil, fmt.Errorf("read set %s: %w", set.Name, err)
-	}
-	return elements, nil
+func (r *nftRules) read(set nftables.Set) (elements []nftables.SetElement, err error) {
+	err = r.do(func(conn *nftables.Conn) error {
+		tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
+		if err != nil {
+			return fmt.Errorf("list tables: %w", err)
+		}
+		if !slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == routerTable }) {
+			return nil
+		}
+		set.Table = &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}
+		if elements, err = conn.GetSetElements(&set); err != nil {
+			return fmt.Errorf("read set %s: %w", set.Name, err)
+		}
+		return nil
+	})
+	return elements, err
 }
 
 func elementName(e nftables.SetElement) string {

@@ -106,18 +106,21 @@ func (u *uplink) writeRules(rec uplinkRecord) error {
 	denied := b.prefixSet("denied", alwaysDenied)
 	nameservers := b.addrSet("nameservers", u.cfg.Nameservers)
 	up := u.name()
+	b.object(flowTimes(b.t))
 	dns := func(proto byte) []expr.Any {
 		return rule(iif(up), destIn(nameservers), isPort(proto, 53), accept())
 	}
 	// The host by any of its addresses; as a name server only if configured.
 	b.hook("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept,
 		rule(iif(up), isIPv6(), drop()),
+		rule(iif(up), setTimes()),
 		dns(unix.IPPROTO_UDP),
 		dns(unix.IPPROTO_TCP),
 		rule(iif(up), reject()),
 	)
 	forward := [][]expr.Any{
 		rule(iif(up), isIPv6(), drop()),
+		rule(iif(up), setTimes()),
 		dns(unix.IPPROTO_UDP),
 		dns(unix.IPPROTO_TCP),
 		// A port that the host publishes (a container's) is the host.
