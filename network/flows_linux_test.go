@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -62,7 +63,9 @@ func TestASlotHasAShareOfFlows(t *testing.T) {
 	if err := reach(w.guest(neighbour), "tcp", internetIP+":80"); err != nil {
 		t.Errorf("a neighbour: %v", err)
 	}
-	c, err := n.DialContext(context.Background(), netip.AddrPortFrom(s.GuestIP, 49983))
+	ctx, cancel := context.WithTimeout(context.Background(), reachTime)
+	defer cancel()
+	c, err := n.DialContext(ctx, netip.AddrPortFrom(s.GuestIP, 49983))
 	if err != nil {
 		t.Fatalf("the daemon: %v", err)
 	}
@@ -120,7 +123,14 @@ func TestASlotHasARateOfNewFlows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Close() // It is not counted any more, and another may be opened.
+		// Closed from both sides it is not counted any more.
+		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, c); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
 		if time.Now().After(deadline) {
 			t.Fatal("connections are opened and closed without end")
 		}
@@ -138,14 +148,13 @@ func TestTheDaemonsConnectionsAreNotTracked(t *testing.T) {
 	n := w.open(w.config())
 	s := w.acquire(n, deny)
 	w.serve(w.guest(s), 49983)
-	c, err := n.DialContext(context.Background(), netip.AddrPortFrom(s.GuestIP, 49983))
+	ctx, cancel := context.WithTimeout(context.Background(), reachTime)
+	defer cancel()
+	c, err := n.DialContext(ctx, netip.AddrPortFrom(s.GuestIP, 49983))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.Read(make([]byte, 5)); err != nil {
-		t.Fatal(err)
-	}
 	if err := errors.Join(echoes(c), n.CheckSelf(context.Background())); err != nil {
 		t.Error(err)
 	}
