@@ -1,12 +1,14 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,6 +49,10 @@ func Check(cfg Config) []Problem {
 		defer ns.Close()
 		rules := newNFTRules(ns, cfg.Range, cfg.Nameservers)
 		defer rules.close()
+		if err := checkRouting(ns, cfg); err != nil {
+			fatal(fmt.Sprintf("no routing by marks: %v", err),
+				"Linux 4.17 or later, with CONFIG_IP_MULTIPLE_TABLES and CONFIG_IP_ADVANCED_ROUTER")
+		}
 		if err := rules.reset(nil); err != nil {
 			fatal(fmt.Sprintf("no nf_tables rules: %v", err),
 				"modprobe nf_tables nft_ct nft_masq nft_reject_inet nft_connlimit nft_limit nft_hash, or a kernel with CONFIG_NF_TABLES_INET")
@@ -64,6 +70,29 @@ func Check(cfg Config) []Problem {
 		problems = append(problems, checkForward(cfg)...)
 	}
 	return problems
+}
+
+// checkRouting closes a namespace as the router and the uplink do, and looks
+// whether the kernel has understood all of it.
+func checkRouting(ns *os.File, cfg Config) error {
+	links, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer links.Close()
+	u := &uplink{cfg: cfg, rec: uplinkRecord{Subnet: cfg.LinkRange}, links: links}
+	want := append(routerRules(), u.wantRules()...)
+	others := func(r netlink.Rule) bool { return r.Table != unix.RT_TABLE_LOCAL }
+	for _, mend := range []bool{true, false} {
+		lost, err := settleRules(links, mend, want, others)
+		if err != nil {
+			return err
+		}
+		if lost != mend {
+			return errors.New("the kernel keeps other routing rules than it was given")
+		}
+	}
+	return nil
 }
 
 func hasCapability(bit int) (bool, error) {

@@ -79,18 +79,34 @@ func (s flowShares) table() string {
 	return fmt.Sprintf("%s_%d_%d_%d", flowsPrefix, s.slot, s.bucket, s.perSecond)
 }
 
-// addFlowShares adds the table that refuses a slot's new flows over its share,
-// unless it is there: its counts must outlive the daemon that made it. Packets
-// of flows that are tracked already are not looked at.
-func addFlowShares(conn *nftables.Conn, s flowShares, found []*nftables.Table) error {
+// share adds the table of shares to a batch, unless it is there: its counts must
+// outlive the daemon that made it. One that something else has changed, so that
+// flows.want is not what it was, is replaced. The caller holds mu.
+func (r *nftRules) share(conn *nftables.Conn) error {
+	shares, err := r.shares()
+	if err != nil {
+		return fmt.Errorf("read the size of the table of flows: %w", err)
+	}
+	found, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return fmt.Errorf("list tables: %w", err)
+	}
+	first := r.flows.table == ""
+	r.flows.table = shares.table()
 	for _, t := range found {
-		if t.Name == s.table() {
+		if t.Name == shares.table() && (first || r.flows.want != "") {
 			return nil
 		}
 		if strings.HasPrefix(t.Name, flowsPrefix) {
 			conn.DelTable(t)
 		}
 	}
+	return addFlowShares(conn, shares)
+}
+
+// addFlowShares adds the table that refuses a slot's new flows over its share.
+// Packets of flows that are tracked already are not looked at.
+func addFlowShares(conn *nftables.Conn, s flowShares) error {
 	b := replaceTable(conn, s.table())
 	// The kernel takes elements away when they count nothing, or are not used.
 	rates := b.set(nftables.Set{

@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -19,14 +20,11 @@ import (
 // share replaces the shares in force by smaller ones.
 func (w *world) share(n *Network, s flowShares) {
 	w.t.Helper()
-	err := n.rules.(*nftRules).do(func(conn *nftables.Conn) error {
-		found, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
-		if err != nil {
-			return err
-		}
-		return errors.Join(addFlowShares(conn, s, found), conn.Flush())
-	})
-	if err != nil {
+	r := n.rules.(*nftRules)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.shares = func() (flowShares, error) { return s, nil }
+	if err := r.write(slices.Collect(maps.Values(r.have))); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -195,4 +193,25 @@ func TestShares(t *testing.T) {
 			t.Errorf("of %d: %+v, want %+v", most, got, want)
 		}
 	}
+}
+
+func TestALostShareOfFlowsIsMadeAgain(t *testing.T) {
+	w := newWorld(t)
+	n := w.openHealing()
+	shares, err := readShares()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.dropTable(n.router.ns, shares.table())
+	eventually(t, "the table of shares is there again", func() bool {
+		table := guarded{ns: n.router.ns, table: shares.table()}
+		defer table.close()
+		if err := table.take(); err != nil {
+			t.Fatal(err)
+		}
+		r := n.rules.(*nftRules)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return n.repaired() > 0 && table.want == r.flows.want
+	})
 }

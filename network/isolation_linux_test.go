@@ -68,7 +68,7 @@ func TestSlotsAndRouterAreDenied(t *testing.T) {
 	}
 }
 
-func (n *Network) uplinkSubnet(t *testing.T) netip.Prefix {
+func (n *Network) uplinkSubnet(t testing.TB) netip.Prefix {
 	rec, ok, err := n.uplink.load()
 	if err != nil || !ok {
 		t.Fatalf("uplink record: %v, %v", ok, err)
@@ -91,9 +91,16 @@ func TestOutsiderCannotEnter(t *testing.T) {
 		}
 		return nil
 	})
+	w.alone(n)
 	// Even a host that knows the way to the guest does not let others take it.
 	w.in(w.host, func() error {
-		return netlink.RouteAdd(&netlink.Route{Dst: ipNet(netip.PrefixFrom(s.GuestIP, 32)), Gw: net.IP(far(link).AsSlice())})
+		up, err := netlink.LinkByName(n.uplink.name())
+		if err != nil {
+			return err
+		}
+		return netlink.RouteAdd(&netlink.Route{
+			Dst: ipNet(netip.PrefixFrom(s.GuestIP, 32)), Gw: net.IP(far(link).AsSlice()), LinkIndex: up.Attrs().Index, Flags: int(netlink.FLAG_ONLINK),
+		})
 	})
 	server := w.listenUDP(n.router.ns, far(link).String()+":99")
 	guest := w.listenUDP(w.guest(s), s.GuestIP.String()+":99")
@@ -106,14 +113,18 @@ func TestOutsiderCannotEnter(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := host.WriteTo([]byte(text), server.LocalAddr()); err != nil {
-			t.Fatal(err)
+		// The host itself knows no way to the router.
+		if _, err := host.WriteTo([]byte(text), server.LocalAddr()); (err == nil) != (text == "without rules") {
+			t.Errorf("%q from the host: %v", text, err)
 		}
 	}
 	send("intruder")
-	// Without the rules the same packets arrive, behind those that were sent before.
+	// Without the filter the way is still closed by routing, and without both the
+	// same packets arrive, behind those that were sent before.
 	w.dropTable(n.router.ns, routerTable)
 	w.dropTable(w.host, n.uplink.table())
+	send("without filter")
+	w.openRouting(n)
 	send("without rules")
 	for conn, want := range map[*net.UDPConn]int{server: 2, guest: 1} {
 		conn.SetDeadline(time.Now().Add(10 * time.Second))
@@ -125,7 +136,7 @@ func TestOutsiderCannotEnter(t *testing.T) {
 			}
 		}
 	}
-	if err := n.rules.reset([]slotRule{{id: s.ID, guest: s.GuestIP, policy: allow}}); err != nil {
+	if _, err := n.settle(depth{host: true, router: true}, true); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -280,6 +291,7 @@ func TestIPv6IsDropped(t *testing.T) {
 	n := w.open(w.config())
 	s := w.acquire(n, allow)
 	guest := w.guest(s)
+	w.alone(n)
 	// Even where something turned IPv6 on in the router, the rules hold.
 	for _, end := range []struct {
 		ns   *os.File

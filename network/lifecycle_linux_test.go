@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// traces are what the daemon's namespace has: links, tables, addresses and the
-// forwarding switches.
+// traces are what the daemon's namespace has: links, tables, addresses, routes,
+// routing rules and the forwarding switches.
 func (w *world) traces() string {
 	w.t.Helper()
 	var out bytes.Buffer
@@ -36,9 +36,16 @@ func (w *world) traces() string {
 			}
 			fmt.Fprintf(&out, "link %s forwarding %s", name, forwarding)
 		}
-		routes, err := netlink.RouteList(nil, unix.AF_INET)
+		routes, err := netlink.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 		if err != nil {
 			return err
+		}
+		rules, err := netlink.RuleList(unix.AF_INET)
+		if err != nil {
+			return err
+		}
+		for _, r := range rules {
+			fmt.Fprintln(&out, "rule", ruleKey(r))
 		}
 		for _, r := range routes {
 			fmt.Fprintln(&out, "route", r)

@@ -13,9 +13,10 @@
 //
 // All host ends of the slots live in one router namespace per instance, with
 // every filter rule. The guest range exists only there, so it cannot collide
-// with a route of the host. The daemon's namespace gets one link, one nft table
-// and two or more per-interface forwarding switches, and only once a slot with
-// internet access is acquired.
+// with a route of the host. The daemon's namespace gets one link, one nft table,
+// two or more routing rules, a route that closes the link's subnet, and two or
+// more per-interface forwarding switches, and only once a slot with internet
+// access is acquired.
 //
 // # Slots
 //
@@ -37,6 +38,14 @@
 // What the kernel tracks for a slot is bounded, and goes with the slot, in the
 // router and in the daemon's namespace. What the daemon and a guest say to each
 // other is not tracked.
+//
+// # Losses
+//
+// Other programs change the same tables, links and switches. In both namespaces
+// packets of guests are routed only with a mark that the filter gives to what it
+// has permitted, so that rules that are lost, one or all, close the way. The
+// kernel reports changes, and every second is looked at what it does not report:
+// what is lost is made again, without touching what is not. See Repair.
 package network
 
 import (
@@ -118,6 +127,43 @@ type Config struct {
 	// OnError is told about failures of background work, which is retried. It
 	// must not block. Default: nothing.
 	OnError func(error)
+	// OnRepair is told what was lost and repaired, or could not be, once for each
+	// change of that. It must not block. Default: nothing.
+	OnRepair func(Repair)
+}
+
+// What can be lost, to other programs that change the network of this machine.
+const (
+	LostHostRules      = "host_rules"      // The table of packet filter rules in the daemon's namespace.
+	LostHostRoutes     = "host_routes"     // Routing rules and routes there.
+	LostUplink         = "uplink"          // The link between the namespaces.
+	LostUplinkAddress  = "uplink_address"  // Its addresses and switches.
+	LostForwarding     = "forwarding"      // The forwarding switches of the daemon's namespace.
+	LostRouterRules    = "router_rules"    // The table in the router, with the rules of all slots.
+	LostRouterRoutes   = "router_routes"   // Routing rules and routes there.
+	LostRouterSettings = "router_settings" // Switches there.
+	LostSlotLink       = "slot_link"       // The link of a slot, or its address.
+	LostUnknown        = "unknown"         // It cannot be looked at.
+)
+
+// Losses are all of them.
+var Losses = []string{
+	LostHostRules, LostHostRoutes, LostUplink, LostUplinkAddress, LostForwarding,
+	LostRouterRules, LostRouterRoutes, LostRouterSettings, LostSlotLink, LostUnknown,
+}
+
+// Repair is what a look at the network found.
+type Repair struct {
+	// Lost is what was not as it should be, of Losses.
+	Lost []string
+	// By is the program that changed a packet filter last, if rules are among it
+	// and the kernel has said so.
+	By string
+	// Next, if it is above zero, is how long the next repair waits: another
+	// program undoes them.
+	Next time.Duration
+	// Err is why the repair failed.
+	Err error
 }
 
 // Slot is a network place for one sandbox. The value is a copy, free to keep.
@@ -209,6 +255,9 @@ func (c Config) withDefaults() (Config, error) {
 		if !a.Is4() || a.IsLoopback() || a.IsUnspecified() || a.IsMulticast() {
 			return bad("name server %v must be an IPv4 address that is not loopback", a)
 		}
+	}
+	if c.OnRepair == nil {
+		c.OnRepair = func(Repair) {}
 	}
 	if c.OnError == nil {
 		c.OnError = func(error) {}

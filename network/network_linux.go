@@ -30,6 +30,7 @@ type Network struct {
 	background sync.WaitGroup
 	wake       chan struct{} // Tells the refiller that a slot was taken.
 	retired    chan struct{} // Tells the reaper that a slot was retired.
+	repairs    repairs
 
 	// life is held for reading by every call that needs the kernel's objects, so
 	// that Close has them for itself.
@@ -61,6 +62,7 @@ type slot struct {
 	mu     sync.Mutex
 	gone   bool
 	policy Policy
+	cut    bool // Its link is gone, and that was reported. Guarded by Network.mu.
 }
 
 const (
@@ -118,7 +120,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 		}()
 	}
 	n.rules = newNFTRules(router.ns, cfg.Range, cfg.Nameservers)
-	if n.uplink, err = openUplink(cfg, router, found); err != nil {
+	if n.uplink, err = openUplink(cfg, router, found, n.rules.setOwn); err != nil {
 		return nil, err
 	}
 	if err := n.findSlots(); err != nil {
@@ -132,13 +134,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	n.background.Go(func() { n.repeat(life, n.wake, "refill pool", n.refill) })
 	n.background.Go(func() { n.repeat(life, n.retired, "destroy retired slots", n.freeRetired) })
 	n.background.Go(func() { n.repeat(life, every(life, sweepTime), "forget stray flows", n.sweep) })
-	if cfg.Uplink == UplinkAuto {
-		n.background.Go(func() {
-			n.repeat(life, nil, "follow the way to the internet", func(ctx context.Context) error {
-				return n.uplink.watch(ctx, n.uplink.subscribe)
-			})
-		})
-	}
+	n.background.Go(func() { n.repeat(life, nil, "look after the network", n.watch) })
 	return n, nil
 }
 
@@ -245,7 +241,8 @@ func (n *Network) apply(s *slot, p Policy) error {
 	if s.policy == p {
 		return nil
 	}
-	if err := n.rules.set(slotRule{id: s.id, guest: far(s.subnet), policy: p}); err != nil {
+	rule := slotRule{id: s.id, guest: far(s.subnet), policy: p}
+	if err := n.changeRules(func() error { return n.rules.set(rule) }); err != nil {
 		return err
 	}
 	s.policy = p

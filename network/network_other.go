@@ -45,6 +45,12 @@ func (*Network) Close(context.Context) error { return ErrUnsupported }
 // Retire fails with ErrUnsupported.
 func (*Network) Retire(string) error { return ErrUnsupported }
 
+// Repairs returns none.
+func (*Network) Repairs() map[string]uint64 { return nil }
+
+// Broken returns nothing.
+func (*Network) Broken() []string { return nil }
+
 // Leased returns ErrUnsupported.
 func (*Network) Leased() ([]Slot, error) { return nil, ErrUnsupported }
 

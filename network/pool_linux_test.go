@@ -77,7 +77,9 @@ func TestFailureLeavesNothing(t *testing.T) {
 	w := newWorld(t)
 	n := w.open(w.config())
 	rules := &failingRules{enforcer: n.rules, failures: 1}
+	n.repairs.look.Lock() // It is used in the background, too.
 	n.rules = rules
+	n.repairs.look.Unlock()
 	if _, err := n.Acquire(context.Background(), deny); !errors.Is(err, errInjected) {
 		t.Fatalf("%v, want the injected error", err)
 	}

@@ -44,7 +44,15 @@ func openRouter(path string, slotRange netip.Prefix) (r *router, found bool, err
 		ns.Close()
 		return nil, false, fmt.Errorf("open netlink in router namespace: %w", err)
 	}
-	return &router{ns: ns, links: links}, found, nil
+	r = &router{ns: ns, links: links}
+	if _, err := r.settle(slotRange, true); err != nil {
+		r.close()
+		if !found {
+			err = errors.Join(err, removeNetNS(path))
+		}
+		return nil, false, fmt.Errorf("set up router namespace: %w", err)
+	}
+	return r, found, nil
 }
 
 // setUpRouter runs inside the new router namespace.

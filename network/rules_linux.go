@@ -27,6 +27,12 @@ type enforcer interface {
 	remove(ids ...string) error
 	// count is how many slots are known.
 	count() (int, error)
+	// setOwn says which destinations are the host's, beside those that are denied
+	// always; no slot reaches them when it returns.
+	setOwn(own []netip.Prefix) error
+	// settle makes the rules whole that something else has changed, if mend is
+	// true; lost is whether they were not.
+	settle(mend bool) (lost bool, err error)
 	// close gives up what this process holds; what is enforced stays.
 	close()
 }
@@ -53,8 +59,14 @@ type nftRules struct {
 	guests      netip.Prefix
 	nameservers []netip.Addr
 
-	mu   sync.Mutex
-	have map[string]slotRule
+	mu    sync.Mutex
+	have  map[string]slotRule
+	own   []netip.Prefix // Of the host, see setOwn.
+	guard guarded
+	// flows is the table of shares as it was found or made. Its counts must outlive
+	// the daemon, so it stays while it is what it was.
+	flows  guarded
+	shares func() (flowShares, error)
 	// lasting is kept open: when any socket to the packet filter is closed after
 	// a deletion, the kernel waits 10 to 20 ms for its readers, and all other
 	// changes wait with it. Nil before the first use and after a failure, which
@@ -63,13 +75,14 @@ type nftRules struct {
 }
 
 func newNFTRules(ns *os.File, guests netip.Prefix, nameservers []netip.Addr) *nftRules {
-	return &nftRules{ns: ns, guests: guests, nameservers: nameservers, have: map[string]slotRule{}}
+	return &nftRules{
+		ns: ns, guests: guests, nameservers: nameservers, have: map[string]slotRule{},
+		guard: guarded{ns: ns, table: routerTable}, flows: guarded{ns: ns}, shares: readShares,
+	}
 }
 
-// do runs fn, which must hold nothing of the connection back, with r.mu held.
+// do runs fn, which must keep nothing of the connection. The caller holds mu.
 func (r *nftRules) do(fn func(conn *nftables.Conn) error) (err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.lasting == nil {
 		if r.lasting, err = nftables.New(nftables.WithNetNSFd(int(r.ns.Fd())), nftables.AsLasting()); err != nil {
 			return err
@@ -86,12 +99,6 @@ func (r *nftRules) disconnect() {
 		r.lasting.CloseLasting()
 		r.lasting = nil
 	}
-}
-
-func (r *nftRules) close() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.disconnect()
 }
 
 func sourceSet() nftables.Set {
@@ -121,17 +128,17 @@ func (s slotRule) internet() []nftables.SetElement {
 }
 
 func (r *nftRules) reset(rules []slotRule) error {
-	return r.do(func(conn *nftables.Conn) error { return r.resetLocked(conn, rules) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.write(rules)
 }
 
-func (r *nftRules) resetLocked(conn *nftables.Conn, rules []slotRule) error {
-	shares, err := readShares()
-	if err != nil {
-		return fmt.Errorf("read the size of the table of flows: %w", err)
-	}
-	found, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return fmt.Errorf("list tables: %w", err)
+// write is reset for a caller that holds mu.
+func (r *nftRules) write(rules []slotRule) error {
+	if r.guard.want == "" {
+		if err := r.guard.expect(func(b *table) { r.build(b, nil, nil) }); err != nil {
+			return err
+		}
 	}
 	have := map[string]slotRule{}
 	var sources, internet []nftables.SetElement
@@ -140,14 +147,17 @@ func (r *nftRules) resetLocked(conn *nftables.Conn, rules []slotRule) error {
 		sources = append(sources, rule.source()...)
 		internet = append(internet, rule.internet()...)
 	}
-	b := replaceTable(conn, routerTable)
-	r.build(b, sources, internet)
-	b.keep(addFlowShares(conn, shares, found))
-	if err := errors.Join(b.err, conn.Flush()); err != nil {
+	err := r.do(func(conn *nftables.Conn) error {
+		b := replaceTable(conn, routerTable)
+		r.build(b, sources, internet)
+		b.keep(r.share(conn))
+		return errors.Join(b.err, conn.Flush())
+	})
+	if err != nil {
 		return fmt.Errorf("replace router rules: %w", err)
 	}
 	r.have = have
-	return nil
+	return r.flows.take()
 }
 
 // build writes the rules of the router. Packets of slots come in by the slot's
@@ -155,9 +165,10 @@ func (r *nftRules) resetLocked(conn *nftables.Conn, rules []slotRule) error {
 func (r *nftRules) build(b *table, sourceElements, internetElements []nftables.SetElement) {
 	sources := b.set(sourceSet(), sourceElements)
 	internet := b.set(internetSet(), internetElements)
-	denied := b.prefixSet("denied", alwaysDenied)
-	guests := b.prefixSet("guests", []netip.Prefix{r.guests})
-	nameservers := b.addrSet("nameservers", r.nameservers)
+	denied := b.prefixSet(setDenied, alwaysDenied)
+	guests := b.prefixSet(setGuests, []netip.Prefix{r.guests})
+	nameservers := b.addrSet(setNameservers, r.nameservers)
+	r.permits(b, sources, internet, nameservers)
 
 	// Before connection tracking, so that forged packets leave no trace there.
 	// What the daemon and the guests say to each other is not tracked at all: the
@@ -212,6 +223,8 @@ func (r *nftRules) remove(ids ...string) error {
 // change applies additions and removals in one batch, as the difference to what
 // is there: the kernel refuses to delete an element that it does not have.
 func (r *nftRules) change(op string, add []slotRule, remove []string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return r.do(func(conn *nftables.Conn) error { return r.changeLocked(conn, op, add, remove) })
 }
 
@@ -296,6 +309,8 @@ func (r *nftRules) count() (int, error) {
 
 // read lists a set of the table; without the table it is empty.
 func (r *nftRules) read(set nftables.Set) (elements []nftables.SetElement, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	err = r.do(func(conn *nftables.Conn) error {
 		tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
 		if err != nil {

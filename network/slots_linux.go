@@ -28,7 +28,8 @@ func (n *Network) make(p Policy, state slotState) (_ *slot, err error) {
 			err = errors.Join(fmt.Errorf("make slot: %w", err), n.free(s))
 		}
 	}()
-	if err := n.rules.set(slotRule{id: s.id, guest: far(subnet), policy: p}); err != nil {
+	rule := slotRule{id: s.id, guest: far(subnet), policy: p}
+	if err := n.changeRules(func() error { return n.rules.set(rule) }); err != nil {
 		return nil, err
 	}
 	err = createNetNS(n.slotPath(s.id), func() error { return n.router.connect(s.id, subnet) })
@@ -70,7 +71,7 @@ func (n *Network) free(list ...*slot) error {
 	}
 	// Either alone cuts the slots off.
 	rules := make(chan error, 1)
-	go func() { rules <- n.rules.remove(ids...) }()
+	go func() { rules <- n.changeRules(func() error { return n.rules.remove(ids...) }) }()
 	links := n.router.deleteSlots(ids)
 	if err := errors.Join(links, <-rules); err != nil {
 		return err

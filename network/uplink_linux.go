@@ -25,8 +25,16 @@ type uplink struct {
 	host   *os.File
 	links  *netlink.Handle // In the daemon's namespace.
 
-	mu sync.Mutex
-	up bool
+	mu  sync.Mutex
+	up  bool
+	rec uplinkRecord // While up.
+	// rules is the table in the daemon's namespace.
+	rules guarded
+	// own is what the daemon's namespace takes for itself, see findOwn; the router
+	// is told of it by announce. resolvers are the name servers among it.
+	own       []netip.Prefix
+	announce  func(own []netip.Prefix) error
+	resolvers []netip.Addr
 }
 
 // uplinkRecord is the file that outlives the process.
@@ -38,8 +46,8 @@ type uplinkRecord struct {
 
 // openUplink opens the daemon's namespace. An uplink whose router is gone, or
 // that was not finished, is removed.
-func openUplink(cfg Config, r *router, routerFound bool) (_ *uplink, err error) {
-	u := &uplink{cfg: cfg, router: r}
+func openUplink(cfg Config, r *router, routerFound bool, announce func(own []netip.Prefix) error) (_ *uplink, err error) {
+	u := &uplink{cfg: cfg, router: r, announce: announce}
 	defer func() {
 		if err != nil {
 			u.close()
@@ -56,6 +64,7 @@ func openUplink(cfg Config, r *router, routerFound bool) (_ *uplink, err error) 
 	if err != nil {
 		return nil, fmt.Errorf("open netlink in the daemon's network namespace: %w", err)
 	}
+	u.rules = guarded{ns: u.host, table: u.table()}
 	rec, ok, err := u.load()
 	if err != nil {
 		return nil, err
@@ -64,8 +73,9 @@ func openUplink(cfg Config, r *router, routerFound bool) (_ *uplink, err error) 
 		return u, nil
 	}
 	if routerFound && cfg.Uplink == UplinkAuto && rec.Subnet.IsValid() && u.whole() {
-		// The rules are written again: this program may be a newer one.
-		if err := u.writeRules(rec); err != nil {
+		// This program may be a newer one, and what was lost meanwhile is repaired.
+		u.rec = rec
+		if _, err := u.settle(true, true); err != nil {
 			return nil, err
 		}
 		u.up = true
@@ -75,6 +85,7 @@ func openUplink(cfg Config, r *router, routerFound bool) (_ *uplink, err error) 
 }
 
 func (u *uplink) close() {
+	u.rules.close()
 	if u.links != nil {
 		u.links.Close()
 	}
@@ -87,21 +98,11 @@ func (u *uplink) name() string       { return u.cfg.Instance + "up" }
 func (u *uplink) table() string      { return "rundlet_" + u.cfg.Instance }
 func (u *uplink) recordPath() string { return filepath.Join(u.cfg.RunDir, "uplink.json") }
 
-// whole reports whether both ends are there and the last step was done.
+// whole reports whether both ends are there.
 func (u *uplink) whole() bool {
-	if _, err := u.links.LinkByName(u.name()); err != nil {
-		return false
-	}
-	routes, err := u.router.links.RouteList(nil, unix.AF_INET)
-	if err != nil {
-		return false
-	}
-	for _, r := range routes {
-		if isDefaultRoute(r) {
-			return true
-		}
-	}
-	return false
+	_, host := u.links.LinkByName(u.name())
+	_, router := u.router.links.LinkByName(uplinkRouter)
+	return host == nil && router == nil
 }
 
 // ensure sets the uplink up if it is not. A failure leaves nothing.
@@ -121,54 +122,16 @@ func (u *uplink) ensure() error {
 	return nil
 }
 
-func (u *uplink) create() error {
-	rec := uplinkRecord{Forwarding: map[string]string{}}
-	var err error
-	if rec.Subnet, err = u.freeSubnet(); err != nil {
+func (u *uplink) create() (err error) {
+	u.rec, u.rules.want = uplinkRecord{Forwarding: map[string]string{}}, ""
+	if u.rec.Subnet, err = u.freeSubnet(); err != nil {
 		return err
 	}
-	outside, err := u.outside()
-	if err != nil {
+	if err := u.save(u.rec); err != nil {
 		return err
 	}
-	for _, name := range outside {
-		if rec.Forwarding[name], err = u.sysctl("ipv4/conf/"+name+"/forwarding", ""); err != nil {
-			return err
-		}
-	}
-	if err := u.save(rec); err != nil {
-		return err
-	}
-	// Rules first: the link is filtered from the moment it exists.
-	if err := u.writeRules(rec); err != nil {
-		return err
-	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = u.name()
-	err = u.links.LinkAdd(&netlink.Veth{
-		LinkAttrs: attrs, PeerName: uplinkRouter, PeerNamespace: netlink.NsFd(u.router.ns.Fd()),
-	})
-	if err != nil {
-		return fmt.Errorf("add link %s: %w", u.name(), err)
-	}
-	if _, err := u.sysctl("ipv6/conf/"+u.name()+"/disable_ipv6", "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	for _, name := range append(outside, u.name()) {
-		if _, err := u.sysctl("ipv4/conf/"+name+"/forwarding", "1"); err != nil {
-			return err
-		}
-	}
-	if err := bringUp(u.links, u.name(), near(rec.Subnet)); err != nil {
-		return err
-	}
-	if err := bringUp(u.router.links, uplinkRouter, far(rec.Subnet)); err != nil {
-		return err
-	}
-	if err := errors.Join(awaitUp(u.links, u.name()), awaitUp(u.router.links, uplinkRouter)); err != nil {
-		return err
-	}
-	return addDefaultRoute(u.router.links, near(rec.Subnet))
+	_, err = u.settle(true, true)
+	return err
 }
 
 // remove undoes create, whole or in part. It can be repeated.
@@ -184,6 +147,9 @@ func (u *uplink) removeLocked() error {
 		return err
 	}
 	u.up = false
+	if err := u.removeRoutes(rec.Subnet); err != nil {
+		return err
+	}
 	if err := deleteLink(u.links, u.name()); err != nil {
 		return err
 	}

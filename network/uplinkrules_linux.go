@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -95,17 +97,42 @@ func (u *uplink) outside() ([]string, error) {
 	return names, nil
 }
 
-// writeRules replaces the table in the daemon's namespace. The router has
-// filtered already; here the host protects itself, from what only it can know.
-func (u *uplink) writeRules(rec uplinkRecord) error {
+// settleRules makes the table in the daemon's namespace what it should be, as a
+// whole: connections that are open are not touched by that.
+func (u *uplink) settleRules(mend bool) (lost bool, err error) {
+	whole, err := u.rules.whole(nil)
+	if err != nil || whole || !mend {
+		return !whole && err == nil, err
+	}
+	return true, u.writeRules()
+}
+
+// writeRules replaces the table by what the record and the own addresses say.
+func (u *uplink) writeRules() error {
+	if u.rules.want == "" {
+		if err := u.rules.expect(u.build); err != nil {
+			return err
+		}
+	}
 	conn, err := nftables.New(nftables.WithNetNSFd(int(u.host.Fd())))
 	if err != nil {
 		return err
 	}
 	b := replaceTable(conn, u.table())
-	denied := b.prefixSet("denied", alwaysDenied)
-	nameservers := b.addrSet("nameservers", u.cfg.Nameservers)
-	up := u.name()
+	u.build(b)
+	if err := errors.Join(b.err, conn.Flush()); err != nil {
+		return fmt.Errorf("write table %s: %w", u.table(), err)
+	}
+	return nil
+}
+
+// build writes the rules of the daemon's namespace. The router has filtered
+// already; here the host protects itself, from what only it can know.
+func (u *uplink) build(b *table) {
+	rec, up := u.rec, u.name()
+	denied := b.prefixSet(setDenied, alwaysDenied)
+	nameservers := b.addrSet(setNameservers, u.cfg.Nameservers)
+	u.permits(b, rec, nameservers)
 	b.object(flowTimes(b.t))
 	dns := func(proto byte) []expr.Any {
 		return rule(iif(up), destIn(nameservers), isPort(proto, 53), accept())
@@ -133,8 +160,8 @@ func (u *uplink) writeRules(rec uplinkRecord) error {
 	}
 	// Where forwarding was off, it is on for us only: nobody outside may use
 	// the host as a router because of it.
-	for name, old := range rec.Forwarding {
-		if old == "0" {
+	for _, name := range slices.Sorted(maps.Keys(rec.Forwarding)) {
+		if rec.Forwarding[name] == "0" {
 			forward = append(forward, rule(iif(name), notOIF(up), ctState(opening), notDNAT(), drop()))
 		}
 	}
@@ -142,8 +169,10 @@ func (u *uplink) writeRules(rec uplinkRecord) error {
 	b.hook("postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept,
 		rule(sourceIs(far(rec.Subnet)), notOIF(up), masquerade()),
 	)
-	if err := errors.Join(b.err, conn.Flush()); err != nil {
-		return fmt.Errorf("write table %s: %w", u.table(), err)
-	}
-	return nil
+	// Without that rule nothing leaves: this one sees what it has left.
+	after, policy := nftables.ChainPriority(*nftables.ChainPriorityNATSource+10), nftables.ChainPolicyAccept
+	b.add(&nftables.Chain{
+		Name: "masqueraded", Table: b.t, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookPostrouting, Priority: &after, Policy: &policy,
+	}, [][]expr.Any{rule(isIPv4(), sourceIs(far(rec.Subnet)), notOIF(up), drop())})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,27 +71,26 @@ func TestTheInternetThatComesLater(t *testing.T) {
 	}
 }
 
-// Too many changes at once end a subscription, and so does an interface that
-// cannot be switched: neither ends the following.
-func TestTheWayToTheInternetIsFollowedAgainAfterAFailure(t *testing.T) {
+// What the kernel reports is looked at at once, and without a report all the
+// same; the end of its reports ends no watch for good.
+func TestTheNetworkIsWatchedAgainAfterAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told []error
 		n := &Network{cfg: Config{OnError: func(err error) { told = append(told, err) }}}
 		ctx, stop := context.WithCancel(t.Context())
 		failed := errors.New("no socket")
 		tries := 0
-		var changes chan netlink.RouteUpdate
-		subscribe := func(done <-chan struct{}) (<-chan netlink.RouteUpdate, error) {
-			if tries++; tries == 1 {
-				return nil, failed
-			}
-			changes = make(chan netlink.RouteUpdate)
-			return changes, nil
-		}
-		u := &uplink{} // which is not up: there is nothing to switch yet
+		var looks []depth
+		var w *news
 		ended := make(chan struct{})
 		go func() {
-			n.repeat(ctx, nil, "follow", func(ctx context.Context) error { return u.watch(ctx, subscribe) })
+			n.repeat(ctx, nil, "watch", func(ctx context.Context) error {
+				if tries++; tries == 1 {
+					return failed
+				}
+				w = newNews()
+				return watch(ctx, w, func(at depth) error { looks = append(looks, at); return nil })
+			})
 			close(ended)
 		}()
 		synctest.Wait()
@@ -99,17 +99,30 @@ func TestTheWayToTheInternetIsFollowedAgainAfterAFailure(t *testing.T) {
 		if tries != 2 || len(told) != 1 || !errors.Is(told[0], failed) {
 			t.Fatalf("%d tries, told of %v", tries, told)
 		}
-		changes <- netlink.RouteUpdate{}
-		close(changes) // by the kernel
+		everything := depth{host: true, router: true}
+		if !slices.Equal(looks, []depth{everything}) {
+			t.Fatalf("at first %v", looks)
+		}
+		time.Sleep(leastRest)
+		w.add(func(at *depth) { at.host = true })
 		synctest.Wait()
-		time.Sleep(2 * retryFirst)
+		if !slices.Equal(looks[1:], []depth{{host: true}}) {
+			t.Fatalf("after a report %v", looks)
+		}
+		time.Sleep(lookEvery)
 		synctest.Wait()
-		if tries != 3 || len(told) != 2 || !errors.Is(told[1], errNotFollowed) {
-			t.Errorf("%d tries, told of %v", tries, told)
+		if !slices.Equal(looks[2:], []depth{{}}) {
+			t.Fatalf("without a report %v", looks)
+		}
+		w.fail(errNotFollowed)
+		time.Sleep(leastRest + 2*retryFirst)
+		synctest.Wait()
+		synctest.Wait()
+		if tries != 3 || len(told) != 2 || !errors.Is(told[1], errNotFollowed) || looks[len(looks)-1] != everything {
+			t.Errorf("%d tries, told of %v, looked %v", tries, told, looks)
 		}
 		stop()
 		<-ended
-		close(changes)
 		if len(told) != 2 {
 			t.Errorf("told of its end: %v", told)
 		}

@@ -1,0 +1,221 @@
+package network
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables"
+	mnl "github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// guarded is a table of ours of which is known what it should be. Its owner
+// guards it.
+type guarded struct {
+	ns    *os.File
+	table string
+	// want is the print of the table as it should be; empty if not known.
+	want string
+	// seen is the generation of the namespace's packet filter in which the table
+	// was found whole: while it is the current one, nothing has changed. 0 is
+	// none.
+	seen uint32
+	// conn is kept open: the kernel makes whoever closes one wait for the
+	// deletions of others. Nil before the first use and after a failure, which may
+	// have left answers unread.
+	conn *mnl.Conn
+}
+
+func (g *guarded) close() {
+	if g.conn != nil {
+		g.conn.Close()
+		g.conn = nil
+	}
+}
+
+// staticSets are those whose elements are part of a table's print.
+var staticSets = []string{setDenied, setNameservers, setReachable, setGuests}
+
+// expect notes what the table is when build has built it, and build alone: it
+// is tried out in a namespace that nobody else has.
+func (g *guarded) expect(build func(*table)) error {
+	g.want, g.seen = "", 0
+	return inNewNetNS(func() error {
+		ns, err := os.Open(threadNetNS)
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		conn, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())))
+		if err != nil {
+			return err
+		}
+		b := replaceTable(conn, g.table)
+		build(b)
+		if err := errors.Join(b.err, conn.Flush()); err != nil {
+			return fmt.Errorf("try out table %s: %w", g.table, err)
+		}
+		c, err := dialFilter(ns)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		g.want, err = tablePrint(c, g.table)
+		return err
+	})
+}
+
+// take notes that the table is now what it should be.
+func (g *guarded) take() (err error) {
+	defer func() {
+		if err != nil {
+			g.close()
+		}
+	}()
+	g.seen = 0
+	if g.conn == nil {
+		if g.conn, err = dialFilter(g.ns); err != nil {
+			return err
+		}
+	}
+	g.want, err = tablePrint(g.conn, g.table)
+	return err
+}
+
+// whole reports whether the table is what it should be, with exactly the
+// elements by set and key in the sets that are not static. It costs a single
+// question while nothing in the namespace changes.
+func (g *guarded) whole(elements func() map[string]map[string]bool) (whole bool, err error) {
+	defer func() {
+		if err != nil {
+			g.close()
+		}
+	}()
+	if g.conn == nil {
+		if g.conn, err = dialFilter(g.ns); err != nil {
+			return false, err
+		}
+	}
+	now, err := generation(g.conn)
+	if err != nil || now == g.seen {
+		return err == nil, err
+	}
+	have, err := tablePrint(g.conn, g.table)
+	if err != nil || have != g.want || g.want == "" {
+		return false, err
+	}
+	var sets map[string]map[string]bool
+	if elements != nil {
+		sets = elements()
+	}
+	for set, want := range sets {
+		elements, err := setElements(g.conn, g.table, set)
+		if err != nil || len(elements) != len(want) {
+			return false, err
+		}
+		for _, e := range elements {
+			if key, err := elementKey(e); err != nil || !want[key] {
+				return false, err
+			}
+		}
+	}
+	g.seen = now
+	return true, nil
+}
+
+// The attributes of nf_tables messages that differ between two tables that were
+// built alike, from include/uapi/linux/netfilter/nf_tables.h: handles, counts of
+// users, counters, positions.
+var passing = map[int][]uint16{
+	unix.NFT_MSG_GETCHAIN: {unix.NFTA_CHAIN_HANDLE, unix.NFTA_CHAIN_USE, unix.NFTA_CHAIN_COUNTERS},
+	unix.NFT_MSG_GETRULE:  {unix.NFTA_RULE_HANDLE, unix.NFTA_RULE_POSITION, unix.NFTA_RULE_ID},
+	unix.NFT_MSG_GETSET:   {unix.NFTA_SET_ID, 16 /* HANDLE */, 19 /* TYPE */, 20 /* COUNT */},
+}
+
+// counting are the expressions whose data is what they have counted.
+var counting = []string{"counter", "quota", "last"}
+
+// tablePrint is a digest of a table's chains, rules, sets and the elements of
+// the static sets; of a table that is not there, that of nothing.
+func tablePrint(c *mnl.Conn, name string) (string, error) {
+	sum := sha256.New()
+	for _, q := range []struct {
+		ask   int
+		table uint16 // The attribute with the table's name.
+	}{
+		{unix.NFT_MSG_GETCHAIN, unix.NFTA_CHAIN_TABLE},
+		{unix.NFT_MSG_GETRULE, unix.NFTA_RULE_TABLE},
+		{unix.NFT_MSG_GETSET, unix.NFTA_SET_TABLE},
+	} {
+		list, err := dump(c, q.ask, mnl.Attribute{Type: q.table, Data: cString(name)})
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return "", fmt.Errorf("read table %s: %w", name, err)
+		}
+		var lines []string
+		for _, attrs := range list {
+			line, ours := "", false
+			for _, a := range attrs {
+				kind := a.Type &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
+				if kind == q.table {
+					ours = unix.ByteSliceToString(a.Data) == name
+				}
+				if slices.Contains(passing[q.ask], kind) {
+					continue
+				}
+				data := a.Data
+				if q.ask == unix.NFT_MSG_GETRULE && kind == unix.NFTA_RULE_EXPRESSIONS {
+					data = withoutCounts(data)
+				}
+				line += fmt.Sprintf("%d=%x ", kind, data)
+			}
+			if ours {
+				lines = append(lines, line)
+			}
+		}
+		if q.ask != unix.NFT_MSG_GETRULE { // Rules come in their order, which matters.
+			slices.Sort(lines)
+		}
+		fmt.Fprintln(sum, q.ask, strings.Join(lines, "\n"))
+	}
+	for _, set := range staticSets {
+		elements, err := setElements(c, name, set)
+		if err != nil {
+			return "", err
+		}
+		lines := make([]string, len(elements))
+		for i, e := range elements {
+			lines[i] = fmt.Sprintf("%x", e)
+		}
+		slices.Sort(lines)
+		fmt.Fprintln(sum, set, strings.Join(lines, "\n"))
+	}
+	return string(sum.Sum(nil)), nil
+}
+
+// withoutCounts leaves out of a rule's expressions what they have counted.
+func withoutCounts(expressions []byte) []byte {
+	list, err := mnl.UnmarshalAttributes(expressions)
+	if err != nil {
+		return expressions
+	}
+	for i := range list {
+		parts, err := mnl.UnmarshalAttributes(list[i].Data)
+		if err != nil {
+			return expressions
+		}
+		for _, p := range parts {
+			if p.Type == unix.NFTA_EXPR_NAME && slices.Contains(counting, unix.ByteSliceToString(p.Data)) {
+				list[i].Data = p.Data
+			}
+		}
+	}
+	out, err := mnl.MarshalAttributes(list)
+	if err != nil {
+		return expressions
+	}
+	return out
+}

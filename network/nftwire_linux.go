@@ -1,0 +1,137 @@
+package network
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+
+	mnl "github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// This file asks the packet filter what it has. The library that writes the
+// rules decodes them, and what it does not know it refuses; here they are only
+// compared.
+
+func cString(s string) []byte { return append([]byte(s), 0) }
+
+// dialFilter opens a connection to the packet filter of a namespace.
+func dialFilter(ns *os.File, groups ...uint32) (*mnl.Conn, error) {
+	return dialNetlink(ns, unix.NETLINK_NETFILTER, groups...)
+}
+
+func dialNetlink(ns *os.File, family int, groups ...uint32) (*mnl.Conn, error) {
+	c, err := mnl.Dial(family, &mnl.Config{NetNS: int(ns.Fd())})
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	for _, g := range groups {
+		if err := c.JoinGroup(g); err != nil {
+			c.Close()
+			return nil, fmt.Errorf("join netlink group %d: %w", g, err)
+		}
+	}
+	return c, nil
+}
+
+const filterHeader = 4 // struct nfgenmsg
+
+// errChanging: what was read had changed before it was read to its end.
+var errChanging = errors.New("it changes while it is read")
+
+// ask sends a question of nf_tables and returns the attributes of its answers.
+func ask(c *mnl.Conn, kind int, flags mnl.HeaderFlags, attrs ...mnl.Attribute) ([][]mnl.Attribute, error) {
+	b, err := mnl.MarshalAttributes(attrs)
+	if err != nil {
+		return nil, err
+	}
+	answers, err := c.Execute(mnl.Message{
+		Header: mnl.Header{Type: mnl.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | kind), Flags: mnl.Request | flags},
+		Data:   append([]byte{unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0}, b...),
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]mnl.Attribute, 0, len(answers))
+	for _, m := range answers {
+		if m.Header.Flags&unix.NLM_F_DUMP_INTR != 0 {
+			return nil, errChanging
+		}
+		if len(m.Data) < filterHeader {
+			continue // The end of a list.
+		}
+		list, err := mnl.UnmarshalAttributes(m.Data[filterHeader:])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, list)
+	}
+	return out, nil
+}
+
+func dump(c *mnl.Conn, kind int, attrs ...mnl.Attribute) ([][]mnl.Attribute, error) {
+	return ask(c, kind, mnl.Dump, attrs...)
+}
+
+// generation counts the changes of a namespace's packet filter.
+func generation(c *mnl.Conn) (uint32, error) {
+	answers, err := ask(c, unix.NFT_MSG_GETGEN, 0)
+	if err != nil {
+		return 0, fmt.Errorf("ask for the packet filter's generation: %w", err)
+	}
+	for _, attrs := range answers {
+		for _, a := range attrs {
+			if a.Type == unix.NFTA_GEN_ID && len(a.Data) == 4 {
+				return binary.BigEndian.Uint32(a.Data), nil
+			}
+		}
+	}
+	return 0, errors.New("the packet filter has no generation")
+}
+
+// setElements lists a set, each element as it comes; one that is not there is
+// empty.
+func setElements(c *mnl.Conn, table, set string) (out [][]byte, err error) {
+	answers, err := dump(c, unix.NFT_MSG_GETSETELEM,
+		mnl.Attribute{Type: unix.NFTA_SET_ELEM_LIST_TABLE, Data: cString(table)},
+		mnl.Attribute{Type: unix.NFTA_SET_ELEM_LIST_SET, Data: cString(set)})
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read set %s: %w", set, err)
+	}
+	for _, attrs := range answers {
+		for _, a := range attrs {
+			if a.Type&^unix.NLA_F_NESTED != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+				continue
+			}
+			list, err := mnl.UnmarshalAttributes(a.Data)
+			if err != nil {
+				return nil, err
+			}
+			for _, e := range list {
+				out = append(out, e.Data)
+			}
+		}
+	}
+	return out, nil
+}
+
+// elementKey is the key of an element, which is a value within two envelopes.
+func elementKey(element []byte) (string, error) {
+	inner := element
+	for _, kind := range []uint16{unix.NFTA_SET_ELEM_KEY, unix.NFTA_DATA_VALUE} {
+		attrs, err := mnl.UnmarshalAttributes(inner)
+		if err != nil {
+			return "", err
+		}
+		for _, a := range attrs {
+			if a.Type&^unix.NLA_F_NESTED == kind {
+				inner = a.Data
+			}
+		}
+	}
+	return string(inner), nil
+}

@@ -1,0 +1,197 @@
+package network
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// permitBit is the bit of the packet mark that says: a rule has permitted this
+// packet. In both namespaces packets of guests, and the answers to them, are
+// routed only if they have it. So what permits is a rule that is there: a rule,
+// a chain, a set element or a whole table that is lost closes the way instead
+// of opening it. The mark does not survive the way between namespaces, and
+// guests cannot set it. None of the programs that are known to use marks in the
+// daemon's namespace (kube-proxy, Calico, Cilium, Tailscale, WireGuard, Docker)
+// uses this bit.
+const permitBit = 0x10
+
+// permit sets the bit and leaves the rest of the mark as it is.
+func permit() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
+		&expr.Bitwise{
+			SourceRegister: 1, DestRegister: 1, Len: 4,
+			Mask: binaryutil.NativeEndian.PutUint32(^uint32(permitBit)), Xor: binaryutil.NativeEndian.PutUint32(permitBit),
+		},
+		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1},
+	}
+}
+
+func notIIF(name string) []expr.Any { return ifaceIs(expr.MetaKeyIIFNAME, name, expr.CmpOpNeq) }
+
+func isIPv4() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.NFPROTO_IPV4}},
+	}
+}
+
+func destIs(a netip.Addr) []expr.Any {
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: a.AsSlice()},
+	}
+}
+
+const (
+	setReachable   = "reachable"
+	setNameservers = "nameservers"
+	setDenied      = "denied"
+	setGuests      = "guests"
+)
+
+// reachableSet has all of IPv4 but what is always denied and what is the host's.
+func (b *table) reachableSet(own []netip.Prefix) *nftables.Set {
+	return b.set(nftables.Set{Name: setReachable, KeyType: nftables.TypeIPAddr, Interval: true}, except(alwaysDenied, own))
+}
+
+// except are the elements of an interval set that has all addresses but these.
+// The first and the last of IPv4 must be among them.
+func except(lists ...[]netip.Prefix) []nftables.SetElement {
+	all := slices.Concat(lists...)
+	slices.SortFunc(all, func(a, b netip.Prefix) int {
+		return cmp.Or(a.Masked().Addr().Compare(b.Masked().Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
+	key := func(n uint64) []byte { return binary.BigEndian.AppendUint32(nil, uint32(n)) }
+	var out []nftables.SetElement
+	next := uint64(0) // The first address that is not covered yet.
+	for _, p := range all {
+		a := p.Masked().Addr().As4()
+		first := uint64(binary.BigEndian.Uint32(a[:]))
+		if first > next {
+			out = append(out, nftables.SetElement{Key: key(next)}, nftables.SetElement{Key: key(first), IntervalEnd: true})
+		}
+		next = max(next, first+1<<(32-p.Bits()))
+	}
+	return out
+}
+
+// permits are the rules of the router by which a packet of a slot, or an answer
+// to one, is routed towards the internet or back: each alone says all that must
+// be true. The rules of the other chains refuse the same once more, and tell
+// the guest.
+func (r *nftRules) permits(b *table, sources, internet, nameservers *nftables.Set) {
+	reachable := b.reachableSet(r.own)
+	slot := rule(sourceIn(sources), ifaceIn(expr.MetaKeyIIFNAME, internet))
+	b.hook("permit", nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle, nftables.ChainPolicyAccept,
+		rule(iif(uplinkRouter), ctState(established), permit()),
+		rule(slot, destIn(reachable), permit()),
+		rule(slot, destIn(nameservers), isPort(unix.IPPROTO_UDP, 53), permit()),
+		rule(slot, destIn(nameservers), isPort(unix.IPPROTO_TCP, 53), permit()),
+	)
+}
+
+// afterDNAT is a priority at which destinations are those that are routed to.
+const afterDNAT = nftables.ChainPriority(-90)
+
+// permits are the rules of the daemon's namespace that do the same there.
+func (u *uplink) permits(b *table, rec uplinkRecord, nameservers *nftables.Set) {
+	reachable := b.reachableSet(u.own)
+	guest := rule(iif(u.name()), sourceIs(far(rec.Subnet)))
+	b.hook("permit", nftables.ChainHookPrerouting, afterDNAT, nftables.ChainPolicyAccept,
+		rule(guest, destIn(reachable), notDNAT(), permit()),
+		rule(guest, destIn(nameservers), isPort(unix.IPPROTO_UDP, 53), permit()),
+		rule(guest, destIn(nameservers), isPort(unix.IPPROTO_TCP, 53), permit()),
+		rule(notIIF(u.name()), destIs(far(rec.Subnet)), ctState(established), permit()),
+	)
+}
+
+// findOwn lists what the daemon's namespace takes for itself: the addresses of
+// its interfaces, their broadcasts and every other local route, as far as they
+// are not always denied anyway; and which name servers are among it.
+func (u *uplink) findOwn() (own []netip.Prefix, resolvers []netip.Addr, err error) {
+	routes, err := u.links.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, r := range routes {
+		p, ok := routePrefix(r)
+		switch {
+		case !ok || r.Type != unix.RTN_LOCAL && r.Type != unix.RTN_BROADCAST && r.Type != unix.RTN_ANYCAST:
+			continue
+		case !denied(p):
+			own = append(own, p.Masked())
+		}
+		for _, a := range u.cfg.Nameservers {
+			if p.Contains(a) {
+				resolvers = append(resolvers, a)
+			}
+		}
+	}
+	slices.SortFunc(resolvers, netip.Addr.Compare)
+	slices.SortFunc(own, func(a, b netip.Prefix) int {
+		x, y := a.Addr().As4(), b.Addr().As4()
+		return cmp.Or(bytes.Compare(x[:], y[:]), cmp.Compare(a.Bits(), b.Bits()))
+	})
+	return slices.Compact(own), slices.Compact(resolvers), nil
+}
+
+func (r *nftRules) setOwn(own []netip.Prefix) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if slices.Equal(own, r.own) {
+		return nil
+	}
+	r.own = own
+	if r.guard.want == "" {
+		return nil // Nothing is written yet, and what an earlier process wrote is still to be read.
+	}
+	r.guard.want = ""
+	return r.write(slices.Collect(maps.Values(r.have)))
+}
+
+func (r *nftRules) settle(mend bool) (lost bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	whole, err := r.guard.whole(r.elements)
+	if err == nil && whole {
+		if whole, err = r.flows.whole(nil); !whole && mend {
+			r.flows.want = "" // What is there instead must go.
+		}
+	}
+	if err != nil || whole || !mend {
+		return !whole && err == nil, err
+	}
+	return true, r.write(slices.Collect(maps.Values(r.have)))
+}
+
+func (r *nftRules) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.guard.close()
+	r.flows.close()
+	r.disconnect()
+}
+
+// elements are the keys that the two sets should have.
+func (r *nftRules) elements() map[string]map[string]bool {
+	want := map[string]map[string]bool{setSources: {}, setInternet: {}}
+	for _, rule := range r.have {
+		for set, elements := range map[string][]nftables.SetElement{setSources: rule.source(), setInternet: rule.internet()} {
+			for _, e := range elements {
+				want[set][string(e.Key)] = true
+			}
+		}
+	}
+	return want
+}

@@ -1,0 +1,206 @@
+package network
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	mnl "github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// lookEvery is how soon a loss is noticed of which the kernel says nothing.
+	lookEvery = time.Second
+	// deepEvery is how many looks after another everything is looked at, although
+	// the kernel has reported no change.
+	deepEvery = 30
+	// share bounds what looking costs while changes follow each other: after a
+	// look that took a time, nothing is done for this many times as long, but at
+	// least leastRest and never longer than lookEvery.
+	share     = 9
+	leastRest = 20 * time.Millisecond
+)
+
+// The multicast groups that a loss is reported by, from rtnetlink.h and
+// nfnetlink.h.
+var (
+	routeGroups = []uint32{
+		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE,
+		unix.RTNLGRP_IPV4_NETCONF, // Switches such as forwarding.
+	}
+	filterGroups = []uint32{unix.NFNLGRP_NFTABLES}
+)
+
+// self makes changes that need no look. In a container the kernel may know this
+// process by another number: then there are more looks than need be.
+var self = os.Getpid()
+
+// errNotFollowed: the kernel does not report changes any more.
+var errNotFollowed = errors.New("the subscription to changes ended")
+
+// news collects what the kernel has reported since the last look.
+type news struct {
+	wake chan struct{} // One is waiting at most.
+
+	mu     sync.Mutex
+	at     depth
+	failed error
+}
+
+func newNews() *news { return &news{wake: make(chan struct{}, 1)} }
+
+func (w *news) add(change func(*depth)) {
+	w.mu.Lock()
+	change(&w.at)
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// fail ends the watch.
+func (w *news) fail(err error) {
+	w.mu.Lock()
+	w.failed = errors.Join(w.failed, err)
+	w.mu.Unlock()
+	w.add(func(*depth) {})
+}
+
+// take returns what there is, and begins anew.
+func (w *news) take() (at depth, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at, w.at = w.at, depth{}
+	return at, w.failed
+}
+
+// watch looks after the network until ctx ends or the kernel's reports do. It
+// can be called again.
+func (n *Network) watch(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	w := newNews()
+	readers, err := n.follow(ctx, w)
+	if err != nil {
+		return err
+	}
+	defer readers.Wait()
+	defer stop()
+	return watch(ctx, w, n.look)
+}
+
+// watch calls look when there are news and every now and then.
+func watch(ctx context.Context, w *news, look func(depth) error) error {
+	at := depth{host: true, router: true} // What happened before is not reported.
+	for round := 1; ; round++ {
+		began := time.Now()
+		if err := look(at); err != nil {
+			return err
+		}
+		rest := min(max(share*time.Since(began), leastRest), lookEvery)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(rest):
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.wake:
+		case <-time.After(lookEvery - rest):
+		}
+		var err error
+		if at, err = w.take(); err != nil {
+			return err
+		}
+		if round%deepEvery == 0 {
+			at = depth{host: true, router: true}
+		}
+	}
+}
+
+// follow reads the kernel's reports of both namespaces into w until ctx ends.
+func (n *Network) follow(ctx context.Context, w *news) (*sync.WaitGroup, error) {
+	readers := &sync.WaitGroup{}
+	var conns []*mnl.Conn
+	for _, place := range []struct {
+		ns   *os.File
+		name string
+		mark func(*depth)
+	}{
+		{n.router.ns, "router", func(at *depth) { at.router = true }},
+		{n.uplink.host, "host", func(at *depth) { at.host = true }},
+	} {
+		for family, groups := range map[int][]uint32{unix.NETLINK_ROUTE: routeGroups, unix.NETLINK_NETFILTER: filterGroups} {
+			c, err := dialNetlink(place.ns, family, groups...)
+			if err != nil {
+				for _, c := range conns {
+					c.Close()
+				}
+				return nil, fmt.Errorf("follow changes of the %s: %w", place.name, err)
+			}
+			conns = append(conns, c)
+			readers.Go(func() { n.read(ctx, c, family, w, place.mark) })
+		}
+	}
+	context.AfterFunc(ctx, func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	})
+	return readers, nil
+}
+
+// read passes on what one subscription reports.
+func (n *Network) read(ctx context.Context, c *mnl.Conn, family int, w *news, mark func(*depth)) {
+	for {
+		messages, err := c.Receive()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, unix.ENOBUFS): // Reports were lost: anything may have changed.
+			w.add(func(at *depth) { *at = depth{host: true, router: true} })
+			continue
+		case err != nil:
+			w.fail(fmt.Errorf("%w: %w", errNotFollowed, err))
+			return
+		}
+		if family == unix.NETLINK_ROUTE {
+			w.add(mark)
+			continue
+		}
+		for _, m := range messages {
+			if pid, name, ok := newGeneration(m); ok && pid != self {
+				n.repairs.changedBy(fmt.Sprintf("%s (pid %d)", name, pid))
+				w.add(func(*depth) {}) // The packet filter is looked at always.
+			}
+		}
+	}
+}
+
+// newGeneration returns who made a change of the packet filter: of many reports
+// of a change it is the last.
+func newGeneration(m mnl.Message) (pid int, name string, ok bool) {
+	if m.Header.Type != mnl.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN) || len(m.Data) < filterHeader {
+		return 0, "", false
+	}
+	attrs, err := mnl.UnmarshalAttributes(m.Data[filterHeader:])
+	if err != nil {
+		return 0, "", true
+	}
+	for _, a := range attrs {
+		switch {
+		case a.Type == unix.NFTA_GEN_PROC_PID && len(a.Data) == 4:
+			pid = int(binary.BigEndian.Uint32(a.Data))
+		case a.Type == unix.NFTA_GEN_PROC_NAME:
+			name = unix.ByteSliceToString(a.Data)
+		}
+	}
+	return pid, name, true
+}
