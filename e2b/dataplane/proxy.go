@@ -190,6 +190,12 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, sb runtime.Sandbox
 	p.rp.ServeHTTP(w, out)
 }
 
+// HasToken reports whether a request for a target has a token of its sandbox.
+func (p *Proxy) HasToken(r *http.Request, t Target) bool {
+	sb, err := p.sandboxes.Get(r.Context(), t.ID)
+	return err == nil && hasToken(r, sb)
+}
+
 // hasToken reports whether a request has a token of the sandbox.
 func hasToken(r *http.Request, sb runtime.Sandbox) bool {
 	for _, t := range []struct{ header, token string }{
