@@ -16,7 +16,7 @@ const (
 	// perField is what the map needs for a field.
 	perField = 64
 	// maxRequest bounds the cost of one.
-	maxRequest = 128 << 10
+	maxRequest = 160 << 10
 	// Those of clients that have shown nothing are in a budget of their own, as are
 	// the others. Half of it is the most for one address.
 	allRequests, requestsOfOne = 256 << 20, 128 << 20

@@ -30,8 +30,8 @@ func TestRequestHeadersAreBounded(t *testing.T) {
 		code           int
 	}{
 		{"ordinary", 20, 100, 200},
-		{"large", 4, 15000, 200},
-		{"too large", 2, 40000, 431},
+		{"large", 2, 62000, 200},
+		{"too large", 2, 70000, 431},
 		{"too many fields", 4000, 1, 431},
 	} {
 		if resp := get(tt.fields, tt.length); resp.StatusCode != tt.code {

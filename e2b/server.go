@@ -158,7 +158,7 @@ const (
 	// idleTime is above what proxies in front of the protocol use, so that they
 	// are the ones that close.
 	idleTime      = 620 * time.Second
-	maxHeader     = 64 << 10
+	maxHeader     = 128 << 10
 	streamsPerTCP = 1000
 )
 
