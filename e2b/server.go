@@ -102,6 +102,9 @@ func (s *Server) Open(adapter RuntimeAdapter, keys KeyStore) {
 		}
 	})
 	s.proxy.OnWork(s.charge)
+	if err := s.proxy.FillSigners(context.Background()); err != nil {
+		s.cfg.Log.Warn("signed URLs need a search at first", "error", err)
+	}
 	s.control = s.routes()
 	close(s.startup.ready)
 }

@@ -93,6 +93,17 @@ func (p *Proxy) Signer(id, token string) {
 	}
 }
 
+// FillSigners notes as many sandboxes as are tried always, so that after a start the
+// URLs of most nodes need no search.
+func (p *Proxy) FillSigners(ctx context.Context) error {
+	left := recentSigners
+	return p.sandboxes.EachToken(ctx, func(id, token string) bool {
+		p.Signer(id, token)
+		left--
+		return left > 0
+	})
+}
+
 // Signed finds the sandbox of a signed file URL that names none: it is the one
 // with whose token the signature was made. It returns ErrNoSignature,
 // ErrBadSignature, ErrExpired, a *LimitError, or an error of the runtime.

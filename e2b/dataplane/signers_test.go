@@ -112,6 +112,15 @@ func TestSignedURLOfAnotherSandboxIsSearchedForOnceAndPaidFor(t *testing.T) {
 	}
 }
 
+func TestAfterAStartSomeSignersAreKnown(t *testing.T) {
+	m := &many{count: 1000}
+	p := New(m, slog.New(slog.DiscardHandler))
+	defer p.Close()
+	if err := p.FillSigners(t.Context()); err != nil || len(p.signers.ring) != recentSigners || m.searched.Load() != recentSigners {
+		t.Errorf("%v, %d are known, %d were looked at", err, len(p.signers.ring), m.searched.Load())
+	}
+}
+
 func TestSearchesAreOneAtATimeAndFewWait(t *testing.T) {
 	m := &many{count: 1}
 	p := New(m, slog.New(slog.DiscardHandler))
