@@ -14,7 +14,7 @@ import (
 // so nothing can be looked up by it. The sandboxes that were used last are tried
 // first, and those are of a fixed number; whoever wants more has to pay.
 const (
-	recentSigners = 256
+	recentSigners = 128
 	// searchers bounds who waits for a search of all sandboxes, of which there is
 	// one at a time.
 	searchers = 16

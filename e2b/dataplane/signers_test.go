@@ -166,7 +166,7 @@ func TestSignersForgetWhatWasNotUsed(t *testing.T) {
 	for i := range recentSigners - 2 {
 		s.add(fmt.Sprint("new", i), "x")
 	}
-	for i, want := range map[int]bool{3: true, 5: true, 4: false, 200: false} {
+	for i, want := range map[int]bool{3: true, 5: true, 4: false, 100: false} {
 		if find(i) != want {
 			t.Errorf("%d: found %v", i, !want)
 		}
