@@ -52,6 +52,19 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// A guest that sends a message without end costs no more than a message may.
+func TestMessagesOfAnAgentAreBounded(t *testing.T) {
+	_, agent := newGuest(t, func(_ context.Context, _ *processpb.StartRequest, p process) error {
+		p.started()
+		p.stdout(strings.Repeat("x", maxMessage))
+		return p.exit(0, "exit status 0")
+	})
+	var stdout bytes.Buffer
+	if _, err := agent.Run(t.Context(), Command{Args: []string{"x"}, Stdout: &stdout, Stderr: io.Discard}); err == nil || stdout.Len() != 0 {
+		t.Errorf("%d bytes were taken, %v", stdout.Len(), err)
+	}
+}
+
 func TestCommandsShareAConnection(t *testing.T) {
 	_, agent := newGuest(t, func(_ context.Context, _ *processpb.StartRequest, p process) error {
 		p.started()

@@ -140,6 +140,9 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 		e.busy = true
 		c.queue(e)
 	case http.StateIdle:
+		if r, ok := conn.(*readingConn); ok {
+			r.next()
+		}
 		e.busy = false
 		c.queue(e)
 	case http.StateHijacked:
@@ -160,6 +163,15 @@ func (c *connections) trusted(ctx context.Context, t trust) {
 	if t > e.trust {
 		e.trust = t
 		c.queue(e)
+	}
+}
+
+// headRead notes that the header of a request was read.
+func (c *connections) headRead(ctx context.Context) {
+	if e, ok := ctx.Value(connectionKey{}).(*connection); ok {
+		if r, ok := e.conn.(*readingConn); ok {
+			r.read()
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package e2b
 import (
 	"net/http"
 
+	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 )
 
@@ -15,7 +16,7 @@ const (
 	// perField is what the map needs for a field.
 	perField = 64
 	// maxRequest bounds the cost of one.
-	maxRequest = 128 << 10
+	maxRequest = 160 << 10
 	// Those of clients that have shown nothing are in a budget of their own, as are
 	// the others. Half of it is the most for one address.
 	allRequests, requestsOfOne = 256 << 20, 128 << 20
@@ -52,11 +53,21 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (release func(), 
 	}
 	if !budget.Take(peer, cost) {
 		known := s.requests.known
-		if budget == known || !s.startup.over() || !s.hasKey(r) || !known.Take(peer, cost) {
+		if budget == known || !s.startup.over() || !s.shows(r) || !known.Take(peer, cost) {
 			answerError(w, &apiError{code: http.StatusServiceUnavailable, message: "too many requests are in flight; try again in a moment", retryAfter: startRetry})
 			return nil, false
 		}
 		budget = known
 	}
 	return func() { budget.Give(peer, cost) }, true
+}
+
+// shows reports whether a request has a valid key, or a token of the sandbox that
+// it is for.
+func (s *Server) shows(r *http.Request) bool {
+	if s.hasKey(r) {
+		return true
+	}
+	target, ok, err := dataplane.Classify(r.Host, r.Header, s.cfg.Domain)
+	return err == nil && ok && s.proxy.HasToken(r, target)
 }

@@ -30,8 +30,8 @@ func TestRequestHeadersAreBounded(t *testing.T) {
 		code           int
 	}{
 		{"ordinary", 20, 100, 200},
-		{"large", 4, 15000, 200},
-		{"too large", 2, 40000, 431},
+		{"large", 2, 62000, 200},
+		{"too large", 2, 70000, 431},
 		{"too many fields", 4000, 1, 431},
 	} {
 		if resp := get(tt.fields, tt.length); resp.StatusCode != tt.code {
@@ -46,7 +46,7 @@ func TestRequestsInFlightAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeyless(t)
 		k.s.requests = requests{quota.NewBudget(4*requestCost+4096, 2*requestCost+2048), quota.NewBudget(4*requestCost+4096, 2*requestCost+2048)}
-		sb, err := k.rt.Create(t.Context(), runtime.CreateRequest{Template: "base", AutoResume: true})
+		sb, err := k.rt.Create(t.Context(), runtime.CreateRequest{Template: "base", Secure: true, AutoResume: true})
 		if err == nil {
 			err = k.rt.Pause(t.Context(), sb.ID, true)
 		}
@@ -66,6 +66,13 @@ func TestRequestsInFlightAreBounded(t *testing.T) {
 		}
 		if w := k.ask("192.0.2.1", "GET", "/v2/sandboxes", "X-API-Key", k.key); w.Code != 200 {
 			t.Errorf("with a key: %d %s", w.Code, w.Body)
+		}
+		toAgent := fmt.Sprintf("http://49983-%s.sb.test/init", sb.ID)
+		if w := k.ask("192.0.2.1", "GET", toAgent, "X-Access-Token", "token-"+sb.ID); w.Code != 404 {
+			t.Errorf("with the token of the sandbox: %d %s", w.Code, w.Body)
+		}
+		if w := k.ask("192.0.2.1", "GET", toAgent, "X-Access-Token", "token-"); w.Code != 503 {
+			t.Errorf("with a wrong token: %d %s", w.Code, w.Body)
 		}
 		waits("192.0.2.2")
 		waits("192.0.2.2")

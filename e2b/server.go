@@ -56,6 +56,7 @@ type Server struct {
 	conns    *connections
 	peers    peers
 	requests requests
+	reading  *quota.Budget // of request headers that are being read
 	bodies   *quota.Budget // bytes of JSON that is being read
 	startup  startup
 }
@@ -85,7 +86,7 @@ func NewStarting(cfg Config) *Server {
 	}
 	return &Server{
 		cfg: cfg, conns: newConnections(cmp.Or(cfg.MaxConnections, DefaultMaxConnections)),
-		answers: newAnswers(), peers: newPeers(cfg.TrustedProxies), requests: newRequests(), bodies: quota.NewBudget(allBodies, bodiesOfOne),
+		answers: newAnswers(), peers: newPeers(cfg.TrustedProxies), requests: newRequests(), reading: quota.NewBudget(allReading, readingsOfOne), bodies: quota.NewBudget(allBodies, bodiesOfOne),
 		startup: startup{ready: make(chan struct{})},
 	}
 }
@@ -102,6 +103,9 @@ func (s *Server) Open(adapter RuntimeAdapter, keys KeyStore) {
 		}
 	})
 	s.proxy.OnWork(s.charge)
+	if err := s.proxy.FillSigners(context.Background()); err != nil {
+		s.cfg.Log.Warn("signed URLs need a search at first", "error", err)
+	}
 	s.control = s.routes()
 	close(s.startup.ready)
 }
@@ -116,6 +120,7 @@ func (s *Server) Close() {
 // ServeHTTP tells data plane from control plane.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.conns.handled(r.Context())
+	s.conns.headRead(r.Context())
 	release, ok := s.admit(w, r)
 	if !ok {
 		return
@@ -158,7 +163,7 @@ const (
 	// idleTime is above what proxies in front of the protocol use, so that they
 	// are the ones that close.
 	idleTime      = 620 * time.Second
-	maxHeader     = 64 << 10
+	maxHeader     = 128 << 10
 	streamsPerTCP = 1000
 )
 
@@ -185,7 +190,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(ln) }()
+	go func() { failed <- srv.Serve(readingListener{ln, s.reading}) }()
 	select {
 	case err := <-failed:
 		s.Close()

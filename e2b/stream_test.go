@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	goruntime "runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -205,6 +206,39 @@ func TestGRPC(t *testing.T) {
 		resp.Body.Close()
 		if string(b) != proto || resp.Trailer.Get("Grpc-Status") != "0" {
 			t.Errorf("%s went over %q, trailer %v", contentType, b, resp.Trailer)
+		}
+	}
+}
+
+func TestGRPCHeadsAreBounded(t *testing.T) {
+	n := newNode(t, Config{})
+	n.h2c()
+	id := n.sandbox()
+	n.Listen(id, 80, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		length, _ := strconv.Atoi(r.URL.Query().Get("length"))
+		large := strings.Repeat("a", length)
+		if r.URL.Path == "/trailer" {
+			w.Header().Set("Trailer", "X")
+			w.(http.Flusher).Flush()
+		}
+		w.Header().Set("X", large)
+	}))
+	for _, tt := range []struct {
+		path string
+		ok   bool
+	}{{"/header?length=8000", true}, {"/header?length=20000", false}, {"/trailer?length=8000", true}, {"/trailer?length=20000", false}} {
+		req, _ := http.NewRequestWithContext(t.Context(), "POST", n.url+tt.path, nil)
+		req.Header.Set("Content-Type", "application/grpc")
+		req.Header.Set(dataplane.HeaderSandboxID, id)
+		req.Header.Set(dataplane.HeaderSandboxPort, "80")
+		resp, err := n.client.Do(req)
+		ok := err == nil && resp.StatusCode == 200
+		if err == nil {
+			_, err = io.ReadAll(resp.Body)
+			resp.Body.Close()
+		}
+		if ok = ok && err == nil; ok != tt.ok {
+			t.Errorf("%s: %v, %v", tt.path, ok, err)
 		}
 	}
 }

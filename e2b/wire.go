@@ -25,7 +25,9 @@ func (s *Server) wireSandbox(sb runtime.Sandbox) openapi.Sandbox {
 	}
 }
 
+// wireDetail has the token, too.
 func (s *Server) wireDetail(sb runtime.Sandbox) openapi.SandboxDetail {
+	s.proxy.Signer(sb.ID, sb.EnvdAccessToken)
 	return openapi.SandboxDetail{
 		TemplateID:          sb.TemplateID,
 		SandboxID:           sb.ID,

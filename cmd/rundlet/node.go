@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -29,8 +30,10 @@ type nodeOptions struct {
 	noUplink bool
 	// nameservers are what sandboxes ask; none means public ones.
 	nameservers []string
-	log         *slog.Logger
-	progress    func(string)
+	// proxies are those that say who a client is.
+	proxies  []netip.Prefix
+	log      *slog.Logger
+	progress func(string)
 	// opened is called with the database before anything is recovered; nil is
 	// nobody.
 	opened func(*store.Store) error

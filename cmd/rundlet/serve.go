@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -25,6 +26,7 @@ func newServe(o *options) *cobra.Command {
 	var listen, metricsListen, domain, driver string
 	var logs logOptions
 	var opts nodeOptions
+	var proxies []string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the E2B API and the sandboxes' data plane",
@@ -45,6 +47,9 @@ all of them for the next "rundlet serve".`,
 			defer end()
 			opts.log = log
 			opts.progress = func(line string) { opts.log.Info(line) }
+			if opts.proxies, err = parseProxies(proxies); err != nil {
+				return err
+			}
 			return serve(cmd, o, listen, metricsListen, domain, opts)
 		},
 	}
@@ -52,6 +57,7 @@ all of them for the next "rundlet serve".`,
 	f.StringVar(&listen, "listen", defaultListen, "address of the API and the data plane")
 	f.StringVar(&metricsListen, "metrics-listen", "", "loopback address to serve /metrics without a key (default none; the API serves it with one)")
 	f.StringVar(&domain, "domain", "", "domain whose sub-domains PORT-SANDBOX.DOMAIN lead to sandboxes")
+	f.StringSliceVar(&proxies, "trusted-proxy", nil, "address or network of a reverse proxy whose X-Forwarded-For names the client (loopback always is)")
 	f.StringVar(&driver, "driver", "auto", "what runs sandboxes: auto, gvisor")
 	logs.flags(f)
 	f.BoolVar(&opts.noUplink, "no-uplink", false, "give no sandbox a way to the internet and leave the host's network alone")
@@ -95,6 +101,7 @@ func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string,
 	split := divideDescriptors(opts.log)
 	front := newFront(ln, e2b.NewStarting(e2b.Config{
 		MaxConnections: split.Clients, MaxStreams: split.Streams, Domain: domain, EnvdVersion: control.EnvdVersion, Metrics: tel.Handler(), Log: opts.log,
+		TrustedProxies: opts.proxies,
 	}))
 	opts.opened = func(db *store.Store) error { return front.begin(ctx, db, dirs) }
 	opts.recovering = front.server.Recovering
@@ -129,6 +136,23 @@ func serveNode(cmd *cobra.Command, n *node, tel *telemetry.Telemetry, front *fro
 	fmt.Fprintf(cmd.OutOrStdout(), "rundlet listening on %s\n", front.url)
 	fmt.Fprintf(cmd.OutOrStdout(), "in another shell: eval \"$(%s env)\"\n", os.Args[0])
 	return front.wait()
+}
+
+// parseProxies reads addresses and networks.
+func parseProxies(texts []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			addr, addrErr := netip.ParseAddr(text)
+			if addrErr != nil || addr.Zone() != "" {
+				return nil, fmt.Errorf("trusted proxy %q must be an address or a network, as in 10.0.0.7 or 10.0.0.0/24", text)
+			}
+			p = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
 }
 
 // portPatience is how long a port may be taken. A daemon that was killed while it

@@ -94,11 +94,11 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 		writeError(w, r, http.StatusServiceUnavailable, t, "The server is starting or shutting down")
 	case errors.Is(err, errTooManyStreams), errors.Is(err, runtime.ErrLacking):
 		// Not 502: for clients that means that the sandbox is gone.
-		p.log.Warn("data plane", "sandbox", t.ID, "port", t.Port, "error", err)
+		p.log.warn("data plane: too many connections", "sandbox_id", t.ID, "port", t.Port, "error", err)
 		w.Header().Set("Retry-After", "1")
 		writeError(w, r, http.StatusServiceUnavailable, t, "The server has too many connections open, try again")
 	case errors.Is(err, errTooManyHeads):
-		p.log.Warn("data plane", "sandbox", t.ID, "port", t.Port, "error", err)
+		p.log.warn("data plane: too many large headers", "sandbox_id", t.ID, "port", t.Port)
 		w.Header().Set("Retry-After", "1")
 		writeError(w, r, http.StatusServiceUnavailable, t, "Too many answers with large headers are in flight, try again")
 	case errors.Is(err, errHeadTooLarge):
@@ -123,7 +123,7 @@ func (p *Proxy) died(w http.ResponseWriter, r *http.Request, t Target, err error
 		writeError(w, r, http.StatusBadGateway, t, gone(getErr))
 		return
 	}
-	p.log.Warn("data plane", "sandbox", t.ID, "port", t.Port, "err", err)
+	p.log.warn("data plane: a sandbox broke off", "sandbox_id", t.ID, "port", t.Port, "error", err)
 	writeError(w, r, http.StatusBadGateway, t, "The connection to the sandbox failed before it answered")
 }
 

@@ -25,7 +25,7 @@ const headerTraffic = "E2b-Traffic-Access-Token"
 // closed.
 type Proxy struct {
 	sandboxes Sandboxes
-	log       *slog.Logger
+	log       seldom
 	observer  Observer                                                  // may be nil
 	onAccess  func(ctx context.Context, token bool)                     // may be nil
 	onWork    func(r *http.Request, work float64) (time.Duration, bool) // may be nil
@@ -41,7 +41,7 @@ type Proxy struct {
 
 // New returns a proxy over the streams that sandboxes dials.
 func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
-	p := &Proxy{sandboxes: sandboxes, log: logger, heads: quota.NewBudget(allHeads, headsOfOne), headTime: headTime,
+	p := &Proxy{sandboxes: sandboxes, log: seldom{log: logger}, heads: quota.NewBudget(allHeads, headsOfOne), headTime: headTime,
 		searchers: make(chan struct{}, searchers)}
 	p.pool = pool{sandboxes: sandboxes, runs: make(map[lifecycle]*run)}
 	p.rp = httputil.ReverseProxy{
@@ -188,6 +188,12 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, sb runtime.Sandbox
 		out.Body = x.request
 	}
 	p.rp.ServeHTTP(w, out)
+}
+
+// HasToken reports whether a request for a target has a token of its sandbox.
+func (p *Proxy) HasToken(r *http.Request, t Target) bool {
+	sb, err := p.sandboxes.Get(r.Context(), t.ID)
+	return err == nil && hasToken(r, sb)
 }
 
 // hasToken reports whether a request has a token of the sandbox.

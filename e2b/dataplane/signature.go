@@ -27,6 +27,8 @@ const (
 	maxSignedPath = 4096
 	maxSignedUser = 256
 	maxExpiry     = 20
+	// maxSignedQuery is more than a query of all that has, percent-encoded.
+	maxSignedQuery = 16 << 10
 )
 
 // signed is what a request to /files claims with its signature, "v1_" and
@@ -40,6 +42,9 @@ type signed struct {
 // parseSigned returns what the request claims, ErrNoSignature, or ErrBadSignature
 // for what no token can have signed, and says so before it computes anything.
 func parseSigned(r *http.Request) (*signed, error) {
+	if len(r.URL.RawQuery) > maxSignedQuery {
+		return nil, ErrBadSignature
+	}
 	q := r.URL.Query()
 	text := q.Get("signature")
 	if text == "" {

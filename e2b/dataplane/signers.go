@@ -14,7 +14,7 @@ import (
 // so nothing can be looked up by it. The sandboxes that were used last are tried
 // first, and those are of a fixed number; whoever wants more has to pay.
 const (
-	recentSigners = 256
+	recentSigners = 128
 	// searchers bounds who waits for a search of all sandboxes, of which there is
 	// one at a time.
 	searchers = 16
@@ -91,6 +91,17 @@ func (p *Proxy) Signer(id, token string) {
 	if token != "" {
 		p.signers.add(id, token)
 	}
+}
+
+// FillSigners notes as many sandboxes as are tried always, so that after a start the
+// URLs of most nodes need no search.
+func (p *Proxy) FillSigners(ctx context.Context) error {
+	left := recentSigners
+	return p.sandboxes.EachToken(ctx, func(id, token string) bool {
+		p.Signer(id, token)
+		left--
+		return left > 0
+	})
 }
 
 // Signed finds the sandbox of a signed file URL that names none: it is the one

@@ -112,6 +112,15 @@ func TestSignedURLOfAnotherSandboxIsSearchedForOnceAndPaidFor(t *testing.T) {
 	}
 }
 
+func TestAfterAStartSomeSignersAreKnown(t *testing.T) {
+	m := &many{count: 1000}
+	p := New(m, slog.New(slog.DiscardHandler))
+	defer p.Close()
+	if err := p.FillSigners(t.Context()); err != nil || len(p.signers.ring) != recentSigners || m.searched.Load() != recentSigners {
+		t.Errorf("%v, %d are known, %d were looked at", err, len(p.signers.ring), m.searched.Load())
+	}
+}
+
 func TestSearchesAreOneAtATimeAndFewWait(t *testing.T) {
 	m := &many{count: 1}
 	p := New(m, slog.New(slog.DiscardHandler))
@@ -157,7 +166,7 @@ func TestSignersForgetWhatWasNotUsed(t *testing.T) {
 	for i := range recentSigners - 2 {
 		s.add(fmt.Sprint("new", i), "x")
 	}
-	for i, want := range map[int]bool{3: true, 5: true, 4: false, 200: false} {
+	for i, want := range map[int]bool{3: true, 5: true, 4: false, 100: false} {
 		if find(i) != want {
 			t.Errorf("%d: found %v", i, !want)
 		}

@@ -101,7 +101,7 @@ func mayWake(r *http.Request, t Target, sb runtime.Sandbox) (shown bool, err err
 
 // notResumed answers a request to a sandbox that stays paused for now.
 func (p *Proxy) notResumed(w http.ResponseWriter, r *http.Request, t Target, err error) {
-	p.log.Warn("data plane: a sandbox was not resumed", "sandbox", t.ID, "port", t.Port, "err", err)
+	p.log.warn("data plane: a sandbox was not resumed", "sandbox_id", t.ID, "port", t.Port, "error", err)
 	message := "The sandbox is paused and could not be resumed"
 	var capacity *runtime.CapacityError
 	var memory *runtime.OutOfMemoryError

@@ -1,0 +1,51 @@
+package dataplane
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// logEvery is how often a line of one text is logged that guests and strangers can
+// bring about at will: a disk that is full of log is no better than one that is
+// full.
+const logEvery = time.Second
+
+// seldom logs warnings of each text once in logEvery, and how many it left out. It
+// is safe for concurrent use.
+type seldom struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	texts map[string]*warned // of our own texts, so there are few; guarded by mu
+}
+
+type warned struct {
+	next time.Time
+	left int64
+}
+
+func (s *seldom) warn(text string, attrs ...any) {
+	now := time.Now()
+	s.mu.Lock()
+	if s.texts == nil {
+		s.texts = map[string]*warned{}
+	}
+	w := s.texts[text]
+	if w == nil {
+		w = &warned{}
+		s.texts[text] = w
+	}
+	if now.Before(w.next) {
+		w.left++
+		s.mu.Unlock()
+		return
+	}
+	left := w.left
+	w.left, w.next = 0, now.Add(logEvery)
+	s.mu.Unlock()
+	if left > 0 {
+		attrs = append(attrs, "left_out", left)
+	}
+	s.log.Warn(text, attrs...)
+}

@@ -1,0 +1,30 @@
+package dataplane
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Whoever sends a million requests writes no million lines.
+func TestWarningsAreSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		s := seldom{log: slog.New(slog.NewTextHandler(&out, nil))}
+		for range 1000 {
+			s.warn("one", "n", 1)
+		}
+		s.warn("other")
+		if n := strings.Count(out.String(), "\n"); n != 2 {
+			t.Errorf("%d lines:\n%s", n, &out)
+		}
+		time.Sleep(logEvery)
+		s.warn("one", "n", 2)
+		if !strings.Contains(out.String(), "n=2 left_out=999") {
+			t.Errorf("what was left out is not told:\n%s", &out)
+		}
+	})
+}

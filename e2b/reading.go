@@ -1,0 +1,118 @@
+package e2b
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/rundlet/rundlet/e2b/internal/quota"
+)
+
+// A request header that is being read has no handler yet that could count it: it
+// is text and a map already, for as long as headerTime, on every connection. Its
+// cost is its bytes and perField for each line, above freeReading. All connections
+// have a budget for it, and those of one address half of that.
+const (
+	freeReading               = 4 << 10
+	allReading, readingsOfOne = 64 << 20, 32 << 20
+)
+
+var errTooMuchReading = errors.New("too many large request headers are being sent")
+
+// readingListener counts the headers of HTTP/1 that come on the connections of ln. Those of
+// TLS are left alone, because net/http has to see what they are; and HTTP/2 has one
+// header at a time on a connection, and counts fields itself.
+type readingListener struct {
+	net.Listener
+	budget *quota.Budget
+}
+
+func (l readingListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if _, isTLS := c.(*tls.Conn); err != nil || isTLS {
+		return c, err
+	}
+	owner := c.RemoteAddr().String()
+	if addr, err := netip.ParseAddrPort(owner); err == nil {
+		owner = quota.Network(addr.Addr()).String()
+	}
+	return &readingConn{Conn: c, budget: l.budget, owner: owner, on: true}, nil
+}
+
+// readingConn is one of them.
+type readingConn struct {
+	net.Conn
+	budget *quota.Budget
+	owner  string
+
+	mu         sync.Mutex
+	on         bool   // a header is being read, or comes next; guarded by mu
+	http2      bool   // guarded by mu
+	begin      []byte // the first bytes of the connection, up to three; guarded by mu
+	cost, held int64  // guarded by mu
+}
+
+// Read counts, and breaks the connection off if there is no room.
+func (c *readingConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 && !c.count(b[:n]) {
+		c.Close()
+		return 0, errTooMuchReading
+	}
+	return n, err
+}
+
+func (c *readingConn) count(b []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.on || c.http2 {
+		return true
+	}
+	if left := 3 - len(c.begin); left > 0 {
+		c.begin = append(c.begin, b[:min(left, len(b))]...)
+		c.http2 = string(c.begin) == "PRI" // No method of HTTP/1.
+	}
+	c.cost += int64(len(b) + perField*bytes.Count(b, []byte{'\n'}))
+	need := c.cost - freeReading - c.held
+	if need <= 0 || c.http2 {
+		return true
+	}
+	if !c.budget.Take(c.owner, need) {
+		return false
+	}
+	c.held += need
+	return true
+}
+
+// next begins with the header of the next request.
+func (c *readingConn) next() { c.set(true) }
+
+// read ends with a header: what follows is a body, and the request is counted.
+func (c *readingConn) read() { c.set(false) }
+
+func (c *readingConn) set(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.on, c.cost = on, 0
+	if c.held > 0 {
+		c.budget.Give(c.owner, c.held)
+		c.held = 0
+	}
+}
+
+// Close gives back what was counted.
+func (c *readingConn) Close() error {
+	c.read()
+	return c.Conn.Close()
+}
+
+// CloseWrite ends the sending side, which the server does before it closes.
+func (c *readingConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Close()
+}
