@@ -15,7 +15,11 @@ type MetricsReader interface {
 	// Metrics returns the measurements in [start, end], oldest first; a zero
 	// bound is none.
 	Metrics(ctx context.Context, id string, start, end time.Time) ([]runtime.Metric, error)
+	// NewestMetric returns the last of them, and whether there is one.
+	NewestMetric(ctx context.Context, id string) (runtime.Metric, bool, error)
 }
+
+var _ MetricsReader = (*runtime.Runtime)(nil)
 
 // GetSandboxMetrics serves GET /sandboxes/{sandboxID}/metrics.
 func (s *Server) GetSandboxMetrics(w http.ResponseWriter, r *http.Request, id string, p openapi.GetSandboxMetricsParams) {
@@ -74,17 +78,21 @@ func (s *Server) newestMetrics(r *http.Request, ids []string) (map[string]openap
 		return nil, badRequest("sandbox_ids must name from 1 to %d sandboxes", maxLimit)
 	}
 	newest := make(map[string]openapi.SandboxMetric, len(ids))
+	reader, ok := s.adapter.(MetricsReader)
 	for _, id := range ids {
 		id, err := parseID(id)
 		if err != nil {
 			return nil, err
 		}
-		metrics, err := s.metrics(r.Context(), id, time.Time{}, time.Time{})
+		if !ok {
+			continue
+		}
+		metric, there, err := reader.NewestMetric(r.Context(), id)
 		if err != nil && classify(err, id).code != http.StatusNotFound {
 			return nil, err
 		}
-		if len(metrics) > 0 {
-			newest[id] = wireMetric(metrics[len(metrics)-1])
+		if there {
+			newest[id] = wireMetric(metric)
 		}
 	}
 	return newest, nil

@@ -184,7 +184,7 @@ func TestAtMostFourAreAskedAtATime(t *testing.T) {
 // However many guests there are, all of them are asked within half of the interval.
 func TestARoundOfManyEndsBeforeTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const many, interval = 300, 3 * time.Second
+		const many, interval = 80, time.Second
 		f := newFixture(t)
 		f.cfg.Capacity.Sandboxes = many
 		f.restart()

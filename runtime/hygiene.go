@@ -68,10 +68,7 @@ func (r *Runtime) freeOrphans(ctx context.Context, now time.Time) error {
 	// Before what is in use: whoever makes something owns it first.
 	found, ids, err := r.leavings(ctx)
 	used := r.inUse()
-	owned := hygiene.Owned{Instance: r.cfg.Instance}
-	for id := range used {
-		owned.Owners = append(owned.Owners, id)
-	}
+	owned := hygiene.Owned{Instance: r.cfg.Instance, Owners: used}
 	seen := map[hygiene.Object]time.Time{}
 	for i := range found {
 		f := &found[i]

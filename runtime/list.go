@@ -14,7 +14,7 @@ func (r *Runtime) List(_ context.Context, f ListFilter) ([]Sandbox, error) {
 	for _, e := range r.roster.page(f) {
 		// Views have tokens and copies in them, and are of the page only.
 		view := r.view(e.sb.snapshot())
-		view.State, view.StartedAt = e.sb.state(), e.at.StartedAt
+		view.State, view.StartedAt = e.state, e.at.StartedAt
 		out = append(out, view)
 	}
 	return out, nil
@@ -35,7 +35,7 @@ func (r *roster) page(f ListFilter) (page []listed) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for e := range r.from(f) {
-		if !slices.Contains(states, e.shown) || !f.matches(e) {
+		if !slices.Contains(states, e.state.Shown()) || !f.matches(e) {
 			continue
 		}
 		if page = append(page, *e); len(page) == f.Limit {
@@ -107,7 +107,7 @@ func (r *roster) running(f ListFilter) (n int) {
 		return r.shown[StateRunning]
 	}
 	for i := range r.order {
-		if e := &r.order[i]; e.shown == StateRunning && f.matches(e) {
+		if e := &r.order[i]; e.state.Shown() == StateRunning && f.matches(e) {
 			n++
 		}
 	}

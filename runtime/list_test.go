@@ -101,7 +101,7 @@ func (f *fixture) wantRoster() {
 		recorded[State(row.State)]++
 		shown[state.Shown()]++
 		i, ok := f.rt.roster.find(Cursor{row.StartedAt, row.ID})
-		if !ok || f.rt.roster.order[i].recorded != State(row.State) || f.rt.roster.order[i].shown != state.Shown() {
+		if !ok || f.rt.roster.order[i].recorded != State(row.State) || f.rt.roster.order[i].state != state {
 			f.t.Errorf("%s is %s since %v, and not so on the roster", row.ID, state, row.StartedAt)
 		}
 	}

@@ -111,10 +111,31 @@ func (r *Runtime) Metrics(_ context.Context, id string, start, end time.Time) ([
 		if at.Before(start) || !end.IsZero() && at.After(end) {
 			continue
 		}
-		out = append(out, Metric{
-			Time: at, CPUUsedPct: float64(m.cpuPct), CPUCount: sb.row.VCPUs,
-			MemUsed: m.memory, MemTotal: sb.usage.limit, DiskTotal: int64(sb.row.DiskMiB) << 20,
-		})
+		out = append(out, sb.metric(m))
 	}
 	return out, nil
+}
+
+// NewestMetric returns the last of Metrics, and whether there is one.
+func (r *Runtime) NewestMetric(_ context.Context, id string) (Metric, bool, error) {
+	sb, ok := r.find(id)
+	if !ok || !visible(sb.state()) {
+		return Metric{}, false, notFound(id)
+	}
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	sb.usage.forget(time.Now())
+	n := len(sb.usage.readings)
+	if n == 0 {
+		return Metric{}, false, nil
+	}
+	return sb.metric(sb.usage.readings[n-1]), true, nil
+}
+
+// metric is a reading as others see it. The caller has sb.mu.
+func (sb *sandbox) metric(m reading) Metric {
+	return Metric{
+		Time: time.UnixMilli(m.at), CPUUsedPct: float64(m.cpuPct), CPUCount: sb.row.VCPUs,
+		MemUsed: m.memory, MemTotal: sb.usage.limit, DiskTotal: int64(sb.row.DiskMiB) << 20,
+	}
 }

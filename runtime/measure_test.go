@@ -27,6 +27,11 @@ func (f *fixture) metrics(id string, start, end time.Time) []Metric {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	newest, there, err := f.rt.NewestMetric(context.Background(), id)
+	all, _ := f.rt.Metrics(context.Background(), id, time.Time{}, time.Time{})
+	if err != nil || there != (len(all) > 0) || there && newest != all[len(all)-1] {
+		f.t.Errorf("the newest is %+v, %v, %v", newest, there, err)
+	}
 	return got
 }
 
@@ -143,6 +148,9 @@ func TestMetricsOfWhatIsNotShown(t *testing.T) {
 	h, _ := f.rt.find(sb.ID)
 	h.update(func(row *store.Sandbox) { row.State = string(StateCreating) })
 	for _, id := range []string{sb.ID, "inobody"} {
+		if _, _, err := f.rt.NewestMetric(context.Background(), id); !errors.Is(err, ErrSandboxNotFound) {
+			t.Errorf("the newest of %s: %v", id, err)
+		}
 		if _, err := f.rt.Metrics(context.Background(), id, time.Time{}, time.Time{}); !errors.Is(err, ErrSandboxNotFound) {
 			t.Errorf("%s: %v", id, err)
 		}

@@ -26,9 +26,10 @@ type roster struct {
 // listed is a sandbox on the roster. What it is listed by does not change but for
 // its place and its states.
 type listed struct {
-	sb              *sandbox
-	at              Cursor
-	recorded, shown State
+	sb *sandbox
+	at Cursor
+	// recorded is the state of its row, and state that which others see.
+	recorded, state State
 	deadline        time.Time
 	template, alias string
 	metadata        map[string]string
@@ -62,7 +63,7 @@ func (sb *sandbox) tell() {
 		return
 	}
 	e := listed{
-		sb: sb, at: Cursor{StartedAt: sb.row.StartedAt, ID: sb.id}, recorded: State(sb.row.State), shown: sb.stateLocked().Shown(),
+		sb: sb, at: Cursor{StartedAt: sb.row.StartedAt, ID: sb.id}, recorded: State(sb.row.State), state: sb.stateLocked(),
 		deadline: sb.row.Deadline, template: sb.row.TemplateID, alias: sb.row.Alias, metadata: sb.row.Metadata,
 	}
 	sb.roster.put(sb.at, e)
@@ -89,7 +90,7 @@ func (r *roster) put(before *Cursor, e listed) {
 	i, _ := r.find(e.at)
 	r.order = slices.Insert(r.order, i, e)
 	r.recorded[e.recorded]++
-	r.shown[e.shown]++
+	r.shown[e.state.Shown()]++
 	if reconcile.State(e.recorded).Transitional() {
 		r.moving[e.sb] = e.deadline
 	}
@@ -113,7 +114,7 @@ func (r *roster) take(at *Cursor) {
 	e := r.order[i]
 	r.order = slices.Delete(r.order, i, i+1)
 	decrease(r.recorded, e.recorded)
-	decrease(r.shown, e.shown)
+	decrease(r.shown, e.state.Shown())
 	delete(r.moving, e.sb)
 }
 

@@ -106,7 +106,7 @@ func TestUserDataOutlivesAShutdownInTheMiddleOfACall(t *testing.T) {
 // The end of many takes as long as the machine needs for them, and has that time.
 func TestTheEndOfManyHasItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const many = 200
+		const many = 80
 		f := newFixture(t)
 		f.cfg.Capacity.Sandboxes = many
 		f.restart()

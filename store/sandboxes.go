@@ -136,7 +136,7 @@ func (s *Store) KilledSandboxes(ctx context.Context, limit int) ([]Sandbox, erro
 
 // dropBatch is how many rows are removed at a time: whoever writes in between
 // waits for no more than that.
-const dropBatch = 500
+const dropBatch = 100
 
 // DropKilled removes the killed rows from before t, and the oldest of those that
 // are more than keep. It returns how many.

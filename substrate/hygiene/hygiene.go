@@ -59,7 +59,7 @@ type Owned struct {
 	Instance string
 	// Owners are the sandboxes, machines, builds and slots that live, those in
 	// a transitional state and in the warm pool included.
-	Owners []string
+	Owners map[string]bool
 	// Objects are things in use whose owner cannot be told from their name.
 	Objects []Object
 }
@@ -115,7 +115,7 @@ func (o Owned) orphaned(f Found, minAge time.Duration) string {
 		f.Name == "" || !slices.Contains(order, f.Kind),
 		f.paths() && !clean(f.Name),
 		slices.Contains(o.Objects, f.Object),
-		f.Owner != "" && slices.Contains(o.Owners, f.Owner):
+		f.Owner != "" && o.Owners[f.Owner]:
 		return ""
 	case f.Owner == "":
 		return "nothing that lives uses it"

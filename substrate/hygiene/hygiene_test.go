@@ -43,7 +43,7 @@ func TestOrphansOfEveryKindAreFreedInOrder(t *testing.T) {
 	}
 	for range 20 {
 		rand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] })
-		got := Orphans(found, Owned{Instance: "us", Owners: []string{"alive"}}, limit)
+		got := Orphans(found, Owned{Instance: "us", Owners: map[string]bool{"alive": true}}, limit)
 		if !slices.Equal(names(got), want) {
 			t.Fatalf("got %q", names(got))
 		}
@@ -61,7 +61,7 @@ func TestNothingOfSomebodyElseOrOfSomethingLiveIsFreed(t *testing.T) {
 		f(&out)
 		return out
 	}
-	owned := Owned{Instance: "us", Owners: []string{"alive"}, Objects: []Object{{KindLink, "br0"}, {KindFile, "/srv"}, {KindFile, "/base/image"}}}
+	owned := Owned{Instance: "us", Owners: map[string]bool{"alive": true}, Objects: []Object{{KindLink, "br0"}, {KindFile, "/srv"}, {KindFile, "/base/image"}}}
 	for name, tc := range map[string]struct {
 		found []Found
 		want  []string
@@ -117,18 +117,18 @@ func TestOrphanPlanNeverTouchesWhatIsInUse(t *testing.T) {
 		for range rnd.IntN(12) {
 			found = append(found, Found{object(), pick("us", "us", "them", ""), pick("", "x", "y", "z"), time.Duration(rnd.IntN(10)) * 20 * time.Second})
 		}
-		owned := Owned{Instance: "us", Owners: []string{pick("x", "y", "none")}}
+		owned := Owned{Instance: "us", Owners: map[string]bool{pick("x", "y", "none"): true}}
 		for range rnd.IntN(3) {
 			owned.Objects = append(owned.Objects, object())
 		}
 		got := Orphans(found, owned, limit)
 		for i, o := range got {
-			if o.Instance != "us" || o.Age < limit || slices.Contains(owned.Owners, o.Owner) || !slices.Contains(found, o.Found) {
+			if o.Instance != "us" || o.Age < limit || owned.Owners[o.Owner] || !slices.Contains(found, o.Found) {
 				t.Fatalf("seed %d: %+v", seed, o)
 			}
 			inUse := slices.Clone(owned.Objects)
 			for _, f := range found {
-				if slices.Contains(owned.Owners, f.Owner) || f.Instance != "us" || f.Age < limit {
+				if owned.Owners[f.Owner] || f.Instance != "us" || f.Age < limit {
 					inUse = append(inUse, f.Object)
 				}
 			}
