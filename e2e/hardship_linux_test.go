@@ -111,7 +111,7 @@ func TestWithoutPrivilegeTheErrorSaysWhatToDo(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for d := dir; d != "/" && d != os.TempDir(); d = filepath.Dir(d) {
-		if err := os.Chmod(d, 0o777); err != nil {
+		if err := errors.Join(os.Chown(d, 65534, 65534), os.Chmod(d, 0o755)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -235,7 +235,7 @@ func (g *memoryGuard) mayClone(first, thread bool) bool {
 	switch free := g.budget.Memory - g.used.Load(); {
 	case first && thread:
 		return true
-	case !first && !g.hasTasks():
+	case !g.hasTasks(first):
 		return false
 	case first:
 		return free > -g.budget.slack()/2

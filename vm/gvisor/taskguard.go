@@ -33,7 +33,12 @@ func (g *memoryGuard) readTasks() {
 	}
 }
 
-// hasTasks reports whether the guest may have one more process or thread.
-func (g *memoryGuard) hasTasks() bool {
-	return g.budget.Tasks == 0 || g.tasks.Load() < g.budget.Tasks-tasksReserve
+// hasTasks reports whether the guest may have one more process or thread. The
+// first process, which is the way into the sandbox, may use half of the reserve.
+func (g *memoryGuard) hasTasks(first bool) bool {
+	reserve := int64(tasksReserve)
+	if first {
+		reserve /= 2
+	}
+	return g.budget.Tasks == 0 || g.tasks.Load() < g.budget.Tasks-reserve
 }
