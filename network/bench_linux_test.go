@@ -2,8 +2,16 @@ package network
 
 import (
 	"context"
+	"net"
 	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
 	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 func benchNetwork(b *testing.B, ahead int) *Network {
@@ -98,5 +106,90 @@ func BenchmarkDial(b *testing.B) {
 			b.Fatal(err)
 		}
 		c.Close()
+	}
+}
+
+// BenchmarkSetRulesWhileRemoving is what a create waits for while 1000 slots are
+// being removed, again and again.
+func BenchmarkSetRulesWhileRemoving(b *testing.B) {
+	n := benchNetwork(b, -1)
+	retired := make([]slotRule, 1000)
+	ids := make([]string, len(retired))
+	for i := range retired {
+		retired[i] = slotRule{id: newSlotID(), guest: far(n.subnets.at(uint32(i)))}
+		ids[i] = retired[i].id
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var removing sync.WaitGroup
+	removing.Go(func() {
+		for ctx.Err() == nil {
+			for part := range slices.Chunk(retired, freeBatch) {
+				if err := n.rules.set(part...); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+			for part := range slices.Chunk(ids, freeBatch) {
+				if err := n.rules.remove(part...); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		}
+	})
+	created := slotRule{guest: far(n.subnets.at(2000))}
+	var most time.Duration
+	for b.Loop() {
+		created.id = newSlotID()
+		start := time.Now()
+		if err := n.rules.set(created); err != nil {
+			b.Fatal(err)
+		}
+		most = max(most, time.Since(start))
+		b.StopTimer()
+		if err := n.rules.remove(created.id); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+	stop()
+	removing.Wait()
+	b.ReportMetric(float64(most.Microseconds()), "max-us")
+}
+
+// BenchmarkForget is the pass through the tracked flows, of which there are
+// 20000 of others, for one slot and for more.
+func BenchmarkForget(b *testing.B) {
+	w := newWorld(b)
+	n := w.open(w.config())
+	err := inNetNS(n.router.ns, func() error {
+		for i := range 20000 {
+			flow := &netlink.ConntrackFlow{FamilyType: unix.AF_INET, TimeOut: 7440, Forward: netlink.IPTuple{
+				SrcIP: net.IPv4(10, 200, 255, 2).To4(), DstIP: net.IPv4(9, byte(i>>8), byte(i), 9).To4(), SrcPort: 4000, DstPort: 80, Protocol: unix.IPPROTO_UDP,
+			}}
+			flow.Reverse = netlink.IPTuple{
+				SrcIP: flow.Forward.DstIP, DstIP: flow.Forward.SrcIP, SrcPort: 80, DstPort: 4000, Protocol: unix.IPPROTO_UDP,
+			}
+			if err := netlink.ConntrackCreate(netlink.ConntrackTable, unix.AF_INET, flow); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, slots := range []uint32{1, 2} {
+		guests := map[netip.Addr]bool{}
+		for i := range slots {
+			guests[far(n.subnets.at(i))] = true
+		}
+		b.Run(strconv.Itoa(int(slots)), func(b *testing.B) {
+			for b.Loop() {
+				if err := n.forget(guests); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

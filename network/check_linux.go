@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 
 	"github.com/google/nftables"
@@ -46,7 +47,7 @@ func Check(cfg Config) []Problem {
 			return err
 		}
 		defer ns.Close()
-		rules := newNFTRules(ns, cfg.Nameservers)
+		rules := newNFTRules(ns, cfg.Range, cfg.Nameservers)
 		defer rules.close()
 		if err := checkRouting(ns, cfg); err != nil {
 			fatal(fmt.Sprintf("no routing by marks: %v", err),
@@ -54,7 +55,11 @@ func Check(cfg Config) []Problem {
 		}
 		if err := rules.reset(nil); err != nil {
 			fatal(fmt.Sprintf("no nf_tables rules: %v", err),
-				"modprobe nf_tables nft_ct nft_masq nft_reject_inet, or a kernel with CONFIG_NF_TABLES_INET")
+				"modprobe nf_tables nft_ct nft_masq nft_reject_inet nft_connlimit nft_limit nft_hash, or a kernel with CONFIG_NF_TABLES_INET")
+		}
+		if err := forgetFrom(ns, netip.IPv4Unspecified()); err != nil {
+			fatal(fmt.Sprintf("no access to tracked connections: %v", err),
+				"modprobe nf_conntrack_netlink, or a kernel with CONFIG_NF_CT_NETLINK")
 		}
 		return nil
 	})

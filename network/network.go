@@ -33,6 +33,12 @@
 // is refused, and not spoofed, gets an ICMP error at once. Default drop plus
 // rules that exist before the interface does means there is no open window.
 //
+// # Flows
+//
+// What the kernel tracks for a slot is bounded, and goes with the slot, in the
+// router and in the daemon's namespace. What the daemon and a guest say to each
+// other is not tracked.
+//
 // # Losses
 //
 // Other programs change the same tables, links and switches. In both namespaces

@@ -119,17 +119,21 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 			}
 		}()
 	}
-	n.rules = newNFTRules(router.ns, cfg.Nameservers)
+	n.rules = newNFTRules(router.ns, cfg.Range, cfg.Nameservers)
 	if n.uplink, err = openUplink(cfg, router, found, n.rules.setOwn); err != nil {
 		return nil, err
 	}
 	if err := n.findSlots(); err != nil {
 		return nil, err
 	}
+	if err := router.shortenTracking(); err != nil { // The rules loaded the module.
+		return nil, fmt.Errorf("set the times of tracked flows: %w", err)
+	}
 	life, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	n.background.Go(func() { n.repeat(life, n.wake, "refill pool", n.refill) })
 	n.background.Go(func() { n.repeat(life, n.retired, "destroy retired slots", n.freeRetired) })
+	n.background.Go(func() { n.repeat(life, every(life, sweepTime), "forget stray flows", n.sweep) })
 	n.background.Go(func() { n.repeat(life, nil, "look after the network", n.watch) })
 	return n, nil
 }

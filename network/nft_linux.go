@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -84,6 +85,19 @@ func isPort(proto byte, port uint16) []expr.Any {
 	}
 }
 
+// isTCPButNotOpening matches TCP packets that do not ask for a new connection:
+// those with SYN and without ACK do.
+func isTCPButNotOpening() []expr.Any {
+	const flagsAt, syn, ack = 13, 0x02, 0x10
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: flagsAt, Len: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{syn | ack}, Xor: []byte{0}},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{syn}},
+	}
+}
+
 // ctState matches connections in any of the states.
 func ctState(bits uint32) []expr.Any { return ctBits(expr.CtKeySTATE, bits, expr.CmpOpNeq) }
 
@@ -107,10 +121,14 @@ func ctBits(key expr.CtKey, bits uint32, op expr.CmpOp) []expr.Any {
 const (
 	established = expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED
 	opening     = expr.CtStateBitNEW
+	untracked   = expr.CtStateBitUNTRACKED
 )
 
 func accept() []expr.Any { return verdict(expr.VerdictAccept, "") }
 func drop() []expr.Any   { return verdict(expr.VerdictDrop, "") }
+
+// notrack keeps a packet out of connection tracking, in a chain before it.
+func notrack() []expr.Any { return []expr.Any{&expr.Notrack{}} }
 
 func jump(chain string) []expr.Any { return verdict(expr.VerdictJump, chain) }
 
@@ -160,12 +178,26 @@ func replaceTable(conn *nftables.Conn, name string) *table {
 	return &table{conn: conn, t: t}
 }
 
-func (b *table) set(s nftables.Set, elements []nftables.SetElement) *nftables.Set {
-	s.Table = b.t
-	if err := b.conn.AddSet(&s, elements); err != nil && b.err == nil {
+func (b *table) keep(err error) {
+	if b.err == nil {
 		b.err = err
 	}
+}
+
+func (b *table) set(s nftables.Set, elements []nftables.SetElement) *nftables.Set {
+	s.Table = b.t
+	b.keep(b.conn.AddSet(&s, elements))
 	return &s
+}
+
+// objects guards the library's own map of time-outs, which it changes for every
+// object that it writes.
+var objects sync.Mutex
+
+func (b *table) object(o *nftables.NamedObj) {
+	objects.Lock()
+	defer objects.Unlock()
+	b.conn.AddObj(o)
 }
 
 func (b *table) prefixSet(name string, prefixes []netip.Prefix) *nftables.Set {

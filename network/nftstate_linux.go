@@ -38,7 +38,7 @@ func (g *guarded) close() {
 }
 
 // staticSets are those whose elements are part of a table's print.
-var staticSets = []string{setDenied, setNameservers, setReachable}
+var staticSets = []string{setDenied, setNameservers, setReachable, setGuests}
 
 // expect notes what the table is when build has built it, and build alone: it
 // is tried out in a namespace that nobody else has.
@@ -67,6 +67,23 @@ func (g *guarded) expect(build func(*table)) error {
 		g.want, err = tablePrint(c, g.table)
 		return err
 	})
+}
+
+// take notes that the table is now what it should be.
+func (g *guarded) take() (err error) {
+	defer func() {
+		if err != nil {
+			g.close()
+		}
+	}()
+	g.seen = 0
+	if g.conn == nil {
+		if g.conn, err = dialFilter(g.ns); err != nil {
+			return err
+		}
+	}
+	g.want, err = tablePrint(g.conn, g.table)
+	return err
 }
 
 // whole reports whether the table is what it should be, with exactly the

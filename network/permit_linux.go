@@ -60,6 +60,7 @@ const (
 	setReachable   = "reachable"
 	setNameservers = "nameservers"
 	setDenied      = "denied"
+	setGuests      = "guests"
 )
 
 // reachableSet has all of IPv4 but what is always denied and what is the host's.
@@ -175,6 +176,11 @@ func (r *nftRules) settle(mend bool) (lost bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	whole, err := r.guard.whole(r.elements)
+	if err == nil && whole {
+		if whole, err = r.flows.whole(nil); !whole && mend {
+			r.flows.want = "" // What is there instead must go.
+		}
+	}
 	if err != nil || whole || !mend {
 		return !whole && err == nil, err
 	}
@@ -185,6 +191,8 @@ func (r *nftRules) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.guard.close()
+	r.flows.close()
+	r.disconnect()
 }
 
 // elements are the keys that the two sets should have.

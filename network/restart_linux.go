@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // findSlots takes stock of what is in the router and the run directory, frees
@@ -91,21 +92,15 @@ func (n *Network) Adopt(ctx context.Context, inUse []string) (lost []string, err
 			needUplink = needUplink || s.policy.AllowInternet
 		}
 	}
-	var orphans []*slot
 	for _, s := range n.slots {
 		if s.state == slotFound {
-			orphans = append(orphans, s)
+			s.state = slotRetired
 		}
 	}
 	n.mu.Unlock()
-	for _, s := range orphans {
-		if e := n.free(s); e != nil {
-			n.cfg.OnError(fmt.Errorf("network: adopt: free orphan %s: %w", s.id, e))
-			n.mu.Lock()
-			s.state = slotRetired
-			n.mu.Unlock()
-			n.reap()
-		}
+	if e := n.freeRetired(ctx); e != nil {
+		n.cfg.OnError(fmt.Errorf("network: adopt: free orphans: %w", e))
+		n.reap()
 	}
 	if needUplink {
 		if e := n.uplink.ensure(); e != nil {
@@ -143,8 +138,8 @@ func (n *Network) Close(context.Context) error {
 	n.ready = nil
 	n.mu.Unlock()
 	var err error
-	for _, s := range idle {
-		err = errors.Join(err, n.free(s))
+	for part := range slices.Chunk(idle, freeBatch) {
+		err = errors.Join(err, n.free(part...))
 	}
 	if err == nil && kept == 0 {
 		err = n.removeAll()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Retire ends a lease like Release, but returns at once: the slot is destroyed
@@ -33,6 +34,10 @@ func (n *Network) reap() {
 	}
 }
 
+// freeBatch is how many slots are destroyed at once: enough that the kernel's
+// waits do not count, few enough that a new slot's link does not wait for long.
+const freeBatch = 64
+
 // freeRetired destroys the retired slots that there are.
 func (n *Network) freeRetired(ctx context.Context) error {
 	n.mu.Lock()
@@ -44,11 +49,11 @@ func (n *Network) freeRetired(ctx context.Context) error {
 	}
 	n.mu.Unlock()
 	var errs []error
-	for _, s := range list {
+	for part := range slices.Chunk(list, freeBatch) {
 		if ctx.Err() != nil {
 			break // Close frees the rest.
 		}
-		errs = append(errs, n.free(s))
+		errs = append(errs, n.free(part...))
 	}
 	return errors.Join(errs...)
 }

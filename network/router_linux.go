@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
@@ -183,14 +184,43 @@ func deleteLink(h *netlink.Handle, name string) error {
 	if err == nil {
 		err = h.LinkDel(link)
 	}
-	var gone netlink.LinkNotFoundError
-	if errors.As(err, &gone) || errors.Is(err, unix.ENODEV) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !linkGone(err) {
 		return fmt.Errorf("delete link %s: %w", name, err)
 	}
 	return nil
+}
+
+// retiredGroup is the group of links that deleteSlots deletes.
+const retiredGroup = 1
+
+// deleteSlots removes the links of slots, and so their peers. Those that are
+// gone are fine. The kernel waits once for all of them.
+func (r *router) deleteSlots(ids []string) error {
+	for _, id := range ids {
+		link, err := r.links.LinkByName(id)
+		if err == nil {
+			err = r.links.LinkSetGroup(link, retiredGroup)
+		}
+		if err != nil && !linkGone(err) {
+			return fmt.Errorf("retire link %s: %w", id, err)
+		}
+	}
+	err := inNetNS(r.ns, func() error {
+		req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
+		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+		req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(retiredGroup)))
+		_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+		return err
+	})
+	if err != nil && !linkGone(err) { // Another call may have taken ours along.
+		return fmt.Errorf("delete the links of slots: %w", err)
+	}
+	return nil
+}
+
+func linkGone(err error) bool {
+	var gone netlink.LinkNotFoundError
+	return errors.As(err, &gone) || errors.Is(err, unix.ENODEV)
 }
 
 // slots lists the host ends of slots with their subnets; one that was not

@@ -56,22 +56,49 @@ const (
 // rules refer to the sets, so that a change is a few set elements.
 type nftRules struct {
 	ns          *os.File
+	guests      netip.Prefix
 	nameservers []netip.Addr
 
 	mu    sync.Mutex
 	have  map[string]slotRule
 	own   []netip.Prefix // Of the host, see setOwn.
 	guard guarded
+	// flows is the table of shares as it was found or made. Its counts must outlive
+	// the daemon, so it stays while it is what it was.
+	flows  guarded
+	shares func() (flowShares, error)
+	// lasting is kept open: when any socket to the packet filter is closed after
+	// a deletion, the kernel waits 10 to 20 ms for its readers, and all other
+	// changes wait with it. Nil before the first use and after a failure, which
+	// may have left answers unread.
+	lasting *nftables.Conn
 }
 
-func newNFTRules(ns *os.File, nameservers []netip.Addr) *nftRules {
+func newNFTRules(ns *os.File, guests netip.Prefix, nameservers []netip.Addr) *nftRules {
 	return &nftRules{
-		ns: ns, nameservers: nameservers, have: map[string]slotRule{}, guard: guarded{ns: ns, table: routerTable},
+		ns: ns, guests: guests, nameservers: nameservers, have: map[string]slotRule{},
+		guard: guarded{ns: ns, table: routerTable}, flows: guarded{ns: ns}, shares: readShares,
 	}
 }
 
-func (r *nftRules) conn() (*nftables.Conn, error) {
-	return nftables.New(nftables.WithNetNSFd(int(r.ns.Fd())))
+// do runs fn, which must keep nothing of the connection. The caller holds mu.
+func (r *nftRules) do(fn func(conn *nftables.Conn) error) (err error) {
+	if r.lasting == nil {
+		if r.lasting, err = nftables.New(nftables.WithNetNSFd(int(r.ns.Fd())), nftables.AsLasting()); err != nil {
+			return err
+		}
+	}
+	if err = fn(r.lasting); err != nil {
+		r.disconnect()
+	}
+	return err
+}
+
+func (r *nftRules) disconnect() {
+	if r.lasting != nil {
+		r.lasting.CloseLasting()
+		r.lasting = nil
+	}
 }
 
 func sourceSet() nftables.Set {
@@ -113,10 +140,6 @@ func (r *nftRules) write(rules []slotRule) error {
 			return err
 		}
 	}
-	conn, err := r.conn()
-	if err != nil {
-		return err
-	}
 	have := map[string]slotRule{}
 	var sources, internet []nftables.SetElement
 	for _, rule := range rules {
@@ -124,13 +147,17 @@ func (r *nftRules) write(rules []slotRule) error {
 		sources = append(sources, rule.source()...)
 		internet = append(internet, rule.internet()...)
 	}
-	b := replaceTable(conn, routerTable)
-	r.build(b, sources, internet)
-	if err := errors.Join(b.err, conn.Flush()); err != nil {
+	err := r.do(func(conn *nftables.Conn) error {
+		b := replaceTable(conn, routerTable)
+		r.build(b, sources, internet)
+		b.keep(r.share(conn))
+		return errors.Join(b.err, conn.Flush())
+	})
+	if err != nil {
 		return fmt.Errorf("replace router rules: %w", err)
 	}
 	r.have = have
-	return nil
+	return r.flows.take()
 }
 
 // build writes the rules of the router. Packets of slots come in by the slot's
@@ -139,21 +166,30 @@ func (r *nftRules) build(b *table, sourceElements, internetElements []nftables.S
 	sources := b.set(sourceSet(), sourceElements)
 	internet := b.set(internetSet(), internetElements)
 	denied := b.prefixSet(setDenied, alwaysDenied)
+	guests := b.prefixSet(setGuests, []netip.Prefix{r.guests})
 	nameservers := b.addrSet(setNameservers, r.nameservers)
 	r.permits(b, sources, internet, nameservers)
 
 	// Before connection tracking, so that forged packets leave no trace there.
+	// What the daemon and the guests say to each other is not tracked at all: the
+	// daemon reaches a guest that has used up its share, and when the table is full.
 	b.hook("prerouting", nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, nftables.ChainPolicyDrop,
 		rule(isIPv6(), drop()),
 		rule(iif(uplinkRouter), accept()),
-		rule(iif("lo"), accept()),
+		rule(iif("lo"), notrack(), accept()),
+		rule(sourceIn(sources), destIn(guests), notrack(), accept()),
 		rule(sourceIn(sources), accept()),
 	)
-	// The daemon dials out of the router, so only answers come in.
+	b.hook("output", nftables.ChainHookOutput, *nftables.ChainPriorityRaw, nftables.ChainPolicyAccept,
+		rule(oif("lo"), notrack()),
+		rule(destIn(guests), notrack()),
+	)
+	// The daemon dials out of the router by TCP, so only answers come in: what asks
+	// for no connection, and so finds one that the daemon opened, or is reset.
 	b.hook("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop,
-		rule(ctState(established), accept()),
 		rule(iif("lo"), accept()),
 		rule(iif(uplinkRouter), drop()),
+		rule(ctState(untracked), isTCPButNotOpening(), accept()),
 		rule(reject()),
 	)
 	b.chain("egress",
@@ -185,12 +221,14 @@ func (r *nftRules) remove(ids ...string) error {
 }
 
 // change applies additions and removals in one batch, as the difference to what
-// is there: the kernel refuses to delete an element that it does not have, and
-// waits many milliseconds for its readers when one is deleted, not when one is
-// added.
+// is there: the kernel refuses to delete an element that it does not have.
 func (r *nftRules) change(op string, add []slotRule, remove []string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.do(func(conn *nftables.Conn) error { return r.changeLocked(conn, op, add, remove) })
+}
+
+func (r *nftRules) changeLocked(conn *nftables.Conn, op string, add []slotRule, remove []string) error {
 	var newSource, newInternet, oldSource, oldInternet []nftables.SetElement
 	for _, rule := range add {
 		old := r.have[rule.id] // The zero value has no elements.
@@ -207,10 +245,6 @@ func (r *nftRules) change(op string, add []slotRule, remove []string) error {
 		old := r.have[id]
 		oldSource = append(oldSource, old.source()...)
 		oldInternet = append(oldInternet, old.internet()...)
-	}
-	conn, err := r.conn()
-	if err != nil {
-		return err
 	}
 	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}
 	sources, internet := sourceSet(), internetSet()
@@ -274,24 +308,24 @@ func (r *nftRules) count() (int, error) {
 }
 
 // read lists a set of the table; without the table it is empty.
-func (r *nftRules) read(set nftables.Set) ([]nftables.SetElement, error) {
-	conn, err := r.conn()
-	if err != nil {
-		return nil, err
-	}
-	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return nil, fmt.Errorf("list tables: %w", err)
-	}
-	if !slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == routerTable }) {
-		return nil, nil
-	}
-	set.Table = &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}
-	elements, err := conn.GetSetElements(&set)
-	if err != nil {
-		return nil, fmt.Errorf("read set %s: %w", set.Name, err)
-	}
-	return elements, nil
+func (r *nftRules) read(set nftables.Set) (elements []nftables.SetElement, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err = r.do(func(conn *nftables.Conn) error {
+		tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
+		if err != nil {
+			return fmt.Errorf("list tables: %w", err)
+		}
+		if !slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == routerTable }) {
+			return nil
+		}
+		set.Table = &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}
+		if elements, err = conn.GetSetElements(&set); err != nil {
+			return fmt.Errorf("read set %s: %w", set.Name, err)
+		}
+		return nil
+	})
+	return elements, err
 }
 
 func elementName(e nftables.SetElement) string {

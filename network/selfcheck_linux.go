@@ -14,8 +14,8 @@ import (
 
 // CheckSelf proves that this process can make connections where it makes those
 // to guests: it makes one to itself in the router namespace. That takes the
-// same as one to a guest does: descriptors, memory, a thread in the namespace
-// and an entry in the table of tracked connections.
+// same as one to a guest does: descriptors, memory and a thread in the namespace.
+// Neither is tracked, so that a full table of connections stops neither.
 func (n *Network) CheckSelf(ctx context.Context) error {
 	if err := n.checkSelf(ctx); err != nil {
 		return fmt.Errorf("network: the daemon cannot connect to itself: %w", err)

@@ -20,7 +20,7 @@ func TestTheDaemonKnowsWhetherItCanHear(t *testing.T) {
 	if err := errors.Join(n.CheckSelf(ctx), n.CheckPath(ctx, s.ID)); err != nil {
 		t.Fatal(err)
 	}
-	// What drops every packet, as a full table of connections does.
+	// What drops every packet.
 	conn, err := nftables.New(nftables.WithNetNSFd(int(n.router.ns.Fd())))
 	if err != nil {
 		t.Fatal(err)

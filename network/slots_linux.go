@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -42,32 +45,53 @@ func (n *Network) make(p Policy, state slotState) (_ *slot, err error) {
 	return s, nil
 }
 
-// free destroys a slot: link, namespace, rules, and then its subnet can be used
-// again. It can be repeated until it succeeds.
-func (n *Network) free(s *slot) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.gone {
+// free destroys slots: links, namespaces, rules, then what the kernel tracked for
+// them, and then their subnets can be used again. It can be repeated until it
+// succeeds; a slot that cannot be freed holds up no other of the list.
+//
+// Whatever makes the kernel wait for its readers, 10 to 70 ms with its lock for
+// all links held, is done once for all slots of the list.
+func (n *Network) free(list ...*slot) error {
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(a, b *slot) int { return strings.Compare(a.id, b.id) }) // The order of locking.
+	var ids []string
+	guests := map[netip.Addr]bool{}
+	var held []*slot
+	for _, s := range list {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.gone {
+			held = append(held, s)
+			ids = append(ids, s.id)
+			guests[far(s.subnet)] = true
+		}
+	}
+	if len(held) == 0 {
 		return nil
 	}
-	// Both wait for the kernel's readers, some 10 to 20 ms; either alone cuts
-	// the slot off.
+	// Either alone cuts the slots off.
 	rules := make(chan error, 1)
-	go func() { rules <- n.changeRules(func() error { return n.rules.remove(s.id) }) }()
-	err := errors.Join(
-		deleteLink(n.router.links, s.id),
-		removeNetNS(n.slotPath(s.id)),
-		<-rules,
-	)
-	if err != nil {
+	go func() { rules <- n.changeRules(func() error { return n.rules.remove(ids...) }) }()
+	links := n.router.deleteSlots(ids)
+	if err := errors.Join(links, <-rules); err != nil {
 		return err
 	}
-	s.gone = true
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.slots, s.id)
-	n.subnets.free(s.subnet)
-	return nil
+	if err := n.forget(guests); err != nil { // Nothing comes from them any more.
+		return err
+	}
+	var errs []error
+	for _, s := range held {
+		if err := removeNetNS(n.slotPath(s.id)); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.gone = true
+		n.mu.Lock()
+		delete(n.slots, s.id)
+		n.subnets.free(s.subnet)
+		n.mu.Unlock()
+	}
+	return errors.Join(errs...)
 }
 
 func (n *Network) kick() {
@@ -75,6 +99,28 @@ func (n *Network) kick() {
 	case n.wake <- struct{}{}:
 	default:
 	}
+}
+
+// every wakes at the interval until ctx ends.
+func every(ctx context.Context, interval time.Duration) <-chan struct{} {
+	wake := make(chan struct{})
+	go func() {
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case wake <- struct{}{}:
+			}
+		}
+	}()
+	return wake
 }
 
 // repeat does work now and at each wake-up, until ctx ends. A failure is

@@ -153,6 +153,11 @@ func (u *uplink) removeLocked() error {
 	if err := deleteLink(u.links, u.name()); err != nil {
 		return err
 	}
+	if rec.Subnet.IsValid() {
+		if err := forgetFrom(u.host, far(rec.Subnet)); err != nil {
+			return err
+		}
+	}
 	conn, err := nftables.New(nftables.WithNetNSFd(int(u.host.Fd())))
 	if err != nil {
 		return err

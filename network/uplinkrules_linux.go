@@ -133,18 +133,21 @@ func (u *uplink) build(b *table) {
 	denied := b.prefixSet(setDenied, alwaysDenied)
 	nameservers := b.addrSet(setNameservers, u.cfg.Nameservers)
 	u.permits(b, rec, nameservers)
+	b.object(flowTimes(b.t))
 	dns := func(proto byte) []expr.Any {
 		return rule(iif(up), destIn(nameservers), isPort(proto, 53), accept())
 	}
 	// The host by any of its addresses; as a name server only if configured.
 	b.hook("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept,
 		rule(iif(up), isIPv6(), drop()),
+		rule(iif(up), setTimes()),
 		dns(unix.IPPROTO_UDP),
 		dns(unix.IPPROTO_TCP),
 		rule(iif(up), reject()),
 	)
 	forward := [][]expr.Any{
 		rule(iif(up), isIPv6(), drop()),
+		rule(iif(up), setTimes()),
 		dns(unix.IPPROTO_UDP),
 		dns(unix.IPPROTO_TCP),
 		// A port that the host publishes (a container's) is the host.

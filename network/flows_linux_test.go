@@ -1,0 +1,217 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// share replaces the shares in force by smaller ones.
+func (w *world) share(n *Network, s flowShares) {
+	w.t.Helper()
+	r := n.rules.(*nftRules)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.shares = func() (flowShares, error) { return s, nil }
+	if err := r.write(slices.Collect(maps.Values(r.have))); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestASlotHasAShareOfFlows(t *testing.T) {
+	const most = 20
+	w := newWorld(t)
+	w.serve(w.outer, 80)
+	n := w.open(w.config())
+	shares := flowShares{slot: most, bucket: 1000, perSecond: 1000}
+	w.share(n, shares)
+	s, neighbour := w.acquire(n, allow), w.acquire(n, allow)
+	guest := w.guest(s)
+	w.serve(guest, 49983)
+	var open []net.Conn
+	for range most {
+		open = append(open, w.openTCP(guest, 80))
+	}
+	for range 3 {
+		for _, network := range []string{"tcp", "udp"} {
+			if err := reach(guest, network, internetIP+":80"); !errors.Is(err, syscall.EHOSTUNREACH) {
+				t.Errorf("a new %s flow over the share: %v, want an immediate EHOSTUNREACH", network, err)
+			}
+		}
+	}
+	if k := w.trackedTo(n.router.ns, s.GuestIP, 80); k != most {
+		t.Errorf("%d flows are tracked, want %d", k, most)
+	}
+	for i, c := range open {
+		if err := echoes(c); err != nil {
+			t.Fatalf("connection %d, which was open: %v", i, err)
+		}
+	}
+	if err := reach(w.guest(neighbour), "tcp", internetIP+":80"); err != nil {
+		t.Errorf("a neighbour: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), reachTime)
+	defer cancel()
+	c, err := n.DialContext(ctx, netip.AddrPortFrom(s.GuestIP, 49983))
+	if err != nil {
+		t.Fatalf("the daemon: %v", err)
+	}
+	c.Close()
+	// The count outlives the daemon: the next one leaves the table as it is.
+	w.share(n, shares)
+	if err := reach(guest, "tcp", internetIP+":80"); !errors.Is(err, syscall.EHOSTUNREACH) {
+		t.Errorf("when the rules are written again: %v, want an immediate EHOSTUNREACH", err)
+	}
+	// What is closed makes room.
+	open[0].Close()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		err := reach(guest, "tcp", internetIP+":80")
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after a connection was closed: %v", err)
+		}
+	}
+}
+
+func TestAllSlotsTogetherHaveAShareOfFlows(t *testing.T) {
+	w := newWorld(t)
+	n := w.open(w.config())
+	w.share(n, flowShares{slot: 10000, bucket: 1, perSecond: 10000})
+	sent := 0
+	for range 3 {
+		c := w.listenUDP(w.guest(w.acquire(n, allow)), ":0")
+		for port := range 2 * flowBuckets {
+			c.WriteTo([]byte("x"), &net.UDPAddr{IP: net.ParseIP(internetIP), Port: 1000 + port})
+			sent++
+		}
+	}
+	if k := len(w.tracked(n.router.ns)); k > flowBuckets || k < flowBuckets/2 {
+		t.Errorf("of %d flows %d are tracked, want at most %d", sent, k, flowBuckets)
+	}
+}
+
+func TestASlotHasARateOfNewFlows(t *testing.T) {
+	w := newWorld(t)
+	w.serve(w.outer, 80)
+	n := w.open(w.config())
+	w.share(n, flowShares{slot: 10, bucket: 1000, perSecond: 1})
+	s := w.acquire(n, allow)
+	guest := w.guest(s)
+	kept := w.openTCP(guest, 80)
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		c, err := dial(guest, "tcp", internetIP+":80")
+		if errors.Is(err, syscall.EHOSTUNREACH) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Closed from both sides it is not counted any more.
+		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, c); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		if time.Now().After(deadline) {
+			t.Fatal("connections are opened and closed without end")
+		}
+	}
+	if err := echoes(kept); err != nil {
+		t.Errorf("a connection that was open: %v", err)
+	}
+	if err := reach(w.guest(w.acquire(n, allow)), "tcp", internetIP+":80"); err != nil {
+		t.Errorf("a neighbour: %v", err)
+	}
+}
+
+func TestTheDaemonsConnectionsAreNotTracked(t *testing.T) {
+	w := newWorld(t)
+	n := w.open(w.config())
+	s := w.acquire(n, deny)
+	w.serve(w.guest(s), 49983)
+	ctx, cancel := context.WithTimeout(context.Background(), reachTime)
+	defer cancel()
+	c, err := n.DialContext(ctx, netip.AddrPortFrom(s.GuestIP, 49983))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := errors.Join(echoes(c), n.CheckSelf(context.Background())); err != nil {
+		t.Error(err)
+	}
+	if got := w.tracked(n.router.ns); len(got) != 0 {
+		t.Errorf("tracked: %v", got)
+	}
+}
+
+func TestSilentFlowsAreForgottenSooner(t *testing.T) {
+	w := newWorld(t)
+	w.serve(w.outer, 80)
+	n := w.open(w.config())
+	w.openTCP(w.guest(w.acquire(n, allow)), 80)
+	for name, ns := range map[string]*os.File{"router": n.router.ns, "host": w.host} {
+		var flows []*netlink.ConntrackFlow
+		w.in(ns, func() (err error) {
+			flows, err = netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
+			return err
+		})
+		if len(flows) != 1 {
+			t.Fatalf("the %s tracks %d flows, want 1", name, len(flows))
+		}
+		if got := time.Duration(flows[0].TimeOut) * time.Second; got > establishedTime || got < establishedTime/2 {
+			t.Errorf("the %s forgets a silent connection after %v, want %v", name, got, establishedTime)
+		}
+	}
+}
+
+func TestShares(t *testing.T) {
+	for most, want := range map[uint64]flowShares{
+		0:       {slot: 256, bucket: 1, perSecond: 32},
+		16384:   {slot: 256, bucket: 32, perSecond: 32},
+		65536:   {slot: 512, bucket: 128, perSecond: 64},
+		262144:  {slot: 2048, bucket: 512, perSecond: 256},
+		1 << 40: {slot: 4096, bucket: 65536, perSecond: 512},
+	} {
+		if got := sharesOf(most); got != want {
+			t.Errorf("of %d: %+v, want %+v", most, got, want)
+		}
+	}
+}
+
+func TestALostShareOfFlowsIsMadeAgain(t *testing.T) {
+	w := newWorld(t)
+	n := w.openHealing()
+	shares, err := readShares()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.dropTable(n.router.ns, shares.table())
+	eventually(t, "the table of shares is there again", func() bool {
+		table := guarded{ns: n.router.ns, table: shares.table()}
+		defer table.close()
+		if err := table.take(); err != nil {
+			t.Fatal(err)
+		}
+		r := n.rules.(*nftRules)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return n.repaired() > 0 && table.want == r.flows.want
+	})
+}
