@@ -128,6 +128,12 @@ func TestTheNetworkHealsWhileGuestsProbe(t *testing.T) {
 		if err := f.do(); err != nil {
 			t.Fatalf("%s: %v", f.name, err)
 		}
+		// A create needs the network at that moment, and a kill gives a part of it back.
+		if sb, err := api.Create(t.Context(), "base", time.Minute); err != nil {
+			t.Errorf("%s: create: %v", f.name, err)
+		} else if err := api.Kill(t.Context(), sb.ID); err != nil {
+			t.Errorf("%s: kill: %v", f.name, err)
+		}
 		until(t, f.name+": it is repaired", func() bool {
 			now, err := figures(t.Context(), api, "network_repairs_total")
 			return err == nil && now > repairs
