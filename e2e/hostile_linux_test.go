@@ -53,7 +53,7 @@ func TestTheHostileHour(t *testing.T) {
 	}
 	// Room for 20: attackers are to fill it.
 	srv, api, dir := newServer(t, "--max-sandboxes=20")
-	makeInternet(t)
+	makeInternet(t, func() { hold(t, ":9") })
 	h := &hostile{srv: srv, good: api, evil: client.API{URL: api.URL, Key: newKey(t, dir)}, done: map[string]int{}}
 	h.goodRound(t.Context(), waits{}) // what is there for good once the first had it
 	before := takeCensus(t, dir)

@@ -124,9 +124,9 @@ type depth struct{ host, router bool }
 
 // look finds out whether all is what it should be, in both namespaces, and
 // repairs what is not, unless it did so a moment ago. A later look continues.
-func (n *Network) look(at depth) error {
+func (n *Network) look(at depth) {
 	if n.enter() != nil {
-		return nil
+		return
 	}
 	defer n.life.RUnlock()
 	n.repairs.look.Lock()
@@ -137,7 +137,6 @@ func (n *Network) look(at depth) error {
 	mend := n.repairs.due(time.Now())
 	lost, err := n.settle(at, mend)
 	n.report(lost, mend, err)
-	return nil
 }
 
 func (n *Network) report(lost []string, mended bool, err error) {
