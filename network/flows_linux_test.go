@@ -198,13 +198,10 @@ func TestShares(t *testing.T) {
 func TestALostShareOfFlowsIsMadeAgain(t *testing.T) {
 	w := newWorld(t)
 	n := w.openHealing()
-	shares, err := readShares()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.dropTable(n.router.ns, shares.table())
+	name := n.rules.(*nftRules).flows.table
+	w.dropTable(n.router.ns, name)
 	eventually(t, "the table of shares is there again", func() bool {
-		table := guarded{ns: n.router.ns, table: shares.table()}
+		table := guarded{ns: n.router.ns, table: name}
 		defer table.close()
 		if err := table.take(); err != nil {
 			t.Fatal(err)
