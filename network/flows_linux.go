@@ -48,19 +48,19 @@ const (
 )
 
 // flowShares are how many flows are tracked at most for one slot, and for each
-// bucket of all slots, and how many new ones a slot may have each second; and
-// how many bytes a second may come from the internet to it.
+// bucket of all slots, and how many new ones a slot may have each second, and at
+// once; and how many bytes a second may come from the internet to it.
 type flowShares struct {
-	slot, bucket, perSecond uint32
-	down                    uint64
+	slot, bucket, perSecond, burst uint32
+	down                           uint64
 }
 
 // sharesOf divides a table of most entries.
 func sharesOf(most uint64) flowShares {
 	slot := uint32(min(max(most/flowParts, minFlowShare), maxFlowShare))
 	return flowShares{
-		slot: slot, perSecond: slot / flowRateParts,
-		bucket: uint32(max(1, min(most/2/flowBuckets, 1<<16))),
+		slot: slot, perSecond: slot / flowRateParts, burst: slot,
+		bucket: uint32(max(1, min(most/2/flowBuckets, maxFlowShare))),
 	}
 }
 
@@ -83,7 +83,7 @@ func readShares() (flowShares, error) {
 const flowsPrefix = "rundlet_flows"
 
 func (s flowShares) table() string {
-	return fmt.Sprintf("%s_%d_%d_%d_%d", flowsPrefix, s.slot, s.bucket, s.perSecond, s.down)
+	return fmt.Sprintf("%s_%d_%d_%d_%d_%d", flowsPrefix, s.slot, s.bucket, s.perSecond, s.burst, s.down)
 }
 
 // share adds the table of shares to a batch, unless it is there: its counts must
@@ -128,7 +128,7 @@ func addFlowShares(conn *nftables.Conn, s flowShares) error {
 		// Refused flows are counted until the kernel looks for them again, so they
 		// must be few: the rate comes first.
 		rule(incoming, each(rates, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
-			Type: expr.LimitTypePkts, Rate: uint64(s.perSecond), Unit: expr.LimitTimeSecond, Burst: s.slot, Over: true,
+			Type: expr.LimitTypePkts, Rate: uint64(s.perSecond), Unit: expr.LimitTimeSecond, Burst: s.burst, Over: true,
 		}), reject()),
 		rule(incoming, each(flows, unix.NFT_DYNSET_OP_ADD, over(s.slot)), reject()),
 		rule(flowHash(hashSeed()), each(all, unix.NFT_DYNSET_OP_ADD, over(s.bucket)), reject()),
