@@ -16,26 +16,53 @@ import (
 // figure scrapes the server's metrics and returns one, or an error if there is
 // none of that name and labels.
 func figure(ctx context.Context, api client.API, name string) (float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, api.URL+"/metrics", nil)
+	text, err := scrape(ctx, api)
 	if err != nil {
 		return 0, err
 	}
-	req.Header.Set("X-API-Key", api.Key)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("metrics: %s, %v", resp.Status, err)
-	}
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text) {
 		if value, ok := strings.CutPrefix(line, "rundlet_"+name+" "); ok {
 			return strconv.ParseFloat(strings.TrimSpace(value), 64)
 		}
 	}
 	return 0, fmt.Errorf("no metric rundlet_%s", name)
+}
+
+func scrape(ctx context.Context, api client.API) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, api.URL+"/metrics", nil)
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("X-API-Key", api.Key)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("metrics: %s, %v", resp.Status, err)
+	}
+	return string(text), nil
+}
+
+// figures sums up all labels of a metric.
+func figures(ctx context.Context, api client.API, name string) (sum float64, err error) {
+	text, err := scrape(ctx, api)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, "rundlet_"+name+"{"); ok {
+			_, value, _ := strings.Cut(rest, "} ")
+			v, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				return 0, err
+			}
+			sum += v
+		}
+	}
+	return sum, nil
 }
 
 // refill is how long the pool may take: it is not filled while the processors

@@ -28,7 +28,8 @@ const (
 
 // makeInternet gives the host a default route to the internet, which answers on
 // port 80 of its addresses; the host itself answers on port 8080 of all of its.
-func makeInternet(t *testing.T) {
+// inside is called on a thread that is in the internet.
+func makeInternet(t *testing.T, inside ...func()) {
 	t.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -61,6 +62,9 @@ func makeInternet(t *testing.T) {
 	must(address("lo", farAddr+"/32", metadataAddr+"/32", lanAddr+"/32"))
 	must(address("wan1", internetAddr+"/24"))
 	listen(t, ":80", "internet")
+	for _, do := range inside {
+		do()
+	}
 	must(netns.Set(home))
 }
 

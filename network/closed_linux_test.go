@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -158,4 +160,29 @@ func TestTheHostsOwnAnswersReachAGuest(t *testing.T) {
 		_, err := c.Write(make([]byte, mtu))
 		return errors.Is(err, unix.EMSGSIZE)
 	})
+}
+
+// Some firewalls drop what comes in by another link than the way back, by rules
+// of their own, which look at the mark.
+func TestAFirewallThatChecksReversePathsLetsGuestsOut(t *testing.T) {
+	w := newWorld(t)
+	w.serve(w.outer, 80)
+	err := filterOf(w.host, func(conn *nftables.Conn) error {
+		b := replaceTable(conn, "rpfilter")
+		after := nftables.ChainPriority(*nftables.ChainPriorityMangle + 10)
+		b.add(&nftables.Chain{
+			Name: "rpfilter", Table: b.t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &after,
+		}, [][]expr.Any{rule(isIPv4(), []expr.Any{
+			&expr.Fib{Register: 1, ResultOIF: true, FlagSADDR: true, FlagMARK: true, FlagIIF: true, FlagPRESENT: true},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0}},
+		}, drop())})
+		return b.err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := w.open(w.config())
+	if err := reach(w.guest(w.acquire(n, allow)), "tcp", internetIP+":80"); err != nil {
+		t.Error(err)
+	}
 }

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -171,10 +172,18 @@ func losses(t *testing.T, w *world, n *Network, s Slot) []loss {
 			all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 			return router.RouteDel(&netlink.Route{Dst: ipNet(all), Gw: near(n.uplinkSubnet(t)).AsSlice()})
 		}},
+		{"the host has an open way to the router", on(host, up, func(l netlink.Link) error {
+			subnet := n.uplinkSubnet(t)
+			closed := host.RouteDel(&netlink.Route{Dst: ipNet(subnet), Type: unix.RTN_BLACKHOLE})
+			return errors.Join(closed, host.RouteAdd(&netlink.Route{Dst: ipNet(subnet), LinkIndex: l.Attrs().Index, Scope: unix.RT_SCOPE_LINK}))
+		})},
 		{"the host's closed route is deleted", func() error {
 			return host.RouteDel(&netlink.Route{Dst: ipNet(n.uplinkSubnet(t)), Type: unix.RTN_BLACKHOLE})
 		}},
 	}
+	shares := n.rules.(*nftRules).flows.table
+	out = append(out, loss{"the table of shares is deleted", func() error { w.dropTable(n.router.ns, shares); return nil }})
+	out = append(out, ruleLosses(t, "shares", n.router.ns, shares)...)
 	out = append(out, ruleLosses(t, "host", w.host, n.uplink.table())...)
 	return append(out, ruleLosses(t, "router", n.router.ns, routerTable)...)
 }

@@ -155,10 +155,10 @@ const (
 	LostUnknown        = "unknown"         // It cannot be looked at.
 )
 
-// Losses are all of them.
+// Losses are all that can be repaired.
 var Losses = []string{
 	LostHostRules, LostHostRoutes, LostUplink, LostUplinkAddress, LostForwarding,
-	LostRouterRules, LostRouterRoutes, LostRouterSettings, LostSlotLink, LostUnknown,
+	LostRouterRules, LostRouterRoutes, LostRouterSettings, LostSlotLink,
 }
 
 // Repair is what a look at the network found.

@@ -25,13 +25,16 @@ import (
 // uses this bit.
 const permitBit = 0x10
 
-// permit sets the bit and leaves the rest of the mark as it is.
-func permit() []expr.Any {
+// permit sets the bit and leaves the rest of the mark as it is; revoke clears it.
+func permit() []expr.Any { return setPermitBit(permitBit) }
+func revoke() []expr.Any { return setPermitBit(0) }
+
+func setPermitBit(value uint32) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
 		&expr.Bitwise{
 			SourceRegister: 1, DestRegister: 1, Len: 4,
-			Mask: binaryutil.NativeEndian.PutUint32(^uint32(permitBit)), Xor: binaryutil.NativeEndian.PutUint32(permitBit),
+			Mask: binaryutil.NativeEndian.PutUint32(^uint32(permitBit)), Xor: binaryutil.NativeEndian.PutUint32(value),
 		},
 		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1},
 	}
@@ -101,17 +104,26 @@ func (r *nftRules) permits(b *table, sources, internet, nameservers *nftables.Se
 	)
 }
 
-// afterDNAT is a priority at which destinations are those that are routed to.
-const afterDNAT = nftables.ChainPriority(-90)
+// The priorities of what permits in the daemon's namespace. Firewalls that check
+// reverse paths by rules of their own, with the mark, do so in the tables raw
+// and mangle: the mark must be there before. What is an answer is known after
+// connection tracking, and what is routed where after translation.
+const (
+	beforeRaw = nftables.ChainPriority(-310)
+	afterDNAT = nftables.ChainPriority(-90)
+)
 
 // permits are the rules of the daemon's namespace that do the same there.
 func (u *uplink) permits(b *table, rec uplinkRecord, nameservers *nftables.Set) {
 	reachable := b.reachableSet(u.own)
 	guest := rule(iif(u.name()), sourceIs(far(rec.Subnet)))
-	b.hook("permit", nftables.ChainHookPrerouting, afterDNAT, nftables.ChainPolicyAccept,
-		rule(guest, destIn(reachable), notDNAT(), permit()),
+	b.hook("permit", nftables.ChainHookPrerouting, beforeRaw, nftables.ChainPolicyAccept,
+		rule(guest, destIn(reachable), permit()),
 		rule(guest, destIn(nameservers), isPort(unix.IPPROTO_UDP, 53), permit()),
 		rule(guest, destIn(nameservers), isPort(unix.IPPROTO_TCP, 53), permit()),
+	)
+	b.hook("answers", nftables.ChainHookPrerouting, afterDNAT, nftables.ChainPolicyAccept,
+		rule(iif(u.name()), isDNAT(), revoke()), // And the forward chain refuses it.
 		rule(notIIF(u.name()), destIs(far(rec.Subnet)), ctState(established), permit()),
 	)
 }

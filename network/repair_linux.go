@@ -3,7 +3,6 @@ package network
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -99,14 +98,14 @@ func (r *repairs) changedBy(program string) {
 	r.by = program
 }
 
-// Repairs counts what was lost and repaired since Open, by what it was: see
-// Losses.
+// Repairs counts what was lost and repaired since Open, by what it was: it has
+// all Losses.
 func (n *Network) Repairs() map[string]uint64 {
 	n.repairs.mu.Lock()
 	defer n.repairs.mu.Unlock()
-	out := maps.Clone(n.repairs.counts)
-	if out == nil {
-		out = map[string]uint64{}
+	out := map[string]uint64{}
+	for _, what := range Losses {
+		out[what] = n.repairs.counts[what]
 	}
 	return out
 }
@@ -125,9 +124,9 @@ type depth struct{ host, router bool }
 
 // look finds out whether all is what it should be, in both namespaces, and
 // repairs what is not, unless it did so a moment ago. A later look continues.
-func (n *Network) look(at depth) error {
+func (n *Network) look(at depth) {
 	if n.enter() != nil {
-		return nil
+		return
 	}
 	defer n.life.RUnlock()
 	n.repairs.look.Lock()
@@ -138,7 +137,6 @@ func (n *Network) look(at depth) error {
 	mend := n.repairs.due(time.Now())
 	lost, err := n.settle(at, mend)
 	n.report(lost, mend, err)
-	return nil
 }
 
 func (n *Network) report(lost []string, mended bool, err error) {

@@ -54,8 +54,12 @@ func (h *healing) calm() {
 // eventually waits for what has to become true.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for deadline := time.After(20 * time.Second); !is(); {
+		select {
+		case <-again.C:
+		case <-deadline:
 			t.Fatalf("never: %s", what)
 		}
 	}

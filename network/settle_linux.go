@@ -104,7 +104,7 @@ func (u *uplink) settleClosed(mend bool) (lost bool, err error) {
 			if lost = true; !mend {
 				return lost, nil
 			}
-			way := netlink.Route{Dst: ipNet(subnet), LinkIndex: r.LinkIndex, Table: unix.RT_TABLE_MAIN}
+			way := netlink.Route{Dst: ipNet(subnet), LinkIndex: r.LinkIndex, Table: unix.RT_TABLE_MAIN, Scope: unix.RT_SCOPE_NOWHERE} // Of any scope.
 			if err := u.links.RouteDel(&way); err != nil && !errors.Is(err, unix.ESRCH) {
 				return lost, fmt.Errorf("delete route to %v: %w", subnet, err)
 			}

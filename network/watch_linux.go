@@ -96,13 +96,11 @@ func (n *Network) watch(ctx context.Context) error {
 }
 
 // watch calls look when there are news and every now and then.
-func watch(ctx context.Context, w *news, look func(depth) error) error {
+func watch(ctx context.Context, w *news, look func(depth)) error {
 	at := depth{host: true, router: true} // What happened before is not reported.
 	for round := 1; ; round++ {
 		began := time.Now()
-		if err := look(at); err != nil {
-			return err
-		}
+		look(at)
 		rest := min(max(share*time.Since(began), leastRest), lookEvery)
 		select {
 		case <-ctx.Done():

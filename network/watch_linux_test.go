@@ -89,7 +89,7 @@ func TestTheNetworkIsWatchedAgainAfterAFailure(t *testing.T) {
 					return failed
 				}
 				w = newNews()
-				return watch(ctx, w, func(at depth) error { looks = append(looks, at); return nil })
+				return watch(ctx, w, func(at depth) { looks = append(looks, at) })
 			})
 			close(ended)
 		}()

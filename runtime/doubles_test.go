@@ -121,6 +121,21 @@ type fakeNetwork struct {
 	mu     sync.Mutex
 	next   int
 	leased map[string]bool // slot to whether it has internet access
+	broken []string
+}
+
+func (n *fakeNetwork) Broken() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.broken
+}
+
+func (n *fakeNetwork) Repairs() map[string]uint64 { return map[string]uint64{"uplink": 3} }
+
+func (n *fakeNetwork) lose(what ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.broken = what
 }
 
 func (n *fakeNetwork) Acquire(_ context.Context, allowInternet bool) (Slot, error) {

@@ -45,6 +45,8 @@ type Figures struct {
 	Pressure    PressureReport
 	// Lacking is what the daemon lacks for its own work.
 	Lacking []string
+	// Repairs of the network, by what was lost; nil if it does not say.
+	Repairs map[string]uint64
 }
 
 // WarmPool is the pool of one template.
@@ -90,6 +92,9 @@ func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 		Supervision: r.Supervision(), Pressure: r.Pressure(), Lacking: r.Lacking(),
 	}
 	f.Queue = r.queue.Stats()
+	if n, ok := r.cfg.Network.(SelfRepairer); ok {
+		f.Repairs = n.Repairs()
+	}
 	for _, sb := range r.all() {
 		row := sb.snapshot()
 		f.Sandboxes[State(row.State)]++

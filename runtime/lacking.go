@@ -15,11 +15,22 @@ const (
 	// LackHearing: silence of sandboxes does not count, for the daemon is not
 	// able to hear them.
 	LackHearing = "a way to hear its sandboxes"
+	// LackNetwork: another program took away what sandboxes reach the network by,
+	// and it is not repaired yet.
+	LackNetwork = "a network that is whole"
 )
+
+// SelfRepairer is a Network that looks after itself.
+type SelfRepairer interface {
+	// Broken is what is lost at present; nil if nothing. It waits for nothing.
+	Broken() []string
+	// Repairs counts what was lost and repaired, by kind.
+	Repairs() map[string]uint64
+}
 
 // AllLacks is everything that Lacking can return.
 var AllLacks = []string{
-	host.LackDescriptors, host.LackMemory, host.LackPorts, host.LackProcesses, host.LackConntrack, LackDisk, LackHearing,
+	host.LackDescriptors, host.LackMemory, host.LackPorts, host.LackProcesses, host.LackConntrack, LackDisk, LackHearing, LackNetwork,
 }
 
 // lacks is what the daemon was found to lack. Guarded by supervisor.mu.
@@ -31,6 +42,16 @@ type lacks struct {
 // Lacking returns what the daemon lacks for its own work now, of AllLacks, in
 // order; nil if nothing. It waits for nothing.
 func (r *Runtime) Lacking() []string {
+	out := r.shortages()
+	if n, ok := r.cfg.Network.(SelfRepairer); ok && n.Broken() != nil {
+		out = append(out, LackNetwork)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// shortages are those that this package finds, and so reports.
+func (r *Runtime) shortages() []string {
 	r.sup.mu.Lock()
 	defer r.sup.mu.Unlock()
 	out := slices.Concat(r.sup.lacks.sampled, r.sup.lacks.heard)
@@ -92,11 +113,11 @@ func (r *Runtime) noteDeaf(lack, why string) {
 
 // setLacks changes what is lacking, and logs it if that is another than before.
 func (r *Runtime) setLacks(change func(*lacks)) {
-	before := r.Lacking()
+	before := r.shortages()
 	r.sup.mu.Lock()
 	change(&r.sup.lacks)
 	r.sup.mu.Unlock()
-	switch after := r.Lacking(); {
+	switch after := r.shortages(); {
 	case slices.Equal(before, after):
 	case after == nil:
 		r.log.Info("the daemon lacks nothing any more")

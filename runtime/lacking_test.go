@@ -58,6 +58,14 @@ func TestTheDaemonSaysWhatItLacks(t *testing.T) {
 		f.failDial(nil)
 		want("the daemon hears again")
 
+		f.network.lose("uplink")
+		want("the network is broken", LackNetwork)
+		f.network.lose()
+		want("it is repaired")
+		if figures, err := f.rt.Figures(t.Context()); err != nil || figures.Repairs["uplink"] != 3 {
+			t.Errorf("figures: %v, %v", figures.Repairs, err)
+		}
+
 		low := calm()
 		low.MemoryAvailable, low.DiskFree = 100<<20, 0
 		m.set(low)

@@ -36,7 +36,7 @@ type collector struct {
 
 	sandboxes, stuck, kills, reconciled, pending, refused, snapshots, snapshotBytes       *prometheus.Desc
 	admitted, yielded, silent, unrecovered, pressure, pressureEntered, refusing           *prometheus.Desc
-	lacking, setAside                                                                     *prometheus.Desc
+	lacking, setAside, networkRepairs                                                     *prometheus.Desc
 	cpus, memory, disk, slots, launches                                                   amount
 	poolReady, poolPrepared, poolTarget, poolHits, poolMisses, poolOldestAge, poolRefills *prometheus.Desc
 	poolInFlight, poolFailures                                                            *prometheus.Desc
@@ -71,6 +71,7 @@ func newCollector(namespace string, read func(context.Context) (State, error)) *
 		setAside:        desc("set_aside", "What no sandbox claims and is kept for an operator, by kind; and quarantined sandboxes.", "kind"),
 		refusing:        desc("refusing_new_work", "1 while no new work is taken, for the host is under pressure."),
 		lacking:         desc("lacking", "1 for what the daemon lacks for its own work.", "what"),
+		networkRepairs:  desc("network_repairs_total", "Parts of the network that another program took away, and that were repaired.", "what"),
 		kills:           desc("sandbox_kills_total", "Sandboxes that ended, by class of the reason.", "reason"),
 		reconciled:      desc("reconciled_total", "Objects found and not in order, by what was done with them.", "action"),
 		pending:         desc("queue_pending", "Requests that wait for capacity."),
@@ -156,6 +157,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			value = 1
 		}
 		gauge(c.lacking, value, text(what))
+	}
+	for what, n := range s.NetworkRepairs {
+		counter(c.networkRepairs, n, text(what))
 	}
 	if q := s.Queue; q != nil {
 		gauge(c.pending, float64(q.Pending))

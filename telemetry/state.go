@@ -21,6 +21,9 @@ type State struct {
 	// Lacking says, for each resource that the daemon needs for its own work,
 	// whether it is short of it.
 	Lacking map[string]bool
+	// NetworkRepairs counts, for each part of the network that other programs can
+	// take away, how often it was lost and repaired.
+	NetworkRepairs map[string]uint64
 	// Snapshots by kind: "snapshot", "pause", "filesystem_pause", "continuation",
 	// "fork".
 	Snapshots map[string]Snapshots

@@ -27,11 +27,13 @@ func full() State {
 			Ready: 2, Prepared: 1, Target: 4, InFlight: 5, Hits: 90, Misses: 10, Failures: 6,
 			OldestAge: 90 * time.Second, Refills: 12, RefillTotal: 3 * time.Second,
 		}},
-		Kills:     map[string]uint64{"killed by request": 5, "exited: 1": 2, "exited: 137": 1},
-		Lacking:   map[string]bool{"memory": true, "file descriptors": false},
-		Pressure:  &Pressure{State: "shrink", Entered: map[string]uint64{"shrink": 2, "nominal": 1, "a\xff": 1}, Refusing: true},
-		Recovery:  &Recovery{Stuck: 1, Silent: 4, Unrecovered: 3, SetAside: map[string]int{"snapshot": 5, "a\xff": 1}, Reconciled: map[string]uint64{"quarantine": 2}},
-		Snapshots: map[string]Snapshots{"pause": {Count: 6, Bytes: 1 << 20}, "a\xff": {Count: 1, Bytes: 2}, "b": {Count: 1, Bytes: 3}},
+		Kills:   map[string]uint64{"killed by request": 5, "exited: 1": 2, "exited: 137": 1},
+		Lacking: map[string]bool{"memory": true, "file descriptors": false},
+
+		NetworkRepairs: map[string]uint64{"host_rules": 8, "uplink": 0},
+		Pressure:       &Pressure{State: "shrink", Entered: map[string]uint64{"shrink": 2, "nominal": 1, "a\xff": 1}, Refusing: true},
+		Recovery:       &Recovery{Stuck: 1, Silent: 4, Unrecovered: 3, SetAside: map[string]int{"snapshot": 5, "a\xff": 1}, Reconciled: map[string]uint64{"quarantine": 2}},
+		Snapshots:      map[string]Snapshots{"pause": {Count: 6, Bytes: 1 << 20}, "a\xff": {Count: 1, Bytes: 2}, "b": {Count: 1, Bytes: 3}},
 	}
 }
 
@@ -68,6 +70,8 @@ func TestStateIsShown(t *testing.T) {
 		`rundlet_refusing_new_work`:                            "1",
 		`rundlet_lacking{what="memory"}`:                       "1",
 		`rundlet_lacking{what="file descriptors"}`:             "0",
+		`rundlet_network_repairs_total{what="host_rules"}`:     "8",
+		`rundlet_network_repairs_total{what="uplink"}`:         "0",
 		`rundlet_capacity_cpus_limit`:                          "6",
 		`rundlet_capacity_cpus`:                                "8",
 		`rundlet_capacity_memory_reserved_bytes{for="active"}`: "1.073741824e+09",

@@ -64,7 +64,7 @@ func nodeState(rt figurer) func(context.Context) (telemetry.State, error) {
 			Pressure: &telemetry.Pressure{
 				State: f.Pressure.State.String(), Refusing: f.Pressure.Refusing != "", Entered: map[string]uint64{},
 			},
-			Lacking: map[string]bool{},
+			Lacking: map[string]bool{}, NetworkRepairs: f.Repairs,
 		}
 		for _, what := range runtime.AllLacks {
 			s.Lacking[what] = slices.Contains(f.Lacking, what)

@@ -52,6 +52,7 @@ func known() (runtime.Figures, error) {
 			State: autoscale.Critical, Refusing: "memory", Entered: map[autoscale.State]uint64{autoscale.Watch: 37, autoscale.Critical: 38},
 		},
 		Lacking: []string{"disk space", "memory"},
+		Repairs: map[string]uint64{"uplink": 39},
 	}, nil
 }
 
@@ -82,8 +83,9 @@ func TestNodeStateHasAllFigures(t *testing.T) {
 		Snapshots: map[string]telemetry.Snapshots{"pause": {Count: 34, Bytes: 35}},
 		Lacking: map[string]bool{
 			"disk space": true, "memory": true, "file descriptors": false, "local ports": false, "processes": false,
-			"connection tracking entries": false, "a way to hear its sandboxes": false,
+			"connection tracking entries": false, "a way to hear its sandboxes": false, "a network that is whole": false,
 		},
+		NetworkRepairs: map[string]uint64{"uplink": 39},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v\ncapacity %+v, queue %+v, recovery %+v", got, want, got.Capacity, got.Queue, got.Recovery)

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rundlet/rundlet/agent/embedded"
@@ -113,7 +115,8 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 		RunDir: filepath.Join(runDir, "net"), Instance: instance, Ahead: opts.ahead,
 		Uplink: uplink, Nameservers: nameservers,
 		SlotBandwidth: mbit(opts.sandboxMbit), UplinkBandwidth: mbit(opts.uplinkMbit),
-		OnError: func(err error) { opts.log.Warn("network", "error", err) },
+		OnError:  func(err error) { opts.log.Warn("network", "error", err) },
+		OnRepair: func(r network.Repair) { logRepair(opts.log, r) },
 	})
 	if err != nil {
 		return nil, err
@@ -214,6 +217,22 @@ func pruneBases(dirs layout.Layout, keep []string) error {
 	return err
 }
 
+// logRepair reports what other programs took from the network.
+func logRepair(log *slog.Logger, r network.Repair) {
+	fields := []any{"lost", strings.Join(r.Lost, ",")}
+	if r.By != "" {
+		fields = append(fields, "changed_by", r.By)
+	}
+	switch {
+	case r.Err != nil:
+		log.Error("network lost and not repaired; sandboxes reach nothing new by it", append(fields, "error", r.Err)...)
+	case r.Next > 0:
+		log.Error("another program undoes the repairs of the network", append(fields, "next_repair", r.Next.Round(time.Second).String())...)
+	default:
+		log.Warn("network lost and repaired", fields...)
+	}
+}
+
 // slotNetwork is the network package as the runtime wants it.
 type slotNetwork struct {
 	*network.Network
@@ -247,8 +266,9 @@ func (s slotNetwork) Leased(context.Context) ([]runtime.Slot, error) {
 }
 
 var (
-	_ runtime.SlotLister  = slotNetwork{}
-	_ runtime.PathChecker = slotNetwork{}
+	_ runtime.SlotLister   = slotNetwork{}
+	_ runtime.PathChecker  = slotNetwork{}
+	_ runtime.SelfRepairer = slotNetwork{}
 )
 
 // mbit is a bandwidth in bytes per second.

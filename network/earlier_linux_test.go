@@ -1,0 +1,96 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"testing"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A daemon of an earlier version routed everything, gave the link's subnet a
+// route of the kernel's own, and permitted nothing by marks. Its sandboxes go on
+// under this one, which closes what was open.
+func TestOpenClosesWhatAnEarlierVersionLeftOpen(t *testing.T) {
+	w := newWorld(t)
+	w.serve(w.outer, 80)
+	cfg := w.config()
+	first, err := Open(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := w.acquire(first, allow)
+	w.alone(first)
+	subnet, up := first.uplink.rec.Subnet, first.uplink.name()
+	err = errors.Join(
+		settleAs(first.router.links, []netlink.Rule{{Priority: 32766, Table: unix.RT_TABLE_MAIN}, {Priority: 32767, Table: unix.RT_TABLE_DEFAULT}}),
+		deleteLink(first.router.links, refusedLink),
+		first.uplink.removeRoutes(subnet),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := settleAddress(first.uplink.links, up, near(subnet), 0, true); err != nil {
+		t.Fatal(err)
+	}
+	table := func(name string) *nftables.Table {
+		return &nftables.Table{Family: nftables.TableFamilyINet, Name: name}
+	}
+	for _, chain := range []struct {
+		in   func(func(*nftables.Conn) error) error
+		name string
+		list []string
+	}{
+		{func(f func(*nftables.Conn) error) error { return filterOf(w.host, f) }, first.uplink.table(), []string{"permit", "answers"}},
+		{func(f func(*nftables.Conn) error) error { return filterOf(first.router.ns, f) }, routerTable, []string{"permit"}},
+	} {
+		err := chain.in(func(conn *nftables.Conn) error {
+			for _, name := range chain.list {
+				c := &nftables.Chain{Name: name, Table: table(chain.name)}
+				conn.FlushChain(c)
+				conn.DelChain(c)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = inNetNS(w.host, func() error {
+		return errors.Join(writeSysctl("ipv4/conf/"+up+"/rp_filter", "0"), writeSysctl("ipv4/conf/"+up+"/src_valid_mark", "0"))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	guest := w.guest(s)
+	if err := reach(guest, "tcp", internetIP+":80"); err != nil {
+		t.Fatalf("as it was: %v", err)
+	}
+	first.abandon()
+
+	second := w.open(cfg)
+	if lost, err := second.Adopt(context.Background(), []string{s.ID}); err != nil || lost != nil {
+		t.Fatalf("lost %v, %v", lost, err)
+	}
+	second.repairs.look.Lock()
+	lost, err := second.settle(depth{host: true, router: true}, false)
+	second.repairs.look.Unlock()
+	if lost != nil || err != nil {
+		t.Errorf("not closed: %v, %v", lost, err)
+	}
+	if err := reach(guest, "tcp", internetIP+":80"); err != nil {
+		t.Errorf("internet: %v", err)
+	}
+	if back, err := second.uplink.links.RouteGet(netip.Addr(far(subnet)).AsSlice()); err == nil {
+		t.Errorf("the host has a way to the router for everything: %v", back)
+	}
+}
+
+// settleAs makes a namespace's routing rules those given, beside the local one.
+func settleAs(h *netlink.Handle, rules []netlink.Rule) error {
+	_, err := settleRules(h, true, rules, func(r netlink.Rule) bool { return r.Table != unix.RT_TABLE_LOCAL })
+	return err
+}
