@@ -47,7 +47,13 @@ func Check(cfg Config) []Problem {
 			return err
 		}
 		defer ns.Close()
-		rules := newNFTRules(ns, cfg.Range, cfg.Nameservers)
+		if err := checkQueues(ns, cfg); err != nil {
+			problems = append(problems, Problem{
+				What: fmt.Sprintf("sandboxes do not share the bandwidth evenly: %v", err),
+				Hint: "modprobe sch_htb, or a kernel with CONFIG_NET_SCH_HTB",
+			})
+		}
+		rules := newNFTRules(ns, cfg)
 		defer rules.close()
 		if err := checkRouting(ns, cfg); err != nil {
 			fatal(fmt.Sprintf("no routing by marks: %v", err),
@@ -70,6 +76,21 @@ func Check(cfg Config) []Problem {
 		problems = append(problems, checkForward(cfg)...)
 	}
 	return problems
+}
+
+// checkQueues makes the queues of the uplink on the link eth0 of a namespace.
+func checkQueues(ns *os.File, cfg Config) error {
+	links, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer links.Close()
+	link, err := links.LinkByName("eth0")
+	if err != nil {
+		return err
+	}
+	r := &router{ns: ns, links: links}
+	return r.shape(link.Attrs().Index, cfg)
 }
 
 // checkRouting closes a namespace as the router and the uplink do, and looks

@@ -33,6 +33,9 @@ const (
 	// flowBuckets divide the bound for all slots, half of the table, by a hash of
 	// the flow, for the same walk.
 	flowBuckets = 256
+	// downBurst, in bytes, comes to a slot faster than it may for long: 4 ms of
+	// 1 Gbit/s would do for one of today's congestion windows, and this for many.
+	downBurst = 4 << 20
 	// flowSlots is how many slots can have flows at once: more than there are.
 	flowSlots = 1 << 16
 
@@ -45,15 +48,19 @@ const (
 )
 
 // flowShares are how many flows are tracked at most for one slot, and for each
-// bucket of all slots, and how many new ones a slot may have each second.
-type flowShares struct{ slot, bucket, perSecond uint32 }
+// bucket of all slots, and how many new ones a slot may have each second, and at
+// once; and how many bytes a second may come from the internet to it.
+type flowShares struct {
+	slot, bucket, perSecond, burst uint32
+	down                           uint64
+}
 
 // sharesOf divides a table of most entries.
 func sharesOf(most uint64) flowShares {
 	slot := uint32(min(max(most/flowParts, minFlowShare), maxFlowShare))
 	return flowShares{
-		slot: slot, perSecond: slot / flowRateParts,
-		bucket: uint32(max(1, min(most/2/flowBuckets, 1<<16))),
+		slot: slot, perSecond: slot / flowRateParts, burst: slot,
+		bucket: uint32(max(1, min(most/2/flowBuckets, maxFlowShare))),
 	}
 }
 
@@ -76,7 +83,7 @@ func readShares() (flowShares, error) {
 const flowsPrefix = "rundlet_flows"
 
 func (s flowShares) table() string {
-	return fmt.Sprintf("%s_%d_%d_%d", flowsPrefix, s.slot, s.bucket, s.perSecond)
+	return fmt.Sprintf("%s_%d_%d_%d_%d_%d", flowsPrefix, s.slot, s.bucket, s.perSecond, s.burst, s.down)
 }
 
 // share adds the table of shares to a batch, unless it is there: its counts must
@@ -87,6 +94,7 @@ func (r *nftRules) share(conn *nftables.Conn) error {
 	if err != nil {
 		return fmt.Errorf("read the size of the table of flows: %w", err)
 	}
+	shares.down = r.down
 	found, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
 	if err != nil {
 		return fmt.Errorf("list tables: %w", err)
@@ -120,15 +128,23 @@ func addFlowShares(conn *nftables.Conn, s flowShares) error {
 		// Refused flows are counted until the kernel looks for them again, so they
 		// must be few: the rate comes first.
 		rule(incoming, each(rates, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
-			Type: expr.LimitTypePkts, Rate: uint64(s.perSecond), Unit: expr.LimitTimeSecond, Burst: s.slot, Over: true,
+			Type: expr.LimitTypePkts, Rate: uint64(s.perSecond), Unit: expr.LimitTimeSecond, Burst: s.burst, Over: true,
 		}), reject()),
 		rule(incoming, each(flows, unix.NFT_DYNSET_OP_ADD, over(s.slot)), reject()),
-		rule(flowHash(), each(all, unix.NFT_DYNSET_OP_ADD, over(s.bucket)), reject()),
+		rule(flowHash(hashSeed()), each(all, unix.NFT_DYNSET_OP_ADD, over(s.bucket)), reject()),
 	)
+	down := b.set(nftables.Set{
+		Name: "down", KeyType: nftables.TypeIFName, Dynamic: true, Size: flowSlots, HasTimeout: true, Timeout: time.Minute,
+	}, nil)
+	outgoing := []expr.Any{&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1}}
 	// Behind the rules that say whether the packet may pass at all.
 	priority := *nftables.ChainPriorityFilter + 10
 	b.hook("forward", nftables.ChainHookForward, priority, nftables.ChainPolicyAccept,
+		rule(oif(uplinkRouter), shapeByName(hashSeed())),
 		rule(oif(uplinkRouter), unconfirmed(), jump("new")),
+		rule(iif(uplinkRouter), outgoing, each(down, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
+			Type: expr.LimitTypePktBytes, Rate: s.down, Unit: expr.LimitTimeSecond, Burst: downBurst, Over: true,
+		}), drop()),
 	)
 	return b.err
 }
@@ -146,18 +162,22 @@ func over(count uint32) expr.Any {
 	return &expr.Connlimit{Count: count, Flags: expr.NFT_CONNLIMIT_F_INV}
 }
 
-// flowHash loads the bucket of a flow, which a guest cannot choose: the seed is
-// secret.
-func flowHash() []expr.Any {
+// hashSeed is secret, so that no guest can choose what it shares with others.
+func hashSeed() uint32 {
 	var seed [4]byte
 	rand.Read(seed[:])
+	return binary.NativeEndian.Uint32(seed[:]) | 1 // The kernel takes 0 for none.
+}
+
+// flowHash loads the bucket of a flow.
+func flowHash(seed uint32) []expr.Any {
 	return []expr.Any{
 		// Both addresses, and behind them both ports.
 		&expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 8},
 		&expr.Payload{DestRegister: unix.NFT_REG32_02, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 4},
 		&expr.Hash{
 			SourceRegister: unix.NFT_REG32_00, DestRegister: unix.NFT_REG32_00, Length: 12, Modulus: flowBuckets,
-			Seed: binary.NativeEndian.Uint32(seed[:]) | 1, Type: expr.HashTypeJenkins,
+			Seed: seed, Type: expr.HashTypeJenkins,
 		},
 	}
 }

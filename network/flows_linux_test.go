@@ -34,7 +34,7 @@ func TestASlotHasAShareOfFlows(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.outer, 80)
 	n := w.open(w.config())
-	shares := flowShares{slot: most, bucket: 1000, perSecond: 1000}
+	shares := flowShares{slot: most, bucket: 1000, perSecond: 1000, burst: 1000}
 	w.share(n, shares)
 	s, neighbour := w.acquire(n, allow), w.acquire(n, allow)
 	guest := w.guest(s)
@@ -90,7 +90,7 @@ func TestASlotHasAShareOfFlows(t *testing.T) {
 func TestAllSlotsTogetherHaveAShareOfFlows(t *testing.T) {
 	w := newWorld(t)
 	n := w.open(w.config())
-	w.share(n, flowShares{slot: 10000, bucket: 1, perSecond: 10000})
+	w.share(n, flowShares{slot: 10000, bucket: 1, perSecond: 10000, burst: 10000})
 	sent := 0
 	for range 3 {
 		c := w.listenUDP(w.guest(w.acquire(n, allow)), ":0")
@@ -108,7 +108,7 @@ func TestASlotHasARateOfNewFlows(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.outer, 80)
 	n := w.open(w.config())
-	w.share(n, flowShares{slot: 10, bucket: 1000, perSecond: 1})
+	w.share(n, flowShares{slot: 1000, bucket: 1000, perSecond: 1, burst: 10})
 	s := w.acquire(n, allow)
 	guest := w.guest(s)
 	kept := w.openTCP(guest, 80)
@@ -183,11 +183,11 @@ func TestSilentFlowsAreForgottenSooner(t *testing.T) {
 
 func TestShares(t *testing.T) {
 	for most, want := range map[uint64]flowShares{
-		0:       {slot: 256, bucket: 1, perSecond: 32},
-		16384:   {slot: 256, bucket: 32, perSecond: 32},
-		65536:   {slot: 512, bucket: 128, perSecond: 64},
-		262144:  {slot: 2048, bucket: 512, perSecond: 256},
-		1 << 40: {slot: 4096, bucket: 65536, perSecond: 512},
+		0:       {slot: 256, bucket: 1, perSecond: 32, burst: 256},
+		16384:   {slot: 256, bucket: 32, perSecond: 32, burst: 256},
+		65536:   {slot: 512, bucket: 128, perSecond: 64, burst: 512},
+		262144:  {slot: 2048, bucket: 512, perSecond: 256, burst: 2048},
+		1 << 40: {slot: 4096, bucket: 4096, perSecond: 512, burst: 4096},
 	} {
 		if got := sharesOf(most); got != want {
 			t.Errorf("of %d: %+v, want %+v", most, got, want)
@@ -198,13 +198,10 @@ func TestShares(t *testing.T) {
 func TestALostShareOfFlowsIsMadeAgain(t *testing.T) {
 	w := newWorld(t)
 	n := w.openHealing()
-	shares, err := readShares()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.dropTable(n.router.ns, shares.table())
+	name := n.rules.(*nftRules).flows.table
+	w.dropTable(n.router.ns, name)
 	eventually(t, "the table of shares is there again", func() bool {
-		table := guarded{ns: n.router.ns, table: shares.table()}
+		table := guarded{ns: n.router.ns, table: name}
 		defer table.close()
 		if err := table.take(); err != nil {
 			t.Fatal(err)

@@ -37,7 +37,8 @@
 //
 // What the kernel tracks for a slot is bounded, and goes with the slot, in the
 // router and in the daemon's namespace. What the daemon and a guest say to each
-// other is not tracked.
+// other is not tracked. What a slot sends to the internet waits in a queue of its
+// own, and has a share of the bandwidth.
 //
 // # Losses
 //
@@ -51,6 +52,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 )
@@ -124,6 +126,13 @@ type Config struct {
 	Nameservers []netip.Addr
 	// Uplink says how slots reach the internet.
 	Uplink UplinkMode
+	// SlotBandwidth is what a slot may send to the internet, and what may come to
+	// it from there, in bytes per second. Default 125e6: 1 Gbit/s.
+	SlotBandwidth uint64
+	// UplinkBandwidth is what all slots may send together, in bytes per second: a
+	// little less than the slowest link on the way. Slots that want to send more
+	// share it evenly. Default: not known, and no bound.
+	UplinkBandwidth uint64
 	// OnError is told about failures of background work, which is retried. It
 	// must not block. Default: nothing.
 	OnError func(error)
@@ -258,6 +267,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.OnRepair == nil {
 		c.OnRepair = func(Repair) {}
+	}
+	if c.SlotBandwidth == 0 {
+		c.SlotBandwidth = 125e6
+	}
+	if c.UplinkBandwidth == 0 {
+		c.UplinkBandwidth = math.MaxUint64
 	}
 	if c.OnError == nil {
 		c.OnError = func(error) {}

@@ -119,7 +119,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 			}
 		}()
 	}
-	n.rules = newNFTRules(router.ns, cfg.Range, cfg.Nameservers)
+	n.rules = newNFTRules(router.ns, cfg)
 	if n.uplink, err = openUplink(cfg, router, found, n.rules.setOwn); err != nil {
 		return nil, err
 	}

@@ -67,6 +67,7 @@ type nftRules struct {
 	// the daemon, so it stays while it is what it was.
 	flows  guarded
 	shares func() (flowShares, error)
+	down   uint64 // See flowShares.
 	// lasting is kept open: when any socket to the packet filter is closed after
 	// a deletion, the kernel waits 10 to 20 ms for its readers, and all other
 	// changes wait with it. Nil before the first use and after a failure, which
@@ -74,9 +75,9 @@ type nftRules struct {
 	lasting *nftables.Conn
 }
 
-func newNFTRules(ns *os.File, guests netip.Prefix, nameservers []netip.Addr) *nftRules {
+func newNFTRules(ns *os.File, cfg Config) *nftRules {
 	return &nftRules{
-		ns: ns, guests: guests, nameservers: nameservers, have: map[string]slotRule{},
+		ns: ns, guests: cfg.Range, nameservers: cfg.Nameservers, down: cfg.SlotBandwidth, have: map[string]slotRule{},
 		guard: guarded{ns: ns, table: routerTable}, flows: guarded{ns: ns}, shares: readShares,
 	}
 }

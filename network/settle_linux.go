@@ -32,6 +32,7 @@ func (u *uplink) settle(deep, mend bool) (lost []string, err error) {
 		}},
 		part{LostUplink, u.settleLink},
 		part{LostUplinkAddress, func(mend bool) (bool, error) { return u.settleAddresses(deep, mend) }},
+		part{LostUplink, u.settleShape},
 		part{LostForwarding, u.settleForwarding},
 		part{LostHostRoutes, u.settleWay},
 	)

@@ -35,6 +35,10 @@ type uplink struct {
 	own       []netip.Prefix
 	announce  func(own []netip.Prefix) error
 	resolvers []netip.Addr
+	// shaped is the index of the link whose queues this process has made, and
+	// unshaped whether the kernel has none; see settleShape.
+	shaped   int
+	unshaped bool
 }
 
 // uplinkRecord is the file that outlives the process.

@@ -28,6 +28,9 @@ type nodeOptions struct {
 	// noUplink: no sandbox reaches the internet, and nothing is changed in the
 	// host's network namespace.
 	noUplink bool
+	// sandboxMbit and uplinkMbit are bandwidths in Mbit/s: of one sandbox to the
+	// internet and back, and of all sandboxes to it. 0 is the default of network.
+	sandboxMbit, uplinkMbit uint
 	// nameservers are what sandboxes ask; none means public ones.
 	nameservers []string
 	// proxies are those that say who a client is.

@@ -117,6 +117,7 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 	slots, err := network.Open(ctx, network.Config{
 		RunDir: filepath.Join(runDir, "net"), Instance: instance, Ahead: opts.ahead,
 		Uplink: uplink, Nameservers: nameservers,
+		SlotBandwidth: mbit(opts.sandboxMbit), UplinkBandwidth: mbit(opts.uplinkMbit),
 		OnError:  func(err error) { opts.log.Warn("network", "error", err) },
 		OnRepair: func(r network.Repair) { logRepair(opts.log, r) },
 	})
@@ -282,3 +283,6 @@ var (
 	_ runtime.PathChecker  = slotNetwork{}
 	_ runtime.SelfRepairer = slotNetwork{}
 )
+
+// mbit is a bandwidth in bytes per second.
+func mbit(megabits uint) uint64 { return uint64(megabits) * 1e6 / 8 }
