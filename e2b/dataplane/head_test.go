@@ -89,6 +89,8 @@ func TestAnswerHeadsAreBounded(t *testing.T) {
 		{"interim, spaces in its status", strings.Repeat("HTTP/1.1   103   x\r\nA: "+strings.Repeat("a", 1000)+"\r\n\r\n", 200) + ok + "\r\nhi", 200, "hi"},
 		{"an interim answer too large", interim(fields(3, 60000)) + ok + "\r\nhi", 502, "too large"},
 		{"a body of lines", "HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + strings.Repeat("\n", 300000), 200, "\n\n"},
+		{"a chunk extension without end", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;" + strings.Repeat("a", 200000), 0, ""},
+		{"chunk extensions without number", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("1;"+strings.Repeat("a", 1000)+"\r\nx\r\n", 1000), 0, ""},
 		{"trailers too large", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + fields(3, 60000) + "\r\n", 0, ""},
 	}
 	for _, port := range []uint16{80, AgentPort} {
