@@ -106,9 +106,9 @@ func (l Layout) Make(log *slog.Logger) error {
 			return fmt.Errorf("make %s: %w", dir, err)
 		}
 	}
-	for _, dir := range []string{l.StateDir, l.CacheDir, l.RunDir} {
+	for variable, dir := range map[string]string{EnvStateDir: l.StateDir, EnvCacheDir: l.CacheDir, EnvRunDir: l.RunDir} {
 		if err := private(dir, log); err != nil {
-			return fmt.Errorf("keep %s private: %w", dir, err)
+			return fmt.Errorf("keep %s private: %w (%s and a flag give another directory)", dir, err, variable)
 		}
 	}
 	return nil

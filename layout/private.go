@@ -41,6 +41,8 @@ func private(dir string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	// A file system of its own has that at once.
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == "lost+found" })
 	if len(entries) > 0 && !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return ours.MatchString(e.Name()) }) {
 		return fmt.Errorf("%s has mode %#o and holds files that are not Rundlet's (%s): give a directory of its own, or make it 0700",
 			real, info.Mode().Perm(), entries[0].Name())

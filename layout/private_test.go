@@ -36,6 +36,10 @@ func TestADirectoryOthersCanReachIsMadePrivateOrRefused(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(dir, "rundlet.db"), nil, 0o644))
 			must(t, os.WriteFile(filepath.Join(dir, "notes"), nil, 0o644))
 		}, logged: true},
+		"a file system of its own": {prepare: func(t *testing.T, dir string) {
+			mode(0o755)(t, dir)
+			must(t, os.Mkdir(filepath.Join(dir, "lost+found"), 0o700))
+		}, logged: true},
 		"of another program": {prepare: func(t *testing.T, dir string) {
 			mode(0o755)(t, dir)
 			must(t, os.WriteFile(filepath.Join(dir, "dpkg"), nil, 0o644))

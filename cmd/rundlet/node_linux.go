@@ -159,7 +159,9 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 	supervision.Limits = withTasks(host.Host{}.Limits, driver.Tasks)
 	rt, err := runtime.Open(ctx, runtime.Config{
 		Instance: instance, Ephemeral: opts.ephemeral, ScratchDir: filepath.Join(runDir, "scratch"), Driver: driver, Network: slotNetwork{slots, opts.noUplink}, Store: n.store,
-		Base:      func(ctx context.Context) (runtime.Image, error) { return baseImage(ctx, dirs, opts.nameservers) },
+		Base: func(ctx context.Context) (runtime.Image, error) {
+			return baseImage(ctx, dirs, opts.nameservers, opts.log)
+		},
 		HostStamp: func() string { return hostbase.HostStamp("/") },
 		Prune:     func(_ context.Context, keep []string) error { return pruneBases(dirs, keep) },
 		LockTemplates: func(ctx context.Context) (func(), error) {
@@ -189,7 +191,7 @@ func addresses(texts []string) (out []netip.Addr, err error) {
 }
 
 // baseImage makes the root file system of "base" out of the host's /usr.
-func baseImage(ctx context.Context, dirs layout.Layout, nameservers []string) (runtime.Image, error) {
+func baseImage(ctx context.Context, dirs layout.Layout, nameservers []string, log *slog.Logger) (runtime.Image, error) {
 	if err := os.MkdirAll(dirs.AgentDir(), 0o700); err != nil {
 		return runtime.Image{}, err
 	}
@@ -200,6 +202,9 @@ func baseImage(ctx context.Context, dirs layout.Layout, nameservers []string) (r
 	base, err := hostbase.Build(ctx, hostbase.Config{Dir: baseDir(dirs), AgentPath: agent, Nameservers: nameservers})
 	if err != nil {
 		return runtime.Image{}, err
+	}
+	if len(base.Changed) > 0 {
+		log.Info("configuration files of packages were changed on this host and are not in the base", "files", base.Changed)
 	}
 	return runtime.Image{
 		Spec:  vm.Spec{Rootfs: base.Rootfs, Mounts: base.Mounts, Args: base.Args, Env: base.Env, Cwd: "/"},

@@ -75,24 +75,25 @@ func (t *tree) addTopLinks(hostRoot string) error {
 }
 
 // addHostFiles copies what hostFiles allows. Where that is nothing, the file is
-// left out: a missing piece of configuration is a smaller evil than a leaked one.
-func (t *tree) addHostFiles(hostRoot string) error {
-	c := hostCopier{tree: t, hostRoot: hostRoot}
-	for _, f := range hostFiles(readDigests(hostRoot)) {
+// left out: a missing piece of configuration is a smaller evil than a leaked one. It
+// returns the files of packages that are left out since they were changed.
+func (t *tree) addHostFiles(hostRoot string) (changed []string, err error) {
+	c := hostCopier{tree: t, hostRoot: hostRoot, digests: readDigests(hostRoot)}
+	for _, f := range hostFiles(c.digests) {
 		c.check = f.check
 		matches, err := filepath.Glob(filepath.Join(hostRoot, "etc", f.pattern))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, m := range matches {
 			if err := filepath.WalkDir(m, c.visit); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
 	t.addKeystore(hostRoot)
 	t.dropDangling(hostRoot)
-	return nil
+	return c.changed, nil
 }
 
 type hostCopier struct {
@@ -100,6 +101,8 @@ type hostCopier struct {
 	hostRoot string
 	check    check
 	total    int64
+	digests  digests
+	changed  []string // See Base.
 }
 
 // visit looks at regular files that every user of the host may read, and takes
@@ -140,6 +143,9 @@ func (c *hostCopier) visit(name string, d fs.DirEntry, err error) error {
 		}
 		data, ok := c.check(rel, data)
 		if !ok {
+			if c.digests["/"+rel] != "" {
+				c.changed = append(c.changed, "/"+rel)
+			}
 			return nil
 		}
 		if c.total += int64(len(data)); c.total > maxHostTotal {

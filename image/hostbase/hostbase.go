@@ -64,6 +64,9 @@ type Base struct {
 	// Args and Env are the first process: the agent.
 	Args []string
 	Env  []string
+	// Changed are files that packages brought to the host's /etc and that are not in
+	// the base, since they were changed there and may hold secrets.
+	Changed []string
 }
 
 // Build makes the base for the host as it is now, or finds it if it is there
@@ -101,6 +104,8 @@ func Build(ctx context.Context, cfg Config) (Base, error) {
 		Rootfs: filepath.Join(dir, id),
 		Args:   []string{agentPath},
 		Env:    []string{"PATH=" + guestPath, "HOME=/root", "LANG=C.UTF-8"},
+
+		Changed: t.changed,
 	}
 	base.Mounts = mounts(cfg.HostRoot, filepath.Join(base.Rootfs, agentDir, "empty"))
 

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -153,6 +154,9 @@ func TestAModifiedFileIsNotTaken(t *testing.T) {
 	before := build(t, host, t.TempDir())
 	put(t, host, "etc/ssl/openssl.cnf", "[req]\nPIN = 1\n")
 	after := build(t, host, t.TempDir())
+	if len(before.Changed) != 0 || !slices.Equal(after.Changed, []string{"/etc/ssl/openssl.cnf"}) {
+		t.Errorf("reported as changed: %q before, %q after", before.Changed, after.Changed)
+	}
 	if !exists(before.Rootfs, "etc/ssl/openssl.cnf") || exists(after.Rootfs, "etc/ssl/openssl.cnf") {
 		t.Errorf("in the base: %v before the change, %v after it", exists(before.Rootfs, "etc/ssl/openssl.cnf"), exists(after.Rootfs, "etc/ssl/openssl.cnf"))
 	}

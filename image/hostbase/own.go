@@ -36,7 +36,8 @@ func plan(cfg Config) (*tree, error) {
 	if err := t.addTopLinks(cfg.HostRoot); err != nil {
 		return nil, err
 	}
-	if err := t.addHostFiles(cfg.HostRoot); err != nil {
+	var err error
+	if t.changed, err = t.addHostFiles(cfg.HostRoot); err != nil {
 		return nil, fmt.Errorf("configuration of the host: %w", err)
 	}
 	t.addDirectories()

@@ -31,6 +31,7 @@ type entry struct {
 // path without a leading slash.
 type tree struct {
 	entries map[string]entry
+	changed []string // See Base.
 }
 
 func (t *tree) add(name string, e entry) {
