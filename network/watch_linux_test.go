@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,8 +76,15 @@ func TestTheInternetThatComesLater(t *testing.T) {
 // same; the end of its reports ends no watch for good.
 func TestTheNetworkIsWatchedAgainAfterAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		// The watch is woken by time, which orders nothing for the race detector.
+		var mu sync.Mutex
+		locked := func(fn func()) {
+			mu.Lock()
+			defer mu.Unlock()
+			fn()
+		}
 		var told []error
-		n := &Network{cfg: Config{OnError: func(err error) { told = append(told, err) }}}
+		n := &Network{cfg: Config{OnError: func(err error) { locked(func() { told = append(told, err) }) }}}
 		ctx, stop := context.WithCancel(t.Context())
 		failed := errors.New("no socket")
 		tries := 0
@@ -85,40 +93,48 @@ func TestTheNetworkIsWatchedAgainAfterAFailure(t *testing.T) {
 		ended := make(chan struct{})
 		go func() {
 			n.repeat(ctx, nil, "watch", func(ctx context.Context) error {
-				if tries++; tries == 1 {
+				var first bool
+				var source *news
+				locked(func() {
+					tries++
+					first = tries == 1
+					source = newNews()
+					w = source
+				})
+				if first {
 					return failed
 				}
-				w = newNews()
-				return watch(ctx, w, func(at depth) { looks = append(looks, at) })
+				return watch(ctx, source, func(at depth) { locked(func() { looks = append(looks, at) }) })
 			})
 			close(ended)
 		}()
+		seen := func() (triesSeen int, toldSeen []error, looksSeen []depth) {
+			synctest.Wait()
+			locked(func() { triesSeen, toldSeen, looksSeen = tries, slices.Clone(told), slices.Clone(looks) })
+			return triesSeen, toldSeen, looksSeen
+		}
 		synctest.Wait()
 		time.Sleep(retryFirst)
-		synctest.Wait()
-		if tries != 2 || len(told) != 1 || !errors.Is(told[0], failed) {
+		if tries, told, _ := seen(); tries != 2 || len(told) != 1 || !errors.Is(told[0], failed) {
 			t.Fatalf("%d tries, told of %v", tries, told)
 		}
 		everything := depth{host: true, router: true}
-		if !slices.Equal(looks, []depth{everything}) {
+		if _, _, looks := seen(); !slices.Equal(looks, []depth{everything}) {
 			t.Fatalf("at first %v", looks)
 		}
 		time.Sleep(leastRest)
 		w.add(func(at *depth) { at.host = true })
-		synctest.Wait()
-		if !slices.Equal(looks[1:], []depth{{host: true}}) {
+		if _, _, looks := seen(); !slices.Equal(looks[1:], []depth{{host: true}}) {
 			t.Fatalf("after a report %v", looks)
 		}
 		time.Sleep(lookEvery)
-		synctest.Wait()
-		if !slices.Equal(looks[2:], []depth{{}}) {
+		if _, _, looks := seen(); !slices.Equal(looks[2:], []depth{{}}) {
 			t.Fatalf("without a report %v", looks)
 		}
 		w.fail(errNotFollowed)
 		time.Sleep(leastRest + 2*retryFirst)
 		synctest.Wait()
-		synctest.Wait()
-		if tries != 3 || len(told) != 2 || !errors.Is(told[1], errNotFollowed) || looks[len(looks)-1] != everything {
+		if tries, told, looks := seen(); tries != 3 || len(told) != 2 || !errors.Is(told[1], errNotFollowed) || looks[len(looks)-1] != everything {
 			t.Errorf("%d tries, told of %v, looked %v", tries, told, looks)
 		}
 		stop()
