@@ -37,6 +37,14 @@ func (g *guarded) close() {
 	}
 }
 
+// changed notes a change of our own, which is one generation. If somebody else's
+// came between, the generations do not agree, and the table is looked at.
+func (g *guarded) changed() {
+	if g.seen != 0 {
+		g.seen++
+	}
+}
+
 // staticSets are those whose elements are part of a table's print.
 var staticSets = []string{setDenied, setNameservers, setReachable, setGuests}
 

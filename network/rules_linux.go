@@ -275,6 +275,8 @@ func (r *nftRules) changeLocked(conn *nftables.Conn, op string, add []slotRule, 
 	if err := conn.Flush(); err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
+	r.guard.changed()
+	r.flows.changed()
 	for _, rule := range add {
 		r.have[rule.id] = rule
 	}

@@ -1,0 +1,45 @@
+package network
+
+import (
+	"context"
+	"testing"
+
+	"github.com/google/nftables"
+)
+
+// A create must not wait for a look at all the rules because the one before it
+// changed some, and a change of somebody else must not hide behind ours.
+func TestOurOwnChangesNeedNoLookAndHideNoOther(t *testing.T) {
+	w := newWorld(t)
+	n := w.openHealing()
+	w.alone(n.Network)
+	rules := n.rules.(*nftRules)
+	s := w.acquire(n.Network, allow)
+	settle := func(want bool) {
+		t.Helper()
+		if lost, err := rules.settle(true); lost != want || err != nil {
+			t.Fatalf("lost %v, %v, want %v", lost, err, want)
+		}
+	}
+	settle(false)
+	w.acquire(n.Network, allow)
+	if err := n.Release(context.Background(), w.acquire(n.Network, deny).ID); err != nil {
+		t.Fatal(err)
+	}
+	now, err := generation(rules.guard.conn)
+	if err != nil || now != rules.guard.seen || now != rules.flows.seen {
+		t.Errorf("generation %d, %v; seen %d and %d", now, err, rules.guard.seen, rules.flows.seen)
+	}
+	settle(false)
+	err = filterOf(n.router.ns, func(conn *nftables.Conn) error {
+		set := internetSet()
+		set.Table = &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}
+		return conn.SetDeleteElements(&set, slotRule{id: s.ID, policy: allow}.internet())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.acquire(n.Network, allow)
+	settle(true)
+	settle(false)
+}
