@@ -10,7 +10,7 @@ import (
 )
 
 // filled returns a store with n paused sandboxes, n killed ones, n snapshots and n
-// keys.
+// keys; and n continuations that share their files.
 func filled(b *testing.B, n int) *Store {
 	b.Helper()
 	s, ctx := openTest(b), context.Background()
@@ -23,8 +23,12 @@ func filled(b *testing.B, n int) *Store {
 	}
 	err := s.write(ctx, func(tx *sql.Tx) error {
 		for i := range n {
-			if err := filler(i).put(ctx, tx); err != nil {
-				return err
+			same := filler(i)
+			same.ID, same.VMID, same.Snapshot, same.Kind = "same"+same.ID, "same", "same", "continuation"
+			for _, row := range []Snapshot{filler(i), same} {
+				if err := row.put(ctx, tx); err != nil {
+					return err
+				}
 			}
 			if _, err := tx.ExecContext(ctx, `INSERT INTO api_keys (id, name, hash, hint, created_at) VALUES (?1, '', CAST('hash' || ?1 AS BLOB), '', 0)`, i); err != nil {
 				return err
@@ -84,6 +88,15 @@ func BenchmarkRows(b *testing.B) {
 				row := filler(fresh)
 				row.State, row.KeyID = SnapshotSaving, "k"
 				return s.AddSnapshot(ctx, row, Counted{Kinds: []string{"snapshot", "continuation"}, Most: 1 << 30, MostOfAKey: 1 << 30})
+			}},
+			{"share-and-drop", func() error { // Among as many claims on the same files.
+				row := filler(0)
+				row.ID, row.VMID, row.Snapshot, row.KeyID = "shared", "same", "same", "another"
+				if err := s.AddSnapshot(ctx, row, Counted{Kinds: []string{"snapshot"}, Most: 1 << 30, MostOfAKey: 1 << 30}); err != nil {
+					return err
+				}
+				_, err := s.DropSnapshot(ctx, row.ID)
+				return err
 			}},
 			{"claims", func() error { _, err := s.Claims(ctx); return err }},
 		} {

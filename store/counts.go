@@ -17,13 +17,8 @@ type SnapshotCount struct {
 // ready, by kind. It returns no row and holds up no other call.
 func (s *Store) CountSnapshots(ctx context.Context) (map[string]SnapshotCount, error) {
 	rows, err := s.query(ctx, `
-		SELECT kind, sum(n), sum(bytes) FROM (
-			SELECT kind, count(*) AS n, 0 AS bytes FROM snapshots WHERE state = 'ready' GROUP BY kind
-			UNION ALL
-			-- Of each group the values are those of the row with the least created_at.
-			SELECT kind, 0, iif(state = 'ready', bytes, 0) FROM (
-				SELECT kind, state, bytes, min(created_at) FROM snapshots GROUP BY vm_id, snapshot))
-		GROUP BY kind HAVING sum(n) > 0`)
+
+		SELECT kind, count(*), sum(counts * bytes) FROM snapshots WHERE state = 'ready' GROUP BY kind`)
 	if err != nil {
 		return nil, fmt.Errorf("count snapshots: %w", err)
 	}

@@ -41,6 +41,35 @@ func TestCountSnapshots(t *testing.T) {
 	if err != nil || !maps.Equal(got, want) {
 		t.Errorf("%v, %v; want %v", got, err, want)
 	}
+	// Whoever goes leaves the files to the next.
+	if _, err := s.DropSnapshot(ctx, "s0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ReleaseSnapshot(ctx, "s4"); err != nil {
+		t.Fatal(err)
+	}
+	got, err = s.CountSnapshots(ctx)
+	want = map[string]SnapshotCount{"snapshot": {1, 10}, "pause": {2, 1100}, "fork": {1, 5}}
+	if err != nil || !maps.Equal(got, want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
+	}
+}
+
+// The migration that brings the column counts the same as rows that are written now.
+func TestRowsOfAnOlderSchemaCountOnce(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
+	older(t, path)
+	db := connect(path, "journal_mode(WAL)")
+	for i, files := range []string{"1", "1", "2"} {
+		if _, err := db.ExecContext(ctx, `INSERT INTO snapshots (id, instance, kind, state, vm_id, snapshot, source, parent, template_id, alias, build_id,
+			spec, vcpus, memory_mib, disk_mib, bytes, created_at) VALUES (?, '', 'snapshot', 'ready', 'v', ?, '', '', '', '', '', '', 0, 0, 0, 7, ?)`, i, files, i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db.Close()
+	if got, err := open(t, path).CountSnapshots(ctx); err != nil || got["snapshot"] != (SnapshotCount{3, 14}) {
+		t.Errorf("%v, %v", got, err)
+	}
 }
 
 // A connection that writes, or waits for its disk, keeps nobody from the check

@@ -107,6 +107,64 @@ func TestNoMoreSnapshotsThanTheBoundsAllow(t *testing.T) {
 	}
 }
 
+// What the database counts is what there is, however rows come and go.
+func TestSnapshotsAreCounted(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
+	older(t, path)
+	db := connect(path, "journal_mode(WAL)")
+	if _, err := db.ExecContext(ctx, `INSERT INTO snapshots (id, instance, kind, state, vm_id, snapshot, source, parent, template_id, alias, build_id,
+		spec, vcpus, memory_mib, disk_mib, key_id, created_at) VALUES ('old', '', 'snapshot', 'ready', 'v', 's', '', '', '', '', '', '', 0, 0, 0, 'k0', 1)`); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	s := open(t, path)
+	counts := func(table string) (out []string) {
+		t.Helper()
+		rows, err := s.query(ctx, `SELECT kind || ' ' || key_id || ' ' || n FROM `+table+` ORDER BY 1`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var line string
+			if err := rows.Scan(&line); err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, line)
+		}
+		return out
+	}
+	check := func(what string, kinds int) {
+		t.Helper()
+		got, want := counts("snapshot_counts"), counts("(SELECT kind, key_id, count(*) AS n FROM snapshots GROUP BY kind, key_id)")
+		if !slices.Equal(got, want) || len(got) != kinds {
+			t.Errorf("%s: %v are counted, and there are %v", what, got, want)
+		}
+	}
+	check("after the migration", 1)
+	for i := range 12 {
+		n := Snapshot{ID: fmt.Sprint(i), Kind: []string{"snapshot", "pause"}[i%2], State: SnapshotSaving, KeyID: fmt.Sprint("k", i%3), VMID: "v", CreatedAt: time.Unix(1, 0)}
+		for _, n.State = range []string{SnapshotSaving, SnapshotReady} {
+			if err := s.PutSnapshot(ctx, n); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	check("filled", 6)
+	for i := range 12 {
+		var err error
+		if i%4 == 0 {
+			err = s.ReleaseSnapshot(ctx, fmt.Sprint(i))
+		} else {
+			_, err = s.DropSnapshot(ctx, fmt.Sprint(i))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("emptied", 1)
+}
+
 // Rows of the killed are kept for a time and in a number, the newest; others never
 // go for that.
 func TestTheOldestKilledGoFirst(t *testing.T) {

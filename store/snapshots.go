@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -80,7 +81,7 @@ func (s *Store) AddSnapshot(ctx context.Context, n Snapshot, c Counted) error {
 	return nil
 }
 
-// room counts in the index, the smaller number first.
+// room reads what the database counts, that of the key first.
 func (c Counted) room(ctx context.Context, tx *sql.Tx, keyID string) error {
 	for _, b := range []struct {
 		most  int
@@ -91,7 +92,7 @@ func (c Counted) room(ctx context.Context, tx *sql.Tx, keyID string) error {
 			continue
 		}
 		var have int
-		query := `SELECT count(*) FROM snapshots WHERE kind IN (SELECT value FROM json_each(?1))` + b.where
+		query := `SELECT coalesce(sum(n), 0) FROM snapshot_counts WHERE kind IN (SELECT value FROM json_each(?1))` + b.where
 		if err := tx.QueryRowContext(ctx, query, list(c.Kinds), keyID).Scan(&have); err != nil {
 			return err
 		}
@@ -124,6 +125,18 @@ func (n Snapshot) put(ctx context.Context, tx *sql.Tx) error {
 		n.ID, n.Instance, n.Kind, n.State, n.Name, n.VMID, n.Snapshot, n.Source, n.Parent, n.TemplateID, n.Alias,
 		n.BuildID, n.Spec, n.VCPUs, n.MemoryMiB, n.DiskMiB, n.Reason, n.Manifest, n.Bytes, n.KeyID,
 		micros(n.CreatedAt))
+	if err == nil {
+		err = countOne(ctx, tx, n.VMID, n.Snapshot)
+	}
+	return err
+}
+
+// countOne lets the bytes of the oldest row of the same files count, if those of none
+// do.
+func countOne(ctx context.Context, tx *sql.Tx, vmID, snapshot string) error {
+	_, err := tx.ExecContext(ctx, `UPDATE snapshots SET counts = 1 WHERE id = (
+			SELECT id FROM snapshots WHERE vm_id = ?1 AND snapshot = ?2 ORDER BY created_at, id LIMIT 1)
+		AND NOT EXISTS (SELECT 1 FROM snapshots WHERE vm_id = ?1 AND snapshot = ?2 AND counts = 1)`, vmID, snapshot)
 	return err
 }
 
@@ -179,10 +192,12 @@ func (s *Store) DropSnapshot(ctx context.Context, id string) (last bool, err err
 		if err != nil {
 			return err
 		}
-		var others int
-		err = tx.QueryRowContext(ctx, `SELECT count(*) FROM snapshots WHERE vm_id = ? AND snapshot = ?`, vmID, snapshot).Scan(&others)
-		if last = others == 0; !last || err != nil {
+		err = tx.QueryRowContext(ctx, `SELECT NOT EXISTS (SELECT 1 FROM snapshots WHERE vm_id = ? AND snapshot = ?)`, vmID, snapshot).Scan(&last)
+		if err != nil {
 			return err
+		}
+		if !last {
+			return countOne(ctx, tx, vmID, snapshot)
 		}
 		return markGarbage(ctx, tx, vmID, snapshot)
 	})
@@ -194,7 +209,15 @@ func (s *Store) DropSnapshot(ctx context.Context, id string) (last bool, err err
 
 // ReleaseSnapshot removes a row and says nothing of the driver's snapshot.
 func (s *Store) ReleaseSnapshot(ctx context.Context, id string) error {
-	if _, err := s.exec(ctx, `DELETE FROM snapshots WHERE id = ?`, id); err != nil {
+	err := s.write(ctx, func(tx *sql.Tx) error {
+		var vmID, snapshot string
+		err := tx.QueryRowContext(ctx, `DELETE FROM snapshots WHERE id = ? RETURNING vm_id, snapshot`, id).Scan(&vmID, &snapshot)
+		if err != nil {
+			return err
+		}
+		return countOne(ctx, tx, vmID, snapshot)
+	})
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("release snapshot %s: %w", id, err)
 	}
 	return nil
