@@ -108,6 +108,11 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 	if t.Failed() {
 		return
 	}
+	n.mu.Lock()
+	if !slices.ContainsFunc(n.told, func(r Repair) bool { return slices.Equal(r.Lost, []string{LostHostRules}) && r.By != "" }) {
+		t.Errorf("who flushed the rules is not told: %+v", n.told)
+	}
+	n.mu.Unlock()
 	// The probes can fail: without filter and routing they arrive.
 	w.alone(n.Network)
 	w.dropTable(n.router.ns, routerTable)
