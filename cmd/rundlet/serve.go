@@ -59,7 +59,7 @@ all of them for the next "rundlet serve".`,
 	f.BoolVar(&opts.acceptEmpty, "accept-empty-database", false, "start although the database is empty or missing and there are saved snapshots; they are set aside")
 	f.IntVar(&opts.ahead, "network-slots", 4, "network slots kept ready")
 	f.UintVar(&opts.sandboxMbit, "sandbox-bandwidth", 1000, "Mbit/s that one sandbox may send to the internet, and receive from there")
-	f.UintVar(&opts.uplinkMbit, "uplink-bandwidth", 0, "Mbit/s that all sandboxes may send to the internet: 95 % of the slowest link on the way, then they share it evenly (default no bound)")
+	f.UintVar(&opts.uplinkMbit, "uplink-bandwidth", 0, "Mbit/s that all sandboxes may send to the internet: 95 % of the slowest link on the way, then they share it evenly; 0 for no bound")
 	opts.capacity.flags(f)
 	opts.supervision = runtime.DefaultSupervision()
 	f.DurationVar(&opts.supervision.Heartbeat, "heartbeat", opts.supervision.Heartbeat, "how often a sandbox is asked for a sign of life; one that gives none for 5 minutes is ended; 0 for never")
