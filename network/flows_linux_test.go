@@ -198,7 +198,7 @@ func TestShares(t *testing.T) {
 func TestALostShareOfFlowsIsMadeAgain(t *testing.T) {
 	w := newWorld(t)
 	n := w.openHealing()
-	name := n.rules.(*nftRules).flows.table
+	name := n.sharesTable()
 	w.dropTable(n.router.ns, name)
 	eventually(t, "the table of shares is there again", func() bool {
 		table := guarded{ns: n.router.ns, table: name}

@@ -73,6 +73,14 @@ func ruleLosses(t *testing.T, where string, ns *os.File, name string) []loss {
 	return out
 }
 
+// sharesTable is the name of the table of shares of flows.
+func (n *Network) sharesTable() string {
+	r := n.rules.(*nftRules)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.flows.table
+}
+
 // losses are all that the test can think of, each undone by a repair.
 func losses(t *testing.T, w *world, n *Network, s Slot) []loss {
 	t.Helper()
@@ -181,7 +189,7 @@ func losses(t *testing.T, w *world, n *Network, s Slot) []loss {
 			return host.RouteDel(&netlink.Route{Dst: ipNet(n.uplinkSubnet(t)), Type: unix.RTN_BLACKHOLE})
 		}},
 	}
-	shares := n.rules.(*nftRules).flows.table
+	shares := n.sharesTable()
 	out = append(out, loss{"the table of shares is deleted", func() error { w.dropTable(n.router.ns, shares); return nil }})
 	out = append(out, ruleLosses(t, "shares", n.router.ns, shares)...)
 	out = append(out, ruleLosses(t, "host", w.host, n.uplink.table())...)

@@ -13,13 +13,12 @@ import (
 
 const (
 	// The pause after a repair grows with each that follows soon, so that two
-	// programs that undo each other's work do not do it all day. The first ones
-	// are short: what reloads a firewall often does it in several steps.
+	// programs that undo each other's work do not keep the machine busy. The first
+	// ones are short: what reloads a firewall often does it in several steps. The
+	// longest costs a processor some percent, and what is lost is repaired within
+	// two seconds all the same.
 	firstPause = 100 * time.Millisecond
-	mostPause  = 30 * time.Second
-	// fighting is the pause from which on an operator is told that another program
-	// undoes the repairs.
-	fighting = 2 * time.Second
+	mostPause  = 1600 * time.Millisecond
 )
 
 // repairs is what was lost and repaired. Safe for concurrent use.
@@ -37,11 +36,11 @@ type repairs struct {
 	by    string // Who changed the packet filter last.
 }
 
-// due reports whether the next repair need not wait.
-func (r *repairs) due(now time.Time) bool {
+// wait is how long the next repair has to wait, if it is above zero.
+func (r *repairs) wait(now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.last.IsZero() || !now.Before(r.last.Add(r.pause))
+	return r.last.Add(r.pause).Sub(now)
 }
 
 // note takes in what a look found, and what became of it. It returns the report
@@ -68,7 +67,7 @@ func (r *repairs) note(now time.Time, lost []string, mended bool, err error) (re
 				r.count(what)
 			}
 		}
-		if now.Sub(r.last) > 2*max(r.pause, fighting) {
+		if now.Sub(r.last) > 2*mostPause {
 			r.pause, r.told = 0, ""
 		}
 		r.last, r.pause = now, min(max(firstPause, 2*r.pause), mostPause)
@@ -77,7 +76,7 @@ func (r *repairs) note(now time.Time, lost []string, mended bool, err error) (re
 	if slices.Contains(lost, LostHostRules) || slices.Contains(lost, LostRouterRules) {
 		report.By = r.by
 	}
-	if r.pause >= fighting {
+	if r.pause == mostPause { // Another program undoes the repairs.
 		report.Next = r.last.Add(r.pause).Sub(now)
 	}
 	key := fmt.Sprint(lost, err, report.Next > 0)
@@ -123,10 +122,11 @@ func (n *Network) Broken() []string {
 type depth struct{ host, router bool }
 
 // look finds out whether all is what it should be, in both namespaces, and
-// repairs what is not, unless it did so a moment ago. A later look continues.
-func (n *Network) look(at depth) {
+// repairs what is not, unless it did so a moment ago. A later look continues:
+// again is when.
+func (n *Network) look(at depth) (again time.Duration) {
 	if n.enter() != nil {
-		return
+		return lookEvery
 	}
 	defer n.life.RUnlock()
 	n.repairs.look.Lock()
@@ -134,9 +134,13 @@ func (n *Network) look(at depth) {
 	if n.Broken() != nil {
 		at = depth{host: true, router: true}
 	}
-	mend := n.repairs.due(time.Now())
+	mend := n.repairs.wait(time.Now()) <= 0
 	lost, err := n.settle(at, mend)
 	n.report(lost, mend, err)
+	if n.Broken() == nil {
+		return lookEvery
+	}
+	return min(n.repairs.wait(time.Now()), lookEvery)
 }
 
 func (n *Network) report(lost []string, mended bool, err error) {

@@ -108,6 +108,11 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 	if t.Failed() {
 		return
 	}
+	n.mu.Lock()
+	if !slices.ContainsFunc(n.told, func(r Repair) bool { return slices.Equal(r.Lost, []string{LostHostRules}) && r.By != "" }) {
+		t.Errorf("who flushed the rules is not told: %+v", n.told)
+	}
+	n.mu.Unlock()
 	// The probes can fail: without filter and routing they arrive.
 	w.alone(n.Network)
 	w.dropTable(n.router.ns, routerTable)
@@ -254,7 +259,7 @@ func TestRepairsThatAreUndonePauseLonger(t *testing.T) {
 	lost := []string{LostHostRules}
 	repaired, told := 0, 0
 	for end := now.Add(10 * time.Minute); now.Before(end); now = now.Add(10 * time.Millisecond) {
-		mend := r.due(now)
+		mend := r.wait(now) <= 0
 		if mend {
 			repaired++
 		}
@@ -264,7 +269,7 @@ func TestRepairsThatAreUndonePauseLonger(t *testing.T) {
 			}
 		}
 	}
-	if repaired < 20 || repaired > 30 {
+	if most := int(10 * time.Minute / mostPause); repaired < most || repaired > most+10 {
 		t.Errorf("%d repairs in ten minutes of a fight", repaired)
 	}
 	if told != 2 {
@@ -272,15 +277,15 @@ func TestRepairsThatAreUndonePauseLonger(t *testing.T) {
 	}
 	// What happens once in ten seconds is repaired at once, each time.
 	for range 30 {
-		now = now.Add(2*mostPause + time.Second)
-		if !r.due(now) {
+		now = now.Add(2*mostPause + firstPause)
+		if r.wait(now) > 0 {
 			t.Fatal("a loss that comes late waits")
 		}
 		r.note(now, lost, true, nil)
 	}
 	for range 30 {
 		now = now.Add(10 * time.Second)
-		if !r.due(now) {
+		if r.wait(now) > 0 {
 			t.Fatal("a loss every ten seconds waits")
 		}
 		if _, due := r.note(now, lost, true, nil); !due {

@@ -95,12 +95,12 @@ func (n *Network) watch(ctx context.Context) error {
 	return watch(ctx, w, n.look)
 }
 
-// watch calls look when there are news and every now and then.
-func watch(ctx context.Context, w *news, look func(depth)) error {
+// watch calls look when there are news, and after the time that it has returned.
+func watch(ctx context.Context, w *news, look func(depth) (again time.Duration)) error {
 	at := depth{host: true, router: true} // What happened before is not reported.
 	for round := 1; ; round++ {
 		began := time.Now()
-		look(at)
+		again := look(at)
 		rest := min(max(share*time.Since(began), leastRest), lookEvery)
 		select {
 		case <-ctx.Done():
@@ -111,7 +111,7 @@ func watch(ctx context.Context, w *news, look func(depth)) error {
 		case <-ctx.Done():
 			return nil
 		case <-w.wake:
-		case <-time.After(lookEvery - rest):
+		case <-time.After(again - rest):
 		}
 		var err error
 		if at, err = w.take(); err != nil {

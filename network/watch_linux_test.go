@@ -104,7 +104,10 @@ func TestTheNetworkIsWatchedAgainAfterAFailure(t *testing.T) {
 				if first {
 					return failed
 				}
-				return watch(ctx, source, func(at depth) { locked(func() { looks = append(looks, at) }) })
+				return watch(ctx, source, func(at depth) time.Duration {
+					locked(func() { looks = append(looks, at) })
+					return lookEvery
+				})
 			})
 			close(ended)
 		}()
