@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -20,7 +21,7 @@ import (
 // must not be able to put another one in its place. Service managers and
 // administrators make such directories 0755; that is mended, and logged.
 func private(dir string, log *slog.Logger) error {
-	real, err := trusted(dir)
+	real, err := trusted(dir, log)
 	if err != nil {
 		return err
 	}
@@ -61,9 +62,10 @@ var ours = regexp.MustCompile(`^(rundlet\.db|default-key|templates|drivers|daemo
 // maxLinks is how many symbolic links a path may have, as on Linux.
 const maxLinks = 40
 
-// trusted returns where an absolute path leads. It fails if a user other than
-// this one and root could change that.
-func trusted(path string) (string, error) {
+// trusted returns where an absolute path leads. It fails if every user could
+// change that. One user who could is named in the log: it may well be the one who
+// started this process with sudo, in a directory of its own.
+func trusted(path string, log *slog.Logger) (string, error) {
 	at, rest, links := string(filepath.Separator), strings.Split(filepath.Clean(path), string(filepath.Separator)), 0
 	for len(rest) > 0 {
 		name := rest[0]
@@ -76,8 +78,8 @@ func trusted(path string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if owner := owner(info); owner != 0 && owner != os.Geteuid() && len(rest) > 0 {
-			return "", fmt.Errorf("%s belongs to user %d, who could replace what is in it", next, owner)
+		if owner := owner(info); owner != 0 && owner != os.Geteuid() && len(rest) > 0 && os.Getenv("SUDO_UID") != strconv.Itoa(owner) {
+			log.Warn("a directory above ours belongs to a user who could replace what is in it", "path", next, "user", owner)
 		}
 		if info.Mode().Type() != fs.ModeSymlink {
 			if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 && len(rest) > 0 {
