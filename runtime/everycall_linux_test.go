@@ -93,13 +93,23 @@ func TestEveryCallTellsThatTheDiskIsFull(t *testing.T) {
 			t.Errorf("%s can fail, and nobody has looked at how", m.Name)
 		}
 	}
-	told := 0
+	told, least := 0, 20
+	next := func(step int) int { return step + 1 }
+	if raced { // Each database takes ten times as long: some steps today, others tomorrow.
+		least = 8
+		next = func(step int) int {
+			if step == 0 {
+				return 1 + time.Now().YearDay()%4
+			}
+			return step + 4
+		}
+	}
 	for name, c := range calls {
 		if c == nil {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			for full, more := 0, true; more; full++ {
+			for full, more := 0, true; more; full = next(full) {
 				f, fill, _ := onSmallDisk(t)
 				if _, err := f.rt.Create(context.Background(), request()); err != nil { // It has a base.
 					t.Fatal(err)
@@ -129,7 +139,7 @@ func TestEveryCallTellsThatTheDiskIsFull(t *testing.T) {
 			}
 		})
 	}
-	if told < 20 {
+	if told < least {
 		t.Errorf("the full disk was told %d times only", told)
 	}
 }
