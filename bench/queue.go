@@ -26,10 +26,13 @@ type arrived struct {
 	err error
 }
 
-// queue fills the room, lets more wait, sees that what comes then is refused,
-// and makes room for one after the other.
+// queue fills the room, lets more wait, sees that what a key asks for beyond its
+// share is refused, and makes room for one after the other.
 func queue(ctx context.Context, m *measurement) (err error) {
-	if err := m.open(ctx, Config{Sandboxes: m.plan.Room, Pending: m.plan.Waiting}); err != nil {
+	// A key may have as many places as it leaves free: with so many, the first one
+	// has its share when all wait.
+	places := m.plan.Waiting + m.plan.Waiting - m.plan.Waiting/3
+	if err := m.open(ctx, Config{Sandboxes: m.plan.Room, Pending: places}); err != nil {
 		return err
 	}
 	keys := map[string]client.API{"a": m.server.API}
@@ -106,9 +109,9 @@ func queue(ctx context.Context, m *measurement) (err error) {
 	return m.judgeOrder(order)
 }
 
-// refused sends what finds the queue full.
+// refused sends what finds the key's share of the queue taken.
 func (m *measurement) refused(ctx context.Context) error {
-	r := m.compare("refusal of a full queue (REST)", "", 0)
+	r := m.compare("refusal beyond a key's share of the queue (REST)", "", 0)
 	for range m.plan.Excess {
 		begin := time.Now()
 		sb, err := m.create(ctx)
