@@ -127,7 +127,7 @@ func vethsIn(router string) (n int, err error) {
 	defer h.Close()
 	links, err := h.LinkList()
 	for _, l := range links {
-		if l.Type() == "veth" {
+		if strings.HasPrefix(l.Attrs().Name, "s-") {
 			n++
 		}
 	}
