@@ -17,6 +17,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/rundlet/rundlet/client"
+	"github.com/rundlet/rundlet/layout"
 )
 
 func flushRules(in netns.NsHandle) error {
@@ -48,11 +49,8 @@ func TestTheNetworkHealsWhileGuestsProbe(t *testing.T) {
 		list = append(list, sb)
 	}
 	allowed, denied, neighbour := list[0], list[1], list[2]
-	routers, err := filepath.Glob("/run/rundlet/*/net/router")
-	if err != nil || len(routers) != 1 {
-		t.Fatalf("router namespaces: %v, %v", routers, err)
-	}
-	router, err := netns.GetFromPath(routers[0])
+	instance := layout.Layout{StateDir: filepath.Join(dir, "state")}.Instance()
+	router, err := netns.GetFromPath(filepath.Join("/run/rundlet", instance, "net/router"))
 	if err != nil {
 		t.Fatal(err)
 	}
