@@ -20,6 +20,9 @@ const (
 	allReading, readingsOfOne = 64 << 20, 32 << 20
 )
 
+// http2Preface is what a client of HTTP/2 sends first.
+const http2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
 var errTooMuchReading = errors.New("too many large request headers are being sent")
 
 // readingListener counts the headers of HTTP/1 that come on the connections of ln. Those of
@@ -49,10 +52,10 @@ type readingConn struct {
 	owner  string
 
 	mu         sync.Mutex
-	on         bool   // a header is being read, or comes next; guarded by mu
-	http2      bool   // guarded by mu
-	begin      []byte // the first bytes of the connection, up to three; guarded by mu
-	cost, held int64  // guarded by mu
+	on         bool  // a header is being read, or comes next; guarded by mu
+	http1      bool  // it does not begin like HTTP/2; guarded by mu
+	preface    int   // bytes of http2Preface that the connection began with; guarded by mu
+	cost, held int64 // guarded by mu
 }
 
 // Read counts, and breaks the connection off if there is no room.
@@ -68,16 +71,12 @@ func (c *readingConn) Read(b []byte) (int, error) {
 func (c *readingConn) count(b []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.on || c.http2 {
+	if !c.on || c.isHTTP2(b) {
 		return true
-	}
-	if left := 3 - len(c.begin); left > 0 {
-		c.begin = append(c.begin, b[:min(left, len(b))]...)
-		c.http2 = string(c.begin) == "PRI" // No method of HTTP/1.
 	}
 	c.cost += int64(len(b) + perField*bytes.Count(b, []byte{'\n'}))
 	need := c.cost - freeReading - c.held
-	if need <= 0 || c.http2 {
+	if need <= 0 {
 		return true
 	}
 	if !c.budget.Take(c.owner, need) {
@@ -85,6 +84,18 @@ func (c *readingConn) count(b []byte) bool {
 	}
 	c.held += need
 	return true
+}
+
+// isHTTP2 reports whether the connection began with all of the preface, when b was
+// read of it. The caller holds mu. HTTP/1 has the first word of it for a method like
+// any other.
+func (c *readingConn) isHTTP2(b []byte) bool {
+	if !c.http1 && c.preface < len(http2Preface) {
+		n := min(len(b), len(http2Preface)-c.preface)
+		c.http1 = string(b[:n]) != http2Preface[c.preface:c.preface+n]
+		c.preface += n
+	}
+	return !c.http1 && c.preface == len(http2Preface)
 }
 
 // next begins with the header of the next request.
