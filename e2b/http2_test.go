@@ -2,7 +2,9 @@ package e2b
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -10,9 +12,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
+	"github.com/rundlet/rundlet/e2b/internal/quota"
 )
 
 // A frame is held in memory as a whole, before anything has been shown, so a
@@ -98,4 +103,77 @@ func TestGRPCAnswersNobodyTakesAreNotHeld(t *testing.T) {
 	if _, err := io.CopyN(io.Discard, resp.Body, 1<<20); err != nil {
 		t.Errorf("it does not go on: %v", err)
 	}
+}
+
+// A header of HTTP/2 is counted until it is complete, and not waited for longer than
+// one of HTTP/1. The requests before it on the connection change nothing.
+func TestHalfAHeaderOfHTTP2IsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewServer(Config{}, &fakeruntime.Runtime{}, &MemoryKeys{})
+		s.reading = quota.NewBudget(400<<10, 300<<10)
+		ln := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(ctx, ln) }()
+		frame := func(kind, flags, stream byte, payload string) string {
+			return string([]byte{0, byte(len(payload) >> 8), byte(len(payload)), kind, flags, 0, 0, 0, stream}) + payload
+		}
+		const pseudo = "\x82\x86\x84\x01\x09localhost"  // GET http://localhost/
+		fields := strings.Repeat("\x10\x01a\x00", 1000) // literals, never indexed
+		dial := func() net.Conn {
+			ours, theirs := net.Pipe()
+			ln.conns <- theirs
+			go func() { _, _ = io.Copy(io.Discard, ours) }()
+			if _, err := io.WriteString(ours, http2Preface+frame(4, 0, 0, "")+frame(frameHeaders, 5, 1, pseudo)); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			return ours
+		}
+		half := dial()
+		defer half.Close()
+		if s.reading.Used() != 0 {
+			t.Errorf("%d bytes are held behind a whole header", s.reading.Used())
+		}
+		for _, part := range []string{frame(frameHeaders, 1, 3, pseudo+fields[:1000]), frame(frameContinuation, 0, 3, fields[1000:])} {
+			if _, err := io.WriteString(half, part); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if used := s.reading.Used(); used < 200<<10 {
+			t.Fatalf("half a header with a thousand fields counts as %d bytes", used)
+		}
+		second := dial()
+		defer second.Close()
+		_, err := io.WriteString(second, frame(frameHeaders, 1, 3, pseudo+fields))
+		synctest.Wait()
+		if err == nil {
+			_, err = io.WriteString(second, frame(frameContinuation, 4, 3, ""))
+		}
+		if !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("another of the same size: %v", err)
+		}
+		time.Sleep(headerTime + time.Second)
+		synctest.Wait()
+		if _, err := io.WriteString(half, frame(frameContinuation, 4, 3, "")); err == nil || s.reading.Used() != 0 {
+			t.Errorf("after its time: %v, %d bytes are held", err, s.reading.Used())
+		}
+		whole := dial()
+		for _, part := range []string{frame(frameHeaders, 1, 3, pseudo+fields), frame(frameContinuation, 4, 3, "")} {
+			if _, err := io.WriteString(whole, part); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(2 * headerTime)
+		if _, err := io.WriteString(whole, frame(6, 0, 0, "12345678")); err != nil || s.reading.Used() != 0 {
+			t.Errorf("after a whole header: %v, %d bytes are held", err, s.reading.Used())
+		}
+		whole.Close()
+		synctest.Wait()
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
 }
