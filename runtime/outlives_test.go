@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/rundlet/rundlet/store"
@@ -127,57 +126,6 @@ func TestUserDataOutlivesAStartWithADatabaseThatLostRows(t *testing.T) {
 			if counts, err := f.rt.Orphans(context.Background()); err != nil || counts["snapshot"]+counts["machine"]+counts["sandbox"] != 0 {
 				t.Errorf("with the right database there are orphans: %v, %v", counts, err)
 			}
-		})
-	}
-}
-
-func TestWhatIsSetAsideIsDeletedAfterDaysOrByCommandAndNotBefore(t *testing.T) {
-	for name, c := range map[string]struct {
-		wait    time.Duration
-		discard bool
-		gone    bool
-	}{
-		"before":     {OrphanRetention - time.Hour, false, false},
-		"after":      {OrphanRetention, false, true},
-		"by command": {time.Hour, true, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				f, ctx := newFixture(t), context.Background()
-				defer func() { f.rt.Close() }()
-				f.create(long)
-				before := f.copyDatabase()
-				b := f.belongings()
-				saved := countSnapshots(f)
-				f.startWith(before)
-				orphans, err := f.db.Orphans(ctx)
-				if err != nil || len(orphans) != 3 { // One machine, a pause and a snapshot.
-					t.Fatalf("%+v, %v", orphans, err)
-				}
-				time.Sleep(c.wait)
-				if c.discard {
-					for _, o := range orphans {
-						if err := f.db.DiscardOrphan(ctx, o.Name); err != nil {
-							t.Fatal(err)
-						}
-					}
-				}
-				f.restart() // The date is that of the first start.
-				f.rt.clean(ctx)
-				want := saved
-				if c.gone {
-					want -= 2
-				}
-				if n := countSnapshots(f); n != want {
-					t.Errorf("%d snapshots, want %d", n, want)
-				}
-				if _, ok, err := f.cfg.Driver.Get(ctx, b.running); err != nil || ok == c.gone {
-					t.Errorf("the machine is there: %v, %v", ok, err)
-				}
-				if left, err := f.db.Orphans(ctx); err != nil || (len(left) == 0) != c.gone {
-					t.Errorf("%+v, %v", left, err)
-				}
-			})
 		})
 	}
 }
