@@ -58,13 +58,25 @@ func (p peers) of(r *http.Request) netip.Addr {
 		} else {
 			lines = lines[:len(lines)-1]
 		}
-		next, err := netip.ParseAddr(strings.TrimSpace(last))
+		next, err := parseForwarded(strings.TrimSpace(last))
 		if err != nil {
 			break // The proxy did not know it; it is the peer itself.
 		}
 		addr = next.Unmap()
 	}
 	return addr
+}
+
+// parseForwarded reads an address as proxies write it: some with the port, and of
+// IPv6 with brackets.
+func parseForwarded(text string) (netip.Addr, error) {
+	if withPort, err := netip.ParseAddrPort(text); err == nil {
+		return withPort.Addr(), nil
+	}
+	if inner, ok := strings.CutPrefix(text, "["); ok {
+		text = strings.TrimSuffix(inner, "]")
+	}
+	return netip.ParseAddr(text)
 }
 
 func (p peers) trusted(addr netip.Addr) bool {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 )
@@ -20,11 +21,19 @@ const (
 	allReading, readingsOfOne = 64 << 20, 32 << 20
 )
 
+// http2Preface is what a client of HTTP/2 sends first.
+const http2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+// maxBlock bounds the cost of a header of HTTP/2 while it is read. Of a byte of it a
+// whole field may come, but no more of them than fit maxHeader by HTTP/2's own count.
+const maxBlock = 3 * maxHeader
+
 var errTooMuchReading = errors.New("too many large request headers are being sent")
 
-// readingListener counts the headers of HTTP/1 that come on the connections of ln. Those of
-// TLS are left alone, because net/http has to see what they are; and HTTP/2 has one
-// header at a time on a connection, and counts fields itself.
+// readingListener counts the headers that come on the connections of ln. Those of
+// TLS are left alone, because net/http has to see what they are. Of HTTP/2 it counts
+// the header that is not complete, of which there is one at a time on a connection,
+// and ends the connection if it takes longer than that of HTTP/1 may.
 type readingListener struct {
 	net.Listener
 	budget *quota.Budget
@@ -49,10 +58,12 @@ type readingConn struct {
 	owner  string
 
 	mu         sync.Mutex
-	on         bool   // a header is being read, or comes next; guarded by mu
-	http2      bool   // guarded by mu
-	begin      []byte // the first bytes of the connection, up to three; guarded by mu
-	cost, held int64  // guarded by mu
+	on         bool        // a header is being read, or comes next; guarded by mu
+	http1      bool        // it does not begin like HTTP/2; guarded by mu
+	preface    int         // bytes of http2Preface that the connection began with; guarded by mu
+	cost, held int64       // guarded by mu
+	frames     frames      // of HTTP/2; guarded by mu
+	late       *time.Timer // runs while a header of HTTP/2 is not complete; guarded by mu
 }
 
 // Read counts, and breaks the connection off if there is no room.
@@ -68,16 +79,33 @@ func (c *readingConn) Read(b []byte) (int, error) {
 func (c *readingConn) count(b []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.on || c.http2 {
+	if rest, ok := c.isHTTP2(b); ok {
+		return c.countBlock(rest)
+	}
+	if !c.on {
 		return true
 	}
-	if left := 3 - len(c.begin); left > 0 {
-		c.begin = append(c.begin, b[:min(left, len(b))]...)
-		c.http2 = string(c.begin) == "PRI" // No method of HTTP/1.
-	}
 	c.cost += int64(len(b) + perField*bytes.Count(b, []byte{'\n'}))
+	return c.hold()
+}
+
+// countBlock counts the header of HTTP/2 that is not complete. The caller holds mu.
+func (c *readingConn) countBlock(b []byte) bool {
+	c.frames.take(b)
+	c.cost = min(perField*c.frames.block, maxBlock)
+	switch {
+	case c.frames.block == 0:
+		c.release()
+	case c.late == nil:
+		c.late = time.AfterFunc(headerTime, func() { c.Close() })
+	}
+	return c.hold()
+}
+
+// hold takes from the budget what the header costs by now. The caller holds mu.
+func (c *readingConn) hold() bool {
 	need := c.cost - freeReading - c.held
-	if need <= 0 || c.http2 {
+	if need <= 0 {
 		return true
 	}
 	if !c.budget.Take(c.owner, need) {
@@ -85,6 +113,31 @@ func (c *readingConn) count(b []byte) bool {
 	}
 	c.held += need
 	return true
+}
+
+// release gives back what is held of the budget. The caller holds mu.
+func (c *readingConn) release() {
+	if c.late != nil {
+		c.late.Stop()
+		c.late = nil
+	}
+	if c.held > 0 {
+		c.budget.Give(c.owner, c.held)
+		c.held = 0
+	}
+}
+
+// isHTTP2 reports whether the connection began with all of the preface, when b was
+// read of it, and returns what is behind it. The caller holds mu. HTTP/1 has the
+// first word of it for a method like any other.
+func (c *readingConn) isHTTP2(b []byte) (rest []byte, ok bool) {
+	if !c.http1 && c.preface < len(http2Preface) {
+		n := min(len(b), len(http2Preface)-c.preface)
+		c.http1 = string(b[:n]) != http2Preface[c.preface:c.preface+n]
+		c.preface += n
+		b = b[n:]
+	}
+	return b, !c.http1 && c.preface == len(http2Preface)
 }
 
 // next begins with the header of the next request.
@@ -96,16 +149,18 @@ func (c *readingConn) read() { c.set(false) }
 func (c *readingConn) set(on bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.on, c.cost = on, 0
-	if c.held > 0 {
-		c.budget.Give(c.owner, c.held)
-		c.held = 0
+	if !c.http1 && c.preface == len(http2Preface) {
+		return // Its requests are not read one after the other.
 	}
+	c.on, c.cost = on, 0
+	c.release()
 }
 
 // Close gives back what was counted.
 func (c *readingConn) Close() error {
-	c.read()
+	c.mu.Lock()
+	c.release()
+	c.mu.Unlock()
 	return c.Conn.Close()
 }
 

@@ -85,17 +85,23 @@ func TestRequestHeadersBeingReadAreBounded(t *testing.T) {
 	})
 }
 
-// HTTP/2 is told by its first bytes, in however many pieces, and not counted.
+// HTTP/2 is told by its preface, in however many pieces, and not counted. What only
+// begins like it is HTTP/1: net/http takes PRI for a method, and reads a header.
 func TestHTTP2IsNotReadAsAHeader(t *testing.T) {
 	for name, c := range map[string]struct {
 		pieces []string
 		held   bool
 	}{
-		"HTTP/1":             {[]string{"POST / HTTP/1.1\r\n"}, true},
-		"HTTP/2":             {[]string{"PRI * HTTP/2.0\r\n"}, false},
-		"HTTP/2, in pieces":  {[]string{"P", "R", "I * "}, false},
-		"HTTP/1, in pieces":  {[]string{"P", "RO", "PFIND / HTTP/1.1\r\n"}, true},
-		"HTTP/1, in letters": {[]string{"P", "R", "X"}, true},
+		"HTTP/1":               {[]string{"POST / HTTP/1.1\r\n"}, true},
+		"HTTP/2":               {[]string{http2Preface}, false},
+		"HTTP/2, and more":     {[]string{http2Preface + "\x00\x00\x00\x04\x00"}, false},
+		"HTTP/2, in pieces":    {[]string{"P", "R", "I * ", http2Preface[6:20], http2Preface[20:]}, false},
+		"HTTP/1, in pieces":    {[]string{"P", "RO", "PFIND / HTTP/1.1\r\n"}, true},
+		"HTTP/1, in letters":   {[]string{"P", "R", "X"}, true},
+		"the method PRI":       {[]string{"PRI / HTTP/1.1\r\n"}, true},
+		"the request line":     {[]string{"PRI * HTTP/2.0\r\n", "A: b\r\n"}, true},
+		"half of the preface":  {[]string{http2Preface[:20]}, true},
+		"another after it all": {[]string{"PRI * HTTP/2.0\r\n\r\n", "GET / HTTP/1.1\r\n"}, true},
 	} {
 		conn := &readingConn{budget: quota.NewBudget(1<<20, 1<<20), on: true}
 		for _, piece := range append(c.pieces, strings.Repeat("x", 10000)) {

@@ -39,6 +39,17 @@ func costOf(r *http.Request) int64 {
 	return cost
 }
 
+// heldBody is what HTTP/2 may hold of the body of a request that nobody reads.
+func heldBody(r *http.Request) int64 {
+	if r.ProtoMajor < 2 {
+		return 0
+	}
+	if r.ContentLength < 0 {
+		return streamBody
+	}
+	return min(r.ContentLength, streamBody)
+}
+
 // admit counts a request until release is called, or has answered it.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request) (release func(), ok bool) {
 	cost := costOf(r)
@@ -46,6 +57,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (release func(), 
 		answerError(w, &apiError{code: http.StatusRequestHeaderFieldsTooLarge, message: "the request has too large a header, or too many fields in it"})
 		return nil, false
 	}
+	cost += heldBody(r)
 	peer := quota.Network(s.peers.of(r)).String()
 	budget := s.requests.strangers
 	if s.conns.shown(r.Context()) == keyed {

@@ -68,6 +68,7 @@ func TestKeysNeverReachGuests(t *testing.T) {
 		fmt.Fprintf(&escaped, "%%%02x", c)
 	}
 	basic := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
+	ofURLs := base64.URLEncoding.EncodeToString([]byte("\xff\xff\xff:" + n.key))
 	forms := map[string][]string{
 		"X-API-Key":                         {"X-API-Key: " + n.key},
 		"in lower case":                     {"x-api-key: " + n.key},
@@ -82,6 +83,8 @@ func TestKeysNeverReachGuests(t *testing.T) {
 		"a second Authorization":            {"Authorization: Basic " + basic("a:b"), "Authorization: Bearer " + n.key},
 		"no scheme":                         {"Authorization: " + n.key},
 		"basic, as user":                    {"Authorization: Basic " + basic(n.key+":")},
+		"basic, behind a tab":               {"Authorization: Basic\t" + basic("u:"+n.key)},
+		"basic, in the alphabet of URLs":    {"Authorization: Basic " + ofURLs},
 		"basic, as password":                {"Authorization: basic " + basic("user:"+n.key)},
 		"for a proxy":                       {"Proxy-Authorization: Bearer " + n.key},
 		"hop by hop":                        {"Connection: X-Secret", "X-Secret: " + n.key},
@@ -101,7 +104,7 @@ func TestKeysNeverReachGuests(t *testing.T) {
 		"the traffic token, twice":          {"E2b-Traffic-Access-Token: " + traffic},
 		"the traffic token elsewhere":       {"X-Forwarded-Token: " + traffic},
 	}
-	secrets := []string{n.key, strings.ToUpper(n.key), removed, "e2b_short", other, traffic, escaped.String(), basic(n.key + ":"), basic("user:" + n.key)}
+	secrets := []string{n.key, strings.ToUpper(n.key), removed, "e2b_short", other, traffic, escaped.String(), basic(n.key + ":"), basic("user:" + n.key), basic("u:" + n.key), ofURLs}
 	seen := func(t *testing.T, body string) {
 		for _, secret := range secrets {
 			if strings.Contains(strings.ToLower(body), strings.ToLower(secret)) {

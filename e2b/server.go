@@ -165,6 +165,14 @@ const (
 	idleTime      = 620 * time.Second
 	maxHeader     = 128 << 10
 	streamsPerTCP = 1000
+	// A connection of HTTP/2 has memory for one frame from its first byte on, and
+	// keeps it: frames are of the size that every client can send. Of a body that
+	// nobody takes a stream has streamBody, which counts as a part of its request,
+	// and all of the connection connBody: some that nobody takes leave the others,
+	// who may be other clients of a proxy, the most of it.
+	frameSize  = 16 << 10
+	streamBody = 128 << 10
+	connBody   = 8 << 20
 )
 
 // Serve serves ln, HTTP/1.1 and HTTP/2, until ctx ends or the listener fails. For
@@ -181,7 +189,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	srv := &http.Server{
 		Handler:           s,
 		Protocols:         protocols,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streamsPerTCP},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streamsPerTCP, MaxReadFrameSize: frameSize, MaxReceiveBufferPerStream: streamBody, MaxReceiveBufferPerConnection: connBody},
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,

@@ -32,6 +32,9 @@ const (
 	// agentIdleConns bounds the kept connections of one sandbox.
 	agentIdleConns = 8
 	streamBuffer   = 8 << 10
+	// grpcBuffer is what is held of a gRPC answer that the client does not take. By
+	// itself net/http would hold 4 MiB of each.
+	grpcBuffer = 64 << 10
 	// sweepEvery is how soon the end of a run is noticed that nobody told us.
 	sweepEvery = time.Second
 )
@@ -112,6 +115,7 @@ func (p *pool) newRun(key lifecycle) *run {
 	r.grpc.Protocols = new(http.Protocols)
 	r.grpc.Protocols.SetUnencryptedHTTP2(true)
 	r.grpc.MaxResponseHeaderBytes = maxGRPCHead
+	r.grpc.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: grpcBuffer}
 	r.sweep = time.AfterFunc(sweepEvery, r.check)
 	return r
 }

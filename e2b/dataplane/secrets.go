@@ -91,12 +91,15 @@ func hasKey(s string) bool {
 	if strings.Contains(s, "%") && findKey(unescape(s)) {
 		return true
 	}
-	if scheme, rest, ok := strings.Cut(strings.TrimSpace(s), " "); ok && strings.EqualFold(scheme, "Basic") {
-		plain, _ := base64.RawStdEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(rest), "="))
+	if words := strings.Fields(s); len(words) == 2 && strings.EqualFold(words[0], "Basic") {
+		plain, _ := base64.RawStdEncoding.DecodeString(lenient.Replace(strings.TrimRight(words[1], "=")))
 		return findKey(string(plain))
 	}
 	return false
 }
+
+// lenient makes base64 of what is base64 for URLs: many services take both.
+var lenient = strings.NewReplacer("-", "+", "_", "/")
 
 // unescape decodes what is percent-encoded and leaves what is not, as the most
 // lenient of services may.
