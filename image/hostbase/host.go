@@ -141,9 +141,10 @@ func (c *hostCopier) visit(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return nil
 		}
+		_, unchanged := c.digests.distributed(rel, data)
 		data, ok := c.check(rel, data)
 		if !ok {
-			if c.digests["/"+rel] != "" {
+			if c.digests["/"+rel] != "" && !unchanged {
 				c.changed = append(c.changed, "/"+rel)
 			}
 			return nil

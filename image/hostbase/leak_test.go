@@ -150,6 +150,7 @@ func TestNothingOfEtcLeaks(t *testing.T) {
 func TestAModifiedFileIsNotTaken(t *testing.T) {
 	files := map[string]string{}
 	distribution(files, "var/lib/dpkg/status", "etc/ssl/openssl.cnf", "[req]\n")
+	distribution(files, "var/lib/dpkg/status", "etc/alternatives/README", "Not a link.\n") // Never taken, and not changed.
 	host := fakeHost(t, files)
 	before := build(t, host, t.TempDir())
 	put(t, host, "etc/ssl/openssl.cnf", "[req]\nPIN = 1\n")
