@@ -112,7 +112,7 @@ func TestAFileIsSetUIDInAGuestThatRunsOn(t *testing.T) {
 			t.Fatal(lost, err)
 		}
 		got := ""
-		for end := time.Now().Add(5 * time.Second); got != want && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(5 * time.Second); got != want && time.Now().Before(end); <-time.After(10 * time.Millisecond) {
 			got = run(t, d, "a", "?user=1", "/raise", "uid")
 		}
 		if got != want {
