@@ -107,7 +107,7 @@ func (l Layout) Make(log *slog.Logger) error {
 		}
 	}
 	for variable, dir := range map[string]string{EnvStateDir: l.StateDir, EnvCacheDir: l.CacheDir, EnvRunDir: l.RunDir} {
-		if err := private(dir, log); err != nil {
+		if err := private(dir, []string{l.StateDir, l.CacheDir, l.RunDir}, log); err != nil {
 			return fmt.Errorf("keep %s private: %w (%s and a flag give another directory)", dir, err, variable)
 		}
 	}

@@ -19,8 +19,9 @@ import (
 // private makes an existing directory one that only its owner can enter, or says
 // why it cannot be: other users of the host must not reach what is in it, and
 // must not be able to put another one in its place. Service managers and
-// administrators make such directories 0755; that is mended, and logged.
-func private(dir string, log *slog.Logger) error {
+// administrators make such directories 0755; that is mended, and logged. all are
+// our directories, which may be in each other.
+func private(dir string, all []string, log *slog.Logger) error {
 	real, err := trusted(dir, log)
 	if err != nil {
 		return err
@@ -42,8 +43,14 @@ func private(dir string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	// A file system of its own has that at once.
-	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == "lost+found" })
+	// A file system of its own has that at once; and what leads to another of our
+	// directories may have been made a moment ago.
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool {
+		path := filepath.Join(dir, e.Name())
+		return e.Name() == "lost+found" || slices.ContainsFunc(all, func(other string) bool {
+			return other == path || strings.HasPrefix(other, path+string(filepath.Separator))
+		})
+	})
 	if len(entries) > 0 && !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return ours.MatchString(e.Name()) }) {
 		return fmt.Errorf("%s has mode %#o and holds files that are not Rundlet's (%s): give a directory of its own, or make it 0700",
 			real, info.Mode().Perm(), entries[0].Name())
@@ -66,6 +73,10 @@ const maxLinks = 40
 // change that. One user who could is named in the log: it may well be the one who
 // started this process with sudo, in a directory of its own.
 func trusted(path string, log *slog.Logger) (string, error) {
+	// Who called sudo may have a directory of its own, and links in it.
+	mine := func(owner int) bool {
+		return owner == 0 || owner == os.Geteuid() || os.Getenv("SUDO_UID") == strconv.Itoa(owner)
+	}
 	at, rest, links := string(filepath.Separator), strings.Split(filepath.Clean(path), string(filepath.Separator)), 0
 	for len(rest) > 0 {
 		name := rest[0]
@@ -78,7 +89,7 @@ func trusted(path string, log *slog.Logger) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if owner := owner(info); owner != 0 && owner != os.Geteuid() && len(rest) > 0 && os.Getenv("SUDO_UID") != strconv.Itoa(owner) {
+		if owner := owner(info); !mine(owner) && len(rest) > 0 {
 			log.Warn("a directory above ours belongs to a user who could replace what is in it", "path", next, "user", owner)
 		}
 		if info.Mode().Type() != fs.ModeSymlink {
@@ -88,7 +99,7 @@ func trusted(path string, log *slog.Logger) (string, error) {
 			at = next
 			continue
 		}
-		if owner := owner(info); owner != 0 && owner != os.Geteuid() {
+		if owner := owner(info); !mine(owner) {
 			return "", fmt.Errorf("%s is a link of user %d, who could change it", next, owner)
 		}
 		if links++; links > maxLinks {

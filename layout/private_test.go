@@ -75,6 +75,12 @@ func TestADirectoryOthersCanReachIsMadePrivateOrRefused(t *testing.T) {
 			must(t, os.Symlink(dir+"-real", dir))
 			must(t, os.Lchown(dir, 65534, 65534))
 		}, root: true, refused: "link of user 65534"},
+		"a link of the user of sudo": {prepare: func(t *testing.T, dir string) {
+			mode(0o700)(t, dir+"-real")
+			must(t, os.Symlink(dir+"-real", dir))
+			must(t, os.Lchown(dir, 65534, 65534))
+			t.Setenv("SUDO_UID", "65534")
+		}, root: true},
 		"a link through a directory for all": {prepare: func(t *testing.T, dir string) {
 			open := dir + "-open"
 			mode(0o777)(t, open)
@@ -114,6 +120,35 @@ func TestADirectoryOthersCanReachIsMadePrivateOrRefused(t *testing.T) {
 					t.Errorf("log: %q", log.String())
 				}
 			})
+		}
+	}
+}
+
+// TestDirectoriesInOneAnother are made 0755 by an administrator, with nothing in
+// them, or with what leads to another one of ours.
+func TestDirectoriesInOneAnother(t *testing.T) {
+	for _, subs := range [][3]string{
+		{".", "cache", "run"}, {"state", ".", "run"}, {"state", "cache", "."}, {"var/state", ".", "var/run"}, {".", ".", "."},
+	} {
+		root := t.TempDir()
+		must(t, os.Chmod(root, 0o755))
+		l := Layout{filepath.Join(root, subs[0]), filepath.Join(root, subs[1]), filepath.Join(root, subs[2])}
+		for range 2 {
+			if err := l.Make(slog.New(slog.DiscardHandler)); err != nil {
+				t.Errorf("%v: %v", subs, err)
+			}
+		}
+		for _, dir := range []string{root, l.StateDir, l.CacheDir, l.RunDir} {
+			if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+				t.Errorf("%v: %s: %v, %v", subs, dir, info.Mode(), err)
+			}
+		}
+		must(t, os.Chmod(root, 0o755))
+		must(t, os.WriteFile(filepath.Join(root, "zebra"), nil, 0o644))
+		if subs == [3]string{".", ".", "."} {
+			if err := l.Make(slog.New(slog.DiscardHandler)); err == nil {
+				t.Error("a directory with a stranger's file is taken")
+			}
 		}
 	}
 }

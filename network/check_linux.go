@@ -63,6 +63,11 @@ func Check(cfg Config) []Problem {
 			fatal(fmt.Sprintf("no nf_tables rules: %v", err),
 				"modprobe nf_tables nft_ct nft_masq nft_reject_inet nft_connlimit nft_limit nft_hash, or a kernel with CONFIG_NF_TABLES_INET")
 		}
+		u := &uplink{cfg: cfg, rec: uplinkRecord{Subnet: cfg.LinkRange}, rules: guarded{table: "rundlet_check"}, times: flowTimes}
+		u.cfg.OnError = func(err error) { problems = append(problems, Problem{What: err.Error()}) }
+		if err := u.expectRules(); err != nil {
+			fatal(fmt.Sprintf("no nf_tables rules for the host: %v", err), "modprobe nft_masq nft_reject_inet, or a kernel with CONFIG_NFT_MASQ and CONFIG_NFT_REJECT_INET")
+		}
 		if err := forgetFrom(ns, netip.IPv4Unspecified()); err != nil {
 			fatal(fmt.Sprintf("no access to tracked connections: %v", err),
 				"modprobe nf_conntrack_netlink, or a kernel with CONFIG_NF_CT_NETLINK")

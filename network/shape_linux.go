@@ -91,6 +91,9 @@ var errNoQueues = errors.New("the kernel has no HTB")
 func (r *router) shape(index int, cfg Config) error {
 	root := netlink.QdiscAttrs{LinkIndex: index, Handle: shapeMajor, Parent: netlink.HANDLE_ROOT}
 	err := r.links.QdiscDel(&netlink.GenericQdisc{QdiscAttrs: root, QdiscType: "htb"})
+	if errors.Is(err, unix.EOPNOTSUPP) { // No CONFIG_NET_SCHED.
+		return fmt.Errorf("%w: %w", errNoQueues, err)
+	}
 	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) { // Another kind, or none.
 		return err
 	}

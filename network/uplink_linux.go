@@ -39,6 +39,8 @@ type uplink struct {
 	// unshaped whether the kernel has none; see settleShape.
 	shaped   int
 	unshaped bool
+	// times is flowTimes, or nil on a kernel without; see expectRules.
+	times func(*nftables.Table) *nftables.NamedObj
 }
 
 // uplinkRecord is the file that outlives the process.
@@ -51,7 +53,7 @@ type uplinkRecord struct {
 // openUplink opens the daemon's namespace. An uplink whose router is gone, or
 // that was not finished, is removed.
 func openUplink(cfg Config, r *router, routerFound bool, announce func(own []netip.Prefix) error) (_ *uplink, err error) {
-	u := &uplink{cfg: cfg, router: r, announce: announce}
+	u := &uplink{cfg: cfg, router: r, announce: announce, times: flowTimes}
 	defer func() {
 		if err != nil {
 			u.close()

@@ -110,7 +110,7 @@ func (u *uplink) settleRules(mend bool) (lost bool, err error) {
 // writeRules replaces the table by what the record and the own addresses say.
 func (u *uplink) writeRules() error {
 	if u.rules.want == "" {
-		if err := u.rules.expect(u.build); err != nil {
+		if err := u.expectRules(); err != nil {
 			return err
 		}
 	}
@@ -126,6 +126,26 @@ func (u *uplink) writeRules() error {
 	return nil
 }
 
+// expectRules notes what the table should be. A kernel that has no times for
+// single flows has a table without them, and that is told once: it keeps the
+// host's flows for longer, but not those that the router does not know any more.
+func (u *uplink) expectRules() error {
+	err := u.rules.expect(u.build)
+	if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EOPNOTSUPP) || u.times == nil {
+		return err
+	}
+	times := u.times
+	u.times = nil
+	if u.rules.expect(u.build) != nil {
+		u.times = times // It is something else.
+		return err
+	}
+	u.cfg.OnError(fmt.Errorf("network: %s: %w", noTimes, err))
+	return nil
+}
+
+const noTimes = "the host tracks silent flows of sandboxes as long as its own (a kernel with CONFIG_NF_CONNTRACK_TIMEOUT would forget them sooner)"
+
 // build writes the rules of the daemon's namespace. The router has filtered
 // already; here the host protects itself, from what only it can know.
 func (u *uplink) build(b *table) {
@@ -133,21 +153,25 @@ func (u *uplink) build(b *table) {
 	denied := b.prefixSet(setDenied, alwaysDenied)
 	nameservers := b.addrSet(setNameservers, u.cfg.Nameservers)
 	u.permits(b, rec, nameservers)
-	b.object(flowTimes(b.t))
+	var times []expr.Any // A rule without them does nothing.
+	if u.times != nil {
+		b.object(u.times(b.t))
+		times = setTimes()
+	}
 	dns := func(proto byte) []expr.Any {
 		return rule(iif(up), destIn(nameservers), isPort(proto, 53), accept())
 	}
 	// The host by any of its addresses; as a name server only if configured.
 	b.hook("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept,
 		rule(iif(up), isIPv6(), drop()),
-		rule(iif(up), setTimes()),
+		rule(iif(up), times),
 		dns(unix.IPPROTO_UDP),
 		dns(unix.IPPROTO_TCP),
 		rule(iif(up), reject()),
 	)
 	forward := [][]expr.Any{
 		rule(iif(up), isIPv6(), drop()),
-		rule(iif(up), setTimes()),
+		rule(iif(up), times),
 		dns(unix.IPPROTO_UDP),
 		dns(unix.IPPROTO_TCP),
 		// A port that the host publishes (a container's) is the host.

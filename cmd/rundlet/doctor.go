@@ -1,20 +1,32 @@
 package main
 
 import (
+	"context"
+	"log/slog"
+	"os"
+
 	"github.com/spf13/cobra"
 
 	"github.com/rundlet/rundlet/doctor"
+	"github.com/rundlet/rundlet/layout"
 )
 
 func newDoctor(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: "doctor", Short: "Tell what this machine can do, what is missing, and how to get it", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dirs, err := o.layout()
+			dirs, err := layout.Resolve(o.dirs, os.Getenv)
 			if err != nil {
 				return err
 			}
-			findings := doctor.Check(cmd.Context(), dirs.StateDir, doctorChecks(dirs)...)
+			checks := doctorChecks(dirs)
+			if err := dirs.Make(slog.Default()); err != nil { // One more thing to tell, and no reason to tell nothing.
+				checks = append([]doctor.CheckFunc{func(context.Context) []doctor.Finding {
+					return []doctor.Finding{{Name: "directories", Status: doctor.Fail, Detail: err.Error(),
+						Hint: "run as the user who owns them, or give others: --state-dir, --cache-dir, --run-dir"}}
+				}}, checks...)
+			}
+			findings := doctor.Check(cmd.Context(), dirs.StateDir, checks...)
 			if o.json {
 				err = doctor.WriteJSON(cmd.OutOrStdout(), findings)
 			} else {

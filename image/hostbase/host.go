@@ -25,12 +25,12 @@ func hostFiles(d digests) []hostFile {
 		{"ld.so.conf", lines(path + `|include\s+` + path)}, {"ld.so.conf.d", lines(path + `|include\s+` + path)},
 		{"ssl/certs", certificates},
 		{"ssl/openssl.cnf", d.distributed},
-		{"ca-certificates.conf", lines(`!?` + word + `\.crt`)},
+		{"ca-certificates.conf", lines(`!?[\pL\pM\w.+/:*=-]+\.crt`)},
 		{"python3", d.distributed}, {"python3.*", d.distributed}, {"perl", d.distributed},
 		{"java-*-openjdk", d.distributed}, {"R", d.distributed},
 		{"services", lines(word + `\s+\d+/\w+(\s+` + word + `)*`)},
 		{"protocols", lines(word + `\s+\d+(\s+` + word + `)*`)},
-		{"mime.types", lines(`[\w.+-]+/` + word + `(\s+` + word + `)*`)},
+		{"mime.types", lines(`[\w.+-]+/` + word + `(\s+(~|%|` + word + `))*`)},
 		{"debian_version", lines(`[\w.+~/-]+`)},
 		{"lsb-release", lines(`DISTRIB_\w+=("[\w .+~()-]*"|[\w.+~-]*)`)},
 	}
@@ -141,9 +141,10 @@ func (c *hostCopier) visit(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return nil
 		}
+		_, unchanged := c.digests.distributed(rel, data)
 		data, ok := c.check(rel, data)
 		if !ok {
-			if c.digests["/"+rel] != "" {
+			if c.digests["/"+rel] != "" && !unchanged {
 				c.changed = append(c.changed, "/"+rel)
 			}
 			return nil

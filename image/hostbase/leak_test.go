@@ -150,6 +150,7 @@ func TestNothingOfEtcLeaks(t *testing.T) {
 func TestAModifiedFileIsNotTaken(t *testing.T) {
 	files := map[string]string{}
 	distribution(files, "var/lib/dpkg/status", "etc/ssl/openssl.cnf", "[req]\n")
+	distribution(files, "var/lib/dpkg/status", "etc/alternatives/README", "Not a link.\n") // Never taken, and not changed.
 	host := fakeHost(t, files)
 	before := build(t, host, t.TempDir())
 	put(t, host, "etc/ssl/openssl.cnf", "[req]\nPIN = 1\n")
@@ -251,5 +252,30 @@ func walk(t *testing.T, root string, visit func(name string, fi fs.FileInfo)) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestEveryLineOfTheDistributionIsTaken has lines of Debian's own files that look
+// unlike the others.
+func TestEveryLineOfTheDistributionIsTaken(t *testing.T) {
+	want := map[string]string{
+		"ca-certificates.conf": "mozilla/NetLock_Arany_=Class_Gold=_Főtanúsítvány.crt\n!mozilla/ACCVRAIZ1.crt\nlocal:my+own.crt\n",
+		"mime.types":           "application/x-trash\t\t\t\t~ % bak old sik\ntext/html\thtml htm shtml\naudio/x-gsm\n",
+		"services":             "z3950\t210/tcp wais\nnut-3493\t3493/udp\n",
+		"protocols":            "ip\t0\tIP\nax.25\t93\tAX.25\n",
+		"ld.so.conf":           "include /etc/ld.so.conf.d/*.conf\n",
+	}
+	for _, f := range hostFiles(nil) {
+		text, ok := want[f.pattern]
+		if !ok {
+			continue
+		}
+		delete(want, f.pattern)
+		if got, _ := f.check("etc/"+f.pattern, []byte(text)); string(got) != text {
+			t.Errorf("%s: %q, want %q", f.pattern, got, text)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("not in the list: %v", want)
 	}
 }

@@ -234,6 +234,7 @@ func (d *Driver) meet(ctx context.Context, m *machine) error {
 		err := d.settle(m)
 		if err == nil {
 			m.settleLimit(func() {}) // The process before may have died in the middle of a save.
+			d.raise(m)
 		}
 		return err
 	})

@@ -37,7 +37,7 @@ func Check(runDir string) []Problem {
 		add(true, "this program is not readable and executable by every user", "chmod o+rx the program")
 	}
 	if !onTmpfs(runDir) {
-		add(false, fmt.Sprintf("run directory %s is not on a tmpfs", runDir), "choose one below /run")
+		add(false, fmt.Sprintf("run directory %s is not on a tmpfs", runDir), "choose one on a tmpfs, which /run is on most machines")
 	}
 	var mem unix.Sysinfo_t
 	const least = 256 << 20

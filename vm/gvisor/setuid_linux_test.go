@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rundlet/rundlet/vm"
 )
@@ -74,6 +75,59 @@ func TestAFileIsSetUIDInTheGuestOnly(t *testing.T) {
 	for id, want := range map[string]string{"kept": "1000 0", "given-up": "1000 1000"} {
 		if got := run(t, d, id, "?user=1", "/raise", "uid"); got != want {
 			t.Errorf("%s: the uids are %q, want %s", id, got, want)
+		}
+	}
+}
+
+// TestAFileIsSetUIDInAGuestThatRunsOn has a machine of an earlier version, which
+// had the bit on the host, run on under a daemon that took it away.
+func TestAFileIsSetUIDInAGuestThatRunsOn(t *testing.T) {
+	earlier := newDriver(t)
+	root := t.TempDir()
+	if err := os.CopyFS(root, os.DirFS(makeRootfs(t))); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.ReadFile(filepath.Join(root, "init"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	onHost := filepath.Join(root, "raise")
+	err = errors.Join(os.Chmod(root, 0o755), os.MkdirAll(filepath.Join(root, "usr/bin"), 0o755),
+		os.WriteFile(filepath.Join(root, "usr/bin/chmod"), self, 0o755),
+		os.WriteFile(onHost, self, 0o755), os.Chmod(onHost, 0o755|os.ModeSetuid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := guestSpec(t)
+	spec.Rootfs = root
+	ctx := testContext(t)
+	if err := errors.Join(earlier.Create(ctx, "a", spec), earlier.Start(ctx, "a"), earlier.Close(), os.Chmod(onHost, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	conf := earlier.conf
+	conf.SetUID = []string{"/none", "/raise"}
+	for i, want := range []string{"1000 0", "1000 1000"} {
+		d := open(t, conf)
+		if _, lost, err := d.Adopt(ctx); err != nil || len(lost) > 0 {
+			t.Fatal(lost, err)
+		}
+		got := ""
+		for end := time.Now().Add(5 * time.Second); got != want && time.Now().Before(end); <-time.After(10 * time.Millisecond) {
+			got = run(t, d, "a", "?user=1", "/raise", "uid")
+		}
+		if got != want {
+			t.Errorf("daemon %d: the uids are %q, want %s", i, got, want)
+		}
+		if got := run(t, d, "a", "", "/init", "chmod", "/raise"); got != "<nil>" {
+			t.Fatal(got)
+		}
+		if i == 1 {
+			if err := d.Destroy(ctx, "a"); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -1,0 +1,38 @@
+//go:build linux
+
+package gvisor
+
+import (
+	"slices"
+
+	"gvisor.dev/gvisor/pkg/log"
+	"gvisor.dev/gvisor/pkg/sentry/control"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// raise makes files set-uid in a guest that a program of an earlier version
+// started, and that runs: the files on the host, which had the bit, have lost it,
+// and its sandbox process has no hook that would set it. What changes its files is
+// a program in it, as root. A guest whose root has none, or another one under that
+// name, keeps what it has.
+func (d *Driver) raise(m *machine) {
+	if status, _ := d.state(m); status != vm.StatusRunning {
+		return
+	}
+	paths := d.conf.setUIDFor(&manifest{SetUID: m.setUID})
+	if len(paths) == 0 {
+		return
+	}
+	const program = "/usr/bin/chmod"
+	pid, err := m.c.Sandbox.Execute(m.runsc, &control.ExecArgs{
+		Argv: slices.Concat([]string{program, "u+s"}, paths), WorkingDirectory: "/", ContainerID: m.key,
+	})
+	if err != nil {
+		log.Warningf("%v cannot be made set-uid in %s: %v", paths, m.id, err)
+		return
+	}
+	go func() { _, _ = m.c.Sandbox.WaitPID(m.key, pid) }() // Whatever that program is, nobody else waits for it.
+	m.setUID = slices.Concat(m.setUID, paths)
+	_ = d.writeRecord(m, m.id, "") // If it fails, the next daemon does it again.
+}
