@@ -67,7 +67,7 @@ func TestTerminalKeepsItsNewSize(t *testing.T) {
 	req := shell(`trap 'trap "" WINCH; stty rows 17 cols 91; echo put back; changed=1' WINCH; echo ready
 		until test "$changed"; do sleep 0.02; done
 		for i in $(seq 300); do test "$(stty size)" = '40 120' && break; sleep 0.02; done; stty size
-		stty rows 30 cols 100; sleep 0.7; stty size`)
+		stty rows 30 cols 100; sleep 2.5; stty size`)
 	req.Pty = &processpb.PTY{Size: &processpb.PTY_Size{Cols: 91, Rows: 17}}
 	s, r := g.start(t, "user", req)
 	for !strings.Contains(r.term, "ready") && s.Receive() {

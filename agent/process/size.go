@@ -15,8 +15,9 @@ import (
 )
 
 // sizeChecks are the moments after a change of a terminal's size at which it is
-// looked at again: most shells that undo it do so within the first.
-var sizeChecks = []time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond, 400 * time.Millisecond}
+// looked at again: most shells that undo it do so within the first, those of a
+// busy machine within the last.
+var sizeChecks = []time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond, 400 * time.Millisecond, 1600 * time.Millisecond}
 
 // size keeps a terminal at the size its client asked for. Before each prompt
 // GNU readline reads the size of the terminal and sets the same again
