@@ -104,7 +104,7 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 		if images, from, spec, err = d.resolve(ref, spec); err != nil {
 			return err
 		}
-		m.cold, m.hostFiles = from.Filesystem, from.ownHostFiles(spec)
+		m.cold, m.hostFiles, m.savedSetUID = from.Filesystem, from.ownHostFiles(spec), from.SetUID
 		status = vm.StatusStopped
 	}
 	m.spec, m.setUID, m.oneLayer = spec, d.conf.SetUID, oneLayer(spec, from)

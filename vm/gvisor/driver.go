@@ -77,8 +77,9 @@ type machine struct {
 	pending string
 	cold    bool
 	// hostFiles are what the snapshot that the machine is restored from needs of
-	// the host.
-	hostFiles []hostFile
+	// the host, and savedSetUID the files that were made set-uid before it.
+	hostFiles   []hostFile
+	savedSetUID []string
 	// setUID are the files that are made set-uid when the guest runs.
 	setUID []string
 	// oneLayer is as in the manifest.

@@ -72,7 +72,14 @@ func TestAFileIsSetUIDInTheGuestOnly(t *testing.T) {
 	}
 	create(t, d, "kept", spec("new"))
 	create(t, d, "given-up", spec("a"))
-	for id, want := range map[string]string{"kept": "1000 0", "given-up": "1000 1000"} {
+	waits := spec("a")
+	waits.RestoreFrom.ResumeImmediately = false
+	create(t, d, "waits", waits)
+	if err := d.Snapshot(ctx, "waits", "waits"); err != nil {
+		t.Fatal(err)
+	}
+	create(t, d, "given-up-saved-again", spec("waits"))
+	for id, want := range map[string]string{"kept": "1000 0", "given-up": "1000 1000", "given-up-saved-again": "1000 1000"} {
 		if got := run(t, d, id, "?user=1", "/raise", "uid"); got != want {
 			t.Errorf("%s: the uids are %q, want %s", id, got, want)
 		}

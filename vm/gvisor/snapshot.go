@@ -150,8 +150,8 @@ func (d *Driver) seal(m *machine, dir string, onlyFiles bool) error {
 	}
 	out := newManifest(d.version, m.spec)
 	out.Filesystem, out.Rootfs, out.OneLayer = onlyFiles, rootfs, m.oneLayer
-	if m.pending != "" {
-		out.HostFiles = m.hostFiles // Nothing was opened yet, and nothing done.
+	if m.pending != "" { // Nothing was opened yet, and nothing done.
+		out.HostFiles, out.SetUID = m.hostFiles, m.savedSetUID
 	} else if out.SetUID = m.setUID; !onlyFiles {
 		if out.HostFiles, err = hostFiles(m.sandbox.pid, d.conf.StateDir, d.conf.RunDir); err != nil {
 			return err
