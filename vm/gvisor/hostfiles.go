@@ -35,8 +35,9 @@ const goferRoot = "/root"
 // hostFiles lists the host's files that a machine which was just saved had open:
 // gVisor gives up all others when it saves. It fails with ErrIncompatible if one
 // of them was replaced since it was opened, for what was saved cannot be restored.
-// own are the driver's directories on the host: the files of writable layers are
-// not the guest's, and can be below a directory of the same name as goferRoot.
+// own are the driver's directories on the host, without links: the files of writable
+// layers are not the guest's, and can be below a directory of the same name as
+// goferRoot.
 func hostFiles(pid int, own ...string) ([]hostFile, error) {
 	dir := "/proc/" + strconv.Itoa(pid) + "/fd/"
 	entries, err := os.ReadDir(dir)

@@ -50,6 +50,7 @@ func (d *Driver) start(m *machine) (err error) {
 	d.step(stepStartRunning, m.id)
 	m.loaded()
 	d.settled(m, vm.StatusRunning, container.Running)
+	d.raise(m)
 	return nil
 }
 

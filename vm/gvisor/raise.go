@@ -7,14 +7,15 @@ import (
 
 	"gvisor.dev/gvisor/pkg/log"
 	"gvisor.dev/gvisor/pkg/sentry/control"
+	"gvisor.dev/gvisor/runsc/container"
 
 	"github.com/rundlet/rundlet/vm"
 )
 
-// raise makes files set-uid in a guest that a program of an earlier version
-// started, and that runs: the files on the host, which had the bit, have lost it,
-// and its sandbox process has no hook that would set it. What changes its files is
-// a program in it, as root. A guest whose root has none, or another one under that
+// raise makes files set-uid in a guest that runs and that a program of an earlier
+// version made: the files on the host, which had the bit, have lost it, and its
+// sandbox process has no hook that would set it. What changes its files is a
+// program in it, as root. A guest whose root has none, or another one under that
 // name, keeps what it has.
 func (d *Driver) raise(m *machine) {
 	if status, _ := d.state(m); status != vm.StatusRunning {
@@ -32,7 +33,7 @@ func (d *Driver) raise(m *machine) {
 		log.Warningf("%v cannot be made set-uid in %s: %v", paths, m.id, err)
 		return
 	}
-	go func() { _, _ = m.c.Sandbox.WaitPID(m.key, pid) }() // Whatever that program is, nobody else waits for it.
+	go func() { _, _ = m.c.Sandbox.WaitPID(m.key, pid) }() // The sentry keeps its exit status until it is asked for it.
 	m.setUID = slices.Concat(m.setUID, paths)
-	_ = d.writeRecord(m, m.id, "") // If it fails, the next daemon does it again.
+	d.recordStatus(m, container.Running) // If it fails, the next daemon does it again.
 }

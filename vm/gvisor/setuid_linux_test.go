@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -86,8 +87,9 @@ func TestAFileIsSetUIDInTheGuestOnly(t *testing.T) {
 	}
 }
 
-// TestAFileIsSetUIDInAGuestThatRunsOn has a machine of an earlier version, which
-// had the bit on the host, run on under a daemon that took it away.
+// TestAFileIsSetUIDInAGuestThatRunsOn has machines of an earlier version, which
+// had the bit on the host, run on under a daemon that took it away: one that runs
+// when it is taken over, and one that is stopped.
 func TestAFileIsSetUIDInAGuestThatRunsOn(t *testing.T) {
 	earlier := newDriver(t)
 	root := t.TempDir()
@@ -105,32 +107,46 @@ func TestAFileIsSetUIDInAGuestThatRunsOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec := guestSpec(t)
-	spec.Rootfs = root
 	ctx := testContext(t)
-	if err := errors.Join(earlier.Create(ctx, "a", spec), earlier.Start(ctx, "a"), earlier.Close(), os.Chmod(onHost, 0o755)); err != nil {
+	for _, id := range []string{"a", "b"} {
+		spec := guestSpec(t)
+		spec.Rootfs = root
+		if err := errors.Join(earlier.Create(ctx, id, spec), earlier.Start(ctx, id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(earlier.Stop(ctx, "b"), earlier.Close(), os.Chmod(onHost, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	conf := earlier.conf
-	conf.SetUID = []string{"/none", "/raise"}
 	for i, want := range []string{"1000 0", "1000 1000"} {
+		// The second daemon has one file more, and knows that the others were done.
+		conf.SetUID = [][]string{{"/none", "/raise"}, {"/more", "/none", "/raise"}}[i]
+		done := [][]string{{"/none", "/raise"}, {"/none", "/raise", "/more"}}[i]
 		d := open(t, conf)
 		if _, lost, err := d.Adopt(ctx); err != nil || len(lost) > 0 {
 			t.Fatal(lost, err)
 		}
-		got := ""
-		for end := time.Now().Add(5 * time.Second); got != want && time.Now().Before(end); <-time.After(10 * time.Millisecond) {
-			got = run(t, d, "a", "?user=1", "/raise", "uid")
-		}
-		if got != want {
-			t.Errorf("daemon %d: the uids are %q, want %s", i, got, want)
-		}
-		if got := run(t, d, "a", "", "/init", "chmod", "/raise"); got != "<nil>" {
-			t.Fatal(got)
-		}
-		if i == 1 {
-			if err := d.Destroy(ctx, "a"); err != nil {
+		if i == 0 {
+			if err := d.Start(ctx, "b"); err != nil {
 				t.Error(err)
+			}
+		}
+		for _, id := range []string{"a", "b"} {
+			got := ""
+			for end := time.Now().Add(5 * time.Second); got != want && time.Now().Before(end); <-time.After(10 * time.Millisecond) {
+				got = run(t, d, id, "?user=1", "/raise", "uid")
+			}
+			if setUID := mustFind(t, d, id).setUID; got != want || !slices.Equal(setUID, done) {
+				t.Errorf("daemon %d: the uids in %s are %q, want %s; set-uid are %q, want %q", i, id, got, want, setUID, done)
+			}
+			if got := run(t, d, id, "", "/init", "chmod", "/raise"); got != "<nil>" {
+				t.Fatal(got)
+			}
+			if i == 1 {
+				if err := d.Destroy(ctx, id); err != nil {
+					t.Error(err)
+				}
 			}
 		}
 		if err := d.Close(); err != nil {
