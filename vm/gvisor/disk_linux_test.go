@@ -125,6 +125,17 @@ func TestTheDiskIsOneSizeForAllLayers(t *testing.T) {
 			}
 		}
 	}
+	for _, id := range []string{"a", "b", "c"} {
+		mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", mustFind(t, d, id).gofer.pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, target := range []string{"/mnt", "/mnt/in"} {
+			if !strings.Contains(string(mounts), " "+target+" ro,nosuid,nodev") {
+				t.Errorf("%s: %s is not mounted for reading only:\n%s", id, target, mounts)
+			}
+		}
+	}
 	for _, dir := range []string{outer, inner, spec.Rootfs} {
 		if exists(filepath.Join(dir, "some")) || exists(filepath.Join(dir, "more")) {
 			t.Errorf("a guest wrote to %s", dir)
@@ -262,5 +273,30 @@ func TestDiskOfAKilledMachine(t *testing.T) {
 	}
 	if after := leftovers(again); !slices.Equal(before, after) {
 		t.Errorf("before %q\nafter %q", before, after)
+	}
+}
+
+// TestWhatEarlierVersionsSavedKeepsItsLayers: their layers cannot be joined.
+func TestWhatEarlierVersionsSavedKeepsItsLayers(t *testing.T) {
+	private, shown := vm.Mount{Source: "/a", Target: "/a", Overlay: true}, vm.Mount{Source: "/b", Target: "/b"}
+	for name, c := range map[string]struct {
+		readOnly bool
+		from     *manifest
+		one      bool
+	}{
+		"new":                       {one: true},
+		"new with a read-only root": {readOnly: true},
+		"of an earlier version":     {from: &manifest{Format: 2}},
+		"of this version":           {from: &manifest{Format: 3, OneLayer: true}, one: true},
+	} {
+		spec := vm.Spec{Mounts: []vm.Mount{private, shown}, RootfsReadOnly: c.readOnly}
+		in, own := below(spec, oneLayer(spec, c.from))
+		wantIn, wantOwn := []vm.Mount(nil), spec.Mounts
+		if c.one {
+			wantIn, wantOwn = spec.Mounts[:1], spec.Mounts[1:]
+		}
+		if !slices.Equal(in, wantIn) || !slices.Equal(own, wantOwn) {
+			t.Errorf("%s: %v are in the root's layer and %v have their own, want %v and %v", name, in, own, wantIn, wantOwn)
+		}
 	}
 }
