@@ -33,7 +33,8 @@ const (
 // optional interface of package vm.
 type Driver struct {
 	conf    Config
-	limits  bool // Whether control groups are used.
+	own     []string // The state and the run directory, without links.
+	limits  bool     // Whether control groups are used.
 	version string
 	// headroom counts what saves and restores may take of the host.
 	headroom headroom
@@ -162,12 +163,20 @@ func New(conf Config) (*Driver, error) {
 		}
 	}
 	quietLogs()
+	own := []string{conf.StateDir, conf.RunDir}
+	for i, dir := range own {
+		var err error
+		if own[i], err = filepath.EvalSymlinks(dir); err != nil {
+			return fail(nil, err)
+		}
+	}
 	node, err := hostLimits()
 	if err != nil {
 		return fail(vm.ErrUnavailable, err)
 	}
 	d := &Driver{
 		conf:     conf,
+		own:      own,
 		limits:   conf.Cgroups != "off" && hostCgroups() != "none",
 		version:  gvisorVersion(),
 		node:     nodeGroup{limits: node},

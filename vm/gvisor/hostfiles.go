@@ -38,7 +38,7 @@ const goferRoot = "/root"
 // own are the driver's directories on the host, without links: the files of writable
 // layers are not the guest's, and can be below a directory of the same name as
 // goferRoot.
-func hostFiles(pid int, own ...string) ([]hostFile, error) {
+func hostFiles(pid int, own []string) ([]hostFile, error) {
 	dir := "/proc/" + strconv.Itoa(pid) + "/fd/"
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -54,7 +54,7 @@ func hostFiles(pid int, own ...string) ([]hostFile, error) {
 			return nil, fmt.Errorf("list the files of the sandbox: %w", err)
 		}
 		guest, ok := strings.CutPrefix(link, goferRoot+"/")
-		isOwn := slices.ContainsFunc(own, func(dir string) bool { return strings.HasPrefix(link, filepath.Clean(dir)+"/") })
+		isOwn := slices.ContainsFunc(own, func(dir string) bool { return strings.HasPrefix(link, dir+"/") })
 		if !ok || isOwn {
 			continue
 		}

@@ -270,10 +270,16 @@ func TestTheDriversOwnFilesAreNotTheGuests(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	d := newDriver(t, func(c *Config) { c.StateDir = filepath.Join(dir, "state") })
-	start(t, d, "a", guestSpec(t))
-	if err := d.Snapshot(testContext(t), "a", "s"); err != nil {
+	link := filepath.Join(t.TempDir(), "link")
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "linked"), 0o700), os.Symlink(filepath.Join(dir, "linked"), link)); err != nil {
 		t.Fatal(err)
 	}
-	stillAlive(t, d, "a")
+	for _, state := range []string{filepath.Join(dir, "state"), link} {
+		d := newDriver(t, func(c *Config) { c.StateDir = state })
+		start(t, d, "a", guestSpec(t))
+		if err := d.Snapshot(testContext(t), "a", "s"); err != nil {
+			t.Fatalf("%s: %v", state, err)
+		}
+		stillAlive(t, d, "a")
+	}
 }

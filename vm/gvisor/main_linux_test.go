@@ -146,6 +146,10 @@ func guestCommand(args []string) bool {
 		for _, path := range args[1:] {
 			_ = os.Chmod(path, 0o755|os.ModeSetuid)
 		}
+	case "mode":
+		if info, err := os.Lstat(args[1]); err == nil {
+			fmt.Println(info.Mode())
+		}
 	case "chmod":
 		fmt.Println(os.Chmod(args[1], 0o755))
 	case "meminfo":

@@ -114,4 +114,16 @@ func TestADigestIsOfAllThatIsInADirectory(t *testing.T) {
 		}
 		was = now
 	}
+	// Snapshots of earlier versions have the digest of a sudo that was set-uid.
+	sudo := filepath.Join(root, formerSetUID)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(sudo), 0o755), os.WriteFile(sudo, nil, 0o755), os.Chmod(sudo, 0o755|os.ModeSetuid)); err != nil {
+		t.Fatal(err)
+	}
+	was = digest()
+	if err := os.Chmod(sudo, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if digest() != was {
+		t.Error("the digest is another one without the bit of sudo")
+	}
 }

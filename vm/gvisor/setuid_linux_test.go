@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,7 +26,9 @@ func TestAFileIsSetUIDInTheGuestOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	onHost := filepath.Join(root, "raise")
-	if err := errors.Join(os.WriteFile(onHost, self, 0o755), os.Chmod(onHost, 0o755|os.ModeSetuid), os.Chmod(root, 0o755)); err != nil {
+	ofAUser := filepath.Join(root, "of-a-user")
+	if err := errors.Join(os.WriteFile(onHost, self, 0o755), os.Chmod(onHost, 0o755|os.ModeSetuid), os.Chmod(root, 0o755),
+		os.WriteFile(ofAUser, nil, 0o755), os.Chown(ofAUser, 1000, 1000), os.Symlink("init", filepath.Join(root, "link"))); err != nil {
 		t.Fatal(err)
 	}
 	spec := func(snapshot string) vm.Spec {
@@ -46,7 +49,7 @@ func TestAFileIsSetUIDInTheGuestOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := newDriver(t, func(c *Config) {
-		c.StateDir, c.SetUID = earlier.conf.StateDir, []string{"/raise", "/none"}
+		c.StateDir, c.SetUID = earlier.conf.StateDir, []string{"/raise", "/none", "/of-a-user", "/link"}
 	})
 	start(t, d, "new", spec(""))
 	create(t, d, "a", spec("memory"))
@@ -56,8 +59,10 @@ func TestAFileIsSetUIDInTheGuestOnly(t *testing.T) {
 			t.Errorf("%s: the uids are %q, want 1000 0", id, got)
 		}
 	}
-	if got := run(t, d, "new", "?user=1", "/init", "uid"); got != "1000 1000" {
-		t.Errorf("another file: the uids are %q", got)
+	for _, path := range []string{"/of-a-user", "/link", "/init"} {
+		if got := run(t, d, "new", "", "/init", "mode", path); strings.HasPrefix(got, "u") {
+			t.Errorf("%s is set-uid, too: %s", path, got)
+		}
 	}
 	if info, err := os.Stat(onHost); err != nil || info.Mode() != 0o755 {
 		t.Errorf("on the host it is %v, %v", info.Mode(), err)

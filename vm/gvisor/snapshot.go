@@ -153,7 +153,7 @@ func (d *Driver) seal(m *machine, dir string, onlyFiles bool) error {
 	if m.pending != "" { // Nothing was opened yet, and nothing done.
 		out.HostFiles, out.SetUID = m.hostFiles, m.savedSetUID
 	} else if out.SetUID = m.setUID; !onlyFiles {
-		if out.HostFiles, err = hostFiles(m.sandbox.pid, d.conf.StateDir, d.conf.RunDir); err != nil {
+		if out.HostFiles, err = hostFiles(m.sandbox.pid, d.own); err != nil {
 			return err
 		}
 	}
