@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -192,6 +193,43 @@ func TestShares(t *testing.T) {
 		if got := sharesOf(most); got != want {
 			t.Errorf("of %d: %+v, want %+v", most, got, want)
 		}
+	}
+}
+
+// What is lost of the table of shares is not taken for what it should be because
+// the other table of the router is lost, and written again, at the same time.
+func TestALossOfBothTablesOfTheRouterIsRepaired(t *testing.T) {
+	w := newWorld(t)
+	n := w.openHealing()
+	w.alone(n.Network)
+	rules := n.rules.(*nftRules)
+	if lost, err := rules.settle(true); lost || err != nil {
+		t.Fatalf("lost %v, %v", lost, err)
+	}
+	want := rules.flows.want
+	err := filterOf(n.router.ns, func(conn *nftables.Conn) error {
+		for table, chain := range map[string]string{routerTable: "permit", rules.flows.table: "new"} {
+			conn.FlushChain(&nftables.Chain{Name: chain, Table: &nftables.Table{Family: nftables.TableFamilyINet, Name: table}})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shares := guarded{ns: n.router.ns, table: rules.flows.table}
+	defer shares.close()
+	if err := shares.take(); err != nil || shares.want == want {
+		t.Fatalf("nothing is lost, %v: the test shows nothing", err)
+	}
+	broken := shares.want
+	if lost, err := rules.settle(true); !lost || err != nil {
+		t.Fatalf("lost %v, %v", lost, err)
+	}
+	if err := shares.take(); err != nil || shares.want == broken {
+		t.Errorf("the table of shares is still broken, %v", err)
+	}
+	if lost, err := rules.settle(true); lost || err != nil {
+		t.Errorf("afterwards: lost %v, %v", lost, err)
 	}
 }
 

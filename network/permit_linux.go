@@ -177,9 +177,7 @@ func (r *nftRules) settle(mend bool) (lost bool, err error) {
 	defer r.mu.Unlock()
 	whole, err := r.guard.whole(r.elements)
 	if err == nil && whole {
-		if whole, err = r.flows.whole(nil); !whole && mend {
-			r.flows.want = "" // What is there instead must go.
-		}
+		whole, err = r.flows.whole(nil)
 	}
 	if err != nil || whole || !mend {
 		return !whole && err == nil, err
