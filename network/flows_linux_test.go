@@ -122,14 +122,7 @@ func TestASlotHasARateOfNewFlows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Closed from both sides it is not counted any more.
-		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.Copy(io.Discard, c); err != nil {
-			t.Fatal(err)
-		}
-		c.Close()
+		w.closeBoth(c) // It is not counted any more.
 		if time.Now().After(deadline) {
 			t.Fatal("connections are opened and closed without end")
 		}
@@ -166,20 +159,41 @@ func TestSilentFlowsAreForgottenSooner(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.outer, 80)
 	n := w.open(w.config())
-	w.openTCP(w.guest(w.acquire(n, allow)), 80)
-	for name, ns := range map[string]*os.File{"router": n.router.ns, "host": w.host} {
+	c := w.openTCP(w.guest(w.acquire(n, allow)), 80)
+	both := map[string]*os.File{"router": n.router.ns, "host": w.host}
+	forgottenAfter := func(name string) time.Duration {
+		t.Helper()
 		var flows []*netlink.ConntrackFlow
-		w.in(ns, func() (err error) {
+		w.in(both[name], func() (err error) {
 			flows, err = netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
 			return err
 		})
 		if len(flows) != 1 {
 			t.Fatalf("the %s tracks %d flows, want 1", name, len(flows))
 		}
-		if got := time.Duration(flows[0].TimeOut) * time.Second; got > establishedTime || got < establishedTime/2 {
+		return time.Duration(flows[0].TimeOut) * time.Second
+	}
+	for name := range both {
+		if got := forgottenAfter(name); got > establishedTime || got < establishedTime/2 {
 			t.Errorf("the %s forgets a silent connection after %v, want %v", name, got, establishedTime)
 		}
 	}
+	w.closeBoth(c)
+	for name := range both {
+		eventually(t, "the "+name+" forgets a closed connection soon", func() bool { return forgottenAfter(name) <= closingTime })
+	}
+}
+
+// closeBoth closes a connection to a server of the world, which then does so too.
+func (w *world) closeBoth(c net.Conn) {
+	w.t.Helper()
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, c); err != nil {
+		w.t.Fatal(err)
+	}
+	c.Close()
 }
 
 func TestShares(t *testing.T) {
