@@ -162,6 +162,55 @@ func TestTheHostsOwnAnswersReachAGuest(t *testing.T) {
 	})
 }
 
+// A guest is not redirected when the host redirects what goes to the internet, as
+// to a transparent proxy, also without the forward rules.
+func TestARedirectedAddressIsClosedByRouting(t *testing.T) {
+	w := newWorld(t)
+	w.serve(w.outer, 80)
+	err := filterOf(w.host, func(conn *nftables.Conn) error {
+		publish(conn, netip.MustParseAddr(internetIP2), 8080, netip.MustParseAddr(deniedIPs[0]), 80)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := w.open(w.config())
+	guest := w.guest(w.acquire(n, allow))
+	w.alone(n)
+	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: n.uplink.table()}
+	err = filterOf(w.host, func(conn *nftables.Conn) error {
+		conn.FlushChain(&nftables.Chain{Name: "forward", Table: table})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, network := range []string{"tcp", "udp"} {
+		if err := reach(guest, network, internetIP2+":80"); err != nil {
+			t.Errorf("%s: another port of the address: %v", network, err)
+		}
+		if err := reach(guest, network, internetIP2+":8080"); err == nil {
+			t.Errorf("%s: a guest is redirected", network)
+		}
+	}
+	// Without the rule that takes the permission back, it is.
+	err = filterOf(w.host, func(conn *nftables.Conn) error {
+		rules, err := conn.GetRules(table, &nftables.Chain{Name: "answers", Table: table})
+		if err != nil {
+			return err
+		}
+		return conn.DelRule(rules[0])
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, network := range []string{"tcp", "udp"} {
+		if err := reach(guest, network, internetIP2+":8080"); err != nil {
+			t.Errorf("%s: the test shows nothing: %v", network, err)
+		}
+	}
+}
+
 // Some firewalls drop what comes in by another link than the way back, by rules
 // of their own, which look at the mark.
 func TestAFirewallThatChecksReversePathsLetsGuestsOut(t *testing.T) {

@@ -87,8 +87,8 @@ func (s flowShares) table() string {
 }
 
 // share adds the table of shares to a batch, unless it is there: its counts must
-// outlive the daemon that made it. One that something else has changed, so that
-// flows.want is not what it was, is replaced. The caller holds mu.
+// outlive the daemon that made it. One that something else has changed is
+// replaced. The caller holds mu.
 func (r *nftRules) share(conn *nftables.Conn) error {
 	shares, err := r.shares()
 	if err != nil {
@@ -99,10 +99,15 @@ func (r *nftRules) share(conn *nftables.Conn) error {
 	if err != nil {
 		return fmt.Errorf("list tables: %w", err)
 	}
-	first := r.flows.table == ""
+	keep := r.flows.table == "" // As an earlier process left it.
+	if !keep {
+		if keep, err = r.flows.whole(nil); err != nil {
+			return err
+		}
+	}
 	r.flows.table = shares.table()
 	for _, t := range found {
-		if t.Name == shares.table() && (first || r.flows.want != "") {
+		if t.Name == shares.table() && keep {
 			return nil
 		}
 		if strings.HasPrefix(t.Name, flowsPrefix) {

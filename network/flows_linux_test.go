@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -121,14 +122,7 @@ func TestASlotHasARateOfNewFlows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Closed from both sides it is not counted any more.
-		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.Copy(io.Discard, c); err != nil {
-			t.Fatal(err)
-		}
-		c.Close()
+		w.closeBoth(c) // It is not counted any more.
 		if time.Now().After(deadline) {
 			t.Fatal("connections are opened and closed without end")
 		}
@@ -165,20 +159,41 @@ func TestSilentFlowsAreForgottenSooner(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.outer, 80)
 	n := w.open(w.config())
-	w.openTCP(w.guest(w.acquire(n, allow)), 80)
-	for name, ns := range map[string]*os.File{"router": n.router.ns, "host": w.host} {
+	c := w.openTCP(w.guest(w.acquire(n, allow)), 80)
+	both := map[string]*os.File{"router": n.router.ns, "host": w.host}
+	forgottenAfter := func(name string) time.Duration {
+		t.Helper()
 		var flows []*netlink.ConntrackFlow
-		w.in(ns, func() (err error) {
+		w.in(both[name], func() (err error) {
 			flows, err = netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
 			return err
 		})
 		if len(flows) != 1 {
 			t.Fatalf("the %s tracks %d flows, want 1", name, len(flows))
 		}
-		if got := time.Duration(flows[0].TimeOut) * time.Second; got > establishedTime || got < establishedTime/2 {
+		return time.Duration(flows[0].TimeOut) * time.Second
+	}
+	for name := range both {
+		if got := forgottenAfter(name); got > establishedTime || got < establishedTime/2 {
 			t.Errorf("the %s forgets a silent connection after %v, want %v", name, got, establishedTime)
 		}
 	}
+	w.closeBoth(c)
+	for name := range both {
+		eventually(t, "the "+name+" forgets a closed connection soon", func() bool { return forgottenAfter(name) <= closingTime })
+	}
+}
+
+// closeBoth closes a connection to a server of the world, which then does so too.
+func (w *world) closeBoth(c net.Conn) {
+	w.t.Helper()
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, c); err != nil {
+		w.t.Fatal(err)
+	}
+	c.Close()
 }
 
 func TestShares(t *testing.T) {
@@ -192,6 +207,43 @@ func TestShares(t *testing.T) {
 		if got := sharesOf(most); got != want {
 			t.Errorf("of %d: %+v, want %+v", most, got, want)
 		}
+	}
+}
+
+// What is lost of the table of shares is not taken for what it should be because
+// the other table of the router is lost, and written again, at the same time.
+func TestALossOfBothTablesOfTheRouterIsRepaired(t *testing.T) {
+	w := newWorld(t)
+	n := w.openHealing()
+	w.alone(n.Network)
+	rules := n.rules.(*nftRules)
+	if lost, err := rules.settle(true); lost || err != nil {
+		t.Fatalf("lost %v, %v", lost, err)
+	}
+	want := rules.flows.want
+	err := filterOf(n.router.ns, func(conn *nftables.Conn) error {
+		for table, chain := range map[string]string{routerTable: "permit", rules.flows.table: "new"} {
+			conn.FlushChain(&nftables.Chain{Name: chain, Table: &nftables.Table{Family: nftables.TableFamilyINet, Name: table}})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shares := guarded{ns: n.router.ns, table: rules.flows.table}
+	defer shares.close()
+	if err := shares.take(); err != nil || shares.want == want {
+		t.Fatalf("nothing is lost, %v: the test shows nothing", err)
+	}
+	broken := shares.want
+	if lost, err := rules.settle(true); !lost || err != nil {
+		t.Fatalf("lost %v, %v", lost, err)
+	}
+	if err := shares.take(); err != nil || shares.want == broken {
+		t.Errorf("the table of shares is still broken, %v", err)
+	}
+	if lost, err := rules.settle(true); lost || err != nil {
+		t.Errorf("afterwards: lost %v, %v", lost, err)
 	}
 }
 

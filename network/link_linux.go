@@ -19,8 +19,7 @@ func (u *uplink) settleLink(mend bool) (lost bool, err error) {
 			return u.settleUp(mend, host, router)
 		}
 	}
-	var gone netlink.LinkNotFoundError
-	if err != nil && !errors.As(err, &gone) {
+	if err != nil && !linkGone(err) {
 		return false, err
 	}
 	if !mend {

@@ -30,8 +30,8 @@ func filterOf(ns *os.File, change func(*nftables.Conn) error) error {
 	return conn.Flush()
 }
 
-// ruleLosses deletes each rule and each chain of a table, one at a time, as it
-// was when they were listed.
+// ruleLosses deletes each rule and each chain of a table, and the elements of
+// each set that does not count, one at a time, as it was when they were listed.
 func ruleLosses(t *testing.T, where string, ns *os.File, name string) []loss {
 	t.Helper()
 	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: name}
@@ -47,6 +47,17 @@ func ruleLosses(t *testing.T, where string, ns *os.File, name string) []loss {
 	chains, err := list(conn)
 	if err != nil || len(chains) == 0 {
 		t.Fatalf("chains of %s: %v, %v", name, chains, err)
+	}
+	sets, err := conn.GetSets(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sets {
+		if !s.Dynamic {
+			out = append(out, loss{where + ", set " + s.Name, func() error {
+				return filterOf(ns, func(conn *nftables.Conn) error { conn.FlushSet(s); return nil })
+			}})
+		}
 	}
 	for _, c := range chains {
 		rules, err := conn.GetRules(table, c)

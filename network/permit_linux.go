@@ -1,8 +1,6 @@
 package network
 
 import (
-	"bytes"
-	"cmp"
 	"encoding/binary"
 	"maps"
 	"net/netip"
@@ -72,9 +70,7 @@ func (b *table) reachableSet(own []netip.Prefix) *nftables.Set {
 // The first and the last of IPv4 must be among them.
 func except(lists ...[]netip.Prefix) []nftables.SetElement {
 	all := slices.Concat(lists...)
-	slices.SortFunc(all, func(a, b netip.Prefix) int {
-		return cmp.Or(a.Masked().Addr().Compare(b.Masked().Addr()), cmp.Compare(a.Bits(), b.Bits()))
-	})
+	slices.SortFunc(all, netip.Prefix.Compare)
 	key := func(n uint64) []byte { return binary.BigEndian.AppendUint32(nil, uint32(n)) }
 	var out []nftables.SetElement
 	next := uint64(0) // The first address that is not covered yet.
@@ -151,10 +147,7 @@ func (u *uplink) findOwn() (own []netip.Prefix, resolvers []netip.Addr, err erro
 		}
 	}
 	slices.SortFunc(resolvers, netip.Addr.Compare)
-	slices.SortFunc(own, func(a, b netip.Prefix) int {
-		x, y := a.Addr().As4(), b.Addr().As4()
-		return cmp.Or(bytes.Compare(x[:], y[:]), cmp.Compare(a.Bits(), b.Bits()))
-	})
+	slices.SortFunc(own, netip.Prefix.Compare)
 	return slices.Compact(own), slices.Compact(resolvers), nil
 }
 
@@ -177,9 +170,7 @@ func (r *nftRules) settle(mend bool) (lost bool, err error) {
 	defer r.mu.Unlock()
 	whole, err := r.guard.whole(r.elements)
 	if err == nil && whole {
-		if whole, err = r.flows.whole(nil); !whole && mend {
-			r.flows.want = "" // What is there instead must go.
-		}
+		whole, err = r.flows.whole(nil)
 	}
 	if err != nil || whole || !mend {
 		return !whole && err == nil, err

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -234,8 +233,7 @@ func (n *Network) settleSlot(s *slot, mend bool) (lost string, err error) {
 		return "", nil
 	}
 	_, err = n.router.links.LinkByName(s.id)
-	var gone netlink.LinkNotFoundError
-	if errors.As(err, &gone) {
+	if linkGone(err) {
 		if !mend {
 			return LostSlotLink, nil
 		}

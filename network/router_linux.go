@@ -31,7 +31,7 @@ func openRouter(path string, slotRange netip.Prefix) (r *router, found bool, err
 		if err := removeNetNS(path); err != nil {
 			return nil, false, fmt.Errorf("clear router namespace: %w", err)
 		}
-		if err := createNetNS(path, func() error { return setUpRouter(slotRange) }); err != nil {
+		if err := createNetNS(path, setUpRouter); err != nil {
 			return nil, false, fmt.Errorf("create router namespace: %w", err)
 		}
 		var ok bool
@@ -55,15 +55,15 @@ func openRouter(path string, slotRange netip.Prefix) (r *router, found bool, err
 	return r, found, nil
 }
 
-// setUpRouter runs inside the new router namespace.
-func setUpRouter(slotRange netip.Prefix) error {
+// setUpRouter runs inside the new router namespace. It does what is done once;
+// settle does the rest.
+func setUpRouter() error {
 	if err := disableIPv6(); err != nil {
 		return err
 	}
 	// Errors for refused packets go to the guest that sent them, one for one:
 	// the usual limit would turn "refused" into a time-out.
 	for key, value := range map[string]string{
-		"ipv4/ip_forward":                  "1",
 		"ipv4/icmp_ratelimit":              "0",
 		"ipv4/conf/all/send_redirects":     "0",
 		"ipv4/conf/default/send_redirects": "0",
@@ -79,11 +79,7 @@ func setUpRouter(slotRange netip.Prefix) error {
 	if err != nil {
 		return err
 	}
-	if err := netlink.LinkSetUp(lo); err != nil {
-		return err
-	}
-	// An answer to a slot that is gone must not leave by the default route.
-	return netlink.RouteAdd(&netlink.Route{Dst: ipNet(slotRange), Type: unix.RTN_BLACKHOLE})
+	return netlink.LinkSetUp(lo)
 }
 
 func (r *router) close() {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -114,15 +113,15 @@ func settleEach(mend bool, steps ...func(mend bool) (bool, error)) (lost bool, e
 // lost and is not to be mended.
 func settleRefused(h *netlink.Handle, mend bool) (index int, err error) {
 	link, err := h.LinkByName(refusedLink)
-	if err == nil && link.Attrs().Flags&net.FlagUp != 0 && link.Attrs().RawFlags&unix.IFF_NOARP != 0 {
+	if err != nil && !linkGone(err) {
+		return -1, err
+	}
+	const flags = unix.IFF_UP | unix.IFF_NOARP
+	if err == nil && link.Attrs().RawFlags&flags == flags {
 		return link.Attrs().Index, nil
 	}
-	var gone netlink.LinkNotFoundError
-	if err != nil && !errors.As(err, &gone) || !mend {
-		if errors.As(err, &gone) {
-			err = nil
-		}
-		return -1, err
+	if !mend {
+		return -1, nil
 	}
 	if err := errors.Join(deleteLink(h, refusedLink), deleteLink(h, refusedPeer)); err != nil {
 		return -1, err

@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -56,8 +57,9 @@ func (u *uplink) follow() error {
 		return err
 	}
 	added := false
+	rec := uplinkRecord{Subnet: u.rec.Subnet, Forwarding: maps.Clone(u.rec.Forwarding)}
 	for _, name := range outside {
-		if _, known := u.rec.Forwarding[name]; known || name == u.name() {
+		if _, known := rec.Forwarding[name]; known || name == u.name() {
 			continue
 		}
 		old, err := u.sysctl("ipv4/conf/"+name+"/forwarding", "")
@@ -67,12 +69,14 @@ func (u *uplink) follow() error {
 		if err != nil {
 			return err
 		}
-		u.rec.Forwarding[name], added = old, true
+		rec.Forwarding[name], added = old, true
 	}
 	if added {
-		if err := u.save(u.rec); err != nil {
+		// Forwarding is changed only where it is recorded, so that it can be undone.
+		if err := u.save(rec); err != nil {
 			return err
 		}
+		u.rec = rec
 	}
 	if u.rules.want != "" && !added && slices.Equal(own, u.own) && slices.Equal(resolvers, u.resolvers) {
 		return nil

@@ -55,6 +55,7 @@ func (u *uplink) settleShape(mend bool) (lost bool, err error) {
 	if !mend {
 		return true, nil
 	}
+	u.shaped = 0 // isShaped takes half of the queues for all of them.
 	err = u.router.shape(index, u.cfg)
 	if u.unshaped = errors.Is(err, errNoQueues); u.unshaped {
 		u.cfg.OnError(fmt.Errorf("network: sandboxes do not share the bandwidth evenly (modprobe sch_htb, or a kernel with CONFIG_NET_SCH_HTB): %w", err))

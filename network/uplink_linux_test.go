@@ -3,9 +3,14 @@ package network
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 func TestUplinkNone(t *testing.T) {
@@ -21,6 +26,60 @@ func TestUplinkNone(t *testing.T) {
 	}
 	if got := w.traces(); got != before {
 		t.Errorf("the daemon's namespace changed:\n%s", got)
+	}
+}
+
+// An interface that leads outside later is forwarded by only when that is on
+// record, and when the rules say that it is for our packets alone.
+func TestForwardingThatCannotBeRecordedIsNotChanged(t *testing.T) {
+	w := newWorld(t)
+	n := w.open(w.config())
+	w.acquire(n, allow)
+	w.alone(n)
+	w.in(w.host, func() error {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = "eth1"
+		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth2"}); err != nil {
+			return err
+		}
+		if err := errors.Join(up("eth1", "9.9.8.2/24"), up("eth2")); err != nil {
+			return err
+		}
+		return netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP("9.9.8.1"), Priority: 100})
+	})
+	forwarding := func() string {
+		t.Helper()
+		value, err := n.uplink.sysctl("ipv4/conf/eth1/forwarding", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
+	rules := n.uplink.rules.want
+	blocked := n.uplink.recordPath() + ".tmp"
+	if err := os.Mkdir(blocked, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := n.settle(depth{host: true}, true); !errors.Is(err, unix.EISDIR) {
+			t.Fatalf("the record cannot be written: %v", err)
+		}
+		if got := forwarding(); got != "0" {
+			t.Fatalf("forwarding is %s, and not on record", got)
+		}
+	}
+	if err := os.Remove(blocked); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.settle(depth{host: true}, true); err != nil {
+		t.Fatal(err)
+	}
+	rec, ok, err := n.uplink.load()
+	if err != nil || !ok || rec.Forwarding["eth1"] != "0" {
+		t.Errorf("the record: %+v, %v, %v", rec, ok, err)
+	}
+	if got := forwarding(); got != "1" || n.uplink.rules.want == rules {
+		t.Errorf("forwarding is %s, other rules: %v", got, n.uplink.rules.want != rules)
 	}
 }
 

@@ -134,6 +134,10 @@ func TestTheNetworkIsWatchedAgainAfterAFailure(t *testing.T) {
 		if _, _, looks := seen(); !slices.Equal(looks[2:], []depth{{}}) {
 			t.Fatalf("without a report %v", looks)
 		}
+		time.Sleep(deepEvery * lookEvery)
+		if _, _, looks := seen(); len(looks) <= deepEvery || looks[deepEvery-1] != (depth{}) || looks[deepEvery] != everything {
+			t.Fatalf("after %d looks without a report %v", deepEvery, looks)
+		}
 		w.fail(errNotFollowed)
 		time.Sleep(leastRest + 2*retryFirst)
 		synctest.Wait()

@@ -1,0 +1,54 @@
+package network
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"testing"
+)
+
+// What is not excepted is reachable and nothing else is, at the edges of each
+// prefix, whatever their order and however they overlap.
+func TestReachableIsAllButWhatIsExcepted(t *testing.T) {
+	for name, own := range map[string][]netip.Prefix{
+		"nothing more":      nil,
+		"an address":        mustPrefixes("9.9.9.2/32"),
+		"one in another":    mustPrefixes("9.9.0.0/16", "9.9.9.2/32"),
+		"another around it": mustPrefixes("9.9.9.2/32", "9.9.0.0/16"),
+		"side by side":      mustPrefixes("9.9.9.4/32", "9.9.9.2/31"),
+		"next to a denied":  mustPrefixes("11.0.0.0/24", "223.255.255.0/24"),
+		"twice":             mustPrefixes("9.9.9.2/32", "9.9.9.2/32"),
+		"not masked":        mustPrefixes("9.9.9.77/24"),
+	} {
+		var edges []uint32 // The set begins or ends at each, in turn.
+		for i, e := range except(alwaysDenied, own) {
+			edge := binary.BigEndian.Uint32(e.Key)
+			if e.IntervalEnd != (i%2 == 1) || i > 0 && edge <= edges[i-1] {
+				t.Fatalf("%s: element %d is %v, after %v", name, i, e, edges)
+			}
+			edges = append(edges, edge)
+		}
+		reachable := func(a uint32) (in bool) {
+			for i, edge := range edges {
+				if a >= edge {
+					in = i%2 == 0
+				}
+			}
+			return in
+		}
+		excepted := slices.Concat(own, alwaysDenied)
+		for _, p := range excepted {
+			first := p.Masked().Addr().As4()
+			from := binary.BigEndian.Uint32(first[:])
+			for _, a := range []uint32{from - 1, from, from + 1<<(32-p.Bits()) - 1, from + 1<<(32-p.Bits())} {
+				addr, want := netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, a))), true
+				for _, q := range excepted {
+					want = want && !q.Contains(addr)
+				}
+				if reachable(a) != want {
+					t.Errorf("%s: %v is reachable: %v, want %v", name, addr, !want, want)
+				}
+			}
+		}
+	}
+}
