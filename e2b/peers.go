@@ -88,14 +88,14 @@ func (p peers) trusted(addr netip.Addr) bool {
 	return false
 }
 
-// charge has the peer of a request pay for work that needs no key, or returns how
-// long it has to wait. A request with a valid key pays nothing, so that nobody is
-// kept out by others behind the same address.
+// charge takes the cost of work that needs no key from the peer of a request, or
+// returns how long the peer has to wait. A request with a valid key is neither
+// charged nor refused, so clients behind one address do not keep each other out.
 func (s *Server) charge(r *http.Request, work float64) (wait time.Duration, ok bool) {
-	if wait, ok = s.peers.rate.Take(s.peers.of(r), work, time.Now()); ok || s.hasKey(r) {
+	if s.hasKey(r) {
 		return 0, true
 	}
-	return wait, false
+	return s.peers.rate.Take(s.peers.of(r), work, time.Now())
 }
 
 // hasKey reports whether a request carries a valid key, on the data plane too.
