@@ -63,6 +63,14 @@ func TestRequestHeadersBeingReadAreBounded(t *testing.T) {
 		if s.reading.Used() != 0 {
 			t.Errorf("%d bytes are held behind a whole header", s.reading.Used())
 		}
+		posting := dial()
+		if _, err := io.WriteString(posting, "POST"+strings.TrimPrefix(large, "GET")+"Content-Length: 100\r\n\r\n{"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if s.reading.Used() != 0 {
+			t.Errorf("%d bytes are held while a body is sent", s.reading.Used())
+		}
 		get(ordinary, large+"\r\n")
 		if _, err := io.WriteString(ordinary, large); err != nil { // The next, on the same connection.
 			t.Fatal(err)
@@ -71,7 +79,7 @@ func TestRequestHeadersBeingReadAreBounded(t *testing.T) {
 		if s.reading.Used() == 0 {
 			t.Error("the next header of a connection is not counted")
 		}
-		for _, c := range []net.Conn{half, ordinary} {
+		for _, c := range []net.Conn{half, posting, ordinary} {
 			c.Close()
 		}
 		synctest.Wait()
@@ -112,5 +120,21 @@ func TestHTTP2IsNotReadAsAHeader(t *testing.T) {
 		if held := conn.held > 0; held != c.held {
 			t.Errorf("%s: counted %v", name, held)
 		}
+	}
+}
+
+// A byte of HTTP/2 counts for a whole field, and all bytes for no more than a header
+// of HTTP/2 can have.
+func TestHalfAHeaderOfHTTP2CountsForNoMoreThanAWholeOne(t *testing.T) {
+	conn := &readingConn{budget: quota.NewBudget(1<<30, 1<<30), on: true}
+	defer conn.release()
+	frame := "\x00\x40\x00" + string([]byte{frameContinuation}) + strings.Repeat("\x00", 5+frameSize)
+	for _, piece := range []string{http2Preface, frame, frame} {
+		if !conn.count([]byte(piece)) {
+			t.Fatal("refused")
+		}
+	}
+	if want := int64(380 << 10); conn.held != want { // 3 times 128 KiB, less 4 KiB.
+		t.Errorf("%d bytes are held, want %d", conn.held, want)
 	}
 }
