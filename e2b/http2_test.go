@@ -64,6 +64,19 @@ func TestHeldBodiesCountAsRequests(t *testing.T) {
 			t.Errorf("of unknown length: %d", heldBody(r))
 		}
 	}
+	s := NewStarting(Config{})
+	r := httptest.NewRequest("POST", "/", strings.NewReader(strings.Repeat("a", 100<<10)))
+	r.ProtoMajor = 2
+	release, ok := s.admit(httptest.NewRecorder(), r)
+	if !ok {
+		t.Fatal("refused")
+	}
+	if used := s.requests.strangers.Used(); used < 108<<10 { // With the 8 KiB of every request.
+		t.Errorf("a request with a body of 100 KiB counts as %d bytes", used)
+	}
+	if release(); s.requests.strangers.Used() != 0 {
+		t.Errorf("%d bytes are held in the end", s.requests.strangers.Used())
+	}
 }
 
 // What a guest answers by gRPC and nobody takes is not held by the daemon.

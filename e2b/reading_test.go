@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -136,5 +137,37 @@ func TestHalfAHeaderOfHTTP2CountsForNoMoreThanAWholeOne(t *testing.T) {
 	}
 	if want := int64(380 << 10); conn.held != want { // 3 times 128 KiB, less 4 KiB.
 		t.Errorf("%d bytes are held, want %d", conn.held, want)
+	}
+}
+
+// remote is a connection from an address.
+type remote struct {
+	net.Conn
+	from string
+}
+
+func (r remote) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(r.from))
+}
+
+func TestHeadersBeingReadAreBoundedByAddress(t *testing.T) {
+	budget := quota.NewBudget(1<<20, 50<<10)
+	ln := &pipes{conns: make(chan net.Conn, 1)}
+	large := []byte(strings.Repeat("a", 40<<10))
+	for _, step := range []struct {
+		from string
+		ok   bool
+	}{
+		{"192.0.2.1:1", true}, {"192.0.2.1:2", false}, {"192.0.2.2:1", true},
+		{"[2001:db8::1]:1", true}, {"[2001:db8::2]:1", false}, {"[2001:db8:0:1::1]:1", true},
+	} {
+		ln.conns <- remote{from: step.from}
+		c, err := readingListener{ln, budget}.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok := c.(*readingConn).count(large); ok != step.ok {
+			t.Errorf("a large header from %s: %v", step.from, ok)
+		}
 	}
 }
