@@ -1,6 +1,8 @@
 package e2b
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -8,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,7 +42,7 @@ func TestPeerOfARequest(t *testing.T) {
 		{"a proxy that writes brackets", "127.0.0.1:5", []string{"[2001:db8::7]"}, "2001:db8::7"},
 		{"IPv4 in IPv6", "[::ffff:192.0.2.1]:5", nil, "192.0.2.1"},
 		{"nothing", "@", nil, "invalid IP"},
-		{"more proxies than are believed", "127.0.0.1:5", []string{strings.Repeat("10.0.0.1,", 100) + "10.0.0.1"}, "10.0.0.1"},
+		{"more proxies than are believed", "127.0.0.1:5", []string{"198.51.100.7," + strings.Repeat("10.0.0.1,", 100) + "10.0.0.1"}, "10.0.0.1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -157,6 +160,75 @@ func TestWrongSignaturesAreLimitedByPeer(t *testing.T) {
 			t.Errorf("a neighbour: %d %s", w.Code, w.Body)
 		}
 	})
+}
+
+// A sandbox that was there at the start, or that a client was shown since, needs no
+// search.
+func TestURLsOfSandboxesThatWereShownNeedNoSearch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeyless(t)
+		secured := func() string {
+			sb, err := k.rt.Create(t.Context(), runtime.CreateRequest{Template: "base", Secure: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return sb.ID
+		}
+		early := secured()
+		k.s = NewServer(Config{}, k.rt, k.s.keys)
+		defer k.s.Close()
+		file := func(token string) *httptest.ResponseRecorder {
+			return k.ask("192.0.2.1", "GET", "/files?"+url.Values{"path": {"a"}, "signature": {signature("a", "read", token)}}.Encode())
+		}
+		k.exhaust(http.StatusUnauthorized, func() *httptest.ResponseRecorder { return file("nobody") })
+		late := secured()
+		if w := file("token-" + late); w.Code != http.StatusTooManyRequests {
+			t.Fatalf("before it was shown: %d %s", w.Code, w.Body)
+		}
+		if w := k.ask("192.0.2.2", "GET", "/sandboxes/"+late, "X-API-Key", k.key); w.Code != http.StatusOK {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		w, r := httptest.NewRecorder(), httptest.NewRequest("POST", "/v2/sandboxes", strings.NewReader(`{"templateID":"base","secure":true}`))
+		r.Header.Set("X-API-Key", k.key)
+		k.s.ServeHTTP(w, r)
+		var made struct{ SandboxID string }
+		if err := json.Unmarshal(w.Body.Bytes(), &made); err != nil || w.Code != http.StatusCreated {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		for what, id := range map[string]string{"there at the start": early, "asked about": late, "created": made.SandboxID} {
+			if w := file("token-" + id); w.Code != http.StatusBadGateway { // Its agent is not there.
+				t.Errorf("%s: %d %s", what, w.Code, w.Body)
+			}
+		}
+	})
+}
+
+// counting counts the keys that are looked up.
+type counting struct {
+	MemoryKeys
+	verified atomic.Int64
+}
+
+func (c *counting) Verify(ctx context.Context, text string) (Key, error) {
+	c.verified.Add(1)
+	return c.MemoryKeys.Verify(ctx, text)
+}
+
+func TestWhatIsTooLongForAKeyIsNotLookedUp(t *testing.T) {
+	keys := &counting{}
+	s := NewServer(Config{}, &fakeruntime.Runtime{}, keys)
+	defer s.Close()
+	for length, want := range map[int]int64{maxKeyLength: 2, maxKeyLength + 1: 0} {
+		keys.verified.Store(0)
+		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/v2/sandboxes", nil)
+		r.Header.Set("X-API-Key", strings.Repeat("a", length))
+		if s.ServeHTTP(w, r); w.Code != http.StatusUnauthorized || s.hasKey(r) {
+			t.Errorf("%d characters: %d %s", length, w.Code, w.Body)
+		}
+		if n := keys.verified.Load(); n != want {
+			t.Errorf("%d characters: looked up %d times, want %d", length, n, want)
+		}
+	}
 }
 
 // Whoever knows public addresses of sandboxes cannot have all of them resumed.

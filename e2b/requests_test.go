@@ -107,6 +107,17 @@ func TestRequestsOfAKeyAreCountedApart(t *testing.T) {
 	if release(); s.requests.known.Used() != 0 {
 		t.Errorf("%d bytes are held in the end", s.requests.known.Used())
 	}
+	s.requests.strangers = quota.NewBudget(1<<20, requestCost+1000)
+	for i, step := range []struct {
+		from string
+		ok   bool
+	}{{"[2001:db8::1]:1", true}, {"[2001:db8::2]:1", false}, {"[2001:db8:0:1::1]:1", true}} {
+		r := httptest.NewRequest("GET", "/health", nil)
+		r.RemoteAddr = step.from
+		if _, ok := s.admit(httptest.NewRecorder(), r); ok != step.ok {
+			t.Errorf("%d, from %s: %v", i, step.from, ok)
+		}
+	}
 	s.requests.strangers = quota.NewBudget(0, 0)
 	w := httptest.NewRecorder()
 	if _, ok := s.admit(w, r); ok || w.Code != http.StatusServiceUnavailable {
