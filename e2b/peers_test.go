@@ -269,5 +269,10 @@ func TestWakesWithoutATokenAreLimitedByPeer(t *testing.T) {
 		if w := wake(id, "192.0.2.1", dataplane.AgentPort, "X-Access-Token", "token-"+id); w.Code != 502 {
 			t.Errorf("with the token of the sandbox: %d %s", w.Code, w.Body)
 		}
+		id = paused()
+		k.rt.Edit(id, func(sb *runtime.Sandbox) { sb.TrafficAccessToken = "traffic" })
+		if w := wake(id, "192.0.2.1", 80, "E2b-Traffic-Access-Token", "traffic"); w.Code != 502 {
+			t.Errorf("with the traffic token of the sandbox: %d %s", w.Code, w.Body)
+		}
 	})
 }
