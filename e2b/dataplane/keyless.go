@@ -1,9 +1,7 @@
 package dataplane
 
 import (
-	"math"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -22,11 +20,6 @@ const (
 type LimitError struct{ After time.Duration }
 
 func (e *LimitError) Error() string { return "too many requests without an API key; try again later" }
-
-// RetryAfter is the value of the header, in whole seconds.
-func (e *LimitError) RetryAfter() string {
-	return strconv.FormatInt(max(1, int64(math.Ceil(e.After.Seconds()))), 10)
-}
 
 // OnWork sets who is asked before a request that shows no token causes work, and
 // says how long it has to wait if it may not. Without it there is no limit.

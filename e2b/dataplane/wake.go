@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -109,8 +107,7 @@ func (p *Proxy) notResumed(w http.ResponseWriter, r *http.Request, t Target, err
 	case errors.As(err, &capacity):
 		message += fmt.Sprintf(": %s", capacity)
 		if capacity.RetryAfter > 0 || capacity.Resource == "pressure" {
-			seconds := max(1, math.Ceil(capacity.RetryAfter.Seconds()))
-			w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
+			setRetryAfter(w, capacity.RetryAfter)
 		}
 	case errors.Is(err, runtime.ErrDiskFull):
 		message += ": " + runtime.ErrDiskFull.Error()
