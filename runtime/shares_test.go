@@ -108,6 +108,27 @@ func TestAKeyRunsNoMoreAtATimeThanItsShare(t *testing.T) {
 	f.wantShare("a second beside the resumed one", f.tryCreate("a"))
 }
 
+// A resume that is refused before there is a machine leaves its key what it had.
+func TestAResumeThatIsRefusedCountsForNothing(t *testing.T) {
+	f, ctx := newFixture(t), context.Background()
+	f.cfg.Shares, f.cfg.Capacity.Sandboxes, f.cfg.MaxPending = Shares{RunningPerKey: 1}, 1, -1
+	f.restart()
+	a := f.create(of("a"))
+	f.pause(a.ID)
+	b := f.create(of("b"))
+	var full *CapacityError
+	if _, _, err := f.rt.Connect(ctx, a.ID, time.Minute); !errors.As(err, &full) || full.Resource == ResourceShare {
+		t.Fatalf("a resume beside a full node: %v", err)
+	}
+	if all, running := f.rt.places.counts(); all != 2 || running != 1 {
+		t.Errorf("%d counted, %d running", all, running)
+	}
+	if err := f.rt.Kill(ctx, b.ID); err != nil {
+		t.Fatal(err)
+	}
+	f.create(of("a"))
+}
+
 func TestAWarmMachineCountsForWhoGotIt(t *testing.T) {
 	warmed(t, WarmTarget{Ready: 2}, func(t *testing.T, f *fixture) {
 		f.rt.places.bounds.SandboxesPerKey = 1
