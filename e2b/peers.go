@@ -11,7 +11,7 @@ import (
 
 // What one peer may cause without a key, in checks of a key a second: wrong keys,
 // signed URLs that only a search of all sandboxes finds, and resumes of sandboxes
-// that anybody may resume, which count for more.
+// that need no token, which count for more.
 const (
 	keylessPerSecond = 20
 	keylessBurst     = 200
@@ -38,7 +38,7 @@ func newPeers(proxies []netip.Prefix) peers {
 
 // of is the address that a request comes from: that of the connection or, if that
 // is a proxy of ours, the one that the proxy named last. The zero address stands
-// for all that cannot be told apart.
+// for all peers that cannot be distinguished.
 func (p peers) of(r *http.Request) netip.Addr {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

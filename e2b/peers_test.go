@@ -231,7 +231,7 @@ func TestWhatIsTooLongForAKeyIsNotLookedUp(t *testing.T) {
 	}
 }
 
-// Whoever knows public addresses of sandboxes cannot have all of them resumed.
+// A client that knows public addresses of sandboxes cannot have all of them resumed.
 func TestWakesWithoutATokenAreLimitedByPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeyless(t)

@@ -94,7 +94,7 @@ func TestRequestHeadersBeingReadAreBounded(t *testing.T) {
 	})
 }
 
-// HTTP/2 is told by its preface, in however many pieces, and not counted. What only
+// HTTP/2 is recognized by its preface, in however many pieces, and not counted. What only
 // begins like it is HTTP/1: net/http takes PRI for a method, and reads a header.
 func TestHTTP2IsNotReadAsAHeader(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -146,8 +146,8 @@ func TestAWarmMachineCountsForWhoGotIt(t *testing.T) {
 	})
 }
 
-// Who has as many snapshots as may be is told so, and nothing that was saved goes
-// to make room.
+// A key with as many snapshots as it may have is refused one more, and nothing that was
+// saved is deleted to make room.
 func TestAKeyHasNoMoreSnapshotsThanItsShare(t *testing.T) {
 	f, ctx := sharing(t, Shares{SnapshotsPerKey: 2, Snapshots: 3}), context.Background()
 	sb, paused := f.create(), f.create()
@@ -170,7 +170,7 @@ func TestAKeyHasNoMoreSnapshotsThanItsShare(t *testing.T) {
 	}
 	_, err = f.rt.Snapshot(ctx, paused.ID, "", "b")
 	f.wantShare("a fourth of all", err)
-	// What is no snapshot of a client is not refused for them.
+	// Forks and pauses are not snapshots of a client, and are not refused for them.
 	if _, err := f.rt.Fork(ctx, sb.ID, ForkRequest{Count: 1, Timeout: time.Minute, KeyID: "a"}); err != nil {
 		t.Errorf("a fork: %v", err)
 	}

@@ -67,7 +67,7 @@ func writeError(w http.ResponseWriter, r *http.Request, code int, t Target, mess
 func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	t := exchangeOf(r).target
 	if r.Context().Err() != nil {
-		// The client went away; there is nobody to tell.
+		// The client went away; no answer can be sent.
 		panic(http.ErrAbortHandler)
 	}
 	if x := exchangeOf(r); x.again != nil && x.run != nil && errors.Is(err, errNoStream) && !x.again.touched.Load() {

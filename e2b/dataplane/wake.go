@@ -36,7 +36,7 @@ func (e *wakeError) Error() string { return "resume by traffic: " + e.err.Error(
 func (e *wakeError) Unwrap() error { return e.err }
 
 // wake resumes the sandbox, or waits while others do, as long as ctx. A resume
-// that no token was shown for has to be paid for, once for all who wait.
+// without a token is charged, once for all requests that wait for it.
 func (p *Proxy) wake(r *http.Request, sb runtime.Sandbox) (runtime.Sandbox, error) {
 	paid, ok := p.wakers.enter(sb.ID, p.pool.most, p.pool.mostOfOne)
 	if !ok {
