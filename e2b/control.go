@@ -106,10 +106,7 @@ func (s *Server) authenticate(r *http.Request) (Key, error) {
 	if text == "" {
 		return Key{}, &apiError{code: http.StatusUnauthorized, message: "API key is missing: send it in the X-API-Key header"}
 	}
-	key, err := Key{}, ErrBadKey
-	if len(text) <= maxKeyLength {
-		key, err = s.keys.Verify(r.Context(), text)
-	}
+	key, err := s.verify(r.Context(), text)
 	if errors.Is(err, ErrBadKey) {
 		// Only after the check: others behind the same address may have a key.
 		if wait, ok := s.peers.rate.Take(s.peers.of(r), 1, time.Now()); !ok {
@@ -118,6 +115,14 @@ func (s *Server) authenticate(r *http.Request) (Key, error) {
 		return Key{}, &apiError{code: http.StatusUnauthorized, message: "Invalid API key"}
 	}
 	return key, err
+}
+
+// verify returns the key of this text, or ErrBadKey.
+func (s *Server) verify(ctx context.Context, text string) (Key, error) {
+	if len(text) > maxKeyLength {
+		return Key{}, ErrBadKey
+	}
+	return s.keys.Verify(ctx, text)
 }
 
 // tooMuch refuses what a client without a key asked for too often.

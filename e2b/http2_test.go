@@ -30,22 +30,40 @@ func TestFramesAreBounded(t *testing.T) {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-	const settings, first = 4, 9
-	// The preface, SETTINGS, and the first bytes of a frame of 16 KiB and one.
-	if _, err := io.WriteString(c, http2Preface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00"+"\x00\x40\x01\x77\x00\x00\x00\x00\x00"); err != nil {
+	const settings, windowUpdate = 4, 8
+	if _, err := io.WriteString(c, http2Preface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00"); err != nil {
 		t.Fatal(err)
 	}
-	answer, err := io.ReadAll(bufio.NewReader(c))
-	if err != nil || len(answer) < first || answer[3] != settings {
-		t.Fatalf("the connection goes on after a frame that is too large: %v, %q", err, answer)
-	}
-	told := map[uint16]uint32{}
-	for s := answer[first : first+int(answer[1])<<8+int(answer[2])]; len(s) >= 6; s = s[6:] {
-		told[binary.BigEndian.Uint16(s)] = binary.BigEndian.Uint32(s[2:])
+	answer := bufio.NewReader(c)
+	told, window := map[uint16]uint32{}, uint32(65535) // The window of a connection is this, and what is added.
+	for window == 65535 {
+		var head [9]byte
+		if _, err := io.ReadFull(answer, head[:]); err != nil {
+			t.Fatal(err)
+		}
+		payload := make([]byte, binary.BigEndian.Uint16(head[1:]))
+		if _, err := io.ReadFull(answer, payload); err != nil {
+			t.Fatal(err)
+		}
+		switch head[3] {
+		case settings:
+			for s := payload; len(s) >= 6; s = s[6:] {
+				told[binary.BigEndian.Uint16(s)] = binary.BigEndian.Uint32(s[2:])
+			}
+		case windowUpdate:
+			window += binary.BigEndian.Uint32(payload)
+		}
 	}
 	const initialWindow, maxFrame = 4, 5
-	if told[maxFrame] != frameSize || told[initialWindow] != streamBody {
-		t.Errorf("settings: %v", told)
+	if told[maxFrame] != frameSize || told[initialWindow] != streamBody || window != 8<<20 {
+		t.Errorf("settings: %v, a window of %d bytes", told, window)
+	}
+	// The first bytes of a frame of 16 KiB and one.
+	if _, err := io.WriteString(c, "\x00\x40\x01\x77\x00\x00\x00\x00\x00"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(answer); err != nil {
+		t.Errorf("the connection goes on after a frame that is too large: %v", err)
 	}
 }
 
@@ -63,6 +81,19 @@ func TestHeldBodiesCountAsRequests(t *testing.T) {
 		if r.ContentLength = -1; heldBody(r) != streamBody {
 			t.Errorf("of unknown length: %d", heldBody(r))
 		}
+	}
+	s := NewStarting(Config{})
+	r := httptest.NewRequest("POST", "/", strings.NewReader(strings.Repeat("a", 100<<10)))
+	r.ProtoMajor = 2
+	release, ok := s.admit(httptest.NewRecorder(), r)
+	if !ok {
+		t.Fatal("refused")
+	}
+	if used := s.requests.strangers.Used(); used < 108<<10 { // With the 8 KiB of every request.
+		t.Errorf("a request with a body of 100 KiB counts as %d bytes", used)
+	}
+	if release(); s.requests.strangers.Used() != 0 {
+		t.Errorf("%d bytes are held in the end", s.requests.strangers.Used())
 	}
 }
 

@@ -147,7 +147,7 @@ func (a *answers) room(k answerKey, call *answer, n int64) bool {
 func sizeOf(value any) int64 {
 	text, err := json.Marshal(value)
 	if err != nil {
-		return answersOfOne // It cannot be told, and is not kept.
+		return answersOfOne // Its size is unknown, so it is not kept.
 	}
 	return int64(len(text))
 }

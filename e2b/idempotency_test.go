@@ -88,7 +88,7 @@ func TestAnswersOnce(t *testing.T) {
 	})
 }
 
-// One API key that uses up its share is refused, and nobody else.
+// One API key that uses up its share is refused, and no other is.
 func TestIdempotencyAnswersAreSharedByKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newAnswers()

@@ -11,7 +11,7 @@ import (
 
 // What one peer may cause without a key, in checks of a key a second: wrong keys,
 // signed URLs that only a search of all sandboxes finds, and resumes of sandboxes
-// that anybody may resume, which count for more.
+// that need no token, which count for more.
 const (
 	keylessPerSecond = 20
 	keylessBurst     = 200
@@ -38,7 +38,7 @@ func newPeers(proxies []netip.Prefix) peers {
 
 // of is the address that a request comes from: that of the connection or, if that
 // is a proxy of ours, the one that the proxy named last. The zero address stands
-// for all that cannot be told apart.
+// for all peers that cannot be distinguished.
 func (p peers) of(r *http.Request) netip.Addr {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -88,22 +88,22 @@ func (p peers) trusted(addr netip.Addr) bool {
 	return false
 }
 
-// charge has the peer of a request pay for work that needs no key, or returns how
-// long it has to wait. A request with a valid key pays nothing, so that nobody is
-// kept out by others behind the same address.
+// charge takes the cost of work that needs no key from the peer of a request, or
+// returns how long the peer has to wait. A request with a valid key is neither
+// charged nor refused, so clients behind one address do not keep each other out.
 func (s *Server) charge(r *http.Request, work float64) (wait time.Duration, ok bool) {
-	if wait, ok = s.peers.rate.Take(s.peers.of(r), work, time.Now()); ok || s.hasKey(r) {
+	if s.hasKey(r) {
 		return 0, true
 	}
-	return wait, false
+	return s.peers.rate.Take(s.peers.of(r), work, time.Now())
 }
 
 // hasKey reports whether a request carries a valid key, on the data plane too.
 func (s *Server) hasKey(r *http.Request) bool {
 	text := apiKey(r)
-	if text == "" || len(text) > maxKeyLength {
+	if text == "" {
 		return false
 	}
-	_, err := s.keys.Verify(r.Context(), text)
+	_, err := s.verify(r.Context(), text)
 	return err == nil
 }

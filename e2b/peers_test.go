@@ -1,6 +1,8 @@
 package e2b
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -8,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,7 +42,7 @@ func TestPeerOfARequest(t *testing.T) {
 		{"a proxy that writes brackets", "127.0.0.1:5", []string{"[2001:db8::7]"}, "2001:db8::7"},
 		{"IPv4 in IPv6", "[::ffff:192.0.2.1]:5", nil, "192.0.2.1"},
 		{"nothing", "@", nil, "invalid IP"},
-		{"more proxies than are believed", "127.0.0.1:5", []string{strings.Repeat("10.0.0.1,", 100) + "10.0.0.1"}, "10.0.0.1"},
+		{"more proxies than are believed", "127.0.0.1:5", []string{"198.51.100.7," + strings.Repeat("10.0.0.1,", 100) + "10.0.0.1"}, "10.0.0.1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -141,9 +144,14 @@ func TestWrongSignaturesAreLimitedByPeer(t *testing.T) {
 			t.Fatal(err)
 		}
 		wrong := "/files?" + url.Values{"path": {"a"}, "signature": {signature("a", "read", "nobody")}}.Encode()
+		for range keylessBurst {
+			if w := k.ask("192.0.2.1", "GET", wrong, "X-API-Key", k.key); w.Code != 401 {
+				t.Fatalf("with a key: %d %s", w.Code, w.Body)
+			}
+		}
 		n := k.exhaust(http.StatusUnauthorized, func() *httptest.ResponseRecorder { return k.ask("192.0.2.1", "GET", wrong) })
-		if n == 0 || n > keylessBurst/2 {
-			t.Errorf("%d searches of all sandboxes", n)
+		if n != 10 { // 200 at once, 20 for a search; those with a key were not charged.
+			t.Errorf("%d searches of all sandboxes, want 10", n)
 		}
 		if w := k.ask("192.0.2.1", "GET", wrong, "X-API-Key", k.key); w.Code != 401 {
 			t.Errorf("with a key: %d %s", w.Code, w.Body)
@@ -154,7 +162,76 @@ func TestWrongSignaturesAreLimitedByPeer(t *testing.T) {
 	})
 }
 
-// Whoever knows public addresses of sandboxes cannot have all of them resumed.
+// A sandbox that was there at the start, or that a client was shown since, needs no
+// search.
+func TestURLsOfSandboxesThatWereShownNeedNoSearch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeyless(t)
+		secured := func() string {
+			sb, err := k.rt.Create(t.Context(), runtime.CreateRequest{Template: "base", Secure: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return sb.ID
+		}
+		early := secured()
+		k.s = NewServer(Config{}, k.rt, k.s.keys)
+		defer k.s.Close()
+		file := func(token string) *httptest.ResponseRecorder {
+			return k.ask("192.0.2.1", "GET", "/files?"+url.Values{"path": {"a"}, "signature": {signature("a", "read", token)}}.Encode())
+		}
+		k.exhaust(http.StatusUnauthorized, func() *httptest.ResponseRecorder { return file("nobody") })
+		late := secured()
+		if w := file("token-" + late); w.Code != http.StatusTooManyRequests {
+			t.Fatalf("before it was shown: %d %s", w.Code, w.Body)
+		}
+		if w := k.ask("192.0.2.2", "GET", "/sandboxes/"+late, "X-API-Key", k.key); w.Code != http.StatusOK {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		w, r := httptest.NewRecorder(), httptest.NewRequest("POST", "/v2/sandboxes", strings.NewReader(`{"templateID":"base","secure":true}`))
+		r.Header.Set("X-API-Key", k.key)
+		k.s.ServeHTTP(w, r)
+		var made struct{ SandboxID string }
+		if err := json.Unmarshal(w.Body.Bytes(), &made); err != nil || w.Code != http.StatusCreated {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		for what, id := range map[string]string{"there at the start": early, "asked about": late, "created": made.SandboxID} {
+			if w := file("token-" + id); w.Code != http.StatusBadGateway { // Its agent is not there.
+				t.Errorf("%s: %d %s", what, w.Code, w.Body)
+			}
+		}
+	})
+}
+
+// counting counts the keys that are looked up.
+type counting struct {
+	MemoryKeys
+	verified atomic.Int64
+}
+
+func (c *counting) Verify(ctx context.Context, text string) (Key, error) {
+	c.verified.Add(1)
+	return c.MemoryKeys.Verify(ctx, text)
+}
+
+func TestWhatIsTooLongForAKeyIsNotLookedUp(t *testing.T) {
+	keys := &counting{}
+	s := NewServer(Config{}, &fakeruntime.Runtime{}, keys)
+	defer s.Close()
+	for length, want := range map[int]int64{maxKeyLength: 2, maxKeyLength + 1: 0} {
+		keys.verified.Store(0)
+		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/v2/sandboxes", nil)
+		r.Header.Set("X-API-Key", strings.Repeat("a", length))
+		if s.ServeHTTP(w, r); w.Code != http.StatusUnauthorized || s.hasKey(r) {
+			t.Errorf("%d characters: %d %s", length, w.Code, w.Body)
+		}
+		if n := keys.verified.Load(); n != want {
+			t.Errorf("%d characters: looked up %d times, want %d", length, n, want)
+		}
+	}
+}
+
+// A client that knows public addresses of sandboxes cannot have all of them resumed.
 func TestWakesWithoutATokenAreLimitedByPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeyless(t)
@@ -175,8 +252,8 @@ func TestWakesWithoutATokenAreLimitedByPeer(t *testing.T) {
 			return wake(paused(), "192.0.2.1", 80)
 		})
 		resumed := k.rt.Resumes()
-		if resumed != n || n == 0 {
-			t.Errorf("%d resumes of %d", resumed, n)
+		if resumed != n || n != 50 { // 200 at once, 4 for a resume.
+			t.Errorf("%d resumes of %d, want 50", resumed, n)
 		}
 		last := paused()
 		if w := wake(last, "192.0.2.1", 80); w.Code != 429 || k.rt.Resumes() != resumed {
@@ -191,6 +268,11 @@ func TestWakesWithoutATokenAreLimitedByPeer(t *testing.T) {
 		id := paused()
 		if w := wake(id, "192.0.2.1", dataplane.AgentPort, "X-Access-Token", "token-"+id); w.Code != 502 {
 			t.Errorf("with the token of the sandbox: %d %s", w.Code, w.Body)
+		}
+		id = paused()
+		k.rt.Edit(id, func(sb *runtime.Sandbox) { sb.TrafficAccessToken = "traffic" })
+		if w := wake(id, "192.0.2.1", 80, "E2b-Traffic-Access-Token", "traffic"); w.Code != 502 {
+			t.Errorf("with the traffic token of the sandbox: %d %s", w.Code, w.Body)
 		}
 	})
 }

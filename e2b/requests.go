@@ -39,7 +39,7 @@ func costOf(r *http.Request) int64 {
 	return cost
 }
 
-// heldBody is what HTTP/2 may hold of the body of a request that nobody reads.
+// heldBody is what HTTP/2 may buffer of a body while the handler does not read it.
 func heldBody(r *http.Request) int64 {
 	if r.ProtoMajor < 2 {
 		return 0

@@ -1,6 +1,7 @@
 package e2b
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -90,6 +91,38 @@ func TestRequestsInFlightAreBounded(t *testing.T) {
 			t.Errorf("afterwards: %d, %d bytes", w.Code, k.s.requests.strangers.Used())
 		}
 	})
+}
+
+// A connection that has shown a key takes nothing from those that have not. Until the
+// server has its keys, none can be shown.
+func TestRequestsOfAKeyAreCountedApart(t *testing.T) {
+	s := NewStarting(Config{})
+	r := httptest.NewRequest("GET", "/v2/sandboxes", nil)
+	r.Header.Set("X-API-Key", "e2b_any")
+	keyedContext := context.WithValue(t.Context(), connectionKey{}, &connection{trust: keyed})
+	release, ok := s.admit(httptest.NewRecorder(), r.WithContext(keyedContext))
+	if !ok || s.requests.known.Used() == 0 || s.requests.strangers.Used() != 0 {
+		t.Fatalf("admitted %v, %d bytes of known clients, %d of others", ok, s.requests.known.Used(), s.requests.strangers.Used())
+	}
+	if release(); s.requests.known.Used() != 0 {
+		t.Errorf("%d bytes are held in the end", s.requests.known.Used())
+	}
+	s.requests.strangers = quota.NewBudget(1<<20, requestCost+1000)
+	for i, step := range []struct {
+		from string
+		ok   bool
+	}{{"[2001:db8::1]:1", true}, {"[2001:db8::2]:1", false}, {"[2001:db8:0:1::1]:1", true}} {
+		r := httptest.NewRequest("GET", "/health", nil)
+		r.RemoteAddr = step.from
+		if _, ok := s.admit(httptest.NewRecorder(), r); ok != step.ok {
+			t.Errorf("%d, from %s: %v", i, step.from, ok)
+		}
+	}
+	s.requests.strangers = quota.NewBudget(0, 0)
+	w := httptest.NewRecorder()
+	if _, ok := s.admit(w, r); ok || w.Code != http.StatusServiceUnavailable {
+		t.Errorf("a key before the start is over: %v, %d", ok, w.Code)
+	}
 }
 
 func TestLargeBodiesInFlightAreBoundedByKey(t *testing.T) {

@@ -157,6 +157,9 @@ func TestKeysNeverReachGuests(t *testing.T) {
 	if _, body := n.ask("GET /x", "Host: 80-"+id+".sb.test", "E2b-Traffic-Access-Token: "+traffic, "X-Access-Token: "+token, "X-Copy: "+token); strings.Contains(body, token) {
 		t.Errorf("another port saw the agent's token:\n%s", body)
 	}
+	if _, body := n.ask("GET /x", "Host: 49983-"+id+".sb.test", "X-Access-Token: "+token, "E2b-Traffic-Access-Token: wrong"); !strings.Contains(body, "GET /x") || strings.Contains(body, "wrong") {
+		t.Errorf("the agent saw what was sent as the traffic token:\n%s", body)
+	}
 }
 
 // What is between a client and a service passes as it is.
@@ -175,7 +178,7 @@ func TestOtherSecretsReachGuests(t *testing.T) {
 	}
 }
 
-// The form by which keys are told is that of the keys that are made.
+// The form by which keys are recognized is that of the keys that are made.
 func TestNewKeysHaveTheFormThatIsTakenOut(t *testing.T) {
 	n := newNode(t, Config{})
 	id := n.guarded("", "")

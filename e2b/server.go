@@ -35,8 +35,8 @@ type Config struct {
 	// same time, and MaxStreams how many the data plane has into sandboxes: both
 	// are files of the daemon. DefaultMaxConnections each if 0.
 	MaxConnections, MaxStreams int
-	// TrustedProxies are the addresses of reverse proxies whose X-Forwarded-For says
-	// who the client is. Those of this machine itself always are.
+	// TrustedProxies are the addresses of reverse proxies whose X-Forwarded-For names
+	// the client. Those of this machine itself always are.
 	TrustedProxies []netip.Prefix
 	// Grace is how long Serve lets requests finish in the end; 5 s if 0.
 	Grace time.Duration
@@ -166,10 +166,10 @@ const (
 	maxHeader     = 128 << 10
 	streamsPerTCP = 1000
 	// A connection of HTTP/2 has memory for one frame from its first byte on, and
-	// keeps it: frames are of the size that every client can send. Of a body that
-	// nobody takes a stream has streamBody, which counts as a part of its request,
-	// and all of the connection connBody: some that nobody takes leave the others,
-	// who may be other clients of a proxy, the most of it.
+	// keeps it: frames are of the size that every client can send. Of an
+	// unread body a stream buffers streamBody, which counts as a part of its request,
+	// and all streams of a connection connBody: some unread bodies leave most of it to
+	// the others, which may be of other clients of a proxy.
 	frameSize  = 16 << 10
 	streamBody = 128 << 10
 	connBody   = 8 << 20

@@ -123,7 +123,7 @@ func TestSignedFileOfAPausedSandbox(t *testing.T) {
 	}
 }
 
-// A link that was signed for an hour does not resume a sandbox for good.
+// A link that was signed for an hour does not resume a sandbox for ever.
 func TestAnExpiredSignedURLWakesNothing(t *testing.T) {
 	n := newNode(t, Config{})
 	id := n.sleeper()

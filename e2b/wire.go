@@ -9,8 +9,8 @@ import (
 // clients put it behind the sandbox id.
 const clientID = "rundlet"
 
-// wireSandbox is what whoever may use a sandbox is told; they may sign URLs with
-// its token from now on.
+// wireSandbox is a sandbox as it is shown to clients that may use it: with its token,
+// by which they may sign URLs from now on.
 func (s *Server) wireSandbox(sb runtime.Sandbox) openapi.Sandbox {
 	s.proxy.Signer(sb.ID, sb.EnvdAccessToken)
 	return openapi.Sandbox{

@@ -11,8 +11,8 @@ import (
 	"github.com/rundlet/rundlet/client"
 )
 
-// attacks are the ways in which nodes were hurt once. What the server answers
-// to them is no concern of theirs; what it does to others is.
+// attacks are the ways in which nodes were hurt once. The server may
+// answer them as it likes; what counts is what other clients get.
 var attacks = []struct {
 	name string
 	do   func(*attacker, context.Context)

@@ -16,7 +16,7 @@ import (
 	"github.com/rundlet/rundlet/client"
 )
 
-// Answers of a guest's own server, each given to whoever comes.
+// Answers of a guest's own server, which each of its clients gets.
 const (
 	endlessHeaders = `c.sendall(b"HTTP/1.1 200 OK\r\n")
         for i in range(4000): c.sendall(b"X-%d: " % i + b"x" * 4000 + b"\r\n")
@@ -25,8 +25,8 @@ const (
 	garbage = `c.sendall(b"\0HTTP/9.9 -1\r\nContent-Length: -5\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n"); c.close()`
 )
 
-// answering is an attack by a guest's server on those who visit it, of whom
-// there are fifty at once, without a key.
+// answering is an attack by a guest's server on its clients: fifty at once, without a
+// key.
 func answering(answer string) func(*attacker, context.Context) {
 	return func(a *attacker, ctx context.Context) {
 		sb, ok := a.sandbox(ctx, client.CreateOptions{})

@@ -55,7 +55,7 @@ func TestTheHostileHour(t *testing.T) {
 	srv, api, dir := newServer(t, "--max-sandboxes=20")
 	makeInternet(t, func() { hold(t, ":9") })
 	h := &hostile{srv: srv, good: api, evil: client.API{URL: api.URL, Key: newKey(t, dir)}, done: map[string]int{}}
-	h.goodRound(t.Context(), waits{}) // what is there for good once the first had it
+	h.goodRound(t.Context(), waits{}) // what stays once there was a sandbox
 	before := takeCensus(t, dir)
 
 	calmly := h.behave(t.Context(), calm)

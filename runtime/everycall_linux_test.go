@@ -90,7 +90,7 @@ func TestEveryCallTellsThatTheDiskIsFull(t *testing.T) {
 			continue
 		}
 		if _, ok := calls[m.Name]; !ok {
-			t.Errorf("%s can fail, and nobody has looked at how", m.Name)
+			t.Errorf("%s can fail, and no case covers it", m.Name)
 		}
 	}
 	told, least := 0, 20

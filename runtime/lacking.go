@@ -20,7 +20,7 @@ const (
 	LackNetwork = "a network that is whole"
 )
 
-// SelfRepairer is a Network that looks after itself.
+// SelfRepairer is a Network that repairs itself.
 type SelfRepairer interface {
 	// Broken is what is lost at present; nil if nothing. It waits for nothing.
 	Broken() []string

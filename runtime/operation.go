@@ -74,7 +74,7 @@ func (sb *sandbox) condemn(reason string) {
 	sb.mu.Lock()
 	if sb.doom == "" {
 		sb.doom = reason
-		sb.tell()
+		sb.updateRoster()
 	}
 	sb.mu.Unlock()
 	sb.breakOff(errInterrupted)

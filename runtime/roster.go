@@ -12,7 +12,7 @@ import (
 
 // roster is the sandboxes of a runtime in the order of their start, and how many
 // there are of each state, so that a page or a figure costs the same however many
-// there are. A sandbox that is on it tells it of each change: its lock is taken
+// there are. A sandbox that is on it updates it on each change: its lock is taken
 // under that of a sandbox, and takes none itself. Safe for concurrent use.
 type roster struct {
 	mu    sync.Mutex
@@ -44,7 +44,7 @@ func (sb *sandbox) enroll(r *roster) {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	sb.roster = r
-	sb.tell()
+	sb.updateRoster()
 }
 
 // leave takes a sandbox off the roster.
@@ -57,8 +57,8 @@ func (sb *sandbox) leave() {
 	sb.roster, sb.at = nil, nil
 }
 
-// tell brings the roster up to date. The caller has sb.mu.
-func (sb *sandbox) tell() {
+// updateRoster brings the roster up to date. The caller has sb.mu.
+func (sb *sandbox) updateRoster() {
 	if sb.roster == nil {
 		return
 	}

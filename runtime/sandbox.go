@@ -79,7 +79,7 @@ func (sb *sandbox) update(change func(*store.Sandbox)) store.Sandbox {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	change(&sb.row)
-	sb.tell()
+	sb.updateRoster()
 	return sb.row
 }
 
@@ -91,7 +91,7 @@ func (sb *sandbox) state() State {
 	return sb.stateLocked()
 }
 
-// stateLocked is state for who has sb.mu.
+// stateLocked is state for a caller that has sb.mu.
 func (sb *sandbox) stateLocked() State {
 	if sb.doom != "" && State(sb.row.State) != StateKilled {
 		return StateKilling

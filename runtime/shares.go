@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// Shares bounds what one API key, and all of them, may have at a time. Zero is a
-// default, and less than zero no bound.
+// Shares bounds what one API key, and all of them, may have at a time. Zero means
+// the default, and a negative number no bound.
 type Shares struct {
 	// RunningPerKey are the sandboxes of a key that have a machine, or wait for
 	// one. By default a key may have all that the node runs.

@@ -108,6 +108,27 @@ func TestAKeyRunsNoMoreAtATimeThanItsShare(t *testing.T) {
 	f.wantShare("a second beside the resumed one", f.tryCreate("a"))
 }
 
+// A resume that is refused before there is a machine leaves its key what it had.
+func TestAResumeThatIsRefusedCountsForNothing(t *testing.T) {
+	f, ctx := newFixture(t), context.Background()
+	f.cfg.Shares, f.cfg.Capacity.Sandboxes, f.cfg.MaxPending = Shares{RunningPerKey: 1}, 1, -1
+	f.restart()
+	a := f.create(of("a"))
+	f.pause(a.ID)
+	b := f.create(of("b"))
+	var full *CapacityError
+	if _, _, err := f.rt.Connect(ctx, a.ID, time.Minute); !errors.As(err, &full) || full.Resource == ResourceShare {
+		t.Fatalf("a resume beside a full node: %v", err)
+	}
+	if all, running := f.rt.places.counts(); all != 2 || running != 1 {
+		t.Errorf("%d counted, %d running", all, running)
+	}
+	if err := f.rt.Kill(ctx, b.ID); err != nil {
+		t.Fatal(err)
+	}
+	f.create(of("a"))
+}
+
 func TestAWarmMachineCountsForWhoGotIt(t *testing.T) {
 	warmed(t, WarmTarget{Ready: 2}, func(t *testing.T, f *fixture) {
 		f.rt.places.bounds.SandboxesPerKey = 1
@@ -125,8 +146,8 @@ func TestAWarmMachineCountsForWhoGotIt(t *testing.T) {
 	})
 }
 
-// Who has as many snapshots as may be is told so, and nothing that was saved goes
-// to make room.
+// A key with as many snapshots as it may have is refused one more, and nothing that was
+// saved is deleted to make room.
 func TestAKeyHasNoMoreSnapshotsThanItsShare(t *testing.T) {
 	f, ctx := sharing(t, Shares{SnapshotsPerKey: 2, Snapshots: 3}), context.Background()
 	sb, paused := f.create(), f.create()
@@ -149,7 +170,7 @@ func TestAKeyHasNoMoreSnapshotsThanItsShare(t *testing.T) {
 	}
 	_, err = f.rt.Snapshot(ctx, paused.ID, "", "b")
 	f.wantShare("a fourth of all", err)
-	// What is no snapshot of a client is not refused for them.
+	// Forks and pauses are not snapshots of a client, and are not refused for them.
 	if _, err := f.rt.Fork(ctx, sb.ID, ForkRequest{Count: 1, Timeout: time.Minute, KeyID: "a"}); err != nil {
 		t.Errorf("a fork: %v", err)
 	}

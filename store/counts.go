@@ -17,7 +17,6 @@ type SnapshotCount struct {
 // ready, by kind. It returns no row and holds up no other call.
 func (s *Store) CountSnapshots(ctx context.Context) (map[string]SnapshotCount, error) {
 	rows, err := s.query(ctx, `
-
 		SELECT kind, count(*), sum(counts * bytes) FROM snapshots WHERE state = 'ready' GROUP BY kind`)
 	if err != nil {
 		return nil, fmt.Errorf("count snapshots: %w", err)

@@ -41,7 +41,7 @@ func TestCountSnapshots(t *testing.T) {
 	if err != nil || !maps.Equal(got, want) {
 		t.Errorf("%v, %v; want %v", got, err, want)
 	}
-	// Whoever goes leaves the files to the next.
+	// A row that is removed leaves the files to the next.
 	if _, err := s.DropSnapshot(ctx, "s0"); err != nil {
 		t.Fatal(err)
 	}

@@ -134,8 +134,8 @@ func (s *Store) KilledSandboxes(ctx context.Context, limit int) ([]Sandbox, erro
 	return s.sandboxes(ctx, `WHERE state = 'killed' ORDER BY killed_at DESC, id LIMIT ?`, limit)
 }
 
-// dropBatch is how many rows are removed at a time: whoever writes in between
-// waits for no more than that.
+// dropBatch is how many rows are removed at a time: a write in between waits for no
+// more than that.
 const dropBatch = 100
 
 // DropKilled removes the killed rows from before t, and the oldest of those that

@@ -46,16 +46,16 @@ const snapshotColumns = `id, instance, kind, state, name, vm_id, snapshot, sourc
 
 var putSnapshot = upsert("snapshots", "id", snapshotColumns)
 
-// Counted bounds the rows of some kinds, all and those of one key. Less than zero is
-// no bound.
+// Counted bounds the rows of some kinds, all and those of one key. A negative
+// number means no bound.
 type Counted struct {
 	Kinds      []string
 	Most       int
 	MostOfAKey int
 }
 
-// BoundError: there are as many rows as there may be, and the new one was not
-// written.
+// BoundError means that there are as many rows as are allowed, and that the new one was
+// not written.
 type BoundError struct {
 	Have int
 	// OfKey is set if they are those of the key of the new one.
@@ -63,7 +63,7 @@ type BoundError struct {
 }
 
 func (e *BoundError) Error() string {
-	return fmt.Sprintf("there are %d snapshots, and no more may be", e.Have)
+	return fmt.Sprintf("there are %d snapshots, and no more are allowed", e.Have)
 }
 
 // AddSnapshot is PutSnapshot of a row that is not there yet, or fails with
@@ -131,8 +131,8 @@ func (n Snapshot) put(ctx context.Context, tx *sql.Tx) error {
 	return err
 }
 
-// countOne lets the bytes of the oldest row of the same files count, if those of none
-// do.
+// countOne marks the oldest row of the same files as the one whose bytes count, if
+// none is marked.
 func countOne(ctx context.Context, tx *sql.Tx, vmID, snapshot string) error {
 	_, err := tx.ExecContext(ctx, `UPDATE snapshots SET counts = 1 WHERE id = (
 			SELECT id FROM snapshots WHERE vm_id = ?1 AND snapshot = ?2 ORDER BY created_at, id LIMIT 1)

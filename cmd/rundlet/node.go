@@ -33,7 +33,7 @@ type nodeOptions struct {
 	sandboxMbit, uplinkMbit uint
 	// nameservers are what sandboxes ask; none means public ones.
 	nameservers []string
-	// proxies are those that say who a client is.
+	// proxies are the reverse proxies whose X-Forwarded-For names the client.
 	proxies  []netip.Prefix
 	log      *slog.Logger
 	progress func(string)

@@ -6,8 +6,8 @@ import (
 	"github.com/rundlet/rundlet/runtime"
 )
 
-// shareFlags are the flags of what one API key, and all of them, may have. Less than
-// zero is no bound, and zero the default.
+// shareFlags adds the flags that bound the sandboxes and snapshots of one API key and
+// of all keys. A negative value means no bound; zero means the default.
 func shareFlags(f *pflag.FlagSet, s *runtime.Shares) {
 	d := runtime.DefaultShares
 	f.IntVar(&s.RunningPerKey, "max-sandboxes-per-key", d.RunningPerKey, "the most sandboxes of one API key that run at a time; -1 for no bound but that of --max-sandboxes")

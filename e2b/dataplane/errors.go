@@ -67,7 +67,7 @@ func writeError(w http.ResponseWriter, r *http.Request, code int, t Target, mess
 func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	t := exchangeOf(r).target
 	if r.Context().Err() != nil {
-		// The client went away; there is nobody to tell.
+		// The client went away; no answer can be sent.
 		panic(http.ErrAbortHandler)
 	}
 	if x := exchangeOf(r); x.again != nil && x.run != nil && errors.Is(err, errNoStream) && !x.again.touched.Load() {
@@ -79,10 +79,10 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var limit *LimitError
 	switch {
 	case errors.As(err, &limit):
-		w.Header().Set("Retry-After", limit.RetryAfter())
+		setRetryAfter(w, limit.After)
 		writeError(w, r, http.StatusTooManyRequests, t, limit.Error())
 	case errors.As(err, &retry):
-		w.Header().Set("Retry-After", strconv.FormatInt(int64(math.Ceil(retry.After.Seconds())), 10))
+		setRetryAfter(w, retry.After)
 		writeError(w, r, http.StatusServiceUnavailable, t, "The sandbox is not available now: "+retry.Detail)
 	case errors.Is(err, runtime.ErrPortClosed):
 		writeError(w, r, http.StatusBadGateway, t, portClosed)
@@ -95,11 +95,11 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errTooManyStreams), errors.Is(err, runtime.ErrLacking):
 		// Not 502: for clients that means that the sandbox is gone.
 		p.log.warn("data plane: too many connections", "sandbox_id", t.ID, "port", t.Port, "error", err)
-		w.Header().Set("Retry-After", "1")
+		setRetryAfter(w, time.Second)
 		writeError(w, r, http.StatusServiceUnavailable, t, "The server has too many connections open, try again")
 	case errors.Is(err, errTooManyHeads):
 		p.log.warn("data plane: too many large headers", "sandbox_id", t.ID, "port", t.Port)
-		w.Header().Set("Retry-After", "1")
+		setRetryAfter(w, time.Second)
 		writeError(w, r, http.StatusServiceUnavailable, t, "Too many answers with large headers are in flight, try again")
 	case errors.Is(err, errHeadTooLarge):
 		writeError(w, r, http.StatusBadGateway, t, "The program in the sandbox sent a header that is too large")
@@ -110,6 +110,11 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		p.died(w, r, t, err)
 	}
+}
+
+// setRetryAfter tells the client how long to wait, in whole seconds and at least one.
+func setRetryAfter(w http.ResponseWriter, after time.Duration) {
+	w.Header().Set("Retry-After", strconv.FormatInt(max(1, int64(math.Ceil(after.Seconds()))), 10))
 }
 
 // died answers when the stream into a running sandbox failed: perhaps because

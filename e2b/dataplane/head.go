@@ -38,7 +38,7 @@ var (
 )
 
 // head bounds the head of the answer to one exchange while a connection reads
-// it. An interim answer (1xx) has a head of its own, which nobody keeps.
+// it. An interim answer (1xx) has a head of its own, which is not kept.
 type head struct {
 	budget *quota.Budget
 	owner  string // the sandbox
@@ -128,7 +128,7 @@ func (h *head) stop() error {
 	return h.err
 }
 
-// end gives the budget back, when nobody holds the head any more.
+// end gives the budget back, when the head is no longer in memory.
 func (h *head) end() {
 	_ = h.stop()
 	h.mu.Lock()

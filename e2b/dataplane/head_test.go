@@ -205,6 +205,19 @@ func TestHeadsInFlightAreShared(t *testing.T) {
 	})
 }
 
+// An interim answer is followed by another head; 101 hands the connection over.
+func TestTheLastHeadOfAnAnswer(t *testing.T) {
+	for status, last := range map[string]bool{"100": false, "103": false, "199": false, "101": true, "200": true, "404": true} {
+		var s headScan
+		for rest := []byte("HTTP/1.1 " + status + " x\r\nA: b\r\n\r\n"); len(rest) > 0; {
+			rest = s.take(rest)
+		}
+		if !s.ended || s.done != last {
+			t.Errorf("%s: ended %v, the last %v", status, s.ended, s.done)
+		}
+	}
+}
+
 // Where the scan sees the last head end, net/http has one that is whole or wrong.
 func FuzzHeadScan(f *testing.F) {
 	f.Add([]byte(ok+"\r\nhi"), 3)

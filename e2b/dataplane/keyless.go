@@ -1,9 +1,7 @@
 package dataplane
 
 import (
-	"math"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -23,13 +21,9 @@ type LimitError struct{ After time.Duration }
 
 func (e *LimitError) Error() string { return "too many requests without an API key; try again later" }
 
-// RetryAfter is the value of the header, in whole seconds.
-func (e *LimitError) RetryAfter() string {
-	return strconv.FormatInt(max(1, int64(math.Ceil(e.After.Seconds()))), 10)
-}
-
-// OnWork sets who is asked before a request that shows no token causes work, and
-// says how long it has to wait if it may not. Without it there is no limit.
+// OnWork sets the function that is called before a request without a token causes
+// work. It returns how long a request that is refused has to wait. Without it there
+// is no limit.
 func (p *Proxy) OnWork(charge func(r *http.Request, work float64) (wait time.Duration, ok bool)) {
 	p.onWork = charge
 }

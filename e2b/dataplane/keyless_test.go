@@ -70,8 +70,8 @@ func TestWaitersForResumesAreBounded(t *testing.T) {
 	})
 }
 
-// A resume is paid for once, by one for all who wait; one who cannot pay waits with
-// those for whom it was paid, and nobody else.
+// A resume is charged once for all requests that wait for it. A request that cannot be
+// charged may join such a resume, and starts none.
 func TestAResumeIsPaidForOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sleepers{resumed: make(chan struct{})}

@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// logEvery is how often a line of one text is logged that guests and strangers can
-// bring about at will: a disk that is full of log is no better than one that is
-// full.
+// logEvery is how often a line of one text is logged. Guests and clients without a
+// key can cause such lines at will, and would fill the disk with them.
 const logEvery = time.Second
 
 // seldom logs warnings of each text once in logEvery, and how many it left out. It

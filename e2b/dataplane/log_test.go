@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Whoever sends a million requests writes no million lines.
+// A million requests do not write a million lines.
 func TestWarningsAreSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

@@ -12,9 +12,9 @@ import (
 )
 
 // A key of this server is worth every sandbox on it, and a token every file of
-// one: code in a sandbox must not see them, wherever a client put them. What is a
-// key is told by its form, so that those that were removed, or are another
-// server's, are not passed either. All else is between the client and the
+// one: code in a sandbox must not see them, wherever a client put them. A key is
+// recognized by its form, so that removed keys and those of other servers are not
+// passed either. All else is between the client and the
 // service, its own Authorization included.
 const (
 	keyPrefix   = "e2b_"

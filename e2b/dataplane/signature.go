@@ -21,8 +21,8 @@ var (
 	ErrExpired      = errors.New("signature is already expired")
 )
 
-// Bounds of what a signature covers, in bytes: whoever is not known has no more
-// of it hashed. A path of Linux has 4096 at most.
+// Bounds of what a signature covers, in bytes: no more is hashed for a client that is
+// not known. A path of Linux has 4096 at most.
 const (
 	maxSignedPath = 4096
 	maxSignedUser = 256

@@ -47,6 +47,12 @@ func TestSignVector(t *testing.T) {
 func TestSignatureIsCheckedForFormFirst(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("a", n) }
 	good := func(path, user, expiry string) string { return sign(path, "read", user, "token", expiry) }
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	// The last character has two bits that are not of the digest.
+	spare := func(s string) string {
+		end := len(s) - 1
+		return s[:end] + string(alphabet[strings.IndexByte(alphabet, s[end])+1])
+	}
 	past, future := strconv.FormatInt(time.Now().Unix()-10, 10), strconv.FormatInt(time.Now().Unix()+1000, 10)
 	tests := []struct {
 		name                          string
@@ -68,6 +74,7 @@ func TestSignatureIsCheckedForFormFirst(t *testing.T) {
 		{"short", "a", "u", "v1_x", "", ErrBadSignature, ErrBadSignature},
 		{"long", "a", "u", "v1_" + long(100000), "", ErrBadSignature, ErrBadSignature},
 		{"not base64", "a", "u", "v1_" + strings.Repeat("*", 43), "", ErrBadSignature, ErrBadSignature},
+		{"with bits behind its end", "a", "u", spare(good("a", "u", "")), "", ErrBadSignature, ErrBadSignature},
 		{"another version", "a", "u", "v2_" + good("a", "u", "")[3:], "", ErrBadSignature, ErrBadSignature},
 	}
 	for _, tt := range tests {
@@ -80,6 +87,11 @@ func TestSignatureIsCheckedForFormFirst(t *testing.T) {
 				t.Errorf("checked: %v, want %v", err, tt.checked)
 			}
 		})
+	}
+	r := files("GET", "a", "u", good("a", "u", ""), "")
+	r.URL.RawQuery += "&x=" + long(16<<10)
+	if _, err := parseSigned(r); !errors.Is(err, ErrBadSignature) {
+		t.Errorf("a long query: %v", err)
 	}
 }
 

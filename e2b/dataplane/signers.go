@@ -12,11 +12,11 @@ import (
 // A signed file URL that names no sandbox, as SDKs make them when one URL serves
 // all sandboxes, has to be tried with token after token: the signature is a hash,
 // so nothing can be looked up by it. The sandboxes that were used last are tried
-// first, and those are of a fixed number; whoever wants more has to pay.
+// first, and those are of a fixed number; a search of the others is charged.
 const (
 	recentSigners = 128
-	// searchers bounds who waits for a search of all sandboxes, of which there is
-	// one at a time.
+	// searchers bounds the requests that wait for a search of all sandboxes, of which
+	// there is one at a time.
 	searchers = 16
 )
 
@@ -86,7 +86,7 @@ func (s *signers) find(what *signed) (id string, ok bool) {
 	return "", false
 }
 
-// Signer notes that somebody was shown the token of a sandbox, and so may sign.
+// Signer notes that a client was shown the token of a sandbox, and so may sign.
 func (p *Proxy) Signer(id, token string) {
 	if token != "" {
 		p.signers.add(id, token)
@@ -121,7 +121,7 @@ func (p *Proxy) Signed(r *http.Request) (Target, error) {
 			return Target{}, err
 		}
 	}
-	// It may be gone since: then nobody has that token.
+	// It may be gone since: then its token is no longer valid.
 	if _, err := p.sandboxes.Get(r.Context(), id); isGone(err) {
 		return Target{}, ErrBadSignature
 	}

@@ -94,7 +94,7 @@ func TestSignedURLOfAnotherSandboxIsSearchedForOnceAndPaidFor(t *testing.T) {
 	}
 	before := m.searched.Load()
 	var limit *LimitError
-	if _, err := p.Signed(signedBy("nobody")); !errors.As(err, &limit) || limit.RetryAfter() != "7" {
+	if _, err := p.Signed(signedBy("nobody")); !errors.As(err, &limit) || limit.After != 7*time.Second {
 		t.Errorf("behind the limit: %v", err)
 	}
 	if _, err := p.Signed(signedBy(m.id(500))); err != nil {

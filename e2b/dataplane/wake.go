@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -38,7 +36,7 @@ func (e *wakeError) Error() string { return "resume by traffic: " + e.err.Error(
 func (e *wakeError) Unwrap() error { return e.err }
 
 // wake resumes the sandbox, or waits while others do, as long as ctx. A resume
-// that no token was shown for has to be paid for, once for all who wait.
+// without a token is charged, once for all requests that wait for it.
 func (p *Proxy) wake(r *http.Request, sb runtime.Sandbox) (runtime.Sandbox, error) {
 	paid, ok := p.wakers.enter(sb.ID, p.pool.most, p.pool.mostOfOne)
 	if !ok {
@@ -109,8 +107,7 @@ func (p *Proxy) notResumed(w http.ResponseWriter, r *http.Request, t Target, err
 	case errors.As(err, &capacity):
 		message += fmt.Sprintf(": %s", capacity)
 		if capacity.RetryAfter > 0 || capacity.Resource == "pressure" {
-			seconds := max(1, math.Ceil(capacity.RetryAfter.Seconds()))
-			w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
+			setRetryAfter(w, capacity.RetryAfter)
 		}
 	case errors.Is(err, runtime.ErrDiskFull):
 		message += ": " + runtime.ErrDiskFull.Error()

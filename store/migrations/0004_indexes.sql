@@ -34,5 +34,5 @@ CREATE INDEX snapshots_counting ON snapshots (vm_id, snapshot) WHERE counts = 1;
 -- How many there are of a kind, and how large they are.
 CREATE INDEX snapshots_figures ON snapshots (kind, counts, bytes) WHERE state = 'ready';
 
--- Who needs an operator.
+-- Sandboxes that need an operator.
 CREATE INDEX sandboxes_state ON sandboxes (state, quarantined_at) WHERE state <> 'killed';

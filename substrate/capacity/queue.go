@@ -10,7 +10,7 @@ const DefaultMaxPending = 512
 // QueueConfig is the policy of a queue.
 type QueueConfig struct {
 	// MaxPending is the most that wait at a time; 0 means DefaultMaxPending, and
-	// less that nobody may wait. A tenant may have as many places as it leaves
+	// a negative number that none may wait. A tenant may have as many places as it leaves
 	// free: one alone half of them, two a third each. So no number of them that is
 	// less than MaxPending leaves another without a place.
 	MaxPending int

@@ -99,7 +99,7 @@ func TestNoTenantFillsTheQueue(t *testing.T) {
 	}
 	for i := range 4 {
 		if got := flood(fmt.Sprint(i)); got == 0 {
-			t.Errorf("number %d of those who came later got none", i+1)
+			t.Errorf("tenant %d of those that came later got none", i+1)
 		}
 	}
 	ask(t, q, "last", one)

@@ -1,5 +1,5 @@
 // Package quota divides what the daemon has a fixed amount of: a Budget among
-// those who hold some of it, and a Rate among those who ask for work. It may
+// its owners, and a Rate among the peers that ask for work. It may
 // import the standard library only; only e2b and e2b/dataplane import it.
 package quota
 
@@ -22,7 +22,7 @@ func NewBudget(all, each int64) *Budget {
 	return &Budget{all: all, each: each, by: map[string]int64{}}
 }
 
-// Take gives n to the owner, who returns it with Give, or reports false.
+// Take gives n to the owner, which returns it with Give, or reports false.
 func (b *Budget) Take(owner string, n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -31,7 +31,7 @@ func NewRate(perSecond, burst float64, most int) *Rate {
 }
 
 // Take charges the peer for work, or returns how long it has to wait until it can
-// be. Nobody is charged for being refused.
+// be. A refusal is not charged.
 func (r *Rate) Take(peer netip.Addr, work float64, now time.Time) (wait time.Duration, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -47,8 +47,8 @@ func (r *Rate) Take(peer netip.Addr, work float64, now time.Time) (wait time.Dur
 
 // bucket returns the peer's, in front of all others. The caller holds mu.
 func (r *Rate) bucket(peer netip.Addr, now time.Time) *bucket {
-	who := Network(peer)
-	if e := r.peers[who]; e != nil {
+	network := Network(peer)
+	if e := r.peers[network]; e != nil {
 		r.order.MoveToFront(e)
 		return e.Value.(*bucket)
 	}
@@ -57,8 +57,8 @@ func (r *Rate) bucket(peer netip.Addr, now time.Time) *bucket {
 		delete(r.peers, last.Value.(*bucket).peer)
 		r.order.Remove(last)
 	}
-	b := &bucket{peer: who, left: r.burst, at: now}
-	r.peers[who] = r.order.PushFront(b)
+	b := &bucket{peer: network, left: r.burst, at: now}
+	r.peers[network] = r.order.PushFront(b)
 	return b
 }
 
