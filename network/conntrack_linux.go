@@ -73,6 +73,31 @@ func openFlows(ns *os.File) (*flowTable, error) {
 
 func (t *flowTable) close() { unix.Close(t.fd) }
 
+// count is how many flows are tracked. It does not read the table.
+func (t *flowTable) count() (n uint32, err error) {
+	t.seq++
+	if err := t.send(ctMessage(nil, ctGetStats, unix.NLM_F_ACK, t.seq, nil)); err != nil {
+		return 0, fmt.Errorf("count tracked flows: %w", err)
+	}
+	err = t.receive(func(m syscall.NetlinkMessage) (done bool, err error) {
+		if m.Header.Type == unix.NLMSG_ERROR {
+			return true, answer(m)
+		}
+		if len(m.Data) >= 4 {
+			eachAttr(m.Data[4:], func(kind uint16, data []byte) {
+				if kind == ctaStatsEntries && len(data) == 4 {
+					n = binary.BigEndian.Uint32(data)
+				}
+			})
+		}
+		return false, nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count tracked flows: %w", err)
+	}
+	return n, nil
+}
+
 // each calls visit with the two directions of every flow whose first packet
 // came from one of the addresses. With one address, kernels since 5.8 look for
 // it themselves; older ones send the whole table.

@@ -12,6 +12,9 @@ const (
 	nfnlConntrack = 1 // NFNL_SUBSYS_CTNETLINK.
 	ctGet         = 1
 	ctDelete      = 2
+	ctGetStats    = 5
+
+	ctaStatsEntries = 1 // CTA_STATS_GLOBAL_ENTRIES, of the socket's namespace.
 
 	ctaTupleOrig  = 1
 	ctaTupleReply = 2

@@ -94,6 +94,22 @@ func TestFlowsGoWithTheSlot(t *testing.T) {
 	w.serve(w.outer, 81)
 	n := w.open(w.config())
 	ended, retired, neighbour := w.acquire(n, allow), w.acquire(n, allow), w.acquire(n, allow)
+	counted := func() uint32 {
+		t.Helper()
+		table, err := openFlows(n.router.ns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer table.close()
+		count, err := table.count()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return count
+	}
+	if k := counted(); k != 0 {
+		t.Errorf("the router counts %d flows, and none was opened", k)
+	}
 	for _, s := range []Slot{ended, retired} {
 		w.openAll(w.guest(s), 80)
 		for name, ns := range map[string]*os.File{"router": n.router.ns, "host": w.host} {
@@ -101,6 +117,9 @@ func TestFlowsGoWithTheSlot(t *testing.T) {
 				t.Fatalf("the %s tracks nothing: the test shows nothing", name)
 			}
 		}
+	}
+	if k, tracked := counted(), w.trackedTo(n.router.ns, netip.Addr{}, 80); int(k) < tracked {
+		t.Errorf("the router counts %d flows and tracks %d", k, tracked)
 	}
 	c := w.openTCP(w.guest(neighbour), 81)
 	if err := n.Release(context.Background(), ended.ID); err != nil {

@@ -132,7 +132,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	life, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	n.background.Go(func() { n.repeat(life, n.wake, "refill pool", n.refill) })
-	n.background.Go(func() { n.repeat(life, n.retired, "destroy retired slots", n.freeRetired) })
+	n.background.Go(func() { n.repeat(life, n.retired, "destroy retired slots", n.freeRetiredAndRest) })
 	n.background.Go(func() { n.repeat(life, every(life, sweepTime), "forget stray flows", n.sweep) })
 	n.background.Go(func() { n.repeat(life, nil, "look after the network", n.watch) })
 	return n, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Retire ends a lease like Release, but returns at once: the slot is destroyed
@@ -37,6 +38,20 @@ func (n *Network) reap() {
 // freeBatch is how many slots are destroyed at once: enough that the kernel's
 // waits do not count, few enough that a new slot's link does not wait for long.
 const freeBatch = 64
+
+// freeRest is the time between two passes through the retired slots. Those that are
+// retired meanwhile share what a pass costs, however few they are.
+const freeRest = 200 * time.Millisecond
+
+// freeRetiredAndRest is a pass with its rest, which ends with ctx.
+func (n *Network) freeRetiredAndRest(ctx context.Context) error {
+	err := n.freeRetired(ctx)
+	select {
+	case <-ctx.Done():
+	case <-time.After(freeRest):
+	}
+	return err
+}
 
 // freeRetired destroys the retired slots that there are.
 func (n *Network) freeRetired(ctx context.Context) error {
