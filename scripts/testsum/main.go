@@ -1,15 +1,17 @@
 // Command testsum reads "go test -json" and prints what a person wants to know:
 // a line for each package, all output of what failed, the reason of each skip,
-// and at the end the counts. It exits with 1 if anything failed. A subtest counts
+// and at the end the slowest tests and the counts. It exits with 1 if anything failed. A subtest counts
 // as a test. It imports the standard library only.
 package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -33,7 +35,13 @@ type counts struct {
 	passed, failed, skipped int
 	// failedIn are the packages with a failed test.
 	failedIn map[string]bool
+	// tests are those that took a second or more, subtests not included.
+	tests []event
 }
+
+// slowest is how many of the slowest tests are listed: where time can be saved
+// when all of them take too long.
+const slowest = 12
 
 // summarise copies the essence of a stream of events. Lines that are none (a
 // compiler's messages) are passed on.
@@ -57,6 +65,10 @@ func summarise(r io.Reader, w io.Writer) (failed bool, err error) {
 		if err != nil {
 			return true, err
 		}
+	}
+	slices.SortFunc(n.tests, func(a, b event) int { return cmp.Compare(b.Elapsed, a.Elapsed) })
+	for _, e := range n.tests[:min(len(n.tests), slowest)] {
+		fmt.Fprintf(w, "slow %s %s %.1fs\n", e.Package, e.Test, e.Elapsed)
 	}
 	fmt.Fprintf(w, "go test: %d skipped\ngo test: %d passed, %d failed\n", n.skipped, n.passed, n.failed)
 	return n.failed > 0, nil
@@ -88,6 +100,9 @@ func (n *counts) add(e event, output map[string]*strings.Builder, w io.Writer) {
 	if e.Test == "" {
 		n.addPackage(e, text, w)
 		return
+	}
+	if e.Elapsed >= 1 && !strings.Contains(e.Test, "/") {
+		n.tests = append(n.tests, e)
 	}
 	switch e.Action {
 	case "pass":

@@ -14,6 +14,7 @@ func TestSummarise(t *testing.T) {
 		fail  = `{"Action":"output","Package":"p","Test":"F","Output":"got 1, want 2\n"}` + "\n" + `{"Action":"fail","Package":"p","Test":"F"}` + "\n"
 		good  = `{"Action":"pass","Package":"p","Elapsed":1.5}` + "\n"
 		bad   = `{"Action":"output","Package":"p","Output":"panic: out of time\n"}` + "\n" + `{"Action":"fail","Package":"p"}` + "\n"
+		slow  = `{"Action":"pass","Package":"p","Test":"Slow","Elapsed":2}` + "\n" + `{"Action":"pass","Package":"p","Test":"Slower","Elapsed":3}` + "\n"
 		build = `{"ImportPath":"p","Action":"build-output","Output":"x.go:1: undefined: y\n"}` + "\n" + `{"ImportPath":"p","Action":"build-fail"}` + "\n"
 	)
 	for name, c := range map[string]struct {
@@ -22,6 +23,7 @@ func TestSummarise(t *testing.T) {
 		want   []string
 	}{
 		"all pass":    {pass + good, false, []string{"ok   p 1.5s", "1 passed, 0 failed"}},
+		"slow":        {pass + slow + good, false, []string{"slow p Slower 3.0s\nslow p Slow 2.0s\ngo test"}},
 		"skip":        {pass + skip + good, false, []string{"SKIP p S\nno KVM", "1 skipped", "1 passed, 0 failed"}},
 		"fail":        {pass + fail + bad, true, []string{"FAIL p F\ngot 1, want 2", "1 passed, 1 failed"}},
 		"panic":       {bad, true, []string{"panic: out of time", "0 passed, 1 failed"}},
