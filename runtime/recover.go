@@ -123,7 +123,11 @@ func (r *Runtime) plan(ctx context.Context, rows []store.Sandbox, machines map[s
 		network := row.SlotID != "" && !noSlot[row.SlotID]
 		group.Go(func() error {
 			if present && network && view.Status == vm.StatusRunning && State(row.State) == StateRunning {
-				if machine.Agent = r.probe(ctx, row.ID); machine.Agent == reconcile.Unknown {
+				machine.Agent = reconcile.Unknown
+				if view.Busy == "" { // Else the agent would not answer either.
+					machine.Agent = r.probe(ctx, row.ID)
+				}
+				if machine.Agent == reconcile.Unknown {
 					sb.setRecovering(waitsForAgent)
 				}
 			}

@@ -55,9 +55,9 @@ func TestAStartServesAllButThoseThatDoNotAnswerAndReportsThese(t *testing.T) {
 		begin := time.Now()
 		f.open()
 		defer f.rt.Close()
-		// The driver asks all machines at once, for two seconds, and so does the
-		// runtime.
-		if took := time.Since(begin); took > 2*time.Second+probeTimeout {
+		// The driver asks all machines at once, for two seconds; the agent of one that
+		// did not answer is not asked.
+		if took := time.Since(begin); took > 2*time.Second {
 			t.Errorf("the start took %v", took)
 		}
 		if told.Load() != 300 {

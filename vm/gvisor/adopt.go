@@ -103,8 +103,8 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 }
 
 // adoptAll adopts all at once. When every sentry was asked, and none has answered
-// for quietTime, it waits for the rest no longer: the sandboxes of those that did
-// answer are waited for.
+// for a quiet time, it waits for the rest no longer: the sandboxes of those that
+// did answer are waited for.
 func (d *Driver) adoptAll(ctx context.Context, found []*adoption) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -119,12 +119,15 @@ func (d *Driver) adoptAll(ctx context.Context, found []*adoption) {
 			answered <- struct{}{}
 		})
 	}
-	quiet := time.NewTimer(quietTime)
+	quiet := time.NewTimer(quietFactor * mostGap) // Until the first answer.
 	defer quiet.Stop()
+	last, longest := time.Now(), leastGap
 	for range found {
 		select {
 		case <-answered:
-			quiet.Reset(quietTime)
+			longest = min(max(longest, time.Since(last)), mostGap)
+			last = time.Now()
+			quiet.Reset(quietFactor * longest)
 		case <-quiet.C:
 			cancel()
 		}
@@ -132,9 +135,13 @@ func (d *Driver) adoptAll(ctx context.Context, found []*adoption) {
 	wg.Wait()
 }
 
-// quietTime is far longer than the sentries of a busy host take for their
-// answers one after the other.
-const quietTime = 500 * time.Millisecond
+// The quiet time is quietFactor times the longest time between two answers so far,
+// which is short on an idle host, and within the bounds of such a time.
+const (
+	quietFactor = 5
+	leastGap    = 20 * time.Millisecond
+	mostGap     = 100 * time.Millisecond
+)
 
 // keys returns those of the machines of this driver value.
 func (d *Driver) keys() map[string]bool {
