@@ -44,21 +44,29 @@ func run(t testing.TB, d *Driver, id, query string, args ...string) string {
 	return out
 }
 
-func TestSetuidProgramsWorkInTheGuest(t *testing.T) {
-	d := newDriver(t)
-	root := t.TempDir()
+// setUIDRootfs is a root with a set-uid program "raise", whose path on the host
+// and content are returned as well.
+func setUIDRootfs(t testing.TB) (root, raise string, program []byte) {
+	t.Helper()
+	root = t.TempDir()
+	raise = filepath.Join(root, "raise")
 	if err := os.CopyFS(root, os.DirFS(makeRootfs(t))); err != nil {
 		t.Fatal(err)
 	}
-	self, err := os.ReadFile(filepath.Join(root, "init"))
+	program, err := os.ReadFile(filepath.Join(root, "init"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	setuid := filepath.Join(root, "raise")
-	if err := errors.Join(os.WriteFile(setuid, self, 0o755), os.Chmod(setuid, 0o755|os.ModeSetuid),
+	if err := errors.Join(os.WriteFile(raise, program, 0o755), os.Chmod(raise, 0o755|os.ModeSetuid),
 		os.Chmod(root, 0o755), os.Chmod(filepath.Join(root, "init"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
+	return root, raise, program
+}
+
+func TestSetuidProgramsWorkInTheGuest(t *testing.T) {
+	d := newDriver(t)
+	root, _, _ := setUIDRootfs(t)
 	spec := guestSpec(t)
 	spec.Rootfs = root
 	start(t, d, "a", spec)

@@ -17,18 +17,9 @@ import (
 func TestAFileIsSetUIDInTheGuestOnly(t *testing.T) {
 	earlier := newDriver(t)
 	ctx := testContext(t)
-	root := t.TempDir()
-	if err := os.CopyFS(root, os.DirFS(makeRootfs(t))); err != nil {
-		t.Fatal(err)
-	}
-	self, err := os.ReadFile(filepath.Join(root, "init"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	onHost := filepath.Join(root, "raise")
+	root, onHost, _ := setUIDRootfs(t)
 	ofAUser := filepath.Join(root, "of-a-user")
-	if err := errors.Join(os.WriteFile(onHost, self, 0o755), os.Chmod(onHost, 0o755|os.ModeSetuid), os.Chmod(root, 0o755),
-		os.WriteFile(ofAUser, nil, 0o755), os.Chown(ofAUser, 1000, 1000), os.Symlink("init", filepath.Join(root, "link"))); err != nil {
+	if err := errors.Join(os.WriteFile(ofAUser, nil, 0o755), os.Chown(ofAUser, 1000, 1000), os.Symlink("init", filepath.Join(root, "link"))); err != nil {
 		t.Fatal(err)
 	}
 	spec := func(snapshot string) vm.Spec {
@@ -97,19 +88,9 @@ func TestAFileIsSetUIDInTheGuestOnly(t *testing.T) {
 // when it is taken over, and one that is stopped.
 func TestAFileIsSetUIDInAGuestThatRunsOn(t *testing.T) {
 	earlier := newDriver(t)
-	root := t.TempDir()
-	if err := os.CopyFS(root, os.DirFS(makeRootfs(t))); err != nil {
-		t.Fatal(err)
-	}
-	self, err := os.ReadFile(filepath.Join(root, "init"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	onHost := filepath.Join(root, "raise")
-	err = errors.Join(os.Chmod(root, 0o755), os.MkdirAll(filepath.Join(root, "usr/bin"), 0o755),
-		os.WriteFile(filepath.Join(root, "usr/bin/chmod"), self, 0o755),
-		os.WriteFile(onHost, self, 0o755), os.Chmod(onHost, 0o755|os.ModeSetuid))
-	if err != nil {
+	root, onHost, program := setUIDRootfs(t)
+	bin := filepath.Join(root, "usr/bin")
+	if err := errors.Join(os.MkdirAll(bin, 0o755), os.WriteFile(filepath.Join(bin, "chmod"), program, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	ctx := testContext(t)
