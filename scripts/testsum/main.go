@@ -1,13 +1,15 @@
-// Command testsum reads "go test -json" and prints what a person wants to know:
+// Command testsum reads what "go test -json" wrote, from the files in its arguments
+// at the same time or from its input, and prints what a person wants to know:
 // a line for each package, all output of what failed, the reason of each skip,
-// and at the end the slowest tests and the counts. It exits with 1 if anything failed. A subtest counts
-// as a test. It imports the standard library only.
+// and at the end the slowest tests and the counts. It exits with 1 if anything
+// failed. A subtest counts as a test. It imports the standard library only.
 package main
 
 import (
 	"bufio"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,13 +18,30 @@ import (
 )
 
 func main() {
-	failed, err := summarise(os.Stdin, os.Stdout)
+	failed, err := summarise(os.Stdout, inputs()...)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testsum:", err)
 	}
 	if failed || err != nil {
 		os.Exit(1)
 	}
+}
+
+// inputs are the files of the arguments, which may be pipes.
+func inputs() []io.Reader {
+	if len(os.Args) == 1 {
+		return []io.Reader{os.Stdin}
+	}
+	var out []io.Reader
+	for _, name := range os.Args[1:] {
+		f, err := os.Open(name)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "testsum:", err)
+			os.Exit(1)
+		}
+		out = append(out, f)
+	}
+	return out
 }
 
 // event is what go test -json writes, one a line; see "go doc test2json".
@@ -43,27 +62,36 @@ type counts struct {
 // when all of them take too long.
 const slowest = 12
 
-// summarise copies the essence of a stream of events. Lines that are none (a
-// compiler's messages) are passed on.
-func summarise(r io.Reader, w io.Writer) (failed bool, err error) {
+// input is a line of a stream, or its end.
+type input struct {
+	line string
+	err  error
+}
+
+// summarise copies the essence of streams of events, each about other packages.
+// Lines that are none (a compiler's messages) are passed on.
+func summarise(w io.Writer, streams ...io.Reader) (failed bool, err error) {
 	n := counts{failedIn: map[string]bool{}}
 	output := map[string]*strings.Builder{}
-	lines := bufio.NewReader(r)
-	for {
-		line, err := lines.ReadString('\n')
-		if line != "" {
+	all := make(chan input)
+	for _, r := range streams {
+		go readLines(r, all)
+	}
+	for open := len(streams); open > 0; {
+		in := <-all
+		if in.line != "" {
 			var e event
-			if json.Unmarshal([]byte(line), &e) != nil || e.Action == "" {
-				fmt.Fprint(w, line)
+			if json.Unmarshal([]byte(in.line), &e) != nil || e.Action == "" {
+				fmt.Fprint(w, in.line)
 			} else {
 				n.add(e, output, w)
 			}
 		}
-		if err == io.EOF {
-			break
+		if in.err != nil {
+			open--
 		}
-		if err != nil {
-			return true, err
+		if in.err != nil && in.err != io.EOF {
+			err = errors.Join(err, in.err)
 		}
 	}
 	slices.SortFunc(n.tests, func(a, b event) int { return cmp.Compare(b.Elapsed, a.Elapsed) })
@@ -71,7 +99,19 @@ func summarise(r io.Reader, w io.Writer) (failed bool, err error) {
 		fmt.Fprintf(w, "slow %s %s %.1fs\n", e.Package, e.Test, e.Elapsed)
 	}
 	fmt.Fprintf(w, "go test: %d skipped\ngo test: %d passed, %d failed\n", n.skipped, n.passed, n.failed)
-	return n.failed > 0, nil
+	return n.failed > 0 || err != nil, err
+}
+
+// readLines sends the lines of r, and then its end.
+func readLines(r io.Reader, to chan<- input) {
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadString('\n')
+		to <- input{line, err}
+		if err != nil {
+			return
+		}
+	}
 }
 
 func (n *counts) add(e event, output map[string]*strings.Builder, w io.Writer) {

@@ -33,7 +33,7 @@ func TestSummarise(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
-			failed, err := summarise(strings.NewReader(c.in), &out)
+			failed, err := summarise(&out, strings.NewReader(c.in))
 			if failed != c.failed || err != nil {
 				t.Errorf("failed = %v, %v", failed, err)
 			}
@@ -47,7 +47,12 @@ func TestSummarise(t *testing.T) {
 			}
 		})
 	}
-	if failed, err := summarise(iotest.ErrReader(errors.New("pipe broke")), &strings.Builder{}); !failed || err == nil {
+	var out strings.Builder
+	failed, err := summarise(&out, strings.NewReader(`{"Action":"pass","Package":"p","Test":"A"}`), strings.NewReader(`{"Action":"fail","Package":"q","Test":"B"}`))
+	if !failed || err != nil || !strings.Contains(out.String(), "1 passed, 1 failed") {
+		t.Errorf("two streams: failed = %v, %v\n%s", failed, err, out.String())
+	}
+	if failed, err := summarise(&strings.Builder{}, iotest.ErrReader(errors.New("pipe broke")), strings.NewReader("")); !failed || err == nil {
 		t.Errorf("a broken stream: %v, %v", failed, err)
 	}
 }
