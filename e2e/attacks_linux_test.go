@@ -59,7 +59,7 @@ type attacker struct {
 
 // sandbox makes one for the attack; false if the server refused.
 func (a *attacker) sandbox(ctx context.Context, o client.CreateOptions) (client.Sandbox, bool) {
-	o.Template, o.Timeout = "base", live
+	o.Template, o.Timeout = "base", attackLive
 	sb, err := a.evil.CreateWith(ctx, o)
 	if err != nil {
 		return sb, false
@@ -145,7 +145,7 @@ func (a *attacker) saveUnderLoad(ctx context.Context) {
 		if a.evil.Pause(ctx, sb.ID, true) != nil {
 			return
 		}
-		if _, _, err := a.evil.Connect(ctx, sb.ID, live); err != nil {
+		if _, _, err := a.evil.Connect(ctx, sb.ID, attackLive); err != nil {
 			return
 		}
 	}

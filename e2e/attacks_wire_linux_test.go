@@ -197,7 +197,7 @@ func (a *attacker) forks(ctx context.Context) {
 	if !ok {
 		return
 	}
-	results, _ := a.evil.Fork(ctx, sb.ID, 10, live)
+	results, _ := a.evil.Fork(ctx, sb.ID, 10, attackLive)
 	for _, r := range results {
 		if r.Sandbox != nil {
 			a.own(r.Sandbox.ID)
