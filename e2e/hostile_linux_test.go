@@ -46,10 +46,10 @@ type hostile struct {
 // TestTheHostileHour lets guests, clients without a key and a client with one
 // attack a node at random, each in a way in which the node was once hurt, and
 // looks at a client beside them: it gets no error. The long form takes an hour,
-// the short one two minutes. How long the client waits is a figure: on a busy
+// the short one a minute. How long the client waits is a figure: on a busy
 // machine that is the scheduler's choice.
 func TestTheHostileHour(t *testing.T) {
-	calm, long := 15*time.Second, 105*time.Second
+	calm, long := 10*time.Second, 50*time.Second
 	if *soak {
 		calm, long = 3*time.Minute, 57*time.Minute
 	}

@@ -9,12 +9,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
-// suiteTimeout ends an SDK that hangs; a suite takes well under a minute.
-const suiteTimeout = 4 * time.Minute
+const (
+	// suiteTimeout ends an SDK that hangs; a suite takes well under a minute.
+	suiteTimeout = 4 * time.Minute
+	// suitesAtOnce share the server as clients do that know nothing of each other.
+	suitesAtOnce = 2
+)
 
 // result is one line that a reporter (js/reporter.mjs, python/conftest.py)
 // writes to file descriptor 3.
@@ -36,14 +43,21 @@ func TestSDK(t *testing.T) {
 	if err := os.WriteFile(ids, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	env := append(srv.sdkEnv, "E2E_IDS="+ids)
+	var group errgroup.Group
+	group.SetLimit(suitesAtOnce)
 	for _, s := range suites {
-		t.Run(s.name(), func(t *testing.T) {
-			s.run(t, append(srv.sdkEnv, "E2E_IDS="+ids))
-			if t.Failed() {
-				t.Log(srv.logTail())
-			}
+		group.Go(func() error {
+			t.Run(s.name(), func(t *testing.T) {
+				s.run(t, env)
+				if t.Failed() {
+					t.Log(srv.logTail())
+				}
+			})
+			return nil
 		})
 	}
+	_ = group.Wait()
 	checkSandboxesGone(t, dir, ids)
 	srv.stop(t)
 	before.compare(t)
@@ -60,7 +74,7 @@ func (s suite) run(t *testing.T, sdkEnv []string) {
 	}
 	argv := s.command()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = append(append(os.Environ(), sdkEnv...), "E2E_SDK_DIR="+sdkDir, "E2E_SDK_VERSION="+s.version,
+	cmd.Env = append(slices.Concat(os.Environ(), sdkEnv), "E2E_SDK_DIR="+sdkDir, "E2E_SDK_VERSION="+s.version,
 		"PYTHONDONTWRITEBYTECODE=1", "HOME="+t.TempDir())
 	output, err := os.Create(filepath.Join(t.TempDir(), "output"))
 	if err != nil {
