@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -91,47 +90,6 @@ func kvm() Finding {
 	}
 	f.Close()
 	return Finding{Name: "kvm", Status: Info, Detail: "/dev/kvm can be opened; the embedded driver does not use it"}
-}
-
-// usr looks at what the template "base" is made of.
-func usr(root string) []Finding {
-	merged := Finding{Name: "base: /usr", Status: OK, Detail: "merged"}
-	for _, name := range []string{"bin", "lib"} {
-		target, err := os.Readlink(filepath.Join(root, name))
-		if err != nil || path.Clean("/"+target) != "/usr/"+name {
-			merged = Finding{"base: /usr", Fail, "/" + name + " is not a link to usr/" + name, "apt-get install usrmerge"}
-			break
-		}
-	}
-	out := []Finding{merged}
-	for _, tool := range []struct{ name, hint string }{
-		{"bash", "commands cannot run without it: apt-get install bash"},
-		{"python3", "sandboxes will have no Python: apt-get install python3"},
-		{"node", "sandboxes will have no Node.js: apt-get install nodejs"},
-		{"git", "sandboxes will have no git: apt-get install git"},
-	} {
-		f := Finding{Name: "base: " + tool.name, Status: OK, Detail: "/usr/bin/" + tool.name}
-		if !insideUsr(root, "usr/bin/"+tool.name) {
-			f.Status, f.Detail, f.Hint = Warn, "not in /usr/bin", tool.hint
-			if tool.name == "bash" {
-				f.Status = Fail
-			}
-		}
-		out = append(out, f)
-	}
-	return out
-}
-
-// insideUsr reports whether a program is there for a sandbox too: a link into
-// /opt or a home directory leads nowhere in it. One through /etc/alternatives
-// is followed to its end.
-func insideUsr(root, name string) bool {
-	end, err := filepath.EvalSymlinks(filepath.Join(root, name))
-	if err != nil {
-		return false
-	}
-	usr, err := filepath.EvalSymlinks(filepath.Join(root, "usr"))
-	return err == nil && strings.HasPrefix(end, usr+"/")
 }
 
 func memory() Finding {

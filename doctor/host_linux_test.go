@@ -3,6 +3,7 @@ package doctor
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -43,6 +44,35 @@ func TestUsr(t *testing.T) {
 		if got[name] != want[name] {
 			t.Errorf("%s: got %s, want %s", name, got[name], want[name])
 		}
+	}
+}
+
+func TestTheDoctorNamesTheToolsThatTheBaseLacks(t *testing.T) {
+	root := t.TempDir()
+	put := func(name string) {
+		t.Helper()
+		name = filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, tool := range otherTools {
+		if tool.name != "gh" && tool.name != "npm" && tool.name != "npx" {
+			put(filepath.Join("usr", []string{"bin", "local/bin", "sbin"}[i%3], tool.name))
+		}
+	}
+	f := tools(root)
+	if f.Status != Info || !strings.HasSuffix(f.Detail, ": npm, npx, gh, python3 -m venv") || f.Hint != "apt-get install gh npm python3-venv" {
+		t.Errorf("%+v", f)
+	}
+	for _, name := range []string{"usr/local/bin/gh", "usr/bin/npm", "usr/bin/npx", "usr/share/python-wheels/pip-23.0.1-py3-none-any.whl"} {
+		put(name)
+	}
+	if f := tools(root); f.Status != OK || f.Hint != "" {
+		t.Errorf("%+v", f)
 	}
 }
 

@@ -3,6 +3,7 @@
 package files
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -49,11 +50,38 @@ func (h *Handler) Download(w http.ResponseWriter, r *http.Request) {
 		serveUnsized(w, r, path, f, info, coding)
 		return
 	}
-	if coding == "gzip" {
-		serveGzip(w, r, path, f)
+	contents, info, err := h.steady(f, info)
+	if err != nil {
+		writeError(w, err)
 		return
 	}
-	http.ServeContent(w, r, filepath.Base(path), info.ModTime(), f)
+	if coding == "gzip" {
+		serveGzip(w, r, path, contents)
+		return
+	}
+	http.ServeContent(w, r, filepath.Base(path), info.ModTime(), contents)
+}
+
+// steady returns the contents of a small file as they are before or after an upload,
+// and never between.
+func (h *Handler) steady(f *os.File, info os.FileInfo) (io.ReadSeeker, os.FileInfo, error) {
+	if info.Size() > headBytes {
+		return f, info, nil
+	}
+	defer h.turns.reading(idOf(info))()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, headBytes+1))
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(data) > headBytes {
+		_, err := f.Seek(0, io.SeekStart)
+		return f, info, err
+	}
+	return bytes.NewReader(data), info, nil
 }
 
 // openFile opens a regular file. A FIFO or device would block or never end.
@@ -118,7 +146,7 @@ func serveUnsized(w http.ResponseWriter, r *http.Request, path string, f *os.Fil
 	copyOut(w, f)
 }
 
-func serveGzip(w http.ResponseWriter, r *http.Request, path string, f *os.File) {
+func serveGzip(w http.ResponseWriter, r *http.Request, path string, f io.Reader) {
 	w.Header().Set("Content-Type", contentType(path))
 	w.Header().Set("Content-Encoding", "gzip")
 	if r.Method == http.MethodHead {
@@ -136,7 +164,7 @@ func serveGzip(w http.ResponseWriter, r *http.Request, path string, f *os.File) 
 
 // copyOut aborts the connection on an error: the status is sent, and a clean
 // end would pass for a whole file.
-func copyOut(w io.Writer, f *os.File) {
+func copyOut(w io.Writer, f io.Reader) {
 	if _, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{f}, make([]byte, 64<<10)); err != nil {
 		panic(http.ErrAbortHandler)
 	}

@@ -25,10 +25,13 @@ import (
 type Handler struct {
 	state *sandbox.State
 	now   func() time.Time
+	turns *turns
 }
 
 // New returns a Handler.
-func New(state *sandbox.State) *Handler { return &Handler{state: state, now: time.Now} }
+func New(state *sandbox.State) *Handler {
+	return &Handler{state: state, now: time.Now, turns: newTurns()}
+}
 
 // httpError is an error that has its status.
 type httpError struct {

@@ -5,6 +5,7 @@ package files
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"syscall"
+	"slices"
 
 	"github.com/rundlet/rundlet/agent/account"
 	"github.com/rundlet/rundlet/agent/metadata"
@@ -40,11 +41,24 @@ func (b bodyReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// store writes a file in place, so that links and watchers see what they
-// expect. A broken body changes nothing: a new file is removed again, and an
-// old one is not touched until the new contents are complete.
-func store(path string, body io.Reader, u account.User, meta map[string]string) error {
-	err := replace(path, bodyReader{body}, u, meta)
+// incoming is one file of an upload.
+type incoming struct {
+	turns *turns
+	path  string
+	user  account.User
+	meta  map[string]string
+	body  io.Reader
+	// left is how much of the request was not read yet, or -1.
+	left func() int64
+}
+
+// store writes a file in place, so that links and watchers see what they expect. Of
+// uploads at the same time the last one to get its turn stays, whole. A broken body
+// changes nothing: a new file is removed again, and an old one is not touched until
+// the new contents are complete, except where there is no room for both.
+func (in incoming) store(ctx context.Context) error {
+	in.body = bodyReader{in.body}
+	err := in.replace(ctx)
 	var broken *bodyError
 	if errors.As(err, &broken) {
 		return fail(http.StatusBadRequest, "read body: %w", err)
@@ -52,55 +66,76 @@ func store(path string, body io.Reader, u account.User, meta map[string]string) 
 	return err
 }
 
-func replace(path string, body io.Reader, u account.User, meta map[string]string) (err error) {
-	info, err := os.Stat(path)
+func (in incoming) replace(ctx context.Context) error {
+	info, err := os.Stat(in.path)
+	if err == nil {
+		err = regular(in.path, info)
+	}
 	exists := err == nil
-	switch {
-	case exists && info.IsDir():
-		return fail(http.StatusBadRequest, "path '%s' is a directory", path)
-	case exists && !info.Mode().IsRegular():
-		return fail(http.StatusBadRequest, "path '%s' is not a regular file", path)
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	rest, head, err := readHead(body)
+	rest, head, err := readHead(in.body)
 	if err != nil {
 		return err
 	}
-	if err := owned.MkdirAll(filepath.Dir(path), u); err != nil {
+	if err := owned.MkdirAll(filepath.Dir(in.path), in.user); err != nil {
 		return err
 	}
-	var contents io.Reader = bytes.NewReader(head)
-	if rest != nil {
-		contents = io.MultiReader(contents, rest)
-	}
+	var sp *spool
+	contents := io.MultiReader(bytes.NewReader(head), in.body)
 	if rest != nil && exists {
-		spool, err := spoolBeside(path, contents)
-		if err != nil {
+		if sp, err = spoolBeside(in.path, contents); err != nil {
 			return err
 		}
-		defer spool.Close()
-		contents = spool
+		defer sp.file.Close()
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NONBLOCK, 0o644)
+	t, err := in.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if cerr := f.Close(); err == nil {
-			err = cerr
+	if rest != nil && sp == nil && !t.created { // Somebody made it meanwhile.
+		if err := t.close(nil); err != nil {
+			return err
 		}
-		if err != nil && !exists {
-			os.Remove(path)
+		if sp, err = spoolBeside(in.path, contents); err != nil {
+			return err
 		}
-	}()
-	if err := f.Chown(int(u.UID), int(u.GID)); err != nil {
-		return fmt.Errorf("give file to %s: %w", u.Name, err)
+		defer sp.file.Close()
+		if t, err = in.open(ctx); err != nil {
+			return err
+		}
 	}
-	if err := fill(f, contents); err != nil {
-		return err
+	switch {
+	case sp != nil:
+		err = in.write(t, func() error { return sp.moveTo(t.File, in.left()) })
+	case rest != nil:
+		err = in.write(t, func() error { return fill(t.File, contents) })
+	default:
+		err = in.write(t, func() error { return t.overwrite(head) })
 	}
-	return metadata.Replace(f, meta)
+	return t.close(err)
+}
+
+// write gives the file to its user before a client sends what goes into it, and
+// leaves an old one alone until its contents are there.
+func (in incoming) write(t *target, contents func() error) error {
+	give := func() error {
+		if err := t.Chown(int(in.user.UID), int(in.user.GID)); err != nil {
+			return fmt.Errorf("give file to %s: %w", in.user.Name, err)
+		}
+		return nil
+	}
+	steps := []func() error{contents, give}
+	if t.created {
+		slices.Reverse(steps)
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return metadata.Replace(t.File, in.meta)
 }
 
 // readHead reads up to headBytes; rest is nil if that was all.
@@ -127,27 +162,4 @@ func fill(f *os.File, contents io.Reader) error {
 		return err
 	}
 	return w.Flush()
-}
-
-// spoolBeside stores contents in a nameless file on the file system of path.
-func spoolBeside(path string, contents io.Reader) (_ *os.File, err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".upload-*")
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-		}
-	}()
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, err
-	}
-	if err := fill(f, contents); err != nil {
-		return nil, err
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	return f, nil
 }

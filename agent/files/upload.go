@@ -4,6 +4,7 @@ package files
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -35,7 +36,22 @@ type upload struct {
 	user account.User
 	meta map[string]string
 	done []written
+	left func() int64 // See incoming.
 }
+
+// counted says how much of a body of a known size is to come.
+type counted struct {
+	r    io.Reader
+	left int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.left -= int64(n)
+	return n, err
+}
+
+func unknown() int64 { return -1 }
 
 // Upload answers POST /files.
 func (h *Handler) Upload(w http.ResponseWriter, r *http.Request) {
@@ -64,8 +80,13 @@ func (h *Handler) receive(r *http.Request, body io.Reader) ([]written, error) {
 	if err != nil {
 		return nil, fail(http.StatusBadRequest, "%w", err)
 	}
+	left := unknown
 	switch enc := r.Header.Get("Content-Encoding"); enc {
 	case "", "identity":
+		if r.ContentLength >= 0 {
+			c := &counted{body, r.ContentLength}
+			body, left = c, func() int64 { return c.left }
+		}
 	case "gzip":
 		zr, err := gzip.NewReader(body)
 		if err != nil {
@@ -76,26 +97,26 @@ func (h *Handler) receive(r *http.Request, body io.Reader) ([]written, error) {
 	default:
 		return nil, fail(http.StatusUnsupportedMediaType, "content encoding '%s' is not supported", enc)
 	}
-	up := &upload{h: h, user: user, meta: meta, done: []written{}}
+	up := &upload{h: h, user: user, meta: meta, done: []written{}, left: left}
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
 		return nil, fail(http.StatusBadRequest, "content type: %w", err)
 	}
 	switch kind {
 	case "multipart/form-data":
-		err = up.multipart(multipart.NewReader(body, params["boundary"]), q)
+		err = up.multipart(r.Context(), multipart.NewReader(body, params["boundary"]), q)
 	case "application/octet-stream":
 		if q.Get("path") == "" {
 			return nil, fail(http.StatusBadRequest, "path is missing")
 		}
-		err = up.file(q.Get("path"), body)
+		err = up.file(r.Context(), q.Get("path"), body)
 	default:
 		return nil, fail(http.StatusUnsupportedMediaType, "content type '%s' is not supported", kind)
 	}
 	return up.done, err
 }
 
-func (up *upload) multipart(mr *multipart.Reader, q url.Values) error {
+func (up *upload) multipart(ctx context.Context, mr *multipart.Reader, q url.Values) error {
 	for {
 		part, err := mr.NextRawPart()
 		if errors.Is(err, io.EOF) {
@@ -117,7 +138,7 @@ func (up *upload) multipart(mr *multipart.Reader, q url.Values) error {
 		if path == "" {
 			return fail(http.StatusBadRequest, "file name is missing")
 		}
-		if err := up.file(path, part); err != nil {
+		if err := up.file(ctx, path, part); err != nil {
 			return err
 		}
 	}
@@ -133,7 +154,7 @@ func partName(disposition string) (field, file string) {
 	return params["name"], params["filename"]
 }
 
-func (up *upload) file(name string, body io.Reader) error {
+func (up *upload) file(ctx context.Context, name string, body io.Reader) error {
 	path, err := up.h.path(name, up.user)
 	if err != nil {
 		return err
@@ -143,7 +164,8 @@ func (up *upload) file(name string, body io.Reader) error {
 			return fail(http.StatusBadRequest, "path '%s' is in the upload twice", path)
 		}
 	}
-	if err := store(path, body, up.user, up.meta); err != nil {
+	in := incoming{turns: up.h.turns, path: path, user: up.user, meta: up.meta, body: body, left: up.left}
+	if err := in.store(ctx); err != nil {
 		return fmt.Errorf("write '%s': %w", path, err)
 	}
 	up.done = append(up.done, written{Path: path, Name: filepath.Base(path), Type: "file", Metadata: up.meta})

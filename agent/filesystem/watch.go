@@ -55,10 +55,10 @@ func (s *Service) WatchDir(ctx context.Context, req *connect.Request[filesystemp
 			return connect.NewError(connect.CodeCanceled, ctx.Err())
 		case <-expired:
 			return connect.NewError(connect.CodeDeadlineExceeded, errExpired)
-		case err := <-t.fs.Errors:
+		case err := <-t.kernel.errors:
 			return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("watch %s: %w", path, err))
-		case ev := <-t.fs.Events:
-			events, err := t.translate(ev)
+		case batch := <-t.kernel.events:
+			events, err := t.translate(batch)
 			for _, e := range events {
 				if err := out.Send(&filesystempb.WatchDirResponse{Event: &filesystempb.WatchDirResponse_Filesystem{Filesystem: e}}); err != nil {
 					return err
@@ -94,14 +94,14 @@ func (p *polled) collect() {
 		select {
 		case <-p.done:
 			return
-		case err = <-p.tree.fs.Errors:
+		case err = <-p.tree.kernel.errors:
 			err = connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("watch %s: %w", p.tree.root, err))
-		case ev := <-p.tree.fs.Events:
-			events, err = p.tree.translate(ev)
+		case batch := <-p.tree.kernel.events:
+			events, err = p.tree.translate(batch)
 		}
 		p.mu.Lock()
-		if p.err == nil && len(p.events)+len(events) > maxPolled {
-			events, err = nil, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("more than %d events were not fetched", maxPolled))
+		if room := maxPolled - len(p.events); p.err == nil && len(events) > room {
+			events, err = events[:room], connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("more than %d events were not fetched", maxPolled))
 		}
 		if p.err == nil {
 			p.events = append(p.events, events...)

@@ -5,22 +5,24 @@ package filesystem
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"connectrpc.com/connect"
-	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/api/gen/envd/filesystempb"
 )
 
 // scripted is a watcher whose kernel events come from the test.
-func scripted(t *testing.T) (p *polled, events chan fsnotify.Event, errs chan error) {
+func scripted(t *testing.T) (p *polled, events chan []kernelEvent, errs chan error) {
 	t.Helper()
-	events, errs = make(chan fsnotify.Event), make(chan error)
-	p = &polled{done: make(chan struct{}), tree: &tree{root: t.TempDir(), fs: &fsnotify.Watcher{Events: events, Errors: errs}, found: map[string]bool{}}}
+	events, errs = make(chan []kernelEvent), make(chan error)
+	p = &polled{done: make(chan struct{}), tree: newTree(t.TempDir(), &inotify{events: events, errors: errs})}
+	p.tree.dirs[0] = p.tree.top
 	return p, events, errs
 }
+
+func written(name string) []kernelEvent { return []kernelEvent{{mask: unix.IN_MODIFY, name: name}} }
 
 // collecting runs collect until the returned stop.
 func collecting(p *polled) (stop func()) {
@@ -33,7 +35,7 @@ func TestEventsThatNobodyFetchesAreBounded(t *testing.T) {
 	p, events, _ := scripted(t)
 	stop := collecting(p)
 	for range maxPolled + 10 {
-		events <- fsnotify.Event{Name: filepath.Join(p.tree.root, "f"), Op: fsnotify.Write}
+		events <- written("f")
 	}
 	stop()
 	got, err := p.take()
@@ -51,16 +53,16 @@ func TestEventsThatNobodyFetchesAreBounded(t *testing.T) {
 func TestKernelErrorIsToldOnceAndWatchingGoesOn(t *testing.T) {
 	p, events, errs := scripted(t)
 	stop := collecting(p)
-	errs <- fsnotify.ErrEventOverflow
+	errs <- errOverflow
 	// The next event is received after the error was kept.
-	events <- fsnotify.Event{Name: filepath.Join(p.tree.root, "lost"), Op: fsnotify.Write}
+	events <- written("lost")
 	stop()
-	if _, err := p.take(); connect.CodeOf(err) != connect.CodeResourceExhausted || !errors.Is(err, fsnotify.ErrEventOverflow) {
+	if _, err := p.take(); connect.CodeOf(err) != connect.CodeResourceExhausted || !errors.Is(err, errOverflow) {
 		t.Fatalf("%v", err)
 	}
 	p.done = make(chan struct{})
 	stop = collecting(p)
-	events <- fsnotify.Event{Name: filepath.Join(p.tree.root, "kept"), Op: fsnotify.Write}
+	events <- written("kept")
 	stop()
 	if got, err := p.take(); err != nil || len(got) != 1 || got[0].GetName() != "kept" {
 		t.Errorf("%v, %v", got, err)
@@ -69,23 +71,22 @@ func TestKernelErrorIsToldOnceAndWatchingGoesOn(t *testing.T) {
 
 func TestTranslate(t *testing.T) {
 	p, _, _ := scripted(t)
-	at := func(name string, op fsnotify.Op) fsnotify.Event {
-		return fsnotify.Event{Name: filepath.Join(p.tree.root, name), Op: op}
-	}
 	// What the scan of a new directory found is not reported again, once.
-	p.tree.found[filepath.Join(p.tree.root, "d/found")] = true
+	p.tree.top.found = map[string]bool{"found": true, "replaced": true}
+	const create, write = filesystempb.EventType_EVENT_TYPE_CREATE, filesystempb.EventType_EVENT_TYPE_WRITE
 	for _, tc := range []struct {
-		name string
-		ev   fsnotify.Event
-		want []filesystempb.EventType
+		name, file string
+		mask       uint32
+		want       []filesystempb.EventType
 	}{
-		{"one", at("f", fsnotify.Chmod), []filesystempb.EventType{filesystempb.EventType_EVENT_TYPE_CHMOD}},
-		{"two in order", at("f", fsnotify.Write|fsnotify.Create), []filesystempb.EventType{filesystempb.EventType_EVENT_TYPE_CREATE, filesystempb.EventType_EVENT_TYPE_WRITE}},
-		{"found", at("d/found", fsnotify.Create), nil},
-		{"made again", at("d/found", fsnotify.Create), []filesystempb.EventType{filesystempb.EventType_EVENT_TYPE_CREATE}},
-		{"unknown", at("f", 0), nil},
+		{"one", "f", unix.IN_ATTRIB, []filesystempb.EventType{filesystempb.EventType_EVENT_TYPE_CHMOD}},
+		{"two in order", "f", unix.IN_MODIFY | unix.IN_CREATE, []filesystempb.EventType{create, write}},
+		{"found", "found", unix.IN_CREATE, nil},
+		{"made again", "found", unix.IN_CREATE, []filesystempb.EventType{create}},
+		{"moved over what was found", "replaced", unix.IN_MOVED_TO, []filesystempb.EventType{create}},
+		{"unknown", "f", unix.IN_OPEN, nil},
 	} {
-		got, err := p.tree.translate(tc.ev)
+		got, err := p.tree.translate([]kernelEvent{{mask: tc.mask, name: tc.file}})
 		if err != nil || len(got) != len(tc.want) {
 			t.Errorf("%s: %v, %v", tc.name, got, err)
 			continue
@@ -116,7 +117,7 @@ func TestWatchersAreBoundedAndEndWithTheService(t *testing.T) {
 	s.watchers.mu.Lock()
 	real := s.watchers.byID[first]
 	for len(s.watchers.byID) < maxWatchers {
-		s.watchers.byID["w"+string(rune(len(s.watchers.byID)))] = &polled{tree: &tree{}}
+		s.watchers.byID["w"+string(rune(len(s.watchers.byID)))] = &polled{tree: &tree{kernel: &inotify{}}}
 	}
 	s.watchers.mu.Unlock()
 	full := openFiles(t)

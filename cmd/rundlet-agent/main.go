@@ -18,6 +18,7 @@ import (
 
 	"github.com/rundlet/rundlet/agent"
 	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/agent/firstboot"
 	"github.com/rundlet/rundlet/agent/reaper"
 	"github.com/rundlet/rundlet/agent/sudo"
 )
@@ -52,6 +53,11 @@ func run() error {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	if os.Getpid() == 1 {
+		if err := firstboot.Apply("/"); err != nil {
+			fmt.Fprintln(os.Stderr, "rundlet-agent:", err) // The guest is of use without it.
+		}
+	}
 	l, err := net.Listen("tcp", *listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)

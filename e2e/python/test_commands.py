@@ -145,3 +145,44 @@ def test_pty(sandbox):
     sandbox.pty.send_stdin(terminal.pid, b"exit 0\n")
     reader.join(15)
     assert result and result[0].exit_code == 0
+
+
+WHEEL = """
+import zipfile
+with zipfile.ZipFile("/tmp/tiny-1.0-py3-none-any.whl", "w") as z:
+    for name, text in {
+        "tiny.py": "def main():\\n    print('tiny')\\n",
+        "tiny-1.0.dist-info/METADATA": "Metadata-Version: 2.1\\nName: tiny\\nVersion: 1.0\\n",
+        "tiny-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+        "tiny-1.0.dist-info/entry_points.txt": "[console_scripts]\\ntiny=tiny:main\\n",
+        "tiny-1.0.dist-info/RECORD": "",
+    }.items():
+        z.writestr(name, text)
+"""
+
+
+@pytest.mark.skipif(VERSION < (2, 63, 0), reason="pip takes seconds, and one version of the SDK is enough for it")
+def test_the_base_is_a_linux_machine(sandbox):
+    """What an agent does first; a wheel of our own, since there is no internet."""
+    assert out(sandbox, "python --version") == out(sandbox, "python3 --version")
+    assert out(sandbox, "env -i python -c 'import sys; print(sys.prefix)'") == "/usr"
+    sandbox.files.write("/tmp/wheel.py", WHEEL)
+    out(sandbox, "python /tmp/wheel.py")
+    install = "pip install -q --no-index --disable-pip-version-check --no-warn-script-location /tmp/tiny-1.0-py3-none-any.whl"
+    for pip, user, place in (
+        (install, "user", "/home/user/.local/bin/tiny"),
+        (install, "root", "/usr/local/bin/tiny"),
+        ("sudo " + install.replace("install", "install --force-reinstall"), "user", "/usr/local/bin/tiny"),
+    ):
+        out(sandbox, pip, user=user)
+        assert out(sandbox, "tiny; which tiny", user=user).splitlines() == ["tiny", place]
+        out(sandbox, f"rm {place}", user="root")
+    # pip's own environment is the slow part of it.
+    out(sandbox, "python -m venv --without-pip v")
+    assert out(sandbox, "v/bin/python -c 'import sys; print(sys.prefix)'") == "/home/user/v"
+    server = sandbox.commands.run("cd /tmp && python -m http.server 8321", background=True)
+    eventually("the server answers", lambda: "print('tiny')" in out(sandbox, "curl -s localhost:8321/wheel.py || true"))
+    server.kill()
+    assert out(sandbox, "node -e 'console.log(6*7)'") == "42"
+    git = "git init -q r && cd r && git -c user.name=a -c user.email=b commit -q --allow-empty -m first && git log --format=%s"
+    assert out(sandbox, git) == "first"

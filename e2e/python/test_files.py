@@ -145,6 +145,11 @@ def test_watch(sandbox):
     saw(FilesystemEventType.CREATE, "sub/g")
     sandbox.files.remove("watched/f")
     saw(FilesystemEventType.REMOVE, "f")
+    sandbox.commands.run("cd watched && mkdir -p before/inner && mv before after && mv sub /tmp/sub && echo x > after/inner/n && echo x > /tmp/sub/n")
+    saw(FilesystemEventType.CREATE, "after/inner/n")
+    sandbox.files.write("watched/last", "x")
+    saw(FilesystemEventType.CREATE, "last")
+    assert not [e.name for e in events if e.name in ("before/inner/n", "sub/n")]
     handle.stop()
 
 

@@ -28,6 +28,8 @@ func hostFiles(d digests) []hostFile {
 		{"ca-certificates.conf", lines(`!?[\pL\pM\w.+/:*=-]+\.crt`)},
 		{"python3", d.distributed}, {"python3.*", d.distributed}, {"perl", d.distributed},
 		{"java-*-openjdk", d.distributed}, {"R", d.distributed},
+		{"manpath.config", d.distributed}, {"groff", d.distributed}, {"fonts", d.distributed},
+		{"vim", d.distributed}, {"nanorc", d.distributed}, {"screenrc", d.distributed}, {"ImageMagick-*", d.distributed},
 		{"services", lines(word + `\s+\d+/\w+(\s+` + word + `)*`)},
 		{"protocols", lines(word + `\s+\d+(\s+` + word + `)*`)},
 		{"mime.types", lines(`[\w.+-]+/` + word + `(\s+(~|%|` + word + `))*`)},

@@ -45,6 +45,9 @@ func plan(cfg Config) (*tree, error) {
 	t.addLogin()
 	t.addSystem(cfg)
 	t.addHomes()
+	if err := t.addFirstBoot(cfg.HostRoot); err != nil {
+		return nil, err
+	}
 	return t, t.addAgent(cfg)
 }
 
@@ -140,6 +143,9 @@ func (t *tree) addSystem(cfg Config) {
 	t.file("etc/timezone", 0o644, "Etc/UTC\n")
 	if exists(cfg.HostRoot, "usr/share/zoneinfo/Etc/UTC") {
 		t.symlink("etc/localtime", "/usr/share/zoneinfo/Etc/UTC")
+	}
+	if exists(cfg.HostRoot, "usr/share/readline/inputrc") {
+		t.symlink("etc/inputrc", "/usr/share/readline/inputrc")
 	}
 	if exists(cfg.HostRoot, "usr/lib/os-release") {
 		t.symlink("etc/os-release", "../usr/lib/os-release")

@@ -99,6 +99,16 @@ func TestProgramsRun(t *testing.T) {
 			}
 		})
 	}
+	// What the host shows of its own, if it has these programs.
+	for _, command := range []string{"manpath", "fc-list | sort"} {
+		program, _, _ := strings.Cut(command, " ")
+		command = "PATH=/usr/bin:/bin " + command
+		if want, err := exec.Command("bash", "-c", command).Output(); exists("/", "usr/bin/"+program) && err == nil {
+			if got := inside(t, base, command); got != strings.TrimSpace(string(want)) {
+				t.Errorf("%s\ngot  %q\nwant %q", command, got, want)
+			}
+		}
+	}
 	t.Run("sudo", func(t *testing.T) {
 		if exists("/", "usr/bin/sudo") {
 			// The host's own, under our sudoers.

@@ -105,7 +105,8 @@ var usrParts = []string{
 }
 
 // etcParts are what changes when that is configured which a base takes of /etc.
-var etcParts = []string{"etc/alternatives", "etc/ld.so.cache", "etc/ld.so.conf.d", "etc/ssl/certs", "etc/ssl/openssl.cnf"}
+var etcParts = []string{"etc/alternatives", "etc/ld.so.cache", "etc/ld.so.conf.d", "etc/ssl/certs", "etc/ssl/openssl.cnf",
+	"etc/manpath.config", "etc/fonts/conf.d"}
 
 // HostStamp changes when a Build would probably have another ID because the host
 // changed. It takes some microseconds; "" is "/".

@@ -1,0 +1,96 @@
+package doctor
+
+import (
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// tool is a program that E2B's own base has, and the package that brings it on
+// Debian and Ubuntu.
+type tool struct{ name, pkg string }
+
+// mainTools have a finding each; without the first nothing runs.
+var mainTools = []struct {
+	tool
+	without string
+}{
+	{tool{"bash", "bash"}, "commands cannot run without it"},
+	{tool{"python3", "python3"}, "sandboxes will have no Python"},
+	{tool{"node", "nodejs"}, "sandboxes will have no Node.js"},
+	{tool{"git", "git"}, "sandboxes will have no git"},
+}
+
+// otherTools are named in one finding.
+var otherTools = []tool{
+	{"pip3", "python3-pip"}, {"npm", "npm"}, {"npx", "npm"}, {"gh", "gh"}, {"curl", "curl"}, {"wget", "wget"},
+	{"gcc", "build-essential"}, {"g++", "build-essential"}, {"make", "build-essential"}, {"pkg-config", "pkg-config"},
+	{"ps", "procps"}, {"ping", "iputils-ping"}, {"ip", "iproute2"}, {"ss", "iproute2"}, {"rsync", "rsync"}, {"ssh", "openssh-client"},
+	{"tree", "tree"}, {"less", "less"}, {"file", "file"}, {"patch", "patch"}, {"unzip", "unzip"}, {"zip", "zip"}, {"xz", "xz-utils"},
+	{"bzip2", "bzip2"}, {"jq", "jq"}, {"perl", "perl"}, {"vim", "vim"}, {"nano", "nano"}, {"tmux", "tmux"}, {"sqlite3", "sqlite3"},
+}
+
+// usr looks at what the template "base" is made of.
+func usr(root string) []Finding {
+	merged := Finding{Name: "base: /usr", Status: OK, Detail: "merged"}
+	for _, name := range []string{"bin", "lib"} {
+		target, err := os.Readlink(filepath.Join(root, name))
+		if err != nil || path.Clean("/"+target) != "/usr/"+name {
+			merged = Finding{"base: /usr", Fail, "/" + name + " is not a link to usr/" + name, "apt-get install usrmerge"}
+			break
+		}
+	}
+	out := []Finding{merged}
+	for _, m := range mainTools {
+		f := Finding{Name: "base: " + m.name, Status: OK, Detail: inUsr(root, m.name)}
+		if f.Detail == "" {
+			f.Status, f.Detail, f.Hint = Warn, "not in /usr", m.without+": apt-get install "+m.pkg
+			if m.name == "bash" {
+				f.Status = Fail
+			}
+		}
+		out = append(out, f)
+	}
+	return append(out, tools(root))
+}
+
+// tools names what programs for E2B's base may look for and not find.
+func tools(root string) Finding {
+	var missing, packages []string
+	for _, t := range otherTools {
+		if inUsr(root, t.name) == "" {
+			missing = append(missing, t.name)
+			packages = append(packages, t.pkg)
+		}
+	}
+	matches, _ := filepath.Glob(filepath.Join(root, "usr/lib*/python3*/ensurepip/_bundled"))
+	if shared, _ := filepath.Glob(filepath.Join(root, "usr/share/python-wheels/pip-*.whl")); len(matches)+len(shared) == 0 {
+		missing = append(missing, "python3 -m venv")
+		packages = append(packages, "python3-venv")
+	}
+	if len(missing) == 0 {
+		return Finding{Name: "base: tools", Status: OK, Detail: "all of E2B's base that are looked for"}
+	}
+	slices.Sort(packages)
+	return Finding{"base: tools", Info, "sandboxes lack, of what E2B's base has or its users call: " + strings.Join(missing, ", "),
+		"apt-get install " + strings.Join(slices.Compact(packages), " ")}
+}
+
+// inUsr returns where in /usr a program is for a sandbox too, or nothing: a link
+// into /opt or a home directory leads nowhere in it. One through /etc/alternatives
+// is followed to its end.
+func inUsr(root, name string) string {
+	usr, err := filepath.EvalSymlinks(filepath.Join(root, "usr"))
+	if err != nil {
+		return ""
+	}
+	for _, dir := range []string{"local/bin", "bin", "local/sbin", "sbin"} {
+		end, err := filepath.EvalSymlinks(filepath.Join(usr, dir, name))
+		if err == nil && strings.HasPrefix(end, usr+"/") {
+			return "/usr/" + dir + "/" + name
+		}
+	}
+	return ""
+}
