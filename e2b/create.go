@@ -18,7 +18,8 @@ const (
 // maxTemplateName bounds what is looked up and echoed.
 const maxTemplateName = 256
 
-// CreateSandbox serves the first generation of create.
+// CreateSandbox serves the first generation of create: without "secure" the agent
+// is open, as it is at E2B.
 func (s *Server) CreateSandbox(w http.ResponseWriter, r *http.Request, p openapi.CreateSandboxParams) {
 	s.create(w, r, defaultTimeoutV1, false, p.IdempotencyKey)
 }
@@ -69,10 +70,9 @@ func (s *Server) createRequest(r *http.Request, body *openapi.NewSandbox, timeou
 		return runtime.CreateRequest{}, err
 	}
 	req := runtime.CreateRequest{
-		Metadata: body.Metadata,
-		Env:      body.EnvVars,
-		// Tokens cost a client nothing, so only who says no goes without.
-		Secure:        secured || body.Secure == nil || *body.Secure,
+		Metadata:      body.Metadata,
+		Env:           body.EnvVars,
+		Secure:        secured || isTrue(body.Secure) || s.cfg.RequireSecure,
 		AllowInternet: body.AllowInternetAccess,
 		AutoResume:    body.AutoResume != nil && isTrue(body.AutoResume.Enabled),
 		KeyID:         keyID(r.Context()),
@@ -88,6 +88,9 @@ func (s *Server) createRequest(r *http.Request, body *openapi.NewSandbox, timeou
 		if len(n.DenyOut) > 0 {
 			req.AllowInternet = new(bool)
 		}
+	}
+	if s.cfg.RequireSecure && !secured && isFalse(body.Secure) {
+		return req, badRequest("this server makes secured sandboxes only: leave out \"secure\", or send true")
 	}
 	if isFalse(req.AllowPublicTraffic) && !req.Secure {
 		return req, badRequest("network.allowPublicTraffic false needs a secure sandbox")

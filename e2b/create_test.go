@@ -20,7 +20,11 @@ func TestCreate(t *testing.T) {
 		want             runtime.CreateRequest
 	}{
 		{"v1 defaults", "/sandboxes", `{"templateID":"base"}`,
+			runtime.CreateRequest{Timeout: 15 * time.Second}},
+		{"v1 secure", "/sandboxes", `{"templateID":"base","secure":true}`,
 			runtime.CreateRequest{Timeout: 15 * time.Second, Secure: true}},
+		{"v1 null as secure", "/sandboxes", `{"templateID":"base","secure":null}`,
+			runtime.CreateRequest{Timeout: 15 * time.Second}},
 		{"v2 defaults", "/v2/sandboxes", `{"templateID":"base"}`,
 			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
 		{"v1 without secure", "/sandboxes", `{"templateID":"base","secure":false}`,
@@ -40,13 +44,13 @@ func TestCreate(t *testing.T) {
 		{"name with the default tag, in upper case", "/v2/sandboxes", `{"templateID":"BASE:default"}`,
 			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
 		{"v1 pauses at its time-out", "/sandboxes", `{"templateID":"base","autoPause":true}`,
-			runtime.CreateRequest{Timeout: 15 * time.Second, Secure: true, OnTimeout: runtime.OnTimeoutPause}},
+			runtime.CreateRequest{Timeout: 15 * time.Second, OnTimeout: runtime.OnTimeoutPause}},
 		{"v2 pauses at its time-out, and resumes", "/v2/sandboxes", `{"templateID":"base","autoPause":true,"autoPauseMemory":true,"autoResume":{"enabled":true}}`,
 			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, OnTimeout: runtime.OnTimeoutPause, AutoResume: true}},
 		{"pauses at its time-out without memory", "/v2/sandboxes", `{"templateID":"base","autoPause":true,"autoPauseMemory":false,"autoResume":{}}`,
 			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, OnTimeout: runtime.OnTimeoutPauseFilesystem}},
 		{"resumes after a pause that was asked for", "/sandboxes", `{"templateID":"base","autoResume":{"enabled":true}}`,
-			runtime.CreateRequest{Timeout: 15 * time.Second, Secure: true, AutoResume: true}},
+			runtime.CreateRequest{Timeout: 15 * time.Second, AutoResume: true}},
 		{"no public traffic", "/v2/sandboxes", `{"templateID":"base","network":{"allowPublicTraffic":false,"allowOut":[],"rules":{},"egressProxy":null,"dnsServers":[],"maskRequestHost":""}}`,
 			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowPublicTraffic: &no}},
 	}
@@ -131,6 +135,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"network option of the future", `{"templateID":"base","network":{"denyAllOut":true}}`, 501, "denyAllOut"},
 		{"network option by case", `{"templateID":"base","network":{"DenyOut":["1.1.1.1"]}}`, 501, "DenyOut"},
 		{"private without secure", `{"templateID":"base","secure":false,"network":{"allowPublicTraffic":false}}`, 400, "secure"},
+		{"private, secure not given", `{"templateID":"base","network":{"allowPublicTraffic":false}}`, 400, "secure"},
 		{"body too large", `{"templateID":"` + strings.Repeat("x", maxBody) + `"}`, 413, "larger"},
 		{"deep nesting", strings.Repeat("[", 100000), 400, ""},
 	}

@@ -27,6 +27,10 @@ type Config struct {
 	// EnvdVersion is the protocol version of the agent in new sandboxes, shown
 	// with templates.
 	EnvdVersion string
+	// RequireSecure gives a sandbox of the first generation of the API a token for
+	// its agent also where its create does not ask for one, and refuses a create
+	// that asks for none. Sandboxes that are open already stay so.
+	RequireSecure bool
 	// Metrics is served as GET /metrics to those who have a key, in X-API-Key or
 	// as a bearer token, which is what those that collect metrics can send. Nil:
 	// there is no such route.
