@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/runtime"
 )
 
@@ -93,7 +94,7 @@ func (s *Server) createRequest(r *http.Request, body *openapi.NewSandbox, timeou
 		return req, badRequest("this server makes secured sandboxes only: leave out \"secure\", or send true")
 	}
 	if isFalse(req.AllowPublicTraffic) && !req.Secure {
-		return req, badRequest("network.allowPublicTraffic false needs a secure sandbox")
+		return req, refusal.PrivateNeedsSecure.With()
 	}
 	var err error
 	req.Timeout, err = s.timeout(body.Timeout, timeout)
