@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"path"
 	"strings"
 	"time"
@@ -90,9 +89,8 @@ func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, notFound(r), "")
 		return
 	}
-	// A parameter that cannot be read must not pass as one that is not there.
-	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
-		s.fail(w, r, badRequest("the query string is not valid"), "")
+	if err := readQuery(r); err != nil {
+		s.fail(w, r, err, "")
 		return
 	}
 	if _, pattern := s.control.Handler(r); pattern == "" {

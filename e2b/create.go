@@ -122,15 +122,14 @@ func (s *Server) timeout(seconds *int32, def time.Duration) (time.Duration, erro
 
 // refuse rejects what the request asks for and this server does not do. A
 // sandbox must never be looser than it was asked to be, so nothing with an
-// effect is passed over.
+// effect is passed over. mcp has none: at E2B it is counted, and SDKs start the
+// gateway in the sandbox themselves.
 func refuse(b *openapi.NewSandbox) error {
 	switch {
 	case isFalse(b.AutoPauseMemory) && !isTrue(b.AutoPause):
 		return badRequest("autoPauseMemory false needs autoPause true")
 	case isFalse(b.AutoPauseMemory) && b.AutoResume != nil && isTrue(b.AutoResume.Enabled):
 		return badRequest("autoPauseMemory false cannot be combined with autoResume: without memory only a connect resumes")
-	case len(b.Mcp) > 0:
-		return unsupported("mcp")
 	case len(b.Iam) > 0:
 		return unsupported("iam")
 	case len(b.VolumeMounts) > 0:
