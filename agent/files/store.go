@@ -86,12 +86,16 @@ func replace(path string, body io.Reader, u account.User, meta map[string]string
 	if err != nil {
 		return err
 	}
+	made := path
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		made = target // A link that led nowhere stays.
+	}
 	defer func() {
 		if cerr := f.Close(); err == nil {
 			err = cerr
 		}
 		if err != nil && !exists {
-			os.Remove(path)
+			os.Remove(made)
 		}
 	}()
 	if err := f.Chown(int(u.UID), int(u.GID)); err != nil {
