@@ -58,9 +58,12 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 // classify returns what a request is refused with, unless that depends on more
 // than the error.
 func classify(err error) (_ *refusal.Error, ok bool) {
+	var refused *refusal.Error
 	var retry *runtime.RetryError
 	var limit *LimitError
 	switch {
+	case errors.As(err, &refused):
+		return refused, true
 	case errors.As(err, &limit):
 		return refusal.TooMuch.With(limit).After(limit.After), true
 	case errors.As(err, &retry):

@@ -16,6 +16,7 @@ func TestErrorsAreRefused(t *testing.T) {
 		want *refusal.Row // nil: it depends on the state of the sandbox
 		wait time.Duration
 	}{
+		{ErrExpired, refusal.SignatureExpired, 0},
 		{&LimitError{After: time.Minute}, refusal.TooMuch, time.Minute},
 		{&runtime.RetryError{After: time.Minute, Detail: "x"}, refusal.NotNow, time.Minute},
 		{runtime.ErrPortClosed, refusal.PortClosed, 0},

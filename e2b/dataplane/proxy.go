@@ -149,9 +149,8 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 		p.Signer(sb.ID, sb.EnvdAccessToken)
 	}
 	if wakes(sb) && sb.AutoResume {
-		var e *refusal.Error
-		if x.shown, e = mayWake(r, t, sb); e != nil {
-			refuse(w, r, t, e)
+		if x.shown, err = mayWake(r, t, sb); err != nil {
+			p.fail(w, r, err)
 			return
 		}
 	}

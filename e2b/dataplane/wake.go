@@ -61,11 +61,11 @@ func (p *Proxy) wake(r *http.Request, sb runtime.Sandbox) (runtime.Sandbox, erro
 	return sb, nil
 }
 
-// mayWake returns no refusal if a request to the agent may resume its sandbox: it must be
+// mayWake returns nil if a request to the agent may resume its sandbox: it must be
 // one that the agent would serve. shown reports that it has a token of the
 // sandbox, or what only a holder of it can make. Other ports have the traffic
 // token, which was checked.
-func mayWake(r *http.Request, t Target, sb runtime.Sandbox) (shown bool, refused *refusal.Error) {
+func mayWake(r *http.Request, t Target, sb runtime.Sandbox) (shown bool, err error) {
 	if t.Port != AgentPort {
 		return sb.TrafficAccessToken != "", nil
 	}
@@ -80,7 +80,7 @@ func mayWake(r *http.Request, t Target, sb runtime.Sandbox) (shown bool, refused
 		}
 		return false, refusal.ResumeTokenMissing.With(strings.ToLower(headerAccess))
 	}
-	refused = checkToken(r, headerAccess, sb.EnvdAccessToken, refusal.ResumeTokenMissing, refusal.ResumeTokenInvalid)
+	refused := checkToken(r, headerAccess, sb.EnvdAccessToken, refusal.ResumeTokenMissing, refusal.ResumeTokenInvalid)
 	if refused == nil {
 		return true, nil
 	}
