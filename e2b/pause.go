@@ -142,5 +142,12 @@ func (s *Server) awake(ctx context.Context, id string, timeout time.Duration, me
 	if isFalse(memory) {
 		return s.adapter.Reboot(ctx, id, timeout)
 	}
-	return s.adapter.Connect(ctx, id, timeout)
+	sb, resumed, err := s.adapter.Connect(ctx, id, timeout)
+	if err != nil && classify(err, id).Row == refusal.NoAnswer {
+		// Clients that know this refusal offer to boot the sandbox; a time-out they
+		// would only try again.
+		s.cfg.Log.Warn("a resumed sandbox does not answer", "sandbox_id", id, "error", err)
+		err = refusal.GuestUnresponsive.With(id)
+	}
+	return sb, resumed, err
 }

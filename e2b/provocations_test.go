@@ -103,6 +103,11 @@ var provocations = map[string]func(n *node, generation string) refused{
 		id := n.do("POST", v+"/sandboxes", `{"templateID":"base"}`).fields(n.t)["sandboxID"].(string)
 		return post("/sandboxes/"+id+"/pause", `{"requireHealthyGuest":true}`)
 	},
+	"guest does not answer after its resume": func(n *node, v string) refused {
+		id := n.sleeper()
+		n.FailResumes(fmt.Errorf("resume: %w", runtime.ErrNoAnswer))
+		return post(v+"/sandboxes/"+id+"/connect", `{"timeout":60}`)
+	},
 	"invalid":     func(_ *node, v string) refused { return post(v+"/sandboxes", `{"templateID":"base","timeout":0}`) },
 	"key missing": func(_ *node, v string) refused { return refused{method: "GET", path: v + "/sandboxes", stranger: true} },
 	"key invalid": func(_ *node, v string) refused {

@@ -164,6 +164,7 @@ func TestTextsOfE2B(t *testing.T) {
 		refusal.KeyMissing:           `401 ` + refusal.KeyMissing.Text,
 		refusal.KeyInvalid:           `401 ` + refusal.KeyInvalid.Text,
 		refusal.GuestUnhealthy:       `503 ` + refusal.GuestUnhealthy.Text,
+		refusal.GuestUnresponsive:    `409 ` + refusal.GuestUnresponsive.Text,
 		refusal.IdempotencyMismatch:  `422 ` + refusal.IdempotencyMismatch.Text,
 		refusal.NoFilesystemSnapshot: `400 ` + refusal.NoFilesystemSnapshot.Text,
 		refusal.PrivateNeedsSecure:   `400 You cannot create a sandbox without public access unless you enable secure envd access via 'secure' flag.`,
