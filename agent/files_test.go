@@ -219,26 +219,6 @@ func TestUploadBroken(t *testing.T) {
 	}
 }
 
-func TestDiskFull(t *testing.T) {
-	g := newGuest(t)
-	mnt := t.TempDir()
-	if err := syscall.Mount("tmpfs", mnt, "tmpfs", 0, "size=64k"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(mnt, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	resp, text := g.do(t, "POST", query("path", mnt+"/f"), octet, bytes.NewReader(make([]byte, 1<<20)))
-	if resp.StatusCode != 507 {
-		t.Errorf("%d %s", resp.StatusCode, text)
-	}
-	if _, err := os.Stat(mnt + "/f"); !os.IsNotExist(err) {
-		t.Errorf("half a file is left: %v", err)
-	}
-}
-
 func TestMetadata(t *testing.T) {
 	g := newGuest(t)
 	resp, text := g.do(t, "POST", query("path", "m", "username", "user"), with(octet, "X-Metadata-Author", "Ann", "X-Metadata-Tag", "1"), strings.NewReader("x"))

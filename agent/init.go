@@ -17,7 +17,9 @@ import (
 	"github.com/rundlet/rundlet/agent/sandbox"
 )
 
-const maxInitBytes = 1 << 20
+// maxInitBytes is above the largest environment of a create: 1 MiB, of which JSON
+// may make six times as much.
+const maxInitBytes = 8 << 20
 
 // init makes this sandbox another one: it is the first request after each
 // restore and on the way of every create, so it waits for no process and syncs

@@ -112,12 +112,25 @@ func TestInitTolerates(t *testing.T) {
 	}
 }
 
+// An environment fills the body of a create, and each byte of it may be escaped.
+func TestInitTakesALargeEnvironment(t *testing.T) {
+	g := newGuest(t)
+	env := map[string]string{}
+	for _, name := range []string{"A", "B", "C", "D", "E", "F", "G"} {
+		env[name] = strings.Repeat("<", 128<<10)
+	}
+	g.init(t, control.InitRequest{Env: env, ControlToken: "c1"})
+	if _, text := g.do(t, "GET", "/envs", nil, nil); len(text) < 7*128<<10 {
+		t.Errorf("%d bytes of environment", len(text))
+	}
+}
+
 func TestInitRefuses(t *testing.T) {
 	g := newGuest(t)
 	for _, body := range []string{
 		"", "{", `[]`, `{}`, `{"controlToken":""}`, `{"controlToken":"c","hostname":"a b"}`, `{"controlToken":"c","defaultWorkdir":"x"}`,
 		`{"controlToken":"c","envVars":{"A=B":"x"}}`, `{"controlToken":"c","timestamp":"yesterday"}`, `{"controlToken":"c","randomSeed":"!"}`,
-		`{"controlToken":"` + strings.Repeat("x", 1<<20) + `"}`,
+		`{"controlToken":"` + strings.Repeat("x", 8<<20) + `"}`,
 	} {
 		resp, text := g.do(t, "POST", "/init", nil, strings.NewReader(body))
 		if resp.StatusCode != 400 || !strings.Contains(text, `"code":400`) {

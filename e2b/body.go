@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 )
 
 const (
@@ -30,7 +32,7 @@ func (s *Server) decode(w http.ResponseWriter, r *http.Request, v any, optional 
 		}
 		key := keyID(r.Context())
 		if !s.bodies.Take(key, n) {
-			return &apiError{code: http.StatusTooManyRequests, message: "too many large request bodies are being sent; try again in a moment", retryAfter: time.Second}
+			return refusal.TooManyBodies.With().After(time.Second)
 		}
 		defer s.bodies.Give(key, n)
 	}

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"path"
 	"strings"
 	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 )
 
 // notBuilt are operations of the protocol that this server does not have yet.
@@ -89,9 +89,8 @@ func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, notFound(r), "")
 		return
 	}
-	// A parameter that cannot be read must not pass as one that is not there.
-	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
-		s.fail(w, r, badRequest("the query string is not valid"), "")
+	if err := readQuery(r); err != nil {
+		s.fail(w, r, err, "")
 		return
 	}
 	if _, pattern := s.control.Handler(r); pattern == "" {
@@ -104,7 +103,7 @@ func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
 func (s *Server) authenticate(r *http.Request) (Key, error) {
 	text := apiKey(r)
 	if text == "" {
-		return Key{}, &apiError{code: http.StatusUnauthorized, message: "API key is missing: send it in the X-API-Key header"}
+		return Key{}, refusal.KeyMissing.With()
 	}
 	key, err := s.verify(r.Context(), text)
 	if errors.Is(err, ErrBadKey) {
@@ -112,7 +111,7 @@ func (s *Server) authenticate(r *http.Request) (Key, error) {
 		if wait, ok := s.peers.rate.Take(s.peers.of(r), 1, time.Now()); !ok {
 			return Key{}, tooMuch(wait)
 		}
-		return Key{}, &apiError{code: http.StatusUnauthorized, message: "Invalid API key"}
+		return Key{}, refusal.KeyInvalid.With()
 	}
 	return key, err
 }
@@ -127,7 +126,7 @@ func (s *Server) verify(ctx context.Context, text string) (Key, error) {
 
 // tooMuch refuses what a client without a key asked for too often.
 func tooMuch(wait time.Duration) error {
-	return &apiError{code: http.StatusTooManyRequests, message: (&dataplane.LimitError{}).Error(), retryAfter: wait}
+	return refusal.TooMuchWithoutKey.With(&dataplane.LimitError{}).After(wait)
 }
 
 // unrouted is the error for a request that no pattern matches.
@@ -144,11 +143,11 @@ func (s *Server) unrouted(w http.ResponseWriter, r *http.Request) error {
 		return notFound(r)
 	}
 	w.Header().Set("Allow", strings.Join(allowed, ", "))
-	return &apiError{code: http.StatusMethodNotAllowed, message: "method " + r.Method + " is not allowed here"}
+	return refusal.NoMethod.With(r.Method)
 }
 
 func notFound(r *http.Request) error {
-	return &apiError{code: http.StatusNotFound, message: "no such route: " + r.Method + " " + r.URL.Path}
+	return refusal.NoRoute.With(r.Method, r.URL.Path)
 }
 
 // paramProblem says what is wrong with a parameter, without Go types.

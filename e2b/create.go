@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/runtime"
 )
 
@@ -18,7 +19,8 @@ const (
 // maxTemplateName bounds what is looked up and echoed.
 const maxTemplateName = 256
 
-// CreateSandbox serves the first generation of create.
+// CreateSandbox serves the first generation of create: without "secure" the agent
+// is open, as it is at E2B.
 func (s *Server) CreateSandbox(w http.ResponseWriter, r *http.Request, p openapi.CreateSandboxParams) {
 	s.create(w, r, defaultTimeoutV1, false, p.IdempotencyKey)
 }
@@ -69,10 +71,9 @@ func (s *Server) createRequest(r *http.Request, body *openapi.NewSandbox, timeou
 		return runtime.CreateRequest{}, err
 	}
 	req := runtime.CreateRequest{
-		Metadata: body.Metadata,
-		Env:      body.EnvVars,
-		// Tokens cost a client nothing, so only who says no goes without.
-		Secure:        secured || body.Secure == nil || *body.Secure,
+		Metadata:      body.Metadata,
+		Env:           body.EnvVars,
+		Secure:        secured || isTrue(body.Secure) || s.cfg.RequireSecure,
 		AllowInternet: body.AllowInternetAccess,
 		AutoResume:    body.AutoResume != nil && isTrue(body.AutoResume.Enabled),
 		KeyID:         keyID(r.Context()),
@@ -89,8 +90,11 @@ func (s *Server) createRequest(r *http.Request, body *openapi.NewSandbox, timeou
 			req.AllowInternet = new(bool)
 		}
 	}
+	if s.cfg.RequireSecure && !secured && isFalse(body.Secure) {
+		return req, badRequest("this server makes secured sandboxes only: leave out \"secure\", or send true")
+	}
 	if isFalse(req.AllowPublicTraffic) && !req.Secure {
-		return req, badRequest("network.allowPublicTraffic false needs a secure sandbox")
+		return req, refusal.PrivateNeedsSecure.With()
 	}
 	var err error
 	req.Timeout, err = s.timeout(body.Timeout, timeout)
@@ -118,15 +122,14 @@ func (s *Server) timeout(seconds *int32, def time.Duration) (time.Duration, erro
 
 // refuse rejects what the request asks for and this server does not do. A
 // sandbox must never be looser than it was asked to be, so nothing with an
-// effect is passed over.
+// effect is passed over. mcp has none: at E2B it is counted, and SDKs start the
+// gateway in the sandbox themselves.
 func refuse(b *openapi.NewSandbox) error {
 	switch {
 	case isFalse(b.AutoPauseMemory) && !isTrue(b.AutoPause):
 		return badRequest("autoPauseMemory false needs autoPause true")
 	case isFalse(b.AutoPauseMemory) && b.AutoResume != nil && isTrue(b.AutoResume.Enabled):
 		return badRequest("autoPauseMemory false cannot be combined with autoResume: without memory only a connect resumes")
-	case len(b.Mcp) > 0:
-		return unsupported("mcp")
 	case len(b.Iam) > 0:
 		return unsupported("iam")
 	case len(b.VolumeMounts) > 0:

@@ -2,10 +2,10 @@ package e2b
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/runtime"
 )
 
@@ -39,8 +39,7 @@ func (s *Server) capture(w http.ResponseWriter, r *http.Request, id string) (run
 	}
 	c, err := s.adapter.Capture(r.Context(), id, runtime.ContinuationReason(body.Reason), keyID(r.Context()))
 	if errors.Is(err, runtime.ErrConflict) {
-		return c, &apiError{code: http.StatusConflict, message: fmt.Sprintf(
-			"Sandbox %q cannot be captured as %s now: a paused one is stopped, a running one idle or exited", id, body.Reason)}
+		return c, refusal.NotCapturable.With(id, body.Reason)
 	}
 	return c, err
 }

@@ -124,7 +124,7 @@ func TestFollowUpRefuses(t *testing.T) {
 		{`{"snapshotID":"` + snapshot + `"}`, 404, "not found"},
 		{`{"snapshotID":"unknown","createRequest":{"timeout":0}}`, 400, "timeout must be positive"},
 		{`{"snapshotID":"unknown","createRequest":{"timeout":"x"}}`, 400, `"createRequest.timeout"`},
-		{`{"snapshotID":"unknown","createRequest":{"mcp":{"x":1}}}`, 501, "mcp"},
+		{`{"snapshotID":"unknown","createRequest":{"iam":{"x":1}}}`, 501, "iam"},
 		{`{"snapshotID":"unknown","createRequest":[]}`, 400, "createRequest"},
 	} {
 		n.do("POST", "/sandboxes/followups", tt.body).wantError(t, tt.code, tt.message)

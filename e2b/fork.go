@@ -18,7 +18,7 @@ func (s *Server) ForkSandbox(w http.ResponseWriter, r *http.Request, id string, 
 	wire := make([]openapi.SandboxForkResult, len(results))
 	for i, result := range results {
 		if result.Err != nil {
-			e := wireError(classify(result.Err, id))
+			e := classify(result.Err, id).Wire()
 			s.cfg.Log.Warn("a child of a fork did not start", "sandbox", id, "code", e.Code, "err", result.Err)
 			wire[i].Error = &e
 			continue

@@ -1,22 +1,40 @@
 package e2b
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
+)
 
-// health is the body of GET /health. Clients go by the status; this is for
-// people. It needs no key, so it names what is lacking and nothing else.
+// health is GET /health for those who accept JSON.
 type health struct {
 	Status  string   `json:"status"`
 	Lacking []string `json:"lacking,omitempty"`
 }
 
 // GetHealth answers while the process serves: also a daemon that lacks
-// something serves, and to restart it would not help its sandboxes.
-func (s *Server) GetHealth(w http.ResponseWriter, _ *http.Request) {
-	h := health{Status: "ok"}
+// something serves, and to restart it would not help its sandboxes. Clients go by
+// the status. It needs no key, so the body names what is lacking and nothing else.
+func (s *Server) GetHealth(w http.ResponseWriter, r *http.Request) {
+	var lacking []string
 	if l, ok := s.adapter.(interface{ Lacking() []string }); ok {
-		if h.Lacking = l.Lacking(); h.Lacking != nil {
-			h.Status = "degraded"
-		}
+		lacking = l.Lacking()
 	}
-	writeJSON(w, http.StatusOK, h)
+	writeHealth(w, r, lacking)
+}
+
+// writeHealth answers in E2B's words while nothing is lacking.
+func writeHealth(w http.ResponseWriter, r *http.Request, lacking []string) {
+	h := health{Status: "ok", Lacking: lacking}
+	text := "Health check successful"
+	if len(lacking) > 0 {
+		h.Status = "degraded"
+		text = "degraded: " + strings.Join(lacking, ", ")
+	}
+	if strings.Contains(r.Header.Get("Accept"), "application/json") {
+		writeJSON(w, http.StatusOK, h)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	// The client may be gone.
+	_, _ = w.Write([]byte(text))
 }

@@ -5,12 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"math"
-	"net/http"
 	"regexp"
 	"sync"
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/runtime"
 )
 
@@ -97,8 +97,7 @@ func once[T any](ctx context.Context, a *answers, key *string, what string, req 
 			}
 			return value, err
 		case call.body != body:
-			return none, &apiError{code: http.StatusUnprocessableEntity, cause: "idempotency_request_mismatch",
-				message: "this Idempotency-Key was used with another request"}
+			return none, refusal.IdempotencyMismatch.With()
 		}
 		select {
 		case <-call.done:
@@ -106,7 +105,7 @@ func once[T any](ctx context.Context, a *answers, key *string, what string, req 
 			return none, ctx.Err()
 		}
 		if call.err == nil && call.tooLarge {
-			return none, &apiError{code: http.StatusConflict, message: "the request with this Idempotency-Key succeeded before; its answer was too large to be kept"}
+			return none, refusal.AnswerNotKept.With()
 		}
 		if call.err == nil {
 			// The same request, so the same type.
@@ -125,7 +124,7 @@ func (a *answers) enter(k answerKey, body [sha256.Size]byte) (call *answer, firs
 	// Until do returns, the call counts as failed: it may panic.
 	call = &answer{body: body, done: make(chan struct{}), err: runtime.ErrUnavailable}
 	if !a.room(k, call, answerCost) {
-		return nil, false, &apiError{code: http.StatusTooManyRequests, message: "too many answers to requests with an Idempotency-Key are remembered for this API key; try again later, or without one", retryAfter: time.Minute}
+		return nil, false, refusal.TooManyAnswers.With().After(time.Minute)
 	}
 	a.calls[k] = call
 	return call, true, nil

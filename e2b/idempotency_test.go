@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/runtime"
 )
 
@@ -108,8 +109,8 @@ func TestIdempotencyAnswersAreSharedByKey(t *testing.T) {
 			return made - 1, err
 		}
 		refused := func(err error) bool {
-			var e *apiError
-			return errors.As(err, &e) && e.code == http.StatusTooManyRequests && e.retryAfter > 0
+			var e *refusal.Error
+			return errors.As(err, &e) && e.Status == http.StatusTooManyRequests && e.RetryAfter > 0
 		}
 		small, err := fill("greedy", "x")
 		if !refused(err) || small < 1000 {
@@ -131,8 +132,8 @@ func TestIdempotencyAnswersAreSharedByKey(t *testing.T) {
 		if err := call("modest", "large", strings.Repeat("x", ownAnswers)); err != nil {
 			t.Error(err)
 		}
-		var e *apiError
-		if err := call("modest", "large", ""); !errors.As(err, &e) || e.code != http.StatusConflict || calls != before+1 {
+		var e *refusal.Error
+		if err := call("modest", "large", ""); !errors.As(err, &e) || e.Status != http.StatusConflict || calls != before+1 {
 			t.Errorf("a large answer again: %v, %d calls", err, calls-before)
 		}
 		time.Sleep(keepAnswer + time.Second)

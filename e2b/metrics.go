@@ -88,7 +88,7 @@ func (s *Server) newestMetrics(r *http.Request, ids []string) (map[string]openap
 			continue
 		}
 		metric, there, err := reader.NewestMetric(r.Context(), id)
-		if err != nil && classify(err, id).code != http.StatusNotFound {
+		if err != nil && classify(err, id).Status != http.StatusNotFound {
 			return nil, err
 		}
 		if there {

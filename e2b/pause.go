@@ -3,11 +3,11 @@ package e2b
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/runtime"
 )
 
@@ -38,7 +38,7 @@ func (s *Server) pause(w http.ResponseWriter, r *http.Request, id string) error 
 	err = s.adapter.Pause(r.Context(), id, !isFalse(body.Memory))
 	s.proxy.Refresh(id)
 	if errors.Is(err, runtime.ErrConflict) || errors.Is(err, runtime.ErrNotRunning) {
-		return &apiError{code: http.StatusConflict, message: fmt.Sprintf("Sandbox %q is paused already, or just changing its state", id)}
+		return refusal.Paused.With(id)
 	}
 	return err
 }
@@ -53,8 +53,7 @@ func (s *Server) healthy(ctx context.Context, id string) error {
 	defer cancel()
 	if err := s.proxy.Healthy(ctx, sb); err != nil {
 		s.cfg.Log.Warn("pause refused: the agent does not answer", "sandbox", id, "err", err)
-		return &apiError{code: http.StatusServiceUnavailable, retryAfter: healthTime,
-			message: fmt.Sprintf("the agent of sandbox %q does not answer, so it was not paused; it goes on running", id)}
+		return refusal.GuestUnhealthy.With(id).After(healthTime)
 	}
 	return nil
 }
@@ -88,7 +87,7 @@ func (s *Server) resume(w http.ResponseWriter, r *http.Request, id string) (runt
 	case err != nil:
 		return sb, err
 	case sb.State == runtime.StateRunning:
-		return sb, &apiError{code: http.StatusConflict, message: fmt.Sprintf("Sandbox %q is already running", id)}
+		return sb, refusal.Running.With(id)
 	case body.AutoPause != nil && *body.AutoPause != (wireOnTimeout(sb.OnTimeout) == openapi.Pause):
 		return sb, unsupported("changing autoPause at a resume")
 	}
@@ -143,5 +142,12 @@ func (s *Server) awake(ctx context.Context, id string, timeout time.Duration, me
 	if isFalse(memory) {
 		return s.adapter.Reboot(ctx, id, timeout)
 	}
-	return s.adapter.Connect(ctx, id, timeout)
+	sb, resumed, err := s.adapter.Connect(ctx, id, timeout)
+	if err != nil && classify(err, id).Row == refusal.NoAnswer {
+		// Clients that know this refusal offer to boot the sandbox; a time-out they
+		// would only try again.
+		s.cfg.Log.Warn("a resumed sandbox does not answer", "sandbox_id", id, "error", err)
+		err = refusal.GuestUnresponsive.With(id)
+	}
+	return sb, resumed, err
 }

@@ -265,6 +265,15 @@ func TestWakesWithoutATokenAreLimitedByPeer(t *testing.T) {
 		if w := wake(paused(), "192.0.2.2", 80); w.Code != 502 {
 			t.Errorf("a neighbour: %d %s", w.Code, w.Body)
 		}
+		resumed = k.rt.Resumes()
+		n = k.exhaust(http.StatusBadGateway, func() *httptest.ResponseRecorder { // Its agent needs no token, and is not there.
+			id := paused()
+			k.rt.Edit(id, func(sb *runtime.Sandbox) { sb.EnvdAccessToken = "" })
+			return wake(id, "192.0.2.3", dataplane.AgentPort, "X-Access-Token", "anything")
+		})
+		if got := k.rt.Resumes() - resumed; got != n || n != 50 {
+			t.Errorf("%d resumes of %d of open sandboxes, want 50", got, n)
+		}
 		id := paused()
 		if w := wake(id, "192.0.2.1", dataplane.AgentPort, "X-Access-Token", "token-"+id); w.Code != 502 {
 			t.Errorf("with the token of the sandbox: %d %s", w.Code, w.Body)

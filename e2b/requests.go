@@ -5,6 +5,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 )
 
 // What a request holds until it has been answered: its header as text and as a
@@ -54,7 +55,7 @@ func heldBody(r *http.Request) int64 {
 func (s *Server) admit(w http.ResponseWriter, r *http.Request) (release func(), ok bool) {
 	cost := costOf(r)
 	if cost > maxRequest {
-		answerError(w, &apiError{code: http.StatusRequestHeaderFieldsTooLarge, message: "the request has too large a header, or too many fields in it"})
+		refusal.HeaderTooLarge.With().Write(w)
 		return nil, false
 	}
 	cost += heldBody(r)
@@ -66,7 +67,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (release func(), 
 	if !budget.Take(peer, cost) {
 		known := s.requests.known
 		if budget == known || !s.startup.over() || !s.shows(r) || !known.Take(peer, cost) {
-			answerError(w, &apiError{code: http.StatusServiceUnavailable, message: "too many requests are in flight; try again in a moment", retryAfter: startRetry})
+			refusal.TooManyRequests.With().After(startRetry).Write(w)
 			return nil, false
 		}
 		budget = known

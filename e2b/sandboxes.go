@@ -7,6 +7,7 @@ import (
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/runtime"
 )
 
@@ -16,7 +17,7 @@ const maxRefresh = time.Hour
 func parseID(id string) (string, error) {
 	parsed, ok := dataplane.ParseID(id)
 	if !ok {
-		return "", badRequest("Invalid sandbox ID")
+		return "", refusal.InvalidSandboxID.With()
 	}
 	return parsed, nil
 }

@@ -12,7 +12,7 @@ import (
 
 func TestSandboxDetail(t *testing.T) {
 	n := newNode(t, Config{Domain: "e2b.localhost:8443"})
-	r := n.do("POST", "/sandboxes", `{"templateID":"base","timeout":60,"metadata":{"a":"b"},"allow_internet_access":false}`)
+	r := n.do("POST", "/sandboxes", `{"templateID":"base","secure":true,"timeout":60,"metadata":{"a":"b"},"allow_internet_access":false}`)
 	id := r.fields(t)["sandboxID"].(string)
 	// The legacy form of the id names the same sandbox.
 	for _, name := range []string{id, id + "-rundlet"} {

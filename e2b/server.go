@@ -14,6 +14,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 )
 
 // Config is the configuration of a Server. The zero value is usable.
@@ -27,6 +28,10 @@ type Config struct {
 	// EnvdVersion is the protocol version of the agent in new sandboxes, shown
 	// with templates.
 	EnvdVersion string
+	// RequireSecure gives a sandbox of the first generation of the API a token for
+	// its agent also where its create does not ask for one, and refuses a create
+	// that asks for none. Sandboxes that are open already stay so.
+	RequireSecure bool
 	// Metrics is served as GET /metrics to those who have a key, in X-API-Key or
 	// as a bearer token, which is what those that collect metrics can send. Nil:
 	// there is no such route.
@@ -127,12 +132,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer release()
 	target, ok, err := dataplane.Classify(r.Host, r.Header, s.cfg.Domain)
-	if !s.startup.over() && !s.awaitStart(w, r, ok) {
+	if !s.startup.over() && !s.awaitStart(w, r, target, ok) {
 		return
 	}
 	switch {
 	case err != nil:
-		s.fail(w, r, badRequest("%s", err), "")
+		s.fail(w, r, refusal.BadRouting.With(err), "")
 	case ok:
 		s.proxy.Serve(w, r, target)
 	case r.URL.Path == "/files":
@@ -149,8 +154,6 @@ func (s *Server) serveSignedFile(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case errors.As(err, &limit):
 		s.fail(w, r, tooMuch(limit.After), "")
-	case errors.Is(err, dataplane.ErrNoSignature), errors.Is(err, dataplane.ErrBadSignature), errors.Is(err, dataplane.ErrExpired):
-		s.fail(w, r, &apiError{code: http.StatusUnauthorized, message: err.Error()}, "")
 	case err != nil:
 		s.fail(w, r, err, "")
 	default:

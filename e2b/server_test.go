@@ -23,6 +23,7 @@ type node struct {
 	url    string
 	key    string
 	client *http.Client
+	server *Server
 	// cancel ends Serve; stop also waits for it, and kills what is left.
 	cancel context.CancelFunc
 	stop   func()
@@ -45,9 +46,10 @@ func newNode(t *testing.T, cfg Config) *node {
 	}}}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- NewServer(cfg, rt, keys).Serve(ctx, ln) }()
+	server := NewServer(cfg, rt, keys)
+	go func() { served <- server.Serve(ctx, ln) }()
 	transport := &http.Transport{DisableCompression: true}
-	n := &node{Runtime: rt, t: t, url: "http://" + ln.Addr().String(), key: key, cancel: cancel, client: &http.Client{Transport: transport}}
+	n := &node{Runtime: rt, t: t, url: "http://" + ln.Addr().String(), key: key, server: server, cancel: cancel, client: &http.Client{Transport: transport}}
 	stopped := false
 	n.stop = func() {
 		if stopped {

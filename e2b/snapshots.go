@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/runtime"
 )
 
@@ -51,8 +52,7 @@ func (s *Server) snapshot(w http.ResponseWriter, r *http.Request, id string, key
 		return runtime.Snapshot{}, err
 	}
 	if isFalse(body.Memory) {
-		return runtime.Snapshot{}, &apiError{code: http.StatusBadRequest, cause: "snapshot_filesystem_only_disabled",
-			message: "a snapshot without memory is not supported by this server yet"}
+		return runtime.Snapshot{}, refusal.NoFilesystemSnapshot.With()
 	}
 	name := ""
 	if body.Name != "" {

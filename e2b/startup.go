@@ -5,6 +5,9 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 )
 
 const (
@@ -42,9 +45,9 @@ func (s *Server) Recovering(done, total int) {
 // it can be served. Otherwise it has been answered. The process is healthy all
 // the time: who asks for its health must not restart it for having many
 // sandboxes.
-func (s *Server) awaitStart(w http.ResponseWriter, r *http.Request, dataPlane bool) bool {
+func (s *Server) awaitStart(w http.ResponseWriter, r *http.Request, target dataplane.Target, dataPlane bool) bool {
 	if !dataPlane && isPublic(r) {
-		w.WriteHeader(http.StatusOK)
+		writeHealth(w, r, nil)
 		return false
 	}
 	patience := time.NewTimer(startPatience)
@@ -60,6 +63,10 @@ func (s *Server) awaitStart(w http.ResponseWriter, r *http.Request, dataPlane bo
 	if total := s.startup.total.Load(); total > 0 {
 		message = fmt.Sprintf("the server is starting: %d of %d sandboxes are recovered; try again in a moment", s.startup.done.Load(), total)
 	}
-	answerError(w, &apiError{code: http.StatusServiceUnavailable, message: message, retryAfter: startRetry})
+	if dataPlane {
+		refusal.StillStarting.With(message).After(startRetry).WriteTo(w, r, target.ID, target.Port)
+	} else {
+		refusal.Starting.With(message).After(startRetry).Write(w)
+	}
 	return false
 }

@@ -27,7 +27,7 @@ func TestAStartingServerIsHealthyAtOnceAndRefusesTheRestSoon(t *testing.T) {
 		defer s.Close()
 		begin := time.Now()
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
-			if w := ask(s, method, "", "/health"); w.Code != http.StatusOK || time.Since(begin) != 0 {
+			if w := ask(s, method, "", "/health"); w.Code != http.StatusOK || w.Body.String() != "Health check successful" || time.Since(begin) != 0 {
 				t.Errorf("%s /health: %d after %v", method, w.Code, time.Since(begin))
 			}
 		}

@@ -80,12 +80,12 @@ func TestTrafficDoesNotResume(t *testing.T) {
 		{"there is no memory", "/health", withToken(id), func(sb *runtime.Sandbox) { sb.FilesystemOnly = true }, 502, "The sandbox was not found"},
 		{"being killed", "/health", withToken(id), func(sb *runtime.Sandbox) { sb.State = runtime.StateKilling }, 502, "The sandbox was not found"},
 		{"being created", "/health", withToken(id), func(sb *runtime.Sandbox) { sb.State = runtime.StateCreating }, 409, "changing"},
-		{"no token", "/health", toAgent(id), nil, 401, "x-access-token"},
-		{"wrong token", "/health", append(toAgent(id), "X-Access-Token", "token-"), nil, 401, "x-access-token"},
-		{"no signature", "/files?path=a", toAgent(id), nil, 401, "x-access-token"},
-		{"wrong signature", "/files?path=a&signature=v1_x", toAgent(id), nil, 401, "x-access-token"},
+		{"no token", "/health", toAgent(id), nil, 403, "x-access-token"},
+		{"wrong token", "/health", append(toAgent(id), "X-Access-Token", "token-"), nil, 403, "x-access-token"},
+		{"no signature", "/files?path=a", toAgent(id), nil, 403, "x-access-token"},
+		{"wrong signature", "/files?path=a&signature=v1_x", toAgent(id), nil, 403, "x-access-token"},
 		{"no traffic token", "/", toPort(id, "80"), func(sb *runtime.Sandbox) { sb.TrafficAccessToken = "t" }, 403, "e2b-traffic-access-token"},
-		{"an internal route", "/init", withToken(id), nil, 404, "not found"},
+		{"an internal route", "/init", withToken(id), nil, 404, "reserved for the E2B control plane"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestTrafficDoesNotResume(t *testing.T) {
 	n.t = t
 	// A preflight of a sandbox whose ports are guarded.
 	n.Edit(id, func(sb *runtime.Sandbox) { sb.TrafficAccessToken = "t" })
-	if r := n.plain("OPTIONS", "/x", append(toAgent(id), "Access-Control-Request-Method", "POST")...); r.code != 401 || n.Resumes() != 0 {
+	if r := n.plain("OPTIONS", "/x", append(toAgent(id), "Access-Control-Request-Method", "POST")...); r.code != 403 || n.Resumes() != 0 {
 		t.Errorf("preflight: %d %s", r.code, r.body)
 	}
 }

@@ -46,7 +46,7 @@ func classify(err error) error {
 	switch {
 	case host.Lack(err) != "":
 		return fmt.Errorf("%w: %w", ErrLacking, err)
-	case errors.Is(err, store.ErrFull), errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, store.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
 	case errors.Is(err, vm.ErrOutOfMemory):
 		return outOfMemory(err)

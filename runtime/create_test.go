@@ -5,6 +5,7 @@ import (
 	"errors"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -130,6 +131,25 @@ func TestAFailedCreateLeavesNothing(t *testing.T) {
 	}
 }
 
+// variables makes an environment of n values of that size.
+func variables(n, size int) map[string]string {
+	env := map[string]string{}
+	for i := range n {
+		env[strconv.Itoa(i)] = strings.Repeat("<", size)
+	}
+	return env
+}
+
+// The bound of an environment is that of the body that it comes in.
+func TestAnEnvironmentMayFillARequest(t *testing.T) {
+	f := newFixture(t)
+	req := request()
+	req.Env = variables(7, maxVariable-3) // The name is a digit.
+	if _, err := f.rt.Create(context.Background(), req); err != nil {
+		t.Errorf("%d bytes: %v", size(req.Env), err)
+	}
+}
+
 func TestARefusedRequestHasNoEffect(t *testing.T) {
 	big := strings.Repeat("x", 1<<20)
 	for _, tc := range []struct {
@@ -144,7 +164,8 @@ func TestARefusedRequestHasNoEffect(t *testing.T) {
 		{"negative timeout", func(r *CreateRequest) { r.Timeout = -time.Second }, ErrInvalid},
 		{"timeout beyond the limit", func(r *CreateRequest) { r.Timeout = 25 * time.Hour }, ErrInvalid},
 		{"huge metadata", func(r *CreateRequest) { r.Metadata = map[string]string{"k": big} }, ErrInvalid},
-		{"huge environment", func(r *CreateRequest) { r.Env = map[string]string{"k": big} }, ErrInvalid},
+		{"huge environment", func(r *CreateRequest) { r.Env = variables(9, maxVariable-10) }, ErrInvalid},
+		{"huge environment variable", func(r *CreateRequest) { r.Env = map[string]string{"k": big[:maxVariable-2]} }, ErrInvalid},
 		{"environment name with =", func(r *CreateRequest) { r.Env = map[string]string{"a=b": "c"} }, ErrInvalid},
 		{"environment value with NUL", func(r *CreateRequest) { r.Env = map[string]string{"a": "\x00"} }, ErrInvalid},
 	} {

@@ -10,7 +10,11 @@ import (
 // and an environment within what the kernel and the store take.
 const (
 	maxMetadataBytes = 64 << 10
-	maxEnvBytes      = 128 << 10
+	// maxEnvBytes is what a request has at most, so that its body is the bound, and
+	// maxVariable the kernel's bound on one variable, with its "=" and the end: no
+	// program could be started with a longer one.
+	maxEnvBytes = 1 << 20
+	maxVariable = 128 << 10
 	// MinTimeout is the shortest time-out.
 	MinTimeout = time.Second
 )
@@ -28,6 +32,9 @@ func (r *Runtime) validate(req CreateRequest) error {
 	for k, v := range req.Env {
 		if k == "" || strings.ContainsAny(k, "=\x00") || strings.Contains(v, "\x00") {
 			return fmt.Errorf("%w: environment variable %.40q is not valid", ErrInvalid, k)
+		}
+		if n := len(k) + len(v) + 2; n > maxVariable {
+			return fmt.Errorf("%w: environment variable %.40q has %d bytes; at most %d are allowed", ErrInvalid, k, n, maxVariable)
 		}
 	}
 	return nil

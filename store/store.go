@@ -46,7 +46,7 @@ type Store struct {
 
 // classify tells a full disk and a damaged file from other errors.
 func classify(err error) error {
-	if errors.Is(err, syscall.ENOSPC) {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	var e *sqlite.Error

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -55,6 +56,7 @@ func (in incoming) tryOpen(ctx context.Context) (_ *target, err error) {
 	}
 	now, err := os.Stat(in.path)
 	if err == nil && os.SameFile(now, info) {
+		t.created = t.created && now.Size() == 0 // Else another upload was faster.
 		return t, nil
 	}
 	t.created = false // It is not at the path any more.
@@ -75,8 +77,9 @@ func openOrCreate(path string) (f *os.File, created bool, err error) {
 		return f, true, err
 	}
 	// A link that leads nowhere, or somebody was faster.
+	link, lerr := os.Lstat(path)
 	f, err = os.OpenFile(path, flags|os.O_CREATE, 0o644)
-	return f, false, err
+	return f, lerr == nil && link.Mode()&fs.ModeSymlink != 0, err
 }
 
 func regular(path string, info os.FileInfo) error {
@@ -99,8 +102,12 @@ func (t *target) close(err error) error {
 	if err == nil || !t.created || serr != nil {
 		return err
 	}
-	if now, serr := os.Lstat(t.path); serr == nil && os.SameFile(now, info) {
-		os.Remove(t.path)
+	made := t.path
+	if target, err := filepath.EvalSymlinks(made); err == nil {
+		made = target // A link that led nowhere stays.
+	}
+	if now, serr := os.Lstat(made); serr == nil && os.SameFile(now, info) {
+		os.Remove(made)
 	}
 	return err
 }

@@ -44,26 +44,35 @@ func (n names) entry(path string, info os.FileInfo) *filesystempb.EntryInfo {
 		e.Owner, e.Group = n.user(st.Uid), n.group(st.Gid)
 	}
 	if info.Mode()&fs.ModeSymlink != 0 {
-		// Newer clients look at is_symlink, older ones at the type.
-		e.IsSymlink = true
-		target, err := filepath.EvalSymlinks(path)
-		if err != nil {
-			target, _ = os.Readlink(path)
-		}
-		target = valid(target)
-		e.SymlinkTarget = &target
+		describeLink(e, path)
 	} else {
 		e.Metadata = metadata.Read(path)
 	}
 	return e
 }
 
+// describeLink gives the entry of a link the type and the mode of what it leads to,
+// and its path: older clients know links by the target only, newer ones by
+// is_symlink. A link that leads nowhere has neither, and is its own target.
+// Permissions, size and owner are the link's.
+func describeLink(e *filesystempb.EntryInfo, path string) {
+	e.IsSymlink = true
+	e.Type, e.Mode = filesystempb.FileType_FILE_TYPE_UNSPECIFIED, 0
+	end := path
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		if info, err := os.Lstat(target); err == nil {
+			end, e.Type, e.Mode = target, fileType(info.Mode()), uint32(info.Mode().Perm())
+		}
+	}
+	end = valid(end)
+	e.SymlinkTarget = &end
+}
+
 func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
+// fileType is the type of what is not a link; links have that of their target.
 func fileType(m fs.FileMode) filesystempb.FileType {
 	switch {
-	case m&fs.ModeSymlink != 0:
-		return filesystempb.FileType_FILE_TYPE_SYMLINK
 	case m.IsDir():
 		return filesystempb.FileType_FILE_TYPE_DIRECTORY
 	case m.IsRegular():

@@ -59,7 +59,7 @@ func (s *Service) locate(req connect.AnyRequest, path string) (account.User, str
 	return u, p, nil
 }
 
-// Stat describes a path; a link is described itself.
+// Stat describes a path; of a link the type and mode are the target's.
 func (s *Service) Stat(_ context.Context, req *connect.Request[filesystempb.StatRequest]) (*connect.Response[filesystempb.StatResponse], error) {
 	_, path, err := s.locate(req, req.Msg.GetPath())
 	if err != nil {

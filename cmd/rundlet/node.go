@@ -34,9 +34,11 @@ type nodeOptions struct {
 	// nameservers are what sandboxes ask; none means public ones.
 	nameservers []string
 	// proxies are the reverse proxies whose X-Forwarded-For names the client.
-	proxies  []netip.Prefix
-	log      *slog.Logger
-	progress func(string)
+	proxies []netip.Prefix
+	// requireSecure: no create makes a sandbox whose agent is open.
+	requireSecure bool
+	log           *slog.Logger
+	progress      func(string)
 	// opened is called with the database before anything is recovered; nil is
 	// nobody.
 	opened func(*store.Store) error

@@ -58,6 +58,7 @@ all of them for the next "rundlet serve".`,
 	f.StringVar(&metricsListen, "metrics-listen", "", "loopback address to serve /metrics without a key (default none; the API serves it with one)")
 	f.StringVar(&domain, "domain", "", "domain whose sub-domains PORT-SANDBOX.DOMAIN lead to sandboxes")
 	f.StringSliceVar(&proxies, "trusted-proxy", nil, "address or network of a reverse proxy whose X-Forwarded-For names the client (loopback always is)")
+	f.BoolVar(&opts.requireSecure, "require-secure", false, "give every sandbox an access token for its agent, also where the create of an older client does not ask for one; a create that asks for none is refused")
 	f.StringVar(&driver, "driver", "auto", "what runs sandboxes: auto, gvisor")
 	logs.flags(f)
 	f.BoolVar(&opts.noUplink, "no-uplink", false, "give no sandbox a way to the internet and leave the host's network alone")
@@ -103,7 +104,7 @@ func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string,
 	split := divideDescriptors(opts.log)
 	front := newFront(ln, e2b.NewStarting(e2b.Config{
 		MaxConnections: split.Clients, MaxStreams: split.Streams, Domain: domain, EnvdVersion: control.EnvdVersion, Metrics: tel.Handler(), Log: opts.log,
-		TrustedProxies: opts.proxies,
+		TrustedProxies: opts.proxies, RequireSecure: opts.requireSecure,
 	}))
 	opts.opened = func(db *store.Store) error { return front.begin(ctx, db, dirs) }
 	opts.recovering = front.server.Recovering

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/runtime"
 )
 
@@ -111,15 +112,15 @@ func exchangeOf(r *http.Request) *exchange {
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 	begin := time.Now()
 	if r.Method == http.MethodConnect {
-		writeError(w, r, http.StatusMethodNotAllowed, t, "CONNECT is not supported")
+		refuse(w, r, t, refusal.NoConnect.With())
 		return
 	}
 	if inAddress(r) {
-		writeError(w, r, http.StatusBadRequest, t, "There is an API key in the address; send it to the API only, as X-API-Key")
+		refuse(w, r, t, refusal.KeyInAddress.With())
 		return
 	}
 	if t.Port == AgentPort && internal(r.URL.Path) {
-		writeError(w, r, http.StatusNotFound, t, "not found")
+		refuse(w, r, t, refusal.ControlRoute.With())
 		return
 	}
 	x := &exchange{target: t, begin: begin, head: head{budget: p.heads, owner: t.ID, time: p.headTime}}
@@ -134,8 +135,8 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 		return
 	}
 	if t.Port != AgentPort && sb.TrafficAccessToken != "" {
-		if subtle.ConstantTimeCompare([]byte(r.Header.Get(headerTraffic)), []byte(sb.TrafficAccessToken)) != 1 {
-			writeError(w, r, http.StatusForbidden, t, "missing or wrong "+strings.ToLower(headerTraffic))
+		if e := checkToken(r, headerTraffic, sb.TrafficAccessToken, refusal.TrafficTokenMissing, refusal.TrafficTokenInvalid); e != nil {
+			refuse(w, r, t, e)
 			return
 		}
 	}
@@ -149,7 +150,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 	}
 	if wakes(sb) && sb.AutoResume {
 		if x.shown, err = mayWake(r, t, sb); err != nil {
-			writeError(w, r, http.StatusUnauthorized, t, err.Error())
+			p.fail(w, r, err)
 			return
 		}
 	}
@@ -206,6 +207,18 @@ func hasToken(r *http.Request, sb runtime.Sandbox) bool {
 		}
 	}
 	return false
+}
+
+// checkToken returns nil if the header of a request has the token, and else says
+// what is wrong with it.
+func checkToken(r *http.Request, header, token string, missing, invalid *refusal.Row) *refusal.Error {
+	switch shown := r.Header.Get(header); {
+	case shown == "":
+		return missing.With(strings.ToLower(header))
+	case subtle.ConstantTimeCompare([]byte(shown), []byte(token)) != 1:
+		return invalid.With(strings.ToLower(header))
+	}
+	return nil
 }
 
 // serving tells whether a sandbox in this state takes requests.

@@ -5,20 +5,20 @@ import (
 	"crypto/subtle"
 	"encoding"
 	"encoding/base64"
-	"errors"
 	"hash"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 )
 
-// Errors of a signature. The texts are those of the agent and are matched by
-// clients.
+// Errors of a signature, refused as the agent does.
 var (
-	ErrNoSignature  = errors.New("missing signature query parameter")
-	ErrBadSignature = errors.New("invalid signature")
-	ErrExpired      = errors.New("signature is already expired")
+	ErrNoSignature  = refusal.SignatureMissing.With()
+	ErrBadSignature = refusal.SignatureInvalid.With()
+	ErrExpired      = refusal.SignatureExpired.With()
 )
 
 // Bounds of what a signature covers, in bytes: no more is hashed for a client that is

@@ -2,7 +2,6 @@ package dataplane
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/runtime"
 )
 
@@ -61,9 +61,6 @@ func (p *Proxy) wake(r *http.Request, sb runtime.Sandbox) (runtime.Sandbox, erro
 	return sb, nil
 }
 
-// errNoToken: a request to the agent has neither its token nor a signature.
-var errNoToken = errors.New("missing or wrong " + strings.ToLower(headerAccess))
-
 // mayWake returns nil if a request to the agent may resume its sandbox: it must be
 // one that the agent would serve. shown reports that it has a token of the
 // sandbox, or what only a holder of it can make. Other ports have the traffic
@@ -81,9 +78,10 @@ func mayWake(r *http.Request, t Target, sb runtime.Sandbox) (shown bool, err err
 		if sb.TrafficAccessToken == "" {
 			return false, nil
 		}
-		return false, errNoToken
+		return false, refusal.ResumeTokenMissing.With(strings.ToLower(headerAccess))
 	}
-	if subtle.ConstantTimeCompare([]byte(r.Header.Get(headerAccess)), []byte(sb.EnvdAccessToken)) == 1 {
+	refused := checkToken(r, headerAccess, sb.EnvdAccessToken, refusal.ResumeTokenMissing, refusal.ResumeTokenInvalid)
+	if refused == nil {
 		return true, nil
 	}
 	if r.URL.Path == "/files" {
@@ -91,30 +89,29 @@ func mayWake(r *http.Request, t Target, sb runtime.Sandbox) (shown bool, err err
 		case err == nil:
 			return true, nil
 		case errors.Is(err, ErrExpired):
-			return false, err
+			return false, ErrExpired
 		}
 	}
-	return false, errNoToken
+	return false, refused
 }
 
-// notResumed answers a request to a sandbox that stays paused for now.
-func (p *Proxy) notResumed(w http.ResponseWriter, r *http.Request, t Target, err error) {
-	p.log.warn("data plane: a sandbox was not resumed", "sandbox_id", t.ID, "port", t.Port, "error", err)
-	message := "The sandbox is paused and could not be resumed"
+// notResumed refuses a request to a sandbox that stays paused for now.
+func notResumed(err error) *refusal.Error {
 	var capacity *runtime.CapacityError
 	var memory *runtime.OutOfMemoryError
 	switch {
 	case errors.As(err, &capacity):
-		message += fmt.Sprintf(": %s", capacity)
+		e := refusal.NotResumedBecause.With(capacity)
 		if capacity.RetryAfter > 0 || capacity.Resource == "pressure" {
-			setRetryAfter(w, capacity.RetryAfter)
+			e.After(capacity.RetryAfter)
 		}
+		return e
 	case errors.Is(err, runtime.ErrDiskFull):
-		message += ": " + runtime.ErrDiskFull.Error()
+		return refusal.NotResumedBecause.With(runtime.ErrDiskFull)
 	case errors.As(err, &memory):
-		message += ": " + memory.Detail
+		return refusal.NotResumedBecause.With(memory.Detail)
 	}
-	writeError(w, r, http.StatusServiceUnavailable, t, message)
+	return refusal.NotResumed.With()
 }
 
 // unread is a body that stays usable as long as nobody read of it: a transport

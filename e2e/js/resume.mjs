@@ -92,7 +92,7 @@ describe('time-out and traffic', { concurrency: 2 }, () => {
     withSandbox({ lifecycle: { onTimeout: 'pause', autoResume: true } }, async (sandbox) => {
       await sandbox.pause()
       const { status } = await get({ 'e2b-sandbox-id': sandbox.sandboxId, 'e2b-sandbox-port': '49983' })
-      assert.equal(status, 401)
+      assert.equal(status, 403)
       assert.equal((await sandbox.getInfo()).state, 'paused')
     }))
 })

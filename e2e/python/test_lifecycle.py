@@ -1,5 +1,8 @@
+import json
+import os
 import re
 import time
+import urllib.request
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -57,6 +60,22 @@ def test_create_with_metadata_environment_and_timeout(own):
 def test_create_without_secure(own):
     s = own(secure=False)
     assert s.commands.run("echo open").stdout == "open\n"
+
+
+def test_what_a_hand_written_client_creates_is_open():
+    def ask(path, body, headers):
+        request = urllib.request.Request(os.environ["E2B_API_URL"] + path, json.dumps(body).encode(), headers | {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    made = ask("/sandboxes", {"templateID": "base", "timeout": 60}, {"X-API-Key": os.environ["E2B_API_KEY"]})
+    try:
+        assert "envdAccessToken" not in made
+        to_agent = {"E2b-Sandbox-Id": made["sandboxID"], "E2b-Sandbox-Port": "49983"}
+        entry = ask("/filesystem.Filesystem/Stat", {"path": "/home/user"}, to_agent)["entry"]
+        assert entry["type"] == "FILE_TYPE_DIRECTORY"
+    finally:
+        assert Sandbox.kill(made["sandboxID"]) is True
 
 
 def test_create_without_internet_access(own):

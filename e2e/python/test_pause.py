@@ -178,5 +178,5 @@ def test_a_stranger_at_the_agent_does_not_resume(own):
     )
     with pytest.raises(urllib.error.HTTPError) as e:
         urllib.request.urlopen(request)
-    assert e.value.code == 401
+    assert e.value.code == 403
     assert is_paused(s)

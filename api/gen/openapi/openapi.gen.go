@@ -215,13 +215,15 @@ type NewSandbox struct {
 	AutoResume      *AutoResume            `json:"autoResume,omitempty"`
 	EnvVars         map[string]string      `json:"envVars,omitempty"`
 	Iam             map[string]interface{} `json:"iam,omitempty"`
-	Mcp             map[string]interface{} `json:"mcp,omitempty"`
-	Metadata        map[string]string      `json:"metadata,omitempty"`
+
+	// Mcp Accepted and without effect.
+	Mcp      map[string]interface{} `json:"mcp,omitempty"`
+	Metadata map[string]string      `json:"metadata,omitempty"`
 
 	// Network Only allowPublicTraffic and a denyOut of everything are served; an option that is not known is refused, never ignored.
 	Network *SandboxNetwork `json:"network,omitempty"`
 
-	// Secure v1 only; only an explicit false leaves the agent unguarded.
+	// Secure v1 only: without it the agent needs no token, unless the server was told to secure all sandboxes.
 	Secure     *bool  `json:"secure,omitempty"`
 	TemplateID string `json:"templateID"`
 
@@ -524,7 +526,7 @@ type ListSandboxesParams struct {
 	// Metadata A query string of pairs that must all match; keys and values are URL-encoded once more.
 	Metadata *Metadata `form:"metadata,omitempty" json:"metadata,omitempty"`
 
-	// State Running and paused if not given.
+	// State Running and paused if not given. Joined by commas, or repeated.
 	State *[]SandboxState `form:"state,omitempty" json:"state,omitempty"`
 
 	// Order By start time of the current run; newest first if not given.

@@ -1,0 +1,116 @@
+package refusal
+
+import "net/http"
+
+// Refusals of the API, and of file URLs by the agent, that E2B has too.
+var (
+	SandboxNotFound = add(Row{Name: "sandbox not found", Status: http.StatusNotFound, E2B: true,
+		Text: `Sandbox "%s" doesn't exist or you don't have access to it`})
+	TemplateNotFound = add(Row{Name: "template not found", Status: http.StatusNotFound, E2B: true,
+		Text: "template '%s' not found"})
+	InvalidSandboxID = add(Row{Name: "invalid sandbox id", Status: http.StatusBadRequest, E2B: true,
+		Text: "Invalid sandbox ID"})
+	PrivateNeedsSecure = add(Row{Name: "private without secure", Status: http.StatusBadRequest, E2B: true,
+		Text: "You cannot create a sandbox without public access unless you enable secure envd access via 'secure' flag."})
+	NoFilesystemSnapshot = add(Row{Name: "snapshot without memory", Status: http.StatusBadRequest, E2B: true, Cause: "snapshot_filesystem_only_disabled",
+		Text: "a snapshot without memory is not supported by this server yet"})
+	IdempotencyMismatch = add(Row{Name: "idempotency key of another request", Status: http.StatusUnprocessableEntity, E2B: true, Cause: "idempotency_request_mismatch",
+		Text: "this Idempotency-Key was used with another request"})
+	SignatureMissing = add(Row{Name: "signature missing", Status: http.StatusUnauthorized, E2B: true,
+		Text: "missing signature query parameter"})
+	SignatureInvalid = add(Row{Name: "signature invalid", Status: http.StatusUnauthorized, E2B: true,
+		Text: "invalid signature"})
+	SignatureExpired = add(Row{Name: "signature expired", Status: http.StatusUnauthorized, E2B: true,
+		Text: "signature is already expired"})
+	BadRouting = add(Row{Name: "bad routing", Status: http.StatusBadRequest, E2B: true,
+		Text: "%s"})
+	Paused = add(Row{Name: "paused already", Status: http.StatusConflict, E2B: true,
+		Text: `Sandbox "%s" is paused already, or just changing its state`})
+	Running = add(Row{Name: "running already", Status: http.StatusConflict, E2B: true,
+		Text: `Sandbox "%s" is already running`})
+	GuestUnhealthy = add(Row{Name: "guest does not answer", Status: http.StatusServiceUnavailable, E2B: true,
+		Text: `the agent of sandbox "%s" does not answer, so it was not paused; it goes on running`})
+	GuestUnresponsive = add(Row{Name: "guest does not answer after its resume", Status: http.StatusConflict, E2B: true, Cause: "sandbox_snapshot_guest_agent_unresponsive",
+		Text: `the agent of sandbox "%s" does not answer after a resume with its memory, so it is paused as before; its files can be booted, with "memory": false`})
+	// Invalid is what a request itself has wrong; its words are those of the check.
+	Invalid = add(Row{Name: "invalid", Status: http.StatusBadRequest, E2B: true,
+		Text: "%s"})
+	KeyMissing = add(Row{Name: "key missing", Status: http.StatusUnauthorized, E2B: true,
+		Text: "API key is missing: send it in the X-API-Key header"})
+	KeyInvalid = add(Row{Name: "key invalid", Status: http.StatusUnauthorized, E2B: true,
+		Text: "Invalid API key"})
+)
+
+// Refusals of the API that are ours.
+var (
+	Unsupported = add(Row{Name: "unsupported", Status: http.StatusNotImplemented,
+		Text: "%s is not supported by this server yet"})
+	DriverCannot = add(Row{Name: "unsupported by the driver", Status: http.StatusNotImplemented,
+		Text: "%s"})
+	SnapshotNotFound = add(Row{Name: "snapshot not found", Status: http.StatusNotFound,
+		Text: "snapshot '%s' not found"})
+	NoRoute = add(Row{Name: "no route", Status: http.StatusNotFound,
+		Text: "no such route: %s %s"})
+	NoMethod = add(Row{Name: "no such method", Status: http.StatusMethodNotAllowed,
+		Text: "method %s is not allowed here"})
+	BodyTooLarge = add(Row{Name: "body too large", Status: http.StatusRequestEntityTooLarge,
+		Text: "request body is larger than %d bytes"})
+	HeaderTooLarge = add(Row{Name: "header too large", Status: http.StatusRequestHeaderFieldsTooLarge,
+		Text: "the request has too large a header, or too many fields in it"})
+	Conflict = add(Row{Name: "conflict", Status: http.StatusConflict,
+		Text: `Sandbox "%s" is not in a state that allows this, or is just changing it`})
+	NotRunning = add(Row{Name: "not running", Status: http.StatusConflict,
+		Text: `Sandbox "%s" is not running`})
+	NotCapturable = add(Row{Name: "not capturable", Status: http.StatusConflict,
+		Text: `Sandbox "%s" cannot be captured as %s now: a paused one is stopped, a running one idle or exited`})
+	NotRestorable = add(Row{Name: "not restorable", Status: http.StatusConflict,
+		Text: `"%s" cannot be restored on this machine: what it was saved in is damaged or gone, or was made by another version; the server's log has the reason`})
+	HostChanged = add(Row{Name: "host changed", Status: http.StatusConflict,
+		Text: `"%s" cannot go on with its memory: the host's file %.200q %s, and a program in the sandbox has it open; its files can still be saved and booted, with "memory": false`})
+	AnswerNotKept = add(Row{Name: "answer not kept", Status: http.StatusConflict,
+		Text: "the request with this Idempotency-Key succeeded before; its answer was too large to be kept"})
+	ClientGone = add(Row{Name: "client gone", Status: 499, // What a log shows when nobody was left to answer.
+		Text: "the client closed the request"})
+	Failed = add(Row{Name: "failed", Status: http.StatusInternalServerError,
+		Text: "the request failed on the server; its log has the cause"})
+	NoAnswer = add(Row{Name: "no answer of the agent", Status: http.StatusGatewayTimeout,
+		Text: `the agent in sandbox "%s" does not answer; if it was paused, it still is`})
+	TooSlow = add(Row{Name: "not in time", Status: http.StatusGatewayTimeout,
+		Text: "the server did not finish in time"})
+)
+
+// Refusals of the API for want of something: they are ours as well.
+var (
+	OutOfMemory = add(Row{Name: "out of memory", Status: http.StatusInsufficientStorage,
+		Text: `Sandbox "%s": %s`})
+	DiskFull = add(Row{Name: "disk full", Status: http.StatusInsufficientStorage,
+		Text: "%s"})
+	Capacity = add(Row{Name: "no capacity", Status: http.StatusTooManyRequests,
+		Text: "%s"})
+	NoRoom = add(Row{Name: "no room", Status: http.StatusTooManyRequests,
+		Text: "%s: %d requested, %d available; try again later, or end or pause sandboxes"})
+	NeverFits = add(Row{Name: "never fits", Status: http.StatusBadRequest,
+		Text: "%s: %d requested, %d available; it can never fit, ask for less"})
+	QueueFull = add(Row{Name: "queue full", Status: http.StatusTooManyRequests,
+		Text: "too many requests wait for room on this machine already; try again later"})
+	WaitedInVain = add(Row{Name: "waited in vain", Status: http.StatusTooManyRequests,
+		Text: "there was no room on this machine for as long as a request may wait; try again later, or end or pause sandboxes"})
+	TooMuchWithoutKey = add(Row{Name: "too much without a key, at the API", Status: http.StatusTooManyRequests,
+		Text: "%s"})
+	TooManyBodies = add(Row{Name: "too many large bodies", Status: http.StatusTooManyRequests,
+		Text: "too many large request bodies are being sent; try again in a moment"})
+	TooManyAnswers = add(Row{Name: "too many answers kept", Status: http.StatusTooManyRequests,
+		Text: "too many answers to requests with an Idempotency-Key are remembered for this API key; try again later, or without one"})
+	Pressure = add(Row{Name: "pressure", Status: http.StatusServiceUnavailable,
+		Text: "this machine is short of memory or disk and takes nothing new; try again later, or end or pause sandboxes"})
+	Lacking = add(Row{Name: "lacking", Status: http.StatusServiceUnavailable,
+		Text: "%s of its own; try again later"})
+	SandboxNotNow = add(Row{Name: "sandbox not now", Status: http.StatusServiceUnavailable,
+		Text: `Sandbox "%s" is not available now: %s`})
+	Unavailable = add(Row{Name: "unavailable", Status: http.StatusServiceUnavailable,
+		Text: "the server is starting or shutting down"})
+	Starting = add(Row{Name: "starting", Status: http.StatusServiceUnavailable,
+		Text: "%s"})
+	TooManyRequests = add(Row{Name: "too many requests in flight", Status: http.StatusServiceUnavailable,
+		Text: "too many requests are in flight; try again in a moment"})
+)

@@ -1,0 +1,53 @@
+package e2b
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// An operator may want more than E2B's first generation has.
+func TestRequireSecure(t *testing.T) {
+	n := newNode(t, Config{RequireSecure: true})
+	for _, tt := range []struct {
+		path, body string
+		refused    bool
+	}{
+		{"/sandboxes", `{"templateID":"base"}`, false},
+		{"/sandboxes", `{"templateID":"base","secure":true}`, false},
+		{"/sandboxes", `{"templateID":"base","secure":false}`, true},
+		{"/v2/sandboxes", `{"templateID":"base"}`, false},
+		{"/v2/sandboxes", `{"templateID":"base","secure":false}`, false}, // It has no such field.
+	} {
+		r := n.do("POST", tt.path, tt.body)
+		if tt.refused {
+			r.wantError(t, 400, `"secure"`)
+			continue
+		}
+		if token, _ := r.fields(t)["envdAccessToken"].(string); r.code != http.StatusCreated || token == "" {
+			t.Errorf("%s %s: %d %s", tt.path, tt.body, r.code, r.body)
+		}
+	}
+}
+
+// An open sandbox of the first generation has no token that could be asked for.
+func TestTrafficResumesAnOpenSandbox(t *testing.T) {
+	n := newNode(t, Config{})
+	r := n.do("POST", "/sandboxes", `{"templateID":"base","autoPause":true,"autoResume":{"enabled":true}}`)
+	id := r.fields(t)["sandboxID"].(string)
+	n.Listen(id, dataplane.AgentPort, agentHandler(id))
+	n.do("POST", "/sandboxes/"+id+"/pause", "")
+	if r := n.plain("POST", "/init", toAgent(id)...); r.code != 404 || n.Resumes() != 0 {
+		t.Errorf("a control route: %d %s, %d resumes", r.code, r.body, n.Resumes())
+	}
+	if r := n.plain("POST", "/x", toAgent(id)...); r.code != 200 || n.Resumes() != 1 {
+		t.Errorf("%d %s, %d resumes", r.code, r.body, n.Resumes())
+	}
+	n.do("POST", "/sandboxes/"+id+"/pause", "")
+	n.Edit(id, func(sb *runtime.Sandbox) { sb.AutoResume = false })
+	if r := n.plain("POST", "/x", toAgent(id)...); r.code != 502 || n.Resumes() != 1 {
+		t.Errorf("without auto-resume: %d %s, %d resumes", r.code, r.body, n.Resumes())
+	}
+}

@@ -1,0 +1,227 @@
+package e2b
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/e2b/internal/quota"
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// inDataplane are rows that only tests of that package can provoke, because they
+// need a budget that is used up, or a clock.
+var inDataplane = map[string]bool{"too many large headers": true, "header of the answer too slow": true}
+
+// provocations are requests by the row that they are refused with.
+var provocations = map[string]func(n *node, generation string) refused{
+	// Of the data plane.
+	"gone":        func(n *node, _ string) refused { return toSandbox("gone", 80) },
+	"port closed": func(n *node, _ string) refused { return toSandbox(n.sandbox(), 81) },
+	"gone, with the reason": func(n *node, _ string) refused {
+		n.Fail(errors.Join(&runtime.OutOfMemoryError{Detail: "out of memory"}, runtime.ErrSandboxNotFound))
+		return toSandbox("gone", 80)
+	},
+	"traffic token missing": func(n *node, _ string) refused { return toSandbox(n.private(), 80) },
+	"traffic token invalid": func(n *node, _ string) refused {
+		return toSandbox(n.private(), 80, "E2b-Traffic-Access-Token", "wrong")
+	},
+	"control route": func(n *node, _ string) refused {
+		return refused{method: "POST", path: "/init", header: toAgent(n.sandbox()), stranger: true}
+	},
+	"resume without token": func(n *node, _ string) refused { return toSandbox(n.sleeper(), dataplane.AgentPort) },
+	"resume with a wrong token": func(n *node, _ string) refused {
+		return toSandbox(n.sleeper(), dataplane.AgentPort, "X-Access-Token", "wrong")
+	},
+	"changing": func(n *node, _ string) refused {
+		id := n.sandbox()
+		n.set(id, runtime.StateCreating)
+		return toSandbox(id, 80)
+	},
+	"broke off": func(n *node, _ string) refused {
+		return toSandbox(n.serving(func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }), 80)
+	},
+	"header of the answer too large": func(n *node, _ string) refused {
+		return toSandbox(n.serving(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<20)) }), 80)
+	},
+	"too many connections":         failsTo(runtime.ErrLacking),
+	"not resumed":                  resumeFails(errors.New("its cause is secret")),
+	"not resumed, with the reason": resumeFails(runtime.ErrDiskFull),
+	"not now":                      resumeFails(&runtime.RetryError{Detail: "its last resume failed"}),
+	"starting or shutting down":    failsTo(runtime.ErrUnavailable),
+	"still starting": func(*node, string) refused {
+		q := toSandbox("i0", 80)
+		q.starting = true
+		return q
+	},
+	"too much without a key": func(n *node, _ string) refused {
+		n.server.peers.rate = quota.NewRate(1, 1, 1)
+		return toSandbox(n.sleeper(), 80)
+	},
+	"CONNECT": func(n *node, _ string) refused {
+		return refused{method: "CONNECT", path: "/", header: toAgent(n.sandbox()), stranger: true}
+	},
+	"key in the address": func(n *node, _ string) refused {
+		return refused{method: "GET", path: "/" + n.key, header: toPort(n.sandbox(), "80"), stranger: true}
+	},
+
+	// What E2B's API has.
+	"sandbox not found":  func(_ *node, v string) refused { return post(v+"/sandboxes/unknown/connect", `{"timeout":60}`) },
+	"template not found": func(_ *node, v string) refused { return post(v+"/sandboxes", `{"templateID":"unknown"}`) },
+	"invalid sandbox id": func(_ *node, v string) refused { return post(v+"/sandboxes/UPPER/connect", `{"timeout":60}`) },
+	"private without secure": func(*node, string) refused { // The second generation always secures.
+		return post("/sandboxes", `{"templateID":"base","network":{"allowPublicTraffic":false}}`)
+	},
+	"snapshot without memory": func(n *node, _ string) refused {
+		return post("/sandboxes/"+n.sandbox()+"/snapshots", `{"memory":false}`)
+	},
+	"idempotency key of another request": func(n *node, v string) refused {
+		n.do("POST", v+"/sandboxes", `{"templateID":"base"}`, "Idempotency-Key", "k")
+		return post(v+"/sandboxes", `{"templateID":"base","timeout":7}`, "Idempotency-Key", "k")
+	},
+	"signature missing": func(*node, string) refused { return refused{method: "GET", path: "/files?path=a", stranger: true} },
+	"signature invalid": func(*node, string) refused {
+		return refused{method: "GET", path: "/files?path=a&signature=v1_x", stranger: true}
+	},
+	"signature expired": func(n *node, _ string) refused {
+		id, past := n.sleeper(), strconv.FormatInt(time.Now().Unix()-10, 10)
+		q := url.Values{"path": {"a"}, "signature_expiration": {past}, "signature": {signature("a", "read", "token-"+id+":"+past)}}
+		return refused{method: "GET", path: "/files?" + q.Encode(), header: toAgent(id), stranger: true}
+	},
+	"bad routing": func(*node, string) refused {
+		return refused{method: "GET", path: "/", header: toAgent("i0")[:2], stranger: true}
+	},
+	"paused already":  func(n *node, _ string) refused { return post("/sandboxes/"+n.sleeper()+"/pause", "") },
+	"running already": func(n *node, _ string) refused { return post("/sandboxes/"+n.sandbox()+"/resume", "") },
+	"guest does not answer": func(n *node, v string) refused {
+		id := n.do("POST", v+"/sandboxes", `{"templateID":"base"}`).fields(n.t)["sandboxID"].(string)
+		return post("/sandboxes/"+id+"/pause", `{"requireHealthyGuest":true}`)
+	},
+	"guest does not answer after its resume": func(n *node, v string) refused {
+		id := n.sleeper()
+		n.FailResumes(fmt.Errorf("resume: %w", runtime.ErrNoAnswer))
+		return post(v+"/sandboxes/"+id+"/connect", `{"timeout":60}`)
+	},
+	"invalid":     func(_ *node, v string) refused { return post(v+"/sandboxes", `{"templateID":"base","timeout":0}`) },
+	"key missing": func(_ *node, v string) refused { return refused{method: "GET", path: v + "/sandboxes", stranger: true} },
+	"key invalid": func(_ *node, v string) refused {
+		return refused{method: "GET", path: v + "/sandboxes", header: []string{"X-API-Key", "wrong"}, stranger: true}
+	},
+
+	// What is ours.
+	"unsupported":               func(_ *node, v string) refused { return post(v+"/sandboxes", `{"templateID":"base","iam":{"a":{}}}`) },
+	"unsupported by the driver": createFails(runtime.ErrUnsupported),
+	"snapshot not found":        createFails(runtime.ErrSnapshotNotFound),
+	"no route":                  func(_ *node, v string) refused { return refused{method: "GET", path: v + "/nothing"} },
+	"no such method":            func(_ *node, v string) refused { return refused{method: "PUT", path: v + "/sandboxes"} },
+	"body too large": func(_ *node, v string) refused {
+		return post(v+"/sandboxes", `{"templateID":"`+strings.Repeat("x", maxBody)+`"}`)
+	},
+	"header too large": func(_ *node, v string) refused {
+		q := refused{method: "GET", path: v + "/sandboxes"}
+		for i := range 2400 {
+			q.header = append(q.header, "A"+strconv.Itoa(i), "x")
+		}
+		return q
+	},
+	"conflict":    createFails(runtime.ErrConflict),
+	"not running": createFails(runtime.ErrNotRunning),
+	"not capturable": func(n *node, _ string) refused {
+		id := n.sandbox()
+		n.Fail(runtime.ErrConflict)
+		return post("/sandboxes/"+id+"/continuations", `{"reason":"idle"}`)
+	},
+	"not restorable": createFails(runtime.ErrNotRestorable),
+	"host changed":   createFails(fmt.Errorf("%w: %w", runtime.ErrNotRestorable, &runtime.HostChangedError{File: "/usr/lib/libc.so.6", How: "is gone"})),
+	"answer not kept": func(n *node, v string) refused {
+		n.server.answers.own, n.server.answers.shared = quota.NewBudget(2<<10, 2<<10), quota.NewBudget(0, 0)
+		body := `{"templateID":"base","metadata":{"a":"` + strings.Repeat("x", 4<<10) + `"}}`
+		n.do("POST", v+"/sandboxes", body, "Idempotency-Key", "k")
+		return post(v+"/sandboxes", body, "Idempotency-Key", "k")
+	},
+	"client gone":            createFails(context.Canceled),
+	"failed":                 createFails(errors.New("its cause is secret")),
+	"no answer of the agent": createFails(runtime.ErrNoAnswer),
+	"not in time":            createFails(context.DeadlineExceeded),
+	"out of memory":          createFails(&runtime.OutOfMemoryError{Detail: "out of memory: 7 MiB"}),
+	"disk full":              createFails(runtime.ErrDiskFull),
+	"no capacity":            createFails(runtime.ErrCapacity),
+	"no room":                createFails(&runtime.CapacityError{Resource: "memory", RetryAfter: time.Second}),
+	"never fits":             createFails(&runtime.CapacityError{Resource: "memory"}),
+	"queue full":             createFails(&runtime.CapacityError{Resource: "queue"}),
+	"waited in vain":         createFails(&runtime.CapacityError{Resource: "wait"}),
+	"pressure":               createFails(&runtime.CapacityError{Resource: "pressure"}),
+	"lacking":                createFails(runtime.ErrLacking),
+	"sandbox not now":        createFails(&runtime.RetryError{Detail: "it is being recovered"}),
+	"unavailable":            createFails(runtime.ErrUnavailable),
+	"too much without a key, at the API": func(n *node, v string) refused {
+		n.server.peers.rate = quota.NewRate(1, 0, 1)
+		return refused{method: "GET", path: v + "/sandboxes", header: []string{"X-API-Key", "wrong"}, stranger: true}
+	},
+	"too many large bodies": func(n *node, v string) refused {
+		n.server.bodies = quota.NewBudget(0, 0)
+		return post(v+"/sandboxes", strings.Repeat(" ", freeBody)+`{"templateID":"base"}`)
+	},
+	"too many answers kept": func(n *node, v string) refused {
+		n.server.answers.own, n.server.answers.shared = quota.NewBudget(0, 0), quota.NewBudget(0, 0)
+		return post(v+"/sandboxes", `{"templateID":"base"}`, "Idempotency-Key", "k")
+	},
+	"starting": func(_ *node, v string) refused { return refused{method: "GET", path: v + "/sandboxes", starting: true} },
+	"too many requests in flight": func(n *node, v string) refused {
+		n.server.requests.strangers, n.server.requests.known = quota.NewBudget(0, 0), quota.NewBudget(0, 0)
+		return refused{method: "GET", path: v + "/sandboxes"}
+	},
+}
+
+func post(path, body string, header ...string) refused {
+	return refused{method: "POST", path: path, body: body, header: header}
+}
+
+func toSandbox(id string, port int, header ...string) refused {
+	return refused{method: "GET", path: "/", header: append(toPort(id, strconv.Itoa(port)), header...), stranger: true}
+}
+
+// failsTo is a request to a sandbox of which the runtime says err.
+func failsTo(err error) func(*node, string) refused {
+	return func(n *node, _ string) refused {
+		id := n.sandbox()
+		n.Fail(err)
+		return toSandbox(id, 80)
+	}
+}
+
+// resumeFails is a request to a paused sandbox whose resume fails.
+func resumeFails(err error) func(*node, string) refused {
+	return func(n *node, _ string) refused {
+		id := n.sleeper()
+		n.FailResumes(err)
+		return toSandbox(id, 80)
+	}
+}
+
+func createFails(err error) func(*node, string) refused {
+	return func(n *node, generation string) refused {
+		n.Fail(err)
+		return post(generation+"/sandboxes", `{"templateID":"base"}`)
+	}
+}
+
+// private is a sandbox whose ports need a token.
+func (n *node) private() string {
+	id := n.sandbox()
+	n.Edit(id, func(sb *runtime.Sandbox) { sb.TrafficAccessToken = "traffic" })
+	return id
+}
+
+// serving is a sandbox with a program on port 80.
+func (n *node) serving(h http.HandlerFunc) string {
+	id := n.sandbox()
+	n.Listen(id, 80, h)
+	return id
+}
