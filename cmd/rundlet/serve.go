@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/substrate/limits"
 	"github.com/rundlet/rundlet/telemetry"
 )
 
@@ -102,10 +104,7 @@ func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string,
 	opts.latency, opts.tracer = tel.Recorder(), tel
 	protectFromOOM(opts.log)
 	split := divideDescriptors(opts.log)
-	front := newFront(ln, e2b.NewStarting(e2b.Config{
-		MaxConnections: split.Clients, MaxStreams: split.Streams, Domain: domain, EnvdVersion: control.EnvdVersion, Metrics: tel.Handler(), Log: opts.log,
-		TrustedProxies: opts.proxies, RequireSecure: opts.requireSecure,
-	}))
+	front := newFront(ln, e2b.NewStarting(opts.server(domain, split, tel.Handler())))
 	opts.opened = func(db *store.Store) error { return front.begin(ctx, db, dirs) }
 	opts.recovering = front.server.Recovering
 	n, err := openNode(ctx, dirs, opts)
@@ -113,6 +112,14 @@ func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string,
 		return errors.Join(err, front.end())
 	}
 	return serveNode(cmd, n, tel, front, opts.log)
+}
+
+// server is the configuration of the server in front of a node.
+func (o *nodeOptions) server(domain string, split limits.Split, metrics http.Handler) e2b.Config {
+	return e2b.Config{
+		MaxConnections: split.Clients, MaxStreams: split.Streams, Domain: domain, EnvdVersion: control.EnvdVersion, Metrics: metrics, Log: o.log,
+		TrustedProxies: o.proxies, RequireSecure: o.requireSecure,
+	}
 }
 
 // serveNode serves an open node until the command's context ends, and closes it.

@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/substrate/limits"
 )
 
 func TestReachable(t *testing.T) {
@@ -42,4 +44,21 @@ func TestListenAtWaitsForAPortThatIsAboutToBeFree(t *testing.T) {
 		t.Fatal(err)
 	}
 	ln.Close()
+}
+
+// What an operator asked for reaches the server that decides on requests.
+func TestTheServerHasWhatItsFlagsSay(t *testing.T) {
+	proxies, err := parseProxies([]string{"10.0.0.0/8"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := nodeOptions{proxies: proxies}
+	if cfg := opts.server("sb.test", limits.Split{Clients: 3, Streams: 4}, nil); cfg.RequireSecure || cfg.Domain != "sb.test" ||
+		cfg.MaxConnections != 3 || cfg.MaxStreams != 4 || len(cfg.TrustedProxies) != 1 || cfg.EnvdVersion == "" {
+		t.Errorf("%+v", cfg)
+	}
+	opts.requireSecure = true
+	if cfg := opts.server("", limits.Split{}, nil); !cfg.RequireSecure {
+		t.Errorf("%+v", cfg)
+	}
 }
