@@ -60,16 +60,17 @@ func (o origin) machineSpec(slot Slot, hostname string) (spec vm.Spec, err error
 // resolve finds what to create from: a template, which is prepared if this
 // process has not checked it yet, or a snapshot.
 func (r *Runtime) resolve(ctx context.Context, name string) (origin, error) {
-	t, err := r.Template(ctx, name)
+	all, err := r.templates(ctx)
+	if err != nil {
+		return origin{}, err
+	}
+	t, err := named(all, name)
 	if err == nil {
 		if t.Aliases[0] != BaseAlias {
 			return origin{}, fmt.Errorf("template %.128q: %w", name, ErrTemplateNotFound)
 		}
 		tpl, err := r.base(ctx)
 		return originOfTemplate(tpl), err
-	}
-	if !errors.Is(err, ErrTemplateNotFound) {
-		return origin{}, err
 	}
 	n, serr := r.listed(ctx, name, kindSnapshot)
 	if errors.Is(serr, ErrSnapshotNotFound) {

@@ -96,7 +96,7 @@ func (r *Runtime) capture(ctx context.Context, id string, change func(*store.Sna
 	if err != nil {
 		return store.Snapshot{}, err
 	}
-	if err := sb.life.lock(ctx); err != nil {
+	if err := sb.lockSettled(ctx); err != nil {
 		return store.Snapshot{}, err
 	}
 	return await(ctx, r, func() (store.Snapshot, error) {
@@ -114,7 +114,7 @@ func (r *Runtime) captureLocked(ctx context.Context, sb *sandbox, change func(*s
 		return claim, classify(err)
 	case StateRunning:
 	default:
-		return claim, stateError(sb.id, s)
+		return claim, stateError(sb, s)
 	}
 	if err := r.roomForSnapshot(); err != nil {
 		return claim, err
@@ -144,6 +144,9 @@ func (r *Runtime) save(ctx context.Context, claim *store.Snapshot) (err error) {
 		}
 	}()
 	if err := r.claim(ctx, *claim); err != nil {
+		return err
+	}
+	if err := r.cfg.Store.CopyEnvironment(ctx, claim.ID, claim.VMID); err != nil {
 		return err
 	}
 	if err := r.at(StepSnapshotIntent); err != nil {
@@ -189,6 +192,9 @@ func (r *Runtime) share(ctx context.Context, row store.Sandbox, change func(*sto
 	}
 	if err := r.claim(ctx, claim); err != nil {
 		return claim, err
+	}
+	if err := r.cfg.Store.CopyEnvironment(ctx, claim.ID, row.ID); err != nil {
+		return claim, errors.Join(err, r.drop(ctx, claim.ID))
 	}
 	if sealed == "" && claim.Kind != kindFork {
 		r.seal(claim)

@@ -211,6 +211,10 @@ type Template struct {
 	MemoryMiB int
 	DiskMiB   int
 	CreatedAt time.Time
+	// SpawnCount is how many sandboxes were created from it, of all its builds, and
+	// LastSpawnedAt when the last was; zero if none was.
+	SpawnCount    int64
+	LastSpawnedAt time.Time
 }
 
 // The error classes of the runtime, for errors.Is. The e2b package maps them
