@@ -53,6 +53,8 @@ func classify(err error, subject string) *apiError {
 		return &apiError{code: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("request body is larger than %d bytes", tooLarge.Limit)}
 	case errors.As(err, &memory) && !errors.Is(err, runtime.ErrSandboxNotFound):
 		return &apiError{code: http.StatusInsufficientStorage, message: fmt.Sprintf("Sandbox \"%s\": %s", subject, memory.Detail)}
+	case errors.As(err, &memory):
+		return &apiError{code: http.StatusNotFound, message: fmt.Sprintf(`Sandbox "%s" doesn't exist or you don't have access to it: %s`, subject, memory.Detail)}
 	case errors.Is(err, runtime.ErrSandboxNotFound):
 		return &apiError{code: http.StatusNotFound, message: fmt.Sprintf(`Sandbox "%s" doesn't exist or you don't have access to it`, subject)}
 	case errors.Is(err, runtime.ErrTemplateNotFound):

@@ -70,10 +70,6 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 		// The client went away; no answer can be sent.
 		panic(http.ErrAbortHandler)
 	}
-	if x := exchangeOf(r); x.again != nil && x.run != nil && errors.Is(err, errNoStream) && !x.again.touched.Load() {
-		x.missed = err
-		return
-	}
 	var wake *wakeError
 	var retry *runtime.RetryError
 	var limit *LimitError
@@ -88,8 +84,8 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 		writeError(w, r, http.StatusBadGateway, t, portClosed)
 	case isGone(err):
 		writeError(w, r, http.StatusBadGateway, t, gone(err))
-	case errors.Is(err, runtime.ErrConflict):
-		writeError(w, r, http.StatusConflict, t, "The sandbox is changing its state, try again")
+	case errors.Is(err, errNoToken), errors.Is(err, ErrExpired):
+		writeError(w, r, http.StatusUnauthorized, t, err.Error())
 	case errors.Is(err, runtime.ErrUnavailable):
 		writeError(w, r, http.StatusServiceUnavailable, t, "The server is starting or shutting down")
 	case errors.Is(err, errTooManyStreams), errors.Is(err, runtime.ErrLacking):
@@ -108,28 +104,14 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &wake):
 		p.notResumed(w, r, t, wake.err)
 	default:
-		p.died(w, r, t, err)
+		p.log.warn("data plane: a sandbox broke off", "sandbox_id", t.ID, "port", t.Port, "error", err)
+		writeError(w, r, http.StatusBadGateway, t, "The connection to the sandbox failed before it answered")
 	}
 }
 
 // setRetryAfter tells the client how long to wait, in whole seconds and at least one.
 func setRetryAfter(w http.ResponseWriter, after time.Duration) {
 	w.Header().Set("Retry-After", strconv.FormatInt(max(1, int64(math.Ceil(after.Seconds()))), 10))
-}
-
-// died answers when the stream into a running sandbox failed: perhaps because
-// the sandbox ended just now.
-func (p *Proxy) died(w http.ResponseWriter, r *http.Request, t Target, err error) {
-	sb, getErr := p.sandboxes.Get(r.Context(), t.ID)
-	if getErr == nil {
-		getErr = serving(sb.State)
-	}
-	if isGone(getErr) {
-		writeError(w, r, http.StatusBadGateway, t, gone(getErr))
-		return
-	}
-	p.log.warn("data plane: a sandbox broke off", "sandbox_id", t.ID, "port", t.Port, "error", err)
-	writeError(w, r, http.StatusBadGateway, t, "The connection to the sandbox failed before it answered")
 }
 
 func isGone(err error) bool {
