@@ -202,7 +202,9 @@ func TestMemoryAndDiskAreWhatTheGuestCounts(t *testing.T) {
 				f := newFixture(t)
 				defer f.rt.Close()
 				id := f.create(func(r *CreateRequest) { r.Secure = c.secure }).ID
+				f.mu.Lock()
 				f.uses[id] = c.says
+				f.mu.Unlock()
 				time.Sleep(5 * time.Second)
 				synctest.Wait()
 				got := f.metrics(id, time.Time{}, time.Time{})

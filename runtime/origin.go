@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -43,7 +44,20 @@ func originOfSnapshot(n store.Snapshot) origin {
 	if !o.filesystem {
 		o.holder = n.Source
 	}
+	if n.Kind == kindSnapshot {
+		o.templateID, o.alias = templateOf(n)
+	}
 	return o
+}
+
+// templateOf is the template that a snapshot is: one for all tags of a name, and one
+// of its own without a name.
+func templateOf(n store.Snapshot) (id, alias string) {
+	if n.Name == "" {
+		return n.ID, ""
+	}
+	name, _, _ := strings.Cut(n.Name, ":")
+	return name, name
 }
 
 // machineSpec says how to make a machine of the origin in a slot.
