@@ -29,6 +29,9 @@ type RuntimeAdapter interface {
 	// Calls at the same time share one resume, and each waits as long as its own
 	// ctx. It is worth at least 300 s of time-out.
 	Wake(ctx context.Context, id string) (runtime.Sandbox, error)
+	// Settled waits for a pause or a resume that is under way, and returns the
+	// sandbox running or paused, as it is then. ErrSandboxNotFound.
+	Settled(ctx context.Context, id string) (runtime.Sandbox, error)
 	// Fork makes copies of a sandbox, which stays as it is. The results are as
 	// many as were asked for; the error says that there is none at all.
 	Fork(ctx context.Context, id string, req runtime.ForkRequest) ([]runtime.ForkResult, error)

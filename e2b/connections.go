@@ -3,7 +3,6 @@ package e2b
 import (
 	"container/list"
 	"context"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
@@ -63,7 +62,7 @@ func (c *connections) enter(ctx context.Context, conn net.Conn) context.Context 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.open) >= c.most && !c.makeRoom() {
-		shut(conn) // The server finds it closed when it reads.
+		_ = under(conn).Close() // The server finds it closed when it reads; TLS would wait for the peer.
 		return ctx
 	}
 	c.open[conn] = e
@@ -77,19 +76,11 @@ func (c *connections) makeRoom() bool {
 		if first := line.Front(); first != nil {
 			e := first.Value.(*connection)
 			c.remove(e)
-			shut(e.conn)
+			reset(e.conn)
 			return true
 		}
 	}
 	return false
-}
-
-// shut closes a connection at once: TLS would wait for the peer.
-func shut(conn net.Conn) {
-	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn()
-	}
-	_ = conn.Close()
 }
 
 // queue puts a connection at the end of its line. The caller holds mu.
@@ -184,6 +175,24 @@ func (c *connections) shown(ctx context.Context) trust {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return e.trust
+}
+
+// reset breaks off the connection of a request.
+func (c *connections) reset(ctx context.Context) {
+	if e, ok := ctx.Value(connectionKey{}).(*connection); ok {
+		reset(e.conn)
+	}
+}
+
+// breakOff resets the connections on which a request is answered.
+func (c *connections) breakOff() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.open {
+		if e.busy {
+			reset(e.conn)
+		}
+	}
 }
 
 // handled ends the count of a connection that a handler had taken over.

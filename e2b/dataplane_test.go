@@ -85,15 +85,11 @@ func TestProxyErrors(t *testing.T) {
 		`{"sandboxId":"`+id+`","message":"The sandbox is running but port is not open","port":81,"code":502}` {
 		t.Errorf("closed port: %d %s", r.code, r.body)
 	}
-	for _, s := range []runtime.State{runtime.StatePaused, runtime.StateKilling, runtime.StateKilled} {
+	for _, s := range []runtime.State{runtime.StateCreating, runtime.StatePaused, runtime.StateKilling, runtime.StateKilled} {
 		set(s)
 		if r := n.plain("GET", "/health", toAgent(id)...); r.code != 502 || strings.TrimSpace(r.body) != missing {
 			t.Errorf("%s: %d %s", s, r.code, r.body)
 		}
-	}
-	set(runtime.StateCreating)
-	if r := n.plain("GET", "/health", toAgent(id)...); r.code != 409 {
-		t.Errorf("creating: %d %s", r.code, r.body)
 	}
 	set(runtime.StateRunning)
 	n.Fail(runtime.ErrUnavailable)

@@ -36,6 +36,8 @@ func classify(err error, subject string) *refusal.Error {
 		return refusal.BodyTooLarge.With(tooLarge.Limit)
 	case errors.As(err, &memory) && !errors.Is(err, runtime.ErrSandboxNotFound):
 		return refusal.OutOfMemory.With(subject, memory.Detail)
+	case errors.As(err, &memory):
+		return refusal.SandboxNotFoundBecause.With(subject, memory.Detail)
 	case errors.Is(err, runtime.ErrSandboxNotFound):
 		return refusal.SandboxNotFound.With(subject)
 	case errors.Is(err, runtime.ErrTemplateNotFound):

@@ -113,7 +113,7 @@ func TestIdempotencyKeyOfOtherRequests(t *testing.T) {
 	continuation := n.do("POST", "/sandboxes/"+id+"/continuations", `{"reason":"idle"}`).fields(t)["snapshotID"].(string)
 	tests := []struct{ name, path, body, another string }{
 		{"fork", "/sandboxes/" + id + "/fork", `{"count":2}`, `{"count":3}`},
-		{"snapshot", "/sandboxes/" + id + "/snapshots", `{"name":"a"}`, `{"name":"b"}`},
+		{"snapshot", "/sandboxes/" + id + "/snapshots", `{}`, `{"name":"b"}`},
 		{"follow-up", "/sandboxes/followups", `{"snapshotID":"` + continuation + `"}`, `{"snapshotID":"` + continuation + `","createRequest":{"timeout":1}}`},
 	}
 	for _, tt := range tests {

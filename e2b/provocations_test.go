@@ -39,11 +39,6 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"resume with a wrong token": func(n *node, _ string) refused {
 		return toSandbox(n.sleeper(), dataplane.AgentPort, "X-Access-Token", "wrong")
 	},
-	"changing": func(n *node, _ string) refused {
-		id := n.sandbox()
-		n.set(id, runtime.StateCreating)
-		return toSandbox(id, 80)
-	},
 	"broke off": func(n *node, _ string) refused {
 		return toSandbox(n.serving(func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }), 80)
 	},
@@ -115,11 +110,12 @@ var provocations = map[string]func(n *node, generation string) refused{
 	},
 
 	// What is ours.
-	"unsupported":               func(_ *node, v string) refused { return post(v+"/sandboxes", `{"templateID":"base","iam":{"a":{}}}`) },
-	"unsupported by the driver": createFails(runtime.ErrUnsupported),
-	"snapshot not found":        createFails(runtime.ErrSnapshotNotFound),
-	"no route":                  func(_ *node, v string) refused { return refused{method: "GET", path: v + "/nothing"} },
-	"no such method":            func(_ *node, v string) refused { return refused{method: "PUT", path: v + "/sandboxes"} },
+	"unsupported":                        func(_ *node, v string) refused { return post(v+"/sandboxes", `{"templateID":"base","iam":{"a":{}}}`) },
+	"unsupported by the driver":          createFails(runtime.ErrUnsupported),
+	"sandbox not found, with the reason": createFails(errors.Join(&runtime.OutOfMemoryError{Detail: "out of memory"}, runtime.ErrSandboxNotFound)),
+	"snapshot not found":                 createFails(runtime.ErrSnapshotNotFound),
+	"no route":                           func(_ *node, v string) refused { return refused{method: "GET", path: v + "/nothing"} },
+	"no such method":                     func(_ *node, v string) refused { return refused{method: "PUT", path: v + "/sandboxes"} },
 	"body too large": func(_ *node, v string) refused {
 		return post(v+"/sandboxes", `{"templateID":"`+strings.Repeat("x", maxBody)+`"}`)
 	},

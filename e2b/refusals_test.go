@@ -156,7 +156,6 @@ func TestTextsOfE2B(t *testing.T) {
 		refusal.ControlRoute:         `404 This route is reserved for the E2B control plane`,
 		refusal.ResumeTokenMissing:   `403 ` + refusal.ResumeTokenMissing.Text, // The status only.
 		refusal.ResumeTokenInvalid:   `403 ` + refusal.ResumeTokenInvalid.Text,
-		refusal.Changing:             `409 ` + refusal.Changing.Text,
 		refusal.Paused:               `409 ` + refusal.Paused.Text,
 		refusal.Running:              `409 ` + refusal.Running.Text,
 		refusal.BadRouting:           `400 ` + refusal.BadRouting.Text,

@@ -108,6 +108,7 @@ func (s *Server) Open(adapter RuntimeAdapter, keys KeyStore) {
 		}
 	})
 	s.proxy.OnWork(s.charge)
+	s.proxy.OnBreak(func(r *http.Request) { s.conns.reset(r.Context()) })
 	if err := s.proxy.FillSigners(context.Background()); err != nil {
 		s.cfg.Log.Warn("signed URLs need a search at first", "error", err)
 	}
@@ -125,6 +126,7 @@ func (s *Server) Close() {
 // ServeHTTP tells data plane from control plane.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.conns.handled(r.Context())
+	defer s.breakingOff(r)
 	s.conns.headRead(r.Context())
 	release, ok := s.admit(w, r)
 	if !ok {
@@ -214,6 +216,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	err := srv.Shutdown(grace)
 	s.Close()
 	if errors.Is(err, context.DeadlineExceeded) {
+		s.conns.breakOff()
 		err = srv.Close()
 	}
 	<-failed

@@ -3,6 +3,7 @@ package e2b
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"io"
 	"net"
@@ -31,6 +32,12 @@ type node struct {
 
 func newNode(t *testing.T, cfg Config) *node {
 	t.Helper()
+	return newNodeOver(t, cfg, "http", func(ln net.Listener) net.Listener { return ln })
+}
+
+// newNodeOver is newNode whose listener is wrapped, for another scheme.
+func newNodeOver(t *testing.T, cfg Config, scheme string, wrap func(net.Listener) net.Listener) *node {
+	t.Helper()
 	keys := &MemoryKeys{}
 	_, key, err := keys.Create(t.Context(), "test")
 	if err != nil {
@@ -47,9 +54,9 @@ func newNode(t *testing.T, cfg Config) *node {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	server := NewServer(cfg, rt, keys)
-	go func() { served <- server.Serve(ctx, ln) }()
-	transport := &http.Transport{DisableCompression: true}
-	n := &node{Runtime: rt, t: t, url: "http://" + ln.Addr().String(), key: key, server: server, cancel: cancel, client: &http.Client{Transport: transport}}
+	go func() { served <- server.Serve(ctx, wrap(ln)) }()
+	transport := &http.Transport{DisableCompression: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	n := &node{Runtime: rt, t: t, url: scheme + "://" + ln.Addr().String(), key: key, server: server, cancel: cancel, client: &http.Client{Transport: transport}}
 	stopped := false
 	n.stop = func() {
 		if stopped {

@@ -21,7 +21,16 @@ const maxName = 128
 // bareName is a name as it is kept: in lower case, and without the tag that
 // every name has.
 func bareName(name string) string {
-	return strings.TrimSuffix(strings.ToLower(name), ":default")
+	return strings.TrimSuffix(strings.ToLower(name), ":"+defaultTag)
+}
+
+// defaultTag is the tag of a name without one.
+const defaultTag = "default"
+
+// template is the name without its tag: what all tags of it are of.
+func template(name string) string {
+	bare, _, _ := strings.Cut(name, ":")
+	return bare
 }
 
 // parseName checks the name or id of a snapshot.
@@ -71,10 +80,10 @@ func (s *Server) snapshot(w http.ResponseWriter, r *http.Request, id string, key
 // notATemplate refuses the name of a template for a snapshot: a create would
 // take the template.
 func (s *Server) notATemplate(ctx context.Context, name string) error {
-	_, err := s.adapter.Template(ctx, name)
+	_, err := s.adapter.Template(ctx, template(name))
 	switch {
 	case err == nil:
-		return badRequest("%q is the name of a template", name)
+		return badRequest("%q is the name of a template", template(name))
 	case errors.Is(err, runtime.ErrTemplateNotFound):
 		return nil
 	}
@@ -118,6 +127,7 @@ func snapshotFilter(p openapi.ListSnapshotsParams) (f runtime.SnapshotFilter, er
 		if f.Name, err = parseName(*p.Name); err != nil {
 			return f, err
 		}
+		f.AllTags = !strings.Contains(*p.Name, ":")
 	}
 	if f.Limit, err = parseLimit(p.Limit); err != nil {
 		return f, err
@@ -128,11 +138,14 @@ func snapshotFilter(p openapi.ListSnapshotsParams) (f runtime.SnapshotFilter, er
 
 func wireSnapshot(s runtime.Snapshot) openapi.Snapshot {
 	// Lists must be lists: null breaks clients.
-	names := []string{}
+	id, names := s.ID, []string{}
 	if s.Name != "" {
-		names = append(names, s.Name)
+		id, names = s.Name, append(names, template(s.Name))
 	}
-	return openapi.Snapshot{SnapshotID: s.ID, Names: names}
+	if !strings.Contains(id, ":") {
+		id += ":" + defaultTag
+	}
+	return openapi.Snapshot{SnapshotID: id, Names: names}
 }
 
 // DeleteTemplate serves DELETE /templates/{templateID}, which is how snapshots

@@ -3,6 +3,7 @@ package e2b
 import (
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -20,25 +21,26 @@ func (n *node) take(id, body string) string {
 }
 
 func TestSnapshot(t *testing.T) {
-	tests := []struct{ name, body, names string }{
-		{"empty body", ``, `[]`},
-		{"empty object", `{}`, `[]`},
-		{"empty name", `{"name":""}`, `[]`},
-		{"with memory", `{"memory":true}`, `[]`},
-		{"named", `{"name":"my-snap_1"}`, `["my-snap_1"]`},
-		{"in upper case", `{"name":"My-Snap"}`, `["my-snap"]`},
-		{"default tag", `{"name":"snap:default"}`, `["snap"]`},
-		{"tag", `{"name":"snap:v1.2"}`, `["snap:v1.2"]`},
-		{"namespace", `{"name":"team/snap:v1"}`, `["team/snap:v1"]`},
+	// The id of one without a name is its own, and new each time.
+	tests := []struct{ name, body, names, id string }{
+		{"empty body", ``, `[]`, `snap000000000000000%d:default`},
+		{"empty object", `{}`, `[]`, `snap000000000000000%d:default`},
+		{"empty name", `{"name":""}`, `[]`, `snap000000000000000%d:default`},
+		{"with memory", `{"memory":true}`, `[]`, `snap000000000000000%d:default`},
+		{"named", `{"name":"my-snap_1"}`, `["my-snap_1"]`, `my-snap_1:default`},
+		{"in upper case", `{"name":"My-Snap"}`, `["my-snap"]`, `my-snap:default`},
+		{"default tag", `{"name":"snap:default"}`, `["snap"]`, `snap:default`},
+		{"tag", `{"name":"snap:v1.2"}`, `["snap"]`, `snap:v1.2`},
+		{"namespace", `{"name":"team/snap:v1"}`, `["team/snap"]`, `team/snap:v1`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newNode(t, Config{})
 			id := n.sandbox()
-			for _, state := range []runtime.State{runtime.StateRunning, runtime.StatePaused} {
+			for i, state := range []runtime.State{runtime.StateRunning, runtime.StatePaused} {
 				n.set(id, state)
 				r := n.do("POST", "/sandboxes/"+id+"/snapshots", tt.body)
-				if want := `{"names":` + tt.names + `,"snapshotID":"snap`; r.code != 201 || !strings.HasPrefix(r.body, want) {
+				if want := `{"names":` + tt.names + `,"snapshotID":"` + strings.ReplaceAll(tt.id, "%d", strconv.Itoa(i)) + `"}`; r.code != 201 || strings.TrimSpace(r.body) != want {
 					t.Errorf("%s: %d %s, want %s", state, r.code, r.body, want)
 				}
 			}
@@ -99,6 +101,10 @@ func TestListSnapshots(t *testing.T) {
 	n := newNode(t, Config{})
 	a, b := n.sandbox(), n.sandbox()
 	ids := []string{n.take(a, `{"name":"one"}`), n.take(a, `{}`), n.take(b, `{"name":"two:v1"}`), n.take(b, `{"name":"One"}`)}
+	if ids[0] != ids[3] {
+		t.Errorf("the same name again has another id: %v", ids)
+	}
+	ids[0] = "snap0000000000000000:default" // What is left of it is found by what it was called first.
 	n.do("POST", "/sandboxes/"+a+"/continuations", `{"reason":"idle"}`)
 	tests := []struct {
 		query string
@@ -110,10 +116,11 @@ func TestListSnapshots(t *testing.T) {
 		{"sandboxID=iunknown", nil},
 		{"name=one", []int{3}},
 		{"name=ONE:default", []int{3}},
-		{"name=two", nil},
+		{"name=two", []int{2}},
+		{"name=two:default", nil},
 		{"name=two:v1", []int{2}},
 		{"name=" + ids[1], []int{1}},
-		{"name=" + ids[1] + ":default", []int{1}},
+		{"name=" + strings.TrimSuffix(ids[1], ":default"), []int{1}},
 		{"name=unknown", nil},
 		{"name=&sandboxID=", []int{3, 2, 1, 0}},
 		{"limit=4", []int{3, 2, 1, 0}},
@@ -129,7 +136,7 @@ func TestListSnapshots(t *testing.T) {
 		}
 	}
 	// The name moved from the first to the last.
-	want := `[{"names":["one"],"snapshotID":"` + ids[3] + `"},{"names":["two:v1"],"snapshotID":"` + ids[2] + `"},` +
+	want := `[{"names":["one"],"snapshotID":"` + ids[3] + `"},{"names":["two"],"snapshotID":"` + ids[2] + `"},` +
 		`{"names":[],"snapshotID":"` + ids[1] + `"},{"names":[],"snapshotID":"` + ids[0] + `"}]`
 	if r := n.do("GET", "/snapshots", ""); r.body != want {
 		t.Errorf("%s\nwant %s", r.body, want)
@@ -173,7 +180,7 @@ func TestDeleteSnapshot(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			n.t = t
 			snapshot := n.take(id, tt.body)
-			path := "/templates/" + strings.ReplaceAll(strings.ReplaceAll(tt.as, "%s", snapshot), "%%", "%")
+			path := "/templates/" + strings.ReplaceAll(strings.ReplaceAll(tt.as, "%s", strings.TrimSuffix(snapshot, ":default")), "%%", "%")
 			if r := n.do("DELETE", path, ""); r.code != 204 || r.body != "" {
 				t.Errorf("%d %s", r.code, r.body)
 			}
@@ -201,7 +208,7 @@ func TestCreateFromASnapshot(t *testing.T) {
 	id := n.sandbox()
 	snapshot := n.take(id, `{"name":"snap"}`)
 	n.do("DELETE", "/sandboxes/"+id, "")
-	for _, template := range []string{snapshot, "snap", "snap:default", "SNAP"} {
+	for _, template := range []string{snapshot, "snap", "snap:default", "SNAP", "snap0000000000000000", "snap0000000000000000:default"} {
 		if r := n.do("POST", "/v2/sandboxes", `{"templateID":"`+template+`"}`); r.code != 201 {
 			t.Errorf("%s: %d %s", template, r.code, r.body)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/runtime"
@@ -100,7 +101,19 @@ func (s *Server) wireTemplate(t runtime.Template) openapi.Template {
 		BuildCount:  1,
 		EnvdVersion: s.cfg.EnvdVersion,
 		BuildStatus: openapi.TemplateBuildStatusReady,
+
+		SpawnCount:    t.SpawnCount,
+		LastSpawnedAt: spawnedAt(t),
 	}
+}
+
+// spawnedAt is null for a template that nothing was created from.
+func spawnedAt(t runtime.Template) *time.Time {
+	if t.LastSpawnedAt.IsZero() {
+		return nil
+	}
+	at := t.LastSpawnedAt.UTC()
+	return &at
 }
 
 func (s *Server) wireTemplateWithBuilds(t runtime.Template) openapi.TemplateWithBuilds {
@@ -118,6 +131,9 @@ func (s *Server) wireTemplateWithBuilds(t runtime.Template) openapi.TemplateWith
 		BuildCount:  w.BuildCount,
 		EnvdVersion: w.EnvdVersion,
 		BuildStatus: w.BuildStatus,
+
+		SpawnCount:    w.SpawnCount,
+		LastSpawnedAt: w.LastSpawnedAt,
 		Builds: []openapi.TemplateBuild{{
 			BuildID:     w.BuildID,
 			Status:      w.BuildStatus,

@@ -62,6 +62,13 @@ func TestManyPausesAndResumesLoseNothingAndStayAsFast(t *testing.T) {
 	if sizes[cycles-1] > sizes[warmUp]*3/2 {
 		t.Errorf("a snapshot had %d bytes at first and %d at last", sizes[warmUp], sizes[cycles-1])
 	}
+	pauses := 3
+	if *soak {
+		pauses = cycles
+	}
+	for _, auto := range []bool{true, false} {
+		n.requestsThroughPauses(t, pauses, auto)
+	}
 	n.finish(t)
 }
 

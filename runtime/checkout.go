@@ -75,7 +75,7 @@ func (r *Runtime) handOver(ctx context.Context, w *warm, pl *place, want store.S
 	if err := r.at(StepCreateDelivered); err != nil {
 		return Sandbox{}, err
 	}
-	view, err := r.created(ctx, sb, req.Timeout)
+	view, err := r.created(ctx, sb, req, w.origin)
 	if err == nil {
 		// Its row says what it is now, and a mark would say otherwise if that is lost.
 		err = r.unmarkScratch(sb.id)

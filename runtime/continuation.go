@@ -16,13 +16,13 @@ func (r *Runtime) Capture(ctx context.Context, id string, reason ContinuationRea
 	default:
 		return Continuation{}, fmt.Errorf("%w: reason %.40q: use stopped, idle or exited", ErrInvalid, reason)
 	}
-	sb, err := r.serving(ctx, id)
+	sb, err := r.Settled(ctx, id)
 	if err != nil {
 		return Continuation{}, err
 	}
-	if paused := sb.state() == StatePaused; paused != (reason == ReasonStopped) {
+	if paused := sb.State == StatePaused; paused != (reason == ReasonStopped) {
 		return Continuation{}, fmt.Errorf("capture sandbox %s: %w: it is %s, which does not go with the reason %s",
-			id, ErrConflict, sb.state(), reason)
+			id, ErrConflict, sb.State, reason)
 	}
 	claim, err := r.capture(ctx, id, func(claim *store.Snapshot) {
 		claim.Kind, claim.Reason, claim.KeyID = kindContinuation, string(reason), keyID

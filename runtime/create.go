@@ -125,7 +125,7 @@ func (r *Runtime) create(ctx context.Context, req CreateRequest, from origin, fo
 	}); err != nil {
 		return Sandbox{}, err
 	}
-	return r.created(ctx, sb, req.Timeout)
+	return r.created(ctx, sb, req, from)
 }
 
 // creation is the operation that makes a sandbox: a client that goes away breaks
@@ -136,10 +136,14 @@ func (sb *sandbox) creation(ctx context.Context) (context.Context, func()) {
 }
 
 // created writes the outcome of a create and exposes the sandbox.
-func (r *Runtime) created(ctx context.Context, sb *sandbox, timeout time.Duration) (Sandbox, error) {
-	if err := r.nowRunning(ctx, sb, timeout); err != nil {
+func (r *Runtime) created(ctx context.Context, sb *sandbox, req CreateRequest, from origin) (Sandbox, error) {
+	if err := r.keepEnvironment(ctx, sb.id, from, req.Env); err != nil {
 		return Sandbox{}, err
 	}
+	if err := r.nowRunning(ctx, sb, req.Timeout); err != nil {
+		return Sandbox{}, err
+	}
+	r.spawned(from)
 	_ = r.at(StepCreateOutcome)
 	_, exposed := r.stage(ctx, latency.CreateExpose)
 	r.expose(sb)
@@ -191,6 +195,7 @@ func (r *Runtime) newRow(req CreateRequest, from origin, follows *Continuation) 
 		Secure: req.Secure, PrivatePorts: req.AllowPublicTraffic != nil && !*req.AllowPublicTraffic,
 		AllowInternet: req.AllowInternet, KeyID: req.KeyID,
 		OriginID: from.id, Spec: from.spec, OnTimeout: string(req.OnTimeout), AutoResume: req.AutoResume,
+		Timeout: req.Timeout,
 	}
 	if follows != nil {
 		// It is our own type: it encodes.

@@ -32,14 +32,14 @@ func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration,
 	if err != nil {
 		return store.Sandbox{}, err
 	}
-	if err := sb.life.lock(ctx); err != nil {
+	if err := sb.lockSettled(ctx); err != nil {
 		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w", id, err)
 	}
 	defer sb.life.unlock()
 	switch s := sb.state(); s {
 	case StateRunning:
 	case StateKilling, StateKilled:
-		return store.Sandbox{}, notFound(id)
+		return store.Sandbox{}, sb.gone()
 	default:
 		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w: it is %s", id, ErrConflict, s)
 	}

@@ -71,7 +71,7 @@ func everyCall() map[string]*call {
 		"Killed":   {running, func(f *fixture, _ string) error { _, err := f.rt.Killed(ctx, 10); return err }},
 		"Figures":  {running, func(f *fixture, _ string) error { _, err := f.rt.Figures(ctx); return err }},
 		"Orphans":  {nothing, func(f *fixture, _ string) error { _, err := f.rt.Orphans(ctx); return err }},
-		"Get":      nil, "List": nil, "CountRunning": nil, "NewestMetric": nil, "EachToken": nil, "Dial": nil, "Metrics": nil, // These read memory.
+		"Get":      nil, "Settled": nil, "List": nil, "CountRunning": nil, "NewestMetric": nil, "EachToken": nil, "Dial": nil, "Metrics": nil, // These read memory.
 	}
 }
 

@@ -52,6 +52,8 @@ type fixture struct {
 	muted  map[string]bool                     // agents that never answer; "" is all
 	point  func(Step) error                    // the Failpoint; may be nil
 	dial   func(id string) error               // why a connection cannot be made; may be nil
+	uses   map[string]string                   // what guests say that they use
+	asked  map[string]int                      // how often they were asked
 }
 
 func (f *fixture) event(format string, args ...any) {
@@ -195,6 +197,11 @@ func (f *fixture) agent(id string) func(net.Conn) {
 			}
 		case control.DialPath:
 			status = "502 Bad Gateway"
+		case control.MetricsPath:
+			if says := f.guestUsage(id, req); says != "" {
+				fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(says), says)
+				return
+			}
 		case "/process.Process/Start":
 			io.Copy(io.Discard, req.Body)
 			f.command(conn)
@@ -223,7 +230,7 @@ func (f *fixture) command(conn net.Conn) {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{t: t, host: memvm.NewHost(), fail: map[string]int{}, during: map[string]func(){}, inits: map[string]control.InitRequest{}, muted: map[string]bool{}, stamp: "v1", files: t.TempDir()}
+	f := &fixture{t: t, host: memvm.NewHost(), fail: map[string]int{}, during: map[string]func(){}, inits: map[string]control.InitRequest{}, muted: map[string]bool{}, uses: map[string]string{}, asked: map[string]int{}, stamp: "v1", files: t.TempDir()}
 	f.network = &fakeNetwork{f: f, leased: map[string]bool{}}
 	f.dbPath = filepath.Join(t.TempDir(), "db")
 	db, err := store.Open(context.Background(), f.dbPath)

@@ -41,7 +41,7 @@ func (r *Runtime) Fork(ctx context.Context, id string, req ForkRequest) ([]ForkR
 func (r *Runtime) fork(ctx context.Context, sb *sandbox, req ForkRequest) ([]ForkResult, error) {
 	id := sb.id
 	disown := func() {}
-	if err := sb.life.lock(ctx); err != nil {
+	if err := sb.lockSettled(ctx); err != nil {
 		return nil, fmt.Errorf("fork sandbox %s: %w", id, err)
 	}
 	claim, err := r.captureLocked(ctx, sb, func(claim *store.Snapshot) {

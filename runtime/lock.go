@@ -38,6 +38,36 @@ func (l *lock) lock(ctx context.Context) error {
 	return nil
 }
 
+const (
+	// settleFirst and settleMost are the pauses between two looks at a sandbox
+	// whose change of state is retried in the background.
+	settleFirst = 20 * time.Millisecond
+	settleMost  = time.Second
+)
+
+// moving reports a state on the way between running and paused.
+func (s State) moving() bool { return s == StatePausing || s == StateResuming }
+
+// lockSettled takes the life of a sandbox when it is not on its way between two
+// states. A change that could not be finished, or undone, at once is retried in
+// the background, and what comes of it is waited for, as long as ctx.
+func (sb *sandbox) lockSettled(ctx context.Context) error {
+	for pause := settleFirst; ; pause = min(2*pause, settleMost) {
+		if err := sb.life.lock(ctx); err != nil {
+			return err
+		}
+		if !sb.state().moving() {
+			return nil
+		}
+		sb.life.unlock()
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // lockWithin is lock that gives up after a bound.
 func (l *lock) lockWithin(ctx context.Context, bound time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, bound)

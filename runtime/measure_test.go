@@ -3,10 +3,13 @@ package runtime
 import (
 	"context"
 	"errors"
+	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -17,8 +20,19 @@ func (d recordingDriver) Stats(ctx context.Context, id string) (vm.Stats, error)
 	if err == nil {
 		err = d.f.failing("stats")
 	}
-	s.CPUTime, s.MemoryBytes = time.Duration(s.Time.UnixNano()/2), 77
+	s.CPUTime, s.MemoryBytes = time.Duration(s.Time.UnixNano()/2), 77<<10
 	return s, err
+}
+
+// guestUsage is what a guest says that it uses, to whoever has its token.
+func (f *fixture) guestUsage(id string, req *http.Request) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.uses[id] == "" || req.Header.Get(control.AccessTokenHeader) != f.inits[id].AccessToken {
+		return ""
+	}
+	f.asked[id]++
+	return f.uses[id]
 }
 
 func (f *fixture) metrics(id string, start, end time.Time) []Metric {
@@ -35,7 +49,7 @@ func (f *fixture) metrics(id string, start, end time.Time) []Metric {
 	return got
 }
 
-func TestMetricsComeWithin30SecondsAndStayWithinTheirBounds(t *testing.T) {
+func TestMetricsComeWithinFiveSecondsAndStayWithinTheirBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		defer f.rt.Close()
@@ -44,10 +58,10 @@ func TestMetricsComeWithin30SecondsAndStayWithinTheirBounds(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
 		got := f.metrics(sb.ID, time.Time{}, time.Time{})
-		if len(got) != 2 {
+		if len(got) != 3 {
 			t.Fatalf("%d measurements after 30 s", len(got))
 		}
-		want := Metric{Time: begin.Add(20 * time.Second), CPUUsedPct: 25, CPUCount: 2, MemUsed: 77, MemTotal: 512 << 20, DiskTotal: 1 << 30}
+		want := Metric{Time: begin.Add(4 * time.Second), CPUUsedPct: 25, CPUCount: 2, MemUsed: 77 << 10, MemTotal: 512 << 20, DiskTotal: 1 << 30}
 		first := got[0]
 		if !first.Time.Equal(want.Time) {
 			t.Errorf("measured at %v, want %v", first.Time, want.Time)
@@ -60,9 +74,9 @@ func TestMetricsComeWithin30SecondsAndStayWithinTheirBounds(t *testing.T) {
 			want       int
 		}{
 			"before its creation": {begin.Add(-time.Hour), begin.Add(-time.Second), 0},
-			"until the first":     {begin, begin.Add(20 * time.Second), 1},
-			"from the second":     {begin.Add(21 * time.Second), time.Time{}, 1},
-			"all":                 {begin, begin.Add(time.Hour), 2},
+			"until the first":     {begin, begin.Add(5 * time.Second), 1},
+			"from the second":     {begin.Add(11 * time.Second), time.Time{}, 2},
+			"all":                 {begin, begin.Add(time.Hour), 3},
 			"the future":          {begin.Add(time.Hour), time.Time{}, 0},
 		} {
 			if got := f.metrics(sb.ID, c.start, c.end); len(got) != c.want {
@@ -80,7 +94,7 @@ func TestMetricsAreKeptForAnHourAndGoWithTheSandbox(t *testing.T) {
 		time.Sleep(3 * time.Hour)
 		synctest.Wait()
 		got := f.metrics(sb.ID, time.Time{}, time.Time{})
-		if n := len(got); n != 361 || time.Since(got[0].Time) != time.Hour {
+		if n := len(got); n != 360 || time.Since(got[0].Time) < 59*time.Minute {
 			t.Errorf("%d measurements since %v", n, got[0].Time)
 		}
 		if err := f.rt.Kill(context.Background(), sb.ID); err != nil {
@@ -106,10 +120,10 @@ func TestAPausedSandboxIsNotMeasuredAndAResumedOneAnew(t *testing.T) {
 			t.Errorf("a paused sandbox was looked at: %v", f.history())
 		}
 		f.resume(sb.ID)
-		time.Sleep(15 * time.Second)
+		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		got := f.metrics(sb.ID, time.Time{}, time.Time{})
-		if len(got) != 2 || got[1].Time.Sub(got[0].Time) < 10*time.Minute || got[1].CPUUsedPct != 25 {
+		if len(got) != 4 || got[3].Time.Sub(got[2].Time) < 10*time.Minute || got[3].CPUUsedPct != 25 {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -120,9 +134,9 @@ func TestASandboxThatCannotBeMeasuredHoldsUpNoOther(t *testing.T) {
 		f := newFixture(t)
 		defer f.rt.Close()
 		a, b := f.create(), f.create()
-		time.Sleep(15 * time.Second)
+		time.Sleep(3 * time.Second)
 		f.failNext("stats", 1)
-		time.Sleep(10 * time.Second)
+		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if n := len(f.metrics(a.ID, time.Time{}, time.Time{})) + len(f.metrics(b.ID, time.Time{}, time.Time{})); n != 1 {
 			t.Errorf("%d measurements, want that of one", n)
@@ -163,7 +177,82 @@ func BenchmarkMeasure(b *testing.B) {
 	at := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		at = at.Add(measureTick)
+		at = at.Add(measureEvery)
 		u.add(1, vm.Stats{Time: at}, 2)
+	}
+}
+
+// TestMemoryAndDiskAreWhatTheGuestCounts: as far as there is so much.
+func TestMemoryAndDiskAreWhatTheGuestCounts(t *testing.T) {
+	says := `{"mem_used":1048576,"mem_cache":2097152,"disk_used":209715200}`
+	for name, c := range map[string]struct {
+		says   string
+		secure bool
+		want   Metric
+	}{
+		"with a token": {says, true, Metric{MemUsed: 1 << 20, MemCache: 2 << 20, DiskUsed: 200 << 20}},
+		"an open one":  {says, false, Metric{MemUsed: 1 << 20, MemCache: 2 << 20, DiskUsed: 200 << 20}},
+		"a liar": {`{"mem_used":9000000000000000000,"mem_cache":-5,"disk_used":90000000000}`, true,
+			Metric{MemUsed: 512 << 20, DiskUsed: 1 << 30}},
+		"nonsense": {`{"mem_used":"x"}`, true, Metric{MemUsed: 77 << 10}},
+		"too much": {`{"a":"` + strings.Repeat("x", 1<<20) + `"}`, true, Metric{MemUsed: 77 << 10}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(t)
+				defer f.rt.Close()
+				id := f.create(func(r *CreateRequest) { r.Secure = c.secure }).ID
+				f.mu.Lock()
+				f.uses[id] = c.says
+				f.mu.Unlock()
+				time.Sleep(5 * time.Second)
+				synctest.Wait()
+				got := f.metrics(id, time.Time{}, time.Time{})
+				c.want.MemTotal, c.want.DiskTotal, c.want.CPUCount, c.want.CPUUsedPct = 512<<20, 1<<30, 2, 25
+				if len(got) != 1 {
+					t.Fatalf("%d measurements in 5 s", len(got))
+				}
+				if c.want.Time = got[0].Time; got[0] != c.want {
+					t.Errorf("%+v, want %+v", got[0], c.want)
+				}
+			})
+		})
+	}
+}
+
+// TestAnIdleGuestIsLeftAlone: it is measured by what it said last. One that does
+// not answer is asked ever less often.
+func TestAnIdleGuestIsLeftAlone(t *testing.T) {
+	at, cpu := time.Now(), time.Duration(0)
+	for name, c := range map[string]struct {
+		works  time.Duration // in ten seconds
+		silent bool
+		want   int
+	}{
+		"idle":   {time.Millisecond, false, 60},
+		"busy":   {time.Second, false, 360},
+		"silent": {time.Second, true, 8},
+	} {
+		var u usage
+		asked := 0
+		for range 360 {
+			at, cpu = at.Add(measureEvery), cpu+c.works
+			s := vm.Stats{Time: at, CPUTime: cpu}
+			if u.asks(1, s) {
+				asked++
+				m := &control.Metrics{DiskUsed: int64(asked) << 10}
+				if c.silent {
+					m = nil
+				}
+				u.answered(1, s, m)
+			}
+			u.add(1, s, 1)
+		}
+		if asked != c.want {
+			t.Errorf("%s: asked %d times in an hour, want %d", name, asked, c.want)
+		}
+		if last := u.readings[len(u.readings)-1]; !c.silent && last.disk != uint32(asked) {
+			t.Errorf("%s: %+v after %d answers", name, last, asked)
+		}
 	}
 }

@@ -1,8 +1,11 @@
 package runtime
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/rundlet/rundlet/store"
@@ -62,13 +65,35 @@ func (o *outOfMemoryEnds) remember(row store.Sandbox) {
 	}
 }
 
+// rememberEnds remembers the ends from before this process, the newest of all.
+func (r *Runtime) rememberEnds(ctx context.Context) error {
+	rows, err := r.cfg.Store.KilledSandboxes(ctx, mostEnds)
+	for _, row := range slices.Backward(rows) {
+		r.ends.remember(row)
+	}
+	return err
+}
+
 // gone is notFound, with the reason if it was memory.
 func (o *outOfMemoryEnds) gone(id string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	mib, ok := o.mib[id]
-	if !ok {
-		return notFound(id)
+	if mib, ok := o.mib[id]; ok {
+		return ranOut(id, mib)
 	}
-	return &OutOfMemoryError{Detail: fmt.Sprintf("it ran out of memory and was ended (it had %d MiB)", mib), err: notFound(id)}
+	return notFound(id)
+}
+
+// gone is the same of a sandbox that is being ended.
+func (sb *sandbox) gone() error {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	if cmp.Or(sb.row.Reason, sb.doom) == reasonOOM {
+		return ranOut(sb.id, sb.row.MemoryMiB)
+	}
+	return notFound(sb.id)
+}
+
+func ranOut(id string, mib int) error {
+	return &OutOfMemoryError{Detail: fmt.Sprintf("out of memory: it used up its %d MiB and was ended", mib), err: notFound(id)}
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -19,14 +21,60 @@ func TestASandboxThatEndedForMemoryIsToldSo(t *testing.T) {
 		if err := f.rt.terminate(context.Background(), inner, reason); err != nil {
 			t.Fatal(err)
 		}
-		_, err := f.rt.Get(context.Background(), sb.ID)
-		var memory *OutOfMemoryError
-		if !errors.Is(err, ErrSandboxNotFound) || errors.As(err, &memory) != want {
-			t.Errorf("ended as %q: %v", reason, err)
+		told := map[string]error{"kill": f.rt.Kill(context.Background(), sb.ID)}
+		_, told["get"] = f.rt.Get(context.Background(), sb.ID)
+		_, told["dial"] = f.rt.Dial(context.Background(), sb.ID, 80)
+		_, told["settled"] = f.rt.Settled(context.Background(), sb.ID)
+		_, told["metrics"] = f.rt.Metrics(context.Background(), sb.ID, time.Time{}, time.Time{})
+		f.restart()
+		_, told["get after a restart"] = f.rt.Get(context.Background(), sb.ID)
+		for call, err := range told {
+			var memory *OutOfMemoryError
+			if !errors.Is(err, ErrSandboxNotFound) || errors.As(err, &memory) != want {
+				t.Errorf("ended as %q: %v", reason, err)
+			}
+			if want && !strings.Contains(memory.Detail, fmt.Sprintf("%d MiB", sb.MemoryMiB)) {
+				t.Errorf("%s: no figure in %q", call, memory.Detail)
+			}
 		}
-		if want && !strings.Contains(memory.Detail, fmt.Sprintf("%d MiB", sb.MemoryMiB)) {
-			t.Errorf("no figure in %q", memory.Detail)
-		}
+	}
+}
+
+// TestWhoMeetsASandboxThatRunsOutOfMemoryIsToldSo: also while it is being ended, and
+// when it ended in a pause.
+func TestWhoMeetsASandboxThatRunsOutOfMemoryIsToldSo(t *testing.T) {
+	for name, end := range map[string]func(f *fixture, id string){
+		"running": func(f *fixture, id string) { f.inside(id).Exit(reasonOOM) },
+		"pausing": func(f *fixture, id string) {
+			f.failNext("snapshot", 1)
+			f.lookDuring("snapshot", func() { f.inside(id).Exit(reasonOOM) })
+			_ = f.rt.Pause(context.Background(), id, true)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(t)
+				defer f.rt.Close()
+				id := f.create(hours).ID
+				ending := make(chan error, 1)
+				f.lookDuring("destroy", func() {
+					_, err := f.rt.Get(context.Background(), id)
+					ending <- err
+				})
+				end(f, id)
+				synctest.Wait()
+				_, ended := f.rt.Get(context.Background(), id)
+				for when, err := range map[string]error{"being ended": <-ending, "ended": ended} {
+					var memory *OutOfMemoryError
+					if !errors.As(err, &memory) || !errors.Is(err, ErrSandboxNotFound) || !strings.Contains(memory.Detail, "out of memory: it used up its 512 MiB") {
+						t.Errorf("%s: %v", when, err)
+					}
+				}
+				if row := f.row(id); row.Reason != reasonOOM {
+					t.Errorf("reason %q", row.Reason)
+				}
+			})
+		})
 	}
 }
 

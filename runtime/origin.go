@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -43,7 +44,20 @@ func originOfSnapshot(n store.Snapshot) origin {
 	if !o.filesystem {
 		o.holder = n.Source
 	}
+	if n.Kind == kindSnapshot {
+		o.templateID, o.alias = templateOf(n)
+	}
 	return o
+}
+
+// templateOf is the template that a snapshot is: one for all tags of a name, and one
+// of its own without a name.
+func templateOf(n store.Snapshot) (id, alias string) {
+	if n.Name == "" {
+		return n.ID, ""
+	}
+	name, _, _ := strings.Cut(n.Name, ":")
+	return name, name
 }
 
 // machineSpec says how to make a machine of the origin in a slot.
@@ -60,16 +74,17 @@ func (o origin) machineSpec(slot Slot, hostname string) (spec vm.Spec, err error
 // resolve finds what to create from: a template, which is prepared if this
 // process has not checked it yet, or a snapshot.
 func (r *Runtime) resolve(ctx context.Context, name string) (origin, error) {
-	t, err := r.Template(ctx, name)
+	all, err := r.templates(ctx)
+	if err != nil {
+		return origin{}, err
+	}
+	t, err := named(all, name)
 	if err == nil {
 		if t.Aliases[0] != BaseAlias {
 			return origin{}, fmt.Errorf("template %.128q: %w", name, ErrTemplateNotFound)
 		}
 		tpl, err := r.base(ctx)
 		return originOfTemplate(tpl), err
-	}
-	if !errors.Is(err, ErrTemplateNotFound) {
-		return origin{}, err
 	}
 	n, serr := r.listed(ctx, name, kindSnapshot)
 	if errors.Is(serr, ErrSnapshotNotFound) {

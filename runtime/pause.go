@@ -29,7 +29,7 @@ func (r *Runtime) Pause(ctx context.Context, id string, memory bool) error {
 		return err
 	}
 	before := sb.pauseCount()
-	if err := sb.life.lock(ctx); err != nil {
+	if err := sb.lockSettled(ctx); err != nil {
 		return fmt.Errorf("pause sandbox %s: %w", id, err)
 	}
 	kind := kindPause
@@ -44,7 +44,7 @@ func (r *Runtime) Pause(ctx context.Context, id string, memory bool) error {
 		case s == StatePaused && sb.pauseCount() != before && sb.snapshot().FilesystemOnly == !memory:
 			return struct{}{}, nil
 		case s == StateKilling, s == StateKilled:
-			return struct{}{}, ErrSandboxNotFound
+			return struct{}{}, sb.gone()
 		default:
 			return struct{}{}, fmt.Errorf("%w: it is %s", ErrConflict, s)
 		}

@@ -20,7 +20,7 @@ func (r *Runtime) Get(ctx context.Context, id string) (Sandbox, error) {
 		return Sandbox{}, err
 	}
 	if !visible(sb.state()) {
-		return Sandbox{}, r.ends.gone(id)
+		return Sandbox{}, sb.gone()
 	}
 	return r.view(sb.snapshot()), nil
 }
@@ -60,7 +60,7 @@ func (r *Runtime) Killed(ctx context.Context, limit int) ([]Sandbox, error) {
 func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
 	sb, err := r.serving(ctx, id)
 	if errors.Is(err, ErrSandboxNotFound) {
-		return nil, fmt.Errorf("sandbox %q: %w", id, ErrNotRunning)
+		return nil, fmt.Errorf("%w: %w", ErrNotRunning, err)
 	}
 	if err != nil {
 		return nil, err

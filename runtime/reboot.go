@@ -39,7 +39,15 @@ func (sb *sandbox) isForgetting() bool {
 
 // relaunch is launch, from the files alone if that was asked for.
 func (r *Runtime) relaunch(ctx context.Context, sb *sandbox, l launch) error {
-	if l.origin.filesystem || !sb.isForgetting() {
+	if !l.origin.filesystem && !sb.isForgetting() {
+		return r.launch(ctx, sb, l)
+	}
+	// What it was given is in no memory any more.
+	var err error
+	if l.env, err = r.cfg.Store.Environment(ctx, sb.id); err != nil {
+		return err
+	}
+	if l.origin.filesystem {
 		return r.launch(ctx, sb, l)
 	}
 	claim := r.newClaim(sb.snapshot(), kindFilesystemPause)

@@ -81,6 +81,9 @@ func (r *Runtime) reconcile(ctx context.Context) error {
 		r.log.Info("reconciled with an earlier process", "recovered", report.Recovered, "cleaned up", report.CleanedUp,
 			"quarantined", report.Quarantined, "failed", report.Failed)
 	}
+	if err := r.rememberEnds(ctx); err != nil {
+		r.log.Warn("could not read which sandboxes ran out of memory", "error", err)
+	}
 	if _, err := r.cfg.Store.DropKilled(ctx, time.Now().Add(-killedKept), mostKilled); err != nil {
 		r.log.Warn("could not forget old sandboxes", "error", err)
 	}

@@ -14,8 +14,8 @@ import (
 const (
 	// resumeTimeout is the deadline of the state resuming.
 	resumeTimeout = 2 * time.Minute
-	// wakeTimeout is what a sandbox has that traffic resumed, as in E2B.
-	wakeTimeout = 5 * time.Minute
+	// leastWake is what a sandbox has at least that traffic resumed, as in E2B.
+	leastWake = 5 * time.Minute
 )
 
 // flight is a resume that all who want it wait for.
@@ -52,30 +52,53 @@ func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 // has its memory. ErrNotRunning for others. Calls at the same time share one
 // resume.
 func (r *Runtime) Wake(ctx context.Context, id string) (Sandbox, error) {
-	sb, err := r.serving(ctx, id)
-	if err != nil {
-		return Sandbox{}, err
-	}
-	row := sb.snapshot()
-	switch {
-	case State(row.State) == StateRunning:
-	case row.AutoResume && !row.FilesystemOnly:
-		if err := sb.mayWake(time.Now()); err != nil {
-			return Sandbox{}, fmt.Errorf("resume sandbox %s: %w", id, err)
+	for {
+		view, err := r.Settled(ctx, id)
+		if err != nil || view.State == StateRunning {
+			return view, err
 		}
-		if _, err := r.awake(ctx, id, wakeTimeout); err != nil {
-			return Sandbox{}, err
+		if !view.AutoResume || view.FilesystemOnly {
+			return Sandbox{}, fmt.Errorf("sandbox %s is paused: %w", id, ErrNotRunning)
 		}
-	default:
-		paused, err := r.settled(ctx, sb)
+		sb, err := r.serving(ctx, id)
 		if err != nil {
 			return Sandbox{}, err
 		}
-		if paused {
-			return Sandbox{}, fmt.Errorf("sandbox %s is paused: %w", id, ErrNotRunning)
+		if err := sb.mayWake(time.Now()); err != nil {
+			return Sandbox{}, fmt.Errorf("resume sandbox %s: %w", id, err)
+		}
+		_, err = r.awake(ctx, id, wakeTimeout(sb.snapshot()))
+		if err == nil {
+			return r.Get(ctx, id)
+		}
+		// It was paused in between, and what comes of that is waited for again.
+		if !errors.Is(err, ErrConflict) {
+			return Sandbox{}, err
 		}
 	}
-	return r.Get(ctx, id)
+}
+
+// wakeTimeout is what a sandbox has that traffic resumed, as in E2B: what its
+// create asked for, if that is more than the least.
+func wakeTimeout(row store.Sandbox) time.Duration { return max(leastWake, row.Timeout) }
+
+// Settled waits until the sandbox is not on its way between two states, and
+// returns it running or paused, as it is then. ErrSandboxNotFound if it ended.
+func (r *Runtime) Settled(ctx context.Context, id string) (Sandbox, error) {
+	for {
+		view, err := r.Get(ctx, id)
+		if err != nil || !view.State.moving() {
+			return view, err
+		}
+		sb, err := r.serving(ctx, id)
+		if err != nil {
+			return Sandbox{}, err
+		}
+		if err := sb.lockSettled(ctx); err != nil {
+			return Sandbox{}, fmt.Errorf("wait for sandbox %s: %w", id, err)
+		}
+		sb.life.unlock()
+	}
 }
 
 // awake returns when the sandbox runs, and whether it had to be resumed.
@@ -171,7 +194,7 @@ func (r *Runtime) resume(sb *sandbox, timeout time.Duration) (err error) {
 	defer sb.life.unlock()
 	if s := sb.state(); s != StatePaused {
 		reservation.Release()
-		return stateError(sb.id, s)
+		return stateError(sb, s)
 	}
 	deadline, _ := ctx.Deadline()
 	sb.life.extend(deadline)
@@ -199,7 +222,7 @@ func (r *Runtime) resume(sb *sandbox, timeout time.Duration) (err error) {
 // settled waits for the call under way and reports whether the sandbox is
 // paused then. It is no error if it runs.
 func (r *Runtime) settled(ctx context.Context, sb *sandbox) (paused bool, err error) {
-	if err := sb.life.lock(ctx); err != nil {
+	if err := sb.lockSettled(ctx); err != nil {
 		return false, err
 	}
 	defer sb.life.unlock()
@@ -207,18 +230,18 @@ func (r *Runtime) settled(ctx context.Context, sb *sandbox) (paused bool, err er
 	if s == StatePaused {
 		return true, nil
 	}
-	return false, stateError(sb.id, s)
+	return false, stateError(sb, s)
 }
 
 // stateError says why a sandbox in a state cannot be resumed; nil if it runs.
-func stateError(id string, s State) error {
+func stateError(sb *sandbox, s State) error {
 	switch s {
 	case StateRunning:
 		return nil
 	case StateKilling, StateKilled:
-		return notFound(id)
+		return sb.gone()
 	}
-	return fmt.Errorf("sandbox %s is %s: %w", id, s, ErrConflict)
+	return fmt.Errorf("sandbox %s is %s: %w", sb.id, s, ErrConflict)
 }
 
 func (r *Runtime) resumeLocked(ctx context.Context, sb *sandbox, claimID string, timeout time.Duration) error {

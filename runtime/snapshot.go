@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/rundlet/rundlet/store"
@@ -76,6 +77,9 @@ func (r *Runtime) Snapshot(ctx context.Context, id, name, keyID string) (Snapsho
 	if name != "" && !snapshotName.MatchString(name) {
 		return Snapshot{}, fmt.Errorf("%w: snapshot name %.128q: use a to z, 0 to 9, '.', '_', '-', '/' and ':', at most 128 of them", ErrInvalid, name)
 	}
+	if err := r.nameIsNoID(ctx, name); err != nil {
+		return Snapshot{}, err
+	}
 	claim, err := r.capture(ctx, id, func(claim *store.Snapshot) {
 		claim.Kind, claim.Name, claim.KeyID = kindSnapshot, name, keyID
 	})
@@ -83,6 +87,23 @@ func (r *Runtime) Snapshot(ctx context.Context, id, name, keyID string) (Snapsho
 		return Snapshot{}, fmt.Errorf("snapshot sandbox %s: %w", id, err)
 	}
 	return viewSnapshot(claim), nil
+}
+
+// nameIsNoID refuses the id of a snapshot as the name of another, which nobody
+// would find by it.
+func (r *Runtime) nameIsNoID(ctx context.Context, name string) error {
+	if name == "" {
+		return nil
+	}
+	bare, _, _ := strings.Cut(name, ":")
+	claim, err := r.cfg.Store.Snapshot(ctx, bare)
+	switch {
+	case errors.Is(err, store.ErrNotFound), err == nil && claim.ID != bare:
+		return nil
+	case err != nil:
+		return classify(err)
+	}
+	return fmt.Errorf("%w: snapshot name %.128q: it is the id of a snapshot", ErrInvalid, name)
 }
 
 // snapshotName is what a snapshot can be called; with "/" for a name space and ":"
@@ -96,7 +117,7 @@ func (r *Runtime) capture(ctx context.Context, id string, change func(*store.Sna
 	if err != nil {
 		return store.Snapshot{}, err
 	}
-	if err := sb.life.lock(ctx); err != nil {
+	if err := sb.lockSettled(ctx); err != nil {
 		return store.Snapshot{}, err
 	}
 	return await(ctx, r, func() (store.Snapshot, error) {
@@ -114,7 +135,7 @@ func (r *Runtime) captureLocked(ctx context.Context, sb *sandbox, change func(*s
 		return claim, classify(err)
 	case StateRunning:
 	default:
-		return claim, stateError(sb.id, s)
+		return claim, stateError(sb, s)
 	}
 	if err := r.roomForSnapshot(); err != nil {
 		return claim, err
@@ -144,6 +165,9 @@ func (r *Runtime) save(ctx context.Context, claim *store.Snapshot) (err error) {
 		}
 	}()
 	if err := r.claim(ctx, *claim); err != nil {
+		return err
+	}
+	if err := r.cfg.Store.CopyEnvironment(ctx, claim.ID, claim.VMID); err != nil {
 		return err
 	}
 	if err := r.at(StepSnapshotIntent); err != nil {
@@ -189,6 +213,9 @@ func (r *Runtime) share(ctx context.Context, row store.Sandbox, change func(*sto
 	}
 	if err := r.claim(ctx, claim); err != nil {
 		return claim, err
+	}
+	if err := r.cfg.Store.CopyEnvironment(ctx, claim.ID, row.ID); err != nil {
+		return claim, errors.Join(err, r.drop(ctx, claim.ID))
 	}
 	if sealed == "" && claim.Kind != kindFork {
 		r.seal(claim)
@@ -255,7 +282,7 @@ func (r *Runtime) DeleteSnapshot(ctx context.Context, idOrName string) error {
 
 // Snapshots returns the snapshots that match, the newest first.
 func (r *Runtime) Snapshots(ctx context.Context, f SnapshotFilter) ([]Snapshot, error) {
-	page := store.Page{Kind: kindSnapshot, Source: f.SandboxID, Name: f.Name, Limit: f.Limit}
+	page := store.Page{Kind: kindSnapshot, Source: f.SandboxID, Name: f.Name, AllTags: f.AllTags, Limit: f.Limit}
 	if f.After != nil {
 		page.AfterTime, page.AfterID = f.After.StartedAt, f.After.ID
 	}

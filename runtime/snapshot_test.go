@@ -35,7 +35,7 @@ func TestASnapshotIsWhatTheSandboxWasAndTheSandboxGoesOn(t *testing.T) {
 		if !init.Restored || init.BootID == "" || init.Env["A"] != "1" {
 			t.Errorf("init %+v", init)
 		}
-		if row := f.row(child.ID); row.OriginID != snap.ID || row.TemplateID != sb.TemplateID {
+		if row := f.row(child.ID); row.OriginID != snap.ID || row.TemplateID != "tools/v1" || row.Alias != "tools/v1" {
 			t.Errorf("lineage: %+v", row)
 		}
 	}
@@ -104,6 +104,61 @@ func TestSnapshotsAreListedNewestFirstInPages(t *testing.T) {
 	page := ids(SnapshotFilter{Limit: 3})
 	equal("first page", page, all[:3]...)
 	equal("second page", ids(SnapshotFilter{Limit: 3, After: &Cursor{StartedAt: all[2].CreatedAt, ID: all[2].ID}}), all[3])
+}
+
+// TestASnapshotIsATemplateOfItsSandboxes: all tags of a name are one, and what has no
+// name is one of its own. Pauses and forks keep it.
+func TestASnapshotIsATemplateOfItsSandboxes(t *testing.T) {
+	f, ctx := newFixture(t), context.Background()
+	base := f.create()
+	take := func(id, name string) Snapshot {
+		snap, err := f.rt.Snapshot(ctx, id, name, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return snap
+	}
+	of := func(template string) Sandbox { return f.create(func(r *CreateRequest) { r.Template = template }) }
+	first, unnamed := take(base.ID, "s"), take(base.ID, "")
+	take(base.ID, "s:v1")
+	f.inside(base.ID).Set("mark", "second")
+	take(base.ID, "s")
+	for name, c := range map[string]struct{ id, alias, mark string }{
+		"s": {"s", "s", "second"}, "s:v1": {"s", "s", ""}, unnamed.ID: {unnamed.ID, "", ""},
+		first.ID: {first.ID, "", ""}, // Its name moved, and it is still there.
+	} {
+		sb := of(name)
+		if sb.TemplateID != c.id || sb.Alias != c.alias || f.inside(sb.ID).Get("mark") != c.mark {
+			t.Errorf("%s: template %q, alias %q, mark %q", name, sb.TemplateID, sb.Alias, f.inside(sb.ID).Get("mark"))
+		}
+		if got := f.initOf(sb.ID).TemplateID; got != c.id {
+			t.Errorf("%s: its guest knows template %q", name, got)
+		}
+		if err := f.rt.Kill(ctx, sb.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sb := of("s:v1")
+	forks, err := f.rt.Fork(ctx, sb.ID, ForkRequest{Count: 1, Timeout: time.Minute})
+	if err != nil || forks[0].Err != nil || forks[0].Sandbox.TemplateID != "s" {
+		t.Errorf("fork: %+v, %v", forks, err)
+	}
+	f.pause(sb.ID)
+	f.restart()
+	f.resume(sb.ID)
+	list, err := f.rt.List(ctx, ListFilter{Template: "s"})
+	if err != nil || len(list) != 2 {
+		t.Errorf("sandboxes of the template: %+v, %v", list, err)
+	}
+	tags, err := f.rt.Snapshots(ctx, SnapshotFilter{Name: "s", AllTags: true})
+	if err != nil || len(tags) != 2 {
+		t.Errorf("tags %+v, %v", tags, err)
+	}
+	for _, name := range []string{first.ID, first.ID + ":v2"} {
+		if _, err := f.rt.Snapshot(ctx, sb.ID, name, ""); !errors.Is(err, ErrInvalid) {
+			t.Errorf("the id of another as a name: %v", err)
+		}
+	}
 }
 
 func TestASnapshotThatFailsLeavesNothing(t *testing.T) {

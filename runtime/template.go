@@ -27,6 +27,10 @@ func (r *Runtime) Template(ctx context.Context, name string) (Template, error) {
 	if err != nil {
 		return Template{}, err
 	}
+	return named(all, name)
+}
+
+func named(all []Template, name string) (Template, error) {
 	bare := strings.TrimSuffix(name, ":default")
 	for _, t := range all {
 		if t.ID == bare || t.Aliases[0] == bare {
@@ -38,6 +42,22 @@ func (r *Runtime) Template(ctx context.Context, name string) (Template, error) {
 
 // Templates lists the templates, the base also before its first use.
 func (r *Runtime) Templates(ctx context.Context) ([]Template, error) {
+	all, err := r.templates(ctx)
+	if err != nil {
+		return nil, err
+	}
+	spawns, err := r.cfg.Store.Spawns(ctx)
+	if err != nil {
+		return nil, classify(err)
+	}
+	for i, t := range all {
+		all[i].SpawnCount, all[i].LastSpawnedAt = spawns[t.Aliases[0]].Count, spawns[t.Aliases[0]].Last
+	}
+	return all, nil
+}
+
+// templates is Templates without their counts.
+func (r *Runtime) templates(ctx context.Context) ([]Template, error) {
 	rows, err := r.cfg.Store.Templates(ctx)
 	if err != nil {
 		return nil, classify(err)

@@ -14,15 +14,19 @@ import (
 )
 
 // Kill ends a sandbox at a client's request. It always wins: see terminate. A
-// client that goes away does not take it back.
+// client that goes away does not take it back. A sandbox that something else ended
+// meanwhile is gone: that is what was asked.
 func (r *Runtime) Kill(ctx context.Context, id string) error {
 	sb, ok := r.find(id)
 	if !ok {
-		return notFound(id)
+		return r.ends.gone(id)
 	}
 	_, err := await(ctx, r, func() (struct{}, error) {
 		return struct{}{}, r.terminate(context.WithoutCancel(ctx), sb, "killed by request")
 	})
+	if errors.Is(err, ErrSandboxNotFound) {
+		return nil
+	}
 	return classify(err)
 }
 
@@ -186,7 +190,7 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *sandbox, reason string) 
 	if wasRunning {
 		r.cfg.Latency.Record(latency.KillDelete, time.Since(begin))
 	}
-	r.log.Info("sandbox ended", "sandbox", sb.id, "reason", row.Reason)
+	r.log.Info("sandbox ended", "sandbox", sb.id, "reason", row.Reason, "memory_mib", row.MemoryMiB)
 	return nil
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,25 +50,31 @@ func TestKillDestroysThenFreesTheNetworkThenReleasesThenSamples(t *testing.T) {
 	}
 }
 
-func TestOfManyKillsOneWins(t *testing.T) {
-	f := newFixture(t)
-	sb := f.create()
-	var won atomic.Int32
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			switch err := f.rt.Kill(context.Background(), sb.ID); {
-			case err == nil:
-				won.Add(1)
-			case !errors.Is(err, ErrSandboxNotFound):
+// TestKillsAtOnceJoin: the sandbox is ended once, and who asked for it while it was
+// there has it.
+func TestKillsAtOnceJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		defer f.rt.Close()
+		sb := f.create()
+		f.forgetHistory()
+		f.lookDuring("destroy", func() { time.Sleep(time.Second) })
+		errs := make(chan error, 8)
+		for range 8 {
+			go func() { errs <- f.rt.Kill(context.Background(), sb.ID) }()
+		}
+		for range 8 {
+			if err := <-errs; err != nil {
 				t.Error(err)
 			}
-		})
-	}
-	wg.Wait()
-	if won.Load() != 1 {
-		t.Errorf("%d won", won.Load())
-	}
+		}
+		if n := countOf(f, "destroy"); n != 1 {
+			t.Errorf("it was ended %d times", n)
+		}
+		if err := f.rt.Kill(context.Background(), sb.ID); !errors.Is(err, ErrSandboxNotFound) {
+			t.Errorf("a kill of what is gone: %v", err)
+		}
+	})
 }
 
 func TestWhatCannotBeEndedKeepsItsCapacityAndIsRetriedUntilItIsGone(t *testing.T) {

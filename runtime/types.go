@@ -125,7 +125,8 @@ type ForkResult struct {
 type Snapshot struct {
 	// ID is 20 characters of [a-z0-9]; it can be used as a template id.
 	ID string
-	// Name is optional and unique; taking another snapshot under a name moves it.
+	// Name is optional and unique: a template's name, and a tag behind a colon unless
+	// it is the default one. Taking another snapshot under a name moves it.
 	Name string
 	// SandboxID is what it was taken of.
 	SandboxID string
@@ -137,8 +138,10 @@ type Snapshot struct {
 // SnapshotFilter selects snapshots; they come newest first, ties by id.
 type SnapshotFilter struct {
 	SandboxID string
-	// Name selects by name or id.
-	Name string
+	// Name selects by name or id. With AllTags it selects all tags of the name, which
+	// has none itself.
+	Name    string
+	AllTags bool
 	// After continues behind this snapshot; StartedAt is its CreatedAt.
 	After *Cursor
 	Limit int
@@ -211,6 +214,10 @@ type Template struct {
 	MemoryMiB int
 	DiskMiB   int
 	CreatedAt time.Time
+	// SpawnCount is how many sandboxes were created from it, of all its builds, and
+	// LastSpawnedAt when the last was; zero if none was.
+	SpawnCount    int64
+	LastSpawnedAt time.Time
 }
 
 // The error classes of the runtime, for errors.Is. The e2b package maps them

@@ -58,7 +58,7 @@ func TestCountSnapshots(t *testing.T) {
 // The migration that brings the column counts the same as rows that are written now.
 func TestRowsOfAnOlderSchemaCountOnce(t *testing.T) {
 	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
-	older(t, path)
+	ofVersion(t, path, 3)
 	db := connect(path, "journal_mode(WAL)")
 	for i, files := range []string{"1", "1", "2"} {
 		if _, err := db.ExecContext(ctx, `INSERT INTO snapshots (id, instance, kind, state, vm_id, snapshot, source, parent, template_id, alias, build_id,

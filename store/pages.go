@@ -12,8 +12,10 @@ type Page struct {
 	Kind string
 	// Source, if set, is the sandbox that they were taken of.
 	Source string
-	// Name, if set, is the id or the name of the one.
-	Name string
+	// Name, if set, is the id or the name of the one. With AllTags it is also what
+	// names have before a colon.
+	Name    string
+	AllTags bool
 	// AfterTime and AfterID, if set, are the place that the page begins behind.
 	AfterTime time.Time
 	AfterID   string
@@ -36,7 +38,14 @@ func (s *Store) SnapshotPage(ctx context.Context, p Page) ([]Snapshot, error) {
 		add(`source = ?`, p.Source)
 	}
 	if p.Name != "" {
-		add(`id IN (SELECT id FROM snapshots WHERE id = ? UNION SELECT id FROM snapshots WHERE name = ? AND name <> '')`, p.Name, p.Name)
+		ids := `SELECT id FROM snapshots WHERE id = ? UNION SELECT id FROM snapshots WHERE name = ? AND name <> ''`
+		args = append(args, p.Name, p.Name)
+		if p.AllTags {
+			// What begins with the name and a colon; the semicolon is the character after it.
+			ids += ` UNION SELECT id FROM snapshots WHERE name > ? AND name < ? AND name <> ''`
+			args = append(args, p.Name+":", p.Name+";")
+		}
+		add(`id IN (` + ids + `)`)
 	}
 	if p.AfterID != "" {
 		// The first condition is what an index can begin at.

@@ -28,6 +28,10 @@ func TestPagesAreTheWholeList(t *testing.T) {
 			n.Kind = "pause"
 		case 7:
 			n.Name = "named"
+		case 8:
+			n.Name = "named:v1"
+		case 9:
+			n.Name = "named-v1"
 		}
 		if err := s.PutSnapshot(ctx, n); err != nil {
 			t.Fatal(err)
@@ -38,11 +42,11 @@ func TestPagesAreTheWholeList(t *testing.T) {
 	slices.SortFunc(all, func(a, b Snapshot) int { return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(a.ID, b.ID)) })
 	for _, p := range []Page{
 		{Kind: "snapshot"}, {Kind: "pause"}, {Kind: "fork"}, {Kind: "snapshot", Source: "i1"}, {Kind: "snapshot", Source: "i9"},
-		{Kind: "snapshot", Name: "named"}, {Kind: "snapshot", Name: "00"}, {Kind: "snapshot", Name: "none"}, {Kind: "snapshot", Source: "i2", Name: "named"},
+		{Kind: "snapshot", Name: "named"}, {Kind: "snapshot", Name: "00"}, {Kind: "snapshot", Name: "named", AllTags: true}, {Kind: "snapshot", Name: "none", AllTags: true}, {Kind: "snapshot", Name: "none"}, {Kind: "snapshot", Source: "i2", Name: "named"},
 	} {
 		var want []Snapshot
 		for _, n := range all {
-			if n.Kind == p.Kind && n.State == SnapshotReady && (p.Source == "" || n.Source == p.Source) && (p.Name == "" || p.Name == n.Name || p.Name == n.ID) {
+			if n.Kind == p.Kind && n.State == SnapshotReady && (p.Source == "" || n.Source == p.Source) && (p.Name == "" || p.Name == n.Name || p.Name == n.ID || p.AllTags && strings.HasPrefix(n.Name, p.Name+":")) {
 				want = append(want, n)
 			}
 		}

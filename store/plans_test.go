@@ -106,7 +106,7 @@ func TestNoRequestReadsATable(t *testing.T) {
 		"count orphans":      func() error { _, err := s.CountOrphans(ctx); return err },
 		"count quarantined":  func() error { _, err := s.CountQuarantined(ctx, known); return err },
 		"pages": func() error {
-			for _, p := range append(pages, Page{Kind: "snapshot", Name: "name"}) {
+			for _, p := range append(pages, Page{Kind: "snapshot", Name: "name"}, Page{Kind: "snapshot", Name: "name", AllTags: true}) {
 				if _, err := s.SnapshotPage(ctx, p); err != nil {
 					return err
 				}

@@ -47,11 +47,13 @@ type Sandbox struct {
 	FollowsUp string
 	// QuarantinedAt is when an operator became needed; Reason says why.
 	QuarantinedAt time.Time
+	// Timeout is what its create asked for; 0: not known.
+	Timeout time.Duration
 }
 
 const sandboxColumns = `id, instance, template_id, alias, build_id, state, reason, metadata, created_at, started_at, end_at,
 	killed_at, vcpus, memory_mib, disk_mib, secure, private_ports, allow_internet, key_id, slot_id,
-	deadline, snapshot_id, filesystem_only, origin_id, spec, on_timeout, auto_resume, follows_up, quarantined_at`
+	deadline, snapshot_id, filesystem_only, origin_id, spec, on_timeout, auto_resume, follows_up, quarantined_at, timeout`
 
 var putSandbox = upsert("sandboxes", "id", sandboxColumns)
 
@@ -74,7 +76,7 @@ func (s *Store) PutSandbox(ctx context.Context, sb Sandbox) error {
 		micros(sb.CreatedAt), micros(sb.StartedAt), micros(sb.EndAt), micros(sb.KilledAt),
 		sb.VCPUs, sb.MemoryMiB, sb.DiskMiB, sb.Secure, sb.PrivatePorts, sb.AllowInternet, sb.KeyID, sb.SlotID,
 		micros(sb.Deadline), sb.SnapshotID, sb.FilesystemOnly, sb.OriginID, sb.Spec, sb.OnTimeout, sb.AutoResume, sb.FollowsUp,
-		micros(sb.QuarantinedAt))
+		micros(sb.QuarantinedAt), sb.Timeout.Microseconds())
 	if err != nil {
 		return fmt.Errorf("put sandbox %s: %w", sb.ID, err)
 	}
@@ -190,14 +192,14 @@ func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 		sb                              Sandbox
 		metadata                        string
 		created, started, end, killedAt int64
-		deadline, quarantined           int64
+		deadline, quarantined, timeout  int64
 		internet                        sql.NullBool
 	)
 	err := rows.Scan(&sb.ID, &sb.Instance, &sb.TemplateID, &sb.Alias, &sb.BuildID, &sb.State, &sb.Reason, &metadata,
 		&created, &started, &end, &killedAt,
 		&sb.VCPUs, &sb.MemoryMiB, &sb.DiskMiB, &sb.Secure, &sb.PrivatePorts, &internet, &sb.KeyID, &sb.SlotID,
 		&deadline, &sb.SnapshotID, &sb.FilesystemOnly, &sb.OriginID, &sb.Spec, &sb.OnTimeout, &sb.AutoResume, &sb.FollowsUp,
-		&quarantined)
+		&quarantined, &timeout)
 	if err != nil {
 		return Sandbox{}, err
 	}
@@ -209,6 +211,6 @@ func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 	}
 	sb.CreatedAt, sb.StartedAt = fromMicros(created), fromMicros(started)
 	sb.EndAt, sb.KilledAt, sb.Deadline = fromMicros(end), fromMicros(killedAt), fromMicros(deadline)
-	sb.QuarantinedAt = fromMicros(quarantined)
+	sb.QuarantinedAt, sb.Timeout = fromMicros(quarantined), time.Duration(timeout)*time.Microsecond
 	return sb, nil
 }

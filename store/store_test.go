@@ -30,7 +30,7 @@ func sample(id, state string) Sandbox {
 		CreatedAt: time.UnixMicro(1).UTC(), StartedAt: time.UnixMicro(2).UTC(), EndAt: time.UnixMicro(3).UTC(),
 		VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024, Secure: true, PrivatePorts: true, AllowInternet: &no, KeyID: "k", SlotID: "s",
 		Deadline: time.UnixMicro(4).UTC(), SnapshotID: "n", FilesystemOnly: true, OriginID: "o", Spec: "{}", OnTimeout: "pause", AutoResume: true,
-		FollowsUp: "{}",
+		FollowsUp: "{}", QuarantinedAt: time.UnixMicro(5).UTC(), Timeout: 6 * time.Microsecond,
 	}
 }
 

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"strings"
@@ -62,15 +59,10 @@ func (s *serving) open(t *testing.T) *node {
 		t.Fatal(err)
 	}
 	driver := memvm.New(memvm.Options{Host: s.host, Handler: func(_ string, port uint16) func(net.Conn) {
-		if port != control.Port {
+		if port != control.Port && port != 80 {
 			return nil
 		}
-		return func(conn net.Conn) {
-			if req, err := http.ReadRequest(bufio.NewReader(conn)); err == nil && req.URL.Path == control.InitPath {
-				_ = json.NewDecoder(req.Body).Decode(&control.InitRequest{})
-			}
-			fmt.Fprint(conn, "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n")
-		}
+		return busyGuest
 	}})
 	rt, err := runtime.Open(t.Context(), runtime.Config{
 		Instance: s.dirs.Instance(), Driver: driver, Network: &openSlots{}, Store: db,

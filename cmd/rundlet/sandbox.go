@@ -114,10 +114,11 @@ func listKilled(cmd *cobra.Command, o *options) error {
 		Reason    string    `json:"reason"`
 		StartedAt time.Time `json:"started_at,omitzero"`
 		KilledAt  time.Time `json:"killed_at"`
+		MemoryMiB int       `json:"memory_mib"`
 	}
 	list := make([]ended, len(rows))
 	for i, row := range rows {
-		list[i] = ended{row.ID, row.Alias, row.Reason, row.StartedAt, row.KilledAt}
+		list[i] = ended{row.ID, row.Alias, row.Reason, row.StartedAt, row.KilledAt, row.MemoryMiB}
 	}
 	if o.json {
 		return printJSON(cmd.OutOrStdout(), list)
@@ -125,6 +126,9 @@ func listKilled(cmd *cobra.Command, o *options) error {
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "ID\tTEMPLATE\tENDED\tREASON")
 	for _, e := range list {
+		if e.Reason == "oom" {
+			e.Reason = fmt.Sprintf("oom (out of memory: it had %d MiB)", e.MemoryMiB)
+		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", e.ID, e.Template, e.KilledAt.Local().Format(time.DateTime), e.Reason)
 	}
 	return w.Flush()

@@ -35,10 +35,6 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 		// The client went away; no answer can be sent.
 		panic(http.ErrAbortHandler)
 	}
-	if x := exchangeOf(r); x.again != nil && x.run != nil && errors.Is(err, errNoStream) && !x.again.touched.Load() {
-		x.missed = err
-		return
-	}
 	e, known := classify(err)
 	var wake *wakeError
 	switch {
@@ -51,7 +47,8 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 		p.log.warn("data plane: a sandbox was not resumed", "sandbox_id", t.ID, "port", t.Port, "error", wake.err)
 		refuse(w, r, t, notResumed(wake.err))
 	default:
-		p.died(w, r, t, err)
+		p.log.warn("data plane: a sandbox broke off", "sandbox_id", t.ID, "port", t.Port, "error", err)
+		refuse(w, r, t, refusal.BrokeOff.With())
 	}
 }
 
@@ -72,8 +69,6 @@ func classify(err error) (_ *refusal.Error, ok bool) {
 		return refusal.PortClosed.With(), true
 	case isGone(err):
 		return gone(err), true
-	case errors.Is(err, runtime.ErrConflict):
-		return refusal.Changing.With(), true
 	case errors.Is(err, runtime.ErrUnavailable):
 		return refusal.Stopping.With(), true
 	case errors.Is(err, errTooManyStreams), errors.Is(err, runtime.ErrLacking):
@@ -87,21 +82,6 @@ func classify(err error) (_ *refusal.Error, ok bool) {
 		return refusal.HeadTooSlow.With(), true
 	}
 	return nil, false
-}
-
-// died answers when the stream into a running sandbox failed: perhaps because
-// the sandbox ended just now.
-func (p *Proxy) died(w http.ResponseWriter, r *http.Request, t Target, err error) {
-	sb, getErr := p.sandboxes.Get(r.Context(), t.ID)
-	if getErr == nil {
-		getErr = serving(sb.State)
-	}
-	if isGone(getErr) {
-		refuse(w, r, t, gone(getErr))
-		return
-	}
-	p.log.warn("data plane: a sandbox broke off", "sandbox_id", t.ID, "port", t.Port, "error", err)
-	refuse(w, r, t, refusal.BrokeOff.With())
 }
 
 func isGone(err error) bool {

@@ -22,7 +22,7 @@ func TestErrorsAreRefused(t *testing.T) {
 		{runtime.ErrPortClosed, refusal.PortClosed, 0},
 		{runtime.ErrSandboxNotFound, refusal.Gone, 0},
 		{runtime.ErrNotRunning, refusal.Gone, 0},
-		{runtime.ErrConflict, refusal.Changing, 0},
+		{runtime.ErrConflict, nil, 0},
 		{runtime.ErrUnavailable, refusal.Stopping, 0},
 		{runtime.ErrLacking, refusal.TooManyStreams, time.Second},
 		{errTooManyStreams, refusal.TooManyStreams, time.Second},

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/rundlet/rundlet/runtime"
@@ -23,6 +24,8 @@ type Sandboxes interface {
 	EachToken(ctx context.Context, yield func(id, token string) bool) error
 	Dial(ctx context.Context, id string, port uint16) (net.Conn, error)
 	Wake(ctx context.Context, id string) (runtime.Sandbox, error)
+	// Settled waits until the sandbox is not on its way between two states.
+	Settled(ctx context.Context, id string) (runtime.Sandbox, error)
 }
 
 const (
@@ -243,6 +246,21 @@ type conn struct {
 	run *run
 	// head is that of the answer that is being read, or nil.
 	head atomic.Pointer[head]
+	// sent counts the bytes that the stream took, and before those of earlier
+	// requests.
+	sent, before atomic.Int64
+}
+
+// Write goes on when the program in the sandbox does not take any more: it may
+// have answered before it closed, and the transport would give that up for the
+// error. Whether there is an answer is for the reading side to say.
+func (c *conn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.sent.Add(int64(n))
+	if c.sent.Load() > c.before.Load() && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)) {
+		return len(b), nil
+	}
+	return n, err
 }
 
 // Read bounds the head of an answer.

@@ -32,6 +32,9 @@ func (p *piped) Get(context.Context, string) (runtime.Sandbox, error) {
 
 func (p *piped) EachToken(context.Context, func(id, token string) bool) error { return nil }
 func (p *piped) Wake(ctx context.Context, id string) (runtime.Sandbox, error) { return p.Get(ctx, id) }
+func (p *piped) Settled(ctx context.Context, id string) (runtime.Sandbox, error) {
+	return p.Get(ctx, id)
+}
 func (p *piped) Dial(context.Context, string, uint16) (net.Conn, error) {
 	if p.fail != nil {
 		return nil, p.fail

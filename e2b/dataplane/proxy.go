@@ -30,6 +30,7 @@ type Proxy struct {
 	observer  Observer                                                  // may be nil
 	onAccess  func(ctx context.Context, token bool)                     // may be nil
 	onWork    func(r *http.Request, work float64) (time.Duration, bool) // may be nil
+	onBreak   func(r *http.Request)                                     // may be nil
 	signers   signers
 	searching sync.Mutex
 	searchers chan struct{}
@@ -52,11 +53,13 @@ func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
 		BufferPool:    buffers{},
 		// That streams break off is everyday: sandboxes are killed.
 		ErrorLog:     slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-		ErrorHandler: p.fail,
+		ErrorHandler: p.broke,
 	}
 	p.observer, _ = sandboxes.(Observer)
 	p.rp.ModifyResponse = func(resp *http.Response) error {
 		exchangeOf(resp.Request).request.awaitEnd(resp.Request.Context())
+		exchangeOf(resp.Request).answered(resp)
+		p.watchUpgrade(resp)
 		p.observe(resp)
 		return nil
 	}
@@ -84,14 +87,20 @@ func (p *Proxy) Drop(id string) {
 // exchange is what one request needs on its way through the reverse proxy.
 type exchange struct {
 	target Target
+	in     *http.Request // as it came
+	client *http.ResponseController
 	run    *run
 	begin  time.Time
 	// request is the body on its way in, where its end matters; else nil.
 	request *requestBody
-	// again is the body while the request can be sent a second time; else nil.
+	// again is the body, which can be sent again as long as nothing was read of it.
 	again *unread
-	// missed is why there was no stream for it the first time.
-	missed error
+	// conn is the connection that it was sent over last, or nil.
+	conn *conn
+	// cut is why the last attempt got no answer, if the run may have ended; unsent:
+	// the sandbox had got nothing of it.
+	cut    error
+	unsent bool
 	// sandbox is the one that was asked for, as it was then.
 	sandbox runtime.Sandbox
 	// shown: it has a token of the sandbox that it may resume.
@@ -126,6 +135,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 	x := &exchange{target: t, begin: begin, head: head{budget: p.heads, owner: t.ID, time: p.headTime}}
 	defer x.head.end()
 	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+	x.in, x.client = r, http.NewResponseController(w)
 	sb, err := p.sandboxes.Get(r.Context(), t.ID)
 	if err == nil && !wakes(sb) {
 		err = serving(sb.State)
@@ -154,34 +164,28 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 			return
 		}
 	}
-	if sb.AutoResume {
-		x.again = &unread{ReadCloser: r.Body}
-		r.Body = x.again
-	}
-	p.serve(w, r, sb)
-	if x.missed != nil {
-		// It was paused between the look at its state and the dial.
-		p.serve(w, r, runtime.Sandbox{ID: sb.ID, State: runtime.StatePaused, AutoResume: true})
-	}
+	x.again = &unread{ReadCloser: r.Body}
+	r.Body = x.again
+	p.carry(w, r, sb)
 }
 
-// serve carries the request to a sandbox that runs or is resumed first.
-func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, sb runtime.Sandbox) {
+// attempt carries the request to a sandbox that runs or is resumed first. An
+// error means that it did not get so far.
+func (p *Proxy) attempt(w http.ResponseWriter, r *http.Request, sb runtime.Sandbox) (err error) {
 	x := exchangeOf(r)
-	var err error
 	if wakes(sb) {
-		// Once: who was resumed and does not run any more was paused on purpose.
-		x.again = nil
 		sb, err = p.wake(r, sb)
-	}
-	if err == nil {
-		x.run, err = p.pool.acquire(sb)
+	} else {
+		err = serving(sb.State)
 	}
 	if err != nil {
-		p.fail(w, r, err)
-		return
+		return err
+	}
+	if x.run, err = p.pool.acquire(sb); err != nil {
+		return err
 	}
 	defer x.run.release()
+	x.conn = nil
 	out := r
 	if r.ProtoMajor == 1 && r.ContentLength != 0 && r.ContentLength <= mayBeTaken {
 		x.request = newRequestBody(r.Body, http.NewResponseController(w))
@@ -189,6 +193,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, sb runtime.Sandbox
 		out.Body = x.request
 	}
 	p.rp.ServeHTTP(w, out)
+	return nil
 }
 
 // HasToken reports whether a request for a target has a token of its sandbox.
@@ -221,13 +226,10 @@ func checkToken(r *http.Request, header, token string, missing, invalid *refusal
 	return nil
 }
 
-// serving tells whether a sandbox in this state takes requests.
+// serving tells whether a sandbox in this state takes requests, or will.
 func serving(s runtime.State) error {
-	switch s {
-	case runtime.StateRunning:
+	if s == runtime.StateRunning || moving(s) {
 		return nil
-	case runtime.StateCreating, runtime.StatePausing, runtime.StateResuming:
-		return runtime.ErrConflict
 	}
 	return runtime.ErrNotRunning
 }
@@ -270,6 +272,8 @@ func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		if c, ok := info.Conn.(*conn); ok {
+			x.conn = c
+			c.before.Store(c.sent.Load())
 			x.head.watch(c)
 		}
 	}}

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
-	"sync/atomic"
 
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/runtime"
@@ -20,13 +18,12 @@ const headerAccess = "X-Access-Token"
 // running and paused: what comes of that is waited for, because a client whose
 // stream a pause broke off asks at once whether the sandbox still runs.
 func wakes(sb runtime.Sandbox) bool {
-	switch sb.State {
-	case runtime.StatePausing, runtime.StateResuming:
-		return true
-	case runtime.StatePaused:
-		return sb.AutoResume && !sb.FilesystemOnly
-	}
-	return false
+	return moving(sb.State) || sb.State == runtime.StatePaused && sb.AutoResume && !sb.FilesystemOnly
+}
+
+// moving reports a state between running and paused.
+func moving(s runtime.State) bool {
+	return s == runtime.StatePausing || s == runtime.StateResuming
 }
 
 // wakeError is why a sandbox that was to be resumed was not.
@@ -51,10 +48,8 @@ func (p *Proxy) wake(r *http.Request, sb runtime.Sandbox) (runtime.Sandbox, erro
 		}
 		p.wakers.pay(sb.ID)
 	}
+	// If it is on its way again by now there is no stream for it, and it comes back.
 	sb, err := p.sandboxes.Wake(r.Context(), sb.ID)
-	if err == nil {
-		err = serving(sb.State)
-	}
 	if err != nil {
 		return sb, &wakeError{err}
 	}
@@ -112,25 +107,6 @@ func notResumed(err error) *refusal.Error {
 		return refusal.NotResumedBecause.With(memory.Detail)
 	}
 	return refusal.NotResumed.With()
-}
-
-// unread is a body that stays usable as long as nobody read of it: a transport
-// that cannot dial closes it all the same. The server closes it in the end.
-type unread struct {
-	io.ReadCloser
-	touched atomic.Bool
-}
-
-func (u *unread) Read(p []byte) (int, error) {
-	u.touched.Store(true)
-	return u.ReadCloser.Read(p)
-}
-
-func (u *unread) Close() error {
-	if !u.touched.Load() {
-		return nil
-	}
-	return u.ReadCloser.Close()
 }
 
 // Refresh breaks off the streams of runs of a sandbox that have ended. Who ended

@@ -164,6 +164,20 @@ func (f *Runtime) Wake(ctx context.Context, id string) (runtime.Sandbox, error) 
 	return sb, err
 }
 
+// Settled implements e2b.RuntimeAdapter.
+func (f *Runtime) Settled(ctx context.Context, id string) (runtime.Sandbox, error) {
+	if err := f.failure(); err != nil {
+		return runtime.Sandbox{}, err
+	}
+	f.mu.Lock()
+	sb := f.sandboxes[id]
+	if sb != nil && sb.State == runtime.StatePausing {
+		_ = f.await(ctx, sb.pausing)
+	}
+	f.mu.Unlock()
+	return f.Get(ctx, id)
+}
+
 func (f *Runtime) awake(ctx context.Context, id string, asked bool) (runtime.Sandbox, bool, error) {
 	if err := f.failure(); err != nil {
 		return runtime.Sandbox{}, false, err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rundlet/rundlet/runtime"
@@ -77,7 +78,7 @@ func (f *Runtime) Snapshots(_ context.Context, q runtime.SnapshotFilter) ([]runt
 	for _, s := range f.snapshots {
 		after := q.After == nil || order(s.Snapshot, runtime.Snapshot{ID: q.After.ID, CreatedAt: q.After.StartedAt}) > 0
 		if s.ID != "" && s.reason == "" && after && (q.SandboxID == "" || q.SandboxID == s.SandboxID) &&
-			(q.Name == "" || q.Name == s.Name || q.Name == s.ID) {
+			(q.Name == "" || q.Name == s.Name || q.Name == s.ID || q.AllTags && strings.HasPrefix(s.Name, q.Name+":")) {
 			found = append(found, s.Snapshot)
 		}
 	}

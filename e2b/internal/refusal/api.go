@@ -47,6 +47,8 @@ var (
 		Text: "%s is not supported by this server yet"})
 	DriverCannot = add(Row{Name: "unsupported by the driver", Status: http.StatusNotImplemented,
 		Text: "%s"})
+	SandboxNotFoundBecause = add(Row{Name: "sandbox not found, with the reason", Status: http.StatusNotFound,
+		Text: `Sandbox "%s" doesn't exist or you don't have access to it: %s`})
 	SnapshotNotFound = add(Row{Name: "snapshot not found", Status: http.StatusNotFound,
 		Text: "snapshot '%s' not found"})
 	NoRoute = add(Row{Name: "no route", Status: http.StatusNotFound,

@@ -19,8 +19,6 @@ var (
 		Text: "The sandbox is paused, and only a request with its access token resumes it: header '%s' is missing", Title: "Missing Access Token"})
 	ResumeTokenInvalid = add(Row{Name: "resume with a wrong token", Status: http.StatusForbidden, DataPlane: true, E2B: true,
 		Text: "The sandbox is paused, and only a request with its access token resumes it: the token in header '%s' is invalid", Title: "Invalid Access Token"})
-	Changing = add(Row{Name: "changing", Status: http.StatusConflict, DataPlane: true, E2B: true,
-		Text: "The sandbox is changing its state, try again"})
 )
 
 // Refusals of the data plane that are ours.

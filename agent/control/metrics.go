@@ -1,0 +1,48 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+)
+
+// MetricsPath is where the agent counts what the guest uses.
+const MetricsPath = "/metrics"
+
+// Metrics is what a guest says that it uses, in bytes.
+type Metrics struct {
+	MemUsed  int64 `json:"mem_used"`
+	MemCache int64 `json:"mem_cache"`
+	DiskUsed int64 `json:"disk_used"`
+}
+
+// ReadMetrics asks the agent for them; token is that of its clients, if it has one.
+// They are the word of a guest, which may be anything.
+func ReadMetrics(ctx context.Context, dial Dial, token string) (m Metrics, err error) {
+	const op = "metrics"
+	conn, err := dial(ctx)
+	if err != nil {
+		return m, fmt.Errorf("agent %s: %w: %w", op, ErrUnreachable, err)
+	}
+	defer conn.Close()
+	request := "GET " + MetricsPath + " HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n"
+	if token != "" {
+		request += AccessTokenHeader + ": " + token + "\r\n"
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline)
+	}
+	resp, _, err := exchange(ctx, conn, op, []byte(request+"\r\n"))
+	if err != nil {
+		return m, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return m, replyError(op, resp)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&m); err != nil { // exchange bounds it.
+		return m, broken(ctx, op, err)
+	}
+	return m, nil
+}

@@ -1,0 +1,46 @@
+package e2b
+
+import (
+	"crypto/tls"
+	"net"
+	"net/http"
+)
+
+// breakingOff resets the client's connection if the handler breaks its answer off:
+// over HTTP/1 an end of the connection may pass for the end of the answer, or for
+// a mistake of the server, and clients ask for the sandbox only after a reset.
+// HTTP/2 resets the stream.
+func (s *Server) breakingOff(r *http.Request) {
+	switch failed := recover(); {
+	case failed == nil:
+	case failed == http.ErrAbortHandler && r.ProtoMajor == 1:
+		s.conns.reset(r.Context())
+		fallthrough
+	default:
+		panic(failed)
+	}
+}
+
+// reset closes a connection at once, without anything that looks like an end. What
+// was not sent yet is dropped.
+func reset(conn net.Conn) {
+	conn = under(conn)
+	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}
+
+// under is the connection of TCP below others.
+func under(conn net.Conn) net.Conn {
+	for {
+		switch c := conn.(type) {
+		case *readingConn:
+			conn = c.Conn
+		case *tls.Conn:
+			conn = c.NetConn()
+		default:
+			return conn
+		}
+	}
+}

@@ -1,0 +1,48 @@
+package dataplane
+
+import (
+	"io"
+	"net/http"
+)
+
+// OnBreak sets what breaks off the connection of a client that speaks another
+// protocol by now, when its sandbox goes away.
+func (p *Proxy) OnBreak(reset func(r *http.Request)) { p.onBreak = reset }
+
+// watchUpgrade breaks the client's connection off with that into the sandbox,
+// whose end is otherwise passed on as one.
+func (p *Proxy) watchUpgrade(resp *http.Response) {
+	if body, ok := resp.Body.(io.ReadWriteCloser); ok && resp.StatusCode == http.StatusSwitchingProtocols && p.onBreak != nil {
+		x := exchangeOf(resp.Request)
+		resp.Body = &upgraded{ReadWriteCloser: body, run: x.run, reset: func() { p.onBreak(x.in) }}
+	}
+}
+
+// upgraded is a connection into a sandbox that speaks another protocol.
+type upgraded struct {
+	io.ReadWriteCloser
+	run   *run
+	reset func()
+}
+
+func (u *upgraded) Read(b []byte) (int, error) {
+	n, err := u.ReadWriteCloser.Read(b)
+	if err != nil && (err != io.EOF || u.run.hasEnded()) {
+		u.reset()
+	}
+	return n, err
+}
+
+// CloseWrite ends the sending side where the connection can.
+func (u *upgraded) CloseWrite() error {
+	if half, ok := u.ReadWriteCloser.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return u.Close()
+}
+
+func (r *run) hasEnded() bool {
+	r.pool.mu.Lock()
+	defer r.pool.mu.Unlock()
+	return r.ended
+}

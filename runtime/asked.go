@@ -1,0 +1,40 @@
+package runtime
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"github.com/rundlet/rundlet/store"
+)
+
+// keepEnvironment keeps what a sandbox was given: by its create, above what is in
+// the snapshot that it was made from. A boot of it without its memory needs that.
+func (r *Runtime) keepEnvironment(ctx context.Context, id string, from origin, given map[string]string) error {
+	env := map[string]string{}
+	if from.holder != "" {
+		saved, err := r.cfg.Store.Environment(ctx, from.id)
+		if err != nil {
+			return err
+		}
+		maps.Copy(env, saved)
+	}
+	maps.Copy(env, given)
+	if len(env) == 0 {
+		return nil
+	}
+	return r.cfg.Store.PutEnvironment(ctx, id, env)
+}
+
+// spawned counts a sandbox that was created from a template. Nobody waits for it.
+func (r *Runtime) spawned(from origin) {
+	if from.holder != "" {
+		return
+	}
+	more := map[string]store.Spawns{from.alias: {Count: 1, Last: time.Now()}}
+	r.spawn(func() {
+		if err := r.cfg.Store.AddSpawns(context.WithoutCancel(r.life), more); err != nil {
+			r.log.Warn("could not count a sandbox of a template", "template", from.alias, "error", err)
+		}
+	})
+}

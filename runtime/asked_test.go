@@ -1,0 +1,162 @@
+package runtime
+
+import (
+	"context"
+	"maps"
+	"testing"
+	"time"
+)
+
+// TestTrafficWakesForWhatTheCreateAskedFor: or for five minutes, if that is more,
+// whatever its timeout was set to meanwhile, and after a restart of the daemon.
+func TestTrafficWakesForWhatTheCreateAskedFor(t *testing.T) {
+	for asked, want := range map[time.Duration]time.Duration{
+		20 * time.Second: leastWake, 7 * time.Minute: 7 * time.Minute,
+	} {
+		f := newFixture(t)
+		id := f.create(func(r *CreateRequest) { r.AutoResume, r.Timeout = true, asked }).ID
+		for _, restart := range []bool{false, true} {
+			if err := f.rt.SetTimeout(context.Background(), id, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			f.pause(id)
+			if restart {
+				f.restart()
+			}
+			sb, err := f.rt.Wake(context.Background(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := sb.EndAt.Sub(sb.StartedAt); got != want {
+				t.Errorf("asked for %s, restarted %v: it has %s", asked, restart, got)
+			}
+		}
+	}
+}
+
+// TestABootFromFilesHasTheEnvironmentOfTheCreate: the memory had it before. It is
+// also that of what was made from a copy of the memory.
+func TestABootFromFilesHasTheEnvironmentOfTheCreate(t *testing.T) {
+	ctx := context.Background()
+	f := newFixture(t)
+	given := func(env map[string]string) func(*CreateRequest) {
+		return func(r *CreateRequest) { r.Env = env }
+	}
+	parent := f.create(given(map[string]string{"A": "1", "B": "2"})).ID
+	snapshot, err := f.rt.Snapshot(ctx, parent, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	forks, err := f.rt.Fork(ctx, parent, ForkRequest{Count: 1, Timeout: time.Minute})
+	if err != nil || forks[0].Err != nil {
+		t.Fatal(err, forks)
+	}
+	child := f.create(given(map[string]string{"B": "3"}), func(r *CreateRequest) { r.Template = snapshot.ID }).ID
+	none := f.create().ID
+	for id, want := range map[string]map[string]string{
+		parent: {"A": "1", "B": "2"}, forks[0].Sandbox.ID: {"A": "1", "B": "2"}, child: {"A": "1", "B": "3"}, none: nil,
+	} {
+		for _, boot := range []string{"paused without its memory", "rebooted", "restarted"} {
+			if err := f.rt.Pause(ctx, id, boot == "rebooted"); err != nil {
+				t.Fatal(err)
+			}
+			if boot == "restarted" {
+				f.restart()
+			}
+			if _, _, err := f.rt.Reboot(ctx, id, time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			if got := f.initOf(id).Env; !maps.Equal(got, want) {
+				t.Errorf("%s: %v, want %v", boot, got, want)
+			}
+		}
+		// With its memory it has it already.
+		f.pause(id)
+		f.resume(id)
+		if got := f.initOf(id).Env; got != nil {
+			t.Errorf("resumed with its memory: %v", got)
+		}
+		// It may be secret: nothing of it is kept for nothing.
+		if err := f.rt.Kill(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := f.db.Environment(ctx, id); got != nil || err != nil {
+			t.Errorf("killed: %v, %v", got, err)
+		}
+	}
+	if err := f.rt.DeleteSnapshot(ctx, snapshot.ID); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.db.Environment(ctx, snapshot.ID); got != nil || err != nil {
+		t.Errorf("deleted snapshot: %v, %v", got, err)
+	}
+}
+
+// TestSandboxesOfATemplateAreCounted: of all its builds, and also after a restart.
+func TestSandboxesOfATemplateAreCounted(t *testing.T) {
+	ctx := context.Background()
+	f := newFixture(t)
+	base := func() Template {
+		tpl, err := f.rt.Template(ctx, BaseAlias)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tpl
+	}
+	if tpl := base(); tpl.SpawnCount != 0 || !tpl.LastSpawnedAt.IsZero() {
+		t.Errorf("before: %+v", tpl)
+	}
+	sb := f.create()
+	f.create()
+	f.pause(sb.ID)
+	f.resume(sb.ID) // Is none.
+	f.setStamp("v2")
+	f.restart() // What was counted is written, and the base is built again.
+	last := f.create()
+	f.rt.Close()
+	f.open()
+	if tpl := base(); tpl.SpawnCount != 3 || tpl.LastSpawnedAt.Sub(last.StartedAt).Abs() > time.Second {
+		t.Errorf("%+v", tpl)
+	}
+}
+
+// TestSettledWaitsForWhatComesOfAPause: also of one whose end is retried in the
+// background.
+func TestSettledWaitsForWhatComesOfAPause(t *testing.T) {
+	tests := []struct {
+		name, step string
+		fails      int
+		want       State
+	}{
+		{"done", "", 0, StatePaused},
+		{"undone", "snapshot", 1, StateRunning},
+		{"the machine does not end at first", "destroy", 2, StatePaused},
+		{"it does not go on at first", "start", 2, StateRunning},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			id := f.create().ID
+			f.failNext(tt.step, tt.fails)
+			if tt.step == "start" {
+				f.failNext("snapshot", 1)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			settled := make(chan State, 1)
+			f.lookDuring("stop", func() {
+				go func() {
+					sb, err := f.rt.Settled(ctx, id)
+					if err != nil {
+						t.Error(err)
+					}
+					settled <- sb.State
+				}()
+			})
+			_ = f.rt.Pause(ctx, id, true)
+			if got := <-settled; got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}
