@@ -17,7 +17,7 @@ import (
 // The guest's side of likelinux_linux_test.go. Each of these runs in a guest and
 // on the host, and prints the same.
 var likeLinuxChecks = map[string]func(report func(what string, result any)){
-	"messages": messages, "directories": directories, "attributes": attributes, "programs": programs, "terminals": terminals,
+	"messages": messages, "directories": directories, "attributes": attributes, "programs": programs, "terminals": terminals, "keys": keys,
 }
 
 func likeLinuxCheck(name string) {

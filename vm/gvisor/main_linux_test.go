@@ -202,6 +202,11 @@ func guestCommand(args []string) bool {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 	case "signal":
 		fmt.Println(signalFirst(args[1]))
+	case "hold":
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, syscall.SIGINT, syscall.SIGQUIT) // Also if they were ignored.
+		fmt.Print("x")
+		os.Exit(int((<-signals).(syscall.Signal)))
 	case "signal-child":
 		cmd := exec.Command("/init", "sleep")
 		fmt.Println(errors.Join(cmd.Start(), cmd.Process.Kill(), cmd.Wait()))

@@ -47,6 +47,7 @@ func likeLinux() {
 	// Around the others: what they open may be a terminal, too.
 	wrapCalls(map[string]wrapper{
 		"open": noteTerminal, "openat": noteTerminal, "openat2": noteTerminal, "creat": noteTerminal, "ioctl": noteTerminalPeer,
+		"write": typeKeys, "writev": typeVector,
 	})
 }
 

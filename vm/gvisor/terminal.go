@@ -18,6 +18,8 @@ import (
 // gVisor counts who has the other side open, and takes none for hung up. So the
 // count starts high, until the first one comes. It is saved with the terminal.
 
+const terminalMaster = "*devpts.masterFileDescription"
+
 // unopened is added to the count.
 const unopened = 1 << 30
 
@@ -59,7 +61,7 @@ func note(t *kernel.Task, fd int32) {
 
 func noteSide(side vfs.FileDescriptionImpl) error {
 	switch fmt.Sprintf("%T", side) {
-	case "*devpts.masterFileDescription":
+	case terminalMaster:
 		return countReplicas(side, func(n int64) int64 {
 			if n == 0 {
 				n = unopened
@@ -80,27 +82,40 @@ func noteSide(side vfs.FileDescriptionImpl) error {
 // countReplicas changes the count of a side's terminal, which is at the end of
 // the path of fields.
 func countReplicas(side any, change func(int64) int64, path ...string) error {
-	for _, name := range path {
-		field, err := unexported(side, name)
-		if err != nil {
-			return err
-		}
-		side = field.Interface()
-	}
-	count, err := unexported(side, "numReplicas")
+	line, lock, err := discipline(side, path...)
 	if err != nil {
 		return err
 	}
-	mu, err := unexported(side, "termiosMu")
+	count, err := unexported(line, "numReplicas")
 	if err != nil {
 		return err
 	}
-	lock, ok := mu.Addr().Interface().(*sync.RWMutex)
-	if !ok || count.Kind() != reflect.Int {
-		return fmt.Errorf("the fields are %v and %v", mu.Type(), count.Type())
+	if count.Kind() != reflect.Int {
+		return fmt.Errorf("numReplicas is a %v", count.Type())
 	}
 	lock.Lock()
 	defer lock.Unlock()
 	count.SetInt(change(count.Int()))
 	return nil
+}
+
+// discipline follows a path of fields to a terminal's line discipline. With its
+// lock held for writing, nobody uses its queues.
+func discipline(side any, path ...string) (line any, lock *sync.RWMutex, err error) {
+	for _, name := range path {
+		field, err := unexported(side, name)
+		if err != nil {
+			return nil, nil, err
+		}
+		side = field.Interface()
+	}
+	mu, err := unexported(side, "termiosMu")
+	if err != nil {
+		return nil, nil, err
+	}
+	lock, ok := mu.Addr().Interface().(*sync.RWMutex)
+	if !ok {
+		return nil, nil, fmt.Errorf("termiosMu is a %v", mu.Type())
+	}
+	return side, lock, nil
 }

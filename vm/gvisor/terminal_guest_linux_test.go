@@ -4,6 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -103,4 +107,63 @@ func signalFirst(name string) string {
 	_, _, threadQueued := unix.Syscall6(unix.SYS_RT_TGSIGQUEUEINFO, 1, 1, queue, at, 0, 0)
 	_, _, thread := unix.Syscall(unix.SYS_TKILL, 1, queue, 0)
 	return fmt.Sprint(unix.Kill(1, signal), unix.Tgkill(1, 1, signal), thread, unix.PidfdSendSignal(fd, signal, nil, 0), queued, threadQueued)
+}
+
+// keys types ahead of a program that does not read, and interrupts it.
+func keys(report func(string, any)) {
+	for _, flags := range []uint32{0, unix.NOFLSH} {
+		for name, typed := range map[string][]string{
+			"alone": {"\x03"}, "after a line": {"line\n", "\x03"}, "after lines": {"one\n", "two\n", "\x03"},
+			"at once": {"line\n\x03"}, "after part of a line": {"par", "\x03"}, "in between": {"a\n\x03b\n"},
+			"another signal": {"line\n", "\x1c"}, "vector": {"line\n", "V\x03"},
+		} {
+			report(fmt.Sprint(name, " ", flags), typeAhead(flags, typed))
+		}
+	}
+}
+
+func typeAhead(flags uint32, typed []string) string {
+	master, name := openMaster(func(string, any) {})
+	defer unix.Close(master)
+	replica, err := os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return err.Error()
+	}
+	defer replica.Close()
+	fd := int(replica.Fd())
+	settings, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return err.Error()
+	}
+	settings.Lflag |= flags
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args, cmd.Stdin = []string{"/init", "hold"}, replica
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	ready, _ := cmd.StdoutPipe()
+	if err := errors.Join(unix.IoctlSetTermios(fd, unix.TCSETS, settings), cmd.Start()); err != nil {
+		return err.Error()
+	}
+	_, _ = ready.Read(make([]byte, 1))
+	for _, text := range typed {
+		if rest, ok := strings.CutPrefix(text, "V"); ok {
+			_, err = unix.Writev(master, [][]byte{{}, []byte(rest)})
+		} else {
+			var n int
+			if n, err = unix.Write(master, []byte(text)); n != len(text) {
+				err = errors.Join(err, fmt.Errorf("wrote %d", n))
+			}
+		}
+		if err != nil {
+			return err.Error()
+		}
+	}
+	timer := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
+	err = cmd.Wait()
+	timer.Stop()
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return err.Error()
+	}
+	buf := make([]byte, 100)
+	n, left := unix.Read(fd, buf)
+	return fmt.Sprintf("%v %q %v", err, buf[:max(n, 0)], left)
 }
