@@ -151,6 +151,11 @@ func (a *attacker) saveUnderLoad(ctx context.Context) {
 	}
 }
 
+// stopFirst stops the first process as a debugger does, since no signal stops it.
+const stopFirst = `python3 -c 'import ctypes, os, time
+for thread in os.listdir("/proc/1/task"): ctypes.CDLL(None).ptrace(16, int(thread), 0, 0)
+time.sleep(3600)'`
+
 // stopAgent stops the agent of a paused sandbox and wakes it by traffic that
 // has no key.
 func (a *attacker) stopAgent(ctx context.Context) {
@@ -159,7 +164,7 @@ func (a *attacker) stopAgent(ctx context.Context) {
 		return
 	}
 	short, cancel := context.WithTimeout(ctx, 2*time.Second)
-	a.inside(short, sb, "root", "kill -STOP 1")
+	a.inside(short, sb, "root", stopFirst)
 	cancel()
 	if a.evil.Pause(ctx, sb.ID, true) != nil {
 		return

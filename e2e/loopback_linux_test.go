@@ -43,6 +43,15 @@ for done in range(n):
 print("\n".join(failed + [str(n - len(failed)) if len(failed) < 3 else "gave up"]))
 `
 
+// localhost serves by its name and is reached by both families.
+const localhost = `python3 -c '
+import asyncio
+async def main():
+    async with await asyncio.start_server(lambda r, w: w.close(), "localhost", 8001):
+        for host in ("::1", "127.0.0.1"):
+            (await asyncio.open_connection(host, 8001))[1].close()
+asyncio.run(main())'`
+
 // TestLoopbackConnectionsNeverHangAfterARestore makes short connections within
 // a sandbox before and after pauses, and in both sides of a fork.
 func TestLoopbackConnectionsNeverHangAfterARestore(t *testing.T) {
@@ -70,6 +79,9 @@ func TestLoopbackConnectionsNeverHangAfterARestore(t *testing.T) {
 		out, err := run(ctx, n.api, sb, fmt.Sprintf("python3 client.py %d %g", count, hangs.Seconds()))
 		if err != nil || strings.TrimSpace(out) != fmt.Sprint(count) {
 			t.Fatalf("%s: of %d connections: %v\n%s", when, count, err, out)
+		}
+		if _, err := run(ctx, n.api, sb, localhost); err != nil {
+			t.Errorf("%s: localhost: %v", when, err)
 		}
 		made += count
 	}

@@ -129,14 +129,15 @@ func addFlowShares(conn *nftables.Conn, s flowShares) error {
 	flows := b.set(nftables.Set{Name: "flows", KeyType: nftables.TypeIFName, Dynamic: true, Size: flowSlots}, nil)
 	all := b.set(nftables.Set{Name: "all", KeyType: nftables.TypeInteger, Dynamic: true, Size: flowBuckets}, nil)
 	incoming := []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}}
+	b.refusals()
 	b.chain("new",
 		// Refused flows are counted until the kernel looks for them again, so they
 		// must be few: the rate comes first.
 		rule(incoming, each(rates, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
 			Type: expr.LimitTypePkts, Rate: uint64(s.perSecond), Unit: expr.LimitTimeSecond, Burst: s.burst, Over: true,
-		}), reject()),
-		rule(incoming, each(flows, unix.NFT_DYNSET_OP_ADD, over(s.slot)), reject()),
-		rule(flowHash(hashSeed()), each(all, unix.NFT_DYNSET_OP_ADD, over(s.bucket)), reject()),
+		}), refuse()),
+		rule(incoming, each(flows, unix.NFT_DYNSET_OP_ADD, over(s.slot)), refuse()),
+		rule(flowHash(hashSeed()), each(all, unix.NFT_DYNSET_OP_ADD, over(s.bucket)), refuse()),
 	)
 	down := b.set(nftables.Set{
 		Name: "down", KeyType: nftables.TypeIFName, Dynamic: true, Size: flowSlots, HasTimeout: true, Timeout: time.Minute,

@@ -125,11 +125,18 @@ func writeSysctl(key, value string) error {
 // disableIPv6 turns IPv6 off in the calling thread's network namespace, for the
 // interfaces that exist and those to come. A kernel without IPv6 is fine.
 func disableIPv6() error {
-	for _, conf := range []string{"all", "default"} {
-		err := writeSysctl("ipv6/conf/"+conf+"/disable_ipv6", "1")
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
+	return errors.Join(switchIPv6("all", "1"), switchIPv6("default", "1"))
+}
+
+// loopbackIPv6 turns IPv6 on for the loopback of the calling thread's network
+// namespace only. The kernel then gives it ::1, and a sandbox takes it over:
+// localhost has both families, as on any host.
+func loopbackIPv6() error { return switchIPv6("lo", "0") }
+
+func switchIPv6(conf, disabled string) error {
+	err := writeSysctl("ipv6/conf/"+conf+"/disable_ipv6", disabled)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
-	return nil
+	return err
 }

@@ -30,7 +30,9 @@
 // address. Slots never reach each other, the router, the host by any of its
 // addresses, nor private, link-local, metadata, multicast or reserved ranges.
 // What is left is the internet, if the slot's Policy allows it. Everything that
-// is refused, and not spoofed, gets an ICMP error at once. Default drop plus
+// is refused, and not spoofed, gets an ICMP error at once, so that a name look-up
+// without internet fails at once. A slot has ::1 on its loopback, and no other
+// IPv6. Default drop plus
 // rules that exist before the interface does means there is no open window.
 //
 // # Flows

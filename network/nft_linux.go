@@ -136,11 +136,30 @@ func verdict(kind expr.VerdictKind, chain string) []expr.Any {
 	return []expr.Any{&expr.Verdict{Kind: kind, Chain: chain}}
 }
 
-// reject answers with an ICMP error that guests see as "no route to host".
-func reject() []expr.Any {
-	return []expr.Any{&expr.Reject{
-		Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED,
-	}}
+// refuse answers with an ICMP error, by the chain that refusals adds.
+func refuse() []expr.Any { return jump(refuseChain) }
+
+const refuseChain = "refuse"
+
+// refusals adds the chain that answers what is refused. Programs see "no route
+// to host", and for UDP "connection refused": gVisor heeds no other error there,
+// and a resolver would wait for its name servers until it gives up.
+func (b *table) refusals() {
+	b.chain(refuseChain,
+		rule(isUDP(), reject(unix.NFT_REJECT_ICMPX_PORT_UNREACH)),
+		rule(reject(unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED)),
+	)
+}
+
+func reject(code uint8) []expr.Any {
+	return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: code}}
+}
+
+func isUDP() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
+	}
 }
 
 func masquerade() []expr.Any { return []expr.Any{&expr.Masq{}} }

@@ -113,6 +113,9 @@ func (r *router) connect(id string, subnet netip.Prefix) error {
 	if err := bringUp(h, "lo", netip.Addr{}); err != nil {
 		return err
 	}
+	if err := loopbackIPv6(); err != nil {
+		return fmt.Errorf("turn IPv6 on for lo: %w", err)
+	}
 	if err := addDefaultRoute(h, near(subnet)); err != nil {
 		return err
 	}

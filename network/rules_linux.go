@@ -170,6 +170,7 @@ func (r *nftRules) build(b *table, sourceElements, internetElements []nftables.S
 	guests := b.prefixSet(setGuests, []netip.Prefix{r.guests})
 	nameservers := b.addrSet(setNameservers, r.nameservers)
 	r.permits(b, sources, internet, nameservers)
+	b.refusals()
 
 	// Before connection tracking, so that forged packets leave no trace there.
 	// What the daemon and the guests say to each other is not tracked at all: the
@@ -191,12 +192,12 @@ func (r *nftRules) build(b *table, sourceElements, internetElements []nftables.S
 		rule(iif("lo"), accept()),
 		rule(iif(uplinkRouter), drop()),
 		rule(ctState(untracked), isTCPButNotOpening(), accept()),
-		rule(reject()),
+		rule(refuse()),
 	)
 	b.chain("egress",
 		rule(destIn(nameservers), isPort(unix.IPPROTO_UDP, 53), accept()),
 		rule(destIn(nameservers), isPort(unix.IPPROTO_TCP, 53), accept()),
-		rule(destIn(denied), reject()),
+		rule(destIn(denied), refuse()),
 		rule(accept()),
 	)
 	// Packets of a slot are judged one by one, not by connection, and answers
@@ -206,7 +207,7 @@ func (r *nftRules) build(b *table, sourceElements, internetElements []nftables.S
 		rule(iif(uplinkRouter), ifaceIn(expr.MetaKeyOIFNAME, internet), ctState(established), accept()),
 		rule(iif(uplinkRouter), drop()),
 		rule(oif(uplinkRouter), ifaceIn(expr.MetaKeyIIFNAME, internet), jump("egress")),
-		rule(reject()),
+		rule(refuse()),
 	)
 	b.hook("postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept,
 		rule(oif(uplinkRouter), masquerade()),

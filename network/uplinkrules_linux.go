@@ -153,6 +153,7 @@ func (u *uplink) build(b *table) {
 	denied := b.prefixSet(setDenied, alwaysDenied)
 	nameservers := b.addrSet(setNameservers, u.cfg.Nameservers)
 	u.permits(b, rec, nameservers)
+	b.refusals()
 	var times []expr.Any // A rule without them does nothing.
 	if u.times != nil {
 		b.object(u.times(b.t))
@@ -167,7 +168,7 @@ func (u *uplink) build(b *table) {
 		rule(iif(up), times),
 		dns(unix.IPPROTO_UDP),
 		dns(unix.IPPROTO_TCP),
-		rule(iif(up), reject()),
+		rule(iif(up), refuse()),
 	)
 	forward := [][]expr.Any{
 		rule(iif(up), isIPv6(), drop()),
@@ -175,8 +176,8 @@ func (u *uplink) build(b *table) {
 		dns(unix.IPPROTO_UDP),
 		dns(unix.IPPROTO_TCP),
 		// A port that the host publishes (a container's) is the host.
-		rule(iif(up), isDNAT(), reject()),
-		rule(iif(up), destIn(denied), reject()),
+		rule(iif(up), isDNAT(), refuse()),
+		rule(iif(up), destIn(denied), refuse()),
 		rule(iif(up), sourceIs(far(rec.Subnet)), accept()),
 		rule(iif(up), drop()),
 		rule(oif(up), ctState(established), accept()),

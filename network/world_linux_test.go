@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -253,6 +254,14 @@ func dial(ns *os.File, network, addr string) (net.Conn, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// refusal is what a guest sees when something is refused.
+func refusal(network string) syscall.Errno {
+	if network == "udp" {
+		return syscall.ECONNREFUSED
+	}
+	return syscall.EHOSTUNREACH
 }
 
 // reach is dial for whether it works.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/sentry/kernel"
 	"gvisor.dev/gvisor/runsc/cli/maincli"
 
 	"github.com/rundlet/rundlet/vm"
@@ -38,6 +39,7 @@ func Dispatch() bool {
 	}
 	shortenTimeWait()
 	relativeTime()
+	likeLinux()
 	installAfterLoad()
 	runtime.UnlockOSThread() // Locked by init, for the program's own sake.
 	maincli.Main()
@@ -182,9 +184,13 @@ func prepareProcess(command, bundle string) error {
 		debug.SetMemoryLimit(l.StartHeap)
 	}
 	os.Args = withLimits(os.Args, l)
-	var hooks guestHooks
+	hooks := guestHooks{enter: unreadable.enter}
 	if len(l.SetUID) > 0 {
-		hooks.enter = setUIDOnce(l.SetUID)
+		setUID := setUIDOnce(l.SetUID)
+		hooks.enter = func(t *kernel.Task) {
+			setUID(t)
+			unreadable.enter(t)
+		}
 	}
 	if l.MemoryBytes > 0 {
 		g := newMemoryGuard(newGuestBudget(l.MemoryBytes))

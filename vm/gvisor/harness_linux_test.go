@@ -101,7 +101,7 @@ var rootfs = sync.OnceValues(func() (string, error) {
 			return "", err
 		}
 	}
-	return dir, errors.Join(os.WriteFile(filepath.Join(dir, "tmp", ".keep"), nil, 0o644),
+	return dir, errors.Join(os.Chmod(dir, 0o755), os.WriteFile(filepath.Join(dir, "tmp", ".keep"), nil, 0o644),
 		os.WriteFile(filepath.Join(dir, "init"), self, 0o755))
 })
 

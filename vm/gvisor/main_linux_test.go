@@ -3,6 +3,7 @@ package gvisor
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -23,7 +24,7 @@ import (
 // that nothing of them is ever seen by the host. The same binary is also the
 // sandbox and the guest's first process.
 func TestMain(m *testing.M) {
-	if os.Args[0] == "/init" || os.Args[0] == "/raise" || os.Args[0] == "/usr/bin/chmod" {
+	if strings.HasSuffix(os.Args[0], "/init") || os.Args[0] == "/raise" || os.Args[0] == "/usr/bin/chmod" {
 		guestMain()
 		return
 	}
@@ -111,6 +112,7 @@ func guestMain() {
 	mux.HandleFunc("POST /local/open", openLocal)
 	mux.HandleFunc("POST /local/check", checkLocal)
 	mux.HandleFunc("POST /namespace", inNamespace)
+	mux.HandleFunc("POST /terminal/{step}", terminalStep)
 	mux.HandleFunc("GET /clocks", tellClocks)
 	mux.HandleFunc("POST /nap/{ms}", nap)
 	mux.HandleFunc("GET /nap", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, int64(<-naps)) })
@@ -191,6 +193,23 @@ func guestCommand(args []string) bool {
 		fmt.Println(os.Getenv(args[1]))
 	case "namespace":
 		namespaceProcess()
+	case "like-linux":
+		likeLinuxCheck(args[1])
+	case "like-linux-user":
+		likeLinuxUser(args[1], args[2:])
+	case "like-linux-args":
+		fmt.Println(len(args), os.Getuid(), os.Geteuid())
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	case "signal":
+		fmt.Println(signalFirst(args[1]))
+	case "hold":
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, syscall.SIGINT, syscall.SIGQUIT) // Also if they were ignored.
+		fmt.Print("x")
+		os.Exit(int((<-signals).(syscall.Signal)))
+	case "signal-child":
+		cmd := exec.Command("/init", "sleep")
+		fmt.Println(errors.Join(cmd.Start(), cmd.Process.Kill(), cmd.Wait()))
 	case "hostname":
 		fmt.Println(os.Hostname())
 	default:

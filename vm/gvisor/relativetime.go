@@ -6,25 +6,15 @@ import (
 	"gvisor.dev/gvisor/pkg/abi/linux"
 	"gvisor.dev/gvisor/pkg/sentry/arch"
 	"gvisor.dev/gvisor/pkg/sentry/kernel"
-	guest "gvisor.dev/gvisor/pkg/sentry/syscalls/linux"
 )
 
 // relativeTime makes what a guest asks for as a length of time a length of time,
 // whatever clock it names, as Linux does. gVisor adds it to the wall clock, which
 // jumps over a pause: sleep(1) and timeout(1) would end then.
 func relativeTime() {
-	wraps := map[string]func(kernel.SyscallFn) kernel.SyscallFn{
+	wrapCalls(map[string]wrapper{
 		"clock_nanosleep": monotonicSleep, "timer_create": monotonicTimer, "timer_settime": timeOfDayTimer,
-	}
-	for _, table := range []*kernel.SyscallTable{guest.AMD64, guest.ARM64} {
-		for number, call := range table.Table {
-			if wrap := wraps[call.Name]; wrap != nil {
-				call.Fn = wrap(call.Fn)
-				table.Table[number] = call
-			}
-		}
-		table.Init()
-	}
+	})
 }
 
 func monotonicSleep(fn kernel.SyscallFn) kernel.SyscallFn {
