@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"time"
 
@@ -22,6 +23,10 @@ func (r *Runtime) keepEnvironment(ctx context.Context, id string, from origin, g
 	maps.Copy(env, given)
 	if len(env) == 0 {
 		return nil
+	}
+	// Else one snapshot of another would make it longer without end.
+	if err := checkEnv(env); err != nil {
+		return fmt.Errorf("with those of the snapshot: %w", err)
 	}
 	return r.cfg.Store.PutEnvironment(ctx, id, env)
 }

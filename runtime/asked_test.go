@@ -2,7 +2,10 @@ package runtime
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 )
@@ -90,6 +93,32 @@ func TestABootFromFilesHasTheEnvironmentOfTheCreate(t *testing.T) {
 	if got, err := f.db.Environment(ctx, snapshot.ID); got != nil || err != nil {
 		t.Errorf("deleted snapshot: %v, %v", got, err)
 	}
+}
+
+// TestTheEnvironmentOfAChainOfSnapshotsIsBounded: each adds to what it is made from.
+func TestTheEnvironmentOfAChainOfSnapshotsIsBounded(t *testing.T) {
+	ctx, f := context.Background(), newFixture(t)
+	given := func(name string) func(*CreateRequest) {
+		return func(r *CreateRequest) {
+			r.Env = map[string]string{}
+			for i := range 6 {
+				r.Env[fmt.Sprint(name, i)] = strings.Repeat("x", 100<<10)
+			}
+		}
+	}
+	parent := f.create(given("A")).ID
+	snapshot, err := f.rt.Snapshot(ctx, parent, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := func(r *CreateRequest) { r.Template = snapshot.ID }
+	req := request()
+	given("B")(&req)
+	from(&req)
+	if _, err := f.rt.Create(ctx, req); !errors.Is(err, ErrInvalid) {
+		t.Errorf("1.2 MB in two steps: %v", err)
+	}
+	f.create(given("A"), from) // The same again is no more.
 }
 
 // TestSandboxesOfATemplateAreCounted: of all its builds, and also after a restart.

@@ -26,8 +26,8 @@ func (r *Runtime) validate(req CreateRequest) error {
 	if n := size(req.Metadata); n > maxMetadataBytes {
 		return fmt.Errorf("%w: metadata has %d bytes; at most %d are allowed", ErrInvalid, n, maxMetadataBytes)
 	}
-	if n := size(req.Env); n > maxEnvBytes {
-		return fmt.Errorf("%w: environment variables have %d bytes; at most %d are allowed", ErrInvalid, n, maxEnvBytes)
+	if err := checkEnv(req.Env); err != nil {
+		return err
 	}
 	for k, v := range req.Env {
 		if k == "" || strings.ContainsAny(k, "=\x00") || strings.Contains(v, "\x00") {
@@ -53,4 +53,12 @@ func size(m map[string]string) (n int) {
 		n += len(k) + len(v)
 	}
 	return n
+}
+
+// checkEnv bounds an environment.
+func checkEnv(env map[string]string) error {
+	if n := size(env); n > maxEnvBytes {
+		return fmt.Errorf("%w: environment variables have %d bytes; at most %d are allowed", ErrInvalid, n, maxEnvBytes)
+	}
+	return nil
 }
