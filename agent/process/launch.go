@@ -12,8 +12,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/creack/pty"
-
 	"github.com/rundlet/rundlet/agent/account"
 	"github.com/rundlet/rundlet/api/gen/envd/processpb"
 )
@@ -37,7 +35,7 @@ func (s *Service) launch(req *processpb.StartRequest, u account.User, first func
 	if err != nil {
 		return nil, err
 	}
-	p := &proc{tag: req.Tag, config: cfg, reaper: s.reaper, ended: make(chan struct{})}
+	p := &proc{tag: req.Tag, config: cfg, reaper: s.reaper, input: newInput(), ended: make(chan struct{})}
 	child, err := p.open(req, u)
 	defer closeAll(child)
 	if err != nil {
@@ -47,10 +45,11 @@ func (s *Service) launch(req *processpb.StartRequest, u account.User, first func
 	attr := &syscall.ProcAttr{
 		Dir: cwd,
 		Env: env,
-		// A session of its own: the group can be killed as a whole, and no
-		// terminal of the agent's can reach it.
+		// A group of its own can be killed as a whole. Only a terminal makes a
+		// session, see docs/decisions/0040-commands-share-the-agents-session.md.
 		Sys: &syscall.SysProcAttr{
-			Setsid:     true,
+			Setpgid:    p.pty == nil,
+			Setsid:     p.pty != nil,
 			Setctty:    p.pty != nil,
 			Credential: &syscall.Credential{Uid: u.UID, Gid: u.GID, Groups: u.Groups},
 		},
@@ -73,13 +72,14 @@ func (s *Service) launch(req *processpb.StartRequest, u account.User, first func
 // order of its descriptors.
 func (p *proc) open(req *processpb.StartRequest, u account.User) (child []*os.File, err error) {
 	if req.GetPty() != nil {
-		master, slave, err := pty.Open()
+		t, slave, err := openTerminal()
 		if err != nil {
-			return nil, fmt.Errorf("open terminal: %w", err)
+			return nil, err
 		}
-		p.pty = master
+		p.pty = t
+		p.discipline = newDiscipline(p)
 		if size := req.GetPty().GetSize(); size != nil {
-			if err := setSize(master, winsize(size)); err != nil {
+			if err := setSize(t.master, winsize(size)); err != nil {
 				return []*os.File{slave}, fmt.Errorf("size terminal: %w", err)
 			}
 		}
@@ -135,7 +135,10 @@ func devNull() (*os.File, error) {
 
 // release closes what open made, for a process that never ran.
 func (p *proc) release() {
-	closeAll(append([]*os.File{p.stdin, p.pty}, p.outputs...))
+	closeAll(append([]*os.File{p.stdin}, p.outputs...))
+	if p.pty != nil {
+		p.pty.close()
+	}
 }
 
 func closeAll(files []*os.File) {
