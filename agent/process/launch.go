@@ -57,10 +57,11 @@ func (s *Service) launch(req *processpb.StartRequest, u account.User, first func
 	for _, f := range child {
 		attr.Files = append(attr.Files, f.Fd())
 	}
-	pid, exit, err := s.reaper.Start(path, append([]string{cfg.GetCmd()}, cfg.GetArgs()...), attr)
+	argv := append([]string{cfg.GetCmd()}, cfg.GetArgs()...)
+	pid, exit, err := s.reaper.Start(path, argv, attr)
 	if err != nil {
 		p.release()
-		return nil, err
+		return nil, execError(path, argv, env, err)
 	}
 	p.pid = uint32(pid)
 	first(p)
@@ -220,5 +221,5 @@ func lookPath(cmd, cwd string, env []string) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("%w: '%s': executable file not found in PATH", errCommand, cmd)
+	return "", fmt.Errorf("%w: %w", errCommand, &missingError{cmd, syscall.ENOENT})
 }

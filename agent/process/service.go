@@ -72,7 +72,10 @@ func (s *Service) Start(ctx context.Context, req *connect.Request[processpb.Star
 			})
 		}
 	})
-	if err != nil {
+	var missing *missingError
+	if errors.As(err, &missing) {
+		p, sub = s.missing(req.Msg, missing)
+	} else if err != nil {
 		return wireError(err)
 	}
 	defer p.out.unsubscribe(sub)
