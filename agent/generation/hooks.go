@@ -86,7 +86,8 @@ func (n *Notifier) run(ctx context.Context, path string, env []string) ([]byte, 
 	}
 	defer r.Close()
 	pid, exit, err := n.reaper.Start(path, []string{path}, &syscall.ProcAttr{
-		Dir: "/", Env: env, Files: []uintptr{null.Fd(), w.Fd(), w.Fd()}, Sys: &syscall.SysProcAttr{Setsid: true},
+		// A group, to be killed as a whole, but no session, as for any command.
+		Dir: "/", Env: env, Files: []uintptr{null.Fd(), w.Fd(), w.Fd()}, Sys: &syscall.SysProcAttr{Setpgid: true},
 	})
 	w.Close()
 	if err != nil {

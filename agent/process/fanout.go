@@ -88,6 +88,16 @@ func (f *fanout) publish(ev *processpb.ProcessEvent) {
 	}
 }
 
+// offer queues an event for those whose queues are not full.
+func (f *fanout) offer(ev *processpb.ProcessEvent) {
+	for _, s := range f.current() {
+		select {
+		case s.events <- ev:
+		default:
+		}
+	}
+}
+
 func (f *fanout) send(s *subscription, ev *processpb.ProcessEvent) {
 	select {
 	case <-s.gone:

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/creack/pty"
-
 	"github.com/rundlet/rundlet/agent/account"
 	"github.com/rundlet/rundlet/api/gen/envd/processpb"
 )
@@ -37,7 +35,7 @@ func (s *Service) launch(req *processpb.StartRequest, u account.User, first func
 	if err != nil {
 		return nil, err
 	}
-	p := &proc{tag: req.Tag, config: cfg, reaper: s.reaper, ended: make(chan struct{})}
+	p := &proc{tag: req.Tag, config: cfg, reaper: s.reaper, input: newInput(), ended: make(chan struct{})}
 	child, err := p.open(req, u)
 	defer closeAll(child)
 	if err != nil {
@@ -47,10 +45,11 @@ func (s *Service) launch(req *processpb.StartRequest, u account.User, first func
 	attr := &syscall.ProcAttr{
 		Dir: cwd,
 		Env: env,
-		// A session of its own: the group can be killed as a whole, and no
-		// terminal of the agent's can reach it.
+		// A group of its own can be killed as a whole. Only a terminal makes a
+		// session, see docs/decisions/0040-commands-share-the-agents-session.md.
 		Sys: &syscall.SysProcAttr{
-			Setsid:     true,
+			Setpgid:    p.pty == nil,
+			Setsid:     p.pty != nil,
 			Setctty:    p.pty != nil,
 			Credential: &syscall.Credential{Uid: u.UID, Gid: u.GID, Groups: u.Groups},
 		},
@@ -58,10 +57,11 @@ func (s *Service) launch(req *processpb.StartRequest, u account.User, first func
 	for _, f := range child {
 		attr.Files = append(attr.Files, f.Fd())
 	}
-	pid, exit, err := s.reaper.Start(path, append([]string{cfg.GetCmd()}, cfg.GetArgs()...), attr)
+	argv := append([]string{cfg.GetCmd()}, cfg.GetArgs()...)
+	pid, exit, err := s.reaper.Start(path, argv, attr)
 	if err != nil {
 		p.release()
-		return nil, err
+		return nil, execError(path, argv, env, err)
 	}
 	p.pid = uint32(pid)
 	first(p)
@@ -73,13 +73,14 @@ func (s *Service) launch(req *processpb.StartRequest, u account.User, first func
 // order of its descriptors.
 func (p *proc) open(req *processpb.StartRequest, u account.User) (child []*os.File, err error) {
 	if req.GetPty() != nil {
-		master, slave, err := pty.Open()
+		t, slave, err := openTerminal()
 		if err != nil {
-			return nil, fmt.Errorf("open terminal: %w", err)
+			return nil, err
 		}
-		p.pty = master
+		p.pty = t
+		p.discipline = newDiscipline(p)
 		if size := req.GetPty().GetSize(); size != nil {
-			if err := setSize(master, winsize(size)); err != nil {
+			if err := setSize(t.master, winsize(size)); err != nil {
 				return []*os.File{slave}, fmt.Errorf("size terminal: %w", err)
 			}
 		}
@@ -135,7 +136,10 @@ func devNull() (*os.File, error) {
 
 // release closes what open made, for a process that never ran.
 func (p *proc) release() {
-	closeAll(append([]*os.File{p.stdin, p.pty}, p.outputs...))
+	closeAll(append([]*os.File{p.stdin}, p.outputs...))
+	if p.pty != nil {
+		p.pty.close()
+	}
 }
 
 func closeAll(files []*os.File) {
@@ -217,5 +221,5 @@ func lookPath(cmd, cwd string, env []string) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("%w: '%s': executable file not found in PATH", errCommand, cmd)
+	return "", fmt.Errorf("%w: %w", errCommand, &missingError{cmd, syscall.ENOENT})
 }

@@ -18,7 +18,6 @@ import (
 
 const (
 	pipeChunk = 32 << 10
-	ptyChunk  = 16 << 10
 	// drainAfterKill is how long output is still read after a killed process
 	// (or the leader of a terminal) is gone, in case something it started
 	// holds the other end open.
@@ -43,12 +42,14 @@ type proc struct {
 	ended  chan struct{}
 	limit  *stream.Timer
 
-	// stdinMu serialises writers; stdin is nil once closed.
-	stdinMu sync.Mutex
-	stdin   *os.File
-	pty     *os.File
-	size    size
-	outputs []*os.File
+	input input
+	// stdinMu guards stdin, which is nil once closed.
+	stdinMu    sync.Mutex
+	stdin      *os.File
+	pty        *terminal
+	discipline *discipline // nil where the kernel's own is whole
+	size       size
+	outputs    []*os.File
 }
 
 type output func([]byte) *processpb.ProcessEvent_DataEvent
@@ -70,12 +71,15 @@ func ptyEvent(b []byte) *processpb.ProcessEvent_DataEvent {
 func (p *proc) follow(exit <-chan syscall.WaitStatus, done func()) {
 	var readers sync.WaitGroup
 	if p.pty != nil {
-		readers.Go(func() { p.read(p.pty, ptyChunk, ptyEvent) })
+		readers.Go(p.readTerminal)
 	} else {
-		readers.Go(func() { p.read(p.outputs[0], pipeChunk, stdoutEvent) })
-		readers.Go(func() { p.read(p.outputs[1], pipeChunk, stderrEvent) })
+		readers.Go(func() { p.read(p.outputs[0], stdoutEvent) })
+		readers.Go(func() { p.read(p.outputs[1], stderrEvent) })
 	}
 	ws := <-exit
+	if p.discipline != nil && !p.killed.Load() {
+		p.hangUpForeground(ws)
+	}
 	if p.killed.Load() || p.pty != nil {
 		p.stopReading()
 	}
@@ -89,26 +93,33 @@ func (p *proc) follow(exit <-chan syscall.WaitStatus, done func()) {
 		f.Close()
 	}
 	if p.pty != nil {
-		p.pty.Close()
+		p.pty.close()
 	}
 	done()
 	p.out.finish(&processpb.ProcessEvent{Event: &processpb.ProcessEvent_End{End: endEvent(ws)}})
 }
 
-func (p *proc) read(f *os.File, size int, wrap output) {
-	buf := make([]byte, size)
+func (p *proc) read(f *os.File, wrap output) {
+	buf := make([]byte, pipeChunk)
 	for {
 		n, err := f.Read(buf)
 		if n > 0 {
 			data := append([]byte(nil), buf[:n]...)
 			p.out.publish(&processpb.ProcessEvent{Event: &processpb.ProcessEvent_Data{Data: wrap(data)}})
 		}
-		// A terminal reports its hang-up as EIO; nothing can be told from any
-		// other error that the exit status does not tell better.
+		// Nothing can be told from an error that the exit status does not tell
+		// better.
 		if err != nil {
 			return
 		}
 	}
+}
+
+func (p *proc) readTerminal() {
+	p.pty.read(func(b []byte) {
+		data := ptyEvent(append([]byte(nil), b...))
+		p.out.publish(&processpb.ProcessEvent{Event: &processpb.ProcessEvent_Data{Data: data}})
+	})
 }
 
 func (p *proc) stopReading() {
@@ -117,14 +128,19 @@ func (p *proc) stopReading() {
 		_ = f.SetReadDeadline(deadline)
 	}
 	if p.pty != nil {
-		_ = p.pty.SetReadDeadline(deadline)
+		p.pty.stop(deadline)
 	}
 }
 
-// kill ends the process and everything in its process group.
+// kill ends the process and everything in its process group. The jobs of a
+// terminal, which have groups of their own, are hung up: the shell that would
+// do so is gone.
 func (p *proc) kill() error {
 	p.killed.Store(true)
 	err := p.reaper.Signal(int(p.pid), syscall.SIGKILL, true)
+	if p.pty != nil && err == nil {
+		p.hangUpJobs()
+	}
 	if errors.Is(err, reaper.ErrGone) {
 		// Only its output is still held open, by something it started.
 		p.stopReading()
@@ -138,53 +154,6 @@ func (p *proc) kill() error {
 }
 
 func (p *proc) terminate() error { return p.reaper.Signal(int(p.pid), syscall.SIGTERM, false) }
-
-// write sends input to the process. A process that does not read blocks it
-// until stop or the end of the process.
-func (p *proc) write(in *processpb.ProcessInput, stop <-chan struct{}) error {
-	var data []byte
-	var f *os.File
-	p.stdinMu.Lock()
-	defer p.stdinMu.Unlock()
-	switch v := in.GetInput().(type) {
-	case *processpb.ProcessInput_Stdin:
-		if data, f = v.Stdin, p.stdin; f == nil {
-			return errStdinClosed
-		}
-	case *processpb.ProcessInput_Pty:
-		if data, f = v.Pty, p.pty; f == nil {
-			return errNoPTY
-		}
-	default:
-		return errors.New("input is missing")
-	}
-	_ = f.SetWriteDeadline(time.Time{})
-	finished, quiet := make(chan struct{}), make(chan struct{})
-	defer func() { close(finished); <-quiet }()
-	go func() {
-		defer close(quiet)
-		select {
-		case <-stop:
-			_ = f.SetWriteDeadline(time.Now())
-		case <-p.ended:
-			_ = f.SetWriteDeadline(time.Now())
-		case <-finished:
-		}
-	}()
-	if _, err := f.Write(data); err != nil {
-		return fmt.Errorf("write to process %d: %w", p.pid, err)
-	}
-	return nil
-}
-
-func (p *proc) closeStdin() {
-	p.stdinMu.Lock()
-	defer p.stdinMu.Unlock()
-	if p.stdin != nil {
-		p.stdin.Close()
-		p.stdin = nil
-	}
-}
 
 // endEvent puts the wait status in the words of Go's os.ProcessState.
 func endEvent(ws syscall.WaitStatus) *processpb.ProcessEvent_EndEvent {

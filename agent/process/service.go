@@ -72,7 +72,10 @@ func (s *Service) Start(ctx context.Context, req *connect.Request[processpb.Star
 			})
 		}
 	})
-	if err != nil {
+	var missing *missingError
+	if errors.As(err, &missing) {
+		p, sub = s.missing(req.Msg, missing)
+	} else if err != nil {
 		return wireError(err)
 	}
 	defer p.out.unsubscribe(sub)
@@ -113,7 +116,7 @@ func (s *Service) Update(_ context.Context, req *connect.Request[processpb.Updat
 func (s *Service) SendInput(ctx context.Context, req *connect.Request[processpb.SendInputRequest]) (*connect.Response[processpb.SendInputResponse], error) {
 	p, err := s.table.find(req.Msg.GetProcess(), false)
 	if err == nil {
-		err = p.write(req.Msg.GetInput(), ctx.Done())
+		err = p.write(ctx, req.Msg.GetInput())
 	}
 	if err != nil {
 		return nil, wireError(err)
@@ -133,7 +136,7 @@ func (s *Service) StreamInput(ctx context.Context, in *connect.ClientStream[proc
 			if p == nil {
 				err = errNoStart
 			} else {
-				err = p.write(ev.Data.GetInput(), ctx.Done())
+				err = p.write(ctx, ev.Data.GetInput())
 			}
 		}
 		if err != nil {
@@ -199,9 +202,13 @@ func wireError(err error) error {
 		code = connect.CodeNotFound
 	case errors.As(err, &cwd):
 		code, err = connect.CodeInvalidArgument, cwd
+	case errors.Is(err, context.DeadlineExceeded):
+		code = connect.CodeDeadlineExceeded
+	case errors.Is(err, context.Canceled):
+		code = connect.CodeCanceled
 	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		code = connect.CodeResourceExhausted
-	case errors.Is(err, errCommand), errors.Is(err, errNoStart), errors.Is(err, errSignal),
+	case errors.Is(err, errCommand), errors.Is(err, errNoStart), errors.Is(err, errNoInput), errors.Is(err, errSignal),
 		errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.ENOTDIR),
 		errors.Is(err, syscall.ENOEXEC), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.E2BIG),
 		errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENAMETOOLONG):

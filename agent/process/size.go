@@ -38,10 +38,10 @@ func (p *proc) resize(want *processpb.PTY_Size) error {
 	}
 	p.size.mu.Lock()
 	defer p.size.mu.Unlock()
-	before, err := getSize(p.pty)
+	before, err := getSize(p.pty.master)
 	if err == nil {
 		p.size.wanted = *winsize(want)
-		err = setSize(p.pty, &p.size.wanted)
+		err = setSize(p.pty.master, &p.size.wanted)
 	}
 	if err != nil {
 		return fmt.Errorf("resize terminal of %d: %w", p.pid, err)
@@ -65,12 +65,12 @@ func (p *proc) watchSize(change int, delays []time.Duration) {
 		if p.size.changes != change {
 			return
 		}
-		now, err := getSize(p.pty)
+		now, err := getSize(p.pty.master)
 		if err != nil { // the terminal is closed
 			return
 		}
 		if *now != p.size.wanted && slices.Contains(p.size.replaced, *now) {
-			_ = setSize(p.pty, &p.size.wanted)
+			_ = setSize(p.pty.master, &p.size.wanted)
 		}
 		p.watchSize(change, delays[1:])
 	})
@@ -95,14 +95,15 @@ func setSize(terminal *os.File, size *unix.Winsize) error {
 	return control(terminal, func(fd int) error { return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, size) })
 }
 
+// control uses the descriptor of a file while that cannot be closed.
 func control(f *os.File, use func(fd int) error) error {
 	conn, err := f.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var failed error
-	if err := conn.Control(func(fd uintptr) { failed = use(int(fd)) }); err != nil {
-		return err
+	if conn.Control(func(fd uintptr) { failed = use(int(fd)) }) != nil {
+		return os.ErrClosed
 	}
 	return failed
 }

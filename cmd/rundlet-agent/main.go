@@ -49,9 +49,7 @@ func run() error {
 	}
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(memoryLimit)
-	// Caught, not ignored: processes would inherit that.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := withSignals(os.Getpid() == 1)
 	defer stop()
 	if os.Getpid() == 1 {
 		if err := firstboot.Apply("/"); err != nil {
@@ -73,4 +71,23 @@ func run() error {
 		return nil
 	}
 	return err
+}
+
+// withSignals returns a context that ends with SIGTERM or SIGINT. For PID 1 it
+// does not: Linux keeps the signals of a guest from its init unless that handles
+// them, but Go's runtime handles all. They are caught and not ignored, which
+// processes would inherit. SIGKILL and SIGSTOP are for the kernel to keep away.
+func withSignals(init bool) (context.Context, context.CancelFunc) {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	if !init {
+		return signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	}
+	caught := make(chan os.Signal, 1) // nobody reads it
+	for sig := syscall.Signal(1); sig <= 64; sig++ {
+		// SIGCHLD is the reaper's, and SIGURG the scheduler's.
+		if sig != syscall.SIGCHLD && sig != syscall.SIGURG {
+			signal.Notify(caught, sig)
+		}
+	}
+	return context.WithCancel(context.Background())
 }
