@@ -86,12 +86,17 @@ func (o *outOfMemoryEnds) gone(id string) error {
 
 // gone is the same of a sandbox that is being ended.
 func (sb *sandbox) gone() error {
-	sb.mu.Lock()
-	defer sb.mu.Unlock()
-	if cmp.Or(sb.row.Reason, sb.doom) == reasonOOM {
-		return ranOut(sb.id, sb.row.MemoryMiB)
+	if sb.reason() == reasonOOM {
+		return ranOut(sb.id, sb.snapshot().MemoryMiB)
 	}
 	return notFound(sb.id)
+}
+
+// reason is why the sandbox ends or ended.
+func (sb *sandbox) reason() string {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	return cmp.Or(sb.row.Reason, sb.doom)
 }
 
 func ranOut(id string, mib int) error {

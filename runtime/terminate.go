@@ -13,18 +13,21 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
+// reasonKill is the reason of a sandbox that a client ended.
+const reasonKill = "killed by request"
+
 // Kill ends a sandbox at a client's request. It always wins: see terminate. A
-// client that goes away does not take it back. A sandbox that something else ended
-// meanwhile is gone: that is what was asked.
+// client that goes away does not take it back. Kills at the same time join; a
+// sandbox that ends for another reason is not found.
 func (r *Runtime) Kill(ctx context.Context, id string) error {
 	sb, ok := r.find(id)
 	if !ok {
 		return r.ends.gone(id)
 	}
 	_, err := await(ctx, r, func() (struct{}, error) {
-		return struct{}{}, r.terminate(context.WithoutCancel(ctx), sb, "killed by request")
+		return struct{}{}, r.terminate(context.WithoutCancel(ctx), sb, reasonKill)
 	})
-	if errors.Is(err, ErrSandboxNotFound) {
+	if errors.Is(err, ErrSandboxNotFound) && sb.reason() == reasonKill {
 		return nil
 	}
 	return classify(err)

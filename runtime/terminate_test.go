@@ -74,6 +74,16 @@ func TestKillsAtOnceJoin(t *testing.T) {
 		if err := f.rt.Kill(context.Background(), sb.ID); !errors.Is(err, ErrSandboxNotFound) {
 			t.Errorf("a kill of what is gone: %v", err)
 		}
+		// It is not found as soon as its time is over, also by a kill.
+		sb = f.create(func(r *CreateRequest) { r.Timeout = time.Minute })
+		time.Sleep(time.Minute + 100*time.Millisecond)
+		synctest.Wait()
+		if row := f.row(sb.ID); row.State != "killing" {
+			t.Errorf("it is %s", row.State)
+		}
+		if err := f.rt.Kill(context.Background(), sb.ID); !errors.Is(err, ErrSandboxNotFound) {
+			t.Errorf("a kill of what timed out: %v", err)
+		}
 	})
 }
 

@@ -86,7 +86,12 @@ describe('snapshots', () => {
       await withSnapshot(sandbox, { name }, (first) =>
         withSnapshot(sandbox, { name }, async (second) => {
           assert.deepEqual(ids(await all({ name })), [second.snapshotId])
-          assert.notEqual(first.snapshotId, second.snapshotId)
+          assert.equal(first.snapshotId, second.snapshotId)
+          const both = ids(await all({ sandboxId: sandbox.sandboxId }))
+          assert.equal(both.length, 2)
+          for (const id of both.filter((i) => i !== second.snapshotId)) {
+            assert.equal(await Sandbox.deleteSnapshot(id), true)
+          }
         }),
       )
     }))

@@ -11,7 +11,7 @@ from wait import eventually
 VERSION = tuple(int(n) for n in os.environ["E2E_SDK_VERSION"].split("."))
 
 # How the SDK words that a sandbox ended under a running command.
-ENDED = "killed or reached its end of life" if VERSION >= (2, 63, 0) else "sandbox timeout"
+ENDED = "killed or reached its end of life"
 
 
 def create(**opts) -> Sandbox:

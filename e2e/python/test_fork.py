@@ -147,10 +147,20 @@ def test_a_named_snapshot(own, snapshot):
     assert ids(listed(name=taken.snapshot_id)) == [taken.snapshot_id]
     assert listed(name=UNKNOWN) == []
     assert own(template=name).files.read("saved") == "under a name"
+    s.files.write("saved", "again")
     newer = snapshot(s, name=name)
-    assert ids(listed(name=name)) == [newer.snapshot_id] != [taken.snapshot_id]
+    assert newer.snapshot_id == taken.snapshot_id
+    tagged = snapshot(s, name=name + ":v1")
+    assert set(ids(listed(name=name))) == {newer.snapshot_id, tagged.snapshot_id} and tagged.names == newer.names
+    made = own(template=taken.snapshot_id)
+    assert made.files.read("saved") == "again"
+    assert made.get_info().template_id == own(template=tagged.snapshot_id).get_info().template_id
     assert Sandbox.delete_snapshot(name) is True
     assert Sandbox.delete_snapshot(name) is False
+    # What the name moved away from is still there.
+    (older,) = [i for i in ids(listed(sandbox_id=s.sandbox_id)) if i != tagged.snapshot_id]
+    assert own(template=older).files.read("saved") == "under a name"
+    assert Sandbox.delete_snapshot(older) is True
 
 
 def test_snapshots_in_pages(own, snapshot):
