@@ -12,10 +12,10 @@ export GO FUZZTIME AGENT_BUILD
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint unit cross e2e soak crash busy generate fuzz bench clean
+.PHONY: help setup build demo test lint unit cross e2e soak crash busy compatibility generate fuzz bench clean
 
 help: ## Print this list.
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what a fresh Debian or Ubuntu lacks (silent if nothing is missing).
 	@scripts/setup
@@ -49,6 +49,9 @@ crash: build ## Cut the power at every write of every operation; nothing acknowl
 
 busy: ## make test five times, beside another daemon with 20 sandboxes and a load on every processor.
 	@scripts/busy
+
+compatibility: build ## Suites that nobody here wrote, on the host and in a sandbox; prints the differences (SUITES="os pty").
+	@scripts/compatibility $(SUITES)
 
 generate: ## Write the generated code again (it is committed).
 	$(GO) generate ./...
