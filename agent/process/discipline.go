@@ -25,10 +25,11 @@ const (
 )
 
 // discipline does what the line discipline of gVisor's terminals leaves out, as
-// far as the holder of the master can. gVisor looks at input only while no line
-// waits to be read, so that signal characters come too late; it forgets an end
-// of input (VEOF) with something behind it; it knows no VKILL and no echo of
-// control characters. It does not hang up when a session leader ends, either. See docs/upstream/gvisor-line-discipline.md.
+// far as the holder of the master can. gVisor forgets an end of input (VEOF) with
+// something behind it, and knows no VKILL and no echo of control characters; a
+// writer that waits for room does not give way to a signal character. It does not
+// hang up when a session leader ends, either. See
+// docs/upstream/gvisor-line-discipline.md.
 type discipline struct {
 	p *proc
 	// The turn of p.input guards what follows. line counts the bytes since the
@@ -168,25 +169,21 @@ func (d *discipline) count(t *unix.Termios, data []byte) {
 	}
 }
 
-// signal sends the signal of a character at once: with nothing before it in the
-// queue, gVisor acts on it when it is written. As in Linux's isig, what was
-// typed and what was not yet shown is thrown away, unless NOFLSH is set.
+// signal sends the signal of a character at once: the sandbox's kernel acts on it
+// when it is written (typeKeys in vm/gvisor). As in Linux's isig, what was typed
+// and what was not yet shown is thrown away, unless NOFLSH is set.
 func (d *discipline) signal(ctx context.Context, t *unix.Termios, c byte) error {
-	var kept []byte
-	switch {
-	case t.Lflag&unix.NOFLSH == 0:
+	if t.Lflag&unix.NOFLSH == 0 {
 		d.eof, d.line = nil, 0
 		if err := control(d.p.pty.master, func(fd int) error { return unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIOFLUSH) }); err != nil {
 			return err
 		}
-	case t.Lflag&unix.ICANON != 0:
-		kept = d.takeBack()
 	}
 	if t.Lflag&unix.ECHO != 0 {
 		d.echo(t, c)
 	}
 	// flushes is looked at anew: this is what others give way to.
-	return d.put(ctx, append([]byte{c}, kept...), d.p.input.flushes.Load())
+	return d.put(ctx, []byte{c}, d.p.input.flushes.Load())
 }
 
 // echo shows a control character as ^X, where gVisor shows nothing. It does not
@@ -197,22 +194,6 @@ func (d *discipline) echo(t *unix.Termios, c byte) {
 		shown = []byte{'^', c ^ 0x40}
 	}
 	d.p.out.offer(&processpb.ProcessEvent{Event: &processpb.ProcessEvent_Data{Data: ptyEvent(shown)}})
-}
-
-// takeBack reads the lines that wait for a reader, to be written again.
-func (d *discipline) takeBack() (lines []byte) {
-	_ = d.withSlave(func(fd int) error {
-		buf := make([]byte, maxLine)
-		for len(lines) < ptyBacklog { // more than gVisor keeps
-			n, err := unix.Read(fd, buf)
-			if err != nil || n <= 0 {
-				return nil
-			}
-			lines = append(lines, buf[:n]...)
-		}
-		return nil
-	})
-	return lines
 }
 
 // withSlave opens the other side for a moment.
