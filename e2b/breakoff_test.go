@@ -102,6 +102,36 @@ func TestAStreamThatIsBrokenOffIsReset(t *testing.T) {
 	}
 }
 
+// TestAClientThatWaitsToSendItsBodyDoesNotWaitForTheEndOfTheAnswer: who is refused
+// before it has sent anything sends nothing.
+func TestAClientThatWaitsToSendItsBodyDoesNotWaitForTheEndOfTheAnswer(t *testing.T) {
+	n := newNode(t, Config{})
+	id := n.sandbox()
+	n.Listen(id, 80, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
+		_ = http.NewResponseController(w).Flush() // Its length is not known.
+		_, _ = io.WriteString(w, "much")
+	}))
+	for _, length := range []string{"Content-Length: 100000", "Content-Length: 1000000", "Transfer-Encoding: chunked"} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		// Less than the time that is given to a body that was asked for.
+		_ = c.SetDeadline(time.Now().Add(4 * time.Second))
+		fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: 80-%s.e2b.test\r\nExpect: 100-continue\r\n%s\r\n\r\n", id, length)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Errorf("%s: %v", length, err)
+			continue
+		}
+		if b, err := io.ReadAll(resp.Body); resp.StatusCode != 413 || string(b) != "much" || err != nil {
+			t.Errorf("%s: %d %q, %v", length, resp.StatusCode, b, err)
+		}
+	}
+}
+
 // TestAnAnswerThatComesBeforeTheBodyWasReadArrives: a program that does not want a
 // body says so and closes.
 func TestAnAnswerThatComesBeforeTheBodyWasReadArrives(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 // namePattern is [namespace/]name[:tag].
 var namePattern = regexp.MustCompile(`^([a-z0-9][a-z0-9_-]*/)?[a-z0-9][a-z0-9_-]*(:[a-z0-9_.-]+)?$`)
 
-// maxName is the longest name.
+// maxName is the longest name as it is kept: an id made of it has a tag besides.
 const maxName = 128
 
 // bareName is a name as it is kept: in lower case, and without the tag that
@@ -35,10 +35,11 @@ func template(name string) string {
 
 // parseName checks the name or id of a snapshot.
 func parseName(name string) (string, error) {
-	if len(name) > maxName || !namePattern.MatchString(strings.ToLower(name)) {
+	bare := bareName(name)
+	if len(bare) > maxName || !namePattern.MatchString(strings.ToLower(name)) {
 		return "", badRequest("a snapshot name is [namespace/]name[:tag] of letters, digits, hyphens and underscores, at most %d; got %.64q", maxName, name)
 	}
-	return bareName(name), nil
+	return bare, nil
 }
 
 // CreateSnapshot serves POST /sandboxes/{sandboxID}/snapshots.

@@ -164,6 +164,7 @@ func TestListSnapshots(t *testing.T) {
 func TestDeleteSnapshot(t *testing.T) {
 	n := newNode(t, Config{})
 	id := n.sandbox()
+	longest := strings.Repeat("x", maxName)
 	tests := []struct{ name, body, as string }{
 		{"id", `{}`, "%s"},
 		{"id with a tag", `{}`, "%s:default"},
@@ -175,11 +176,15 @@ func TestDeleteSnapshot(t *testing.T) {
 		{"encoded tag", `{"name":"snap:v1"}`, "snap%3Av1"},
 		{"encoded namespace", `{"name":"ns/snap:v1"}`, "ns%2Fsnap%3Av1"},
 		{"id of a named one", `{"name":"snap"}`, "%s"},
+		{"id of the longest name", `{"name":"` + longest + `"}`, longest + ":default"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			n.t = t
 			snapshot := n.take(id, tt.body)
+			if got := n.do("GET", "/snapshots?name="+url.QueryEscape(snapshot), "").ids(t, "snapshotID"); !slices.Equal(got, []string{snapshot}) {
+				t.Errorf("listed by its id: %v", got)
+			}
 			path := "/templates/" + strings.ReplaceAll(strings.ReplaceAll(tt.as, "%s", strings.TrimSuffix(snapshot, ":default")), "%%", "%")
 			if r := n.do("DELETE", path, ""); r.code != 204 || r.body != "" {
 				t.Errorf("%d %s", r.code, r.body)

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -92,6 +93,37 @@ func TestABootFromFilesHasTheEnvironmentOfTheCreate(t *testing.T) {
 	}
 	if got, err := f.db.Environment(ctx, snapshot.ID); got != nil || err != nil {
 		t.Errorf("deleted snapshot: %v, %v", got, err)
+	}
+}
+
+// TestANameStaysWhereItIsWhenASnapshotFails: also if what fails is the environment,
+// which is the larger part of what is written.
+func TestANameStaysWhereItIsWhenASnapshotFails(t *testing.T) {
+	for _, paused := range []bool{false, true} {
+		ctx, f := context.Background(), newFixture(t)
+		id := f.create(func(r *CreateRequest) { r.Env = map[string]string{"A": "1"} }).ID
+		first, err := f.rt.Snapshot(ctx, id, "name", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if paused {
+			f.pause(id)
+		}
+		db, err := sql.Open("sqlite", f.dbPath)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if _, err := db.Exec(`CREATE TRIGGER full BEFORE INSERT ON environments BEGIN SELECT RAISE(ABORT, 'full'); END`); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.rt.Snapshot(ctx, id, "name", ""); err == nil {
+			t.Error("it has not failed")
+		}
+		left, err := f.rt.Snapshots(ctx, SnapshotFilter{})
+		if err != nil || len(left) != 1 || left[0].ID != first.ID || left[0].Name != "name" {
+			t.Errorf("paused %v: %+v, %v", paused, left, err)
+		}
 	}
 }
 

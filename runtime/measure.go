@@ -26,6 +26,9 @@ const (
 	// askAnyway is when it is in any case. One that is idle stays so.
 	guestBusy = 50 * time.Millisecond
 	askAnyway = time.Minute
+	// askBusy is the longest time until one is asked again that has answered before:
+	// it may have too much to do.
+	askBusy = 5 * time.Minute
 )
 
 // usage is what a sandbox used in the past. It takes 24 bytes for each
@@ -38,11 +41,11 @@ type usage struct {
 	first bool
 	at    time.Time
 	cpu   time.Duration
-	// guest is what that machine's guest said last that it uses. It was asked at
-	// asked, when it had computed askedCPU; zero if it was not yet.
-	guest    control.Metrics
-	asked    time.Time
-	askedCPU time.Duration
+	// guest is what that machine's guest said last that it uses, at heard. It was
+	// asked at asked, when it had computed askedCPU; zero if it was not yet.
+	guest        control.Metrics
+	heard, asked time.Time
+	askedCPU     time.Duration
 	// silent is how often in a row it gave no answer.
 	silent int
 }
@@ -65,23 +68,28 @@ func (u *usage) asks(run int, s vm.Stats) bool {
 		return true
 	}
 	passed := s.Time.Sub(u.asked)
-	if u.silent > 0 { // It may be one that stopped its agent.
-		return passed >= min(measureEvery<<min(u.silent, 10), measureKept)
+	if u.silent > 0 {
+		most := measureKept // It may be one that stopped its agent.
+		if !u.heard.IsZero() {
+			most = askBusy
+		}
+		return passed >= min(measureEvery<<min(u.silent, 10), most)
 	}
 	return passed >= askAnyway || s.CPUTime-u.askedCPU >= guestBusy
 }
 
-// answered takes what a guest said when it was asked, or nil if nothing.
+// answered takes what a guest said when it was asked, or nil if nothing. What it
+// said before counts for a while after that: see add.
 func (u *usage) answered(run int, s vm.Stats, m *control.Metrics) {
 	if u.run != run {
-		u.guest, u.silent = control.Metrics{}, 0
+		u.guest, u.heard, u.silent = control.Metrics{}, time.Time{}, 0
 	}
 	u.asked, u.askedCPU = s.Time, s.CPUTime
 	if m == nil {
 		u.silent++
 		return
 	}
-	u.guest, u.silent = *m, 0
+	u.guest, u.heard, u.silent = *m, s.Time, 0
 }
 
 // add takes a look at a machine. The first one shows only where its clock of
@@ -93,6 +101,9 @@ func (u *usage) add(run int, s vm.Stats, vcpus int) {
 		return
 	}
 	u.forget(s.Time)
+	if u.silent > 0 && s.Time.Sub(u.heard) > askAnyway {
+		u.guest = control.Metrics{}
+	}
 	memory := u.guest.MemUsed
 	if memory <= 0 {
 		memory = s.MemoryBytes

@@ -256,3 +256,38 @@ func TestAnIdleGuestIsLeftAlone(t *testing.T) {
 		}
 	}
 }
+
+// TestAGuestThatFallsSilentIsMeasuredByItsHost: what it said before says nothing of
+// what it does now, which may be why it does not answer. It is asked again soon.
+func TestAGuestThatFallsSilentIsMeasuredByItsHost(t *testing.T) {
+	at, cpu := time.Now(), time.Duration(0)
+	var u usage
+	look := func(m *control.Metrics) (asked bool) {
+		at, cpu = at.Add(measureEvery), cpu+10*time.Second
+		s := vm.Stats{Time: at, CPUTime: cpu, MemoryBytes: 300 << 20}
+		if asked = u.asks(1, s); asked {
+			u.answered(1, s, m)
+		}
+		u.add(1, s, 1)
+		return asked
+	}
+	says := &control.Metrics{MemUsed: 7 << 20, DiskUsed: 1 << 20}
+	for range 3 {
+		look(says)
+	}
+	for n := range 360 {
+		look(nil)
+		last := u.readings[len(u.readings)-1]
+		if late := time.Duration(n+1)*measureEvery > askAnyway; late && (last.memory != 300<<10 || last.disk != 0) || !late && last.memory != 7<<10 {
+			t.Fatalf("%s after its last answer: %+v", time.Duration(n+1)*measureEvery, last)
+		}
+	}
+	for begin := at; !look(says); {
+		if at.Sub(begin) > askBusy {
+			t.Fatalf("not asked for %s", at.Sub(begin))
+		}
+	}
+	if last := u.readings[len(u.readings)-1]; last.memory != 7<<10 {
+		t.Errorf("it answers again: %+v", last)
+	}
+}

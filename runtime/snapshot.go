@@ -211,16 +211,34 @@ func (r *Runtime) share(ctx context.Context, row store.Sandbox, change func(*sto
 			return claim, err
 		}
 	}
-	if err := r.claim(ctx, claim); err != nil {
+	defer r.own(claim.ID)()
+	if err := r.publish(ctx, &claim, row.ID); err != nil {
 		return claim, err
-	}
-	if err := r.cfg.Store.CopyEnvironment(ctx, claim.ID, row.ID); err != nil {
-		return claim, errors.Join(err, r.drop(ctx, claim.ID))
 	}
 	if sealed == "" && claim.Kind != kindFork {
 		r.seal(claim)
 	}
 	return claim, nil
+}
+
+// publish writes a claim on what is saved already, with the environment of a
+// sandbox. A name moves, and others see it, when all of it is there.
+func (r *Runtime) publish(ctx context.Context, claim *store.Snapshot, of string) (err error) {
+	whole := *claim
+	claim.State, claim.Name = store.SnapshotSaving, ""
+	if err := r.claim(ctx, *claim); err != nil {
+		return err
+	}
+	if err = r.cfg.Store.CopyEnvironment(ctx, claim.ID, of); err == nil {
+		*claim = whole
+		err = r.cfg.Store.PutSnapshot(ctx, *claim)
+	}
+	if err != nil {
+		ctx, cancel := detached(ctx)
+		defer cancel()
+		err = errors.Join(err, r.drop(ctx, claim.ID))
+	}
+	return err
 }
 
 // drop gives up a claim, and removes the driver's snapshot with the last one. A

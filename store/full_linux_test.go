@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -32,5 +33,58 @@ func TestAFullDiskIsToldAndNothingIsHalfWritten(t *testing.T) {
 	rows, err := s.LiveSandboxes(ctx, "d1")
 	if err != nil || len(rows) != written-1 {
 		t.Errorf("%d rows are there, %v; want the %d whose write succeeded", len(rows), err, written-1)
+	}
+}
+
+// TestADatabaseThatIsOpenedOnAFullDisk: whatever there was no room for, it is told,
+// and all is there when there is room.
+func TestADatabaseThatIsOpenedOnAFullDisk(t *testing.T) {
+	ctx, dir := context.Background(), t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=512k"); err != nil {
+		t.Fatalf("this test needs root: %v", err)
+	}
+	defer syscall.Unmount(dir, syscall.MNT_DETACH)
+	path, filler := filepath.Join(dir, "db"), filepath.Join(dir, "filler")
+	s := open(t, path)
+	if err := s.PutSandbox(ctx, sample("i0", "running")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	full := 0
+	for room := range 16 {
+		f, err := os.Create(filler)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := int64(0)
+		for piece := make([]byte, 4<<10); err == nil; size += 4 << 10 {
+			_, err = f.Write(piece)
+		}
+		if err := errors.Join(f.Truncate(size-int64(room+1)*4<<10), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(ctx, path)
+		if err == nil {
+			err = s.PutSandbox(ctx, sample("i1", "running"))
+			_ = s.Close()
+		}
+		if errors.Is(err, ErrFull) {
+			full++
+		} else if err != nil {
+			t.Errorf("%d pages of room: %v, want ErrFull", room, err)
+		}
+		if err := os.Remove(filler); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if full == 0 {
+		t.Error("the disk was never full")
+	}
+	s = open(t, path)
+	defer s.Close()
+	if _, err := s.Sandbox(ctx, "i0"); err != nil {
+		t.Error(err)
 	}
 }

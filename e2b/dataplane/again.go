@@ -152,6 +152,12 @@ func (x *exchange) answered(resp *http.Response) {
 	}
 }
 
+// unasked reports that the client waits to be asked for its body, and was not. Who
+// is answered by then does not send it.
+func (x *exchange) unasked() bool {
+	return x.in.ProtoMajor == 1 && x.in.Header.Get("Expect") != "" && !x.again.touched.Load()
+}
+
 // drain reads what is left of a body that was answered too early.
 func (x *exchange) drain() {
 	if x.again.early && x.client.Flush() == nil && x.client.SetReadDeadline(time.Now().Add(bodyGrace)) == nil {

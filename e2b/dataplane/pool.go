@@ -249,15 +249,19 @@ type conn struct {
 	// sent counts the bytes that the stream took, and before those of earlier
 	// requests.
 	sent, before atomic.Int64
+	// upgraded: it speaks another protocol. ended: there is nothing more to read.
+	upgraded, ended atomic.Bool
 }
 
 // Write goes on when the program in the sandbox does not take any more: it may
 // have answered before it closed, and the transport would give that up for the
-// error. Whether there is an answer is for the reading side to say.
+// error. Whether there is an answer is for the reading side to say. In another
+// protocol, too, what the program said last is read first, but then it is over.
 func (c *conn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
 	c.sent.Add(int64(n))
-	if c.sent.Load() > c.before.Load() && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)) {
+	over := c.upgraded.Load() && c.ended.Load()
+	if !over && c.sent.Load() > c.before.Load() && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)) {
 		return len(b), nil
 	}
 	return n, err
@@ -266,6 +270,9 @@ func (c *conn) Write(b []byte) (int, error) {
 // Read bounds the head of an answer.
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
+	if err != nil {
+		c.ended.Store(true)
+	}
 	if h := c.head.Load(); h != nil && n > 0 {
 		if err := h.read(b[:n]); err != nil {
 			c.Close()

@@ -57,8 +57,10 @@ func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
 	}
 	p.observer, _ = sandboxes.(Observer)
 	p.rp.ModifyResponse = func(resp *http.Response) error {
-		exchangeOf(resp.Request).request.awaitEnd(resp.Request.Context())
-		exchangeOf(resp.Request).answered(resp)
+		if x := exchangeOf(resp.Request); !x.unasked() {
+			x.request.awaitEnd(resp.Request.Context())
+			x.answered(resp)
+		}
 		p.watchUpgrade(resp)
 		p.observe(resp)
 		return nil

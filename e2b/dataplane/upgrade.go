@@ -12,8 +12,15 @@ func (p *Proxy) OnBreak(reset func(r *http.Request)) { p.onBreak = reset }
 // watchUpgrade breaks the client's connection off with that into the sandbox,
 // whose end is otherwise passed on as one.
 func (p *Proxy) watchUpgrade(resp *http.Response) {
-	if body, ok := resp.Body.(io.ReadWriteCloser); ok && resp.StatusCode == http.StatusSwitchingProtocols && p.onBreak != nil {
-		x := exchangeOf(resp.Request)
+	x := exchangeOf(resp.Request)
+	body, ok := resp.Body.(io.ReadWriteCloser)
+	if !ok || resp.StatusCode != http.StatusSwitchingProtocols {
+		return
+	}
+	if x.conn != nil {
+		x.conn.upgraded.Store(true)
+	}
+	if p.onBreak != nil {
 		resp.Body = &upgraded{ReadWriteCloser: body, run: x.run, reset: func() { p.onBreak(x.in) }}
 	}
 }

@@ -1,0 +1,48 @@
+package e2b
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestWhoOnlySendsLearnsThatTheProgramWentAway: on a connection that speaks another
+// protocol nothing is an answer to all that was sent.
+func TestWhoOnlySendsLearnsThatTheProgramWentAway(t *testing.T) {
+	n := newNode(t, Config{})
+	id := n.sandbox()
+	n.Listen(id, 80, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+		c.Close()
+	}))
+	c, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: 80-%s.e2b.test\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", id)
+	// Endless, if everything is taken.
+	const most = 1 << 30
+	if sent, err := io.CopyN(c, zeros{}, most); sent == most {
+		t.Errorf("%d bytes were taken for a program that is gone", sent)
+	} else if e, ok := err.(net.Error); ok && e.Timeout() {
+		t.Error(err)
+	}
+}
+
+// zeros is an endless stream of them.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
