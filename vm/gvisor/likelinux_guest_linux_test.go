@@ -18,7 +18,7 @@ import (
 // The guest's side of likelinux_linux_test.go. Each of these runs in a guest and
 // on the host, and prints the same.
 var likeLinuxChecks = map[string]func(report func(what string, result any)){
-	"messages": messages, "directories": directories, "attributes": attributes, "programs": programs, "tracers": tracers, "terminals": terminals, "keys": keys,
+	"messages": messages, "directories": directories, "attributes": attributes, "programs": programs, "tracers": tracers, "pour": pour, "terminals": terminals, "keys": keys,
 }
 
 func likeLinuxCheck(name string) {
@@ -245,6 +245,35 @@ func traced(name string, flags uintptr) string {
 	_ = syscall.PtraceGetRegs(cmd.Process.Pid, &regs)
 	n, err := syscall.PtracePeekText(cmd.Process.Pid, uintptr(regs.Rip), make([]byte, 8))
 	return fmt.Sprintf("read: %v", n == 8 && err == nil)
+}
+
+// pour sends messages without bytes until they are too many.
+func pour(report func(string, any)) {
+	for name, kind := range map[string]int{"datagram": unix.SOCK_DGRAM, "packet": unix.SOCK_SEQPACKET} {
+		fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			report("set up", err)
+			continue
+		}
+		n := 0
+		for ; n < 100_000 && err == nil; n++ {
+			err = unix.Sendto(fds[0], nil, 0, nil)
+		}
+		report(name, fmt.Sprint(n < 100_000, err))
+		err = errors.Join(unix.SetNonblock(fds[0], false), unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Usec: 30_000}))
+		report(name+" that waits", fmt.Sprint(err, unix.Sendto(fds[0], nil, 0, nil)))
+		_ = unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{})
+		done := make(chan struct{})
+		go func(fd int) { // Linux's packets need a quarter of the room.
+			for err := error(nil); err == nil; {
+				_, _, err = unix.Recvfrom(fd, nil, 0)
+			}
+			close(done)
+		}(fds[1])
+		report(name+" for which room comes", unix.Sendto(fds[0], nil, 0, nil))
+		<-done
+		_, _ = unix.Close(fds[0]), unix.Close(fds[1])
+	}
 }
 
 // likeLinuxUser is the part of a check that is not root's.
