@@ -136,8 +136,11 @@ func (t *tree) rescan(found entryFunc) error {
 
 // putMark puts a new mark behind all that happened until now.
 func (t *tree) putMark() bool {
-	var err error
-	t.mark, err = t.kernel.mark()
+	mark, err := t.kernel.mark()
+	if err != nil {
+		mark = 0 // None is in the queue: the next one is tried again.
+	}
+	t.mark = mark
 	return err == nil
 }
 
