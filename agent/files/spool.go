@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -71,7 +72,18 @@ func (s *spool) moveTo(f *os.File, left int64) error {
 	if err != nil {
 		return err
 	}
-	if need := s.pending + left - ending; s.rest != nil && left >= 0 && need > room {
+	beside, err := sameDevice(f, s.file)
+	if err != nil {
+		return err
+	}
+	need := int64(0)
+	if s.rest != nil && left >= 0 {
+		need = s.pending + left - ending
+	}
+	if !beside { // A link led elsewhere: what is spooled gives no room to it.
+		need += s.size
+	}
+	if need > room {
 		return fmt.Errorf("%d bytes are missing: %w", need-room, unix.ENOSPC)
 	}
 	if err := f.Truncate(0); err != nil {
@@ -92,12 +104,23 @@ func (s *spool) moveTo(f *os.File, left int64) error {
 	return fill(f, s.rest)
 }
 
+func sameDevice(f, g *os.File) (bool, error) {
+	var a, b unix.Stat_t
+	if err := errors.Join(unix.Fstat(int(f.Fd()), &a), unix.Fstat(int(g.Fd()), &b)); err != nil {
+		return false, fmt.Errorf("file systems of an upload: %w", err)
+	}
+	return a.Dev == b.Dev, nil
+}
+
 // roomFor is how large f can become.
 func roomFor(f *os.File) (int64, error) {
 	var fs unix.Statfs_t
 	var st unix.Stat_t
 	if err := errors.Join(unix.Fstatfs(int(f.Fd()), &fs), unix.Fstat(int(f.Fd()), &st)); err != nil {
 		return 0, fmt.Errorf("free space: %w", err)
+	}
+	if fs.Blocks == 0 || fs.Bfree > math.MaxInt64/2/uint64(max(fs.Bsize, 1)) {
+		return math.MaxInt64, nil // It does not say, or has no bound.
 	}
 	return int64(fs.Bfree)*fs.Bsize + st.Blocks*512, nil
 }

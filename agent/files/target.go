@@ -122,21 +122,27 @@ func (t *target) overwrite(data []byte) error {
 		return err
 	}
 	old := make([]byte, 0)
-	if size := info.Size(); size > 0 && size < int64(len(data)) {
+	if size := info.Size(); size > 0 && (size < int64(len(data)) || hasHoles(info)) {
 		if old, err = contentsOf(t.path, info); err != nil {
 			return err
 		}
 	}
 	if _, err := t.WriteAt(data, 0); err != nil {
-		if _, werr := t.WriteAt(old, 0); werr == nil {
-			_ = t.Truncate(int64(len(old)))
+		if _, werr := t.WriteAt(old[:min(len(old), len(data))], 0); werr == nil {
+			_ = t.Truncate(info.Size())
 		}
 		return err
 	}
 	return t.Truncate(int64(len(data)))
 }
 
-// contentsOf reads a small file.
+// hasHoles reports whether a file may need more room for as many bytes.
+func hasHoles(info os.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return !ok || st.Blocks*512 < info.Size()
+}
+
+// contentsOf reads a small file, or as much of a larger one as overwrite replaces.
 func contentsOf(path string, info os.FileInfo) ([]byte, error) {
 	f, now, err := openFile(path)
 	if err != nil {

@@ -3,6 +3,7 @@
 package filesystem
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -287,6 +288,49 @@ func TestPathsThatNobodyCanUseAreNotReported(t *testing.T) {
 	}
 	if path, ok := n.path("f"); ok {
 		t.Errorf("%d bytes", len(path))
+	}
+}
+
+// TestDirectoriesThatAreTooDeepEndNoWatch are there before one of the watches, and
+// come during the other.
+func TestDirectoriesThatAreTooDeepEndNoWatch(t *testing.T) {
+	root := t.TempDir()
+	var watches []*tree
+	watch := func() {
+		tr, err := (&Service{}).watch(root, true, false, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(tr.close)
+		watches = append(watches, tr)
+	}
+	watch()
+	dir, err := unix.Open(root, unix.O_DIRECTORY, 0)
+	for range 25 {
+		name := strings.Repeat("d", 200)
+		if err := errors.Join(err, unix.Mkdirat(dir, name, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		var below int
+		below, err = unix.Openat(dir, name, unix.O_DIRECTORY, 0)
+		_ = unix.Close(dir)
+		dir = below
+	}
+	_ = unix.Close(dir)
+	watch()
+	if err := os.WriteFile(root+"/last", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tr := range watches {
+		for seen := false; !seen; {
+			events, err := tr.translate(<-tr.kernel.events)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, ev := range events {
+				seen = seen || ev.GetName() == "last"
+			}
+		}
 	}
 }
 

@@ -136,8 +136,11 @@ func (t *tree) rescan(found entryFunc) error {
 
 // putMark puts a new mark behind all that happened until now.
 func (t *tree) putMark() bool {
-	var err error
-	t.mark, err = t.kernel.mark()
+	mark, err := t.kernel.mark()
+	if err != nil {
+		mark = 0 // None is in the queue: the next one is tried again.
+	}
+	t.mark = mark
 	return err == nil
 }
 
@@ -236,9 +239,11 @@ func (t *tree) list(n *node, path string, found entryFuncs, walking bool) error 
 	return nil
 }
 
-// vanished reports whether err says that there is no such directory any more.
+// vanished reports whether err says that there is no such directory any more, or
+// none under a path that any program could use: one that is nested too deep does not
+// end the watch of the others.
 func vanished(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ENAMETOOLONG)
 }
 
 // drop ends the watches of a directory and of all below it.

@@ -147,3 +147,24 @@ func openFiles(t *testing.T) int {
 	}
 	return len(list)
 }
+
+// TestAMarkThatFailedIsTriedAgain: without marks the tree is never walked again.
+func TestAMarkThatFailedIsTriedAgain(t *testing.T) {
+	null, err := os.Open(os.DevNull) // Not an inotify queue: EINVAL.
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	k, err := newInotify()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.close()
+	tr := newTree(t.TempDir(), &inotify{file: null})
+	tr.watchedLate()
+	tr.kernel = k
+	tr.watchedLate()
+	if !tr.ahead {
+		t.Error("no mark is in the queue")
+	}
+}

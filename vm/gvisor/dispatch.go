@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/pkg/sentry/kernel"
 	"gvisor.dev/gvisor/runsc/cli/maincli"
 
 	"github.com/rundlet/rundlet/vm"
@@ -184,13 +183,9 @@ func prepareProcess(command, bundle string) error {
 		debug.SetMemoryLimit(l.StartHeap)
 	}
 	os.Args = withLimits(os.Args, l)
-	hooks := guestHooks{enter: unreadable.enter}
+	hooks := guestHooks{executed: executed}
 	if len(l.SetUID) > 0 {
-		setUID := setUIDOnce(l.SetUID)
-		hooks.enter = func(t *kernel.Task) {
-			setUID(t)
-			unreadable.enter(t)
-		}
+		hooks.enter = setUIDOnce(l.SetUID)
 	}
 	if l.MemoryBytes > 0 {
 		g := newMemoryGuard(newGuestBudget(l.MemoryBytes))

@@ -9,6 +9,7 @@ import (
 	"gvisor.dev/gvisor/pkg/context"
 	"gvisor.dev/gvisor/pkg/errors/linuxerr"
 	"gvisor.dev/gvisor/pkg/hostarch"
+	"gvisor.dev/gvisor/pkg/log"
 	"gvisor.dev/gvisor/pkg/safemem"
 	"gvisor.dev/gvisor/pkg/sentry/arch"
 	"gvisor.dev/gvisor/pkg/sentry/kernel"
@@ -124,17 +125,28 @@ func sendHeader(t *kernel.Task, s *unix.Socket, file *vfs.FileDescription, m *gu
 }
 
 func sendEmpty(t *kernel.Task, s *unix.Socket, file *vfs.FileDescription, to []byte, flags int32, carries socket.ControlMessages) error {
-	if file.StatusFlags()&linux.SOCK_NONBLOCK != 0 || s.SendTimeout() < 0 {
-		flags |= linux.MSG_DONTWAIT
+	wait := flags&linux.MSG_DONTWAIT == 0 && file.StatusFlags()&linux.SOCK_NONBLOCK == 0 && s.SendTimeout() >= 0
+	start, limit := t.Kernel().MonotonicClock().Now(), time.Duration(s.SendTimeout())
+	for {
+		_, e := s.SendMsg(t, usermem.IOSequence{IO: noBytes{}}, to, int(flags|linux.MSG_DONTWAIT), false, ktime.Time{}, carries)
+		err := e.ToError()
+		if wait && err == linuxerr.ErrWouldBlock && (limit == 0 || t.Kernel().MonotonicClock().Now().Sub(start) < limit) {
+			// gVisor tells nobody of room for what needs none.
+			if _, err = t.BlockWithTimeout(nil, true, roomWait); linuxerr.Equals(linuxerr.ETIMEDOUT, err) {
+				continue
+			}
+		}
+		return guest.HandleIOError(t, false, err, linuxerr.ERESTARTSYS, "sendmsg", file)
 	}
-	var deadline ktime.Time
-	limit := s.SendTimeout()
-	if limit > 0 {
-		deadline = t.Kernel().MonotonicClock().Now().Add(time.Duration(limit))
-	}
-	_, e := s.SendMsg(t, usermem.IOSequence{IO: noBytes{}}, to, int(flags), limit > 0, deadline, carries)
-	return guest.HandleIOError(t, false, e.ToError(), linuxerr.ERESTARTSYS, "sendmsg", file)
 }
+
+const (
+	// mostWaiting is how many messages may wait where one without bytes is sent:
+	// gVisor bounds their bytes only. Linux takes some ten datagrams, or 300 packets.
+	mostWaiting = 256
+	// roomWait is how often a sender looks whether there are fewer.
+	roomWait = 10 * time.Millisecond
+)
 
 // noBytes is memory from which nothing is copied, but sent.
 type noBytes struct{ usermem.IO }
@@ -143,6 +155,11 @@ func (noBytes) CopyInTo(_ context.Context, _ hostarch.AddrRangeSeq, to safemem.W
 	w, ok := to.(*unix.EndpointWriter)
 	if !ok {
 		return 0, nil
+	}
+	if full, err := manyWait(w); err != nil {
+		log.Warningf("Messages without bytes have no bound: %v", err)
+	} else if full {
+		return 0, linuxerr.ErrWouldBlock
 	}
 	n, notify, err := w.Endpoint.SendMsg(w.Ctx, nil, w.Control, w.To)
 	w.Notify = notify

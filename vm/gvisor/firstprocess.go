@@ -15,7 +15,11 @@ func byPID(t *kernel.Task, pid int32) *kernel.ThreadGroup {
 	if pid <= 0 {
 		return nil // Of a group; gVisor leaves the first process out of all of them itself.
 	}
-	return t.PIDNamespace().ThreadGroupWithID(kernel.ThreadID(pid))
+	named := t.PIDNamespace().TaskWithID(kernel.ThreadID(pid)) // Or any other of its threads.
+	if named == nil {
+		return nil
+	}
+	return named.ThreadGroup()
 }
 
 func byPIDFD(t *kernel.Task, fd int32) *kernel.ThreadGroup {

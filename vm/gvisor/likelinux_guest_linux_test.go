@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -17,7 +18,7 @@ import (
 // The guest's side of likelinux_linux_test.go. Each of these runs in a guest and
 // on the host, and prints the same.
 var likeLinuxChecks = map[string]func(report func(what string, result any)){
-	"messages": messages, "directories": directories, "attributes": attributes, "programs": programs, "terminals": terminals, "keys": keys,
+	"messages": messages, "directories": directories, "attributes": attributes, "programs": programs, "tracers": tracers, "pour": pour, "terminals": terminals, "keys": keys,
 }
 
 func likeLinuxCheck(name string) {
@@ -214,6 +215,67 @@ func programs(report func(string, any)) {
 	report("as a user", asUser("like-linux-user", "programs", "only", "none", "raises", "others", "script", "link", "closed/only", "init"))
 }
 
+func tracers(report func(string, any)) {
+	self, err := os.ReadFile("/proc/self/exe")
+	if err := errors.Join(err, os.WriteFile("only", self, 0o755), os.Chmod("only", 0o111)); err != nil {
+		report("set up", err)
+	}
+	report("with its rights", unix.Access("only", unix.R_OK))
+	report("as a user", asUser("like-linux-user", "tracers", "only"))
+}
+
+// traced runs a program under a tracer, and says whether that may read its memory. A
+// guest may refuse to run it.
+func traced(name string, flags uintptr) string {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := exec.Command("./" + name)
+	cmd.Args = []string{"/init", "like-linux-args"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true, Cloneflags: flags}
+	if err := cmd.Start(); err != nil {
+		return "read: false"
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(cmd.Process.Pid, &status, 0, nil); err != nil {
+		return err.Error()
+	}
+	var regs syscall.PtraceRegs
+	_ = syscall.PtraceGetRegs(cmd.Process.Pid, &regs)
+	n, err := syscall.PtracePeekText(cmd.Process.Pid, uintptr(regs.Rip), make([]byte, 8))
+	return fmt.Sprintf("read: %v", n == 8 && err == nil)
+}
+
+// pour sends messages without bytes until they are too many.
+func pour(report func(string, any)) {
+	for name, kind := range map[string]int{"datagram": unix.SOCK_DGRAM, "packet": unix.SOCK_SEQPACKET} {
+		fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			report("set up", err)
+			continue
+		}
+		n := 0
+		for ; n < 100_000 && err == nil; n++ {
+			err = unix.Sendto(fds[0], nil, 0, nil)
+		}
+		report(name, fmt.Sprint(n < 100_000, err))
+		err = errors.Join(unix.SetNonblock(fds[0], false), unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Usec: 30_000}))
+		report(name+" that waits", fmt.Sprint(err, unix.Sendto(fds[0], nil, 0, nil)))
+		_ = unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{})
+		done := make(chan struct{})
+		go func(fd int) { // Linux's packets need a quarter of the room.
+			for err := error(nil); err == nil; {
+				_, _, err = unix.Recvfrom(fd, nil, 0)
+			}
+			close(done)
+		}(fds[1])
+		report(name+" for which room comes", unix.Sendto(fds[0], nil, 0, nil))
+		<-done
+		_, _ = unix.Close(fds[0]), unix.Close(fds[1])
+	}
+}
+
 // likeLinuxUser is the part of a check that is not root's.
 func likeLinuxUser(check string, names []string) {
 	for _, name := range names {
@@ -227,6 +289,8 @@ func likeLinuxUser(check string, names []string) {
 				_, lerr := unix.Lgetxattr(name, attribute, nil)
 				fmt.Println(name, attribute, missing(err), missing(lerr))
 			}
+		case "tracers":
+			fmt.Println(name, traced(name, 0), traced(name, syscall.CLONE_NEWUSER))
 		case "programs":
 			fmt.Println(name, execute1(name))
 		}

@@ -12,8 +12,10 @@ import (
 )
 
 // guestHooks are called by task goroutines between the guest's code and its
-// kernel, where they hold no lock. Either may be nil.
+// kernel, where they hold no lock. Each may be nil.
 type guestHooks struct {
+	// executed comes after a new program took the place of another.
+	executed func(*kernel.Task)
 	// enter comes before the guest's code runs.
 	enter func(*kernel.Task)
 	// left comes after it; fault says that it was left for a page fault.
@@ -49,12 +51,31 @@ type hookedPlatform struct {
 }
 
 func (p hookedPlatform) NewContext(ctx context.Context) platform.Context {
-	return &hookedContext{p.Platform.NewContext(ctx), p.hooks}
+	return &hookedContext{Context: p.Platform.NewContext(ctx), hooks: p.hooks, task: kernel.TaskFromContext(ctx)}
 }
 
 type hookedContext struct {
 	platform.Context
 	hooks guestHooks
+	task  *kernel.Task
+	// executes is true from before the task has a new program until after.
+	executes bool
+}
+
+// PrepareExecve implements platform.Context.
+func (c *hookedContext) PrepareExecve() {
+	c.executes = true
+	c.Context.PrepareExecve()
+}
+
+// FullStateChanged implements platform.Context. Execve calls it for the new program,
+// before it lets others attach to the task; other callers stand elsewhere, with locks.
+func (c *hookedContext) FullStateChanged() {
+	c.Context.FullStateChanged()
+	if c.executes && c.task != nil && c.hooks.executed != nil {
+		c.hooks.executed(c.task)
+	}
+	c.executes = false
 }
 
 // Switch runs the guest until it enters its kernel.

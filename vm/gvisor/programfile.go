@@ -5,12 +5,14 @@ package gvisor
 import (
 	goContext "context"
 
+	"gvisor.dev/gvisor/pkg/abi/linux"
 	"gvisor.dev/gvisor/pkg/context"
 	"gvisor.dev/gvisor/pkg/errors/linuxerr"
 	"gvisor.dev/gvisor/pkg/sentry/kernel"
 	"gvisor.dev/gvisor/pkg/sentry/kernel/auth"
 	"gvisor.dev/gvisor/pkg/sentry/vfs"
 	"gvisor.dev/gvisor/pkg/state"
+	"gvisor.dev/gvisor/pkg/usermem"
 )
 
 // programFile is a program that a task may execute and not read, for as long as
@@ -39,6 +41,19 @@ func newProgramFile(ctx context.Context, opened *vfs.FileDescription) (*vfs.File
 
 // Release implements vfs.FileDescriptionImpl.
 func (p *programFile) Release(ctx context.Context) { p.opened.DecRef(ctx) }
+
+// PRead implements vfs.FileDescriptionImpl. The loader reads while nobody can attach
+// to the task or let go of it. Who traces it may read all that it runs, and so a
+// program is not loaded that the tracer may not read.
+func (p *programFile) PRead(ctx context.Context, dst usermem.IOSequence, offset int64, opts vfs.ReadOptions) (int64, error) {
+	if t := kernel.TaskFromContext(ctx); t != nil {
+		tracer := t.Tracer()
+		if tracer != nil && !tracer.Credentials().HasCapabilityIn(linux.CAP_SYS_PTRACE, t.Kernel().RootUserNamespace()) {
+			return 0, linuxerr.EACCES
+		}
+	}
+	return p.FileDescriptionImpl.PRead(ctx, dst, offset, opts)
+}
 
 // GetXattr implements vfs.FileDescriptionImpl.
 func (p *programFile) GetXattr(ctx context.Context, opts vfs.GetXattrOptions) (string, error) {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -100,13 +101,22 @@ func signalFirst(name string) string {
 	if err != nil {
 		return err.Error()
 	}
+	threads, err := os.ReadDir("/proc/1/task")
+	if err != nil || len(threads) < 2 {
+		return fmt.Sprint(threads, err)
+	}
 	var info [128]byte
 	*(*int32)(unsafe.Pointer(&info[8])) = -1 // SI_QUEUE
 	queue, at := uintptr(signal), uintptr(unsafe.Pointer(&info))
-	_, _, queued := unix.Syscall(unix.SYS_RT_SIGQUEUEINFO, 1, queue, at)
-	_, _, threadQueued := unix.Syscall6(unix.SYS_RT_TGSIGQUEUEINFO, 1, 1, queue, at, 0, 0)
-	_, _, thread := unix.Syscall(unix.SYS_TKILL, 1, queue, 0)
-	return fmt.Sprint(unix.Kill(1, signal), unix.Tgkill(1, 1, signal), thread, unix.PidfdSendSignal(fd, signal, nil, 0), queued, threadQueued)
+	var results []any
+	for _, of := range []string{"1", threads[len(threads)-1].Name()} {
+		id, _ := strconv.Atoi(of)
+		_, _, queued := unix.Syscall(unix.SYS_RT_SIGQUEUEINFO, uintptr(id), queue, at)
+		_, _, threadQueued := unix.Syscall6(unix.SYS_RT_TGSIGQUEUEINFO, 1, uintptr(id), queue, at, 0, 0)
+		_, _, thread := unix.Syscall(unix.SYS_TKILL, uintptr(id), queue, 0)
+		results = append(results, unix.Kill(id, signal), unix.Tgkill(1, id, signal), thread, queued, threadQueued)
+	}
+	return fmt.Sprintln(append(results, unix.PidfdSendSignal(fd, signal, nil, 0))...)
 }
 
 // keys types ahead of a program that does not read, and interrupts it.
