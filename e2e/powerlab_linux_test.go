@@ -147,7 +147,7 @@ func (l *powerLab) snapshot(id string) string {
 	l.t.Helper()
 	return l.make("snapshot", func() (string, promise, error) {
 		s, err := l.api.Snapshot(l.t.Context(), id, "")
-		return s.ID, promise{kept: keptSaved}, err
+		return strings.TrimSuffix(s.ID, ":default"), promise{kept: keptSaved}, err
 	})
 }
 
