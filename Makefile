@@ -50,7 +50,7 @@ crash: build ## Cut the power at every write of every operation; nothing acknowl
 busy: ## make test five times, beside another daemon with 20 sandboxes and a load on every processor.
 	@scripts/busy
 
-compatibility: build ## Suites that nobody here wrote, on the host and in a sandbox; prints the differences (SUITES="os pty").
+compatibility: build ## Test suites of other projects, on the host and in a sandbox; prints the differences (SUITES="os pty").
 	@scripts/compatibility $(SUITES)
 
 generate: ## Write the generated code again (it is committed).

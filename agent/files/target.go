@@ -25,7 +25,7 @@ type target struct {
 // maxOpens bounds the attempts to open a file that others replace all the time.
 const maxOpens = 100
 
-// open returns the file at the path when nobody else writes it. It makes one if
+// open returns the file at the path when no other upload writes it. It makes one if
 // there is none.
 func (in incoming) open(ctx context.Context) (*target, error) {
 	for range maxOpens {
