@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/rundlet/rundlet/internal/hostusr"
 )
 
 // tool is a program that E2B's own base has, and the package that brings it on
@@ -44,7 +46,7 @@ func usr(root string) []Finding {
 	}
 	out := []Finding{merged}
 	for _, m := range mainTools {
-		f := Finding{Name: "base: " + m.name, Status: OK, Detail: inUsr(root, m.name)}
+		f := Finding{Name: "base: " + m.name, Status: OK, Detail: hostusr.Program(root, m.name)}
 		if f.Detail == "" {
 			f.Status, f.Detail, f.Hint = Warn, "not in /usr", m.without+": apt-get install "+m.pkg
 			if m.name == "bash" {
@@ -60,7 +62,7 @@ func usr(root string) []Finding {
 func tools(root string) Finding {
 	var missing, packages []string
 	for _, t := range otherTools {
-		if inUsr(root, t.name) == "" {
+		if hostusr.Program(root, t.name) == "" {
 			missing = append(missing, t.name)
 			packages = append(packages, t.pkg)
 		}
@@ -76,21 +78,4 @@ func tools(root string) Finding {
 	slices.Sort(packages)
 	return Finding{"base: tools", Info, "sandboxes lack, of what E2B's base has or its users call: " + strings.Join(missing, ", "),
 		"apt-get install " + strings.Join(slices.Compact(packages), " ")}
-}
-
-// inUsr returns where in /usr a program is for a sandbox too, or nothing: a link
-// into /opt or a home directory leads nowhere in it. One through /etc/alternatives
-// is followed to its end.
-func inUsr(root, name string) string {
-	usr, err := filepath.EvalSymlinks(filepath.Join(root, "usr"))
-	if err != nil {
-		return ""
-	}
-	for _, dir := range []string{"local/bin", "bin", "local/sbin", "sbin"} {
-		end, err := filepath.EvalSymlinks(filepath.Join(usr, dir, name))
-		if err == nil && strings.HasPrefix(end, usr+"/") {
-			return "/usr/" + dir + "/" + name
-		}
-	}
-	return ""
 }

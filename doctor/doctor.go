@@ -1,6 +1,6 @@
 // Package doctor finds out what this machine can do, what is missing, and how
 // to get it. It only reads: a check changes nothing. It may import the standard
-// library and netlink libraries; cmd imports it, and hands it the checks of
+// library, netlink libraries and internal packages; cmd imports it, and hands it the checks of
 // other packages as functions, so that it knows none of them.
 package doctor
 

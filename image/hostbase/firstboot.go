@@ -5,6 +5,8 @@ package hostbase
 import (
 	"path/filepath"
 	"strings"
+
+	"github.com/rundlet/rundlet/internal/hostusr"
 )
 
 // firstBootFile says what the agent changes in /usr when a guest of this base boots
@@ -19,10 +21,10 @@ var shortNames = map[string]string{"python": "python3", "pip": "pip3"}
 func (t *tree) addFirstBoot(hostRoot string) error {
 	var lines []string
 	for _, name := range []string{"python", "pip"} {
-		if inUsr(hostRoot, name) != "" {
+		if hostusr.Program(hostRoot, name) != "" {
 			continue
 		}
-		if long := inUsr(hostRoot, shortNames[name]); long != "" {
+		if long := hostusr.Program(hostRoot, shortNames[name]); long != "" {
 			lines = append(lines, "link "+filepath.Join(filepath.Dir(long), name)+" "+shortNames[name])
 		}
 	}
@@ -41,21 +43,4 @@ func (t *tree) addFirstBoot(hostRoot string) error {
 		t.file(firstBootFile, 0o600, strings.Join(lines, "\n")+"\n")
 	}
 	return nil
-}
-
-// inUsr returns the path in a guest of a program of the host, or nothing if a guest
-// has none: a link into /opt or a home directory leads nowhere in it. One through
-// /etc/alternatives is followed to its end.
-func inUsr(hostRoot, name string) string {
-	usr, err := filepath.EvalSymlinks(filepath.Join(hostRoot, "usr"))
-	if err != nil {
-		return ""
-	}
-	for _, dir := range []string{"local/sbin", "local/bin", "sbin", "bin"} {
-		end, err := filepath.EvalSymlinks(filepath.Join(usr, dir, name))
-		if err == nil && strings.HasPrefix(end, usr+"/") {
-			return "/usr/" + dir + "/" + name
-		}
-	}
-	return ""
 }

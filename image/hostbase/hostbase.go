@@ -3,8 +3,8 @@
 // Package hostbase makes the template "base" without a download: a small root
 // directory of our own plus the host's /usr, mounted with a private layer.
 // Nothing of the host's /home, /root or /var is in it, and of /etc only a short
-// list that carries no secret (see hostFiles). It may import vm and the standard
-// library; runtime and cmd may import it. Linux only, and it needs root: files
+// list that carries no secret (see hostFiles). It may import vm, internal packages and the
+// standard library; runtime and cmd may import it. Linux only, and it needs root: files
 // of the base belong to several users.
 package hostbase
 
