@@ -2,6 +2,7 @@ package e2b
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
@@ -49,5 +50,17 @@ func TestTrafficResumesAnOpenSandbox(t *testing.T) {
 	n.Edit(id, func(sb *runtime.Sandbox) { sb.AutoResume = false })
 	if r := n.plain("POST", "/x", toAgent(id)...); r.code != 502 || n.Resumes() != 1 {
 		t.Errorf("without auto-resume: %d %s, %d resumes", r.code, r.body, n.Resumes())
+	}
+}
+
+// Forks have a token for their agent if the sandbox that they are made of has one.
+func TestAForkIsAsOpenAsItsSandbox(t *testing.T) {
+	n := newNode(t, Config{})
+	for path, secured := range map[string]bool{"/sandboxes": false, "/v2/sandboxes": true} {
+		id := n.do("POST", path, `{"templateID":"base"}`).fields(t)["sandboxID"].(string)
+		r := n.do("POST", "/sandboxes/"+id+"/fork", "{}")
+		if r.code != http.StatusCreated || strings.Contains(r.body, "envdAccessToken") != secured {
+			t.Errorf("%s: %d %s", path, r.code, r.body)
+		}
 	}
 }

@@ -123,7 +123,7 @@ func (f *Runtime) Fork(_ context.Context, id string, req runtime.ForkRequest) ([
 			continue
 		}
 		results[i].Sandbox = f.create(runtime.CreateRequest{
-			Template: sb.Alias, Timeout: req.Timeout, KeyID: req.KeyID, Secure: true, Metadata: sb.Metadata,
+			Template: sb.Alias, Timeout: req.Timeout, KeyID: req.KeyID, Secure: sb.EnvdAccessToken != "", Metadata: sb.Metadata,
 		})
 	}
 	return results, nil
