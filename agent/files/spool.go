@@ -64,8 +64,8 @@ func full(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err,
 // ending is more than what follows the last file of a multipart body.
 const ending = 1 << 10
 
-// moveTo makes f what the upload is. Where there is no room for both, what is
-// spooled moves from its end, so that no byte is there twice. What cannot fit at all
+// moveTo gives f the contents of the upload. If the disk has no room for both, the
+// spooled bytes move from their end, so that no byte is stored twice. What cannot fit at all
 // is refused before f is touched; left is how much is not read yet, or -1.
 func (s *spool) moveTo(f *os.File, left int64) error {
 	room, err := roomFor(f)

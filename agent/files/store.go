@@ -55,7 +55,7 @@ type incoming struct {
 // store writes a file in place, so that links and watchers see what they expect. Of
 // uploads at the same time the last one to get its turn stays, whole. A broken body
 // changes nothing: a new file is removed again, and an old one is not touched until
-// the new contents are complete, except where there is no room for both.
+// the new contents are complete, unless the disk has no room for both.
 func (in incoming) store(ctx context.Context) error {
 	in.body = bodyReader{in.body}
 	err := in.replace(ctx)

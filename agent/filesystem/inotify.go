@@ -72,7 +72,7 @@ func (k *inotify) remove(watch int32) {
 }
 
 // mark puts an event at the end of the queue: IN_IGNORED of the watch that it
-// returns. It watches what is not a directory, which nobody else does.
+// returns. It watches a file that is not a directory, and no other watch is one.
 func (k *inotify) mark() (watch int32, err error) {
 	cerr := k.control(func(fd int) {
 		var wd int

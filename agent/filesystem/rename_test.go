@@ -262,7 +262,7 @@ func anyHistory(t *testing.T, r *rand.Rand) {
 		return filepath.Join(w.base, filepath.Join(parts...))
 	}
 	for range 60 {
-		// Many of these fail, since there is no such directory.
+		// Many of these fail, because the directory does not exist.
 		switch r.IntN(8) {
 		case 0, 1:
 			_ = os.Mkdir(pick(), 0o755)

@@ -239,9 +239,9 @@ func (t *tree) list(n *node, path string, found entryFuncs, walking bool) error 
 	return nil
 }
 
-// vanished reports whether err says that there is no such directory any more, or
-// none under a path that any program could use: one that is nested too deep does not
-// end the watch of the others.
+// vanished reports whether err means that the directory no longer exists, or that its
+// path is too long for any program: a directory that is nested too deep does not end
+// the watch of the others.
 func vanished(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ENAMETOOLONG)
 }

@@ -106,7 +106,7 @@ func (t *terminal) read(got func([]byte)) {
 	}
 }
 
-// fill reads until buf is full or an error, which is EAGAIN if there is no more.
+// fill reads until buf is full or a read fails, with EAGAIN when all output is read.
 func (t *terminal) fill(buf []byte) (n int, err error) {
 	err = control(t.master, func(fd int) error {
 		for n < len(buf) {
