@@ -4,9 +4,11 @@ package files
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 
@@ -42,6 +44,37 @@ func TestAnUploadThroughALinkLeavesTheLink(t *testing.T) {
 		}
 		if to, err := os.Readlink(link); to != "end" {
 			t.Errorf("%q, %v", to, err)
+		}
+	}
+}
+
+// An upload that fails takes nothing away that another one put behind the same link,
+// whichever of the two made the file.
+func TestABrokenUploadThroughALinkTakesNothingAway(t *testing.T) {
+	dir := t.TempDir()
+	user := account.User{UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}
+	files := newTurns()
+	store := func(path string, body io.Reader) error {
+		return incoming{turns: files, path: path, user: user, body: body, left: unknown}.store(t.Context())
+	}
+	large := strings.Repeat("x", headBytes+1)
+	for round := range 500 {
+		link := fmt.Sprint(dir, "/link", round)
+		if err := os.Symlink(fmt.Sprint("end", round), link); err != nil {
+			t.Fatal(err)
+		}
+		var both sync.WaitGroup
+		both.Go(func() {
+			_ = store(link, io.MultiReader(strings.NewReader(large), iotest.ErrReader(errors.New("the client is gone"))))
+		})
+		both.Go(func() {
+			if err := store(link, strings.NewReader("text")); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Wait()
+		if b, err := os.ReadFile(link); string(b) != "text" {
+			t.Fatalf("round %d: %d bytes, %v", round, len(b), err)
 		}
 	}
 }
