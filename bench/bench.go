@@ -1,7 +1,7 @@
 // Package bench measures the latencies that users feel, each beside the bare
 // mechanism under it, in the same run and taking turns, so that a noisy machine
 // disturbs both alike. It knows the API's client and no driver. It
-// may import client, substrate and its own report package; only cmd may import
+// may import client, policy and its own report package; only cmd may import
 // it.
 package bench
 
@@ -15,7 +15,7 @@ import (
 
 	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/client"
-	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/policy/latency"
 )
 
 // Config is what kind of server is to be measured.

@@ -16,7 +16,7 @@ import (
 
 	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/client"
-	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/policy/latency"
 )
 
 func quiet() Setup {

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/client"
-	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/policy/latency"
 )
 
 // The rows of density that objectives are about.

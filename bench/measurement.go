@@ -8,7 +8,7 @@ import (
 
 	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/client"
-	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/policy/latency"
 )
 
 // measurement is a group while it is measured: its server and its rows.

@@ -4,7 +4,7 @@ import (
 	"slices"
 
 	"github.com/rundlet/rundlet/bench/report"
-	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/policy/latency"
 )
 
 // Objectives are what a run is judged by: those of this product, and those of

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/client"
-	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/policy/latency"
 )
 
 // refill takes all that a pool has at once, and waits until it is full again.

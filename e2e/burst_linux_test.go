@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/client"
-	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/policy/latency"
 )
 
 // TestABurstIsServedInOrderOfArrival asks for many more sandboxes at once than

@@ -14,7 +14,7 @@ import (
 
 	_ "modernc.org/sqlite" // database/sql driver "sqlite"
 
-	"github.com/rundlet/rundlet/substrate/snapshot"
+	"github.com/rundlet/rundlet/policy/snapshot"
 )
 
 // remains is what a state directory holds after a power cut, before any daemon

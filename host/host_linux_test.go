@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/rundlet/rundlet/substrate/disk"
+	"github.com/rundlet/rundlet/policy/disk"
 )
 
 var _ disk.Probe = Host{}

@@ -1,5 +1,5 @@
 // Package rotate writes the daemon's own log to a file that does not grow
-// without bound. It carries out the plan of substrate/hygiene, which it may
+// without bound. It carries out the plan of policy/hygiene, which it may
 // import beside the standard library; only cmd may import it.
 package rotate
 
@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/rundlet/rundlet/substrate/hygiene"
+	"github.com/rundlet/rundlet/policy/hygiene"
 )
 
 // Options say how a log is kept.

@@ -15,7 +15,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/rundlet/rundlet/substrate/hygiene"
+	"github.com/rundlet/rundlet/policy/hygiene"
 )
 
 // start opens a log of 100 bytes in a directory of its own.

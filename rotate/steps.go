@@ -9,7 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/rundlet/rundlet/substrate/hygiene"
+	"github.com/rundlet/rundlet/policy/hygiene"
 )
 
 // rotate moves the file away and begins a new one. When it fails w.f is still

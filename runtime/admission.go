@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/capacity"
+	"github.com/rundlet/rundlet/policy/capacity"
 )
 
 // The pause after which a request that was refused can be tried again.

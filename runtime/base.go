@@ -10,9 +10,9 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/policy/snapshot"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/substrate/latency"
-	"github.com/rundlet/rundlet/substrate/snapshot"
 	"github.com/rundlet/rundlet/vm"
 )
 

@@ -4,9 +4,9 @@ import (
 	"context"
 	"time"
 
+	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/substrate/capacity"
-	"github.com/rundlet/rundlet/substrate/latency"
 )
 
 // checkout takes a warm machine for a sandbox of an origin; nil if there is

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/rundlet/rundlet/policy/snapshot"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/substrate/snapshot"
 	"github.com/rundlet/rundlet/vm"
 )
 

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/policy/latency"
 )
 
 func TestCreateReservesThenConnectsThenRestoresThenDeliversThenExposes(t *testing.T) {

@@ -10,9 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/capacity"
-	"github.com/rundlet/rundlet/substrate/reconcile"
-	"github.com/rundlet/rundlet/substrate/warmpool"
+	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
 // Figures are what a Runtime is at, and what it has counted since it was opened.

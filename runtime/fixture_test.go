@@ -18,9 +18,9 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/substrate/capacity"
-	"github.com/rundlet/rundlet/substrate/latency"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/memvm"
 )

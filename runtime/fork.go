@@ -8,8 +8,8 @@ import (
 	"maps"
 	"sync"
 
+	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/substrate/latency"
 )
 
 // Fork makes copies of a running sandbox, which goes on running: it is saved

@@ -9,7 +9,7 @@ import (
 
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/host"
-	"github.com/rundlet/rundlet/substrate/reconcile"
+	"github.com/rundlet/rundlet/policy/reconcile"
 )
 
 // PathChecker is a Network that can prove that the daemon is able to reach its

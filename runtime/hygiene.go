@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/hygiene"
+	"github.com/rundlet/rundlet/policy/hygiene"
 )
 
 const (

@@ -5,8 +5,8 @@ import (
 	"slices"
 
 	"github.com/rundlet/rundlet/host"
-	"github.com/rundlet/rundlet/substrate/autoscale"
-	"github.com/rundlet/rundlet/substrate/limits"
+	"github.com/rundlet/rundlet/policy/autoscale"
+	"github.com/rundlet/rundlet/policy/limits"
 )
 
 // What a daemon can lack besides what package host names.

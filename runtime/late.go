@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/reconcile"
+	"github.com/rundlet/rundlet/policy/reconcile"
 )
 
 // latePauses bounds the pauses at the same time that a start has to make: they

@@ -3,7 +3,7 @@ package runtime
 import (
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/warmpool"
+	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
 // Load is what waits for capacity, and what is kept warm, at one moment: the part

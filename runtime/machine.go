@@ -12,8 +12,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/substrate/latency"
 	"github.com/rundlet/rundlet/vm"
 )
 

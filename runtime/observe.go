@@ -3,7 +3,7 @@ package runtime
 import (
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/policy/latency"
 )
 
 // CommandStarted is told by the data plane that a command in a sandbox started,

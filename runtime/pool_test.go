@@ -8,9 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/capacity"
-	"github.com/rundlet/rundlet/substrate/latency"
-	"github.com/rundlet/rundlet/substrate/warmpool"
+	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
 // The tests of this file are the ordering guarantees of docs/reference-parity.md

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/autoscale"
-	"github.com/rundlet/rundlet/substrate/capacity"
+	"github.com/rundlet/rundlet/policy/autoscale"
+	"github.com/rundlet/rundlet/policy/capacity"
 )
 
 // PressureReport is how the machine is doing and what is done about it. The

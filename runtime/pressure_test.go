@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/host"
-	"github.com/rundlet/rundlet/substrate/autoscale"
-	"github.com/rundlet/rundlet/substrate/warmpool"
+	"github.com/rundlet/rundlet/policy/autoscale"
+	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
 // machine is what the runtime is told about its machine.

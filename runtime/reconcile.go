@@ -10,8 +10,8 @@ import (
 
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/host"
+	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/substrate/reconcile"
 	"github.com/rundlet/rundlet/vm"
 )
 

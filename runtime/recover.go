@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/substrate/reconcile"
 	"github.com/rundlet/rundlet/vm"
 )
 

@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/substrate/latency"
 )
 
 const (

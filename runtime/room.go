@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/rundlet/rundlet/substrate/disk"
+	"github.com/rundlet/rundlet/policy/disk"
 )
 
 // roomForMachine refuses a restore when the disk is below its floor, before

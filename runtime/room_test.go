@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/disk"
+	"github.com/rundlet/rundlet/policy/disk"
 )
 
 // fakeDisk says how much is free; a negative figure is a disk that cannot be

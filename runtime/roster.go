@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/reconcile"
+	"github.com/rundlet/rundlet/policy/reconcile"
 )
 
 // roster is the sandboxes of a runtime in the order of their start, and how many

@@ -11,11 +11,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/disk"
+	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/substrate/capacity"
-	"github.com/rundlet/rundlet/substrate/disk"
-	"github.com/rundlet/rundlet/substrate/latency"
-	"github.com/rundlet/rundlet/substrate/reconcile"
 	"github.com/rundlet/rundlet/vm"
 )
 

@@ -4,8 +4,8 @@ import (
 	"errors"
 
 	"github.com/rundlet/rundlet/host"
-	"github.com/rundlet/rundlet/substrate/autoscale"
-	"github.com/rundlet/rundlet/substrate/disk"
+	"github.com/rundlet/rundlet/policy/autoscale"
+	"github.com/rundlet/rundlet/policy/disk"
 )
 
 // HostSample returns a Sample for Supervision: the host's pressures and memory,

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/substrate/capacity"
 )
 
 // sandbox is the runtime's handle of one sandbox that is not killed.

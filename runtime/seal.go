@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/policy/snapshot"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/substrate/snapshot"
 	"github.com/rundlet/rundlet/vm"
 )
 

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/policy/snapshot"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/substrate/latency"
-	"github.com/rundlet/rundlet/substrate/snapshot"
 	"github.com/rundlet/rundlet/vm"
 )
 

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/policy/latency"
 )
 
 // recordingTracer notes stages as "parent/stage", with "!" if they failed, in

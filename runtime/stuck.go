@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/reconcile"
+	"github.com/rundlet/rundlet/policy/reconcile"
 )
 
 // settle carries out what was decided about a stuck sandbox. It breaks off the

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/host"
-	"github.com/rundlet/rundlet/substrate/autoscale"
-	"github.com/rundlet/rundlet/substrate/hygiene"
-	"github.com/rundlet/rundlet/substrate/reconcile"
+	"github.com/rundlet/rundlet/policy/autoscale"
+	"github.com/rundlet/rundlet/policy/hygiene"
+	"github.com/rundlet/rundlet/policy/reconcile"
 )
 
 // Supervision says how a Runtime looks after its sandboxes and its host while it

@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/capacity"
-	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/vm"
 )
 

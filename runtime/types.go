@@ -1,6 +1,6 @@
 // Package runtime composes policy and drivers into sandboxes: create (which
 // means restore), readiness, time-outs, termination, restart reconciliation. It
-// may import vm, network, image, store, substrate/* and the agent's client
+// may import vm, network, image, store, policy/* and the agent's client
 // side; only e2b and cmd may import it. It is the one package that knows both
 // policy and drivers, and it knows no wire protocol.
 package runtime

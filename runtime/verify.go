@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/rundlet/rundlet/substrate/snapshot"
+	"github.com/rundlet/rundlet/policy/snapshot"
 	"github.com/rundlet/rundlet/vm"
 )
 

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/capacity"
-	"github.com/rundlet/rundlet/substrate/warmpool"
+	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/vm"
 )
 

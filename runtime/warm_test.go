@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/latency"
-	"github.com/rundlet/rundlet/substrate/warmpool"
+	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
 // warmed runs a test over a runtime whose pool is full, in a bubble.

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/policy/latency"
 )
 
 // other is the label of what is not known: each value of a label is a time

@@ -1,7 +1,7 @@
 // Package telemetry shows operators what the node does: Prometheus metrics,
 // pulled over HTTP, and OpenTelemetry spans, pushed where the standard
 // environment variables say. It holds no global state. It may import
-// substrate/latency, the Prometheus client and the OpenTelemetry SDK; only cmd
+// policy/latency, the Prometheus client and the OpenTelemetry SDK; only cmd
 // may import it, and the runtime knows it by an interface of its own.
 package telemetry
 
@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/policy/latency"
 )
 
 // Config is the configuration of a Telemetry. The zero value is usable.

@@ -3,7 +3,7 @@ package report
 import (
 	"testing"
 
-	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/policy/latency"
 )
 
 // reportOf has one group "g" with one row "r".

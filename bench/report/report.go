@@ -1,6 +1,6 @@
 // Package report shows and judges what a benchmark measured: text, one HTML
 // page, and the gate of the objectives. It is pure: figures come in, no clock
-// is read and nothing is measured. It may import substrate/latency; bench and
+// is read and nothing is measured. It may import policy/latency; bench and
 // cmd may import it.
 package report
 
@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/policy/latency"
 )
 
 // Host is the stamp of the machine that the figures are from.

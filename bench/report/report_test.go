@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/latency"
+	"github.com/rundlet/rundlet/policy/latency"
 )
 
 func repeat(v float64, n int) []float64 {

@@ -18,8 +18,8 @@ import (
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime"
-	"github.com/rundlet/rundlet/substrate/latency"
 )
 
 // runBench measures with state of its own: sandboxes are larger than usual, and

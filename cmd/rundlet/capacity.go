@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/runtime"
-	"github.com/rundlet/rundlet/substrate/capacity"
 )
 
 // capacityOptions say how much of the machine sandboxes may have.

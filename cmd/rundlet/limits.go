@@ -6,7 +6,7 @@ import (
 	"os"
 
 	"github.com/rundlet/rundlet/host"
-	"github.com/rundlet/rundlet/substrate/limits"
+	"github.com/rundlet/rundlet/policy/limits"
 )
 
 // divideDescriptors returns how many connections a daemon may have open, so

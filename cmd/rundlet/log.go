@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/rundlet/rundlet/policy/hygiene"
 	"github.com/rundlet/rundlet/rotate"
-	"github.com/rundlet/rundlet/substrate/hygiene"
 )
 
 // logOptions say where the daemon's own log goes.

@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/runtime"
-	"github.com/rundlet/rundlet/substrate/capacity"
-	"github.com/rundlet/rundlet/substrate/reconcile"
 	"github.com/rundlet/rundlet/telemetry"
 )
 

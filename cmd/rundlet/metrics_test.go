@@ -12,12 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/policy/autoscale"
+	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/runtime"
-	"github.com/rundlet/rundlet/substrate/autoscale"
-	"github.com/rundlet/rundlet/substrate/capacity"
-	"github.com/rundlet/rundlet/substrate/latency"
-	"github.com/rundlet/rundlet/substrate/reconcile"
-	"github.com/rundlet/rundlet/substrate/warmpool"
 	"github.com/rundlet/rundlet/telemetry"
 )
 

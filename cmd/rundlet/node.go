@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/substrate/latency"
 	"github.com/rundlet/rundlet/vm"
 )
 

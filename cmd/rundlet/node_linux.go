@@ -18,8 +18,8 @@ import (
 	"github.com/rundlet/rundlet/image/hostbase"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/network"
+	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/runtime"
-	"github.com/rundlet/rundlet/substrate/disk"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor"
 )

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/rundlet/rundlet/host"
-	"github.com/rundlet/rundlet/substrate/limits"
+	"github.com/rundlet/rundlet/policy/limits"
 )
 
 func TestTheTasksOfAllSandboxesAreALimitOfTheNode(t *testing.T) {

@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b"
+	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/substrate/capacity"
 	"github.com/rundlet/rundlet/telemetry"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/memvm"

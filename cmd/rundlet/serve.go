@@ -16,9 +16,9 @@ import (
 
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/e2b"
+	"github.com/rundlet/rundlet/policy/limits"
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/substrate/limits"
 	"github.com/rundlet/rundlet/telemetry"
 )
 

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/limits"
+	"github.com/rundlet/rundlet/policy/limits"
 )
 
 func TestReachable(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rundlet/rundlet/substrate/simulate"
+	"github.com/rundlet/rundlet/simulate"
 )
 
 func newSimulate(o *options) *cobra.Command {

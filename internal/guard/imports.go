@@ -2,6 +2,7 @@ package guard
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -17,7 +18,7 @@ type ban struct {
 	why   string
 }
 
-var bans = append(globalLogger(), []ban{
+var bans = slices.Concat(globalLogger(), purity(), []ban{
 	{importPath: "io/ioutil", tests: true, why: "deprecated: os and io have all of it"},
 	{importPath: "math/rand", tests: true, why: "use math/rand/v2, or crypto/rand for what must not be guessed"},
 	{importPath: "C", tests: true, why: "the binary is static and cross-builds without a C compiler"},
@@ -30,19 +31,24 @@ var bans = append(globalLogger(), []ban{
 		why: "a library call is faster, and its errors say more, than a command line"},
 	{importPath: "testing", except: []string{"vm/vmtest"}, why: "it adds flags to the program; test helpers belong in _test.go files"},
 	{importPath: "time", name: "Sleep", tests: true, why: "wait for the event itself, a timer or testing/synctest: a sleep is too long or too short"},
-	{importPath: "os", in: "substrate", why: "policy does no I/O"},
-	{importPath: "net", in: "substrate", why: "policy does no I/O"},
-	{importPath: "net/http", in: "substrate", why: "policy does no I/O"},
-	{importPath: "syscall", in: "substrate", why: "policy does no I/O"},
-	{importPath: "database/sql", in: "substrate", why: "policy does no I/O"},
-	{importPath: "time", name: "Now", in: "substrate", why: "policy has no clock: the time is passed in"},
-	{importPath: "time", name: "Since", in: "substrate", why: "policy has no clock: the time is passed in"},
-	{importPath: "time", name: "Until", in: "substrate", why: "policy has no clock: the time is passed in"},
-	{importPath: "time", name: "After", in: "substrate", why: "policy has no clock: the time is passed in"},
-	{importPath: "time", name: "AfterFunc", in: "substrate", why: "policy has no clock: the time is passed in"},
-	{importPath: "time", name: "NewTimer", in: "substrate", why: "policy has no clock: the time is passed in"},
-	{importPath: "time", name: "NewTicker", in: "substrate", why: "policy has no clock: the time is passed in"},
-}...)
+})
+
+// pure are the directories whose code decides and describes, and does nothing.
+var pure = []string{"policy", "sandbox", "simulate"}
+
+// purity bans I/O and the clock in pure directories.
+func purity() []ban {
+	var out []ban
+	for _, in := range pure {
+		for _, p := range []string{"os", "net", "net/http", "syscall", "database/sql"} {
+			out = append(out, ban{importPath: p, in: in, why: in + " does no I/O"})
+		}
+		for _, name := range []string{"Now", "Since", "Until", "After", "AfterFunc", "NewTimer", "NewTicker"} {
+			out = append(out, ban{importPath: "time", name: name, in: in, why: in + " has no clock: the time is passed in"})
+		}
+	}
+	return out
+}
 
 // globalLogger bans what writes to the logger of package log. The type
 // *log.Logger is allowed: http.Server takes one.
@@ -92,17 +98,17 @@ func (b ban) appliesTo(s Source) bool {
 	return true
 }
 
-// thirdPartyPure: policy may import the standard library only, so that no
+// thirdPartyPure: pure packages may import the standard library only, so that no
 // dependency brings I/O or a clock in.
 func thirdPartyPure(sources []Source) []Finding {
 	var out []Finding
 	for _, s := range sources {
-		if s.Test() || !within(s.Dir(), "substrate") {
+		if s.Test() || !withinAny(s.Dir(), pure) {
 			continue
 		}
 		for _, p := range s.Imports() {
 			if !standard(p) && !strings.HasPrefix(p, Module+"/") {
-				out = append(out, findingf(s.Path, "imports %s: policy is pure", p))
+				out = append(out, findingf(s.Path, "imports %s: %s is pure", p, s.Dir()))
 			}
 		}
 	}

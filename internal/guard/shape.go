@@ -30,8 +30,8 @@ var fuzzed = map[string]string{
 	"telemetry":     "labels made of what guests say",
 	"vm/gvisor":     "snapshot manifests",
 
-	"substrate/freshness": "metadata of sandboxes",
-	"substrate/snapshot":  "manifests of artifacts",
+	"policy/freshness": "metadata of sandboxes",
+	"policy/snapshot":  "manifests of artifacts",
 }
 
 // Comments checks that every package has exactly one package comment.

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/warmpool"
+	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
 // handlers say what each kind of event does.

@@ -3,8 +3,8 @@ package simulate
 import (
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/capacity"
-	"github.com/rundlet/rundlet/substrate/warmpool"
+	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
 // state is where a machine, or the request for one, is.

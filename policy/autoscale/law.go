@@ -4,8 +4,8 @@ import (
 	"math"
 	"slices"
 
-	"github.com/rundlet/rundlet/substrate/capacity"
-	"github.com/rundlet/rundlet/substrate/warmpool"
+	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
 // Spare returns what is left of memory and disk after the reserves; negative

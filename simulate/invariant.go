@@ -3,8 +3,8 @@ package simulate
 import (
 	"fmt"
 
-	"github.com/rundlet/rundlet/substrate/autoscale"
-	"github.com/rundlet/rundlet/substrate/capacity"
+	"github.com/rundlet/rundlet/policy/autoscale"
+	"github.com/rundlet/rundlet/policy/capacity"
 )
 
 // What the checks go by, whatever the policy under test thinks.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/warmpool"
+	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
 var errFull = errors.New("no capacity")

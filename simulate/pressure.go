@@ -4,8 +4,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/autoscale"
-	"github.com/rundlet/rundlet/substrate/warmpool"
+	"github.com/rundlet/rundlet/policy/autoscale"
+	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
 // sample is what the daemon would read from /proc and statfs.

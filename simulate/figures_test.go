@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/autoscale"
+	"github.com/rundlet/rundlet/policy/autoscale"
 )
 
 func TestEveryCountIsAddedUp(t *testing.T) {

@@ -4,8 +4,8 @@
 // policy are the real ones; machines, tenants and the host are made up. After
 // every event the invariants are checked, and the same seed gives the same run.
 //
-// It may import the standard library and other substrate packages; the CLI uses
-// it. Nothing of it runs in the daemon.
+// It may import the standard library and policy packages; the CLI uses it.
+// Nothing of it runs in the daemon.
 package simulate
 
 import (

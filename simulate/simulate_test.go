@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/autoscale"
-	"github.com/rundlet/rundlet/substrate/capacity"
-	"github.com/rundlet/rundlet/substrate/warmpool"
+	"github.com/rundlet/rundlet/policy/autoscale"
+	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
 func scenario(t *testing.T, name string) Scenario {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/warmpool"
+	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
 func TestEventsComeInOrderOfTimeAndThenOfMaking(t *testing.T) {

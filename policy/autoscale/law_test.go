@@ -4,8 +4,8 @@ import (
 	"math"
 	"testing"
 
-	"github.com/rundlet/rundlet/substrate/capacity"
-	"github.com/rundlet/rundlet/substrate/warmpool"
+	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
 func TestReserveFloors(t *testing.T) {

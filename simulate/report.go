@@ -6,8 +6,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/latency"
-	"github.com/rundlet/rundlet/substrate/warmpool"
+	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
 // Report is what came of a run, or of several that were added up.

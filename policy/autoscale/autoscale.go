@@ -1,7 +1,7 @@
 // Package autoscale decides what a machine under pressure gives up, and when it
 // may fill its warm pool again. It is pure policy: it is given samples and the
 // time, and returns decisions. It may import the standard library and other
-// substrate packages; runtime, the daemon and the simulation use it.
+// policy packages; runtime, the daemon and the simulation use it.
 //
 // States, by the worst of memory, disk, processor and I/O:
 //

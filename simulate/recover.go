@@ -4,8 +4,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/rundlet/rundlet/substrate/capacity"
-	"github.com/rundlet/rundlet/substrate/warmpool"
+	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
 // crash ends the daemon: all that only it knew is lost, machines go on.
