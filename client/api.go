@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"github.com/rundlet/rundlet/sandbox"
 	"io"
 	"net/http"
 	"net/url"
@@ -27,7 +28,7 @@ type Sandbox struct {
 	ID         string            `json:"sandboxID"`
 	TemplateID string            `json:"templateID"`
 	Alias      string            `json:"alias,omitempty"`
-	State      string            `json:"state"`
+	State      sandbox.State     `json:"state"`
 	StartedAt  time.Time         `json:"startedAt"`
 	EndAt      time.Time         `json:"endAt"`
 	VCPUs      int               `json:"cpuCount"`

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // TestARequestThatAPauseCuts had been sent, and has no answer yet. It is sent again
@@ -36,7 +36,7 @@ func TestARequestThatAPauseCuts(t *testing.T) {
 			eachProtocol(t, func(t *testing.T, n *node) {
 				id := n.sleeper()
 				n.do("POST", "/v2/sandboxes/"+id+"/connect", "")
-				n.Edit(id, func(sb *runtime.Sandbox) { sb.AutoResume = tt.auto })
+				n.Edit(id, func(sb *sandbox.Sandbox) { sb.AutoResume = tt.auto })
 				before := n.Resumes()
 				var sent atomic.Int32
 				began := make(chan struct{})

@@ -10,7 +10,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // BenchmarkOverhead is what the server adds: create over a runtime that takes no
@@ -26,7 +26,7 @@ func BenchmarkOverhead(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- NewServer(Config{}, rt, &keys).Serve(ctx, ln) }()
-	sb, err := rt.Create(ctx, runtime.CreateRequest{Template: "base"})
+	sb, err := rt.Create(ctx, sandbox.CreateRequest{Template: "base"})
 	if err != nil {
 		b.Fatal(err)
 	}

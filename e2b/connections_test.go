@@ -16,7 +16,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // raw sends a request on a connection of its own, reads the head of the answer,
@@ -149,7 +149,7 @@ func TestEveryConnectionIsCountedOnce(t *testing.T) {
 	for _, kind := range []string{"http1", "h2c", "tls", "upgrade"} {
 		t.Run(kind, func(t *testing.T) {
 			rt := &fakeruntime.Runtime{}
-			sb, err := rt.Create(t.Context(), runtime.CreateRequest{Template: "base", Timeout: time.Minute})
+			sb, err := rt.Create(t.Context(), sandbox.CreateRequest{Template: "base", Timeout: time.Minute})
 			if err != nil {
 				t.Fatal(err)
 			}

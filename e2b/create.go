@@ -7,7 +7,7 @@ import (
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // The time-outs of requests that give none.
@@ -36,7 +36,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, timeout time.Dur
 	if err == nil {
 		err = checkTemplate(body.TemplateID)
 	}
-	var req runtime.CreateRequest
+	var req sandbox.CreateRequest
 	if err == nil {
 		req, err = s.createRequest(r, &body, timeout, secured)
 	}
@@ -45,7 +45,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, timeout time.Dur
 		return
 	}
 	req.Template = bareName(body.TemplateID)
-	sb, err := once(r.Context(), s.answers, idempotencyKey, "create", req, func() (runtime.Sandbox, error) {
+	sb, err := once(r.Context(), s.answers, idempotencyKey, "create", req, func() (sandbox.Sandbox, error) {
 		return s.adapter.Create(r.Context(), req)
 	})
 	if err != nil {
@@ -66,11 +66,11 @@ func checkTemplate(id string) error {
 }
 
 // createRequest is the body in the runtime's terms, checked, without a template.
-func (s *Server) createRequest(r *http.Request, body *openapi.NewSandbox, timeout time.Duration, secured bool) (runtime.CreateRequest, error) {
+func (s *Server) createRequest(r *http.Request, body *openapi.NewSandbox, timeout time.Duration, secured bool) (sandbox.CreateRequest, error) {
 	if err := refuse(body); err != nil {
-		return runtime.CreateRequest{}, err
+		return sandbox.CreateRequest{}, err
 	}
-	req := runtime.CreateRequest{
+	req := sandbox.CreateRequest{
 		Metadata:      body.Metadata,
 		Env:           body.EnvVars,
 		Secure:        secured || isTrue(body.Secure) || s.cfg.RequireSecure,
@@ -79,9 +79,9 @@ func (s *Server) createRequest(r *http.Request, body *openapi.NewSandbox, timeou
 		KeyID:         keyID(r.Context()),
 	}
 	if isTrue(body.AutoPause) {
-		req.OnTimeout = runtime.OnTimeoutPause
+		req.OnTimeout = sandbox.OnTimeoutPause
 		if isFalse(body.AutoPauseMemory) {
-			req.OnTimeout = runtime.OnTimeoutPauseFilesystem
+			req.OnTimeout = sandbox.OnTimeoutPauseFilesystem
 		}
 	}
 	if n := body.Network; n != nil {

@@ -10,53 +10,53 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func TestCreate(t *testing.T) {
 	no, yes := false, true
 	tests := []struct {
 		name, path, body string
-		want             runtime.CreateRequest
+		want             sandbox.CreateRequest
 	}{
 		{"v1 defaults", "/sandboxes", `{"templateID":"base"}`,
-			runtime.CreateRequest{Timeout: 15 * time.Second}},
+			sandbox.CreateRequest{Timeout: 15 * time.Second}},
 		{"v1 secure", "/sandboxes", `{"templateID":"base","secure":true}`,
-			runtime.CreateRequest{Timeout: 15 * time.Second, Secure: true}},
+			sandbox.CreateRequest{Timeout: 15 * time.Second, Secure: true}},
 		{"v1 null as secure", "/sandboxes", `{"templateID":"base","secure":null}`,
-			runtime.CreateRequest{Timeout: 15 * time.Second}},
+			sandbox.CreateRequest{Timeout: 15 * time.Second}},
 		{"v2 defaults", "/v2/sandboxes", `{"templateID":"base"}`,
-			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
+			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
 		{"v1 without secure", "/sandboxes", `{"templateID":"base","secure":false}`,
-			runtime.CreateRequest{Timeout: 15 * time.Second}},
+			sandbox.CreateRequest{Timeout: 15 * time.Second}},
 		{"v2 is always secure", "/v2/sandboxes", `{"templateID":"base","secure":false}`,
-			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
+			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
 		{"all of it", "/v2/sandboxes", `{"templateID":"base","timeout":60,"metadata":{"a":"b"},"envVars":{"K":"V"},"allow_internet_access":true}`,
-			runtime.CreateRequest{Timeout: time.Minute, Secure: true, AllowInternet: &yes, Metadata: map[string]string{"a": "b"}, Env: map[string]string{"K": "V"}}},
+			sandbox.CreateRequest{Timeout: time.Minute, Secure: true, AllowInternet: &yes, Metadata: map[string]string{"a": "b"}, Env: map[string]string{"K": "V"}}},
 		{"as the SDKs send nothing", "/v2/sandboxes", `{"templateID":"base","metadata":{},"envVars":{},"mcp":null,"network":{},"volumeMounts":[],"autoPause":false,"autoPauseMemory":true,"autoResume":{"enabled":false}}`,
-			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, Metadata: map[string]string{}, Env: map[string]string{}}},
+			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true, Metadata: map[string]string{}, Env: map[string]string{}}},
 		{"v1 mcp, which is for SDKs", "/sandboxes", `{"templateID":"base","mcp":{"exa":{"apiKey":"k"}}}`,
-			runtime.CreateRequest{Timeout: 15 * time.Second}},
+			sandbox.CreateRequest{Timeout: 15 * time.Second}},
 		{"v2 mcp, which is for SDKs", "/v2/sandboxes", `{"templateID":"base","mcp":{"exa":{"apiKey":"k"}}}`,
-			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
+			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
 		{"unknown keys", "/v2/sandboxes", `{"templateID":"base","gzip":true,"x":{"y":[1]}}`,
-			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
+			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
 		{"no internet", "/v2/sandboxes", `{"templateID":"base","allow_internet_access":false}`,
-			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowInternet: &no}},
+			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowInternet: &no}},
 		{"deny of everything is no internet, and wins", "/v2/sandboxes", `{"templateID":"base","allow_internet_access":true,"network":{"denyOut":["0.0.0.0/0","::/0"]}}`,
-			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowInternet: &no}},
+			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowInternet: &no}},
 		{"name with the default tag, in upper case", "/v2/sandboxes", `{"templateID":"BASE:default"}`,
-			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
+			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
 		{"v1 pauses at its time-out", "/sandboxes", `{"templateID":"base","autoPause":true}`,
-			runtime.CreateRequest{Timeout: 15 * time.Second, OnTimeout: runtime.OnTimeoutPause}},
+			sandbox.CreateRequest{Timeout: 15 * time.Second, OnTimeout: sandbox.OnTimeoutPause}},
 		{"v2 pauses at its time-out, and resumes", "/v2/sandboxes", `{"templateID":"base","autoPause":true,"autoPauseMemory":true,"autoResume":{"enabled":true}}`,
-			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, OnTimeout: runtime.OnTimeoutPause, AutoResume: true}},
+			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true, OnTimeout: sandbox.OnTimeoutPause, AutoResume: true}},
 		{"pauses at its time-out without memory", "/v2/sandboxes", `{"templateID":"base","autoPause":true,"autoPauseMemory":false,"autoResume":{}}`,
-			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, OnTimeout: runtime.OnTimeoutPauseFilesystem}},
+			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true, OnTimeout: sandbox.OnTimeoutPauseFilesystem}},
 		{"resumes after a pause that was asked for", "/sandboxes", `{"templateID":"base","autoResume":{"enabled":true}}`,
-			runtime.CreateRequest{Timeout: 15 * time.Second, AutoResume: true}},
+			sandbox.CreateRequest{Timeout: 15 * time.Second, AutoResume: true}},
 		{"no public traffic", "/v2/sandboxes", `{"templateID":"base","network":{"allowPublicTraffic":false,"allowOut":[],"rules":{},"egressProxy":null,"dnsServers":[],"maskRequestHost":""}}`,
-			runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowPublicTraffic: &no}},
+			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowPublicTraffic: &no}},
 	}
 	n := newNode(t, Config{})
 	keys := n.do("GET", "/v2/sandboxes", "")
@@ -159,7 +159,7 @@ func TestCreateRefuses(t *testing.T) {
 func TestRuntimeErrors(t *testing.T) {
 	wrap := func(err error) error { return fmt.Errorf("create i1: %w", err) }
 	short := func(resource string, retry time.Duration) error {
-		return wrap(&runtime.CapacityError{Resource: resource, Requested: 512, Available: 100, RetryAfter: retry})
+		return wrap(&sandbox.CapacityError{Resource: resource, Requested: 512, Available: 100, RetryAfter: retry})
 	}
 	tests := []struct {
 		name       string
@@ -172,23 +172,23 @@ func TestRuntimeErrors(t *testing.T) {
 		{"memory, for a moment", short("memory", time.Nanosecond), 429, "memory", "1"},
 		{"memory, for good", short("memory", 0), 400, "not enough memory on this machine: 512 requested, 100 available; it can never fit", ""},
 		{"too many sandboxes", short("sandboxes", 10*time.Second), 429, "not enough sandboxes", "10"},
-		{"more than a share", wrap(&runtime.CapacityError{Resource: runtime.ResourceShare, RetryAfter: time.Second, Detail: "this key has 5 snapshots: delete some"}), 429, "this key has 5 snapshots: delete some", "1"},
+		{"more than a share", wrap(&sandbox.CapacityError{Resource: sandbox.ResourceShare, RetryAfter: time.Second, Detail: "this key has 5 snapshots: delete some"}), 429, "this key has 5 snapshots: delete some", "1"},
 		{"the queue is full", short("queue", 0), 429, "too many requests wait", "1"},
 		{"waited in vain", short("wait", 5*time.Second), 429, "as long as a request may wait", "5"},
 		{"pressure", short("pressure", 2500*time.Millisecond), 503, "short of memory or disk", "3"},
 		{"pressure, nobody knows how long", short("pressure", 0), 503, "short of memory or disk", "1"},
-		{"capacity", wrap(runtime.ErrCapacity), 429, "capacity", "1"},
-		{"disk full", wrap(runtime.ErrDiskFull), 507, "disk of this machine is full", ""},
-		{"snapshot not found", wrap(runtime.ErrSnapshotNotFound), 404, "snapshot 'base' not found", ""},
-		{"invalid", wrap(runtime.ErrInvalid), 400, "invalid argument", ""},
-		{"conflict", wrap(runtime.ErrConflict), 409, "changing", ""},
-		{"the host changed", wrap(fmt.Errorf("%w: %w", runtime.ErrNotRestorable, &runtime.HostChangedError{File: "/usr/lib/libc.so.6", How: "is gone"})), 409, `/usr/lib/libc.so.6" is gone`, ""},
-		{"not restorable", wrap(runtime.ErrNotRestorable), 409, "cannot be restored", ""},
-		{"not running", wrap(runtime.ErrNotRunning), 409, "not running", ""},
-		{"unsupported", wrap(runtime.ErrUnsupported), 501, "not supported", ""},
-		{"unavailable", wrap(runtime.ErrUnavailable), 503, "starting", "1"},
-		{"not for a while", wrap(&runtime.RetryError{After: 4500 * time.Millisecond, Detail: "it is being recovered"}), 503, "not available now: it is being recovered", "5"},
-		{"no answer", wrap(fmt.Errorf("%w: %w", runtime.ErrNoAnswer, context.DeadlineExceeded)), 504, "does not answer", ""},
+		{"capacity", wrap(sandbox.ErrCapacity), 429, "capacity", "1"},
+		{"disk full", wrap(sandbox.ErrDiskFull), 507, "disk of this machine is full", ""},
+		{"snapshot not found", wrap(sandbox.ErrSnapshotNotFound), 404, "snapshot 'base' not found", ""},
+		{"invalid", wrap(sandbox.ErrInvalid), 400, "invalid argument", ""},
+		{"conflict", wrap(sandbox.ErrConflict), 409, "changing", ""},
+		{"the host changed", wrap(fmt.Errorf("%w: %w", sandbox.ErrNotRestorable, &sandbox.HostChangedError{File: "/usr/lib/libc.so.6", How: "is gone"})), 409, `/usr/lib/libc.so.6" is gone`, ""},
+		{"not restorable", wrap(sandbox.ErrNotRestorable), 409, "cannot be restored", ""},
+		{"not running", wrap(sandbox.ErrNotRunning), 409, "not running", ""},
+		{"unsupported", wrap(sandbox.ErrUnsupported), 501, "not supported", ""},
+		{"unavailable", wrap(sandbox.ErrUnavailable), 503, "starting", "1"},
+		{"not for a while", wrap(&sandbox.RetryError{After: 4500 * time.Millisecond, Detail: "it is being recovered"}), 503, "not available now: it is being recovered", "5"},
+		{"no answer", wrap(fmt.Errorf("%w: %w", sandbox.ErrNoAnswer, context.DeadlineExceeded)), 504, "does not answer", ""},
 		{"unknown", errors.New("open /secret/path: disk on fire"), 500, "log", ""},
 	}
 	for _, tt := range tests {

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 const (
@@ -16,7 +16,7 @@ const (
 )
 
 // formatCursor makes a page token: a place in the order, and which order.
-func formatCursor(c runtime.Cursor, ascending bool) string {
+func formatCursor(c sandbox.Cursor, ascending bool) string {
 	text := c.StartedAt.UTC().Format(time.RFC3339Nano) + cursorSeparator + c.ID
 	if ascending {
 		text += cursorSeparator + cursorAscending
@@ -25,7 +25,7 @@ func formatCursor(c runtime.Cursor, ascending bool) string {
 }
 
 // parseCursor reads a page token; nil and empty are the first page.
-func parseCursor(token *string, ascending bool) (*runtime.Cursor, error) {
+func parseCursor(token *string, ascending bool) (*sandbox.Cursor, error) {
 	if token == nil || *token == "" {
 		return nil, nil
 	}
@@ -47,7 +47,7 @@ func parseCursor(token *string, ascending bool) (*runtime.Cursor, error) {
 	if (len(parts) == 3) != ascending {
 		return nil, badRequest("nextToken is of a list in another order")
 	}
-	return &runtime.Cursor{StartedAt: started, ID: parts[1]}, nil
+	return &sandbox.Cursor{StartedAt: started, ID: parts[1]}, nil
 }
 
 // isID reports an id of a sandbox or a template, without the legacy form.

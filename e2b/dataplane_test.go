@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // plain sends a request without a key.
@@ -77,7 +77,7 @@ func TestAnyDomain(t *testing.T) {
 func TestProxyErrors(t *testing.T) {
 	n := newNode(t, Config{})
 	id := n.sandbox()
-	set := func(s runtime.State) { n.Edit(id, func(sb *runtime.Sandbox) { sb.State = s }) }
+	set := func(s sandbox.State) { n.Edit(id, func(sb *sandbox.Sandbox) { sb.State = s }) }
 	missing := `{"sandboxId":"` + id + `","message":"The sandbox was not found","code":502}`
 	port := []string{dataplane.HeaderSandboxID, id, dataplane.HeaderSandboxPort, "81"}
 
@@ -85,14 +85,14 @@ func TestProxyErrors(t *testing.T) {
 		`{"sandboxId":"`+id+`","message":"The sandbox is running but port is not open","port":81,"code":502}` {
 		t.Errorf("closed port: %d %s", r.code, r.body)
 	}
-	for _, s := range []runtime.State{runtime.StateCreating, runtime.StatePaused, runtime.StateKilling, runtime.StateKilled} {
+	for _, s := range []sandbox.State{sandbox.StateCreating, sandbox.StatePaused, sandbox.StateKilling, sandbox.StateKilled} {
 		set(s)
 		if r := n.plain("GET", "/health", toAgent(id)...); r.code != 502 || strings.TrimSpace(r.body) != missing {
 			t.Errorf("%s: %d %s", s, r.code, r.body)
 		}
 	}
-	set(runtime.StateRunning)
-	n.Fail(runtime.ErrUnavailable)
+	set(sandbox.StateRunning)
+	n.Fail(sandbox.ErrUnavailable)
 	if r := n.plain("GET", "/health", toAgent(id)...); r.code != 503 {
 		t.Errorf("starting: %d %s", r.code, r.body)
 	}
@@ -251,7 +251,7 @@ func TestConnectionsAreKeptForTheAgentOnly(t *testing.T) {
 	if got := ten("80"); got != 10 {
 		t.Errorf("10 requests to another port took %d connections", got)
 	}
-	n.Edit(id, func(sb *runtime.Sandbox) { sb.StartedAt = sb.StartedAt.Add(time.Minute) })
+	n.Edit(id, func(sb *sandbox.Sandbox) { sb.StartedAt = sb.StartedAt.Add(time.Minute) })
 	if got := ten("49983"); got != 1 {
 		t.Errorf("the next run took %d connections, want one of its own", got)
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // recorded is a mux that says which patterns it was given.
@@ -39,7 +39,7 @@ func TestEveryRouteTellsThatTheDiskIsFull(t *testing.T) {
 	}
 	// What does not ask the runtime, with the status that it has.
 	other := map[string]int{"GET /health": 200, "GET /sandboxes/metrics": 200} // The double measures nothing.
-	n.Fail(runtime.ErrDiskFull)
+	n.Fail(sandbox.ErrDiskFull)
 	for _, pattern := range patterns {
 		t.Run(pattern, func(t *testing.T) {
 			n.t = t

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // badRequest refuses what the request itself has wrong.
@@ -24,51 +24,51 @@ func unsupported(feature string) error { return refusal.Unsupported.With(feature
 // sandbox id, or the template name, that the request was about.
 func classify(err error, subject string) *refusal.Error {
 	var refused *refusal.Error
-	var capacity *runtime.CapacityError
-	var memory *runtime.OutOfMemoryError
+	var capacity *sandbox.CapacityError
+	var memory *sandbox.OutOfMemoryError
 	var tooLarge *http.MaxBytesError
-	var retry *runtime.RetryError
-	var changed *runtime.HostChangedError
+	var retry *sandbox.RetryError
+	var changed *sandbox.HostChangedError
 	switch {
 	case errors.As(err, &refused):
 		return refused
 	case errors.As(err, &tooLarge):
 		return refusal.BodyTooLarge.With(tooLarge.Limit)
-	case errors.As(err, &memory) && !errors.Is(err, runtime.ErrSandboxNotFound):
+	case errors.As(err, &memory) && !errors.Is(err, sandbox.ErrNotFound):
 		return refusal.OutOfMemory.With(subject, memory.Detail)
 	case errors.As(err, &memory):
 		return refusal.SandboxNotFoundBecause.With(subject, memory.Detail)
-	case errors.Is(err, runtime.ErrSandboxNotFound):
+	case errors.Is(err, sandbox.ErrNotFound):
 		return refusal.SandboxNotFound.With(subject)
-	case errors.Is(err, runtime.ErrTemplateNotFound):
+	case errors.Is(err, sandbox.ErrTemplateNotFound):
 		return refusal.TemplateNotFound.With(subject)
-	case errors.Is(err, runtime.ErrSnapshotNotFound):
+	case errors.Is(err, sandbox.ErrSnapshotNotFound):
 		return refusal.SnapshotNotFound.With(subject)
-	case errors.Is(err, runtime.ErrInvalid):
+	case errors.Is(err, sandbox.ErrInvalid):
 		return refusal.Invalid.With(err)
 	case errors.As(err, &capacity):
 		return noCapacity(capacity)
-	case errors.Is(err, runtime.ErrCapacity):
+	case errors.Is(err, sandbox.ErrCapacity):
 		return refusal.Capacity.With(err).After(time.Second)
-	case errors.Is(err, runtime.ErrLacking):
-		return refusal.Lacking.With(runtime.ErrLacking).After(time.Second)
-	case errors.Is(err, runtime.ErrDiskFull):
-		return refusal.DiskFull.With(runtime.ErrDiskFull)
+	case errors.Is(err, sandbox.ErrLacking):
+		return refusal.Lacking.With(sandbox.ErrLacking).After(time.Second)
+	case errors.Is(err, sandbox.ErrDiskFull):
+		return refusal.DiskFull.With(sandbox.ErrDiskFull)
 	case errors.As(err, &changed):
 		return refusal.HostChanged.With(subject, changed.File, changed.How)
-	case errors.Is(err, runtime.ErrNotRestorable):
+	case errors.Is(err, sandbox.ErrNotRestorable):
 		return refusal.NotRestorable.With(subject)
-	case errors.Is(err, runtime.ErrConflict):
+	case errors.Is(err, sandbox.ErrConflict):
 		return refusal.Conflict.With(subject)
-	case errors.Is(err, runtime.ErrNotRunning):
+	case errors.Is(err, sandbox.ErrNotRunning):
 		return refusal.NotRunning.With(subject)
-	case errors.Is(err, runtime.ErrUnsupported):
+	case errors.Is(err, sandbox.ErrUnsupported):
 		return refusal.DriverCannot.With(err)
 	case errors.As(err, &retry):
 		return refusal.SandboxNotNow.With(subject, retry.Detail).After(retry.After)
-	case errors.Is(err, runtime.ErrUnavailable):
+	case errors.Is(err, sandbox.ErrUnavailable):
 		return refusal.Unavailable.With().After(time.Second)
-	case errors.Is(err, runtime.ErrNoAnswer):
+	case errors.Is(err, sandbox.ErrNoAnswer):
 		return refusal.NoAnswer.With(subject)
 	case errors.Is(err, context.Canceled):
 		return refusal.ClientGone.With()
@@ -82,12 +82,12 @@ func classify(err error, subject string) *refusal.Error {
 // can never fit is the client's mistake (400): newer SDKs would send a 429 again.
 // A host that is short of something itself is busy (503), which tells clients
 // that nothing was changed; the rest is too much at once (429).
-func noCapacity(c *runtime.CapacityError) *refusal.Error {
+func noCapacity(c *sandbox.CapacityError) *refusal.Error {
 	var e *refusal.Error
 	switch c.Resource {
 	case "pressure":
 		e = refusal.Pressure.With()
-	case runtime.ResourceShare:
+	case sandbox.ResourceShare:
 		e = refusal.Capacity.With(c)
 	case "queue":
 		e = refusal.QueueFull.With()

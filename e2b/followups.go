@@ -6,7 +6,7 @@ import (
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // CreateContinuation serves POST /sandboxes/{sandboxID}/continuations.
@@ -25,20 +25,20 @@ func (s *Server) CreateContinuation(w http.ResponseWriter, r *http.Request, id s
 	})
 }
 
-func (s *Server) capture(w http.ResponseWriter, r *http.Request, id string) (runtime.Continuation, error) {
+func (s *Server) capture(w http.ResponseWriter, r *http.Request, id string) (sandbox.Continuation, error) {
 	id, err := parseID(id)
 	if err != nil {
-		return runtime.Continuation{}, err
+		return sandbox.Continuation{}, err
 	}
 	var body openapi.NewContinuation
 	if err := s.decode(w, r, &body, false); err != nil {
-		return runtime.Continuation{}, err
+		return sandbox.Continuation{}, err
 	}
 	if !body.Reason.Valid() {
-		return runtime.Continuation{}, badRequest("reason must be stopped, idle or exited, got %.64q", string(body.Reason))
+		return sandbox.Continuation{}, badRequest("reason must be stopped, idle or exited, got %.64q", string(body.Reason))
 	}
-	c, err := s.adapter.Capture(r.Context(), id, runtime.ContinuationReason(body.Reason), keyID(r.Context()))
-	if errors.Is(err, runtime.ErrConflict) {
+	c, err := s.adapter.Capture(r.Context(), id, sandbox.ContinuationReason(body.Reason), keyID(r.Context()))
+	if errors.Is(err, sandbox.ErrConflict) {
 		return c, refusal.NotCapturable.With(id, body.Reason)
 	}
 	return c, err
@@ -69,24 +69,24 @@ func (s *Server) CreateFollowUp(w http.ResponseWriter, r *http.Request, p openap
 	writeJSON(w, http.StatusCreated, answer)
 }
 
-func (s *Server) followUp(w http.ResponseWriter, r *http.Request, body *openapi.NewFollowUp, key *string) (runtime.Sandbox, error) {
+func (s *Server) followUp(w http.ResponseWriter, r *http.Request, body *openapi.NewFollowUp, key *string) (sandbox.Sandbox, error) {
 	if err := s.decode(w, r, body, false); err != nil {
-		return runtime.Sandbox{}, err
+		return sandbox.Sandbox{}, err
 	}
 	id, err := parseName(body.SnapshotID)
 	if err != nil {
-		return runtime.Sandbox{}, badRequest("snapshotID is missing, or is not the id of a continuation")
+		return sandbox.Sandbox{}, badRequest("snapshotID is missing, or is not the id of a continuation")
 	}
 	req, err := s.createRequest(r, &body.CreateRequest, defaultTimeoutV2, true)
 	if err != nil {
-		return runtime.Sandbox{}, err
+		return sandbox.Sandbox{}, err
 	}
-	return once(r.Context(), s.answers, key, "follow up on "+id, req, func() (runtime.Sandbox, error) {
+	return once(r.Context(), s.answers, key, "follow up on "+id, req, func() (sandbox.Sandbox, error) {
 		return s.adapter.FollowUp(r.Context(), id, req)
 	})
 }
 
-func wireFollowUp(c *runtime.Continuation) *openapi.FollowUp {
+func wireFollowUp(c *sandbox.Continuation) *openapi.FollowUp {
 	if c == nil {
 		return nil
 	}

@@ -6,27 +6,27 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func TestContinuation(t *testing.T) {
 	tests := []struct {
 		name, body string
-		state      runtime.State
+		state      sandbox.State
 		code       int
 		want       string
 	}{
-		{"idle", `{"reason":"idle"}`, runtime.StateRunning, 201, `"reason":"idle"`},
-		{"exited", `{"reason":"exited"}`, runtime.StateRunning, 201, `"reason":"exited"`},
-		{"stopped", `{"reason":"stopped"}`, runtime.StatePaused, 201, `"reason":"stopped"`},
-		{"stopped, but it runs", `{"reason":"stopped"}`, runtime.StateRunning, 409, "a paused one is stopped"},
-		{"idle, but it is paused", `{"reason":"idle"}`, runtime.StatePaused, 409, "a running one idle or exited"},
-		{"being paused", `{"reason":"idle"}`, runtime.StatePausing, 409, "cannot be captured as idle now"},
-		{"no reason", `{}`, runtime.StateRunning, 400, "reason must be"},
-		{"empty", ``, runtime.StateRunning, 400, "empty"},
-		{"another reason", `{"reason":"bored"}`, runtime.StateRunning, 400, "reason must be stopped, idle or exited"},
-		{"long reason", `{"reason":"` + strings.Repeat("x", 100000) + `"}`, runtime.StateRunning, 400, "reason must be"},
-		{"number", `{"reason":1}`, runtime.StateRunning, 400, `"reason"`},
+		{"idle", `{"reason":"idle"}`, sandbox.StateRunning, 201, `"reason":"idle"`},
+		{"exited", `{"reason":"exited"}`, sandbox.StateRunning, 201, `"reason":"exited"`},
+		{"stopped", `{"reason":"stopped"}`, sandbox.StatePaused, 201, `"reason":"stopped"`},
+		{"stopped, but it runs", `{"reason":"stopped"}`, sandbox.StateRunning, 409, "a paused one is stopped"},
+		{"idle, but it is paused", `{"reason":"idle"}`, sandbox.StatePaused, 409, "a running one idle or exited"},
+		{"being paused", `{"reason":"idle"}`, sandbox.StatePausing, 409, "cannot be captured as idle now"},
+		{"no reason", `{}`, sandbox.StateRunning, 400, "reason must be"},
+		{"empty", ``, sandbox.StateRunning, 400, "empty"},
+		{"another reason", `{"reason":"bored"}`, sandbox.StateRunning, 400, "reason must be stopped, idle or exited"},
+		{"long reason", `{"reason":"` + strings.Repeat("x", 100000) + `"}`, sandbox.StateRunning, 400, "reason must be"},
+		{"number", `{"reason":1}`, sandbox.StateRunning, 400, `"reason"`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -63,14 +63,14 @@ func TestFollowUp(t *testing.T) {
 	no := false
 	tests := []struct {
 		name, request string
-		want          runtime.CreateRequest
+		want          sandbox.CreateRequest
 	}{
-		{"without a request", ``, runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
-		{"empty", `,"createRequest":{}`, runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
-		{"its template is ignored", `,"createRequest":{"templateID":"nope","secure":false}`, runtime.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
+		{"without a request", ``, sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
+		{"empty", `,"createRequest":{}`, sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
+		{"its template is ignored", `,"createRequest":{"templateID":"nope","secure":false}`, sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
 		{"all of it", `,"createRequest":{"timeout":60,"metadata":{"a":"b"},"envVars":{"K":"V"},"allow_internet_access":false,"autoPause":true,"autoResume":{"enabled":true}}`,
-			runtime.CreateRequest{Timeout: time.Minute, Secure: true, Metadata: map[string]string{"a": "b"}, Env: map[string]string{"K": "V"},
-				AllowInternet: &no, OnTimeout: runtime.OnTimeoutPause, AutoResume: true}},
+			sandbox.CreateRequest{Timeout: time.Minute, Secure: true, Metadata: map[string]string{"a": "b"}, Env: map[string]string{"K": "V"},
+				AllowInternet: &no, OnTimeout: sandbox.OnTimeoutPause, AutoResume: true}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -4,7 +4,7 @@ import (
 	"net/http"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // ForkSandbox serves POST /sandboxes/{sandboxID}/fork. What keeps one child from
@@ -29,7 +29,7 @@ func (s *Server) ForkSandbox(w http.ResponseWriter, r *http.Request, id string, 
 	writeJSON(w, http.StatusCreated, wire)
 }
 
-func (s *Server) fork(w http.ResponseWriter, r *http.Request, id string, key *string) ([]runtime.ForkResult, error) {
+func (s *Server) fork(w http.ResponseWriter, r *http.Request, id string, key *string) ([]sandbox.ForkResult, error) {
 	id, err := parseID(id)
 	if err != nil {
 		return nil, err
@@ -38,17 +38,17 @@ func (s *Server) fork(w http.ResponseWriter, r *http.Request, id string, key *st
 	if err := s.decode(w, r, &body, true); err != nil {
 		return nil, err
 	}
-	req := runtime.ForkRequest{Count: 1, KeyID: keyID(r.Context())}
+	req := sandbox.ForkRequest{Count: 1, KeyID: keyID(r.Context())}
 	if body.Count != nil {
 		req.Count = int(*body.Count)
 	}
-	if req.Count < 1 || req.Count > runtime.MaxForks {
-		return nil, badRequest("count must be from 1 to %d, got %d", runtime.MaxForks, req.Count)
+	if req.Count < 1 || req.Count > sandbox.MaxForks {
+		return nil, badRequest("count must be from 1 to %d, got %d", sandbox.MaxForks, req.Count)
 	}
 	if req.Timeout, err = s.timeout(body.Timeout, defaultTimeoutV1); err != nil {
 		return nil, err
 	}
-	return once(r.Context(), s.answers, key, "fork "+id, req, func() ([]runtime.ForkResult, error) {
+	return once(r.Context(), s.answers, key, "fork "+id, req, func() ([]sandbox.ForkResult, error) {
 		return s.adapter.Fork(r.Context(), id, req)
 	})
 }

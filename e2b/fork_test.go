@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func TestFork(t *testing.T) {
@@ -30,7 +30,7 @@ func TestFork(t *testing.T) {
 			n := newNode(t, Config{})
 			id := n.sandbox()
 			if tt.children > 1 {
-				n.set(id, runtime.StatePaused)
+				n.set(id, sandbox.StatePaused)
 			}
 			before := n.do("GET", "/sandboxes/"+id, "").body
 			r := n.do("POST", "/sandboxes/"+id+"/fork", tt.body)
@@ -71,19 +71,19 @@ func TestForkBody(t *testing.T) {
 func TestForkRefuses(t *testing.T) {
 	tests := []struct {
 		name, body string
-		state      runtime.State
+		state      sandbox.State
 		code       int
 		message    string
 	}{
-		{"none", `{"count":0}`, runtime.StateRunning, 400, "count must be from 1 to 100"},
-		{"negative", `{"count":-1}`, runtime.StateRunning, 400, "count"},
-		{"too many", `{"count":101}`, runtime.StateRunning, 400, "got 101"},
-		{"huge", `{"count":99999999999}`, runtime.StateRunning, 400, `"count"`},
-		{"fraction", `{"count":1.5}`, runtime.StateRunning, 400, `"count"`},
-		{"no time", `{"timeout":0}`, runtime.StateRunning, 400, "timeout must be positive"},
-		{"too long", `{"timeout":86401}`, runtime.StateRunning, 400, "86400"},
-		{"array", `[1]`, runtime.StateRunning, 400, "array"},
-		{"being paused", `{}`, runtime.StatePausing, 409, "changing it"},
+		{"none", `{"count":0}`, sandbox.StateRunning, 400, "count must be from 1 to 100"},
+		{"negative", `{"count":-1}`, sandbox.StateRunning, 400, "count"},
+		{"too many", `{"count":101}`, sandbox.StateRunning, 400, "got 101"},
+		{"huge", `{"count":99999999999}`, sandbox.StateRunning, 400, `"count"`},
+		{"fraction", `{"count":1.5}`, sandbox.StateRunning, 400, `"count"`},
+		{"no time", `{"timeout":0}`, sandbox.StateRunning, 400, "timeout must be positive"},
+		{"too long", `{"timeout":86401}`, sandbox.StateRunning, 400, "86400"},
+		{"array", `[1]`, sandbox.StateRunning, 400, "array"},
+		{"being paused", `{}`, sandbox.StatePausing, 409, "changing it"},
 	}
 	n := newNode(t, Config{})
 	id := n.sandbox()
@@ -95,8 +95,8 @@ func TestForkRefuses(t *testing.T) {
 		})
 	}
 	n.t = t
-	n.set(id, runtime.StateRunning)
-	n.Fail(&runtime.CapacityError{Resource: "cpu", RetryAfter: time.Second})
+	n.set(id, sandbox.StateRunning)
+	n.Fail(&sandbox.CapacityError{Resource: "cpu", RetryAfter: time.Second})
 	if r := n.do("POST", "/sandboxes/"+id+"/fork", ``); r.code != 429 || r.header.Get("Retry-After") != "1" {
 		t.Errorf("no room for any: %d %s %v", r.code, r.body, r.header)
 	}

@@ -8,12 +8,12 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func FuzzCursor(f *testing.F) {
-	f.Add(formatCursor(runtime.Cursor{StartedAt: fakeruntime.Epoch, ID: "i0"}, true), true)
-	f.Add(formatCursor(runtime.Cursor{StartedAt: fakeruntime.Epoch, ID: "i0"}, false), false)
+	f.Add(formatCursor(sandbox.Cursor{StartedAt: fakeruntime.Epoch, ID: "i0"}, true), true)
+	f.Add(formatCursor(sandbox.Cursor{StartedAt: fakeruntime.Epoch, ID: "i0"}, false), false)
 	f.Add("X19f", false)
 	f.Add("", true)
 	f.Fuzz(func(t *testing.T, token string, ascending bool) {
@@ -89,14 +89,14 @@ func FuzzBodies(f *testing.F) {
 		rt := &fakeruntime.Runtime{}
 		s := NewServer(Config{}, rt, &keys)
 		defer s.Close()
-		sb, err := rt.Create(t.Context(), runtime.CreateRequest{Template: "base", Timeout: time.Hour})
+		sb, err := rt.Create(t.Context(), sandbox.CreateRequest{Template: "base", Timeout: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
 		path := "/sandboxes/followups"
 		if route >= 0 && route < len(routes) {
 			path = "/sandboxes/" + sb.ID + "/" + routes[route]
-		} else if _, err := rt.Capture(t.Context(), sb.ID, runtime.ReasonIdle, ""); err != nil {
+		} else if _, err := rt.Capture(t.Context(), sb.ID, sandbox.ReasonIdle, ""); err != nil {
 			t.Fatal(err)
 		}
 		w := httptest.NewRecorder()

@@ -11,7 +11,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 const (
@@ -122,7 +122,7 @@ func (a *answers) enter(k answerKey, body [sha256.Size]byte) (call *answer, firs
 		return call, false, nil
 	}
 	// Until do returns, the call counts as failed: it may panic.
-	call = &answer{body: body, done: make(chan struct{}), err: runtime.ErrUnavailable}
+	call = &answer{body: body, done: make(chan struct{}), err: sandbox.ErrUnavailable}
 	if !a.room(k, call, answerCost) {
 		return nil, false, refusal.TooManyAnswers.With().After(time.Minute)
 	}

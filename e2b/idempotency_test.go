@@ -13,7 +13,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func TestIdempotencyKey(t *testing.T) {
@@ -47,16 +47,16 @@ func TestAnswersOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newAnswers()
 		var calls atomic.Int32
-		slow := func(sb string, err error) func() (runtime.Sandbox, error) {
-			return func() (runtime.Sandbox, error) {
+		slow := func(sb string, err error) func() (sandbox.Sandbox, error) {
+			return func() (sandbox.Sandbox, error) {
 				calls.Add(1)
 				time.Sleep(time.Second)
-				return runtime.Sandbox{ID: sb}, err
+				return sandbox.Sandbox{ID: sb}, err
 			}
 		}
-		once := func(ctx context.Context, create func() (runtime.Sandbox, error)) (runtime.Sandbox, error) {
+		once := func(ctx context.Context, create func() (sandbox.Sandbox, error)) (sandbox.Sandbox, error) {
 			key := "k"
-			return once(ctx, c, &key, "create", runtime.CreateRequest{}, create)
+			return once(ctx, c, &key, "create", sandbox.CreateRequest{}, create)
 		}
 		// The first fails; who waits for it takes over.
 		failed := errors.New("failed")

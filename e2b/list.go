@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 const (
@@ -20,10 +20,10 @@ const (
 // ListRunningSandboxes serves the first generation of list: all that run.
 func (s *Server) ListRunningSandboxes(w http.ResponseWriter, r *http.Request, p openapi.ListRunningSandboxesParams) {
 	metadata, err := parseMetadata(p.Metadata)
-	var sandboxes []runtime.Sandbox
+	var sandboxes []sandbox.Sandbox
 	if err == nil {
-		sandboxes, err = s.adapter.List(r.Context(), runtime.ListFilter{
-			States: []runtime.State{runtime.StateRunning}, Metadata: metadata,
+		sandboxes, err = s.adapter.List(r.Context(), sandbox.ListFilter{
+			States: []sandbox.State{sandbox.StateRunning}, Metadata: metadata,
 		})
 	}
 	s.answer(w, r, wireListed(sandboxes), err, "")
@@ -45,7 +45,7 @@ func (s *Server) ListSandboxes(w http.ResponseWriter, r *http.Request, p openapi
 		return
 	}
 	// The count is of all pages, if the filter selects running ones.
-	if len(f.States) == 0 || slices.Contains(f.States, runtime.StateRunning) {
+	if len(f.States) == 0 || slices.Contains(f.States, sandbox.StateRunning) {
 		total, err := s.adapter.CountRunning(r.Context(), f)
 		if err != nil {
 			s.fail(w, r, err, "")
@@ -56,13 +56,13 @@ func (s *Server) ListSandboxes(w http.ResponseWriter, r *http.Request, p openapi
 	if len(sandboxes) > limit {
 		sandboxes = sandboxes[:limit]
 		last := sandboxes[limit-1]
-		w.Header().Set(headerNextToken, formatCursor(runtime.Cursor{StartedAt: last.StartedAt, ID: last.ID}, f.Ascending))
+		w.Header().Set(headerNextToken, formatCursor(sandbox.Cursor{StartedAt: last.StartedAt, ID: last.ID}, f.Ascending))
 	}
 	writeJSON(w, http.StatusOK, wireListed(sandboxes))
 }
 
-func listFilter(p openapi.ListSandboxesParams) (runtime.ListFilter, error) {
-	var f runtime.ListFilter
+func listFilter(p openapi.ListSandboxesParams) (sandbox.ListFilter, error) {
+	var f sandbox.ListFilter
 	var err error
 	if f.Metadata, err = parseMetadata(p.Metadata); err != nil {
 		return f, err
@@ -72,7 +72,7 @@ func listFilter(p openapi.ListSandboxesParams) (runtime.ListFilter, error) {
 			if !st.Valid() {
 				return f, badRequest("state must be running or paused, got %q", string(st))
 			}
-			f.States = append(f.States, runtime.State(st))
+			f.States = append(f.States, sandbox.State(st))
 		}
 	}
 	if p.Order != nil {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // ids are the sandboxes, or templates, of a list.
@@ -37,7 +37,7 @@ func TestList(t *testing.T) {
 	} {
 		ids = append(ids, n.do("POST", "/sandboxes", body).fields(t)["sandboxID"].(string))
 	}
-	n.Edit(ids[1], func(sb *runtime.Sandbox) { sb.State = runtime.StatePaused })
+	n.Edit(ids[1], func(sb *sandbox.Sandbox) { sb.State = sandbox.StatePaused })
 	at := func(i int, more time.Duration) string {
 		return url.QueryEscape(fakeruntime.Epoch.Add(time.Duration(i)*time.Second + more).Format(time.RFC3339Nano))
 	}
@@ -99,8 +99,8 @@ func TestListRefuses(t *testing.T) {
 		"limit=0", "limit=-1", "limit=101", "limit=x", "limit=99999999999", "limit=1.5", "limit=1&limit=2",
 		"order=up", "state=dead", "state=running,dead", "startedAfter=yesterday", "template=base:v1",
 		"nextToken=x", "nextToken=" + strings.Repeat("A", 1000), "nextToken=AAAA",
-		"nextToken=" + formatCursor(runtime.Cursor{ID: "i0"}, true),
-		"order=asc&nextToken=" + formatCursor(runtime.Cursor{ID: "i0"}, false),
+		"nextToken=" + formatCursor(sandbox.Cursor{ID: "i0"}, true),
+		"order=asc&nextToken=" + formatCursor(sandbox.Cursor{ID: "i0"}, false),
 		"metadata=%25zz", "metadata=a%3D%2525", "metadata=a%3D1%26a%3D2", "metadata=a;b",
 	} {
 		t.Run(query, func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestPages(t *testing.T) {
 		want = append(want, n.do("POST", "/sandboxes", `{"templateID":"base"}`).fields(t)["sandboxID"].(string))
 	}
 	// A tie is broken by id.
-	n.Edit(want[3], func(sb *runtime.Sandbox) { sb.StartedAt = sb.StartedAt.Add(-time.Second) })
+	n.Edit(want[3], func(sb *sandbox.Sandbox) { sb.StartedAt = sb.StartedAt.Add(-time.Second) })
 	for _, order := range []string{"asc", "desc"} {
 		var got []string
 		token, pages := "", 0
@@ -138,7 +138,7 @@ func TestPages(t *testing.T) {
 
 func TestTemplates(t *testing.T) {
 	n := newNode(t, Config{EnvdVersion: "0.6.13"})
-	n.Known = append(n.Known, runtime.Template{ID: "tpl1", CreatedAt: fakeruntime.Epoch.Add(time.Hour)})
+	n.Known = append(n.Known, sandbox.Template{ID: "tpl1", CreatedAt: fakeruntime.Epoch.Add(time.Hour)})
 	required := []string{"templateID", "buildID", "cpuCount", "memoryMB", "diskSizeMB", "public", "aliases", "names",
 		"createdAt", "updatedAt", "createdBy", "lastSpawnedAt", "spawnCount", "buildCount", "envdVersion", "buildStatus"}
 	for _, path := range []string{"/templates", "/v2/templates"} {

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // MetricsReader is what an adapter has that measures. Without it lists of
@@ -14,12 +14,10 @@ import (
 type MetricsReader interface {
 	// Metrics returns the measurements in [start, end], oldest first; a zero
 	// bound is none.
-	Metrics(ctx context.Context, id string, start, end time.Time) ([]runtime.Metric, error)
+	Metrics(ctx context.Context, id string, start, end time.Time) ([]sandbox.Metric, error)
 	// NewestMetric returns the last of them, and whether there is one.
-	NewestMetric(ctx context.Context, id string) (runtime.Metric, bool, error)
+	NewestMetric(ctx context.Context, id string) (sandbox.Metric, bool, error)
 }
-
-var _ MetricsReader = (*runtime.Runtime)(nil)
 
 // GetSandboxMetrics serves GET /sandboxes/{sandboxID}/metrics.
 func (s *Server) GetSandboxMetrics(w http.ResponseWriter, r *http.Request, id string, p openapi.GetSandboxMetricsParams) {
@@ -31,7 +29,7 @@ func (s *Server) GetSandboxMetrics(w http.ResponseWriter, r *http.Request, id st
 	s.answer(w, r, wire, err, id)
 }
 
-func (s *Server) sandboxMetrics(r *http.Request, id string, p openapi.GetSandboxMetricsParams) ([]runtime.Metric, error) {
+func (s *Server) sandboxMetrics(r *http.Request, id string, p openapi.GetSandboxMetricsParams) ([]sandbox.Metric, error) {
 	start, startErr := unixTime("start", p.Start)
 	end, endErr := unixTime("end", p.End)
 	switch {
@@ -49,7 +47,7 @@ func (s *Server) sandboxMetrics(r *http.Request, id string, p openapi.GetSandbox
 	return s.metrics(r.Context(), sb.ID, start, end)
 }
 
-func (s *Server) metrics(ctx context.Context, id string, start, end time.Time) ([]runtime.Metric, error) {
+func (s *Server) metrics(ctx context.Context, id string, start, end time.Time) ([]sandbox.Metric, error) {
 	if m, ok := s.adapter.(MetricsReader); ok {
 		return m.Metrics(ctx, id, start, end)
 	}

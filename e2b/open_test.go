@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // An operator may want more than E2B's first generation has.
@@ -47,7 +47,7 @@ func TestTrafficResumesAnOpenSandbox(t *testing.T) {
 		t.Errorf("%d %s, %d resumes", r.code, r.body, n.Resumes())
 	}
 	n.do("POST", "/sandboxes/"+id+"/pause", "")
-	n.Edit(id, func(sb *runtime.Sandbox) { sb.AutoResume = false })
+	n.Edit(id, func(sb *sandbox.Sandbox) { sb.AutoResume = false })
 	if r := n.plain("POST", "/x", toAgent(id)...); r.code != 502 || n.Resumes() != 1 {
 		t.Errorf("without auto-resume: %d %s, %d resumes", r.code, r.body, n.Resumes())
 	}

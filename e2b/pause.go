@@ -8,7 +8,7 @@ import (
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // healthTime is how long an agent may take to answer before it counts as not
@@ -37,7 +37,7 @@ func (s *Server) pause(w http.ResponseWriter, r *http.Request, id string) error 
 	}
 	err = s.adapter.Pause(r.Context(), id, !isFalse(body.Memory))
 	s.proxy.Refresh(id)
-	if errors.Is(err, runtime.ErrConflict) || errors.Is(err, runtime.ErrNotRunning) {
+	if errors.Is(err, sandbox.ErrConflict) || errors.Is(err, sandbox.ErrNotRunning) {
 		return refusal.Paused.With(id)
 	}
 	return err
@@ -46,7 +46,7 @@ func (s *Server) pause(w http.ResponseWriter, r *http.Request, id string) error 
 // healthy checks that the agent of a running sandbox answers.
 func (s *Server) healthy(ctx context.Context, id string) error {
 	sb, err := s.adapter.Get(ctx, id)
-	if err != nil || sb.State != runtime.StateRunning {
+	if err != nil || sb.State != sandbox.StateRunning {
 		return err // The pause tells why not.
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthTime)
@@ -69,24 +69,24 @@ func (s *Server) ResumeSandbox(w http.ResponseWriter, r *http.Request, id string
 	writeJSON(w, http.StatusCreated, s.wireSandbox(sb))
 }
 
-func (s *Server) resume(w http.ResponseWriter, r *http.Request, id string) (runtime.Sandbox, error) {
+func (s *Server) resume(w http.ResponseWriter, r *http.Request, id string) (sandbox.Sandbox, error) {
 	id, err := parseID(id)
 	if err != nil {
-		return runtime.Sandbox{}, err
+		return sandbox.Sandbox{}, err
 	}
 	var body openapi.ResumedSandbox
 	if err := s.decode(w, r, &body, true); err != nil {
-		return runtime.Sandbox{}, err
+		return sandbox.Sandbox{}, err
 	}
 	timeout, err := s.timeout(body.Timeout, defaultTimeoutV1)
 	if err != nil {
-		return runtime.Sandbox{}, err
+		return sandbox.Sandbox{}, err
 	}
 	sb, err := s.adapter.Get(r.Context(), id)
 	switch {
 	case err != nil:
 		return sb, err
-	case sb.State == runtime.StateRunning:
+	case sb.State == sandbox.StateRunning:
 		return sb, refusal.Running.With(id)
 	case body.AutoPause != nil && *body.AutoPause != (wireOnTimeout(sb.OnTimeout) == openapi.Pause):
 		return sb, unsupported("changing autoPause at a resume")
@@ -117,28 +117,28 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request, id string, opti
 	}
 }
 
-func (s *Server) doConnect(w http.ResponseWriter, r *http.Request, id string, optional bool) (runtime.Sandbox, bool, error) {
+func (s *Server) doConnect(w http.ResponseWriter, r *http.Request, id string, optional bool) (sandbox.Sandbox, bool, error) {
 	id, err := parseID(id)
 	if err != nil {
-		return runtime.Sandbox{}, false, err
+		return sandbox.Sandbox{}, false, err
 	}
 	var body openapi.ConnectSandbox
 	if err := s.decode(w, r, &body, optional); err != nil {
-		return runtime.Sandbox{}, false, err
+		return sandbox.Sandbox{}, false, err
 	}
 	if body.Timeout == nil && !optional {
-		return runtime.Sandbox{}, false, badRequest("timeout is missing")
+		return sandbox.Sandbox{}, false, badRequest("timeout is missing")
 	}
 	timeout, err := s.timeout(body.Timeout, defaultTimeoutV2)
 	if err != nil {
-		return runtime.Sandbox{}, false, err
+		return sandbox.Sandbox{}, false, err
 	}
 	return s.awake(r.Context(), id, timeout, body.Memory)
 }
 
 // awake resumes a sandbox, without the memory that it was saved with if that is
 // not wanted: then it boots from its files.
-func (s *Server) awake(ctx context.Context, id string, timeout time.Duration, memory *bool) (runtime.Sandbox, bool, error) {
+func (s *Server) awake(ctx context.Context, id string, timeout time.Duration, memory *bool) (sandbox.Sandbox, bool, error) {
 	if isFalse(memory) {
 		return s.adapter.Reboot(ctx, id, timeout)
 	}

@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // set changes the state of a sandbox.
-func (n *node) set(id string, s runtime.State) {
-	n.Edit(id, func(sb *runtime.Sandbox) { sb.State = s })
+func (n *node) set(id string, s sandbox.State) {
+	n.Edit(id, func(sb *sandbox.Sandbox) { sb.State = s })
 }
 
 // state is what the API says of a sandbox.
@@ -29,25 +29,25 @@ func (n *node) state(id string) string {
 func TestPause(t *testing.T) {
 	tests := []struct {
 		name, body string
-		state      runtime.State
+		state      sandbox.State
 		code       int
 		message    string
 		// forgets: the sandbox is paused without its memory.
 		forgets bool
 	}{
-		{"with memory", `{"memory":true}`, runtime.StateRunning, 204, "", false},
-		{"empty object", `{}`, runtime.StateRunning, 204, "", false},
-		{"empty body", ``, runtime.StateRunning, 204, "", false},
-		{"without memory", `{"memory":false}`, runtime.StateRunning, 204, "", true},
-		{"null", `{"memory":null}`, runtime.StateRunning, 204, "", false},
-		{"healthy guest", `{"requireHealthyGuest":true}`, runtime.StateRunning, 204, "", false},
-		{"paused", `{}`, runtime.StatePaused, 409, "paused already", false},
-		{"paused, healthy guest", `{"requireHealthyGuest":true}`, runtime.StatePaused, 409, "paused already", false},
-		{"being paused", `{}`, runtime.StatePausing, 409, "changing its state", false},
-		{"being resumed", `{}`, runtime.StateResuming, 409, "changing its state", false},
-		{"text as memory", `{"memory":"no"}`, runtime.StateRunning, 400, `"memory"`, false},
-		{"array", `[]`, runtime.StateRunning, 400, "array", false},
-		{"malformed", `{`, runtime.StateRunning, 400, "not valid JSON", false},
+		{"with memory", `{"memory":true}`, sandbox.StateRunning, 204, "", false},
+		{"empty object", `{}`, sandbox.StateRunning, 204, "", false},
+		{"empty body", ``, sandbox.StateRunning, 204, "", false},
+		{"without memory", `{"memory":false}`, sandbox.StateRunning, 204, "", true},
+		{"null", `{"memory":null}`, sandbox.StateRunning, 204, "", false},
+		{"healthy guest", `{"requireHealthyGuest":true}`, sandbox.StateRunning, 204, "", false},
+		{"paused", `{}`, sandbox.StatePaused, 409, "paused already", false},
+		{"paused, healthy guest", `{"requireHealthyGuest":true}`, sandbox.StatePaused, 409, "paused already", false},
+		{"being paused", `{}`, sandbox.StatePausing, 409, "changing its state", false},
+		{"being resumed", `{}`, sandbox.StateResuming, 409, "changing its state", false},
+		{"text as memory", `{"memory":"no"}`, sandbox.StateRunning, 400, `"memory"`, false},
+		{"array", `[]`, sandbox.StateRunning, 400, "array", false},
+		{"malformed", `{`, sandbox.StateRunning, 400, "not valid JSON", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -88,13 +88,13 @@ func TestPauseThatIsRefused(t *testing.T) {
 	n.do("POST", "/sandboxes/"+id+"/pause", `{"requireHealthyGuest":true}`).wantError(t, 503, "does not answer")
 	n.Listen(id, dataplane.AgentPort, http.NotFoundHandler())
 	n.do("POST", "/sandboxes/"+id+"/pause", `{"requireHealthyGuest":true}`).wantError(t, 503, "does not answer")
-	n.Fail(&runtime.CapacityError{Resource: "pressure", RetryAfter: 3 * time.Second})
+	n.Fail(&sandbox.CapacityError{Resource: "pressure", RetryAfter: 3 * time.Second})
 	r := n.do("POST", "/sandboxes/"+id+"/pause", ``)
 	r.wantError(t, 503, "short of memory or disk")
 	if got := r.header.Get("Retry-After"); got != "3" {
 		t.Errorf("Retry-After %q", got)
 	}
-	n.Fail(runtime.ErrDiskFull)
+	n.Fail(sandbox.ErrDiskFull)
 	n.do("POST", "/sandboxes/"+id+"/pause", ``).wantError(t, 507, "full")
 	n.Fail(nil)
 	if s := n.state(id); s != "running" {
@@ -107,9 +107,9 @@ func TestPauseThatIsRefused(t *testing.T) {
 func TestStatesOnTheWay(t *testing.T) {
 	n := newNode(t, Config{})
 	id := n.sandbox()
-	for state, want := range map[runtime.State]string{
-		runtime.StateRunning: "running", runtime.StatePausing: "running",
-		runtime.StateResuming: "paused", runtime.StatePaused: "paused",
+	for state, want := range map[sandbox.State]string{
+		sandbox.StateRunning: "running", sandbox.StatePausing: "running",
+		sandbox.StateResuming: "paused", sandbox.StatePaused: "paused",
 	} {
 		n.set(id, state)
 		if got := n.state(id); got != want {
@@ -126,35 +126,35 @@ func TestStatesOnTheWay(t *testing.T) {
 func TestConnectResumes(t *testing.T) {
 	tests := []struct {
 		name, path, body string
-		state            runtime.State
+		state            sandbox.State
 		forgot           bool
 		code             int
 		message          string
 	}{
-		{"v1, running", "/sandboxes/%s/connect", `{"timeout":60}`, runtime.StateRunning, false, 200, ""},
-		{"v2, running", "/v2/sandboxes/%s/connect", ``, runtime.StateRunning, false, 200, ""},
-		{"v1, paused", "/sandboxes/%s/connect", `{"timeout":60}`, runtime.StatePaused, false, 201, ""},
-		{"v2, paused", "/v2/sandboxes/%s/connect", `{}`, runtime.StatePaused, false, 201, ""},
-		{"v2, paused, memory", "/v2/sandboxes/%s/connect", `{"memory":true}`, runtime.StatePaused, false, 201, ""},
-		{"v1, paused with memory, not wanted", "/sandboxes/%s/connect", `{"timeout":60,"memory":false}`, runtime.StatePaused, false, 201, ""},
-		{"v2, paused with memory, not wanted", "/v2/sandboxes/%s/connect", `{"memory":false}`, runtime.StatePaused, false, 201, ""},
-		{"v2, paused without memory, not wanted", "/v2/sandboxes/%s/connect", `{"memory":false}`, runtime.StatePaused, true, 201, ""},
-		{"v2, paused without memory", "/v2/sandboxes/%s/connect", `{}`, runtime.StatePaused, true, 201, ""},
-		{"v2, running, memory not wanted", "/v2/sandboxes/%s/connect", `{"memory":false}`, runtime.StateRunning, false, 200, ""},
-		{"resume", "/sandboxes/%s/resume", `{"timeout":60}`, runtime.StatePaused, false, 201, ""},
-		{"resume, empty", "/sandboxes/%s/resume", ``, runtime.StatePaused, false, 201, ""},
-		{"resume, kills as before", "/sandboxes/%s/resume", `{"autoPause":false}`, runtime.StatePaused, false, 201, ""},
-		{"resume, pauses from now on", "/sandboxes/%s/resume", `{"autoPause":true}`, runtime.StatePaused, false, 501, "autoPause"},
-		{"resume, memory not wanted", "/sandboxes/%s/resume", `{"memory":false}`, runtime.StatePaused, false, 201, ""},
-		{"resume, running", "/sandboxes/%s/resume", `{"timeout":60}`, runtime.StateRunning, false, 409, "already running"},
-		{"resume, zero", "/sandboxes/%s/resume", `{"timeout":0}`, runtime.StatePaused, false, 400, "positive"},
-		{"resume, malformed", "/sandboxes/%s/resume", `{"timeout":"x"}`, runtime.StatePaused, false, 400, `"timeout"`},
+		{"v1, running", "/sandboxes/%s/connect", `{"timeout":60}`, sandbox.StateRunning, false, 200, ""},
+		{"v2, running", "/v2/sandboxes/%s/connect", ``, sandbox.StateRunning, false, 200, ""},
+		{"v1, paused", "/sandboxes/%s/connect", `{"timeout":60}`, sandbox.StatePaused, false, 201, ""},
+		{"v2, paused", "/v2/sandboxes/%s/connect", `{}`, sandbox.StatePaused, false, 201, ""},
+		{"v2, paused, memory", "/v2/sandboxes/%s/connect", `{"memory":true}`, sandbox.StatePaused, false, 201, ""},
+		{"v1, paused with memory, not wanted", "/sandboxes/%s/connect", `{"timeout":60,"memory":false}`, sandbox.StatePaused, false, 201, ""},
+		{"v2, paused with memory, not wanted", "/v2/sandboxes/%s/connect", `{"memory":false}`, sandbox.StatePaused, false, 201, ""},
+		{"v2, paused without memory, not wanted", "/v2/sandboxes/%s/connect", `{"memory":false}`, sandbox.StatePaused, true, 201, ""},
+		{"v2, paused without memory", "/v2/sandboxes/%s/connect", `{}`, sandbox.StatePaused, true, 201, ""},
+		{"v2, running, memory not wanted", "/v2/sandboxes/%s/connect", `{"memory":false}`, sandbox.StateRunning, false, 200, ""},
+		{"resume", "/sandboxes/%s/resume", `{"timeout":60}`, sandbox.StatePaused, false, 201, ""},
+		{"resume, empty", "/sandboxes/%s/resume", ``, sandbox.StatePaused, false, 201, ""},
+		{"resume, kills as before", "/sandboxes/%s/resume", `{"autoPause":false}`, sandbox.StatePaused, false, 201, ""},
+		{"resume, pauses from now on", "/sandboxes/%s/resume", `{"autoPause":true}`, sandbox.StatePaused, false, 501, "autoPause"},
+		{"resume, memory not wanted", "/sandboxes/%s/resume", `{"memory":false}`, sandbox.StatePaused, false, 201, ""},
+		{"resume, running", "/sandboxes/%s/resume", `{"timeout":60}`, sandbox.StateRunning, false, 409, "already running"},
+		{"resume, zero", "/sandboxes/%s/resume", `{"timeout":0}`, sandbox.StatePaused, false, 400, "positive"},
+		{"resume, malformed", "/sandboxes/%s/resume", `{"timeout":"x"}`, sandbox.StatePaused, false, 400, `"timeout"`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newNode(t, Config{})
 			id := n.sandbox()
-			n.Edit(id, func(sb *runtime.Sandbox) { sb.State, sb.FilesystemOnly = tt.state, tt.forgot })
+			n.Edit(id, func(sb *sandbox.Sandbox) { sb.State, sb.FilesystemOnly = tt.state, tt.forgot })
 			before := n.do("GET", "/sandboxes/"+id, "").body
 			r := n.do("POST", fmt.Sprintf(tt.path, id), tt.body)
 			if tt.code >= 400 {
@@ -242,7 +242,7 @@ func TestPauseThatFailsKeepsStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	n.Fail(runtime.ErrDiskFull)
+	n.Fail(sandbox.ErrDiskFull)
 	n.do("POST", "/sandboxes/"+id+"/pause", "").wantError(t, 507, "full")
 	n.Fail(nil)
 	_, _ = io.WriteString(out, "still here")

@@ -17,7 +17,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func TestPeerOfARequest(t *testing.T) {
@@ -140,7 +140,7 @@ func TestWrongKeysAreLimitedByPeer(t *testing.T) {
 func TestWrongSignaturesAreLimitedByPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeyless(t)
-		if _, err := k.rt.Create(t.Context(), runtime.CreateRequest{Template: "base", Secure: true}); err != nil {
+		if _, err := k.rt.Create(t.Context(), sandbox.CreateRequest{Template: "base", Secure: true}); err != nil {
 			t.Fatal(err)
 		}
 		wrong := "/files?" + url.Values{"path": {"a"}, "signature": {signature("a", "read", "nobody")}}.Encode()
@@ -168,7 +168,7 @@ func TestURLsOfSandboxesThatWereShownNeedNoSearch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeyless(t)
 		secured := func() string {
-			sb, err := k.rt.Create(t.Context(), runtime.CreateRequest{Template: "base", Secure: true})
+			sb, err := k.rt.Create(t.Context(), sandbox.CreateRequest{Template: "base", Secure: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -236,7 +236,7 @@ func TestWakesWithoutATokenAreLimitedByPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeyless(t)
 		paused := func() string {
-			sb, err := k.rt.Create(t.Context(), runtime.CreateRequest{Template: "base", Secure: true, AutoResume: true})
+			sb, err := k.rt.Create(t.Context(), sandbox.CreateRequest{Template: "base", Secure: true, AutoResume: true})
 			if err == nil {
 				err = k.rt.Pause(t.Context(), sb.ID, true)
 			}
@@ -268,7 +268,7 @@ func TestWakesWithoutATokenAreLimitedByPeer(t *testing.T) {
 		resumed = k.rt.Resumes()
 		n = k.exhaust(http.StatusBadGateway, func() *httptest.ResponseRecorder { // Its agent needs no token, and is not there.
 			id := paused()
-			k.rt.Edit(id, func(sb *runtime.Sandbox) { sb.EnvdAccessToken = "" })
+			k.rt.Edit(id, func(sb *sandbox.Sandbox) { sb.EnvdAccessToken = "" })
 			return wake(id, "192.0.2.3", dataplane.AgentPort, "X-Access-Token", "anything")
 		})
 		if got := k.rt.Resumes() - resumed; got != n || n != 50 {
@@ -279,7 +279,7 @@ func TestWakesWithoutATokenAreLimitedByPeer(t *testing.T) {
 			t.Errorf("with the token of the sandbox: %d %s", w.Code, w.Body)
 		}
 		id = paused()
-		k.rt.Edit(id, func(sb *runtime.Sandbox) { sb.TrafficAccessToken = "traffic" })
+		k.rt.Edit(id, func(sb *sandbox.Sandbox) { sb.TrafficAccessToken = "traffic" })
 		if w := wake(id, "192.0.2.1", 80, "E2b-Traffic-Access-Token", "traffic"); w.Code != 502 {
 			t.Errorf("with the traffic token of the sandbox: %d %s", w.Code, w.Body)
 		}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // inDataplane are rows that only tests of that package can provoke, because they
@@ -25,7 +25,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"gone":        func(n *node, _ string) refused { return toSandbox("gone", 80) },
 	"port closed": func(n *node, _ string) refused { return toSandbox(n.sandbox(), 81) },
 	"gone, with the reason": func(n *node, _ string) refused {
-		n.Fail(errors.Join(&runtime.OutOfMemoryError{Detail: "out of memory"}, runtime.ErrSandboxNotFound))
+		n.Fail(errors.Join(&sandbox.OutOfMemoryError{Detail: "out of memory"}, sandbox.ErrNotFound))
 		return toSandbox("gone", 80)
 	},
 	"traffic token missing": func(n *node, _ string) refused { return toSandbox(n.private(), 80) },
@@ -45,11 +45,11 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"header of the answer too large": func(n *node, _ string) refused {
 		return toSandbox(n.serving(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<20)) }), 80)
 	},
-	"too many connections":         failsTo(runtime.ErrLacking),
+	"too many connections":         failsTo(sandbox.ErrLacking),
 	"not resumed":                  resumeFails(errors.New("its cause is secret")),
-	"not resumed, with the reason": resumeFails(runtime.ErrDiskFull),
-	"not now":                      resumeFails(&runtime.RetryError{Detail: "its last resume failed"}),
-	"starting or shutting down":    failsTo(runtime.ErrUnavailable),
+	"not resumed, with the reason": resumeFails(sandbox.ErrDiskFull),
+	"not now":                      resumeFails(&sandbox.RetryError{Detail: "its last resume failed"}),
+	"starting or shutting down":    failsTo(sandbox.ErrUnavailable),
 	"still starting": func(*node, string) refused {
 		q := toSandbox("i0", 80)
 		q.starting = true
@@ -100,7 +100,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 	},
 	"guest does not answer after its resume": func(n *node, v string) refused {
 		id := n.sleeper()
-		n.FailResumes(fmt.Errorf("resume: %w", runtime.ErrNoAnswer))
+		n.FailResumes(fmt.Errorf("resume: %w", sandbox.ErrNoAnswer))
 		return post(v+"/sandboxes/"+id+"/connect", `{"timeout":60}`)
 	},
 	"invalid":     func(_ *node, v string) refused { return post(v+"/sandboxes", `{"templateID":"base","timeout":0}`) },
@@ -111,9 +111,9 @@ var provocations = map[string]func(n *node, generation string) refused{
 
 	// What is ours.
 	"unsupported":                        func(_ *node, v string) refused { return post(v+"/sandboxes", `{"templateID":"base","iam":{"a":{}}}`) },
-	"unsupported by the driver":          createFails(runtime.ErrUnsupported),
-	"sandbox not found, with the reason": createFails(errors.Join(&runtime.OutOfMemoryError{Detail: "out of memory"}, runtime.ErrSandboxNotFound)),
-	"snapshot not found":                 createFails(runtime.ErrSnapshotNotFound),
+	"unsupported by the driver":          createFails(sandbox.ErrUnsupported),
+	"sandbox not found, with the reason": createFails(errors.Join(&sandbox.OutOfMemoryError{Detail: "out of memory"}, sandbox.ErrNotFound)),
+	"snapshot not found":                 createFails(sandbox.ErrSnapshotNotFound),
 	"no route":                           func(_ *node, v string) refused { return refused{method: "GET", path: v + "/nothing"} },
 	"no such method":                     func(_ *node, v string) refused { return refused{method: "PUT", path: v + "/sandboxes"} },
 	"body too large": func(_ *node, v string) refused {
@@ -126,15 +126,15 @@ var provocations = map[string]func(n *node, generation string) refused{
 		}
 		return q
 	},
-	"conflict":    createFails(runtime.ErrConflict),
-	"not running": createFails(runtime.ErrNotRunning),
+	"conflict":    createFails(sandbox.ErrConflict),
+	"not running": createFails(sandbox.ErrNotRunning),
 	"not capturable": func(n *node, _ string) refused {
 		id := n.sandbox()
-		n.Fail(runtime.ErrConflict)
+		n.Fail(sandbox.ErrConflict)
 		return post("/sandboxes/"+id+"/continuations", `{"reason":"idle"}`)
 	},
-	"not restorable": createFails(runtime.ErrNotRestorable),
-	"host changed":   createFails(fmt.Errorf("%w: %w", runtime.ErrNotRestorable, &runtime.HostChangedError{File: "/usr/lib/libc.so.6", How: "is gone"})),
+	"not restorable": createFails(sandbox.ErrNotRestorable),
+	"host changed":   createFails(fmt.Errorf("%w: %w", sandbox.ErrNotRestorable, &sandbox.HostChangedError{File: "/usr/lib/libc.so.6", How: "is gone"})),
 	"answer not kept": func(n *node, v string) refused {
 		n.server.answers.own, n.server.answers.shared = quota.NewBudget(2<<10, 2<<10), quota.NewBudget(0, 0)
 		body := `{"templateID":"base","metadata":{"a":"` + strings.Repeat("x", 4<<10) + `"}}`
@@ -143,19 +143,19 @@ var provocations = map[string]func(n *node, generation string) refused{
 	},
 	"client gone":            createFails(context.Canceled),
 	"failed":                 createFails(errors.New("its cause is secret")),
-	"no answer of the agent": createFails(runtime.ErrNoAnswer),
+	"no answer of the agent": createFails(sandbox.ErrNoAnswer),
 	"not in time":            createFails(context.DeadlineExceeded),
-	"out of memory":          createFails(&runtime.OutOfMemoryError{Detail: "out of memory: 7 MiB"}),
-	"disk full":              createFails(runtime.ErrDiskFull),
-	"no capacity":            createFails(runtime.ErrCapacity),
-	"no room":                createFails(&runtime.CapacityError{Resource: "memory", RetryAfter: time.Second}),
-	"never fits":             createFails(&runtime.CapacityError{Resource: "memory"}),
-	"queue full":             createFails(&runtime.CapacityError{Resource: "queue"}),
-	"waited in vain":         createFails(&runtime.CapacityError{Resource: "wait"}),
-	"pressure":               createFails(&runtime.CapacityError{Resource: "pressure"}),
-	"lacking":                createFails(runtime.ErrLacking),
-	"sandbox not now":        createFails(&runtime.RetryError{Detail: "it is being recovered"}),
-	"unavailable":            createFails(runtime.ErrUnavailable),
+	"out of memory":          createFails(&sandbox.OutOfMemoryError{Detail: "out of memory: 7 MiB"}),
+	"disk full":              createFails(sandbox.ErrDiskFull),
+	"no capacity":            createFails(sandbox.ErrCapacity),
+	"no room":                createFails(&sandbox.CapacityError{Resource: "memory", RetryAfter: time.Second}),
+	"never fits":             createFails(&sandbox.CapacityError{Resource: "memory"}),
+	"queue full":             createFails(&sandbox.CapacityError{Resource: "queue"}),
+	"waited in vain":         createFails(&sandbox.CapacityError{Resource: "wait"}),
+	"pressure":               createFails(&sandbox.CapacityError{Resource: "pressure"}),
+	"lacking":                createFails(sandbox.ErrLacking),
+	"sandbox not now":        createFails(&sandbox.RetryError{Detail: "it is being recovered"}),
+	"unavailable":            createFails(sandbox.ErrUnavailable),
 	"too much without a key, at the API": func(n *node, v string) refused {
 		n.server.peers.rate = quota.NewRate(1, 0, 1)
 		return refused{method: "GET", path: v + "/sandboxes", header: []string{"X-API-Key", "wrong"}, stranger: true}
@@ -211,7 +211,7 @@ func createFails(err error) func(*node, string) refused {
 // private is a sandbox whose ports need a token.
 func (n *node) private() string {
 	id := n.sandbox()
-	n.Edit(id, func(sb *runtime.Sandbox) { sb.TrafficAccessToken = "traffic" })
+	n.Edit(id, func(sb *sandbox.Sandbox) { sb.TrafficAccessToken = "traffic" })
 	return id
 }
 

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // The parameters of the API are those that the generated code reads.
@@ -32,7 +32,7 @@ func TestListParametersAreThoseOfTheProtocol(t *testing.T) {
 func TestListsInAnyForm(t *testing.T) {
 	n := newNode(t, Config{})
 	running, paused := n.sandbox(), n.sandbox()
-	n.set(paused, runtime.StatePaused)
+	n.set(paused, sandbox.StatePaused)
 	both := []string{paused, running}
 	for query, want := range map[string][]string{
 		"":                                       both,

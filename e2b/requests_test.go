@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func TestRequestHeadersAreBounded(t *testing.T) {
@@ -47,7 +47,7 @@ func TestRequestsInFlightAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeyless(t)
 		k.s.requests = requests{quota.NewBudget(4*requestCost+4096, 2*requestCost+2048), quota.NewBudget(4*requestCost+4096, 2*requestCost+2048)}
-		sb, err := k.rt.Create(t.Context(), runtime.CreateRequest{Template: "base", Secure: true, AutoResume: true})
+		sb, err := k.rt.Create(t.Context(), sandbox.CreateRequest{Template: "base", Secure: true, AutoResume: true})
 		if err == nil {
 			err = k.rt.Pause(t.Context(), sb.ID, true)
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // maxRefresh is the protocol's bound on one refresh.
@@ -28,22 +28,22 @@ func (s *Server) GetSandbox(w http.ResponseWriter, r *http.Request, id string) {
 	s.answer(w, r, s.wireDetail(sb), err, id)
 }
 
-func (s *Server) get(r *http.Request, id string) (runtime.Sandbox, error) {
+func (s *Server) get(r *http.Request, id string) (sandbox.Sandbox, error) {
 	id, err := parseID(id)
 	if err != nil {
-		return runtime.Sandbox{}, err
+		return sandbox.Sandbox{}, err
 	}
 	return s.adapter.Get(r.Context(), id)
 }
 
 // KillSandbox serves DELETE /sandboxes/{sandboxID}.
 func (s *Server) KillSandbox(w http.ResponseWriter, r *http.Request, id string) {
-	sandbox, err := parseID(id)
+	sandboxID, err := parseID(id)
 	if err == nil {
-		err = s.adapter.Kill(r.Context(), sandbox)
+		err = s.adapter.Kill(r.Context(), sandboxID)
 	}
-	if err == nil || errors.Is(err, runtime.ErrSandboxNotFound) {
-		s.proxy.Drop(sandbox)
+	if err == nil || errors.Is(err, sandbox.ErrNotFound) {
+		s.proxy.Drop(sandboxID)
 	}
 	s.done(w, r, err, id)
 }

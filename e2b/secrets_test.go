@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // mirror answers with all that a program in a sandbox sees of a request.
@@ -52,7 +52,7 @@ func (n *node) ask(target string, lines ...string) (code int, body string) {
 // guarded is a sandbox with both tokens, in the form of real ones.
 func (n *node) guarded(token, traffic string) string {
 	id := n.sandbox()
-	n.Edit(id, func(sb *runtime.Sandbox) { sb.EnvdAccessToken, sb.TrafficAccessToken = token, traffic })
+	n.Edit(id, func(sb *sandbox.Sandbox) { sb.EnvdAccessToken, sb.TrafficAccessToken = token, traffic })
 	n.Listen(id, 80, mirror())
 	n.Listen(id, dataplane.AgentPort, mirror())
 	return id

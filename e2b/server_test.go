@@ -14,7 +14,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // node is a server on a loopback port over a fake runtime.
@@ -47,7 +47,7 @@ func newNodeOver(t *testing.T, cfg Config, scheme string, wrap func(net.Listener
 	if err != nil {
 		t.Fatal(err)
 	}
-	rt := &fakeruntime.Runtime{Known: []runtime.Template{{
+	rt := &fakeruntime.Runtime{Known: []sandbox.Template{{
 		ID: "tpl0", Aliases: []string{"base"}, BuildID: "6c3a6f3e-3e37-4a2e-9a4a-0c1f2a3b4c5d",
 		VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024, CreatedAt: fakeruntime.Epoch,
 	}}}
@@ -63,7 +63,7 @@ func newNodeOver(t *testing.T, cfg Config, scheme string, wrap func(net.Listener
 			return
 		}
 		stopped = true
-		all, _ := rt.List(context.Background(), runtime.ListFilter{})
+		all, _ := rt.List(context.Background(), sandbox.ListFilter{})
 		for _, sb := range all {
 			_ = rt.Kill(context.Background(), sb.ID)
 		}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // namePattern is [namespace/]name[:tag].
@@ -52,28 +52,28 @@ func (s *Server) CreateSnapshot(w http.ResponseWriter, r *http.Request, id strin
 	writeJSON(w, http.StatusCreated, wireSnapshot(snapshot))
 }
 
-func (s *Server) snapshot(w http.ResponseWriter, r *http.Request, id string, key *string) (runtime.Snapshot, error) {
+func (s *Server) snapshot(w http.ResponseWriter, r *http.Request, id string, key *string) (sandbox.Snapshot, error) {
 	id, err := parseID(id)
 	if err != nil {
-		return runtime.Snapshot{}, err
+		return sandbox.Snapshot{}, err
 	}
 	var body openapi.NewSnapshot
 	if err := s.decode(w, r, &body, true); err != nil {
-		return runtime.Snapshot{}, err
+		return sandbox.Snapshot{}, err
 	}
 	if isFalse(body.Memory) {
-		return runtime.Snapshot{}, refusal.NoFilesystemSnapshot.With()
+		return sandbox.Snapshot{}, refusal.NoFilesystemSnapshot.With()
 	}
 	name := ""
 	if body.Name != "" {
 		if name, err = parseName(body.Name); err != nil {
-			return runtime.Snapshot{}, err
+			return sandbox.Snapshot{}, err
 		}
 		if err := s.notATemplate(r.Context(), name); err != nil {
-			return runtime.Snapshot{}, err
+			return sandbox.Snapshot{}, err
 		}
 	}
-	return once(r.Context(), s.answers, key, "snapshot "+id, name, func() (runtime.Snapshot, error) {
+	return once(r.Context(), s.answers, key, "snapshot "+id, name, func() (sandbox.Snapshot, error) {
 		return s.adapter.Snapshot(r.Context(), id, name, keyID(r.Context()))
 	})
 }
@@ -85,7 +85,7 @@ func (s *Server) notATemplate(ctx context.Context, name string) error {
 	switch {
 	case err == nil:
 		return badRequest("%q is the name of a template", template(name))
-	case errors.Is(err, runtime.ErrTemplateNotFound):
+	case errors.Is(err, sandbox.ErrTemplateNotFound):
 		return nil
 	}
 	return err
@@ -109,7 +109,7 @@ func (s *Server) ListSnapshots(w http.ResponseWriter, r *http.Request, p openapi
 	if len(snapshots) > limit {
 		snapshots = snapshots[:limit]
 		last := snapshots[limit-1]
-		w.Header().Set(headerNextToken, formatCursor(runtime.Cursor{StartedAt: last.CreatedAt, ID: last.ID}, false))
+		w.Header().Set(headerNextToken, formatCursor(sandbox.Cursor{StartedAt: last.CreatedAt, ID: last.ID}, false))
 	}
 	wire := make([]openapi.Snapshot, 0, len(snapshots))
 	for _, snapshot := range snapshots {
@@ -118,7 +118,7 @@ func (s *Server) ListSnapshots(w http.ResponseWriter, r *http.Request, p openapi
 	writeJSON(w, http.StatusOK, wire)
 }
 
-func snapshotFilter(p openapi.ListSnapshotsParams) (f runtime.SnapshotFilter, err error) {
+func snapshotFilter(p openapi.ListSnapshotsParams) (f sandbox.SnapshotFilter, err error) {
 	if p.SandboxID != nil && *p.SandboxID != "" {
 		if f.SandboxID, err = parseID(*p.SandboxID); err != nil {
 			return f, err
@@ -137,7 +137,7 @@ func snapshotFilter(p openapi.ListSnapshotsParams) (f runtime.SnapshotFilter, er
 	return f, err
 }
 
-func wireSnapshot(s runtime.Snapshot) openapi.Snapshot {
+func wireSnapshot(s sandbox.Snapshot) openapi.Snapshot {
 	// Lists must be lists: null breaks clients.
 	id, names := s.ID, []string{}
 	if s.Name != "" {
@@ -161,7 +161,7 @@ func (s *Server) deleteSnapshot(r *http.Request, name string) error {
 		return err
 	}
 	err = s.adapter.DeleteSnapshot(r.Context(), bare)
-	if !errors.Is(err, runtime.ErrSnapshotNotFound) {
+	if !errors.Is(err, sandbox.ErrSnapshotNotFound) {
 		return err
 	}
 	if _, templateErr := s.adapter.Template(r.Context(), bare); templateErr == nil {

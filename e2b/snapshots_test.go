@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // take makes a snapshot and returns its id.
@@ -37,7 +37,7 @@ func TestSnapshot(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newNode(t, Config{})
 			id := n.sandbox()
-			for i, state := range []runtime.State{runtime.StateRunning, runtime.StatePaused} {
+			for i, state := range []sandbox.State{sandbox.StateRunning, sandbox.StatePaused} {
 				n.set(id, state)
 				r := n.do("POST", "/sandboxes/"+id+"/snapshots", tt.body)
 				if want := `{"names":` + tt.names + `,"snapshotID":"` + strings.ReplaceAll(tt.id, "%d", strconv.Itoa(i)) + `"}`; r.code != 201 || strings.TrimSpace(r.body) != want {
@@ -93,7 +93,7 @@ func TestSnapshotRefuses(t *testing.T) {
 	}
 	n.t = t
 	n.do("POST", "/sandboxes/iunknown/snapshots", `{}`).wantError(t, 404, "iunknown")
-	n.set(id, runtime.StatePausing)
+	n.set(id, sandbox.StatePausing)
 	n.do("POST", "/sandboxes/"+id+"/snapshots", `{}`).wantError(t, 409, "changing it")
 }
 

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // ListAllTemplates serves the first generation of the template list.
@@ -35,26 +35,26 @@ func (s *Server) ListTemplates(w http.ResponseWriter, r *http.Request, p openapi
 		return
 	}
 	if after != nil {
-		at := runtime.Template{CreatedAt: after.StartedAt, ID: after.ID}
-		page = slices.DeleteFunc(page, func(t runtime.Template) bool { return newestFirst(t, at) <= 0 })
+		at := sandbox.Template{CreatedAt: after.StartedAt, ID: after.ID}
+		page = slices.DeleteFunc(page, func(t sandbox.Template) bool { return newestFirst(t, at) <= 0 })
 	}
 	if len(page) > limit {
 		page = page[:limit]
 		last := page[limit-1]
-		w.Header().Set(headerNextToken, formatCursor(runtime.Cursor{StartedAt: last.CreatedAt, ID: last.ID}, false))
+		w.Header().Set(headerNextToken, formatCursor(sandbox.Cursor{StartedAt: last.CreatedAt, ID: last.ID}, false))
 	}
 	writeJSON(w, http.StatusOK, s.wireTemplates(page))
 }
 
 // templates are all of them, newest first.
-func (s *Server) templates(ctx context.Context) ([]runtime.Template, error) {
+func (s *Server) templates(ctx context.Context) ([]sandbox.Template, error) {
 	templates, err := s.adapter.Templates(ctx)
 	templates = slices.Clone(templates)
 	slices.SortFunc(templates, newestFirst)
 	return templates, err
 }
 
-func newestFirst(a, b runtime.Template) int {
+func newestFirst(a, b sandbox.Template) int {
 	return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.ID, b.ID))
 }
 
@@ -70,14 +70,14 @@ func (s *Server) GetTemplateAlias(w http.ResponseWriter, r *http.Request, alias 
 	s.answer(w, r, openapi.TemplateAlias{TemplateID: t.ID}, err, alias)
 }
 
-func (s *Server) template(ctx context.Context, name string) (runtime.Template, error) {
+func (s *Server) template(ctx context.Context, name string) (sandbox.Template, error) {
 	if len(name) > maxTemplateName {
-		return runtime.Template{}, badRequest("template name is longer than %d bytes", maxTemplateName)
+		return sandbox.Template{}, badRequest("template name is longer than %d bytes", maxTemplateName)
 	}
 	return s.adapter.Template(ctx, name)
 }
 
-func (s *Server) wireTemplates(templates []runtime.Template) []openapi.Template {
+func (s *Server) wireTemplates(templates []sandbox.Template) []openapi.Template {
 	wire := make([]openapi.Template, 0, len(templates))
 	for _, t := range templates {
 		wire = append(wire, s.wireTemplate(t))
@@ -85,7 +85,7 @@ func (s *Server) wireTemplates(templates []runtime.Template) []openapi.Template 
 	return wire
 }
 
-func (s *Server) wireTemplate(t runtime.Template) openapi.Template {
+func (s *Server) wireTemplate(t sandbox.Template) openapi.Template {
 	// Lists must be lists: null breaks clients.
 	aliases := append([]string{}, t.Aliases...)
 	return openapi.Template{
@@ -108,7 +108,7 @@ func (s *Server) wireTemplate(t runtime.Template) openapi.Template {
 }
 
 // spawnedAt is null for a template that nothing was created from.
-func spawnedAt(t runtime.Template) *time.Time {
+func spawnedAt(t sandbox.Template) *time.Time {
 	if t.LastSpawnedAt.IsZero() {
 		return nil
 	}
@@ -116,7 +116,7 @@ func spawnedAt(t runtime.Template) *time.Time {
 	return &at
 }
 
-func (s *Server) wireTemplateWithBuilds(t runtime.Template) openapi.TemplateWithBuilds {
+func (s *Server) wireTemplateWithBuilds(t sandbox.Template) openapi.TemplateWithBuilds {
 	w := s.wireTemplate(t)
 	return openapi.TemplateWithBuilds{
 		TemplateID:  w.TemplateID,

@@ -12,7 +12,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // As an SDK with E2B_DOMAIN does it: the API and the sandboxes by host name, on
@@ -25,7 +25,7 @@ func TestTLS(t *testing.T) {
 	var keys MemoryKeys
 	_, key, _ := keys.Create(t.Context(), "")
 	rt := &fakeruntime.Runtime{}
-	sb, err := rt.Create(t.Context(), runtime.CreateRequest{Template: "base", Timeout: time.Minute})
+	sb, err := rt.Create(t.Context(), sandbox.CreateRequest{Template: "base", Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // sleeper is a sandbox that is paused until there is traffic.
@@ -71,20 +71,20 @@ func TestTrafficDoesNotResume(t *testing.T) {
 	tests := []struct {
 		name, path string
 		header     []string
-		change     func(*runtime.Sandbox)
+		change     func(*sandbox.Sandbox)
 		code       int
 		message    string
 	}{
-		{"nobody wanted it", "/health", withToken(id), func(sb *runtime.Sandbox) { sb.AutoResume = false }, 502, "The sandbox was not found"},
-		{"nobody wanted it, a port", "/", toPort(id, "80"), func(sb *runtime.Sandbox) { sb.AutoResume = false }, 502, "The sandbox was not found"},
-		{"there is no memory", "/health", withToken(id), func(sb *runtime.Sandbox) { sb.FilesystemOnly = true }, 502, "The sandbox was not found"},
-		{"being killed", "/health", withToken(id), func(sb *runtime.Sandbox) { sb.State = runtime.StateKilling }, 502, "The sandbox was not found"},
-		{"being created", "/health", withToken(id), func(sb *runtime.Sandbox) { sb.State = runtime.StateCreating }, 502, "The sandbox was not found"},
+		{"nobody wanted it", "/health", withToken(id), func(sb *sandbox.Sandbox) { sb.AutoResume = false }, 502, "The sandbox was not found"},
+		{"nobody wanted it, a port", "/", toPort(id, "80"), func(sb *sandbox.Sandbox) { sb.AutoResume = false }, 502, "The sandbox was not found"},
+		{"there is no memory", "/health", withToken(id), func(sb *sandbox.Sandbox) { sb.FilesystemOnly = true }, 502, "The sandbox was not found"},
+		{"being killed", "/health", withToken(id), func(sb *sandbox.Sandbox) { sb.State = sandbox.StateKilling }, 502, "The sandbox was not found"},
+		{"being created", "/health", withToken(id), func(sb *sandbox.Sandbox) { sb.State = sandbox.StateCreating }, 502, "The sandbox was not found"},
 		{"no token", "/health", toAgent(id), nil, 403, "x-access-token"},
 		{"wrong token", "/health", append(toAgent(id), "X-Access-Token", "token-"), nil, 403, "x-access-token"},
 		{"no signature", "/files?path=a", toAgent(id), nil, 403, "x-access-token"},
 		{"wrong signature", "/files?path=a&signature=v1_x", toAgent(id), nil, 403, "x-access-token"},
-		{"no traffic token", "/", toPort(id, "80"), func(sb *runtime.Sandbox) { sb.TrafficAccessToken = "t" }, 403, "e2b-traffic-access-token"},
+		{"no traffic token", "/", toPort(id, "80"), func(sb *sandbox.Sandbox) { sb.TrafficAccessToken = "t" }, 403, "e2b-traffic-access-token"},
 		{"an internal route", "/init", withToken(id), nil, 404, "reserved for the E2B control plane"},
 	}
 	for _, tt := range tests {
@@ -98,12 +98,12 @@ func TestTrafficDoesNotResume(t *testing.T) {
 			if r.code != tt.code || !strings.Contains(r.body, tt.message) || n.Resumes() != 0 {
 				t.Errorf("%d %s, %d resumes", r.code, r.body, n.Resumes())
 			}
-			n.Edit(id, func(sb *runtime.Sandbox) { *sb = before })
+			n.Edit(id, func(sb *sandbox.Sandbox) { *sb = before })
 		})
 	}
 	n.t = t
 	// A preflight of a sandbox whose ports are guarded.
-	n.Edit(id, func(sb *runtime.Sandbox) { sb.TrafficAccessToken = "t" })
+	n.Edit(id, func(sb *sandbox.Sandbox) { sb.TrafficAccessToken = "t" })
 	if r := n.plain("OPTIONS", "/x", append(toAgent(id), "Access-Control-Request-Method", "POST")...); r.code != 403 || n.Resumes() != 0 {
 		t.Errorf("preflight: %d %s", r.code, r.body)
 	}
@@ -117,7 +117,7 @@ func TestSignedFileOfAPausedSandbox(t *testing.T) {
 		t.Errorf("%d %s, %d resumes", r.code, r.body, n.Resumes())
 	}
 	n.do("POST", "/sandboxes/"+id+"/pause", "")
-	n.Edit(id, func(sb *runtime.Sandbox) { sb.AutoResume = false })
+	n.Edit(id, func(sb *sandbox.Sandbox) { sb.AutoResume = false })
 	if r := n.plain("GET", "/files?"+q.Encode()); r.code != 502 || !strings.Contains(r.body, "was not found") {
 		t.Errorf("without auto-resume: %d %s", r.code, r.body)
 	}
@@ -219,15 +219,15 @@ func TestResumeThatFails(t *testing.T) {
 		message    string
 		retryAfter string
 	}{
-		{"memory, for now", &runtime.CapacityError{Resource: "memory", RetryAfter: 1500 * time.Millisecond}, 503, "could not be resumed: not enough memory", "2"},
-		{"pressure", &runtime.CapacityError{Resource: "pressure"}, 503, "could not be resumed", "1"},
-		{"memory, for good", &runtime.CapacityError{Resource: "memory"}, 503, "could not be resumed: not enough memory", ""},
-		{"disk full", runtime.ErrDiskFull, 503, "disk of this machine is full", ""},
+		{"memory, for now", &sandbox.CapacityError{Resource: "memory", RetryAfter: 1500 * time.Millisecond}, 503, "could not be resumed: not enough memory", "2"},
+		{"pressure", &sandbox.CapacityError{Resource: "pressure"}, 503, "could not be resumed", "1"},
+		{"memory, for good", &sandbox.CapacityError{Resource: "memory"}, 503, "could not be resumed: not enough memory", ""},
+		{"disk full", sandbox.ErrDiskFull, 503, "disk of this machine is full", ""},
 		{"a broken snapshot", errors.New("open /secret: bad digest"), 503, "The sandbox is paused and could not be resumed\"", ""},
-		{"killed meanwhile", runtime.ErrSandboxNotFound, 502, "The sandbox was not found", ""},
-		{"not to be resumed any more", runtime.ErrNotRunning, 502, "The sandbox was not found", ""},
-		{"its last resume failed", &runtime.RetryError{After: 2500 * time.Millisecond, Detail: "its last resume failed"}, 503, "not available now: its last resume failed", "3"},
-		{"shutting down", runtime.ErrUnavailable, 503, "shutting down", ""},
+		{"killed meanwhile", sandbox.ErrNotFound, 502, "The sandbox was not found", ""},
+		{"not to be resumed any more", sandbox.ErrNotRunning, 502, "The sandbox was not found", ""},
+		{"its last resume failed", &sandbox.RetryError{After: 2500 * time.Millisecond, Detail: "its last resume failed"}, 503, "not available now: its last resume failed", "3"},
+		{"shutting down", sandbox.ErrUnavailable, 503, "shutting down", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -2,7 +2,7 @@ package e2b
 
 import (
 	"github.com/rundlet/rundlet/api/gen/openapi"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // clientID is a required field of the protocol that means nothing any more. Old
@@ -11,7 +11,7 @@ const clientID = "rundlet"
 
 // wireSandbox is a sandbox as it is shown to clients that may use it: with its token,
 // by which they may sign URLs from now on.
-func (s *Server) wireSandbox(sb runtime.Sandbox) openapi.Sandbox {
+func (s *Server) wireSandbox(sb sandbox.Sandbox) openapi.Sandbox {
 	s.proxy.Signer(sb.ID, sb.EnvdAccessToken)
 	return openapi.Sandbox{
 		TemplateID:         sb.TemplateID,
@@ -26,7 +26,7 @@ func (s *Server) wireSandbox(sb runtime.Sandbox) openapi.Sandbox {
 }
 
 // wireDetail has the token, too.
-func (s *Server) wireDetail(sb runtime.Sandbox) openapi.SandboxDetail {
+func (s *Server) wireDetail(sb sandbox.Sandbox) openapi.SandboxDetail {
 	s.proxy.Signer(sb.ID, sb.EnvdAccessToken)
 	return openapi.SandboxDetail{
 		TemplateID:          sb.TemplateID,
@@ -49,7 +49,7 @@ func (s *Server) wireDetail(sb runtime.Sandbox) openapi.SandboxDetail {
 	}
 }
 
-func wireListed(sandboxes []runtime.Sandbox) []openapi.ListedSandbox {
+func wireListed(sandboxes []sandbox.Sandbox) []openapi.ListedSandbox {
 	listed := make([]openapi.ListedSandbox, 0, len(sandboxes))
 	for _, sb := range sandboxes {
 		listed = append(listed, openapi.ListedSandbox{
@@ -71,22 +71,22 @@ func wireListed(sandboxes []runtime.Sandbox) []openapi.ListedSandbox {
 }
 
 // wireOnTimeout maps to the two policies that clients know.
-func wireOnTimeout(o runtime.OnTimeout) openapi.SandboxLifecycleOnTimeout {
-	if o == runtime.OnTimeoutPause || o == runtime.OnTimeoutPauseFilesystem {
+func wireOnTimeout(o sandbox.OnTimeout) openapi.SandboxLifecycleOnTimeout {
+	if o == sandbox.OnTimeoutPause || o == sandbox.OnTimeoutPauseFilesystem {
 		return openapi.Pause
 	}
 	return openapi.Kill
 }
 
 // wireState maps to the two states that clients know.
-func wireState(s runtime.State) openapi.SandboxState {
-	if s.Shown() == runtime.StatePaused {
+func wireState(s sandbox.State) openapi.SandboxState {
+	if s.Shown() == sandbox.StatePaused {
 		return openapi.Paused
 	}
 	return openapi.Running
 }
 
-func wireMetric(m runtime.Metric) openapi.SandboxMetric {
+func wireMetric(m sandbox.Metric) openapi.SandboxMetric {
 	return openapi.SandboxMetric{
 		Timestamp:     m.Time.UTC(),
 		TimestampUnix: m.Time.Unix(),

@@ -155,7 +155,7 @@ func (r *firstRound) check(ctx context.Context, op int) error {
 	if err != nil {
 		return err
 	}
-	r.count[sb.State]++
+	r.count[string(sb.State)]++
 	until, cancel := context.WithTimeout(ctx, settle)
 	defer cancel()
 	_, _, err = r.api.Connect(until, sb.ID, live)

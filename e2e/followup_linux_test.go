@@ -48,7 +48,7 @@ func TestFollowUpsGoOnFromASession(t *testing.T) {
 			if reason == "stopped" {
 				state = "paused"
 			}
-			if sb, err := api.Get(ctx, session.ID); err != nil || sb.State != state {
+			if sb, err := api.Get(ctx, session.ID); err != nil || string(sb.State) != state {
 				t.Errorf("the session is %s after it was captured, %v", sb.State, err)
 			}
 			if err := api.Kill(ctx, session.ID); err != nil {

@@ -230,7 +230,7 @@ func (m *matrix) checkSubject(t *testing.T, s *subject, want string) {
 		}
 		return
 	}
-	if err != nil || sb.State != want {
+	if err != nil || string(sb.State) != want {
 		t.Errorf("the subject is %q, want %s: %v", sb.State, want, err)
 	}
 	if _, _, err := m.api.Connect(ctx, s.sb.ID, time.Hour); err != nil {

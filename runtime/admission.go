@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // The pause after which a request that was refused can be tried again.
@@ -31,7 +32,7 @@ func (r *Runtime) admit(ctx context.Context, tenant string, b capacity.Budget) (
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for capacity: %w", context.Cause(ctx))
 	case <-r.life.Done():
-		return nil, fmt.Errorf("wait for capacity: %w: the daemon is shutting down", ErrUnavailable)
+		return nil, fmt.Errorf("wait for capacity: %w: the daemon is shutting down", sandbox.ErrUnavailable)
 	case <-wait.C:
 		if reservation := ticket.Reservation(); reservation != nil {
 			return reservation, nil // It came at the same moment.
@@ -39,7 +40,7 @@ func (r *Runtime) admit(ctx context.Context, tenant string, b capacity.Budget) (
 		place := ticket.Position()
 		ticket.Cancel()
 		r.tally.gaveUp.Add(1)
-		return nil, &CapacityError{Resource: "wait", Requested: 1, RetryAfter: retryFull,
+		return nil, &sandbox.CapacityError{Resource: "wait", Requested: 1, RetryAfter: retryFull,
 			Detail: fmt.Sprintf("it waited %s, at place %d of the queue", r.cfg.MaxWait, place)}
 	}
 	reservation := ticket.Reservation()
@@ -60,11 +61,11 @@ func refusal(err error) error {
 	)
 	switch {
 	case errors.As(err, &never):
-		return &CapacityError{Resource: never.Resource, Requested: never.Requested, Available: never.Available}
+		return &sandbox.CapacityError{Resource: never.Resource, Requested: never.Requested, Available: never.Available}
 	case errors.As(err, &full):
-		return &CapacityError{Resource: "queue", Requested: 1, RetryAfter: retryFull, Detail: full.Error()}
+		return &sandbox.CapacityError{Resource: "queue", Requested: 1, RetryAfter: retryFull, Detail: full.Error()}
 	case errors.As(err, &refused):
-		return &CapacityError{Resource: "pressure", Requested: 1, RetryAfter: retryPressure, Detail: refused.Reason}
+		return &sandbox.CapacityError{Resource: "pressure", Requested: 1, RetryAfter: retryPressure, Detail: refused.Reason}
 	}
 	return err
 }

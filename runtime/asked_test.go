@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"github.com/rundlet/rundlet/sandbox"
 	"maps"
 	"strings"
 	"testing"
@@ -18,7 +19,7 @@ func TestTrafficWakesForWhatTheCreateAskedFor(t *testing.T) {
 		20 * time.Second: leastWake, 7 * time.Minute: 7 * time.Minute,
 	} {
 		f := newFixture(t)
-		id := f.create(func(r *CreateRequest) { r.AutoResume, r.Timeout = true, asked }).ID
+		id := f.create(func(r *sandbox.CreateRequest) { r.AutoResume, r.Timeout = true, asked }).ID
 		for _, restart := range []bool{false, true} {
 			if err := f.rt.SetTimeout(context.Background(), id, time.Hour); err != nil {
 				t.Fatal(err)
@@ -43,19 +44,19 @@ func TestTrafficWakesForWhatTheCreateAskedFor(t *testing.T) {
 func TestABootFromFilesHasTheEnvironmentOfTheCreate(t *testing.T) {
 	ctx := context.Background()
 	f := newFixture(t)
-	given := func(env map[string]string) func(*CreateRequest) {
-		return func(r *CreateRequest) { r.Env = env }
+	given := func(env map[string]string) func(*sandbox.CreateRequest) {
+		return func(r *sandbox.CreateRequest) { r.Env = env }
 	}
 	parent := f.create(given(map[string]string{"A": "1", "B": "2"})).ID
 	snapshot, err := f.rt.Snapshot(ctx, parent, "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	forks, err := f.rt.Fork(ctx, parent, ForkRequest{Count: 1, Timeout: time.Minute})
+	forks, err := f.rt.Fork(ctx, parent, sandbox.ForkRequest{Count: 1, Timeout: time.Minute})
 	if err != nil || forks[0].Err != nil {
 		t.Fatal(err, forks)
 	}
-	child := f.create(given(map[string]string{"B": "3"}), func(r *CreateRequest) { r.Template = snapshot.ID }).ID
+	child := f.create(given(map[string]string{"B": "3"}), func(r *sandbox.CreateRequest) { r.Template = snapshot.ID }).ID
 	none := f.create().ID
 	for id, want := range map[string]map[string]string{
 		parent: {"A": "1", "B": "2"}, forks[0].Sandbox.ID: {"A": "1", "B": "2"}, child: {"A": "1", "B": "3"}, none: nil,
@@ -101,7 +102,7 @@ func TestABootFromFilesHasTheEnvironmentOfTheCreate(t *testing.T) {
 func TestANameStaysWhereItIsWhenASnapshotFails(t *testing.T) {
 	for _, paused := range []bool{false, true} {
 		ctx, f := context.Background(), newFixture(t)
-		id := f.create(func(r *CreateRequest) { r.Env = map[string]string{"A": "1"} }).ID
+		id := f.create(func(r *sandbox.CreateRequest) { r.Env = map[string]string{"A": "1"} }).ID
 		first, err := f.rt.Snapshot(ctx, id, "name", "")
 		if err != nil {
 			t.Fatal(err)
@@ -120,7 +121,7 @@ func TestANameStaysWhereItIsWhenASnapshotFails(t *testing.T) {
 		if _, err := f.rt.Snapshot(ctx, id, "name", ""); err == nil {
 			t.Error("it has not failed")
 		}
-		left, err := f.rt.Snapshots(ctx, SnapshotFilter{})
+		left, err := f.rt.Snapshots(ctx, sandbox.SnapshotFilter{})
 		if err != nil || len(left) != 1 || left[0].ID != first.ID || left[0].Name != "name" {
 			t.Errorf("paused %v: %+v, %v", paused, left, err)
 		}
@@ -130,8 +131,8 @@ func TestANameStaysWhereItIsWhenASnapshotFails(t *testing.T) {
 // TestTheEnvironmentOfAChainOfSnapshotsIsBounded: each adds to what it is made from.
 func TestTheEnvironmentOfAChainOfSnapshotsIsBounded(t *testing.T) {
 	ctx, f := context.Background(), newFixture(t)
-	given := func(name string) func(*CreateRequest) {
-		return func(r *CreateRequest) {
+	given := func(name string) func(*sandbox.CreateRequest) {
+		return func(r *sandbox.CreateRequest) {
 			r.Env = map[string]string{}
 			for i := range 6 {
 				r.Env[fmt.Sprint(name, i)] = strings.Repeat("x", 100<<10)
@@ -143,11 +144,11 @@ func TestTheEnvironmentOfAChainOfSnapshotsIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	from := func(r *CreateRequest) { r.Template = snapshot.ID }
+	from := func(r *sandbox.CreateRequest) { r.Template = snapshot.ID }
 	req := request()
 	given("B")(&req)
 	from(&req)
-	if _, err := f.rt.Create(ctx, req); !errors.Is(err, ErrInvalid) {
+	if _, err := f.rt.Create(ctx, req); !errors.Is(err, sandbox.ErrInvalid) {
 		t.Errorf("1.2 MB in two steps: %v", err)
 	}
 	f.create(given("A"), from) // The same again is no more.
@@ -157,7 +158,7 @@ func TestTheEnvironmentOfAChainOfSnapshotsIsBounded(t *testing.T) {
 func TestSandboxesOfATemplateAreCounted(t *testing.T) {
 	ctx := context.Background()
 	f := newFixture(t)
-	base := func() Template {
+	base := func() sandbox.Template {
 		tpl, err := f.rt.Template(ctx, BaseAlias)
 		if err != nil {
 			t.Fatal(err)
@@ -187,12 +188,12 @@ func TestSettledWaitsForWhatComesOfAPause(t *testing.T) {
 	tests := []struct {
 		name, step string
 		fails      int
-		want       State
+		want       sandbox.State
 	}{
-		{"done", "", 0, StatePaused},
-		{"undone", "snapshot", 1, StateRunning},
-		{"the machine does not end at first", "destroy", 2, StatePaused},
-		{"it does not go on at first", "start", 2, StateRunning},
+		{"done", "", 0, sandbox.StatePaused},
+		{"undone", "snapshot", 1, sandbox.StateRunning},
+		{"the machine does not end at first", "destroy", 2, sandbox.StatePaused},
+		{"it does not go on at first", "start", 2, sandbox.StateRunning},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -204,7 +205,7 @@ func TestSettledWaitsForWhatComesOfAPause(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 			defer cancel()
-			settled := make(chan State, 1)
+			settled := make(chan sandbox.State, 1)
 			f.lookDuring("stop", func() {
 				go func() {
 					sb, err := f.rt.Settled(ctx, id)

@@ -4,22 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/rundlet/rundlet/sandbox"
 	"time"
 )
-
-// RetryError is an ErrUnavailable that passes: the same request can be right
-// after a while. It concerns one sandbox, or one moment.
-type RetryError struct {
-	// After is how long to wait, at least.
-	After time.Duration
-	// Detail says what is not available, and why, in words for a client.
-	Detail string
-}
-
-func (e *RetryError) Error() string { return e.Detail }
-
-// Unwrap makes it an ErrUnavailable.
-func (e *RetryError) Unwrap() error { return ErrUnavailable }
 
 // The pauses between resumes of one sandbox by traffic, after failures in a row.
 // Traffic needs no key: without a pause whoever knows a host name could have one
@@ -48,27 +35,27 @@ func (b *backoff) failed(now time.Time) {
 
 // resumeEnded notes how a resume ended. What the machine or another call refused
 // says nothing about the sandbox.
-func (sb *sandbox) resumeEnded(err error) {
+func (sb *handle) resumeEnded(err error) {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	switch {
 	case err == nil:
 		sb.backoff = backoff{}
-	case errors.Is(err, ErrCapacity), errors.Is(err, ErrDiskFull), errors.Is(err, ErrConflict),
-		errors.Is(err, ErrSandboxNotFound), errors.Is(err, ErrUnavailable), errors.Is(err, context.Canceled):
+	case errors.Is(err, sandbox.ErrCapacity), errors.Is(err, sandbox.ErrDiskFull), errors.Is(err, sandbox.ErrConflict),
+		errors.Is(err, sandbox.ErrNotFound), errors.Is(err, sandbox.ErrUnavailable), errors.Is(err, context.Canceled):
 	default:
 		sb.backoff.failed(time.Now())
 	}
 }
 
 // mayWake refuses a resume by traffic too soon after one that failed.
-func (sb *sandbox) mayWake(now time.Time) error {
+func (sb *handle) mayWake(now time.Time) error {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
-	if sb.resuming != nil || State(sb.row.State) != StatePaused || !now.Before(sb.backoff.until) {
+	if sb.resuming != nil || sb.row.State != sandbox.StatePaused || !now.Before(sb.backoff.until) {
 		return nil
 	}
 	after := sb.backoff.until.Sub(now)
-	return &RetryError{After: after, Detail: fmt.Sprintf("its last resume failed, and traffic does not try again for %s",
+	return &sandbox.RetryError{After: after, Detail: fmt.Sprintf("its last resume failed, and traffic does not try again for %s",
 		max(after.Round(time.Second), time.Second))}
 }

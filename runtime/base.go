@@ -12,6 +12,7 @@ import (
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/snapshot"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -174,7 +175,7 @@ func (r *Runtime) awaitAgent(ctx context.Context, id string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %s: %w", ErrNoAnswer, id, err)
+			return fmt.Errorf("%w: %s: %w", sandbox.ErrNoAnswer, id, err)
 		case <-time.After(pause):
 		}
 	}

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"github.com/rundlet/rundlet/sandbox"
 	"testing"
 	"time"
 )
@@ -29,7 +30,7 @@ func TestUserDataOutlivesAStartThatIsBrokenOff(t *testing.T) {
 	}
 	f.lookDuring("inspect", nil)
 	for _, id := range paused {
-		if row := f.row(id); row.State != string(StatePaused) || !row.QuarantinedAt.IsZero() {
+		if row := f.row(id); row.State != sandbox.StatePaused || !row.QuarantinedAt.IsZero() {
 			t.Errorf("%s is %s, quarantined at %s: %s", id, row.State, row.QuarantinedAt, row.Reason)
 		}
 	}

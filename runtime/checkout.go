@@ -6,6 +6,7 @@ import (
 
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -38,7 +39,7 @@ func (r *Runtime) checkout(from origin) *warm {
 
 // handOver makes a warm machine the sandbox that was asked for, whose place it owns
 // from now on.
-func (r *Runtime) handOver(ctx context.Context, w *warm, pl *place, want store.Sandbox, req CreateRequest) (_ Sandbox, err error) {
+func (r *Runtime) handOver(ctx context.Context, w *warm, pl *place, want store.Sandbox, req sandbox.CreateRequest) (_ sandbox.Sandbox, err error) {
 	sb := w.sb
 	_ = sb.life.lock(ctx) // Nobody else knows it.
 	defer sb.life.unlock()
@@ -50,30 +51,30 @@ func (r *Runtime) handOver(ctx context.Context, w *warm, pl *place, want store.S
 	if err := r.add(sb, pl); err != nil {
 		r.places.free(pl)
 		r.discard(w)
-		return Sandbox{}, err
+		return sandbox.Sandbox{}, err
 	}
 	defer func() { err = r.undoCreate(ctx, sb, err) }()
 	if row.AllowInternet != nil && !*row.AllowInternet {
 		if err := r.cfg.Network.SetInternet(ctx, slot, false); err != nil {
-			return Sandbox{}, err
+			return sandbox.Sandbox{}, err
 		}
 	}
 	if !w.ready {
 		if err := r.startPrepared(ctx, w, req); err != nil {
-			return Sandbox{}, err
+			return sandbox.Sandbox{}, err
 		}
 	}
 	if err := r.at(StepCreateMachine); err != nil {
-		return Sandbox{}, err
+		return sandbox.Sandbox{}, err
 	}
 	// What a ready one was given when it was made need not be given again.
 	if !w.ready || len(req.Env) > 0 || !req.Secure {
 		if err := r.deliver(ctx, row, launch{origin: w.origin, env: req.Env, resumed: w.ready}); err != nil {
-			return Sandbox{}, err
+			return sandbox.Sandbox{}, err
 		}
 	}
 	if err := r.at(StepCreateDelivered); err != nil {
-		return Sandbox{}, err
+		return sandbox.Sandbox{}, err
 	}
 	view, err := r.created(ctx, sb, req, w.origin)
 	if err == nil {
@@ -85,7 +86,7 @@ func (r *Runtime) handOver(ctx context.Context, w *warm, pl *place, want store.S
 
 // startPrepared starts a machine that is prepared, when it is its turn: that is
 // work for a processor.
-func (r *Runtime) startPrepared(ctx context.Context, w *warm, req CreateRequest) error {
+func (r *Runtime) startPrepared(ctx context.Context, w *warm, req sandbox.CreateRequest) error {
 	inAdmit, admitted := r.stage(ctx, latency.CreateAdmit)
 	turn, err := r.admit(inAdmit, req.KeyID, capacity.Budget{Launches: 1})
 	if admitted(err); err != nil {

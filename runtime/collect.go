@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/snapshot"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -66,7 +67,7 @@ func (r *Runtime) dropUnneeded(ctx context.Context, claim store.Snapshot) error 
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	if known && source.SnapshotID == claim.ID && State(source.State) != StateKilled {
+	if known && source.SnapshotID == claim.ID && source.State != sandbox.StateKilled {
 		return nil
 	}
 	switch claim.Kind {

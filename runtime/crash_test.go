@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"github.com/rundlet/rundlet/sandbox"
 	"slices"
 	"strings"
 	"testing"
@@ -73,7 +74,7 @@ func crashAt(t *testing.T, step Step, warm WarmTarget) {
 				f.rt.Snapshot(ctx, subject.ID, "other", "")
 			}
 		case "fork":
-			f.rt.Fork(ctx, subject.ID, ForkRequest{Count: 2, Timeout: time.Hour})
+			f.rt.Fork(ctx, subject.ID, sandbox.ForkRequest{Count: 2, Timeout: time.Hour})
 		case "kill":
 			f.rt.Kill(ctx, subject.ID)
 		}
@@ -104,10 +105,10 @@ func crashAt(t *testing.T, step Step, warm WarmTarget) {
 	if err := f.rt.KillAll(ctx, "end"); err != nil {
 		t.Error(err)
 	}
-	if err := f.rt.DeleteSnapshot(ctx, snap.ID); err != nil && !errors.Is(err, ErrSnapshotNotFound) {
+	if err := f.rt.DeleteSnapshot(ctx, snap.ID); err != nil && !errors.Is(err, sandbox.ErrSnapshotNotFound) {
 		t.Error(err)
 	}
-	if err := f.rt.DeleteSnapshot(ctx, "other"); err != nil && !errors.Is(err, ErrSnapshotNotFound) {
+	if err := f.rt.DeleteSnapshot(ctx, "other"); err != nil && !errors.Is(err, sandbox.ErrSnapshotNotFound) {
 		t.Error(err)
 	}
 	f.wantNothingLeft()
@@ -116,7 +117,7 @@ func crashAt(t *testing.T, step Step, warm WarmTarget) {
 	}
 }
 
-func long(r *CreateRequest) { r.Timeout = time.Hour }
+func long(r *sandbox.CreateRequest) { r.Timeout = time.Hour }
 
 // wantConsistent checks that rows, machines, slots, capacity and snapshots are
 // those of each other, and that nothing is on its way.
@@ -129,13 +130,13 @@ func (f *fixture) wantConsistent() {
 	}
 	var runs, claimed []string
 	for _, row := range rows {
-		switch State(row.State) {
-		case StateRunning:
+		switch row.State {
+		case sandbox.StateRunning:
 			runs = append(runs, row.ID)
 			if !f.network.has(row.SlotID) {
 				f.t.Errorf("%s runs without its slot %q", row.ID, row.SlotID)
 			}
-		case StatePaused:
+		case sandbox.StatePaused:
 			claimed = append(claimed, row.SnapshotID)
 		default:
 			f.t.Errorf("stuck: %s is %s", row.ID, row.State)

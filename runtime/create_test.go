@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func TestCreateReservesThenConnectsThenRestoresThenDeliversThenExposes(t *testing.T) {
 	f := newFixture(t)
 	f.create()
 	f.forgetHistory()
-	sb := f.create(func(r *CreateRequest) { r.Env = map[string]string{"K": "V"} })
+	sb := f.create(func(r *sandbox.CreateRequest) { r.Env = map[string]string{"K": "V"} })
 
 	if want := []string{"acquire", "create", "init"}; !slices.Equal(f.history(), want) {
 		t.Errorf("order %v, want %v", f.history(), want)
@@ -26,7 +27,7 @@ func TestCreateReservesThenConnectsThenRestoresThenDeliversThenExposes(t *testin
 	if !regexp.MustCompile(`^i[a-z0-9]{20}$`).MatchString(sb.ID) {
 		t.Errorf("id %q", sb.ID)
 	}
-	if sb.State != StateRunning || !sb.EndAt.Equal(sb.StartedAt.Add(time.Minute)) || sb.Metadata["who"] != "me" {
+	if sb.State != sandbox.StateRunning || !sb.EndAt.Equal(sb.StartedAt.Add(time.Minute)) || sb.Metadata["who"] != "me" {
 		t.Errorf("sandbox %+v", sb)
 	}
 	if row := f.row(sb.ID); row.State != "running" || row.SlotID == "" {
@@ -82,8 +83,8 @@ func TestEachSandboxHasSecretsOfItsOwnThatSurviveARestart(t *testing.T) {
 func TestTokensAreGivenOnlyWhereAsked(t *testing.T) {
 	f := newFixture(t)
 	no := false
-	open := f.create(func(r *CreateRequest) { r.Secure = false })
-	private := f.create(func(r *CreateRequest) { r.AllowPublicTraffic = &no })
+	open := f.create(func(r *sandbox.CreateRequest) { r.Secure = false })
+	private := f.create(func(r *sandbox.CreateRequest) { r.AllowPublicTraffic = &no })
 	if open.EnvdAccessToken != "" || open.TrafficAccessToken != "" || f.initOf(open.ID).AccessToken != "" {
 		t.Errorf("open sandbox %+v", open)
 	}
@@ -95,7 +96,7 @@ func TestTokensAreGivenOnlyWhereAsked(t *testing.T) {
 func TestInternetAccessIsDecidedBeforeTheMachineIsMade(t *testing.T) {
 	f := newFixture(t)
 	no := false
-	sb := f.create(func(r *CreateRequest) { r.AllowInternet = &no })
+	sb := f.create(func(r *sandbox.CreateRequest) { r.AllowInternet = &no })
 	if allowed := f.network.internet(f.row(sb.ID).SlotID); allowed {
 		t.Error("the slot has internet access")
 	}
@@ -154,20 +155,20 @@ func TestARefusedRequestHasNoEffect(t *testing.T) {
 	big := strings.Repeat("x", 1<<20)
 	for _, tc := range []struct {
 		name   string
-		change func(*CreateRequest)
+		change func(*sandbox.CreateRequest)
 		want   error
 	}{
-		{"unknown template", func(r *CreateRequest) { r.Template = "nope" }, ErrTemplateNotFound},
-		{"unknown tag", func(r *CreateRequest) { r.Template = "base:v9" }, ErrTemplateNotFound},
-		{"a path for a template", func(r *CreateRequest) { r.Template = "../../etc" }, ErrTemplateNotFound},
-		{"no timeout", func(r *CreateRequest) { r.Timeout = 0 }, ErrInvalid},
-		{"negative timeout", func(r *CreateRequest) { r.Timeout = -time.Second }, ErrInvalid},
-		{"timeout beyond the limit", func(r *CreateRequest) { r.Timeout = 25 * time.Hour }, ErrInvalid},
-		{"huge metadata", func(r *CreateRequest) { r.Metadata = map[string]string{"k": big} }, ErrInvalid},
-		{"huge environment", func(r *CreateRequest) { r.Env = variables(9, maxVariable-10) }, ErrInvalid},
-		{"huge environment variable", func(r *CreateRequest) { r.Env = map[string]string{"k": big[:maxVariable-2]} }, ErrInvalid},
-		{"environment name with =", func(r *CreateRequest) { r.Env = map[string]string{"a=b": "c"} }, ErrInvalid},
-		{"environment value with NUL", func(r *CreateRequest) { r.Env = map[string]string{"a": "\x00"} }, ErrInvalid},
+		{"unknown template", func(r *sandbox.CreateRequest) { r.Template = "nope" }, sandbox.ErrTemplateNotFound},
+		{"unknown tag", func(r *sandbox.CreateRequest) { r.Template = "base:v9" }, sandbox.ErrTemplateNotFound},
+		{"a path for a template", func(r *sandbox.CreateRequest) { r.Template = "../../etc" }, sandbox.ErrTemplateNotFound},
+		{"no timeout", func(r *sandbox.CreateRequest) { r.Timeout = 0 }, sandbox.ErrInvalid},
+		{"negative timeout", func(r *sandbox.CreateRequest) { r.Timeout = -time.Second }, sandbox.ErrInvalid},
+		{"timeout beyond the limit", func(r *sandbox.CreateRequest) { r.Timeout = 25 * time.Hour }, sandbox.ErrInvalid},
+		{"huge metadata", func(r *sandbox.CreateRequest) { r.Metadata = map[string]string{"k": big} }, sandbox.ErrInvalid},
+		{"huge environment", func(r *sandbox.CreateRequest) { r.Env = variables(9, maxVariable-10) }, sandbox.ErrInvalid},
+		{"huge environment variable", func(r *sandbox.CreateRequest) { r.Env = map[string]string{"k": big[:maxVariable-2]} }, sandbox.ErrInvalid},
+		{"environment name with =", func(r *sandbox.CreateRequest) { r.Env = map[string]string{"a=b": "c"} }, sandbox.ErrInvalid},
+		{"environment value with NUL", func(r *sandbox.CreateRequest) { r.Env = map[string]string{"a": "\x00"} }, sandbox.ErrInvalid},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f := newFixture(t)
@@ -195,7 +196,7 @@ func TestCapacityIsReservedBeforeAnythingIsMade(t *testing.T) {
 	}
 	f.forgetHistory()
 	_, err := f.rt.Create(context.Background(), request())
-	var full *CapacityError
+	var full *sandbox.CapacityError
 	if !errors.As(err, &full) || full.Resource != "queue" || full.RetryAfter == 0 {
 		t.Fatalf("got %v", err)
 	}

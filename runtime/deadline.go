@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -37,11 +38,11 @@ func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration,
 	}
 	defer sb.life.unlock()
 	switch s := sb.state(); s {
-	case StateRunning:
-	case StateKilling, StateKilled:
+	case sandbox.StateRunning:
+	case sandbox.StateKilling, sandbox.StateKilled:
 		return store.Sandbox{}, sb.gone()
 	default:
-		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w: it is %s", id, ErrConflict, s)
+		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w: it is %s", id, sandbox.ErrConflict, s)
 	}
 	row := sb.snapshot()
 	end := time.Now().Add(timeout)
@@ -58,7 +59,7 @@ func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration,
 }
 
 // expire runs when the timer fires.
-func (r *Runtime) expire(sb *sandbox) {
+func (r *Runtime) expire(sb *handle) {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
@@ -82,14 +83,14 @@ func (r *Runtime) expire(sb *sandbox) {
 	// A call that held the lock may have moved the time-out, and told its client
 	// so, or ended the sandbox.
 	row := sb.snapshot()
-	if sb.state() != StateRunning || time.Now().Before(row.EndAt) {
+	if sb.state() != sandbox.StateRunning || time.Now().Before(row.EndAt) {
 		return
 	}
-	if kind := pauseKind(OnTimeout(row.OnTimeout)); kind != "" {
+	if kind := pauseKind(sandbox.OnTimeout(row.OnTimeout)); kind != "" {
 		if err := r.pauseLocked(sb, kind); err != nil {
 			// It is not killed for that: whoever asked for a pause wants to keep it.
 			r.log.Warn("sandbox timed out and cannot be paused yet", "sandbox", sb.id, "error", err)
-			if sb.state() == StateRunning {
+			if sb.state() == sandbox.StateRunning {
 				sb.arm(expireRetry, func() { r.expire(sb) })
 			}
 		}
@@ -102,12 +103,12 @@ func (r *Runtime) expire(sb *sandbox) {
 
 // expireHung is expire of a sandbox whose lifecycle call hangs. One that was to
 // be paused is left to supervision, which ends only what is silent.
-func (r *Runtime) expireHung(sb *sandbox) {
+func (r *Runtime) expireHung(sb *handle) {
 	row := sb.snapshot()
-	if sb.state() != StateRunning || time.Now().Before(row.EndAt) {
+	if sb.state() != sandbox.StateRunning || time.Now().Before(row.EndAt) {
 		return
 	}
-	if pauseKind(OnTimeout(row.OnTimeout)) != "" {
+	if pauseKind(sandbox.OnTimeout(row.OnTimeout)) != "" {
 		sb.arm(expireRetry, func() { r.expire(sb) })
 		return
 	}
@@ -121,11 +122,11 @@ func (r *Runtime) expireHung(sb *sandbox) {
 const expireRetry = 30 * time.Second
 
 // pauseKind is how a time-out pauses; empty if it kills.
-func pauseKind(o OnTimeout) string {
+func pauseKind(o sandbox.OnTimeout) string {
 	switch o {
-	case OnTimeoutPause:
+	case sandbox.OnTimeoutPause:
 		return kindPause
-	case OnTimeoutPauseFilesystem:
+	case sandbox.OnTimeoutPauseFilesystem:
 		return kindFilesystemPause
 	}
 	return ""

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -34,33 +35,36 @@ func everyCall() map[string]*call {
 	return map[string]*call{
 		"Create": {nothing, func(f *fixture, _ string) error { _, err := f.rt.Create(ctx, request()); return err }},
 		"FollowUp": {func(f *fixture) string {
-			c, err := f.rt.Capture(ctx, running(f), ReasonIdle, "")
+			c, err := f.rt.Capture(ctx, running(f), sandbox.ReasonIdle, "")
 			if err != nil {
 				f.t.Fatal(err)
 			}
 			return c.ID
 		}, func(f *fixture, id string) error { _, err := f.rt.FollowUp(ctx, id, request()); return err }},
 		"Fork": {running, func(f *fixture, id string) error {
-			results, err := f.rt.Fork(ctx, id, ForkRequest{Count: 2, Timeout: time.Minute})
+			results, err := f.rt.Fork(ctx, id, sandbox.ForkRequest{Count: 2, Timeout: time.Minute})
 			for _, r := range results {
 				err = errors.Join(err, r.Err)
 			}
 			return err
 		}},
-		"Capture":    {paused, func(f *fixture, id string) error { _, err := f.rt.Capture(ctx, id, ReasonStopped, ""); return err }},
+		"Capture": {paused, func(f *fixture, id string) error {
+			_, err := f.rt.Capture(ctx, id, sandbox.ReasonStopped, "")
+			return err
+		}},
 		"Snapshot":   {running, func(f *fixture, id string) error { _, err := f.rt.Snapshot(ctx, id, "", ""); return err }},
 		"SetTimeout": {running, func(f *fixture, id string) error { return f.rt.SetTimeout(ctx, id, time.Minute) }},
 		"Extend":     {running, func(f *fixture, id string) error { return f.rt.Extend(ctx, id, 2*time.Hour) }},
 		"Pause":      {running, func(f *fixture, id string) error { return f.rt.Pause(ctx, id, true) }},
 		"Connect":    {paused, func(f *fixture, id string) error { _, _, err := f.rt.Connect(ctx, id, 2*time.Hour); return err }},
 		"Reboot":     {paused, func(f *fixture, id string) error { _, _, err := f.rt.Reboot(ctx, id, 2*time.Hour); return err }},
-		"Wake": {func(f *fixture) string { return f.paused(func(r *CreateRequest) { r.AutoResume = true }) },
+		"Wake": {func(f *fixture) string { return f.paused(func(r *sandbox.CreateRequest) { r.AutoResume = true }) },
 			func(f *fixture, id string) error { _, err := f.rt.Wake(ctx, id); return err }},
 		"Kill":           {running, func(f *fixture, id string) error { return f.rt.Kill(ctx, id) }},
 		"KillAll":        {running, func(f *fixture, _ string) error { return f.rt.KillAll(ctx, "test") }},
 		"EndRunning":     {running, func(f *fixture, _ string) error { return f.rt.EndRunning(ctx, "test") }},
 		"DeleteSnapshot": {snapshot, func(f *fixture, id string) error { return f.rt.DeleteSnapshot(ctx, id) }},
-		"Snapshots":      {snapshot, func(f *fixture, _ string) error { _, err := f.rt.Snapshots(ctx, SnapshotFilter{}); return err }},
+		"Snapshots":      {snapshot, func(f *fixture, _ string) error { _, err := f.rt.Snapshots(ctx, sandbox.SnapshotFilter{}); return err }},
 		"Templates":      {nothing, func(f *fixture, _ string) error { _, err := f.rt.Templates(ctx); return err }},
 		"Template":       {nothing, func(f *fixture, _ string) error { _, err := f.rt.Template(ctx, "base"); return err }},
 		"Prepare": {func(f *fixture) string {
@@ -76,8 +80,8 @@ func everyCall() map[string]*call {
 }
 
 // classes are what the edge can answer with a status of its own.
-var classes = []error{ErrDiskFull, ErrSandboxNotFound, ErrTemplateNotFound, ErrSnapshotNotFound, ErrInvalid, ErrConflict,
-	ErrNotRunning, ErrNotRestorable, ErrPortClosed, ErrCapacity, ErrUnsupported, ErrLacking, ErrNoAnswer, ErrOutOfMemory, ErrUnavailable}
+var classes = []error{sandbox.ErrDiskFull, sandbox.ErrNotFound, sandbox.ErrTemplateNotFound, sandbox.ErrSnapshotNotFound, sandbox.ErrInvalid, sandbox.ErrConflict,
+	sandbox.ErrNotRunning, sandbox.ErrNotRestorable, sandbox.ErrPortClosed, sandbox.ErrCapacity, sandbox.ErrUnsupported, sandbox.ErrLacking, sandbox.ErrNoAnswer, sandbox.ErrOutOfMemory, sandbox.ErrUnavailable}
 
 // Whatever the step at which the disk becomes full, a call that fails says so.
 func TestEveryCallTellsThatTheDiskIsFull(t *testing.T) {
@@ -129,10 +133,10 @@ func TestEveryCallTellsThatTheDiskIsFull(t *testing.T) {
 				err := c.work(f, id)
 				f.failpoint(nil)
 				more = full == 0 || at.Load() >= int64(full)
-				if errors.Is(err, ErrDiskFull) {
+				if errors.Is(err, sandbox.ErrDiskFull) {
 					told++
 				}
-				if errors.Is(err, store.ErrFull) && !errors.Is(err, ErrDiskFull) || err != nil && !classified(err) {
+				if errors.Is(err, store.ErrFull) && !errors.Is(err, sandbox.ErrDiskFull) || err != nil && !classified(err) {
 					t.Errorf("full at step %d: %v", full, err)
 				}
 				f.rt.Close()

@@ -13,6 +13,7 @@ import (
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // Figures are what a Runtime is at, and what it has counted since it was opened.
@@ -20,7 +21,7 @@ import (
 // between them may be counted in both or in neither.
 type Figures struct {
 	// Sandboxes that are not killed, by state.
-	Sandboxes map[State]int
+	Sandboxes map[sandbox.State]int
 	// Stuck ones of them are past the deadline of a transitional state.
 	Stuck    int
 	Capacity capacity.Usage

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -31,7 +32,7 @@ func TestFiguresFollowTheLifeOfSandboxes(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := f.figures()
-	if got.Sandboxes[StateRunning] != 2 || got.Sandboxes[StatePaused] != 1 || len(got.Sandboxes) != 2 || got.Stuck != 0 {
+	if got.Sandboxes[sandbox.StateRunning] != 2 || got.Sandboxes[sandbox.StatePaused] != 1 || len(got.Sandboxes) != 2 || got.Stuck != 0 {
 		t.Errorf("sandboxes %v, %d stuck", got.Sandboxes, got.Stuck)
 	}
 	if got.Capacity.Active.Sandboxes != 2 || got.Capacity.Capacity.Sandboxes != 10 || got.Queue.Admitted != 4 { // The base, too.
@@ -41,7 +42,7 @@ func TestFiguresFollowTheLifeOfSandboxes(t *testing.T) {
 	if got.Snapshots[kindPause] != (SnapshotFigures{1, 6}) || got.Snapshots[kindSnapshot] != (SnapshotFigures{2, 6}) {
 		t.Errorf("snapshots %v", got.Snapshots)
 	}
-	for _, sb := range []Sandbox{a, b} {
+	for _, sb := range []sandbox.Sandbox{a, b} {
 		if err := f.rt.Kill(context.Background(), sb.ID); err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +52,7 @@ func TestFiguresFollowTheLifeOfSandboxes(t *testing.T) {
 		t.Fatal("created")
 	}
 	got = f.figures()
-	if got.Sandboxes[StateRunning] != 1 || len(got.Sandboxes) != 1 || got.Kills["killed by request"] != 2 || got.Kills["create failed"] != 1 {
+	if got.Sandboxes[sandbox.StateRunning] != 1 || len(got.Sandboxes) != 1 || got.Kills["killed by request"] != 2 || got.Kills["create failed"] != 1 {
 		t.Errorf("sandboxes %v, kills %v", got.Sandboxes, got.Kills)
 	}
 	if got.Snapshots[kindPause] != (SnapshotFigures{}) || got.Snapshots[kindSnapshot] != (SnapshotFigures{2, 12}) {
@@ -61,7 +62,7 @@ func TestFiguresFollowTheLifeOfSandboxes(t *testing.T) {
 		t.Errorf("reconciled %+v", got.Reconciled)
 	}
 	f.restart()
-	if got := f.figures(); got.Reconciled.Recovered != 1 || got.Sandboxes[StateRunning] != 1 || len(got.Kills) != 0 {
+	if got := f.figures(); got.Reconciled.Recovered != 1 || got.Sandboxes[sandbox.StateRunning] != 1 || len(got.Kills) != 0 {
 		t.Errorf("after a restart %+v", got)
 	}
 }
@@ -96,14 +97,14 @@ func TestFiguresTellWhoWaitedInVainAndWhoWasRefused(t *testing.T) {
 		if got := f.figures().Queue; got.Pending != 1 {
 			t.Errorf("queue %+v", got)
 		}
-		if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, ErrCapacity) {
+		if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, sandbox.ErrCapacity) {
 			t.Errorf("a second one waits: %v", err)
 		}
-		if err := <-done; !errors.Is(err, ErrCapacity) {
+		if err := <-done; !errors.Is(err, sandbox.ErrCapacity) {
 			t.Errorf("waited: %v", err)
 		}
 		free = 49
-		if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, ErrDiskFull) {
+		if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, sandbox.ErrDiskFull) {
 			t.Errorf("below the floor: %v", err)
 		}
 		got := f.figures()
@@ -119,16 +120,16 @@ func TestASandboxPastItsDeadlineIsStuck(t *testing.T) {
 	sb := f.create()
 	h, _ := f.rt.find(sb.ID)
 	for _, c := range []struct {
-		state    State
+		state    sandbox.State
 		deadline time.Time
 		stuck    int
 	}{
-		{StatePausing, time.Now().Add(-time.Second), 1},
-		{StatePausing, time.Now().Add(time.Minute), 0},
-		{StatePausing, time.Time{}, 0},
-		{StateRunning, time.Now().Add(-time.Second), 0},
+		{sandbox.StatePausing, time.Now().Add(-time.Second), 1},
+		{sandbox.StatePausing, time.Now().Add(time.Minute), 0},
+		{sandbox.StatePausing, time.Time{}, 0},
+		{sandbox.StateRunning, time.Now().Add(-time.Second), 0},
 	} {
-		h.update(func(row *store.Sandbox) { row.State, row.Deadline = string(c.state), c.deadline })
+		h.update(func(row *store.Sandbox) { row.State, row.Deadline = c.state, c.deadline })
 		if got := f.figures().Stuck; got != c.stuck {
 			t.Errorf("%s until %v: %d stuck", c.state, c.deadline, got)
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/memvm"
@@ -285,7 +286,7 @@ func (f *fixture) restart() {
 	f.open()
 }
 
-func (f *fixture) create(change ...func(*CreateRequest)) Sandbox {
+func (f *fixture) create(change ...func(*sandbox.CreateRequest)) sandbox.Sandbox {
 	f.t.Helper()
 	req := request()
 	for _, c := range change {
@@ -298,8 +299,8 @@ func (f *fixture) create(change ...func(*CreateRequest)) Sandbox {
 	return sb
 }
 
-func request() CreateRequest {
-	return CreateRequest{Template: "base", Timeout: time.Minute, Secure: true, Metadata: map[string]string{"who": "me"}}
+func request() sandbox.CreateRequest {
+	return sandbox.CreateRequest{Template: "base", Timeout: time.Minute, Secure: true, Metadata: map[string]string{"who": "me"}}
 }
 
 func (f *fixture) row(id string) store.Sandbox {
@@ -332,7 +333,7 @@ func (f *fixture) wantNothingLeft() {
 	if all, running := f.rt.places.counts(); all != 0 || running != 0 {
 		f.t.Errorf("%d sandboxes are counted, %d running", all, running)
 	}
-	if list, _ := f.rt.List(context.Background(), ListFilter{States: []State{StateCreating, StateRunning, StatePaused, StateKilling}}); len(list) != 0 {
+	if list, _ := f.rt.List(context.Background(), sandbox.ListFilter{States: []sandbox.State{sandbox.StateCreating, sandbox.StateRunning, sandbox.StatePaused, sandbox.StateKilling}}); len(list) != 0 {
 		f.t.Errorf("sandboxes left: %+v", list)
 	}
 }

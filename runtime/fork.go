@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -16,12 +17,12 @@ import (
 // once and restored Count times, each time under an id, tokens, a network place
 // and a boot id of its own. Children that could not be made have an error; the
 // others are there.
-func (r *Runtime) Fork(ctx context.Context, id string, req ForkRequest) ([]ForkResult, error) {
+func (r *Runtime) Fork(ctx context.Context, id string, req sandbox.ForkRequest) ([]sandbox.ForkResult, error) {
 	if err := r.validateTimeout(req.Timeout); err != nil {
 		return nil, err
 	}
-	if req.Count < 1 || req.Count > MaxForks {
-		return nil, fmt.Errorf("%w: count must be between 1 and %d", ErrInvalid, MaxForks)
+	if req.Count < 1 || req.Count > sandbox.MaxForks {
+		return nil, fmt.Errorf("%w: count must be between 1 and %d", sandbox.ErrInvalid, sandbox.MaxForks)
 	}
 	sb, err := r.serving(ctx, id)
 	if err != nil {
@@ -29,7 +30,7 @@ func (r *Runtime) Fork(ctx context.Context, id string, req ForkRequest) ([]ForkR
 	}
 	ctx, done := r.stage(ctx, latency.Fork, slog.String("sandbox", id), slog.Int("count", req.Count))
 	// What was begun is ended and cleaned up by itself when the client goes away.
-	results, err := await(ctx, r, func() ([]ForkResult, error) { return r.fork(ctx, sb, req) })
+	results, err := await(ctx, r, func() ([]sandbox.ForkResult, error) { return r.fork(ctx, sb, req) })
 	failed := err
 	for _, child := range results {
 		failed = errors.Join(failed, child.Err)
@@ -38,7 +39,7 @@ func (r *Runtime) Fork(ctx context.Context, id string, req ForkRequest) ([]ForkR
 	return results, err
 }
 
-func (r *Runtime) fork(ctx context.Context, sb *sandbox, req ForkRequest) ([]ForkResult, error) {
+func (r *Runtime) fork(ctx context.Context, sb *handle, req sandbox.ForkRequest) ([]sandbox.ForkResult, error) {
 	id := sb.id
 	disown := func() {}
 	if err := sb.lockSettled(ctx); err != nil {
@@ -65,7 +66,7 @@ func (r *Runtime) fork(ctx context.Context, sb *sandbox, req ForkRequest) ([]For
 	}
 	row := sb.snapshot()
 	from := originOfSnapshot(claim)
-	results := make([]ForkResult, req.Count)
+	results := make([]sandbox.ForkResult, req.Count)
 	var wg sync.WaitGroup
 	for i := range results {
 		wg.Go(func() {
@@ -74,7 +75,7 @@ func (r *Runtime) fork(ctx context.Context, sb *sandbox, req ForkRequest) ([]For
 				return
 			}
 			child, err := r.create(ctx, childRequest(row, req), from, nil)
-			results[i] = ForkResult{Sandbox: child, Err: classify(err)}
+			results[i] = sandbox.ForkResult{Sandbox: child, Err: classify(err)}
 		})
 	}
 	wg.Wait()
@@ -83,10 +84,10 @@ func (r *Runtime) fork(ctx context.Context, sb *sandbox, req ForkRequest) ([]For
 }
 
 // childRequest asks for a sandbox as its parent was asked for.
-func childRequest(parent store.Sandbox, req ForkRequest) CreateRequest {
-	out := CreateRequest{
+func childRequest(parent store.Sandbox, req sandbox.ForkRequest) sandbox.CreateRequest {
+	out := sandbox.CreateRequest{
 		Timeout: req.Timeout, Metadata: maps.Clone(parent.Metadata), Secure: parent.Secure,
-		AllowInternet: parent.AllowInternet, OnTimeout: OnTimeout(parent.OnTimeout), AutoResume: parent.AutoResume,
+		AllowInternet: parent.AllowInternet, OnTimeout: sandbox.OnTimeout(parent.OnTimeout), AutoResume: parent.AutoResume,
 		KeyID: req.KeyID,
 	}
 	if parent.PrivatePorts {

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"github.com/rundlet/rundlet/sandbox"
 	"testing"
 	"time"
 )
@@ -10,9 +11,11 @@ import (
 func TestForkMakesChildrenWithTheMemoryAndWithoutTheIdentityOfTheirParent(t *testing.T) {
 	f := newFixture(t)
 	no := false
-	parent := f.create(func(r *CreateRequest) { r.AllowPublicTraffic, r.AllowInternet, r.OnTimeout = &no, &no, OnTimeoutPause })
+	parent := f.create(func(r *sandbox.CreateRequest) {
+		r.AllowPublicTraffic, r.AllowInternet, r.OnTimeout = &no, &no, sandbox.OnTimeoutPause
+	})
 	f.inside(parent.ID).Set("mark", "here")
-	results, err := f.rt.Fork(context.Background(), parent.ID, ForkRequest{Count: 3, Timeout: time.Hour, KeyID: "k"})
+	results, err := f.rt.Fork(context.Background(), parent.ID, sandbox.ForkRequest{Count: 3, Timeout: time.Hour, KeyID: "k"})
 	if err != nil || len(results) != 3 {
 		t.Fatalf("%+v, %v", results, err)
 	}
@@ -36,7 +39,7 @@ func TestForkMakesChildrenWithTheMemoryAndWithoutTheIdentityOfTheirParent(t *tes
 		if f.inside(sb.ID).Get("mark") != "here" {
 			t.Error("the child has not its parent's memory")
 		}
-		if sb.OnTimeout != OnTimeoutPause || sb.AllowInternet == nil || *sb.AllowInternet || sb.KeyID != "k" || sb.Metadata["who"] != "me" {
+		if sb.OnTimeout != sandbox.OnTimeoutPause || sb.AllowInternet == nil || *sb.AllowInternet || sb.KeyID != "k" || sb.Metadata["who"] != "me" {
 			t.Errorf("child %+v", sb)
 		}
 		if f.network.internet(f.row(sb.ID).SlotID) {
@@ -59,14 +62,14 @@ func TestOfAForkWhoseChildrenFailTheOthersAreThere(t *testing.T) {
 	f := newFixture(t)
 	parent := f.create()
 	f.failNext("create", 2)
-	results, err := f.rt.Fork(context.Background(), parent.ID, ForkRequest{Count: 5, Timeout: time.Minute})
+	results, err := f.rt.Fork(context.Background(), parent.ID, sandbox.ForkRequest{Count: 5, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
 	made, failed := 0, 0
 	for _, r := range results {
 		switch {
-		case r.Err == nil && r.Sandbox.State == StateRunning:
+		case r.Err == nil && r.Sandbox.State == sandbox.StateRunning:
 			made++
 		case errors.Is(r.Err, errInjected):
 			failed++
@@ -86,20 +89,20 @@ func TestForkRefuses(t *testing.T) {
 	paused := f.create()
 	for name, c := range map[string]struct {
 		id   string
-		req  ForkRequest
+		req  sandbox.ForkRequest
 		want error
 	}{
-		"none":     {parent.ID, ForkRequest{Count: 0, Timeout: time.Minute}, ErrInvalid},
-		"too many": {parent.ID, ForkRequest{Count: 101, Timeout: time.Minute}, ErrInvalid},
-		"no time":  {parent.ID, ForkRequest{Count: 1}, ErrInvalid},
-		"unknown":  {"inobody", ForkRequest{Count: 1, Timeout: time.Minute}, ErrSandboxNotFound},
+		"none":     {parent.ID, sandbox.ForkRequest{Count: 0, Timeout: time.Minute}, sandbox.ErrInvalid},
+		"too many": {parent.ID, sandbox.ForkRequest{Count: 101, Timeout: time.Minute}, sandbox.ErrInvalid},
+		"no time":  {parent.ID, sandbox.ForkRequest{Count: 1}, sandbox.ErrInvalid},
+		"unknown":  {"inobody", sandbox.ForkRequest{Count: 1, Timeout: time.Minute}, sandbox.ErrNotFound},
 	} {
 		if _, err := f.rt.Fork(context.Background(), c.id, c.req); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	f.pause(paused.ID)
-	if results, err := f.rt.Fork(context.Background(), paused.ID, ForkRequest{Count: 1, Timeout: time.Minute}); err != nil || results[0].Err != nil {
+	if results, err := f.rt.Fork(context.Background(), paused.ID, sandbox.ForkRequest{Count: 1, Timeout: time.Minute}); err != nil || results[0].Err != nil {
 		t.Errorf("a paused sandbox forks from what it is saved in: %+v, %v", results, err)
 	}
 	if n := countSnapshots(f); n != 2 {

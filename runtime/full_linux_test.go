@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -82,7 +83,7 @@ func TestUserDataOutlivesAFullDisk(t *testing.T) {
 		}, func(f *fixture, id string) error { return f.rt.DeleteSnapshot(ctx, id) }},
 		entry{"kill what is paused", 0, func(f *fixture) string { return f.paused() }, func(f *fixture, id string) error { return f.rt.Kill(ctx, id) }},
 		entry{"kill what is not there", 0, id("inothing"), func(f *fixture, id string) error {
-			if err := f.rt.Kill(ctx, id); !errors.Is(err, ErrSandboxNotFound) {
+			if err := f.rt.Kill(ctx, id); !errors.Is(err, sandbox.ErrNotFound) {
 				return err
 			}
 			return nil
@@ -100,7 +101,7 @@ func TestUserDataOutlivesAFullDisk(t *testing.T) {
 			subject := e.ready(f)
 			fill()
 			err = e.work(f, subject)
-			if err != nil && !errors.Is(err, ErrDiskFull) {
+			if err != nil && !errors.Is(err, sandbox.ErrDiskFull) {
 				t.Errorf("%v", err)
 			}
 			if err != nil {
@@ -110,7 +111,7 @@ func TestUserDataOutlivesAFullDisk(t *testing.T) {
 			empty()
 			f.open()
 			for _, id := range []string{bystander, saved} {
-				if sb, err := f.rt.Get(ctx, id); err != nil || !sb.State.Live() && sb.State != StatePaused {
+				if sb, err := f.rt.Get(ctx, id); err != nil || !sb.State.Live() && sb.State != sandbox.StatePaused {
 					t.Errorf("%s: %+v, %v", id, sb.State, err)
 				}
 			}

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -123,19 +124,19 @@ func TestAKillAlwaysWinsWithinSeconds(t *testing.T) {
 		paused bool
 		hangs  string
 		call   func(f *fixture, id string) error
-		row    State // while it hangs
+		row    sandbox.State // while it hangs
 	}{
-		"freeze": {hangs: "stop", call: pauseOf, row: StatePausing},
-		"save":   {hangs: "snapshot", call: pauseOf, row: StatePausing},
-		"snapshot": {hangs: "snapshot", row: StateRunning, call: func(f *fixture, id string) error {
+		"freeze": {hangs: "stop", call: pauseOf, row: sandbox.StatePausing},
+		"save":   {hangs: "snapshot", call: pauseOf, row: sandbox.StatePausing},
+		"snapshot": {hangs: "snapshot", row: sandbox.StateRunning, call: func(f *fixture, id string) error {
 			_, err := f.rt.Snapshot(context.Background(), id, "", "")
 			return err
 		}},
-		"fork": {hangs: "snapshot", row: StateRunning, call: func(f *fixture, id string) error {
-			_, err := f.rt.Fork(context.Background(), id, ForkRequest{Count: 2, Timeout: time.Minute})
+		"fork": {hangs: "snapshot", row: sandbox.StateRunning, call: func(f *fixture, id string) error {
+			_, err := f.rt.Fork(context.Background(), id, sandbox.ForkRequest{Count: 2, Timeout: time.Minute})
 			return err
 		}},
-		"resume": {paused: true, hangs: "create", row: StateResuming, call: func(f *fixture, id string) error {
+		"resume": {paused: true, hangs: "create", row: sandbox.StateResuming, call: func(f *fixture, id string) error {
 			_, _, err := f.rt.Connect(context.Background(), id, time.Minute)
 			return err
 		}},
@@ -152,7 +153,7 @@ func TestAKillAlwaysWinsWithinSeconds(t *testing.T) {
 				called := make(chan error, 1)
 				go func() { called <- c.call(f, sb.ID) }()
 				synctest.Wait()
-				if row := f.row(sb.ID); State(row.State) != c.row {
+				if row := f.row(sb.ID); row.State != c.row {
 					t.Errorf("the call does not hang: %+v", row)
 				}
 				begin := time.Now()
@@ -168,10 +169,10 @@ func TestAKillAlwaysWinsWithinSeconds(t *testing.T) {
 				if took := time.Since(begin); took > killGrace {
 					t.Errorf("it took %v", took)
 				}
-				if err := f.rt.Kill(ctx, sb.ID); !errors.Is(err, ErrSandboxNotFound) {
+				if err := f.rt.Kill(ctx, sb.ID); !errors.Is(err, sandbox.ErrNotFound) {
 					t.Errorf("a kill of what is gone: %v", err)
 				}
-				if err := <-called; !errors.Is(err, ErrSandboxNotFound) {
+				if err := <-called; !errors.Is(err, sandbox.ErrNotFound) {
 					t.Errorf("the call that hung: %v", err)
 				}
 				synctest.Wait()
@@ -199,7 +200,7 @@ func TestAKillGoesOnWhenItsClientGoesAway(t *testing.T) {
 		if err := f.rt.Kill(ctx, sb.ID); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("the client waits longer than it wants to: %v", err)
 		}
-		if _, err := f.rt.Get(context.Background(), sb.ID); !errors.Is(err, ErrSandboxNotFound) {
+		if _, err := f.rt.Get(context.Background(), sb.ID); !errors.Is(err, sandbox.ErrNotFound) {
 			t.Errorf("it is still there for clients: %v", err)
 		}
 		time.Sleep(killGrace)
@@ -216,7 +217,7 @@ func TestAClientThatGoesAwayIsNotHeldByACallThatHangs(t *testing.T) {
 			return err
 		},
 		"fork": func(ctx context.Context, f *fixture, id string) error {
-			_, err := f.rt.Fork(ctx, id, ForkRequest{Count: 1, Timeout: time.Minute})
+			_, err := f.rt.Fork(ctx, id, sandbox.ForkRequest{Count: 1, Timeout: time.Minute})
 			return err
 		},
 	} {

@@ -10,6 +10,7 @@ import (
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // PathChecker is a Network that can prove that the daemon is able to reach its
@@ -40,7 +41,7 @@ const (
 
 // asked is a question to a sandbox and what came of it.
 type asked struct {
-	sb   *sandbox
+	sb   *handle
 	run  int
 	sign sign
 	// lacking is what the daemon lacks, for all sandboxes, empty if nothing.
@@ -127,9 +128,9 @@ func (a asked) note(audible bool, now time.Time) {
 
 // ask asks one sandbox, if it runs. One that a lifecycle call works on, within its
 // time, is not asked, for it may be frozen: that counts as an answer.
-func (r *Runtime) ask(ctx context.Context, sb *sandbox) asked {
+func (r *Runtime) ask(ctx context.Context, sb *handle) asked {
 	sb.mu.Lock()
-	run, running, slot := sb.run, State(sb.row.State) == StateRunning, sb.row.SlotID
+	run, running, slot := sb.run, sb.row.State == sandbox.StateRunning, sb.row.SlotID
 	sb.mu.Unlock()
 	if !running {
 		return asked{}

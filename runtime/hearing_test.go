@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"github.com/rundlet/rundlet/sandbox"
 	"log/slog"
 	"os"
 	"strings"
@@ -18,7 +19,7 @@ func (f *fixture) failDial(fail func(id string) error) {
 }
 
 // wantAlive checks that sandboxes were not ended.
-func (f *fixture) wantAlive(all ...Sandbox) {
+func (f *fixture) wantAlive(all ...sandbox.Sandbox) {
 	f.t.Helper()
 	for _, sb := range all {
 		if row := f.row(sb.ID); row.State != "running" {
@@ -32,25 +33,25 @@ func (f *fixture) wantAlive(all ...Sandbox) {
 func TestSilenceIsJudgedOnlyWhenTheDaemonCanHear(t *testing.T) {
 	for _, tc := range []struct {
 		name string
-		fail func(f *fixture, sb Sandbox)
+		fail func(f *fixture, sb sandbox.Sandbox)
 		end  func(f *fixture)
 		log  string
 	}{
-		{"no descriptors", func(f *fixture, _ Sandbox) {
+		{"no descriptors", func(f *fixture, _ sandbox.Sandbox) {
 			f.failDial(func(string) error { return os.NewSyscallError("socket", syscall.EMFILE) })
 		}, func(f *fixture) { f.failDial(nil) }, "file descriptors"},
-		{"no memory for sockets", func(f *fixture, _ Sandbox) {
+		{"no memory for sockets", func(f *fixture, _ sandbox.Sandbox) {
 			f.failDial(func(string) error { return os.NewSyscallError("connect", syscall.ENOBUFS) })
 		}, func(f *fixture) { f.failDial(nil) }, "memory"},
-		{"no connection to itself", func(f *fixture, _ Sandbox) {
+		{"no connection to itself", func(f *fixture, _ sandbox.Sandbox) {
 			f.silence(forever)
 			f.failNext("check self", forever)
 		}, func(f *fixture) { f.silence(0); f.failNext("check self", 0) }, "cannot hear"},
-		{"no link to the guest", func(f *fixture, sb Sandbox) {
+		{"no link to the guest", func(f *fixture, sb sandbox.Sandbox) {
 			f.failDial(func(string) error { return os.NewSyscallError("connect", syscall.EHOSTUNREACH) })
 			f.failNext("check path "+f.row(sb.ID).SlotID, forever)
 		}, func(f *fixture) { f.failDial(nil) }, "not its own"},
-		{"a connect that hangs and heeds nothing", func(f *fixture, _ Sandbox) {
+		{"a connect that hangs and heeds nothing", func(f *fixture, _ sandbox.Sandbox) {
 			f.failDial(func(string) error { time.Sleep(time.Hour); return syscall.ETIMEDOUT })
 		}, func(f *fixture) { f.failDial(nil) }, "did not run"},
 	} {
@@ -109,7 +110,7 @@ func TestTheSilenceOfManyAtOnceIsTheDaemons(t *testing.T) {
 		f := newFixture(t)
 		f.supervised(Supervision{Heartbeat: 30 * time.Second, HeartbeatTimeout: 5 * time.Minute})
 		defer f.rt.Close()
-		all := []Sandbox{f.create(hours), f.create(hours), f.create(hours)}
+		all := []sandbox.Sandbox{f.create(hours), f.create(hours), f.create(hours)}
 		f.silence(forever)
 		time.Sleep(8 * time.Hour)
 		synctest.Wait()

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -64,7 +65,7 @@ func (r *Runtime) beat(ctx context.Context) {
 			if rec.Action == reconcile.Preserve && !overdue {
 				return nil
 			}
-			if sb.state() != StateRunning || overdue {
+			if sb.state() != sandbox.StateRunning || overdue {
 				stuck.Add(1)
 			}
 			r.settle(sb, rec)
@@ -78,9 +79,9 @@ func (r *Runtime) beat(ctx context.Context) {
 }
 
 // judge says what is to become of a sandbox now.
-func (r *Runtime) judge(ctx context.Context, sb *sandbox, now time.Time) reconcile.Record {
+func (r *Runtime) judge(ctx context.Context, sb *handle, now time.Time) reconcile.Record {
 	row := sb.snapshot()
-	w := reconcile.Watched{ID: row.ID, Deadline: row.Deadline, Row: reconcile.Row{State: reconcile.State(row.State)}}
+	w := reconcile.Watched{ID: row.ID, Deadline: row.Deadline, Row: reconcile.Row{State: row.State}}
 	sb.mu.Lock()
 	if sb.beat.run == sb.run && sb.beat.missed >= leastMissed {
 		w.Heartbeat = sb.beat.heard

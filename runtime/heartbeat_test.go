@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -24,7 +25,7 @@ func (f *fixture) silence(times int) { f.failNext("health", times) }
 
 const forever = 1 << 30
 
-func hours(req *CreateRequest) { req.Timeout = 10 * time.Hour }
+func hours(req *sandbox.CreateRequest) { req.Timeout = 10 * time.Hour }
 
 func TestASandboxThatGivesNoSignOfLifeIsEndedWithTheReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -250,7 +251,7 @@ func TestALookThatIsBrokenOffSettlesNothing(t *testing.T) {
 		f := newFixture(t)
 		sb := f.create(hours)
 		h, _ := f.rt.find(sb.ID)
-		h.update(func(row *store.Sandbox) { row.State, row.Deadline = string(StateCreating), time.Now() })
+		h.update(func(row *store.Sandbox) { row.State, row.Deadline = sandbox.StateCreating, time.Now() })
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		f.rt.beat(ctx)

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -40,14 +41,14 @@ func TestASandboxThatCouldNotBeRestoredIsNotPaused(t *testing.T) {
 		f, ctx := newFixture(t), context.Background()
 		sb := f.create(hours)
 		f.rt.cfg.Driver = changedHost{f.cfg.Driver.(recordingDriver)}
-		var changed *HostChangedError
-		if err := f.rt.Pause(ctx, sb.ID, true); !errors.Is(err, ErrNotRestorable) || !errors.As(err, &changed) {
+		var changed *sandbox.HostChangedError
+		if err := f.rt.Pause(ctx, sb.ID, true); !errors.Is(err, sandbox.ErrNotRestorable) || !errors.As(err, &changed) {
 			t.Errorf("pause: %v", err)
 		}
 		if _, err := f.rt.Snapshot(ctx, sb.ID, "", ""); !errors.As(err, &changed) {
 			t.Errorf("snapshot: %v", err)
 		}
-		if row := f.row(sb.ID); State(row.State) != StateRunning {
+		if row := f.row(sb.ID); row.State != sandbox.StateRunning {
 			t.Errorf("row %+v", row)
 		}
 		if err := f.rt.Pause(ctx, sb.ID, false); err != nil {
@@ -63,11 +64,11 @@ func TestASandboxIsBootedFromItsFilesOverAChangedHost(t *testing.T) {
 		sb := f.create(hours)
 		f.pause(sb.ID)
 		f.rt.cfg.Driver = changedHost{f.cfg.Driver.(recordingDriver)}
-		var changed *HostChangedError
-		if _, _, err := f.rt.Connect(ctx, sb.ID, time.Minute); !errors.Is(err, ErrNotRestorable) || !errors.As(err, &changed) {
+		var changed *sandbox.HostChangedError
+		if _, _, err := f.rt.Connect(ctx, sb.ID, time.Minute); !errors.Is(err, sandbox.ErrNotRestorable) || !errors.As(err, &changed) {
 			t.Errorf("resume: %v", err)
 		}
-		if row := f.row(sb.ID); State(row.State) != StatePaused {
+		if row := f.row(sb.ID); row.State != sandbox.StatePaused {
 			t.Errorf("row %+v", row)
 		}
 		if _, err := f.reboot(sb.ID); err != nil {
@@ -79,10 +80,10 @@ func TestASandboxIsBootedFromItsFilesOverAChangedHost(t *testing.T) {
 // A machine that is gone is no snapshot that cannot be restored.
 func TestAMachineThatIsGoneIsNotFoundWhenItIsSaved(t *testing.T) {
 	gone := fmt.Errorf("save: %w", vm.ErrNotFound)
-	if err := classifySave("i1", gone); !errors.Is(err, ErrSandboxNotFound) || errors.Is(err, ErrNotRestorable) {
+	if err := classifySave("i1", gone); !errors.Is(err, sandbox.ErrNotFound) || errors.Is(err, sandbox.ErrNotRestorable) {
 		t.Errorf("got %v", err)
 	}
-	if err := classify(gone); !errors.Is(err, ErrNotRestorable) {
+	if err := classify(gone); !errors.Is(err, sandbox.ErrNotRestorable) {
 		t.Errorf("a restore: %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -138,7 +139,7 @@ func TestOneLeavingThatCannotBeFreedHoldsUpNoOther(t *testing.T) {
 }
 
 // abandon writes a claim that nobody is about to fill, and saves for it.
-func (f *fixture) abandon(sb Sandbox, kind, state string) store.Snapshot {
+func (f *fixture) abandon(sb sandbox.Sandbox, kind, state string) store.Snapshot {
 	f.t.Helper()
 	ctx := context.Background()
 	claim := f.rt.newClaim(f.row(sb.ID), kind)
@@ -215,7 +216,7 @@ func TestHygieneInTheMiddleOfEveryOperationTakesNothingAway(t *testing.T) {
 		if _, err := f.rt.Snapshot(ctx, sb.ID, "snap", ""); err != nil {
 			t.Fatal(err)
 		}
-		forks, err := f.rt.Fork(ctx, sb.ID, ForkRequest{Count: 2, Timeout: time.Hour})
+		forks, err := f.rt.Fork(ctx, sb.ID, sandbox.ForkRequest{Count: 2, Timeout: time.Hour})
 		if err != nil || forks[0].Err != nil || forks[1].Err != nil {
 			t.Fatalf("forks %+v, %v", forks, err)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/host"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func TestTheDaemonSaysWhatItLacks(t *testing.T) {
@@ -44,7 +45,7 @@ func TestTheDaemonSaysWhatItLacks(t *testing.T) {
 		want("at first")
 		set(func() { descriptors.Used = 230 })
 		want("few descriptors are left", host.LackDescriptors)
-		var full *CapacityError
+		var full *sandbox.CapacityError
 		if _, err := f.rt.Create(context.Background(), request()); !errors.As(err, &full) || full.Resource != "pressure" {
 			t.Errorf("create with few descriptors left: %v", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // latePauses bounds the pauses at the same time that a start has to make: they
@@ -16,7 +17,7 @@ const latePauses = 2
 // done the sandbox is not served. A pause that fails ends nothing: it is tried
 // again. One that ran into its timeout is served meanwhile. The caller holds
 // sb.life.
-func (r *Runtime) pauseLater(sb *sandbox, kind, reason string) {
+func (r *Runtime) pauseLater(sb *handle, kind, reason string) {
 	sb.setRecovering(waitsForPause)
 	r.watchOver(sb)
 	r.spawn(func() {
@@ -28,7 +29,7 @@ func (r *Runtime) pauseLater(sb *sandbox, kind, reason string) {
 		defer sb.setRecovering("")
 		for pause := retryFirst; ; pause = min(pause*2, retryMost) {
 			err := r.pauseInTurn(sb, kind)
-			if err == nil || sb.state() != StateRunning {
+			if err == nil || sb.state() != sandbox.StateRunning {
 				r.note(sb.id, nil)
 				return
 			}
@@ -49,7 +50,7 @@ func (r *Runtime) pauseLater(sb *sandbox, kind, reason string) {
 }
 
 // pauseInTurn pauses a sandbox if it still runs.
-func (r *Runtime) pauseInTurn(sb *sandbox, kind string) error {
+func (r *Runtime) pauseInTurn(sb *handle, kind string) error {
 	select {
 	case r.late <- struct{}{}:
 		defer func() { <-r.late }()
@@ -60,7 +61,7 @@ func (r *Runtime) pauseInTurn(sb *sandbox, kind string) error {
 		return err
 	}
 	defer sb.life.unlock()
-	if sb.state() != StateRunning {
+	if sb.state() != sandbox.StateRunning {
 		return nil
 	}
 	return r.pauseLocked(sb, kind)

@@ -3,14 +3,15 @@ package runtime
 import (
 	"context"
 	"errors"
+	"github.com/rundlet/rundlet/sandbox"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-func waking(req *CreateRequest) {
-	req.AutoResume, req.OnTimeout, req.Timeout = true, OnTimeoutPause, time.Hour
+func waking(req *sandbox.CreateRequest) {
+	req.AutoResume, req.OnTimeout, req.Timeout = true, sandbox.OnTimeoutPause, time.Hour
 }
 
 func TestWhoWaitsForAGuestsAnswerHoldsNoLaunchSlot(t *testing.T) {
@@ -30,7 +31,7 @@ func TestWhoWaitsForAGuestsAnswerHoldsNoLaunchSlot(t *testing.T) {
 			woken <- err
 		}()
 		go func() {
-			_, err := f.rt.Create(context.Background(), CreateRequest{Template: "mine", Timeout: time.Minute, Secure: true})
+			_, err := f.rt.Create(context.Background(), sandbox.CreateRequest{Template: "mine", Timeout: time.Minute, Secure: true})
 			woken <- err
 		}()
 		time.Sleep(time.Second)
@@ -72,8 +73,8 @@ func TestTrafficDoesNotRetryAFailedResumeAtOnce(t *testing.T) {
 			before := countOf(f, "create")
 			time.Sleep(pause - time.Second)
 			_, err := f.rt.Wake(ctx, sb.ID)
-			var retry *RetryError
-			if !errors.As(err, &retry) || retry.After > time.Second || !errors.Is(err, ErrUnavailable) {
+			var retry *sandbox.RetryError
+			if !errors.As(err, &retry) || retry.After > time.Second || !errors.Is(err, sandbox.ErrUnavailable) {
 				t.Errorf("within the pause of %v: %v", pause, err)
 			}
 			if n := countOf(f, "create"); n != before {
@@ -121,7 +122,7 @@ func TestAForkWhoseClientGoesAwayEndsWhatHasNotBegun(t *testing.T) {
 		f.lookDuring("create", func() { time.Sleep(100 * time.Millisecond) })
 		f.forgetHistory()
 		go func() {
-			_, err := f.rt.Fork(ctx, sb.ID, ForkRequest{Count: MaxForks, Timeout: time.Hour})
+			_, err := f.rt.Fork(ctx, sb.ID, sandbox.ForkRequest{Count: sandbox.MaxForks, Timeout: time.Hour})
 			forked <- err
 		}()
 		time.Sleep(time.Second)

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"github.com/rundlet/rundlet/sandbox"
 	"iter"
 	"slices"
 	"time"
@@ -9,8 +10,8 @@ import (
 
 // List returns the sandboxes that match, in order. It looks at those from the cursor
 // on, until the page is full.
-func (r *Runtime) List(_ context.Context, f ListFilter) ([]Sandbox, error) {
-	var out []Sandbox
+func (r *Runtime) List(_ context.Context, f sandbox.ListFilter) ([]sandbox.Sandbox, error) {
+	var out []sandbox.Sandbox
 	for _, e := range r.roster.page(f) {
 		// Views have tokens and copies in them, and are of the page only.
 		view := r.view(e.sb.snapshot())
@@ -22,20 +23,20 @@ func (r *Runtime) List(_ context.Context, f ListFilter) ([]Sandbox, error) {
 
 // CountRunning returns how many sandboxes a list of running ones has on all of its
 // pages.
-func (r *Runtime) CountRunning(_ context.Context, f ListFilter) (n int, err error) {
+func (r *Runtime) CountRunning(_ context.Context, f sandbox.ListFilter) (n int, err error) {
 	return r.roster.running(f), nil
 }
 
 // page returns the entries of a page.
-func (r *roster) page(f ListFilter) (page []listed) {
+func (r *roster) page(f sandbox.ListFilter) (page []listed) {
 	states := f.States
 	if len(states) == 0 {
-		states = []State{StateRunning, StatePaused}
+		states = []sandbox.State{sandbox.StateRunning, sandbox.StatePaused}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for e := range r.from(f) {
-		if !slices.Contains(states, e.state.Shown()) || !f.matches(e) {
+		if !slices.Contains(states, e.state.Shown()) || !e.matches(f) {
 			continue
 		}
 		if page = append(page, *e); len(page) == f.Limit {
@@ -46,7 +47,7 @@ func (r *roster) page(f ListFilter) (page []listed) {
 }
 
 // from iterates over the entries behind the cursor, in order. The caller has r.mu.
-func (r *roster) from(f ListFilter) iter.Seq[*listed] {
+func (r *roster) from(f sandbox.ListFilter) iter.Seq[*listed] {
 	begin, end := 0, len(r.order)
 	if f.After != nil {
 		at, found := r.find(*f.After)
@@ -70,7 +71,7 @@ func (r *roster) from(f ListFilter) iter.Seq[*listed] {
 			if !r.each(end, rest, yield) {
 				return
 			}
-			end, _ = r.find(Cursor{StartedAt: f.After.StartedAt})
+			end, _ = r.find(sandbox.Cursor{StartedAt: f.After.StartedAt})
 		}
 		for end > 0 {
 			first := end - 1
@@ -95,26 +96,26 @@ func (r *roster) each(begin, end int, yield func(*listed) bool) bool {
 	return true
 }
 
-func (e *listed) sameTime(c Cursor) bool {
+func (e *listed) sameTime(c sandbox.Cursor) bool {
 	return e.at.StartedAt.UnixMicro() == c.StartedAt.UnixMicro()
 }
 
 // running counts the running sandboxes that match.
-func (r *roster) running(f ListFilter) (n int) {
+func (r *roster) running(f sandbox.ListFilter) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if f.Template == "" && f.StartedAfter.IsZero() && len(f.Metadata) == 0 {
-		return r.shown[StateRunning]
+		return r.shown[sandbox.StateRunning]
 	}
 	for i := range r.order {
-		if e := &r.order[i]; e.state.Shown() == StateRunning && f.matches(e) {
+		if e := &r.order[i]; e.state.Shown() == sandbox.StateRunning && e.matches(f) {
 			n++
 		}
 	}
 	return n
 }
 
-func (f ListFilter) matches(e *listed) bool {
+func (e *listed) matches(f sandbox.ListFilter) bool {
 	if f.Template != "" && f.Template != e.template && f.Template != e.alias {
 		return false
 	}

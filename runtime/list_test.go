@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -17,14 +18,14 @@ import (
 func (f *fixture) known(n int) {
 	for i := range n {
 		row := store.Sandbox{
-			ID: fmt.Sprintf("i%05d", i*7919%n), Instance: f.cfg.Instance, TemplateID: "t", Alias: BaseAlias, State: string(StateRunning),
+			ID: fmt.Sprintf("i%05d", i*7919%n), Instance: f.cfg.Instance, TemplateID: "t", Alias: BaseAlias, State: sandbox.StateRunning,
 			Secure: true, PrivatePorts: true, Metadata: map[string]string{"third": fmt.Sprint(i % 3)},
 			StartedAt: time.Unix(int64(i/3), 0), EndAt: time.Unix(1<<40, 0), KeyID: "k",
 		}
 		if i%2 == 1 {
-			row.State = string(StatePaused)
+			row.State = sandbox.StatePaused
 		}
-		sb := newSandbox(row)
+		sb := newHandle(row)
 		if err := f.rt.add(sb, f.rt.places.adopt(row.KeyID, i%2 == 0)); err != nil {
 			f.t.Fatal(err)
 		}
@@ -36,15 +37,15 @@ func TestPagesOfSandboxesAreTheWholeList(t *testing.T) {
 	f := newFixture(t)
 	f.known(210)
 	ctx := context.Background()
-	for _, filter := range []ListFilter{
-		{}, {Ascending: true}, {States: []State{StatePaused}}, {Metadata: map[string]string{"third": "1"}, Ascending: true},
+	for _, filter := range []sandbox.ListFilter{
+		{}, {Ascending: true}, {States: []sandbox.State{sandbox.StatePaused}}, {Metadata: map[string]string{"third": "1"}, Ascending: true},
 		{StartedAfter: time.Unix(30, 0)}, {Template: "other"},
 	} {
 		whole, err := f.rt.List(ctx, filter)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.IsSortedFunc(whole, func(a, b Sandbox) int {
+		if !slices.IsSortedFunc(whole, func(a, b sandbox.Sandbox) int {
 			byStart := a.StartedAt.Compare(b.StartedAt)
 			if !filter.Ascending {
 				byStart = -byStart
@@ -55,7 +56,7 @@ func TestPagesOfSandboxesAreTheWholeList(t *testing.T) {
 		}
 		running := 0
 		for _, sb := range whole {
-			if sb.State == StateRunning {
+			if sb.State == sandbox.StateRunning {
 				running++
 			}
 		}
@@ -63,7 +64,7 @@ func TestPagesOfSandboxesAreTheWholeList(t *testing.T) {
 			t.Errorf("%+v: %d running, counted %d, %v", filter, running, n, err)
 		}
 		for _, limit := range []int{1, 7, 100, 300} {
-			var got []Sandbox
+			var got []sandbox.Sandbox
 			page := filter
 			page.Limit = limit
 			for {
@@ -74,14 +75,14 @@ func TestPagesOfSandboxesAreTheWholeList(t *testing.T) {
 				if got = append(got, rows...); len(rows) < limit {
 					break
 				}
-				page.After = &Cursor{rows[limit-1].StartedAt, rows[limit-1].ID}
+				page.After = &sandbox.Cursor{StartedAt: rows[limit-1].StartedAt, ID: rows[limit-1].ID}
 			}
-			if !slices.EqualFunc(got, whole, func(a, b Sandbox) bool { return a.ID == b.ID && a.State == b.State }) {
+			if !slices.EqualFunc(got, whole, func(a, b sandbox.Sandbox) bool { return a.ID == b.ID && a.State == b.State }) {
 				t.Errorf("%+v in pages of %d: %d, want %d", filter, limit, len(got), len(whole))
 			}
 		}
 	}
-	if n, _ := f.rt.CountRunning(ctx, ListFilter{States: []State{StatePaused}, Limit: 1}); n != 105 {
+	if n, _ := f.rt.CountRunning(ctx, sandbox.ListFilter{States: []sandbox.State{sandbox.StatePaused}, Limit: 1}); n != 105 {
 		t.Errorf("%d running ones", n)
 	}
 }
@@ -95,13 +96,13 @@ func (f *fixture) wantRoster() {
 	if len(f.rt.roster.order) != len(all) {
 		f.t.Errorf("%d sandboxes are on the roster, and there are %d", len(f.rt.roster.order), len(all))
 	}
-	recorded, shown := map[State]int{}, map[State]int{}
+	recorded, shown := map[sandbox.State]int{}, map[sandbox.State]int{}
 	for _, sb := range all {
 		row, state := sb.snapshot(), sb.state()
-		recorded[State(row.State)]++
+		recorded[row.State]++
 		shown[state.Shown()]++
-		i, ok := f.rt.roster.find(Cursor{row.StartedAt, row.ID})
-		if !ok || f.rt.roster.order[i].recorded != State(row.State) || f.rt.roster.order[i].state != state {
+		i, ok := f.rt.roster.find(sandbox.Cursor{StartedAt: row.StartedAt, ID: row.ID})
+		if !ok || f.rt.roster.order[i].recorded != row.State || f.rt.roster.order[i].state != state {
 			f.t.Errorf("%s is %s since %v, and not so on the roster", row.ID, state, row.StartedAt)
 		}
 	}

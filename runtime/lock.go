@@ -45,18 +45,15 @@ const (
 	settleMost  = time.Second
 )
 
-// moving reports a state on the way between running and paused.
-func (s State) moving() bool { return s == StatePausing || s == StateResuming }
-
 // lockSettled takes the life of a sandbox when it is not on its way between two
 // states. A change that could not be finished, or undone, at once is retried in
 // the background, and what comes of it is waited for, as long as ctx.
-func (sb *sandbox) lockSettled(ctx context.Context) error {
+func (sb *handle) lockSettled(ctx context.Context) error {
 	for pause := settleFirst; ; pause = min(2*pause, settleMost) {
 		if err := sb.life.lock(ctx); err != nil {
 			return err
 		}
-		if !sb.state().moving() {
+		if !sb.state().Moving() {
 			return nil
 		}
 		sb.life.unlock()

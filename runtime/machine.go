@@ -13,6 +13,7 @@ import (
 
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -30,7 +31,7 @@ type launch struct {
 
 // launch makes the network slot and the machine and delivers what is per
 // sandbox. What it made is recorded in the row, for the undo.
-func (r *Runtime) launch(ctx context.Context, sb *sandbox, l launch) error {
+func (r *Runtime) launch(ctx context.Context, sb *handle, l launch) error {
 	begin := time.Now()
 	if err := r.restore(ctx, sb, l, true); err != nil {
 		return err
@@ -80,7 +81,7 @@ func (o origin) patience() time.Duration {
 
 // restore makes the network slot and the machine, running or, without resume,
 // only prepared: then Start is what is left to do.
-func (r *Runtime) restore(ctx context.Context, sb *sandbox, l launch, resume bool) (err error) {
+func (r *Runtime) restore(ctx context.Context, sb *handle, l launch, resume bool) (err error) {
 	if err := r.whole(ctx, l.origin); err != nil {
 		return err
 	}
@@ -134,7 +135,7 @@ func (r *Runtime) deliver(ctx context.Context, row store.Sandbox, l launch) (err
 		req.BootID = uuid.NewString()
 	}
 	if err := control.Init(ctx, r.agentDial(row.ID), req); err != nil {
-		return fmt.Errorf("%w: %w", ErrNoAnswer, err)
+		return fmt.Errorf("%w: %w", sandbox.ErrNoAnswer, err)
 	}
 	return nil
 }
@@ -146,7 +147,7 @@ func (r *Runtime) agentDial(id string) func(context.Context) (net.Conn, error) {
 // unmake ends the machine, then frees the network, then releases the capacity.
 // When a step fails the later ones are not begun: what still exists is still
 // counted. The caller holds sb.life.
-func (r *Runtime) unmake(ctx context.Context, sb *sandbox, ended, freed Step) error {
+func (r *Runtime) unmake(ctx context.Context, sb *handle, ended, freed Step) error {
 	if err := r.destroy(ctx, sb.id); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -153,7 +154,7 @@ func (r *Runtime) measureAll(driver vm.Statser) {
 	group.SetLimit(beatsAtOnce(len(all), measureEvery))
 	for _, sb := range all {
 		sb.mu.Lock()
-		run, due := sb.run, State(sb.row.State) == StateRunning && sb.usage.due(sb.run, time.Now())
+		run, due := sb.run, sb.row.State == sandbox.StateRunning && sb.usage.due(sb.run, time.Now())
 		sb.mu.Unlock()
 		if due {
 			group.Go(func() error { r.measure(driver, sb, run); return nil })
@@ -162,7 +163,7 @@ func (r *Runtime) measureAll(driver vm.Statser) {
 	_ = group.Wait()
 }
 
-func (r *Runtime) measure(driver vm.Statser, sb *sandbox, run int) {
+func (r *Runtime) measure(driver vm.Statser, sb *handle, run int) {
 	stats, err := driver.Stats(r.life, sb.id)
 	if err != nil {
 		return // It is about to end, or its next measurement comes.
@@ -176,7 +177,7 @@ func (r *Runtime) measure(driver vm.Statser, sb *sandbox, run int) {
 	}
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
-	if sb.run != run || State(sb.row.State) != StateRunning {
+	if sb.run != run || sb.row.State != sandbox.StateRunning {
 		return
 	}
 	if asks {
@@ -205,18 +206,18 @@ func (r *Runtime) askUsage(id string, secure bool) *control.Metrics {
 // and none from before the daemon started. Memory and disk are what the guest
 // counts; one that does not say has what the host counts as its memory, and no
 // disk. ErrSandboxNotFound.
-func (r *Runtime) Metrics(_ context.Context, id string, start, end time.Time) ([]Metric, error) {
+func (r *Runtime) Metrics(_ context.Context, id string, start, end time.Time) ([]sandbox.Metric, error) {
 	sb, ok := r.find(id)
 	if !ok {
 		return nil, r.ends.gone(id)
 	}
-	if !visible(sb.state()) {
+	if !sb.state().Visible() {
 		return nil, sb.gone()
 	}
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	sb.usage.forget(time.Now())
-	var out []Metric
+	var out []sandbox.Metric
 	for _, m := range sb.usage.readings {
 		at := time.UnixMilli(m.at)
 		if at.Before(start) || !end.IsZero() && at.After(end) {
@@ -228,24 +229,24 @@ func (r *Runtime) Metrics(_ context.Context, id string, start, end time.Time) ([
 }
 
 // NewestMetric returns the last of Metrics, and whether there is one.
-func (r *Runtime) NewestMetric(_ context.Context, id string) (Metric, bool, error) {
+func (r *Runtime) NewestMetric(_ context.Context, id string) (sandbox.Metric, bool, error) {
 	sb, ok := r.find(id)
-	if !ok || !visible(sb.state()) {
-		return Metric{}, false, notFound(id)
+	if !ok || !sb.state().Visible() {
+		return sandbox.Metric{}, false, notFound(id)
 	}
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	sb.usage.forget(time.Now())
 	n := len(sb.usage.readings)
 	if n == 0 {
-		return Metric{}, false, nil
+		return sandbox.Metric{}, false, nil
 	}
 	return sb.metric(sb.usage.readings[n-1]), true, nil
 }
 
 // metric is a reading as others see it. What a guest says may be anything: it is
 // never more than there is. The caller has sb.mu.
-func (sb *sandbox) metric(m reading) Metric {
+func (sb *handle) metric(m reading) sandbox.Metric {
 	memory, disk := int64(sb.row.MemoryMiB)<<20, int64(sb.row.DiskMiB)<<20
 	within := func(kib uint32, total int64) int64 {
 		if total <= 0 {
@@ -253,7 +254,7 @@ func (sb *sandbox) metric(m reading) Metric {
 		}
 		return min(int64(kib)<<10, total)
 	}
-	return Metric{
+	return sandbox.Metric{
 		Time: time.UnixMilli(m.at), CPUUsedPct: float64(m.cpuPct), CPUCount: sb.row.VCPUs,
 		MemUsed: within(m.memory, memory), MemTotal: memory, MemCache: within(m.cache, memory),
 		DiskUsed: within(m.disk, disk), DiskTotal: disk,

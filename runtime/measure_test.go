@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -35,7 +36,7 @@ func (f *fixture) guestUsage(id string, req *http.Request) string {
 	return f.uses[id]
 }
 
-func (f *fixture) metrics(id string, start, end time.Time) []Metric {
+func (f *fixture) metrics(id string, start, end time.Time) []sandbox.Metric {
 	f.t.Helper()
 	got, err := f.rt.Metrics(context.Background(), id, start, end)
 	if err != nil {
@@ -61,7 +62,7 @@ func TestMetricsComeWithinFiveSecondsAndStayWithinTheirBounds(t *testing.T) {
 		if len(got) != 3 {
 			t.Fatalf("%d measurements after 30 s", len(got))
 		}
-		want := Metric{Time: begin.Add(4 * time.Second), CPUUsedPct: 25, CPUCount: 2, MemUsed: 77 << 10, MemTotal: 512 << 20, DiskTotal: 1 << 30}
+		want := sandbox.Metric{Time: begin.Add(4 * time.Second), CPUUsedPct: 25, CPUCount: 2, MemUsed: 77 << 10, MemTotal: 512 << 20, DiskTotal: 1 << 30}
 		first := got[0]
 		if !first.Time.Equal(want.Time) {
 			t.Errorf("measured at %v, want %v", first.Time, want.Time)
@@ -90,7 +91,7 @@ func TestMetricsAreKeptForAnHourAndGoWithTheSandbox(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		defer f.rt.Close()
-		sb := f.create(func(r *CreateRequest) { r.Timeout = 10 * time.Hour })
+		sb := f.create(func(r *sandbox.CreateRequest) { r.Timeout = 10 * time.Hour })
 		time.Sleep(3 * time.Hour)
 		synctest.Wait()
 		got := f.metrics(sb.ID, time.Time{}, time.Time{})
@@ -100,7 +101,7 @@ func TestMetricsAreKeptForAnHourAndGoWithTheSandbox(t *testing.T) {
 		if err := f.rt.Kill(context.Background(), sb.ID); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.rt.Metrics(context.Background(), sb.ID, time.Time{}, time.Time{}); !errors.Is(err, ErrSandboxNotFound) {
+		if _, err := f.rt.Metrics(context.Background(), sb.ID, time.Time{}, time.Time{}); !errors.Is(err, sandbox.ErrNotFound) {
 			t.Errorf("%v", err)
 		}
 	})
@@ -110,7 +111,7 @@ func TestAPausedSandboxIsNotMeasuredAndAResumedOneAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		defer f.rt.Close()
-		sb := f.create(func(r *CreateRequest) { r.Timeout = 10 * time.Hour })
+		sb := f.create(func(r *sandbox.CreateRequest) { r.Timeout = 10 * time.Hour })
 		time.Sleep(25 * time.Second)
 		f.pause(sb.ID)
 		f.forgetHistory()
@@ -160,16 +161,16 @@ func TestMetricsOfWhatIsNotShown(t *testing.T) {
 	f := newFixture(t)
 	sb := f.create()
 	h, _ := f.rt.find(sb.ID)
-	h.update(func(row *store.Sandbox) { row.State = string(StateCreating) })
+	h.update(func(row *store.Sandbox) { row.State = sandbox.StateCreating })
 	for _, id := range []string{sb.ID, "inobody"} {
-		if _, _, err := f.rt.NewestMetric(context.Background(), id); !errors.Is(err, ErrSandboxNotFound) {
+		if _, _, err := f.rt.NewestMetric(context.Background(), id); !errors.Is(err, sandbox.ErrNotFound) {
 			t.Errorf("the newest of %s: %v", id, err)
 		}
-		if _, err := f.rt.Metrics(context.Background(), id, time.Time{}, time.Time{}); !errors.Is(err, ErrSandboxNotFound) {
+		if _, err := f.rt.Metrics(context.Background(), id, time.Time{}, time.Time{}); !errors.Is(err, sandbox.ErrNotFound) {
 			t.Errorf("%s: %v", id, err)
 		}
 	}
-	h.update(func(row *store.Sandbox) { row.State = string(StateRunning) })
+	h.update(func(row *store.Sandbox) { row.State = sandbox.StateRunning })
 }
 
 func BenchmarkMeasure(b *testing.B) {
@@ -188,20 +189,20 @@ func TestMemoryAndDiskAreWhatTheGuestCounts(t *testing.T) {
 	for name, c := range map[string]struct {
 		says   string
 		secure bool
-		want   Metric
+		want   sandbox.Metric
 	}{
-		"with a token": {says, true, Metric{MemUsed: 1 << 20, MemCache: 2 << 20, DiskUsed: 200 << 20}},
-		"an open one":  {says, false, Metric{MemUsed: 1 << 20, MemCache: 2 << 20, DiskUsed: 200 << 20}},
+		"with a token": {says, true, sandbox.Metric{MemUsed: 1 << 20, MemCache: 2 << 20, DiskUsed: 200 << 20}},
+		"an open one":  {says, false, sandbox.Metric{MemUsed: 1 << 20, MemCache: 2 << 20, DiskUsed: 200 << 20}},
 		"a liar": {`{"mem_used":9000000000000000000,"mem_cache":-5,"disk_used":90000000000}`, true,
-			Metric{MemUsed: 512 << 20, DiskUsed: 1 << 30}},
-		"nonsense": {`{"mem_used":"x"}`, true, Metric{MemUsed: 77 << 10}},
-		"too much": {`{"a":"` + strings.Repeat("x", 1<<20) + `"}`, true, Metric{MemUsed: 77 << 10}},
+			sandbox.Metric{MemUsed: 512 << 20, DiskUsed: 1 << 30}},
+		"nonsense": {`{"mem_used":"x"}`, true, sandbox.Metric{MemUsed: 77 << 10}},
+		"too much": {`{"a":"` + strings.Repeat("x", 1<<20) + `"}`, true, sandbox.Metric{MemUsed: 77 << 10}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFixture(t)
 				defer f.rt.Close()
-				id := f.create(func(r *CreateRequest) { r.Secure = c.secure }).ID
+				id := f.create(func(r *sandbox.CreateRequest) { r.Secure = c.secure }).ID
 				f.mu.Lock()
 				f.uses[id] = c.says
 				f.mu.Unlock()

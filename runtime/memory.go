@@ -8,22 +8,13 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
 
 // reasonOOM is the reason of a sandbox that its host ended for memory.
 const reasonOOM = "oom"
-
-// OutOfMemoryError says how much memory an operation on a sandbox lacked. It is
-// ErrOutOfMemory, and its text is for the client.
-type OutOfMemoryError struct {
-	Detail string
-	err    error
-}
-
-func (e *OutOfMemoryError) Error() string   { return e.err.Error() }
-func (e *OutOfMemoryError) Unwrap() []error { return []error{ErrOutOfMemory, e.err} }
 
 // outOfMemory is err with its figures set apart.
 func outOfMemory(err error) error {
@@ -32,7 +23,7 @@ func outOfMemory(err error) error {
 	if errors.As(err, &of) && of.Err != nil {
 		detail = of.Err
 	}
-	return &OutOfMemoryError{Detail: detail.Error(), err: err}
+	return &sandbox.OutOfMemoryError{Detail: detail.Error(), Err: err}
 }
 
 // outOfMemoryEnds remembers the newest sandboxes that ended for memory, so that
@@ -85,7 +76,7 @@ func (o *outOfMemoryEnds) gone(id string) error {
 }
 
 // gone is the same of a sandbox that is being ended.
-func (sb *sandbox) gone() error {
+func (sb *handle) gone() error {
 	if sb.reason() == reasonOOM {
 		return ranOut(sb.id, sb.snapshot().MemoryMiB)
 	}
@@ -93,12 +84,12 @@ func (sb *sandbox) gone() error {
 }
 
 // reason is why the sandbox ends or ended.
-func (sb *sandbox) reason() string {
+func (sb *handle) reason() string {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	return cmp.Or(sb.row.Reason, sb.doom)
 }
 
 func ranOut(id string, mib int) error {
-	return &OutOfMemoryError{Detail: fmt.Sprintf("out of memory: it used up its %d MiB and was ended", mib), err: notFound(id)}
+	return &sandbox.OutOfMemoryError{Detail: fmt.Sprintf("out of memory: it used up its %d MiB and was ended", mib), Err: notFound(id)}
 }

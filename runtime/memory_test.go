@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -29,8 +30,8 @@ func TestASandboxThatEndedForMemoryIsToldSo(t *testing.T) {
 		f.restart()
 		_, told["get after a restart"] = f.rt.Get(context.Background(), sb.ID)
 		for call, err := range told {
-			var memory *OutOfMemoryError
-			if !errors.Is(err, ErrSandboxNotFound) || errors.As(err, &memory) != want {
+			var memory *sandbox.OutOfMemoryError
+			if !errors.Is(err, sandbox.ErrNotFound) || errors.As(err, &memory) != want {
 				t.Errorf("ended as %q: %v", reason, err)
 			}
 			if want && !strings.Contains(memory.Detail, fmt.Sprintf("%d MiB", sb.MemoryMiB)) {
@@ -65,8 +66,8 @@ func TestWhoMeetsASandboxThatRunsOutOfMemoryIsToldSo(t *testing.T) {
 				synctest.Wait()
 				_, ended := f.rt.Get(context.Background(), id)
 				for when, err := range map[string]error{"being ended": <-ending, "ended": ended} {
-					var memory *OutOfMemoryError
-					if !errors.As(err, &memory) || !errors.Is(err, ErrSandboxNotFound) || !strings.Contains(memory.Detail, "out of memory: it used up its 512 MiB") {
+					var memory *sandbox.OutOfMemoryError
+					if !errors.As(err, &memory) || !errors.Is(err, sandbox.ErrNotFound) || !strings.Contains(memory.Detail, "out of memory: it used up its 512 MiB") {
 						t.Errorf("%s: %v", when, err)
 					}
 				}
@@ -81,8 +82,8 @@ func TestWhoMeetsASandboxThatRunsOutOfMemoryIsToldSo(t *testing.T) {
 func TestOutOfMemoryHasItsFigures(t *testing.T) {
 	cause := &vm.Error{Op: "snapshot", ID: "i1", Err: fmt.Errorf("%w: it may take 300 MiB", vm.ErrOutOfMemory)}
 	err := classify(fmt.Errorf("pause: %w", cause))
-	var memory *OutOfMemoryError
-	if !errors.Is(err, ErrOutOfMemory) || !errors.As(err, &memory) || memory.Detail != "out of memory: it may take 300 MiB" {
+	var memory *sandbox.OutOfMemoryError
+	if !errors.Is(err, sandbox.ErrOutOfMemory) || !errors.As(err, &memory) || memory.Detail != "out of memory: it may take 300 MiB" {
 		t.Errorf("%v", err)
 	}
 }

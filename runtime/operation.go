@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/rundlet/rundlet/sandbox"
 	"time"
 )
 
@@ -17,7 +18,7 @@ var (
 	// errInterrupted is the cause of the end of an operation's context when the
 	// sandbox is to be killed: a kill waits neither for a resume in the queue nor
 	// for a pause that writes gigabytes.
-	errInterrupted = fmt.Errorf("%w any more: it is being killed", ErrSandboxNotFound)
+	errInterrupted = fmt.Errorf("%w any more: it is being killed", sandbox.ErrNotFound)
 	// errStuck is the cause when an operation did not keep its deadline.
 	errStuck = fmt.Errorf("it took too long: %w", context.DeadlineExceeded)
 )
@@ -25,18 +26,18 @@ var (
 // operation returns a context for a lifecycle call that ends with the deadline,
 // when the runtime closes, and when the sandbox is killed; not when the caller
 // goes away: a client that hangs up changes its mind by another call.
-func (r *Runtime) operation(sb *sandbox, timeout time.Duration) (context.Context, func()) {
+func (r *Runtime) operation(sb *handle, timeout time.Duration) (context.Context, func()) {
 	return sb.operation(r.life, timeout)
 }
 
 // holding is operation for a caller that has sb.life, which is then expected
 // back at the deadline.
-func (r *Runtime) holding(sb *sandbox, timeout time.Duration) (context.Context, func()) {
+func (r *Runtime) holding(sb *handle, timeout time.Duration) (context.Context, func()) {
 	sb.life.extend(time.Now().Add(timeout))
 	return sb.operation(r.life, timeout)
 }
 
-func (sb *sandbox) operation(ctx context.Context, timeout time.Duration) (context.Context, func()) {
+func (sb *handle) operation(ctx context.Context, timeout time.Duration) (context.Context, func()) {
 	ctx, stop := context.WithTimeoutCause(ctx, timeout, errStuck)
 	ctx, cancel := context.WithCancelCause(ctx)
 	op := &operation{cancel}
@@ -56,10 +57,10 @@ func (sb *sandbox) operation(ctx context.Context, timeout time.Duration) (contex
 }
 
 // interrupt breaks off the operations in progress, which undo their work.
-func (sb *sandbox) interrupt() { sb.breakOff(errInterrupted) }
+func (sb *handle) interrupt() { sb.breakOff(errInterrupted) }
 
 // breakOff ends the contexts of the operations in progress.
-func (sb *sandbox) breakOff(cause error) {
+func (sb *handle) breakOff(cause error) {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	for op := range sb.operations {
@@ -70,7 +71,7 @@ func (sb *sandbox) breakOff(cause error) {
 // condemn says that the sandbox ends, for a reason, whatever becomes of the
 // calls in progress: they are broken off, and none of them undoes its work,
 // which is the kill's now. The first reason stays.
-func (sb *sandbox) condemn(reason string) {
+func (sb *handle) condemn(reason string) {
 	sb.mu.Lock()
 	if sb.doom == "" {
 		sb.doom = reason
@@ -81,7 +82,7 @@ func (sb *sandbox) condemn(reason string) {
 }
 
 // condemned reports whether a kill owns what is left of the sandbox.
-func (sb *sandbox) condemned() bool {
+func (sb *handle) condemned() bool {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	return sb.doom != ""

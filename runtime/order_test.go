@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // The tests of this file are the ordering guarantees of docs/reference-parity.md
@@ -149,13 +150,13 @@ func TestASandboxIsExposedOnlyAfterItsReadinessProbe(t *testing.T) {
 			t.Fatalf("%+v, %v", rows, err)
 		}
 		id := rows[0].ID
-		if list, err := f.rt.List(ctx, ListFilter{}); err != nil || len(list) != 0 {
+		if list, err := f.rt.List(ctx, sandbox.ListFilter{}); err != nil || len(list) != 0 {
 			t.Errorf("it is listed: %+v, %v", list, err)
 		}
-		if _, err := f.rt.Get(ctx, id); !errors.Is(err, ErrSandboxNotFound) {
+		if _, err := f.rt.Get(ctx, id); !errors.Is(err, sandbox.ErrNotFound) {
 			t.Errorf("get: %v", err)
 		}
-		if _, err := f.rt.Dial(ctx, id, 80); !errors.Is(err, ErrConflict) {
+		if _, err := f.rt.Dial(ctx, id, 80); !errors.Is(err, sandbox.ErrConflict) {
 			t.Errorf("dial: %v", err)
 		}
 		if n := samples(f, latency.ReadyProbe); n != 0 {

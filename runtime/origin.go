@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -81,13 +82,13 @@ func (r *Runtime) resolve(ctx context.Context, name string) (origin, error) {
 	t, err := named(all, name)
 	if err == nil {
 		if t.Aliases[0] != BaseAlias {
-			return origin{}, fmt.Errorf("template %.128q: %w", name, ErrTemplateNotFound)
+			return origin{}, fmt.Errorf("template %.128q: %w", name, sandbox.ErrTemplateNotFound)
 		}
 		tpl, err := r.base(ctx)
 		return originOfTemplate(tpl), err
 	}
 	n, serr := r.listed(ctx, name, kindSnapshot)
-	if errors.Is(serr, ErrSnapshotNotFound) {
+	if errors.Is(serr, sandbox.ErrSnapshotNotFound) {
 		return origin{}, err
 	}
 	return originOfSnapshot(n), serr
@@ -104,5 +105,5 @@ func (r *Runtime) deletedMeanwhile(ctx context.Context, from origin, err error) 
 	if _, gone := r.cfg.Store.Snapshot(ctx, from.id); !errors.Is(gone, store.ErrNotFound) {
 		return err
 	}
-	return fmt.Errorf("%w any more: %s was deleted (%w)", ErrSnapshotNotFound, from.id, err)
+	return fmt.Errorf("%w any more: %s was deleted (%w)", sandbox.ErrSnapshotNotFound, from.id, err)
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -19,15 +20,6 @@ type orphans struct {
 	mu       sync.Mutex
 	machines map[string]bool // by id
 	told     map[string]bool // by name
-}
-
-// StateNames are the states that this program knows, as they are stored.
-func StateNames() []string {
-	var names []string
-	for _, s := range []State{StateCreating, StateRunning, StatePausing, StatePaused, StateResuming, StateKilling, StateKilled} {
-		names = append(names, string(s))
-	}
-	return names
 }
 
 // setAside keeps something of the driver that no row is about, since the row may
@@ -112,6 +104,6 @@ func (r *Runtime) Orphans(ctx context.Context) (map[string]int, error) {
 		return nil, err
 	}
 	maps.Copy(out, counts)
-	out["sandbox"], err = r.cfg.Store.CountQuarantined(ctx, StateNames())
+	out["sandbox"], err = r.cfg.Store.CountQuarantined(ctx, sandbox.States)
 	return out, err
 }

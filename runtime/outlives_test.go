@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -286,7 +287,7 @@ func TestUserDataOutlivesAnEphemeralInstance(t *testing.T) {
 	if orphans, err := f.db.Orphans(ctx); err != nil || len(orphans) != 0 || pruned != nil {
 		t.Errorf("orphans %+v, %v; images pruned to %v", orphans, err, pruned)
 	}
-	if states := []string{f.row(b.running).State, f.row(b.paused).State}; !slices.Equal(states, []string{"running", "paused"}) {
+	if states := []sandbox.State{f.row(b.running).State, f.row(b.paused).State}; !slices.Equal(states, []sandbox.State{"running", "paused"}) {
 		t.Errorf("%v", states)
 	}
 }

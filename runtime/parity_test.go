@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // What each operation leaves as evidence, and what a failed one does not.
@@ -26,7 +27,7 @@ func TestEachOperationRecordsItsSampleAndAFailedOneNone(t *testing.T) {
 		{latency.WarmSnapshotRestore, "resume", "create", func(f *fixture) string { return f.paused() },
 			func(f *fixture, id string) error { _, _, err := f.rt.Connect(ctx, id, time.Minute); return err }},
 		{latency.WarmSnapshotRestore, "follow-up", "create", func(f *fixture) string {
-			c, err := f.rt.Capture(ctx, running(f), ReasonIdle, "")
+			c, err := f.rt.Capture(ctx, running(f), sandbox.ReasonIdle, "")
 			if err != nil {
 				f.t.Fatal(err)
 			}
@@ -35,7 +36,7 @@ func TestEachOperationRecordsItsSampleAndAFailedOneNone(t *testing.T) {
 		{latency.ReadyProbe, "create", "init", nothing,
 			func(f *fixture, _ string) error { _, err := f.rt.Create(ctx, request()); return err }},
 		{latency.SnapshotSave, "continuation", "snapshot", running,
-			func(f *fixture, id string) error { _, err := f.rt.Capture(ctx, id, ReasonIdle, ""); return err }},
+			func(f *fixture, id string) error { _, err := f.rt.Capture(ctx, id, sandbox.ReasonIdle, ""); return err }},
 		{latency.SnapshotSave, "snapshot", "snapshot", running,
 			func(f *fixture, id string) error { _, err := f.rt.Snapshot(ctx, id, "", ""); return err }},
 		{latency.SnapshotSave, "pause", "snapshot", running,
@@ -76,23 +77,23 @@ func TestAHardRejectTouchesNeitherCapacityNorMachines(t *testing.T) {
 		call func() error
 		want error
 	}{
-		"create without a time-out": {func() error { _, err := f.rt.Create(ctx, CreateRequest{Template: "base"}); return err }, ErrInvalid},
+		"create without a time-out": {func() error { _, err := f.rt.Create(ctx, sandbox.CreateRequest{Template: "base"}); return err }, sandbox.ErrInvalid},
 		"create of no template": {func() error {
-			_, err := f.rt.Create(ctx, CreateRequest{Template: "nope", Timeout: time.Minute})
+			_, err := f.rt.Create(ctx, sandbox.CreateRequest{Template: "nope", Timeout: time.Minute})
 			return err
-		}, ErrTemplateNotFound},
-		"fork of none": {func() error { _, err := f.rt.Fork(ctx, running, ForkRequest{Timeout: time.Minute}); return err }, ErrInvalid},
+		}, sandbox.ErrTemplateNotFound},
+		"fork of none": {func() error { _, err := f.rt.Fork(ctx, running, sandbox.ForkRequest{Timeout: time.Minute}); return err }, sandbox.ErrInvalid},
 		"fork of too many": {func() error {
-			_, err := f.rt.Fork(ctx, running, ForkRequest{MaxForks + 1, time.Minute, ""})
+			_, err := f.rt.Fork(ctx, running, sandbox.ForkRequest{Count: sandbox.MaxForks + 1, Timeout: time.Minute})
 			return err
-		}, ErrInvalid},
-		"snapshot name":           {func() error { _, err := f.rt.Snapshot(ctx, running, "../up", ""); return err }, ErrInvalid},
-		"reason of a capture":     {func() error { _, err := f.rt.Capture(ctx, running, "bored", ""); return err }, ErrInvalid},
-		"a running one stopped":   {func() error { _, err := f.rt.Capture(ctx, running, ReasonStopped, ""); return err }, ErrConflict},
-		"follow-up on nothing":    {func() error { _, err := f.rt.FollowUp(ctx, "nothing", request()); return err }, ErrSnapshotNotFound},
-		"pause of a paused one":   {func() error { return f.rt.Pause(ctx, other, true) }, ErrConflict},
-		"traffic to a paused one": {func() error { _, err := f.rt.Wake(ctx, other); return err }, ErrNotRunning},
-		"time-out for ever":       {func() error { return f.rt.SetTimeout(ctx, running, 1000*time.Hour) }, ErrInvalid},
+		}, sandbox.ErrInvalid},
+		"snapshot name":           {func() error { _, err := f.rt.Snapshot(ctx, running, "../up", ""); return err }, sandbox.ErrInvalid},
+		"reason of a capture":     {func() error { _, err := f.rt.Capture(ctx, running, "bored", ""); return err }, sandbox.ErrInvalid},
+		"a running one stopped":   {func() error { _, err := f.rt.Capture(ctx, running, sandbox.ReasonStopped, ""); return err }, sandbox.ErrConflict},
+		"follow-up on nothing":    {func() error { _, err := f.rt.FollowUp(ctx, "nothing", request()); return err }, sandbox.ErrSnapshotNotFound},
+		"pause of a paused one":   {func() error { return f.rt.Pause(ctx, other, true) }, sandbox.ErrConflict},
+		"traffic to a paused one": {func() error { _, err := f.rt.Wake(ctx, other); return err }, sandbox.ErrNotRunning},
+		"time-out for ever":       {func() error { return f.rt.SetTimeout(ctx, running, 1000*time.Hour) }, sandbox.ErrInvalid},
 	} {
 		f.forgetHistory()
 		r.ended = nil
@@ -110,12 +111,12 @@ func TestAHardRejectTouchesNeitherCapacityNorMachines(t *testing.T) {
 
 func TestAFollowUpKeepsEachReasonAndIsNoResume(t *testing.T) {
 	ctx := context.Background()
-	for _, reason := range []ContinuationReason{ReasonStopped, ReasonIdle, ReasonExited} {
+	for _, reason := range []sandbox.ContinuationReason{sandbox.ReasonStopped, sandbox.ReasonIdle, sandbox.ReasonExited} {
 		t.Run(string(reason), func(t *testing.T) {
 			f := newFixture(t)
 			id := f.create(long).ID
 			f.inside(id).Set("mark", "session")
-			if reason == ReasonStopped {
+			if reason == sandbox.ReasonStopped {
 				f.pause(id)
 			}
 			c, err := f.rt.Capture(ctx, id, reason, "")

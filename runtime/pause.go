@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -39,14 +40,14 @@ func (r *Runtime) Pause(ctx context.Context, id string, memory bool) error {
 	_, err = await(ctx, r, func() (struct{}, error) {
 		defer sb.life.unlock()
 		switch s := sb.state(); {
-		case s == StateRunning:
+		case s == sandbox.StateRunning:
 			return struct{}{}, r.pauseLocked(sb, kind)
-		case s == StatePaused && sb.pauseCount() != before && sb.snapshot().FilesystemOnly == !memory:
+		case s == sandbox.StatePaused && sb.pauseCount() != before && sb.snapshot().FilesystemOnly == !memory:
 			return struct{}{}, nil
-		case s == StateKilling, s == StateKilled:
+		case s == sandbox.StateKilling, s == sandbox.StateKilled:
 			return struct{}{}, sb.gone()
 		default:
-			return struct{}{}, fmt.Errorf("%w: it is %s", ErrConflict, s)
+			return struct{}{}, fmt.Errorf("%w: it is %s", sandbox.ErrConflict, s)
 		}
 	})
 	if err != nil {
@@ -56,14 +57,14 @@ func (r *Runtime) Pause(ctx context.Context, id string, memory bool) error {
 }
 
 // pauseCount is how many pauses of the sandbox were finished.
-func (sb *sandbox) pauseCount() int {
+func (sb *handle) pauseCount() int {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	return sb.pauses
 }
 
 // pauseLocked is Pause of a running sandbox. The caller holds sb.life.
-func (r *Runtime) pauseLocked(sb *sandbox, kind string) (err error) {
+func (r *Runtime) pauseLocked(sb *handle, kind string) (err error) {
 	saver, err := r.saver(kind)
 	if err != nil {
 		return err
@@ -77,7 +78,7 @@ func (r *Runtime) pauseLocked(sb *sandbox, kind string) (err error) {
 	defer func() { done(err) }()
 	claim := r.newClaim(sb.snapshot(), kind)
 	row := sb.update(func(row *store.Sandbox) {
-		row.State, row.SnapshotID, row.Deadline = string(StatePausing), claim.ID, time.Now().Add(pauseTimeout)
+		row.State, row.SnapshotID, row.Deadline = sandbox.StatePausing, claim.ID, time.Now().Add(pauseTimeout)
 		row.FilesystemOnly = kind == kindFilesystemPause
 	})
 	sb.disarm()
@@ -86,20 +87,20 @@ func (r *Runtime) pauseLocked(sb *sandbox, kind string) (err error) {
 	if saved(err); err != nil {
 		if undo := r.undoPause(sb); undo != nil {
 			r.log.Warn("a pause failed and cannot be undone yet", "sandbox_id", sb.id, "error", undo)
-			r.retry(sb, "a pause failed and cannot be undone yet", StatePausing, r.undoPause)
+			r.retry(sb, "a pause failed and cannot be undone yet", sandbox.StatePausing, r.undoPause)
 		}
 		return brokenOff(ctx, err)
 	}
 	r.seal(claim)
 	if err := r.finishPause(sb); err != nil {
-		r.retry(sb, "sandbox is saved and its machine cannot be ended yet", StatePausing, r.finishPause)
+		r.retry(sb, "sandbox is saved and its machine cannot be ended yet", sandbox.StatePausing, r.finishPause)
 		return fmt.Errorf("%w (it is saved; ending its machine is being retried)", err)
 	}
 	return nil
 }
 
 // savePaused writes the intent, freezes the machine and saves it.
-func (r *Runtime) savePaused(ctx context.Context, sb *sandbox, row store.Sandbox, claim *store.Snapshot, saver saver) error {
+func (r *Runtime) savePaused(ctx context.Context, sb *handle, row store.Sandbox, claim *store.Snapshot, saver saver) error {
 	if err := r.cfg.Store.PutSnapshot(ctx, *claim); err != nil {
 		return err
 	}
@@ -141,7 +142,7 @@ func (r *Runtime) freeze(ctx context.Context, id string) error {
 }
 
 // finishPause ends the machine of a sandbox that is saved. It can be repeated.
-func (r *Runtime) finishPause(sb *sandbox) error {
+func (r *Runtime) finishPause(sb *handle) error {
 	ctx, cancel := detached(r.life)
 	defer cancel()
 	if err := r.unmake(ctx, sb, StepPauseEnded, StepPauseFreed); err != nil {
@@ -159,9 +160,9 @@ func (r *Runtime) finishPause(sb *sandbox) error {
 }
 
 // nowPaused writes the outcome of a pause, or of a resume that was undone.
-func (r *Runtime) nowPaused(ctx context.Context, sb *sandbox) error {
+func (r *Runtime) nowPaused(ctx context.Context, sb *handle) error {
 	row := sb.snapshot()
-	row.State, row.Deadline = string(StatePaused), time.Time{}
+	row.State, row.Deadline = sandbox.StatePaused, time.Time{}
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
 		return err
 	}
@@ -172,7 +173,7 @@ func (r *Runtime) nowPaused(ctx context.Context, sb *sandbox) error {
 
 // retry repeats the end of an operation, with growing pauses, until it is done
 // or the sandbox has left the state.
-func (r *Runtime) retry(sb *sandbox, what string, in State, try func(*sandbox) error) {
+func (r *Runtime) retry(sb *handle, what string, in sandbox.State, try func(*handle) error) {
 	r.spawn(func() {
 		for pause := retryFirst; ; pause = min(pause*2, retryMost) {
 			select {

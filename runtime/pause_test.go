@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm/memvm"
 )
@@ -29,7 +30,7 @@ func (f *fixture) pause(id string) {
 	}
 }
 
-func (f *fixture) resume(id string) Sandbox {
+func (f *fixture) resume(id string) sandbox.Sandbox {
 	f.t.Helper()
 	sb, resumed, err := f.rt.Connect(context.Background(), id, time.Minute)
 	if err != nil || !resumed {
@@ -63,13 +64,13 @@ func TestPauseFreezesThenSavesThenEndsThenFreesThenReleases(t *testing.T) {
 		t.Errorf("a paused sandbox holds capacity for %d", n)
 	}
 	got, err := f.rt.Get(context.Background(), sb.ID)
-	if err != nil || got.State != StatePaused {
+	if err != nil || got.State != sandbox.StatePaused {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if _, err := f.rt.Dial(context.Background(), sb.ID, 80); !errors.Is(err, ErrNotRunning) {
+	if _, err := f.rt.Dial(context.Background(), sb.ID, 80); !errors.Is(err, sandbox.ErrNotRunning) {
 		t.Errorf("dial: %v", err)
 	}
-	if err := f.rt.Pause(context.Background(), sb.ID, true); !errors.Is(err, ErrConflict) {
+	if err := f.rt.Pause(context.Background(), sb.ID, true); !errors.Is(err, sandbox.ErrConflict) {
 		t.Errorf("second pause: %v", err)
 	}
 }
@@ -115,7 +116,7 @@ func countSnapshots(f *fixture) (n int) {
 
 func TestAResumedAgentIsShownTheTokenThatItHas(t *testing.T) {
 	f := newFixture(t)
-	sb := f.create(func(r *CreateRequest) { r.Env = map[string]string{"A": "1"} })
+	sb := f.create(func(r *sandbox.CreateRequest) { r.Env = map[string]string{"A": "1"} })
 	f.pause(sb.ID)
 	f.resume(sb.ID)
 	got := f.initOf(sb.ID)
@@ -195,11 +196,11 @@ func TestASavedSandboxWhoseMachineCannotBeEndedIsCarriedOnWith(t *testing.T) {
 }
 
 func TestATimeoutPausesWhatIsToBePaused(t *testing.T) {
-	for _, how := range []OnTimeout{OnTimeoutPause, OnTimeoutPauseFilesystem} {
+	for _, how := range []sandbox.OnTimeout{sandbox.OnTimeoutPause, sandbox.OnTimeoutPauseFilesystem} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFixture(t)
 			defer f.rt.Close()
-			sb := f.create(func(r *CreateRequest) { r.OnTimeout = how })
+			sb := f.create(func(r *sandbox.CreateRequest) { r.OnTimeout = how })
 			f.inside(sb.ID).SetFile("/f", "file")
 			f.failNext("stop", 1) // the first attempt fails: it must not be killed for that
 			time.Sleep(61 * time.Second)
@@ -250,7 +251,7 @@ func TestAKillInterruptsAPauseAndAResumeThatWaits(t *testing.T) {
 		defer f.rt.Close()
 		paused := f.create()
 		f.pause(paused.ID)
-		f.create(func(r *CreateRequest) { r.Timeout = time.Hour }) // takes the only place
+		f.create(func(r *sandbox.CreateRequest) { r.Timeout = time.Hour }) // takes the only place
 		result := make(chan error)
 		go func() {
 			_, _, err := f.rt.Connect(context.Background(), paused.ID, time.Minute)
@@ -260,7 +261,7 @@ func TestAKillInterruptsAPauseAndAResumeThatWaits(t *testing.T) {
 		if err := f.rt.Kill(context.Background(), paused.ID); err != nil {
 			t.Fatal(err)
 		}
-		if err := <-result; !errors.Is(err, ErrSandboxNotFound) {
+		if err := <-result; !errors.Is(err, sandbox.ErrNotFound) {
 			t.Errorf("the resume of what was killed: %v", err)
 		}
 		if row := f.row(paused.ID); row.State != "killed" {
@@ -287,7 +288,7 @@ func TestWhatAKillBreaksOffSaysThatTheSandboxIsGone(t *testing.T) {
 				synctest.Wait() // The kill waits for the call that it breaks off.
 			})
 			f.failNext("snapshot", 1) // as a driver does whose context has ended
-			if err := call(f, sb.ID); !errors.Is(err, ErrSandboxNotFound) || errors.Is(err, context.Canceled) {
+			if err := call(f, sb.ID); !errors.Is(err, sandbox.ErrNotFound) || errors.Is(err, context.Canceled) {
 				t.Errorf("%s: %v", name, err)
 			}
 			if err := <-killed; err != nil {
@@ -301,7 +302,7 @@ func TestTheEndOfAFormerMachineDoesNotEndAPausedSandbox(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		defer f.rt.Close()
-		sb := f.create(func(r *CreateRequest) { r.Timeout = time.Hour })
+		sb := f.create(func(r *sandbox.CreateRequest) { r.Timeout = time.Hour })
 		f.pause(sb.ID)
 		synctest.Wait() // the watcher saw its machine go
 		f.resume(sb.ID)
@@ -332,7 +333,7 @@ func TestPausesAtOnceJoin(t *testing.T) {
 		conflicts := 0
 		for range 4 {
 			switch err := <-errs; {
-			case errors.Is(err, ErrConflict):
+			case errors.Is(err, sandbox.ErrConflict):
 				conflicts++
 			case err != nil:
 				t.Error(err)
@@ -341,7 +342,7 @@ func TestPausesAtOnceJoin(t *testing.T) {
 		if conflicts != 1 || countOf(f, "stop") != 1 {
 			t.Errorf("%d conflicts, paused %d times", conflicts, countOf(f, "stop"))
 		}
-		if err := f.rt.Pause(context.Background(), sb.ID, true); !errors.Is(err, ErrConflict) {
+		if err := f.rt.Pause(context.Background(), sb.ID, true); !errors.Is(err, sandbox.ErrConflict) {
 			t.Errorf("a pause of a paused sandbox: %v", err)
 		}
 	})

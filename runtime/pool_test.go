@@ -11,6 +11,7 @@ import (
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // The tests of this file are the ordering guarantees of docs/reference-parity.md
@@ -102,7 +103,7 @@ func TestACheckoutPromotesAndWhatIsUsedInTotalNeverDipsOrDoubles(t *testing.T) {
 	f.failpoint(func(at Step) error { look(string(at)); return nil })
 	for range depth {
 		promoted++
-		f.create(long, func(r *CreateRequest) { r.AllowInternet, r.Env = &no, map[string]string{"A": "1"} })
+		f.create(long, func(r *sandbox.CreateRequest) { r.AllowInternet, r.Env = &no, map[string]string{"A": "1"} })
 		check("after")
 	}
 	stop.Store(true)

@@ -13,6 +13,7 @@ import (
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/autoscale"
 	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // machine is what the runtime is told about its machine.
@@ -96,12 +97,12 @@ func TestAMachineShortOfMemoryGivesUpItsPoolThenRefusesAndRecovers(t *testing.T)
 			t.Errorf("pooled %v", got)
 		}
 		_, err := f.rt.Create(context.Background(), request())
-		var refused *CapacityError
+		var refused *sandbox.CapacityError
 		if !errors.As(err, &refused) || refused.Resource != "pressure" || refused.RetryAfter == 0 ||
 			!strings.Contains(refused.Detail, "1024 MiB of memory are available, and 1638 MiB are kept for the host") {
 			t.Errorf("create: %v", err)
 		}
-		if got, err := f.rt.Get(context.Background(), sb.ID); err != nil || got.State != StateRunning {
+		if got, err := f.rt.Get(context.Background(), sb.ID); err != nil || got.State != sandbox.StateRunning {
 			t.Errorf("active work was touched: %+v, %v", got, err)
 		}
 		m.set(calm())

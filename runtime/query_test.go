@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"github.com/rundlet/rundlet/sandbox"
 	"io"
 	"net"
 	"strings"
@@ -11,7 +12,7 @@ import (
 	"time"
 )
 
-func ids(list []Sandbox) string {
+func ids(list []sandbox.Sandbox) string {
 	var out []string
 	for _, sb := range list {
 		out = append(out, sb.Metadata["n"])
@@ -23,30 +24,30 @@ func TestList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		defer f.rt.Close()
-		var all []Sandbox
+		var all []sandbox.Sandbox
 		for _, n := range []string{"1", "2", "3", "4"} {
-			all = append(all, f.create(func(r *CreateRequest) {
+			all = append(all, f.create(func(r *sandbox.CreateRequest) {
 				r.Metadata = map[string]string{"n": n, "even": map[bool]string{true: "yes"}[n == "2" || n == "4"]}
 			}))
 			time.Sleep(time.Second)
 		}
 		for _, tc := range []struct {
 			name   string
-			filter ListFilter
+			filter sandbox.ListFilter
 			want   string
 		}{
-			{"newest first", ListFilter{}, "4 3 2 1"},
-			{"ascending", ListFilter{Ascending: true}, "1 2 3 4"},
-			{"a page", ListFilter{Limit: 2}, "4 3"},
-			{"the page behind a cursor", ListFilter{Limit: 2, After: &Cursor{all[2].StartedAt, all[2].ID}}, "2 1"},
-			{"behind a cursor, ascending", ListFilter{Ascending: true, After: &Cursor{all[2].StartedAt, all[2].ID}}, "4"},
-			{"a cursor whose sandbox is gone", ListFilter{After: &Cursor{all[1].StartedAt.Add(time.Millisecond), "igone"}}, "2 1"},
-			{"by metadata", ListFilter{Metadata: map[string]string{"even": "yes"}}, "4 2"},
-			{"by metadata, all must match", ListFilter{Metadata: map[string]string{"even": "yes", "n": "3"}}, ""},
-			{"by unknown template", ListFilter{Template: "other"}, ""},
-			{"by alias", ListFilter{Template: "base", Limit: 1}, "4"},
-			{"started at or after", ListFilter{StartedAfter: all[2].StartedAt.Truncate(time.Millisecond)}, "4 3"},
-			{"only paused", ListFilter{States: []State{StatePaused}}, ""},
+			{"newest first", sandbox.ListFilter{}, "4 3 2 1"},
+			{"ascending", sandbox.ListFilter{Ascending: true}, "1 2 3 4"},
+			{"a page", sandbox.ListFilter{Limit: 2}, "4 3"},
+			{"the page behind a cursor", sandbox.ListFilter{Limit: 2, After: &sandbox.Cursor{StartedAt: all[2].StartedAt, ID: all[2].ID}}, "2 1"},
+			{"behind a cursor, ascending", sandbox.ListFilter{Ascending: true, After: &sandbox.Cursor{StartedAt: all[2].StartedAt, ID: all[2].ID}}, "4"},
+			{"a cursor whose sandbox is gone", sandbox.ListFilter{After: &sandbox.Cursor{StartedAt: all[1].StartedAt.Add(time.Millisecond), ID: "igone"}}, "2 1"},
+			{"by metadata", sandbox.ListFilter{Metadata: map[string]string{"even": "yes"}}, "4 2"},
+			{"by metadata, all must match", sandbox.ListFilter{Metadata: map[string]string{"even": "yes", "n": "3"}}, ""},
+			{"by unknown template", sandbox.ListFilter{Template: "other"}, ""},
+			{"by alias", sandbox.ListFilter{Template: "base", Limit: 1}, "4"},
+			{"started at or after", sandbox.ListFilter{StartedAfter: all[2].StartedAt.Truncate(time.Millisecond)}, "4 3"},
+			{"only paused", sandbox.ListFilter{States: []sandbox.State{sandbox.StatePaused}}, ""},
 		} {
 			got, err := f.rt.List(context.Background(), tc.filter)
 			if err != nil || ids(got) != tc.want {
@@ -77,10 +78,10 @@ func TestDial(t *testing.T) {
 	if b, _ := io.ReadAll(conn); string(b) != "hello" {
 		t.Errorf("read %q", b)
 	}
-	if _, err := f.rt.Dial(context.Background(), sb.ID, 81); !errors.Is(err, ErrPortClosed) {
+	if _, err := f.rt.Dial(context.Background(), sb.ID, 81); !errors.Is(err, sandbox.ErrPortClosed) {
 		t.Errorf("closed port: %v", err)
 	}
-	if _, err := f.rt.Dial(context.Background(), "iunknown", 80); !errors.Is(err, ErrNotRunning) {
+	if _, err := f.rt.Dial(context.Background(), "iunknown", 80); !errors.Is(err, sandbox.ErrNotRunning) {
 		t.Errorf("unknown sandbox: %v", err)
 	}
 }

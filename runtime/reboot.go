@@ -5,19 +5,20 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
 // Reboot is Connect for a sandbox whose memory is not wanted any more, or
 // cannot be resumed: one that is paused with its memory boots afresh from its
 // files. The saved memory is given up only when it runs.
-func (r *Runtime) Reboot(ctx context.Context, id string, timeout time.Duration) (Sandbox, bool, error) {
+func (r *Runtime) Reboot(ctx context.Context, id string, timeout time.Duration) (sandbox.Sandbox, bool, error) {
 	if _, err := r.saver(kindFilesystemPause); err != nil {
-		return Sandbox{}, false, err
+		return sandbox.Sandbox{}, false, err
 	}
 	sb, err := r.serving(ctx, id)
 	if err != nil {
-		return Sandbox{}, false, err
+		return sandbox.Sandbox{}, false, err
 	}
 	sb.setForgetting(true)
 	defer sb.setForgetting(false)
@@ -25,20 +26,20 @@ func (r *Runtime) Reboot(ctx context.Context, id string, timeout time.Duration) 
 }
 
 // setForgetting says whether a resume that begins now is to leave the memory out.
-func (sb *sandbox) setForgetting(forget bool) {
+func (sb *handle) setForgetting(forget bool) {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	sb.forgetting = forget
 }
 
-func (sb *sandbox) isForgetting() bool {
+func (sb *handle) isForgetting() bool {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	return sb.forgetting
 }
 
 // relaunch is launch, from the files alone if that was asked for.
-func (r *Runtime) relaunch(ctx context.Context, sb *sandbox, l launch) error {
+func (r *Runtime) relaunch(ctx context.Context, sb *handle, l launch) error {
 	if !l.origin.filesystem && !sb.isForgetting() {
 		return r.launch(ctx, sb, l)
 	}
@@ -70,7 +71,7 @@ func (r *Runtime) relaunch(ctx context.Context, sb *sandbox, l launch) error {
 // filesOf saves the files of what a paused sandbox resumes from, since they are
 // in the same images as its memory. For that its machine is restored, frozen at
 // once, saved and ended; nobody else reaches it meanwhile.
-func (r *Runtime) filesOf(ctx context.Context, sb *sandbox, l launch, claim *store.Snapshot) error {
+func (r *Runtime) filesOf(ctx context.Context, sb *handle, l launch, claim *store.Snapshot) error {
 	saver, err := r.saver(kindFilesystemPause)
 	if err != nil {
 		return err

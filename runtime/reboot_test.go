@@ -2,11 +2,12 @@ package runtime
 
 import (
 	"context"
+	"github.com/rundlet/rundlet/sandbox"
 	"testing"
 	"time"
 )
 
-func (f *fixture) reboot(id string) (Sandbox, error) {
+func (f *fixture) reboot(id string) (sandbox.Sandbox, error) {
 	sb, _, err := f.rt.Reboot(context.Background(), id, time.Minute)
 	return sb, err
 }
@@ -17,7 +18,7 @@ func TestRebootBootsFromTheFilesOfASavedMemory(t *testing.T) {
 	f.inside(sb.ID).Set("mark", "in memory")
 	f.pause(sb.ID)
 	got, err := f.reboot(sb.ID)
-	if err != nil || got.State != StateRunning {
+	if err != nil || got.State != sandbox.StateRunning {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	if mark := f.inside(sb.ID).Get("mark"); mark != "" {

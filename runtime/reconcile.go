@@ -11,6 +11,7 @@ import (
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -45,8 +46,8 @@ func (r *Runtime) adoptSlots(ctx context.Context, rows []store.Sandbox, machines
 	var inUse []string
 	for _, row := range rows {
 		_, present := machines[row.ID]
-		goesOn := State(row.State) == StateRunning || State(row.State) == StatePausing
-		if (present && goesOn || !slices.Contains(StateNames(), row.State)) && row.SlotID != "" {
+		goesOn := row.State == sandbox.StateRunning || row.State == sandbox.StatePausing
+		if (present && goesOn || !slices.Contains(sandbox.States, row.State)) && row.SlotID != "" {
 			inUse = append(inUse, row.SlotID)
 		}
 	}
@@ -76,8 +77,8 @@ func (r *Runtime) foundAfter(ctx context.Context, row store.Sandbox, machine boo
 // found is a row as the policy sees it.
 func (r *Runtime) found(ctx context.Context, row store.Sandbox) reconcile.Row {
 	out := reconcile.Row{
-		State: reconcile.State(row.State), Reason: row.Reason,
-		Expired: !row.EndAt.IsZero() && !time.Now().Before(row.EndAt), PauseOnTimeout: pauseKind(OnTimeout(row.OnTimeout)) != "",
+		State: row.State, Reason: row.Reason,
+		Expired: !row.EndAt.IsZero() && !time.Now().Before(row.EndAt), PauseOnTimeout: pauseKind(sandbox.OnTimeout(row.OnTimeout)) != "",
 	}
 	var err error
 	if out.Snapshot, err = r.complete(ctx, row.SnapshotID); err != nil {
@@ -134,7 +135,7 @@ func (r *Runtime) probe(ctx context.Context, id string) reconcile.Answer {
 
 // carryOut does what was decided about a sandbox that is known, or, without one,
 // about a machine of no row. machine says whether the sandbox has one.
-func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *sandbox, machine bool) error {
+func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *handle, machine bool) error {
 	if sb == nil {
 		if rec.Action == reconcile.Quarantine {
 			return r.setAsideMachine(ctx, rec.ID)
@@ -142,12 +143,12 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *sandbo
 		return r.free(ctx, rec.ID)
 	}
 	row := sb.snapshot()
-	if rec.Action == reconcile.Quarantine && (rec.Next != reconcile.Paused || machine) {
+	if rec.Action == reconcile.Quarantine && (rec.Next != sandbox.StatePaused || machine) {
 		// No call may reach it: even a resume would end a machine that is left. Its machine, its network, what was saved of it and its row stay as they are.
 		r.own(row.ID, row.SlotID, row.SnapshotID)
 		r.forget(sb)
 		r.log.Error("sandbox quarantined; operator action required", "sandbox_id", row.ID, "state", row.State, "reason", rec.Reason)
-		if slices.Contains(StateNames(), row.State) {
+		if slices.Contains(sandbox.States, row.State) {
 			_, err := r.quarantine(ctx, row, rec.Reason)
 			return err
 		}
@@ -170,26 +171,26 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *sandbo
 	err := r.enact(ctx, sb, rec)
 	switch {
 	case err == nil:
-	case rec.Action == reconcile.UndoPause && sb.state() == StatePausing:
-		r.retry(sb, "a pause was not finished and cannot be undone yet", StatePausing, func(sb *sandbox) error {
+	case rec.Action == reconcile.UndoPause && sb.state() == sandbox.StatePausing:
+		r.retry(sb, "a pause was not finished and cannot be undone yet", sandbox.StatePausing, func(sb *handle) error {
 			return r.enact(r.life, sb, rec)
 		})
 	case rec.Action == reconcile.FinishPause:
-		r.retry(sb, "sandbox is saved and its machine cannot be ended yet", StatePausing, r.finishPause)
+		r.retry(sb, "sandbox is saved and its machine cannot be ended yet", sandbox.StatePausing, r.finishPause)
 	case rec.Action == reconcile.BackToPaused:
-		r.retry(sb, "a resume was not finished and cannot be undone yet", StateResuming, r.backToPaused)
+		r.retry(sb, "a resume was not finished and cannot be undone yet", sandbox.StateResuming, r.backToPaused)
 	}
 	return err
 }
 
 // enact does what was decided about a sandbox whose life the caller holds.
-func (r *Runtime) enact(ctx context.Context, sb *sandbox, rec reconcile.Record) error {
+func (r *Runtime) enact(ctx context.Context, sb *handle, rec reconcile.Record) error {
 	switch rec.Action {
 	case reconcile.Keep:
 		r.expose(sb)
 	case reconcile.UndoPause:
 		sb.update(func(row *store.Sandbox) {
-			row.State = string(StatePausing)
+			row.State = sandbox.StatePausing
 			// Of an earlier process, it has passed; an undo has some time yet.
 			if row.Deadline.Before(time.Now()) {
 				row.Deadline = time.Now().Add(2 * undoTimeout)
@@ -198,27 +199,27 @@ func (r *Runtime) enact(ctx context.Context, sb *sandbox, rec reconcile.Record) 
 		if err := r.undoPause(sb); err != nil {
 			return err
 		}
-		if sb.state() != StateRunning {
+		if sb.state() != sandbox.StateRunning {
 			return errors.New("it could not go on")
 		}
 		r.expose(sb)
 	case reconcile.Pause:
-		sb.update(func(row *store.Sandbox) { row.State = string(StateRunning) })
+		sb.update(func(row *store.Sandbox) { row.State = sandbox.StateRunning })
 		kind := kindPause
 		if rec.Reason == reconcile.TimedOut {
-			kind = pauseKind(OnTimeout(sb.snapshot().OnTimeout))
+			kind = pauseKind(sandbox.OnTimeout(sb.snapshot().OnTimeout))
 		}
 		r.pauseLater(sb, kind, rec.Reason)
 	case reconcile.FinishPause:
 		return r.finishPause(sb)
 	case reconcile.BackToPaused:
-		sb.update(func(row *store.Sandbox) { row.State = string(StateResuming) })
+		sb.update(func(row *store.Sandbox) { row.State = sandbox.StateResuming })
 		return r.backToPaused(sb)
 	case reconcile.Kill:
 		return r.terminateLocked(ctx, sb, rec.Reason)
 	case reconcile.Quarantine:
 		r.log.Error("sandbox quarantined; operator action required", "sandbox_id", sb.id, "state", sb.state(), "reason", rec.Reason)
-		row := sb.update(func(row *store.Sandbox) { row.State = string(StatePaused) })
+		row := sb.update(func(row *store.Sandbox) { row.State = sandbox.StatePaused })
 		row, err := r.quarantine(ctx, row, rec.Reason)
 		sb.update(func(now *store.Sandbox) { *now = row })
 		return err

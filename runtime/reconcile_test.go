@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -19,7 +20,7 @@ func TestARestartKeepsWhatRuns(t *testing.T) {
 		f.restart()
 		defer f.rt.Close()
 		got, err := f.rt.Get(context.Background(), sb.ID)
-		if err != nil || !got.EndAt.Equal(sb.EndAt.Truncate(time.Microsecond)) || got.State != StateRunning {
+		if err != nil || !got.EndAt.Equal(sb.EndAt.Truncate(time.Microsecond)) || got.State != sandbox.StateRunning {
 			t.Fatalf("got %+v, %v", got, err)
 		}
 		if n := f.rt.ledger.Active().Sandboxes; n != 1 {
@@ -35,18 +36,18 @@ func TestARestartAccountsForEverything(t *testing.T) {
 	ctx := context.Background()
 	for _, tc := range []struct {
 		name   string
-		damage func(f *fixture, sb Sandbox)
+		damage func(f *fixture, sb sandbox.Sandbox)
 		reason string
 	}{
-		{"machine died", func(f *fixture, sb Sandbox) { guest(f, sb.ID).Exit("signal: killed") }, "lost: "},
-		{"agent does not answer", func(f *fixture, _ Sandbox) { f.failNext("health", 1) }, "lost: its agent"},
-		{"ended while creating", func(f *fixture, sb Sandbox) { setState(f, sb.ID, "creating") }, "lost: its creation was not finished"},
-		{"ended while killing", func(f *fixture, sb Sandbox) {
+		{"machine died", func(f *fixture, sb sandbox.Sandbox) { guest(f, sb.ID).Exit("signal: killed") }, "lost: "},
+		{"agent does not answer", func(f *fixture, _ sandbox.Sandbox) { f.failNext("health", 1) }, "lost: its agent"},
+		{"ended while creating", func(f *fixture, sb sandbox.Sandbox) { setState(f, sb.ID, "creating") }, "lost: its creation was not finished"},
+		{"ended while killing", func(f *fixture, sb sandbox.Sandbox) {
 			row := f.row(sb.ID)
 			row.State, row.Reason = "killing", "killed by request"
 			f.db.PutSandbox(ctx, row)
 		}, "killed by request"},
-		{"time-out passed meanwhile", func(f *fixture, sb Sandbox) {
+		{"time-out passed meanwhile", func(f *fixture, sb sandbox.Sandbox) {
 			row := f.row(sb.ID)
 			row.EndAt = time.Now().Add(-time.Second)
 			f.db.PutSandbox(ctx, row)
@@ -58,7 +59,7 @@ func TestARestartAccountsForEverything(t *testing.T) {
 			f.rt.Close()
 			tc.damage(f, sb)
 			f.open()
-			if _, err := f.rt.Get(ctx, sb.ID); !errors.Is(err, ErrSandboxNotFound) {
+			if _, err := f.rt.Get(ctx, sb.ID); !errors.Is(err, sandbox.ErrNotFound) {
 				t.Errorf("get: %v", err)
 			}
 			if row := f.row(sb.ID); row.State != "killed" || !strings.HasPrefix(row.Reason, tc.reason) {
@@ -85,7 +86,7 @@ func TestARestartOnABusyMachineKeepsWhatAnswersLate(t *testing.T) {
 	})
 }
 
-func setState(f *fixture, id, state string) {
+func setState(f *fixture, id string, state sandbox.State) {
 	row := f.row(id)
 	row.State = state
 	if err := f.db.PutSandbox(context.Background(), row); err != nil {

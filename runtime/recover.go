@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -103,16 +104,16 @@ func (r *Runtime) collectSoon(ctx context.Context) {
 // plan decides what becomes of each row, and takes its machine out of machines.
 // The sandboxes of the rows are known from now on.
 func (r *Runtime) plan(ctx context.Context, rows []store.Sandbox, machines map[string]vm.View, lost map[string]string,
-	noSlot map[string]bool) ([]reconcile.Record, map[string]*sandbox) {
-	known := map[string]*sandbox{}
+	noSlot map[string]bool) ([]reconcile.Record, map[string]*handle) {
+	known := map[string]*handle{}
 	plan := make([]reconcile.Record, len(rows))
 	var group errgroup.Group
 	group.SetLimit(recoveriesAtOnce)
 	for i, row := range rows {
-		sb := newSandbox(row)
+		sb := newHandle(row)
 		sb.setRecovering(waitsForTurn)
 		known[row.ID] = sb
-		sb.place = r.places.adopt(row.KeyID, State(row.State) != StatePaused)
+		sb.place = r.places.adopt(row.KeyID, row.State != sandbox.StatePaused)
 		r.mu.Lock()
 		r.sandboxes[sb.id] = sb
 		sb.enroll(r.roster)
@@ -125,7 +126,7 @@ func (r *Runtime) plan(ctx context.Context, rows []store.Sandbox, machines map[s
 		}
 		network := row.SlotID != "" && !noSlot[row.SlotID]
 		group.Go(func() error {
-			if present && network && view.Status == vm.StatusRunning && State(row.State) == StateRunning {
+			if present && network && view.Status == vm.StatusRunning && row.State == sandbox.StateRunning {
 				machine.Agent = reconcile.Unknown
 				if view.Busy == "" { // Else the agent would not answer either.
 					machine.Agent = r.probe(ctx, row.ID)
@@ -143,7 +144,7 @@ func (r *Runtime) plan(ctx context.Context, rows []store.Sandbox, machines map[s
 }
 
 // recover carries out one record, and waits for that as long as a start may.
-func (r *Runtime) recover(patience context.Context, rec reconcile.Record, sb *sandbox, machine bool) error {
+func (r *Runtime) recover(patience context.Context, rec reconcile.Record, sb *handle, machine bool) error {
 	ctx, cancel := context.WithTimeout(patience, recoverTimeout)
 	defer cancel()
 	var finished atomic.Bool
@@ -173,7 +174,7 @@ func (r *Runtime) recover(patience context.Context, rec reconcile.Record, sb *sa
 
 // recovered notes the end of a sandbox's recovery. Who asks for it is answered
 // from now on, unless there is something left to wait for.
-func (r *Runtime) recovered(rec reconcile.Record, sb *sandbox, err error) {
+func (r *Runtime) recovered(rec reconcile.Record, sb *handle, err error) {
 	why := sb.recoveringFor()
 	switch {
 	case err != nil:
@@ -194,10 +195,10 @@ func (r *Runtime) recovered(rec reconcile.Record, sb *sandbox, err error) {
 
 // awaitRecovered waits until a sandbox that runs again has answered. What is
 // silent for too long is ended by the heartbeat.
-func (r *Runtime) awaitRecovered(sb *sandbox) {
+func (r *Runtime) awaitRecovered(sb *handle) {
 	defer sb.setRecovering("")
 	defer r.note(sb.id, nil)
-	for sb.state() == StateRunning && r.life.Err() == nil {
+	for sb.state() == sandbox.StateRunning && r.life.Err() == nil {
 		ctx, cancel := context.WithTimeout(r.life, bootTimeout)
 		err := r.awaitAgent(ctx, sb.id)
 		cancel()
@@ -216,7 +217,7 @@ const (
 )
 
 // setRecovering says why the sandbox is not served, or, empty, that it is.
-func (sb *sandbox) setRecovering(why string) {
+func (sb *handle) setRecovering(why string) {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	if sb.recovering == "" && why != "" {
@@ -228,7 +229,7 @@ func (sb *sandbox) setRecovering(why string) {
 	sb.recovering = why
 }
 
-func (sb *sandbox) recoveringFor() string {
+func (sb *handle) recoveringFor() string {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	return sb.recovering
@@ -244,7 +245,7 @@ const (
 
 // serving returns a sandbox that can be worked with: ErrSandboxNotFound, or a
 // RetryError if it is being recovered and is not soon. A kill does without.
-func (r *Runtime) serving(ctx context.Context, id string) (*sandbox, error) {
+func (r *Runtime) serving(ctx context.Context, id string) (*handle, error) {
 	sb, ok := r.find(id)
 	if !ok {
 		return nil, r.ends.gone(id)
@@ -263,7 +264,7 @@ func (r *Runtime) serving(ctx context.Context, id string) (*sandbox, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	case <-patience.C:
-		return nil, &RetryError{After: retryRecovering, Detail: "it is being recovered: " + why}
+		return nil, &sandbox.RetryError{After: retryRecovering, Detail: "it is being recovered: " + why}
 	}
 }
 

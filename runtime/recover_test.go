@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -65,15 +66,15 @@ func TestAStartServesAllButThoseThatDoNotAnswerAndReportsThese(t *testing.T) {
 		}
 		for _, id := range ids {
 			got, err := f.rt.Get(ctx, id)
-			var retry *RetryError
+			var retry *sandbox.RetryError
 			switch {
-			case !hung[id] && (err != nil || got.State != StateRunning):
+			case !hung[id] && (err != nil || got.State != sandbox.StateRunning):
 				t.Errorf("%s: %+v, %v", id, got, err)
-			case hung[id] && (!errors.As(err, &retry) || retry.After <= 0 || !errors.Is(err, ErrUnavailable)):
+			case hung[id] && (!errors.As(err, &retry) || retry.After <= 0 || !errors.Is(err, sandbox.ErrUnavailable)):
 				t.Errorf("%s, which does not answer: %v", id, err)
 			}
 		}
-		if _, err := f.rt.Dial(ctx, mute[0], 80); !errors.Is(err, ErrUnavailable) {
+		if _, err := f.rt.Dial(ctx, mute[0], 80); !errors.Is(err, sandbox.ErrUnavailable) {
 			t.Errorf("dial: %v", err)
 		}
 		report := f.rt.Supervision().Unrecovered
@@ -143,7 +144,7 @@ func TestAStartPausesWhatHasTimedOutWhenItServesAlready(t *testing.T) {
 		ids := f.manage(10)
 		for _, id := range ids[:8] {
 			row := f.row(id)
-			row.EndAt, row.OnTimeout = time.Now().Add(-time.Second), string(OnTimeoutPause)
+			row.EndAt, row.OnTimeout = time.Now().Add(-time.Second), sandbox.OnTimeoutPause
 			if err := f.db.PutSandbox(ctx, row); err != nil {
 				t.Fatal(err)
 			}
@@ -163,13 +164,13 @@ func TestAStartPausesWhatHasTimedOutWhenItServesAlready(t *testing.T) {
 		if _, err := f.rt.Get(ctx, ids[9]); err != nil {
 			t.Error(err)
 		}
-		if _, err := f.rt.Get(ctx, ids[0]); !errors.Is(err, ErrUnavailable) {
+		if _, err := f.rt.Get(ctx, ids[0]); !errors.Is(err, sandbox.ErrUnavailable) {
 			t.Errorf("one that is to be paused: %v", err)
 		}
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		for _, id := range ids[:8] {
-			if got, err := f.rt.Get(ctx, id); err != nil || got.State != StatePaused {
+			if got, err := f.rt.Get(ctx, id); err != nil || got.State != sandbox.StatePaused {
 				t.Errorf("%+v, %v", got, err)
 			}
 		}
@@ -190,7 +191,7 @@ func TestASandboxWithoutItsNetworkThatCannotBePausedIsNotEnded(t *testing.T) {
 		f.open()
 		defer f.rt.Close()
 		synctest.Wait()
-		if _, err := f.rt.Get(ctx, id); !errors.Is(err, ErrUnavailable) || len(f.rt.Supervision().Unrecovered) != 1 {
+		if _, err := f.rt.Get(ctx, id); !errors.Is(err, sandbox.ErrUnavailable) || len(f.rt.Supervision().Unrecovered) != 1 {
 			t.Errorf("%v, report %v", err, f.rt.Supervision().Unrecovered)
 		}
 		time.Sleep(time.Minute)

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -96,7 +97,7 @@ func TestARestartRecoversThenCleansUpThenQuarantines(t *testing.T) {
 		t.Errorf("report %+v; the stray machine is the third that is cleaned up", got)
 	}
 	for id, name := range names {
-		want := map[string]string{"recover": "running", "clean": "killed", "quarantine": "paused"}[strings.TrimRight(name, "01")]
+		want := map[string]sandbox.State{"recover": "running", "clean": "killed", "quarantine": "paused"}[strings.TrimRight(name, "01")]
 		if row := f.row(id); row.State != want {
 			t.Errorf("%s: row %+v", name, row)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -26,14 +27,14 @@ type flight struct {
 
 // Connect makes sure that a sandbox runs for at least timeout from now: it
 // resumes a paused one, and never shortens the time-out of a running one.
-func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration) (Sandbox, bool, error) {
+func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration) (sandbox.Sandbox, bool, error) {
 	if err := r.validateTimeout(timeout); err != nil {
-		return Sandbox{}, false, err
+		return sandbox.Sandbox{}, false, err
 	}
 	for resumed := false; ; {
 		waked, err := r.awake(ctx, id, timeout)
 		if err != nil {
-			return Sandbox{}, false, err
+			return sandbox.Sandbox{}, false, err
 		}
 		resumed = resumed || waked
 		row, err := r.moveEnd(ctx, id, timeout, true)
@@ -41,8 +42,8 @@ func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 			return r.view(row), resumed, nil
 		}
 		// It was paused in between, by its time-out or by another client.
-		if !errors.Is(err, ErrConflict) || ctx.Err() != nil {
-			return Sandbox{}, false, err
+		if !errors.Is(err, sandbox.ErrConflict) || ctx.Err() != nil {
+			return sandbox.Sandbox{}, false, err
 		}
 	}
 }
@@ -51,29 +52,29 @@ func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 // sandbox as it is, and resumes a paused one that is to be resumed by traffic and
 // has its memory. ErrNotRunning for others. Calls at the same time share one
 // resume.
-func (r *Runtime) Wake(ctx context.Context, id string) (Sandbox, error) {
+func (r *Runtime) Wake(ctx context.Context, id string) (sandbox.Sandbox, error) {
 	for {
 		view, err := r.Settled(ctx, id)
-		if err != nil || view.State == StateRunning {
+		if err != nil || view.State == sandbox.StateRunning {
 			return view, err
 		}
 		if !view.AutoResume || view.FilesystemOnly {
-			return Sandbox{}, fmt.Errorf("sandbox %s is paused: %w", id, ErrNotRunning)
+			return sandbox.Sandbox{}, fmt.Errorf("sandbox %s is paused: %w", id, sandbox.ErrNotRunning)
 		}
 		sb, err := r.serving(ctx, id)
 		if err != nil {
-			return Sandbox{}, err
+			return sandbox.Sandbox{}, err
 		}
 		if err := sb.mayWake(time.Now()); err != nil {
-			return Sandbox{}, fmt.Errorf("resume sandbox %s: %w", id, err)
+			return sandbox.Sandbox{}, fmt.Errorf("resume sandbox %s: %w", id, err)
 		}
 		_, err = r.awake(ctx, id, wakeTimeout(sb.snapshot()))
 		if err == nil {
 			return r.Get(ctx, id)
 		}
 		// It was paused in between, and what comes of that is waited for again.
-		if !errors.Is(err, ErrConflict) {
-			return Sandbox{}, err
+		if !errors.Is(err, sandbox.ErrConflict) {
+			return sandbox.Sandbox{}, err
 		}
 	}
 }
@@ -84,18 +85,18 @@ func wakeTimeout(row store.Sandbox) time.Duration { return max(leastWake, row.Ti
 
 // Settled waits until the sandbox is not on its way between two states, and
 // returns it running or paused, as it is then. ErrSandboxNotFound if it ended.
-func (r *Runtime) Settled(ctx context.Context, id string) (Sandbox, error) {
+func (r *Runtime) Settled(ctx context.Context, id string) (sandbox.Sandbox, error) {
 	for {
 		view, err := r.Get(ctx, id)
-		if err != nil || !view.State.moving() {
+		if err != nil || !view.State.Moving() {
 			return view, err
 		}
 		sb, err := r.serving(ctx, id)
 		if err != nil {
-			return Sandbox{}, err
+			return sandbox.Sandbox{}, err
 		}
 		if err := sb.lockSettled(ctx); err != nil {
-			return Sandbox{}, fmt.Errorf("wait for sandbox %s: %w", id, err)
+			return sandbox.Sandbox{}, fmt.Errorf("wait for sandbox %s: %w", id, err)
 		}
 		sb.life.unlock()
 	}
@@ -107,12 +108,12 @@ func (r *Runtime) awake(ctx context.Context, id string, timeout time.Duration) (
 	if err != nil {
 		return false, err
 	}
-	if sb.state() == StateRunning {
+	if sb.state() == sandbox.StateRunning {
 		return false, nil
 	}
 	f := r.fly(sb, timeout)
 	if f == nil {
-		return false, fmt.Errorf("resume sandbox %s: %w: the daemon is shutting down", id, ErrUnavailable)
+		return false, fmt.Errorf("resume sandbox %s: %w: the daemon is shutting down", id, sandbox.ErrUnavailable)
 	}
 	select {
 	case <-f.done:
@@ -123,7 +124,7 @@ func (r *Runtime) awake(ctx context.Context, id string, timeout time.Duration) (
 }
 
 // fly joins the resume under way or begins one; nil if the runtime is closing.
-func (r *Runtime) fly(sb *sandbox, timeout time.Duration) *flight {
+func (r *Runtime) fly(sb *handle, timeout time.Duration) *flight {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -150,7 +151,7 @@ func (r *Runtime) fly(sb *sandbox, timeout time.Duration) *flight {
 // Create: reserve, write the intent, network, restore, deliver, write the
 // outcome, expose; then what it was restored from is dropped. On an error it is
 // paused as before.
-func (r *Runtime) resume(sb *sandbox, timeout time.Duration) (err error) {
+func (r *Runtime) resume(sb *handle, timeout time.Duration) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("resume sandbox %s: %w", sb.id, err)
@@ -178,7 +179,7 @@ func (r *Runtime) resume(sb *sandbox, timeout time.Duration) (err error) {
 		return err
 	}
 	defer func() {
-		if err != nil && sb.state() == StatePaused {
+		if err != nil && sb.state() == sandbox.StatePaused {
 			r.places.rest(sb.place)
 		}
 	}()
@@ -192,7 +193,7 @@ func (r *Runtime) resume(sb *sandbox, timeout time.Duration) (err error) {
 		return err
 	}
 	defer sb.life.unlock()
-	if s := sb.state(); s != StatePaused {
+	if s := sb.state(); s != sandbox.StatePaused {
 		reservation.Release()
 		return stateError(sb, s)
 	}
@@ -206,7 +207,7 @@ func (r *Runtime) resume(sb *sandbox, timeout time.Duration) (err error) {
 		}
 		r.log.Warn("sandbox could not be resumed", "sandbox", sb.id, "error", err)
 		if undo := r.backToPaused(sb); undo != nil {
-			r.retry(sb, "a resume failed and cannot be undone yet", StateResuming, r.backToPaused)
+			r.retry(sb, "a resume failed and cannot be undone yet", sandbox.StateResuming, r.backToPaused)
 		}
 		return err
 	}
@@ -221,32 +222,32 @@ func (r *Runtime) resume(sb *sandbox, timeout time.Duration) (err error) {
 
 // settled waits for the call under way and reports whether the sandbox is
 // paused then. It is no error if it runs.
-func (r *Runtime) settled(ctx context.Context, sb *sandbox) (paused bool, err error) {
+func (r *Runtime) settled(ctx context.Context, sb *handle) (paused bool, err error) {
 	if err := sb.lockSettled(ctx); err != nil {
 		return false, err
 	}
 	defer sb.life.unlock()
 	s := sb.state()
-	if s == StatePaused {
+	if s == sandbox.StatePaused {
 		return true, nil
 	}
 	return false, stateError(sb, s)
 }
 
 // stateError says why a sandbox in a state cannot be resumed; nil if it runs.
-func stateError(sb *sandbox, s State) error {
+func stateError(sb *handle, s sandbox.State) error {
 	switch s {
-	case StateRunning:
+	case sandbox.StateRunning:
 		return nil
-	case StateKilling, StateKilled:
+	case sandbox.StateKilling, sandbox.StateKilled:
 		return sb.gone()
 	}
-	return fmt.Errorf("sandbox %s is %s: %w", sb.id, s, ErrConflict)
+	return fmt.Errorf("sandbox %s is %s: %w", sb.id, s, sandbox.ErrConflict)
 }
 
-func (r *Runtime) resumeLocked(ctx context.Context, sb *sandbox, claimID string, timeout time.Duration) error {
+func (r *Runtime) resumeLocked(ctx context.Context, sb *handle, claimID string, timeout time.Duration) error {
 	row := sb.update(func(row *store.Sandbox) {
-		row.State, row.Deadline = string(StateResuming), time.Now().Add(resumeTimeout)
+		row.State, row.Deadline = sandbox.StateResuming, time.Now().Add(resumeTimeout)
 	})
 	if err := r.at(StepResumeReserved); err != nil {
 		return err
@@ -276,7 +277,7 @@ func (r *Runtime) resumeLocked(ctx context.Context, sb *sandbox, claimID string,
 }
 
 // backToPaused undoes a resume that failed. It can be repeated.
-func (r *Runtime) backToPaused(sb *sandbox) error {
+func (r *Runtime) backToPaused(sb *handle) error {
 	ctx, cancel := detached(r.life)
 	defer cancel()
 	if err := r.unmake(ctx, sb, "", ""); err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -38,13 +39,13 @@ func TestAResumeThatFailsLeavesItPausedAndCanBeTriedAgain(t *testing.T) {
 
 func TestManyWhoWakeASandboxShareOneResume(t *testing.T) {
 	f := newFixture(t)
-	sb := f.create(func(r *CreateRequest) { r.AutoResume = true })
+	sb := f.create(func(r *sandbox.CreateRequest) { r.AutoResume = true })
 	f.pause(sb.ID)
 	f.forgetHistory()
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			if got, err := f.rt.Wake(context.Background(), sb.ID); err != nil || got.State != StateRunning {
+			if got, err := f.rt.Wake(context.Background(), sb.ID); err != nil || got.State != sandbox.StateRunning {
 				t.Errorf("%+v, %v", got, err)
 			}
 		})
@@ -61,14 +62,14 @@ func TestManyWhoWakeASandboxShareOneResume(t *testing.T) {
 func TestTrafficDoesNotResumeWhatIsNotToBeResumedByIt(t *testing.T) {
 	for _, memory := range []bool{true, false} {
 		f := newFixture(t)
-		sb := f.create(func(r *CreateRequest) { r.AutoResume = !memory })
+		sb := f.create(func(r *sandbox.CreateRequest) { r.AutoResume = !memory })
 		if err := f.rt.Pause(context.Background(), sb.ID, memory); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := f.rt.Get(context.Background(), sb.ID); err != nil || got.FilesystemOnly == memory {
 			t.Errorf("memory %v: %+v, %v", memory, got, err)
 		}
-		if _, err := f.rt.Wake(context.Background(), sb.ID); !errors.Is(err, ErrNotRunning) {
+		if _, err := f.rt.Wake(context.Background(), sb.ID); !errors.Is(err, sandbox.ErrNotRunning) {
 			t.Errorf("memory %v: got %v", memory, err)
 		}
 		if row := f.row(sb.ID); row.State != "paused" {
@@ -84,19 +85,19 @@ func TestWakeWaitsForWhatIsUnderWay(t *testing.T) {
 	f := newFixture(t)
 	id := f.create().ID
 	sb, _ := f.rt.find(id)
-	become := func(s State) { sb.update(func(row *store.Sandbox) { row.State = string(s) }) }
+	become := func(s sandbox.State) { sb.update(func(row *store.Sandbox) { row.State = s }) }
 	if err := sb.life.lock(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	become(StatePausing)
+	become(sandbox.StatePausing)
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := f.rt.Wake(gone, id); !errors.Is(err, context.Canceled) {
 		t.Errorf("while it is being paused: %v", err)
 	}
-	become(StateRunning) // The pause failed.
+	become(sandbox.StateRunning) // The pause failed.
 	sb.life.unlock()
-	if got, err := f.rt.Wake(context.Background(), id); err != nil || got.State != StateRunning {
+	if got, err := f.rt.Wake(context.Background(), id); err != nil || got.State != sandbox.StateRunning {
 		t.Errorf("afterwards: %+v, %v", got, err)
 	}
 }

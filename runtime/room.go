@@ -5,13 +5,14 @@ import (
 	"fmt"
 
 	"github.com/rundlet/rundlet/policy/disk"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // roomForMachine refuses a restore when the disk is below its floor, before
 // anything is made.
 func (r *Runtime) roomForMachine() error {
 	err := r.room(r.cfg.Floors.Restore)
-	if errors.Is(err, ErrDiskFull) {
+	if errors.Is(err, sandbox.ErrDiskFull) {
 		r.tally.diskFull.Add(1)
 	}
 	return err
@@ -43,9 +44,9 @@ func (r *Runtime) room(floor int64) error {
 	switch {
 	case errors.As(err, &below):
 		return fmt.Errorf("%w: %d MiB are free in %s, and %d MiB must stay free",
-			ErrDiskFull, below.Available>>20, below.Root, below.Minimum>>20)
+			sandbox.ErrDiskFull, below.Available>>20, below.Root, below.Minimum>>20)
 	case err != nil:
-		return fmt.Errorf("%w: the room on the disk is not known: %w", ErrUnavailable, err)
+		return fmt.Errorf("%w: the room on the disk is not known: %w", sandbox.ErrUnavailable, err)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/disk"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // fakeDisk says how much is free; a negative figure is a disk that cannot be
@@ -43,7 +44,7 @@ type entry struct {
 	work  func(f *fixture, id string) error
 }
 
-func (f *fixture) paused(change ...func(*CreateRequest)) string {
+func (f *fixture) paused(change ...func(*sandbox.CreateRequest)) string {
 	id := f.create(change...).ID
 	f.pause(id)
 	return id
@@ -69,14 +70,14 @@ func entries() []entry {
 			return snap.ID
 		}, from},
 		{"follow-up", floors.Restore, func(f *fixture) string {
-			c, err := f.rt.Capture(ctx, running(f), ReasonIdle, "")
+			c, err := f.rt.Capture(ctx, running(f), sandbox.ReasonIdle, "")
 			if err != nil {
 				f.t.Fatal(err)
 			}
 			return c.ID
 		}, func(f *fixture, id string) error { _, err := f.rt.FollowUp(ctx, id, request()); return err }},
 		{"fork of what is saved", floors.Restore, func(f *fixture) string { return f.paused() }, func(f *fixture, id string) error {
-			results, err := f.rt.Fork(ctx, id, ForkRequest{Count: 1, Timeout: time.Minute})
+			results, err := f.rt.Fork(ctx, id, sandbox.ForkRequest{Count: 1, Timeout: time.Minute})
 			if err != nil {
 				return err
 			}
@@ -87,17 +88,17 @@ func entries() []entry {
 			return err
 		}},
 		{"resume by traffic", floors.Restore, func(f *fixture) string {
-			return f.paused(func(r *CreateRequest) { r.AutoResume = true })
+			return f.paused(func(r *sandbox.CreateRequest) { r.AutoResume = true })
 		}, func(f *fixture, id string) error { _, err := f.rt.Wake(ctx, id); return err }},
 		{"pause", floors.Save, running, func(f *fixture, id string) error { return f.rt.Pause(ctx, id, true) }},
 		{"pause of the files", floors.Save, running, func(f *fixture, id string) error { return f.rt.Pause(ctx, id, false) }},
 		{"snapshot", floors.Save, running, func(f *fixture, id string) error { _, err := f.rt.Snapshot(ctx, id, "", ""); return err }},
 		{"fork", floors.Save, running, func(f *fixture, id string) error {
-			_, err := f.rt.Fork(ctx, id, ForkRequest{Count: 2, Timeout: time.Minute})
+			_, err := f.rt.Fork(ctx, id, sandbox.ForkRequest{Count: 2, Timeout: time.Minute})
 			return err
 		}},
 		{"continuation", floors.Save, running, func(f *fixture, id string) error {
-			_, err := f.rt.Capture(ctx, id, ReasonExited, "")
+			_, err := f.rt.Capture(ctx, id, sandbox.ReasonExited, "")
 			return err
 		}},
 		{"template build", floors.Build, func(f *fixture) string {
@@ -128,8 +129,8 @@ func TestTheDiskFloorIsCheckedBeforeAnyMachineOrSnapshotWorkAtEveryEntry(t *test
 			free int64
 			want error
 		}{
-			{"a byte too few", e.floor - 1, ErrDiskFull},
-			{"nobody knows", -1, ErrUnavailable},
+			{"a byte too few", e.floor - 1, sandbox.ErrDiskFull},
+			{"nobody knows", -1, sandbox.ErrUnavailable},
 			{"exactly enough", e.floor, nil},
 		} {
 			t.Run(e.name+"/"+c.name, func(t *testing.T) {
@@ -203,7 +204,7 @@ func TestATimeoutWithoutRoomForAPauseIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, d := onDisk(t)
 		defer f.rt.Close()
-		id := f.create(func(r *CreateRequest) { r.OnTimeout = OnTimeoutPause }).ID
+		id := f.create(func(r *sandbox.CreateRequest) { r.OnTimeout = sandbox.OnTimeoutPause }).ID
 		f.forgetHistory()
 		d.free.Store(floors.Save - 1)
 		time.Sleep(61 * time.Second)
@@ -221,10 +222,10 @@ func TestATimeoutWithoutRoomForAPauseIsTriedAgain(t *testing.T) {
 }
 
 func TestATimeoutThatPassedWhileTheDaemonWasAwayPausesAsAskedAndIsTriedAgain(t *testing.T) {
-	for _, how := range []OnTimeout{OnTimeoutPause, OnTimeoutPauseFilesystem} {
+	for _, how := range []sandbox.OnTimeout{sandbox.OnTimeoutPause, sandbox.OnTimeoutPauseFilesystem} {
 		synctest.Test(t, func(t *testing.T) {
 			f, d := onDisk(t)
-			id := f.create(func(r *CreateRequest) { r.OnTimeout = how }).ID
+			id := f.create(func(r *sandbox.CreateRequest) { r.OnTimeout = how }).ID
 			f.rt.Close()
 			time.Sleep(2 * time.Minute)
 			d.free.Store(floors.Save - 1)
@@ -238,7 +239,7 @@ func TestATimeoutThatPassedWhileTheDaemonWasAwayPausesAsAskedAndIsTriedAgain(t *
 			f.forgetHistory()
 			time.Sleep(expireRetry)
 			synctest.Wait()
-			if row := f.row(id); row.State != "paused" || row.FilesystemOnly != (how == OnTimeoutPauseFilesystem) {
+			if row := f.row(id); row.State != "paused" || row.FilesystemOnly != (how == sandbox.OnTimeoutPauseFilesystem) {
 				t.Errorf("row %+v", row)
 			}
 		})

@@ -1,13 +1,11 @@
 package runtime
 
 import (
-	"cmp"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // roster is the sandboxes of a runtime in the order of their start, and how many
@@ -18,29 +16,29 @@ type roster struct {
 	mu    sync.Mutex
 	order []listed // ascending
 	// recorded are the states of the rows, shown those that lists tell.
-	recorded, shown map[State]int
+	recorded, shown map[sandbox.State]int
 	// moving are the deadlines of those in a transitional state.
-	moving map[*sandbox]time.Time
+	moving map[*handle]time.Time
 }
 
 // listed is a sandbox on the roster. What it is listed by does not change but for
 // its place and its states.
 type listed struct {
-	sb *sandbox
-	at Cursor
+	sb *handle
+	at sandbox.Cursor
 	// recorded is the state of its row, and state that which others see.
-	recorded, state State
+	recorded, state sandbox.State
 	deadline        time.Time
 	template, alias string
 	metadata        map[string]string
 }
 
 func newRoster() *roster {
-	return &roster{recorded: map[State]int{}, shown: map[State]int{}, moving: map[*sandbox]time.Time{}}
+	return &roster{recorded: map[sandbox.State]int{}, shown: map[sandbox.State]int{}, moving: map[*handle]time.Time{}}
 }
 
 // enroll puts a sandbox on the roster, until it leaves.
-func (sb *sandbox) enroll(r *roster) {
+func (sb *handle) enroll(r *roster) {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	sb.roster = r
@@ -48,7 +46,7 @@ func (sb *sandbox) enroll(r *roster) {
 }
 
 // leave takes a sandbox off the roster.
-func (sb *sandbox) leave() {
+func (sb *handle) leave() {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	if sb.roster != nil {
@@ -58,32 +56,26 @@ func (sb *sandbox) leave() {
 }
 
 // updateRoster brings the roster up to date. The caller has sb.mu.
-func (sb *sandbox) updateRoster() {
+func (sb *handle) updateRoster() {
 	if sb.roster == nil {
 		return
 	}
 	e := listed{
-		sb: sb, at: Cursor{StartedAt: sb.row.StartedAt, ID: sb.id}, recorded: State(sb.row.State), state: sb.stateLocked(),
+		sb: sb, at: sandbox.Cursor{StartedAt: sb.row.StartedAt, ID: sb.id}, recorded: sb.row.State, state: sb.stateLocked(),
 		deadline: sb.row.Deadline, template: sb.row.TemplateID, alias: sb.row.Alias, metadata: sb.row.Metadata,
 	}
 	sb.roster.put(sb.at, e)
 	sb.at = &e.at
 }
 
-// compare compares places in the list order, ascending: by start, ties by id. It
-// compares to the microsecond, which is what the store and a cursor keep.
-func (c Cursor) compare(o Cursor) int {
-	return cmp.Or(cmp.Compare(c.StartedAt.UnixMicro(), o.StartedAt.UnixMicro()), strings.Compare(c.ID, o.ID))
-}
-
 // find returns the index of the first entry that is not before a place, and whether
 // it is at the place. The caller has r.mu.
-func (r *roster) find(at Cursor) (int, bool) {
-	return slices.BinarySearchFunc(r.order, at, func(e listed, at Cursor) int { return e.at.compare(at) })
+func (r *roster) find(at sandbox.Cursor) (int, bool) {
+	return slices.BinarySearchFunc(r.order, at, func(e listed, at sandbox.Cursor) int { return e.at.Compare(at) })
 }
 
 // put replaces the listed that is at a place, if there is one.
-func (r *roster) put(before *Cursor, e listed) {
+func (r *roster) put(before *sandbox.Cursor, e listed) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.take(before)
@@ -91,19 +83,19 @@ func (r *roster) put(before *Cursor, e listed) {
 	r.order = slices.Insert(r.order, i, e)
 	r.recorded[e.recorded]++
 	r.shown[e.state.Shown()]++
-	if reconcile.State(e.recorded).Transitional() {
+	if e.recorded.Transitional() {
 		r.moving[e.sb] = e.deadline
 	}
 }
 
-func (r *roster) remove(at *Cursor) {
+func (r *roster) remove(at *sandbox.Cursor) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.take(at)
 }
 
 // take removes the listed at a place, if there is one. The caller has r.mu.
-func (r *roster) take(at *Cursor) {
+func (r *roster) take(at *sandbox.Cursor) {
 	if at == nil {
 		return
 	}
@@ -127,10 +119,10 @@ func decrease[K comparable](counts map[K]int, key K) {
 
 // figures returns how many sandboxes there are of each recorded state, and how many
 // are past the deadline of a transitional one.
-func (r *roster) figures(now time.Time) (states map[State]int, stuck int) {
+func (r *roster) figures(now time.Time) (states map[sandbox.State]int, stuck int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	states = map[State]int{}
+	states = map[sandbox.State]int{}
 	for state, n := range r.recorded {
 		states[state] = n
 	}

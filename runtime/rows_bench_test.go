@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"github.com/rundlet/rundlet/sandbox"
 	"testing"
 )
 
@@ -12,7 +13,7 @@ func BenchmarkSandboxes(b *testing.B) {
 	for _, n := range []int{10, 10000} {
 		f := newFixture(b)
 		f.known(n)
-		middle, err := f.rt.List(ctx, ListFilter{Limit: n/2 + 1})
+		middle, err := f.rt.List(ctx, sandbox.ListFilter{Limit: n/2 + 1})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -22,14 +23,14 @@ func BenchmarkSandboxes(b *testing.B) {
 			do   func() error
 		}{
 			{"page", func() error {
-				_, err := f.rt.List(ctx, ListFilter{After: &Cursor{last.StartedAt, last.ID}, Limit: 101})
+				_, err := f.rt.List(ctx, sandbox.ListFilter{After: &sandbox.Cursor{StartedAt: last.StartedAt, ID: last.ID}, Limit: 101})
 				return err
 			}},
 			{"page-by-metadata", func() error {
-				_, err := f.rt.List(ctx, ListFilter{Metadata: map[string]string{"third": "2"}, Limit: 101})
+				_, err := f.rt.List(ctx, sandbox.ListFilter{Metadata: map[string]string{"third": "2"}, Limit: 101})
 				return err
 			}},
-			{"count", func() error { _, err := f.rt.CountRunning(ctx, ListFilter{}); return err }},
+			{"count", func() error { _, err := f.rt.CountRunning(ctx, sandbox.ListFilter{}); return err }},
 			{"get", func() error { _, err := f.rt.Get(ctx, last.ID); return err }},
 			{"figures", func() error { _, err := f.rt.Figures(ctx); return err }},
 		} {

@@ -15,6 +15,7 @@ import (
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -151,7 +152,7 @@ type Runtime struct {
 
 	mu        sync.Mutex
 	closed    bool
-	sandboxes map[string]*sandbox
+	sandboxes map[string]*handle
 	building  *build // the base build in flight, or nil
 
 	roster *roster
@@ -183,7 +184,7 @@ type Runtime struct {
 func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	dialer, ok := cfg.Driver.(vm.Dialer)
 	if !ok {
-		return nil, fmt.Errorf("open runtime: driver %s cannot dial a guest: %w", cfg.Driver.Info().Driver, ErrUnsupported)
+		return nil, fmt.Errorf("open runtime: driver %s cannot dial a guest: %w", cfg.Driver.Info().Driver, sandbox.ErrUnsupported)
 	}
 	if cfg.Size == (Size{}) {
 		cfg.Size = DefaultSize
@@ -229,7 +230,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	}
 	r := &Runtime{
 		cfg: cfg, dialer: dialer, ledger: capacity.NewLedger(cfg.Capacity), secret: secret, log: cfg.Log,
-		sandboxes: map[string]*sandbox{}, sealing: make(chan struct{}, 1),
+		sandboxes: map[string]*handle{}, sealing: make(chan struct{}, 1),
 		ready: make(chan struct{}), late: make(chan struct{}, latePauses),
 		orphans: orphans{machines: map[string]bool{}, told: map[string]bool{}},
 	}
@@ -301,7 +302,7 @@ const closeTimeout = cleanupTimeout + 10*time.Second
 func (r *Runtime) Latency() *latency.Recorder { return r.cfg.Latency }
 
 // find returns a live sandbox.
-func (r *Runtime) find(id string) (*sandbox, bool) {
+func (r *Runtime) find(id string) (*handle, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	sb, ok := r.sandboxes[id]
@@ -310,11 +311,11 @@ func (r *Runtime) find(id string) (*sandbox, bool) {
 
 // add makes a sandbox known, and gives it its place. It fails once the runtime is
 // closing.
-func (r *Runtime) add(sb *sandbox, pl *place) error {
+func (r *Runtime) add(sb *handle, pl *place) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return fmt.Errorf("create sandbox: %w: the daemon is shutting down", ErrUnavailable)
+		return fmt.Errorf("create sandbox: %w: the daemon is shutting down", sandbox.ErrUnavailable)
 	}
 	sb.place = pl
 	r.sandboxes[sb.id] = sb
@@ -322,7 +323,7 @@ func (r *Runtime) add(sb *sandbox, pl *place) error {
 	return nil
 }
 
-func (r *Runtime) forget(sb *sandbox) {
+func (r *Runtime) forget(sb *handle) {
 	r.mu.Lock()
 	delete(r.sandboxes, sb.id)
 	r.mu.Unlock()

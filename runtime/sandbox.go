@@ -12,11 +12,12 @@ import (
 
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
 // sandbox is the runtime's handle of one sandbox that is not killed.
-type sandbox struct {
+type handle struct {
 	id string
 	// place is set when the sandbox becomes known, and constant then.
 	place *place
@@ -35,7 +36,7 @@ type sandbox struct {
 	run int
 	// roster has the sandbox, at a place; nil if none has it.
 	roster *roster
-	at     *Cursor
+	at     *sandbox.Cursor
 	// doom is why the sandbox ends, whatever its state; see condemn.
 	doom string
 	// insisting: a kill that could not be done at once goes on in the background.
@@ -61,12 +62,12 @@ type sandbox struct {
 	usage usage
 }
 
-func newSandbox(row store.Sandbox) *sandbox {
-	return &sandbox{id: row.ID, life: newLock(), row: row, operations: map[*operation]struct{}{}}
+func newHandle(row store.Sandbox) *handle {
+	return &handle{id: row.ID, life: newLock(), row: row, operations: map[*operation]struct{}{}}
 }
 
 // snapshot returns a copy of the row.
-func (sb *sandbox) snapshot() store.Sandbox {
+func (sb *handle) snapshot() store.Sandbox {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	row := sb.row
@@ -75,7 +76,7 @@ func (sb *sandbox) snapshot() store.Sandbox {
 }
 
 // update changes the row and returns the new one.
-func (sb *sandbox) update(change func(*store.Sandbox)) store.Sandbox {
+func (sb *handle) update(change func(*store.Sandbox)) store.Sandbox {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	change(&sb.row)
@@ -85,29 +86,29 @@ func (sb *sandbox) update(change func(*store.Sandbox)) store.Sandbox {
 
 // state is the state that others see. A condemned sandbox is being killed, even
 // while the call that a kill breaks off still has it.
-func (sb *sandbox) state() State {
+func (sb *handle) state() sandbox.State {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	return sb.stateLocked()
 }
 
 // stateLocked is state for a caller that has sb.mu.
-func (sb *sandbox) stateLocked() State {
-	if sb.doom != "" && State(sb.row.State) != StateKilled {
-		return StateKilling
+func (sb *handle) stateLocked() sandbox.State {
+	if sb.doom != "" && sb.row.State != sandbox.StateKilled {
+		return sandbox.StateKilling
 	}
-	return State(sb.row.State)
+	return sb.row.State
 }
 
 // recorded is the state of the row.
-func (sb *sandbox) recorded() State {
+func (sb *handle) recorded() sandbox.State {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
-	return State(sb.row.State)
+	return sb.row.State
 }
 
 // arm sets the timer for the time-out, but not before the pause has passed.
-func (sb *sandbox) arm(pause time.Duration, expire func()) {
+func (sb *handle) arm(pause time.Duration, expire func()) {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	if sb.timer != nil {
@@ -116,7 +117,7 @@ func (sb *sandbox) arm(pause time.Duration, expire func()) {
 	sb.timer = time.AfterFunc(max(pause, time.Until(sb.row.EndAt)), expire)
 }
 
-func (sb *sandbox) disarm() {
+func (sb *handle) disarm() {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	if sb.timer != nil {
@@ -126,17 +127,17 @@ func (sb *sandbox) disarm() {
 }
 
 // view is the row as others see it.
-func (r *Runtime) view(row store.Sandbox) Sandbox {
-	sb := Sandbox{
-		ID: row.ID, TemplateID: row.TemplateID, Alias: row.Alias, State: State(row.State), Reason: row.Reason,
+func (r *Runtime) view(row store.Sandbox) sandbox.Sandbox {
+	sb := sandbox.Sandbox{
+		ID: row.ID, TemplateID: row.TemplateID, Alias: row.Alias, State: row.State, Reason: row.Reason,
 		Metadata: row.Metadata, StartedAt: row.StartedAt, EndAt: row.EndAt, KilledAt: row.KilledAt,
 		VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB,
 		EnvdVersion: control.EnvdVersion, AllowInternet: row.AllowInternet, KeyID: row.KeyID,
-		OnTimeout: OnTimeout(row.OnTimeout), AutoResume: row.AutoResume,
+		OnTimeout: sandbox.OnTimeout(row.OnTimeout), AutoResume: row.AutoResume,
 		FilesystemOnly: row.SnapshotID != "" && row.FilesystemOnly,
 	}
 	if row.FollowsUp != "" {
-		var c Continuation
+		var c sandbox.Continuation
 		if json.Unmarshal([]byte(row.FollowsUp), &c) == nil {
 			sb.FollowsUp = &c
 		}

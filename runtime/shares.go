@@ -3,6 +3,7 @@ package runtime
 import (
 	"cmp"
 	"fmt"
+	"github.com/rundlet/rundlet/sandbox"
 	"sync"
 )
 
@@ -154,5 +155,5 @@ func reached(bound, have int) bool { return bound >= 0 && have >= bound }
 // shareError is the refusal of what would be more than a share. Only its owner
 // can make room: nothing that was saved is ever deleted for that.
 func shareError(format string, have int) error {
-	return &CapacityError{Resource: ResourceShare, Requested: 1, RetryAfter: retryFull, Detail: fmt.Sprintf(format, have)}
+	return &sandbox.CapacityError{Resource: sandbox.ResourceShare, Requested: 1, RetryAfter: retryFull, Detail: fmt.Sprintf(format, have)}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/rundlet/rundlet/sandbox"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,7 +28,9 @@ func sharing(t *testing.T, s Shares) *fixture {
 	return f
 }
 
-func of(key string) func(*CreateRequest) { return func(r *CreateRequest) { r.KeyID = key } }
+func of(key string) func(*sandbox.CreateRequest) {
+	return func(r *sandbox.CreateRequest) { r.KeyID = key }
+}
 
 func (f *fixture) tryCreate(key string) error {
 	req := request()
@@ -39,8 +42,8 @@ func (f *fixture) tryCreate(key string) error {
 // wantShare checks that err is the refusal of more than a share.
 func (f *fixture) wantShare(what string, err error) {
 	f.t.Helper()
-	var full *CapacityError
-	if !errors.As(err, &full) || full.Resource != ResourceShare || full.RetryAfter == 0 || full.Error() == "" {
+	var full *sandbox.CapacityError
+	if !errors.As(err, &full) || full.Resource != sandbox.ResourceShare || full.RetryAfter == 0 || full.Error() == "" {
 		f.t.Errorf("%s: %v", what, err)
 	}
 }
@@ -50,12 +53,12 @@ func TestAKeyHasNoMoreSandboxesThanItsShare(t *testing.T) {
 	a, b := f.create(of("a")), f.create(of("a"))
 	f.pause(b.ID)
 	f.failNext("init", 1)
-	if err := f.tryCreate("a"); !errors.Is(err, ErrNoAnswer) {
+	if err := f.tryCreate("a"); !errors.Is(err, sandbox.ErrNoAnswer) {
 		t.Fatalf("a create that fails: %v", err)
 	}
 	c := f.create(of("a"))
 	f.wantShare("a fourth, one of them paused", f.tryCreate("a"))
-	results, err := f.rt.Fork(ctx, a.ID, ForkRequest{Count: 1, Timeout: time.Minute, KeyID: "a"})
+	results, err := f.rt.Fork(ctx, a.ID, sandbox.ForkRequest{Count: 1, Timeout: time.Minute, KeyID: "a"})
 	if err != nil || len(results) != 1 {
 		t.Fatal(err)
 	}
@@ -79,7 +82,7 @@ func TestAKeyHasNoMoreSandboxesThanItsShare(t *testing.T) {
 
 func TestAKeyRunsNoMoreAtATimeThanItsShare(t *testing.T) {
 	f, ctx := sharing(t, Shares{RunningPerKey: 1}), context.Background()
-	a := f.create(of("a"), func(r *CreateRequest) { r.AutoResume = true })
+	a := f.create(of("a"), func(r *sandbox.CreateRequest) { r.AutoResume = true })
 	f.wantShare("a second", f.tryCreate("a"))
 	f.create(of("b"))
 	f.pause(a.ID)
@@ -87,10 +90,10 @@ func TestAKeyRunsNoMoreAtATimeThanItsShare(t *testing.T) {
 	_, _, err := f.rt.Connect(ctx, a.ID, time.Minute)
 	f.wantShare("a resume", err)
 	_, err = f.rt.Wake(ctx, a.ID)
-	if !errors.Is(err, ErrCapacity) && !errors.Is(err, ErrUnavailable) {
+	if !errors.Is(err, sandbox.ErrCapacity) && !errors.Is(err, sandbox.ErrUnavailable) {
 		t.Errorf("a wake: %v", err)
 	}
-	if sb, err := f.rt.Get(ctx, a.ID); err != nil || sb.State != StatePaused {
+	if sb, err := f.rt.Get(ctx, a.ID); err != nil || sb.State != sandbox.StatePaused {
 		t.Errorf("what could not be resumed is %v, %v", sb.State, err)
 	}
 	f.restart()
@@ -116,8 +119,8 @@ func TestAResumeThatIsRefusedCountsForNothing(t *testing.T) {
 	a := f.create(of("a"))
 	f.pause(a.ID)
 	b := f.create(of("b"))
-	var full *CapacityError
-	if _, _, err := f.rt.Connect(ctx, a.ID, time.Minute); !errors.As(err, &full) || full.Resource == ResourceShare {
+	var full *sandbox.CapacityError
+	if _, _, err := f.rt.Connect(ctx, a.ID, time.Minute); !errors.As(err, &full) || full.Resource == sandbox.ResourceShare {
 		t.Fatalf("a resume beside a full node: %v", err)
 	}
 	if all, running := f.rt.places.counts(); all != 2 || running != 1 {
@@ -156,14 +159,14 @@ func TestAKeyHasNoMoreSnapshotsThanItsShare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.rt.Capture(ctx, paused.ID, ReasonStopped, "a"); err != nil {
+	if _, err := f.rt.Capture(ctx, paused.ID, sandbox.ReasonStopped, "a"); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []string{sb.ID, paused.ID} {
 		_, err := f.rt.Snapshot(ctx, id, "", "a")
 		f.wantShare("a third", err)
 	}
-	_, err = f.rt.Capture(ctx, paused.ID, ReasonStopped, "a")
+	_, err = f.rt.Capture(ctx, paused.ID, sandbox.ReasonStopped, "a")
 	f.wantShare("a continuation", err)
 	if _, err := f.rt.Snapshot(ctx, paused.ID, "", "b"); err != nil {
 		t.Fatal(err)
@@ -171,11 +174,11 @@ func TestAKeyHasNoMoreSnapshotsThanItsShare(t *testing.T) {
 	_, err = f.rt.Snapshot(ctx, paused.ID, "", "b")
 	f.wantShare("a fourth of all", err)
 	// Forks and pauses are not snapshots of a client, and are not refused for them.
-	if _, err := f.rt.Fork(ctx, sb.ID, ForkRequest{Count: 1, Timeout: time.Minute, KeyID: "a"}); err != nil {
+	if _, err := f.rt.Fork(ctx, sb.ID, sandbox.ForkRequest{Count: 1, Timeout: time.Minute, KeyID: "a"}); err != nil {
 		t.Errorf("a fork: %v", err)
 	}
 	f.pause(sb.ID)
-	if list, err := f.rt.Snapshots(ctx, SnapshotFilter{}); err != nil || len(list) != 2 {
+	if list, err := f.rt.Snapshots(ctx, sandbox.SnapshotFilter{}); err != nil || len(list) != 2 {
 		t.Errorf("%d snapshots are left, %v", len(list), err)
 	}
 	if err := f.rt.DeleteSnapshot(ctx, first.ID); err != nil {
@@ -211,7 +214,7 @@ func TestOneKeyNeverFillsTheQueue(t *testing.T) {
 				t.Fatal(err)
 			}
 			synctest.Wait()
-			all, err := f.rt.List(context.Background(), ListFilter{})
+			all, err := f.rt.List(context.Background(), sandbox.ListFilter{})
 			if err != nil || len(all) != 1 {
 				t.Fatal(fmt.Sprint(len(all), err))
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -14,15 +15,15 @@ import (
 // under way is waited for, and a resume under way is undone. No new sandboxes
 // are admitted.
 func (r *Runtime) EndRunning(ctx context.Context, reason string) error {
-	return r.endEach(ctx, func(sb *sandbox) error {
+	return r.endEach(ctx, func(sb *handle) error {
 		switch sb.state() {
-		case StatePaused, StatePausing:
+		case sandbox.StatePaused, sandbox.StatePausing:
 			// Its client asked for it to be kept, and saving is bounded.
 		default:
 			sb.interrupt()
 		}
 		if sb.life.lockWithin(ctx, killGrace) != nil {
-			if sb.state() == StateRunning { // Its snapshot hangs.
+			if sb.state() == sandbox.StateRunning { // Its snapshot hangs.
 				return r.terminate(ctx, sb, reason)
 			}
 			if err := sb.life.lock(ctx); err != nil {
@@ -31,7 +32,7 @@ func (r *Runtime) EndRunning(ctx context.Context, reason string) error {
 		}
 		defer sb.life.unlock()
 		switch sb.state() {
-		case StateCreating, StateRunning, StateKilling:
+		case sandbox.StateCreating, sandbox.StateRunning, sandbox.StateKilling:
 			return r.terminateLocked(ctx, sb, reason)
 		}
 		// Paused, or between: the next Open carries on with that.
@@ -44,7 +45,7 @@ func (r *Runtime) EndRunning(ctx context.Context, reason string) error {
 // returns when nothing is left of them, or the errors of those that could not be
 // ended. No new ones are admitted.
 func (r *Runtime) KillAll(ctx context.Context, reason string) error {
-	return r.endEach(ctx, func(sb *sandbox) error {
+	return r.endEach(ctx, func(sb *handle) error {
 		return r.terminate(ctx, sb, reason)
 	})
 }
@@ -66,10 +67,10 @@ const (
 const endsAtOnce = 32
 
 // endEach admits nothing new and calls end for every sandbox.
-func (r *Runtime) endEach(ctx context.Context, end func(*sandbox) error) error {
+func (r *Runtime) endEach(ctx context.Context, end func(*handle) error) error {
 	r.mu.Lock()
 	r.closed = true
-	all := make([]*sandbox, 0, len(r.sandboxes))
+	all := make([]*handle, 0, len(r.sandboxes))
 	for _, sb := range r.sandboxes {
 		all = append(all, sb)
 	}
@@ -79,7 +80,7 @@ func (r *Runtime) endEach(ctx context.Context, end func(*sandbox) error) error {
 	group.SetLimit(endsAtOnce)
 	for i, sb := range all {
 		group.Go(func() error {
-			if err := end(sb); !errors.Is(err, ErrSandboxNotFound) && !errors.Is(err, errUnwritten) {
+			if err := end(sb); !errors.Is(err, sandbox.ErrNotFound) && !errors.Is(err, errUnwritten) {
 				errs[i] = err
 			}
 			return nil

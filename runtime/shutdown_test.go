@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"github.com/rundlet/rundlet/sandbox"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -21,7 +22,7 @@ func TestUserDataOutlivesAShutdown(t *testing.T) {
 	if err := f.rt.EndRunning(context.Background(), "shut down"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, ErrUnavailable) {
+	if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, sandbox.ErrUnavailable) {
 		t.Errorf("create after the shutdown: %v", err)
 	}
 	f.restart()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/snapshot"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -38,7 +39,7 @@ func (r *Runtime) saver(kind string) (saver, error) {
 	}
 	fs, ok := r.cfg.Driver.(vm.FilesystemSnapshotter)
 	if !ok {
-		return nil, fmt.Errorf("%w: driver %s cannot save the file system alone", ErrUnsupported, r.cfg.Driver.Info().Driver)
+		return nil, fmt.Errorf("%w: driver %s cannot save the file system alone", sandbox.ErrUnsupported, r.cfg.Driver.Info().Driver)
 	}
 	return fs.SnapshotFilesystem, nil
 }
@@ -73,18 +74,18 @@ func (r *Runtime) saved(ctx context.Context, claim *store.Snapshot) error {
 // Snapshot saves a sandbox that goes on running, or what a paused one resumes
 // from, for new sandboxes to be created from. A name that another snapshot has
 // moves to this one.
-func (r *Runtime) Snapshot(ctx context.Context, id, name, keyID string) (Snapshot, error) {
+func (r *Runtime) Snapshot(ctx context.Context, id, name, keyID string) (sandbox.Snapshot, error) {
 	if name != "" && !snapshotName.MatchString(name) {
-		return Snapshot{}, fmt.Errorf("%w: snapshot name %.128q: use a to z, 0 to 9, '.', '_', '-', '/' and ':', at most 128 of them", ErrInvalid, name)
+		return sandbox.Snapshot{}, fmt.Errorf("%w: snapshot name %.128q: use a to z, 0 to 9, '.', '_', '-', '/' and ':', at most 128 of them", sandbox.ErrInvalid, name)
 	}
 	if err := r.nameIsNoID(ctx, name); err != nil {
-		return Snapshot{}, err
+		return sandbox.Snapshot{}, err
 	}
 	claim, err := r.capture(ctx, id, func(claim *store.Snapshot) {
 		claim.Kind, claim.Name, claim.KeyID = kindSnapshot, name, keyID
 	})
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("snapshot sandbox %s: %w", id, err)
+		return sandbox.Snapshot{}, fmt.Errorf("snapshot sandbox %s: %w", id, err)
 	}
 	return viewSnapshot(claim), nil
 }
@@ -103,7 +104,7 @@ func (r *Runtime) nameIsNoID(ctx context.Context, name string) error {
 	case err != nil:
 		return classify(err)
 	}
-	return fmt.Errorf("%w: snapshot name %.128q: it is the id of a snapshot", ErrInvalid, name)
+	return fmt.Errorf("%w: snapshot name %.128q: it is the id of a snapshot", sandbox.ErrInvalid, name)
 }
 
 // snapshotName is what a snapshot can be called; with "/" for a name space and ":"
@@ -127,13 +128,13 @@ func (r *Runtime) capture(ctx context.Context, id string, change func(*store.Sna
 }
 
 // captureLocked is capture by a caller that has sb.life.
-func (r *Runtime) captureLocked(ctx context.Context, sb *sandbox, change func(*store.Snapshot)) (claim store.Snapshot, err error) {
+func (r *Runtime) captureLocked(ctx context.Context, sb *handle, change func(*store.Snapshot)) (claim store.Snapshot, err error) {
 	row := sb.snapshot()
 	switch s := sb.state(); s {
-	case StatePaused:
+	case sandbox.StatePaused:
 		claim, err := r.share(ctx, row, change)
 		return claim, classify(err)
-	case StateRunning:
+	case sandbox.StateRunning:
 	default:
 		return claim, stateError(sb, s)
 	}
@@ -201,7 +202,7 @@ func (r *Runtime) share(ctx context.Context, row store.Sandbox, change func(*sto
 	claim.ID, claim.CreatedAt = newID()[1:], time.Now()
 	change(&claim)
 	if filesystem {
-		return claim, fmt.Errorf("%w: it was paused without its memory; resume it first", ErrUnsupported)
+		return claim, fmt.Errorf("%w: it was paused without its memory; resume it first", sandbox.ErrUnsupported)
 	}
 	claim.Manifest = ""
 	if sealed != "" {
@@ -280,7 +281,7 @@ func (r *Runtime) listed(ctx context.Context, idOrName, kind string) (store.Snap
 		return claim, classify(err)
 	}
 	if err != nil || claim.Kind != kind || claim.State != store.SnapshotReady {
-		return claim, fmt.Errorf("snapshot %.128q: %w", idOrName, ErrSnapshotNotFound)
+		return claim, fmt.Errorf("snapshot %.128q: %w", idOrName, sandbox.ErrSnapshotNotFound)
 	}
 	return claim, nil
 }
@@ -289,7 +290,7 @@ func (r *Runtime) listed(ctx context.Context, idOrName, kind string) (store.Snap
 // name. Sandboxes made from it run on.
 func (r *Runtime) DeleteSnapshot(ctx context.Context, idOrName string) error {
 	claim, err := r.listed(ctx, idOrName, kindSnapshot)
-	if errors.Is(err, ErrSnapshotNotFound) {
+	if errors.Is(err, sandbox.ErrSnapshotNotFound) {
 		claim, err = r.listed(ctx, idOrName, kindContinuation)
 	}
 	if err != nil {
@@ -299,7 +300,7 @@ func (r *Runtime) DeleteSnapshot(ctx context.Context, idOrName string) error {
 }
 
 // Snapshots returns the snapshots that match, the newest first.
-func (r *Runtime) Snapshots(ctx context.Context, f SnapshotFilter) ([]Snapshot, error) {
+func (r *Runtime) Snapshots(ctx context.Context, f sandbox.SnapshotFilter) ([]sandbox.Snapshot, error) {
 	page := store.Page{Kind: kindSnapshot, Source: f.SandboxID, Name: f.Name, AllTags: f.AllTags, Limit: f.Limit}
 	if f.After != nil {
 		page.AfterTime, page.AfterID = f.After.StartedAt, f.After.ID
@@ -308,7 +309,7 @@ func (r *Runtime) Snapshots(ctx context.Context, f SnapshotFilter) ([]Snapshot, 
 	if err != nil {
 		return nil, classify(err)
 	}
-	out := make([]Snapshot, len(rows))
+	out := make([]sandbox.Snapshot, len(rows))
 	for i, row := range rows {
 		out[i] = viewSnapshot(row)
 	}
@@ -337,6 +338,6 @@ func (r *Runtime) claim(ctx context.Context, n store.Snapshot) error {
 	return shareError("this machine has %d snapshots and takes no more: delete some of them", full.Have)
 }
 
-func viewSnapshot(row store.Snapshot) Snapshot {
-	return Snapshot{ID: row.ID, Name: row.Name, SandboxID: row.Source, CreatedAt: row.CreatedAt, Bytes: row.Bytes, KeyID: row.KeyID}
+func viewSnapshot(row store.Snapshot) sandbox.Snapshot {
+	return sandbox.Snapshot{ID: row.ID, Name: row.Name, SandboxID: row.Source, CreatedAt: row.CreatedAt, Bytes: row.Bytes, KeyID: row.KeyID}
 }

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -27,7 +28,7 @@ func TestASnapshotIsWhatTheSandboxWasAndTheSandboxGoesOn(t *testing.T) {
 		t.Errorf("row %+v", row)
 	}
 	for _, name := range []string{snap.ID, "tools/v1"} {
-		child := f.create(func(r *CreateRequest) { r.Template = name; r.Env = map[string]string{"A": "1"} })
+		child := f.create(func(r *sandbox.CreateRequest) { r.Template = name; r.Env = map[string]string{"A": "1"} })
 		if got := f.inside(child.ID).Get("mark"); got != "then" {
 			t.Errorf("%s: made with %q", name, got)
 		}
@@ -44,17 +45,17 @@ func TestASnapshotIsWhatTheSandboxWasAndTheSandboxGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.restart()
-	f.create(func(r *CreateRequest) { r.Template = snap.ID })
+	f.create(func(r *sandbox.CreateRequest) { r.Template = snap.ID })
 	if err := f.rt.DeleteSnapshot(ctx, "tools/v1"); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{snap.ID, "tools/v1"} {
-		if err := f.rt.DeleteSnapshot(ctx, name); !errors.Is(err, ErrSnapshotNotFound) {
+		if err := f.rt.DeleteSnapshot(ctx, name); !errors.Is(err, sandbox.ErrSnapshotNotFound) {
 			t.Errorf("deleted again: %v", err)
 		}
 		req := request()
 		req.Template = name
-		if _, err := f.rt.Create(ctx, req); !errors.Is(err, ErrTemplateNotFound) {
+		if _, err := f.rt.Create(ctx, req); !errors.Is(err, sandbox.ErrTemplateNotFound) {
 			t.Errorf("create from what is deleted: %v", err)
 		}
 	}
@@ -66,17 +67,17 @@ func TestASnapshotIsWhatTheSandboxWasAndTheSandboxGoesOn(t *testing.T) {
 func TestSnapshotsAreListedNewestFirstInPages(t *testing.T) {
 	f, ctx := newFixture(t), context.Background()
 	a, b := f.create(), f.create()
-	var all []Snapshot
+	var all []sandbox.Snapshot
 	for i, id := range []string{a.ID, b.ID, a.ID, a.ID} {
 		name := []string{"", "x", "", "ns/y:v1"}[i]
 		snap, err := f.rt.Snapshot(ctx, id, name, "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append([]Snapshot{snap}, all...)
+		all = append([]sandbox.Snapshot{snap}, all...)
 	}
 	f.pause(a.ID) // what it resumes from is no snapshot of anybody's
-	ids := func(filter SnapshotFilter) (out []string) {
+	ids := func(filter sandbox.SnapshotFilter) (out []string) {
 		list, err := f.rt.Snapshots(ctx, filter)
 		if err != nil {
 			t.Fatal(err)
@@ -86,7 +87,7 @@ func TestSnapshotsAreListedNewestFirstInPages(t *testing.T) {
 		}
 		return out
 	}
-	equal := func(name string, got []string, want ...Snapshot) {
+	equal := func(name string, got []string, want ...sandbox.Snapshot) {
 		t.Helper()
 		ok := len(got) == len(want)
 		for i := 0; ok && i < len(got); i++ {
@@ -96,14 +97,14 @@ func TestSnapshotsAreListedNewestFirstInPages(t *testing.T) {
 			t.Errorf("%s: got %v", name, got)
 		}
 	}
-	equal("all", ids(SnapshotFilter{}), all...)
-	equal("of a sandbox", ids(SnapshotFilter{SandboxID: b.ID}), all[2])
-	equal("by name", ids(SnapshotFilter{Name: "ns/y:v1"}), all[0])
-	equal("by a name of none", ids(SnapshotFilter{Name: "z"}))
-	equal("by id", ids(SnapshotFilter{Name: all[1].ID}), all[1])
-	page := ids(SnapshotFilter{Limit: 3})
+	equal("all", ids(sandbox.SnapshotFilter{}), all...)
+	equal("of a sandbox", ids(sandbox.SnapshotFilter{SandboxID: b.ID}), all[2])
+	equal("by name", ids(sandbox.SnapshotFilter{Name: "ns/y:v1"}), all[0])
+	equal("by a name of none", ids(sandbox.SnapshotFilter{Name: "z"}))
+	equal("by id", ids(sandbox.SnapshotFilter{Name: all[1].ID}), all[1])
+	page := ids(sandbox.SnapshotFilter{Limit: 3})
 	equal("first page", page, all[:3]...)
-	equal("second page", ids(SnapshotFilter{Limit: 3, After: &Cursor{StartedAt: all[2].CreatedAt, ID: all[2].ID}}), all[3])
+	equal("second page", ids(sandbox.SnapshotFilter{Limit: 3, After: &sandbox.Cursor{StartedAt: all[2].CreatedAt, ID: all[2].ID}}), all[3])
 }
 
 // TestASnapshotIsATemplateOfItsSandboxes: all tags of a name are one, and what has no
@@ -111,14 +112,16 @@ func TestSnapshotsAreListedNewestFirstInPages(t *testing.T) {
 func TestASnapshotIsATemplateOfItsSandboxes(t *testing.T) {
 	f, ctx := newFixture(t), context.Background()
 	base := f.create()
-	take := func(id, name string) Snapshot {
+	take := func(id, name string) sandbox.Snapshot {
 		snap, err := f.rt.Snapshot(ctx, id, name, "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		return snap
 	}
-	of := func(template string) Sandbox { return f.create(func(r *CreateRequest) { r.Template = template }) }
+	of := func(template string) sandbox.Sandbox {
+		return f.create(func(r *sandbox.CreateRequest) { r.Template = template })
+	}
 	first, unnamed := take(base.ID, "s"), take(base.ID, "")
 	take(base.ID, "s:v1")
 	f.inside(base.ID).Set("mark", "second")
@@ -139,23 +142,23 @@ func TestASnapshotIsATemplateOfItsSandboxes(t *testing.T) {
 		}
 	}
 	sb := of("s:v1")
-	forks, err := f.rt.Fork(ctx, sb.ID, ForkRequest{Count: 1, Timeout: time.Minute})
+	forks, err := f.rt.Fork(ctx, sb.ID, sandbox.ForkRequest{Count: 1, Timeout: time.Minute})
 	if err != nil || forks[0].Err != nil || forks[0].Sandbox.TemplateID != "s" {
 		t.Errorf("fork: %+v, %v", forks, err)
 	}
 	f.pause(sb.ID)
 	f.restart()
 	f.resume(sb.ID)
-	list, err := f.rt.List(ctx, ListFilter{Template: "s"})
+	list, err := f.rt.List(ctx, sandbox.ListFilter{Template: "s"})
 	if err != nil || len(list) != 2 {
 		t.Errorf("sandboxes of the template: %+v, %v", list, err)
 	}
-	tags, err := f.rt.Snapshots(ctx, SnapshotFilter{Name: "s", AllTags: true})
+	tags, err := f.rt.Snapshots(ctx, sandbox.SnapshotFilter{Name: "s", AllTags: true})
 	if err != nil || len(tags) != 2 {
 		t.Errorf("tags %+v, %v", tags, err)
 	}
 	for _, name := range []string{first.ID, first.ID + ":v2"} {
-		if _, err := f.rt.Snapshot(ctx, sb.ID, name, ""); !errors.Is(err, ErrInvalid) {
+		if _, err := f.rt.Snapshot(ctx, sb.ID, name, ""); !errors.Is(err, sandbox.ErrInvalid) {
 			t.Errorf("the id of another as a name: %v", err)
 		}
 	}
@@ -171,7 +174,7 @@ func TestASnapshotThatFailsLeavesNothing(t *testing.T) {
 	if _, err := f.rt.Snapshot(ctx, sb.ID, "kept", ""); !errors.Is(err, errInjected) {
 		t.Fatalf("got %v", err)
 	}
-	list, err := f.rt.Snapshots(ctx, SnapshotFilter{Name: "kept"})
+	list, err := f.rt.Snapshots(ctx, sandbox.SnapshotFilter{Name: "kept"})
 	if err != nil || len(list) != 1 {
 		t.Errorf("the name left the snapshot that has it: %+v, %v", list, err)
 	}
@@ -179,7 +182,7 @@ func TestASnapshotThatFailsLeavesNothing(t *testing.T) {
 		t.Errorf("%d claims", len(rows))
 	}
 	for _, name := range []string{"UPPER", "a b", "../x", "", "-x", string(make([]byte, 200))} {
-		if _, err := f.rt.Snapshot(ctx, sb.ID, name, ""); name != "" && !errors.Is(err, ErrInvalid) {
+		if _, err := f.rt.Snapshot(ctx, sb.ID, name, ""); name != "" && !errors.Is(err, sandbox.ErrInvalid) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
@@ -189,18 +192,18 @@ func TestAContinuationIsFollowedUpOnManyTimesAndKeepsItsReason(t *testing.T) {
 	f, ctx := newFixture(t), context.Background()
 	sb := f.create()
 	f.inside(sb.ID).Set("mark", "session")
-	idle, err := f.rt.Capture(ctx, sb.ID, ReasonIdle, "")
-	if err != nil || idle.Reason != ReasonIdle || idle.SandboxID != sb.ID {
+	idle, err := f.rt.Capture(ctx, sb.ID, sandbox.ReasonIdle, "")
+	if err != nil || idle.Reason != sandbox.ReasonIdle || idle.SandboxID != sb.ID {
 		t.Fatalf("%+v, %v", idle, err)
 	}
-	if _, err := f.rt.Capture(ctx, sb.ID, ReasonStopped, ""); !errors.Is(err, ErrConflict) {
+	if _, err := f.rt.Capture(ctx, sb.ID, sandbox.ReasonStopped, ""); !errors.Is(err, sandbox.ErrConflict) {
 		t.Errorf("a running session was captured as stopped: %v", err)
 	}
 	f.pause(sb.ID)
-	if _, err := f.rt.Capture(ctx, sb.ID, ReasonExited, ""); !errors.Is(err, ErrConflict) {
+	if _, err := f.rt.Capture(ctx, sb.ID, sandbox.ReasonExited, ""); !errors.Is(err, sandbox.ErrConflict) {
 		t.Errorf("a paused session was captured as exited: %v", err)
 	}
-	stopped, err := f.rt.Capture(ctx, sb.ID, ReasonStopped, "")
+	stopped, err := f.rt.Capture(ctx, sb.ID, sandbox.ReasonStopped, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,33 +213,33 @@ func TestAContinuationIsFollowedUpOnManyTimesAndKeepsItsReason(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.restart()
-	for _, c := range []Continuation{idle, stopped, stopped} {
+	for _, c := range []sandbox.Continuation{idle, stopped, stopped} {
 		got, err := f.rt.FollowUp(ctx, c.ID, request())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.ID == sb.ID || got.FollowsUp == nil || got.FollowsUp.Reason != c.Reason || got.FollowsUp.ID != c.ID || got.State != StateRunning {
+		if got.ID == sb.ID || got.FollowsUp == nil || got.FollowsUp.Reason != c.Reason || got.FollowsUp.ID != c.ID || got.State != sandbox.StateRunning {
 			t.Errorf("follow-up %+v", got)
 		}
 		if f.inside(got.ID).Get("mark") != "session" {
 			t.Error("it is not the session")
 		}
 	}
-	if list, _ := f.rt.Snapshots(ctx, SnapshotFilter{}); len(list) != 0 {
+	if list, _ := f.rt.Snapshots(ctx, sandbox.SnapshotFilter{}); len(list) != 0 {
 		t.Errorf("continuations are listed as snapshots: %+v", list)
 	}
-	for _, c := range []Continuation{idle, stopped} {
+	for _, c := range []sandbox.Continuation{idle, stopped} {
 		if err := f.rt.DeleteSnapshot(ctx, c.ID); err != nil {
 			t.Error(err)
 		}
-		if _, err := f.rt.FollowUp(ctx, c.ID, request()); !errors.Is(err, ErrSnapshotNotFound) {
+		if _, err := f.rt.FollowUp(ctx, c.ID, request()); !errors.Is(err, sandbox.ErrSnapshotNotFound) {
 			t.Errorf("followed up on what is deleted: %v", err)
 		}
 	}
 	if n := countSnapshots(f); n != 1 {
 		t.Errorf("%d snapshots, want the base's", n)
 	}
-	if _, err := f.rt.Capture(ctx, "inobody", ReasonIdle, ""); !errors.Is(err, ErrSandboxNotFound) {
+	if _, err := f.rt.Capture(ctx, "inobody", sandbox.ReasonIdle, ""); !errors.Is(err, sandbox.ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -255,7 +258,7 @@ func TestASnapshotThatIsDeletedWhileItIsRestoredIsNotFound(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if _, err := f.rt.Create(ctx, req); !errors.Is(err, ErrSnapshotNotFound) {
+	if _, err := f.rt.Create(ctx, req); !errors.Is(err, sandbox.ErrSnapshotNotFound) {
 		t.Errorf("got %v", err)
 	}
 	f.lookDuring("acquire", nil)

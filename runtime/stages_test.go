@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // recordingTracer notes stages as "parent/stage", with "!" if they failed, in
@@ -128,7 +129,7 @@ func TestARefusedAdmissionHasNoSample(t *testing.T) {
 		f.create()
 	}
 	before := samples(f, latency.CreateAdmit)
-	if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, ErrCapacity) {
+	if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, sandbox.ErrCapacity) {
 		t.Fatal(err)
 	}
 	if after := samples(f, latency.CreateAdmit); after != before || before == 0 {
@@ -164,7 +165,7 @@ func TestEveryStageOfTheOtherCallsIsTraced(t *testing.T) {
 		}
 	}, "snapshot_save")
 	call(latency.Fork, func() {
-		if _, err := f.rt.Fork(context.Background(), sb.ID, ForkRequest{Count: 1, Timeout: time.Minute}); err != nil {
+		if _, err := f.rt.Fork(context.Background(), sb.ID, sandbox.ForkRequest{Count: 1, Timeout: time.Minute}); err != nil {
 			t.Fatal(err)
 		}
 	}, "snapshot_save", "fork/create/create_admit", "fork/create/create_store", "fork/create/warm_snapshot_restore/create_slot",
@@ -181,7 +182,7 @@ func TestAForkWithoutAllItsChildrenHasNoSample(t *testing.T) {
 	f, r := traced(t)
 	sb := f.create()
 	f.failNext("init", 1)
-	results, err := f.rt.Fork(context.Background(), sb.ID, ForkRequest{Count: 2, Timeout: time.Minute})
+	results, err := f.rt.Fork(context.Background(), sb.ID, sandbox.ForkRequest{Count: 2, Timeout: time.Minute})
 	if err != nil || (results[0].Err == nil) == (results[1].Err == nil) {
 		t.Fatalf("%+v, %v", results, err)
 	}

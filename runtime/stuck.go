@@ -5,12 +5,13 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // settle carries out what was decided about a stuck sandbox. It breaks off the
 // lifecycle call that is stuck. Once the sandbox is free the decision is made
 // anew: the call may have had its outcome, and the sandbox its say.
-func (r *Runtime) settle(sb *sandbox, rec reconcile.Record) {
+func (r *Runtime) settle(sb *handle, rec reconcile.Record) {
 	sb.mu.Lock()
 	begun := sb.beat.settling
 	sb.beat.settling = true
@@ -23,7 +24,7 @@ func (r *Runtime) settle(sb *sandbox, rec reconcile.Record) {
 		defer sb.mu.Unlock()
 		sb.beat.settling = false
 	}
-	if sb.state() != StateRunning || sb.life.overdue(time.Now()) {
+	if sb.state() != sandbox.StateRunning || sb.life.overdue(time.Now()) {
 		sb.breakOff(errStuck)
 	}
 	r.log.Warn("sandbox is stuck", "sandbox", sb.id, "state", sb.state(), "action", rec.Action, "reason", rec.Reason)
@@ -44,7 +45,7 @@ func (r *Runtime) settle(sb *sandbox, rec reconcile.Record) {
 // Otherwise the machine is all that there is of it: it is destroyed only when it
 // is as silent as a running one would have to be. Until then the next look comes
 // back to it, and a client can kill it at any time.
-func (r *Runtime) loosen(sb *sandbox, rec reconcile.Record) (locked bool) {
+func (r *Runtime) loosen(sb *handle, rec reconcile.Record) (locked bool) {
 	ctx := r.life
 	if ctx.Err() != nil || sb.condemned() {
 		return false
@@ -56,7 +57,7 @@ func (r *Runtime) loosen(sb *sandbox, rec reconcile.Record) (locked bool) {
 		}
 		return sb.life.lockWithin(ctx, cleanupTimeout) == nil
 	case reconcile.Kill:
-		if sb.state() == StateRunning && !r.silent(ctx, sb) {
+		if sb.state() == sandbox.StateRunning && !r.silent(ctx, sb) {
 			return false
 		}
 		r.giveUp(sb, rec.Reason)
@@ -72,21 +73,21 @@ const reasonHung = "stuck: its pause hangs, and its machine does not answer"
 
 // hopeless reports whether a sandbox that is pausing was given as long after its
 // deadline as a silent one, and is silent.
-func (r *Runtime) hopeless(ctx context.Context, sb *sandbox) bool {
+func (r *Runtime) hopeless(ctx context.Context, sb *handle) bool {
 	row := sb.snapshot()
-	return State(row.State) == StatePausing && !time.Now().Before(row.Deadline.Add(r.silenceTimeout())) &&
+	return row.State == sandbox.StatePausing && !time.Now().Before(row.Deadline.Add(r.silenceTimeout())) &&
 		r.silent(ctx, sb) && ctx.Err() == nil
 }
 
 // silent asks a sandbox, and reports that it does not answer although the daemon
 // could hear it.
-func (r *Runtime) silent(ctx context.Context, sb *sandbox) bool {
+func (r *Runtime) silent(ctx context.Context, sb *handle) bool {
 	sign, _ := r.hear(ctx, sb.id, sb.snapshot().SlotID)
 	return sign == signSilent
 }
 
 // giveUp ends a stuck sandbox whose life the caller does not have.
-func (r *Runtime) giveUp(sb *sandbox, reason string) {
+func (r *Runtime) giveUp(sb *handle, reason string) {
 	if err := r.terminate(r.life, sb, reason); err != nil {
 		r.log.Warn("a stuck sandbox could not be ended yet", "sandbox_id", sb.id, "error", err)
 		return
@@ -94,7 +95,7 @@ func (r *Runtime) giveUp(sb *sandbox, reason string) {
 	r.countSettled(reconcile.Kill)
 }
 
-func (r *Runtime) settleLocked(sb *sandbox) {
+func (r *Runtime) settleLocked(sb *handle) {
 	ctx := r.life
 	if sb.condemned() {
 		return
@@ -104,7 +105,7 @@ func (r *Runtime) settleLocked(sb *sandbox) {
 		return
 	}
 	// It is asked once more, for what counted may be long ago.
-	if sb.state() == StateRunning && !r.silent(ctx, sb) {
+	if sb.state() == sandbox.StateRunning && !r.silent(ctx, sb) {
 		sb.mu.Lock()
 		sb.beat.heard, sb.beat.missed = time.Now(), 0
 		sb.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -19,17 +20,17 @@ func TestACallThatHangsIsBrokenOffAfterItsDeadline(t *testing.T) {
 		hangs  []string
 		call   func(f *fixture, id string) error
 		alive  time.Duration // it must live so long
-		state  State         // in the end
+		state  sandbox.State // in the end
 		reason string
 	}{
-		"a snapshot: its machine is silent": {hangs: []string{"snapshot"}, alive: snapshotTimeout + 4*time.Minute, state: StateKilled,
+		"a snapshot: its machine is silent": {hangs: []string{"snapshot"}, alive: snapshotTimeout + 4*time.Minute, state: sandbox.StateKilled,
 			reason: "stuck: no sign of life for 5m0s", call: func(f *fixture, id string) error {
 				_, err := f.rt.Snapshot(context.Background(), id, "", "")
 				return err
 			}},
 		"a pause: its machine is silent": {hangs: []string{"snapshot", "start"}, alive: pauseTimeout + 4*time.Minute,
-			state: StateKilled, reason: reasonHung, call: pauseOf},
-		"a resume: it is saved": {paused: true, hangs: []string{"create"}, state: StatePaused, call: func(f *fixture, id string) error {
+			state: sandbox.StateKilled, reason: reasonHung, call: pauseOf},
+		"a resume: it is saved": {paused: true, hangs: []string{"create"}, state: sandbox.StatePaused, call: func(f *fixture, id string) error {
 			_, _, err := f.rt.Connect(context.Background(), id, time.Minute)
 			return err
 		}},
@@ -57,13 +58,13 @@ func TestACallThatHangsIsBrokenOffAfterItsDeadline(t *testing.T) {
 				}
 				time.Sleep(15*time.Minute - c.alive)
 				synctest.Wait()
-				if row := f.row(sb.ID); State(row.State) != c.state || row.Reason != c.reason {
+				if row := f.row(sb.ID); row.State != c.state || row.Reason != c.reason {
 					t.Errorf("row %+v", row)
 				}
 				if err := <-called; err == nil {
 					t.Error("the call that hung succeeded")
 				}
-				if c.state == StatePaused {
+				if c.state == sandbox.StatePaused {
 					f.hangs()
 					f.silence(0)
 					f.resume(sb.ID)
@@ -131,7 +132,7 @@ func TestAStuckTransitionIsBrokenOffAndItsSandboxGoesOn(t *testing.T) {
 			t.Errorf("the pause ended with %v", err)
 		}
 		synctest.Wait()
-		if got, err := f.rt.Get(ctx, sb.ID); err != nil || got.State != StateRunning {
+		if got, err := f.rt.Get(ctx, sb.ID); err != nil || got.State != sandbox.StateRunning {
 			t.Errorf("%+v, %v", got, err)
 		}
 		if n := f.rt.Supervision().Settled; len(n) != 0 {

@@ -146,7 +146,7 @@ func (r *Runtime) inUse() map[string]bool {
 	}
 	r.orphans.mu.Unlock()
 	r.pool.mu.Lock()
-	sandboxes := make([]*sandbox, 0, len(r.pool.machines))
+	sandboxes := make([]*handle, 0, len(r.pool.machines))
 	for _, w := range r.pool.machines {
 		sandboxes = append(sandboxes, w.sb)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -22,26 +23,26 @@ type build struct {
 }
 
 // Template finds a template by id or alias, with or without the tag "default".
-func (r *Runtime) Template(ctx context.Context, name string) (Template, error) {
+func (r *Runtime) Template(ctx context.Context, name string) (sandbox.Template, error) {
 	all, err := r.Templates(ctx)
 	if err != nil {
-		return Template{}, err
+		return sandbox.Template{}, err
 	}
 	return named(all, name)
 }
 
-func named(all []Template, name string) (Template, error) {
+func named(all []sandbox.Template, name string) (sandbox.Template, error) {
 	bare := strings.TrimSuffix(name, ":default")
 	for _, t := range all {
 		if t.ID == bare || t.Aliases[0] == bare {
 			return t, nil
 		}
 	}
-	return Template{}, fmt.Errorf("template %.128q: %w", name, ErrTemplateNotFound)
+	return sandbox.Template{}, fmt.Errorf("template %.128q: %w", name, sandbox.ErrTemplateNotFound)
 }
 
 // Templates lists the templates, the base also before its first use.
-func (r *Runtime) Templates(ctx context.Context) ([]Template, error) {
+func (r *Runtime) Templates(ctx context.Context) ([]sandbox.Template, error) {
 	all, err := r.templates(ctx)
 	if err != nil {
 		return nil, err
@@ -57,21 +58,21 @@ func (r *Runtime) Templates(ctx context.Context) ([]Template, error) {
 }
 
 // templates is Templates without their counts.
-func (r *Runtime) templates(ctx context.Context) ([]Template, error) {
+func (r *Runtime) templates(ctx context.Context) ([]sandbox.Template, error) {
 	rows, err := r.cfg.Store.Templates(ctx)
 	if err != nil {
 		return nil, classify(err)
 	}
-	var out []Template
+	var out []sandbox.Template
 	base := false
 	for _, t := range rows {
 		base = base || t.Alias == BaseAlias
-		out = append(out, Template{ID: t.ID, Aliases: []string{t.Alias}, BuildID: t.BuildID,
+		out = append(out, sandbox.Template{ID: t.ID, Aliases: []string{t.Alias}, BuildID: t.BuildID,
 			VCPUs: t.VCPUs, MemoryMiB: t.MemoryMiB, DiskMiB: t.DiskMiB, CreatedAt: t.CreatedAt})
 	}
 	if !base {
 		s := r.cfg.Size
-		out = append(out, Template{ID: BaseAlias, Aliases: []string{BaseAlias}, VCPUs: s.VCPUs, MemoryMiB: s.MemoryMiB, DiskMiB: s.DiskMiB})
+		out = append(out, sandbox.Template{ID: BaseAlias, Aliases: []string{BaseAlias}, VCPUs: s.VCPUs, MemoryMiB: s.MemoryMiB, DiskMiB: s.DiskMiB})
 	}
 	return out, nil
 }
@@ -99,7 +100,7 @@ func (r *Runtime) base(ctx context.Context) (store.Template, error) {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
-		return store.Template{}, fmt.Errorf("prepare the base template: %w: the daemon is shutting down", ErrUnavailable)
+		return store.Template{}, fmt.Errorf("prepare the base template: %w: the daemon is shutting down", sandbox.ErrUnavailable)
 	}
 	b := r.building
 	if b == nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -106,7 +107,7 @@ func TestTemplateNames(t *testing.T) {
 	if byID, err := f.rt.Template(ctx, base.ID); err != nil || byID.BuildID != base.BuildID {
 		t.Errorf("by id: %+v, %v", byID, err)
 	}
-	if sb := f.create(func(r *CreateRequest) { r.Template = base.ID }); sb.TemplateID != base.ID || sb.Alias != "base" {
+	if sb := f.create(func(r *sandbox.CreateRequest) { r.Template = base.ID }); sb.TemplateID != base.ID || sb.Alias != "base" {
 		t.Errorf("created %+v", sb)
 	}
 }
@@ -143,7 +144,7 @@ func TestATemplateIsBuiltWithinTheCapacity(t *testing.T) {
 		defer f.rt.Close()
 		ctx := context.Background()
 		all := f.rt.ledger.Adopt(capacity.Budget{Sandboxes: 1})
-		if err := f.rt.Prepare(ctx); !errors.Is(err, ErrCapacity) {
+		if err := f.rt.Prepare(ctx); !errors.Is(err, sandbox.ErrCapacity) {
 			t.Errorf("on a full machine: %v", err)
 		}
 		var during capacity.Budget

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -27,7 +28,7 @@ func (r *Runtime) Kill(ctx context.Context, id string) error {
 	_, err := await(ctx, r, func() (struct{}, error) {
 		return struct{}{}, r.terminate(context.WithoutCancel(ctx), sb, reasonKill)
 	})
-	if errors.Is(err, ErrSandboxNotFound) && sb.reason() == reasonKill {
+	if errors.Is(err, sandbox.ErrNotFound) && sb.reason() == reasonKill {
 		return nil
 	}
 	return classify(err)
@@ -41,7 +42,7 @@ const killGrace = 2 * time.Second
 // terminate ends a sandbox for a reason. It breaks off the lifecycle call that
 // is under way, and destroys the machine under one that does not let go.
 // ErrSandboxNotFound if another call ended it meanwhile.
-func (r *Runtime) terminate(ctx context.Context, sb *sandbox, reason string) error {
+func (r *Runtime) terminate(ctx context.Context, sb *handle, reason string) error {
 	sb.condemn(reason)
 	err := r.seize(ctx, sb)
 	if err != nil {
@@ -49,7 +50,7 @@ func (r *Runtime) terminate(ctx context.Context, sb *sandbox, reason string) err
 		return fmt.Errorf("kill sandbox %s: %w (it is being retried)", sb.id, err)
 	}
 	defer sb.life.unlock()
-	if sb.recorded() == StateKilled {
+	if sb.recorded() == sandbox.StateKilled {
 		return notFound(sb.id)
 	}
 	err = r.terminateLocked(ctx, sb, reason)
@@ -61,11 +62,11 @@ func (r *Runtime) terminate(ctx context.Context, sb *sandbox, reason string) err
 
 // seize takes the life of a condemned sandbox. A call that hangs in the driver
 // fails when its machine is gone, and lets go then.
-func (r *Runtime) seize(ctx context.Context, sb *sandbox) error {
+func (r *Runtime) seize(ctx context.Context, sb *handle) error {
 	if sb.life.lockWithin(ctx, killGrace) == nil {
 		return nil
 	}
-	if sb.recorded() != StateKilling { // Another kill destroys it itself.
+	if sb.recorded() != sandbox.StateKilling { // Another kill destroys it itself.
 		r.destroyUnder(ctx, sb)
 	}
 	if sb.life.lockWithin(ctx, cleanupTimeout) != nil {
@@ -76,7 +77,7 @@ func (r *Runtime) seize(ctx context.Context, sb *sandbox) error {
 
 // destroyUnder destroys the machine of a sandbox whose life another call has, so
 // that this call fails.
-func (r *Runtime) destroyUnder(ctx context.Context, sb *sandbox) {
+func (r *Runtime) destroyUnder(ctx context.Context, sb *handle) {
 	r.log.Warn("a lifecycle call hangs; destroying the machine under it", "sandbox_id", sb.id, "state", sb.recorded())
 	err := r.cfg.Driver.Destroy(ctx, sb.id)
 	if err != nil && !errors.Is(err, vm.ErrNotFound) && !errors.Is(err, vm.ErrInvalidTransition) {
@@ -85,7 +86,7 @@ func (r *Runtime) destroyUnder(ctx context.Context, sb *sandbox) {
 }
 
 // insist goes on with a kill in the background.
-func (r *Runtime) insist(sb *sandbox, reason string) {
+func (r *Runtime) insist(sb *handle, reason string) {
 	sb.mu.Lock()
 	begun := sb.insisting
 	sb.insisting = true
@@ -103,7 +104,7 @@ func (r *Runtime) insist(sb *sandbox, reason string) {
 			if r.seize(r.life, sb) != nil {
 				continue
 			}
-			if sb.recorded() != StateKilled {
+			if sb.recorded() != sandbox.StateKilled {
 				_ = r.terminateLocked(r.life, sb, reason) // It retries by itself.
 			}
 			sb.life.unlock()
@@ -117,11 +118,11 @@ func (r *Runtime) insist(sb *sandbox, reason string) {
 // writes the outcome, then records the sample. When a step fails the sandbox
 // stays in killing, keeps its capacity, and is retried in the background until
 // it is gone. The caller holds sb.life.
-func (r *Runtime) terminateLocked(ctx context.Context, sb *sandbox, reason string) error {
+func (r *Runtime) terminateLocked(ctx context.Context, sb *handle, reason string) error {
 	sb.disarm()
 	err := r.tryTerminate(ctx, sb, reason)
 	if err != nil && sb.firstRetry() {
-		r.retry(sb, "sandbox cannot be ended yet", StateKilling, func(sb *sandbox) error {
+		r.retry(sb, "sandbox cannot be ended yet", sandbox.StateKilling, func(sb *handle) error {
 			return r.tryTerminate(r.life, sb, reason)
 		})
 	}
@@ -130,7 +131,7 @@ func (r *Runtime) terminateLocked(ctx context.Context, sb *sandbox, reason strin
 
 // firstRetry reports, once, that nobody retries the end of the sandbox yet. Its
 // state does not say so: it may be that of an earlier process.
-func (sb *sandbox) firstRetry() bool {
+func (sb *handle) firstRetry() bool {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	first := !sb.retried
@@ -143,16 +144,16 @@ func (sb *sandbox) firstRetry() bool {
 // retried.
 var errUnwritten = errors.New("the end of the sandbox could not be recorded")
 
-func (r *Runtime) tryTerminate(ctx context.Context, sb *sandbox, reason string) (err error) {
+func (r *Runtime) tryTerminate(ctx context.Context, sb *handle, reason string) (err error) {
 	ctx, cancel := detached(ctx)
 	defer cancel()
 	ctx, end := r.cfg.Tracer.Start(ctx, latency.KillDelete, slog.String("sandbox", sb.id), slog.String("reason", reason))
 	defer func() { end(err) }()
 	begin := time.Now()
-	wasRunning := sb.recorded() == StateRunning
+	wasRunning := sb.recorded() == sandbox.StateRunning
 	row := sb.update(func(row *store.Sandbox) {
-		if State(row.State) != StateKilling {
-			row.State, row.Deadline = string(StateKilling), begin.Add(killTimeout)
+		if row.State != sandbox.StateKilling {
+			row.State, row.Deadline = sandbox.StateKilling, begin.Add(killTimeout)
 		}
 		if row.Reason == "" {
 			row.Reason = cmp.Or(sb.doom, reason)
@@ -179,7 +180,7 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *sandbox, reason string) 
 		}
 	}
 	row = sb.snapshot()
-	row.State, row.KilledAt, row.Deadline, row.SnapshotID = string(StateKilled), time.Now(), time.Time{}, ""
+	row.State, row.KilledAt, row.Deadline, row.SnapshotID = sandbox.StateKilled, time.Now(), time.Time{}, ""
 	row.Spec = "" // Nothing is made from it any more.
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
 		return fmt.Errorf("%w: %w", errUnwritten, err)
@@ -208,5 +209,5 @@ const (
 )
 
 func notFound(id string) error {
-	return fmt.Errorf("sandbox %q: %w", id, ErrSandboxNotFound)
+	return fmt.Errorf("sandbox %q: %w", id, sandbox.ErrNotFound)
 }

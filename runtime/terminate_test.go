@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm/memvm"
 )
@@ -39,13 +40,13 @@ func TestKillDestroysThenFreesTheNetworkThenReleasesThenSamples(t *testing.T) {
 	if n := samples(f, latency.KillDelete); n != 1 {
 		t.Errorf("%d samples", n)
 	}
-	if err := f.rt.Kill(context.Background(), sb.ID); !errors.Is(err, ErrSandboxNotFound) {
+	if err := f.rt.Kill(context.Background(), sb.ID); !errors.Is(err, sandbox.ErrNotFound) {
 		t.Errorf("second kill: %v", err)
 	}
-	if _, err := f.rt.Get(context.Background(), sb.ID); !errors.Is(err, ErrSandboxNotFound) {
+	if _, err := f.rt.Get(context.Background(), sb.ID); !errors.Is(err, sandbox.ErrNotFound) {
 		t.Errorf("get: %v", err)
 	}
-	if _, err := f.rt.Dial(context.Background(), sb.ID, 80); !errors.Is(err, ErrNotRunning) {
+	if _, err := f.rt.Dial(context.Background(), sb.ID, 80); !errors.Is(err, sandbox.ErrNotRunning) {
 		t.Errorf("dial: %v", err)
 	}
 }
@@ -71,17 +72,17 @@ func TestKillsAtOnceJoin(t *testing.T) {
 		if n := countOf(f, "destroy"); n != 1 {
 			t.Errorf("it was ended %d times", n)
 		}
-		if err := f.rt.Kill(context.Background(), sb.ID); !errors.Is(err, ErrSandboxNotFound) {
+		if err := f.rt.Kill(context.Background(), sb.ID); !errors.Is(err, sandbox.ErrNotFound) {
 			t.Errorf("a kill of what is gone: %v", err)
 		}
 		// It is not found as soon as its time is over, also by a kill.
-		sb = f.create(func(r *CreateRequest) { r.Timeout = time.Minute })
+		sb = f.create(func(r *sandbox.CreateRequest) { r.Timeout = time.Minute })
 		time.Sleep(time.Minute + 100*time.Millisecond)
 		synctest.Wait()
 		if row := f.row(sb.ID); row.State != "killing" {
 			t.Errorf("it is %s", row.State)
 		}
-		if err := f.rt.Kill(context.Background(), sb.ID); !errors.Is(err, ErrSandboxNotFound) {
+		if err := f.rt.Kill(context.Background(), sb.ID); !errors.Is(err, sandbox.ErrNotFound) {
 			t.Errorf("a kill of what timed out: %v", err)
 		}
 	})
@@ -107,7 +108,7 @@ func TestWhatCannotBeEndedKeepsItsCapacityAndIsRetriedUntilItIsGone(t *testing.T
 				if n := samples(f, latency.KillDelete); n != 0 {
 					t.Errorf("%d samples of a kill that failed", n)
 				}
-				if _, err := f.rt.Get(context.Background(), sb.ID); !errors.Is(err, ErrSandboxNotFound) {
+				if _, err := f.rt.Get(context.Background(), sb.ID); !errors.Is(err, sandbox.ErrNotFound) {
 					t.Errorf("a client still sees it: %v", err)
 				}
 				time.Sleep(time.Minute) // of the bubble's clock: three retries
@@ -230,11 +231,11 @@ func TestConnectReturnsTheEndUnchangedWhenAShorterOneIsAsked(t *testing.T) {
 	if err != nil || resumed || !got.EndAt.Equal(sb.EndAt) {
 		t.Errorf("got %v %v %v, want %v", got.EndAt, resumed, err, sb.EndAt)
 	}
-	if _, _, err := f.rt.Connect(context.Background(), "iunknown", time.Second); !errors.Is(err, ErrSandboxNotFound) {
+	if _, _, err := f.rt.Connect(context.Background(), "iunknown", time.Second); !errors.Is(err, sandbox.ErrNotFound) {
 		t.Errorf("unknown: %v", err)
 	}
 	for _, d := range []time.Duration{-time.Second, 1000 * time.Hour} {
-		if err := f.rt.SetTimeout(context.Background(), sb.ID, d); !errors.Is(err, ErrInvalid) {
+		if err := f.rt.SetTimeout(context.Background(), sb.ID, d); !errors.Is(err, sandbox.ErrInvalid) {
 			t.Errorf("timeout %v: %v", d, err)
 		}
 	}
@@ -272,10 +273,10 @@ func TestKillAllEndsEverythingAndAdmitsNothing(t *testing.T) {
 	}
 	f.wantNothingLeft()
 	// One that was under way already is not admitted either.
-	if _, err := f.rt.create(context.Background(), request(), tpl, nil); !errors.Is(err, ErrUnavailable) {
+	if _, err := f.rt.create(context.Background(), request(), tpl, nil); !errors.Is(err, sandbox.ErrUnavailable) {
 		t.Errorf("create during KillAll: %v", err)
 	}
-	if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, ErrUnavailable) {
+	if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, sandbox.ErrUnavailable) {
 		t.Errorf("create after KillAll: %v", err)
 	}
 	f.wantNothingLeft()
@@ -290,7 +291,7 @@ func TestAKillSucceedsWhenOnlyItsRowCannotBeWritten(t *testing.T) {
 		if err := f.rt.Kill(context.Background(), sb.ID); err != nil {
 			t.Errorf("kill: %v", err)
 		}
-		if _, err := f.rt.Get(context.Background(), sb.ID); !errors.Is(err, ErrSandboxNotFound) {
+		if _, err := f.rt.Get(context.Background(), sb.ID); !errors.Is(err, sandbox.ErrNotFound) {
 			t.Errorf("get: %v", err)
 		}
 		if f.network.count() != 0 || f.rt.ledger.Active().Sandboxes != 0 {

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"github.com/rundlet/rundlet/sandbox"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,13 +21,16 @@ func TestCallsBesideAPauseWaitForWhatComesOfIt(t *testing.T) {
 		"pause":    {call: func(f *fixture, id string) error { return f.rt.Pause(ctx, id, true) }},
 		"snapshot": {call: func(f *fixture, id string) error { _, err := f.rt.Snapshot(ctx, id, "", ""); return err }},
 		"fork": {call: func(f *fixture, id string) error {
-			_, err := f.rt.Fork(ctx, id, ForkRequest{Count: 1, Timeout: time.Hour})
+			_, err := f.rt.Fork(ctx, id, sandbox.ForkRequest{Count: 1, Timeout: time.Hour})
 			return err
 		}},
-		"connect":      {call: func(f *fixture, id string) error { _, _, err := f.rt.Connect(ctx, id, time.Hour); return err }},
-		"timeout":      {call: func(f *fixture, id string) error { return f.rt.SetTimeout(ctx, id, time.Hour) }, paused: ErrConflict},
-		"continuation": {call: func(f *fixture, id string) error { _, err := f.rt.Capture(ctx, id, ReasonStopped, ""); return err }, running: ErrConflict},
-		"kill":         {call: func(f *fixture, id string) error { return f.rt.Kill(ctx, id) }},
+		"connect": {call: func(f *fixture, id string) error { _, _, err := f.rt.Connect(ctx, id, time.Hour); return err }},
+		"timeout": {call: func(f *fixture, id string) error { return f.rt.SetTimeout(ctx, id, time.Hour) }, paused: sandbox.ErrConflict},
+		"continuation": {call: func(f *fixture, id string) error {
+			_, err := f.rt.Capture(ctx, id, sandbox.ReasonStopped, "")
+			return err
+		}, running: sandbox.ErrConflict},
+		"kill": {call: func(f *fixture, id string) error { return f.rt.Kill(ctx, id) }},
 	}
 	pauses := map[string]struct {
 		fails map[string]int

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"github.com/rundlet/rundlet/sandbox"
 	"maps"
 	"testing"
 )
@@ -9,17 +10,17 @@ func TestEachTokenIsThatOfAShownAndSecuredSandbox(t *testing.T) {
 	f := newFixture(t)
 	want := map[string]string{}
 	for range 3 {
-		sb := f.create(long, func(r *CreateRequest) { r.Secure = true })
+		sb := f.create(long, func(r *sandbox.CreateRequest) { r.Secure = true })
 		want[sb.ID] = sb.EnvdAccessToken
 	}
-	paused := f.paused(func(r *CreateRequest) { r.Secure = true })
+	paused := f.paused(func(r *sandbox.CreateRequest) { r.Secure = true })
 	sb, err := f.rt.Get(t.Context(), paused)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want[paused] = sb.EnvdAccessToken
-	f.create(long, func(r *CreateRequest) { r.Secure = false })
-	killed := f.create(long, func(r *CreateRequest) { r.Secure = true }).ID
+	f.create(long, func(r *sandbox.CreateRequest) { r.Secure = false })
+	killed := f.create(long, func(r *sandbox.CreateRequest) { r.Secure = true }).ID
 	if err := f.rt.Kill(t.Context(), killed); err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -23,7 +24,7 @@ const (
 // undoPause lets a sandbox run on whose pause failed before it was saved. It can
 // be repeated. An error means that its machine could be neither continued nor
 // found dead: the sandbox is pausing still, and nothing of it is lost.
-func (r *Runtime) undoPause(sb *sandbox) error {
+func (r *Runtime) undoPause(sb *handle) error {
 	if sb.condemned() {
 		return nil // The kill that broke the pause off does the rest.
 	}
@@ -42,7 +43,7 @@ func (r *Runtime) undoPause(sb *sandbox) error {
 	}
 	claim := sb.snapshot().SnapshotID
 	row := sb.update(func(row *store.Sandbox) {
-		row.State, row.SnapshotID, row.Deadline = string(StateRunning), "", time.Time{}
+		row.State, row.SnapshotID, row.Deadline = sandbox.StateRunning, "", time.Time{}
 	})
 	// If this is not written, the next start finds a machine that runs and a
 	// snapshot that is not complete, and comes to the same.

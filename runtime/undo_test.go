@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"github.com/rundlet/rundlet/sandbox"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,7 +92,7 @@ func TestAGuestThatDoesNotAnswerAfterAnUndoIsLeftToTheHeartbeat(t *testing.T) {
 		if took := time.Since(begin); took > answerTimeout+reasonTimeout {
 			t.Errorf("it took %v", took)
 		}
-		if got, err := f.rt.Get(context.Background(), sb.ID); err != nil || got.State != StateRunning {
+		if got, err := f.rt.Get(context.Background(), sb.ID); err != nil || got.State != sandbox.StateRunning {
 			t.Errorf("%+v, %v", got, err)
 		}
 	})

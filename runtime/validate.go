@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"fmt"
+	"github.com/rundlet/rundlet/sandbox"
 	"strings"
 	"time"
 )
@@ -19,22 +20,22 @@ const (
 	MinTimeout = time.Second
 )
 
-func (r *Runtime) validate(req CreateRequest) error {
+func (r *Runtime) validate(req sandbox.CreateRequest) error {
 	if err := r.validateTimeout(req.Timeout); err != nil {
 		return err
 	}
 	if n := size(req.Metadata); n > maxMetadataBytes {
-		return fmt.Errorf("%w: metadata has %d bytes; at most %d are allowed", ErrInvalid, n, maxMetadataBytes)
+		return fmt.Errorf("%w: metadata has %d bytes; at most %d are allowed", sandbox.ErrInvalid, n, maxMetadataBytes)
 	}
 	if err := checkEnv(req.Env); err != nil {
 		return err
 	}
 	for k, v := range req.Env {
 		if k == "" || strings.ContainsAny(k, "=\x00") || strings.Contains(v, "\x00") {
-			return fmt.Errorf("%w: environment variable %.40q is not valid", ErrInvalid, k)
+			return fmt.Errorf("%w: environment variable %.40q is not valid", sandbox.ErrInvalid, k)
 		}
 		if n := len(k) + len(v) + 2; n > maxVariable {
-			return fmt.Errorf("%w: environment variable %.40q has %d bytes; at most %d are allowed", ErrInvalid, k, n, maxVariable)
+			return fmt.Errorf("%w: environment variable %.40q has %d bytes; at most %d are allowed", sandbox.ErrInvalid, k, n, maxVariable)
 		}
 	}
 	return nil
@@ -43,7 +44,7 @@ func (r *Runtime) validate(req CreateRequest) error {
 func (r *Runtime) validateTimeout(d time.Duration) error {
 	if d < MinTimeout || d > r.cfg.MaxTimeout {
 		return fmt.Errorf("%w: timeout must be between %d and %d seconds",
-			ErrInvalid, int(MinTimeout.Seconds()), int(r.cfg.MaxTimeout.Seconds()))
+			sandbox.ErrInvalid, int(MinTimeout.Seconds()), int(r.cfg.MaxTimeout.Seconds()))
 	}
 	return nil
 }
@@ -58,7 +59,7 @@ func size(m map[string]string) (n int) {
 // checkEnv bounds an environment.
 func checkEnv(env map[string]string) error {
 	if n := size(env); n > maxEnvBytes {
-		return fmt.Errorf("%w: environment variables have %d bytes; at most %d are allowed", ErrInvalid, n, maxEnvBytes)
+		return fmt.Errorf("%w: environment variables have %d bytes; at most %d are allowed", sandbox.ErrInvalid, n, maxEnvBytes)
 	}
 	return nil
 }

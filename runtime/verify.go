@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/policy/snapshot"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -181,7 +182,7 @@ func (v *verifier) contents(ctx context.Context, key string, files []vm.Snapshot
 		if !joined {
 			if job = v.begin(key, files); job == nil {
 				v.mu.Unlock()
-				return nil, fmt.Errorf("%w: the daemon is shutting down", ErrUnavailable)
+				return nil, fmt.Errorf("%w: the daemon is shutting down", sandbox.ErrUnavailable)
 			}
 		}
 		job.waiters++

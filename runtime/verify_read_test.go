@@ -9,11 +9,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
 
 // restarted returns a fixture with a snapshot that an earlier process sealed.
-func restarted(t *testing.T, change func(*Config)) (*fixture, CreateRequest) {
+func restarted(t *testing.T, change func(*Config)) (*fixture, sandbox.CreateRequest) {
 	t.Helper()
 	f := newFixture(t)
 	snap, err := f.rt.Snapshot(context.Background(), f.create(hours).ID, "", "")
@@ -137,7 +138,7 @@ func TestWhatADiskLosesIsFoundWhenTheLastReadIsTooOld(t *testing.T) {
 		was := f.rt.verify.entries[key]
 		f.rt.verify.entries[key] = held{states: states, sums: was.sums, readAt: was.readAt}
 		time.Sleep(believedFor)
-		if _, err := f.rt.Create(context.Background(), req); !errors.Is(err, ErrNotRestorable) {
+		if _, err := f.rt.Create(context.Background(), req); !errors.Is(err, sandbox.ErrNotRestorable) {
 			t.Errorf("got %v", err)
 		}
 	})

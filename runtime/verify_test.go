@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -72,15 +73,15 @@ func (f *fixture) template() store.Template {
 // What is restored is what was saved: a flipped bit is found by the process that
 // saved it, before its digests are known and after, and however the files are used.
 func TestASnapshotIsWhatWasSaved(t *testing.T) {
-	restores := map[string]func(f *fixture, sb Sandbox) (claim string, restore func() error){
-		"pause": func(f *fixture, sb Sandbox) (string, func() error) {
+	restores := map[string]func(f *fixture, sb sandbox.Sandbox) (claim string, restore func() error){
+		"pause": func(f *fixture, sb sandbox.Sandbox) (string, func() error) {
 			f.pause(sb.ID)
 			return f.row(sb.ID).SnapshotID, func() error {
 				_, _, err := f.rt.Connect(context.Background(), sb.ID, time.Minute)
 				return err
 			}
 		},
-		"snapshot": func(f *fixture, sb Sandbox) (string, func() error) {
+		"snapshot": func(f *fixture, sb sandbox.Sandbox) (string, func() error) {
 			snap, err := f.rt.Snapshot(context.Background(), sb.ID, "", "")
 			if err != nil {
 				f.t.Fatal(err)
@@ -92,7 +93,7 @@ func TestASnapshotIsWhatWasSaved(t *testing.T) {
 				return err
 			}
 		},
-		"snapshot of what is paused": func(f *fixture, sb Sandbox) (string, func() error) {
+		"snapshot of what is paused": func(f *fixture, sb sandbox.Sandbox) (string, func() error) {
 			f.pause(sb.ID)
 			snap, err := f.rt.Snapshot(context.Background(), sb.ID, "", "")
 			if err != nil {
@@ -105,8 +106,8 @@ func TestASnapshotIsWhatWasSaved(t *testing.T) {
 				return err
 			}
 		},
-		"continuation": func(f *fixture, sb Sandbox) (string, func() error) {
-			c, err := f.rt.Capture(context.Background(), sb.ID, ReasonIdle, "")
+		"continuation": func(f *fixture, sb sandbox.Sandbox) (string, func() error) {
+			c, err := f.rt.Capture(context.Background(), sb.ID, sandbox.ReasonIdle, "")
 			if err != nil {
 				f.t.Fatal(err)
 			}
@@ -140,7 +141,7 @@ func TestASnapshotIsWhatWasSaved(t *testing.T) {
 					flip(t, image)
 					f.forgetHistory()
 					for range 2 {
-						if err := restore(); !errors.Is(err, ErrNotRestorable) || !strings.Contains(err.Error(), "pages.img") {
+						if err := restore(); !errors.Is(err, sandbox.ErrNotRestorable) || !strings.Contains(err.Error(), "pages.img") {
 							t.Errorf("restored from a flipped bit: %v", err)
 						}
 					}
@@ -192,10 +193,10 @@ func TestAChangeDuringTheRestoreIsFound(t *testing.T) {
 		synctest.Wait()
 		row := f.claim(f.row(sb.ID).SnapshotID)
 		f.lookDuring("create", sync.OnceFunc(func() { flip(t, f.image(row.VMID, row.Snapshot)) }))
-		if _, _, err := f.rt.Connect(context.Background(), sb.ID, time.Minute); !errors.Is(err, ErrNotRestorable) {
+		if _, _, err := f.rt.Connect(context.Background(), sb.ID, time.Minute); !errors.Is(err, sandbox.ErrNotRestorable) {
 			t.Errorf("got %v", err)
 		}
-		if row := f.row(sb.ID); State(row.State) != StatePaused {
+		if row := f.row(sb.ID); row.State != sandbox.StatePaused {
 			t.Errorf("row %+v", row)
 		}
 	})

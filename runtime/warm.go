@@ -11,6 +11,7 @@ import (
 
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -34,7 +35,7 @@ type pool struct {
 
 // warm is a machine of the pool: a sandbox that is not in use.
 type warm struct {
-	sb     *sandbox
+	sb     *handle
 	key    warmpool.Key
 	origin origin
 	// ready: it runs and has answered; otherwise it is prepared.
@@ -242,7 +243,7 @@ func (r *Runtime) newWarm(key warmpool.Key) (*warm, error) {
 	if !ok {
 		return nil, errors.New("the template is gone")
 	}
-	w := &warm{sb: newSandbox(r.newRow(CreateRequest{Secure: true}, from, nil)), key: key, origin: from}
+	w := &warm{sb: newHandle(r.newRow(sandbox.CreateRequest{Secure: true}, from, nil)), key: key, origin: from}
 	reservation, err := r.ledger.ReserveWarm(capacity.WarmEntry{
 		ID: w.sb.id, Key: capacity.WarmKey(key), Budget: budget(w.sb.row),
 	})

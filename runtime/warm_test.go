@@ -10,6 +10,7 @@ import (
 
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // warmed runs a test over a runtime whose pool is full, in a bubble.
@@ -36,7 +37,7 @@ func warmed(t *testing.T, target WarmTarget, test func(t *testing.T, f *fixture)
 }
 
 func (f *fixture) running() int {
-	list, err := f.rt.List(context.Background(), ListFilter{States: []State{StateRunning}})
+	list, err := f.rt.List(context.Background(), sandbox.ListFilter{States: []sandbox.State{sandbox.StateRunning}})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -71,7 +72,7 @@ func TestThePoolReservesLaunchesProbesAndRetains(t *testing.T) {
 		if u.Warm.Sandboxes != 3 || u.Active.Sandboxes != 0 || u.Warm.Launches != 0 {
 			t.Errorf("reserved %+v", u)
 		}
-		if list, _ := f.rt.List(context.Background(), ListFilter{}); len(list) != 0 {
+		if list, _ := f.rt.List(context.Background(), sandbox.ListFilter{}); len(list) != 0 {
 			t.Errorf("a warm machine is shown: %+v", list)
 		}
 		if rows, _ := f.db.LiveSandboxes(context.Background(), "test"); len(rows) != 0 {
@@ -126,8 +127,8 @@ func TestAWarmSandboxIsWhatWasAskedFor(t *testing.T) {
 					t.Error("it was exposed before its policy was in force")
 				}
 			})
-			sb := f.create(func(r *CreateRequest) {
-				r.Env, r.AllowInternet, r.Secure, r.OnTimeout = map[string]string{"A": "1"}, &no, false, OnTimeoutPause
+			sb := f.create(func(r *sandbox.CreateRequest) {
+				r.Env, r.AllowInternet, r.Secure, r.OnTimeout = map[string]string{"A": "1"}, &no, false, sandbox.OnTimeoutPause
 			})
 			init := f.initOf(sb.ID)
 			if init.Env["A"] != "1" || init.AccessToken != "" || sb.EnvdAccessToken != "" || init.Restored {
@@ -136,7 +137,7 @@ func TestAWarmSandboxIsWhatWasAskedFor(t *testing.T) {
 			if f.network.internet(f.row(sb.ID).SlotID) {
 				t.Errorf("%s: it reaches the internet", stage)
 			}
-			if sb.OnTimeout != OnTimeoutPause {
+			if sb.OnTimeout != sandbox.OnTimeoutPause {
 				t.Errorf("%s: %+v", stage, sb)
 			}
 			want := []string{"set internet", "init"}
@@ -209,7 +210,7 @@ func TestWarmMachinesYieldToActiveWorkAndActiveWorkIsNeverEvicted(t *testing.T) 
 		}
 		// What the pool cannot serve takes the place of what is in it.
 		for range 4 {
-			f.create(long, func(r *CreateRequest) { r.Template = snap.ID })
+			f.create(long, func(r *sandbox.CreateRequest) { r.Template = snap.ID })
 		}
 		synctest.Wait()
 		if got := f.pooled(); got != [2]int{} {
@@ -239,7 +240,7 @@ func TestWhoWaitsIsNotOvertakenByWayOfThePool(t *testing.T) {
 		done := make(chan string, 8)
 		for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
 			go func() {
-				f.create(long, func(r *CreateRequest) { r.Metadata = map[string]string{"name": name} })
+				f.create(long, func(r *sandbox.CreateRequest) { r.Metadata = map[string]string{"name": name} })
 				done <- name
 			}()
 			synctest.Wait()

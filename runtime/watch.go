@@ -3,17 +3,18 @@ package runtime
 import (
 	"errors"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
 
 // expose arms the time-out and watches the machine. The sandbox is running.
-func (r *Runtime) expose(sb *sandbox) {
+func (r *Runtime) expose(sb *handle) {
 	sb.arm(0, func() { r.expire(sb) })
 	r.watchOver(sb)
 }
 
 // watchOver watches the machine that a sandbox has from now on.
-func (r *Runtime) watchOver(sb *sandbox) {
+func (r *Runtime) watchOver(sb *handle) {
 	sb.mu.Lock()
 	sb.run++
 	run := sb.run
@@ -24,7 +25,7 @@ func (r *Runtime) watchOver(sb *sandbox) {
 }
 
 // watch ends a sandbox whose machine ended by itself.
-func (r *Runtime) watch(waiter vm.Waiter, sb *sandbox, run int) {
+func (r *Runtime) watch(waiter vm.Waiter, sb *handle, run int) {
 	reason, err := waiter.Wait(r.life, sb.id)
 	if r.life.Err() != nil || errors.Is(err, vm.ErrNotFound) {
 		return
@@ -37,7 +38,7 @@ func (r *Runtime) watch(waiter vm.Waiter, sb *sandbox, run int) {
 	}
 	defer sb.life.unlock()
 	sb.mu.Lock()
-	mine := sb.doom == "" && sb.run == run && State(sb.row.State) == StateRunning
+	mine := sb.doom == "" && sb.run == run && sb.row.State == sandbox.StateRunning
 	sb.mu.Unlock()
 	if !mine {
 		return // it was paused or killed, or it runs in another machine

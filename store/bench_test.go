@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // filled returns a store with n paused sandboxes, n killed ones, n snapshots and n
@@ -73,7 +75,7 @@ func BenchmarkRows(b *testing.B) {
 					_, err = s.CountOrphans(ctx)
 				}
 				if err == nil {
-					_, err = s.CountQuarantined(ctx, []string{"paused", "running"})
+					_, err = s.CountQuarantined(ctx, []sandbox.State{"paused", "running"})
 				}
 				return err
 			}},

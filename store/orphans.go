@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"github.com/rundlet/rundlet/sandbox"
 	"time"
 )
 
@@ -177,7 +178,7 @@ func (s *Store) CountOrphans(ctx context.Context) (map[string]int, error) {
 const needOperator = `state <> 'killed' AND (quarantined_at <> 0 OR state NOT IN (SELECT value FROM json_each(?)))`
 
 // CountQuarantined counts what Quarantined returns.
-func (s *Store) CountQuarantined(ctx context.Context, known []string) (n int, err error) {
+func (s *Store) CountQuarantined(ctx context.Context, known []sandbox.State) (n int, err error) {
 	if err := s.current(); err != nil {
 		return 0, err
 	}
@@ -188,13 +189,13 @@ func (s *Store) CountQuarantined(ctx context.Context, known []string) (n int, er
 }
 
 // list is a list of texts as one argument of a query, for json_each.
-func list(texts []string) string {
+func list[T ~string](texts []T) string {
 	text, _ := json.Marshal(texts) // Texts encode.
 	return string(text)
 }
 
 // Quarantined returns the rows that need an operator, of all instances: those
 // that say so, and those in a state that is not among known.
-func (s *Store) Quarantined(ctx context.Context, known []string) ([]Sandbox, error) {
+func (s *Store) Quarantined(ctx context.Context, known []sandbox.State) ([]Sandbox, error) {
 	return s.sandboxes(ctx, `WHERE `+needOperator+` ORDER BY id`, list(known))
 }

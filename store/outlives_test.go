@@ -11,13 +11,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // Which changes are on the disk when their call returns: SQLite itself is asked
 // how it committed the last one.
 func TestUserDataOutlivesAPowerCutByTheRowThatNeedsIt(t *testing.T) {
 	ctx := t.Context()
-	sandbox := func(state, claim string) func(*Store) error {
+	put := func(state sandbox.State, claim string) func(*Store) error {
 		return func(s *Store) error {
 			row := Sandbox{ID: "i1", State: state, SnapshotID: claim}
 			return s.PutSandbox(ctx, row)
@@ -31,19 +33,19 @@ func TestUserDataOutlivesAPowerCutByTheRowThatNeedsIt(t *testing.T) {
 		before, change func(*Store) error
 		synced         bool
 	}{
-		"create intent":                     {none, sandbox("creating", ""), false},
-		"create outcome":                    {sandbox("creating", ""), sandbox("running", ""), false},
-		"a later end":                       {sandbox("running", ""), sandbox("running", ""), false},
-		"kill of what runs":                 {sandbox("running", ""), sandbox("killed", ""), false},
-		"pause intent":                      {sandbox("running", ""), sandbox("pausing", "c"), true},
-		"pause outcome":                     {sandbox("pausing", "c"), sandbox("paused", "c"), true},
-		"an undone pause":                   {sandbox("pausing", "c"), sandbox("running", ""), true},
-		"resume intent":                     {sandbox("paused", "c"), sandbox("resuming", "c"), true},
-		"resume outcome":                    {sandbox("resuming", "c"), sandbox("running", ""), true},
-		"intent to kill what is paused":     {sandbox("paused", "c"), sandbox("killing", "c"), true},
-		"kill of what was paused":           {sandbox("killing", "c"), sandbox("killed", ""), true},
-		"a state of a newer program":        {none, sandbox("hibernating", ""), true},
-		"what follows on such a state":      {sandbox("hibernating", ""), sandbox("running", ""), true},
+		"create intent":                     {none, put("creating", ""), false},
+		"create outcome":                    {put("creating", ""), put("running", ""), false},
+		"a later end":                       {put("running", ""), put("running", ""), false},
+		"kill of what runs":                 {put("running", ""), put("killed", ""), false},
+		"pause intent":                      {put("running", ""), put("pausing", "c"), true},
+		"pause outcome":                     {put("pausing", "c"), put("paused", "c"), true},
+		"an undone pause":                   {put("pausing", "c"), put("running", ""), true},
+		"resume intent":                     {put("paused", "c"), put("resuming", "c"), true},
+		"resume outcome":                    {put("resuming", "c"), put("running", ""), true},
+		"intent to kill what is paused":     {put("paused", "c"), put("killing", "c"), true},
+		"kill of what was paused":           {put("killing", "c"), put("killed", ""), true},
+		"a state of a newer program":        {none, put("hibernating", ""), true},
+		"what follows on such a state":      {put("hibernating", ""), put("running", ""), true},
 		"claim that is not filled":          {none, claim(SnapshotSaving), false},
 		"claim that is filled":              {claim(SnapshotSaving), claim(SnapshotReady), true},
 		"claim that is given up":            {claim(SnapshotReady), func(s *Store) error { _, err := s.DropSnapshot(ctx, "c"); return err }, true},

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"modernc.org/sqlite"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // spy is SQLite's driver, and keeps the statements that pass.
@@ -80,7 +82,7 @@ func TestNoRequestReadsATable(t *testing.T) {
 	defer s.Close()
 	ctx := t.Context()
 	sb := sample("i1", "running")
-	known := []string{"running"}
+	known := []sandbox.State{"running"}
 	counted := Counted{Kinds: []string{"snapshot", "continuation"}, Most: 100, MostOfAKey: 100}
 	named := filler(60)
 	named.Name = "name"

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/rundlet/rundlet/sandbox"
 	"time"
 )
 
@@ -16,7 +17,7 @@ type Sandbox struct {
 	TemplateID    string
 	Alias         string
 	BuildID       string
-	State         string
+	State         sandbox.State
 	Reason        string
 	Metadata      map[string]string
 	CreatedAt     time.Time
@@ -41,7 +42,7 @@ type Sandbox struct {
 	OriginID string
 	// Spec is the driver's spec that it was made with, as JSON.
 	Spec       string
-	OnTimeout  string
+	OnTimeout  sandbox.OnTimeout
 	AutoResume bool
 	// FollowsUp is the continuation that it was started from, as JSON.
 	FollowsUp string

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func open(t *testing.T, path string) *Store {
@@ -22,7 +24,7 @@ func open(t *testing.T, path string) *Store {
 	return s
 }
 
-func sample(id, state string) Sandbox {
+func sample(id string, state sandbox.State) Sandbox {
 	no := false
 	return Sandbox{
 		ID: id, Instance: "d1", TemplateID: "t", Alias: "base", BuildID: "b", State: state, Reason: "why",

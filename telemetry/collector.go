@@ -196,7 +196,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 
 // sums adds up by label. Every label that is allowed is there, so that a rate
 // over a counter sees its first event; none are if the counts are nil.
-func sums[N int | uint64](counts map[string]N, allowed []string, label func(string) string) map[string]N {
+func sums[K ~string, N int | uint64](counts map[K]N, allowed []string, label func(string) string) map[string]N {
 	if counts == nil {
 		return nil
 	}
@@ -205,7 +205,7 @@ func sums[N int | uint64](counts map[string]N, allowed []string, label func(stri
 		out[name] = 0
 	}
 	for name, n := range counts {
-		out[label(name)] += n
+		out[label(string(name))] += n
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // other is the label of what is not known: each value of a label is a time
@@ -13,7 +14,7 @@ const other = "other"
 
 var (
 	stageLabels  = latency.Names()
-	stateLabels  = []string{"creating", "running", "pausing", "paused", "resuming", "killing"}
+	stateLabels  = liveStates()
 	refusals     = []string{"oversized", "queue_full", "deadline", "pressure", "disk", "canceled"}
 	reconciled   = []string{"recover", "cleanup", "quarantine", "preserve", "failed"}
 	reasonLabels = []string{"request", "timeout", "oom", "exited", "signal", "create_failed", "shutdown", "lost", "stuck"}
@@ -21,6 +22,16 @@ var (
 	pressures    = []string{"nominal", "watch", "shrink", "critical", "recovery"}
 	kinds        = []string{"snapshot", "pause", "filesystem_pause", "continuation", "fork"}
 )
+
+// liveStates are the states but killed: a killed sandbox is counted by its reason.
+func liveStates() (labels []string) {
+	for _, s := range sandbox.States {
+		if s != sandbox.StateKilled {
+			labels = append(labels, string(s))
+		}
+	}
+	return labels
+}
 
 // known returns the value if it is one of those allowed.
 func known(value string, allowed []string) string {

@@ -1,13 +1,17 @@
 package telemetry
 
-import "time"
+import (
+	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
+)
 
 // State is what the node is at, and has counted since it started. A part that is
 // nil is not known, and not shown. Its strings may come from guests: they are
 // mapped to a few known ones before they become labels.
 type State struct {
 	// Sandboxes are those that are not killed, by state.
-	Sandboxes map[string]int
+	Sandboxes map[sandbox.State]int
 	Capacity  *Capacity
 	Queue     *Queue
 	// WarmPools by a name of their key. The first poolLabels in order are shown

@@ -12,12 +12,13 @@ import (
 	"unicode/utf8"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // full is a state of which every part is known.
 func full() State {
 	return State{
-		Sandboxes: map[string]int{"running": 3, "paused": 1},
+		Sandboxes: map[sandbox.State]int{"running": 3, "paused": 1},
 		Capacity: &Capacity{
 			CPUs: Usage{2.5, 1, 6, 8}, MemoryBytes: Usage{1 << 30, 512, 1 << 33, 1 << 34}, DiskBytes: Usage{5, 6, 7, math.Inf(1)},
 			Sandboxes: Usage{4, 3, 50, 100}, Launches: Usage{1, 0, 2, 2},
@@ -115,7 +116,7 @@ func TestStateIsShown(t *testing.T) {
 }
 
 func TestWhatIsNotKnownIsNotShown(t *testing.T) {
-	text := scrape(t, withState(t, always(State{Sandboxes: map[string]int{}})))
+	text := scrape(t, withState(t, always(State{Sandboxes: map[sandbox.State]int{}})))
 	expect(t, text, map[string]string{`rundlet_sandboxes{state="running"}`: "0"})
 	for _, name := range []string{"capacity", "queue", "warm_pool", "kills", "stuck", "reconciled", "snapshot", "silent", "unrecovered", "pressure", "refusing"} {
 		if strings.Contains(text, "rundlet_"+name) || strings.Contains(text, "_"+name+"_total{") {
@@ -134,7 +135,7 @@ func TestHostileLabelsBecomeKnownOnes(t *testing.T) {
 	}
 	s := full()
 	s.Kills, s.Queue.Refused, s.Recovery.Reconciled = hostile, hostile, hostile
-	s.Sandboxes = map[string]int{"ru\"nning": 2, "\xff": 3}
+	s.Sandboxes = map[sandbox.State]int{"ru\"nning": 2, "\xff": 3}
 	text := scrape(t, withState(t, always(s)))
 	expect(t, text, map[string]string{
 		`rundlet_sandbox_kills_total{reason="exited"}`: "1000",

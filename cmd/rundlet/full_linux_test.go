@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -38,10 +38,10 @@ func TestAKeyThatAFullDiskRefusesIsToldAsThat(t *testing.T) {
 	for piece := make([]byte, 4096); err == nil; {
 		_, err = filler.Write(piece)
 	}
-	if _, _, err := keys.Create(t.Context(), "second"); !errors.Is(err, runtime.ErrDiskFull) {
+	if _, _, err := keys.Create(t.Context(), "second"); !errors.Is(err, sandbox.ErrDiskFull) {
 		t.Errorf("create: %v", err)
 	}
-	if err := keys.Remove(t.Context(), key.ID); !errors.Is(err, runtime.ErrDiskFull) {
+	if err := keys.Remove(t.Context(), key.ID); !errors.Is(err, sandbox.ErrDiskFull) {
 		t.Errorf("remove: %v", err)
 	}
 	if list, err := keys.List(t.Context()); err != nil || len(list) != 1 {

@@ -16,7 +16,7 @@ import (
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/e2b/dataplane"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // busyGuest answers any number of requests on a connection, each after a
@@ -63,7 +63,7 @@ func TestARequestInFlightThroughPausesGetsAnAnswerThatClientsKnow(t *testing.T) 
 	}()
 	for name, auto := range map[string]bool{"auto-resuming": true, "plain": false} {
 		t.Run(name, func(t *testing.T) {
-			sb, err := n.runtime.Create(t.Context(), runtime.CreateRequest{Template: "base", Timeout: time.Hour, AutoResume: auto})
+			sb, err := n.runtime.Create(t.Context(), sandbox.CreateRequest{Template: "base", Timeout: time.Hour, AutoResume: auto})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/layout"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -49,7 +49,7 @@ func (k keyStore) Remove(ctx context.Context, id string) error {
 // diskFull gives an error of the store the class that the API knows.
 func diskFull(err error) error {
 	if errors.Is(err, store.ErrFull) {
-		return fmt.Errorf("%w: %w", runtime.ErrDiskFull, err)
+		return fmt.Errorf("%w: %w", sandbox.ErrDiskFull, err)
 	}
 	return err
 }

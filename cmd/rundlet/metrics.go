@@ -15,6 +15,7 @@ import (
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/telemetry"
 )
 
@@ -50,7 +51,7 @@ func nodeState(rt figurer) func(context.Context) (telemetry.State, error) {
 			return telemetry.State{}, err
 		}
 		s := telemetry.State{
-			Sandboxes: map[string]int{}, Capacity: capacityState(f.Capacity), WarmPools: map[string]telemetry.WarmPool{},
+			Sandboxes: map[sandbox.State]int{}, Capacity: capacityState(f.Capacity), WarmPools: map[string]telemetry.WarmPool{},
 			Kills: map[string]uint64{}, Snapshots: map[string]telemetry.Snapshots{},
 			Queue: &telemetry.Queue{
 				Pending: f.Queue.Pending, Admitted: f.Queue.Admitted, Yielded: f.Queue.Yielded,
@@ -72,7 +73,7 @@ func nodeState(rt figurer) func(context.Context) (telemetry.State, error) {
 			s.Pressure.Entered[state.String()] = n
 		}
 		for state, n := range f.Sandboxes {
-			s.Sandboxes[string(state)] = n
+			s.Sandboxes[state] = n
 		}
 		for reason, n := range f.Kills {
 			s.Kills[telemetry.ReasonClass(reason)] += n

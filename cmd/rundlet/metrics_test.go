@@ -18,6 +18,7 @@ import (
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/telemetry"
 )
 
@@ -29,7 +30,7 @@ func (f figures) Figures(context.Context) (runtime.Figures, error) { return f() 
 // known are figures of which every one is another.
 func known() (runtime.Figures, error) {
 	return runtime.Figures{
-		Sandboxes: map[runtime.State]int{runtime.StateRunning: 2, runtime.StatePaused: 1}, Stuck: 3,
+		Sandboxes: map[sandbox.State]int{sandbox.StateRunning: 2, sandbox.StatePaused: 1}, Stuck: 3,
 		Capacity: capacity.Usage{
 			Capacity: capacity.Budget{CPUs: 4000, MemoryBytes: 5, DiskBytes: 32, Sandboxes: 6, Launches: 7},
 			Limit:    capacity.Budget{CPUs: 3500, DiskBytes: 24},
@@ -61,7 +62,7 @@ func TestNodeStateHasAllFigures(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := telemetry.State{
-		Sandboxes: map[string]int{"running": 2, "paused": 1},
+		Sandboxes: map[sandbox.State]int{"running": 2, "paused": 1},
 		Capacity: &telemetry.Capacity{
 			CPUs:        telemetry.Usage{Active: 2.5, Warm: 0.5, Limit: 3.5, Total: 4},
 			MemoryBytes: telemetry.Usage{Total: 5},

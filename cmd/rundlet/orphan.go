@@ -12,6 +12,7 @@ import (
 
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -55,7 +56,7 @@ func setAside(ctx context.Context, dirs layout.Layout) ([]orphanLine, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := db.Quarantined(ctx, runtime.StateNames())
+	rows, err := db.Quarantined(ctx, sandbox.States)
 	if err != nil {
 		return nil, err
 	}

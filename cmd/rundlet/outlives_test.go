@@ -22,6 +22,7 @@ import (
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/telemetry"
 	"github.com/rundlet/rundlet/vm"
@@ -49,7 +50,7 @@ func (*openSlots) Adopt(context.Context, []string) (missing []string, _ error) {
 type serving struct {
 	host *memvm.Host
 	dirs layout.Layout
-	ids  map[string]runtime.State
+	ids  map[string]sandbox.State
 }
 
 func (s *serving) open(t *testing.T) *node {
@@ -83,18 +84,18 @@ func (s *serving) open(t *testing.T) *node {
 
 func newServing(t *testing.T) (*serving, *node) {
 	t.Helper()
-	s := &serving{host: memvm.NewHost(), dirs: home(t), ids: map[string]runtime.State{}}
+	s := &serving{host: memvm.NewHost(), dirs: home(t), ids: map[string]sandbox.State{}}
 	if err := s.dirs.Make(slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	n := s.open(t)
-	for _, state := range []runtime.State{runtime.StateRunning, runtime.StatePaused} {
-		sb, err := n.runtime.Create(t.Context(), runtime.CreateRequest{Template: "base", Timeout: time.Hour})
+	for _, state := range []sandbox.State{sandbox.StateRunning, sandbox.StatePaused} {
+		sb, err := n.runtime.Create(t.Context(), sandbox.CreateRequest{Template: "base", Timeout: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.ids[sb.ID] = state
-		if state == runtime.StateRunning {
+		if state == sandbox.StateRunning {
 			_, err = n.runtime.Snapshot(t.Context(), sb.ID, "precious", "")
 		} else {
 			err = n.runtime.Pause(t.Context(), sb.ID, true)
@@ -107,19 +108,19 @@ func newServing(t *testing.T) (*serving, *node) {
 }
 
 // left are the sandboxes and snapshots that the next start finds.
-func (s *serving) left(t *testing.T) (map[string]runtime.State, int) {
+func (s *serving) left(t *testing.T) (map[string]sandbox.State, int) {
 	t.Helper()
 	n := s.open(t)
 	defer n.Close(leaveAll)
-	list, err := n.runtime.List(t.Context(), runtime.ListFilter{})
+	list, err := n.runtime.List(t.Context(), sandbox.ListFilter{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := map[string]runtime.State{}
+	out := map[string]sandbox.State{}
 	for _, sb := range list {
 		out[sb.ID] = sb.State
 	}
-	snapshots, err := n.runtime.Snapshots(t.Context(), runtime.SnapshotFilter{Name: "precious"})
+	snapshots, err := n.runtime.Snapshots(t.Context(), sandbox.SnapshotFilter{Name: "precious"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +207,7 @@ func TestUserDataOutlivesEveryReturnOfServe(t *testing.T) {
 				t.Errorf("returned %v, want %q", err, c.err)
 			}
 			want := maps.Clone(s.ids)
-			maps.DeleteFunc(want, func(_ string, state runtime.State) bool { return c.ends && state == runtime.StateRunning })
+			maps.DeleteFunc(want, func(_ string, state sandbox.State) bool { return c.ends && state == sandbox.StateRunning })
 			got, snapshots := s.left(t)
 			if !maps.Equal(got, want) || snapshots != 1 {
 				t.Errorf("left are %v and %d snapshots, want %v and 1", got, snapshots, want)

@@ -15,6 +15,7 @@ import (
 	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/telemetry"
 	"github.com/rundlet/rundlet/vm"
@@ -96,7 +97,7 @@ func rowsServer(b *testing.B, n int) (url, key string) {
 	})
 	ok(err)
 	b.Cleanup(rt.Close)
-	all, err := rt.List(ctx, runtime.ListFilter{States: []runtime.State{runtime.StatePaused}})
+	all, err := rt.List(ctx, sandbox.ListFilter{States: []sandbox.State{sandbox.StatePaused}})
 	if err != nil || len(all) != n {
 		b.Fatalf("%d of %d sandboxes are there, %v", len(all), n, err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // execFlags are shared by "run" and "sandbox exec".
@@ -77,7 +78,7 @@ The sandbox is gone when the command ends.
 				log:      slog.New(slog.DiscardHandler),
 				progress: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) },
 				capacity: capacityDefaults,
-			}, runtime.CreateRequest{Template: runtime.BaseAlias, Timeout: timeout, AllowInternet: &allow, Secure: true, Env: env},
+			}, sandbox.CreateRequest{Template: runtime.BaseAlias, Timeout: timeout, AllowInternet: &allow, Secure: true, Env: env},
 				ef, args)
 		},
 	}
@@ -88,7 +89,7 @@ The sandbox is gone when the command ends.
 	return cmd
 }
 
-func runOnce(cmd *cobra.Command, dirs layout.Layout, opts nodeOptions, req runtime.CreateRequest, ef execFlags, args []string) (err error) {
+func runOnce(cmd *cobra.Command, dirs layout.Layout, opts nodeOptions, req sandbox.CreateRequest, ef execFlags, args []string) (err error) {
 	n, err := openNode(cmd.Context(), dirs, opts)
 	if err != nil {
 		return err

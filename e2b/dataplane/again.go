@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // mostAttempts bounds how often one request is sent: each time after the first a
@@ -16,7 +16,7 @@ const mostAttempts = 20
 
 // carry sends a request to its sandbox. One that a pause cuts waits for what
 // becomes of the sandbox, and is sent again if that is safe: see next.
-func (p *Proxy) carry(w http.ResponseWriter, r *http.Request, sb runtime.Sandbox) {
+func (p *Proxy) carry(w http.ResponseWriter, r *http.Request, sb sandbox.Sandbox) {
 	x := exchangeOf(r)
 	for attempt := 1; ; attempt++ {
 		err := p.attempt(w, r, sb)
@@ -50,7 +50,7 @@ func explained(err error) bool {
 	if errors.Is(err, errNoStream) {
 		return false
 	}
-	for _, known := range []error{runtime.ErrPortClosed, runtime.ErrLacking, runtime.ErrUnavailable,
+	for _, known := range []error{sandbox.ErrPortClosed, sandbox.ErrLacking, sandbox.ErrUnavailable,
 		errTooManyStreams, errTooManyHeads, errHeadTooLarge, errSlowHead} {
 		if errors.Is(err, known) {
 			return true
@@ -63,7 +63,7 @@ func explained(err error) bool {
 // it is not. It waits for a change of state that is under way. What the sandbox
 // had not been sent goes to its next run; so does what may be sent twice. The
 // rest may have had its effect, and is told that the run it was sent to is gone.
-func (p *Proxy) next(r *http.Request, attempts int) (sb runtime.Sandbox, err error) {
+func (p *Proxy) next(r *http.Request, attempts int) (sb sandbox.Sandbox, err error) {
 	x := exchangeOf(r)
 	cut, id := x.cut, x.target.ID
 	x.cut = nil
@@ -75,13 +75,13 @@ func (p *Proxy) next(r *http.Request, attempts int) (sb runtime.Sandbox, err err
 	if err != nil {
 		return sb, err
 	}
-	same := sb.State == runtime.StateRunning && x.run.of(sb)
+	same := sb.State == sandbox.StateRunning && x.run.of(sb)
 	last := attempts == mostAttempts
 	switch {
 	case same && (last || !errors.Is(cut, errNoStream)):
 		return sb, cut // It closed the connection by itself.
 	case last || x.again.touched.Load() || !x.unsent && !idempotent(r):
-		return sb, runtime.ErrNotRunning
+		return sb, sandbox.ErrNotRunning
 	case wakes(sb) && sb.AutoResume:
 		x.shown, err = mayWake(r, x.target, sb)
 	}
@@ -104,7 +104,7 @@ func (x *exchange) nothingSent() bool {
 }
 
 // of reports whether a sandbox is in this run.
-func (r *run) of(sb runtime.Sandbox) bool {
+func (r *run) of(sb sandbox.Sandbox) bool {
 	return r.key == lifecycle{sb.ID, sb.StartedAt.UnixNano()}
 }
 

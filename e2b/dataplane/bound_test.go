@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func TestConnectionsIntoSandboxesAreBounded(t *testing.T) {
@@ -17,7 +17,7 @@ func TestConnectionsIntoSandboxesAreBounded(t *testing.T) {
 	defer p.Close()
 	p.Bound(8)
 	begin := func(id string) *run {
-		r, err := p.pool.acquire(runtime.Sandbox{ID: id, State: runtime.StateRunning, StartedAt: start})
+		r, err := p.pool.acquire(sandbox.Sandbox{ID: id, State: sandbox.StateRunning, StartedAt: start})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,17 +69,17 @@ func TestConnectionsIntoSandboxesAreBounded(t *testing.T) {
 
 // A dial that fails is not counted, or the bound would be used up by nothing.
 func TestADialThatFailsIsNotCounted(t *testing.T) {
-	rt := &piped{fail: runtime.ErrLacking}
+	rt := &piped{fail: sandbox.ErrLacking}
 	p := New(rt, slog.New(slog.DiscardHandler))
 	defer p.Close()
 	p.Bound(4)
-	r, err := p.pool.acquire(runtime.Sandbox{ID: "i0", State: runtime.StateRunning})
+	r, err := p.pool.acquire(sandbox.Sandbox{ID: "i0", State: sandbox.StateRunning})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.release()
 	for range 10 {
-		if _, err := r.dial(t.Context(), "tcp", "x:80"); !errors.Is(err, runtime.ErrLacking) {
+		if _, err := r.dial(t.Context(), "tcp", "x:80"); !errors.Is(err, sandbox.ErrLacking) {
 			t.Fatal(err)
 		}
 	}

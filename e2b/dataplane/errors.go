@@ -6,13 +6,13 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // gone refuses a request to a sandbox that is gone, with the reason if it was
 // memory.
 func gone(err error) *refusal.Error {
-	var memory *runtime.OutOfMemoryError
+	var memory *sandbox.OutOfMemoryError
 	if errors.As(err, &memory) {
 		return refusal.GoneBecause.With(memory.Detail)
 	}
@@ -56,7 +56,7 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 // than the error.
 func classify(err error) (_ *refusal.Error, ok bool) {
 	var refused *refusal.Error
-	var retry *runtime.RetryError
+	var retry *sandbox.RetryError
 	var limit *LimitError
 	switch {
 	case errors.As(err, &refused):
@@ -65,13 +65,13 @@ func classify(err error) (_ *refusal.Error, ok bool) {
 		return refusal.TooMuch.With(limit).After(limit.After), true
 	case errors.As(err, &retry):
 		return refusal.NotNow.With(retry.Detail).After(retry.After), true
-	case errors.Is(err, runtime.ErrPortClosed):
+	case errors.Is(err, sandbox.ErrPortClosed):
 		return refusal.PortClosed.With(), true
 	case isGone(err):
 		return gone(err), true
-	case errors.Is(err, runtime.ErrUnavailable):
+	case errors.Is(err, sandbox.ErrUnavailable):
 		return refusal.Stopping.With(), true
-	case errors.Is(err, errTooManyStreams), errors.Is(err, runtime.ErrLacking):
+	case errors.Is(err, errTooManyStreams), errors.Is(err, sandbox.ErrLacking):
 		// Not 502: for clients that means that the sandbox is gone.
 		return refusal.TooManyStreams.With().After(time.Second), true
 	case errors.Is(err, errTooManyHeads):
@@ -85,5 +85,5 @@ func classify(err error) (_ *refusal.Error, ok bool) {
 }
 
 func isGone(err error) bool {
-	return errors.Is(err, runtime.ErrSandboxNotFound) || errors.Is(err, runtime.ErrNotRunning)
+	return errors.Is(err, sandbox.ErrNotFound) || errors.Is(err, sandbox.ErrNotRunning)
 }

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // guests is a runtime whose sandboxes all run, and answer with answer on each
@@ -26,8 +26,8 @@ type guests struct {
 	answer func(id string, c net.Conn)
 }
 
-func (g *guests) Get(_ context.Context, id string) (runtime.Sandbox, error) {
-	return runtime.Sandbox{ID: id, State: runtime.StateRunning, StartedAt: time.Unix(1, 0)}, nil
+func (g *guests) Get(_ context.Context, id string) (sandbox.Sandbox, error) {
+	return sandbox.Sandbox{ID: id, State: sandbox.StateRunning, StartedAt: time.Unix(1, 0)}, nil
 }
 
 func (g *guests) Dial(_ context.Context, id string, _ uint16) (net.Conn, error) {

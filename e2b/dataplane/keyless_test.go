@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // sleepers are sandboxes that are paused, and whose resumes take until ctx ends or
@@ -20,17 +20,17 @@ type sleepers struct {
 	wakes   atomic.Int64
 }
 
-func (s *sleepers) Get(_ context.Context, id string) (runtime.Sandbox, error) {
-	return runtime.Sandbox{ID: id, State: runtime.StatePaused, AutoResume: true}, nil
+func (s *sleepers) Get(_ context.Context, id string) (sandbox.Sandbox, error) {
+	return sandbox.Sandbox{ID: id, State: sandbox.StatePaused, AutoResume: true}, nil
 }
 
-func (s *sleepers) Wake(ctx context.Context, id string) (runtime.Sandbox, error) {
+func (s *sleepers) Wake(ctx context.Context, id string) (sandbox.Sandbox, error) {
 	s.wakes.Add(1)
 	select {
 	case <-s.resumed:
 	case <-ctx.Done():
 	}
-	return runtime.Sandbox{}, runtime.ErrNotRunning
+	return sandbox.Sandbox{}, sandbox.ErrNotRunning
 }
 
 func TestWaitersForResumesAreBounded(t *testing.T) {

@@ -12,20 +12,20 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // Sandboxes is what the data plane needs of the runtime; see the adapter of
 // package e2b, which has these methods.
 type Sandboxes interface {
-	Get(ctx context.Context, id string) (runtime.Sandbox, error)
+	Get(ctx context.Context, id string) (sandbox.Sandbox, error)
 	// EachToken calls yield with the id and the agent's token of every sandbox that
 	// has one, paused ones as well, until it returns false.
 	EachToken(ctx context.Context, yield func(id, token string) bool) error
 	Dial(ctx context.Context, id string, port uint16) (net.Conn, error)
-	Wake(ctx context.Context, id string) (runtime.Sandbox, error)
+	Wake(ctx context.Context, id string) (sandbox.Sandbox, error)
 	// Settled waits until the sandbox is not on its way between two states.
-	Settled(ctx context.Context, id string) (runtime.Sandbox, error)
+	Settled(ctx context.Context, id string) (sandbox.Sandbox, error)
 }
 
 const (
@@ -77,12 +77,12 @@ type run struct {
 }
 
 // acquire returns the run of a sandbox; the caller gives it back with release.
-func (p *pool) acquire(sb runtime.Sandbox) (*run, error) {
+func (p *pool) acquire(sb sandbox.Sandbox) (*run, error) {
 	key := lifecycle{sb.ID, sb.StartedAt.UnixNano()}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil, runtime.ErrUnavailable
+		return nil, sandbox.ErrUnavailable
 	}
 	r := p.runs[key]
 	if r == nil {
@@ -150,7 +150,7 @@ func (r *run) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	if err != nil {
 		r.pool.give(r)
 	}
-	if errors.Is(err, runtime.ErrNotRunning) || errors.Is(err, runtime.ErrConflict) {
+	if errors.Is(err, sandbox.ErrNotRunning) || errors.Is(err, sandbox.ErrConflict) {
 		return nil, fmt.Errorf("%w: %w", errNoStream, err)
 	}
 	if err != nil {
@@ -166,7 +166,7 @@ func (r *run) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	if ended {
 		nc.Close()
 		r.pool.give(r)
-		return nil, fmt.Errorf("%w: %w", errNoStream, runtime.ErrNotRunning)
+		return nil, fmt.Errorf("%w: %w", errNoStream, sandbox.ErrNotRunning)
 	}
 	return c, nil
 }
@@ -197,7 +197,7 @@ func (r *run) check() {
 
 // ended tells whether a sandbox that was running does no more. One that is being
 // paused may yet run on.
-func ended(s runtime.State) bool { return s != runtime.StateRunning && s != runtime.StatePausing }
+func ended(s sandbox.State) bool { return s != sandbox.StateRunning && s != sandbox.StatePausing }
 
 // end closes every connection of the run, in use or not, so that streams of a
 // dead sandbox break off instead of hanging.

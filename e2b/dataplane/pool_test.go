@@ -11,28 +11,28 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // piped is a runtime of one sandbox whose streams are pipes.
 type piped struct {
 	mu  sync.Mutex
-	sb  runtime.Sandbox
+	sb  sandbox.Sandbox
 	err error
 	far []net.Conn
 	// fail is what dials fail with, if not nil.
 	fail error
 }
 
-func (p *piped) Get(context.Context, string) (runtime.Sandbox, error) {
+func (p *piped) Get(context.Context, string) (sandbox.Sandbox, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.sb, p.err
 }
 
 func (p *piped) EachToken(context.Context, func(id, token string) bool) error { return nil }
-func (p *piped) Wake(ctx context.Context, id string) (runtime.Sandbox, error) { return p.Get(ctx, id) }
-func (p *piped) Settled(ctx context.Context, id string) (runtime.Sandbox, error) {
+func (p *piped) Wake(ctx context.Context, id string) (sandbox.Sandbox, error) { return p.Get(ctx, id) }
+func (p *piped) Settled(ctx context.Context, id string) (sandbox.Sandbox, error) {
 	return p.Get(ctx, id)
 }
 func (p *piped) Dial(context.Context, string, uint16) (net.Conn, error) {
@@ -52,16 +52,16 @@ func TestRunEndsWithItsLifecycle(t *testing.T) {
 		ends   bool
 	}{
 		{"nothing", func(*piped) {}, false},
-		{"the runtime does not answer", func(p *piped) { p.err = runtime.ErrUnavailable }, false},
-		{"killed", func(p *piped) { p.err = runtime.ErrSandboxNotFound }, true},
-		{"being paused", func(p *piped) { p.sb.State = runtime.StatePausing }, false},
-		{"paused", func(p *piped) { p.sb.State = runtime.StatePaused }, true},
+		{"the runtime does not answer", func(p *piped) { p.err = sandbox.ErrUnavailable }, false},
+		{"killed", func(p *piped) { p.err = sandbox.ErrNotFound }, true},
+		{"being paused", func(p *piped) { p.sb.State = sandbox.StatePausing }, false},
+		{"paused", func(p *piped) { p.sb.State = sandbox.StatePaused }, true},
 		{"resumed", func(p *piped) { p.sb.StartedAt = start.Add(1) }, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				rt := &piped{sb: runtime.Sandbox{ID: "i0", State: runtime.StateRunning, StartedAt: start}}
+				rt := &piped{sb: sandbox.Sandbox{ID: "i0", State: sandbox.StateRunning, StartedAt: start}}
 				p := New(rt, slog.New(slog.DiscardHandler))
 				defer p.Close()
 				r, err := p.pool.acquire(rt.sb)
@@ -95,7 +95,7 @@ func TestRunEndsWithItsLifecycle(t *testing.T) {
 // TestRefreshEndsRunsAtOnce: who paused a sandbox does not wait for the sweep,
 // and the run that a resume began meanwhile goes on.
 func TestRefreshEndsRunsAtOnce(t *testing.T) {
-	rt := &piped{sb: runtime.Sandbox{ID: "i0", State: runtime.StateRunning, StartedAt: time.Unix(1, 0)}}
+	rt := &piped{sb: sandbox.Sandbox{ID: "i0", State: sandbox.StateRunning, StartedAt: time.Unix(1, 0)}}
 	p := New(rt, slog.New(slog.DiscardHandler))
 	defer p.Close()
 	stream := func() net.Conn {
@@ -126,7 +126,7 @@ func TestRefreshEndsRunsAtOnce(t *testing.T) {
 	if open(first) || !open(second) {
 		t.Errorf("after a resume: open are the old %v, the new %v", open(first), open(second))
 	}
-	rt.sb.State = runtime.StatePaused
+	rt.sb.State = sandbox.StatePaused
 	p.Refresh("another")
 	if !open(second) {
 		t.Error("another sandbox's refresh broke a stream off")
@@ -139,7 +139,7 @@ func TestRefreshEndsRunsAtOnce(t *testing.T) {
 
 func TestUnusedRunIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rt := &piped{sb: runtime.Sandbox{ID: "i0", State: runtime.StateRunning}}
+		rt := &piped{sb: sandbox.Sandbox{ID: "i0", State: sandbox.StateRunning}}
 		p := New(rt, slog.New(slog.DiscardHandler))
 		r, _ := p.pool.acquire(rt.sb)
 		time.Sleep(10 * sweepEvery)
@@ -156,7 +156,7 @@ func TestUnusedRunIsForgotten(t *testing.T) {
 			t.Errorf("%d runs are kept of a sandbox that nobody talks to", n)
 		}
 		p.Close()
-		if _, err := p.pool.acquire(rt.sb); !errors.Is(err, runtime.ErrUnavailable) {
+		if _, err := p.pool.acquire(rt.sb); !errors.Is(err, sandbox.ErrUnavailable) {
 			t.Errorf("acquire of a closed pool: %v", err)
 		}
 	})

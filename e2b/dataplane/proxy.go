@@ -15,7 +15,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // headerTraffic carries the token that guards the ports of a sandbox without
@@ -104,7 +104,7 @@ type exchange struct {
 	cut    error
 	unsent bool
 	// sandbox is the one that was asked for, as it was then.
-	sandbox runtime.Sandbox
+	sandbox sandbox.Sandbox
 	// shown: it has a token of the sandbox that it may resume.
 	shown bool
 	// head bounds that of the answer.
@@ -173,7 +173,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 
 // attempt carries the request to a sandbox that runs or is resumed first. An
 // error means that it did not get so far.
-func (p *Proxy) attempt(w http.ResponseWriter, r *http.Request, sb runtime.Sandbox) (err error) {
+func (p *Proxy) attempt(w http.ResponseWriter, r *http.Request, sb sandbox.Sandbox) (err error) {
 	x := exchangeOf(r)
 	if wakes(sb) {
 		sb, err = p.wake(r, sb)
@@ -205,7 +205,7 @@ func (p *Proxy) HasToken(r *http.Request, t Target) bool {
 }
 
 // hasToken reports whether a request has a token of the sandbox.
-func hasToken(r *http.Request, sb runtime.Sandbox) bool {
+func hasToken(r *http.Request, sb sandbox.Sandbox) bool {
 	for _, t := range []struct{ header, token string }{
 		{headerAccess, sb.EnvdAccessToken}, {headerTraffic, sb.TrafficAccessToken},
 	} {
@@ -229,11 +229,11 @@ func checkToken(r *http.Request, header, token string, missing, invalid *refusal
 }
 
 // serving tells whether a sandbox in this state takes requests, or will.
-func serving(s runtime.State) error {
-	if s == runtime.StateRunning || moving(s) {
+func serving(s sandbox.State) error {
+	if s == sandbox.StateRunning || moving(s) {
 		return nil
 	}
-	return runtime.ErrNotRunning
+	return sandbox.ErrNotRunning
 }
 
 // internalRoutes of the agent are for the host only.

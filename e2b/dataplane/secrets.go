@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // A key of this server is worth every sandbox on it, and a token every file of
@@ -26,7 +26,7 @@ const (
 const noKey = "-"
 
 // scrub takes keys and tokens out of a request that goes to t in the sandbox.
-func scrub(r *http.Request, t Target, sb runtime.Sandbox) {
+func scrub(r *http.Request, t Target, sb sandbox.Sandbox) {
 	h := r.Header
 	h.Del(headerTraffic)
 	own := []string{sb.TrafficAccessToken}

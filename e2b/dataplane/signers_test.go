@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // many is a runtime of so many sandboxes, whose tokens are their ids.
@@ -23,11 +23,11 @@ type many struct {
 	gone     string
 }
 
-func (m *many) Get(_ context.Context, id string) (runtime.Sandbox, error) {
+func (m *many) Get(_ context.Context, id string) (sandbox.Sandbox, error) {
 	if id == m.gone {
-		return runtime.Sandbox{}, runtime.ErrSandboxNotFound
+		return sandbox.Sandbox{}, sandbox.ErrNotFound
 	}
-	return runtime.Sandbox{ID: id, State: runtime.StateRunning, EnvdAccessToken: id}, nil
+	return sandbox.Sandbox{ID: id, State: sandbox.StateRunning, EnvdAccessToken: id}, nil
 }
 
 func (m *many) EachToken(_ context.Context, yield func(id, token string) bool) error {
@@ -181,7 +181,7 @@ func FuzzSigned(f *testing.F) {
 	f.Add("POST", "signature=v1_&signature_expiration=1")
 	f.Add("OPTIONS", "signature=%zz;a")
 	rt := &fakeruntime.Runtime{}
-	if _, err := rt.Create(f.Context(), runtime.CreateRequest{Template: "base", Secure: true}); err != nil {
+	if _, err := rt.Create(f.Context(), sandbox.CreateRequest{Template: "base", Secure: true}); err != nil {
 		f.Fatal(err)
 	}
 	p := New(rt, slog.New(slog.DiscardHandler))

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // headerAccess carries the token that guards the agent.
@@ -17,13 +17,13 @@ const headerAccess = "X-Access-Token"
 // wakes reports a sandbox that traffic resumes, or that is on its way between
 // running and paused: what comes of that is waited for, because a client whose
 // stream a pause broke off asks at once whether the sandbox still runs.
-func wakes(sb runtime.Sandbox) bool {
-	return moving(sb.State) || sb.State == runtime.StatePaused && sb.AutoResume && !sb.FilesystemOnly
+func wakes(sb sandbox.Sandbox) bool {
+	return moving(sb.State) || sb.State == sandbox.StatePaused && sb.AutoResume && !sb.FilesystemOnly
 }
 
 // moving reports a state between running and paused.
-func moving(s runtime.State) bool {
-	return s == runtime.StatePausing || s == runtime.StateResuming
+func moving(s sandbox.State) bool {
+	return s == sandbox.StatePausing || s == sandbox.StateResuming
 }
 
 // wakeError is why a sandbox that was to be resumed was not.
@@ -34,13 +34,13 @@ func (e *wakeError) Unwrap() error { return e.err }
 
 // wake resumes the sandbox, or waits while others do, as long as ctx. A resume
 // without a token is charged, once for all requests that wait for it.
-func (p *Proxy) wake(r *http.Request, sb runtime.Sandbox) (runtime.Sandbox, error) {
+func (p *Proxy) wake(r *http.Request, sb sandbox.Sandbox) (sandbox.Sandbox, error) {
 	paid, ok := p.wakers.enter(sb.ID, p.pool.most, p.pool.mostOfOne)
 	if !ok {
 		return sb, errTooManyStreams
 	}
 	defer p.wakers.leave(sb.ID)
-	if sb.State == runtime.StatePaused && !paid {
+	if sb.State == sandbox.StatePaused && !paid {
 		if !exchangeOf(r).shown {
 			if wait, ok := p.charge(r, wakeCost); !ok {
 				return sb, &LimitError{After: wait}
@@ -60,7 +60,7 @@ func (p *Proxy) wake(r *http.Request, sb runtime.Sandbox) (runtime.Sandbox, erro
 // one that the agent would serve. shown reports that it has a token of the
 // sandbox, or what only a holder of it can make. Other ports have the traffic
 // token, which was checked.
-func mayWake(r *http.Request, t Target, sb runtime.Sandbox) (shown bool, err error) {
+func mayWake(r *http.Request, t Target, sb sandbox.Sandbox) (shown bool, err error) {
 	if t.Port != AgentPort {
 		return sb.TrafficAccessToken != "", nil
 	}
@@ -92,8 +92,8 @@ func mayWake(r *http.Request, t Target, sb runtime.Sandbox) (shown bool, err err
 
 // notResumed refuses a request to a sandbox that stays paused for now.
 func notResumed(err error) *refusal.Error {
-	var capacity *runtime.CapacityError
-	var memory *runtime.OutOfMemoryError
+	var capacity *sandbox.CapacityError
+	var memory *sandbox.OutOfMemoryError
 	switch {
 	case errors.As(err, &capacity):
 		e := refusal.NotResumedBecause.With(capacity)
@@ -101,8 +101,8 @@ func notResumed(err error) *refusal.Error {
 			e.After(capacity.RetryAfter)
 		}
 		return e
-	case errors.Is(err, runtime.ErrDiskFull):
-		return refusal.NotResumedBecause.With(runtime.ErrDiskFull)
+	case errors.Is(err, sandbox.ErrDiskFull):
+		return refusal.NotResumedBecause.With(sandbox.ErrDiskFull)
 	case errors.As(err, &memory):
 		return refusal.NotResumedBecause.With(memory.Detail)
 	}
@@ -126,7 +126,7 @@ func (p *Proxy) Refresh(id string) {
 }
 
 // Healthy asks the agent of a running sandbox whether it is.
-func (p *Proxy) Healthy(ctx context.Context, sb runtime.Sandbox) error {
+func (p *Proxy) Healthy(ctx context.Context, sb sandbox.Sandbox) error {
 	run, err := p.pool.acquire(sb)
 	if err != nil {
 		return err

@@ -65,7 +65,7 @@ func TestRulesCanFail(t *testing.T) {
 		bad, good files
 	}{
 		"up":                   {Layers, files{"vm/a.go": ours("vm", "runtime")}, files{"runtime/a.go": ours("runtime", "vm")}},
-		"e2b knows a driver":   {Layers, files{"e2b/a.go": ours("e2b", "vm/gvisor")}, files{"e2b/a.go": ours("e2b", "runtime")}},
+		"e2b knows a driver":   {Layers, files{"e2b/a.go": ours("e2b", "vm/gvisor")}, files{"e2b/a.go": ours("e2b", "sandbox")}},
 		"e2b knows vm":         {Layers, files{"e2b/x/a.go": ours("x", "vm")}, files{"e2b/x/a.go": ours("x", "e2b/y")}},
 		"sideways":             {Layers, files{"store/a.go": ours("store", "network")}, files{"store/a.go": ours("store", "vm")}},
 		"store knows a driver": {Layers, files{"store/a.go": ours("store", "vm/gvisor")}, files{"runtime/a.go": ours("runtime", "vm/gvisor")}},

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"fmt"
+	"github.com/rundlet/rundlet/sandbox"
 
 	"github.com/rundlet/rundlet/vm"
 )
@@ -40,35 +41,35 @@ const TimedOut = "timeout"
 // a row is older than the machine, and to go by it would lose what the machine did.
 func Decide(row Row, machine Machine, network bool) Decision {
 	switch row.State {
-	case Killing, Killed:
+	case sandbox.StateKilling, sandbox.StateKilled:
 		reason := row.Reason
 		if reason == "" {
 			reason = "lost: its end was not finished, and nobody said why it began"
 		}
 		return kill(reason)
-	case Creating:
+	case sandbox.StateCreating:
 		return kill("lost: its creation was not finished")
-	case Running:
+	case sandbox.StateRunning:
 		return running(row, machine, network)
-	case Pausing:
+	case sandbox.StatePausing:
 		return pausing(row, machine, network)
-	case Paused:
+	case sandbox.StatePaused:
 		switch {
 		case row.Unread != "" && !machine.Present:
-			return Decision{KeepPaused, "it is paused; its snapshot could not be looked at: " + row.Unread, Paused}
+			return Decision{KeepPaused, "it is paused; its snapshot could not be looked at: " + row.Unread, sandbox.StatePaused}
 		case !row.Snapshot:
-			return quarantine(Paused, "it is paused, but its snapshot is missing, incomplete or does not fit this host")
+			return quarantine(sandbox.StatePaused, "it is paused, but its snapshot is missing, incomplete or does not fit this host")
 		case machine.Present && machine.usable() && machine.Status == vm.StatusRunning:
-			return quarantine(Paused, "it is paused, but its machine runs: the database is older than the machine")
+			return quarantine(sandbox.StatePaused, "it is paused, but its machine runs: the database is older than the machine")
 		case machine.Present:
-			return Decision{BackToPaused, "it is paused; its machine was left over", Paused}
+			return Decision{BackToPaused, "it is paused; its machine was left over", sandbox.StatePaused}
 		}
-		return Decision{KeepPaused, "it is paused and its snapshot is complete", Paused}
-	case Resuming:
+		return Decision{KeepPaused, "it is paused and its snapshot is complete", sandbox.StatePaused}
+	case sandbox.StateResuming:
 		if row.Snapshot || row.Unread != "" && !machine.Present {
-			return Decision{BackToPaused, "its resume was not finished; its snapshot is still there", Paused}
+			return Decision{BackToPaused, "its resume was not finished; its snapshot is still there", sandbox.StatePaused}
 		}
-		return quarantine(Paused, "it was resuming, but its snapshot is missing, incomplete or does not fit this host")
+		return quarantine(sandbox.StatePaused, "it was resuming, but its snapshot is missing, incomplete or does not fit this host")
 	}
 	return quarantine(row.State, fmt.Sprintf("its state %.40q is unknown", row.State))
 }
@@ -82,15 +83,15 @@ func running(row Row, machine Machine, network bool) Decision {
 		return kill(TimedOut)
 	case !network:
 		// Without it no agent can be heard either.
-		return Decision{Pause, "its network is gone; a resume gives it a new one", Paused}
+		return Decision{Pause, "its network is gone; a resume gives it a new one", sandbox.StatePaused}
 	case !frozen && machine.Agent == No:
 		return kill("lost: its agent does not answer")
 	case row.Expired:
-		return Decision{Pause, TimedOut, Paused}
+		return Decision{Pause, TimedOut, sandbox.StatePaused}
 	case frozen:
-		return Decision{UndoPause, "its machine was frozen while it was saved", Running}
+		return Decision{UndoPause, "its machine was frozen while it was saved", sandbox.StateRunning}
 	}
-	return Decision{Keep, "it runs", Running}
+	return Decision{Keep, "it runs", sandbox.StateRunning}
 }
 
 func pausing(row Row, machine Machine, network bool) Decision {
@@ -98,20 +99,22 @@ func pausing(row Row, machine Machine, network bool) Decision {
 	switch {
 	case row.Unread != "":
 		// All that is left of it may be there.
-		return quarantine(Pausing, "whether its snapshot is complete could not be read: "+row.Unread)
+		return quarantine(sandbox.StatePausing, "whether its snapshot is complete could not be read: "+row.Unread)
 	case row.Snapshot:
-		return Decision{FinishPause, "its snapshot is complete", Paused}
+		return Decision{FinishPause, "its snapshot is complete", sandbox.StatePaused}
 	case !machine.usable():
 		return kill(machine.lost())
 	case row.Expired || !network:
 		// It cannot run on, and somebody asked for the pause.
-		return Decision{Pause, "its pause was not finished; it is paused once more", Paused}
+		return Decision{Pause, "its pause was not finished; it is paused once more", sandbox.StatePaused}
 	case !frozen && machine.Agent == No:
 		return kill("lost: its agent does not answer")
 	}
-	return Decision{UndoPause, "its pause was not finished; its machine goes on", Running}
+	return Decision{UndoPause, "its pause was not finished; its machine goes on", sandbox.StateRunning}
 }
 
-func kill(reason string) Decision { return Decision{Kill, reason, Killed} }
+func kill(reason string) Decision { return Decision{Kill, reason, sandbox.StateKilled} }
 
-func quarantine(next State, reason string) Decision { return Decision{Quarantine, reason, next} }
+func quarantine(next sandbox.State, reason string) Decision {
+	return Decision{Quarantine, reason, next}
+}

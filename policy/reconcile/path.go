@@ -3,6 +3,7 @@ package reconcile
 import (
 	"errors"
 	"fmt"
+	"github.com/rundlet/rundlet/sandbox"
 	"slices"
 	"strings"
 	"sync"
@@ -41,7 +42,7 @@ func Sandbox(id string, row Row, machine Machine, network bool) Record {
 	if id == "" {
 		next := row.State
 		if next.Transitional() {
-			next = Paused
+			next = sandbox.StatePaused
 		}
 		return Record{KindSandbox, id, quarantine(next, "its row has no id")}
 	}

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"errors"
 	"fmt"
+	"github.com/rundlet/rundlet/sandbox"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -131,26 +132,26 @@ func TestStuck(t *testing.T) {
 		want   Action
 		reason string
 	}{
-		"heartbeat as old as the time-out": {Watched{ID: "a", Heartbeat: ago(timeout), Row: Row{State: Running}}, Kill, "stuck: no sign of life for 5m0s"},
-		"heartbeat older":                  {Watched{ID: "a", Heartbeat: ago(time.Hour), Row: Row{State: Running}}, Kill, "1h0m0s"},
-		"heartbeat younger":                {Watched{ID: "a", Heartbeat: ago(timeout - 1), Row: Row{State: Running}}, Preserve, ""},
-		"heartbeat of the future":          {Watched{ID: "a", Heartbeat: ago(-time.Hour), Row: Row{State: Running}}, Preserve, ""},
-		"no heartbeat is listened for":     {Watched{ID: "a", Row: Row{State: Running}}, Preserve, ""},
-		"no id":                            {Watched{Heartbeat: ago(time.Hour), Row: Row{State: Running}}, Quarantine, "no id"},
-		"no id, young":                     {Watched{Heartbeat: now, Row: Row{State: Running}}, Quarantine, "no id"},
-		"paused sandboxes are silent":      {Watched{ID: "a", Heartbeat: ago(time.Hour), Row: Row{State: Paused, Snapshot: true}}, Preserve, ""},
-		"silent during a transition":       {Watched{ID: "a", Heartbeat: ago(time.Hour), Deadline: now.Add(1), Row: Row{State: Pausing}}, Preserve, ""},
-		"creating for too long":            {Watched{ID: "a", Deadline: now, Row: Row{State: Creating}}, Kill, "creating for too long"},
-		"pausing for too long":             {Watched{ID: "a", Deadline: ago(1), Row: Row{State: Pausing}, Machine: frozen, Network: true}, UndoPause, "pausing for too long"},
-		"pausing, complete":                {Watched{ID: "a", Deadline: ago(1), Row: Row{State: Pausing, Snapshot: true}, Machine: frozen}, FinishPause, ""},
-		"pausing, unreadable":              {Watched{ID: "a", Deadline: ago(1), Row: Row{State: Pausing, Unread: "EMFILE"}}, Preserve, "EMFILE"},
-		"killing, unreadable":              {Watched{ID: "a", Deadline: ago(1), Row: Row{State: Killing, Reason: "oom", Unread: "EMFILE"}}, Kill, "oom"},
-		"resuming for too long":            {Watched{ID: "a", Deadline: ago(1), Row: Row{State: Resuming, Snapshot: true}}, BackToPaused, ""},
-		"killing for too long":             {Watched{ID: "a", Deadline: ago(1), Row: Row{State: Killing, Reason: "oom"}}, Kill, "oom"},
-		"transition without a deadline":    {Watched{ID: "a", Row: Row{State: Creating}}, Kill, "creating"},
+		"heartbeat as old as the time-out": {Watched{ID: "a", Heartbeat: ago(timeout), Row: Row{State: sandbox.StateRunning}}, Kill, "stuck: no sign of life for 5m0s"},
+		"heartbeat older":                  {Watched{ID: "a", Heartbeat: ago(time.Hour), Row: Row{State: sandbox.StateRunning}}, Kill, "1h0m0s"},
+		"heartbeat younger":                {Watched{ID: "a", Heartbeat: ago(timeout - 1), Row: Row{State: sandbox.StateRunning}}, Preserve, ""},
+		"heartbeat of the future":          {Watched{ID: "a", Heartbeat: ago(-time.Hour), Row: Row{State: sandbox.StateRunning}}, Preserve, ""},
+		"no heartbeat is listened for":     {Watched{ID: "a", Row: Row{State: sandbox.StateRunning}}, Preserve, ""},
+		"no id":                            {Watched{Heartbeat: ago(time.Hour), Row: Row{State: sandbox.StateRunning}}, Quarantine, "no id"},
+		"no id, young":                     {Watched{Heartbeat: now, Row: Row{State: sandbox.StateRunning}}, Quarantine, "no id"},
+		"paused sandboxes are silent":      {Watched{ID: "a", Heartbeat: ago(time.Hour), Row: Row{State: sandbox.StatePaused, Snapshot: true}}, Preserve, ""},
+		"silent during a transition":       {Watched{ID: "a", Heartbeat: ago(time.Hour), Deadline: now.Add(1), Row: Row{State: sandbox.StatePausing}}, Preserve, ""},
+		"creating for too long":            {Watched{ID: "a", Deadline: now, Row: Row{State: sandbox.StateCreating}}, Kill, "creating for too long"},
+		"pausing for too long":             {Watched{ID: "a", Deadline: ago(1), Row: Row{State: sandbox.StatePausing}, Machine: frozen, Network: true}, UndoPause, "pausing for too long"},
+		"pausing, complete":                {Watched{ID: "a", Deadline: ago(1), Row: Row{State: sandbox.StatePausing, Snapshot: true}, Machine: frozen}, FinishPause, ""},
+		"pausing, unreadable":              {Watched{ID: "a", Deadline: ago(1), Row: Row{State: sandbox.StatePausing, Unread: "EMFILE"}}, Preserve, "EMFILE"},
+		"killing, unreadable":              {Watched{ID: "a", Deadline: ago(1), Row: Row{State: sandbox.StateKilling, Reason: "oom", Unread: "EMFILE"}}, Kill, "oom"},
+		"resuming for too long":            {Watched{ID: "a", Deadline: ago(1), Row: Row{State: sandbox.StateResuming, Snapshot: true}}, BackToPaused, ""},
+		"killing for too long":             {Watched{ID: "a", Deadline: ago(1), Row: Row{State: sandbox.StateKilling, Reason: "oom"}}, Kill, "oom"},
+		"transition without a deadline":    {Watched{ID: "a", Row: Row{State: sandbox.StateCreating}}, Kill, "creating"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := Stuck([]Watched{tc.w, {ID: "other", Row: Row{State: Running}}}, now, timeout)
+			got := Stuck([]Watched{tc.w, {ID: "other", Row: Row{State: sandbox.StateRunning}}}, now, timeout)
 			if len(got) != 2 || got[1].ID != "other" || got[1].Action != Preserve {
 				t.Fatalf("got %+v", got)
 			}
@@ -171,7 +172,7 @@ func TestTransitionPastItsDeadlineAlwaysResolves(t *testing.T) {
 			return
 		}
 		got := Stuck([]Watched{{ID: "a", Deadline: now, Row: row, Machine: m, Network: network}}, now, time.Minute)[0]
-		if row.State == Killing && row.Reason != "" && got.Reason != row.Reason {
+		if row.State == sandbox.StateKilling && row.Reason != "" && got.Reason != row.Reason {
 			t.Errorf("the reason %q of an end became %q", row.Reason, got.Reason)
 		}
 		if got.Action == Preserve || got.Next.Transitional() || got.Next == "" {

@@ -2,7 +2,7 @@
 // an earlier daemon left, after a restart, and which sandboxes are stuck. It is
 // pure policy: what was found comes in, decisions come out, and the caller's
 // executor carries them out in one ordered path: recover, clean up, quarantine.
-// It may import the standard library and vm; only runtime and the tools above
+// It may import the standard library, sandbox and vm; only runtime and the tools above
 // it may import it.
 //
 // What can be kept is kept: a sandbox ends only when neither its machine nor
@@ -11,34 +11,14 @@
 // verified; nothing else is ever ended by a decision of this package.
 package reconcile
 
-import "github.com/rundlet/rundlet/vm"
-
-// State is the state of a sandbox, spelled as the runtime stores it.
-type State string
-
-// The states of a sandbox.
-const (
-	Creating State = "creating"
-	Running  State = "running"
-	Pausing  State = "pausing"
-	Paused   State = "paused"
-	Resuming State = "resuming"
-	Killing  State = "killing"
-	Killed   State = "killed"
+import (
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/vm"
 )
-
-// Transitional reports whether a sandbox in state s waits for an outcome.
-func (s State) Transitional() bool {
-	switch s {
-	case Creating, Pausing, Resuming, Killing:
-		return true
-	}
-	return false
-}
 
 // Row is what the store says about a sandbox.
 type Row struct {
-	State State
+	State sandbox.State
 	// Reason is why a killing sandbox ends.
 	Reason string
 	// Snapshot: the pause snapshot that the row names is complete, and fits
@@ -152,5 +132,5 @@ type Decision struct {
 	Reason string
 	// Next is the state of the row when the action was carried out; "" for what
 	// has no row. It is never a transitional one, but for Preserve.
-	Next State
+	Next sandbox.State
 }

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"fmt"
+	"github.com/rundlet/rundlet/sandbox"
 	"time"
 )
 
@@ -48,15 +49,15 @@ func (w Watched) judge(now time.Time, timeout time.Duration) Record {
 	switch {
 	case w.ID == "":
 		return Sandbox(w.ID, w.Row, w.Machine, w.Network)
-	case (w.Row.State == Pausing || w.Row.State == Resuming) && w.Row.Unread != "":
+	case (w.Row.State == sandbox.StatePausing || w.Row.State == sandbox.StateResuming) && w.Row.Unread != "":
 		return Record{KindSandbox, w.ID, Decision{Preserve, "its snapshot could not be read: " + w.Row.Unread, w.Row.State}}
 	case w.Row.State.Transitional() && !now.Before(w.Deadline):
 		r := Sandbox(w.ID, w.Row, w.Machine, w.Network)
-		if w.Row.State != Killing { // Its reason is why the sandbox ends.
+		if w.Row.State != sandbox.StateKilling { // Its reason is why the sandbox ends.
 			r.Reason = fmt.Sprintf("%s (%s for too long)", r.Reason, w.Row.State)
 		}
 		return r
-	case w.Row.State == Running && !w.Heartbeat.IsZero() && age >= timeout:
+	case w.Row.State == sandbox.StateRunning && !w.Heartbeat.IsZero() && age >= timeout:
 		return Record{KindSandbox, w.ID, kill(fmt.Sprintf("stuck: no sign of life for %v", age.Truncate(time.Second)))}
 	}
 	return Record{KindSandbox, w.ID, Decision{Preserve, "it is not stuck", w.Row.State}}

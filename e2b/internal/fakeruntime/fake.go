@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // Runtime has the methods of e2b.RuntimeAdapter. The exported fields are set
@@ -23,7 +23,7 @@ type Runtime struct {
 	Started, Printed atomic.Int32
 
 	// Known are the templates.
-	Known []runtime.Template
+	Known []sandbox.Template
 	// Silent makes Kill leave connections open, as a machine that vanishes.
 	Silent bool
 	// BeforeDial, if set, is called by each Dial first.
@@ -33,16 +33,16 @@ type Runtime struct {
 
 	mu        sync.Mutex
 	err       error
-	sandboxes map[string]*sandbox
+	sandboxes map[string]*entry
 	started   int
 	dials     int
-	requests  []runtime.CreateRequest
+	requests  []sandbox.CreateRequest
 	lifecycle
 	snapshots []snapshot
 }
 
-type sandbox struct {
-	runtime.Sandbox
+type entry struct {
+	sandbox.Sandbox
 	ports map[uint16]net.Listener
 	srvs  []*http.Server
 	conns []net.Conn
@@ -56,23 +56,23 @@ type sandbox struct {
 var Epoch = time.Date(2026, 1, 2, 3, 4, 5, 6000000, time.UTC)
 
 // Create implements e2b.RuntimeAdapter.
-func (f *Runtime) Create(_ context.Context, req runtime.CreateRequest) (runtime.Sandbox, error) {
+func (f *Runtime) Create(_ context.Context, req sandbox.CreateRequest) (sandbox.Sandbox, error) {
 	if err := f.failure(); err != nil {
-		return runtime.Sandbox{}, err
+		return sandbox.Sandbox{}, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.requests = append(f.requests, req)
 	if req.Template != "base" && f.find(req.Template, false) < 0 {
-		return runtime.Sandbox{}, fmt.Errorf("create: %w", runtime.ErrTemplateNotFound)
+		return sandbox.Sandbox{}, fmt.Errorf("create: %w", sandbox.ErrTemplateNotFound)
 	}
 	return f.create(req), nil
 }
 
 // create makes a sandbox. The caller holds mu.
-func (f *Runtime) create(req runtime.CreateRequest) runtime.Sandbox {
-	sb := runtime.Sandbox{
-		ID: fmt.Sprintf("i%020d", f.started), TemplateID: "tpl0", Alias: req.Template, State: runtime.StateRunning,
+func (f *Runtime) create(req sandbox.CreateRequest) sandbox.Sandbox {
+	sb := sandbox.Sandbox{
+		ID: fmt.Sprintf("i%020d", f.started), TemplateID: "tpl0", Alias: req.Template, State: sandbox.StateRunning,
 		Metadata: req.Metadata, StartedAt: f.start(),
 		EndAt: Epoch.Add(req.Timeout), VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024, EnvdVersion: "0.6.13",
 		AllowInternet: req.AllowInternet, KeyID: req.KeyID, OnTimeout: req.OnTimeout, AutoResume: req.AutoResume,
@@ -84,9 +84,9 @@ func (f *Runtime) create(req runtime.CreateRequest) runtime.Sandbox {
 		sb.TrafficAccessToken = "traffic-" + sb.ID
 	}
 	if f.sandboxes == nil {
-		f.sandboxes = make(map[string]*sandbox)
+		f.sandboxes = make(map[string]*entry)
 	}
-	f.sandboxes[sb.ID] = &sandbox{Sandbox: sb, ports: make(map[uint16]net.Listener)}
+	f.sandboxes[sb.ID] = &entry{Sandbox: sb, ports: make(map[uint16]net.Listener)}
 	return sb
 }
 
@@ -113,7 +113,7 @@ func (f *Runtime) Listen(id string, port uint16, h http.Handler) {
 }
 
 // Edit changes the record of a sandbox.
-func (f *Runtime) Edit(id string, change func(*runtime.Sandbox)) {
+func (f *Runtime) Edit(id string, change func(*sandbox.Sandbox)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change(&f.sandboxes[id].Sandbox)
@@ -140,41 +140,41 @@ func (f *Runtime) Dials() int {
 }
 
 // LastRequest is what Create was asked for last.
-func (f *Runtime) LastRequest() runtime.CreateRequest {
+func (f *Runtime) LastRequest() sandbox.CreateRequest {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.requests[len(f.requests)-1]
 }
 
 // Get implements e2b.RuntimeAdapter.
-func (f *Runtime) Get(_ context.Context, id string) (runtime.Sandbox, error) {
+func (f *Runtime) Get(_ context.Context, id string) (sandbox.Sandbox, error) {
 	if err := f.failure(); err != nil {
-		return runtime.Sandbox{}, err
+		return sandbox.Sandbox{}, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	sb := f.sandboxes[id]
 	if sb == nil {
-		return runtime.Sandbox{}, fmt.Errorf("get %s: %w", id, runtime.ErrSandboxNotFound)
+		return sandbox.Sandbox{}, fmt.Errorf("get %s: %w", id, sandbox.ErrNotFound)
 	}
 	return sb.Sandbox, nil
 }
 
 // CountRunning implements e2b.RuntimeAdapter.
-func (f *Runtime) CountRunning(ctx context.Context, q runtime.ListFilter) (int, error) {
-	q.States, q.After, q.Limit = []runtime.State{runtime.StateRunning}, nil, 0
+func (f *Runtime) CountRunning(ctx context.Context, q sandbox.ListFilter) (int, error) {
+	q.States, q.After, q.Limit = []sandbox.State{sandbox.StateRunning}, nil, 0
 	all, err := f.List(ctx, q)
 	return len(all), err
 }
 
 // List implements e2b.RuntimeAdapter.
-func (f *Runtime) List(_ context.Context, q runtime.ListFilter) ([]runtime.Sandbox, error) {
+func (f *Runtime) List(_ context.Context, q sandbox.ListFilter) ([]sandbox.Sandbox, error) {
 	if err := f.failure(); err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	order := func(a, b runtime.Sandbox) int {
+	order := func(a, b sandbox.Sandbox) int {
 		c := b.StartedAt.Compare(a.StartedAt)
 		if q.Ascending {
 			c = -c
@@ -182,9 +182,9 @@ func (f *Runtime) List(_ context.Context, q runtime.ListFilter) ([]runtime.Sandb
 		return cmp.Or(c, cmp.Compare(a.ID, b.ID))
 	}
 	if len(q.States) == 0 {
-		q.States = []runtime.State{runtime.StateRunning, runtime.StatePaused}
+		q.States = []sandbox.State{sandbox.StateRunning, sandbox.StatePaused}
 	}
-	var found []runtime.Sandbox
+	var found []sandbox.Sandbox
 	for _, sb := range f.sandboxes {
 		if selects(q, sb.Sandbox) {
 			found = append(found, sb.Sandbox)
@@ -192,8 +192,8 @@ func (f *Runtime) List(_ context.Context, q runtime.ListFilter) ([]runtime.Sandb
 	}
 	slices.SortFunc(found, order)
 	if q.After != nil {
-		at := runtime.Sandbox{StartedAt: q.After.StartedAt, ID: q.After.ID}
-		found = slices.DeleteFunc(found, func(sb runtime.Sandbox) bool { return order(sb, at) <= 0 })
+		at := sandbox.Sandbox{StartedAt: q.After.StartedAt, ID: q.After.ID}
+		found = slices.DeleteFunc(found, func(sb sandbox.Sandbox) bool { return order(sb, at) <= 0 })
 	}
 	if q.Limit > 0 && len(found) > q.Limit {
 		found = found[:q.Limit]
@@ -203,7 +203,7 @@ func (f *Runtime) List(_ context.Context, q runtime.ListFilter) ([]runtime.Sandb
 
 // EachToken implements e2b.RuntimeAdapter.
 func (f *Runtime) EachToken(ctx context.Context, yield func(id, token string) bool) error {
-	all, err := f.List(ctx, runtime.ListFilter{})
+	all, err := f.List(ctx, sandbox.ListFilter{})
 	for _, sb := range all {
 		if sb.EnvdAccessToken != "" && !yield(sb.ID, sb.EnvdAccessToken) {
 			break
@@ -212,7 +212,7 @@ func (f *Runtime) EachToken(ctx context.Context, yield func(id, token string) bo
 	return err
 }
 
-func selects(q runtime.ListFilter, sb runtime.Sandbox) bool {
+func selects(q sandbox.ListFilter, sb sandbox.Sandbox) bool {
 	if !slices.Contains(q.States, sb.State.Shown()) {
 		return false
 	}
@@ -237,7 +237,7 @@ func (f *Runtime) Kill(_ context.Context, id string) error {
 	delete(f.sandboxes, id)
 	f.mu.Unlock()
 	if sb == nil {
-		return fmt.Errorf("kill %s: %w", id, runtime.ErrSandboxNotFound)
+		return fmt.Errorf("kill %s: %w", id, sandbox.ErrNotFound)
 	}
 	for _, ln := range sb.ports {
 		ln.Close()
@@ -258,7 +258,7 @@ func (f *Runtime) SetTimeout(ctx context.Context, id string, timeout time.Durati
 	if _, err := f.Get(ctx, id); err != nil {
 		return err
 	}
-	f.Edit(id, func(sb *runtime.Sandbox) { sb.EndAt = Epoch.Add(timeout) })
+	f.Edit(id, func(sb *sandbox.Sandbox) { sb.EndAt = Epoch.Add(timeout) })
 	return nil
 }
 
@@ -280,12 +280,12 @@ func (f *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, e
 	defer f.mu.Unlock()
 	f.dials++
 	sb := f.sandboxes[id]
-	if sb == nil || sb.State != runtime.StateRunning {
-		return nil, fmt.Errorf("dial %s: %w", id, runtime.ErrNotRunning)
+	if sb == nil || sb.State != sandbox.StateRunning {
+		return nil, fmt.Errorf("dial %s: %w", id, sandbox.ErrNotRunning)
 	}
 	ln := sb.ports[port]
 	if ln == nil {
-		return nil, fmt.Errorf("dial %s: %w", id, runtime.ErrPortClosed)
+		return nil, fmt.Errorf("dial %s: %w", id, sandbox.ErrPortClosed)
 	}
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "tcp", ln.Addr().String())
@@ -296,19 +296,19 @@ func (f *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, e
 }
 
 // Templates implements e2b.RuntimeAdapter.
-func (f *Runtime) Templates(context.Context) ([]runtime.Template, error) { return f.Known, f.failure() }
+func (f *Runtime) Templates(context.Context) ([]sandbox.Template, error) { return f.Known, f.failure() }
 
 // Template implements e2b.RuntimeAdapter.
-func (f *Runtime) Template(_ context.Context, name string) (runtime.Template, error) {
+func (f *Runtime) Template(_ context.Context, name string) (sandbox.Template, error) {
 	if err := f.failure(); err != nil {
-		return runtime.Template{}, err
+		return sandbox.Template{}, err
 	}
 	for _, t := range f.Known {
 		if t.ID == name || slices.Contains(t.Aliases, name) {
 			return t, nil
 		}
 	}
-	return runtime.Template{}, runtime.ErrTemplateNotFound
+	return sandbox.Template{}, sandbox.ErrTemplateNotFound
 }
 
 // CommandStarted counts.

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // lifecycle is what the tests see of, and do to, pauses and resumes. Its fields
@@ -103,15 +103,15 @@ func (f *Runtime) Pause(ctx context.Context, id string, memory bool) error {
 	sb := f.sandboxes[id]
 	switch {
 	case sb == nil:
-		return fmt.Errorf("pause %s: %w", id, runtime.ErrSandboxNotFound)
-	case sb.State != runtime.StateRunning:
-		return fmt.Errorf("pause %s: %w: it is %s", id, runtime.ErrConflict, sb.State)
+		return fmt.Errorf("pause %s: %w", id, sandbox.ErrNotFound)
+	case sb.State != sandbox.StateRunning:
+		return fmt.Errorf("pause %s: %w: it is %s", id, sandbox.ErrConflict, sb.State)
 	}
-	sb.State = runtime.StatePausing
+	sb.State = sandbox.StatePausing
 	sb.pausing = make(chan struct{})
 	defer close(sb.pausing)
 	if err := f.await(ctx, f.held); err != nil {
-		sb.State = runtime.StateRunning
+		sb.State = sandbox.StateRunning
 		return err
 	}
 	if !f.Silent {
@@ -127,12 +127,12 @@ func (f *Runtime) Pause(ctx context.Context, id string, memory bool) error {
 			}
 		}
 	}
-	sb.conns, sb.State, sb.FilesystemOnly = nil, runtime.StatePaused, !memory
+	sb.conns, sb.State, sb.FilesystemOnly = nil, sandbox.StatePaused, !memory
 	return nil
 }
 
 // Connect implements e2b.RuntimeAdapter.
-func (f *Runtime) Connect(ctx context.Context, id string, timeout time.Duration) (runtime.Sandbox, bool, error) {
+func (f *Runtime) Connect(ctx context.Context, id string, timeout time.Duration) (sandbox.Sandbox, bool, error) {
 	sb, resumed, err := f.awake(ctx, id, true)
 	if err == nil {
 		err = f.Extend(ctx, id, timeout)
@@ -144,7 +144,7 @@ func (f *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 }
 
 // Reboot implements e2b.RuntimeAdapter.
-func (f *Runtime) Reboot(ctx context.Context, id string, timeout time.Duration) (runtime.Sandbox, bool, error) {
+func (f *Runtime) Reboot(ctx context.Context, id string, timeout time.Duration) (sandbox.Sandbox, bool, error) {
 	f.mu.Lock()
 	f.reboots = append(f.reboots, id)
 	f.mu.Unlock()
@@ -159,42 +159,42 @@ func (f *Runtime) Reboots() []string {
 }
 
 // Wake implements e2b.RuntimeAdapter.
-func (f *Runtime) Wake(ctx context.Context, id string) (runtime.Sandbox, error) {
+func (f *Runtime) Wake(ctx context.Context, id string) (sandbox.Sandbox, error) {
 	sb, _, err := f.awake(ctx, id, false)
 	return sb, err
 }
 
 // Settled implements e2b.RuntimeAdapter.
-func (f *Runtime) Settled(ctx context.Context, id string) (runtime.Sandbox, error) {
+func (f *Runtime) Settled(ctx context.Context, id string) (sandbox.Sandbox, error) {
 	if err := f.failure(); err != nil {
-		return runtime.Sandbox{}, err
+		return sandbox.Sandbox{}, err
 	}
 	f.mu.Lock()
 	sb := f.sandboxes[id]
-	if sb != nil && sb.State == runtime.StatePausing {
+	if sb != nil && sb.State == sandbox.StatePausing {
 		_ = f.await(ctx, sb.pausing)
 	}
 	f.mu.Unlock()
 	return f.Get(ctx, id)
 }
 
-func (f *Runtime) awake(ctx context.Context, id string, asked bool) (runtime.Sandbox, bool, error) {
+func (f *Runtime) awake(ctx context.Context, id string, asked bool) (sandbox.Sandbox, bool, error) {
 	if err := f.failure(); err != nil {
-		return runtime.Sandbox{}, false, err
+		return sandbox.Sandbox{}, false, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	sb := f.sandboxes[id]
 	switch {
 	case sb == nil:
-		return runtime.Sandbox{}, false, fmt.Errorf("wake %s: %w", id, runtime.ErrSandboxNotFound)
-	case sb.State == runtime.StateRunning:
+		return sandbox.Sandbox{}, false, fmt.Errorf("wake %s: %w", id, sandbox.ErrNotFound)
+	case sb.State == sandbox.StateRunning:
 		return sb.Sandbox, false, nil
 	case !asked && (!sb.AutoResume || sb.FilesystemOnly):
-		if sb.State == runtime.StatePausing && f.await(ctx, sb.pausing) == nil && sb.State == runtime.StateRunning {
+		if sb.State == sandbox.StatePausing && f.await(ctx, sb.pausing) == nil && sb.State == sandbox.StateRunning {
 			return sb.Sandbox, false, nil
 		}
-		return runtime.Sandbox{}, false, fmt.Errorf("wake %s: %w", id, runtime.ErrNotRunning)
+		return sandbox.Sandbox{}, false, fmt.Errorf("wake %s: %w", id, sandbox.ErrNotRunning)
 	}
 	r := sb.resume
 	if r == nil {
@@ -203,15 +203,15 @@ func (f *Runtime) awake(ctx context.Context, id string, asked bool) (runtime.San
 		go f.doResume(sb, r)
 	}
 	if err := f.await(ctx, r.done); err != nil {
-		return runtime.Sandbox{}, false, err
+		return sandbox.Sandbox{}, false, err
 	}
 	return sb.Sandbox, r.err == nil, r.err
 }
 
-func (f *Runtime) doResume(sb *sandbox, r *resume) {
+func (f *Runtime) doResume(sb *entry, r *resume) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if sb.State == runtime.StatePausing {
+	if sb.State == sandbox.StatePausing {
 		f.mu.Unlock()
 		<-sb.pausing
 		f.mu.Lock()
@@ -225,7 +225,7 @@ func (f *Runtime) doResume(sb *sandbox, r *resume) {
 	sb.resume = nil
 	r.err = f.failWith
 	if r.err == nil {
-		sb.State, sb.StartedAt, sb.FilesystemOnly = runtime.StateRunning, f.start(), false
+		sb.State, sb.StartedAt, sb.FilesystemOnly = sandbox.StateRunning, f.start(), false
 		sb.EndAt = Epoch.Add(300 * time.Second)
 	}
 	close(r.done)

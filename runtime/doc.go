@@ -1,0 +1,6 @@
+// Package runtime runs the life of sandboxes: create (which means restore),
+// pause, resume, fork, snapshot, terminate, deadlines and restart
+// reconciliation. It composes policy and drivers, and knows no wire protocol. It
+// may import what is below it in docs/architecture.md; e2b reaches it through
+// interfaces of its own, and only cmd imports it.
+package runtime

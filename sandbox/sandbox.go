@@ -1,0 +1,56 @@
+package sandbox
+
+import "time"
+
+// Sandbox is a copy of a sandbox's record. The caller owns it.
+type Sandbox struct {
+	// ID is "i" and 20 characters of [a-z0-9].
+	ID string
+	// TemplateID is the id of the template; Alias the name it was asked by.
+	TemplateID string
+	Alias      string
+	State      State
+	// Reason says why a killed sandbox was killed: "killed by request",
+	// "timeout", "oom", "exited: 1", "lost: host rebooted", ...
+	Reason   string
+	Metadata map[string]string
+	// StartedAt begins the current run (it moves on resume).
+	StartedAt time.Time
+	// EndAt is when the timeout takes effect.
+	EndAt time.Time
+	// KilledAt is zero unless killed.
+	KilledAt  time.Time
+	VCPUs     int
+	MemoryMiB int
+	DiskMiB   int
+	// EnvdVersion is the agent's protocol version.
+	EnvdVersion string
+	// EnvdAccessToken guards the agent; empty for a sandbox created without
+	// secure.
+	EnvdAccessToken string
+	// TrafficAccessToken guards the other ports; empty: public.
+	TrafficAccessToken string
+	// AllowInternet is nil if the request did not say (allowed).
+	AllowInternet *bool
+	// KeyID is the API key that created it.
+	KeyID string
+	// OnTimeout is what happens at EndAt.
+	OnTimeout OnTimeout
+	// AutoResume: traffic to a paused sandbox resumes it.
+	AutoResume bool
+	// FilesystemOnly: the sandbox is paused without its memory. It boots afresh
+	// when it is resumed, and traffic does not resume it.
+	FilesystemOnly bool
+	// FollowsUp is the continuation that the sandbox was started from, or nil.
+	FollowsUp *Continuation
+}
+
+// OnTimeout says what the end of the timeout does to a sandbox.
+type OnTimeout string
+
+// What a timeout does. The empty value is OnTimeoutKill.
+const (
+	OnTimeoutKill            OnTimeout = "kill"
+	OnTimeoutPause           OnTimeout = "pause"
+	OnTimeoutPauseFilesystem OnTimeout = "pause_filesystem"
+)

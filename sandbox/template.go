@@ -1,0 +1,18 @@
+package sandbox
+
+import "time"
+
+// Template is a prepared template.
+type Template struct {
+	ID        string
+	Aliases   []string
+	BuildID   string
+	VCPUs     int
+	MemoryMiB int
+	DiskMiB   int
+	CreatedAt time.Time
+	// SpawnCount is how many sandboxes were created from it, all builds together,
+	// and LastSpawnedAt when the last one was; zero if none was.
+	SpawnCount    int64
+	LastSpawnedAt time.Time
+}
