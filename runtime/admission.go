@@ -7,12 +7,12 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
 // The pause after which a request that was refused can be tried again.
 const (
-	retryFull     = time.Second
 	retryPressure = 10 * time.Second
 )
 
@@ -40,7 +40,7 @@ func (r *Runtime) admit(ctx context.Context, tenant string, b capacity.Budget) (
 		place := ticket.Position()
 		ticket.Cancel()
 		r.tally.gaveUp.Add(1)
-		return nil, &sandbox.CapacityError{Resource: "wait", Requested: 1, RetryAfter: retryFull,
+		return nil, &sandbox.CapacityError{Resource: "wait", Requested: 1, RetryAfter: fault.RetryFull,
 			Detail: fmt.Sprintf("it waited %s, at place %d of the queue", r.cfg.MaxWait, place)}
 	}
 	reservation := ticket.Reservation()
@@ -63,7 +63,7 @@ func refusal(err error) error {
 	case errors.As(err, &never):
 		return &sandbox.CapacityError{Resource: never.Resource, Requested: never.Requested, Available: never.Available}
 	case errors.As(err, &full):
-		return &sandbox.CapacityError{Resource: "queue", Requested: 1, RetryAfter: retryFull, Detail: full.Error()}
+		return &sandbox.CapacityError{Resource: "queue", Requested: 1, RetryAfter: fault.RetryFull, Detail: full.Error()}
 	case errors.As(err, &refused):
 		return &sandbox.CapacityError{Resource: "pressure", Requested: 1, RetryAfter: retryPressure, Detail: refused.Reason}
 	}

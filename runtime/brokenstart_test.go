@@ -3,9 +3,10 @@ package runtime
 import (
 	"context"
 	"errors"
-	"github.com/rundlet/rundlet/sandbox"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // A start that is broken off, as by Ctrl-C, knows nothing of what it did not look
@@ -56,7 +57,7 @@ func TestUserDataOutlivesTheMarkOfAWarmMachine(t *testing.T) {
 		t.Errorf("marks %v", marks)
 	}
 	f.startWith(f.change(f.copyDatabase(), "DELETE FROM sandboxes"))
-	if _, there, err := f.cfg.Driver.Get(context.Background(), sb.ID); err != nil || !there || !f.rt.aside(sb.ID) {
-		t.Errorf("its machine is there: %t; set aside: %t; %v", there, f.rt.aside(sb.ID), err)
+	if _, there, err := f.cfg.Driver.Get(context.Background(), sb.ID); err != nil || !there || !f.rt.orphans.Aside(sb.ID) {
+		t.Errorf("its machine is there: %t; set aside: %t; %v", there, f.rt.orphans.Aside(sb.ID), err)
 	}
 }

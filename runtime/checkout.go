@@ -6,14 +6,16 @@ import (
 
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
 // checkout takes a warm machine for a sandbox of an origin; nil if there is
 // none, or if others wait: who came first is served first.
-func (r *Runtime) checkout(from origin) *warm {
-	if r.cfg.Warm == (WarmTarget{}) || from.holder != "" || from.filesystem || r.queue.Stats().Pending > 0 {
+func (r *Runtime) checkout(from claim.Origin) *warm {
+	if r.cfg.Warm == (WarmTarget{}) || from.Holder != "" || from.Filesystem || r.queue.Stats().Pending > 0 {
 		return nil
 	}
 	begin := time.Now()
@@ -25,12 +27,12 @@ func (r *Runtime) checkout(from origin) *warm {
 		w := r.pool.find(entry.ID)
 		// Its claim becomes an active one in one step: nobody slips in between.
 		if err := w.sb.reservation.Promote(); err != nil {
-			r.spawn(func() { r.discard(w) }) // it was told to yield
+			r.background.Go(func() { r.discard(w) }) // it was told to yield
 			continue
 		}
 		r.pool.took(entry.ID, begin)
 		if w.ready {
-			r.cfg.Latency.Record(latency.WarmPoolCheckout, time.Since(begin))
+			r.steps.Latency.Record(latency.WarmPoolCheckout, time.Since(begin))
 		}
 		r.pool.wake()
 		return w
@@ -64,7 +66,7 @@ func (r *Runtime) handOver(ctx context.Context, w *warm, pl *place, want store.S
 			return sandbox.Sandbox{}, err
 		}
 	}
-	if err := r.at(StepCreateMachine); err != nil {
+	if err := r.steps.At(step.CreateMachine); err != nil {
 		return sandbox.Sandbox{}, err
 	}
 	// What a ready one was given when it was made need not be given again.
@@ -73,7 +75,7 @@ func (r *Runtime) handOver(ctx context.Context, w *warm, pl *place, want store.S
 			return sandbox.Sandbox{}, err
 		}
 	}
-	if err := r.at(StepCreateDelivered); err != nil {
+	if err := r.steps.At(step.CreateDelivered); err != nil {
 		return sandbox.Sandbox{}, err
 	}
 	view, err := r.created(ctx, sb, req, w.origin)
@@ -87,13 +89,13 @@ func (r *Runtime) handOver(ctx context.Context, w *warm, pl *place, want store.S
 // startPrepared starts a machine that is prepared, when it is its turn: that is
 // work for a processor.
 func (r *Runtime) startPrepared(ctx context.Context, w *warm, req sandbox.CreateRequest) error {
-	inAdmit, admitted := r.stage(ctx, latency.CreateAdmit)
+	inAdmit, admitted := r.steps.Stage(ctx, latency.CreateAdmit)
 	turn, err := r.admit(inAdmit, req.KeyID, capacity.Budget{Launches: 1})
 	if admitted(err); err != nil {
 		return err
 	}
 	defer turn.Release()
-	ctx, done := r.stage(ctx, latency.WarmSnapshotRestore)
+	ctx, done := r.steps.Stage(ctx, latency.WarmSnapshotRestore)
 	w.sb.mu.Lock()
 	w.sb.restored = time.Now()
 	w.sb.mu.Unlock()

@@ -121,5 +121,9 @@ func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 func (p *pool) name(key warmpool.Key) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return cmp.Or(p.origins[key].alias, key.Template)
+	return cmp.Or(p.origins[key].Alias, key.Template)
 }
+
+// Orphans counts what is set aside, by kind, and as "sandbox" the quarantined
+// sandboxes.
+func (r *Runtime) Orphans(ctx context.Context) (map[string]int, error) { return r.orphans.Count(ctx) }

@@ -20,6 +20,7 @@ import (
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -51,7 +52,7 @@ type fixture struct {
 	ports  map[uint16]func(net.Conn)
 	hang   func(op, id string) <-chan struct{} // calls of the driver that hang; may be nil
 	muted  map[string]bool                     // agents that never answer; "" is all
-	point  func(Step) error                    // the Failpoint; may be nil
+	point  func(step.Step) error               // the Failpoint; may be nil
 	dial   func(id string) error               // why a connection cannot be made; may be nil
 	uses   map[string]string                   // what guests say that they use
 	asked  map[string]int                      // how often they were asked
@@ -101,7 +102,7 @@ func (f *fixture) lookDuring(step string, look func()) {
 }
 
 // at is the runtime's Failpoint: what runs in the background passes steps, too.
-func (f *fixture) at(step Step) error {
+func (f *fixture) at(step step.Step) error {
 	f.mu.Lock()
 	point := f.point
 	f.mu.Unlock()
@@ -112,7 +113,7 @@ func (f *fixture) at(step Step) error {
 }
 
 // failpoint calls point, which may be nil, at each step from now on.
-func (f *fixture) failpoint(point func(Step) error) {
+func (f *fixture) failpoint(point func(step.Step) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.point = point

@@ -3,9 +3,10 @@ package runtime
 import (
 	"context"
 	"errors"
-	"github.com/rundlet/rundlet/sandbox"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func TestForkMakesChildrenWithTheMemoryAndWithoutTheIdentityOfTheirParent(t *testing.T) {

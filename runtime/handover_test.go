@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rundlet/rundlet/runtime/step"
 )
 
 // A machine that came into the pool belongs to whoever takes it out, at once:
@@ -17,8 +19,8 @@ func TestAMachineThatIsTakenAtOnceIsNotTouchedByThePool(t *testing.T) {
 		f.restart()
 		defer f.rt.Close()
 		var once sync.Once
-		f.failpoint(func(at Step) error {
-			if at == StepWarmRetained {
+		f.failpoint(func(at step.Step) error {
+			if at == step.WarmRetained {
 				once.Do(func() {
 					sb, err := f.rt.Create(ctx, request())
 					if err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -80,10 +81,10 @@ func TestASandboxIsBootedFromItsFilesOverAChangedHost(t *testing.T) {
 // A machine that is gone is no snapshot that cannot be restored.
 func TestAMachineThatIsGoneIsNotFoundWhenItIsSaved(t *testing.T) {
 	gone := fmt.Errorf("save: %w", vm.ErrNotFound)
-	if err := classifySave("i1", gone); !errors.Is(err, sandbox.ErrNotFound) || errors.Is(err, sandbox.ErrNotRestorable) {
+	if err := fault.ClassifySave("i1", gone); !errors.Is(err, sandbox.ErrNotFound) || errors.Is(err, sandbox.ErrNotRestorable) {
 		t.Errorf("got %v", err)
 	}
-	if err := classify(gone); !errors.Is(err, sandbox.ErrNotRestorable) {
+	if err := fault.Classify(gone); !errors.Is(err, sandbox.ErrNotRestorable) {
 		t.Errorf("a restore: %v", err)
 	}
 }

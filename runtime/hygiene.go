@@ -58,7 +58,7 @@ func (r *Runtime) cleanSnapshots(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	return errors.Join(r.dropUnfinished(ctx), r.reviewUnclaimed(ctx, leavingAge))
+	return errors.Join(r.claims.DropUnfinished(ctx), r.claims.Review(ctx, leavingAge))
 }
 
 // freeOrphans frees the driver's machines and the network's slots that nobody

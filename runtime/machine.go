@@ -13,6 +13,8 @@ import (
 
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -20,13 +22,13 @@ import (
 
 // launch is what makes a machine of a sandbox, besides its row.
 type launch struct {
-	origin origin
+	origin claim.Origin
 	// env is set above the environment that the snapshot has.
 	env map[string]string
 	// resumed: the sandbox itself goes on, so it keeps its boot id.
 	resumed bool
 	// the steps to pass.
-	network, machine, delivered Step
+	network, machine, delivered step.Step
 }
 
 // launch makes the network slot and the machine and delivers what is per
@@ -39,9 +41,9 @@ func (r *Runtime) launch(ctx context.Context, sb *handle, l launch) error {
 	// The rest is to wait for an answer, which a guest may never give: nobody
 	// waits for that with a processor's slot in hand.
 	sb.reservation.Launched()
-	ctx, cancel := context.WithTimeout(ctx, l.origin.patience())
+	ctx, cancel := context.WithTimeout(ctx, patience(l.origin))
 	defer cancel()
-	if l.origin.filesystem {
+	if l.origin.Filesystem {
 		if err := r.awaitAgent(ctx, sb.id); err != nil {
 			return err
 		}
@@ -49,13 +51,13 @@ func (r *Runtime) launch(ctx context.Context, sb *handle, l launch) error {
 	sb.mu.Lock()
 	sb.restored = begin
 	sb.mu.Unlock()
-	if err := r.at(l.machine); err != nil {
+	if err := r.steps.At(l.machine); err != nil {
 		return err
 	}
 	if err := r.deliver(ctx, sb.snapshot(), l); err != nil {
 		return err
 	}
-	return r.at(l.delivered)
+	return r.steps.At(l.delivered)
 }
 
 const (
@@ -69,11 +71,11 @@ const (
 
 // patience is how long a machine of the origin has until its agent answers. Only
 // the guest of a template is our own.
-func (o origin) patience() time.Duration {
+func patience(o claim.Origin) time.Duration {
 	switch {
-	case o.filesystem:
+	case o.Filesystem:
 		return bootTimeout
-	case o.holder != "":
+	case o.Holder != "":
 		return answerTimeout
 	}
 	return createTimeout
@@ -82,25 +84,25 @@ func (o origin) patience() time.Duration {
 // restore makes the network slot and the machine, running or, without resume,
 // only prepared: then Start is what is left to do.
 func (r *Runtime) restore(ctx context.Context, sb *handle, l launch, resume bool) (err error) {
-	if err := r.whole(ctx, l.origin); err != nil {
+	if err := r.claims.Whole(ctx, l.origin); err != nil {
 		return err
 	}
 	row := sb.snapshot()
-	if resume && !l.origin.filesystem {
+	if resume && !l.origin.Filesystem {
 		var done func(error)
-		ctx, done = r.stage(ctx, latency.WarmSnapshotRestore)
+		ctx, done = r.steps.Stage(ctx, latency.WarmSnapshotRestore)
 		defer func() { done(err) }()
 	}
-	inSlot, gotSlot := r.stage(ctx, latency.CreateSlot)
+	inSlot, gotSlot := r.steps.Stage(ctx, latency.CreateSlot)
 	slot, err := r.cfg.Network.Acquire(inSlot, row.AllowInternet == nil || *row.AllowInternet)
 	if gotSlot(err); err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
 	sb.update(func(row *store.Sandbox) { row.SlotID = slot.ID })
-	if err := r.at(l.network); err != nil {
+	if err := r.steps.At(l.network); err != nil {
 		return err
 	}
-	spec, err := l.origin.machineSpec(slot, sb.id)
+	spec, err := l.origin.MachineSpec(slot.NetNS, slot.GuestIP, sb.id)
 	if err != nil {
 		return err
 	}
@@ -111,13 +113,13 @@ func (r *Runtime) restore(ctx context.Context, sb *handle, l launch, resume bool
 	}
 	// A file that was changed in between may be what it failed for, or what it
 	// did not notice.
-	return cmp.Or(r.stillWhole(ctx, l.origin), err)
+	return cmp.Or(r.claims.StillWhole(ctx, l.origin), err)
 }
 
 // deliver gives the restored guest its identity. Its answer is the readiness
 // probe: an agent that took the request serves.
 func (r *Runtime) deliver(ctx context.Context, row store.Sandbox, l launch) (err error) {
-	ctx, done := r.stage(ctx, latency.ReadyProbe)
+	ctx, done := r.steps.Stage(ctx, latency.ReadyProbe)
 	defer func() { done(err) }()
 	req := control.InitRequest{
 		Env: l.env, Timestamp: time.Now(), Hostname: row.ID, SandboxID: row.ID, TemplateID: row.TemplateID,
@@ -128,8 +130,8 @@ func (r *Runtime) deliver(ctx context.Context, row store.Sandbox, l launch) (err
 	if row.Secure {
 		req.AccessToken = r.token("envd", row.ID)
 	}
-	if l.origin.holder != "" {
-		req.CurrentToken, req.Restored = r.token("control", l.origin.holder), true
+	if l.origin.Holder != "" {
+		req.CurrentToken, req.Restored = r.token("control", l.origin.Holder), true
 	}
 	if !l.resumed {
 		req.BootID = uuid.NewString()
@@ -147,11 +149,11 @@ func (r *Runtime) agentDial(id string) func(context.Context) (net.Conn, error) {
 // unmake ends the machine, then frees the network, then releases the capacity.
 // When a step fails the later ones are not begun: what still exists is still
 // counted. The caller holds sb.life.
-func (r *Runtime) unmake(ctx context.Context, sb *handle, ended, freed Step) error {
+func (r *Runtime) unmake(ctx context.Context, sb *handle, ended, freed step.Step) error {
 	if err := r.destroy(ctx, sb.id); err != nil {
 		return err
 	}
-	if err := r.at(ended); err != nil {
+	if err := r.steps.At(ended); err != nil {
 		return err
 	}
 	if slot := sb.snapshot().SlotID; slot != "" {
@@ -164,7 +166,7 @@ func (r *Runtime) unmake(ctx context.Context, sb *handle, ended, freed Step) err
 		sb.reservation.Release()
 		sb.reservation = nil
 	}
-	return r.at(freed)
+	return r.steps.At(freed)
 }
 
 // destroy ends a machine; one that is gone already is no error.

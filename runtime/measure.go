@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -232,7 +233,7 @@ func (r *Runtime) Metrics(_ context.Context, id string, start, end time.Time) ([
 func (r *Runtime) NewestMetric(_ context.Context, id string) (sandbox.Metric, bool, error) {
 	sb, ok := r.find(id)
 	if !ok || !sb.state().Visible() {
-		return sandbox.Metric{}, false, notFound(id)
+		return sandbox.Metric{}, false, fault.NotFound(id)
 	}
 	sb.mu.Lock()
 	defer sb.mu.Unlock()

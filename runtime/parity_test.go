@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -98,7 +99,7 @@ func TestAHardRejectTouchesNeitherCapacityNorMachines(t *testing.T) {
 		f.forgetHistory()
 		r.ended = nil
 		before := f.rt.ledger.Usage()
-		f.failpoint(func(step Step) error { t.Errorf("%s: it came to %s", name, step); return nil })
+		f.failpoint(func(step step.Step) error { t.Errorf("%s: it came to %s", name, step); return nil })
 		if err := c.call(); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}

@@ -47,8 +47,8 @@ func TestPauseFreezesThenSavesThenEndsThenFreesThenReleases(t *testing.T) {
 		if row := f.row(sb.ID); row.State != "pausing" {
 			t.Errorf("the machine is ended while the row says %s", row.State)
 		}
-		if claim, err := f.db.Snapshot(context.Background(), f.row(sb.ID).SnapshotID); err != nil || claim.State != store.SnapshotReady {
-			t.Errorf("the machine is ended before it is known to be saved: %+v, %v", claim, err)
+		if snap, err := f.db.Snapshot(context.Background(), f.row(sb.ID).SnapshotID); err != nil || snap.State != store.SnapshotReady {
+			t.Errorf("the machine is ended before it is known to be saved: %+v, %v", snap, err)
 		}
 	})
 	f.lookDuring("release", func() {

@@ -11,6 +11,7 @@ import (
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -100,7 +101,7 @@ func TestACheckoutPromotesAndWhatIsUsedInTotalNeverDipsOrDoubles(t *testing.T) {
 	for _, step := range []string{"set internet", "init"} {
 		f.lookDuring(step, func() { look(step) })
 	}
-	f.failpoint(func(at Step) error { look(string(at)); return nil })
+	f.failpoint(func(at step.Step) error { look(string(at)); return nil })
 	for range depth {
 		promoted++
 		f.create(long, func(r *sandbox.CreateRequest) { r.AllowInternet, r.Env = &no, map[string]string{"A": "1"} })

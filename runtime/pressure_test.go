@@ -200,7 +200,8 @@ func TestADiskBelowTheFloorOfARestoreRefuses(t *testing.T) {
 func TestAFailureToSampleIsToldOnceAndEndsNothing(t *testing.T) {
 	pressed(t, func(t *testing.T, f *fixture, m *machine) {
 		var text strings.Builder
-		f.rt.log = slog.New(slog.NewTextHandler(&text, nil))
+		f.cfg.Log = slog.New(slog.NewTextHandler(&text, nil))
+		f.restart()
 		m.mu.Lock()
 		m.now, m.err = autoscale.Sample{}, errInjected
 		m.mu.Unlock()

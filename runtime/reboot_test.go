@@ -2,9 +2,10 @@ package runtime
 
 import (
 	"context"
-	"github.com/rundlet/rundlet/sandbox"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func (f *fixture) reboot(id string) (sandbox.Sandbox, error) {

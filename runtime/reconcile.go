@@ -11,6 +11,7 @@ import (
 	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -68,8 +69,8 @@ func (r *Runtime) adoptSlots(ctx context.Context, rows []store.Sandbox, machines
 // only what is complete: if there is no machine that could be saved again, what it
 // has was saved, and that process had no time to write so.
 func (r *Runtime) foundAfter(ctx context.Context, row store.Sandbox, machine bool) reconcile.Row {
-	if claim, err := r.cfg.Store.Snapshot(ctx, row.SnapshotID); !machine && err == nil && claim.State == store.SnapshotSaving {
-		_ = r.saved(ctx, &claim) // If it cannot be, it is not complete.
+	if snap, err := r.cfg.Store.Snapshot(ctx, row.SnapshotID); !machine && err == nil && snap.State == store.SnapshotSaving {
+		_ = r.claims.Saved(ctx, &snap) // If it cannot be, it is not complete.
 	}
 	return r.found(ctx, row)
 }
@@ -93,20 +94,20 @@ func (r *Runtime) complete(ctx context.Context, claimID string) (bool, error) {
 	if claimID == "" {
 		return false, nil
 	}
-	claim, err := r.cfg.Store.Snapshot(ctx, claimID)
+	snap, err := r.cfg.Store.Snapshot(ctx, claimID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return false, nil
 	case err != nil:
 		return false, err
-	case claim.State != store.SnapshotReady:
+	case snap.State != store.SnapshotReady:
 		return false, nil
 	}
 	inspector, ok := r.cfg.Driver.(vm.SnapshotInspector)
 	if !ok {
 		return true, nil
 	}
-	_, err = inspector.InspectSnapshot(ctx, claim.VMID, claim.Snapshot)
+	_, err = inspector.InspectSnapshot(ctx, snap.VMID, snap.Snapshot)
 	switch {
 	case err == nil:
 		return true, nil
@@ -138,7 +139,7 @@ func (r *Runtime) probe(ctx context.Context, id string) reconcile.Answer {
 func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *handle, machine bool) error {
 	if sb == nil {
 		if rec.Action == reconcile.Quarantine {
-			return r.setAsideMachine(ctx, rec.ID)
+			return r.orphans.SetAsideMachine(ctx, rec.ID)
 		}
 		return r.free(ctx, rec.ID)
 	}
@@ -205,7 +206,7 @@ func (r *Runtime) enact(ctx context.Context, sb *handle, rec reconcile.Record) e
 		r.expose(sb)
 	case reconcile.Pause:
 		sb.update(func(row *store.Sandbox) { row.State = sandbox.StateRunning })
-		kind := kindPause
+		kind := claim.KindPause
 		if rec.Reason == reconcile.TimedOut {
 			kind = pauseKind(sandbox.OnTimeout(sb.snapshot().OnTimeout))
 		}
@@ -242,7 +243,7 @@ func (r *Runtime) free(ctx context.Context, id string) error {
 	if err == nil {
 		return nil
 	}
-	r.spawn(func() {
+	r.background.Go(func() {
 		for pause := retryFirst; ; pause = min(pause*2, retryMost) {
 			select {
 			case <-r.life.Done():

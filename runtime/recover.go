@@ -149,7 +149,7 @@ func (r *Runtime) recover(patience context.Context, rec reconcile.Record, sb *ha
 	defer cancel()
 	var finished atomic.Bool
 	done := make(chan error, 1)
-	r.spawn(func() {
+	r.background.Go(func() {
 		err := r.carryOut(r.life, rec, sb, machine)
 		finished.Store(true)
 		if sb != nil {
@@ -183,7 +183,7 @@ func (r *Runtime) recovered(rec reconcile.Record, sb *handle, err error) {
 		r.note(sb.id, errors.New("quarantined: "+rec.Reason))
 	case rec.Action == reconcile.Keep && why == waitsForAgent:
 		r.note(sb.id, errors.New(why))
-		r.spawn(func() { r.awaitRecovered(sb) })
+		r.background.Go(func() { r.awaitRecovered(sb) })
 		return
 	case rec.Action == reconcile.Pause:
 		return // It is being paused; see pauseLater.

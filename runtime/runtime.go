@@ -15,6 +15,10 @@ import (
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/orphan"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -99,12 +103,12 @@ type Config struct {
 	Warm WarmTarget
 
 	// Size is what a sandbox gets when its template does not say.
-	Size Size
+	Size sandbox.Size
 	// MaxTimeout bounds a sandbox's time-out; 0 is 24 hours.
 	MaxTimeout time.Duration
 	Latency    *latency.Recorder
-	// Tracer is told of every stage; nil is nobody.
-	Tracer Tracer
+	// Tracer receives every stage; it may be nil.
+	Tracer step.Tracer
 	Log    *slog.Logger
 	// Supervision is off in the zero value.
 	Supervision Supervision
@@ -115,18 +119,8 @@ type Config struct {
 	Recovering func(done, total int)
 	// Failpoint is called at each Step; an error makes the step fail. It is for
 	// tests, which may also end the process there. It may be nil.
-	Failpoint func(Step) error
+	Failpoint func(step.Step) error
 }
-
-// Size is the resources of one sandbox.
-type Size struct {
-	VCPUs     int
-	MemoryMiB int
-	DiskMiB   int
-}
-
-// DefaultSize is E2B's default for its base template.
-var DefaultSize = Size{VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024}
 
 // killedKept is how long killed sandboxes can be asked about.
 const killedKept = 7 * 24 * time.Hour
@@ -143,12 +137,12 @@ type Runtime struct {
 	ledger *capacity.Ledger
 	queue  *capacity.Queue
 	secret []byte
+	steps  *step.Recorder
 	log    *slog.Logger
 
 	// life ends when the runtime closes; it bounds what runs in the background.
 	life       context.Context
-	end        context.CancelFunc
-	background sync.WaitGroup
+	background *background.Group
 
 	mu        sync.Mutex
 	closed    bool
@@ -164,12 +158,9 @@ type Runtime struct {
 	// reconciled is what Open did with what an earlier process left; constant.
 	reconciled reconcile.Report
 
-	verify *verifier
-	// sealing serializes the seals, so that what a restore waits for is read first.
-	sealing chan struct{}
-
+	claims  *claim.Claims
+	orphans *orphan.Keeper
 	sup     supervisor
-	orphans orphans
 
 	// ready is closed when Open is done, and late bounds what it left for later.
 	ready chan struct{}
@@ -186,8 +177,8 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if !ok {
 		return nil, fmt.Errorf("open runtime: driver %s cannot dial a guest: %w", cfg.Driver.Info().Driver, sandbox.ErrUnsupported)
 	}
-	if cfg.Size == (Size{}) {
-		cfg.Size = DefaultSize
+	if cfg.Size == (sandbox.Size{}) {
+		cfg.Size = sandbox.DefaultSize
 	}
 	if cfg.Launches == 0 {
 		cfg.Launches = stdruntime.NumCPU()
@@ -202,9 +193,6 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	}
 	if cfg.Latency == nil {
 		cfg.Latency = &latency.Recorder{}
-	}
-	if cfg.Tracer == nil {
-		cfg.Tracer = noTracer{}
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -230,44 +218,41 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	}
 	r := &Runtime{
 		cfg: cfg, dialer: dialer, ledger: capacity.NewLedger(cfg.Capacity), secret: secret, log: cfg.Log,
-		sandboxes: map[string]*handle{}, sealing: make(chan struct{}, 1),
-		ready: make(chan struct{}), late: make(chan struct{}, latePauses),
-		orphans: orphans{machines: map[string]bool{}, told: map[string]bool{}},
+		steps:     &step.Recorder{Latency: cfg.Latency, Tracer: cfg.Tracer, Failpoint: cfg.Failpoint},
+		sandboxes: map[string]*handle{},
+		ready:     make(chan struct{}), late: make(chan struct{}, latePauses),
 	}
 	r.sup.unrecovered = map[string]string{}
 	r.sup.scaler = newScaler(cfg)
 	r.pool, r.roster = newPool(), newRoster()
 	r.places = newPlaces(cfg.Shares)
 	r.queue = capacity.NewQueue(r.ledger, capacity.QueueConfig{MaxPending: cfg.MaxPending, OnYield: r.yield})
-	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
-	r.verify = newVerifier(r.life, r.spawn)
+	r.background = background.New(ctx)
+	r.life = r.background.Context()
+	r.orphans = &orphan.Keeper{Store: cfg.Store, Driver: cfg.Driver, Destroy: r.destroy, Freed: r.countFreed, Log: cfg.Log}
+	r.claims = claim.New(claim.Config{
+		Instance: cfg.Instance, Ephemeral: cfg.Ephemeral, Driver: cfg.Driver, Store: cfg.Store, Orphans: r.orphans,
+		Background: r.background, Steps: r.steps, InUse: r.inUse, Freed: r.countFreed, Log: cfg.Log,
+		Bounds: store.Counted{
+			Kinds: []string{claim.KindSnapshot, claim.KindContinuation},
+			Most:  cfg.Shares.Snapshots, MostOfAKey: cfg.Shares.SnapshotsPerKey,
+		},
+	})
 	if err := r.reconcile(ctx); err != nil {
-		r.end()
+		r.background.Stop()
 		r.background.Wait()
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
 	r.collectSoon(ctx)
 	if cfg.Warm != (WarmTarget{}) {
-		r.spawn(r.lookAfterPool)
+		r.background.Go(r.lookAfterPool)
 	}
 	r.supervise()
 	if driver, ok := cfg.Driver.(vm.Statser); ok {
-		r.spawn(func() { r.lookAtUsage(driver) })
+		r.background.Go(func() { r.lookAtUsage(driver) })
 	}
 	close(r.ready)
 	return r, nil
-}
-
-// spawn runs f in the background, which Close waits for. It reports false, and
-// runs nothing, once the runtime is closing.
-func (r *Runtime) spawn(f func()) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed && r.life.Err() != nil {
-		return false
-	}
-	r.background.Go(f)
-	return true
 }
 
 // Close stops this value's background work, ends the warm machines, and leaves
@@ -278,7 +263,7 @@ func (r *Runtime) Close() {
 	for _, sb := range r.sandboxes {
 		sb.disarm()
 	}
-	r.end()
+	r.background.Stop()
 	r.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
@@ -296,7 +281,7 @@ func (r *Runtime) Close() {
 }
 
 // closeTimeout is longer than one attempt to free a sandbox.
-const closeTimeout = cleanupTimeout + 10*time.Second
+const closeTimeout = background.CleanupTimeout + 10*time.Second
 
 // Latency returns the recorder that every stage reports to.
 func (r *Runtime) Latency() *latency.Recorder { return r.cfg.Latency }
@@ -331,11 +316,3 @@ func (r *Runtime) forget(sb *handle) {
 	r.places.free(sb.place)
 	r.note(sb.id, nil)
 }
-
-// detached is for work that has to end even when the caller went away.
-func detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
-}
-
-// cleanupTimeout bounds one attempt to free a sandbox.
-const cleanupTimeout = 30 * time.Second

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -157,23 +156,4 @@ func (r *Runtime) token(purpose, id string) string {
 	h := hmac.New(sha256.New, r.secret)
 	h.Write([]byte(purpose + ":" + id))
 	return hex.EncodeToString(h.Sum(nil))
-}
-
-// newID returns "i" and 20 random characters of [a-z0-9] (103 bits).
-func newID() string {
-	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
-	id := make([]byte, 0, 21)
-	id = append(id, 'i')
-	var buf [32]byte
-	for len(id) < 21 {
-		rand.Read(buf[:])
-		for _, b := range buf {
-			// 252 is the largest multiple of 36 in a byte: no character is
-			// likelier than another.
-			if b < 252 && len(id) < 21 {
-				id = append(id, alphabet[b%36])
-			}
-		}
-	}
-	return string(id)
 }

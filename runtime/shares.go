@@ -2,9 +2,9 @@ package runtime
 
 import (
 	"cmp"
-	"fmt"
-	"github.com/rundlet/rundlet/sandbox"
 	"sync"
+
+	"github.com/rundlet/rundlet/runtime/fault"
 )
 
 // Shares bounds what one API key, and all of them, may have at a time. Zero means
@@ -70,9 +70,9 @@ func (p *places) take(key string) (*place, error) {
 	b := p.bounds
 	switch {
 	case reached(b.SandboxesPerKey, p.by[key]):
-		return nil, shareError("this key has %d sandboxes, paused ones included, and may have no more: end some of them", p.by[key])
+		return nil, fault.Share("this key has %d sandboxes, paused ones included, and may have no more: end some of them", p.by[key])
 	case reached(b.Sandboxes, p.all):
-		return nil, shareError("this machine has %d sandboxes, paused ones included, and takes no more: end some of them", p.all)
+		return nil, fault.Share("this machine has %d sandboxes, paused ones included, and takes no more: end some of them", p.all)
 	}
 	if err := p.mayRun(key); err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func (p *places) run(pl *place) error {
 
 func (p *places) mayRun(key string) error {
 	if reached(p.bounds.RunningPerKey, p.running[key]) {
-		return shareError("this key has %d running sandboxes and may have no more at a time: end or pause some of them", p.running[key])
+		return fault.Share("this key has %d running sandboxes and may have no more at a time: end or pause some of them", p.running[key])
 	}
 	return nil
 }
@@ -151,9 +151,3 @@ func (p *places) free(pl *place) {
 
 // reached reports whether a bound leaves no room for one more.
 func reached(bound, have int) bool { return bound >= 0 && have >= bound }
-
-// shareError is the refusal of what would be more than a share. Only its owner
-// can make room: nothing that was saved is ever deleted for that.
-func shareError(format string, have int) error {
-	return &sandbox.CapacityError{Resource: sandbox.ResourceShare, Requested: 1, RetryAfter: retryFull, Detail: fmt.Sprintf(format, have)}
-}

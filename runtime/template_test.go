@@ -96,7 +96,7 @@ func TestASnapshotThatIsGoneIsMadeAnewWithinTheSameCreate(t *testing.T) {
 func TestTemplateNames(t *testing.T) {
 	f := newFixture(t)
 	ctx := context.Background()
-	if t1, err := f.rt.Template(ctx, "base"); err != nil || t1.MemoryMiB != DefaultSize.MemoryMiB {
+	if t1, err := f.rt.Template(ctx, "base"); err != nil || t1.MemoryMiB != sandbox.DefaultSize.MemoryMiB {
 		t.Errorf("before the first use: %+v, %v", t1, err)
 	}
 	f.create()
@@ -156,7 +156,7 @@ func TestATemplateIsBuiltWithinTheCapacity(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Fatalf("with room: %v", err)
 		}
-		if during.Sandboxes != 1 || during.MemoryBytes != int64(DefaultSize.MemoryMiB)<<20 || during.Launches != 1 {
+		if during.Sandboxes != 1 || during.MemoryBytes != int64(sandbox.DefaultSize.MemoryMiB)<<20 || during.Launches != 1 {
 			t.Errorf("while it was built %+v was counted", during)
 		}
 		f.wantNothingLeft()

@@ -174,7 +174,7 @@ func TestATimeoutThatMovesWhileTheTimerFiresIsKept(t *testing.T) {
 	sb.update(func(row *store.Sandbox) { row.EndAt = time.Now().Add(-time.Second) })
 	fired := make(chan struct{})
 	go func() {
-		f.rt.expire(sb)
+		f.rt.expired(sb)
 		close(fired)
 	}()
 	// Nothing tells that a goroutine waits for a mutex. This gives an early look
@@ -203,7 +203,7 @@ func TestATimerThatComesLateDoesNothing(t *testing.T) {
 	}
 	row := f.row(id)
 	f.forgetHistory()
-	f.rt.expire(sb)
+	f.rt.expired(sb)
 	if again := f.row(id); len(f.history()) != 0 || again.State != "killed" || !again.KilledAt.Equal(row.KilledAt) {
 		t.Errorf("it did %v, the row is %+v", f.history(), again)
 	}

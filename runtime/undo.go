@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -15,7 +16,7 @@ import (
 const (
 	// undoTimeout bounds one attempt to undo a pause: to continue the machine, and
 	// to hear its agent.
-	undoTimeout = cleanupTimeout
+	undoTimeout = background.CleanupTimeout
 	// reasonTimeout is how long the reason of a machine's end may come after the
 	// failure that it caused.
 	reasonTimeout = 2 * time.Second
@@ -41,7 +42,7 @@ func (r *Runtime) undoPause(sb *handle) error {
 		}
 		return nil
 	}
-	claim := sb.snapshot().SnapshotID
+	snap := sb.snapshot().SnapshotID
 	row := sb.update(func(row *store.Sandbox) {
 		row.State, row.SnapshotID, row.Deadline = sandbox.StateRunning, "", time.Time{}
 	})
@@ -50,7 +51,7 @@ func (r *Runtime) undoPause(sb *handle) error {
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
 		r.log.Warn("could not write that a pause was undone", "sandbox_id", sb.id, "error", err)
 	}
-	if err := r.drop(ctx, claim); err != nil {
+	if err := r.claims.Drop(ctx, snap); err != nil {
 		r.log.Warn("could not remove what a failed pause saved", "sandbox_id", sb.id, "error", err)
 	}
 	sb.arm(expireRetry, func() { r.expire(sb) })

@@ -11,6 +11,9 @@ import (
 
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -27,17 +30,17 @@ type pool struct {
 
 	mu       sync.Mutex
 	limits   warmpool.Limits
-	taken    time.Time               // the last checkout
-	short    bool                    // there was no room on the disk
-	machines map[string]*warm        // by id; also those that are being made
-	origins  map[warmpool.Key]origin // what the entries of a key are made from
+	taken    time.Time                     // the last checkout
+	short    bool                          // there was no room on the disk
+	machines map[string]*warm              // by id; also those that are being made
+	origins  map[warmpool.Key]claim.Origin // what the entries of a key are made from
 }
 
 // warm is a machine of the pool: a sandbox that is not in use.
 type warm struct {
 	sb     *handle
 	key    warmpool.Key
-	origin origin
+	origin claim.Origin
 	// ready: it runs and has answered; otherwise it is prepared.
 	ready bool
 }
@@ -62,17 +65,17 @@ const (
 func newPool() *pool {
 	return &pool{
 		kick: make(chan struct{}, 1), limits: warmpool.Unlimited,
-		machines: map[string]*warm{}, origins: map[warmpool.Key]origin{},
+		machines: map[string]*warm{}, origins: map[warmpool.Key]claim.Origin{},
 	}
 }
 
 // warmKey says which warm machines can serve sandboxes of an origin.
-func (r *Runtime) warmKey(from origin) warmpool.Key {
-	return warmpool.Key{Template: from.templateID, Profile: r.cfg.Driver.Info().Driver}
+func (r *Runtime) warmKey(from claim.Origin) warmpool.Key {
+	return warmpool.Key{Template: from.TemplateID, Profile: r.cfg.Driver.Info().Driver}
 }
 
 // keepWarm sets what the pool holds of a template from now on.
-func (r *Runtime) keepWarm(from origin) {
+func (r *Runtime) keepWarm(from claim.Origin) {
 	if r.cfg.Warm == (WarmTarget{}) {
 		return
 	}
@@ -81,7 +84,7 @@ func (r *Runtime) keepWarm(from origin) {
 	r.pool.origins[key] = from
 	r.pool.mu.Unlock()
 	r.pool.books.SetTarget(key, warmpool.Target{Ready: r.cfg.Warm.Ready, Prepared: r.cfg.Warm.Prepared, MaxAge: r.cfg.Warm.MaxAge})
-	r.pool.books.SetSnapshot(key, from.vmID+"/"+from.snapshot)
+	r.pool.books.SetSnapshot(key, from.VMID+"/"+from.Snapshot)
 	r.pool.wake()
 }
 
@@ -142,7 +145,7 @@ func (r *Runtime) Refill(now time.Time) (begun int) {
 			continue // it was handed out in the meantime
 		}
 		begun++
-		if !r.spawn(func() { r.carry(flight) }) {
+		if !r.background.Go(func() { r.carry(flight) }) {
 			flight.Cancel()
 		}
 	}
@@ -166,7 +169,7 @@ func (r *Runtime) carry(flight *warmpool.Flight) {
 		if err := flight.Done(id, time.Now()); err != nil {
 			r.log.Error("warm machine is not wanted", "machine", id, "error", err)
 			r.discard(w)
-		} else if _ = r.at(StepWarmRetained); reservation.Yielding() {
+		} else if _ = r.steps.At(step.WarmRetained); reservation.Yielding() {
 			r.yield(id) // It was told to go before it was in the pool.
 		}
 		r.pool.wake()
@@ -174,11 +177,11 @@ func (r *Runtime) carry(flight *warmpool.Flight) {
 		flight.Cancel() // There is no capacity for it; who frees some wakes the pool.
 	default:
 		if r.life.Err() == nil {
-			r.log.Warn("a warm machine could not be made", "template", w.origin.alias, "error", err)
+			r.log.Warn("a warm machine could not be made", "template", w.origin.Alias, "error", err)
 		}
 		flight.Fail(time.Now())
 		if r.staleBase(r.life, w.origin, err) {
-			r.spawn(func() { _ = r.Prepare(r.life) }) // It tells the pool when it is made.
+			r.background.Go(func() { _ = r.Prepare(r.life) }) // It tells the pool when it is made.
 		}
 		r.discard(w)
 	}
@@ -216,7 +219,7 @@ func (r *Runtime) warmUp(flight *warmpool.Flight) (*warm, error) {
 	}
 	w.sb.reservation.Launched()
 	if waiter, ok := r.cfg.Driver.(vm.Waiter); ok {
-		r.spawn(func() {
+		r.background.Go(func() {
 			_, err := waiter.Wait(r.life, w.sb.id)
 			if r.life.Err() == nil && !errors.Is(err, vm.ErrNotFound) {
 				r.yield(w.sb.id) // nothing, if it was handed over
@@ -228,11 +231,11 @@ func (r *Runtime) warmUp(flight *warmpool.Flight) (*warm, error) {
 
 // loadPrepared starts a prepared machine, which reads what was saved only now.
 func (r *Runtime) loadPrepared(ctx context.Context, w *warm) error {
-	if err := r.stillWhole(ctx, w.origin); err != nil {
+	if err := r.claims.StillWhole(ctx, w.origin); err != nil {
 		return err
 	}
 	err := r.cfg.Driver.Start(ctx, w.sb.id)
-	return cmp.Or(r.stillWhole(ctx, w.origin), err)
+	return cmp.Or(r.claims.StillWhole(ctx, w.origin), err)
 }
 
 // newWarm reserves capacity for a machine of a key.
@@ -282,7 +285,7 @@ func (r *Runtime) yield(id string) {
 		return
 	}
 	w := r.pool.find(id)
-	r.spawn(func() {
+	r.background.Go(func() {
 		r.discard(w)
 		r.pool.wake()
 	})
@@ -306,9 +309,9 @@ func (r *Runtime) discard(w *warm) {
 }
 
 func (r *Runtime) endWarm(w *warm) error {
-	ctx, cancel := detached(r.life)
+	ctx, cancel := background.Detached(r.life)
 	defer cancel()
-	if err := r.unmake(ctx, w.sb, "", ""); err != nil {
+	if err := r.unmake(ctx, w.sb, step.None, step.None); err != nil {
 		return err
 	}
 	r.pool.forget(w.sb.id)

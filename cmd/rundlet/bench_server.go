@@ -20,6 +20,7 @@ import (
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // runBench measures with state of its own: sandboxes are larger than usual, and
@@ -46,7 +47,7 @@ func runBench(cmd *cobra.Command, o *options, only []string, plan bench.Plan) (_
 		err = errors.Join(err, os.RemoveAll(dirs.StateDir), os.RemoveAll(dirs.RunDir))
 	}()
 	progress := func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) }
-	size := runtime.DefaultSize
+	size := sandbox.DefaultSize
 	size.MemoryMiB = max(size.MemoryMiB, plan.MemoryMiB())
 	begin := time.Now()
 	var r report.Report
@@ -68,7 +69,7 @@ func runBench(cmd *cobra.Command, o *options, only []string, plan bench.Plan) (_
 }
 
 // openBenchServer opens a node and serves it on a port of its own.
-func openBenchServer(ctx context.Context, dirs layout.Layout, c bench.Config, size runtime.Size, progress func(string)) (_ *bench.Server, _ report.Host, err error) {
+func openBenchServer(ctx context.Context, dirs layout.Layout, c bench.Config, size sandbox.Size, progress func(string)) (_ *bench.Server, _ report.Host, err error) {
 	room := capacityDefaults
 	if c.Sandboxes > 0 {
 		room.sandboxes = c.Sandboxes

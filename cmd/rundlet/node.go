@@ -12,6 +12,8 @@ import (
 
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -47,7 +49,7 @@ type nodeOptions struct {
 	// latency takes the samples; the runtime has its own if it is nil.
 	latency *latency.Recorder
 	// tracer is told of the runtime's stages; nil is nobody.
-	tracer   runtime.Tracer
+	tracer   step.Tracer
 	capacity capacityOptions
 	// shares are what one API key may have; zero is a default.
 	shares runtime.Shares
@@ -56,7 +58,7 @@ type nodeOptions struct {
 	// supervision is of a daemon; its Sample is filled in.
 	supervision runtime.Supervision
 	// size is a sandbox's; the zero value is the default.
-	size runtime.Size
+	size sandbox.Size
 }
 
 func (o *nodeOptions) nameserverFlag(f *pflag.FlagSet) {

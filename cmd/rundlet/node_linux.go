@@ -20,6 +20,7 @@ import (
 	"github.com/rundlet/rundlet/network"
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor"
 )
@@ -128,10 +129,10 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 	n.network = slots
 
 	var atDriver func(step, id string)
-	var atRuntime func(runtime.Step) error
+	var atRuntime func(step.Step) error
 	if die != nil {
 		atDriver = func(step, _ string) { die(step) }
-		atRuntime = func(step runtime.Step) error { die(string(step)); return nil }
+		atRuntime = func(step step.Step) error { die(string(step)); return nil }
 	}
 	driver, err := gvisor.New(gvisor.Config{
 		StateDir: dirs.DriverState("gvisor"), RunDir: filepath.Join(runDir, "vm"), Instance: instance, Failpoint: atDriver, SetUID: hostbase.SetUID,

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rundlet/rundlet/layout"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/orphan"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -61,10 +61,10 @@ func setAside(ctx context.Context, dirs layout.Layout) ([]orphanLine, error) {
 		return nil, err
 	}
 	list := []orphanLine{}
-	for _, orphan := range orphans {
-		line := orphanLine{orphan.Name, orphan.Kind, orphan.Since, orphan.Since.Add(runtime.OrphanRetention), "no row is about it"}
-		if orphan.Discard {
-			line.Until, line.Reason = orphan.Since, "it was given up; the daemon deletes it when it looks next"
+	for _, o := range orphans {
+		line := orphanLine{o.Name, o.Kind, o.Since, o.Since.Add(orphan.Retention), "no row is about it"}
+		if o.Discard {
+			line.Until, line.Reason = o.Since, "it was given up; the daemon deletes it when it looks next"
 		}
 		list = append(list, line)
 	}

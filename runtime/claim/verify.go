@@ -1,4 +1,4 @@
-package runtime
+package claim
 
 import (
 	"context"
@@ -33,8 +33,7 @@ const (
 // all who ask at the same time, and again only when a file may have changed or
 // was read too long ago. Safe for concurrent use.
 type verifier struct {
-	life  context.Context
-	spawn func(func()) bool
+	bg    Background
 	slots chan struct{}
 	reads atomic.Uint64 // how often a snapshot was read
 
@@ -65,9 +64,9 @@ type readJob struct {
 	cancel  context.CancelFunc
 }
 
-func newVerifier(life context.Context, spawn func(func()) bool) *verifier {
+func newVerifier(bg Background) *verifier {
 	return &verifier{
-		life: life, spawn: spawn, slots: make(chan struct{}, maxReaders),
+		bg: bg, slots: make(chan struct{}, maxReaders),
 		entries: map[string]held{}, reading: map[string]*readJob{}, told: map[string]string{},
 	}
 }
@@ -212,12 +211,12 @@ func (v *verifier) wait(ctx context.Context, job *readJob) (err error) {
 	return err
 }
 
-// begin must be called with mu held. It returns nil if the runtime is closing.
+// begin must be called with mu held. It returns nil if the daemon is closing.
 func (v *verifier) begin(key string, files []vm.SnapshotFile) *readJob {
-	ctx, cancel := context.WithCancel(v.life)
+	ctx, cancel := context.WithCancel(v.bg.Context())
 	job := &readJob{done: make(chan struct{}), cancel: cancel}
 	known := v.entries[key]
-	if !v.spawn(func() {
+	if !v.bg.Go(func() {
 		defer cancel()
 		states, sums, err := v.read(ctx, files, known)
 		v.mu.Lock()

@@ -1,4 +1,4 @@
-package runtime
+package claim
 
 import (
 	"context"
@@ -14,43 +14,43 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// seal computes the manifest of a snapshot that was just saved and stores it, in
+// Seal computes the manifest of a snapshot that was just saved and stores it, in
 // the background: reading the files again would double the time that a sandbox
 // takes to pause. A snapshot that is not sealed yet when the daemon ends is
 // sealed by the next one.
-func (r *Runtime) seal(claim store.Snapshot) {
-	inspector, ok := r.cfg.Driver.(vm.SnapshotInspector)
+func (c *Claims) Seal(claim store.Snapshot) {
+	inspector, ok := c.cfg.Driver.(vm.SnapshotInspector)
 	if !ok || claim.Bytes == 0 {
 		return // Nothing of it is in files.
 	}
-	r.spawn(func() {
+	c.cfg.Background.Go(func() {
 		select {
-		case r.sealing <- struct{}{}:
-			defer func() { <-r.sealing }()
-		case <-r.life.Done():
+		case c.sealing <- struct{}{}:
+			defer func() { <-c.sealing }()
+		case <-c.cfg.Background.Context().Done():
 			return
 		}
-		manifest, err := r.manifest(r.life, inspector, claim)
+		manifest, err := c.Manifest(c.cfg.Background.Context(), inspector, claim)
 		if err == nil {
-			err = r.cfg.Store.SealSnapshot(r.life, claim.ID, string(manifest))
+			err = c.cfg.Store.SealSnapshot(c.cfg.Background.Context(), claim.ID, string(manifest))
 		}
-		if err == nil || r.life.Err() != nil {
+		if err == nil || c.cfg.Background.Context().Err() != nil {
 			return
 		}
 		// It may be gone already: a resume needs no more than what was saved.
-		if _, gone := r.cfg.Store.Snapshot(r.life, claim.ID); gone == nil {
-			r.log.Warn("snapshot cannot be sealed", "snapshot_id", claim.ID, "error", err)
+		if _, gone := c.cfg.Store.Snapshot(c.cfg.Background.Context(), claim.ID); gone == nil {
+			c.cfg.Log.Warn("snapshot cannot be sealed", "snapshot_id", claim.ID, "error", err)
 		}
 	})
 }
 
-// manifest describes the driver's snapshot that a claim is for, with digests.
-func (r *Runtime) manifest(ctx context.Context, inspector vm.SnapshotInspector, claim store.Snapshot) ([]byte, error) {
+// Manifest describes the driver's snapshot that a claim is for, with digests.
+func (c *Claims) Manifest(ctx context.Context, inspector vm.SnapshotInspector, claim store.Snapshot) ([]byte, error) {
 	info, err := inspector.InspectSnapshot(ctx, claim.VMID, claim.Snapshot)
 	if err != nil {
 		return nil, err
 	}
-	sums, err := r.verify.contents(ctx, string(artifact(claim.VMID, claim.Snapshot)), info.Files)
+	sums, err := c.verify.contents(ctx, string(artifact(claim.VMID, claim.Snapshot)), info.Files)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot %s: %w", claim.ID, err)
 	}
@@ -65,8 +65,9 @@ func (r *Runtime) manifest(ctx context.Context, inspector vm.SnapshotInspector, 
 	return snapshot.Encode(m)
 }
 
-// resealed is the manifest of a claim for another claim on the same files.
-func resealed(manifest string, claim store.Snapshot) (string, error) {
+// Resealed returns the manifest of a claim for another claim on the same
+// snapshot.
+func Resealed(manifest string, claim store.Snapshot) (string, error) {
 	m, err := snapshot.Decode([]byte(manifest))
 	if err != nil {
 		return "", err
@@ -76,14 +77,14 @@ func resealed(manifest string, claim store.Snapshot) (string, error) {
 	return string(out), err
 }
 
-// fits refuses, before anything is done, an origin that this host cannot
-// restore.
-func (r *Runtime) fits(from origin) error {
-	inspector, ok := r.cfg.Driver.(vm.SnapshotInspector)
-	if !ok || from.manifest == "" {
+// Fits reports an error, before anything is done, if this host cannot restore an
+// origin.
+func (c *Claims) Fits(from Origin) error {
+	inspector, ok := c.cfg.Driver.(vm.SnapshotInspector)
+	if !ok || from.Manifest == "" {
 		return nil // The driver checks what it needs.
 	}
-	m, err := snapshot.Decode([]byte(from.manifest))
+	m, err := snapshot.Decode([]byte(from.Manifest))
 	if err != nil {
 		return fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
 	}
@@ -93,45 +94,45 @@ func (r *Runtime) fits(from origin) error {
 	return nil
 }
 
-// whole refuses an origin whose files do not hold what was saved, or what they
+// Whole refuses an origin whose files do not hold what was saved, or what they
 // held just after the save as long as their digests are not known. Asked before
 // a restore and after it, it answers for what the restore read.
-func (r *Runtime) whole(ctx context.Context, from origin) error {
-	inspector, ok := r.cfg.Driver.(vm.SnapshotInspector)
+func (c *Claims) Whole(ctx context.Context, from Origin) error {
+	inspector, ok := c.cfg.Driver.(vm.SnapshotInspector)
 	if !ok {
 		return nil
 	}
-	info, err := inspector.InspectSnapshot(ctx, from.vmID, from.snapshot)
+	info, err := inspector.InspectSnapshot(ctx, from.VMID, from.Snapshot)
 	if err != nil {
 		return err
 	}
-	key := string(artifact(from.vmID, from.snapshot))
-	if from.manifest == "" {
-		err = r.verify.asSaved(key, info.Files)
+	key := string(artifact(from.VMID, from.Snapshot))
+	if from.Manifest == "" {
+		err = c.verify.asSaved(key, info.Files)
 	} else {
-		err = r.verify.compare(ctx, key, from.manifest, info.Files)
+		err = c.verify.compare(ctx, key, from.Manifest, info.Files)
 	}
 	if err == nil {
 		return nil
 	}
-	if _, gone := inspector.InspectSnapshot(ctx, from.vmID, from.snapshot); errors.Is(gone, vm.ErrNotFound) {
+	if _, gone := inspector.InspectSnapshot(ctx, from.VMID, from.Snapshot); errors.Is(gone, vm.ErrNotFound) {
 		return gone // It was deleted meanwhile, which is no damage.
 	}
 	var damaged *snapshot.DamagedError
 	if !errors.As(err, &damaged) && !errors.Is(err, unix.EIO) {
 		return err // The daemon could not read it, which proves nothing.
 	}
-	r.verify.doubt(key)
-	if r.verify.tell(key, err.Error()) {
-		r.log.Error("snapshot is damaged; it is kept and cannot be restored", "snapshot_id", from.id, "error", err)
+	c.verify.doubt(key)
+	if c.verify.tell(key, err.Error()) {
+		c.cfg.Log.Error("snapshot is damaged; it is kept and cannot be restored", "snapshot_id", from.ID, "error", err)
 	}
 	return fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
 }
 
-// stillWhole is whole after a restore: a snapshot that was deleted meanwhile was
+// StillWhole is Whole after a restore: a snapshot that was deleted meanwhile was
 // read all the same.
-func (r *Runtime) stillWhole(ctx context.Context, from origin) error {
-	err := r.whole(ctx, from)
+func (c *Claims) StillWhole(ctx context.Context, from Origin) error {
+	err := c.Whole(ctx, from)
 	if errors.Is(err, vm.ErrNotFound) {
 		return nil
 	}

@@ -1,12 +1,12 @@
-package runtime
+package claim
 
 import (
 	"context"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 
+	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -19,8 +19,8 @@ func BenchmarkVerify(b *testing.B) {
 			b.Fatal(err)
 		}
 		files := []vm.SnapshotFile{{Name: "pages.img", Path: path, Bytes: size}}
-		var background sync.WaitGroup
-		v := newVerifier(context.Background(), func(f func()) bool { background.Go(f); return true })
+		group := background.New(context.Background())
+		v := newVerifier(group)
 		read := func(b *testing.B) {
 			b.Helper()
 			if _, err := v.contents(context.Background(), "k", files); err != nil {
@@ -47,6 +47,7 @@ func BenchmarkVerify(b *testing.B) {
 				read(b)
 			}
 		})
-		background.Wait()
+		group.Stop()
+		group.Wait()
 	}
 }
