@@ -18,7 +18,6 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/rundlet/rundlet/agent/account"
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/agent/files"
 	"github.com/rundlet/rundlet/agent/filesystem"
 	"github.com/rundlet/rundlet/agent/generation"
@@ -27,10 +26,11 @@ import (
 	"github.com/rundlet/rundlet/agent/sandbox"
 	"github.com/rundlet/rundlet/api/gen/envd/filesystempb/filesystempbconnect"
 	"github.com/rundlet/rundlet/api/gen/envd/processpb/processpbconnect"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // Version is the envd version that the agent behaves like.
-const Version = control.EnvdVersion
+const Version = envd.Version
 
 // maxMessageBytes bounds one Connect message.
 const maxMessageBytes = 32 << 20
@@ -134,11 +134,11 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /files", f.Download)
 	mux.HandleFunc("POST /files", f.Upload)
 	mux.HandleFunc("POST /files/compose", f.Compose)
-	mux.HandleFunc("GET "+control.HealthPath, s.health)
+	mux.HandleFunc("GET "+envd.HealthPath, s.health)
 	mux.HandleFunc("GET /metrics", s.metrics)
 	mux.HandleFunc("GET /envs", s.envs)
-	mux.HandleFunc("POST "+control.InitPath, s.init)
-	mux.HandleFunc("GET "+control.DialPath, s.dial)
+	mux.HandleFunc("POST "+envd.InitPath, s.init)
+	mux.HandleFunc("GET "+envd.DialPath, s.dial)
 	return cors(s.authenticate(mux))
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 	"io"
 	"net/http"
@@ -12,8 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/rundlet/rundlet/agent/control"
 )
 
 // API is the REST API of a server. The zero HTTP is http.DefaultClient.
@@ -138,9 +137,9 @@ func sandboxPath(id string) string { return "/sandboxes/" + url.PathEscape(id) }
 func (a API) Agent(sb Sandbox) Agent {
 	header := http.Header{}
 	header.Set("E2b-Sandbox-Id", sb.ID)
-	header.Set("E2b-Sandbox-Port", fmt.Sprint(control.Port))
+	header.Set("E2b-Sandbox-Port", fmt.Sprint(envd.Port))
 	if sb.EnvdAccessToken != "" {
-		header.Set(control.AccessTokenHeader, sb.EnvdAccessToken)
+		header.Set(envd.AccessTokenHeader, sb.EnvdAccessToken)
 	}
 	return Agent{HTTP: a.http(), BaseURL: a.URL, Header: header}
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/snapshot"
 	"github.com/rundlet/rundlet/runtime/background"
@@ -171,7 +171,7 @@ func (r *Runtime) bootAndSave(ctx context.Context, tpl store.Template, spec vm.S
 // agent starts to listen, so it asks, with growing pauses.
 func (r *Runtime) awaitAgent(ctx context.Context, id string) error {
 	for pause := 2 * time.Millisecond; ; pause = min(pause*2, 100*time.Millisecond) {
-		err := control.Health(ctx, r.agentDial(id))
+		err := envd.Health(ctx, r.agentDial(id))
 		if err == nil {
 			return nil
 		}

@@ -10,9 +10,9 @@ import (
 
 	"connectrpc.com/connect"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/api/gen/envd/processpb"
 	"github.com/rundlet/rundlet/api/gen/envd/processpb/processpbconnect"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -41,7 +41,7 @@ func (r *Runtime) exercise(ctx context.Context, row store.Sandbox) error {
 	req := connect.NewRequest(&processpb.StartRequest{Process: &processpb.ProcessConfig{
 		Cmd: "/bin/bash", Args: []string{"-l", "-c", "pwd"}, Cwd: &cwd,
 	}})
-	req.Header().Set(control.AccessTokenHeader, r.token("envd", row.ID))
+	req.Header().Set(envd.AccessTokenHeader, r.token("envd", row.ID))
 	stream, err := agent.Start(ctx, req)
 	if err != nil {
 		return fmt.Errorf("run a command: %w", err)

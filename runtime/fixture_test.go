@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime/step"
@@ -47,7 +47,7 @@ type fixture struct {
 	events []string
 	fail   map[string]int // how often a step fails
 	during map[string]func()
-	inits  map[string]control.InitRequest
+	inits  map[string]envd.InitRequest
 	stamp  string
 	ports  map[uint16]func(net.Conn)
 	hang   func(op, id string) <-chan struct{} // calls of the driver that hang; may be nil
@@ -120,7 +120,7 @@ func (f *fixture) failpoint(point func(step.Step) error) {
 }
 
 // initOf is what a sandbox's agent was initialised with.
-func (f *fixture) initOf(id string) control.InitRequest {
+func (f *fixture) initOf(id string) envd.InitRequest {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.inits[id]
@@ -175,15 +175,15 @@ func (f *fixture) agent(id string) func(net.Conn) {
 		}
 		status := "204 No Content"
 		switch req.URL.Path {
-		case control.InitPath:
-			var in control.InitRequest
+		case envd.InitPath:
+			var in envd.InitRequest
 			memory := f.cfg.Driver.(recordingDriver).Guest(id)
 			if memory == nil {
 				return // It was ended meanwhile.
 			}
 			have := memory.Get("control token")
 			switch err := json.NewDecoder(req.Body).Decode(&in); {
-			case have != "" && req.Header.Get(control.TokenHeader) != have:
+			case have != "" && req.Header.Get(envd.ControlTokenHeader) != have:
 				status = "401 Unauthorized"
 			case err != nil || f.step("init") != nil:
 				status = "500 Internal Server Error"
@@ -193,13 +193,13 @@ func (f *fixture) agent(id string) func(net.Conn) {
 			f.mu.Lock()
 			f.inits[id] = in
 			f.mu.Unlock()
-		case control.HealthPath:
+		case envd.HealthPath:
 			if f.step("health") != nil {
 				status = "500 Internal Server Error"
 			}
-		case control.DialPath:
+		case envd.DialPath:
 			status = "502 Bad Gateway"
-		case control.MetricsPath:
+		case envd.MetricsPath:
 			if says := f.guestUsage(id, req); says != "" {
 				fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(says), says)
 				return
@@ -232,7 +232,7 @@ func (f *fixture) command(conn net.Conn) {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{t: t, host: memvm.NewHost(), fail: map[string]int{}, during: map[string]func(){}, inits: map[string]control.InitRequest{}, muted: map[string]bool{}, uses: map[string]string{}, asked: map[string]int{}, stamp: "v1", files: t.TempDir()}
+	f := &fixture{t: t, host: memvm.NewHost(), fail: map[string]int{}, during: map[string]func(){}, inits: map[string]envd.InitRequest{}, muted: map[string]bool{}, uses: map[string]string{}, asked: map[string]int{}, stamp: "v1", files: t.TempDir()}
 	f.network = &fakeNetwork{f: f, leased: map[string]bool{}}
 	f.dbPath = filepath.Join(t.TempDir(), "db")
 	db, err := store.Open(context.Background(), f.dbPath)
@@ -262,7 +262,7 @@ func (f *fixture) open() {
 	f.t.Helper()
 	f.cfg.Latency = &latency.Recorder{}
 	f.cfg.Driver = recordingDriver{memvm.New(memvm.Options{Host: f.host, Hang: f.hang, Handler: func(id string, port uint16) func(net.Conn) {
-		if port == control.Port {
+		if port == envd.Port {
 			return f.agent(id)
 		}
 		return f.ports[port]

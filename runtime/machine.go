@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/step"
@@ -121,7 +121,7 @@ func (r *Runtime) restore(ctx context.Context, sb *handle, l launch, resume bool
 func (r *Runtime) deliver(ctx context.Context, row store.Sandbox, l launch) (err error) {
 	ctx, done := r.steps.Stage(ctx, latency.ReadyProbe)
 	defer func() { done(err) }()
-	req := control.InitRequest{
+	req := envd.InitRequest{
 		Env: l.env, Timestamp: time.Now(), Hostname: row.ID, SandboxID: row.ID, TemplateID: row.TemplateID,
 		ControlToken: r.token("control", row.ID), DefaultUser: "user",
 		RandomSeed: make([]byte, 64),
@@ -136,14 +136,14 @@ func (r *Runtime) deliver(ctx context.Context, row store.Sandbox, l launch) (err
 	if !l.resumed {
 		req.BootID = uuid.NewString()
 	}
-	if err := control.Init(ctx, r.agentDial(row.ID), req); err != nil {
+	if err := envd.Init(ctx, r.agentDial(row.ID), req); err != nil {
 		return fmt.Errorf("%w: %w", sandbox.ErrNoAnswer, err)
 	}
 	return nil
 }
 
 func (r *Runtime) agentDial(id string) func(context.Context) (net.Conn, error) {
-	return func(ctx context.Context) (net.Conn, error) { return r.dialer.Dial(ctx, id, control.Port) }
+	return func(ctx context.Context) (net.Conn, error) { return r.dialer.Dial(ctx, id, envd.Port) }
 }
 
 // unmake ends the machine, then frees the network, then releases the capacity.

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"net"
 
-	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -15,11 +15,11 @@ import (
 // connection inside.
 func (r *Runtime) dialPort(ctx context.Context, id string, port uint16) (net.Conn, error) {
 	conn, err := r.dialer.Dial(ctx, id, port)
-	if err == nil || port == control.Port || !errors.Is(err, vm.ErrUnavailable) || host.Lack(err) != "" {
+	if err == nil || port == envd.Port || !errors.Is(err, vm.ErrUnavailable) || host.Lack(err) != "" {
 		return conn, err
 	}
-	conn, err = control.DialPort(ctx, r.agentDial(id), r.token("control", id), int(port))
-	if errors.Is(err, control.ErrPortClosed) {
+	conn, err = envd.DialPort(ctx, r.agentDial(id), r.token("control", id), int(port))
+	if errors.Is(err, envd.ErrPortClosed) {
 		return nil, vm.ErrUnavailable
 	}
 	return conn, err

@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/runtime/claim"
@@ -123,8 +123,8 @@ func (r *Runtime) complete(ctx context.Context, claimID string) (bool, error) {
 func (r *Runtime) probe(ctx context.Context, id string) reconcile.Answer {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	err := control.Health(ctx, r.agentDial(id))
-	var answered *control.StatusError
+	err := envd.Health(ctx, r.agentDial(id))
+	var answered *envd.StatusError
 	switch {
 	case err == nil:
 		return reconcile.Yes

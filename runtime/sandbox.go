@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -131,7 +131,7 @@ func (r *Runtime) view(row store.Sandbox) sandbox.Sandbox {
 		ID: row.ID, TemplateID: row.TemplateID, Alias: row.Alias, State: row.State, Reason: row.Reason,
 		Metadata: row.Metadata, StartedAt: row.StartedAt, EndAt: row.EndAt, KilledAt: row.KilledAt,
 		VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB,
-		EnvdVersion: control.EnvdVersion, AllowInternet: row.AllowInternet, KeyID: row.KeyID,
+		EnvdVersion: envd.Version, AllowInternet: row.AllowInternet, KeyID: row.KeyID,
 		OnTimeout: sandbox.OnTimeout(row.OnTimeout), AutoResume: row.AutoResume,
 		FilesystemOnly: row.SnapshotID != "" && row.FilesystemOnly,
 	}

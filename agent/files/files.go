@@ -15,10 +15,10 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/agent/account"
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/agent/reply"
 	"github.com/rundlet/rundlet/agent/sandbox"
 	"github.com/rundlet/rundlet/agent/signature"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // Handler serves files with the rights of root, for the user a request names.
@@ -50,7 +50,7 @@ func fail(status int, format string, args ...any) error {
 // and returns the user.
 func (h *Handler) authorize(r *http.Request, q url.Values, operation string) (account.User, error) {
 	if token := h.state.AccessToken(); token != "" {
-		if shown := r.Header.Get(control.AccessTokenHeader); shown != "" {
+		if shown := r.Header.Get(envd.AccessTokenHeader); shown != "" {
 			if !sandbox.Equal(shown, token) {
 				return account.User{}, fail(http.StatusUnauthorized, "access token present in header but does not match")
 			}

@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -28,8 +28,8 @@ func busyGuest(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		if req.URL.Path == control.InitPath {
-			_ = json.NewDecoder(req.Body).Decode(&control.InitRequest{})
+		if req.URL.Path == envd.InitPath {
+			_ = json.NewDecoder(req.Body).Decode(&envd.InitRequest{})
 		}
 		_, _ = io.Copy(io.Discard, req.Body)
 		<-time.After(time.Millisecond)

@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/client"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/sandbox"
@@ -100,7 +100,7 @@ func runOnce(cmd *cobra.Command, dirs layout.Layout, opts nodeOptions, req sandb
 		return err
 	}
 	agent := client.Direct(func(ctx context.Context) (net.Conn, error) {
-		return n.runtime.Dial(ctx, sb.ID, control.Port)
+		return n.runtime.Dial(ctx, sb.ID, envd.Port)
 	}, sb.EnvdAccessToken)
 	return execute(cmd, agent, ef, nil, args)
 }

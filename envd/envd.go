@@ -1,8 +1,9 @@
-// Package control is the host's side of the agent: its port, headers and
-// version, the request that gives a restored sandbox its identity, and a client
-// for it. It may import the standard library only, so that every layer on the
-// host can afford it; the agent imports it for the shared names.
-package control
+// Package envd is the host's side of the protocol that the agent serves in a
+// guest: its port, paths, headers and version, the request that gives a
+// restored sandbox its identity, and a client for it. It may import the
+// standard library only, so that every layer on the host can afford it; the
+// agent imports it for the shared names.
+package envd
 
 import (
 	"errors"
@@ -13,17 +14,17 @@ import (
 // Port is where the agent listens in the guest.
 const Port = 49983
 
-// EnvdVersion is the version of E2B's envd that the agent behaves like.
-const EnvdVersion = "0.6.13"
+// Version is the version of E2B's envd that the agent behaves like.
+const Version = "0.6.13"
 
 // The agent's own paths and headers. The data-plane proxy must refuse these
 // paths from outside; the control token guards them in any case.
 const (
-	InitPath    = "/init"
-	HealthPath  = "/health"
-	DialPath    = "/rundlet/dial"
-	TokenHeader = "X-Control-Token"
-	DialUpgrade = "rundlet-dial"
+	InitPath           = "/init"
+	HealthPath         = "/health"
+	DialPath           = "/rundlet/dial"
+	ControlTokenHeader = "X-Control-Token"
+	DialUpgrade        = "rundlet-dial"
 
 	AccessTokenHeader = "X-Access-Token"
 )

@@ -1,4 +1,4 @@
-package control
+package envd
 
 import (
 	"bufio"
@@ -31,7 +31,7 @@ func Init(ctx context.Context, dial Dial, req InitRequest) error {
 		token = req.ControlToken
 	}
 	head := "POST " + InitPath + " HTTP/1.1\r\nHost: agent\r\nContent-Type: application/json\r\n" +
-		TokenHeader + ": " + token + "\r\nConnection: close\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n"
+		ControlTokenHeader + ": " + token + "\r\nConnection: close\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n"
 	return roundTrip(ctx, dial, "init", append([]byte(head), body...))
 }
 

@@ -1,4 +1,4 @@
-package control
+package envd
 
 import (
 	"bufio"
@@ -75,7 +75,7 @@ func TestInit(t *testing.T) {
 		}
 		g.wantClosed(t)
 		req, body := <-g.requests, <-g.bodies
-		if req.Method != "POST" || req.URL.Path != InitPath || req.Header.Get(TokenHeader) != tc.shown || !req.Close {
+		if req.Method != "POST" || req.URL.Path != InitPath || req.Header.Get(ControlTokenHeader) != tc.shown || !req.Close {
 			t.Errorf("%s %s %v", req.Method, req.URL, req.Header)
 		}
 		if strings.Contains(body, "old") {
@@ -216,7 +216,7 @@ func TestDialPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	req := <-g.requests
-	if req.URL.Path != DialPath || req.URL.Query().Get("port") != "8080" || req.Header.Get(TokenHeader) != "secret" || req.Header.Get("Upgrade") != DialUpgrade {
+	if req.URL.Path != DialPath || req.URL.Query().Get("port") != "8080" || req.Header.Get(ControlTokenHeader) != "secret" || req.Header.Get("Upgrade") != DialUpgrade {
 		t.Errorf("%s %v", req.URL, req.Header)
 	}
 	br := bufio.NewReader(conn)
@@ -337,7 +337,10 @@ type script struct {
 	r *strings.Reader
 }
 
-func (s *script) Read(b []byte) (int, error)  { return s.r.Read(b) }
+func (s *script) Read(b []byte) (int, error) { return s.r.Read(b) }
+
 func (s *script) Write(b []byte) (int, error) { return len(b), nil }
-func (s *script) Close() error                { return nil }
+
+func (s *script) Close() error { return nil }
+
 func (s *script) SetDeadline(time.Time) error { return nil }
