@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/snapshot"
 	"github.com/rundlet/rundlet/runtime/background"
@@ -138,15 +137,15 @@ func (r *Runtime) bootAndSave(ctx context.Context, tpl store.Template, spec vm.S
 	defer func() {
 		ctx, cancel := background.Detached(ctx)
 		defer cancel()
-		if undo := r.destroy(ctx, tpl.VMID); undo != nil {
+		if undo := r.machines.Destroy(ctx, tpl.VMID); undo != nil {
 			err = errors.Join(err, undo)
 			return // the slot is still in use; the next Open frees both
 		}
-		err = errors.Join(err, r.unmarkScratch(tpl.VMID), r.cfg.Network.Release(ctx, slot.ID))
+		err = errors.Join(err, r.machines.Unmark(tpl.VMID), r.cfg.Network.Release(ctx, slot.ID))
 	}()
 	// If this process ends before the template has its row, nothing else says what
 	// these are.
-	if err := errors.Join(r.markScratch(tpl.VMID), r.cfg.Store.MarkGarbage(ctx, tpl.VMID, tpl.Snapshot)); err != nil {
+	if err := errors.Join(r.machines.Mark(tpl.VMID), r.cfg.Store.MarkGarbage(ctx, tpl.VMID, tpl.Snapshot)); err != nil {
 		return fault.Classify(err)
 	}
 	spec.NetNS, spec.GuestIP, spec.Hostname = slot.NetNS, slot.GuestIP.String(), "template"
@@ -156,7 +155,7 @@ func (r *Runtime) bootAndSave(ctx context.Context, tpl store.Template, spec vm.S
 	if err := r.cfg.Driver.Start(ctx, tpl.VMID); err != nil {
 		return err
 	}
-	if err := r.awaitAgent(ctx, tpl.VMID); err != nil {
+	if err := r.machines.AwaitAgent(ctx, tpl.VMID); err != nil {
 		return err
 	}
 	begin := time.Now()
@@ -165,22 +164,6 @@ func (r *Runtime) bootAndSave(ctx context.Context, tpl store.Template, spec vm.S
 	}
 	r.steps.Latency.Record(latency.SnapshotSave, time.Since(begin))
 	return nil
-}
-
-// awaitAgent waits for a cold-booted guest. Nothing tells the host when the
-// agent starts to listen, so it asks, with growing pauses.
-func (r *Runtime) awaitAgent(ctx context.Context, id string) error {
-	for pause := 2 * time.Millisecond; ; pause = min(pause*2, 100*time.Millisecond) {
-		err := envd.Health(ctx, r.agentDial(id))
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %s: %w", sandbox.ErrNoAnswer, id, err)
-		case <-time.After(pause):
-		}
-	}
 }
 
 func (r *Runtime) storedBase(ctx context.Context) (store.Template, bool, error) {

@@ -49,11 +49,11 @@ func TestUserDataOutlivesAStartThatIsBrokenOff(t *testing.T) {
 func TestUserDataOutlivesTheMarkOfAWarmMachine(t *testing.T) {
 	f := newFixture(t)
 	sb := f.create(long)
-	if err := f.rt.markScratch(sb.ID); err != nil {
+	if err := f.rt.machines.Mark(sb.ID); err != nil {
 		t.Fatal(err)
 	}
 	f.restart()
-	if marks := f.rt.scratchMarks(); len(marks) != 0 {
+	if marks := f.rt.machines.Marks(); len(marks) != 0 {
 		t.Errorf("marks %v", marks)
 	}
 	f.startWith(f.change(f.copyDatabase(), "DELETE FROM sandboxes"))

@@ -7,6 +7,7 @@ import (
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -71,7 +72,7 @@ func (r *Runtime) handOver(ctx context.Context, w *warm, pl *place, want store.S
 	}
 	// What a ready one was given when it was made need not be given again.
 	if !w.ready || len(req.Env) > 0 || !req.Secure {
-		if err := r.deliver(ctx, row, launch{origin: w.origin, env: req.Env, resumed: w.ready}); err != nil {
+		if err := r.machines.Deliver(ctx, guestOf(row), machine.Launch{Origin: w.origin, Env: req.Env, Resumed: w.ready}); err != nil {
 			return sandbox.Sandbox{}, err
 		}
 	}
@@ -81,7 +82,7 @@ func (r *Runtime) handOver(ctx context.Context, w *warm, pl *place, want store.S
 	view, err := r.created(ctx, sb, req, w.origin)
 	if err == nil {
 		// Its row says what it is now, and a mark would say otherwise if that is lost.
-		err = r.unmarkScratch(sb.id)
+		err = r.machines.Unmark(sb.id)
 	}
 	return view, err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -95,9 +96,9 @@ func (r *Runtime) create(ctx context.Context, req sandbox.CreateRequest, from cl
 	if err := r.steps.At(step.CreateIntent); err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	if err := r.launch(ctx, sb, launch{
-		origin: from, env: req.Env,
-		network: step.CreateNetwork, machine: step.CreateMachine, delivered: step.CreateDelivered,
+	if err := r.launch(ctx, sb, machine.Launch{
+		Origin: from, Env: req.Env,
+		Network: step.CreateNetwork, Machine: step.CreateMachine, Delivered: step.CreateDelivered,
 	}); err != nil {
 		return sandbox.Sandbox{}, err
 	}

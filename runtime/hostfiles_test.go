@@ -41,7 +41,7 @@ func TestASandboxThatCouldNotBeRestoredIsNotPaused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, ctx := newFixture(t), context.Background()
 		sb := f.create(hours)
-		f.rt.cfg.Driver = changedHost{f.cfg.Driver.(recordingDriver)}
+		f.drive(func(d recordingDriver) vm.Runtime { return changedHost{d} })
 		var changed *sandbox.HostChangedError
 		if err := f.rt.Pause(ctx, sb.ID, true); !errors.Is(err, sandbox.ErrNotRestorable) || !errors.As(err, &changed) {
 			t.Errorf("pause: %v", err)
@@ -64,7 +64,7 @@ func TestASandboxIsBootedFromItsFilesOverAChangedHost(t *testing.T) {
 		f, ctx := newFixture(t), context.Background()
 		sb := f.create(hours)
 		f.pause(sb.ID)
-		f.rt.cfg.Driver = changedHost{f.cfg.Driver.(recordingDriver)}
+		f.drive(func(d recordingDriver) vm.Runtime { return changedHost{d} })
 		var changed *sandbox.HostChangedError
 		if _, _, err := f.rt.Connect(ctx, sb.ID, time.Minute); !errors.Is(err, sandbox.ErrNotRestorable) || !errors.As(err, &changed) {
 			t.Errorf("resume: %v", err)

@@ -16,7 +16,7 @@ import (
 
 func TestTheDaemonSaysWhatItLacks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, m := newFixture(t), &machine{now: calm()}
+		f, m := newFixture(t), &fakeHost{now: calm()}
 		f.cfg.Floors = FloorsFor(200 << 30)
 		descriptors, readErr := host.Limit{What: host.LackDescriptors, Used: 100, Max: 256}, error(nil)
 		f.supervised(Supervision{

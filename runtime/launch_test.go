@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -51,7 +52,7 @@ func TestWhoWaitsForAGuestsAnswerHoldsNoLaunchSlot(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		}
-		if took := time.Since(begin); took > answerTimeout {
+		if took := time.Since(begin); took > machine.AnswerTimeout {
 			t.Errorf("they waited %v", took)
 		}
 		if row := f.row(paused.ID); row.State != "paused" || row.SnapshotID == "" {

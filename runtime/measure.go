@@ -193,9 +193,9 @@ func (r *Runtime) askUsage(id string, secure bool) *envd.Metrics {
 	defer cancel()
 	token := ""
 	if secure {
-		token = r.token("envd", id)
+		token = r.tokens.Envd(id)
 	}
-	m, err := envd.ReadMetrics(ctx, r.agentDial(id), token)
+	m, err := envd.ReadMetrics(ctx, r.machines.Agent(id), token)
 	if err != nil {
 		return nil
 	}

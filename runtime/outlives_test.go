@@ -270,7 +270,7 @@ func TestUserDataOutlivesAnEphemeralInstance(t *testing.T) {
 	own := f.cfg
 	own.Instance, own.Ephemeral, own.ScratchDir = "x", true, t.TempDir()
 	own.Prune = func(_ context.Context, keep []string) error { pruned = keep; return nil }
-	other := recordingDriver{f.cfg.Driver.(recordingDriver).Driver, f}
+	other := recordingDriver{f.driver.Driver, f}
 	own.Driver = withoutAdoption{other}
 	own.Network = &fakeNetwork{f: f, leased: map[string]bool{}}
 	rt, err := Open(ctx, own)

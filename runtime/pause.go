@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/vm"
 )
 
 // pauseTimeout is the deadline of the state pausing: saving is bounded by the
@@ -115,7 +113,7 @@ func (r *Runtime) savePaused(ctx context.Context, sb *handle, row store.Sandbox,
 		return err
 	}
 	// Frozen first: what the guest did after it was saved would be lost.
-	if err := r.freeze(ctx, sb.id); err != nil {
+	if err := r.machines.Freeze(ctx, sb.id); err != nil {
 		return err
 	}
 	if err := r.steps.At(step.PauseStopped); err != nil {
@@ -131,18 +129,6 @@ func (r *Runtime) savePaused(ctx context.Context, sb *handle, row store.Sandbox,
 		return err
 	}
 	return r.steps.At(step.PauseClaimed)
-}
-
-// freeze stops a machine, which may be frozen since an earlier process.
-func (r *Runtime) freeze(ctx context.Context, id string) error {
-	err := r.cfg.Driver.Stop(ctx, id)
-	if errors.Is(err, vm.ErrInvalidTransition) {
-		view, ok, getErr := r.cfg.Driver.Get(ctx, id)
-		if getErr == nil && ok && view.Status == vm.StatusStopped && view.ExitReason == "" {
-			return nil
-		}
-	}
-	return err
 }
 
 // finishPause ends the machine of a sandbox that is saved. It can be repeated.

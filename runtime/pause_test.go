@@ -16,7 +16,7 @@ import (
 // inside is the guest of a sandbox that runs.
 func (f *fixture) inside(id string) *memvm.Guest {
 	f.t.Helper()
-	g := f.cfg.Driver.(recordingDriver).Guest(id)
+	g := f.driver.Guest(id)
 	if g == nil {
 		f.t.Fatalf("sandbox %s has no machine", id)
 	}

@@ -16,20 +16,20 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// machine is what the runtime is told about its machine.
-type machine struct {
+// fakeHost is what the runtime is told about its host.
+type fakeHost struct {
 	mu  sync.Mutex
 	now autoscale.Sample
 	err error
 }
 
-func (m *machine) sample() (autoscale.Sample, error) {
+func (m *fakeHost) sample() (autoscale.Sample, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.now, m.err
 }
 
-func (m *machine) set(s autoscale.Sample) {
+func (m *fakeHost) set(s autoscale.Sample) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.now = s
@@ -41,10 +41,10 @@ func calm() autoscale.Sample {
 }
 
 // pressed runs a test over a runtime that looks every 5 seconds, with a full pool.
-func pressed(t *testing.T, test func(t *testing.T, f *fixture, m *machine)) {
+func pressed(t *testing.T, test func(t *testing.T, f *fixture, m *fakeHost)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		f, m := newFixture(t), &machine{now: calm()}
+		f, m := newFixture(t), &fakeHost{now: calm()}
 		f.cfg.Warm = WarmTarget{Ready: 3, Prepared: 2}
 		f.cfg.Floors = FloorsFor(200 << 30)
 		f.supervised(Supervision{Pressure: 5 * time.Second, Sample: m.sample})
@@ -66,7 +66,7 @@ func after(d time.Duration) {
 }
 
 func TestAMachineShortOfMemoryGivesUpItsPoolThenRefusesAndRecovers(t *testing.T) {
-	pressed(t, func(t *testing.T, f *fixture, m *machine) {
+	pressed(t, func(t *testing.T, f *fixture, m *fakeHost) {
 		sb := f.create(hours)
 		after(10 * time.Second)
 		short := calm()
@@ -136,7 +136,7 @@ func TestBusyProcessorsAndDisksRefuseNothing(t *testing.T) {
 		"nothing is known":    func(s *autoscale.Sample) { *s = autoscale.Sample{} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			pressed(t, func(t *testing.T, f *fixture, m *machine) {
+			pressed(t, func(t *testing.T, f *fixture, m *fakeHost) {
 				s := calm()
 				change(&s)
 				m.set(s)
@@ -154,7 +154,7 @@ func TestBusyProcessorsAndDisksRefuseNothing(t *testing.T) {
 }
 
 func TestABusyMachineOfTwoProcessorsStillFillsItsPool(t *testing.T) {
-	pressed(t, func(t *testing.T, f *fixture, m *machine) {
+	pressed(t, func(t *testing.T, f *fixture, m *fakeHost) {
 		s := calm()
 		s.CPU, s.IO = autoscale.Pressure{Some: 93}, autoscale.Pressure{Some: 30, Full: 20} // Measured while test-suites ran.
 		m.set(s)
@@ -168,7 +168,7 @@ func TestABusyMachineOfTwoProcessorsStillFillsItsPool(t *testing.T) {
 }
 
 func TestAMachineThatRunsOutOfMemoryAtOnceRefusesAtOnce(t *testing.T) {
-	pressed(t, func(t *testing.T, f *fixture, m *machine) {
+	pressed(t, func(t *testing.T, f *fixture, m *fakeHost) {
 		s := calm()
 		s.MemoryAvailable = 256 << 20
 		m.set(s)
@@ -180,7 +180,7 @@ func TestAMachineThatRunsOutOfMemoryAtOnceRefusesAtOnce(t *testing.T) {
 }
 
 func TestADiskBelowTheFloorOfARestoreRefuses(t *testing.T) {
-	pressed(t, func(t *testing.T, f *fixture, m *machine) {
+	pressed(t, func(t *testing.T, f *fixture, m *fakeHost) {
 		s := calm()
 		s.DiskFree = f.cfg.Floors.Restore
 		m.set(s)
@@ -198,7 +198,7 @@ func TestADiskBelowTheFloorOfARestoreRefuses(t *testing.T) {
 }
 
 func TestAFailureToSampleIsToldOnceAndEndsNothing(t *testing.T) {
-	pressed(t, func(t *testing.T, f *fixture, m *machine) {
+	pressed(t, func(t *testing.T, f *fixture, m *fakeHost) {
 		var text strings.Builder
 		f.cfg.Log = slog.New(slog.NewTextHandler(&text, nil))
 		f.restart()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -41,16 +42,16 @@ func (sb *handle) isForgetting() bool {
 }
 
 // relaunch is launch, from the files alone if that was asked for.
-func (r *Runtime) relaunch(ctx context.Context, sb *handle, l launch) error {
-	if !l.origin.Filesystem && !sb.isForgetting() {
+func (r *Runtime) relaunch(ctx context.Context, sb *handle, l machine.Launch) error {
+	if !l.Origin.Filesystem && !sb.isForgetting() {
 		return r.launch(ctx, sb, l)
 	}
 	// What it was given is in no memory any more.
 	var err error
-	if l.env, err = r.cfg.Store.Environment(ctx, sb.id); err != nil {
+	if l.Env, err = r.cfg.Store.Environment(ctx, sb.id); err != nil {
 		return err
 	}
-	if l.origin.Filesystem {
+	if l.Origin.Filesystem {
 		return r.launch(ctx, sb, l)
 	}
 	snap := r.claims.Claim(sb.snapshot(), claim.KindFilesystemPause)
@@ -66,14 +67,14 @@ func (r *Runtime) relaunch(ctx context.Context, sb *handle, l launch) error {
 	if err := r.filesOf(ctx, sb, l, &snap); err != nil {
 		return fmt.Errorf("boot from its files: %w", err)
 	}
-	l.origin, l.resumed = claim.OfSnapshot(snap), false
+	l.Origin, l.Resumed = claim.OfSnapshot(snap), false
 	return r.launch(ctx, sb, l)
 }
 
 // filesOf saves the files of what a paused sandbox resumes from, since they are
 // in the same images as its memory. For that its machine is restored, frozen at
 // once, saved and ended; nobody else reaches it meanwhile.
-func (r *Runtime) filesOf(ctx context.Context, sb *handle, l launch, snap *store.Snapshot) error {
+func (r *Runtime) filesOf(ctx context.Context, sb *handle, l machine.Launch, snap *store.Snapshot) error {
 	saver, err := r.saver(claim.KindFilesystemPause)
 	if err != nil {
 		return err
@@ -82,18 +83,18 @@ func (r *Runtime) filesOf(ctx context.Context, sb *handle, l launch, snap *store
 		return err
 	}
 	// Its programs do not go on, whatever the host has below them now.
-	l.origin.AnyHostFiles = true
+	l.Origin.AnyHostFiles = true
 	if err := r.restore(ctx, sb, l, true); err != nil {
 		return err
 	}
-	if err := r.freeze(ctx, sb.id); err != nil {
+	if err := r.machines.Freeze(ctx, sb.id); err != nil {
 		return err
 	}
 	if err := r.saveFiles(ctx, sb.id, snap, saver); err != nil {
 		return err
 	}
 	// The capacity stays reserved for the machine that comes next.
-	if err := r.destroy(ctx, sb.id); err != nil {
+	if err := r.machines.Destroy(ctx, sb.id); err != nil {
 		return err
 	}
 	if err := r.cfg.Network.Release(ctx, sb.snapshot().SlotID); err != nil {

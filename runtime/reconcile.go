@@ -11,6 +11,7 @@ import (
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -123,7 +124,7 @@ func (r *Runtime) complete(ctx context.Context, claimID string) (bool, error) {
 func (r *Runtime) probe(ctx context.Context, id string) reconcile.Answer {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	err := envd.Health(ctx, r.agentDial(id))
+	err := envd.Health(ctx, r.machines.Agent(id))
 	var answered *envd.StatusError
 	switch {
 	case err == nil:
@@ -194,7 +195,7 @@ func (r *Runtime) enact(ctx context.Context, sb *handle, rec reconcile.Record) e
 			row.State = sandbox.StatePausing
 			// Of an earlier process, it has passed; an undo has some time yet.
 			if row.Deadline.Before(time.Now()) {
-				row.Deadline = time.Now().Add(2 * undoTimeout)
+				row.Deadline = time.Now().Add(2 * background.CleanupTimeout)
 			}
 		})
 		if err := r.undoPause(sb); err != nil {
@@ -239,7 +240,7 @@ func (r *Runtime) quarantine(ctx context.Context, row store.Sandbox, reason stri
 
 // free ends a machine that belongs to no sandbox, and goes on trying.
 func (r *Runtime) free(ctx context.Context, id string) error {
-	err := r.destroy(ctx, id)
+	err := r.machines.Destroy(ctx, id)
 	if err == nil {
 		return nil
 	}
@@ -250,7 +251,7 @@ func (r *Runtime) free(ctx context.Context, id string) error {
 				return
 			case <-time.After(pause):
 			}
-			if r.destroy(r.life, id) == nil {
+			if r.machines.Destroy(r.life, id) == nil {
 				return
 			}
 		}

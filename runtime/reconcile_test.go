@@ -96,7 +96,7 @@ func setState(f *fixture, id string, state sandbox.State) {
 
 func TestARestartEndsWhatBelongsToNoSandbox(t *testing.T) {
 	f := newFixture(t)
-	if err := f.rt.markScratch("stray"); err != nil {
+	if err := f.rt.machines.Mark("stray"); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.cfg.Driver.Create(context.Background(), "stray", vm.Spec{Rootfs: "/base"}); err != nil {

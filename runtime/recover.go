@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -45,7 +46,7 @@ func (r *Runtime) reconcile(ctx context.Context) error {
 	r.cfg.Recovering(0, len(rows))
 	patience, cancel := context.WithTimeout(ctx, recoveryTimeout)
 	defer cancel()
-	marked := r.scratchMarks() // A mark is made before its machine.
+	marked := r.machines.Marks() // A mark is made before its machine.
 	machines, lost, err := r.adoptMachines(ctx)
 	if err != nil {
 		return err
@@ -61,7 +62,7 @@ func (r *Runtime) reconcile(ctx context.Context) error {
 	}
 	for id := range machines {
 		kind := reconcile.KindUnclaimed
-		if marked[id] || r.isScratch(id) || r.cfg.Ephemeral {
+		if marked[id] || r.machines.Marked(id) || r.cfg.Ephemeral {
 			kind = reconcile.KindOrphan // A template build or a warm machine.
 		}
 		plan = append(plan, reconcile.Found(kind, id))
@@ -77,7 +78,7 @@ func (r *Runtime) reconcile(ctx context.Context) error {
 		r.log.Warn("not all that an earlier process left could be dealt with", "error", err)
 	}
 	r.reconciled = report
-	r.sweepScratch(machines)
+	r.machines.Sweep(machines)
 	if len(plan) > 0 {
 		r.log.Info("reconciled with an earlier process", "recovered", report.Recovered, "cleaned up", report.CleanedUp,
 			"quarantined", report.Quarantined, "failed", report.Failed)
@@ -199,8 +200,8 @@ func (r *Runtime) awaitRecovered(sb *handle) {
 	defer sb.setRecovering("")
 	defer r.note(sb.id, nil)
 	for sb.state() == sandbox.StateRunning && r.life.Err() == nil {
-		ctx, cancel := context.WithTimeout(r.life, bootTimeout)
-		err := r.awaitAgent(ctx, sb.id)
+		ctx, cancel := context.WithTimeout(r.life, machine.BootTimeout)
+		err := r.machines.AwaitAgent(ctx, sb.id)
 		cancel()
 		if err == nil {
 			r.log.Info("a sandbox that was kept answers", "sandbox_id", sb.id)

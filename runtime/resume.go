@@ -11,6 +11,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -267,9 +268,9 @@ func (r *Runtime) resumeLocked(ctx context.Context, sb *handle, claimID string, 
 		return err
 	}
 	from := claim.OfSnapshot(snap)
-	if err := r.relaunch(ctx, sb, launch{
-		origin: from, resumed: !from.Filesystem,
-		network: step.ResumeNetwork, machine: step.ResumeMachine, delivered: step.ResumeDelivered,
+	if err := r.relaunch(ctx, sb, machine.Launch{
+		Origin: from, Resumed: !from.Filesystem,
+		Network: step.ResumeNetwork, Machine: step.ResumeMachine, Delivered: step.ResumeDelivered,
 	}); err != nil {
 		return err
 	}

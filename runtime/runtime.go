@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	stdruntime "runtime"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/orphan"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
@@ -24,25 +24,11 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Slot is a network place for one sandbox, with its rules in force.
-type Slot struct {
-	ID      string
-	NetNS   string
-	GuestIP netip.Addr
-}
-
-// Network gives slots. *network.Network is adapted to it by cmd; a slot is used
-// for one machine only.
-type Network interface {
-	Acquire(ctx context.Context, allowInternet bool) (Slot, error)
-	Release(ctx context.Context, slotID string) error
-	// SetInternet changes whether a slot reaches the internet. When it returns
-	// the new rules are in force.
-	SetInternet(ctx context.Context, slotID string, allow bool) error
-	// Adopt keeps the slots in use and frees every other one of this instance.
-	// It returns those that are not there any more.
-	Adopt(ctx context.Context, inUse []string) (missing []string, err error)
-}
+// Network and Slot are what Config needs of the network.
+type (
+	Network = machine.Network
+	Slot    = machine.Slot
+)
 
 // Image is a root file system and what runs in it: what a template is made of.
 type Image struct {
@@ -66,7 +52,7 @@ type Config struct {
 	// the machines when the host restarts. Without it no machine is known to be one.
 	ScratchDir string
 	Driver     vm.Runtime
-	Network    Network
+	Network    machine.Network
 	Store      *store.Store
 	// Base makes, or finds, the image of the template "base".
 	Base func(ctx context.Context) (Image, error)
@@ -133,10 +119,9 @@ const mostKilled = 10000
 // Runtime owns every sandbox of one instance. Safe for concurrent use.
 type Runtime struct {
 	cfg    Config
-	dialer vm.Dialer
 	ledger *capacity.Ledger
 	queue  *capacity.Queue
-	secret []byte
+	tokens machine.Tokens
 	steps  *step.Recorder
 	log    *slog.Logger
 
@@ -158,9 +143,10 @@ type Runtime struct {
 	// reconciled is what Open did with what an earlier process left; constant.
 	reconciled reconcile.Report
 
-	claims  *claim.Claims
-	orphans *orphan.Keeper
-	sup     supervisor
+	claims   *claim.Claims
+	orphans  *orphan.Keeper
+	machines *machine.Machines
+	sup      supervisor
 
 	// ready is closed when Open is done, and late bounds what it left for later.
 	ready chan struct{}
@@ -173,10 +159,6 @@ type Runtime struct {
 // allow: what could not be dealt with by then is in the supervision's report, and
 // is gone on with in the background.
 func Open(ctx context.Context, cfg Config) (*Runtime, error) {
-	dialer, ok := cfg.Driver.(vm.Dialer)
-	if !ok {
-		return nil, fmt.Errorf("open runtime: driver %s cannot dial a guest: %w", cfg.Driver.Info().Driver, sandbox.ErrUnsupported)
-	}
 	if cfg.Size == (sandbox.Size{}) {
 		cfg.Size = sandbox.DefaultSize
 	}
@@ -217,7 +199,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
 	r := &Runtime{
-		cfg: cfg, dialer: dialer, ledger: capacity.NewLedger(cfg.Capacity), secret: secret, log: cfg.Log,
+		cfg: cfg, ledger: capacity.NewLedger(cfg.Capacity), tokens: machine.Tokens{Secret: secret}, log: cfg.Log,
 		steps:     &step.Recorder{Latency: cfg.Latency, Tracer: cfg.Tracer, Failpoint: cfg.Failpoint},
 		sandboxes: map[string]*handle{},
 		ready:     make(chan struct{}), late: make(chan struct{}, latePauses),
@@ -229,7 +211,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	r.queue = capacity.NewQueue(r.ledger, capacity.QueueConfig{MaxPending: cfg.MaxPending, OnYield: r.yield})
 	r.background = background.New(ctx)
 	r.life = r.background.Context()
-	r.orphans = &orphan.Keeper{Store: cfg.Store, Driver: cfg.Driver, Destroy: r.destroy, Freed: r.countFreed, Log: cfg.Log}
+	r.orphans = &orphan.Keeper{Store: cfg.Store, Driver: cfg.Driver, Destroy: func(ctx context.Context, id string) error { return r.machines.Destroy(ctx, id) }, Freed: r.countFreed, Log: cfg.Log}
 	r.claims = claim.New(claim.Config{
 		Instance: cfg.Instance, Ephemeral: cfg.Ephemeral, Driver: cfg.Driver, Store: cfg.Store, Orphans: r.orphans,
 		Background: r.background, Steps: r.steps, InUse: r.inUse, Freed: r.countFreed, Log: cfg.Log,
@@ -238,6 +220,13 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 			Most:  cfg.Shares.Snapshots, MostOfAKey: cfg.Shares.SnapshotsPerKey,
 		},
 	})
+	r.machines, err = machine.New(machine.Config{
+		Driver: cfg.Driver, Network: cfg.Network, Claims: r.claims, Steps: r.steps, Tokens: r.tokens,
+		ScratchDir: cfg.ScratchDir, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open runtime: %w", err)
+	}
 	if err := r.reconcile(ctx); err != nil {
 		r.background.Stop()
 		r.background.Wait()

@@ -1,9 +1,6 @@
 package runtime
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"maps"
 	"sync"
@@ -142,18 +139,10 @@ func (r *Runtime) view(row store.Sandbox) sandbox.Sandbox {
 		}
 	}
 	if row.Secure {
-		sb.EnvdAccessToken = r.token("envd", row.ID)
+		sb.EnvdAccessToken = r.tokens.Envd(row.ID)
 	}
 	if row.PrivatePorts {
-		sb.TrafficAccessToken = r.token("traffic", row.ID)
+		sb.TrafficAccessToken = r.tokens.Traffic(row.ID)
 	}
 	return sb
-}
-
-// token derives a sandbox's secret for one purpose from the node's secret, so
-// that it is the same after a restart or a resume and is stored nowhere.
-func (r *Runtime) token(purpose, id string) string {
-	h := hmac.New(sha256.New, r.secret)
-	h.Write([]byte(purpose + ":" + id))
-	return hex.EncodeToString(h.Sum(nil))
 }

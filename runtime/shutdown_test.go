@@ -51,7 +51,7 @@ func (f *fixture) quarantine(id string) {
 	row := f.row(id)
 	snap, err := f.db.Snapshot(context.Background(), row.SnapshotID)
 	if err == nil {
-		err = f.cfg.Driver.(recordingDriver).Driver.DeleteSnapshot(context.Background(), snap.VMID, snap.Snapshot)
+		err = f.driver.Driver.DeleteSnapshot(context.Background(), snap.VMID, snap.Snapshot)
 	}
 	if err != nil {
 		f.t.Fatal(err)

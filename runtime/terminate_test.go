@@ -256,7 +256,7 @@ func TestAMachineThatEndsByItselfIsReportedWithTheReason(t *testing.T) {
 }
 
 func guest(f *fixture, id string) *memvm.Guest {
-	return f.cfg.Driver.(recordingDriver).Guest(id)
+	return f.driver.Guest(id)
 }
 
 func TestKillAllEndsEverythingAndAdmitsNothing(t *testing.T) {

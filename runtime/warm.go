@@ -13,6 +13,7 @@ import (
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
@@ -198,10 +199,10 @@ func (r *Runtime) warmUp(flight *warmpool.Flight) (*warm, error) {
 		if w, err = r.newWarm(flight.Action.Key); err != nil {
 			return nil, err
 		}
-		if err := r.markScratch(w.sb.id); err != nil {
+		if err := r.machines.Mark(w.sb.id); err != nil {
 			return w, err
 		}
-		if err := r.restore(ctx, w.sb, launch{origin: w.origin}, flight.Action.Stage == warmpool.Ready); err != nil {
+		if err := r.restore(ctx, w.sb, machine.Launch{Origin: w.origin}, flight.Action.Stage == warmpool.Ready); err != nil {
 			return w, err
 		}
 	} else if err := r.loadPrepared(ctx, w); err != nil {
@@ -209,10 +210,10 @@ func (r *Runtime) warmUp(flight *warmpool.Flight) (*warm, error) {
 	}
 	if flight.Action.Stage == warmpool.Ready {
 		row := w.sb.snapshot()
-		if err := r.deliver(ctx, row, launch{origin: w.origin}); err != nil {
+		if err := r.machines.Deliver(ctx, guestOf(row), machine.Launch{Origin: w.origin}); err != nil {
 			return w, err
 		}
-		if err := r.exercise(ctx, row); err != nil {
+		if err := r.machines.Exercise(ctx, row.ID); err != nil {
 			return w, err
 		}
 		w.ready = true
@@ -315,7 +316,7 @@ func (r *Runtime) endWarm(w *warm) error {
 		return err
 	}
 	r.pool.forget(w.sb.id)
-	return r.unmarkScratch(w.sb.id)
+	return r.machines.Unmark(w.sb.id)
 }
 
 // drainPool ends all warm machines. Nothing else uses the pool any more.

@@ -1,4 +1,4 @@
-package runtime
+package machine
 
 import (
 	"context"
@@ -13,7 +13,6 @@ import (
 	"github.com/rundlet/rundlet/api/gen/envd/processpb"
 	"github.com/rundlet/rundlet/api/gen/envd/processpb/processpbconnect"
 	"github.com/rundlet/rundlet/envd"
-	"github.com/rundlet/rundlet/store"
 )
 
 // exerciseTimeout bounds the command of an exercise.
@@ -22,15 +21,15 @@ const exerciseTimeout = 10 * time.Second
 // exerciseReply bounds what is read at once of an agent's answer, in bytes.
 const exerciseReply = 64 << 10
 
-// exercise runs a command in a warm machine, as a client would: it shows that
+// Exercise runs a command in a warm machine, as a client would: it shows that
 // the sandbox does what it is for, and what a first command has to load is
 // loaded before anybody waits for it. It is the readiness probe of the reference
 // system: pwd, in /tmp. An image without the shell that clients use has nothing
 // to exercise.
-func (r *Runtime) exercise(ctx context.Context, row store.Sandbox) error {
+func (m *Machines) Exercise(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, exerciseTimeout)
 	defer cancel()
-	dial := r.agentDial(row.ID)
+	dial := m.Agent(id)
 	transport := &http.Transport{
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: exerciseReply,
@@ -41,7 +40,7 @@ func (r *Runtime) exercise(ctx context.Context, row store.Sandbox) error {
 	req := connect.NewRequest(&processpb.StartRequest{Process: &processpb.ProcessConfig{
 		Cmd: "/bin/bash", Args: []string{"-l", "-c", "pwd"}, Cwd: &cwd,
 	}})
-	req.Header().Set(envd.AccessTokenHeader, r.token("envd", row.ID))
+	req.Header().Set(envd.AccessTokenHeader, m.cfg.Tokens.Envd(id))
 	stream, err := agent.Start(ctx, req)
 	if err != nil {
 		return fmt.Errorf("run a command: %w", err)
