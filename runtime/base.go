@@ -47,7 +47,7 @@ func (r *Runtime) prepareBase(ctx context.Context) (store.Template, error) {
 	if found && old.Stamp == stamp {
 		return r.sealedBase(ctx, old)
 	}
-	if err := r.room(r.cfg.Floors.Build); err != nil {
+	if err := r.admission.CheckBuild(); err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
 	r.cfg.Progress("Preparing the template \"base\" (once) ...")
@@ -64,7 +64,7 @@ func (r *Runtime) prepareBase(ctx context.Context) (store.Template, error) {
 		return store.Template{}, err
 	}
 	// A machine like any other: it waits for its turn, and what it takes is counted.
-	reservation, err := r.admit(ctx, templateBuilds, budget(store.Sandbox{VCPUs: size.VCPUs, MemoryMiB: size.MemoryMiB, DiskMiB: size.DiskMiB}))
+	reservation, err := r.admission.Admit(ctx, templateBuilds, budget(store.Sandbox{VCPUs: size.VCPUs, MemoryMiB: size.MemoryMiB, DiskMiB: size.DiskMiB}))
 	if err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/step"
@@ -16,7 +17,7 @@ import (
 // checkout takes a warm machine for a sandbox of an origin; nil if there is
 // none, or if others wait: who came first is served first.
 func (r *Runtime) checkout(from claim.Origin) *warm {
-	if r.cfg.Warm == (WarmTarget{}) || from.Holder != "" || from.Filesystem || r.queue.Stats().Pending > 0 {
+	if r.cfg.Warm == (WarmTarget{}) || from.Holder != "" || from.Filesystem || r.admission.Queue.Stats().Pending > 0 {
 		return nil
 	}
 	begin := time.Now()
@@ -42,7 +43,7 @@ func (r *Runtime) checkout(from claim.Origin) *warm {
 
 // handOver makes a warm machine the sandbox that was asked for, whose place it owns
 // from now on.
-func (r *Runtime) handOver(ctx context.Context, w *warm, pl *place, want store.Sandbox, req sandbox.CreateRequest) (_ sandbox.Sandbox, err error) {
+func (r *Runtime) handOver(ctx context.Context, w *warm, pl *admission.Place, want store.Sandbox, req sandbox.CreateRequest) (_ sandbox.Sandbox, err error) {
 	sb := w.sb
 	_ = sb.life.lock(ctx) // Nobody else knows it.
 	defer sb.life.unlock()
@@ -52,7 +53,7 @@ func (r *Runtime) handOver(ctx context.Context, w *warm, pl *place, want store.S
 	want.ID, want.SlotID, want.Deadline = sb.id, slot, time.Now().Add(createTimeout)
 	row := sb.update(func(row *store.Sandbox) { *row = want })
 	if err := r.add(sb, pl); err != nil {
-		r.places.free(pl)
+		r.admission.Places.Free(pl)
 		r.discard(w)
 		return sandbox.Sandbox{}, err
 	}
@@ -91,7 +92,7 @@ func (r *Runtime) handOver(ctx context.Context, w *warm, pl *place, want store.S
 // work for a processor.
 func (r *Runtime) startPrepared(ctx context.Context, w *warm, req sandbox.CreateRequest) error {
 	inAdmit, admitted := r.steps.Stage(ctx, latency.CreateAdmit)
-	turn, err := r.admit(inAdmit, req.KeyID, capacity.Budget{Launches: 1})
+	turn, err := r.admission.Admit(inAdmit, req.KeyID, capacity.Budget{Launches: 1})
 	if admitted(err); err != nil {
 		return err
 	}

@@ -159,14 +159,14 @@ func (f *fixture) wantConsistent() {
 	if n := f.network.count(); n != len(runs) {
 		f.t.Errorf("%d slots for %d sandboxes", n, len(runs))
 	}
-	if n := f.rt.ledger.Active().Sandboxes; n != int64(len(runs)) {
+	if n := f.rt.admission.Ledger.Active().Sandboxes; n != int64(len(runs)) {
 		f.t.Errorf("capacity for %d of %d sandboxes", n, len(runs))
 	}
 	f.wantRoster()
-	if all, running := f.rt.places.counts(); all != len(rows) || running != len(runs) {
+	if all, running := f.rt.admission.Places.Counts(); all != len(rows) || running != len(runs) {
 		f.t.Errorf("%d sandboxes are counted, %d running; there are %d and %d", all, running, len(rows), len(runs))
 	}
-	if n := f.rt.ledger.Active().Launches; n != 0 {
+	if n := f.rt.admission.Ledger.Active().Launches; n != 0 {
 		f.t.Errorf("%d launches are counted and none is under way", n)
 	}
 	claims, err := f.db.Claims(ctx)

@@ -49,28 +49,28 @@ func (r *Runtime) create(ctx context.Context, req sandbox.CreateRequest, from cl
 	ctx, end := r.steps.Stage(ctx, latency.Create, slog.String("sandbox", sb.id), slog.String("template", from.ID))
 	defer func() { end(err) }()
 	defer func() { err = r.deletedMeanwhile(ctx, from, err) }()
-	pl, err := r.places.take(req.KeyID)
+	pl, err := r.admission.Places.Take(req.KeyID)
 	if err != nil {
 		return sandbox.Sandbox{}, err
 	}
 	given := false
 	defer func() {
 		if !given {
-			r.places.free(pl)
+			r.admission.Places.Free(pl)
 		}
 	}()
 	if w := r.checkout(from); w != nil {
 		given = true
 		return r.handOver(ctx, w, pl, sb.row, req)
 	}
-	if err := r.roomForMachine(); err != nil {
+	if err := r.admission.CheckMachine(); err != nil {
 		return sandbox.Sandbox{}, err
 	}
 	if err := r.claims.Fits(from); err != nil {
 		return sandbox.Sandbox{}, fmt.Errorf("create sandbox: %w", err)
 	}
 	inAdmit, admitted := r.steps.Stage(ctx, latency.CreateAdmit)
-	reservation, err := r.admit(inAdmit, req.KeyID, budget(sb.row))
+	reservation, err := r.admission.Admit(inAdmit, req.KeyID, budget(sb.row))
 	if admitted(err); err != nil {
 		return sandbox.Sandbox{}, err
 	}

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/rundlet/rundlet/policy/capacity"
@@ -67,8 +66,6 @@ type SnapshotFigures struct {
 
 // tally counts what no other part of the runtime keeps.
 type tally struct {
-	gaveUp, diskFull atomic.Uint64
-
 	mu    sync.Mutex
 	kills map[string]uint64
 }
@@ -86,13 +83,13 @@ func (t *tally) killed(reason string) {
 // Figures reads them. It costs a query of the store; errors are the store's.
 func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 	now := time.Now()
+	gaveUp, diskFull := r.admission.Refused() // Before the queue's, which have them too.
 	f := Figures{
-		Capacity: r.ledger.Usage(),
-		// Before the queue's, which have them too.
-		GaveUp: r.tally.gaveUp.Load(), DiskFull: r.tally.diskFull.Load(), Reconciled: r.reconciled,
+		Capacity: r.admission.Ledger.Usage(),
+		GaveUp:   gaveUp, DiskFull: diskFull, Reconciled: r.reconciled,
 		Supervision: r.Supervision(), Pressure: r.Pressure(), Lacking: r.Lacking(),
 	}
-	f.Queue = r.queue.Stats()
+	f.Queue = r.admission.Queue.Stats()
 	f.Sandboxes, f.Stuck = r.roster.figures(now)
 	if n, ok := r.cfg.Network.(SelfRepairer); ok {
 		f.Repairs = n.Repairs()

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -86,7 +87,7 @@ func TestFiguresTellWhoWaitedInVainAndWhoWasRefused(t *testing.T) {
 		f.cfg.MaxPending = 1
 		free := freeDisk(100)
 		f.cfg.Disk = &free
-		f.cfg.Floors = Floors{Restore: 50}
+		f.cfg.Floors = admission.Floors{Restore: 50}
 		f.restart()
 		f.create()
 		done := make(chan error)

@@ -71,7 +71,7 @@ func (r *Runtime) pauseLocked(sb *handle, kind string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := r.roomForSnapshot(); err != nil {
+	if err := r.admission.CheckSnapshot(); err != nil {
 		return err
 	}
 	ctx, end := r.holding(sb, pauseTimeout)
@@ -157,7 +157,7 @@ func (r *Runtime) nowPaused(ctx context.Context, sb *handle) error {
 		return err
 	}
 	sb.update(func(r *store.Sandbox) { *r = row })
-	r.places.rest(sb.place)
+	r.admission.Places.Rest(sb.place)
 	return nil
 }
 

@@ -52,7 +52,7 @@ func TestPauseFreezesThenSavesThenEndsThenFreesThenReleases(t *testing.T) {
 		}
 	})
 	f.lookDuring("release", func() {
-		if f.rt.ledger.Active().Sandboxes != 1 {
+		if f.rt.admission.Ledger.Active().Sandboxes != 1 {
 			t.Error("its capacity was released before its network was freed")
 		}
 	})
@@ -60,7 +60,7 @@ func TestPauseFreezesThenSavesThenEndsThenFreesThenReleases(t *testing.T) {
 	if want := []string{"stop", "snapshot", "destroy", "release"}; !slices.Equal(f.history(), want) {
 		t.Errorf("order %v, want %v", f.history(), want)
 	}
-	if n := f.rt.ledger.Active().Sandboxes; n != 0 {
+	if n := f.rt.admission.Ledger.Active().Sandboxes; n != 0 {
 		t.Errorf("a paused sandbox holds capacity for %d", n)
 	}
 	got, err := f.rt.Get(context.Background(), sb.ID)
@@ -180,7 +180,7 @@ func TestASavedSandboxWhoseMachineCannotBeEndedIsCarriedOnWith(t *testing.T) {
 		if err := f.rt.Pause(context.Background(), sb.ID, true); !errors.Is(err, errInjected) {
 			t.Fatalf("got %v", err)
 		}
-		if n := f.rt.ledger.Active().Sandboxes; n != 1 {
+		if n := f.rt.admission.Ledger.Active().Sandboxes; n != 1 {
 			t.Errorf("capacity for %d while its machine is there", n)
 		}
 		time.Sleep(time.Minute)

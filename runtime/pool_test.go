@@ -31,7 +31,7 @@ func TestAWarmMachineIsReservedThenLaunchedThenProbedThenRetained(t *testing.T) 
 		f.forgetHistory()
 		for _, step := range []string{"acquire", "create", "init"} {
 			f.lookDuring(step, func() {
-				if u := f.rt.ledger.Usage(); u.Warm.Sandboxes != 1 {
+				if u := f.rt.admission.Ledger.Usage(); u.Warm.Sandboxes != 1 {
 					t.Errorf("%s: not reserved before: %+v", step, u)
 				}
 				if got := f.pooled(); got != [2]int{} {
@@ -72,9 +72,9 @@ func TestACheckoutPromotesAndWhatIsUsedInTotalNeverDipsOrDoubles(t *testing.T) {
 		}
 	}
 	f.refill(false)
-	total := f.rt.ledger.Usage().Warm
+	total := f.rt.admission.Ledger.Usage().Warm
 	check := func(when string) capacity.Usage {
-		u := f.rt.ledger.Usage()
+		u := f.rt.admission.Ledger.Usage()
 		if got := u.Active.Plus(u.Warm); got != total {
 			t.Errorf("%s: %+v is used, want %+v", when, got, total)
 		}
@@ -177,7 +177,7 @@ func TestCloseEndsTheRefillTaskAndReturns(t *testing.T) {
 				if n := f.rt.Refill(time.Now()); n > 0 {
 					synctest.Wait()
 				}
-				if u := f.rt.ledger.Usage(); u.Warm.Sandboxes != 0 || int(u.Active.Sandboxes) != f.running() {
+				if u := f.rt.admission.Ledger.Usage(); u.Warm.Sandboxes != 0 || int(u.Active.Sandboxes) != f.running() {
 					t.Errorf("%+v, %d run", u, f.running())
 				}
 				if n := f.network.count(); n != f.running() {

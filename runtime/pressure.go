@@ -82,7 +82,7 @@ func (r *Runtime) feel(now time.Time) {
 	}
 	r.limitPool(decisions, scaler.Config.Spare(sample), now)
 	if changed {
-		r.queue.SetRefuse(refusing)
+		r.admission.Queue.SetRefuse(refusing)
 		if refusing != "" {
 			r.log.Warn("new work is refused", "reason", refusing)
 		} else {

@@ -79,7 +79,7 @@ func (r *Runtime) filesOf(ctx context.Context, sb *handle, l machine.Launch, sna
 	if err != nil {
 		return err
 	}
-	if err := r.roomForSnapshot(); err != nil {
+	if err := r.admission.CheckSnapshot(); err != nil {
 		return err
 	}
 	// Its programs do not go on, whatever the host has below them now.

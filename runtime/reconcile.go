@@ -163,7 +163,7 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *handle
 		}
 	}
 	if rec.Action != reconcile.KeepPaused && rec.Action != reconcile.Quarantine {
-		sb.reservation = r.ledger.Adopt(adopted(row))
+		sb.reservation = r.admission.Ledger.Adopt(adopted(row))
 	}
 	if err := sb.life.lock(ctx); err != nil {
 		return err

@@ -23,7 +23,7 @@ func TestARestartKeepsWhatRuns(t *testing.T) {
 		if err != nil || !got.EndAt.Equal(sb.EndAt.Truncate(time.Microsecond)) || got.State != sandbox.StateRunning {
 			t.Fatalf("got %+v, %v", got, err)
 		}
-		if n := f.rt.ledger.Active().Sandboxes; n != 1 {
+		if n := f.rt.admission.Ledger.Active().Sandboxes; n != 1 {
 			t.Errorf("%d reserved", n)
 		}
 		time.Sleep(61 * time.Second) // its time-out is still in force

@@ -114,7 +114,7 @@ func (r *Runtime) plan(ctx context.Context, rows []store.Sandbox, machines map[s
 		sb := newHandle(row)
 		sb.setRecovering(waitsForTurn)
 		known[row.ID] = sb
-		sb.place = r.places.adopt(row.KeyID, row.State != sandbox.StatePaused)
+		sb.place = r.admission.Places.Adopt(row.KeyID, row.State != sandbox.StatePaused)
 		r.mu.Lock()
 		r.sandboxes[sb.id] = sb
 		sb.enroll(r.roster)

@@ -21,11 +21,11 @@ func (f *fixture) wantNothingLeft() {
 	if n := f.network.count(); n != 0 {
 		f.t.Errorf("%d network slots left", n)
 	}
-	if got := f.rt.ledger.Active(); got != (capacity.Budget{}) {
+	if got := f.rt.admission.Ledger.Active(); got != (capacity.Budget{}) {
 		f.t.Errorf("capacity left: %+v", got)
 	}
 	f.wantRoster()
-	if all, running := f.rt.places.counts(); all != 0 || running != 0 {
+	if all, running := f.rt.admission.Places.Counts(); all != 0 || running != 0 {
 		f.t.Errorf("%d sandboxes are counted, %d running", all, running)
 	}
 	if list, _ := f.rt.List(context.Background(), sandbox.ListFilter{States: []sandbox.State{sandbox.StateCreating, sandbox.StateRunning, sandbox.StatePaused, sandbox.StateKilling}}); len(list) != 0 {

@@ -171,7 +171,7 @@ func (r *Runtime) resume(sb *handle, timeout time.Duration) (err error) {
 	}
 	ctx, done := r.steps.Stage(ctx, latency.Resume, slog.String("sandbox", sb.id))
 	defer func() { done(err) }()
-	if err := r.roomForMachine(); err != nil {
+	if err := r.admission.CheckMachine(); err != nil {
 		return err
 	}
 	row := sb.snapshot()
@@ -180,16 +180,16 @@ func (r *Runtime) resume(sb *handle, timeout time.Duration) (err error) {
 	} else if err := r.claims.Fits(claim.OfSnapshot(snap)); err != nil {
 		return err
 	}
-	if err := r.places.run(sb.place); err != nil {
+	if err := r.admission.Places.Run(sb.place); err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil && sb.state() == sandbox.StatePaused {
-			r.places.rest(sb.place)
+			r.admission.Places.Rest(sb.place)
 		}
 	}()
 	inAdmit, admitted := r.steps.Stage(ctx, latency.CreateAdmit)
-	reservation, err := r.admit(inAdmit, row.KeyID, budget(row))
+	reservation, err := r.admission.Admit(inAdmit, row.KeyID, budget(row))
 	if admitted(err); err != nil {
 		return err
 	}

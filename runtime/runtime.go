@@ -14,6 +14,7 @@ import (
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/machine"
@@ -28,6 +29,13 @@ import (
 type (
 	Network = machine.Network
 	Slot    = machine.Slot
+	Shares  = admission.Shares
+)
+
+var (
+	// DefaultShares and FloorsFor are admission's.
+	DefaultShares = admission.DefaultShares
+	FloorsFor     = admission.FloorsFor
 )
 
 // Image is a root file system and what runs in it: what a template is made of.
@@ -77,13 +85,13 @@ type Config struct {
 	MaxPending int
 	MaxWait    time.Duration
 	// Shares bounds what one API key may have.
-	Shares Shares
+	Shares admission.Shares
 
 	// Disk tells how much is free where DiskRoot is, and Floors what must be;
 	// a nil Disk means that nothing is checked.
 	Disk     disk.Probe
 	DiskRoot string
-	Floors   Floors
+	Floors   admission.Floors
 
 	// Warm is what is kept warm of the base; the zero value is nothing.
 	Warm WarmTarget
@@ -118,12 +126,11 @@ const mostKilled = 10000
 
 // Runtime owns every sandbox of one instance. Safe for concurrent use.
 type Runtime struct {
-	cfg    Config
-	ledger *capacity.Ledger
-	queue  *capacity.Queue
-	tokens machine.Tokens
-	steps  *step.Recorder
-	log    *slog.Logger
+	cfg       Config
+	admission *admission.Controller
+	tokens    machine.Tokens
+	steps     *step.Recorder
+	log       *slog.Logger
 
 	// life ends when the runtime closes; it bounds what runs in the background.
 	life       context.Context
@@ -136,7 +143,6 @@ type Runtime struct {
 
 	roster *roster
 	pool   *pool
-	places *places
 	tally  tally
 	ends   outOfMemoryEnds
 
@@ -169,7 +175,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		cfg.MaxWait = time.Minute
 	}
 	cfg.Capacity.Launches = int64(cfg.Launches)
-	cfg.Shares = cfg.Shares.orDefault()
+	cfg.Shares = cfg.Shares.OrDefault()
 	if cfg.MaxTimeout == 0 {
 		cfg.MaxTimeout = 24 * time.Hour
 	}
@@ -199,7 +205,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
 	r := &Runtime{
-		cfg: cfg, ledger: capacity.NewLedger(cfg.Capacity), tokens: machine.Tokens{Secret: secret}, log: cfg.Log,
+		cfg: cfg, tokens: machine.Tokens{Secret: secret}, log: cfg.Log,
 		steps:     &step.Recorder{Latency: cfg.Latency, Tracer: cfg.Tracer, Failpoint: cfg.Failpoint},
 		sandboxes: map[string]*handle{},
 		ready:     make(chan struct{}), late: make(chan struct{}, latePauses),
@@ -207,10 +213,12 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	r.sup.unrecovered = map[string]string{}
 	r.sup.scaler = newScaler(cfg)
 	r.pool, r.roster = newPool(), newRoster()
-	r.places = newPlaces(cfg.Shares)
-	r.queue = capacity.NewQueue(r.ledger, capacity.QueueConfig{MaxPending: cfg.MaxPending, OnYield: r.yield})
 	r.background = background.New(ctx)
 	r.life = r.background.Context()
+	r.admission = admission.New(admission.Config{
+		Capacity: cfg.Capacity, MaxPending: cfg.MaxPending, MaxWait: cfg.MaxWait, Shares: cfg.Shares,
+		Disk: cfg.Disk, DiskRoot: cfg.DiskRoot, Floors: cfg.Floors, OnYield: r.yield, Life: r.life, Log: cfg.Log,
+	})
 	r.orphans = &orphan.Keeper{Store: cfg.Store, Driver: cfg.Driver, Destroy: func(ctx context.Context, id string) error { return r.machines.Destroy(ctx, id) }, Freed: r.countFreed, Log: cfg.Log}
 	r.claims = claim.New(claim.Config{
 		Instance: cfg.Instance, Ephemeral: cfg.Ephemeral, Driver: cfg.Driver, Store: cfg.Store, Orphans: r.orphans,
@@ -285,7 +293,7 @@ func (r *Runtime) find(id string) (*handle, bool) {
 
 // add makes a sandbox known, and gives it its place. It fails once the runtime is
 // closing.
-func (r *Runtime) add(sb *handle, pl *place) error {
+func (r *Runtime) add(sb *handle, pl *admission.Place) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -302,6 +310,6 @@ func (r *Runtime) forget(sb *handle) {
 	delete(r.sandboxes, sb.id)
 	r.mu.Unlock()
 	sb.leave()
-	r.places.free(sb.place)
+	r.admission.Places.Free(sb.place)
 	r.note(sb.id, nil)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -16,7 +17,7 @@ import (
 type handle struct {
 	id string
 	// place is set when the sandbox becomes known, and constant then.
-	place *place
+	place *admission.Place
 	// life serialises lifecycle calls; it is held across driver calls.
 	life *lock
 	// reservation is set before the machine is made and given back after it is

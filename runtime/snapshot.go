@@ -104,7 +104,7 @@ func (r *Runtime) captureLocked(ctx context.Context, sb *handle, change func(*st
 	default:
 		return snap, stateError(sb, s)
 	}
-	if err := r.roomForSnapshot(); err != nil {
+	if err := r.admission.CheckSnapshot(); err != nil {
 		return snap, err
 	}
 	ctx, end := r.holding(sb, snapshotTimeout)

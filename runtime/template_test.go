@@ -143,12 +143,12 @@ func TestATemplateIsBuiltWithinTheCapacity(t *testing.T) {
 		f.restart()
 		defer f.rt.Close()
 		ctx := context.Background()
-		all := f.rt.ledger.Adopt(capacity.Budget{Sandboxes: 1})
+		all := f.rt.admission.Ledger.Adopt(capacity.Budget{Sandboxes: 1})
 		if err := f.rt.Prepare(ctx); !errors.Is(err, sandbox.ErrCapacity) {
 			t.Errorf("on a full machine: %v", err)
 		}
 		var during capacity.Budget
-		f.lookDuring("snapshot", func() { during = f.rt.ledger.Active() })
+		f.lookDuring("snapshot", func() { during = f.rt.admission.Ledger.Active() })
 		done := make(chan error)
 		go func() { done <- f.rt.Prepare(ctx) }()
 		synctest.Wait()

@@ -99,7 +99,7 @@ func TestWhatCannotBeEndedKeepsItsCapacityAndIsRetriedUntilItIsGone(t *testing.T
 				if err := f.rt.Kill(context.Background(), sb.ID); !errors.Is(err, errInjected) {
 					t.Fatalf("got %v", err)
 				}
-				if got := f.rt.ledger.Active().Sandboxes; got != 1 {
+				if got := f.rt.admission.Ledger.Active().Sandboxes; got != 1 {
 					t.Errorf("%d reserved while it cannot be ended", got)
 				}
 				if row := f.row(sb.ID); row.State != "killing" {
@@ -294,8 +294,8 @@ func TestAKillSucceedsWhenOnlyItsRowCannotBeWritten(t *testing.T) {
 		if _, err := f.rt.Get(context.Background(), sb.ID); !errors.Is(err, sandbox.ErrNotFound) {
 			t.Errorf("get: %v", err)
 		}
-		if f.network.count() != 0 || f.rt.ledger.Active().Sandboxes != 0 {
-			t.Errorf("%d slots and %+v are left", f.network.count(), f.rt.ledger.Active())
+		if f.network.count() != 0 || f.rt.admission.Ledger.Active().Sandboxes != 0 {
+			t.Errorf("%d slots and %+v are left", f.network.count(), f.rt.admission.Ledger.Active())
 		}
 	})
 }

@@ -153,6 +153,19 @@ func (r *Runtime) Refill(now time.Time) (begun int) {
 	return begun
 }
 
+// roomForPool reports whether the disk is at or above the floor of the warm
+// pool, and logs once when it is not any more.
+func (r *Runtime) roomForPool() bool {
+	err := r.admission.CheckPool()
+	r.pool.mu.Lock()
+	defer r.pool.mu.Unlock()
+	if err != nil && !r.pool.short {
+		r.log.Warn("there is no room to refill the warm pool", "error", err)
+	}
+	r.pool.short = err != nil
+	return err == nil
+}
+
 // carry does what was planned. The order of a launch is: reserve, launch, probe,
 // retain; on a failure what was made is ended and its capacity released.
 func (r *Runtime) carry(flight *warmpool.Flight) {
@@ -248,7 +261,7 @@ func (r *Runtime) newWarm(key warmpool.Key) (*warm, error) {
 		return nil, errors.New("the template is gone")
 	}
 	w := &warm{sb: newHandle(r.newRow(sandbox.CreateRequest{Secure: true}, from, nil)), key: key, origin: from}
-	reservation, err := r.ledger.ReserveWarm(capacity.WarmEntry{
+	reservation, err := r.admission.Ledger.ReserveWarm(capacity.WarmEntry{
 		ID: w.sb.id, Key: capacity.WarmKey(key), Budget: budget(w.sb.row),
 	})
 	if err != nil {

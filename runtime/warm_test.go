@@ -30,7 +30,7 @@ func warmed(t *testing.T, target WarmTarget, test func(t *testing.T, f *fixture)
 		if n := f.network.count() - f.running(); n != 0 {
 			t.Errorf("%d slots are left of the pool", n)
 		}
-		if u := f.rt.ledger.Usage(); u.Warm.Sandboxes != 0 {
+		if u := f.rt.admission.Ledger.Usage(); u.Warm.Sandboxes != 0 {
 			t.Errorf("capacity is left of the pool: %+v", u)
 		}
 	})
@@ -68,7 +68,7 @@ func TestThePoolReservesLaunchesProbesAndRetains(t *testing.T) {
 		if got := f.pooled(); got != [2]int{2, 1} {
 			t.Fatalf("pooled %v", got)
 		}
-		u := f.rt.ledger.Usage()
+		u := f.rt.admission.Ledger.Usage()
 		if u.Warm.Sandboxes != 3 || u.Active.Sandboxes != 0 || u.Warm.Launches != 0 {
 			t.Errorf("reserved %+v", u)
 		}
@@ -84,12 +84,12 @@ func TestThePoolReservesLaunchesProbesAndRetains(t *testing.T) {
 func TestACheckoutPromotesAndMakesNothing(t *testing.T) {
 	warmed(t, WarmTarget{Ready: 1}, func(t *testing.T, f *fixture) {
 		f.refill(false)
-		before := f.rt.ledger.Usage()
+		before := f.rt.admission.Ledger.Usage()
 		sb := f.create()
 		if h := f.history(); len(h) != 0 {
 			t.Errorf("a warm create did %v", h)
 		}
-		after := f.rt.ledger.Usage()
+		after := f.rt.admission.Ledger.Usage()
 		if after.Active.Sandboxes != 1 || before.Warm.Sandboxes != 1 || after.Available.Sandboxes > before.Available.Sandboxes {
 			t.Errorf("before %+v, after %+v", before, after)
 		}
@@ -182,7 +182,7 @@ func TestAFailedLaunchReleasesAndEndsNothingElse(t *testing.T) {
 			if got := f.pooled(); got != [2]int{2, 0} {
 				t.Errorf("%s: pooled %v", step, got)
 			}
-			if u := f.rt.ledger.Usage(); u.Warm.Sandboxes != 2 || f.network.count() != 2 {
+			if u := f.rt.admission.Ledger.Usage(); u.Warm.Sandboxes != 2 || f.network.count() != 2 {
 				t.Errorf("%s: %+v, %d slots", step, u, f.network.count())
 			}
 			f.rt.Close()
@@ -219,7 +219,7 @@ func TestWarmMachinesYieldToActiveWorkAndActiveWorkIsNeverEvicted(t *testing.T) 
 		if n := f.running(); n != 5 {
 			t.Errorf("%d run", n)
 		}
-		if u := f.rt.ledger.Usage(); u.Active.Sandboxes != 5 || u.Warm.Sandboxes != 0 {
+		if u := f.rt.admission.Ledger.Usage(); u.Active.Sandboxes != 5 || u.Warm.Sandboxes != 0 {
 			t.Errorf("%+v", u)
 		}
 	})
@@ -278,7 +278,7 @@ func TestAWarmMachineThatCannotBeEndedKeepsItsCapacity(t *testing.T) {
 		f.failNext("destroy", 2)
 		time.Sleep(61 * time.Minute) // it is replaced, and its end fails at first
 		synctest.Wait()
-		if u := f.rt.ledger.Usage(); u.Warm.Sandboxes != 1 {
+		if u := f.rt.admission.Ledger.Usage(); u.Warm.Sandboxes != 1 {
 			t.Errorf("%+v", u)
 		}
 		if got := f.pooled(); got != [2]int{1, 0} {

@@ -1,4 +1,4 @@
-package runtime
+package admission
 
 import (
 	"cmp"
@@ -30,8 +30,8 @@ var DefaultShares = Shares{
 	SnapshotsPerKey: 20000, Snapshots: 50000,
 }
 
-// orDefault fills in what is zero.
-func (s Shares) orDefault() Shares {
+// OrDefault fills in what is zero.
+func (s Shares) OrDefault() Shares {
 	d := DefaultShares
 	return Shares{
 		RunningPerKey:   cmp.Or(s.RunningPerKey, d.RunningPerKey),
@@ -40,16 +40,16 @@ func (s Shares) orDefault() Shares {
 	}
 }
 
-// place is a sandbox in the count of its key, from before it waits for capacity
+// Place is a sandbox in the count of its key, from before it waits for capacity
 // until it is killed. Its sandbox owns it.
-type place struct {
+type Place struct {
 	key     string
 	running bool
 	gone    bool
 }
 
-// places counts sandboxes by key. Safe for concurrent use.
-type places struct {
+// Places counts sandboxes by key. Safe for concurrent use.
+type Places struct {
 	bounds Shares
 
 	mu      sync.Mutex // guards what follows, and the places
@@ -58,13 +58,13 @@ type places struct {
 	running map[string]int
 }
 
-func newPlaces(bounds Shares) *places {
-	return &places{bounds: bounds, by: map[string]int{}, running: map[string]int{}}
+func newPlaces(bounds Shares) *Places {
+	return &Places{bounds: bounds, by: map[string]int{}, running: map[string]int{}}
 }
 
-// take counts one more sandbox of a key, which is to run. The caller gives it to
+// Take counts one more sandbox of a key, which is to run. The caller gives it to
 // a sandbox or frees it.
-func (p *places) take(key string) (*place, error) {
+func (p *Places) Take(key string) (*Place, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	b := p.bounds
@@ -80,24 +80,24 @@ func (p *places) take(key string) (*place, error) {
 	return p.count(key, true), nil
 }
 
-// adopt counts a sandbox that is there already, whatever the bounds are.
-func (p *places) adopt(key string, running bool) *place {
+// Adopt counts a sandbox that is there already, whatever the bounds are.
+func (p *Places) Adopt(key string, running bool) *Place {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.count(key, running)
 }
 
-func (p *places) count(key string, running bool) *place {
+func (p *Places) count(key string, running bool) *Place {
 	p.all++
 	p.by[key]++
 	if running {
 		p.running[key]++
 	}
-	return &place{key: key, running: running}
+	return &Place{key: key, running: running}
 }
 
-// run counts a paused sandbox as one that runs, or is about to.
-func (p *places) run(pl *place) error {
+// Run counts a paused sandbox as one that runs, or is about to.
+func (p *Places) Run(pl *Place) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if pl.running || pl.gone {
@@ -111,21 +111,21 @@ func (p *places) run(pl *place) error {
 	return nil
 }
 
-func (p *places) mayRun(key string) error {
+func (p *Places) mayRun(key string) error {
 	if reached(p.bounds.RunningPerKey, p.running[key]) {
 		return fault.Share("this key has %d running sandboxes and may have no more at a time: end or pause some of them", p.running[key])
 	}
 	return nil
 }
 
-// rest counts a sandbox as paused. It can be repeated.
-func (p *places) rest(pl *place) {
+// Rest counts a sandbox as paused. It can be repeated.
+func (p *Places) Rest(pl *Place) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stop(pl)
 }
 
-func (p *places) stop(pl *place) {
+func (p *Places) stop(pl *Place) {
 	if !pl.running {
 		return
 	}
@@ -133,8 +133,8 @@ func (p *places) stop(pl *place) {
 	decrease(p.running, pl.key)
 }
 
-// free takes a sandbox out of the count. It can be repeated, and nil is none.
-func (p *places) free(pl *place) {
+// Free takes a sandbox out of the count. It can be repeated, and nil is none.
+func (p *Places) Free(pl *Place) {
 	if pl == nil {
 		return
 	}
@@ -151,3 +151,20 @@ func (p *places) free(pl *place) {
 
 // reached reports whether a bound leaves no room for one more.
 func reached(bound, have int) bool { return bound >= 0 && have >= bound }
+
+// decrease takes one off a count, which ends at zero.
+func decrease(counts map[string]int, key string) {
+	if counts[key]--; counts[key] == 0 {
+		delete(counts, key)
+	}
+}
+
+// Counts returns how many sandboxes are counted, and how many of them run.
+func (p *Places) Counts() (all, running int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, n := range p.running {
+		running += n
+	}
+	return p.all, running
+}

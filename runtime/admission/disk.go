@@ -1,4 +1,4 @@
-package runtime
+package admission
 
 import (
 	"errors"
@@ -8,38 +8,30 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// roomForMachine refuses a restore when the disk is below its floor, before
-// anything is made.
-func (r *Runtime) roomForMachine() error {
-	err := r.room(r.cfg.Floors.Restore)
+// CheckMachine reports an error if the disk is below the floor of restores.
+func (c *Controller) CheckMachine() error {
+	err := c.check(c.cfg.Floors.Restore)
 	if errors.Is(err, sandbox.ErrDiskFull) {
-		r.tally.diskFull.Add(1)
+		c.diskFull.Add(1)
 	}
 	return err
 }
 
-// roomForSnapshot refuses a save when the disk is below its floor.
-func (r *Runtime) roomForSnapshot() error { return r.room(r.cfg.Floors.Save) }
+// CheckSnapshot reports an error if the disk is below the floor of saves.
+func (c *Controller) CheckSnapshot() error { return c.check(c.cfg.Floors.Save) }
 
-// roomForPool reports whether the disk is at or above the floor of the warm
-// pool, and tells once when that ends.
-func (r *Runtime) roomForPool() bool {
-	err := r.room(r.cfg.Floors.WarmPool)
-	r.pool.mu.Lock()
-	defer r.pool.mu.Unlock()
-	if err != nil && !r.pool.short {
-		r.log.Warn("there is no room to refill the warm pool", "error", err)
-	}
-	r.pool.short = err != nil
-	return err == nil
-}
+// CheckPool reports an error if the disk is below the floor of the warm pool.
+func (c *Controller) CheckPool() error { return c.check(c.cfg.Floors.WarmPool) }
 
-// room checks a floor; equality passes.
-func (r *Runtime) room(floor int64) error {
-	if r.cfg.Disk == nil {
+// CheckBuild reports an error if the disk is below the floor of template builds.
+func (c *Controller) CheckBuild() error { return c.check(c.cfg.Floors.Build) }
+
+// check checks a floor; equality passes.
+func (c *Controller) check(floor int64) error {
+	if c.cfg.Disk == nil {
 		return nil
 	}
-	_, err := disk.Guard{Root: r.cfg.DiskRoot, MinimumFree: floor}.Check(r.cfg.Disk)
+	_, err := disk.Guard{Root: c.cfg.DiskRoot, MinimumFree: floor}.Check(c.cfg.Disk)
 	var below *disk.BelowError
 	switch {
 	case errors.As(err, &below):
