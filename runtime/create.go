@@ -10,6 +10,7 @@ import (
 
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/runtime/machine"
@@ -125,7 +126,7 @@ func (r *Runtime) created(ctx context.Context, sb *handle, req sandbox.CreateReq
 	_, exposed := r.steps.Stage(ctx, latency.CreateExpose)
 	r.expose(sb)
 	exposed(nil)
-	r.pool.wake() // The processor that the launch had is free.
+	r.pool.Wake() // The processor that the launch had is free.
 	return r.view(sb.snapshot()), nil
 }
 
@@ -183,10 +184,7 @@ func (r *Runtime) newRow(req sandbox.CreateRequest, from claim.Origin, follows *
 }
 
 func budget(row store.Sandbox) capacity.Budget {
-	return capacity.Budget{
-		CPUs: int64(row.VCPUs) * 1000, MemoryBytes: int64(row.MemoryMiB) << 20,
-		DiskBytes: int64(row.DiskMiB) << 20, Sandboxes: 1, Launches: 1,
-	}
+	return admission.Budget(sandbox.Size{VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB})
 }
 
 // adopted is the budget of a sandbox whose machine exists.

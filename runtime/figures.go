@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -94,8 +93,8 @@ func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 	if n, ok := r.cfg.Network.(SelfRepairer); ok {
 		f.Repairs = n.Repairs()
 	}
-	for _, stats := range r.pool.books.Stats(now) {
-		f.WarmPools = append(f.WarmPools, WarmPool{r.pool.name(stats.Key), stats})
+	for _, stats := range r.pool.Stats(now) {
+		f.WarmPools = append(f.WarmPools, WarmPool{r.pool.Name(stats.Key), stats})
 	}
 	r.tally.mu.Lock()
 	f.Kills = maps.Clone(r.tally.kills)
@@ -112,13 +111,6 @@ func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 		return Figures{}, fmt.Errorf("figures: %w", err)
 	}
 	return f, nil
-}
-
-// name is how an operator knows a key.
-func (p *pool) name(key warmpool.Key) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return cmp.Or(p.origins[key].Alias, key.Template)
 }
 
 // Orphans counts what is set aside, by kind, and as "sandbox" the quarantined

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -141,7 +142,7 @@ func TestASandboxPastItsDeadlineIsStuck(t *testing.T) {
 func TestFiguresOfThePool(t *testing.T) {
 	warmed(t, WarmTarget{Ready: 2, Prepared: 1}, func(t *testing.T, f *fixture) {
 		f.create()
-		time.Sleep(warmCooldown)
+		time.Sleep(pool.Cooldown)
 		synctest.Wait()
 		got := f.figures()
 		if len(got.WarmPools) != 1 {

@@ -38,7 +38,7 @@ func TestAMachineThatIsTakenAtOnceIsNotTouchedByThePool(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		for _, s := range f.rt.pool.books.Stats(time.Now()) {
+		for _, s := range f.rt.pool.Stats(time.Now()) {
 			if s.Hits != 1 {
 				t.Errorf("%d machines were taken as soon as they were in the pool", s.Hits)
 			}

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/rundlet/rundlet/runtime/machine"
@@ -66,8 +65,8 @@ func (r *Runtime) unmake(ctx context.Context, sb *handle, ended, freed step.Step
 		return err
 	}
 	if slot := sb.snapshot().SlotID; slot != "" {
-		if err := r.cfg.Network.Release(ctx, slot); err != nil {
-			return fmt.Errorf("free network %s: %w", slot, err)
+		if err := r.machines.Release(ctx, slot); err != nil {
+			return err
 		}
 		sb.update(func(row *store.Sandbox) { row.SlotID = "" })
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
-	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -131,22 +130,20 @@ func TestARefillTickNeedsNoClock(t *testing.T) {
 		synctest.Wait()
 		f.create(long)
 		synctest.Wait()
-		f.rt.pool.mu.Lock()
-		f.rt.pool.limits.Refill = warmpool.RefillAll // the background is not told
-		f.rt.pool.mu.Unlock()
+		f.refill(true) // The background waits for the end of the cooldown.
 		synctest.Wait()
 		if got := f.pooled(); got != [2]int{1, 0} {
 			t.Fatalf("pooled %v before the tick", got)
 		}
 		begin := time.Now()
-		if n := f.rt.Refill(begin); n != 1 {
+		if n := f.rt.pool.Refill(begin); n != 1 {
 			t.Errorf("the tick began %d", n)
 		}
 		synctest.Wait()
 		if got := f.pooled(); got != [2]int{2, 0} {
 			t.Errorf("pooled %v", got)
 		}
-		if n := f.rt.Refill(begin); n != 0 {
+		if n := f.rt.pool.Refill(begin); n != 0 {
 			t.Errorf("a tick with nothing to do began %d", n)
 		}
 		if waited := time.Since(begin); waited != 0 {
@@ -174,7 +171,7 @@ func TestCloseEndsTheRefillTaskAndReturns(t *testing.T) {
 				if waited := time.Since(begin); waited > time.Second {
 					t.Errorf("it took %s", waited)
 				}
-				if n := f.rt.Refill(time.Now()); n > 0 {
+				if n := f.rt.pool.Refill(time.Now()); n > 0 {
 					synctest.Wait()
 				}
 				if u := f.rt.admission.Ledger.Usage(); u.Warm.Sandboxes != 0 || int(u.Active.Sandboxes) != f.running() {

@@ -83,9 +83,7 @@ func TestAMachineShortOfMemoryGivesUpItsPoolThenRefusesAndRecovers(t *testing.T)
 		}
 		for range 20 {
 			after(5 * time.Second)
-			f.rt.pool.mu.Lock()
-			refill := f.rt.pool.limits.Refill
-			f.rt.pool.mu.Unlock()
+			refill := f.rt.pool.Limits().Refill
 			note("stop refill", refill == warmpool.RefillNone)
 			note("evict warm", f.pooled()[0] < 3)
 			note("destroy prepared", f.pooled()[1] < 2)

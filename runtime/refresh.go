@@ -45,7 +45,7 @@ func (r *Runtime) refreshBase(ctx context.Context) {
 	r.mu.Unlock()
 	if current && next.tpl.BuildID != b.tpl.BuildID {
 		r.log.Info("base template refreshed: the host changed", "build_id", next.tpl.BuildID)
-		r.keepWarm(claim.OfTemplate(next.tpl))
+		r.pool.Keep(claim.OfTemplate(next.tpl))
 	}
 }
 

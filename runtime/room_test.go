@@ -12,6 +12,7 @@ import (
 
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/runtime/admission"
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -179,7 +180,7 @@ func TestTheDiskFloorStopsTheRefillOfTheWarmPoolAndEqualityPasses(t *testing.T) 
 				t.Fatal(err)
 			}
 			f.forgetHistory()
-			time.Sleep(3 * warmTick)
+			time.Sleep(3 * pool.Tick)
 			synctest.Wait()
 			if got := f.pooled(); got[0]+got[1] != want {
 				t.Errorf("%d free: pooled %v", free, got)
@@ -191,7 +192,7 @@ func TestTheDiskFloorStopsTheRefillOfTheWarmPoolAndEqualityPasses(t *testing.T) 
 				t.Errorf("%d free: told of %d times: %q", free, n, log.lines)
 			}
 			d.free.Store(plenty)
-			time.Sleep(warmTick)
+			time.Sleep(pool.Tick)
 			synctest.Wait()
 			if got := f.pooled(); got != [2]int{1, 1} {
 				t.Errorf("room again: pooled %v", got)

@@ -19,6 +19,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/orphan"
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -30,6 +31,8 @@ type (
 	Network = machine.Network
 	Slot    = machine.Slot
 	Shares  = admission.Shares
+	// WarmTarget is what is kept warm.
+	WarmTarget = pool.Target
 )
 
 var (
@@ -94,7 +97,7 @@ type Config struct {
 	Floors   admission.Floors
 
 	// Warm is what is kept warm of the base; the zero value is nothing.
-	Warm WarmTarget
+	Warm pool.Target
 
 	// Size is what a sandbox gets when its template does not say.
 	Size sandbox.Size
@@ -142,7 +145,7 @@ type Runtime struct {
 	building  *build // the base build in flight, or nil
 
 	roster *roster
-	pool   *pool
+	pool   *pool.Pool
 	tally  tally
 	ends   outOfMemoryEnds
 
@@ -212,12 +215,12 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	}
 	r.sup.unrecovered = map[string]string{}
 	r.sup.scaler = newScaler(cfg)
-	r.pool, r.roster = newPool(), newRoster()
+	r.roster = newRoster()
 	r.background = background.New(ctx)
 	r.life = r.background.Context()
 	r.admission = admission.New(admission.Config{
 		Capacity: cfg.Capacity, MaxPending: cfg.MaxPending, MaxWait: cfg.MaxWait, Shares: cfg.Shares,
-		Disk: cfg.Disk, DiskRoot: cfg.DiskRoot, Floors: cfg.Floors, OnYield: r.yield, Life: r.life, Log: cfg.Log,
+		Disk: cfg.Disk, DiskRoot: cfg.DiskRoot, Floors: cfg.Floors, OnYield: func(id string) { r.pool.Yield(id) }, Life: r.life, Log: cfg.Log,
 	})
 	r.orphans = &orphan.Keeper{Store: cfg.Store, Driver: cfg.Driver, Destroy: func(ctx context.Context, id string) error { return r.machines.Destroy(ctx, id) }, Freed: r.countFreed, Log: cfg.Log}
 	r.claims = claim.New(claim.Config{
@@ -235,14 +238,19 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
+	r.pool = pool.New(pool.Config{
+		Target: cfg.Warm, AtOnce: max(1, cfg.Launches/2), // One processor is left for creates.
+		Driver: cfg.Driver, Machines: r.machines, Admission: r.admission, Steps: r.steps, Background: r.background,
+		Unusable: r.unusable, Log: cfg.Log,
+	})
 	if err := r.reconcile(ctx); err != nil {
 		r.background.Stop()
 		r.background.Wait()
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
 	r.collectSoon(ctx)
-	if cfg.Warm != (WarmTarget{}) {
-		r.background.Go(r.lookAfterPool)
+	if cfg.Warm != (pool.Target{}) {
+		r.background.Go(r.pool.Maintain)
 	}
 	r.supervise()
 	if driver, ok := cfg.Driver.(vm.Statser); ok {
@@ -269,7 +277,7 @@ func (r *Runtime) Close() {
 	}()
 	select {
 	case <-done:
-		r.drainPool()
+		r.pool.Drain()
 	case <-time.After(closeTimeout):
 		// The sandboxes, and the warm machines as machines of nobody, are there for
 		// the next start.

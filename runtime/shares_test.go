@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/runtime/admission"
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -138,7 +139,7 @@ func TestAWarmMachineCountsForWhoGotIt(t *testing.T) {
 		f.create(of("a"))
 		f.wantShare("a second", f.tryCreate("a"))
 		f.create(of("b"))
-		time.Sleep(warmCooldown)
+		time.Sleep(pool.Cooldown)
 		synctest.Wait()
 		if all, running := f.rt.admission.Places.Counts(); all != 2 || running != 2 {
 			t.Errorf("%d counted, %d running", all, running)

@@ -140,13 +140,8 @@ func (r *Runtime) inUse() map[string]bool {
 	}
 	r.sup.mu.Unlock()
 	r.orphans.Machines(used)
-	r.pool.mu.Lock()
-	sandboxes := make([]*handle, 0, len(r.pool.machines))
-	for _, w := range r.pool.machines {
-		sandboxes = append(sandboxes, w.sb)
-	}
-	r.pool.mu.Unlock()
-	for _, sb := range append(sandboxes, r.all()...) {
+	r.pool.Owned(used)
+	for _, sb := range r.all() {
 		row := sb.snapshot()
 		used[row.ID], used[row.SlotID], used[row.SnapshotID] = true, true, true
 	}

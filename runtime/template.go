@@ -117,7 +117,7 @@ func (r *Runtime) base(ctx context.Context) (store.Template, error) {
 			if b.err != nil {
 				r.dropBase(b) // the next create tries again
 			} else {
-				r.keepWarm(claim.OfTemplate(b.tpl))
+				r.pool.Keep(claim.OfTemplate(b.tpl))
 			}
 			close(b.done)
 		})
@@ -166,4 +166,12 @@ func (r *Runtime) staleBase(ctx context.Context, from claim.Origin, err error) b
 		}
 	}
 	return true
+}
+
+// unusable prepares the base anew if a warm machine could not be made from it
+// because its snapshot cannot be restored.
+func (r *Runtime) unusable(from claim.Origin, err error) {
+	if r.staleBase(r.life, from, err) {
+		r.background.Go(func() { _ = r.Prepare(r.life) }) // It tells the pool when it is made.
+	}
 }

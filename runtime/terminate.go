@@ -193,7 +193,7 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *handle, reason string) (
 	r.ends.remember(row)
 	r.forget(sb)
 	r.tally.killed(row.Reason)
-	r.pool.wake()
+	r.pool.Wake()
 	if wasRunning {
 		r.steps.Latency.Record(latency.KillDelete, time.Since(begin))
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -54,13 +55,11 @@ func (f *fixture) pooled() [2]int {
 
 // refill stops or allows what fills the pool.
 func (f *fixture) refill(on bool) {
-	f.rt.pool.mu.Lock()
-	defer f.rt.pool.mu.Unlock()
-	f.rt.pool.limits = warmpool.Unlimited
+	limits := warmpool.Unlimited
 	if !on {
-		f.rt.pool.limits.Refill = warmpool.RefillNone
+		limits.Refill = warmpool.RefillNone
 	}
-	f.rt.pool.wake()
+	f.rt.pool.SetLimits(limits)
 }
 
 func TestThePoolReservesLaunchesProbesAndRetains(t *testing.T) {
@@ -203,7 +202,7 @@ func TestWarmMachinesYieldToActiveWorkAndActiveWorkIsNeverEvicted(t *testing.T) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(warmCooldown)
+		time.Sleep(pool.Cooldown)
 		synctest.Wait()
 		if got := f.pooled(); got != [2]int{4, 0} {
 			t.Fatalf("pooled %v", got)
@@ -256,13 +255,17 @@ func TestWhoWaitsIsNotOvertakenByWayOfThePool(t *testing.T) {
 
 func TestAWarmMachineThatDiesIsReplacedAndNeverHandedOut(t *testing.T) {
 	warmed(t, WarmTarget{Ready: 1}, func(t *testing.T, f *fixture) {
+		owned := map[string]bool{}
+		f.rt.pool.Owned(owned)
 		var dead string
-		for id := range f.rt.pool.machines {
-			dead = id
+		for id := range owned {
+			if !strings.HasPrefix(id, "slot") {
+				dead = id
+			}
 		}
 		f.inside(dead).Exit("oom")
 		synctest.Wait()
-		time.Sleep(warmTick)
+		time.Sleep(pool.Tick)
 		synctest.Wait()
 		if got := f.pooled(); got != [2]int{1, 0} {
 			t.Errorf("pooled %v", got)
@@ -290,7 +293,7 @@ func TestAWarmMachineThatCannotBeEndedKeepsItsCapacity(t *testing.T) {
 func TestARefillKeepsAwayFromAFirstCommand(t *testing.T) {
 	warmed(t, WarmTarget{Ready: 2}, func(t *testing.T, f *fixture) {
 		f.create()
-		time.Sleep(warmCooldown / 2)
+		time.Sleep(pool.Cooldown / 2)
 		synctest.Wait()
 		if h := f.history(); len(h) != 0 {
 			t.Errorf("half-way through the pause it did %v", h)
@@ -300,7 +303,7 @@ func TestARefillKeepsAwayFromAFirstCommand(t *testing.T) {
 		if got := f.pooled(); got != [2]int{1, 0} {
 			t.Errorf("pooled %v", got)
 		}
-		time.Sleep(warmCooldown)
+		time.Sleep(pool.Cooldown)
 		synctest.Wait()
 		if got := f.pooled(); got != [2]int{2, 0} {
 			t.Errorf("pooled %v after the pause", got)

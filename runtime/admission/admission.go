@@ -56,6 +56,14 @@ func New(cfg Config) *Controller {
 	}
 }
 
+// Budget is what a machine of a size takes while it is made.
+func Budget(s sandbox.Size) capacity.Budget {
+	return capacity.Budget{
+		CPUs: int64(s.VCPUs) * 1000, MemoryBytes: int64(s.MemoryMiB) << 20,
+		DiskBytes: int64(s.DiskMiB) << 20, Sandboxes: 1, Launches: 1,
+	}
+}
+
 // Refused returns how many requests waited as long as they may, and how many
 // machines were refused for the floor of the disk.
 func (c *Controller) Refused() (gaveUp, diskFull uint64) {

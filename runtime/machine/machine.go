@@ -1,12 +1,14 @@
 package machine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -60,4 +62,21 @@ func (m *Machines) Freeze(ctx context.Context, id string) error {
 		}
 	}
 	return err
+}
+
+// Start starts a machine that is prepared: it reads its snapshot only now.
+func (m *Machines) Start(ctx context.Context, id string, from claim.Origin) error {
+	if err := m.cfg.Claims.StillWhole(ctx, from); err != nil {
+		return err
+	}
+	err := m.cfg.Driver.Start(ctx, id)
+	return cmp.Or(m.cfg.Claims.StillWhole(ctx, from), err)
+}
+
+// Release frees a slot.
+func (m *Machines) Release(ctx context.Context, slotID string) error {
+	if err := m.cfg.Network.Release(ctx, slotID); err != nil {
+		return fmt.Errorf("free network %s: %w", slotID, err)
+	}
+	return nil
 }
