@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/agent/signature"
 	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/envd/signature"
 )
 
 func TestDownload(t *testing.T) {

@@ -32,7 +32,7 @@ func exempt(r *http.Request) bool {
 	switch r.URL.Path {
 	case envd.HealthPath, envd.InitPath, envd.DialPath:
 		return true
-	case "/files":
+	case envd.FilesPath:
 		// A signature serves as well; the handler checks both.
 		return r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodPost
 	}

@@ -5,14 +5,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"github.com/rundlet/rundlet/envd"
-	"github.com/rundlet/rundlet/sandbox"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // API is the REST API of a server. The zero HTTP is http.DefaultClient.
@@ -136,8 +137,8 @@ func sandboxPath(id string) string { return "/sandboxes/" + url.PathEscape(id) }
 // Agent reaches a sandbox's agent through the server.
 func (a API) Agent(sb Sandbox) Agent {
 	header := http.Header{}
-	header.Set("E2b-Sandbox-Id", sb.ID)
-	header.Set("E2b-Sandbox-Port", fmt.Sprint(envd.Port))
+	header.Set(envd.SandboxIDHeader, sb.ID)
+	header.Set(envd.SandboxPortHeader, fmt.Sprint(envd.Port))
 	if sb.EnvdAccessToken != "" {
 		header.Set(envd.AccessTokenHeader, sb.EnvdAccessToken)
 	}

@@ -17,18 +17,6 @@ const Port = 49983
 // Version is the version of E2B's envd that the agent behaves like.
 const Version = "0.6.13"
 
-// The agent's own paths and headers. The data-plane proxy must refuse these
-// paths from outside; the control token guards them in any case.
-const (
-	InitPath           = "/init"
-	HealthPath         = "/health"
-	DialPath           = "/rundlet/dial"
-	ControlTokenHeader = "X-Control-Token"
-	DialUpgrade        = "rundlet-dial"
-
-	AccessTokenHeader = "X-Access-Token"
-)
-
 // InitRequest gives a sandbox its identity. It replaces the previous one as a
 // whole, apart from the control token and what the agent set in the guest's
 // system: hostname, boot id and clock. With Restored it also keeps what the host

@@ -7,14 +7,23 @@ import (
 	"net/http"
 )
 
-// MetricsPath is where the agent counts what the guest uses.
-const MetricsPath = "/metrics"
-
-// Metrics is what a guest says that it uses, in bytes.
+// Metrics is the agent's answer to a request for MetricsPath: what the guest
+// uses. Sizes are in bytes where the name has no unit.
 type Metrics struct {
-	MemUsed  int64 `json:"mem_used"`
-	MemCache int64 `json:"mem_cache"`
-	DiskUsed int64 `json:"disk_used"`
+	// Timestamp is the guest's time in Unix seconds.
+	Timestamp int64 `json:"ts"`
+	CPUCount  int   `json:"cpu_count"`
+	// CPUUsedPct is the use of all processors since the previous answer, from 0
+	// to 100.
+	CPUUsedPct float64 `json:"cpu_used_pct"`
+	MemTotal   int64   `json:"mem_total"`
+	// MemUsed is neither free nor cache.
+	MemUsed     int64 `json:"mem_used"`
+	MemCache    int64 `json:"mem_cache"`
+	MemTotalMiB int64 `json:"mem_total_mib"`
+	MemUsedMiB  int64 `json:"mem_used_mib"`
+	DiskUsed    int64 `json:"disk_used"`
+	DiskTotal   int64 `json:"disk_total"`
 }
 
 // ReadMetrics asks the agent for them; token is that of its clients, if it has one.

@@ -17,8 +17,8 @@ import (
 	"github.com/rundlet/rundlet/agent/account"
 	"github.com/rundlet/rundlet/agent/reply"
 	"github.com/rundlet/rundlet/agent/sandbox"
-	"github.com/rundlet/rundlet/agent/signature"
 	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/envd/signature"
 )
 
 // Handler serves files with the rights of root, for the user a request names.
@@ -55,11 +55,8 @@ func (h *Handler) authorize(r *http.Request, q url.Values, operation string) (ac
 				return account.User{}, fail(http.StatusUnauthorized, "access token present in header but does not match")
 			}
 		} else {
-			signed := signature.Request{
-				Path: q.Get("path"), Operation: operation,
-				User: q.Get("username"), Expiration: q.Get("signature_expiration"),
-			}
-			if err := signature.Check(signed, q.Get("signature"), token, h.now()); err != nil {
+			signed, text := signature.FromQuery(q, operation)
+			if err := signature.Check(signed, text, token, h.now()); err != nil {
 				return account.User{}, fail(http.StatusUnauthorized, "%w", err)
 			}
 		}

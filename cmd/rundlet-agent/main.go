@@ -44,7 +44,7 @@ func run() error {
 	version := flag.Bool("version", false, "print the envd version and exit")
 	flag.Parse()
 	if *version {
-		fmt.Println(agent.Version)
+		fmt.Println(envd.Version)
 		return nil
 	}
 	debug.SetGCPercent(gcPercent)

@@ -16,7 +16,6 @@ import (
 	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/e2b"
-	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime"
@@ -117,7 +116,7 @@ func openBenchServer(ctx context.Context, dirs layout.Layout, c bench.Config, si
 	keys := new(e2b.MemoryKeys)
 	serving = true
 	go func() {
-		served <- e2b.NewServer(e2b.Config{EnvdVersion: envd.Version}, n.runtime, keys).Serve(ctx, ln)
+		served <- e2b.NewServer(e2b.Config{}, n.runtime, keys).Serve(ctx, ln)
 	}()
 	newKey := func(ctx context.Context, name string) (string, error) {
 		_, key, err := keys.Create(ctx, name)

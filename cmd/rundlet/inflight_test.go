@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b"
-	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -116,8 +115,8 @@ func (f *inFlight) ask(ctx context.Context, t *testing.T, method, port string) {
 			t.Error(err)
 			return
 		}
-		req.Header.Set(dataplane.HeaderSandboxID, f.id)
-		req.Header.Set(dataplane.HeaderSandboxPort, port)
+		req.Header.Set(envd.SandboxIDHeader, f.id)
+		req.Header.Set(envd.SandboxPortHeader, port)
 		answer := method + " "
 		var refusal struct{ Message string }
 		switch resp, err := client.Do(req); {

@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rundlet/rundlet/e2b"
-	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/policy/limits"
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/store"
@@ -117,7 +116,7 @@ func serve(cmd *cobra.Command, o *options, listen, metricsListen, domain string,
 // server is the configuration of the server in front of a node.
 func (o *nodeOptions) server(domain string, split limits.Split, metrics http.Handler) e2b.Config {
 	return e2b.Config{
-		MaxConnections: split.Clients, MaxStreams: split.Streams, Domain: domain, EnvdVersion: envd.Version, Metrics: metrics, Log: o.log,
+		MaxConnections: split.Clients, MaxStreams: split.Streams, Domain: domain, Metrics: metrics, Log: o.log,
 		TrustedProxies: o.proxies, RequireSecure: o.requireSecure,
 	}
 }

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -27,7 +28,7 @@ var layers = []layer{
 	{"network", []string{"network", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"store", []string{"store", "sandbox", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"host", []string{"host", "internal"}, "one mechanism each: mechanisms don't know each other"},
-	{"envd", []string{"envd"}, "the agent imports it too: what it imports runs in every guest"},
+	{"envd", []string{"envd"}, "the agent imports it too, and what it imports is in every guest"},
 	{"vm/vmtest", []string{"vm/vmtest", "vm"}, "the suite judges every driver, so it knows none"},
 	{"vm/memvm", []string{"vm/memvm", "vm", "internal"}, "a driver holds no business logic"},
 	{"vm/gvisor", []string{"vm/gvisor", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
@@ -47,6 +48,17 @@ var layers = []layer{
 	{"doctor", []string{"doctor", "internal"}, "packages report to the doctor through a function, so it knows none of them"},
 	{"internal", []string{"internal", "vm"}, "internal packages are tools of the others"},
 }
+
+// onlyStandard are the layers that import the standard library only, beside what
+// they may import of this module.
+var onlyStandard = []string{"vm", "envd"}
+
+// agentImporters are who may import the program inside the guest: what the host
+// needs of it is in envd. Any layer above may import agentBinary, which embeds it.
+var (
+	agentImporters = []string{"agent", "cmd/rundlet-agent", "e2e"}
+	agentBinary    = "agent/embedded"
+)
 
 // exactly are may entries that match the named package only, not what is below
 // it: a driver or suite must not come in by way of its contract.
@@ -75,9 +87,13 @@ func Layers(sources []Source) []Finding {
 		for _, p := range s.Imports() {
 			target, ours := strings.CutPrefix(p, Module+"/")
 			if !ours {
-				if l.dir == "vm" && !standard(p) {
+				if slices.Contains(onlyStandard, l.dir) && !standard(p) {
 					out = append(out, findingf(s.Path, "imports %s; %s", p, l.why))
 				}
+				continue
+			}
+			if within(target, "agent") && target != agentBinary && !withinAny(s.Dir(), agentImporters) {
+				out = append(out, findingf(s.Path, "imports %s, the program inside the guest; what the host needs of it is in %s", target, protocol))
 				continue
 			}
 			if !l.allows(s.Dir(), target) {
