@@ -210,10 +210,7 @@ func (r *Runtime) newRow(req sandbox.CreateRequest, from origin, follows *sandbo
 }
 
 func budget(row store.Sandbox) capacity.Budget {
-	return capacity.Budget{
-		CPUs: int64(row.VCPUs) * 1000, MemoryBytes: int64(row.MemoryMiB) << 20,
-		DiskBytes: int64(row.DiskMiB) << 20, Sandboxes: 1, Launches: 1,
-	}
+	return capacity.Sandbox(row.VCPUs, row.MemoryMiB, row.DiskMiB)
 }
 
 // adopted is the budget of a sandbox whose machine exists.

@@ -93,7 +93,7 @@ type Config struct {
 	// a nil Disk means that nothing is checked.
 	Disk     disk.Probe
 	DiskRoot string
-	Floors   Floors
+	Floors   disk.Floors
 
 	// Warm is what is kept warm of the base; the zero value is nothing.
 	Warm WarmTarget
@@ -193,7 +193,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		cfg.Launches = stdruntime.NumCPU()
 	}
 	if cfg.MaxWait == 0 {
-		cfg.MaxWait = time.Minute
+		cfg.MaxWait = capacity.DefaultMaxWait
 	}
 	cfg.Capacity.Launches = int64(cfg.Launches)
 	cfg.Shares = cfg.Shares.orDefault()
@@ -235,7 +235,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		orphans: orphans{machines: map[string]bool{}, told: map[string]bool{}},
 	}
 	r.sup.unrecovered = map[string]string{}
-	r.sup.scaler = newScaler(cfg)
+	r.sup.policy = newPressure(cfg)
 	r.pool, r.roster = newPool(), newRoster()
 	r.places = newPlaces(cfg.Shares)
 	r.queue = capacity.NewQueue(r.ledger, capacity.QueueConfig{MaxPending: cfg.MaxPending, OnYield: r.yield})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/sandbox"
 	"testing"
 	"testing/synctest"
@@ -141,7 +142,7 @@ func TestAWarmMachineCountsForWhoGotIt(t *testing.T) {
 		f.create(of("a"))
 		f.wantShare("a second", f.tryCreate("a"))
 		f.create(of("b"))
-		time.Sleep(warmCooldown)
+		time.Sleep(warmpool.Cooldown)
 		synctest.Wait()
 		if all, running := f.rt.places.counts(); all != 2 || running != 2 {
 			t.Errorf("%d counted, %d running", all, running)

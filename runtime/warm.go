@@ -50,15 +50,6 @@ type WarmTarget struct {
 	MaxAge time.Duration
 }
 
-const (
-	// warmTick is how often the pool is looked after when nothing asks for it.
-	warmTick = 5 * time.Second
-	// warmCooldown is how long a refill keeps away from who has just got a
-	// sandbox: a restore would compete with its first command for a processor. An
-	// empty pool is refilled at once.
-	warmCooldown = 300 * time.Millisecond
-)
-
 func newPool() *pool {
 	return &pool{
 		kick: make(chan struct{}, 1), limits: warmpool.Unlimited,
@@ -100,7 +91,7 @@ func (r *Runtime) lookAfterPool() {
 		case <-r.life.Done():
 			return
 		case <-r.pool.kick:
-		case <-time.After(warmTick):
+		case <-time.After(warmpool.RefillInterval):
 		}
 		for pause := r.cooldown(); pause > 0; pause = r.cooldown() {
 			select {
@@ -116,12 +107,10 @@ func (r *Runtime) lookAfterPool() {
 // cooldown is how long a refill has to wait yet.
 func (r *Runtime) cooldown() time.Duration {
 	now := time.Now()
-	if ready, _ := r.pool.books.Depth(now); ready == 0 {
-		return 0
-	}
+	ready, _ := r.pool.books.Depth(now)
 	r.pool.mu.Lock()
 	defer r.pool.mu.Unlock()
-	return warmCooldown - now.Sub(r.pool.taken)
+	return warmpool.Rest(now, r.pool.taken, ready)
 }
 
 // Refill does once what the pool needs now, and returns how many actions it
@@ -131,11 +120,7 @@ func (r *Runtime) Refill(now time.Time) (begun int) {
 	r.pool.mu.Lock()
 	limits := r.pool.limits
 	r.pool.mu.Unlock()
-	// One processor is left for those who wait for a sandbox.
-	limits.InFlight = min(limits.InFlight, max(1, r.cfg.Launches/2))
-	if !r.roomForPool() {
-		limits.Refill = warmpool.RefillNone
-	}
+	limits = limits.Refilling(r.cfg.Launches, r.roomForPool())
 	for _, action := range r.pool.books.Plan(now, limits) {
 		flight, ok := r.pool.books.Begin(action, now)
 		if !ok {

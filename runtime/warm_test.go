@@ -203,7 +203,7 @@ func TestWarmMachinesYieldToActiveWorkAndActiveWorkIsNeverEvicted(t *testing.T) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(warmCooldown)
+		time.Sleep(warmpool.Cooldown)
 		synctest.Wait()
 		if got := f.pooled(); got != [2]int{4, 0} {
 			t.Fatalf("pooled %v", got)
@@ -262,7 +262,7 @@ func TestAWarmMachineThatDiesIsReplacedAndNeverHandedOut(t *testing.T) {
 		}
 		f.inside(dead).Exit("oom")
 		synctest.Wait()
-		time.Sleep(warmTick)
+		time.Sleep(warmpool.RefillInterval)
 		synctest.Wait()
 		if got := f.pooled(); got != [2]int{1, 0} {
 			t.Errorf("pooled %v", got)
@@ -290,7 +290,7 @@ func TestAWarmMachineThatCannotBeEndedKeepsItsCapacity(t *testing.T) {
 func TestARefillKeepsAwayFromAFirstCommand(t *testing.T) {
 	warmed(t, WarmTarget{Ready: 2}, func(t *testing.T, f *fixture) {
 		f.create()
-		time.Sleep(warmCooldown / 2)
+		time.Sleep(warmpool.Cooldown / 2)
 		synctest.Wait()
 		if h := f.history(); len(h) != 0 {
 			t.Errorf("half-way through the pause it did %v", h)
@@ -300,7 +300,7 @@ func TestARefillKeepsAwayFromAFirstCommand(t *testing.T) {
 		if got := f.pooled(); got != [2]int{1, 0} {
 			t.Errorf("pooled %v", got)
 		}
-		time.Sleep(warmCooldown)
+		time.Sleep(warmpool.Cooldown)
 		synctest.Wait()
 		if got := f.pooled(); got != [2]int{2, 0} {
 			t.Errorf("pooled %v after the pause", got)
