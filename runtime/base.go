@@ -9,9 +9,9 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/snapshot"
-	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/sandbox"
@@ -65,7 +65,7 @@ func (r *Runtime) prepareBase(ctx context.Context) (store.Template, error) {
 		return store.Template{}, err
 	}
 	// A machine like any other: it waits for its turn, and what it takes is counted.
-	reservation, err := r.admission.Admit(ctx, templateBuilds, admission.Budget(size))
+	reservation, err := r.admission.Admit(ctx, templateBuilds, capacity.Sandbox(size.VCPUs, size.MemoryMiB, size.DiskMiB))
 	if err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}

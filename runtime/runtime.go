@@ -35,11 +35,8 @@ type (
 	WarmTarget = pool.Target
 )
 
-var (
-	// DefaultShares and FloorsFor are admission's.
-	DefaultShares = admission.DefaultShares
-	FloorsFor     = admission.FloorsFor
-)
+// DefaultShares are admission's.
+var DefaultShares = admission.DefaultShares
 
 // Image is a root file system and what runs in it: what a template is made of.
 type Image struct {
@@ -94,7 +91,7 @@ type Config struct {
 	// a nil Disk means that nothing is checked.
 	Disk     disk.Probe
 	DiskRoot string
-	Floors   admission.Floors
+	Floors   disk.Floors
 
 	// Warm is what is kept warm of the base; the zero value is nothing.
 	Warm pool.Target
@@ -175,7 +172,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		cfg.Launches = stdruntime.NumCPU()
 	}
 	if cfg.MaxWait == 0 {
-		cfg.MaxWait = time.Minute
+		cfg.MaxWait = capacity.DefaultMaxWait
 	}
 	cfg.Capacity.Launches = int64(cfg.Launches)
 	cfg.Shares = cfg.Shares.OrDefault()
@@ -214,7 +211,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		ready:     make(chan struct{}), late: make(chan struct{}, latePauses),
 	}
 	r.sup.unrecovered = map[string]string{}
-	r.sup.scaler = newScaler(cfg)
+	r.sup.policy = newPressure(cfg)
 	r.roster = newRoster()
 	r.background = background.New(ctx)
 	r.life = r.background.Context()
@@ -239,7 +236,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
 	r.pool = pool.New(pool.Config{
-		Target: cfg.Warm, AtOnce: max(1, cfg.Launches/2), // One processor is left for creates.
+		Target: cfg.Warm, Launches: cfg.Launches,
 		Driver: cfg.Driver, Machines: r.machines, Admission: r.admission, Steps: r.steps, Background: r.background,
 		Unusable: r.unusable, Log: cfg.Log,
 	})

@@ -9,6 +9,7 @@ import (
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/autoscale"
 	"github.com/rundlet/rundlet/policy/hygiene"
+	"github.com/rundlet/rundlet/policy/pressure"
 	"github.com/rundlet/rundlet/policy/reconcile"
 )
 
@@ -36,7 +37,7 @@ type Supervision struct {
 func DefaultSupervision() Supervision {
 	return Supervision{
 		Heartbeat: 30 * time.Second, HeartbeatTimeout: reconcile.DefaultHeartbeatTimeout,
-		Hygiene: hygiene.Interval, Host: hostLook, Pressure: 5 * time.Second,
+		Hygiene: hygiene.Interval, Host: hostLook, Pressure: pressure.Interval,
 	}
 }
 
@@ -62,7 +63,7 @@ type supervisor struct {
 	// One tick of a kind at a time; each guards what only its ticks use.
 	beating, cleaning, feeling sync.Mutex
 	orphans                    map[hygiene.Object]time.Time // when each was first seen
-	scaler                     autoscale.Scaler
+	policy                     pressure.Node
 	unread                     string // the last failure to sample
 	rounds                     rounds
 	host                       string // the last Config.HostStamp

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/rundlet/rundlet/policy/capacity"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/policy/disk"
 )
 
 // capacityOptions say how much of the machine sandboxes may have.
@@ -21,11 +21,11 @@ type capacityOptions struct {
 	wait    time.Duration
 }
 
-// capacityDefaults: a sandbox's memory and disk are limits, not uses, and an idle
-// one uses a small part of them and no processor time; so all are promised several
-// times over. Of a disk of 1 GiB a fresh sandbox has 24 KiB.
-var capacityDefaults = capacityOptions{sandboxes: 1000, memoryOvercommit: 4, cpuOvercommit: 200, diskOvercommit: 10,
-	pending: capacity.DefaultMaxPending, wait: time.Minute}
+var capacityDefaults = capacityOptions{
+	sandboxes: capacity.DefaultOvercommit.Sandboxes, memoryOvercommit: capacity.DefaultOvercommit.Memory,
+	cpuOvercommit: capacity.DefaultOvercommit.CPU, diskOvercommit: capacity.DefaultOvercommit.Disk,
+	pending: capacity.DefaultMaxPending, wait: capacity.DefaultMaxWait,
+}
 
 func (c *capacityOptions) flags(f *pflag.FlagSet) {
 	f.IntVar(&c.sandboxes, "max-sandboxes", capacityDefaults.sandboxes, "the most sandboxes at a time")
@@ -40,10 +40,6 @@ func (c *capacityOptions) flags(f *pflag.FlagSet) {
 // how much of it is really free is asked before each create, and every few
 // seconds.
 func (c capacityOptions) budget(diskTotal int64) capacity.Budget {
-	return capacity.Budget{
-		CPUs:        int64(float64(goruntime.NumCPU()) * 1000 * c.cpuOvercommit),
-		MemoryBytes: int64(float64(hostMemory()) * c.memoryOvercommit),
-		DiskBytes:   int64(float64(diskTotal-runtime.FloorsFor(diskTotal).Restore) * c.diskOvercommit),
-		Sandboxes:   int64(c.sandboxes),
-	}
+	o := capacity.Overcommit{Sandboxes: c.sandboxes, Memory: c.memoryOvercommit, CPU: c.cpuOvercommit, Disk: c.diskOvercommit}
+	return o.Budget(goruntime.NumCPU(), int64(hostMemory()), diskTotal-disk.FloorsFor(diskTotal).Restore)
 }

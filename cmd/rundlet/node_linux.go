@@ -168,7 +168,7 @@ func assemble(ctx context.Context, dirs layout.Layout, instance string, opts nod
 		LockTemplates: func(ctx context.Context) (func(), error) {
 			return awaitLock(ctx, filepath.Join(dirs.StateDir, "templates.lock"))
 		},
-		Disk: room, DiskRoot: dirs.StateDir, Floors: runtime.FloorsFor(total),
+		Disk: room, DiskRoot: dirs.StateDir, Floors: disk.FloorsFor(total),
 		MaxPending: opts.capacity.pending, MaxWait: opts.capacity.wait, Shares: opts.shares, Warm: opts.warm, Size: opts.size, Supervision: supervision, Failpoint: atRuntime,
 		Capacity: opts.capacity.budget(total), Latency: opts.latency, Tracer: opts.tracer, Log: opts.log, Progress: opts.progress, Recovering: opts.recovering,
 	})

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/policy/limits"
+	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/telemetry"
@@ -72,9 +73,9 @@ all of them for the next "rundlet serve".`,
 	shareFlags(f, &opts.shares)
 	opts.supervision = runtime.DefaultSupervision()
 	f.DurationVar(&opts.supervision.Heartbeat, "heartbeat", opts.supervision.Heartbeat, "how often a sandbox is asked for a sign of life; one that gives none for 5 minutes is ended; 0 for never")
-	f.IntVar(&opts.warm.Ready, "warm", 3, "sandboxes of the base kept running ahead of need; 0 for none")
-	f.IntVar(&opts.warm.Prepared, "prepared", 1, "sandboxes of the base kept ready to be started, behind the warm ones")
-	f.DurationVar(&opts.warm.MaxAge, "warm-max-age", time.Hour, "age at which a warm sandbox is replaced; 0 for never")
+	f.IntVar(&opts.warm.Ready, "warm", warmpool.DefaultTarget.Ready, "sandboxes of the base kept running ahead of need; 0 for none")
+	f.IntVar(&opts.warm.Prepared, "prepared", warmpool.DefaultTarget.Prepared, "sandboxes of the base kept ready to be started, behind the warm ones")
+	f.DurationVar(&opts.warm.MaxAge, "warm-max-age", warmpool.DefaultTarget.MaxAge, "age at which a warm sandbox is replaced; 0 for never")
 	return cmd
 }
 
