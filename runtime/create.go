@@ -34,7 +34,7 @@ func (r *Runtime) Create(ctx context.Context, req sandbox.CreateRequest) (sandbo
 		return sandbox.Sandbox{}, fault.Classify(err)
 	}
 	sb, err := r.create(ctx, req, from, nil)
-	if err != nil && r.staleBase(ctx, from, err) {
+	if err != nil && r.templates.Stale(ctx, from, err) {
 		if from, err = r.resolve(ctx, req.Template); err == nil {
 			sb, err = r.create(ctx, req, from, nil)
 		}

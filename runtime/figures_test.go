@@ -10,6 +10,7 @@ import (
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -149,7 +150,7 @@ func TestFiguresOfThePool(t *testing.T) {
 			t.Fatalf("%d pools", len(got.WarmPools))
 		}
 		p := got.WarmPools[0]
-		if p.Template != BaseAlias || p.Ready != 2 || p.Prepared != 1 || p.Target.Ready != 2 || p.Hits != 1 || p.Refills < 4 {
+		if p.Template != template.BaseAlias || p.Ready != 2 || p.Prepared != 1 || p.Target.Ready != 2 || p.Hits != 1 || p.Refills < 4 {
 			t.Errorf("%+v", p)
 		}
 		if got.Capacity.Warm.Sandboxes != 3 || got.Capacity.Active.Sandboxes != 1 {

@@ -21,6 +21,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/orphan"
 	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -33,18 +34,15 @@ type (
 	Shares  = admission.Shares
 	// WarmTarget is what is kept warm.
 	WarmTarget = pool.Target
+	// Image is what a template is made of.
+	Image = template.Image
 )
+
+// BaseAlias is the name of the template that is made without a download.
+const BaseAlias = template.BaseAlias
 
 // DefaultShares are admission's.
 var DefaultShares = admission.DefaultShares
-
-// Image is a root file system and what runs in it: what a template is made of.
-type Image struct {
-	// Spec holds Rootfs, Mounts, Args, Env and Cwd.
-	Spec vm.Spec
-	// Stamp changes whenever a snapshot made from the image would differ.
-	Stamp string
-}
 
 // Config is what a Runtime is made of. All fields but the last group are
 // required.
@@ -139,7 +137,6 @@ type Runtime struct {
 	mu        sync.Mutex
 	closed    bool
 	sandboxes map[string]*handle
-	building  *build // the base build in flight, or nil
 
 	roster *roster
 	pool   *pool.Pool
@@ -149,10 +146,12 @@ type Runtime struct {
 	// reconciled is what Open did with what an earlier process left; constant.
 	reconciled reconcile.Report
 
-	claims   *claim.Claims
-	orphans  *orphan.Keeper
-	machines *machine.Machines
-	sup      supervisor
+	claims    *claim.Claims
+	orphans   *orphan.Keeper
+	machines  *machine.Machines
+	templates *template.Templates
+	held      orphan.InUse
+	sup       supervisor
 
 	// ready is closed when Open is done, and late bounds what it left for later.
 	ready chan struct{}
@@ -238,7 +237,13 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	r.pool = pool.New(pool.Config{
 		Target: cfg.Warm, Launches: cfg.Launches,
 		Driver: cfg.Driver, Machines: r.machines, Admission: r.admission, Steps: r.steps, Background: r.background,
-		Unusable: r.unusable, Log: cfg.Log,
+		Unusable: func(from claim.Origin, err error) { r.templates.Unusable(from, err) }, Log: cfg.Log,
+	})
+	r.templates = template.New(template.Config{
+		Base: cfg.Base, HostStamp: cfg.HostStamp, Prune: cfg.Prune, Lock: cfg.LockTemplates, Size: cfg.Size,
+		Driver: cfg.Driver, Network: cfg.Network, Store: cfg.Store, Machines: r.machines, Claims: r.claims,
+		Admission: r.admission, InUse: &r.held, Background: r.background, Steps: r.steps, Keep: r.pool.Keep,
+		Progress: cfg.Progress, Log: cfg.Log,
 	})
 	if err := r.reconcile(ctx); err != nil {
 		r.background.Stop()

@@ -1,4 +1,4 @@
-package runtime
+package template
 
 import (
 	"context"
@@ -25,33 +25,36 @@ const readySnapshot = "ready"
 // templateBuilds has a line of its own in the queue, beside those of the keys.
 const templateBuilds = "template builds"
 
-// prepareBase returns the stored base if it was made from what the host has
+// bootTimeout bounds the boot of a template and its save.
+const bootTimeout = time.Minute
+
+// build returns the stored base if it was made from what the host has
 // now, and otherwise boots the image and takes the snapshot.
-func (r *Runtime) prepareBase(ctx context.Context) (store.Template, error) {
+func (t *Templates) build(ctx context.Context) (store.Template, error) {
 	begin := time.Now()
-	unlock, err := r.cfg.LockTemplates(ctx)
+	unlock, err := t.cfg.Lock(ctx)
 	if err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
 	defer unlock()
-	img, err := r.cfg.Base(ctx)
+	img, err := t.cfg.Base(ctx)
 	if err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
-	size := r.cfg.Size
-	info := r.cfg.Driver.Info()
+	size := t.cfg.Size
+	info := t.cfg.Driver.Info()
 	stamp := fmt.Sprintf("%s %s %s %+v", info.Driver, info.Version, img.Stamp, size)
-	old, found, err := r.storedBase(ctx)
+	old, found, err := t.Stored(ctx)
 	if err != nil {
 		return store.Template{}, err
 	}
 	if found && old.Stamp == stamp {
-		return r.sealedBase(ctx, old)
+		return t.sealed(ctx, old)
 	}
-	if err := r.admission.CheckBuild(); err != nil {
+	if err := t.cfg.Admission.CheckBuild(); err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
-	r.cfg.Progress("Preparing the template \"base\" (once) ...")
+	t.cfg.Progress("Preparing the template \"base\" (once) ...")
 	spec := img.Spec
 	spec.VCPUs, spec.MemoryMiB, spec.DiskMiB = size.VCPUs, size.MemoryMiB, size.DiskMiB
 	tpl := store.Template{
@@ -65,39 +68,39 @@ func (r *Runtime) prepareBase(ctx context.Context) (store.Template, error) {
 		return store.Template{}, err
 	}
 	// A machine like any other: it waits for its turn, and what it takes is counted.
-	reservation, err := r.admission.Admit(ctx, templateBuilds, capacity.Sandbox(size.VCPUs, size.MemoryMiB, size.DiskMiB))
+	reservation, err := t.cfg.Admission.Admit(ctx, templateBuilds, capacity.Sandbox(size.VCPUs, size.MemoryMiB, size.DiskMiB))
 	if err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
-	err = r.bootAndSave(ctx, tpl, spec)
+	err = t.bootAndSave(ctx, tpl, spec)
 	reservation.Release()
 	if err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
-	if tpl.Manifest, err = r.baseManifest(ctx, tpl); err != nil {
+	if tpl.Manifest, err = t.manifest(ctx, tpl); err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
-	if err := r.cfg.Store.PutTemplate(ctx, tpl); err != nil {
+	if err := t.cfg.Store.PutTemplate(ctx, tpl); err != nil {
 		return store.Template{}, fault.Classify(err)
 	}
 	if found {
-		if err := r.claims.DeleteFiles(ctx, old.VMID, old.Snapshot); err != nil {
-			r.log.Warn("could not delete the former base snapshot", "error", err)
+		if err := t.cfg.Claims.DeleteFiles(ctx, old.VMID, old.Snapshot); err != nil {
+			t.cfg.Log.Warn("could not delete the former base snapshot", "error", err)
 		}
-		r.claims.Forget(old.VMID, old.Snapshot)
+		t.cfg.Claims.Forget(old.VMID, old.Snapshot)
 	}
 	took := time.Since(begin)
-	r.steps.Latency.Record(latency.ColdTemplateBuild, took)
-	r.cfg.Progress(fmt.Sprintf("Template \"base\" is ready (%.1f s).", took.Seconds()))
+	t.cfg.Steps.Latency.Record(latency.ColdTemplateBuild, took)
+	t.cfg.Progress(fmt.Sprintf("Template \"base\" is ready (%.1f s).", took.Seconds()))
 	return tpl, nil
 }
 
 // sealedBase gives a base its manifest that an earlier version made without.
-func (r *Runtime) sealedBase(ctx context.Context, tpl store.Template) (store.Template, error) {
+func (t *Templates) sealed(ctx context.Context, tpl store.Template) (store.Template, error) {
 	if tpl.Manifest != "" {
 		return tpl, nil
 	}
-	manifest, err := r.baseManifest(ctx, tpl)
+	manifest, err := t.manifest(ctx, tpl)
 	if errors.Is(err, vm.ErrNotFound) || errors.Is(err, vm.ErrIncompatible) {
 		return tpl, nil // The create that fails for it makes it anew.
 	}
@@ -105,20 +108,20 @@ func (r *Runtime) sealedBase(ctx context.Context, tpl store.Template) (store.Tem
 		return tpl, err
 	}
 	tpl.Manifest = manifest
-	return tpl, r.cfg.Store.PutTemplate(ctx, tpl)
+	return tpl, t.cfg.Store.PutTemplate(ctx, tpl)
 }
 
 // baseManifest describes the files of a base, so that each create from it can
 // check them; empty if the driver keeps none.
-func (r *Runtime) baseManifest(ctx context.Context, tpl store.Template) (string, error) {
-	inspector, ok := r.cfg.Driver.(vm.SnapshotInspector)
+func (t *Templates) manifest(ctx context.Context, tpl store.Template) (string, error) {
+	inspector, ok := t.cfg.Driver.(vm.SnapshotInspector)
 	if !ok {
 		return "", nil
 	}
 	if info, err := inspector.InspectSnapshot(ctx, tpl.VMID, tpl.Snapshot); err != nil || len(info.Files) == 0 {
 		return "", err
 	}
-	manifest, err := r.claims.Manifest(ctx, inspector, store.Snapshot{
+	manifest, err := t.cfg.Claims.Manifest(ctx, inspector, store.Snapshot{
 		ID: tpl.VMID, Kind: string(snapshot.KindBaseTemplate), VMID: tpl.VMID, Snapshot: tpl.Snapshot,
 		Spec: string(tpl.Spec), CreatedAt: tpl.CreatedAt,
 	})
@@ -126,56 +129,90 @@ func (r *Runtime) baseManifest(ctx context.Context, tpl store.Template) (string,
 }
 
 // bootAndSave boots the spec, waits until the agent answers, and saves it.
-func (r *Runtime) bootAndSave(ctx context.Context, tpl store.Template, spec vm.Spec) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+func (t *Templates) bootAndSave(ctx context.Context, tpl store.Template, spec vm.Spec) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
 	defer cancel()
-	defer r.own(tpl.VMID)()
-	slot, err := r.cfg.Network.Acquire(ctx, false)
+	defer t.cfg.InUse.Hold(tpl.VMID)()
+	slot, err := t.cfg.Network.Acquire(ctx, false)
 	if err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
-	defer r.own(slot.ID)()
+	defer t.cfg.InUse.Hold(slot.ID)()
 	defer func() {
 		ctx, cancel := background.Detached(ctx)
 		defer cancel()
-		if undo := r.machines.Destroy(ctx, tpl.VMID); undo != nil {
+		if undo := t.cfg.Machines.Destroy(ctx, tpl.VMID); undo != nil {
 			err = errors.Join(err, undo)
 			return // the slot is still in use; the next Open frees both
 		}
-		err = errors.Join(err, r.machines.Unmark(tpl.VMID), r.cfg.Network.Release(ctx, slot.ID))
+		err = errors.Join(err, t.cfg.Machines.Unmark(tpl.VMID), t.cfg.Network.Release(ctx, slot.ID))
 	}()
 	// If this process ends before the template has its row, nothing else says what
 	// these are.
-	if err := errors.Join(r.machines.Mark(tpl.VMID), r.cfg.Store.MarkGarbage(ctx, tpl.VMID, tpl.Snapshot)); err != nil {
+	if err := errors.Join(t.cfg.Machines.Mark(tpl.VMID), t.cfg.Store.MarkGarbage(ctx, tpl.VMID, tpl.Snapshot)); err != nil {
 		return fault.Classify(err)
 	}
 	spec.NetNS, spec.GuestIP, spec.Hostname = slot.NetNS, slot.GuestIP.String(), "template"
-	if err := r.cfg.Driver.Create(ctx, tpl.VMID, spec); err != nil {
+	if err := t.cfg.Driver.Create(ctx, tpl.VMID, spec); err != nil {
 		return err
 	}
-	if err := r.cfg.Driver.Start(ctx, tpl.VMID); err != nil {
+	if err := t.cfg.Driver.Start(ctx, tpl.VMID); err != nil {
 		return err
 	}
-	if err := r.machines.AwaitAgent(ctx, tpl.VMID); err != nil {
+	if err := t.cfg.Machines.AwaitAgent(ctx, tpl.VMID); err != nil {
 		return err
 	}
 	begin := time.Now()
-	if err := r.cfg.Driver.Snapshot(ctx, tpl.VMID, tpl.Snapshot); err != nil {
+	if err := t.cfg.Driver.Snapshot(ctx, tpl.VMID, tpl.Snapshot); err != nil {
 		return err
 	}
-	r.steps.Latency.Record(latency.SnapshotSave, time.Since(begin))
+	t.cfg.Steps.Latency.Record(latency.SnapshotSave, time.Since(begin))
 	return nil
 }
 
-func (r *Runtime) storedBase(ctx context.Context) (store.Template, bool, error) {
-	rows, err := r.cfg.Store.Templates(ctx)
+// Stored returns the base as it is in the store, and whether it is there.
+func (t *Templates) Stored(ctx context.Context) (store.Template, bool, error) {
+	rows, err := t.cfg.Store.Templates(ctx)
 	if err != nil {
 		return store.Template{}, false, err
 	}
-	for _, t := range rows {
-		if t.Alias == BaseAlias {
-			return t, true, nil
+	for _, row := range rows {
+		if row.Alias == BaseAlias {
+			return row, true, nil
 		}
 	}
 	return store.Template{}, false, nil
+}
+
+// Prune removes the images of former bases. A running sandbox may have any of
+// them as its root, so it waits for a start at which there is none.
+func (t *Templates) Prune(ctx context.Context) error {
+	if t.cfg.Prune == nil {
+		return nil
+	}
+	live, err := t.cfg.Store.CountLive(ctx)
+	if err != nil || live > 0 {
+		return err
+	}
+	if orphans, err := t.cfg.Store.Orphans(ctx); err != nil || len(orphans) > 0 {
+		return err // Nothing says which image they need.
+	}
+	tpl, found, err := t.Stored(ctx)
+	if err != nil || !found {
+		return err
+	}
+	specs, err := t.cfg.Store.Specs(ctx) // No sandbox is live: they are those of snapshots.
+	if err != nil {
+		return err
+	}
+	specs = append(specs, string(tpl.Spec))
+	var keep []string
+	for _, text := range specs {
+		var spec vm.Spec
+		if err := json.Unmarshal([]byte(text), &spec); err != nil {
+			return err // Better too many images than one too few.
+		}
+		keep = append(keep, spec.Rootfs)
+	}
+	return t.cfg.Prune(ctx, keep)
 }
