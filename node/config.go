@@ -32,8 +32,8 @@ type Config struct {
 	// NoUplink gives no sandbox a way to the internet, and changes nothing in the
 	// host's network namespace.
 	NoUplink bool
-	// NetworkSlots is how many network slots are made ahead of time; negative is none
-	// and starts no background work.
+	// NetworkSlots is how many network slots are kept ready; 0 is the default of package
+	// network, and a negative number none.
 	NetworkSlots int
 	// SandboxMbit and UplinkMbit are bandwidths in Mbit/s: of one sandbox to the
 	// internet and back, and of all sandboxes to it. 0 is the default of package
@@ -45,16 +45,16 @@ type Config struct {
 	// Capacity says how much of the machine sandboxes may have; the zero value is
 	// DefaultCapacity.
 	Capacity Capacity
-	// Shares bound what one API key may have.
+	// Shares bound what one API key may have; the zero value is runtime.DefaultShares.
 	Shares runtime.Shares
 	// Warm is what is kept warm of the base; the zero value is nothing.
 	Warm runtime.WarmTarget
 	// Size is that of a sandbox whose template does not say; the zero value is
 	// runtime.DefaultSize.
 	Size runtime.Size
-	// Supervision watches running sandboxes; the zero value is none. A program that
-	// keeps a node open takes runtime.DefaultSupervision. Sample and Limits are
-	// filled in by Open.
+	// Supervision watches running sandboxes and the host; the zero value is off. A
+	// program that keeps a node open takes runtime.DefaultSupervision. Open fills in
+	// Sample and Limits.
 	Supervision runtime.Supervision
 
 	// Log is the log of the node; nil discards it.
