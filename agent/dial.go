@@ -14,9 +14,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/agent/reply"
 	"github.com/rundlet/rundlet/agent/sandbox"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // dialTimeout bounds a connect on the loopback, which answers at once unless
@@ -28,7 +28,7 @@ func (s *Server) dial(w http.ResponseWriter, r *http.Request) {
 	s.initMu.Lock()
 	token := s.controlToken
 	s.initMu.Unlock()
-	if token == "" || !sandbox.Equal(r.Header.Get(control.TokenHeader), token) {
+	if token == "" || !sandbox.Equal(r.Header.Get(envd.ControlTokenHeader), token) {
 		reply.Error(w, http.StatusUnauthorized, "invalid control token")
 		return
 	}
@@ -37,8 +37,8 @@ func (s *Server) dial(w http.ResponseWriter, r *http.Request) {
 		reply.Error(w, http.StatusBadRequest, "port is not valid")
 		return
 	}
-	if r.Header.Get("Upgrade") != control.DialUpgrade {
-		reply.Error(w, http.StatusUpgradeRequired, "upgrade to "+control.DialUpgrade+" is missing")
+	if r.Header.Get("Upgrade") != envd.DialUpgrade {
+		reply.Error(w, http.StatusUpgradeRequired, "upgrade to "+envd.DialUpgrade+" is missing")
 		return
 	}
 	target, err := dialLoopback(r.Context(), int(port))
@@ -59,7 +59,7 @@ func (s *Server) dial(w http.ResponseWriter, r *http.Request) {
 	defer s.connections.forget(client)
 	defer client.Close()
 	_ = client.SetDeadline(time.Time{})
-	if _, err := io.WriteString(client, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+control.DialUpgrade+"\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(client, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+envd.DialUpgrade+"\r\n\r\n"); err != nil {
 		return
 	}
 	splice(client, buffered.Reader, target)

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/agent/control"
-	"github.com/rundlet/rundlet/agent/signature"
+	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/envd/signature"
 )
 
 func TestDownload(t *testing.T) {
@@ -73,7 +73,7 @@ func TestDownload(t *testing.T) {
 func TestSignedURLs(t *testing.T) {
 	g := newGuest(t)
 	put(t, g.home+"/f", "secret")
-	g.init(t, control.InitRequest{ControlToken: "c", AccessToken: "token"})
+	g.init(t, envd.InitRequest{ControlToken: "c", AccessToken: "token"})
 	signed := func(op, exp, token string) string {
 		q := []string{"path", "f", "username", "user", "signature", signature.Sign(signature.Request{Path: "f", Operation: op, User: "user", Expiration: exp}, token)}
 		if exp != "" {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
-	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/envd"
 )
 
 func TestTheGenerationChangesWithEachRestoreOnly(t *testing.T) {
@@ -30,7 +30,7 @@ func TestTheGenerationChangesWithEachRestoreOnly(t *testing.T) {
 	}
 	seen := generation()
 	g.init(t, first)
-	g.init(t, control.InitRequest{ControlToken: "c1", AccessToken: "a1"})
+	g.init(t, envd.InitRequest{ControlToken: "c1", AccessToken: "a1"})
 	if now := generation(); now != seen {
 		t.Errorf("the generation changed from %q to %q without a restore", seen, now)
 	}
@@ -44,7 +44,7 @@ func TestTheGenerationChangesWithEachRestoreOnly(t *testing.T) {
 	}
 	all := map[string]bool{seen: true}
 	for i := range 3 {
-		next := control.InitRequest{CurrentToken: "c1", SandboxID: "same", Restored: true}
+		next := envd.InitRequest{CurrentToken: "c1", SandboxID: "same", Restored: true}
 		g.init(t, next)
 		now := generation()
 		if all[now] || len(now) < 17 || !strings.HasSuffix(now, "\n") {
@@ -86,7 +86,7 @@ func TestInitIsNotHeldUpByHalfARequest(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := control.Init(ctx, g.dial, first); err != nil {
+	if err := envd.Init(ctx, g.dial, first); err != nil {
 		t.Error(err)
 	}
 }
@@ -126,8 +126,8 @@ func TestBootID(t *testing.T) {
 	for _, bad := range []string{"x", strings.ToUpper(id), "{" + id + "}", "urn:uuid:" + id, strings.ReplaceAll(id, "-", ""), id + "\n"} {
 		req := first
 		req.BootID = bad
-		var status *control.StatusError
-		if err := control.Init(t.Context(), g.dial, req); !errors.As(err, &status) || status.Status != 400 {
+		var status *envd.StatusError
+		if err := envd.Init(t.Context(), g.dial, req); !errors.As(err, &status) || status.Status != 400 {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -135,7 +135,7 @@ func TestBootID(t *testing.T) {
 	if g.kernel.bootID != "" {
 		t.Error("the boot id was changed, and nobody asked for it")
 	}
-	g.init(t, control.InitRequest{ControlToken: "c1", BootID: id})
+	g.init(t, envd.InitRequest{ControlToken: "c1", BootID: id})
 	if g.kernel.bootID != id {
 		t.Errorf("boot id %q", g.kernel.bootID)
 	}

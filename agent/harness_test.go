@@ -17,10 +17,10 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/rundlet/rundlet/agent"
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/agent/reaper"
 	"github.com/rundlet/rundlet/api/gen/envd/filesystempb/filesystempbconnect"
 	"github.com/rundlet/rundlet/api/gen/envd/processpb/processpbconnect"
+	"github.com/rundlet/rundlet/envd"
 )
 
 const userID = 65534
@@ -128,9 +128,9 @@ func (g *guest) dial(ctx context.Context) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", g.addr)
 }
 
-func (g *guest) init(t testing.TB, req control.InitRequest) {
+func (g *guest) init(t testing.TB, req envd.InitRequest) {
 	t.Helper()
-	if err := control.Init(t.Context(), g.dial, req); err != nil {
+	if err := envd.Init(t.Context(), g.dial, req); err != nil {
 		t.Fatal(err)
 	}
 }

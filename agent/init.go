@@ -12,9 +12,9 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/agent/reply"
 	"github.com/rundlet/rundlet/agent/sandbox"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // maxInitBytes is above the largest environment of a create: 1 MiB, of which JSON
@@ -29,7 +29,7 @@ func (s *Server) init(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxInitBytes))
 	s.initMu.Lock()
 	defer s.initMu.Unlock()
-	if s.controlToken != "" && !sandbox.Equal(r.Header.Get(control.TokenHeader), s.controlToken) {
+	if s.controlToken != "" && !sandbox.Equal(r.Header.Get(envd.ControlTokenHeader), s.controlToken) {
 		reply.Error(w, http.StatusUnauthorized, "invalid control token")
 		return
 	}
@@ -37,7 +37,7 @@ func (s *Server) init(w http.ResponseWriter, r *http.Request) {
 		reply.Error(w, http.StatusBadRequest, "read init request: "+err.Error())
 		return
 	}
-	var req control.InitRequest
+	var req envd.InitRequest
 	if err := json.Unmarshal(body, &req); err != nil {
 		reply.Error(w, http.StatusBadRequest, "init request: "+err.Error())
 		return
@@ -59,7 +59,7 @@ func (s *Server) init(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func invalidInit(req control.InitRequest, current string) string {
+func invalidInit(req envd.InitRequest, current string) string {
 	if req.ControlToken == "" && current == "" {
 		return "controlToken is missing"
 	}
@@ -81,7 +81,7 @@ func invalidInit(req control.InitRequest, current string) string {
 }
 
 // identity is who the sandbox is after a request.
-func (s *Server) identity(req control.InitRequest) sandbox.Identity {
+func (s *Server) identity(req envd.InitRequest) sandbox.Identity {
 	id := sandbox.Identity{
 		Env:            map[string]string{},
 		AccessToken:    req.AccessToken,

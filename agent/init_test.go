@@ -17,8 +17,8 @@ import (
 
 	"connectrpc.com/connect"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/api/gen/envd/processpb"
+	"github.com/rundlet/rundlet/envd"
 )
 
 func (g *guest) etc(t *testing.T, name string) string {
@@ -32,12 +32,12 @@ func (g *guest) etc(t *testing.T, name string) string {
 
 func TestInit(t *testing.T) {
 	g := newGuest(t)
-	if err := control.Health(t.Context(), g.dial); err != nil {
+	if err := envd.Health(t.Context(), g.dial); err != nil {
 		t.Fatal(err)
 	}
 	g.write(t, "etc/hostname", "a-much-longer-name-than-the-new-one\n")
 	host := time.Now().Add(-time.Hour)
-	req := control.InitRequest{
+	req := envd.InitRequest{
 		Env: map[string]string{"K": "v", "E2B_SANDBOX": "no"}, AccessToken: "a1", ControlToken: "c1", Timestamp: host,
 		DefaultUser: "root", DefaultWorkdir: "/", Hostname: "box", SandboxID: "i1", TemplateID: "t1", RandomSeed: []byte("seed"),
 	}
@@ -71,11 +71,11 @@ func TestInit(t *testing.T) {
 			t.Errorf("token %q: %d", token, resp.StatusCode)
 		}
 	}
-	if err := control.Init(t.Context(), g.dial, control.InitRequest{ControlToken: "c2"}); !errors.Is(err, control.ErrUnauthorized) {
+	if err := envd.Init(t.Context(), g.dial, envd.InitRequest{ControlToken: "c2"}); !errors.Is(err, envd.ErrUnauthorized) {
 		t.Errorf("new token alone: %v", err)
 	}
 	// The next life of a snapshot: other id, other tokens, env replaced.
-	g.init(t, control.InitRequest{CurrentToken: "c1", ControlToken: "c2", AccessToken: "a2", SandboxID: "i2", Timestamp: time.Now()})
+	g.init(t, envd.InitRequest{CurrentToken: "c1", ControlToken: "c2", AccessToken: "a2", SandboxID: "i2", Timestamp: time.Now()})
 	if g.etc(t, "machine-id") == id {
 		t.Error("machine-id is that of the first life")
 	}
@@ -106,7 +106,7 @@ func TestInitTolerates(t *testing.T) {
 	if err := os.Symlink(outside, g.root+"/etc/machine-id"); err != nil {
 		t.Fatal(err)
 	}
-	g.init(t, control.InitRequest{ControlToken: "c", Hostname: "h", SandboxID: "i", Timestamp: time.Unix(1, 0), RandomSeed: []byte("x")})
+	g.init(t, envd.InitRequest{ControlToken: "c", Hostname: "h", SandboxID: "i", Timestamp: time.Unix(1, 0), RandomSeed: []byte("x")})
 	if _, err := os.Lstat(outside); !os.IsNotExist(err) {
 		t.Errorf("a link was followed: %v", err)
 	}
@@ -119,7 +119,7 @@ func TestInitTakesALargeEnvironment(t *testing.T) {
 	for _, name := range []string{"A", "B", "C", "D", "E", "F", "G"} {
 		env[name] = strings.Repeat("<", 128<<10)
 	}
-	g.init(t, control.InitRequest{Env: env, ControlToken: "c1"})
+	g.init(t, envd.InitRequest{Env: env, ControlToken: "c1"})
 	if _, text := g.do(t, "GET", "/envs", nil, nil); len(text) < 7*128<<10 {
 		t.Errorf("%d bytes of environment", len(text))
 	}
@@ -137,12 +137,12 @@ func TestInitRefuses(t *testing.T) {
 			t.Errorf("%.60q: %d %s", body, resp.StatusCode, text)
 		}
 	}
-	g.init(t, control.InitRequest{ControlToken: "c"})
+	g.init(t, envd.InitRequest{ControlToken: "c"})
 }
 
 func TestAccessToken(t *testing.T) {
 	g := newGuest(t, connect.WithProtoJSON())
-	g.init(t, control.InitRequest{ControlToken: "c", AccessToken: "token"})
+	g.init(t, envd.InitRequest{ControlToken: "c", AccessToken: "token"})
 	for _, tc := range []struct {
 		method, path, token string
 		status              int
@@ -173,7 +173,7 @@ func TestAccessToken(t *testing.T) {
 
 func TestCORS(t *testing.T) {
 	g := newGuest(t)
-	g.init(t, control.InitRequest{ControlToken: "c", AccessToken: "token"})
+	g.init(t, envd.InitRequest{ControlToken: "c", AccessToken: "token"})
 	resp, _ := g.do(t, "OPTIONS", "/process.Process/Start", map[string]string{
 		"Origin": "https://example.com", "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-access-token, e2b-sandbox-id",
 	}, nil)
@@ -212,10 +212,10 @@ func TestHTTP2(t *testing.T) {
 
 func TestDialPort(t *testing.T) {
 	g := newGuest(t)
-	if _, err := control.DialPort(t.Context(), g.dial, "", 80); !errors.Is(err, control.ErrUnauthorized) {
+	if _, err := envd.DialPort(t.Context(), g.dial, "", 80); !errors.Is(err, envd.ErrUnauthorized) {
 		t.Errorf("before init: %v", err)
 	}
-	g.init(t, control.InitRequest{ControlToken: "c"})
+	g.init(t, envd.InitRequest{ControlToken: "c"})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +234,7 @@ func TestDialPort(t *testing.T) {
 		_, err = io.Copy(conn, conn)
 		served <- err
 	}()
-	conn, err := control.DialPort(t.Context(), g.dial, "c", port)
+	conn, err := envd.DialPort(t.Context(), g.dial, "c", port)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,23 +252,23 @@ func TestDialPort(t *testing.T) {
 		t.Error(err)
 	}
 	l.Close()
-	if _, err := control.DialPort(t.Context(), g.dial, "c", port); !errors.Is(err, control.ErrPortClosed) {
+	if _, err := envd.DialPort(t.Context(), g.dial, "c", port); !errors.Is(err, envd.ErrPortClosed) {
 		t.Errorf("closed port: %v", err)
 	}
-	var status *control.StatusError
+	var status *envd.StatusError
 	for _, p := range []int{0, -1, 65536} {
-		if _, err := control.DialPort(t.Context(), g.dial, "c", p); !errors.As(err, &status) || status.Status != 400 {
+		if _, err := envd.DialPort(t.Context(), g.dial, "c", p); !errors.As(err, &status) || status.Status != 400 {
 			t.Errorf("port %d: %v", p, err)
 		}
 	}
-	if _, err := control.DialPort(t.Context(), g.dial, "wrong", port); !errors.Is(err, control.ErrUnauthorized) {
+	if _, err := envd.DialPort(t.Context(), g.dial, "wrong", port); !errors.Is(err, envd.ErrUnauthorized) {
 		t.Errorf("wrong token: %v", err)
 	}
 }
 
 func TestControlUnreachable(t *testing.T) {
 	refused := func(context.Context) (net.Conn, error) { return nil, syscall.ECONNREFUSED }
-	if err := control.Health(t.Context(), refused); !errors.Is(err, control.ErrUnreachable) || !errors.Is(err, syscall.ECONNREFUSED) {
+	if err := envd.Health(t.Context(), refused); !errors.Is(err, envd.ErrUnreachable) || !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("%v", err)
 	}
 	// An agent that never answers ends with the context.
@@ -277,20 +277,20 @@ func TestControlUnreachable(t *testing.T) {
 	go io.Copy(io.Discard, b)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	err := control.Health(ctx, func(context.Context) (net.Conn, error) { return a, nil })
-	if !errors.Is(err, control.ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
+	err := envd.Health(ctx, func(context.Context) (net.Conn, error) { return a, nil })
+	if !errors.Is(err, envd.ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
 }
 
 func BenchmarkInit(b *testing.B) {
 	g := newGuest(b)
-	req := control.InitRequest{
+	req := envd.InitRequest{
 		Env: map[string]string{"K": "v"}, AccessToken: "a", ControlToken: "c", Hostname: "box", SandboxID: "i", TemplateID: "t",
 		RandomSeed: make([]byte, 32), Timestamp: time.Now().Add(time.Hour),
 	}
 	for b.Loop() {
-		if err := control.Init(b.Context(), g.dial, req); err != nil {
+		if err := envd.Init(b.Context(), g.dial, req); err != nil {
 			b.Fatal(err)
 		}
 	}

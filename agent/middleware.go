@@ -6,10 +6,10 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/agent/reply"
 	"github.com/rundlet/rundlet/agent/sandbox"
 	"github.com/rundlet/rundlet/agent/stream"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // writeStall is how long one write to a client may block.
@@ -20,7 +20,7 @@ const writeStall = 60 * time.Second
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token := s.state.AccessToken()
-		if token != "" && !exempt(r) && !sandbox.Equal(r.Header.Get(control.AccessTokenHeader), token) {
+		if token != "" && !exempt(r) && !sandbox.Equal(r.Header.Get(envd.AccessTokenHeader), token) {
 			reply.Error(w, http.StatusUnauthorized, "unauthorized access, please provide a valid access token or method signing if supported")
 			return
 		}
@@ -30,9 +30,9 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 
 func exempt(r *http.Request) bool {
 	switch r.URL.Path {
-	case control.HealthPath, control.InitPath, control.DialPath:
+	case envd.HealthPath, envd.InitPath, envd.DialPath:
 		return true
-	case "/files":
+	case envd.FilesPath:
 		// A signature serves as well; the handler checks both.
 		return r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodPost
 	}

@@ -12,8 +12,8 @@ import (
 
 	"connectrpc.com/connect"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/api/gen/envd/processpb"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // codecs runs a test in both codecs that clients use.
@@ -99,7 +99,7 @@ func pid(p uint32) *processpb.ProcessSelector {
 
 func TestStart(t *testing.T) {
 	codecs(t, func(t *testing.T, g *guest) {
-		g.init(t, control.InitRequest{
+		g.init(t, envd.InitRequest{
 			ControlToken: "c", SandboxID: "isandbox", TemplateID: "tmpl",
 			Env: map[string]string{"A": "sandbox", "B": "sandbox", "HOME": "/"},
 		})

@@ -18,18 +18,18 @@ import (
 
 	"connectrpc.com/connect"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/api/gen/envd/filesystempb"
 	"github.com/rundlet/rundlet/api/gen/envd/processpb"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // first and restored are the requests of a sandbox and of its copy.
 var (
-	first = control.InitRequest{
+	first = envd.InitRequest{
 		ControlToken: "c1", AccessToken: "a1", SandboxID: "i1", TemplateID: "t1", DefaultUser: "root", DefaultWorkdir: "/tmp",
 		Env: map[string]string{"KEPT": "1", "CHANGED": "1"},
 	}
-	second = control.InitRequest{
+	second = envd.InitRequest{
 		CurrentToken: "c1", ControlToken: "c2", AccessToken: "a2", SandboxID: "i2", TemplateID: "t2", Restored: true,
 		Env: map[string]string{"CHANGED": "2", "NEW": "2"},
 	}
@@ -59,7 +59,7 @@ func TestARestoredAgentKeepsItsEnvironmentBelowTheRequests(t *testing.T) {
 		t.Errorf("a process of the restored sandbox says %q", out)
 	}
 	// A resumed sandbox: the host says no more than what it stores.
-	g.init(t, control.InitRequest{CurrentToken: "c2", SandboxID: "i2", TemplateID: "t2", AccessToken: "a2", DefaultUser: "user", Restored: true})
+	g.init(t, envd.InitRequest{CurrentToken: "c2", SandboxID: "i2", TemplateID: "t2", AccessToken: "a2", DefaultUser: "user", Restored: true})
 	if out, _ := g.shell(t, "a2", "echo $KEPT$CHANGED$NEW; echo $USER"); out != "122\nuser\n" {
 		t.Errorf("a process of the resumed sandbox says %q", out)
 	}
@@ -127,13 +127,13 @@ func TestTheOldTokensAreRefusedAtOnce(t *testing.T) {
 			if text := g.envs(t, "a1"); !strings.Contains(text, "401") {
 				t.Errorf("the old access token: %s", text)
 			}
-			if err := control.Init(t.Context(), g.dial, first); !errors.Is(err, control.ErrUnauthorized) {
+			if err := envd.Init(t.Context(), g.dial, first); !errors.Is(err, envd.ErrUnauthorized) {
 				t.Errorf("the old control token: %v", err)
 			}
-			if _, err := control.DialPort(t.Context(), g.dial, "c1", 80); !errors.Is(err, control.ErrUnauthorized) {
+			if _, err := envd.DialPort(t.Context(), g.dial, "c1", 80); !errors.Is(err, envd.ErrUnauthorized) {
 				t.Errorf("a port with the old control token: %v", err)
 			}
-			g.init(t, control.InitRequest{ControlToken: "c2"})
+			g.init(t, envd.InitRequest{ControlToken: "c2"})
 		})
 	}
 }
@@ -146,7 +146,7 @@ func TestARestoredAgentEndsEveryConnectionButItsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	tunnel, err := control.DialPort(t.Context(), g.dial, "c1", l.Addr().(*net.TCPAddr).Port)
+	tunnel, err := envd.DialPort(t.Context(), g.dial, "c1", l.Addr().(*net.TCPAddr).Port)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,6 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/rundlet/rundlet/agent/account"
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/agent/files"
 	"github.com/rundlet/rundlet/agent/filesystem"
 	"github.com/rundlet/rundlet/agent/generation"
@@ -27,10 +26,8 @@ import (
 	"github.com/rundlet/rundlet/agent/sandbox"
 	"github.com/rundlet/rundlet/api/gen/envd/filesystempb/filesystempbconnect"
 	"github.com/rundlet/rundlet/api/gen/envd/processpb/processpbconnect"
+	"github.com/rundlet/rundlet/envd"
 )
-
-// Version is the envd version that the agent behaves like.
-const Version = control.EnvdVersion
 
 // maxMessageBytes bounds one Connect message.
 const maxMessageBytes = 32 << 20
@@ -131,14 +128,14 @@ func (s *Server) handler() http.Handler {
 	mux.Handle(procPath, streams(proc))
 	mux.Handle(fsPath, streams(fs))
 	f := files.New(s.state)
-	mux.HandleFunc("GET /files", f.Download)
-	mux.HandleFunc("POST /files", f.Upload)
-	mux.HandleFunc("POST /files/compose", f.Compose)
-	mux.HandleFunc("GET "+control.HealthPath, s.health)
-	mux.HandleFunc("GET /metrics", s.metrics)
-	mux.HandleFunc("GET /envs", s.envs)
-	mux.HandleFunc("POST "+control.InitPath, s.init)
-	mux.HandleFunc("GET "+control.DialPath, s.dial)
+	mux.HandleFunc("GET "+envd.FilesPath, f.Download)
+	mux.HandleFunc("POST "+envd.FilesPath, f.Upload)
+	mux.HandleFunc("POST "+envd.ComposePath, f.Compose)
+	mux.HandleFunc("GET "+envd.HealthPath, s.health)
+	mux.HandleFunc("GET "+envd.MetricsPath, s.metrics)
+	mux.HandleFunc("GET "+envd.EnvsPath, s.envs)
+	mux.HandleFunc("POST "+envd.InitPath, s.init)
+	mux.HandleFunc("GET "+envd.DialPath, s.dial)
 	return cors(s.authenticate(mux))
 }
 

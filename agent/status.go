@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/agent/reply"
+	"github.com/rundlet/rundlet/envd"
 )
 
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
@@ -27,23 +28,10 @@ func (s *Server) envs(w http.ResponseWriter, _ *http.Request) {
 	reply.JSON(w, http.StatusOK, s.state.Env())
 }
 
-type metrics struct {
-	Timestamp   int64   `json:"ts"`
-	CPUCount    int     `json:"cpu_count"`
-	CPUUsedPct  float64 `json:"cpu_used_pct"`
-	MemTotal    uint64  `json:"mem_total"`
-	MemUsed     uint64  `json:"mem_used"`
-	MemCache    uint64  `json:"mem_cache"`
-	MemTotalMiB uint64  `json:"mem_total_mib"`
-	MemUsedMiB  uint64  `json:"mem_used_mib"`
-	DiskUsed    uint64  `json:"disk_used"`
-	DiskTotal   uint64  `json:"disk_total"`
-}
-
 func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	mem := meminfo()
 	cache := mem["Cached"] + mem["Buffers"] + mem["SReclaimable"]
-	m := metrics{
+	m := envd.Metrics{
 		Timestamp:  time.Now().Unix(),
 		CPUCount:   runtime.NumCPU(),
 		CPUUsedPct: s.cpu.percent(),
@@ -56,17 +44,17 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	m.MemTotalMiB, m.MemUsedMiB = m.MemTotal>>20, m.MemUsed>>20
 	var disk unix.Statfs_t
 	if err := unix.Statfs("/", &disk); err == nil {
-		size := uint64(disk.Bsize)
-		m.DiskTotal = disk.Blocks * size
-		m.DiskUsed = (disk.Blocks - disk.Bfree) * size
+		size := int64(disk.Bsize)
+		m.DiskTotal = int64(disk.Blocks) * size
+		m.DiskUsed = int64(disk.Blocks-disk.Bfree) * size
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	reply.JSON(w, http.StatusOK, m)
 }
 
 // meminfo returns /proc/meminfo in bytes; what cannot be read is zero.
-func meminfo() map[string]uint64 {
-	out := map[string]uint64{}
+func meminfo() map[string]int64 {
+	out := map[string]int64{}
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {
 		return out
@@ -75,7 +63,7 @@ func meminfo() map[string]uint64 {
 	for sc := bufio.NewScanner(f); sc.Scan(); {
 		name, rest, _ := strings.Cut(sc.Text(), ":")
 		kib, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-		if n, err := strconv.ParseUint(kib, 10, 64); err == nil {
+		if n, err := strconv.ParseInt(kib, 10, 64); err == nil {
 			out[name] = n << 10
 		}
 	}

@@ -15,8 +15,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/agent/generation"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // hostnameFile and the others are what init rewrites.
@@ -91,7 +91,7 @@ func (realKernel) SetBootID(id string) error {
 
 // applyToSystem does what it is allowed to: each step is of use by itself, and
 // a kernel or a rootfs that refuses one must not keep the sandbox from starting.
-func (s *Server) applyToSystem(req control.InitRequest) {
+func (s *Server) applyToSystem(req envd.InitRequest) {
 	if len(req.RandomSeed) > 0 {
 		_ = s.kernel.AddRandom(req.RandomSeed)
 	}

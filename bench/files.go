@@ -12,6 +12,7 @@ import (
 
 	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/client"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // files pushes and pulls files of random bytes. The bare mechanism has cat.
@@ -96,7 +97,7 @@ func transfer(ctx context.Context, agent client.Agent, method, path string, cont
 		}
 		body, contentType = &form, w.FormDataContentType()
 	}
-	req, err := http.NewRequestWithContext(ctx, method, agent.BaseURL+"/files?username=root&path="+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, agent.BaseURL+envd.FilesPath+"?username=root&path="+path, body)
 	if err != nil {
 		return 0, err
 	}

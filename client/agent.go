@@ -5,14 +5,14 @@ import (
 	"net"
 	"net/http"
 
-	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // Direct is an agent behind a dial function, without a proxy between.
 func Direct(dial func(context.Context) (net.Conn, error), accessToken string) Agent {
 	header := http.Header{}
 	if accessToken != "" {
-		header.Set(control.AccessTokenHeader, accessToken)
+		header.Set(envd.AccessTokenHeader, accessToken)
 	}
 	return Agent{
 		HTTP: &http.Client{Transport: &http.Transport{

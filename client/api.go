@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"github.com/rundlet/rundlet/sandbox"
 	"io"
 	"net/http"
 	"net/url"
@@ -13,7 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // API is the REST API of a server. The zero HTTP is http.DefaultClient.
@@ -137,10 +137,10 @@ func sandboxPath(id string) string { return "/sandboxes/" + url.PathEscape(id) }
 // Agent reaches a sandbox's agent through the server.
 func (a API) Agent(sb Sandbox) Agent {
 	header := http.Header{}
-	header.Set("E2b-Sandbox-Id", sb.ID)
-	header.Set("E2b-Sandbox-Port", fmt.Sprint(control.Port))
+	header.Set(envd.SandboxIDHeader, sb.ID)
+	header.Set(envd.SandboxPortHeader, fmt.Sprint(envd.Port))
 	if sb.EnvdAccessToken != "" {
-		header.Set(control.AccessTokenHeader, sb.EnvdAccessToken)
+		header.Set(envd.AccessTokenHeader, sb.EnvdAccessToken)
 	}
 	return Agent{HTTP: a.http(), BaseURL: a.URL, Header: header}
 }

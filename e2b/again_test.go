@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -40,7 +40,7 @@ func TestARequestThatAPauseCuts(t *testing.T) {
 				before := n.Resumes()
 				var sent atomic.Int32
 				began := make(chan struct{})
-				n.Listen(id, dataplane.AgentPort, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				n.Listen(id, envd.Port, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					if sent.Add(1) == 1 {
 						close(began)
 						<-r.Context().Done()

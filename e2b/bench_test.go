@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -30,9 +30,9 @@ func BenchmarkOverhead(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	rt.Listen(sb.ID, dataplane.AgentPort, agentHandler(sb.ID))
+	rt.Listen(sb.ID, envd.Port, agentHandler(sb.ID))
 	direct := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return rt.Dial(ctx, sb.ID, dataplane.AgentPort)
+		return rt.Dial(ctx, sb.ID, envd.Port)
 	}}
 	through := &http.Transport{}
 	b.Cleanup(func() {

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // unending answers with a stream that does not end by itself, in three forms.
@@ -152,7 +152,7 @@ func TestAnAnswerThatComesBeforeTheBodyWasReadArrives(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-			fmt.Fprintf(c, "POST /%s HTTP/1.1\r\nHost: 80-%s.e2b.test\r\nContent-Length: %d\r\n\r\n", dataplane.HeaderSandboxID, id, size)
+			fmt.Fprintf(c, "POST /%s HTTP/1.1\r\nHost: 80-%s.e2b.test\r\nContent-Length: %d\r\n\r\n", envd.SandboxIDHeader, id, size)
 			// As clients do that read the answer when all is sent.
 			if _, err := c.Write(make([]byte, size)); err != nil {
 				t.Errorf("%d bytes: %v", size, err)

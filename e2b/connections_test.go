@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -189,8 +189,8 @@ func TestEveryConnectionIsCountedOnce(t *testing.T) {
 				return len(s.conns.open)
 			}
 			req, _ := http.NewRequestWithContext(t.Context(), "GET", scheme+"://"+address+"/", nil)
-			req.Header.Set(dataplane.HeaderSandboxID, sb.ID)
-			req.Header.Set(dataplane.HeaderSandboxPort, "80")
+			req.Header.Set(envd.SandboxIDHeader, sb.ID)
+			req.Header.Set(envd.SandboxPortHeader, "80")
 			if kind == "upgrade" {
 				req.Header.Set("Connection", "Upgrade")
 				req.Header.Set("Upgrade", "x")

@@ -1,15 +1,14 @@
 package e2b
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/envd/signature"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -52,7 +51,7 @@ func TestAddressing(t *testing.T) {
 		{"only the id", toAgent(id)[:2], 400, "send both"},
 		{"only the port", toAgent(id)[2:], 400, "send both"},
 		{"header with a bad id", toAgent("../x"), 400, "not a sandbox id and port"},
-		{"header with a bad port", []string{dataplane.HeaderSandboxID, id, dataplane.HeaderSandboxPort, "+80"}, 400, "not a sandbox id and port"},
+		{"header with a bad port", []string{envd.SandboxIDHeader, id, envd.SandboxPortHeader, "+80"}, 400, "not a sandbox id and port"},
 		{"nothing", nil, 401, "API key"},
 	}
 	for _, tt := range tests {
@@ -79,7 +78,7 @@ func TestProxyErrors(t *testing.T) {
 	id := n.sandbox()
 	set := func(s sandbox.State) { n.Edit(id, func(sb *sandbox.Sandbox) { sb.State = s }) }
 	missing := `{"sandboxId":"` + id + `","message":"The sandbox was not found","code":502}`
-	port := []string{dataplane.HeaderSandboxID, id, dataplane.HeaderSandboxPort, "81"}
+	port := []string{envd.SandboxIDHeader, id, envd.SandboxPortHeader, "81"}
 
 	if r := n.plain("GET", "/", port...); r.code != 502 || strings.TrimSpace(r.body) !=
 		`{"sandboxId":"`+id+`","message":"The sandbox is running but port is not open","port":81,"code":502}` {
@@ -128,8 +127,8 @@ func TestTrafficToken(t *testing.T) {
 	r := n.do("POST", "/v2/sandboxes", `{"templateID":"base","network":{"allowPublicTraffic":false}}`).fields(t)
 	id, token := r["sandboxID"].(string), r["trafficAccessToken"].(string)
 	n.Listen(id, 80, agentHandler(id))
-	n.Listen(id, dataplane.AgentPort, agentHandler(id))
-	to := []string{dataplane.HeaderSandboxID, id, dataplane.HeaderSandboxPort, "80"}
+	n.Listen(id, envd.Port, agentHandler(id))
+	to := []string{envd.SandboxIDHeader, id, envd.SandboxPortHeader, "80"}
 	if r := n.plain("GET", "/", to...); r.code != 403 {
 		t.Errorf("without: %d %s", r.code, r.body)
 	}
@@ -178,33 +177,32 @@ func TestInternalRoutes(t *testing.T) {
 			t.Errorf("%s: %d %s", path, r.code, r.body)
 		}
 	}
-	if r := n.plain("POST", "/init", dataplane.HeaderSandboxID, id, dataplane.HeaderSandboxPort, "80"); r.code != 200 {
+	if r := n.plain("POST", "/init", envd.SandboxIDHeader, id, envd.SandboxPortHeader, "80"); r.code != 200 {
 		t.Errorf("other ports have no internal routes: %d %s", r.code, r.body)
 	}
 }
 
-// signature is that of a signed file URL for the default user, without an end.
-func signature(path, op, token string) string {
-	sum := sha256.Sum256([]byte(path + ":" + op + "::" + token))
-	return "v1_" + base64.RawStdEncoding.EncodeToString(sum[:])
+// signedFile is the URL of a file that names no sandbox and is signed with a
+// token. Without an operation it is to read.
+func signedFile(r signature.Request, token string) string {
+	if r.Operation == "" {
+		r.Operation = signature.Read
+	}
+	q := url.Values{"path": {r.Path}, "signature": {signature.Sign(r, token)}}
+	if r.User != "" {
+		q.Set("username", r.User)
+	}
+	if r.Expiration != "" {
+		q.Set("signature_expiration", r.Expiration)
+	}
+	return envd.FilesPath + "?" + q.Encode()
 }
 
 func TestSignedFiles(t *testing.T) {
 	n := newNode(t, Config{})
 	ids := []string{n.sandbox(), n.sandbox(), n.sandbox()}
 	sign := func(id, op, path, user, expiry string) string {
-		raw := path + ":" + op + ":" + user + ":token-" + id
-		q := url.Values{"path": {path}}
-		if user != "" {
-			q.Set("username", user)
-		}
-		if expiry != "" {
-			raw += ":" + expiry
-			q.Set("signature_expiration", expiry)
-		}
-		sum := sha256.Sum256([]byte(raw))
-		q.Set("signature", "v1_"+base64.RawStdEncoding.EncodeToString(sum[:]))
-		return "/files?" + q.Encode()
+		return signedFile(signature.Request{Path: path, Operation: op, User: user, Expiration: expiry}, "token-"+id)
 	}
 	for _, id := range ids {
 		u := sign(id, "read", "dir/a b.txt", "user", "")
@@ -227,9 +225,8 @@ func TestSignedFiles(t *testing.T) {
 	n.plain("GET", sign(ids[0], "read", "a", "", "")).wantError(t, 401, "invalid signature")
 	// A sandbox without a token has no signatures, so none may match an empty one.
 	open := n.do("POST", "/sandboxes", `{"templateID":"base","secure":false}`).fields(t)["sandboxID"].(string)
-	n.Listen(open, dataplane.AgentPort, agentHandler(open))
-	sum := sha256.Sum256([]byte("a:read::"))
-	n.plain("GET", "/files?path=a&signature=v1_"+url.QueryEscape(base64.RawStdEncoding.EncodeToString(sum[:]))).wantError(t, 401, "invalid signature")
+	n.Listen(open, envd.Port, agentHandler(open))
+	n.plain("GET", signedFile(signature.Request{Path: "a"}, "")).wantError(t, 401, "invalid signature")
 }
 
 func TestConnectionsAreKeptForTheAgentOnly(t *testing.T) {
@@ -239,7 +236,7 @@ func TestConnectionsAreKeptForTheAgentOnly(t *testing.T) {
 	ten := func(port string) int {
 		before := n.Dials()
 		for range 10 {
-			if r := n.plain("GET", "/health", dataplane.HeaderSandboxID, id, dataplane.HeaderSandboxPort, port); r.code != 204 {
+			if r := n.plain("GET", "/health", envd.SandboxIDHeader, id, envd.SandboxPortHeader, port); r.code != 204 {
 				t.Fatalf("%d %s", r.code, r.body)
 			}
 		}

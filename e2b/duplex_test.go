@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // A program in the sandbox may answer before the request has ended, as the
@@ -35,8 +35,8 @@ func TestAnswerBeforeTheEndOfTheRequest(t *testing.T) {
 		}))
 		body, send := io.Pipe()
 		req, _ := http.NewRequestWithContext(t.Context(), "POST", n.url+"/", body)
-		req.Header.Set(dataplane.HeaderSandboxID, id)
-		req.Header.Set(dataplane.HeaderSandboxPort, "8080")
+		req.Header.Set(envd.SandboxIDHeader, id)
+		req.Header.Set(envd.SandboxPortHeader, "8080")
 		go func() {
 			io.WriteString(send, "one\n")
 			<-answered
@@ -64,8 +64,8 @@ func TestAnswerToARequestThatDoesNotEnd(t *testing.T) {
 	n.Listen(id, 8080, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "enough") }))
 	body, send := io.Pipe()
 	req, _ := http.NewRequestWithContext(t.Context(), "POST", n.url+"/", body)
-	req.Header.Set(dataplane.HeaderSandboxID, id)
-	req.Header.Set(dataplane.HeaderSandboxPort, "8080")
+	req.Header.Set(envd.SandboxIDHeader, id)
+	req.Header.Set(envd.SandboxPortHeader, "8080")
 	go io.WriteString(send, "one\n")
 	defer send.Close()
 	within(t, 10*time.Second, "the answer", func() {
@@ -96,8 +96,8 @@ func TestARequestIsWholeAlthoughItsAnswerBegan(t *testing.T) {
 	for range 5 {
 		body := io.LimitReader(endless{}, size) // chunked: its length is not known
 		req, _ := http.NewRequestWithContext(t.Context(), "POST", n.url+"/", body)
-		req.Header.Set(dataplane.HeaderSandboxID, id)
-		req.Header.Set(dataplane.HeaderSandboxPort, "8080")
+		req.Header.Set(envd.SandboxIDHeader, id)
+		req.Header.Set(envd.SandboxPortHeader, "8080")
 		resp, err := n.client.Do(req)
 		if err != nil {
 			t.Fatal(err)

@@ -15,9 +15,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // A frame is held in memory as a whole, before anything has been shown, so a
@@ -116,8 +116,8 @@ func TestGRPCAnswersNobodyTakesAreNotHeld(t *testing.T) {
 	}))
 	req, _ := http.NewRequestWithContext(t.Context(), "POST", n.url, nil)
 	req.Header.Set("Content-Type", "application/grpc")
-	req.Header.Set(dataplane.HeaderSandboxID, id)
-	req.Header.Set(dataplane.HeaderSandboxPort, "80")
+	req.Header.Set(envd.SandboxIDHeader, id)
+	req.Header.Set(envd.SandboxPortHeader, "80")
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)

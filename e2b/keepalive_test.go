@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // A client's connection must outlive its requests: one that the server closes
@@ -40,8 +40,8 @@ func TestTheConnectionOfAClientIsKept(t *testing.T) {
 			}}
 			for range 500 {
 				req, _ := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "POST", n.url+tc.path, tc.body())
-				req.Header.Set(dataplane.HeaderSandboxID, id)
-				req.Header.Set(dataplane.HeaderSandboxPort, "8080")
+				req.Header.Set(envd.SandboxIDHeader, id)
+				req.Header.Set(envd.SandboxPortHeader, "8080")
 				resp, err := n.client.Do(req)
 				if err != nil {
 					t.Fatal(err)

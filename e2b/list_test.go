@@ -137,7 +137,7 @@ func TestPages(t *testing.T) {
 }
 
 func TestTemplates(t *testing.T) {
-	n := newNode(t, Config{EnvdVersion: "0.6.13"})
+	n := newNode(t, Config{})
 	n.Known = append(n.Known, sandbox.Template{ID: "tpl1", CreatedAt: fakeruntime.Epoch.Add(time.Hour)})
 	required := []string{"templateID", "buildID", "cpuCount", "memoryMB", "diskSizeMB", "public", "aliases", "names",
 		"createdAt", "updatedAt", "createdBy", "lastSpawnedAt", "spawnCount", "buildCount", "envdVersion", "buildStatus"}

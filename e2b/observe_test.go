@@ -7,13 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/envd"
 )
 
 func TestCommandsAreObservedOnTheirWayThrough(t *testing.T) {
 	n := newNode(t, Config{})
 	id := n.sandbox()
-	n.Listen(id, dataplane.AgentPort, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	n.Listen(id, envd.Port, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/connect+json")
 		for _, m := range []string{`{"event":{"start":{"pid":1}}}`, `{"event":{"data":{"stdout":"aGkK"}}}`, `{"event":{"end":{}}}`} {
 			w.Write(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(m))))
@@ -22,8 +22,8 @@ func TestCommandsAreObservedOnTheirWayThrough(t *testing.T) {
 		}
 	}))
 	req, _ := http.NewRequestWithContext(t.Context(), "POST", n.url+"/process.Process/Start", strings.NewReader("x"))
-	req.Header.Set(dataplane.HeaderSandboxID, id)
-	req.Header.Set(dataplane.HeaderSandboxPort, "49983")
+	req.Header.Set(envd.SandboxIDHeader, id)
+	req.Header.Set(envd.SandboxPortHeader, "49983")
 	resp, err := n.client.Do(req)
 	if err != nil {
 		t.Fatal(err)

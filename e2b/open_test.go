@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -38,7 +38,7 @@ func TestTrafficResumesAnOpenSandbox(t *testing.T) {
 	n := newNode(t, Config{})
 	r := n.do("POST", "/sandboxes", `{"templateID":"base","autoPause":true,"autoResume":{"enabled":true}}`)
 	id := r.fields(t)["sandboxID"].(string)
-	n.Listen(id, dataplane.AgentPort, agentHandler(id))
+	n.Listen(id, envd.Port, agentHandler(id))
 	n.do("POST", "/sandboxes/"+id+"/pause", "")
 	if r := n.plain("POST", "/init", toAgent(id)...); r.code != 404 || n.Resumes() != 0 {
 		t.Errorf("a control route: %d %s, %d resumes", r.code, r.body, n.Resumes())

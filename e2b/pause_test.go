@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -86,7 +86,7 @@ func TestPauseThatIsRefused(t *testing.T) {
 	id := n.do("POST", "/v2/sandboxes", `{"templateID":"base"}`).fields(t)["sandboxID"].(string)
 	// Nothing listens on the port of the agent.
 	n.do("POST", "/sandboxes/"+id+"/pause", `{"requireHealthyGuest":true}`).wantError(t, 503, "does not answer")
-	n.Listen(id, dataplane.AgentPort, http.NotFoundHandler())
+	n.Listen(id, envd.Port, http.NotFoundHandler())
 	n.do("POST", "/sandboxes/"+id+"/pause", `{"requireHealthyGuest":true}`).wantError(t, 503, "does not answer")
 	n.Fail(&sandbox.CapacityError{Resource: "pressure", RetryAfter: 3 * time.Second})
 	r := n.do("POST", "/sandboxes/"+id+"/pause", ``)
@@ -235,8 +235,8 @@ func TestPauseThatFailsKeepsStreams(t *testing.T) {
 	n.h2c()
 	in, out := io.Pipe()
 	req, _ := http.NewRequestWithContext(t.Context(), "POST", n.url+"/", in)
-	req.Header.Set(dataplane.HeaderSandboxID, id)
-	req.Header.Set(dataplane.HeaderSandboxPort, "80")
+	req.Header.Set(envd.SandboxIDHeader, id)
+	req.Header.Set(envd.SandboxPortHeader, "80")
 	resp, err := n.client.Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -15,8 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
+	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/envd/signature"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -143,7 +143,7 @@ func TestWrongSignaturesAreLimitedByPeer(t *testing.T) {
 		if _, err := k.rt.Create(t.Context(), sandbox.CreateRequest{Template: "base", Secure: true}); err != nil {
 			t.Fatal(err)
 		}
-		wrong := "/files?" + url.Values{"path": {"a"}, "signature": {signature("a", "read", "nobody")}}.Encode()
+		wrong := signedFile(signature.Request{Path: "a"}, "nobody")
 		for range keylessBurst {
 			if w := k.ask("192.0.2.1", "GET", wrong, "X-API-Key", k.key); w.Code != 401 {
 				t.Fatalf("with a key: %d %s", w.Code, w.Body)
@@ -178,7 +178,7 @@ func TestURLsOfSandboxesThatWereShownNeedNoSearch(t *testing.T) {
 		k.s = NewServer(Config{}, k.rt, k.s.keys)
 		defer k.s.Close()
 		file := func(token string) *httptest.ResponseRecorder {
-			return k.ask("192.0.2.1", "GET", "/files?"+url.Values{"path": {"a"}, "signature": {signature("a", "read", token)}}.Encode())
+			return k.ask("192.0.2.1", "GET", signedFile(signature.Request{Path: "a"}, token))
 		}
 		k.exhaust(http.StatusUnauthorized, func() *httptest.ResponseRecorder { return file("nobody") })
 		late := secured()
@@ -269,13 +269,13 @@ func TestWakesWithoutATokenAreLimitedByPeer(t *testing.T) {
 		n = k.exhaust(http.StatusBadGateway, func() *httptest.ResponseRecorder { // Its agent needs no token, and is not there.
 			id := paused()
 			k.rt.Edit(id, func(sb *sandbox.Sandbox) { sb.EnvdAccessToken = "" })
-			return wake(id, "192.0.2.3", dataplane.AgentPort, "X-Access-Token", "anything")
+			return wake(id, "192.0.2.3", envd.Port, "X-Access-Token", "anything")
 		})
 		if got := k.rt.Resumes() - resumed; got != n || n != 50 {
 			t.Errorf("%d resumes of %d of open sandboxes, want 50", got, n)
 		}
 		id := paused()
-		if w := wake(id, "192.0.2.1", dataplane.AgentPort, "X-Access-Token", "token-"+id); w.Code != 502 {
+		if w := wake(id, "192.0.2.1", envd.Port, "X-Access-Token", "token-"+id); w.Code != 502 {
 			t.Errorf("with the token of the sandbox: %d %s", w.Code, w.Body)
 		}
 		id = paused()

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
+	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/envd/signature"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -35,9 +35,9 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"control route": func(n *node, _ string) refused {
 		return refused{method: "POST", path: "/init", header: toAgent(n.sandbox()), stranger: true}
 	},
-	"resume without token": func(n *node, _ string) refused { return toSandbox(n.sleeper(), dataplane.AgentPort) },
+	"resume without token": func(n *node, _ string) refused { return toSandbox(n.sleeper(), envd.Port) },
 	"resume with a wrong token": func(n *node, _ string) refused {
-		return toSandbox(n.sleeper(), dataplane.AgentPort, "X-Access-Token", "wrong")
+		return toSandbox(n.sleeper(), envd.Port, "X-Access-Token", "wrong")
 	},
 	"broke off": func(n *node, _ string) refused {
 		return toSandbox(n.serving(func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }), 80)
@@ -86,8 +86,8 @@ var provocations = map[string]func(n *node, generation string) refused{
 	},
 	"signature expired": func(n *node, _ string) refused {
 		id, past := n.sleeper(), strconv.FormatInt(time.Now().Unix()-10, 10)
-		q := url.Values{"path": {"a"}, "signature_expiration": {past}, "signature": {signature("a", "read", "token-"+id+":"+past)}}
-		return refused{method: "GET", path: "/files?" + q.Encode(), header: toAgent(id), stranger: true}
+		path := signedFile(signature.Request{Path: "a", Expiration: past}, "token-"+id)
+		return refused{method: "GET", path: path, header: toAgent(id), stranger: true}
 	},
 	"bad routing": func(*node, string) refused {
 		return refused{method: "GET", path: "/", header: toAgent("i0")[:2], stranger: true}

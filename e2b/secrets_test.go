@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -54,7 +54,7 @@ func (n *node) guarded(token, traffic string) string {
 	id := n.sandbox()
 	n.Edit(id, func(sb *sandbox.Sandbox) { sb.EnvdAccessToken, sb.TrafficAccessToken = token, traffic })
 	n.Listen(id, 80, mirror())
-	n.Listen(id, dataplane.AgentPort, mirror())
+	n.Listen(id, envd.Port, mirror())
 	return id
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // Config is the configuration of a Server. The zero value is usable.
@@ -25,9 +26,6 @@ type Config struct {
 	Domain string
 	// MaxTimeout is the longest time-out that a client may ask for; 24 h if 0.
 	MaxTimeout time.Duration
-	// EnvdVersion is the protocol version of the agent in new sandboxes, shown
-	// with templates.
-	EnvdVersion string
 	// RequireSecure gives a sandbox of the first generation of the API a token for
 	// its agent also where its create does not ask for one, and refuses a create
 	// that asks for none. Sandboxes that are open already stay so.
@@ -142,7 +140,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, refusal.BadRouting.With(err), "")
 	case ok:
 		s.proxy.Serve(w, r, target)
-	case r.URL.Path == "/files":
+	case r.URL.Path == envd.FilesPath:
 		s.serveSignedFile(w, r)
 	default:
 		s.serveControl(w, r)

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -155,7 +155,7 @@ func (n *node) sandbox() string {
 		n.t.Fatalf("create: %d %s", r.code, r.body)
 	}
 	id := r.fields(n.t)["sandboxID"].(string)
-	n.Listen(id, dataplane.AgentPort, agentHandler(id))
+	n.Listen(id, envd.Port, agentHandler(id))
 	return id
 }
 
@@ -178,11 +178,11 @@ func agentHandler(id string) http.Handler {
 
 // toAgent routes a request to the agent by headers.
 func toAgent(id string) []string {
-	return []string{dataplane.HeaderSandboxID, id, dataplane.HeaderSandboxPort, "49983"}
+	return []string{envd.SandboxIDHeader, id, envd.SandboxPortHeader, "49983"}
 }
 
 func TestLifeOfASandbox(t *testing.T) {
-	n := newNode(t, Config{Domain: "e2b.localhost:8443", EnvdVersion: "0.6.13"})
+	n := newNode(t, Config{Domain: "e2b.localhost:8443"})
 	id := n.sandbox()
 	if r := n.do("GET", "/health", "", toAgent(id)...); r.code != http.StatusNoContent {
 		t.Errorf("health of a running sandbox: %d %s", r.code, r.body)

@@ -12,8 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // pipes is a listener in memory, so that time-outs run on a clock of the test.
@@ -49,7 +49,7 @@ func TestSlowClients(t *testing.T) {
 		{"half a body, no key", strings.Replace(post, "%s", "/v2/sandboxes", 1) + "\r\n{", "401 Unauthorized", bodyTime},
 		{"half a body, no route", strings.Replace(post, "%s", "/nothing", 1) + "X-API-Key: $KEY\r\n\r\n{", "404 Not Found", bodyTime},
 		{"half a body for a sandbox that is gone", strings.Replace(post, "%s", "/echo", 1) +
-			dataplane.HeaderSandboxID + ": i0\r\n" + dataplane.HeaderSandboxPort + ": 49983\r\n\r\n{", "502 Bad Gateway", 5 * time.Second},
+			envd.SandboxIDHeader + ": i0\r\n" + envd.SandboxPortHeader + ": 49983\r\n\r\n{", "502 Bad Gateway", 5 * time.Second},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

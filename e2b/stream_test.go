@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // h2c makes the client of the node speak HTTP/2 without TLS.
@@ -43,8 +43,8 @@ func eachProtocol(t *testing.T, test func(t *testing.T, n *node)) {
 func (n *node) stream(ctx context.Context, id string) *bufio.Reader {
 	n.t.Helper()
 	req, _ := http.NewRequestWithContext(ctx, "GET", n.url+"/stream", nil)
-	req.Header.Set(dataplane.HeaderSandboxID, id)
-	req.Header.Set(dataplane.HeaderSandboxPort, "49983")
+	req.Header.Set(envd.SandboxIDHeader, id)
+	req.Header.Set(envd.SandboxPortHeader, "49983")
 	resp, err := n.client.Do(req)
 	if err != nil {
 		n.t.Error(err)
@@ -123,8 +123,8 @@ func TestClientThatLeavesCancels(t *testing.T) {
 		n.Listen(id, 80, mux)
 		ctx, leave := context.WithCancel(t.Context())
 		req, _ := http.NewRequestWithContext(ctx, "GET", n.url+"/wait", nil)
-		req.Header.Set(dataplane.HeaderSandboxID, id)
-		req.Header.Set(dataplane.HeaderSandboxPort, "80")
+		req.Header.Set(envd.SandboxIDHeader, id)
+		req.Header.Set(envd.SandboxPortHeader, "80")
 		resp, err := n.client.Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -196,8 +196,8 @@ func TestGRPC(t *testing.T) {
 		req, _ := http.NewRequestWithContext(t.Context(), "POST", n.url+"/", nil)
 		req.Header.Set("Content-Type", contentType)
 		req.Header.Set("Te", "trailers")
-		req.Header.Set(dataplane.HeaderSandboxID, id)
-		req.Header.Set(dataplane.HeaderSandboxPort, "80")
+		req.Header.Set(envd.SandboxIDHeader, id)
+		req.Header.Set(envd.SandboxPortHeader, "80")
 		resp, err := n.client.Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -229,8 +229,8 @@ func TestGRPCHeadsAreBounded(t *testing.T) {
 	}{{"/header?length=8000", true}, {"/header?length=20000", false}, {"/trailer?length=8000", true}, {"/trailer?length=20000", false}} {
 		req, _ := http.NewRequestWithContext(t.Context(), "POST", n.url+tt.path, nil)
 		req.Header.Set("Content-Type", "application/grpc")
-		req.Header.Set(dataplane.HeaderSandboxID, id)
-		req.Header.Set(dataplane.HeaderSandboxPort, "80")
+		req.Header.Set(envd.SandboxIDHeader, id)
+		req.Header.Set(envd.SandboxPortHeader, "80")
 		resp, err := n.client.Do(req)
 		ok := err == nil && resp.StatusCode == 200
 		if err == nil {
@@ -278,8 +278,8 @@ func TestNothingIsLeft(t *testing.T) {
 			wg.Go(func() {
 				for range 100 {
 					req, _ := http.NewRequestWithContext(t.Context(), "POST", n.url+"/echo", strings.NewReader("hello"))
-					req.Header.Set(dataplane.HeaderSandboxID, id)
-					req.Header.Set(dataplane.HeaderSandboxPort, "49983")
+					req.Header.Set(envd.SandboxIDHeader, id)
+					req.Header.Set(envd.SandboxPortHeader, "49983")
 					resp, err := n.client.Do(req)
 					if err != nil {
 						t.Error(err)
@@ -304,8 +304,8 @@ func TestNothingIsLeft(t *testing.T) {
 				ctx, leave := context.WithTimeout(t.Context(), 100*time.Millisecond)
 				defer leave()
 				req, _ := http.NewRequestWithContext(ctx, "POST", n.url+"/echo", endless{})
-				req.Header.Set(dataplane.HeaderSandboxID, id)
-				req.Header.Set(dataplane.HeaderSandboxPort, "49983")
+				req.Header.Set(envd.SandboxIDHeader, id)
+				req.Header.Set(envd.SandboxPortHeader, "49983")
 				resp, err := n.client.Do(req)
 				if err == nil {
 					_, err = io.Copy(io.Discard, resp.Body)

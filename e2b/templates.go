@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -99,7 +100,7 @@ func (s *Server) wireTemplate(t sandbox.Template) openapi.Template {
 		CreatedAt:   t.CreatedAt.UTC(),
 		UpdatedAt:   t.CreatedAt.UTC(),
 		BuildCount:  1,
-		EnvdVersion: s.cfg.EnvdVersion,
+		EnvdVersion: envd.Version,
 		BuildStatus: openapi.TemplateBuildStatusReady,
 
 		SpawnCount:    t.SpawnCount,

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -29,7 +29,7 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rt.Listen(sb.ID, dataplane.AgentPort, agentHandler(sb.ID))
+	rt.Listen(sb.ID, envd.Port, agentHandler(sb.ID))
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

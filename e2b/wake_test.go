@@ -7,14 +7,14 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/envd/signature"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -23,7 +23,7 @@ func (n *node) sleeper() string {
 	n.t.Helper()
 	r := n.do("POST", "/v2/sandboxes", `{"templateID":"base","autoPause":true,"autoResume":{"enabled":true}}`)
 	id := r.fields(n.t)["sandboxID"].(string)
-	n.Listen(id, dataplane.AgentPort, agentHandler(id))
+	n.Listen(id, envd.Port, agentHandler(id))
 	n.Listen(id, 80, agentHandler(id))
 	if r := n.do("POST", "/sandboxes/"+id+"/pause", ""); r.code != 204 {
 		n.t.Fatalf("pause: %d %s", r.code, r.body)
@@ -35,7 +35,7 @@ func (n *node) sleeper() string {
 func withToken(id string) []string { return append(toAgent(id), "X-Access-Token", "token-"+id) }
 
 func toPort(id, port string) []string {
-	return []string{dataplane.HeaderSandboxID, id, dataplane.HeaderSandboxPort, port}
+	return []string{envd.SandboxIDHeader, id, envd.SandboxPortHeader, port}
 }
 
 func TestTrafficResumes(t *testing.T) {
@@ -112,13 +112,13 @@ func TestTrafficDoesNotResume(t *testing.T) {
 func TestSignedFileOfAPausedSandbox(t *testing.T) {
 	n := newNode(t, Config{})
 	id := n.sleeper()
-	q := url.Values{"path": {"a"}, "signature": {signature("a", "read", "token-"+id)}}
-	if r := n.plain("GET", "/files?"+q.Encode()); r.code != 200 || n.Resumes() != 1 {
+	file := signedFile(signature.Request{Path: "a"}, "token-"+id)
+	if r := n.plain("GET", file); r.code != 200 || n.Resumes() != 1 {
 		t.Errorf("%d %s, %d resumes", r.code, r.body, n.Resumes())
 	}
 	n.do("POST", "/sandboxes/"+id+"/pause", "")
 	n.Edit(id, func(sb *sandbox.Sandbox) { sb.AutoResume = false })
-	if r := n.plain("GET", "/files?"+q.Encode()); r.code != 502 || !strings.Contains(r.body, "was not found") {
+	if r := n.plain("GET", file); r.code != 502 || !strings.Contains(r.body, "was not found") {
 		t.Errorf("without auto-resume: %d %s", r.code, r.body)
 	}
 }
@@ -128,9 +128,7 @@ func TestAnExpiredSignedURLWakesNothing(t *testing.T) {
 	n := newNode(t, Config{})
 	id := n.sleeper()
 	signed := func(end int64) string {
-		expiry := strconv.FormatInt(end, 10)
-		q := url.Values{"path": {"a"}, "signature_expiration": {expiry}, "signature": {signature("a", "read", "token-"+id+":"+expiry)}}
-		return "/files?" + q.Encode()
+		return signedFile(signature.Request{Path: "a", Expiration: strconv.FormatInt(end, 10)}, "token-"+id)
 	}
 	past, future := signed(time.Now().Unix()-1), signed(time.Now().Unix()+1000)
 	for name, header := range map[string][]string{"by name": toAgent(id), "without a name": nil} {
@@ -193,8 +191,8 @@ func TestWaitForAResumeEndsWithTheRequest(t *testing.T) {
 		go func() {
 			req, _ := http.NewRequestWithContext(ctx, "GET", n.url+"/health", nil)
 			req.Header.Set("X-Access-Token", "token-"+id)
-			req.Header.Set(dataplane.HeaderSandboxID, id)
-			req.Header.Set(dataplane.HeaderSandboxPort, "49983")
+			req.Header.Set(envd.SandboxIDHeader, id)
+			req.Header.Set(envd.SandboxPortHeader, "49983")
 			_, err := n.client.Do(req)
 			impatient <- err
 		}()

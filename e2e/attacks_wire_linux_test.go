@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/rundlet/rundlet/client"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // Answers of a guest's own server, which each of its clients gets.
@@ -53,8 +54,8 @@ func (a *attacker) visit(ctx context.Context, sb client.Sandbox, port int) {
 		if err != nil {
 			return
 		}
-		req.Header.Set("E2b-Sandbox-Id", sb.ID)
-		req.Header.Set("E2b-Sandbox-Port", fmt.Sprint(port))
+		req.Header.Set(envd.SandboxIDHeader, sb.ID)
+		req.Header.Set(envd.SandboxPortHeader, fmt.Sprint(port))
 		a.send(req)
 	}
 }

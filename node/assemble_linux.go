@@ -15,6 +15,7 @@ import (
 	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -140,7 +141,7 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 		Latency: a.cfg.Latency, Tracer: a.cfg.Tracer, Log: a.cfg.Log, Progress: a.cfg.Progress, Recovering: a.cfg.Recovering,
 	}
 	if a.die != nil {
-		cfg.Failpoint = func(step runtime.Step) error { a.die(string(step)); return nil }
+		cfg.Failpoint = func(s step.Step) error { a.die(string(s)); return nil }
 	}
 	rt, err := runtime.Open(ctx, cfg)
 	if err != nil {

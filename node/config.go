@@ -8,6 +8,8 @@ import (
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -50,8 +52,8 @@ type Config struct {
 	// Warm is what is kept warm of the base; the zero value is nothing.
 	Warm runtime.WarmTarget
 	// Size is that of a sandbox whose template does not say; the zero value is
-	// runtime.DefaultSize.
-	Size runtime.Size
+	// sandbox.DefaultSize.
+	Size sandbox.Size
 	// Supervision watches running sandboxes and the host; the zero value is off. A
 	// program that keeps a node open takes runtime.DefaultSupervision. Open fills in
 	// Sample and Limits.
@@ -71,7 +73,7 @@ type Config struct {
 	// Latency takes the latency samples; nil gives the runtime a recorder of its own.
 	Latency *latency.Recorder
 	// Tracer is called for every stage of the runtime; it may be nil.
-	Tracer runtime.Tracer
+	Tracer step.Tracer
 }
 
 // complete fills in defaults and makes the directories.

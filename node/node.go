@@ -7,8 +7,8 @@ import (
 	"net"
 	"time"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/client"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/network"
 	"github.com/rundlet/rundlet/runtime"
@@ -91,7 +91,7 @@ func (n *Node) OnClose(f func(context.Context) error) { n.closers = append(n.clo
 // Agent returns a client of the agent in a running sandbox, which runs commands.
 func (n *Node) Agent(sb sandbox.Sandbox) client.Agent {
 	return client.Direct(func(ctx context.Context) (net.Conn, error) {
-		return n.Runtime.Dial(ctx, sb.ID, control.Port)
+		return n.Runtime.Dial(ctx, sb.ID, envd.Port)
 	}, sb.EnvdAccessToken)
 }
 

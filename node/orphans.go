@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/layout"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/orphan"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -44,10 +44,10 @@ func Orphans(ctx context.Context, dirs layout.Layout) ([]Orphan, error) {
 		return nil, err
 	}
 	list := []Orphan{}
-	for _, orphan := range orphans {
-		line := Orphan{orphan.Name, orphan.Kind, orphan.Since, orphan.Since.Add(runtime.OrphanRetention), "no row is about it"}
-		if orphan.Discard {
-			line.Until, line.Reason = orphan.Since, "it was given up; the daemon deletes it when it looks next"
+	for _, o := range orphans {
+		line := Orphan{o.Name, o.Kind, o.Since, o.Since.Add(orphan.Retention), "no row is about it"}
+		if o.Discard {
+			line.Until, line.Reason = o.Since, "it was given up; the daemon deletes it when it looks next"
 		}
 		list = append(list, line)
 	}

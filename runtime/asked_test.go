@@ -5,11 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"github.com/rundlet/rundlet/sandbox"
 	"maps"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // TestTrafficWakesForWhatTheCreateAskedFor: or for five minutes, if that is more,

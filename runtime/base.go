@@ -9,9 +9,11 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/snapshot"
+	"github.com/rundlet/rundlet/runtime/admission"
+	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -46,14 +48,14 @@ func (r *Runtime) prepareBase(ctx context.Context) (store.Template, error) {
 	if found && old.Stamp == stamp {
 		return r.sealedBase(ctx, old)
 	}
-	if err := r.room(r.cfg.Floors.Build); err != nil {
+	if err := r.admission.CheckBuild(); err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
 	r.cfg.Progress("Preparing the template \"base\" (once) ...")
 	spec := img.Spec
 	spec.VCPUs, spec.MemoryMiB, spec.DiskMiB = size.VCPUs, size.MemoryMiB, size.DiskMiB
 	tpl := store.Template{
-		ID: newID()[1:], Alias: BaseAlias, BuildID: uuid.NewString(), VMID: "tpl-" + newID(), Snapshot: readySnapshot,
+		ID: sandbox.NewID()[1:], Alias: BaseAlias, BuildID: uuid.NewString(), VMID: "tpl-" + sandbox.NewID(), Snapshot: readySnapshot,
 		Stamp: stamp, VCPUs: size.VCPUs, MemoryMiB: size.MemoryMiB, DiskMiB: size.DiskMiB, CreatedAt: time.Now(),
 	}
 	if found {
@@ -63,7 +65,7 @@ func (r *Runtime) prepareBase(ctx context.Context) (store.Template, error) {
 		return store.Template{}, err
 	}
 	// A machine like any other: it waits for its turn, and what it takes is counted.
-	reservation, err := r.admit(ctx, templateBuilds, budget(store.Sandbox{VCPUs: size.VCPUs, MemoryMiB: size.MemoryMiB, DiskMiB: size.DiskMiB}))
+	reservation, err := r.admission.Admit(ctx, templateBuilds, admission.Budget(size))
 	if err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
@@ -76,16 +78,16 @@ func (r *Runtime) prepareBase(ctx context.Context) (store.Template, error) {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
 	if err := r.cfg.Store.PutTemplate(ctx, tpl); err != nil {
-		return store.Template{}, classify(err)
+		return store.Template{}, fault.Classify(err)
 	}
 	if found {
-		if err := r.deleteFiles(ctx, old.VMID, old.Snapshot); err != nil {
+		if err := r.claims.DeleteFiles(ctx, old.VMID, old.Snapshot); err != nil {
 			r.log.Warn("could not delete the former base snapshot", "error", err)
 		}
-		r.verify.forget(string(artifact(old.VMID, old.Snapshot)))
+		r.claims.Forget(old.VMID, old.Snapshot)
 	}
 	took := time.Since(begin)
-	r.cfg.Latency.Record(latency.ColdTemplateBuild, took)
+	r.steps.Latency.Record(latency.ColdTemplateBuild, took)
 	r.cfg.Progress(fmt.Sprintf("Template \"base\" is ready (%.1f s).", took.Seconds()))
 	return tpl, nil
 }
@@ -116,7 +118,7 @@ func (r *Runtime) baseManifest(ctx context.Context, tpl store.Template) (string,
 	if info, err := inspector.InspectSnapshot(ctx, tpl.VMID, tpl.Snapshot); err != nil || len(info.Files) == 0 {
 		return "", err
 	}
-	manifest, err := r.manifest(ctx, inspector, store.Snapshot{
+	manifest, err := r.claims.Manifest(ctx, inspector, store.Snapshot{
 		ID: tpl.VMID, Kind: string(snapshot.KindBaseTemplate), VMID: tpl.VMID, Snapshot: tpl.Snapshot,
 		Spec: string(tpl.Spec), CreatedAt: tpl.CreatedAt,
 	})
@@ -134,18 +136,18 @@ func (r *Runtime) bootAndSave(ctx context.Context, tpl store.Template, spec vm.S
 	}
 	defer r.own(slot.ID)()
 	defer func() {
-		ctx, cancel := detached(ctx)
+		ctx, cancel := background.Detached(ctx)
 		defer cancel()
-		if undo := r.destroy(ctx, tpl.VMID); undo != nil {
+		if undo := r.machines.Destroy(ctx, tpl.VMID); undo != nil {
 			err = errors.Join(err, undo)
 			return // the slot is still in use; the next Open frees both
 		}
-		err = errors.Join(err, r.unmarkScratch(tpl.VMID), r.cfg.Network.Release(ctx, slot.ID))
+		err = errors.Join(err, r.machines.Unmark(tpl.VMID), r.cfg.Network.Release(ctx, slot.ID))
 	}()
 	// If this process ends before the template has its row, nothing else says what
 	// these are.
-	if err := errors.Join(r.markScratch(tpl.VMID), r.cfg.Store.MarkGarbage(ctx, tpl.VMID, tpl.Snapshot)); err != nil {
-		return classify(err)
+	if err := errors.Join(r.machines.Mark(tpl.VMID), r.cfg.Store.MarkGarbage(ctx, tpl.VMID, tpl.Snapshot)); err != nil {
+		return fault.Classify(err)
 	}
 	spec.NetNS, spec.GuestIP, spec.Hostname = slot.NetNS, slot.GuestIP.String(), "template"
 	if err := r.cfg.Driver.Create(ctx, tpl.VMID, spec); err != nil {
@@ -154,31 +156,15 @@ func (r *Runtime) bootAndSave(ctx context.Context, tpl store.Template, spec vm.S
 	if err := r.cfg.Driver.Start(ctx, tpl.VMID); err != nil {
 		return err
 	}
-	if err := r.awaitAgent(ctx, tpl.VMID); err != nil {
+	if err := r.machines.AwaitAgent(ctx, tpl.VMID); err != nil {
 		return err
 	}
 	begin := time.Now()
 	if err := r.cfg.Driver.Snapshot(ctx, tpl.VMID, tpl.Snapshot); err != nil {
 		return err
 	}
-	r.cfg.Latency.Record(latency.SnapshotSave, time.Since(begin))
+	r.steps.Latency.Record(latency.SnapshotSave, time.Since(begin))
 	return nil
-}
-
-// awaitAgent waits for a cold-booted guest. Nothing tells the host when the
-// agent starts to listen, so it asks, with growing pauses.
-func (r *Runtime) awaitAgent(ctx context.Context, id string) error {
-	for pause := 2 * time.Millisecond; ; pause = min(pause*2, 100*time.Millisecond) {
-		err := control.Health(ctx, r.agentDial(id))
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %s: %w", sandbox.ErrNoAnswer, id, err)
-		case <-time.After(pause):
-		}
-	}
 }
 
 func (r *Runtime) storedBase(ctx context.Context) (store.Template, bool, error) {

@@ -7,6 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/admission"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -39,7 +42,7 @@ func TestFiguresFollowTheLifeOfSandboxes(t *testing.T) {
 		t.Errorf("capacity %+v, queue %+v", got.Capacity, got.Queue)
 	}
 	// The snapshot of the paused one shares its files.
-	if got.Snapshots[kindPause] != (SnapshotFigures{1, 6}) || got.Snapshots[kindSnapshot] != (SnapshotFigures{2, 6}) {
+	if got.Snapshots[claim.KindPause] != (SnapshotFigures{1, 6}) || got.Snapshots[claim.KindSnapshot] != (SnapshotFigures{2, 6}) {
 		t.Errorf("snapshots %v", got.Snapshots)
 	}
 	for _, sb := range []sandbox.Sandbox{a, b} {
@@ -55,7 +58,7 @@ func TestFiguresFollowTheLifeOfSandboxes(t *testing.T) {
 	if got.Sandboxes[sandbox.StateRunning] != 1 || len(got.Sandboxes) != 1 || got.Kills["killed by request"] != 2 || got.Kills["create failed"] != 1 {
 		t.Errorf("sandboxes %v, kills %v", got.Sandboxes, got.Kills)
 	}
-	if got.Snapshots[kindPause] != (SnapshotFigures{}) || got.Snapshots[kindSnapshot] != (SnapshotFigures{2, 12}) {
+	if got.Snapshots[claim.KindPause] != (SnapshotFigures{}) || got.Snapshots[claim.KindSnapshot] != (SnapshotFigures{2, 12}) {
 		t.Errorf("snapshots %v", got.Snapshots)
 	}
 	if got.Reconciled.Recovered != 0 {
@@ -85,7 +88,7 @@ func TestFiguresTellWhoWaitedInVainAndWhoWasRefused(t *testing.T) {
 		f.cfg.MaxPending = 1
 		free := freeDisk(100)
 		f.cfg.Disk = &free
-		f.cfg.Floors = Floors{Restore: 50}
+		f.cfg.Floors = admission.Floors{Restore: 50}
 		f.restart()
 		f.create()
 		done := make(chan error)
@@ -139,7 +142,7 @@ func TestASandboxPastItsDeadlineIsStuck(t *testing.T) {
 func TestFiguresOfThePool(t *testing.T) {
 	warmed(t, WarmTarget{Ready: 2, Prepared: 1}, func(t *testing.T, f *fixture) {
 		f.create()
-		time.Sleep(warmCooldown)
+		time.Sleep(pool.Cooldown)
 		synctest.Wait()
 		got := f.figures()
 		if len(got.WarmPools) != 1 {

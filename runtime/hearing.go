@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/sandbox"
@@ -155,7 +155,7 @@ func (r *Runtime) hear(ctx context.Context, id, slot string) (_ sign, lacking st
 		return f(ctx)
 	}
 	begin := time.Now()
-	err := within(func(ctx context.Context) error { return control.Health(ctx, r.agentDial(id)) })
+	err := within(func(ctx context.Context) error { return envd.Health(ctx, r.machines.Agent(id)) })
 	if err == nil {
 		return signHeard, ""
 	}

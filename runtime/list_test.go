@@ -26,7 +26,7 @@ func (f *fixture) known(n int) {
 			row.State = sandbox.StatePaused
 		}
 		sb := newHandle(row)
-		if err := f.rt.add(sb, f.rt.places.adopt(row.KeyID, i%2 == 0)); err != nil {
+		if err := f.rt.add(sb, f.rt.admission.Places.Adopt(row.KeyID, i%2 == 0)); err != nil {
 			f.t.Fatal(err)
 		}
 	}

@@ -8,7 +8,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -44,7 +45,7 @@ type usage struct {
 	cpu   time.Duration
 	// guest is what that machine's guest said last that it uses, at heard. It was
 	// asked at asked, when it had computed askedCPU; zero if it was not yet.
-	guest        control.Metrics
+	guest        envd.Metrics
 	heard, asked time.Time
 	askedCPU     time.Duration
 	// silent is how often in a row it gave no answer.
@@ -81,9 +82,9 @@ func (u *usage) asks(run int, s vm.Stats) bool {
 
 // answered takes what a guest said when it was asked, or nil if nothing. What it
 // said before counts for a while after that: see add.
-func (u *usage) answered(run int, s vm.Stats, m *control.Metrics) {
+func (u *usage) answered(run int, s vm.Stats, m *envd.Metrics) {
 	if u.run != run {
-		u.guest, u.heard, u.silent = control.Metrics{}, time.Time{}, 0
+		u.guest, u.heard, u.silent = envd.Metrics{}, time.Time{}, 0
 	}
 	u.asked, u.askedCPU = s.Time, s.CPUTime
 	if m == nil {
@@ -103,7 +104,7 @@ func (u *usage) add(run int, s vm.Stats, vcpus int) {
 	}
 	u.forget(s.Time)
 	if u.silent > 0 && s.Time.Sub(u.heard) > askAnyway {
-		u.guest = control.Metrics{}
+		u.guest = envd.Metrics{}
 	}
 	memory := u.guest.MemUsed
 	if memory <= 0 {
@@ -171,7 +172,7 @@ func (r *Runtime) measure(driver vm.Statser, sb *handle, run int) {
 	sb.mu.Lock()
 	asks, secure := sb.usage.asks(run, stats), sb.row.Secure
 	sb.mu.Unlock()
-	var guest *control.Metrics
+	var guest *envd.Metrics
 	if asks = asks && !sb.life.busy(time.Now()); asks { // It may be frozen.
 		guest = r.askUsage(sb.id, secure)
 	}
@@ -187,14 +188,14 @@ func (r *Runtime) measure(driver vm.Statser, sb *handle, run int) {
 }
 
 // askUsage asks a guest what it uses; nil if it does not say.
-func (r *Runtime) askUsage(id string, secure bool) *control.Metrics {
+func (r *Runtime) askUsage(id string, secure bool) *envd.Metrics {
 	ctx, cancel := context.WithTimeout(r.life, askTimeout)
 	defer cancel()
 	token := ""
 	if secure {
-		token = r.token("envd", id)
+		token = r.tokens.Envd(id)
 	}
-	m, err := control.ReadMetrics(ctx, r.agentDial(id), token)
+	m, err := envd.ReadMetrics(ctx, r.machines.Agent(id), token)
 	if err != nil {
 		return nil
 	}
@@ -232,7 +233,7 @@ func (r *Runtime) Metrics(_ context.Context, id string, start, end time.Time) ([
 func (r *Runtime) NewestMetric(_ context.Context, id string) (sandbox.Metric, bool, error) {
 	sb, ok := r.find(id)
 	if !ok || !sb.state().Visible() {
-		return sandbox.Metric{}, false, notFound(id)
+		return sandbox.Metric{}, false, fault.NotFound(id)
 	}
 	sb.mu.Lock()
 	defer sb.mu.Unlock()

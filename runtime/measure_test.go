@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -29,7 +29,7 @@ func (d recordingDriver) Stats(ctx context.Context, id string) (vm.Stats, error)
 func (f *fixture) guestUsage(id string, req *http.Request) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.uses[id] == "" || req.Header.Get(control.AccessTokenHeader) != f.inits[id].AccessToken {
+	if f.uses[id] == "" || req.Header.Get(envd.AccessTokenHeader) != f.inits[id].AccessToken {
 		return ""
 	}
 	f.asked[id]++
@@ -241,7 +241,7 @@ func TestAnIdleGuestIsLeftAlone(t *testing.T) {
 			s := vm.Stats{Time: at, CPUTime: cpu}
 			if u.asks(1, s) {
 				asked++
-				m := &control.Metrics{DiskUsed: int64(asked) << 10}
+				m := &envd.Metrics{DiskUsed: int64(asked) << 10}
 				if c.silent {
 					m = nil
 				}
@@ -263,7 +263,7 @@ func TestAnIdleGuestIsLeftAlone(t *testing.T) {
 func TestAGuestThatFallsSilentIsMeasuredByItsHost(t *testing.T) {
 	at, cpu := time.Now(), time.Duration(0)
 	var u usage
-	look := func(m *control.Metrics) (asked bool) {
+	look := func(m *envd.Metrics) (asked bool) {
 		at, cpu = at.Add(measureEvery), cpu+10*time.Second
 		s := vm.Stats{Time: at, CPUTime: cpu, MemoryBytes: 300 << 20}
 		if asked = u.asks(1, s); asked {
@@ -272,7 +272,7 @@ func TestAGuestThatFallsSilentIsMeasuredByItsHost(t *testing.T) {
 		u.add(1, s, 1)
 		return asked
 	}
-	says := &control.Metrics{MemUsed: 7 << 20, DiskUsed: 1 << 20}
+	says := &envd.Metrics{MemUsed: 7 << 20, DiskUsed: 1 << 20}
 	for range 3 {
 		look(says)
 	}

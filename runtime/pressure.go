@@ -82,7 +82,7 @@ func (r *Runtime) feel(now time.Time) {
 	}
 	r.limitPool(decisions, scaler.Config.Spare(sample), now)
 	if changed {
-		r.queue.SetRefuse(refusing)
+		r.admission.Queue.SetRefuse(refusing)
 		if refusing != "" {
 			r.log.Warn("new work is refused", "reason", refusing)
 		} else {
@@ -99,7 +99,7 @@ func (r *Runtime) feel(now time.Time) {
 func (r *Runtime) limitPool(decisions []autoscale.Decision, spare capacity.Budget, now time.Time) {
 	// An entry may come to use all that it was promised; its disk is sparse.
 	warm := autoscale.Warm{InFlight: r.cfg.Launches, PerEntry: capacity.Budget{MemoryBytes: int64(r.cfg.Size.MemoryMiB) << 20}}
-	for _, s := range r.pool.books.Stats(now) {
+	for _, s := range r.pool.Stats(now) {
 		warm.Configured += s.Target.Ready
 		warm.Ready += s.Ready + s.InFlight
 		warm.Prepared += s.Prepared
@@ -108,13 +108,7 @@ func (r *Runtime) limitPool(decisions []autoscale.Decision, spare capacity.Budge
 	if limits.Ready >= warm.Configured && !slices.Contains(decisions, autoscale.EvictWarm) {
 		limits.Ready = math.MaxInt // There is room for a template that comes next, too.
 	}
-	r.pool.mu.Lock()
-	changed := r.pool.limits != limits
-	r.pool.limits = limits
-	r.pool.mu.Unlock()
-	if changed {
-		r.pool.wake()
-	}
+	r.pool.SetLimits(limits)
 }
 
 // attribute counts the memory stalls of a machine that has memory left as load:

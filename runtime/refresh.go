@@ -3,6 +3,8 @@ package runtime
 import (
 	"context"
 	"time"
+
+	"github.com/rundlet/rundlet/runtime/claim"
 )
 
 // hostLook is how often a daemon looks whether the host still has what the base
@@ -43,7 +45,7 @@ func (r *Runtime) refreshBase(ctx context.Context) {
 	r.mu.Unlock()
 	if current && next.tpl.BuildID != b.tpl.BuildID {
 		r.log.Info("base template refreshed: the host changed", "build_id", next.tpl.BuildID)
-		r.keepWarm(originOfTemplate(next.tpl))
+		r.pool.Keep(claim.OfTemplate(next.tpl))
 	}
 }
 

@@ -62,7 +62,6 @@ type supervisor struct {
 	// One tick of a kind at a time; each guards what only its ticks use.
 	beating, cleaning, feeling sync.Mutex
 	orphans                    map[hygiene.Object]time.Time // when each was first seen
-	told                       map[string]bool              // damaged snapshots that were reported
 	scaler                     autoscale.Scaler
 	unread                     string // the last failure to sample
 	rounds                     rounds
@@ -95,7 +94,7 @@ func (r *Runtime) every(interval time.Duration, tick func(context.Context)) {
 	if interval <= 0 {
 		return
 	}
-	r.spawn(func() {
+	r.background.Go(func() {
 		ticker := time.NewTicker(interval)
 		defer ticker.Stop()
 		for {
@@ -140,18 +139,9 @@ func (r *Runtime) inUse() map[string]bool {
 		used[id] = true
 	}
 	r.sup.mu.Unlock()
-	r.orphans.mu.Lock()
-	for id := range r.orphans.machines {
-		used[id] = true
-	}
-	r.orphans.mu.Unlock()
-	r.pool.mu.Lock()
-	sandboxes := make([]*handle, 0, len(r.pool.machines))
-	for _, w := range r.pool.machines {
-		sandboxes = append(sandboxes, w.sb)
-	}
-	r.pool.mu.Unlock()
-	for _, sb := range append(sandboxes, r.all()...) {
+	r.orphans.Machines(used)
+	r.pool.Owned(used)
+	for _, sb := range r.all() {
 		row := sb.snapshot()
 		used[row.ID], used[row.SlotID], used[row.SnapshotID] = true, true, true
 	}

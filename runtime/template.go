@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -49,7 +52,7 @@ func (r *Runtime) Templates(ctx context.Context) ([]sandbox.Template, error) {
 	}
 	spawns, err := r.cfg.Store.Spawns(ctx)
 	if err != nil {
-		return nil, classify(err)
+		return nil, fault.Classify(err)
 	}
 	for i, t := range all {
 		all[i].SpawnCount, all[i].LastSpawnedAt = spawns[t.Aliases[0]].Count, spawns[t.Aliases[0]].Last
@@ -61,7 +64,7 @@ func (r *Runtime) Templates(ctx context.Context) ([]sandbox.Template, error) {
 func (r *Runtime) templates(ctx context.Context) ([]sandbox.Template, error) {
 	rows, err := r.cfg.Store.Templates(ctx)
 	if err != nil {
-		return nil, classify(err)
+		return nil, fault.Classify(err)
 	}
 	var out []sandbox.Template
 	base := false
@@ -90,7 +93,7 @@ func (r *Runtime) BaseSpec(ctx context.Context) (vm.Spec, error) {
 	if err != nil {
 		return vm.Spec{}, err
 	}
-	return originOfTemplate(tpl).machineSpec(Slot{}, "")
+	return claim.OfTemplate(tpl).MachineSpec("", netip.Addr{}, "")
 }
 
 // base returns the prepared base. The first call of a process checks that the
@@ -114,7 +117,7 @@ func (r *Runtime) base(ctx context.Context) (store.Template, error) {
 			if b.err != nil {
 				r.dropBase(b) // the next create tries again
 			} else {
-				r.keepWarm(originOfTemplate(b.tpl))
+				r.pool.Keep(claim.OfTemplate(b.tpl))
 			}
 			close(b.done)
 		})
@@ -138,16 +141,16 @@ func (r *Runtime) dropBase(b *build) {
 
 // staleBase forgets a base whose snapshot turned out to be unusable, and
 // reports whether err means that.
-func (r *Runtime) staleBase(ctx context.Context, from origin, err error) bool {
+func (r *Runtime) staleBase(ctx context.Context, from claim.Origin, err error) bool {
 	if !errors.Is(err, vm.ErrIncompatible) && !errors.Is(err, vm.ErrNotFound) {
 		return false
 	}
 	tpl, found, dbErr := r.storedBase(ctx)
-	if dbErr != nil || !found || from.id != tpl.ID {
+	if dbErr != nil || !found || from.ID != tpl.ID {
 		return false // a snapshot cannot be made anew
 	}
 	r.log.Warn("the base snapshot cannot be restored; making it anew", "error", err)
-	if tpl.BuildID == from.buildID {
+	if tpl.BuildID == from.BuildID {
 		tpl.Stamp = ""
 		if err := r.cfg.Store.PutTemplate(ctx, tpl); err != nil {
 			return false
@@ -158,9 +161,17 @@ func (r *Runtime) staleBase(ctx context.Context, from origin, err error) bool {
 	r.mu.Unlock()
 	if b != nil {
 		<-b.done
-		if b.tpl.BuildID == from.buildID {
+		if b.tpl.BuildID == from.BuildID {
 			r.dropBase(b)
 		}
 	}
 	return true
+}
+
+// unusable prepares the base anew if a warm machine could not be made from it
+// because its snapshot cannot be restored.
+func (r *Runtime) unusable(from claim.Origin, err error) {
+	if r.staleBase(r.life, from, err) {
+		r.background.Go(func() { _ = r.Prepare(r.life) }) // It tells the pool when it is made.
+	}
 }

@@ -15,7 +15,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
-	"github.com/rundlet/rundlet/agent/signature"
+	"github.com/rundlet/rundlet/envd/signature"
 )
 
 // Download answers GET /files.

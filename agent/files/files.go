@@ -15,10 +15,10 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/agent/account"
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/agent/reply"
 	"github.com/rundlet/rundlet/agent/sandbox"
-	"github.com/rundlet/rundlet/agent/signature"
+	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/envd/signature"
 )
 
 // Handler serves files with the rights of root, for the user a request names.
@@ -50,16 +50,13 @@ func fail(status int, format string, args ...any) error {
 // and returns the user.
 func (h *Handler) authorize(r *http.Request, q url.Values, operation string) (account.User, error) {
 	if token := h.state.AccessToken(); token != "" {
-		if shown := r.Header.Get(control.AccessTokenHeader); shown != "" {
+		if shown := r.Header.Get(envd.AccessTokenHeader); shown != "" {
 			if !sandbox.Equal(shown, token) {
 				return account.User{}, fail(http.StatusUnauthorized, "access token present in header but does not match")
 			}
 		} else {
-			signed := signature.Request{
-				Path: q.Get("path"), Operation: operation,
-				User: q.Get("username"), Expiration: q.Get("signature_expiration"),
-			}
-			if err := signature.Check(signed, q.Get("signature"), token, h.now()); err != nil {
+			signed, text := signature.FromQuery(q, operation)
+			if err := signature.Check(signed, text, token, h.now()); err != nil {
 				return account.User{}, fail(http.StatusUnauthorized, "%w", err)
 			}
 		}

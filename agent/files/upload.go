@@ -19,7 +19,7 @@ import (
 	"github.com/rundlet/rundlet/agent/account"
 	"github.com/rundlet/rundlet/agent/metadata"
 	"github.com/rundlet/rundlet/agent/reply"
-	"github.com/rundlet/rundlet/agent/signature"
+	"github.com/rundlet/rundlet/envd/signature"
 )
 
 // written is one file in the reply. Clients compare it whole: no other keys.

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // BenchmarkInit is the request that every create waits for, each in a sandbox
@@ -16,19 +16,19 @@ func BenchmarkInit(b *testing.B) {
 	n := newNode(b)
 	template, sandbox := n.boot(), n.boot()
 	template.snapshot("s")
-	bootID := func(req *control.InitRequest) { req.BootID = parentBootID }
+	bootID := func(req *envd.InitRequest) { req.BootID = parentBootID }
 	sandbox.init(bootID)
 	sandbox.snapshot("s")
-	other := func(req *control.InitRequest) { req.BootID = childBootID[:35] + "1" }
+	other := func(req *envd.InitRequest) { req.BootID = childBootID[:35] + "1" }
 	variants := []struct {
 		name   string
 		source *box
-		change []func(*control.InitRequest)
+		change []func(*envd.InitRequest)
 		all    []time.Duration
 	}{
 		{name: "plain", source: template},
-		{name: "bootid", source: template, change: []func(*control.InitRequest){bootID}},
-		{name: "restored", source: sandbox, change: []func(*control.InitRequest){other, restored(sandbox)}},
+		{name: "bootid", source: template, change: []func(*envd.InitRequest){bootID}},
+		{name: "restored", source: sandbox, change: []func(*envd.InitRequest){other, restored(sandbox)}},
 	}
 	for b.Loop() {
 		for i := range variants {

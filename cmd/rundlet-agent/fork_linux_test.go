@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/envd"
 )
 
 const (
@@ -31,11 +31,11 @@ func differ(t *testing.T, what, script string, boxes ...*box) {
 
 func TestForksHaveAnIdentityOfTheirOwn(t *testing.T) {
 	parent := newNode(t).boot()
-	parent.init(func(req *control.InitRequest) { req.BootID = parentBootID })
+	parent.init(func(req *envd.InitRequest) { req.BootID = parentBootID })
 	// A process that lives through the snapshot sees what its copy is, too.
 	parent.sh("mkfifo /tmp/ask; (while read -r _ < /tmp/ask; do cat /proc/sys/kernel/random/boot_id /etc/machine-id > /tmp/answer; done) > /dev/null 2>&1 &")
 	n := 0
-	children := parent.fork(2, func(req *control.InitRequest) { n++; req.BootID = fmt.Sprintf(childBootID, n) })
+	children := parent.fork(2, func(req *envd.InitRequest) { n++; req.BootID = fmt.Sprintf(childBootID, n) })
 	all := append(children, parent)
 
 	differ(t, "host name", "hostname", all...)
@@ -60,10 +60,10 @@ func TestForksHaveAnIdentityOfTheirOwn(t *testing.T) {
 	// The mount of the first life is used again, and made again where a program
 	// cleared /run.
 	children[1].sh("rm -rf /run/*")
-	if got := children[1].fork(1, func(req *control.InitRequest) { req.BootID = fmt.Sprintf(childBootID, 8) })[0].sh("cat /proc/sys/kernel/random/boot_id"); got != fmt.Sprintf(childBootID, 8) {
+	if got := children[1].fork(1, func(req *envd.InitRequest) { req.BootID = fmt.Sprintf(childBootID, 8) })[0].sh("cat /proc/sys/kernel/random/boot_id"); got != fmt.Sprintf(childBootID, 8) {
 		t.Errorf("boot id after /run was cleared: %q", got)
 	}
-	grandchild := children[0].fork(1, func(req *control.InitRequest) { req.BootID = fmt.Sprintf(childBootID, 9) })[0]
+	grandchild := children[0].fork(1, func(req *envd.InitRequest) { req.BootID = fmt.Sprintf(childBootID, 9) })[0]
 	if got := grandchild.sh("cat /proc/sys/kernel/random/boot_id; grep -c boot_id /proc/self/mounts"); got != fmt.Sprintf(childBootID, 9)+"\n1" {
 		t.Errorf("boot id and its mounts: %q", got)
 	}
@@ -117,7 +117,7 @@ func TestClockAfterARestore(t *testing.T) {
 	gap := time.Since(stopped)
 	child := parent.restore(parent, "s")
 	begin := time.Now()
-	child.init(restored(parent), func(req *control.InitRequest) { req.Timestamp = time.Time{} })
+	child.init(restored(parent), func(req *envd.InitRequest) { req.Timestamp = time.Time{} })
 	var guest float64
 	if _, err := fmt.Sscan(child.sh("date +%s.%N"), &guest); err != nil {
 		t.Fatal(err)

@@ -21,9 +21,9 @@ import (
 	"connectrpc.com/connect"
 	"golang.org/x/sys/unix"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/api/gen/envd/processpb"
 	"github.com/rundlet/rundlet/api/gen/envd/processpb/processpbconnect"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/image/hostbase"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor"
@@ -165,7 +165,7 @@ func (n *node) prepare(spec vm.Spec) (*box, vm.Spec) {
 }
 
 func (b *box) dial(ctx context.Context) (net.Conn, error) {
-	return b.driver.Dial(ctx, b.id, control.Port)
+	return b.driver.Dial(ctx, b.id, envd.Port)
 }
 
 // await waits for a guest that does not listen yet.
@@ -173,7 +173,7 @@ func (b *box) await() {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
 	defer cancel()
-	for control.Health(ctx, b.dial) != nil {
+	for envd.Health(ctx, b.dial) != nil {
 		select {
 		case <-time.After(2 * time.Millisecond):
 		case <-ctx.Done():
@@ -184,16 +184,16 @@ func (b *box) await() {
 }
 
 // init tells the agent who it is, as the runtime does.
-func (b *box) init(change ...func(*control.InitRequest)) {
+func (b *box) init(change ...func(*envd.InitRequest)) {
 	b.t.Helper()
-	req := control.InitRequest{
+	req := envd.InitRequest{
 		Timestamp: time.Now(), Hostname: b.id, SandboxID: b.id, TemplateID: "base", ControlToken: b.id,
 		DefaultUser: "user", RandomSeed: []byte(b.id),
 	}
 	for _, f := range change {
 		f(&req)
 	}
-	if err := control.Init(b.t.Context(), b.dial, req); err != nil {
+	if err := envd.Init(b.t.Context(), b.dial, req); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -207,7 +207,7 @@ func (b *box) snapshot(name string) {
 
 // fork snapshots the box and restores it n times, each with an identity of its
 // own.
-func (b *box) fork(n int, change ...func(*control.InitRequest)) []*box {
+func (b *box) fork(n int, change ...func(*envd.InitRequest)) []*box {
 	b.t.Helper()
 	name := fmt.Sprintf("s%d", b.boxes.Load())
 	b.snapshot(name)
@@ -221,8 +221,8 @@ func (b *box) fork(n int, change ...func(*control.InitRequest)) []*box {
 }
 
 // restored makes a request the first one to a copy of a box.
-func restored(of *box) func(*control.InitRequest) {
-	return func(req *control.InitRequest) { req.CurrentToken, req.Restored = of.id, true }
+func restored(of *box) func(*envd.InitRequest) {
+	return func(req *envd.InitRequest) { req.CurrentToken, req.Restored = of.id, true }
 }
 
 // sh runs a shell command as root and returns its output without the last

@@ -17,10 +17,10 @@ import (
 	"syscall"
 
 	"github.com/rundlet/rundlet/agent"
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/agent/firstboot"
 	"github.com/rundlet/rundlet/agent/reaper"
 	"github.com/rundlet/rundlet/agent/sudo"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // The agent's memory is the sandbox's: collect early, and hold on to little.
@@ -40,11 +40,11 @@ func main() {
 }
 
 func run() error {
-	listen := flag.String("listen", ":"+strconv.Itoa(control.Port), "address to serve the envd API on")
+	listen := flag.String("listen", ":"+strconv.Itoa(envd.Port), "address to serve the envd API on")
 	version := flag.Bool("version", false, "print the envd version and exit")
 	flag.Parse()
 	if *version {
-		fmt.Println(agent.Version)
+		fmt.Println(envd.Version)
 		return nil
 	}
 	debug.SetGCPercent(gcPercent)

@@ -4,14 +4,14 @@ import (
 	"os"
 	"testing"
 
-	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/envd"
 )
 
 func TestForksDrawDifferentKernelRandomness(t *testing.T) {
 	parent := newNode(t).boot()
 	parent.init()
 	// The same seed for all: what differs does not do so because of it.
-	children := parent.fork(2, func(req *control.InitRequest) { req.RandomSeed = []byte("the same for all") })
+	children := parent.fork(2, func(req *envd.InitRequest) { req.RandomSeed = []byte("the same for all") })
 	for what, script := range map[string]string{
 		"getrandom":           `python3 -c 'import os; print(os.getrandom(16).hex())'`,
 		"/dev/urandom":        "head -c 16 /dev/urandom | od -An -tx1",

@@ -16,9 +16,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/bench"
 	"github.com/rundlet/rundlet/bench/report"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/network"
 	"github.com/rundlet/rundlet/node"
@@ -44,7 +44,7 @@ type gvisorBench struct {
 // slot is a place in the network for a machine.
 type slot struct {
 	spec  vm.Spec
-	agent control.Dial
+	agent envd.Dial
 	free  func()
 }
 
@@ -58,7 +58,7 @@ func (g gvisorBench) place(ctx context.Context, from *vm.SnapshotRef) (slot, err
 	spec := g.spec
 	spec.NetNS, spec.GuestIP, spec.Hostname, spec.RestoreFrom = s.NetNS, s.GuestIP.String(), "bench", from
 	return slot{spec: spec, free: func() { g.network.Retire(s.ID) }, agent: func(ctx context.Context) (net.Conn, error) {
-		return g.network.DialContext(ctx, netip.AddrPortFrom(s.GuestIP, control.Port))
+		return g.network.DialContext(ctx, netip.AddrPortFrom(s.GuestIP, envd.Port))
 	}}, nil
 }
 
@@ -96,11 +96,11 @@ func (g gvisorBench) library(ctx context.Context, from *vm.SnapshotRef) (bench.M
 }
 
 // answers waits until the agent serves, as the runtime does after a boot.
-func answers(ctx context.Context, agent control.Dial) error {
+func answers(ctx context.Context, agent envd.Dial) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for pause := 2 * time.Millisecond; ; pause = min(pause*2, 100*time.Millisecond) {
-		err := control.Health(ctx, agent)
+		err := envd.Health(ctx, agent)
 		if err == nil {
 			return nil
 		}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/bench"
 	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/client"
@@ -22,6 +21,7 @@ import (
 	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // runBench measures with state of its own: sandboxes are larger than usual, and
@@ -48,7 +48,7 @@ func runBench(cmd *cobra.Command, o *options, only []string, plan bench.Plan) (_
 		err = errors.Join(err, os.RemoveAll(dirs.StateDir), os.RemoveAll(dirs.RunDir))
 	}()
 	progress := func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) }
-	size := runtime.DefaultSize
+	size := sandbox.DefaultSize
 	size.MemoryMiB = max(size.MemoryMiB, plan.MemoryMiB())
 	begin := time.Now()
 	var r report.Report
@@ -70,7 +70,7 @@ func runBench(cmd *cobra.Command, o *options, only []string, plan bench.Plan) (_
 }
 
 // openBenchServer opens a node and serves it on a port of its own.
-func openBenchServer(ctx context.Context, dirs layout.Layout, c bench.Config, size runtime.Size, progress func(string)) (_ *bench.Server, _ report.Host, err error) {
+func openBenchServer(ctx context.Context, dirs layout.Layout, c bench.Config, size sandbox.Size, progress func(string)) (_ *bench.Server, _ report.Host, err error) {
 	room := node.DefaultCapacity
 	if c.Sandboxes > 0 {
 		room.Sandboxes = c.Sandboxes
@@ -118,7 +118,7 @@ func openBenchServer(ctx context.Context, dirs layout.Layout, c bench.Config, si
 	keys := new(e2b.MemoryKeys)
 	serving = true
 	go func() {
-		served <- e2b.NewServer(e2b.Config{EnvdVersion: control.EnvdVersion}, n.Runtime, keys).Serve(ctx, ln)
+		served <- e2b.NewServer(e2b.Config{}, n.Runtime, keys).Serve(ctx, ln)
 	}()
 	newKey := func(ctx context.Context, name string) (string, error) {
 		_, key, err := keys.Create(ctx, name)

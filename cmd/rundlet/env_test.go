@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/node/statedir"
 )
 
@@ -34,10 +34,10 @@ func TestEnv(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	if out := must(t, "version"); !strings.HasPrefix(out, "rundlet ") || !strings.Contains(out, "envd "+control.EnvdVersion) {
+	if out := must(t, "version"); !strings.HasPrefix(out, "rundlet ") || !strings.Contains(out, "envd "+envd.Version) {
 		t.Errorf("%q", out)
 	}
-	if got := decode[map[string]string](t, must(t, "--json", "version")); got["envd"] != control.EnvdVersion || got["version"] != version || len(got) != 5 {
+	if got := decode[map[string]string](t, must(t, "--json", "version")); got["envd"] != envd.Version || got["version"] != version || len(got) != 5 {
 		t.Errorf("%v", got)
 	}
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rundlet/rundlet/agent/control"
+	"github.com/rundlet/rundlet/envd"
 )
 
 func newVersion(o *options) *cobra.Command {
@@ -17,12 +17,12 @@ func newVersion(o *options) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.json {
 				return printJSON(cmd.OutOrStdout(), map[string]string{
-					"version": version, "envd": control.EnvdVersion, "go": runtime.Version(),
+					"version": version, "envd": envd.Version, "go": runtime.Version(),
 					"os": runtime.GOOS, "arch": runtime.GOARCH,
 				})
 			}
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "rundlet %s (envd %s, %s, %s/%s)\n",
-				version, control.EnvdVersion, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+				version, envd.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -93,7 +94,7 @@ func TestAnswerHeadsAreBounded(t *testing.T) {
 		{"chunk extensions without number", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("1;"+strings.Repeat("a", 1000)+"\r\nx\r\n", 1000), 0, ""},
 		{"trailers too large", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + fields(3, 60000) + "\r\n", 0, ""},
 	}
-	for _, port := range []uint16{80, AgentPort} {
+	for _, port := range []uint16{80, envd.Port} {
 		for _, tt := range tests {
 			t.Run(fmt.Sprintf("%s, port %d", tt.name, port), func(t *testing.T) {
 				p := New(&guests{answer: writes(tt.answer)}, slog.New(slog.DiscardHandler))

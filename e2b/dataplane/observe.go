@@ -6,6 +6,9 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/rundlet/rundlet/api/gen/envd/processpb/processpbconnect"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // Observer is told when the commands that pass through start and print. It is
@@ -18,16 +21,13 @@ type Observer interface {
 	FirstStdout(sandboxID string, took time.Duration)
 }
 
-// startPath is the agent's call that starts a command. SDKs use its JSON form.
-const (
-	startPath = "/process.Process/Start"
-	startType = "application/connect+json"
-)
+// startType is the form of the agent's call that starts a command that SDKs use.
+const startType = "application/connect+json"
 
 // observe watches the answer to a Start on its way through.
 func (p *Proxy) observe(resp *http.Response) {
 	x := exchangeOf(resp.Request)
-	if p.observer == nil || x.target.Port != AgentPort || resp.Request.URL.Path != startPath ||
+	if p.observer == nil || x.target.Port != envd.Port || resp.Request.URL.Path != processpbconnect.ProcessStartProcedure ||
 		resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != startType {
 		return
 	}

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/http/httputil"
-	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,12 +14,9 @@ import (
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
-
-// headerTraffic carries the token that guards the ports of a sandbox without
-// public traffic.
-const headerTraffic = "E2b-Traffic-Access-Token"
 
 // Proxy carries requests to sandboxes. It is safe for concurrent use and must be
 // closed.
@@ -130,7 +126,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 		refuse(w, r, t, refusal.KeyInAddress.With())
 		return
 	}
-	if t.Port == AgentPort && internal(r.URL.Path) {
+	if t.Port == envd.Port && envd.HostOnly(r.URL.Path) {
 		refuse(w, r, t, refusal.ControlRoute.With())
 		return
 	}
@@ -146,8 +142,8 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 		p.fail(w, r, err)
 		return
 	}
-	if t.Port != AgentPort && sb.TrafficAccessToken != "" {
-		if e := checkToken(r, headerTraffic, sb.TrafficAccessToken, refusal.TrafficTokenMissing, refusal.TrafficTokenInvalid); e != nil {
+	if t.Port != envd.Port && sb.TrafficAccessToken != "" {
+		if e := checkToken(r, envd.TrafficTokenHeader, sb.TrafficAccessToken, refusal.TrafficTokenMissing, refusal.TrafficTokenInvalid); e != nil {
 			refuse(w, r, t, e)
 			return
 		}
@@ -207,7 +203,7 @@ func (p *Proxy) HasToken(r *http.Request, t Target) bool {
 // hasToken reports whether a request has a token of the sandbox.
 func hasToken(r *http.Request, sb sandbox.Sandbox) bool {
 	for _, t := range []struct{ header, token string }{
-		{headerAccess, sb.EnvdAccessToken}, {headerTraffic, sb.TrafficAccessToken},
+		{envd.AccessTokenHeader, sb.EnvdAccessToken}, {envd.TrafficTokenHeader, sb.TrafficAccessToken},
 	} {
 		if t.token != "" && subtle.ConstantTimeCompare([]byte(r.Header.Get(t.header)), []byte(t.token)) == 1 {
 			return true
@@ -236,18 +232,6 @@ func serving(s sandbox.State) error {
 	return sandbox.ErrNotRunning
 }
 
-// internalRoutes of the agent are for the host only.
-var internalRoutes = map[string]bool{
-	"/init": true, "/freeze": true, "/unfreeze": true, "/collapse": true,
-	"/fsfreeze": true, "/fsthaw": true, "/upgrade": true, "/rundlet": true,
-}
-
-func internal(urlPath string) bool {
-	// The agent's mux would clean the path; what it becomes is what counts.
-	clean := path.Clean("/" + urlPath)
-	return internalRoutes[clean] || strings.HasPrefix(clean, "/rundlet/")
-}
-
 func rewrite(r *httputil.ProxyRequest) {
 	r.SetXForwarded()
 	x := exchangeOf(r.In)
@@ -266,7 +250,7 @@ func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := exchangeOf(r)
 	transport := x.run.port
 	switch {
-	case x.target.Port == AgentPort:
+	case x.target.Port == envd.Port:
 		transport = x.run.agent
 	case r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
 		// Its heads are not text; the transport bounds them.

@@ -7,15 +7,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-)
 
-// AgentPort is the port on which the agent in a sandbox serves.
-const AgentPort = 49983
-
-// The headers that name a sandbox where the host name does not.
-const (
-	HeaderSandboxID   = "E2b-Sandbox-Id"
-	HeaderSandboxPort = "E2b-Sandbox-Port"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // Target is a TCP port of a sandbox.
@@ -26,7 +19,7 @@ type Target struct {
 
 // Errors of Classify. Both are the client's.
 var (
-	ErrHalfRouted = errors.New("send both " + HeaderSandboxID + " and " + HeaderSandboxPort + ", or neither")
+	ErrHalfRouted = errors.New("send both " + envd.SandboxIDHeader + " and " + envd.SandboxPortHeader + ", or neither")
 	ErrBadTarget  = errors.New("not a sandbox id and port")
 )
 
@@ -66,7 +59,7 @@ func Classify(host string, h http.Header, domain string) (t Target, ok bool, err
 		t, err = parseTarget(m[2], m[1])
 		return t, err == nil, err
 	}
-	id, port := h.Get(HeaderSandboxID), h.Get(HeaderSandboxPort)
+	id, port := h.Get(envd.SandboxIDHeader), h.Get(envd.SandboxPortHeader)
 	switch {
 	case id == "" && port == "":
 		return Target{}, false, nil

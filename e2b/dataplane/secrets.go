@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -28,17 +29,17 @@ const noKey = "-"
 // scrub takes keys and tokens out of a request that goes to t in the sandbox.
 func scrub(r *http.Request, t Target, sb sandbox.Sandbox) {
 	h := r.Header
-	h.Del(headerTraffic)
+	h.Del(envd.TrafficTokenHeader)
 	own := []string{sb.TrafficAccessToken}
-	if t.Port == AgentPort {
-		for i, v := range h[headerAccess] {
+	if t.Port == envd.Port {
+		for i, v := range h[envd.AccessTokenHeader] {
 			if isToken(v) && subtle.ConstantTimeCompare([]byte(v), []byte(sb.EnvdAccessToken)) != 1 {
-				h[headerAccess][i] = noKey
+				h[envd.AccessTokenHeader][i] = noKey
 			}
 		}
 	} else {
 		own = append(own, sb.EnvdAccessToken)
-		keep(h, headerAccess, func(v string) bool { return !isToken(strings.TrimSpace(v)) })
+		keep(h, envd.AccessTokenHeader, func(v string) bool { return !isToken(strings.TrimSpace(v)) })
 	}
 	secret := func(v string) bool {
 		return hasKey(v) || slices.ContainsFunc(own, func(token string) bool { return token != "" && strings.Contains(v, token) })

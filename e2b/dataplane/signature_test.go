@@ -2,7 +2,6 @@ package dataplane
 
 import (
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -11,16 +10,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/envd/signature"
 )
 
 // sign makes a signature as the SDKs do.
 func sign(path, op, user, token, expiry string) string {
-	raw := path + ":" + op + ":" + user + ":" + token
-	if expiry != "" {
-		raw += ":" + expiry
-	}
-	sum := sha256.Sum256([]byte(raw))
-	return "v1_" + base64.RawStdEncoding.EncodeToString(sum[:])
+	return signature.Sign(signature.Request{Path: path, Operation: op, User: user, Expiration: expiry}, token)
 }
 
 // files is a request to /files with what is not empty of these parameters.
@@ -105,7 +101,7 @@ func FuzzVerify(f *testing.F) {
 		signature := sign(path, "read", user, token, expiry)
 		by := func(method, signature, token string) bool {
 			s, err := parseSigned(files(method, path, user, signature, expiry))
-			return err == nil && s.by(token, sha256.New())
+			return err == nil && s.By(token, sha256.New())
 		}
 		switch {
 		case !by("GET", signature, token), !by("GET", signature+"=", token):

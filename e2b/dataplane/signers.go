@@ -7,6 +7,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/envd/signature"
 )
 
 // A signed file URL that names no sandbox, as SDKs make them when one URL serves
@@ -73,12 +76,12 @@ func (s *signers) put(i int, id, token string) {
 }
 
 // find returns which of them signed.
-func (s *signers) find(what *signed) (id string, ok bool) {
+func (s *signers) find(what *signature.Claim) (id string, ok bool) {
 	h := sha256.New()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, one := range s.ring {
-		if what.by(one.token, h) {
+		if what.By(one.token, h) {
 			one.used.Store(true)
 			return one.id, true
 		}
@@ -110,7 +113,7 @@ func (p *Proxy) FillSigners(ctx context.Context) error {
 func (p *Proxy) Signed(r *http.Request) (Target, error) {
 	what, err := parseSigned(r)
 	if err == nil {
-		err = what.fresh(time.Now())
+		err = fresh(what, time.Now())
 	}
 	if err != nil {
 		return Target{}, err
@@ -125,11 +128,11 @@ func (p *Proxy) Signed(r *http.Request) (Target, error) {
 	if _, err := p.sandboxes.Get(r.Context(), id); isGone(err) {
 		return Target{}, ErrBadSignature
 	}
-	return Target{ID: id, Port: AgentPort}, nil
+	return Target{ID: id, Port: envd.Port}, nil
 }
 
 // searchAll tries all sandboxes, one request after the other.
-func (p *Proxy) searchAll(r *http.Request, what *signed) (string, error) {
+func (p *Proxy) searchAll(r *http.Request, what *signature.Claim) (string, error) {
 	if wait, ok := p.charge(r, searchCost); !ok {
 		return "", &LimitError{After: wait}
 	}
@@ -144,7 +147,7 @@ func (p *Proxy) searchAll(r *http.Request, what *signed) (string, error) {
 	var found string
 	h := sha256.New()
 	err := p.sandboxes.EachToken(r.Context(), func(id, token string) bool {
-		if what.by(token, h) {
+		if what.By(token, h) {
 			found = id
 			p.signers.add(id, token)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -59,7 +60,7 @@ func TestSignedURLOfARecentSandboxIsFoundWithoutTheOthers(t *testing.T) {
 		p.Signer(m.id(i), m.id(i))
 	}
 	for _, i := range []int{0, 17, recentSigners - 1} {
-		if target, err := p.Signed(signedBy(m.id(i))); err != nil || target.ID != m.id(i) || target.Port != AgentPort {
+		if target, err := p.Signed(signedBy(m.id(i))); err != nil || target.ID != m.id(i) || target.Port != envd.Port {
 			t.Errorf("%d: %+v, %v", i, target, err)
 		}
 	}

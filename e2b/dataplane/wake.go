@@ -8,11 +8,9 @@ import (
 	"strings"
 
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
-
-// headerAccess carries the token that guards the agent.
-const headerAccess = "X-Access-Token"
 
 // wakes reports a sandbox that traffic resumes, or that is on its way between
 // running and paused: what comes of that is waited for, because a client whose
@@ -61,7 +59,7 @@ func (p *Proxy) wake(r *http.Request, sb sandbox.Sandbox) (sandbox.Sandbox, erro
 // sandbox, or what only a holder of it can make. Other ports have the traffic
 // token, which was checked.
 func mayWake(r *http.Request, t Target, sb sandbox.Sandbox) (shown bool, err error) {
-	if t.Port != AgentPort {
+	if t.Port != envd.Port {
 		return sb.TrafficAccessToken != "", nil
 	}
 	if sb.EnvdAccessToken == "" {
@@ -73,13 +71,13 @@ func mayWake(r *http.Request, t Target, sb sandbox.Sandbox) (shown bool, err err
 		if sb.TrafficAccessToken == "" {
 			return false, nil
 		}
-		return false, refusal.ResumeTokenMissing.With(strings.ToLower(headerAccess))
+		return false, refusal.ResumeTokenMissing.With(strings.ToLower(envd.AccessTokenHeader))
 	}
-	refused := checkToken(r, headerAccess, sb.EnvdAccessToken, refusal.ResumeTokenMissing, refusal.ResumeTokenInvalid)
+	refused := checkToken(r, envd.AccessTokenHeader, sb.EnvdAccessToken, refusal.ResumeTokenMissing, refusal.ResumeTokenInvalid)
 	if refused == nil {
 		return true, nil
 	}
-	if r.URL.Path == "/files" {
+	if r.URL.Path == envd.FilesPath {
 		switch err := checkSigned(r, sb.EnvdAccessToken); {
 		case err == nil:
 			return true, nil
@@ -132,7 +130,7 @@ func (p *Proxy) Healthy(ctx context.Context, sb sandbox.Sandbox) error {
 		return err
 	}
 	defer run.release()
-	url := fmt.Sprintf("http://%s:%d/health", sb.ID, AgentPort)
+	url := fmt.Sprintf("http://%s:%d%s", sb.ID, envd.Port, envd.HealthPath)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err

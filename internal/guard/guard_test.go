@@ -36,7 +36,7 @@ func TestRepository(t *testing.T) {
 	if len(sources) < 10 {
 		t.Fatalf("found %d Go files only", len(sources))
 	}
-	for _, rule := range []func([]Source) []Finding{Layers, Bans, thirdPartyPure, Comments, Lengths, Tested, Fuzzed, DriverNames, unusedExceptions(knowDrivers)} {
+	for _, rule := range []func([]Source) []Finding{Layers, Spelled, Bans, thirdPartyPure, Comments, Lengths, Tested, Fuzzed, DriverNames, unusedExceptions(knowDrivers)} {
 		findings = append(findings, rule(sources)...)
 	}
 	for _, doc := range []string{"docs/fork-safety.md", "docs/limits.md", "docs/reliability.md", "docs/security.md", parityDoc} {
@@ -59,6 +59,7 @@ func TestRepository(t *testing.T) {
 func TestRulesCanFail(t *testing.T) {
 	imp := func(pkg, path string) string { return "package " + pkg + "\nimport _ \"" + path + "\"\n" }
 	ours := func(pkg, path string) string { return imp(pkg, Module+"/"+path) }
+	const wire = "package envd\nconst Port, TokenHeader = 48879, \"X-Token\"\nconst HealthPath = \"/health\""
 	type files map[string]string
 	for name, c := range map[string]struct {
 		rule      func([]Source) []Finding
@@ -76,6 +77,10 @@ func TestRulesCanFail(t *testing.T) {
 		"vm and a module":        {Layers, files{"vm/a.go": imp("vm", "golang.org/x/sys/unix")}, files{"vm/a.go": imp("vm", "net")}},
 		"node is no command":     {Layers, files{"node/a.go": ours("node", "cmd/x")}, files{"node/a.go": ours("node", "e2b")}},
 		"keys know a sandbox":    {Layers, files{"node/keys/a.go": ours("keys", "runtime")}, files{"node/daemon/a.go": ours("daemon", "runtime")}},
+		"host knows the agent":   {Layers, files{"cmd/rundlet/a.go": ours("main", "agent/files")}, files{"cmd/rundlet/a.go": ours("main", "agent/embedded"), "cmd/rundlet-agent/a.go": ours("main", "agent")}},
+		"client and agent":       {Layers, files{"client/a.go": ours("client", "agent/embedded")}, files{"client/a.go": ours("client", "envd")}},
+		"envd knows the host":    {Layers, files{"envd/a.go": ours("envd", "vm")}, files{"agent/a.go": ours("agent", "envd/signature")}},
+		"envd and a module":      {Layers, files{"envd/a.go": imp("envd", "connectrpc.com/connect")}, files{"envd/a.go": imp("envd", "net/http")}},
 		"no layer":               {Layers, files{"misc/a.go": "package misc"}, files{"cmd/misc/a.go": "package main"}},
 		"similar name":           {Layers, files{"agent/a.go": ours("agent", "apitest")}, files{"agent/a_test.go": ours("agent", "vm")}},
 
@@ -84,6 +89,10 @@ func TestRulesCanFail(t *testing.T) {
 		"imports a driver":    {DriverNames, files{"vm/foo/a.go": "package foo", "cmd/a.go": ours("main", "vm/foo/b")}, files{"vm/foo/a.go": "package foo", "vm/drivers/a.go": ours("drivers", "vm/foo")}},
 		"contract is no name": {DriverNames, files{"vm/foo/a.go": "package foo", "vm/vmtest/a.go": "package vmtest\nvar foo = 1"}, files{"vm/vmtest/a.go": "package vmtest", "node/a.go": "package node\nvar drivers = \"memvm, vmtest\""}},
 		"stale exception":     {unusedExceptions(driverExceptions{"cmd": "x"}), files{"vm/foo/a.go": "package foo"}, files{"vm/foo/a.go": "package foo", "cmd/a.go": "package main\nvar foo = 1"}},
+
+		"port":         {Spelled, files{"envd/a.go": wire, "e2b/a.go": "package e2b\nvar x = 0xbeef"}, files{"envd/a.go": wire, "envd/b/a.go": "package b\nvar x = 48879", "e2b/a.go": "package e2b\nvar x, y = 48878, 1.5"}},
+		"port in text": {Spelled, files{"envd/a.go": wire, "e2b/a.go": "package e2b\nfunc f() { g(`:48879`) }"}, files{"envd/a.go": wire, "e2b/a_test.go": "package e2b\nvar x = 48879"}},
+		"header":       {Spelled, files{"envd/a.go": wire, "agent/a/a.go": "package a\nvar x = \"x-TOKEN: \""}, files{"envd/a.go": wire, "agent/a/a.go": "package a\nvar x, y = \"X-Other\", \"/health\" // X-Token"}},
 
 		"ioutil":         {Bans, files{"vm/a_test.go": imp("vm", "io/ioutil")}, files{"vm/a_test.go": imp("vm", "io")}},
 		"old rand":       {Bans, files{"vm/a.go": imp("vm", "math/rand")}, files{"vm/a.go": imp("vm", "math/rand/v2")}},

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -19,10 +20,10 @@ var layers = []layer{
 	{"e2e", []string{""}, "drives the whole product from outside"},
 	{"node/statedir", []string{"layout", "store", "vm", "internal"}, "guards the state directory before there is a node"},
 	{"node/keys", []string{"node/statedir", "e2b", "sandbox", "store", "layout", "internal"}, "keeps keys, and knows no sandbox"},
-	{"node", []string{"node", "e2b", "runtime", "sandbox", "policy", "template", "image", "network", "store", "host", "vm", "vm/drivers", "agent", "api",
+	{"node", []string{"node", "e2b", "runtime", "sandbox", "policy", "template", "image", "network", "store", "host", "vm", "vm/drivers", "envd", "agent/embedded", "api",
 		"client", "layout", "telemetry", "doctor", "internal"}, "assembles what is below it, and is no command"},
-	{"e2b", []string{"e2b", "sandbox", "api", "internal"}, "the E2B surface knows no driver, no store and no network"},
-	{"runtime", []string{"runtime", "sandbox", "policy", "template", "image", "network", "store", "host", "vm", "agent", "api", "layout", "internal"},
+	{"e2b", []string{"e2b", "sandbox", "envd", "api", "internal"}, "the E2B surface knows no driver, no store and no network"},
+	{"runtime", []string{"runtime", "sandbox", "policy", "template", "image", "network", "store", "host", "vm", "envd", "api", "layout", "internal"},
 		"the runtime composes what is below it and knows no wire protocol"},
 	{"policy", []string{"policy", "sandbox", "vm"}, "policy is pure: it takes a state and returns a decision"},
 	{"simulate", []string{"simulate", "sandbox", "policy"}, "plays scenarios against the policies: no machine, no clock"},
@@ -31,6 +32,7 @@ var layers = []layer{
 	{"network", []string{"network", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"store", []string{"store", "sandbox", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"host", []string{"host", "internal"}, "one mechanism each: mechanisms don't know each other"},
+	{"envd", []string{"envd"}, "the agent imports it too, and what it imports is in every guest"},
 	{"vm/drivers", []string{"vm", "vm/gvisor", "vm/firecracker", "vm/qemu", "vm/vz"}, "brings the drivers in, and has no code"},
 	{"vm/vmtest", []string{"vm/vmtest", "vm"}, "the suite judges every driver, so it knows none"},
 	{"vm/memvm", []string{"vm/memvm", "vm", "internal"}, "a driver holds no business logic"},
@@ -40,9 +42,9 @@ var layers = []layer{
 	{"vm/vz", []string{"vm/vz", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
 	{"vm", nil, "the driver contract imports the standard library only"},
 	{"sandbox", nil, "the vocabulary imports the standard library only"},
-	{"agent", []string{"agent", "api", "internal"}, "the agent runs in the guest: nothing of the host is there"},
-	{"client", []string{"client", "sandbox", "agent", "api"}, "what an SDK would do: it knows the server by its wire only"},
-	{"bench", []string{"bench", "client", "sandbox", "policy", "runtime", "vm", "agent", "api", "internal"}, "measures the product and the bare mechanism side by side"},
+	{"agent", []string{"agent", "envd", "api", "internal"}, "the agent runs in the guest: nothing of the host is there"},
+	{"client", []string{"client", "sandbox", "envd", "api"}, "what an SDK would do: it knows the server by its wire only"},
+	{"bench", []string{"bench", "client", "sandbox", "policy", "runtime", "vm", "envd", "api", "internal"}, "measures the product and the bare mechanism side by side"},
 	{"api", []string{"api"}, "generated types depend on nothing of ours"},
 	{"scripts", nil, "tools of the build need nothing of the product"},
 	{"rotate", []string{"policy/hygiene"}, "carries out the plan of hygiene for the daemon's own log"},
@@ -51,6 +53,17 @@ var layers = []layer{
 	{"doctor", []string{"doctor", "internal"}, "packages report to the doctor through a function, so it knows none of them"},
 	{"internal", []string{"internal", "vm"}, "internal packages are tools of the others"},
 }
+
+// onlyStandard are the layers that import the standard library only, beside what
+// they may import of this module.
+var onlyStandard = []string{"vm", "envd"}
+
+// agentImporters are who may import the program inside the guest: what the host
+// needs of it is in envd. Any layer above may import agentBinary, which embeds it.
+var (
+	agentImporters = []string{"agent", "cmd/rundlet-agent", "e2e"}
+	agentBinary    = "agent/embedded"
+)
 
 // exactly are may entries that match the named package only, not what is below
 // it: a driver or suite must not come in by way of its contract.
@@ -80,9 +93,13 @@ func Layers(sources []Source) []Finding {
 		for _, p := range s.Imports() {
 			target, ours := strings.CutPrefix(p, Module+"/")
 			if !ours {
-				if l.dir == "vm" && !standard(p) {
+				if slices.Contains(onlyStandard, l.dir) && !standard(p) {
 					out = append(out, findingf(s.Path, "imports %s; %s", p, l.why))
 				}
+				continue
+			}
+			if within(target, "agent") && target != agentBinary && !withinAny(s.Dir(), agentImporters) {
+				out = append(out, findingf(s.Path, "imports %s, the program inside the guest; what the host needs of it is in %s", target, protocol))
 				continue
 			}
 			if !l.allows(s.Dir(), target) {

@@ -23,7 +23,8 @@ var withoutTests = map[string]string{
 // fuzzed are the places that parse bytes from outside, and what those are. As
 // soon as there is a test there must be a fuzz target.
 var fuzzed = map[string]string{
-	"agent":         "multipart names, paths and signatures",
+	"agent":         "multipart names and paths",
+	"envd":          "replies of the agent and signatures",
 	"e2b":           "pagination tokens, host and header routing, signed URLs",
 	"e2b/dataplane": "host and header routing",
 	"host":          "figures of the kernel",

@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"os"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/node"
@@ -104,7 +103,7 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 // server is the configuration of the server in front of the node.
 func (c *Config) server(split limits.Split, metrics http.Handler) e2b.Config {
 	return e2b.Config{
-		MaxConnections: split.Clients, MaxStreams: split.Streams, Domain: c.Domain, EnvdVersion: control.EnvdVersion, Metrics: metrics, Log: c.Node.Log,
+		MaxConnections: split.Clients, MaxStreams: split.Streams, Domain: c.Domain, Metrics: metrics, Log: c.Node.Log,
 		TrustedProxies: c.TrustedProxies, RequireSecure: c.RequireSecure,
 	}
 }

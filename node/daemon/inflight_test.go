@@ -13,9 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/e2b"
-	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -29,8 +28,8 @@ func busyGuest(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		if req.URL.Path == control.InitPath {
-			_ = json.NewDecoder(req.Body).Decode(&control.InitRequest{})
+		if req.URL.Path == envd.InitPath {
+			_ = json.NewDecoder(req.Body).Decode(&envd.InitRequest{})
 		}
 		_, _ = io.Copy(io.Discard, req.Body)
 		<-time.After(time.Millisecond)
@@ -117,8 +116,8 @@ func (f *inFlight) ask(ctx context.Context, t *testing.T, method, port string) {
 			t.Error(err)
 			return
 		}
-		req.Header.Set(dataplane.HeaderSandboxID, f.id)
-		req.Header.Set(dataplane.HeaderSandboxPort, port)
+		req.Header.Set(envd.SandboxIDHeader, f.id)
+		req.Header.Set(envd.SandboxPortHeader, port)
 		answer := method + " "
 		var refusal struct{ Message string }
 		switch resp, err := client.Do(req); {

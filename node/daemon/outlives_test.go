@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/agent/control"
 	"github.com/rundlet/rundlet/e2b"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/node/keys"
@@ -61,7 +61,7 @@ func (s *serving) open(t *testing.T) *node.Node {
 		t.Fatal(err)
 	}
 	driver := memvm.New(memvm.Options{Host: s.host, Handler: func(_ string, port uint16) func(net.Conn) {
-		if port != control.Port && port != 80 {
+		if port != envd.Port && port != 80 {
 			return nil
 		}
 		return busyGuest

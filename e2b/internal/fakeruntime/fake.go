@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -74,7 +75,7 @@ func (f *Runtime) create(req sandbox.CreateRequest) sandbox.Sandbox {
 	sb := sandbox.Sandbox{
 		ID: fmt.Sprintf("i%020d", f.started), TemplateID: "tpl0", Alias: req.Template, State: sandbox.StateRunning,
 		Metadata: req.Metadata, StartedAt: f.start(),
-		EndAt: Epoch.Add(req.Timeout), VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024, EnvdVersion: "0.6.13",
+		EndAt: Epoch.Add(req.Timeout), VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024, EnvdVersion: envd.Version,
 		AllowInternet: req.AllowInternet, KeyID: req.KeyID, OnTimeout: req.OnTimeout, AutoResume: req.AutoResume,
 	}
 	if req.Secure {

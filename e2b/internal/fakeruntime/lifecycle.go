@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -121,7 +122,7 @@ func (f *Runtime) Pause(ctx context.Context, id string, memory bool) error {
 	}
 	if !memory {
 		for port, ln := range sb.ports {
-			if port != 49983 {
+			if port != envd.Port {
 				ln.Close()
 				delete(sb.ports, port)
 			}

@@ -1,6 +1,10 @@
 package refusal
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/rundlet/rundlet/envd/signature"
+)
 
 // Refusals of the API, and of file URLs by the agent, that E2B has too.
 var (
@@ -17,11 +21,11 @@ var (
 	IdempotencyMismatch = add(Row{Name: "idempotency key of another request", Status: http.StatusUnprocessableEntity, E2B: true, Cause: "idempotency_request_mismatch",
 		Text: "this Idempotency-Key was used with another request"})
 	SignatureMissing = add(Row{Name: "signature missing", Status: http.StatusUnauthorized, E2B: true,
-		Text: "missing signature query parameter"})
+		Text: signature.ErrMissing.Error()})
 	SignatureInvalid = add(Row{Name: "signature invalid", Status: http.StatusUnauthorized, E2B: true,
-		Text: "invalid signature"})
+		Text: signature.ErrInvalid.Error()})
 	SignatureExpired = add(Row{Name: "signature expired", Status: http.StatusUnauthorized, E2B: true,
-		Text: "signature is already expired"})
+		Text: signature.ErrExpired.Error()})
 	BadRouting = add(Row{Name: "bad routing", Status: http.StatusBadRequest, E2B: true,
 		Text: "%s"})
 	Paused = add(Row{Name: "paused already", Status: http.StatusConflict, E2B: true,

@@ -1,0 +1,60 @@
+package admission
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/rundlet/rundlet/policy/disk"
+	"github.com/rundlet/rundlet/sandbox"
+)
+
+// CheckMachine reports an error if the disk is below the floor of restores.
+func (c *Controller) CheckMachine() error {
+	err := c.check(c.cfg.Floors.Restore)
+	if errors.Is(err, sandbox.ErrDiskFull) {
+		c.diskFull.Add(1)
+	}
+	return err
+}
+
+// CheckSnapshot reports an error if the disk is below the floor of saves.
+func (c *Controller) CheckSnapshot() error { return c.check(c.cfg.Floors.Save) }
+
+// CheckPool reports an error if the disk is below the floor of the warm pool.
+func (c *Controller) CheckPool() error { return c.check(c.cfg.Floors.WarmPool) }
+
+// CheckBuild reports an error if the disk is below the floor of template builds.
+func (c *Controller) CheckBuild() error { return c.check(c.cfg.Floors.Build) }
+
+// check checks a floor; equality passes.
+func (c *Controller) check(floor int64) error {
+	if c.cfg.Disk == nil {
+		return nil
+	}
+	_, err := disk.Guard{Root: c.cfg.DiskRoot, MinimumFree: floor}.Check(c.cfg.Disk)
+	var below *disk.BelowError
+	switch {
+	case errors.As(err, &below):
+		return fmt.Errorf("%w: %d MiB are free in %s, and %d MiB must stay free",
+			sandbox.ErrDiskFull, below.Available>>20, below.Root, below.Minimum>>20)
+	case err != nil:
+		return fmt.Errorf("%w: the room on the disk is not known: %w", sandbox.ErrUnavailable, err)
+	}
+	return nil
+}
+
+// Floors are the bytes that must be free on the disk before work of a kind is
+// begun. Zero is no floor.
+type Floors struct {
+	Restore, Save, Build, WarmPool int64
+}
+
+// FloorsFor returns the floors for a disk of a size: those of package disk, or
+// less on a disk that is small: a tenth for a restore, a save and a build, a
+// fifth for the warm pool.
+func FloorsFor(total int64) Floors {
+	return Floors{
+		Restore: min(disk.RestoreFloor, total/10), Save: min(disk.SaveFloor, total/10),
+		Build: min(disk.BuildFloor, total/10), WarmPool: min(disk.WarmPoolFloor, total/5),
+	}
+}
