@@ -2,8 +2,8 @@ package node_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"log"
 	"os"
 	"path/filepath"
 	"time"
@@ -15,35 +15,38 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// A program that opens a node in a directory of its own, runs one command in a
-// sandbox and removes everything. The body of Example is that of main.
+// A program that runs one command in a sandbox of a node of its own. The body of
+// Example is that of main.
 func Example() {
 	node.Init() // Must be the first statement of main.
+	if err := calculate(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
 
-	ctx, logger := context.Background(), log.New(os.Stderr, "", 0)
+func calculate(ctx context.Context) (err error) {
 	dir, err := os.MkdirTemp("", "node")
 	if err != nil {
-		logger.Fatal(err)
+		return err
 	}
 	defer os.RemoveAll(dir)
 	n, err := node.Open(ctx, node.Config{
 		Dirs:      layout.Layout{StateDir: filepath.Join(dir, "state"), CacheDir: filepath.Join(dir, "cache"), RunDir: filepath.Join(dir, "run")},
-		Ephemeral: true,
-		NoUplink:  true,
+		Ephemeral: true, // Nothing is kept.
+		NoUplink:  true, // The sandbox has no internet, and the host's network stays as it is.
 	})
 	if err != nil {
-		logger.Fatal(err)
+		return err
 	}
+	defer func() { err = errors.Join(err, n.Close(node.EndAll)) }()
 	sb, err := n.Runtime.Create(ctx, sandbox.CreateRequest{Template: runtime.BaseAlias, Timeout: time.Hour, Secure: true})
 	if err != nil {
-		logger.Fatal(err)
+		return err
 	}
 	code, err := n.Agent(sb).Run(ctx, client.Command{Args: []string{"sh", "-c", "echo $((6 * 7))"}, Stdout: os.Stdout, Stderr: os.Stderr})
-	if err != nil {
-		logger.Fatal(err)
+	if err == nil {
+		fmt.Println("exit code", code)
 	}
-	fmt.Println("exit code", code)
-	if err := n.Close(node.EndAll); err != nil {
-		logger.Fatal(err)
-	}
+	return err
 }
