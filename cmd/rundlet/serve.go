@@ -76,7 +76,6 @@ all of them for the next "rundlet serve".`,
 	f.IntVar(&cfg.Node.NetworkSlots, "network-slots", 4, "network slots kept ready")
 	f.UintVar(&cfg.Node.SandboxMbit, "sandbox-bandwidth", 1000, "Mbit/s that one sandbox may send to the internet, and receive from there")
 	f.UintVar(&cfg.Node.UplinkMbit, "uplink-bandwidth", 0, "Mbit/s that all sandboxes may send to the internet: 95 % of the slowest link on the way, then they share it evenly; 0 for no bound")
-	cfg.Node.Capacity = node.DefaultCapacity
 	capacityFlags(f, &cfg.Node.Capacity)
 	shareFlags(f, &cfg.Node.Shares)
 	cfg.Node.Supervision = runtime.DefaultSupervision()
