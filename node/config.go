@@ -17,7 +17,8 @@ import (
 // default directories, limits and driver.
 type Config struct {
 	// Dirs are the root directories. Those that are empty come from the environment
-	// or are the defaults of package layout. Open makes them.
+	// or are the defaults of package layout. Open makes them. RunDir should be on a
+	// tmpfs, and its path is at most 59 bytes long, since there are sockets below it.
 	Dirs layout.Layout
 	// Driver is the name of a driver; empty or vm.AutoDriver is the first that this
 	// host can use.

@@ -40,6 +40,9 @@ func Check(runDir string) []vm.Problem {
 	if info, err := os.Stat("/proc/self/exe"); err != nil || info.Mode()&0o5 != 0o5 {
 		add(true, "this program is not readable and executable by every user", "chmod o+rx the program")
 	}
+	if err := checkStatic("/proc/self/exe"); err != nil {
+		add(true, err.Error(), hintStatic)
+	}
 	if !onTmpfs(runDir) {
 		add(false, fmt.Sprintf("run directory %s is not on a tmpfs", runDir), "choose one on a tmpfs, which /run is on most machines")
 	}

@@ -150,11 +150,11 @@ func New(conf Config) (*Driver, error) {
 	case os.Geteuid() != 0:
 		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported,
 			Err: errors.New("not running as root"), Hint: "run as root"}
-	case checkStatic("/proc/self/exe") != nil:
-		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported,
-			Err: checkStatic("/proc/self/exe"), Hint: "build the program with CGO_ENABLED=0"}
 	case bootID() == "":
 		return fail(vm.ErrUnavailable, errors.New("cannot read which boot of the host this is"))
+	}
+	if err := checkStatic("/proc/self/exe"); err != nil {
+		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported, Err: err, Hint: hintStatic}
 	}
 	for _, dir := range []string{conf.rootDir(), conf.machinesDir(), conf.snapshotsDir(), conf.pendingDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -30,5 +30,5 @@ func available() error {
 			return &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported, Err: errors.New(p.What), Hint: p.Hint}
 		}
 	}
-	return checkStatic("/proc/self/exe")
+	return nil
 }
