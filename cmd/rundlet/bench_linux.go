@@ -19,18 +19,20 @@ import (
 	"github.com/rundlet/rundlet/bench"
 	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/network"
+	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor"
 )
 
 // mechanism is what is under this node's driver.
-func (n *node) mechanism(ctx context.Context) (bench.Mechanism, error) {
-	spec, err := n.runtime.BaseSpec(ctx)
+func mechanism(ctx context.Context, n *node.Node) (bench.Mechanism, error) {
+	spec, err := n.Runtime.BaseSpec(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return gvisorBench{driver: n.driver.(*gvisor.Driver), network: n.network.(*network.Network), spec: spec}, nil
+	return gvisorBench{driver: n.Driver.(*gvisor.Driver), network: n.Network, spec: spec}, nil
 }
 
 type gvisorBench struct {
@@ -162,14 +164,15 @@ func timed(cmd *exec.Cmd, stdin []byte) (first, end time.Duration, err error) {
 	return first, time.Since(begin), err
 }
 
-func hostStamp(n *node) report.Host {
+func hostStamp(n *node.Node) report.Host {
 	var uts unix.Utsname
 	unix.Uname(&uts)
-	info := n.driver.Info()
+	info := n.Driver.Info()
+	memory, _ := host.Host{}.Memory()
 	return report.Host{
 		Time: time.Now().UTC().Truncate(time.Second), Version: version, Driver: info.Driver, Mechanism: info.Version,
 		Kernel: unix.ByteSliceToString(uts.Release[:]), CPU: cpuModel(), CPUs: runtime.NumCPU(),
-		MemoryMiB: int64(hostMemory() >> 20),
+		MemoryMiB: memory.Total >> 20,
 	}
 }
 

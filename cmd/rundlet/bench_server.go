@@ -17,6 +17,8 @@ import (
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/node"
+	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/sandbox"
@@ -30,8 +32,8 @@ func runBench(cmd *cobra.Command, o *options, only []string, plan bench.Plan) (_
 		return report.Report{}, err
 	}
 	// Two at a time would measure each other.
-	unlock, err := lockFile(filepath.Join(dirs.StateDir, "bench.lock"))
-	if errors.Is(err, errLocked) {
+	unlock, err := statedir.LockFile(filepath.Join(dirs.StateDir, "bench.lock"))
+	if errors.Is(err, statedir.ErrLocked) {
 		return report.Report{}, errors.New("another benchmark is running")
 	}
 	if err != nil {
@@ -69,19 +71,19 @@ func runBench(cmd *cobra.Command, o *options, only []string, plan bench.Plan) (_
 
 // openBenchServer opens a node and serves it on a port of its own.
 func openBenchServer(ctx context.Context, dirs layout.Layout, c bench.Config, size sandbox.Size, progress func(string)) (_ *bench.Server, _ report.Host, err error) {
-	room := capacityDefaults
+	room := node.DefaultCapacity
 	if c.Sandboxes > 0 {
-		room.sandboxes = c.Sandboxes
+		room.Sandboxes = c.Sandboxes
 	}
 	if c.Pending > 0 {
-		room.pending = c.Pending
+		room.Pending = c.Pending
 	}
-	room.memoryOvercommit, room.diskOvercommit = 16, 100 // Their size is a limit that few come near.
-	room.wait = 5 * time.Minute
+	room.MemoryOvercommit, room.DiskOvercommit = 16, 100 // Their size is a limit that few come near.
+	room.Wait = 5 * time.Minute
 	ctx, cancel := context.WithCancel(ctx)
-	n, err := openNode(ctx, dirs, nodeOptions{
-		ephemeral: true, noUplink: true, ahead: 4, capacity: room, size: size, latency: &latency.Recorder{},
-		warm: runtime.WarmTarget{Ready: c.Warm, Prepared: c.Prepared}, log: slog.New(slog.DiscardHandler), progress: progress,
+	n, err := node.Open(ctx, node.Config{
+		Dirs: dirs, Ephemeral: true, NoUplink: true, NetworkSlots: 4, Capacity: room, Size: size, Latency: &latency.Recorder{},
+		Warm: runtime.WarmTarget{Ready: c.Warm, Prepared: c.Prepared}, Progress: progress,
 	})
 	if err != nil {
 		cancel()
@@ -95,17 +97,17 @@ func openBenchServer(ctx context.Context, dirs layout.Layout, c bench.Config, si
 		if serving {
 			err = <-served
 		}
-		return errors.Join(err, n.Close(endAll))
+		return errors.Join(err, n.Close(node.EndAll))
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, closeAll())
 		}
 	}()
-	if err := n.runtime.Prepare(ctx); err != nil {
+	if err := n.Runtime.Prepare(ctx); err != nil {
 		return nil, report.Host{}, err
 	}
-	mechanism, err := n.mechanism(ctx)
+	mechanism, err := mechanism(ctx, n)
 	if err != nil {
 		return nil, report.Host{}, err
 	}
@@ -116,7 +118,7 @@ func openBenchServer(ctx context.Context, dirs layout.Layout, c bench.Config, si
 	keys := new(e2b.MemoryKeys)
 	serving = true
 	go func() {
-		served <- e2b.NewServer(e2b.Config{}, n.runtime, keys).Serve(ctx, ln)
+		served <- e2b.NewServer(e2b.Config{}, n.Runtime, keys).Serve(ctx, ln)
 	}()
 	newKey := func(ctx context.Context, name string) (string, error) {
 		_, key, err := keys.Create(ctx, name)
@@ -128,8 +130,8 @@ func openBenchServer(ctx context.Context, dirs layout.Layout, c bench.Config, si
 	}
 	return &bench.Server{
 		API:    client.API{URL: "http://" + ln.Addr().String(), Key: key},
-		NewKey: newKey, Samples: n.runtime.Latency(), Bare: mechanism, Close: closeAll,
-		Load: func() bench.Load { return benchLoad(n.runtime.Load()) },
+		NewKey: newKey, Samples: n.Runtime.Latency(), Bare: mechanism, Close: closeAll,
+		Load: func() bench.Load { return benchLoad(n.Runtime.Load()) },
 	}, hostStamp(n), nil
 }
 
