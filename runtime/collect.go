@@ -131,7 +131,7 @@ func (r *Runtime) reviewUnclaimed(ctx context.Context, minAge time.Duration) err
 		}
 	}
 	r.tellDamaged(damaged, claimed)
-	unclaimed, _ := snapshot.Plan(present, nil, claimed, time.Now(), minAge)
+	unclaimed := snapshot.Plan(present, claimed, time.Now(), minAge)
 	orphans := map[[2]string]bool{}
 	var errs []error
 	for _, u := range unclaimed {
