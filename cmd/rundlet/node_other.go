@@ -5,10 +5,7 @@ package main
 import (
 	"context"
 	"errors"
-	"time"
 
-	"github.com/rundlet/rundlet/bench"
-	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/doctor"
 	"github.com/rundlet/rundlet/layout"
 )
@@ -20,20 +17,3 @@ var errNoDriver = errors.New("this build has no driver that can run sandboxes on
 func openNode(context.Context, layout.Layout, nodeOptions) (*node, error) { return nil, errNoDriver }
 
 func doctorChecks(layout.Layout) []doctor.CheckFunc { return nil }
-
-func (n *node) mechanism(context.Context) (bench.Mechanism, error) { return nil, errNoDriver }
-
-func hostStamp(*node) report.Host { return report.Host{} }
-
-func loadAverage() string { return "" }
-
-func memoryFree() int { return 0 }
-
-// procUsage has no counterpart here yet.
-type procUsage struct{}
-
-func (procUsage) PSS([]int) (float64, error) { return 0, errNoDriver }
-
-func (procUsage) CPU([]int) (time.Duration, error) { return 0, errNoDriver }
-
-func (procUsage) Self() (time.Duration, float64, error) { return 0, 0, errNoDriver }

@@ -39,6 +39,8 @@ var layers = []layer{
 	{"sandbox", nil, "the vocabulary imports the standard library only"},
 	{"agent", []string{"agent", "envd", "api", "internal"}, "the agent runs in the guest: nothing of the host is there"},
 	{"client", []string{"client", "sandbox", "envd", "api"}, "what an SDK would do: it knows the server by its wire only"},
+	{"bench/local", []string{"bench", "client", "e2b", "envd", "host", "layout", "network", "policy", "runtime", "sandbox", "vm", "internal"},
+		"opens nodes to measure; it is part of no daemon"},
 	{"bench", []string{"bench", "client", "sandbox", "policy", "runtime", "vm", "envd", "api", "internal"}, "measures the product and the bare mechanism side by side"},
 	{"api", []string{"api"}, "generated types depend on nothing of ours"},
 	{"scripts", nil, "tools of the build need nothing of the product"},
@@ -65,7 +67,7 @@ var (
 var exactly = map[string]bool{"vm": true}
 
 // seesDrivers are the layers that may import the packages below vm all the same.
-var seesDrivers = []string{"runtime", "bench"}
+var seesDrivers = []string{"runtime"}
 
 // Layers checks the direction of every import between packages of this module.
 // Test files may import anything: they are no part of a program.
