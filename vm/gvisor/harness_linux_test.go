@@ -96,7 +96,7 @@ var rootfs = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, sub := range []string{"proc", "sys", "dev", "tmp", "etc", "mnt"} {
+	for _, sub := range []string{"proc", "sys", "dev", "tmp", "etc", "mnt", "mnt/ro", "mnt/private"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
 			return "", err
 		}
