@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/vmtest"
 )
@@ -84,8 +85,10 @@ func TestConformance(t *testing.T) {
 			return with(again)
 		},
 		Skips: []string{"honour/kernel-command-line"},
-		Guest: func(d vm.Runtime) vmtest.Guest { return client{d.(*Driver)} },
-		Files: func(d vm.Runtime) vmtest.Guest { return disk{client{d.(*Driver)}} },
+		// A destroy waits for the call in progress, then breaks it off and waits for that.
+		Limits: vmtest.Limits{Destroy: turn.Patience + turn.Bound + 3*time.Second},
+		Guest:  func(d vm.Runtime) vmtest.Guest { return client{d.(*Driver)} },
+		Files:  func(d vm.Runtime) vmtest.Guest { return disk{client{d.(*Driver)}} },
 		BootID: func(ctx context.Context, d vm.Runtime, id string) (string, error) {
 			return client{d.(*Driver)}.do(ctx, id, "GET", "/boot", "")
 		},
