@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/client"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/vm/gvisor"
 )
 
@@ -164,7 +164,7 @@ func TestACrashAtAnyStepOfTheRealDaemonLosesNothingAndLeaksNothing(t *testing.T)
 func checkSteps(t *testing.T, ops []crashOp) {
 	t.Helper()
 	var all []string
-	for _, s := range runtime.Steps() {
+	for _, s := range step.All() {
 		all = append(all, string(s))
 	}
 	all = append(all, gvisor.Steps()...)

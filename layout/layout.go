@@ -74,6 +74,9 @@ func (l Layout) Database() string { return filepath.Join(l.StateDir, "rundlet.db
 // Templates is where the root file systems of templates are kept.
 func (l Layout) Templates() string { return filepath.Join(l.StateDir, "templates") }
 
+// Base is where the root file systems of the template "base" are kept.
+func (l Layout) Base() string { return filepath.Join(l.Templates(), "base") }
+
 // DriverState is where a driver keeps what must survive a reboot.
 func (l Layout) DriverState(driver string) string {
 	return filepath.Join(l.StateDir, "drivers", driver)

@@ -6,15 +6,16 @@ import (
 	"maps"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/store"
 )
 
 // keepEnvironment keeps what a sandbox was given: by its create, above what is in
 // the snapshot that it was made from. A boot of it without its memory needs that.
-func (r *Runtime) keepEnvironment(ctx context.Context, id string, from origin, given map[string]string) error {
+func (r *Runtime) keepEnvironment(ctx context.Context, id string, from claim.Origin, given map[string]string) error {
 	env := map[string]string{}
-	if from.holder != "" {
-		saved, err := r.cfg.Store.Environment(ctx, from.id)
+	if from.Holder != "" {
+		saved, err := r.cfg.Store.Environment(ctx, from.ID)
 		if err != nil {
 			return err
 		}
@@ -32,14 +33,14 @@ func (r *Runtime) keepEnvironment(ctx context.Context, id string, from origin, g
 }
 
 // spawned counts a sandbox that was created from a template. Nobody waits for it.
-func (r *Runtime) spawned(from origin) {
-	if from.holder != "" {
+func (r *Runtime) spawned(from claim.Origin) {
+	if from.Holder != "" {
 		return
 	}
-	more := map[string]store.Spawns{from.alias: {Count: 1, Last: time.Now()}}
-	r.spawn(func() {
+	more := map[string]store.Spawns{from.Alias: {Count: 1, Last: time.Now()}}
+	r.background.Go(func() {
 		if err := r.cfg.Store.AddSpawns(context.WithoutCancel(r.life), more); err != nil {
-			r.log.Warn("could not count a sandbox of a template", "template", from.alias, "error", err)
+			r.log.Warn("could not count a sandbox of a template", "template", from.Alias, "error", err)
 		}
 	})
 }

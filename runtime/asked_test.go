@@ -5,11 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"github.com/rundlet/rundlet/sandbox"
 	"maps"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/runtime/template"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // TestTrafficWakesForWhatTheCreateAskedFor: or for five minutes, if that is more,
@@ -159,7 +161,7 @@ func TestSandboxesOfATemplateAreCounted(t *testing.T) {
 	ctx := context.Background()
 	f := newFixture(t)
 	base := func() sandbox.Template {
-		tpl, err := f.rt.Template(ctx, BaseAlias)
+		tpl, err := f.rt.Template(ctx, template.BaseAlias)
 		if err != nil {
 			t.Fatal(err)
 		}

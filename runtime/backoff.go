@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/rundlet/rundlet/sandbox"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // The pauses between resumes of one sandbox by traffic, after failures in a row.

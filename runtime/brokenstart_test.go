@@ -3,9 +3,10 @@ package runtime
 import (
 	"context"
 	"errors"
-	"github.com/rundlet/rundlet/sandbox"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // A start that is broken off, as by Ctrl-C, knows nothing of what it did not look
@@ -48,15 +49,15 @@ func TestUserDataOutlivesAStartThatIsBrokenOff(t *testing.T) {
 func TestUserDataOutlivesTheMarkOfAWarmMachine(t *testing.T) {
 	f := newFixture(t)
 	sb := f.create(long)
-	if err := f.rt.markScratch(sb.ID); err != nil {
+	if err := f.rt.machines.Mark(sb.ID); err != nil {
 		t.Fatal(err)
 	}
 	f.restart()
-	if marks := f.rt.scratchMarks(); len(marks) != 0 {
+	if marks := f.rt.machines.Marks(); len(marks) != 0 {
 		t.Errorf("marks %v", marks)
 	}
 	f.startWith(f.change(f.copyDatabase(), "DELETE FROM sandboxes"))
-	if _, there, err := f.cfg.Driver.Get(context.Background(), sb.ID); err != nil || !there || !f.rt.aside(sb.ID) {
-		t.Errorf("its machine is there: %t; set aside: %t; %v", there, f.rt.aside(sb.ID), err)
+	if _, there, err := f.cfg.Driver.Get(context.Background(), sb.ID); err != nil || !there || !f.rt.orphans.Aside(sb.ID) {
+		t.Errorf("its machine is there: %t; set aside: %t; %v", there, f.rt.orphans.Aside(sb.ID), err)
 	}
 }

@@ -6,98 +6,84 @@ import (
 
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/admission"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/runtime/pool"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
-// checkout takes a warm machine for a sandbox of an origin; nil if there is
-// none, or if others wait: who came first is served first.
-func (r *Runtime) checkout(from origin) *warm {
-	if r.cfg.Warm == (WarmTarget{}) || from.holder != "" || from.filesystem || r.queue.Stats().Pending > 0 {
+// checkout takes a warm machine for a sandbox of an origin; nil if there is none,
+// or if other requests wait: first come, first served.
+func (r *Runtime) checkout(from claim.Origin) *pool.Machine {
+	if !r.pool.Serves(from) || r.admission.Queue.Stats().Pending > 0 {
 		return nil
 	}
-	begin := time.Now()
-	for {
-		entry, ok := r.pool.books.Checkout(r.warmKey(from), begin)
-		if !ok {
-			return nil
-		}
-		w := r.pool.find(entry.ID)
-		// Its claim becomes an active one in one step: nobody slips in between.
-		if err := w.sb.reservation.Promote(); err != nil {
-			r.spawn(func() { r.discard(w) }) // it was told to yield
-			continue
-		}
-		r.pool.took(entry.ID, begin)
-		if w.ready {
-			r.cfg.Latency.Record(latency.WarmPoolCheckout, time.Since(begin))
-		}
-		r.pool.wake()
-		return w
-	}
+	return r.pool.Checkout(from)
 }
 
 // handOver makes a warm machine the sandbox that was asked for, whose place it owns
 // from now on.
-func (r *Runtime) handOver(ctx context.Context, w *warm, pl *place, want store.Sandbox, req sandbox.CreateRequest) (_ sandbox.Sandbox, err error) {
-	sb := w.sb
+func (r *Runtime) handOver(ctx context.Context, m *pool.Machine, pl *admission.Place, want store.Sandbox, req sandbox.CreateRequest) (_ sandbox.Sandbox, err error) {
+	want.ID, want.SlotID, want.Deadline = m.ID, m.Slot(), time.Now().Add(createTimeout)
+	sb := newHandle(want)
+	sb.reservation = m.Reservation
 	_ = sb.life.lock(ctx) // Nobody else knows it.
 	defer sb.life.unlock()
 	ctx, cancel := sb.creation(ctx)
 	defer cancel()
-	slot := sb.snapshot().SlotID
-	want.ID, want.SlotID, want.Deadline = sb.id, slot, time.Now().Add(createTimeout)
-	row := sb.update(func(row *store.Sandbox) { *row = want })
 	if err := r.add(sb, pl); err != nil {
-		r.places.free(pl)
-		r.discard(w)
+		r.admission.Places.Free(pl)
+		r.pool.Discard(m)
 		return sandbox.Sandbox{}, err
 	}
 	defer func() { err = r.undoCreate(ctx, sb, err) }()
-	if row.AllowInternet != nil && !*row.AllowInternet {
-		if err := r.cfg.Network.SetInternet(ctx, slot, false); err != nil {
+	if want.AllowInternet != nil && !*want.AllowInternet {
+		if err := r.cfg.Network.SetInternet(ctx, want.SlotID, false); err != nil {
 			return sandbox.Sandbox{}, err
 		}
 	}
-	if !w.ready {
-		if err := r.startPrepared(ctx, w, req); err != nil {
+	if !m.Ready {
+		if err := r.startPrepared(ctx, sb, m.Origin, req); err != nil {
 			return sandbox.Sandbox{}, err
 		}
 	}
-	if err := r.at(StepCreateMachine); err != nil {
+	if err := r.steps.At(step.CreateMachine); err != nil {
 		return sandbox.Sandbox{}, err
 	}
 	// What a ready one was given when it was made need not be given again.
-	if !w.ready || len(req.Env) > 0 || !req.Secure {
-		if err := r.deliver(ctx, row, launch{origin: w.origin, env: req.Env, resumed: w.ready}); err != nil {
+	if !m.Ready || len(req.Env) > 0 || !req.Secure {
+		if err := r.machines.Deliver(ctx, guestOf(want), machine.Launch{Origin: m.Origin, Env: req.Env, Resumed: m.Ready}); err != nil {
 			return sandbox.Sandbox{}, err
 		}
 	}
-	if err := r.at(StepCreateDelivered); err != nil {
+	if err := r.steps.At(step.CreateDelivered); err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	view, err := r.created(ctx, sb, req, w.origin)
+	view, err := r.created(ctx, sb, req, m.Origin)
 	if err == nil {
 		// Its row says what it is now, and a mark would say otherwise if that is lost.
-		err = r.unmarkScratch(sb.id)
+		err = r.machines.Unmark(sb.id)
 	}
 	return view, err
 }
 
 // startPrepared starts a machine that is prepared, when it is its turn: that is
 // work for a processor.
-func (r *Runtime) startPrepared(ctx context.Context, w *warm, req sandbox.CreateRequest) error {
-	inAdmit, admitted := r.stage(ctx, latency.CreateAdmit)
-	turn, err := r.admit(inAdmit, req.KeyID, capacity.Budget{Launches: 1})
+func (r *Runtime) startPrepared(ctx context.Context, sb *handle, from claim.Origin, req sandbox.CreateRequest) error {
+	inAdmit, admitted := r.steps.Stage(ctx, latency.CreateAdmit)
+	turn, err := r.admission.Admit(inAdmit, req.KeyID, capacity.Budget{Launches: 1})
 	if admitted(err); err != nil {
 		return err
 	}
 	defer turn.Release()
-	ctx, done := r.stage(ctx, latency.WarmSnapshotRestore)
-	w.sb.mu.Lock()
-	w.sb.restored = time.Now()
-	w.sb.mu.Unlock()
-	err = r.loadPrepared(ctx, w)
+	ctx, done := r.steps.Stage(ctx, latency.WarmSnapshotRestore)
+	sb.mu.Lock()
+	sb.restored = time.Now()
+	sb.mu.Unlock()
+	err = r.machines.Start(ctx, sb.id, from)
 	done(err)
 	return err
 }

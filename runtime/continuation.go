@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -25,13 +27,13 @@ func (r *Runtime) Capture(ctx context.Context, id string, reason sandbox.Continu
 		return sandbox.Continuation{}, fmt.Errorf("capture sandbox %s: %w: it is %s, which does not go with the reason %s",
 			id, sandbox.ErrConflict, sb.State, reason)
 	}
-	claim, err := r.capture(ctx, id, func(claim *store.Snapshot) {
-		claim.Kind, claim.Reason, claim.KeyID = kindContinuation, string(reason), keyID
+	snap, err := r.capture(ctx, id, func(snap *store.Snapshot) {
+		snap.Kind, snap.Reason, snap.KeyID = claim.KindContinuation, string(reason), keyID
 	})
 	if err != nil {
 		return sandbox.Continuation{}, fmt.Errorf("capture sandbox %s: %w", id, err)
 	}
-	return viewContinuation(claim), nil
+	return viewContinuation(snap), nil
 }
 
 // FollowUp starts a sandbox of its own from a continuation. It is no resume: the
@@ -41,13 +43,13 @@ func (r *Runtime) FollowUp(ctx context.Context, continuationID string, req sandb
 	if err := r.validate(req); err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	claim, err := r.listed(ctx, continuationID, kindContinuation)
+	snap, err := r.claims.Find(ctx, continuationID, claim.KindContinuation)
 	if err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	follows := viewContinuation(claim)
-	sb, err := r.create(ctx, req, originOfSnapshot(claim), &follows)
-	return sb, classify(err)
+	follows := viewContinuation(snap)
+	sb, err := r.create(ctx, req, claim.OfSnapshot(snap), &follows)
+	return sb, fault.Classify(err)
 }
 
 func viewContinuation(row store.Snapshot) sandbox.Continuation {

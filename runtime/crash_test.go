@@ -3,26 +3,29 @@ package runtime
 import (
 	"context"
 	"errors"
-	"github.com/rundlet/rundlet/sandbox"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // TestACrashAtAnyStepLosesNothingAndLeaksNothing stops the process at every
 // step: the goroutine that passes it never goes on, its runtime is not used any
 // more, and the next one opens over what is there.
 func TestACrashAtAnyStepLosesNothingAndLeaksNothing(t *testing.T) {
-	for _, step := range Steps() {
-		t.Run(string(step), func(t *testing.T) { crashAt(t, step, WarmTarget{}) })
+	for _, at := range step.All() {
+		t.Run(string(at), func(t *testing.T) { crashAt(t, at, WarmTarget{}) })
 	}
-	for _, step := range []Step{StepCreateMachine, StepCreateDelivered, StepCreateOutcome} {
-		t.Run("warm "+string(step), func(t *testing.T) { crashAt(t, step, WarmTarget{Ready: 1, Prepared: 1}) })
+	for _, at := range []step.Step{step.CreateMachine, step.CreateDelivered, step.CreateOutcome} {
+		t.Run("warm "+string(at), func(t *testing.T) { crashAt(t, at, WarmTarget{Ready: 1, Prepared: 1}) })
 	}
 }
 
-func crashAt(t *testing.T, step Step, warm WarmTarget) {
+func crashAt(t *testing.T, death step.Step, warm WarmTarget) {
 	f, ctx := newFixture(t), context.Background()
 	f.cfg.Warm = warm
 	f.restart()
@@ -38,14 +41,14 @@ func crashAt(t *testing.T, step Step, warm WarmTarget) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	operation, _, _ := strings.Cut(string(step), ".")
-	if operation == "resume" || step == StepKillDropped {
+	operation, _, _ := strings.Cut(string(death), ".")
+	if operation == "resume" || death == step.KillDropped {
 		f.pause(subject.ID)
 	}
 
 	reached := make(chan struct{})
-	f.failpoint(func(at Step) error {
-		if at == step {
+	f.failpoint(func(at step.Step) error {
+		if at == death {
 			close(reached)
 			select {} // the process is dead
 		}
@@ -56,7 +59,7 @@ func crashAt(t *testing.T, step Step, warm WarmTarget) {
 			select {
 			case <-reached:
 			default:
-				t.Errorf("the operation ended without passing %s", step)
+				t.Errorf("the operation ended without passing %s", death)
 				close(reached)
 			}
 		}()
@@ -68,7 +71,7 @@ func crashAt(t *testing.T, step Step, warm WarmTarget) {
 		case "resume":
 			f.rt.Connect(ctx, subject.ID, time.Hour)
 		case "snapshot":
-			if step == StepSnapshotDropped || step == StepSnapshotDeleted {
+			if death == step.SnapshotDropped || death == step.SnapshotDeleted {
 				f.rt.DeleteSnapshot(ctx, snap.ID)
 			} else {
 				f.rt.Snapshot(ctx, subject.ID, "other", "")
@@ -82,7 +85,7 @@ func crashAt(t *testing.T, step Step, warm WarmTarget) {
 	<-reached
 	f.failpoint(nil)
 	f.crashed = f.rt
-	f.rt.end() // what watches in it sees no more
+	f.rt.background.Stop() // what watches in it sees no more
 	f.open()
 
 	f.wantConsistent()
@@ -156,14 +159,14 @@ func (f *fixture) wantConsistent() {
 	if n := f.network.count(); n != len(runs) {
 		f.t.Errorf("%d slots for %d sandboxes", n, len(runs))
 	}
-	if n := f.rt.ledger.Active().Sandboxes; n != int64(len(runs)) {
+	if n := f.rt.admission.Ledger.Active().Sandboxes; n != int64(len(runs)) {
 		f.t.Errorf("capacity for %d of %d sandboxes", n, len(runs))
 	}
 	f.wantRoster()
-	if all, running := f.rt.places.counts(); all != len(rows) || running != len(runs) {
+	if all, running := f.rt.admission.Places.Counts(); all != len(rows) || running != len(runs) {
 		f.t.Errorf("%d sandboxes are counted, %d running; there are %d and %d", all, running, len(rows), len(runs))
 	}
-	if n := f.rt.ledger.Active().Launches; n != 0 {
+	if n := f.rt.admission.Ledger.Active().Launches; n != 0 {
 		f.t.Errorf("%d launches are counted and none is under way", n)
 	}
 	claims, err := f.db.Claims(ctx)
@@ -171,7 +174,7 @@ func (f *fixture) wantConsistent() {
 		f.t.Fatal(err)
 	}
 	for _, c := range claims {
-		if c.Kind == kindPause && !slices.Contains(claimed, c.ID) || c.Kind == kindFork || c.State != "ready" {
+		if c.Kind == claim.KindPause && !slices.Contains(claimed, c.ID) || c.Kind == claim.KindFork || c.State != "ready" {
 			f.t.Errorf("a claim of nobody: %+v", c)
 		}
 	}

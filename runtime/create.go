@@ -6,15 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"syscall"
 	"time"
 
-	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/vm"
 )
 
 // createTimeout is the deadline of the state creating.
@@ -30,74 +31,46 @@ func (r *Runtime) Create(ctx context.Context, req sandbox.CreateRequest) (sandbo
 	}
 	from, err := r.resolve(ctx, req.Template)
 	if err != nil {
-		return sandbox.Sandbox{}, classify(err)
+		return sandbox.Sandbox{}, fault.Classify(err)
 	}
 	sb, err := r.create(ctx, req, from, nil)
-	if err != nil && r.staleBase(ctx, from, err) {
+	if err != nil && r.templates.Stale(ctx, from, err) {
 		if from, err = r.resolve(ctx, req.Template); err == nil {
 			sb, err = r.create(ctx, req, from, nil)
 		}
 	}
-	return sb, classify(err)
-}
-
-// classify gives an error of what is below the class that its cause has here.
-// Where nothing was to be restored, use classifySave.
-func classify(err error) error {
-	var changed *vm.HostChangedError
-	switch {
-	case host.Lack(err) != "":
-		return fmt.Errorf("%w: %w", sandbox.ErrLacking, err)
-	case errors.Is(err, store.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("%w: %w", sandbox.ErrDiskFull, err)
-	case errors.Is(err, vm.ErrOutOfMemory):
-		return outOfMemory(err)
-	case errors.As(err, &changed):
-		return fmt.Errorf("%w: %w", sandbox.ErrNotRestorable, &sandbox.HostChangedError{File: changed.File, How: changed.How, Err: err})
-	case errors.Is(err, vm.ErrIncompatible), errors.Is(err, vm.ErrNotFound):
-		return fmt.Errorf("%w: %w", sandbox.ErrNotRestorable, err)
-	}
-	return err
-}
-
-// classifySave is classify of a call that saves a machine: there the driver has
-// nothing else to miss than the machine.
-func classifySave(id string, err error) error {
-	if errors.Is(err, vm.ErrNotFound) {
-		return fmt.Errorf("%w (%w)", notFound(id), err)
-	}
-	return classify(err)
+	return sb, fault.Classify(err)
 }
 
 // create makes a sandbox from an origin. follows is the continuation that it
 // follows up on, or nil.
-func (r *Runtime) create(ctx context.Context, req sandbox.CreateRequest, from origin, follows *sandbox.Continuation) (_ sandbox.Sandbox, err error) {
+func (r *Runtime) create(ctx context.Context, req sandbox.CreateRequest, from claim.Origin, follows *sandbox.Continuation) (_ sandbox.Sandbox, err error) {
 	sb := newHandle(r.newRow(req, from, follows))
-	ctx, end := r.stage(ctx, latency.Create, slog.String("sandbox", sb.id), slog.String("template", from.id))
+	ctx, end := r.steps.Stage(ctx, latency.Create, slog.String("sandbox", sb.id), slog.String("template", from.ID))
 	defer func() { end(err) }()
 	defer func() { err = r.deletedMeanwhile(ctx, from, err) }()
-	pl, err := r.places.take(req.KeyID)
+	pl, err := r.admission.Places.Take(req.KeyID)
 	if err != nil {
 		return sandbox.Sandbox{}, err
 	}
 	given := false
 	defer func() {
 		if !given {
-			r.places.free(pl)
+			r.admission.Places.Free(pl)
 		}
 	}()
 	if w := r.checkout(from); w != nil {
 		given = true
 		return r.handOver(ctx, w, pl, sb.row, req)
 	}
-	if err := r.roomForMachine(); err != nil {
+	if err := r.admission.CheckMachine(); err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	if err := r.fits(from); err != nil {
+	if err := r.claims.Fits(from); err != nil {
 		return sandbox.Sandbox{}, fmt.Errorf("create sandbox: %w", err)
 	}
-	inAdmit, admitted := r.stage(ctx, latency.CreateAdmit)
-	reservation, err := r.admit(inAdmit, req.KeyID, budget(sb.row))
+	inAdmit, admitted := r.steps.Stage(ctx, latency.CreateAdmit)
+	reservation, err := r.admission.Admit(inAdmit, req.KeyID, budget(sb.row))
 	if admitted(err); err != nil {
 		return sandbox.Sandbox{}, err
 	}
@@ -114,18 +87,18 @@ func (r *Runtime) create(ctx context.Context, req sandbox.CreateRequest, from or
 	}
 	given = true
 	defer func() { err = r.undoCreate(ctx, sb, err) }()
-	if err := r.at(StepCreateReserved); err != nil {
+	if err := r.steps.At(step.CreateReserved); err != nil {
 		return sandbox.Sandbox{}, err
 	}
 	if err := r.write(ctx, sb.row); err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	if err := r.at(StepCreateIntent); err != nil {
+	if err := r.steps.At(step.CreateIntent); err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	if err := r.launch(ctx, sb, launch{
-		origin: from, env: req.Env,
-		network: StepCreateNetwork, machine: StepCreateMachine, delivered: StepCreateDelivered,
+	if err := r.launch(ctx, sb, machine.Launch{
+		Origin: from, Env: req.Env,
+		Network: step.CreateNetwork, Machine: step.CreateMachine, Delivered: step.CreateDelivered,
 	}); err != nil {
 		return sandbox.Sandbox{}, err
 	}
@@ -140,7 +113,7 @@ func (sb *handle) creation(ctx context.Context) (context.Context, func()) {
 }
 
 // created writes the outcome of a create and exposes the sandbox.
-func (r *Runtime) created(ctx context.Context, sb *handle, req sandbox.CreateRequest, from origin) (sandbox.Sandbox, error) {
+func (r *Runtime) created(ctx context.Context, sb *handle, req sandbox.CreateRequest, from claim.Origin) (sandbox.Sandbox, error) {
 	if err := r.keepEnvironment(ctx, sb.id, from, req.Env); err != nil {
 		return sandbox.Sandbox{}, err
 	}
@@ -148,11 +121,11 @@ func (r *Runtime) created(ctx context.Context, sb *handle, req sandbox.CreateReq
 		return sandbox.Sandbox{}, err
 	}
 	r.spawned(from)
-	_ = r.at(StepCreateOutcome)
-	_, exposed := r.stage(ctx, latency.CreateExpose)
+	_ = r.steps.At(step.CreateOutcome)
+	_, exposed := r.steps.Stage(ctx, latency.CreateExpose)
 	r.expose(sb)
 	exposed(nil)
-	r.pool.wake() // The processor that the launch had is free.
+	r.pool.Wake() // The processor that the launch had is free.
 	return r.view(sb.snapshot()), nil
 }
 
@@ -172,7 +145,7 @@ func (r *Runtime) undoCreate(ctx context.Context, sb *handle, err error) error {
 
 // write is one of a create's writes to the store.
 func (r *Runtime) write(ctx context.Context, row store.Sandbox) (err error) {
-	ctx, done := r.stage(ctx, latency.CreateStore)
+	ctx, done := r.steps.Stage(ctx, latency.CreateStore)
 	defer func() { done(err) }()
 	return r.cfg.Store.PutSandbox(ctx, row)
 }
@@ -191,14 +164,14 @@ func (r *Runtime) nowRunning(ctx context.Context, sb *handle, timeout time.Durat
 }
 
 // newRow is the row of a sandbox that is to be created.
-func (r *Runtime) newRow(req sandbox.CreateRequest, from origin, follows *sandbox.Continuation) store.Sandbox {
+func (r *Runtime) newRow(req sandbox.CreateRequest, from claim.Origin, follows *sandbox.Continuation) store.Sandbox {
 	row := store.Sandbox{
-		ID: newID(), Instance: r.cfg.Instance, TemplateID: from.templateID, Alias: from.alias, BuildID: from.buildID,
+		ID: sandbox.NewID(), Instance: r.cfg.Instance, TemplateID: from.TemplateID, Alias: from.Alias, BuildID: from.BuildID,
 		State: sandbox.StateCreating, Metadata: req.Metadata, CreatedAt: time.Now(),
-		VCPUs: from.size.VCPUs, MemoryMiB: from.size.MemoryMiB, DiskMiB: from.size.DiskMiB,
+		VCPUs: from.Size.VCPUs, MemoryMiB: from.Size.MemoryMiB, DiskMiB: from.Size.DiskMiB,
 		Secure: req.Secure, PrivatePorts: req.AllowPublicTraffic != nil && !*req.AllowPublicTraffic,
 		AllowInternet: req.AllowInternet, KeyID: req.KeyID,
-		OriginID: from.id, Spec: from.spec, OnTimeout: req.OnTimeout, AutoResume: req.AutoResume,
+		OriginID: from.ID, Spec: from.Spec, OnTimeout: req.OnTimeout, AutoResume: req.AutoResume,
 		Timeout: req.Timeout,
 	}
 	if follows != nil {
@@ -210,10 +183,7 @@ func (r *Runtime) newRow(req sandbox.CreateRequest, from origin, follows *sandbo
 }
 
 func budget(row store.Sandbox) capacity.Budget {
-	return capacity.Budget{
-		CPUs: int64(row.VCPUs) * 1000, MemoryBytes: int64(row.MemoryMiB) << 20,
-		DiskBytes: int64(row.DiskMiB) << 20, Sandboxes: 1, Launches: 1,
-	}
+	return capacity.Sandbox(row.VCPUs, row.MemoryMiB, row.DiskMiB)
 }
 
 // adopted is the budget of a sandbox whose machine exists.

@@ -33,7 +33,7 @@ func TestCreateReservesThenConnectsThenRestoresThenDeliversThenExposes(t *testin
 	if row := f.row(sb.ID); row.State != "running" || row.SlotID == "" {
 		t.Errorf("row %+v", row)
 	}
-	if got := f.rt.ledger.Active().Sandboxes; got != 2 {
+	if got := f.rt.admission.Ledger.Active().Sandboxes; got != 2 {
 		t.Errorf("%d reserved", got)
 	}
 	in := f.initOf(sb.ID)

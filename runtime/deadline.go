@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -51,7 +53,7 @@ func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration,
 	}
 	row.EndAt = end
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
-		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w", id, classify(err))
+		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w", id, fault.Classify(err))
 	}
 	sb.update(func(row *store.Sandbox) { row.EndAt = end })
 	sb.arm(0, func() { r.expire(sb) })
@@ -65,10 +67,12 @@ func (r *Runtime) expire(sb *handle) {
 		r.mu.Unlock()
 		return
 	}
-	r.background.Add(1) // under mu: Close waits only after closed is set
 	r.mu.Unlock()
-	defer r.background.Done()
+	r.background.Go(func() { r.expired(sb) })
+}
 
+// expired ends or pauses a sandbox whose timeout has passed.
+func (r *Runtime) expired(sb *handle) {
 	for sb.life.lockWithin(r.life, max(0, time.Until(sb.life.dueAt()))+killGrace) != nil {
 		if r.life.Err() != nil || sb.condemned() {
 			return
@@ -125,9 +129,9 @@ const expireRetry = 30 * time.Second
 func pauseKind(o sandbox.OnTimeout) string {
 	switch o {
 	case sandbox.OnTimeoutPause:
-		return kindPause
+		return claim.KindPause
 	case sandbox.OnTimeoutPauseFilesystem:
-		return kindFilesystemPause
+		return claim.KindFilesystemPause
 	}
 	return ""
 }

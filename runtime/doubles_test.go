@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/memvm"
 )
@@ -138,16 +139,16 @@ func (n *fakeNetwork) lose(what ...string) {
 	n.broken = what
 }
 
-func (n *fakeNetwork) Acquire(_ context.Context, allowInternet bool) (Slot, error) {
+func (n *fakeNetwork) Acquire(_ context.Context, allowInternet bool) (machine.Slot, error) {
 	if err := n.f.step("acquire"); err != nil {
-		return Slot{}, err
+		return machine.Slot{}, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.next++
 	id := fmt.Sprintf("slot%d", n.next)
 	n.leased[id] = allowInternet
-	return Slot{ID: id, NetNS: "/netns/" + id, GuestIP: netip.MustParseAddr("10.0.0.2")}, nil
+	return machine.Slot{ID: id, NetNS: "/netns/" + id, GuestIP: netip.MustParseAddr("10.0.0.2")}, nil
 }
 
 func (n *fakeNetwork) Release(_ context.Context, id string) error {
@@ -193,15 +194,15 @@ func (n *fakeNetwork) CheckPath(_ context.Context, slotID string) error {
 	return n.f.failing("check path " + slotID)
 }
 
-func (n *fakeNetwork) Leased(context.Context) ([]Slot, error) {
+func (n *fakeNetwork) Leased(context.Context) ([]machine.Slot, error) {
 	if err := n.f.step("leased"); err != nil {
 		return nil, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var out []Slot
+	var out []machine.Slot
 	for id := range n.leased {
-		out = append(out, Slot{ID: id, NetNS: "/netns/" + id})
+		out = append(out, machine.Slot{ID: id, NetNS: "/netns/" + id})
 	}
 	return out, nil
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -123,7 +124,7 @@ func TestEveryCallTellsThatTheDiskIsFull(t *testing.T) {
 				if full == 0 {
 					fill()
 				} else {
-					f.failpoint(func(Step) error {
+					f.failpoint(func(step.Step) error {
 						if at.Add(1) == int64(full) {
 							fill()
 						}

@@ -1,13 +1,11 @@
 package runtime
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/rundlet/rundlet/policy/capacity"
@@ -67,8 +65,6 @@ type SnapshotFigures struct {
 
 // tally counts what no other part of the runtime keeps.
 type tally struct {
-	gaveUp, diskFull atomic.Uint64
-
 	mu    sync.Mutex
 	kills map[string]uint64
 }
@@ -86,19 +82,19 @@ func (t *tally) killed(reason string) {
 // Figures reads them. It costs a query of the store; errors are the store's.
 func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 	now := time.Now()
+	gaveUp, diskFull := r.admission.Refused() // Before the queue's, which have them too.
 	f := Figures{
-		Capacity: r.ledger.Usage(),
-		// Before the queue's, which have them too.
-		GaveUp: r.tally.gaveUp.Load(), DiskFull: r.tally.diskFull.Load(), Reconciled: r.reconciled,
+		Capacity: r.admission.Ledger.Usage(),
+		GaveUp:   gaveUp, DiskFull: diskFull, Reconciled: r.reconciled,
 		Supervision: r.Supervision(), Pressure: r.Pressure(), Lacking: r.Lacking(),
 	}
-	f.Queue = r.queue.Stats()
+	f.Queue = r.admission.Queue.Stats()
 	f.Sandboxes, f.Stuck = r.roster.figures(now)
 	if n, ok := r.cfg.Network.(SelfRepairer); ok {
 		f.Repairs = n.Repairs()
 	}
-	for _, stats := range r.pool.books.Stats(now) {
-		f.WarmPools = append(f.WarmPools, WarmPool{r.pool.name(stats.Key), stats})
+	for _, stats := range r.pool.Stats(now) {
+		f.WarmPools = append(f.WarmPools, WarmPool{r.pool.Name(stats.Key), stats})
 	}
 	r.tally.mu.Lock()
 	f.Kills = maps.Clone(r.tally.kills)
@@ -117,9 +113,6 @@ func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 	return f, nil
 }
 
-// name is how an operator knows a key.
-func (p *pool) name(key warmpool.Key) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return cmp.Or(p.origins[key].alias, key.Template)
-}
+// Orphans counts what is set aside, by kind, and as "sandbox" the quarantined
+// sandboxes.
+func (r *Runtime) Orphans(ctx context.Context) (map[string]int, error) { return r.orphans.Count(ctx) }

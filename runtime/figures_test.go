@@ -7,6 +7,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/policy/disk"
+	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -39,7 +43,7 @@ func TestFiguresFollowTheLifeOfSandboxes(t *testing.T) {
 		t.Errorf("capacity %+v, queue %+v", got.Capacity, got.Queue)
 	}
 	// The snapshot of the paused one shares its files.
-	if got.Snapshots[kindPause] != (SnapshotFigures{1, 6}) || got.Snapshots[kindSnapshot] != (SnapshotFigures{2, 6}) {
+	if got.Snapshots[claim.KindPause] != (SnapshotFigures{1, 6}) || got.Snapshots[claim.KindSnapshot] != (SnapshotFigures{2, 6}) {
 		t.Errorf("snapshots %v", got.Snapshots)
 	}
 	for _, sb := range []sandbox.Sandbox{a, b} {
@@ -55,7 +59,7 @@ func TestFiguresFollowTheLifeOfSandboxes(t *testing.T) {
 	if got.Sandboxes[sandbox.StateRunning] != 1 || len(got.Sandboxes) != 1 || got.Kills["killed by request"] != 2 || got.Kills["create failed"] != 1 {
 		t.Errorf("sandboxes %v, kills %v", got.Sandboxes, got.Kills)
 	}
-	if got.Snapshots[kindPause] != (SnapshotFigures{}) || got.Snapshots[kindSnapshot] != (SnapshotFigures{2, 12}) {
+	if got.Snapshots[claim.KindPause] != (SnapshotFigures{}) || got.Snapshots[claim.KindSnapshot] != (SnapshotFigures{2, 12}) {
 		t.Errorf("snapshots %v", got.Snapshots)
 	}
 	if got.Reconciled.Recovered != 0 {
@@ -85,7 +89,7 @@ func TestFiguresTellWhoWaitedInVainAndWhoWasRefused(t *testing.T) {
 		f.cfg.MaxPending = 1
 		free := freeDisk(100)
 		f.cfg.Disk = &free
-		f.cfg.Floors = Floors{Restore: 50}
+		f.cfg.Floors = disk.Floors{Restore: 50}
 		f.restart()
 		f.create()
 		done := make(chan error)
@@ -139,14 +143,14 @@ func TestASandboxPastItsDeadlineIsStuck(t *testing.T) {
 func TestFiguresOfThePool(t *testing.T) {
 	warmed(t, WarmTarget{Ready: 2, Prepared: 1}, func(t *testing.T, f *fixture) {
 		f.create()
-		time.Sleep(warmCooldown)
+		time.Sleep(warmpool.Cooldown)
 		synctest.Wait()
 		got := f.figures()
 		if len(got.WarmPools) != 1 {
 			t.Fatalf("%d pools", len(got.WarmPools))
 		}
 		p := got.WarmPools[0]
-		if p.Template != BaseAlias || p.Ready != 2 || p.Prepared != 1 || p.Target.Ready != 2 || p.Hits != 1 || p.Refills < 4 {
+		if p.Template != template.BaseAlias || p.Ready != 2 || p.Prepared != 1 || p.Target.Ready != 2 || p.Hits != 1 || p.Refills < 4 {
 			t.Errorf("%+v", p)
 		}
 		if got.Capacity.Warm.Sandboxes != 3 || got.Capacity.Active.Sandboxes != 1 {

@@ -20,6 +20,7 @@ import (
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -31,6 +32,10 @@ var errInjected = errors.New("injected")
 // fixture is a runtime over the in-memory driver, with a record of what
 // happened in which order and a switch to make each step fail.
 type fixture struct {
+	// wrap makes the driver of the next open; nil is the recording one.
+	wrap   func(recordingDriver) vm.Runtime
+	driver recordingDriver
+
 	t       testing.TB
 	host    *memvm.Host
 	network *fakeNetwork
@@ -51,7 +56,7 @@ type fixture struct {
 	ports  map[uint16]func(net.Conn)
 	hang   func(op, id string) <-chan struct{} // calls of the driver that hang; may be nil
 	muted  map[string]bool                     // agents that never answer; "" is all
-	point  func(Step) error                    // the Failpoint; may be nil
+	point  func(step.Step) error               // the Failpoint; may be nil
 	dial   func(id string) error               // why a connection cannot be made; may be nil
 	uses   map[string]string                   // what guests say that they use
 	asked  map[string]int                      // how often they were asked
@@ -101,7 +106,7 @@ func (f *fixture) lookDuring(step string, look func()) {
 }
 
 // at is the runtime's Failpoint: what runs in the background passes steps, too.
-func (f *fixture) at(step Step) error {
+func (f *fixture) at(step step.Step) error {
 	f.mu.Lock()
 	point := f.point
 	f.mu.Unlock()
@@ -112,7 +117,7 @@ func (f *fixture) at(step Step) error {
 }
 
 // failpoint calls point, which may be nil, at each step from now on.
-func (f *fixture) failpoint(point func(Step) error) {
+func (f *fixture) failpoint(point func(step.Step) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.point = point
@@ -176,7 +181,7 @@ func (f *fixture) agent(id string) func(net.Conn) {
 		switch req.URL.Path {
 		case envd.InitPath:
 			var in envd.InitRequest
-			memory := f.cfg.Driver.(recordingDriver).Guest(id)
+			memory := f.driver.Guest(id)
 			if memory == nil {
 				return // It was ended meanwhile.
 			}
@@ -260,12 +265,16 @@ func newFixture(t testing.TB) *fixture {
 func (f *fixture) open() {
 	f.t.Helper()
 	f.cfg.Latency = &latency.Recorder{}
-	f.cfg.Driver = recordingDriver{memvm.New(memvm.Options{Host: f.host, Hang: f.hang, Handler: func(id string, port uint16) func(net.Conn) {
+	f.driver = recordingDriver{memvm.New(memvm.Options{Host: f.host, Hang: f.hang, Handler: func(id string, port uint16) func(net.Conn) {
 		if port == envd.Port {
 			return f.agent(id)
 		}
 		return f.ports[port]
 	}}), f}
+	f.cfg.Driver = f.driver
+	if f.wrap != nil {
+		f.cfg.Driver = f.wrap(f.driver)
+	}
 	rt, err := Open(context.Background(), f.cfg)
 	if err != nil {
 		f.t.Fatal(err)
@@ -284,6 +293,13 @@ func (f *fixture) restart() {
 	f.t.Helper()
 	f.rt.Close()
 	f.open()
+}
+
+// drive starts the next process with another driver.
+func (f *fixture) drive(wrap func(recordingDriver) vm.Runtime) {
+	f.t.Helper()
+	f.wrap = wrap
+	f.restart()
 }
 
 func (f *fixture) create(change ...func(*sandbox.CreateRequest)) sandbox.Sandbox {
@@ -311,31 +327,3 @@ func (f *fixture) row(id string) store.Sandbox {
 	}
 	return row
 }
-
-// wantNothingLeft checks that no machine, slot or reservation is left.
-func (f *fixture) wantNothingLeft() {
-	f.t.Helper()
-	for _, o := range f.host.Objects() {
-		if o != "" && !isSnapshot(o) {
-			f.t.Errorf("machine object left: %s", o)
-		}
-	}
-	if views, err := f.cfg.Driver.List(context.Background()); err != nil || len(views) != 0 {
-		f.t.Errorf("the driver remembers %+v, %v", views, err)
-	}
-	if n := f.network.count(); n != 0 {
-		f.t.Errorf("%d network slots left", n)
-	}
-	if got := f.rt.ledger.Active(); got != (capacity.Budget{}) {
-		f.t.Errorf("capacity left: %+v", got)
-	}
-	f.wantRoster()
-	if all, running := f.rt.places.counts(); all != 0 || running != 0 {
-		f.t.Errorf("%d sandboxes are counted, %d running", all, running)
-	}
-	if list, _ := f.rt.List(context.Background(), sandbox.ListFilter{States: []sandbox.State{sandbox.StateCreating, sandbox.StateRunning, sandbox.StatePaused, sandbox.StateKilling}}); len(list) != 0 {
-		f.t.Errorf("sandboxes left: %+v", list)
-	}
-}
-
-func isSnapshot(object string) bool { return len(object) > 9 && object[:9] == "snapshot " }

@@ -9,6 +9,10 @@ import (
 	"sync"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -28,7 +32,7 @@ func (r *Runtime) Fork(ctx context.Context, id string, req sandbox.ForkRequest) 
 	if err != nil {
 		return nil, err
 	}
-	ctx, done := r.stage(ctx, latency.Fork, slog.String("sandbox", id), slog.Int("count", req.Count))
+	ctx, done := r.steps.Stage(ctx, latency.Fork, slog.String("sandbox", id), slog.Int("count", req.Count))
 	// What was begun is ended and cleaned up by itself when the client goes away.
 	results, err := await(ctx, r, func() ([]sandbox.ForkResult, error) { return r.fork(ctx, sb, req) })
 	failed := err
@@ -45,9 +49,9 @@ func (r *Runtime) fork(ctx context.Context, sb *handle, req sandbox.ForkRequest)
 	if err := sb.lockSettled(ctx); err != nil {
 		return nil, fmt.Errorf("fork sandbox %s: %w", id, err)
 	}
-	claim, err := r.captureLocked(ctx, sb, func(claim *store.Snapshot) {
-		claim.Kind = kindFork
-		disown = r.own(claim.ID)
+	snap, err := r.captureLocked(ctx, sb, func(snap *store.Snapshot) {
+		snap.Kind = claim.KindFork
+		disown = r.held.Hold(snap.ID)
 	})
 	sb.life.unlock()
 	defer func() { disown() }()
@@ -55,17 +59,17 @@ func (r *Runtime) fork(ctx context.Context, sb *handle, req sandbox.ForkRequest)
 		return nil, fmt.Errorf("fork sandbox %s: %w", id, err)
 	}
 	defer func() {
-		ctx, cancel := detached(ctx)
+		ctx, cancel := background.Detached(ctx)
 		defer cancel()
-		if err := r.drop(ctx, claim.ID); err != nil {
+		if err := r.claims.Drop(ctx, snap.ID); err != nil {
 			r.log.Warn("could not remove the snapshot of a fork", "sandbox", id, "error", err)
 		}
 	}()
-	if err := r.at(StepForkSaved); err != nil {
+	if err := r.steps.At(step.ForkSaved); err != nil {
 		return nil, fmt.Errorf("fork sandbox %s: %w", id, err)
 	}
 	row := sb.snapshot()
-	from := originOfSnapshot(claim)
+	from := claim.OfSnapshot(snap)
 	results := make([]sandbox.ForkResult, req.Count)
 	var wg sync.WaitGroup
 	for i := range results {
@@ -75,11 +79,11 @@ func (r *Runtime) fork(ctx context.Context, sb *handle, req sandbox.ForkRequest)
 				return
 			}
 			child, err := r.create(ctx, childRequest(row, req), from, nil)
-			results[i] = sandbox.ForkResult{Sandbox: child, Err: classify(err)}
+			results[i] = sandbox.ForkResult{Sandbox: child, Err: fault.Classify(err)}
 		})
 	}
 	wg.Wait()
-	_ = r.at(StepForkChildren)
+	_ = r.steps.At(step.ForkChildren)
 	return results, nil
 }
 

@@ -3,9 +3,10 @@ package runtime
 import (
 	"context"
 	"errors"
-	"github.com/rundlet/rundlet/sandbox"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func TestForkMakesChildrenWithTheMemoryAndWithoutTheIdentityOfTheirParent(t *testing.T) {
@@ -46,7 +47,7 @@ func TestForkMakesChildrenWithTheMemoryAndWithoutTheIdentityOfTheirParent(t *tes
 			t.Error("the child reaches the internet and its parent does not")
 		}
 	}
-	if got := f.rt.ledger.Active().Sandboxes; got != 4 {
+	if got := f.rt.admission.Ledger.Active().Sandboxes; got != 4 {
 		t.Errorf("capacity for %d", got)
 	}
 	if n := countSnapshots(f); n != 1 {
@@ -78,7 +79,7 @@ func TestOfAForkWhoseChildrenFailTheOthersAreThere(t *testing.T) {
 	if made != 3 || failed != 2 {
 		t.Errorf("%d made, %d failed", made, failed)
 	}
-	if got := f.rt.ledger.Active().Sandboxes; got != 4 {
+	if got := f.rt.admission.Ledger.Active().Sandboxes; got != 4 {
 		t.Errorf("capacity for %d", got)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -115,7 +116,7 @@ func TestUserDataOutlivesAFullDisk(t *testing.T) {
 					t.Errorf("%s: %+v, %v", id, sb.State, err)
 				}
 			}
-			if _, err := f.rt.listed(ctx, snap.ID, kindSnapshot); err != nil {
+			if _, err := f.rt.claims.Find(ctx, snap.ID, claim.KindSnapshot); err != nil {
 				t.Error(err)
 			}
 		})

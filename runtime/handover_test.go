@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rundlet/rundlet/runtime/step"
 )
 
 // A machine that came into the pool belongs to whoever takes it out, at once:
@@ -17,8 +19,8 @@ func TestAMachineThatIsTakenAtOnceIsNotTouchedByThePool(t *testing.T) {
 		f.restart()
 		defer f.rt.Close()
 		var once sync.Once
-		f.failpoint(func(at Step) error {
-			if at == StepWarmRetained {
+		f.failpoint(func(at step.Step) error {
+			if at == step.WarmRetained {
 				once.Do(func() {
 					sb, err := f.rt.Create(ctx, request())
 					if err != nil {
@@ -36,7 +38,7 @@ func TestAMachineThatIsTakenAtOnceIsNotTouchedByThePool(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		for _, s := range f.rt.pool.books.Stats(time.Now()) {
+		for _, s := range f.rt.pool.Stats(time.Now()) {
 			if s.Hits != 1 {
 				t.Errorf("%d machines were taken as soon as they were in the pool", s.Hits)
 			}

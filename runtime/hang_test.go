@@ -108,13 +108,14 @@ func (d hangingDriver) Destroy(ctx context.Context, id string) error {
 
 // hangs makes calls of the driver hang from now on.
 func (f *fixture) hangs(ops ...string) *hanging {
-	d, ok := f.rt.cfg.Driver.(hangingDriver)
+	d, ok := f.cfg.Driver.(hangingDriver)
+	h := d.h
 	if !ok {
-		d = hangingDriver{f.cfg.Driver.(recordingDriver), &hanging{calls: map[string]chan struct{}{}}}
-		f.rt.cfg.Driver = d
+		h = &hanging{calls: map[string]chan struct{}{}}
+		f.drive(func(d recordingDriver) vm.Runtime { return hangingDriver{d, h} })
 	}
-	d.h.set(ops...)
-	return d.h
+	h.set(ops...)
+	return h
 }
 
 // TestAKillAlwaysWinsWithinSeconds: whatever call of the driver hangs, a kill

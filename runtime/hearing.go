@@ -155,7 +155,7 @@ func (r *Runtime) hear(ctx context.Context, id, slot string) (_ sign, lacking st
 		return f(ctx)
 	}
 	begin := time.Now()
-	err := within(func(ctx context.Context) error { return envd.Health(ctx, r.agentDial(id)) })
+	err := within(func(ctx context.Context) error { return envd.Health(ctx, r.machines.Agent(id)) })
 	if err == nil {
 		return signHeard, ""
 	}

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"github.com/rundlet/rundlet/sandbox"
 	"log/slog"
 	"os"
 	"strings"
@@ -10,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func (f *fixture) failDial(fail func(id string) error) {

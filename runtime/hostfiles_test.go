@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -40,7 +41,7 @@ func TestASandboxThatCouldNotBeRestoredIsNotPaused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, ctx := newFixture(t), context.Background()
 		sb := f.create(hours)
-		f.rt.cfg.Driver = changedHost{f.cfg.Driver.(recordingDriver)}
+		f.drive(func(d recordingDriver) vm.Runtime { return changedHost{d} })
 		var changed *sandbox.HostChangedError
 		if err := f.rt.Pause(ctx, sb.ID, true); !errors.Is(err, sandbox.ErrNotRestorable) || !errors.As(err, &changed) {
 			t.Errorf("pause: %v", err)
@@ -63,7 +64,7 @@ func TestASandboxIsBootedFromItsFilesOverAChangedHost(t *testing.T) {
 		f, ctx := newFixture(t), context.Background()
 		sb := f.create(hours)
 		f.pause(sb.ID)
-		f.rt.cfg.Driver = changedHost{f.cfg.Driver.(recordingDriver)}
+		f.drive(func(d recordingDriver) vm.Runtime { return changedHost{d} })
 		var changed *sandbox.HostChangedError
 		if _, _, err := f.rt.Connect(ctx, sb.ID, time.Minute); !errors.Is(err, sandbox.ErrNotRestorable) || !errors.As(err, &changed) {
 			t.Errorf("resume: %v", err)
@@ -80,10 +81,10 @@ func TestASandboxIsBootedFromItsFilesOverAChangedHost(t *testing.T) {
 // A machine that is gone is no snapshot that cannot be restored.
 func TestAMachineThatIsGoneIsNotFoundWhenItIsSaved(t *testing.T) {
 	gone := fmt.Errorf("save: %w", vm.ErrNotFound)
-	if err := classifySave("i1", gone); !errors.Is(err, sandbox.ErrNotFound) || errors.Is(err, sandbox.ErrNotRestorable) {
+	if err := fault.ClassifySave("i1", gone); !errors.Is(err, sandbox.ErrNotFound) || errors.Is(err, sandbox.ErrNotRestorable) {
 		t.Errorf("got %v", err)
 	}
-	if err := classify(gone); !errors.Is(err, sandbox.ErrNotRestorable) {
+	if err := fault.Classify(gone); !errors.Is(err, sandbox.ErrNotRestorable) {
 		t.Errorf("a restore: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/hygiene"
+	"github.com/rundlet/rundlet/runtime/machine"
 )
 
 const (
@@ -23,7 +24,7 @@ const (
 type SlotLister interface {
 	// Leased returns the slots of this instance that Acquire or Adopt leased and
 	// that were not released. Of each, ID and NetNS are set.
-	Leased(ctx context.Context) ([]Slot, error)
+	Leased(ctx context.Context) ([]machine.Slot, error)
 }
 
 // clean frees what operations left behind whose own clean-up failed, forgets old
@@ -58,7 +59,7 @@ func (r *Runtime) cleanSnapshots(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	return errors.Join(r.dropUnfinished(ctx), r.reviewUnclaimed(ctx, leavingAge))
+	return errors.Join(r.claims.DropUnfinished(ctx), r.claims.Review(ctx, leavingAge))
 }
 
 // freeOrphans frees the driver's machines and the network's slots that nobody
@@ -87,7 +88,7 @@ func (r *Runtime) freeOrphans(ctx context.Context, now time.Time) error {
 		r.log.Warn("freeing what nobody uses", "kind", o.Kind, "name", o.Name, "reason", o.Why)
 		var err error
 		if o.Kind == hygiene.KindProcess {
-			err = r.destroy(ctx, ids[o.Object])
+			err = r.machines.Destroy(ctx, ids[o.Object])
 		} else {
 			err = r.cfg.Network.Release(ctx, ids[o.Object])
 		}

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -60,8 +62,8 @@ func TestWhatIsOwnedIsNotFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, ctx := newFixture(t), context.Background()
 		f.orphan()
-		disown := f.rt.own("stray", "slot1")
-		defer f.rt.own("stray")() // Whoever else owns it keeps it.
+		disown := f.rt.held.Hold("stray", "slot1")
+		defer f.rt.held.Hold("stray")() // Whoever else owns it keeps it.
 		if !f.network.has("slot1") {
 			t.Fatal("the slot is gone")
 		}
@@ -142,15 +144,15 @@ func TestOneLeavingThatCannotBeFreedHoldsUpNoOther(t *testing.T) {
 func (f *fixture) abandon(sb sandbox.Sandbox, kind, state string) store.Snapshot {
 	f.t.Helper()
 	ctx := context.Background()
-	claim := f.rt.newClaim(f.row(sb.ID), kind)
-	claim.State = state
-	if err := f.db.PutSnapshot(ctx, claim); err != nil {
+	snap := f.rt.claims.Claim(f.row(sb.ID), kind)
+	snap.State = state
+	if err := f.db.PutSnapshot(ctx, snap); err != nil {
 		f.t.Fatal(err)
 	}
-	if err := f.cfg.Driver.Snapshot(ctx, claim.VMID, claim.Snapshot); err != nil {
+	if err := f.cfg.Driver.Snapshot(ctx, snap.VMID, snap.Snapshot); err != nil {
 		f.t.Fatal(err)
 	}
-	return claim
+	return snap
 }
 
 func TestAbandonedClaimsAreDroppedAndThoseInUseAreNot(t *testing.T) {
@@ -163,9 +165,9 @@ func TestAbandonedClaimsAreDroppedAndThoseInUseAreNot(t *testing.T) {
 			t.Fatal(err)
 		}
 		gone := []string{
-			f.abandon(sb, kindSnapshot, store.SnapshotSaving).ID,
-			f.abandon(sb, kindFork, store.SnapshotReady).ID,
-			f.abandon(sb, kindPause, store.SnapshotReady).ID,
+			f.abandon(sb, claim.KindSnapshot, store.SnapshotSaving).ID,
+			f.abandon(sb, claim.KindFork, store.SnapshotReady).ID,
+			f.abandon(sb, claim.KindPause, store.SnapshotReady).ID,
 		}
 		f.rt.clean(ctx)
 		var left []string
@@ -194,8 +196,8 @@ func TestHygieneInTheMiddleOfEveryOperationTakesNothingAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, ctx := newFixture(t), context.Background()
 		var looking sync.Mutex
-		looked := map[Step]bool{}
-		f.failpoint(func(at Step) error {
+		looked := map[step.Step]bool{}
+		f.failpoint(func(at step.Step) error {
 			if !looking.TryLock() {
 				return nil // It is hygiene itself, or another fork, that passes it.
 			}
@@ -203,7 +205,7 @@ func TestHygieneInTheMiddleOfEveryOperationTakesNothingAway(t *testing.T) {
 			looked[at] = true
 			f.rt.sup.orphans = nil
 			f.rt.clean(ctx)
-			if err := f.rt.reviewUnclaimed(ctx, 0); err != nil {
+			if err := f.rt.claims.Review(ctx, 0); err != nil {
 				t.Error(err)
 			}
 			if err := f.rt.freeOrphans(ctx, time.Now().Add(time.Hour)); err != nil {
@@ -234,7 +236,7 @@ func TestHygieneInTheMiddleOfEveryOperationTakesNothingAway(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		for _, step := range Steps() {
+		for _, step := range step.All() {
 			if !looked[step] {
 				t.Errorf("%s was not passed", step)
 			}
@@ -250,7 +252,8 @@ func TestADamagedSnapshotIsRemovedIfNobodyNeedsItAndToldOnceIfSomebodyDoes(t *te
 	synctest.Test(t, func(t *testing.T) {
 		f, ctx := newFixture(t), context.Background()
 		var text strings.Builder
-		f.rt.log = slog.New(slog.NewTextHandler(&text, nil))
+		f.cfg.Log = slog.New(slog.NewTextHandler(&text, nil))
+		f.restart()
 		paused := f.create(hours)
 		f.pause(paused.ID)
 		needed := f.row(paused.ID).SnapshotID

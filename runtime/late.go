@@ -20,7 +20,7 @@ const latePauses = 2
 func (r *Runtime) pauseLater(sb *handle, kind, reason string) {
 	sb.setRecovering(waitsForPause)
 	r.watchOver(sb)
-	r.spawn(func() {
+	r.background.Go(func() {
 		select {
 		case <-r.ready:
 		case <-r.life.Done():

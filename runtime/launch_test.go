@@ -3,11 +3,13 @@ package runtime
 import (
 	"context"
 	"errors"
-	"github.com/rundlet/rundlet/sandbox"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func waking(req *sandbox.CreateRequest) {
@@ -36,7 +38,7 @@ func TestWhoWaitsForAGuestsAnswerHoldsNoLaunchSlot(t *testing.T) {
 		}()
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if u := f.rt.ledger.Active(); u.Launches != 0 || u.Sandboxes != 3 {
+		if u := f.rt.admission.Ledger.Active(); u.Launches != 0 || u.Sandboxes != 3 {
 			t.Errorf("two wait for answers with %+v", u)
 		}
 		f.unmute()
@@ -50,7 +52,7 @@ func TestWhoWaitsForAGuestsAnswerHoldsNoLaunchSlot(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		}
-		if took := time.Since(begin); took > answerTimeout {
+		if took := time.Since(begin); took > machine.AnswerTimeout {
 			t.Errorf("they waited %v", took)
 		}
 		if row := f.row(paused.ID); row.State != "paused" || row.SnapshotID == "" {
@@ -135,7 +137,7 @@ func TestAForkWhoseClientGoesAwayEndsWhatHasNotBegun(t *testing.T) {
 		if n := countOf(f, "create"); n > 12 {
 			t.Errorf("%d were begun in a second of a hundred milliseconds each", n)
 		}
-		if u := f.rt.ledger.Active(); u.Sandboxes != 1 || f.network.count() != 1 {
+		if u := f.rt.admission.Ledger.Active(); u.Sandboxes != 1 || f.network.count() != 1 {
 			t.Errorf("%+v and %d slots are left", u, f.network.count())
 		}
 		if rows, _ := f.db.Claims(context.Background()); len(rows) != 0 {

@@ -2,10 +2,11 @@ package runtime
 
 import (
 	"context"
-	"github.com/rundlet/rundlet/sandbox"
 	"iter"
 	"slices"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // List returns the sandboxes that match, in order. It looks at those from the cursor

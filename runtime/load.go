@@ -17,5 +17,5 @@ type Load struct {
 
 // Load returns the load at this moment.
 func (r *Runtime) Load() Load {
-	return Load{Pending: r.queue.Stats().Pending, Warm: r.pool.books.Stats(time.Now())}
+	return Load{Pending: r.admission.Queue.Stats().Pending, Warm: r.pool.Stats(time.Now())}
 }

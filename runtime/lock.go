@@ -4,11 +4,13 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/rundlet/rundlet/runtime/background"
 )
 
 // holdTimeout is how long a call may hold a sandbox that says nothing else: it
 // writes a row, or ends a machine.
-const holdTimeout = 2 * cleanupTimeout
+const holdTimeout = 2 * background.CleanupTimeout
 
 // lock is a mutex whose waiters can give up, and which knows when its holder
 // should have let go. Supervision looks for holders that are overdue.

@@ -3,28 +3,17 @@ package runtime
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 
+	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/vm"
 )
 
 // reasonOOM is the reason of a sandbox that its host ended for memory.
 const reasonOOM = "oom"
-
-// outOfMemory is err with its figures set apart.
-func outOfMemory(err error) error {
-	detail := err
-	var of *vm.Error
-	if errors.As(err, &of) && of.Err != nil {
-		detail = of.Err
-	}
-	return &sandbox.OutOfMemoryError{Detail: detail.Error(), Err: err}
-}
 
 // outOfMemoryEnds remembers the newest sandboxes that ended for memory, so that
 // their clients can be told.
@@ -72,7 +61,7 @@ func (o *outOfMemoryEnds) gone(id string) error {
 	if mib, ok := o.mib[id]; ok {
 		return ranOut(id, mib)
 	}
-	return notFound(id)
+	return fault.NotFound(id)
 }
 
 // gone is the same of a sandbox that is being ended.
@@ -80,7 +69,7 @@ func (sb *handle) gone() error {
 	if sb.reason() == reasonOOM {
 		return ranOut(sb.id, sb.snapshot().MemoryMiB)
 	}
-	return notFound(sb.id)
+	return fault.NotFound(sb.id)
 }
 
 // reason is why the sandbox ends or ended.
@@ -91,5 +80,5 @@ func (sb *handle) reason() string {
 }
 
 func ranOut(id string, mib int) error {
-	return &sandbox.OutOfMemoryError{Detail: fmt.Sprintf("out of memory: it used up its %d MiB and was ended", mib), Err: notFound(id)}
+	return &sandbox.OutOfMemoryError{Detail: fmt.Sprintf("out of memory: it used up its %d MiB and was ended", mib), Err: fault.NotFound(id)}
 }

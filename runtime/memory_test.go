@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -81,7 +82,7 @@ func TestWhoMeetsASandboxThatRunsOutOfMemoryIsToldSo(t *testing.T) {
 
 func TestOutOfMemoryHasItsFigures(t *testing.T) {
 	cause := &vm.Error{Op: "snapshot", ID: "i1", Err: fmt.Errorf("%w: it may take 300 MiB", vm.ErrOutOfMemory)}
-	err := classify(fmt.Errorf("pause: %w", cause))
+	err := fault.Classify(fmt.Errorf("pause: %w", cause))
 	var memory *sandbox.OutOfMemoryError
 	if !errors.Is(err, sandbox.ErrOutOfMemory) || !errors.As(err, &memory) || memory.Detail != "out of memory: it may take 300 MiB" {
 		t.Errorf("%v", err)

@@ -9,7 +9,7 @@ import (
 // CommandStarted is told by the data plane that a command in a sandbox started,
 // so long after its request came.
 func (r *Runtime) CommandStarted(id string, took time.Duration) {
-	r.cfg.Latency.Record(latency.CommandStart, took)
+	r.steps.Latency.Record(latency.CommandStart, took)
 }
 
 // FirstStdout is told by the data plane that a command without a terminal wrote
@@ -17,7 +17,7 @@ func (r *Runtime) CommandStarted(id string, took time.Duration) {
 // first such command of a sandbox it also records the time since its restore
 // began.
 func (r *Runtime) FirstStdout(id string, took time.Duration) {
-	r.cfg.Latency.Record(latency.FirstStdoutByte, took)
+	r.steps.Latency.Record(latency.FirstStdoutByte, took)
 	sb, ok := r.find(id)
 	if !ok {
 		return
@@ -27,6 +27,6 @@ func (r *Runtime) FirstStdout(id string, took time.Duration) {
 	sb.restored = time.Time{}
 	sb.mu.Unlock()
 	if !restored.IsZero() {
-		r.cfg.Latency.Record(latency.ResumeToFirstStdout, time.Since(restored))
+		r.steps.Latency.Record(latency.ResumeToFirstStdout, time.Since(restored))
 	}
 }

@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/rundlet/rundlet/sandbox"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // operation is a lifecycle call in progress, or about to begin, that can be
@@ -111,7 +112,7 @@ func await[T any](ctx context.Context, r *Runtime, f func() (T, error)) (T, erro
 		value, err := f()
 		done <- result{value, err}
 	}
-	if !r.spawn(run) {
+	if !r.background.Go(run) {
 		run() // The runtime is closing, so that f's context has ended.
 	}
 	select {

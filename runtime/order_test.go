@@ -34,7 +34,7 @@ func TestARestoreIsAdmittedThenLaunchedThenSampled(t *testing.T) {
 	f := prepared(t)
 	for _, step := range []string{"acquire", "create"} {
 		f.lookDuring(step, func() {
-			if u := f.rt.ledger.Active(); u.Sandboxes != 1 || u.Launches != 1 {
+			if u := f.rt.admission.Ledger.Active(); u.Sandboxes != 1 || u.Launches != 1 {
 				t.Errorf("%s: it is launched before it is admitted: %+v", step, u)
 			}
 			if n := samples(f, latency.WarmSnapshotRestore); n != 0 {
@@ -51,7 +51,7 @@ func TestARestoreIsAdmittedThenLaunchedThenSampled(t *testing.T) {
 	if want := []string{"acquire", "create", "init"}; !slices.Equal(f.history(), want) {
 		t.Errorf("looked during %v", f.history())
 	}
-	if u := f.rt.ledger.Active(); u.Sandboxes != 1 || u.Launches != 0 {
+	if u := f.rt.admission.Ledger.Active(); u.Sandboxes != 1 || u.Launches != 0 {
 		t.Errorf("the launch is over: %+v", u)
 	}
 }
@@ -64,7 +64,7 @@ func TestALaunchThatFailsReleasesItsCapacityExactlyOnceAndIsNotSampled(t *testin
 				defer f.rt.Close()
 				f.create(long)
 				f.create(long)
-				before := f.rt.ledger.Active()
+				before := f.rt.admission.Ledger.Active()
 				f.forgetHistory()
 				f.failNext(step, 1)
 				if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, errInjected) {
@@ -72,7 +72,7 @@ func TestALaunchThatFailsReleasesItsCapacityExactlyOnceAndIsNotSampled(t *testin
 				}
 				time.Sleep(time.Minute) // of the bubble's clock: for who would release once more
 				synctest.Wait()
-				if after := f.rt.ledger.Active(); after != before {
+				if after := f.rt.admission.Ledger.Active(); after != before {
 					t.Errorf("two others run with %+v, and %+v is reserved", before, after)
 				}
 				if n := countOf(f, "release"); n != freed {
@@ -115,7 +115,7 @@ func TestEveryEndOfASandboxStopsItBeforeItReleasesItsCapacityAndSamplesLast(t *t
 				for _, step := range []string{"destroy", "release"} {
 					f.lookDuring(step, func() {
 						// The runtime that ends it may be one that is being opened.
-						if f.rt != nil && name != "lost" && f.rt.ledger.Active().Sandboxes != 1 {
+						if f.rt != nil && name != "lost" && f.rt.admission.Ledger.Active().Sandboxes != 1 {
 							t.Errorf("%s: its capacity was released before", step)
 						}
 						if samples(f, latency.KillDelete) != 0 {
@@ -129,7 +129,7 @@ func TestEveryEndOfASandboxStopsItBeforeItReleasesItsCapacityAndSamplesLast(t *t
 				if got := slices.DeleteFunc(f.history(), func(e string) bool { return e != "destroy" && e != "release" }); !slices.Equal(got, []string{"destroy", "release"}) {
 					t.Errorf("order %v of %v", got, f.history())
 				}
-				if u := f.rt.ledger.Active(); u.Sandboxes != 0 {
+				if u := f.rt.admission.Ledger.Active(); u.Sandboxes != 0 {
 					t.Errorf("capacity left: %+v", u)
 				}
 				if n := samples(f, latency.KillDelete); n != c.sampled {
@@ -177,7 +177,7 @@ func TestAFailedReadinessProbeStopsThenReleasesAndIsNotSampled(t *testing.T) {
 	f.failNext("init", 1)
 	for _, step := range []string{"destroy", "release"} {
 		f.lookDuring(step, func() {
-			if f.rt.ledger.Active().Sandboxes != 1 {
+			if f.rt.admission.Ledger.Active().Sandboxes != 1 {
 				t.Errorf("%s: its capacity was released before", step)
 			}
 		})

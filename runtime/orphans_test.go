@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rundlet/rundlet/runtime/orphan"
 )
 
 func TestWhatIsSetAsideIsDeletedAfterDaysOrByCommandAndNotBefore(t *testing.T) {
@@ -13,8 +15,8 @@ func TestWhatIsSetAsideIsDeletedAfterDaysOrByCommandAndNotBefore(t *testing.T) {
 		discard bool
 		gone    bool
 	}{
-		"before":     {OrphanRetention - time.Hour, false, false},
-		"after":      {OrphanRetention, false, true},
+		"before":     {orphan.Retention - time.Hour, false, false},
+		"after":      {orphan.Retention, false, true},
 		"by command": {time.Hour, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {

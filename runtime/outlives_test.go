@@ -207,11 +207,11 @@ func TestQuarantineOfWhatIsPausedIsWrittenAndEnds(t *testing.T) {
 	sb := f.create(long)
 	f.pause(sb.ID)
 	row := f.row(sb.ID)
-	claim, err := f.db.Snapshot(context.Background(), row.SnapshotID)
+	snap, err := f.db.Snapshot(context.Background(), row.SnapshotID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	hidden := claim
+	hidden := snap
 	hidden.Snapshot = "elsewhere" // As on a disk that is not mounted.
 	if err := f.db.PutSnapshot(context.Background(), hidden); err != nil {
 		t.Fatal(err)
@@ -222,7 +222,7 @@ func TestQuarantineOfWhatIsPausedIsWrittenAndEnds(t *testing.T) {
 	if again := f.row(sb.ID); first.QuarantinedAt.IsZero() || first.Reason == "" || !again.QuarantinedAt.Equal(first.QuarantinedAt) {
 		t.Errorf("first %+v, then %+v", first, again)
 	}
-	if err := f.db.PutSnapshot(context.Background(), claim); err != nil {
+	if err := f.db.PutSnapshot(context.Background(), snap); err != nil {
 		t.Fatal(err)
 	}
 	f.restart()
@@ -240,12 +240,12 @@ func TestUserDataOutlivesThePowerCutBehindASave(t *testing.T) {
 	f.inside(sb.ID).Set("mark", "saved")
 	f.pause(sb.ID)
 	row := f.row(sb.ID)
-	claim, err := f.db.Snapshot(context.Background(), row.SnapshotID)
+	snap, err := f.db.Snapshot(context.Background(), row.SnapshotID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	claim.State = store.SnapshotSaving
-	if err := f.db.PutSnapshot(context.Background(), claim); err != nil {
+	snap.State = store.SnapshotSaving
+	if err := f.db.PutSnapshot(context.Background(), snap); err != nil {
 		t.Fatal(err)
 	}
 	setState(f, sb.ID, "pausing")
@@ -270,7 +270,7 @@ func TestUserDataOutlivesAnEphemeralInstance(t *testing.T) {
 	own := f.cfg
 	own.Instance, own.Ephemeral, own.ScratchDir = "x", true, t.TempDir()
 	own.Prune = func(_ context.Context, keep []string) error { pruned = keep; return nil }
-	other := recordingDriver{f.cfg.Driver.(recordingDriver).Driver, f}
+	other := recordingDriver{f.driver.Driver, f}
 	own.Driver = withoutAdoption{other}
 	own.Network = &fakeNetwork{f: f, leased: map[string]bool{}}
 	rt, err := Open(ctx, own)

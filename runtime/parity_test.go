@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -97,12 +98,12 @@ func TestAHardRejectTouchesNeitherCapacityNorMachines(t *testing.T) {
 	} {
 		f.forgetHistory()
 		r.ended = nil
-		before := f.rt.ledger.Usage()
-		f.failpoint(func(step Step) error { t.Errorf("%s: it came to %s", name, step); return nil })
+		before := f.rt.admission.Ledger.Usage()
+		f.failpoint(func(step step.Step) error { t.Errorf("%s: it came to %s", name, step); return nil })
 		if err := c.call(); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
-		if f.rt.ledger.Usage() != before || len(r.ended) != 0 || len(f.history()) != 0 {
+		if f.rt.admission.Ledger.Usage() != before || len(r.ended) != 0 || len(f.history()) != 0 {
 			t.Errorf("%s: stages %v, did %v", name, r.ended, f.history())
 		}
 	}
@@ -159,7 +160,7 @@ func TestACheckoutThatFailsIsStoppedAndReleased(t *testing.T) {
 		}
 		synctest.Wait()
 		f.wantNothingLeft()
-		if u := f.rt.ledger.Usage(); u.Warm.Sandboxes != 0 {
+		if u := f.rt.admission.Ledger.Usage(); u.Warm.Sandboxes != 0 {
 			t.Errorf("%+v", u)
 		}
 	})

@@ -2,15 +2,17 @@ package runtime
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
-	"github.com/rundlet/rundlet/vm"
 )
 
 // pauseTimeout is the deadline of the state pausing: saving is bounded by the
@@ -33,9 +35,9 @@ func (r *Runtime) Pause(ctx context.Context, id string, memory bool) error {
 	if err := sb.lockSettled(ctx); err != nil {
 		return fmt.Errorf("pause sandbox %s: %w", id, err)
 	}
-	kind := kindPause
+	kind := claim.KindPause
 	if !memory {
-		kind = kindFilesystemPause
+		kind = claim.KindFilesystemPause
 	}
 	_, err = await(ctx, r, func() (struct{}, error) {
 		defer sb.life.unlock()
@@ -51,7 +53,7 @@ func (r *Runtime) Pause(ctx context.Context, id string, memory bool) error {
 		}
 	})
 	if err != nil {
-		return fmt.Errorf("pause sandbox %s: %w", id, classifySave(id, err))
+		return fmt.Errorf("pause sandbox %s: %w", id, fault.ClassifySave(id, err))
 	}
 	return nil
 }
@@ -69,21 +71,21 @@ func (r *Runtime) pauseLocked(sb *handle, kind string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := r.roomForSnapshot(); err != nil {
+	if err := r.admission.CheckSnapshot(); err != nil {
 		return err
 	}
 	ctx, end := r.holding(sb, pauseTimeout)
 	defer end()
-	ctx, done := r.stage(ctx, latency.Pause, slog.String("sandbox", sb.id), slog.String("kind", kind))
+	ctx, done := r.steps.Stage(ctx, latency.Pause, slog.String("sandbox", sb.id), slog.String("kind", kind))
 	defer func() { done(err) }()
-	claim := r.newClaim(sb.snapshot(), kind)
+	snap := r.claims.Claim(sb.snapshot(), kind)
 	row := sb.update(func(row *store.Sandbox) {
-		row.State, row.SnapshotID, row.Deadline = sandbox.StatePausing, claim.ID, time.Now().Add(pauseTimeout)
-		row.FilesystemOnly = kind == kindFilesystemPause
+		row.State, row.SnapshotID, row.Deadline = sandbox.StatePausing, snap.ID, time.Now().Add(pauseTimeout)
+		row.FilesystemOnly = kind == claim.KindFilesystemPause
 	})
 	sb.disarm()
-	inSave, saved := r.stage(ctx, latency.SnapshotSave)
-	err = r.savePaused(inSave, sb, row, &claim, saver)
+	inSave, saved := r.steps.Stage(ctx, latency.SnapshotSave)
+	err = r.savePaused(inSave, sb, row, &snap, saver)
 	if saved(err); err != nil {
 		if undo := r.undoPause(sb); undo != nil {
 			r.log.Warn("a pause failed and cannot be undone yet", "sandbox_id", sb.id, "error", undo)
@@ -91,7 +93,7 @@ func (r *Runtime) pauseLocked(sb *handle, kind string) (err error) {
 		}
 		return brokenOff(ctx, err)
 	}
-	r.seal(claim)
+	r.claims.Seal(snap)
 	if err := r.finishPause(sb); err != nil {
 		r.retry(sb, "sandbox is saved and its machine cannot be ended yet", sandbox.StatePausing, r.finishPause)
 		return fmt.Errorf("%w (it is saved; ending its machine is being retried)", err)
@@ -100,52 +102,40 @@ func (r *Runtime) pauseLocked(sb *handle, kind string) (err error) {
 }
 
 // savePaused writes the intent, freezes the machine and saves it.
-func (r *Runtime) savePaused(ctx context.Context, sb *handle, row store.Sandbox, claim *store.Snapshot, saver saver) error {
-	if err := r.cfg.Store.PutSnapshot(ctx, *claim); err != nil {
+func (r *Runtime) savePaused(ctx context.Context, sb *handle, row store.Sandbox, snap *store.Snapshot, saver saver) error {
+	if err := r.cfg.Store.PutSnapshot(ctx, *snap); err != nil {
 		return err
 	}
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
 		return err
 	}
-	if err := r.at(StepPauseIntent); err != nil {
+	if err := r.steps.At(step.PauseIntent); err != nil {
 		return err
 	}
 	// Frozen first: what the guest did after it was saved would be lost.
-	if err := r.freeze(ctx, sb.id); err != nil {
+	if err := r.machines.Freeze(ctx, sb.id); err != nil {
 		return err
 	}
-	if err := r.at(StepPauseStopped); err != nil {
+	if err := r.steps.At(step.PauseStopped); err != nil {
 		return err
 	}
-	if err := saver(ctx, sb.id, claim.Snapshot); err != nil {
+	if err := saver(ctx, sb.id, snap.Snapshot); err != nil {
 		return err
 	}
-	if err := r.at(StepPauseSaved); err != nil {
+	if err := r.steps.At(step.PauseSaved); err != nil {
 		return err
 	}
-	if err := r.saved(ctx, claim); err != nil {
+	if err := r.claims.Saved(ctx, snap); err != nil {
 		return err
 	}
-	return r.at(StepPauseClaimed)
-}
-
-// freeze stops a machine, which may be frozen since an earlier process.
-func (r *Runtime) freeze(ctx context.Context, id string) error {
-	err := r.cfg.Driver.Stop(ctx, id)
-	if errors.Is(err, vm.ErrInvalidTransition) {
-		view, ok, getErr := r.cfg.Driver.Get(ctx, id)
-		if getErr == nil && ok && view.Status == vm.StatusStopped && view.ExitReason == "" {
-			return nil
-		}
-	}
-	return err
+	return r.steps.At(step.PauseClaimed)
 }
 
 // finishPause ends the machine of a sandbox that is saved. It can be repeated.
 func (r *Runtime) finishPause(sb *handle) error {
-	ctx, cancel := detached(r.life)
+	ctx, cancel := background.Detached(r.life)
 	defer cancel()
-	if err := r.unmake(ctx, sb, StepPauseEnded, StepPauseFreed); err != nil {
+	if err := r.unmake(ctx, sb, step.PauseEnded, step.PauseFreed); err != nil {
 		return err
 	}
 	if err := r.nowPaused(ctx, sb); err != nil {
@@ -155,7 +145,7 @@ func (r *Runtime) finishPause(sb *handle) error {
 	sb.pauses++
 	sb.mu.Unlock()
 	r.log.Info("sandbox paused", "sandbox", sb.id)
-	_ = r.at(StepPauseOutcome)
+	_ = r.steps.At(step.PauseOutcome)
 	return nil
 }
 
@@ -167,14 +157,14 @@ func (r *Runtime) nowPaused(ctx context.Context, sb *handle) error {
 		return err
 	}
 	sb.update(func(r *store.Sandbox) { *r = row })
-	r.places.rest(sb.place)
+	r.admission.Places.Rest(sb.place)
 	return nil
 }
 
 // retry repeats the end of an operation, with growing pauses, until it is done
 // or the sandbox has left the state.
 func (r *Runtime) retry(sb *handle, what string, in sandbox.State, try func(*handle) error) {
-	r.spawn(func() {
+	r.background.Go(func() {
 		for pause := retryFirst; ; pause = min(pause*2, retryMost) {
 			select {
 			case <-r.life.Done():

@@ -16,7 +16,7 @@ import (
 // inside is the guest of a sandbox that runs.
 func (f *fixture) inside(id string) *memvm.Guest {
 	f.t.Helper()
-	g := f.cfg.Driver.(recordingDriver).Guest(id)
+	g := f.driver.Guest(id)
 	if g == nil {
 		f.t.Fatalf("sandbox %s has no machine", id)
 	}
@@ -47,12 +47,12 @@ func TestPauseFreezesThenSavesThenEndsThenFreesThenReleases(t *testing.T) {
 		if row := f.row(sb.ID); row.State != "pausing" {
 			t.Errorf("the machine is ended while the row says %s", row.State)
 		}
-		if claim, err := f.db.Snapshot(context.Background(), f.row(sb.ID).SnapshotID); err != nil || claim.State != store.SnapshotReady {
-			t.Errorf("the machine is ended before it is known to be saved: %+v, %v", claim, err)
+		if snap, err := f.db.Snapshot(context.Background(), f.row(sb.ID).SnapshotID); err != nil || snap.State != store.SnapshotReady {
+			t.Errorf("the machine is ended before it is known to be saved: %+v, %v", snap, err)
 		}
 	})
 	f.lookDuring("release", func() {
-		if f.rt.ledger.Active().Sandboxes != 1 {
+		if f.rt.admission.Ledger.Active().Sandboxes != 1 {
 			t.Error("its capacity was released before its network was freed")
 		}
 	})
@@ -60,7 +60,7 @@ func TestPauseFreezesThenSavesThenEndsThenFreesThenReleases(t *testing.T) {
 	if want := []string{"stop", "snapshot", "destroy", "release"}; !slices.Equal(f.history(), want) {
 		t.Errorf("order %v, want %v", f.history(), want)
 	}
-	if n := f.rt.ledger.Active().Sandboxes; n != 0 {
+	if n := f.rt.admission.Ledger.Active().Sandboxes; n != 0 {
 		t.Errorf("a paused sandbox holds capacity for %d", n)
 	}
 	got, err := f.rt.Get(context.Background(), sb.ID)
@@ -180,7 +180,7 @@ func TestASavedSandboxWhoseMachineCannotBeEndedIsCarriedOnWith(t *testing.T) {
 		if err := f.rt.Pause(context.Background(), sb.ID, true); !errors.Is(err, errInjected) {
 			t.Fatalf("got %v", err)
 		}
-		if n := f.rt.ledger.Active().Sandboxes; n != 1 {
+		if n := f.rt.admission.Ledger.Active().Sandboxes; n != 1 {
 			t.Errorf("capacity for %d while its machine is there", n)
 		}
 		time.Sleep(time.Minute)

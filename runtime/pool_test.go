@@ -10,7 +10,7 @@ import (
 
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
-	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -30,7 +30,7 @@ func TestAWarmMachineIsReservedThenLaunchedThenProbedThenRetained(t *testing.T) 
 		f.forgetHistory()
 		for _, step := range []string{"acquire", "create", "init"} {
 			f.lookDuring(step, func() {
-				if u := f.rt.ledger.Usage(); u.Warm.Sandboxes != 1 {
+				if u := f.rt.admission.Ledger.Usage(); u.Warm.Sandboxes != 1 {
 					t.Errorf("%s: not reserved before: %+v", step, u)
 				}
 				if got := f.pooled(); got != [2]int{} {
@@ -71,9 +71,9 @@ func TestACheckoutPromotesAndWhatIsUsedInTotalNeverDipsOrDoubles(t *testing.T) {
 		}
 	}
 	f.refill(false)
-	total := f.rt.ledger.Usage().Warm
+	total := f.rt.admission.Ledger.Usage().Warm
 	check := func(when string) capacity.Usage {
-		u := f.rt.ledger.Usage()
+		u := f.rt.admission.Ledger.Usage()
 		if got := u.Active.Plus(u.Warm); got != total {
 			t.Errorf("%s: %+v is used, want %+v", when, got, total)
 		}
@@ -100,7 +100,7 @@ func TestACheckoutPromotesAndWhatIsUsedInTotalNeverDipsOrDoubles(t *testing.T) {
 	for _, step := range []string{"set internet", "init"} {
 		f.lookDuring(step, func() { look(step) })
 	}
-	f.failpoint(func(at Step) error { look(string(at)); return nil })
+	f.failpoint(func(at step.Step) error { look(string(at)); return nil })
 	for range depth {
 		promoted++
 		f.create(long, func(r *sandbox.CreateRequest) { r.AllowInternet, r.Env = &no, map[string]string{"A": "1"} })
@@ -130,22 +130,20 @@ func TestARefillTickNeedsNoClock(t *testing.T) {
 		synctest.Wait()
 		f.create(long)
 		synctest.Wait()
-		f.rt.pool.mu.Lock()
-		f.rt.pool.limits.Refill = warmpool.RefillAll // the background is not told
-		f.rt.pool.mu.Unlock()
+		f.refill(true) // The background waits for the end of the cooldown.
 		synctest.Wait()
 		if got := f.pooled(); got != [2]int{1, 0} {
 			t.Fatalf("pooled %v before the tick", got)
 		}
 		begin := time.Now()
-		if n := f.rt.Refill(begin); n != 1 {
+		if n := f.rt.pool.Refill(begin); n != 1 {
 			t.Errorf("the tick began %d", n)
 		}
 		synctest.Wait()
 		if got := f.pooled(); got != [2]int{2, 0} {
 			t.Errorf("pooled %v", got)
 		}
-		if n := f.rt.Refill(begin); n != 0 {
+		if n := f.rt.pool.Refill(begin); n != 0 {
 			t.Errorf("a tick with nothing to do began %d", n)
 		}
 		if waited := time.Since(begin); waited != 0 {
@@ -173,10 +171,10 @@ func TestCloseEndsTheRefillTaskAndReturns(t *testing.T) {
 				if waited := time.Since(begin); waited > time.Second {
 					t.Errorf("it took %s", waited)
 				}
-				if n := f.rt.Refill(time.Now()); n > 0 {
+				if n := f.rt.pool.Refill(time.Now()); n > 0 {
 					synctest.Wait()
 				}
-				if u := f.rt.ledger.Usage(); u.Warm.Sandboxes != 0 || int(u.Active.Sandboxes) != f.running() {
+				if u := f.rt.admission.Ledger.Usage(); u.Warm.Sandboxes != 0 || int(u.Active.Sandboxes) != f.running() {
 					t.Errorf("%+v, %d run", u, f.running())
 				}
 				if n := f.network.count(); n != f.running() {

@@ -12,24 +12,25 @@ import (
 
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/autoscale"
+	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// machine is what the runtime is told about its machine.
-type machine struct {
+// fakeHost is what the runtime is told about its host.
+type fakeHost struct {
 	mu  sync.Mutex
 	now autoscale.Sample
 	err error
 }
 
-func (m *machine) sample() (autoscale.Sample, error) {
+func (m *fakeHost) sample() (autoscale.Sample, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.now, m.err
 }
 
-func (m *machine) set(s autoscale.Sample) {
+func (m *fakeHost) set(s autoscale.Sample) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.now = s
@@ -41,12 +42,12 @@ func calm() autoscale.Sample {
 }
 
 // pressed runs a test over a runtime that looks every 5 seconds, with a full pool.
-func pressed(t *testing.T, test func(t *testing.T, f *fixture, m *machine)) {
+func pressed(t *testing.T, test func(t *testing.T, f *fixture, m *fakeHost)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		f, m := newFixture(t), &machine{now: calm()}
+		f, m := newFixture(t), &fakeHost{now: calm()}
 		f.cfg.Warm = WarmTarget{Ready: 3, Prepared: 2}
-		f.cfg.Floors = FloorsFor(200 << 30)
+		f.cfg.Floors = disk.FloorsFor(200 << 30)
 		f.supervised(Supervision{Pressure: 5 * time.Second, Sample: m.sample})
 		defer f.rt.Close()
 		if err := f.rt.Prepare(context.Background()); err != nil {
@@ -66,7 +67,7 @@ func after(d time.Duration) {
 }
 
 func TestAMachineShortOfMemoryGivesUpItsPoolThenRefusesAndRecovers(t *testing.T) {
-	pressed(t, func(t *testing.T, f *fixture, m *machine) {
+	pressed(t, func(t *testing.T, f *fixture, m *fakeHost) {
 		sb := f.create(hours)
 		after(10 * time.Second)
 		short := calm()
@@ -82,9 +83,7 @@ func TestAMachineShortOfMemoryGivesUpItsPoolThenRefusesAndRecovers(t *testing.T)
 		}
 		for range 20 {
 			after(5 * time.Second)
-			f.rt.pool.mu.Lock()
-			refill := f.rt.pool.limits.Refill
-			f.rt.pool.mu.Unlock()
+			refill := f.rt.pool.Limits().Refill
 			note("stop refill", refill == warmpool.RefillNone)
 			note("evict warm", f.pooled()[0] < 3)
 			note("destroy prepared", f.pooled()[1] < 2)
@@ -136,7 +135,7 @@ func TestBusyProcessorsAndDisksRefuseNothing(t *testing.T) {
 		"nothing is known":    func(s *autoscale.Sample) { *s = autoscale.Sample{} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			pressed(t, func(t *testing.T, f *fixture, m *machine) {
+			pressed(t, func(t *testing.T, f *fixture, m *fakeHost) {
 				s := calm()
 				change(&s)
 				m.set(s)
@@ -154,7 +153,7 @@ func TestBusyProcessorsAndDisksRefuseNothing(t *testing.T) {
 }
 
 func TestABusyMachineOfTwoProcessorsStillFillsItsPool(t *testing.T) {
-	pressed(t, func(t *testing.T, f *fixture, m *machine) {
+	pressed(t, func(t *testing.T, f *fixture, m *fakeHost) {
 		s := calm()
 		s.CPU, s.IO = autoscale.Pressure{Some: 93}, autoscale.Pressure{Some: 30, Full: 20} // Measured while test-suites ran.
 		m.set(s)
@@ -168,7 +167,7 @@ func TestABusyMachineOfTwoProcessorsStillFillsItsPool(t *testing.T) {
 }
 
 func TestAMachineThatRunsOutOfMemoryAtOnceRefusesAtOnce(t *testing.T) {
-	pressed(t, func(t *testing.T, f *fixture, m *machine) {
+	pressed(t, func(t *testing.T, f *fixture, m *fakeHost) {
 		s := calm()
 		s.MemoryAvailable = 256 << 20
 		m.set(s)
@@ -180,7 +179,7 @@ func TestAMachineThatRunsOutOfMemoryAtOnceRefusesAtOnce(t *testing.T) {
 }
 
 func TestADiskBelowTheFloorOfARestoreRefuses(t *testing.T) {
-	pressed(t, func(t *testing.T, f *fixture, m *machine) {
+	pressed(t, func(t *testing.T, f *fixture, m *fakeHost) {
 		s := calm()
 		s.DiskFree = f.cfg.Floors.Restore
 		m.set(s)
@@ -198,9 +197,10 @@ func TestADiskBelowTheFloorOfARestoreRefuses(t *testing.T) {
 }
 
 func TestAFailureToSampleIsToldOnceAndEndsNothing(t *testing.T) {
-	pressed(t, func(t *testing.T, f *fixture, m *machine) {
+	pressed(t, func(t *testing.T, f *fixture, m *fakeHost) {
 		var text strings.Builder
-		f.rt.log = slog.New(slog.NewTextHandler(&text, nil))
+		f.cfg.Log = slog.New(slog.NewTextHandler(&text, nil))
+		f.restart()
 		m.mu.Lock()
 		m.now, m.err = autoscale.Sample{}, errInjected
 		m.mu.Unlock()
@@ -231,9 +231,8 @@ func TestTheSampleIsThatOfThisMachine(t *testing.T) {
 	if err != nil || s.MemoryTotal <= 0 || s.MemoryAvailable <= 0 || s.MemoryAvailable > s.MemoryTotal || s.DiskTotal != total || s.DiskFree <= 0 {
 		t.Fatalf("%+v, %v", s, err)
 	}
-	scaler := newScaler(Config{Floors: FloorsFor(total), Supervision: DefaultSupervision()})
-	state, decisions := scaler.Step(time.Now(), attribute(s, scaler.Config))
-	t.Logf("%+v: %v %v", s, state, decisions)
+	policy := newPressure(Config{Floors: disk.FloorsFor(total), Supervision: DefaultSupervision()})
+	t.Logf("%+v: %+v", s, policy.Step(time.Now(), s, "", nil))
 }
 
 func TestWhatTheHostDoesNotTellIsNoError(t *testing.T) {

@@ -56,7 +56,7 @@ func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, e
 	default:
 		return nil, fmt.Errorf("sandbox %s is %s: %w", id, s, sandbox.ErrConflict)
 	}
-	conn, err := r.dialPort(ctx, id, port)
+	conn, err := r.machines.Dial(ctx, id, port)
 	switch {
 	case err == nil:
 		return conn, nil

@@ -3,13 +3,14 @@ package runtime
 import (
 	"context"
 	"errors"
-	"github.com/rundlet/rundlet/sandbox"
 	"io"
 	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func ids(list []sandbox.Sandbox) string {

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -13,7 +16,7 @@ import (
 // cannot be resumed: one that is paused with its memory boots afresh from its
 // files. The saved memory is given up only when it runs.
 func (r *Runtime) Reboot(ctx context.Context, id string, timeout time.Duration) (sandbox.Sandbox, bool, error) {
-	if _, err := r.saver(kindFilesystemPause); err != nil {
+	if _, err := r.saver(claim.KindFilesystemPause); err != nil {
 		return sandbox.Sandbox{}, false, err
 	}
 	sb, err := r.serving(ctx, id)
@@ -39,59 +42,59 @@ func (sb *handle) isForgetting() bool {
 }
 
 // relaunch is launch, from the files alone if that was asked for.
-func (r *Runtime) relaunch(ctx context.Context, sb *handle, l launch) error {
-	if !l.origin.filesystem && !sb.isForgetting() {
+func (r *Runtime) relaunch(ctx context.Context, sb *handle, l machine.Launch) error {
+	if !l.Origin.Filesystem && !sb.isForgetting() {
 		return r.launch(ctx, sb, l)
 	}
 	// What it was given is in no memory any more.
 	var err error
-	if l.env, err = r.cfg.Store.Environment(ctx, sb.id); err != nil {
+	if l.Env, err = r.cfg.Store.Environment(ctx, sb.id); err != nil {
 		return err
 	}
-	if l.origin.filesystem {
+	if l.Origin.Filesystem {
 		return r.launch(ctx, sb, l)
 	}
-	claim := r.newClaim(sb.snapshot(), kindFilesystemPause)
-	defer r.own(claim.ID)()
+	snap := r.claims.Claim(sb.snapshot(), claim.KindFilesystemPause)
+	defer r.held.Hold(snap.ID)()
 	// The machine has read it when it runs, and it is of no use if it does not.
 	defer func() {
-		ctx, cancel := detached(ctx)
+		ctx, cancel := background.Detached(ctx)
 		defer cancel()
-		if err := r.drop(ctx, claim.ID); err != nil {
+		if err := r.claims.Drop(ctx, snap.ID); err != nil {
 			r.log.Warn("could not remove the files that a sandbox was booted from", "sandbox_id", sb.id, "error", err)
 		}
 	}()
-	if err := r.filesOf(ctx, sb, l, &claim); err != nil {
+	if err := r.filesOf(ctx, sb, l, &snap); err != nil {
 		return fmt.Errorf("boot from its files: %w", err)
 	}
-	l.origin, l.resumed = originOfSnapshot(claim), false
+	l.Origin, l.Resumed = claim.OfSnapshot(snap), false
 	return r.launch(ctx, sb, l)
 }
 
 // filesOf saves the files of what a paused sandbox resumes from, since they are
 // in the same images as its memory. For that its machine is restored, frozen at
 // once, saved and ended; nobody else reaches it meanwhile.
-func (r *Runtime) filesOf(ctx context.Context, sb *handle, l launch, claim *store.Snapshot) error {
-	saver, err := r.saver(kindFilesystemPause)
+func (r *Runtime) filesOf(ctx context.Context, sb *handle, l machine.Launch, snap *store.Snapshot) error {
+	saver, err := r.saver(claim.KindFilesystemPause)
 	if err != nil {
 		return err
 	}
-	if err := r.roomForSnapshot(); err != nil {
+	if err := r.admission.CheckSnapshot(); err != nil {
 		return err
 	}
 	// Its programs do not go on, whatever the host has below them now.
-	l.origin.anyHostFiles = true
+	l.Origin.AnyHostFiles = true
 	if err := r.restore(ctx, sb, l, true); err != nil {
 		return err
 	}
-	if err := r.freeze(ctx, sb.id); err != nil {
+	if err := r.machines.Freeze(ctx, sb.id); err != nil {
 		return err
 	}
-	if err := r.saveFiles(ctx, sb.id, claim, saver); err != nil {
+	if err := r.saveFiles(ctx, sb.id, snap, saver); err != nil {
 		return err
 	}
 	// The capacity stays reserved for the machine that comes next.
-	if err := r.destroy(ctx, sb.id); err != nil {
+	if err := r.machines.Destroy(ctx, sb.id); err != nil {
 		return err
 	}
 	if err := r.cfg.Network.Release(ctx, sb.snapshot().SlotID); err != nil {
@@ -101,12 +104,12 @@ func (r *Runtime) filesOf(ctx context.Context, sb *handle, l launch, claim *stor
 	return nil
 }
 
-func (r *Runtime) saveFiles(ctx context.Context, id string, claim *store.Snapshot, saver saver) error {
-	if err := r.cfg.Store.PutSnapshot(ctx, *claim); err != nil {
+func (r *Runtime) saveFiles(ctx context.Context, id string, snap *store.Snapshot, saver saver) error {
+	if err := r.cfg.Store.PutSnapshot(ctx, *snap); err != nil {
 		return err
 	}
-	if err := saver(ctx, id, claim.Snapshot); err != nil {
+	if err := saver(ctx, id, snap.Snapshot); err != nil {
 		return err
 	}
-	return r.saved(ctx, claim)
+	return r.claims.Saved(ctx, snap)
 }

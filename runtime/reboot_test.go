@@ -2,9 +2,10 @@ package runtime
 
 import (
 	"context"
-	"github.com/rundlet/rundlet/sandbox"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func (f *fixture) reboot(id string) (sandbox.Sandbox, error) {
@@ -58,8 +59,8 @@ func TestRebootThatFailsKeepsTheMemory(t *testing.T) {
 			if snapshots, err := f.cfg.Store.Claims(context.Background()); err != nil || len(snapshots) != 1 {
 				t.Errorf("snapshots are %+v, %v; want the memory alone", snapshots, err)
 			}
-			if f.network.count() != 0 || f.rt.ledger.Active().Sandboxes != 0 {
-				t.Errorf("%d slots, %+v", f.network.count(), f.rt.ledger.Active())
+			if f.network.count() != 0 || f.rt.admission.Ledger.Active().Sandboxes != 0 {
+				t.Errorf("%d slots, %+v", f.network.count(), f.rt.admission.Ledger.Active())
 			}
 			f.resume(sb.ID)
 			if f.inside(sb.ID).Get("mark") != "here" {

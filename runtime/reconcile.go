@@ -11,6 +11,8 @@ import (
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -68,8 +70,8 @@ func (r *Runtime) adoptSlots(ctx context.Context, rows []store.Sandbox, machines
 // only what is complete: if there is no machine that could be saved again, what it
 // has was saved, and that process had no time to write so.
 func (r *Runtime) foundAfter(ctx context.Context, row store.Sandbox, machine bool) reconcile.Row {
-	if claim, err := r.cfg.Store.Snapshot(ctx, row.SnapshotID); !machine && err == nil && claim.State == store.SnapshotSaving {
-		_ = r.saved(ctx, &claim) // If it cannot be, it is not complete.
+	if snap, err := r.cfg.Store.Snapshot(ctx, row.SnapshotID); !machine && err == nil && snap.State == store.SnapshotSaving {
+		_ = r.claims.Saved(ctx, &snap) // If it cannot be, it is not complete.
 	}
 	return r.found(ctx, row)
 }
@@ -93,20 +95,20 @@ func (r *Runtime) complete(ctx context.Context, claimID string) (bool, error) {
 	if claimID == "" {
 		return false, nil
 	}
-	claim, err := r.cfg.Store.Snapshot(ctx, claimID)
+	snap, err := r.cfg.Store.Snapshot(ctx, claimID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return false, nil
 	case err != nil:
 		return false, err
-	case claim.State != store.SnapshotReady:
+	case snap.State != store.SnapshotReady:
 		return false, nil
 	}
 	inspector, ok := r.cfg.Driver.(vm.SnapshotInspector)
 	if !ok {
 		return true, nil
 	}
-	_, err = inspector.InspectSnapshot(ctx, claim.VMID, claim.Snapshot)
+	_, err = inspector.InspectSnapshot(ctx, snap.VMID, snap.Snapshot)
 	switch {
 	case err == nil:
 		return true, nil
@@ -122,7 +124,7 @@ func (r *Runtime) complete(ctx context.Context, claimID string) (bool, error) {
 func (r *Runtime) probe(ctx context.Context, id string) reconcile.Answer {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	err := envd.Health(ctx, r.agentDial(id))
+	err := envd.Health(ctx, r.machines.Agent(id))
 	var answered *envd.StatusError
 	switch {
 	case err == nil:
@@ -138,14 +140,14 @@ func (r *Runtime) probe(ctx context.Context, id string) reconcile.Answer {
 func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *handle, machine bool) error {
 	if sb == nil {
 		if rec.Action == reconcile.Quarantine {
-			return r.setAsideMachine(ctx, rec.ID)
+			return r.orphans.SetAsideMachine(ctx, rec.ID)
 		}
 		return r.free(ctx, rec.ID)
 	}
 	row := sb.snapshot()
 	if rec.Action == reconcile.Quarantine && (rec.Next != sandbox.StatePaused || machine) {
 		// No call may reach it: even a resume would end a machine that is left. Its machine, its network, what was saved of it and its row stay as they are.
-		r.own(row.ID, row.SlotID, row.SnapshotID)
+		r.held.Hold(row.ID, row.SlotID, row.SnapshotID)
 		r.forget(sb)
 		r.log.Error("sandbox quarantined; operator action required", "sandbox_id", row.ID, "state", row.State, "reason", rec.Reason)
 		if slices.Contains(sandbox.States, row.State) {
@@ -161,7 +163,7 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *handle
 		}
 	}
 	if rec.Action != reconcile.KeepPaused && rec.Action != reconcile.Quarantine {
-		sb.reservation = r.ledger.Adopt(adopted(row))
+		sb.reservation = r.admission.Ledger.Adopt(adopted(row))
 	}
 	if err := sb.life.lock(ctx); err != nil {
 		return err
@@ -193,7 +195,7 @@ func (r *Runtime) enact(ctx context.Context, sb *handle, rec reconcile.Record) e
 			row.State = sandbox.StatePausing
 			// Of an earlier process, it has passed; an undo has some time yet.
 			if row.Deadline.Before(time.Now()) {
-				row.Deadline = time.Now().Add(2 * undoTimeout)
+				row.Deadline = time.Now().Add(2 * background.CleanupTimeout)
 			}
 		})
 		if err := r.undoPause(sb); err != nil {
@@ -205,7 +207,7 @@ func (r *Runtime) enact(ctx context.Context, sb *handle, rec reconcile.Record) e
 		r.expose(sb)
 	case reconcile.Pause:
 		sb.update(func(row *store.Sandbox) { row.State = sandbox.StateRunning })
-		kind := kindPause
+		kind := claim.KindPause
 		if rec.Reason == reconcile.TimedOut {
 			kind = pauseKind(sandbox.OnTimeout(sb.snapshot().OnTimeout))
 		}
@@ -238,18 +240,18 @@ func (r *Runtime) quarantine(ctx context.Context, row store.Sandbox, reason stri
 
 // free ends a machine that belongs to no sandbox, and goes on trying.
 func (r *Runtime) free(ctx context.Context, id string) error {
-	err := r.destroy(ctx, id)
+	err := r.machines.Destroy(ctx, id)
 	if err == nil {
 		return nil
 	}
-	r.spawn(func() {
+	r.background.Go(func() {
 		for pause := retryFirst; ; pause = min(pause*2, retryMost) {
 			select {
 			case <-r.life.Done():
 				return
 			case <-time.After(pause):
 			}
-			if r.destroy(r.life, id) == nil {
+			if r.machines.Destroy(r.life, id) == nil {
 				return
 			}
 		}

@@ -23,7 +23,7 @@ func TestARestartKeepsWhatRuns(t *testing.T) {
 		if err != nil || !got.EndAt.Equal(sb.EndAt.Truncate(time.Microsecond)) || got.State != sandbox.StateRunning {
 			t.Fatalf("got %+v, %v", got, err)
 		}
-		if n := f.rt.ledger.Active().Sandboxes; n != 1 {
+		if n := f.rt.admission.Ledger.Active().Sandboxes; n != 1 {
 			t.Errorf("%d reserved", n)
 		}
 		time.Sleep(61 * time.Second) // its time-out is still in force
@@ -96,7 +96,7 @@ func setState(f *fixture, id string, state sandbox.State) {
 
 func TestARestartEndsWhatBelongsToNoSandbox(t *testing.T) {
 	f := newFixture(t)
-	if err := f.rt.markScratch("stray"); err != nil {
+	if err := f.rt.machines.Mark("stray"); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.cfg.Driver.Create(context.Background(), "stray", vm.Spec{Rootfs: "/base"}); err != nil {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -45,7 +46,7 @@ func (r *Runtime) reconcile(ctx context.Context) error {
 	r.cfg.Recovering(0, len(rows))
 	patience, cancel := context.WithTimeout(ctx, recoveryTimeout)
 	defer cancel()
-	marked := r.scratchMarks() // A mark is made before its machine.
+	marked := r.machines.Marks() // A mark is made before its machine.
 	machines, lost, err := r.adoptMachines(ctx)
 	if err != nil {
 		return err
@@ -61,7 +62,7 @@ func (r *Runtime) reconcile(ctx context.Context) error {
 	}
 	for id := range machines {
 		kind := reconcile.KindUnclaimed
-		if marked[id] || r.isScratch(id) || r.cfg.Ephemeral {
+		if marked[id] || r.machines.Marked(id) || r.cfg.Ephemeral {
 			kind = reconcile.KindOrphan // A template build or a warm machine.
 		}
 		plan = append(plan, reconcile.Found(kind, id))
@@ -77,7 +78,7 @@ func (r *Runtime) reconcile(ctx context.Context) error {
 		r.log.Warn("not all that an earlier process left could be dealt with", "error", err)
 	}
 	r.reconciled = report
-	r.sweepScratch(machines)
+	r.machines.Sweep(machines)
 	if len(plan) > 0 {
 		r.log.Info("reconciled with an earlier process", "recovered", report.Recovered, "cleaned up", report.CleanedUp,
 			"quarantined", report.Quarantined, "failed", report.Failed)
@@ -113,7 +114,7 @@ func (r *Runtime) plan(ctx context.Context, rows []store.Sandbox, machines map[s
 		sb := newHandle(row)
 		sb.setRecovering(waitsForTurn)
 		known[row.ID] = sb
-		sb.place = r.places.adopt(row.KeyID, row.State != sandbox.StatePaused)
+		sb.place = r.admission.Places.Adopt(row.KeyID, row.State != sandbox.StatePaused)
 		r.mu.Lock()
 		r.sandboxes[sb.id] = sb
 		sb.enroll(r.roster)
@@ -149,7 +150,7 @@ func (r *Runtime) recover(patience context.Context, rec reconcile.Record, sb *ha
 	defer cancel()
 	var finished atomic.Bool
 	done := make(chan error, 1)
-	r.spawn(func() {
+	r.background.Go(func() {
 		err := r.carryOut(r.life, rec, sb, machine)
 		finished.Store(true)
 		if sb != nil {
@@ -183,7 +184,7 @@ func (r *Runtime) recovered(rec reconcile.Record, sb *handle, err error) {
 		r.note(sb.id, errors.New("quarantined: "+rec.Reason))
 	case rec.Action == reconcile.Keep && why == waitsForAgent:
 		r.note(sb.id, errors.New(why))
-		r.spawn(func() { r.awaitRecovered(sb) })
+		r.background.Go(func() { r.awaitRecovered(sb) })
 		return
 	case rec.Action == reconcile.Pause:
 		return // It is being paused; see pauseLater.
@@ -199,8 +200,8 @@ func (r *Runtime) awaitRecovered(sb *handle) {
 	defer sb.setRecovering("")
 	defer r.note(sb.id, nil)
 	for sb.state() == sandbox.StateRunning && r.life.Err() == nil {
-		ctx, cancel := context.WithTimeout(r.life, bootTimeout)
-		err := r.awaitAgent(ctx, sb.id)
+		ctx, cancel := context.WithTimeout(r.life, machine.BootTimeout)
+		err := r.machines.AwaitAgent(ctx, sb.id)
 		cancel()
 		if err == nil {
 			r.log.Info("a sandbox that was kept answers", "sandbox_id", sb.id)

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -89,7 +90,7 @@ func TestAStartServesAllButThoseThatDoNotAnswerAndReportsThese(t *testing.T) {
 		}
 		f.unmute()
 		close(letGo)
-		time.Sleep(2 * bootTimeout)
+		time.Sleep(2 * machine.BootTimeout)
 		synctest.Wait()
 		for _, id := range mute[1:] {
 			if _, err := f.rt.Get(ctx, id); err != nil {

@@ -72,7 +72,7 @@ func TestARestartRecoversThenCleansUpThenQuarantines(t *testing.T) {
 		made(fmt.Sprintf("recover%d", i), func(string) {})
 	}
 	f.rt.Close()
-	if err := f.rt.markScratch("stray"); err != nil {
+	if err := f.rt.machines.Mark("stray"); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.cfg.Driver.Create(context.Background(), "stray", vm.Spec{Rootfs: "/base"}); err != nil {
@@ -112,7 +112,7 @@ func TestARestartThatCannotEndAMachineNamesItAndHoldsUpNoOther(t *testing.T) {
 			return id
 		},
 		"of nobody": func(f *fixture) string {
-			if err := f.rt.markScratch("stray"); err != nil {
+			if err := f.rt.machines.Mark("stray"); err != nil {
 				f.t.Fatal(err)
 			}
 			if err := f.cfg.Driver.Create(context.Background(), "stray", vm.Spec{Rootfs: "/base"}); err != nil {

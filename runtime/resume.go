@@ -8,6 +8,11 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -136,7 +141,7 @@ func (r *Runtime) fly(sb *handle, timeout time.Duration) *flight {
 		f := &flight{done: make(chan struct{})}
 		sb.resuming = f
 		r.background.Go(func() {
-			f.err = classify(r.resume(sb, timeout))
+			f.err = fault.Classify(r.resume(sb, timeout))
 			sb.resumeEnded(f.err)
 			sb.mu.Lock()
 			sb.resuming = nil
@@ -164,27 +169,27 @@ func (r *Runtime) resume(sb *handle, timeout time.Duration) (err error) {
 	if paused, err := r.settled(ctx, sb); !paused || err != nil {
 		return err
 	}
-	ctx, done := r.stage(ctx, latency.Resume, slog.String("sandbox", sb.id))
+	ctx, done := r.steps.Stage(ctx, latency.Resume, slog.String("sandbox", sb.id))
 	defer func() { done(err) }()
-	if err := r.roomForMachine(); err != nil {
+	if err := r.admission.CheckMachine(); err != nil {
 		return err
 	}
 	row := sb.snapshot()
-	if claim, err := r.cfg.Store.Snapshot(ctx, row.SnapshotID); err != nil {
+	if snap, err := r.cfg.Store.Snapshot(ctx, row.SnapshotID); err != nil {
 		return err
-	} else if err := r.fits(originOfSnapshot(claim)); err != nil {
+	} else if err := r.claims.Fits(claim.OfSnapshot(snap)); err != nil {
 		return err
 	}
-	if err := r.places.run(sb.place); err != nil {
+	if err := r.admission.Places.Run(sb.place); err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil && sb.state() == sandbox.StatePaused {
-			r.places.rest(sb.place)
+			r.admission.Places.Rest(sb.place)
 		}
 	}()
-	inAdmit, admitted := r.stage(ctx, latency.CreateAdmit)
-	reservation, err := r.admit(inAdmit, row.KeyID, budget(row))
+	inAdmit, admitted := r.steps.Stage(ctx, latency.CreateAdmit)
+	reservation, err := r.admission.Admit(inAdmit, row.KeyID, budget(row))
 	if admitted(err); err != nil {
 		return err
 	}
@@ -200,8 +205,8 @@ func (r *Runtime) resume(sb *handle, timeout time.Duration) (err error) {
 	deadline, _ := ctx.Deadline()
 	sb.life.extend(deadline)
 	sb.reservation = reservation
-	claim := sb.snapshot().SnapshotID
-	if err := r.resumeLocked(ctx, sb, claim, timeout); err != nil {
+	snap := sb.snapshot().SnapshotID
+	if err := r.resumeLocked(ctx, sb, snap, timeout); err != nil {
 		if sb.condemned() {
 			return err // The kill that broke it off does the rest.
 		}
@@ -212,11 +217,11 @@ func (r *Runtime) resume(sb *handle, timeout time.Duration) (err error) {
 		return err
 	}
 	r.expose(sb)
-	if err := r.drop(ctx, claim); err != nil {
+	if err := r.claims.Drop(ctx, snap); err != nil {
 		// The sandbox runs. What it was resumed from is collected at the next start.
 		r.log.Warn("could not remove a snapshot that was resumed", "sandbox", sb.id, "error", err)
 	}
-	_ = r.at(StepResumeDropped)
+	_ = r.steps.At(step.ResumeDropped)
 	return nil
 }
 
@@ -249,38 +254,38 @@ func (r *Runtime) resumeLocked(ctx context.Context, sb *handle, claimID string, 
 	row := sb.update(func(row *store.Sandbox) {
 		row.State, row.Deadline = sandbox.StateResuming, time.Now().Add(resumeTimeout)
 	})
-	if err := r.at(StepResumeReserved); err != nil {
+	if err := r.steps.At(step.ResumeReserved); err != nil {
 		return err
 	}
-	claim, err := r.cfg.Store.Snapshot(ctx, claimID)
+	snap, err := r.cfg.Store.Snapshot(ctx, claimID)
 	if err != nil {
 		return err
 	}
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
 		return err
 	}
-	if err := r.at(StepResumeIntent); err != nil {
+	if err := r.steps.At(step.ResumeIntent); err != nil {
 		return err
 	}
-	from := originOfSnapshot(claim)
-	if err := r.relaunch(ctx, sb, launch{
-		origin: from, resumed: !from.filesystem,
-		network: StepResumeNetwork, machine: StepResumeMachine, delivered: StepResumeDelivered,
+	from := claim.OfSnapshot(snap)
+	if err := r.relaunch(ctx, sb, machine.Launch{
+		Origin: from, Resumed: !from.Filesystem,
+		Network: step.ResumeNetwork, Machine: step.ResumeMachine, Delivered: step.ResumeDelivered,
 	}); err != nil {
 		return err
 	}
 	if err := r.nowRunning(ctx, sb, timeout); err != nil {
 		return err
 	}
-	_ = r.at(StepResumeOutcome)
+	_ = r.steps.At(step.ResumeOutcome)
 	return nil
 }
 
 // backToPaused undoes a resume that failed. It can be repeated.
 func (r *Runtime) backToPaused(sb *handle) error {
-	ctx, cancel := detached(r.life)
+	ctx, cancel := background.Detached(r.life)
 	defer cancel()
-	if err := r.unmake(ctx, sb, "", ""); err != nil {
+	if err := r.unmake(ctx, sb, step.None, step.None); err != nil {
 		return err
 	}
 	return r.nowPaused(ctx, sb)

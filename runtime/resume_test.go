@@ -26,8 +26,8 @@ func TestAResumeThatFailsLeavesItPausedAndCanBeTriedAgain(t *testing.T) {
 			if row := f.row(sb.ID); row.State != "paused" || row.SnapshotID == "" {
 				t.Errorf("row %+v", row)
 			}
-			if f.network.count() != 0 || f.rt.ledger.Active().Sandboxes != 0 {
-				t.Errorf("%d slots, %+v", f.network.count(), f.rt.ledger.Active())
+			if f.network.count() != 0 || f.rt.admission.Ledger.Active().Sandboxes != 0 {
+				t.Errorf("%d slots, %+v", f.network.count(), f.rt.admission.Ledger.Active())
 			}
 			f.resume(sb.ID)
 			if f.inside(sb.ID).Get("mark") != "here" {

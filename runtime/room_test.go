@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/disk"
+	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -31,7 +32,7 @@ func (d *fakeDisk) FreeBytes(root string) (int64, error) {
 }
 
 // floors are all different, so that an entry that asks for another's is seen.
-var floors = Floors{Restore: 100, Save: 200, Build: 300, WarmPool: 400}
+var floors = disk.Floors{Restore: 100, Save: 200, Build: 300, WarmPool: 400}
 
 const plenty = 1000
 
@@ -137,7 +138,7 @@ func TestTheDiskFloorIsCheckedBeforeAnyMachineOrSnapshotWorkAtEveryEntry(t *test
 				f, d := onDisk(t)
 				id := e.ready(f)
 				rows, _ := f.db.LiveSandboxes(context.Background(), "test")
-				snapshots, used := countSnapshots(f), f.rt.ledger.Usage()
+				snapshots, used := countSnapshots(f), f.rt.admission.Ledger.Usage()
 				f.forgetHistory()
 				d.free.Store(c.free)
 				if err := e.work(f, id); !errors.Is(err, c.want) {
@@ -152,8 +153,8 @@ func TestTheDiskFloorIsCheckedBeforeAnyMachineOrSnapshotWorkAtEveryEntry(t *test
 				if did := f.work(); len(did) != 0 {
 					t.Errorf("it did %v", did)
 				}
-				if f.rt.ledger.Usage() != used || countSnapshots(f) != snapshots {
-					t.Errorf("before %+v, after %+v; %v", used, f.rt.ledger.Usage(), f.host.Objects())
+				if f.rt.admission.Ledger.Usage() != used || countSnapshots(f) != snapshots {
+					t.Errorf("before %+v, after %+v; %v", used, f.rt.admission.Ledger.Usage(), f.host.Objects())
 				}
 				after, _ := f.db.LiveSandboxes(context.Background(), "test")
 				if len(after) != len(rows) || len(rows) > 0 && after[0].State != rows[0].State {
@@ -178,19 +179,19 @@ func TestTheDiskFloorStopsTheRefillOfTheWarmPoolAndEqualityPasses(t *testing.T) 
 				t.Fatal(err)
 			}
 			f.forgetHistory()
-			time.Sleep(3 * warmTick)
+			time.Sleep(3 * warmpool.RefillInterval)
 			synctest.Wait()
 			if got := f.pooled(); got[0]+got[1] != want {
 				t.Errorf("%d free: pooled %v", free, got)
 			}
-			if want == 0 && (len(f.work()) != 0 || f.rt.ledger.Usage().Warm.Sandboxes != 0) {
+			if want == 0 && (len(f.work()) != 0 || f.rt.admission.Ledger.Usage().Warm.Sandboxes != 0) {
 				t.Errorf("%d free: it did %v", free, f.work())
 			}
 			if n := len(log.saying("no room to refill")); n != min(2-want, 1) {
 				t.Errorf("%d free: told of %d times: %q", free, n, log.lines)
 			}
 			d.free.Store(plenty)
-			time.Sleep(warmTick)
+			time.Sleep(warmpool.RefillInterval)
 			synctest.Wait()
 			if got := f.pooled(); got != [2]int{1, 1} {
 				t.Errorf("room again: pooled %v", got)
@@ -243,14 +244,5 @@ func TestATimeoutThatPassedWhileTheDaemonWasAwayPausesAsAskedAndIsTriedAgain(t *
 				t.Errorf("row %+v", row)
 			}
 		})
-	}
-}
-
-func TestFloorsAreLessOnADiskThatIsSmall(t *testing.T) {
-	if got := FloorsFor(1 << 50); got != (Floors{disk.RestoreFloor, disk.SaveFloor, disk.BuildFloor, disk.WarmPoolFloor}) {
-		t.Errorf("large: %+v", got)
-	}
-	if got := FloorsFor(1000); got != (Floors{100, 100, 100, 200}) {
-		t.Errorf("small: %+v", got)
 	}
 }

@@ -3,8 +3,9 @@ package runtime
 import (
 	"context"
 	"fmt"
-	"github.com/rundlet/rundlet/sandbox"
 	"testing"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // BenchmarkSandboxes is what a request costs beside few sandboxes and beside many.

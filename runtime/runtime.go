@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	stdruntime "runtime"
 	"sync"
@@ -15,38 +14,36 @@ import (
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/admission"
+	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/runtime/orphan"
+	"github.com/rundlet/rundlet/runtime/pool"
+	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/runtime/template"
+	"github.com/rundlet/rundlet/runtime/usage"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Slot is a network place for one sandbox, with its rules in force.
-type Slot struct {
-	ID      string
-	NetNS   string
-	GuestIP netip.Addr
-}
+// Network and Slot are what Config needs of the network.
+type (
+	Network = machine.Network
+	Slot    = machine.Slot
+	Shares  = admission.Shares
+	// WarmTarget is what is kept warm.
+	WarmTarget = pool.Target
+	// Image is what a template is made of.
+	Image = template.Image
+)
 
-// Network gives slots. *network.Network is adapted to it by cmd; a slot is used
-// for one machine only.
-type Network interface {
-	Acquire(ctx context.Context, allowInternet bool) (Slot, error)
-	Release(ctx context.Context, slotID string) error
-	// SetInternet changes whether a slot reaches the internet. When it returns
-	// the new rules are in force.
-	SetInternet(ctx context.Context, slotID string, allow bool) error
-	// Adopt keeps the slots in use and frees every other one of this instance.
-	// It returns those that are not there any more.
-	Adopt(ctx context.Context, inUse []string) (missing []string, err error)
-}
+// BaseAlias is the name of the template that is made without a download.
+const BaseAlias = template.BaseAlias
 
-// Image is a root file system and what runs in it: what a template is made of.
-type Image struct {
-	// Spec holds Rootfs, Mounts, Args, Env and Cwd.
-	Spec vm.Spec
-	// Stamp changes whenever a snapshot made from the image would differ.
-	Stamp string
-}
+// DefaultShares are admission's.
+var DefaultShares = admission.DefaultShares
 
 // Config is what a Runtime is made of. All fields but the last group are
 // required.
@@ -62,7 +59,7 @@ type Config struct {
 	// the machines when the host restarts. Without it no machine is known to be one.
 	ScratchDir string
 	Driver     vm.Runtime
-	Network    Network
+	Network    machine.Network
 	Store      *store.Store
 	// Base makes, or finds, the image of the template "base".
 	Base func(ctx context.Context) (Image, error)
@@ -87,24 +84,24 @@ type Config struct {
 	MaxPending int
 	MaxWait    time.Duration
 	// Shares bounds what one API key may have.
-	Shares Shares
+	Shares admission.Shares
 
 	// Disk tells how much is free where DiskRoot is, and Floors what must be;
 	// a nil Disk means that nothing is checked.
 	Disk     disk.Probe
 	DiskRoot string
-	Floors   Floors
+	Floors   disk.Floors
 
 	// Warm is what is kept warm of the base; the zero value is nothing.
-	Warm WarmTarget
+	Warm pool.Target
 
 	// Size is what a sandbox gets when its template does not say.
-	Size Size
+	Size sandbox.Size
 	// MaxTimeout bounds a sandbox's time-out; 0 is 24 hours.
 	MaxTimeout time.Duration
 	Latency    *latency.Recorder
-	// Tracer is told of every stage; nil is nobody.
-	Tracer Tracer
+	// Tracer receives every stage; it may be nil.
+	Tracer step.Tracer
 	Log    *slog.Logger
 	// Supervision is off in the zero value.
 	Supervision Supervision
@@ -115,18 +112,8 @@ type Config struct {
 	Recovering func(done, total int)
 	// Failpoint is called at each Step; an error makes the step fail. It is for
 	// tests, which may also end the process there. It may be nil.
-	Failpoint func(Step) error
+	Failpoint func(step.Step) error
 }
-
-// Size is the resources of one sandbox.
-type Size struct {
-	VCPUs     int
-	MemoryMiB int
-	DiskMiB   int
-}
-
-// DefaultSize is E2B's default for its base template.
-var DefaultSize = Size{VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024}
 
 // killedKept is how long killed sandboxes can be asked about.
 const killedKept = 7 * 24 * time.Hour
@@ -138,38 +125,35 @@ const mostKilled = 10000
 
 // Runtime owns every sandbox of one instance. Safe for concurrent use.
 type Runtime struct {
-	cfg    Config
-	dialer vm.Dialer
-	ledger *capacity.Ledger
-	queue  *capacity.Queue
-	secret []byte
-	log    *slog.Logger
+	cfg       Config
+	admission *admission.Controller
+	tokens    machine.Tokens
+	steps     *step.Recorder
+	log       *slog.Logger
 
 	// life ends when the runtime closes; it bounds what runs in the background.
 	life       context.Context
-	end        context.CancelFunc
-	background sync.WaitGroup
+	background *background.Group
 
 	mu        sync.Mutex
 	closed    bool
 	sandboxes map[string]*handle
-	building  *build // the base build in flight, or nil
 
 	roster *roster
-	pool   *pool
-	places *places
+	pool   *pool.Pool
 	tally  tally
 	ends   outOfMemoryEnds
 
 	// reconciled is what Open did with what an earlier process left; constant.
 	reconciled reconcile.Report
 
-	verify *verifier
-	// sealing serializes the seals, so that what a restore waits for is read first.
-	sealing chan struct{}
-
-	sup     supervisor
-	orphans orphans
+	claims    *claim.Claims
+	orphans   *orphan.Keeper
+	machines  *machine.Machines
+	templates *template.Templates
+	meter     *usage.Meter
+	held      orphan.InUse
+	sup       supervisor
 
 	// ready is closed when Open is done, and late bounds what it left for later.
 	ready chan struct{}
@@ -182,29 +166,22 @@ type Runtime struct {
 // allow: what could not be dealt with by then is in the supervision's report, and
 // is gone on with in the background.
 func Open(ctx context.Context, cfg Config) (*Runtime, error) {
-	dialer, ok := cfg.Driver.(vm.Dialer)
-	if !ok {
-		return nil, fmt.Errorf("open runtime: driver %s cannot dial a guest: %w", cfg.Driver.Info().Driver, sandbox.ErrUnsupported)
-	}
-	if cfg.Size == (Size{}) {
-		cfg.Size = DefaultSize
+	if cfg.Size == (sandbox.Size{}) {
+		cfg.Size = sandbox.DefaultSize
 	}
 	if cfg.Launches == 0 {
 		cfg.Launches = stdruntime.NumCPU()
 	}
 	if cfg.MaxWait == 0 {
-		cfg.MaxWait = time.Minute
+		cfg.MaxWait = capacity.DefaultMaxWait
 	}
 	cfg.Capacity.Launches = int64(cfg.Launches)
-	cfg.Shares = cfg.Shares.orDefault()
+	cfg.Shares = cfg.Shares.OrDefault()
 	if cfg.MaxTimeout == 0 {
 		cfg.MaxTimeout = 24 * time.Hour
 	}
 	if cfg.Latency == nil {
 		cfg.Latency = &latency.Recorder{}
-	}
-	if cfg.Tracer == nil {
-		cfg.Tracer = noTracer{}
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -229,45 +206,63 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
 	r := &Runtime{
-		cfg: cfg, dialer: dialer, ledger: capacity.NewLedger(cfg.Capacity), secret: secret, log: cfg.Log,
-		sandboxes: map[string]*handle{}, sealing: make(chan struct{}, 1),
-		ready: make(chan struct{}), late: make(chan struct{}, latePauses),
-		orphans: orphans{machines: map[string]bool{}, told: map[string]bool{}},
+		cfg: cfg, tokens: machine.Tokens{Secret: secret}, log: cfg.Log,
+		steps:     &step.Recorder{Latency: cfg.Latency, Tracer: cfg.Tracer, Failpoint: cfg.Failpoint},
+		sandboxes: map[string]*handle{},
+		ready:     make(chan struct{}), late: make(chan struct{}, latePauses),
 	}
 	r.sup.unrecovered = map[string]string{}
-	r.sup.scaler = newScaler(cfg)
-	r.pool, r.roster = newPool(), newRoster()
-	r.places = newPlaces(cfg.Shares)
-	r.queue = capacity.NewQueue(r.ledger, capacity.QueueConfig{MaxPending: cfg.MaxPending, OnYield: r.yield})
-	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
-	r.verify = newVerifier(r.life, r.spawn)
+	r.sup.policy = newPressure(cfg)
+	r.roster = newRoster()
+	r.background = background.New(ctx)
+	r.life = r.background.Context()
+	r.admission = admission.New(admission.Config{
+		Capacity: cfg.Capacity, MaxPending: cfg.MaxPending, MaxWait: cfg.MaxWait, Shares: cfg.Shares,
+		Disk: cfg.Disk, DiskRoot: cfg.DiskRoot, Floors: cfg.Floors, OnYield: func(id string) { r.pool.Yield(id) }, Life: r.life, Log: cfg.Log,
+	})
+	r.orphans = &orphan.Keeper{Store: cfg.Store, Driver: cfg.Driver, Destroy: func(ctx context.Context, id string) error { return r.machines.Destroy(ctx, id) }, Freed: r.countFreed, Log: cfg.Log}
+	r.claims = claim.New(claim.Config{
+		Instance: cfg.Instance, Ephemeral: cfg.Ephemeral, Driver: cfg.Driver, Store: cfg.Store, Orphans: r.orphans,
+		Background: r.background, Steps: r.steps, InUse: r.inUse, Freed: r.countFreed, Log: cfg.Log,
+		Bounds: store.Counted{
+			Kinds: []string{claim.KindSnapshot, claim.KindContinuation},
+			Most:  cfg.Shares.Snapshots, MostOfAKey: cfg.Shares.SnapshotsPerKey,
+		},
+	})
+	r.machines, err = machine.New(machine.Config{
+		Driver: cfg.Driver, Network: cfg.Network, Claims: r.claims, Steps: r.steps, Tokens: r.tokens,
+		ScratchDir: cfg.ScratchDir, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open runtime: %w", err)
+	}
+	r.pool = pool.New(pool.Config{
+		Target: cfg.Warm, Launches: cfg.Launches,
+		Driver: cfg.Driver, Machines: r.machines, Admission: r.admission, Steps: r.steps, Background: r.background,
+		Unusable: func(from claim.Origin, err error) { r.templates.Unusable(from, err) }, Log: cfg.Log,
+	})
+	r.templates = template.New(template.Config{
+		Base: cfg.Base, HostStamp: cfg.HostStamp, Prune: cfg.Prune, Lock: cfg.LockTemplates, Size: cfg.Size,
+		Driver: cfg.Driver, Network: cfg.Network, Store: cfg.Store, Machines: r.machines, Claims: r.claims,
+		Admission: r.admission, InUse: &r.held, Background: r.background, Steps: r.steps, Keep: r.pool.Keep,
+		Progress: cfg.Progress, Log: cfg.Log,
+	})
+	r.meter = r.newMeter()
 	if err := r.reconcile(ctx); err != nil {
-		r.end()
+		r.background.Stop()
 		r.background.Wait()
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
 	r.collectSoon(ctx)
-	if cfg.Warm != (WarmTarget{}) {
-		r.spawn(r.lookAfterPool)
+	if cfg.Warm != (pool.Target{}) {
+		r.background.Go(r.pool.Maintain)
 	}
 	r.supervise()
-	if driver, ok := cfg.Driver.(vm.Statser); ok {
-		r.spawn(func() { r.lookAtUsage(driver) })
+	if r.meter != nil {
+		r.background.Go(func() { r.meter.Run(r.life) })
 	}
 	close(r.ready)
 	return r, nil
-}
-
-// spawn runs f in the background, which Close waits for. It reports false, and
-// runs nothing, once the runtime is closing.
-func (r *Runtime) spawn(f func()) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed && r.life.Err() != nil {
-		return false
-	}
-	r.background.Go(f)
-	return true
 }
 
 // Close stops this value's background work, ends the warm machines, and leaves
@@ -278,7 +273,7 @@ func (r *Runtime) Close() {
 	for _, sb := range r.sandboxes {
 		sb.disarm()
 	}
-	r.end()
+	r.background.Stop()
 	r.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
@@ -287,7 +282,7 @@ func (r *Runtime) Close() {
 	}()
 	select {
 	case <-done:
-		r.drainPool()
+		r.pool.Drain()
 	case <-time.After(closeTimeout):
 		// The sandboxes, and the warm machines as machines of nobody, are there for
 		// the next start.
@@ -296,7 +291,7 @@ func (r *Runtime) Close() {
 }
 
 // closeTimeout is longer than one attempt to free a sandbox.
-const closeTimeout = cleanupTimeout + 10*time.Second
+const closeTimeout = background.CleanupTimeout + 10*time.Second
 
 // Latency returns the recorder that every stage reports to.
 func (r *Runtime) Latency() *latency.Recorder { return r.cfg.Latency }
@@ -311,7 +306,7 @@ func (r *Runtime) find(id string) (*handle, bool) {
 
 // add makes a sandbox known, and gives it its place. It fails once the runtime is
 // closing.
-func (r *Runtime) add(sb *handle, pl *place) error {
+func (r *Runtime) add(sb *handle, pl *admission.Place) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -328,14 +323,6 @@ func (r *Runtime) forget(sb *handle) {
 	delete(r.sandboxes, sb.id)
 	r.mu.Unlock()
 	sb.leave()
-	r.places.free(sb.place)
+	r.admission.Places.Free(sb.place)
 	r.note(sb.id, nil)
 }
-
-// detached is for work that has to end even when the caller went away.
-func detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
-}
-
-// cleanupTimeout bounds one attempt to free a sandbox.
-const cleanupTimeout = 30 * time.Second

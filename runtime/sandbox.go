@@ -1,10 +1,6 @@
 package runtime
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"maps"
 	"sync"
@@ -12,6 +8,7 @@ import (
 
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -20,7 +17,7 @@ import (
 type handle struct {
 	id string
 	// place is set when the sandbox becomes known, and constant then.
-	place *place
+	place *admission.Place
 	// life serialises lifecycle calls; it is held across driver calls.
 	life *lock
 	// reservation is set before the machine is made and given back after it is
@@ -58,8 +55,7 @@ type handle struct {
 	// forgetting: a resume leaves the memory out; see Reboot.
 	forgetting bool
 	// beat is the last sign of life.
-	beat  beat
-	usage usage
+	beat beat
 }
 
 func newHandle(row store.Sandbox) *handle {
@@ -143,37 +139,10 @@ func (r *Runtime) view(row store.Sandbox) sandbox.Sandbox {
 		}
 	}
 	if row.Secure {
-		sb.EnvdAccessToken = r.token("envd", row.ID)
+		sb.EnvdAccessToken = r.tokens.Envd(row.ID)
 	}
 	if row.PrivatePorts {
-		sb.TrafficAccessToken = r.token("traffic", row.ID)
+		sb.TrafficAccessToken = r.tokens.Traffic(row.ID)
 	}
 	return sb
-}
-
-// token derives a sandbox's secret for one purpose from the node's secret, so
-// that it is the same after a restart or a resume and is stored nowhere.
-func (r *Runtime) token(purpose, id string) string {
-	h := hmac.New(sha256.New, r.secret)
-	h.Write([]byte(purpose + ":" + id))
-	return hex.EncodeToString(h.Sum(nil))
-}
-
-// newID returns "i" and 20 random characters of [a-z0-9] (103 bits).
-func newID() string {
-	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
-	id := make([]byte, 0, 21)
-	id = append(id, 'i')
-	var buf [32]byte
-	for len(id) < 21 {
-		rand.Read(buf[:])
-		for _, b := range buf {
-			// 252 is the largest multiple of 36 in a byte: no character is
-			// likelier than another.
-			if b < 252 && len(id) < 21 {
-				id = append(id, alphabet[b%36])
-			}
-		}
-	}
-	return string(id)
 }

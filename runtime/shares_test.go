@@ -4,24 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/rundlet/rundlet/sandbox"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/sandbox"
+
+	"github.com/rundlet/rundlet/runtime/admission"
 )
 
-// counts returns how many sandboxes are counted, and how many of them as running.
-func (p *places) counts() (all, running int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, n := range p.running {
-		running += n
-	}
-	return p.all, running
-}
-
 // sharing is a fixture with bounds.
-func sharing(t *testing.T, s Shares) *fixture {
+func sharing(t *testing.T, s admission.Shares) *fixture {
 	f := newFixture(t)
 	f.cfg.Shares = s
 	f.restart()
@@ -49,7 +43,7 @@ func (f *fixture) wantShare(what string, err error) {
 }
 
 func TestAKeyHasNoMoreSandboxesThanItsShare(t *testing.T) {
-	f, ctx := sharing(t, Shares{SandboxesPerKey: 3, Sandboxes: 5}), context.Background()
+	f, ctx := sharing(t, admission.Shares{SandboxesPerKey: 3, Sandboxes: 5}), context.Background()
 	a, b := f.create(of("a")), f.create(of("a"))
 	f.pause(b.ID)
 	f.failNext("init", 1)
@@ -81,7 +75,7 @@ func TestAKeyHasNoMoreSandboxesThanItsShare(t *testing.T) {
 }
 
 func TestAKeyRunsNoMoreAtATimeThanItsShare(t *testing.T) {
-	f, ctx := sharing(t, Shares{RunningPerKey: 1}), context.Background()
+	f, ctx := sharing(t, admission.Shares{RunningPerKey: 1}), context.Background()
 	a := f.create(of("a"), func(r *sandbox.CreateRequest) { r.AutoResume = true })
 	f.wantShare("a second", f.tryCreate("a"))
 	f.create(of("b"))
@@ -114,7 +108,7 @@ func TestAKeyRunsNoMoreAtATimeThanItsShare(t *testing.T) {
 // A resume that is refused before there is a machine leaves its key what it had.
 func TestAResumeThatIsRefusedCountsForNothing(t *testing.T) {
 	f, ctx := newFixture(t), context.Background()
-	f.cfg.Shares, f.cfg.Capacity.Sandboxes, f.cfg.MaxPending = Shares{RunningPerKey: 1}, 1, -1
+	f.cfg.Shares, f.cfg.Capacity.Sandboxes, f.cfg.MaxPending = admission.Shares{RunningPerKey: 1}, 1, -1
 	f.restart()
 	a := f.create(of("a"))
 	f.pause(a.ID)
@@ -123,7 +117,7 @@ func TestAResumeThatIsRefusedCountsForNothing(t *testing.T) {
 	if _, _, err := f.rt.Connect(ctx, a.ID, time.Minute); !errors.As(err, &full) || full.Resource == sandbox.ResourceShare {
 		t.Fatalf("a resume beside a full node: %v", err)
 	}
-	if all, running := f.rt.places.counts(); all != 2 || running != 1 {
+	if all, running := f.rt.admission.Places.Counts(); all != 2 || running != 1 {
 		t.Errorf("%d counted, %d running", all, running)
 	}
 	if err := f.rt.Kill(ctx, b.ID); err != nil {
@@ -134,16 +128,21 @@ func TestAResumeThatIsRefusedCountsForNothing(t *testing.T) {
 
 func TestAWarmMachineCountsForWhoGotIt(t *testing.T) {
 	warmed(t, WarmTarget{Ready: 2}, func(t *testing.T, f *fixture) {
-		f.rt.places.bounds.SandboxesPerKey = 1
-		if all, _ := f.rt.places.counts(); all != 0 {
+		f.cfg.Shares.SandboxesPerKey = 1
+		f.restart()
+		if err := f.rt.Prepare(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if all, _ := f.rt.admission.Places.Counts(); all != 0 {
 			t.Errorf("warm machines count: %d", all)
 		}
 		f.create(of("a"))
 		f.wantShare("a second", f.tryCreate("a"))
 		f.create(of("b"))
-		time.Sleep(warmCooldown)
+		time.Sleep(warmpool.Cooldown)
 		synctest.Wait()
-		if all, running := f.rt.places.counts(); all != 2 || running != 2 {
+		if all, running := f.rt.admission.Places.Counts(); all != 2 || running != 2 {
 			t.Errorf("%d counted, %d running", all, running)
 		}
 	})
@@ -152,7 +151,7 @@ func TestAWarmMachineCountsForWhoGotIt(t *testing.T) {
 // A key with as many snapshots as it may have is refused one more, and nothing that was
 // saved is deleted to make room.
 func TestAKeyHasNoMoreSnapshotsThanItsShare(t *testing.T) {
-	f, ctx := sharing(t, Shares{SnapshotsPerKey: 2, Snapshots: 3}), context.Background()
+	f, ctx := sharing(t, admission.Shares{SnapshotsPerKey: 2, Snapshots: 3}), context.Background()
 	sb, paused := f.create(), f.create()
 	f.pause(paused.ID)
 	first, err := f.rt.Snapshot(ctx, sb.ID, "first", "a")

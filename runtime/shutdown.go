@@ -5,8 +5,9 @@ import (
 	"errors"
 	"time"
 
-	"github.com/rundlet/rundlet/sandbox"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // EndRunning ends the sandboxes that run and returns when nothing is left of

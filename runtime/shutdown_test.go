@@ -3,11 +3,13 @@ package runtime
 import (
 	"context"
 	"errors"
-	"github.com/rundlet/rundlet/sandbox"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func TestUserDataOutlivesAShutdown(t *testing.T) {
@@ -34,7 +36,7 @@ func TestUserDataOutlivesAShutdown(t *testing.T) {
 			t.Errorf("one that was paused: %+v", row)
 		}
 	}
-	if _, err := f.rt.listed(context.Background(), "precious", kindSnapshot); err != nil {
+	if _, err := f.rt.claims.Find(context.Background(), "precious", claim.KindSnapshot); err != nil {
 		t.Error(err)
 	}
 	if _, _, err := f.rt.Connect(context.Background(), paused.ID, request().Timeout); err != nil {
@@ -47,9 +49,9 @@ func TestUserDataOutlivesAShutdown(t *testing.T) {
 func (f *fixture) quarantine(id string) {
 	f.t.Helper()
 	row := f.row(id)
-	claim, err := f.db.Snapshot(context.Background(), row.SnapshotID)
+	snap, err := f.db.Snapshot(context.Background(), row.SnapshotID)
 	if err == nil {
-		err = f.cfg.Driver.(recordingDriver).Driver.DeleteSnapshot(context.Background(), claim.VMID, claim.Snapshot)
+		err = f.driver.Driver.DeleteSnapshot(context.Background(), snap.VMID, snap.Snapshot)
 	}
 	if err != nil {
 		f.t.Fatal(err)

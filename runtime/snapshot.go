@@ -10,7 +10,10 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
-	"github.com/rundlet/rundlet/policy/snapshot"
+	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -19,22 +22,12 @@ import (
 // snapshotTimeout bounds the saving of a sandbox that goes on running.
 const snapshotTimeout = 5 * time.Minute
 
-// The kinds of claims on snapshots.
-const (
-	kindSnapshot        = string(snapshot.KindSnapshot)
-	kindPause           = string(snapshot.KindPause)
-	kindFilesystemPause = string(snapshot.KindFilesystemPause)
-	kindContinuation    = string(snapshot.KindContinuation)
-	// kindFork is held while the children of a fork are made.
-	kindFork = "fork"
-)
-
 // saver saves a machine under a name.
 type saver func(ctx context.Context, id, name string) error
 
 // saver returns how the driver saves for a kind.
 func (r *Runtime) saver(kind string) (saver, error) {
-	if kind != kindFilesystemPause {
+	if kind != claim.KindFilesystemPause {
 		return r.cfg.Driver.Snapshot, nil
 	}
 	fs, ok := r.cfg.Driver.(vm.FilesystemSnapshotter)
@@ -42,33 +35,6 @@ func (r *Runtime) saver(kind string) (saver, error) {
 		return nil, fmt.Errorf("%w: driver %s cannot save the file system alone", sandbox.ErrUnsupported, r.cfg.Driver.Info().Driver)
 	}
 	return fs.SnapshotFilesystem, nil
-}
-
-// newClaim is the row that claims what will be saved of a sandbox.
-func (r *Runtime) newClaim(row store.Sandbox, kind string) store.Snapshot {
-	id := newID()[1:]
-	return store.Snapshot{
-		ID: id, Instance: r.cfg.Instance, Kind: kind, State: store.SnapshotSaving, VMID: row.ID, Snapshot: id,
-		Source: row.ID, Parent: row.OriginID, TemplateID: row.TemplateID, Alias: row.Alias, BuildID: row.BuildID,
-		Spec: row.Spec, VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB, KeyID: row.KeyID,
-		CreatedAt: time.Now(),
-	}
-}
-
-// saved writes that what a claim was made for is there.
-func (r *Runtime) saved(ctx context.Context, claim *store.Snapshot) error {
-	if inspector, ok := r.cfg.Driver.(vm.SnapshotInspector); ok {
-		info, err := inspector.InspectSnapshot(ctx, claim.VMID, claim.Snapshot)
-		if err != nil {
-			return err
-		}
-		for _, f := range info.Files {
-			claim.Bytes += f.Bytes
-		}
-		r.verify.saved(string(artifact(claim.VMID, claim.Snapshot)), info.Files)
-	}
-	claim.State = store.SnapshotReady
-	return r.cfg.Store.PutSnapshot(ctx, *claim)
 }
 
 // Snapshot saves a sandbox that goes on running, or what a paused one resumes
@@ -81,13 +47,13 @@ func (r *Runtime) Snapshot(ctx context.Context, id, name, keyID string) (sandbox
 	if err := r.nameIsNoID(ctx, name); err != nil {
 		return sandbox.Snapshot{}, err
 	}
-	claim, err := r.capture(ctx, id, func(claim *store.Snapshot) {
-		claim.Kind, claim.Name, claim.KeyID = kindSnapshot, name, keyID
+	snap, err := r.capture(ctx, id, func(snap *store.Snapshot) {
+		snap.Kind, snap.Name, snap.KeyID = claim.KindSnapshot, name, keyID
 	})
 	if err != nil {
 		return sandbox.Snapshot{}, fmt.Errorf("snapshot sandbox %s: %w", id, err)
 	}
-	return viewSnapshot(claim), nil
+	return viewSnapshot(snap), nil
 }
 
 // nameIsNoID refuses the id of a snapshot as the name of another, which nobody
@@ -97,12 +63,12 @@ func (r *Runtime) nameIsNoID(ctx context.Context, name string) error {
 		return nil
 	}
 	bare, _, _ := strings.Cut(name, ":")
-	claim, err := r.cfg.Store.Snapshot(ctx, bare)
+	snap, err := r.cfg.Store.Snapshot(ctx, bare)
 	switch {
-	case errors.Is(err, store.ErrNotFound), err == nil && claim.ID != bare:
+	case errors.Is(err, store.ErrNotFound), err == nil && snap.ID != bare:
 		return nil
 	case err != nil:
-		return classify(err)
+		return fault.Classify(err)
 	}
 	return fmt.Errorf("%w: snapshot name %.128q: it is the id of a snapshot", sandbox.ErrInvalid, name)
 }
@@ -128,214 +94,128 @@ func (r *Runtime) capture(ctx context.Context, id string, change func(*store.Sna
 }
 
 // captureLocked is capture by a caller that has sb.life.
-func (r *Runtime) captureLocked(ctx context.Context, sb *handle, change func(*store.Snapshot)) (claim store.Snapshot, err error) {
+func (r *Runtime) captureLocked(ctx context.Context, sb *handle, change func(*store.Snapshot)) (snap store.Snapshot, err error) {
 	row := sb.snapshot()
 	switch s := sb.state(); s {
 	case sandbox.StatePaused:
-		claim, err := r.share(ctx, row, change)
-		return claim, classify(err)
+		snap, err := r.share(ctx, row, change)
+		return snap, fault.Classify(err)
 	case sandbox.StateRunning:
 	default:
-		return claim, stateError(sb, s)
+		return snap, stateError(sb, s)
 	}
-	if err := r.roomForSnapshot(); err != nil {
-		return claim, err
+	if err := r.admission.CheckSnapshot(); err != nil {
+		return snap, err
 	}
 	ctx, end := r.holding(sb, snapshotTimeout)
 	defer end()
-	claim = r.newClaim(row, kindSnapshot)
-	change(&claim)
-	defer r.own(claim.ID)()
-	return claim, classifySave(sb.id, brokenOff(ctx, r.save(ctx, &claim)))
+	snap = r.claims.Claim(row, claim.KindSnapshot)
+	change(&snap)
+	defer r.held.Hold(snap.ID)()
+	return snap, fault.ClassifySave(sb.id, brokenOff(ctx, r.save(ctx, &snap)))
 }
 
 // save takes the snapshot of a running sandbox that a claim is for. The caller
 // holds the sandbox's life.
-func (r *Runtime) save(ctx context.Context, claim *store.Snapshot) (err error) {
-	ctx, done := r.stage(ctx, latency.SnapshotSave, slog.String("sandbox", claim.VMID), slog.String("kind", claim.Kind))
+func (r *Runtime) save(ctx context.Context, snap *store.Snapshot) (err error) {
+	ctx, done := r.steps.Stage(ctx, latency.SnapshotSave, slog.String("sandbox", snap.VMID), slog.String("kind", snap.Kind))
 	defer func() { done(err) }()
-	name := claim.Name
-	claim.Name = "" // It moves when there is something to move to.
+	name := snap.Name
+	snap.Name = "" // It moves when there is something to move to.
 	defer func() {
 		if err != nil {
-			ctx, cancel := detached(ctx)
+			ctx, cancel := background.Detached(ctx)
 			defer cancel()
-			if undo := r.drop(ctx, claim.ID); undo != nil {
-				r.log.Warn("could not remove what a failed snapshot saved", "snapshot", claim.ID, "error", undo)
+			if undo := r.claims.Drop(ctx, snap.ID); undo != nil {
+				r.log.Warn("could not remove what a failed snapshot saved", "snapshot", snap.ID, "error", undo)
 			}
 		}
 	}()
-	if err := r.claim(ctx, *claim); err != nil {
+	if err := r.claims.Add(ctx, *snap); err != nil {
 		return err
 	}
-	if err := r.cfg.Store.CopyEnvironment(ctx, claim.ID, claim.VMID); err != nil {
+	if err := r.cfg.Store.CopyEnvironment(ctx, snap.ID, snap.VMID); err != nil {
 		return err
 	}
-	if err := r.at(StepSnapshotIntent); err != nil {
+	if err := r.steps.At(step.SnapshotIntent); err != nil {
 		return err
 	}
-	if err := r.cfg.Driver.Snapshot(ctx, claim.VMID, claim.Snapshot); err != nil {
+	if err := r.cfg.Driver.Snapshot(ctx, snap.VMID, snap.Snapshot); err != nil {
 		return err
 	}
-	if err := r.at(StepSnapshotSaved); err != nil {
+	if err := r.steps.At(step.SnapshotSaved); err != nil {
 		return err
 	}
-	claim.Name = name
-	if err := r.saved(ctx, claim); err != nil {
+	snap.Name = name
+	if err := r.claims.Saved(ctx, snap); err != nil {
 		return err
 	}
-	_ = r.at(StepSnapshotOutcome)
-	if claim.Kind != kindFork {
-		r.seal(*claim)
+	_ = r.steps.At(step.SnapshotOutcome)
+	if snap.Kind != claim.KindFork {
+		r.claims.Seal(*snap)
 	}
 	return nil
 }
 
 // share makes another claim on what a paused sandbox resumes from.
 func (r *Runtime) share(ctx context.Context, row store.Sandbox, change func(*store.Snapshot)) (store.Snapshot, error) {
-	claim, err := r.cfg.Store.Snapshot(ctx, row.SnapshotID)
+	snap, err := r.cfg.Store.Snapshot(ctx, row.SnapshotID)
 	if err != nil {
-		return claim, err
+		return snap, err
 	}
-	filesystem := claim.Kind == kindFilesystemPause
-	sealed := claim.Manifest
-	claim.ID, claim.CreatedAt = newID()[1:], time.Now()
-	change(&claim)
+	filesystem := snap.Kind == claim.KindFilesystemPause
+	sealed := snap.Manifest
+	snap.ID, snap.CreatedAt = sandbox.NewID()[1:], time.Now()
+	change(&snap)
 	if filesystem {
-		return claim, fmt.Errorf("%w: it was paused without its memory; resume it first", sandbox.ErrUnsupported)
+		return snap, fmt.Errorf("%w: it was paused without its memory; resume it first", sandbox.ErrUnsupported)
 	}
-	claim.Manifest = ""
+	snap.Manifest = ""
 	if sealed != "" {
-		if claim.Kind == kindFork {
-			claim.Manifest = sealed // It is of no kind that is sealed, and is gone in a moment.
-		} else if claim.Manifest, err = resealed(sealed, claim); err != nil {
-			return claim, err
+		if snap.Kind == claim.KindFork {
+			snap.Manifest = sealed // It is of no kind that is sealed, and is gone in a moment.
+		} else if snap.Manifest, err = claim.Resealed(sealed, snap); err != nil {
+			return snap, err
 		}
 	}
-	defer r.own(claim.ID)()
-	if err := r.publish(ctx, &claim, row.ID); err != nil {
-		return claim, err
+	defer r.held.Hold(snap.ID)()
+	if err := r.claims.Publish(ctx, &snap, row.ID); err != nil {
+		return snap, err
 	}
-	if sealed == "" && claim.Kind != kindFork {
-		r.seal(claim)
+	if sealed == "" && snap.Kind != claim.KindFork {
+		r.claims.Seal(snap)
 	}
-	return claim, nil
-}
-
-// publish writes a claim on what is saved already, with the environment of a
-// sandbox. A name moves, and others see it, when all of it is there.
-func (r *Runtime) publish(ctx context.Context, claim *store.Snapshot, of string) (err error) {
-	whole := *claim
-	claim.State, claim.Name = store.SnapshotSaving, ""
-	if err := r.claim(ctx, *claim); err != nil {
-		return err
-	}
-	if err = r.cfg.Store.CopyEnvironment(ctx, claim.ID, of); err == nil {
-		*claim = whole
-		err = r.cfg.Store.PutSnapshot(ctx, *claim)
-	}
-	if err != nil {
-		ctx, cancel := detached(ctx)
-		defer cancel()
-		err = errors.Join(err, r.drop(ctx, claim.ID))
-	}
-	return err
-}
-
-// drop gives up a claim, and removes the driver's snapshot with the last one. A
-// claim that is not there is no error.
-func (r *Runtime) drop(ctx context.Context, id string) error {
-	claim, err := r.cfg.Store.Snapshot(ctx, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	last, err := r.cfg.Store.DropSnapshot(ctx, claim.ID)
-	if err != nil || !last {
-		return err
-	}
-	if err := r.at(StepSnapshotDropped); err != nil {
-		return err
-	}
-	if err := r.deleteFiles(ctx, claim.VMID, claim.Snapshot); err != nil {
-		return err
-	}
-	r.verify.forget(string(artifact(claim.VMID, claim.Snapshot)))
-	_ = r.at(StepSnapshotDeleted)
-	return nil
-}
-
-func (r *Runtime) deleteFiles(ctx context.Context, vmID, name string) error {
-	if deleter, ok := r.cfg.Driver.(vm.SnapshotDeleter); ok {
-		return deleter.DeleteSnapshot(ctx, vmID, name)
-	}
-	return nil
-}
-
-// listed finds a complete snapshot of a kind by id or name.
-func (r *Runtime) listed(ctx context.Context, idOrName, kind string) (store.Snapshot, error) {
-	claim, err := r.cfg.Store.Snapshot(ctx, idOrName)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return claim, classify(err)
-	}
-	if err != nil || claim.Kind != kind || claim.State != store.SnapshotReady {
-		return claim, fmt.Errorf("snapshot %.128q: %w", idOrName, sandbox.ErrSnapshotNotFound)
-	}
-	return claim, nil
+	return snap, nil
 }
 
 // DeleteSnapshot removes a snapshot or continuation by id, or a snapshot by
 // name. Sandboxes made from it run on.
 func (r *Runtime) DeleteSnapshot(ctx context.Context, idOrName string) error {
-	claim, err := r.listed(ctx, idOrName, kindSnapshot)
+	snap, err := r.claims.Find(ctx, idOrName, claim.KindSnapshot)
 	if errors.Is(err, sandbox.ErrSnapshotNotFound) {
-		claim, err = r.listed(ctx, idOrName, kindContinuation)
+		snap, err = r.claims.Find(ctx, idOrName, claim.KindContinuation)
 	}
 	if err != nil {
 		return err
 	}
-	return classify(r.drop(ctx, claim.ID))
+	return fault.Classify(r.claims.Drop(ctx, snap.ID))
 }
 
 // Snapshots returns the snapshots that match, the newest first.
 func (r *Runtime) Snapshots(ctx context.Context, f sandbox.SnapshotFilter) ([]sandbox.Snapshot, error) {
-	page := store.Page{Kind: kindSnapshot, Source: f.SandboxID, Name: f.Name, AllTags: f.AllTags, Limit: f.Limit}
+	page := store.Page{Kind: claim.KindSnapshot, Source: f.SandboxID, Name: f.Name, AllTags: f.AllTags, Limit: f.Limit}
 	if f.After != nil {
 		page.AfterTime, page.AfterID = f.After.StartedAt, f.After.ID
 	}
 	rows, err := r.cfg.Store.SnapshotPage(ctx, page)
 	if err != nil {
-		return nil, classify(err)
+		return nil, fault.Classify(err)
 	}
 	out := make([]sandbox.Snapshot, len(rows))
 	for i, row := range rows {
 		out[i] = viewSnapshot(row)
 	}
 	return out, nil
-}
-
-// counted bounds what clients save and delete themselves: see Shares.
-func (r *Runtime) counted() store.Counted {
-	s := r.cfg.Shares
-	return store.Counted{Kinds: []string{kindSnapshot, kindContinuation}, Most: s.Snapshots, MostOfAKey: s.SnapshotsPerKey}
-}
-
-// claim writes a claim that is new.
-func (r *Runtime) claim(ctx context.Context, n store.Snapshot) error {
-	if n.Kind != kindSnapshot && n.Kind != kindContinuation {
-		return r.cfg.Store.PutSnapshot(ctx, n)
-	}
-	err := r.cfg.Store.AddSnapshot(ctx, n, r.counted())
-	var full *store.BoundError
-	if !errors.As(err, &full) {
-		return err
-	}
-	if full.OfKey {
-		return shareError("this key has %d snapshots and may have no more: delete some of them", full.Have)
-	}
-	return shareError("this machine has %d snapshots and takes no more: delete some of them", full.Have)
 }
 
 func viewSnapshot(row store.Snapshot) sandbox.Snapshot {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -28,7 +29,7 @@ func (r *Runtime) settle(sb *handle, rec reconcile.Record) {
 		sb.breakOff(errStuck)
 	}
 	r.log.Warn("sandbox is stuck", "sandbox", sb.id, "state", sb.state(), "action", rec.Action, "reason", rec.Reason)
-	if !r.spawn(func() {
+	if !r.background.Go(func() {
 		defer done()
 		if sb.life.lockWithin(r.life, killGrace) == nil || r.loosen(sb, rec) {
 			defer sb.life.unlock()
@@ -55,7 +56,7 @@ func (r *Runtime) loosen(sb *handle, rec reconcile.Record) (locked bool) {
 		if sb.life.overdue(time.Now()) {
 			r.destroyUnder(ctx, sb)
 		}
-		return sb.life.lockWithin(ctx, cleanupTimeout) == nil
+		return sb.life.lockWithin(ctx, background.CleanupTimeout) == nil
 	case reconcile.Kill:
 		if sb.state() == sandbox.StateRunning && !r.silent(ctx, sb) {
 			return false

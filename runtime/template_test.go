@@ -96,7 +96,7 @@ func TestASnapshotThatIsGoneIsMadeAnewWithinTheSameCreate(t *testing.T) {
 func TestTemplateNames(t *testing.T) {
 	f := newFixture(t)
 	ctx := context.Background()
-	if t1, err := f.rt.Template(ctx, "base"); err != nil || t1.MemoryMiB != DefaultSize.MemoryMiB {
+	if t1, err := f.rt.Template(ctx, "base"); err != nil || t1.MemoryMiB != sandbox.DefaultSize.MemoryMiB {
 		t.Errorf("before the first use: %+v, %v", t1, err)
 	}
 	f.create()
@@ -143,12 +143,12 @@ func TestATemplateIsBuiltWithinTheCapacity(t *testing.T) {
 		f.restart()
 		defer f.rt.Close()
 		ctx := context.Background()
-		all := f.rt.ledger.Adopt(capacity.Budget{Sandboxes: 1})
+		all := f.rt.admission.Ledger.Adopt(capacity.Budget{Sandboxes: 1})
 		if err := f.rt.Prepare(ctx); !errors.Is(err, sandbox.ErrCapacity) {
 			t.Errorf("on a full machine: %v", err)
 		}
 		var during capacity.Budget
-		f.lookDuring("snapshot", func() { during = f.rt.ledger.Active() })
+		f.lookDuring("snapshot", func() { during = f.rt.admission.Ledger.Active() })
 		done := make(chan error)
 		go func() { done <- f.rt.Prepare(ctx) }()
 		synctest.Wait()
@@ -156,12 +156,12 @@ func TestATemplateIsBuiltWithinTheCapacity(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Fatalf("with room: %v", err)
 		}
-		if during.Sandboxes != 1 || during.MemoryBytes != int64(DefaultSize.MemoryMiB)<<20 || during.Launches != 1 {
+		if during.Sandboxes != 1 || during.MemoryBytes != int64(sandbox.DefaultSize.MemoryMiB)<<20 || during.Launches != 1 {
 			t.Errorf("while it was built %+v was counted", during)
 		}
 		f.wantNothingLeft()
 		f.setStamp("v2")
-		f.rt.dropBase(f.rt.building)
+		f.restart() // Its first use checks the host again.
 		f.failNext("snapshot", 1)
 		if err := f.rt.Prepare(ctx); !errors.Is(err, errInjected) {
 			t.Errorf("a build that fails: %v", err)

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -31,7 +34,7 @@ func (r *Runtime) Kill(ctx context.Context, id string) error {
 	if errors.Is(err, sandbox.ErrNotFound) && sb.reason() == reasonKill {
 		return nil
 	}
-	return classify(err)
+	return fault.Classify(err)
 }
 
 // killGrace is how long a lifecycle call that was broken off has for its own
@@ -51,7 +54,7 @@ func (r *Runtime) terminate(ctx context.Context, sb *handle, reason string) erro
 	}
 	defer sb.life.unlock()
 	if sb.recorded() == sandbox.StateKilled {
-		return notFound(sb.id)
+		return fault.NotFound(sb.id)
 	}
 	err = r.terminateLocked(ctx, sb, reason)
 	if err != nil && !errors.Is(err, errUnwritten) {
@@ -69,7 +72,7 @@ func (r *Runtime) seize(ctx context.Context, sb *handle) error {
 	if sb.recorded() != sandbox.StateKilling { // Another kill destroys it itself.
 		r.destroyUnder(ctx, sb)
 	}
-	if sb.life.lockWithin(ctx, cleanupTimeout) != nil {
+	if sb.life.lockWithin(ctx, background.CleanupTimeout) != nil {
 		return errors.New("a call to the driver does not end, although the machine was destroyed")
 	}
 	return nil
@@ -94,7 +97,7 @@ func (r *Runtime) insist(sb *handle, reason string) {
 	if begun {
 		return
 	}
-	r.spawn(func() {
+	r.background.Go(func() {
 		for pause := retryFirst; ; pause = min(pause*2, retryMost) {
 			select {
 			case <-r.life.Done():
@@ -145,9 +148,9 @@ func (sb *handle) firstRetry() bool {
 var errUnwritten = errors.New("the end of the sandbox could not be recorded")
 
 func (r *Runtime) tryTerminate(ctx context.Context, sb *handle, reason string) (err error) {
-	ctx, cancel := detached(ctx)
+	ctx, cancel := background.Detached(ctx)
 	defer cancel()
-	ctx, end := r.cfg.Tracer.Start(ctx, latency.KillDelete, slog.String("sandbox", sb.id), slog.String("reason", reason))
+	ctx, end := r.steps.Span(ctx, latency.KillDelete, slog.String("sandbox", sb.id), slog.String("reason", reason))
 	defer func() { end(err) }()
 	begin := time.Now()
 	wasRunning := sb.recorded() == sandbox.StateRunning
@@ -165,17 +168,17 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *handle, reason string) (
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
 		r.log.Warn("could not write the intent to kill", "sandbox", sb.id, "error", err)
 	}
-	if err := r.at(StepKillIntent); err != nil {
+	if err := r.steps.At(step.KillIntent); err != nil {
 		return err
 	}
-	if err := r.unmake(ctx, sb, StepKillEnded, StepKillFreed); err != nil {
+	if err := r.unmake(ctx, sb, step.KillEnded, step.KillFreed); err != nil {
 		return err
 	}
 	if row.SnapshotID != "" {
-		if err := r.drop(ctx, row.SnapshotID); err != nil {
+		if err := r.claims.Drop(ctx, row.SnapshotID); err != nil {
 			return err
 		}
-		if err := r.at(StepKillDropped); err != nil {
+		if err := r.steps.At(step.KillDropped); err != nil {
 			return err
 		}
 	}
@@ -186,13 +189,13 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *handle, reason string) (
 		return fmt.Errorf("%w: %w", errUnwritten, err)
 	}
 	sb.update(func(r *store.Sandbox) { *r = row })
-	_ = r.at(StepKillOutcome)
+	_ = r.steps.At(step.KillOutcome)
 	r.ends.remember(row)
 	r.forget(sb)
 	r.tally.killed(row.Reason)
-	r.pool.wake()
+	r.pool.Wake()
 	if wasRunning {
-		r.cfg.Latency.Record(latency.KillDelete, time.Since(begin))
+		r.steps.Latency.Record(latency.KillDelete, time.Since(begin))
 	}
 	r.log.Info("sandbox ended", "sandbox", sb.id, "reason", row.Reason, "memory_mib", row.MemoryMiB)
 	return nil
@@ -207,7 +210,3 @@ const (
 	retryFirst = 100 * time.Millisecond
 	retryMost  = 30 * time.Second
 )
-
-func notFound(id string) error {
-	return fmt.Errorf("sandbox %q: %w", id, sandbox.ErrNotFound)
-}

@@ -99,7 +99,7 @@ func TestWhatCannotBeEndedKeepsItsCapacityAndIsRetriedUntilItIsGone(t *testing.T
 				if err := f.rt.Kill(context.Background(), sb.ID); !errors.Is(err, errInjected) {
 					t.Fatalf("got %v", err)
 				}
-				if got := f.rt.ledger.Active().Sandboxes; got != 1 {
+				if got := f.rt.admission.Ledger.Active().Sandboxes; got != 1 {
 					t.Errorf("%d reserved while it cannot be ended", got)
 				}
 				if row := f.row(sb.ID); row.State != "killing" {
@@ -174,7 +174,7 @@ func TestATimeoutThatMovesWhileTheTimerFiresIsKept(t *testing.T) {
 	sb.update(func(row *store.Sandbox) { row.EndAt = time.Now().Add(-time.Second) })
 	fired := make(chan struct{})
 	go func() {
-		f.rt.expire(sb)
+		f.rt.expired(sb)
 		close(fired)
 	}()
 	// Nothing tells that a goroutine waits for a mutex. This gives an early look
@@ -203,7 +203,7 @@ func TestATimerThatComesLateDoesNothing(t *testing.T) {
 	}
 	row := f.row(id)
 	f.forgetHistory()
-	f.rt.expire(sb)
+	f.rt.expired(sb)
 	if again := f.row(id); len(f.history()) != 0 || again.State != "killed" || !again.KilledAt.Equal(row.KilledAt) {
 		t.Errorf("it did %v, the row is %+v", f.history(), again)
 	}
@@ -256,7 +256,7 @@ func TestAMachineThatEndsByItselfIsReportedWithTheReason(t *testing.T) {
 }
 
 func guest(f *fixture, id string) *memvm.Guest {
-	return f.cfg.Driver.(recordingDriver).Guest(id)
+	return f.driver.Guest(id)
 }
 
 func TestKillAllEndsEverythingAndAdmitsNothing(t *testing.T) {
@@ -294,8 +294,8 @@ func TestAKillSucceedsWhenOnlyItsRowCannotBeWritten(t *testing.T) {
 		if _, err := f.rt.Get(context.Background(), sb.ID); !errors.Is(err, sandbox.ErrNotFound) {
 			t.Errorf("get: %v", err)
 		}
-		if f.network.count() != 0 || f.rt.ledger.Active().Sandboxes != 0 {
-			t.Errorf("%d slots and %+v are left", f.network.count(), f.rt.ledger.Active())
+		if f.network.count() != 0 || f.rt.admission.Ledger.Active().Sandboxes != 0 {
+			t.Errorf("%d slots and %+v are left", f.network.count(), f.rt.admission.Ledger.Active())
 		}
 	})
 }

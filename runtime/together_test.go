@@ -3,10 +3,11 @@ package runtime
 import (
 	"context"
 	"errors"
-	"github.com/rundlet/rundlet/sandbox"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // TestCallsBesideAPauseWaitForWhatComesOfIt: also of one that is saved and whose

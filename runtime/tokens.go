@@ -6,7 +6,7 @@ import "context"
 // is shown and secured, in no order, until it returns false. It makes no views.
 func (r *Runtime) EachToken(_ context.Context, yield func(id, token string) bool) error {
 	for _, sb := range r.all() {
-		if row := sb.snapshot(); row.Secure && sb.state().Visible() && !yield(row.ID, r.token("envd", row.ID)) {
+		if row := sb.snapshot(); row.Secure && sb.state().Visible() && !yield(row.ID, r.tokens.Envd(row.ID)) {
 			break
 		}
 	}

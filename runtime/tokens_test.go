@@ -1,9 +1,10 @@
 package runtime
 
 import (
-	"github.com/rundlet/rundlet/sandbox"
 	"maps"
 	"testing"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func TestEachTokenIsThatOfAShownAndSecuredSandbox(t *testing.T) {

@@ -3,10 +3,12 @@ package runtime
 import (
 	"context"
 	"errors"
-	"github.com/rundlet/rundlet/sandbox"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func TestAMachineThatCannotBeContinuedAfterAFailedPauseIsNotEnded(t *testing.T) {
@@ -40,7 +42,7 @@ func TestAnOutOfMemoryInAPauseIsToldAsThat(t *testing.T) {
 		defer f.rt.Close()
 		sb := f.create(hours)
 		inside := f.inside(sb.ID)
-		f.lookDuring("snapshot", func() { time.AfterFunc(reasonTimeout/2, func() { inside.Exit("oom") }) })
+		f.lookDuring("snapshot", func() { time.AfterFunc(machine.ReasonTimeout/2, func() { inside.Exit("oom") }) })
 		f.failNext("snapshot", 1)
 		f.failNext("start", 1) // Its end is seen a moment later.
 		if err := pauseOf(f, sb.ID); err == nil {
@@ -89,7 +91,7 @@ func TestAGuestThatDoesNotAnswerAfterAnUndoIsLeftToTheHeartbeat(t *testing.T) {
 		if err := pauseOf(f, sb.ID); !errors.Is(err, errInjected) {
 			t.Fatalf("got %v", err)
 		}
-		if took := time.Since(begin); took > answerTimeout+reasonTimeout {
+		if took := time.Since(begin); took > machine.AnswerTimeout+machine.ReasonTimeout {
 			t.Errorf("it took %v", took)
 		}
 		if got, err := f.rt.Get(context.Background(), sb.ID); err != nil || got.State != sandbox.StateRunning {

@@ -2,9 +2,10 @@ package runtime
 
 import (
 	"fmt"
-	"github.com/rundlet/rundlet/sandbox"
 	"strings"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // Bounds of what a client may ask for. They keep a row, a request to the agent

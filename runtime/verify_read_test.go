@@ -7,8 +7,8 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
+	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -34,9 +34,7 @@ func TestAHundredCreatesReadASnapshotOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, req := restarted(t, func(c *Config) { c.Launches, c.Capacity.Sandboxes = 200, 200 })
 		defer f.rt.Close()
-		for range maxReaders {
-			f.rt.verify.slots <- struct{}{}
-		}
+		release := f.rt.claims.HoldReads()
 		var all sync.WaitGroup
 		for range 100 {
 			all.Go(func() {
@@ -46,12 +44,11 @@ func TestAHundredCreatesReadASnapshotOnce(t *testing.T) {
 			})
 		}
 		synctest.Wait() // All wait for the one read, which waits for its turn.
-		<-f.rt.verify.slots
+		release()
 		all.Wait()
-		if n := f.rt.verify.reads.Load(); n != 1 {
+		if n, _ := f.rt.claims.Reads(); n != 1 {
 			t.Errorf("it was read %d times", n)
 		}
-		<-f.rt.verify.slots
 	})
 }
 
@@ -66,7 +63,7 @@ func TestNothingIsReadBeforeAdmission(t *testing.T) {
 			done <- err
 		}()
 		synctest.Wait()
-		if n := f.rt.verify.reads.Load(); n != 0 {
+		if n, _ := f.rt.claims.Reads(); n != 0 {
 			t.Errorf("%d snapshots were read for who waits for capacity", n)
 		}
 		cancel()
@@ -80,9 +77,7 @@ func TestAReadEndsWithTheLastWhoWaitsForIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, req := restarted(t, func(*Config) {})
 		defer f.rt.Close()
-		for range maxReaders {
-			f.rt.verify.slots <- struct{}{}
-		}
+		release := f.rt.claims.HoldReads()
 		from, err := f.rt.resolve(context.Background(), req.Template)
 		if err != nil {
 			t.Fatal(err)
@@ -90,7 +85,7 @@ func TestAReadEndsWithTheLastWhoWaitsForIt(t *testing.T) {
 		ask := func() (context.CancelFunc, chan error) {
 			ctx, cancel := context.WithCancel(context.Background())
 			done := make(chan error, 1)
-			go func() { done <- f.rt.whole(ctx, from) }()
+			go func() { done <- f.rt.claims.Whole(ctx, from) }()
 			synctest.Wait()
 			return cancel, done
 		}
@@ -101,45 +96,18 @@ func TestAReadEndsWithTheLastWhoWaitsForIt(t *testing.T) {
 			t.Errorf("who left got %v", err)
 		}
 		synctest.Wait()
-		if n := len(f.rt.verify.reading); n != 1 {
+		if _, n := f.rt.claims.Reads(); n != 1 {
 			t.Errorf("%d reads are under way while one waits", n)
 		}
 		stay()
 		<-stayed
 		synctest.Wait()
-		if n := len(f.rt.verify.reading); n != 0 {
+		if _, n := f.rt.claims.Reads(); n != 0 {
 			t.Errorf("%d reads are under way when nobody waits", n)
 		}
-		for range maxReaders {
-			<-f.rt.verify.slots
-		}
-		if err := f.rt.whole(context.Background(), from); err != nil {
+		release()
+		if err := f.rt.claims.Whole(context.Background(), from); err != nil {
 			t.Errorf("later: %v", err)
-		}
-	})
-}
-
-// A disk that loses a bit by itself changes no time of the file: the next real
-// read finds it, and there is one at the latest when the last is too old.
-func TestWhatADiskLosesIsFoundWhenTheLastReadIsTooOld(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f, req := restarted(t, func(*Config) {})
-		defer f.rt.Close()
-		if _, err := f.rt.Create(context.Background(), req); err != nil {
-			t.Fatal(err)
-		}
-		row := f.claim(req.Template)
-		key, image := string(artifact(row.VMID, row.Snapshot)), f.image(row.VMID, row.Snapshot)
-		flip(t, image)
-		states, err := statesOf([]vm.SnapshotFile{{Name: "pages.img", Path: image}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		was := f.rt.verify.entries[key]
-		f.rt.verify.entries[key] = held{states: states, sums: was.sums, readAt: was.readAt}
-		time.Sleep(believedFor)
-		if _, err := f.rt.Create(context.Background(), req); !errors.Is(err, sandbox.ErrNotRestorable) {
-			t.Errorf("got %v", err)
 		}
 	})
 }
@@ -149,7 +117,7 @@ func TestAFailureToReadIsNoProofOfDamage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, req := restarted(t, func(*Config) {})
 		defer f.rt.Close()
-		row := f.claim(req.Template)
+		row := f.snap(req.Template)
 		image := f.image(row.VMID, row.Snapshot)
 		if err := os.Remove(image); err != nil {
 			t.Fatal(err)
@@ -157,7 +125,7 @@ func TestAFailureToReadIsNoProofOfDamage(t *testing.T) {
 		if err := os.Symlink(image, image); err != nil { // ELOOP
 			t.Fatal(err)
 		}
-		if err := f.rt.whole(context.Background(), originOfSnapshot(row)); err == nil || errors.Is(err, vm.ErrIncompatible) {
+		if err := f.rt.claims.Whole(context.Background(), claim.OfSnapshot(row)); err == nil || errors.Is(err, vm.ErrIncompatible) {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -30,7 +30,7 @@ func warmed(t *testing.T, target WarmTarget, test func(t *testing.T, f *fixture)
 		if n := f.network.count() - f.running(); n != 0 {
 			t.Errorf("%d slots are left of the pool", n)
 		}
-		if u := f.rt.ledger.Usage(); u.Warm.Sandboxes != 0 {
+		if u := f.rt.admission.Ledger.Usage(); u.Warm.Sandboxes != 0 {
 			t.Errorf("capacity is left of the pool: %+v", u)
 		}
 	})
@@ -54,13 +54,11 @@ func (f *fixture) pooled() [2]int {
 
 // refill stops or allows what fills the pool.
 func (f *fixture) refill(on bool) {
-	f.rt.pool.mu.Lock()
-	defer f.rt.pool.mu.Unlock()
-	f.rt.pool.limits = warmpool.Unlimited
+	limits := warmpool.Unlimited
 	if !on {
-		f.rt.pool.limits.Refill = warmpool.RefillNone
+		limits.Refill = warmpool.RefillNone
 	}
-	f.rt.pool.wake()
+	f.rt.pool.SetLimits(limits)
 }
 
 func TestThePoolReservesLaunchesProbesAndRetains(t *testing.T) {
@@ -68,7 +66,7 @@ func TestThePoolReservesLaunchesProbesAndRetains(t *testing.T) {
 		if got := f.pooled(); got != [2]int{2, 1} {
 			t.Fatalf("pooled %v", got)
 		}
-		u := f.rt.ledger.Usage()
+		u := f.rt.admission.Ledger.Usage()
 		if u.Warm.Sandboxes != 3 || u.Active.Sandboxes != 0 || u.Warm.Launches != 0 {
 			t.Errorf("reserved %+v", u)
 		}
@@ -84,12 +82,12 @@ func TestThePoolReservesLaunchesProbesAndRetains(t *testing.T) {
 func TestACheckoutPromotesAndMakesNothing(t *testing.T) {
 	warmed(t, WarmTarget{Ready: 1}, func(t *testing.T, f *fixture) {
 		f.refill(false)
-		before := f.rt.ledger.Usage()
+		before := f.rt.admission.Ledger.Usage()
 		sb := f.create()
 		if h := f.history(); len(h) != 0 {
 			t.Errorf("a warm create did %v", h)
 		}
-		after := f.rt.ledger.Usage()
+		after := f.rt.admission.Ledger.Usage()
 		if after.Active.Sandboxes != 1 || before.Warm.Sandboxes != 1 || after.Available.Sandboxes > before.Available.Sandboxes {
 			t.Errorf("before %+v, after %+v", before, after)
 		}
@@ -182,7 +180,7 @@ func TestAFailedLaunchReleasesAndEndsNothingElse(t *testing.T) {
 			if got := f.pooled(); got != [2]int{2, 0} {
 				t.Errorf("%s: pooled %v", step, got)
 			}
-			if u := f.rt.ledger.Usage(); u.Warm.Sandboxes != 2 || f.network.count() != 2 {
+			if u := f.rt.admission.Ledger.Usage(); u.Warm.Sandboxes != 2 || f.network.count() != 2 {
 				t.Errorf("%s: %+v, %d slots", step, u, f.network.count())
 			}
 			f.rt.Close()
@@ -203,7 +201,7 @@ func TestWarmMachinesYieldToActiveWorkAndActiveWorkIsNeverEvicted(t *testing.T) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(warmCooldown)
+		time.Sleep(warmpool.Cooldown)
 		synctest.Wait()
 		if got := f.pooled(); got != [2]int{4, 0} {
 			t.Fatalf("pooled %v", got)
@@ -219,7 +217,7 @@ func TestWarmMachinesYieldToActiveWorkAndActiveWorkIsNeverEvicted(t *testing.T) 
 		if n := f.running(); n != 5 {
 			t.Errorf("%d run", n)
 		}
-		if u := f.rt.ledger.Usage(); u.Active.Sandboxes != 5 || u.Warm.Sandboxes != 0 {
+		if u := f.rt.admission.Ledger.Usage(); u.Active.Sandboxes != 5 || u.Warm.Sandboxes != 0 {
 			t.Errorf("%+v", u)
 		}
 	})
@@ -256,13 +254,17 @@ func TestWhoWaitsIsNotOvertakenByWayOfThePool(t *testing.T) {
 
 func TestAWarmMachineThatDiesIsReplacedAndNeverHandedOut(t *testing.T) {
 	warmed(t, WarmTarget{Ready: 1}, func(t *testing.T, f *fixture) {
+		owned := map[string]bool{}
+		f.rt.pool.Owned(owned)
 		var dead string
-		for id := range f.rt.pool.machines {
-			dead = id
+		for id := range owned {
+			if !strings.HasPrefix(id, "slot") {
+				dead = id
+			}
 		}
 		f.inside(dead).Exit("oom")
 		synctest.Wait()
-		time.Sleep(warmTick)
+		time.Sleep(warmpool.RefillInterval)
 		synctest.Wait()
 		if got := f.pooled(); got != [2]int{1, 0} {
 			t.Errorf("pooled %v", got)
@@ -278,7 +280,7 @@ func TestAWarmMachineThatCannotBeEndedKeepsItsCapacity(t *testing.T) {
 		f.failNext("destroy", 2)
 		time.Sleep(61 * time.Minute) // it is replaced, and its end fails at first
 		synctest.Wait()
-		if u := f.rt.ledger.Usage(); u.Warm.Sandboxes != 1 {
+		if u := f.rt.admission.Ledger.Usage(); u.Warm.Sandboxes != 1 {
 			t.Errorf("%+v", u)
 		}
 		if got := f.pooled(); got != [2]int{1, 0} {
@@ -290,7 +292,7 @@ func TestAWarmMachineThatCannotBeEndedKeepsItsCapacity(t *testing.T) {
 func TestARefillKeepsAwayFromAFirstCommand(t *testing.T) {
 	warmed(t, WarmTarget{Ready: 2}, func(t *testing.T, f *fixture) {
 		f.create()
-		time.Sleep(warmCooldown / 2)
+		time.Sleep(warmpool.Cooldown / 2)
 		synctest.Wait()
 		if h := f.history(); len(h) != 0 {
 			t.Errorf("half-way through the pause it did %v", h)
@@ -300,7 +302,7 @@ func TestARefillKeepsAwayFromAFirstCommand(t *testing.T) {
 		if got := f.pooled(); got != [2]int{1, 0} {
 			t.Errorf("pooled %v", got)
 		}
-		time.Sleep(warmCooldown)
+		time.Sleep(warmpool.Cooldown)
 		synctest.Wait()
 		if got := f.pooled(); got != [2]int{2, 0} {
 			t.Errorf("pooled %v after the pause", got)

@@ -20,7 +20,7 @@ func (r *Runtime) watchOver(sb *handle) {
 	run := sb.run
 	sb.mu.Unlock()
 	if waiter, ok := r.cfg.Driver.(vm.Waiter); ok {
-		r.spawn(func() { r.watch(waiter, sb, run) })
+		r.background.Go(func() { r.watch(waiter, sb, run) })
 	}
 }
 

@@ -56,6 +56,12 @@
 // nobody waits for any more is removed. Only a Create is broken off instead.
 // Destroy never waits for a machine that hangs: it ends it under a call that
 // is abandoned, or that does not come back within a few seconds and then fails.
+//
+// # Registry
+//
+// A driver's package registers a Driver in an init function. A program imports
+// vm/drivers for that effect, calls Dispatch first in main, and opens the driver that
+// FindDriver returns: it knows none by name.
 package vm
 
 import (

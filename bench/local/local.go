@@ -17,9 +17,9 @@ import (
 	"github.com/rundlet/rundlet/bench"
 	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/layout"
-	"github.com/rundlet/rundlet/network"
-	"github.com/rundlet/rundlet/policy/latency"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/node"
+	"github.com/rundlet/rundlet/node/statedir"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -33,39 +33,10 @@ type Config struct {
 	// Groups are the names of the groups to measure; none means all.
 	Groups []string
 	Plan   bench.Plan
-	// Open opens a node.
-	Open func(ctx context.Context, c NodeConfig) (*Node, error)
 	// Progress is told what is being done.
 	Progress func(line string)
-}
 
-// NodeConfig is what a node to measure must be like. It is ephemeral, has no way
-// to the internet and logs nothing.
-type NodeConfig struct {
-	Dirs layout.Layout
-	Size runtime.Size
-	Warm runtime.WarmTarget
-	// NetworkSlots are made ahead of time.
-	NetworkSlots int
-	// Sandboxes and Pending are at most those that run and those that wait; 0 is
-	// the default. Wait is how long one may wait.
-	Sandboxes, Pending int
-	Wait               time.Duration
-	// MemoryOvercommit and DiskOvercommit are what is promised, as a multiple of
-	// what the machine has.
-	MemoryOvercommit, DiskOvercommit float64
-	// Latency takes the samples.
-	Latency  *latency.Recorder
-	Progress func(line string)
-}
-
-// Node is a node to measure. The benchmark calls Close once.
-type Node struct {
-	Runtime *runtime.Runtime
-	Driver  vm.Runtime
-	Network *network.Network
-	// Close ends the sandboxes and the node.
-	Close func() error
+	open func(ctx context.Context, c node.Config) (*node.Node, error) // of tests
 }
 
 // Driver is a driver that can be compared with the mechanism under it. The three
@@ -89,11 +60,22 @@ type Driver interface {
 }
 
 // Run measures with state of its own: sandboxes are larger than usual, and the
-// template that a running server uses must stay as it is. Only one may run at a
-// time with the same Dirs, or they measure each other. With an error the report has
-// what was measured until then.
+// template that a running server uses must stay as it is. With an error the report
+// has what was measured until then.
 func Run(ctx context.Context, c Config) (r report.Report, err error) {
+	if c.open == nil {
+		c.open = node.Open
+	}
 	dirs := c.Dirs
+	// Two at a time would measure each other.
+	unlock, err := statedir.LockFile(filepath.Join(dirs.StateDir, "bench.lock"))
+	if errors.Is(err, statedir.ErrLocked) {
+		return report.Report{}, errors.New("another benchmark is running")
+	}
+	if err != nil {
+		return report.Report{}, err
+	}
+	defer unlock()
 	dirs.StateDir, dirs.RunDir = filepath.Join(dirs.StateDir, "bench"), filepath.Join(dirs.RunDir, "bench")
 	if err := dirs.Make(slog.Default()); err != nil {
 		return report.Report{}, err
@@ -101,7 +83,7 @@ func Run(ctx context.Context, c Config) (r report.Report, err error) {
 	defer func() {
 		err = errors.Join(err, os.RemoveAll(dirs.StateDir), os.RemoveAll(dirs.RunDir))
 	}()
-	size := runtime.DefaultSize
+	size := sandbox.DefaultSize
 	size.MemoryMiB = max(size.MemoryMiB, c.Plan.MemoryMiB())
 	begin, before := time.Now(), loadAverage()
 	setup := bench.Setup{

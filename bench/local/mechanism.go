@@ -14,11 +14,12 @@ import (
 	"github.com/rundlet/rundlet/bench"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/network"
+	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/vm"
 )
 
-// mechanism prepares the base and returns what is under the node's driver.
-func (n *Node) mechanism(ctx context.Context) (bench.Mechanism, error) {
+// under prepares the base and returns what is under the node's driver.
+func under(ctx context.Context, n *node.Node) (bench.Mechanism, error) {
 	driver, ok := n.Driver.(Driver)
 	if !ok {
 		info := n.Driver.Info()

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -10,19 +11,23 @@ import (
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
 
 // serve opens a node and serves it on a port of its own.
-func (c Config) serve(ctx context.Context, dirs layout.Layout, want bench.Config, size runtime.Size) (_ *bench.Server, _ vm.Runtime, err error) {
+func (c Config) serve(ctx context.Context, dirs layout.Layout, want bench.Config, size sandbox.Size) (_ *bench.Server, _ vm.Runtime, err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	n, err := c.Open(ctx, NodeConfig{
-		Dirs: dirs, Size: size, Warm: runtime.WarmTarget{Ready: want.Warm, Prepared: want.Prepared}, NetworkSlots: 4,
-		Sandboxes: want.Sandboxes, Pending: want.Pending, Wait: 5 * time.Minute,
-		MemoryOvercommit: 16, DiskOvercommit: 100, // Their size is a limit that few come near.
-		Latency: &latency.Recorder{}, Progress: c.Progress,
+	room := node.DefaultCapacity
+	room.Sandboxes, room.Pending = cmp.Or(want.Sandboxes, room.Sandboxes), cmp.Or(want.Pending, room.Pending)
+	room.MemoryOvercommit, room.DiskOvercommit = 16, 100 // Their size is a limit that few come near.
+	room.Wait = 5 * time.Minute
+	n, err := c.open(ctx, node.Config{
+		Dirs: dirs, Ephemeral: true, NoUplink: true, NetworkSlots: 4, Capacity: room, Size: size, Latency: &latency.Recorder{},
+		Warm: runtime.WarmTarget{Ready: want.Warm, Prepared: want.Prepared}, Progress: c.Progress,
 	})
 	if err != nil {
 		cancel()
@@ -36,14 +41,14 @@ func (c Config) serve(ctx context.Context, dirs layout.Layout, want bench.Config
 		if serving {
 			err = <-served
 		}
-		return errors.Join(err, n.Close())
+		return errors.Join(err, n.Close(node.EndAll))
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, closeAll())
 		}
 	}()
-	bare, err := n.mechanism(ctx)
+	bare, err := under(ctx, n)
 	if err != nil {
 		return nil, nil, err
 	}

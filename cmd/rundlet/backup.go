@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -55,7 +56,7 @@ with the date. What was saved since the backup is set aside by the next start:
 			if err != nil {
 				return err
 			}
-			unlock, err := lockDatabase(cmd.Context(), dirs)
+			unlock, err := statedir.LockDatabase(cmd.Context(), dirs)
 			if err != nil {
 				return err
 			}

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +14,6 @@ import (
 	"github.com/rundlet/rundlet/bench"
 	"github.com/rundlet/rundlet/bench/local"
 	"github.com/rundlet/rundlet/bench/report"
-	"github.com/rundlet/rundlet/network"
 )
 
 // benchFlags are what the command line of the benchmark says.
@@ -105,8 +100,15 @@ func benchmark(cmd *cobra.Command, o *options, b benchFlags) error {
 	if err != nil {
 		return err
 	}
+	dirs, err := o.layout()
+	if err != nil {
+		return err
+	}
 	// An interrupt takes nothing away of what was measured until then.
-	r, stopped := runBench(cmd, o, b.only, plan)
+	r, stopped := local.Run(cmd.Context(), local.Config{
+		Dirs: dirs, Version: version, Groups: b.only, Plan: plan,
+		Progress: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) },
+	})
 	if len(r.Groups) == 0 {
 		return stopped
 	}
@@ -127,43 +129,6 @@ func benchmark(cmd *cobra.Command, o *options, b benchFlags) error {
 		err = r.WriteText(cmd.OutOrStdout())
 	}
 	return errors.Join(stopped, err, judge(r, b.gate))
-}
-
-// runBench measures while no other benchmark runs: two at a time would measure each
-// other.
-func runBench(cmd *cobra.Command, o *options, only []string, plan bench.Plan) (report.Report, error) {
-	dirs, err := o.layout()
-	if err != nil {
-		return report.Report{}, err
-	}
-	unlock, err := lockFile(filepath.Join(dirs.StateDir, "bench.lock"))
-	if errors.Is(err, errLocked) {
-		return report.Report{}, errors.New("another benchmark is running")
-	}
-	if err != nil {
-		return report.Report{}, err
-	}
-	defer unlock()
-	return local.Run(cmd.Context(), local.Config{
-		Dirs: dirs, Version: version, Groups: only, Plan: plan, Open: openBenchNode,
-		Progress: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) },
-	})
-}
-
-// openBenchNode opens a node for the benchmark.
-func openBenchNode(ctx context.Context, c local.NodeConfig) (*local.Node, error) {
-	room := capacityDefaults
-	room.sandboxes, room.pending = cmp.Or(c.Sandboxes, room.sandboxes), cmp.Or(c.Pending, room.pending)
-	room.memoryOvercommit, room.diskOvercommit, room.wait = c.MemoryOvercommit, c.DiskOvercommit, c.Wait
-	n, err := openNode(ctx, c.Dirs, nodeOptions{
-		ephemeral: true, noUplink: true, ahead: c.NetworkSlots, capacity: room, size: c.Size, latency: c.Latency,
-		warm: c.Warm, log: slog.New(slog.DiscardHandler), progress: c.Progress,
-	})
-	if err != nil {
-		return nil, err
-	}
-	slots, _ := n.network.(*network.Network)
-	return &local.Node{Runtime: n.runtime, Driver: n.driver, Network: slots, Close: func() error { return n.Close(endAll) }}, nil
 }
 
 // judge makes an error of groups that failed and, for a gate, of objectives.

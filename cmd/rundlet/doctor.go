@@ -9,6 +9,7 @@ import (
 
 	"github.com/rundlet/rundlet/doctor"
 	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/node"
 )
 
 func newDoctor(o *options) *cobra.Command {
@@ -19,7 +20,7 @@ func newDoctor(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			checks := doctorChecks(dirs)
+			checks := node.Checks(dirs)
 			if err := dirs.Make(slog.Default()); err != nil { // One more thing to tell, and no reason to tell nothing.
 				checks = append([]doctor.CheckFunc{func(context.Context) []doctor.Finding {
 					return []doctor.Finding{{Name: "directories", Status: doctor.Fail, Detail: err.Error(),

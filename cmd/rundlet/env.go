@@ -1,19 +1,13 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/layout"
-	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/node/keys"
+	"github.com/rundlet/rundlet/node/statedir"
 )
 
 func newEnv(o *options) *cobra.Command {
@@ -29,11 +23,11 @@ func newEnv(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			key, err := knownKey(cmd.Context(), dirs)
+			key, err := keys.Known(cmd.Context(), dirs)
 			if err != nil {
 				return err
 			}
-			url := readEndpoint(dirs)
+			url := endpoint(dirs)
 			vars := [][2]string{{"E2B_API_KEY", key}, {"E2B_API_URL", url}, {"E2B_SANDBOX_URL", url}}
 			if o.json {
 				m := map[string]string{}
@@ -52,41 +46,10 @@ func newEnv(o *options) *cobra.Command {
 	}
 }
 
-// knownKey returns the operator's own key, and writes only if there is none.
-func knownKey(ctx context.Context, dirs layout.Layout) (string, error) {
-	if text := readDefaultKey(dirs); text != "" {
-		db, err := store.OpenReadOnly(ctx, dirs.Database())
-		if err == nil {
-			_, err = keyStore{db}.Verify(ctx, text)
-			db.Close()
-			if err == nil {
-				return text, nil
-			}
-		}
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, e2b.ErrBadKey) {
-			return "", err
-		}
+// endpoint returns the URL of this machine's daemon, or where one would listen.
+func endpoint(dirs layout.Layout) string {
+	if url := statedir.ReadEndpoint(dirs); url != "" {
+		return url
 	}
-	db, err := store.OpenAsItIs(ctx, dirs.Database())
-	if err != nil {
-		return "", err
-	}
-	defer db.Close()
-	return defaultKey(ctx, db, dirs)
-}
-
-// endpointFile holds the URL of the daemon that served this state directory
-// last, for the other subcommands.
-func endpointFile(dirs layout.Layout) string { return filepath.Join(dirs.StateDir, "endpoint") }
-
-func writeEndpoint(dirs layout.Layout, url string) error {
-	return os.WriteFile(endpointFile(dirs), []byte(url+"\n"), 0o600)
-}
-
-func readEndpoint(dirs layout.Layout) string {
-	b, err := os.ReadFile(endpointFile(dirs))
-	if errors.Is(err, fs.ErrNotExist) || len(b) == 0 {
-		return "http://" + defaultListen
-	}
-	return strings.TrimSpace(string(b))
+	return "http://" + defaultListen
 }

@@ -2,11 +2,11 @@ package main
 
 import (
 	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/node/statedir"
 )
 
 func TestEnv(t *testing.T) {
@@ -18,17 +18,17 @@ func TestEnv(t *testing.T) {
 		}
 	}
 	// A server leaves its address for those that come later.
-	if err := writeEndpoint(l, "http://10.1.2.3:4"); err != nil {
+	if err := statedir.WriteEndpoint(l, "http://10.1.2.3:4"); err != nil {
 		t.Fatal(err)
 	}
 	got := decode[map[string]string](t, must(t, "--json", "env"))
 	if len(got) != 3 || got["E2B_API_URL"] != "http://10.1.2.3:4" || got["E2B_SANDBOX_URL"] != "http://10.1.2.3:4" || !strings.HasSuffix(lines[0], got["E2B_API_KEY"]) {
 		t.Errorf("%v", got)
 	}
-	if err := os.Truncate(endpointFile(l), 0); err != nil {
+	if err := statedir.WriteEndpoint(l, ""); err != nil {
 		t.Fatal(err)
 	}
-	if url := readEndpoint(l); url != "http://127.0.0.1:3000" {
+	if url := endpoint(l); url != "http://127.0.0.1:3000" {
 		t.Errorf("from an empty file: %q", url)
 	}
 }

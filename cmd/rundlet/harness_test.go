@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/rundlet/rundlet/layout"
@@ -71,18 +70,4 @@ func exit(t *testing.T, args ...string) (int, string) {
 		t.Fatal(err)
 	}
 	return code, string(b)
-}
-
-// names are the files in a directory.
-func names(t *testing.T, dir string) string {
-	t.Helper()
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []string
-	for _, e := range list {
-		out = append(out, e.Name())
-	}
-	return strings.Join(out, " ")
 }

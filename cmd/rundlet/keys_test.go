@@ -1,29 +1,33 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/node/keys"
 	"github.com/rundlet/rundlet/store"
 )
 
-func openKeys(t *testing.T, l layout.Layout) keyStore {
+func openStore(t *testing.T, l layout.Layout) *store.Store {
 	t.Helper()
 	db, err := store.Open(t.Context(), l.Database())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	return keyStore{db}
+	return db
+}
+
+func openKeys(t *testing.T, l layout.Layout) keys.Store {
+	t.Helper()
+	return keys.New(openStore(t, l))
 }
 
 func TestKeysLifeCycle(t *testing.T) {
@@ -83,7 +87,7 @@ func TestDefaultKey(t *testing.T) {
 	if again := key(); again != first {
 		t.Errorf("keys %s and %s", first, again)
 	}
-	info, err := os.Stat(defaultKeyFile(l))
+	info, err := os.Stat(keys.DefaultFile(l))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("others can read it: %v, %v", info.Mode(), err)
 	}
@@ -96,36 +100,11 @@ func TestDefaultKey(t *testing.T) {
 	if _, err := openKeys(t, l).Verify(t.Context(), second); second == first || err != nil {
 		t.Errorf("key %s after %s was removed: %v", second, first, err)
 	}
-	if err := os.Remove(defaultKeyFile(l)); err != nil {
+	if err := os.Remove(keys.DefaultFile(l)); err != nil {
 		t.Fatal(err)
 	}
 	if third := key(); third == second {
 		t.Error("a key came back whose text was gone")
-	}
-}
-
-func TestDefaultKeyIsMadeOnceByMany(t *testing.T) {
-	l := home(t)
-	if err := l.Make(slog.New(slog.DiscardHandler)); err != nil {
-		t.Fatal(err)
-	}
-	db := openKeys(t, l).db
-	keys := make(chan string)
-	for range 8 {
-		go func() {
-			key, err := defaultKey(context.Background(), db, l)
-			if err != nil {
-				t.Error(err)
-			}
-			keys <- key
-		}()
-	}
-	var got []string
-	for range 8 {
-		got = append(got, <-keys)
-	}
-	if slices.Sort(got); len(slices.Compact(got)) != 1 {
-		t.Errorf("keys %q", got)
 	}
 }
 
@@ -135,7 +114,7 @@ func TestADamagedDefaultKeyIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, text := range []string{"", "\n", "e2b_0000", "\x00"} {
-		if err := os.WriteFile(defaultKeyFile(l), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(keys.DefaultFile(l), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		key := decode[map[string]string](t, must(t, "--json", "env"))["E2B_API_KEY"]

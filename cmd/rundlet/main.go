@@ -1,5 +1,5 @@
-// Command rundlet is the daemon and the command line: flags in, packages wired,
-// nothing decided here.
+// Command rundlet is the daemon and the command line: flags in, text out. Nothing is
+// wired or decided here: see package node.
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -17,10 +18,7 @@ import (
 var version = "dev"
 
 func main() {
-	// The gVisor driver starts this same binary again as the sandbox.
-	if dispatch() {
-		return
-	}
+	node.Init()
 	privateFiles()
 	os.Exit(run(os.Args[1:]))
 }

@@ -1,18 +1,14 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/rundlet/rundlet/layout"
-	"github.com/rundlet/rundlet/runtime"
-	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -30,54 +26,6 @@ quarantined are listed, too; nothing removes those but a command.`,
 	return cmd
 }
 
-// orphanLine is what is set aside, as programs read it.
-type orphanLine struct {
-	Name string `json:"name"`
-	// Kind is snapshot, machine or sandbox.
-	Kind  string    `json:"kind"`
-	Since time.Time `json:"since,omitzero"`
-	// Until is when the daemon deletes it; never, without.
-	Until  time.Time `json:"until,omitzero"`
-	Reason string    `json:"reason"`
-}
-
-// setAside lists the orphans and the quarantined sandboxes of a state directory;
-// nothing if it has no database.
-func setAside(ctx context.Context, dirs layout.Layout) ([]orphanLine, error) {
-	db, err := store.OpenReadOnly(ctx, dirs.Database())
-	if errors.Is(err, fs.ErrNotExist) {
-		return []orphanLine{}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer db.Close()
-	orphans, err := db.Orphans(ctx)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := db.Quarantined(ctx, sandbox.States)
-	if err != nil {
-		return nil, err
-	}
-	list := []orphanLine{}
-	for _, orphan := range orphans {
-		line := orphanLine{orphan.Name, orphan.Kind, orphan.Since, orphan.Since.Add(runtime.OrphanRetention), "no row is about it"}
-		if orphan.Discard {
-			line.Until, line.Reason = orphan.Since, "it was given up; the daemon deletes it when it looks next"
-		}
-		list = append(list, line)
-	}
-	for _, row := range rows {
-		reason := row.Reason
-		if row.QuarantinedAt.IsZero() {
-			reason = fmt.Sprintf("its state %.40q is unknown to this program", row.State)
-		}
-		list = append(list, orphanLine{row.ID, "sandbox", row.QuarantinedAt, time.Time{}, "quarantined: " + reason})
-	}
-	return list, nil
-}
-
 func newOrphanLs(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: "ls", Short: "List what was set aside, and the quarantined sandboxes", Args: cobra.NoArgs,
@@ -86,7 +34,7 @@ func newOrphanLs(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := setAside(cmd.Context(), dirs)
+			list, err := node.Orphans(cmd.Context(), dirs)
 			if err != nil {
 				return err
 			}

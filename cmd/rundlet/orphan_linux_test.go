@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/doctor"
+	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -35,8 +35,8 @@ func TestWhatWasSetAsideIsListedAndGivenUpByCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got := map[string]orphanLine{}
-	for _, line := range decode[[]orphanLine](t, must(t, "orphan", "ls", "--json")) {
+	got := map[string]node.Orphan{}
+	for _, line := range decode[[]node.Orphan](t, must(t, "orphan", "ls", "--json")) {
 		got[line.Name] = line
 	}
 	if len(got) != 3 || got[kept.Name].Until.Sub(at) != 7*24*time.Hour || !strings.Contains(got["i2"].Reason, "hibernating") ||
@@ -45,11 +45,6 @@ func TestWhatWasSetAsideIsListedAndGivenUpByCommand(t *testing.T) {
 	}
 	if table := must(t, "orphan", "ls"); !strings.Contains(table, kept.Name) || !strings.Contains(table, "quarantined") {
 		t.Errorf("%s", table)
-	}
-	f := findings{name: "state", fine: "fine"}
-	stateProblems(t.Context(), l, &f)
-	if got := f.list(); len(got) != 2 || got[0].Status != doctor.Warn || !strings.Contains(got[0].Hint, "orphan ls") || !strings.Contains(got[1].Detail, "2 sandboxes") {
-		t.Errorf("the doctor says %+v", got)
 	}
 	must(t, "orphan", "rm", kept.Name)
 	if all, err := db.Orphans(t.Context()); err != nil || len(all) != 1 || !all[0].Discard {

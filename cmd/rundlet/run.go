@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"os"
 	"strings"
 	"time"
@@ -13,8 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rundlet/rundlet/client"
-	"github.com/rundlet/rundlet/envd"
-	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -53,7 +49,7 @@ func (e *execFlags) environment() (map[string]string, error) {
 func newRun(o *options) *cobra.Command {
 	var ef execFlags
 	var noInternet bool
-	var opts nodeOptions
+	var nameservers []string
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "run [flags] -- COMMAND [ARG...]",
@@ -72,37 +68,36 @@ The sandbox is gone when the command ends.
 			if err != nil {
 				return err
 			}
+			resolvers, err := parseNameservers(nameservers)
+			if err != nil {
+				return err
+			}
 			allow := !noInternet
-			return runOnce(cmd, dirs, nodeOptions{
-				ephemeral: true, noUplink: noInternet, ahead: 1, nameservers: opts.nameservers,
-				log:      slog.New(slog.DiscardHandler),
-				progress: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) },
-				capacity: capacityDefaults,
+			return runOnce(cmd, node.Config{
+				Dirs: dirs, Ephemeral: true, NoUplink: noInternet, NetworkSlots: 1, Nameservers: resolvers,
+				Progress: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) },
 			}, sandbox.CreateRequest{Template: runtime.BaseAlias, Timeout: timeout, AllowInternet: &allow, Secure: true, Env: env},
 				ef, args)
 		},
 	}
 	ef.add(cmd)
-	opts.nameserverFlag(cmd.Flags())
+	nameserverFlag(cmd.Flags(), &nameservers)
 	cmd.Flags().BoolVar(&noInternet, "no-internet", false, "deny the command all network access")
 	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "end the sandbox after this time")
 	return cmd
 }
 
-func runOnce(cmd *cobra.Command, dirs layout.Layout, opts nodeOptions, req sandbox.CreateRequest, ef execFlags, args []string) (err error) {
-	n, err := openNode(cmd.Context(), dirs, opts)
+func runOnce(cmd *cobra.Command, cfg node.Config, req sandbox.CreateRequest, ef execFlags, args []string) (err error) {
+	n, err := node.Open(cmd.Context(), cfg)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, n.Close(endAll)) }()
-	sb, err := n.runtime.Create(cmd.Context(), req)
+	defer func() { err = errors.Join(err, n.Close(node.EndAll)) }()
+	sb, err := n.Runtime.Create(cmd.Context(), req)
 	if err != nil {
 		return err
 	}
-	agent := client.Direct(func(ctx context.Context) (net.Conn, error) {
-		return n.runtime.Dial(ctx, sb.ID, envd.Port)
-	}, sb.EnvdAccessToken)
-	return execute(cmd, agent, ef, nil, args)
+	return execute(cmd, n.Agent(sb), ef, nil, args)
 }
 
 // execute runs a command and turns its exit code into this process's.

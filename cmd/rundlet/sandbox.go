@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rundlet/rundlet/client"
+	"github.com/rundlet/rundlet/node/keys"
 )
 
 func newSandbox(o *options) *cobra.Command {
@@ -32,10 +33,10 @@ func (o *options) api() (client.API, error) {
 		return client.API{}, err
 	}
 	if url == "" {
-		url = readEndpoint(dirs)
+		url = endpoint(dirs)
 	}
 	if key == "" {
-		if key = readDefaultKey(dirs); key == "" {
+		if key = keys.ReadDefault(dirs); key == "" {
 			return client.API{}, errors.New("there is no API key on this machine yet; start \"rundlet serve\", or set E2B_API_KEY")
 		}
 	}

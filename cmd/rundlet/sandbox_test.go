@@ -17,6 +17,7 @@ import (
 	processpb "github.com/rundlet/rundlet/api/gen/envd/processpb"
 	"github.com/rundlet/rundlet/api/gen/envd/processpb/processpbconnect"
 	"github.com/rundlet/rundlet/client"
+	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -133,7 +134,7 @@ func TestSandboxLsKilled(t *testing.T) {
 		t.Errorf("none: %q", out)
 	}
 	row := store.Sandbox{ID: "i9", Instance: "x", Alias: "base", State: "killed", Reason: "timeout", KilledAt: time.Now()}
-	if err := openKeys(t, l).db.PutSandbox(t.Context(), row); err != nil {
+	if err := openStore(t, l).PutSandbox(t.Context(), row); err != nil {
 		t.Fatal(err)
 	}
 	list := decode[[]map[string]any](t, must(t, "--json", "sandbox", "ls", "--killed"))
@@ -154,7 +155,7 @@ func TestNoServer(t *testing.T) {
 	must(t, "env") // makes the key
 	srv := httptest.NewServer(http.NotFoundHandler())
 	srv.Close()
-	if err := writeEndpoint(l, srv.URL); err != nil {
+	if err := statedir.WriteEndpoint(l, srv.URL); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := cli(t, "sandbox", "ls"); err == nil || !strings.Contains(err.Error(), "no server answers at "+srv.URL) {

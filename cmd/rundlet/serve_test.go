@@ -1,64 +1,21 @@
 package main
 
 import (
-	"errors"
-	"net"
-	"syscall"
+	"strings"
 	"testing"
-	"time"
-
-	"github.com/rundlet/rundlet/policy/limits"
 )
 
-func TestReachable(t *testing.T) {
-	for listen, want := range map[string]string{
-		"127.0.0.1:3000": "127.0.0.1:3000",
-		"0.0.0.0:3000":   "127.0.0.1:3000",
-		"[::]:3000":      "127.0.0.1:3000",
-		"[::1]:3000":     "[::1]:3000",
-		"10.1.2.3:80":    "10.1.2.3:80",
-	} {
-		addr, err := net.ResolveTCPAddr("tcp", listen)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := reachable(addr); got != want {
-			t.Errorf("%s: %s, want %s", listen, got, want)
-		}
+func TestServeRefusesAnEndpointThatIsNoURL(t *testing.T) {
+	home(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318")
+	if _, err := cli(t, "serve", "--listen", "127.0.0.1:0"); err == nil || !strings.Contains(err.Error(), "OTEL_EXPORTER_OTLP_ENDPOINT") {
+		t.Errorf("%v", err)
 	}
 }
 
-func TestListenAtWaitsForAPortThatIsAboutToBeFree(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := taken.Addr().String()
-	if _, err := listenAt(t.Context(), address, time.Millisecond); !errors.Is(err, syscall.EADDRINUSE) {
-		t.Errorf("a port in use: %v", err)
-	}
-	free := time.AfterFunc(50*time.Millisecond, func() { taken.Close() })
-	defer free.Stop()
-	ln, err := listenAt(t.Context(), address, time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln.Close()
-}
-
-// What an operator asked for reaches the server that decides on requests.
-func TestTheServerHasWhatItsFlagsSay(t *testing.T) {
-	proxies, err := parseProxies([]string{"10.0.0.0/8"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	opts := nodeOptions{proxies: proxies}
-	if cfg := opts.server("sb.test", limits.Split{Clients: 3, Streams: 4}, nil); cfg.RequireSecure || cfg.Domain != "sb.test" ||
-		cfg.MaxConnections != 3 || cfg.MaxStreams != 4 || len(cfg.TrustedProxies) != 1 {
-		t.Errorf("%+v", cfg)
-	}
-	opts.requireSecure = true
-	if cfg := opts.server("", limits.Split{}, nil); !cfg.RequireSecure {
-		t.Errorf("%+v", cfg)
+func TestServeRefusesADriverThatIsNotInTheBuild(t *testing.T) {
+	home(t)
+	if _, err := cli(t, "serve", "--listen", "127.0.0.1:0", "--driver", "xen"); err == nil || !strings.Contains(err.Error(), `driver "xen" is not in this build; there is auto and `) {
+		t.Errorf("%v", err)
 	}
 }

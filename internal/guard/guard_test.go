@@ -36,7 +36,7 @@ func TestRepository(t *testing.T) {
 	if len(sources) < 10 {
 		t.Fatalf("found %d Go files only", len(sources))
 	}
-	for _, rule := range []func([]Source) []Finding{Layers, Spelled, Bans, thirdPartyPure, Comments, Lengths, Tested, Fuzzed} {
+	for _, rule := range []func([]Source) []Finding{Layers, Spelled, Bans, thirdPartyPure, Comments, Lengths, Tested, Fuzzed, DriverNames, unusedExceptions(knowDrivers)} {
 		findings = append(findings, rule(sources)...)
 	}
 	for _, doc := range []string{"docs/fork-safety.md", "docs/limits.md", "docs/reliability.md", "docs/security.md", parityDoc} {
@@ -65,21 +65,30 @@ func TestRulesCanFail(t *testing.T) {
 		rule      func([]Source) []Finding
 		bad, good files
 	}{
-		"up":                   {Layers, files{"vm/a.go": ours("vm", "runtime")}, files{"runtime/a.go": ours("runtime", "vm")}},
-		"e2b knows a driver":   {Layers, files{"e2b/a.go": ours("e2b", "vm/gvisor")}, files{"e2b/a.go": ours("e2b", "sandbox")}},
-		"e2b knows vm":         {Layers, files{"e2b/x/a.go": ours("x", "vm")}, files{"e2b/x/a.go": ours("x", "e2b/y")}},
-		"sideways":             {Layers, files{"store/a.go": ours("store", "network")}, files{"store/a.go": ours("store", "vm")}},
-		"store knows a driver": {Layers, files{"store/a.go": ours("store", "vm/gvisor")}, files{"runtime/a.go": ours("runtime", "vm/gvisor")}},
-		"driver knows driver":  {Layers, files{"vm/gvisor/a.go": ours("gvisor", "vm/memvm")}, files{"vm/gvisor/a.go": ours("gvisor", "vm/gvisor/b")}},
-		"policy looks up":      {Layers, files{"policy/a/a.go": ours("a", "store")}, files{"policy/a/a.go": ours("a", "policy/b")}},
-		"agent knows the host": {Layers, files{"agent/a.go": ours("agent", "vm")}, files{"agent/a.go": ours("agent", "api/gen/x")}},
-		"vm and a module":      {Layers, files{"vm/a.go": imp("vm", "golang.org/x/sys/unix")}, files{"vm/a.go": imp("vm", "net")}},
-		"host knows the agent": {Layers, files{"cmd/rundlet/a.go": ours("main", "agent/files")}, files{"cmd/rundlet/a.go": ours("main", "agent/embedded"), "cmd/rundlet-agent/a.go": ours("main", "agent")}},
-		"client and agent":     {Layers, files{"client/a.go": ours("client", "agent/embedded")}, files{"client/a.go": ours("client", "envd")}},
-		"envd knows the host":  {Layers, files{"envd/a.go": ours("envd", "vm")}, files{"agent/a.go": ours("agent", "envd/signature")}},
-		"envd and a module":    {Layers, files{"envd/a.go": imp("envd", "connectrpc.com/connect")}, files{"envd/a.go": imp("envd", "net/http")}},
-		"no layer":             {Layers, files{"misc/a.go": "package misc"}, files{"cmd/misc/a.go": "package main"}},
-		"similar name":         {Layers, files{"agent/a.go": ours("agent", "apitest")}, files{"agent/a_test.go": ours("agent", "vm")}},
+		"up":                     {Layers, files{"vm/a.go": ours("vm", "runtime")}, files{"runtime/a.go": ours("runtime", "vm")}},
+		"e2b knows a driver":     {Layers, files{"e2b/a.go": ours("e2b", "vm/gvisor")}, files{"e2b/a.go": ours("e2b", "sandbox")}},
+		"e2b knows vm":           {Layers, files{"e2b/x/a.go": ours("x", "vm")}, files{"e2b/x/a.go": ours("x", "e2b/y")}},
+		"sideways":               {Layers, files{"store/a.go": ours("store", "network")}, files{"store/a.go": ours("store", "vm")}},
+		"store knows a driver":   {Layers, files{"store/a.go": ours("store", "vm/gvisor")}, files{"vm/drivers/a.go": ours("drivers", "vm/gvisor")}},
+		"runtime knows a driver": {Layers, files{"runtime/a.go": ours("runtime", "vm/gvisor")}, files{"vm/drivers/a.go": ours("drivers", "vm/gvisor")}},
+		"driver knows driver":    {Layers, files{"vm/gvisor/a.go": ours("gvisor", "vm/memvm")}, files{"vm/gvisor/a.go": ours("gvisor", "vm/gvisor/b")}},
+		"policy looks up":        {Layers, files{"policy/a/a.go": ours("a", "store")}, files{"policy/a/a.go": ours("a", "policy/b")}},
+		"agent knows the host":   {Layers, files{"agent/a.go": ours("agent", "vm")}, files{"agent/a.go": ours("agent", "api/gen/x")}},
+		"vm and a module":        {Layers, files{"vm/a.go": imp("vm", "golang.org/x/sys/unix")}, files{"vm/a.go": imp("vm", "net")}},
+		"node is no command":     {Layers, files{"node/a.go": ours("node", "cmd/x")}, files{"node/a.go": ours("node", "e2b")}},
+		"keys know a sandbox":    {Layers, files{"node/keys/a.go": ours("keys", "runtime")}, files{"node/daemon/a.go": ours("daemon", "runtime")}},
+		"host knows the agent":   {Layers, files{"cmd/rundlet/a.go": ours("main", "agent/files")}, files{"cmd/rundlet/a.go": ours("main", "agent/embedded"), "cmd/rundlet-agent/a.go": ours("main", "agent")}},
+		"client and agent":       {Layers, files{"client/a.go": ours("client", "agent/embedded")}, files{"client/a.go": ours("client", "envd")}},
+		"envd knows the host":    {Layers, files{"envd/a.go": ours("envd", "vm")}, files{"agent/a.go": ours("agent", "envd/signature")}},
+		"envd and a module":      {Layers, files{"envd/a.go": imp("envd", "connectrpc.com/connect")}, files{"envd/a.go": imp("envd", "net/http")}},
+		"no layer":               {Layers, files{"misc/a.go": "package misc"}, files{"cmd/misc/a.go": "package main"}},
+		"similar name":           {Layers, files{"agent/a.go": ours("agent", "apitest")}, files{"agent/a_test.go": ours("agent", "vm")}},
+
+		"names a driver":      {DriverNames, files{"vm/foo/a.go": "package foo", "node/a.go": "package node\nvar d = \"use Foo\""}, files{"vm/foo/a.go": "package foo\nvar foo = 1", "node/a_test.go": "package node\nvar foo = 1"}},
+		"driver in a name":    {DriverNames, files{"vm/foo/a.go": "package foo", "e2b/a.go": "package e2b\nfunc newFooServer() {}"}, files{"vm/foo/a.go": "package foo", "e2b/a.go": "package e2b\n\n// As foo does.\nfunc f() {}"}},
+		"imports a driver":    {DriverNames, files{"vm/foo/a.go": "package foo", "cmd/a.go": ours("main", "vm/foo/b")}, files{"vm/foo/a.go": "package foo", "vm/drivers/a.go": ours("drivers", "vm/foo")}},
+		"contract is no name": {DriverNames, files{"vm/foo/a.go": "package foo", "vm/vmtest/a.go": "package vmtest\nvar foo = 1"}, files{"vm/vmtest/a.go": "package vmtest", "node/a.go": "package node\nvar drivers = \"memvm, vmtest\""}},
+		"stale exception":     {unusedExceptions(driverExceptions{"cmd": "x"}), files{"vm/foo/a.go": "package foo"}, files{"vm/foo/a.go": "package foo", "cmd/a.go": "package main\nvar foo = 1"}},
 
 		"port":         {Spelled, files{"envd/a.go": wire, "e2b/a.go": "package e2b\nvar x = 0xbeef"}, files{"envd/a.go": wire, "envd/b/a.go": "package b\nvar x = 48879", "e2b/a.go": "package e2b\nvar x, y = 48878, 1.5"}},
 		"port in text": {Spelled, files{"envd/a.go": wire, "e2b/a.go": "package e2b\nfunc f() { g(`:48879`) }"}, files{"envd/a.go": wire, "e2b/a_test.go": "package e2b\nvar x = 48879"}},

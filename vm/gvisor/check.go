@@ -9,13 +9,17 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/vm"
 )
 
 // Check reports what of this host keeps machines from running (Fatal) or from
 // running well. Nothing is changed. runDir is Config.RunDir; it need not exist.
-func Check(runDir string) []Problem {
-	var all []Problem
-	add := func(fatal bool, what, hint string) { all = append(all, Problem{Fatal: fatal, What: what, Hint: hint}) }
+func Check(runDir string) []vm.Problem {
+	var all []vm.Problem
+	add := func(fatal bool, what, hint string) {
+		all = append(all, vm.Problem{Fatal: fatal, What: what, Hint: hint})
+	}
 
 	if os.Geteuid() != 0 {
 		add(true, "not running as root", "run as root")
@@ -35,6 +39,9 @@ func Check(runDir string) []Problem {
 	}
 	if info, err := os.Stat("/proc/self/exe"); err != nil || info.Mode()&0o5 != 0o5 {
 		add(true, "this program is not readable and executable by every user", "chmod o+rx the program")
+	}
+	if err := checkStatic("/proc/self/exe"); err != nil {
+		add(true, err.Error(), hintStatic)
 	}
 	if !onTmpfs(runDir) {
 		add(false, fmt.Sprintf("run directory %s is not on a tmpfs", runDir), "choose one on a tmpfs, which /run is on most machines")

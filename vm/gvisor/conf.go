@@ -47,11 +47,3 @@ func (c Config) machinesDir() string  { return filepath.Join(c.RunDir, "machines
 func (c Config) snapshotsDir() string { return filepath.Join(c.StateDir, "snapshots") }
 
 func (c Config) cgroupParent() string { return "/rundlet-" + c.Instance }
-
-// Problem is something about a host that Check found.
-type Problem struct {
-	// Fatal problems keep machines from running; the others cost something.
-	Fatal bool
-	// What is wrong, in one line, and what to do about it.
-	What, Hint string
-}

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,12 +21,17 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
+// dispatched says that this program has asked whether it is a part of a sandbox. New
+// fails before: what it starts is this program again, which would start more.
+var dispatched atomic.Bool
+
 // Dispatch turns the process into a part of a sandbox if it was started as
 // one, and does not return then. Otherwise it reports false and does nothing.
 // It decides by argv[0] only: the sandbox process starts with an empty
 // environment, and an environment can be set by anybody.
 func Dispatch() bool {
 	if !strings.HasPrefix(filepath.Base(os.Args[0]), "runsc") && os.Args[0] != "/proc/self/exe" {
+		dispatched.Store(true)
 		return false
 	}
 	if command, bundle := internalCommand(os.Args); bundle != "" {

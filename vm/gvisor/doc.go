@@ -3,17 +3,19 @@
 // binary. Nothing is installed and no KVM is needed.
 //
 // It may import vm, internal/turn, the gVisor module and the standard library; only
-// composition packages (cmd, runtime) and tests import it. On systems other
-// than Linux it builds, and New returns vm.ErrUnsupported.
+// vm/drivers and tests import it, for it registers itself with package vm. On systems
+// other than Linux it builds, registers nothing, and New returns vm.ErrUnsupported.
 //
 // # What the program must do
 //
 // The program re-executes itself as sandbox and as file server ("gofer").
 // Therefore the first statement of main, and of TestMain in tests, is
 //
-//	if gvisor.Dispatch() {
+//	if vm.Dispatch() {
 //		return
 //	}
+//
+// New fails in a process that has not called it.
 //
 // Standard input, output and error of the program must be open (they may be
 // /dev/null). No sandbox ever keeps them: each machine has a console of its own.

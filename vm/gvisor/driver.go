@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -133,6 +134,10 @@ func New(conf Config) (*Driver, error) {
 		return fail(nil, fmt.Errorf("instance name: %w", err))
 	}
 	switch {
+	case !dispatched.Load():
+		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported,
+			Err:  errors.New("this program has not called vm.Dispatch, so each sandbox that it starts would begin the program anew"),
+			Hint: "make vm.Dispatch, or node.Init, which calls it, the first statement of main"}
 	case !filepath.IsAbs(conf.StateDir) || !filepath.IsAbs(conf.RunDir):
 		return fail(vm.ErrInvalid, errors.New("state and run directory must be absolute paths"))
 	case strings.ContainsAny(conf.StateDir, ",:"):
@@ -147,6 +152,9 @@ func New(conf Config) (*Driver, error) {
 			Err: errors.New("not running as root"), Hint: "run as root"}
 	case bootID() == "":
 		return fail(vm.ErrUnavailable, errors.New("cannot read which boot of the host this is"))
+	}
+	if err := checkStatic("/proc/self/exe"); err != nil {
+		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported, Err: err, Hint: hintStatic}
 	}
 	for _, dir := range []string{conf.rootDir(), conf.machinesDir(), conf.snapshotsDir(), conf.pendingDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -242,15 +250,18 @@ func gvisorVersion() string {
 	return "unknown"
 }
 
+// driverCapabilities are the optional interfaces of the driver, sorted.
+var driverCapabilities = []vm.Capability{vm.CapabilityAdopt, vm.CapabilityConsole, vm.CapabilityDeleteSnapshot,
+	vm.CapabilityDial, vm.CapabilityForget, vm.CapabilityInspect, vm.CapabilityRename, vm.CapabilityFilesystem,
+	vm.CapabilityStats, vm.CapabilityWait}
+
 // Info describes the driver.
 func (d *Driver) Info() vm.Info {
 	return vm.Info{
-		Driver:    driverName,
-		Version:   d.version,
-		Isolation: "user-space kernel (systrap), own namespaces and control group",
-		Capabilities: []vm.Capability{vm.CapabilityAdopt, vm.CapabilityConsole, vm.CapabilityDeleteSnapshot,
-			vm.CapabilityDial, vm.CapabilityForget, vm.CapabilityInspect, vm.CapabilityRename, vm.CapabilityFilesystem,
-			vm.CapabilityStats, vm.CapabilityWait},
+		Driver:       driverName,
+		Version:      d.version,
+		Isolation:    "user-space kernel (systrap), own namespaces and control group",
+		Capabilities: slices.Clone(driverCapabilities),
 	}
 }
 

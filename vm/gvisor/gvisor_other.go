@@ -23,6 +23,6 @@ func (*Driver) Close() error { return nil }
 func Dispatch() bool { return false }
 
 // Check reports that this system cannot run machines.
-func Check(string) []Problem {
-	return []Problem{{Fatal: true, What: "gVisor needs Linux", Hint: "use another driver"}}
+func Check(string) []vm.Problem {
+	return []vm.Problem{{Fatal: true, What: "gVisor needs Linux", Hint: "use another driver"}}
 }

@@ -12,6 +12,9 @@ import (
 // that has no libraries.
 var errDynamic = errors.New("this program is dynamically linked, so it cannot start again inside a sandbox's empty root")
 
+// hintStatic is what to do about errDynamic.
+const hintStatic = "build the program with CGO_ENABLED=0"
+
 // checkStatic refuses a program that needs a dynamic loader, as the go command
 // builds where there is a C compiler and nothing forbids cgo. Its sandboxes would
 // end with "EOF" and no other word.

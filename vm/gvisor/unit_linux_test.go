@@ -308,7 +308,7 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 	}
-	if !slices.ContainsFunc(Check("/proc/self"), func(p Problem) bool { return strings.Contains(p.What, "tmpfs") }) {
+	if !slices.ContainsFunc(Check("/proc/self"), func(p vm.Problem) bool { return strings.Contains(p.What, "tmpfs") }) {
 		t.Error("a run directory that is no tmpfs was not reported")
 	}
 }

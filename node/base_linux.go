@@ -1,0 +1,54 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/rundlet/rundlet/agent/embedded"
+	"github.com/rundlet/rundlet/image/hostbase"
+	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// baseImage makes the root file system of "base" out of the host's /usr.
+func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr, log *slog.Logger) (runtime.Image, error) {
+	if err := os.MkdirAll(dirs.AgentDir(), 0o700); err != nil {
+		return runtime.Image{}, err
+	}
+	agent, err := embedded.Extract(dirs.AgentDir())
+	if err != nil {
+		return runtime.Image{}, err
+	}
+	var resolvers []string
+	for _, addr := range nameservers {
+		resolvers = append(resolvers, addr.String())
+	}
+	base, err := hostbase.Build(ctx, hostbase.Config{Dir: dirs.Base(), AgentPath: agent, Nameservers: resolvers})
+	if err != nil {
+		return runtime.Image{}, err
+	}
+	if len(base.Changed) > 0 {
+		log.Info("configuration files of packages were changed on this host and are not in the base", "files", base.Changed)
+	}
+	return runtime.Image{
+		Spec:  vm.Spec{Rootfs: base.Rootfs, Mounts: base.Mounts, Args: base.Args, Env: base.Env, Cwd: "/"},
+		Stamp: base.ID,
+	}, nil
+}
+
+// pruneBases removes every base but those with these roots, by whatever path.
+func pruneBases(dirs layout.Layout, keep []string) error {
+	ids, err := hostbase.List(dirs.Base())
+	for _, id := range ids {
+		if !slices.ContainsFunc(keep, func(root string) bool { return filepath.Base(root) == id }) {
+			err = errors.Join(err, hostbase.Remove(dirs.Base(), id))
+		}
+	}
+	return err
+}

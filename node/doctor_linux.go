@@ -1,0 +1,99 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/rundlet/rundlet/doctor"
+	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/network"
+	"github.com/rundlet/rundlet/node/statedir"
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// Checks are what the parts of a node need of the machine, for package doctor.
+func Checks(dirs layout.Layout) []doctor.CheckFunc {
+	var checks []doctor.CheckFunc
+	for _, d := range vm.Drivers() {
+		checks = append(checks, func(context.Context) []doctor.Finding {
+			f := findings{name: d.Name, fine: "sandboxes can run"}
+			for _, p := range d.Check(dirs.InstanceDir(dirs.Instance())) {
+				f.add(p.Fatal, p.What, p.Hint)
+			}
+			return f.list()
+		})
+	}
+	return append(checks,
+		func(context.Context) []doctor.Finding {
+			f := findings{name: "network", fine: "sandboxes can be isolated and connected"}
+			for _, p := range network.Check(network.Config{RunDir: filepath.Join(dirs.InstanceDir(dirs.Instance()), "net")}) {
+				f.add(p.Fatal, p.What, p.Hint)
+			}
+			return f.list()
+		},
+		func(ctx context.Context) []doctor.Finding {
+			f := findings{name: "state", fine: "the database says the use of all that is saved"}
+			stateProblems(ctx, dirs, &f)
+			return f.list()
+		})
+}
+
+// stateProblems adds what an operator has to look at in a state directory.
+func stateProblems(ctx context.Context, dirs layout.Layout, f *findings) {
+	if err := statedir.CheckDatabase(ctx, dirs); err != nil {
+		hint := "put a backup in its place: rundlet restore FILE"
+		var hinted *vm.Error
+		if errors.As(err, &hinted) {
+			hint = hinted.Hint
+		}
+		f.add(true, err.Error(), hint)
+		return
+	}
+	list, err := Orphans(ctx, dirs)
+	if errors.Is(err, store.ErrOlder) {
+		return // The next start brings it up to date.
+	}
+	if err != nil {
+		f.add(true, err.Error(), "put a backup in its place: rundlet restore FILE")
+		return
+	}
+	aside, quarantined := 0, 0
+	for _, line := range list {
+		if line.Kind == "sandbox" {
+			quarantined++
+		} else {
+			aside++
+		}
+	}
+	if aside > 0 {
+		f.add(false, fmt.Sprintf("%d snapshots or machines are of no row of the database and set aside", aside),
+			"see \"rundlet orphan ls\"; if rows were lost, put a backup in place: rundlet restore FILE")
+	}
+	if quarantined > 0 {
+		f.add(false, fmt.Sprintf("%d sandboxes are quarantined", quarantined), "see \"rundlet orphan ls\"")
+	}
+}
+
+// findings collects the problems of one package; without any it is fine.
+type findings struct {
+	name, fine string
+	problems   []doctor.Finding
+}
+
+func (f *findings) add(fatal bool, what, hint string) {
+	status := doctor.Warn
+	if fatal {
+		status = doctor.Fail
+	}
+	f.problems = append(f.problems, doctor.Finding{Name: f.name, Status: status, Detail: what, Hint: hint})
+}
+
+func (f *findings) list() []doctor.Finding {
+	if len(f.problems) == 0 {
+		return []doctor.Finding{{Name: f.name, Status: doctor.OK, Detail: f.fine}}
+	}
+	return f.problems
+}

@@ -1,0 +1,68 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/rundlet/rundlet/network"
+	"github.com/rundlet/rundlet/runtime"
+)
+
+// logRepair reports what other programs took from the network.
+func logRepair(log *slog.Logger, r network.Repair) {
+	fields := []any{"lost", strings.Join(r.Lost, ",")}
+	if r.By != "" {
+		fields = append(fields, "changed_by", r.By)
+	}
+	switch {
+	case r.Err != nil:
+		log.Error("network lost and not repaired; sandboxes reach nothing new by it", append(fields, "error", r.Err)...)
+	case r.Next > 0:
+		log.Error("another program undoes the repairs of the network", append(fields, "next_repair", r.Next.Round(time.Millisecond).String())...)
+	default:
+		log.Warn("network lost and repaired", fields...)
+	}
+}
+
+// slotNetwork is the network package as the runtime wants it.
+type slotNetwork struct {
+	*network.Network
+	noUplink bool
+}
+
+func (s slotNetwork) Acquire(ctx context.Context, allowInternet bool) (runtime.Slot, error) {
+	slot, err := s.Network.Acquire(ctx, network.Policy{AllowInternet: allowInternet && !s.noUplink})
+	if err != nil {
+		return runtime.Slot{}, err
+	}
+	return runtime.Slot{ID: slot.ID, NetNS: slot.NetNS, GuestIP: slot.GuestIP}, nil
+}
+
+// Release gives the slot to the network's own background: its removal waits for
+// the kernel, and nothing runs in it any more.
+func (s slotNetwork) Release(_ context.Context, slotID string) error { return s.Network.Retire(slotID) }
+
+func (s slotNetwork) SetInternet(ctx context.Context, slotID string, allow bool) error {
+	return s.Network.SetPolicy(ctx, slotID, network.Policy{AllowInternet: allow && !s.noUplink})
+}
+
+// Leased implements runtime.SlotLister.
+func (s slotNetwork) Leased(context.Context) ([]runtime.Slot, error) {
+	slots, err := s.Network.Leased()
+	out := make([]runtime.Slot, len(slots))
+	for i, slot := range slots {
+		out[i] = runtime.Slot{ID: slot.ID, NetNS: slot.NetNS, GuestIP: slot.GuestIP}
+	}
+	return out, err
+}
+
+var (
+	_ runtime.SlotLister   = slotNetwork{}
+	_ runtime.PathChecker  = slotNetwork{}
+	_ runtime.SelfRepairer = slotNetwork{}
+)
+
+// mbit is a bandwidth in bytes per second.
+func mbit(megabits uint) uint64 { return uint64(megabits) * 1e6 / 8 }

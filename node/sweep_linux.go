@@ -1,0 +1,33 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/node/statedir"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// sweepEphemeral removes what crashed processes left of ephemeral nodes, such as
+// "rundlet run". What cannot be removed now is left for the next process.
+func sweepEphemeral(ctx context.Context, driver vm.Driver, dirs layout.Layout, log *slog.Logger) {
+	for _, instance := range statedir.Ephemeral(dirs) {
+		unlock, err := statedir.LockInstance(dirs, instance)
+		if err != nil {
+			continue
+		}
+		n, err := assemble(ctx, driver, dirs, instance, Config{Ephemeral: true, NoUplink: true, NetworkSlots: -1, Log: log, Progress: func(string) {}})
+		if err == nil {
+			err = n.Close(EndAll)
+		}
+		if err != nil {
+			log.Warn("could not clear away what a crashed command left", "instance", instance, "error", err)
+		} else {
+			// While the lock is held: nobody may take it in a directory that goes.
+			os.RemoveAll(dirs.InstanceDir(instance))
+		}
+		unlock()
+	}
+}

@@ -1,0 +1,128 @@
+package claim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// Claim returns a new claim, which is not written yet, on a snapshot that will be
+// taken of a sandbox.
+func (c *Claims) Claim(row store.Sandbox, kind string) store.Snapshot {
+	id := sandbox.NewID()[1:]
+	return store.Snapshot{
+		ID: id, Instance: c.cfg.Instance, Kind: kind, State: store.SnapshotSaving, VMID: row.ID, Snapshot: id,
+		Source: row.ID, Parent: row.OriginID, TemplateID: row.TemplateID, Alias: row.Alias, BuildID: row.BuildID,
+		Spec: row.Spec, VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB, KeyID: row.KeyID,
+		CreatedAt: time.Now(),
+	}
+}
+
+// Saved records that the snapshot of a claim is complete.
+func (c *Claims) Saved(ctx context.Context, claim *store.Snapshot) error {
+	if inspector, ok := c.cfg.Driver.(vm.SnapshotInspector); ok {
+		info, err := inspector.InspectSnapshot(ctx, claim.VMID, claim.Snapshot)
+		if err != nil {
+			return err
+		}
+		for _, f := range info.Files {
+			claim.Bytes += f.Bytes
+		}
+		c.verify.saved(string(artifact(claim.VMID, claim.Snapshot)), info.Files)
+	}
+	claim.State = store.SnapshotReady
+	return c.cfg.Store.PutSnapshot(ctx, *claim)
+}
+
+// Publish writes a claim on a snapshot that is complete already, with the
+// environment of a sandbox. Its name moves from another snapshot last.
+func (c *Claims) Publish(ctx context.Context, claim *store.Snapshot, of string) (err error) {
+	whole := *claim
+	claim.State, claim.Name = store.SnapshotSaving, ""
+	if err := c.Add(ctx, *claim); err != nil {
+		return err
+	}
+	if err = c.cfg.Store.CopyEnvironment(ctx, claim.ID, of); err == nil {
+		*claim = whole
+		err = c.cfg.Store.PutSnapshot(ctx, *claim)
+	}
+	if err != nil {
+		ctx, cancel := background.Detached(ctx)
+		defer cancel()
+		err = errors.Join(err, c.Drop(ctx, claim.ID))
+	}
+	return err
+}
+
+// Drop removes a claim, and the driver's snapshot with the last one. A claim that
+// does not exist is not an error.
+func (c *Claims) Drop(ctx context.Context, id string) error {
+	claim, err := c.cfg.Store.Snapshot(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	last, err := c.cfg.Store.DropSnapshot(ctx, claim.ID)
+	if err != nil || !last {
+		return err
+	}
+	if err := c.cfg.Steps.At(step.SnapshotDropped); err != nil {
+		return err
+	}
+	if err := c.DeleteFiles(ctx, claim.VMID, claim.Snapshot); err != nil {
+		return err
+	}
+	c.verify.forget(string(artifact(claim.VMID, claim.Snapshot)))
+	_ = c.cfg.Steps.At(step.SnapshotDeleted)
+	return nil
+}
+
+// DeleteFiles removes a snapshot of the driver.
+func (c *Claims) DeleteFiles(ctx context.Context, vmID, name string) error {
+	if deleter, ok := c.cfg.Driver.(vm.SnapshotDeleter); ok {
+		return deleter.DeleteSnapshot(ctx, vmID, name)
+	}
+	return nil
+}
+
+// Find returns a complete snapshot of a kind by id or name;
+// sandbox.ErrSnapshotNotFound.
+func (c *Claims) Find(ctx context.Context, idOrName, kind string) (store.Snapshot, error) {
+	claim, err := c.cfg.Store.Snapshot(ctx, idOrName)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return claim, fault.Classify(err)
+	}
+	if err != nil || claim.Kind != kind || claim.State != store.SnapshotReady {
+		return claim, fmt.Errorf("snapshot %.128q: %w", idOrName, sandbox.ErrSnapshotNotFound)
+	}
+	return claim, nil
+}
+
+// Add writes a new claim, within the bounds of its key.
+func (c *Claims) Add(ctx context.Context, n store.Snapshot) error {
+	if n.Kind != KindSnapshot && n.Kind != KindContinuation {
+		return c.cfg.Store.PutSnapshot(ctx, n)
+	}
+	err := c.cfg.Store.AddSnapshot(ctx, n, c.cfg.Bounds)
+	var full *store.BoundError
+	if !errors.As(err, &full) {
+		return err
+	}
+	if full.OfKey {
+		return fault.Share("this key has %d snapshots and may have no more: delete some of them", full.Have)
+	}
+	return fault.Share("this machine has %d snapshots and takes no more: delete some of them", full.Have)
+}
+
+// Forget drops what is known of the files of a snapshot that was deleted.
+func (c *Claims) Forget(vmID, name string) { c.verify.forget(string(artifact(vmID, name))) }

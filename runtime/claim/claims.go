@@ -1,0 +1,109 @@
+// Package claim keeps the claims on snapshots. A claim is a row that says who
+// needs a snapshot of the driver: a paused sandbox, a client's snapshot, a
+// continuation or a fork. The driver's snapshot goes with its last claim. The
+// package also seals snapshots (it computes their manifests), checks them before
+// and after a restore, and collects what no row claims. It may import sandbox,
+// policy, store, vm, and the parts of the runtime below it: step, background,
+// fault and orphan.
+package claim
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/rundlet/rundlet/runtime/orphan"
+	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// Store is what Claims need of the store.
+type Store interface {
+	Sandbox(ctx context.Context, id string) (store.Sandbox, error)
+	Snapshot(ctx context.Context, idOrName string) (store.Snapshot, error)
+	AddSnapshot(ctx context.Context, n store.Snapshot, c store.Counted) error
+	PutSnapshot(ctx context.Context, n store.Snapshot) error
+	SealSnapshot(ctx context.Context, id, manifest string) error
+	DropSnapshot(ctx context.Context, id string) (last bool, err error)
+	ReleaseSnapshot(ctx context.Context, id string) error
+	CopyEnvironment(ctx context.Context, to, from string) error
+	Claims(ctx context.Context) ([]store.Snapshot, error)
+	Unsealed(ctx context.Context, instance string) ([]store.Snapshot, error)
+	Templates(ctx context.Context) ([]store.Template, error)
+	Garbage(ctx context.Context) (map[[2]string]bool, error)
+	ForgetGarbage(ctx context.Context, t time.Time, present map[[2]string]bool) error
+	ForgetOrphan(ctx context.Context, o store.Orphan) error
+}
+
+// Background runs goroutines until the daemon closes: a *background.Group.
+type Background interface {
+	Go(f func()) bool
+	Context() context.Context
+}
+
+// Config is what Claims are made of. All fields are required.
+type Config struct {
+	Instance string
+	// Ephemeral: what no row claims is not set aside, but left to its instance.
+	Ephemeral  bool
+	Driver     vm.Runtime
+	Store      Store
+	Orphans    *orphan.Keeper
+	Background Background
+	Steps      *step.Recorder
+	// Bounds are the most snapshots and continuations of a key, and of all.
+	Bounds store.Counted
+	// InUse returns the ids of claims that an operation in progress is about to
+	// fill or to drop.
+	InUse func() map[string]bool
+	// Freed counts what was removed, by kind.
+	Freed func(kind string)
+	Log   *slog.Logger
+}
+
+// Claims keeps the claims of one instance. Safe for concurrent use.
+type Claims struct {
+	cfg    Config
+	verify *verifier
+	// sealing serializes digest computation, which is CPU-bound: a restore that
+	// waits for one digest does not wait for all.
+	sealing chan struct{}
+
+	mu       sync.Mutex
+	reported map[string]bool // the damaged snapshots that were logged
+}
+
+// New returns Claims.
+func New(cfg Config) *Claims {
+	return &Claims{
+		cfg: cfg, verify: newVerifier(cfg.Background), sealing: make(chan struct{}, 1), reported: map[string]bool{},
+	}
+}
+
+// HoldSeals makes seals wait until release is called. It is for tests.
+func (c *Claims) HoldSeals() (release func()) {
+	c.sealing <- struct{}{}
+	return func() { <-c.sealing }
+}
+
+// HoldReads makes reads of snapshots wait until release is called. It is for
+// tests.
+func (c *Claims) HoldReads() (release func()) {
+	for range maxReaders {
+		c.verify.slots <- struct{}{}
+	}
+	return func() {
+		for range maxReaders {
+			<-c.verify.slots
+		}
+	}
+}
+
+// Reads returns how many snapshots were read, and how many reads are in progress.
+func (c *Claims) Reads() (begun, inProgress int) {
+	c.verify.mu.Lock()
+	defer c.verify.mu.Unlock()
+	return int(c.verify.reads.Load()), len(c.verify.reading)
+}

@@ -1,0 +1,13 @@
+package claim
+
+import "github.com/rundlet/rundlet/policy/snapshot"
+
+// The kinds of claims on snapshots.
+const (
+	KindSnapshot        = string(snapshot.KindSnapshot)
+	KindPause           = string(snapshot.KindPause)
+	KindFilesystemPause = string(snapshot.KindFilesystemPause)
+	KindContinuation    = string(snapshot.KindContinuation)
+	// KindFork is held while the children of a fork are made.
+	KindFork = "fork"
+)

@@ -1,0 +1,217 @@
+// Package pool keeps machines that were restored before anybody asked for them.
+// A warm machine has the id of the sandbox that it will be, with the tokens, the
+// hostname and the seed that go with it, so that little is left to do when it is
+// handed over. It has no row until then; a mark of package machine says so. The
+// package may import vm, policy, and the parts of the runtime below it: step,
+// background, claim, machine and admission.
+package pool
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/runtime/admission"
+	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// Target is how many machines of a template are kept: Ready ones, which run and
+// have answered, and Prepared ones, which only have to be started.
+type Target struct {
+	Ready, Prepared int
+	// MaxAge is when a machine is replaced by a fresh one; 0 is never.
+	MaxAge time.Duration
+}
+
+const (
+	// makeTimeout bounds the making of one machine.
+	makeTimeout = time.Minute
+	// retryFirst and retryMost are the pauses between attempts to end a machine.
+	retryFirst = 100 * time.Millisecond
+	retryMost  = 30 * time.Second
+)
+
+// Config is what a Pool is made of. All fields are required.
+type Config struct {
+	// Target is kept of each template; the zero value is nothing.
+	Target Target
+	// Launches is how many machines the node makes at the same time.
+	Launches   int
+	Driver     vm.Runtime
+	Machines   *machine.Machines
+	Admission  *admission.Controller
+	Steps      *step.Recorder
+	Background *background.Group
+	// Unusable is told why a machine could not be made, and prepares the template
+	// anew if that is the reason.
+	Unusable func(from claim.Origin, err error)
+	Log      *slog.Logger
+}
+
+// Pool keeps the warm machines of one instance. Safe for concurrent use.
+type Pool struct {
+	cfg   Config
+	life  context.Context
+	books warmpool.Pool
+	// kick asks for a refill now; it holds one token.
+	kick chan struct{}
+
+	mu       sync.Mutex
+	limits   warmpool.Limits
+	taken    time.Time                     // the last checkout
+	short    bool                          // there was no space on the disk
+	machines map[string]*Machine           // by id; also those that are being made
+	origins  map[warmpool.Key]claim.Origin // what the machines of a key are made from
+}
+
+// New returns an empty pool. Maintain fills it.
+func New(cfg Config) *Pool {
+	return &Pool{
+		cfg: cfg, life: cfg.Background.Context(), kick: make(chan struct{}, 1), limits: warmpool.Unlimited,
+		machines: map[string]*Machine{}, origins: map[warmpool.Key]claim.Origin{},
+	}
+}
+
+// Serves reports whether the pool may have a machine for an origin.
+func (p *Pool) Serves(from claim.Origin) bool {
+	return p.cfg.Target != (Target{}) && from.Holder == "" && !from.Filesystem
+}
+
+// key says which warm machines can serve sandboxes of an origin.
+func (p *Pool) key(from claim.Origin) warmpool.Key {
+	return warmpool.Key{Template: from.TemplateID, Profile: p.cfg.Driver.Info().Driver}
+}
+
+// Keep sets from what the machines of a template are made from now on.
+func (p *Pool) Keep(from claim.Origin) {
+	t := p.cfg.Target
+	if t == (Target{}) {
+		return
+	}
+	key := p.key(from)
+	p.mu.Lock()
+	p.origins[key] = from
+	p.mu.Unlock()
+	p.books.SetTarget(key, warmpool.Target{Ready: t.Ready, Prepared: t.Prepared, MaxAge: t.MaxAge})
+	p.books.SetSnapshot(key, from.VMID+"/"+from.Snapshot)
+	p.Wake()
+}
+
+// Wake asks for a refill now, since there may be capacity for one.
+func (p *Pool) Wake() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// SetLimits limits the pool for the sake of active work.
+func (p *Pool) SetLimits(limits warmpool.Limits) {
+	p.mu.Lock()
+	changed := p.limits != limits
+	p.limits = limits
+	p.mu.Unlock()
+	if changed {
+		p.Wake()
+	}
+}
+
+// Limits returns the limits in force.
+func (p *Pool) Limits() warmpool.Limits {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.limits
+}
+
+// Stats has one element per template that is, or was, kept warm.
+func (p *Pool) Stats(now time.Time) []warmpool.Stats { return p.books.Stats(now) }
+
+// Name is how an operator knows a key: the template's name, or its id if it has
+// none.
+func (p *Pool) Name(key warmpool.Key) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return cmp.Or(p.origins[key].Alias, key.Template)
+}
+
+// Owned adds the ids of the pool's machines and their slots.
+func (p *Pool) Owned(ids map[string]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range p.machines {
+		ids[m.ID] = true
+		if m.slot != "" {
+			ids[m.slot] = true
+		}
+	}
+}
+
+// Checkout takes a machine for a sandbox of an origin; nil if there is none. The
+// caller owns it: it becomes a sandbox, or goes back to Discard.
+func (p *Pool) Checkout(from claim.Origin) *Machine {
+	begin := time.Now()
+	for {
+		entry, ok := p.books.Checkout(p.key(from), begin)
+		if !ok {
+			return nil
+		}
+		m := p.find(entry.ID)
+		// Its claim becomes an active one in one step: nobody slips in between.
+		if err := m.Reservation.Promote(); err != nil {
+			p.cfg.Background.Go(func() { p.Discard(m) }) // It was told to yield.
+			continue
+		}
+		p.took(entry.ID, begin)
+		if m.Ready {
+			p.cfg.Steps.Latency.Record(latency.WarmPoolCheckout, time.Since(begin))
+		}
+		p.Wake()
+		return m
+	}
+}
+
+func (p *Pool) find(id string) *Machine {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.machines[id]
+}
+
+func (p *Pool) forget(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.machines, id)
+}
+
+// took is forget of a machine that was checked out.
+func (p *Pool) took(id string, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.machines, id)
+	p.taken = now
+}
+
+// Drain ends all warm machines. Nothing else uses the pool any more.
+func (p *Pool) Drain() {
+	p.mu.Lock()
+	left := slices.Collect(maps.Values(p.machines))
+	p.mu.Unlock()
+	var all sync.WaitGroup
+	for _, m := range left {
+		all.Go(func() {
+			if err := p.end(m); err != nil {
+				p.cfg.Log.Warn("a warm machine is left for the next start to end", "machine", m.ID, "error", err)
+			}
+		})
+	}
+	all.Wait()
+}

@@ -1,0 +1,132 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/admission"
+	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/memvm"
+)
+
+var errBroken = errors.New("the driver is broken")
+
+// broken is a driver that cannot make machines.
+type broken struct{ *memvm.Driver }
+
+func (broken) Create(context.Context, string, vm.Spec) error { return errBroken }
+
+// slots counts those that are leased.
+type slots struct {
+	machine.Network
+
+	mu     sync.Mutex
+	leased int
+}
+
+func (s *slots) Acquire(context.Context, bool) (machine.Slot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leased++
+	return machine.Slot{ID: "slot"}, nil
+}
+
+func (s *slots) Release(context.Context, string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leased--
+	return nil
+}
+
+type whole struct{}
+
+func (whole) Whole(context.Context, claim.Origin) error      { return nil }
+func (whole) StillWhole(context.Context, claim.Origin) error { return nil }
+
+// What a launch that fails has made is freed: the slot, the capacity and the mark.
+func TestALaunchThatFailsLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := slog.New(slog.DiscardHandler)
+		group := background.New(t.Context())
+		steps := &step.Recorder{Latency: &latency.Recorder{}}
+		driver, network := broken{memvm.New(memvm.Options{Host: memvm.NewHost()})}, &slots{}
+		machines, err := machine.New(machine.Config{
+			Driver: driver, Network: network, Claims: whole{}, Steps: steps, ScratchDir: t.TempDir(), Log: log,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		door := admission.New(admission.Config{
+			Capacity: capacity.Budget{CPUs: 1 << 20, MemoryBytes: 1 << 40, DiskBytes: 1 << 40, Sandboxes: 10, Launches: 2},
+			MaxWait:  time.Minute, Life: group.Context(), Log: log, OnYield: func(string) {},
+		})
+		told := map[string]int{}
+		var mu sync.Mutex
+		p := New(Config{
+			Target: Target{Ready: 2}, Launches: 2, Driver: driver, Machines: machines, Admission: door, Steps: steps,
+			Background: group, Log: log,
+			Unusable: func(from claim.Origin, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if !errors.Is(err, errBroken) {
+					t.Errorf("it was told %v", err)
+				}
+				told[from.ID]++
+			},
+		})
+		p.Keep(claim.Origin{ID: "base", TemplateID: "base", Spec: "{}", Size: sandbox.DefaultSize})
+		if n := p.Refill(time.Now()); n != 1 {
+			t.Errorf("it began %d launches, and one may be in flight", n)
+		}
+		synctest.Wait()
+		owned := map[string]bool{}
+		if p.Owned(owned); len(owned) != 0 || network.leased != 0 || len(machines.Marks()) != 0 {
+			t.Errorf("left: machines %v, %d slots, marks %v", owned, network.leased, machines.Marks())
+		}
+		if u := door.Ledger.Usage(); u.Warm != (capacity.Budget{}) {
+			t.Errorf("left: capacity %+v", u.Warm)
+		}
+		mu.Lock()
+		if told["base"] != 1 {
+			t.Errorf("the template was told %v", told)
+		}
+		mu.Unlock()
+		if m := p.Checkout(claim.Origin{TemplateID: "base"}); m != nil {
+			t.Errorf("it was handed out: %+v", m)
+		}
+		group.Stop()
+		group.Wait()
+		p.Drain()
+	})
+}
+
+func TestOnlyTemplatesWithMemoryAreServed(t *testing.T) {
+	p := &Pool{cfg: Config{Target: Target{Prepared: 1}}}
+	for name, tt := range map[string]struct {
+		from claim.Origin
+		want bool
+	}{
+		"a template": {claim.Origin{ID: "base"}, true},
+		"a snapshot": {claim.Origin{ID: "s", Holder: "i1"}, false},
+		"files only": {claim.Origin{ID: "s", Filesystem: true}, false},
+	} {
+		if got := p.Serves(tt.from); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if new(Pool).Serves(claim.Origin{ID: "base"}) {
+		t.Error("a pool without a target serves")
+	}
+}

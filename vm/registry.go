@@ -1,0 +1,146 @@
+package vm
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Driver is an entry of the registry: one mechanism that this program can use. A
+// driver's package registers it in an init function, for the systems that it runs
+// on, so that nothing outside the package has to know its name.
+type Driver struct {
+	// Name is Info().Driver: short, lower case, and stable, since snapshots name
+	// the driver that made them.
+	Name string
+	// Preference orders the drivers: the one with the highest comes first.
+	Preference int
+	// Capabilities is sorted and equal to Info().Capabilities.
+	Capabilities []Capability
+	// Available returns nil if this host can run machines of the driver, and the
+	// reason otherwise. It is cheap and changes nothing.
+	Available func() error
+	// New opens the driver. A driver that holds something of the process (files,
+	// goroutines) implements io.Closer; machines outlive its Close.
+	New func(Options) (Runtime, error)
+	// Dispatch turns this process into a part of a machine, if it was started as
+	// one, and does not return then; otherwise it returns false. It is nil for a
+	// driver that does not run its own program again.
+	Dispatch func() bool
+	// Check reports what of this host keeps machines from running, or from running
+	// well. It changes nothing. runDir is Options.RunDir and need not exist.
+	Check func(runDir string) []Problem
+}
+
+// Options say where a driver keeps its files and how it reaches guests.
+type Options struct {
+	// StateDir holds what must survive a reboot, and RunDir what belongs to running
+	// machines. One driver value at a time may use a RunDir.
+	StateDir, RunDir string
+	// Instance tells the host objects of this driver value from those of others: a
+	// part of names, by the rules of ValidateID.
+	Instance string
+	// DialContext reaches a guest address; nil is a plain net.Dialer.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// SetUID are absolute paths of files in guests, owned by root, that are made
+	// set-uid in each guest that has them. On the host they are not.
+	SetUID []string
+	// Failpoint, if not nil, is called at every step of a lifecycle operation, by the
+	// goroutine that does it and with the id of the machine. It is for tests of what
+	// a process leaves that dies there.
+	Failpoint func(step, id string)
+}
+
+// Problem is something about a host that a driver's Check found.
+type Problem struct {
+	// Fatal problems keep machines from running; the others cost something.
+	Fatal bool
+	// What is wrong, in one line, and what to do about it.
+	What, Hint string
+}
+
+var registry struct {
+	mu   sync.Mutex
+	list []Driver // In the order of Drivers.
+}
+
+// Register adds a driver. It panics if the entry has no name, no New, or the name of
+// another driver: that is a mistake in the program.
+func Register(d Driver) {
+	registry.mu.Lock()
+	defer registry.mu.Unlock()
+	if d.Name == "" || d.New == nil {
+		panic("vm: a driver needs a name and New")
+	}
+	for _, other := range registry.list {
+		if other.Name == d.Name {
+			panic("vm: driver " + d.Name + " is registered twice")
+		}
+	}
+	registry.list = append(registry.list, d)
+	slices.SortFunc(registry.list, func(a, b Driver) int {
+		return cmp.Or(cmp.Compare(b.Preference, a.Preference), strings.Compare(a.Name, b.Name))
+	})
+}
+
+// Drivers returns the registered drivers, the preferred one first.
+func Drivers() []Driver {
+	registry.mu.Lock()
+	defer registry.mu.Unlock()
+	return slices.Clone(registry.list)
+}
+
+// AutoDriver is the name that stands for the first available driver.
+const AutoDriver = "auto"
+
+// FindDriver returns the driver of that name. For AutoDriver it is the first that is
+// available; if none is, the first of all, whose New says what is missing. The error
+// is ErrUnsupported and names the drivers that there are.
+func FindDriver(name string) (Driver, error) { return findDriver(Drivers(), name) }
+
+func findDriver(all []Driver, name string) (Driver, error) {
+	if name == AutoDriver && len(all) > 0 {
+		for _, d := range all {
+			if d.Available == nil || d.Available() == nil {
+				return d, nil
+			}
+		}
+		return all[0], nil
+	}
+	names := []string{AutoDriver}
+	for _, d := range all {
+		if d.Name == name {
+			return d, nil
+		}
+		names = append(names, d.Name)
+	}
+	if len(all) == 0 {
+		return Driver{}, &Error{Op: "find driver", Kind: ErrUnsupported,
+			Err: errors.New("this build has no driver that can run sandboxes on this system yet; Linux has one")}
+	}
+	return Driver{}, fmt.Errorf("driver %.40q is not in this build; there is %s", name, strings.Join(names, " and "))
+}
+
+// Dispatch turns this process into a part of a machine if a driver started it as
+// one, and does not return then. Otherwise it reports false and does nothing. It must
+// be the first statement of a program that opens drivers:
+//
+//	if vm.Dispatch() {
+//		return
+//	}
+//
+// A driver that runs its program again does not open in a process that has not asked:
+// its sandboxes would each begin the program anew.
+func Dispatch() bool {
+	for _, d := range Drivers() {
+		if d.Dispatch != nil && d.Dispatch() {
+			return true
+		}
+	}
+	return false
+}

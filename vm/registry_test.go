@@ -1,0 +1,83 @@
+package vm
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// register gives a test a registry of its own.
+func register(t *testing.T, drivers ...Driver) {
+	t.Helper()
+	registry.mu.Lock()
+	before := registry.list
+	registry.list = nil
+	registry.mu.Unlock()
+	t.Cleanup(func() { registry.list = before })
+	for _, d := range drivers {
+		Register(d)
+	}
+}
+
+func open(Options) (Runtime, error) { return nil, nil }
+
+func TestAutoIsTheFirstDriverThatIsAvailable(t *testing.T) {
+	missing := errors.New("no such device")
+	no := func() error { return missing }
+	for name, c := range map[string]struct {
+		drivers []Driver
+		ask     string
+		want    string // The driver, or a part of the error.
+	}{
+		"the preferred one":         {[]Driver{{Name: "a", New: open}, {Name: "b", New: open, Preference: 1}}, "auto", "b"},
+		"by name among equals":      {[]Driver{{Name: "b", New: open}, {Name: "a", New: open}}, "auto", "a"},
+		"the next one":              {[]Driver{{Name: "a", New: open}, {Name: "b", New: open, Preference: 1, Available: no}}, "auto", "a"},
+		"none: the preferred one":   {[]Driver{{Name: "a", New: open, Available: no}, {Name: "b", New: open, Preference: 1, Available: no}}, "auto", "b"},
+		"one by name, though":       {[]Driver{{Name: "a", New: open}, {Name: "b", New: open, Available: no}}, "b", "b"},
+		"one that is not there":     {[]Driver{{Name: "a", New: open}, {Name: "b", New: open}}, "kvm", `driver "kvm" is not in this build; there is auto and a and b`},
+		"the empty name":            {[]Driver{{Name: "a", New: open}}, "", `driver "" is not in this build`},
+		"a build without drivers":   {nil, "auto", "this build has no driver"},
+		"by name, without drivers ": {nil, "a", "this build has no driver"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			register(t, c.drivers...)
+			d, err := FindDriver(c.ask)
+			if err != nil && (errors.Is(err, ErrUnsupported) != (len(c.drivers) == 0) || !strings.Contains(err.Error(), c.want)) || err == nil && d.Name != c.want {
+				t.Errorf("%q, %v", d.Name, err)
+			}
+		})
+	}
+}
+
+func TestADriverIsRegisteredOnceAndWhole(t *testing.T) {
+	for name, bad := range map[string]Driver{"twice": {Name: "a", New: open}, "no name": {New: open}, "no New": {Name: "b"}} {
+		t.Run(name, func(t *testing.T) {
+			register(t, Driver{Name: "a", New: open})
+			defer func() {
+				if recover() == nil {
+					t.Error("it was taken")
+				}
+				if got := Drivers(); len(got) != 1 || got[0].Name != "a" {
+					t.Errorf("%v", got)
+				}
+			}()
+			Register(bad)
+		})
+	}
+}
+
+func TestDispatchAsksEachDriverUntilOneTakesTheProcess(t *testing.T) {
+	var asked []string
+	answer := func(name string, takes bool) Driver {
+		return Driver{Name: name, New: open, Dispatch: func() bool { asked = append(asked, name); return takes }}
+	}
+	register(t, answer("a", false), Driver{Name: "b", New: open}, answer("c", false))
+	if Dispatch() || strings.Join(asked, " ") != "a c" {
+		t.Errorf("nobody takes it: asked %q", asked)
+	}
+	asked = nil
+	register(t, answer("a", true), answer("c", true))
+	if !Dispatch() || strings.Join(asked, " ") != "a" {
+		t.Errorf("the first takes it: asked %q", asked)
+	}
+}
