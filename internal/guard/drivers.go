@@ -24,7 +24,7 @@ var knowDrivers = driverExceptions{
 
 func (e driverExceptions) of(path string) (key string, ok bool) {
 	for key := range e {
-		if within(path, key) || strings.HasSuffix(key, "_") && strings.HasPrefix(path, key) {
+		if within(path, key) {
 			return key, true
 		}
 	}
