@@ -135,7 +135,7 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 		LockTemplates: func(ctx context.Context) (func(), error) {
 			return statedir.AwaitLock(ctx, filepath.Join(a.Dirs.StateDir, "templates.lock"))
 		},
-		Disk: probe, DiskRoot: a.Dirs.StateDir, Floors: runtime.FloorsFor(total),
+		Disk: probe, DiskRoot: a.Dirs.StateDir, Floors: disk.FloorsFor(total),
 		Capacity: a.cfg.Capacity.budget(total), MaxPending: a.cfg.Capacity.Pending, MaxWait: a.cfg.Capacity.Wait, Shares: a.cfg.Shares,
 		Warm: a.cfg.Warm, Size: a.cfg.Size, Supervision: supervision,
 		Latency: a.cfg.Latency, Tracer: a.cfg.Tracer, Log: a.cfg.Log, Progress: a.cfg.Progress, Recovering: a.cfg.Recovering,

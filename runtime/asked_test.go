@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -160,7 +161,7 @@ func TestSandboxesOfATemplateAreCounted(t *testing.T) {
 	ctx := context.Background()
 	f := newFixture(t)
 	base := func() sandbox.Template {
-		tpl, err := f.rt.Template(ctx, BaseAlias)
+		tpl, err := f.rt.Template(ctx, template.BaseAlias)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
-	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/runtime/machine"
@@ -35,7 +34,7 @@ func (r *Runtime) Create(ctx context.Context, req sandbox.CreateRequest) (sandbo
 		return sandbox.Sandbox{}, fault.Classify(err)
 	}
 	sb, err := r.create(ctx, req, from, nil)
-	if err != nil && r.staleBase(ctx, from, err) {
+	if err != nil && r.templates.Stale(ctx, from, err) {
 		if from, err = r.resolve(ctx, req.Template); err == nil {
 			sb, err = r.create(ctx, req, from, nil)
 		}
@@ -184,7 +183,7 @@ func (r *Runtime) newRow(req sandbox.CreateRequest, from claim.Origin, follows *
 }
 
 func budget(row store.Sandbox) capacity.Budget {
-	return admission.Budget(sandbox.Size{VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB})
+	return capacity.Sandbox(row.VCPUs, row.MemoryMiB, row.DiskMiB)
 }
 
 // adopted is the budget of a sandbox whose machine exists.

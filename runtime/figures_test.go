@@ -7,9 +7,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rundlet/rundlet/runtime/admission"
+	"github.com/rundlet/rundlet/policy/disk"
+	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/runtime/claim"
-	"github.com/rundlet/rundlet/runtime/pool"
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -88,7 +89,7 @@ func TestFiguresTellWhoWaitedInVainAndWhoWasRefused(t *testing.T) {
 		f.cfg.MaxPending = 1
 		free := freeDisk(100)
 		f.cfg.Disk = &free
-		f.cfg.Floors = admission.Floors{Restore: 50}
+		f.cfg.Floors = disk.Floors{Restore: 50}
 		f.restart()
 		f.create()
 		done := make(chan error)
@@ -142,14 +143,14 @@ func TestASandboxPastItsDeadlineIsStuck(t *testing.T) {
 func TestFiguresOfThePool(t *testing.T) {
 	warmed(t, WarmTarget{Ready: 2, Prepared: 1}, func(t *testing.T, f *fixture) {
 		f.create()
-		time.Sleep(pool.Cooldown)
+		time.Sleep(warmpool.Cooldown)
 		synctest.Wait()
 		got := f.figures()
 		if len(got.WarmPools) != 1 {
 			t.Fatalf("%d pools", len(got.WarmPools))
 		}
 		p := got.WarmPools[0]
-		if p.Template != BaseAlias || p.Ready != 2 || p.Prepared != 1 || p.Target.Ready != 2 || p.Hits != 1 || p.Refills < 4 {
+		if p.Template != template.BaseAlias || p.Ready != 2 || p.Prepared != 1 || p.Target.Ready != 2 || p.Hits != 1 || p.Refills < 4 {
 			t.Errorf("%+v", p)
 		}
 		if got.Capacity.Warm.Sandboxes != 3 || got.Capacity.Active.Sandboxes != 1 {

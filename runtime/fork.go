@@ -51,7 +51,7 @@ func (r *Runtime) fork(ctx context.Context, sb *handle, req sandbox.ForkRequest)
 	}
 	snap, err := r.captureLocked(ctx, sb, func(snap *store.Snapshot) {
 		snap.Kind = claim.KindFork
-		disown = r.own(snap.ID)
+		disown = r.held.Hold(snap.ID)
 	})
 	sb.life.unlock()
 	defer func() { disown() }()

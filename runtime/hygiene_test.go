@@ -62,8 +62,8 @@ func TestWhatIsOwnedIsNotFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, ctx := newFixture(t), context.Background()
 		f.orphan()
-		disown := f.rt.own("stray", "slot1")
-		defer f.rt.own("stray")() // Whoever else owns it keeps it.
+		disown := f.rt.held.Hold("stray", "slot1")
+		defer f.rt.held.Hold("stray")() // Whoever else owns it keeps it.
 		if !f.network.has("slot1") {
 			t.Fatal("the slot is gone")
 		}

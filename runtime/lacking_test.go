@@ -11,14 +11,14 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/host"
-	"github.com/rundlet/rundlet/runtime/admission"
+	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
 func TestTheDaemonSaysWhatItLacks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, m := newFixture(t), &fakeHost{now: calm()}
-		f.cfg.Floors = admission.FloorsFor(200 << 30)
+		f.cfg.Floors = disk.FloorsFor(200 << 30)
 		descriptors, readErr := host.Limit{What: host.LackDescriptors, Used: 100, Max: 256}, error(nil)
 		f.supervised(Supervision{
 			Heartbeat: 30 * time.Second, HeartbeatTimeout: 5 * time.Minute,

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -18,7 +19,7 @@ import (
 func (f *fixture) known(n int) {
 	for i := range n {
 		row := store.Sandbox{
-			ID: fmt.Sprintf("i%05d", i*7919%n), Instance: f.cfg.Instance, TemplateID: "t", Alias: BaseAlias, State: sandbox.StateRunning,
+			ID: fmt.Sprintf("i%05d", i*7919%n), Instance: f.cfg.Instance, TemplateID: "t", Alias: template.BaseAlias, State: sandbox.StateRunning,
 			Secure: true, PrivatePorts: true, Metadata: map[string]string{"third": fmt.Sprint(i % 3)},
 			StartedAt: time.Unix(int64(i/3), 0), EndAt: time.Unix(1<<40, 0), KeyID: "k",
 		}

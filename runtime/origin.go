@@ -7,6 +7,7 @@ import (
 
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -14,13 +15,12 @@ import (
 // resolve finds what to create from: a template, which is prepared if this
 // process has not checked it yet, or a snapshot.
 func (r *Runtime) resolve(ctx context.Context, name string) (claim.Origin, error) {
-	all, err := r.templates(ctx)
-	if err != nil {
+	t, err := r.templates.Resolve(ctx, name)
+	if err != nil && !errors.Is(err, sandbox.ErrTemplateNotFound) {
 		return claim.Origin{}, err
 	}
-	t, err := named(all, name)
 	if err == nil {
-		if t.Aliases[0] != BaseAlias {
+		if t.Aliases[0] != template.BaseAlias {
 			return claim.Origin{}, fmt.Errorf("template %.128q: %w", name, sandbox.ErrTemplateNotFound)
 		}
 		tpl, err := r.base(ctx)

@@ -1,14 +1,12 @@
 package runtime
 
 import (
-	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"time"
 
 	"github.com/rundlet/rundlet/policy/autoscale"
-	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/pressure"
 )
 
 // PressureReport is how the machine is doing and what is done about it. The
@@ -25,24 +23,12 @@ type PressureReport struct {
 	Entered map[autoscale.State]uint64
 }
 
-// newScaler returns the policy for this runtime. The processor and the disk's
-// speed alone never stop new work; memory and disk space do, and not before the
-// warm pool was given up for it.
-//
-// The reserves are less than autoscale's on small machines: a tenth of the
-// memory, since the host's own programs are in what is used already, and of the
-// disk what a restore needs, since each one checks that as well.
-func newScaler(cfg Config) autoscale.Scaler {
-	c := autoscale.Default()
-	c.ReserveMemory.AtMostPercent = 10
-	c.ReserveDisk = autoscale.Reserve{Bytes: cfg.Floors.Restore, AtMostPercent: 100}
-	// A refill does what a create would otherwise do later, and one at a time: to
-	// stop it because processors are busy would only make the creates slower.
-	c.CPU = autoscale.Thresholds{}
-	// The pressures of the kernel are averages over ten seconds.
-	c.Hold = 15 * time.Second
-	c.Escalate = cfg.Supervision.Pressure / 2
-	return autoscale.New(c)
+// newPressure returns the policy for this runtime.
+func newPressure(cfg Config) pressure.Node {
+	return pressure.New(pressure.Config{
+		RestoreFloor: cfg.Floors.Restore, Interval: cfg.Supervision.Pressure, Launches: cfg.Launches,
+		EntryMemoryBytes: int64(cfg.Size.MemoryMiB) << 20,
+	})
 }
 
 // feel takes a sample of the machine and acts on it. Nothing that it does ends
@@ -52,85 +38,33 @@ func (r *Runtime) feel(now time.Time) {
 	defer r.sup.feeling.Unlock()
 	sample, err := r.cfg.Supervision.Sample()
 	r.tellUnread(err)
-	scaler := &r.sup.scaler
-	was := scaler.State()
-	state, decisions := scaler.Step(now, attribute(sample, scaler.Config))
-
-	refusing := r.lookAtLimits(sample, scaler.Config)
-	if slices.Contains(decisions, autoscale.RefuseNewWork) {
-		refusing = scarce(sample, scaler.Config)
-	}
+	policy := &r.sup.policy
+	out := policy.Step(now, sample, r.lookAtLimits(sample, policy.Thresholds()), r.pool.Stats(now))
 	r.sup.mu.Lock()
 	report := &r.sup.pressure
-	if refusing != "" && report.Refusing != "" {
-		refusing = report.Refusing // What began it, until it ends.
-	}
-	changed := report.Refusing != refusing
-	report.State, report.Decisions, report.Refusing, report.Sample = state, decisions, refusing, sample
-	if state != was {
+	report.State, report.Decisions, report.Refusing, report.Sample = out.State, out.Decisions, out.Refusing, sample
+	if out.State != out.Was {
 		if report.Entered == nil {
 			report.Entered = map[autoscale.State]uint64{}
 		}
-		report.Entered[state]++
+		report.Entered[out.State]++
 	}
 	r.sup.mu.Unlock()
 
-	if state != was {
-		r.log.Info("the pressure on this machine changed", "from", was, "to", state, "decisions", decisions,
+	if out.State != out.Was {
+		r.log.Info("the pressure on this machine changed", "from", out.Was, "to", out.State, "decisions", out.Decisions,
 			"memory MiB", sample.MemoryAvailable>>20, "disk MiB", sample.DiskFree>>20,
 			"cpu", sample.CPU.Some, "memory", sample.Memory.Some, "io", sample.IO.Some)
 	}
-	r.limitPool(decisions, scaler.Config.Spare(sample), now)
-	if changed {
-		r.admission.Queue.SetRefuse(refusing)
-		if refusing != "" {
-			r.log.Warn("new work is refused", "reason", refusing)
+	r.pool.SetLimits(out.Pool)
+	if out.Changed {
+		r.admission.Queue.SetRefuse(out.Refusing)
+		if out.Refusing != "" {
+			r.log.Warn("new work is refused", "reason", out.Refusing)
 		} else {
 			r.log.Info("new work is taken again")
 		}
 	}
-}
-
-// limitPool carries out what concerns the warm pool: stop_refill, evict_warm,
-// destroy_prepared, and the growth. Of the other measures, stop_sidecars has no
-// object here; trim_idle_disk is not done, since no driver has a call for it
-// yet; and suspend_idle is left out because nothing tells
-// an idle sandbox from one that computes without a connection.
-func (r *Runtime) limitPool(decisions []autoscale.Decision, spare capacity.Budget, now time.Time) {
-	// An entry may come to use all that it was promised; its disk is sparse.
-	warm := autoscale.Warm{InFlight: r.cfg.Launches, PerEntry: capacity.Budget{MemoryBytes: int64(r.cfg.Size.MemoryMiB) << 20}}
-	for _, s := range r.pool.Stats(now) {
-		warm.Configured += s.Target.Ready
-		warm.Ready += s.Ready + s.InFlight
-		warm.Prepared += s.Prepared
-	}
-	limits := autoscale.Limits(decisions, spare, warm)
-	if limits.Ready >= warm.Configured && !slices.Contains(decisions, autoscale.EvictWarm) {
-		limits.Ready = math.MaxInt // There is room for a template that comes next, too.
-	}
-	r.pool.SetLimits(limits)
-}
-
-// attribute counts the memory stalls of a machine that has memory left as load:
-// they are those of sandboxes at their own limits, and to refuse the others
-// would not help them.
-func attribute(s autoscale.Sample, c autoscale.Config) autoscale.Sample {
-	if s.MemoryTotal > 0 && s.MemoryAvailable >= 2*c.ReserveMemory.Of(s.MemoryTotal) {
-		s.IO.Some, s.IO.Full = max(s.IO.Some, s.Memory.Some), max(s.IO.Full, s.Memory.Full)
-		s.Memory = autoscale.Pressure{}
-	}
-	return s
-}
-
-// scarce says what the machine is short of.
-func scarce(s autoscale.Sample, c autoscale.Config) string {
-	switch memory, disk := c.ReserveMemory.Of(s.MemoryTotal), c.ReserveDisk.Of(s.DiskTotal); {
-	case s.MemoryTotal > 0 && s.MemoryAvailable < memory:
-		return fmt.Sprintf("%d MiB of memory are available, and %d MiB are kept for the host", s.MemoryAvailable>>20, memory>>20)
-	case s.DiskTotal > 0 && s.DiskFree < disk:
-		return fmt.Sprintf("%d MiB of disk are free, and %d MiB are kept for the host", s.DiskFree>>20, disk>>20)
-	}
-	return fmt.Sprintf("%.0f %% of the time work waits for memory", s.Memory.Some)
 }
 
 // tellUnread reports a failure to sample once, until it is another.

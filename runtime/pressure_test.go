@@ -12,8 +12,8 @@ import (
 
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/autoscale"
+	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/warmpool"
-	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -47,7 +47,7 @@ func pressed(t *testing.T, test func(t *testing.T, f *fixture, m *fakeHost)) {
 	synctest.Test(t, func(t *testing.T) {
 		f, m := newFixture(t), &fakeHost{now: calm()}
 		f.cfg.Warm = WarmTarget{Ready: 3, Prepared: 2}
-		f.cfg.Floors = admission.FloorsFor(200 << 30)
+		f.cfg.Floors = disk.FloorsFor(200 << 30)
 		f.supervised(Supervision{Pressure: 5 * time.Second, Sample: m.sample})
 		defer f.rt.Close()
 		if err := f.rt.Prepare(context.Background()); err != nil {
@@ -231,9 +231,8 @@ func TestTheSampleIsThatOfThisMachine(t *testing.T) {
 	if err != nil || s.MemoryTotal <= 0 || s.MemoryAvailable <= 0 || s.MemoryAvailable > s.MemoryTotal || s.DiskTotal != total || s.DiskFree <= 0 {
 		t.Fatalf("%+v, %v", s, err)
 	}
-	scaler := newScaler(Config{Floors: admission.FloorsFor(total), Supervision: DefaultSupervision()})
-	state, decisions := scaler.Step(time.Now(), attribute(s, scaler.Config))
-	t.Logf("%+v: %v %v", s, state, decisions)
+	policy := newPressure(Config{Floors: disk.FloorsFor(total), Supervision: DefaultSupervision()})
+	t.Logf("%+v: %+v", s, policy.Step(time.Now(), s, "", nil))
 }
 
 func TestWhatTheHostDoesNotTellIsNoError(t *testing.T) {

@@ -55,7 +55,7 @@ func (r *Runtime) relaunch(ctx context.Context, sb *handle, l machine.Launch) er
 		return r.launch(ctx, sb, l)
 	}
 	snap := r.claims.Claim(sb.snapshot(), claim.KindFilesystemPause)
-	defer r.own(snap.ID)()
+	defer r.held.Hold(snap.ID)()
 	// The machine has read it when it runs, and it is of no use if it does not.
 	defer func() {
 		ctx, cancel := background.Detached(ctx)

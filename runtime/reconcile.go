@@ -147,7 +147,7 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *handle
 	row := sb.snapshot()
 	if rec.Action == reconcile.Quarantine && (rec.Next != sandbox.StatePaused || machine) {
 		// No call may reach it: even a resume would end a machine that is left. Its machine, its network, what was saved of it and its row stay as they are.
-		r.own(row.ID, row.SlotID, row.SnapshotID)
+		r.held.Hold(row.ID, row.SlotID, row.SnapshotID)
 		r.forget(sb)
 		r.log.Error("sandbox quarantined; operator action required", "sandbox_id", row.ID, "state", row.State, "reason", rec.Reason)
 		if slices.Contains(sandbox.States, row.State) {

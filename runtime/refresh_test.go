@@ -17,12 +17,12 @@ func TestTheTemplateFollowsTheHost(t *testing.T) {
 		f.open()
 		defer f.rt.Close()
 		ctx := context.Background()
-		f.rt.refreshBase(ctx) // Nobody has asked for the template yet.
+		f.rt.templates.Refresh(ctx) // Nobody has asked for the template yet.
 		f.create(hours)
 		before := f.template()
 		look := func() string {
 			t.Helper()
-			f.rt.refreshBase(ctx)
+			f.rt.templates.Refresh(ctx)
 			return f.template().BuildID
 		}
 		for range 2 {

@@ -11,8 +11,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/disk"
-	"github.com/rundlet/rundlet/runtime/admission"
-	"github.com/rundlet/rundlet/runtime/pool"
+	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -33,7 +32,7 @@ func (d *fakeDisk) FreeBytes(root string) (int64, error) {
 }
 
 // floors are all different, so that an entry that asks for another's is seen.
-var floors = admission.Floors{Restore: 100, Save: 200, Build: 300, WarmPool: 400}
+var floors = disk.Floors{Restore: 100, Save: 200, Build: 300, WarmPool: 400}
 
 const plenty = 1000
 
@@ -180,7 +179,7 @@ func TestTheDiskFloorStopsTheRefillOfTheWarmPoolAndEqualityPasses(t *testing.T) 
 				t.Fatal(err)
 			}
 			f.forgetHistory()
-			time.Sleep(3 * pool.Tick)
+			time.Sleep(3 * warmpool.RefillInterval)
 			synctest.Wait()
 			if got := f.pooled(); got[0]+got[1] != want {
 				t.Errorf("%d free: pooled %v", free, got)
@@ -192,7 +191,7 @@ func TestTheDiskFloorStopsTheRefillOfTheWarmPoolAndEqualityPasses(t *testing.T) 
 				t.Errorf("%d free: told of %d times: %q", free, n, log.lines)
 			}
 			d.free.Store(plenty)
-			time.Sleep(pool.Tick)
+			time.Sleep(warmpool.RefillInterval)
 			synctest.Wait()
 			if got := f.pooled(); got != [2]int{1, 1} {
 				t.Errorf("room again: pooled %v", got)
@@ -245,14 +244,5 @@ func TestATimeoutThatPassedWhileTheDaemonWasAwayPausesAsAskedAndIsTriedAgain(t *
 				t.Errorf("row %+v", row)
 			}
 		})
-	}
-}
-
-func TestFloorsAreLessOnADiskThatIsSmall(t *testing.T) {
-	if got := admission.FloorsFor(1 << 50); got != (admission.Floors{Restore: disk.RestoreFloor, Save: disk.SaveFloor, Build: disk.BuildFloor, WarmPool: disk.WarmPoolFloor}) {
-		t.Errorf("large: %+v", got)
-	}
-	if got := admission.FloorsFor(1000); got != (admission.Floors{Restore: 100, Save: 100, Build: 100, WarmPool: 200}) {
-		t.Errorf("small: %+v", got)
 	}
 }

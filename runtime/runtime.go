@@ -21,6 +21,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/orphan"
 	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -33,21 +34,15 @@ type (
 	Shares  = admission.Shares
 	// WarmTarget is what is kept warm.
 	WarmTarget = pool.Target
+	// Image is what a template is made of.
+	Image = template.Image
 )
 
-var (
-	// DefaultShares and FloorsFor are admission's.
-	DefaultShares = admission.DefaultShares
-	FloorsFor     = admission.FloorsFor
-)
+// BaseAlias is the name of the template that is made without a download.
+const BaseAlias = template.BaseAlias
 
-// Image is a root file system and what runs in it: what a template is made of.
-type Image struct {
-	// Spec holds Rootfs, Mounts, Args, Env and Cwd.
-	Spec vm.Spec
-	// Stamp changes whenever a snapshot made from the image would differ.
-	Stamp string
-}
+// DefaultShares are admission's.
+var DefaultShares = admission.DefaultShares
 
 // Config is what a Runtime is made of. All fields but the last group are
 // required.
@@ -94,7 +89,7 @@ type Config struct {
 	// a nil Disk means that nothing is checked.
 	Disk     disk.Probe
 	DiskRoot string
-	Floors   admission.Floors
+	Floors   disk.Floors
 
 	// Warm is what is kept warm of the base; the zero value is nothing.
 	Warm pool.Target
@@ -142,7 +137,6 @@ type Runtime struct {
 	mu        sync.Mutex
 	closed    bool
 	sandboxes map[string]*handle
-	building  *build // the base build in flight, or nil
 
 	roster *roster
 	pool   *pool.Pool
@@ -152,10 +146,12 @@ type Runtime struct {
 	// reconciled is what Open did with what an earlier process left; constant.
 	reconciled reconcile.Report
 
-	claims   *claim.Claims
-	orphans  *orphan.Keeper
-	machines *machine.Machines
-	sup      supervisor
+	claims    *claim.Claims
+	orphans   *orphan.Keeper
+	machines  *machine.Machines
+	templates *template.Templates
+	held      orphan.InUse
+	sup       supervisor
 
 	// ready is closed when Open is done, and late bounds what it left for later.
 	ready chan struct{}
@@ -175,7 +171,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		cfg.Launches = stdruntime.NumCPU()
 	}
 	if cfg.MaxWait == 0 {
-		cfg.MaxWait = time.Minute
+		cfg.MaxWait = capacity.DefaultMaxWait
 	}
 	cfg.Capacity.Launches = int64(cfg.Launches)
 	cfg.Shares = cfg.Shares.OrDefault()
@@ -214,7 +210,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		ready:     make(chan struct{}), late: make(chan struct{}, latePauses),
 	}
 	r.sup.unrecovered = map[string]string{}
-	r.sup.scaler = newScaler(cfg)
+	r.sup.policy = newPressure(cfg)
 	r.roster = newRoster()
 	r.background = background.New(ctx)
 	r.life = r.background.Context()
@@ -239,9 +235,15 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
 	r.pool = pool.New(pool.Config{
-		Target: cfg.Warm, AtOnce: max(1, cfg.Launches/2), // One processor is left for creates.
+		Target: cfg.Warm, Launches: cfg.Launches,
 		Driver: cfg.Driver, Machines: r.machines, Admission: r.admission, Steps: r.steps, Background: r.background,
-		Unusable: r.unusable, Log: cfg.Log,
+		Unusable: func(from claim.Origin, err error) { r.templates.Unusable(from, err) }, Log: cfg.Log,
+	})
+	r.templates = template.New(template.Config{
+		Base: cfg.Base, HostStamp: cfg.HostStamp, Prune: cfg.Prune, Lock: cfg.LockTemplates, Size: cfg.Size,
+		Driver: cfg.Driver, Network: cfg.Network, Store: cfg.Store, Machines: r.machines, Claims: r.claims,
+		Admission: r.admission, InUse: &r.held, Background: r.background, Steps: r.steps, Keep: r.pool.Keep,
+		Progress: cfg.Progress, Log: cfg.Log,
 	})
 	if err := r.reconcile(ctx); err != nil {
 		r.background.Stop()

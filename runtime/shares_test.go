@@ -8,9 +8,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rundlet/rundlet/runtime/admission"
-	"github.com/rundlet/rundlet/runtime/pool"
+	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/sandbox"
+
+	"github.com/rundlet/rundlet/runtime/admission"
 )
 
 // sharing is a fixture with bounds.
@@ -139,7 +140,7 @@ func TestAWarmMachineCountsForWhoGotIt(t *testing.T) {
 		f.create(of("a"))
 		f.wantShare("a second", f.tryCreate("a"))
 		f.create(of("b"))
-		time.Sleep(pool.Cooldown)
+		time.Sleep(warmpool.Cooldown)
 		synctest.Wait()
 		if all, running := f.rt.admission.Places.Counts(); all != 2 || running != 2 {
 			t.Errorf("%d counted, %d running", all, running)

@@ -111,7 +111,7 @@ func (r *Runtime) captureLocked(ctx context.Context, sb *handle, change func(*st
 	defer end()
 	snap = r.claims.Claim(row, claim.KindSnapshot)
 	change(&snap)
-	defer r.own(snap.ID)()
+	defer r.held.Hold(snap.ID)()
 	return snap, fault.ClassifySave(sb.id, brokenOff(ctx, r.save(ctx, &snap)))
 }
 
@@ -178,7 +178,7 @@ func (r *Runtime) share(ctx context.Context, row store.Sandbox, change func(*sto
 			return snap, err
 		}
 	}
-	defer r.own(snap.ID)()
+	defer r.held.Hold(snap.ID)()
 	if err := r.claims.Publish(ctx, &snap, row.ID); err != nil {
 		return snap, err
 	}

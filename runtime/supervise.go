@@ -9,7 +9,9 @@ import (
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/autoscale"
 	"github.com/rundlet/rundlet/policy/hygiene"
+	"github.com/rundlet/rundlet/policy/pressure"
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/template"
 )
 
 // Supervision says how a Runtime looks after its sandboxes and its host while it
@@ -36,7 +38,7 @@ type Supervision struct {
 func DefaultSupervision() Supervision {
 	return Supervision{
 		Heartbeat: 30 * time.Second, HeartbeatTimeout: reconcile.DefaultHeartbeatTimeout,
-		Hygiene: hygiene.Interval, Host: hostLook, Pressure: 5 * time.Second,
+		Hygiene: hygiene.Interval, Host: template.HostInterval, Pressure: pressure.Interval,
 	}
 }
 
@@ -62,13 +64,11 @@ type supervisor struct {
 	// One tick of a kind at a time; each guards what only its ticks use.
 	beating, cleaning, feeling sync.Mutex
 	orphans                    map[hygiene.Object]time.Time // when each was first seen
-	scaler                     autoscale.Scaler
+	policy                     pressure.Node
 	unread                     string // the last failure to sample
 	rounds                     rounds
-	host                       string // the last Config.HostStamp
 
-	mu    sync.Mutex // guards what follows
-	owned map[string]int
+	mu sync.Mutex // guards what follows
 	// unrecovered is the report's; see note.
 	unrecovered map[string]string
 	report      SupervisionReport
@@ -81,7 +81,7 @@ func (r *Runtime) supervise() {
 	s := r.cfg.Supervision
 	r.every(s.Heartbeat, r.beat)
 	r.every(s.Hygiene, r.clean)
-	r.every(s.Host, r.refreshBase)
+	r.every(s.Host, r.templates.Refresh)
 	if s.Sample != nil {
 		r.every(s.Pressure, func(context.Context) { r.feel(time.Now()) })
 	}
@@ -108,37 +108,11 @@ func (r *Runtime) every(interval time.Duration, tick func(context.Context)) {
 	})
 }
 
-// own marks machines, slots or claims that no sandbox's row tells about as in
-// use, before they are made, until disown is called: hygiene leaves them alone.
-func (r *Runtime) own(ids ...string) (disown func()) {
-	r.sup.mu.Lock()
-	defer r.sup.mu.Unlock()
-	if r.sup.owned == nil {
-		r.sup.owned = map[string]int{}
-	}
-	for _, id := range ids {
-		r.sup.owned[id]++
-	}
-	return sync.OnceFunc(func() {
-		r.sup.mu.Lock()
-		defer r.sup.mu.Unlock()
-		for _, id := range ids {
-			if r.sup.owned[id]--; r.sup.owned[id] == 0 {
-				delete(r.sup.owned, id)
-			}
-		}
-	})
-}
-
 // inUse returns the ids that are owned, and those of the sandboxes and the warm
 // machines, with their slots and their claims.
 func (r *Runtime) inUse() map[string]bool {
 	used := map[string]bool{}
-	r.sup.mu.Lock()
-	for id := range r.sup.owned {
-		used[id] = true
-	}
-	r.sup.mu.Unlock()
+	r.held.Add(used)
 	r.orphans.Machines(used)
 	r.pool.Owned(used)
 	for _, sb := range r.all() {

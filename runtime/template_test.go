@@ -161,7 +161,7 @@ func TestATemplateIsBuiltWithinTheCapacity(t *testing.T) {
 		}
 		f.wantNothingLeft()
 		f.setStamp("v2")
-		f.rt.dropBase(f.rt.building)
+		f.restart() // Its first use checks the host again.
 		f.failNext("snapshot", 1)
 		if err := f.rt.Prepare(ctx); !errors.Is(err, errInjected) {
 			t.Errorf("a build that fails: %v", err)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/warmpool"
-	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -202,7 +201,7 @@ func TestWarmMachinesYieldToActiveWorkAndActiveWorkIsNeverEvicted(t *testing.T) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(pool.Cooldown)
+		time.Sleep(warmpool.Cooldown)
 		synctest.Wait()
 		if got := f.pooled(); got != [2]int{4, 0} {
 			t.Fatalf("pooled %v", got)
@@ -265,7 +264,7 @@ func TestAWarmMachineThatDiesIsReplacedAndNeverHandedOut(t *testing.T) {
 		}
 		f.inside(dead).Exit("oom")
 		synctest.Wait()
-		time.Sleep(pool.Tick)
+		time.Sleep(warmpool.RefillInterval)
 		synctest.Wait()
 		if got := f.pooled(); got != [2]int{1, 0} {
 			t.Errorf("pooled %v", got)
@@ -293,7 +292,7 @@ func TestAWarmMachineThatCannotBeEndedKeepsItsCapacity(t *testing.T) {
 func TestARefillKeepsAwayFromAFirstCommand(t *testing.T) {
 	warmed(t, WarmTarget{Ready: 2}, func(t *testing.T, f *fixture) {
 		f.create()
-		time.Sleep(pool.Cooldown / 2)
+		time.Sleep(warmpool.Cooldown / 2)
 		synctest.Wait()
 		if h := f.history(); len(h) != 0 {
 			t.Errorf("half-way through the pause it did %v", h)
@@ -303,7 +302,7 @@ func TestARefillKeepsAwayFromAFirstCommand(t *testing.T) {
 		if got := f.pooled(); got != [2]int{1, 0} {
 			t.Errorf("pooled %v", got)
 		}
-		time.Sleep(pool.Cooldown)
+		time.Sleep(warmpool.Cooldown)
 		synctest.Wait()
 		if got := f.pooled(); got != [2]int{2, 0} {
 			t.Errorf("pooled %v after the pause", got)

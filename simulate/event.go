@@ -24,7 +24,6 @@ const (
 	landFailed
 	expired
 	grown
-	idled
 	leave
 	pauseNow
 	paused
@@ -41,6 +40,7 @@ const (
 	restart
 	retry
 	sweep
+	rested
 	finish
 	kinds
 )

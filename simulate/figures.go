@@ -25,15 +25,20 @@ type Counts struct {
 	// waited.
 	Misses uint64 `json:"misses"`
 	// Yielded entries made room for active work; Retired ones were too old, stale
-	// or too many; Suspended sandboxes were idle when the host needed room.
-	Yielded   uint64 `json:"yielded"`
-	Retired   uint64 `json:"retired"`
-	Suspended uint64 `json:"suspended"`
+	// or too many.
+	Yielded uint64 `json:"yielded"`
+	Retired uint64 `json:"retired"`
 	// CreateFailures and LaunchFailures failed for a tenant and for the pool.
 	CreateFailures uint64 `json:"create_failures"`
 	LaunchFailures uint64 `json:"launch_failures"`
 	KillRetries    uint64 `json:"kill_retries"`
 	Crashes        uint64 `json:"crashes"`
+	// After a crash sandboxes and machines were Recovered, CleanedUp or Quarantined.
+	// Lost are the sandboxes among them that ended with the crash's damage.
+	Recovered   uint64 `json:"recovered"`
+	CleanedUp   uint64 `json:"cleaned_up"`
+	Quarantined uint64 `json:"quarantined"`
+	Lost        uint64 `json:"lost"`
 	// Episodes of pressure, and changes of the state of the scaler.
 	Episodes     uint64 `json:"pressure_episodes"`
 	StateChanges uint64 `json:"state_changes"`
@@ -93,7 +98,7 @@ func (f *figures) observe(n *node) {
 		f.nominal += d
 	}
 	f.last = n.now
-	f.counts = !n.down && n.scaler.State() == autoscale.Nominal
+	f.counts = !n.down && n.pressure.State() == autoscale.Nominal
 	if f.counts {
 		u, ready := n.ledger.Usage(), int64(n.ready)
 		used := capacity.Budget{CPUs: ready * perSandbox.CPUs, MemoryBytes: ready * perSandbox.MemoryBytes, DiskBytes: ready * perSandbox.DiskBytes}

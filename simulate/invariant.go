@@ -3,15 +3,14 @@ package simulate
 import (
 	"fmt"
 
-	"github.com/rundlet/rundlet/policy/autoscale"
 	"github.com/rundlet/rundlet/policy/capacity"
 )
 
 // What the checks go by, whatever the policy under test thinks.
 var (
-	whole       = total(autoscale.Default())
-	floorMemory = autoscale.Default().ReserveMemory.Of(memoryTotal)
-	floorDisk   = autoscale.Default().ReserveDisk.Of(diskTotal)
+	whole       = policies().capacity()
+	floorMemory = policies().pressure().Thresholds().ReserveMemory.Of(memoryTotal)
+	floorDisk   = policies().pressure().Thresholds().ReserveDisk.Of(diskTotal)
 )
 
 // described is how many violations of each kind are described; all are counted.
@@ -66,8 +65,8 @@ func (n *node) check() {
 	for _, w := range n.waiting {
 		waiting += len(w)
 	}
-	if waiting > maxPending {
-		n.violate("%d requests wait, more than %d", waiting, maxPending)
+	if waiting > capacity.DefaultMaxPending {
+		n.violate("%d requests wait, more than %d", waiting, capacity.DefaultMaxPending)
 	}
 }
 

@@ -53,7 +53,6 @@ type machine struct {
 	memory, disk int64
 	// busy is set while it keeps a processor busy.
 	busy bool
-	idle bool
 	// life is how long it will still run; asked when it was asked for.
 	life    time.Duration
 	asked   time.Duration
@@ -65,10 +64,20 @@ type machine struct {
 	order    uint64 // of requests of its tenant
 	// owned is set once a tenant has it: then nobody else may get it.
 	owned bool
+	// row is set once the store has a row about it. A machine of the pool has none,
+	// not even when it was handed out, until it runs for its tenant.
+	row bool
+	// saved: it is pausing, and all of it is in its snapshot.
+	saved bool
+	// harm is what the last crash did to it.
+	harm harm
+	// ends is when its time-out passes; zero if it does not run.
+	ends time.Duration
 
 	// What the daemon holds for it.
 	ticket      *capacity.Ticket
 	reservation *capacity.Reservation
+	turn        *capacity.Reservation // to start a prepared machine
 	flight      *warmpool.Flight
 	// budget and warm are what the ledger should hold for it.
 	budget capacity.Budget
@@ -77,39 +86,44 @@ type machine struct {
 
 const mib = 1 << 20
 
-// What things cost on this class of machine. Times are of one free processor.
+// The class of machine that is simulated, and what sandboxes are given on it: a
+// test of the daemon compares that with what runtime gives.
 const (
 	processors  = 2
+	memoryTotal = 16 << 30
+	memoryHost  = 1 << 30
+	diskTotal   = 200 << 30
+	diskHost    = 60 << 30
+
+	SandboxVCPUs     = 2
+	SandboxMemoryMiB = 512
+	SandboxDiskMiB   = 1024
+)
+
+// What things cost on this class of machine. Times are of one free processor.
+const (
 	costRestore = 60 * time.Millisecond
 	costStart   = 25 * time.Millisecond
 	costPause   = 200 * time.Millisecond
 	costResume  = 80 * time.Millisecond
 	costKill    = 30 * time.Millisecond
 
-	memoryTotal = 16 << 30
-	memoryHost  = 1 << 30
-	diskTotal   = 200 << 30
-	diskHost    = 60 << 30
-
 	memoryPrepared = 20 * mib
 	memoryReady    = 60 * mib
-	memoryMost     = 256 * mib // what is promised
+	memoryMost     = SandboxMemoryMiB * mib
 	diskFresh      = 16 * mib
 
-	// transitionTime is the deadline of every transitional state; maxWait that of
-	// a request in the queue.
+	// transitionTime is the deadline of every transitional state.
 	transitionTime = time.Minute
 	hangTime       = 30 * time.Second // when the owner gives a launch up
-	maxWait        = 30 * time.Second
-	maxPending     = 256
+	maxWait        = capacity.DefaultMaxWait
 	maxLife        = time.Hour
 )
 
-// perSandbox is what is reserved for each, warm or active.
-var perSandbox = capacity.Budget{CPUs: 500, MemoryBytes: memoryMost, DiskBytes: 64 * mib, Sandboxes: 1}
-
-// perReady is what a ready entry uses of the host.
-var perReady = capacity.Budget{MemoryBytes: memoryReady, DiskBytes: diskFresh}
-
-// perLaunch is perSandbox while it is being made.
-var perLaunch = perSandbox.Plus(capacity.Budget{Launches: 1})
+// perLaunch is what is reserved for a sandbox that is being made, perSandbox once
+// it is, and perStart to start one that is prepared.
+var (
+	perLaunch  = capacity.Sandbox(SandboxVCPUs, SandboxMemoryMiB, SandboxDiskMiB)
+	perStart   = capacity.Budget{Launches: 1}
+	perSandbox = perLaunch.Minus(perStart)
+)

@@ -8,43 +8,63 @@ import (
 
 	"github.com/rundlet/rundlet/policy/autoscale"
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/disk"
+	"github.com/rundlet/rundlet/policy/pressure"
+	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
-// policy is what a node is run by. Tests break parts of it, to show that the
-// invariants notice.
+// policy is what a node is run by: the configuration of a daemon that was given no
+// flags, and its decisions. Tests break parts of it, to show that the invariants
+// notice.
 type policy struct {
-	scale autoscale.Config
-	queue capacity.QueueConfig
-	// spare is what is left of the machine for anything new.
-	spare func(autoscale.Config, autoscale.Sample) capacity.Budget
-	// victims are who may be suspended under pressure.
-	victims func(*machine) bool
+	floors     disk.Floors
+	overcommit capacity.Overcommit
+	maxPending int
+	warm       warmpool.Target
+	// decide is the recovery decision.
+	decide func(reconcile.Row, reconcile.Machine, bool) reconcile.Decision
+	// see is what the daemon makes of a sample.
+	see func(autoscale.Sample) autoscale.Sample
 	// retryKill says whether a kill that failed is tried again.
 	retryKill bool
 	release   func(*capacity.Reservation)
 	checkout  func(*warmpool.Pool, warmpool.Key, time.Time) (warmpool.Entry, bool)
-	// overtakes lets a request by while others of its tenant wait.
+	// overtakes lets a request by while others wait.
 	overtakes bool
 }
 
 func policies() policy {
 	return policy{
-		scale:     autoscale.Default(),
-		queue:     capacity.QueueConfig{MaxPending: maxPending},
-		spare:     autoscale.Config.Spare,
-		victims:   func(m *machine) bool { return m.idle },
-		retryKill: true,
-		release:   func(r *capacity.Reservation) { r.Release() },
-		checkout:  (*warmpool.Pool).Checkout,
+		floors:     disk.FloorsFor(diskTotal),
+		overcommit: capacity.DefaultOvercommit,
+		maxPending: capacity.DefaultMaxPending,
+		warm:       warmpool.DefaultTarget,
+		decide:     reconcile.Decide,
+		see:        func(s autoscale.Sample) autoscale.Sample { return s },
+		retryKill:  true,
+		release:    func(r *capacity.Reservation) { r.Release() },
+		checkout:   (*warmpool.Pool).Checkout,
 	}
+}
+
+// pressure is how the daemon configures its policy for a host under pressure.
+func (p policy) pressure() pressure.Config {
+	return pressure.Config{
+		RestoreFloor: p.floors.Restore, Interval: pressure.Interval, Launches: processors, EntryMemoryBytes: perSandbox.MemoryBytes,
+	}
+}
+
+// capacity is what the daemon lets all sandboxes of the node have together.
+func (p policy) capacity() capacity.Budget {
+	return p.overcommit.Budget(processors, memoryTotal, diskTotal-p.floors.Restore).Plus(capacity.Budget{Launches: processors})
 }
 
 const (
 	tenants   = 4
 	templates = 4
-	// pooled templates have warm entries; the last one is always restored.
-	pooled = templates - 1
+	// pooled templates have warm entries: the base. The others are always restored.
+	pooled = 1
 )
 
 var keys = func() (k [templates]warmpool.Key) {
@@ -54,9 +74,8 @@ var keys = func() (k [templates]warmpool.Key) {
 	return k
 }()
 
-var target = warmpool.Target{Ready: 13, Prepared: 1, MaxAge: time.Hour}
-
-// node is a machine of 2 processors, 16 GiB and its daemon.
+// node is a machine of 2 processors, 16 GiB of memory and 200 GiB of disk, and its
+// daemon.
 type node struct {
 	cfg    Config
 	policy policy
@@ -83,21 +102,24 @@ type node struct {
 	sick        int // the template whose launches fail; -1 for none
 	revision    [templates]int
 	episode     episode
+	deep        time.Duration // since when half of a reserve is gone; 0 if it is not
 
 	// The daemon.
-	down      bool
-	ledger    *capacity.Ledger
-	queue     *capacity.Queue
-	pool      *warmpool.Pool
-	scaler    autoscale.Scaler
-	decisions []autoscale.Decision
-	limits    warmpool.Limits
-	ticking   bool
-	refusing  bool
-	dirty     bool // the pool should be planned again
-	waiting   [tenants][]*machine
-	yields    []string
-	byID      map[string]*machine // in the pool or on their way to it
+	down     bool
+	ledger   *capacity.Ledger
+	queue    *capacity.Queue
+	pool     *warmpool.Pool
+	pressure pressure.Node
+	room     disk.Probe // keeps its figure for a while, as the daemon's does
+	limits   warmpool.Limits
+	tickAt   time.Duration // the next sample of the host
+	refusing bool
+	taken    time.Duration // the last checkout
+	resting  bool          // a refill comes when the cooldown is over
+	dirty    bool          // the pool should be planned again
+	waiting  [tenants][]*machine
+	yields   []string
+	byID     map[string]*machine // in the pool or on their way to it
 
 	arrivals [tenants]uint64
 	served   [tenants]uint64
@@ -108,40 +130,36 @@ type node struct {
 
 func newNode(cfg Config, p policy) *node {
 	n := &node{cfg: cfg, policy: p, rand: rand.New(rand.NewPCG(cfg.Seed, 0x72756e646c6574)), digest: 14695981039346656037, sick: -1, seen: map[string]int{}}
+	if cfg.Warm != (warmpool.Target{}) {
+		n.policy.warm = cfg.Warm
+	}
 	n.boot()
 	return n
 }
 
 // boot starts a daemon that knows nothing yet.
 func (n *node) boot() {
-	n.ledger = capacity.NewLedger(total(n.policy.scale))
-	cfg := n.policy.queue
-	cfg.OnYield = func(id string) { n.yields = append(n.yields, id) }
-	n.queue = capacity.NewQueue(n.ledger, cfg)
+	n.ledger = capacity.NewLedger(n.policy.capacity())
+	n.queue = capacity.NewQueue(n.ledger, capacity.QueueConfig{
+		MaxPending: n.policy.maxPending, OnYield: func(id string) { n.yields = append(n.yields, id) },
+	})
 	n.pool = &warmpool.Pool{}
 	for i := range pooled {
 		n.pool.SetSnapshot(keys[i], n.snapshot(i))
-		n.pool.SetTarget(keys[i], target)
+		n.pool.SetTarget(keys[i], n.policy.warm)
 	}
-	n.scaler = autoscale.New(n.policy.scale)
-	_, n.decisions = n.scaler.Step(n.clock(), autoscale.Sample{})
-	n.limits = warmpool.Limits{Refill: warmpool.RefillAll}
+	n.pressure = pressure.New(n.policy.pressure())
+	n.room = disk.Cached(freeDisk{n}, disk.CacheTTL, n.clock)
+	n.limits = warmpool.Unlimited
 	n.waiting = [tenants][]*machine{}
-	n.yields, n.byID, n.refusing, n.down, n.dirty, n.ticking = nil, map[string]*machine{}, false, false, true, false
+	n.yields, n.byID, n.refusing, n.down, n.dirty, n.taken, n.resting = nil, map[string]*machine{}, false, false, true, -warmpool.Cooldown, false
+	n.tickLater()
 }
 
-// total is what a policy lets all machines of the node have together.
-func total(c autoscale.Config) capacity.Budget {
-	return capacity.Budget{
-		CPUs:        1000 * perSandbox.CPUs,
-		MemoryBytes: memoryTotal - memoryHost - c.ReserveMemory.Of(memoryTotal),
-		DiskBytes:   diskTotal - diskHost - c.ReserveDisk.Of(diskTotal),
-		Sandboxes:   1000,
-		Launches:    processors,
-	}
-}
+func (n *node) clock() time.Time { return n.at(n.now) }
 
-func (n *node) clock() time.Time { return time.Unix(0, int64(n.now)).UTC() }
+// at is a time of the run.
+func (n *node) at(d time.Duration) time.Time { return time.Unix(0, int64(d)).UTC() }
 
 func (n *node) snapshot(kind int) string {
 	return keys[kind].Template + "@" + strconv.Itoa(n.revision[kind])
@@ -162,7 +180,7 @@ func (n *node) enter(m *machine, s state) {
 	if s == ready {
 		n.ready++
 	}
-	m.state, m.since, m.deadline = s, n.now, 0
+	m.state, m.since, m.deadline, m.ends = s, n.now, 0, 0
 	m.version++
 	switch {
 	case s == asking:

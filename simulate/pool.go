@@ -1,17 +1,15 @@
 package simulate
 
 import (
-	"github.com/rundlet/rundlet/policy/autoscale"
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
-// settle does what the daemon does after each event: it keeps the limit, lets
-// warm entries yield, starts who was admitted and plans the pool, until nothing
-// more follows from it.
+// settle does what the daemon does after each event: it lets warm entries yield,
+// starts who was admitted and refills the pool, until nothing more follows from it.
 func (n *node) settle() {
 	for !n.down {
-		n.throttle(capacity.Budget{})
 		again := n.yield()
 		again = n.serveQueue() || again
 		again = n.refill() || again
@@ -22,37 +20,17 @@ func (n *node) settle() {
 	n.watch()
 }
 
-// throttle keeps what may be admitted to what the host really has left, once
-// leaving is released. A release admits the next in line by itself, and what was
-// promised to a machine is more than what it used, so the limit goes down first.
-func (n *node) throttle(leaving capacity.Budget) {
-	spare := n.policy.spare(n.policy.scale, n.sample())
-	u := n.ledger.Usage()
-	used := u.Active.Plus(u.Warm).Minus(leaving)
-	limit := u.Capacity
-	limit.MemoryBytes = used.MemoryBytes + spare.MemoryBytes
-	limit.DiskBytes = used.DiskBytes + spare.DiskBytes
-	if limit = limit.Min(u.Capacity); limit != u.Limit {
-		n.queue.SetLimit(limit)
-	}
-}
-
-// yield ends the warm entries that active work needs the place of.
+// yield ends the warm entries that active work needs the place of. One that is
+// still being made is ended when it is done.
 func (n *node) yield() bool {
 	again := len(n.yields) > 0
 	for len(n.yields) > 0 {
 		id := n.yields[0]
 		n.yields = n.yields[1:]
-		m := n.byID[id]
-		if m == nil {
-			continue // it is being retired already.
+		if _, ok := n.pool.Remove(id); ok {
+			n.figures.Yielded++
+			n.endWarm(n.byID[id])
 		}
-		n.figures.Yielded++
-		n.pool.Remove(id)
-		if m.flight != nil {
-			m.flight.Cancel()
-		}
-		n.endWarm(m)
 	}
 	return again
 }
@@ -63,7 +41,8 @@ func (n *node) endWarm(m *machine) {
 	m.flight = nil
 	n.dirty = true
 	if m.owned {
-		n.violate("warm entry %s ends with a tenant in it", m.id)
+		n.figures.ActiveEvictions++
+		n.violate("active sandbox %s was ended as a warm entry", m.id)
 	}
 	n.kill(m)
 }
@@ -95,27 +74,21 @@ func isAdmitted(m *machine) bool {
 	}
 }
 
-// limit says what the pool may do. Measures are counted from the last step of
-// the scaler; growth follows what is spare now.
-func (n *node) limit() warmpool.Limits {
-	w := autoscale.Warm{Configured: pooled * target.Ready, PerEntry: perReady, InFlight: processors}
-	w.Ready, w.Prepared = n.pool.Depth(n.clock())
-	lim := autoscale.Limits(n.decisions, n.policy.spare(n.policy.scale, n.sample()), w)
-	// More than the ledger has room for would be tried in vain.
-	lim.Ready = min(lim.Ready, w.Ready+autoscale.WarmTarget(lim.Ready, n.ledger.Usage().Available, perSandbox))
-	return lim
-}
-
-// refill is one tick of the warm pool service.
+// refill does once what the pool needs.
 func (n *node) refill() (again bool) {
 	if !n.dirty {
 		return false
 	}
-	n.dirty = false
-	if n.limits.Refill != warmpool.RefillNone {
-		n.limits = n.limit()
+	ready, _ := n.pool.Depth(n.clock())
+	if rest := warmpool.Rest(n.clock(), n.at(n.taken), ready); rest > 0 {
+		if !n.resting {
+			n.resting = true
+			n.after(rest, rested, nil)
+		}
+		return false
 	}
-	for _, a := range n.pool.Plan(n.clock(), n.limits) {
+	n.dirty = false
+	for _, a := range n.pool.Plan(n.clock(), n.limits.Refilling(processors, n.hasRoom(n.policy.floors.WarmPool))) {
 		f, ok := n.pool.Begin(a, n.clock())
 		if !ok {
 			continue
@@ -180,6 +153,9 @@ func (n *node) warmed(m *machine) {
 	} else {
 		n.enter(m, prepared)
 	}
+	if m.reservation.Yielding() { // It was told to go while it was made.
+		n.yields = append(n.yields, m.id)
+	}
 }
 
 // warmFailed ends a flight and its machine.
@@ -192,4 +168,16 @@ func (n *node) warmFailed(m *machine) {
 		}
 	}
 	n.endWarm(m)
+}
+
+// freeDisk is what statfs would tell.
+type freeDisk struct{ n *node }
+
+func (f freeDisk) FreeBytes(string) (int64, error) { return f.n.diskFree(), nil }
+
+// hasRoom reports whether the disk is at or above a floor, as far as the daemon
+// knows.
+func (n *node) hasRoom(floor int64) bool {
+	_, err := disk.Guard{MinimumFree: floor}.Check(n.room)
+	return err == nil
 }

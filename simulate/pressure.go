@@ -1,21 +1,22 @@
 package simulate
 
 import (
-	"slices"
 	"time"
 
 	"github.com/rundlet/rundlet/policy/autoscale"
+	"github.com/rundlet/rundlet/policy/pressure"
 	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
-// sample is what the daemon would read from /proc and statfs.
+// sample is what the daemon would read from /proc, and statfs some time ago.
 func (n *node) sample() autoscale.Sample {
 	n.account()
 	s := autoscale.Sample{
 		CPU:             autoscale.Pressure{Some: n.stalls},
 		MemoryAvailable: n.available(), MemoryTotal: memoryTotal,
-		DiskFree: n.diskFree(), DiskTotal: diskTotal,
+		DiskTotal: diskTotal,
 	}
+	s.DiskFree, _ = n.room.FreeBytes("")
 	// A host stalls on memory when the last twentieth of it is in use.
 	if short := 1 - float64(s.MemoryAvailable)/(memoryTotal/20); short > 0 {
 		s.Memory = autoscale.Pressure{Some: 100 * short, Full: 60 * short}
@@ -27,80 +28,29 @@ func (n *node) available() int64 { return max(memoryTotal-memoryHost-n.foreign-n
 
 func (n *node) diskFree() int64 { return max(diskTotal-diskHost-n.foreignDisk-n.disk, 0) }
 
-// stepEvery is how often the scaler is asked while it is not nominal.
-const stepEvery = 500 * time.Millisecond
-
-// step is one round of the autoscale service.
+// step is one sample of the host and what the daemon does about it. It is taken
+// for as long as there is anything to do.
 func (n *node) step() {
-	n.ticking = false
-	if n.down {
-		return
+	if n.down || n.now != n.tickAt {
+		return // It was one of a daemon that crashed.
 	}
-	before := n.scaler.State()
-	state, decisions := n.scaler.Step(n.clock(), n.sample())
-	if state != before {
+	if !n.over || len(n.live) > 0 && n.now < n.cfg.Duration+time.Hour {
+		n.tickLater()
+	}
+	out := n.pressure.Step(n.clock(), n.policy.see(n.sample()), "", n.pool.Stats(n.clock()))
+	if out.State != out.Was {
 		n.figures.StateChanges++
 	}
-	n.decisions, n.dirty = decisions, true
-	n.limits = n.limit()
-	has := func(d autoscale.Decision) bool { return slices.Contains(decisions, d) }
-	if n.refusing = has(autoscale.RefuseNewWork); n.refusing {
-		n.queue.SetRefuse("the host is out of room")
-	} else {
-		n.queue.SetRefuse("")
-	}
-	if has(autoscale.TrimIdleDisk) {
-		for _, m := range n.live {
-			if m.state == running && m.idle {
-				n.use(m, m.memory, min(m.disk, diskFresh))
-			}
-		}
-	}
-	if has(autoscale.SuspendIdle) {
-		n.suspendIdle()
+	n.limits, n.dirty = out.Pool, true
+	if out.Changed {
+		n.queue.SetRefuse(out.Refusing)
+		n.refusing = out.Refusing != ""
 	}
 }
 
-// suspendIdle pauses those that have been idle longest, until what leaves
-// covers what is missing.
-func (n *node) suspendIdle() {
-	sample := n.sample()
-	for _, m := range n.live {
-		if m.state == pausing || m.state == killing {
-			sample.MemoryAvailable += m.memory
-		}
-	}
-	for spare := n.policy.scale.Spare(sample); spare.MemoryBytes < 0; {
-		var coldest *machine
-		for _, m := range n.live {
-			if m.state == running && n.policy.victims(m) && (coldest == nil || m.since < coldest.since) {
-				coldest = m
-			}
-		}
-		if coldest == nil {
-			return
-		}
-		if !coldest.idle {
-			n.figures.ActiveEvictions++
-			n.violate("active sandbox %s was evicted", coldest.id)
-		}
-		n.figures.Suspended++
-		spare.MemoryBytes += coldest.memory
-		n.pause(coldest)
-	}
-}
-
-// wake makes the next half second a step of the autoscale service, if that
-// would do anything: a step in nominal that stays there is a step nobody sees.
-func (n *node) wake() {
-	if n.ticking || n.down {
-		return
-	}
-	try := n.scaler
-	if state, _ := try.Step(n.clock(), n.sample()); state != autoscale.Nominal || n.scaler.State() != autoscale.Nominal {
-		n.ticking = true
-		n.after(stepEvery-n.now%stepEvery, tick, nil)
-	}
+func (n *node) tickLater() {
+	n.tickAt = n.now + pressure.Interval
+	n.after(pressure.Interval, tick, nil)
 }
 
 // episode is a time in which something else on the host needs room.
@@ -149,7 +99,12 @@ func (n *node) pressureOff() {
 
 // watch keeps the figures of the time since the last event and of the episode.
 func (n *node) watch() {
-	n.wake()
+	switch deep := n.available() < floorMemory/2 || n.diskFree() < floorDisk/2; {
+	case !deep:
+		n.deep = 0
+	case n.deep == 0:
+		n.deep = n.now
+	}
 	if n.over {
 		return
 	}
@@ -162,18 +117,18 @@ func (n *node) watch() {
 			n.figures.toFloor(n.now - e.since)
 		}
 	}
-	full := n.limits.Refill >= warmpool.RefillReady && n.ready >= min(n.limits.Ready, pooled*target.Ready)
+	full := n.limits.Refill >= warmpool.RefillReady && n.ready >= min(n.limits.Ready, pooled*n.policy.warm.Ready)
 	if e.filling && full && n.now > e.cleared {
 		e.filling = false
 		n.figures.toTarget(n.now - e.cleared)
 	}
 }
 
-// nothingToGive reports whether no warm entry and no idle sandbox is left, or on
-// its way out.
+// nothingToGive reports whether no warm entry and no sandbox that is being paused
+// is left.
 func (n *node) nothingToGive() bool {
 	for _, m := range n.live {
-		if m.warm || m.state == pausing || m.state == running && m.idle && n.diskFree() >= floorDisk {
+		if m.warm || m.state == pausing {
 			return false
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
-	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
 // Report is what came of a run, or of several that were added up.
@@ -16,6 +15,7 @@ type Report struct {
 	Nodes    int     `json:"nodes"`
 	Hours    float64 `json:"simulated_hours"`
 	Seed     uint64  `json:"seed"` // of the first node
+	About    About   `json:"about"`
 	// Digest is of all that happened: equal for equal runs.
 	Digest string `json:"digest"`
 	Counts
@@ -61,7 +61,7 @@ func (n *node) report() Report {
 	n.figures.pool(n.pool.Stats(n.clock()))
 	n.figures.Events = n.count
 	r := Report{
-		Scenario: n.cfg.Scenario.Name, Nodes: 1, Hours: n.cfg.Duration.Hours(), Seed: n.cfg.Seed,
+		Scenario: n.cfg.Scenario.Name, Nodes: 1, Hours: n.cfg.Duration.Hours(), Seed: n.cfg.Seed, About: n.about(),
 		Counts: n.figures.Counts, Broken: n.broken, samples: n.figures.samples, digest: n.digest,
 	}
 	r.summarise()
@@ -96,7 +96,8 @@ func (c *Counts) add(o Counts) {
 func (c *Counts) all() []*uint64 {
 	return []*uint64{
 		&c.Events, &c.Requests, &c.AtOnce, &c.Queued, &c.Expired, &c.Refused, &c.Hits, &c.Misses, &c.Yielded, &c.Retired,
-		&c.Suspended, &c.CreateFailures, &c.LaunchFailures, &c.KillRetries, &c.Crashes, &c.Episodes, &c.StateChanges,
+		&c.CreateFailures, &c.LaunchFailures, &c.KillRetries, &c.Crashes, &c.Recovered, &c.CleanedUp, &c.Quarantined, &c.Lost,
+		&c.Episodes, &c.StateChanges,
 		&c.ActiveEvictions, &c.FloorViolations, &c.Leftover, &c.Violations,
 	}
 }
@@ -105,7 +106,7 @@ func (r *Report) summarise() {
 	s := r.samples
 	r.Digest = fmt.Sprintf("%016x", r.digest)
 	r.Figures = Figures{
-		ReadyQueueHit:              warmpool.HitRate(r.Hits, r.Misses),
+		ReadyQueueHit:              hitRate(r.Hits, r.Misses),
 		PressureToSafeFloor:        Millis(latency.Summarise(s.floors).P95),
 		PressureClearToReadyTarget: Millis(latency.Summarise(s.targets).P95),
 		QueueWaitP50:               Millis(latency.Summarise(s.waits).P50),
@@ -119,6 +120,9 @@ func (r *Report) summarise() {
 // Print writes the report for people.
 func (r Report) Print(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range r.About.rows() {
+		fmt.Fprintf(tw, "%s\t%s\n", row[0], row[1])
+	}
 	for _, row := range []struct {
 		name  string
 		value any
@@ -132,8 +136,8 @@ func (r Report) Print(w io.Writer) error {
 		{"pressure_clear_to_ready_target p95", fmt.Sprintf("%v (n=%d)", r.PressureClearToReadyTarget, len(r.samples.targets))},
 		{"queue wait p50, p95, with resumes", fmt.Sprintf("%v, %v (n=%d)", r.QueueWaitP50, r.QueueWaitP95, len(r.samples.waits))},
 		{"warm entries yielded, retired", fmt.Sprintf("%d, %d", r.Yielded, r.Retired)},
-		{"idle sandboxes suspended", r.Suspended},
 		{"failures of creates, warm launches, kills", fmt.Sprintf("%d, %d, %d", r.CreateFailures, r.LaunchFailures, r.KillRetries)},
+		{"after crashes recovered, cleaned up, quarantined, lost", fmt.Sprintf("%d, %d, %d, %d", r.Recovered, r.CleanedUp, r.Quarantined, r.Lost)},
 		{"crashes, pressure episodes", fmt.Sprintf("%d, %d", r.Crashes, r.Episodes)},
 		{"reserve-floor violations", r.FloorViolations}, {"active evictions", r.ActiveEvictions}, {"leftover", r.Leftover},
 		{"invariant violations", r.Violations},
@@ -149,4 +153,12 @@ func (r Report) Print(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// hitRate is 100 where nobody asked: nothing was missed.
+func hitRate(hits, misses uint64) float64 {
+	if percent, ok := latency.HitRate(hits, misses); ok {
+		return percent
+	}
+	return 100
 }

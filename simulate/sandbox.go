@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/disk"
+	"github.com/rundlet/rundlet/policy/pressure"
 	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
@@ -19,25 +21,37 @@ func (n *node) request(m *machine) {
 	m.pauses = n.chance(n.cfg.Scenario.Pauses)
 	m.order = n.arrivals[m.tenant]
 	n.arrivals[m.tenant]++
-	if n.down || n.refusing {
+	if n.down {
 		n.figures.Refused++
 		n.turnAway(m)
 		return
 	}
-	if len(n.waiting[m.tenant]) == 0 || n.policy.overtakes {
-		if e, ok := n.policy.checkout(n.pool, keys[m.kind], n.clock()); ok {
-			n.handOver(m, e)
-			return
+	// Nobody overtakes those who wait; a machine that is there needs no room, so it
+	// is handed out while new work is refused, too.
+	if n.queue.Stats().Pending == 0 || n.policy.overtakes {
+		for {
+			e, ok := n.policy.checkout(n.pool, keys[m.kind], n.clock())
+			if !ok {
+				break
+			}
+			if n.handOver(m, e) {
+				return
+			}
 		}
 	} else if m.kind < pooled {
-		n.figures.Misses++ // nobody overtakes the others of its tenant.
+		n.figures.Misses++
+	}
+	if !n.hasRoom(n.policy.floors.Restore) {
+		n.figures.Refused++
+		n.turnAway(m)
+		return
 	}
 	n.ask(m)
 }
 
 // ask puts m into the queue, for a create or a resume.
 func (n *node) ask(m *machine) {
-	t, err := n.queue.Ask(string(rune('a'+m.tenant)), perLaunch)
+	t, err := n.queue.Ask(tenantName(m.tenant), perLaunch)
 	if err != nil {
 		if !m.resumes {
 			n.figures.Refused++
@@ -46,53 +60,80 @@ func (n *node) ask(m *machine) {
 		return
 	}
 	n.enter(m, asking)
-	m.asked, m.ticket = n.now, t
+	m.asked = n.now
+	n.wait(m, t)
+}
+
+func tenantName(tenant int) string { return string(rune('a' + tenant)) }
+
+func (n *node) wait(m *machine, t *capacity.Ticket) {
+	m.ticket = t
 	n.waiting[m.tenant] = append(n.waiting[m.tenant], m)
 	n.after(maxWait, expired, m)
 }
 
-// handOver gives a warm entry to the tenant that m is the request of.
-func (n *node) handOver(m *machine, e warmpool.Entry) {
+// handOver gives a warm entry to the tenant that m is the request of. It reports
+// whether the entry could be had: one that yields cannot.
+func (n *node) handOver(m *machine, e warmpool.Entry) bool {
 	w := n.byID[e.ID]
 	if w == nil || w.owned || w.state != ready && w.state != prepared {
 		n.violate("entry %s was handed out twice", e.ID)
-		return
+		return true
 	}
-	delete(n.byID, e.ID)
 	n.dirty = true
 	if err := w.reservation.Promote(); err != nil {
-		n.violate("promote %s: %v", e.ID, err)
-		return
+		n.endWarm(w)
+		return false
 	}
-	n.serve(m)
+	delete(n.byID, e.ID)
+	n.taken = n.now
 	n.enter(m, gone)
 	w.warm, w.owned = false, true
-	w.tenant, w.order, w.life, w.pauses = m.tenant, m.order, m.life, m.pauses
+	w.tenant, w.order, w.life, w.pauses, w.asked = m.tenant, m.order, m.life, m.pauses, m.asked
 	n.enter(w, creating)
 	if e.Stage == warmpool.Ready {
+		n.serve(w)
 		n.run(w)
-		return
+		return true
 	}
-	n.use(w, memoryReady, w.disk)
-	n.launch(w, costStart)
+	// To start it is work for a processor, and waits for one.
+	t, err := n.queue.Ask(tenantName(w.tenant), perStart)
+	if err != nil {
+		n.figures.Refused++
+		n.kill(w)
+		return true
+	}
+	n.enter(w, creating)
+	w.deadline += maxWait
+	n.wait(w, t)
+	return true
 }
 
 // admitted starts what the queue has let in.
 func (n *node) admitted(m *machine) {
-	m.reservation = m.ticket.Reservation()
-	m.ticket, m.budget, m.owned = nil, perLaunch, true
+	r := m.ticket.Reservation()
+	m.ticket = nil
 	n.figures.wait(n.now - m.asked)
-	if m.resumes {
-		m.resumes = false
+	switch {
+	case m.state == creating: // A prepared machine.
+		m.turn = r
+		m.budget = m.budget.Plus(perStart)
+		n.serve(m)
+		n.enter(m, creating)
+		n.grow(m, memoryReady, m.disk)
+		n.launch(m, costStart)
+	case m.resumes:
+		m.reservation, m.budget, m.owned, m.resumes = r, perLaunch, true, false
 		n.enter(m, resuming)
 		n.grow(m, memoryReady, m.disk)
 		n.launch(m, costResume)
-		return
+	default:
+		m.reservation, m.budget, m.owned, m.row = r, perLaunch, true, true
+		n.serve(m)
+		n.enter(m, creating)
+		n.grow(m, memoryReady, diskFresh)
+		n.launch(m, costRestore)
 	}
-	n.serve(m)
-	n.enter(m, creating)
-	n.grow(m, memoryReady, diskFresh)
-	n.launch(m, costRestore)
 }
 
 // launch runs the job that ends creating, resuming, launching or raising. It
@@ -114,8 +155,13 @@ func (n *node) launch(m *machine, cost time.Duration) {
 
 // made gives the launch part of the budget back.
 func (n *node) made(m *machine) {
+	if m.turn != nil {
+		m.turn.Release()
+		m.turn = nil
+	}
 	m.reservation.Launched()
 	m.budget.Launches = 0
+	n.dirty = true
 }
 
 func (n *node) run(m *machine) {
@@ -124,29 +170,38 @@ func (n *node) run(m *machine) {
 		return
 	}
 	n.enter(m, running)
-	m.idle = false
+	m.row, m.ends = true, n.now+m.life
 	n.after(2*time.Second, grown, m)
-	busy := time.Duration(float64(m.life) * (1 - n.cfg.Scenario.Idle))
-	if busy < m.life {
-		n.after(busy, idled, m)
-	}
 	if m.pauses {
 		n.after(m.life/2, pauseNow, m)
 	}
 	n.after(m.life, leave, m)
 }
 
-// pause saves m and gives its capacity back; it is resumed later.
+// pause saves m and gives its capacity back; it is resumed later. Without room on
+// the disk it is refused, and m runs on.
 func (n *node) pause(m *machine) {
 	m.pauses = false
-	m.life = max(m.life-(n.now-m.since), time.Second)
+	if !n.hasRoom(n.policy.floors.Save) {
+		return
+	}
+	m.life = max(m.ends-n.now, time.Second)
 	n.enter(m, pausing)
 	n.job(m, costPause, paused)
 }
 
-func (n *node) suspend(m *machine) {
-	n.use(m, 0, diskFresh+m.memory)
+// backToPaused ends the machine of a sandbox whose snapshot is there.
+func (n *node) backToPaused(m *machine) {
+	n.enter(m, pausing)
+	m.saved = true
+	n.job(m, costKill, paused)
+}
+
+// suspended is the end of a pause.
+func (n *node) suspended(m *machine) {
+	n.use(m, 0, max(m.disk, diskFresh+m.memory))
 	n.free(m)
+	m.saved = false
 	if n.over {
 		n.kill(m)
 		return
@@ -175,7 +230,7 @@ func (n *node) killFailed(m *machine) {
 	n.stopJob(m)
 	m.tries++
 	if n.policy.retryKill {
-		n.after(min(time.Second<<m.tries, 10*time.Second), retry, m)
+		n.after(min(100*time.Millisecond<<min(m.tries, 10), 30*time.Second), retry, m)
 	}
 }
 
@@ -206,12 +261,22 @@ func (n *node) grow(m *machine, memory, disk int64) {
 		n.figures.FloorViolations++
 		n.violate("%s was started below the reserve: %d MiB of memory, %d MiB of disk are left", m.id, n.available()/mib, n.diskFree()/mib)
 	}
+	if n.deep > 0 && n.now-n.deep > noticed {
+		n.violate("%s was started %v after half of a reserve was gone", m.id, n.now-n.deep)
+	}
 }
+
+// noticed is how long the daemon may take to refuse new work once half of a reserve
+// is gone: it knows the disk by a figure of CacheTTL ago.
+const noticed = disk.CacheTTL + pressure.Interval
 
 // free gives back what the daemon holds for m.
 func (n *node) free(m *machine) {
+	if m.turn != nil {
+		m.turn.Release()
+		m.turn = nil
+	}
 	if m.reservation != nil {
-		n.throttle(m.budget)
 		n.policy.release(m.reservation)
 		n.dirty = true
 	}

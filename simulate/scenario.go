@@ -15,9 +15,8 @@ type Scenario struct {
 	Bursts time.Duration
 	// Life is the median life of a sandbox, lognormal up to an hour.
 	Life time.Duration
-	// Pauses is the share of sandboxes that is paused and resumed, Idle the share
-	// of a life that is idle.
-	Pauses, Idle float64
+	// Pauses is the share of sandboxes that is paused and resumed.
+	Pauses float64
 	// Pressure is something else on the host that takes memory or disk, for
 	// Length, so that the reserve is touched. Severe is the share that takes more
 	// than the pool can give back.
@@ -30,13 +29,13 @@ type Scenario struct {
 
 // Scenarios are the day and the scenarios of the autoscale contract.
 var Scenarios = []Scenario{
-	{Name: "day", Rate: 0.06, Day: true, Bursts: 30 * time.Minute, Life: 90 * time.Second, Pauses: 0.15, Idle: 0.4,
+	{Name: "day", Rate: 0.06, Day: true, Bursts: 30 * time.Minute, Life: 90 * time.Second, Pauses: 0.15,
 		Pressure: 3 * time.Hour, Length: 5 * time.Minute, Severe: 0.2, Rebuild: 4 * time.Hour, Sick: 6 * time.Hour, Crash: 8 * time.Hour},
-	{Name: "steady_idle", Rate: 0.002, Life: 60 * time.Second, Idle: 0.9},
-	{Name: "interactive_burst", Rate: 0.02, Bursts: 5 * time.Minute, Life: 30 * time.Second, Idle: 0.3},
-	{Name: "pressure_shrink", Rate: 0.05, Life: 60 * time.Second, Idle: 0.4, Pressure: 15 * time.Minute, Length: 5 * time.Minute, Severe: 0.5},
-	{Name: "pressure_recovery", Rate: 0.02, Life: 60 * time.Second, Idle: 0.4, Pressure: 10 * time.Minute, Length: 30 * time.Second},
-	{Name: "mixed_active_and_idle", Rate: 0.025, Life: 10 * time.Minute, Idle: 0.7, Pauses: 0.3, Pressure: 30 * time.Minute, Length: 3 * time.Minute, Severe: 0.3},
+	{Name: "steady_idle", Rate: 0.002, Life: 60 * time.Second},
+	{Name: "interactive_burst", Rate: 0.02, Bursts: 5 * time.Minute, Life: 30 * time.Second},
+	{Name: "pressure_shrink", Rate: 0.05, Life: 60 * time.Second, Pressure: 15 * time.Minute, Length: 5 * time.Minute, Severe: 0.5},
+	{Name: "pressure_recovery", Rate: 0.02, Life: 60 * time.Second, Pressure: 10 * time.Minute, Length: 30 * time.Second},
+	{Name: "mixed_active_and_idle", Rate: 0.025, Life: 10 * time.Minute, Pauses: 0.3, Pressure: 30 * time.Minute, Length: 3 * time.Minute, Severe: 0.3},
 	{Name: "churn", Rate: 0.5, Life: 5 * time.Second, Rebuild: 10 * time.Minute, Sick: 20 * time.Minute, Crash: 40 * time.Minute},
 }
 

@@ -1,17 +1,25 @@
-// Package simulate runs the policies of a node against a simulated machine with
-// a virtual clock: a day of bursty traffic, pressure, failures and crashes in
-// well under a second. The ledger, the queue, the warm pool and the autoscale
-// policy are the real ones; machines, tenants and the host are made up. After
-// every event the invariants are checked, and the same seed gives the same run.
+// Package simulate runs the decisions of a daemon against a simulated machine with
+// a virtual clock: a day of bursty traffic, pressure, failures and crashes in well
+// under a second.
 //
-// It may import the standard library and policy packages; the CLI uses it.
-// Nothing of it runs in the daemon.
+// The configuration is that of a daemon without flags, and what decides is the
+// daemon's own code: the ledger and the queue, the warm pool, the policy for a host
+// under pressure, the disk floors and the recovery after a crash. As in the daemon,
+// new work is held back by nothing but the capacity, the floors and the refusals of
+// package pressure. Machines, tenants and the host are made up, and the steps in
+// between are a copy of what package runtime does. After every event the invariants
+// are checked, and the same seed gives the same run.
+//
+// It may import the standard library, sandbox, vm and policy packages; the CLI uses
+// it. Nothing of it runs in the daemon.
 package simulate
 
 import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
 // Config says what to run.
@@ -20,6 +28,9 @@ type Config struct {
 	Scenario Scenario
 	// Duration is how long traffic goes on. All of it then has to end.
 	Duration time.Duration
+	// Warm is what is kept warm of the base; the zero value is what a daemon keeps
+	// that was given no flags.
+	Warm warmpool.Target
 	// Seed decides everything that is random.
 	Seed uint64
 }

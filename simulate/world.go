@@ -22,14 +22,14 @@ func init() { // the handlers refer to what refers to them.
 		grown: func(n *node, m *machine) {
 			n.use(m, min(int64(n.spread(110*mib, 0.5)), memoryMost), min(int64(n.spread(30*mib, 0.5)), 64*mib))
 		},
-		idled:       func(_ *node, m *machine) { m.idle = true },
 		leave:       daemon(leave, (*node).kill),
 		pauseNow:    daemon(pauseNow, (*node).pause),
-		paused:      (*node).suspend,
+		paused:      (*node).suspended,
 		resumeNow:   daemon(resumeNow, (*node).resume),
 		killed:      (*node).bury,
 		killFailed:  (*node).killFailed,
 		tick:        func(n *node, _ *machine) { n.step() },
+		rested:      func(n *node, _ *machine) { n.resting = false },
 		pressureOn:  func(n *node, _ *machine) { n.pressureOn() },
 		pressureOff: func(n *node, _ *machine) { n.pressureOff() },
 		rebuild:     func(n *node, _ *machine) { n.rebuild() },
@@ -64,9 +64,6 @@ func (n *node) start() {
 		if e.mean > 0 {
 			n.after(time.Minute+n.gap(e.mean), e.do, nil)
 		}
-	}
-	for at := time.Minute; at < n.cfg.Duration; at += time.Minute {
-		n.after(at, sweep, nil)
 	}
 	n.after(n.cfg.Duration, finish, nil)
 	n.settle()
@@ -125,11 +122,18 @@ func (n *node) landFailed(m *machine) {
 		return
 	}
 	n.figures.CreateFailures++
+	if m.state == resuming { // Its snapshot is still there.
+		n.backToPaused(m)
+		return
+	}
 	n.kill(m)
 }
 
 // expire is the end of a wait in the queue.
 func (n *node) expire(m *machine) {
+	if m.ticket == nil {
+		return // It was admitted.
+	}
 	n.unqueue(m)
 	n.lose(m)
 }
@@ -148,8 +152,13 @@ func (n *node) lose(m *machine) {
 	n.turnAway(m)
 }
 
-// turnAway ends a request; what was to be resumed stays paused.
+// turnAway ends a request; what was to be resumed stays paused, and the machine of
+// one that was handed over is ended.
 func (n *node) turnAway(m *machine) {
+	if m.state == creating {
+		n.kill(m)
+		return
+	}
 	if m.resumes {
 		n.enter(m, suspended)
 		n.after(maxWait, resumeNow, m)
@@ -160,6 +169,10 @@ func (n *node) turnAway(m *machine) {
 
 func (n *node) resume(m *machine) {
 	m.resumes = true
+	if !n.hasRoom(n.policy.floors.Restore) {
+		n.turnAway(m)
+		return
+	}
 	n.ask(m)
 }
 

@@ -73,12 +73,12 @@ func runBench(cmd *cobra.Command, o *options, only []string, plan bench.Plan) (_
 func openBenchServer(ctx context.Context, dirs layout.Layout, c bench.Config, size sandbox.Size, progress func(string)) (_ *bench.Server, _ report.Host, err error) {
 	room := node.DefaultCapacity
 	if c.Sandboxes > 0 {
-		room.Sandboxes = c.Sandboxes
+		room.Overcommit.Sandboxes = c.Sandboxes
 	}
 	if c.Pending > 0 {
 		room.Pending = c.Pending
 	}
-	room.MemoryOvercommit, room.DiskOvercommit = 16, 100 // Their size is a limit that few come near.
+	room.Overcommit.Memory, room.Overcommit.Disk = 16, 100 // Their size is a limit that few come near.
 	room.Wait = 5 * time.Minute
 	ctx, cancel := context.WithCancel(ctx)
 	n, err := node.Open(ctx, node.Config{

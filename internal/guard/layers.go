@@ -26,7 +26,7 @@ var layers = []layer{
 	{"runtime", []string{"runtime", "sandbox", "policy", "template", "image", "network", "store", "host", "vm", "envd", "api", "layout", "internal"},
 		"the runtime composes what is below it and knows no wire protocol"},
 	{"policy", []string{"policy", "sandbox", "vm"}, "policy is pure: it takes a state and returns a decision"},
-	{"simulate", []string{"simulate", "sandbox", "policy"}, "plays scenarios against the policies: no machine, no clock"},
+	{"simulate", []string{"simulate", "sandbox", "policy", "vm"}, "plays scenarios against the policies: no machine, no clock"},
 	{"template", []string{"template", "vm", "api", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"image", []string{"image", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"network", []string{"network", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},

@@ -80,6 +80,9 @@ type Target struct {
 	MaxAge time.Duration
 }
 
+// DefaultTarget is what a daemon that is not told otherwise keeps of its base.
+var DefaultTarget = Target{Ready: 3, Prepared: 1, MaxAge: time.Hour}
+
 func (t Target) of(s Stage) int {
 	if s == Ready {
 		return t.Ready

@@ -80,6 +80,35 @@ type Limits struct {
 // Unlimited lets targets alone decide.
 var Unlimited = Limits{Ready: math.MaxInt, Prepared: math.MaxInt, InFlight: math.MaxInt, Refill: RefillAll}
 
+// Refilling returns the limits for one refill of a machine that makes so many
+// machines at the same time. One processor is left for those who wait for a
+// sandbox, and without room on the disk nothing is begun.
+func (l Limits) Refilling(launches int, room bool) Limits {
+	l.InFlight = min(l.InFlight, max(1, launches/2))
+	if !room {
+		l.Refill = RefillNone
+	}
+	return l
+}
+
+const (
+	// RefillInterval is how often the pool is refilled when nothing asks for it.
+	RefillInterval = 5 * time.Second
+	// Cooldown is how long a refill keeps away from who has just got a sandbox: a
+	// restore would compete with its first command for a processor. An empty pool is
+	// refilled at once.
+	Cooldown = 300 * time.Millisecond
+)
+
+// Rest returns how long a refill has to wait yet, zero or less if not at all, with
+// ready entries left and the last checkout at taken.
+func Rest(now, taken time.Time, ready int) time.Duration {
+	if ready == 0 {
+		return 0
+	}
+	return Cooldown - now.Sub(taken)
+}
+
 // Plan returns what to do now, in this order: retirements by key, ready before
 // prepared and oldest first; then what fills the ready stage; then what fills
 // the prepared stage. Filling goes to the key that has least, and among equals

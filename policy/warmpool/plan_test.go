@@ -301,3 +301,24 @@ func BenchmarkPlanOfAFullPool(b *testing.B) {
 		}
 	}
 }
+
+func TestARefillLeavesAProcessorAndNeedsRoom(t *testing.T) {
+	for launches, want := range map[int]int{1: 1, 2: 1, 8: 4} {
+		if got := Unlimited.Refilling(launches, true); got.InFlight != want || got.Refill != RefillAll {
+			t.Errorf("with %d launches: %+v, want %d in flight", launches, got, want)
+		}
+	}
+	if got := (Limits{InFlight: 1, Refill: RefillAll}).Refilling(8, false); got.InFlight != 1 || got.Refill != RefillNone {
+		t.Errorf("without room: %+v", got)
+	}
+}
+
+func TestARefillRestsAfterACheckoutUnlessThePoolIsEmpty(t *testing.T) {
+	at := time.Unix(100, 0)
+	if got := Rest(at.Add(Cooldown/3), at, 1); got != Cooldown*2/3 {
+		t.Errorf("got %v", got)
+	}
+	if got := Rest(at, at, 0); got > 0 {
+		t.Errorf("an empty pool waits %v", got)
+	}
+}

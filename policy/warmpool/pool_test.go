@@ -244,17 +244,6 @@ func TestStatsDescribeTheKey(t *testing.T) {
 	}
 }
 
-func TestHitRateLaw(t *testing.T) {
-	for _, tc := range []struct {
-		hits, misses uint64
-		want         float64
-	}{{0, 0, 100}, {1, 0, 100}, {0, 1, 0}, {9, 1, 90}, {1, 3, 25}} {
-		if got := HitRate(tc.hits, tc.misses); got != tc.want {
-			t.Errorf("HitRate(%d, %d) = %v, want %v", tc.hits, tc.misses, got, tc.want)
-		}
-	}
-}
-
 func TestKeysAreOrdered(t *testing.T) {
 	keys := []Key{keyC, {Repo: "r", Template: "a", Profile: "x"}, keyB, keyA}
 	slices.SortFunc(keys, Key.Compare)

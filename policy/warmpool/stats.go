@@ -67,12 +67,3 @@ func (p *Pool) Depth(now time.Time) (ready, prepared int) {
 	}
 	return depth[Ready], depth[Prepared]
 }
-
-// HitRate is hits/(hits+misses)*100. Where nobody asked it is 100: nothing was
-// missed.
-func HitRate(hits, misses uint64) float64 {
-	if hits+misses == 0 {
-		return 100
-	}
-	return float64(hits) / float64(hits+misses) * 100
-}

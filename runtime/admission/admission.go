@@ -29,7 +29,7 @@ type Config struct {
 	// nil Disk is not checked.
 	Disk     disk.Probe
 	DiskRoot string
-	Floors   Floors
+	Floors   disk.Floors
 	// OnYield is told which warm machine has to go for active work.
 	OnYield func(id string)
 	// Life ends when the daemon closes: nobody waits any longer.
@@ -53,14 +53,6 @@ func New(cfg Config) *Controller {
 	return &Controller{
 		cfg: cfg, Ledger: ledger, Places: newPlaces(cfg.Shares),
 		Queue: capacity.NewQueue(ledger, capacity.QueueConfig{MaxPending: cfg.MaxPending, OnYield: cfg.OnYield}),
-	}
-}
-
-// Budget is what a machine of a size takes while it is made.
-func Budget(s sandbox.Size) capacity.Budget {
-	return capacity.Budget{
-		CPUs: int64(s.VCPUs) * 1000, MemoryBytes: int64(s.MemoryMiB) << 20,
-		DiskBytes: int64(s.DiskMiB) << 20, Sandboxes: 1, Launches: 1,
 	}
 }
 

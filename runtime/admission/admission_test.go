@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -82,7 +83,7 @@ func TestWhatCanNeverFitIsRefusedAtOnce(t *testing.T) {
 }
 
 func TestTheFloorsOfTheDisk(t *testing.T) {
-	floors := Floors{Restore: 10, Save: 20, Build: 30, WarmPool: 40}
+	floors := disk.Floors{Restore: 10, Save: 20, Build: 30, WarmPool: 40}
 	for _, tt := range []struct {
 		name  string
 		floor int64

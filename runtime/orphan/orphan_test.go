@@ -63,3 +63,22 @@ func TestADiscardedMachineIsEndedAndForgotten(t *testing.T) {
 		t.Errorf("counts %v, %v", counts, err)
 	}
 }
+
+func TestAnIDIsInUseUntilItsLastHolderReleasesIt(t *testing.T) {
+	var u InUse
+	held := func(id string) bool {
+		set := map[string]bool{}
+		u.Add(set)
+		return set[id]
+	}
+	first, second := u.Hold("a", "b"), u.Hold("a")
+	first()
+	first() // The second time it does nothing.
+	if !held("a") || held("b") {
+		t.Errorf("a is held: %v, b: %v", held("a"), held("b"))
+	}
+	second()
+	if held("a") {
+		t.Error("a is held by nobody")
+	}
+}

@@ -34,12 +34,6 @@ type Target struct {
 }
 
 const (
-	// Tick is how often the pool is looked after when nothing asks for it.
-	Tick = 5 * time.Second
-	// Cooldown is how long a refill waits after a checkout: a restore would compete
-	// with the new sandbox's first command for a processor. An empty pool is refilled
-	// at once.
-	Cooldown = 300 * time.Millisecond
 	// makeTimeout bounds the making of one machine.
 	makeTimeout = time.Minute
 	// retryFirst and retryMost are the pauses between attempts to end a machine.
@@ -51,8 +45,8 @@ const (
 type Config struct {
 	// Target is kept of each template; the zero value is nothing.
 	Target Target
-	// AtOnce is how many machines are made at the same time, at most.
-	AtOnce     int
+	// Launches is how many machines the node makes at the same time.
+	Launches   int
 	Driver     vm.Runtime
 	Machines   *machine.Machines
 	Admission  *admission.Controller

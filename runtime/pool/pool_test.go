@@ -75,7 +75,7 @@ func TestALaunchThatFailsLeavesNothing(t *testing.T) {
 		told := map[string]int{}
 		var mu sync.Mutex
 		p := New(Config{
-			Target: Target{Ready: 2}, AtOnce: 1, Driver: driver, Machines: machines, Admission: door, Steps: steps,
+			Target: Target{Ready: 2}, Launches: 2, Driver: driver, Machines: machines, Admission: door, Steps: steps,
 			Background: group, Log: log,
 			Unusable: func(from claim.Origin, err error) {
 				mu.Lock()

@@ -7,7 +7,6 @@ import (
 
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/warmpool"
-	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/machine"
@@ -44,7 +43,7 @@ func (p *Pool) Maintain() {
 		case <-p.life.Done():
 			return
 		case <-p.kick:
-		case <-time.After(Tick):
+		case <-time.After(warmpool.RefillInterval):
 		}
 		for pause := p.cooldown(); pause > 0; pause = p.cooldown() {
 			select {
@@ -60,23 +59,17 @@ func (p *Pool) Maintain() {
 // cooldown is how long a refill has to wait yet.
 func (p *Pool) cooldown() time.Duration {
 	now := time.Now()
-	if ready, _ := p.books.Depth(now); ready == 0 {
-		return 0
-	}
+	ready, _ := p.books.Depth(now)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Cooldown - now.Sub(p.taken)
+	return warmpool.Rest(now, p.taken, ready)
 }
 
 // Refill does once what the pool needs now, and returns how many actions it
 // began; they end in the background. What fails is tried again later, and delays
 // nothing else.
 func (p *Pool) Refill(now time.Time) (begun int) {
-	limits := p.Limits()
-	limits.InFlight = min(limits.InFlight, p.cfg.AtOnce)
-	if !p.checkDisk() {
-		limits.Refill = warmpool.RefillNone
-	}
+	limits := p.Limits().Refilling(p.cfg.Launches, p.checkDisk())
 	for _, action := range p.books.Plan(now, limits) {
 		flight, ok := p.books.Begin(action, now)
 		if !ok {
@@ -192,7 +185,7 @@ func (p *Pool) reserve(key warmpool.Key) (*Machine, error) {
 	}
 	m := &Machine{ID: sandbox.NewID(), Origin: from, key: key}
 	reservation, err := p.cfg.Admission.Ledger.ReserveWarm(capacity.WarmEntry{
-		ID: m.ID, Key: capacity.WarmKey(key), Budget: admission.Budget(from.Size),
+		ID: m.ID, Key: capacity.WarmKey(key), Budget: capacity.Sandbox(from.Size.VCPUs, from.Size.MemoryMiB, from.Size.DiskMiB),
 	})
 	if err != nil {
 		return nil, err

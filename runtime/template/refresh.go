@@ -1,4 +1,4 @@
-package runtime
+package template
 
 import (
 	"context"
@@ -7,45 +7,45 @@ import (
 	"github.com/rundlet/rundlet/runtime/claim"
 )
 
-// hostLook is how often a daemon looks whether the host still has what the base
-// was made of.
-const hostLook = 10 * time.Second
+// HostInterval is how often a daemon checks whether the host still has the files
+// that the base was made of.
+const HostInterval = 10 * time.Second
 
-// refreshBase builds the base anew when the host changed, while sandboxes are
+// Refresh builds the base anew when the host changed, while sandboxes are
 // still made from the former one: its programs are those that it has open, and
 // the driver checks these at each restore. It waits until the host looks the same
 // twice: a package manager changes many files in a row. One call at a time.
-func (r *Runtime) refreshBase(ctx context.Context) {
-	if r.cfg.HostStamp == nil {
+func (t *Templates) Refresh(ctx context.Context) {
+	if t.cfg.HostStamp == nil {
 		return
 	}
-	r.mu.Lock()
-	b := r.building
-	r.mu.Unlock()
+	t.mu.Lock()
+	b := t.building
+	t.mu.Unlock()
 	if b == nil || !b.ready() {
 		return
 	}
-	now, before := r.cfg.HostStamp(), r.sup.host
-	r.sup.host = now
+	now, before := t.cfg.HostStamp(), t.host
+	t.host = now
 	if now == b.host || now != before {
 		return
 	}
 	next := &build{done: make(chan struct{}), host: now}
-	next.tpl, next.err = r.prepareBase(ctx)
+	next.tpl, next.err = t.build(ctx)
 	if next.err != nil {
-		r.log.Warn("base template cannot be refreshed yet", "error", next.err)
+		t.cfg.Log.Warn("base template cannot be refreshed yet", "error", next.err)
 		return
 	}
 	close(next.done)
-	r.mu.Lock()
-	current := r.building == b
+	t.mu.Lock()
+	current := t.building == b
 	if current {
-		r.building = next
+		t.building = next
 	}
-	r.mu.Unlock()
+	t.mu.Unlock()
 	if current && next.tpl.BuildID != b.tpl.BuildID {
-		r.log.Info("base template refreshed: the host changed", "build_id", next.tpl.BuildID)
-		r.pool.Keep(claim.OfTemplate(next.tpl))
+		t.cfg.Log.Info("base template refreshed: the host changed", "build_id", next.tpl.BuildID)
+		t.cfg.Keep(claim.OfTemplate(next.tpl))
 	}
 }
 

@@ -1,0 +1,116 @@
+package template
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// build is one preparation of the base template, shared by all who wait for it.
+type build struct {
+	done chan struct{}
+	tpl  store.Template
+	err  error
+	host string // Config.HostStamp from before it
+}
+
+// Prepare makes the base template ready, so that the first create need not.
+func (t *Templates) Prepare(ctx context.Context) error {
+	_, err := t.Base(ctx)
+	return err
+}
+
+// BaseSpec returns the spec by which a driver restores the prepared base, apart
+// from what each sandbox has of its own. It is for measuring.
+func (t *Templates) BaseSpec(ctx context.Context) (vm.Spec, error) {
+	tpl, err := t.Base(ctx)
+	if err != nil {
+		return vm.Spec{}, err
+	}
+	return claim.OfTemplate(tpl).MachineSpec("", netip.Addr{}, "")
+}
+
+// Base returns the prepared base. The first call of a process checks that the
+// snapshot still fits the host and builds it if not; all callers meanwhile wait
+// for the same build, which goes on when one of them gives up.
+func (t *Templates) Base(ctx context.Context) (store.Template, error) {
+	t.mu.Lock()
+	b := t.building
+	if b == nil {
+		b = &build{done: make(chan struct{})}
+		if !t.cfg.Background.Go(func() {
+			if t.cfg.HostStamp != nil {
+				b.host = t.cfg.HostStamp()
+			}
+			b.tpl, b.err = t.build(t.cfg.Background.Context())
+			if b.err != nil {
+				t.drop(b) // the next create tries again
+			} else {
+				t.cfg.Keep(claim.OfTemplate(b.tpl))
+			}
+			close(b.done)
+		}) {
+			t.mu.Unlock()
+			return store.Template{}, fmt.Errorf("prepare the base template: %w: the daemon is shutting down", sandbox.ErrUnavailable)
+		}
+		t.building = b
+	}
+	t.mu.Unlock()
+	select {
+	case <-b.done:
+		return b.tpl, b.err
+	case <-ctx.Done():
+		return store.Template{}, fmt.Errorf("wait for the base template: %w", ctx.Err())
+	}
+}
+
+func (t *Templates) drop(b *build) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.building == b {
+		t.building = nil
+	}
+}
+
+// Stale forgets a base whose snapshot turned out to be unusable, and
+// reports whether err means that.
+func (t *Templates) Stale(ctx context.Context, from claim.Origin, err error) bool {
+	if !errors.Is(err, vm.ErrIncompatible) && !errors.Is(err, vm.ErrNotFound) {
+		return false
+	}
+	tpl, found, dbErr := t.Stored(ctx)
+	if dbErr != nil || !found || from.ID != tpl.ID {
+		return false // a snapshot cannot be made anew
+	}
+	t.cfg.Log.Warn("the base snapshot cannot be restored; making it anew", "error", err)
+	if tpl.BuildID == from.BuildID {
+		tpl.Stamp = ""
+		if err := t.cfg.Store.PutTemplate(ctx, tpl); err != nil {
+			return false
+		}
+	}
+	t.mu.Lock()
+	b := t.building
+	t.mu.Unlock()
+	if b != nil {
+		<-b.done
+		if b.tpl.BuildID == from.BuildID {
+			t.drop(b)
+		}
+	}
+	return true
+}
+
+// Unusable prepares the base anew if a warm machine could not be made from it
+// because its snapshot cannot be restored.
+func (t *Templates) Unusable(from claim.Origin, err error) {
+	if t.Stale(t.cfg.Background.Context(), from, err) {
+		t.cfg.Background.Go(func() { _ = t.Prepare(t.cfg.Background.Context()) }) // It tells the pool when it is made.
+	}
+}

@@ -1,0 +1,83 @@
+// Package template prepares templates: machines that were booted once and saved,
+// for sandboxes to be restored from. Today there is one, base, which is made from
+// an image of the host's own /usr. The package may import sandbox, policy, store,
+// vm and the parts of the runtime below it: background, step, fault, orphan,
+// claim, machine and admission.
+package template
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/rundlet/rundlet/runtime/admission"
+	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/runtime/orphan"
+	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// Image is a root file system and what runs in it: what a template is made of.
+type Image struct {
+	// Spec holds Rootfs, Mounts, Args, Env and Cwd.
+	Spec vm.Spec
+	// Stamp changes whenever a snapshot made from the image would differ.
+	Stamp string
+}
+
+// Store is what Templates need of the store.
+type Store interface {
+	Templates(ctx context.Context) ([]store.Template, error)
+	PutTemplate(ctx context.Context, t store.Template) error
+	Spawns(ctx context.Context) (map[string]store.Spawns, error)
+	MarkGarbage(ctx context.Context, vmID, snapshot string) error
+	CountLive(ctx context.Context) (int, error)
+	Orphans(ctx context.Context) ([]store.Orphan, error)
+	Specs(ctx context.Context) ([]string, error)
+}
+
+// Config is what Templates are made of. HostStamp and Prune may be nil.
+type Config struct {
+	// Base makes, or finds, the image of the template base.
+	Base func(ctx context.Context) (Image, error)
+	// HostStamp changes, soon at the latest, when Base would return another image
+	// because the host changed. It is cheap.
+	HostStamp func() string
+	// Prune removes every image but those with these root file systems.
+	Prune func(ctx context.Context, keepRootfs []string) error
+	// Lock excludes other processes from building templates in the same state
+	// directory.
+	Lock func(ctx context.Context) (unlock func(), err error)
+	// Size is the size of the base.
+	Size       sandbox.Size
+	Driver     vm.Runtime
+	Network    machine.Network
+	Store      Store
+	Machines   *machine.Machines
+	Claims     *claim.Claims
+	Admission  *admission.Controller
+	InUse      *orphan.InUse
+	Background *background.Group
+	Steps      *step.Recorder
+	// Keep is told of each template that was made: *pool.Pool keeps machines of it.
+	Keep func(from claim.Origin)
+	// Progress receives a line about what takes long.
+	Progress func(line string)
+	Log      *slog.Logger
+}
+
+// Templates are the templates of one node. Safe for concurrent use.
+type Templates struct {
+	cfg  Config
+	host string // the last HostStamp that Refresh saw
+
+	mu       sync.Mutex
+	building *build // the build of the base in flight, or the last; nil if none
+}
+
+// New returns Templates. Nothing is built before the first use.
+func New(cfg Config) *Templates { return &Templates{cfg: cfg} }
