@@ -19,7 +19,8 @@ type Capacity struct {
 	Wait    time.Duration
 }
 
-// DefaultCapacity is for machines with many idle sandboxes.
+// DefaultCapacity is for machines with many idle sandboxes; see
+// capacity.DefaultOvercommit.
 var DefaultCapacity = Capacity{Overcommit: capacity.DefaultOvercommit, Pending: capacity.DefaultMaxPending, Wait: capacity.DefaultMaxWait}
 
 // budget is what sandboxes may be promised together. The disk has diskTotal bytes;

@@ -22,6 +22,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/runtime/template"
+	"github.com/rundlet/rundlet/runtime/usage"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -150,6 +151,7 @@ type Runtime struct {
 	orphans   *orphan.Keeper
 	machines  *machine.Machines
 	templates *template.Templates
+	meter     *usage.Meter
 	held      orphan.InUse
 	sup       supervisor
 
@@ -245,6 +247,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		Admission: r.admission, InUse: &r.held, Background: r.background, Steps: r.steps, Keep: r.pool.Keep,
 		Progress: cfg.Progress, Log: cfg.Log,
 	})
+	r.meter = r.newMeter()
 	if err := r.reconcile(ctx); err != nil {
 		r.background.Stop()
 		r.background.Wait()
@@ -255,8 +258,8 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		r.background.Go(r.pool.Maintain)
 	}
 	r.supervise()
-	if driver, ok := cfg.Driver.(vm.Statser); ok {
-		r.background.Go(func() { r.lookAtUsage(driver) })
+	if r.meter != nil {
+		r.background.Go(func() { r.meter.Run(r.life) })
 	}
 	close(r.ready)
 	return r, nil

@@ -55,8 +55,7 @@ type handle struct {
 	// forgetting: a resume leaves the memory out; see Reboot.
 	forgetting bool
 	// beat is the last sign of life.
-	beat  beat
-	usage usage
+	beat beat
 }
 
 func newHandle(row store.Sandbox) *handle {

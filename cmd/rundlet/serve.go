@@ -80,10 +80,9 @@ all of them for the next "rundlet serve".`,
 	shareFlags(f, &cfg.Node.Shares)
 	cfg.Node.Supervision = runtime.DefaultSupervision()
 	f.DurationVar(&cfg.Node.Supervision.Heartbeat, "heartbeat", cfg.Node.Supervision.Heartbeat, "how often a sandbox is asked for a sign of life; one that gives none for 5 minutes is ended; 0 for never")
-	cfg.Node.Warm = runtime.WarmTarget(warmpool.DefaultTarget)
-	f.IntVar(&cfg.Node.Warm.Ready, "warm", cfg.Node.Warm.Ready, "sandboxes of the base kept running ahead of need; 0 for none")
-	f.IntVar(&cfg.Node.Warm.Prepared, "prepared", cfg.Node.Warm.Prepared, "sandboxes of the base kept ready to be started, behind the warm ones")
-	f.DurationVar(&cfg.Node.Warm.MaxAge, "warm-max-age", cfg.Node.Warm.MaxAge, "age at which a warm sandbox is replaced; 0 for never")
+	f.IntVar(&cfg.Node.Warm.Ready, "warm", warmpool.DefaultTarget.Ready, "sandboxes of the base kept running ahead of need; 0 for none")
+	f.IntVar(&cfg.Node.Warm.Prepared, "prepared", warmpool.DefaultTarget.Prepared, "sandboxes of the base kept ready to be started, behind the warm ones")
+	f.DurationVar(&cfg.Node.Warm.MaxAge, "warm-max-age", warmpool.DefaultTarget.MaxAge, "age at which a warm sandbox is replaced; 0 for never")
 	return cmd
 }
 

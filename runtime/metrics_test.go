@@ -145,18 +145,6 @@ func TestASandboxThatCannotBeMeasuredHoldsUpNoOther(t *testing.T) {
 	})
 }
 
-func TestAMachineWhoseClockStandsStillIsNotMeasured(t *testing.T) {
-	var u usage
-	at := time.Now()
-	for range 3 {
-		u.add(1, vm.Stats{Time: at}, 0)
-	}
-	u.add(1, vm.Stats{Time: at.Add(-time.Second)}, 0)
-	if len(u.readings) != 0 {
-		t.Errorf("%+v", u.readings)
-	}
-}
-
 func TestMetricsOfWhatIsNotShown(t *testing.T) {
 	f := newFixture(t)
 	sb := f.create()
@@ -173,17 +161,6 @@ func TestMetricsOfWhatIsNotShown(t *testing.T) {
 	h.update(func(row *store.Sandbox) { row.State = sandbox.StateRunning })
 }
 
-func BenchmarkMeasure(b *testing.B) {
-	var u usage
-	at := time.Now()
-	b.ReportAllocs()
-	for b.Loop() {
-		at = at.Add(measureEvery)
-		u.add(1, vm.Stats{Time: at}, 2)
-	}
-}
-
-// TestMemoryAndDiskAreWhatTheGuestCounts: as far as there is so much.
 func TestMemoryAndDiskAreWhatTheGuestCounts(t *testing.T) {
 	says := `{"mem_used":1048576,"mem_cache":2097152,"disk_used":209715200}`
 	for name, c := range map[string]struct {
@@ -223,72 +200,3 @@ func TestMemoryAndDiskAreWhatTheGuestCounts(t *testing.T) {
 
 // TestAnIdleGuestIsLeftAlone: it is measured by what it said last. One that does
 // not answer is asked ever less often.
-func TestAnIdleGuestIsLeftAlone(t *testing.T) {
-	at, cpu := time.Now(), time.Duration(0)
-	for name, c := range map[string]struct {
-		works  time.Duration // in ten seconds
-		silent bool
-		want   int
-	}{
-		"idle":   {time.Millisecond, false, 60},
-		"busy":   {time.Second, false, 360},
-		"silent": {time.Second, true, 8},
-	} {
-		var u usage
-		asked := 0
-		for range 360 {
-			at, cpu = at.Add(measureEvery), cpu+c.works
-			s := vm.Stats{Time: at, CPUTime: cpu}
-			if u.asks(1, s) {
-				asked++
-				m := &envd.Metrics{DiskUsed: int64(asked) << 10}
-				if c.silent {
-					m = nil
-				}
-				u.answered(1, s, m)
-			}
-			u.add(1, s, 1)
-		}
-		if asked != c.want {
-			t.Errorf("%s: asked %d times in an hour, want %d", name, asked, c.want)
-		}
-		if last := u.readings[len(u.readings)-1]; !c.silent && last.disk != uint32(asked) {
-			t.Errorf("%s: %+v after %d answers", name, last, asked)
-		}
-	}
-}
-
-// TestAGuestThatFallsSilentIsMeasuredByItsHost: what it said before says nothing of
-// what it does now, which may be why it does not answer. It is asked again soon.
-func TestAGuestThatFallsSilentIsMeasuredByItsHost(t *testing.T) {
-	at, cpu := time.Now(), time.Duration(0)
-	var u usage
-	look := func(m *envd.Metrics) (asked bool) {
-		at, cpu = at.Add(measureEvery), cpu+10*time.Second
-		s := vm.Stats{Time: at, CPUTime: cpu, MemoryBytes: 300 << 20}
-		if asked = u.asks(1, s); asked {
-			u.answered(1, s, m)
-		}
-		u.add(1, s, 1)
-		return asked
-	}
-	says := &envd.Metrics{MemUsed: 7 << 20, DiskUsed: 1 << 20}
-	for range 3 {
-		look(says)
-	}
-	for n := range 360 {
-		look(nil)
-		last := u.readings[len(u.readings)-1]
-		if late := time.Duration(n+1)*measureEvery > askAnyway; late && (last.memory != 300<<10 || last.disk != 0) || !late && last.memory != 7<<10 {
-			t.Fatalf("%s after its last answer: %+v", time.Duration(n+1)*measureEvery, last)
-		}
-	}
-	for begin := at; !look(says); {
-		if at.Sub(begin) > askBusy {
-			t.Fatalf("not asked for %s", at.Sub(begin))
-		}
-	}
-	if last := u.readings[len(u.readings)-1]; last.memory != 7<<10 {
-		t.Errorf("it answers again: %+v", last)
-	}
-}

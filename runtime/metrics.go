@@ -1,0 +1,82 @@
+package runtime
+
+import (
+	"context"
+	"time"
+
+	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/usage"
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// newMeter returns what measures the sandboxes; nil if the driver does not count.
+func (r *Runtime) newMeter() *usage.Meter {
+	driver, ok := r.cfg.Driver.(vm.Statser)
+	if !ok {
+		return nil
+	}
+	return usage.New(usage.Config{
+		Driver: driver, Agent: r.machines.Agent,
+		AtOnce: func(n int) int { return beatsAtOnce(n, usage.Interval) },
+		Sandboxes: func() []usage.Sandbox {
+			all := r.all()
+			out := make([]usage.Sandbox, len(all))
+			for i, sb := range all {
+				out[i] = r.measured(sb)
+			}
+			return out
+		},
+		Sandbox: func(id string) (usage.Sandbox, bool) {
+			sb, ok := r.find(id)
+			if !ok {
+				return usage.Sandbox{}, false
+			}
+			return r.measured(sb), true
+		},
+	})
+}
+
+// measured is what the meter knows about a sandbox.
+func (r *Runtime) measured(sb *handle) usage.Sandbox {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	out := usage.Sandbox{
+		ID: sb.id, Size: sandbox.Size{VCPUs: sb.row.VCPUs, MemoryMiB: sb.row.MemoryMiB, DiskMiB: sb.row.DiskMiB},
+		Run: sb.run, Running: sb.row.State == sandbox.StateRunning, Busy: sb.life.busy(time.Now()),
+	}
+	if sb.row.Secure {
+		out.Token = r.tokens.Envd(sb.id)
+	}
+	return out
+}
+
+// Metrics returns the measurements of a sandbox in [start, end], oldest first; a
+// zero bound is none; see usage.Meter. There is none from before the daemon
+// started. sandbox.ErrNotFound.
+func (r *Runtime) Metrics(_ context.Context, id string, start, end time.Time) ([]sandbox.Metric, error) {
+	sb, ok := r.find(id)
+	if !ok {
+		return nil, r.ends.gone(id)
+	}
+	if !sb.state().Visible() {
+		return nil, sb.gone()
+	}
+	if r.meter == nil {
+		return nil, nil
+	}
+	return r.meter.Metrics(r.measured(sb), start, end), nil
+}
+
+// NewestMetric returns the last of Metrics, and whether there is one.
+func (r *Runtime) NewestMetric(_ context.Context, id string) (sandbox.Metric, bool, error) {
+	sb, ok := r.find(id)
+	if !ok || !sb.state().Visible() {
+		return sandbox.Metric{}, false, fault.NotFound(id)
+	}
+	if r.meter == nil {
+		return sandbox.Metric{}, false, nil
+	}
+	m, ok := r.meter.Newest(r.measured(sb))
+	return m, ok, nil
+}
