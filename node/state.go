@@ -82,7 +82,7 @@ func reconciled(f runtime.Figures) map[string]uint64 {
 func capacityState(u capacity.Usage) *telemetry.Capacity {
 	usage := func(unit float64, of func(capacity.Budget) int64) telemetry.Usage {
 		amount := func(b capacity.Budget) float64 { return float64(of(b)) / unit }
-		return telemetry.Usage{Active: amount(u.Active), Warm: amount(u.Warm), Limit: amount(u.Limit), Total: amount(u.Capacity)}
+		return telemetry.Usage{Active: amount(u.Active), Warm: amount(u.Warm), Limit: amount(u.Capacity), Total: amount(u.Capacity)}
 	}
 	return &telemetry.Capacity{
 		CPUs:        usage(1000, func(b capacity.Budget) int64 { return b.CPUs }),

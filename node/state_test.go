@@ -27,7 +27,6 @@ func known() (runtime.Figures, error) {
 		Sandboxes: map[sandbox.State]int{sandbox.StateRunning: 2, sandbox.StatePaused: 1}, Stuck: 3,
 		Capacity: capacity.Usage{
 			Capacity: capacity.Budget{CPUs: 4000, MemoryBytes: 5, DiskBytes: 32, Sandboxes: 6, Launches: 7},
-			Limit:    capacity.Budget{CPUs: 3500, DiskBytes: 24},
 			Active:   capacity.Budget{CPUs: 2500, DiskBytes: 8}, Warm: capacity.Budget{CPUs: 500, Sandboxes: 9},
 		},
 		Queue:  capacity.Stats{Pending: 10, Admitted: 11, Cancelled: 20, Oversized: 13, Full: 14, Refused: 15, Yielded: 16},
@@ -58,11 +57,11 @@ func TestNodeStateHasAllFigures(t *testing.T) {
 	want := telemetry.State{
 		Sandboxes: map[sandbox.State]int{"running": 2, "paused": 1},
 		Capacity: &telemetry.Capacity{
-			CPUs:        telemetry.Usage{Active: 2.5, Warm: 0.5, Limit: 3.5, Total: 4},
-			MemoryBytes: telemetry.Usage{Total: 5},
-			DiskBytes:   telemetry.Usage{Active: 8, Limit: 24, Total: 32},
-			Sandboxes:   telemetry.Usage{Warm: 9, Total: 6},
-			Launches:    telemetry.Usage{Total: 7},
+			CPUs:        telemetry.Usage{Active: 2.5, Warm: 0.5, Limit: 4, Total: 4},
+			MemoryBytes: telemetry.Usage{Limit: 5, Total: 5},
+			DiskBytes:   telemetry.Usage{Active: 8, Limit: 32, Total: 32},
+			Sandboxes:   telemetry.Usage{Warm: 9, Limit: 6, Total: 6},
+			Launches:    telemetry.Usage{Limit: 7, Total: 7},
 		},
 		Queue: &telemetry.Queue{Pending: 10, Admitted: 11, Yielded: 16, Refused: map[string]uint64{
 			"oversized": 13, "queue_full": 14, "pressure": 15, "deadline": 8, "canceled": 12, "disk": 17,

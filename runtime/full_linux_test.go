@@ -112,7 +112,7 @@ func TestUserDataOutlivesAFullDisk(t *testing.T) {
 			empty()
 			f.open()
 			for _, id := range []string{bystander, saved} {
-				if sb, err := f.rt.Get(ctx, id); err != nil || !sb.State.Live() && sb.State != sandbox.StatePaused {
+				if sb, err := f.rt.Get(ctx, id); err != nil || sb.State == sandbox.StateKilled {
 					t.Errorf("%s: %+v, %v", id, sb.State, err)
 				}
 			}

@@ -35,9 +35,6 @@ var States = []State{
 // Known reports whether this version knows the state.
 func (s State) Known() bool { return slices.Contains(States, s) }
 
-// Live reports whether the sandbox has, or is about to have, a machine.
-func (s State) Live() bool { return s != StateKilled && s != StatePaused }
-
 // Transitional reports whether an operation on the sandbox is in progress.
 func (s State) Transitional() bool {
 	return s == StateCreating || s == StateKilling || s.Moving()

@@ -88,7 +88,7 @@ func TestAWarmEntryIsReservedBeforeItIsLaunched(t *testing.T) {
 	if !ok {
 		t.Fatal("the launch did not begin")
 	}
-	all := n.ledger.Adopt(n.ledger.Capacity())
+	all := n.ledger.Adopt(whole)
 	n.launchWarm(f)
 	if len(n.live) != 0 || n.memory != 0 || n.jobs != 0 {
 		t.Errorf("launched without room: %d machines, %d B, %d jobs", len(n.live), n.memory, n.jobs)

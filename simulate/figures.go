@@ -98,11 +98,11 @@ func (f *figures) observe(n *node) {
 		f.nominal += d
 	}
 	f.last = n.now
-	f.counts = !n.down && n.pressure.State() == autoscale.Nominal
+	f.counts = !n.down && n.state == autoscale.Nominal
 	if f.counts {
 		u, ready := n.ledger.Usage(), int64(n.ready)
 		used := capacity.Budget{CPUs: ready * perSandbox.CPUs, MemoryBytes: ready * perSandbox.MemoryBytes, DiskBytes: ready * perSandbox.DiskBytes}
 		// The reserves are no part of the ledger's capacity.
-		f.utilisation = autoscale.LimitingUtilisation(used, autoscale.SafeSpare(u.Capacity, u.Active, capacity.Budget{}))
+		f.utilisation = limitingUtilisation(used, safeSpare(u.Capacity, u.Active, capacity.Budget{}))
 	}
 }

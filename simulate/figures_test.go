@@ -139,7 +139,7 @@ func TestUtilisationIsAMeanOverTheTimeInNominal(t *testing.T) {
 	n.figures.observe(n)
 	n.now += 2 * time.Minute
 	n.figures.observe(n)
-	n.pressure.Step(n.clock(), autoscale.Sample{MemoryAvailable: 1, MemoryTotal: memoryTotal}, "", nil)
+	n.state = autoscale.Shrink
 	n.figures.observe(n)
 	n.now += time.Hour // under pressure it does not count.
 	n.figures.observe(n)

@@ -110,7 +110,8 @@ type node struct {
 	queue    *capacity.Queue
 	pool     *warmpool.Pool
 	pressure pressure.Node
-	room     disk.Probe // keeps its figure for a while, as the daemon's does
+	state    autoscale.State // of the last sample
+	room     disk.Probe      // keeps its figure for a while, as the daemon's does
 	limits   warmpool.Limits
 	tickAt   time.Duration // the next sample of the host
 	refusing bool
@@ -148,7 +149,7 @@ func (n *node) boot() {
 		n.pool.SetSnapshot(keys[i], n.snapshot(i))
 		n.pool.SetTarget(keys[i], n.policy.warm)
 	}
-	n.pressure = pressure.New(n.policy.pressure())
+	n.pressure, n.state = pressure.New(n.policy.pressure()), autoscale.Nominal
 	n.room = disk.Cached(freeDisk{n}, disk.CacheTTL, n.clock)
 	n.limits = warmpool.Unlimited
 	n.waiting = [tenants][]*machine{}

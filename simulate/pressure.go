@@ -41,7 +41,7 @@ func (n *node) step() {
 	if out.State != out.Was {
 		n.figures.StateChanges++
 	}
-	n.limits, n.dirty = out.Pool, true
+	n.state, n.limits, n.dirty = out.State, out.Pool, true
 	if out.Changed {
 		n.queue.SetRefuse(out.Refusing)
 		n.refusing = out.Refusing != ""

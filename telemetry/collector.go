@@ -56,7 +56,7 @@ func newCollector(namespace string, read func(context.Context) (State, error)) *
 		name = "capacity_" + name
 		return amount{
 			desc(name+"_reserved"+unit, what+" reserved, for sandboxes in use (active) and for the warm pool.", "for"),
-			desc(name+"_limit"+unit, what+" that can be reserved at present: less than there is if the host is under pressure."),
+			desc(name+"_limit"+unit, what+" that can be reserved at present: all that there is."),
 			desc(name+unit, what+" that can be reserved."),
 		}
 	}

@@ -18,7 +18,7 @@ func TestStageMeasuresFromItsBeginningToItsEnd(t *testing.T) {
 		time.Sleep(1234 * time.Microsecond)
 		done(nil)
 		time.Sleep(time.Second)
-		if got := tel.Recorder().Samples(latency.ReadyProbe)[0].Value; got != 1234*time.Microsecond {
+		if got := tel.Recorder().Summaries()[0].Max; got != 1234*time.Microsecond {
 			t.Errorf("measured %v", got)
 		}
 	})

@@ -83,7 +83,7 @@ func (o Objectives) Judge(r Report) []Verdict {
 // judge leaves the decision to the gate of package latency.
 func judge(slo latency.SLO, row Row) (Result, string) {
 	s := row.Ours
-	findings := latency.GateFigures([]latency.SLO{slo}, []latency.Figure{{Metric: slo.Metric, Unit: row.Unit, Count: s.Count, P50: s.P50, P95: s.P95}})
+	findings := latency.Gate([]latency.SLO{slo}, []latency.Figure{{Metric: slo.Metric, Unit: row.Unit, Count: s.Count, P50: s.P50, P95: s.P95}})
 	detail := fmt.Sprintf("%s: p50 %s, p95 %s, n %d", row.Name, number(s.P50), number(s.P95), s.Count)
 	result := Met
 	for _, f := range findings {

@@ -37,35 +37,6 @@ func WarmTarget(configured int, free, perEntry capacity.Budget) int {
 	return int(max(target, 0))
 }
 
-// SafeSpare is total - active - reserved for each resource, at least zero: what
-// warm entries may use.
-func SafeSpare(total, active, reserved capacity.Budget) capacity.Budget {
-	left := func(total, active, reserved int64) int64 { return max(total-active-reserved, 0) }
-	return capacity.Budget{
-		CPUs:        left(total.CPUs, active.CPUs, reserved.CPUs),
-		MemoryBytes: left(total.MemoryBytes, active.MemoryBytes, reserved.MemoryBytes),
-		DiskBytes:   left(total.DiskBytes, active.DiskBytes, reserved.DiskBytes),
-		Sandboxes:   left(total.Sandboxes, active.Sandboxes, reserved.Sandboxes),
-	}
-}
-
-// LimitingUtilisation is the largest of ready/spare*100 over processor, memory
-// and disk: how much of the resource that runs out first the ready entries use.
-// Nothing of nothing is 100 %.
-func LimitingUtilisation(ready, spare capacity.Budget) float64 {
-	var limiting float64
-	all := pairs(ready, spare)
-	for _, r := range all[:3] {
-		switch {
-		case r[1] > 0:
-			limiting = max(limiting, float64(r[0])/float64(r[1])*100)
-		default:
-			limiting = max(limiting, 100)
-		}
-	}
-	return limiting
-}
-
 func pairs(a, b capacity.Budget) [4][2]int64 {
 	return [4][2]int64{{a.CPUs, b.CPUs}, {a.MemoryBytes, b.MemoryBytes}, {a.DiskBytes, b.DiskBytes}, {a.Sandboxes, b.Sandboxes}}
 }

@@ -71,20 +71,19 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("not enough %s: %d requested, %d available", e.Resource, e.Requested, e.Available)
 }
 
-// fit returns nil if want can be had on top of used without going over limit,
-// or an *Error. The limit is at most the capacity.
-func fit(capacity, limit, used, want Budget) error {
+// fit returns nil if want can be had on top of used, or an *Error.
+func fit(capacity, used, want Budget) error {
 	for _, c := range []struct {
-		resource                     string
-		capacity, limit, used, wants int64
+		resource              string
+		capacity, used, wants int64
 	}{
-		{"cpu", capacity.CPUs, limit.CPUs, used.CPUs, want.CPUs},
-		{"memory", capacity.MemoryBytes, limit.MemoryBytes, used.MemoryBytes, want.MemoryBytes},
-		{"disk", capacity.DiskBytes, limit.DiskBytes, used.DiskBytes, want.DiskBytes},
-		{"sandboxes", capacity.Sandboxes, limit.Sandboxes, used.Sandboxes, want.Sandboxes},
-		{"launches", capacity.Launches, limit.Launches, used.Launches, want.Launches},
+		{"cpu", capacity.CPUs, used.CPUs, want.CPUs},
+		{"memory", capacity.MemoryBytes, used.MemoryBytes, want.MemoryBytes},
+		{"disk", capacity.DiskBytes, used.DiskBytes, want.DiskBytes},
+		{"sandboxes", capacity.Sandboxes, used.Sandboxes, want.Sandboxes},
+		{"launches", capacity.Launches, used.Launches, want.Launches},
 	} {
-		available := max(c.limit-c.used, 0)
+		available := max(c.capacity-c.used, 0)
 		if c.wants > available {
 			return &Error{Resource: c.resource, Requested: c.wants, Available: available, Never: c.wants > c.capacity}
 		}

@@ -14,7 +14,6 @@ import (
 type Ledger struct {
 	mu       sync.Mutex
 	capacity Budget // constant
-	limit    Budget // at most capacity; see Queue.SetLimit
 	active   Budget
 	warm     Budget
 	entries  []*Reservation // what is warm, in order of eviction
@@ -23,8 +22,7 @@ type Ledger struct {
 
 // NewLedger returns a ledger with nothing reserved.
 func NewLedger(capacity Budget) *Ledger {
-	capacity = capacity.positive()
-	return &Ledger{capacity: capacity, limit: capacity}
+	return &Ledger{capacity: capacity.positive()}
 }
 
 // ErrWaiting: it would fit, but somebody waits in the queue for what is free.
@@ -33,21 +31,10 @@ var ErrWaiting = errors.New("others wait for capacity")
 // ErrDuplicate: a warm entry with this ID exists.
 var ErrDuplicate = errors.New("warm entry exists")
 
-// ReserveActive reserves b now, or fails with *Error, ErrWaiting or ErrNegative
-// and reserves nothing. The caller owns the reservation, which holds until its
-// Release. Queue.Ask is the way to wait for one.
-func (l *Ledger) ReserveActive(b Budget) (*Reservation, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.admissible(b); err != nil {
-		return nil, err
-	}
-	return l.activate(b), nil
-}
-
-// ReserveWarm reserves e.Budget for an entry of a warm pool. It fails like
-// ReserveActive, and with ErrDuplicate. ErrWaiting is what keeps a refill from
-// taking what an eviction has just freed for active work.
+// ReserveWarm reserves e.Budget now for an entry of a warm pool, or fails with
+// *Error, ErrWaiting, ErrNegative or ErrDuplicate and reserves nothing. The caller
+// owns the reservation, which holds until its Release. ErrWaiting is what keeps a
+// refill from taking what an eviction has just freed for active work.
 func (l *Ledger) ReserveWarm(e WarmEntry) (*Reservation, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -76,29 +63,13 @@ func (l *Ledger) Adopt(b Budget) *Reservation {
 	return l.activate(b.positive().Min(room))
 }
 
-// Plan returns the warm entries that would have to go, besides those that are
-// yielding already, for b to fit: in order of eviction, and none that is not
-// needed. It changes nothing. If b does not fit even without any warm entry, it
-// returns none and an *Error.
-func (l *Ledger) Plan(b Budget) ([]WarmEntry, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	evict, err := l.plan(b)
-	var out []WarmEntry
-	for _, r := range evict {
-		out = append(out, WarmEntry{ID: r.id, Key: r.key, Budget: r.budget})
-	}
-	return out, err
-}
-
 // Usage is a consistent reading of a ledger. Active and Warm add up to what is
-// used; after an Adopt, or a lowered limit, that may be more than there is.
+// used; after an Adopt that may be more than there is.
 type Usage struct {
 	Capacity Budget
-	Limit    Budget // what may be used at present: Capacity, or less under pressure
 	Active   Budget
 	Warm     Budget
-	// Available is Limit less what is used, zero where nothing is left.
+	// Available is Capacity less what is used, zero where nothing is left.
 	Available Budget
 }
 
@@ -106,20 +77,17 @@ type Usage struct {
 func (l *Ledger) Usage() Usage {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return Usage{Capacity: l.capacity, Limit: l.limit, Active: l.active, Warm: l.warm, Available: l.limit.Minus(l.used())}
+	return Usage{Capacity: l.capacity, Active: l.active, Warm: l.warm, Available: l.capacity.Minus(l.used())}
 }
 
 // Active returns what is reserved for active work now.
 func (l *Ledger) Active() Budget { return l.Usage().Active }
 
-// Capacity returns the whole.
-func (l *Ledger) Capacity() Budget { return l.capacity }
-
 func (l *Ledger) used() Budget { return l.active.Plus(l.warm) }
 
 // admissible says why a reservation outside the queue cannot be had.
 func (l *Ledger) admissible(b Budget) error {
-	if err := fit(l.capacity, l.limit, l.used(), b); err != nil {
+	if err := fit(l.capacity, l.used(), b); err != nil {
 		return err
 	}
 	if l.queue != nil && l.queue.line.count > 0 {

@@ -13,7 +13,7 @@ type world struct {
 	t      *testing.T
 	ledger *Ledger
 	queue  *Queue
-	limit  Budget
+	whole  Budget
 
 	claims  []*claim
 	waiting map[string][]*asked // by tenant
@@ -22,7 +22,7 @@ type world struct {
 	ids     int
 	// promoted counts successful promotions.
 	promoted int
-	most     Budget // the largest that was ever adopted above the limit
+	most     Budget // the largest that was ever adopted above the whole
 }
 
 type claim struct {
@@ -46,7 +46,7 @@ const maxPending = 12
 
 func newWorld(t *testing.T) *world {
 	capacity := Budget{CPUs: 16, MemoryBytes: 16, DiskBytes: 100, Sandboxes: 8, Launches: 3}
-	w := &world{t: t, ledger: NewLedger(capacity), limit: capacity, waiting: map[string][]*asked{}}
+	w := &world{t: t, ledger: NewLedger(capacity), whole: capacity, waiting: map[string][]*asked{}}
 	w.queue = NewQueue(w.ledger, QueueConfig{MaxPending: maxPending, OnYield: func(id string) { w.told = append(w.told, id) }})
 	return w
 }
@@ -71,14 +71,14 @@ func (w *world) do(op, arg byte) {
 	case 2, 3, 4:
 		w.reserveWarm(WarmKey{Repo: tenant, Profile: fmt.Sprint(arg & 1)}, budgetOf(arg))
 	case 5:
-		if r, err := w.ledger.ReserveActive(budgetOf(arg)); err == nil {
+		if r, err := reserve(w.ledger, budgetOf(arg)); err == nil {
 			w.claims = append(w.claims, &claim{r: r, budget: budgetOf(arg)})
 			if w.pending() > 0 {
 				w.t.Fatal("a reservation went round the queue")
 			}
 		}
 	case 6:
-		if arg < 16 { // Rare, or everything is above the limit all the time.
+		if arg < 16 { // Rare, or everything is above the whole all the time.
 			w.claims = append(w.claims, &claim{r: w.ledger.Adopt(budgetOf(arg)), budget: budgetOf(arg)})
 			w.most = w.most.Plus(budgetOf(arg))
 		}
@@ -108,9 +108,6 @@ func (w *world) do(op, arg byte) {
 	case 11, 15:
 		if all := w.inLine(); arg < 150 && len(all) > 0 {
 			w.cancel(all[int(arg)%len(all)])
-		} else if arg >= 150 {
-			w.limit = Budget{CPUs: 6 + int64(arg%12), MemoryBytes: 16, DiskBytes: 100, Sandboxes: 1 + int64(arg%9), Launches: 3}
-			w.queue.SetLimit(w.limit)
 		}
 	}
 	w.serve()
@@ -186,7 +183,7 @@ func (w *world) fits(b Budget, without func(*claim) bool) bool {
 			used = used.Plus(c.budget)
 		}
 	}
-	limit := w.limit.Min(w.ledger.Capacity())
+	limit := w.whole
 	le := func(used, want, limit int64) bool { return want == 0 || used+want <= limit }
 	return le(used.CPUs, b.CPUs, limit.CPUs) && le(used.MemoryBytes, b.MemoryBytes, limit.MemoryBytes) &&
 		le(used.DiskBytes, b.DiskBytes, limit.DiskBytes) && le(used.Sandboxes, b.Sandboxes, limit.Sandboxes) &&
@@ -239,7 +236,7 @@ func (w *world) check() {
 	if got.Active != want.Active || got.Warm != want.Warm {
 		w.t.Fatalf("got %+v, the claims add up to %+v", got, want)
 	}
-	if got.Active.Plus(got.Warm).Minus(w.ledger.Capacity()).Minus(w.most) != (Budget{}) {
+	if got.Active.Plus(got.Warm).Minus(w.whole).Minus(w.most) != (Budget{}) {
 		w.t.Fatalf("more is used than there is: %+v", got)
 	}
 	if len(told) != len(w.told) {

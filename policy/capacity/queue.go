@@ -86,7 +86,7 @@ func (q *Queue) Ask(tenant string, b Budget) (*Ticket, error) {
 	l := q.ledger
 	l.mu.Lock()
 	defer l.unlock() // Its pump admits the ticket if it can be.
-	if err := fit(l.capacity, l.capacity, Budget{}, b); err != nil {
+	if err := fit(l.capacity, Budget{}, b); err != nil {
 		q.stats.Oversized++
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func (q *Queue) Ask(tenant string, b Budget) (*Ticket, error) {
 		q.stats.Refused++
 		return nil, &RefusedError{Reason: q.refuse}
 	}
-	if q.line.count > 0 || fit(l.capacity, l.limit, l.used(), b) != nil {
+	if q.line.count > 0 || fit(l.capacity, l.used(), b) != nil {
 		if err := q.room(tenant); err != nil {
 			q.stats.Full++
 			return nil, err
@@ -127,22 +127,12 @@ func (q *Queue) SetRefuse(reason string) {
 	q.refuse = reason
 }
 
-// SetLimit sets how much of the capacity may be in use for anything to be
-// admitted: less than all of it while the machine is under pressure. What is
-// reserved stays reserved, also above the limit; what fits the capacity but not
-// the limit waits. More than the capacity means the capacity.
-func (q *Queue) SetLimit(limit Budget) {
-	q.ledger.mu.Lock()
-	defer q.ledger.unlock()
-	q.ledger.limit = limit.positive().Min(q.ledger.capacity)
-}
-
 // pump admits all whose turn has come, and returns the IDs of the warm entries
 // that must yield to the next in line. The ledger's lock is held.
 func (q *Queue) pump() (yield []string) {
 	l := q.ledger
 	for t := q.line.next(); t != nil; t = q.line.next() {
-		if fit(l.capacity, l.limit, l.used(), t.budget) != nil {
+		if fit(l.capacity, l.used(), t.budget) != nil {
 			return q.evict(t.budget)
 		}
 		q.line.serve()

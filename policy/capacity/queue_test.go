@@ -32,7 +32,7 @@ func admitted(t *Ticket) bool {
 func full(t *testing.T, n int64, cfg QueueConfig) (*Queue, *Reservation) {
 	t.Helper()
 	l := NewLedger(Budget{Sandboxes: n})
-	r, err := l.ReserveActive(Budget{Sandboxes: n})
+	r, err := reserve(l, Budget{Sandboxes: n})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestAskAdmitsAtOnceWhatFits(t *testing.T) {
 		t.Fatalf("position %d", ticket.Position())
 	}
 	r := ticket.Reservation()
-	if r == nil || r != ticket.Reservation() || r.Budget() != one {
+	if r == nil || r != ticket.Reservation() || holds(r) != one {
 		t.Fatalf("reservation %+v", r)
 	}
 	var busy *FullError
@@ -211,7 +211,7 @@ func TestALargeRequestIsNeverStarvedBySmallOnes(t *testing.T) {
 		if small := ask(t, q, "small", one); admitted(small) {
 			t.Fatalf("release %d: a small one overtook", i)
 		}
-		if _, err := q.ledger.ReserveActive(one); i < 3 && !errors.Is(err, ErrWaiting) {
+		if _, err := reserve(q.ledger, one); i < 3 && !errors.Is(err, ErrWaiting) {
 			t.Fatalf("release %d: somebody went round the queue: %v", i, err)
 		}
 		if _, err := q.ledger.ReserveWarm(WarmEntry{Budget: one}); i < 3 && !errors.Is(err, ErrWaiting) {
@@ -249,21 +249,19 @@ func TestEveryKindOfReleaseServesTheNext(t *testing.T) {
 	for name, free := range map[string]func(q *Queue, r *Reservation, head *Ticket){
 		"release":        func(_ *Queue, r *Reservation, _ *Ticket) { r.Release() },
 		"launched":       func(_ *Queue, r *Reservation, _ *Ticket) { r.Launched() },
-		"limit raised":   func(q *Queue, _ *Reservation, _ *Ticket) { q.SetLimit(Budget{Sandboxes: 9, Launches: 9}) },
 		"head cancelled": func(_ *Queue, _ *Reservation, head *Ticket) { head.Cancel() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := NewLedger(Budget{Sandboxes: 4, Launches: 4})
-			r, err := l.ReserveActive(Budget{Sandboxes: 1, Launches: 3})
+			l := NewLedger(Budget{Sandboxes: 4, Launches: 3})
+			r, err := reserve(l, Budget{Sandboxes: 1, Launches: 3})
 			if err != nil {
 				t.Fatal(err)
 			}
 			q := NewQueue(l, QueueConfig{})
-			q.SetLimit(Budget{Sandboxes: 4, Launches: 3})
 			var head *Ticket
 			want := Budget{Launches: 1}
 			if name == "head cancelled" {
-				head, want = ask(t, q, "a", Budget{Launches: 4}), one
+				head, want = ask(t, q, "a", Budget{Launches: 3}), one
 			}
 			ticket := ask(t, q, "a", want)
 			if admitted(ticket) {
@@ -274,35 +272,6 @@ func TestEveryKindOfReleaseServesTheNext(t *testing.T) {
 				t.Error("still waits")
 			}
 		})
-	}
-}
-
-func TestALowerLimitTouchesNothingThatIsActive(t *testing.T) {
-	l := NewLedger(Budget{Sandboxes: 4})
-	q := NewQueue(l, QueueConfig{})
-	a, b := ask(t, q, "a", one).Reservation(), ask(t, q, "a", one).Reservation()
-	q.SetLimit(Budget{Sandboxes: 1})
-	if u := l.Usage(); u.Active.Sandboxes != 2 || u.Available.Sandboxes != 0 || u.Limit.Sandboxes != 1 {
-		t.Errorf("usage %+v", u)
-	}
-	waiting := ask(t, q, "a", one)
-	var full *Error
-	if _, err := l.ReserveActive(Budget{Sandboxes: 4}); !errors.As(err, &full) || full.Never {
-		t.Errorf("what the capacity has and the limit does not: %v", err)
-	}
-	a.Release()
-	if admitted(waiting) {
-		t.Error("admitted at the limit")
-	}
-	b.Release()
-	if !admitted(waiting) {
-		t.Error("still waits below the limit")
-	}
-	large := ask(t, q, "a", Budget{Sandboxes: 4}) // More than the limit, not more than the whole: it waits.
-	waiting.Reservation().Release()
-	q.SetLimit(Budget{Sandboxes: 100})
-	if !admitted(large) || l.Usage().Limit.Sandboxes != 4 {
-		t.Error("a raised limit is the capacity at most, and serves who waits")
 	}
 }
 

@@ -82,13 +82,6 @@ func (r *Reservation) Release() bool {
 	return r.release()
 }
 
-// Budget returns what the reservation holds now: nothing after its release.
-func (r *Reservation) Budget() Budget {
-	r.ledger.mu.Lock()
-	defer r.ledger.mu.Unlock()
-	return r.budget
-}
-
 // release is Release under the ledger's lock.
 func (r *Reservation) release() bool {
 	if r.state == released {

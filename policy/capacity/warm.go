@@ -46,7 +46,10 @@ func (l *Ledger) remove(r *Reservation) {
 	}
 }
 
-// plan is Plan under the ledger's lock.
+// plan returns the warm entries that would have to go, besides those that are
+// yielding already, for want to fit: in order of eviction, and none that is not
+// needed. It changes nothing. If want does not fit even without any warm entry, it
+// returns none and an *Error. The ledger's lock is held.
 func (l *Ledger) plan(want Budget) ([]*Reservation, error) {
 	used, candidates := l.used(), []*Reservation(nil)
 	for _, r := range l.entries {
@@ -56,21 +59,21 @@ func (l *Ledger) plan(want Budget) ([]*Reservation, error) {
 			candidates = append(candidates, r)
 		}
 	}
-	return plan(l.capacity, l.limit, used, candidates, want)
+	return plan(l.capacity, used, candidates, want)
 }
 
 // plan chooses from entries, which are part of used, those that must go for
 // want to fit: the first that suffice, less those that the later ones make
 // needless. It is nil if want fits as it is.
-func plan(capacity, limit, used Budget, entries []*Reservation, want Budget) ([]*Reservation, error) {
+func plan(capacity, used Budget, entries []*Reservation, want Budget) ([]*Reservation, error) {
 	rest := used
 	for _, r := range entries {
 		rest = rest.Minus(r.budget)
 	}
-	if err := fit(capacity, limit, rest, want); err != nil {
+	if err := fit(capacity, rest, want); err != nil {
 		return nil, err // Also the quick answer to most calls on a full machine.
 	}
-	fits := func(used Budget) bool { return fit(capacity, limit, used, want) == nil }
+	fits := func(used Budget) bool { return fit(capacity, used, want) == nil }
 	n := 0
 	for ; !fits(used); n++ {
 		used = used.Minus(entries[n].budget)

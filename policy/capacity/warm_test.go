@@ -49,7 +49,7 @@ func TestNobodySlipsInDuringAPromotion(t *testing.T) {
 		r := warmUp(t, l, "w", WarmKey{}, one)
 		done := make(chan error, 1)
 		go func() {
-			_, err := l.ReserveActive(one)
+			_, err := reserve(l, one)
 			done <- err
 		}()
 		if err := r.Promote(); err != nil {
@@ -65,18 +65,18 @@ func TestLaunchedGivesBackTheLaunchOnceAndOnlyThat(t *testing.T) {
 	l := NewLedger(whole)
 	b := Budget{CPUs: 1000, Sandboxes: 1, Launches: 1}
 	kept := Budget{CPUs: 1000, Sandboxes: 1}
-	a, err := l.ReserveActive(b)
+	a, err := reserve(l, b)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := warmUp(t, l, "w", WarmKey{}, b)
-	if _, err := l.ReserveActive(Budget{Launches: 1}); err == nil {
+	if _, err := reserve(l, Budget{Launches: 1}); err == nil {
 		t.Error("a third launch at the same time")
 	}
 	if !a.Launched() || a.Launched() || !w.Launched() || w.Launched() {
 		t.Error("want each to give back once")
 	}
-	if got := l.Usage(); got.Active != kept || got.Warm != kept || a.Budget() != kept || w.Budget() != kept {
+	if got := l.Usage(); got.Active != kept || got.Warm != kept || holds(a) != kept || holds(w) != kept {
 		t.Errorf("launched: %+v", got)
 	}
 	if err := w.Promote(); err != nil {
@@ -84,7 +84,7 @@ func TestLaunchedGivesBackTheLaunchOnceAndOnlyThat(t *testing.T) {
 	}
 	a.Release()
 	w.Release()
-	if a.Launched() || l.Active() != (Budget{}) || a.Budget() != (Budget{}) {
+	if a.Launched() || l.Active() != (Budget{}) || holds(a) != (Budget{}) {
 		t.Errorf("released: %+v", l.Active())
 	}
 }
@@ -139,7 +139,7 @@ func TestPlanEvictsInOrderAndOnlyWhatIsNeeded(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			l := NewLedger(Budget{CPUs: 1000, DiskBytes: 10})
-			if _, err := l.ReserveActive(cpus(tc.active)); err != nil {
+			if _, err := reserve(l, cpus(tc.active)); err != nil {
 				t.Fatal(err)
 			}
 			for _, e := range tc.entries {
@@ -147,13 +147,15 @@ func TestPlanEvictsInOrderAndOnlyWhatIsNeeded(t *testing.T) {
 			}
 			before := l.Usage()
 			for range 2 { // It is pure: the second answer is the first.
-				evict, err := l.Plan(tc.want)
+				l.mu.Lock()
+				evict, err := l.plan(tc.want)
+				l.mu.Unlock()
 				if (err == nil) != (tc.err == "") || err != nil && err.Error() != tc.err {
 					t.Fatalf("err %v, want %q", err, tc.err)
 				}
 				var ids []string
 				for _, e := range evict {
-					ids = append(ids, e.ID)
+					ids = append(ids, e.id)
 				}
 				if !slices.Equal(ids, tc.evict) {
 					t.Errorf("evict %v, want %v", ids, tc.evict)
@@ -167,7 +169,7 @@ func TestPlanEvictsInOrderAndOnlyWhatIsNeeded(t *testing.T) {
 }
 
 func TestPlanSaysWhatIsTooLargeForEver(t *testing.T) {
-	_, err := NewLedger(Budget{CPUs: 1}).Plan(Budget{CPUs: 2})
+	_, err := NewLedger(Budget{CPUs: 1}).plan(Budget{CPUs: 2})
 	var full *Error
 	if !errors.As(err, &full) || !full.Never {
 		t.Errorf("got %v", err)

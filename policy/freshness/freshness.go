@@ -3,6 +3,8 @@
 // request in the sandbox's metadata, the gate, and the git commands as data.
 // It is pure and imports the standard library only; runtime may import it.
 //
+// It has no caller yet: it waits for templates that are built from a repository.
+//
 // Nothing here runs a command or blocks a write. A runtime that uses it carries
 // out Request.Commands in the sandbox, moves the Gate, asks the Gate before it
 // lets a write through, and records the time as the sample freshness_sync.

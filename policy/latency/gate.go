@@ -3,8 +3,6 @@ package latency
 import (
 	"fmt"
 	"math"
-	"slices"
-	"time"
 )
 
 // Unit is what a figure counts.
@@ -17,7 +15,6 @@ const (
 	MiB          Unit = "MiB"
 	Bytes        Unit = "bytes"
 	Hertz        Unit = "Hz"
-	Ratio        Unit = "ratio"
 )
 
 // SLO is an objective: the most that two percentiles of a metric may be, in its
@@ -39,21 +36,6 @@ type Figure struct {
 	P95    float64 `json:"p95"`
 }
 
-// FigureOf makes the figure of values that are no durations.
-func FigureOf(metric string, unit Unit, values []float64) Figure {
-	if len(values) == 0 {
-		return Figure{Metric: metric, Unit: unit}
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	return Figure{Metric: metric, Unit: unit, Count: len(sorted), P50: percentile(sorted, 50), P95: percentile(sorted, 95)}
-}
-
-// Figure is the summary in milliseconds.
-func (s Summary) Figure() Figure {
-	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-	return Figure{Metric: s.Name, Unit: Milliseconds, Count: s.Count, P50: ms(s.P50), P95: ms(s.P95)}
-}
-
 // Kind is what is wrong with a metric.
 type Kind string
 
@@ -73,21 +55,10 @@ type Finding struct {
 	Detail string `json:"detail"`
 }
 
-func (f Finding) String() string { return f.Metric + ": " + string(f.Kind) + ": " + f.Detail }
-
-// Gate judges summaries by objectives. No finding means that every objective is
+// Gate judges figures by objectives. No finding means that every objective is
 // shown to be met: a metric that was not measured, or not often enough for the
 // percentile, is a finding too. The order is that of slos.
-func Gate(slos []SLO, summaries []Summary) []Finding {
-	figures := make([]Figure, len(summaries))
-	for i, s := range summaries {
-		figures[i] = s.Figure()
-	}
-	return GateFigures(slos, figures)
-}
-
-// GateFigures is Gate for metrics of any unit.
-func GateFigures(slos []SLO, figures []Figure) []Finding {
+func Gate(slos []SLO, figures []Figure) []Finding {
 	byName := map[string][]Figure{}
 	for _, f := range figures {
 		name := Canonical(f.Metric)

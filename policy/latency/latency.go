@@ -23,21 +23,20 @@ type Recorder struct {
 
 	mu      sync.Mutex
 	samples map[string]*ring
-	cutTags uint64
 }
 
 // ring keeps the newest samples of one name.
 type ring struct {
-	values []Sample
+	values []time.Duration
 	next   int
 	total  uint64
 }
 
-func (r *ring) add(s Sample) {
+func (r *ring) add(d time.Duration) {
 	if len(r.values) < Keep {
-		r.values = append(r.values, s)
+		r.values = append(r.values, d)
 	} else {
-		r.values[r.next] = s
+		r.values[r.next] = d
 		r.next = (r.next + 1) % Keep
 	}
 	r.total++
@@ -45,16 +44,11 @@ func (r *ring) add(s Sample) {
 
 // Record adds a sample. Negative durations, which a clock step can cause, are
 // dropped.
-func (r *Recorder) Record(name string, d time.Duration) { r.RecordTagged(name, d, nil) }
-
-// RecordTagged is Record with what the sample was measured on. The tags are
-// copied, and cut to the limits of a sample: see MaxTags.
-func (r *Recorder) RecordTagged(name string, d time.Duration, tags map[string]string) {
+func (r *Recorder) Record(name string, d time.Duration) {
 	if d < 0 {
 		return
 	}
 	name = Canonical(name)
-	kept, cut := boundTags(tags)
 	r.mu.Lock()
 	if r.samples == nil {
 		r.samples = map[string]*ring{}
@@ -64,31 +58,11 @@ func (r *Recorder) RecordTagged(name string, d time.Duration, tags map[string]st
 		s = &ring{}
 		r.samples[name] = s
 	}
-	s.add(Sample{Value: d, Tags: kept})
-	r.cutTags += uint64(cut)
+	s.add(d)
 	r.mu.Unlock()
 	if r.Sink != nil {
 		r.Sink(name, d)
 	}
-}
-
-// Samples returns the samples of a name that are still kept, oldest first. The
-// caller must not change their tags.
-func (r *Recorder) Samples(name string) []Sample {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := r.samples[Canonical(name)]
-	if s == nil {
-		return nil
-	}
-	return append(slices.Clone(s.values[s.next:]), s.values[:s.next]...)
-}
-
-// CutTags is how many tags were dropped or shortened for a limit.
-func (r *Recorder) CutTags() uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.cutTags
 }
 
 // Summaries returns a summary for each name that has samples, sorted by name.
@@ -96,11 +70,7 @@ func (r *Recorder) Summaries() []Summary {
 	r.mu.Lock()
 	values, totals := map[string][]time.Duration{}, map[string]uint64{}
 	for name, s := range r.samples {
-		v := make([]time.Duration, len(s.values))
-		for i, sample := range s.values {
-			v[i] = sample.Value
-		}
-		values[name], totals[name] = v, s.total
+		values[name], totals[name] = slices.Clone(s.values), s.total
 	}
 	r.mu.Unlock()
 	// Sorting thousands of values must not hold up those who record.

@@ -42,8 +42,7 @@ const (
 	CreateExpose = "create_expose"
 )
 
-// The names of finer samples. Those of shell commands carry the tag
-// "shell_kind": sh, bash or bash_login.
+// The names of finer samples.
 const (
 	FreshnessSync          = "freshness_sync"
 	ReadyCertificateCheck  = "ready_certificate_check"

@@ -8,7 +8,7 @@ import (
 )
 
 // Summary is a set of samples in figures. Percentiles are nearest-rank. All of
-// them are always filled in; Supports tells which the number of samples bears.
+// them are always filled in; Tier.Supports tells which the number of samples bears.
 type Summary struct {
 	Name     string        `json:"name,omitempty"`
 	Count    int           `json:"count"`              // samples in these figures
@@ -50,10 +50,6 @@ func Summarise(values []time.Duration) Summary {
 		CV:    variation(sorted, mean),
 	}
 }
-
-// Supports reports whether a decision may rest on this percentile of the
-// summary: the 95th of ten samples is no more than their largest.
-func (s Summary) Supports(percentile int) bool { return s.Tier.Supports(percentile) }
 
 // percentile is nearest-rank: the value at rank ceil(n*p/100) of n sorted ones.
 func percentile[T cmp.Ordered](sorted []T, p int) T {

@@ -23,8 +23,6 @@ const (
 	FamilyLifecycle Family = iota
 	FamilyDensity
 	FamilyDisk
-	FamilyCleanup
-	FamilyReliability
 )
 
 const (

@@ -66,9 +66,6 @@ func New(cfg Config) Node { return Node{cfg: cfg, scaler: autoscale.New(cfg.Thre
 // Thresholds returns the thresholds that are in force.
 func (n *Node) Thresholds() autoscale.Config { return n.scaler.Config }
 
-// State returns where the last step ended.
-func (n *Node) State() autoscale.State { return n.scaler.State() }
-
 // Outcome is what a step decided. It is in force until the next step.
 type Outcome struct {
 	// Was and State are the states before and after the step.

@@ -16,13 +16,7 @@ type Kind string
 const (
 	// KindSandbox is a row of the store.
 	KindSandbox Kind = "sandbox"
-	// The kinds that a scan of the host finds.
-	KindActiveVM         Kind = "active_vm"
-	KindSnapshotArtifact Kind = "snapshot_artifact"
-	KindLogStream        Kind = "log_stream"
-	KindStaleProcess     Kind = "stale_runtime_process"
-	// KindOrphan is a machine, slot, control group or file that is known to be of
-	// nobody: its maker marked it so.
+	// KindOrphan is a machine that is known to be of nobody: its maker marked it so.
 	KindOrphan Kind = "orphan"
 	// KindUnclaimed is a machine that nothing tells about. Its row may be in a
 	// database that is not this one.
@@ -49,20 +43,11 @@ func Sandbox(id string, row Row, machine Machine, network bool) Record {
 	return Record{KindSandbox, id, Decide(row, machine, network)}
 }
 
-// Found decides about something of the host that no row is about: what can be
-// used again is kept (machines that run, artifacts), what cannot is freed, and
-// what has no id, or is of no known kind, is quarantined.
+// Found decides about something of the host that no row is about: what is known to
+// be of nobody is freed, and anything else is quarantined, as is what has no id.
 func Found(kind Kind, id string) Record {
 	d := Decision{Action: Free}
 	switch kind {
-	case KindActiveVM:
-		d = Decision{Action: Keep, Reason: "it is alive"}
-	case KindSnapshotArtifact:
-		d = Decision{Action: Keep, Reason: "sandboxes can be restored from it"}
-	case KindLogStream:
-		d.Reason = "nobody writes or reads it any more"
-	case KindStaleProcess:
-		d.Reason = "the daemon that it belonged to has ended"
 	case KindOrphan:
 		d.Reason = "it belongs to nobody"
 	case KindUnclaimed:

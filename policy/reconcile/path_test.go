@@ -14,20 +14,16 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-func TestFoundThingsAreRecoveredCleanedUpOrQuarantined(t *testing.T) {
+func TestFoundThingsAreCleanedUpOrQuarantined(t *testing.T) {
 	for _, tc := range []struct {
 		kind Kind
 		id   string
 		want Class
 	}{
-		{KindActiveVM, "a", ClassRecover},
-		{KindSnapshotArtifact, "a", ClassRecover},
-		{KindLogStream, "a", ClassCleanup},
-		{KindStaleProcess, "a", ClassCleanup},
 		{KindOrphan, "a", ClassCleanup},
+		{KindUnclaimed, "a", ClassQuarantine},
 		{"ghost", "a", ClassQuarantine},
-		{KindActiveVM, "", ClassQuarantine},
-		{KindStaleProcess, "", ClassQuarantine},
+		{KindOrphan, "", ClassQuarantine},
 	} {
 		got := Found(tc.kind, tc.id)
 		if got.Action.Class() != tc.want || got.Kind != tc.kind || got.ID != tc.id || got.Reason == "" || got.Next != "" {

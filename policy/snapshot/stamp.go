@@ -15,8 +15,6 @@ type Stamp = vm.Stamp
 type rule struct {
 	// sameKernel: a snapshot fits only the kernel that its stamp names.
 	sameKernel bool
-	// needsParents: a snapshot is a difference, useless without its ancestors.
-	needsParents bool
 }
 
 // rules is the one table of what differs between drivers. A driver that is not
@@ -39,7 +37,7 @@ func ruleOf(driver string) rule {
 	if r, ok := rules[driver]; ok {
 		return r
 	}
-	return rule{sameKernel: true, needsParents: true}
+	return rule{sameKernel: true}
 }
 
 // IncompatibleError says why a snapshot cannot be restored on a host. It is a

@@ -9,7 +9,7 @@
 //	Plan -> Launch -> Begin -> (the owner restores and probes) -> Flight.Done
 //	     -> Prepared or Ready in the pool -> Checkout, Retire or Remove
 //
-// The pool owns an entry from Done (or Put) until Checkout, a Begin of Raise or
+// The pool owns an entry from Done until Checkout, a Begin of Raise or
 // Retire, or Remove hands it out: exactly one caller gets it.
 package warmpool
 
@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// ErrExists is what Put and Done give for an id that the pool has already.
+// ErrExists is what Done gives for an id that the pool has already.
 var ErrExists = errors.New("already in the pool")
 
 // ErrEnded is what Done gives for a flight that was ended before.

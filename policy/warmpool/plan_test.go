@@ -282,18 +282,18 @@ func BenchmarkCheckout(b *testing.B) {
 	p := &Pool{}
 	p.SetSnapshot(keyA, "v1")
 	for i := range 100 {
-		p.Put(Entry{ID: fmt.Sprint(i), Key: keyA, Stage: Ready, Snapshot: "v1"})
+		give(p, Entry{ID: fmt.Sprint(i), Key: keyA, Stage: Ready, Snapshot: "v1"})
 	}
 	for b.Loop() {
 		e, _ := p.Checkout(keyA, t0)
-		p.Put(e)
+		give(p, e)
 	}
 }
 
 func BenchmarkPlanOfAFullPool(b *testing.B) {
 	p := newPool(map[Key]Target{keyA: {Ready: 10}, keyB: {Ready: 10}})
 	for i := range 20 {
-		p.Put(Entry{ID: fmt.Sprint(i), Key: []Key{keyA, keyB}[i%2], Stage: Ready, Snapshot: "v1", Since: t0})
+		give(p, Entry{ID: fmt.Sprint(i), Key: []Key{keyA, keyB}[i%2], Stage: Ready, Snapshot: "v1", Since: t0})
 	}
 	for b.Loop() {
 		if plan := p.Plan(t0, Unlimited); len(plan) != 0 {

@@ -68,14 +68,6 @@ func (p *Pool) SetSnapshot(k Key, snapshot string) {
 	s.failures, s.notBefore = 0, time.Time{} // what failed was the old one.
 }
 
-// Put takes ownership of an entry that no flight brought, such as one found
-// after a restart. It fails with ErrExists, and keeps the one it has.
-func (p *Pool) Put(e Entry) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.put(e)
-}
-
 // Checkout hands out the oldest entry of a key: of the ready ones, else of the
 // prepared ones, which counts as a miss. With nothing to give it returns false.
 // A stale or too old entry is never handed out. The caller owns the entry.

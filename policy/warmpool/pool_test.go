@@ -32,7 +32,7 @@ func newPool(targets map[Key]Target) *Pool {
 func put(t *testing.T, p *Pool, k Key, stage Stage, since time.Time, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
-		if err := p.Put(Entry{ID: id, Key: k, Stage: stage, Snapshot: "v1", Since: since}); err != nil {
+		if err := give(p, Entry{ID: id, Key: k, Stage: stage, Snapshot: "v1", Since: since}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -117,10 +117,10 @@ func TestWithoutAMaximumAgeNothingIsTooOld(t *testing.T) {
 func TestAnEntryIsInThePoolOnce(t *testing.T) {
 	p := newPool(nil)
 	put(t, p, keyA, Ready, t0, "x")
-	if err := p.Put(Entry{ID: "x", Key: keyB, Snapshot: "v1"}); !errors.Is(err, ErrExists) {
+	if err := give(p, Entry{ID: "x", Key: keyB, Snapshot: "v1"}); !errors.Is(err, ErrExists) {
 		t.Errorf("got %v, want ErrExists", err)
 	}
-	if err := p.Put(Entry{ID: "y", Key: keyB, Stage: 7}); err == nil {
+	if err := give(p, Entry{ID: "y", Key: keyB, Stage: 7}); err == nil {
 		t.Error("an unknown stage was taken")
 	}
 	f := begin(t, p, Action{Op: Launch, Key: keyA, Stage: Ready}, t0)
@@ -221,7 +221,7 @@ func TestStatsDescribeTheKey(t *testing.T) {
 	p := newPool(map[Key]Target{keyA: {Ready: 3, MaxAge: time.Hour}})
 	put(t, p, keyA, Ready, t0, "a", "b")
 	put(t, p, keyA, Prepared, at(10), "c")
-	if err := p.Put(Entry{ID: "stale", Key: keyA, Stage: Ready, Snapshot: "v0", Since: at(20)}); err != nil {
+	if err := give(p, Entry{ID: "stale", Key: keyA, Stage: Ready, Snapshot: "v0", Since: at(20)}); err != nil {
 		t.Fatal(err)
 	}
 	done := begin(t, p, Action{Op: Launch, Key: keyA, Stage: Ready}, at(20))
@@ -253,4 +253,11 @@ func TestKeysAreOrdered(t *testing.T) {
 	if got := keys[1].String(); got != "r/a/x" {
 		t.Errorf("got %q", got)
 	}
+}
+
+// give gives the pool an entry that no flight brought.
+func give(p *Pool, e Entry) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.put(e)
 }

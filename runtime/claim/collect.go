@@ -113,7 +113,7 @@ func (c *Claims) Review(ctx context.Context, minAge time.Duration) error {
 		}
 	}
 	c.reportDamaged(damaged, claimed)
-	unclaimed, _ := snapshot.Plan(present, nil, claimed, time.Now(), minAge)
+	unclaimed := snapshot.Plan(present, claimed, time.Now(), minAge)
 	orphans := map[[2]string]bool{}
 	var errs []error
 	for _, u := range unclaimed {
