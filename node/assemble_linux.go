@@ -16,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -127,7 +128,7 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 	cfg := runtime.Config{
 		Instance: a.instance, Ephemeral: a.cfg.Ephemeral, ScratchDir: filepath.Join(a.runDir, "scratch"),
 		Driver: a.Driver, Network: slotNetwork{a.Network, a.cfg.NoUplink}, Store: a.Store,
-		Base: func(ctx context.Context) (runtime.Image, error) {
+		Base: func(ctx context.Context) (template.Image, error) {
 			return baseImage(ctx, a.Dirs, a.cfg.Nameservers, a.cfg.Log)
 		},
 		HostStamp: func() string { return hostbase.HostStamp("/") },

@@ -12,18 +12,18 @@ import (
 	"github.com/rundlet/rundlet/agent/embedded"
 	"github.com/rundlet/rundlet/image/hostbase"
 	"github.com/rundlet/rundlet/layout"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/vm"
 )
 
 // baseImage makes the root file system of "base" out of the host's /usr.
-func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr, log *slog.Logger) (runtime.Image, error) {
+func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr, log *slog.Logger) (template.Image, error) {
 	if err := os.MkdirAll(dirs.AgentDir(), 0o700); err != nil {
-		return runtime.Image{}, err
+		return template.Image{}, err
 	}
 	agent, err := embedded.Extract(dirs.AgentDir())
 	if err != nil {
-		return runtime.Image{}, err
+		return template.Image{}, err
 	}
 	var resolvers []string
 	for _, addr := range nameservers {
@@ -31,12 +31,12 @@ func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr
 	}
 	base, err := hostbase.Build(ctx, hostbase.Config{Dir: dirs.Base(), AgentPath: agent, Nameservers: resolvers})
 	if err != nil {
-		return runtime.Image{}, err
+		return template.Image{}, err
 	}
 	if len(base.Changed) > 0 {
 		log.Info("configuration files of packages were changed on this host and are not in the base", "files", base.Changed)
 	}
-	return runtime.Image{
+	return template.Image{
 		Spec:  vm.Spec{Rootfs: base.Rootfs, Mounts: base.Mounts, Args: base.Args, Env: base.Env, Cwd: "/"},
 		Stamp: base.ID,
 	}, nil

@@ -14,12 +14,12 @@ func TestTheDiskOfAllSandboxesIsPromisedAFewTimesOnly(t *testing.T) {
 		{0, 0, 10},
 	} {
 		o := DefaultCapacity
-		o.DiskOvercommit = c.overcommit
+		o.Overcommit.Disk = c.overcommit
 		if got := o.budget(c.total).DiskBytes; got != c.want {
 			t.Errorf("%d bytes, %v times: %d, want %d", c.total, c.overcommit, got, c.want)
 		}
 	}
-	if DefaultCapacity.DiskOvercommit != 10 {
+	if DefaultCapacity.Overcommit.Disk != 10 {
 		t.Error("the default is not what the table says")
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/admission"
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -48,10 +50,10 @@ type Config struct {
 	// Capacity says how much of the machine sandboxes may have; the zero value is
 	// DefaultCapacity.
 	Capacity Capacity
-	// Shares bound what one API key may have; the zero value is runtime.DefaultShares.
-	Shares runtime.Shares
+	// Shares bound what one API key may have; the zero value is admission.DefaultShares.
+	Shares admission.Shares
 	// Warm is what is kept warm of the base; the zero value is nothing.
-	Warm runtime.WarmTarget
+	Warm pool.Target
 	// Size is that of a sandbox whose template does not say; the zero value is
 	// sandbox.DefaultSize.
 	Size sandbox.Size

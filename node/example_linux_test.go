@@ -11,7 +11,7 @@ import (
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/node"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -40,7 +40,7 @@ func calculate(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.Close(node.EndAll)) }()
-	sb, err := n.Runtime.Create(ctx, sandbox.CreateRequest{Template: runtime.BaseAlias, Timeout: time.Hour, Secure: true})
+	sb, err := n.Runtime.Create(ctx, sandbox.CreateRequest{Template: template.BaseAlias, Timeout: time.Hour, Secure: true})
 	if err != nil {
 		return err
 	}

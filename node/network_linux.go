@@ -8,6 +8,7 @@ import (
 
 	"github.com/rundlet/rundlet/network"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/machine"
 )
 
 // logRepair reports what other programs took from the network.
@@ -32,12 +33,12 @@ type slotNetwork struct {
 	noUplink bool
 }
 
-func (s slotNetwork) Acquire(ctx context.Context, allowInternet bool) (runtime.Slot, error) {
+func (s slotNetwork) Acquire(ctx context.Context, allowInternet bool) (machine.Slot, error) {
 	slot, err := s.Network.Acquire(ctx, network.Policy{AllowInternet: allowInternet && !s.noUplink})
 	if err != nil {
-		return runtime.Slot{}, err
+		return machine.Slot{}, err
 	}
-	return runtime.Slot{ID: slot.ID, NetNS: slot.NetNS, GuestIP: slot.GuestIP}, nil
+	return machine.Slot{ID: slot.ID, NetNS: slot.NetNS, GuestIP: slot.GuestIP}, nil
 }
 
 // Release gives the slot to the network's own background: its removal waits for
@@ -49,11 +50,11 @@ func (s slotNetwork) SetInternet(ctx context.Context, slotID string, allow bool)
 }
 
 // Leased implements runtime.SlotLister.
-func (s slotNetwork) Leased(context.Context) ([]runtime.Slot, error) {
+func (s slotNetwork) Leased(context.Context) ([]machine.Slot, error) {
 	slots, err := s.Network.Leased()
-	out := make([]runtime.Slot, len(slots))
+	out := make([]machine.Slot, len(slots))
 	for i, slot := range slots {
-		out[i] = runtime.Slot{ID: slot.ID, NetNS: slot.NetNS, GuestIP: slot.GuestIP}
+		out[i] = machine.Slot{ID: slot.ID, NetNS: slot.NetNS, GuestIP: slot.GuestIP}
 	}
 	return out, err
 }

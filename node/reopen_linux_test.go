@@ -12,7 +12,7 @@ import (
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/node"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -59,7 +59,7 @@ func TestASandboxOutlivesItsNode(t *testing.T) {
 		}
 	}
 	defer func() { end() }()
-	sb, err := n.Runtime.Create(t.Context(), sandbox.CreateRequest{Template: runtime.BaseAlias, Timeout: time.Hour})
+	sb, err := n.Runtime.Create(t.Context(), sandbox.CreateRequest{Template: template.BaseAlias, Timeout: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -18,18 +19,18 @@ import (
 // more, and the next one opens over what is there.
 func TestACrashAtAnyStepLosesNothingAndLeaksNothing(t *testing.T) {
 	for _, at := range step.All() {
-		t.Run(string(at), func(t *testing.T) { crashAt(t, at, WarmTarget{}) })
+		t.Run(string(at), func(t *testing.T) { crashAt(t, at, pool.Target{}) })
 	}
 	for _, at := range []step.Step{step.CreateMachine, step.CreateDelivered, step.CreateOutcome} {
-		t.Run("warm "+string(at), func(t *testing.T) { crashAt(t, at, WarmTarget{Ready: 1, Prepared: 1}) })
+		t.Run("warm "+string(at), func(t *testing.T) { crashAt(t, at, pool.Target{Ready: 1, Prepared: 1}) })
 	}
 }
 
-func crashAt(t *testing.T, death step.Step, warm WarmTarget) {
+func crashAt(t *testing.T, death step.Step, warm pool.Target) {
 	f, ctx := newFixture(t), context.Background()
 	f.cfg.Warm = warm
 	f.restart()
-	f.cfg.Warm = WarmTarget{} // of the next process
+	f.cfg.Warm = pool.Target{} // of the next process
 	paused := f.create(long)
 	f.inside(paused.ID).Set("mark", "bystander")
 	f.pause(paused.ID)

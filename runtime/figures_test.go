@@ -10,6 +10,7 @@ import (
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -141,7 +142,7 @@ func TestASandboxPastItsDeadlineIsStuck(t *testing.T) {
 }
 
 func TestFiguresOfThePool(t *testing.T) {
-	warmed(t, WarmTarget{Ready: 2, Prepared: 1}, func(t *testing.T, f *fixture) {
+	warmed(t, pool.Target{Ready: 2, Prepared: 1}, func(t *testing.T, f *fixture) {
 		f.create()
 		time.Sleep(warmpool.Cooldown)
 		synctest.Wait()

@@ -21,6 +21,7 @@ import (
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -247,11 +248,11 @@ func newFixture(t testing.TB) *fixture {
 	f.db = db
 	f.cfg = Config{
 		Instance: "test", ScratchDir: t.TempDir(), Network: f.network, Store: db, Failpoint: f.at,
-		Base: func(context.Context) (Image, error) {
+		Base: func(context.Context) (template.Image, error) {
 			f.mu.Lock()
 			stamp := f.stamp
 			f.mu.Unlock()
-			return Image{Spec: vm.Spec{Rootfs: "/base", Args: []string{"/agent"}}, Stamp: stamp}, f.step("base")
+			return template.Image{Spec: vm.Spec{Rootfs: "/base", Args: []string{"/agent"}}, Stamp: stamp}, f.step("base")
 		},
 		LockTemplates: func(context.Context) (func(), error) { return func() {}, f.step("lock") },
 		Capacity:      capacity.Budget{CPUs: 1 << 40, MemoryBytes: 1 << 50, DiskBytes: 1 << 60, Sandboxes: 10},

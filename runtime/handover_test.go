@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/step"
 )
 
@@ -15,7 +16,7 @@ import (
 func TestAMachineThatIsTakenAtOnceIsNotTouchedByThePool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, ctx := newFixture(t), context.Background()
-		f.cfg.Warm = WarmTarget{Ready: 1}
+		f.cfg.Warm = pool.Target{Ready: 1}
 		f.restart()
 		defer f.rt.Close()
 		var once sync.Once

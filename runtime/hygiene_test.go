@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -92,7 +93,7 @@ func TestWhatIsOwnedIsNotFreed(t *testing.T) {
 func TestWarmMachinesAreNoLeavings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
-		f.cfg.Warm = WarmTarget{Ready: 2, Prepared: 1}
+		f.cfg.Warm = pool.Target{Ready: 2, Prepared: 1}
 		f.supervised(Supervision{Hygiene: 5 * time.Minute})
 		defer f.rt.Close()
 		if err := f.rt.Prepare(context.Background()); err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -150,7 +151,7 @@ func TestAFollowUpKeepsEachReasonAndIsNoResume(t *testing.T) {
 
 // A stage that fails on the way back from the pool ends like any create.
 func TestACheckoutThatFailsIsStoppedAndReleased(t *testing.T) {
-	warmed(t, WarmTarget{Ready: 1}, func(t *testing.T, f *fixture) {
+	warmed(t, pool.Target{Ready: 1}, func(t *testing.T, f *fixture) {
 		f.refill(false)
 		f.failNext("init", 1)
 		req := request()

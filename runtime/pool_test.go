@@ -10,6 +10,7 @@ import (
 
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -24,7 +25,7 @@ func TestAWarmMachineIsReservedThenLaunchedThenProbedThenRetained(t *testing.T) 
 		if err := f.rt.Prepare(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		f.cfg.Warm = WarmTarget{Ready: 1}
+		f.cfg.Warm = pool.Target{Ready: 1}
 		f.restart()
 		defer f.rt.Close()
 		f.forgetHistory()
@@ -57,7 +58,7 @@ func TestAWarmMachineIsReservedThenLaunchedThenProbedThenRetained(t *testing.T) 
 func TestACheckoutPromotesAndWhatIsUsedInTotalNeverDipsOrDoubles(t *testing.T) {
 	const depth = 32
 	f := newFixture(t)
-	f.cfg.Warm = WarmTarget{Ready: depth}
+	f.cfg.Warm = pool.Target{Ready: depth}
 	f.cfg.Capacity.Sandboxes = depth // no room to be counted twice
 	f.restart()
 	if err := f.rt.Prepare(context.Background()); err != nil {
@@ -125,7 +126,7 @@ func TestACheckoutPromotesAndWhatIsUsedInTotalNeverDipsOrDoubles(t *testing.T) {
 }
 
 func TestARefillTickNeedsNoClock(t *testing.T) {
-	warmed(t, WarmTarget{Ready: 2}, func(t *testing.T, f *fixture) {
+	warmed(t, pool.Target{Ready: 2}, func(t *testing.T, f *fixture) {
 		f.refill(false)
 		synctest.Wait()
 		f.create(long)
@@ -161,7 +162,7 @@ func TestCloseEndsTheRefillTaskAndReturns(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // fails if a goroutine is left
 				f := newFixture(t)
-				f.cfg.Warm = WarmTarget{Ready: 2}
+				f.cfg.Warm = pool.Target{Ready: 2}
 				f.restart()
 				f.create(long)
 				synctest.Wait()

@@ -14,6 +14,7 @@ import (
 	"github.com/rundlet/rundlet/policy/autoscale"
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -46,7 +47,7 @@ func pressed(t *testing.T, test func(t *testing.T, f *fixture, m *fakeHost)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f, m := newFixture(t), &fakeHost{now: calm()}
-		f.cfg.Warm = WarmTarget{Ready: 3, Prepared: 2}
+		f.cfg.Warm = pool.Target{Ready: 3, Prepared: 2}
 		f.cfg.Floors = disk.FloorsFor(200 << 30)
 		f.supervised(Supervision{Pressure: 5 * time.Second, Sample: m.sample})
 		defer f.rt.Close()

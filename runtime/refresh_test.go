@@ -5,12 +5,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rundlet/rundlet/runtime/pool"
 )
 
 // A daemon that runs notices that the host changed: new sandboxes are made from a
 // template of what is there now.
 func TestTheTemplateFollowsTheHost(t *testing.T) {
-	warmed(t, WarmTarget{Ready: 1}, func(t *testing.T, f *fixture) {
+	warmed(t, pool.Target{Ready: 1}, func(t *testing.T, f *fixture) {
 		host := "before"
 		f.rt.Close()
 		f.cfg.HostStamp = func() string { return host }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -171,7 +172,7 @@ func TestTheDiskFloorStopsTheRefillOfTheWarmPoolAndEqualityPasses(t *testing.T) 
 			f, d := onDisk(t)
 			log := &logged{}
 			f.cfg.Log = slog.New(log)
-			f.cfg.Warm = WarmTarget{Ready: 1, Prepared: 1}
+			f.cfg.Warm = pool.Target{Ready: 1, Prepared: 1}
 			f.restart()
 			defer f.rt.Close()
 			d.free.Store(free)

@@ -28,23 +28,6 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Network and Slot are what Config needs of the network.
-type (
-	Network = machine.Network
-	Slot    = machine.Slot
-	Shares  = admission.Shares
-	// WarmTarget is what is kept warm.
-	WarmTarget = pool.Target
-	// Image is what a template is made of.
-	Image = template.Image
-)
-
-// BaseAlias is the name of the template that is made without a download.
-const BaseAlias = template.BaseAlias
-
-// DefaultShares are admission's.
-var DefaultShares = admission.DefaultShares
-
 // Config is what a Runtime is made of. All fields but the last group are
 // required.
 type Config struct {
@@ -62,7 +45,7 @@ type Config struct {
 	Network    machine.Network
 	Store      *store.Store
 	// Base makes, or finds, the image of the template "base".
-	Base func(ctx context.Context) (Image, error)
+	Base func(ctx context.Context) (template.Image, error)
 	// HostStamp changes, at the latest soon, when Base would return another image
 	// because the host changed. It is cheap. Nil means that a running process
 	// does not notice.

@@ -12,6 +12,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 
 	"github.com/rundlet/rundlet/runtime/admission"
+	"github.com/rundlet/rundlet/runtime/pool"
 )
 
 // sharing is a fixture with bounds.
@@ -127,7 +128,7 @@ func TestAResumeThatIsRefusedCountsForNothing(t *testing.T) {
 }
 
 func TestAWarmMachineCountsForWhoGotIt(t *testing.T) {
-	warmed(t, WarmTarget{Ready: 2}, func(t *testing.T, f *fixture) {
+	warmed(t, pool.Target{Ready: 2}, func(t *testing.T, f *fixture) {
 		f.cfg.Shares.SandboxesPerKey = 1
 		f.restart()
 		if err := f.rt.Prepare(context.Background()); err != nil {

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -221,7 +222,7 @@ func TestADamagedTemplateIsMadeAnew(t *testing.T) {
 }
 
 func TestADamagedTemplateIsMadeAnewForThePool(t *testing.T) {
-	warmed(t, WarmTarget{Ready: 1, Prepared: 1}, func(t *testing.T, f *fixture) {
+	warmed(t, pool.Target{Ready: 1, Prepared: 1}, func(t *testing.T, f *fixture) {
 		before := f.template()
 		flip(t, f.image(before.VMID, before.Snapshot))
 		f.create(hours) // takes the ready one, so that the prepared one is loaded

@@ -10,11 +10,12 @@ import (
 
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
 // warmed runs a test over a runtime whose pool is full, in a bubble.
-func warmed(t *testing.T, target WarmTarget, test func(t *testing.T, f *fixture)) {
+func warmed(t *testing.T, target pool.Target, test func(t *testing.T, f *fixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -62,7 +63,7 @@ func (f *fixture) refill(on bool) {
 }
 
 func TestThePoolReservesLaunchesProbesAndRetains(t *testing.T) {
-	warmed(t, WarmTarget{Ready: 2, Prepared: 1}, func(t *testing.T, f *fixture) {
+	warmed(t, pool.Target{Ready: 2, Prepared: 1}, func(t *testing.T, f *fixture) {
 		if got := f.pooled(); got != [2]int{2, 1} {
 			t.Fatalf("pooled %v", got)
 		}
@@ -80,7 +81,7 @@ func TestThePoolReservesLaunchesProbesAndRetains(t *testing.T) {
 }
 
 func TestACheckoutPromotesAndMakesNothing(t *testing.T) {
-	warmed(t, WarmTarget{Ready: 1}, func(t *testing.T, f *fixture) {
+	warmed(t, pool.Target{Ready: 1}, func(t *testing.T, f *fixture) {
 		f.refill(false)
 		before := f.rt.admission.Ledger.Usage()
 		sb := f.create()
@@ -115,7 +116,7 @@ func TestACheckoutPromotesAndMakesNothing(t *testing.T) {
 }
 
 func TestAWarmSandboxIsWhatWasAskedFor(t *testing.T) {
-	warmed(t, WarmTarget{Ready: 1, Prepared: 1}, func(t *testing.T, f *fixture) {
+	warmed(t, pool.Target{Ready: 1, Prepared: 1}, func(t *testing.T, f *fixture) {
 		no := false
 		for _, stage := range []string{"ready", "prepared"} {
 			f.refill(false)
@@ -153,7 +154,7 @@ func TestAWarmSandboxIsWhatWasAskedFor(t *testing.T) {
 }
 
 func TestAnEmptyPoolIsNoError(t *testing.T) {
-	warmed(t, WarmTarget{Ready: 1}, func(t *testing.T, f *fixture) {
+	warmed(t, pool.Target{Ready: 1}, func(t *testing.T, f *fixture) {
 		f.refill(false)
 		f.create()
 		f.create()
@@ -168,7 +169,7 @@ func TestAFailedLaunchReleasesAndEndsNothingElse(t *testing.T) {
 	for _, step := range []string{"acquire", "create", "init", "command"} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFixture(t)
-			f.cfg.Warm = WarmTarget{Ready: 2}
+			f.cfg.Warm = pool.Target{Ready: 2}
 			f.restart()
 			if err := f.rt.Prepare(context.Background()); err != nil {
 				t.Fatal(err)
@@ -192,7 +193,7 @@ func TestAFailedLaunchReleasesAndEndsNothingElse(t *testing.T) {
 func TestWarmMachinesYieldToActiveWorkAndActiveWorkIsNeverEvicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
-		f.cfg.Warm = WarmTarget{Ready: 4}
+		f.cfg.Warm = pool.Target{Ready: 4}
 		f.cfg.Capacity.Sandboxes = 5
 		f.restart()
 		defer f.rt.Close()
@@ -226,7 +227,7 @@ func TestWarmMachinesYieldToActiveWorkAndActiveWorkIsNeverEvicted(t *testing.T) 
 func TestWhoWaitsIsNotOvertakenByWayOfThePool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
-		f.cfg.Warm = WarmTarget{Ready: 3}
+		f.cfg.Warm = pool.Target{Ready: 3}
 		f.cfg.Launches = 1
 		f.restart()
 		defer f.rt.Close()
@@ -253,7 +254,7 @@ func TestWhoWaitsIsNotOvertakenByWayOfThePool(t *testing.T) {
 }
 
 func TestAWarmMachineThatDiesIsReplacedAndNeverHandedOut(t *testing.T) {
-	warmed(t, WarmTarget{Ready: 1}, func(t *testing.T, f *fixture) {
+	warmed(t, pool.Target{Ready: 1}, func(t *testing.T, f *fixture) {
 		owned := map[string]bool{}
 		f.rt.pool.Owned(owned)
 		var dead string
@@ -276,7 +277,7 @@ func TestAWarmMachineThatDiesIsReplacedAndNeverHandedOut(t *testing.T) {
 }
 
 func TestAWarmMachineThatCannotBeEndedKeepsItsCapacity(t *testing.T) {
-	warmed(t, WarmTarget{Ready: 1, MaxAge: time.Hour}, func(t *testing.T, f *fixture) {
+	warmed(t, pool.Target{Ready: 1, MaxAge: time.Hour}, func(t *testing.T, f *fixture) {
 		f.failNext("destroy", 2)
 		time.Sleep(61 * time.Minute) // it is replaced, and its end fails at first
 		synctest.Wait()
@@ -290,7 +291,7 @@ func TestAWarmMachineThatCannotBeEndedKeepsItsCapacity(t *testing.T) {
 }
 
 func TestARefillKeepsAwayFromAFirstCommand(t *testing.T) {
-	warmed(t, WarmTarget{Ready: 2}, func(t *testing.T, f *fixture) {
+	warmed(t, pool.Target{Ready: 2}, func(t *testing.T, f *fixture) {
 		f.create()
 		time.Sleep(warmpool.Cooldown / 2)
 		synctest.Wait()

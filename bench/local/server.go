@@ -14,6 +14,7 @@ import (
 	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -22,12 +23,12 @@ import (
 func (c Config) serve(ctx context.Context, dirs layout.Layout, want bench.Config, size sandbox.Size) (_ *bench.Server, _ vm.Runtime, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	room := node.DefaultCapacity
-	room.Sandboxes, room.Pending = cmp.Or(want.Sandboxes, room.Sandboxes), cmp.Or(want.Pending, room.Pending)
-	room.MemoryOvercommit, room.DiskOvercommit = 16, 100 // Their size is a limit that few come near.
+	room.Overcommit.Sandboxes, room.Pending = cmp.Or(want.Sandboxes, room.Overcommit.Sandboxes), cmp.Or(want.Pending, room.Pending)
+	room.Overcommit.Memory, room.Overcommit.Disk = 16, 100 // Their size is a limit that few come near.
 	room.Wait = 5 * time.Minute
 	n, err := c.open(ctx, node.Config{
 		Dirs: dirs, Ephemeral: true, NoUplink: true, NetworkSlots: 4, Capacity: room, Size: size, Latency: &latency.Recorder{},
-		Warm: runtime.WarmTarget{Ready: want.Warm, Prepared: want.Prepared}, Progress: c.Progress,
+		Warm: pool.Target{Ready: want.Warm, Prepared: want.Prepared}, Progress: c.Progress,
 	})
 	if err != nil {
 		cancel()

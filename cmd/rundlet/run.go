@@ -11,7 +11,7 @@ import (
 
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/node"
-	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -76,7 +76,7 @@ The sandbox is gone when the command ends.
 			return runOnce(cmd, node.Config{
 				Dirs: dirs, Ephemeral: true, NoUplink: noInternet, NetworkSlots: 1, Nameservers: resolvers,
 				Progress: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) },
-			}, sandbox.CreateRequest{Template: runtime.BaseAlias, Timeout: timeout, AllowInternet: &allow, Secure: true, Env: env},
+			}, sandbox.CreateRequest{Template: template.BaseAlias, Timeout: timeout, AllowInternet: &allow, Secure: true, Env: env},
 				ef, args)
 		},
 	}

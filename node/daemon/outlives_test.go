@@ -23,6 +23,8 @@ import (
 	"github.com/rundlet/rundlet/node/keys"
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/telemetry"
@@ -36,11 +38,11 @@ type openSlots struct {
 	next int
 }
 
-func (s *openSlots) Acquire(context.Context, bool) (runtime.Slot, error) {
+func (s *openSlots) Acquire(context.Context, bool) (machine.Slot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next++
-	return runtime.Slot{ID: fmt.Sprint("slot", s.next), GuestIP: netip.MustParseAddr("10.0.0.2")}, nil
+	return machine.Slot{ID: fmt.Sprint("slot", s.next), GuestIP: netip.MustParseAddr("10.0.0.2")}, nil
 }
 func (*openSlots) Release(context.Context, string) error                       { return nil }
 func (*openSlots) SetInternet(context.Context, string, bool) error             { return nil }
@@ -68,8 +70,8 @@ func (s *serving) open(t *testing.T) *node.Node {
 	}})
 	rt, err := runtime.Open(t.Context(), runtime.Config{
 		Instance: s.dirs.Instance(), Driver: driver, Network: &openSlots{}, Store: db,
-		Base: func(context.Context) (runtime.Image, error) {
-			return runtime.Image{Spec: vm.Spec{Rootfs: "/base", Args: []string{"/agent"}}, Stamp: "1"}, nil
+		Base: func(context.Context) (template.Image, error) {
+			return template.Image{Spec: vm.Spec{Rootfs: "/base", Args: []string{"/agent"}}, Stamp: "1"}, nil
 		},
 		LockTemplates: func(context.Context) (func(), error) { return func() {}, nil },
 		Capacity:      capacity.Budget{CPUs: 1 << 40, MemoryBytes: 1 << 50, DiskBytes: 1 << 60, Sandboxes: 10},

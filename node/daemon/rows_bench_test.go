@@ -17,6 +17,7 @@ import (
 	"github.com/rundlet/rundlet/node/keys"
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/telemetry"
@@ -52,7 +53,7 @@ func BenchmarkRowsByHTTP(b *testing.B) {
 }
 
 // noNetwork is for sandboxes that are never started.
-type noNetwork struct{ runtime.Network }
+type noNetwork struct{ machine.Network }
 
 func (noNetwork) Adopt(context.Context, []string) ([]string, error) { return nil, nil }
 
