@@ -2,7 +2,7 @@
 
 // Package agent is the program inside the guest: it serves the envd API
 // (Connect and plain HTTP on port 49983) for the sandbox it runs in. It may
-// import its own subpackages and the generated API, nothing of the host's;
+// import its own subpackages, envd and the generated API, nothing of the host's;
 // only cmd/rundlet-agent and tests import it.
 package agent
 

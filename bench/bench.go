@@ -1,8 +1,8 @@
 // Package bench measures the latencies that users feel, each beside the bare
 // mechanism under it, in the same run and taking turns, so that a noisy machine
 // disturbs both alike. It knows the API's client and no driver. It
-// may import client, policy and its own report package; only cmd may import
-// it.
+// may import client, policy and its own report package; only bench/local, which
+// runs it on this machine, and cmd may import it.
 package bench
 
 import (

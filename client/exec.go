@@ -1,6 +1,6 @@
 // Package client is the Go side of a Rundlet server: it runs commands through a
-// sandbox's agent and asks the REST API, the way an SDK does. It may import api
-// and the standard library; cmd and tests may import it.
+// sandbox's agent and asks the REST API, the way an SDK does. It may import api,
+// envd, sandbox and the standard library; cmd and tests may import it.
 package client
 
 import (

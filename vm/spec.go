@@ -63,7 +63,8 @@ type Spec struct {
 
 // Mount shows a host directory in the guest. It is read-only in the sense that
 // no write ever reaches the host; with Overlay the guest may write to a private
-// layer above it.
+// layer above it. The target must exist in the root file system, or in the mount
+// that it is in (ErrInvalid where a driver can see it): no driver makes it there.
 type Mount struct {
 	Source  string `json:"source"`
 	Target  string `json:"target"`

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"os"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,35 +71,5 @@ func TestOnlyAGateFailsForObjectives(t *testing.T) {
 	r.Groups = []report.Group{{Name: "warm", Error: "x"}}
 	if err := judge(r, false); err == nil || !strings.Contains(err.Error(), "warm") {
 		t.Errorf("a group that failed: %v", err)
-	}
-}
-
-func TestUsageOfProcessesIsRead(t *testing.T) {
-	u := procUsage{}
-	self := []int{os.Getpid(), 1 << 30} // The second does not exist.
-	mib, err := u.PSS(self)
-	if err != nil || mib <= 1 || mib > 4096 {
-		t.Errorf("PSS %g MiB, %v", mib, err)
-	}
-	for begin := time.Now(); time.Since(begin) < 50*time.Millisecond; {
-		slices.Sort(make([]int, 1000))
-	}
-	all, err := u.CPU(self)
-	own, rss, selfErr := u.Self()
-	if err != nil || selfErr != nil || all <= 0 || own <= 0 || rss < mib/2 {
-		t.Errorf("processor time %s and %s, RSS %g MiB, %v, %v", all, own, rss, err, selfErr)
-	}
-	for text, want := range map[string]int64{"Pss:   12 kB\n": 12, "A: 1\nPss: 3 kB": 3} {
-		if got, err := field([]byte(text), "Pss:"); err != nil || got != want {
-			t.Errorf("%q: %d, %v", text, got, err)
-		}
-	}
-	for _, text := range []string{"", "Pss: x kB", "Pss_Anon: 4 kB"} {
-		if got, err := field([]byte(text), "Pss:"); err == nil {
-			t.Errorf("%q: %d", text, got)
-		}
-	}
-	if memoryFree() <= 0 {
-		t.Error("no memory is free")
 	}
 }

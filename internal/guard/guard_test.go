@@ -69,7 +69,7 @@ func TestRulesCanFail(t *testing.T) {
 		"e2b knows a driver":     {Layers, files{"e2b/a.go": ours("e2b", "vm/gvisor")}, files{"e2b/a.go": ours("e2b", "sandbox")}},
 		"e2b knows vm":           {Layers, files{"e2b/x/a.go": ours("x", "vm")}, files{"e2b/x/a.go": ours("x", "e2b/y")}},
 		"sideways":               {Layers, files{"store/a.go": ours("store", "network")}, files{"store/a.go": ours("store", "vm")}},
-		"store knows a driver":   {Layers, files{"store/a.go": ours("store", "vm/gvisor")}, files{"bench/a.go": ours("bench", "vm/gvisor")}},
+		"store knows a driver":   {Layers, files{"store/a.go": ours("store", "vm/gvisor")}, files{"vm/drivers/a.go": ours("drivers", "vm/gvisor")}},
 		"runtime knows a driver": {Layers, files{"runtime/a.go": ours("runtime", "vm/gvisor")}, files{"vm/drivers/a.go": ours("drivers", "vm/gvisor")}},
 		"driver knows driver":    {Layers, files{"vm/gvisor/a.go": ours("gvisor", "vm/memvm")}, files{"vm/gvisor/a.go": ours("gvisor", "vm/gvisor/b")}},
 		"policy looks up":        {Layers, files{"policy/a/a.go": ours("a", "store")}, files{"policy/a/a.go": ours("a", "policy/b")}},

@@ -16,7 +16,6 @@ const maxLines = 350
 var withoutTests = map[string]string{
 	"api": "holds the OpenAPI document and what generates from it",
 
-	"vm/vmtest":                "is a test suite: memvm's test runs it, and its rules fail on drivers that break them",
 	"e2b/internal/fakeruntime": "is part of the tests of e2b",
 }
 

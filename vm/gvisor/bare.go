@@ -10,8 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 
 	"gvisor.dev/gvisor/runsc/config"
 	"gvisor.dev/gvisor/runsc/container"
@@ -19,6 +17,9 @@ import (
 
 	"github.com/rundlet/rundlet/vm"
 )
+
+// The methods of this file are those of bench/local.Driver: they run gVisor without
+// the driver, with the flags and files that the driver gives it.
 
 // ExecCommand returns the command that runs args in a running machine by
 // gVisor's own command line ("runsc exec"), which this binary also is. It is for
@@ -41,8 +42,9 @@ func (d *Driver) ExecCommand(id string, args ...string) (*exec.Cmd, error) {
 	return &exec.Cmd{Path: specutils.ExePath, Args: append(argv, args...)}, nil
 }
 
-// Processes returns the host processes of a machine that has its control group:
-// those that its memory and processor time are charged to. It is for measuring.
+// Processes returns the host processes that the driver started for a machine, sandbox
+// and file server. Its memory and processor time are charged to them and to their
+// children.
 func (d *Driver) Processes(id string) ([]int, error) {
 	m, err := d.find("processes", id)
 	if err != nil {
@@ -51,34 +53,17 @@ func (d *Driver) Processes(id string) ([]int, error) {
 	if status, _ := d.state(m); status != vm.StatusRunning && status != vm.StatusStopped || m.sandbox == nil {
 		return nil, vm.TransitionError("processes", id, status, vm.StatusRunning)
 	}
-	pids := descendants(m.sandbox.pid)
+	pids := []int{m.sandbox.pid}
 	if m.gofer != nil {
 		pids = append(pids, m.gofer.pid)
 	}
 	return pids, nil
 }
 
-// descendants returns a process and all that come from it.
-func descendants(pid int) []int {
-	all := []int{pid}
-	for i := 0; i < len(all); i++ {
-		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", all[i]))
-		for _, list := range lists {
-			data, _ := os.ReadFile(list)
-			for _, field := range strings.Fields(string(data)) {
-				if child, err := strconv.Atoi(field); err == nil {
-					all = append(all, child)
-				}
-			}
-		}
-	}
-	return all
-}
-
-// Bare is a start by gVisor's library alone: the same flags and spec as a
+// bare is a start by gVisor's library alone: the same flags and spec as a
 // machine, without limits, records and watching. It is what a machine's restore
 // or boot is measured against.
-type Bare struct {
+type bare struct {
 	d      *Driver
 	key    string
 	images string // Empty for a boot.
@@ -88,27 +73,27 @@ type Bare struct {
 }
 
 // Bare prepares a bare restore of spec.RestoreFrom, or without one a bare boot:
-// everything that is on disk. The caller ends it with Destroy.
-func (d *Driver) Bare(spec vm.Spec) (*Bare, error) {
+// everything that is on disk. The guest runs when run returns. The caller calls
+// destroy in any case, which ends the sandbox and removes its files.
+func (d *Driver) Bare(spec vm.Spec) (run, destroy func() error, err error) {
 	if err := checkSpec(spec); err != nil {
-		return nil, failure("bare restore", "", nil, err)
+		return nil, nil, failure("bare restore", "", nil, err)
 	}
 	images := ""
 	var from *manifest
 	if spec.RestoreFrom != nil {
-		var err error
 		images, from, spec, err = d.resolve(spec.RestoreFrom, spec)
 		if err == nil && from.Filesystem {
 			err = unsupported("bare restore of a file system")
 		}
 		if err != nil {
-			return nil, failure("bare restore", "", nil, err)
+			return nil, nil, failure("bare restore", "", nil, err)
 		}
 	}
-	b := &Bare{d: d, key: newKey(), images: images, spec: spec}
+	b := &bare{d: d, key: newKey(), images: images, spec: spec}
 	bundle := d.conf.bundle(b.key)
 	if err := os.Mkdir(bundle, 0o700); err != nil {
-		return nil, failure("bare restore", b.key, nil, err)
+		return nil, nil, failure("bare restore", b.key, nil, err)
 	}
 	con, err := openConsole(filepath.Join(bundle, consoleFile))
 	if err == nil {
@@ -117,14 +102,14 @@ func (d *Driver) Bare(spec vm.Spec) (*Bare, error) {
 	}
 	if err = errors.Join(err, writeBundle(bundle, spec, nil, 0, images, d.conf.setUIDFor(from), oneLayer(spec, from))); err != nil {
 		d.removeFiles(b.key)
-		return nil, failure("bare restore", b.key, nil, err)
+		return nil, nil, failure("bare restore", b.key, nil, err)
 	}
-	return b, nil
+	return b.run, b.destroy, nil
 }
 
-// Run makes the sandbox and loads the snapshot, or starts the program: two
+// run makes the sandbox and loads the snapshot, or starts the program: two
 // library calls. The guest runs when it returns.
-func (b *Bare) Run() error {
+func (b *bare) run() error {
 	bundle := b.d.conf.bundle(b.key)
 	oci, err := specutils.ReadSpec(bundle, b.conf)
 	if err != nil {
@@ -143,8 +128,8 @@ func (b *Bare) Run() error {
 	return failure("bare start", b.key, nil, err)
 }
 
-// Destroy ends the sandbox and removes its files.
-func (b *Bare) Destroy() error {
+// destroy ends the sandbox and removes its files.
+func (b *bare) destroy() error {
 	var err error
 	if b.c != nil {
 		if err = b.c.Destroy(); err != nil {

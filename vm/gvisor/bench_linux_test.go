@@ -90,12 +90,12 @@ func BenchmarkRestoreToPing(b *testing.B) {
 // address is dialled by no driver.
 func BenchmarkBareRestore(b *testing.B) {
 	d, spec := source(b)
-	var bare *Bare
+	var run, end func() error
 	measure(b, func(int) {
 		var err error
-		bare, err = d.Bare(spec())
+		run, end, err = d.Bare(spec())
 		must(b, err)
-	}, func(int) { must(b, bare.Run()) }, func(int) { must(b, bare.Destroy()) })
+	}, func(int) { must(b, run()) }, func(int) { must(b, end()) })
 }
 
 func BenchmarkRestore(b *testing.B) {

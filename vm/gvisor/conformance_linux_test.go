@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/vmtest"
 )
@@ -64,8 +65,30 @@ func TestConformance(t *testing.T) {
 		},
 		Accepts: []string{"RootfsReadOnly", "Mounts", "Args", "Env", "Cwd", "Hostname", "VCPUs", "MemoryMiB", "DiskMiB",
 			"MaxProcesses", "NetNS", "GuestIP"},
-		Guest: func(d vm.Runtime) vmtest.Guest { return client{d.(*Driver)} },
-		Files: func(d vm.Runtime) vmtest.Guest { return disk{client{d.(*Driver)}} },
+		OtherRoot: func(t *testing.T) string { return t.TempDir() },
+		RootFile:  "/tmp/.keep",
+		Look: func(ctx context.Context, d vm.Runtime, id string, question ...string) (string, error) {
+			return client{d.(*Driver)}.do(ctx, id, "POST", "/look", strings.Join(question, "\x00"))
+		},
+		Processors:  guestCPUs,
+		Confinement: confinement,
+		Crash: func(t *testing.T, d vm.Runtime, c vmtest.Call) vm.Runtime {
+			if err := d.(*Driver).Close(); err != nil {
+				t.Fatal(err)
+			}
+			dieHalfWay(t, d.(*Driver).conf, c)
+			again, err := New(d.(*Driver).conf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			reopened.Store(again, again.conf)
+			return with(again)
+		},
+		Skips: []string{"honour/kernel-command-line"},
+		// A destroy waits for the call in progress, then breaks it off and waits for that.
+		Limits: vmtest.Limits{Destroy: turn.Patience + turn.Bound + 3*time.Second},
+		Guest:  func(d vm.Runtime) vmtest.Guest { return client{d.(*Driver)} },
+		Files:  func(d vm.Runtime) vmtest.Guest { return disk{client{d.(*Driver)}} },
 		BootID: func(ctx context.Context, d vm.Runtime, id string) (string, error) {
 			return client{d.(*Driver)}.do(ctx, id, "GET", "/boot", "")
 		},

@@ -116,6 +116,9 @@ func treeSpec(t *testing.T) vm.Spec {
 	}
 	baseTree(t, spec.Rootfs)
 	baseTree(t, mounted)
+	if err := os.MkdirAll(filepath.Join(spec.Rootfs, "usr"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	spec.Mounts = []vm.Mount{{Source: mounted, Target: "/usr", Overlay: true}}
 	return spec
 }

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/vmtest"
 )
 
 // dialReady dials the agent's port and waits for a guest that does not listen
@@ -96,7 +97,7 @@ var rootfs = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, sub := range []string{"proc", "sys", "dev", "tmp", "etc", "mnt"} {
+	for _, sub := range append([]string{"proc", "sys", "dev", "tmp", "etc", "mnt", "mnt/ro", "mnt/private"}, vmtest.MountPoints()...) {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
 			return "", err
 		}

@@ -255,17 +255,17 @@ func TestExecCommandAndBareStarts(t *testing.T) {
 	}
 	before := leftovers(d)
 	s := guestSpec(t)
-	b, err := d.Bare(vm.Spec{NetNS: s.NetNS, GuestIP: s.GuestIP, RestoreFrom: &vm.SnapshotRef{VMID: "a", SnapshotID: "one"}})
+	run, destroy, err := d.Bare(vm.Spec{NetNS: s.NetNS, GuestIP: s.GuestIP, RestoreFrom: &vm.SnapshotRef{VMID: "a", SnapshotID: "one"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(b.Run(), b.Destroy()); err != nil {
+	if err := errors.Join(run(), destroy()); err != nil {
 		t.Error(err)
 	}
-	if b, err = d.Bare(guestSpec(t)); err != nil {
+	if run, destroy, err = d.Bare(guestSpec(t)); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(b.Run(), b.Destroy()); err != nil {
+	if err := errors.Join(run(), destroy()); err != nil {
 		t.Errorf("boot: %v", err)
 	}
 	if after := leftovers(d); !slices.Equal(before, after) {

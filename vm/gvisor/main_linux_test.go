@@ -18,12 +18,17 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/vm/vmtest"
 )
 
 // TestMain runs the tests in network and mount namespaces of their own, so
 // that nothing of them is ever seen by the host. The same binary is also the
 // sandbox and the guest's first process.
 func TestMain(m *testing.M) {
+	if vmtest.Idle() {
+		return
+	}
 	if strings.HasSuffix(os.Args[0], "/init") || os.Args[0] == "/raise" || os.Args[0] == "/usr/bin/chmod" {
 		guestMain()
 		return
@@ -118,6 +123,10 @@ func guestMain() {
 	mux.HandleFunc("GET /nap", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, int64(<-naps)) })
 	mux.HandleFunc("POST /exit", func(w http.ResponseWriter, r *http.Request) { os.Exit(7) })
 	mux.HandleFunc("POST /eat", func(w http.ResponseWriter, r *http.Request) { eat() })
+	mux.HandleFunc("POST /look", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		fmt.Fprint(w, vmtest.Look(strings.Split(string(body), "\x00")...))
+	})
 	mux.HandleFunc("POST /run", func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		args := strings.Split(string(body), "\x00")

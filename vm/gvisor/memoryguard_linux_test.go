@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -128,4 +129,21 @@ func TestStubsDieBeforeTheSandbox(t *testing.T) {
 	if scores[fmt.Sprint(oomScoreSandbox)] != 1 || scores[fmt.Sprint(oomScoreStub)] < 3 {
 		t.Errorf("scores are %v, want one of %d and some of %d", scores, oomScoreSandbox, oomScoreStub)
 	}
+}
+
+// descendants returns a process and all that come from it.
+func descendants(pid int) []int {
+	all := []int{pid}
+	for i := 0; i < len(all); i++ {
+		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", all[i]))
+		for _, list := range lists {
+			data, _ := os.ReadFile(list)
+			for _, field := range strings.Fields(string(data)) {
+				if child, err := strconv.Atoi(field); err == nil {
+					all = append(all, child)
+				}
+			}
+		}
+	}
+	return all
 }

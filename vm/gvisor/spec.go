@@ -93,7 +93,7 @@ func checkCold(spec vm.Spec) error {
 	case !dirExists(spec.Rootfs):
 		return invalid("root file system %.100q is not a directory", spec.Rootfs)
 	}
-	return nil
+	return checkMountPoints(spec)
 }
 
 func unsupported(what string) error {
@@ -112,6 +112,32 @@ func checkMounts(mounts []vm.Mount) error {
 			return fmt.Errorf("%w: mount target %.100q is given twice", vm.ErrInvalid, m.Target)
 		}
 		seen[m.Target] = true
+	}
+	return nil
+}
+
+// checkMountPoints refuses a mount whose target is not there. gVisor would make
+// it, in the root directory on the host, which is the caller's.
+func checkMountPoints(spec vm.Spec) error {
+	for _, m := range spec.Mounts {
+		place := filepath.Join(spec.Rootfs, m.Target)
+		outer := ""
+		for _, o := range spec.Mounts {
+			if rest, in := strings.CutPrefix(m.Target, o.Target+"/"); in && len(o.Target) > len(outer) {
+				place, outer = filepath.Join(o.Source, rest), o.Target
+			}
+		}
+		source, err := os.Stat(m.Source)
+		if err != nil {
+			return fmt.Errorf("%w: mount source %.100q: %w", vm.ErrInvalid, m.Source, err)
+		}
+		target, err := os.Stat(place)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%w: mount target %.100q does not exist in the root file system or the mount that it is in", vm.ErrInvalid, m.Target)
+		case source.IsDir() != target.IsDir():
+			return fmt.Errorf("%w: one of mount target %.100q and source %.100q is a directory", vm.ErrInvalid, m.Target, m.Source)
+		}
 	}
 	return nil
 }

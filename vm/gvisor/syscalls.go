@@ -43,6 +43,8 @@ func likeLinux() {
 		"kill": spareFirst(byPID, 0, 1), "tkill": spareFirst(byPID, 0, 1), "tgkill": spareFirst(byPID, 1, 2),
 		"rt_sigqueueinfo": spareFirst(byPID, 0, 1), "rt_tgsigqueueinfo": spareFirst(byPID, 1, 2),
 		"pidfd_send_signal": spareFirst(byPIDFD, 0, 1),
+		"fork":              boundProcesses(noFlags), "vfork": boundProcesses(noFlags),
+		"clone": boundProcesses(cloneFlags), "clone3": boundProcesses(clone3Flags),
 	})
 	// Around the others: what they open may be a terminal, too.
 	wrapCalls(map[string]wrapper{

@@ -139,6 +139,9 @@ func TestWithLimits(t *testing.T) {
 
 func TestCheckSpec(t *testing.T) {
 	dir := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "point"), 0o700), os.WriteFile(filepath.Join(dir, "file"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	good := vm.Spec{Rootfs: dir, Args: []string{"/init"}}
 	if err := checkSpec(good); err != nil {
 		t.Fatal(err)
@@ -157,7 +160,15 @@ func TestCheckSpec(t *testing.T) {
 		"netns":           {func(s *vm.Spec) { s.NetNS = dir + "/x" }, vm.ErrInvalid},
 		"mount source":    {func(s *vm.Spec) { s.Mounts = []vm.Mount{{Source: dir + "/x", Target: "/x"}} }, vm.ErrInvalid},
 		"mount target":    {func(s *vm.Spec) { s.Mounts = []vm.Mount{{Source: dir, Target: "/a/../x"}} }, vm.ErrInvalid},
-		"mount on root":   {func(s *vm.Spec) { s.Mounts = []vm.Mount{{Source: dir, Target: "/"}} }, vm.ErrInvalid},
+		"no mount point":  {func(s *vm.Spec) { s.Mounts = []vm.Mount{{Source: dir, Target: "/none"}} }, vm.ErrInvalid},
+		"mount on a file": {func(s *vm.Spec) { s.Mounts = []vm.Mount{{Source: dir, Target: "/file"}} }, vm.ErrInvalid},
+		"no mount point in a mount": {func(s *vm.Spec) {
+			s.Mounts = []vm.Mount{{Source: dir, Target: "/point/none"}, {Source: dir, Target: "/point"}}
+		}, vm.ErrInvalid},
+		"mounts": {func(s *vm.Spec) {
+			s.Mounts = []vm.Mount{{Source: dir, Target: "/point/point"}, {Source: dir, Target: "/point"}, {Source: dir + "/file", Target: "/file"}}
+		}, nil},
+		"mount on root": {func(s *vm.Spec) { s.Mounts = []vm.Mount{{Source: dir, Target: "/"}} }, vm.ErrInvalid},
 		"mount twice": {func(s *vm.Spec) {
 			s.Mounts = []vm.Mount{{Source: dir, Target: "/x"}, {Source: dir, Target: "/x"}}
 		}, vm.ErrInvalid},

@@ -15,6 +15,8 @@ import (
 	"github.com/rundlet/rundlet/vm/memvm"
 )
 
+var errInjected = errors.New("injected")
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

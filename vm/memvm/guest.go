@@ -88,6 +88,13 @@ func (g *Guest) File(name string) string {
 	return g.img.files[name]
 }
 
+// Files returns a copy of all files by name.
+func (g *Guest) Files() map[string]string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return maps.Clone(g.img.files)
+}
+
 // BootID names the boot of the guest: a restore with memory continues it.
 func (g *Guest) BootID() string {
 	g.mu.Lock()

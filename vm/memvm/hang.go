@@ -70,6 +70,7 @@ func (d *Driver) takeOver() (adopted map[string]*record, lost map[string]string)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	adopted, lost = map[string]*record{}, map[string]string{}
+	d.host.dropUnfinished(d.records)
 	for id, g := range d.host.orphans() {
 		if d.records[id] != nil {
 			continue

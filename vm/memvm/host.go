@@ -164,6 +164,23 @@ func (h *Host) remove(id string, i int) {
 	}
 }
 
+// dropUnfinished removes the snapshots that an earlier driver value had not
+// finished. The machines that this one knows may be in the middle of theirs.
+func (h *Host) dropUnfinished(known map[string]*record) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, list := range h.snapshots {
+		if known[id] != nil {
+			continue
+		}
+		for i := len(list) - 1; i >= 0; i-- {
+			if !h.snapshots[id][i].complete {
+				h.remove(id, i)
+			}
+		}
+	}
+}
+
 func (h *Host) hasSnapshots(id string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

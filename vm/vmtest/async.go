@@ -66,7 +66,7 @@ func (e *env) eventually(check func() error) {
 		select {
 		case <-tick.C:
 		case <-e.ctx.Done():
-			e.Fatalf("in %v: %v", e.h.Timeout, err)
+			e.Fatalf("in %v: %v", e.h.Limits.Case, err)
 		}
 	}
 }

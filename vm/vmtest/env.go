@@ -19,10 +19,11 @@ type env struct {
 
 	before []string
 	taken  []vm.SnapshotRef // snapshots to delete in the end
+	roots  map[string]map[string]string
 }
 
 func newEnv(t *testing.T, h Harness) *env {
-	ctx, cancel := context.WithTimeout(context.Background(), h.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), h.Limits.Case)
 	e := &env{T: t, h: h, d: h.New(t), ctx: ctx}
 	e.before = e.leftovers()
 	t.Cleanup(cancel)
@@ -34,7 +35,7 @@ func newEnv(t *testing.T, h Harness) *env {
 // everything.
 func (e *env) clean() {
 	// The case may have used up its own time.
-	ctx, cancel := context.WithTimeout(context.Background(), e.h.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), e.h.Limits.Case)
 	defer cancel()
 	e.ctx = ctx
 	views, err := e.d.List(ctx)
@@ -62,6 +63,11 @@ func (e *env) clean() {
 		}
 	}
 	e.noLeftovers(e.before)
+	for root, before := range e.roots {
+		if paths := differ(before, hostFiles(root, false)); len(paths) > 0 {
+			e.Errorf("the root file system on the host has changed: %q", paths)
+		}
+	}
 }
 
 // leftovers is nil without the hook.
@@ -81,7 +87,17 @@ func (e *env) noLeftovers(before []string) {
 	}
 }
 
-func (e *env) spec() vm.Spec { return e.h.Spec(e.T) }
+// spec is the harness's. What it names of the host must not change meanwhile.
+func (e *env) spec() vm.Spec {
+	s := e.h.Spec(e.T)
+	if e.roots == nil {
+		e.roots = map[string]map[string]string{}
+	}
+	if e.roots[s.Rootfs] == nil {
+		e.roots[s.Rootfs] = hostFiles(s.Rootfs, false)
+	}
+	return s
+}
 
 func (e *env) restoreSpec(id, snapshot string, resume bool) vm.Spec {
 	var s vm.Spec

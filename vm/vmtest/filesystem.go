@@ -231,16 +231,16 @@ var filesystemRules = []rule{
 		e.unknown("b")
 		e.noLeftovers(before)
 	}),
-	files("restore-filesystem/another-root-is-incompatible", func(e *env) {
+	{name: "restore-filesystem/another-root-is-incompatible", capability: vm.CapabilityFilesystem, needs: []string{"OtherRoot"}, run: func(e *env) {
 		e.running("a")
 		e.saveFiles("a", "one")
 		before := e.leftovers()
 		s := e.coldSpec("a", "one", true)
-		s.Rootfs = e.TempDir()
+		s.Rootfs = e.h.OtherRoot(e.T)
 		e.is(e.d.Create(e.ctx, "b", s), vm.ErrIncompatible)
 		e.unknown("b")
 		e.noLeftovers(before)
-	}),
+	}},
 	{name: "restore-filesystem/of-a-deleted-snapshot-can-still-start", capability: vm.CapabilityFilesystem, run: func(e *env) {
 		if !e.implements(vm.CapabilityDeleteSnapshot) {
 			e.Log("the driver does not implement delete_snapshot")

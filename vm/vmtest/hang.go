@@ -29,7 +29,22 @@ func (e *env) bounded(op string, do func(ctx context.Context) error) error {
 	e.Helper()
 	ctx, cancel := context.WithTimeout(e.ctx, patience)
 	defer cancel()
-	return e.await(op, func() error { return do(ctx) })
+	began := time.Now()
+	err := e.await(op, func() error { return do(ctx) })
+	if took := time.Since(began); took > patience+e.h.Limits.Answer {
+		e.Errorf("%s returned %v after the end of its context, want at most %v", op, took-patience, e.h.Limits.Answer)
+	}
+	return err
+}
+
+// destroysHung destroys a machine that hangs.
+func (e *env) destroysHung(id string) {
+	e.Helper()
+	began := time.Now()
+	e.ok(e.await("destroy", func() error { return e.d.Destroy(e.ctx, id) }))
+	if took := time.Since(began); took > e.h.Limits.Destroy {
+		e.Errorf("the destruction of a machine that hangs took %v, want at most %v", took, e.h.Limits.Destroy)
+	}
 }
 
 // await runs do and ends the case if it does not return.
@@ -99,7 +114,7 @@ func hangRules(c call, from, to vm.Status, prepare func(*env, string)) []rule {
 			hung := make(chan error, 1)
 			go func() { hung <- do(e)(e.ctx) }()
 			<-entered
-			e.ok(e.await("destroy", func() error { return e.d.Destroy(e.ctx, "a") }))
+			e.destroysHung("a")
 			if err := e.await(c.name, func() error { return <-hung }); err == nil {
 				e.Errorf("%s of a machine that was destroyed succeeded", c.name)
 			}
@@ -111,7 +126,7 @@ func hangRules(c call, from, to vm.Status, prepare func(*env, string)) []rule {
 			before := e.leftovers()
 			prepare(e, "a")
 			e.abandon(c.name, "a", do(e))
-			e.ok(e.await("destroy", func() error { return e.d.Destroy(e.ctx, "a") }))
+			e.destroysHung("a")
 			e.status("a", vm.StatusDestroyed)
 			e.snapshots("a")
 			e.noLeftovers(before)
@@ -134,6 +149,16 @@ var hangingRules = slices.Concat(
 			e.noLeftovers(before)
 			release() // The context may have ended before it hung.
 			e.restore("b", "a", "one", true)
+		}},
+		{name: "hang/destroy-of-an-idle-machine-is-bounded", needs: []string{"Hang"}, run: func(e *env) {
+			// No call was made, so the driver does not know yet that it hangs.
+			before := e.leftovers()
+			e.running("a")
+			_, release := e.h.Hang(e.T, e.d, "destroy", "a")
+			e.Cleanup(release)
+			e.destroysHung("a")
+			e.status("a", vm.StatusDestroyed)
+			e.noLeftovers(before)
 		}},
 		{name: "hang/other-machines-are-not-held-up", needs: []string{"Hang"}, run: func(e *env) {
 			e.running("a")
@@ -165,7 +190,7 @@ var hangingRules = slices.Concat(
 			}
 			e.busy("a", "adopt")
 			e.ok(e.d.Stop(e.ctx, "b"))
-			e.ok(e.await("destroy", func() error { return e.d.Destroy(e.ctx, "c") }))
+			e.destroysHung("c")
 			releases["a"]()
 			e.settled("a")
 			e.status("a", vm.StatusRunning)

@@ -1,4 +1,4 @@
-package memvm_test
+package vmtest_test
 
 import (
 	"os"

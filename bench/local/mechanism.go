@@ -1,4 +1,4 @@
-package main
+package local
 
 import (
 	"bytes"
@@ -8,35 +8,35 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
-	"runtime"
-	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/rundlet/rundlet/bench"
-	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/envd"
-	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/network"
 	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/vm"
-	"github.com/rundlet/rundlet/vm/gvisor"
 )
 
-// mechanism is what is under this node's driver.
-func mechanism(ctx context.Context, n *node.Node) (bench.Mechanism, error) {
+// bare prepares the base and returns what is under the node's driver.
+func bare(ctx context.Context, n *node.Node) (bench.Mechanism, error) {
+	driver, ok := n.Driver.(Driver)
+	if !ok {
+		info := n.Driver.Info()
+		return nil, &vm.Error{Op: "benchmark", Kind: vm.ErrUnsupported, Err: fmt.Errorf("driver %s has no bare mechanism to compare with", info.Driver)}
+	}
+	if err := n.Runtime.Prepare(ctx); err != nil {
+		return nil, err
+	}
 	spec, err := n.Runtime.BaseSpec(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return gvisorBench{driver: n.Driver.(*gvisor.Driver), network: n.Network, spec: spec}, nil
+	return mechanism{driver: driver, network: n.Network, spec: spec}, nil
 }
 
-type gvisorBench struct {
-	driver  *gvisor.Driver
+type mechanism struct {
+	driver  Driver
 	network *network.Network
 	spec    vm.Spec // by which the base is restored
 }
@@ -50,7 +50,7 @@ type slot struct {
 
 // place takes a slot for a machine that is restored from a snapshot, or booted
 // if there is none.
-func (g gvisorBench) place(ctx context.Context, from *vm.SnapshotRef) (slot, error) {
+func (g mechanism) place(ctx context.Context, from *vm.SnapshotRef) (slot, error) {
 	s, err := g.network.Acquire(ctx, network.Policy{})
 	if err != nil {
 		return slot{}, err
@@ -63,28 +63,28 @@ func (g gvisorBench) place(ctx context.Context, from *vm.SnapshotRef) (slot, err
 }
 
 // LibraryRestore implements bench.Mechanism.
-func (g gvisorBench) LibraryRestore(ctx context.Context) (bench.Machine, time.Duration, error) {
+func (g mechanism) LibraryRestore(ctx context.Context) (bench.Machine, time.Duration, error) {
 	return g.library(ctx, g.spec.RestoreFrom)
 }
 
 // LibraryBoot implements bench.Mechanism.
-func (g gvisorBench) LibraryBoot(ctx context.Context) (bench.Machine, time.Duration, error) {
+func (g mechanism) LibraryBoot(ctx context.Context) (bench.Machine, time.Duration, error) {
 	return g.library(ctx, nil)
 }
 
-func (g gvisorBench) library(ctx context.Context, from *vm.SnapshotRef) (bench.Machine, time.Duration, error) {
+func (g mechanism) library(ctx context.Context, from *vm.SnapshotRef) (bench.Machine, time.Duration, error) {
 	s, err := g.place(ctx, from)
 	if err != nil {
 		return nil, 0, err
 	}
-	bare, err := g.driver.Bare(s.spec)
+	run, destroy, err := g.driver.Bare(s.spec)
 	if err != nil {
 		s.free()
 		return nil, 0, err
 	}
-	m := machine{func(context.Context) error { return bare.Destroy() }, s.free}
+	m := machine{func(context.Context) error { return destroy() }, s.free}
 	begin := time.Now()
-	if err = bare.Run(); err == nil {
+	if err = run(); err == nil {
 		err = answers(ctx, s.agent)
 	}
 	took := time.Since(begin)
@@ -127,10 +127,13 @@ func (m machine) Destroy(ctx context.Context) (time.Duration, error) {
 }
 
 // Processes implements bench.Mechanism.
-func (g gvisorBench) Processes(id string) ([]int, error) { return g.driver.Processes(id) }
+func (g mechanism) Processes(id string) ([]int, error) {
+	pids, err := g.driver.Processes(id)
+	return descendants(pids), err
+}
 
-// Exec implements bench.Mechanism by gVisor's own "runsc exec".
-func (g gvisorBench) Exec(ctx context.Context, id string, stdin []byte, args ...string) (first, end time.Duration, err error) {
+// Exec implements bench.Mechanism.
+func (g mechanism) Exec(ctx context.Context, id string, stdin []byte, args ...string) (first, end time.Duration, err error) {
 	cmd, err := g.driver.ExecCommand(id, args...)
 	if err != nil {
 		return 0, 0, err
@@ -162,33 +165,4 @@ func timed(cmd *exec.Cmd, stdin []byte) (first, end time.Duration, err error) {
 		err = fmt.Errorf("%w: %.500s", err, stderr.Bytes())
 	}
 	return first, time.Since(begin), err
-}
-
-func hostStamp(n *node.Node) report.Host {
-	var uts unix.Utsname
-	unix.Uname(&uts)
-	info := n.Driver.Info()
-	memory, _ := host.Host{}.Memory()
-	return report.Host{
-		Time: time.Now().UTC().Truncate(time.Second), Version: version, Driver: info.Driver, Mechanism: info.Version,
-		Kernel: unix.ByteSliceToString(uts.Release[:]), CPU: cpuModel(), CPUs: runtime.NumCPU(),
-		MemoryMiB: memory.Total >> 20,
-	}
-}
-
-func cpuModel() string {
-	b, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(b)) {
-		if name, ok := strings.CutPrefix(line, "model name"); ok {
-			return strings.Trim(name, " \t:\n")
-		}
-	}
-	return runtime.GOARCH
-}
-
-// loadAverage is the load of the last minute.
-func loadAverage() string {
-	b, _ := os.ReadFile("/proc/loadavg")
-	load, _, _ := strings.Cut(string(b), " ")
-	return load
 }

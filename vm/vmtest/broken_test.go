@@ -1,4 +1,4 @@
-package memvm_test
+package vmtest_test
 
 import (
 	"context"
@@ -29,6 +29,7 @@ type broken struct {
 	all      func(ctx context.Context) ([]vm.SnapshotInfo, error)
 	inspect  func(ctx context.Context, id, name string) (vm.SnapshotInfo, error)
 	stamp    func() vm.Stamp
+	stats    func(ctx context.Context, id string) (vm.Stats, error)
 }
 
 func (b *broken) Unwrap() *memvm.Driver { return b.Driver }
@@ -157,4 +158,11 @@ func (b *broken) HostStamp() vm.Stamp {
 		return b.stamp()
 	}
 	return b.Driver.HostStamp()
+}
+
+func (b *broken) Stats(ctx context.Context, id string) (vm.Stats, error) {
+	if b.stats != nil {
+		return b.stats(ctx, id)
+	}
+	return b.Driver.Stats(ctx, id)
 }

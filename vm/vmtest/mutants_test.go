@@ -1,4 +1,4 @@
-package memvm_test
+package vmtest_test
 
 import (
 	"context"
@@ -24,7 +24,7 @@ func ignoring(class error, call func(context.Context, string) error) func(contex
 }
 
 // mutants are the defects of which the suite must catch each.
-var mutants = slices.Concat(basicMutants, snapshotMutants, hangMutants)
+var mutants = slices.Concat(basicMutants, snapshotMutants, hangMutants, honourMutants, crashMutants)
 
 // mutant is a defect and a rule that must catch it.
 type mutant struct {

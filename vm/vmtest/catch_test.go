@@ -1,4 +1,4 @@
-package memvm_test
+package vmtest_test
 
 import (
 	"errors"
@@ -14,10 +14,10 @@ import (
 	"github.com/rundlet/rundlet/vm/vmtest"
 )
 
-const (
-	mutantEnv   = "RUNDLET_VMTEST_MUTANT"
-	missingHook = "missing hook"
-)
+const mutantEnv = "RUNDLET_VMTEST_MUTANT"
+
+// limitOfMutants is how long the destruction of a mutant's machine may take.
+const limitOfMutants = 3 * time.Second
 
 // TestMutant runs the suite on the mutant that the environment names: see
 // TestSuiteCatchesMutants.
@@ -26,10 +26,12 @@ func TestMutant(t *testing.T) {
 	if name == "" {
 		t.Skip("TestSuiteCatchesMutants runs it, in processes of its own")
 	}
-	if name == missingHook {
-		h := harness(func(d *memvm.Driver) vm.Runtime { return d })
-		h.Kill = nil
-		vmtest.Run(t, h)
+	for _, m := range harnessMutants {
+		if m.name == name {
+			h := harness(func(d *memvm.Driver) vm.Runtime { return d })
+			m.change(&h)
+			vmtest.Run(t, h)
+		}
 	}
 	for _, m := range mutants {
 		if m.name == name {
@@ -38,7 +40,10 @@ func TestMutant(t *testing.T) {
 				m.plant(b)
 				return b
 			})
-			h.Timeout = 4 * time.Second // some defects block
+			h.Limits = vmtest.Limits{Case: 4 * time.Second, Destroy: limitOfMutants} // Some defects block.
+			if strings.HasPrefix(m.rule, "hang/") {
+				h.Limits.Case = 4 * limitOfMutants
+			}
 			vmtest.Run(t, h)
 		}
 	}
@@ -55,9 +60,32 @@ func TestSuiteCatchesMutants(t *testing.T) {
 			catches(t, m.name, m.rule)
 		})
 	}
-	t.Run("a-missing-hook-without-a-reason", func(t *testing.T) {
-		catches(t, missingHook, "harness/every-missing-hook-has-a-reason")
-	})
+	for _, m := range harnessMutants {
+		t.Run("harness/"+strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) {
+			if already(m.name) {
+				t.Skip("the tests run in a process that is confined itself")
+			}
+			catches(t, m.name, m.rule)
+		})
+	}
+}
+
+// TestEveryNewRuleHasAMutant holds the groups of rules in which each rule has a
+// planted defect that it catches.
+func TestEveryNewRuleHasAMutant(t *testing.T) {
+	caught := map[string]bool{}
+	for _, m := range mutants {
+		caught[m.rule] = true
+	}
+	for _, m := range harnessMutants {
+		caught[m.rule] = true
+	}
+	for _, rule := range vmtest.Rules() {
+		group, _, _ := strings.Cut(rule, "/")
+		if slices.Contains([]string{"honour", "crash", "confine"}, group) && !caught[rule] {
+			t.Errorf("no planted defect shows that the rule %s can fail", rule)
+		}
+	}
 }
 
 // catches runs one rule on a mutant: another's failure must not count.

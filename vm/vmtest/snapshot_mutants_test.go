@@ -1,4 +1,4 @@
-package memvm_test
+package vmtest_test
 
 import (
 	"context"
@@ -91,7 +91,9 @@ var snapshotMutants = []mutant{
 	}},
 	{"a cold boot takes any root", "restore-filesystem/another-root-is-incompatible", func(b *broken) {
 		b.create = func(ctx context.Context, id string, spec vm.Spec) error {
-			spec.Rootfs = "/rootfs"
+			if ref := spec.RestoreFrom; ref != nil {
+				spec.Rootfs = b.Driver.Guest(ref.VMID).Spec().Rootfs
+			}
 			return b.Driver.Create(ctx, id, spec)
 		}
 	}},

@@ -1,4 +1,4 @@
-package memvm_test
+package vmtest_test
 
 import (
 	"context"
@@ -27,11 +27,12 @@ type faults struct {
 	mu   sync.Mutex
 	hold map[string]*hold
 	hang map[string]*hold
+	die  map[string]*hold
 	fail map[string]bool
 }
 
 func newFaults() *faults {
-	return &faults{hold: map[string]*hold{}, hang: map[string]*hold{}, fail: map[string]bool{}}
+	return &faults{hold: map[string]*hold{}, hang: map[string]*hold{}, die: map[string]*hold{}, fail: map[string]bool{}}
 }
 
 // plant makes a hold that the next op on id finds.
@@ -63,10 +64,15 @@ func (f *faults) delay(_ context.Context, op, id string) {
 	f.mu.Lock()
 	h := f.hold[op+" "+id]
 	delete(f.hold, op+" "+id)
+	die := f.die[op+" "+id]
 	f.mu.Unlock()
 	if h != nil {
 		close(h.entered)
 		<-h.released
+	}
+	if die != nil {
+		close(die.entered)
+		select {} // A process that has died does not come back to undo anything.
 	}
 }
 
@@ -117,7 +123,15 @@ func harness(wrap func(*memvm.Driver) vm.Runtime) vmtest.Harness {
 	return vmtest.Harness{
 		Parallel: true,
 		New:      func(t *testing.T) vm.Runtime { return open(memvm.NewHostIn(t.TempDir()), newFaults()) },
-		Spec:     func(*testing.T) vm.Spec { return vm.Spec{Rootfs: "/rootfs", Args: []string{"init"}} },
+		Spec: func(t *testing.T) vm.Spec {
+			s := address()
+			s.Rootfs, s.Args, s.Cwd = roots.of(t), []string{"init"}, "/root"
+			return s
+		},
+		RestoreSpec: func(*testing.T) vm.Spec { return address() },
+		OtherRoot:   func(t *testing.T) string { return t.TempDir() },
+		RootFile:    "/file",
+		Skips:       skips,
 		Accepts: []string{
 			"RootfsReadOnly", "Mounts", "Args", "Env", "Cwd", "Hostname", "VCPUs", "MemoryMiB", "DiskMiB", "MaxProcesses",
 			"NetNS", "GuestIP", "Interfaces",
@@ -145,6 +159,22 @@ func harness(wrap func(*memvm.Driver) vm.Runtime) vmtest.Harness {
 		Hang: func(t *testing.T, d vm.Runtime, op, id string) (<-chan struct{}, func()) {
 			return of(d).plant(of(d).hang, op, id)
 		},
+		Look: func(_ context.Context, d vm.Runtime, id string, question ...string) (string, error) {
+			return look(driver(d).Guest(id), question), nil
+		},
+		Honoured: map[string]func(*testing.T, vm.Runtime){"Interfaces": interfaces},
+		Crash: func(t *testing.T, d vm.Runtime, c vmtest.Call) vm.Runtime {
+			entered, _ := of(d).plant(of(d).die, c.Point(), c.ID)
+			done := make(chan error, 1)
+			go func() { done <- c.Do(context.WithoutCancel(t.Context()), d) }()
+			select {
+			case <-entered:
+			case err := <-done:
+				t.Errorf("%s returned %v before it got half-way", c.Op, err)
+			}
+			return open(driver(d).Host(), newFaults())
+		},
+		Missing: map[string]string{"Confinement": "an in-memory machine has no processes"},
 		Fail: func(t *testing.T, d vm.Runtime, op, id string) {
 			f := of(d)
 			f.mu.Lock()
@@ -152,6 +182,18 @@ func harness(wrap func(*memvm.Driver) vm.Runtime) vmtest.Harness {
 			f.fail[op+" "+id] = true
 		},
 	}
+}
+
+// skips are the rules that an in-memory machine cannot show. A new one must be
+// entered here.
+var skips = []string{
+	"honour/kernel-command-line",
+	"confine/namespaces-are-its-own",
+	"confine/it-cannot-get-new-privileges",
+	"confine/system-calls-are-filtered",
+	"confine/capabilities-are-those-allowed",
+	"confine/descriptors-are-those-that-are-expected",
+	"confine/other-machines-files-are-out-of-reach",
 }
 
 func TestConformance(t *testing.T) {
@@ -169,11 +211,14 @@ func TestConformanceBasic(t *testing.T) {
 func TestConformanceBare(t *testing.T) {
 	full := harness(memvm.Basic)
 	const why = "this test is about harnesses without hooks"
-	vmtest.Run(t, vmtest.Harness{
-		New: full.New, Spec: full.Spec, Accepts: full.Accepts, Parallel: true,
+	h := vmtest.Harness{
+		New: full.New, Spec: full.Spec, RestoreSpec: full.RestoreSpec, Accepts: full.Accepts, Honoured: full.Honoured, Parallel: true,
 		Missing: map[string]string{"Guest": why, "Files": why, "BootID": why, "Echo": why, "Print": why, "Kill": why,
-			"Leftovers": why, "Reopen": why, "Hold": why, "Hang": why, "Fail": why},
-	})
+			"Leftovers": why, "Reopen": why, "Hold": why, "Hang": why, "Fail": why, "OtherRoot": why, "Look": why,
+			"Confinement": why, "Crash": why},
+	}
+	h.Skips = vmtest.Skipped(h)
+	vmtest.Run(t, h)
 }
 
 func TestRulesAreUnique(t *testing.T) {

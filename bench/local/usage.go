@@ -1,4 +1,4 @@
-package main
+package local
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -90,9 +91,18 @@ func field(data []byte, name string) (int64, error) {
 	return 0, fmt.Errorf("there is no %s", name)
 }
 
-// memoryFree is what the host can give without swapping, in MiB.
-func memoryFree() int {
-	data, _ := os.ReadFile("/proc/meminfo")
-	kb, _ := field(data, "MemAvailable:")
-	return int(kb >> 10)
+// descendants returns processes and all that come from them.
+func descendants(pids []int) []int {
+	for i := 0; i < len(pids); i++ {
+		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pids[i]))
+		for _, list := range lists {
+			data, _ := os.ReadFile(list)
+			for _, field := range strings.Fields(string(data)) {
+				if child, err := strconv.Atoi(field); err == nil {
+					pids = append(pids, child)
+				}
+			}
+		}
+	}
+	return pids
 }

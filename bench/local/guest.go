@@ -1,4 +1,4 @@
-package main
+package local
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 
 // driverGuest is a machine of the driver alone. It is used by one goroutine.
 type driverGuest struct {
-	g     gvisorBench
+	g     mechanism
 	id    string
 	slot  slot
 	saved vm.SnapshotRef // while it is paused
@@ -23,16 +23,16 @@ type driverGuest struct {
 func newGuestID() string { return fmt.Sprintf("bench-%d", time.Now().UnixNano()) }
 
 // Restore implements bench.Mechanism.
-func (g gvisorBench) Restore(ctx context.Context) (bench.Guest, time.Duration, error) {
+func (g mechanism) Restore(ctx context.Context) (bench.Guest, time.Duration, error) {
 	return g.guest(ctx, g.spec.RestoreFrom)
 }
 
 // Boot implements bench.Mechanism.
-func (g gvisorBench) Boot(ctx context.Context) (bench.Guest, time.Duration, error) {
+func (g mechanism) Boot(ctx context.Context) (bench.Guest, time.Duration, error) {
 	return g.guest(ctx, nil)
 }
 
-func (g gvisorBench) guest(ctx context.Context, from *vm.SnapshotRef) (bench.Guest, time.Duration, error) {
+func (g mechanism) guest(ctx context.Context, from *vm.SnapshotRef) (bench.Guest, time.Duration, error) {
 	m := &driverGuest{g: g}
 	took, err := m.start(ctx, from)
 	if err != nil {
@@ -72,7 +72,7 @@ func (m *driverGuest) Exec(ctx context.Context, stdin []byte, args ...string) (f
 }
 
 // Processes implements bench.Guest.
-func (m *driverGuest) Processes() ([]int, error) { return m.g.driver.Processes(m.id) }
+func (m *driverGuest) Processes() ([]int, error) { return m.g.Processes(m.id) }
 
 // Destroy implements bench.Machine.
 func (m *driverGuest) Destroy(ctx context.Context) (time.Duration, error) {

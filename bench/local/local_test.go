@@ -1,0 +1,65 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rundlet/rundlet/bench"
+	"github.com/rundlet/rundlet/bench/report"
+	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/node"
+	"github.com/rundlet/rundlet/vm/memvm"
+)
+
+// measure runs the group clone with a node of open, and looks at what it was
+// asked for and what is left.
+func measure(t *testing.T, groups []string, open func(node.Config) (*node.Node, error)) (report.Report, error) {
+	t.Helper()
+	dirs := layout.Layout{StateDir: t.TempDir(), CacheDir: t.TempDir(), RunDir: t.TempDir()}
+	plan := bench.Quick()
+	r, err := Run(t.Context(), Config{
+		Dirs: dirs, Version: "v", Groups: groups, Plan: plan, Progress: func(string) {},
+		Open: func(_ context.Context, c node.Config) (*node.Node, error) {
+			if c.Dirs.StateDir != filepath.Join(dirs.StateDir, "bench") || c.Dirs.RunDir != filepath.Join(dirs.RunDir, "bench") || c.Size.MemoryMiB < plan.MemoryMiB() {
+				t.Errorf("asked for %+v", c)
+			}
+			if _, err := os.Stat(c.Dirs.StateDir); err != nil {
+				t.Error(err)
+			}
+			return open(c)
+		},
+	})
+	for _, dir := range []string{dirs.StateDir, dirs.RunDir} {
+		if left, err := os.ReadDir(dir); len(left) > 0 || err != nil {
+			t.Errorf("left in %s: %v, %v", dir, left, err)
+		}
+	}
+	return r, err
+}
+
+func TestANodeThatDoesNotOpenIsInTheReport(t *testing.T) {
+	r, err := measure(t, []string{"clone"}, func(node.Config) (*node.Node, error) { return nil, errors.New("no node") })
+	if err != nil || len(r.Groups) != 1 || r.Groups[0].Error != "no node" || r.Host.Took <= 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+func TestADriverWithoutABareMechanismIsRefused(t *testing.T) {
+	r, err := measure(t, []string{"clone"}, func(node.Config) (*node.Node, error) {
+		return &node.Node{Driver: memvm.New(memvm.Options{})}, nil
+	})
+	if err != nil || len(r.Groups) != 1 || !strings.Contains(r.Groups[0].Error, "has no bare mechanism to compare with") {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+func TestAnUnknownGroupOpensNothing(t *testing.T) {
+	_, err := measure(t, []string{"wram"}, func(node.Config) (*node.Node, error) { panic("opened") })
+	if err == nil || !strings.Contains(err.Error(), "wram") {
+		t.Errorf("%v", err)
+	}
+}

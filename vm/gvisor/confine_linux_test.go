@@ -1,0 +1,97 @@
+package gvisor
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/vmtest"
+)
+
+// confinement describes the sentry and the file server of a machine.
+func confinement(t *testing.T, d vm.Runtime, id string) []vmtest.Confined {
+	t.Helper()
+	m := mustFind(t, d.(*Driver), id)
+	conf := d.(*Driver).conf
+	private := []string{conf.bundle(m.key), conf.recordFile(m.key)}
+	// What Go and gVisor need to run, and which is no file of the host.
+	common := []string{"/dev/null", "/", "socket:*", "pipe:*", "anon_inode:*", "/memfd:*", "/root", "/root/*",
+		// The runtime of Go reads anew how many processors it may use.
+		"/sys/fs/cgroup/*", "/sys/fs/cgroup/*/cpu.*", "/sys/fs/cgroup/*/*/cpu.*", "/sys/fs/cgroup/*/*/*/cpu.*"}
+	// The sentry counts its own tasks, to refuse the guest more before it gets none.
+	tasks := []string{m.group.tasksFile("pids.current")}
+	chown, dacOverride, dacReadSearch, fowner, fsetid := uint(0), uint(1), uint(2), uint(3), uint(4)
+	files := []uint{chown, dacOverride, dacReadSearch, fowner, fsetid}
+	return []vmtest.Confined{
+		// The sentry traces its guest's threads.
+		{Name: "sentry", PID: m.sandbox.pid, Private: private, Capabilities: append(slices.Clone(files), unix.CAP_SYS_PTRACE),
+			Files: append(slices.Concat(common, tasks), filepath.Join(conf.bundle(m.key), consoleFile),
+				filepath.Join(conf.pendingDir(), "runsc-filestore-*"))},
+		{Name: "file server", PID: m.gofer.pid, Capabilities: append(slices.Clone(files), unix.CAP_SYS_CHROOT),
+			Files: append(slices.Concat(common, tasks), filepath.Join(conf.bundle(m.key), "config.json"))},
+	}
+}
+
+const suiteCrashEnv = "GVISOR_TEST_SUITE_CRASH"
+
+// suiteCrash is a call that a process makes half-way.
+type suiteCrash struct {
+	StateDir, RunDir, Instance string
+
+	Call vmtest.Call
+}
+
+// TestSuiteCrashChild is the process that dies in the middle of a call of the
+// suite.
+func TestSuiteCrashChild(t *testing.T) {
+	text := os.Getenv(suiteCrashEnv)
+	if text == "" {
+		t.Skip("TestConformance runs it, in processes of its own")
+	}
+	var c suiteCrash
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		t.Fatal(err)
+	}
+	d, err := New(Config{StateDir: c.StateDir, RunDir: c.RunDir, Instance: c.Instance})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.halfWay = func(op, id string) error {
+		if op == c.Call.Point() && id == c.Call.ID {
+			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+			select {}
+		}
+		return nil
+	}
+	ctx := testContext(t)
+	if _, lost, err := d.Adopt(ctx); err != nil || len(lost) > 0 {
+		t.Fatalf("lost %v, %v", lost, err)
+	}
+	t.Fatalf("survived %s: %v", c.Call.Op, c.Call.Do(ctx, d))
+}
+
+// dieHalfWay makes the call in a process that dies half-way.
+func dieHalfWay(t *testing.T, conf Config, call vmtest.Call) {
+	t.Helper()
+	text, err := json.Marshal(suiteCrash{StateDir: conf.StateDir, RunDir: conf.RunDir, Instance: conf.Instance, Call: call})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.run=^TestSuiteCrashChild$")
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(os.Environ(), suiteCrashEnv+"="+string(text))
+	if out, err := cmd.CombinedOutput(); err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "killed") {
+		t.Fatalf("the process did not die half-way: %v\n%s", err, out)
+	}
+}
