@@ -27,7 +27,7 @@ func (n *node) crash() {
 			n.lose(m)
 			continue
 		case m.state == creating && waited:
-			n.figures.Expired++ // Its machine is left.
+			n.figures.Expired++ // Its request is lost; its machine is an orphan.
 		case m.state == pausing && !m.saved:
 			m.saved = n.chance(0.3)
 		}
@@ -69,7 +69,7 @@ var states = map[state]sandbox.State{
 
 // reconcile starts the daemon again, which finds every row and every machine. What
 // becomes of each is decided by policy/reconcile and carried out in its order.
-// Machines of the pool are machines of nobody then.
+// Machines of the pool have no row: they are orphans.
 func (n *node) reconcile() {
 	n.boot()
 	byID := make(map[string]*machine, len(n.live))
@@ -131,7 +131,7 @@ func (n *node) carryOut(m *machine, d reconcile.Decision) {
 	case reconcile.Kill, reconcile.Free:
 		n.kill(m)
 	case reconcile.Quarantine:
-		n.enter(m, suspended) // An operator may look at it; nobody resumes it.
+		n.enter(m, suspended) // It waits for an operator, and is not resumed.
 	}
 	n.checkRecovery(m, was, ends)
 	m.harm = unharmed
@@ -144,7 +144,7 @@ func (n *node) checkRecovery(m *machine, was state, ends time.Duration) {
 	switch {
 	case !m.row:
 		if lives {
-			n.violate("machine %s of nobody was kept", m.id)
+			n.violate("orphan machine %s was kept", m.id)
 		}
 		return
 	case was == creating, was == killing:

@@ -26,8 +26,8 @@ func (n *node) request(m *machine) {
 		n.turnAway(m)
 		return
 	}
-	// Nobody overtakes those who wait; a machine that is there needs no room, so it
-	// is handed out while new work is refused, too.
+	// A request never overtakes one that waits. A warm machine needs no room, so it is
+	// handed out while new work is refused, too.
 	if n.queue.Stats().Pending == 0 || n.policy.overtakes {
 		for {
 			e, ok := n.policy.checkout(n.pool, keys[m.kind], n.clock())

@@ -49,7 +49,7 @@ func cleanBut(t *testing.T, r Report, known string) {
 	}
 }
 
-// TestEveryScenarioKeepsTheInvariantsAndTheAutoscaleFigures runs each for ten
+// TestEveryScenarioKeepsTheInvariantsAndTheAutoscaleFigures runs each for four
 // hours on nodes of their own, with the pool of a daemon without flags and with one
 // that is as large as the node bears. The autoscale contract's bounds on the hit
 // rate and on the utilisation are kept by the second. Its bounds on the times, 5 and
@@ -62,7 +62,7 @@ func TestEveryScenarioKeepsTheInvariantsAndTheAutoscaleFigures(t *testing.T) {
 	for _, s := range Scenarios {
 		for name, warm := range map[string]warmpool.Target{"default": warmpool.DefaultTarget, "large": large} {
 			t.Run(s.Name+"/"+name, func(t *testing.T) {
-				r := Fleet(Config{Scenario: s, Duration: time.Hour, Seed: 1, Warm: warm}, 10, 2)
+				r := Fleet(Config{Scenario: s, Duration: time.Hour, Seed: 1, Warm: warm}, 4, 2)
 				if s.Pressure > 0 {
 					cleanBut(t, r, weak)
 				} else {

@@ -18,6 +18,7 @@ import (
 	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/node"
+	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -32,10 +33,10 @@ type Config struct {
 	// Groups are the names of the groups to measure; none means all.
 	Groups []string
 	Plan   bench.Plan
-	// Open opens a node to measure; nil is node.Open.
-	Open func(ctx context.Context, c node.Config) (*node.Node, error)
 	// Progress is told what is being done.
 	Progress func(line string)
+
+	open func(ctx context.Context, c node.Config) (*node.Node, error) // of tests
 }
 
 // Driver is a driver that can be compared with the mechanism under it. The three
@@ -59,11 +60,22 @@ type Driver interface {
 }
 
 // Run measures with state of its own: sandboxes are larger than usual, and the
-// template that a running server uses must stay as it is. Only one may run at a
-// time with the same Dirs, or they measure each other. With an error the report has
-// what was measured until then.
+// template that a running server uses must stay as it is. With an error the report
+// has what was measured until then.
 func Run(ctx context.Context, c Config) (r report.Report, err error) {
+	if c.open == nil {
+		c.open = node.Open
+	}
 	dirs := c.Dirs
+	// Two at a time would measure each other.
+	unlock, err := statedir.LockFile(filepath.Join(dirs.StateDir, "bench.lock"))
+	if errors.Is(err, statedir.ErrLocked) {
+		return report.Report{}, errors.New("another benchmark is running")
+	}
+	if err != nil {
+		return report.Report{}, err
+	}
+	defer unlock()
 	dirs.StateDir, dirs.RunDir = filepath.Join(dirs.StateDir, "bench"), filepath.Join(dirs.RunDir, "bench")
 	if err := dirs.Make(slog.Default()); err != nil {
 		return report.Report{}, err
@@ -71,9 +83,6 @@ func Run(ctx context.Context, c Config) (r report.Report, err error) {
 	defer func() {
 		err = errors.Join(err, os.RemoveAll(dirs.StateDir), os.RemoveAll(dirs.RunDir))
 	}()
-	if c.Open == nil {
-		c.Open = node.Open
-	}
 	size := sandbox.DefaultSize
 	size.MemoryMiB = max(size.MemoryMiB, c.Plan.MemoryMiB())
 	begin, before := time.Now(), loadAverage()

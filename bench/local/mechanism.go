@@ -18,8 +18,8 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// bare prepares the base and returns what is under the node's driver.
-func bare(ctx context.Context, n *node.Node) (bench.Mechanism, error) {
+// under prepares the base and returns what is under the node's driver.
+func under(ctx context.Context, n *node.Node) (bench.Mechanism, error) {
 	driver, ok := n.Driver.(Driver)
 	if !ok {
 		info := n.Driver.Info()

@@ -21,13 +21,13 @@ import (
 // serve opens a node and serves it on a port of its own.
 func (c Config) serve(ctx context.Context, dirs layout.Layout, want bench.Config, size sandbox.Size) (_ *bench.Server, _ vm.Runtime, err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	capacity := node.DefaultCapacity
-	capacity.Overcommit.Sandboxes, capacity.Pending = cmp.Or(want.Sandboxes, capacity.Overcommit.Sandboxes), cmp.Or(want.Pending, capacity.Pending)
-	capacity.Overcommit.Memory, capacity.Overcommit.Disk = 16, 100 // Their size is a limit that few come near.
-	capacity.Wait = 5 * time.Minute
-	n, err := c.Open(ctx, node.Config{
-		Dirs: dirs, Ephemeral: true, NoUplink: true, NetworkSlots: 4, Capacity: capacity, Size: size,
-		Warm: runtime.WarmTarget{Ready: want.Warm, Prepared: want.Prepared}, Latency: &latency.Recorder{}, Progress: c.Progress,
+	room := node.DefaultCapacity
+	room.Overcommit.Sandboxes, room.Pending = cmp.Or(want.Sandboxes, room.Overcommit.Sandboxes), cmp.Or(want.Pending, room.Pending)
+	room.Overcommit.Memory, room.Overcommit.Disk = 16, 100 // Their size is a limit that few come near.
+	room.Wait = 5 * time.Minute
+	n, err := c.open(ctx, node.Config{
+		Dirs: dirs, Ephemeral: true, NoUplink: true, NetworkSlots: 4, Capacity: room, Size: size, Latency: &latency.Recorder{},
+		Warm: runtime.WarmTarget{Ready: want.Warm, Prepared: want.Prepared}, Progress: c.Progress,
 	})
 	if err != nil {
 		cancel()
@@ -48,7 +48,7 @@ func (c Config) serve(ctx context.Context, dirs layout.Layout, want bench.Config
 			err = errors.Join(err, closeAll())
 		}
 	}()
-	bareMechanism, err := bare(ctx, n)
+	bare, err := under(ctx, n)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -71,7 +71,7 @@ func (c Config) serve(ctx context.Context, dirs layout.Layout, want bench.Config
 	}
 	return &bench.Server{
 		API:    client.API{URL: "http://" + ln.Addr().String(), Key: key},
-		NewKey: newKey, Samples: n.Runtime.Latency(), Bare: bareMechanism, Close: closeAll,
+		NewKey: newKey, Samples: n.Runtime.Latency(), Bare: bare, Close: closeAll,
 		Load: func() bench.Load { return load(n.Runtime.Load()) },
 	}, n.Driver, nil
 }

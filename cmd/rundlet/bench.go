@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"github.com/rundlet/rundlet/bench"
 	"github.com/rundlet/rundlet/bench/local"
 	"github.com/rundlet/rundlet/bench/report"
-	"github.com/rundlet/rundlet/node/statedir"
 )
 
 // benchFlags are what the command line of the benchmark says.
@@ -102,8 +100,15 @@ func benchmark(cmd *cobra.Command, o *options, b benchFlags) error {
 	if err != nil {
 		return err
 	}
+	dirs, err := o.layout()
+	if err != nil {
+		return err
+	}
 	// An interrupt takes nothing away of what was measured until then.
-	r, stopped := runBench(cmd, o, b.only, plan)
+	r, stopped := local.Run(cmd.Context(), local.Config{
+		Dirs: dirs, Version: version, Groups: b.only, Plan: plan,
+		Progress: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) },
+	})
 	if len(r.Groups) == 0 {
 		return stopped
 	}
@@ -124,27 +129,6 @@ func benchmark(cmd *cobra.Command, o *options, b benchFlags) error {
 		err = r.WriteText(cmd.OutOrStdout())
 	}
 	return errors.Join(stopped, err, judge(r, b.gate))
-}
-
-// runBench measures while no other benchmark runs: two at a time would measure each
-// other.
-func runBench(cmd *cobra.Command, o *options, only []string, plan bench.Plan) (report.Report, error) {
-	dirs, err := o.layout()
-	if err != nil {
-		return report.Report{}, err
-	}
-	unlock, err := statedir.LockFile(filepath.Join(dirs.StateDir, "bench.lock"))
-	if errors.Is(err, statedir.ErrLocked) {
-		return report.Report{}, errors.New("another benchmark is running")
-	}
-	if err != nil {
-		return report.Report{}, err
-	}
-	defer unlock()
-	return local.Run(cmd.Context(), local.Config{
-		Dirs: dirs, Version: version, Groups: only, Plan: plan,
-		Progress: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) },
-	})
 }
 
 // judge makes an error of groups that failed and, for a gate, of objectives.
