@@ -38,9 +38,12 @@ type hostile struct {
 	good, evil client.API
 
 	mu sync.Mutex
-	// done counts the attacks by name, and what went wrong for the good client.
-	done   map[string]int
-	errors []string
+	// done counts the attacks by name, and active those in progress.
+	done, active map[string]int
+	// beside has the waits of the good client's commands by the attacks that were in
+	// progress when they began.
+	beside map[string][]time.Duration
+	errors []string // what went wrong for the good client
 }
 
 // TestTheHostileHour lets guests, clients without a key and a client with one
@@ -53,10 +56,14 @@ func TestTheHostileHour(t *testing.T) {
 	if *soak {
 		calm, long = 3*time.Minute, 57*time.Minute
 	}
+	if *duration > 0 { // To look for what is slow, without waiting for an hour.
+		calm, long = *duration/10, *duration-*duration/10
+	}
 	// Room for 20: attackers are to fill it.
 	srv, api, dir := newServer(t, "--max-sandboxes=20")
 	makeInternet(t, func() { hold(t, ":9") })
-	h := &hostile{srv: srv, good: api, evil: client.API{URL: api.URL, Key: newKey(t, dir)}, done: map[string]int{}}
+	h := &hostile{srv: srv, good: api, evil: client.API{URL: api.URL, Key: newKey(t, dir)},
+		done: map[string]int{}, active: map[string]int{}, beside: map[string][]time.Duration{}}
 	h.goodRound(t.Context(), waits{}) // what stays once there was a sandbox
 	before := takeCensus(t, dir)
 
@@ -92,6 +99,11 @@ func TestTheHostileHour(t *testing.T) {
 		figures[step] = fmt.Sprintf("p50 %v -> %v, p99 %v -> %v (%d, %d)", ms(at(calmly[step], 50)), ms(at(attacked[step], 50)),
 			ms(at(calmly[step], 99)), ms(at(attacked[step], 99)), len(calmly[step]), len(attacked[step]))
 	}
+	beside := map[string]string{}
+	for name, waits := range h.beside {
+		beside[name] = fmt.Sprintf("p50 %v, p99 %v (%d)", ms(at(waits, 50)), ms(at(waits, 99)), len(waits))
+	}
+	figures["run beside"] = beside
 	record(t, "hostile", figures)
 
 	// What was made for a client that went away ends by its time-out.
@@ -162,10 +174,15 @@ func (h *hostile) goodRound(ctx context.Context, w waits) {
 	}
 	for _, step := range steps {
 		ctx, cancel := context.WithTimeout(ctx, goodRequest)
+		beside := h.attacksNow()
 		begin := time.Now()
 		err := step.do(ctx)
 		cancel()
-		w[step.name] = append(w[step.name], time.Since(begin))
+		took := time.Since(begin)
+		w[step.name] = append(w[step.name], took)
+		if step.name == "run" {
+			h.note(beside, took)
+		}
 		if err == nil {
 			continue
 		}
@@ -178,6 +195,37 @@ func (h *hostile) goodRound(ctx context.Context, w waits) {
 	}
 }
 
+// attacksNow returns the names of the attacks in progress.
+func (h *hostile) attacksNow() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Keys(h.active))
+}
+
+// note keeps how long a command took beside attacks.
+func (h *hostile) note(beside []string, took time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, name := range beside {
+		h.beside[name] = append(h.beside[name], took)
+	}
+}
+
+// begun counts an attack as in progress until ended is called.
+func (h *hostile) begun(name string) (ended func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.active[name]++
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.done[name]++
+		if h.active[name]--; h.active[name] == 0 {
+			delete(h.active, name)
+		}
+	}
+}
+
 // attack does one attack after the other until ctx ends.
 func (h *hostile) attack(ctx context.Context, dice *rand.Rand) {
 	for ctx.Err() == nil {
@@ -185,12 +233,11 @@ func (h *hostile) attack(ctx context.Context, dice *rand.Rand) {
 		// The end of the time does not cut an attack short: what it made, it removes.
 		until, cancel := context.WithTimeout(context.WithoutCancel(ctx), attackTime)
 		a := &attacker{hostile: h, dice: dice}
+		ended := h.begun(chosen.name)
 		chosen.do(a, until)
 		cancel()
 		a.clear()
-		h.mu.Lock()
-		h.done[chosen.name]++
-		h.mu.Unlock()
+		ended()
 	}
 }
 
