@@ -39,7 +39,8 @@ func TestUsageOfProcessesIsRead(t *testing.T) {
 }
 
 func TestDescendants(t *testing.T) {
-	cmd := exec.Command("sh", "-c", "sh -c 'read x' & echo; wait")
+	// A shell gives a job in the background no input, so that it is passed on by hand.
+	cmd := exec.Command("sh", "-c", "exec 3<&0; cat <&3 & echo; wait")
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
