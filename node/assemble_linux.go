@@ -16,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -120,7 +121,7 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 	}
 	probe := disk.Cached(host.Host{}, disk.CacheTTL, time.Now)
 	supervision := a.cfg.Supervision
-	supervision.Sample = runtime.HostSample(host.Host{}, probe, a.Dirs.StateDir, total)
+	supervision.Sample = supervise.HostSample(host.Host{}, probe, a.Dirs.StateDir, total)
 	supervision.Limits = host.Host{}.Limits
 	if counter, ok := a.Driver.(taskCounter); ok {
 		supervision.Limits = withTasks(supervision.Limits, counter.Tasks)

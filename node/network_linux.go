@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/network"
-	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/runtime/supervise"
 )
 
 // logRepair reports what other programs took from the network.
@@ -60,9 +60,9 @@ func (s slotNetwork) Leased(context.Context) ([]machine.Slot, error) {
 }
 
 var (
-	_ runtime.SlotLister   = slotNetwork{}
-	_ runtime.PathChecker  = slotNetwork{}
-	_ runtime.SelfRepairer = slotNetwork{}
+	_ supervise.SlotLister   = slotNetwork{}
+	_ supervise.PathChecker  = slotNetwork{}
+	_ supervise.SelfRepairer = slotNetwork{}
 )
 
 // mbit is a bandwidth in bytes per second.

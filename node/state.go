@@ -7,6 +7,7 @@ import (
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/telemetry"
 )
@@ -38,7 +39,7 @@ func state(ctx context.Context, rt figurer) (telemetry.State, error) {
 		},
 		Lacking: map[string]bool{}, NetworkRepairs: f.Repairs,
 	}
-	for _, what := range runtime.AllLacks {
+	for _, what := range supervise.AllLacks {
 		s.Lacking[what] = slices.Contains(f.Lacking, what)
 	}
 	for state, n := range f.Pressure.Entered {

@@ -12,6 +12,7 @@ import (
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/telemetry"
 )
@@ -41,7 +42,7 @@ func known() (runtime.Figures, error) {
 		Supervision: runtime.SupervisionReport{
 			Silent: 36, Unrecovered: map[string]string{"i1": "a", "i2": "b"}, Settled: map[string]uint64{"kill": 100, "undo_pause": 200}, Freed: map[string]uint64{"snapshot": 1000, "slot": 2000},
 		},
-		Pressure: runtime.PressureReport{
+		Pressure: supervise.PressureReport{
 			State: autoscale.Critical, Refusing: "memory", Entered: map[autoscale.State]uint64{autoscale.Watch: 37, autoscale.Critical: 38},
 		},
 		Lacking: []string{"disk space", "memory"},

@@ -11,6 +11,7 @@ import (
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -41,7 +42,7 @@ type Figures struct {
 	SetAside map[string]int
 	// Supervision and Pressure are of the last look of each.
 	Supervision SupervisionReport
-	Pressure    PressureReport
+	Pressure    supervise.PressureReport
 	// Lacking is what the daemon lacks for its own work.
 	Lacking []string
 	// Repairs of the network, by what was lost; nil if it does not say.
@@ -90,7 +91,7 @@ func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 	}
 	f.Queue = r.admission.Queue.Stats()
 	f.Sandboxes, f.Stuck = r.roster.figures(now)
-	if n, ok := r.cfg.Network.(SelfRepairer); ok {
+	if n, ok := r.cfg.Network.(supervise.SelfRepairer); ok {
 		f.Repairs = n.Repairs()
 	}
 	for _, stats := range r.pool.Stats(now) {

@@ -144,9 +144,10 @@ func TestADaemonThatWasPausedLosesNobody(t *testing.T) {
 		f := newFixture(t)
 		sb, ctx := f.create(hours), context.Background()
 		f.rt.cfg.Supervision.Heartbeat = 30 * time.Second
+		f.rt.watcher = f.rt.newWatcher()
 		round := func(pause time.Duration) {
 			time.Sleep(pause)
-			f.rt.beat(ctx)
+			f.rt.watcher.Beat(ctx)
 			synctest.Wait()
 		}
 		round(30 * time.Second)
@@ -175,7 +176,7 @@ func TestASnapshotThatCannotBeReadIsNotMissing(t *testing.T) {
 		setState(f, sb.ID, "pausing")
 		f.failNext("inspect", forever)
 		f.restart()
-		f.rt.beat(ctx)
+		f.rt.watcher.Beat(ctx)
 		synctest.Wait()
 		if row := f.row(sb.ID); row.State != "pausing" || row.SnapshotID == "" {
 			t.Fatalf("row %+v", row)

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -79,11 +80,11 @@ func TestADaemonThatSleptDoesNotTakeItForSilence(t *testing.T) {
 		f := newFixture(t)
 		sb := f.create(hours)
 		ctx := context.Background()
-		f.rt.beat(ctx)
+		f.rt.watcher.Beat(ctx)
 		time.Sleep(time.Hour)
-		f.silence(leastMissed - 1)
-		for range leastMissed - 1 {
-			f.rt.beat(ctx)
+		f.silence(supervise.LeastMissed - 1)
+		for range supervise.LeastMissed - 1 {
+			f.rt.watcher.Beat(ctx)
 			synctest.Wait()
 		}
 		if _, err := f.rt.Get(ctx, sb.ID); err != nil {
@@ -97,13 +98,13 @@ func TestASandboxThatALifecycleCallWorksOnIsNotAsked(t *testing.T) {
 		f := newFixture(t)
 		sb, ctx := f.create(hours), context.Background()
 		f.rt.cfg.Supervision.HeartbeatTimeout = 2 * time.Minute
-		f.rt.beat(ctx)
+		f.rt.watcher.Beat(ctx)
 		f.silence(forever)
 		f.forgetHistory()
 		f.lookDuring("snapshot", func() {
 			for range 4 {
 				time.Sleep(time.Minute)
-				f.rt.beat(ctx)
+				f.rt.watcher.Beat(ctx)
 			}
 		})
 		if _, err := f.rt.Snapshot(ctx, sb.ID, "", ""); err != nil {
@@ -114,7 +115,7 @@ func TestASandboxThatALifecycleCallWorksOnIsNotAsked(t *testing.T) {
 				t.Error("it was asked")
 			}
 		}
-		f.rt.beat(ctx) // That it was not asked for so long is no silence.
+		f.rt.watcher.Beat(ctx) // That it was not asked for so long is no silence.
 		synctest.Wait()
 		if _, err := f.rt.Get(ctx, sb.ID); err != nil {
 			t.Errorf("it was ended: %v", err)
@@ -175,8 +176,8 @@ func TestAtMostFourAreAskedAtATime(t *testing.T) {
 		})
 		defer f.rt.Close()
 		begin := time.Now()
-		f.rt.beat(context.Background())
-		if took := time.Since(begin); most.Load() != leastBeats || took != 5*time.Second {
+		f.rt.watcher.Beat(context.Background())
+		if took := time.Since(begin); most.Load() != supervise.LeastBeats || took != 5*time.Second {
 			t.Errorf("%d at a time, %v", most.Load(), took)
 		}
 	})
@@ -194,14 +195,15 @@ func TestARoundOfManyEndsBeforeTheNext(t *testing.T) {
 			f.create(hours)
 		}
 		f.rt.cfg.Supervision.Heartbeat = interval
-		f.lookDuring("health", func() { time.Sleep(beatTime) })
+		f.rt.watcher = f.rt.newWatcher()
+		f.lookDuring("health", func() { time.Sleep(supervise.BeatTime) })
 		begin := time.Now()
-		f.rt.beat(context.Background())
+		f.rt.watcher.Beat(context.Background())
 		if took := time.Since(begin); took > interval/2 {
 			t.Errorf("%v for %d", took, many)
 		}
-		for n, want := range map[int]int{0: leastBeats, 10: leastBeats, 10000: 33, 1 << 30: mostBeats} {
-			if got := beatsAtOnce(n, 30*time.Second); got != want {
+		for n, want := range map[int]int{0: supervise.LeastBeats, 10: supervise.LeastBeats, 10000: 33, 1 << 30: supervise.MostBeats} {
+			if got := supervise.AtOnce(n, 30*time.Second); got != want {
 				t.Errorf("%d of %d at a time, want %d", got, n, want)
 			}
 		}
@@ -217,8 +219,8 @@ func TestAnAgentThatNeverAnswersIsGivenUpAfterFiveSeconds(t *testing.T) {
 		f.lookDuring("health", func() { <-answer })
 		defer f.rt.Close()
 		begin := time.Now()
-		f.rt.beat(context.Background())
-		if took := time.Since(begin); took != beatTimeout {
+		f.rt.watcher.Beat(context.Background())
+		if took := time.Since(begin); took != supervise.BeatTimeout {
 			t.Errorf("it took %v", took)
 		}
 	})
@@ -254,7 +256,7 @@ func TestALookThatIsBrokenOffSettlesNothing(t *testing.T) {
 		h.update(func(row *store.Sandbox) { row.State, row.Deadline = sandbox.StateCreating, time.Now() })
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		f.rt.beat(ctx)
+		f.rt.watcher.Beat(ctx)
 		synctest.Wait()
 		if got := f.rt.Supervision(); got.Stuck != 0 || f.row(sb.ID).State != "running" {
 			t.Errorf("report %+v, row %+v", got, f.row(sb.ID))
@@ -272,12 +274,12 @@ func TestAnEndThatTakesLongIsStuckAfterAMinute(t *testing.T) {
 			t.Fatal("it was ended")
 		}
 		time.Sleep(killTimeout - time.Second)
-		f.rt.beat(ctx)
+		f.rt.watcher.Beat(ctx)
 		if n := f.rt.Supervision().Stuck; n != 0 {
 			t.Errorf("%d are stuck before", n)
 		}
 		time.Sleep(time.Second)
-		f.rt.beat(ctx)
+		f.rt.watcher.Beat(ctx)
 		if n := f.rt.Supervision().Stuck; n != 1 {
 			t.Errorf("%d are stuck after", n)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -69,20 +70,20 @@ func TestWhatIsOwnedIsNotFreed(t *testing.T) {
 			t.Fatal("the slot is gone")
 		}
 		for range 5 {
-			f.rt.clean(ctx)
-			time.Sleep(leavingAge)
+			f.rt.cleaner.Clean(ctx)
+			time.Sleep(supervise.OrphanAge)
 		}
 		if n := f.network.count(); n != 1 {
 			t.Errorf("%d slots", n)
 		}
 		disown()
 		disown()
-		f.rt.clean(ctx)
+		f.rt.cleaner.Clean(ctx)
 		if n := f.network.count(); n != 1 {
 			t.Error("its age began before it was given up")
 		}
-		time.Sleep(leavingAge)
-		f.rt.clean(ctx)
+		time.Sleep(supervise.OrphanAge)
+		f.rt.cleaner.Clean(ctx)
 		views, _ := f.cfg.Driver.List(ctx)
 		if n := f.network.count(); n != 0 || len(views) != 1 {
 			t.Errorf("%d slots, machines %+v", n, views)
@@ -132,9 +133,9 @@ func TestOneLeavingThatCannotBeFreedHoldsUpNoOther(t *testing.T) {
 		f, ctx := newFixture(t), context.Background()
 		f.orphan()
 		f.failNext("destroy", forever)
-		f.rt.clean(ctx)
-		time.Sleep(leavingAge)
-		f.rt.clean(ctx)
+		f.rt.cleaner.Clean(ctx)
+		time.Sleep(supervise.OrphanAge)
+		f.rt.cleaner.Clean(ctx)
 		if n := f.network.count(); n != 0 {
 			t.Errorf("%d slots", n)
 		}
@@ -170,7 +171,7 @@ func TestAbandonedClaimsAreDroppedAndThoseInUseAreNot(t *testing.T) {
 			f.abandon(sb, claim.KindFork, store.SnapshotReady).ID,
 			f.abandon(sb, claim.KindPause, store.SnapshotReady).ID,
 		}
-		f.rt.clean(ctx)
+		f.rt.cleaner.Clean(ctx)
 		var left []string
 		rows, err := f.db.Claims(ctx)
 		if err != nil {
@@ -204,12 +205,12 @@ func TestHygieneInTheMiddleOfEveryOperationTakesNothingAway(t *testing.T) {
 			}
 			defer looking.Unlock()
 			looked[at] = true
-			f.rt.sup.orphans = nil
-			f.rt.clean(ctx)
+			cleaner := f.rt.newCleaner() // It has seen nothing.
+			cleaner.Clean(ctx)
 			if err := f.rt.claims.Review(ctx, 0); err != nil {
 				t.Error(err)
 			}
-			if err := f.rt.freeOrphans(ctx, time.Now().Add(time.Hour)); err != nil {
+			if err := cleaner.FreeOrphans(ctx, time.Now().Add(time.Hour)); err != nil {
 				t.Error(err)
 			}
 			return nil
@@ -266,8 +267,8 @@ func TestADamagedSnapshotIsRemovedIfNobodyNeedsItAndToldOnceIfSomebodyDoes(t *te
 			{VMID: "gone", SnapshotID: "young", CreatedAt: time.Now(), Damaged: "no manifest"},
 			{VMID: paused.ID, SnapshotID: needed, CreatedAt: time.Now().Add(-time.Hour), Damaged: "input/output error"},
 		}
-		f.rt.clean(ctx)
-		f.rt.clean(ctx)
+		f.rt.cleaner.Clean(ctx)
+		f.rt.cleaner.Clean(ctx)
 		var left []string
 		for _, s := range f.damaged {
 			left = append(left, s.SnapshotID)
@@ -291,12 +292,12 @@ func TestKilledSandboxesAreForgottenWhileTheDaemonRuns(t *testing.T) {
 		if err := f.rt.Kill(ctx, sb.ID); err != nil {
 			t.Fatal(err)
 		}
-		f.rt.clean(ctx)
+		f.rt.cleaner.Clean(ctx)
 		if rows, err := f.rt.Killed(ctx, 10); err != nil || len(rows) != 1 {
 			t.Errorf("at once: %+v, %v", rows, err)
 		}
-		time.Sleep(killedKept + time.Hour)
-		f.rt.clean(ctx)
+		time.Sleep(supervise.KilledKept + time.Hour)
+		f.rt.cleaner.Clean(ctx)
 		if rows, err := f.rt.Killed(ctx, 10); err != nil || len(rows) != 0 {
 			t.Errorf("later: %+v, %v", rows, err)
 		}
@@ -311,7 +312,7 @@ func TestATemplateBuildIsNotWaitedFor(t *testing.T) {
 			return nil, ctx.Err()
 		}
 		begin := time.Now()
-		if err := f.rt.cleanSnapshots(ctx); err != nil || time.Since(begin) != lockPatience {
+		if err := f.rt.newCleaner().CleanSnapshots(ctx); err != nil || time.Since(begin) != supervise.LockPatience {
 			t.Errorf("%v after %v", err, time.Since(begin))
 		}
 	})

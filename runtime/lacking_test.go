@@ -12,6 +12,7 @@ import (
 
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/disk"
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -56,12 +57,12 @@ func TestTheDaemonSaysWhatItLacks(t *testing.T) {
 		f.create()
 
 		f.failDial(func(string) error { return os.NewSyscallError("socket", syscall.EMFILE) })
-		want("none is left", LackHearing, host.LackDescriptors)
+		want("none is left", supervise.LackHearing, host.LackDescriptors)
 		f.failDial(nil)
 		want("the daemon hears again")
 
 		f.network.lose("uplink")
-		want("the network is broken", LackNetwork)
+		want("the network is broken", supervise.LackNetwork)
 		f.network.lose()
 		want("it is repaired")
 		if figures, err := f.rt.Figures(t.Context()); err != nil || figures.Repairs["uplink"] != 3 {
@@ -71,7 +72,7 @@ func TestTheDaemonSaysWhatItLacks(t *testing.T) {
 		low := calm()
 		low.MemoryAvailable, low.DiskFree = 100<<20, 0
 		m.set(low)
-		want("memory and disk", LackDisk, host.LackMemory)
+		want("memory and disk", supervise.LackDisk, host.LackMemory)
 		m.set(calm())
 		set(func() { readErr = &os.PathError{Op: "open", Path: "/proc/loadavg", Err: syscall.EMFILE} })
 		want("the limits cannot be read", host.LackDescriptors)

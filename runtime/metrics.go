@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/runtime/usage"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
@@ -18,7 +19,7 @@ func (r *Runtime) newMeter() *usage.Meter {
 	}
 	return usage.New(usage.Config{
 		Driver: driver, Agent: r.machines.Agent,
-		AtOnce: func(n int) int { return beatsAtOnce(n, usage.Interval) },
+		AtOnce: func(n int) int { return supervise.AtOnce(n, usage.Interval) },
 		Sandboxes: func() []usage.Sandbox {
 			all := r.all()
 			out := make([]usage.Sandbox, len(all))

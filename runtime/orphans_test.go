@@ -41,7 +41,7 @@ func TestWhatIsSetAsideIsDeletedAfterDaysOrByCommandAndNotBefore(t *testing.T) {
 					}
 				}
 				f.restart() // The date is that of the first start.
-				f.rt.clean(ctx)
+				f.rt.cleaner.Clean(ctx)
 				want := saved
 				if c.gone {
 					want -= 2

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -102,7 +103,7 @@ func TestUserDataOutlivesAStartWithADatabaseThatLostRows(t *testing.T) {
 			right := f.dbPath
 			saved := countSnapshots(f)
 			f.startWith(other(f, before))
-			f.rt.clean(context.Background())
+			f.rt.cleaner.Clean(context.Background())
 			f.restart()
 			if n := countSnapshots(f); n != saved {
 				t.Errorf("%d snapshots of %d are left", n, saved)
@@ -123,7 +124,7 @@ func TestUserDataOutlivesAStartWithADatabaseThatLostRows(t *testing.T) {
 				t.Errorf("it is %s: %s", row.State, row.Reason) // Paused: its network went.
 			}
 			f.wantAll(b)
-			f.rt.clean(context.Background())
+			f.rt.cleaner.Clean(context.Background())
 			if counts, err := f.rt.Orphans(context.Background()); err != nil || counts["snapshot"]+counts["machine"]+counts["sandbox"] != 0 {
 				t.Errorf("with the right database there are orphans: %v, %v", counts, err)
 			}
@@ -148,9 +149,9 @@ func TestUserDataOutlivesAnUnknownState(t *testing.T) {
 			strange := f.row(sb.ID)
 			slots := f.network.count()
 			f.restart()
-			f.rt.clean(ctx)
-			for _, now := range []time.Time{time.Now(), time.Now().Add(2 * leavingAge)} {
-				if err := f.rt.freeOrphans(ctx, now); err != nil {
+			f.rt.cleaner.Clean(ctx)
+			for _, now := range []time.Time{time.Now(), time.Now().Add(2 * supervise.OrphanAge)} {
+				if err := f.rt.cleaner.FreeOrphans(ctx, now); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -190,7 +191,7 @@ func TestUserDataOutlivesARowThatIsOlderThanItsMachine(t *testing.T) {
 	f.resume(sb.ID)
 	f.inside(sb.ID).Set("mark", "after")
 	f.startWith(before)
-	f.rt.clean(ctx)
+	f.rt.cleaner.Clean(ctx)
 	if _, _, err := f.rt.Connect(ctx, sb.ID, time.Hour); err == nil {
 		t.Error("it is resumed over a machine that runs")
 	}

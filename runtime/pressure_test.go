@@ -13,8 +13,10 @@ import (
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/autoscale"
 	"github.com/rundlet/rundlet/policy/disk"
+	"github.com/rundlet/rundlet/policy/pressure"
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/runtime/pool"
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -228,20 +230,20 @@ func TestTheSampleIsThatOfThisMachine(t *testing.T) {
 	if errors.Is(err, errors.ErrUnsupported) {
 		t.Skip(err)
 	}
-	s, err := HostSample(probe, probe, root, total)()
+	s, err := supervise.HostSample(probe, probe, root, total)()
 	if err != nil || s.MemoryTotal <= 0 || s.MemoryAvailable <= 0 || s.MemoryAvailable > s.MemoryTotal || s.DiskTotal != total || s.DiskFree <= 0 {
 		t.Fatalf("%+v, %v", s, err)
 	}
-	policy := newPressure(Config{Floors: disk.FloorsFor(total), Supervision: DefaultSupervision()})
+	policy := pressure.New(pressureOf(Config{Floors: disk.FloorsFor(total), Supervision: DefaultSupervision()}))
 	t.Logf("%+v: %+v", s, policy.Step(time.Now(), s, "", nil))
 }
 
 func TestWhatTheHostDoesNotTellIsNoError(t *testing.T) {
-	s, err := HostSample(host.Host{Proc: t.TempDir()}, failingProbe{errors.ErrUnsupported}, "/", 1)()
+	s, err := supervise.HostSample(host.Host{Proc: t.TempDir()}, failingProbe{errors.ErrUnsupported}, "/", 1)()
 	if err != nil || s != (autoscale.Sample{}) {
 		t.Errorf("%+v, %v", s, err)
 	}
-	if _, err := HostSample(host.Host{}, failingProbe{errInjected}, "/", 1)(); !errors.Is(err, errInjected) {
+	if _, err := supervise.HostSample(host.Host{}, failingProbe{errInjected}, "/", 1)(); !errors.Is(err, errInjected) {
 		t.Errorf("a probe that fails: %v", err)
 	}
 }

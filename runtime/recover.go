@@ -11,6 +11,7 @@ import (
 
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -86,7 +87,7 @@ func (r *Runtime) reconcile(ctx context.Context) error {
 	if err := r.rememberEnds(ctx); err != nil {
 		r.log.Warn("could not read which sandboxes ran out of memory", "error", err)
 	}
-	if _, err := r.cfg.Store.DropKilled(ctx, time.Now().Add(-killedKept), mostKilled); err != nil {
+	if _, err := r.cfg.Store.DropKilled(ctx, time.Now().Add(-supervise.KilledKept), supervise.MostKilled); err != nil {
 		r.log.Warn("could not forget old sandboxes", "error", err)
 	}
 	return nil

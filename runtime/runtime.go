@@ -21,6 +21,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/orphan"
 	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/runtime/usage"
 	"github.com/rundlet/rundlet/sandbox"
@@ -98,14 +99,6 @@ type Config struct {
 	Failpoint func(step.Step) error
 }
 
-// killedKept is how long killed sandboxes can be asked about.
-const killedKept = 7 * 24 * time.Hour
-
-// mostKilled is how many killed sandboxes are kept at most, the newest; more are
-// there only until the next look of hygiene. A row has its metadata, at most
-// maxMetadataBytes, and no spec.
-const mostKilled = 10000
-
 // Runtime owns every sandbox of one instance. Safe for concurrent use.
 type Runtime struct {
 	cfg       Config
@@ -135,6 +128,9 @@ type Runtime struct {
 	machines  *machine.Machines
 	templates *template.Templates
 	meter     *usage.Meter
+	host      *supervise.Host
+	watcher   *supervise.Watcher
+	cleaner   *supervise.Cleaner
 	held      orphan.InUse
 	sup       supervisor
 
@@ -195,7 +191,6 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		ready:     make(chan struct{}), late: make(chan struct{}, latePauses),
 	}
 	r.sup.unrecovered = map[string]string{}
-	r.sup.policy = newPressure(cfg)
 	r.roster = newRoster()
 	r.background = background.New(ctx)
 	r.life = r.background.Context()
@@ -231,6 +226,12 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		Progress: cfg.Progress, Log: cfg.Log,
 	})
 	r.meter = r.newMeter()
+	r.host = supervise.NewHost(supervise.HostConfig{
+		Sample: cfg.Supervision.Sample, Limits: cfg.Supervision.Limits, Pool: r.pool, Queue: r.admission.Queue,
+		Network: cfg.Network, Log: cfg.Log, Pressure: pressureOf(cfg),
+	})
+	r.watcher = r.newWatcher()
+	r.cleaner = r.newCleaner()
 	if err := r.reconcile(ctx); err != nil {
 		r.background.Stop()
 		r.background.Wait()

@@ -54,8 +54,6 @@ type handle struct {
 	pauses int
 	// forgetting: a resume leaves the memory out; see Reboot.
 	forgetting bool
-	// beat is the last sign of life.
-	beat beat
 }
 
 func newHandle(row store.Sandbox) *handle {

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -29,7 +30,7 @@ func TestACallThatHangsIsBrokenOffAfterItsDeadline(t *testing.T) {
 				return err
 			}},
 		"a pause: its machine is silent": {hangs: []string{"snapshot", "start"}, alive: pauseTimeout + 4*time.Minute,
-			state: sandbox.StateKilled, reason: reasonHung, call: pauseOf},
+			state: sandbox.StateKilled, reason: supervise.ReasonHung, call: pauseOf},
 		"a resume: it is saved": {paused: true, hangs: []string{"create"}, state: sandbox.StatePaused, call: func(f *fixture, id string) error {
 			_, _, err := f.rt.Connect(context.Background(), id, time.Minute)
 			return err
@@ -116,14 +117,14 @@ func TestAStuckTransitionIsBrokenOffAndItsSandboxGoesOn(t *testing.T) {
 		var err error
 		wg.Go(func() { err = f.rt.Pause(ctx, sb.ID, true) })
 		synctest.Wait()
-		f.rt.beat(ctx)
+		f.rt.watcher.Beat(ctx)
 		if s := f.rt.Supervision().Stuck; s != 0 {
 			t.Errorf("%d are stuck at once", s)
 		}
 		// Its deadline passes before that of the call.
 		h, _ := f.rt.find(sb.ID)
 		h.update(func(row *store.Sandbox) { row.Deadline = time.Now() })
-		f.rt.beat(ctx)
+		f.rt.watcher.Beat(ctx)
 		if s := f.rt.Supervision().Stuck; s != 1 {
 			t.Errorf("%d are stuck", s)
 		}

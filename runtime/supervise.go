@@ -11,6 +11,7 @@ import (
 	"github.com/rundlet/rundlet/policy/hygiene"
 	"github.com/rundlet/rundlet/policy/pressure"
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/runtime/template"
 )
 
@@ -59,32 +60,39 @@ type SupervisionReport struct {
 	Unrecovered map[string]string
 }
 
-// supervisor is what the loops know from one tick to the next.
+// supervisor is what supervision counts beside its parts.
 type supervisor struct {
-	// One tick of a kind at a time; each guards what only its ticks use.
-	beating, cleaning, feeling sync.Mutex
-	orphans                    map[hygiene.Object]time.Time // when each was first seen
-	policy                     pressure.Node
-	unread                     string // the last failure to sample
-	rounds                     rounds
-
-	mu sync.Mutex // guards what follows
+	mu sync.Mutex
 	// unrecovered is the report's; see note.
 	unrecovered map[string]string
-	report      SupervisionReport
-	pressure    PressureReport
-	lacks       lacks
+	freed       map[string]uint64
 }
 
 // supervise starts the loops, which Close ends.
 func (r *Runtime) supervise() {
 	s := r.cfg.Supervision
-	r.every(s.Heartbeat, r.beat)
-	r.every(s.Hygiene, r.clean)
+	r.every(s.Heartbeat, r.watcher.Beat)
+	r.every(s.Hygiene, r.cleaner.Clean)
 	r.every(s.Host, r.templates.Refresh)
 	if s.Sample != nil {
-		r.every(s.Pressure, func(context.Context) { r.feel(time.Now()) })
+		r.every(s.Pressure, func(context.Context) { r.host.Look(time.Now()) })
 	}
+}
+
+// newWatcher returns what asks sandboxes for signs of life.
+func (r *Runtime) newWatcher() *supervise.Watcher {
+	return supervise.NewWatcher(supervise.WatcherConfig{
+		Interval: r.cfg.Supervision.Heartbeat, Timeout: r.cfg.Supervision.HeartbeatTimeout, Sandboxes: watched{r},
+		Agent: r.machines.Agent, Network: r.cfg.Network, Host: r.host, Background: r.background, Log: r.log,
+	})
+}
+
+// newCleaner returns what frees what operations left behind.
+func (r *Runtime) newCleaner() *supervise.Cleaner {
+	return supervise.NewCleaner(supervise.CleanerConfig{
+		Instance: r.cfg.Instance, Driver: r.cfg.Driver, Network: r.cfg.Network, Machines: r.machines, Claims: r.claims,
+		Store: r.cfg.Store, LockTemplates: r.cfg.LockTemplates, InUse: r.inUse, Freed: r.countFreed, Life: r.life, Log: r.log,
+	})
 }
 
 // every runs tick in the background until the runtime closes. Ticks report
@@ -125,27 +133,20 @@ func (r *Runtime) inUse() map[string]bool {
 
 // Supervision reports what the supervision found and did.
 func (r *Runtime) Supervision() SupervisionReport {
+	w := r.watcher.Report()
 	r.sup.mu.Lock()
 	defer r.sup.mu.Unlock()
-	out := r.sup.report
-	out.Settled, out.Freed, out.Unrecovered = maps.Clone(out.Settled), maps.Clone(out.Freed), maps.Clone(r.sup.unrecovered)
-	return out
-}
-
-func (r *Runtime) countSettled(a reconcile.Action) {
-	r.sup.mu.Lock()
-	defer r.sup.mu.Unlock()
-	if r.sup.report.Settled == nil {
-		r.sup.report.Settled = map[string]uint64{}
+	return SupervisionReport{
+		Stuck: w.Stuck, Silent: w.Silent, Settled: w.Settled,
+		Freed: maps.Clone(r.sup.freed), Unrecovered: maps.Clone(r.sup.unrecovered),
 	}
-	r.sup.report.Settled[string(a)]++
 }
 
 func (r *Runtime) countFreed(what string) {
 	r.sup.mu.Lock()
 	defer r.sup.mu.Unlock()
-	if r.sup.report.Freed == nil {
-		r.sup.report.Freed = map[string]uint64{}
+	if r.sup.freed == nil {
+		r.sup.freed = map[string]uint64{}
 	}
-	r.sup.report.Freed[what]++
+	r.sup.freed[what]++
 }

@@ -1,4 +1,4 @@
-package runtime
+package supervise
 
 import (
 	"fmt"
@@ -41,9 +41,9 @@ type lacks struct {
 
 // Lacking returns what the daemon lacks for its own work now, of AllLacks, in
 // order; nil if nothing. It waits for nothing.
-func (r *Runtime) Lacking() []string {
-	out := r.shortages()
-	if n, ok := r.cfg.Network.(SelfRepairer); ok && n.Broken() != nil {
+func (h *Host) Lacking() []string {
+	out := h.shortages()
+	if n, ok := h.cfg.Network.(SelfRepairer); ok && n.Broken() != nil {
 		out = append(out, LackNetwork)
 	}
 	slices.Sort(out)
@@ -51,22 +51,22 @@ func (r *Runtime) Lacking() []string {
 }
 
 // shortages are those that this package finds, and so reports.
-func (r *Runtime) shortages() []string {
-	r.sup.mu.Lock()
-	defer r.sup.mu.Unlock()
-	out := slices.Concat(r.sup.lacks.sampled, r.sup.lacks.heard)
+func (h *Host) shortages() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := slices.Concat(h.lacks.sampled, h.lacks.heard)
 	slices.Sort(out)
 	return slices.Compact(out)
 }
 
-// lookAtLimits notes and reports which resources are nearly used up, and
+// checkLimits notes and reports which resources are nearly used up, and
 // returns why no new work should be taken for that, or "". A sandbox needs
 // descriptors of the daemon and threads of the host; the rest of what is left is
 // for those that run.
-func (r *Runtime) lookAtLimits(s autoscale.Sample, c autoscale.Config) (refuse string) {
+func (h *Host) checkLimits(s autoscale.Sample, c autoscale.Config) (refuse string) {
 	var short []string
-	if r.cfg.Supervision.Limits != nil {
-		all, err := r.cfg.Supervision.Limits()
+	if h.cfg.Limits != nil {
+		all, err := h.cfg.Limits()
 		if err != nil && host.Lack(err) != "" {
 			short = append(short, host.Lack(err))
 		}
@@ -87,20 +87,20 @@ func (r *Runtime) lookAtLimits(s autoscale.Sample, c autoscale.Config) (refuse s
 	if s.DiskTotal > 0 && s.DiskFree < c.ReserveDisk.Of(s.DiskTotal) {
 		short = append(short, LackDisk)
 	}
-	r.setLacks(func(l *lacks) { l.sampled = short })
+	h.setLacks(func(l *lacks) { l.sampled = short })
 	return refuse
 }
 
-// noteDeaf reports why silence does not count, once, until that changes. lack is
+// NoteDeaf reports why silence does not count, once, until that changes. lack is
 // what the daemon lacks, as far as it is known.
-func (r *Runtime) noteDeaf(lack, why string) {
-	switch was := r.sup.rounds.deaf; {
+func (h *Host) NoteDeaf(lack, why string) {
+	switch was := h.deaf; {
 	case why != "" && was == "":
-		r.log.Error("silence of sandboxes does not count: the daemon cannot hear them", "reason", why)
+		h.cfg.Log.Error("silence of sandboxes does not count: the daemon cannot hear them", "reason", why)
 	case why == "" && was != "":
-		r.log.Info("the daemon can hear its sandboxes again")
+		h.cfg.Log.Info("the daemon can hear its sandboxes again")
 	}
-	r.sup.rounds.deaf = why
+	h.deaf = why
 	var heard []string
 	if why != "" {
 		heard = append(heard, LackHearing)
@@ -108,20 +108,20 @@ func (r *Runtime) noteDeaf(lack, why string) {
 	if slices.Contains(AllLacks, lack) {
 		heard = append(heard, lack)
 	}
-	r.setLacks(func(l *lacks) { l.heard = heard })
+	h.setLacks(func(l *lacks) { l.heard = heard })
 }
 
 // setLacks changes what is lacking, and logs it if that is another than before.
-func (r *Runtime) setLacks(change func(*lacks)) {
-	before := r.shortages()
-	r.sup.mu.Lock()
-	change(&r.sup.lacks)
-	r.sup.mu.Unlock()
-	switch after := r.shortages(); {
+func (h *Host) setLacks(change func(*lacks)) {
+	before := h.shortages()
+	h.mu.Lock()
+	change(&h.lacks)
+	h.mu.Unlock()
+	switch after := h.shortages(); {
 	case slices.Equal(before, after):
 	case after == nil:
-		r.log.Info("the daemon lacks nothing any more")
+		h.cfg.Log.Info("the daemon lacks nothing any more")
 	default:
-		r.log.Warn("the daemon is short of what it needs", "lacking", after)
+		h.cfg.Log.Warn("the daemon is short of what it needs", "lacking", after)
 	}
 }

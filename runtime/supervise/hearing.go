@@ -1,4 +1,4 @@
-package runtime
+package supervise
 
 import (
 	"context"
@@ -23,7 +23,7 @@ type PathChecker interface {
 }
 
 const (
-	// beatSlack is how much longer than beatTimeout a question may take before
+	// beatSlack is how much longer than BeatTimeout a question may take before
 	// the daemon itself is the reason: it was stopped, or had no processor.
 	beatSlack = 2 * time.Second
 	// leastTolerance is how late a round may begin, however short the interval.
@@ -41,43 +41,40 @@ const (
 
 // asked is a question to a sandbox and what came of it.
 type asked struct {
-	sb   *handle
+	id   string // empty: it was not asked
 	run  int
 	sign sign
-	// lacking is what the daemon lacks, for all sandboxes, empty if nothing.
+	// lacking is what the daemon lacks, for all sandboxes; empty if nothing.
 	lacking string
 }
 
 // rounds is what is known of the rounds from one to the next. Guarded by
-// supervisor.beating.
+// Watcher.beating.
 type rounds struct {
 	begun, ended time.Time
-	deaf         string // why the last round did not count
 }
 
-// listen asks the running sandboxes for a sign of life and notes what came of
-// it. What is silent is judged by others.
-func (r *Runtime) listen(ctx context.Context) (silent int) {
+// listen asks the running sandboxes for a sign of life and notes what came of it.
+func (w *Watcher) listen(ctx context.Context, all []View) (silent int) {
 	begin := time.Now()
-	round := reconcile.Round{Tolerance: max(r.cfg.Supervision.Heartbeat, leastTolerance), Late: r.sup.rounds.late(begin, r.cfg.Supervision.Heartbeat)}
-	all := r.all()
+	round := reconcile.Round{Tolerance: max(w.cfg.Interval, leastTolerance), Late: w.rounds.late(begin, w.cfg.Interval)}
 	answers := make([]asked, len(all))
 	var group errgroup.Group
-	group.SetLimit(beatsAtOnce(len(all), r.cfg.Supervision.Heartbeat))
-	for i, sb := range all {
+	group.SetLimit(AtOnce(len(all), w.cfg.Interval))
+	for i, v := range all {
 		group.Go(func() error {
-			answers[i] = r.ask(ctx, sb)
+			answers[i] = w.ask(ctx, v.ID)
 			return nil
 		})
 	}
 	_ = group.Wait()
-	r.sup.rounds.begun, r.sup.rounds.ended = begin, time.Now()
+	w.rounds.begun, w.rounds.ended = begin, time.Now()
 	if ctx.Err() != nil {
 		return 0 // What was not heard at the end says nothing.
 	}
 	for _, a := range answers {
 		switch {
-		case a.sb == nil:
+		case a.id == "":
 		case a.lacking != "":
 			round.Lacking = a.lacking
 		case a.sign == signHeard:
@@ -87,10 +84,10 @@ func (r *Runtime) listen(ctx context.Context) (silent int) {
 		}
 	}
 	audible, why := round.Audible()
-	r.noteDeaf(round.Lacking, why)
+	w.cfg.Host.NoteDeaf(round.Lacking, why)
 	for _, a := range answers {
-		if a.sb != nil {
-			a.note(audible, r.sup.rounds.ended)
+		if a.id != "" {
+			w.note(a, audible, w.rounds.ended)
 			if a.sign != signHeard {
 				silent++
 			}
@@ -113,34 +110,35 @@ func (s *rounds) late(now time.Time, interval time.Duration) time.Duration {
 }
 
 // note counts a silence that counts; everything else begins the count anew.
-func (a asked) note(audible bool, now time.Time) {
-	a.sb.mu.Lock()
-	defer a.sb.mu.Unlock()
-	b := &a.sb.beat
-	switch {
-	case a.sb.run != a.run: // It runs in another machine now.
-	case a.sign == signSilent && audible && b.run == a.run:
-		b.missed++
-	default:
-		b.run, b.heard, b.missed = a.run, now, 0
+func (w *Watcher) note(a asked, audible bool, now time.Time) {
+	v, ok := w.cfg.Sandboxes.View(a.id)
+	if !ok || v.Run != a.run {
+		return // It runs in another machine now.
 	}
+	w.with(a.id, func(b *beat) {
+		if a.sign == signSilent && audible && b.run == a.run {
+			b.missed++
+		} else {
+			b.run, b.heard, b.missed = a.run, now, 0
+		}
+	})
 }
 
 // ask asks one sandbox, if it runs. One that a lifecycle call works on, within its
 // time, is not asked, for it may be frozen: that counts as an answer.
-func (r *Runtime) ask(ctx context.Context, sb *handle) asked {
-	sb.mu.Lock()
-	run, running, slot := sb.run, sb.row.State == sandbox.StateRunning, sb.row.SlotID
-	sb.mu.Unlock()
-	if !running {
+func (w *Watcher) ask(ctx context.Context, id string) asked {
+	v, ok := w.cfg.Sandboxes.View(id)
+	if !ok || v.State != sandbox.StateRunning {
 		return asked{}
 	}
-	a := asked{sb: sb, run: run}
-	if sb.life.busy(time.Now()) {
+	a := asked{id: id, run: v.Run}
+	if v.Busy {
 		return a
 	}
-	if a.sign, a.lacking = r.hear(ctx, sb.id, slot); a.sign == signSilent && sb.life.busy(time.Now()) {
-		a.sign = signHeard
+	if a.sign, a.lacking = w.hear(ctx, id, v.Slot); a.sign == signSilent {
+		if v, ok := w.cfg.Sandboxes.View(id); ok && v.Busy {
+			a.sign = signHeard
+		}
 	}
 	return a
 }
@@ -148,24 +146,24 @@ func (r *Runtime) ask(ctx context.Context, sb *handle) asked {
 // hear asks a machine's agent for an answer. If there is none, it finds out
 // whether the daemon is able to hear one. lacking is what keeps it from hearing
 // any sandbox; without it, signUnknown is about this one only.
-func (r *Runtime) hear(ctx context.Context, id, slot string) (_ sign, lacking string) {
+func (w *Watcher) hear(ctx context.Context, id, slot string) (_ sign, lacking string) {
 	within := func(f func(context.Context) error) error {
-		ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+		ctx, cancel := context.WithTimeout(ctx, BeatTimeout)
 		defer cancel()
 		return f(ctx)
 	}
 	begin := time.Now()
-	err := within(func(ctx context.Context) error { return envd.Health(ctx, r.machines.Agent(id)) })
+	err := within(func(ctx context.Context) error { return envd.Health(ctx, w.cfg.Agent(id)) })
 	if err == nil {
 		return signHeard, ""
 	}
 	if what := host.Lack(err); what != "" {
 		return signUnknown, what
 	}
-	if took := time.Since(begin); took > beatTimeout+beatSlack {
-		return signUnknown, fmt.Sprintf("the daemon did not run for %v", (took - beatTimeout).Truncate(time.Millisecond))
+	if took := time.Since(begin); took > BeatTimeout+beatSlack {
+		return signUnknown, fmt.Sprintf("the daemon did not run for %v", (took - BeatTimeout).Truncate(time.Millisecond))
 	}
-	check, ok := r.cfg.Network.(PathChecker)
+	check, ok := w.cfg.Network.(PathChecker)
 	if !ok {
 		return signSilent, ""
 	}
@@ -176,7 +174,7 @@ func (r *Runtime) hear(ctx context.Context, id, slot string) (_ sign, lacking st
 		return signUnknown, err.Error()
 	}
 	if err := within(func(ctx context.Context) error { return check.CheckPath(ctx, slot) }); err != nil {
-		r.log.Warn("a sandbox cannot be reached, for a reason that is not its own", "sandbox_id", id, "error", err)
+		w.cfg.Log.Warn("a sandbox cannot be reached, for a reason that is not its own", "sandbox_id", id, "error", err)
 		return signUnknown, host.Lack(err)
 	}
 	return signSilent, ""

@@ -1,0 +1,97 @@
+package runtime
+
+import (
+	"context"
+	"time"
+
+	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/supervise"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// watched is the supervisor's side of the runtime: supervise.Sandboxes.
+type watched struct{ r *Runtime }
+
+func (w watched) Views() []supervise.View {
+	all := w.r.all()
+	out := make([]supervise.View, len(all))
+	for i, sb := range all {
+		out[i] = sb.watched()
+	}
+	return out
+}
+
+func (w watched) View(id string) (supervise.View, bool) {
+	sb, ok := w.r.find(id)
+	if !ok {
+		return supervise.View{}, false
+	}
+	return sb.watched(), true
+}
+
+func (sb *handle) watched() supervise.View {
+	now := time.Now()
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	return supervise.View{
+		ID: sb.id, Run: sb.run, State: sb.row.State, Deadline: sb.row.Deadline, Slot: sb.row.SlotID,
+		Busy: sb.life.busy(now), Overdue: sb.life.overdue(now), Condemned: sb.doom != "",
+	}
+}
+
+func (w watched) Found(ctx context.Context, id string) (reconcile.Row, reconcile.Machine, bool) {
+	sb, ok := w.r.find(id)
+	if !ok {
+		return reconcile.Row{}, reconcile.Machine{}, false
+	}
+	row := sb.snapshot()
+	return w.r.found(ctx, row), w.r.machine(ctx, id), row.SlotID != ""
+}
+
+// machine is what the driver says about a sandbox's machine.
+func (r *Runtime) machine(ctx context.Context, id string) reconcile.Machine {
+	view, ok, err := r.cfg.Driver.Get(ctx, id)
+	if err != nil {
+		return reconcile.Machine{Lost: err.Error()}
+	}
+	return reconcile.Machine{Present: ok && view.Status != vm.StatusDestroyed, Status: view.Status, Lost: view.ExitReason}
+}
+
+func (w watched) BreakOff(id string) {
+	if sb, ok := w.r.find(id); ok {
+		sb.breakOff(errStuck)
+	}
+}
+
+func (w watched) DestroyUnder(ctx context.Context, id string) {
+	if sb, ok := w.r.find(id); ok {
+		w.r.destroyUnder(ctx, sb)
+	}
+}
+
+func (w watched) Hold(ctx context.Context, id string, bound time.Duration) (release func(), ok bool) {
+	sb, ok := w.r.find(id)
+	if !ok || sb.life.lockWithin(ctx, bound) != nil {
+		return nil, false
+	}
+	return sb.life.unlock, true
+}
+
+func (w watched) Enact(ctx context.Context, id string, rec reconcile.Record) error {
+	sb, ok := w.r.find(id)
+	if !ok {
+		return nil
+	}
+	return w.r.enact(ctx, sb, rec)
+}
+
+func (w watched) End(ctx context.Context, id, reason string, held bool) error {
+	sb, ok := w.r.find(id)
+	if !ok {
+		return nil
+	}
+	if held {
+		return w.r.terminateLocked(ctx, sb, reason)
+	}
+	return w.r.terminate(ctx, sb, reason)
+}
