@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/recovery"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -18,7 +19,7 @@ const latePauses = 2
 // again. One that ran into its timeout is served meanwhile. The caller holds
 // sb.life.
 func (r *Runtime) pauseLater(sb *handle, kind, reason string) {
-	sb.setRecovering(waitsForPause)
+	sb.setRecovering(recovery.WaitsForPause)
 	r.watchOver(sb)
 	r.background.Go(func() {
 		select {
@@ -30,16 +31,16 @@ func (r *Runtime) pauseLater(sb *handle, kind, reason string) {
 		for pause := retryFirst; ; pause = min(pause*2, retryMost) {
 			err := r.pauseInTurn(sb, kind)
 			if err == nil || sb.state() != sandbox.StateRunning {
-				r.note(sb.id, nil)
+				r.notes.Note(sb.id, nil)
 				return
 			}
 			r.log.Warn("sandbox cannot be paused yet", "sandbox_id", sb.id, "reason", reason, "error", err)
 			if reason == reconcile.TimedOut {
-				r.note(sb.id, nil)
+				r.notes.Note(sb.id, nil)
 				sb.arm(expireRetry, func() { r.expire(sb) })
 				return
 			}
-			r.note(sb.id, fmt.Errorf("%s; it cannot be paused yet: %w", reason, err))
+			r.notes.Note(sb.id, fmt.Errorf("%s; it cannot be paused yet: %w", reason, err))
 			select {
 			case <-r.life.Done():
 				return

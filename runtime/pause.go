@@ -180,7 +180,7 @@ func (r *Runtime) retry(sb *handle, what string, in sandbox.State, try func(*han
 			}
 			sb.life.unlock()
 			if err == nil {
-				r.note(sb.id, nil)
+				r.notes.Note(sb.id, nil)
 				return
 			}
 			r.log.Warn(what, "sandbox", sb.id, "error", err, "next try", min(pause*2, retryMost))

@@ -3,12 +3,9 @@ package runtime
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"syscall"
 	"time"
 
-	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/runtime/background"
@@ -17,54 +14,6 @@ import (
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
-
-const (
-	// probeTimeout is how long the start waits for the answer of an agent. What
-	// answers later is served then.
-	probeTimeout = 500 * time.Millisecond
-)
-
-// adoptMachines returns the machines that are left, by id, and the reasons for
-// those that are not.
-func (r *Runtime) adoptMachines(ctx context.Context) (map[string]vm.View, map[string]string, error) {
-	adopter, ok := r.cfg.Driver.(vm.Adopter)
-	if !ok {
-		return map[string]vm.View{}, nil, nil
-	}
-	views, lost, err := adopter.Adopt(ctx)
-	if err != nil {
-		return nil, nil, fmt.Errorf("adopt machines: %w", err)
-	}
-	machines := map[string]vm.View{}
-	for _, v := range views {
-		machines[v.ID] = v
-	}
-	return machines, lost, nil
-}
-
-// adoptSlots keeps the slots of sandboxes that may go on and returns those that
-// are not there any more. All others are freed.
-func (r *Runtime) adoptSlots(ctx context.Context, rows []store.Sandbox, machines map[string]vm.View) map[string]bool {
-	var inUse []string
-	for _, row := range rows {
-		_, present := machines[row.ID]
-		goesOn := row.State == sandbox.StateRunning || row.State == sandbox.StatePausing
-		if (present && goesOn || !slices.Contains(sandbox.States, row.State)) && row.SlotID != "" {
-			inUse = append(inUse, row.SlotID)
-		}
-	}
-	missing, err := r.cfg.Network.Adopt(ctx, inUse)
-	if err != nil {
-		// What could be kept is. It is no reason to leave all sandboxes alone.
-		r.log.Error("the network of an earlier process could not be taken over completely", "error", err)
-		r.note("network", err)
-	}
-	noSlot := map[string]bool{}
-	for _, id := range missing {
-		noSlot[id] = true
-	}
-	return noSlot
-}
 
 // foundAfter is a row of an earlier process as the policy sees it. The driver has
 // only what is complete: if there is no machine that could be saved again, what it
@@ -118,32 +67,9 @@ func (r *Runtime) complete(ctx context.Context, claimID string) (bool, error) {
 	return false, err
 }
 
-// probe asks a sandbox's agent for an answer. Only what shows that there is no
-// agent any more counts against it: on a busy machine one may take longer than a
-// start should, and the heartbeat gives it the time that it needs.
-func (r *Runtime) probe(ctx context.Context, id string) reconcile.Answer {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	err := envd.Health(ctx, r.machines.Agent(id))
-	var answered *envd.StatusError
-	switch {
-	case err == nil:
-		return reconcile.Yes
-	case errors.Is(err, syscall.ECONNREFUSED), errors.As(err, &answered):
-		return reconcile.No
-	}
-	return reconcile.Unknown
-}
-
-// carryOut does what was decided about a sandbox that is known, or, without one,
-// about a machine of no row. machine says whether the sandbox has one.
+// carryOut does what was decided about a sandbox of an earlier process. machine
+// says whether it has one.
 func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *handle, machine bool) error {
-	if sb == nil {
-		if rec.Action == reconcile.Quarantine {
-			return r.orphans.SetAsideMachine(ctx, rec.ID)
-		}
-		return r.free(ctx, rec.ID)
-	}
 	row := sb.snapshot()
 	if rec.Action == reconcile.Quarantine && (rec.Next != sandbox.StatePaused || machine) {
 		// No call may reach it: even a resume would end a machine that is left. Its machine, its network, what was saved of it and its row stay as they are.

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/recovery"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -75,10 +76,10 @@ func TestARestartOnABusyMachineKeepsWhatAnswersLate(t *testing.T) {
 		f := newFixture(t)
 		sb := f.create(long)
 		f.rt.Close()
-		f.lookDuring("health", func() { time.Sleep(2 * probeTimeout) })
+		f.lookDuring("health", func() { time.Sleep(2 * recovery.ProbeTimeout) })
 		f.open()
 		defer f.rt.Close()
-		time.Sleep(2 * probeTimeout) // until the answer has come
+		time.Sleep(2 * recovery.ProbeTimeout) // until the answer has come
 		synctest.Wait()
 		if row := f.row(sb.ID); row.State != "running" {
 			t.Errorf("row %+v", row)

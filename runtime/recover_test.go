@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/runtime/recovery"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -116,7 +117,7 @@ func TestAStartWaitsForOneSandboxUpToABound(t *testing.T) {
 		begin := time.Now()
 		f.open()
 		defer f.rt.Close()
-		if took := time.Since(begin); took > recoveryTimeout {
+		if took := time.Since(begin); took > recovery.AllTimeout {
 			t.Errorf("the start took %v", took)
 		}
 		for _, id := range ids[50:] {

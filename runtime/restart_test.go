@@ -134,7 +134,7 @@ func TestARestartThatCannotEndAMachineNamesItAndHoldsUpNoOther(t *testing.T) {
 				if got := f.rt.reconciled; got.Recovered != 1 || got.Failed != 1 {
 					t.Errorf("report %+v", got)
 				}
-				if lines := log.saying("could be dealt with", id, errInjected.Error()); len(lines) != 1 {
+				if lines := log.saying("recovery incomplete", id, errInjected.Error()); len(lines) != 1 {
 					t.Errorf("nobody is told of %s: %q", id, log.lines)
 				}
 				if row := f.row(kept); row.State != "running" {

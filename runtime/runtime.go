@@ -20,6 +20,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/orphan"
 	"github.com/rundlet/rundlet/runtime/pool"
+	"github.com/rundlet/rundlet/runtime/recovery"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/runtime/template"
@@ -132,6 +133,7 @@ type Runtime struct {
 	watcher   *supervise.Watcher
 	cleaner   *supervise.Cleaner
 	held      orphan.InUse
+	notes     recovery.Notes
 	sup       supervisor
 
 	// ready is closed when Open is done, and late bounds what it left for later.
@@ -190,7 +192,6 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		sandboxes: map[string]*handle{},
 		ready:     make(chan struct{}), late: make(chan struct{}, latePauses),
 	}
-	r.sup.unrecovered = map[string]string{}
 	r.roster = newRoster()
 	r.background = background.New(ctx)
 	r.life = r.background.Context()
@@ -307,6 +308,7 @@ func (r *Runtime) forget(sb *handle) {
 	delete(r.sandboxes, sb.id)
 	r.mu.Unlock()
 	sb.leave()
+	sb.setRecovering("") // Who waits for it learns that it is gone.
 	r.admission.Places.Free(sb.place)
-	r.note(sb.id, nil)
+	r.notes.Note(sb.id, nil)
 }

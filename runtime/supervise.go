@@ -62,10 +62,8 @@ type SupervisionReport struct {
 
 // supervisor is what supervision counts beside its parts.
 type supervisor struct {
-	mu sync.Mutex
-	// unrecovered is the report's; see note.
-	unrecovered map[string]string
-	freed       map[string]uint64
+	mu    sync.Mutex
+	freed map[string]uint64
 }
 
 // supervise starts the loops, which Close ends.
@@ -138,7 +136,7 @@ func (r *Runtime) Supervision() SupervisionReport {
 	defer r.sup.mu.Unlock()
 	return SupervisionReport{
 		Stuck: w.Stuck, Silent: w.Silent, Settled: w.Settled,
-		Freed: maps.Clone(r.sup.freed), Unrecovered: maps.Clone(r.sup.unrecovered),
+		Freed: maps.Clone(r.sup.freed), Unrecovered: r.notes.All(),
 	}
 }
 

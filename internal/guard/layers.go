@@ -37,6 +37,8 @@ var layers = []layer{
 		"keeps machines warm, and knows no sandbox"},
 	{"runtime/template", []string{"sandbox", "policy", "store", "vm", "runtime/background", "runtime/step", "runtime/fault", "runtime/orphan",
 		"runtime/claim", "runtime/machine", "runtime/admission"}, "builds templates, and knows no sandbox and no pool"},
+	{"runtime/recovery", []string{"sandbox", "policy", "envd", "store", "vm", "runtime/background", "runtime/machine"},
+		"decides after a restart, and changes states through an interface"},
 	{"runtime/supervise", []string{"sandbox", "policy", "envd", "host", "vm", "runtime/background", "runtime/claim", "runtime/machine", "runtime/pool"},
 		"watches the host and the sandboxes, and changes states through an interface"},
 	{"runtime", []string{"runtime", "sandbox", "policy", "template", "image", "network", "store", "host", "vm", "envd", "api", "layout", "internal"},

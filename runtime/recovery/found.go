@@ -1,0 +1,74 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+
+	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// adoptMachines returns the machines that are left, by id, and the reasons for
+// those that are not.
+func (r *recovery) adoptMachines(ctx context.Context) (map[string]vm.View, map[string]string, error) {
+	adopter, ok := r.Driver.(vm.Adopter)
+	if !ok {
+		return map[string]vm.View{}, nil, nil
+	}
+	views, lost, err := adopter.Adopt(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("adopt machines: %w", err)
+	}
+	machines := map[string]vm.View{}
+	for _, v := range views {
+		machines[v.ID] = v
+	}
+	return machines, lost, nil
+}
+
+// adoptSlots keeps the slots of sandboxes that may go on and returns those that
+// are not there any more. All others are freed.
+func (r *recovery) adoptSlots(ctx context.Context, rows []store.Sandbox, machines map[string]vm.View) map[string]bool {
+	var inUse []string
+	for _, row := range rows {
+		_, present := machines[row.ID]
+		goesOn := row.State == sandbox.StateRunning || row.State == sandbox.StatePausing
+		if (present && goesOn || !slices.Contains(sandbox.States, row.State)) && row.SlotID != "" {
+			inUse = append(inUse, row.SlotID)
+		}
+	}
+	missing, err := r.Network.Adopt(ctx, inUse)
+	if err != nil {
+		// What could be kept is. It is no reason to leave all sandboxes alone.
+		r.Log.Error("the network of an earlier process could not be taken over completely", "error", err)
+		r.Notes.Note("network", err)
+	}
+	noSlot := map[string]bool{}
+	for _, id := range missing {
+		noSlot[id] = true
+	}
+	return noSlot
+}
+
+// probe asks a sandbox's agent for an answer. Only what shows that there is no
+// agent any more counts against it: on a busy machine one may take longer than a
+// start should, and the heartbeat gives it the time that it needs.
+func (r *recovery) probe(ctx context.Context, id string) reconcile.Answer {
+	ctx, cancel := context.WithTimeout(ctx, ProbeTimeout)
+	defer cancel()
+	err := envd.Health(ctx, r.Machines.Agent(id))
+	var answered *envd.StatusError
+	switch {
+	case err == nil:
+		return reconcile.Yes
+	case errors.Is(err, syscall.ECONNREFUSED), errors.As(err, &answered):
+		return reconcile.No
+	}
+	return reconcile.Unknown
+}
