@@ -106,7 +106,7 @@ func noCapacity(c *sandbox.CapacityError) *refusal.Error {
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error, subject string) {
 	e := classify(err, subject)
 	if e.Status >= http.StatusInternalServerError && e.Status != http.StatusNotImplemented {
-		s.cfg.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "code", e.Status, "err", err)
+		s.cfg.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "code", e.Status, "error", err)
 	}
 	e.Write(w)
 }

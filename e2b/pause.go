@@ -52,7 +52,7 @@ func (s *Server) healthy(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTime)
 	defer cancel()
 	if err := s.proxy.Healthy(ctx, sb); err != nil {
-		s.cfg.Log.Warn("pause refused: the agent does not answer", "sandbox", id, "err", err)
+		s.cfg.Log.Warn("pause refused: the agent does not answer", "sandbox_id", id, "error", err)
 		return refusal.GuestUnhealthy.With(id).After(healthTime)
 	}
 	return nil

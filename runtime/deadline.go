@@ -93,7 +93,7 @@ func (r *Runtime) expired(sb *handle) {
 	if kind := pauseKind(sandbox.OnTimeout(row.OnTimeout)); kind != "" {
 		if err := r.pauseLocked(sb, kind); err != nil {
 			// It is not killed for that: whoever asked for a pause wants to keep it.
-			r.log.Warn("sandbox timed out and cannot be paused yet", "sandbox", sb.id, "error", err)
+			r.log.Warn("sandbox timed out and cannot be paused yet", "sandbox_id", sb.id, "error", err)
 			if sb.state() == sandbox.StateRunning {
 				sb.arm(expireRetry, func() { r.expire(sb) })
 			}
@@ -101,7 +101,7 @@ func (r *Runtime) expired(sb *handle) {
 		return
 	}
 	if err := r.terminateLocked(r.life, sb, "timeout"); err != nil {
-		r.log.Warn("sandbox timed out and cannot be ended yet", "sandbox", sb.id, "error", err)
+		r.log.Warn("sandbox timed out and cannot be ended yet", "sandbox_id", sb.id, "error", err)
 	}
 }
 

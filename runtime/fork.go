@@ -62,7 +62,7 @@ func (r *Runtime) fork(ctx context.Context, sb *handle, req sandbox.ForkRequest)
 		ctx, cancel := background.Detached(ctx)
 		defer cancel()
 		if err := r.claims.Drop(ctx, snap.ID); err != nil {
-			r.log.Warn("could not remove the snapshot of a fork", "sandbox", id, "error", err)
+			r.log.Warn("could not remove the snapshot of a fork", "sandbox_id", id, "error", err)
 		}
 	}()
 	if err := r.steps.At(step.ForkSaved); err != nil {

@@ -144,7 +144,7 @@ func (r *Runtime) finishPause(sb *handle) error {
 	sb.mu.Lock()
 	sb.pauses++
 	sb.mu.Unlock()
-	r.log.Info("sandbox paused", "sandbox", sb.id)
+	r.log.Info("sandbox paused", "sandbox_id", sb.id)
 	_ = r.steps.At(step.PauseOutcome)
 	return nil
 }
@@ -183,7 +183,7 @@ func (r *Runtime) retry(sb *handle, what string, in sandbox.State, try func(*han
 				r.notes.Note(sb.id, nil)
 				return
 			}
-			r.log.Warn(what, "sandbox", sb.id, "error", err, "next try", min(pause*2, retryMost))
+			r.log.Warn(what, "sandbox_id", sb.id, "error", err, "retry_in", min(pause*2, retryMost))
 		}
 	})
 }

@@ -95,7 +95,7 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *handle
 		return err
 	}
 	defer sb.life.unlock()
-	r.log.Info("sandbox found", "sandbox", sb.id, "state", row.State, "action", rec.Action, "reason", rec.Reason)
+	r.log.Info("sandbox found", "sandbox_id", sb.id, "state", row.State, "action", rec.Action, "reason", rec.Reason)
 	err := r.enact(ctx, sb, rec)
 	switch {
 	case err == nil:

@@ -210,7 +210,7 @@ func (r *Runtime) resume(sb *handle, timeout time.Duration) (err error) {
 		if sb.condemned() {
 			return err // The kill that broke it off does the rest.
 		}
-		r.log.Warn("sandbox could not be resumed", "sandbox", sb.id, "error", err)
+		r.log.Warn("sandbox could not be resumed", "sandbox_id", sb.id, "error", err)
 		if undo := r.backToPaused(sb); undo != nil {
 			r.retry(sb, "a resume failed and cannot be undone yet", sandbox.StateResuming, r.backToPaused)
 		}
@@ -219,7 +219,7 @@ func (r *Runtime) resume(sb *handle, timeout time.Duration) (err error) {
 	r.expose(sb)
 	if err := r.claims.Drop(ctx, snap); err != nil {
 		// The sandbox runs. What it was resumed from is collected at the next start.
-		r.log.Warn("could not remove a snapshot that was resumed", "sandbox", sb.id, "error", err)
+		r.log.Warn("could not remove a snapshot that was resumed", "sandbox_id", sb.id, "error", err)
 	}
 	_ = r.steps.At(step.ResumeDropped)
 	return nil

@@ -166,7 +166,7 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *handle, reason string) (
 	// alive: after a crash the row still says running, the machine is found
 	// dead, and the sandbox is reported lost.
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
-		r.log.Warn("could not write the intent to kill", "sandbox", sb.id, "error", err)
+		r.log.Warn("could not write the intent to kill", "sandbox_id", sb.id, "error", err)
 	}
 	if err := r.steps.At(step.KillIntent); err != nil {
 		return err
@@ -197,7 +197,7 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *handle, reason string) (
 	if wasRunning {
 		r.steps.Latency.Record(latency.KillDelete, time.Since(begin))
 	}
-	r.log.Info("sandbox ended", "sandbox", sb.id, "reason", row.Reason, "memory_mib", row.MemoryMiB)
+	r.log.Info("sandbox ended", "sandbox_id", sb.id, "reason", row.Reason, "memory_mib", row.MemoryMiB)
 	return nil
 }
 

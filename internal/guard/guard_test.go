@@ -36,7 +36,7 @@ func TestRepository(t *testing.T) {
 	if len(sources) < 10 {
 		t.Fatalf("found %d Go files only", len(sources))
 	}
-	for _, rule := range []func([]Source) []Finding{Layers, Spelled, Bans, thirdPartyPure, Comments, Lengths, Tested, Fuzzed, DriverNames, unusedExceptions(knowDrivers)} {
+	for _, rule := range []func([]Source) []Finding{Layers, Spelled, Bans, thirdPartyPure, Comments, Lengths, Tested, Fuzzed, LogKeys, DriverNames, unusedExceptions(knowDrivers)} {
 		findings = append(findings, rule(sources)...)
 	}
 	for _, doc := range []string{"docs/fork-safety.md", "docs/limits.md", "docs/reliability.md", "docs/security.md", parityDoc} {
@@ -106,6 +106,9 @@ func TestRulesCanFail(t *testing.T) {
 		"policy I/O":     {Bans, files{"policy/a/a.go": imp("a", "os")}, files{"store/a.go": imp("store", "os")}},
 		"policy clock":   {Bans, files{"policy/a/a.go": "package a\nimport \"time\"\nvar x = time.Now()"}, files{"runtime/a.go": "package runtime\nimport \"time\"\nvar x = time.Now()"}},
 		"policy module":  {thirdPartyPure, files{"policy/a/a.go": imp("a", "golang.org/x/sync/errgroup")}, files{"policy/a/a.go": ours("a", "vm")}},
+
+		"log key":      {LogKeys, files{"vm/a.go": "package vm\nfunc f() { log.Info(`x`, `next try`, 1) }"}, files{"vm/a.go": "package vm\nfunc f() { log.Info(`x y`, `retry_in`, 1) }"}},
+		"log spelling": {LogKeys, files{"vm/a.go": "package vm\nfunc f() { c.cfg.Log.Warn(`x`, `sandbox_id`, 1, `err`, 2) }"}, files{"vm/a.go": "package vm\nfunc f() { fmt.Error(`x`, `err`, 2); r.log.Warn(`x`, slog.Int(`n`, 1)) }"}},
 
 		"no comment":     {Comments, files{"vm/a.go": "package vm"}, files{"vm/a.go": "// Package vm is it.\npackage vm", "vm/b.go": "package vm"}},
 		"two comments":   {Comments, files{"vm/a.go": "// Package vm is it.\npackage vm", "vm/b.go": "// Package vm is it too.\npackage vm"}, files{"vm/a.go": "// Package vm is it.\npackage vm", "vm/b.go": "//go:build linux\n\npackage vm"}},

@@ -111,7 +111,7 @@ func (p *Pool) carry(flight *warmpool.Flight) {
 		// Once it is in the pool it is another's, who may end it at once.
 		id, reservation := m.ID, m.Reservation
 		if err := flight.Done(id, time.Now()); err != nil {
-			p.cfg.Log.Error("warm machine is not wanted", "machine", id, "error", err)
+			p.cfg.Log.Error("warm machine is not wanted", "machine_id", id, "error", err)
 			p.Discard(m)
 		} else if _ = p.cfg.Steps.At(step.WarmRetained); reservation.Yielding() {
 			p.Yield(id) // It was told to go before it was in the pool.
@@ -216,7 +216,7 @@ func (p *Pool) Discard(m *Machine) {
 		if err == nil {
 			return
 		}
-		p.cfg.Log.Warn("a warm machine cannot be ended yet", "machine", m.ID, "error", err, "retry_in", pause)
+		p.cfg.Log.Warn("a warm machine cannot be ended yet", "machine_id", m.ID, "error", err, "retry_in", pause)
 		select {
 		case <-p.life.Done():
 			return // Drain tries once more; the next start ends machines that have a mark.

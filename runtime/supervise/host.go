@@ -86,7 +86,7 @@ func (h *Host) Look(now time.Time) {
 
 	if out.State != out.Was {
 		h.cfg.Log.Info("the pressure on this machine changed", "from", out.Was, "to", out.State, "decisions", out.Decisions,
-			"memory MiB", sample.MemoryAvailable>>20, "disk MiB", sample.DiskFree>>20,
+			"memory_available_mib", sample.MemoryAvailable>>20, "disk_free_mib", sample.DiskFree>>20,
 			"cpu", sample.CPU.Some, "memory", sample.Memory.Some, "io", sample.IO.Some)
 	}
 	h.cfg.Pool.SetLimits(out.Pool)

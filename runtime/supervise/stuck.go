@@ -22,7 +22,7 @@ func (w *Watcher) settle(v View, rec reconcile.Record) {
 	if v.state() != sandbox.StateRunning || v.Overdue {
 		w.cfg.Sandboxes.BreakOff(v.ID)
 	}
-	w.cfg.Log.Warn("sandbox is stuck", "sandbox", v.ID, "state", v.state(), "action", rec.Action, "reason", rec.Reason)
+	w.cfg.Log.Warn("sandbox is stuck", "sandbox_id", v.ID, "state", v.state(), "action", rec.Action, "reason", rec.Reason)
 	if !w.cfg.Background.Go(func() {
 		defer done()
 		release, ok := w.cfg.Sandboxes.Hold(w.life, v.ID, grace)
@@ -122,7 +122,7 @@ func (w *Watcher) settleHeld(id string) {
 		rec.Action = reconcile.Kill
 	}
 	if err != nil {
-		w.cfg.Log.Warn("a stuck sandbox could not be settled yet", "sandbox", id, "action", rec.Action, "error", err)
+		w.cfg.Log.Warn("a stuck sandbox could not be settled yet", "sandbox_id", id, "action", rec.Action, "error", err)
 		return
 	}
 	w.settled(rec.Action)
