@@ -62,7 +62,7 @@ func cors(next http.Handler) http.Handler {
 	})
 }
 
-// streams prepares a request for connect: the time-out is ours to keep, and a
+// streams prepares a request for connect: the timeout is ours to keep, and a
 // client that reads nothing does not hold a stream for ever.
 func streams(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

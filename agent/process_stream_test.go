@@ -153,7 +153,7 @@ func TestConnect(t *testing.T) {
 }
 
 // rawStart sends a Start the way SDKs do, so that no client library enforces
-// the time-out, and returns the messages.
+// the timeout, and returns the messages.
 func rawStart(t *testing.T, g *guest, header map[string]string, script string) []map[string]any {
 	t.Helper()
 	body, err := json.Marshal(map[string]any{"process": map[string]any{"cmd": "/bin/sh", "args": []string{"-c", script}, "unknownField": 1}, "stdin": false})
@@ -204,7 +204,7 @@ func TestTimeoutKills(t *testing.T) {
 	if last["code"] != "deadline_exceeded" {
 		t.Errorf("last message %v", messages[len(messages)-1])
 	}
-	eventually(t, "the end of a process with its time-out", func() bool { return len(g.list(t)) == 0 })
+	eventually(t, "the end of a process with its timeout", func() bool { return len(g.list(t)) == 0 })
 }
 
 func TestKeepalive(t *testing.T) {

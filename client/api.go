@@ -56,7 +56,7 @@ type CreateOptions struct {
 	Timeout  time.Duration
 	// NoInternet denies the sandbox all outbound connections.
 	NoInternet bool
-	// Pause lets the time-out pause the sandbox, and not kill it.
+	// Pause lets the timeout pause the sandbox, and not kill it.
 	Pause bool
 	// AutoResume lets traffic to the paused sandbox resume it.
 	AutoResume bool

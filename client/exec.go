@@ -179,7 +179,7 @@ func resize(ctx context.Context, rpc processpbconnect.ProcessClient, pid uint32,
 const killTimeout = 5 * time.Second
 
 // kill ends a command whose caller went away. Best effort: the sandbox's
-// time-out is the backstop.
+// timeout is the backstop.
 func kill(ctx context.Context, rpc processpbconnect.ProcessClient, pid uint32) {
 	if pid == 0 {
 		return

@@ -36,7 +36,7 @@ type ForkResult struct {
 	Error   *Error   `json:"error,omitempty"`
 }
 
-// Fork makes count copies of a running sandbox, each with a time-out of its own.
+// Fork makes count copies of a running sandbox, each with a timeout of its own.
 func (a API) Fork(ctx context.Context, id string, count int, timeout time.Duration) ([]ForkResult, error) {
 	var results []ForkResult
 	body := map[string]int{"count": count, "timeout": seconds(timeout)}

@@ -32,7 +32,7 @@ func TestLifecycleRequests(t *testing.T) {
 			sb, resumed, err := a.Connect(ctx, "i1", time.Minute)
 			return fmt.Sprint(sb.ID, resumed), err
 		}, `POST /v2/sandboxes/i1/connect {"timeout":60}`, 201, `{"sandboxID":"i1"}`, "i1true"},
-		"set the time-out": {func(a API) (any, error) { return nil, a.SetTimeout(ctx, "i1", time.Minute) },
+		"set the timeout": {func(a API) (any, error) { return nil, a.SetTimeout(ctx, "i1", time.Minute) },
 			`POST /sandboxes/i1/timeout {"timeout":60}`, 204, "", "<nil>"},
 		"fork": {func(a API) (any, error) {
 			r, err := a.Fork(ctx, "i1", 2, time.Minute)

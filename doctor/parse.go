@@ -119,7 +119,7 @@ func diskFinding(dir string, free uint64) Finding {
 }
 
 // clockFinding judges the time of the machine. No TLS certificate is valid when
-// it is far off, and the time-outs of stored sandboxes are meaningless.
+// it is far off, and the timeouts of stored sandboxes are meaningless.
 func clockFinding(now time.Time, synchronised bool) Finding {
 	f := Finding{Name: "clock", Status: OK, Detail: now.UTC().Format(time.RFC3339)}
 	switch {

@@ -15,7 +15,7 @@ type RuntimeAdapter interface {
 	// Create returns when the sandbox answers, or with an error and nothing
 	// left behind.
 	Create(ctx context.Context, req sandbox.CreateRequest) (sandbox.Sandbox, error)
-	// Connect extends the time-out to at least now+timeout, never shortens it,
+	// Connect extends the timeout to at least now+timeout, never shortens it,
 	// and resumes a paused sandbox (resumed reports that it did).
 	Connect(ctx context.Context, id string, timeout time.Duration) (sb sandbox.Sandbox, resumed bool, err error)
 	// Reboot is Connect that leaves out the memory of a paused sandbox.
@@ -27,7 +27,7 @@ type RuntimeAdapter interface {
 	// running sandbox as it is, resumes a paused one that traffic resumes, and
 	// returns ErrNotRunning for others.
 	// Calls at the same time share one resume, and each waits as long as its own
-	// ctx. It is worth at least 300 s of time-out.
+	// ctx. It is worth at least 300 s of timeout.
 	Wake(ctx context.Context, id string) (sandbox.Sandbox, error)
 	// Settled waits for a pause or a resume that is under way, and returns the
 	// sandbox running or paused, as it is then. ErrSandboxNotFound.

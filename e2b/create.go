@@ -10,7 +10,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// The time-outs of requests that give none.
+// The timeouts of requests that give none.
 const (
 	defaultTimeoutV1 = 15 * time.Second
 	defaultTimeoutV2 = 300 * time.Second
@@ -105,7 +105,7 @@ func isTrue(p *bool) bool { return p != nil && *p }
 
 func isFalse(p *bool) bool { return p != nil && !*p }
 
-// timeout is the time-out in seconds that a request gives, checked, or def.
+// timeout is the timeout in seconds that a request gives, checked, or def.
 func (s *Server) timeout(seconds *int32, def time.Duration) (time.Duration, error) {
 	if seconds == nil {
 		return min(def, s.cfg.MaxTimeout), nil

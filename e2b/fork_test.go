@@ -21,7 +21,7 @@ func TestFork(t *testing.T) {
 		{"empty body", ``, 1, 15 * time.Second},
 		{"empty object", `{}`, 1, 15 * time.Second},
 		{"three", `{"count":3}`, 3, 15 * time.Second},
-		{"with a time-out", `{"count":2,"timeout":77}`, 2, 77 * time.Second},
+		{"with a timeout", `{"count":2,"timeout":77}`, 2, 77 * time.Second},
 		{"nulls", `{"count":null,"timeout":null}`, 1, 15 * time.Second},
 		{"most", `{"count":100}`, 100, 15 * time.Second},
 	}

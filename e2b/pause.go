@@ -100,7 +100,7 @@ func (s *Server) ConnectSandbox(w http.ResponseWriter, r *http.Request, id strin
 	s.connect(w, r, id, false)
 }
 
-// ConnectSandboxV2 serves the second, whose body and time-out are optional.
+// ConnectSandboxV2 serves the second, whose body and timeout are optional.
 func (s *Server) ConnectSandboxV2(w http.ResponseWriter, r *http.Request, id string) {
 	s.connect(w, r, id, true)
 }
@@ -144,7 +144,7 @@ func (s *Server) awake(ctx context.Context, id string, timeout time.Duration, me
 	}
 	sb, resumed, err := s.adapter.Connect(ctx, id, timeout)
 	if err != nil && classify(err, id).Row == refusal.NoAnswer {
-		// Clients that know this refusal offer to boot the sandbox; a time-out they
+		// Clients that know this refusal offer to boot the sandbox; a timeout they
 		// would only try again.
 		s.cfg.Log.Warn("a resumed sandbox does not answer", "sandbox_id", id, "error", err)
 		err = refusal.GuestUnresponsive.With(id)

@@ -24,7 +24,7 @@ type Config struct {
 	// not that of the scheme, as in E2B_DOMAIN. It is told to clients. Empty:
 	// clients use their own, and sandbox host names of any domain are served.
 	Domain string
-	// MaxTimeout is the longest time-out that a client may ask for; 24 h if 0.
+	// MaxTimeout is the longest timeout that a client may ask for; 24 h if 0.
 	MaxTimeout time.Duration
 	// RequireSecure gives a sandbox of the first generation of the API a token for
 	// its agent also where its create does not ask for one, and refuses a create
@@ -187,7 +187,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
-	// No read or write time-out: streams last. Bodies of the control plane have
+	// No read or write timeout: streams last. Bodies of the control plane have
 	// their own.
 	srv := &http.Server{
 		Handler:           s,

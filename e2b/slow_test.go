@@ -16,7 +16,7 @@ import (
 	"github.com/rundlet/rundlet/envd"
 )
 
-// pipes is a listener in memory, so that time-outs run on a clock of the test.
+// pipes is a listener in memory, so that timeouts run on a clock of the test.
 type pipes struct {
 	conns chan net.Conn
 	once  sync.Once
@@ -97,7 +97,7 @@ func TestBodyTimeIsForTheBody(t *testing.T) {
 			}
 			select {
 			case <-r.Context().Done():
-				t.Error("the request was cancelled by the time-out of its body")
+				t.Error("the request was cancelled by the timeout of its body")
 			case <-time.After(10 * bodyTime):
 			}
 			w.WriteHeader(http.StatusCreated)

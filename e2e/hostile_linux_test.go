@@ -106,7 +106,7 @@ func TestTheHostileHour(t *testing.T) {
 	figures["run beside"] = beside
 	record(t, "hostile", figures)
 
-	// What was made for a client that went away ends by its time-out.
+	// What was made for a client that went away ends by its timeout.
 	awaitFor(t, attackLive+settle, func() (left []string, err error) {
 		list, err := h.evil.List(t.Context())
 		for _, sb := range list {

@@ -40,14 +40,14 @@ var operations = []operation{
 	{"snapshot", 4, (*actor).takeSnapshot},
 	{"delete snapshot", 2, (*actor).deleteSnapshot},
 	{"fork", 3, (*actor).fork},
-	{"set time-out", 5, (*actor).setTimeout},
+	{"set timeout", 5, (*actor).setTimeout},
 	{"kill", 5, (*actor).kill},
 }
 
 // operationTimeout is when an operation counts as stuck.
 const operationTimeout = 90 * time.Second
 
-// live is the time-out of all sandboxes: none ends by itself.
+// live is the timeout of all sandboxes: none ends by itself.
 const live = 6 * time.Hour
 
 // act does one random operation; false if there was nothing to do.

@@ -46,7 +46,7 @@ func TestDialEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := n.DialContext(ctx, netip.AddrPortFrom(s.GuestIP, 80)); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("time-out: %v", err)
+		t.Errorf("timeout: %v", err)
 	}
 	if _, err := n.DialContext(ctx, netip.AddrPortFrom(s.GuestIP, 80)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("ended before: %v", err)

@@ -284,7 +284,7 @@ func (n *Network) leased(id string) (*slot, error) {
 }
 
 // Release ends a lease and destroys the slot; what still runs in it has no
-// network any more. A slot that is not leased is no error, and after an error
+// network any more. A slot that is not leased is not an error, and after an error
 // the call can be repeated. It runs to its end even if ctx has ended.
 func (n *Network) Release(_ context.Context, slotID string) error {
 	if err := n.enter(); err != nil {
@@ -305,7 +305,7 @@ func (n *Network) Release(_ context.Context, slotID string) error {
 // network; a port that nobody listens on is syscall.ECONNREFUSED.
 func (n *Network) DialContext(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
 	if !n.cfg.Range.Contains(addr.Addr()) {
-		return nil, fmt.Errorf("network: dial: %w: %v is no guest address", ErrInvalid, addr)
+		return nil, fmt.Errorf("network: dial: %w: %v is not a guest address", ErrInvalid, addr)
 	}
 	return dialFrom(ctx, n.router.ns, addr)
 }

@@ -209,7 +209,7 @@ func (b *table) set(s nftables.Set, elements []nftables.SetElement) *nftables.Se
 	return &s
 }
 
-// objects guards the library's own map of time-outs, which it changes for every
+// objects guards the library's own map of timeouts, which it changes for every
 // object that it writes.
 var objects sync.Mutex
 

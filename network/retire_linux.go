@@ -12,7 +12,7 @@ import (
 // in the background, again and again until it is gone, by this Network, by its
 // Close, or after a crash by the next one. Removal waits tens of milliseconds
 // for the kernel, which nobody who ends a sandbox should have to. Nothing may
-// run in the slot any more. A slot that is not leased is no error.
+// run in the slot any more. A slot that is not leased is not an error.
 func (n *Network) Retire(slotID string) error {
 	if err := n.enter(); err != nil {
 		return fmt.Errorf("network: retire %s: %w", slotID, err)

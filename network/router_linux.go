@@ -62,7 +62,7 @@ func setUpRouter() error {
 		return err
 	}
 	// Errors for refused packets go to the guest that sent them, one for one:
-	// the usual limit would turn "refused" into a time-out.
+	// the usual limit would turn "refused" into a timeout.
 	for key, value := range map[string]string{
 		"ipv4/icmp_ratelimit":              "0",
 		"ipv4/conf/all/send_redirects":     "0",

@@ -84,7 +84,7 @@ func (r *Runtime) expired(sb *handle) {
 		return
 	}
 	defer sb.life.unlock()
-	// A call that held the lock may have moved the time-out, and told its client
+	// A call that held the lock may have moved the timeout, and told its client
 	// so, or ended the sandbox.
 	row := sb.snapshot()
 	if sb.state() != sandbox.StateRunning || time.Now().Before(row.EndAt) {
@@ -125,7 +125,7 @@ func (r *Runtime) expireHung(sb *handle) {
 // out.
 const expireRetry = 30 * time.Second
 
-// pauseKind is how a time-out pauses; empty if it kills.
+// pauseKind is how a timeout pauses; empty if it kills.
 func pauseKind(o sandbox.OnTimeout) string {
 	switch o {
 	case sandbox.OnTimeoutPause:

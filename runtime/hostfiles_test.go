@@ -78,7 +78,7 @@ func TestASandboxIsBootedFromItsFilesOverAChangedHost(t *testing.T) {
 	})
 }
 
-// A machine that is gone is no snapshot that cannot be restored.
+// A machine that is gone is not a snapshot that cannot be restored.
 func TestAMachineThatIsGoneIsNotFoundWhenItIsSaved(t *testing.T) {
 	gone := fmt.Errorf("save: %w", vm.ErrNotFound)
 	if err := fault.ClassifySave("i1", gone); !errors.Is(err, sandbox.ErrNotFound) || errors.Is(err, sandbox.ErrNotRestorable) {

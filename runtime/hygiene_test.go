@@ -192,7 +192,7 @@ func TestAbandonedClaimsAreDroppedAndThoseInUseAreNot(t *testing.T) {
 	})
 }
 
-// TestHygieneInTheMiddleOfEveryOperationTakesNothingAway looks for leavings, with
+// TestHygieneInTheMiddleOfEveryOperationTakesNothingAway looks for orphans, with
 // no regard to their age, at every step of every operation.
 func TestHygieneInTheMiddleOfEveryOperationTakesNothingAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -97,7 +97,7 @@ func TestEveryEndOfASandboxStopsItBeforeItReleasesItsCapacityAndSamplesLast(t *t
 				t.Error(err)
 			}
 		}, 1},
-		"time-out": {func(*fixture, string) { time.Sleep(61 * time.Second) }, 1},
+		"timeout":  {func(*fixture, string) { time.Sleep(61 * time.Second) }, 1},
 		"exit":     {func(f *fixture, id string) { f.inside(id).Exit("oom") }, 1},
 		"shutdown": {func(f *fixture, _ string) { f.rt.KillAll(context.Background(), "shut down") }, 1},
 		"lost":     {func(f *fixture, _ string) { f.failNext("health", 1); f.restart() }, 1},

@@ -79,7 +79,7 @@ func TestAHardRejectTouchesNeitherCapacityNorMachines(t *testing.T) {
 		call func() error
 		want error
 	}{
-		"create without a time-out": {func() error { _, err := f.rt.Create(ctx, sandbox.CreateRequest{Template: "base"}); return err }, sandbox.ErrInvalid},
+		"create without a timeout": {func() error { _, err := f.rt.Create(ctx, sandbox.CreateRequest{Template: "base"}); return err }, sandbox.ErrInvalid},
 		"create of no template": {func() error {
 			_, err := f.rt.Create(ctx, sandbox.CreateRequest{Template: "nope", Timeout: time.Minute})
 			return err
@@ -95,7 +95,7 @@ func TestAHardRejectTouchesNeitherCapacityNorMachines(t *testing.T) {
 		"follow-up on nothing":    {func() error { _, err := f.rt.FollowUp(ctx, "nothing", request()); return err }, sandbox.ErrSnapshotNotFound},
 		"pause of a paused one":   {func() error { return f.rt.Pause(ctx, other, true) }, sandbox.ErrConflict},
 		"traffic to a paused one": {func() error { _, err := f.rt.Wake(ctx, other); return err }, sandbox.ErrNotRunning},
-		"time-out for ever":       {func() error { return f.rt.SetTimeout(ctx, running, 1000*time.Hour) }, sandbox.ErrInvalid},
+		"timeout for ever":        {func() error { return f.rt.SetTimeout(ctx, running, 1000*time.Hour) }, sandbox.ErrInvalid},
 	} {
 		f.forgetHistory()
 		r.ended = nil

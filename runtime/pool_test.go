@@ -115,7 +115,7 @@ func TestACheckoutPromotesAndWhatIsUsedInTotalNeverDipsOrDoubles(t *testing.T) {
 	if n := samples(f, latency.WarmPoolCheckout); n != depth {
 		t.Errorf("%d samples of %d checkouts", n, depth)
 	}
-	// Nothing is left in it: that is no error, and no checkout.
+	// Nothing is left in it: that is not an error, and no checkout.
 	from, err := f.rt.resolve(context.Background(), "base")
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ func TestARestartKeepsWhatRuns(t *testing.T) {
 		if n := f.rt.admission.Ledger.Active().Sandboxes; n != 1 {
 			t.Errorf("%d reserved", n)
 		}
-		time.Sleep(61 * time.Second) // its time-out is still in force
+		time.Sleep(61 * time.Second) // its timeout is still in force
 		synctest.Wait()
 		f.wantNothingLeft()
 	})
@@ -48,7 +48,7 @@ func TestARestartAccountsForEverything(t *testing.T) {
 			row.State, row.Reason = "killing", "killed by request"
 			f.db.PutSandbox(ctx, row)
 		}, "killed by request"},
-		{"time-out passed meanwhile", func(f *fixture, sb sandbox.Sandbox) {
+		{"timeout passed meanwhile", func(f *fixture, sb sandbox.Sandbox) {
 			row := f.row(sb.ID)
 			row.EndAt = time.Now().Add(-time.Second)
 			f.db.PutSandbox(ctx, row)

@@ -108,7 +108,7 @@ func TestAStartWaitsForOneSandboxUpToABound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, ctx := newFixture(t), context.Background()
 		ids := f.manage(100)
-		// Far more than are dealt with at a time cannot be ended.
+		// Far more than are recovered at a time cannot be ended.
 		for _, id := range ids[:50] {
 			setState(f, id, "creating")
 		}

@@ -31,7 +31,7 @@ type flight struct {
 }
 
 // Connect makes sure that a sandbox runs for at least timeout from now: it
-// resumes a paused one, and never shortens the time-out of a running one.
+// resumes a paused one, and never shortens the timeout of a running one.
 func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration) (sandbox.Sandbox, bool, error) {
 	if err := r.validateTimeout(timeout); err != nil {
 		return sandbox.Sandbox{}, false, err
@@ -46,7 +46,7 @@ func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 		if err == nil {
 			return r.view(row), resumed, nil
 		}
-		// It was paused in between, by its time-out or by another client.
+		// It was paused in between, by its timeout or by another client.
 		if !errors.Is(err, sandbox.ErrConflict) || ctx.Err() != nil {
 			return sandbox.Sandbox{}, false, err
 		}
@@ -226,7 +226,7 @@ func (r *Runtime) resume(sb *handle, timeout time.Duration) (err error) {
 }
 
 // settled waits for the call under way and reports whether the sandbox is
-// paused then. It is no error if it runs.
+// paused then. It is not an error if it runs.
 func (r *Runtime) settled(ctx context.Context, sb *handle) (paused bool, err error) {
 	if err := sb.lockSettled(ctx); err != nil {
 		return false, err

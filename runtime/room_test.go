@@ -201,7 +201,7 @@ func TestTheDiskFloorStopsTheRefillOfTheWarmPoolAndEqualityPasses(t *testing.T) 
 	}
 }
 
-// A sandbox that is to be paused at its time-out is not killed for want of room.
+// A sandbox that is to be paused at its timeout is not killed for want of room.
 func TestATimeoutWithoutRoomForAPauseIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, d := onDisk(t)

@@ -40,7 +40,7 @@ type Config struct {
 	// directory is another's. What the instance has of no row is ended at once, and
 	// of other instances only what is known to be garbage is removed.
 	Ephemeral bool
-	// ScratchDir holds a mark for each machine that is no sandbox yet. It goes with
+	// ScratchDir holds a mark for each machine that is not a sandbox yet. It goes with
 	// the machines when the host restarts. Without it no machine is known to be one.
 	ScratchDir string
 	Driver     vm.Runtime
@@ -82,7 +82,7 @@ type Config struct {
 
 	// Size is what a sandbox gets when its template does not say.
 	Size sandbox.Size
-	// MaxTimeout bounds a sandbox's time-out; 0 is 24 hours.
+	// MaxTimeout bounds a sandbox's timeout; 0 is 24 hours.
 	MaxTimeout time.Duration
 	Latency    *latency.Recorder
 	// Tracer receives every stage; it may be nil.
@@ -144,7 +144,7 @@ type Runtime struct {
 // Open makes a runtime and reconciles it with what an earlier process of the
 // same instance left: what can go on is kept, the rest is ended with a reason,
 // and what belongs to no sandbox is freed. It takes no longer than its bounds
-// allow: what could not be dealt with by then is in the supervision's report, and
+// allow: what could not be recovered by then is in the supervision's report, and
 // is gone on with in the background.
 func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if cfg.Size == (sandbox.Size{}) {

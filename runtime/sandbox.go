@@ -101,7 +101,7 @@ func (sb *handle) recorded() sandbox.State {
 	return sb.row.State
 }
 
-// arm sets the timer for the time-out, but not before the pause has passed.
+// arm sets the timer for the timeout, but not before the pause has passed.
 func (sb *handle) arm(pause time.Duration, expire func()) {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()

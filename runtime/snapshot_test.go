@@ -76,7 +76,7 @@ func TestSnapshotsAreListedNewestFirstInPages(t *testing.T) {
 		}
 		all = append([]sandbox.Snapshot{snap}, all...)
 	}
-	f.pause(a.ID) // what it resumes from is no snapshot of anybody's
+	f.pause(a.ID) // what it resumes from is not a snapshot of anybody's
 	ids := func(filter sandbox.SnapshotFilter) (out []string) {
 		list, err := f.rt.Snapshots(ctx, filter)
 		if err != nil {

@@ -22,7 +22,7 @@ type Supervision struct {
 	// HeartbeatTimeout how long one may be silent before it is ended; 0 is
 	// reconcile.DefaultHeartbeatTimeout.
 	Heartbeat, HeartbeatTimeout time.Duration
-	// Hygiene is how often leavings are looked for.
+	// Hygiene is how often orphans are looked for.
 	Hygiene time.Duration
 	// Host is how often the host is looked at for changes of what the base
 	// template is made of.
@@ -52,7 +52,7 @@ type SupervisionReport struct {
 	Silent int
 	// Settled counts what was done about stuck sandboxes, by reconcile.Action.
 	Settled map[string]uint64
-	// Freed counts the leavings that were freed, by hygiene.Kind, and
+	// Freed counts the orphans that were freed, by hygiene.Kind, and
 	// "snapshot".
 	Freed map[string]uint64
 	// Unrecovered is what Open found and could not make whole yet, and why, by the

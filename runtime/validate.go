@@ -17,7 +17,7 @@ const (
 	// program could be started with a longer one.
 	maxEnvBytes = 1 << 20
 	maxVariable = 128 << 10
-	// MinTimeout is the shortest time-out.
+	// MinTimeout is the shortest timeout.
 	MinTimeout = time.Second
 )
 

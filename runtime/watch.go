@@ -7,7 +7,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// expose arms the time-out and watches the machine. The sandbox is running.
+// expose arms the timeout and watches the machine. The sandbox is running.
 func (r *Runtime) expose(sb *handle) {
 	sb.arm(0, func() { r.expire(sb) })
 	r.watchOver(sb)

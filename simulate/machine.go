@@ -71,7 +71,7 @@ type machine struct {
 	saved bool
 	// harm is what the last crash did to it.
 	harm harm
-	// ends is when its time-out passes; zero if it does not run.
+	// ends is when its timeout passes; zero if it does not run.
 	ends time.Duration
 
 	// What the daemon holds for it.

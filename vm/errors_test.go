@@ -130,7 +130,7 @@ func FuzzValidateID(f *testing.F) {
 			t.Errorf("ValidateSnapshotID(%q) accepts: %v, the pattern %v", id, snap == nil, want)
 		}
 		if snap == nil && !filepath.IsLocal(id) || snap == nil && filepath.Base(id) != id {
-			t.Errorf("%q is accepted, but is no file name", id)
+			t.Errorf("%q is accepted, but is not a file name", id)
 		}
 		for _, err := range []error{snap, ValidateID(id), &Error{Op: "get", ID: id}} {
 			if err != nil && (strings.ContainsAny(err.Error(), "\n\r\x00") || len(err.Error()) > 1000) {

@@ -269,7 +269,7 @@ type Waiter interface {
 // not know it any more and its id becomes unused; its snapshots, and their
 // names, stay. It is for programs that live long and never use an id twice,
 // whose drivers would grow with every machine there ever was. A machine that is
-// unknown is no error; one that is not destroyed is ErrInvalidTransition.
+// unknown is not an error; one that is not destroyed is ErrInvalidTransition.
 type Forgetter interface {
 	Forget(ctx context.Context, id string) error
 }

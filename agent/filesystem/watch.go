@@ -23,7 +23,7 @@ const (
 	maxWatchers = 1024
 )
 
-var errExpired = errors.New("the time-out of the request has passed")
+var errExpired = errors.New("the timeout of the request has passed")
 
 // WatchDir streams the events of a directory.
 func (s *Service) WatchDir(ctx context.Context, req *connect.Request[filesystempb.WatchDirRequest], out *connect.ServerStream[filesystempb.WatchDirResponse]) error {

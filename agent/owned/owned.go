@@ -16,7 +16,7 @@ import (
 	"github.com/rundlet/rundlet/agent/account"
 )
 
-// MkdirAll creates a directory and its missing parents for u. It is no error
+// MkdirAll creates a directory and its missing parents for u. It is not an error
 // if the directory exists.
 func MkdirAll(path string, u account.User) error {
 	info, err := os.Stat(path)

@@ -78,7 +78,7 @@ func (d *discipline) write(ctx context.Context, data []byte) error {
 }
 
 // step takes its turn, and writes up to the next special character or acts on
-// that; it returns how much of data it dealt with.
+// that; it returns how much of data it took.
 func (d *discipline) step(ctx context.Context, data []byte, flushes *uint64) (int, error) {
 	if err := d.p.input.acquire(ctx, d.p.ended); err != nil {
 		return 0, err

@@ -13,12 +13,12 @@ import (
 )
 
 var (
-	errExpired = errors.New("the time-out of the request has passed")
+	errExpired = errors.New("the timeout of the request has passed")
 	errSlow    = errors.New("the client reads the output too slowly")
 )
 
 // relay sends the start event and then what sub receives, until the process
-// ends, the client leaves, or the time-out passes.
+// ends, the client leaves, or the timeout passes.
 func relay(ctx context.Context, p *proc, sub *subscription, expired <-chan struct{}, ping time.Duration, send func(*processpb.ProcessEvent) error) error {
 	start := &processpb.ProcessEvent_StartEvent{Pid: p.pid}
 	if err := send(&processpb.ProcessEvent{Event: &processpb.ProcessEvent_Start{Start: start}}); err != nil {

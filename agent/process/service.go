@@ -21,7 +21,7 @@ import (
 )
 
 // Service implements the RPCs. A process lives until it ends, is killed, or
-// passes the time-out of the request that started it.
+// passes the timeout of the request that started it.
 type Service struct {
 	state  *sandbox.State
 	reaper *reaper.Reaper

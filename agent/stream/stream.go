@@ -1,5 +1,5 @@
 // Package stream holds what the agent's server streams have in common: the
-// client's time-out, taken out of connect's hands so that a restored clock does
+// client's timeout, taken out of connect's hands so that a restored clock does
 // not end streams, and keep-alives. It may import the standard library only;
 // the agent's packages import it.
 package stream
@@ -14,14 +14,14 @@ import (
 // defaultPing is the keep-alive interval when the client names none.
 const defaultPing = 90 * time.Second
 
-// maxTimeout is the longest time-out that is told from none.
+// maxTimeout is the longest timeout that is told from none.
 const maxTimeout = 365 * 24 * time.Hour
 
 type timeoutKey struct{}
 
 const timeoutHeader = "Connect-Timeout-Ms"
 
-// TakeTimeout moves the Connect time-out of a request from its header to its
+// TakeTimeout moves the Connect timeout of a request from its header to its
 // context, for Timeout.
 func TakeTimeout(r *http.Request) *http.Request {
 	text := r.Header.Get(timeoutHeader)
@@ -40,7 +40,7 @@ func TakeTimeout(r *http.Request) *http.Request {
 	return r
 }
 
-// Timeout returns the client's time-out, if it gave one.
+// Timeout returns the client's timeout, if it gave one.
 func Timeout(ctx context.Context) (time.Duration, bool) {
 	d, ok := ctx.Value(timeoutKey{}).(time.Duration)
 	return d, ok

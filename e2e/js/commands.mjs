@@ -52,7 +52,7 @@ describe('commands', { concurrency: 4 }, () => {
     assert.equal(await out('echo "[$ONE]"'), '[]')
   })
 
-  test('a time-out kills the command', async () => {
+  test('a timeout kills the command', async () => {
     const started = Date.now()
     await rejects(run('exec -a overslept sleep 60', { timeoutMs: 1_000 }), 'TimeoutError', /timeoutMs/)
     assert.ok(Date.now() - started < 10_000)

@@ -25,13 +25,13 @@ describe('errors', { concurrency: 4 }, () => {
     assert.equal(await Sandbox.kill(nobody), false)
   })
 
-  test('what is no sandbox id', async () => {
+  test('what is not a sandbox id', async () => {
     for (const id of ['../templates', 'A'.repeat(20), 'x'.repeat(5000), '%00', 'a b']) {
       await assert.rejects(Sandbox.getInfo(encodeURIComponent(id)), (e) => /^(400|404)|not found|Invalid/i.test(e.message))
     }
   })
 
-  test('time-outs that cannot be', async () => {
+  test('timeouts that cannot be', async () => {
     for (const timeoutMs of [-1000, 1e15]) await rejects(Sandbox.create({ timeoutMs }), 'SandboxError', /^400: /)
   })
 

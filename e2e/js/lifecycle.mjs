@@ -44,7 +44,7 @@ describe('lifecycle', { concurrency: 4 }, () => {
     assert.equal(await sandbox.kill(), true)
   })
 
-  test('create with metadata, environment and time-out', () =>
+  test('create with metadata, environment and timeout', () =>
     withSandbox({ metadata: { who: 'e2e ü/&=', n: '1' }, envs: { GREETING: 'hello "you"' }, timeoutMs: 77_000 }, async (sandbox) => {
       const info = await sandbox.getInfo()
       assert.deepEqual(info.metadata, { who: 'e2e ü/&=', n: '1' })
@@ -76,7 +76,7 @@ describe('lifecycle', { concurrency: 4 }, () => {
       assert.equal(await other.isRunning(), true)
     }))
 
-  test('connect extends the time-out and never shortens it', () =>
+  test('connect extends the timeout and never shortens it', () =>
     withSandbox({ timeoutMs: 100_000 }, async (sandbox) => {
       const first = await sandbox.getInfo()
       await Sandbox.connect(sandbox.sandboxId, { timeoutMs: 20_000 })
@@ -95,7 +95,7 @@ describe('lifecycle', { concurrency: 4 }, () => {
       }
     }))
 
-  test('a sandbox dies of its time-out', async () => {
+  test('a sandbox dies of its timeout', async () => {
     const sandbox = await create()
     await Sandbox.setTimeout(sandbox.sandboxId, 1_000)
     await eventually('not running', async () => !(await sandbox.isRunning()))

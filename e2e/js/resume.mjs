@@ -16,8 +16,8 @@ const get = (headers) =>
 
 const paused = (sandbox) => eventually('it is paused', async () => (await sandbox.getInfo()).state === 'paused', 30_000)
 
-describe('time-out and traffic', { concurrency: 2 }, () => {
-  test('a time-out that pauses', () =>
+describe('timeout and traffic', { concurrency: 2 }, () => {
+  test('a timeout that pauses', () =>
     withSandbox({ lifecycle: { onTimeout: 'pause' } }, async (sandbox) => {
       assert.deepEqual((await sandbox.getInfo()).lifecycle, { onTimeout: 'pause', autoResume: false })
       const boot = await bootId(sandbox)
@@ -33,7 +33,7 @@ describe('time-out and traffic', { concurrency: 2 }, () => {
       }
     }))
 
-  test('a time-out that pauses without memory', () =>
+  test('a timeout that pauses without memory', () =>
     withSandbox({ lifecycle: { onTimeout: { action: 'pause', keepMemory: false } } }, async (sandbox) => {
       const boot = await bootId(sandbox)
       await sandbox.files.write('kept', 'on disk')
@@ -44,7 +44,7 @@ describe('time-out and traffic', { concurrency: 2 }, () => {
       assert.notEqual(await bootId(sandbox), boot)
     }))
 
-  test('a time-out that kills', () =>
+  test('a timeout that kills', () =>
     withSandbox({ lifecycle: { onTimeout: 'kill' } }, async (sandbox) => {
       assert.deepEqual((await sandbox.getInfo()).lifecycle, { onTimeout: 'kill', autoResume: false })
     }))

@@ -20,6 +20,7 @@ func TestRepository(t *testing.T) {
 	var findings []Finding
 	err = Files(root, func(name string, content []byte) error {
 		findings = append(findings, Private(name, content)...)
+		findings = append(findings, Prose(name, content)...)
 		if !strings.HasSuffix(name, ".go") || strings.Contains(name, "testdata/") {
 			return nil
 		}
@@ -139,6 +140,20 @@ func parse(t *testing.T, files map[string]string) []Source {
 		out = append(out, s)
 	}
 	return out
+}
+
+func TestProse(t *testing.T) {
+	for line, want := range map[string]bool{
+		"the time" + "-out of a sandbox": true, "TIME" + "-OUT": true, "the timeout": false, "in time" + "outs": false,
+		"x is no " + "daemon": true, "there is no daemon": false, "it was dealt " + "with": true,
+	} {
+		if got := Prose("a.go", []byte("first\n"+line)); (len(got) == 1) != want || want && got[0].Where != "a.go:2" {
+			t.Errorf("%q: %v", line, got)
+		}
+	}
+	if got := Prose("a.lock", []byte("time"+"-out")); got != nil {
+		t.Errorf("a file that nobody reads: %v", got)
+	}
 }
 
 func TestPrivate(t *testing.T) {

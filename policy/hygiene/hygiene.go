@@ -1,4 +1,4 @@
-// Package hygiene decides what of this daemon's leavings on the host can be
+// Package hygiene decides which of this daemon's orphans on the host can be
 // freed, and which log files are rotated. It is pure policy: what was found
 // comes in with its age, decisions come out; the mechanisms that made a thing
 // free it, after they verified what it is. It may import the standard library

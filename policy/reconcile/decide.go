@@ -7,7 +7,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// TimedOut is the reason of a decision that the time-out made, and no loss.
+// TimedOut is the reason of a decision that the timeout made, and no loss.
 const TimedOut = "timeout"
 
 // Decide returns what becomes of the sandbox of a row. network says whether its

@@ -28,9 +28,9 @@ type Row struct {
 	// Unread is why the daemon could not find out about the snapshot, which says
 	// nothing about it; empty if it could.
 	Unread string
-	// Expired: the end of the time-out has passed.
+	// Expired: the end of the timeout has passed.
 	Expired bool
-	// PauseOnTimeout: the time-out pauses the sandbox; otherwise it kills.
+	// PauseOnTimeout: the timeout pauses the sandbox; otherwise it kills.
 	PauseOnTimeout bool
 }
 

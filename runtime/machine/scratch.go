@@ -9,7 +9,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// A machine that is no sandbox yet, warm or of a template build, has no row. It
+// A machine that is not a sandbox yet, warm or of a template build, has no row. It
 // has a mark instead: an empty file of its id in Config.ScratchDir, made before
 // the machine and removed when it becomes a sandbox. So a start knows what it may
 // end; a machine with neither row nor mark may be of a row that was lost. The mark

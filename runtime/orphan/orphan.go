@@ -35,7 +35,7 @@ type Store interface {
 type Keeper struct {
 	Store  Store
 	Driver vm.Query
-	// Destroy ends a machine; one that is gone is no error.
+	// Destroy ends a machine; one that is gone is not an error.
 	Destroy func(ctx context.Context, id string) error
 	// Freed counts what was removed, by kind.
 	Freed func(kind string)

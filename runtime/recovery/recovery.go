@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	// atOnce bounds the sandboxes that are probed or dealt with at the same time.
+	// atOnce bounds the sandboxes that are probed or recovered at the same time.
 	atOnce = 16
 	// EachTimeout is how long the start waits for one sandbox, and AllTimeout for all
 	// of them. What takes longer goes on in the background.
@@ -78,7 +78,7 @@ type Config struct {
 	Sandboxes  Sandboxes
 	Notes      *Notes
 	Background *background.Group
-	// Progress is told how many sandboxes were dealt with, of how many. It is called
+	// Progress is told how many sandboxes were recovered, of how many. It is called
 	// from several goroutines.
 	Progress func(done, total int)
 	Log      *slog.Logger
@@ -92,7 +92,7 @@ type recovery struct {
 }
 
 // Run recovers what an earlier process of the instance left, in one order: recover,
-// clean up, quarantine. One sandbox that cannot be dealt with, or not soon, delays
+// clean up, quarantine. One sandbox that cannot be recovered, or not soon, delays
 // neither the others nor the start of the daemon: it goes on in the background,
 // and its clients are told that it is being recovered. An error means that nothing
 // is known of what there is.

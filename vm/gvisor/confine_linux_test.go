@@ -23,7 +23,7 @@ func confinement(t *testing.T, d vm.Runtime, id string) []vmtest.Confined {
 	m := mustFind(t, d.(*Driver), id)
 	conf := d.(*Driver).conf
 	private := []string{conf.bundle(m.key), conf.recordFile(m.key)}
-	// What Go and gVisor need to run, and which is no file of the host.
+	// What Go and gVisor need to run, and which is not a file of the host.
 	common := []string{"/dev/null", "/", "socket:*", "pipe:*", "anon_inode:*", "/memfd:*", "/root", "/root/*",
 		// The runtime of Go reads anew how many processors it may use.
 		"/sys/fs/cgroup/*", "/sys/fs/cgroup/*/cpu.*", "/sys/fs/cgroup/*/*/cpu.*", "/sys/fs/cgroup/*/*/*/cpu.*"}

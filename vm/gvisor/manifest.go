@@ -36,7 +36,7 @@ const (
 )
 
 // manifest says what a snapshot needs to be restored. It is written last: a
-// directory without one is no snapshot.
+// directory without one is not a snapshot.
 type manifest struct {
 	Format      int               `json:"format"`
 	Filesystem  bool              `json:"filesystem,omitempty"`

@@ -207,7 +207,7 @@ type NewFollowUp struct {
 type NewSandbox struct {
 	AllowInternetAccess *bool `json:"allow_internet_access,omitempty"`
 
-	// AutoPause The time-out pauses the sandbox, and does not kill it.
+	// AutoPause The timeout pauses the sandbox, and does not kill it.
 	AutoPause *bool `json:"autoPause,omitempty"`
 
 	// AutoPauseMemory False saves only the files; needs autoPause, excludes autoResume.

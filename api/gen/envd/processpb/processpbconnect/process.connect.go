@@ -59,7 +59,7 @@ type ProcessClient interface {
 	List(context.Context, *connect.Request[processpb.ListRequest]) (*connect.Response[processpb.ListResponse], error)
 	// Connect follows a process that runs or ended within the last 30 seconds.
 	Connect(context.Context, *connect.Request[processpb.ConnectRequest]) (*connect.ServerStreamForClient[processpb.ConnectResponse], error)
-	// Start runs a process; a Connect time-out on the request kills it.
+	// Start runs a process; a Connect timeout on the request kills it.
 	Start(context.Context, *connect.Request[processpb.StartRequest]) (*connect.ServerStreamForClient[processpb.StartResponse], error)
 	// Update resizes a terminal.
 	Update(context.Context, *connect.Request[processpb.UpdateRequest]) (*connect.Response[processpb.UpdateResponse], error)
@@ -189,7 +189,7 @@ type ProcessHandler interface {
 	List(context.Context, *connect.Request[processpb.ListRequest]) (*connect.Response[processpb.ListResponse], error)
 	// Connect follows a process that runs or ended within the last 30 seconds.
 	Connect(context.Context, *connect.Request[processpb.ConnectRequest], *connect.ServerStream[processpb.ConnectResponse]) error
-	// Start runs a process; a Connect time-out on the request kills it.
+	// Start runs a process; a Connect timeout on the request kills it.
 	Start(context.Context, *connect.Request[processpb.StartRequest], *connect.ServerStream[processpb.StartResponse]) error
 	// Update resizes a terminal.
 	Update(context.Context, *connect.Request[processpb.UpdateRequest]) (*connect.Response[processpb.UpdateResponse], error)

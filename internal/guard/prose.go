@@ -1,0 +1,39 @@
+package guard
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+)
+
+// prose are spellings that have another one in the field's English, which people
+// search for. Patterns are in pieces so that this file passes.
+var prose = []struct {
+	pattern *regexp.Regexp
+	instead string
+}{
+	{regexp.MustCompile(`(?i)time` + `-outs?\b`), "timeout"},
+	{regexp.MustCompile(`(?i)\bleav` + `ings\b`), "orphans"},
+	{regexp.MustCompile(`(?i)\bdealt ` + `with\b`), "the verb itself, such as recovered or handled"},
+	{regexp.MustCompile(`(^|[^e]|[^r]e) is no (guest|machine|daemon|node|error|sandbox|template|snapshot|log|address|file|directory|option|text)\b`), "is not a"},
+}
+
+// written are the kinds of files that people read.
+var written = map[string]bool{".go": true, ".md": true, ".sh": true, ".sql": true, ".yaml": true, ".js": true, ".mjs": true, ".py": true, "": true}
+
+// Prose checks the words of one file.
+func Prose(name string, content []byte) []Finding {
+	if !written[path.Ext(name)] || strings.ContainsRune(string(content[:min(len(content), 512)]), 0) {
+		return nil
+	}
+	var out []Finding
+	for i, line := range strings.Split(string(content), "\n") {
+		for _, p := range prose {
+			if m := p.pattern.FindString(line); m != "" {
+				out = append(out, findingf(fmt.Sprintf("%s:%d", name, i+1), "has %q: write %s", m, p.instead))
+			}
+		}
+	}
+	return out
+}
