@@ -7,6 +7,7 @@ import (
 
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -73,7 +74,7 @@ func (r *Runtime) expire(sb *handle) {
 
 // expired ends or pauses a sandbox whose timeout has passed.
 func (r *Runtime) expired(sb *handle) {
-	for sb.life.lockWithin(r.life, max(0, time.Until(sb.life.dueAt()))+killGrace) != nil {
+	for sb.life.lockWithin(r.life, max(0, time.Until(sb.life.dueAt()))+supervise.Grace) != nil {
 		if r.life.Err() != nil || sb.condemned() {
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -167,7 +168,7 @@ func TestAKillAlwaysWinsWithinSeconds(t *testing.T) {
 					})
 				}
 				wg.Wait()
-				if took := time.Since(begin); took > killGrace {
+				if took := time.Since(begin); took > supervise.Grace {
 					t.Errorf("it took %v", took)
 				}
 				if err := f.rt.Kill(ctx, sb.ID); !errors.Is(err, sandbox.ErrNotFound) {
@@ -204,7 +205,7 @@ func TestAKillGoesOnWhenItsClientGoesAway(t *testing.T) {
 		if _, err := f.rt.Get(context.Background(), sb.ID); !errors.Is(err, sandbox.ErrNotFound) {
 			t.Errorf("it is still there for clients: %v", err)
 		}
-		time.Sleep(killGrace)
+		time.Sleep(supervise.Grace)
 		synctest.Wait()
 		f.wantNothingLeft()
 	})

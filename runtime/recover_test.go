@@ -271,3 +271,39 @@ func TestASlowStartKnowsEverySandboxOfItsRows(t *testing.T) {
 		}
 	})
 }
+
+// A client that waits for a sandbox that a start quarantines never reaches it: its
+// machine may be newer than what was saved.
+func TestAWaitingClientDoesNotReachAQuarantinedSandbox(t *testing.T) {
+	for name, quarantined := range map[string]bool{"quarantined": true, "recovered": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(t)
+				defer f.rt.Close()
+				id := f.create(hours).ID
+				f.pause(id)
+				sb, _ := f.rt.find(id)
+				sb.setRecovering(recovery.WaitsForTurn)
+				f.forgetHistory()
+				done := make(chan error)
+				go func() {
+					_, _, err := f.rt.Connect(context.Background(), id, time.Hour)
+					done <- err
+				}()
+				synctest.Wait()
+				if quarantined {
+					f.rt.forget(sb)
+				} else {
+					sb.setRecovering("")
+				}
+				err := <-done
+				if quarantined != errors.Is(err, sandbox.ErrNotFound) || !quarantined && err != nil {
+					t.Errorf("got %v", err)
+				}
+				if h := f.history(); quarantined && len(h) != 0 {
+					t.Errorf("it did %v", h)
+				}
+			})
+		})
+	}
+}

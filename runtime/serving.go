@@ -51,6 +51,11 @@ func (r *Runtime) serving(ctx context.Context, id string) (*handle, error) {
 	defer patience.Stop()
 	select {
 	case <-recovered:
+		// It may have been quarantined: no call may reach it then, since a resume that
+		// fails would end a machine that is left.
+		if now, ok := r.find(id); !ok || now != sb {
+			return nil, r.ends.gone(id)
+		}
 		return sb, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -23,7 +24,7 @@ func (r *Runtime) EndRunning(ctx context.Context, reason string) error {
 		default:
 			sb.interrupt()
 		}
-		if sb.life.lockWithin(ctx, killGrace) != nil {
+		if sb.life.lockWithin(ctx, supervise.Grace) != nil {
 			if sb.state() == sandbox.StateRunning { // Its snapshot hangs.
 				return r.terminate(ctx, sb, reason)
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -37,11 +38,6 @@ func (r *Runtime) Kill(ctx context.Context, id string) error {
 	return fault.Classify(err)
 }
 
-// killGrace is how long a lifecycle call that was broken off has for its own
-// end. It is a call that heeds its context or one that hangs; nothing is slow in
-// between.
-const killGrace = 2 * time.Second
-
 // terminate ends a sandbox for a reason. It breaks off the lifecycle call that
 // is under way, and destroys the machine under one that does not let go.
 // ErrSandboxNotFound if another call ended it meanwhile.
@@ -66,7 +62,7 @@ func (r *Runtime) terminate(ctx context.Context, sb *handle, reason string) erro
 // seize takes the life of a condemned sandbox. A call that hangs in the driver
 // fails when its machine is gone, and lets go then.
 func (r *Runtime) seize(ctx context.Context, sb *handle) error {
-	if sb.life.lockWithin(ctx, killGrace) == nil {
+	if sb.life.lockWithin(ctx, supervise.Grace) == nil {
 		return nil
 	}
 	if sb.recorded() != sandbox.StateKilling { // Another kill destroys it itself.
