@@ -30,6 +30,13 @@ func (o *one) note(what string) {
 	o.did = append(o.did, what)
 }
 
+// done is what was done to it so far.
+func (o *one) done() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.did)
+}
+
 func (o *one) Views() []View { v, _ := o.View(""); return []View{v} }
 
 func (o *one) View(string) (View, bool) {
@@ -99,8 +106,8 @@ func TestSilenceEndsASandboxOnlyIfTheDaemonCouldHear(t *testing.T) {
 					w.Beat(t.Context())
 					synctest.Wait()
 					time.Sleep(30 * time.Second)
-					if len(o.did) > 0 {
-						got = o.did[0]
+					if did := o.done(); len(did) > 0 {
+						got = did[0]
 						break
 					}
 				}
@@ -124,8 +131,8 @@ func TestAnotherMachineBeginsTheCountAnew(t *testing.T) {
 			o.view.Run++ // It was paused and resumed in between.
 			o.mu.Unlock()
 		}
-		if len(o.did) != 0 {
-			t.Errorf("it did %q", o.did)
+		if did := o.done(); len(did) != 0 {
+			t.Errorf("it did %q", did)
 		}
 	})
 }
@@ -136,8 +143,9 @@ func TestACallThatHangsIsBrokenOffAndItsMachineDestroyedWhereItIsSaved(t *testin
 		w := watching(t, o, func() error { return syscall.ECONNREFUSED })
 		w.Beat(t.Context())
 		time.Sleep(time.Minute)
-		if !slices.Equal(o.did, []string{"break off", "destroy under"}) {
-			t.Errorf("it did %q", o.did)
+		synctest.Wait()
+		if did := o.done(); !slices.Equal(did, []string{"break off", "destroy under"}) {
+			t.Errorf("it did %q", did)
 		}
 		if r := w.Report(); r.Stuck != 1 {
 			t.Errorf("report %+v", r)
