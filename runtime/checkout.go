@@ -34,7 +34,7 @@ func (r *Runtime) handOver(ctx context.Context, m *pool.Machine, pl *admission.P
 	defer sb.life.unlock()
 	ctx, cancel := sb.creation(ctx)
 	defer cancel()
-	if err := r.add(sb, pl); err != nil {
+	if err := r.live.add(sb, pl); err != nil {
 		r.admission.Places.Free(pl)
 		r.pool.Discard(m)
 		return sandbox.Sandbox{}, err
@@ -80,9 +80,7 @@ func (r *Runtime) startPrepared(ctx context.Context, sb *handle, from claim.Orig
 	}
 	defer turn.Release()
 	ctx, done := r.steps.Stage(ctx, latency.WarmSnapshotRestore)
-	sb.mu.Lock()
-	sb.restored = time.Now()
-	sb.mu.Unlock()
+	sb.setRestored(time.Now())
 	err = r.machines.Start(ctx, sb.id, from)
 	done(err)
 	return err

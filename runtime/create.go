@@ -61,7 +61,7 @@ func (r *Runtime) create(ctx context.Context, req sandbox.CreateRequest, from cl
 	}()
 	if w := r.checkout(from); w != nil {
 		given = true
-		return r.handOver(ctx, w, pl, sb.row, req)
+		return r.handOver(ctx, w, pl, sb.snapshot(), req)
 	}
 	if err := r.admission.CheckMachine(); err != nil {
 		return sandbox.Sandbox{}, err
@@ -70,18 +70,20 @@ func (r *Runtime) create(ctx context.Context, req sandbox.CreateRequest, from cl
 		return sandbox.Sandbox{}, fmt.Errorf("create sandbox: %w", err)
 	}
 	inAdmit, admitted := r.steps.Stage(ctx, latency.CreateAdmit)
-	reservation, err := r.admission.Admit(inAdmit, req.KeyID, budget(sb.row))
+	reservation, err := r.admission.Admit(inAdmit, req.KeyID, budget(sb.snapshot()))
 	if admitted(err); err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	sb.row.Deadline = time.Now().Add(createTimeout)
-	sb.row.EndAt = sb.row.Deadline
+	row := sb.update(func(row *store.Sandbox) {
+		row.Deadline = time.Now().Add(createTimeout)
+		row.EndAt = row.Deadline
+	})
 	_ = sb.life.lock(ctx) // Nobody else knows it.
 	defer sb.life.unlock()
 	ctx, cancel := sb.creation(ctx)
 	defer cancel()
 	sb.reservation = reservation
-	if err := r.add(sb, pl); err != nil {
+	if err := r.live.add(sb, pl); err != nil {
 		reservation.Release()
 		return sandbox.Sandbox{}, err
 	}
@@ -90,7 +92,7 @@ func (r *Runtime) create(ctx context.Context, req sandbox.CreateRequest, from cl
 	if err := r.steps.At(step.CreateReserved); err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	if err := r.write(ctx, sb.row); err != nil {
+	if err := r.write(ctx, row); err != nil {
 		return sandbox.Sandbox{}, err
 	}
 	if err := r.steps.At(step.CreateIntent); err != nil {

@@ -32,7 +32,7 @@ func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration,
 			return store.Sandbox{}, err
 		}
 	}
-	sb, err := r.serving(ctx, id)
+	sb, err := r.live.serving(ctx, id)
 	if err != nil {
 		return store.Sandbox{}, err
 	}
@@ -63,13 +63,7 @@ func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration,
 
 // expire runs when the timer fires.
 func (r *Runtime) expire(sb *handle) {
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return
-	}
-	r.mu.Unlock()
-	r.background.Go(func() { r.expired(sb) })
+	r.live.ifOpen(func() { r.background.Go(func() { r.expired(sb) }) })
 }
 
 // expired ends or pauses a sandbox whose timeout has passed.

@@ -123,7 +123,7 @@ func TestFiguresTellWhoWaitedInVainAndWhoWasRefused(t *testing.T) {
 func TestASandboxPastItsDeadlineIsStuck(t *testing.T) {
 	f := newFixture(t)
 	sb := f.create()
-	h, _ := f.rt.find(sb.ID)
+	h, _ := f.rt.live.find(sb.ID)
 	for _, c := range []struct {
 		state    sandbox.State
 		deadline time.Time

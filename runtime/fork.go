@@ -28,7 +28,7 @@ func (r *Runtime) Fork(ctx context.Context, id string, req sandbox.ForkRequest) 
 	if req.Count < 1 || req.Count > sandbox.MaxForks {
 		return nil, fmt.Errorf("%w: count must be between 1 and %d", sandbox.ErrInvalid, sandbox.MaxForks)
 	}
-	sb, err := r.serving(ctx, id)
+	sb, err := r.live.serving(ctx, id)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ import (
 // on, until the page is full.
 func (r *Runtime) List(_ context.Context, f sandbox.ListFilter) ([]sandbox.Sandbox, error) {
 	var out []sandbox.Sandbox
-	for _, e := range r.roster.page(f) {
+	for _, e := range r.live.roster.page(f) {
 		// Views have tokens and copies in them, and are of the page only.
 		view := r.view(e.sb.snapshot())
 		view.State, view.StartedAt = e.state, e.at.StartedAt
@@ -25,7 +25,7 @@ func (r *Runtime) List(_ context.Context, f sandbox.ListFilter) ([]sandbox.Sandb
 // CountRunning returns how many sandboxes a list of running ones has on all of its
 // pages.
 func (r *Runtime) CountRunning(_ context.Context, f sandbox.ListFilter) (n int, err error) {
-	return r.roster.running(f), nil
+	return r.live.roster.running(f), nil
 }
 
 // page returns the entries of a page.

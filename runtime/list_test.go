@@ -27,7 +27,7 @@ func (f *fixture) known(n int) {
 			row.State = sandbox.StatePaused
 		}
 		sb := newHandle(row)
-		if err := f.rt.add(sb, f.rt.admission.Places.Adopt(row.KeyID, i%2 == 0)); err != nil {
+		if err := f.rt.live.add(sb, f.rt.admission.Places.Adopt(row.KeyID, i%2 == 0)); err != nil {
 			f.t.Fatal(err)
 		}
 	}
@@ -91,23 +91,23 @@ func TestPagesOfSandboxesAreTheWholeList(t *testing.T) {
 // wantRoster checks that the roster has what the sandboxes say themselves.
 func (f *fixture) wantRoster() {
 	f.t.Helper()
-	all := f.rt.all()
-	f.rt.roster.mu.Lock()
-	defer f.rt.roster.mu.Unlock()
-	if len(f.rt.roster.order) != len(all) {
-		f.t.Errorf("%d sandboxes are on the roster, and there are %d", len(f.rt.roster.order), len(all))
+	all := f.rt.live.all()
+	f.rt.live.roster.mu.Lock()
+	defer f.rt.live.roster.mu.Unlock()
+	if len(f.rt.live.roster.order) != len(all) {
+		f.t.Errorf("%d sandboxes are on the roster, and there are %d", len(f.rt.live.roster.order), len(all))
 	}
 	recorded, shown := map[sandbox.State]int{}, map[sandbox.State]int{}
 	for _, sb := range all {
 		row, state := sb.snapshot(), sb.state()
 		recorded[row.State]++
 		shown[state.Shown()]++
-		i, ok := f.rt.roster.find(sandbox.Cursor{StartedAt: row.StartedAt, ID: row.ID})
-		if !ok || f.rt.roster.order[i].recorded != row.State || f.rt.roster.order[i].state != state {
+		i, ok := f.rt.live.roster.find(sandbox.Cursor{StartedAt: row.StartedAt, ID: row.ID})
+		if !ok || f.rt.live.roster.order[i].recorded != row.State || f.rt.live.roster.order[i].state != state {
 			f.t.Errorf("%s is %s since %v, and not so on the roster", row.ID, state, row.StartedAt)
 		}
 	}
-	if !maps.Equal(recorded, f.rt.roster.recorded) || !maps.Equal(shown, f.rt.roster.shown) {
-		f.t.Errorf("the roster counts %v, %v; want %v, %v", f.rt.roster.recorded, f.rt.roster.shown, recorded, shown)
+	if !maps.Equal(recorded, f.rt.live.roster.recorded) || !maps.Equal(shown, f.rt.live.roster.shown) {
+		f.t.Errorf("the roster counts %v, %v; want %v, %v", f.rt.live.roster.recorded, f.rt.live.roster.shown, recorded, shown)
 	}
 }

@@ -42,9 +42,7 @@ func (r *Runtime) launch(ctx context.Context, sb *handle, l machine.Launch) erro
 			return err
 		}
 	}
-	sb.mu.Lock()
-	sb.restored = begin
-	sb.mu.Unlock()
+	sb.setRestored(begin)
 	if err := r.steps.At(l.Machine); err != nil {
 		return err
 	}

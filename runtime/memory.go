@@ -15,9 +15,9 @@ import (
 // reasonOOM is the reason of a sandbox that its host ended for memory.
 const reasonOOM = "oom"
 
-// outOfMemoryEnds remembers the newest sandboxes that ended for memory, so that
+// ended remembers the newest sandboxes that ended for memory, so that
 // their clients can be told.
-type outOfMemoryEnds struct {
+type ended struct {
 	mu   sync.Mutex
 	mib  map[string]int
 	keep []string // The order in which they are forgotten.
@@ -26,7 +26,7 @@ type outOfMemoryEnds struct {
 // mostEnds bounds what is remembered.
 const mostEnds = 1000
 
-func (o *outOfMemoryEnds) remember(row store.Sandbox) {
+func (o *ended) remember(row store.Sandbox) {
 	if row.Reason != reasonOOM {
 		return
 	}
@@ -49,13 +49,13 @@ func (o *outOfMemoryEnds) remember(row store.Sandbox) {
 func (r *Runtime) rememberEnds(ctx context.Context) error {
 	rows, err := r.cfg.Store.KilledSandboxes(ctx, mostEnds)
 	for _, row := range slices.Backward(rows) {
-		r.ends.remember(row)
+		r.live.ended.remember(row)
 	}
 	return err
 }
 
 // gone is notFound, with the reason if it was memory.
-func (o *outOfMemoryEnds) gone(id string) error {
+func (o *ended) gone(id string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if mib, ok := o.mib[id]; ok {

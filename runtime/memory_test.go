@@ -19,7 +19,7 @@ func TestASandboxThatEndedForMemoryIsToldSo(t *testing.T) {
 	f := newFixture(t)
 	for reason, want := range map[string]bool{"oom": true, "exited: 1": false, "killed by request": false} {
 		sb := f.create()
-		inner, _ := f.rt.find(sb.ID)
+		inner, _ := f.rt.live.find(sb.ID)
 		if err := f.rt.terminate(context.Background(), inner, reason); err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +90,7 @@ func TestOutOfMemoryHasItsFigures(t *testing.T) {
 }
 
 func TestOutOfMemoryEndsAreBounded(t *testing.T) {
-	var ends outOfMemoryEnds
+	var ends ended
 	for i := range mostEnds + 10 {
 		ends.remember(store.Sandbox{ID: fmt.Sprint(i), Reason: reasonOOM, MemoryMiB: 5})
 		ends.remember(store.Sandbox{ID: fmt.Sprint(i), Reason: reasonOOM, MemoryMiB: 5})

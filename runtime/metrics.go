@@ -21,7 +21,7 @@ func (r *Runtime) newMeter() *usage.Meter {
 		Driver: driver, Agent: r.machines.Agent,
 		AtOnce: func(n int) int { return supervise.AtOnce(n, usage.Interval) },
 		Sandboxes: func() []usage.Sandbox {
-			all := r.all()
+			all := r.live.all()
 			out := make([]usage.Sandbox, len(all))
 			for i, sb := range all {
 				out[i] = r.measured(sb)
@@ -29,7 +29,7 @@ func (r *Runtime) newMeter() *usage.Meter {
 			return out
 		},
 		Sandbox: func(id string) (usage.Sandbox, bool) {
-			sb, ok := r.find(id)
+			sb, ok := r.live.find(id)
 			if !ok {
 				return usage.Sandbox{}, false
 			}
@@ -40,13 +40,12 @@ func (r *Runtime) newMeter() *usage.Meter {
 
 // measured is what the meter knows about a sandbox.
 func (r *Runtime) measured(sb *handle) usage.Sandbox {
-	sb.mu.Lock()
-	defer sb.mu.Unlock()
+	row, run, _ := sb.look()
 	out := usage.Sandbox{
-		ID: sb.id, Size: sandbox.Size{VCPUs: sb.row.VCPUs, MemoryMiB: sb.row.MemoryMiB, DiskMiB: sb.row.DiskMiB},
-		Run: sb.run, Running: sb.row.State == sandbox.StateRunning, Busy: sb.life.busy(time.Now()),
+		ID: sb.id, Size: sandbox.Size{VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB},
+		Run: run, Running: row.State == sandbox.StateRunning, Busy: sb.life.busy(time.Now()),
 	}
-	if sb.row.Secure {
+	if row.Secure {
 		out.Token = r.tokens.Envd(sb.id)
 	}
 	return out
@@ -56,9 +55,9 @@ func (r *Runtime) measured(sb *handle) usage.Sandbox {
 // zero bound is none; see usage.Meter. There is none from before the daemon
 // started. sandbox.ErrNotFound.
 func (r *Runtime) Metrics(_ context.Context, id string, start, end time.Time) ([]sandbox.Metric, error) {
-	sb, ok := r.find(id)
+	sb, ok := r.live.find(id)
 	if !ok {
-		return nil, r.ends.gone(id)
+		return nil, r.live.ended.gone(id)
 	}
 	if !sb.state().Visible() {
 		return nil, sb.gone()
@@ -71,7 +70,7 @@ func (r *Runtime) Metrics(_ context.Context, id string, start, end time.Time) ([
 
 // NewestMetric returns the last of Metrics, and whether there is one.
 func (r *Runtime) NewestMetric(_ context.Context, id string) (sandbox.Metric, bool, error) {
-	sb, ok := r.find(id)
+	sb, ok := r.live.find(id)
 	if !ok || !sb.state().Visible() {
 		return sandbox.Metric{}, false, fault.NotFound(id)
 	}

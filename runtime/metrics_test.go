@@ -148,7 +148,7 @@ func TestASandboxThatCannotBeMeasuredHoldsUpNoOther(t *testing.T) {
 func TestMetricsOfWhatIsNotShown(t *testing.T) {
 	f := newFixture(t)
 	sb := f.create()
-	h, _ := f.rt.find(sb.ID)
+	h, _ := f.rt.live.find(sb.ID)
 	h.update(func(row *store.Sandbox) { row.State = sandbox.StateCreating })
 	for _, id := range []string{sb.ID, "inobody"} {
 		if _, _, err := f.rt.NewestMetric(context.Background(), id); !errors.Is(err, sandbox.ErrNotFound) {

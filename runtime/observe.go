@@ -18,15 +18,11 @@ func (r *Runtime) CommandStarted(id string, took time.Duration) {
 // began.
 func (r *Runtime) FirstStdout(id string, took time.Duration) {
 	r.steps.Latency.Record(latency.FirstStdoutByte, took)
-	sb, ok := r.find(id)
+	sb, ok := r.live.find(id)
 	if !ok {
 		return
 	}
-	sb.mu.Lock()
-	restored := sb.restored
-	sb.restored = time.Time{}
-	sb.mu.Unlock()
-	if !restored.IsZero() {
+	if restored := sb.takeRestored(); !restored.IsZero() {
 		r.steps.Latency.Record(latency.ResumeToFirstStdout, time.Since(restored))
 	}
 }

@@ -117,8 +117,9 @@ func TestUserDataOutlivesAStartWithADatabaseThatLostRows(t *testing.T) {
 			}
 			f.startWith(right)
 			// If its network went it is being paused, and served when it is.
-			if sb, ok := f.rt.find(b.running); ok && sb.recoveringFor() != "" {
-				<-sb.recovered
+			if sb, ok := f.rt.live.find(b.running); ok && recoveringFor(sb) != "" {
+				_, recovered := sb.recovery()
+				<-recovered
 			}
 			if row := f.row(b.running); row.State != "running" && row.State != "paused" {
 				t.Errorf("it is %s: %s", row.State, row.Reason) // Paused: its network went.
@@ -301,3 +302,8 @@ func (withoutAdoption) Adopt(context.Context) ([]vm.View, map[string]string, err
 }
 
 func (withoutAdoption) List(context.Context) ([]vm.View, error) { return nil, nil }
+
+func recoveringFor(sb *handle) string {
+	why, _ := sb.recovery()
+	return why
+}

@@ -27,7 +27,7 @@ const pauseTimeout = 5 * time.Minute
 // until it is done. A client that goes away does not break it off. A sandbox
 // that another call paused in the meantime is paused: that is what was asked.
 func (r *Runtime) Pause(ctx context.Context, id string, memory bool) error {
-	sb, err := r.serving(ctx, id)
+	sb, err := r.live.serving(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -56,13 +56,6 @@ func (r *Runtime) Pause(ctx context.Context, id string, memory bool) error {
 		return fmt.Errorf("pause sandbox %s: %w", id, fault.ClassifySave(id, err))
 	}
 	return nil
-}
-
-// pauseCount is how many pauses of the sandbox were finished.
-func (sb *handle) pauseCount() int {
-	sb.mu.Lock()
-	defer sb.mu.Unlock()
-	return sb.pauses
 }
 
 // pauseLocked is Pause of a running sandbox. The caller holds sb.life.
@@ -141,9 +134,7 @@ func (r *Runtime) finishPause(sb *handle) error {
 	if err := r.nowPaused(ctx, sb); err != nil {
 		return err
 	}
-	sb.mu.Lock()
-	sb.pauses++
-	sb.mu.Unlock()
+	sb.countPause()
 	r.log.Info("sandbox paused", "sandbox_id", sb.id)
 	_ = r.steps.At(step.PauseOutcome)
 	return nil

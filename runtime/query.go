@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
-	"slices"
 
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/sandbox"
@@ -16,7 +14,7 @@ import (
 // Get returns a running or paused sandbox, or one on its way between the two;
 // ErrSandboxNotFound for others.
 func (r *Runtime) Get(ctx context.Context, id string) (sandbox.Sandbox, error) {
-	sb, err := r.serving(ctx, id)
+	sb, err := r.live.serving(ctx, id)
 	if err != nil {
 		return sandbox.Sandbox{}, err
 	}
@@ -42,7 +40,7 @@ func (r *Runtime) Killed(ctx context.Context, limit int) ([]sandbox.Sandbox, err
 
 // Dial opens a stream to a TCP port in the sandbox.
 func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
-	sb, err := r.serving(ctx, id)
+	sb, err := r.live.serving(ctx, id)
 	if errors.Is(err, sandbox.ErrNotFound) {
 		return nil, fmt.Errorf("%w: %w", sandbox.ErrNotRunning, err)
 	}
@@ -68,11 +66,4 @@ func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, e
 		return nil, fmt.Errorf("sandbox %s port %d: %w", id, port, sandbox.ErrPortClosed)
 	}
 	return nil, fmt.Errorf("dial sandbox %s port %d: %w", id, port, err)
-}
-
-// all returns the sandboxes that are not killed, in no order.
-func (r *Runtime) all() []*handle {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Collect(maps.Values(r.sandboxes))
 }

@@ -19,26 +19,13 @@ func (r *Runtime) Reboot(ctx context.Context, id string, timeout time.Duration) 
 	if _, err := r.saver(claim.KindFilesystemPause); err != nil {
 		return sandbox.Sandbox{}, false, err
 	}
-	sb, err := r.serving(ctx, id)
+	sb, err := r.live.serving(ctx, id)
 	if err != nil {
 		return sandbox.Sandbox{}, false, err
 	}
 	sb.setForgetting(true)
 	defer sb.setForgetting(false)
 	return r.Connect(ctx, id, timeout)
-}
-
-// setForgetting says whether a resume that begins now is to leave the memory out.
-func (sb *handle) setForgetting(forget bool) {
-	sb.mu.Lock()
-	defer sb.mu.Unlock()
-	sb.forgetting = forget
-}
-
-func (sb *handle) isForgetting() bool {
-	sb.mu.Lock()
-	defer sb.mu.Unlock()
-	return sb.forgetting
 }
 
 // relaunch is launch, from the files alone if that was asked for.

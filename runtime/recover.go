@@ -49,15 +49,11 @@ type recovering struct{ r *Runtime }
 func (s recovering) Know(row store.Sandbox, why string) {
 	sb := newHandle(row)
 	sb.setRecovering(why)
-	sb.place = s.r.admission.Places.Adopt(row.KeyID, row.State != sandbox.StatePaused)
-	s.r.mu.Lock()
-	defer s.r.mu.Unlock()
-	s.r.sandboxes[sb.id] = sb
-	sb.enroll(s.r.roster)
+	s.r.live.know(sb, s.r.admission.Places.Adopt(row.KeyID, row.State != sandbox.StatePaused))
 }
 
 func (s recovering) Serve(id, why string) {
-	if sb, ok := s.r.find(id); ok {
+	if sb, ok := s.r.live.find(id); ok {
 		sb.setRecovering(why)
 	}
 }
@@ -67,7 +63,7 @@ func (s recovering) Found(ctx context.Context, row store.Sandbox, present bool) 
 }
 
 func (s recovering) CarryOut(ctx context.Context, rec reconcile.Record, present bool) error {
-	sb, ok := s.r.find(rec.ID)
+	sb, ok := s.r.live.find(rec.ID)
 	if !ok {
 		return nil // A client ended it meanwhile.
 	}
@@ -82,6 +78,6 @@ func (s recovering) CarryOutMachine(ctx context.Context, rec reconcile.Record) e
 }
 
 func (s recovering) Running(id string) bool {
-	sb, ok := s.r.find(id)
+	sb, ok := s.r.live.find(id)
 	return ok && sb.state() == sandbox.StateRunning
 }

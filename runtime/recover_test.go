@@ -260,13 +260,13 @@ func TestASlowStartKnowsEverySandboxOfItsRows(t *testing.T) {
 		}
 		f.open()
 		defer f.rt.Close()
-		if n := len(f.rt.all()); n != 40 {
+		if n := len(f.rt.live.all()); n != 40 {
 			t.Errorf("%d are known", n)
 		}
 		close(free)
 		time.Sleep(time.Minute) // What had run out of time is tried once more.
 		synctest.Wait()
-		if n := len(f.rt.all()); n != 0 {
+		if n := len(f.rt.live.all()); n != 0 {
 			t.Errorf("%d are left", n)
 		}
 	})
@@ -282,7 +282,7 @@ func TestAWaitingClientDoesNotReachAQuarantinedSandbox(t *testing.T) {
 				defer f.rt.Close()
 				id := f.create(hours).ID
 				f.pause(id)
-				sb, _ := f.rt.find(id)
+				sb, _ := f.rt.live.find(id)
 				sb.setRecovering(recovery.WaitsForTurn)
 				f.forgetHistory()
 				done := make(chan error)

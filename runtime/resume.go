@@ -24,12 +24,6 @@ const (
 	leastWake = 5 * time.Minute
 )
 
-// flight is a resume that all who want it wait for.
-type flight struct {
-	done chan struct{}
-	err  error
-}
-
 // Connect makes sure that a sandbox runs for at least timeout from now: it
 // resumes a paused one, and never shortens the timeout of a running one.
 func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration) (sandbox.Sandbox, bool, error) {
@@ -66,7 +60,7 @@ func (r *Runtime) Wake(ctx context.Context, id string) (sandbox.Sandbox, error) 
 		if !view.AutoResume || view.FilesystemOnly {
 			return sandbox.Sandbox{}, fmt.Errorf("sandbox %s is paused: %w", id, sandbox.ErrNotRunning)
 		}
-		sb, err := r.serving(ctx, id)
+		sb, err := r.live.serving(ctx, id)
 		if err != nil {
 			return sandbox.Sandbox{}, err
 		}
@@ -96,7 +90,7 @@ func (r *Runtime) Settled(ctx context.Context, id string) (sandbox.Sandbox, erro
 		if err != nil || !view.State.Moving() {
 			return view, err
 		}
-		sb, err := r.serving(ctx, id)
+		sb, err := r.live.serving(ctx, id)
 		if err != nil {
 			return sandbox.Sandbox{}, err
 		}
@@ -109,7 +103,7 @@ func (r *Runtime) Settled(ctx context.Context, id string) (sandbox.Sandbox, erro
 
 // awake returns when the sandbox runs, and whether it had to be resumed.
 func (r *Runtime) awake(ctx context.Context, id string, timeout time.Duration) (resumed bool, err error) {
-	sb, err := r.serving(ctx, id)
+	sb, err := r.live.serving(ctx, id)
 	if err != nil {
 		return false, err
 	}
@@ -130,26 +124,11 @@ func (r *Runtime) awake(ctx context.Context, id string, timeout time.Duration) (
 
 // fly joins the resume under way or begins one; nil if the runtime is closing.
 func (r *Runtime) fly(sb *handle, timeout time.Duration) *flight {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return nil
-	}
-	sb.mu.Lock()
-	defer sb.mu.Unlock()
-	if sb.resuming == nil {
-		f := &flight{done: make(chan struct{})}
-		sb.resuming = f
-		r.background.Go(func() {
-			f.err = fault.Classify(r.resume(sb, timeout))
-			sb.resumeEnded(f.err)
-			sb.mu.Lock()
-			sb.resuming = nil
-			sb.mu.Unlock()
-			close(f.done)
-		})
-	}
-	return sb.resuming
+	var f *flight
+	r.live.ifOpen(func() {
+		f = sb.join(r.background.Go, func() error { return fault.Classify(r.resume(sb, timeout)) })
+	})
+	return f
 }
 
 // resume restores a paused sandbox under its own id. The order is that of

@@ -84,7 +84,7 @@ func TestTrafficDoesNotResumeWhatIsNotToBeResumedByIt(t *testing.T) {
 func TestWakeWaitsForWhatIsUnderWay(t *testing.T) {
 	f := newFixture(t)
 	id := f.create().ID
-	sb, _ := f.rt.find(id)
+	sb, _ := f.rt.live.find(id)
 	become := func(s sandbox.State) { sb.update(func(row *store.Sandbox) { row.State = s }) }
 	if err := sb.life.lock(context.Background()); err != nil {
 		t.Fatal(err)

@@ -52,8 +52,8 @@ func BenchmarkSandboxes(b *testing.B) {
 				f.forgetHistory()
 			}
 		})
-		f.rt.mu.Lock()
-		clear(f.rt.sandboxes)
-		f.rt.mu.Unlock()
+		for _, sb := range f.rt.live.all() {
+			f.rt.live.remove(sb)
+		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	stdruntime "runtime"
-	"sync"
 	"time"
 
 	"github.com/rundlet/rundlet/policy/capacity"
@@ -112,14 +111,9 @@ type Runtime struct {
 	life       context.Context
 	background *background.Group
 
-	mu        sync.Mutex
-	closed    bool
-	sandboxes map[string]*handle
-
-	roster *roster
-	pool   *pool.Pool
-	tally  tally
-	ends   outOfMemoryEnds
+	live  *set
+	pool  *pool.Pool
+	tally tally
 
 	// reconciled is what Open did with what an earlier process left; constant.
 	reconciled reconcile.Report
@@ -188,11 +182,10 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	}
 	r := &Runtime{
 		cfg: cfg, tokens: machine.Tokens{Secret: secret}, log: cfg.Log,
-		steps:     &step.Recorder{Latency: cfg.Latency, Tracer: cfg.Tracer, Failpoint: cfg.Failpoint},
-		sandboxes: map[string]*handle{},
-		ready:     make(chan struct{}), late: make(chan struct{}, latePauses),
+		steps: &step.Recorder{Latency: cfg.Latency, Tracer: cfg.Tracer, Failpoint: cfg.Failpoint},
+		live:  newSet(),
+		ready: make(chan struct{}), late: make(chan struct{}, latePauses),
 	}
-	r.roster = newRoster()
 	r.background = background.New(ctx)
 	r.life = r.background.Context()
 	r.admission = admission.New(admission.Config{
@@ -253,13 +246,10 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 // Close stops this value's background work, ends the warm machines, and leaves
 // the sandboxes running for the next Open of the same instance. It does not close what Config holds.
 func (r *Runtime) Close() {
-	r.mu.Lock()
-	r.closed = true
-	for _, sb := range r.sandboxes {
+	for _, sb := range r.live.close() {
 		sb.disarm()
 	}
 	r.background.Stop()
-	r.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		r.background.Wait()
@@ -281,34 +271,9 @@ const closeTimeout = background.CleanupTimeout + 10*time.Second
 // Latency returns the recorder that every stage reports to.
 func (r *Runtime) Latency() *latency.Recorder { return r.cfg.Latency }
 
-// find returns a live sandbox.
-func (r *Runtime) find(id string) (*handle, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	sb, ok := r.sandboxes[id]
-	return sb, ok
-}
-
-// add makes a sandbox known, and gives it its place. It fails once the runtime is
-// closing.
-func (r *Runtime) add(sb *handle, pl *admission.Place) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return fmt.Errorf("create sandbox: %w: the daemon is shutting down", sandbox.ErrUnavailable)
-	}
-	sb.place = pl
-	r.sandboxes[sb.id] = sb
-	sb.enroll(r.roster)
-	return nil
-}
-
+// forget removes a sandbox of which nothing is left.
 func (r *Runtime) forget(sb *handle) {
-	r.mu.Lock()
-	delete(r.sandboxes, sb.id)
-	r.mu.Unlock()
-	sb.leave()
-	sb.setRecovering("") // Who waits for it learns that it is gone.
+	r.live.remove(sb)
 	r.admission.Places.Free(sb.place)
 	r.notes.Note(sb.id, nil)
 }

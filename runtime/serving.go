@@ -1,10 +1,7 @@
 package runtime
 
 import (
-	"context"
 	"time"
-
-	"github.com/rundlet/rundlet/sandbox"
 )
 
 // setRecovering says why the sandbox is not served, or, empty, that it is.
@@ -20,10 +17,12 @@ func (sb *handle) setRecovering(why string) {
 	sb.recovering = why
 }
 
-func (sb *handle) recoveringFor() string {
+// recovery returns why the sandbox is not served, empty if it is, and what is closed
+// when it is.
+func (sb *handle) recovery() (why string, recovered <-chan struct{}) {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
-	return sb.recovering
+	return sb.recovering, sb.recovered
 }
 
 const (
@@ -33,33 +32,3 @@ const (
 	// retryRecovering is when to ask again for one that is not recovered then.
 	retryRecovering = 2 * time.Second
 )
-
-// serving returns a sandbox that can be worked with: ErrSandboxNotFound, or a
-// RetryError if it is being recovered and is not soon. A kill does without.
-func (r *Runtime) serving(ctx context.Context, id string) (*handle, error) {
-	sb, ok := r.find(id)
-	if !ok {
-		return nil, r.ends.gone(id)
-	}
-	sb.mu.Lock()
-	why, recovered := sb.recovering, sb.recovered
-	sb.mu.Unlock()
-	if why == "" || sb.condemned() {
-		return sb, nil
-	}
-	patience := time.NewTimer(recoveringPatience)
-	defer patience.Stop()
-	select {
-	case <-recovered:
-		// It may have been quarantined: no call may reach it then, since a resume that
-		// fails would end a machine that is left.
-		if now, ok := r.find(id); !ok || now != sb {
-			return nil, r.ends.gone(id)
-		}
-		return sb, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	case <-patience.C:
-		return nil, &sandbox.RetryError{After: retryRecovering, Detail: "it is being recovered: " + why}
-	}
-}

@@ -55,7 +55,7 @@ func (r *Runtime) KillAll(ctx context.Context, reason string) error {
 // EndTimeout is how long EndRunning and KillAll should have: for the pauses under way
 // and the slowest ends, and for each sandbox, since it is work for a processor.
 func (r *Runtime) EndTimeout() time.Duration {
-	return endTimeout + time.Duration(len(r.all()))*endEachTime
+	return endTimeout + time.Duration(len(r.live.all()))*endEachTime
 }
 
 const (
@@ -70,13 +70,7 @@ const endsAtOnce = 32
 
 // endEach admits nothing new and calls end for every sandbox.
 func (r *Runtime) endEach(ctx context.Context, end func(*handle) error) error {
-	r.mu.Lock()
-	r.closed = true
-	all := make([]*handle, 0, len(r.sandboxes))
-	for _, sb := range r.sandboxes {
-		all = append(all, sb)
-	}
-	r.mu.Unlock()
+	all := r.live.close()
 	errs := make([]error, len(all))
 	var group errgroup.Group
 	group.SetLimit(endsAtOnce)

@@ -80,7 +80,7 @@ var snapshotName = regexp.MustCompile(`^[a-z0-9][a-z0-9._/:-]{0,127}$`)
 // capture claims the state of a sandbox as it is: it saves a running one, and
 // shares the files of a paused one. change completes the claim.
 func (r *Runtime) capture(ctx context.Context, id string, change func(*store.Snapshot)) (store.Snapshot, error) {
-	sb, err := r.serving(ctx, id)
+	sb, err := r.live.serving(ctx, id)
 	if err != nil {
 		return store.Snapshot{}, err
 	}

@@ -122,7 +122,7 @@ func TestAStuckTransitionIsBrokenOffAndItsSandboxGoesOn(t *testing.T) {
 			t.Errorf("%d are stuck at once", s)
 		}
 		// Its deadline passes before that of the call.
-		h, _ := f.rt.find(sb.ID)
+		h, _ := f.rt.live.find(sb.ID)
 		h.update(func(row *store.Sandbox) { row.Deadline = time.Now() })
 		f.rt.watcher.Beat(ctx)
 		if s := f.rt.Supervision().Stuck; s != 1 {

@@ -121,7 +121,7 @@ func (r *Runtime) inUse() map[string]bool {
 	r.held.Add(used)
 	r.orphans.Machines(used)
 	r.pool.Owned(used)
-	for _, sb := range r.all() {
+	for _, sb := range r.live.all() {
 		row := sb.snapshot()
 		used[row.ID], used[row.SlotID], used[row.SnapshotID] = true, true, true
 	}

@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,9 +24,9 @@ const reasonKill = "killed by request"
 // client that goes away does not take it back. Kills at the same time join; a
 // sandbox that ends for another reason is not found.
 func (r *Runtime) Kill(ctx context.Context, id string) error {
-	sb, ok := r.find(id)
+	sb, ok := r.live.find(id)
 	if !ok {
-		return r.ends.gone(id)
+		return r.live.ended.gone(id)
 	}
 	_, err := await(ctx, r, func() (struct{}, error) {
 		return struct{}{}, r.terminate(context.WithoutCancel(ctx), sb, reasonKill)
@@ -86,11 +85,7 @@ func (r *Runtime) destroyUnder(ctx context.Context, sb *handle) {
 
 // insist goes on with a kill in the background.
 func (r *Runtime) insist(sb *handle, reason string) {
-	sb.mu.Lock()
-	begun := sb.insisting
-	sb.insisting = true
-	sb.mu.Unlock()
-	if begun {
+	if !sb.firstInsistence() {
 		return
 	}
 	r.background.Go(func() {
@@ -128,16 +123,6 @@ func (r *Runtime) terminateLocked(ctx context.Context, sb *handle, reason string
 	return err
 }
 
-// firstRetry reports, once, that nobody retries the end of the sandbox yet. Its
-// state does not say so: it may be that of an earlier process.
-func (sb *handle) firstRetry() bool {
-	sb.mu.Lock()
-	defer sb.mu.Unlock()
-	first := !sb.retried
-	sb.retried = true
-	return first
-}
-
 // errUnwritten: nothing is left of the sandbox but its row, which could not be
 // written, as on a full disk. Whoever asked for the end has it; the row is
 // retried.
@@ -150,14 +135,7 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *handle, reason string) (
 	defer func() { end(err) }()
 	begin := time.Now()
 	wasRunning := sb.recorded() == sandbox.StateRunning
-	row := sb.update(func(row *store.Sandbox) {
-		if row.State != sandbox.StateKilling {
-			row.State, row.Deadline = sandbox.StateKilling, begin.Add(killTimeout)
-		}
-		if row.Reason == "" {
-			row.Reason = cmp.Or(sb.doom, reason)
-		}
-	})
+	row := sb.kill(reason, begin.Add(killTimeout))
 	// An intent that cannot be written (a full disk) must not keep a sandbox
 	// alive: after a crash the row still says running, the machine is found
 	// dead, and the sandbox is reported lost.
@@ -186,7 +164,7 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *handle, reason string) (
 	}
 	sb.update(func(r *store.Sandbox) { *r = row })
 	_ = r.steps.At(step.KillOutcome)
-	r.ends.remember(row)
+	r.live.ended.remember(row)
 	r.forget(sb)
 	r.tally.killed(row.Reason)
 	r.pool.Wake()

@@ -169,7 +169,7 @@ func TestTimeouts(t *testing.T) {
 func TestATimeoutThatMovesWhileTheTimerFiresIsKept(t *testing.T) {
 	f := newFixture(t)
 	id := f.create().ID
-	sb, _ := f.rt.find(id)
+	sb, _ := f.rt.live.find(id)
 	_ = sb.life.lock(t.Context()) // as moveEnd does
 	sb.update(func(row *store.Sandbox) { row.EndAt = time.Now().Add(-time.Second) })
 	fired := make(chan struct{})
@@ -196,7 +196,7 @@ func TestATimeoutThatMovesWhileTheTimerFiresIsKept(t *testing.T) {
 func TestATimerThatComesLateDoesNothing(t *testing.T) {
 	f := newFixture(t)
 	id := f.create().ID
-	sb, _ := f.rt.find(id)
+	sb, _ := f.rt.live.find(id)
 	sb.update(func(row *store.Sandbox) { row.EndAt = time.Now().Add(-time.Second) })
 	if err := f.rt.Kill(context.Background(), id); err != nil {
 		t.Fatal(err)

@@ -15,10 +15,7 @@ func (r *Runtime) expose(sb *handle) {
 
 // watchOver watches the machine that a sandbox has from now on.
 func (r *Runtime) watchOver(sb *handle) {
-	sb.mu.Lock()
-	sb.run++
-	run := sb.run
-	sb.mu.Unlock()
+	run := sb.nextRun()
 	if waiter, ok := r.cfg.Driver.(vm.Waiter); ok {
 		r.background.Go(func() { r.watch(waiter, sb, run) })
 	}
@@ -37,10 +34,7 @@ func (r *Runtime) watch(waiter vm.Waiter, sb *handle, run int) {
 		return
 	}
 	defer sb.life.unlock()
-	sb.mu.Lock()
-	mine := sb.doom == "" && sb.run == run && sb.row.State == sandbox.StateRunning
-	sb.mu.Unlock()
-	if !mine {
+	if row, now, condemned := sb.look(); condemned || now != run || row.State != sandbox.StateRunning {
 		return // it was paused or killed, or it runs in another machine
 	}
 	if err := r.terminateLocked(r.life, sb, reason); err != nil {

@@ -13,34 +13,33 @@ import (
 type watched struct{ r *Runtime }
 
 func (w watched) Views() []supervise.View {
-	all := w.r.all()
+	all := w.r.live.all()
 	out := make([]supervise.View, len(all))
 	for i, sb := range all {
-		out[i] = sb.watched()
+		out[i] = watchedOf(sb)
 	}
 	return out
 }
 
 func (w watched) View(id string) (supervise.View, bool) {
-	sb, ok := w.r.find(id)
+	sb, ok := w.r.live.find(id)
 	if !ok {
 		return supervise.View{}, false
 	}
-	return sb.watched(), true
+	return watchedOf(sb), true
 }
 
-func (sb *handle) watched() supervise.View {
+func watchedOf(sb *handle) supervise.View {
 	now := time.Now()
-	sb.mu.Lock()
-	defer sb.mu.Unlock()
+	row, run, condemned := sb.look()
 	return supervise.View{
-		ID: sb.id, Run: sb.run, State: sb.row.State, Deadline: sb.row.Deadline, Slot: sb.row.SlotID,
-		Busy: sb.life.busy(now), Overdue: sb.life.overdue(now), Condemned: sb.doom != "",
+		ID: sb.id, Run: run, State: row.State, Deadline: row.Deadline, Slot: row.SlotID,
+		Busy: sb.life.busy(now), Overdue: sb.life.overdue(now), Condemned: condemned,
 	}
 }
 
 func (w watched) Found(ctx context.Context, id string) (reconcile.Row, reconcile.Machine, bool) {
-	sb, ok := w.r.find(id)
+	sb, ok := w.r.live.find(id)
 	if !ok {
 		return reconcile.Row{}, reconcile.Machine{}, false
 	}
@@ -58,19 +57,19 @@ func (r *Runtime) machine(ctx context.Context, id string) reconcile.Machine {
 }
 
 func (w watched) BreakOff(id string) {
-	if sb, ok := w.r.find(id); ok {
+	if sb, ok := w.r.live.find(id); ok {
 		sb.breakOff(errStuck)
 	}
 }
 
 func (w watched) DestroyUnder(ctx context.Context, id string) {
-	if sb, ok := w.r.find(id); ok {
+	if sb, ok := w.r.live.find(id); ok {
 		w.r.destroyUnder(ctx, sb)
 	}
 }
 
 func (w watched) Hold(ctx context.Context, id string, bound time.Duration) (release func(), ok bool) {
-	sb, ok := w.r.find(id)
+	sb, ok := w.r.live.find(id)
 	if !ok || sb.life.lockWithin(ctx, bound) != nil {
 		return nil, false
 	}
@@ -78,7 +77,7 @@ func (w watched) Hold(ctx context.Context, id string, bound time.Duration) (rele
 }
 
 func (w watched) Enact(ctx context.Context, id string, rec reconcile.Record) error {
-	sb, ok := w.r.find(id)
+	sb, ok := w.r.live.find(id)
 	if !ok {
 		return nil
 	}
@@ -86,7 +85,7 @@ func (w watched) Enact(ctx context.Context, id string, rec reconcile.Record) err
 }
 
 func (w watched) End(ctx context.Context, id, reason string, held bool) error {
-	sb, ok := w.r.find(id)
+	sb, ok := w.r.live.find(id)
 	if !ok {
 		return nil
 	}
