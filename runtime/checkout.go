@@ -8,6 +8,7 @@ import (
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/step"
@@ -28,13 +29,13 @@ func (r *Runtime) checkout(from claim.Origin) *pool.Machine {
 // from now on.
 func (r *Runtime) handOver(ctx context.Context, m *pool.Machine, pl *admission.Place, want store.Sandbox, req sandbox.CreateRequest) (_ sandbox.Sandbox, err error) {
 	want.ID, want.SlotID, want.Deadline = m.ID, m.Slot(), time.Now().Add(createTimeout)
-	sb := newHandle(want)
-	sb.reservation = m.Reservation
-	_ = sb.life.lock(ctx) // Nobody else knows it.
-	defer sb.life.unlock()
-	ctx, cancel := sb.creation(ctx)
+	sb := live.New(want)
+	sb.Reservation = m.Reservation
+	_ = sb.Life.Lock(ctx) // Nobody else knows it.
+	defer sb.Life.Unlock()
+	ctx, cancel := creation(ctx, sb)
 	defer cancel()
-	if err := r.live.add(sb, pl); err != nil {
+	if err := r.live.Add(sb, pl); err != nil {
 		r.admission.Places.Free(pl)
 		r.pool.Discard(m)
 		return sandbox.Sandbox{}, err
@@ -65,14 +66,14 @@ func (r *Runtime) handOver(ctx context.Context, m *pool.Machine, pl *admission.P
 	view, err := r.created(ctx, sb, req, m.Origin)
 	if err == nil {
 		// Its row says what it is now, and a mark would say otherwise if that is lost.
-		err = r.machines.Unmark(sb.id)
+		err = r.machines.Unmark(sb.ID)
 	}
 	return view, err
 }
 
 // startPrepared starts a machine that is prepared, when it is its turn: that is
 // work for a processor.
-func (r *Runtime) startPrepared(ctx context.Context, sb *handle, from claim.Origin, req sandbox.CreateRequest) error {
+func (r *Runtime) startPrepared(ctx context.Context, sb *live.Sandbox, from claim.Origin, req sandbox.CreateRequest) error {
 	inAdmit, admitted := r.steps.Stage(ctx, latency.CreateAdmit)
 	turn, err := r.admission.Admit(inAdmit, req.KeyID, capacity.Budget{Launches: 1})
 	if admitted(err); err != nil {
@@ -80,8 +81,8 @@ func (r *Runtime) startPrepared(ctx context.Context, sb *handle, from claim.Orig
 	}
 	defer turn.Release()
 	ctx, done := r.steps.Stage(ctx, latency.WarmSnapshotRestore)
-	sb.setRestored(time.Now())
-	err = r.machines.Start(ctx, sb.id, from)
+	sb.SetRestored(time.Now())
+	err = r.machines.Start(ctx, sb.ID, from)
 	done(err)
 	return err
 }

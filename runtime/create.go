@@ -12,6 +12,7 @@ import (
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
@@ -45,8 +46,8 @@ func (r *Runtime) Create(ctx context.Context, req sandbox.CreateRequest) (sandbo
 // create makes a sandbox from an origin. follows is the continuation that it
 // follows up on, or nil.
 func (r *Runtime) create(ctx context.Context, req sandbox.CreateRequest, from claim.Origin, follows *sandbox.Continuation) (_ sandbox.Sandbox, err error) {
-	sb := newHandle(r.newRow(req, from, follows))
-	ctx, end := r.steps.Stage(ctx, latency.Create, slog.String("sandbox", sb.id), slog.String("template", from.ID))
+	sb := live.New(r.newRow(req, from, follows))
+	ctx, end := r.steps.Stage(ctx, latency.Create, slog.String("sandbox", sb.ID), slog.String("template", from.ID))
 	defer func() { end(err) }()
 	defer func() { err = r.deletedMeanwhile(ctx, from, err) }()
 	pl, err := r.admission.Places.Take(req.KeyID)
@@ -61,7 +62,7 @@ func (r *Runtime) create(ctx context.Context, req sandbox.CreateRequest, from cl
 	}()
 	if w := r.checkout(from); w != nil {
 		given = true
-		return r.handOver(ctx, w, pl, sb.snapshot(), req)
+		return r.handOver(ctx, w, pl, sb.Row(), req)
 	}
 	if err := r.admission.CheckMachine(); err != nil {
 		return sandbox.Sandbox{}, err
@@ -70,20 +71,20 @@ func (r *Runtime) create(ctx context.Context, req sandbox.CreateRequest, from cl
 		return sandbox.Sandbox{}, fmt.Errorf("create sandbox: %w", err)
 	}
 	inAdmit, admitted := r.steps.Stage(ctx, latency.CreateAdmit)
-	reservation, err := r.admission.Admit(inAdmit, req.KeyID, budget(sb.snapshot()))
+	reservation, err := r.admission.Admit(inAdmit, req.KeyID, budget(sb.Row()))
 	if admitted(err); err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	row := sb.update(func(row *store.Sandbox) {
+	row := sb.Update(func(row *store.Sandbox) {
 		row.Deadline = time.Now().Add(createTimeout)
 		row.EndAt = row.Deadline
 	})
-	_ = sb.life.lock(ctx) // Nobody else knows it.
-	defer sb.life.unlock()
-	ctx, cancel := sb.creation(ctx)
+	_ = sb.Life.Lock(ctx) // Nobody else knows it.
+	defer sb.Life.Unlock()
+	ctx, cancel := creation(ctx, sb)
 	defer cancel()
-	sb.reservation = reservation
-	if err := r.live.add(sb, pl); err != nil {
+	sb.Reservation = reservation
+	if err := r.live.Add(sb, pl); err != nil {
 		reservation.Release()
 		return sandbox.Sandbox{}, err
 	}
@@ -108,15 +109,15 @@ func (r *Runtime) create(ctx context.Context, req sandbox.CreateRequest, from cl
 }
 
 // creation is the operation that makes a sandbox: a client that goes away breaks
-// it off, too. The caller has sb.life.
-func (sb *handle) creation(ctx context.Context) (context.Context, func()) {
-	sb.life.extend(time.Now().Add(createTimeout))
-	return sb.operation(ctx, createTimeout)
+// it off, too. The caller has sb.Life.
+func creation(ctx context.Context, sb *live.Sandbox) (context.Context, func()) {
+	sb.Life.Extend(time.Now().Add(createTimeout))
+	return sb.Begin(ctx, createTimeout)
 }
 
 // created writes the outcome of a create and exposes the sandbox.
-func (r *Runtime) created(ctx context.Context, sb *handle, req sandbox.CreateRequest, from claim.Origin) (sandbox.Sandbox, error) {
-	if err := r.keepEnvironment(ctx, sb.id, from, req.Env); err != nil {
+func (r *Runtime) created(ctx context.Context, sb *live.Sandbox, req sandbox.CreateRequest, from claim.Origin) (sandbox.Sandbox, error) {
+	if err := r.keepEnvironment(ctx, sb.ID, from, req.Env); err != nil {
 		return sandbox.Sandbox{}, err
 	}
 	if err := r.nowRunning(ctx, sb, req.Timeout); err != nil {
@@ -128,21 +129,21 @@ func (r *Runtime) created(ctx context.Context, sb *handle, req sandbox.CreateReq
 	r.expose(sb)
 	exposed(nil)
 	r.pool.Wake() // The processor that the launch had is free.
-	return r.view(sb.snapshot()), nil
+	return r.view(sb.Row()), nil
 }
 
-// undoCreate ends what a create that failed has made. The caller holds sb.life.
-func (r *Runtime) undoCreate(ctx context.Context, sb *handle, err error) error {
+// undoCreate ends what a create that failed has made. The caller holds sb.Life.
+func (r *Runtime) undoCreate(ctx context.Context, sb *live.Sandbox, err error) error {
 	if err == nil {
 		return nil
 	}
 	if undo := r.terminateLocked(ctx, sb, "create failed"); undo != nil {
-		r.log.Error("create failed and could not be undone yet", "sandbox_id", sb.id, "error", undo)
+		r.log.Error("create failed and could not be undone yet", "sandbox_id", sb.ID, "error", undo)
 	}
-	if errors.Is(context.Cause(ctx), errInterrupted) {
+	if errors.Is(context.Cause(ctx), live.ErrInterrupted) {
 		err = fmt.Errorf("%w: it is being killed: %v", sandbox.ErrUnavailable, err)
 	}
-	return fmt.Errorf("create sandbox %s: %w", sb.id, err)
+	return fmt.Errorf("create sandbox %s: %w", sb.ID, err)
 }
 
 // write is one of a create's writes to the store.
@@ -153,15 +154,15 @@ func (r *Runtime) write(ctx context.Context, row store.Sandbox) (err error) {
 }
 
 // nowRunning writes the outcome of a create or a resume.
-func (r *Runtime) nowRunning(ctx context.Context, sb *handle, timeout time.Duration) error {
+func (r *Runtime) nowRunning(ctx context.Context, sb *live.Sandbox, timeout time.Duration) error {
 	started := time.Now()
-	row := sb.snapshot()
+	row := sb.Row()
 	row.State, row.StartedAt, row.EndAt = sandbox.StateRunning, started, started.Add(timeout)
 	row.Deadline, row.SnapshotID, row.QuarantinedAt, row.Reason = time.Time{}, "", time.Time{}, ""
 	if err := r.write(ctx, row); err != nil {
 		return err
 	}
-	sb.update(func(r *store.Sandbox) { *r = row })
+	sb.Update(func(r *store.Sandbox) { *r = row })
 	return nil
 }
 

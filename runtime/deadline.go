@@ -7,6 +7,7 @@ import (
 
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -32,22 +33,22 @@ func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration,
 			return store.Sandbox{}, err
 		}
 	}
-	sb, err := r.live.serving(ctx, id)
+	sb, err := r.live.Serving(ctx, id)
 	if err != nil {
 		return store.Sandbox{}, err
 	}
-	if err := sb.lockSettled(ctx); err != nil {
+	if err := sb.LockSettled(ctx); err != nil {
 		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w", id, err)
 	}
-	defer sb.life.unlock()
-	switch s := sb.state(); s {
+	defer sb.Life.Unlock()
+	switch s := sb.State(); s {
 	case sandbox.StateRunning:
 	case sandbox.StateKilling, sandbox.StateKilled:
-		return store.Sandbox{}, sb.gone()
+		return store.Sandbox{}, sb.Gone()
 	default:
 		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w: it is %s", id, sandbox.ErrConflict, s)
 	}
-	row := sb.snapshot()
+	row := sb.Row()
 	end := time.Now().Add(timeout)
 	if onlyLater && !end.After(row.EndAt) {
 		return row, nil
@@ -56,63 +57,63 @@ func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration,
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
 		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w", id, fault.Classify(err))
 	}
-	sb.update(func(row *store.Sandbox) { row.EndAt = end })
-	sb.arm(0, func() { r.expire(sb) })
+	sb.Update(func(row *store.Sandbox) { row.EndAt = end })
+	sb.Arm(0, func() { r.expire(sb) })
 	return row, nil
 }
 
 // expire runs when the timer fires.
-func (r *Runtime) expire(sb *handle) {
-	r.live.ifOpen(func() { r.background.Go(func() { r.expired(sb) }) })
+func (r *Runtime) expire(sb *live.Sandbox) {
+	r.live.IfOpen(func() { r.background.Go(func() { r.expired(sb) }) })
 }
 
 // expired ends or pauses a sandbox whose timeout has passed.
-func (r *Runtime) expired(sb *handle) {
-	for sb.life.lockWithin(r.life, max(0, time.Until(sb.life.dueAt()))+supervise.Grace) != nil {
-		if r.life.Err() != nil || sb.condemned() {
+func (r *Runtime) expired(sb *live.Sandbox) {
+	for sb.Life.LockWithin(r.life, max(0, time.Until(sb.Life.Due()))+supervise.Grace) != nil {
+		if r.life.Err() != nil || sb.Condemned() {
 			return
 		}
-		if !sb.life.overdue(time.Now()) {
+		if !sb.Life.Overdue(time.Now()) {
 			continue // It has more time, or another call has the sandbox.
 		}
 		r.expireHung(sb)
 		return
 	}
-	defer sb.life.unlock()
+	defer sb.Life.Unlock()
 	// A call that held the lock may have moved the timeout, and told its client
 	// so, or ended the sandbox.
-	row := sb.snapshot()
-	if sb.state() != sandbox.StateRunning || time.Now().Before(row.EndAt) {
+	row := sb.Row()
+	if sb.State() != sandbox.StateRunning || time.Now().Before(row.EndAt) {
 		return
 	}
 	if kind := pauseKind(sandbox.OnTimeout(row.OnTimeout)); kind != "" {
 		if err := r.pauseLocked(sb, kind); err != nil {
 			// It is not killed for that: whoever asked for a pause wants to keep it.
-			r.log.Warn("sandbox timed out and cannot be paused yet", "sandbox_id", sb.id, "error", err)
-			if sb.state() == sandbox.StateRunning {
-				sb.arm(expireRetry, func() { r.expire(sb) })
+			r.log.Warn("sandbox timed out and cannot be paused yet", "sandbox_id", sb.ID, "error", err)
+			if sb.State() == sandbox.StateRunning {
+				sb.Arm(expireRetry, func() { r.expire(sb) })
 			}
 		}
 		return
 	}
 	if err := r.terminateLocked(r.life, sb, "timeout"); err != nil {
-		r.log.Warn("sandbox timed out and cannot be ended yet", "sandbox_id", sb.id, "error", err)
+		r.log.Warn("sandbox timed out and cannot be ended yet", "sandbox_id", sb.ID, "error", err)
 	}
 }
 
 // expireHung is expire of a sandbox whose lifecycle call hangs. One that was to
 // be paused is left to supervision, which ends only what is silent.
-func (r *Runtime) expireHung(sb *handle) {
-	row := sb.snapshot()
-	if sb.state() != sandbox.StateRunning || time.Now().Before(row.EndAt) {
+func (r *Runtime) expireHung(sb *live.Sandbox) {
+	row := sb.Row()
+	if sb.State() != sandbox.StateRunning || time.Now().Before(row.EndAt) {
 		return
 	}
 	if pauseKind(sandbox.OnTimeout(row.OnTimeout)) != "" {
-		sb.arm(expireRetry, func() { r.expire(sb) })
+		sb.Arm(expireRetry, func() { r.expire(sb) })
 		return
 	}
 	if err := r.terminate(r.life, sb, "timeout"); err != nil {
-		r.log.Warn("sandbox timed out and cannot be ended yet", "sandbox_id", sb.id, "error", err)
+		r.log.Warn("sandbox timed out and cannot be ended yet", "sandbox_id", sb.ID, "error", err)
 	}
 }
 

@@ -90,7 +90,7 @@ func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 		Supervision: r.Supervision(), Pressure: r.Pressure(), Lacking: r.Lacking(),
 	}
 	f.Queue = r.admission.Queue.Stats()
-	f.Sandboxes, f.Stuck = r.live.roster.figures(now)
+	f.Sandboxes, f.Stuck = r.live.Roster.Figures(now)
 	if n, ok := r.cfg.Network.(supervise.SelfRepairer); ok {
 		f.Repairs = n.Repairs()
 	}

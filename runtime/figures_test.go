@@ -123,7 +123,7 @@ func TestFiguresTellWhoWaitedInVainAndWhoWasRefused(t *testing.T) {
 func TestASandboxPastItsDeadlineIsStuck(t *testing.T) {
 	f := newFixture(t)
 	sb := f.create()
-	h, _ := f.rt.live.find(sb.ID)
+	h, _ := f.rt.live.Find(sb.ID)
 	for _, c := range []struct {
 		state    sandbox.State
 		deadline time.Time
@@ -134,7 +134,7 @@ func TestASandboxPastItsDeadlineIsStuck(t *testing.T) {
 		{sandbox.StatePausing, time.Time{}, 0},
 		{sandbox.StateRunning, time.Now().Add(-time.Second), 0},
 	} {
-		h.update(func(row *store.Sandbox) { row.State, row.Deadline = c.state, c.deadline })
+		h.Update(func(row *store.Sandbox) { row.State, row.Deadline = c.state, c.deadline })
 		if got := f.figures().Stuck; got != c.stuck {
 			t.Errorf("%s until %v: %d stuck", c.state, c.deadline, got)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -28,7 +29,7 @@ func (r *Runtime) Fork(ctx context.Context, id string, req sandbox.ForkRequest) 
 	if req.Count < 1 || req.Count > sandbox.MaxForks {
 		return nil, fmt.Errorf("%w: count must be between 1 and %d", sandbox.ErrInvalid, sandbox.MaxForks)
 	}
-	sb, err := r.live.serving(ctx, id)
+	sb, err := r.live.Serving(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -43,17 +44,17 @@ func (r *Runtime) Fork(ctx context.Context, id string, req sandbox.ForkRequest) 
 	return results, err
 }
 
-func (r *Runtime) fork(ctx context.Context, sb *handle, req sandbox.ForkRequest) ([]sandbox.ForkResult, error) {
-	id := sb.id
+func (r *Runtime) fork(ctx context.Context, sb *live.Sandbox, req sandbox.ForkRequest) ([]sandbox.ForkResult, error) {
+	id := sb.ID
 	disown := func() {}
-	if err := sb.lockSettled(ctx); err != nil {
+	if err := sb.LockSettled(ctx); err != nil {
 		return nil, fmt.Errorf("fork sandbox %s: %w", id, err)
 	}
 	snap, err := r.captureLocked(ctx, sb, func(snap *store.Snapshot) {
 		snap.Kind = claim.KindFork
 		disown = r.held.Hold(snap.ID)
 	})
-	sb.life.unlock()
+	sb.Life.Unlock()
 	defer func() { disown() }()
 	if err != nil {
 		return nil, fmt.Errorf("fork sandbox %s: %w", id, err)
@@ -68,7 +69,7 @@ func (r *Runtime) fork(ctx context.Context, sb *handle, req sandbox.ForkRequest)
 	if err := r.steps.At(step.ForkSaved); err != nil {
 		return nil, fmt.Errorf("fork sandbox %s: %w", id, err)
 	}
-	row := sb.snapshot()
+	row := sb.Row()
 	from := claim.OfSnapshot(snap)
 	results := make([]sandbox.ForkResult, req.Count)
 	var wg sync.WaitGroup

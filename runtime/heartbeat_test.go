@@ -252,8 +252,8 @@ func TestALookThatIsBrokenOffSettlesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		sb := f.create(hours)
-		h, _ := f.rt.live.find(sb.ID)
-		h.update(func(row *store.Sandbox) { row.State, row.Deadline = sandbox.StateCreating, time.Now() })
+		h, _ := f.rt.live.Find(sb.ID)
+		h.Update(func(row *store.Sandbox) { row.State, row.Deadline = sandbox.StateCreating, time.Now() })
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		f.rt.watcher.Beat(ctx)

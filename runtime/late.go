@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/recovery"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -17,9 +18,9 @@ const latePauses = 2
 // on. That can take minutes, so it waits until the daemon serves; until it is
 // done the sandbox is not served. A pause that fails ends nothing: it is tried
 // again. One that ran into its timeout is served meanwhile. The caller holds
-// sb.life.
-func (r *Runtime) pauseLater(sb *handle, kind, reason string) {
-	sb.setRecovering(recovery.WaitsForPause)
+// sb.Life.
+func (r *Runtime) pauseLater(sb *live.Sandbox, kind, reason string) {
+	sb.SetRecovering(recovery.WaitsForPause)
 	r.watchOver(sb)
 	r.background.Go(func() {
 		select {
@@ -27,20 +28,20 @@ func (r *Runtime) pauseLater(sb *handle, kind, reason string) {
 		case <-r.life.Done():
 			return
 		}
-		defer sb.setRecovering("")
+		defer sb.SetRecovering("")
 		for pause := retryFirst; ; pause = min(pause*2, retryMost) {
 			err := r.pauseInTurn(sb, kind)
-			if err == nil || sb.state() != sandbox.StateRunning {
-				r.notes.Note(sb.id, nil)
+			if err == nil || sb.State() != sandbox.StateRunning {
+				r.notes.Note(sb.ID, nil)
 				return
 			}
-			r.log.Warn("sandbox cannot be paused yet", "sandbox_id", sb.id, "reason", reason, "error", err)
+			r.log.Warn("sandbox cannot be paused yet", "sandbox_id", sb.ID, "reason", reason, "error", err)
 			if reason == reconcile.TimedOut {
-				r.notes.Note(sb.id, nil)
-				sb.arm(expireRetry, func() { r.expire(sb) })
+				r.notes.Note(sb.ID, nil)
+				sb.Arm(expireRetry, func() { r.expire(sb) })
 				return
 			}
-			r.notes.Note(sb.id, fmt.Errorf("%s; it cannot be paused yet: %w", reason, err))
+			r.notes.Note(sb.ID, fmt.Errorf("%s; it cannot be paused yet: %w", reason, err))
 			select {
 			case <-r.life.Done():
 				return
@@ -51,18 +52,18 @@ func (r *Runtime) pauseLater(sb *handle, kind, reason string) {
 }
 
 // pauseInTurn pauses a sandbox if it still runs.
-func (r *Runtime) pauseInTurn(sb *handle, kind string) error {
+func (r *Runtime) pauseInTurn(sb *live.Sandbox, kind string) error {
 	select {
 	case r.late <- struct{}{}:
 		defer func() { <-r.late }()
 	case <-r.life.Done():
 		return r.life.Err()
 	}
-	if err := sb.life.lock(r.life); err != nil {
+	if err := sb.Life.Lock(r.life); err != nil {
 		return err
 	}
-	defer sb.life.unlock()
-	if sb.state() != sandbox.StateRunning {
+	defer sb.Life.Unlock()
+	if sb.State() != sandbox.StateRunning {
 		return nil
 	}
 	return r.pauseLocked(sb, kind)

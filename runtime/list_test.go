@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -26,8 +26,8 @@ func (f *fixture) known(n int) {
 		if i%2 == 1 {
 			row.State = sandbox.StatePaused
 		}
-		sb := newHandle(row)
-		if err := f.rt.live.add(sb, f.rt.admission.Places.Adopt(row.KeyID, i%2 == 0)); err != nil {
+		sb := live.New(row)
+		if err := f.rt.live.Add(sb, f.rt.admission.Places.Adopt(row.KeyID, i%2 == 0)); err != nil {
 			f.t.Fatal(err)
 		}
 	}
@@ -91,23 +91,7 @@ func TestPagesOfSandboxesAreTheWholeList(t *testing.T) {
 // wantRoster checks that the roster has what the sandboxes say themselves.
 func (f *fixture) wantRoster() {
 	f.t.Helper()
-	all := f.rt.live.all()
-	f.rt.live.roster.mu.Lock()
-	defer f.rt.live.roster.mu.Unlock()
-	if len(f.rt.live.roster.order) != len(all) {
-		f.t.Errorf("%d sandboxes are on the roster, and there are %d", len(f.rt.live.roster.order), len(all))
-	}
-	recorded, shown := map[sandbox.State]int{}, map[sandbox.State]int{}
-	for _, sb := range all {
-		row, state := sb.snapshot(), sb.state()
-		recorded[row.State]++
-		shown[state.Shown()]++
-		i, ok := f.rt.live.roster.find(sandbox.Cursor{StartedAt: row.StartedAt, ID: row.ID})
-		if !ok || f.rt.live.roster.order[i].recorded != row.State || f.rt.live.roster.order[i].state != state {
-			f.t.Errorf("%s is %s since %v, and not so on the roster", row.ID, state, row.StartedAt)
-		}
-	}
-	if !maps.Equal(recorded, f.rt.live.roster.recorded) || !maps.Equal(shown, f.rt.live.roster.shown) {
-		f.t.Errorf("the roster counts %v, %v; want %v, %v", f.rt.live.roster.recorded, f.rt.live.roster.shown, recorded, shown)
+	if err := f.rt.live.Verify(); err != nil {
+		f.t.Error(err)
 	}
 }

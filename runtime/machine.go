@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/store"
@@ -19,34 +20,34 @@ func guestOf(row store.Sandbox) machine.Guest {
 
 // restore makes the slot and the machine of a sandbox, and records the slot in
 // its row, for the undo.
-func (r *Runtime) restore(ctx context.Context, sb *handle, l machine.Launch, resume bool) error {
-	return r.machines.Restore(ctx, guestOf(sb.snapshot()), l, resume, func(slotID string) {
-		sb.update(func(row *store.Sandbox) { row.SlotID = slotID })
+func (r *Runtime) restore(ctx context.Context, sb *live.Sandbox, l machine.Launch, resume bool) error {
+	return r.machines.Restore(ctx, guestOf(sb.Row()), l, resume, func(slotID string) {
+		sb.Update(func(row *store.Sandbox) { row.SlotID = slotID })
 	})
 }
 
 // launch makes the network slot and the machine and delivers what is per
 // sandbox. What it made is recorded in the row, for the undo.
-func (r *Runtime) launch(ctx context.Context, sb *handle, l machine.Launch) error {
+func (r *Runtime) launch(ctx context.Context, sb *live.Sandbox, l machine.Launch) error {
 	begin := time.Now()
 	if err := r.restore(ctx, sb, l, true); err != nil {
 		return err
 	}
 	// The rest is to wait for an answer, which a guest may never give: nobody
 	// waits for that with a processor's slot in hand.
-	sb.reservation.Launched()
+	sb.Reservation.Launched()
 	ctx, cancel := context.WithTimeout(ctx, machine.Patience(l.Origin))
 	defer cancel()
 	if l.Origin.Filesystem {
-		if err := r.machines.AwaitAgent(ctx, sb.id); err != nil {
+		if err := r.machines.AwaitAgent(ctx, sb.ID); err != nil {
 			return err
 		}
 	}
-	sb.setRestored(begin)
+	sb.SetRestored(begin)
 	if err := r.steps.At(l.Machine); err != nil {
 		return err
 	}
-	if err := r.machines.Deliver(ctx, guestOf(sb.snapshot()), l); err != nil {
+	if err := r.machines.Deliver(ctx, guestOf(sb.Row()), l); err != nil {
 		return err
 	}
 	return r.steps.At(l.Delivered)
@@ -54,23 +55,23 @@ func (r *Runtime) launch(ctx context.Context, sb *handle, l machine.Launch) erro
 
 // unmake ends the machine, then frees the network, then releases the capacity.
 // When a step fails the later ones are not begun: what still exists is still
-// counted. The caller holds sb.life.
-func (r *Runtime) unmake(ctx context.Context, sb *handle, ended, freed step.Step) error {
-	if err := r.machines.Destroy(ctx, sb.id); err != nil {
+// counted. The caller holds sb.Life.
+func (r *Runtime) unmake(ctx context.Context, sb *live.Sandbox, ended, freed step.Step) error {
+	if err := r.machines.Destroy(ctx, sb.ID); err != nil {
 		return err
 	}
 	if err := r.steps.At(ended); err != nil {
 		return err
 	}
-	if slot := sb.snapshot().SlotID; slot != "" {
+	if slot := sb.Row().SlotID; slot != "" {
 		if err := r.machines.Release(ctx, slot); err != nil {
 			return err
 		}
-		sb.update(func(row *store.Sandbox) { row.SlotID = "" })
+		sb.Update(func(row *store.Sandbox) { row.SlotID = "" })
 	}
-	if sb.reservation != nil {
-		sb.reservation.Release()
-		sb.reservation = nil
+	if sb.Reservation != nil {
+		sb.Reservation.Release()
+		sb.Reservation = nil
 	}
 	return r.steps.At(freed)
 }

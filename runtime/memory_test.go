@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/sandbox"
-	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -19,7 +19,7 @@ func TestASandboxThatEndedForMemoryIsToldSo(t *testing.T) {
 	f := newFixture(t)
 	for reason, want := range map[string]bool{"oom": true, "exited: 1": false, "killed by request": false} {
 		sb := f.create()
-		inner, _ := f.rt.live.find(sb.ID)
+		inner, _ := f.rt.live.Find(sb.ID)
 		if err := f.rt.terminate(context.Background(), inner, reason); err != nil {
 			t.Fatal(err)
 		}
@@ -46,10 +46,10 @@ func TestASandboxThatEndedForMemoryIsToldSo(t *testing.T) {
 // when it ended in a pause.
 func TestWhoMeetsASandboxThatRunsOutOfMemoryIsToldSo(t *testing.T) {
 	for name, end := range map[string]func(f *fixture, id string){
-		"running": func(f *fixture, id string) { f.inside(id).Exit(reasonOOM) },
+		"running": func(f *fixture, id string) { f.inside(id).Exit(live.ReasonOOM) },
 		"pausing": func(f *fixture, id string) {
 			f.failNext("snapshot", 1)
-			f.lookDuring("snapshot", func() { f.inside(id).Exit(reasonOOM) })
+			f.lookDuring("snapshot", func() { f.inside(id).Exit(live.ReasonOOM) })
 			_ = f.rt.Pause(context.Background(), id, true)
 		},
 	} {
@@ -72,7 +72,7 @@ func TestWhoMeetsASandboxThatRunsOutOfMemoryIsToldSo(t *testing.T) {
 						t.Errorf("%s: %v", when, err)
 					}
 				}
-				if row := f.row(id); row.Reason != reasonOOM {
+				if row := f.row(id); row.Reason != live.ReasonOOM {
 					t.Errorf("reason %q", row.Reason)
 				}
 			})
@@ -86,16 +86,5 @@ func TestOutOfMemoryHasItsFigures(t *testing.T) {
 	var memory *sandbox.OutOfMemoryError
 	if !errors.Is(err, sandbox.ErrOutOfMemory) || !errors.As(err, &memory) || memory.Detail != "out of memory: it may take 300 MiB" {
 		t.Errorf("%v", err)
-	}
-}
-
-func TestOutOfMemoryEndsAreBounded(t *testing.T) {
-	var ends ended
-	for i := range mostEnds + 10 {
-		ends.remember(store.Sandbox{ID: fmt.Sprint(i), Reason: reasonOOM, MemoryMiB: 5})
-		ends.remember(store.Sandbox{ID: fmt.Sprint(i), Reason: reasonOOM, MemoryMiB: 5})
-	}
-	if len(ends.mib) != mostEnds || len(ends.keep) != mostEnds {
-		t.Errorf("%d and %d are remembered, want %d", len(ends.mib), len(ends.keep), mostEnds)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/runtime/usage"
 	"github.com/rundlet/rundlet/sandbox"
@@ -21,7 +22,7 @@ func (r *Runtime) newMeter() *usage.Meter {
 		Driver: driver, Agent: r.machines.Agent,
 		AtOnce: func(n int) int { return supervise.AtOnce(n, usage.Interval) },
 		Sandboxes: func() []usage.Sandbox {
-			all := r.live.all()
+			all := r.live.All()
 			out := make([]usage.Sandbox, len(all))
 			for i, sb := range all {
 				out[i] = r.measured(sb)
@@ -29,7 +30,7 @@ func (r *Runtime) newMeter() *usage.Meter {
 			return out
 		},
 		Sandbox: func(id string) (usage.Sandbox, bool) {
-			sb, ok := r.live.find(id)
+			sb, ok := r.live.Find(id)
 			if !ok {
 				return usage.Sandbox{}, false
 			}
@@ -39,14 +40,14 @@ func (r *Runtime) newMeter() *usage.Meter {
 }
 
 // measured is what the meter knows about a sandbox.
-func (r *Runtime) measured(sb *handle) usage.Sandbox {
-	row, run, _ := sb.look()
+func (r *Runtime) measured(sb *live.Sandbox) usage.Sandbox {
+	row, run, _ := sb.Look()
 	out := usage.Sandbox{
-		ID: sb.id, Size: sandbox.Size{VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB},
-		Run: run, Running: row.State == sandbox.StateRunning, Busy: sb.life.busy(time.Now()),
+		ID: sb.ID, Size: sandbox.Size{VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB},
+		Run: run, Running: row.State == sandbox.StateRunning, Busy: sb.Life.Busy(time.Now()),
 	}
 	if row.Secure {
-		out.Token = r.tokens.Envd(sb.id)
+		out.Token = r.tokens.Envd(sb.ID)
 	}
 	return out
 }
@@ -55,12 +56,12 @@ func (r *Runtime) measured(sb *handle) usage.Sandbox {
 // zero bound is none; see usage.Meter. There is none from before the daemon
 // started. sandbox.ErrNotFound.
 func (r *Runtime) Metrics(_ context.Context, id string, start, end time.Time) ([]sandbox.Metric, error) {
-	sb, ok := r.live.find(id)
+	sb, ok := r.live.Find(id)
 	if !ok {
-		return nil, r.live.ended.gone(id)
+		return nil, r.live.Ended.Gone(id)
 	}
-	if !sb.state().Visible() {
-		return nil, sb.gone()
+	if !sb.State().Visible() {
+		return nil, sb.Gone()
 	}
 	if r.meter == nil {
 		return nil, nil
@@ -70,8 +71,8 @@ func (r *Runtime) Metrics(_ context.Context, id string, start, end time.Time) ([
 
 // NewestMetric returns the last of Metrics, and whether there is one.
 func (r *Runtime) NewestMetric(_ context.Context, id string) (sandbox.Metric, bool, error) {
-	sb, ok := r.live.find(id)
-	if !ok || !sb.state().Visible() {
+	sb, ok := r.live.Find(id)
+	if !ok || !sb.State().Visible() {
 		return sandbox.Metric{}, false, fault.NotFound(id)
 	}
 	if r.meter == nil {

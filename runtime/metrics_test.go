@@ -148,8 +148,8 @@ func TestASandboxThatCannotBeMeasuredHoldsUpNoOther(t *testing.T) {
 func TestMetricsOfWhatIsNotShown(t *testing.T) {
 	f := newFixture(t)
 	sb := f.create()
-	h, _ := f.rt.live.find(sb.ID)
-	h.update(func(row *store.Sandbox) { row.State = sandbox.StateCreating })
+	h, _ := f.rt.live.Find(sb.ID)
+	h.Update(func(row *store.Sandbox) { row.State = sandbox.StateCreating })
 	for _, id := range []string{sb.ID, "inobody"} {
 		if _, _, err := f.rt.NewestMetric(context.Background(), id); !errors.Is(err, sandbox.ErrNotFound) {
 			t.Errorf("the newest of %s: %v", id, err)
@@ -158,7 +158,7 @@ func TestMetricsOfWhatIsNotShown(t *testing.T) {
 			t.Errorf("%s: %v", id, err)
 		}
 	}
-	h.update(func(row *store.Sandbox) { row.State = sandbox.StateRunning })
+	h.Update(func(row *store.Sandbox) { row.State = sandbox.StateRunning })
 }
 
 func TestMemoryAndDiskAreWhatTheGuestCounts(t *testing.T) {

@@ -18,11 +18,11 @@ func (r *Runtime) CommandStarted(id string, took time.Duration) {
 // began.
 func (r *Runtime) FirstStdout(id string, took time.Duration) {
 	r.steps.Latency.Record(latency.FirstStdoutByte, took)
-	sb, ok := r.live.find(id)
+	sb, ok := r.live.Find(id)
 	if !ok {
 		return
 	}
-	if restored := sb.takeRestored(); !restored.IsZero() {
+	if restored := sb.TakeRestored(); !restored.IsZero() {
 		r.steps.Latency.Record(latency.ResumeToFirstStdout, time.Since(restored))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -117,8 +118,8 @@ func TestUserDataOutlivesAStartWithADatabaseThatLostRows(t *testing.T) {
 			}
 			f.startWith(right)
 			// If its network went it is being paused, and served when it is.
-			if sb, ok := f.rt.live.find(b.running); ok && recoveringFor(sb) != "" {
-				_, recovered := sb.recovery()
+			if sb, ok := f.rt.live.Find(b.running); ok && recoveringFor(sb) != "" {
+				_, recovered := sb.Recovery()
 				<-recovered
 			}
 			if row := f.row(b.running); row.State != "running" && row.State != "paused" {
@@ -303,7 +304,7 @@ func (withoutAdoption) Adopt(context.Context) ([]vm.View, map[string]string, err
 
 func (withoutAdoption) List(context.Context) ([]vm.View, error) { return nil, nil }
 
-func recoveringFor(sb *handle) string {
-	why, _ := sb.recovery()
+func recoveringFor(sb *live.Sandbox) string {
+	why, _ := sb.Recovery()
 	return why
 }

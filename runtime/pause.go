@@ -10,6 +10,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -27,12 +28,12 @@ const pauseTimeout = 5 * time.Minute
 // until it is done. A client that goes away does not break it off. A sandbox
 // that another call paused in the meantime is paused: that is what was asked.
 func (r *Runtime) Pause(ctx context.Context, id string, memory bool) error {
-	sb, err := r.live.serving(ctx, id)
+	sb, err := r.live.Serving(ctx, id)
 	if err != nil {
 		return err
 	}
-	before := sb.pauseCount()
-	if err := sb.lockSettled(ctx); err != nil {
+	before := sb.Pauses()
+	if err := sb.LockSettled(ctx); err != nil {
 		return fmt.Errorf("pause sandbox %s: %w", id, err)
 	}
 	kind := claim.KindPause
@@ -40,14 +41,14 @@ func (r *Runtime) Pause(ctx context.Context, id string, memory bool) error {
 		kind = claim.KindFilesystemPause
 	}
 	_, err = await(ctx, r, func() (struct{}, error) {
-		defer sb.life.unlock()
-		switch s := sb.state(); {
+		defer sb.Life.Unlock()
+		switch s := sb.State(); {
 		case s == sandbox.StateRunning:
 			return struct{}{}, r.pauseLocked(sb, kind)
-		case s == sandbox.StatePaused && sb.pauseCount() != before && sb.snapshot().FilesystemOnly == !memory:
+		case s == sandbox.StatePaused && sb.Pauses() != before && sb.Row().FilesystemOnly == !memory:
 			return struct{}{}, nil
 		case s == sandbox.StateKilling, s == sandbox.StateKilled:
-			return struct{}{}, sb.gone()
+			return struct{}{}, sb.Gone()
 		default:
 			return struct{}{}, fmt.Errorf("%w: it is %s", sandbox.ErrConflict, s)
 		}
@@ -58,8 +59,8 @@ func (r *Runtime) Pause(ctx context.Context, id string, memory bool) error {
 	return nil
 }
 
-// pauseLocked is Pause of a running sandbox. The caller holds sb.life.
-func (r *Runtime) pauseLocked(sb *handle, kind string) (err error) {
+// pauseLocked is Pause of a running sandbox. The caller holds sb.Life.
+func (r *Runtime) pauseLocked(sb *live.Sandbox, kind string) (err error) {
 	saver, err := r.saver(kind)
 	if err != nil {
 		return err
@@ -69,22 +70,22 @@ func (r *Runtime) pauseLocked(sb *handle, kind string) (err error) {
 	}
 	ctx, end := r.holding(sb, pauseTimeout)
 	defer end()
-	ctx, done := r.steps.Stage(ctx, latency.Pause, slog.String("sandbox", sb.id), slog.String("kind", kind))
+	ctx, done := r.steps.Stage(ctx, latency.Pause, slog.String("sandbox", sb.ID), slog.String("kind", kind))
 	defer func() { done(err) }()
-	snap := r.claims.Claim(sb.snapshot(), kind)
-	row := sb.update(func(row *store.Sandbox) {
+	snap := r.claims.Claim(sb.Row(), kind)
+	row := sb.Update(func(row *store.Sandbox) {
 		row.State, row.SnapshotID, row.Deadline = sandbox.StatePausing, snap.ID, time.Now().Add(pauseTimeout)
 		row.FilesystemOnly = kind == claim.KindFilesystemPause
 	})
-	sb.disarm()
+	sb.Disarm()
 	inSave, saved := r.steps.Stage(ctx, latency.SnapshotSave)
 	err = r.savePaused(inSave, sb, row, &snap, saver)
 	if saved(err); err != nil {
 		if undo := r.undoPause(sb); undo != nil {
-			r.log.Warn("a pause failed and cannot be undone yet", "sandbox_id", sb.id, "error", undo)
+			r.log.Warn("a pause failed and cannot be undone yet", "sandbox_id", sb.ID, "error", undo)
 			r.retry(sb, "a pause failed and cannot be undone yet", sandbox.StatePausing, r.undoPause)
 		}
-		return brokenOff(ctx, err)
+		return live.BrokenOff(ctx, err)
 	}
 	r.claims.Seal(snap)
 	if err := r.finishPause(sb); err != nil {
@@ -95,7 +96,7 @@ func (r *Runtime) pauseLocked(sb *handle, kind string) (err error) {
 }
 
 // savePaused writes the intent, freezes the machine and saves it.
-func (r *Runtime) savePaused(ctx context.Context, sb *handle, row store.Sandbox, snap *store.Snapshot, saver saver) error {
+func (r *Runtime) savePaused(ctx context.Context, sb *live.Sandbox, row store.Sandbox, snap *store.Snapshot, saver saver) error {
 	if err := r.cfg.Store.PutSnapshot(ctx, *snap); err != nil {
 		return err
 	}
@@ -106,13 +107,13 @@ func (r *Runtime) savePaused(ctx context.Context, sb *handle, row store.Sandbox,
 		return err
 	}
 	// Frozen first: what the guest did after it was saved would be lost.
-	if err := r.machines.Freeze(ctx, sb.id); err != nil {
+	if err := r.machines.Freeze(ctx, sb.ID); err != nil {
 		return err
 	}
 	if err := r.steps.At(step.PauseStopped); err != nil {
 		return err
 	}
-	if err := saver(ctx, sb.id, snap.Snapshot); err != nil {
+	if err := saver(ctx, sb.ID, snap.Snapshot); err != nil {
 		return err
 	}
 	if err := r.steps.At(step.PauseSaved); err != nil {
@@ -125,7 +126,7 @@ func (r *Runtime) savePaused(ctx context.Context, sb *handle, row store.Sandbox,
 }
 
 // finishPause ends the machine of a sandbox that is saved. It can be repeated.
-func (r *Runtime) finishPause(sb *handle) error {
+func (r *Runtime) finishPause(sb *live.Sandbox) error {
 	ctx, cancel := background.Detached(r.life)
 	defer cancel()
 	if err := r.unmake(ctx, sb, step.PauseEnded, step.PauseFreed); err != nil {
@@ -134,27 +135,27 @@ func (r *Runtime) finishPause(sb *handle) error {
 	if err := r.nowPaused(ctx, sb); err != nil {
 		return err
 	}
-	sb.countPause()
-	r.log.Info("sandbox paused", "sandbox_id", sb.id)
+	sb.CountPause()
+	r.log.Info("sandbox paused", "sandbox_id", sb.ID)
 	_ = r.steps.At(step.PauseOutcome)
 	return nil
 }
 
 // nowPaused writes the outcome of a pause, or of a resume that was undone.
-func (r *Runtime) nowPaused(ctx context.Context, sb *handle) error {
-	row := sb.snapshot()
+func (r *Runtime) nowPaused(ctx context.Context, sb *live.Sandbox) error {
+	row := sb.Row()
 	row.State, row.Deadline = sandbox.StatePaused, time.Time{}
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
 		return err
 	}
-	sb.update(func(r *store.Sandbox) { *r = row })
-	r.admission.Places.Rest(sb.place)
+	sb.Update(func(r *store.Sandbox) { *r = row })
+	r.admission.Places.Rest(sb.Place)
 	return nil
 }
 
 // retry repeats the end of an operation, with growing pauses, until it is done
 // or the sandbox has left the state.
-func (r *Runtime) retry(sb *handle, what string, in sandbox.State, try func(*handle) error) {
+func (r *Runtime) retry(sb *live.Sandbox, what string, in sandbox.State, try func(*live.Sandbox) error) {
 	r.background.Go(func() {
 		for pause := retryFirst; ; pause = min(pause*2, retryMost) {
 			select {
@@ -162,19 +163,19 @@ func (r *Runtime) retry(sb *handle, what string, in sandbox.State, try func(*han
 				return // the next Open carries on
 			case <-time.After(pause):
 			}
-			if sb.life.lock(r.life) != nil {
+			if sb.Life.Lock(r.life) != nil {
 				return
 			}
 			err := error(nil)
-			if sb.state() == in {
+			if sb.State() == in {
 				err = try(sb)
 			}
-			sb.life.unlock()
+			sb.Life.Unlock()
 			if err == nil {
-				r.notes.Note(sb.id, nil)
+				r.notes.Note(sb.ID, nil)
 				return
 			}
-			r.log.Warn(what, "sandbox_id", sb.id, "error", err, "retry_in", min(pause*2, retryMost))
+			r.log.Warn(what, "sandbox_id", sb.ID, "error", err, "retry_in", min(pause*2, retryMost))
 		}
 	})
 }

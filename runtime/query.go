@@ -14,14 +14,14 @@ import (
 // Get returns a running or paused sandbox, or one on its way between the two;
 // ErrSandboxNotFound for others.
 func (r *Runtime) Get(ctx context.Context, id string) (sandbox.Sandbox, error) {
-	sb, err := r.live.serving(ctx, id)
+	sb, err := r.live.Serving(ctx, id)
 	if err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	if !sb.state().Visible() {
-		return sandbox.Sandbox{}, sb.gone()
+	if !sb.State().Visible() {
+		return sandbox.Sandbox{}, sb.Gone()
 	}
-	return r.view(sb.snapshot()), nil
+	return r.view(sb.Row()), nil
 }
 
 // Killed returns the newest killed sandboxes with their reasons, for an
@@ -40,14 +40,14 @@ func (r *Runtime) Killed(ctx context.Context, limit int) ([]sandbox.Sandbox, err
 
 // Dial opens a stream to a TCP port in the sandbox.
 func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
-	sb, err := r.live.serving(ctx, id)
+	sb, err := r.live.Serving(ctx, id)
 	if errors.Is(err, sandbox.ErrNotFound) {
 		return nil, fmt.Errorf("%w: %w", sandbox.ErrNotRunning, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	switch s := sb.state(); s {
+	switch s := sb.State(); s {
 	case sandbox.StateRunning:
 	case sandbox.StatePaused, sandbox.StateKilled, sandbox.StateKilling:
 		return nil, fmt.Errorf("sandbox %s is %s: %w", id, s, sandbox.ErrNotRunning)
@@ -58,7 +58,7 @@ func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, e
 	switch {
 	case err == nil:
 		return conn, nil
-	case sb.state() != sandbox.StateRunning:
+	case sb.State() != sandbox.StateRunning:
 		return nil, fmt.Errorf("sandbox %s: %w", id, sandbox.ErrNotRunning)
 	case host.Lack(err) != "":
 		return nil, fmt.Errorf("dial sandbox %s port %d: %w: %w", id, port, sandbox.ErrLacking, err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -19,36 +20,36 @@ func (r *Runtime) Reboot(ctx context.Context, id string, timeout time.Duration) 
 	if _, err := r.saver(claim.KindFilesystemPause); err != nil {
 		return sandbox.Sandbox{}, false, err
 	}
-	sb, err := r.live.serving(ctx, id)
+	sb, err := r.live.Serving(ctx, id)
 	if err != nil {
 		return sandbox.Sandbox{}, false, err
 	}
-	sb.setForgetting(true)
-	defer sb.setForgetting(false)
+	sb.SetForgetting(true)
+	defer sb.SetForgetting(false)
 	return r.Connect(ctx, id, timeout)
 }
 
 // relaunch is launch, from the files alone if that was asked for.
-func (r *Runtime) relaunch(ctx context.Context, sb *handle, l machine.Launch) error {
-	if !l.Origin.Filesystem && !sb.isForgetting() {
+func (r *Runtime) relaunch(ctx context.Context, sb *live.Sandbox, l machine.Launch) error {
+	if !l.Origin.Filesystem && !sb.Forgetting() {
 		return r.launch(ctx, sb, l)
 	}
 	// What it was given is in no memory any more.
 	var err error
-	if l.Env, err = r.cfg.Store.Environment(ctx, sb.id); err != nil {
+	if l.Env, err = r.cfg.Store.Environment(ctx, sb.ID); err != nil {
 		return err
 	}
 	if l.Origin.Filesystem {
 		return r.launch(ctx, sb, l)
 	}
-	snap := r.claims.Claim(sb.snapshot(), claim.KindFilesystemPause)
+	snap := r.claims.Claim(sb.Row(), claim.KindFilesystemPause)
 	defer r.held.Hold(snap.ID)()
 	// The machine has read it when it runs, and it is of no use if it does not.
 	defer func() {
 		ctx, cancel := background.Detached(ctx)
 		defer cancel()
 		if err := r.claims.Drop(ctx, snap.ID); err != nil {
-			r.log.Warn("could not remove the files that a sandbox was booted from", "sandbox_id", sb.id, "error", err)
+			r.log.Warn("could not remove the files that a sandbox was booted from", "sandbox_id", sb.ID, "error", err)
 		}
 	}()
 	if err := r.filesOf(ctx, sb, l, &snap); err != nil {
@@ -61,7 +62,7 @@ func (r *Runtime) relaunch(ctx context.Context, sb *handle, l machine.Launch) er
 // filesOf saves the files of what a paused sandbox resumes from, since they are
 // in the same images as its memory. For that its machine is restored, frozen at
 // once, saved and ended; nobody else reaches it meanwhile.
-func (r *Runtime) filesOf(ctx context.Context, sb *handle, l machine.Launch, snap *store.Snapshot) error {
+func (r *Runtime) filesOf(ctx context.Context, sb *live.Sandbox, l machine.Launch, snap *store.Snapshot) error {
 	saver, err := r.saver(claim.KindFilesystemPause)
 	if err != nil {
 		return err
@@ -74,20 +75,20 @@ func (r *Runtime) filesOf(ctx context.Context, sb *handle, l machine.Launch, sna
 	if err := r.restore(ctx, sb, l, true); err != nil {
 		return err
 	}
-	if err := r.machines.Freeze(ctx, sb.id); err != nil {
+	if err := r.machines.Freeze(ctx, sb.ID); err != nil {
 		return err
 	}
-	if err := r.saveFiles(ctx, sb.id, snap, saver); err != nil {
+	if err := r.saveFiles(ctx, sb.ID, snap, saver); err != nil {
 		return err
 	}
 	// The capacity stays reserved for the machine that comes next.
-	if err := r.machines.Destroy(ctx, sb.id); err != nil {
+	if err := r.machines.Destroy(ctx, sb.ID); err != nil {
 		return err
 	}
-	if err := r.cfg.Network.Release(ctx, sb.snapshot().SlotID); err != nil {
+	if err := r.cfg.Network.Release(ctx, sb.Row().SlotID); err != nil {
 		return fmt.Errorf("free network: %w", err)
 	}
-	sb.update(func(row *store.Sandbox) { row.SlotID = "" })
+	sb.Update(func(row *store.Sandbox) { row.SlotID = "" })
 	return nil
 }
 

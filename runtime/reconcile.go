@@ -10,6 +10,7 @@ import (
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -69,8 +70,8 @@ func (r *Runtime) complete(ctx context.Context, claimID string) (bool, error) {
 
 // carryOut does what was decided about a sandbox of an earlier process. machine
 // says whether it has one.
-func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *handle, machine bool) error {
-	row := sb.snapshot()
+func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *live.Sandbox, machine bool) error {
+	row := sb.Row()
 	if rec.Action == reconcile.Quarantine && (rec.Next != sandbox.StatePaused || machine) {
 		// No call may reach it: even a resume would end a machine that is left. Its machine, its network, what was saved of it and its row stay as they are.
 		r.held.Hold(row.ID, row.SlotID, row.SnapshotID)
@@ -83,24 +84,24 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *handle
 		return nil // A newer program knows what its row says.
 	}
 	if rec.Action != reconcile.Quarantine && !row.QuarantinedAt.IsZero() {
-		row = sb.update(func(row *store.Sandbox) { row.QuarantinedAt, row.Reason = time.Time{}, "" })
+		row = sb.Update(func(row *store.Sandbox) { row.QuarantinedAt, row.Reason = time.Time{}, "" })
 		if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
 			return err
 		}
 	}
 	if rec.Action != reconcile.KeepPaused && rec.Action != reconcile.Quarantine {
-		sb.reservation = r.admission.Ledger.Adopt(adopted(row))
+		sb.Reservation = r.admission.Ledger.Adopt(adopted(row))
 	}
-	if err := sb.life.lock(ctx); err != nil {
+	if err := sb.Life.Lock(ctx); err != nil {
 		return err
 	}
-	defer sb.life.unlock()
-	r.log.Info("sandbox found", "sandbox_id", sb.id, "state", row.State, "action", rec.Action, "reason", rec.Reason)
+	defer sb.Life.Unlock()
+	r.log.Info("sandbox found", "sandbox_id", sb.ID, "state", row.State, "action", rec.Action, "reason", rec.Reason)
 	err := r.enact(ctx, sb, rec)
 	switch {
 	case err == nil:
-	case rec.Action == reconcile.UndoPause && sb.state() == sandbox.StatePausing:
-		r.retry(sb, "a pause was not finished and cannot be undone yet", sandbox.StatePausing, func(sb *handle) error {
+	case rec.Action == reconcile.UndoPause && sb.State() == sandbox.StatePausing:
+		r.retry(sb, "a pause was not finished and cannot be undone yet", sandbox.StatePausing, func(sb *live.Sandbox) error {
 			return r.enact(r.life, sb, rec)
 		})
 	case rec.Action == reconcile.FinishPause:
@@ -112,12 +113,12 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *handle
 }
 
 // enact does what was decided about a sandbox whose life the caller holds.
-func (r *Runtime) enact(ctx context.Context, sb *handle, rec reconcile.Record) error {
+func (r *Runtime) enact(ctx context.Context, sb *live.Sandbox, rec reconcile.Record) error {
 	switch rec.Action {
 	case reconcile.Keep:
 		r.expose(sb)
 	case reconcile.UndoPause:
-		sb.update(func(row *store.Sandbox) {
+		sb.Update(func(row *store.Sandbox) {
 			row.State = sandbox.StatePausing
 			// Of an earlier process, it has passed; an undo has some time yet.
 			if row.Deadline.Before(time.Now()) {
@@ -127,29 +128,29 @@ func (r *Runtime) enact(ctx context.Context, sb *handle, rec reconcile.Record) e
 		if err := r.undoPause(sb); err != nil {
 			return err
 		}
-		if sb.state() != sandbox.StateRunning {
+		if sb.State() != sandbox.StateRunning {
 			return errors.New("it could not go on")
 		}
 		r.expose(sb)
 	case reconcile.Pause:
-		sb.update(func(row *store.Sandbox) { row.State = sandbox.StateRunning })
+		sb.Update(func(row *store.Sandbox) { row.State = sandbox.StateRunning })
 		kind := claim.KindPause
 		if rec.Reason == reconcile.TimedOut {
-			kind = pauseKind(sandbox.OnTimeout(sb.snapshot().OnTimeout))
+			kind = pauseKind(sandbox.OnTimeout(sb.Row().OnTimeout))
 		}
 		r.pauseLater(sb, kind, rec.Reason)
 	case reconcile.FinishPause:
 		return r.finishPause(sb)
 	case reconcile.BackToPaused:
-		sb.update(func(row *store.Sandbox) { row.State = sandbox.StateResuming })
+		sb.Update(func(row *store.Sandbox) { row.State = sandbox.StateResuming })
 		return r.backToPaused(sb)
 	case reconcile.Kill:
 		return r.terminateLocked(ctx, sb, rec.Reason)
 	case reconcile.Quarantine:
-		r.log.Error("sandbox quarantined; operator action required", "sandbox_id", sb.id, "state", sb.state(), "reason", rec.Reason)
-		row := sb.update(func(row *store.Sandbox) { row.State = sandbox.StatePaused })
+		r.log.Error("sandbox quarantined; operator action required", "sandbox_id", sb.ID, "state", sb.State(), "reason", rec.Reason)
+		row := sb.Update(func(row *store.Sandbox) { row.State = sandbox.StatePaused })
 		row, err := r.quarantine(ctx, row, rec.Reason)
-		sb.update(func(now *store.Sandbox) { *now = row })
+		sb.Update(func(now *store.Sandbox) { *now = row })
 		return err
 	}
 	return nil

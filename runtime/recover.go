@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/recovery"
 	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
@@ -47,14 +48,14 @@ func (r *Runtime) collectSoon(ctx context.Context) {
 type recovering struct{ r *Runtime }
 
 func (s recovering) Know(row store.Sandbox, why string) {
-	sb := newHandle(row)
-	sb.setRecovering(why)
-	s.r.live.know(sb, s.r.admission.Places.Adopt(row.KeyID, row.State != sandbox.StatePaused))
+	sb := live.New(row)
+	sb.SetRecovering(why)
+	s.r.live.Know(sb, s.r.admission.Places.Adopt(row.KeyID, row.State != sandbox.StatePaused))
 }
 
 func (s recovering) Serve(id, why string) {
-	if sb, ok := s.r.live.find(id); ok {
-		sb.setRecovering(why)
+	if sb, ok := s.r.live.Find(id); ok {
+		sb.SetRecovering(why)
 	}
 }
 
@@ -63,7 +64,7 @@ func (s recovering) Found(ctx context.Context, row store.Sandbox, present bool) 
 }
 
 func (s recovering) CarryOut(ctx context.Context, rec reconcile.Record, present bool) error {
-	sb, ok := s.r.live.find(rec.ID)
+	sb, ok := s.r.live.Find(rec.ID)
 	if !ok {
 		return nil // A client ended it meanwhile.
 	}
@@ -78,6 +79,6 @@ func (s recovering) CarryOutMachine(ctx context.Context, rec reconcile.Record) e
 }
 
 func (s recovering) Running(id string) bool {
-	sb, ok := s.r.live.find(id)
-	return ok && sb.state() == sandbox.StateRunning
+	sb, ok := s.r.live.Find(id)
+	return ok && sb.State() == sandbox.StateRunning
 }

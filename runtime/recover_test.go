@@ -260,13 +260,13 @@ func TestASlowStartKnowsEverySandboxOfItsRows(t *testing.T) {
 		}
 		f.open()
 		defer f.rt.Close()
-		if n := len(f.rt.live.all()); n != 40 {
+		if n := len(f.rt.live.All()); n != 40 {
 			t.Errorf("%d are known", n)
 		}
 		close(free)
 		time.Sleep(time.Minute) // What had run out of time is tried once more.
 		synctest.Wait()
-		if n := len(f.rt.live.all()); n != 0 {
+		if n := len(f.rt.live.All()); n != 0 {
 			t.Errorf("%d are left", n)
 		}
 	})
@@ -282,8 +282,8 @@ func TestAWaitingClientDoesNotReachAQuarantinedSandbox(t *testing.T) {
 				defer f.rt.Close()
 				id := f.create(hours).ID
 				f.pause(id)
-				sb, _ := f.rt.live.find(id)
-				sb.setRecovering(recovery.WaitsForTurn)
+				sb, _ := f.rt.live.Find(id)
+				sb.SetRecovering(recovery.WaitsForTurn)
 				f.forgetHistory()
 				done := make(chan error)
 				go func() {
@@ -294,7 +294,7 @@ func TestAWaitingClientDoesNotReachAQuarantinedSandbox(t *testing.T) {
 				if quarantined {
 					f.rt.forget(sb)
 				} else {
-					sb.setRecovering("")
+					sb.SetRecovering("")
 				}
 				err := <-done
 				if quarantined != errors.Is(err, sandbox.ErrNotFound) || !quarantined && err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
@@ -60,14 +61,14 @@ func (r *Runtime) Wake(ctx context.Context, id string) (sandbox.Sandbox, error) 
 		if !view.AutoResume || view.FilesystemOnly {
 			return sandbox.Sandbox{}, fmt.Errorf("sandbox %s is paused: %w", id, sandbox.ErrNotRunning)
 		}
-		sb, err := r.live.serving(ctx, id)
+		sb, err := r.live.Serving(ctx, id)
 		if err != nil {
 			return sandbox.Sandbox{}, err
 		}
-		if err := sb.mayWake(time.Now()); err != nil {
+		if err := sb.MayWake(time.Now()); err != nil {
 			return sandbox.Sandbox{}, fmt.Errorf("resume sandbox %s: %w", id, err)
 		}
-		_, err = r.awake(ctx, id, wakeTimeout(sb.snapshot()))
+		_, err = r.awake(ctx, id, wakeTimeout(sb.Row()))
 		if err == nil {
 			return r.Get(ctx, id)
 		}
@@ -90,24 +91,24 @@ func (r *Runtime) Settled(ctx context.Context, id string) (sandbox.Sandbox, erro
 		if err != nil || !view.State.Moving() {
 			return view, err
 		}
-		sb, err := r.live.serving(ctx, id)
+		sb, err := r.live.Serving(ctx, id)
 		if err != nil {
 			return sandbox.Sandbox{}, err
 		}
-		if err := sb.lockSettled(ctx); err != nil {
+		if err := sb.LockSettled(ctx); err != nil {
 			return sandbox.Sandbox{}, fmt.Errorf("wait for sandbox %s: %w", id, err)
 		}
-		sb.life.unlock()
+		sb.Life.Unlock()
 	}
 }
 
 // awake returns when the sandbox runs, and whether it had to be resumed.
 func (r *Runtime) awake(ctx context.Context, id string, timeout time.Duration) (resumed bool, err error) {
-	sb, err := r.live.serving(ctx, id)
+	sb, err := r.live.Serving(ctx, id)
 	if err != nil {
 		return false, err
 	}
-	if sb.state() == sandbox.StateRunning {
+	if sb.State() == sandbox.StateRunning {
 		return false, nil
 	}
 	f := r.fly(sb, timeout)
@@ -115,18 +116,18 @@ func (r *Runtime) awake(ctx context.Context, id string, timeout time.Duration) (
 		return false, fmt.Errorf("resume sandbox %s: %w: the daemon is shutting down", id, sandbox.ErrUnavailable)
 	}
 	select {
-	case <-f.done:
-		return true, f.err
+	case <-f.Done:
+		return true, f.Err
 	case <-ctx.Done():
 		return false, fmt.Errorf("resume sandbox %s: %w", id, context.Cause(ctx))
 	}
 }
 
 // fly joins the resume under way or begins one; nil if the runtime is closing.
-func (r *Runtime) fly(sb *handle, timeout time.Duration) *flight {
-	var f *flight
-	r.live.ifOpen(func() {
-		f = sb.join(r.background.Go, func() error { return fault.Classify(r.resume(sb, timeout)) })
+func (r *Runtime) fly(sb *live.Sandbox, timeout time.Duration) *live.Flight {
+	var f *live.Flight
+	r.live.IfOpen(func() {
+		f = sb.Join(r.background.Go, func() error { return fault.Classify(r.resume(sb, timeout)) })
 	})
 	return f
 }
@@ -135,36 +136,36 @@ func (r *Runtime) fly(sb *handle, timeout time.Duration) *flight {
 // Create: reserve, write the intent, network, restore, deliver, write the
 // outcome, expose; then what it was restored from is dropped. On an error it is
 // paused as before.
-func (r *Runtime) resume(sb *handle, timeout time.Duration) (err error) {
+func (r *Runtime) resume(sb *live.Sandbox, timeout time.Duration) (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("resume sandbox %s: %w", sb.id, err)
+			err = fmt.Errorf("resume sandbox %s: %w", sb.ID, err)
 		}
 	}()
 	ctx, end := r.operation(sb, resumeTimeout)
 	defer end()
-	defer func() { err = brokenOff(ctx, err) }()
+	defer func() { err = live.BrokenOff(ctx, err) }()
 	// A pause that is under way is waited for, before capacity is asked for.
 	if paused, err := r.settled(ctx, sb); !paused || err != nil {
 		return err
 	}
-	ctx, done := r.steps.Stage(ctx, latency.Resume, slog.String("sandbox", sb.id))
+	ctx, done := r.steps.Stage(ctx, latency.Resume, slog.String("sandbox", sb.ID))
 	defer func() { done(err) }()
 	if err := r.admission.CheckMachine(); err != nil {
 		return err
 	}
-	row := sb.snapshot()
+	row := sb.Row()
 	if snap, err := r.cfg.Store.Snapshot(ctx, row.SnapshotID); err != nil {
 		return err
 	} else if err := r.claims.Fits(claim.OfSnapshot(snap)); err != nil {
 		return err
 	}
-	if err := r.admission.Places.Run(sb.place); err != nil {
+	if err := r.admission.Places.Run(sb.Place); err != nil {
 		return err
 	}
 	defer func() {
-		if err != nil && sb.state() == sandbox.StatePaused {
-			r.admission.Places.Rest(sb.place)
+		if err != nil && sb.State() == sandbox.StatePaused {
+			r.admission.Places.Rest(sb.Place)
 		}
 	}()
 	inAdmit, admitted := r.steps.Stage(ctx, latency.CreateAdmit)
@@ -172,24 +173,24 @@ func (r *Runtime) resume(sb *handle, timeout time.Duration) (err error) {
 	if admitted(err); err != nil {
 		return err
 	}
-	if err := sb.life.lock(ctx); err != nil {
+	if err := sb.Life.Lock(ctx); err != nil {
 		reservation.Release()
 		return err
 	}
-	defer sb.life.unlock()
-	if s := sb.state(); s != sandbox.StatePaused {
+	defer sb.Life.Unlock()
+	if s := sb.State(); s != sandbox.StatePaused {
 		reservation.Release()
 		return stateError(sb, s)
 	}
 	deadline, _ := ctx.Deadline()
-	sb.life.extend(deadline)
-	sb.reservation = reservation
-	snap := sb.snapshot().SnapshotID
+	sb.Life.Extend(deadline)
+	sb.Reservation = reservation
+	snap := sb.Row().SnapshotID
 	if err := r.resumeLocked(ctx, sb, snap, timeout); err != nil {
-		if sb.condemned() {
+		if sb.Condemned() {
 			return err // The kill that broke it off does the rest.
 		}
-		r.log.Warn("sandbox could not be resumed", "sandbox_id", sb.id, "error", err)
+		r.log.Warn("sandbox could not be resumed", "sandbox_id", sb.ID, "error", err)
 		if undo := r.backToPaused(sb); undo != nil {
 			r.retry(sb, "a resume failed and cannot be undone yet", sandbox.StateResuming, r.backToPaused)
 		}
@@ -198,7 +199,7 @@ func (r *Runtime) resume(sb *handle, timeout time.Duration) (err error) {
 	r.expose(sb)
 	if err := r.claims.Drop(ctx, snap); err != nil {
 		// The sandbox runs. What it was resumed from is collected at the next start.
-		r.log.Warn("could not remove a snapshot that was resumed", "sandbox_id", sb.id, "error", err)
+		r.log.Warn("could not remove a snapshot that was resumed", "sandbox_id", sb.ID, "error", err)
 	}
 	_ = r.steps.At(step.ResumeDropped)
 	return nil
@@ -206,12 +207,12 @@ func (r *Runtime) resume(sb *handle, timeout time.Duration) (err error) {
 
 // settled waits for the call under way and reports whether the sandbox is
 // paused then. It is not an error if it runs.
-func (r *Runtime) settled(ctx context.Context, sb *handle) (paused bool, err error) {
-	if err := sb.lockSettled(ctx); err != nil {
+func (r *Runtime) settled(ctx context.Context, sb *live.Sandbox) (paused bool, err error) {
+	if err := sb.LockSettled(ctx); err != nil {
 		return false, err
 	}
-	defer sb.life.unlock()
-	s := sb.state()
+	defer sb.Life.Unlock()
+	s := sb.State()
 	if s == sandbox.StatePaused {
 		return true, nil
 	}
@@ -219,18 +220,18 @@ func (r *Runtime) settled(ctx context.Context, sb *handle) (paused bool, err err
 }
 
 // stateError says why a sandbox in a state cannot be resumed; nil if it runs.
-func stateError(sb *handle, s sandbox.State) error {
+func stateError(sb *live.Sandbox, s sandbox.State) error {
 	switch s {
 	case sandbox.StateRunning:
 		return nil
 	case sandbox.StateKilling, sandbox.StateKilled:
-		return sb.gone()
+		return sb.Gone()
 	}
-	return fmt.Errorf("sandbox %s is %s: %w", sb.id, s, sandbox.ErrConflict)
+	return fmt.Errorf("sandbox %s is %s: %w", sb.ID, s, sandbox.ErrConflict)
 }
 
-func (r *Runtime) resumeLocked(ctx context.Context, sb *handle, claimID string, timeout time.Duration) error {
-	row := sb.update(func(row *store.Sandbox) {
+func (r *Runtime) resumeLocked(ctx context.Context, sb *live.Sandbox, claimID string, timeout time.Duration) error {
+	row := sb.Update(func(row *store.Sandbox) {
 		row.State, row.Deadline = sandbox.StateResuming, time.Now().Add(resumeTimeout)
 	})
 	if err := r.steps.At(step.ResumeReserved); err != nil {
@@ -261,7 +262,7 @@ func (r *Runtime) resumeLocked(ctx context.Context, sb *handle, claimID string, 
 }
 
 // backToPaused undoes a resume that failed. It can be repeated.
-func (r *Runtime) backToPaused(sb *handle) error {
+func (r *Runtime) backToPaused(sb *live.Sandbox) error {
 	ctx, cancel := background.Detached(r.life)
 	defer cancel()
 	if err := r.unmake(ctx, sb, step.None, step.None); err != nil {

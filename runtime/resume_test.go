@@ -84,9 +84,9 @@ func TestTrafficDoesNotResumeWhatIsNotToBeResumedByIt(t *testing.T) {
 func TestWakeWaitsForWhatIsUnderWay(t *testing.T) {
 	f := newFixture(t)
 	id := f.create().ID
-	sb, _ := f.rt.live.find(id)
-	become := func(s sandbox.State) { sb.update(func(row *store.Sandbox) { row.State = s }) }
-	if err := sb.life.lock(context.Background()); err != nil {
+	sb, _ := f.rt.live.Find(id)
+	become := func(s sandbox.State) { sb.Update(func(row *store.Sandbox) { row.State = s }) }
+	if err := sb.Life.Lock(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	become(sandbox.StatePausing)
@@ -96,7 +96,7 @@ func TestWakeWaitsForWhatIsUnderWay(t *testing.T) {
 		t.Errorf("while it is being paused: %v", err)
 	}
 	become(sandbox.StateRunning) // The pause failed.
-	sb.life.unlock()
+	sb.Life.Unlock()
 	if got, err := f.rt.Wake(context.Background(), id); err != nil || got.State != sandbox.StateRunning {
 		t.Errorf("afterwards: %+v, %v", got, err)
 	}

@@ -52,8 +52,8 @@ func BenchmarkSandboxes(b *testing.B) {
 				f.forgetHistory()
 			}
 		})
-		for _, sb := range f.rt.live.all() {
-			f.rt.live.remove(sb)
+		for _, sb := range f.rt.live.All() {
+			f.rt.live.Remove(sb)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/orphan"
 	"github.com/rundlet/rundlet/runtime/pool"
@@ -111,7 +112,7 @@ type Runtime struct {
 	life       context.Context
 	background *background.Group
 
-	live  *set
+	live  *live.Set
 	pool  *pool.Pool
 	tally tally
 
@@ -183,7 +184,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	r := &Runtime{
 		cfg: cfg, tokens: machine.Tokens{Secret: secret}, log: cfg.Log,
 		steps: &step.Recorder{Latency: cfg.Latency, Tracer: cfg.Tracer, Failpoint: cfg.Failpoint},
-		live:  newSet(),
+		live:  live.NewSet(),
 		ready: make(chan struct{}), late: make(chan struct{}, latePauses),
 	}
 	r.background = background.New(ctx)
@@ -246,8 +247,8 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 // Close stops this value's background work, ends the warm machines, and leaves
 // the sandboxes running for the next Open of the same instance. It does not close what Config holds.
 func (r *Runtime) Close() {
-	for _, sb := range r.live.close() {
-		sb.disarm()
+	for _, sb := range r.live.Close() {
+		sb.Disarm()
 	}
 	r.background.Stop()
 	done := make(chan struct{})
@@ -272,8 +273,8 @@ const closeTimeout = background.CleanupTimeout + 10*time.Second
 func (r *Runtime) Latency() *latency.Recorder { return r.cfg.Latency }
 
 // forget removes a sandbox of which nothing is left.
-func (r *Runtime) forget(sb *handle) {
-	r.live.remove(sb)
-	r.admission.Places.Free(sb.place)
-	r.notes.Note(sb.id, nil)
+func (r *Runtime) forget(sb *live.Sandbox) {
+	r.live.Remove(sb)
+	r.admission.Places.Free(sb.Place)
+	r.notes.Note(sb.ID, nil)
 }

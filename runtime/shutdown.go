@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -17,23 +18,23 @@ import (
 // under way is waited for, and a resume under way is undone. No new sandboxes
 // are admitted.
 func (r *Runtime) EndRunning(ctx context.Context, reason string) error {
-	return r.endEach(ctx, func(sb *handle) error {
-		switch sb.state() {
+	return r.endEach(ctx, func(sb *live.Sandbox) error {
+		switch sb.State() {
 		case sandbox.StatePaused, sandbox.StatePausing:
 			// Its client asked for it to be kept, and saving is bounded.
 		default:
-			sb.interrupt()
+			sb.Interrupt()
 		}
-		if sb.life.lockWithin(ctx, supervise.Grace) != nil {
-			if sb.state() == sandbox.StateRunning { // Its snapshot hangs.
+		if sb.Life.LockWithin(ctx, supervise.Grace) != nil {
+			if sb.State() == sandbox.StateRunning { // Its snapshot hangs.
 				return r.terminate(ctx, sb, reason)
 			}
-			if err := sb.life.lock(ctx); err != nil {
+			if err := sb.Life.Lock(ctx); err != nil {
 				return err
 			}
 		}
-		defer sb.life.unlock()
-		switch sb.state() {
+		defer sb.Life.Unlock()
+		switch sb.State() {
 		case sandbox.StateCreating, sandbox.StateRunning, sandbox.StateKilling:
 			return r.terminateLocked(ctx, sb, reason)
 		}
@@ -47,7 +48,7 @@ func (r *Runtime) EndRunning(ctx context.Context, reason string) error {
 // returns when nothing is left of them, or the errors of those that could not be
 // ended. No new ones are admitted.
 func (r *Runtime) KillAll(ctx context.Context, reason string) error {
-	return r.endEach(ctx, func(sb *handle) error {
+	return r.endEach(ctx, func(sb *live.Sandbox) error {
 		return r.terminate(ctx, sb, reason)
 	})
 }
@@ -55,7 +56,7 @@ func (r *Runtime) KillAll(ctx context.Context, reason string) error {
 // EndTimeout is how long EndRunning and KillAll should have: for the pauses under way
 // and the slowest ends, and for each sandbox, since it is work for a processor.
 func (r *Runtime) EndTimeout() time.Duration {
-	return endTimeout + time.Duration(len(r.live.all()))*endEachTime
+	return endTimeout + time.Duration(len(r.live.All()))*endEachTime
 }
 
 const (
@@ -69,8 +70,8 @@ const (
 const endsAtOnce = 32
 
 // endEach admits nothing new and calls end for every sandbox.
-func (r *Runtime) endEach(ctx context.Context, end func(*handle) error) error {
-	all := r.live.close()
+func (r *Runtime) endEach(ctx context.Context, end func(*live.Sandbox) error) error {
+	all := r.live.Close()
 	errs := make([]error, len(all))
 	var group errgroup.Group
 	group.SetLimit(endsAtOnce)

@@ -13,6 +13,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -80,23 +81,23 @@ var snapshotName = regexp.MustCompile(`^[a-z0-9][a-z0-9._/:-]{0,127}$`)
 // capture claims the state of a sandbox as it is: it saves a running one, and
 // shares the files of a paused one. change completes the claim.
 func (r *Runtime) capture(ctx context.Context, id string, change func(*store.Snapshot)) (store.Snapshot, error) {
-	sb, err := r.live.serving(ctx, id)
+	sb, err := r.live.Serving(ctx, id)
 	if err != nil {
 		return store.Snapshot{}, err
 	}
-	if err := sb.lockSettled(ctx); err != nil {
+	if err := sb.LockSettled(ctx); err != nil {
 		return store.Snapshot{}, err
 	}
 	return await(ctx, r, func() (store.Snapshot, error) {
-		defer sb.life.unlock()
+		defer sb.Life.Unlock()
 		return r.captureLocked(ctx, sb, change)
 	})
 }
 
-// captureLocked is capture by a caller that has sb.life.
-func (r *Runtime) captureLocked(ctx context.Context, sb *handle, change func(*store.Snapshot)) (snap store.Snapshot, err error) {
-	row := sb.snapshot()
-	switch s := sb.state(); s {
+// captureLocked is capture by a caller that has sb.Life.
+func (r *Runtime) captureLocked(ctx context.Context, sb *live.Sandbox, change func(*store.Snapshot)) (snap store.Snapshot, err error) {
+	row := sb.Row()
+	switch s := sb.State(); s {
 	case sandbox.StatePaused:
 		snap, err := r.share(ctx, row, change)
 		return snap, fault.Classify(err)
@@ -112,7 +113,7 @@ func (r *Runtime) captureLocked(ctx context.Context, sb *handle, change func(*st
 	snap = r.claims.Claim(row, claim.KindSnapshot)
 	change(&snap)
 	defer r.held.Hold(snap.ID)()
-	return snap, fault.ClassifySave(sb.id, brokenOff(ctx, r.save(ctx, &snap)))
+	return snap, fault.ClassifySave(sb.ID, live.BrokenOff(ctx, r.save(ctx, &snap)))
 }
 
 // save takes the snapshot of a running sandbox that a claim is for. The caller

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -93,7 +94,7 @@ func TestAPauseThatHangsIsUndoneWhenItLetsGo(t *testing.T) {
 		}
 		f.hangs()
 		h.endAll()
-		if err := <-called; !errors.Is(err, errStuck) {
+		if err := <-called; !errors.Is(err, live.ErrStuck) {
 			t.Errorf("the pause: %v", err)
 		}
 		time.Sleep(time.Minute)
@@ -122,14 +123,14 @@ func TestAStuckTransitionIsBrokenOffAndItsSandboxGoesOn(t *testing.T) {
 			t.Errorf("%d are stuck at once", s)
 		}
 		// Its deadline passes before that of the call.
-		h, _ := f.rt.live.find(sb.ID)
-		h.update(func(row *store.Sandbox) { row.Deadline = time.Now() })
+		h, _ := f.rt.live.Find(sb.ID)
+		h.Update(func(row *store.Sandbox) { row.Deadline = time.Now() })
 		f.rt.watcher.Beat(ctx)
 		if s := f.rt.Supervision().Stuck; s != 1 {
 			t.Errorf("%d are stuck", s)
 		}
 		wg.Wait()
-		if !errors.Is(err, errStuck) {
+		if !errors.Is(err, live.ErrStuck) {
 			t.Errorf("the pause ended with %v", err)
 		}
 		synctest.Wait()

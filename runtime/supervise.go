@@ -121,8 +121,8 @@ func (r *Runtime) inUse() map[string]bool {
 	r.held.Add(used)
 	r.orphans.Machines(used)
 	r.pool.Owned(used)
-	for _, sb := range r.live.all() {
-		row := sb.snapshot()
+	for _, sb := range r.live.All() {
+		row := sb.Row()
 		used[row.ID], used[row.SlotID], used[row.SnapshotID] = true, true, true
 	}
 	delete(used, "")

@@ -33,7 +33,7 @@ func (r *Runtime) BaseSpec(ctx context.Context) (vm.Spec, error) {
 
 // base returns the prepared base, unless the runtime is closing.
 func (r *Runtime) base(ctx context.Context) (store.Template, error) {
-	if !r.live.ifOpen(func() {}) {
+	if !r.live.IfOpen(func() {}) {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w: the daemon is shutting down", sandbox.ErrUnavailable)
 	}
 	return r.templates.Base(ctx)

@@ -10,6 +10,7 @@ import (
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
@@ -24,14 +25,14 @@ const reasonKill = "killed by request"
 // client that goes away does not take it back. Kills at the same time join; a
 // sandbox that ends for another reason is not found.
 func (r *Runtime) Kill(ctx context.Context, id string) error {
-	sb, ok := r.live.find(id)
+	sb, ok := r.live.Find(id)
 	if !ok {
-		return r.live.ended.gone(id)
+		return r.live.Ended.Gone(id)
 	}
 	_, err := await(ctx, r, func() (struct{}, error) {
 		return struct{}{}, r.terminate(context.WithoutCancel(ctx), sb, reasonKill)
 	})
-	if errors.Is(err, sandbox.ErrNotFound) && sb.reason() == reasonKill {
+	if errors.Is(err, sandbox.ErrNotFound) && sb.Reason() == reasonKill {
 		return nil
 	}
 	return fault.Classify(err)
@@ -40,34 +41,34 @@ func (r *Runtime) Kill(ctx context.Context, id string) error {
 // terminate ends a sandbox for a reason. It breaks off the lifecycle call that
 // is under way, and destroys the machine under one that does not let go.
 // ErrSandboxNotFound if another call ended it meanwhile.
-func (r *Runtime) terminate(ctx context.Context, sb *handle, reason string) error {
-	sb.condemn(reason)
+func (r *Runtime) terminate(ctx context.Context, sb *live.Sandbox, reason string) error {
+	sb.Condemn(reason)
 	err := r.seize(ctx, sb)
 	if err != nil {
 		r.insist(sb, reason)
-		return fmt.Errorf("kill sandbox %s: %w (it is being retried)", sb.id, err)
+		return fmt.Errorf("kill sandbox %s: %w (it is being retried)", sb.ID, err)
 	}
-	defer sb.life.unlock()
-	if sb.recorded() == sandbox.StateKilled {
-		return fault.NotFound(sb.id)
+	defer sb.Life.Unlock()
+	if sb.Recorded() == sandbox.StateKilled {
+		return fault.NotFound(sb.ID)
 	}
 	err = r.terminateLocked(ctx, sb, reason)
 	if err != nil && !errors.Is(err, errUnwritten) {
-		return fmt.Errorf("kill sandbox %s: %w (it is being retried)", sb.id, err)
+		return fmt.Errorf("kill sandbox %s: %w (it is being retried)", sb.ID, err)
 	}
 	return nil
 }
 
 // seize takes the life of a condemned sandbox. A call that hangs in the driver
 // fails when its machine is gone, and lets go then.
-func (r *Runtime) seize(ctx context.Context, sb *handle) error {
-	if sb.life.lockWithin(ctx, supervise.Grace) == nil {
+func (r *Runtime) seize(ctx context.Context, sb *live.Sandbox) error {
+	if sb.Life.LockWithin(ctx, supervise.Grace) == nil {
 		return nil
 	}
-	if sb.recorded() != sandbox.StateKilling { // Another kill destroys it itself.
+	if sb.Recorded() != sandbox.StateKilling { // Another kill destroys it itself.
 		r.destroyUnder(ctx, sb)
 	}
-	if sb.life.lockWithin(ctx, background.CleanupTimeout) != nil {
+	if sb.Life.LockWithin(ctx, background.CleanupTimeout) != nil {
 		return errors.New("a call to the driver does not end, although the machine was destroyed")
 	}
 	return nil
@@ -75,17 +76,17 @@ func (r *Runtime) seize(ctx context.Context, sb *handle) error {
 
 // destroyUnder destroys the machine of a sandbox whose life another call has, so
 // that this call fails.
-func (r *Runtime) destroyUnder(ctx context.Context, sb *handle) {
-	r.log.Warn("a lifecycle call hangs; destroying the machine under it", "sandbox_id", sb.id, "state", sb.recorded())
-	err := r.cfg.Driver.Destroy(ctx, sb.id)
+func (r *Runtime) destroyUnder(ctx context.Context, sb *live.Sandbox) {
+	r.log.Warn("a lifecycle call hangs; destroying the machine under it", "sandbox_id", sb.ID, "state", sb.Recorded())
+	err := r.cfg.Driver.Destroy(ctx, sb.ID)
 	if err != nil && !errors.Is(err, vm.ErrNotFound) && !errors.Is(err, vm.ErrInvalidTransition) {
-		r.log.Warn("could not destroy the machine under a call that hangs", "sandbox_id", sb.id, "error", err)
+		r.log.Warn("could not destroy the machine under a call that hangs", "sandbox_id", sb.ID, "error", err)
 	}
 }
 
 // insist goes on with a kill in the background.
-func (r *Runtime) insist(sb *handle, reason string) {
-	if !sb.firstInsistence() {
+func (r *Runtime) insist(sb *live.Sandbox, reason string) {
+	if !sb.FirstInsistence() {
 		return
 	}
 	r.background.Go(func() {
@@ -98,10 +99,10 @@ func (r *Runtime) insist(sb *handle, reason string) {
 			if r.seize(r.life, sb) != nil {
 				continue
 			}
-			if sb.recorded() != sandbox.StateKilled {
+			if sb.Recorded() != sandbox.StateKilled {
 				_ = r.terminateLocked(r.life, sb, reason) // It retries by itself.
 			}
-			sb.life.unlock()
+			sb.Life.Unlock()
 			return
 		}
 	})
@@ -111,12 +112,12 @@ func (r *Runtime) insist(sb *handle, reason string) {
 // capacity, then removes what a paused sandbox would have resumed from, then
 // writes the outcome, then records the sample. When a step fails the sandbox
 // stays in killing, keeps its capacity, and is retried in the background until
-// it is gone. The caller holds sb.life.
-func (r *Runtime) terminateLocked(ctx context.Context, sb *handle, reason string) error {
-	sb.disarm()
+// it is gone. The caller holds sb.Life.
+func (r *Runtime) terminateLocked(ctx context.Context, sb *live.Sandbox, reason string) error {
+	sb.Disarm()
 	err := r.tryTerminate(ctx, sb, reason)
-	if err != nil && sb.firstRetry() {
-		r.retry(sb, "sandbox cannot be ended yet", sandbox.StateKilling, func(sb *handle) error {
+	if err != nil && sb.FirstRetry() {
+		r.retry(sb, "sandbox cannot be ended yet", sandbox.StateKilling, func(sb *live.Sandbox) error {
 			return r.tryTerminate(r.life, sb, reason)
 		})
 	}
@@ -128,19 +129,19 @@ func (r *Runtime) terminateLocked(ctx context.Context, sb *handle, reason string
 // retried.
 var errUnwritten = errors.New("the end of the sandbox could not be recorded")
 
-func (r *Runtime) tryTerminate(ctx context.Context, sb *handle, reason string) (err error) {
+func (r *Runtime) tryTerminate(ctx context.Context, sb *live.Sandbox, reason string) (err error) {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
-	ctx, end := r.steps.Span(ctx, latency.KillDelete, slog.String("sandbox", sb.id), slog.String("reason", reason))
+	ctx, end := r.steps.Span(ctx, latency.KillDelete, slog.String("sandbox", sb.ID), slog.String("reason", reason))
 	defer func() { end(err) }()
 	begin := time.Now()
-	wasRunning := sb.recorded() == sandbox.StateRunning
-	row := sb.kill(reason, begin.Add(killTimeout))
+	wasRunning := sb.Recorded() == sandbox.StateRunning
+	row := sb.Kill(reason, begin.Add(killTimeout))
 	// An intent that cannot be written (a full disk) must not keep a sandbox
 	// alive: after a crash the row still says running, the machine is found
 	// dead, and the sandbox is reported lost.
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
-		r.log.Warn("could not write the intent to kill", "sandbox_id", sb.id, "error", err)
+		r.log.Warn("could not write the intent to kill", "sandbox_id", sb.ID, "error", err)
 	}
 	if err := r.steps.At(step.KillIntent); err != nil {
 		return err
@@ -156,22 +157,22 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *handle, reason string) (
 			return err
 		}
 	}
-	row = sb.snapshot()
+	row = sb.Row()
 	row.State, row.KilledAt, row.Deadline, row.SnapshotID = sandbox.StateKilled, time.Now(), time.Time{}, ""
 	row.Spec = "" // Nothing is made from it any more.
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
 		return fmt.Errorf("%w: %w", errUnwritten, err)
 	}
-	sb.update(func(r *store.Sandbox) { *r = row })
+	sb.Update(func(r *store.Sandbox) { *r = row })
 	_ = r.steps.At(step.KillOutcome)
-	r.live.ended.remember(row)
+	r.live.Ended.Remember(row)
 	r.forget(sb)
 	r.tally.killed(row.Reason)
 	r.pool.Wake()
 	if wasRunning {
 		r.steps.Latency.Record(latency.KillDelete, time.Since(begin))
 	}
-	r.log.Info("sandbox ended", "sandbox_id", sb.id, "reason", row.Reason, "memory_mib", row.MemoryMiB)
+	r.log.Info("sandbox ended", "sandbox_id", sb.ID, "reason", row.Reason, "memory_mib", row.MemoryMiB)
 	return nil
 }
 

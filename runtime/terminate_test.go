@@ -169,9 +169,9 @@ func TestTimeouts(t *testing.T) {
 func TestATimeoutThatMovesWhileTheTimerFiresIsKept(t *testing.T) {
 	f := newFixture(t)
 	id := f.create().ID
-	sb, _ := f.rt.live.find(id)
-	_ = sb.life.lock(t.Context()) // as moveEnd does
-	sb.update(func(row *store.Sandbox) { row.EndAt = time.Now().Add(-time.Second) })
+	sb, _ := f.rt.live.Find(id)
+	_ = sb.Life.Lock(t.Context()) // as moveEnd does
+	sb.Update(func(row *store.Sandbox) { row.EndAt = time.Now().Add(-time.Second) })
 	fired := make(chan struct{})
 	go func() {
 		f.rt.expired(sb)
@@ -184,8 +184,8 @@ func TestATimeoutThatMovesWhileTheTimerFiresIsKept(t *testing.T) {
 		t.Error("it did not wait for the request")
 	case <-time.After(20 * time.Millisecond):
 	}
-	sb.update(func(row *store.Sandbox) { row.EndAt = time.Now().Add(time.Hour) })
-	sb.life.unlock()
+	sb.Update(func(row *store.Sandbox) { row.EndAt = time.Now().Add(time.Hour) })
+	sb.Life.Unlock()
 	<-fired
 	if _, err := f.rt.Get(context.Background(), id); err != nil {
 		t.Errorf("it was ended: %v", err)
@@ -196,8 +196,8 @@ func TestATimeoutThatMovesWhileTheTimerFiresIsKept(t *testing.T) {
 func TestATimerThatComesLateDoesNothing(t *testing.T) {
 	f := newFixture(t)
 	id := f.create().ID
-	sb, _ := f.rt.live.find(id)
-	sb.update(func(row *store.Sandbox) { row.EndAt = time.Now().Add(-time.Second) })
+	sb, _ := f.rt.live.Find(id)
+	sb.Update(func(row *store.Sandbox) { row.EndAt = time.Now().Add(-time.Second) })
 	if err := f.rt.Kill(context.Background(), id); err != nil {
 		t.Fatal(err)
 	}

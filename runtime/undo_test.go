@@ -30,7 +30,7 @@ func TestAMachineThatCannotBeContinuedAfterAFailedPauseIsNotEnded(t *testing.T) 
 		if row := f.row(sb.ID); row.State != "running" || f.inside(sb.ID).Get("mark") != "here" {
 			t.Errorf("row %+v", row)
 		}
-		if h, _ := f.rt.live.find(sb.ID); h.life.held() {
+		if h, _ := f.rt.live.Find(sb.ID); h.Life.Held() {
 			t.Error("it is still held")
 		}
 	})

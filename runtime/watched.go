@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -13,7 +14,7 @@ import (
 type watched struct{ r *Runtime }
 
 func (w watched) Views() []supervise.View {
-	all := w.r.live.all()
+	all := w.r.live.All()
 	out := make([]supervise.View, len(all))
 	for i, sb := range all {
 		out[i] = watchedOf(sb)
@@ -22,28 +23,28 @@ func (w watched) Views() []supervise.View {
 }
 
 func (w watched) View(id string) (supervise.View, bool) {
-	sb, ok := w.r.live.find(id)
+	sb, ok := w.r.live.Find(id)
 	if !ok {
 		return supervise.View{}, false
 	}
 	return watchedOf(sb), true
 }
 
-func watchedOf(sb *handle) supervise.View {
+func watchedOf(sb *live.Sandbox) supervise.View {
 	now := time.Now()
-	row, run, condemned := sb.look()
+	row, run, condemned := sb.Look()
 	return supervise.View{
-		ID: sb.id, Run: run, State: row.State, Deadline: row.Deadline, Slot: row.SlotID,
-		Busy: sb.life.busy(now), Overdue: sb.life.overdue(now), Condemned: condemned,
+		ID: sb.ID, Run: run, State: row.State, Deadline: row.Deadline, Slot: row.SlotID,
+		Busy: sb.Life.Busy(now), Overdue: sb.Life.Overdue(now), Condemned: condemned,
 	}
 }
 
 func (w watched) Found(ctx context.Context, id string) (reconcile.Row, reconcile.Machine, bool) {
-	sb, ok := w.r.live.find(id)
+	sb, ok := w.r.live.Find(id)
 	if !ok {
 		return reconcile.Row{}, reconcile.Machine{}, false
 	}
-	row := sb.snapshot()
+	row := sb.Row()
 	return w.r.found(ctx, row), w.r.machine(ctx, id), row.SlotID != ""
 }
 
@@ -57,27 +58,27 @@ func (r *Runtime) machine(ctx context.Context, id string) reconcile.Machine {
 }
 
 func (w watched) BreakOff(id string) {
-	if sb, ok := w.r.live.find(id); ok {
-		sb.breakOff(errStuck)
+	if sb, ok := w.r.live.Find(id); ok {
+		sb.BreakOff(live.ErrStuck)
 	}
 }
 
 func (w watched) DestroyUnder(ctx context.Context, id string) {
-	if sb, ok := w.r.live.find(id); ok {
+	if sb, ok := w.r.live.Find(id); ok {
 		w.r.destroyUnder(ctx, sb)
 	}
 }
 
 func (w watched) Hold(ctx context.Context, id string, bound time.Duration) (release func(), ok bool) {
-	sb, ok := w.r.live.find(id)
-	if !ok || sb.life.lockWithin(ctx, bound) != nil {
+	sb, ok := w.r.live.Find(id)
+	if !ok || sb.Life.LockWithin(ctx, bound) != nil {
 		return nil, false
 	}
-	return sb.life.unlock, true
+	return sb.Life.Unlock, true
 }
 
 func (w watched) Enact(ctx context.Context, id string, rec reconcile.Record) error {
-	sb, ok := w.r.live.find(id)
+	sb, ok := w.r.live.Find(id)
 	if !ok {
 		return nil
 	}
@@ -85,7 +86,7 @@ func (w watched) Enact(ctx context.Context, id string, rec reconcile.Record) err
 }
 
 func (w watched) End(ctx context.Context, id, reason string, held bool) error {
-	sb, ok := w.r.live.find(id)
+	sb, ok := w.r.live.Find(id)
 	if !ok {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package runtime
+package live
 
 import (
 	"slices"
@@ -8,37 +8,37 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// roster is the sandboxes of a runtime in the order of their start, and how many
+// Roster is the sandboxes of a runtime in the order of their start, and how many
 // there are of each state, so that a page or a figure costs the same however many
 // there are. A sandbox that is on it updates it on each change: its lock is taken
 // under that of a sandbox, and takes none itself. Safe for concurrent use.
-type roster struct {
+type Roster struct {
 	mu    sync.Mutex
-	order []listed // ascending
+	order []Listed // ascending
 	// recorded are the states of the rows, shown those that lists tell.
 	recorded, shown map[sandbox.State]int
 	// moving are the deadlines of those in a transitional state.
-	moving map[*handle]time.Time
+	moving map[*Sandbox]time.Time
 }
 
-// listed is a sandbox on the roster. What it is listed by does not change but for
+// Listed is a sandbox on the roster. What it is listed by does not change but for
 // its place and its states.
-type listed struct {
-	sb *handle
-	at sandbox.Cursor
+type Listed struct {
+	Sandbox *Sandbox
+	At      sandbox.Cursor
 	// recorded is the state of its row, and state that which others see.
-	recorded, state sandbox.State
+	recorded, State sandbox.State
 	deadline        time.Time
 	template, alias string
 	metadata        map[string]string
 }
 
-func newRoster() *roster {
-	return &roster{recorded: map[sandbox.State]int{}, shown: map[sandbox.State]int{}, moving: map[*handle]time.Time{}}
+func newRoster() *Roster {
+	return &Roster{recorded: map[sandbox.State]int{}, shown: map[sandbox.State]int{}, moving: map[*Sandbox]time.Time{}}
 }
 
 // enroll puts a sandbox on the roster, until it leaves.
-func (sb *handle) enroll(r *roster) {
+func (sb *Sandbox) enroll(r *Roster) {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	sb.roster = r
@@ -46,7 +46,7 @@ func (sb *handle) enroll(r *roster) {
 }
 
 // leave takes a sandbox off the roster.
-func (sb *handle) leave() {
+func (sb *Sandbox) leave() {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	if sb.roster != nil {
@@ -56,46 +56,46 @@ func (sb *handle) leave() {
 }
 
 // updateRoster brings the roster up to date. The caller has sb.mu.
-func (sb *handle) updateRoster() {
+func (sb *Sandbox) updateRoster() {
 	if sb.roster == nil {
 		return
 	}
-	e := listed{
-		sb: sb, at: sandbox.Cursor{StartedAt: sb.row.StartedAt, ID: sb.id}, recorded: sb.row.State, state: sb.stateLocked(),
+	e := Listed{
+		Sandbox: sb, At: sandbox.Cursor{StartedAt: sb.row.StartedAt, ID: sb.ID}, recorded: sb.row.State, State: sb.stateLocked(),
 		deadline: sb.row.Deadline, template: sb.row.TemplateID, alias: sb.row.Alias, metadata: sb.row.Metadata,
 	}
 	sb.roster.put(sb.at, e)
-	sb.at = &e.at
+	sb.at = &e.At
 }
 
 // find returns the index of the first entry that is not before a place, and whether
 // it is at the place. The caller has r.mu.
-func (r *roster) find(at sandbox.Cursor) (int, bool) {
-	return slices.BinarySearchFunc(r.order, at, func(e listed, at sandbox.Cursor) int { return e.at.Compare(at) })
+func (r *Roster) find(at sandbox.Cursor) (int, bool) {
+	return slices.BinarySearchFunc(r.order, at, func(e Listed, at sandbox.Cursor) int { return e.At.Compare(at) })
 }
 
 // put replaces the listed that is at a place, if there is one.
-func (r *roster) put(before *sandbox.Cursor, e listed) {
+func (r *Roster) put(before *sandbox.Cursor, e Listed) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.take(before)
-	i, _ := r.find(e.at)
+	i, _ := r.find(e.At)
 	r.order = slices.Insert(r.order, i, e)
 	r.recorded[e.recorded]++
-	r.shown[e.state.Shown()]++
+	r.shown[e.State.Shown()]++
 	if e.recorded.Transitional() {
-		r.moving[e.sb] = e.deadline
+		r.moving[e.Sandbox] = e.deadline
 	}
 }
 
-func (r *roster) remove(at *sandbox.Cursor) {
+func (r *Roster) remove(at *sandbox.Cursor) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.take(at)
 }
 
 // take removes the listed at a place, if there is one. The caller has r.mu.
-func (r *roster) take(at *sandbox.Cursor) {
+func (r *Roster) take(at *sandbox.Cursor) {
 	if at == nil {
 		return
 	}
@@ -106,8 +106,8 @@ func (r *roster) take(at *sandbox.Cursor) {
 	e := r.order[i]
 	r.order = slices.Delete(r.order, i, i+1)
 	decrease(r.recorded, e.recorded)
-	decrease(r.shown, e.state.Shown())
-	delete(r.moving, e.sb)
+	decrease(r.shown, e.State.Shown())
+	delete(r.moving, e.Sandbox)
 }
 
 // decrease takes one off a count, which ends at zero.
@@ -117,9 +117,9 @@ func decrease[K comparable](counts map[K]int, key K) {
 	}
 }
 
-// figures returns how many sandboxes there are of each recorded state, and how many
+// Figures returns how many sandboxes there are of each recorded state, and how many
 // are past the deadline of a transitional one.
-func (r *roster) figures(now time.Time) (states map[sandbox.State]int, stuck int) {
+func (r *Roster) Figures(now time.Time) (states map[sandbox.State]int, stuck int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	states = map[sandbox.State]int{}

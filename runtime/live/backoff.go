@@ -1,4 +1,4 @@
-package runtime
+package live
 
 import (
 	"context"
@@ -36,7 +36,7 @@ func (b *backoff) failed(now time.Time) {
 
 // resumeEnded notes how a resume ended. What the machine or another call refused
 // says nothing about the sandbox.
-func (sb *handle) resumeEnded(err error) {
+func (sb *Sandbox) resumeEnded(err error) {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	switch {
@@ -49,8 +49,8 @@ func (sb *handle) resumeEnded(err error) {
 	}
 }
 
-// mayWake refuses a resume by traffic too soon after one that failed.
-func (sb *handle) mayWake(now time.Time) error {
+// MayWake refuses a resume by traffic too soon after one that failed.
+func (sb *Sandbox) MayWake(now time.Time) error {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	if sb.resuming != nil || sb.row.State != sandbox.StatePaused || !now.Before(sb.backoff.until) {

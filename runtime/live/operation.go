@@ -1,0 +1,89 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
+)
+
+// operation is a lifecycle call in progress, or about to begin, that can be
+// broken off.
+type operation struct {
+	cancel context.CancelCauseFunc
+}
+
+var (
+	// ErrInterrupted is the cause of the end of an operation's context when the
+	// sandbox is to be killed: a kill waits neither for a resume in the queue nor
+	// for a pause that writes gigabytes.
+	ErrInterrupted = fmt.Errorf("%w any more: it is being killed", sandbox.ErrNotFound)
+	// ErrStuck is the cause when an operation did not keep its deadline.
+	ErrStuck = fmt.Errorf("it took too long: %w", context.DeadlineExceeded)
+)
+
+// Begin returns a context for a lifecycle call, which ends with ctx, after the
+// timeout (ErrStuck), and when the sandbox is killed (ErrInterrupted). The caller
+// calls end.
+func (sb *Sandbox) Begin(ctx context.Context, timeout time.Duration) (_ context.Context, end func()) {
+	ctx, stop := context.WithTimeoutCause(ctx, timeout, ErrStuck)
+	ctx, cancel := context.WithCancelCause(ctx)
+	op := &operation{cancel}
+	sb.mu.Lock()
+	sb.operations[op] = struct{}{}
+	if sb.doom != "" {
+		cancel(ErrInterrupted)
+	}
+	sb.mu.Unlock()
+	return ctx, func() {
+		sb.mu.Lock()
+		delete(sb.operations, op)
+		sb.mu.Unlock()
+		cancel(nil)
+		stop()
+	}
+}
+
+// Interrupt breaks off the operations in progress, which undo their work.
+func (sb *Sandbox) Interrupt() { sb.BreakOff(ErrInterrupted) }
+
+// BreakOff ends the contexts of the operations in progress.
+func (sb *Sandbox) BreakOff(cause error) {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	for op := range sb.operations {
+		op.cancel(cause)
+	}
+}
+
+// Condemn says that the sandbox ends, for a reason, whatever becomes of the
+// calls in progress: they are broken off, and none of them undoes its work,
+// which is the kill's now. The first reason stays.
+func (sb *Sandbox) Condemn(reason string) {
+	sb.mu.Lock()
+	if sb.doom == "" {
+		sb.doom = reason
+		sb.updateRoster()
+	}
+	sb.mu.Unlock()
+	sb.BreakOff(ErrInterrupted)
+}
+
+// Condemned reports whether a kill owns what is left of the sandbox.
+func (sb *Sandbox) Condemned() bool {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	return sb.doom != ""
+}
+
+// BrokenOff says why an operation with this context failed, if it was broken
+// off. That its context ended is of no use to the client, and left out.
+func BrokenOff(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	if err == nil || !errors.Is(cause, ErrInterrupted) && !errors.Is(cause, ErrStuck) {
+		return err
+	}
+	return fmt.Errorf("%w: %v", cause, err)
+}
