@@ -108,7 +108,7 @@ func (s *Server) Open(adapter RuntimeAdapter, keys KeyStore) {
 	s.proxy.OnWork(s.charge)
 	s.proxy.OnBreak(func(r *http.Request) { s.conns.reset(r.Context()) })
 	if err := s.proxy.FillSigners(context.Background()); err != nil {
-		s.cfg.Log.Warn("signed URLs need a search at first", "error", err)
+		s.cfg.Log.Warn("could not preload signed URL keys; the first lookups are slower", "error", err)
 	}
 	s.control = s.routes()
 	close(s.startup.ready)

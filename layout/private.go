@@ -58,7 +58,7 @@ func private(dir string, all []string, log *slog.Logger) error {
 	if err := os.Chmod(real, 0o700); err != nil {
 		return err
 	}
-	log.Warn("directory was open to other users, and is not any more", "path", real, "mode", fmt.Sprintf("%#o", info.Mode().Perm()))
+	log.Warn("removed other users' access to a directory", "path", real, "mode", fmt.Sprintf("%#o", info.Mode().Perm()))
 	return nil
 }
 
@@ -90,7 +90,7 @@ func trusted(path string, log *slog.Logger) (string, error) {
 			return "", err
 		}
 		if owner := owner(info); !mine(owner) && len(rest) > 0 {
-			log.Warn("a directory above ours belongs to a user who could replace what is in it", "path", next, "user", owner)
+			log.Warn("the owner of a parent directory could replace its contents", "path", next, "user", owner)
 		}
 		if info.Mode().Type() != fs.ModeSymlink {
 			if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 && len(rest) > 0 {

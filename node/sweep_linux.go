@@ -23,7 +23,7 @@ func sweepEphemeral(ctx context.Context, driver vm.Driver, dirs layout.Layout, l
 			err = n.Close(EndAll)
 		}
 		if err != nil {
-			log.Warn("could not clear away what a crashed command left", "instance", instance, "error", err)
+			log.Warn("could not clean up after a crashed command", "instance", instance, "error", err)
 		} else {
 			// While the lock is held: nobody may take it in a directory that goes.
 			os.RemoveAll(dirs.InstanceDir(instance))

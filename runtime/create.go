@@ -135,7 +135,7 @@ func (r *Runtime) undoCreate(ctx context.Context, sb *handle, err error) error {
 		return nil
 	}
 	if undo := r.terminateLocked(ctx, sb, "create failed"); undo != nil {
-		r.log.Error("create failed and could not be undone yet", "sandbox_id", sb.id, "error", undo)
+		r.log.Error("could not undo a failed create yet", "sandbox_id", sb.id, "error", undo)
 	}
 	if errors.Is(context.Cause(ctx), errInterrupted) {
 		err = fmt.Errorf("%w: it is being killed: %v", sandbox.ErrUnavailable, err)

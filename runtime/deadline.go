@@ -94,7 +94,7 @@ func (r *Runtime) expired(sb *handle) {
 	if kind := pauseKind(sandbox.OnTimeout(row.OnTimeout)); kind != "" {
 		if err := r.pauseLocked(sb, kind); err != nil {
 			// It is not killed for that: whoever asked for a pause wants to keep it.
-			r.log.Warn("sandbox timed out and cannot be paused yet", "sandbox_id", sb.id, "error", err)
+			r.log.Warn("sandbox timed out; could not pause it yet", "sandbox_id", sb.id, "error", err)
 			if sb.state() == sandbox.StateRunning {
 				sb.arm(expireRetry, func() { r.expire(sb) })
 			}
@@ -102,7 +102,7 @@ func (r *Runtime) expired(sb *handle) {
 		return
 	}
 	if err := r.terminateLocked(r.life, sb, "timeout"); err != nil {
-		r.log.Warn("sandbox timed out and cannot be ended yet", "sandbox_id", sb.id, "error", err)
+		r.log.Warn("sandbox timed out; could not kill it yet", "sandbox_id", sb.id, "error", err)
 	}
 }
 
@@ -118,7 +118,7 @@ func (r *Runtime) expireHung(sb *handle) {
 		return
 	}
 	if err := r.terminate(r.life, sb, "timeout"); err != nil {
-		r.log.Warn("sandbox timed out and cannot be ended yet", "sandbox_id", sb.id, "error", err)
+		r.log.Warn("sandbox timed out; could not kill it yet", "sandbox_id", sb.id, "error", err)
 	}
 }
 

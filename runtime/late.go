@@ -34,7 +34,7 @@ func (r *Runtime) pauseLater(sb *handle, kind, reason string) {
 				r.notes.Note(sb.id, nil)
 				return
 			}
-			r.log.Warn("sandbox cannot be paused yet", "sandbox_id", sb.id, "reason", reason, "error", err)
+			r.log.Warn("could not pause sandbox yet", "sandbox_id", sb.id, "reason", reason, "error", err)
 			if reason == reconcile.TimedOut {
 				r.notes.Note(sb.id, nil)
 				sb.arm(expireRetry, func() { r.expire(sb) })

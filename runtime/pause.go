@@ -88,14 +88,14 @@ func (r *Runtime) pauseLocked(sb *handle, kind string) (err error) {
 	err = r.savePaused(inSave, sb, row, &snap, saver)
 	if saved(err); err != nil {
 		if undo := r.undoPause(sb); undo != nil {
-			r.log.Warn("a pause failed and cannot be undone yet", "sandbox_id", sb.id, "error", undo)
-			r.retry(sb, "a pause failed and cannot be undone yet", sandbox.StatePausing, r.undoPause)
+			r.log.Warn("could not undo a failed pause yet", "sandbox_id", sb.id, "error", undo)
+			r.retry(sb, "could not undo a failed pause yet", sandbox.StatePausing, r.undoPause)
 		}
 		return brokenOff(ctx, err)
 	}
 	r.claims.Seal(snap)
 	if err := r.finishPause(sb); err != nil {
-		r.retry(sb, "sandbox is saved and its machine cannot be ended yet", sandbox.StatePausing, r.finishPause)
+		r.retry(sb, "sandbox paused; could not destroy its machine yet", sandbox.StatePausing, r.finishPause)
 		return fmt.Errorf("%w (it is saved; ending its machine is being retried)", err)
 	}
 	return nil

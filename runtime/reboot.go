@@ -61,7 +61,7 @@ func (r *Runtime) relaunch(ctx context.Context, sb *handle, l machine.Launch) er
 		ctx, cancel := background.Detached(ctx)
 		defer cancel()
 		if err := r.claims.Drop(ctx, snap.ID); err != nil {
-			r.log.Warn("could not remove the files that a sandbox was booted from", "sandbox_id", sb.id, "error", err)
+			r.log.Warn("could not remove the files a sandbox booted from", "sandbox_id", sb.id, "error", err)
 		}
 	}()
 	if err := r.filesOf(ctx, sb, l, &snap); err != nil {

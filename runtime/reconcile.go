@@ -95,18 +95,18 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *handle
 		return err
 	}
 	defer sb.life.unlock()
-	r.log.Info("sandbox found", "sandbox_id", sb.id, "state", row.State, "action", rec.Action, "reason", rec.Reason)
+	r.log.Info("recovering sandbox", "sandbox_id", sb.id, "state", row.State, "action", rec.Action, "reason", rec.Reason)
 	err := r.enact(ctx, sb, rec)
 	switch {
 	case err == nil:
 	case rec.Action == reconcile.UndoPause && sb.state() == sandbox.StatePausing:
-		r.retry(sb, "a pause was not finished and cannot be undone yet", sandbox.StatePausing, func(sb *handle) error {
+		r.retry(sb, "could not undo an interrupted pause yet", sandbox.StatePausing, func(sb *handle) error {
 			return r.enact(r.life, sb, rec)
 		})
 	case rec.Action == reconcile.FinishPause:
-		r.retry(sb, "sandbox is saved and its machine cannot be ended yet", sandbox.StatePausing, r.finishPause)
+		r.retry(sb, "sandbox paused; could not destroy its machine yet", sandbox.StatePausing, r.finishPause)
 	case rec.Action == reconcile.BackToPaused:
-		r.retry(sb, "a resume was not finished and cannot be undone yet", sandbox.StateResuming, r.backToPaused)
+		r.retry(sb, "could not undo an interrupted resume yet", sandbox.StateResuming, r.backToPaused)
 	}
 	return err
 }

@@ -83,7 +83,7 @@ func TestARestartRecoversThenCleansUpThenQuarantines(t *testing.T) {
 	var order []string
 	for _, line := range log.saying("sandbox") {
 		for id, name := range names {
-			if strings.Contains(line, id) && (strings.HasPrefix(line, "sandbox found") || strings.HasPrefix(line, "sandbox quarantined")) {
+			if strings.Contains(line, id) && (strings.HasPrefix(line, "recovering sandbox") || strings.HasPrefix(line, "sandbox quarantined")) {
 				order = append(order, strings.TrimRight(name, "01"))
 			}
 		}

@@ -210,16 +210,16 @@ func (r *Runtime) resume(sb *handle, timeout time.Duration) (err error) {
 		if sb.condemned() {
 			return err // The kill that broke it off does the rest.
 		}
-		r.log.Warn("sandbox could not be resumed", "sandbox_id", sb.id, "error", err)
+		r.log.Warn("could not resume sandbox", "sandbox_id", sb.id, "error", err)
 		if undo := r.backToPaused(sb); undo != nil {
-			r.retry(sb, "a resume failed and cannot be undone yet", sandbox.StateResuming, r.backToPaused)
+			r.retry(sb, "could not undo a failed resume yet", sandbox.StateResuming, r.backToPaused)
 		}
 		return err
 	}
 	r.expose(sb)
 	if err := r.claims.Drop(ctx, snap); err != nil {
 		// The sandbox runs. What it was resumed from is collected at the next start.
-		r.log.Warn("could not remove a snapshot that was resumed", "sandbox_id", sb.id, "error", err)
+		r.log.Warn("could not remove the snapshot of a resumed sandbox", "sandbox_id", sb.id, "error", err)
 	}
 	_ = r.steps.At(step.ResumeDropped)
 	return nil

@@ -271,7 +271,7 @@ func (r *Runtime) Close() {
 	case <-time.After(closeTimeout):
 		// The sandboxes, and the warm machines as machines of nobody, are there for
 		// the next start.
-		r.log.Warn("a call to the driver does not end; closing without it")
+		r.log.Warn("driver call hangs; closing anyway")
 	}
 }
 

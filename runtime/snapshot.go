@@ -127,7 +127,7 @@ func (r *Runtime) save(ctx context.Context, snap *store.Snapshot) (err error) {
 			ctx, cancel := background.Detached(ctx)
 			defer cancel()
 			if undo := r.claims.Drop(ctx, snap.ID); undo != nil {
-				r.log.Warn("could not remove what a failed snapshot saved", "snapshot_id", snap.ID, "error", undo)
+				r.log.Warn("could not remove the files of a failed snapshot", "snapshot_id", snap.ID, "error", undo)
 			}
 		}
 	}()

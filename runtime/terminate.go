@@ -77,10 +77,10 @@ func (r *Runtime) seize(ctx context.Context, sb *handle) error {
 // destroyUnder destroys the machine of a sandbox whose life another call has, so
 // that this call fails.
 func (r *Runtime) destroyUnder(ctx context.Context, sb *handle) {
-	r.log.Warn("a lifecycle call hangs; destroying the machine under it", "sandbox_id", sb.id, "state", sb.recorded())
+	r.log.Warn("lifecycle call hangs; destroying its machine", "sandbox_id", sb.id, "state", sb.recorded())
 	err := r.cfg.Driver.Destroy(ctx, sb.id)
 	if err != nil && !errors.Is(err, vm.ErrNotFound) && !errors.Is(err, vm.ErrInvalidTransition) {
-		r.log.Warn("could not destroy the machine under a call that hangs", "sandbox_id", sb.id, "error", err)
+		r.log.Warn("could not destroy the machine of a hanging call", "sandbox_id", sb.id, "error", err)
 	}
 }
 
@@ -121,7 +121,7 @@ func (r *Runtime) terminateLocked(ctx context.Context, sb *handle, reason string
 	sb.disarm()
 	err := r.tryTerminate(ctx, sb, reason)
 	if err != nil && sb.firstRetry() {
-		r.retry(sb, "sandbox cannot be ended yet", sandbox.StateKilling, func(sb *handle) error {
+		r.retry(sb, "could not kill sandbox yet", sandbox.StateKilling, func(sb *handle) error {
 			return r.tryTerminate(r.life, sb, reason)
 		})
 	}
@@ -162,7 +162,7 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *handle, reason string) (
 	// alive: after a crash the row still says running, the machine is found
 	// dead, and the sandbox is reported lost.
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
-		r.log.Warn("could not write the intent to kill", "sandbox_id", sb.id, "error", err)
+		r.log.Warn("could not record the intent to kill", "sandbox_id", sb.id, "error", err)
 	}
 	if err := r.steps.At(step.KillIntent); err != nil {
 		return err

@@ -26,7 +26,7 @@ func (r *Runtime) undoPause(sb *handle) error {
 	if ended != "" {
 		// The claim goes with the sandbox. What cannot be ended now is retried.
 		if err := r.terminateLocked(ctx, sb, ended); err != nil {
-			r.log.Warn("sandbox cannot be ended yet", "sandbox_id", sb.id, "error", err)
+			r.log.Warn("could not kill sandbox yet", "sandbox_id", sb.id, "error", err)
 		}
 		return nil
 	}
@@ -37,10 +37,10 @@ func (r *Runtime) undoPause(sb *handle) error {
 	// If this is not written, the next start finds a machine that runs and a
 	// snapshot that is not complete, and comes to the same.
 	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
-		r.log.Warn("could not write that a pause was undone", "sandbox_id", sb.id, "error", err)
+		r.log.Warn("could not record that a pause was undone", "sandbox_id", sb.id, "error", err)
 	}
 	if err := r.claims.Drop(ctx, snap); err != nil {
-		r.log.Warn("could not remove what a failed pause saved", "sandbox_id", sb.id, "error", err)
+		r.log.Warn("could not remove the files of a failed pause", "sandbox_id", sb.id, "error", err)
 	}
 	sb.arm(expireRetry, func() { r.expire(sb) })
 	return nil

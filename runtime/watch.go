@@ -44,6 +44,6 @@ func (r *Runtime) watch(waiter vm.Waiter, sb *handle, run int) {
 		return // it was paused or killed, or it runs in another machine
 	}
 	if err := r.terminateLocked(r.life, sb, reason); err != nil {
-		r.log.Warn("sandbox ended by itself and cannot be freed yet", "sandbox_id", sb.id, "error", err)
+		r.log.Warn("sandbox exited; could not clean it up yet", "sandbox_id", sb.id, "error", err)
 	}
 }

@@ -62,7 +62,7 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 	}
 	t.stages = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: cfg.Namespace, Name: "stage_seconds", Buckets: buckets,
-		Help: "How long the stages of a sandbox's life took, those that succeeded.",
+		Help: "Duration of successful sandbox lifecycle stages.",
 	}, []string{"stage"})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: cfg.Namespace, Name: "build_info", Help: "Always 1; the version is in the label.",

@@ -58,10 +58,10 @@ func serveMetrics(address string, metrics http.Handler, log *slog.Logger) (stop 
 	go func() {
 		defer close(done)
 		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("the metrics are not served any more", "address", address, "error", err)
+			log.Error("metrics listener stopped", "address", address, "error", err)
 		}
 	}()
-	log.Info("metrics are served without a key", "url", "http://"+ln.Addr().String()+"/metrics")
+	log.Info("serving metrics without an API key", "url", "http://"+ln.Addr().String()+"/metrics")
 	return func() { srv.Close(); <-done }, nil
 }
 

@@ -40,7 +40,7 @@ func (m *Machines) GoOn(ctx context.Context, id string) (ended string, err error
 	case view.Status != vm.StatusRunning:
 		return "", cmp.Or(startErr, fmt.Errorf("it is %s", view.Status))
 	}
-	m.cfg.Log.Warn("a sandbox whose pause was undone does not answer", "sandbox_id", id)
+	m.cfg.Log.Warn("sandbox does not respond after its pause was undone", "sandbox_id", id)
 	return "", nil
 }
 

@@ -209,7 +209,7 @@ func (p *Pool) Drain() {
 	for _, m := range left {
 		all.Go(func() {
 			if err := p.end(m); err != nil {
-				p.cfg.Log.Warn("a warm machine is left for the next start to end", "machine_id", m.ID, "error", err)
+				p.cfg.Log.Warn("could not destroy warm machine; the next start will", "machine_id", m.ID, "error", err)
 			}
 		})
 	}

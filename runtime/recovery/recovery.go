@@ -249,7 +249,7 @@ func (r *recovery) await(id string) {
 		err := r.Machines.AwaitAgent(ctx, id)
 		cancel()
 		if err == nil {
-			r.Log.Info("a sandbox that was kept answers", "sandbox_id", id)
+			r.Log.Info("recovered sandbox responds", "sandbox_id", id)
 			return
 		}
 	}

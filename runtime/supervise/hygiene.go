@@ -89,7 +89,7 @@ func (c *Cleaner) Clean(ctx context.Context) {
 		"rows": rows, "snapshots": c.CleanSnapshots(ctx), "machines and networks": c.FreeOrphans(ctx, time.Now()),
 	} {
 		if err != nil && c.cfg.Life.Err() == nil {
-			c.cfg.Log.Warn("not all that nobody needs could be freed; it is tried again", "what", what, "error", err)
+			c.cfg.Log.Warn("cleanup incomplete; will retry", "what", what, "error", err)
 		}
 	}
 }
@@ -133,7 +133,7 @@ func (c *Cleaner) FreeOrphans(ctx context.Context, now time.Time) error {
 	c.seen = seen
 	errs := []error{err}
 	for _, o := range hygiene.Orphans(found, owned, OrphanAge) {
-		c.cfg.Log.Warn("freeing what nobody uses", "kind", o.Kind, "name", o.Name, "reason", o.Why)
+		c.cfg.Log.Warn("freeing unused resource", "kind", o.Kind, "name", o.Name, "reason", o.Why)
 		var err error
 		if o.Kind == hygiene.KindProcess {
 			err = c.cfg.Machines.Destroy(ctx, ids[o.Object])

@@ -88,7 +88,7 @@ func (t *Templates) Stale(ctx context.Context, from claim.Origin, err error) boo
 	if dbErr != nil || !found || from.ID != tpl.ID {
 		return false // a snapshot cannot be made anew
 	}
-	t.cfg.Log.Warn("the base snapshot cannot be restored; making it anew", "error", err)
+	t.cfg.Log.Warn("base snapshot cannot be restored; rebuilding it", "error", err)
 	if tpl.BuildID == from.BuildID {
 		tpl.Stamp = ""
 		if err := t.cfg.Store.PutTemplate(ctx, tpl); err != nil {
