@@ -56,7 +56,7 @@ func (c *connections) closeOthers(r *http.Request) {
 		if conn == own {
 			continue
 		}
-		// What is still to be sent has nobody to go to.
+		// Unsent data has no receiver.
 		if tcp, ok := conn.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0)
 		}

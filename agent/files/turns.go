@@ -16,7 +16,7 @@ type turns struct {
 	files map[fileID]*turn
 }
 
-// fileID tells files apart.
+// fileID identifies a file.
 type fileID struct{ device, inode uint64 }
 
 // turn is there while somebody has it or waits for it.

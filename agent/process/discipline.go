@@ -39,7 +39,7 @@ type discipline struct {
 }
 
 // newDiscipline returns nil for a master of a kernel that needs no help. What
-// tells gVisor is that its masters do not know the foreground group.
+// gives gVisor is that its masters do not know the foreground group.
 func newDiscipline(p *proc) *discipline {
 	err := control(p.pty.master, func(fd int) error {
 		_, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)

@@ -17,8 +17,8 @@ import (
 	"github.com/rundlet/rundlet/agent/account"
 )
 
-// Identity is what the host tells the agent about its sandbox. The zero value
-// is an agent nobody has spoken to.
+// Identity is the sandbox's identity as the host sent it. The zero value is that of
+// an agent that is not initialised.
 type Identity struct {
 	Env            map[string]string
 	AccessToken    string
