@@ -8,7 +8,7 @@ import (
 )
 
 // ForkSandbox serves POST /sandboxes/{sandboxID}/fork. What keeps one child from
-// starting is told in its result; what keeps all of them, in the status.
+// starting is reported in its result; what keeps all of them, in the status.
 func (s *Server) ForkSandbox(w http.ResponseWriter, r *http.Request, id string, p openapi.ForkSandboxParams) {
 	results, err := s.fork(w, r, id, p.IdempotencyKey)
 	if err != nil {

@@ -47,7 +47,7 @@ func (s *Server) pause(w http.ResponseWriter, r *http.Request, id string) error 
 func (s *Server) healthy(ctx context.Context, id string) error {
 	sb, err := s.adapter.Get(ctx, id)
 	if err != nil || sb.State != sandbox.StateRunning {
-		return err // The pause tells why not.
+		return err // The pause returns the reason.
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthTime)
 	defer cancel()

@@ -21,7 +21,7 @@ import (
 // Config is the configuration of a Server. The zero value is usable.
 type Config struct {
 	// Domain is under which sandboxes have host names, with a port where it is
-	// not that of the scheme, as in E2B_DOMAIN. It is told to clients. Empty:
+	// not that of the scheme, as in E2B_DOMAIN. Clients receive it. Empty:
 	// clients use their own, and sandbox host names of any domain are served.
 	Domain string
 	// MaxTimeout is the longest timeout that a client may ask for; 24 h if 0.
@@ -121,7 +121,7 @@ func (s *Server) Close() {
 	}
 }
 
-// ServeHTTP tells data plane from control plane.
+// ServeHTTP routes requests to the data plane or the control plane.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.conns.handled(r.Context())
 	defer s.breakingOff(r)

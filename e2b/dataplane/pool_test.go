@@ -153,7 +153,7 @@ func TestUnusedRunIsForgotten(t *testing.T) {
 		n := len(p.pool.runs)
 		p.pool.mu.Unlock()
 		if n != 0 {
-			t.Errorf("%d runs are kept of a sandbox that nobody talks to", n)
+			t.Errorf("%d runs are kept of a sandbox without traffic", n)
 		}
 		p.Close()
 		if _, err := p.pool.acquire(rt.sb); !errors.Is(err, sandbox.ErrUnavailable) {

@@ -9,7 +9,7 @@ import (
 )
 
 // requestBody is the body of an HTTP/1 request on its way into a sandbox. It
-// tells when its end was reached.
+// reports when its end was reached.
 //
 // A program in a sandbox may answer before it has seen the end of the request,
 // as the agent does to a streaming call. The HTTP/1 server reads what is left of

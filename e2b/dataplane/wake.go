@@ -108,7 +108,7 @@ func notResumed(err error) *refusal.Error {
 }
 
 // Refresh breaks off the streams of runs of a sandbox that have ended. Who ended
-// one calls it, so that nobody waits for the sweep.
+// one calls it, so that no request waits for the sweep.
 func (p *Proxy) Refresh(id string) {
 	p.pool.mu.Lock()
 	var runs []*run
