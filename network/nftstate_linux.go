@@ -49,7 +49,7 @@ func (g *guarded) changed() {
 var staticSets = []string{setDenied, setNameservers, setReachable, setGuests}
 
 // expect notes what the table is when build has built it, and build alone: it
-// is tried out in a namespace that nobody else has.
+// is tried out in a private namespace.
 func (g *guarded) expect(build func(*table)) error {
 	g.want, g.seen = "", 0
 	return inNewNetNS(func() error {
