@@ -32,7 +32,7 @@ func (n *node) crash() {
 			m.saved = n.chance(0.3)
 		}
 		if m.state.transitional() {
-			n.enter(m, m.state) // Nobody drives it any more.
+			n.enter(m, m.state) // No operation drives it any more.
 		}
 		m.harm = n.harm(m)
 	}

@@ -155,7 +155,7 @@ func (r Report) Print(w io.Writer) error {
 	return nil
 }
 
-// hitRate is 100 where nobody asked: nothing was missed.
+// hitRate is 100 without requests: nothing was missed.
 func hitRate(hits, misses uint64) float64 {
 	if percent, ok := latency.HitRate(hits, misses); ok {
 		return percent

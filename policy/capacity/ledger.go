@@ -17,7 +17,7 @@ type Ledger struct {
 	active   Budget
 	warm     Budget
 	entries  []*Reservation // what is warm, in order of eviction
-	queue    *Queue         // nil if nobody ever waits for this ledger
+	queue    *Queue         // nil if this ledger has no queue
 }
 
 // NewLedger returns a ledger with nothing reserved.

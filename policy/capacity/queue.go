@@ -2,7 +2,7 @@ package capacity
 
 import "fmt"
 
-// DefaultMaxPending is how many may wait in a queue that is not told otherwise.
+// DefaultMaxPending is how many may wait in a queue by default.
 // The reference system has 64; a burst of 100 should not fail while three other
 // tenants do the same, each of whom may have a fifth of the places then.
 const DefaultMaxPending = 512
@@ -80,7 +80,7 @@ func (e *RefusedError) Error() string { return "no new work is taken: " + e.Reas
 
 // Ask asks for b on behalf of a tenant. The ticket is admitted already, or
 // waits. What can never fit fails with *Error (Never is set), what may not wait
-// with *RefusedError or *FullError, and what is no amount with ErrNegative. The
+// with *RefusedError or *FullError, and negative amounts with ErrNegative. The
 // caller owns the ticket and must end it: see Ticket.
 func (q *Queue) Ask(tenant string, b Budget) (*Ticket, error) {
 	l := q.ledger

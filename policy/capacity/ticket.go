@@ -1,6 +1,6 @@
 package capacity
 
-// Ticket is a place in a queue, and then a reservation that nobody has taken
+// Ticket is a place in a queue, and then a reservation that is not taken
 // yet. Its owner ends it in one of two ways: Reservation after the admission,
 // which hands the claim over, or Cancel. Cancel after Reservation does nothing,
 // so "defer ticket.Cancel()" is right on every path:
@@ -33,7 +33,7 @@ type Ticket struct {
 // before that.
 func (t *Ticket) Admitted() <-chan struct{} { return t.admitted }
 
-// Position is the place in the order of service, from 1, if nobody came or left
+// Position is the place in the order of service, from 1, if no request came or left
 // from now on; a tenant that comes in may take its turns in between. It is 0 for
 // a ticket that does not wait.
 func (t *Ticket) Position() int {
@@ -89,7 +89,7 @@ type Stats struct {
 	Oversized uint64
 	Full      uint64
 	Refused   uint64
-	Yielded   uint64 // warm entries told to go
+	Yielded   uint64 // warm entries asked to yield
 }
 
 // Stats returns a copy of the figures.

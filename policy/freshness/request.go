@@ -146,7 +146,7 @@ func (r Request) Commands() []Command {
 	git := func(args ...string) Command {
 		return Command{
 			Args: append([]string{"git"}, args...),
-			Env:  []string{"GIT_TERMINAL_PROMPT=0"}, // Nobody could answer.
+			Env:  []string{"GIT_TERMINAL_PROMPT=0"}, // A prompt could not be answered.
 			Dir:  r.Checkout,
 		}
 	}

@@ -16,9 +16,9 @@ type Kind string
 const (
 	// KindSandbox is a row of the store.
 	KindSandbox Kind = "sandbox"
-	// KindOrphan is a machine that is known to be of nobody: its maker marked it so.
+	// KindOrphan is a machine without an owner: its maker marked it so.
 	KindOrphan Kind = "orphan"
-	// KindUnclaimed is a machine that nothing tells about. Its row may be in a
+	// KindUnclaimed is a machine without a record. Its row may be in a
 	// database that is not this one.
 	KindUnclaimed Kind = "unclaimed"
 )
@@ -44,12 +44,12 @@ func Sandbox(id string, row Row, machine Machine, network bool) Record {
 }
 
 // Found decides about something of the host that no row is about: what is known to
-// be of nobody is freed, and anything else is quarantined, as is what has no id.
+// be an orphan is freed, and anything else is quarantined, as is what has no id.
 func Found(kind Kind, id string) Record {
 	d := Decision{Action: Free}
 	switch kind {
 	case KindOrphan:
-		d.Reason = "it belongs to nobody"
+		d.Reason = "it is an orphan"
 	case KindUnclaimed:
 		d = Decision{Action: Quarantine, Reason: "no row is about it"}
 	default:

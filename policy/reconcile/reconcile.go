@@ -95,7 +95,7 @@ const (
 	KeepPaused Action = "keep_paused"
 	// Kill ends what there is of the sandbox, in the order stop, then release.
 	Kill Action = "kill"
-	// Free ends or removes what belongs to nobody.
+	// Free ends or removes orphans.
 	Free Action = "free"
 	// Quarantine deletes nothing and starts nothing: what was found contradicts
 	// itself, and is kept, marked with the reason, for a person to look at.

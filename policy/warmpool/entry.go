@@ -80,7 +80,7 @@ type Target struct {
 	MaxAge time.Duration
 }
 
-// DefaultTarget is what a daemon that is not told otherwise keeps of its base.
+// DefaultTarget is the default warm pool of the base template.
 var DefaultTarget = Target{Ready: 3, Prepared: 1, MaxAge: time.Hour}
 
 func (t Target) of(s Stage) int {

@@ -38,7 +38,7 @@ const (
 )
 
 // Action is one thing to do, independent of the others of its plan: the failure
-// of one is no reason not to do the next.
+// of one does not prevent the next.
 type Action struct {
 	Op  Op
 	Key Key
