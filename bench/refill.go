@@ -57,7 +57,7 @@ func refill(ctx context.Context, m *measurement) error {
 }
 
 // pressed creates and kills one sandbox after the other, without a pause, and
-// tells how many of them the pool served.
+// returns how many of them the pool served.
 func (m *measurement) pressed(ctx context.Context, n int) error {
 	before := m.server.Load()
 	begin := time.Now()

@@ -32,7 +32,7 @@ type collectorServer struct {
 	requests []*colpb.ExportTraceServiceRequest
 	headers  []http.Header
 	open     map[net.Conn]bool
-	closed   chan struct{} // told when the last connection went
+	closed   chan struct{} // closed when the last connection went
 }
 
 func newCollectorServer(t *testing.T) *collectorServer {

@@ -21,7 +21,7 @@ var layers = []layer{
 	{"node/statedir", []string{"layout", "store", "vm", "internal"}, "guards the state directory before there is a node"},
 	{"node/keys", []string{"node/statedir", "e2b", "sandbox", "store", "layout", "internal"}, "keeps keys, and knows no sandbox"},
 	{"node", []string{"node", "e2b", "runtime", "sandbox", "policy", "template", "image", "network", "store", "host", "vm", "vm/drivers", "envd", "agent/embedded", "api",
-		"client", "layout", "telemetry", "doctor", "internal"}, "assembles what is below it, and is no command"},
+		"client", "layout", "telemetry", "doctor", "internal"}, "assembles the packages below it, and is not a command"},
 	{"e2b", []string{"e2b", "sandbox", "envd", "api", "internal"}, "the E2B surface knows no driver, no store and no network"},
 	{"runtime/background", nil, "runs goroutines, and knows nothing of what they do"},
 	{"runtime/step", []string{"policy/latency"}, "declares steps and stages"},
@@ -69,7 +69,7 @@ var layers = []layer{
 	{"scripts", nil, "tools of the build need nothing of the product"},
 	{"rotate", []string{"policy/hygiene"}, "carries out the plan of hygiene for the daemon's own log"},
 	{"layout", nil, "where things are on disk is known before anything else"},
-	{"telemetry", []string{"telemetry", "sandbox", "policy"}, "shows what it is told: node fills it in from the packages that know"},
+	{"telemetry", []string{"telemetry", "sandbox", "policy"}, "exports what node reads from the other packages"},
 	{"doctor", []string{"doctor", "internal"}, "packages report to the doctor through a function, so it knows none of them"},
 	{"internal", []string{"internal", "vm"}, "internal packages are tools of the others"},
 }
@@ -90,7 +90,7 @@ var (
 var exactly = map[string]bool{"vm": true}
 
 // Layers checks the direction of every import between packages of this module.
-// Test files may import anything: they are no part of a program.
+// Test files may import anything: they are not part of a program.
 func Layers(sources []Source) []Finding {
 	var out []Finding
 	unknown := map[string]bool{}

@@ -28,9 +28,9 @@ const (
 // call is refused, but for Seize. It is safe for concurrent use.
 type Turn struct {
 	mu        sync.Mutex
-	op        string // Whose turn it is; empty: nobody's.
+	op        string // The operation that has the turn; empty if none.
 	abandoned bool
-	calls     uint64        // Tells one holder from the next.
+	calls     uint64        // Identifies the holder.
 	changed   chan struct{} // Closed at the next change of op or abandoned.
 }
 

@@ -26,7 +26,7 @@ func openTelemetry(ctx context.Context, version string, log *slog.Logger) (*tele
 	return tel, func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownSpans)
 		defer cancel()
-		// A collector that is away is no failure of the daemon.
+		// An unreachable collector is not a failure of the daemon.
 		if err := tel.Shutdown(ctx); err != nil {
 			log.Warn("telemetry", "error", err)
 		}

@@ -48,7 +48,7 @@ func TestUserDataOutlivesASecondDaemon(t *testing.T) {
 	}
 	unlock()
 	if unlock, err = Lock(t.Context(), linked); err != nil {
-		t.Fatalf("when nobody has it: %v", err)
+		t.Fatalf("when it is not locked: %v", err)
 	}
 	unlock()
 }
