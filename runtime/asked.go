@@ -32,7 +32,7 @@ func (r *Runtime) keepEnvironment(ctx context.Context, id string, from claim.Ori
 	return r.cfg.Store.PutEnvironment(ctx, id, env)
 }
 
-// spawned counts a sandbox that was created from a template. Nobody waits for it.
+// spawned counts a sandbox that was created from a template. It runs in the background.
 func (r *Runtime) spawned(from claim.Origin) {
 	if from.Holder != "" {
 		return

@@ -30,7 +30,7 @@ func (r *Runtime) handOver(ctx context.Context, m *pool.Machine, pl *admission.P
 	want.ID, want.SlotID, want.Deadline = m.ID, m.Slot(), time.Now().Add(createTimeout)
 	sb := newHandle(want)
 	sb.reservation = m.Reservation
-	_ = sb.life.lock(ctx) // Nobody else knows it.
+	_ = sb.life.lock(ctx) // Not shared yet.
 	defer sb.life.unlock()
 	ctx, cancel := sb.creation(ctx)
 	defer cancel()

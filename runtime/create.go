@@ -76,7 +76,7 @@ func (r *Runtime) create(ctx context.Context, req sandbox.CreateRequest, from cl
 	}
 	sb.row.Deadline = time.Now().Add(createTimeout)
 	sb.row.EndAt = sb.row.Deadline
-	_ = sb.life.lock(ctx) // Nobody else knows it.
+	_ = sb.life.lock(ctx) // Not shared yet.
 	defer sb.life.unlock()
 	ctx, cancel := sb.creation(ctx)
 	defer cancel()

@@ -85,7 +85,7 @@ func (r *Runtime) expired(sb *handle) {
 		return
 	}
 	defer sb.life.unlock()
-	// A call that held the lock may have moved the timeout, and told its client
+	// A call that held the lock may have moved the timeout, and answered its client
 	// so, or ended the sandbox.
 	row := sb.snapshot()
 	if sb.state() != sandbox.StateRunning || time.Now().Before(row.EndAt) {

@@ -32,7 +32,7 @@ func (r *Runtime) launch(ctx context.Context, sb *handle, l machine.Launch) erro
 	if err := r.restore(ctx, sb, l, true); err != nil {
 		return err
 	}
-	// The rest is to wait for an answer, which a guest may never give: nobody
+	// The rest is to wait for an answer, which a guest may never give: no one
 	// waits for that with a processor's slot in hand.
 	sb.reservation.Launched()
 	ctx, cancel := context.WithTimeout(ctx, machine.Patience(l.Origin))

@@ -16,7 +16,7 @@ import (
 const reasonOOM = "oom"
 
 // outOfMemoryEnds remembers the newest sandboxes that ended for memory, so that
-// their clients can be told.
+// their clients get the reason.
 type outOfMemoryEnds struct {
 	mu   sync.Mutex
 	mib  map[string]int

@@ -113,7 +113,7 @@ func TestUserDataOutlivesAStartWithADatabaseThatLostRows(t *testing.T) {
 			}
 			counts, err := f.rt.Orphans(context.Background())
 			if err != nil || counts["snapshot"]+counts["machine"]+counts["sandbox"] == 0 {
-				t.Errorf("nobody is told: %v, %v", counts, err)
+				t.Errorf("not reported: %v, %v", counts, err)
 			}
 			f.startWith(right)
 			// If its network went it is being paused, and served when it is.

@@ -88,7 +88,7 @@ func TestARestartRecoversThenCleansUpThenQuarantines(t *testing.T) {
 			}
 		}
 	}
-	// What is quarantined is told of twice: loudly, and as found.
+	// Quarantined sandboxes are logged twice: as an error, and as recovering.
 	want := []string{"recover", "recover", "clean", "clean", "quarantine", "quarantine", "quarantine", "quarantine"}
 	if !slices.Equal(order, want) {
 		t.Errorf("order %v, want %v", order, want)
@@ -111,7 +111,7 @@ func TestARestartThatCannotEndAMachineNamesItAndHoldsUpNoOther(t *testing.T) {
 			setState(f, id, "creating")
 			return id
 		},
-		"of nobody": func(f *fixture) string {
+		"without a row": func(f *fixture) string {
 			if err := f.rt.machines.Mark("stray"); err != nil {
 				f.t.Fatal(err)
 			}
@@ -135,7 +135,7 @@ func TestARestartThatCannotEndAMachineNamesItAndHoldsUpNoOther(t *testing.T) {
 					t.Errorf("report %+v", got)
 				}
 				if lines := log.saying("recovery incomplete", id, errInjected.Error()); len(lines) != 1 {
-					t.Errorf("nobody is told of %s: %q", id, log.lines)
+					t.Errorf("%s is not reported: %q", id, log.lines)
 				}
 				if row := f.row(kept); row.State != "running" {
 					t.Errorf("row %+v", row)

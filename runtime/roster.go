@@ -15,7 +15,7 @@ import (
 type roster struct {
 	mu    sync.Mutex
 	order []listed // ascending
-	// recorded are the states of the rows, shown those that lists tell.
+	// recorded are the states of the rows, shown those that lists return.
 	recorded, shown map[sandbox.State]int
 	// moving are the deadlines of those in a transitional state.
 	moving map[*handle]time.Time

@@ -56,7 +56,7 @@ func (r *Runtime) Snapshot(ctx context.Context, id, name, keyID string) (sandbox
 	return viewSnapshot(snap), nil
 }
 
-// nameIsNoID refuses the id of a snapshot as the name of another, which nobody
+// nameIsNoID refuses the id of a snapshot as the name of another, which no one
 // would find by it.
 func (r *Runtime) nameIsNoID(ctx context.Context, name string) error {
 	if name == "" {

@@ -128,7 +128,7 @@ func (r *Runtime) terminateLocked(ctx context.Context, sb *handle, reason string
 	return err
 }
 
-// firstRetry reports, once, that nobody retries the end of the sandbox yet. Its
+// firstRetry reports, once, that the end of the sandbox is not retried yet. Its
 // state does not say so: it may be that of an earlier process.
 func (sb *handle) firstRetry() bool {
 	sb.mu.Lock()

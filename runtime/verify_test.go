@@ -149,7 +149,7 @@ func TestASnapshotIsWhatWasSaved(t *testing.T) {
 						t.Errorf("it did %v", h)
 					}
 					if n := strings.Count(text.String(), "it is kept and cannot be restored"); n != 1 {
-						t.Errorf("it was told %d times:\n%s", n, text.String())
+						t.Errorf("it was logged %d times:\n%s", n, text.String())
 					}
 					if row := f.snap(id); row.State != store.SnapshotReady {
 						t.Errorf("the snapshot is %+v", row)

@@ -30,9 +30,9 @@ type Config struct {
 	Disk     disk.Probe
 	DiskRoot string
 	Floors   disk.Floors
-	// OnYield is told which warm machine has to go for active work.
+	// OnYield is told which warm machine must yield to active work.
 	OnYield func(id string)
-	// Life ends when the daemon closes: nobody waits any longer.
+	// Life ends when the daemon closes: waiters give up.
 	Life context.Context
 	Log  *slog.Logger
 }

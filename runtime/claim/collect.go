@@ -11,7 +11,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// DropUnfinished gives up this instance's claims that nobody is about to fill or
+// DropUnfinished gives up this instance's claims that are not about to be filled or
 // to drop any more, and seals those that their process had no time to.
 func (c *Claims) DropUnfinished(ctx context.Context) error {
 	// Before what is in use: a claim is in use before it is written.

@@ -116,7 +116,7 @@ func (c *Claims) Whole(ctx context.Context, from Origin) error {
 		return nil
 	}
 	if _, gone := inspector.InspectSnapshot(ctx, from.VMID, from.Snapshot); errors.Is(gone, vm.ErrNotFound) {
-		return gone // It was deleted meanwhile, which is no damage.
+		return gone // It was deleted meanwhile, which is not damage.
 	}
 	var damaged *snapshot.DamagedError
 	if !errors.As(err, &damaged) && !errors.Is(err, unix.EIO) {

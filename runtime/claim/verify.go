@@ -121,7 +121,7 @@ func (v *verifier) doubt(key string) {
 	}
 }
 
-// tell reports whether this damage was not told yet.
+// tell reports whether this damage was not logged yet.
 func (v *verifier) tell(key, damage string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 const ReasonTimeout = 2 * time.Second
 
 // GoOn continues a machine that may be frozen, and asks its guest. It trusts no
-// record of whether the machine is frozen: it tells it to run in any case. It
+// record of whether the machine is frozen: it makes it run in any case. It
 // returns why the machine ended, if it did, and an error if it cannot say
 // whether the machine goes on. A guest that does not answer is not an error: the
 // machine may be busy, and the heartbeat gives it the time that it needs.

@@ -89,7 +89,7 @@ func (k *Keeper) SetAsideMachine(ctx context.Context, id string) error {
 		k.Freed("machine")
 		return k.Store.ForgetOrphan(ctx, o)
 	}
-	// Also if it could not be recorded: a full disk is no reason to end it.
+	// Also if it could not be recorded: a full disk is not a reason to end it.
 	k.mu.Lock()
 	if k.machines == nil {
 		k.machines = map[string]bool{}

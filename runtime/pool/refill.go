@@ -114,7 +114,7 @@ func (p *Pool) carry(flight *warmpool.Flight) {
 			p.cfg.Log.Error("unexpected warm machine", "machine_id", id, "error", err)
 			p.Discard(m)
 		} else if _ = p.cfg.Steps.At(step.WarmRetained); reservation.Yielding() {
-			p.Yield(id) // It was told to go before it was in the pool.
+			p.Yield(id) // It was asked to yield before it was in the pool.
 		}
 		p.Wake()
 	case m == nil:

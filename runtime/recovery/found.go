@@ -45,7 +45,7 @@ func (r *recovery) adoptSlots(ctx context.Context, rows []store.Sandbox, machine
 	}
 	missing, err := r.Network.Adopt(ctx, inUse)
 	if err != nil {
-		// What could be kept is. It is no reason to leave all sandboxes alone.
+		// What could be kept is kept. It is not a reason to leave all sandboxes alone.
 		r.Log.Error("could not take over the whole network of an earlier process", "error", err)
 		r.Notes.Note("network", err)
 	}

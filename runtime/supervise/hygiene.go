@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// OrphanAge is how long a thing must have been in use by nobody before it is
+	// OrphanAge is how long a thing must have been unused before it is
 	// freed: longer than any operation needs to say that it is its own.
 	OrphanAge = 10 * time.Minute
 	// LockPatience is how long a look for orphans waits for template builds.
@@ -67,7 +67,7 @@ type Cleaner struct {
 // NewCleaner returns a Cleaner that has not looked yet.
 func NewCleaner(cfg CleanerConfig) *Cleaner { return &Cleaner{cfg: cfg} }
 
-// SlotLister is a Network that tells which slots are leased. Without it, leaked
+// SlotLister is a Network that lists leased slots. Without it, leaked
 // slots are found by the next Adopt only.
 type SlotLister interface {
 	// Leased returns the slots of this instance that Acquire or Adopt leased and
@@ -110,7 +110,7 @@ func (c *Cleaner) CleanSnapshots(ctx context.Context) error {
 	return errors.Join(c.cfg.Claims.DropUnfinished(ctx), c.cfg.Claims.Review(ctx, OrphanAge))
 }
 
-// FreeOrphans frees the driver's machines and the network's slots that nobody
+// FreeOrphans frees the driver's machines and the network's slots that no sandbox
 // uses. The host does not say how old they are, so the age is the time since
 // they were first found unused.
 func (c *Cleaner) FreeOrphans(ctx context.Context, now time.Time) error {

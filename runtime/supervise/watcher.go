@@ -81,7 +81,7 @@ type beat struct {
 	settling bool
 }
 
-// NewWatcher returns a Watcher that has asked nobody.
+// NewWatcher returns a Watcher without observations.
 func NewWatcher(cfg WatcherConfig) *Watcher {
 	return &Watcher{cfg: cfg, life: cfg.Background.Context(), beats: map[string]*beat{}}
 }

@@ -111,6 +111,6 @@ func (t *Templates) Stale(ctx context.Context, from claim.Origin, err error) boo
 // because its snapshot cannot be restored.
 func (t *Templates) Unusable(from claim.Origin, err error) {
 	if t.Stale(t.cfg.Background.Context(), from, err) {
-		t.cfg.Background.Go(func() { _ = t.Prepare(t.cfg.Background.Context()) }) // It tells the pool when it is made.
+		t.cfg.Background.Go(func() { _ = t.Prepare(t.cfg.Background.Context()) }) // It notifies the pool when it is done.
 	}
 }
