@@ -39,7 +39,7 @@ func (c *connections) follow(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// forget drops a connection. Who takes one over from the server must call it.
+// forget drops a connection. Code that takes one over from the server must call it.
 func (c *connections) forget(conn net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

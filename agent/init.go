@@ -80,7 +80,7 @@ func invalidInit(req envd.InitRequest, current string) string {
 	return ""
 }
 
-// identity is who the sandbox is after a request.
+// identity is the sandbox's identity after a request.
 func (s *Server) identity(req envd.InitRequest) sandbox.Identity {
 	id := sandbox.Identity{
 		Env:            map[string]string{},

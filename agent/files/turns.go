@@ -26,7 +26,7 @@ type turn struct {
 	// upload is full while somebody writes: for as long as a client sends, where it
 	// goes into the file at once.
 	upload chan struct{}
-	// content is held for the two calls that replace a small file, and by those who
+	// content is held for the two calls that replace a small file, and by calls that
 	// read one.
 	content sync.RWMutex
 }
