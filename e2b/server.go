@@ -30,7 +30,7 @@ type Config struct {
 	// its agent also where its create does not ask for one, and refuses a create
 	// that asks for none. Sandboxes that are open already stay so.
 	RequireSecure bool
-	// Metrics is served as GET /metrics to those who have a key, in X-API-Key or
+	// Metrics is served as GET /metrics to clients with a key, in X-API-Key or
 	// as a bearer token, which is what those that collect metrics can send. Nil:
 	// there is no such route.
 	Metrics http.Handler

@@ -328,7 +328,7 @@ func TestRequestThatMeetsAPause(t *testing.T) {
 		if n.Resumes() != 3 {
 			t.Errorf("%d resumes", n.Resumes())
 		}
-		// Who is paused again and again is not raced against for ever.
+		// A sandbox that is paused again and again is not raced against for ever.
 		n.BeforeDial = func(id string) { _ = n.Pause(context.Background(), id, true) }
 		req, _ := http.NewRequestWithContext(t.Context(), "POST", n.url+"/", io.NopCloser(strings.NewReader("x")))
 		if r := n.send(req, toPort(id, "80")...); r.code != 502 {

@@ -152,7 +152,7 @@ func (x *exchange) answered(resp *http.Response) {
 	}
 }
 
-// unasked reports that the client waits to be asked for its body, and was not. Who
+// unasked reports that the client waits to be asked for its body, and was not. A client that
 // is answered by then does not send it.
 func (x *exchange) unasked() bool {
 	return x.in.ProtoMajor == 1 && x.in.Header.Get("Expect") != "" && !x.again.touched.Load()

@@ -92,7 +92,7 @@ func TestRunEndsWithItsLifecycle(t *testing.T) {
 	}
 }
 
-// TestRefreshEndsRunsAtOnce: who paused a sandbox does not wait for the sweep,
+// TestRefreshEndsRunsAtOnce: a pause does not wait for the sweep,
 // and the run that a resume began meanwhile goes on.
 func TestRefreshEndsRunsAtOnce(t *testing.T) {
 	rt := &piped{sb: sandbox.Sandbox{ID: "i0", State: sandbox.StateRunning, StartedAt: time.Unix(1, 0)}}

@@ -30,7 +30,7 @@ type requestBody struct {
 // known; of a longer one it takes nothing, and closes the connection afterwards.
 const mayBeTaken = 256 << 10
 
-// endTime is how long an answer waits for the end of its request. Whoever sends
+// endTime is how long an answer waits for the end of its request. A client that sends
 // an endless request and wants an answer meanwhile needs HTTP/2.
 const endTime = 5 * time.Second
 

@@ -107,7 +107,7 @@ func notResumed(err error) *refusal.Error {
 	return refusal.NotResumed.With()
 }
 
-// Refresh breaks off the streams of runs of a sandbox that have ended. Who ended
+// Refresh breaks off the streams of runs of a sandbox that have ended. A call that ended
 // one calls it, so that no request waits for the sweep.
 func (p *Proxy) Refresh(id string) {
 	p.pool.mu.Lock()
