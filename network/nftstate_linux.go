@@ -24,7 +24,7 @@ type guarded struct {
 	// was found whole: while it is the current one, nothing has changed. 0 is
 	// none.
 	seen uint32
-	// conn is kept open: the kernel makes whoever closes one wait for the
+	// conn is kept open: the kernel makes the closer of one wait for the
 	// deletions of others. Nil before the first use and after a failure, which may
 	// have left answers unread.
 	conn *mnl.Conn

@@ -32,7 +32,7 @@ type repairs struct {
 	last  time.Time
 	pause time.Duration
 	told  string // The last report, which is not repeated.
-	by    string // Who changed the packet filter last.
+	by    string // The program that last changed the packet filter.
 }
 
 // wait is how long the next repair has to wait, if it is above zero.

@@ -195,7 +195,7 @@ func TestOpenConnectionsOutliveARepair(t *testing.T) {
 	}
 }
 
-// Who asks for a slot does not wait for the watch, nor does who gives one back.
+// Neither acquiring nor releasing a slot waits for the watch.
 func TestSlotsAreMadeAndFreedWhileTheRulesAreLost(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.outer, 80)

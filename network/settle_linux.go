@@ -96,7 +96,7 @@ func (u *uplink) follow() error {
 // settleClosed keeps the router's subnet from being routed as all others are.
 func (u *uplink) settleClosed(mend bool) (lost bool, err error) {
 	subnet := u.rec.Subnet
-	// The kernel's own route to it, of an earlier version or of somebody who gave
+	// The kernel's own route to it, of an earlier version or of a user that gave
 	// the link its address again, is the way that must not be.
 	routes, err := u.links.RouteGet(far(subnet).AsSlice())
 	if err == nil {
