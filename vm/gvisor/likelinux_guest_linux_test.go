@@ -34,7 +34,7 @@ func likeLinuxCheck(name string) {
 	likeLinuxChecks[name](func(what string, result any) { fmt.Printf("%s: %v\n", what, result) })
 }
 
-// asUser runs this program as another one does who is not root.
+// asUser runs this program as a user other than root.
 func asUser(args ...string) string {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = append([]string{"/init"}, args...)

@@ -15,7 +15,7 @@ import (
 )
 
 // The master of a terminal whose other side is not open yet waits for it.
-// gVisor counts who has the other side open, and takes none for hung up. So the
+// gVisor counts the openers of the other side, and treats none as a hang-up. So the
 // count starts high, until the first one comes. It is saved with the terminal.
 
 const terminalMaster = "*devpts.masterFileDescription"
