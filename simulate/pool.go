@@ -7,7 +7,7 @@ import (
 )
 
 // settle does what the daemon does after each event: it lets warm entries yield,
-// starts who was admitted and refills the pool, until nothing more follows from it.
+// starts admitted requests and refills the pool, until nothing changes.
 func (n *node) settle() {
 	for !n.down {
 		again := n.yield()

@@ -158,7 +158,7 @@ func (w *world) leave(a *asked) {
 	}
 }
 
-// inLine is everybody who waits, in the order of service.
+// inLine returns the waiting claims in the order of service.
 func (w *world) inLine() (out []*asked) {
 	for round := 0; ; round++ {
 		n := len(out)
@@ -192,7 +192,7 @@ func (w *world) fits(b Budget, without func(*claim) bool) bool {
 
 func nobody(*claim) bool { return false }
 
-// serve lets the model serve its line, and compares who was admitted.
+// serve lets the model serve its line, and compares the admitted claims.
 func (w *world) serve() {
 	w.t.Helper()
 	for all := w.inLine(); len(all) > 0 && w.fits(all[0].budget, nobody); all = w.inLine() {

@@ -26,7 +26,7 @@ type QueueConfig struct {
 // Queue admits active work to a ledger, fairly: first come, first served for
 // each tenant, and the tenants take turns. The next in line is never overtaken:
 // not by a smaller request behind it, and not by a new one. A Queue is safe for
-// concurrent use and has no goroutine: whoever frees something serves the next.
+// concurrent use and has no goroutine: a release serves the next request.
 type Queue struct {
 	ledger     *Ledger
 	maxPending int
@@ -120,7 +120,7 @@ func (q *Queue) room(tenant string) error {
 }
 
 // SetRefuse makes every Ask from now on fail with the reason, until it is set
-// to "". Who waits goes on waiting, and is admitted in turn.
+// to "". Waiting requests keep waiting, and are admitted in turn.
 func (q *Queue) SetRefuse(reason string) {
 	q.ledger.mu.Lock()
 	defer q.ledger.mu.Unlock()

@@ -129,7 +129,7 @@ func TestRefusingNewWorkLeavesWhoWaits(t *testing.T) {
 	}
 	r.Release()
 	if !admitted(waiting) {
-		t.Error("who waited was not served")
+		t.Error("the waiting request was not served")
 	}
 	q.SetRefuse("")
 	ask(t, q, "a", one)

@@ -2,7 +2,7 @@ package capacity
 
 import "errors"
 
-// Reservation is a claim on a ledger. It has one owner, who ends it with
+// Reservation is a claim on a ledger. It has one owner, which ends it with
 // Release; all methods are safe for concurrent use and at any time.
 type Reservation struct {
 	ledger *Ledger

@@ -44,7 +44,7 @@ func (t *Ticket) Position() int {
 
 // Order is where the ticket stands among all that the queue ever gave: arrival in
 // the order of Ask, and turn in the order of admission; both from 1, and turn is
-// 0 before it. Of one tenant, who arrived first has the earlier turn.
+// 0 before it. Within a tenant, earlier arrivals have earlier turns.
 func (t *Ticket) Order() (arrival, turn uint64) {
 	t.queue.ledger.mu.Lock()
 	defer t.queue.ledger.mu.Unlock()
@@ -82,7 +82,7 @@ func (t *Ticket) Cancel() {
 // Stats are the figures of a queue since it was made, but for what is pending.
 type Stats struct {
 	Pending         int
-	PendingByTenant map[string]int // only those who wait
+	PendingByTenant map[string]int // only waiting requests
 	Admitted        uint64         // at once and after a wait
 	Cancelled       uint64         // left before admission, or without taking it
 	// The refusals by kind: *Error or ErrNegative, *FullError, *RefusedError.

@@ -73,7 +73,7 @@ func (r *Recorder) Summaries() []Summary {
 		values[name], totals[name] = slices.Clone(s.values), s.total
 	}
 	r.mu.Unlock()
-	// Sorting thousands of values must not hold up those who record.
+	// Sorting thousands of values must not block recording.
 	out := make([]Summary, 0, len(values))
 	for name, v := range values {
 		sum := Summarise(v)

@@ -1,6 +1,6 @@
 // Package warmpool keeps the books of machines that were restored ahead of need
 // and decides what to launch, raise and retire. It is pure policy: it holds no
-// machine, reads no clock and starts no goroutine; whoever owns the machines
+// machine, reads no clock and starts no goroutine; the owner of the machines
 // does what it plans. It may import the standard library only; runtime and the
 // simulation use it.
 //
