@@ -11,7 +11,7 @@ import (
 
 // refill takes all that a pool has at once, and waits until it is full again.
 // Beside it are as many bare restores, one after the other: a refill leaves
-// processors to those who wait.
+// processors to waiting requests.
 func refill(ctx context.Context, m *measurement) error {
 	n := m.plan.Pool
 	c := Config{Warm: n}

@@ -28,7 +28,7 @@ var layers = []layer{
 	{"runtime/fault", []string{"sandbox", "store", "host", "vm"}, "maps errors of what is below to those of the vocabulary"},
 	{"runtime/orphan", []string{"sandbox", "store", "vm"}, "keeps what no row claims, and knows no claim"},
 	{"runtime/usage", []string{"sandbox", "envd", "vm"}, "measures sandboxes, and changes none"},
-	{"runtime/admission", []string{"sandbox", "policy", "runtime/fault"}, "decides who may have a machine, and makes none"},
+	{"runtime/admission", []string{"sandbox", "policy", "runtime/fault"}, "admits requests; creates no machines"},
 	{"runtime/claim", []string{"sandbox", "policy", "store", "vm", "runtime/background", "runtime/step", "runtime/fault", "runtime/orphan"},
 		"knows snapshots and their claims, and no machine"},
 	{"runtime/machine", []string{"sandbox", "policy", "envd", "api", "host", "vm", "runtime/background", "runtime/step", "runtime/claim"},
@@ -78,7 +78,7 @@ var layers = []layer{
 // they may import of this module.
 var onlyStandard = []string{"vm", "envd"}
 
-// agentImporters are who may import the program inside the guest: what the host
+// agentImporters may import the program inside the guest: what the host
 // needs of it is in envd. Any layer above may import agentBinary, which embeds it.
 var (
 	agentImporters = []string{"agent", "cmd/rundlet-agent", "e2e"}

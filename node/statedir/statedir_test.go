@@ -53,7 +53,7 @@ func TestUserDataOutlivesASecondDaemon(t *testing.T) {
 	unlock()
 }
 
-// Who died has left a number that counts for nothing.
+// The number of a dead process is ignored.
 func TestTheLockOfADeadDaemonIsTaken(t *testing.T) {
 	l := dirs(t)
 	if err := os.WriteFile(daemonLock(l), []byte("1\n"), 0o600); err != nil {
