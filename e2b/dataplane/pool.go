@@ -55,7 +55,7 @@ type pool struct {
 	mu        sync.Mutex
 	runs      map[lifecycle]*run // guarded by mu
 	closed    bool               // guarded by mu
-	// most bounds the connections, mostOfOne those of one run; 0 is no bound.
+	// most bounds the connections, mostOfOne those of one run; 0 means no bound.
 	most, mostOfOne int
 	open            int // guarded by mu
 }
