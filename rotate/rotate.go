@@ -1,5 +1,5 @@
 // Package rotate writes the daemon's own log to a file that does not grow
-// without bound. It carries out the plan of policy/hygiene, which it may
+// without bound. It executes the plan of policy/hygiene, which it may
 // import beside the standard library; only cmd may import it.
 package rotate
 
