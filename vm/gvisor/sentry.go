@@ -63,7 +63,7 @@ var changes = map[string]bool{unread: true, "Pause": true, "Resume": true, "Chec
 	"Restore": true, "StartRoot": true}
 
 // requestOf returns the name of the request that a goroutine of the sentry's
-// server carries out.
+// server executes.
 func requestOf(stack string) string {
 	for _, receiver := range []string{"/boot.(*containerManager).", "/boot.(*debug)."} {
 		// The outermost of its methods is the request.
