@@ -61,7 +61,7 @@ func Found(kind Kind, id string) Record {
 	return Record{kind, id, d}
 }
 
-// Order returns the records in the order in which they are carried out: recover,
+// Order returns the records in the order in which they are applied: recover,
 // then clean up, then quarantine; within each as they came.
 func Order(records []Record) []Record {
 	out := slices.Clone(records)
@@ -73,7 +73,7 @@ func rank(r Record) int {
 	return slices.Index([]Class{ClassRecover, ClassCleanup, ClassQuarantine}, r.Action.Class())
 }
 
-// ApplyError says which record could not be carried out.
+// ApplyError names the record that could not be applied.
 type ApplyError struct {
 	Record Record
 	Err    error
@@ -86,12 +86,12 @@ func (e *ApplyError) Error() string {
 // Unwrap returns the executor's error.
 func (e *ApplyError) Unwrap() error { return e.Err }
 
-// Report counts what was carried out.
+// Report counts the applied records.
 type Report struct {
 	Recovered, CleanedUp, Quarantined, Failed int
 }
 
-// Apply carries out the plan, in the order of Order, whatever its own: the records
+// Apply applies the plan, in the order of Order, whatever its own: the records
 // of one class at once, at most atOnce of them at a time, and those of the next
 // when all of them had their turn. A record that fails does not hold up the
 // others, since one sandbox that cannot be ended must not keep a hundred from

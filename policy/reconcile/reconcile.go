@@ -107,7 +107,7 @@ const (
 // Class is which part of the ordered path an action belongs to.
 type Class string
 
-// The classes, in the order in which they are carried out.
+// The classes, in the order in which they are applied.
 const (
 	ClassRecover    Class = "recover"
 	ClassCleanup    Class = "cleanup"
@@ -130,7 +130,7 @@ type Decision struct {
 	Action Action
 	// Reason is shown to users and operators; it is never empty.
 	Reason string
-	// Next is the state of the row when the action was carried out; "" for what
+	// Next is the state of the row when the action was applied; "" for what
 	// has no row. It is never a transitional one, but for Preserve.
 	Next sandbox.State
 }

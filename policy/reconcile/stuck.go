@@ -34,7 +34,7 @@ type Watched struct {
 //	running, heartbeat age is timeout or more      Kill
 //	anything else                                  Preserve
 //
-// The caller ends what still works on a transition before it carries out its
+// The caller ends what still works on a transition before it applies its
 // record. A heartbeat of the future, after the clock was set back, is young.
 func Stuck(watched []Watched, now time.Time, timeout time.Duration) []Record {
 	out := make([]Record, 0, len(watched))
