@@ -71,8 +71,8 @@ func (f *files) register(who string) *register {
 // clone copies what a capture that begins now has at least.
 func (f *files) clone() files {
 	out := files{must: maps.Clone(f.must), may: maps.Clone(f.may), own: map[string]*register{}}
-	for who, r := range f.own {
-		out.own[who] = &register{value: r.value, strayed: maps.Clone(r.strayed)}
+	for name, r := range f.own {
+		out.own[name] = &register{value: r.value, strayed: maps.Clone(r.strayed)}
 	}
 	return out
 }

@@ -310,7 +310,7 @@ func TestLossOfTheCollectorIsLoggedOnce(t *testing.T) {
 		if err := tel.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if lost, found := strings.Count(log.String(), "cannot be sent"), strings.Count(log.String(), "can be sent again"); lost != 1 || found != 1 {
+		if lost, found := strings.Count(log.String(), "dropping spans"), strings.Count(log.String(), "working again"); lost != 1 || found != 1 {
 			t.Errorf("lost %d times, found %d times:\n%s", lost, found, log)
 		}
 		if len(m.names) != 4 {

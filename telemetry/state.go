@@ -83,7 +83,7 @@ type Recovery struct {
 	// quarantined.
 	SetAside map[string]int
 	// Reconciled by action: "recover", "cleanup", "quarantine", "preserve"; and
-	// "failed" for what could not be carried out at once.
+	// "failed" for actions that failed at first.
 	Reconciled map[string]uint64
 }
 

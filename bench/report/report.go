@@ -71,7 +71,7 @@ type Row struct {
 	// BareName says what the mechanism did; empty if there is nothing like it.
 	BareName string `json:"bare_name,omitempty"`
 	Bare     Series `json:"bare"`
-	// Limit is the most that the ratio may be; 0 is no limit.
+	// Limit is the maximum of the ratio; 0 means no limit.
 	Limit float64 `json:"limit,omitempty"`
 	// X is the number that rows of one name differ by, in XUnit; XUnit is empty
 	// if there is none.

@@ -67,7 +67,7 @@ var layers = []layer{
 	{"bench", []string{"bench", "client", "sandbox", "policy", "runtime", "vm", "envd", "api", "internal"}, "measures the product and the bare mechanism side by side"},
 	{"api", []string{"api"}, "generated types depend on nothing of ours"},
 	{"scripts", nil, "tools of the build need nothing of the product"},
-	{"rotate", []string{"policy/hygiene"}, "carries out the plan of hygiene for the daemon's own log"},
+	{"rotate", []string{"policy/hygiene"}, "rotates the daemon's log according to the plan of hygiene"},
 	{"layout", nil, "where things are on disk is known before anything else"},
 	{"telemetry", []string{"telemetry", "sandbox", "policy"}, "exports what node reads from the other packages"},
 	{"doctor", []string{"doctor", "internal"}, "packages report to the doctor through a function, so it knows none of them"},
