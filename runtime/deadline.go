@@ -93,7 +93,7 @@ func (r *Runtime) expired(sb *handle) {
 	}
 	if kind := pauseKind(sandbox.OnTimeout(row.OnTimeout)); kind != "" {
 		if err := r.pauseLocked(sb, kind); err != nil {
-			// It is not killed for that: whoever asked for a pause wants to keep it.
+			// It is not killed for that: a client that asked for a pause wants to keep it.
 			r.log.Warn("sandbox timed out; could not pause it yet", "sandbox_id", sb.id, "error", err)
 			if sb.state() == sandbox.StateRunning {
 				sb.arm(expireRetry, func() { r.expire(sb) })

@@ -65,7 +65,7 @@ func TestWhatIsOwnedIsNotFreed(t *testing.T) {
 		f, ctx := newFixture(t), context.Background()
 		f.orphan()
 		disown := f.rt.held.Hold("stray", "slot1")
-		defer f.rt.held.Hold("stray")() // Whoever else owns it keeps it.
+		defer f.rt.held.Hold("stray")() // Another owner keeps it.
 		if !f.network.has("slot1") {
 			t.Fatal("the slot is gone")
 		}

@@ -68,7 +68,7 @@ func (f *fixture) change(path, statement string) string {
 	return path
 }
 
-// wantAll checks that machines, sandboxes and files are there for who owns them.
+// wantAll checks that machines, sandboxes and files are there for their owners.
 func (f *fixture) wantAll(b belongings) {
 	f.t.Helper()
 	ctx := context.Background()

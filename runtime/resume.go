@@ -24,7 +24,7 @@ const (
 	leastWake = 5 * time.Minute
 )
 
-// flight is a resume that all who want it wait for.
+// flight is a resume that all its callers wait for.
 type flight struct {
 	done chan struct{}
 	err  error

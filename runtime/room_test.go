@@ -188,7 +188,7 @@ func TestTheDiskFloorStopsTheRefillOfTheWarmPoolAndEqualityPasses(t *testing.T) 
 			if want == 0 && (len(f.work()) != 0 || f.rt.admission.Ledger.Usage().Warm.Sandboxes != 0) {
 				t.Errorf("%d free: it did %v", free, f.work())
 			}
-			if n := len(log.saying("no room to refill")); n != min(2-want, 1) {
+			if n := len(log.saying("no capacity to refill")); n != min(2-want, 1) {
 				t.Errorf("%d free: logged %d times: %q", free, n, log.lines)
 			}
 			d.free.Store(plenty)

@@ -64,7 +64,7 @@ func TestNothingIsReadBeforeAdmission(t *testing.T) {
 		}()
 		synctest.Wait()
 		if n, _ := f.rt.claims.Reads(); n != 0 {
-			t.Errorf("%d snapshots were read for who waits for capacity", n)
+			t.Errorf("%d snapshots were read for a request that waits for capacity", n)
 		}
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {

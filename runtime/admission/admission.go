@@ -30,7 +30,7 @@ type Config struct {
 	Disk     disk.Probe
 	DiskRoot string
 	Floors   disk.Floors
-	// OnYield is told which warm machine must yield to active work.
+	// OnYield receives the warm machine that must yield to active work.
 	OnYield func(id string)
 	// Life ends when the daemon closes: waiters give up.
 	Life context.Context

@@ -188,7 +188,7 @@ func (r *recovery) plan(ctx context.Context, rows []store.Sandbox, machines map[
 	return plan, known
 }
 
-// recover carries out one record, and waits for that as long as a start may.
+// recover applies one record, and waits for that as long as a start may.
 func (r *recovery) recover(patience context.Context, rec reconcile.Record, known, present bool) error {
 	ctx, cancel := context.WithTimeout(patience, EachTimeout)
 	defer cancel()

@@ -83,7 +83,7 @@ func (c *Cleaner) Clean(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, hygieneTimeout)
 	defer cancel()
 	_, rows := c.cfg.Store.DropKilled(ctx, time.Now().Add(-KilledKept), MostKilled)
-	// For whoever copies the database file alone.
+	// For copies of the database file alone.
 	rows = errors.Join(rows, c.cfg.Store.Checkpoint(ctx))
 	for what, err := range map[string]error{
 		"rows": rows, "snapshots": c.CleanSnapshots(ctx), "machines and networks": c.FreeOrphans(ctx, time.Now()),
@@ -114,7 +114,7 @@ func (c *Cleaner) CleanSnapshots(ctx context.Context) error {
 // uses. The host does not say how old they are, so the age is the time since
 // they were first found unused.
 func (c *Cleaner) FreeOrphans(ctx context.Context, now time.Time) error {
-	// Before what is in use: whoever makes something owns it first.
+	// Before what is in use: the creator of something owns it first.
 	found, ids, err := c.present(ctx)
 	used := c.cfg.InUse()
 	owned := hygiene.Owned{Instance: c.cfg.Instance, Owners: used}

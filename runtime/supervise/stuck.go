@@ -9,7 +9,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// settle carries out what was decided about a stuck sandbox. It breaks off the
+// settle applies the decision about a stuck sandbox. It breaks off the
 // lifecycle call that is stuck. Once the sandbox is free the decision is made
 // anew: the call may have had its outcome, and the sandbox may answer again.
 func (w *Watcher) settle(v View, rec reconcile.Record) {

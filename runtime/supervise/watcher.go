@@ -77,7 +77,7 @@ type beat struct {
 	run    int // the machine; see View.Run
 	heard  time.Time
 	missed int // since then
-	// settling: a goroutine waits to carry out what was decided.
+	// settling: a goroutine waits to apply a decision.
 	settling bool
 }
 

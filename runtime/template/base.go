@@ -12,7 +12,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// build is one preparation of the base template, shared by all who wait for it.
+// build is one preparation of the base template, shared by all its waiters.
 type build struct {
 	done chan struct{}
 	tpl  store.Template
