@@ -39,7 +39,7 @@ func (c *connections) follow(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// forget drops a connection. Who takes one over from the server must call it.
+// forget drops a connection. Code that takes one over from the server must call it.
 func (c *connections) forget(conn net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,7 +56,7 @@ func (c *connections) closeOthers(r *http.Request) {
 		if conn == own {
 			continue
 		}
-		// What is still to be sent has nobody to go to.
+		// Unsent data has no receiver.
 		if tcp, ok := conn.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0)
 		}

@@ -144,7 +144,7 @@ func TestMoveAcross(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(other) })
 	var a, b syscall.Stat_t
 	if syscall.Stat(other, &a) != nil || syscall.Stat(g.home, &b) != nil || a.Dev == b.Dev {
-		t.Fatal("/dev/shm is no other file system than the test directory")
+		t.Fatal("/dev/shm is on the same file system as the test directory")
 	}
 	put(t, g.home+"/tree/sub/f", "text")
 	when := time.Unix(1600000000, 0)
@@ -325,7 +325,7 @@ func TestPolledWatcher(t *testing.T) {
 	wantCode(t, err, connect.CodeNotFound, "")
 	_, err = create("w/seen")
 	wantCode(t, err, connect.CodeInvalidArgument, "")
-	// One that nobody removes ends with the server.
+	// A watcher that is not removed ends with the server.
 	if _, err := create("w"); err != nil {
 		t.Fatal(err)
 	}

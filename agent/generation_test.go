@@ -133,7 +133,7 @@ func TestBootID(t *testing.T) {
 	}
 	g.init(t, first)
 	if g.kernel.bootID != "" {
-		t.Error("the boot id was changed, and nobody asked for it")
+		t.Error("the boot id changed without a request")
 	}
 	g.init(t, envd.InitRequest{ControlToken: "c1", BootID: id})
 	if g.kernel.bootID != id {

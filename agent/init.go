@@ -25,7 +25,7 @@ const maxInitBytes = 8 << 20
 // restore and on the way of every create, so it waits for no process and syncs
 // nothing.
 func (s *Server) init(w http.ResponseWriter, r *http.Request) {
-	// Before the lock: nobody must hold up the host with half a request.
+	// Before the lock: half a request must not hold up the host.
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxInitBytes))
 	s.initMu.Lock()
 	defer s.initMu.Unlock()
@@ -53,7 +53,7 @@ func (s *Server) init(w http.ResponseWriter, r *http.Request) {
 	s.applyToSystem(req)
 	if req.Restored {
 		s.connections.closeOthers(r)
-		// A guest without the file has nobody who looks at it.
+		// A guest without the file has no readers of it.
 		_ = s.generation.Restored(s.state.Env())
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -80,7 +80,7 @@ func invalidInit(req envd.InitRequest, current string) string {
 	return ""
 }
 
-// identity is who the sandbox is after a request.
+// identity is the sandbox's identity after a request.
 func (s *Server) identity(req envd.InitRequest) sandbox.Identity {
 	id := sandbox.Identity{
 		Env:            map[string]string{},

@@ -42,7 +42,7 @@ type Config struct {
 	Root string
 	// Kernel sets hostname, clock and random pool; nil is the real kernel.
 	Kernel Kernel
-	// Console gets what nobody else is told; nil is standard error.
+	// Console gets messages that have no other receiver; nil is standard error.
 	Console io.Writer
 }
 
@@ -64,7 +64,7 @@ type Server struct {
 	controlToken string
 }
 
-// New returns a Server that nobody has initialised yet.
+// New returns a Server that is not initialised yet.
 func New(cfg Config) *Server {
 	if cfg.Kernel == nil {
 		cfg.Kernel = realKernel{}

@@ -18,7 +18,7 @@ import (
 	"github.com/rundlet/rundlet/api/gen/envd/processpb"
 )
 
-// stall is how long the tests let a request wait whose input nobody takes.
+// stall is how long the tests let a request wait whose input is not read.
 const stall = 300 * time.Millisecond
 
 // terminal gives a script a terminal and waits until it says ready.

@@ -101,7 +101,7 @@ type Setup struct {
 	Usage Usage
 	// LoadAverage of the last minute, as text.
 	LoadAverage func() string
-	// Progress is told what is being done.
+	// Progress receives progress lines.
 	Progress func(line string)
 }
 

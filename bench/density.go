@@ -99,7 +99,7 @@ func (m *measurement) memory(name string, ours, bare [][]int) error {
 // idleSample is how often this process is looked at while it is idle.
 const idleSample = 500 * time.Millisecond
 
-// idle leaves all alone, and tells what they and this process use meanwhile.
+// idle measures what the idle sandboxes and this process use.
 func (m *measurement) idle(ctx context.Context, ours, bare [][]int) error {
 	m.setup.Progress(fmt.Sprintf("%s: leaving %d sandboxes and as many machines alone for %s", m.name, len(ours), m.plan.Idle))
 	begin := time.Now()

@@ -129,7 +129,7 @@ func (m *measurement) refused(ctx context.Context) error {
 	return nil
 }
 
-// judgeOrder tells in which order those that waited were served, and fails if
+// judgeOrder reports in which order waiting requests were served, and fails if
 // one was overtaken by another of its key.
 func (m *measurement) judgeOrder(order []place) error {
 	var served []string

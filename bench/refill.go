@@ -11,7 +11,7 @@ import (
 
 // refill takes all that a pool has at once, and waits until it is full again.
 // Beside it are as many bare restores, one after the other: a refill leaves
-// processors to those who wait.
+// processors to waiting requests.
 func refill(ctx context.Context, m *measurement) error {
 	n := m.plan.Pool
 	c := Config{Warm: n}
@@ -57,7 +57,7 @@ func refill(ctx context.Context, m *measurement) error {
 }
 
 // pressed creates and kills one sandbox after the other, without a pause, and
-// tells how many of them the pool served.
+// returns how many of them the pool served.
 func (m *measurement) pressed(ctx context.Context, n int) error {
 	before := m.server.Load()
 	begin := time.Now()

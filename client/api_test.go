@@ -203,6 +203,6 @@ func TestDirect(t *testing.T) {
 		t.Errorf("header %v", a.Header)
 	}
 	if len(Direct(nil, "").Header) != 0 {
-		t.Error("a token that nobody gave")
+		t.Error("a token that was not issued")
 	}
 }

@@ -159,7 +159,7 @@ func TestTerminal(t *testing.T) {
 		case s, open := <-g.stdin:
 			t.Errorf("input %q, open %v", s, open)
 		case size := <-g.sizes:
-			t.Errorf("size %v, which nobody set", size)
+			t.Errorf("size %v, which was not set", size)
 		case <-time.After(50 * time.Millisecond):
 		}
 		return p.exit(0, "")

@@ -15,7 +15,7 @@ func (a API) Pause(ctx context.Context, id string, memory bool) error {
 }
 
 // Connect makes sure that a sandbox runs for at least timeout from now, and
-// tells whether it had to be resumed.
+// reports whether it had to be resumed.
 func (a API) Connect(ctx context.Context, id string, timeout time.Duration) (sb Sandbox, resumed bool, err error) {
 	resp, err := a.call(ctx, http.MethodPost, "/v2"+sandboxPath(id)+"/connect", map[string]int{"timeout": seconds(timeout)}, &sb)
 	if err != nil {

@@ -10,22 +10,21 @@ import (
 	"github.com/rundlet/rundlet/internal/hostusr"
 )
 
-// tool is a program that E2B's own base has, and the package that brings it on
-// Debian and Ubuntu.
+// tool is a program that E2B's own base has, and its package on Debian and Ubuntu.
 type tool struct{ name, pkg string }
 
-// mainTools have a finding each; without the first nothing runs.
+// mainTools have a finding each. The first is required.
 var mainTools = []struct {
 	tool
 	without string
 }{
-	{tool{"bash", "bash"}, "commands cannot run without it"},
+	{tool{"bash", "bash"}, "required to run commands"},
 	{tool{"python3", "python3"}, "sandboxes will have no Python"},
 	{tool{"node", "nodejs"}, "sandboxes will have no Node.js"},
 	{tool{"git", "git"}, "sandboxes will have no git"},
 }
 
-// otherTools are named in one finding.
+// otherTools share one finding.
 var otherTools = []tool{
 	{"pip3", "python3-pip"}, {"npm", "npm"}, {"npx", "npm"}, {"gh", "gh"}, {"curl", "curl"}, {"wget", "wget"},
 	{"gcc", "build-essential"}, {"g++", "build-essential"}, {"make", "build-essential"}, {"pkg-config", "pkg-config"},
@@ -34,7 +33,7 @@ var otherTools = []tool{
 	{"bzip2", "bzip2"}, {"jq", "jq"}, {"perl", "perl"}, {"vim", "vim"}, {"nano", "nano"}, {"tmux", "tmux"}, {"sqlite3", "sqlite3"},
 }
 
-// usr looks at what the template "base" is made of.
+// usr checks the directories and programs from which template "base" is made.
 func usr(root string) []Finding {
 	merged := Finding{Name: "base: /usr", Status: OK, Detail: "merged"}
 	for _, name := range []string{"bin", "lib"} {
@@ -58,7 +57,7 @@ func usr(root string) []Finding {
 	return append(out, tools(root))
 }
 
-// tools names what programs for E2B's base may look for and not find.
+// tools lists programs of E2B's base that are missing.
 func tools(root string) Finding {
 	var missing, packages []string
 	for _, t := range otherTools {
@@ -73,9 +72,9 @@ func tools(root string) Finding {
 		packages = append(packages, "python3-venv")
 	}
 	if len(missing) == 0 {
-		return Finding{Name: "base: tools", Status: OK, Detail: "all of E2B's base that are looked for"}
+		return Finding{Name: "base: tools", Status: OK, Detail: "all found"}
 	}
 	slices.Sort(packages)
-	return Finding{"base: tools", Info, "sandboxes lack, of what E2B's base has or its users call: " + strings.Join(missing, ", "),
+	return Finding{"base: tools", Info, "missing, but expected by users of E2B's base: " + strings.Join(missing, ", "),
 		"apt-get install " + strings.Join(slices.Compact(packages), " ")}
 }

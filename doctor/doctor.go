@@ -1,7 +1,7 @@
-// Package doctor finds out what this machine can do, what is missing, and how
-// to get it. It only reads: a check changes nothing. It may import the standard
-// library, netlink libraries and internal packages; cmd imports it, and hands it the checks of
-// other packages as functions, so that it knows none of them.
+// Package doctor checks whether this host can run sandboxes and how to fix what is
+// missing. Checks are read-only. It may import the standard library, netlink libraries
+// and internal packages. cmd imports it and passes the checks of other packages as
+// functions, so that doctor does not depend on them.
 package doctor
 
 import (
@@ -9,10 +9,10 @@ import (
 	"runtime"
 )
 
-// Status is how good or bad a finding is.
+// Status is the severity of a finding.
 type Status string
 
-// The statuses, from good to bad. Info is neither: a thing to know.
+// The statuses, by increasing severity. Info is neither good nor bad.
 const (
 	OK   Status = "ok"
 	Info Status = "info"
@@ -22,21 +22,20 @@ const (
 
 // Finding is the result of one check.
 type Finding struct {
-	// Name is short and stable: a machine may look for it.
+	// Name is short and stable, so that scripts can match it.
 	Name   string `json:"name"`
 	Status Status `json:"status"`
-	// Detail says what was found.
+	// Detail is the result.
 	Detail string `json:"detail"`
-	// Hint says what to do about it; empty if there is nothing to do.
+	// Hint says how to fix it; empty if there is nothing to fix.
 	Hint string `json:"hint,omitempty"`
 }
 
-// CheckFunc looks at one aspect of the machine. It returns soon after its
-// context has ended.
+// CheckFunc checks one aspect of the host. It returns soon after its context ends.
 type CheckFunc func(context.Context) []Finding
 
-// Check runs the checks of the host and then more, in order. stateDir is where
-// Rundlet keeps, or will keep, its data.
+// Check runs the host checks and then more, in order. stateDir is the state
+// directory, which may not exist yet.
 func Check(ctx context.Context, stateDir string, more ...CheckFunc) []Finding {
 	checks := append([]CheckFunc{platform}, hostChecks(stateDir)...)
 	return run(ctx, append(checks, more...))
@@ -46,14 +45,14 @@ func run(ctx context.Context, checks []CheckFunc) []Finding {
 	var out []Finding
 	for _, check := range checks {
 		if err := ctx.Err(); err != nil {
-			return append(out, Finding{"doctor", Fail, "stopped before all checks had run: " + err.Error(), ""})
+			return append(out, Finding{"doctor", Fail, "stopped before all checks ran: " + err.Error(), ""})
 		}
 		out = append(out, check(ctx)...)
 	}
 	return out
 }
 
-// Failed reports whether anything is bad enough to keep sandboxes from running.
+// Failed reports whether a finding prevents sandboxes from running.
 func Failed(findings []Finding) bool {
 	for _, f := range findings {
 		if f.Status == Fail {
@@ -71,7 +70,7 @@ func platformFinding(goos, goarch string) Finding {
 	f := Finding{Name: "platform", Status: OK, Detail: goos + "/" + goarch}
 	if goos != "linux" || goarch != "amd64" && goarch != "arm64" {
 		f.Status = Fail
-		f.Hint = "the embedded driver runs on linux/amd64 and linux/arm64; use such a machine or a virtual one"
+		f.Hint = "the embedded driver needs linux/amd64 or linux/arm64; use such a host or a virtual machine"
 	}
 	return f
 }

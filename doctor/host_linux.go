@@ -37,8 +37,8 @@ func hostChecks(stateDir string) []CheckFunc {
 	}
 }
 
-// descriptors looks at the limit of this process, which a service manager may
-// set otherwise for the daemon.
+// descriptors checks the limit of this process. A service manager may set another one
+// for the daemon.
 func descriptors() Finding {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -47,7 +47,7 @@ func descriptors() Finding {
 	return descriptorsFinding(int64(min(limit.Max, math.MaxInt64/8)))
 }
 
-// readProc returns a file of /proc, or nothing if there is none.
+// readProc returns a file of /proc, or "" if it cannot be read.
 func readProc(name string) string {
 	content, _ := os.ReadFile("/proc/" + name)
 	return string(content)
@@ -61,7 +61,7 @@ func rootFinding(euid int) Finding {
 	f := Finding{Name: "privilege", Status: OK, Detail: "root"}
 	if euid != 0 {
 		f.Status, f.Detail = Fail, fmt.Sprintf("user %d", euid)
-		f.Hint = "sandboxes need root on this version: run it with sudo"
+		f.Hint = "this version needs root: run it with sudo"
 	}
 	return f
 }
@@ -100,7 +100,7 @@ func memory() Finding {
 	return memoryFinding(string(meminfo))
 }
 
-// disk looks at the nearest directory above stateDir that is there already.
+// disk checks the nearest existing directory at or above stateDir.
 func disk(stateDir string) Finding {
 	var st unix.Statfs_t
 	for dir := filepath.Clean(stateDir); ; dir = filepath.Dir(dir) {
@@ -114,17 +114,17 @@ func disk(stateDir string) Finding {
 	}
 }
 
-// nfTables asks the kernel for its tables, which also shows whether we may.
+// nfTables lists the kernel's tables, which also checks for permission.
 func nfTables() Finding {
 	c, err := nftables.New()
 	if err == nil {
 		_, err = c.ListTables()
 	}
 	if err != nil {
-		return Finding{"nf_tables", Fail, "the kernel refuses: " + err.Error(),
+		return Finding{"nf_tables", Fail, "cannot list tables: " + err.Error(),
 			"network policy needs nf_tables and root: modprobe nf_tables, or a kernel with CONFIG_NF_TABLES"}
 	}
-	return Finding{Name: "nf_tables", Status: OK, Detail: "the kernel answers"}
+	return Finding{Name: "nf_tables", Status: OK, Detail: "available"}
 }
 
 func ipForward() Finding {

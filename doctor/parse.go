@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// The functions of this file judge what was read elsewhere.
+// The functions of this file turn what was read elsewhere into findings.
 
-// kernelFinding judges a release like "6.1.0-18-amd64".
+// kernelFinding checks a release such as "6.1.0-18-amd64".
 func kernelFinding(release string) Finding {
 	f := Finding{Name: "kernel", Status: OK, Detail: release}
 	var major, minor int
 	if n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor); n != 2 {
-		f.Status, f.Detail = Warn, fmt.Sprintf("release %q is not of a known form", release)
+		f.Status, f.Detail = Warn, fmt.Sprintf("cannot parse release %q", release)
 		return f
 	}
 	switch {
 	case major < 4 || major == 4 && minor < 15:
 		f.Status, f.Hint = Fail, "the embedded driver needs Linux 4.15 or later"
 	case major < 5 || major == 5 && minor < 10:
-		f.Status, f.Hint = Warn, "older than what is tested; 5.10 or later is better"
+		f.Status, f.Hint = Warn, "older than the tested versions; 5.10 or later is recommended"
 	}
 	return f
 }
 
-// cgroupFinding judges /proc/self/mountinfo; v2Controllers is the content of
+// cgroupFinding checks /proc/self/mountinfo; v2Controllers is the content of
 // cgroup.controllers at the root of the v2 hierarchy.
 func cgroupFinding(mountinfo, v2Controllers string) Finding {
 	var v1 []string
@@ -54,14 +54,14 @@ func cgroupFinding(mountinfo, v2Controllers string) Finding {
 	have := v1
 	switch fields := strings.Fields(v2Controllers); {
 	case len(v1) > 0 && v2:
-		f.Detail = "hybrid: controllers by version 1"
+		f.Detail = "hybrid: controllers in version 1"
 	case len(v1) > 0:
 		f.Detail = "version 1"
 	case v2:
 		f.Detail, have = "version 2", fields
 	default:
-		f.Status, f.Detail = Warn, "none is mounted"
-		f.Hint = "limits of CPU and memory will not be enforced; mount cgroup2 on /sys/fs/cgroup"
+		f.Status, f.Detail = Warn, "not mounted"
+		f.Hint = "CPU and memory limits will not be enforced; mount cgroup2 on /sys/fs/cgroup"
 		return f
 	}
 	var lack []string
@@ -71,26 +71,26 @@ func cgroupFinding(mountinfo, v2Controllers string) Finding {
 		}
 	}
 	if lack != nil {
-		f.Status, f.Hint = Warn, "limits of "+strings.Join(lack, " and ")+" will not be enforced"
-		f.Detail += "; without the controllers " + strings.Join(lack, ", ")
+		f.Status, f.Hint = Warn, strings.Join(lack, " and ")+" limits will not be enforced"
+		f.Detail += "; missing controllers: " + strings.Join(lack, ", ")
 	}
 	return f
 }
 
 const gib = 1 << 30
 
-// memoryFinding judges /proc/meminfo.
+// memoryFinding checks /proc/meminfo.
 func memoryFinding(meminfo string) Finding {
 	f := Finding{Name: "memory", Status: OK}
 	total, ok1 := meminfoBytes(meminfo, "MemTotal")
 	available, ok2 := meminfoBytes(meminfo, "MemAvailable")
 	if !ok1 || !ok2 {
-		f.Status, f.Detail = Warn, "/proc/meminfo is not of a known form"
+		f.Status, f.Detail = Warn, "cannot parse /proc/meminfo"
 		return f
 	}
-	f.Detail = fmt.Sprintf("%.1f GiB, of which %.1f GiB is available", float64(total)/gib, float64(available)/gib)
+	f.Detail = fmt.Sprintf("%.1f GiB, %.1f GiB available", float64(total)/gib, float64(available)/gib)
 	if available < gib {
-		f.Status, f.Hint = Warn, "less than 1 GiB is available: a few small sandboxes at most"
+		f.Status, f.Hint = Warn, "less than 1 GiB available: enough for a few small sandboxes only"
 	}
 	return f
 }
@@ -108,7 +108,7 @@ func meminfoBytes(meminfo, key string) (int64, bool) {
 
 func diskFinding(dir string, free uint64) Finding {
 	f := Finding{Name: "disk", Status: OK, Detail: fmt.Sprintf("%.1f GiB free for %s", float64(free)/gib, dir)}
-	hint := "free some space, or set RUNDLET_STATE_DIR to another disk"
+	hint := "free space, or move the state directory to another disk with RUNDLET_STATE_DIR"
 	switch {
 	case free < gib:
 		f.Status, f.Hint = Fail, hint
@@ -118,8 +118,8 @@ func diskFinding(dir string, free uint64) Finding {
 	return f
 }
 
-// clockFinding judges the time of the machine. No TLS certificate is valid when
-// it is far off, and the timeouts of stored sandboxes are meaningless.
+// clockFinding checks the host's time. If it is far off, TLS certificates are invalid
+// and the timeouts of stored sandboxes are meaningless.
 func clockFinding(now time.Time, synchronised bool) Finding {
 	f := Finding{Name: "clock", Status: OK, Detail: now.UTC().Format(time.RFC3339)}
 	switch {
@@ -127,23 +127,23 @@ func clockFinding(now time.Time, synchronised bool) Finding {
 		f.Status, f.Hint = Fail, "the clock is wrong: set it, for instance with timedatectl set-ntp true"
 	case !synchronised:
 		f.Status = Info
-		f.Detail += ", not synchronised with a time server as far as the kernel knows"
+		f.Detail += ", not synchronised with a time server according to the kernel"
 	}
 	return f
 }
 
-// userNamespacesFinding judges /proc/sys/user/max_user_namespaces.
+// userNamespacesFinding checks /proc/sys/user/max_user_namespaces.
 func userNamespacesFinding(content string) Finding {
 	f := Finding{Name: "user namespaces", Status: OK}
 	n, err := strconv.Atoi(strings.TrimSpace(content))
 	switch {
 	case err != nil:
-		f.Status, f.Detail = Info, "this kernel has none"
+		f.Status, f.Detail = Info, "not supported by this kernel"
 	case n == 0:
-		f.Status, f.Detail = Info, "switched off"
-		f.Hint = "needed only without root: sysctl user.max_user_namespaces=10000"
+		f.Status, f.Detail = Info, "disabled"
+		f.Hint = "needed only to run without root: sysctl user.max_user_namespaces=10000"
 	default:
-		f.Detail = fmt.Sprintf("at most %d", n)
+		f.Detail = fmt.Sprintf("limit %d", n)
 	}
 	return f
 }

@@ -9,8 +9,7 @@ import (
 	"unicode"
 )
 
-// WriteTable prints the findings for a person, with hints below what they are
-// for.
+// WriteTable prints the findings as a table, each hint below its finding.
 func WriteTable(w io.Writer, findings []Finding) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, f := range findings {
@@ -22,8 +21,7 @@ func WriteTable(w io.Writer, findings []Finding) error {
 	return tw.Flush()
 }
 
-// oneLine keeps a finding from breaking the table or the terminal: details
-// quote the machine.
+// oneLine removes line breaks and control characters, which details may contain.
 func oneLine(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -34,7 +32,7 @@ func oneLine(s string) string {
 	return strings.Join(strings.Fields(s), " ")
 }
 
-// WriteJSON prints the findings for a machine.
+// WriteJSON prints the findings as JSON.
 func WriteJSON(w io.Writer, findings []Finding) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")

@@ -13,7 +13,7 @@ import (
 )
 
 // TestARequestThatAPauseCuts had been sent, and has no answer yet. It is sent again
-// if that is safe and the sandbox runs; its client is never told of our states.
+// if that is safe and the sandbox runs; its client never sees internal states.
 func TestARequestThatAPauseCuts(t *testing.T) {
 	tests := []struct {
 		name, method, body string

@@ -102,7 +102,7 @@ func TestAStreamThatIsBrokenOffIsReset(t *testing.T) {
 	}
 }
 
-// TestAClientThatWaitsToSendItsBodyDoesNotWaitForTheEndOfTheAnswer: who is refused
+// TestAClientThatWaitsToSendItsBodyDoesNotWaitForTheEndOfTheAnswer: a refused client
 // before it has sent anything sends nothing.
 func TestAClientThatWaitsToSendItsBodyDoesNotWaitForTheEndOfTheAnswer(t *testing.T) {
 	n := newNode(t, Config{})

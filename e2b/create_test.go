@@ -176,7 +176,7 @@ func TestRuntimeErrors(t *testing.T) {
 		{"the queue is full", short("queue", 0), 429, "too many requests wait", "1"},
 		{"waited in vain", short("wait", 5*time.Second), 429, "as long as a request may wait", "5"},
 		{"pressure", short("pressure", 2500*time.Millisecond), 503, "short of memory or disk", "3"},
-		{"pressure, nobody knows how long", short("pressure", 0), 503, "short of memory or disk", "1"},
+		{"pressure, unknown duration", short("pressure", 0), 503, "short of memory or disk", "1"},
 		{"capacity", wrap(sandbox.ErrCapacity), 429, "capacity", "1"},
 		{"disk full", wrap(sandbox.ErrDiskFull), 507, "disk of this machine is full", ""},
 		{"snapshot not found", wrap(sandbox.ErrSnapshotNotFound), 404, "snapshot 'base' not found", ""},

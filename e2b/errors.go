@@ -80,7 +80,7 @@ func classify(err error, subject string) *refusal.Error {
 
 // noCapacity says which resource does not suffice and what to do about it. What
 // can never fit is the client's mistake (400): newer SDKs would send a 429 again.
-// A host that is short of something itself is busy (503), which tells clients
+// A host that is short of something itself is busy (503), which makes clients
 // that nothing was changed; the rest is too much at once (429).
 func noCapacity(c *sandbox.CapacityError) *refusal.Error {
 	var e *refusal.Error

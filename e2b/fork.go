@@ -8,7 +8,7 @@ import (
 )
 
 // ForkSandbox serves POST /sandboxes/{sandboxID}/fork. What keeps one child from
-// starting is told in its result; what keeps all of them, in the status.
+// starting is reported in its result; what keeps all of them, in the status.
 func (s *Server) ForkSandbox(w http.ResponseWriter, r *http.Request, id string, p openapi.ForkSandboxParams) {
 	results, err := s.fork(w, r, id, p.IdempotencyKey)
 	if err != nil {
@@ -19,7 +19,7 @@ func (s *Server) ForkSandbox(w http.ResponseWriter, r *http.Request, id string, 
 	for i, result := range results {
 		if result.Err != nil {
 			e := classify(result.Err, id).Wire()
-			s.cfg.Log.Warn("a child of a fork did not start", "sandbox_id", id, "code", e.Code, "error", result.Err)
+			s.cfg.Log.Warn("forked sandbox did not start", "sandbox_id", id, "code", e.Code, "error", result.Err)
 			wire[i].Error = &e
 			continue
 		}

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// health is GET /health for those who accept JSON.
+// health is GET /health for clients that accept JSON.
 type health struct {
 	Status  string   `json:"status"`
 	Lacking []string `json:"lacking,omitempty"`

@@ -97,7 +97,7 @@ func TestHeldBodiesCountAsRequests(t *testing.T) {
 	}
 }
 
-// What a guest answers by gRPC and nobody takes is not held by the daemon.
+// The daemon does not hold gRPC answers of a guest that are not read.
 func TestGRPCAnswersNobodyTakesAreNotHeld(t *testing.T) {
 	n := newNode(t, Config{})
 	p := new(http.Protocols)

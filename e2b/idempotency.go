@@ -151,7 +151,7 @@ func sizeOf(value any) int64 {
 	return int64(len(text))
 }
 
-// leave lets those go on who wait, and forgets the call, in time or at once.
+// leave releases the waiters and forgets the call, in time or at once.
 func (a *answers) leave(k answerKey, call *answer) {
 	forget := func() {
 		a.mu.Lock()

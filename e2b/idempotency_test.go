@@ -58,7 +58,7 @@ func TestAnswersOnce(t *testing.T) {
 			key := "k"
 			return once(ctx, c, &key, "create", sandbox.CreateRequest{}, create)
 		}
-		// The first fails; who waits for it takes over.
+		// The first fails; its waiter takes over.
 		failed := errors.New("failed")
 		go func() {
 			if _, err := once(t.Context(), slow("", failed)); err != failed {
@@ -78,7 +78,7 @@ func TestAnswersOnce(t *testing.T) {
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
 		if _, err := once(gone, slow("e", nil)); !errors.Is(err, context.Canceled) || calls.Load() != 3 {
-			t.Errorf("who went away while waiting: %v, %d calls", err, calls.Load())
+			t.Errorf("a client that left while waiting: %v, %d calls", err, calls.Load())
 		}
 		time.Sleep(2*time.Second + keepAnswer)
 		c.mu.Lock()

@@ -33,7 +33,7 @@ type KeyStore interface {
 	// Remove makes the key invalid at once.
 	Remove(ctx context.Context, id string) error
 	// Verify returns the key of this text, or ErrBadKey. Lookups are by
-	// HashKey(text): the time they take tells nothing about a stored key that
+	// HashKey(text): the time they take reveals nothing about a stored key that
 	// is of use without inverting SHA-256.
 	Verify(ctx context.Context, text string) (Key, error)
 }

@@ -37,7 +37,7 @@ func (s *Server) ListSandboxes(w http.ResponseWriter, r *http.Request, p openapi
 		return
 	}
 	limit := f.Limit
-	// One more tells whether there is a next page.
+	// One more shows whether there is a next page.
 	f.Limit++
 	sandboxes, err := s.adapter.List(r.Context(), f)
 	if err != nil {

@@ -47,12 +47,12 @@ func (s *Server) pause(w http.ResponseWriter, r *http.Request, id string) error 
 func (s *Server) healthy(ctx context.Context, id string) error {
 	sb, err := s.adapter.Get(ctx, id)
 	if err != nil || sb.State != sandbox.StateRunning {
-		return err // The pause tells why not.
+		return err // The pause returns the reason.
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthTime)
 	defer cancel()
 	if err := s.proxy.Healthy(ctx, sb); err != nil {
-		s.cfg.Log.Warn("pause refused: the agent does not answer", "sandbox_id", id, "error", err)
+		s.cfg.Log.Warn("pause refused: agent does not respond", "sandbox_id", id, "error", err)
 		return refusal.GuestUnhealthy.With(id).After(healthTime)
 	}
 	return nil
@@ -146,7 +146,7 @@ func (s *Server) awake(ctx context.Context, id string, timeout time.Duration, me
 	if err != nil && classify(err, id).Row == refusal.NoAnswer {
 		// Clients that know this refusal offer to boot the sandbox; a timeout they
 		// would only try again.
-		s.cfg.Log.Warn("a resumed sandbox does not answer", "sandbox_id", id, "error", err)
+		s.cfg.Log.Warn("resumed sandbox does not respond", "sandbox_id", id, "error", err)
 		err = refusal.GuestUnresponsive.With(id)
 	}
 	return sb, resumed, err

@@ -26,7 +26,7 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustPa
 // forwardedHops bounds how many proxies in a row are believed.
 const forwardedHops = 8
 
-// peers tells clients apart that have shown no key.
+// peers distinguishes clients without a key.
 type peers struct {
 	proxies []netip.Prefix
 	rate    *quota.Rate

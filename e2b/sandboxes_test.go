@@ -161,7 +161,7 @@ func TestAuthentication(t *testing.T) {
 			r := n.send(req)
 			r.wantError(t, 401, "API key")
 			if strings.Contains(r.body, n.key) {
-				t.Errorf("%s: the answer tells a key", name)
+				t.Errorf("%s: the answer contains a key", name)
 			}
 		}
 	}

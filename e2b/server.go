@@ -21,7 +21,7 @@ import (
 // Config is the configuration of a Server. The zero value is usable.
 type Config struct {
 	// Domain is under which sandboxes have host names, with a port where it is
-	// not that of the scheme, as in E2B_DOMAIN. It is told to clients. Empty:
+	// not that of the scheme, as in E2B_DOMAIN. Clients receive it. Empty:
 	// clients use their own, and sandbox host names of any domain are served.
 	Domain string
 	// MaxTimeout is the longest timeout that a client may ask for; 24 h if 0.
@@ -30,7 +30,7 @@ type Config struct {
 	// its agent also where its create does not ask for one, and refuses a create
 	// that asks for none. Sandboxes that are open already stay so.
 	RequireSecure bool
-	// Metrics is served as GET /metrics to those who have a key, in X-API-Key or
+	// Metrics is served as GET /metrics to clients with a key, in X-API-Key or
 	// as a bearer token, which is what those that collect metrics can send. Nil:
 	// there is no such route.
 	Metrics http.Handler
@@ -108,7 +108,7 @@ func (s *Server) Open(adapter RuntimeAdapter, keys KeyStore) {
 	s.proxy.OnWork(s.charge)
 	s.proxy.OnBreak(func(r *http.Request) { s.conns.reset(r.Context()) })
 	if err := s.proxy.FillSigners(context.Background()); err != nil {
-		s.cfg.Log.Warn("signed URLs need a search at first", "error", err)
+		s.cfg.Log.Warn("could not preload signed URL keys; the first lookups are slower", "error", err)
 	}
 	s.control = s.routes()
 	close(s.startup.ready)
@@ -121,7 +121,7 @@ func (s *Server) Close() {
 	}
 }
 
-// ServeHTTP tells data plane from control plane.
+// ServeHTTP routes requests to the data plane or the control plane.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.conns.handled(r.Context())
 	defer s.breakingOff(r)

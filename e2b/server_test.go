@@ -147,7 +147,7 @@ func (r reply) wantError(t *testing.T, code int, message string) {
 	}
 }
 
-// sandbox creates one with an agent that tells of itself.
+// sandbox creates one with an agent that identifies itself.
 func (n *node) sandbox() string {
 	n.t.Helper()
 	r := n.do("POST", "/v2/sandboxes", `{"templateID":"base"}`)

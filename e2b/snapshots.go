@@ -99,7 +99,7 @@ func (s *Server) ListSnapshots(w http.ResponseWriter, r *http.Request, p openapi
 		return
 	}
 	limit := f.Limit
-	// One more tells whether there is a next page.
+	// One more shows whether there is a next page.
 	f.Limit++
 	snapshots, err := s.adapter.Snapshots(r.Context(), f)
 	if err != nil {

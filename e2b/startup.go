@@ -34,7 +34,7 @@ func (p *startup) over() bool {
 	}
 }
 
-// Recovering says how far the start is, for those who ask meanwhile. It is safe
+// Recovering says how far the start is, for requests that arrive meanwhile. It is safe
 // for concurrent use.
 func (s *Server) Recovering(done, total int) {
 	s.startup.done.Store(int64(done))
@@ -43,7 +43,7 @@ func (s *Server) Recovering(done, total int) {
 
 // awaitStart lets a request wait for the end of the start, and reports whether
 // it can be served. Otherwise it has been answered. The process is healthy all
-// the time: who asks for its health must not restart it for having many
+// the time: health checkers must not restart it for having many
 // sandboxes.
 func (s *Server) awaitStart(w http.ResponseWriter, r *http.Request, target dataplane.Target, dataPlane bool) bool {
 	if !dataPlane && isPublic(r) {

@@ -75,8 +75,8 @@ func TestTrafficDoesNotResume(t *testing.T) {
 		code       int
 		message    string
 	}{
-		{"nobody wanted it", "/health", withToken(id), func(sb *sandbox.Sandbox) { sb.AutoResume = false }, 502, "The sandbox was not found"},
-		{"nobody wanted it, a port", "/", toPort(id, "80"), func(sb *sandbox.Sandbox) { sb.AutoResume = false }, 502, "The sandbox was not found"},
+		{"auto-resume is off", "/health", withToken(id), func(sb *sandbox.Sandbox) { sb.AutoResume = false }, 502, "The sandbox was not found"},
+		{"auto-resume is off, a port", "/", toPort(id, "80"), func(sb *sandbox.Sandbox) { sb.AutoResume = false }, 502, "The sandbox was not found"},
 		{"there is no memory", "/health", withToken(id), func(sb *sandbox.Sandbox) { sb.FilesystemOnly = true }, 502, "The sandbox was not found"},
 		{"being killed", "/health", withToken(id), func(sb *sandbox.Sandbox) { sb.State = sandbox.StateKilling }, 502, "The sandbox was not found"},
 		{"being created", "/health", withToken(id), func(sb *sandbox.Sandbox) { sb.State = sandbox.StateCreating }, 502, "The sandbox was not found"},
@@ -273,7 +273,7 @@ func TestTrafficDuringAPause(t *testing.T) {
 }
 
 // TestHealthDuringAPause: a client whose stream broke off asks whether the sandbox
-// still runs, and must not be told that nobody knows.
+// still runs, and must not be reported as unknown.
 func TestHealthDuringAPause(t *testing.T) {
 	n := newNode(t, Config{})
 	id := n.sandbox()
@@ -328,7 +328,7 @@ func TestRequestThatMeetsAPause(t *testing.T) {
 		if n.Resumes() != 3 {
 			t.Errorf("%d resumes", n.Resumes())
 		}
-		// Who is paused again and again is not raced against for ever.
+		// A sandbox that is paused again and again is not raced against for ever.
 		n.BeforeDial = func(id string) { _ = n.Pause(context.Background(), id, true) }
 		req, _ := http.NewRequestWithContext(t.Context(), "POST", n.url+"/", io.NopCloser(strings.NewReader("x")))
 		if r := n.send(req, toPort(id, "80")...); r.code != 502 {

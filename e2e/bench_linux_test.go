@@ -28,7 +28,7 @@ func TestBenchMeasuresAndLeavesNothing(t *testing.T) {
 		"--gate", "--json", "--html", page, "--state-dir", filepath.Join(dir, "state"), "--cache-dir", filepath.Join(dir, "cache"))
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(stderr.String(), "the gate is shut") {
+	if err := cmd.Run(); cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(stderr.String(), "benchmark gate failed") {
 		t.Fatalf("%v\n%s", err, &stderr)
 	}
 	var report struct {

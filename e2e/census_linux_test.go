@@ -72,7 +72,7 @@ func countPaths(root string, counts func(string, fs.DirEntry) bool) (n int) {
 // and to refill.
 const settle = 20 * time.Second
 
-// exceededBy reports whether there is more of anything. Less is no leak: a new
+// exceededBy reports whether there is more of anything. Less is not a leak: a new
 // process of the daemon makes some things only when they are needed.
 func (before census) exceededBy(after census) bool {
 	for kind, n := range after {

@@ -86,7 +86,7 @@ type usage struct {
 }
 
 // exceeds reports whether there is more than there was. The connections of
-// clients may go or stay, and the memory of the daemon is only told.
+// clients may go or stay, and the memory of the daemon is only reported.
 func (u usage) exceeds(was usage) bool {
 	const connections = 10
 	return u.fds > was.fds+connections || u.mounts > was.mounts || u.groups > was.groups || u.processes > was.processes

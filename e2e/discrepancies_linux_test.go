@@ -121,7 +121,7 @@ func claimed(claims []store.Snapshot, templates []store.Template, held map[strin
 		case c.Kind == "snapshot":
 			listed = append(listed, c.ID)
 		case held[c.ID] == "":
-			report("a claim of nobody: %s %s of %s", c.Kind, c.ID, c.Source)
+			report("a claim without an owner: %s %s of %s", c.Kind, c.ID, c.Source)
 		}
 		delete(held, c.ID)
 	}

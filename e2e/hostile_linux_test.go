@@ -21,7 +21,7 @@ const (
 	attackers = 3
 	// attackTime is the most that one attack takes.
 	attackTime = 12 * time.Second
-	// attackLive ends what an attack made and, on a busy machine, was not told of.
+	// attackLive ends what an attack made and, on a busy machine, was not notified of.
 	attackLive = 2 * attackTime
 	// daemonMemory bounds what the daemon may hold under attack. It has some
 	// 70 MiB when nothing happens.

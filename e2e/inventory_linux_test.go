@@ -46,7 +46,7 @@ func takeInventory(dir string) (inventory, error) {
 		var record struct{ ID, Key string }
 		data, err := os.ReadFile(file)
 		if err != nil {
-			continue // It went in between; the keys below tell if it should not.
+			continue // It went in between; the keys below show if it should not.
 		}
 		if err := json.Unmarshal(data, &record); err != nil {
 			return inv, fmt.Errorf("%s: %w", file, err)

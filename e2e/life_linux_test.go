@@ -71,8 +71,8 @@ func (f *files) register(who string) *register {
 // clone copies what a capture that begins now has at least.
 func (f *files) clone() files {
 	out := files{must: maps.Clone(f.must), may: maps.Clone(f.may), own: map[string]*register{}}
-	for who, r := range f.own {
-		out.own[who] = &register{value: r.value, strayed: maps.Clone(r.strayed)}
+	for name, r := range f.own {
+		out.own[name] = &register{value: r.value, strayed: maps.Clone(r.strayed)}
 	}
 	return out
 }
@@ -148,7 +148,7 @@ func (l *life) checkLog(must map[string]bool, log string) error {
 			return fmt.Errorf("%q is in the log twice", tag)
 		}
 		if seen[tag] = true; !l.files.may[tag] {
-			return fmt.Errorf("%q is in the log and nobody wrote it here", tag)
+			return fmt.Errorf("%q is in the log and was not written here", tag)
 		}
 	}
 	for tag := range must {
@@ -179,7 +179,7 @@ func (l *life) certain() map[string]bool {
 }
 
 // change begins a lifecycle call. The result ends it, with the state it left the
-// sandbox in ("" for as it was), and tells what was known when it began, unless
+// sandbox in ("" for as it was), and returns what was known when it began, unless
 // another call came in between.
 func (l *life) change(breaks, kill bool) (known state, end func(left state) (alone bool)) {
 	l.mu.Lock()
@@ -221,7 +221,7 @@ func (l *life) forget() {
 }
 
 // command begins a command, which wakes a paused sandbox. The result ends it, and
-// tells whether it had to succeed.
+// reports whether it had to succeed.
 func (l *life) command() (end func(ok bool) (mustSucceed bool)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

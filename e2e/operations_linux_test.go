@@ -127,7 +127,7 @@ func (w *world) report(t *testing.T, took time.Duration, kills int, seed uint64)
 		"failures": len(w.failures), "seconds": took.Seconds(), "outcomes": w.counts})
 }
 
-// settleUp looks at everything when nobody does anything any more.
+// settleUp checks everything after all operations have ended.
 func (w *world) settleUp(t *testing.T) {
 	w.n.api = w.api
 	ctx := t.Context()
@@ -214,7 +214,7 @@ func (w *world) reap(t *testing.T) {
 		}
 	}
 	if len(orphans) > w.orphans {
-		t.Errorf("%d sandboxes belong to nobody, and %d at most can", len(orphans), w.orphans)
+		t.Errorf("%d orphaned sandboxes, want at most %d", len(orphans), w.orphans)
 	}
 	killAll(t, w.api, orphans)
 	snapshots, err := w.api.Snapshots(ctx)
@@ -232,6 +232,6 @@ func (w *world) reap(t *testing.T) {
 		}
 	}
 	if strays > w.strays {
-		t.Errorf("%d snapshots belong to nobody, and %d at most can", strays, w.strays)
+		t.Errorf("%d orphaned snapshots, want at most %d", strays, w.strays)
 	}
 }

@@ -31,7 +31,7 @@ type server struct {
 	logged int64
 	exited chan struct{} // closed when err is set
 	err    error
-	// sdkEnv is what "rundlet env" told: E2B_API_KEY and the rest.
+	// sdkEnv is the output of "rundlet env": E2B_API_KEY and the rest.
 	sdkEnv []string
 }
 

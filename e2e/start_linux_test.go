@@ -150,7 +150,7 @@ func TestAStartServesAllButTheBadOnesAndReportsThese(t *testing.T) {
 	if err := api.Kill(t.Context(), bad[0].ID); err != nil {
 		t.Errorf("kill of one that does not answer: %v", err)
 	}
-	await(t, func() ([]string, error) { // Its parent is another, who has yet to take note.
+	await(t, func() ([]string, error) { // Its new parent has yet to notice it.
 		if err := syscall.Kill(pids[bad[0].ID], 0); !errors.Is(err, syscall.ESRCH) {
 			return []string{"the process of one that was killed is still there"}, nil
 		}

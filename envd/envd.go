@@ -26,10 +26,10 @@ type InitRequest struct {
 	// Restored says that this is the first request after the restore of a
 	// machine whose agent had been initialised: a resumed or forked sandbox, or
 	// one made from a snapshot of a sandbox. All connections but that of the
-	// request are from before and lead nowhere; the agent closes them. It tells
+	// request are from before and lead nowhere; the agent closes them. It distinguishes
 	// the guest's programs (docs/fork-safety.md), and its environment stays, with
 	// Env merged above it: a request can change a variable, not remove one. Not
-	// for a template's snapshot whose agent nobody has initialised, although
+	// for a template's snapshot whose agent is not initialised, although
 	// nothing worse comes of it than a little work.
 	Restored bool `json:"restored,omitempty"`
 	// Env is set for every process, below what its own request sets. The agent
@@ -50,7 +50,7 @@ type InitRequest struct {
 	Hostname       string `json:"hostname,omitempty"`
 	// BootID is the UUID, in lower case, that /proc/sys/kernel/random/boot_id
 	// shows from now on; empty leaves it as it is. It is a mount, so root in the
-	// guest can undo it and deceives nobody but the guest.
+	// guest can undo it and deceives only the guest.
 	BootID string `json:"bootID,omitempty"`
 	// SandboxID also decides /etc/machine-id.
 	SandboxID  string `json:"sandboxID,omitempty"`

@@ -92,7 +92,7 @@ func TestInit(t *testing.T) {
 	}
 }
 
-// A timestamp that nobody set must not set a guest's clock to the year 1.
+// A zero timestamp must not set a guest's clock to the year 1.
 func TestNothingIsSentOfWhatIsNotSet(t *testing.T) {
 	g := answer(done)
 	if err := Init(t.Context(), g.dial, InitRequest{ControlToken: "c"}); err != nil {

@@ -85,7 +85,7 @@ func average(fields []string) (float64, error) {
 			return 0, fmt.Errorf("avg10: %w", err)
 		}
 		if !(v >= 0 && v <= 100) { // Written so that it is true for not-a-number too.
-			return 0, fmt.Errorf("avg10=%v is no percentage", v)
+			return 0, fmt.Errorf("avg10=%v is not a percentage", v)
 		}
 		return v, nil
 	}

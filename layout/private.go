@@ -35,7 +35,7 @@ func private(dir string, all []string, log *slog.Logger) error {
 	case !info.IsDir():
 		return fmt.Errorf("%s is not a directory", real)
 	case owner != me:
-		return fmt.Errorf("%s belongs to user %d, this is user %d: give a directory of its own, or chown it", real, owner, me)
+		return fmt.Errorf("%s belongs to user %d, but the process runs as user %d: use another directory, or chown it", real, owner, me)
 	case info.Mode().Perm()&0o077 == 0:
 		return nil
 	}
@@ -52,13 +52,13 @@ func private(dir string, all []string, log *slog.Logger) error {
 		})
 	})
 	if len(entries) > 0 && !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return ours.MatchString(e.Name()) }) {
-		return fmt.Errorf("%s has mode %#o and holds files that are not Rundlet's (%s): give a directory of its own, or make it 0700",
+		return fmt.Errorf("%s has mode %#o and contains files of other programs (%s): use another directory, or chmod it to 0700",
 			real, info.Mode().Perm(), entries[0].Name())
 	}
 	if err := os.Chmod(real, 0o700); err != nil {
 		return err
 	}
-	log.Warn("directory was open to other users, and is not any more", "path", real, "mode", fmt.Sprintf("%#o", info.Mode().Perm()))
+	log.Warn("removed other users' access to a directory", "path", real, "mode", fmt.Sprintf("%#o", info.Mode().Perm()))
 	return nil
 }
 
@@ -73,7 +73,7 @@ const maxLinks = 40
 // change that. One user who could is named in the log: it may well be the one who
 // started this process with sudo, in a directory of its own.
 func trusted(path string, log *slog.Logger) (string, error) {
-	// Who called sudo may have a directory of its own, and links in it.
+	// The user that called sudo may have a directory of its own, and links in it.
 	mine := func(owner int) bool {
 		return owner == 0 || owner == os.Geteuid() || os.Getenv("SUDO_UID") == strconv.Itoa(owner)
 	}
@@ -90,17 +90,17 @@ func trusted(path string, log *slog.Logger) (string, error) {
 			return "", err
 		}
 		if owner := owner(info); !mine(owner) && len(rest) > 0 {
-			log.Warn("a directory above ours belongs to a user who could replace what is in it", "path", next, "user", owner)
+			log.Warn("the owner of a parent directory could replace its contents", "path", next, "user", owner)
 		}
 		if info.Mode().Type() != fs.ModeSymlink {
 			if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 && len(rest) > 0 {
-				return "", fmt.Errorf("%s can be written to by all, who could replace what is in it", next)
+				return "", fmt.Errorf("%s is writable by all users, so its contents could be replaced", next)
 			}
 			at = next
 			continue
 		}
 		if owner := owner(info); !mine(owner) {
-			return "", fmt.Errorf("%s is a link of user %d, who could change it", next, owner)
+			return "", fmt.Errorf("%s is a link owned by user %d, so it could be changed", next, owner)
 		}
 		if links++; links > maxLinks {
 			return "", &fs.PathError{Op: "open", Path: path, Err: syscall.ELOOP}

@@ -43,12 +43,12 @@ func TestADirectoryOthersCanReachIsMadePrivateOrRefused(t *testing.T) {
 		"of another program": {prepare: func(t *testing.T, dir string) {
 			mode(0o755)(t, dir)
 			must(t, os.WriteFile(filepath.Join(dir, "dpkg"), nil, 0o644))
-		}, refused: "not Rundlet's (dpkg)"},
+		}, refused: "files of other programs (dpkg)"},
 		"a file": {prepare: func(t *testing.T, dir string) { must(t, os.WriteFile(dir, nil, 0o600)) }, refused: "not a directory"},
 		"below one for all": {prepare: func(t *testing.T, dir string) {
 			must(t, os.Mkdir(dir, 0o700))
 			must(t, os.Chmod(filepath.Dir(dir), 0o777))
-		}, refused: "written to by all"},
+		}, refused: "writable by all users"},
 		"below a sticky one": {prepare: func(t *testing.T, dir string) {
 			must(t, os.Mkdir(dir, 0o700))
 			must(t, os.Chmod(filepath.Dir(dir), 0o777|os.ModeSticky))
@@ -74,7 +74,7 @@ func TestADirectoryOthersCanReachIsMadePrivateOrRefused(t *testing.T) {
 			mode(0o700)(t, dir+"-real")
 			must(t, os.Symlink(dir+"-real", dir))
 			must(t, os.Lchown(dir, 65534, 65534))
-		}, root: true, refused: "link of user 65534"},
+		}, root: true, refused: "link owned by user 65534"},
 		"a link of the user of sudo": {prepare: func(t *testing.T, dir string) {
 			mode(0o700)(t, dir+"-real")
 			must(t, os.Symlink(dir+"-real", dir))
@@ -86,7 +86,7 @@ func TestADirectoryOthersCanReachIsMadePrivateOrRefused(t *testing.T) {
 			mode(0o777)(t, open)
 			mode(0o700)(t, filepath.Join(open, "real"))
 			must(t, os.Symlink(filepath.Join(open, "real"), dir))
-		}, refused: "written to by all"},
+		}, refused: "writable by all users"},
 	} {
 		for i := range 3 {
 			t.Run(name+"/"+[]string{"state", "cache", "run"}[i], func(t *testing.T) {

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Check tells what keeps sandboxes from the network on this machine, or will
-// once the uplink is there. It tries things out in a namespace of its own and
-// changes nothing else. No problems is nil.
+// Check reports what prevents sandboxes from using the network on this host. It tries
+// everything in a temporary network namespace and changes nothing else. It returns nil
+// if there are no problems.
 func Check(cfg Config) []Problem {
 	var problems []Problem
 	fatal := func(what, hint string) {
@@ -22,7 +22,7 @@ func Check(cfg Config) []Problem {
 	}
 	cfg, err := cfg.withDefaults()
 	if err != nil {
-		fatal(err.Error(), "correct the network configuration")
+		fatal(err.Error(), "fix the network configuration")
 		return problems
 	}
 	for _, c := range []struct {
@@ -30,7 +30,7 @@ func Check(cfg Config) []Problem {
 		name string
 	}{{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}, {unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}} {
 		if ok, err := hasCapability(c.bit); err != nil || !ok {
-			fatal("no "+c.name+": network namespaces, links and packet filters cannot be made", "run as root")
+			fatal("no "+c.name+": cannot create network namespaces, links and packet filters", "run as root")
 		}
 	}
 	if problems != nil {
@@ -40,7 +40,7 @@ func Check(cfg Config) []Problem {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = "eth0"
 		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "peer"}); err != nil {
-			fatal(fmt.Sprintf("no veth links: %v", err), "modprobe veth, or a kernel with CONFIG_VETH")
+			fatal(fmt.Sprintf("cannot create veth links: %v", err), "modprobe veth, or a kernel with CONFIG_VETH")
 		}
 		ns, err := os.Open(threadNetNS)
 		if err != nil {
@@ -56,26 +56,26 @@ func Check(cfg Config) []Problem {
 		rules := newNFTRules(ns, cfg)
 		defer rules.close()
 		if err := checkRouting(ns, cfg); err != nil {
-			fatal(fmt.Sprintf("no routing by marks: %v", err),
+			fatal(fmt.Sprintf("cannot route by firewall marks: %v", err),
 				"Linux 4.17 or later, with CONFIG_IP_MULTIPLE_TABLES and CONFIG_IP_ADVANCED_ROUTER")
 		}
 		if err := rules.reset(nil); err != nil {
-			fatal(fmt.Sprintf("no nf_tables rules: %v", err),
+			fatal(fmt.Sprintf("cannot create nf_tables rules: %v", err),
 				"modprobe nf_tables nft_ct nft_masq nft_reject_inet nft_connlimit nft_limit nft_hash, or a kernel with CONFIG_NF_TABLES_INET")
 		}
 		u := &uplink{cfg: cfg, rec: uplinkRecord{Subnet: cfg.LinkRange}, rules: guarded{table: "rundlet_check"}, times: flowTimes}
 		u.cfg.OnError = func(err error) { problems = append(problems, Problem{What: err.Error()}) }
 		if err := u.expectRules(); err != nil {
-			fatal(fmt.Sprintf("no nf_tables rules for the host: %v", err), "modprobe nft_masq nft_reject_inet, or a kernel with CONFIG_NFT_MASQ and CONFIG_NFT_REJECT_INET")
+			fatal(fmt.Sprintf("cannot create nf_tables rules on the host: %v", err), "modprobe nft_masq nft_reject_inet, or a kernel with CONFIG_NFT_MASQ and CONFIG_NFT_REJECT_INET")
 		}
 		if err := forgetFrom(ns, netip.IPv4Unspecified()); err != nil {
-			fatal(fmt.Sprintf("no access to tracked connections: %v", err),
+			fatal(fmt.Sprintf("cannot access connection tracking: %v", err),
 				"modprobe nf_conntrack_netlink, or a kernel with CONFIG_NF_CT_NETLINK")
 		}
 		return nil
 	})
 	if err != nil {
-		fatal(err.Error(), "run as root, outside of containers that forbid network namespaces")
+		fatal(err.Error(), "run as root, and not in a container that forbids network namespaces")
 	}
 	if cfg.Uplink == UplinkAuto {
 		problems = append(problems, checkForward(cfg)...)
@@ -83,7 +83,7 @@ func Check(cfg Config) []Problem {
 	return problems
 }
 
-// checkQueues makes the queues of the uplink on the link eth0 of a namespace.
+// checkQueues creates the uplink's queues on link eth0 of a namespace.
 func checkQueues(ns *os.File, cfg Config) error {
 	links, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
 	if err != nil {
@@ -98,8 +98,8 @@ func checkQueues(ns *os.File, cfg Config) error {
 	return r.shape(link.Attrs().Index, cfg)
 }
 
-// checkRouting closes a namespace as the router and the uplink do, and looks
-// whether the kernel has understood all of it.
+// checkRouting adds the routing rules of the router and the uplink in a namespace and
+// checks that the kernel returns the same rules.
 func checkRouting(ns *os.File, cfg Config) error {
 	links, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
 	if err != nil {
@@ -115,7 +115,7 @@ func checkRouting(ns *os.File, cfg Config) error {
 			return err
 		}
 		if lost != mend {
-			return errors.New("the kernel keeps other routing rules than it was given")
+			return errors.New("the kernel returned different routing rules than were added")
 		}
 	}
 	return nil
@@ -130,8 +130,8 @@ func hasCapability(bit int) (bool, error) {
 	return data[bit/32].Effective&(1<<(bit%32)) != 0, nil
 }
 
-// checkForward looks for firewalls in the daemon's namespace that drop what is
-// forwarded: an accept of ours does not overrule the drop of another table.
+// checkForward looks for firewalls in the daemon's namespace that drop forwarded
+// packets: our accept does not override a drop in another table.
 func checkForward(cfg Config) []Problem {
 	path := cfg.HostNetNS
 	if path == "" {
@@ -144,14 +144,14 @@ func checkForward(cfg Config) []Problem {
 	defer ns.Close()
 	conn, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())))
 	if err != nil {
-		return []Problem{{What: fmt.Sprintf("packet filter of the host cannot be read: %v", err)}}
+		return []Problem{{What: fmt.Sprintf("cannot read the host's packet filter: %v", err)}}
 	}
 	var problems []Problem
 	up := cfg.Instance + "up"
 	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyINet} {
 		chains, err := conn.ListChainsOfTableFamily(family)
 		if err != nil {
-			problems = append(problems, Problem{What: fmt.Sprintf("packet filter of the host cannot be read: %v", err)})
+			problems = append(problems, Problem{What: fmt.Sprintf("cannot read the host's packet filter: %v", err)})
 			continue
 		}
 		for _, c := range chains {

@@ -32,7 +32,7 @@ func dialSocket(ctx context.Context, ns *os.File, addr netip.AddrPort) (net.Conn
 		return nil, err
 	}
 	if !addr.Addr().Is4() || addr.Port() == 0 {
-		return nil, fmt.Errorf("%w: %v is no IPv4 address with a port", ErrInvalid, addr)
+		return nil, fmt.Errorf("%w: %v is not an IPv4 address with a port", ErrInvalid, addr)
 	}
 	var fd int
 	err := inNetNS(ns, func() (err error) {

@@ -135,10 +135,10 @@ type Config struct {
 	// little less than the slowest link on the way. Slots that want to send more
 	// share it evenly. Default: not known, and no bound.
 	UplinkBandwidth uint64
-	// OnError is told about failures of background work, which is retried. It
+	// OnError receives errors of background work, which is retried. It
 	// must not block. Default: nothing.
 	OnError func(error)
-	// OnRepair is told what was lost and repaired, or could not be, once for each
+	// OnRepair receives what was lost and repaired, or could not be, once for each
 	// change of that. It must not block. Default: nothing.
 	OnRepair func(Repair)
 }

@@ -28,8 +28,8 @@ type Network struct {
 
 	stop       context.CancelFunc // Ends the background work.
 	background sync.WaitGroup
-	wake       chan struct{} // Tells the refiller that a slot was taken.
-	retired    chan struct{} // Tells the reaper that a slot was retired.
+	wake       chan struct{} // Signals the refiller that a slot was taken.
+	retired    chan struct{} // Signals the reaper that a slot was retired.
 	repairs    repairs
 
 	// life is held for reading by every call that needs the kernel's objects, so
@@ -49,7 +49,7 @@ const (
 	slotFound  slotState = iota // Of an earlier Network value, not adopted yet.
 	slotMaking                  // Being made, or ready in the pool.
 	slotLeased
-	slotRetired // Nobody's any more; the reaper destroys it.
+	slotRetired // Without an owner; the reaper destroys it.
 )
 
 // slot is a Slot with what is needed to free it. Its state is guarded by
@@ -302,7 +302,7 @@ func (n *Network) Release(_ context.Context, slotID string) error {
 }
 
 // DialContext connects to a TCP port of a guest. addr must be a GuestIP of this
-// network; a port that nobody listens on is syscall.ECONNREFUSED.
+// network; a port without a listener is syscall.ECONNREFUSED.
 func (n *Network) DialContext(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
 	if !n.cfg.Range.Contains(addr.Addr()) {
 		return nil, fmt.Errorf("network: dial: %w: %v is not a guest address", ErrInvalid, addr)

@@ -24,7 +24,7 @@ type guarded struct {
 	// was found whole: while it is the current one, nothing has changed. 0 is
 	// none.
 	seen uint32
-	// conn is kept open: the kernel makes whoever closes one wait for the
+	// conn is kept open: the kernel makes the closer of one wait for the
 	// deletions of others. Nil before the first use and after a failure, which may
 	// have left answers unread.
 	conn *mnl.Conn
@@ -49,7 +49,7 @@ func (g *guarded) changed() {
 var staticSets = []string{setDenied, setNameservers, setReachable, setGuests}
 
 // expect notes what the table is when build has built it, and build alone: it
-// is tried out in a namespace that nobody else has.
+// is tried out in a private namespace.
 func (g *guarded) expect(build func(*table)) error {
 	g.want, g.seen = "", 0
 	return inNewNetNS(func() error {

@@ -87,7 +87,7 @@ func except(lists ...[]netip.Prefix) []nftables.SetElement {
 
 // permits are the rules of the router by which a packet of a slot, or an answer
 // to one, is routed towards the internet or back: each alone says all that must
-// be true. The rules of the other chains refuse the same once more, and tell
+// be true. The rules of the other chains refuse the same once more, and return
 // the guest.
 func (r *nftRules) permits(b *table, sources, internet, nameservers *nftables.Set) {
 	reachable := b.reachableSet(r.own)

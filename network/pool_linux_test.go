@@ -54,7 +54,7 @@ func waitReady(t testing.TB, n *Network, want int) {
 	}
 }
 
-// failingRules is an enforcer that fails as often as it is told.
+// failingRules is an enforcer that fails a given number of times.
 type failingRules struct {
 	enforcer
 	mu       sync.Mutex

@@ -31,8 +31,8 @@ type repairs struct {
 	// from then.
 	last  time.Time
 	pause time.Duration
-	told  string // The last report, so that it is made once.
-	by    string // Who changed the packet filter last.
+	told  string // The last report, which is not repeated.
+	by    string // The program that last changed the packet filter.
 }
 
 // wait is how long the next repair has to wait, if it is above zero.
@@ -175,7 +175,7 @@ func (u *uplink) lookAfter(deep, mend bool) (lost []string, err error) {
 }
 
 // changeRules changes the rules of slots. If the table that they are in is lost
-// it is made anew at once: nobody who asks for a slot has to wait for the watch.
+// it is made anew at once: requests for a slot do not wait for the watch.
 func (n *Network) changeRules(change func() error) error {
 	err := change()
 	if !errors.Is(err, unix.ENOENT) {
@@ -192,7 +192,7 @@ func (n *Network) changeRules(change func() error) error {
 }
 
 // settleSlots gives the links of slots their addresses again. A link that is
-// gone took the guest's end with it: a slot that nobody has is destroyed, and
+// gone took the guest's end with it: a free slot is destroyed, and
 // another made; one in use has no network until its sandbox is paused and
 // resumed.
 func (n *Network) settleSlots(mend bool) (lost []string, err error) {

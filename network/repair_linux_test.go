@@ -15,7 +15,7 @@ import (
 	"github.com/google/nftables"
 )
 
-// healing is a network of which the repairs are told, and not as errors.
+// healing is a network that reports repairs, and not as errors.
 type healing struct {
 	*Network
 	mu   sync.Mutex
@@ -110,7 +110,7 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 	}
 	n.mu.Lock()
 	if !slices.ContainsFunc(n.told, func(r Repair) bool { return slices.Equal(r.Lost, []string{LostHostRules}) && r.By != "" }) {
-		t.Errorf("who flushed the rules is not told: %+v", n.told)
+		t.Errorf("the program that flushed the rules is not reported: %+v", n.told)
 	}
 	n.mu.Unlock()
 	// The probes can fail: without filter and routing they arrive.
@@ -195,7 +195,7 @@ func TestOpenConnectionsOutliveARepair(t *testing.T) {
 	}
 }
 
-// Who asks for a slot does not wait for the watch, nor does who gives one back.
+// Neither acquiring nor releasing a slot waits for the watch.
 func TestSlotsAreMadeAndFreedWhileTheRulesAreLost(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.outer, 80)
@@ -273,7 +273,7 @@ func TestRepairsThatAreUndonePauseLonger(t *testing.T) {
 		t.Errorf("%d repairs in ten minutes of a fight", repaired)
 	}
 	if told != 2 {
-		t.Errorf("told %d times, want once of the loss and once of the fight", told)
+		t.Errorf("%d reports, want one of the loss and one of the fight", told)
 	}
 	// What happens once in ten seconds is repaired at once, each time.
 	for range 30 {
@@ -289,7 +289,7 @@ func TestRepairsThatAreUndonePauseLonger(t *testing.T) {
 			t.Fatal("a loss every ten seconds waits")
 		}
 		if _, due := r.note(now, lost, true, nil); !due {
-			t.Fatal("it is not told")
+			t.Fatal("it is not reported")
 		}
 	}
 	if r.counts[LostHostRules] != uint64(repaired+60) {

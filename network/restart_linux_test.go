@@ -64,7 +64,7 @@ func TestOneSlotThatCannotBeFreedHoldsUpNoStart(t *testing.T) {
 	defer os.Remove(bad.NetNS)
 	defer mend()
 	if told() == 0 {
-		t.Error("nobody is told")
+		t.Error("no error was reported")
 	}
 	if lost, err := n.Adopt(context.Background(), []string{kept.ID, bad.ID}); err != nil || !slices.Equal(lost, []string{bad.ID}) {
 		t.Errorf("lost %v, %v", lost, err)
@@ -91,7 +91,7 @@ func TestAnOrphanThatCannotBeFreedIsTriedAgainAndHoldsUpNoAdoption(t *testing.T)
 		t.Errorf("lost %v, %v", lost, err)
 	}
 	if told() == 0 {
-		t.Error("nobody is told")
+		t.Error("no error was reported")
 	}
 	mend()
 	waitCounts(t, n, Counts{})

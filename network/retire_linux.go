@@ -11,7 +11,7 @@ import (
 // Retire ends a lease like Release, but returns at once: the slot is destroyed
 // in the background, again and again until it is gone, by this Network, by its
 // Close, or after a crash by the next one. Removal waits tens of milliseconds
-// for the kernel, which nobody who ends a sandbox should have to. Nothing may
+// for the kernel, which the end of a sandbox should not do. Nothing may
 // run in the slot any more. A slot that is not leased is not an error.
 func (n *Network) Retire(slotID string) error {
 	if err := n.enter(); err != nil {
@@ -31,7 +31,7 @@ func (n *Network) Retire(slotID string) error {
 func (n *Network) reap() {
 	select {
 	case n.retired <- struct{}{}:
-	default: // It was told already.
+	default: // Already signalled.
 	}
 }
 

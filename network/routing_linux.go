@@ -16,7 +16,7 @@ import (
 
 const (
 	// refusedLink is where the router routes what no rule has permitted: there
-	// the filter refuses it, so that the guest is told, and without the filter it
+	// the filter refuses it, so that the guest gets an error, and without the filter it
 	// is gone.
 	refusedLink  = "refused"
 	refusedPeer  = "refused1" // Never up, so that nothing is sent.
@@ -146,7 +146,7 @@ func routeStep(h *netlink.Handle, route *netlink.Route) func(mend bool) (bool, e
 			want, _ := routePrefix(*route)
 			return !slices.ContainsFunc(routes, func(r netlink.Route) bool { p, ok := routePrefix(r); return ok && p == want }), err
 		}
-		// Exclusive: one that is there is left as it is, and nobody is notified.
+		// Exclusive: an existing one is left as it is, and no notification is sent.
 		err := h.RouteAdd(route)
 		if errors.Is(err, unix.EEXIST) {
 			return false, nil

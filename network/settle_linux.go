@@ -15,7 +15,7 @@ import (
 // settle makes every part of the uplink what it should be, whatever it is: when
 // it is made, at the start of a later process, and after a loss. deep also looks
 // at what costs more and is reported by the kernel when it changes. What belongs
-// to a machine that has changed, and is no loss, is done also without mend. The
+// to a machine that has changed, and is not a loss, is done also without mend. The
 // caller holds mu.
 func (u *uplink) settle(deep, mend bool) (lost []string, err error) {
 	if deep {
@@ -96,7 +96,7 @@ func (u *uplink) follow() error {
 // settleClosed keeps the router's subnet from being routed as all others are.
 func (u *uplink) settleClosed(mend bool) (lost bool, err error) {
 	subnet := u.rec.Subnet
-	// The kernel's own route to it, of an earlier version or of somebody who gave
+	// The kernel's own route to it, of an earlier version or of a user that gave
 	// the link its address again, is the way that must not be.
 	routes, err := u.links.RouteGet(far(subnet).AsSlice())
 	if err == nil {
@@ -228,6 +228,6 @@ func (u *uplink) settleWay(mend bool) (lost bool, err error) {
 	return lost, nil
 }
 
-// someInternet is an address of nobody that guests may reach: what its route is
+// someInternet is an unassigned address that guests may reach: what its route is
 // holds for the internet.
 var someInternet = netip.MustParseAddr("192.0.2.1")

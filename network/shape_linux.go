@@ -37,7 +37,7 @@ const (
 )
 
 // settleShape makes the queues, unless this process made them and they are there.
-// A kernel without HTB has none, and that is told once.
+// A kernel without HTB has none, and that is reported once.
 func (u *uplink) settleShape(mend bool) (lost bool, err error) {
 	link, err := u.router.links.LinkByName(uplinkRouter)
 	if err != nil {

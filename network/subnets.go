@@ -9,7 +9,7 @@ import (
 
 // subnets is the lease table of the /30s of a range. It hands them out in turn
 // and not the lowest free one first, so that an address comes back as late as
-// possible and a stale packet finds nobody. Not safe for concurrent use.
+// possible and a stale packet finds no receiver. Not safe for concurrent use.
 type subnets struct {
 	base netip.Prefix
 	next uint32

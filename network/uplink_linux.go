@@ -31,7 +31,7 @@ type uplink struct {
 	// rules is the table in the daemon's namespace.
 	rules guarded
 	// own is what the daemon's namespace takes for itself, see findOwn; the router
-	// is told of it by announce. resolvers are the name servers among it.
+	// learns it by announce. resolvers are the name servers among it.
 	own       []netip.Prefix
 	announce  func(own []netip.Prefix) error
 	resolvers []netip.Addr

@@ -127,7 +127,7 @@ func (u *uplink) writeRules() error {
 }
 
 // expectRules notes what the table should be. A kernel that has no times for
-// single flows has a table without them, and that is told once: it keeps the
+// single flows has a table without them, and that is reported once: it keeps the
 // host's flows for longer, but not those that the router does not know any more.
 func (u *uplink) expectRules() error {
 	err := u.rules.expect(u.build)
@@ -183,7 +183,7 @@ func (u *uplink) build(b *table) {
 		rule(oif(up), ctState(established), accept()),
 		rule(oif(up), drop()),
 	}
-	// Where forwarding was off, it is on for us only: nobody outside may use
+	// Where forwarding was off, it is on for us only: hosts outside must not use
 	// the host as a router because of it.
 	for _, name := range slices.Sorted(maps.Keys(rec.Forwarding)) {
 		if rec.Forwarding[name] == "0" {

@@ -182,7 +182,7 @@ func (n *Network) read(ctx context.Context, c *mnl.Conn, family int, w *news, ma
 	}
 }
 
-// newGeneration returns who made a change of the packet filter: of many reports
+// newGeneration returns the process that changed the packet filter: of many reports
 // of a change it is the last.
 func newGeneration(m mnl.Message) (pid int, name string, ok bool) {
 	if m.Header.Type != mnl.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN) || len(m.Data) < filterHeader {

@@ -34,7 +34,7 @@ func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr
 		return template.Image{}, err
 	}
 	if len(base.Changed) > 0 {
-		log.Info("configuration files of packages were changed on this host and are not in the base", "files", base.Changed)
+		log.Info("base template skips package configuration files modified on this host", "files", base.Changed)
 	}
 	return template.Image{
 		Spec:  vm.Spec{Rootfs: base.Rootfs, Mounts: base.Mounts, Args: base.Args, Env: base.Env, Cwd: "/"},

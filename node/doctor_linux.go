@@ -14,7 +14,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Checks are what the parts of a node need of the machine, for package doctor.
+// Checks returns the checks of driver, network and state directory, for package doctor.
 func Checks(dirs layout.Layout) []doctor.CheckFunc {
 	var checks []doctor.CheckFunc
 	for _, d := range vm.Drivers() {
@@ -35,16 +35,16 @@ func Checks(dirs layout.Layout) []doctor.CheckFunc {
 			return f.list()
 		},
 		func(ctx context.Context) []doctor.Finding {
-			f := findings{name: "state", fine: "the database says the use of all that is saved"}
+			f := findings{name: "state", fine: "no orphans or quarantined sandboxes"}
 			stateProblems(ctx, dirs, &f)
 			return f.list()
 		})
 }
 
-// stateProblems adds what an operator has to look at in a state directory.
+// stateProblems adds problems of the state directory that need an operator.
 func stateProblems(ctx context.Context, dirs layout.Layout, f *findings) {
 	if err := statedir.CheckDatabase(ctx, dirs); err != nil {
-		hint := "put a backup in its place: rundlet restore FILE"
+		hint := "restore a backup: rundlet restore FILE"
 		var hinted *vm.Error
 		if errors.As(err, &hinted) {
 			hint = hinted.Hint
@@ -57,7 +57,7 @@ func stateProblems(ctx context.Context, dirs layout.Layout, f *findings) {
 		return // The next start brings it up to date.
 	}
 	if err != nil {
-		f.add(true, err.Error(), "put a backup in its place: rundlet restore FILE")
+		f.add(true, err.Error(), "restore a backup: rundlet restore FILE")
 		return
 	}
 	aside, quarantined := 0, 0
@@ -69,15 +69,15 @@ func stateProblems(ctx context.Context, dirs layout.Layout, f *findings) {
 		}
 	}
 	if aside > 0 {
-		f.add(false, fmt.Sprintf("%d snapshots or machines are of no row of the database and set aside", aside),
-			"see \"rundlet orphan ls\"; if rows were lost, put a backup in place: rundlet restore FILE")
+		f.add(false, fmt.Sprintf("%d orphans: snapshots or machines without a record in the database", aside),
+			"see \"rundlet orphan ls\"; if records were lost, restore a backup: rundlet restore FILE")
 	}
 	if quarantined > 0 {
 		f.add(false, fmt.Sprintf("%d sandboxes are quarantined", quarantined), "see \"rundlet orphan ls\"")
 	}
 }
 
-// findings collects the problems of one package; without any it is fine.
+// findings collects the problems of one package.
 type findings struct {
 	name, fine string
 	problems   []doctor.Finding

@@ -28,7 +28,7 @@ func failpoint() (func(step string), error) {
 	if counted {
 		n, err := strconv.ParseInt(count, 10, 32)
 		if err != nil || n < 1 {
-			return nil, fmt.Errorf("%s: %q is no count", failpointVariable, count)
+			return nil, fmt.Errorf("%s: %q is not a count", failpointVariable, count)
 		}
 		after = n
 	}

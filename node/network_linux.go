@@ -19,9 +19,9 @@ func logRepair(log *slog.Logger, r network.Repair) {
 	}
 	switch {
 	case r.Err != nil:
-		log.Error("network lost and not repaired; sandboxes reach nothing new by it", append(fields, "error", r.Err)...)
+		log.Error("network lost and not repaired; new connections of sandboxes fail", append(fields, "error", r.Err)...)
 	case r.Next > 0:
-		log.Error("another program undoes the repairs of the network", append(fields, "next_repair", r.Next.Round(time.Millisecond).String())...)
+		log.Error("another program keeps undoing network repairs", append(fields, "next_repair", r.Next.Round(time.Millisecond).String())...)
 	default:
 		log.Warn("network lost and repaired", fields...)
 	}

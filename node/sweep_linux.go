@@ -23,9 +23,9 @@ func sweepEphemeral(ctx context.Context, driver vm.Driver, dirs layout.Layout, l
 			err = n.Close(EndAll)
 		}
 		if err != nil {
-			log.Warn("could not clear away what a crashed command left", "instance", instance, "error", err)
+			log.Warn("could not clean up after a crashed command", "instance", instance, "error", err)
 		} else {
-			// While the lock is held: nobody may take it in a directory that goes.
+			// While the lock is held: it must not be taken in a directory that is being removed.
 			os.RemoveAll(dirs.InstanceDir(instance))
 		}
 		unlock()

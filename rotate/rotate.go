@@ -1,5 +1,5 @@
 // Package rotate writes the daemon's own log to a file that does not grow
-// without bound. It carries out the plan of policy/hygiene, which it may
+// without bound. It executes the plan of policy/hygiene, which it may
 // import beside the standard library; only cmd may import it.
 package rotate
 
@@ -30,7 +30,7 @@ type Options struct {
 //
 // A failure costs no line and does not end the daemon. While the file cannot be
 // rotated it grows, and rotation is tried again each time that it has grown by
-// an eighth of MaxBytes. Err tells what went wrong.
+// an eighth of MaxBytes. Err returns what went wrong.
 type File struct {
 	path string
 	opts Options
@@ -68,7 +68,7 @@ func Open(path string, opts Options) (*File, error) {
 
 func openWith(path string, opts Options, open func(string) (file, error)) (*File, error) {
 	if opts.Rotation.MaxBytes <= 0 {
-		return nil, fmt.Errorf("open log %s: at most %d bytes are no log", path, opts.Rotation.MaxBytes)
+		return nil, fmt.Errorf("open log %s: max size must be positive, got %d", path, opts.Rotation.MaxBytes)
 	}
 	w := &File{path: filepath.Clean(path), opts: opts, open: open}
 	f, size, err := w.openCurrent()
@@ -116,7 +116,7 @@ func (w *File) Write(p []byte) (int, error) {
 		return n, nil
 	}
 	w.fail(err)
-	if n > 0 && w.f.Truncate(w.size) != nil { // Half a line is no line.
+	if n > 0 && w.f.Truncate(w.size) != nil { // Half a line is not kept.
 		w.size += int64(n)
 	}
 	if w.opts.Fallback == nil {

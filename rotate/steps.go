@@ -44,7 +44,7 @@ func (w *File) rotate() error {
 	return nil
 }
 
-// moveAway carries out the plan for the file, except for the compression, which
+// moveAway executes the plan for the file, except for the compression, which
 // it returns. Where no generation is kept the file is emptied instead. Where
 // there is no file at the path an earlier rotation was cut short, and there is
 // nothing to move.

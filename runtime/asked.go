@@ -32,7 +32,7 @@ func (r *Runtime) keepEnvironment(ctx context.Context, id string, from claim.Ori
 	return r.cfg.Store.PutEnvironment(ctx, id, env)
 }
 
-// spawned counts a sandbox that was created from a template. Nobody waits for it.
+// spawned counts a sandbox that was created from a template. It runs in the background.
 func (r *Runtime) spawned(from claim.Origin) {
 	if from.Holder != "" {
 		return
@@ -40,7 +40,7 @@ func (r *Runtime) spawned(from claim.Origin) {
 	more := map[string]store.Spawns{from.Alias: {Count: 1, Last: time.Now()}}
 	r.background.Go(func() {
 		if err := r.cfg.Store.AddSpawns(context.WithoutCancel(r.life), more); err != nil {
-			r.log.Warn("could not count a sandbox of a template", "template", from.Alias, "error", err)
+			r.log.Warn("could not update the use count of a template", "template", from.Alias, "error", err)
 		}
 	})
 }

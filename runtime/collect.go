@@ -18,6 +18,6 @@ func (r *Runtime) collect(ctx context.Context) {
 		return errors.Join(r.claims.DropUnfinished(ctx), r.claims.Review(ctx, 0), r.claims.SealUnsealed(ctx), r.templates.Prune(ctx))
 	}()
 	if err != nil {
-		r.log.Warn("could not remove all that nothing needs any more", "error", err)
+		r.log.Warn("garbage collection incomplete", "error", err)
 	}
 }

@@ -176,7 +176,7 @@ func (f *fixture) wantConsistent() {
 	}
 	for _, c := range claims {
 		if c.Kind == claim.KindPause && !slices.Contains(claimed, c.ID) || c.Kind == claim.KindFork || c.State != "ready" {
-			f.t.Errorf("a claim of nobody: %+v", c)
+			f.t.Errorf("a claim without an owner: %+v", c)
 		}
 	}
 	if n := countSnapshots(f); n != len(claims)+1 {

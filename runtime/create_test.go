@@ -189,7 +189,7 @@ func TestARefusedRequestHasNoEffect(t *testing.T) {
 
 func TestCapacityIsReservedBeforeAnythingIsMade(t *testing.T) {
 	f := newFixture(t)
-	f.cfg.MaxPending = -1 // nobody waits
+	f.cfg.MaxPending = -1 // no waiters
 	f.restart()
 	for range 10 {
 		f.create()

@@ -145,7 +145,7 @@ func TestEveryCallTellsThatTheDiskIsFull(t *testing.T) {
 		})
 	}
 	if told < least {
-		t.Errorf("the full disk was told %d times only", told)
+		t.Errorf("the full disk was reported only %d times", told)
 	}
 }
 

@@ -75,7 +75,7 @@ func (f *fixture) step(name string) error {
 	return f.failing(name)
 }
 
-// failing returns an error if the step is to fail. It is no event: for what
+// failing returns an error if the step is to fail. It is not an event: for what
 // goes on in the background of all tests.
 func (f *fixture) failing(name string) error {
 	f.mu.Lock()

@@ -11,8 +11,8 @@ import (
 	"github.com/rundlet/rundlet/runtime/step"
 )
 
-// A machine that came into the pool belongs to whoever takes it out, at once:
-// who put it there must not touch it any more.
+// A machine that came into the pool belongs to the caller that takes it out, at once:
+// the one that put it there must not touch it any more.
 func TestAMachineThatIsTakenAtOnceIsNotTouchedByThePool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, ctx := newFixture(t), context.Background()

@@ -115,7 +115,7 @@ func TestASandboxThatALifecycleCallWorksOnIsNotAsked(t *testing.T) {
 				t.Error("it was asked")
 			}
 		}
-		f.rt.watcher.Beat(ctx) // That it was not asked for so long is no silence.
+		f.rt.watcher.Beat(ctx) // Not being asked for so long does not count as silence.
 		synctest.Wait()
 		if _, err := f.rt.Get(ctx, sb.ID); err != nil {
 			t.Errorf("it was ended: %v", err)

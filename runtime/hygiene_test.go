@@ -19,7 +19,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// orphan leaves a machine and a slot that nobody uses.
+// orphan leaves an unused machine and slot.
 func (f *fixture) orphan() {
 	f.t.Helper()
 	if err := f.cfg.Driver.Create(context.Background(), "stray", vm.Spec{Rootfs: "/base"}); err != nil {
@@ -65,7 +65,7 @@ func TestWhatIsOwnedIsNotFreed(t *testing.T) {
 		f, ctx := newFixture(t), context.Background()
 		f.orphan()
 		disown := f.rt.held.Hold("stray", "slot1")
-		defer f.rt.held.Hold("stray")() // Whoever else owns it keeps it.
+		defer f.rt.held.Hold("stray")() // Another owner keeps it.
 		if !f.network.has("slot1") {
 			t.Fatal("the slot is gone")
 		}
@@ -142,7 +142,7 @@ func TestOneLeavingThatCannotBeFreedHoldsUpNoOther(t *testing.T) {
 	})
 }
 
-// abandon writes a claim that nobody is about to fill, and saves for it.
+// abandon writes a claim that will not be filled, and saves for it.
 func (f *fixture) abandon(sb sandbox.Sandbox, kind, state string) store.Snapshot {
 	f.t.Helper()
 	ctx := context.Background()
@@ -277,7 +277,7 @@ func TestADamagedSnapshotIsRemovedIfNobodyNeedsItAndToldOnceIfSomebodyDoes(t *te
 			t.Errorf("left are %v, want %v", left, want)
 		}
 		if n := strings.Count(text.String(), "input/output error"); n != 1 {
-			t.Errorf("told %d times:\n%s", n, text.String())
+			t.Errorf("logged %d times:\n%s", n, text.String())
 		}
 		if n := f.rt.Supervision().Freed["snapshot"]; n != 1 {
 			t.Errorf("%d snapshots are counted", n)

@@ -7,7 +7,7 @@ import (
 )
 
 // Load is what waits for capacity, and what is kept warm, at one moment: the part
-// of Figures that reads nothing from the store, for who asks often.
+// of Figures that reads nothing from the store, for frequent callers.
 type Load struct {
 	// Pending is how many requests wait.
 	Pending int

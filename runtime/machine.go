@@ -33,7 +33,7 @@ func (r *Runtime) launch(ctx context.Context, sb *live.Sandbox, l machine.Launch
 	if err := r.restore(ctx, sb, l, true); err != nil {
 		return err
 	}
-	// The rest is to wait for an answer, which a guest may never give: nobody
+	// The rest is to wait for an answer, which a guest may never give: no one
 	// waits for that with a processor's slot in hand.
 	sb.Reservation.Launched()
 	ctx, cancel := context.WithTimeout(ctx, machine.Patience(l.Origin))

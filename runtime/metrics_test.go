@@ -25,7 +25,7 @@ func (d recordingDriver) Stats(ctx context.Context, id string) (vm.Stats, error)
 	return s, err
 }
 
-// guestUsage is what a guest says that it uses, to whoever has its token.
+// guestUsage is the usage that a guest reports to a caller with its token.
 func (f *fixture) guestUsage(id string, req *http.Request) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -6,13 +6,13 @@ import (
 	"github.com/rundlet/rundlet/policy/latency"
 )
 
-// CommandStarted is told by the data plane that a command in a sandbox started,
+// CommandStarted is called by the data plane when a command in a sandbox started,
 // so long after its request came.
 func (r *Runtime) CommandStarted(id string, took time.Duration) {
 	r.steps.Latency.Record(latency.CommandStart, took)
 }
 
-// FirstStdout is told by the data plane that a command without a terminal wrote
+// FirstStdout is called by the data plane when a command without a terminal wrote
 // its first byte of standard output, so long after its request came. For the
 // first such command of a sandbox it also records the time since its restore
 // began.

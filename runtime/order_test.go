@@ -70,7 +70,7 @@ func TestALaunchThatFailsReleasesItsCapacityExactlyOnceAndIsNotSampled(t *testin
 				if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, errInjected) {
 					t.Fatalf("got %v", err)
 				}
-				time.Sleep(time.Minute) // of the bubble's clock: for who would release once more
+				time.Sleep(time.Minute) // of the bubble's clock: for a second release
 				synctest.Wait()
 				if after := f.rt.admission.Ledger.Active(); after != before {
 					t.Errorf("two others run with %+v, and %+v is reserved", before, after)

@@ -69,7 +69,7 @@ func (f *fixture) change(path, statement string) string {
 	return path
 }
 
-// wantAll checks that machines, sandboxes and files are there for who owns them.
+// wantAll checks that machines, sandboxes and files are there for their owners.
 func (f *fixture) wantAll(b belongings) {
 	f.t.Helper()
 	ctx := context.Background()
@@ -114,7 +114,7 @@ func TestUserDataOutlivesAStartWithADatabaseThatLostRows(t *testing.T) {
 			}
 			counts, err := f.rt.Orphans(context.Background())
 			if err != nil || counts["snapshot"]+counts["machine"]+counts["sandbox"] == 0 {
-				t.Errorf("nobody is told: %v, %v", counts, err)
+				t.Errorf("not reported: %v, %v", counts, err)
 			}
 			f.startWith(right)
 			// If its network went it is being paused, and served when it is.

@@ -89,7 +89,7 @@ func (r *Runtime) pauseLocked(sb *live.Sandbox, kind string) (err error) {
 	}
 	r.claims.Seal(snap)
 	if err := r.finishPause(sb); err != nil {
-		r.retry(sb, "sandbox is saved and its machine cannot be ended yet", sandbox.StatePausing, r.finishPause)
+		r.retry(sb, "sandbox paused; could not destroy its machine yet", sandbox.StatePausing, r.finishPause)
 		return fmt.Errorf("%w (it is saved; ending its machine is being retried)", err)
 	}
 	return nil

@@ -20,7 +20,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// fakeHost is what the runtime is told about its host.
+// fakeHost is a host with given figures.
 type fakeHost struct {
 	mu  sync.Mutex
 	now autoscale.Sample
@@ -133,7 +133,7 @@ func TestBusyProcessorsAndDisksRefuseNothing(t *testing.T) {
 		"processors": func(s *autoscale.Sample) { s.CPU = full },
 		"disk":       func(s *autoscale.Sample) { s.IO = full },
 		"both":       func(s *autoscale.Sample) { s.CPU, s.IO = full, full },
-		// A sandbox that thrashes at its own limit stalls nobody else.
+		// A sandbox that thrashes at its own limit stalls no other.
 		"memory of a sandbox": func(s *autoscale.Sample) { s.Memory = full },
 		"nothing is known":    func(s *autoscale.Sample) { *s = autoscale.Sample{} },
 	} {
@@ -209,7 +209,7 @@ func TestAFailureToSampleIsToldOnceAndEndsNothing(t *testing.T) {
 		m.mu.Unlock()
 		after(10 * time.Minute)
 		if n := strings.Count(text.String(), "injected"); n != 1 {
-			t.Errorf("told %d times", n)
+			t.Errorf("logged %d times", n)
 		}
 		short := calm()
 		short.MemoryAvailable = 1 << 20

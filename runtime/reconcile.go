@@ -105,9 +105,9 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *live.S
 			return r.enact(r.life, sb, rec)
 		})
 	case rec.Action == reconcile.FinishPause:
-		r.retry(sb, "sandbox is saved and its machine cannot be ended yet", sandbox.StatePausing, r.finishPause)
+		r.retry(sb, "sandbox paused; could not destroy its machine yet", sandbox.StatePausing, r.finishPause)
 	case rec.Action == reconcile.BackToPaused:
-		r.retry(sb, "a resume was not finished and cannot be undone yet", sandbox.StateResuming, r.backToPaused)
+		r.retry(sb, "could not undo an interrupted resume yet", sandbox.StateResuming, r.backToPaused)
 	}
 	return err
 }

@@ -26,10 +26,10 @@ func (r *Runtime) reconcile(ctx context.Context) (err error) {
 		return err
 	}
 	if err := r.rememberEnds(ctx); err != nil {
-		r.log.Warn("could not read which sandboxes ran out of memory", "error", err)
+		r.log.Warn("could not read out-of-memory kills", "error", err)
 	}
 	if _, err := r.cfg.Store.DropKilled(ctx, time.Now().Add(-supervise.KilledKept), supervise.MostKilled); err != nil {
-		r.log.Warn("could not forget old sandboxes", "error", err)
+		r.log.Warn("could not delete old sandbox records", "error", err)
 	}
 	return nil
 }

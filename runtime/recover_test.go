@@ -64,7 +64,7 @@ func TestAStartServesAllButThoseThatDoNotAnswerAndReportsThese(t *testing.T) {
 			t.Errorf("the start took %v", took)
 		}
 		if told.Load() != 300 {
-			t.Errorf("told of %d", told.Load())
+			t.Errorf("reported %d", told.Load())
 		}
 		for _, id := range ids {
 			got, err := f.rt.Get(ctx, id)

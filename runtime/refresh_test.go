@@ -19,7 +19,7 @@ func TestTheTemplateFollowsTheHost(t *testing.T) {
 		f.open()
 		defer f.rt.Close()
 		ctx := context.Background()
-		f.rt.templates.Refresh(ctx) // Nobody has asked for the template yet.
+		f.rt.templates.Refresh(ctx) // The template was not requested yet.
 		f.create(hours)
 		before := f.template()
 		look := func() string {

@@ -83,12 +83,12 @@ func TestARestartRecoversThenCleansUpThenQuarantines(t *testing.T) {
 	var order []string
 	for _, line := range log.saying("sandbox") {
 		for id, name := range names {
-			if strings.Contains(line, id) && (strings.HasPrefix(line, "sandbox found") || strings.HasPrefix(line, "sandbox quarantined")) {
+			if strings.Contains(line, id) && (strings.HasPrefix(line, "recovering sandbox") || strings.HasPrefix(line, "sandbox quarantined")) {
 				order = append(order, strings.TrimRight(name, "01"))
 			}
 		}
 	}
-	// What is quarantined is told of twice: loudly, and as found.
+	// Quarantined sandboxes are logged twice: as an error, and as recovering.
 	want := []string{"recover", "recover", "clean", "clean", "quarantine", "quarantine", "quarantine", "quarantine"}
 	if !slices.Equal(order, want) {
 		t.Errorf("order %v, want %v", order, want)
@@ -111,7 +111,7 @@ func TestARestartThatCannotEndAMachineNamesItAndHoldsUpNoOther(t *testing.T) {
 			setState(f, id, "creating")
 			return id
 		},
-		"of nobody": func(f *fixture) string {
+		"without a row": func(f *fixture) string {
 			if err := f.rt.machines.Mark("stray"); err != nil {
 				f.t.Fatal(err)
 			}
@@ -135,7 +135,7 @@ func TestARestartThatCannotEndAMachineNamesItAndHoldsUpNoOther(t *testing.T) {
 					t.Errorf("report %+v", got)
 				}
 				if lines := log.saying("recovery incomplete", id, errInjected.Error()); len(lines) != 1 {
-					t.Errorf("nobody is told of %s: %q", id, log.lines)
+					t.Errorf("%s is not reported: %q", id, log.lines)
 				}
 				if row := f.row(kept); row.State != "running" {
 					t.Errorf("row %+v", row)

@@ -192,7 +192,7 @@ func (r *Runtime) resume(sb *live.Sandbox, timeout time.Duration) (err error) {
 		}
 		r.log.Warn("sandbox could not be resumed", "sandbox_id", sb.ID, "error", err)
 		if undo := r.backToPaused(sb); undo != nil {
-			r.retry(sb, "a resume failed and cannot be undone yet", sandbox.StateResuming, r.backToPaused)
+			r.retry(sb, "could not undo a failed resume yet", sandbox.StateResuming, r.backToPaused)
 		}
 		return err
 	}

@@ -132,7 +132,7 @@ func TestTheDiskFloorIsCheckedBeforeAnyMachineOrSnapshotWorkAtEveryEntry(t *test
 			want error
 		}{
 			{"a byte too few", e.floor - 1, sandbox.ErrDiskFull},
-			{"nobody knows", -1, sandbox.ErrUnavailable},
+			{"unknown", -1, sandbox.ErrUnavailable},
 			{"exactly enough", e.floor, nil},
 		} {
 			t.Run(e.name+"/"+c.name, func(t *testing.T) {
@@ -188,8 +188,8 @@ func TestTheDiskFloorStopsTheRefillOfTheWarmPoolAndEqualityPasses(t *testing.T) 
 			if want == 0 && (len(f.work()) != 0 || f.rt.admission.Ledger.Usage().Warm.Sandboxes != 0) {
 				t.Errorf("%d free: it did %v", free, f.work())
 			}
-			if n := len(log.saying("no room to refill")); n != min(2-want, 1) {
-				t.Errorf("%d free: told of %d times: %q", free, n, log.lines)
+			if n := len(log.saying("no capacity to refill")); n != min(2-want, 1) {
+				t.Errorf("%d free: logged %d times: %q", free, n, log.lines)
 			}
 			d.free.Store(plenty)
 			time.Sleep(warmpool.RefillInterval)

@@ -71,7 +71,7 @@ type Config struct {
 	// Shares bounds what one API key may have.
 	Shares admission.Shares
 
-	// Disk tells how much is free where DiskRoot is, and Floors what must be;
+	// Disk returns how much is free where DiskRoot is, and Floors what must be;
 	// a nil Disk means that nothing is checked.
 	Disk     disk.Probe
 	DiskRoot string
@@ -90,9 +90,9 @@ type Config struct {
 	Log    *slog.Logger
 	// Supervision is off in the zero value.
 	Supervision Supervision
-	// Progress is told, in a line, about what takes long. It may be nil.
+	// Progress receives a line about each slow step. It may be nil.
 	Progress func(line string)
-	// Recovering is told how many of the sandboxes of an earlier process were dealt
+	// Recovering receives how many of the sandboxes of an earlier process were dealt
 	// with, of how many. It may be nil, and is called from several goroutines.
 	Recovering func(done, total int)
 	// Failpoint is called at each Step; an error makes the step fail. It is for
@@ -260,9 +260,9 @@ func (r *Runtime) Close() {
 	case <-done:
 		r.pool.Drain()
 	case <-time.After(closeTimeout):
-		// The sandboxes, and the warm machines as machines of nobody, are there for
+		// The sandboxes, and the warm machines as orphans, are there for
 		// the next start.
-		r.log.Warn("a call to the driver does not end; closing without it")
+		r.log.Warn("driver call hangs; closing anyway")
 	}
 }
 

@@ -44,7 +44,7 @@ func (r *Runtime) EndRunning(ctx context.Context, reason string) error {
 }
 
 // KillAll ends every sandbox, those that are paused included, and deletes what
-// they would resume from. It is for an instance that nobody opens again. It
+// they would resume from. It is for an instance that is not opened again. It
 // returns when nothing is left of them, or the errors of those that could not be
 // ended. No new ones are admitted.
 func (r *Runtime) KillAll(ctx context.Context, reason string) error {

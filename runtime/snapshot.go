@@ -57,7 +57,7 @@ func (r *Runtime) Snapshot(ctx context.Context, id, name, keyID string) (sandbox
 	return viewSnapshot(snap), nil
 }
 
-// nameIsNoID refuses the id of a snapshot as the name of another, which nobody
+// nameIsNoID refuses the id of a snapshot as the name of another, which no one
 // would find by it.
 func (r *Runtime) nameIsNoID(ctx context.Context, name string) error {
 	if name == "" {
@@ -128,7 +128,7 @@ func (r *Runtime) save(ctx context.Context, snap *store.Snapshot) (err error) {
 			ctx, cancel := background.Detached(ctx)
 			defer cancel()
 			if undo := r.claims.Drop(ctx, snap.ID); undo != nil {
-				r.log.Warn("could not remove what a failed snapshot saved", "snapshot_id", snap.ID, "error", undo)
+				r.log.Warn("could not remove the files of a failed snapshot", "snapshot_id", snap.ID, "error", undo)
 			}
 		}
 	}()

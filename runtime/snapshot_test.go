@@ -274,7 +274,7 @@ func TestWhatCannotBeRestoredIsRefusedBeforeAnythingStarts(t *testing.T) {
 		"another driver": func(f *fixture, row *store.Snapshot, _ string) {
 			row.Manifest = strings.Replace(row.Manifest, `"driver":"mem"`, `"driver":"firecracker"`, 1)
 		},
-		"manifest of nobody": func(f *fixture, row *store.Snapshot, _ string) { row.Manifest = "{" },
+		"manifest is empty": func(f *fixture, row *store.Snapshot, _ string) { row.Manifest = "{" },
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			f, ctx := newFixture(t), context.Background()

@@ -55,7 +55,7 @@ func traced(t *testing.T) (*fixture, *recordingTracer) {
 	f := newFixture(t)
 	r := &recordingTracer{}
 	f.cfg.Tracer = r
-	f.cfg.MaxPending = -1 // nobody waits
+	f.cfg.MaxPending = -1 // no waiters
 	f.restart()
 	if err := f.rt.Prepare(context.Background()); err != nil {
 		t.Fatal(err)

@@ -76,7 +76,7 @@ func TestACallThatHangsIsBrokenOffAfterItsDeadline(t *testing.T) {
 	}
 }
 
-// A pause that hangs in a machine that answers is no reason to end it.
+// A pause that hangs in a machine that answers is not a reason to end it.
 func TestAPauseThatHangsIsUndoneWhenItLetsGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)

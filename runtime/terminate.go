@@ -125,7 +125,7 @@ func (r *Runtime) terminateLocked(ctx context.Context, sb *live.Sandbox, reason 
 }
 
 // errUnwritten: nothing is left of the sandbox but its row, which could not be
-// written, as on a full disk. Whoever asked for the end has it; the row is
+// written, as on a full disk. The caller has its answer; the row is
 // retried.
 var errUnwritten = errors.New("the end of the sandbox could not be recorded")
 

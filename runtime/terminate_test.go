@@ -164,7 +164,7 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
-// A client that was told of a later end must get it, even if the timer fired
+// A client that got a later end in an answer must get it, even if the timer fired
 // while its request was under way.
 func TestATimeoutThatMovesWhileTheTimerFiresIsKept(t *testing.T) {
 	f := newFixture(t)
@@ -177,7 +177,7 @@ func TestATimeoutThatMovesWhileTheTimerFiresIsKept(t *testing.T) {
 		f.rt.expired(sb)
 		close(fired)
 	}()
-	// Nothing tells that a goroutine waits for a mutex. This gives an early look
+	// A goroutine that waits for a mutex cannot be observed. This gives an early look
 	// at the end the time to go wrong; the right one does not depend on it.
 	select {
 	case <-fired:

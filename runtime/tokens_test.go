@@ -32,6 +32,6 @@ func TestEachTokenIsThatOfAShownAndSecuredSandbox(t *testing.T) {
 	seen := 0
 	_ = f.rt.EachToken(t.Context(), func(string, string) bool { seen++; return false })
 	if seen != 1 {
-		t.Errorf("it went on after it was told to stop: %d", seen)
+		t.Errorf("it went on after it was stopped: %d", seen)
 	}
 }

@@ -64,7 +64,7 @@ func TestNothingIsReadBeforeAdmission(t *testing.T) {
 		}()
 		synctest.Wait()
 		if n, _ := f.rt.claims.Reads(); n != 0 {
-			t.Errorf("%d snapshots were read for who waits for capacity", n)
+			t.Errorf("%d snapshots were read for a request that waits for capacity", n)
 		}
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
@@ -103,7 +103,7 @@ func TestAReadEndsWithTheLastWhoWaitsForIt(t *testing.T) {
 		<-stayed
 		synctest.Wait()
 		if _, n := f.rt.claims.Reads(); n != 0 {
-			t.Errorf("%d reads are under way when nobody waits", n)
+			t.Errorf("%d reads are under way without a waiter", n)
 		}
 		release()
 		if err := f.rt.claims.Whole(context.Background(), from); err != nil {
@@ -112,7 +112,7 @@ func TestAReadEndsWithTheLastWhoWaitsForIt(t *testing.T) {
 	})
 }
 
-// What the daemon cannot read is no damage: it may be short of descriptors.
+// What the daemon cannot read is not damage: it may be short of descriptors.
 func TestAFailureToReadIsNoProofOfDamage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, req := restarted(t, func(*Config) {})

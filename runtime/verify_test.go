@@ -148,8 +148,8 @@ func TestASnapshotIsWhatWasSaved(t *testing.T) {
 					if h := f.history(); len(h) != 0 {
 						t.Errorf("it did %v", h)
 					}
-					if n := strings.Count(text.String(), "it is kept and cannot be restored"); n != 1 {
-						t.Errorf("it was told %d times:\n%s", n, text.String())
+					if n := strings.Count(text.String(), "kept, but cannot be restored"); n != 1 {
+						t.Errorf("it was logged %d times:\n%s", n, text.String())
 					}
 					if row := f.snap(id); row.State != store.SnapshotReady {
 						t.Errorf("the snapshot is %+v", row)

@@ -14,7 +14,7 @@ type CreateRequest struct {
 	Env           map[string]string
 	Secure        bool
 	AllowInternet *bool
-	// AllowPublicTraffic nil or true: ports are open to all who reach the proxy.
+	// AllowPublicTraffic nil or true: ports are open to all clients that reach the proxy.
 	AllowPublicTraffic *bool
 	OnTimeout          OnTimeout
 	AutoResume         bool

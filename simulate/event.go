@@ -7,7 +7,7 @@ type event struct {
 	at  time.Duration // since the start
 	seq uint64        // of events at the same time, the first made comes first
 	do  kind
-	// m is who it happens to, if it is still what it was then: each change of
+	// m is the machine it happens to, if it is still what it was then: each change of
 	// state makes the events of the state before void.
 	m       *machine
 	version int

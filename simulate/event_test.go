@@ -152,7 +152,7 @@ func TestAfterACrashEachMachineBecomesWhatTheRecoveryDecides(t *testing.T) {
 		after[m.id] = m
 	}
 	for id, was := range before {
-		want := killing // What has no row, what nobody got, and what was ending.
+		want := killing // Without a row, not handed out, or ending.
 		switch was.state {
 		case running:
 			seen[was.harm]++

@@ -102,7 +102,7 @@ func (f *figures) observe(n *node) {
 	if f.counts {
 		u, ready := n.ledger.Usage(), int64(n.ready)
 		used := capacity.Budget{CPUs: ready * perSandbox.CPUs, MemoryBytes: ready * perSandbox.MemoryBytes, DiskBytes: ready * perSandbox.DiskBytes}
-		// The reserves are no part of the ledger's capacity.
+		// The reserves are not part of the ledger's capacity.
 		f.utilisation = limitingUtilisation(used, safeSpare(u.Capacity, u.Active, capacity.Budget{}))
 	}
 }

@@ -151,7 +151,7 @@ func TestUtilisationIsAMeanOverTheTimeInNominal(t *testing.T) {
 func TestWarmEntriesYieldAndWhatStillDoesNotFitWaitsUntilItsDeadline(t *testing.T) {
 	n := quiet(t, 10)
 	most := int(whole.MemoryBytes / perSandbox.MemoryBytes)
-	n.foreign = -memoryTotal // What sandboxes really use is no matter here.
+	n.foreign = -memoryTotal // The real usage of sandboxes does not matter here.
 	n.sandboxes(t, most)
 	if n.ready != 0 || n.figures.Yielded == 0 || n.figures.Expired != 0 {
 		t.Fatalf("with %d sandboxes %d entries are ready: %+v", most, n.ready, n.figures.Counts)

@@ -62,7 +62,7 @@ type machine struct {
 	// snapshot is what it was restored from for the pool.
 	snapshot string
 	order    uint64 // of requests of its tenant
-	// owned is set once a tenant has it: then nobody else may get it.
+	// owned is set once a tenant has it: then no other may get it.
 	owned bool
 	// row is set once the store has a row about it. A machine of the pool has none,
 	// not even when it was handed out, until it runs for its tenant.

@@ -7,7 +7,7 @@ import (
 )
 
 // settle does what the daemon does after each event: it lets warm entries yield,
-// starts who was admitted and refills the pool, until nothing more follows from it.
+// starts admitted requests and refills the pool, until nothing changes.
 func (n *node) settle() {
 	for !n.down {
 		again := n.yield()
@@ -153,7 +153,7 @@ func (n *node) warmed(m *machine) {
 	} else {
 		n.enter(m, prepared)
 	}
-	if m.reservation.Yielding() { // It was told to go while it was made.
+	if m.reservation.Yielding() { // It was asked to yield while it was created.
 		n.yields = append(n.yields, m.id)
 	}
 }
@@ -170,7 +170,7 @@ func (n *node) warmFailed(m *machine) {
 	n.endWarm(m)
 }
 
-// freeDisk is what statfs would tell.
+// freeDisk is what statfs would return.
 type freeDisk struct{ n *node }
 
 func (f freeDisk) FreeBytes(string) (int64, error) { return f.n.diskFree(), nil }

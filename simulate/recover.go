@@ -32,7 +32,7 @@ func (n *node) crash() {
 			m.saved = n.chance(0.3)
 		}
 		if m.state.transitional() {
-			n.enter(m, m.state) // Nobody drives it any more.
+			n.enter(m, m.state) // No operation drives it any more.
 		}
 		m.harm = n.harm(m)
 	}
@@ -68,7 +68,7 @@ var states = map[state]sandbox.State{
 }
 
 // reconcile starts the daemon again, which finds every row and every machine. What
-// becomes of each is decided by policy/reconcile and carried out in its order.
+// becomes of each is decided by policy/reconcile and applied in its order.
 // Machines of the pool have no row: they are orphans.
 func (n *node) reconcile() {
 	n.boot()

@@ -42,7 +42,7 @@ type Figures struct {
 	// percentile.
 	PressureToSafeFloor        Millis `json:"pressure_to_safe_floor_ms"`
 	PressureClearToReadyTarget Millis `json:"pressure_clear_to_ready_target_ms"`
-	// Of those who had to wait.
+	// Of requests that had to wait.
 	QueueWaitP50 Millis `json:"queue_wait_p50_ms"`
 	QueueWaitP95 Millis `json:"queue_wait_p95_ms"`
 }
@@ -155,7 +155,7 @@ func (r Report) Print(w io.Writer) error {
 	return nil
 }
 
-// hitRate is 100 where nobody asked: nothing was missed.
+// hitRate is 100 without requests: nothing was missed.
 func hitRate(hits, misses uint64) float64 {
 	if percent, ok := latency.HitRate(hits, misses); ok {
 		return percent

@@ -240,7 +240,7 @@ func (n *node) bury(m *machine) {
 	n.enter(m, gone)
 }
 
-// serve checks that nobody of the same tenant was overtaken.
+// serve checks that no request of the same tenant was overtaken.
 func (n *node) serve(m *machine) {
 	if m.order < n.served[m.tenant] {
 		n.violate("request %s was served after a later one of its tenant", m.id)

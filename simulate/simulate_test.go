@@ -155,7 +155,7 @@ func TestBrokenPoliciesAreCaught(t *testing.T) {
 				return reconcile.Decision{Action: reconcile.Kill, Reason: "wrong", Next: sandbox.StateKilled}
 			}
 		}, "was ended by a recovery"},
-		{"a recovery keeps what nobody got", Scenario{Name: "crashes", Rate: 0.9, Life: 5 * time.Second, Crash: time.Minute}, func(p *policy) {
+		{"a recovery keeps what was not handed out", Scenario{Name: "crashes", Rate: 0.9, Life: 5 * time.Second, Crash: time.Minute}, func(p *policy) {
 			p.decide = func(reconcile.Row, reconcile.Machine, bool) reconcile.Decision {
 				return reconcile.Decision{Action: reconcile.Keep, Reason: "wrong", Next: sandbox.StateRunning}
 			}

@@ -61,7 +61,7 @@ func put(tmp, file string, replace bool) error {
 
 // Restore puts a copy of a backup in the place of the database and returns where
 // the former one is now, if there was one. The backup is checked first: ErrNewer,
-// ErrDamaged, or one of no daemon, change nothing. Nobody may have the database
+// ErrDamaged, or one of no daemon, change nothing. No process may have the database
 // open. The caller may restore again after a failure.
 func Restore(ctx context.Context, backup, database string) (former string, err error) {
 	tmp := database + ".restoring"

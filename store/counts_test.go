@@ -72,7 +72,7 @@ func TestRowsOfAnOlderSchemaCountOnce(t *testing.T) {
 	}
 }
 
-// A connection that writes, or waits for its disk, keeps nobody from the check
+// A connection that writes, or waits for its disk, does not block the check
 // of a key; and what was committed counts at once.
 func TestTheCheckOfAKeyWaitsForNobody(t *testing.T) {
 	s, ctx := openTest(t), context.Background()

@@ -36,7 +36,7 @@ func TestAFullDiskIsToldAndNothingIsHalfWritten(t *testing.T) {
 	}
 }
 
-// TestADatabaseThatIsOpenedOnAFullDisk: whatever there was no room for, it is told,
+// TestADatabaseThatIsOpenedOnAFullDisk: whatever did not fit, it is reported,
 // and all is there when there is room.
 func TestADatabaseThatIsOpenedOnAFullDisk(t *testing.T) {
 	ctx, dir := context.Background(), t.TempDir()

@@ -14,7 +14,7 @@ type Key struct {
 	Name string
 	// Hash is the SHA-256 of the whole key.
 	Hash []byte
-	// Hint is the end of the key, for people to tell keys apart.
+	// Hint is the end of the key, to help people distinguish keys.
 	Hint      string
 	CreatedAt time.Time
 }
@@ -50,7 +50,7 @@ func (s *Store) Keys(ctx context.Context) ([]Key, error) {
 }
 
 // KeyByHash finds a key by its hash, or ErrNotFound. The look-up is by index on
-// a hash of 160 random bits, so its timing tells nothing about a key.
+// a hash of 160 random bits, so its timing reveals nothing about a key.
 func (s *Store) KeyByHash(ctx context.Context, hash []byte) (Key, error) {
 	var k Key
 	var created int64

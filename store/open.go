@@ -139,7 +139,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	return classify(err)
 }
 
-// readVersion refuses what a newer program wrote: whoever does not know a column
+// readVersion refuses what a newer program wrote: a program that does not know a column
 // cannot keep what is in it true.
 func (s *Store) readVersion(ctx context.Context) error {
 	var tables int

@@ -84,7 +84,7 @@ func (s *Store) PutSandbox(ctx context.Context, sb Sandbox) error {
 	return nil
 }
 
-// passing reports whether a power cut ends all that the row tells about: the
+// passing reports whether a power cut ends all that the row describes: the
 // next start finds no machine and comes to the same, whatever the row said last.
 func passing(sb Sandbox) bool {
 	switch sb.State {

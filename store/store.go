@@ -44,7 +44,7 @@ type Store struct {
 	readers *sql.DB
 }
 
-// classify tells a full disk and a damaged file from other errors.
+// classify separates a full disk and a damaged file from other errors.
 func classify(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w", ErrFull, err)

@@ -70,9 +70,9 @@ func (e *exporter) ExportSpans(ctx context.Context, batch []sdktrace.ReadOnlySpa
 	// Once for each time that the collector is lost and found again.
 	switch {
 	case err != nil && !e.failing.Swap(true):
-		e.log.Warn("spans cannot be sent and are dropped", "error", err)
+		e.log.Warn("span export failing; dropping spans", "error", err)
 	case err == nil && e.failing.Swap(false):
-		e.log.Info("spans can be sent again")
+		e.log.Info("span export working again")
 	}
 	return nil
 }

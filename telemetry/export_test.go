@@ -32,7 +32,7 @@ type collectorServer struct {
 	requests []*colpb.ExportTraceServiceRequest
 	headers  []http.Header
 	open     map[net.Conn]bool
-	closed   chan struct{} // told when the last connection went
+	closed   chan struct{} // closed when the last connection went
 }
 
 func newCollectorServer(t *testing.T) *collectorServer {
@@ -310,7 +310,7 @@ func TestLossOfTheCollectorIsLoggedOnce(t *testing.T) {
 		if err := tel.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if lost, found := strings.Count(log.String(), "cannot be sent"), strings.Count(log.String(), "can be sent again"); lost != 1 || found != 1 {
+		if lost, found := strings.Count(log.String(), "dropping spans"), strings.Count(log.String(), "working again"); lost != 1 || found != 1 {
 			t.Errorf("lost %d times, found %d times:\n%s", lost, found, log)
 		}
 		if len(m.names) != 4 {

@@ -59,7 +59,7 @@ func ReasonClass(reason string) string {
 	return known(class, reasonLabels)
 }
 
-// maxText is how many bytes of a text are sent to those who collect.
+// maxText is how many bytes of a text are exported.
 const maxText = 256
 
 // text makes a text short and valid: one that is not spoils the whole message

@@ -49,7 +49,7 @@ type Usage struct{ Active, Warm, Limit, Total float64 }
 // Queue is of the creates that wait for capacity.
 type Queue struct {
 	Pending int
-	// Admitted at once or after a wait; Yielded are warm sandboxes that were told
+	// Admitted at once or after a wait; Yielded are warm sandboxes that had
 	// to make room.
 	Admitted, Yielded uint64
 	// Refused by kind: "oversized", "queue_full", "deadline", "pressure",
@@ -83,7 +83,7 @@ type Recovery struct {
 	// quarantined.
 	SetAside map[string]int
 	// Reconciled by action: "recover", "cleanup", "quarantine", "preserve"; and
-	// "failed" for what could not be carried out at once.
+	// "failed" for actions that failed at first.
 	Reconciled map[string]uint64
 }
 

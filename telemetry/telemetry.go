@@ -37,7 +37,7 @@ type Telemetry struct {
 	registry *prometheus.Registry
 	stages   *prometheus.HistogramVec
 	recorder latency.Recorder
-	spans    *spans // nil: nobody collects spans
+	spans    *spans // nil: spans are not collected
 }
 
 // New returns a Telemetry. Spans are collected if OTEL_EXPORTER_OTLP_ENDPOINT
@@ -62,7 +62,7 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 	}
 	t.stages = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: cfg.Namespace, Name: "stage_seconds", Buckets: buckets,
-		Help: "How long the stages of a sandbox's life took, those that succeeded.",
+		Help: "Duration of successful sandbox lifecycle stages.",
 	}, []string{"stage"})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: cfg.Namespace, Name: "build_info", Help: "Always 1; the version is in the label.",
@@ -77,7 +77,7 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 
 // buckets are the upper ends of the histogram's, in seconds, 0.1 ms to 2 min.
 // The limit of every objective in that range is one of them, so that a query
-// can tell exactly how many samples met it.
+// shows exactly how many samples met it.
 var buckets = []float64{
 	.0001, .00025, .0005, .001, .002, .005, .01, .015, .02, .025, .035, .05, .075, .1, .15, .25, .35, .5,
 	1, 2, 3, 5, 10, 30, 60, 120,

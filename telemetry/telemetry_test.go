@@ -16,7 +16,7 @@ import (
 	"github.com/rundlet/rundlet/policy/latency"
 )
 
-// untraced is a Telemetry of which nobody collects spans.
+// untraced is a Telemetry without a span collector.
 func untraced(t testing.TB) *Telemetry {
 	t.Helper()
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
@@ -71,7 +71,7 @@ func TestStageIsRecordedOnlyOnSuccess(t *testing.T) {
 	for _, err := range []error{nil, errors.New("no"), nil, context.Canceled} {
 		ctx, done := tel.Stage(t.Context(), latency.WarmSnapshotRestore)
 		if ctx != t.Context() {
-			t.Error("the context changed, but nobody collects spans")
+			t.Error("the context changed, but spans are not collected")
 		}
 		done(err)
 	}

@@ -58,7 +58,7 @@ func TestErrorClassesDiffer(t *testing.T) {
 func TestTransitionError(t *testing.T) {
 	err := TransitionError("start", "a", StatusDestroyed, StatusRunning)
 	if !errors.Is(err, ErrInvalidTransition) {
-		t.Errorf("%v is no ErrInvalidTransition", err)
+		t.Errorf("%v is not ErrInvalidTransition", err)
 	}
 	if want := "start a: invalid transition: from destroyed to running"; err.Error() != want {
 		t.Errorf("text is %q, want %q", err, want)

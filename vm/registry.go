@@ -42,7 +42,7 @@ type Options struct {
 	// StateDir holds what must survive a reboot, and RunDir what belongs to running
 	// machines. One driver value at a time may use a RunDir.
 	StateDir, RunDir string
-	// Instance tells the host objects of this driver value from those of others: a
+	// Instance separates the host objects of this driver value from those of others: a
 	// part of names, by the rules of ValidateID.
 	Instance string
 	// DialContext reaches a guest address; nil is a plain net.Dialer.

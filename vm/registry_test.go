@@ -73,7 +73,7 @@ func TestDispatchAsksEachDriverUntilOneTakesTheProcess(t *testing.T) {
 	}
 	register(t, answer("a", false), Driver{Name: "b", New: open}, answer("c", false))
 	if Dispatch() || strings.Join(asked, " ") != "a c" {
-		t.Errorf("nobody takes it: asked %q", asked)
+		t.Errorf("no driver takes it: asked %q", asked)
 	}
 	asked = nil
 	register(t, answer("a", true), answer("c", true))

@@ -26,7 +26,7 @@ type FilesystemSnapshotter interface {
 	SnapshotFilesystem(ctx context.Context, id, snapshot string) error
 }
 
-// SnapshotInspector tells what snapshots there are and what they need. It reads
+// SnapshotInspector lists snapshots and what they need. It reads
 // descriptions only, never the saved files, and waits for no lifecycle call.
 type SnapshotInspector interface {
 	// Snapshots returns every complete snapshot in this driver's storage, also

@@ -26,10 +26,10 @@ type Spec struct {
 	// Hostname also on restore.
 	Hostname string `json:"hostname,omitempty"`
 
-	// VCPUs limits processor time, in whole processors; 0 is no limit. Also on
+	// VCPUs limits processor time, in whole processors; 0 means no limit. Also on
 	// restore where the driver enforces it from outside.
 	VCPUs int `json:"vcpus,omitempty"`
-	// MemoryMiB limits guest memory; 0 is no limit. Also on restore, as VCPUs.
+	// MemoryMiB limits guest memory; 0 means no limit. Also on restore, as VCPUs.
 	MemoryMiB int `json:"memory_mib,omitempty"`
 	// DiskMiB limits what the guest writes to the root and to mounts with Overlay,
 	// all together; 0 is the driver's default. Where the root is read-only, it limits
@@ -115,7 +115,7 @@ type Vsock struct {
 	Path string `json:"uds_path"`
 }
 
-// RateLimiter limits bytes and operations; nil is no limit.
+// RateLimiter limits bytes and operations; nil means no limit.
 type RateLimiter struct {
 	Bandwidth *TokenBucket `json:"bandwidth,omitempty"`
 	Ops       *TokenBucket `json:"ops,omitempty"`

@@ -53,7 +53,7 @@
 // View.Busy), and every other lifecycle call on it fails at once with
 // ErrUnavailable. When the machine answers after all, it is in the state that
 // the call leads to or in the one before, which Get shows, and a snapshot that
-// nobody waits for any more is removed. Only a Create is broken off instead.
+// has no waiter any more is removed. Only a Create is cancelled instead.
 // Destroy never waits for a machine that hangs: it ends it under a call that
 // is abandoned, or that does not come back within a few seconds and then fails.
 //
@@ -142,7 +142,7 @@ type Runtime interface {
 	Query
 }
 
-// View is what a driver tells about a machine.
+// View is a driver's snapshot of a machine's state.
 type View struct {
 	ID     string `json:"id"`
 	Status Status `json:"status"`
@@ -153,7 +153,7 @@ type View struct {
 	// only Destroy is of use.
 	ExitReason string `json:"exit_reason,omitempty"`
 	// Busy names the call ("stop", "adopt") that the machine has not answered
-	// and that nobody waits for any more. Until it does, only Destroy is of use.
+	// and that has no waiter any more. Until it does, only Destroy is of use.
 	Busy string `json:"busy,omitempty"`
 }
 
@@ -212,8 +212,8 @@ type Renamer interface {
 }
 
 // Dialer opens a byte stream to a TCP port inside a running machine: the one
-// data-plane primitive. ErrInvalidTransition if it is not running; a port that
-// nobody listens on is ErrUnavailable. The caller closes the connection; one
+// data-plane primitive. ErrInvalidTransition if it is not running; a port
+// without a listener is ErrUnavailable. The caller closes the connection; one
 // that is open when the machine ends yields an error or the end of the stream.
 type Dialer interface {
 	Dial(ctx context.Context, id string, port uint16) (net.Conn, error)

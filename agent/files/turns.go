@@ -16,7 +16,7 @@ type turns struct {
 	files map[fileID]*turn
 }
 
-// fileID tells files apart.
+// fileID identifies a file.
 type fileID struct{ device, inode uint64 }
 
 // turn is there while somebody has it or waits for it.
@@ -26,7 +26,7 @@ type turn struct {
 	// upload is full while somebody writes: for as long as a client sends, where it
 	// goes into the file at once.
 	upload chan struct{}
-	// content is held for the two calls that replace a small file, and by those who
+	// content is held for the two calls that replace a small file, and by calls that
 	// read one.
 	content sync.RWMutex
 }

@@ -241,7 +241,7 @@ func TestAWatchAfterLostEvents(t *testing.T) {
 		}
 	}
 	if events, err := w.tree.translate([]kernelEvent{{watch: -1, mask: unix.IN_Q_OVERFLOW}}); err == nil {
-		t.Errorf("the loss is not told: %v", events)
+		t.Errorf("the loss is not reported: %v", events)
 	}
 	w.probe()
 }

@@ -88,7 +88,7 @@ func (t *tree) apply(ev kernelEvent) ([]*filesystempb.FilesystemEvent, error) {
 	return t.events(n, ev.name, ev.mask), nil
 }
 
-// moved is told by a directory that was renamed.
+// moved is called by a directory that was renamed.
 func (t *tree) moved(n *node) {
 	switch {
 	case t.walked:

@@ -144,7 +144,7 @@ func (t *tree) putMark() bool {
 	return err == nil
 }
 
-// marked is told that the mark came back.
+// marked is called when the mark comes back.
 func (t *tree) marked() {
 	t.doubt = t.again || len(t.unsettled) > 0
 	t.ahead = t.remark && !t.doubt && t.putMark()

@@ -43,10 +43,10 @@ func TestEventsThatNobodyFetchesAreBounded(t *testing.T) {
 		t.Fatalf("%d events, %v", len(got), err)
 	}
 	if got, err = p.take(); len(got) != 0 || connect.CodeOf(err) != connect.CodeResourceExhausted {
-		t.Errorf("the loss is not told: %d events, %v", len(got), err)
+		t.Errorf("the loss is not reported:  %d events, %v", len(got), err)
 	}
 	if got, err = p.take(); len(got) != 0 || err != nil {
-		t.Errorf("the loss is told twice: %v, %v", got, err)
+		t.Errorf("the loss is reported twice:  %v, %v", got, err)
 	}
 }
 

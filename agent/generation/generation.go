@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package generation tells the guest's programs that they live on in a copy of
+// Package generation notifies the guest's programs that they continue in a copy of
 // their machine, so that they can make new what must not be shared with the
 // other copies: a file that changes, and hooks that are run. It may import
 // agent/reaper; only agent imports it.

@@ -39,7 +39,7 @@ type discipline struct {
 }
 
 // newDiscipline returns nil for a master of a kernel that needs no help. What
-// tells gVisor is that its masters do not know the foreground group.
+// gives gVisor is that its masters do not know the foreground group.
 func newDiscipline(p *proc) *discipline {
 	err := control(p.pty.master, func(fd int) error {
 		_, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
@@ -64,7 +64,7 @@ func (d *discipline) settings() (t *unix.Termios, err error) {
 func (d *discipline) write(ctx context.Context, data []byte) error {
 	flushes := d.p.input.flushes.Load()
 	if t, err := d.settings(); err == nil && signals(t, data) && t.Lflag&unix.NOFLSH == 0 {
-		// Those who still write give up what they have.
+		// Pending writers drop their data.
 		flushes = d.p.input.flushes.Add(1)
 	}
 	for len(data) > 0 {

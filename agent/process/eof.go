@@ -27,7 +27,7 @@ type pendingEOF struct {
 type reads struct{ calls, bytes int }
 
 // end writes an end of input. The lines before it are read first, if somebody
-// reads at all, so that its own read can be told from theirs.
+// reads at all, so that its own read can be distinguished from theirs.
 func (d *discipline) end(ctx context.Context, c byte, flushes uint64) error {
 	eof := &pendingEOF{bare: d.line == 0}
 	if eof.bare {

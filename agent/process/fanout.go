@@ -30,7 +30,7 @@ type fanout struct {
 // the subscriber was too slow (dropped is then true).
 type subscription struct {
 	events chan *processpb.ProcessEvent
-	// gone is closed when nobody reads any more.
+	// gone is closed when the last reader is gone.
 	gone    chan struct{}
 	once    sync.Once
 	dropped bool

@@ -18,7 +18,7 @@ var (
 	errTaken   = errors.New("the process did not take the input in time")
 )
 
-// input serialises those who write to a process. Its turn is a channel and not
+// input serialises writers to a process. Its turn is a channel and not
 // a lock, since it is held over a write that may block for as long as the
 // process likes, and a request that waits for it ends with its context.
 type input struct {

@@ -107,7 +107,7 @@ func (p *proc) read(f *os.File, wrap output) {
 			data := append([]byte(nil), buf[:n]...)
 			p.out.publish(&processpb.ProcessEvent{Event: &processpb.ProcessEvent_Data{Data: wrap(data)}})
 		}
-		// Nothing can be told from an error that the exit status does not tell
+		// An error says nothing that the exit status does not say
 		// better.
 		if err != nil {
 			return

@@ -22,7 +22,7 @@ var sizeChecks = []time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 10
 // size keeps a terminal at the size its client asked for. Before each prompt
 // GNU readline reads the size of the terminal and sets the same again
 // (set_winsize in its rltty.c), so that a change which comes between the two
-// calls is undone, and the client is not told: 2 of 360 here.
+// calls is undone, and the client gets no error: 2 of 360 here.
 type size struct {
 	mu     sync.Mutex
 	wanted unix.Winsize

@@ -31,7 +31,7 @@ const (
 
 // terminal is the master of a pseudoterminal. It is non-blocking and unknown to
 // Go's poller, which would wake up for each byte that a program reads: gVisor
-// tells all who listen for room to write of it. So its reader is a thread that
+// notifies all that wait for space to write. So its reader is a thread that
 // listens for output alone, and a writer that has no room tries again.
 type terminal struct {
 	master *os.File
@@ -192,7 +192,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// openSlave opens the other side of a master, which is no controlling terminal
+// openSlave opens the other side of a master, which is not a controlling terminal
 // of the agent's by that.
 func openSlave(master, flags int) (name string, fd int, err error) {
 	n, err := unix.IoctlGetInt(master, unix.TIOCGPTN)

@@ -56,7 +56,7 @@ func actAsInit() error {
 		if len(strings.TrimSpace(string(children))) == 0 {
 			return nil
 		}
-		// The last orphans end by themselves, and the reaper tells nobody.
+		// The last orphans exit on their own, and the reaper reports nothing.
 		select {
 		case <-deadline:
 			return fmt.Errorf("children are left: %s", children)

@@ -27,6 +27,6 @@ func JSON(w http.ResponseWriter, status int, v any) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	// The client is gone if this fails; there is nobody left to tell.
+	// If this fails the client is gone, and the error has no receiver.
 	_, _ = w.Write(body)
 }

@@ -18,7 +18,7 @@ func TestError(t *testing.T) {
 	}
 }
 
-// A guest's file names reach a reply; bytes that are no UTF-8 must not break it.
+// A guest's file names reach a reply; bytes that are not UTF-8 must not break it.
 func TestErrorOfInvalidText(t *testing.T) {
 	w := httptest.NewRecorder()
 	Error(w, 400, "a\xffb")

@@ -17,8 +17,8 @@ import (
 	"github.com/rundlet/rundlet/agent/account"
 )
 
-// Identity is what the host tells the agent about its sandbox. The zero value
-// is an agent nobody has spoken to.
+// Identity is the sandbox's identity as the host sent it. The zero value is that of
+// an agent that is not initialised.
 type Identity struct {
 	Env            map[string]string
 	AccessToken    string
@@ -62,7 +62,7 @@ func (s *State) Env() map[string]string {
 // AccessToken returns the token that clients must show; empty means none.
 func (s *State) AccessToken() string { return s.get().AccessToken }
 
-// DefaultUser returns who runs what names no user; empty means the guest's usual.
+// DefaultUser returns the user of commands that name none; empty means the guest's usual.
 func (s *State) DefaultUser() string { return s.get().DefaultUser }
 
 // DefaultWorkdir returns the template's directory; empty means the home.

@@ -14,7 +14,7 @@ import (
 // defaultPing is the keep-alive interval when the client names none.
 const defaultPing = 90 * time.Second
 
-// maxTimeout is the longest timeout that is told from none.
+// maxTimeout is the longest timeout; longer ones count as none.
 const maxTimeout = 365 * 24 * time.Hour
 
 type timeoutKey struct{}

@@ -33,7 +33,7 @@ type Config struct {
 	// Groups are the names of the groups to measure; none means all.
 	Groups []string
 	Plan   bench.Plan
-	// Progress is told what is being done.
+	// Progress receives progress lines.
 	Progress func(line string)
 
 	open func(ctx context.Context, c node.Config) (*node.Node, error) // of tests

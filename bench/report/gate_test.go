@@ -69,7 +69,7 @@ func TestSLOsAreJudgedByTheGateOfLatency(t *testing.T) {
 	}{
 		"met":                   {repeat(2, 100), Met},
 		"p95 missed":            {append(repeat(1, 90), repeat(4, 10)...), Missed},
-		"p95 cannot be told":    {repeat(1, 99), Insufficient},
+		"p95 is undecided":      {repeat(1, 99), Insufficient},
 		"p50 missed, p95 blind": {repeat(3, 40), Missed},
 		"nothing":               {nil, NotMeasured},
 	} {

@@ -32,7 +32,7 @@ type Host struct {
 type Report struct {
 	Host   Host    `json:"host"`
 	Groups []Group `json:"groups"`
-	// Verdicts are the objectives, each met, missed, or why it cannot be told.
+	// Verdicts are the objectives, each met, missed, or why it is undecided.
 	Verdicts []Verdict `json:"verdicts"`
 }
 
@@ -57,7 +57,7 @@ type Group struct {
 	LoadAfter  string        `json:"load_after"`
 	Plot       Plot          `json:"plot"`
 	Rows       []Row         `json:"rows"`
-	// Facts are what is no figure: counts, orders, what was left out and why.
+	// Facts are results without a duration: counts, orders, omissions and their reasons.
 	Facts []string `json:"facts,omitempty"`
 	// Stages are the samples that the server itself took meanwhile.
 	Stages []latency.Summary `json:"stages,omitempty"`
@@ -71,7 +71,7 @@ type Row struct {
 	// BareName says what the mechanism did; empty if there is nothing like it.
 	BareName string `json:"bare_name,omitempty"`
 	Bare     Series `json:"bare"`
-	// Limit is the most that the ratio may be; 0 is no limit.
+	// Limit is the maximum of the ratio; 0 means no limit.
 	Limit float64 `json:"limit,omitempty"`
 	// X is the number that rows of one name differ by, in XUnit; XUnit is empty
 	// if there is none.

@@ -123,7 +123,7 @@ type box struct {
 	process processpbconnect.ProcessClient
 }
 
-// boot starts a sandbox whose agent nobody has initialised.
+// boot starts a sandbox whose agent is not initialised.
 func (n *node) boot() *box {
 	n.t.Helper()
 	b, spec := n.prepare(n.spec)
@@ -135,7 +135,7 @@ func (n *node) boot() *box {
 	return b
 }
 
-// restore makes a sandbox from a snapshot; its agent has not been told yet.
+// restore makes a sandbox from a snapshot; its agent is not initialised yet.
 func (n *node) restore(of *box, snapshot string) *box {
 	n.t.Helper()
 	b, spec := n.prepare(n.spec)
@@ -183,7 +183,7 @@ func (b *box) await() {
 	}
 }
 
-// init tells the agent who it is, as the runtime does.
+// init initialises the agent, as the runtime does.
 func (b *box) init(change ...func(*envd.InitRequest)) {
 	b.t.Helper()
 	req := envd.InitRequest{

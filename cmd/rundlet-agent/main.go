@@ -63,7 +63,7 @@ func run() error {
 	r := reaper.New(os.Getpid() == 1)
 	defer r.Close()
 	s := agent.New(agent.Config{Reaper: r})
-	// The kernel shows the end of the agent to the host; there is nobody else
+	// The kernel shows the end of the agent to the host; there is no one else
 	// to report to.
 	context.AfterFunc(ctx, func() { _ = l.Close(); _ = s.Close() })
 	err = s.Serve(l)
@@ -82,7 +82,7 @@ func withSignals(init bool) (context.Context, context.CancelFunc) {
 	if !init {
 		return signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	}
-	caught := make(chan os.Signal, 1) // nobody reads it
+	caught := make(chan os.Signal, 1) // never read
 	for sig := syscall.Signal(1); sig <= 64; sig++ {
 		// SIGCHLD is the reaper's, and SIGURG the scheduler's.
 		if sig != syscall.SIGCHLD && sig != syscall.SIGURG {

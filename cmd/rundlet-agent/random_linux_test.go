@@ -57,7 +57,7 @@ chmod 755 /etc/rundlet/restored.d/10-reseed`)
 			t.Errorf("the hook saw %q, want %q", got, want)
 		}
 	}
-	differ(t, "random.random() of a process that a hook told", ask+"ask x", children...)
+	differ(t, "random.random() of a process that a hook notified", ask+"ask x", children...)
 }
 
 func TestForksOfANodeProcessShareItsRandomStateButNotTheKernels(t *testing.T) {
@@ -79,7 +79,7 @@ func TestForksOfANodeProcessShareItsRandomStateButNotTheKernels(t *testing.T) {
 		// The watch lives on in the copy.
 		got := b.sh(ask + "until [ $(ask news) != none ]; do sleep 0.02; done; ask news")
 		if want := b.sh("cat /run/rundlet/generation"); got != want {
-			t.Errorf("the watch told %q, want %q", got, want)
+			t.Errorf("the watch reported %q, want %q", got, want)
 		}
 	}
 }

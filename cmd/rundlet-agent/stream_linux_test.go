@@ -45,7 +45,7 @@ func TestAStreamedProcessGoesOnInTheRestoredSandbox(t *testing.T) {
 	child.init(restored(parent))
 	before := child.count()
 	eventually(t, "the counter in the restored sandbox going on", func() bool { return child.count() > before+blocks })
-	// Who connects to it now gets its output.
+	// A client that connects now gets its output.
 	again, err := child.process.Connect(t.Context(), connect.NewRequest(&processpb.ConnectRequest{
 		Process: &processpb.ProcessSelector{Selector: &processpb.ProcessSelector_Pid{Pid: pid}},
 	}))

@@ -13,12 +13,13 @@ import (
 func newBackup(o *options) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
-		Use: "backup FILE", Short: "Back up the database to one file, while the daemon runs or not", Args: cobra.ExactArgs(1),
-		Long: `Back up the database to one file, while the daemon runs or not.
+		Use: "backup FILE", Short: "Back up the database to a file", Args: cobra.ExactArgs(1),
+		Long: `Back up the database to a file. The daemon may be running.
 
-It holds sandboxes, snapshots, templates, API keys and the secret that tokens are
-made of; not the files that were saved, which are below "drivers" in the state
-directory. Without the database nothing says what those are of.`,
+The backup contains the records of sandboxes, snapshots, templates and API keys,
+and the secret from which tokens are derived. It does not contain snapshot files:
+those are in "drivers" in the state directory, and are unusable without the
+database.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dirs, err := o.layout()
 			if err != nil {
@@ -39,18 +40,18 @@ directory. Without the database nothing says what those are of.`,
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "replace the file if it is there")
+	cmd.Flags().BoolVar(&force, "force", false, "overwrite FILE if it exists")
 	return cmd
 }
 
 func newRestore(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "restore FILE", Short: "Put a backup in the place of the database; the daemon must be stopped", Args: cobra.ExactArgs(1),
-		Long: `Put a backup in the place of the database; the daemon must be stopped.
+		Use: "restore FILE", Short: "Restore the database from a backup (stop the daemon first)", Args: cobra.ExactArgs(1),
+		Long: `Restore the database from a backup. Stop the daemon first.
 
-The backup is checked first. The former database is kept beside it, under a name
-with the date. What was saved since the backup is set aside by the next start:
-"rundlet orphan ls" shows it.`,
+The backup is verified, and the previous database is kept next to it with the date
+in its name. Snapshots that are newer than the backup become orphans at the next
+start: see "rundlet orphan ls".`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dirs, err := o.layout()
 			if err != nil {
@@ -70,7 +71,7 @@ with the date. What was saved since the backup is set aside by the next start:
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "restored %s\n", dirs.Database())
 			if former != "" {
-				fmt.Fprintf(cmd.OutOrStdout(), "the former database is %s\n", former)
+				fmt.Fprintf(cmd.OutOrStdout(), "the previous database is %s\n", former)
 			}
 			return nil
 		},

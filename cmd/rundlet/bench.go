@@ -16,7 +16,7 @@ import (
 	"github.com/rundlet/rundlet/bench/report"
 )
 
-// benchFlags are what the command line of the benchmark says.
+// benchFlags are the flags of the bench command.
 type benchFlags struct {
 	only                   []string
 	quick, gate            bool
@@ -32,33 +32,33 @@ func newBench(o *options) *cobra.Command {
 	full := bench.Full()
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure what a sandbox's life costs beside the bare mechanism",
-		Long: `Measure what a sandbox's life costs, through servers of its own on this machine,
-and in the same rounds the bare mechanism of the driver, so that each figure has
-its ratio. No running server is disturbed, except by the load.
+		Short: "Measure latencies and compare them with the bare driver",
+		Long: `Measure the latency of sandbox operations on temporary servers on this host and,
+in the same rounds, of the driver alone, and report the ratio. Running servers are
+affected only by the load.
 
-All of it takes half an hour or more on two processors, --quick a few minutes.
+A full run takes at least half an hour on two processors, --quick a few minutes.
 Groups: ` + strings.Join(bench.Groups(), ", ") + `.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return benchmark(cmd, o, b) },
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&b.only, "only", nil, "groups to measure (default all)")
-	f.BoolVar(&b.quick, "quick", false, "few samples: shows that all works, decides nothing")
-	f.BoolVar(&b.gate, "gate", false, "fail if an objective is missed, or cannot be judged by the samples there are")
-	f.StringVar(&b.html, "html", "", "write the report as one HTML page to this file too")
-	f.StringVar(&b.jsonFile, "json-file", "", "write the report as JSON to this file too")
-	f.IntVarP(&b.samples, "samples", "n", full.Samples, "samples of what is cheap")
-	f.IntVar(&b.checkouts, "checkouts", full.Checkouts, "samples of the group warm: its 99th percentile needs 500")
-	f.IntVar(&b.batches, "batches", full.Batches, "samples of the group batch")
-	f.IntVar(&b.dear, "dear", full.Dear, "samples of what takes seconds; of the largest, fewer")
-	f.IntSliceVar(&b.dirty, "dirty", full.DirtyMiB, "MiB of memory to fill with random bytes before a pause, a snapshot and a fork")
-	f.IntVar(&b.density, "density", full.Density, "sandboxes side by side in the group density")
-	f.DurationVar(&b.idle, "idle", full.Idle, "how long the group density leaves them alone")
+	f.BoolVar(&b.quick, "quick", false, "take few samples: a smoke test, not a measurement")
+	f.BoolVar(&b.gate, "gate", false, "fail if an objective is missed or has too few samples")
+	f.StringVar(&b.html, "html", "", "also write the report as HTML to this file")
+	f.StringVar(&b.jsonFile, "json-file", "", "also write the report as JSON to this file")
+	f.IntVarP(&b.samples, "samples", "n", full.Samples, "samples of each cheap operation")
+	f.IntVar(&b.checkouts, "checkouts", full.Checkouts, "samples in group warm (its 99th percentile needs 500)")
+	f.IntVar(&b.batches, "batches", full.Batches, "samples in group batch")
+	f.IntVar(&b.dear, "dear", full.Dear, "samples of each operation that takes seconds (fewer for the slowest)")
+	f.IntSliceVar(&b.dirty, "dirty", full.DirtyMiB, "MiB of memory to dirty before a pause, snapshot or fork")
+	f.IntVar(&b.density, "density", full.Density, "concurrent sandboxes in group density")
+	f.DurationVar(&b.idle, "idle", full.Idle, "idle time in group density")
 	return cmd
 }
 
-// plan is the full or the quick plan with what was asked for in particular.
+// plan returns the full or the quick plan with the flags that were given applied.
 func (b benchFlags) plan(changed func(flag string) bool) (bench.Plan, error) {
 	p := bench.Full()
 	if b.quick {
@@ -104,7 +104,7 @@ func benchmark(cmd *cobra.Command, o *options, b benchFlags) error {
 	if err != nil {
 		return err
 	}
-	// An interrupt takes nothing away of what was measured until then.
+	// After an interrupt the results so far are still reported.
 	r, stopped := local.Run(cmd.Context(), local.Config{
 		Dirs: dirs, Version: version, Groups: b.only, Plan: plan,
 		Progress: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) },
@@ -131,7 +131,7 @@ func benchmark(cmd *cobra.Command, o *options, b benchFlags) error {
 	return errors.Join(stopped, err, judge(r, b.gate))
 }
 
-// judge makes an error of groups that failed and, for a gate, of objectives.
+// judge returns an error if a group failed or, with gate, if an objective did.
 func judge(r report.Report, gate bool) error {
 	var broken []string
 	for _, g := range r.Groups {
@@ -140,10 +140,10 @@ func judge(r report.Report, gate bool) error {
 		}
 	}
 	if len(broken) > 0 {
-		return fmt.Errorf("not measured, or not to the end: %s", strings.Join(broken, ", "))
+		return fmt.Errorf("groups failed: %s", strings.Join(broken, ", "))
 	}
 	if failed := r.Failures(); gate && len(failed) > 0 {
-		return fmt.Errorf("the gate is shut: %d of %d objectives are missed or cannot be judged", len(failed), len(r.Verdicts))
+		return fmt.Errorf("benchmark gate failed: %d of %d objectives missed or undecided", len(failed), len(r.Verdicts))
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func TestDefaultsAreWrittenOnce(t *testing.T) {
 		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
 			// The help of a flag that has a value ends with it.
 			if strings.Contains(f.Usage, "(default") && f.DefValue != "" && f.DefValue != "[]" {
-				t.Errorf("%s --%s tells of two defaults: %s, and %s", c.CommandPath(), f.Name, f.Usage, f.DefValue)
+				t.Errorf("%s --%s names two defaults: %s, and %s", c.CommandPath(), f.Name, f.Usage, f.DefValue)
 			}
 		})
 	})

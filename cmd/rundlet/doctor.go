@@ -14,17 +14,17 @@ import (
 
 func newDoctor(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "doctor", Short: "Tell what this machine can do, what is missing, and how to get it", Args: cobra.NoArgs,
+		Use: "doctor", Short: "Check whether this host can run sandboxes, and how to fix what is missing", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dirs, err := layout.Resolve(o.dirs, os.Getenv)
 			if err != nil {
 				return err
 			}
 			checks := node.Checks(dirs)
-			if err := dirs.Make(slog.Default()); err != nil { // One more thing to tell, and no reason to tell nothing.
+			if err := dirs.Make(slog.Default()); err != nil { // Reported as a finding; the other checks still run.
 				checks = append([]doctor.CheckFunc{func(context.Context) []doctor.Finding {
 					return []doctor.Finding{{Name: "directories", Status: doctor.Fail, Detail: err.Error(),
-						Hint: "run as the user who owns them, or give others: --state-dir, --cache-dir, --run-dir"}}
+						Hint: "run as their owner, or set --state-dir, --cache-dir and --run-dir"}}
 				}}, checks...)
 			}
 			findings := doctor.Check(cmd.Context(), dirs.StateDir, checks...)

@@ -11,7 +11,7 @@ import (
 )
 
 // TestTheDoctorTellsOfDirectoriesAndTheRest has a state directory that is
-// somebody else's, as all are to who is not root beside a server of root's.
+// somebody else's, as all are to a user other than root beside a server of root.
 func TestTheDoctorTellsOfDirectoriesAndTheRest(t *testing.T) {
 	dir := t.TempDir()
 	state := filepath.Join(dir, "state")

@@ -13,8 +13,8 @@ import (
 func newEnv(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "env",
-		Short: "Print the export lines that an E2B SDK needs",
-		Long: `Print the export lines that an E2B SDK needs:
+		Short: "Print environment variables for the E2B SDKs",
+		Long: `Print environment variables for the E2B SDKs, as shell export lines:
 
   eval "$(rundlet env)"`,
 		Args: cobra.NoArgs,
@@ -46,7 +46,7 @@ func newEnv(o *options) *cobra.Command {
 	}
 }
 
-// endpoint returns the URL of this machine's daemon, or where one would listen.
+// endpoint returns the URL of this host's daemon, or the default one.
 func endpoint(dirs layout.Layout) string {
 	if url := statedir.ReadEndpoint(dirs); url != "" {
 		return url

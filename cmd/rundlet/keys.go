@@ -16,10 +16,10 @@ import (
 )
 
 func newKeys(o *options) *cobra.Command {
-	cmd := &cobra.Command{Use: "keys", Short: "Make, list and remove API keys"}
+	cmd := &cobra.Command{Use: "keys", Short: "Create, list and remove API keys"}
 	var name string
 	create := &cobra.Command{
-		Use: "create", Short: "Make an API key; it is shown this once", Args: cobra.NoArgs,
+		Use: "create", Short: "Create an API key and print it (it cannot be shown again)", Args: cobra.NoArgs,
 		RunE: withKeys(o, store.OpenAsItIs, func(cmd *cobra.Command, known keys.Store, _ []string) error {
 			key, text, err := known.Create(cmd.Context(), name)
 			if err != nil {
@@ -32,7 +32,7 @@ func newKeys(o *options) *cobra.Command {
 			return err
 		}),
 	}
-	create.Flags().StringVar(&name, "name", "", "what the key is for")
+	create.Flags().StringVar(&name, "name", "", "name of the key")
 	cmd.AddCommand(create,
 		&cobra.Command{
 			Use: "ls", Short: "List the API keys", Args: cobra.NoArgs,
@@ -53,7 +53,7 @@ func newKeys(o *options) *cobra.Command {
 			}),
 		},
 		&cobra.Command{
-			Use: "rm ID", Short: "Remove an API key; it is refused from now on", Args: cobra.ExactArgs(1),
+			Use: "rm ID", Short: "Remove an API key; requests with it are refused from then on", Args: cobra.ExactArgs(1),
 			RunE: withKeys(o, store.OpenAsItIs, func(cmd *cobra.Command, known keys.Store, args []string) error {
 				if err := known.Remove(cmd.Context(), args[0]); err != nil {
 					return fmt.Errorf("remove key %q: %w", args[0], err)
@@ -64,7 +64,7 @@ func newKeys(o *options) *cobra.Command {
 	return cmd
 }
 
-// keyLine is a key as programs read it.
+// keyLine is the JSON form of a key.
 type keyLine struct {
 	ID        string    `json:"id"`
 	Name      string    `json:"name"`
@@ -82,8 +82,8 @@ func keyLines(list []e2b.Key) []keyLine {
 
 type opener func(context.Context, string) (*store.Store, error)
 
-// openToRead opens a database for reading; before the first start there is none, and
-// an empty one is made.
+// openToRead opens a database for reading, and creates an empty one before the first
+// start.
 func openToRead(ctx context.Context, path string) (*store.Store, error) {
 	db, err := store.OpenReadOnly(ctx, path)
 	if errors.Is(err, fs.ErrNotExist) {

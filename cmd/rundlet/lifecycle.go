@@ -11,18 +11,17 @@ import (
 	"github.com/rundlet/rundlet/client"
 )
 
-// resumedFor is what a sandbox lives that was resumed or forked without more
-// words; the same as for a new one.
+// resumedFor is the default timeout of a resumed or forked sandbox; a new one has the
+// same.
 const resumedFor = 5 * time.Minute
 
-// changed is what --json tells of a sandbox after a command.
+// changed is a sandbox after a command, as --json prints it.
 type changed struct {
 	ID    string `json:"sandboxID"`
 	State string `json:"state"`
 }
 
-// forEach does the same to several sandboxes. One that fails does not keep the
-// others from it.
+// forEach calls do for each sandbox and continues after an error.
 func (o *options) forEach(cmd *cobra.Command, ids []string, what, state string, do func(context.Context, client.API, string) error) error {
 	api, err := o.api()
 	if err != nil {
@@ -46,25 +45,26 @@ func (o *options) forEach(cmd *cobra.Command, ids []string, what, state string, 
 func newSandboxPause(o *options) *cobra.Command {
 	var filesOnly bool
 	cmd := &cobra.Command{
-		Use: "pause ID...", Short: "Save sandboxes and end their machines", Args: cobra.MinimumNArgs(1),
-		Long: `Save sandboxes, with all that runs in them, and end their machines.
+		Use: "pause ID...", Short: "Pause sandboxes: save them and free their memory and CPU", Args: cobra.MinimumNArgs(1),
+		Long: `Pause sandboxes: save their files and memory, running processes included, and stop
+them.
 
-A paused sandbox takes no memory and no CPU. "rundlet sandbox resume" lets it
-run on; without its memory (--files-only) it boots afresh then.`,
+A paused sandbox uses no memory and no CPU. "rundlet sandbox resume" continues it
+where it was; one that was paused with --files-only boots again.`,
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			return o.forEach(cmd, ids, "pause", "paused", func(ctx context.Context, api client.API, id string) error {
 				return api.Pause(ctx, id, !filesOnly)
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&filesOnly, "files-only", false, "save the files and drop the memory")
+	cmd.Flags().BoolVar(&filesOnly, "files-only", false, "save the files but not the memory")
 	return cmd
 }
 
 func newSandboxResume(o *options) *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use: "resume ID...", Short: "Let paused sandboxes run on", Args: cobra.MinimumNArgs(1),
+		Use: "resume ID...", Short: "Resume paused sandboxes", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			if err := wholeSeconds(timeout); err != nil {
 				return err
@@ -75,7 +75,7 @@ func newSandboxResume(o *options) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().DurationVar(&timeout, "timeout", resumedFor, "how long they live from now on, at least")
+	cmd.Flags().DurationVar(&timeout, "timeout", resumedFor, "minimum time until they time out, from now")
 	return cmd
 }
 
@@ -83,7 +83,7 @@ func newSandboxFork(o *options) *cobra.Command {
 	var count int
 	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use: "fork ID", Short: "Make copies of a running sandbox and print their ids", Args: cobra.ExactArgs(1),
+		Use: "fork ID", Short: "Fork a running sandbox and print the ids of the copies", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := wholeSeconds(timeout); err != nil {
 				return err
@@ -115,15 +115,15 @@ func newSandboxFork(o *options) *cobra.Command {
 			return errors.Join(errs...)
 		},
 	}
-	cmd.Flags().IntVarP(&count, "count", "n", 1, "how many, up to 100")
-	cmd.Flags().DurationVar(&timeout, "timeout", resumedFor, "how long they live")
+	cmd.Flags().IntVarP(&count, "count", "n", 1, "number of copies, at most 100")
+	cmd.Flags().DurationVar(&timeout, "timeout", resumedFor, "timeout of the copies")
 	return cmd
 }
 
-// wholeSeconds checks what the API counts in seconds.
+// wholeSeconds checks a timeout, which the API counts in seconds.
 func wholeSeconds(timeout time.Duration) error {
 	if timeout < time.Second {
-		return fmt.Errorf("--timeout %s: a sandbox lives at least 1s", timeout)
+		return fmt.Errorf("--timeout must be at least 1s, got %s", timeout)
 	}
 	return nil
 }

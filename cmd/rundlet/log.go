@@ -12,7 +12,7 @@ import (
 	"github.com/rundlet/rundlet/rotate"
 )
 
-// logOptions say where the daemon's own log goes.
+// logOptions configure the daemon's log.
 type logOptions struct {
 	level    slog.Level
 	json     bool
@@ -22,15 +22,15 @@ type logOptions struct {
 
 func (l *logOptions) flags(f *pflag.FlagSet) {
 	l.rotation = hygiene.DefaultRotation()
-	f.TextVar(&l.level, "log-level", slog.LevelInfo, "the least that is logged: debug, info, warn, error")
+	f.TextVar(&l.level, "log-level", slog.LevelInfo, "minimum log level: debug, info, warn, error")
 	f.BoolVar(&l.json, "log-json", false, "write the log as JSON")
-	f.StringVar(&l.file, "log-file", "", "file for the log, rotated and never readable by others (default standard error)")
-	f.Int64Var(&l.rotation.MaxBytes, "log-max-bytes", l.rotation.MaxBytes, "length at which the log file is rotated")
-	f.IntVar(&l.rotation.Generations, "log-generations", l.rotation.Generations, "rotated log files that are kept, as FILE.1 and so on; 0 for none")
+	f.StringVar(&l.file, "log-file", "", "write the log to this file, rotated and readable by its owner only (default standard error)")
+	f.Int64Var(&l.rotation.MaxBytes, "log-max-bytes", l.rotation.MaxBytes, "size in bytes at which the log file is rotated")
+	f.IntVar(&l.rotation.Generations, "log-generations", l.rotation.Generations, "rotated log files to keep, as FILE.1, FILE.2, ...; 0 keeps none")
 }
 
-// open returns the log and what ends it. Lines that a file does not take, as on
-// a full disk, go to stderr.
+// open returns the log and a function that closes it. Lines that cannot be written to
+// the file, for example because the disk is full, go to stderr.
 func (l *logOptions) open(stderr io.Writer) (log *slog.Logger, end func(), err error) {
 	w, end := stderr, func() {}
 	if l.file != "" {

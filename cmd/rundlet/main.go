@@ -1,5 +1,5 @@
-// Command rundlet is the daemon and the command line: flags in, text out. Nothing is
-// wired or decided here: see package node.
+// Command rundlet is the daemon and the command line. It parses flags and prints
+// results; wiring and decisions are in package node.
 package main
 
 import (
@@ -29,8 +29,8 @@ type exitError int
 func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 func run(args []string) int {
-	// The driver swaps os.Stdout and os.Stderr while it starts a machine; what
-	// people read goes to the files that were there first.
+	// The driver swaps os.Stdout and os.Stderr while it starts a machine; output for
+	// the user goes to the original files.
 	stdout, stderr := os.Stdout, os.Stderr
 	ctx := untilSignal()
 	root := newRoot()
@@ -56,13 +56,13 @@ func run(args []string) int {
 	return 1
 }
 
-// signalled is why the command's context ended.
+// signalled is the cause of a context that a signal cancelled.
 type signalled struct{ os.Signal }
 
 func (s signalled) Error() string { return "stopped by " + s.String() }
 
 // untilSignal returns a context that ends, with a signalled cause, at the first
-// SIGINT or SIGTERM. A second one ends the process the hard way.
+// SIGINT or SIGTERM. A second one kills the process.
 func untilSignal() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)

@@ -14,13 +14,13 @@ import (
 
 func newOrphan(o *options) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "orphan", Short: "List and remove what no sandbox claims and was set aside",
-		Long: `List and remove what no sandbox claims and was set aside.
+		Use: "orphan", Short: "List and remove orphaned snapshots and machines",
+		Long: `List and remove orphans: snapshot files and machines that have no record in the
+database, for example because an old backup was restored.
 
-Saved files and machines of which the database says nothing may be those of rows
-that it lost. They are kept for seven days, so that a backup can be put in place
-("rundlet restore"): what has a row again is no orphan. Sandboxes that are
-quarantined are listed, too; nothing removes those but a command.`,
+Orphans are kept for seven days, so that a backup that contains their records can
+be restored ("rundlet restore"). Quarantined sandboxes are listed too; they are
+removed only by a command.`,
 	}
 	cmd.AddCommand(newOrphanLs(o), newOrphanRm(o))
 	return cmd
@@ -28,7 +28,7 @@ quarantined are listed, too; nothing removes those but a command.`,
 
 func newOrphanLs(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "ls", Short: "List what was set aside, and the quarantined sandboxes", Args: cobra.NoArgs,
+		Use: "ls", Short: "List orphans and quarantined sandboxes", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dirs, err := o.layout()
 			if err != nil {
@@ -59,7 +59,7 @@ func newOrphanLs(o *options) *cobra.Command {
 
 func newOrphanRm(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "rm NAME...", Short: "Give up what was set aside; the daemon deletes it when it looks next", Args: cobra.MinimumNArgs(1),
+		Use: "rm NAME...", Short: "Remove orphans; the daemon deletes them at its next check", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			dirs, err := o.layout()
 			if err != nil {

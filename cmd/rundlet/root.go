@@ -17,7 +17,7 @@ type options struct {
 	json bool
 }
 
-// layout resolves the directories and makes them.
+// layout resolves the directories and creates them.
 func (o *options) layout() (layout.Layout, error) {
 	l, err := layout.Resolve(o.dirs, os.Getenv)
 	if err != nil {
@@ -33,16 +33,16 @@ func newRoot() *cobra.Command {
 		Short: "Sandboxes for AI agents on machines you own",
 		Long: `Rundlet runs sandboxes for AI agents on machines you own, with the E2B API.
 
-Start with "rundlet doctor" to see what this machine can do, "rundlet run" to
-run one command in a sandbox, or "rundlet serve" to serve E2B SDKs.`,
+Start with "rundlet doctor" to check this host, "rundlet run" to run one command in
+a sandbox, or "rundlet serve" to start a server for the E2B SDKs.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&o.dirs.StateDir, "state-dir", "", "durable state (default $"+layout.EnvStateDir+" or ~/.rundlet/state)")
-	f.StringVar(&o.dirs.CacheDir, "cache-dir", "", "what can be made again (default $"+layout.EnvCacheDir+" or ~/.rundlet/cache)")
-	f.StringVar(&o.dirs.RunDir, "run-dir", "", "what is gone after a reboot (default $"+layout.EnvRunDir+" or /run/rundlet)")
-	f.BoolVar(&o.json, "json", false, "print JSON for programs")
+	f.StringVar(&o.dirs.CacheDir, "cache-dir", "", "cache that may be deleted at any time (default $"+layout.EnvCacheDir+" or ~/.rundlet/cache)")
+	f.StringVar(&o.dirs.RunDir, "run-dir", "", "runtime files that do not survive a reboot (default $"+layout.EnvRunDir+" or /run/rundlet)")
+	f.BoolVar(&o.json, "json", false, "print JSON")
 	root.AddCommand(newServe(o), newEnv(o), newRun(o), newSandbox(o), newSnapshot(o), newKeys(o), newBackup(o), newRestore(o), newOrphan(o), newDoctor(o), newBench(o), newSimulate(o), newVersion(o))
 	return root
 }

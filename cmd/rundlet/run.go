@@ -28,10 +28,10 @@ func (e *execFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SetInterspersed(false)
 	f.StringArrayVarP(&e.env, "env", "e", nil, "environment variable KEY=VALUE for the command")
-	f.StringVarP(&e.user, "user", "u", "", "guest user (default: the sandbox's)")
+	f.StringVarP(&e.user, "user", "u", "", "guest user (default: the sandbox's default user)")
 	f.StringVarP(&e.cwd, "cwd", "w", "", "working directory in the guest")
-	f.BoolVarP(&e.tty, "tty", "t", false, "give the command a terminal")
-	f.BoolVarP(&e.open, "interactive", "i", false, "send this process's input to the command")
+	f.BoolVarP(&e.tty, "tty", "t", false, "allocate a terminal for the command")
+	f.BoolVarP(&e.open, "interactive", "i", false, "pass standard input to the command")
 }
 
 func (e *execFlags) environment() (map[string]string, error) {
@@ -53,9 +53,9 @@ func newRun(o *options) *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "run [flags] -- COMMAND [ARG...]",
-		Short: "Run one command in a sandbox of its own; no server needed",
-		Long: `Run one command in a sandbox of its own, with its output and its exit code.
-The sandbox is gone when the command ends.
+		Short: "Run one command in a temporary sandbox, without a server",
+		Long: `Run one command in a temporary sandbox, without a server. The command's output and
+exit code are passed through. The sandbox is removed when the command ends.
 
   rundlet run -- python3 -c 'print(6*7)'`,
 		Args: cobra.MinimumNArgs(1),
@@ -82,8 +82,8 @@ The sandbox is gone when the command ends.
 	}
 	ef.add(cmd)
 	nameserverFlag(cmd.Flags(), &nameservers)
-	cmd.Flags().BoolVar(&noInternet, "no-internet", false, "deny the command all network access")
-	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "end the sandbox after this time")
+	cmd.Flags().BoolVar(&noInternet, "no-internet", false, "deny all network access")
+	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "kill the sandbox after this time")
 	return cmd
 }
 
@@ -100,7 +100,7 @@ func runOnce(cmd *cobra.Command, cfg node.Config, req sandbox.CreateRequest, ef 
 	return execute(cmd, n.Agent(sb), ef, nil, args)
 }
 
-// execute runs a command and turns its exit code into this process's.
+// execute runs a command and returns its exit code as an exitError.
 func execute(cmd *cobra.Command, agent client.Agent, ef execFlags, env map[string]string, args []string) error {
 	c := client.Command{
 		Args: args, Env: env, Cwd: ef.cwd, User: ef.user,

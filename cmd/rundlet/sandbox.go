@@ -15,14 +15,14 @@ import (
 )
 
 func newSandbox(o *options) *cobra.Command {
-	cmd := &cobra.Command{Use: "sandbox", Aliases: []string{"sb"}, Short: "List, enter, pause, copy and end the sandboxes of a running server"}
+	cmd := &cobra.Command{Use: "sandbox", Aliases: []string{"sb"}, Short: "Manage the sandboxes of a running server"}
 	cmd.AddCommand(newSandboxLs(o), newSandboxExec(o), newSandboxPause(o), newSandboxResume(o), newSandboxFork(o),
 		newSandboxSnapshot(o), newSandboxKill(o))
 	return cmd
 }
 
-// api is the server that this command line talks to: the environment's, as for
-// an SDK, or else this machine's own.
+// api returns a client of the server named by the environment, as for an SDK, or of
+// this host's own.
 func (o *options) api() (client.API, error) {
 	url, key := os.Getenv("E2B_API_URL"), os.Getenv("E2B_API_KEY")
 	if url != "" && key != "" {
@@ -37,16 +37,16 @@ func (o *options) api() (client.API, error) {
 	}
 	if key == "" {
 		if key = keys.ReadDefault(dirs); key == "" {
-			return client.API{}, errors.New("there is no API key on this machine yet; start \"rundlet serve\", or set E2B_API_KEY")
+			return client.API{}, errors.New("no API key found on this host: start \"rundlet serve\" once, or set E2B_API_KEY")
 		}
 	}
 	return client.API{URL: url, Key: key}, nil
 }
 
-// unreachable explains the commonest failure of a client.
+// unreachable explains the most common client error.
 func unreachable(api client.API, err error) error {
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("no server answers at %s; start one with \"rundlet serve\"", api.URL)
+		return fmt.Errorf("no server at %s; start one with \"rundlet serve\"", api.URL)
 	}
 	return err
 }
@@ -77,7 +77,7 @@ func newSandboxLs(o *options) *cobra.Command {
 				if name == "" {
 					name = sb.TemplateID
 				}
-				ends := "-" // Nothing ends a paused one.
+				ends := "-" // A paused sandbox has no timeout.
 				if sb.State != "paused" {
 					ends = time.Until(sb.EndAt).Round(time.Second).String()
 				}
@@ -87,14 +87,15 @@ func newSandboxLs(o *options) *cobra.Command {
 			return w.Flush()
 		},
 	}
-	cmd.Flags().BoolVar(&killed, "killed", false, "list those of this machine that have ended, and why")
+	cmd.Flags().BoolVar(&killed, "killed", false, "list killed sandboxes of this host, with the reason")
 	return cmd
 }
 
-// maxKilled is how many ended sandboxes are listed: the newest.
+// maxKilled limits the killed sandboxes that are listed; the newest come first.
 const maxKilled = 1000
 
-// listKilled reads this machine's database: the API tells nothing of the dead.
+// listKilled reads this host's database, since the API does not return killed
+// sandboxes.
 func listKilled(cmd *cobra.Command, o *options) error {
 	dirs, err := o.layout()
 	if err != nil {
@@ -137,7 +138,7 @@ func listKilled(cmd *cobra.Command, o *options) error {
 
 func newSandboxKill(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "kill ID...", Short: "End sandboxes", Args: cobra.MinimumNArgs(1),
+		Use: "kill ID...", Short: "Kill sandboxes", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			api, err := o.api()
 			if err != nil {

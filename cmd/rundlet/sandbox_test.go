@@ -158,7 +158,7 @@ func TestNoServer(t *testing.T) {
 	if err := statedir.WriteEndpoint(l, srv.URL); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := cli(t, "sandbox", "ls"); err == nil || !strings.Contains(err.Error(), "no server answers at "+srv.URL) {
+	if _, err := cli(t, "sandbox", "ls"); err == nil || !strings.Contains(err.Error(), "no server at "+srv.URL) {
 		t.Errorf("no server: %v", err)
 	}
 	if _, err := os.Stat(l.Database()); err != nil {

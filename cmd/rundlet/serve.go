@@ -25,12 +25,12 @@ func newServe(o *options) *cobra.Command {
 	var proxies, nameservers []string
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Serve the E2B API and the sandboxes' data plane",
-		Long: `Serve the E2B API and the data plane on one port.
+		Short: "Serve the E2B API and the data plane of sandboxes",
+		Long: `Serve the E2B API and the data plane of sandboxes on one port.
 
-Ctrl-C ends the sandboxes that run; those that are paused, and snapshots, stay.
-SIGTERM, which a service manager sends for a restart, and every failure leave
-all of them for the next "rundlet serve".`,
+Ctrl-C kills the running sandboxes; paused ones and snapshots are kept. After
+SIGTERM, which service managers send, or a crash, sandboxes keep running and the
+next "rundlet serve" takes them over.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, end, err := logs.open(cmd.ErrOrStderr())
@@ -64,29 +64,29 @@ all of them for the next "rundlet serve".`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&cfg.Listen, "listen", defaultListen, "address of the API and the data plane")
-	f.StringVar(&cfg.MetricsListen, "metrics-listen", "", "loopback address to serve /metrics without a key (default none; the API serves it with one)")
-	f.StringVar(&cfg.Domain, "domain", "", "domain whose sub-domains PORT-SANDBOX.DOMAIN lead to sandboxes")
-	f.StringSliceVar(&proxies, "trusted-proxy", nil, "address or network of a reverse proxy whose X-Forwarded-For names the client (loopback always is)")
-	f.BoolVar(&cfg.RequireSecure, "require-secure", false, "give every sandbox an access token for its agent, also where the create of an older client does not ask for one; a create that asks for none is refused")
-	f.StringVar(&cfg.Node.Driver, "driver", vm.AutoDriver, "what runs sandboxes: "+strings.Join(driverNames(), ", "))
+	f.StringVar(&cfg.MetricsListen, "metrics-listen", "", "loopback address that serves /metrics without an API key (default none; the API serves it with a key)")
+	f.StringVar(&cfg.Domain, "domain", "", "domain whose subdomains PORT-SANDBOX.DOMAIN are routed to sandboxes")
+	f.StringSliceVar(&proxies, "trusted-proxy", nil, "address or network of a reverse proxy whose X-Forwarded-For is trusted (loopback always is)")
+	f.BoolVar(&cfg.RequireSecure, "require-secure", false, "require an access token for the agent of every sandbox, even if an older client does not ask for one; refuse creates that opt out")
+	f.StringVar(&cfg.Node.Driver, "driver", vm.AutoDriver, "sandbox driver: "+strings.Join(driverNames(), ", "))
 	logs.flags(f)
-	f.BoolVar(&cfg.Node.NoUplink, "no-uplink", false, "give no sandbox a way to the internet and leave the host's network alone")
+	f.BoolVar(&cfg.Node.NoUplink, "no-uplink", false, "give sandboxes no internet access and do not change the host's network")
 	nameserverFlag(f, &nameservers)
-	f.BoolVar(&cfg.Node.AcceptEmptyDatabase, "accept-empty-database", false, "start although the database is empty or missing and there are saved snapshots; they are set aside")
-	f.IntVar(&cfg.Node.NetworkSlots, "network-slots", 4, "network slots kept ready")
-	f.UintVar(&cfg.Node.SandboxMbit, "sandbox-bandwidth", 1000, "Mbit/s that one sandbox may send to the internet, and receive from there")
-	f.UintVar(&cfg.Node.UplinkMbit, "uplink-bandwidth", 0, "Mbit/s that all sandboxes may send to the internet: 95 % of the slowest link on the way, then they share it evenly; 0 for no bound")
+	f.BoolVar(&cfg.Node.AcceptEmptyDatabase, "accept-empty-database", false, "start even if the database is empty or missing although snapshots exist; they become orphans")
+	f.IntVar(&cfg.Node.NetworkSlots, "network-slots", 4, "network slots to keep ready")
+	f.UintVar(&cfg.Node.SandboxMbit, "sandbox-bandwidth", 1000, "internet bandwidth of one sandbox in Mbit/s, each way")
+	f.UintVar(&cfg.Node.UplinkMbit, "uplink-bandwidth", 0, "total upload bandwidth of all sandboxes in Mbit/s, shared fairly; set it to 95 % of the slowest link; 0 means unlimited")
 	capacityFlags(f, &cfg.Node.Capacity)
 	shareFlags(f, &cfg.Node.Shares)
 	cfg.Node.Supervision = runtime.DefaultSupervision()
-	f.DurationVar(&cfg.Node.Supervision.Heartbeat, "heartbeat", cfg.Node.Supervision.Heartbeat, "how often a sandbox is asked for a sign of life; one that gives none for 5 minutes is ended; 0 for never")
-	f.IntVar(&cfg.Node.Warm.Ready, "warm", warmpool.DefaultTarget.Ready, "sandboxes of the base kept running ahead of need; 0 for none")
-	f.IntVar(&cfg.Node.Warm.Prepared, "prepared", warmpool.DefaultTarget.Prepared, "sandboxes of the base kept ready to be started, behind the warm ones")
-	f.DurationVar(&cfg.Node.Warm.MaxAge, "warm-max-age", warmpool.DefaultTarget.MaxAge, "age at which a warm sandbox is replaced; 0 for never")
+	f.DurationVar(&cfg.Node.Supervision.Heartbeat, "heartbeat", cfg.Node.Supervision.Heartbeat, "interval of sandbox health checks; a sandbox that fails them for 5 minutes is killed; 0 disables them")
+	f.IntVar(&cfg.Node.Warm.Ready, "warm", warmpool.DefaultTarget.Ready, "warm sandboxes of template base to keep running; 0 disables the warm pool")
+	f.IntVar(&cfg.Node.Warm.Prepared, "prepared", warmpool.DefaultTarget.Prepared, "sandboxes of template base to keep prepared for refilling the warm pool")
+	f.DurationVar(&cfg.Node.Warm.MaxAge, "warm-max-age", warmpool.DefaultTarget.MaxAge, "age at which a warm sandbox is replaced; 0 means never")
 	return cmd
 }
 
-// parseProxies reads addresses and networks.
+// parseProxies parses addresses and networks.
 func parseProxies(texts []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	for _, text := range texts {
@@ -118,7 +118,7 @@ func driverNames() []string {
 }
 
 func nameserverFlag(f *pflag.FlagSet, texts *[]string) {
-	f.StringSliceVar(texts, "nameserver", nil, "address of a name server for sandboxes, also a private one (default 8.8.8.8 and 1.1.1.1)")
+	f.StringSliceVar(texts, "nameserver", nil, "DNS server for sandboxes; may be a private address (default 8.8.8.8 and 1.1.1.1)")
 }
 
 func parseNameservers(texts []string) (out []netip.Addr, err error) {

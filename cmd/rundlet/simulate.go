@@ -22,23 +22,23 @@ func newSimulate(o *options) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "simulate",
-		Short: "Simulate days of a node and check the daemon's decisions",
-		Long: `Run the decisions of a daemon with the flags of its default configuration
-against simulated nodes with a virtual clock: bursty traffic, launch failures,
-pressure on the host, crashes of the daemon. Admission, the queue, the warm pool,
-the reaction to pressure and the recovery after a crash are the daemon's own code;
-machines, clients and the host are made up. Every invariant is checked after every
-event. The same seed gives the same run, to the digest. It starts no sandbox and
-needs no server.
+		Short: "Simulate nodes and check the daemon's decisions",
+		Long: `Simulate nodes and check the daemon's decisions. Admission, the queue, the warm pool,
+pressure handling and crash recovery are the daemon's own code in its default
+configuration; the clock, machines, clients and host are simulated, with bursty
+traffic, launch failures, host pressure and daemon crashes. All invariants are
+checked after every event. The same seed gives the same run. No sandbox is started
+and no server is needed.
 
-The exit code is 1 if an invariant was broken. One is known to be: under pressure
-the daemon starts sandboxes below the host's reserve until it refuses new work.`,
+The exit code is 1 if an invariant is violated. One violation is known: under
+pressure the daemon starts sandboxes below the host's reserve until it refuses new
+work.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, ok := simulate.Find(scenario)
 			switch {
 			case !ok:
-				return fmt.Errorf("no scenario %q; there are %s", scenario, scenarioNames())
+				return fmt.Errorf("unknown scenario %q: must be one of %s", scenario, scenarioNames())
 			case nodes < 1 || nodes > maxNodes:
 				return fmt.Errorf("--nodes must be 1 to %d", maxNodes)
 			case warm.Ready < 0 || warm.Prepared < 0:
@@ -56,22 +56,22 @@ the daemon starts sandboxes below the host's reserve until it refuses new work.`
 				err = r.Print(cmd.OutOrStdout())
 			}
 			if r.Violations > 0 {
-				err = errors.Join(err, fmt.Errorf("%d invariants were broken", r.Violations))
+				err = errors.Join(err, fmt.Errorf("%d invariants violated", r.Violations))
 			}
 			return err
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&nodes, "nodes", 1, "simulated nodes, each with a seed of its own")
-	f.Float64Var(&hours, "hours", 24, "simulated hours of each")
+	f.IntVar(&nodes, "nodes", 1, "number of simulated nodes, each with its own seed")
+	f.Float64Var(&hours, "hours", 24, "simulated hours per node")
 	f.Uint64Var(&seed, "seed", 1, "seed of the first node")
-	f.IntVar(&warm.Ready, "warm", warm.Ready, "as of serve: sandboxes of the base kept running ahead of need")
-	f.IntVar(&warm.Prepared, "prepared", warm.Prepared, "as of serve: sandboxes of the base kept ready to be started")
+	f.IntVar(&warm.Ready, "warm", warm.Ready, "as for serve: warm sandboxes to keep running")
+	f.IntVar(&warm.Prepared, "prepared", warm.Prepared, "as for serve: sandboxes to keep prepared")
 	f.StringVar(&scenario, "scenario", simulate.Scenarios[0].Name, "one of "+scenarioNames())
 	return cmd
 }
 
-// Bounds that keep a slip from running for hours.
+// Limits against a typing error that would run for hours.
 const (
 	maxNodes = 10_000
 	maxHours = 10_000

@@ -47,7 +47,7 @@ func TestSimulateRefusesWhatItCannotRun(t *testing.T) {
 func TestSimulateFailsWhereAnInvariantWasBroken(t *testing.T) {
 	home(t)
 	out, err := cli(t, "simulate", "--hours", "2", "--scenario", "pressure_shrink")
-	if err == nil || !strings.Contains(err.Error(), "invariants were broken") || !strings.Contains(out, "was started below the reserve") {
+	if err == nil || !strings.Contains(err.Error(), "invariants violated") || !strings.Contains(out, "was started below the reserve") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -12,11 +12,12 @@ import (
 func newSandboxSnapshot(o *options) *cobra.Command {
 	var name string
 	cmd := &cobra.Command{
-		Use: "snapshot ID", Short: "Save a sandbox, which runs on, and print the snapshot's id", Args: cobra.ExactArgs(1),
-		Long: `Save a sandbox, with all that runs in it, and print the id of the snapshot.
+		Use: "snapshot ID", Short: "Snapshot a running sandbox and print the snapshot's id", Args: cobra.ExactArgs(1),
+		Long: `Snapshot a running sandbox, its processes included, and print the snapshot's id. The
+sandbox keeps running.
 
-The id, or the name, can be used as a template. A name that another snapshot has
-moves to the new one.`,
+The id or the name can be used as a template. If another snapshot has the name, the
+name moves to the new one.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, err := o.api()
 			if err != nil {
@@ -33,12 +34,12 @@ moves to the new one.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&name, "name", "", "[namespace/]name[:tag] to keep it under")
+	cmd.Flags().StringVar(&name, "name", "", "name of the snapshot: [namespace/]name[:tag]")
 	return cmd
 }
 
 func newSnapshot(o *options) *cobra.Command {
-	cmd := &cobra.Command{Use: "snapshot", Short: "List and remove the snapshots of a running server"}
+	cmd := &cobra.Command{Use: "snapshot", Short: "Manage the snapshots of a running server"}
 	cmd.AddCommand(newSnapshotLs(o), newSnapshotRm(o))
 	return cmd
 }

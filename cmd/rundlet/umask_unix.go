@@ -4,6 +4,6 @@ package main
 
 import "golang.org/x/sys/unix"
 
-// privateFiles makes every file that this process creates one for its owner only,
-// unless it says otherwise: those of libraries too.
+// privateFiles makes files that this process creates, libraries included, accessible
+// to their owner only unless the mode is set explicitly.
 func privateFiles() { unix.Umask(0o077) }

@@ -12,7 +12,7 @@ import (
 func newVersion(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Print the version of this binary and of the envd protocol it speaks",
+		Short: "Print the version of Rundlet and of its envd protocol",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.json {

@@ -62,7 +62,7 @@ func explained(err error) bool {
 // next returns the sandbox that a request which was cut is sent to again, or why
 // it is not. It waits for a change of state that is under way. What the sandbox
 // had not been sent goes to its next run; so does what may be sent twice. The
-// rest may have had its effect, and is told that the run it was sent to is gone.
+// rest may have had its effect, and gets an error: the run it was sent to is gone.
 func (p *Proxy) next(r *http.Request, attempts int) (sb sandbox.Sandbox, err error) {
 	x := exchangeOf(r)
 	cut, id := x.cut, x.target.ID
@@ -108,7 +108,7 @@ func (r *run) of(sb sandbox.Sandbox) bool {
 	return r.key == lifecycle{sb.ID, sb.StartedAt.UnixNano()}
 }
 
-// unread is a body that stays usable as long as nobody read of it: a transport
+// unread is a body that stays usable until the first read: a transport
 // that cannot dial closes it all the same. The server closes it in the end.
 type unread struct {
 	io.ReadCloser
@@ -152,7 +152,7 @@ func (x *exchange) answered(resp *http.Response) {
 	}
 }
 
-// unasked reports that the client waits to be asked for its body, and was not. Who
+// unasked reports that the client waits to be asked for its body, and was not. A client that
 // is answered by then does not send it.
 func (x *exchange) unasked() bool {
 	return x.in.ProtoMajor == 1 && x.in.Header.Get("Expect") != "" && !x.again.touched.Load()

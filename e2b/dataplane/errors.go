@@ -19,7 +19,7 @@ func gone(err error) *refusal.Error {
 	return refusal.Gone.With()
 }
 
-// bodyGrace is how long net/http may read what is left of a body that nobody
+// bodyGrace is how long net/http may read the rest of a body that no one
 // wants.
 const bodyGrace = 5 * time.Second
 

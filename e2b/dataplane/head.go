@@ -23,7 +23,7 @@ const (
 	// allHeads and headsOfOne bound what is above it, of all sandboxes and of one.
 	allHeads, headsOfOne = 64 << 20, 16 << 20
 	// headTime is how long a head may take from its first byte to its last. There
-	// is no bound on the time before its first byte: a long poll is silent.
+	// is not a bound on the time before its first byte: a long poll is silent.
 	headTime = 10 * time.Second
 	// maxGRPCHead bounds a head, or trailers, of HTTP/2, as its libraries do. It is
 	// small, because it is in no budget.

@@ -23,7 +23,7 @@ func (e *LimitError) Error() string { return "too many requests without an API k
 
 // OnWork sets the function that is called before a request without a token causes
 // work. It returns how long a request that is refused has to wait. Without it there
-// is no limit.
+// means no limit.
 func (p *Proxy) OnWork(charge func(r *http.Request, work float64) (wait time.Duration, ok bool)) {
 	p.onWork = charge
 }

@@ -24,7 +24,7 @@ func TestWarningsAreSeldom(t *testing.T) {
 		time.Sleep(logEvery)
 		s.warn("one", "n", 2)
 		if !strings.Contains(out.String(), "n=2 left_out=999") {
-			t.Errorf("what was left out is not told:\n%s", &out)
+			t.Errorf("omissions are not reported:\n%s", &out)
 		}
 	})
 }

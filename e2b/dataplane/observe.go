@@ -11,7 +11,7 @@ import (
 	"github.com/rundlet/rundlet/envd"
 )
 
-// Observer is told when the commands that pass through start and print. It is
+// Observer is notified when commands that pass through start and print. It is
 // optional: a Sandboxes that implements it is asked to observe.
 type Observer interface {
 	// CommandStarted: the agent reported the start, so long after the request came.

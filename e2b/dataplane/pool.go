@@ -38,7 +38,7 @@ const (
 	// grpcBuffer is what is held of a gRPC answer that the client does not take. By
 	// itself net/http would hold 4 MiB of each.
 	grpcBuffer = 64 << 10
-	// sweepEvery is how soon the end of a run is noticed that nobody told us.
+	// sweepEvery is how soon an unreported end of a run is noticed.
 	sweepEvery = time.Second
 )
 
@@ -55,7 +55,7 @@ type pool struct {
 	mu        sync.Mutex
 	runs      map[lifecycle]*run // guarded by mu
 	closed    bool               // guarded by mu
-	// most bounds the connections, mostOfOne those of one run; 0 is no bound.
+	// most bounds the connections, mostOfOne those of one run; 0 means no bound.
 	most, mostOfOne int
 	open            int // guarded by mu
 }
@@ -172,7 +172,7 @@ func (r *run) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 }
 
 // check ends the run if its sandbox is not in it any more, and forgets it if
-// nobody uses it. A machine that vanishes may leave streams that neither end nor
+// it is unused. A machine that vanishes may leave streams that neither end nor
 // fail, so the open ones are looked after here.
 func (r *run) check() {
 	ctx, cancel := context.WithTimeout(context.Background(), sweepEvery)
@@ -195,7 +195,7 @@ func (r *run) check() {
 	}
 }
 
-// ended tells whether a sandbox that was running does no more. One that is being
+// ended reports whether a sandbox that was running has stopped. One that is being
 // paused may yet run on.
 func ended(s sandbox.State) bool { return s != sandbox.StateRunning && s != sandbox.StatePausing }
 

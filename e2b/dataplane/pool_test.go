@@ -92,7 +92,7 @@ func TestRunEndsWithItsLifecycle(t *testing.T) {
 	}
 }
 
-// TestRefreshEndsRunsAtOnce: who paused a sandbox does not wait for the sweep,
+// TestRefreshEndsRunsAtOnce: a pause does not wait for the sweep,
 // and the run that a resume began meanwhile goes on.
 func TestRefreshEndsRunsAtOnce(t *testing.T) {
 	rt := &piped{sb: sandbox.Sandbox{ID: "i0", State: sandbox.StateRunning, StartedAt: time.Unix(1, 0)}}
@@ -153,7 +153,7 @@ func TestUnusedRunIsForgotten(t *testing.T) {
 		n := len(p.pool.runs)
 		p.pool.mu.Unlock()
 		if n != 0 {
-			t.Errorf("%d runs are kept of a sandbox that nobody talks to", n)
+			t.Errorf("%d runs are kept of a sandbox without traffic", n)
 		}
 		p.Close()
 		if _, err := p.pool.acquire(rt.sb); !errors.Is(err, sandbox.ErrUnavailable) {

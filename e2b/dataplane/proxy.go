@@ -68,7 +68,7 @@ func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
 // One sandbox gets a quarter of them at most. Unbounded without it.
 func (p *Proxy) Bound(most int) { p.pool.most, p.pool.mostOfOne = most, max(1, most/4) }
 
-// OnAccess sets what is told of each request for a sandbox that exists, before
+// OnAccess sets what is called for each request for a sandbox that exists, before
 // it is carried there, and whether it has a token of that sandbox.
 func (p *Proxy) OnAccess(told func(ctx context.Context, token bool)) { p.onAccess = told }
 
@@ -224,7 +224,7 @@ func checkToken(r *http.Request, header, token string, missing, invalid *refusal
 	return nil
 }
 
-// serving tells whether a sandbox in this state takes requests, or will.
+// serving reports whether a sandbox in this state takes requests, or will.
 func serving(s sandbox.State) error {
 	if s == sandbox.StateRunning || moving(s) {
 		return nil

@@ -9,7 +9,7 @@ import (
 )
 
 // requestBody is the body of an HTTP/1 request on its way into a sandbox. It
-// tells when its end was reached.
+// reports when its end was reached.
 //
 // A program in a sandbox may answer before it has seen the end of the request,
 // as the agent does to a streaming call. The HTTP/1 server reads what is left of
@@ -30,7 +30,7 @@ type requestBody struct {
 // known; of a longer one it takes nothing, and closes the connection afterwards.
 const mayBeTaken = 256 << 10
 
-// endTime is how long an answer waits for the end of its request. Whoever sends
+// endTime is how long an answer waits for the end of its request. A client that sends
 // an endless request and wants an answer meanwhile needs HTTP/2.
 const endTime = 5 * time.Second
 

@@ -39,7 +39,7 @@ func ParseID(s string) (string, bool) {
 	return id, true
 }
 
-// Classify tells where a request goes: to a target (data plane, ok is true), to
+// Classify returns where a request goes: to a target (data plane, ok is true), to
 // the control plane (ok is false), or nowhere (an error, to be answered with
 // 400). The rules, in order:
 //

@@ -60,7 +60,7 @@ func TestSignatureIsCheckedForFormFirst(t *testing.T) {
 		{"right, to come", "a", "u", good("a", "u", future), future, nil, nil},
 		{"expired", "a", "u", good("a", "u", past), past, nil, ErrExpired},
 		{"expired and wrong", "a", "u", good("b", "u", past), past, nil, ErrBadSignature},
-		{"an expiry that is no number", "a", "u", good("a", "u", "x"), "x", nil, ErrBadSignature},
+		{"an expiry that is not a number", "a", "u", good("a", "u", "x"), "x", nil, ErrBadSignature},
 		{"of another path", "a", "u", good("b", "u", ""), "", nil, ErrBadSignature},
 		{"the longest path", long(4096), "u", good(long(4096), "u", ""), "", nil, nil},
 		{"a longer path", long(4097), "u", good(long(4097), "u", ""), "", ErrBadSignature, ErrBadSignature},

@@ -196,7 +196,7 @@ func FuzzSigned(f *testing.F) {
 }
 
 // BenchmarkSigned is a signed URL without a sandbox in it: of one that was used
-// lately, a wrong one, and a wrong one of somebody who may not search any more.
+// lately, a wrong one, and a wrong one of a client that has used up its searches.
 func BenchmarkSigned(b *testing.B) {
 	for _, count := range []int{10, 10000} {
 		m := &many{count: count}

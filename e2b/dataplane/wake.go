@@ -107,8 +107,8 @@ func notResumed(err error) *refusal.Error {
 	return refusal.NotResumed.With()
 }
 
-// Refresh breaks off the streams of runs of a sandbox that have ended. Who ended
-// one calls it, so that nobody waits for the sweep.
+// Refresh breaks off the streams of runs of a sandbox that have ended. A call that ended
+// one calls it, so that no request waits for the sweep.
 func (p *Proxy) Refresh(id string) {
 	p.pool.mu.Lock()
 	var runs []*run

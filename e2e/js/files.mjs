@@ -61,7 +61,7 @@ describe('files', { concurrency: 4 }, () => {
     assert.deepEqual(await names(9), [...top, 'dir /home/user/tree/one/two', 'file /home/user/tree/one/two/three.txt'].sort())
   })
 
-  test('what getInfo tells', async () => {
+  test('the result of getInfo', async () => {
     await sh('mkdir -p info && echo -n hello > info/f && chmod 640 info/f && ln -s f info/link')
     const file = await files().getInfo('info/f')
     assert.deepEqual(

@@ -1,5 +1,5 @@
 // Package signature signs and checks URLs for single files, so that they can
-// be given to somebody who has no access token. It may import the standard
+// be given to clients without an access token. It may import the standard
 // library only; the agent checks a request with it, and the data-plane proxy
 // finds the sandbox of a request by trying the tokens it knows.
 package signature

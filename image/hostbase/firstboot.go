@@ -17,7 +17,7 @@ const firstBootFile = agentDir + "/first-boot"
 var shortNames = map[string]string{"python": "python3", "pip": "pip3"}
 
 // addFirstBoot makes Python what it is in E2B's base: it has the short names, and
-// pip installs without being told that the system's packages are somebody else's.
+// pip installs without an error that system packages are managed externally.
 func (t *tree) addFirstBoot(hostRoot string) error {
 	var lines []string
 	for _, name := range []string{"python", "pip"} {

@@ -26,7 +26,7 @@ import (
 // canary is in everything that an administrator may have written.
 const canary = "CANARY"
 
-// distribution is a file that a package brought and nobody changed, and its line
+// distribution is a file that a package brought and that is unchanged, and its line
 // in the package manager's lists.
 func distribution(files map[string]string, list, name, content string) {
 	sum := fmt.Sprintf("%x", md5.Sum([]byte(content)))
@@ -161,7 +161,7 @@ func TestAModifiedFileIsNotTaken(t *testing.T) {
 	if !exists(before.Rootfs, "etc/ssl/openssl.cnf") || exists(after.Rootfs, "etc/ssl/openssl.cnf") {
 		t.Errorf("in the base: %v before the change, %v after it", exists(before.Rootfs, "etc/ssl/openssl.cnf"), exists(after.Rootfs, "etc/ssl/openssl.cnf"))
 	}
-	// Nobody says what it was: no dpkg.
+	// No dpkg, so its original is unknown.
 	if err := os.RemoveAll(filepath.Join(host, "var/lib/dpkg")); err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// childRoot tells a copy of this test binary to enter a base and run its
+// childRoot makes a copy of this test binary enter a base and run its
 // arguments there.
 const childRoot = "RUNDLET_TEST_ENTER_BASE"
 

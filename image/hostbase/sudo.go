@@ -14,8 +14,8 @@ import (
 )
 
 // SetUID are the files of a base that must be set-uid root in the guest. On the
-// host they are not: there they would make any user root who can reach them.
-// Whoever runs a guest sets the bit on a private copy, where the file exists.
+// host they are not: there they would make any user that can reach them root.
+// The code that runs a guest sets the bit on a private copy, where the file exists.
 var SetUID = []string{sudoPath}
 
 const (

@@ -97,7 +97,7 @@ func fileSum(name string, sum *[sha256.Size]byte) error {
 
 // usrParts are what changes when software is installed in /usr: reading all of it
 // would take seconds on every start. A package manager writes its own list, and
-// who installs by hand changes the directory.
+// a manual installation changes the directory.
 var usrParts = []string{
 	"var/lib/dpkg/status", "var/lib/rpm/rpmdb.sqlite", "usr", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64",
 	"usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu",

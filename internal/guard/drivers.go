@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// notDrivers are the packages below vm that are no driver: what registers and judges
+// notDrivers are the packages below vm that are not drivers: what registers and judges
 // them, and the in-memory one, which no program has.
 var notDrivers = map[string]bool{"drivers": true, "vmtest": true, "memvm": true}
 

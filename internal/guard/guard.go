@@ -1,8 +1,8 @@
 // Package guard holds the rules that keep the repository as designed: which
-// package may import which, what nobody may import, and how a package must
+// package may import which, what no package may import, and how a package must
 // look. Its test applies them to the whole repository; each rule is a pure
 // function from parsed sources to findings. It may import the standard library
-// only, and nobody imports it.
+// only, and no package imports it.
 package guard
 
 import (

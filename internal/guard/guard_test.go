@@ -76,7 +76,7 @@ func TestRulesCanFail(t *testing.T) {
 		"policy looks up":        {Layers, files{"policy/a/a.go": ours("a", "store")}, files{"policy/a/a.go": ours("a", "policy/b")}},
 		"agent knows the host":   {Layers, files{"agent/a.go": ours("agent", "vm")}, files{"agent/a.go": ours("agent", "api/gen/x")}},
 		"vm and a module":        {Layers, files{"vm/a.go": imp("vm", "golang.org/x/sys/unix")}, files{"vm/a.go": imp("vm", "net")}},
-		"node is no command":     {Layers, files{"node/a.go": ours("node", "cmd/x")}, files{"node/a.go": ours("node", "e2b")}},
+		"node above commands":    {Layers, files{"node/a.go": ours("node", "cmd/x")}, files{"node/a.go": ours("node", "e2b")}},
 		"keys know a sandbox":    {Layers, files{"node/keys/a.go": ours("keys", "runtime")}, files{"node/daemon/a.go": ours("daemon", "runtime")}},
 		"host knows the agent":   {Layers, files{"cmd/rundlet/a.go": ours("main", "agent/files")}, files{"cmd/rundlet/a.go": ours("main", "agent/embedded"), "cmd/rundlet-agent/a.go": ours("main", "agent")}},
 		"client and agent":       {Layers, files{"client/a.go": ours("client", "agent/embedded")}, files{"client/a.go": ours("client", "envd")}},
@@ -88,7 +88,7 @@ func TestRulesCanFail(t *testing.T) {
 		"names a driver":      {DriverNames, files{"vm/foo/a.go": "package foo", "node/a.go": "package node\nvar d = \"use Foo\""}, files{"vm/foo/a.go": "package foo\nvar foo = 1", "node/a_test.go": "package node\nvar foo = 1"}},
 		"driver in a name":    {DriverNames, files{"vm/foo/a.go": "package foo", "e2b/a.go": "package e2b\nfunc newFooServer() {}"}, files{"vm/foo/a.go": "package foo", "e2b/a.go": "package e2b\n\n// As foo does.\nfunc f() {}"}},
 		"imports a driver":    {DriverNames, files{"vm/foo/a.go": "package foo", "cmd/a.go": ours("main", "vm/foo/b")}, files{"vm/foo/a.go": "package foo", "vm/drivers/a.go": ours("drivers", "vm/foo")}},
-		"contract is no name": {DriverNames, files{"vm/foo/a.go": "package foo", "vm/vmtest/a.go": "package vmtest\nvar foo = 1"}, files{"vm/vmtest/a.go": "package vmtest", "node/a.go": "package node\nvar drivers = \"memvm, vmtest\""}},
+		"contract and driver": {DriverNames, files{"vm/foo/a.go": "package foo", "vm/vmtest/a.go": "package vmtest\nvar foo = 1"}, files{"vm/vmtest/a.go": "package vmtest", "node/a.go": "package node\nvar drivers = \"memvm, vmtest\""}},
 		"stale exception":     {unusedExceptions(driverExceptions{"cmd": "x"}), files{"vm/foo/a.go": "package foo"}, files{"vm/foo/a.go": "package foo", "cmd/a.go": "package main\nvar foo = 1"}},
 
 		"port":         {Spelled, files{"envd/a.go": wire, "e2b/a.go": "package e2b\nvar x = 0xbeef"}, files{"envd/a.go": wire, "envd/b/a.go": "package b\nvar x = 48879", "e2b/a.go": "package e2b\nvar x, y = 48878, 1.5"}},
@@ -146,13 +146,15 @@ func TestProse(t *testing.T) {
 	for line, want := range map[string]bool{
 		"the time" + "-out of a sandbox": true, "TIME" + "-OUT": true, "the timeout": false, "in time" + "outs": false,
 		"x is no " + "daemon": true, "there is no daemon": false, "it was dealt " + "with": true,
+		"which is no " + "limit": true, "it is no " + "error": true, "there are no " + "files": false, "no" + "body asks": true, `user "nobody"`: false,
+		"the client is to" + "ld": true, "it te" + "lls whether": true, "who" + "ever asks": true, "a user who asks": false, "it carries " + "out the plan": true,
 	} {
 		if got := Prose("a.go", []byte("first\n"+line)); (len(got) == 1) != want || want && got[0].Where != "a.go:2" {
 			t.Errorf("%q: %v", line, got)
 		}
 	}
 	if got := Prose("a.lock", []byte("time"+"-out")); got != nil {
-		t.Errorf("a file that nobody reads: %v", got)
+		t.Errorf("a file that people do not read: %v", got)
 	}
 }
 

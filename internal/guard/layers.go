@@ -21,14 +21,14 @@ var layers = []layer{
 	{"node/statedir", []string{"layout", "store", "vm", "internal"}, "guards the state directory before there is a node"},
 	{"node/keys", []string{"node/statedir", "e2b", "sandbox", "store", "layout", "internal"}, "keeps keys, and knows no sandbox"},
 	{"node", []string{"node", "e2b", "runtime", "sandbox", "policy", "template", "image", "network", "store", "host", "vm", "vm/drivers", "envd", "agent/embedded", "api",
-		"client", "layout", "telemetry", "doctor", "internal"}, "assembles what is below it, and is no command"},
+		"client", "layout", "telemetry", "doctor", "internal"}, "assembles the packages below it, and is not a command"},
 	{"e2b", []string{"e2b", "sandbox", "envd", "api", "internal"}, "the E2B surface knows no driver, no store and no network"},
 	{"runtime/background", nil, "runs goroutines, and knows nothing of what they do"},
 	{"runtime/step", []string{"policy/latency"}, "declares steps and stages"},
 	{"runtime/fault", []string{"sandbox", "store", "host", "vm"}, "maps errors of what is below to those of the vocabulary"},
 	{"runtime/orphan", []string{"sandbox", "store", "vm"}, "keeps what no row claims, and knows no claim"},
 	{"runtime/usage", []string{"sandbox", "envd", "vm"}, "measures sandboxes, and changes none"},
-	{"runtime/admission", []string{"sandbox", "policy", "runtime/fault"}, "decides who may have a machine, and makes none"},
+	{"runtime/admission", []string{"sandbox", "policy", "runtime/fault"}, "admits requests; creates no machines"},
 	{"runtime/claim", []string{"sandbox", "policy", "store", "vm", "runtime/background", "runtime/step", "runtime/fault", "runtime/orphan"},
 		"knows snapshots and their claims, and no machine"},
 	{"runtime/machine", []string{"sandbox", "policy", "envd", "api", "host", "vm", "runtime/background", "runtime/step", "runtime/claim"},
@@ -69,9 +69,9 @@ var layers = []layer{
 	{"bench", []string{"bench", "client", "sandbox", "policy", "runtime", "vm", "envd", "api", "internal"}, "measures the product and the bare mechanism side by side"},
 	{"api", []string{"api"}, "generated types depend on nothing of ours"},
 	{"scripts", nil, "tools of the build need nothing of the product"},
-	{"rotate", []string{"policy/hygiene"}, "carries out the plan of hygiene for the daemon's own log"},
+	{"rotate", []string{"policy/hygiene"}, "rotates the daemon's log according to the plan of hygiene"},
 	{"layout", nil, "where things are on disk is known before anything else"},
-	{"telemetry", []string{"telemetry", "sandbox", "policy"}, "shows what it is told: node fills it in from the packages that know"},
+	{"telemetry", []string{"telemetry", "sandbox", "policy"}, "exports what node reads from the other packages"},
 	{"doctor", []string{"doctor", "internal"}, "packages report to the doctor through a function, so it knows none of them"},
 	{"internal", []string{"internal", "vm"}, "internal packages are tools of the others"},
 }
@@ -80,7 +80,7 @@ var layers = []layer{
 // they may import of this module.
 var onlyStandard = []string{"vm", "envd"}
 
-// agentImporters are who may import the program inside the guest: what the host
+// agentImporters may import the program inside the guest: what the host
 // needs of it is in envd. Any layer above may import agentBinary, which embeds it.
 var (
 	agentImporters = []string{"agent", "cmd/rundlet-agent", "e2e"}
@@ -92,7 +92,7 @@ var (
 var exactly = map[string]bool{"vm": true}
 
 // Layers checks the direction of every import between packages of this module.
-// Test files may import anything: they are no part of a program.
+// Test files may import anything: they are not part of a program.
 func Layers(sources []Source) []Finding {
 	var out []Finding
 	unknown := map[string]bool{}

@@ -13,8 +13,8 @@ var logMethods = map[string]bool{"Debug": true, "Info": true, "Warn": true, "Err
 
 var snakeCase = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
 
-// otherSpellings are keys that have another spelling everywhere: whoever searches a
-// log by key finds all lines.
+// otherSpellings are keys that have another spelling everywhere, so that a search by
+// key finds all lines.
 var otherSpellings = map[string]string{
 	"err": "error", "sandbox": "sandbox_id", "machine": "machine_id", "snapshot": "snapshot_id", "next_try": "retry_in",
 }

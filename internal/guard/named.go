@@ -20,7 +20,7 @@ var (
 // suite is the package whose rules a document names.
 const suite = "vm/vmtest"
 
-// Named checks that a document tells the truth about the code: every test,
+// Named checks that a document agrees with the code: every test,
 // file, `file.go#Name` and rule of the drivers' suite that it names exists, and
 // every row of a table whose heading ends in "shown by" names a test or a rule.
 func Named(name string, doc []byte, sources []Source, root fs.FS) []Finding {
@@ -96,7 +96,7 @@ func Rows(name string, doc []byte, ids []string) []Finding {
 		delete(seen, id)
 	}
 	for id := range seen {
-		out = append(out, findingf(name, "has a row %s that nobody asks for: add it to the list in the test", id))
+		out = append(out, findingf(name, "has an unexpected row %s: add it to the list in the test", id))
 	}
 	return out
 }

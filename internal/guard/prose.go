@@ -16,7 +16,13 @@ var prose = []struct {
 	{regexp.MustCompile(`(?i)time` + `-outs?\b`), "timeout"},
 	{regexp.MustCompile(`(?i)\bleav` + `ings\b`), "orphans"},
 	{regexp.MustCompile(`(?i)\bdealt ` + `with\b`), "the verb itself, such as recovered or handled"},
-	{regexp.MustCompile(`(^|[^e]|[^r]e) is no (guest|machine|daemon|node|error|sandbox|template|snapshot|log|address|file|directory|option|text)\b`), "is not a"},
+	{regexp.MustCompile(`(?:^|[^e]|[^r]e) (?:is|are) no (?:guest|machine|daemon|node|error|sandbox|template|snapshot|log|address|file|directory|option|text|limit|bound|pool|damage|event|leak|reason|failure|count|number|path|resume|id|part|capability)\b`), "is not a"},
+	{regexp.MustCompile(`\b[Nn]o` + `body(?:'s)? [a-z]|\bof no` + `body\b`), "no client, no process, none, or the passive"},
+	{regexp.MustCompile(`\b(?:is|are|was|were|be|been) to` + `ld\b`), "gets, is notified, or is reported"},
+	{regexp.MustCompile(`\b[Tt]e` + `lls? (?:what|whether|how|who|which|that|it|its|when|where|if|apart)\b`), "reports, returns, checks or distinguishes"},
+	{regexp.MustCompile(`(?i)\bwho` + `ever\b|\b(?:to|for|by|from) who\b|\b(?:those|somebody|everybody|anybody) who\b`), "the caller, the client, the owner, ..."},
+	{regexp.MustCompile(`(?i)\bcarr(?:y|ies|ied) ` + `out\b`), "apply, execute or do"},
+	{regexp.MustCompile(`(?i)\bas it was ` + `asked\b|\bgate is ` + `shut\b|\bthe ` + `house\b`), "the thing itself, without a metaphor"},
 }
 
 // written are the kinds of files that people read.

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Checked is a package of this module whose types are known. Files of tests are no
+// Checked is a package of this module whose types are known. Files of tests are not
 // part of it.
 type Checked struct {
 	Path  string // the import path
@@ -46,7 +46,7 @@ var called = []string{"Error", "Unwrap", "Is", "As", "String", "MarshalJSON", "U
 
 // Unused checks that whatever a policy exports has a use outside tests, directly or
 // by way of something that has. Tests alone make code look alive. What a policy only
-// compares with, and nobody ever gives it, is not found.
+// compares with, and that is never passed, is not found.
 func Unused(all []Checked, exceptions map[string]string) []Finding {
 	g := uses{edges: map[string][]string{}, byType: map[string][]string{}, live: map[string]bool{}, called: map[string]bool{}}
 	for _, name := range called {

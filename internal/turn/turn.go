@@ -28,9 +28,9 @@ const (
 // call is refused, but for Seize. It is safe for concurrent use.
 type Turn struct {
 	mu        sync.Mutex
-	op        string // Whose turn it is; empty: nobody's.
+	op        string // The operation that has the turn; empty if none.
 	abandoned bool
-	calls     uint64        // Tells one holder from the next.
+	calls     uint64        // Identifies the holder.
 	changed   chan struct{} // Closed at the next change of op or abandoned.
 }
 
@@ -102,7 +102,7 @@ func (t *Turn) Run(ctx context.Context, grace time.Duration, f func() error) err
 	}
 }
 
-// Seize takes the turn from whoever has it, for the end of the machine. It
+// Seize takes the turn from its holder, for the end of the machine. It
 // waits Patience for a call in progress, and not at all for an abandoned one,
 // then runs breakOff, which must make the call fail, and waits Bound for that.
 func (t *Turn) Seize(op string, breakOff func()) error {

@@ -125,7 +125,7 @@ func (c *Config) serveNode(ctx context.Context, n *node.Node, tel *telemetry.Tel
 	front.server.Open(n.Runtime, keys.New(n.Store))
 	go func() {
 		if err := n.Runtime.Prepare(ctx); err != nil && ctx.Err() == nil {
-			c.Node.Log.Error("the base template could not be prepared; the next create tries again", "error", err)
+			c.Node.Log.Error("could not prepare the base template; the next create retries", "error", err)
 		}
 	}()
 	if c.Ready != nil {

@@ -27,7 +27,7 @@ func newFront(ln net.Listener, server *e2b.Server) *front {
 	return &front{server: server, listener: ln, url: "http://" + reachable(ln.Addr().(*net.TCPAddr)), ended: make(chan struct{})}
 }
 
-// begin serves until ctx ends or end is called. Whoever asks for the health of the
+// begin serves until ctx ends or end is called. A health check of the
 // daemon next asks for its address and its key, so these are written before.
 func (f *front) begin(ctx context.Context, db *store.Store, dirs layout.Layout) error {
 	if _, err := keys.Default(ctx, db, dirs); err != nil {

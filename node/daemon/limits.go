@@ -15,7 +15,7 @@ import (
 func divideDescriptors(log *slog.Logger) limits.Split {
 	n, err := host.Descriptors()
 	if err != nil {
-		log.Warn("the limit on file descriptors is not known", "error", err)
+		log.Warn("could not read the file descriptor limit", "error", err)
 		return limits.Split{}
 	}
 	split := limits.Divide(n)
@@ -32,6 +32,6 @@ const daemonScore = "-500"
 func protectFromOOM(log *slog.Logger) {
 	err := os.WriteFile("/proc/self/oom_score_adj", []byte(daemonScore), 0)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		log.Warn("the kernel may choose the daemon when the host runs out of memory", "error", err)
+		log.Warn("could not protect the daemon from the OOM killer", "error", err)
 	}
 }

@@ -26,7 +26,7 @@ func openTelemetry(ctx context.Context, version string, log *slog.Logger) (*tele
 	return tel, func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownSpans)
 		defer cancel()
-		// A collector that is away is no failure of the daemon.
+		// An unreachable collector is not a failure of the daemon.
 		if err := tel.Shutdown(ctx); err != nil {
 			log.Warn("telemetry", "error", err)
 		}
@@ -58,10 +58,10 @@ func serveMetrics(address string, metrics http.Handler, log *slog.Logger) (stop 
 	go func() {
 		defer close(done)
 		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("the metrics are not served any more", "address", address, "error", err)
+			log.Error("metrics listener stopped", "address", address, "error", err)
 		}
 	}()
-	log.Info("metrics are served without a key", "url", "http://"+ln.Addr().String()+"/metrics")
+	log.Info("serving metrics without an API key", "url", "http://"+ln.Addr().String()+"/metrics")
 	return func() { srv.Close(); <-done }, nil
 }
 

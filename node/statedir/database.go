@@ -44,7 +44,7 @@ func CheckDatabase(ctx context.Context, dirs layout.Layout) error {
 	return &vm.Error{Op: "open the database",
 		Err: fmt.Errorf("%s (%s), but the state directory has %d saved snapshots and %d machines, whose use only a database knows; nothing was changed",
 			what, dirs.Database(), saved, machines),
-		Hint: `put a backup in its place: rundlet restore FILE; or start with everything set aside: rundlet serve --accept-empty-database`}
+		Hint: `restore a backup: rundlet restore FILE; or start with an empty database, which makes everything an orphan: rundlet serve --accept-empty-database`}
 }
 
 // OpenDatabase opens the database of a node, and says what to do if it is damaged.
@@ -52,7 +52,7 @@ func OpenDatabase(ctx context.Context, dirs layout.Layout) (*store.Store, error)
 	db, err := store.Open(ctx, dirs.Database())
 	if errors.Is(err, store.ErrDamaged) {
 		return nil, &vm.Error{Op: "open the database", Err: fmt.Errorf("%w; nothing was changed", err),
-			Hint: fmt.Sprintf("put a backup in its place: rundlet restore FILE; or move %s* away and start with everything set aside: rundlet serve --accept-empty-database", dirs.Database())}
+			Hint: fmt.Sprintf("restore a backup: rundlet restore FILE; or move %s* away and start with an empty database, which makes everything an orphan: rundlet serve --accept-empty-database", dirs.Database())}
 	}
 	return db, err
 }

@@ -45,7 +45,7 @@ func Canonical(ctx context.Context, dirs layout.Layout) (_ layout.Layout, err er
 }
 
 // pathsOfSaved are those of the state directory in the rows of sandboxes that are
-// not killed, and of snapshots. What is wrong with a database is told elsewhere.
+// not killed, and of snapshots. Errors of the database are reported elsewhere.
 func pathsOfSaved(ctx context.Context, dirs layout.Layout) (map[string]bool, error) {
 	db, err := store.OpenReadOnly(ctx, dirs.Database())
 	if err != nil {

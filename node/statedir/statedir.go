@@ -1,4 +1,4 @@
-// Package statedir guards a state directory: who may use it at the same time, by
+// Package statedir guards a state directory: which processes may use it at the same time, by
 // which path, with which run directory, and whether its database is the one that
 // its saved snapshots belong to. It may import layout, store and vm; node and the
 // command line import it.
@@ -71,7 +71,7 @@ func servedBy(dirs layout.Layout, pid int) error {
 	return fmt.Errorf("another rundlet daemon%s serves the state directory %s; stop it first, or use another --state-dir", who, dirs.StateDir)
 }
 
-// writeHolder says who has a lock. The number is for the message of the next one:
+// writeHolder records the process that holds a lock. The number is for the message of the next one:
 // a full disk does not keep a daemon from starting.
 func writeHolder(f *os.File) {
 	if f.Truncate(0) == nil {

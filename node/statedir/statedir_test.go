@@ -48,12 +48,12 @@ func TestUserDataOutlivesASecondDaemon(t *testing.T) {
 	}
 	unlock()
 	if unlock, err = Lock(t.Context(), linked); err != nil {
-		t.Fatalf("when nobody has it: %v", err)
+		t.Fatalf("when it is not locked: %v", err)
 	}
 	unlock()
 }
 
-// Who died has left a number that counts for nothing.
+// The number of a dead process is ignored.
 func TestTheLockOfADeadDaemonIsTaken(t *testing.T) {
 	l := dirs(t)
 	if err := os.WriteFile(daemonLock(l), []byte("1\n"), 0o600); err != nil {

@@ -66,7 +66,7 @@ const (
 	RefuseNewWork Decision = "refuse_new_work"
 )
 
-// shrinkOrder is the order in which measures are taken: what nobody notices
+// shrinkOrder is the order in which measures are taken: the unnoticed
 // first, what a user notices last.
 var shrinkOrder = [...]Decision{StopRefill, StopSidecars, EvictWarm, TrimIdleDisk, SuspendIdle, DestroyPrepared, RefuseNewWork}
 

@@ -165,7 +165,7 @@ func TestConcurrentReservationsNeverExceedCapacity(t *testing.T) {
 	}
 }
 
-// reserve takes b for active work at once, as a queue does in which nobody waits.
+// reserve takes b for active work at once, as an empty queue does.
 func reserve(l *Ledger, b Budget) (*Reservation, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -17,7 +17,7 @@ type Ledger struct {
 	active   Budget
 	warm     Budget
 	entries  []*Reservation // what is warm, in order of eviction
-	queue    *Queue         // nil if nobody ever waits for this ledger
+	queue    *Queue         // nil if this ledger has no queue
 }
 
 // NewLedger returns a ledger with nothing reserved.
@@ -56,7 +56,7 @@ func (l *Ledger) ReserveWarm(e WarmEntry) (*Reservation, error) {
 // when the daemon starts. What runs is counted, never denied.
 func (l *Ledger) Adopt(b Budget) *Reservation {
 	l.mu.Lock()
-	defer l.unlock() // Who waits may need more warm entries to yield now.
+	defer l.unlock() // Waiting requests may need more warm entries to yield now.
 	// The totals stay exact: the reservation gives back what it has added.
 	const most = math.MaxInt64
 	room := Budget{most, most, most, most, most}.Minus(l.used())

@@ -2,7 +2,7 @@ package capacity
 
 import "slices"
 
-// line is the order of those who wait: first in, first out for each tenant, and
+// line is the order of waiting requests: first in, first out for each tenant, and
 // the tenants take turns.
 type line struct {
 	turns   []string             // the tenants that wait, the next to be served first
@@ -23,7 +23,7 @@ func (l *line) push(t *Ticket) {
 	l.count++
 }
 
-// next is who must be served next, or nil.
+// next is the request to serve next, or nil.
 func (l *line) next() *Ticket {
 	if len(l.turns) == 0 {
 		return nil

@@ -158,7 +158,7 @@ func (w *world) leave(a *asked) {
 	}
 }
 
-// inLine is everybody who waits, in the order of service.
+// inLine returns the waiting claims in the order of service.
 func (w *world) inLine() (out []*asked) {
 	for round := 0; ; round++ {
 		n := len(out)
@@ -192,7 +192,7 @@ func (w *world) fits(b Budget, without func(*claim) bool) bool {
 
 func nobody(*claim) bool { return false }
 
-// serve lets the model serve its line, and compares who was admitted.
+// serve lets the model serve its line, and compares the admitted claims.
 func (w *world) serve() {
 	w.t.Helper()
 	for all := w.inLine(); len(all) > 0 && w.fits(all[0].budget, nobody); all = w.inLine() {
@@ -209,12 +209,12 @@ func (w *world) serve() {
 			w.t.Fatalf("number %d in line was admitted before its turn", i+1)
 		}
 		if got := a.ticket.Position(); got != i+1 {
-			w.t.Fatalf("number %d in line is told %d", i+1, got)
+			w.t.Fatalf("number %d in line gets %d", i+1, got)
 		}
 	}
 }
 
-// check compares the totals, and what was told to yield with the rule for it.
+// check compares the totals, and the yields with the rule for them.
 func (w *world) check() {
 	w.t.Helper()
 	var want Usage
@@ -227,7 +227,7 @@ func (w *world) check() {
 		}
 		if c.entry != "" && slices.Contains(w.told, c.entry) {
 			if c.yielding || c.released {
-				w.t.Fatalf("entry %s was told to yield twice, or after its end", c.entry)
+				w.t.Fatalf("entry %s had to yield twice, or after its end", c.entry)
 			}
 			told = append(told, c)
 		}
@@ -267,7 +267,7 @@ func (w *world) checkYield(told []*claim) {
 	switch {
 	case len(all) == 0:
 		if len(told) > 0 {
-			w.t.Fatal("a yield for nobody")
+			w.t.Fatal("a yield without a waiter")
 		}
 	case w.fits(all[0].budget, going):
 		for _, c := range told {

@@ -2,7 +2,7 @@ package capacity
 
 import "time"
 
-// DefaultMaxWait is how long a request may wait in a queue that is not told
+// DefaultMaxWait is how long a request may wait in a queue that is not configured
 // otherwise.
 const DefaultMaxWait = time.Minute
 

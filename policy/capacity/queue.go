@@ -2,7 +2,7 @@ package capacity
 
 import "fmt"
 
-// DefaultMaxPending is how many may wait in a queue that is not told otherwise.
+// DefaultMaxPending is how many may wait in a queue by default.
 // The reference system has 64; a burst of 100 should not fail while three other
 // tenants do the same, each of whom may have a fifth of the places then.
 const DefaultMaxPending = 512
@@ -26,7 +26,7 @@ type QueueConfig struct {
 // Queue admits active work to a ledger, fairly: first come, first served for
 // each tenant, and the tenants take turns. The next in line is never overtaken:
 // not by a smaller request behind it, and not by a new one. A Queue is safe for
-// concurrent use and has no goroutine: whoever frees something serves the next.
+// concurrent use and has no goroutine: a release serves the next request.
 type Queue struct {
 	ledger     *Ledger
 	maxPending int
@@ -80,7 +80,7 @@ func (e *RefusedError) Error() string { return "no new work is taken: " + e.Reas
 
 // Ask asks for b on behalf of a tenant. The ticket is admitted already, or
 // waits. What can never fit fails with *Error (Never is set), what may not wait
-// with *RefusedError or *FullError, and what is no amount with ErrNegative. The
+// with *RefusedError or *FullError, and negative amounts with ErrNegative. The
 // caller owns the ticket and must end it: see Ticket.
 func (q *Queue) Ask(tenant string, b Budget) (*Ticket, error) {
 	l := q.ledger
@@ -120,7 +120,7 @@ func (q *Queue) room(tenant string) error {
 }
 
 // SetRefuse makes every Ask from now on fail with the reason, until it is set
-// to "". Who waits goes on waiting, and is admitted in turn.
+// to "". Waiting requests keep waiting, and are admitted in turn.
 func (q *Queue) SetRefuse(reason string) {
 	q.ledger.mu.Lock()
 	defer q.ledger.mu.Unlock()

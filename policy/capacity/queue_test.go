@@ -51,7 +51,7 @@ func TestAskAdmitsAtOnceWhatFits(t *testing.T) {
 	}
 	var busy *FullError
 	if _, err := q.Ask("a", one); !errors.As(err, &busy) || busy.MaxPending != 0 {
-		t.Errorf("with nobody allowed to wait: %v", err)
+		t.Errorf("with no waiters allowed: %v", err)
 	}
 }
 
@@ -125,11 +125,11 @@ func TestRefusingNewWorkLeavesWhoWaits(t *testing.T) {
 	}
 	var never *Error
 	if _, err := q.Ask("a", Budget{Sandboxes: 2}); !errors.As(err, &never) {
-		t.Errorf("what can never fit has to be told so: %v", err)
+		t.Errorf("a request that can never fit must be refused: %v", err)
 	}
 	r.Release()
 	if !admitted(waiting) {
-		t.Error("who waited was not served")
+		t.Error("the waiting request was not served")
 	}
 	q.SetRefuse("")
 	ask(t, q, "a", one)

@@ -2,7 +2,7 @@ package capacity
 
 import "errors"
 
-// Reservation is a claim on a ledger. It has one owner, who ends it with
+// Reservation is a claim on a ledger. It has one owner, which ends it with
 // Release; all methods are safe for concurrent use and at any time.
 type Reservation struct {
 	ledger *Ledger
@@ -19,12 +19,12 @@ type state int
 
 const (
 	active   state = iota + 1
-	warm           // may be promoted, or told to yield
-	yielding       // warm, and told to go: can only be released
+	warm           // may be promoted, or asked to yield
+	yielding       // warm, and asked to yield: can only be released
 	released
 )
 
-// ErrYielding: the warm entry has been told to yield to active work, so that
+// ErrYielding: the warm entry was asked to yield to active work, so that
 // it cannot be handed out. Its owner ends it and releases it.
 var ErrYielding = errors.New("warm entry is yielding to active work")
 
@@ -32,7 +32,7 @@ var ErrYielding = errors.New("warm entry is yielding to active work")
 var ErrNotWarm = errors.New("reservation is not warm")
 
 // Promote makes a warm reservation an active one in one step: what is used in
-// total stays the same, so nobody can slip in between. It fails with
+// total stays the same, so no other request can slip in between. It fails with
 // ErrYielding or ErrNotWarm and changes nothing then.
 func (r *Reservation) Promote() error {
 	l := r.ledger
@@ -52,7 +52,7 @@ func (r *Reservation) Promote() error {
 	return nil
 }
 
-// Yielding reports whether this is a warm reservation that has been told to
+// Yielding reports whether this is a warm reservation that was asked to
 // yield. An owner asks once it has entered the reservation in its books, and
 // again when its launch is done: OnYield may come before either.
 func (r *Reservation) Yielding() bool {

@@ -37,7 +37,7 @@ func (p *stressPool) refill(l *Ledger, id string) {
 	p.mu.Lock()
 	p.entries[id] = r
 	p.mu.Unlock()
-	if r.Yielding() { // It was told to before the pool knew it.
+	if r.Yielding() { // It was asked to before the pool knew it.
 		p.retire(id)
 	}
 }

@@ -1,6 +1,6 @@
 package capacity
 
-// Ticket is a place in a queue, and then a reservation that nobody has taken
+// Ticket is a place in a queue, and then a reservation that is not taken
 // yet. Its owner ends it in one of two ways: Reservation after the admission,
 // which hands the claim over, or Cancel. Cancel after Reservation does nothing,
 // so "defer ticket.Cancel()" is right on every path:
@@ -33,7 +33,7 @@ type Ticket struct {
 // before that.
 func (t *Ticket) Admitted() <-chan struct{} { return t.admitted }
 
-// Position is the place in the order of service, from 1, if nobody came or left
+// Position is the place in the order of service, from 1, if no request came or left
 // from now on; a tenant that comes in may take its turns in between. It is 0 for
 // a ticket that does not wait.
 func (t *Ticket) Position() int {
@@ -44,7 +44,7 @@ func (t *Ticket) Position() int {
 
 // Order is where the ticket stands among all that the queue ever gave: arrival in
 // the order of Ask, and turn in the order of admission; both from 1, and turn is
-// 0 before it. Of one tenant, who arrived first has the earlier turn.
+// 0 before it. Within a tenant, earlier arrivals have earlier turns.
 func (t *Ticket) Order() (arrival, turn uint64) {
 	t.queue.ledger.mu.Lock()
 	defer t.queue.ledger.mu.Unlock()
@@ -82,14 +82,14 @@ func (t *Ticket) Cancel() {
 // Stats are the figures of a queue since it was made, but for what is pending.
 type Stats struct {
 	Pending         int
-	PendingByTenant map[string]int // only those who wait
+	PendingByTenant map[string]int // only waiting requests
 	Admitted        uint64         // at once and after a wait
 	Cancelled       uint64         // left before admission, or without taking it
 	// The refusals by kind: *Error or ErrNegative, *FullError, *RefusedError.
 	Oversized uint64
 	Full      uint64
 	Refused   uint64
-	Yielded   uint64 // warm entries told to go
+	Yielded   uint64 // warm entries asked to yield
 }
 
 // Stats returns a copy of the figures.

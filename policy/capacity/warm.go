@@ -18,7 +18,7 @@ func (k WarmKey) Compare(o WarmKey) int {
 	return cmp.Or(cmp.Compare(k.Repo, o.Repo), cmp.Compare(k.Template, o.Template), cmp.Compare(k.Profile, o.Profile))
 }
 
-// WarmEntry is a sandbox of a warm pool: ready, and used by nobody.
+// WarmEntry is a ready, unused sandbox of a warm pool.
 type WarmEntry struct {
 	// ID is the owner's name for it, and is unique among the warm entries.
 	ID     string

@@ -63,7 +63,7 @@ func TestWarmEntriesYieldToActiveWorkInOrder(t *testing.T) {
 	}
 	p.expect(t, "a1", "a2", "b1")
 	if err := p.warm["c1"].Promote(); err != nil {
-		t.Errorf("an entry that nobody needs: %v", err)
+		t.Errorf("an entry that is not needed: %v", err)
 	}
 	p.warm["b1"].Release()
 	if !admitted(second) || p.Stats().Yielded != 3 {
@@ -78,7 +78,7 @@ func TestNothingYieldsInVain(t *testing.T) {
 		t.Fatal(err)
 	}
 	large := ask(t, p.Queue, "t", Budget{Sandboxes: 3})
-	ask(t, p.Queue, "u", one) // Behind it: not the next in line, so nobody yields to it either.
+	ask(t, p.Queue, "u", one) // Behind it: not the next in line, so no entry yields to it either.
 	p.expect(t)
 	if got := p.ledger.Active(); got.Sandboxes != 2 {
 		t.Errorf("active work was evicted: %+v", got)
@@ -94,7 +94,7 @@ func TestNothingYieldsInVain(t *testing.T) {
 func TestCapacityThatIsOnItsWayIsNotAskedForTwice(t *testing.T) {
 	p := newPool(t, 2, "a1", "b1")
 	gone := ask(t, p.Queue, "t", one)
-	gone.Cancel() // The entry was told and still goes.
+	gone.Cancel() // The entry was asked to yield and still goes.
 	next := ask(t, p.Queue, "t", one)
 	p.expect(t, "a1")
 	p.warm["a1"].Release()

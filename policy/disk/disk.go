@@ -1,6 +1,6 @@
 // Package disk keeps work from starting that could fill the host's disk: a
 // floor of free space for each kind of work, checked before it. It is pure
-// policy: a Probe tells it the figure. It may import the standard library only.
+// policy: a Probe supplies the figure. It may import the standard library only.
 package disk
 
 import (
@@ -23,7 +23,7 @@ const (
 // CacheTTL is how old a cached figure may be (docs/reference-parity.md, B2).
 const CacheTTL = 30 * time.Second
 
-// Probe tells the free space of the file system that holds root, in bytes: what
+// Probe returns the free space of the file system that holds root, in bytes: what
 // an ordinary user could still write. It is safe for concurrent use.
 type Probe interface {
 	FreeBytes(root string) (int64, error)
@@ -102,7 +102,7 @@ type figure struct {
 func (c *cached) FreeBytes(root string) (int64, error) {
 	begin := c.now()
 	c.mu.Lock()
-	for root, f := range c.figures { // Also keeps roots that nobody asks for any more from piling up.
+	for root, f := range c.figures { // Also drops roots that are no longer used.
 		if age := begin.Sub(f.at); age < 0 || age >= c.ttl {
 			delete(c.figures, root)
 		}

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// probe counts its calls and answers what it is told.
+// probe counts its calls and returns a given answer.
 type probe struct {
 	mu    sync.Mutex
 	free  int64

@@ -32,7 +32,7 @@ type Request struct {
 	// commit or the name of a ref. Both are set, or none.
 	Branch, Target string
 	// Checkout is the absolute path of the work tree in the guest. If it is
-	// set the runtime syncs in the background; otherwise whoever made the
+	// set the runtime syncs in the background; otherwise the caller that made the
 	// sandbox does, and says so.
 	Checkout string
 }
@@ -146,7 +146,7 @@ func (r Request) Commands() []Command {
 	git := func(args ...string) Command {
 		return Command{
 			Args: append([]string{"git"}, args...),
-			Env:  []string{"GIT_TERMINAL_PROMPT=0"}, // Nobody could answer.
+			Env:  []string{"GIT_TERMINAL_PROMPT=0"}, // A prompt could not be answered.
 			Dir:  r.Checkout,
 		}
 	}

@@ -29,7 +29,7 @@ var order = []Kind{KindProcess, KindNetNS}
 // Object names one thing on the host.
 type Object struct {
 	Kind Kind
-	// Name is the absolute path of a network namespace; for a process whatever tells
+	// Name is the absolute path of a network namespace; for a process anything that identifies
 	// it from a later one of the same number, such as its machine's id.
 	Name string
 }
@@ -62,7 +62,7 @@ type Orphan struct {
 }
 
 // Orphans returns what can be freed, in the order in which to free it. That is what
-// is known to be of this instance, is in use by nobody, and is at least minAge old: a
+// is known to be of this instance, is unused, and is at least minAge old: a
 // younger one may be of a create whose row is not written. What does not say of which
 // instance it is, or whose kind or path is not understood, is left alone.
 //
@@ -90,7 +90,7 @@ func Orphans(found []Found, owned Owned, minAge time.Duration) []Orphan {
 	return free
 }
 
-// orphaned says why f is in use by nobody, or "".
+// orphaned returns why f is an orphan, or "".
 func (o Owned) orphaned(f Found, minAge time.Duration) string {
 	switch {
 	case o.Instance == "" || f.Instance != o.Instance,

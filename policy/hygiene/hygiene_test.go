@@ -55,7 +55,7 @@ func TestNothingOfSomebodyElseOrOfSomethingLiveIsFreed(t *testing.T) {
 		found []Found
 		want  []string
 	}{
-		"of nobody":               {[]Found{mine(KindNetNS, "/run/a", "")}, []string{"netns /run/a"}},
+		"orphan":                  {[]Found{mine(KindNetNS, "/run/a", "")}, []string{"netns /run/a"}},
 		"of another instance":     {[]Found{change(func(f *Found) { f.Instance = "them" })}, nil},
 		"of whom is not known":    {[]Found{change(func(f *Found) { f.Instance = "" })}, nil},
 		"of something live":       {[]Found{change(func(f *Found) { f.Owner = "alive" })}, nil},
@@ -70,7 +70,7 @@ func TestNothingOfSomebodyElseOrOfSomethingLiveIsFreed(t *testing.T) {
 		"path with .":             {[]Found{change(func(f *Found) { f.Name = "/run/./a" })}, nil},
 		"path with //":            {[]Found{change(func(f *Found) { f.Name = "/run//a" })}, nil},
 		"a short path":            {[]Found{change(func(f *Found) { f.Name = "/a" })}, []string{"netns /a"}},
-		"a process is no path":    {[]Found{mine(KindProcess, "m1", "dead")}, []string{"process m1"}},
+		"a process, not a path":   {[]Found{mine(KindProcess, "m1", "dead")}, []string{"process m1"}},
 		"a live neighbour":        {[]Found{mine(KindNetNS, "/run/a", "dead"), mine(KindNetNS, "/run/ab", "alive")}, []string{"netns /run/a"}},
 		"listed twice, once live": {[]Found{mine(KindNetNS, "/run/a", "dead"), mine(KindNetNS, "/run/a", "alive")}, nil},
 	} {

@@ -17,7 +17,7 @@ const Keep = 4096
 // Recorder collects samples. The zero value is ready; it is safe for
 // concurrent use.
 type Recorder struct {
-	// Sink, if it is set before the first Record, is told of every sample as it
+	// Sink, if it is set before the first Record, receives every sample as it
 	// is recorded, by its canonical name and without a lock held.
 	Sink func(name string, d time.Duration)
 
@@ -73,7 +73,7 @@ func (r *Recorder) Summaries() []Summary {
 		values[name], totals[name] = slices.Clone(s.values), s.total
 	}
 	r.mu.Unlock()
-	// Sorting thousands of values must not hold up those who record.
+	// Sorting thousands of values must not block recording.
 	out := make([]Summary, 0, len(values))
 	for name, v := range values {
 		sum := Summarise(v)

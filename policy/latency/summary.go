@@ -8,7 +8,7 @@ import (
 )
 
 // Summary is a set of samples in figures. Percentiles are nearest-rank. All of
-// them are always filled in; Tier.Supports tells which the number of samples bears.
+// them are always filled in; Tier.Supports reports which ones the number of samples supports.
 type Summary struct {
 	Name     string        `json:"name,omitempty"`
 	Count    int           `json:"count"`              // samples in these figures

@@ -88,7 +88,7 @@ type Outcome struct {
 // Of the measures, stop_refill, evict_warm and destroy_prepared are in
 // Outcome.Pool, and refuse_new_work is Outcome.Refusing. stop_sidecars has no
 // object here; trim_idle_disk is not done, since no driver has a call for it yet;
-// and suspend_idle is left out because nothing tells an idle sandbox from one that
+// and suspend_idle is left out because an idle sandbox cannot be distinguished from one that
 // computes without a connection.
 func (n *Node) Step(now time.Time, sample autoscale.Sample, shortage string, pool []warmpool.Stats) Outcome {
 	out := Outcome{Was: n.scaler.State(), Refusing: shortage}

@@ -44,7 +44,7 @@ func Decide(row Row, machine Machine, network bool) Decision {
 	case sandbox.StateKilling, sandbox.StateKilled:
 		reason := row.Reason
 		if reason == "" {
-			reason = "lost: its end was not finished, and nobody said why it began"
+			reason = "lost: its end was not finished, and its reason is not recorded"
 		}
 		return kill(reason)
 	case sandbox.StateCreating:

@@ -29,7 +29,7 @@ func TestDecisionTable(t *testing.T) {
 		reason  string
 	}{
 		"it runs":                    {row(sandbox.StateRunning, cut), alive, false, Keep, sandbox.StateRunning, ""},
-		"nobody asked its agent":     {row(sandbox.StateRunning, cut), unasked, false, Keep, sandbox.StateRunning, ""},
+		"agent was not asked":        {row(sandbox.StateRunning, cut), unasked, false, Keep, sandbox.StateRunning, ""},
 		"an old snapshot is not it":  {row(sandbox.StateRunning, saved), gone, false, Kill, sandbox.StateKilled, "lost: its machine is gone"},
 		"silent":                     {row(sandbox.StateRunning, cut), silent, false, Kill, sandbox.StateKilled, "lost: its agent"},
 		"frozen by a snapshot":       {row(sandbox.StateRunning, cut), frozen, false, UndoPause, sandbox.StateRunning, ""},
@@ -68,7 +68,7 @@ func TestDecisionTable(t *testing.T) {
 		"resuming, snapshot gone":            {row(sandbox.StateResuming, cut), alive, false, Quarantine, sandbox.StatePaused, "snapshot"},
 		"creating":                           {row(sandbox.StateCreating, cut), alive, false, Kill, sandbox.StateKilled, "lost: its creation"},
 		"killing":                            {Row{State: sandbox.StateKilling, Reason: "oom"}, frozen, false, Kill, sandbox.StateKilled, "oom"},
-		"killing, nobody says why":           {row(sandbox.StateKilling, cut), gone, false, Kill, sandbox.StateKilled, "lost"},
+		"killing, reason unknown":            {row(sandbox.StateKilling, cut), gone, false, Kill, sandbox.StateKilled, "lost"},
 		"killed, with a machine":             {Row{State: sandbox.StateKilled, Reason: "timeout"}, alive, false, Kill, sandbox.StateKilled, "timeout"},
 		"state of a later version":           {row("migrating", saved), alive, false, Quarantine, "migrating", "migrating"},
 		"no state":                           {Row{}, alive, false, Quarantine, "", "unknown"},

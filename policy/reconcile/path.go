@@ -16,9 +16,9 @@ type Kind string
 const (
 	// KindSandbox is a row of the store.
 	KindSandbox Kind = "sandbox"
-	// KindOrphan is a machine that is known to be of nobody: its maker marked it so.
+	// KindOrphan is a machine without an owner: its maker marked it so.
 	KindOrphan Kind = "orphan"
-	// KindUnclaimed is a machine that nothing tells about. Its row may be in a
+	// KindUnclaimed is a machine without a record. Its row may be in a
 	// database that is not this one.
 	KindUnclaimed Kind = "unclaimed"
 )
@@ -44,12 +44,12 @@ func Sandbox(id string, row Row, machine Machine, network bool) Record {
 }
 
 // Found decides about something of the host that no row is about: what is known to
-// be of nobody is freed, and anything else is quarantined, as is what has no id.
+// be an orphan is freed, and anything else is quarantined, as is what has no id.
 func Found(kind Kind, id string) Record {
 	d := Decision{Action: Free}
 	switch kind {
 	case KindOrphan:
-		d.Reason = "it belongs to nobody"
+		d.Reason = "it is an orphan"
 	case KindUnclaimed:
 		d = Decision{Action: Quarantine, Reason: "no row is about it"}
 	default:
@@ -61,7 +61,7 @@ func Found(kind Kind, id string) Record {
 	return Record{kind, id, d}
 }
 
-// Order returns the records in the order in which they are carried out: recover,
+// Order returns the records in the order in which they are applied: recover,
 // then clean up, then quarantine; within each as they came.
 func Order(records []Record) []Record {
 	out := slices.Clone(records)
@@ -73,7 +73,7 @@ func rank(r Record) int {
 	return slices.Index([]Class{ClassRecover, ClassCleanup, ClassQuarantine}, r.Action.Class())
 }
 
-// ApplyError says which record could not be carried out.
+// ApplyError names the record that could not be applied.
 type ApplyError struct {
 	Record Record
 	Err    error
@@ -86,12 +86,12 @@ func (e *ApplyError) Error() string {
 // Unwrap returns the executor's error.
 func (e *ApplyError) Unwrap() error { return e.Err }
 
-// Report counts what was carried out.
+// Report counts the applied records.
 type Report struct {
 	Recovered, CleanedUp, Quarantined, Failed int
 }
 
-// Apply carries out the plan, in the order of Order, whatever its own: the records
+// Apply applies the plan, in the order of Order, whatever its own: the records
 // of one class at once, at most atOnce of them at a time, and those of the next
 // when all of them had their turn. A record that fails does not hold up the
 // others, since one sandbox that cannot be ended must not keep a hundred from

@@ -77,7 +77,7 @@ func TestRestartPathIsRecoverThenCleanUpThenQuarantine(t *testing.T) {
 	var done []Record
 	report, err := Apply(plan, 1, func(r Record) error { done = append(done, r); return nil })
 	if err != nil || ids(done) != ordered || report != (Report{Recovered: 5, CleanedUp: 3, Quarantined: 2}) {
-		t.Errorf("carried out %s: %+v, %v", ids(done), report, err)
+		t.Errorf("applied %s: %+v, %v", ids(done), report, err)
 	}
 	if report, err := Apply(nil, 1, nil); err != nil || report != (Report{}) {
 		t.Errorf("nothing to do: %+v, %v", report, err)
@@ -98,7 +98,7 @@ func TestExecutorFailureNamesItsRecordAndStopsNoOther(t *testing.T) {
 		return nil
 	})
 	if ids(done) != ordered || report != (Report{Recovered: 4, CleanedUp: 2, Quarantined: 2, Failed: 2}) {
-		t.Errorf("carried out %s: %+v", ids(done), report)
+		t.Errorf("applied %s: %+v", ids(done), report)
 	}
 	if !errors.Is(err, busy) || !errors.Is(err, denied) {
 		t.Errorf("a cause is hidden: %v", err)

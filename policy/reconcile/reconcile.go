@@ -95,7 +95,7 @@ const (
 	KeepPaused Action = "keep_paused"
 	// Kill ends what there is of the sandbox, in the order stop, then release.
 	Kill Action = "kill"
-	// Free ends or removes what belongs to nobody.
+	// Free ends or removes orphans.
 	Free Action = "free"
 	// Quarantine deletes nothing and starts nothing: what was found contradicts
 	// itself, and is kept, marked with the reason, for a person to look at.
@@ -107,7 +107,7 @@ const (
 // Class is which part of the ordered path an action belongs to.
 type Class string
 
-// The classes, in the order in which they are carried out.
+// The classes, in the order in which they are applied.
 const (
 	ClassRecover    Class = "recover"
 	ClassCleanup    Class = "cleanup"
@@ -130,7 +130,7 @@ type Decision struct {
 	Action Action
 	// Reason is shown to users and operators; it is never empty.
 	Reason string
-	// Next is the state of the row when the action was carried out; "" for what
+	// Next is the state of the row when the action was applied; "" for what
 	// has no row. It is never a transitional one, but for Preserve.
 	Next sandbox.State
 }

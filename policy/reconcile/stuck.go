@@ -12,8 +12,8 @@ const DefaultHeartbeatTimeout = 300 * time.Second
 // Watched is a sandbox of a running daemon.
 type Watched struct {
 	ID string
-	// Heartbeat is when the sandbox last showed that it lives; the zero time if
-	// nobody listens for that. It counts for running sandboxes only: in every
+	// Heartbeat is when the sandbox last responded; the zero time if this is not
+	// watched. It counts for running sandboxes only: in every
 	// other state the machine may be frozen.
 	Heartbeat time.Time
 	// Deadline is when the transitional state has to have its outcome; it is
@@ -34,7 +34,7 @@ type Watched struct {
 //	running, heartbeat age is timeout or more      Kill
 //	anything else                                  Preserve
 //
-// The caller ends what still works on a transition before it carries out its
+// The caller ends what still works on a transition before it applies its
 // record. A heartbeat of the future, after the clock was set back, is young.
 func Stuck(watched []Watched, now time.Time, timeout time.Duration) []Record {
 	out := make([]Record, 0, len(watched))

@@ -16,7 +16,7 @@ type Sum struct {
 	Bytes  int64
 	SHA256 string // 64 lower-case hexadecimal digits
 	// CRC32C finds damage four times faster than SHA256, and only damage: it
-	// tells nothing about a content that somebody chose.
+	// reveals nothing about a content that somebody chose.
 	CRC32C uint32
 }
 

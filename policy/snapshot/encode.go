@@ -51,7 +51,7 @@ func Decode(data []byte) (Manifest, error) {
 	if len(data) > MaxManifestBytes {
 		return Manifest{}, fmt.Errorf("decode manifest: %w: %d bytes, more than %d", ErrMalformed, len(data), MaxManifestBytes)
 	}
-	// First the version alone: what a later one adds is no damage.
+	// First the version alone: what a later one adds is not damage.
 	var version struct {
 		Schema *int `json:"schema"`
 	}

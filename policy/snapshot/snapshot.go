@@ -78,7 +78,7 @@ type Manifest struct {
 	// Files are all files of the artifact, sorted by name.
 	Files []File `json:"files"`
 	// SpecDigest is the hexadecimal SHA-256 of the spec that the source's
-	// machine was made with; "" where nobody compares it.
+	// machine was made with; "" where it is not compared.
 	SpecDigest string `json:"spec_digest,omitempty"`
 	// Reason is why it was made: one of ReasonStopped, ReasonIdle and
 	// ReasonExited for a continuation, one short line or "" for others.
@@ -125,7 +125,7 @@ func (m Manifest) validateNames() error {
 		return fmt.Errorf("source: %w", err)
 	}
 	if y := m.CreatedAt.UTC().Year(); y < 2000 || y > 9999 {
-		return fmt.Errorf("created at %v, which is no time of a snapshot", m.CreatedAt)
+		return fmt.Errorf("invalid creation time %v", m.CreatedAt)
 	}
 	if m.SpecDigest != "" && !isDigest(m.SpecDigest) {
 		return fmt.Errorf("spec digest %.80q is not a SHA-256 digest", m.SpecDigest)

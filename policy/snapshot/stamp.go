@@ -8,7 +8,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Stamp is what a restore depends on, as drivers tell it.
+// Stamp is what a restore depends on, as reported by drivers.
 type Stamp = vm.Stamp
 
 // rule is what differs between drivers.

@@ -1,6 +1,6 @@
 // Package warmpool keeps the books of machines that were restored ahead of need
 // and decides what to launch, raise and retire. It is pure policy: it holds no
-// machine, reads no clock and starts no goroutine; whoever owns the machines
+// machine, reads no clock and starts no goroutine; the owner of the machines
 // does what it plans. It may import the standard library only; runtime and the
 // simulation use it.
 //
@@ -80,7 +80,7 @@ type Target struct {
 	MaxAge time.Duration
 }
 
-// DefaultTarget is what a daemon that is not told otherwise keeps of its base.
+// DefaultTarget is the default warm pool of the base template.
 var DefaultTarget = Target{Ready: 3, Prepared: 1, MaxAge: time.Hour}
 
 func (t Target) of(s Stage) int {

@@ -8,7 +8,7 @@ import (
 )
 
 // TestRandomUseNeverSharesLosesOrExceeds drives a pool with everything that can
-// happen, in random order, next to a plain account of who owns which machine.
+// happen, in random order, next to a plain record of each machine's owner.
 func TestRandomUseNeverSharesLosesOrExceeds(t *testing.T) {
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 1))

@@ -38,7 +38,7 @@ const (
 )
 
 // Action is one thing to do, independent of the others of its plan: the failure
-// of one is no reason not to do the next.
+// of one does not prevent the next.
 type Action struct {
 	Op  Op
 	Key Key
@@ -81,7 +81,7 @@ type Limits struct {
 var Unlimited = Limits{Ready: math.MaxInt, Prepared: math.MaxInt, InFlight: math.MaxInt, Refill: RefillAll}
 
 // Refilling returns the limits for one refill of a machine that makes so many
-// machines at the same time. One processor is left for those who wait for a
+// machines at the same time. One processor is left for requests that wait for a
 // sandbox, and without room on the disk nothing is begun.
 func (l Limits) Refilling(launches int, room bool) Limits {
 	l.InFlight = min(l.InFlight, max(1, launches/2))
@@ -94,7 +94,7 @@ func (l Limits) Refilling(launches int, room bool) Limits {
 const (
 	// RefillInterval is how often the pool is refilled when nothing asks for it.
 	RefillInterval = 5 * time.Second
-	// Cooldown is how long a refill keeps away from who has just got a sandbox: a
+	// Cooldown is how long a refill leaves a sandbox alone that was just handed out: a
 	// restore would compete with its first command for a processor. An empty pool is
 	// refilled at once.
 	Cooldown = 300 * time.Millisecond

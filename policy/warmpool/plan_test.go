@@ -209,7 +209,7 @@ func TestAFailingKeyIsBackedOffAndDelaysNoOther(t *testing.T) {
 	f.Fail(at(0.1))
 	g.Fail(at(0.2)) // of the same wave: the back-off does not double.
 	expect(t, p, at(1), Unlimited, "launch rb ready")
-	expect(t, p, at(1.1), Unlimited, "launch rb ready, launch ra ready") // one at a time, after who waited longer.
+	expect(t, p, at(1.1), Unlimited, "launch rb ready, launch ra ready") // one at a time, after the longer waiting one.
 	now, waits := at(1.1), []time.Duration(nil)
 	for range 8 {
 		begin(t, p, Action{Op: Launch, Key: keyA, Stage: Ready}, now).Fail(now)

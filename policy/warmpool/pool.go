@@ -76,7 +76,7 @@ func (p *Pool) Checkout(k Key, now time.Time) (Entry, bool) {
 	defer p.mu.Unlock()
 	s := p.keys[k]
 	if s == nil {
-		return Entry{}, false // a key nobody set is not worth a record.
+		return Entry{}, false // A key that was never set needs no record.
 	}
 	_, tooOld := s.target.oldest(now)
 	for _, stage := range []Stage{Ready, Prepared} {

@@ -84,7 +84,7 @@ func TestCheckoutOfAnEmptyPoolIsNoneAndLeavesNoTrace(t *testing.T) {
 		}
 	}
 	if got := p.Stats(t0); len(got) != 0 {
-		t.Errorf("%d keys that nobody set are kept", len(got))
+		t.Errorf("%d keys that were never set are kept", len(got))
 	}
 }
 

@@ -30,9 +30,9 @@ type Config struct {
 	Disk     disk.Probe
 	DiskRoot string
 	Floors   disk.Floors
-	// OnYield is told which warm machine has to go for active work.
+	// OnYield receives the warm machine that must yield to active work.
 	OnYield func(id string)
-	// Life ends when the daemon closes: nobody waits any longer.
+	// Life ends when the daemon closes: waiters give up.
 	Life context.Context
 	Log  *slog.Logger
 }
@@ -98,7 +98,7 @@ func (c *Controller) Admit(ctx context.Context, tenant string, b capacity.Budget
 	arrival, turn := ticket.Order()
 	c.cfg.Log.Debug("request admitted", "tenant", tenant, "arrival", arrival, "turn", turn, "waited", time.Since(begin))
 	if waited := time.Since(begin); waited > time.Second {
-		c.cfg.Log.Info("a request waited for capacity", "tenant", tenant, "waited", waited.Round(time.Millisecond))
+		c.cfg.Log.Info("request waited for capacity", "tenant", tenant, "waited", waited.Round(time.Millisecond))
 	}
 	return reservation, nil
 }

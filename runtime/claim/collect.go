@@ -11,7 +11,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// DropUnfinished gives up this instance's claims that nobody is about to fill or
+// DropUnfinished gives up this instance's claims that are not about to be filled or
 // to drop any more, and seals those that their process had no time to.
 func (c *Claims) DropUnfinished(ctx context.Context) error {
 	// Before what is in use: a claim is in use before it is written.
@@ -157,7 +157,7 @@ func (c *Claims) claimed(ctx context.Context) ([]snapshot.Ref, error) {
 }
 
 func (c *Claims) deleteUnclaimed(ctx context.Context, u snapshot.Deletion, damage string) error {
-	c.cfg.Log.Info("removing a snapshot", "machine_id", u.VMID, "snapshot_id", u.SnapshotID, "reason", u.Why, "damage", damage)
+	c.cfg.Log.Info("removing snapshot", "machine_id", u.VMID, "snapshot_id", u.SnapshotID, "reason", u.Why, "damage", damage)
 	err := c.DeleteFiles(ctx, u.VMID, u.SnapshotID)
 	if err == nil {
 		c.cfg.Freed("snapshot")
@@ -191,6 +191,6 @@ func (c *Claims) reportDamaged(damaged map[snapshot.Ref]string, claimed []snapsh
 			continue
 		}
 		c.reported[string(ref)] = true
-		c.cfg.Log.Error("a snapshot that is needed cannot be read", "snapshot_id", ref, "damage", why)
+		c.cfg.Log.Error("could not read a snapshot that is in use", "snapshot_id", ref, "damage", why)
 	}
 }

@@ -39,7 +39,7 @@ func (c *Claims) Seal(claim store.Snapshot) {
 		}
 		// It may be gone already: a resume needs no more than what was saved.
 		if _, gone := c.cfg.Store.Snapshot(c.cfg.Background.Context(), claim.ID); gone == nil {
-			c.cfg.Log.Warn("snapshot cannot be sealed", "snapshot_id", claim.ID, "error", err)
+			c.cfg.Log.Warn("could not seal snapshot", "snapshot_id", claim.ID, "error", err)
 		}
 	})
 }
@@ -116,7 +116,7 @@ func (c *Claims) Whole(ctx context.Context, from Origin) error {
 		return nil
 	}
 	if _, gone := inspector.InspectSnapshot(ctx, from.VMID, from.Snapshot); errors.Is(gone, vm.ErrNotFound) {
-		return gone // It was deleted meanwhile, which is no damage.
+		return gone // It was deleted meanwhile, which is not damage.
 	}
 	var damaged *snapshot.DamagedError
 	if !errors.As(err, &damaged) && !errors.Is(err, unix.EIO) {
@@ -124,7 +124,7 @@ func (c *Claims) Whole(ctx context.Context, from Origin) error {
 	}
 	c.verify.doubt(key)
 	if c.verify.tell(key, err.Error()) {
-		c.cfg.Log.Error("snapshot is damaged; it is kept and cannot be restored", "snapshot_id", from.ID, "error", err)
+		c.cfg.Log.Error("snapshot damaged; kept, but cannot be restored", "snapshot_id", from.ID, "error", err)
 	}
 	return fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
 }

@@ -30,7 +30,7 @@ const (
 )
 
 // verifier knows what the files of snapshots hold. It reads a snapshot once for
-// all who ask at the same time, and again only when a file may have changed or
+// all concurrent requests, and again only when a file may have changed or
 // was read too long ago. Safe for concurrent use.
 type verifier struct {
 	bg    Background
@@ -121,7 +121,7 @@ func (v *verifier) doubt(key string) {
 	}
 }
 
-// tell reports whether this damage was not told yet.
+// tell reports whether this damage was not logged yet.
 func (v *verifier) tell(key, damage string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -317,7 +317,7 @@ func unreadable(name string, err error) error {
 }
 
 // fileState changes with every change of a file that goes through the file
-// system: whoever sets the times back changes ctime.
+// system: setting the times back changes ctime.
 type fileState struct {
 	device, inode uint64
 	size          int64

@@ -10,7 +10,7 @@ import (
 )
 
 // The pauses between resumes of one sandbox by traffic, after failures in a row.
-// Traffic needs no key: without a pause whoever knows a host name could have one
+// Traffic needs no key: without a pause a client that knows a host name could have one
 // restore after the other made for a sandbox that never answers. An explicit
 // resume is tried at any time.
 const (

@@ -65,5 +65,5 @@ func (m *Machines) Exercise(ctx context.Context, id string) error {
 	} else if err != nil {
 		return fmt.Errorf("run a command: %w", err)
 	}
-	return errors.New("run a command: its end was not told")
+	return errors.New("run a command: no end event")
 }

@@ -35,7 +35,7 @@ func (m *Machines) Destroy(ctx context.Context, id string) error {
 	return nil
 }
 
-// AwaitAgent waits until a guest's agent answers. Nothing tells the host when an
+// AwaitAgent waits until a guest's agent answers. The host is not notified when an
 // agent starts to listen, so it asks, with growing pauses.
 func (m *Machines) AwaitAgent(ctx context.Context, id string) error {
 	for pause := 2 * time.Millisecond; ; pause = min(pause*2, 100*time.Millisecond) {

@@ -15,7 +15,7 @@ import (
 const ReasonTimeout = 2 * time.Second
 
 // GoOn continues a machine that may be frozen, and asks its guest. It trusts no
-// record of whether the machine is frozen: it tells it to run in any case. It
+// record of whether the machine is frozen: it makes it run in any case. It
 // returns why the machine ended, if it did, and an error if it cannot say
 // whether the machine goes on. A guest that does not answer is not an error: the
 // machine may be busy, and the heartbeat gives it the time that it needs.
@@ -40,7 +40,7 @@ func (m *Machines) GoOn(ctx context.Context, id string) (ended string, err error
 	case view.Status != vm.StatusRunning:
 		return "", cmp.Or(startErr, fmt.Errorf("it is %s", view.Status))
 	}
-	m.cfg.Log.Warn("a sandbox whose pause was undone does not answer", "sandbox_id", id)
+	m.cfg.Log.Warn("sandbox does not respond after its pause was undone", "sandbox_id", id)
 	return "", nil
 }
 

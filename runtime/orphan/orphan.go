@@ -72,7 +72,7 @@ func (k *Keeper) SetAside(ctx context.Context, kind, vmID, snapshot string) (sto
 			k.told = map[string]bool{}
 		}
 		k.told[o.Name] = true
-		k.Log.Warn("set aside: no row is about it; see \"rundlet orphan ls\"", "kind", kind, "name", o.Name,
+		k.Log.Warn("orphan found: no record in the database; see \"rundlet orphan ls\"", "kind", kind, "name", o.Name,
 			"since", o.Since, "kept_until", o.Since.Add(Retention))
 	}
 	return o, over, nil
@@ -89,7 +89,7 @@ func (k *Keeper) SetAsideMachine(ctx context.Context, id string) error {
 		k.Freed("machine")
 		return k.Store.ForgetOrphan(ctx, o)
 	}
-	// Also if it could not be recorded: a full disk is no reason to end it.
+	// Also if it could not be recorded: a full disk is not a reason to end it.
 	k.mu.Lock()
 	if k.machines == nil {
 		k.machines = map[string]bool{}

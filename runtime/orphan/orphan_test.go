@@ -79,6 +79,6 @@ func TestAnIDIsInUseUntilItsLastHolderReleasesIt(t *testing.T) {
 	}
 	second()
 	if held("a") {
-		t.Error("a is held by nobody")
+		t.Error("a is not held")
 	}
 }

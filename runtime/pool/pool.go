@@ -52,7 +52,7 @@ type Config struct {
 	Admission  *admission.Controller
 	Steps      *step.Recorder
 	Background *background.Group
-	// Unusable is told why a machine could not be made, and prepares the template
+	// Unusable receives the reason why a machine could not be made, and prepares the template
 	// anew if that is the reason.
 	Unusable func(from claim.Origin, err error)
 	Log      *slog.Logger
@@ -166,9 +166,9 @@ func (p *Pool) Checkout(from claim.Origin) *Machine {
 			return nil
 		}
 		m := p.find(entry.ID)
-		// Its claim becomes an active one in one step: nobody slips in between.
+		// Its claim becomes an active one in one step: no other request slips in between.
 		if err := m.Reservation.Promote(); err != nil {
-			p.cfg.Background.Go(func() { p.Discard(m) }) // It was told to yield.
+			p.cfg.Background.Go(func() { p.Discard(m) }) // It was asked to yield.
 			continue
 		}
 		p.took(entry.ID, begin)
@@ -209,7 +209,7 @@ func (p *Pool) Drain() {
 	for _, m := range left {
 		all.Go(func() {
 			if err := p.end(m); err != nil {
-				p.cfg.Log.Warn("a warm machine is left for the next start to end", "machine_id", m.ID, "error", err)
+				p.cfg.Log.Warn("could not destroy warm machine; the next start will", "machine_id", m.ID, "error", err)
 			}
 		})
 	}

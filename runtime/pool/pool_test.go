@@ -81,7 +81,7 @@ func TestALaunchThatFailsLeavesNothing(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				if !errors.Is(err, errBroken) {
-					t.Errorf("it was told %v", err)
+					t.Errorf("it got %v", err)
 				}
 				told[from.ID]++
 			},
@@ -100,7 +100,7 @@ func TestALaunchThatFailsLeavesNothing(t *testing.T) {
 		}
 		mu.Lock()
 		if told["base"] != 1 {
-			t.Errorf("the template was told %v", told)
+			t.Errorf("the template got %v", told)
 		}
 		mu.Unlock()
 		if m := p.Checkout(claim.Origin{TemplateID: "base"}); m != nil {

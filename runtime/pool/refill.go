@@ -90,7 +90,7 @@ func (p *Pool) checkDisk() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil && !p.short {
-		p.cfg.Log.Warn("there is no room to refill the warm pool", "error", err)
+		p.cfg.Log.Warn("no capacity to refill the warm pool", "error", err)
 	}
 	p.short = err != nil
 	return err == nil
@@ -111,17 +111,17 @@ func (p *Pool) carry(flight *warmpool.Flight) {
 		// Once it is in the pool it is another's, who may end it at once.
 		id, reservation := m.ID, m.Reservation
 		if err := flight.Done(id, time.Now()); err != nil {
-			p.cfg.Log.Error("warm machine is not wanted", "machine_id", id, "error", err)
+			p.cfg.Log.Error("unexpected warm machine", "machine_id", id, "error", err)
 			p.Discard(m)
 		} else if _ = p.cfg.Steps.At(step.WarmRetained); reservation.Yielding() {
-			p.Yield(id) // It was told to go before it was in the pool.
+			p.Yield(id) // It was asked to yield before it was in the pool.
 		}
 		p.Wake()
 	case m == nil:
 		flight.Cancel() // There is no capacity for it; a release wakes the pool.
 	default:
 		if p.life.Err() == nil {
-			p.cfg.Log.Warn("a warm machine could not be made", "template", m.Origin.Alias, "error", err)
+			p.cfg.Log.Warn("could not create warm machine", "template", m.Origin.Alias, "error", err)
 		}
 		flight.Fail(time.Now())
 		p.cfg.Unusable(m.Origin, err)
@@ -216,7 +216,7 @@ func (p *Pool) Discard(m *Machine) {
 		if err == nil {
 			return
 		}
-		p.cfg.Log.Warn("a warm machine cannot be ended yet", "machine_id", m.ID, "error", err, "retry_in", pause)
+		p.cfg.Log.Warn("could not destroy warm machine yet", "machine_id", m.ID, "error", err, "retry_in", pause)
 		select {
 		case <-p.life.Done():
 			return // Drain tries once more; the next start ends machines that have a mark.

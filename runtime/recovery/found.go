@@ -45,8 +45,8 @@ func (r *recovery) adoptSlots(ctx context.Context, rows []store.Sandbox, machine
 	}
 	missing, err := r.Network.Adopt(ctx, inUse)
 	if err != nil {
-		// What could be kept is. It is no reason to leave all sandboxes alone.
-		r.Log.Error("the network of an earlier process could not be taken over completely", "error", err)
+		// What could be kept is kept. It is not a reason to leave all sandboxes alone.
+		r.Log.Error("could not take over the whole network of an earlier process", "error", err)
 		r.Notes.Note("network", err)
 	}
 	noSlot := map[string]bool{}

@@ -48,7 +48,7 @@ var errSlow = fmt.Errorf("it is not done after %s and goes on in the background"
 type Sandboxes interface {
 	// Know makes the sandbox of a row known. Its clients wait until Serve.
 	Know(row store.Sandbox, why string)
-	// Serve lets clients have a sandbox, or, with why, tells them for what they wait.
+	// Serve lets clients have a sandbox, or, with why, says what they wait for.
 	Serve(id, why string)
 	// Found returns a row as the policy sees it; present: it has a machine.
 	Found(ctx context.Context, row store.Sandbox, present bool) reconcile.Row
@@ -78,7 +78,7 @@ type Config struct {
 	Sandboxes  Sandboxes
 	Notes      *Notes
 	Background *background.Group
-	// Progress is told how many sandboxes were recovered, of how many. It is called
+	// Progress receives how many sandboxes were recovered, of how many. It is called
 	// from several goroutines.
 	Progress func(done, total int)
 	Log      *slog.Logger
@@ -94,7 +94,7 @@ type recovery struct {
 // Run recovers what an earlier process of the instance left, in one order: recover,
 // clean up, quarantine. One sandbox that cannot be recovered, or not soon, delays
 // neither the others nor the start of the daemon: it goes on in the background,
-// and its clients are told that it is being recovered. An error means that nothing
+// and its clients get the error that it is being recovered. An error means that nothing
 // is known of what there is.
 func Run(ctx context.Context, cfg Config) (reconcile.Report, error) {
 	r := &recovery{Config: cfg, life: cfg.Background.Context(), waits: map[string]string{}}
@@ -188,7 +188,7 @@ func (r *recovery) plan(ctx context.Context, rows []store.Sandbox, machines map[
 	return plan, known
 }
 
-// recover carries out one record, and waits for that as long as a start may.
+// recover applies one record, and waits for that as long as a start may.
 func (r *recovery) recover(patience context.Context, rec reconcile.Record, known, present bool) error {
 	ctx, cancel := context.WithTimeout(patience, EachTimeout)
 	defer cancel()
@@ -249,7 +249,7 @@ func (r *recovery) await(id string) {
 		err := r.Machines.AwaitAgent(ctx, id)
 		cancel()
 		if err == nil {
-			r.Log.Info("a sandbox that was kept answers", "sandbox_id", id)
+			r.Log.Info("recovered sandbox responds", "sandbox_id", id)
 			return
 		}
 	}

@@ -174,7 +174,7 @@ func (w *Watcher) hear(ctx context.Context, id, slot string) (_ sign, lacking st
 		return signUnknown, err.Error()
 	}
 	if err := within(func(ctx context.Context) error { return check.CheckPath(ctx, slot) }); err != nil {
-		w.cfg.Log.Warn("a sandbox cannot be reached, for a reason that is not its own", "sandbox_id", id, "error", err)
+		w.cfg.Log.Warn("sandbox unreachable because of the host", "sandbox_id", id, "error", err)
 		return signUnknown, host.Lack(err)
 	}
 	return signSilent, ""

@@ -85,7 +85,7 @@ func (h *Host) Look(now time.Time) {
 	h.mu.Unlock()
 
 	if out.State != out.Was {
-		h.cfg.Log.Info("the pressure on this machine changed", "from", out.Was, "to", out.State, "decisions", out.Decisions,
+		h.cfg.Log.Info("host pressure changed", "from", out.Was, "to", out.State, "decisions", out.Decisions,
 			"memory_available_mib", sample.MemoryAvailable>>20, "disk_free_mib", sample.DiskFree>>20,
 			"cpu", sample.CPU.Some, "memory", sample.Memory.Some, "io", sample.IO.Some)
 	}
@@ -93,9 +93,9 @@ func (h *Host) Look(now time.Time) {
 	if out.Changed {
 		h.cfg.Queue.SetRefuse(out.Refusing)
 		if out.Refusing != "" {
-			h.cfg.Log.Warn("new work is refused", "reason", out.Refusing)
+			h.cfg.Log.Warn("refusing new work", "reason", out.Refusing)
 		} else {
-			h.cfg.Log.Info("new work is taken again")
+			h.cfg.Log.Info("accepting new work again")
 		}
 	}
 }
@@ -107,7 +107,7 @@ func (h *Host) reportUnread(err error) {
 		text = err.Error()
 	}
 	if text != "" && text != h.unread {
-		h.cfg.Log.Warn("not all of the pressure on this machine is known", "error", err)
+		h.cfg.Log.Warn("could not read all host pressure", "error", err)
 	}
 	h.unread = text
 }

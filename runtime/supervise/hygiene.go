@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// OrphanAge is how long a thing must have been in use by nobody before it is
+	// OrphanAge is how long a thing must have been unused before it is
 	// freed: longer than any operation needs to say that it is its own.
 	OrphanAge = 10 * time.Minute
 	// LockPatience is how long a look for orphans waits for template builds.
@@ -67,7 +67,7 @@ type Cleaner struct {
 // NewCleaner returns a Cleaner that has not looked yet.
 func NewCleaner(cfg CleanerConfig) *Cleaner { return &Cleaner{cfg: cfg} }
 
-// SlotLister is a Network that tells which slots are leased. Without it, leaked
+// SlotLister is a Network that lists leased slots. Without it, leaked
 // slots are found by the next Adopt only.
 type SlotLister interface {
 	// Leased returns the slots of this instance that Acquire or Adopt leased and
@@ -83,13 +83,13 @@ func (c *Cleaner) Clean(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, hygieneTimeout)
 	defer cancel()
 	_, rows := c.cfg.Store.DropKilled(ctx, time.Now().Add(-KilledKept), MostKilled)
-	// For whoever copies the database file alone.
+	// For copies of the database file alone.
 	rows = errors.Join(rows, c.cfg.Store.Checkpoint(ctx))
 	for what, err := range map[string]error{
 		"rows": rows, "snapshots": c.CleanSnapshots(ctx), "machines and networks": c.FreeOrphans(ctx, time.Now()),
 	} {
 		if err != nil && c.cfg.Life.Err() == nil {
-			c.cfg.Log.Warn("not all that nobody needs could be freed; it is tried again", "what", what, "error", err)
+			c.cfg.Log.Warn("cleanup incomplete; will retry", "what", what, "error", err)
 		}
 	}
 }
@@ -110,11 +110,11 @@ func (c *Cleaner) CleanSnapshots(ctx context.Context) error {
 	return errors.Join(c.cfg.Claims.DropUnfinished(ctx), c.cfg.Claims.Review(ctx, OrphanAge))
 }
 
-// FreeOrphans frees the driver's machines and the network's slots that nobody
+// FreeOrphans frees the driver's machines and the network's slots that no sandbox
 // uses. The host does not say how old they are, so the age is the time since
 // they were first found unused.
 func (c *Cleaner) FreeOrphans(ctx context.Context, now time.Time) error {
-	// Before what is in use: whoever makes something owns it first.
+	// Before what is in use: the creator of something owns it first.
 	found, ids, err := c.present(ctx)
 	used := c.cfg.InUse()
 	owned := hygiene.Owned{Instance: c.cfg.Instance, Owners: used}
@@ -133,7 +133,7 @@ func (c *Cleaner) FreeOrphans(ctx context.Context, now time.Time) error {
 	c.seen = seen
 	errs := []error{err}
 	for _, o := range hygiene.Orphans(found, owned, OrphanAge) {
-		c.cfg.Log.Warn("freeing what nobody uses", "kind", o.Kind, "name", o.Name, "reason", o.Why)
+		c.cfg.Log.Warn("freeing unused resource", "kind", o.Kind, "name", o.Name, "reason", o.Why)
 		var err error
 		if o.Kind == hygiene.KindProcess {
 			err = c.cfg.Machines.Destroy(ctx, ids[o.Object])

@@ -96,9 +96,9 @@ func (h *Host) checkLimits(s autoscale.Sample, c autoscale.Config) (refuse strin
 func (h *Host) NoteDeaf(lack, why string) {
 	switch was := h.deaf; {
 	case why != "" && was == "":
-		h.cfg.Log.Error("silence of sandboxes does not count: the daemon cannot hear them", "reason", why)
+		h.cfg.Log.Error("health checks suspended: the daemon cannot reach sandboxes", "reason", why)
 	case why == "" && was != "":
-		h.cfg.Log.Info("the daemon can hear its sandboxes again")
+		h.cfg.Log.Info("health checks resumed")
 	}
 	h.deaf = why
 	var heard []string
@@ -120,8 +120,8 @@ func (h *Host) setLacks(change func(*lacks)) {
 	switch after := h.shortages(); {
 	case slices.Equal(before, after):
 	case after == nil:
-		h.cfg.Log.Info("the daemon lacks nothing any more")
+		h.cfg.Log.Info("daemon resources sufficient again")
 	default:
-		h.cfg.Log.Warn("the daemon is short of what it needs", "lacking", after)
+		h.cfg.Log.Warn("daemon short of resources", "lacking", after)
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 // HostSample returns a Sample for Supervision: the host's pressures and memory,
 // and of the disk that holds root what probe says is free of total. What this
-// system does not tell is zero, which nobody acts on, and no error.
+// system does not report is zero, which is ignored, and not an error.
 func HostSample(h host.Host, probe disk.Probe, root string, total int64) func() (autoscale.Sample, error) {
 	return func() (autoscale.Sample, error) {
 		var s autoscale.Sample

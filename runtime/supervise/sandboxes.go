@@ -47,7 +47,7 @@ type Sandboxes interface {
 	DestroyUnder(ctx context.Context, id string)
 	// Hold waits for the lifecycle lock of a sandbox, at most for bound.
 	Hold(ctx context.Context, id string, bound time.Duration) (release func(), ok bool)
-	// Enact carries out a decision about a sandbox that the caller holds.
+	// Enact applies a decision about a sandbox that the caller holds.
 	Enact(ctx context.Context, id string, rec reconcile.Record) error
 	// End ends a sandbox. held: the caller holds it; otherwise its lifecycle calls are
 	// broken off, and the machine is destroyed under one that hangs.

@@ -9,7 +9,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// settle carries out what was decided about a stuck sandbox. It breaks off the
+// settle applies the decision about a stuck sandbox. It breaks off the
 // lifecycle call that is stuck. Once the sandbox is free the decision is made
 // anew: the call may have had its outcome, and the sandbox may answer again.
 func (w *Watcher) settle(v View, rec reconcile.Record) {
@@ -22,7 +22,7 @@ func (w *Watcher) settle(v View, rec reconcile.Record) {
 	if v.state() != sandbox.StateRunning || v.Overdue {
 		w.cfg.Sandboxes.BreakOff(v.ID)
 	}
-	w.cfg.Log.Warn("sandbox is stuck", "sandbox_id", v.ID, "state", v.state(), "action", rec.Action, "reason", rec.Reason)
+	w.cfg.Log.Warn("sandbox stuck", "sandbox_id", v.ID, "state", v.state(), "action", rec.Action, "reason", rec.Reason)
 	if !w.cfg.Background.Go(func() {
 		defer done()
 		release, ok := w.cfg.Sandboxes.Hold(w.life, v.ID, Grace)
@@ -90,7 +90,7 @@ func (w *Watcher) silent(ctx context.Context, v View) bool {
 // giveUp ends a stuck sandbox that the caller does not hold.
 func (w *Watcher) giveUp(id, reason string) {
 	if err := w.cfg.Sandboxes.End(w.life, id, reason, false); err != nil {
-		w.cfg.Log.Warn("a stuck sandbox could not be ended yet", "sandbox_id", id, "error", err)
+		w.cfg.Log.Warn("could not kill stuck sandbox yet", "sandbox_id", id, "error", err)
 		return
 	}
 	w.settled(reconcile.Kill)
@@ -122,7 +122,7 @@ func (w *Watcher) settleHeld(id string) {
 		rec.Action = reconcile.Kill
 	}
 	if err != nil {
-		w.cfg.Log.Warn("a stuck sandbox could not be settled yet", "sandbox_id", id, "action", rec.Action, "error", err)
+		w.cfg.Log.Warn("could not recover stuck sandbox yet", "sandbox_id", id, "action", rec.Action, "error", err)
 		return
 	}
 	w.settled(rec.Action)

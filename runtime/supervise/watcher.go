@@ -77,11 +77,11 @@ type beat struct {
 	run    int // the machine; see View.Run
 	heard  time.Time
 	missed int // since then
-	// settling: a goroutine waits to carry out what was decided.
+	// settling: a goroutine waits to apply a decision.
 	settling bool
 }
 
-// NewWatcher returns a Watcher that has asked nobody.
+// NewWatcher returns a Watcher without observations.
 func NewWatcher(cfg WatcherConfig) *Watcher {
 	return &Watcher{cfg: cfg, life: cfg.Background.Context(), beats: map[string]*beat{}}
 }

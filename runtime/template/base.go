@@ -12,7 +12,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// build is one preparation of the base template, shared by all who wait for it.
+// build is one preparation of the base template, shared by all its waiters.
 type build struct {
 	done chan struct{}
 	tpl  store.Template
@@ -88,7 +88,7 @@ func (t *Templates) Stale(ctx context.Context, from claim.Origin, err error) boo
 	if dbErr != nil || !found || from.ID != tpl.ID {
 		return false // a snapshot cannot be made anew
 	}
-	t.cfg.Log.Warn("the base snapshot cannot be restored; making it anew", "error", err)
+	t.cfg.Log.Warn("base snapshot cannot be restored; rebuilding it", "error", err)
 	if tpl.BuildID == from.BuildID {
 		tpl.Stamp = ""
 		if err := t.cfg.Store.PutTemplate(ctx, tpl); err != nil {
@@ -111,6 +111,6 @@ func (t *Templates) Stale(ctx context.Context, from claim.Origin, err error) boo
 // because its snapshot cannot be restored.
 func (t *Templates) Unusable(from claim.Origin, err error) {
 	if t.Stale(t.cfg.Background.Context(), from, err) {
-		t.cfg.Background.Go(func() { _ = t.Prepare(t.cfg.Background.Context()) }) // It tells the pool when it is made.
+		t.cfg.Background.Go(func() { _ = t.Prepare(t.cfg.Background.Context()) }) // It notifies the pool when it is done.
 	}
 }

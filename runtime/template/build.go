@@ -85,7 +85,7 @@ func (t *Templates) build(ctx context.Context) (store.Template, error) {
 	}
 	if found {
 		if err := t.cfg.Claims.DeleteFiles(ctx, old.VMID, old.Snapshot); err != nil {
-			t.cfg.Log.Warn("could not delete the former base snapshot", "error", err)
+			t.cfg.Log.Warn("could not delete the previous base snapshot", "error", err)
 		}
 		t.cfg.Claims.Forget(old.VMID, old.Snapshot)
 	}

@@ -33,7 +33,7 @@ func (t *Templates) Refresh(ctx context.Context) {
 	next := &build{done: make(chan struct{}), host: now}
 	next.tpl, next.err = t.build(ctx)
 	if next.err != nil {
-		t.cfg.Log.Warn("base template cannot be refreshed yet", "error", next.err)
+		t.cfg.Log.Warn("could not refresh the base template yet", "error", next.err)
 		return
 	}
 	close(next.done)

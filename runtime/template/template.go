@@ -63,7 +63,7 @@ type Config struct {
 	InUse      *orphan.InUse
 	Background *background.Group
 	Steps      *step.Recorder
-	// Keep is told of each template that was made: *pool.Pool keeps machines of it.
+	// Keep receives each template that was built: *pool.Pool keeps machines of it.
 	Keep func(from claim.Origin)
 	// Progress receives a line about what takes long.
 	Progress func(line string)

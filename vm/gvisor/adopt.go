@@ -236,7 +236,7 @@ func (m *machine) gone() error {
 func (d *Driver) meet(ctx context.Context, m *machine) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	_ = m.turn.Lock(context.WithoutCancel(ctx), "adopt") // Nobody else knows it.
+	_ = m.turn.Lock(context.WithoutCancel(ctx), "adopt") // Not shared yet.
 	err := m.turn.Run(ctx, 0, func() error {
 		err := d.settle(m)
 		if err == nil {

@@ -148,7 +148,7 @@ func sequenceSecret(protocol stack.TransportProtocol) ([]byte, error) {
 
 // holdMonotonic makes a loaded kernel's monotonic clock go on from where it was
 // saved. gVisor moves it by how far the wall clock went since, but not if that
-// went back; so it is told that the save was in the far future. gVisor uses the
+// went back; so it gets a save time in the far future. gVisor uses the
 // time of the save for nothing else.
 func holdMonotonic(t *kernel.Timekeeper) error {
 	field, err := unexported(t, "saveRealtime")

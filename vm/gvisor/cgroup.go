@@ -198,7 +198,7 @@ func readInt(file string) (int64, error) {
 }
 
 // groupDeath bounds the wait for the last threads of a killed sandbox to leave
-// its control group; nothing but another try tells that they have.
+// its control group; only another try shows that they have.
 const groupDeath = 2 * time.Second
 
 // removeGroup deletes a control group by its path, as far as it exists and is

@@ -13,8 +13,8 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Check reports what of this host keeps machines from running (Fatal) or from
-// running well. Nothing is changed. runDir is Config.RunDir; it need not exist.
+// Check reports what prevents machines from running on this host (Fatal) or from
+// running well. It changes nothing. runDir is Config.RunDir; it need not exist.
 func Check(runDir string) []vm.Problem {
 	var all []vm.Problem
 	add := func(fatal bool, what, hint string) {
@@ -28,14 +28,14 @@ func Check(runDir string) []vm.Problem {
 		add(true, "Linux "+release+" is older than 5.10", "use a newer kernel")
 	}
 	if data, err := os.ReadFile("/proc/sys/user/max_user_namespaces"); err != nil || strings.TrimSpace(string(data)) == "0" {
-		add(true, "user namespaces are off", "sysctl user.max_user_namespaces=15000")
+		add(true, "user namespaces are disabled", "sysctl user.max_user_namespaces=15000")
 	}
 	if data, err := os.ReadFile("/proc/sys/kernel/seccomp/actions_avail"); err != nil || !strings.Contains(string(data), "trap") {
-		add(true, "the kernel has no seccomp filters", "use a kernel with CONFIG_SECCOMP_FILTER")
+		add(true, "the kernel does not support seccomp filters", "use a kernel with CONFIG_SECCOMP_FILTER")
 	}
 	if hostCgroups() == "none" {
-		add(false, "no usable control groups: machines have no cpu and memory limits",
-			"mount control groups (v1 or v2) with the cpu, memory and pids controllers")
+		add(false, "no usable cgroups: CPU and memory limits will not be enforced",
+			"mount cgroups (v1 or v2) with the cpu, memory and pids controllers")
 	}
 	if info, err := os.Stat("/proc/self/exe"); err != nil || info.Mode()&0o5 != 0o5 {
 		add(true, "this program is not readable and executable by every user", "chmod o+rx the program")
@@ -44,16 +44,16 @@ func Check(runDir string) []vm.Problem {
 		add(true, err.Error(), hintStatic)
 	}
 	if !onTmpfs(runDir) {
-		add(false, fmt.Sprintf("run directory %s is not on a tmpfs", runDir), "choose one on a tmpfs, which /run is on most machines")
+		add(false, fmt.Sprintf("run directory %s is not on a tmpfs", runDir), "use one on a tmpfs, usually below /run")
 	}
 	var mem unix.Sysinfo_t
 	const least = 256 << 20
 	if unix.Sysinfo(&mem) == nil && uint64(mem.Freeram+mem.Bufferram)*uint64(mem.Unit) < least {
-		add(false, "less than 256 MiB of memory are free", "an idle machine needs about 30 MiB")
+		add(false, "less than 256 MiB of memory free", "an idle machine needs about 30 MiB")
 	}
 	for fd, name := range []string{"input", "output", "error"} {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
-			add(true, "standard "+name+" is closed", "open it, /dev/null will do")
+			add(true, "standard "+name+" is closed", "open it, for example on /dev/null")
 		}
 	}
 	return all
@@ -72,7 +72,7 @@ func kernelAtLeast(major, minor int) (release string, ok bool) {
 	return release, have[0] > major || have[0] == major && have[1] >= minor
 }
 
-// onTmpfs looks at the nearest directory that exists.
+// onTmpfs reports whether dir, or its nearest existing parent, is on a tmpfs.
 func onTmpfs(dir string) bool {
 	var st unix.Statfs_t
 	for unix.Statfs(dir, &st) != nil {

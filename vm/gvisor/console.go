@@ -121,7 +121,7 @@ func (r *lineRing) write(p []byte) {
 				break
 			}
 		}
-		// Two more bytes tell a line that is too long from one that is full
+		// Two more bytes distinguish a line that is too long from one that is full
 		// and ends in a carriage return.
 		room := consoleLineBytes + 2 - len(r.partial)
 		r.partial = append(r.partial, line[:min(len(line), room)]...)

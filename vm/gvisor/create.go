@@ -31,7 +31,7 @@ func (d *Driver) Create(ctx context.Context, id string, spec vm.Spec) (err error
 	}
 	// It is broken off when ctx ends, so it is waited for.
 	spec = ownSpec(spec)
-	_ = m.turn.Lock(context.WithoutCancel(ctx), "create") // Nobody else knows it.
+	_ = m.turn.Lock(context.WithoutCancel(ctx), "create") // Not shared yet.
 	return failure("create", id, nil, m.turn.Run(ctx, turn.Bound, func() error {
 		finished := make(chan struct{})
 		defer close(finished)

@@ -102,7 +102,7 @@ func returnGarbage() {
 	arm()
 }
 
-// launch is what the creator of a sandbox tells its processes, by a file in
+// launch is what the creator of a sandbox passes to its processes, by a file in
 // the bundle, beyond gVisor's own flags. The processes set themselves up with
 // it before gVisor's code runs. So the creator need not move between control
 // groups or exchange its standard streams, which are process-wide, and machines

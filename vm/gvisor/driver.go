@@ -117,7 +117,7 @@ var (
 
 var quietLogs = sync.OnceFunc(func() {
 	cpuid.Initialize()
-	// gVisor logs to standard error unless told otherwise.
+	// gVisor logs to standard error by default.
 	log.SetTarget(&log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}})
 })
 
@@ -331,7 +331,7 @@ func (d *Driver) point(op, id string) error {
 	return d.halfWay(op, id)
 }
 
-// step tells tests how far an operation has come.
+// step reports to tests how far an operation has come.
 func (d *Driver) step(step, id string) {
 	if d.conf.Failpoint != nil {
 		d.conf.Failpoint(step, id)

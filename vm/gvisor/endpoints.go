@@ -106,7 +106,7 @@ func (a *afterLoad) Resume() {
 }
 
 // forgetResumable clears the list of what goes on after a save, with which a
-// stack is saved by mistake. In a loaded stack nobody uses it, but what is in it
+// stack is saved by mistake. In a loaded stack it is unused, but what is in it
 // is saved again, so that endpoints that are long closed would stay for ever.
 func forgetResumable(s *stack.Stack) error {
 	field, err := unexported(s, "resumableEndpoints")

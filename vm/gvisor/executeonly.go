@@ -100,7 +100,7 @@ func executeArgs(t *kernel.Task, args arch.SyscallArguments) (name string, vecto
 
 // executed is called when a task has a new program, before any other task can
 // attach to it. It finishes what the loader made of one that the task may not read:
-// nobody may read its memory either. Of a script the loader has loaded the
+// its memory must not be readable either. Of a script the loader has loaded the
 // interpreter, which is another file.
 func executed(t *kernel.Task) {
 	m := t.MemoryManager()

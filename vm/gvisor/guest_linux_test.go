@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// What the test guest can be told to do, beside main_linux_test.go.
+// Commands of the test guest, beside main_linux_test.go.
 
 var held struct {
 	sync.Mutex

@@ -12,7 +12,7 @@ type guestBudget struct {
 	// what exists already.
 	Reserve int64
 	// Tasks is how many processes and threads the sandbox may have on the host; 0
-	// is no limit.
+	// means no limit.
 	Tasks int64
 }
 

@@ -186,7 +186,7 @@ func makeNetNS(t testing.TB, n int) (path, guestIP string) {
 }
 
 // leftovers lists every host object of a driver: processes (also dead ones
-// that nobody collected), control groups, mounts and files.
+// that were not collected), control groups, mounts and files.
 func leftovers(d *Driver) (all []string) {
 	entries, _ := os.ReadDir("/proc")
 	for _, entry := range entries {

@@ -123,7 +123,7 @@ func TestASnapshotIsWhatWasSavedOverTheSameHostFiles(t *testing.T) {
 			if err := os.Rename(kept, program); err != nil {
 				t.Fatal(err)
 			}
-			// Another file is nobody's business, and the same version again is no other.
+			// Other files are ignored, and so is the same version again.
 			if err := os.WriteFile(filepath.Join(filepath.Dir(program), "other"), nil, 0o755); err != nil {
 				t.Fatal(err)
 			}

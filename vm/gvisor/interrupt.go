@@ -19,7 +19,7 @@ import (
 // typed ahead first, and so does not see the key until somebody has read that.
 
 // mostKeys is how many bytes of one write are searched for such keys. More than
-// that nobody types.
+// that is not typed.
 const mostKeys = 4096
 
 // typeKeys is write, and typeVector writev.

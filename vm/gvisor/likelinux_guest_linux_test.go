@@ -34,7 +34,7 @@ func likeLinuxCheck(name string) {
 	likeLinuxChecks[name](func(what string, result any) { fmt.Printf("%s: %v\n", what, result) })
 }
 
-// asUser runs this program as another one does who is not root.
+// asUser runs this program as a user other than root.
 func asUser(args ...string) string {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = append([]string{"/init"}, args...)
@@ -64,7 +64,7 @@ func messages(report func(string, any)) {
 	there, _ := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0)
 	report("to a name", fmt.Sprint(unix.Bind(there, at), unix.Sendto(here, nil, 0, at), received(there)))
 	report("to no name", unix.Sendto(here, nil, 0, &unix.SockaddrUnix{Name: "none"}))
-	report("to nobody", unix.Sendto(here, nil, 0, nil))
+	report("without a receiver", unix.Sendto(here, nil, 0, nil))
 }
 
 var emptySends = map[string]func(fd int) any{

@@ -38,7 +38,7 @@ func TestSystemCallsAreLikeLinuxs(t *testing.T) {
 }
 
 // TestATerminalWaitsForItsProgramOverASave saves a guest with a master whose other
-// side nobody has opened yet.
+// side is not open yet.
 func TestATerminalWaitsForItsProgramOverASave(t *testing.T) {
 	d := newDriver(t)
 	ctx := testContext(t)

@@ -72,7 +72,7 @@ func newManifest(version string, spec vm.Spec) *manifest {
 		CreatedAt: time.Now().UTC(), Files: map[string]int64{}}
 }
 
-// isImage tells what gVisor saved from what we add.
+// isImage reports whether gVisor saved the file, rather than we.
 func isImage(name string) bool { return strings.HasSuffix(name, ".img") || name == filesystemImage }
 
 // parseManifest reads a manifest and refuses one that is not complete.
@@ -88,7 +88,7 @@ func parseManifest(data []byte) (*manifest, error) {
 	if m.Format < oldestFormat || m.Format > manifestFormat {
 		return nil, fmt.Errorf("manifest: format must be %d to %d, got %d", oldestFormat, manifestFormat, m.Format)
 	}
-	// A root that nobody can write to has no files to save.
+	// A read-only root has no files to save.
 	if len(m.Files) == 0 && !m.Filesystem {
 		return nil, errors.New("manifest: no image files")
 	}

@@ -114,7 +114,7 @@ func (g *memoryGuard) writePieces(t *kernel.Task, buffers []hostarch.AddrRange, 
 	for _, b := range buffers {
 		for b.Length() > 0 {
 			if g.passed(t, true); t.Killed() {
-				return done, nil, nil // Nobody reads it.
+				return done, nil, nil // It is not read.
 			}
 			want := uintptr(min(b.Length(), piece))
 			n, control, err := write(b.Start, want, done)

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Who goes first when memory is short, of a sandbox or of the host: the guest's
+// The order of OOM kills, in a sandbox and on the host: the guest's
 // processes, then sandboxes with what serves their files, and then the rest of the
 // host; of that the daemon last, with what it asks for itself. A stub that dies is a
 // guest process that dies, a sentry that dies is a whole sandbox.

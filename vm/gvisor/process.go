@@ -36,7 +36,7 @@ type process struct {
 var errProcessGone = errors.New("process is gone")
 
 // openProcess takes hold of a process. start is what its start time must be,
-// or 0 if pid is an unreaped child, whose number nobody else can have.
+// or 0 if pid is an unreaped child, whose number is not reused.
 func openProcess(pid int, start uint64) (*process, error) {
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
 	if err == unix.ESRCH {
@@ -171,7 +171,7 @@ func (p *process) release() {
 }
 
 // strays finds processes that were started for the given bundles, by the
-// bundle in their command line: its name is random, so nobody else has it.
+// bundle in their command line: its name is random, so it is unique.
 func strays(bundles map[string]bool) map[string][]int {
 	found := map[string][]int{}
 	if len(bundles) == 0 {

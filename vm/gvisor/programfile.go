@@ -42,8 +42,8 @@ func newProgramFile(ctx context.Context, opened *vfs.FileDescription) (*vfs.File
 // Release implements vfs.FileDescriptionImpl.
 func (p *programFile) Release(ctx context.Context) { p.opened.DecRef(ctx) }
 
-// PRead implements vfs.FileDescriptionImpl. The loader reads while nobody can attach
-// to the task or let go of it. Who traces it may read all that it runs, and so a
+// PRead implements vfs.FileDescriptionImpl. The loader reads while no process can attach
+// to the task or let go of it. A tracer may read all that it runs, and so a
 // program is not loaded that the tracer may not read.
 func (p *programFile) PRead(ctx context.Context, dst usermem.IOSequence, offset int64, opts vfs.ReadOptions) (int64, error) {
 	if t := kernel.TaskFromContext(ctx); t != nil {

@@ -80,7 +80,7 @@ func (c Config) allPending() string { return filepath.Join(c.StateDir, "pending"
 // pendingDir holds what has no name to be found by yet or any more: half-made
 // and half-deleted snapshots, images that machines wait to load, and for a
 // moment the files of writable layers. What another boot of the host left there
-// is nobody's.
+// has no owner.
 func (c Config) pendingDir() string {
 	return filepath.Join(c.allPending(), bootID(), c.Instance)
 }

@@ -17,14 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rootfsIdentity tells a root directory from another one at the same path.
+// rootfsIdentity distinguishes a root directory from another one at the same path.
 type rootfsIdentity struct {
 	Path string `json:"path"`
 	// Device is for the reader only: a kernel numbers devices anew at each boot.
 	Device uint64 `json:"device"`
 	Inode  uint64 `json:"inode"`
 	// Born is when the directory was made, in nanoseconds; 0 if the file system
-	// does not tell, and in snapshots of earlier versions.
+	// does not report it, and in snapshots of earlier versions.
 	Born int64 `json:"born,omitempty"`
 	// Digest is that of all that is in it (see treeDigest): a state directory that
 	// came to another disk, or back from an archive, has other inodes. Empty in

@@ -28,7 +28,7 @@ type sentryState struct {
 const askInterval = 20 * time.Millisecond
 
 // readStacks finds out what a sentry does from the stacks of its goroutines. No
-// request of gVisor's tells a frozen guest from one that runs, and a resume of
+// request of gVisor's distinguishes a frozen guest from a running one, and a resume of
 // one that runs ends it; the stacks also show the requests of an earlier daemon.
 func readStacks(stacks string) sentryState {
 	var s sentryState
@@ -39,7 +39,7 @@ func readStacks(stacks string) sentryState {
 			threads++
 			if strings.Contains(stack, "/kernel.(*Task).doStop(") {
 				stopped++
-				// It waits there, or is about to, or was told to go on.
+				// It waits there, or is about to, or was resumed.
 				head, _, _ := strings.Cut(stack, "\n")
 				changing = changing || !strings.Contains(head, "[sync.Cond.Wait")
 			}
@@ -63,7 +63,7 @@ var changes = map[string]bool{unread: true, "Pause": true, "Resume": true, "Chec
 	"Restore": true, "StartRoot": true}
 
 // requestOf returns the name of the request that a goroutine of the sentry's
-// server carries out.
+// server executes.
 func requestOf(stack string) string {
 	for _, receiver := range []string{"/boot.(*containerManager).", "/boot.(*debug)."} {
 		// The outermost of its methods is the request.

@@ -131,7 +131,7 @@ func (m *machine) saveFiles(dir string) error {
 		return err
 	}
 	// gVisor saves the content of deleted files that are still open, and never
-	// finds out that nobody has them any more. A guest must not fill the host's
+	// finds out that they are unused. A guest must not fill the host's
 	// disk with that from one snapshot to the next.
 	limit := 2 * int64(m.spec.DiskMiB) << 20 * int64(len(layers))
 	if limit > 0 && info.Size() > limit {

@@ -203,7 +203,7 @@ var localStates = []localState{
 		return errors.Join(p.connect("unix", "@local"), flood(p))
 	}, flooded},
 	{"a connect that waits", waitingConnect, func(p *pair) error {
-		// Whoever accepts makes room for the one that waits.
+		// An accept makes space for the waiting connection.
 		var err error
 		for range cap(p.done) {
 			if p.b, err = p.listener.Accept(); err != nil {

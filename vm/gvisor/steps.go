@@ -12,11 +12,11 @@ const (
 	stepCreateSandbox  = "create:sandbox"  // The processes run.
 	stepCreateRecorded = "create:recorded" // The record has the processes.
 	stepCreateLoading  = "create:loading"  // The snapshot, or the guest's first process, comes next.
-	stepCreateRunning  = "create:running"  // The guest runs, nobody was told.
+	stepCreateRunning  = "create:running"  // The guest runs; not reported yet.
 
 	stepStartBegun   = "start:begun"   // Nothing done yet.
-	stepStartRunning = "start:running" // The guest runs, nobody was told.
-	stepStopPaused   = "stop:paused"   // The guest is frozen, nobody was told.
+	stepStartRunning = "start:running" // The guest runs; not reported yet.
+	stepStopPaused   = "stop:paused"   // The guest is frozen; not reported yet.
 
 	stepSnapshotStaging   = "snapshot:staging"   // The staging directory exists.
 	stepSnapshotSaved     = "snapshot:saved"     // The images are written.

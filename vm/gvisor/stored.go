@@ -19,7 +19,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// resolve finds the snapshot that ref names, whoever made it, and returns its
+// resolve finds the snapshot that ref names, regardless of its creator, and returns its
 // images, its manifest, and the spec of a machine made from it.
 func (d *Driver) resolve(ref *vm.SnapshotRef, want vm.Spec) (images string, m *manifest, spec vm.Spec, err error) {
 	images = d.conf.snapshotDir(ref.VMID, ref.SnapshotID)

@@ -14,8 +14,8 @@ import (
 	"gvisor.dev/gvisor/pkg/sync"
 )
 
-// The master of a terminal whose other side nobody has opened yet waits for it.
-// gVisor counts who has the other side open, and takes none for hung up. So the
+// The master of a terminal whose other side is not open yet waits for it.
+// gVisor counts the openers of the other side, and treats none as a hang-up. So the
 // count starts high, until the first one comes. It is saved with the terminal.
 
 const terminalMaster = "*devpts.masterFileDescription"
@@ -100,7 +100,7 @@ func countReplicas(side any, change func(int64) int64, path ...string) error {
 }
 
 // discipline follows a path of fields to a terminal's line discipline. With its
-// lock held for writing, nobody uses its queues.
+// lock held for writing, its queues are unused.
 func discipline(side any, path ...string) (line any, lock *sync.RWMutex, err error) {
 	for _, name := range path {
 		field, err := unexported(side, name)

@@ -320,7 +320,7 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	if !slices.ContainsFunc(Check("/proc/self"), func(p vm.Problem) bool { return strings.Contains(p.What, "tmpfs") }) {
-		t.Error("a run directory that is no tmpfs was not reported")
+		t.Error("a run directory that is not a tmpfs was not reported")
 	}
 }
 

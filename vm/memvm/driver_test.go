@@ -220,7 +220,7 @@ func TestSnapshotWithoutRoomLeavesNothing(t *testing.T) {
 }
 
 // TestAHungCallFailsHalfWay shows that what an abandoned call comes back with
-// is undone, though nobody hears of it.
+// is undone, though it is not reported.
 func TestAHungCallFailsHalfWay(t *testing.T) {
 	released := make(chan struct{})
 	d := memvm.New(memvm.Options{

@@ -26,7 +26,7 @@ type snapshot struct {
 	stamp    vm.Stamp
 	created  time.Time
 	bytes    int64 // of its file
-	complete bool  // until then the name is taken, but nobody sees it
+	complete bool  // until then the name is taken, but not visible
 }
 
 // NewHost returns an empty host.

@@ -37,7 +37,7 @@ type Options struct {
 	// is as it was, and can be destroyed again.
 	Fail func(op, id string) error
 	// Handler, if set, serves the ports on which the guest itself has no
-	// listener: it returns what serves one connection, nil if nobody listens.
+	// listener: it returns what serves one connection, nil without a listener.
 	// The driver closes the connection when the served function returns and
 	// when the guest ends.
 	Handler func(id string, port uint16) func(net.Conn)

@@ -71,7 +71,7 @@ func (e *env) eventually(check func() error) {
 	}
 }
 
-// kill ends the machine's processes and waits until the driver tells.
+// kill ends the machine's processes and waits until the driver reports it.
 func (e *env) kill(id string) vm.View {
 	e.Helper()
 	e.h.Kill(e.T, e.d, id)

@@ -39,7 +39,7 @@ func processes(change func(c *vmtest.Confined)) func(h *vmtest.Harness) {
 	}
 }
 
-// excused are the exceptions that this process needs: who runs the tests may have
+// excused are the exceptions that this process needs: the user that runs the tests may have
 // confined it.
 func excused() map[string]string {
 	const why = "it is the test itself"

@@ -35,7 +35,7 @@ var crashMutants = []mutant{
 			return b.Driver.Create(ctx, id, spec)
 		}
 	}},
-	{"adopt forgets who was there", "crash/restore", forgetting("a")},
+	{"adopt forgets a machine", "crash/restore", forgetting("a")},
 	{"a half restore loses the snapshot", "crash/restore-without-resume", adopting(
 		func(b *broken, views []vm.View, lost map[string]string) ([]vm.View, map[string]string) {
 			_ = b.Driver.DeleteSnapshot(context.Background(), "a", "one")

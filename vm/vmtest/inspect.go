@@ -104,7 +104,7 @@ var inspectRules = []rule{
 			e.noLeftovers(before)
 		}
 	}),
-	inspecting("tells-the-kinds-apart", func(e *env) {
+	inspecting("distinguishes-the-kinds", func(e *env) {
 		if !e.implements(vm.CapabilityFilesystem) {
 			e.Log("the driver does not implement snapshot_filesystem")
 			return

@@ -7,7 +7,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// badIDs are no machine ids; the dotted ones are what could climb out of, or
+// badIDs are invalid machine ids; the dotted ones are what could climb out of, or
 // collide in, a directory.
 var badIDs = []string{
 	"", ".", "..", "a.b", "../a", "a/b", "/a", "-a", "_a", "a b", "a\x00b", "a\n", "ä", strings.Repeat("a", vm.MaxIDLength+1),

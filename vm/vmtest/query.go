@@ -20,7 +20,7 @@ var infoRules = []rule{
 		}
 		for _, c := range info.Capabilities {
 			if _, ok := have[c]; !ok {
-				e.Errorf("Info lists %q, which is no capability", c)
+				e.Errorf("Info lists %q, which is not a capability", c)
 			}
 		}
 	}},

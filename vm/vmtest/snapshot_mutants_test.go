@@ -121,7 +121,7 @@ var snapshotMutants = []mutant{
 			i.Files[n].Bytes++
 		}
 	})},
-	{"inspection confuses the kinds", "inspect/tells-the-kinds-apart", info(func(i *vm.SnapshotInfo) { i.Filesystem = !i.Filesystem })},
+	{"inspection confuses the kinds", "inspect/distinguishes-the-kinds", info(func(i *vm.SnapshotInfo) { i.Filesystem = !i.Filesystem })},
 	{"the host stamp is of another version", "inspect/made-here-has-the-stamp-of-the-host", func(b *broken) {
 		b.stamp = func() vm.Stamp {
 			s := b.Driver.HostStamp()

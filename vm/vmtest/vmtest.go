@@ -84,7 +84,7 @@ type Harness struct {
 	BootID func(ctx context.Context, d vm.Runtime, id string) (string, error)
 
 	// Echo returns a port on which the running machine sends back what it
-	// receives, and one on which nobody listens.
+	// receives, and one without a listener.
 	Echo func(t *testing.T, d vm.Runtime, id string) (echo, silent uint16)
 
 	// Print makes the running machine write lines to its console.

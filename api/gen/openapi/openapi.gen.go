@@ -147,7 +147,7 @@ type Error struct {
 	// Code The HTTP status.
 	Code int32 `json:"code"`
 
-	// ErrorCode Tells causes apart that share a code.
+	// ErrorCode Distinguishes causes that share a code.
 	ErrorCode string `json:"error_code,omitempty"`
 	Message   string `json:"message"`
 }
@@ -223,7 +223,7 @@ type NewSandbox struct {
 	// Network Only allowPublicTraffic and a denyOut of everything are served; an option that is not known is refused, never ignored.
 	Network *SandboxNetwork `json:"network,omitempty"`
 
-	// Secure v1 only: without it the agent needs no token, unless the server was told to secure all sandboxes.
+	// Secure v1 only: without it the agent needs no token, unless the server secures all sandboxes.
 	Secure     *bool  `json:"secure,omitempty"`
 	TemplateID string `json:"templateID"`
 

@@ -1,4 +1,4 @@
-# Tells how long a sleep of 3 seconds took by both clocks.
+# Prints how long a sleep of 3 seconds took by both clocks.
 import time
 
 wall, mono = time.time(), time.monotonic()

@@ -51,7 +51,7 @@ func TestRateByPeer(t *testing.T) {
 		t.Error("a neighbour has to wait")
 	}
 	if _, ok := r.Take(a, 1, now.Add(500*time.Millisecond)); !ok {
-		t.Error("it waited as long as it was told")
+		t.Error("it waited as long as requested")
 	}
 	if _, ok := r.Take(a, 5, now.Add(time.Hour)); ok {
 		t.Error("more than the burst was saved up")

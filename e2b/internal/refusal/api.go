@@ -75,7 +75,7 @@ var (
 		Text: `"%s" cannot go on with its memory: the host's file %.200q %s, and a program in the sandbox has it open; its files can still be saved and booted, with "memory": false`})
 	AnswerNotKept = add(Row{Name: "answer not kept", Status: http.StatusConflict,
 		Text: "the request with this Idempotency-Key succeeded before; its answer was too large to be kept"})
-	ClientGone = add(Row{Name: "client gone", Status: 499, // What a log shows when nobody was left to answer.
+	ClientGone = add(Row{Name: "client gone", Status: 499, // For the log; the client is gone.
 		Text: "the client closed the request"})
 	Failed = add(Row{Name: "failed", Status: http.StatusInternalServerError,
 		Text: "the request failed on the server; its log has the cause"})

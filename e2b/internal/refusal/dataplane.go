@@ -3,7 +3,7 @@ package refusal
 import "net/http"
 
 // Refusals of the data plane that E2B's proxy has too. By the first two clients
-// tell a sandbox that is gone for good from one that lives.
+// distinguish a deleted sandbox from a live one.
 var (
 	Gone = add(Row{Name: "gone", Status: http.StatusBadGateway, DataPlane: true, E2B: true,
 		Text: "The sandbox was not found", Title: "Sandbox Not Found"})

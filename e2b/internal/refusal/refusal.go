@@ -70,7 +70,7 @@ func (r *Row) With(args ...any) *Error {
 	return &Error{Row: r, Message: text}
 }
 
-// After tells the client to wait that long, and at least a second.
+// After makes the client wait that long, at least a second.
 func (e *Error) After(wait time.Duration) *Error {
 	e.RetryAfter = max(wait, time.Second)
 	return e
