@@ -31,7 +31,7 @@ func (r *Runtime) handOver(ctx context.Context, m *pool.Machine, pl *admission.P
 	want.ID, want.SlotID, want.Deadline = m.ID, m.Slot(), time.Now().Add(createTimeout)
 	sb := live.New(want)
 	sb.Reservation = m.Reservation
-	_ = sb.Life.Lock(ctx) // Nobody else knows it.
+	_ = sb.Life.Lock(ctx) // No other call knows it.
 	defer sb.Life.Unlock()
 	ctx, cancel := creation(ctx, sb)
 	defer cancel()

@@ -79,7 +79,7 @@ func (r *Runtime) create(ctx context.Context, req sandbox.CreateRequest, from cl
 		row.Deadline = time.Now().Add(createTimeout)
 		row.EndAt = row.Deadline
 	})
-	_ = sb.Life.Lock(ctx) // Nobody else knows it.
+	_ = sb.Life.Lock(ctx) // No other call knows it.
 	defer sb.Life.Unlock()
 	ctx, cancel := creation(ctx, sb)
 	defer cancel()

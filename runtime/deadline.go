@@ -88,7 +88,7 @@ func (r *Runtime) expired(sb *live.Sandbox) {
 	}
 	if kind := pauseKind(sandbox.OnTimeout(row.OnTimeout)); kind != "" {
 		if err := r.pauseLocked(sb, kind); err != nil {
-			// It is not killed for that: whoever asked for a pause wants to keep it.
+			// It is not killed for that: its owner asked for a pause, to keep it.
 			r.log.Warn("sandbox timed out and cannot be paused yet", "sandbox_id", sb.ID, "error", err)
 			if sb.State() == sandbox.StateRunning {
 				sb.Arm(expireRetry, func() { r.expire(sb) })

@@ -61,7 +61,7 @@ func (r *Runtime) relaunch(ctx context.Context, sb *live.Sandbox, l machine.Laun
 
 // filesOf saves the files of what a paused sandbox resumes from, since they are
 // in the same images as its memory. For that its machine is restored, frozen at
-// once, saved and ended; nobody else reaches it meanwhile.
+// once, saved and ended; no other call reaches it meanwhile.
 func (r *Runtime) filesOf(ctx context.Context, sb *live.Sandbox, l machine.Launch, snap *store.Snapshot) error {
 	saver, err := r.saver(claim.KindFilesystemPause)
 	if err != nil {

@@ -17,7 +17,7 @@ const ReasonOOM = "oom"
 const MostEnds = 1000
 
 // Ended remembers the newest sandboxes that ended for memory, so that
-// their clients can be told.
+// their clients can get the reason.
 type Ended struct {
 	mu   sync.Mutex
 	mib  map[string]int

@@ -142,7 +142,7 @@ func (sb *Sandbox) SetForgetting(forget bool) {
 	sb.forgetting = forget
 }
 
-// Forgetting reports what SetForgetting was told.
+// Forgetting reports what SetForgetting set.
 func (sb *Sandbox) Forgetting() bool {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
