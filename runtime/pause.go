@@ -165,25 +165,21 @@ func (r *Runtime) nowPaused(ctx context.Context, sb *handle) error {
 // or the sandbox has left the state.
 func (r *Runtime) retry(sb *handle, what string, in sandbox.State, try func(*handle) error) {
 	r.background.Go(func() {
-		for pause := retryFirst; ; pause = min(pause*2, retryMost) {
-			select {
-			case <-r.life.Done():
-				return // the next Open carries on
-			case <-time.After(pause):
+		// When the daemon ends first, the next Open carries on.
+		_ = retries.Again(r.life, func() error {
+			if err := sb.life.lock(r.life); err != nil {
+				return err
 			}
-			if sb.life.lock(r.life) != nil {
-				return
-			}
-			err := error(nil)
+			defer sb.life.unlock()
 			if sb.state() == in {
-				err = try(sb)
+				if err := try(sb); err != nil {
+					return err
+				}
 			}
-			sb.life.unlock()
-			if err == nil {
-				r.notes.Note(sb.id, nil)
-				return
-			}
-			r.log.Warn(what, "sandbox_id", sb.id, "error", err, "retry_in", min(pause*2, retryMost))
-		}
+			r.notes.Note(sb.id, nil)
+			return nil
+		}, func(err error, pause time.Duration) {
+			r.log.Warn(what, "sandbox_id", sb.id, "error", err, "retry_in", pause)
+		})
 	})
 }

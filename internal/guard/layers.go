@@ -33,7 +33,7 @@ var layers = []layer{
 		"knows snapshots and their claims, and no machine"},
 	{"runtime/machine", []string{"sandbox", "policy", "envd", "api", "host", "vm", "runtime/background", "runtime/step", "runtime/claim"},
 		"makes and tears down one machine, and knows neither rows nor states"},
-	{"runtime/pool", []string{"sandbox", "policy", "vm", "runtime/background", "runtime/step", "runtime/claim", "runtime/machine", "runtime/admission"},
+	{"runtime/pool", []string{"sandbox", "policy", "vm", "internal/retry", "runtime/background", "runtime/step", "runtime/claim", "runtime/machine", "runtime/admission"},
 		"keeps machines warm, and knows no sandbox"},
 	{"runtime/template", []string{"sandbox", "policy", "store", "vm", "runtime/background", "runtime/step", "runtime/fault", "runtime/orphan",
 		"runtime/claim", "runtime/machine", "runtime/admission"}, "builds templates, and knows no sandbox and no pool"},

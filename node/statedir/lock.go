@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/internal/flock"
+	"github.com/rundlet/rundlet/internal/retry"
 )
 
 // ErrLocked is returned for a lock that another process holds.
@@ -22,15 +23,12 @@ func LockFile(path string) (unlock func(), err error) {
 
 // AwaitLock waits its turn for a lock that is held for seconds at most.
 func AwaitLock(ctx context.Context, path string) (unlock func(), err error) {
-	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
-		unlock, err := LockFile(path)
-		if !errors.Is(err, ErrLocked) {
-			return unlock, err
+	pauses := retry.Pauses{First: 10 * time.Millisecond, Most: 500 * time.Millisecond}
+	err = pauses.Do(ctx, func() (err error) {
+		if unlock, err = LockFile(path); errors.Is(err, ErrLocked) {
+			return err
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(pause):
-		}
-	}
+		return retry.Stop(err)
+	}, nil)
+	return unlock, err
 }
