@@ -66,7 +66,6 @@ var layers = []layer{
 		"opens nodes to measure; it is part of no daemon"},
 	{"bench", []string{"bench", "client", "sandbox", "policy", "runtime", "vm", "envd", "api", "internal"}, "measures the product and the bare mechanism side by side"},
 	{"api", []string{"api"}, "generated types depend on nothing of ours"},
-	{"scripts", nil, "tools of the build need nothing of the product"},
 	{"rotate", []string{"policy/hygiene"}, "carries out the plan of hygiene for the daemon's own log"},
 	{"layout", nil, "where things are on disk is known before anything else"},
 	{"telemetry", []string{"telemetry", "sandbox", "policy"}, "shows what it is told: node fills it in from the packages that know"},
