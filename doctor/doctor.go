@@ -1,7 +1,8 @@
 // Package doctor finds out what this machine can do, what is missing, and how
 // to get it. It only reads: a check changes nothing. It may import the standard
-// library, netlink libraries and internal packages; cmd imports it, and hands it the checks of
-// other packages as functions, so that it knows none of them.
+// library, netlink libraries, prometheus/procfs and internal packages; cmd
+// imports it, and hands it the checks of other packages as functions, so that it
+// knows none of them.
 package doctor
 
 import (

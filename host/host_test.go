@@ -96,13 +96,15 @@ func TestBadMemoryFilesAreRefused(t *testing.T) {
 		"zero":         "MemTotal: 0 kB\nMemAvailable: 0 kB\n",
 		"negative":     "MemTotal: 5 kB\nMemAvailable: -1 kB\n",
 		"too large":    "MemTotal: 9007199254740992 kB\nMemAvailable: 1 kB\n",
-		"no number":    "MemTotal: many kB\n",
+		"no number":    "MemTotal: many kB\nMemAvailable: 1 kB\n",
+		"a word":       "MemTotal:\nMemAvailable: 1 kB\n",
 	} {
-		if m, err := parseMemory(content); err == nil {
-			t.Errorf("%s: got %+v", name, m)
+		if m, err := proc(t, map[string]string{"meminfo": content}).Memory(); err == nil || m != (Memory{}) {
+			t.Errorf("%s: got %+v, %v", name, m, err)
 		}
 	}
-	if m, err := parseMemory("MemTotal: 9007199254740991 kB\nMemAvailable: 9007199254740991 kB\n"); err != nil || m.Total != math.MaxInt64-1023 {
+	most := "MemTotal: 9007199254740991 kB\nMemAvailable: 9007199254740991 kB\n"
+	if m, err := proc(t, map[string]string{"meminfo": most}).Memory(); err != nil || m.Total != math.MaxInt64-1023 {
 		t.Errorf("the largest: %+v, %v", m, err)
 	}
 }
@@ -110,8 +112,13 @@ func TestBadMemoryFilesAreRefused(t *testing.T) {
 func FuzzMemory(f *testing.F) {
 	f.Add("MemTotal:       24684084 kB\nMemAvailable:   24239300 kB\n")
 	f.Add("MemTotal:\n\nMemAvailable: \x00")
+	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, content string) {
-		if m, err := parseMemory(content); err == nil && (m.Total <= 0 || m.Available < 0 || m.Available > m.Total) {
+		if err := os.WriteFile(filepath.Join(dir, "meminfo"), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		m, err := Host{Proc: dir}.Memory()
+		if err == nil && (m.Total <= 0 || m.Available < 0 || m.Available > m.Total) {
 			t.Errorf("implausible: %+v", m)
 		}
 	})
