@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -62,24 +63,28 @@ type CreateOptions struct {
 	AutoResume bool
 }
 
-func (o CreateOptions) body() map[string]any {
-	body := map[string]any{"timeout": seconds(o.Timeout)}
-	if o.Template != "" {
-		body["templateID"] = o.Template
-	}
+// newSandbox leaves out a template that is not given, as for a follow-up.
+type newSandbox struct {
+	openapi.NewSandbox
+	TemplateID string `json:"templateID,omitempty"`
+}
+
+func (o CreateOptions) body() newSandbox {
+	body := newSandbox{TemplateID: o.Template}
+	body.Timeout = seconds(o.Timeout)
 	if o.NoInternet {
-		body["allow_internet_access"] = false
+		body.AllowInternetAccess = new(false)
 	}
 	if o.Pause {
-		body["autoPause"] = true
+		body.AutoPause = new(true)
 	}
 	if o.AutoResume {
-		body["autoResume"] = map[string]bool{"enabled": true}
+		body.AutoResume = &openapi.AutoResume{Enabled: new(true)}
 	}
 	return body
 }
 
-func seconds(d time.Duration) int { return int(d.Seconds()) }
+func seconds(d time.Duration) *int32 { return new(int32(d.Seconds())) }
 
 // Create makes a sandbox from a template.
 func (a API) Create(ctx context.Context, template string, timeout time.Duration) (Sandbox, error) {

@@ -50,7 +50,7 @@ func TestCreateGetKill(t *testing.T) {
 	if err := api.Kill(t.Context(), "i/1"); err != nil {
 		t.Error(err)
 	}
-	want := []string{`POST /v2/sandboxes {"templateID":"base","timeout":90}`, "GET /sandboxes/..%2Fi%3F1", "DELETE /sandboxes/i%2F1"}
+	want := []string{`POST /v2/sandboxes {"timeout":90,"templateID":"base"}`, "GET /sandboxes/..%2Fi%3F1", "DELETE /sandboxes/i%2F1"}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("requests %q", got)
 	}

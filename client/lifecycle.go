@@ -5,19 +5,21 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/rundlet/rundlet/api/gen/openapi"
 )
 
 // Pause saves a sandbox, with its memory or only its files, and ends its
 // machine. An *Error of code 409 says that it is paused already.
 func (a API) Pause(ctx context.Context, id string, memory bool) error {
-	_, err := a.call(ctx, http.MethodPost, sandboxPath(id)+"/pause", map[string]bool{"memory": memory}, nil)
+	_, err := a.call(ctx, http.MethodPost, sandboxPath(id)+"/pause", openapi.SandboxPause{Memory: &memory}, nil)
 	return err
 }
 
 // Connect makes sure that a sandbox runs for at least timeout from now, and
 // reports whether it had to be resumed.
 func (a API) Connect(ctx context.Context, id string, timeout time.Duration) (sb Sandbox, resumed bool, err error) {
-	resp, err := a.call(ctx, http.MethodPost, "/v2"+sandboxPath(id)+"/connect", map[string]int{"timeout": seconds(timeout)}, &sb)
+	resp, err := a.call(ctx, http.MethodPost, "/v2"+sandboxPath(id)+"/connect", openapi.ConnectSandbox{Timeout: seconds(timeout)}, &sb)
 	if err != nil {
 		return sb, false, err
 	}
@@ -26,7 +28,7 @@ func (a API) Connect(ctx context.Context, id string, timeout time.Duration) (sb 
 
 // SetTimeout moves the end of a sandbox to timeout from now, earlier or later.
 func (a API) SetTimeout(ctx context.Context, id string, timeout time.Duration) error {
-	_, err := a.call(ctx, http.MethodPost, sandboxPath(id)+"/timeout", map[string]int{"timeout": seconds(timeout)}, nil)
+	_, err := a.call(ctx, http.MethodPost, sandboxPath(id)+"/timeout", openapi.SandboxTimeout{Timeout: seconds(timeout)}, nil)
 	return err
 }
 
@@ -39,7 +41,7 @@ type ForkResult struct {
 // Fork makes count copies of a running sandbox, each with a timeout of its own.
 func (a API) Fork(ctx context.Context, id string, count int, timeout time.Duration) ([]ForkResult, error) {
 	var results []ForkResult
-	body := map[string]int{"count": count, "timeout": seconds(timeout)}
+	body := openapi.SandboxFork{Count: new(int32(count)), Timeout: seconds(timeout)}
 	_, err := a.call(ctx, http.MethodPost, sandboxPath(id)+"/fork", body, &results)
 	return results, err
 }
@@ -54,11 +56,7 @@ type Snapshot struct {
 // Snapshot saves a sandbox under a name, which may be empty.
 func (a API) Snapshot(ctx context.Context, id, name string) (Snapshot, error) {
 	var s Snapshot
-	body := map[string]string{}
-	if name != "" {
-		body["name"] = name
-	}
-	_, err := a.call(ctx, http.MethodPost, sandboxPath(id)+"/snapshots", body, &s)
+	_, err := a.call(ctx, http.MethodPost, sandboxPath(id)+"/snapshots", openapi.NewSnapshot{Name: name}, &s)
 	return s, err
 }
 
@@ -94,7 +92,7 @@ type FollowUp struct {
 // "idle" or "exited". It stays as it is.
 func (a API) Capture(ctx context.Context, id, reason string) (Continuation, error) {
 	var c Continuation
-	_, err := a.call(ctx, http.MethodPost, sandboxPath(id)+"/continuations", map[string]string{"reason": reason}, &c)
+	_, err := a.call(ctx, http.MethodPost, sandboxPath(id)+"/continuations", openapi.NewContinuation{Reason: openapi.ContinuationReason(reason)}, &c)
 	return c, err
 }
 
@@ -102,7 +100,10 @@ func (a API) Capture(ctx context.Context, id, reason string) (Continuation, erro
 // does not matter.
 func (a API) FollowUp(ctx context.Context, continuationID string, o CreateOptions) (Sandbox, error) {
 	var sb Sandbox
-	body := map[string]any{"snapshotID": continuationID, "createRequest": o.body()}
+	body := struct {
+		openapi.NewFollowUp
+		CreateRequest newSandbox `json:"createRequest"`
+	}{openapi.NewFollowUp{SnapshotID: continuationID}, o.body()}
 	_, err := a.call(ctx, http.MethodPost, "/sandboxes/followups", body, &sb)
 	return sb, err
 }

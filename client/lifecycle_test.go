@@ -59,7 +59,7 @@ func TestLifecycleRequests(t *testing.T) {
 				return nil, err
 			}
 			return fmt.Sprint(sb.ID, *sb.FollowUp), err
-		}, `POST /sandboxes/followups {"createRequest":{"autoPause":true,"autoResume":{"enabled":true},"timeout":60},"snapshotID":"s1"}`,
+		}, `POST /sandboxes/followups {"snapshotID":"s1","createRequest":{"autoPause":true,"autoResume":{"enabled":true},"timeout":60}}`,
 			201, `{"sandboxID":"i2","followUp":{"snapshotID":"s1","reason":"idle"}}`, "i2{s1 idle}"},
 	} {
 		t.Run(name, func(t *testing.T) {

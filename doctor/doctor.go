@@ -1,5 +1,5 @@
 // Package doctor checks whether this host can run sandboxes and how to fix what is
-// missing. Checks are read-only. It may import the standard library, netlink libraries
+// missing. Checks are read-only. It may import the standard library, netlink libraries, prometheus/procfs
 // and internal packages. cmd imports it and passes the checks of other packages as
 // functions, so that doctor does not depend on them.
 package doctor

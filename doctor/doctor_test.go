@@ -7,15 +7,20 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
+
+func meminfo(totalKiB, availableKiB uint64) procfs.Meminfo {
+	return procfs.Meminfo{MemTotal: &totalKiB, MemAvailable: &availableKiB}
+}
 
 func TestFindings(t *testing.T) {
 	const (
-		v1     = "30 24 0:26 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct\n31 24 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
-		v2     = "32 24 0:28 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
-		noCPU  = "31 24 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
-		other  = "22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\nshort - cgroup\nnonsense\n"
-		memory = "MemTotal:       16000000 kB\nMemFree: 1 kB\nMemAvailable:    8000000 kB\n"
+		v1    = "30 24 0:26 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct\n31 24 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+		v2    = "32 24 0:28 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
+		noCPU = "31 24 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+		other = "22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\nshort - cgroup\nnonsense\n"
 	)
 	at := func(year int) time.Time { return time.Date(year, 1, 2, 3, 4, 5, 0, time.UTC) }
 	for name, c := range map[string]struct {
@@ -37,10 +42,10 @@ func TestFindings(t *testing.T) {
 		"cgroup none":     {cgroupFinding(other, ""), Warn, "not mounted"},
 		"cgroup no cpu":   {cgroupFinding(noCPU, ""), Warn, "missing controllers: cpu"},
 		"cgroup v2 empty": {cgroupFinding(v2, ""), Warn, "missing controllers: cpu, memory"},
-		"memory":          {memoryFinding(memory), OK, "15.3 GiB, 7.6 GiB available"},
-		"little memory":   {memoryFinding("MemTotal: 900000 kB\nMemAvailable: 800000 kB\n"), Warn, "0.8 GiB"},
-		"odd meminfo":     {memoryFinding("MemTotal: many kB\nMemAvailable: -5 kB"), Warn, "cannot parse"},
-		"huge meminfo":    {memoryFinding("MemTotal: 9223372036854775807 kB\nMemAvailable: 1 kB"), Warn, "cannot parse"},
+		"memory":          {memoryFinding(meminfo(16000000, 8000000), nil), OK, "15.3 GiB, 7.6 GiB available"},
+		"little memory":   {memoryFinding(meminfo(900000, 800000), nil), Warn, "0.8 GiB"},
+		"odd meminfo":     {memoryFinding(procfs.Meminfo{}, errors.New("many is not a number")), Warn, "cannot parse"},
+		"short meminfo":   {memoryFinding(procfs.Meminfo{MemTotal: new(uint64(5))}, nil), Warn, "cannot parse"},
 		"disk":            {diskFinding("/s", 50*gib), OK, "50.0 GiB free for /s"},
 		"little disk":     {diskFinding("/s", 2*gib), Warn, "2.0"},
 		"full disk":       {diskFinding("/s", 1000), Fail, "0.0"},

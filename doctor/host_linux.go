@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -93,11 +94,12 @@ func kvm() Finding {
 }
 
 func memory() Finding {
-	meminfo, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return Finding{Name: "memory", Status: Warn, Detail: err.Error()}
+	var info procfs.Meminfo
+	proc, err := procfs.NewDefaultFS()
+	if err == nil {
+		info, err = proc.Meminfo()
 	}
-	return memoryFinding(string(meminfo))
+	return memoryFinding(info, err)
 }
 
 // disk checks the nearest existing directory at or above stateDir.

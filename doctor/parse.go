@@ -1,11 +1,15 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // The functions of this file turn what was read elsewhere into findings.
@@ -80,30 +84,21 @@ func cgroupFinding(mountinfo, v2Controllers string) Finding {
 const gib = 1 << 30
 
 // memoryFinding checks /proc/meminfo.
-func memoryFinding(meminfo string) Finding {
+func memoryFinding(m procfs.Meminfo, err error) Finding {
 	f := Finding{Name: "memory", Status: OK}
-	total, ok1 := meminfoBytes(meminfo, "MemTotal")
-	available, ok2 := meminfoBytes(meminfo, "MemAvailable")
-	if !ok1 || !ok2 {
+	if err != nil || m.MemTotal == nil || m.MemAvailable == nil {
 		f.Status, f.Detail = Warn, "cannot parse /proc/meminfo"
+		if errors.Is(err, fs.ErrNotExist) {
+			f.Detail = err.Error()
+		}
 		return f
 	}
-	f.Detail = fmt.Sprintf("%.1f GiB, %.1f GiB available", float64(total)/gib, float64(available)/gib)
-	if available < gib {
+	// The library's values are in KiB.
+	f.Detail = fmt.Sprintf("%.1f GiB, %.1f GiB available", float64(*m.MemTotal)/(1<<20), float64(*m.MemAvailable)/(1<<20))
+	if *m.MemAvailable < 1<<20 {
 		f.Status, f.Hint = Warn, "less than 1 GiB available: enough for a few small sandboxes only"
 	}
 	return f
-}
-
-func meminfoBytes(meminfo, key string) (int64, bool) {
-	for line := range strings.Lines(meminfo) {
-		fields := strings.Fields(line)
-		if len(fields) == 3 && fields[0] == key+":" && fields[2] == "kB" {
-			kib, err := strconv.ParseInt(fields[1], 10, 64)
-			return kib << 10, err == nil && kib >= 0 && kib < 1<<50
-		}
-	}
-	return 0, false
 }
 
 func diskFinding(dir string, free uint64) Finding {

@@ -1,11 +1,12 @@
 // Package host reads how the machine is doing: free disk, memory, and the time
 // that work stalls for want of a resource. It is mechanism without policy. It
-// may import golang.org/x/sys and nothing of this module; the runtime and cmd
-// may import it. Where a figure does not exist, on another system or an old
+// may import golang.org/x/sys, prometheus/procfs and nothing of this module; the
+// runtime and cmd may import it. Where a figure does not exist, on another system or an old
 // kernel, the error is errors.ErrUnsupported.
 package host
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -24,13 +25,11 @@ type Host struct {
 // maxFile is more than any file that is read here has.
 const maxFile = 64 << 10
 
+func (h Host) proc() string { return cmp.Or(h.Proc, "/proc") }
+
 // read returns a file of the process file system.
 func (h Host) read(name string) ([]byte, error) {
-	proc := h.Proc
-	if proc == "" {
-		proc = "/proc"
-	}
-	path := filepath.Join(proc, filepath.FromSlash(name))
+	path := filepath.Join(h.proc(), filepath.FromSlash(name))
 	f, err := os.Open(path)
 	if err == nil {
 		defer f.Close()

@@ -62,17 +62,17 @@ func TestAKernelWithoutTheFiguresIsUnsupported(t *testing.T) {
 }
 
 func TestBadPressureFilesAreRefused(t *testing.T) {
+	some := func(avg10 string) string { return "some avg10=" + avg10 + " avg60=0.00 avg300=0.00 total=0\n" }
 	for name, content := range map[string]string{
-		"empty":          "",
-		"only full":      "full avg10=0.00\n",
-		"no average":     "some avg60=0.00 total=1\n",
-		"no number":      "some avg10=x\n",
-		"not a number":   "some avg10=NaN\n",
-		"infinite":       "some avg10=+Inf\n",
-		"negative":       "some avg10=-0.01\n",
-		"more than all":  "some avg10=100.01\n",
-		"bad full":       "some avg10=1.00\nfull avg10=?\n",
-		"larger than it": cpuFile + strings.Repeat("x", maxFile),
+		"empty":         "",
+		"only full":     strings.SplitAfter(cpuFile, "\n")[1],
+		"no average":    "some avg60=0.00 total=1\n",
+		"no number":     some("x"),
+		"not a number":  some("NaN"),
+		"infinite":      some("+Inf"),
+		"negative":      some("-0.01"),
+		"more than all": some("100.01"),
+		"bad full":      strings.SplitAfter(cpuFile, "\n")[0] + "full avg10=? avg60=0.00 avg300=0.00 total=0\n",
 	} {
 		h := proc(t, map[string]string{"pressure/cpu": content, "pressure/memory": cpuFile, "pressure/io": cpuFile})
 		if p, err := h.Pressure(); err == nil || errors.Is(err, errors.ErrUnsupported) || p != (Pressure{}) {
@@ -96,30 +96,29 @@ func TestBadMemoryFilesAreRefused(t *testing.T) {
 		"zero":         "MemTotal: 0 kB\nMemAvailable: 0 kB\n",
 		"negative":     "MemTotal: 5 kB\nMemAvailable: -1 kB\n",
 		"too large":    "MemTotal: 9007199254740992 kB\nMemAvailable: 1 kB\n",
-		"no number":    "MemTotal: many kB\n",
+		"no number":    "MemTotal: many kB\nMemAvailable: 1 kB\n",
+		"a word":       "MemTotal:\nMemAvailable: 1 kB\n",
 	} {
-		if m, err := parseMemory(content); err == nil {
-			t.Errorf("%s: got %+v", name, m)
+		if m, err := proc(t, map[string]string{"meminfo": content}).Memory(); err == nil || m != (Memory{}) {
+			t.Errorf("%s: got %+v, %v", name, m, err)
 		}
 	}
-	if m, err := parseMemory("MemTotal: 9007199254740991 kB\nMemAvailable: 9007199254740991 kB\n"); err != nil || m.Total != math.MaxInt64-1023 {
+	most := "MemTotal: 9007199254740991 kB\nMemAvailable: 9007199254740991 kB\n"
+	if m, err := proc(t, map[string]string{"meminfo": most}).Memory(); err != nil || m.Total != math.MaxInt64-1023 {
 		t.Errorf("the largest: %+v, %v", m, err)
 	}
 }
 
-func FuzzParse(f *testing.F) {
-	f.Add(cpuFile)
+func FuzzMemory(f *testing.F) {
 	f.Add("MemTotal:       24684084 kB\nMemAvailable:   24239300 kB\n")
-	f.Add("some avg10=1e2 avg10=NaN\n\n full \x00")
+	f.Add("MemTotal:\n\nMemAvailable: \x00")
+	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, content string) {
-		if s, err := parseStall(content); err != nil {
-			if s != (Stall{}) {
-				t.Errorf("%+v with %v", s, err)
-			}
-		} else if !(s.Some >= 0 && s.Some <= 100 && s.Full >= 0 && s.Full <= 100) {
-			t.Errorf("no percentages: %+v", s)
+		if err := os.WriteFile(filepath.Join(dir, "meminfo"), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
 		}
-		if m, err := parseMemory(content); err == nil && (m.Total <= 0 || m.Available < 0 || m.Available > m.Total) {
+		m, err := Host{Proc: dir}.Memory()
+		if err == nil && (m.Total <= 0 || m.Available < 0 || m.Available > m.Total) {
 			t.Errorf("implausible: %+v", m)
 		}
 	})

@@ -46,11 +46,7 @@ func (h Host) descriptors() (used, most int64, err error) {
 	if most, err = Descriptors(); err != nil {
 		return 0, 0, err
 	}
-	proc := h.Proc
-	if proc == "" {
-		proc = "/proc"
-	}
-	dir, err := os.Open(filepath.Join(proc, "self", "fd"))
+	dir, err := os.Open(filepath.Join(h.proc(), "self", "fd"))
 	if err != nil {
 		if Lack(err) == LackDescriptors {
 			return most, most, nil

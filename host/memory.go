@@ -1,10 +1,11 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"math"
-	"strconv"
-	"strings"
+
+	"github.com/prometheus/procfs"
 )
 
 // Memory is the machine's, in bytes.
@@ -18,43 +19,33 @@ type Memory struct {
 // Memory reads the machine's memory. A control group around this process may
 // allow less; it is not looked at.
 func (h Host) Memory() (Memory, error) {
-	content, err := h.read("meminfo")
+	proc, err := procfs.NewFS(h.proc())
 	if err != nil {
 		return Memory{}, err
 	}
-	m, err := parseMemory(string(content))
+	info, err := proc.Meminfo()
+	if unsupported(err) {
+		return Memory{}, fmt.Errorf("memory of the host: %w by this kernel", errors.ErrUnsupported)
+	}
+	var m Memory
+	if err == nil {
+		m, err = memory(info)
+	}
 	if err != nil {
 		return Memory{}, fmt.Errorf("memory of the host: %w", err)
 	}
 	return m, nil
 }
 
-// parseMemory reads lines such as "MemTotal:       24684084 kB".
-func parseMemory(content string) (Memory, error) {
-	m := Memory{Total: -1, Available: -1}
-	for line := range strings.Lines(content) {
-		name, rest, _ := strings.Cut(line, ":")
-		var value *int64
-		switch name {
-		case "MemTotal":
-			value = &m.Total
-		case "MemAvailable":
-			value = &m.Available
-		default:
-			continue
-		}
-		kib, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-		if err != nil {
-			return Memory{}, fmt.Errorf("%s: %w", name, err)
-		}
-		if kib > math.MaxInt64>>10 {
-			return Memory{}, fmt.Errorf("%s: %d kB is out of range", name, kib)
-		}
-		*value = int64(kib) << 10
+// memory checks what the kernel said.
+func memory(info procfs.Meminfo) (Memory, error) {
+	if info.MemTotal == nil || info.MemAvailable == nil {
+		return Memory{}, errors.New("no MemTotal or no MemAvailable")
 	}
-	if m.Total <= 0 || m.Available < 0 {
-		return Memory{}, fmt.Errorf("no MemTotal or no MemAvailable")
+	total, available := *info.MemTotal, *info.MemAvailable // In KiB.
+	if total == 0 || total > math.MaxInt64>>10 || available > math.MaxInt64>>10 {
+		return Memory{}, fmt.Errorf("%d kB, of which %d kB are available, is out of range", total, available)
 	}
-	m.Available = min(m.Available, m.Total) // It is an estimate.
-	return m, nil
+	// It is an estimate.
+	return Memory{Total: int64(total) << 10, Available: int64(min(available, total)) << 10}, nil
 }

@@ -1,9 +1,10 @@
 package host
 
 import (
+	"errors"
 	"fmt"
-	"strconv"
-	"strings"
+
+	"github.com/prometheus/procfs"
 )
 
 // Stall is how much of the last ten seconds work stood still for want of a
@@ -24,70 +25,43 @@ type Pressure struct {
 // Pressure reads the machine's pressure. A kernel without pressure stall
 // information gives errors.ErrUnsupported.
 func (h Host) Pressure() (Pressure, error) {
+	proc, err := procfs.NewFS(h.proc())
+	if err != nil {
+		return Pressure{}, err
+	}
 	var p Pressure
 	for _, part := range []struct {
 		name  string
 		stall *Stall
 	}{{"cpu", &p.CPU}, {"memory", &p.Memory}, {"io", &p.IO}} {
-		content, err := h.read("pressure/" + part.name)
-		if err != nil {
-			return Pressure{}, err
+		stats, err := proc.PSIStatsForResource(part.name)
+		if unsupported(err) {
+			return Pressure{}, fmt.Errorf("pressure of %s: %w by this kernel", part.name, errors.ErrUnsupported)
 		}
-		if *part.stall, err = parseStall(string(content)); err != nil {
+		if err == nil {
+			*part.stall, err = stall(stats)
+		}
+		if err != nil {
 			return Pressure{}, fmt.Errorf("pressure of %s: %w", part.name, err)
 		}
 	}
 	return p, nil
 }
 
-// parseStall reads the lines of a pressure file, such as
-//
-//	some avg10=1.79 avg60=0.75 avg300=4.14 total=3047157735
-//	full avg10=0.00 avg60=0.00 avg300=0.00 total=0
-//
-// Kernels before 5.13 have no line "full" for the processor.
-func parseStall(content string) (Stall, error) {
-	var s Stall
-	seen := false
-	for line := range strings.Lines(content) {
-		fields := strings.Fields(line)
-		if len(fields) == 0 {
-			continue
-		}
-		var value *float64
-		switch fields[0] {
-		case "some":
-			value, seen = &s.Some, true
-		case "full":
-			value = &s.Full
-		default:
-			continue // A later kernel may say more.
-		}
-		var err error
-		if *value, err = average(fields[1:]); err != nil {
-			return Stall{}, fmt.Errorf("line %q: %w", fields[0], err)
-		}
+// stall checks what the kernel said. Kernels before 5.13 have no line "full" for
+// the processor.
+func stall(stats procfs.PSIStats) (s Stall, err error) {
+	if stats.Some == nil {
+		return Stall{}, errors.New("no line \"some\"")
 	}
-	if !seen {
-		return Stall{}, fmt.Errorf("no line %q", "some")
+	s.Some = stats.Some.Avg10
+	if stats.Full != nil {
+		s.Full = stats.Full.Avg10
+	}
+	for _, v := range []float64{s.Some, s.Full} {
+		if !(v >= 0 && v <= 100) { // Written so that it is true for not-a-number too.
+			return Stall{}, fmt.Errorf("avg10=%v is not a percentage", v)
+		}
 	}
 	return s, nil
-}
-
-func average(fields []string) (float64, error) {
-	for _, field := range fields {
-		text, ok := strings.CutPrefix(field, "avg10=")
-		if !ok {
-			continue
-		}
-		v, err := strconv.ParseFloat(text, 64)
-		if err != nil {
-			return 0, fmt.Errorf("avg10: %w", err)
-		}
-		if !(v >= 0 && v <= 100) { // Written so that it is true for not-a-number too.
-			return 0, fmt.Errorf("avg10=%v is not a percentage", v)
-		}
-		return v, nil
-	}
-	return 0, fmt.Errorf("no avg10")
 }

@@ -1,8 +1,8 @@
 // Package network gives each sandbox a network namespace of its own, filtered
 // from before its first packet, and lets the daemon dial into it. Linux only;
 // elsewhere Open fails with ErrUnsupported. It is one mechanism: it knows
-// nothing of sandboxes, drivers or templates, imports no other package of this
-// module, and only runtime and cmd may import it.
+// nothing of sandboxes, drivers or templates, imports no package of this module
+// but internal ones, and only runtime and cmd may import it.
 //
 // # Topology
 //
@@ -57,6 +57,8 @@ import (
 	"math"
 	"net/netip"
 	"time"
+
+	"github.com/rundlet/rundlet/internal/retry"
 )
 
 // The error classes, for errors.Is.
@@ -220,9 +222,10 @@ var alwaysDenied = mustPrefixes(
 const (
 	maxInstance = 8
 	slotBits    = 30
-	retryFirst  = 200 * time.Millisecond
-	retryMost   = 30 * time.Second
 )
+
+// retries are the pauses between attempts of background work.
+var retries = retry.Pauses{First: 200 * time.Millisecond, Most: 30 * time.Second}
 
 // withDefaults returns a complete, valid copy of the configuration.
 func (c Config) withDefaults() (Config, error) {

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sys/unix"
+	"github.com/rundlet/rundlet/internal/flock"
 )
 
 // Network hands out slots. Safe for concurrent use. Close frees it.
@@ -143,18 +143,11 @@ func (n *Network) slotPath(id string) string { return filepath.Join(n.cfg.RunDir
 
 // lockDir takes the run directory for the life of the returned file.
 func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
+	f, err := flock.Try(filepath.Join(dir, "lock"))
+	if errors.Is(err, flock.ErrHeld) {
+		return nil, fmt.Errorf("%w: %s", ErrInUse, dir)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if err == unix.EWOULDBLOCK {
-			return nil, fmt.Errorf("%w: %s", ErrInUse, dir)
-		}
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
-	}
-	return f, nil
+	return f, err
 }
 
 // abandon gives up everything that only this process holds and leaves the

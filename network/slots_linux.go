@@ -126,16 +126,15 @@ func every(ctx context.Context, interval time.Duration) <-chan struct{} {
 // repeat does work now and at each wake-up, until ctx ends. A failure is
 // reported and tried again, later each time; a wake-up does not shorten that.
 func (n *Network) repeat(ctx context.Context, wake <-chan struct{}, what string, work func(context.Context) error) {
-	delay := retryFirst
+	pauses := retries.New()
 	for {
 		next := wake
 		var retry <-chan time.Time
 		if err := work(ctx); err != nil {
 			n.cfg.OnError(fmt.Errorf("network: %s: %w", what, err))
-			next, retry = nil, time.After(delay)
-			delay = min(2*delay, retryMost)
+			next, retry = nil, time.After(pauses.NextBackOff())
 		} else {
-			delay = retryFirst
+			pauses.Reset()
 		}
 		select {
 		case <-ctx.Done():

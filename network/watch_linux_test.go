@@ -117,7 +117,7 @@ func TestTheNetworkIsWatchedAgainAfterAFailure(t *testing.T) {
 			return triesSeen, toldSeen, looksSeen
 		}
 		synctest.Wait()
-		time.Sleep(retryFirst)
+		time.Sleep(2 * retries.First)
 		if tries, told, _ := seen(); tries != 2 || len(told) != 1 || !errors.Is(told[0], failed) {
 			t.Fatalf("%d tries, told of %v", tries, told)
 		}
@@ -139,7 +139,7 @@ func TestTheNetworkIsWatchedAgainAfterAFailure(t *testing.T) {
 			t.Fatalf("after %d looks without a report %v", deepEvery, looks)
 		}
 		w.fail(errNotFollowed)
-		time.Sleep(leastRest + 2*retryFirst)
+		time.Sleep(leastRest + 3*retries.First)
 		synctest.Wait()
 		if tries, told, looks := seen(); tries != 3 || len(told) != 2 || !errors.Is(told[1], errNotFollowed) || looks[len(looks)-1] != everything {
 			t.Errorf("%d tries, told of %v, looked %v", tries, told, looks)

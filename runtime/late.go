@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/runtime/live"
@@ -29,25 +28,21 @@ func (r *Runtime) pauseLater(sb *live.Sandbox, kind, reason string) {
 			return
 		}
 		defer sb.SetRecovering("")
-		for pause := retryFirst; ; pause = min(pause*2, retryMost) {
+		_ = retries.Do(r.life, func() error {
 			err := r.pauseInTurn(sb, kind)
 			if err == nil || sb.State() != sandbox.StateRunning {
 				r.notes.Note(sb.ID, nil)
-				return
+				return nil
 			}
 			r.log.Warn("sandbox cannot be paused yet", "sandbox_id", sb.ID, "reason", reason, "error", err)
 			if reason == reconcile.TimedOut {
 				r.notes.Note(sb.ID, nil)
 				sb.Arm(expireRetry, func() { r.expire(sb) })
-				return
+				return nil
 			}
 			r.notes.Note(sb.ID, fmt.Errorf("%s; it cannot be paused yet: %w", reason, err))
-			select {
-			case <-r.life.Done():
-				return
-			case <-time.After(pause):
-			}
-		}
+			return err
+		}, nil)
 	})
 }
 

@@ -157,25 +157,21 @@ func (r *Runtime) nowPaused(ctx context.Context, sb *live.Sandbox) error {
 // or the sandbox has left the state.
 func (r *Runtime) retry(sb *live.Sandbox, what string, in sandbox.State, try func(*live.Sandbox) error) {
 	r.background.Go(func() {
-		for pause := retryFirst; ; pause = min(pause*2, retryMost) {
-			select {
-			case <-r.life.Done():
-				return // the next Open carries on
-			case <-time.After(pause):
+		// When the daemon ends first, the next Open carries on.
+		_ = retries.Again(r.life, func() error {
+			if err := sb.Life.Lock(r.life); err != nil {
+				return err
 			}
-			if sb.Life.Lock(r.life) != nil {
-				return
-			}
-			err := error(nil)
+			defer sb.Life.Unlock()
 			if sb.State() == in {
-				err = try(sb)
+				if err := try(sb); err != nil {
+					return err
+				}
 			}
-			sb.Life.Unlock()
-			if err == nil {
-				r.notes.Note(sb.ID, nil)
-				return
-			}
-			r.log.Warn(what, "sandbox_id", sb.ID, "error", err, "retry_in", min(pause*2, retryMost))
-		}
+			r.notes.Note(sb.ID, nil)
+			return nil
+		}, func(err error, pause time.Duration) {
+			r.log.Warn(what, "sandbox_id", sb.ID, "error", err, "retry_in", pause)
+		})
 	})
 }

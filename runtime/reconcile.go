@@ -172,16 +172,7 @@ func (r *Runtime) free(ctx context.Context, id string) error {
 		return nil
 	}
 	r.background.Go(func() {
-		for pause := retryFirst; ; pause = min(pause*2, retryMost) {
-			select {
-			case <-r.life.Done():
-				return
-			case <-time.After(pause):
-			}
-			if r.machines.Destroy(r.life, id) == nil {
-				return
-			}
-		}
+		_ = retries.Again(r.life, func() error { return r.machines.Destroy(r.life, id) }, nil)
 	})
 	return err
 }

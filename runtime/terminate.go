@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/rundlet/rundlet/internal/retry"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/fault"
@@ -90,21 +91,16 @@ func (r *Runtime) insist(sb *live.Sandbox, reason string) {
 		return
 	}
 	r.background.Go(func() {
-		for pause := retryFirst; ; pause = min(pause*2, retryMost) {
-			select {
-			case <-r.life.Done():
-				return
-			case <-time.After(pause):
+		_ = retries.Again(r.life, func() error {
+			if err := r.seize(r.life, sb); err != nil {
+				return err
 			}
-			if r.seize(r.life, sb) != nil {
-				continue
-			}
+			defer sb.Life.Unlock()
 			if sb.Recorded() != sandbox.StateKilled {
 				_ = r.terminateLocked(r.life, sb, reason) // It retries by itself.
 			}
-			sb.Life.Unlock()
-			return
-		}
+			return nil
+		}, nil)
 	})
 }
 
@@ -180,8 +176,6 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *live.Sandbox, reason str
 // counted as stuck.
 const killTimeout = time.Minute
 
-// The pause between attempts to carry on with what could not be ended.
-const (
-	retryFirst = 100 * time.Millisecond
-	retryMost  = 30 * time.Second
-)
+// retries are the pauses between attempts to carry on with what could not be
+// ended.
+var retries = retry.Pauses{First: 100 * time.Millisecond, Most: 30 * time.Second}

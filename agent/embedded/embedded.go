@@ -1,6 +1,7 @@
 // Package embedded carries the guest agent inside the host's binary. The agent
 // runs on Linux whatever the host is, so it is chosen by architecture alone. It
-// may import the standard library only; what prepares guests imports it.
+// may import the standard library and google/renameio; what prepares guests
+// imports it.
 package embedded
 
 import (
@@ -17,6 +18,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+
+	"github.com/google/renameio/v2"
 )
 
 //go:embed bin
@@ -70,33 +73,19 @@ func Extract(dir string) (path string, err error) {
 }
 
 // unpack writes beside path and renames, so that path is never half an agent.
-func unpack(packed []byte, path string) (err error) {
+func unpack(packed []byte, path string) error {
 	zr, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".rundlet-agent-*")
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o755))
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
+	defer func() { _ = f.Cleanup() }()
 	if _, err := io.Copy(f, zr); err != nil {
 		return err
 	}
-	if err := f.Chmod(0o755); err != nil {
-		return err
-	}
-	// The name promises the contents, after a power cut, too.
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	// It syncs first: the name promises the contents, after a power cut, too.
+	return f.CloseAtomicallyReplace()
 }

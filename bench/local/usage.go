@@ -1,7 +1,6 @@
 package local
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,17 +24,15 @@ const clockTick = 10 * time.Millisecond
 // PSS implements bench.Usage. A process that has ended counts nothing.
 func (procUsage) PSS(pids []int) (mib float64, err error) {
 	for _, pid := range pids {
-		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-		if gone(err) {
-			continue
-		} else if err != nil {
-			return 0, err
+		var rollup procfs.ProcSMapsRollup
+		proc, err := procfs.NewProc(pid)
+		if err == nil {
+			rollup, err = proc.ProcSMapsRollup()
 		}
-		kb, err := field(data, "Pss:")
-		if err != nil {
+		if err != nil && !gone(err) {
 			return 0, fmt.Errorf("memory of process %d: %w", pid, err)
 		}
-		mib += float64(kb) / 1024
+		mib += float64(rollup.Pss) / (1 << 20)
 	}
 	return mib, nil
 }
@@ -42,24 +40,15 @@ func (procUsage) PSS(pids []int) (mib float64, err error) {
 // CPU implements bench.Usage.
 func (procUsage) CPU(pids []int) (total time.Duration, err error) {
 	for _, pid := range pids {
-		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if gone(err) {
-			continue
-		} else if err != nil {
-			return 0, err
+		var stat procfs.ProcStat
+		proc, err := procfs.NewProc(pid)
+		if err == nil {
+			stat, err = proc.Stat()
 		}
-		// The name may contain anything; the fields begin after its last bracket.
-		fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-		if len(fields) < 13 {
-			return 0, fmt.Errorf("processor time of process %d: %d fields", pid, len(fields))
+		if err != nil && !gone(err) {
+			return 0, fmt.Errorf("processor time of process %d: %w", pid, err)
 		}
-		for _, f := range fields[11:13] { // utime and stime
-			ticks, err := strconv.ParseInt(f, 10, 64)
-			if err != nil {
-				return 0, fmt.Errorf("processor time of process %d: %w", pid, err)
-			}
-			total += time.Duration(ticks) * clockTick
-		}
+		total += time.Duration(stat.UTime+stat.STime) * clockTick
 	}
 	return total, nil
 }
@@ -70,26 +59,15 @@ func (procUsage) Self() (cpu time.Duration, rss float64, err error) {
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
 		return 0, 0, err
 	}
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0, 0, err
+	var status procfs.ProcStatus
+	proc, err := procfs.Self()
+	if err == nil {
+		status, err = proc.NewStatus()
 	}
-	kb, err := field(status, "VmRSS:")
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), float64(kb) / 1024, err
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), float64(status.VmRSS) / (1 << 20), err
 }
 
 func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) }
-
-// field is the number of a line that begins with a name, in kB.
-func field(data []byte, name string) (int64, error) {
-	for line := range strings.Lines(string(data)) {
-		if rest, ok := strings.CutPrefix(line, name); ok {
-			number, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-			return strconv.ParseInt(number, 10, 64)
-		}
-	}
-	return 0, fmt.Errorf("there is no %s", name)
-}
 
 // descendants returns processes and all that come from them.
 func descendants(pids []int) []int {

@@ -33,7 +33,7 @@ var layers = []layer{
 		"knows snapshots and their claims, and no machine"},
 	{"runtime/machine", []string{"sandbox", "policy", "envd", "api", "host", "vm", "runtime/background", "runtime/step", "runtime/claim"},
 		"makes and tears down one machine, and knows neither rows nor states"},
-	{"runtime/pool", []string{"sandbox", "policy", "vm", "runtime/background", "runtime/step", "runtime/claim", "runtime/machine", "runtime/admission"},
+	{"runtime/pool", []string{"sandbox", "policy", "vm", "internal/retry", "runtime/background", "runtime/step", "runtime/claim", "runtime/machine", "runtime/admission"},
 		"keeps machines warm, and knows no sandbox"},
 	{"runtime/template", []string{"sandbox", "policy", "store", "vm", "runtime/background", "runtime/step", "runtime/fault", "runtime/orphan",
 		"runtime/claim", "runtime/machine", "runtime/admission"}, "builds templates, and knows no sandbox and no pool"},
@@ -68,7 +68,7 @@ var layers = []layer{
 		"opens nodes to measure; it is part of no daemon"},
 	{"bench", []string{"bench", "client", "sandbox", "policy", "runtime", "vm", "envd", "api", "internal"}, "measures the product and the bare mechanism side by side"},
 	{"api", []string{"api"}, "generated types depend on nothing of ours"},
-	{"scripts", nil, "tools of the build need nothing of the product"},
+
 	{"rotate", []string{"policy/hygiene"}, "rotates the daemon's log according to the plan of hygiene"},
 	{"layout", nil, "where things are on disk is known before anything else"},
 	{"telemetry", []string{"telemetry", "sandbox", "policy"}, "exports what node reads from the other packages"},

@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/internal/flock"
 	"github.com/rundlet/rundlet/layout"
 )
 
@@ -42,7 +43,7 @@ func Lock(ctx context.Context, dirs layout.Layout) (unlock func(), err error) {
 	defer cancel()
 	path := daemonLock(dirs)
 	for {
-		f, err := flock(path, unix.LOCK_EX)
+		f, err := flock.Try(path)
 		if err == nil {
 			writeHolder(f)
 			return func() { f.Close() }, nil
@@ -94,7 +95,7 @@ func holder(path string) int {
 
 // Share keeps the database from being replaced, beside the daemon and others.
 func Share(_ context.Context, dirs layout.Layout) (unlock func(), err error) {
-	f, err := flock(useLock(dirs), unix.LOCK_SH)
+	f, err := flock.TryShared(useLock(dirs))
 	if errors.Is(err, ErrLocked) {
 		return nil, fmt.Errorf("the database of %s is being restored; try again when that has ended", dirs.StateDir)
 	}
@@ -110,7 +111,7 @@ func LockDatabase(ctx context.Context, dirs layout.Layout) (unlock func(), err e
 	if err != nil {
 		return nil, err
 	}
-	f, err := flock(useLock(dirs), unix.LOCK_EX)
+	f, err := flock.Try(useLock(dirs))
 	if err != nil {
 		daemon()
 		if errors.Is(err, ErrLocked) {

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rundlet/rundlet/internal/retry"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/runtime/admission"
@@ -33,13 +34,11 @@ type Target struct {
 	MaxAge time.Duration
 }
 
-const (
-	// makeTimeout bounds the making of one machine.
-	makeTimeout = time.Minute
-	// retryFirst and retryMost are the pauses between attempts to end a machine.
-	retryFirst = 100 * time.Millisecond
-	retryMost  = 30 * time.Second
-)
+// makeTimeout bounds the making of one machine.
+const makeTimeout = time.Minute
+
+// retries are the pauses between attempts to end a machine.
+var retries = retry.Pauses{First: 100 * time.Millisecond, Most: 30 * time.Second}
 
 // Config is what a Pool is made of. All fields are required.
 type Config struct {

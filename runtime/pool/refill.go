@@ -211,18 +211,10 @@ func (p *Pool) Yield(id string) {
 // Discard ends a machine that the pool does not have any more. It retries until
 // the machine is gone or the daemon closes.
 func (p *Pool) Discard(m *Machine) {
-	for pause := retryFirst; ; pause = min(pause*2, retryMost) {
-		err := p.end(m)
-		if err == nil {
-			return
-		}
+	// When the daemon ends first, Drain tries once more; the next start ends machines that have a mark.
+	_ = retries.Do(p.life, func() error { return p.end(m) }, func(err error, pause time.Duration) {
 		p.cfg.Log.Warn("could not destroy warm machine yet", "machine_id", m.ID, "error", err, "retry_in", pause)
-		select {
-		case <-p.life.Done():
-			return // Drain tries once more; the next start ends machines that have a mark.
-		case <-time.After(pause):
-		}
-	}
+	})
 }
 
 func (p *Pool) end(m *Machine) error {

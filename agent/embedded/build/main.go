@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"github.com/google/renameio/v2"
+
 	"github.com/rundlet/rundlet/agent/embedded"
 )
 
@@ -61,22 +63,17 @@ func build(arch string) error {
 
 // compress writes to a file beside its place first: a build that is
 // interrupted must not leave half an agent to be embedded.
-func compress(src, dst string) (err error) {
+func compress(src, dst string) error {
 	in, err := os.Open(src)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.CreateTemp(filepath.Dir(dst), ".rundlet-agent-*")
+	out, err := renameio.NewPendingFile(dst, renameio.WithTempDir(filepath.Dir(dst)), renameio.WithStaticPermissions(0o644))
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			out.Close()
-			os.Remove(out.Name())
-		}
-	}()
+	defer func() { _ = out.Cleanup() }()
 	zw, err := gzip.NewWriterLevel(out, gzip.BestCompression)
 	if err != nil {
 		return err
@@ -87,11 +84,5 @@ func compress(src, dst string) (err error) {
 	if err := zw.Close(); err != nil {
 		return err
 	}
-	if err := out.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := out.Close(); err != nil {
-		return err
-	}
-	return os.Rename(out.Name(), dst)
+	return out.CloseAtomicallyReplace()
 }
