@@ -44,7 +44,7 @@ func (r *Runtime) measured(sb *handle) usage.Sandbox {
 	defer sb.mu.Unlock()
 	out := usage.Sandbox{
 		ID: sb.id, Size: sandbox.Size{VCPUs: sb.row.VCPUs, MemoryMiB: sb.row.MemoryMiB, DiskMiB: sb.row.DiskMiB},
-		Run: sb.run, Running: sb.row.State == sandbox.StateRunning, Busy: sb.life.busy(time.Now()),
+		Run: sb.run, Running: sb.row.State == sandbox.StateRunning && sb.elsewhere == nil, Busy: sb.life.busy(time.Now()),
 	}
 	if sb.row.Secure {
 		out.Token = r.tokens.Envd(sb.id)

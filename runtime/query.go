@@ -16,6 +16,9 @@ import (
 // Get returns a running or paused sandbox, or one on its way between the two;
 // ErrSandboxNotFound for others.
 func (r *Runtime) Get(ctx context.Context, id string) (sandbox.Sandbox, error) {
+	if sb, ok := r.find(id); ok && sb.elsewhere != nil && sb.state().Visible() {
+		return r.view(sb.snapshot()), nil // It is there, and no call but this one may have it.
+	}
 	sb, err := r.serving(ctx, id)
 	if err != nil {
 		return sandbox.Sandbox{}, err

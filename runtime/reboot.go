@@ -105,7 +105,7 @@ func (r *Runtime) filesOf(ctx context.Context, sb *handle, l machine.Launch, sna
 }
 
 func (r *Runtime) saveFiles(ctx context.Context, id string, snap *store.Snapshot, saver saver) error {
-	if err := r.cfg.Store.PutSnapshot(ctx, *snap); err != nil {
+	if err := r.cfg.Store.PutSnapshot(ctx, snap); err != nil {
 		return err
 	}
 	if err := saver(ctx, id, snap.Snapshot); err != nil {

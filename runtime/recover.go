@@ -46,8 +46,11 @@ func (r *Runtime) collectSoon(ctx context.Context) {
 // recovering is recovery's side of the runtime: recovery.Sandboxes.
 type recovering struct{ r *Runtime }
 
+func (s recovering) Elsewhere(row store.Sandbox) error { return s.r.claims.SandboxHere(row) }
+
 func (s recovering) Know(row store.Sandbox, why string) {
 	sb := newHandle(row)
+	sb.elsewhere = s.Elsewhere(row)
 	sb.setRecovering(why)
 	sb.place = s.r.admission.Places.Adopt(row.KeyID, row.State != sandbox.StatePaused)
 	s.r.mu.Lock()

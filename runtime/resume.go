@@ -261,7 +261,7 @@ func (r *Runtime) resumeLocked(ctx context.Context, sb *handle, claimID string, 
 	if err != nil {
 		return err
 	}
-	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
+	if err := r.put(ctx, sb, &row); err != nil {
 		return err
 	}
 	if err := r.steps.At(step.ResumeIntent); err != nil {

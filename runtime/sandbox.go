@@ -16,6 +16,9 @@ import (
 // sandbox is the runtime's handle of one sandbox that is not killed.
 type handle struct {
 	id string
+	// elsewhere is why nothing may be done with the sandbox, or nil: its row is of
+	// another node or driver. It is constant.
+	elsewhere error
 	// place is set when the sandbox becomes known, and constant then.
 	place *admission.Place
 	// life serialises lifecycle calls; it is held across driver calls.

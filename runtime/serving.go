@@ -2,8 +2,10 @@ package runtime
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -40,6 +42,9 @@ func (r *Runtime) serving(ctx context.Context, id string) (*handle, error) {
 	sb, ok := r.find(id)
 	if !ok {
 		return nil, r.ends.gone(id)
+	}
+	if sb.elsewhere != nil {
+		return nil, fmt.Errorf("sandbox %s: %w", id, fault.Classify(sb.elsewhere))
 	}
 	sb.mu.Lock()
 	why, recovered := sb.recovering, sb.recovered

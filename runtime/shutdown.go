@@ -74,7 +74,9 @@ func (r *Runtime) endEach(ctx context.Context, end func(*handle) error) error {
 	r.closed = true
 	all := make([]*handle, 0, len(r.sandboxes))
 	for _, sb := range r.sandboxes {
-		all = append(all, sb)
+		if sb.elsewhere == nil {
+			all = append(all, sb)
+		}
 	}
 	r.mu.Unlock()
 	errs := make([]error, len(all))

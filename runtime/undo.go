@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -36,8 +37,15 @@ func (r *Runtime) undoPause(sb *handle) error {
 	})
 	// If this is not written, the next start finds a machine that runs and a
 	// snapshot that is not complete, and comes to the same.
-	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
-		r.log.Warn("could not write that a pause was undone", "sandbox_id", sb.id, "error", err)
+	written := r.put(ctx, sb, &row)
+	if written != nil {
+		r.log.Warn("could not write that a pause was undone", "sandbox_id", sb.id, "error", written)
+	}
+	// Who changed the row meanwhile may have named the claim in it; if not, it is
+	// collected.
+	if errors.Is(written, store.ErrStale) {
+		sb.arm(expireRetry, func() { r.expire(sb) })
+		return nil
 	}
 	if err := r.claims.Drop(ctx, snap); err != nil {
 		r.log.Warn("could not remove what a failed pause saved", "sandbox_id", sb.id, "error", err)

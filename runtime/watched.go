@@ -14,9 +14,11 @@ type watched struct{ r *Runtime }
 
 func (w watched) Views() []supervise.View {
 	all := w.r.all()
-	out := make([]supervise.View, len(all))
-	for i, sb := range all {
-		out[i] = sb.watched()
+	out := make([]supervise.View, 0, len(all))
+	for _, sb := range all {
+		if sb.elsewhere == nil {
+			out = append(out, sb.watched())
+		}
 	}
 	return out
 }

@@ -33,7 +33,7 @@ directory. Without the database nothing says what those are of.`,
 				return err
 			}
 			if o.json {
-				return printJSON(cmd.OutOrStdout(), map[string]any{"file": file, "bytes": size, "schema": store.SchemaVersion()})
+				return printJSON(cmd.OutOrStdout(), map[string]any{"file": file, "bytes": size, "schema": store.Schema})
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d bytes\n", file, size)
 			return err
