@@ -44,6 +44,10 @@ func Lock(ctx context.Context, dirs layout.Layout) (unlock func(), err error) {
 	for {
 		f, err := flock(path, unix.LOCK_EX)
 		if err == nil {
+			if err := checkFormat(dirs); err != nil {
+				f.Close()
+				return nil, err
+			}
 			writeHolder(f)
 			return func() { f.Close() }, nil
 		}
@@ -98,7 +102,11 @@ func Share(_ context.Context, dirs layout.Layout) (unlock func(), err error) {
 	if errors.Is(err, ErrLocked) {
 		return nil, fmt.Errorf("the database of %s is being restored; try again when that has ended", dirs.StateDir)
 	}
+	if err == nil {
+		err = checkFormat(dirs)
+	}
 	if err != nil {
+		f.Close()
 		return nil, err
 	}
 	return func() { f.Close() }, nil
