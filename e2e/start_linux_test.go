@@ -185,7 +185,7 @@ func addNewerRow(t *testing.T, dir, like string) {
 		t.Fatal(err)
 	}
 	row.ID, row.State, row.SlotID = "inewer", "hibernating", ""
-	if err := db.PutSandbox(t.Context(), row); err != nil {
+	if err := db.PutSandbox(t.Context(), &row); err != nil {
 		t.Fatal(err)
 	}
 }

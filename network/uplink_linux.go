@@ -14,6 +14,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/internal/format"
 )
 
 // uplink is the link from the router to the daemon's namespace, with everything
@@ -43,8 +45,13 @@ type uplink struct {
 	times func(*nftables.Table) *nftables.NamedObj
 }
 
+// uplinkFormat is the version of uplinkRecord. 1 is the first; a record without a
+// number has it, too. A newer one is refused: to undo it one has to know what was done.
+const uplinkFormat = 1
+
 // uplinkRecord is the file that outlives the process.
 type uplinkRecord struct {
+	Format int64        `json:"format"`
 	Subnet netip.Prefix `json:"subnet"`
 	// Forwarding is what the switch of each interface was before.
 	Forwarding map[string]string `json:"forwarding"`
@@ -221,6 +228,13 @@ func (u *uplink) load() (rec uplinkRecord, ok bool, err error) {
 	}
 	// A damaged record is what a loss of power leaves, and that undid the
 	// changes too: it is one without a subnet, and gets removed.
+	var version struct {
+		Format int64 `json:"format"`
+	}
+	_ = json.Unmarshal(b, &version)
+	if err := format.Check("the record of the uplink "+u.recordPath(), version.Format, uplinkFormat); err != nil {
+		return rec, false, err
+	}
 	if json.Unmarshal(b, &rec) != nil || !rec.Subnet.Addr().Is4() || rec.Subnet.Bits() != slotBits {
 		return uplinkRecord{}, true, nil
 	}
@@ -228,6 +242,7 @@ func (u *uplink) load() (rec uplinkRecord, ok bool, err error) {
 }
 
 func (u *uplink) save(rec uplinkRecord) error {
+	rec.Format = uplinkFormat
 	b, err := json.Marshal(rec)
 	if err != nil {
 		return err

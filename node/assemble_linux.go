@@ -28,6 +28,7 @@ type assembly struct {
 	cfg      Config
 	instance string
 	runDir   string // Of the instance.
+	node     string // Its id: see store.Store.NodeID.
 	// die ends the process at the step that a test asked for; nil if none did.
 	die func(step string)
 }
@@ -66,6 +67,9 @@ func (a *assembly) openStore(ctx context.Context) (err error) {
 		return err
 	}
 	a.OnClose(func(context.Context) error { return a.Store.Close() })
+	if a.node, err = a.Store.NodeID(ctx); err != nil {
+		return err
+	}
 	if a.cfg.Opened != nil {
 		return a.cfg.Opened(a.Store)
 	}
@@ -115,6 +119,13 @@ func (a *assembly) openDriver(d vm.Driver) (err error) {
 }
 
 func (a *assembly) openRuntime(ctx context.Context) error {
+	driver := a.Driver.Info().Driver
+	if !a.cfg.Ephemeral {
+		if err := a.Store.FillOwner(ctx, a.node, driver); err != nil {
+			return err
+		}
+		a.cfg.Log.Info("node opened", "node_id", a.node, "driver", driver)
+	}
 	total, err := host.Host{}.TotalBytes(a.Dirs.StateDir)
 	if err != nil {
 		return err
@@ -127,7 +138,7 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 		supervision.Limits = withTasks(supervision.Limits, counter.Tasks)
 	}
 	cfg := runtime.Config{
-		Instance: a.instance, Ephemeral: a.cfg.Ephemeral, ScratchDir: filepath.Join(a.runDir, "scratch"),
+		Instance: a.instance, Node: a.node, Ephemeral: a.cfg.Ephemeral, ScratchDir: filepath.Join(a.runDir, "scratch"),
 		Driver: a.Driver, Network: slotNetwork{a.Network, a.cfg.NoUplink}, Store: a.Store,
 		Base: func(ctx context.Context) (template.Image, error) {
 			return baseImage(ctx, a.Dirs, a.cfg.Nameservers, a.cfg.Log)

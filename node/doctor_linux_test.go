@@ -27,7 +27,7 @@ func TestTheDoctorReportsWhatWasSetAside(t *testing.T) {
 		{ID: "i3", State: "paused", Reason: "its snapshot is missing", QuarantinedAt: at, SnapshotID: "x"},
 		{ID: "i4", State: "paused", SnapshotID: "y"},
 	} {
-		if err := db.PutSandbox(t.Context(), row); err != nil {
+		if err := db.PutSandbox(t.Context(), &row); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -93,7 +93,7 @@ func (r *Runtime) create(ctx context.Context, req sandbox.CreateRequest, from cl
 	if err := r.steps.At(step.CreateReserved); err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	if err := r.write(ctx, row); err != nil {
+	if err := r.write(ctx, sb, &row); err != nil {
 		return sandbox.Sandbox{}, err
 	}
 	if err := r.steps.At(step.CreateIntent); err != nil {
@@ -147,10 +147,10 @@ func (r *Runtime) undoCreate(ctx context.Context, sb *live.Sandbox, err error) e
 }
 
 // write is one of a create's writes to the store.
-func (r *Runtime) write(ctx context.Context, row store.Sandbox) (err error) {
+func (r *Runtime) write(ctx context.Context, sb *live.Sandbox, row *store.Sandbox) (err error) {
 	ctx, done := r.steps.Stage(ctx, latency.CreateStore)
 	defer func() { done(err) }()
-	return r.cfg.Store.PutSandbox(ctx, row)
+	return r.put(ctx, sb, row)
 }
 
 // nowRunning writes the outcome of a create or a resume.
@@ -159,7 +159,7 @@ func (r *Runtime) nowRunning(ctx context.Context, sb *live.Sandbox, timeout time
 	row := sb.Row()
 	row.State, row.StartedAt, row.EndAt = sandbox.StateRunning, started, started.Add(timeout)
 	row.Deadline, row.SnapshotID, row.QuarantinedAt, row.Reason = time.Time{}, "", time.Time{}, ""
-	if err := r.write(ctx, row); err != nil {
+	if err := r.write(ctx, sb, &row); err != nil {
 		return err
 	}
 	sb.Update(func(r *store.Sandbox) { *r = row })
@@ -175,7 +175,7 @@ func (r *Runtime) newRow(req sandbox.CreateRequest, from claim.Origin, follows *
 		Secure: req.Secure, PrivatePorts: req.AllowPublicTraffic != nil && !*req.AllowPublicTraffic,
 		AllowInternet: req.AllowInternet, KeyID: req.KeyID,
 		OriginID: from.ID, Spec: from.Spec, OnTimeout: req.OnTimeout, AutoResume: req.AutoResume,
-		Timeout: req.Timeout,
+		Timeout: req.Timeout, Request: req.Record(), Node: r.cfg.Node, Driver: r.cfg.Driver.Info().Driver,
 	}
 	if follows != nil {
 		// It is our own type: it encodes.

@@ -54,7 +54,7 @@ func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration,
 		return row, nil
 	}
 	row.EndAt = end
-	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
+	if err := r.put(ctx, sb, &row); err != nil {
 		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w", id, fault.Classify(err))
 	}
 	sb.Update(func(row *store.Sandbox) { row.EndAt = end })

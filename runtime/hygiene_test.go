@@ -148,7 +148,7 @@ func (f *fixture) abandon(sb sandbox.Sandbox, kind, state string) store.Snapshot
 	ctx := context.Background()
 	snap := f.rt.claims.Claim(f.row(sb.ID), kind)
 	snap.State = state
-	if err := f.db.PutSnapshot(ctx, snap); err != nil {
+	if err := f.db.PutSnapshot(ctx, &snap); err != nil {
 		f.t.Fatal(err)
 	}
 	if err := f.cfg.Driver.Snapshot(ctx, snap.VMID, snap.Snapshot); err != nil {
@@ -332,7 +332,7 @@ func TestTheNextDaemonSealsWhatTheLastHadNoTimeTo(t *testing.T) {
 			t.Fatal(err)
 		}
 		row.Manifest = ""
-		if err := f.db.PutSnapshot(ctx, row); err != nil {
+		if err := f.db.PutSnapshot(ctx, &row); err != nil {
 			t.Fatal(err)
 		}
 		f.restart()

@@ -44,7 +44,7 @@ func (r *Runtime) measured(sb *live.Sandbox) usage.Sandbox {
 	row, run, _ := sb.Look()
 	out := usage.Sandbox{
 		ID: sb.ID, Size: sandbox.Size{VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB},
-		Run: run, Running: row.State == sandbox.StateRunning, Busy: sb.Life.Busy(time.Now()),
+		Run: run, Running: row.State == sandbox.StateRunning && sb.Elsewhere == nil, Busy: sb.Life.Busy(time.Now()),
 	}
 	if row.Secure {
 		out.Token = r.tokens.Envd(sb.ID)

@@ -214,20 +214,15 @@ func TestQuarantineOfWhatIsPausedIsWrittenAndEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hidden := snap
-	hidden.Snapshot = "elsewhere" // As on a disk that is not mounted.
-	if err := f.db.PutSnapshot(context.Background(), hidden); err != nil {
-		t.Fatal(err)
-	}
+	// As on a disk that is not mounted.
+	f.changeSnapshot(snap.ID, func(n *store.Snapshot) { n.Snapshot = "elsewhere" })
 	f.restart()
 	first := f.row(sb.ID)
 	f.restart()
 	if again := f.row(sb.ID); first.QuarantinedAt.IsZero() || first.Reason == "" || !again.QuarantinedAt.Equal(first.QuarantinedAt) {
 		t.Errorf("first %+v, then %+v", first, again)
 	}
-	if err := f.db.PutSnapshot(context.Background(), snap); err != nil {
-		t.Fatal(err)
-	}
+	f.changeSnapshot(snap.ID, func(n *store.Snapshot) { n.Snapshot = snap.Snapshot })
 	f.restart()
 	if row := f.row(sb.ID); !row.QuarantinedAt.IsZero() || row.Reason != "" || row.State != "paused" {
 		t.Errorf("%+v", row)
@@ -247,10 +242,7 @@ func TestUserDataOutlivesThePowerCutBehindASave(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	snap.State = store.SnapshotSaving
-	if err := f.db.PutSnapshot(context.Background(), snap); err != nil {
-		t.Fatal(err)
-	}
+	f.changeSnapshot(snap.ID, func(n *store.Snapshot) { n.State = store.SnapshotSaving })
 	setState(f, sb.ID, "pausing")
 	f.restart()
 	if row := f.row(sb.ID); row.State != "paused" {

@@ -97,10 +97,10 @@ func (r *Runtime) pauseLocked(sb *live.Sandbox, kind string) (err error) {
 
 // savePaused writes the intent, freezes the machine and saves it.
 func (r *Runtime) savePaused(ctx context.Context, sb *live.Sandbox, row store.Sandbox, snap *store.Snapshot, saver saver) error {
-	if err := r.cfg.Store.PutSnapshot(ctx, *snap); err != nil {
+	if err := r.cfg.Store.PutSnapshot(ctx, snap); err != nil {
 		return err
 	}
-	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
+	if err := r.put(ctx, sb, &row); err != nil {
 		return err
 	}
 	if err := r.steps.At(step.PauseIntent); err != nil {
@@ -145,7 +145,7 @@ func (r *Runtime) finishPause(sb *live.Sandbox) error {
 func (r *Runtime) nowPaused(ctx context.Context, sb *live.Sandbox) error {
 	row := sb.Row()
 	row.State, row.Deadline = sandbox.StatePaused, time.Time{}
-	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
+	if err := r.put(ctx, sb, &row); err != nil {
 		return err
 	}
 	sb.Update(func(r *store.Sandbox) { *r = row })

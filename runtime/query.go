@@ -14,6 +14,9 @@ import (
 // Get returns a running or paused sandbox, or one on its way between the two;
 // ErrSandboxNotFound for others.
 func (r *Runtime) Get(ctx context.Context, id string) (sandbox.Sandbox, error) {
+	if sb, ok := r.live.Find(id); ok && sb.Elsewhere != nil && sb.State().Visible() {
+		return r.view(sb.Row()), nil // It is there, and no call but this one may have it.
+	}
 	sb, err := r.live.Serving(ctx, id)
 	if err != nil {
 		return sandbox.Sandbox{}, err

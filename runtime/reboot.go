@@ -93,7 +93,7 @@ func (r *Runtime) filesOf(ctx context.Context, sb *live.Sandbox, l machine.Launc
 }
 
 func (r *Runtime) saveFiles(ctx context.Context, id string, snap *store.Snapshot, saver saver) error {
-	if err := r.cfg.Store.PutSnapshot(ctx, *snap); err != nil {
+	if err := r.cfg.Store.PutSnapshot(ctx, snap); err != nil {
 		return err
 	}
 	if err := saver(ctx, id, snap.Snapshot); err != nil {

@@ -83,20 +83,23 @@ func (r *Runtime) carryOut(ctx context.Context, rec reconcile.Record, sb *live.S
 		}
 		return nil // A newer program knows what its row says.
 	}
+	if err := sb.Life.Lock(ctx); err != nil {
+		return err
+	}
+	defer sb.Life.Unlock()
+	if sb.Recorded() == sandbox.StateKilled {
+		return nil // A client ended it meanwhile.
+	}
 	if rec.Action != reconcile.Quarantine && !row.QuarantinedAt.IsZero() {
 		row = sb.Update(func(row *store.Sandbox) { row.QuarantinedAt, row.Reason = time.Time{}, "" })
-		if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
+		if err := r.put(ctx, sb, &row); err != nil {
 			return err
 		}
 	}
 	if rec.Action != reconcile.KeepPaused && rec.Action != reconcile.Quarantine {
 		sb.Reservation = r.admission.Ledger.Adopt(adopted(row))
 	}
-	if err := sb.Life.Lock(ctx); err != nil {
-		return err
-	}
-	defer sb.Life.Unlock()
-	r.log.Info("sandbox found", "sandbox_id", sb.ID, "state", row.State, "action", rec.Action, "reason", rec.Reason)
+	r.log.Info("recovering sandbox", "sandbox_id", sb.ID, "state", row.State, "action", rec.Action, "reason", rec.Reason)
 	err := r.enact(ctx, sb, rec)
 	switch {
 	case err == nil:
@@ -162,7 +165,7 @@ func (r *Runtime) quarantine(ctx context.Context, row store.Sandbox, reason stri
 		row.QuarantinedAt = time.Now()
 	}
 	row.Reason = reason
-	return row, r.cfg.Store.PutSandbox(ctx, row)
+	return row, r.cfg.Store.PutSandbox(ctx, &row)
 }
 
 // free ends a machine that belongs to no sandbox, and goes on trying.

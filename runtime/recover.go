@@ -47,9 +47,12 @@ func (r *Runtime) collectSoon(ctx context.Context) {
 // recovering is recovery's side of the runtime: recovery.Sandboxes.
 type recovering struct{ r *Runtime }
 
+func (s recovering) Elsewhere(row store.Sandbox) error { return s.r.claims.SandboxHere(row) }
+
 func (s recovering) Know(row store.Sandbox, why string) {
 	sb := live.New(row)
 	sb.SetRecovering(why)
+	sb.Elsewhere = s.Elsewhere(row)
 	s.r.live.Know(sb, s.r.admission.Places.Adopt(row.KeyID, row.State != sandbox.StatePaused))
 }
 

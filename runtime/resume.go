@@ -241,7 +241,7 @@ func (r *Runtime) resumeLocked(ctx context.Context, sb *live.Sandbox, claimID st
 	if err != nil {
 		return err
 	}
-	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
+	if err := r.put(ctx, sb, &row); err != nil {
 		return err
 	}
 	if err := r.steps.At(step.ResumeIntent); err != nil {

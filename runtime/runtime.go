@@ -36,6 +36,9 @@ type Config struct {
 	// Instance names this daemon's life on the machine; rows, slots and
 	// machines of other instances are left alone.
 	Instance string
+	// Node is the id of this node. Rows of another one, or of another driver, are left
+	// alone and refused.
+	Node string
 	// Ephemeral: nothing of the instance outlives its processes, and the state
 	// directory is another's. What the instance has of no row is ended at once, and
 	// of other instances only what is known to be garbage is removed.
@@ -195,7 +198,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	})
 	r.orphans = &orphan.Keeper{Store: cfg.Store, Driver: cfg.Driver, Destroy: func(ctx context.Context, id string) error { return r.machines.Destroy(ctx, id) }, Freed: r.countFreed, Log: cfg.Log}
 	r.claims = claim.New(claim.Config{
-		Instance: cfg.Instance, Ephemeral: cfg.Ephemeral, Driver: cfg.Driver, Store: cfg.Store, Orphans: r.orphans,
+		Instance: cfg.Instance, Node: cfg.Node, Ephemeral: cfg.Ephemeral, Driver: cfg.Driver, Store: cfg.Store, Orphans: r.orphans,
 		Background: r.background, Steps: r.steps, InUse: r.inUse, Freed: r.countFreed, Log: cfg.Log,
 		Bounds: store.Counted{
 			Kinds: []string{claim.KindSnapshot, claim.KindContinuation},

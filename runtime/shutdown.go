@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -71,7 +72,7 @@ const endsAtOnce = 32
 
 // endEach admits nothing new and calls end for every sandbox.
 func (r *Runtime) endEach(ctx context.Context, end func(*live.Sandbox) error) error {
-	all := r.live.Close()
+	all := slices.DeleteFunc(r.live.Close(), func(sb *live.Sandbox) bool { return sb.Elsewhere != nil })
 	errs := make([]error, len(all))
 	var group errgroup.Group
 	group.SetLimit(endsAtOnce)

@@ -132,7 +132,7 @@ func (r *Runtime) save(ctx context.Context, snap *store.Snapshot) (err error) {
 			}
 		}
 	}()
-	if err := r.claims.Add(ctx, *snap); err != nil {
+	if err := r.claims.Add(ctx, snap); err != nil {
 		return err
 	}
 	if err := r.cfg.Store.CopyEnvironment(ctx, snap.ID, snap.VMID); err != nil {
@@ -166,7 +166,7 @@ func (r *Runtime) share(ctx context.Context, row store.Sandbox, change func(*sto
 	}
 	filesystem := snap.Kind == claim.KindFilesystemPause
 	sealed := snap.Manifest
-	snap.ID, snap.CreatedAt = sandbox.NewID()[1:], time.Now()
+	snap.ID, snap.CreatedAt, snap.Version = sandbox.NewID()[1:], time.Now(), 0
 	change(&snap)
 	if filesystem {
 		return snap, fmt.Errorf("%w: it was paused without its memory; resume it first", sandbox.ErrUnsupported)

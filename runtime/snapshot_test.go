@@ -296,7 +296,7 @@ func TestWhatCannotBeRestoredIsRefusedBeforeAnythingStarts(t *testing.T) {
 					t.Fatalf("%s has no manifest", id)
 				}
 				damage(f, &row, filepath.Join(f.files, row.VMID+"-"+row.Snapshot))
-				if err := f.db.PutSnapshot(ctx, row); err != nil {
+				if err := f.db.PutSnapshot(ctx, &row); err != nil {
 					t.Fatal(err)
 				}
 			}

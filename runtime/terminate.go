@@ -30,6 +30,9 @@ func (r *Runtime) Kill(ctx context.Context, id string) error {
 	if !ok {
 		return r.live.Ended.Gone(id)
 	}
+	if sb.Elsewhere != nil {
+		return fault.Classify(sb.Elsewhere)
+	}
 	_, err := await(ctx, r, func() (struct{}, error) {
 		return struct{}{}, r.terminate(context.WithoutCancel(ctx), sb, reasonKill)
 	})
@@ -133,10 +136,12 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *live.Sandbox, reason str
 	begin := time.Now()
 	wasRunning := sb.Recorded() == sandbox.StateRunning
 	row := sb.Kill(reason, begin.Add(killTimeout))
-	// An intent that cannot be written (a full disk) must not keep a sandbox
-	// alive: after a crash the row still says running, the machine is found
-	// dead, and the sandbox is reported lost.
-	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
+	if err := r.putOver(ctx, sb, &row); errors.Is(err, store.ErrStale) {
+		return err
+	} else if err != nil {
+		// An intent that cannot be written (a full disk) must not keep a sandbox
+		// alive: after a crash the row still says running, the machine is found
+		// dead, and the sandbox is reported lost.
 		r.log.Warn("could not write the intent to kill", "sandbox_id", sb.ID, "error", err)
 	}
 	if err := r.steps.At(step.KillIntent); err != nil {
@@ -156,7 +161,7 @@ func (r *Runtime) tryTerminate(ctx context.Context, sb *live.Sandbox, reason str
 	row = sb.Row()
 	row.State, row.KilledAt, row.Deadline, row.SnapshotID = sandbox.StateKilled, time.Now(), time.Time{}, ""
 	row.Spec = "" // Nothing is made from it any more.
-	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
+	if err := r.put(ctx, sb, &row); err != nil {
 		return fmt.Errorf("%w: %w", errUnwritten, err)
 	}
 	sb.Update(func(r *store.Sandbox) { *r = row })

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -37,8 +38,14 @@ func (r *Runtime) undoPause(sb *live.Sandbox) error {
 	})
 	// If this is not written, the next start finds a machine that runs and a
 	// snapshot that is not complete, and comes to the same.
-	if err := r.cfg.Store.PutSandbox(ctx, row); err != nil {
-		r.log.Warn("could not write that a pause was undone", "sandbox_id", sb.ID, "error", err)
+	written := r.put(ctx, sb, &row)
+	if written != nil {
+		r.log.Warn("could not write that a pause was undone", "sandbox_id", sb.ID, "error", written)
+	}
+	// Another writer may have named the claim in the row; if not, it is collected.
+	if errors.Is(written, store.ErrStale) {
+		sb.Arm(expireRetry, func() { r.expire(sb) })
+		return nil
 	}
 	if err := r.claims.Drop(ctx, snap); err != nil {
 		r.log.Warn("could not remove what a failed pause saved", "sandbox_id", sb.ID, "error", err)

@@ -15,9 +15,11 @@ type watched struct{ r *Runtime }
 
 func (w watched) Views() []supervise.View {
 	all := w.r.live.All()
-	out := make([]supervise.View, len(all))
-	for i, sb := range all {
-		out[i] = watchedOf(sb)
+	out := make([]supervise.View, 0, len(all))
+	for _, sb := range all {
+		if sb.Elsewhere == nil {
+			out = append(out, watchedOf(sb))
+		}
 	}
 	return out
 }

@@ -1,6 +1,11 @@
 package sandbox
 
-import "time"
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+)
 
 // CreateRequest asks for a sandbox. The zero value of a field means "not
 // given". Create validates it.
@@ -37,4 +42,31 @@ const MaxForks = 100
 type ForkResult struct {
 	Sandbox Sandbox
 	Err     error
+}
+
+// asked is how a CreateRequest is recorded. Fields are only ever added: rows keep
+// what an earlier version wrote.
+type asked struct {
+	Template           string            `json:"template"`
+	TimeoutMS          int64             `json:"timeout_ms"`
+	Metadata           map[string]string `json:"metadata,omitempty"`
+	EnvNames           []string          `json:"env_names,omitempty"`
+	Secure             bool              `json:"secure"`
+	AllowInternet      *bool             `json:"allow_internet,omitempty"`
+	AllowPublicTraffic *bool             `json:"allow_public_traffic,omitempty"`
+	OnTimeout          OnTimeout         `json:"on_timeout,omitempty"`
+	AutoResume         bool              `json:"auto_resume,omitempty"`
+	KeyID              string            `json:"key_id,omitempty"`
+}
+
+// Record returns the original request as JSON: without what a template or a
+// default adds. Of environment variables it has the names only: their values may be
+// secrets, and the record outlives the sandbox.
+func (r CreateRequest) Record() string {
+	text, _ := json.Marshal(asked{ // It encodes: it has no type that could not.
+		Template: r.Template, TimeoutMS: r.Timeout.Milliseconds(), Metadata: r.Metadata, EnvNames: slices.Sorted(maps.Keys(r.Env)),
+		Secure: r.Secure, AllowInternet: r.AllowInternet, AllowPublicTraffic: r.AllowPublicTraffic,
+		OnTimeout: r.OnTimeout, AutoResume: r.AutoResume, KeyID: r.KeyID,
+	})
+	return string(text)
 }

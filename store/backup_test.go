@@ -14,7 +14,7 @@ func TestBackupIsOneConsistentFileOfALivingDatabase(t *testing.T) {
 	ctx, dir := t.Context(), t.TempDir()
 	s := open(t, filepath.Join(dir, "db"))
 	want := sample("i1", "paused")
-	if err := errors.Join(s.PutSandbox(ctx, want), s.PutSnapshot(ctx, snapshotRow("c", "n", 1)), s.MarkGarbage(ctx, "v", "s")); err != nil {
+	if err := errors.Join(s.PutSandbox(ctx, &want), s.PutSnapshot(ctx, new(snapshotRow("c", "n", 1))), s.MarkGarbage(ctx, "v", "s")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.SetAside(ctx, OrphanSnapshot, "v", "s", time.Now().Add(-365*24*time.Hour)); err != nil {
@@ -22,7 +22,7 @@ func TestBackupIsOneConsistentFileOfALivingDatabase(t *testing.T) {
 	}
 	unfilled := snapshotRow("u", "", 1)
 	unfilled.State = SnapshotSaving
-	if err := s.PutSnapshot(ctx, unfilled); err != nil {
+	if err := s.PutSnapshot(ctx, &unfilled); err != nil {
 		t.Fatal(err)
 	}
 	database := filepath.Join(dir, "db")
@@ -40,7 +40,7 @@ func TestBackupIsOneConsistentFileOfALivingDatabase(t *testing.T) {
 	if _, err := Backup(ctx, database, file, true); err != nil {
 		t.Error(err)
 	}
-	if err := s.PutSandbox(ctx, sample("i2", "paused")); err != nil {
+	if err := s.PutSandbox(ctx, new(sample("i2", "paused"))); err != nil {
 		t.Fatal(err)
 	}
 	s.Close()

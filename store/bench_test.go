@@ -19,7 +19,7 @@ func filled(b *testing.B, n int) *Store {
 	paused, killed := sample("p0", "paused"), sample("k0", "killed")
 	paused.Spec = filler(0).Spec
 	for _, row := range []Sandbox{paused, killed} {
-		if err := s.PutSandbox(ctx, row); err != nil {
+		if err := s.PutSandbox(ctx, &row); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -83,21 +83,21 @@ func BenchmarkRows(b *testing.B) {
 				fresh++
 				row := sample(fmt.Sprint("i", fresh), "running")
 				row.SnapshotID, row.QuarantinedAt = "", time.Time{}
-				return s.PutSandbox(ctx, row)
+				return s.PutSandbox(ctx, &row)
 			}},
 			{"add-snapshot", func() error {
 				fresh++
 				row := filler(fresh)
 				row.State, row.KeyID = SnapshotSaving, "k"
-				return s.AddSnapshot(ctx, row, Counted{Kinds: []string{"snapshot", "continuation"}, Most: 1 << 30, MostOfAKey: 1 << 30})
+				return s.AddSnapshot(ctx, &row, Counted{Kinds: []string{"snapshot", "continuation"}, Most: 1 << 30, MostOfAKey: 1 << 30})
 			}},
 			{"share-and-drop", func() error { // Among as many claims on the same files.
 				row := filler(0)
 				row.ID, row.VMID, row.Snapshot, row.KeyID = "shared", "same", "same", "another"
-				if err := s.AddSnapshot(ctx, row, Counted{Kinds: []string{"snapshot"}, Most: 1 << 30, MostOfAKey: 1 << 30}); err != nil {
+				if err := s.AddSnapshot(ctx, &row, Counted{Kinds: []string{"snapshot"}, Most: 1 << 30, MostOfAKey: 1 << 30}); err != nil {
 					return err
 				}
-				_, err := s.DropSnapshot(ctx, row.ID)
+				_, err := s.DropSnapshot(ctx, row.ID, 1)
 				return err
 			}},
 			{"claims", func() error { _, err := s.Claims(ctx); return err }},

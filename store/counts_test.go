@@ -32,7 +32,7 @@ func TestCountSnapshots(t *testing.T) {
 		{Kind: "fork", State: SnapshotReady, VMID: "c", Snapshot: "1", Bytes: 5}, // An older row counts them, which is not ready.
 	} {
 		n.ID, n.CreatedAt = fmt.Sprint("s", i), time.Unix(int64(i+1), 0)
-		if err := s.PutSnapshot(ctx, n); err != nil {
+		if err := s.PutSnapshot(ctx, &n); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -42,10 +42,10 @@ func TestCountSnapshots(t *testing.T) {
 		t.Errorf("%v, %v; want %v", got, err, want)
 	}
 	// A row that is removed leaves the files to the next.
-	if _, err := s.DropSnapshot(ctx, "s0"); err != nil {
+	if _, err := s.DropSnapshot(ctx, "s0", 1); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.ReleaseSnapshot(ctx, "s4"); err != nil {
+	if err := s.ReleaseSnapshot(ctx, "s4", 1); err != nil {
 		t.Fatal(err)
 	}
 	got, err = s.CountSnapshots(ctx)

@@ -23,13 +23,15 @@ func (s *Store) execLazily(ctx context.Context, query string, args ...any) (sql.
 	return s.execAs(ctx, true, query, args...)
 }
 
+// execAs waits for the connection as long as ctx. What was begun then is not broken
+// off: an error would not say whether the row has its new version.
 func (s *Store) execAs(ctx context.Context, lazy bool, query string, args ...any) (sql.Result, error) {
 	conn, err := s.conn(ctx, lazy)
 	if err != nil {
 		return nil, classify(err)
 	}
 	defer conn.Close()
-	res, err := conn.ExecContext(ctx, query, args...)
+	res, err := conn.ExecContext(context.WithoutCancel(ctx), query, args...)
 	return res, classify(err)
 }
 
@@ -39,13 +41,14 @@ func (s *Store) write(ctx context.Context, change func(*sql.Tx) error) error {
 	return s.writeAs(ctx, false, change)
 }
 
+// writeAs is execAs of several statements.
 func (s *Store) writeAs(ctx context.Context, lazy bool, change func(*sql.Tx) error) error {
 	conn, err := s.conn(ctx, lazy)
 	if err != nil {
 		return classify(err)
 	}
 	defer conn.Close()
-	tx, err := conn.BeginTx(ctx, nil)
+	tx, err := conn.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
 		return classify(err)
 	}

@@ -24,8 +24,8 @@ func TestAFullDiskIsToldAndNothingIsHalfWritten(t *testing.T) {
 	var err error
 	written := 0
 	for ; err == nil && written < 100; written++ {
-		big.ID = fmt.Sprintf("i%d", written)
-		err = s.PutSandbox(ctx, big)
+		big.ID, big.Version = fmt.Sprintf("i%d", written), 0
+		err = s.PutSandbox(ctx, &big)
 	}
 	if !errors.Is(err, ErrFull) {
 		t.Fatalf("after %d rows: %v, want ErrFull", written, err)
@@ -46,7 +46,7 @@ func TestADatabaseThatIsOpenedOnAFullDisk(t *testing.T) {
 	defer syscall.Unmount(dir, syscall.MNT_DETACH)
 	path, filler := filepath.Join(dir, "db"), filepath.Join(dir, "filler")
 	s := open(t, path)
-	if err := s.PutSandbox(ctx, sample("i0", "running")); err != nil {
+	if err := s.PutSandbox(ctx, new(sample("i0", "running"))); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -67,7 +67,11 @@ func TestADatabaseThatIsOpenedOnAFullDisk(t *testing.T) {
 		}
 		s, err := Open(ctx, path)
 		if err == nil {
-			err = s.PutSandbox(ctx, sample("i1", "running"))
+			row := sample("i1", "running")
+			if old, err := s.Sandbox(ctx, row.ID); err == nil { // There was room before.
+				row.Version = old.Version
+			}
+			err = s.PutSandbox(ctx, &row)
 			_ = s.Close()
 		}
 		if errors.Is(err, ErrFull) {

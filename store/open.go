@@ -121,15 +121,6 @@ func provider(db *sql.DB) (*goose.Provider, error) {
 	return goose.NewProvider(goose.DialectSQLite3, db, dir)
 }
 
-// SchemaVersion is what this program makes and understands.
-func SchemaVersion() int64 {
-	entries, err := fs.ReadDir(migrations, "migrations")
-	if err != nil {
-		return 0
-	}
-	return int64(len(entries)) // They are numbered from 1; a test looks.
-}
-
 func (s *Store) migrate(ctx context.Context) error {
 	p, err := provider(s.db)
 	if err != nil {
@@ -151,18 +142,7 @@ func (s *Store) readVersion(ctx context.Context) error {
 	if err != nil {
 		return classify(err)
 	}
-	if known := SchemaVersion(); s.version > known {
-		return fmt.Errorf("%w: its schema has version %d and this program knows up to %d; use the newer program", ErrNewer, s.version, known)
-	}
-	return nil
-}
-
-// current fails if the schema is older than what this program reads.
-func (s *Store) current() error {
-	if known := SchemaVersion(); s.version < known {
-		return fmt.Errorf("%w: its schema has version %d and this program needs %d; start \"rundlet serve\" of this version once", ErrOlder, s.version, known)
-	}
-	return nil
+	return checkNewer(s.version)
 }
 
 // check runs one of SQLite's checks of the whole file.

@@ -19,12 +19,12 @@ func TestGarbageIsWhatLostItsLastClaim(t *testing.T) {
 		return got
 	}
 	for _, id := range []string{"a", "b"} {
-		if err := s.PutSnapshot(ctx, snapshotRow(id, "", 1)); err != nil {
+		if err := s.PutSnapshot(ctx, new(snapshotRow(id, "", 1))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for i, id := range []string{"a", "b"} {
-		if _, err := s.DropSnapshot(ctx, id); err != nil {
+		if _, err := s.DropSnapshot(ctx, id, 1); err != nil {
 			t.Fatal(err)
 		}
 		if got := garbage(); len(got) != i {

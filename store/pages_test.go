@@ -33,10 +33,10 @@ func TestPagesAreTheWholeList(t *testing.T) {
 		case 9:
 			n.Name = "named-v1"
 		}
-		if err := s.PutSnapshot(ctx, n); err != nil {
+		if err := s.PutSnapshot(ctx, &n); err != nil {
 			t.Fatal(err)
 		}
-		n.VMID, n.Snapshot = "", ""
+		n.VMID, n.Snapshot, n.Version = "", "", 0 // A page has none of them.
 		all = append(all, n)
 	}
 	slices.SortFunc(all, func(a, b Snapshot) int { return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(a.ID, b.ID)) })
@@ -75,7 +75,7 @@ func TestNoMoreSnapshotsThanTheBoundsAllow(t *testing.T) {
 	ctx, s := t.Context(), open(t, filepath.Join(t.TempDir(), "db"))
 	bounds := Counted{Kinds: []string{"snapshot", "continuation"}, Most: 4, MostOfAKey: 2}
 	add := func(id, kind, key string) error {
-		return s.AddSnapshot(ctx, Snapshot{ID: id, Kind: kind, State: SnapshotSaving, KeyID: key, VMID: id, CreatedAt: time.Unix(1, 0)}, bounds)
+		return s.AddSnapshot(ctx, &Snapshot{ID: id, Kind: kind, State: SnapshotSaving, KeyID: key, VMID: id, CreatedAt: time.Unix(1, 0)}, bounds)
 	}
 	refused := func(err error, want BoundError) {
 		t.Helper()
@@ -91,7 +91,7 @@ func TestNoMoreSnapshotsThanTheBoundsAllow(t *testing.T) {
 			}
 		}
 	}
-	if err := s.PutSnapshot(ctx, Snapshot{ID: "p", Kind: "pause", KeyID: "c"}); err != nil {
+	if err := s.PutSnapshot(ctx, &Snapshot{ID: "p", Kind: "pause", KeyID: "c"}); err != nil {
 		t.Fatal(err) // Of a kind that is not counted.
 	}
 	refused(add("a9", "snapshot", "a"), BoundError{Have: 2, OfKey: true})
@@ -99,7 +99,7 @@ func TestNoMoreSnapshotsThanTheBoundsAllow(t *testing.T) {
 	if _, err := s.Snapshot(ctx, "a9"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("what was refused is there: %v", err)
 	}
-	if _, err := s.DropSnapshot(ctx, "a0"); err != nil {
+	if _, err := s.DropSnapshot(ctx, "a0", 1); err != nil {
 		t.Fatal(err)
 	}
 	if err := add("c9", "snapshot", "c"); err != nil {
@@ -149,7 +149,7 @@ func TestSnapshotsAreCounted(t *testing.T) {
 	for i := range 12 {
 		n := Snapshot{ID: fmt.Sprint(i), Kind: []string{"snapshot", "pause"}[i%2], State: SnapshotSaving, KeyID: fmt.Sprint("k", i%3), VMID: "v", CreatedAt: time.Unix(1, 0)}
 		for _, n.State = range []string{SnapshotSaving, SnapshotReady} {
-			if err := s.PutSnapshot(ctx, n); err != nil {
+			if err := s.PutSnapshot(ctx, &n); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -158,9 +158,9 @@ func TestSnapshotsAreCounted(t *testing.T) {
 	for i := range 12 {
 		var err error
 		if i%4 == 0 {
-			err = s.ReleaseSnapshot(ctx, fmt.Sprint(i))
+			err = s.ReleaseSnapshot(ctx, fmt.Sprint(i), 2)
 		} else {
-			_, err = s.DropSnapshot(ctx, fmt.Sprint(i))
+			_, err = s.DropSnapshot(ctx, fmt.Sprint(i), 2)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -176,12 +176,12 @@ func TestTheOldestKilledGoFirst(t *testing.T) {
 	for i := range 2*dropBatch + 20 {
 		row := sample(fmt.Sprintf("i%04d", i), "killed")
 		row.KilledAt, row.SnapshotID, row.QuarantinedAt = time.Unix(int64(i+1), 0), "", time.Time{}
-		if err := s.PutSandbox(ctx, row); err != nil {
+		if err := s.PutSandbox(ctx, &row); err != nil {
 			t.Fatal(err)
 		}
 	}
 	paused := sample("ipaused", "paused")
-	if err := s.PutSandbox(ctx, paused); err != nil {
+	if err := s.PutSandbox(ctx, &paused); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := s.DropKilled(ctx, time.Unix(3, 0), 7); err != nil || n != 2*dropBatch+13 {

@@ -17,13 +17,13 @@ func TestUserDataOutlivesARestoreThatIsBrokenOff(t *testing.T) {
 		dir := t.TempDir()
 		database, backup := filepath.Join(dir, "db"), filepath.Join(dir, "backup")
 		live := open(t, filepath.Join(dir, "live"))
-		if err := live.PutSandbox(ctx, sample("i1", "paused")); err != nil {
+		if err := live.PutSandbox(ctx, new(sample("i1", "paused"))); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := Backup(ctx, filepath.Join(dir, "live"), backup, false); err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(live.Checkpoint(ctx), live.PutSandbox(ctx, sample("i2", "paused"))); err != nil {
+		if err := errors.Join(live.Checkpoint(ctx), live.PutSandbox(ctx, new(sample("i2", "paused")))); err != nil {
 			t.Fatal(err)
 		}
 		for _, side := range []string{"", "-wal"} { // As a kill leaves it.

@@ -50,37 +50,58 @@ type Sandbox struct {
 	QuarantinedAt time.Time
 	// Timeout is what its create asked for; 0: not known.
 	Timeout time.Duration
+	// Node is the id of the node that has it, and Driver the name of the driver that
+	// made it.
+	Node, Driver string
+	// Request is the original create request, as JSON: see
+	// sandbox.CreateRequest.Record. Empty: not known.
+	Request string
+	// Version is that of the row which this was read from; 0: it is not written yet.
+	// PutSandbox sets it.
+	Version int64
 }
 
 const sandboxColumns = `id, instance, template_id, alias, build_id, state, reason, metadata, created_at, started_at, end_at,
 	killed_at, vcpus, memory_mib, disk_mib, secure, private_ports, allow_internet, key_id, slot_id,
-	deadline, snapshot_id, filesystem_only, origin_id, spec, on_timeout, auto_resume, follows_up, quarantined_at, timeout`
+	deadline, snapshot_id, filesystem_only, origin_id, spec, on_timeout, auto_resume, follows_up, quarantined_at, timeout,
+	node, driver, request, version`
 
-var putSandbox = upsert("sandboxes", "id", sandboxColumns)
+var addSandbox, changeSandbox = insertAndUpdate("sandboxes", sandboxColumns)
 
-// PutSandbox inserts the row or changes the one with the same id. It is on the
-// disk when PutSandbox returns, if something is saved of the sandbox, or was until
-// now: a row that ends with the power needs no sync.
-func (s *Store) PutSandbox(ctx context.Context, sb Sandbox) error {
+// PutSandbox inserts the row, if its Version is 0, or changes it, if it still has
+// the Version that sb was read with, and sets sb.Version to the new one. ErrStale:
+// it has another, or is gone, and nothing was changed. The row is on the disk when
+// PutSandbox returns, if something is saved of the sandbox, or was until now: a row
+// that ends with the power needs no sync.
+func (s *Store) PutSandbox(ctx context.Context, sb *Sandbox) error {
 	metadata, err := json.Marshal(sb.Metadata)
 	if err != nil {
 		return fmt.Errorf("put sandbox %s: %w", sb.ID, err)
 	}
-	lazy := passing(sb)
-	if lazy {
+	lazy := passing(*sb)
+	if lazy && sb.Version != 0 {
 		if lazy, err = s.wasPassing(ctx, sb.ID); err != nil {
 			return fmt.Errorf("put sandbox %s: %w", sb.ID, err)
 		}
 	}
-	_, err = s.execAs(ctx, lazy, putSandbox,
+	query := changeSandbox
+	if sb.Version == 0 {
+		query = addSandbox
+	}
+	res, err := s.execAs(ctx, lazy, query,
 		sb.ID, sb.Instance, sb.TemplateID, sb.Alias, sb.BuildID, sb.State, sb.Reason, string(metadata),
 		micros(sb.CreatedAt), micros(sb.StartedAt), micros(sb.EndAt), micros(sb.KilledAt),
 		sb.VCPUs, sb.MemoryMiB, sb.DiskMiB, sb.Secure, sb.PrivatePorts, sb.AllowInternet, sb.KeyID, sb.SlotID,
 		micros(sb.Deadline), sb.SnapshotID, sb.FilesystemOnly, sb.OriginID, sb.Spec, sb.OnTimeout, sb.AutoResume, sb.FollowsUp,
-		micros(sb.QuarantinedAt), sb.Timeout.Microseconds())
-	if err != nil {
-		return fmt.Errorf("put sandbox %s: %w", sb.ID, err)
+		micros(sb.QuarantinedAt), sb.Timeout.Microseconds(),
+		sb.Node, sb.Driver, sb.Request, sb.Version)
+	if err == nil {
+		err = changed(res)
 	}
+	if err != nil {
+		return fmt.Errorf("put sandbox %s at version %d: %w", sb.ID, sb.Version, err)
+	}
+	sb.Version++
 	return nil
 }
 
@@ -200,7 +221,7 @@ func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 		&created, &started, &end, &killedAt,
 		&sb.VCPUs, &sb.MemoryMiB, &sb.DiskMiB, &sb.Secure, &sb.PrivatePorts, &internet, &sb.KeyID, &sb.SlotID,
 		&deadline, &sb.SnapshotID, &sb.FilesystemOnly, &sb.OriginID, &sb.Spec, &sb.OnTimeout, &sb.AutoResume, &sb.FollowsUp,
-		&quarantined, &timeout)
+		&quarantined, &timeout, &sb.Node, &sb.Driver, &sb.Request, &sb.Version)
 	if err != nil {
 		return Sandbox{}, err
 	}

@@ -39,12 +39,18 @@ type Snapshot struct {
 	Bytes      int64
 	KeyID      string
 	CreatedAt  time.Time
+	// Node is the id of the node that has the files, and Driver the name of the
+	// driver that made them.
+	Node, Driver string
+	// Version is that of the row which this was read from; 0: it is not written yet.
+	// AddSnapshot and PutSnapshot set it.
+	Version int64
 }
 
 const snapshotColumns = `id, instance, kind, state, name, vm_id, snapshot, source, parent, template_id, alias, build_id,
-	spec, vcpus, memory_mib, disk_mib, reason, manifest, bytes, key_id, created_at`
+	spec, vcpus, memory_mib, disk_mib, reason, manifest, bytes, key_id, created_at, node, driver, version`
 
-var putSnapshot = upsert("snapshots", "id", snapshotColumns)
+var addSnapshot, changeSnapshot = insertAndUpdate("snapshots", snapshotColumns)
 
 // Counted bounds the rows of some kinds, all and those of one key. A negative
 // number means no bound.
@@ -68,7 +74,7 @@ func (e *BoundError) Error() string {
 
 // AddSnapshot is PutSnapshot of a row that is not there yet, or fails with
 // *BoundError and writes nothing.
-func (s *Store) AddSnapshot(ctx context.Context, n Snapshot, c Counted) error {
+func (s *Store) AddSnapshot(ctx context.Context, n *Snapshot, c Counted) error {
 	err := s.writeAs(ctx, n.State == SnapshotSaving, func(tx *sql.Tx) error {
 		if err := c.room(ctx, tx, n.KeyID); err != nil {
 			return err
@@ -78,6 +84,7 @@ func (s *Store) AddSnapshot(ctx context.Context, n Snapshot, c Counted) error {
 	if err != nil {
 		return fmt.Errorf("add snapshot %s: %w", n.ID, err)
 	}
+	n.Version++
 	return nil
 }
 
@@ -103,28 +110,38 @@ func (c Counted) room(ctx context.Context, tx *sql.Tx, keyID string) error {
 	return nil
 }
 
-// PutSnapshot inserts the row or changes the one with the same id. A name that
-// another row has moves here. A claim that is filled is on the disk when
+// PutSnapshot inserts the row, if its Version is 0, or changes it, if it still has
+// the Version that n was read with, and sets n.Version to the new one. ErrStale: it
+// has another, or is gone, and nothing was changed. A name that another row has
+// moves here. A claim that is filled is on the disk when
 // PutSnapshot returns; of one that is not, a power cut leaves files at most, which
 // are set aside.
-func (s *Store) PutSnapshot(ctx context.Context, n Snapshot) error {
+func (s *Store) PutSnapshot(ctx context.Context, n *Snapshot) error {
 	err := s.writeAs(ctx, n.State == SnapshotSaving, func(tx *sql.Tx) error { return n.put(ctx, tx) })
 	if err != nil {
-		return fmt.Errorf("put snapshot %s: %w", n.ID, err)
+		return fmt.Errorf("put snapshot %s at version %d: %w", n.ID, n.Version, err)
 	}
+	n.Version++
 	return nil
 }
 
 func (n Snapshot) put(ctx context.Context, tx *sql.Tx) error {
 	if n.Name != "" {
-		if _, err := tx.ExecContext(ctx, `UPDATE snapshots SET name = '' WHERE name = ? AND name <> '' AND id <> ?`, n.Name, n.ID); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE snapshots SET name = '', version = version + 1 WHERE name = ? AND name <> '' AND id <> ?`, n.Name, n.ID); err != nil {
 			return err
 		}
 	}
-	_, err := tx.ExecContext(ctx, putSnapshot,
+	query := changeSnapshot
+	if n.Version == 0 {
+		query = addSnapshot
+	}
+	res, err := tx.ExecContext(ctx, query,
 		n.ID, n.Instance, n.Kind, n.State, n.Name, n.VMID, n.Snapshot, n.Source, n.Parent, n.TemplateID, n.Alias,
 		n.BuildID, n.Spec, n.VCPUs, n.MemoryMiB, n.DiskMiB, n.Reason, n.Manifest, n.Bytes, n.KeyID,
-		micros(n.CreatedAt))
+		micros(n.CreatedAt), n.Node, n.Driver, n.Version)
+	if err == nil {
+		err = changed(res)
+	}
 	if err == nil {
 		err = countOne(ctx, tx, n.VMID, n.Snapshot)
 	}
@@ -158,12 +175,12 @@ func (s *Store) Unsealed(ctx context.Context, instance string) ([]Snapshot, erro
 }
 
 // Claims returns all rows, in no order. Of each only what a claim is is set: ID,
-// Instance, Kind, State, Name, VMID, Snapshot and Source.
+// Instance, Kind, State, Name, VMID, Snapshot, Source, Node, Driver and Version.
 func (s *Store) Claims(ctx context.Context) ([]Snapshot, error) {
 	if err := s.current(); err != nil {
 		return nil, err
 	}
-	rows, err := s.query(ctx, `SELECT id, instance, kind, state, name, vm_id, snapshot, source FROM snapshots`)
+	rows, err := s.query(ctx, `SELECT id, instance, kind, state, name, vm_id, snapshot, source, node, driver, version FROM snapshots`)
 	if err != nil {
 		return nil, fmt.Errorf("list claims: %w", err)
 	}
@@ -171,7 +188,7 @@ func (s *Store) Claims(ctx context.Context) ([]Snapshot, error) {
 	var out []Snapshot
 	for rows.Next() {
 		var n Snapshot
-		if err := rows.Scan(&n.ID, &n.Instance, &n.Kind, &n.State, &n.Name, &n.VMID, &n.Snapshot, &n.Source); err != nil {
+		if err := rows.Scan(&n.ID, &n.Instance, &n.Kind, &n.State, &n.Name, &n.VMID, &n.Snapshot, &n.Source, &n.Node, &n.Driver, &n.Version); err != nil {
 			return nil, fmt.Errorf("list claims: %w", err)
 		}
 		out = append(out, n)
@@ -179,15 +196,16 @@ func (s *Store) Claims(ctx context.Context) ([]Snapshot, error) {
 	return out, rows.Err()
 }
 
-// DropSnapshot removes a row and reports whether it was the last claim on the
+// DropSnapshot removes a row that has a version and reports whether it was the last claim on the
 // driver's snapshot, which is known to be garbage from now on. A row that is not
-// there is no error and no claim. It is on the disk when DropSnapshot returns.
-func (s *Store) DropSnapshot(ctx context.Context, id string) (last bool, err error) {
+// there is no error and no claim; of one that has another version it is ErrStale. It
+// is on the disk when DropSnapshot returns.
+func (s *Store) DropSnapshot(ctx context.Context, id string, version int64) (last bool, err error) {
 	err = s.write(ctx, func(tx *sql.Tx) error {
 		var vmID, snapshot string
-		err := tx.QueryRowContext(ctx, `DELETE FROM snapshots WHERE id = ? RETURNING vm_id, snapshot`, id).Scan(&vmID, &snapshot)
+		err := tx.QueryRowContext(ctx, `DELETE FROM snapshots WHERE id = ? AND version = ? RETURNING vm_id, snapshot`, id, version).Scan(&vmID, &snapshot)
 		if err == sql.ErrNoRows {
-			return nil
+			return staleIfThere(ctx, tx, id)
 		}
 		if err != nil {
 			return err
@@ -207,18 +225,35 @@ func (s *Store) DropSnapshot(ctx context.Context, id string) (last bool, err err
 	return last, nil
 }
 
-// ReleaseSnapshot removes a row and says nothing of the driver's snapshot.
-func (s *Store) ReleaseSnapshot(ctx context.Context, id string) error {
+// ReleaseSnapshot removes a row that has a version and says nothing of the driver's
+// snapshot. A row that is not there is no error; of one that has another version it
+// is ErrStale.
+func (s *Store) ReleaseSnapshot(ctx context.Context, id string, version int64) error {
 	err := s.write(ctx, func(tx *sql.Tx) error {
 		var vmID, snapshot string
-		err := tx.QueryRowContext(ctx, `DELETE FROM snapshots WHERE id = ? RETURNING vm_id, snapshot`, id).Scan(&vmID, &snapshot)
+		err := tx.QueryRowContext(ctx, `DELETE FROM snapshots WHERE id = ? AND version = ? RETURNING vm_id, snapshot`, id, version).Scan(&vmID, &snapshot)
+		if errors.Is(err, sql.ErrNoRows) {
+			return staleIfThere(ctx, tx, id)
+		}
 		if err != nil {
 			return err
 		}
 		return countOne(ctx, tx, vmID, snapshot)
 	})
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	if err != nil {
 		return fmt.Errorf("release snapshot %s: %w", id, err)
+	}
+	return nil
+}
+
+// staleIfThere is ErrStale if there is a row of a snapshot.
+func staleIfThere(ctx context.Context, tx *sql.Tx, id string) error {
+	var there bool
+	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM snapshots WHERE id = ?)`, id).Scan(&there); err != nil {
+		return err
+	}
+	if there {
+		return ErrStale
 	}
 	return nil
 }
@@ -238,7 +273,7 @@ func (s *Store) snapshots(ctx context.Context, where string, args ...any) ([]Sna
 		var created int64
 		if err := rows.Scan(&n.ID, &n.Instance, &n.Kind, &n.State, &n.Name, &n.VMID, &n.Snapshot, &n.Source, &n.Parent,
 			&n.TemplateID, &n.Alias, &n.BuildID, &n.Spec, &n.VCPUs, &n.MemoryMiB, &n.DiskMiB, &n.Reason, &n.Manifest,
-			&n.Bytes, &n.KeyID, &created); err != nil {
+			&n.Bytes, &n.KeyID, &created, &n.Node, &n.Driver, &n.Version); err != nil {
 			return nil, fmt.Errorf("read snapshot: %w", err)
 		}
 		n.CreatedAt = fromMicros(created)
@@ -247,11 +282,15 @@ func (s *Store) snapshots(ctx context.Context, where string, args ...any) ([]Sna
 	return out, rows.Err()
 }
 
-// SealSnapshot stores the manifest of a snapshot; nothing if its row is gone. It
-// can be computed again.
-func (s *Store) SealSnapshot(ctx context.Context, id, manifest string) error {
-	if _, err := s.execLazily(ctx, `UPDATE snapshots SET manifest = ? WHERE id = ?`, manifest, id); err != nil {
-		return fmt.Errorf("seal snapshot %s: %w", id, err)
+// SealSnapshot stores the manifest of a snapshot whose row has a version. ErrStale:
+// it has another, or is gone. The manifest can be computed again.
+func (s *Store) SealSnapshot(ctx context.Context, id string, version int64, manifest string) error {
+	res, err := s.execLazily(ctx, `UPDATE snapshots SET manifest = ?, version = version + 1 WHERE id = ? AND version = ?`, manifest, id, version)
+	if err == nil {
+		err = changed(res)
+	}
+	if err != nil {
+		return fmt.Errorf("seal snapshot %s at version %d: %w", id, version, err)
 	}
 	return nil
 }

@@ -13,14 +13,14 @@ func snapshotRow(id, name string, at int64) Snapshot {
 	return Snapshot{
 		ID: id, Instance: "d1", Kind: "snapshot", State: SnapshotReady, Name: name, VMID: "i1", Snapshot: "s1", Source: "i1",
 		Parent: "p", TemplateID: "t", Alias: "base", BuildID: "b", Spec: `{"cwd":"/"}`, VCPUs: 1, MemoryMiB: 2, DiskMiB: 3,
-		Reason: "idle", Manifest: "{}", Bytes: 7, KeyID: "k", CreatedAt: time.UnixMicro(at).UTC(),
+		Reason: "idle", Manifest: "{}", Bytes: 7, KeyID: "k", CreatedAt: time.UnixMicro(at).UTC(), Node: "n1", Driver: "sim",
 	}
 }
 
 func TestSnapshotsAreFoundByIdAndByName(t *testing.T) {
 	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
 	a, b := snapshotRow("a", "first", 1), snapshotRow("b", "", 2)
-	for _, n := range []Snapshot{a, b} {
+	for _, n := range []*Snapshot{&a, &b} {
 		if err := s.PutSnapshot(ctx, n); err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +44,7 @@ func TestSnapshotsAreFoundByIdAndByName(t *testing.T) {
 func TestANameMovesToTheSnapshotThatTookItLast(t *testing.T) {
 	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
 	for i, id := range []string{"a", "b"} {
-		if err := s.PutSnapshot(ctx, snapshotRow(id, "n", int64(i+1))); err != nil {
+		if err := s.PutSnapshot(ctx, new(snapshotRow(id, "n", int64(i+1)))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -59,7 +59,7 @@ func TestANameMovesToTheSnapshotThatTookItLast(t *testing.T) {
 func TestTheLastClaimOnASnapshotIsKnown(t *testing.T) {
 	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
 	for _, id := range []string{"a", "b"} {
-		if err := s.PutSnapshot(ctx, snapshotRow(id, "", 1)); err != nil {
+		if err := s.PutSnapshot(ctx, new(snapshotRow(id, "", 1))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -67,7 +67,7 @@ func TestTheLastClaimOnASnapshotIsKnown(t *testing.T) {
 		id   string
 		last bool
 	}{{"a", false}, {"b", true}, {"b", false}, {"never", false}} {
-		if last, err := s.DropSnapshot(ctx, c.id); err != nil || last != c.last {
+		if last, err := s.DropSnapshot(ctx, c.id, 1); err != nil || last != c.last {
 			t.Errorf("%s: last %v, %v", c.id, last, err)
 		}
 	}

@@ -22,10 +22,6 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrFull: the disk has no room for the change, which was not made.
 	ErrFull = errors.New("disk is full")
-	// ErrNewer: the schema is that of a newer program.
-	ErrNewer = errors.New("the database is of a newer version of rundlet")
-	// ErrOlder: the schema is that of an older program, and was not changed.
-	ErrOlder = errors.New("the database is of an older version of rundlet")
 	// ErrDamaged: the file is not a database, or not all of one.
 	ErrDamaged = errors.New("the database is damaged")
 )

@@ -33,6 +33,7 @@ func sample(id string, state sandbox.State) Sandbox {
 		VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024, Secure: true, PrivatePorts: true, AllowInternet: &no, KeyID: "k", SlotID: "s",
 		Deadline: time.UnixMicro(4).UTC(), SnapshotID: "n", FilesystemOnly: true, OriginID: "o", Spec: "{}", OnTimeout: "pause", AutoResume: true,
 		FollowsUp: "{}", QuarantinedAt: time.UnixMicro(5).UTC(), Timeout: 6 * time.Microsecond,
+		Node: "n1", Driver: "sim", Request: `{"template":"base"}`,
 	}
 }
 
@@ -40,7 +41,7 @@ func TestSandboxComesBackAsItWasAfterReopening(t *testing.T) {
 	ctx, path := context.Background(), filepath.Join(t.TempDir(), "with space?#%", "db")
 	s := open(t, path)
 	want := sample("i1", "running")
-	if err := s.PutSandbox(ctx, want); err != nil {
+	if err := s.PutSandbox(ctx, &want); err != nil {
 		t.Fatal(err)
 	}
 	s.Close()
@@ -59,7 +60,7 @@ func TestSandboxComesBackAsItWasAfterReopening(t *testing.T) {
 func TestUnsetFieldsStayUnset(t *testing.T) {
 	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
 	want := Sandbox{ID: "i1", State: "creating"}
-	if err := s.PutSandbox(ctx, want); err != nil {
+	if err := s.PutSandbox(ctx, &want); err != nil {
 		t.Fatal(err)
 	}
 	got, err := s.Sandbox(ctx, "i1")
@@ -73,7 +74,7 @@ func TestLiveSandboxesAreThoseOfTheInstanceThatAreNotKilled(t *testing.T) {
 	other := sample("i0", "running")
 	other.Instance = "d2"
 	for _, sb := range []Sandbox{sample("i3", "killing"), sample("i1", "running"), sample("i2", "killed"), other} {
-		if err := s.PutSandbox(ctx, sb); err != nil {
+		if err := s.PutSandbox(ctx, &sb); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -94,7 +95,7 @@ func TestKilledSandboxesAreForgottenByAge(t *testing.T) {
 	for id, at := range map[string]int64{"old": 10, "new": 20} {
 		sb := sample(id, "killed")
 		sb.KilledAt = time.UnixMicro(at)
-		if err := s.PutSandbox(ctx, sb); err != nil {
+		if err := s.PutSandbox(ctx, &sb); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -34,7 +34,7 @@ database.`,
 				return err
 			}
 			if o.json {
-				return printJSON(cmd.OutOrStdout(), map[string]any{"file": file, "bytes": size, "schema": store.SchemaVersion()})
+				return printJSON(cmd.OutOrStdout(), map[string]any{"file": file, "bytes": size, "schema": store.Schema})
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d bytes\n", file, size)
 			return err

@@ -31,7 +31,7 @@ func TestWhatWasSetAsideIsListedAndGivenUpByCommand(t *testing.T) {
 		{ID: "i4", State: "paused", SnapshotID: "y"},
 		{ID: "i5", State: "running"},
 	} {
-		if err := db.PutSandbox(t.Context(), row); err != nil {
+		if err := db.PutSandbox(t.Context(), &row); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -134,7 +134,7 @@ func TestSandboxLsKilled(t *testing.T) {
 		t.Errorf("none: %q", out)
 	}
 	row := store.Sandbox{ID: "i9", Instance: "x", Alias: "base", State: "killed", Reason: "timeout", KilledAt: time.Now()}
-	if err := openStore(t, l).PutSandbox(t.Context(), row); err != nil {
+	if err := openStore(t, l).PutSandbox(t.Context(), &row); err != nil {
 		t.Fatal(err)
 	}
 	list := decode[[]map[string]any](t, must(t, "--json", "sandbox", "ls", "--killed"))

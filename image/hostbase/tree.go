@@ -56,14 +56,20 @@ func (t *tree) symlink(name, target string) {
 // names is sorted, so that a directory comes before what is in it.
 func (t *tree) names() []string { return slices.Sorted(maps.Keys(t.entries)) }
 
-// layoutVersion is part of every id. Raise it when this package changes in a
-// way that the entries do not show.
-const layoutVersion = "hostbase-2"
+// rootFormat is the version of the root images that this package makes. Raise it when
+// the package changes in a way that the entries do not show.
+//
+//	1  the first
+//	2  files of the host's /etc are taken by what they are known to hold
+//
+// It is part of every id, so that no program takes the image of another format for its
+// own: it makes one beside it, and leaves alone what a saved spec names.
+const rootFormat = 2
 
 // digest returns the build id: see Base.ID.
 func (t *tree) digest(cfg Config) (string, error) {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s\n", layoutVersion)
+	fmt.Fprintf(h, "hostbase-%d\n", rootFormat)
 	for _, name := range t.names() {
 		e := t.entries[name]
 		sum := sha256.Sum256(e.data)

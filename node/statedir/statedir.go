@@ -45,6 +45,10 @@ func Lock(ctx context.Context, dirs layout.Layout) (unlock func(), err error) {
 	for {
 		f, err := flock.Try(path)
 		if err == nil {
+			if err := checkFormat(dirs); err != nil {
+				f.Close()
+				return nil, err
+			}
 			writeHolder(f)
 			return func() { f.Close() }, nil
 		}
@@ -99,7 +103,11 @@ func Share(_ context.Context, dirs layout.Layout) (unlock func(), err error) {
 	if errors.Is(err, ErrLocked) {
 		return nil, fmt.Errorf("the database of %s is being restored; try again when that has ended", dirs.StateDir)
 	}
+	if err == nil {
+		err = checkFormat(dirs)
+	}
 	if err != nil {
+		f.Close()
 		return nil, err
 	}
 	return func() { f.Close() }, nil

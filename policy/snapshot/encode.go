@@ -14,7 +14,8 @@ import (
 )
 
 // Schema is the version of the manifest format that this program writes, and
-// the only one that it reads.
+// the only one that it reads. 1 is the first: the stamp of the driver, and the
+// digests of all files.
 const Schema = 1
 
 // MaxManifestBytes is the longest manifest that Encode writes and Decode reads.
@@ -60,6 +61,9 @@ func Decode(data []byte) (Manifest, error) {
 	}
 	if version.Schema == nil {
 		return Manifest{}, fmt.Errorf("decode manifest: %w: it names no schema", ErrMalformed)
+	}
+	if *version.Schema > Schema {
+		return Manifest{}, fmt.Errorf("decode manifest: %w %d: this program reads %d; a newer rundlet wrote it: use the newer program", ErrSchema, *version.Schema, Schema)
 	}
 	if *version.Schema != Schema {
 		return Manifest{}, fmt.Errorf("decode manifest: %w %d: this program reads %d", ErrSchema, *version.Schema, Schema)

@@ -67,6 +67,10 @@ func TestManifestOfAnotherSchemaIsRefusedByName(t *testing.T) {
 			t.Errorf("%s: got %v", data, err)
 		}
 	}
+	_, err := Decode([]byte(`{"schema":2}`))
+	if !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), "schema 2") || !strings.Contains(err.Error(), "use the newer program") {
+		t.Errorf("a newer one: %v", err)
+	}
 }
 
 func TestManifestThatIsMalformedIsRefused(t *testing.T) {

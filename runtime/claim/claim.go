@@ -22,7 +22,7 @@ func (c *Claims) Claim(row store.Sandbox, kind string) store.Snapshot {
 		ID: id, Instance: c.cfg.Instance, Kind: kind, State: store.SnapshotSaving, VMID: row.ID, Snapshot: id,
 		Source: row.ID, Parent: row.OriginID, TemplateID: row.TemplateID, Alias: row.Alias, BuildID: row.BuildID,
 		Spec: row.Spec, VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB, KeyID: row.KeyID,
-		CreatedAt: time.Now(),
+		CreatedAt: time.Now(), Node: c.cfg.Node, Driver: c.cfg.Driver.Info().Driver,
 	}
 }
 
@@ -39,7 +39,7 @@ func (c *Claims) Saved(ctx context.Context, claim *store.Snapshot) error {
 		c.verify.saved(string(artifact(claim.VMID, claim.Snapshot)), info.Files)
 	}
 	claim.State = store.SnapshotReady
-	return c.cfg.Store.PutSnapshot(ctx, *claim)
+	return c.cfg.Store.PutSnapshot(ctx, claim)
 }
 
 // Publish writes a claim on a snapshot that is complete already, with the
@@ -47,12 +47,13 @@ func (c *Claims) Saved(ctx context.Context, claim *store.Snapshot) error {
 func (c *Claims) Publish(ctx context.Context, claim *store.Snapshot, of string) (err error) {
 	whole := *claim
 	claim.State, claim.Name = store.SnapshotSaving, ""
-	if err := c.Add(ctx, *claim); err != nil {
+	if err := c.Add(ctx, claim); err != nil {
 		return err
 	}
+	whole.Version = claim.Version
 	if err = c.cfg.Store.CopyEnvironment(ctx, claim.ID, of); err == nil {
 		*claim = whole
-		err = c.cfg.Store.PutSnapshot(ctx, *claim)
+		err = c.cfg.Store.PutSnapshot(ctx, claim)
 	}
 	if err != nil {
 		ctx, cancel := background.Detached(ctx)
@@ -63,16 +64,31 @@ func (c *Claims) Publish(ctx context.Context, claim *store.Snapshot, of string) 
 }
 
 // Drop removes a claim, and the driver's snapshot with the last one. A claim that
-// does not exist is not an error.
+// does not exist is not an error. One of another node or driver is refused: its files
+// cannot be removed from here.
 func (c *Claims) Drop(ctx context.Context, id string) error {
-	claim, err := c.cfg.Store.Snapshot(ctx, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
+	for {
+		claim, err := c.cfg.Store.Snapshot(ctx, id)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		// What was asked for is the end of the claim, whatever its row says by now: its
+		// manifest, say, or that its name has moved.
+		if err := c.drop(ctx, claim); !errors.Is(err, store.ErrStale) {
+			return err
+		}
 	}
-	if err != nil {
+}
+
+// drop is Drop of a claim as it was read; store.ErrStale if it was changed since.
+func (c *Claims) drop(ctx context.Context, claim store.Snapshot) error {
+	if err := c.Here(claim); err != nil {
 		return err
 	}
-	last, err := c.cfg.Store.DropSnapshot(ctx, claim.ID)
+	last, err := c.cfg.Store.DropSnapshot(ctx, claim.ID, claim.Version)
 	if err != nil || !last {
 		return err
 	}
@@ -109,7 +125,7 @@ func (c *Claims) Find(ctx context.Context, idOrName, kind string) (store.Snapsho
 }
 
 // Add writes a new claim, within the bounds of its key.
-func (c *Claims) Add(ctx context.Context, n store.Snapshot) error {
+func (c *Claims) Add(ctx context.Context, n *store.Snapshot) error {
 	if n.Kind != KindSnapshot && n.Kind != KindContinuation {
 		return c.cfg.Store.PutSnapshot(ctx, n)
 	}

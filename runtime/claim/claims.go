@@ -23,11 +23,11 @@ import (
 type Store interface {
 	Sandbox(ctx context.Context, id string) (store.Sandbox, error)
 	Snapshot(ctx context.Context, idOrName string) (store.Snapshot, error)
-	AddSnapshot(ctx context.Context, n store.Snapshot, c store.Counted) error
-	PutSnapshot(ctx context.Context, n store.Snapshot) error
-	SealSnapshot(ctx context.Context, id, manifest string) error
-	DropSnapshot(ctx context.Context, id string) (last bool, err error)
-	ReleaseSnapshot(ctx context.Context, id string) error
+	AddSnapshot(ctx context.Context, n *store.Snapshot, c store.Counted) error
+	PutSnapshot(ctx context.Context, n *store.Snapshot) error
+	SealSnapshot(ctx context.Context, id string, version int64, manifest string) error
+	DropSnapshot(ctx context.Context, id string, version int64) (last bool, err error)
+	ReleaseSnapshot(ctx context.Context, id string, version int64) error
 	CopyEnvironment(ctx context.Context, to, from string) error
 	Claims(ctx context.Context) ([]store.Snapshot, error)
 	Unsealed(ctx context.Context, instance string) ([]store.Snapshot, error)
@@ -46,6 +46,9 @@ type Background interface {
 // Config is what Claims are made of. All fields are required.
 type Config struct {
 	Instance string
+	// Node is the id of this node; with the name of the driver it says which claims
+	// are on snapshots that are here.
+	Node string
 	// Ephemeral: what no row claims is not set aside, but left to its instance.
 	Ephemeral  bool
 	Driver     vm.Runtime

@@ -22,7 +22,7 @@ func (c *Claims) DropUnfinished(ctx context.Context) error {
 	used := c.cfg.InUse()
 	var errs []error
 	for _, row := range rows {
-		if row.Instance != c.cfg.Instance || used[row.ID] {
+		if row.Instance != c.cfg.Instance || used[row.ID] || c.Here(row) != nil {
 			continue
 		}
 		// It may have had its outcome since it was listed.
@@ -54,15 +54,15 @@ func (c *Claims) dropUnneeded(ctx context.Context, claim store.Snapshot) error {
 	}
 	switch claim.Kind {
 	case KindFork:
-		return c.Drop(ctx, claim.ID)
+		return c.drop(ctx, claim)
 	case KindPause, KindFilesystemPause:
 		if claim.State == store.SnapshotReady && !known {
-			return c.cfg.Store.ReleaseSnapshot(ctx, claim.ID)
+			return c.cfg.Store.ReleaseSnapshot(ctx, claim.ID, claim.Version)
 		}
-		return c.Drop(ctx, claim.ID)
+		return c.drop(ctx, claim)
 	case KindSnapshot, KindContinuation:
 		if claim.State == store.SnapshotSaving {
-			return c.Drop(ctx, claim.ID)
+			return c.drop(ctx, claim)
 		}
 	}
 	return nil
@@ -72,7 +72,7 @@ func (c *Claims) dropUnneeded(ctx context.Context, claim store.Snapshot) error {
 func (c *Claims) SealUnsealed(ctx context.Context) error {
 	rows, err := c.cfg.Store.Unsealed(ctx, c.cfg.Instance)
 	for _, row := range rows {
-		if row.Kind != KindFork {
+		if row.Kind != KindFork && c.Here(row) == nil {
 			c.Seal(row)
 		}
 	}

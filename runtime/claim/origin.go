@@ -31,6 +31,8 @@ type Origin struct {
 	// AnyHostFiles: the machine is restored to save its files only; its programs
 	// do not run on.
 	AnyHostFiles bool
+	// Node and Driver have the snapshot; empty: as this one.
+	Node, Driver string
 }
 
 // OfTemplate returns the origin of sandboxes of a template.
@@ -46,7 +48,7 @@ func OfSnapshot(n store.Snapshot) Origin {
 	o := Origin{
 		ID: n.ID, TemplateID: n.TemplateID, Alias: n.Alias, BuildID: n.BuildID, VMID: n.VMID, Snapshot: n.Snapshot,
 		Spec: n.Spec, Size: sandbox.Size{VCPUs: n.VCPUs, MemoryMiB: n.MemoryMiB, DiskMiB: n.DiskMiB}, Manifest: n.Manifest,
-		Filesystem: n.Kind == KindFilesystemPause,
+		Filesystem: n.Kind == KindFilesystemPause, Node: n.Node, Driver: n.Driver,
 	}
 	if !o.Filesystem {
 		o.Holder = n.Source

@@ -32,7 +32,7 @@ func (c *Claims) Seal(claim store.Snapshot) {
 		}
 		manifest, err := c.Manifest(c.cfg.Background.Context(), inspector, claim)
 		if err == nil {
-			err = c.cfg.Store.SealSnapshot(c.cfg.Background.Context(), claim.ID, string(manifest))
+			err = c.writeSeal(c.cfg.Background.Context(), claim, string(manifest))
 		}
 		if err == nil || c.cfg.Background.Context().Err() != nil {
 			return
@@ -42,6 +42,22 @@ func (c *Claims) Seal(claim store.Snapshot) {
 			c.cfg.Log.Warn("could not seal snapshot", "snapshot_id", claim.ID, "error", err)
 		}
 	})
+}
+
+// writeSeal stores the manifest of a claim. Its row may have been changed since it was
+// read, by a name that moved away: nothing that the manifest is about changes.
+func (c *Claims) writeSeal(ctx context.Context, claim store.Snapshot, manifest string) error {
+	for {
+		err := c.cfg.Store.SealSnapshot(ctx, claim.ID, claim.Version, manifest)
+		if !errors.Is(err, store.ErrStale) {
+			return err
+		}
+		now, gone := c.cfg.Store.Snapshot(ctx, claim.ID)
+		if gone != nil || now.Version == claim.Version || now.State != store.SnapshotReady {
+			return err
+		}
+		claim = now
+	}
 }
 
 // Manifest describes the driver's snapshot that a claim is for, with digests.
@@ -80,6 +96,9 @@ func Resealed(manifest string, claim store.Snapshot) (string, error) {
 // Fits reports an error, before anything is done, if this host cannot restore an
 // origin.
 func (c *Claims) Fits(from Origin) error {
+	if err := here(from.Node, from.Driver, c.cfg.Node, c.cfg.Driver.Info().Driver); err != nil {
+		return fmt.Errorf("snapshot %s: %w", from.ID, err)
+	}
 	inspector, ok := c.cfg.Driver.(vm.SnapshotInspector)
 	if !ok || from.Manifest == "" {
 		return nil // The driver checks what it needs.

@@ -24,6 +24,8 @@ func Classify(err error) error {
 		return fmt.Errorf("%w: %w", sandbox.ErrLacking, err)
 	case errors.Is(err, store.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w: %w", sandbox.ErrDiskFull, err)
+	case errors.Is(err, store.ErrStale):
+		return fmt.Errorf("%w: %w; an operator has to look at it", sandbox.ErrUnavailable, err)
 	case errors.Is(err, vm.ErrOutOfMemory):
 		return outOfMemory(err)
 	case errors.As(err, &changed):

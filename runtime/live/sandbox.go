@@ -15,6 +15,9 @@ import (
 // it beside that. Safe for concurrent use, but for the fields that say otherwise.
 type Sandbox struct {
 	ID string
+	// Elsewhere is why nothing may be done with the sandbox, or nil: its row is of
+	// another node or driver. It is set before the sandbox is known.
+	Elsewhere error
 	// Place is set when the sandbox becomes known, and constant then.
 	Place *admission.Place
 	// Life serialises lifecycle calls; it is held across driver calls.
@@ -76,6 +79,13 @@ func (sb *Sandbox) Update(change func(*store.Sandbox)) store.Sandbox {
 	change(&sb.row)
 	sb.updateRoster()
 	return sb.row
+}
+
+// SetVersion notes the version that a write gave the row.
+func (sb *Sandbox) SetVersion(version int64) {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	sb.row.Version = version
 }
 
 // State is the state that others see. A condemned sandbox is being killed, even

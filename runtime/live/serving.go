@@ -2,8 +2,10 @@ package live
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -42,6 +44,9 @@ func (s *Set) Serving(ctx context.Context, id string) (*Sandbox, error) {
 	sb, ok := s.Find(id)
 	if !ok {
 		return nil, s.Ended.Gone(id)
+	}
+	if sb.Elsewhere != nil {
+		return nil, fmt.Errorf("sandbox %s: %w", id, fault.Classify(sb.Elsewhere))
 	}
 	why, recovered := sb.Recovery()
 	if why == "" || sb.Condemned() {

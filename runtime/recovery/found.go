@@ -32,10 +32,10 @@ func (r *recovery) adoptMachines(ctx context.Context) (map[string]vm.View, map[s
 	return machines, lost, nil
 }
 
-// adoptSlots keeps the slots of sandboxes that may go on and returns those that
+// adoptSlots keeps the slots of sandboxes that may go on, and those that are in use
+// anyway, and returns those that
 // are not there any more. All others are freed.
-func (r *recovery) adoptSlots(ctx context.Context, rows []store.Sandbox, machines map[string]vm.View) map[string]bool {
-	var inUse []string
+func (r *recovery) adoptSlots(ctx context.Context, rows []store.Sandbox, machines map[string]vm.View, inUse []string) map[string]bool {
 	for _, row := range rows {
 		_, present := machines[row.ID]
 		goesOn := row.State == sandbox.StateRunning || row.State == sandbox.StatePausing

@@ -1,6 +1,6 @@
 // Package recovery brings rows, machines and network slots together after a
 // restart. What becomes of each is decided by policy/reconcile; the state machine
-// carries it out through an interface of five verbs. The package may import envd,
+// carries it out through an interface of a few verbs. The package may import envd,
 // sandbox, policy, store, vm and the parts of the runtime below it.
 package recovery
 
@@ -46,6 +46,9 @@ var errSlow = fmt.Errorf("it is not done after %s and goes on in the background"
 
 // Sandboxes is what recovery needs of the state machine.
 type Sandboxes interface {
+	// Elsewhere returns why a row is none of this daemon's: its node or its driver is
+	// another one. It is known and left alone; nil if it is ours.
+	Elsewhere(row store.Sandbox) error
 	// Know makes the sandbox of a row known. Its clients wait until Serve.
 	Know(row store.Sandbox, why string)
 	// Serve lets clients have a sandbox, or, with why, says what they wait for.
@@ -115,7 +118,8 @@ func Run(ctx context.Context, cfg Config) (reconcile.Report, error) {
 	for id := range machines {
 		present[id] = true
 	}
-	noSlot := r.adoptSlots(ctx, rows, machines)
+	rows, slots := r.leaveElsewhere(rows, machines)
+	noSlot := r.adoptSlots(ctx, rows, machines, slots)
 	plan, known := r.plan(patience, rows, machines, lost, noSlot)
 	if err := ctx.Err(); err != nil {
 		return reconcile.Report{}, err // What was found while the start was broken off says nothing.
@@ -143,6 +147,27 @@ func Run(ctx context.Context, cfg Config) (reconcile.Report, error) {
 			"quarantined", report.Quarantined, "failed", report.Failed)
 	}
 	return report, nil
+}
+
+// leaveElsewhere returns the rows of this node and its driver. The others are known,
+// and nothing else is done about them: what this driver does not have of them may be
+// where it belongs. Their network slots, which it returns too, are kept.
+func (r *recovery) leaveElsewhere(rows []store.Sandbox, machines map[string]vm.View) (ours []store.Sandbox, slots []string) {
+	for _, row := range rows {
+		err := r.Sandboxes.Elsewhere(row)
+		if err == nil {
+			ours = append(ours, row)
+			continue
+		}
+		r.Sandboxes.Know(row, "")
+		delete(machines, row.ID)
+		if row.SlotID != "" {
+			slots = append(slots, row.SlotID)
+		}
+		r.Notes.Note(row.ID, err)
+		r.Log.Error("sandbox of another node or driver is left alone", "sandbox_id", row.ID, "state", row.State, "error", err)
+	}
+	return ours, slots
 }
 
 // plan decides what becomes of each row, and takes its machine out of machines.

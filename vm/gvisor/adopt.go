@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -60,7 +61,7 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 		}
 		keys[key] = true
 		r, err := readRecord(d.conf.recordFile(key))
-		if errors.As(err, new(*fs.PathError)) {
+		if errors.As(err, new(*fs.PathError)) || errors.As(err, new(*format.NewerError)) {
 			return nil, nil, failure("adopt", key, nil, err)
 		}
 		if err != nil || r.Key != key {
@@ -158,6 +159,13 @@ func readRecord(file string) (record, error) {
 	var r record
 	data, err := os.ReadFile(file)
 	if err != nil {
+		return r, err
+	}
+	var version struct {
+		Format int64 `json:"format"`
+	}
+	_ = json.Unmarshal(data, &version) // A damaged one is reported below.
+	if err := format.Check("the record of the machine in "+file, version.Format, recordFormat); err != nil {
 		return r, err
 	}
 	if err := json.Unmarshal(data, &r); err != nil {

@@ -20,15 +20,20 @@ import (
 	guest "gvisor.dev/gvisor/pkg/sentry/kernel/version"
 	"gvisor.dev/gvisor/pkg/sentry/state/checkpointfiles"
 
+	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/vm"
 )
 
 const (
 	manifestFile    = "manifest.json"
 	filesystemImage = checkpointfiles.FSCheckpointManifestFileName
-	// manifestFormat is of the snapshots that this program makes. Since 2 the images
-	// hold objects of ours (see afterLoad), and since 3 their guest can have one layer
-	// (see below), which an earlier program cannot load.
+	// manifestFormat is the version of the snapshots that this program makes:
+	//
+	//	1  the first
+	//	2  the images hold objects of ours (see afterLoad)
+	//	3  the guest can have one layer for root and mounts (see below)
+	//
+	// A program cannot load those of a higher number, and refuses them.
 	manifestFormat = 3
 	// oldestFormat is the first that this program can restore.
 	oldestFormat    = 1
@@ -77,6 +82,15 @@ func isImage(name string) bool { return strings.HasSuffix(name, ".img") || name 
 
 // parseManifest reads a manifest and refuses one that is not complete.
 func parseManifest(data []byte) (*manifest, error) {
+	var version struct {
+		Format int64 `json:"format"`
+	}
+	// First the version alone: what a later one adds is not damage. What is not a manifest at
+	// all is reported below.
+	_ = json.Unmarshal(data, &version)
+	if err := format.Check("the manifest of the snapshot", version.Format, manifestFormat); err != nil {
+		return nil, err
+	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	var m manifest
 	if err := dec.Decode(&m); err != nil {

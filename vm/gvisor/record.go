@@ -16,10 +16,17 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
+// recordFormat is the version of record. 1 is the first; a record without a number has
+// it, too. A field that an older program may leave out is no new version; one that it
+// must heed to adopt, or to end, a machine is. Adopt refuses a newer one and changes
+// nothing: a machine that is not understood is not lost.
+const recordFormat = 1
+
 // record is what a later process needs to take over a machine, or to clean up
 // after it. It is written before anything is made for the machine, and again
 // when its processes are known.
 type record struct {
+	Format  int64     `json:"format"`
 	ID      string    `json:"id"`
 	Key     string    `json:"key"`
 	BootID  string    `json:"boot_id"`
@@ -93,7 +100,7 @@ func (c Config) cgroupPath(key string) string { return filepath.Join(c.cgroupPar
 // snapshots are on their way.
 func (d *Driver) writeRecord(m *machine, id, from string) error {
 	status, _ := d.state(m)
-	r := record{ID: id, From: from, Status: status, Resume: m.resume, Key: m.key, BootID: bootID(), Created: m.created, Spec: m.spec,
+	r := record{Format: recordFormat, ID: id, From: from, Status: status, Resume: m.resume, Key: m.key, BootID: bootID(), Created: m.created, Spec: m.spec,
 		Pending: m.pending, Cold: m.cold && m.pending != "", SetUID: m.setUID, OneLayer: m.oneLayer}
 	if m.group != nil {
 		r.Cgroup = m.group.CgroupJSON

@@ -1,0 +1,231 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestTheSchemaIsTheNumberOfTheLastMigration(t *testing.T) {
+	entries, err := fs.ReadDir(migrations, "migrations")
+	if err != nil || len(entries) != Schema {
+		t.Fatalf("%d migrations, schema %d, %v", len(entries), Schema, err)
+	}
+	for i, e := range entries {
+		if want := fmt.Sprintf("%04d_", i+1); e.Name()[:len(want)] != want {
+			t.Errorf("%s is in the place of %s", e.Name(), want)
+		}
+	}
+}
+
+// The first writer wins; the other gets an error, and what was written stays.
+func TestAWriteOfAStaleRowChangesNothing(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
+	one, two := open(t, path), open(t, path)
+	if err := errors.Join(one.PutSandbox(ctx, new(sample("i1", "running"))), one.PutSnapshot(ctx, new(snapshotRow("c", "n", 1)))); err != nil {
+		t.Fatal(err)
+	}
+	read := func(s *Store) (Sandbox, Snapshot) {
+		t.Helper()
+		sb, err := s.Sandbox(ctx, "i1")
+		claim, errClaim := s.Snapshot(ctx, "c")
+		if err := errors.Join(err, errClaim); err != nil {
+			t.Fatal(err)
+		}
+		return sb, claim
+	}
+	sb, claim := read(one)
+	staleSB, staleClaim := read(two)
+	sb.State, claim.Bytes = "paused", 8
+	if err := errors.Join(one.PutSandbox(ctx, &sb), one.PutSnapshot(ctx, &claim)); err != nil {
+		t.Fatal(err)
+	}
+	staleSB.State, staleClaim.Bytes = "killed", 9
+	dropped, _ := read(two)
+	for name, write := range map[string]func() error{
+		"change a sandbox":  func() error { return two.PutSandbox(ctx, &staleSB) },
+		"insert a sandbox":  func() error { return two.PutSandbox(ctx, new(sample("i1", "creating"))) },
+		"a removed sandbox": func() error { dropped.ID = "i2"; return two.PutSandbox(ctx, &dropped) },
+		"change a claim":    func() error { return two.PutSnapshot(ctx, &staleClaim) },
+		"insert a claim":    func() error { return two.PutSnapshot(ctx, new(snapshotRow("c", "", 1))) },
+		"add a claim": func() error {
+			return two.AddSnapshot(ctx, new(snapshotRow("c", "", 1)), Counted{Most: -1, MostOfAKey: -1})
+		},
+		"seal a claim":    func() error { return two.SealSnapshot(ctx, "c", staleClaim.Version, "x") },
+		"drop a claim":    func() error { _, err := two.DropSnapshot(ctx, "c", staleClaim.Version); return err },
+		"release a claim": func() error { return two.ReleaseSnapshot(ctx, "c", staleClaim.Version) },
+	} {
+		if err := write(); !errors.Is(err, ErrStale) {
+			t.Errorf("%s: %v, want ErrStale", name, err)
+		}
+	}
+	if now, nowClaim := read(one); now.State != "paused" || now.Version != 2 || nowClaim.Bytes != 8 || nowClaim.Version != 2 || nowClaim.Name != "n" {
+		t.Errorf("now %+v\n%+v", now, nowClaim)
+	}
+	if staleSB.Version != 1 || staleClaim.Version != 1 {
+		t.Errorf("a write that failed moved the versions to %d and %d", staleSB.Version, staleClaim.Version)
+	}
+	if _, err := one.Sandbox(ctx, "i2"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a change made a row: %v", err)
+	}
+}
+
+// Of writers that race from the same version, one wins each round.
+func TestOneOfTheWritersWinsEachVersion(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
+	writers := []*Store{open(t, path), open(t, path)}
+	row := sample("i1", "running")
+	if err := writers[0].PutSandbox(ctx, &row); err != nil {
+		t.Fatal(err)
+	}
+	for round := range 20 {
+		errs := make([]error, len(writers))
+		var wg sync.WaitGroup
+		for i, s := range writers {
+			wg.Go(func() {
+				mine := row
+				mine.Reason = fmt.Sprint(i)
+				errs[i] = s.PutSandbox(ctx, &mine)
+			})
+		}
+		wg.Wait()
+		winner := -1
+		for i, err := range errs {
+			if err == nil && winner < 0 {
+				winner = i
+			} else if !errors.Is(err, ErrStale) {
+				t.Fatalf("round %d, writer %d: %v", round, i, err)
+			}
+		}
+		now, err := writers[0].Sandbox(ctx, "i1")
+		if err != nil || winner < 0 || now.Reason != fmt.Sprint(winner) || now.Version != row.Version+1 {
+			t.Fatalf("round %d: %d won; the row has %q at version %d, %v", round, winner, now.Reason, now.Version, err)
+		}
+		row = now
+	}
+}
+
+// A name that moves changes the row that it leaves.
+func TestAMovedNameMakesTheOtherRowStale(t *testing.T) {
+	ctx, s := t.Context(), openTest(t)
+	first := snapshotRow("a", "n", 1)
+	if err := errors.Join(s.PutSnapshot(ctx, &first), s.PutSnapshot(ctx, new(snapshotRow("b", "n", 2)))); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.PutSnapshot(ctx, &first); !errors.Is(err, ErrStale) {
+		t.Errorf("the name is taken back by a writer that did not read that it is gone: %v", err)
+	}
+}
+
+// An error of a write says that it was not made: a context that ends breaks off the
+// wait for the connection, and no write.
+func TestAWriteIsMadeOrNot(t *testing.T) {
+	s := openTest(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	row := sample("i1", "running")
+	if err := s.PutSandbox(ctx, &row); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := s.PutSandbox(ctx, &row); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end of its context: %v", err)
+	}
+	if err := s.PutSandbox(t.Context(), &row); err != nil || row.Version != 2 {
+		t.Errorf("version %d, %v", row.Version, err)
+	}
+}
+
+// Each schema that there was, with a row as its program wrote it.
+func TestUserDataOutlivesEachMigration(t *testing.T) {
+	const sandboxes = `INSERT INTO sandboxes (id, instance, template_id, alias, build_id, state, metadata, created_at, started_at, end_at,
+		vcpus, memory_mib, disk_mib, secure, private_ports, key_id) VALUES ('i1', 'd1', 't', 'base', 'b', 'running', '{"a":"1"}', 1, 2, 3, 2, 512, 1024, 1, 0, 'k')`
+	const snapshots = `INSERT INTO snapshots (id, instance, kind, state, name, vm_id, snapshot, source, parent, template_id, alias, build_id, spec,
+		vcpus, memory_mib, disk_mib, key_id, created_at) VALUES ('c', 'd1', 'snapshot', 'ready', 'n', 'i1', 's1', 'i1', 'p', 't', 'base', 'b', '{}', 2, 512, 1024, 'k', 1)`
+	for version := int64(1); version < Schema; version++ {
+		t.Run(fmt.Sprint("schema ", version), func(t *testing.T) {
+			ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
+			ofVersion(t, path, version)
+			db := connect(path, "journal_mode(WAL)")
+			_, err := db.Exec(sandboxes)
+			if err == nil && version >= 2 {
+				_, err = db.Exec(snapshots)
+			}
+			if err := errors.Join(err, db.Close()); err != nil {
+				t.Fatal(err)
+			}
+			s := open(t, path)
+			node, err := s.NodeID(ctx)
+			if err := errors.Join(err, s.FillOwner(ctx, node, "sim"), s.FillOwner(ctx, "another", "another")); err != nil {
+				t.Fatal(err)
+			}
+			sb, err := s.Sandbox(ctx, "i1")
+			if err != nil || sb.State != "running" || sb.Metadata["a"] != "1" || sb.KeyID != "k" || sb.Node != node || sb.Driver != "sim" || sb.Request != "" {
+				t.Errorf("%+v, %v", sb, err)
+			}
+			if err := s.PutSandbox(ctx, &sb); err != nil {
+				t.Errorf("a write of it: %v", err)
+			}
+			if version < 2 {
+				return
+			}
+			claim, err := s.Snapshot(ctx, "n")
+			if err != nil || claim.ID != "c" || claim.KeyID != "k" || claim.Node != node || claim.Driver != "sim" {
+				t.Errorf("%+v, %v", claim, err)
+			}
+			if err := s.PutSnapshot(ctx, &claim); err != nil {
+				t.Errorf("a write of it: %v", err)
+			}
+		})
+	}
+}
+
+// The id of a node is its rows': it comes back with a backup, and no program makes
+// another one.
+func TestTheNodeIDGoesWithTheRows(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	path, file := filepath.Join(dir, "db"), filepath.Join(dir, "backup")
+	s := open(t, path)
+	if id, err := s.KnownNodeID(ctx); id != "" || err != nil {
+		t.Errorf("before the first start: %q, %v", id, err)
+	}
+	id, err := s.NodeID(ctx)
+	if err != nil || !regexp.MustCompile(`^n[0-9a-f]{16}$`).MatchString(id) {
+		t.Fatalf("%q, %v", id, err)
+	}
+	if other, err := openTest(t).NodeID(ctx); err != nil || other == id {
+		t.Errorf("another database: %q, %v", other, err)
+	}
+	if _, err := Backup(ctx, path, file, false); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := filepath.Join(dir, "elsewhere")
+	if _, err := Restore(ctx, file, elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{path, elsewhere} {
+		s := open(t, p)
+		again, err := s.NodeID(ctx)
+		known, errKnown := s.KnownNodeID(ctx)
+		if again != id || known != id || err != nil || errKnown != nil {
+			t.Errorf("%s: %q, %q, %v, %v; want %q", p, again, known, err, errKnown, id)
+		}
+	}
+}
+
+// BenchmarkPut is the write of a row of some KiB: what it costs to compare.
+func BenchmarkPut(b *testing.B) {
+	s, ctx := openTest(b), b.Context()
+	row := sample("i1", "running")
+	row.SnapshotID, row.QuarantinedAt, row.Spec = "", time.Time{}, filler(0).Spec
+	for b.Loop() {
+		if err := s.PutSandbox(ctx, &row); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
