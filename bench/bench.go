@@ -150,7 +150,7 @@ func choose(names []string) ([]group, error) {
 	}
 	for _, name := range names {
 		if !slices.Contains(Groups(), name) {
-			return nil, fmt.Errorf("no group %q: there are %s", name, strings.Join(Groups(), ", "))
+			return nil, fmt.Errorf("unknown group %q: must be one of %s", name, strings.Join(Groups(), ", "))
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(groups), func(g group) bool { return !slices.Contains(names, g.name) }), nil

@@ -24,7 +24,7 @@ func (r *Runtime) Capture(ctx context.Context, id string, reason sandbox.Continu
 		return sandbox.Continuation{}, err
 	}
 	if paused := sb.State == sandbox.StatePaused; paused != (reason == sandbox.ReasonStopped) {
-		return sandbox.Continuation{}, fmt.Errorf("capture sandbox %s: %w: it is %s, which does not go with the reason %s",
+		return sandbox.Continuation{}, fmt.Errorf("capture sandbox %s: %w: it is %s, which does not match the reason %s",
 			id, sandbox.ErrConflict, sb.State, reason)
 	}
 	snap, err := r.capture(ctx, id, func(snap *store.Snapshot) {

@@ -47,11 +47,11 @@ func TestSilenceIsJudgedOnlyWhenTheDaemonCanHear(t *testing.T) {
 		{"no connection to itself", func(f *fixture, _ sandbox.Sandbox) {
 			f.silence(forever)
 			f.failNext("check self", forever)
-		}, func(f *fixture) { f.silence(0); f.failNext("check self", 0) }, "cannot hear"},
+		}, func(f *fixture) { f.silence(0); f.failNext("check self", 0) }, "health checks suspended"},
 		{"no link to the guest", func(f *fixture, sb sandbox.Sandbox) {
 			f.failDial(func(string) error { return os.NewSyscallError("connect", syscall.EHOSTUNREACH) })
 			f.failNext("check path "+f.row(sb.ID).SlotID, forever)
-		}, func(f *fixture) { f.failDial(nil) }, "not its own"},
+		}, func(f *fixture) { f.failDial(nil) }, "because of the host"},
 		{"a connect that hangs and heeds nothing", func(f *fixture, _ sandbox.Sandbox) {
 			f.failDial(func(string) error { time.Sleep(time.Hour); return syscall.ETIMEDOUT })
 		}, func(f *fixture) { f.failDial(nil) }, "did not run"},

@@ -121,9 +121,9 @@ func findDriver(all []Driver, name string) (Driver, error) {
 	}
 	if len(all) == 0 {
 		return Driver{}, &Error{Op: "find driver", Kind: ErrUnsupported,
-			Err: errors.New("this build has no driver that can run sandboxes on this system yet; Linux has one")}
+			Err: errors.New("this build has no sandbox driver for this operating system; use Linux")}
 	}
-	return Driver{}, fmt.Errorf("driver %.40q is not in this build; there is %s", name, strings.Join(names, " and "))
+	return Driver{}, fmt.Errorf("driver %.40q is not in this build; available: %s", name, strings.Join(names, ", "))
 }
 
 // Dispatch turns this process into a part of a machine if a driver started it as

@@ -34,10 +34,10 @@ func TestAutoIsTheFirstDriverThatIsAvailable(t *testing.T) {
 		"the next one":              {[]Driver{{Name: "a", New: open}, {Name: "b", New: open, Preference: 1, Available: no}}, "auto", "a"},
 		"none: the preferred one":   {[]Driver{{Name: "a", New: open, Available: no}, {Name: "b", New: open, Preference: 1, Available: no}}, "auto", "b"},
 		"one by name, though":       {[]Driver{{Name: "a", New: open}, {Name: "b", New: open, Available: no}}, "b", "b"},
-		"one that is not there":     {[]Driver{{Name: "a", New: open}, {Name: "b", New: open}}, "kvm", `driver "kvm" is not in this build; there is auto and a and b`},
+		"one that is not there":     {[]Driver{{Name: "a", New: open}, {Name: "b", New: open}}, "kvm", `driver "kvm" is not in this build; available: auto, a, b`},
 		"the empty name":            {[]Driver{{Name: "a", New: open}}, "", `driver "" is not in this build`},
-		"a build without drivers":   {nil, "auto", "this build has no driver"},
-		"by name, without drivers ": {nil, "a", "this build has no driver"},
+		"a build without drivers":   {nil, "auto", "this build has no sandbox driver"},
+		"by name, without drivers ": {nil, "a", "this build has no sandbox driver"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			register(t, c.drivers...)

@@ -26,7 +26,7 @@ import (
 var bin embed.FS
 
 // ErrMissing: this binary was built without the agent.
-var ErrMissing = errors.New("this binary has no guest agent inside, build it with `make build`")
+var ErrMissing = errors.New("this binary has no embedded guest agent: build it with `make build`")
 
 // Name is the file in the directory bin that holds the agent for an
 // architecture.

@@ -56,7 +56,7 @@ func TestADriverWithoutABareMechanismIsRefusedAndItsNodeClosed(t *testing.T) {
 		n.OnClose(func(context.Context) error { closed++; return nil })
 		return n, nil
 	})
-	if err != nil || len(r.Groups) != 1 || !strings.Contains(r.Groups[0].Error, "has no bare mechanism to compare with") || closed != 1 {
+	if err != nil || len(r.Groups) != 1 || !strings.Contains(r.Groups[0].Error, "cannot be measured on its own") || closed != 1 {
 		t.Errorf("%+v, %v, closed %d times", r, err, closed)
 	}
 }

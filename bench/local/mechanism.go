@@ -23,7 +23,7 @@ func under(ctx context.Context, n *node.Node) (bench.Mechanism, error) {
 	driver, ok := n.Driver.(Driver)
 	if !ok {
 		info := n.Driver.Info()
-		return nil, &vm.Error{Op: "benchmark", Kind: vm.ErrUnsupported, Err: fmt.Errorf("driver %s has no bare mechanism to compare with", info.Driver)}
+		return nil, &vm.Error{Op: "benchmark", Kind: vm.ErrUnsupported, Err: fmt.Errorf("driver %s cannot be measured on its own", info.Driver)}
 	}
 	if err := n.Runtime.Prepare(ctx); err != nil {
 		return nil, err

@@ -80,8 +80,8 @@ next "rundlet serve" takes them over.`,
 	shareFlags(f, &cfg.Node.Shares)
 	cfg.Node.Supervision = runtime.DefaultSupervision()
 	f.DurationVar(&cfg.Node.Supervision.Heartbeat, "heartbeat", cfg.Node.Supervision.Heartbeat, "interval of sandbox health checks; a sandbox that fails them for 5 minutes is killed; 0 disables them")
-	f.IntVar(&cfg.Node.Warm.Ready, "warm", warmpool.DefaultTarget.Ready, "warm sandboxes of template base to keep running; 0 disables the warm pool")
-	f.IntVar(&cfg.Node.Warm.Prepared, "prepared", warmpool.DefaultTarget.Prepared, "sandboxes of template base to keep prepared for refilling the warm pool")
+	f.IntVar(&cfg.Node.Warm.Ready, "warm", warmpool.DefaultTarget.Ready, "warm sandboxes of template base to keep running; 0 keeps none")
+	f.IntVar(&cfg.Node.Warm.Prepared, "prepared", warmpool.DefaultTarget.Prepared, "sandboxes of template base to prepare for the warm pool, not running yet")
 	f.DurationVar(&cfg.Node.Warm.MaxAge, "warm-max-age", warmpool.DefaultTarget.MaxAge, "age at which a warm sandbox is replaced; 0 means never")
 	return cmd
 }

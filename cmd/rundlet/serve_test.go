@@ -15,7 +15,7 @@ func TestServeRefusesAnEndpointThatIsNoURL(t *testing.T) {
 
 func TestServeRefusesADriverThatIsNotInTheBuild(t *testing.T) {
 	home(t)
-	if _, err := cli(t, "serve", "--listen", "127.0.0.1:0", "--driver", "xen"); err == nil || !strings.Contains(err.Error(), `driver "xen" is not in this build; there is auto and `) {
+	if _, err := cli(t, "serve", "--listen", "127.0.0.1:0", "--driver", "xen"); err == nil || !strings.Contains(err.Error(), `driver "xen" is not in this build; available: auto, `) {
 		t.Errorf("%v", err)
 	}
 }

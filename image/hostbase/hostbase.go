@@ -90,7 +90,7 @@ func Build(ctx context.Context, cfg Config) (Base, error) {
 		return Base{}, fmt.Errorf("base: %w", err)
 	}
 	if os.Geteuid() != 0 {
-		return Base{}, errors.New("base: must be root to make files of several owners")
+		return Base{}, errors.New("base: creating files of several owners needs root")
 	}
 	t, err := plan(cfg)
 	if err != nil {

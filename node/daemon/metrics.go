@@ -72,7 +72,7 @@ func listenLoopback(address string) (net.Listener, error) {
 		return nil, err
 	}
 	if !addr.IP.IsLoopback() {
-		return nil, fmt.Errorf("%s can be reached from other machines and needs no key; use a loopback address, or GET /metrics of the API with a key", address)
+		return nil, fmt.Errorf("%s is reachable from other hosts without an API key: use a loopback address, or GET /metrics of the API with a key", address)
 	}
 	return net.ListenTCP("tcp", addr)
 }

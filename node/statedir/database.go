@@ -42,7 +42,7 @@ func CheckDatabase(ctx context.Context, dirs layout.Layout) error {
 		what = "the database is empty"
 	}
 	return &vm.Error{Op: "open the database",
-		Err: fmt.Errorf("%s (%s), but the state directory has %d saved snapshots and %d machines, whose use only a database knows; nothing was changed",
+		Err: fmt.Errorf("%s (%s), but the state directory has %d saved snapshots and %d machines, which only a database can identify; nothing was changed",
 			what, dirs.Database(), saved, machines),
 		Hint: `restore a backup: rundlet restore FILE; or start with an empty database, which makes everything an orphan: rundlet serve --accept-empty-database`}
 }

@@ -40,7 +40,7 @@ func Canonical(ctx context.Context, dirs layout.Layout) (_ layout.Layout, err er
 		other = path
 	}
 	return dirs, &vm.Error{Op: "open the state directory",
-		Err:  fmt.Errorf("%s was at %s when its sandboxes and snapshots were saved, and they can be found by that path only; nothing was changed", dirs.StateDir, other),
+		Err:  fmt.Errorf("%s was at %s when its sandboxes and snapshots were saved, and they can be found only at that path; nothing was changed", dirs.StateDir, other),
 		Hint: fmt.Sprintf("move it back, or mount it there: mkdir -p %[2]s && mount --bind %[1]s %[2]s", dirs.StateDir, other)}
 }
 

@@ -123,7 +123,7 @@ func LockDatabase(ctx context.Context, dirs layout.Layout) (unlock func(), err e
 	if err != nil {
 		daemon()
 		if errors.Is(err, ErrLocked) {
-			return nil, fmt.Errorf("a \"rundlet run\" uses the state directory %s; try again when it has ended", dirs.StateDir)
+			return nil, fmt.Errorf("state directory %s is in use by \"rundlet run\"; retry when it has ended", dirs.StateDir)
 		}
 		return nil, err
 	}

@@ -38,7 +38,7 @@ func (c *Controller) check(floor int64) error {
 		return fmt.Errorf("%w: %d MiB are free in %s, and %d MiB must stay free",
 			sandbox.ErrDiskFull, below.Available>>20, below.Root, below.Minimum>>20)
 	case err != nil:
-		return fmt.Errorf("%w: the room on the disk is not known: %w", sandbox.ErrUnavailable, err)
+		return fmt.Errorf("%w: free disk space is unknown: %w", sandbox.ErrUnavailable, err)
 	}
 	return nil
 }

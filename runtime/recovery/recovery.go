@@ -42,7 +42,7 @@ const (
 )
 
 // errSlow: a sandbox is recovered in the background.
-var errSlow = fmt.Errorf("it is not done after %s and goes on in the background", EachTimeout)
+var errSlow = fmt.Errorf("not finished after %s; continues in the background", EachTimeout)
 
 // Sandboxes is what recovery needs of the state machine.
 type Sandboxes interface {

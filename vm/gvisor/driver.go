@@ -136,7 +136,7 @@ func New(conf Config) (*Driver, error) {
 	switch {
 	case !dispatched.Load():
 		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported,
-			Err:  errors.New("this program has not called vm.Dispatch, so each sandbox that it starts would begin the program anew"),
+			Err:  errors.New("this program has not called vm.Dispatch, so each sandbox would start the program again"),
 			Hint: "make vm.Dispatch, or node.Init, which calls it, the first statement of main"}
 	case !filepath.IsAbs(conf.StateDir) || !filepath.IsAbs(conf.RunDir):
 		return fail(vm.ErrInvalid, errors.New("state and run directory must be absolute paths"))
