@@ -35,10 +35,23 @@ func Checks(dirs layout.Layout) []doctor.CheckFunc {
 			return f.list()
 		},
 		func(ctx context.Context) []doctor.Finding {
-			f := findings{name: "state", fine: "the database says the use of all that is saved"}
+			f := findings{name: "state", fine: "the database says the use of all that is saved" + nodeID(ctx, dirs)}
 			stateProblems(ctx, dirs, &f)
 			return f.list()
 		})
+}
+
+// nodeID names the node whose state directory it is, if it has been one.
+func nodeID(ctx context.Context, dirs layout.Layout) string {
+	db, err := store.OpenReadOnly(ctx, dirs.Database())
+	if err != nil {
+		return "" // What is wrong with it is told as a problem.
+	}
+	defer db.Close()
+	if id, err := db.KnownNodeID(ctx); err == nil && id != "" {
+		return "; this is node " + id
+	}
+	return ""
 }
 
 // stateProblems adds what an operator has to look at in a state directory.
