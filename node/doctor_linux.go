@@ -35,10 +35,23 @@ func Checks(dirs layout.Layout) []doctor.CheckFunc {
 			return f.list()
 		},
 		func(ctx context.Context) []doctor.Finding {
-			f := findings{name: "state", fine: "no orphans or quarantined sandboxes"}
+			f := findings{name: "state", fine: "no orphans or quarantined sandboxes" + nodeID(ctx, dirs)}
 			stateProblems(ctx, dirs, &f)
 			return f.list()
 		})
+}
+
+// nodeID returns a note with the node id of a state directory, empty if no node used it yet.
+func nodeID(ctx context.Context, dirs layout.Layout) string {
+	db, err := store.OpenReadOnly(ctx, dirs.Database())
+	if err != nil {
+		return "" // stateProblems reports what is wrong with it.
+	}
+	defer db.Close()
+	if id, err := db.KnownNodeID(ctx); err == nil && id != "" {
+		return "; this is node " + id
+	}
+	return ""
 }
 
 // stateProblems adds problems of the state directory that need an operator.

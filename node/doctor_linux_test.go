@@ -31,6 +31,13 @@ func TestTheDoctorReportsWhatWasSetAside(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	id, err := db.NodeID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := nodeID(t.Context(), l); !strings.HasSuffix(text, id) {
+		t.Errorf("it says %q of node %s", text, id)
+	}
 	f := findings{name: "state", fine: "fine"}
 	stateProblems(t.Context(), l, &f)
 	if got := f.list(); len(got) != 2 || got[0].Status != doctor.Warn || !strings.Contains(got[0].Hint, "orphan ls") || !strings.Contains(got[1].Detail, "2 sandboxes") {
@@ -49,6 +56,9 @@ func TestTheDoctorHasTheChecksOfEveryDriver(t *testing.T) {
 		if !slices.Contains(names, d.Name) {
 			t.Errorf("no finding of %s in %v", d.Name, names)
 		}
+	}
+	if text := nodeID(t.Context(), dirs(t)); text != "" {
+		t.Errorf("the id of a node that never was: %q", text)
 	}
 	if !slices.Contains(names, "network") || !slices.Contains(names, "state") {
 		t.Errorf("findings %v", names)

@@ -22,6 +22,8 @@ type spy struct {
 	driver.Driver
 	mu   sync.Mutex
 	seen map[string]bool
+	// during is called with each statement, before SQLite has it; nil for nothing.
+	during func(query string)
 }
 
 func (d *spy) Open(name string) (driver.Conn, error) {
@@ -33,6 +35,9 @@ func (d *spy) note(query string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.seen[query] = true
+	if d.during != nil {
+		d.during(query)
+	}
 }
 
 // take returns what was kept, and begins anew.

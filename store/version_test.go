@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -126,18 +127,30 @@ func TestAMovedNameMakesTheOtherRowStale(t *testing.T) {
 // An error of a write says that it was not made: a context that ends breaks off the
 // wait for the connection, and no write.
 func TestAWriteIsMadeOrNot(t *testing.T) {
-	s := openTest(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	row := sample("i1", "running")
-	if err := s.PutSandbox(ctx, &row); err != nil {
+	driverName = "spied"
+	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "db"))
+	driverName = "sqlite"
+	if err != nil {
 		t.Fatal(err)
 	}
-	cancel()
-	if err := s.PutSandbox(ctx, &row); !errors.Is(err, context.Canceled) {
-		t.Errorf("after the end of its context: %v", err)
+	defer s.Close()
+	row := sample("i1", "running")
+	if err := s.PutSandbox(t.Context(), &row); err != nil {
+		t.Fatal(err)
 	}
-	if err := s.PutSandbox(t.Context(), &row); err != nil || row.Version != 2 {
-		t.Errorf("version %d, %v", row.Version, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	statements.during = func(query string) {
+		if strings.HasPrefix(query, "UPDATE sandboxes") {
+			cancel() // The client goes away in the middle.
+		}
+	}
+	err = s.PutSandbox(ctx, &row)
+	statements.during = nil
+	if now, read := s.Sandbox(t.Context(), "i1"); err != nil || read != nil || row.Version != 2 || now.Version != 2 {
+		t.Errorf("version %d, in the database %d, %v, %v", row.Version, now.Version, err, read)
+	}
+	if err := s.PutSandbox(ctx, &row); !errors.Is(err, context.Canceled) || row.Version != 2 {
+		t.Errorf("after the end of its context: %v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -111,16 +112,21 @@ func listKilled(cmd *cobra.Command, o *options) error {
 		return err
 	}
 	type ended struct {
-		ID        string    `json:"id"`
-		Template  string    `json:"template"`
-		Reason    string    `json:"reason"`
-		StartedAt time.Time `json:"started_at,omitzero"`
-		KilledAt  time.Time `json:"killed_at"`
-		MemoryMiB int       `json:"memory_mib"`
+		ID        string          `json:"id"`
+		Template  string          `json:"template"`
+		Reason    string          `json:"reason"`
+		StartedAt time.Time       `json:"started_at,omitzero"`
+		KilledAt  time.Time       `json:"killed_at"`
+		MemoryMiB int             `json:"memory_mib"`
+		Node      string          `json:"node,omitempty"`
+		Driver    string          `json:"driver,omitempty"`
+		Owner     string          `json:"key_id,omitempty"`
+		Request   json.RawMessage `json:"request,omitempty"`
 	}
 	list := make([]ended, len(rows))
 	for i, row := range rows {
-		list[i] = ended{row.ID, row.Alias, row.Reason, row.StartedAt, row.KilledAt, row.MemoryMiB}
+		list[i] = ended{row.ID, row.Alias, row.Reason, row.StartedAt, row.KilledAt, row.MemoryMiB,
+			row.Node, row.Driver, row.KeyID, json.RawMessage(row.Request)}
 	}
 	if o.json {
 		return printJSON(cmd.OutOrStdout(), list)

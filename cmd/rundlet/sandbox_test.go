@@ -133,12 +133,16 @@ func TestSandboxLsKilled(t *testing.T) {
 	if out := must(t, "--json", "sandbox", "ls", "--killed"); strings.TrimSpace(out) != "[]" {
 		t.Errorf("none: %q", out)
 	}
-	row := store.Sandbox{ID: "i9", Instance: "x", Alias: "base", State: "killed", Reason: "timeout", KilledAt: time.Now()}
+	row := store.Sandbox{ID: "i9", Instance: "x", Alias: "base", State: "killed", Reason: "timeout", KilledAt: time.Now(),
+		Node: "n1", Driver: "sim", KeyID: "k1", Request: `{"template":"base"}`}
 	if err := openStore(t, l).PutSandbox(t.Context(), &row); err != nil {
 		t.Fatal(err)
 	}
 	list := decode[[]map[string]any](t, must(t, "--json", "sandbox", "ls", "--killed"))
 	if len(list) != 1 || list[0]["id"] != "i9" || list[0]["reason"] != "timeout" || list[0]["started_at"] != nil {
+		t.Errorf("%v", list)
+	}
+	if asked, _ := list[0]["request"].(map[string]any); asked["template"] != "base" || list[0]["node"] != "n1" || list[0]["driver"] != "sim" || list[0]["key_id"] != "k1" {
 		t.Errorf("%v", list)
 	}
 	if out := must(t, "sandbox", "ls", "--killed"); !strings.Contains(out, "timeout") {
