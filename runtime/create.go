@@ -138,7 +138,7 @@ func (r *Runtime) undoCreate(ctx context.Context, sb *handle, err error) error {
 		r.log.Error("create failed and could not be undone yet", "sandbox_id", sb.id, "error", undo)
 	}
 	if errors.Is(context.Cause(ctx), errInterrupted) {
-		err = fmt.Errorf("%w: it is being killed: %v", sandbox.ErrUnavailable, err)
+		err = fmt.Errorf("%w: it is being killed: %v", sandbox.ErrUnavailable, err) //nolint:errorlint // The ended context must not decide how the error is classified.
 	}
 	return fmt.Errorf("create sandbox %s: %w", sb.id, err)
 }

@@ -96,7 +96,7 @@ func brokenOff(ctx context.Context, err error) error {
 	if err == nil || !errors.Is(cause, errInterrupted) && !errors.Is(cause, errStuck) {
 		return err
 	}
-	return fmt.Errorf("%w: %v", cause, err)
+	return fmt.Errorf("%w: %v", cause, err) //nolint:errorlint // The ended context must not decide how the error is classified.
 }
 
 // await runs f to its end, which is bounded by f's own deadline, and waits for

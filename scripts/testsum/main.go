@@ -90,7 +90,7 @@ func summarise(w io.Writer, streams ...io.Reader) (failed bool, err error) {
 		if in.err != nil {
 			open--
 		}
-		if in.err != nil && in.err != io.EOF {
+		if in.err != nil && !errors.Is(in.err, io.EOF) {
 			err = errors.Join(err, in.err)
 		}
 	}
