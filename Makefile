@@ -12,7 +12,7 @@ export GO FUZZTIME AGENT_BUILD
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint unit cross e2e soak crash busy compatibility generate fuzz bench clean
+.PHONY: help setup build demo test lint unit cross e2e race soak crash busy compatibility generate fuzz bench clean
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ demo: setup build ## Build everything and run code in a sandbox.
 test: setup ## All checks: lint, cross builds, Go tests, unmodified SDKs. Under 30 minutes.
 	@scripts/test
 
-lint: ## gofmt, go vet, staticcheck.
+lint: ## gofmt and golangci-lint (.golangci.yml), for Linux and a Mac.
 	@scripts/lint
 
 unit: ## The Go tests alone, with the race detector, conformance suites included.
@@ -40,6 +40,9 @@ cross: ## Build for linux/amd64, linux/arm64 and darwin/arm64.
 
 e2e: setup build ## The unmodified E2B SDKs against a real server.
 	@e2e/run
+
+race: setup ## Random operations against a daemon with the race detector.
+	@scripts/race
 
 soak: build ## Crashes at every step, pauses, random operations, sessions, at length (SOAK="--duration 24h").
 	@scripts/soak $(SOAK)

@@ -5,6 +5,7 @@ package agent_test
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -168,7 +169,7 @@ func wantCode(t *testing.T, err error, code connect.Code, text string) {
 	if connect.CodeOf(err) != code {
 		t.Fatalf("code %v (%v), want %v", connect.CodeOf(err), err, code)
 	}
-	if ce, _ = err.(*connect.Error); text != "" && ce.Message() != text {
+	if errors.As(err, &ce); text != "" && ce.Message() != text {
 		t.Fatalf("message %q, want %q", ce.Message(), text)
 	}
 }

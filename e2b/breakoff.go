@@ -13,7 +13,7 @@ import (
 func (s *Server) breakingOff(r *http.Request) {
 	switch failed := recover(); {
 	case failed == nil:
-	case failed == http.ErrAbortHandler && r.ProtoMajor == 1:
+	case failed == http.ErrAbortHandler && r.ProtoMajor == 1: //nolint:errorlint // net/http compares so, too.
 		s.conns.reset(r.Context())
 		fallthrough
 	default:

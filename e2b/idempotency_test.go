@@ -61,7 +61,7 @@ func TestAnswersOnce(t *testing.T) {
 		// The first fails; its waiter takes over.
 		failed := errors.New("failed")
 		go func() {
-			if _, err := once(t.Context(), slow("", failed)); err != failed {
+			if _, err := once(t.Context(), slow("", failed)); !errors.Is(err, failed) {
 				t.Errorf("first: %v", err)
 			}
 		}()

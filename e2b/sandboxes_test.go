@@ -1,6 +1,7 @@
 package e2b
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -187,10 +188,10 @@ func TestMemoryKeys(t *testing.T) {
 	if err := keys.Remove(t.Context(), a.ID); err != nil {
 		t.Error(err)
 	}
-	if _, err := keys.Verify(t.Context(), text); err != ErrBadKey {
+	if _, err := keys.Verify(t.Context(), text); !errors.Is(err, ErrBadKey) {
 		t.Errorf("Verify of a removed key: %v", err)
 	}
-	if err := keys.Remove(t.Context(), a.ID); err != ErrBadKey {
+	if err := keys.Remove(t.Context(), a.ID); !errors.Is(err, ErrBadKey) {
 		t.Errorf("second Remove: %v", err)
 	}
 }

@@ -115,15 +115,6 @@ func since(then, before, step string, steps []string) func(string) string {
 	}
 }
 
-// short is the selection for a day: one step of each operation, another one the
-// next day, so that each has its turn.
-func short(ops []crashOp, day uint64) {
-	for i := range ops {
-		steps := ops[i].steps
-		ops[i].steps = []string{steps[(day+3*uint64(i))%uint64(len(steps))]}
-	}
-}
-
 // TestACrashAtAnyStepOfTheRealDaemonLosesNothingAndLeaksNothing kills the daemon
 // at the steps of every operation, and starts the next one over what is there.
 // Two sandboxes stand by through all of it.
@@ -131,12 +122,9 @@ func TestACrashAtAnyStepOfTheRealDaemonLosesNothingAndLeaksNothing(t *testing.T)
 	ops := crashOps()
 	checkSteps(t, ops)
 	if !*soak {
-		day := *seed
-		if day == 0 {
-			day = uint64(time.Now().Unix() / (24 * 60 * 60))
-		}
-		t.Logf("the steps of day %d: the same again with -seed=%d", day, day)
-		short(ops, day)
+		slice, why := chooseSlice(*crashSlice, slices.Max(lengths(ops)), headCommit, time.Now())
+		t.Logf("slice %d of %d, %s; the same again with -crash-slice=%d", slice, slices.Max(lengths(ops)), why, slice)
+		short(ops, slice)
 	}
 	m := newMatrix(t)
 	begin, cases := time.Now(), 0
@@ -186,23 +174,4 @@ func checkSteps(t *testing.T, ops []crashOp) {
 
 func TestCrashMatrixCoversEveryStep(t *testing.T) {
 	checkSteps(t, crashOps())
-	// In as many days as the longest operation has steps, each has had its turn.
-	days, turns := 0, map[string]bool{}
-	for _, op := range crashOps() {
-		days = max(days, len(op.steps))
-	}
-	for day := range days {
-		ops := crashOps()
-		short(ops, uint64(day))
-		for _, op := range ops {
-			turns[op.name+op.steps[0]] = true
-		}
-	}
-	for _, op := range crashOps() {
-		for _, step := range op.steps {
-			if !turns[op.name+step] {
-				t.Errorf("%s at %s never has its turn", op.name, step)
-			}
-		}
-	}
 }

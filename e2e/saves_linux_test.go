@@ -101,7 +101,7 @@ func saveOne(ctx context.Context, api client.API, b burden) (saved bool, err err
 	}
 	out, err := run(ctx, api, sb, b.count)
 	if got := strings.ReplaceAll(out, "\n", ""); err != nil || got != b.want {
-		return false, fmt.Errorf("it has %q, want %q (pause: %v, %v)", got, b.want, pauseErr, err)
+		return false, fmt.Errorf("it has %q, want %q (pause: %w, %w)", got, b.want, pauseErr, err)
 	}
 	return pauseErr == nil, nil
 }

@@ -96,7 +96,7 @@ func (s *server) waitReady() error {
 	for {
 		select {
 		case <-s.exited:
-			return fmt.Errorf("it ended: %v", s.err)
+			return fmt.Errorf("it ended: %w", s.err)
 		case <-deadline:
 			return fmt.Errorf("%v passed: %w", readyTimeout, last)
 		case <-tick.C:

@@ -164,7 +164,7 @@ func (t *flowTable) delete(flows []tuple) error {
 		if err == nil {
 			err = t.receive(func(m syscall.NetlinkMessage) (done bool, err error) {
 				if m.Header.Type == unix.NLMSG_ERROR {
-					if err := answer(m); err != nil && err != unix.ENOENT {
+					if err := answer(m); err != nil && !errors.Is(err, unix.ENOENT) {
 						failed = err
 					}
 				}
@@ -186,7 +186,7 @@ func (t *flowTable) send(b []byte) error {
 func (t *flowTable) receive(next func(syscall.NetlinkMessage) (done bool, err error)) error {
 	for {
 		n, _, err := unix.Recvfrom(t.fd, t.buf, 0)
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {

@@ -47,7 +47,7 @@ func dialSocket(ctx context.Context, ns *os.File, addr netip.AddrPort) (net.Conn
 
 	err = unix.Connect(fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()})
 	if err != nil {
-		if err != unix.EINPROGRESS {
+		if !errors.Is(err, unix.EINPROGRESS) {
 			return nil, os.NewSyscallError("connect", err)
 		}
 		if err := awaitConnect(ctx, f); err != nil {

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -114,7 +115,7 @@ func (p *probes) capture() {
 			var from unix.Sockaddr
 			err := raw.Read(func(fd uintptr) bool {
 				k, from, err = unix.Recvfrom(int(fd), buf, 0)
-				return err != unix.EAGAIN
+				return !errors.Is(err, unix.EAGAIN)
 			})
 			if err != nil {
 				return

@@ -141,7 +141,7 @@ func (r *Runtime) undoCreate(ctx context.Context, sb *live.Sandbox, err error) e
 		r.log.Error("create failed and could not be undone yet", "sandbox_id", sb.ID, "error", undo)
 	}
 	if errors.Is(context.Cause(ctx), live.ErrInterrupted) {
-		err = fmt.Errorf("%w: it is being killed: %v", sandbox.ErrUnavailable, err)
+		err = fmt.Errorf("%w: it is being killed: %v", sandbox.ErrUnavailable, err) //nolint:errorlint // The ended context must not decide how the error is classified.
 	}
 	return fmt.Errorf("create sandbox %s: %w", sb.ID, err)
 }

@@ -86,7 +86,7 @@ func (s *Store) KnownNodeID(ctx context.Context) (id string, err error) {
 func (s *Store) FillOwner(ctx context.Context, node, driver string) error {
 	err := s.write(ctx, func(tx *sql.Tx) error {
 		for _, table := range []string{"sandboxes", "snapshots"} {
-			_, err := tx.ExecContext(ctx, `UPDATE `+table+` SET node = ?, driver = ?, version = version + 1 WHERE node = ''`, node, driver)
+			_, err := tx.ExecContext(ctx, `UPDATE `+table+` SET node = ?, driver = ?, version = version + 1 WHERE node = ''`, node, driver) //nolint:gosec // The names are ours, from the list above.
 			if err != nil {
 				return err
 			}

@@ -45,7 +45,7 @@ func newDiscipline(p *proc) *discipline {
 		_, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
 		return err
 	})
-	if err != unix.ENOTTY {
+	if !errors.Is(err, unix.ENOTTY) {
 		return nil
 	}
 	return &discipline{p: p}

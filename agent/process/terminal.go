@@ -83,7 +83,7 @@ func (t *terminal) read(got func([]byte)) {
 	var last time.Time
 	for backlog := ptyBacklog; backlog > 0; {
 		n, err := t.fill(buf)
-		if n > 0 && n < small && err == unix.EAGAIN && time.Since(last) < gather {
+		if n > 0 && n < small && errors.Is(err, unix.EAGAIN) && time.Since(last) < gather {
 			_ = sleep(context.Background(), gather) // which does not end before
 			var more int
 			more, err = t.fill(buf[n:])
@@ -98,7 +98,7 @@ func (t *terminal) read(got func([]byte)) {
 			}
 		}
 		switch {
-		case err == unix.EAGAIN && !late:
+		case errors.Is(err, unix.EAGAIN) && !late:
 			t.await()
 		case err != nil:
 			return
@@ -166,14 +166,14 @@ func (t *terminal) write(ctx context.Context, data []byte, stale func() bool) er
 		switch {
 		case err == nil:
 			data, pause = data[n:], time.Millisecond
-		case err == unix.EAGAIN:
+		case errors.Is(err, unix.EAGAIN):
 			if err := sleep(ctx, pause); err != nil {
 				return err
 			}
 			pause = min(2*pause, maxPause)
 		case errors.Is(err, os.ErrClosed):
 			return errStdinClosed
-		case err != unix.EINTR:
+		case !errors.Is(err, unix.EINTR):
 			return fmt.Errorf("write to terminal: %w", err)
 		}
 	}

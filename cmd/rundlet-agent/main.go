@@ -56,7 +56,7 @@ func run() error {
 			fmt.Fprintln(os.Stderr, "rundlet-agent:", err) // The guest is of use without it.
 		}
 	}
-	l, err := net.Listen("tcp", *listen)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", *listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}

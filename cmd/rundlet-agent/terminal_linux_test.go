@@ -90,11 +90,13 @@ func (s *screen) await(t *testing.T, want ...string) {
 		}
 	}()
 	eventually(t, "what the terminal should show", func() bool {
-		text, ok := s.text(), true
+		text := s.text()
 		for _, missing = range want {
-			if _, text, ok = strings.Cut(text, missing); !ok {
+			_, rest, ok := strings.Cut(text, missing)
+			if !ok {
 				return false
 			}
+			text = rest
 		}
 		return true
 	})

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -25,7 +26,7 @@ func TestTheDoctorTellsOfDirectoriesAndTheRest(t *testing.T) {
 	cmd := newRoot()
 	cmd.SetOut(&out)
 	cmd.SetArgs([]string{"doctor", "--json", "--state-dir", state, "--cache-dir", filepath.Join(dir, "cache"), "--run-dir", filepath.Join(dir, "run")})
-	if err := cmd.ExecuteContext(t.Context()); err != exitError(1) {
+	if err := cmd.ExecuteContext(t.Context()); !errors.Is(err, exitError(1)) {
 		t.Errorf("got %v, want the exit code 1", err)
 	}
 	var found struct{ Findings []doctor.Finding }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
@@ -45,7 +46,7 @@ func TestVersion(t *testing.T) {
 func TestDoctorJSON(t *testing.T) {
 	home(t)
 	out, err := cli(t, "--json", "doctor")
-	if code, failed := err.(exitError); err != nil && (!failed || code != 1) {
+	if err != nil && !errors.Is(err, exitError(1)) {
 		t.Fatal(err)
 	}
 	if !json.Valid([]byte(out)) || len(out) < 10 {

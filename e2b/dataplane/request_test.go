@@ -38,12 +38,12 @@ func TestTheEndOfARequestStaysItsEnd(t *testing.T) {
 	inner := &serverBody{Reader: strings.NewReader("hello")}
 	b := newRequestBody(inner, nil)
 	p := make([]byte, 16)
-	if n, err := b.Read(p); n != 5 || err != io.EOF {
+	if n, err := b.Read(p); n != 5 || !errors.Is(err, io.EOF) {
 		t.Fatalf("first read: %d, %v", n, err)
 	}
 	b.awaitEnd(context.Background()) // returns at once, or the test hangs
 	inner.Close()                    // the server, when the answer begins
-	if n, err := b.Read(p); n != 0 || err != io.EOF {
+	if n, err := b.Read(p); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("second read: %d, %v; want the end again", n, err)
 	}
 }

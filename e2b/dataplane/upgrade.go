@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"errors"
 	"io"
 	"net/http"
 )
@@ -34,7 +35,7 @@ type upgraded struct {
 
 func (u *upgraded) Read(b []byte) (int, error) {
 	n, err := u.ReadWriteCloser.Read(b)
-	if err != nil && (err != io.EOF || u.run.hasEnded()) {
+	if err != nil && (!errors.Is(err, io.EOF) || u.run.hasEnded()) {
 		u.reset()
 	}
 	return n, err

@@ -49,7 +49,7 @@ func (p Pauses) Again(ctx context.Context, attempt func() error, failed func(err
 		}
 		return attempt()
 	}, func(err error, pause time.Duration) {
-		if failed != nil && err != errBefore {
+		if failed != nil && !errors.Is(err, errBefore) {
 			failed(err, pause)
 		}
 	})

@@ -39,7 +39,7 @@ func TestPausesGrowToTheirBound(t *testing.T) {
 					}
 					return errTest
 				}, func(err error, pause time.Duration) {
-					if err != errTest {
+					if !errors.Is(err, errTest) {
 						t.Errorf("told of %v", err)
 					}
 					told = append(told, pause)
@@ -85,7 +85,7 @@ func TestStopAndTheEndOfTheContextEndTheAttempts(t *testing.T) {
 		}()
 		synctest.Wait()
 		cancel(cause)
-		if err := <-ended; err != cause || calls != 0 {
+		if err := <-ended; !errors.Is(err, cause) || calls != 0 {
 			t.Errorf("%v after %d calls", err, calls)
 		}
 	})

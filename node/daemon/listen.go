@@ -15,15 +15,15 @@ const portPatience = 2 * time.Second
 
 // listenAt listens at an address, and waits a while for one that is in use.
 func listenAt(ctx context.Context, address string, patience time.Duration) (net.Listener, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		ln, err := net.Listen("tcp", address)
+		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 		if !errors.Is(err, syscall.EADDRINUSE) {
 			return ln, err
 		}
 		select {
-		case <-ctx.Done():
+		case <-patient.Done():
 			return nil, err
 		case <-time.After(20 * time.Millisecond):
 		}

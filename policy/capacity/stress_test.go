@@ -1,6 +1,7 @@
 package capacity
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -67,7 +68,7 @@ func TestConcurrentUseAdmitsEverybodyAndLeavesNothing(t *testing.T) {
 				pool.refill(l, id)
 				if random.IntN(4) == 0 {
 					if r := pool.take(id); r != nil {
-						if err := r.Promote(); err != nil && err != ErrYielding {
+						if err := r.Promote(); err != nil && !errors.Is(err, ErrYielding) {
 							t.Errorf("promote: %v", err)
 						}
 						r.Release()

@@ -85,5 +85,5 @@ func BrokenOff(ctx context.Context, err error) error {
 	if err == nil || !errors.Is(cause, ErrInterrupted) && !errors.Is(cause, ErrStuck) {
 		return err
 	}
-	return fmt.Errorf("%w: %v", cause, err)
+	return fmt.Errorf("%w: %v", cause, err) //nolint:errorlint // The ended context must not decide how the error is classified.
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/runsc/specutils"
 
 	"github.com/rundlet/rundlet/vm"
 )
@@ -37,10 +38,10 @@ func Check(runDir string) []vm.Problem {
 		add(false, "no usable cgroups: CPU and memory limits will not be enforced",
 			"mount cgroups (v1 or v2) with the cpu, memory and pids controllers")
 	}
-	if info, err := os.Stat("/proc/self/exe"); err != nil || info.Mode()&0o5 != 0o5 {
+	if info, err := os.Stat(specutils.ExePath); err != nil || info.Mode()&0o5 != 0o5 {
 		add(true, "this program is not readable and executable by every user", "chmod o+rx the program")
 	}
-	if err := checkStatic("/proc/self/exe"); err != nil {
+	if err := checkStatic(specutils.ExePath); err != nil {
 		add(true, err.Error(), hintStatic)
 	}
 	if !onTmpfs(runDir) {

@@ -20,6 +20,7 @@ import (
 	"gvisor.dev/gvisor/pkg/log"
 	"gvisor.dev/gvisor/runsc/config"
 	"gvisor.dev/gvisor/runsc/container"
+	"gvisor.dev/gvisor/runsc/specutils"
 
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
@@ -153,7 +154,7 @@ func New(conf Config) (*Driver, error) {
 	case bootID() == "":
 		return fail(vm.ErrUnavailable, errors.New("cannot read which boot of the host this is"))
 	}
-	if err := checkStatic("/proc/self/exe"); err != nil {
+	if err := checkStatic(specutils.ExePath); err != nil {
 		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported, Err: err, Hint: hintStatic}
 	}
 	for _, dir := range []string{conf.rootDir(), conf.machinesDir(), conf.snapshotsDir(), conf.pendingDir()} {

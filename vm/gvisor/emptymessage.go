@@ -3,6 +3,7 @@
 package gvisor
 
 import (
+	"errors"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/abi/linux"
@@ -130,7 +131,7 @@ func sendEmpty(t *kernel.Task, s *unix.Socket, file *vfs.FileDescription, to []b
 	for {
 		_, e := s.SendMsg(t, usermem.IOSequence{IO: noBytes{}}, to, int(flags|linux.MSG_DONTWAIT), false, ktime.Time{}, carries)
 		err := e.ToError()
-		if wait && err == linuxerr.ErrWouldBlock && (limit == 0 || t.Kernel().MonotonicClock().Now().Sub(start) < limit) {
+		if wait && errors.Is(err, linuxerr.ErrWouldBlock) && (limit == 0 || t.Kernel().MonotonicClock().Now().Sub(start) < limit) {
 			// gVisor sends no notification of space for an empty message.
 			if _, err = t.BlockWithTimeout(nil, true, roomWait); linuxerr.Equals(linuxerr.ETIMEDOUT, err) {
 				continue

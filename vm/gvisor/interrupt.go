@@ -79,7 +79,7 @@ func typeBuffers(t *kernel.Task, no uintptr, args arch.SyscallArguments, all, wr
 				continue
 			}
 			n := upToKey(text[at:], keys)
-			wrote, _, err := write(t, no, arch.SyscallArguments{args[0], {Value: uintptr(buffers[i].Start) + uintptr(at)}, {Value: uintptr(n)}})
+			wrote, _, err := write(t, no, arch.SyscallArguments{args[0], {Value: uintptr(buffers[i].Start) + uintptr(at)}, {Value: uintptr(n)}}) //nolint:gosec // There is a buffer for each text.
 			if at, done = at+int(wrote), done+wrote; done > 0 && err != nil {
 				return done, nil, nil
 			}

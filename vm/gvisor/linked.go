@@ -9,7 +9,8 @@ import (
 )
 
 // errDynamic: a sandbox process is this program once more, in a root directory
-// that has no libraries.
+// that has no libraries. Only tests run another one: they link specutils.ExePath to a
+// static program, since the race detector needs cgo (scripts/unit).
 var errDynamic = errors.New("this program is dynamically linked, so it cannot start again inside a sandbox's empty root")
 
 // hintStatic is what to do about errDynamic.

@@ -39,7 +39,7 @@ var errProcessGone = errors.New("process is gone")
 // or 0 if pid is an unreaped child, whose number is not reused.
 func openProcess(pid int, start uint64) (*process, error) {
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
-	if err == unix.ESRCH {
+	if errors.Is(err, unix.ESRCH) {
 		return nil, errProcessGone
 	} else if err != nil {
 		return nil, fmt.Errorf("pidfd of %d: %w", pid, err)

@@ -71,8 +71,8 @@ func hear(c net.Conn, text string) error {
 }
 
 func ended(c net.Conn) error {
-	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-		return fmt.Errorf("read at the end: %d bytes, %v", n, err)
+	if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read at the end: %d bytes, %w", n, err)
 	}
 	return nil
 }
