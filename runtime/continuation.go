@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/rundlet/rundlet/runtime/claim"
-	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -40,7 +39,7 @@ func (r *Runtime) Capture(ctx context.Context, id string, reason sandbox.Continu
 // session is not gone on with, and the continuation can be followed up on again.
 // The request's template is ignored.
 func (r *Runtime) FollowUp(ctx context.Context, continuationID string, req sandbox.CreateRequest) (sandbox.Sandbox, error) {
-	if err := r.validate(req); err != nil {
+	if err := r.starter.Validate(req); err != nil {
 		return sandbox.Sandbox{}, err
 	}
 	snap, err := r.claims.Find(ctx, continuationID, claim.KindContinuation)
@@ -48,8 +47,8 @@ func (r *Runtime) FollowUp(ctx context.Context, continuationID string, req sandb
 		return sandbox.Sandbox{}, err
 	}
 	follows := viewContinuation(snap)
-	sb, err := r.create(ctx, req, claim.OfSnapshot(snap), &follows)
-	return sb, fault.Classify(err)
+	sb, err := r.starter.Create(ctx, req, claim.OfSnapshot(snap), &follows)
+	return r.outcome(sb, err)
 }
 
 func viewContinuation(row store.Snapshot) sandbox.Continuation {

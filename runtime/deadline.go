@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/fault"
-	"github.com/rundlet/rundlet/runtime/live"
-	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -29,7 +26,7 @@ func (r *Runtime) Extend(ctx context.Context, id string, timeout time.Duration) 
 func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration, onlyLater bool) (store.Sandbox, error) {
 	// Zero is "now" here; a sandbox that is to be created needs some time.
 	if timeout != 0 {
-		if err := r.validateTimeout(timeout); err != nil {
+		if err := r.starter.ValidateTimeout(timeout); err != nil {
 			return store.Sandbox{}, err
 		}
 	}
@@ -54,80 +51,10 @@ func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration,
 		return row, nil
 	}
 	row.EndAt = end
-	if err := r.put(ctx, sb, &row); err != nil {
+	if err := r.rows.Put(ctx, sb, &row); err != nil {
 		return store.Sandbox{}, fmt.Errorf("set timeout of %s: %w", id, fault.Classify(err))
 	}
 	sb.Update(func(row *store.Sandbox) { row.EndAt = end })
-	sb.Arm(0, func() { r.expire(sb) })
+	sb.Arm(0, func() { r.saver.Expire(sb) })
 	return row, nil
-}
-
-// expire runs when the timer fires.
-func (r *Runtime) expire(sb *live.Sandbox) {
-	r.live.IfOpen(func() { r.background.Go(func() { r.expired(sb) }) })
-}
-
-// expired ends or pauses a sandbox whose timeout has passed.
-func (r *Runtime) expired(sb *live.Sandbox) {
-	for sb.Life.LockWithin(r.life, max(0, time.Until(sb.Life.Due()))+supervise.Grace) != nil {
-		if r.life.Err() != nil || sb.Condemned() {
-			return
-		}
-		if !sb.Life.Overdue(time.Now()) {
-			continue // It has more time, or another call has the sandbox.
-		}
-		r.expireHung(sb)
-		return
-	}
-	defer sb.Life.Unlock()
-	// A call that held the lock may have moved the timeout, and told its client
-	// so, or ended the sandbox.
-	row := sb.Row()
-	if sb.State() != sandbox.StateRunning || time.Now().Before(row.EndAt) {
-		return
-	}
-	if kind := pauseKind(sandbox.OnTimeout(row.OnTimeout)); kind != "" {
-		if err := r.pauseLocked(sb, kind); err != nil {
-			// It is not killed for that: its owner asked for a pause, to keep it.
-			r.log.Warn("sandbox timed out and cannot be paused yet", "sandbox_id", sb.ID, "error", err)
-			if sb.State() == sandbox.StateRunning {
-				sb.Arm(expireRetry, func() { r.expire(sb) })
-			}
-		}
-		return
-	}
-	if err := r.terminateLocked(r.life, sb, "timeout"); err != nil {
-		r.log.Warn("sandbox timed out and cannot be ended yet", "sandbox_id", sb.ID, "error", err)
-	}
-}
-
-// expireHung is expire of a sandbox whose lifecycle call hangs. One that was to
-// be paused is left to supervision, which ends only what is silent.
-func (r *Runtime) expireHung(sb *live.Sandbox) {
-	row := sb.Row()
-	if sb.State() != sandbox.StateRunning || time.Now().Before(row.EndAt) {
-		return
-	}
-	if pauseKind(sandbox.OnTimeout(row.OnTimeout)) != "" {
-		sb.Arm(expireRetry, func() { r.expire(sb) })
-		return
-	}
-	if err := r.terminate(r.life, sb, "timeout"); err != nil {
-		r.log.Warn("sandbox timed out and cannot be ended yet", "sandbox_id", sb.ID, "error", err)
-	}
-}
-
-// expireRetry is the pause before another attempt to pause a sandbox that timed
-// out.
-const expireRetry = 30 * time.Second
-
-// pauseKind is how a timeout pauses; empty if it kills.
-func pauseKind(o sandbox.OnTimeout) string {
-	switch o {
-	case sandbox.OnTimeoutPause:
-		return claim.KindPause
-	case sandbox.OnTimeoutPauseFilesystem:
-		return claim.KindFilesystemPause
-	}
-	return ""
 }

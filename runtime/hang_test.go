@@ -10,7 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rundlet/rundlet/runtime/supervise"
+	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/save"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -168,7 +169,7 @@ func TestAKillAlwaysWinsWithinSeconds(t *testing.T) {
 					})
 				}
 				wg.Wait()
-				if took := time.Since(begin); took > supervise.Grace {
+				if took := time.Since(begin); took > background.Grace {
 					t.Errorf("it took %v", took)
 				}
 				if err := f.rt.Kill(ctx, sb.ID); !errors.Is(err, sandbox.ErrNotFound) {
@@ -205,7 +206,7 @@ func TestAKillGoesOnWhenItsClientGoesAway(t *testing.T) {
 		if _, err := f.rt.Get(context.Background(), sb.ID); !errors.Is(err, sandbox.ErrNotFound) {
 			t.Errorf("it is still there for clients: %v", err)
 		}
-		time.Sleep(supervise.Grace)
+		time.Sleep(background.Grace)
 		synctest.Wait()
 		f.wantNothingLeft()
 	})
@@ -256,7 +257,7 @@ func TestATimeoutEndsASandboxWhoseSnapshotHangs(t *testing.T) {
 		sb := f.create()
 		f.hangs("snapshot")
 		go f.rt.Snapshot(context.Background(), sb.ID, "", "")
-		time.Sleep(snapshotTimeout + time.Minute)
+		time.Sleep(save.SnapshotTimeout + time.Minute)
 		synctest.Wait()
 		if row := f.row(sb.ID); row.State != "killed" || row.Reason != "timeout" {
 			t.Errorf("row %+v", row)

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/end"
 	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -273,7 +274,7 @@ func TestAnEndThatTakesLongIsStuckAfterAMinute(t *testing.T) {
 		if err := f.rt.Kill(ctx, sb.ID); err == nil {
 			t.Fatal("it was ended")
 		}
-		time.Sleep(killTimeout - time.Second)
+		time.Sleep(end.KillTimeout - time.Second)
 		f.rt.watcher.Beat(ctx)
 		if n := f.rt.Supervision().Stuck; n != 0 {
 			t.Errorf("%d are stuck before", n)

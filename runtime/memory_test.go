@@ -20,7 +20,7 @@ func TestASandboxThatEndedForMemoryIsToldSo(t *testing.T) {
 	for reason, want := range map[string]bool{"oom": true, "exited: 1": false, "killed by request": false} {
 		sb := f.create()
 		inner, _ := f.rt.live.Find(sb.ID)
-		if err := f.rt.terminate(context.Background(), inner, reason); err != nil {
+		if err := f.rt.ender.End(context.Background(), inner, reason); err != nil {
 			t.Fatal(err)
 		}
 		told := map[string]error{"kill": f.rt.Kill(context.Background(), sb.ID)}

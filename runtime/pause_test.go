@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/save"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm/memvm"
@@ -208,7 +209,7 @@ func TestATimeoutPausesWhatIsToBePaused(t *testing.T) {
 			if row := f.row(sb.ID); row.State != "running" {
 				t.Errorf("after a pause that failed: %+v", row)
 			}
-			time.Sleep(expireRetry)
+			time.Sleep(save.ExpireRetry)
 			synctest.Wait()
 			if row := f.row(sb.ID); row.State != "paused" {
 				t.Fatalf("row %+v", row)

@@ -116,11 +116,11 @@ func TestACheckoutPromotesAndWhatIsUsedInTotalNeverDipsOrDoubles(t *testing.T) {
 		t.Errorf("%d samples of %d checkouts", n, depth)
 	}
 	// Nothing is left in it: that is not an error, and no checkout.
-	from, err := f.rt.resolve(context.Background(), "base")
+	from, err := f.rt.starter.Resolve(context.Background(), "base")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := f.rt.checkout(from); w != nil || samples(f, latency.WarmPoolCheckout) != depth {
+	if w := f.rt.pool.Checkout(from); w != nil || samples(f, latency.WarmPoolCheckout) != depth {
 		t.Errorf("an empty pool handed out %+v", w)
 	}
 }

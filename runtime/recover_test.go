@@ -11,6 +11,7 @@ import (
 
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/recovery"
+	"github.com/rundlet/rundlet/runtime/save"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -176,7 +177,7 @@ func TestAStartPausesWhatHasTimedOutWhenItServesAlready(t *testing.T) {
 				t.Errorf("%+v, %v", got, err)
 			}
 		}
-		if most.Load() > latePauses {
+		if most.Load() > save.LatePauses {
 			t.Errorf("%d pauses at a time", most.Load())
 		}
 	})
@@ -292,7 +293,7 @@ func TestAWaitingClientDoesNotReachAQuarantinedSandbox(t *testing.T) {
 				}()
 				synctest.Wait()
 				if quarantined {
-					f.rt.forget(sb)
+					f.rt.ender.Forget(sb)
 				} else {
 					sb.SetRecovering("")
 				}

@@ -13,6 +13,7 @@ import (
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/runtime/pool"
+	"github.com/rundlet/rundlet/runtime/save"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -215,7 +216,7 @@ func TestATimeoutWithoutRoomForAPauseIsTriedAgain(t *testing.T) {
 			t.Errorf("row %+v, did %v", row, f.work())
 		}
 		d.free.Store(floors.Save)
-		time.Sleep(expireRetry)
+		time.Sleep(save.ExpireRetry)
 		synctest.Wait()
 		if row := f.row(id); row.State != "paused" {
 			t.Errorf("row %+v", row)
@@ -239,7 +240,7 @@ func TestATimeoutThatPassedWhileTheDaemonWasAwayPausesAsAskedAndIsTriedAgain(t *
 			}
 			d.free.Store(floors.Save)
 			f.forgetHistory()
-			time.Sleep(expireRetry)
+			time.Sleep(save.ExpireRetry)
 			synctest.Wait()
 			if row := f.row(id); row.State != "paused" || row.FilesystemOnly != (how == sandbox.OnTimeoutPauseFilesystem) {
 				t.Errorf("row %+v", row)

@@ -16,11 +16,16 @@ import (
 	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/end"
 	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/orphan"
 	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/recovery"
+	"github.com/rundlet/rundlet/runtime/rows"
+	"github.com/rundlet/rundlet/runtime/save"
+	"github.com/rundlet/rundlet/runtime/settle"
+	"github.com/rundlet/rundlet/runtime/start"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/runtime/template"
@@ -122,6 +127,11 @@ type Runtime struct {
 	// reconciled is what Open did with what an earlier process left; constant.
 	reconciled reconcile.Report
 
+	rows      *rows.Writer
+	ender     *end.Ender
+	saver     *save.Saver
+	starter   *start.Starter
+	settler   *settle.Settler
 	claims    *claim.Claims
 	orphans   *orphan.Keeper
 	machines  *machine.Machines
@@ -136,7 +146,6 @@ type Runtime struct {
 
 	// ready is closed when Open is done, and late bounds what it left for later.
 	ready chan struct{}
-	late  chan struct{}
 }
 
 // Open makes a runtime and reconciles it with what an earlier process of the
@@ -188,7 +197,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		cfg: cfg, tokens: machine.Tokens{Secret: secret}, log: cfg.Log,
 		steps: &step.Recorder{Latency: cfg.Latency, Tracer: cfg.Tracer, Failpoint: cfg.Failpoint},
 		live:  live.NewSet(),
-		ready: make(chan struct{}), late: make(chan struct{}, latePauses),
+		ready: make(chan struct{}),
 	}
 	r.background = background.New(ctx)
 	r.life = r.background.Context()
@@ -222,6 +231,28 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		Driver: cfg.Driver, Network: cfg.Network, Store: cfg.Store, Machines: r.machines, Claims: r.claims,
 		Admission: r.admission, InUse: &r.held, Background: r.background, Steps: r.steps, Keep: r.pool.Keep,
 		Progress: cfg.Progress, Log: cfg.Log,
+	})
+	r.rows = &rows.Writer{Store: cfg.Store, Here: r.claims.SandboxHere, Log: cfg.Log}
+	r.ender = end.New(end.Config{
+		Driver: cfg.Driver, Rows: r.rows, Live: r.live, Places: r.admission.Places, Machines: r.machines, Claims: r.claims,
+		Steps: r.steps, Background: r.background, Note: r.notes.Note, Log: cfg.Log,
+		Ended: func(reason string) {
+			r.tally.killed(reason)
+			r.pool.Wake()
+		},
+	})
+	r.saver = save.New(save.Config{
+		Driver: cfg.Driver, Store: cfg.Store, Rows: r.rows, Live: r.live, Admission: r.admission, Machines: r.machines, Claims: r.claims,
+		Ender: r.ender, Held: &r.held, Steps: r.steps, Background: r.background, Notes: &r.notes, Ready: r.ready, Watch: func(sb *live.Sandbox) { r.starter.Watch(sb) }, Log: cfg.Log,
+	})
+	r.starter = start.New(start.Config{
+		Instance: cfg.Instance, Node: cfg.Node, Driver: cfg.Driver, Network: cfg.Network, Store: cfg.Store, Rows: r.rows, Live: r.live,
+		Admission: r.admission, Machines: r.machines, Claims: r.claims, Templates: r.templates, Pool: r.pool, Ender: r.ender, Saver: r.saver,
+		Held: &r.held, Steps: r.steps, Background: r.background, MaxTimeout: cfg.MaxTimeout, Log: cfg.Log,
+	})
+	r.settler = settle.New(settle.Config{
+		Driver: cfg.Driver, Store: cfg.Store, Rows: r.rows, Live: r.live, Admission: r.admission, Machines: r.machines, Claims: r.claims,
+		Ender: r.ender, Saver: r.saver, Starter: r.starter, Orphans: r.orphans, Held: &r.held, Background: r.background, Log: cfg.Log,
 	})
 	r.meter = r.newMeter()
 	r.host = supervise.NewHost(supervise.HostConfig{
@@ -274,10 +305,3 @@ const closeTimeout = background.CleanupTimeout + 10*time.Second
 
 // Latency returns the recorder that every stage reports to.
 func (r *Runtime) Latency() *latency.Recorder { return r.cfg.Latency }
-
-// forget removes a sandbox of which nothing is left.
-func (r *Runtime) forget(sb *live.Sandbox) {
-	r.live.Remove(sb)
-	r.admission.Places.Free(sb.Place)
-	r.notes.Note(sb.ID, nil)
-}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/end"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -123,7 +124,7 @@ func TestTheEndOfManyHasItsTime(t *testing.T) {
 			defer now.Add(-1)
 			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 			}
-			time.Sleep(endsAtOnce * endEachTime)
+			time.Sleep(end.AtOnce * endEachTime)
 		})
 		bound := f.rt.EndTimeout()
 		ctx, cancel := context.WithTimeout(context.Background(), bound)
@@ -132,7 +133,7 @@ func TestTheEndOfManyHasItsTime(t *testing.T) {
 		if err := f.rt.KillAll(ctx, "test"); err != nil {
 			t.Error(err)
 		}
-		if took := time.Since(begin); took > bound-endTimeout+endsAtOnce*endEachTime || most.Load() != endsAtOnce {
+		if took := time.Since(begin); took > bound-endTimeout+end.AtOnce*endEachTime || most.Load() != end.AtOnce {
 			t.Errorf("%v of %v, %d at a time", took, bound, most.Load())
 		}
 		f.wantNothingLeft()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/runtime/live"
+	"github.com/rundlet/rundlet/runtime/save"
 	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -25,12 +26,12 @@ func TestACallThatHangsIsBrokenOffAfterItsDeadline(t *testing.T) {
 		state  sandbox.State // in the end
 		reason string
 	}{
-		"a snapshot: its machine is silent": {hangs: []string{"snapshot"}, alive: snapshotTimeout + 4*time.Minute, state: sandbox.StateKilled,
+		"a snapshot: its machine is silent": {hangs: []string{"snapshot"}, alive: save.SnapshotTimeout + 4*time.Minute, state: sandbox.StateKilled,
 			reason: "stuck: no sign of life for 5m0s", call: func(f *fixture, id string) error {
 				_, err := f.rt.Snapshot(context.Background(), id, "", "")
 				return err
 			}},
-		"a pause: its machine is silent": {hangs: []string{"snapshot", "start"}, alive: pauseTimeout + 4*time.Minute,
+		"a pause: its machine is silent": {hangs: []string{"snapshot", "start"}, alive: save.PauseTimeout + 4*time.Minute,
 			state: sandbox.StateKilled, reason: supervise.ReasonHung, call: pauseOf},
 		"a resume: it is saved": {paused: true, hangs: []string{"create"}, state: sandbox.StatePaused, call: func(f *fixture, id string) error {
 			_, _, err := f.rt.Connect(context.Background(), id, time.Minute)

@@ -80,7 +80,7 @@ func (r *Runtime) supervise() {
 // newWatcher returns what asks sandboxes for signs of life.
 func (r *Runtime) newWatcher() *supervise.Watcher {
 	return supervise.NewWatcher(supervise.WatcherConfig{
-		Interval: r.cfg.Supervision.Heartbeat, Timeout: r.cfg.Supervision.HeartbeatTimeout, Sandboxes: watched{r},
+		Interval: r.cfg.Supervision.Heartbeat, Timeout: r.cfg.Supervision.HeartbeatTimeout, Sandboxes: r.settler.Watched(),
 		Agent: r.machines.Agent, Network: r.cfg.Network, Host: r.host, Background: r.background, Log: r.log,
 	})
 }

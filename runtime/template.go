@@ -2,10 +2,8 @@ package runtime
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/rundlet/rundlet/sandbox"
-	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -21,7 +19,7 @@ func (r *Runtime) Templates(ctx context.Context) ([]sandbox.Template, error) {
 
 // Prepare makes the base template ready, so that the first create need not.
 func (r *Runtime) Prepare(ctx context.Context) error {
-	_, err := r.base(ctx)
+	_, err := r.starter.Base(ctx)
 	return err
 }
 
@@ -29,12 +27,4 @@ func (r *Runtime) Prepare(ctx context.Context) error {
 // from what each sandbox has of its own. It is for measuring.
 func (r *Runtime) BaseSpec(ctx context.Context) (vm.Spec, error) {
 	return r.templates.BaseSpec(ctx)
-}
-
-// base returns the prepared base, unless the runtime is closing.
-func (r *Runtime) base(ctx context.Context) (store.Template, error) {
-	if !r.live.IfOpen(func() {}) {
-		return store.Template{}, fmt.Errorf("prepare the base template: %w: the daemon is shutting down", sandbox.ErrUnavailable)
-	}
-	return r.templates.Base(ctx)
 }

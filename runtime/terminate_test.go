@@ -174,7 +174,7 @@ func TestATimeoutThatMovesWhileTheTimerFiresIsKept(t *testing.T) {
 	sb.Update(func(row *store.Sandbox) { row.EndAt = time.Now().Add(-time.Second) })
 	fired := make(chan struct{})
 	go func() {
-		f.rt.expired(sb)
+		f.rt.saver.ExpireNow(sb)
 		close(fired)
 	}()
 	// A goroutine that waits for a mutex cannot be observed. This gives an early look
@@ -203,7 +203,7 @@ func TestATimerThatComesLateDoesNothing(t *testing.T) {
 	}
 	row := f.row(id)
 	f.forgetHistory()
-	f.rt.expired(sb)
+	f.rt.saver.ExpireNow(sb)
 	if again := f.row(id); len(f.history()) != 0 || again.State != "killed" || !again.KilledAt.Equal(row.KilledAt) {
 		t.Errorf("it did %v, the row is %+v", f.history(), again)
 	}
@@ -264,7 +264,7 @@ func TestKillAllEndsEverythingAndAdmitsNothing(t *testing.T) {
 	for range 3 {
 		f.create()
 	}
-	tpl, err := f.rt.resolve(context.Background(), "base")
+	tpl, err := f.rt.starter.Resolve(context.Background(), "base")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +273,7 @@ func TestKillAllEndsEverythingAndAdmitsNothing(t *testing.T) {
 	}
 	f.wantNothingLeft()
 	// One that was under way already is not admitted either.
-	if _, err := f.rt.create(context.Background(), request(), tpl, nil); !errors.Is(err, sandbox.ErrUnavailable) {
+	if _, err := f.rt.starter.Create(context.Background(), request(), tpl, nil); !errors.Is(err, sandbox.ErrUnavailable) {
 		t.Errorf("create during KillAll: %v", err)
 	}
 	if _, err := f.rt.Create(context.Background(), request()); !errors.Is(err, sandbox.ErrUnavailable) {

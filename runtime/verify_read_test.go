@@ -78,7 +78,7 @@ func TestAReadEndsWithTheLastWhoWaitsForIt(t *testing.T) {
 		f, req := restarted(t, func(*Config) {})
 		defer f.rt.Close()
 		release := f.rt.claims.HoldReads()
-		from, err := f.rt.resolve(context.Background(), req.Template)
+		from, err := f.rt.starter.Resolve(context.Background(), req.Template)
 		if err != nil {
 			t.Fatal(err)
 		}

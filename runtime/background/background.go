@@ -50,6 +50,10 @@ func (g *Group) Stop() {
 // Wait returns when every function has returned. It is called after Stop.
 func (g *Group) Wait() { g.wg.Wait() }
 
+// Grace is how long a lifecycle call that was broken off has for its own end. It is
+// a call that heeds its context or one that hangs; nothing is slow in between.
+const Grace = 2 * time.Second
+
 // CleanupTimeout bounds one attempt to free what a sandbox has.
 const CleanupTimeout = 30 * time.Second
 

@@ -26,7 +26,8 @@ var (
 
 // Begin returns a context for a lifecycle call, which ends with ctx, after the
 // timeout (ErrStuck), and when the sandbox is killed (ErrInterrupted). The caller
-// calls end.
+// calls end. ctx is rarely that of a request: a client that hangs up changes its mind by
+// another call.
 func (sb *Sandbox) Begin(ctx context.Context, timeout time.Duration) (_ context.Context, end func()) {
 	ctx, stop := context.WithTimeoutCause(ctx, timeout, ErrStuck)
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -86,4 +87,11 @@ func BrokenOff(ctx context.Context, err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %v", cause, err) //nolint:errorlint // The ended context must not decide how the error is classified.
+}
+
+// Hold is Begin for a caller that has sb.Life, which is then expected back at the
+// deadline.
+func (sb *Sandbox) Hold(ctx context.Context, timeout time.Duration) (_ context.Context, end func()) {
+	sb.Life.Extend(time.Now().Add(timeout))
+	return sb.Begin(ctx, timeout)
 }

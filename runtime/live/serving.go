@@ -68,3 +68,14 @@ func (s *Set) Serving(ctx context.Context, id string) (*Sandbox, error) {
 		return nil, &sandbox.RetryError{After: retryRecovering, Detail: "it is being recovered: " + why}
 	}
 }
+
+// StateError says why a sandbox in a state cannot be resumed; nil if it runs.
+func StateError(sb *Sandbox, s sandbox.State) error {
+	switch s {
+	case sandbox.StateRunning:
+		return nil
+	case sandbox.StateKilling, sandbox.StateKilled:
+		return sb.Gone()
+	}
+	return fmt.Errorf("sandbox %s is %s: %w", sb.ID, s, sandbox.ErrConflict)
+}

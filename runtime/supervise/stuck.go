@@ -25,7 +25,7 @@ func (w *Watcher) settle(v View, rec reconcile.Record) {
 	w.cfg.Log.Warn("sandbox stuck", "sandbox_id", v.ID, "state", v.state(), "action", rec.Action, "reason", rec.Reason)
 	if !w.cfg.Background.Go(func() {
 		defer done()
-		release, ok := w.cfg.Sandboxes.Hold(w.life, v.ID, Grace)
+		release, ok := w.cfg.Sandboxes.Hold(w.life, v.ID, background.Grace)
 		if !ok {
 			release, ok = w.loosen(v.ID, rec)
 		}

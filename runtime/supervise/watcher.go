@@ -28,9 +28,6 @@ const (
 	// LeastMissed is how many signs of life in a row must be missed, however
 	// long the silence was.
 	LeastMissed = 3
-	// Grace is how long a lifecycle call that was broken off has for its own end. It is
-	// a call that heeds its context or one that hangs; nothing is slow in between.
-	Grace = 2 * time.Second
 )
 
 // WatcherConfig is what a Watcher is made of. All fields are required.

@@ -1,4 +1,4 @@
-package runtime
+package start
 
 import (
 	"fmt"
@@ -13,16 +13,16 @@ import (
 const (
 	maxMetadataBytes = 64 << 10
 	// maxEnvBytes is what a request has at most, so that its body is the bound, and
-	// maxVariable the kernel's bound on one variable, with its "=" and the end: no
+	// MaxVariable the kernel's bound on one variable, with its "=" and the end: no
 	// program could be started with a longer one.
 	maxEnvBytes = 1 << 20
-	maxVariable = 128 << 10
+	MaxVariable = 128 << 10
 	// MinTimeout is the shortest timeout.
 	MinTimeout = time.Second
 )
 
-func (r *Runtime) validate(req sandbox.CreateRequest) error {
-	if err := r.validateTimeout(req.Timeout); err != nil {
+func (t *Starter) Validate(req sandbox.CreateRequest) error {
+	if err := t.ValidateTimeout(req.Timeout); err != nil {
 		return err
 	}
 	if n := size(req.Metadata); n > maxMetadataBytes {
@@ -35,17 +35,17 @@ func (r *Runtime) validate(req sandbox.CreateRequest) error {
 		if k == "" || strings.ContainsAny(k, "=\x00") || strings.Contains(v, "\x00") {
 			return fmt.Errorf("%w: environment variable %.40q is not valid", sandbox.ErrInvalid, k)
 		}
-		if n := len(k) + len(v) + 2; n > maxVariable {
-			return fmt.Errorf("%w: environment variable %.40q has %d bytes; at most %d are allowed", sandbox.ErrInvalid, k, n, maxVariable)
+		if n := len(k) + len(v) + 2; n > MaxVariable {
+			return fmt.Errorf("%w: environment variable %.40q has %d bytes; at most %d are allowed", sandbox.ErrInvalid, k, n, MaxVariable)
 		}
 	}
 	return nil
 }
 
-func (r *Runtime) validateTimeout(d time.Duration) error {
-	if d < MinTimeout || d > r.cfg.MaxTimeout {
+func (t *Starter) ValidateTimeout(d time.Duration) error {
+	if d < MinTimeout || d > t.cfg.MaxTimeout {
 		return fmt.Errorf("%w: timeout must be between %d and %d seconds",
-			sandbox.ErrInvalid, int(MinTimeout.Seconds()), int(r.cfg.MaxTimeout.Seconds()))
+			sandbox.ErrInvalid, int(MinTimeout.Seconds()), int(t.cfg.MaxTimeout.Seconds()))
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package runtime
+package start
 
 import (
 	"context"
@@ -12,21 +12,21 @@ import (
 	"github.com/rundlet/rundlet/store"
 )
 
-// resolve finds what to create from: a template, which is prepared if this
+// Resolve finds what to create from: a template, which is prepared if this
 // process has not checked it yet, or a snapshot.
-func (r *Runtime) resolve(ctx context.Context, name string) (claim.Origin, error) {
-	t, err := r.templates.Resolve(ctx, name)
+func (t *Starter) Resolve(ctx context.Context, name string) (claim.Origin, error) {
+	found, err := t.cfg.Templates.Resolve(ctx, name)
 	if err != nil && !errors.Is(err, sandbox.ErrTemplateNotFound) {
 		return claim.Origin{}, err
 	}
 	if err == nil {
-		if t.Aliases[0] != template.BaseAlias {
+		if found.Aliases[0] != template.BaseAlias {
 			return claim.Origin{}, fmt.Errorf("template %.128q: %w", name, sandbox.ErrTemplateNotFound)
 		}
-		tpl, err := r.base(ctx)
+		tpl, err := t.Base(ctx)
 		return claim.OfTemplate(tpl), err
 	}
-	n, serr := r.claims.Find(ctx, name, claim.KindSnapshot)
+	n, serr := t.cfg.Claims.Find(ctx, name, claim.KindSnapshot)
 	if errors.Is(serr, sandbox.ErrSnapshotNotFound) {
 		return claim.Origin{}, err
 	}
@@ -35,14 +35,22 @@ func (r *Runtime) resolve(ctx context.Context, name string) (claim.Origin, error
 
 // deletedMeanwhile says so if the snapshot was deleted while a sandbox was being
 // created from it, whatever it was that failed for that.
-func (r *Runtime) deletedMeanwhile(ctx context.Context, from claim.Origin, err error) error {
+func (t *Starter) deletedMeanwhile(ctx context.Context, from claim.Origin, err error) error {
 	if err == nil || from.Holder == "" {
 		return err
 	}
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
-	if _, gone := r.cfg.Store.Snapshot(ctx, from.ID); !errors.Is(gone, store.ErrNotFound) {
+	if _, gone := t.cfg.Store.Snapshot(ctx, from.ID); !errors.Is(gone, store.ErrNotFound) {
 		return err
 	}
 	return fmt.Errorf("%w any more: %s was deleted (%w)", sandbox.ErrSnapshotNotFound, from.ID, err)
+}
+
+// Base returns the prepared base, unless the runtime is closing.
+func (t *Starter) Base(ctx context.Context) (store.Template, error) {
+	if !t.cfg.Live.IfOpen(func() {}) {
+		return store.Template{}, fmt.Errorf("prepare the base template: %w: the daemon is shutting down", sandbox.ErrUnavailable)
+	}
+	return t.cfg.Templates.Base(ctx)
 }

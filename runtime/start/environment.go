@@ -1,4 +1,4 @@
-package runtime
+package start
 
 import (
 	"context"
@@ -12,10 +12,10 @@ import (
 
 // keepEnvironment keeps what a sandbox was given: by its create, above what is in
 // the snapshot that it was made from. A boot of it without its memory needs that.
-func (r *Runtime) keepEnvironment(ctx context.Context, id string, from claim.Origin, given map[string]string) error {
+func (t *Starter) keepEnvironment(ctx context.Context, id string, from claim.Origin, given map[string]string) error {
 	env := map[string]string{}
 	if from.Holder != "" {
-		saved, err := r.cfg.Store.Environment(ctx, from.ID)
+		saved, err := t.cfg.Store.Environment(ctx, from.ID)
 		if err != nil {
 			return err
 		}
@@ -29,18 +29,18 @@ func (r *Runtime) keepEnvironment(ctx context.Context, id string, from claim.Ori
 	if err := checkEnv(env); err != nil {
 		return fmt.Errorf("with those of the snapshot: %w", err)
 	}
-	return r.cfg.Store.PutEnvironment(ctx, id, env)
+	return t.cfg.Store.PutEnvironment(ctx, id, env)
 }
 
 // spawned counts a sandbox that was created from a template. It runs in the background.
-func (r *Runtime) spawned(from claim.Origin) {
+func (t *Starter) spawned(from claim.Origin) {
 	if from.Holder != "" {
 		return
 	}
 	more := map[string]store.Spawns{from.Alias: {Count: 1, Last: time.Now()}}
-	r.background.Go(func() {
-		if err := r.cfg.Store.AddSpawns(context.WithoutCancel(r.life), more); err != nil {
-			r.log.Warn("could not update the use count of a template", "template", from.Alias, "error", err)
+	t.cfg.Background.Go(func() {
+		if err := t.cfg.Store.AddSpawns(context.WithoutCancel(t.life), more); err != nil {
+			t.cfg.Log.Warn("could not update the use count of a template", "template", from.Alias, "error", err)
 		}
 	})
 }

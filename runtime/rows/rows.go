@@ -1,0 +1,70 @@
+// Package rows writes the rows of sandboxes, by compare-and-swap. The package may import
+// store and runtime/live.
+package rows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/rundlet/rundlet/runtime/live"
+	"github.com/rundlet/rundlet/store"
+)
+
+// Store is what a Writer needs of store.Store.
+type Store interface {
+	Sandbox(ctx context.Context, id string) (store.Sandbox, error)
+	PutSandbox(ctx context.Context, row *store.Sandbox) error
+}
+
+// Writer writes the rows of live sandboxes. All fields are required and constant. Safe
+// for concurrent use.
+type Writer struct {
+	Store Store
+	// Here returns why a row is of another node or driver; nil if it is of this one.
+	Here func(store.Sandbox) error
+	Log  *slog.Logger
+}
+
+// Put writes the row of a sandbox, as it was read from it and changed, and
+// gives the sandbox its new version. The caller holds sb.Life, which makes it the only
+// writer.
+//
+// store.ErrStale shows that there is another one. Nothing was written then, and nothing
+// of the sandbox may be removed on the strength of what the daemon knows: the call
+// fails, what it did is undone, and the next start goes by the row. Only a kill goes on:
+// see PutOver.
+func (w *Writer) Put(ctx context.Context, sb *live.Sandbox, row *store.Sandbox) error {
+	err := w.Store.PutSandbox(ctx, row)
+	if errors.Is(err, store.ErrStale) {
+		w.Log.Error("sandbox row was changed by another writer; operator action required", "sandbox_id", sb.ID, "version", row.Version)
+	}
+	if err != nil {
+		return err
+	}
+	sb.SetVersion(row.Version)
+	return nil
+}
+
+// PutOver is Put of the intent to kill, which wins over whatever else a row says, unless
+// the row names something saved that the daemon knows nothing of: that would be lost.
+func (w *Writer) PutOver(ctx context.Context, sb *live.Sandbox, row *store.Sandbox) error {
+	for {
+		err := w.Put(ctx, sb, row)
+		if !errors.Is(err, store.ErrStale) {
+			return err
+		}
+		now, read := w.Store.Sandbox(ctx, row.ID)
+		switch {
+		case errors.Is(read, store.ErrNotFound):
+			row.Version = 0 // The end of the sandbox is worth a row.
+		case read != nil:
+			return errors.Join(err, read)
+		case now.SnapshotID != "" && now.SnapshotID != row.SnapshotID, now.Instance != row.Instance, w.Here(now) != nil:
+			return fmt.Errorf("%w: it is %s there, with snapshot %q, of instance %s; it is not ended", err, now.State, now.SnapshotID, now.Instance)
+		default:
+			row.Version = now.Version
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package start
+
+import (
+	"context"
+	"time"
+
+	"github.com/rundlet/rundlet/runtime/live"
+	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/store"
+)
+
+// guestOf is the identity of a sandbox's machine.
+func guestOf(row store.Sandbox) machine.Guest {
+	return machine.Guest{
+		ID: row.ID, TemplateID: row.TemplateID, Secure: row.Secure,
+		Internet: row.AllowInternet == nil || *row.AllowInternet,
+	}
+}
+
+// restore makes the slot and the machine of a sandbox, and records the slot in
+// its row, for the undo.
+func (t *Starter) restore(ctx context.Context, sb *live.Sandbox, l machine.Launch, resume bool) error {
+	return t.cfg.Machines.Restore(ctx, guestOf(sb.Row()), l, resume, func(slotID string) {
+		sb.Update(func(row *store.Sandbox) { row.SlotID = slotID })
+	})
+}
+
+// launch makes the network slot and the machine and delivers what is per
+// sandbox. What it made is recorded in the row, for the undo.
+func (t *Starter) launch(ctx context.Context, sb *live.Sandbox, l machine.Launch) error {
+	begin := time.Now()
+	if err := t.restore(ctx, sb, l, true); err != nil {
+		return err
+	}
+	// The rest is to wait for an answer, which a guest may never give: no one
+	// waits for that with a processor's slot in hand.
+	sb.Reservation.Launched()
+	ctx, cancel := context.WithTimeout(ctx, machine.Patience(l.Origin))
+	defer cancel()
+	if l.Origin.Filesystem {
+		if err := t.cfg.Machines.AwaitAgent(ctx, sb.ID); err != nil {
+			return err
+		}
+	}
+	sb.SetRestored(begin)
+	if err := t.cfg.Steps.At(l.Machine); err != nil {
+		return err
+	}
+	if err := t.cfg.Machines.Deliver(ctx, guestOf(sb.Row()), l); err != nil {
+		return err
+	}
+	return t.cfg.Steps.At(l.Delivered)
+}

@@ -1,0 +1,64 @@
+package start
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/live"
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
+)
+
+// write is one of a create's writes to the store.
+func (t *Starter) write(ctx context.Context, sb *live.Sandbox, row *store.Sandbox) (err error) {
+	ctx, done := t.cfg.Steps.Stage(ctx, latency.CreateStore)
+	defer func() { done(err) }()
+	return t.cfg.Rows.Put(ctx, sb, row)
+}
+
+// nowRunning writes the outcome of a create or a resume.
+func (t *Starter) nowRunning(ctx context.Context, sb *live.Sandbox, timeout time.Duration) error {
+	started := time.Now()
+	row := sb.Row()
+	row.State, row.StartedAt, row.EndAt = sandbox.StateRunning, started, started.Add(timeout)
+	row.Deadline, row.SnapshotID, row.QuarantinedAt, row.Reason = time.Time{}, "", time.Time{}, ""
+	if err := t.write(ctx, sb, &row); err != nil {
+		return err
+	}
+	sb.Update(func(now *store.Sandbox) { *now = row })
+	return nil
+}
+
+// newRow is the row of a sandbox that is to be created.
+func (t *Starter) newRow(req sandbox.CreateRequest, from claim.Origin, follows *sandbox.Continuation) store.Sandbox {
+	row := store.Sandbox{
+		ID: sandbox.NewID(), Instance: t.cfg.Instance, TemplateID: from.TemplateID, Alias: from.Alias, BuildID: from.BuildID,
+		State: sandbox.StateCreating, Metadata: req.Metadata, CreatedAt: time.Now(),
+		VCPUs: from.Size.VCPUs, MemoryMiB: from.Size.MemoryMiB, DiskMiB: from.Size.DiskMiB,
+		Secure: req.Secure, PrivatePorts: req.AllowPublicTraffic != nil && !*req.AllowPublicTraffic,
+		AllowInternet: req.AllowInternet, KeyID: req.KeyID,
+		OriginID: from.ID, Spec: from.Spec, OnTimeout: req.OnTimeout, AutoResume: req.AutoResume,
+		Timeout: req.Timeout, Request: req.Record(), Node: t.cfg.Node, Driver: t.cfg.Driver.Info().Driver,
+	}
+	if follows != nil {
+		// It is our own type: it encodes.
+		text, _ := json.Marshal(follows)
+		row.FollowsUp = string(text)
+	}
+	return row
+}
+
+func budget(row store.Sandbox) capacity.Budget {
+	return capacity.Sandbox(row.VCPUs, row.MemoryMiB, row.DiskMiB)
+}
+
+// Adopted is the budget of a sandbox whose machine exists.
+func Adopted(row store.Sandbox) capacity.Budget {
+	b := budget(row)
+	b.Launches = 0
+	return b
+}

@@ -1,0 +1,35 @@
+package start
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
+)
+
+func TestTheBoundsOfARequest(t *testing.T) {
+	s := &Starter{cfg: Config{MaxTimeout: time.Hour}}
+	env := func(key string, value int) map[string]string {
+		return map[string]string{key: strings.Repeat("x", value)}
+	}
+	for name, tt := range map[string]struct {
+		req  sandbox.CreateRequest
+		want error
+	}{
+		"the shortest timeout":  {sandbox.CreateRequest{Timeout: MinTimeout}, nil},
+		"a shorter one":         {sandbox.CreateRequest{Timeout: MinTimeout - 1}, sandbox.ErrInvalid},
+		"the longest timeout":   {sandbox.CreateRequest{Timeout: time.Hour}, nil},
+		"a longer one":          {sandbox.CreateRequest{Timeout: time.Hour + 1}, sandbox.ErrInvalid},
+		"the longest variable":  {sandbox.CreateRequest{Timeout: time.Hour, Env: env("k", MaxVariable-3)}, nil},
+		"a longer variable":     {sandbox.CreateRequest{Timeout: time.Hour, Env: env("k", MaxVariable-2)}, sandbox.ErrInvalid},
+		"a variable's name":     {sandbox.CreateRequest{Timeout: time.Hour, Env: env("a=b", 1)}, sandbox.ErrInvalid},
+		"as much metadata":      {sandbox.CreateRequest{Timeout: time.Hour, Metadata: env("k", maxMetadataBytes-1)}, nil},
+		"more metadata than is": {sandbox.CreateRequest{Timeout: time.Hour, Metadata: env("k", maxMetadataBytes)}, sandbox.ErrInvalid},
+	} {
+		if err := s.Validate(tt.req); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", name, err, tt.want)
+		}
+	}
+}
