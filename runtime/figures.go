@@ -66,22 +66,36 @@ type SnapshotFigures struct {
 
 // tally counts what no other part of the runtime keeps.
 type tally struct {
-	mu    sync.Mutex
-	kills map[string]uint64
+	mu sync.Mutex
+	// kills are by the reason up to its colon, frees by what was freed.
+	kills, frees map[string]uint64
 }
 
 func (t *tally) killed(reason string) {
 	class, _, _ := strings.Cut(reason, ":")
+	t.count(&t.kills, class)
+}
+
+func (t *tally) freed(what string) { t.count(&t.frees, what) }
+
+func (t *tally) count(counts *map[string]uint64, key string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.kills == nil {
-		t.kills = map[string]uint64{}
+	if *counts == nil {
+		*counts = map[string]uint64{}
 	}
-	t.kills[class]++
+	(*counts)[key]++
+}
+
+// counts returns copies of both.
+func (t *tally) counts() (kills, frees map[string]uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.kills), maps.Clone(t.frees)
 }
 
 // Figures reads them. It costs a query of the store; errors are the store's.
-func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
+func (r *reads) Figures(ctx context.Context) (Figures, error) {
 	now := time.Now()
 	gaveUp, diskFull := r.admission.Refused() // Before the queue's, which have them too.
 	f := Figures{
@@ -97,9 +111,7 @@ func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 	for _, stats := range r.pool.Stats(now) {
 		f.WarmPools = append(f.WarmPools, WarmPool{r.pool.Name(stats.Key), stats})
 	}
-	r.tally.mu.Lock()
-	f.Kills = maps.Clone(r.tally.kills)
-	r.tally.mu.Unlock()
+	f.Kills, _ = r.tally.counts()
 	counts, err := r.cfg.Store.CountSnapshots(ctx)
 	if err != nil {
 		return Figures{}, fmt.Errorf("figures: %w", err)
@@ -116,4 +128,4 @@ func (r *Runtime) Figures(ctx context.Context) (Figures, error) {
 
 // Orphans counts what is set aside, by kind, and as "sandbox" the quarantined
 // sandboxes.
-func (r *Runtime) Orphans(ctx context.Context) (map[string]int, error) { return r.orphans.Count(ctx) }
+func (r *reads) Orphans(ctx context.Context) (map[string]int, error) { return r.orphans.Count(ctx) }

@@ -8,7 +8,7 @@ import (
 
 // List returns the sandboxes that match, in order. It looks at those from the cursor
 // on, until the page is full.
-func (r *Runtime) List(_ context.Context, f sandbox.ListFilter) ([]sandbox.Sandbox, error) {
+func (r *reads) List(_ context.Context, f sandbox.ListFilter) ([]sandbox.Sandbox, error) {
 	var out []sandbox.Sandbox
 	for _, e := range r.live.Roster.Page(f) {
 		// Views have tokens and copies in them, and are of the page only.
@@ -21,6 +21,6 @@ func (r *Runtime) List(_ context.Context, f sandbox.ListFilter) ([]sandbox.Sandb
 
 // CountRunning returns how many sandboxes a list of running ones has on all of its
 // pages.
-func (r *Runtime) CountRunning(_ context.Context, f sandbox.ListFilter) (n int, err error) {
+func (r *reads) CountRunning(_ context.Context, f sandbox.ListFilter) (n int, err error) {
 	return r.live.Roster.Running(f), nil
 }

@@ -16,6 +16,6 @@ type Load struct {
 }
 
 // Load returns the load at this moment.
-func (r *Runtime) Load() Load {
+func (r *reads) Load() Load {
 	return Load{Pending: r.admission.Queue.Stats().Pending, Warm: r.pool.Stats(time.Now())}
 }

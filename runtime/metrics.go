@@ -13,7 +13,7 @@ import (
 )
 
 // newMeter returns what measures the sandboxes; nil if the driver does not count.
-func (r *Runtime) newMeter() *usage.Meter {
+func (r *parts) newMeter() *usage.Meter {
 	driver, ok := r.cfg.Driver.(vm.Statser)
 	if !ok {
 		return nil
@@ -40,7 +40,7 @@ func (r *Runtime) newMeter() *usage.Meter {
 }
 
 // measured is what the meter knows about a sandbox.
-func (r *Runtime) measured(sb *live.Sandbox) usage.Sandbox {
+func (r *parts) measured(sb *live.Sandbox) usage.Sandbox {
 	row, run, _ := sb.Look()
 	out := usage.Sandbox{
 		ID: sb.ID, Size: sandbox.Size{VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB},
@@ -55,7 +55,7 @@ func (r *Runtime) measured(sb *live.Sandbox) usage.Sandbox {
 // Metrics returns the measurements of a sandbox in [start, end], oldest first; a
 // zero bound is none; see usage.Meter. There is none from before the daemon
 // started. sandbox.ErrNotFound.
-func (r *Runtime) Metrics(_ context.Context, id string, start, end time.Time) ([]sandbox.Metric, error) {
+func (r *reads) Metrics(_ context.Context, id string, start, end time.Time) ([]sandbox.Metric, error) {
 	sb, ok := r.live.Find(id)
 	if !ok {
 		return nil, r.live.Ended.Gone(id)
@@ -70,7 +70,7 @@ func (r *Runtime) Metrics(_ context.Context, id string, start, end time.Time) ([
 }
 
 // NewestMetric returns the last of Metrics, and whether there is one.
-func (r *Runtime) NewestMetric(_ context.Context, id string) (sandbox.Metric, bool, error) {
+func (r *reads) NewestMetric(_ context.Context, id string) (sandbox.Metric, bool, error) {
 	sb, ok := r.live.Find(id)
 	if !ok || !sb.State().Visible() {
 		return sandbox.Metric{}, false, fault.NotFound(id)

@@ -6,11 +6,11 @@ import (
 )
 
 // Pressure reports the last look at the machine.
-func (r *Runtime) Pressure() supervise.PressureReport { return r.host.Pressure() }
+func (r *reads) Pressure() supervise.PressureReport { return r.host.Pressure() }
 
 // Lacking returns what the daemon lacks for its own work now, of
 // supervise.AllLacks, in order; nil if nothing. It waits for nothing.
-func (r *Runtime) Lacking() []string { return r.host.Lacking() }
+func (r *reads) Lacking() []string { return r.host.Lacking() }
 
 // pressureOf is the policy of a runtime.
 func pressureOf(cfg Config) pressure.Config {

@@ -13,7 +13,7 @@ import (
 
 // Get returns a running or paused sandbox, or one on its way between the two;
 // ErrSandboxNotFound for others.
-func (r *Runtime) Get(ctx context.Context, id string) (sandbox.Sandbox, error) {
+func (r *reads) Get(ctx context.Context, id string) (sandbox.Sandbox, error) {
 	if sb, ok := r.live.Find(id); ok && sb.Elsewhere != nil && sb.State().Visible() {
 		return r.view(sb.Row()), nil // It is there, and no call but this one may have it.
 	}
@@ -29,7 +29,7 @@ func (r *Runtime) Get(ctx context.Context, id string) (sandbox.Sandbox, error) {
 
 // Killed returns the newest killed sandboxes with their reasons, for an
 // operator; at most limit.
-func (r *Runtime) Killed(ctx context.Context, limit int) ([]sandbox.Sandbox, error) {
+func (r *reads) Killed(ctx context.Context, limit int) ([]sandbox.Sandbox, error) {
 	rows, err := r.cfg.Store.KilledSandboxes(ctx, limit)
 	if err != nil {
 		return nil, err

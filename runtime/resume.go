@@ -75,7 +75,7 @@ func wakeTimeout(row store.Sandbox) time.Duration { return max(leastWake, row.Ti
 
 // Settled waits until the sandbox is not on its way between two states, and
 // returns it running or paused, as it is then. ErrSandboxNotFound if it ended.
-func (r *Runtime) Settled(ctx context.Context, id string) (sandbox.Sandbox, error) {
+func (r *reads) Settled(ctx context.Context, id string) (sandbox.Sandbox, error) {
 	for {
 		view, err := r.Get(ctx, id)
 		if err != nil || !view.State.Moving() {

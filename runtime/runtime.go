@@ -109,7 +109,13 @@ type Config struct {
 }
 
 // Runtime owns every sandbox of one instance. Safe for concurrent use.
-type Runtime struct {
+type Runtime struct{ reads }
+
+// reads are the calls of a Runtime that change nothing.
+type reads struct{ parts }
+
+// parts are what a Runtime is composed of.
+type parts struct {
 	cfg       Config
 	admission *admission.Controller
 	tokens    machine.Tokens
@@ -142,9 +148,8 @@ type Runtime struct {
 	cleaner   *supervise.Cleaner
 	held      orphan.InUse
 	notes     recovery.Notes
-	sup       supervisor
 
-	// ready is closed when Open is done, and late bounds what it left for later.
+	// ready is closed when Open is done.
 	ready chan struct{}
 }
 
@@ -193,22 +198,22 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
-	r := &Runtime{
+	r := &Runtime{reads{parts{
 		cfg: cfg, tokens: machine.Tokens{Secret: secret}, log: cfg.Log,
 		steps: &step.Recorder{Latency: cfg.Latency, Tracer: cfg.Tracer, Failpoint: cfg.Failpoint},
 		live:  live.NewSet(),
 		ready: make(chan struct{}),
-	}
+	}}}
 	r.background = background.New(ctx)
 	r.life = r.background.Context()
 	r.admission = admission.New(admission.Config{
 		Capacity: cfg.Capacity, MaxPending: cfg.MaxPending, MaxWait: cfg.MaxWait, Shares: cfg.Shares,
 		Disk: cfg.Disk, DiskRoot: cfg.DiskRoot, Floors: cfg.Floors, OnYield: func(id string) { r.pool.Yield(id) }, Life: r.life, Log: cfg.Log,
 	})
-	r.orphans = &orphan.Keeper{Store: cfg.Store, Driver: cfg.Driver, Destroy: func(ctx context.Context, id string) error { return r.machines.Destroy(ctx, id) }, Freed: r.countFreed, Log: cfg.Log}
+	r.orphans = &orphan.Keeper{Store: cfg.Store, Driver: cfg.Driver, Destroy: func(ctx context.Context, id string) error { return r.machines.Destroy(ctx, id) }, Freed: r.tally.freed, Log: cfg.Log}
 	r.claims = claim.New(claim.Config{
 		Instance: cfg.Instance, Node: cfg.Node, Ephemeral: cfg.Ephemeral, Driver: cfg.Driver, Store: cfg.Store, Orphans: r.orphans,
-		Background: r.background, Steps: r.steps, InUse: r.inUse, Freed: r.countFreed, Log: cfg.Log,
+		Background: r.background, Steps: r.steps, InUse: r.inUse, Freed: r.tally.freed, Log: cfg.Log,
 		Bounds: store.Counted{
 			Kinds: []string{claim.KindSnapshot, claim.KindContinuation},
 			Most:  cfg.Shares.Snapshots, MostOfAKey: cfg.Shares.SnapshotsPerKey,
@@ -304,4 +309,4 @@ func (r *Runtime) Close() {
 const closeTimeout = background.CleanupTimeout + 10*time.Second
 
 // Latency returns the recorder that every stage reports to.
-func (r *Runtime) Latency() *latency.Recorder { return r.cfg.Latency }
+func (r *reads) Latency() *latency.Recorder { return r.cfg.Latency }

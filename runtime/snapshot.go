@@ -84,7 +84,7 @@ func (r *Runtime) DeleteSnapshot(ctx context.Context, idOrName string) error {
 }
 
 // Snapshots returns the snapshots that match, the newest first.
-func (r *Runtime) Snapshots(ctx context.Context, f sandbox.SnapshotFilter) ([]sandbox.Snapshot, error) {
+func (r *reads) Snapshots(ctx context.Context, f sandbox.SnapshotFilter) ([]sandbox.Snapshot, error) {
 	page := store.Page{Kind: claim.KindSnapshot, Source: f.SandboxID, Name: f.Name, AllTags: f.AllTags, Limit: f.Limit}
 	if f.After != nil {
 		page.AfterTime, page.AfterID = f.After.StartedAt, f.After.ID

@@ -2,8 +2,6 @@ package runtime
 
 import (
 	"context"
-	"maps"
-	"sync"
 	"time"
 
 	"github.com/rundlet/rundlet/host"
@@ -60,25 +58,19 @@ type SupervisionReport struct {
 	Unrecovered map[string]string
 }
 
-// supervisor is what supervision counts beside its parts.
-type supervisor struct {
-	mu    sync.Mutex
-	freed map[string]uint64
-}
-
 // supervise starts the loops, which Close ends.
 func (r *Runtime) supervise() {
 	s := r.cfg.Supervision
-	r.every(s.Heartbeat, r.watcher.Beat)
-	r.every(s.Hygiene, r.cleaner.Clean)
-	r.every(s.Host, r.templates.Refresh)
+	r.background.Every(s.Heartbeat, r.watcher.Beat)
+	r.background.Every(s.Hygiene, r.cleaner.Clean)
+	r.background.Every(s.Host, r.templates.Refresh)
 	if s.Sample != nil {
-		r.every(s.Pressure, func(context.Context) { r.host.Look(time.Now()) })
+		r.background.Every(s.Pressure, func(context.Context) { r.host.Look(time.Now()) })
 	}
 }
 
 // newWatcher returns what asks sandboxes for signs of life.
-func (r *Runtime) newWatcher() *supervise.Watcher {
+func (r *parts) newWatcher() *supervise.Watcher {
 	return supervise.NewWatcher(supervise.WatcherConfig{
 		Interval: r.cfg.Supervision.Heartbeat, Timeout: r.cfg.Supervision.HeartbeatTimeout, Sandboxes: r.settler.Watched(),
 		Agent: r.machines.Agent, Network: r.cfg.Network, Host: r.host, Background: r.background, Log: r.log,
@@ -86,37 +78,16 @@ func (r *Runtime) newWatcher() *supervise.Watcher {
 }
 
 // newCleaner returns what frees what operations left behind.
-func (r *Runtime) newCleaner() *supervise.Cleaner {
+func (r *parts) newCleaner() *supervise.Cleaner {
 	return supervise.NewCleaner(supervise.CleanerConfig{
 		Instance: r.cfg.Instance, Driver: r.cfg.Driver, Network: r.cfg.Network, Machines: r.machines, Claims: r.claims,
-		Store: r.cfg.Store, LockTemplates: r.cfg.LockTemplates, InUse: r.inUse, Freed: r.countFreed, Life: r.life, Log: r.log,
-	})
-}
-
-// every runs tick in the background until the runtime closes. Ticks report
-// their failures themselves, so that none ends the loop; one that takes longer
-// than the interval delays the next.
-func (r *Runtime) every(interval time.Duration, tick func(context.Context)) {
-	if interval <= 0 {
-		return
-	}
-	r.background.Go(func() {
-		ticker := time.NewTicker(interval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-r.life.Done():
-				return
-			case <-ticker.C:
-				tick(r.life)
-			}
-		}
+		Store: r.cfg.Store, LockTemplates: r.cfg.LockTemplates, InUse: r.inUse, Freed: r.tally.freed, Life: r.life, Log: r.log,
 	})
 }
 
 // inUse returns the ids that are owned, and those of the sandboxes and the warm
 // machines, with their slots and their claims.
-func (r *Runtime) inUse() map[string]bool {
+func (r *parts) inUse() map[string]bool {
 	used := map[string]bool{}
 	r.held.Add(used)
 	r.orphans.Machines(used)
@@ -130,21 +101,11 @@ func (r *Runtime) inUse() map[string]bool {
 }
 
 // Supervision reports what the supervision found and did.
-func (r *Runtime) Supervision() SupervisionReport {
+func (r *reads) Supervision() SupervisionReport {
 	w := r.watcher.Report()
-	r.sup.mu.Lock()
-	defer r.sup.mu.Unlock()
+	_, freed := r.tally.counts()
 	return SupervisionReport{
 		Stuck: w.Stuck, Silent: w.Silent, Settled: w.Settled,
-		Freed: maps.Clone(r.sup.freed), Unrecovered: r.notes.All(),
+		Freed: freed, Unrecovered: r.notes.All(),
 	}
-}
-
-func (r *Runtime) countFreed(what string) {
-	r.sup.mu.Lock()
-	defer r.sup.mu.Unlock()
-	if r.sup.freed == nil {
-		r.sup.freed = map[string]uint64{}
-	}
-	r.sup.freed[what]++
 }

@@ -8,12 +8,12 @@ import (
 )
 
 // Template finds a template by id or alias, with or without the tag "default".
-func (r *Runtime) Template(ctx context.Context, name string) (sandbox.Template, error) {
+func (r *reads) Template(ctx context.Context, name string) (sandbox.Template, error) {
 	return r.templates.Get(ctx, name)
 }
 
 // Templates returns the templates, the base also before its first use.
-func (r *Runtime) Templates(ctx context.Context) ([]sandbox.Template, error) {
+func (r *reads) Templates(ctx context.Context) ([]sandbox.Template, error) {
 	return r.templates.List(ctx)
 }
 
@@ -25,6 +25,6 @@ func (r *Runtime) Prepare(ctx context.Context) error {
 
 // BaseSpec returns the spec by which a driver restores the prepared base, apart
 // from what each sandbox has of its own. It is for measuring.
-func (r *Runtime) BaseSpec(ctx context.Context) (vm.Spec, error) {
+func (r *reads) BaseSpec(ctx context.Context) (vm.Spec, error) {
 	return r.templates.BaseSpec(ctx)
 }

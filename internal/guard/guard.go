@@ -28,6 +28,7 @@ type Source struct {
 	// Path is relative to the root of the repository, with slashes.
 	Path      string
 	Lines     int
+	Code      int // lines that are neither blank nor comment alone
 	Generated bool
 	File      *ast.File
 	fset      *token.FileSet
@@ -113,6 +114,7 @@ func Parse(name string, content []byte) (Source, error) {
 	return Source{
 		Path:      name,
 		Lines:     bytes.Count(content, []byte("\n")),
+		Code:      codeLines(content),
 		Generated: generatedLine.Match(content),
 		File:      file,
 		fset:      fset,

@@ -47,6 +47,7 @@ func (l *Lock) LockWithin(ctx context.Context, bound time.Duration) error {
 	return l.Lock(ctx)
 }
 
+// Unlock gives the lock back.
 func (l *Lock) Unlock() { <-l.token }
 
 // Extend gives the holder more time than holdTimeout.
@@ -67,6 +68,7 @@ func (l *Lock) Busy(now time.Time) bool { return l.Held() && now.Before(l.Due())
 // Overdue reports whether a call has the lock and should have let go.
 func (l *Lock) Overdue(now time.Time) bool { return l.Held() && !now.Before(l.Due()) }
 
+// Due is when the holder should have let go.
 func (l *Lock) Due() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -21,6 +21,7 @@ const (
 	MinTimeout = time.Second
 )
 
+// Validate checks what a client asks for; sandbox.ErrInvalid.
 func (t *Starter) Validate(req sandbox.CreateRequest) error {
 	if err := t.ValidateTimeout(req.Timeout); err != nil {
 		return err
@@ -42,6 +43,7 @@ func (t *Starter) Validate(req sandbox.CreateRequest) error {
 	return nil
 }
 
+// ValidateTimeout checks a timeout; sandbox.ErrInvalid.
 func (t *Starter) ValidateTimeout(d time.Duration) error {
 	if d < MinTimeout || d > t.cfg.MaxTimeout {
 		return fmt.Errorf("%w: timeout must be between %d and %d seconds",
