@@ -184,7 +184,7 @@ func addNewerRow(t *testing.T, dir, like string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row.ID, row.State, row.SlotID = "inewer", "hibernating", ""
+	row.ID, row.State, row.SlotID, row.Version = "inewer", "hibernating", "", 0
 	if err := db.PutSandbox(t.Context(), &row); err != nil {
 		t.Fatal(err)
 	}
