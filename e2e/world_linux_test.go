@@ -146,7 +146,7 @@ func (w *world) alive() int64 {
 // crash kills the server and starts the next one.
 func (w *world) crash() {
 	w.daemon.Add(1)
-	defer func() { // Also if there is no next one: waiters must not block for ever.
+	defer func() { // Without a next one, too: waiters must not block forever.
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		for _, l := range w.places {

@@ -63,8 +63,8 @@ func run() error {
 	r := reaper.New(os.Getpid() == 1)
 	defer r.Close()
 	s := agent.New(agent.Config{Reaper: r})
-	// The kernel shows the end of the agent to the host; there is no one else
-	// to report to.
+	// The kernel shows the end of the agent to the host, and the agent has no
+	// other place to report to.
 	context.AfterFunc(ctx, func() { _ = l.Close(); _ = s.Close() })
 	err = s.Serve(l)
 	if ctx.Err() != nil {
