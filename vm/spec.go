@@ -29,6 +29,9 @@ type Spec struct {
 	// VCPUs limits processor time, in whole processors; 0 means no limit. Also on
 	// restore where the driver enforces it from outside.
 	VCPUs int `json:"vcpus,omitempty"`
+	// Weight is the machine's share of processors that others want too; 0 is
+	// DefaultWeight. Also on restore. See Weigher, whose drivers honour it.
+	Weight int `json:"weight,omitempty"`
 	// MemoryMiB limits guest memory; 0 means no limit. Also on restore, as VCPUs.
 	MemoryMiB int `json:"memory_mib,omitempty"`
 	// DiskMiB limits what the guest writes to the root and to mounts with Overlay,
@@ -140,4 +143,6 @@ type Stats struct {
 	MemoryLimitBytes int64 `json:"memory_limit_bytes"`
 	// Processes counts host threads where a driver cannot see guest processes.
 	Processes int64 `json:"processes"`
+	// Weight is that of the processors (see Weigher); 0 where there is none.
+	Weight int `json:"weight,omitempty"`
 }

@@ -198,6 +198,7 @@ const (
 	CapabilityForget         Capability = "forget"
 	CapabilityFilesystem     Capability = "snapshot_filesystem"
 	CapabilityInspect        Capability = "inspect_snapshots"
+	CapabilityWeight         Capability = "weight"
 )
 
 // Renamer gives a machine another id without touching the guest: the hand-over
@@ -273,3 +274,23 @@ type Waiter interface {
 type Forgetter interface {
 	Forget(ctx context.Context, id string) error
 }
+
+// Weigher divides the processors between machines that want more of them than
+// there are: a machine gets twice the time of one with half its weight. A machine
+// whose processors are free is not held back (see Spec.VCPUs for a limit). Weights
+// count among the machines of a driver value only, and outlive it with the machine.
+type Weigher interface {
+	// SetWeight changes the weight of a machine, from MinWeight to MaxWeight
+	// (ErrInvalid), in every state but destroyed (ErrInvalidTransition).
+	// ErrNotFound; ErrUnsupported on a host that cannot divide processors. It
+	// answers at once, also for a machine that hangs or that another call has.
+	SetWeight(ctx context.Context, id string, weight int) error
+}
+
+// The bounds of a weight, and what a machine has whose Spec names none: those of
+// the kernel's control groups (cpu.weight).
+const (
+	MinWeight     = 1
+	DefaultWeight = 100
+	MaxWeight     = 10_000
+)

@@ -20,6 +20,9 @@ import (
 type Guest struct {
 	ID         string
 	TemplateID string
+	// Key is the API key whose share of the processors the machine is part of; empty
+	// is the node itself.
+	Key string
 	// Secure: the agent asks its clients for a token.
 	Secure bool
 	// Internet: the machine's slot reaches the internet.
@@ -87,7 +90,11 @@ func (m *Machines) Restore(ctx context.Context, g Guest, l Launch, resume bool, 
 		return err
 	}
 	spec.RestoreFrom.ResumeImmediately = resume
+	spec.Weight = m.weights.join(ctx, g.ID, g.Key)
 	err = m.cfg.Driver.Create(ctx, g.ID, spec)
+	if err == nil {
+		m.weights.join(ctx, g.ID, g.Key) // It may have changed meanwhile.
+	}
 	if !resume && err == nil {
 		return nil // Nothing was read yet.
 	}

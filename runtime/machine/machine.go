@@ -15,7 +15,12 @@ import (
 
 // Destroy ends a machine and forgets it. A machine that does not exist is not an
 // error.
-func (m *Machines) Destroy(ctx context.Context, id string) error {
+func (m *Machines) Destroy(ctx context.Context, id string) (err error) {
+	defer func() {
+		if err == nil {
+			m.weights.leave(ctx, id)
+		}
+	}()
 	view, ok, err := m.cfg.Driver.Get(ctx, id)
 	if err != nil {
 		return err

@@ -39,8 +39,9 @@ type Config struct {
 
 // Machines makes machines by one driver. Safe for concurrent use.
 type Machines struct {
-	cfg    Config
-	dialer vm.Dialer
+	cfg     Config
+	dialer  vm.Dialer
+	weights *weights
 }
 
 // New returns Machines; sandbox.ErrUnsupported if the driver cannot dial a guest.
@@ -49,7 +50,7 @@ func New(cfg Config) (*Machines, error) {
 	if !ok {
 		return nil, fmt.Errorf("driver %s cannot dial a guest: %w", cfg.Driver.Info().Driver, sandbox.ErrUnsupported)
 	}
-	return &Machines{cfg: cfg, dialer: dialer}, nil
+	return &Machines{cfg: cfg, dialer: dialer, weights: newWeights(cfg.Driver, cfg.Log)}, nil
 }
 
 // Agent returns a function that opens a connection to a guest's agent.

@@ -94,6 +94,9 @@ func (l *Settler) carryOut(ctx context.Context, rec reconcile.Record, sb *live.S
 	}
 	if rec.Action != reconcile.KeepPaused && rec.Action != reconcile.Quarantine {
 		sb.Reservation = l.cfg.Admission.Ledger.Adopt(start.Adopted(row))
+		if machine {
+			l.cfg.Machines.Assign(ctx, sb.ID, row.KeyID)
+		}
 	}
 	l.cfg.Log.Info("recovering sandbox", "sandbox_id", sb.ID, "state", row.State, "action", rec.Action, "reason", rec.Reason)
 	err := l.enact(ctx, sb, rec)

@@ -41,6 +41,7 @@ func (t *Starter) handOver(ctx context.Context, m *pool.Machine, pl *admission.P
 		return store.Sandbox{}, err
 	}
 	defer func() { err = t.undoCreate(ctx, sb, err) }()
+	t.cfg.Machines.Assign(ctx, sb.ID, want.KeyID)
 	if want.AllowInternet != nil && !*want.AllowInternet {
 		if err := t.cfg.Network.SetInternet(ctx, want.SlotID, false); err != nil {
 			return store.Sandbox{}, err

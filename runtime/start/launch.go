@@ -12,7 +12,7 @@ import (
 // guestOf is the identity of a sandbox's machine.
 func guestOf(row store.Sandbox) machine.Guest {
 	return machine.Guest{
-		ID: row.ID, TemplateID: row.TemplateID, Secure: row.Secure,
+		ID: row.ID, TemplateID: row.TemplateID, Key: row.KeyID, Secure: row.Secure,
 		Internet: row.AllowInternet == nil || *row.AllowInternet,
 	}
 }

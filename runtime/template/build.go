@@ -153,6 +153,7 @@ func (t *Templates) bootAndSave(ctx context.Context, tpl store.Template, spec vm
 		return fault.Classify(err)
 	}
 	spec.NetNS, spec.GuestIP, spec.Hostname = slot.NetNS, slot.GuestIP.String(), "template"
+	spec.Weight = vm.MaxWeight // As a key has: users wait for it.
 	if err := t.cfg.Driver.Create(ctx, tpl.VMID, spec); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 // answerTime is how long Adopt waits for a sentry to answer, and adoptions how
@@ -189,7 +190,7 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 	m.created, m.spec, m.pending, m.cold, m.resume, m.setUID, m.oneLayer = r.Created, r.Spec, r.Pending, r.Cold, r.Resume, r.SetUID, r.OneLayer
 	m.status, m.unsure = r.Status, true
 	if r.Cgroup.Cgroup != nil {
-		m.group = &group{r.Cgroup}
+		m.group = &cgroups.Group{CgroupJSON: r.Cgroup}
 	}
 	defer func() {
 		if err != nil {
@@ -233,7 +234,7 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 
 // gone says why a machine without a sandbox process is lost.
 func (m *machine) gone() error {
-	if m.group.oomKills() > 0 {
+	if m.group.OOMKills() > 0 {
 		return lostError("oom")
 	}
 	return lostError("its sandbox process has ended")
@@ -291,9 +292,9 @@ func (d *Driver) clean(keys []string) {
 			killRecorded(r.GoferPID, r.GoferStart)
 		}
 		// By name: the group may be older than the record, or the record damaged.
-		removeGroup(d.conf.cgroupPath(key))
+		cgroups.RemoveAt(d.conf.cgroupPath(key))
 		d.removeFiles(key)
-		d.removeRecord(key)
+		d.conf.removeRecord(key)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"gvisor.dev/gvisor/runsc/specutils"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 // Check reports what prevents machines from running on this host (Fatal) or from
@@ -34,7 +35,7 @@ func Check(runDir string) []vm.Problem {
 	if data, err := os.ReadFile("/proc/sys/kernel/seccomp/actions_avail"); err != nil || !strings.Contains(string(data), "trap") {
 		add(true, "the kernel does not support seccomp filters", "use a kernel with CONFIG_SECCOMP_FILTER")
 	}
-	if hostCgroups() == "none" {
+	if cgroups.Mounted() == "none" {
 		add(false, "no usable cgroups: CPU and memory limits will not be enforced",
 			"mount cgroups (v1 or v2) with the cpu, memory and pids controllers")
 	}

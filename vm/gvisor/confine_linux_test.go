@@ -28,7 +28,7 @@ func confinement(t *testing.T, d vm.Runtime, id string) []vmtest.Confined {
 		// The runtime of Go reads anew how many processors it may use.
 		"/sys/fs/cgroup/*", "/sys/fs/cgroup/*/cpu.*", "/sys/fs/cgroup/*/*/cpu.*", "/sys/fs/cgroup/*/*/*/cpu.*"}
 	// The sentry counts its own tasks, to refuse the guest more before it gets none.
-	tasks := []string{m.group.tasksFile("pids.current")}
+	tasks := []string{m.group.TasksFile("pids.current")}
 	chown, dacOverride, dacReadSearch, fowner, fsetid := uint(0), uint(1), uint(2), uint(3), uint(4)
 	files := []uint{chown, dacOverride, dacReadSearch, fowner, fsetid}
 	return []vmtest.Confined{

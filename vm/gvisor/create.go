@@ -16,6 +16,7 @@ import (
 
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 // Create implements vm.Provider. With RestoreFrom and without
@@ -109,7 +110,7 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 	}
 	m.spec, m.setUID, m.oneLayer = spec, d.conf.SetUID, oneLayer(spec, from)
 	m.spec.RestoreFrom = nil
-	if !d.limits && d.conf.Cgroups != "off" && (m.spec.VCPUs > 0 || m.spec.MemoryMiB > 0) {
+	if !d.limits && d.conf.Cgroups != "off" && (m.spec.VCPUs > 0 || m.spec.MemoryMiB > 0 || m.spec.Weight > 0) {
 		return &vm.Error{Op: "create", ID: m.id, Kind: vm.ErrUnsupported,
 			Err:  errors.New("cpu and memory limits: this host has no usable control groups"),
 			Hint: "mount control groups (v1 or v2), or switch limits off"}
@@ -187,7 +188,7 @@ func (d *Driver) boot(m *machine, images string, from *manifest) (err error) {
 		if err := d.node.limit(d.conf.cgroupParent()); err != nil {
 			return err
 		}
-		if m.group, err = newGroup(d.conf.cgroupPath(m.key), m.spec, d.node.limits.SandboxTasks); err != nil {
+		if m.group, err = cgroups.New(d.conf.cgroupPath(m.key), resources(m.spec, d.node.limits.SandboxTasks), m.spec.Weight); err != nil {
 			return err
 		}
 	}

@@ -140,7 +140,10 @@ func (d *Driver) Stats(ctx context.Context, id string) (vm.Stats, error) {
 		return vm.Stats{}, failure("stats", id, nil, err)
 	}
 	stats.CPUTime = time.Duration(cpu)
-	if stats.MemoryBytes, stats.Processes, err = m.group.usage(); err != nil {
+	if stats.MemoryBytes, stats.Processes, err = m.group.Usage(); err != nil {
+		return vm.Stats{}, failure("stats", id, nil, err)
+	}
+	if stats.Weight, err = m.group.Weight(); err != nil {
 		return vm.Stats{}, failure("stats", id, nil, err)
 	}
 	return stats, nil

@@ -24,6 +24,7 @@ import (
 
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 const (
@@ -68,7 +69,7 @@ type machine struct {
 	spec    vm.Spec
 	runsc   *config.Config
 	c       *container.Container
-	group   *group
+	group   *cgroups.Group
 	limit   memoryLimit
 	console *console
 	sandbox *process
@@ -186,7 +187,7 @@ func New(conf Config) (*Driver, error) {
 	d := &Driver{
 		conf:     conf,
 		own:      own,
-		limits:   conf.Cgroups != "off" && hostCgroups() != "none",
+		limits:   conf.Cgroups != "off" && cgroups.Mounted() != "none",
 		version:  gvisorVersion(),
 		node:     nodeGroup{limits: node},
 		machines: map[string]*machine{},
@@ -221,7 +222,7 @@ func (d *Driver) Close() error {
 	_ = os.Remove(null)
 	_ = unix.Rmdir(d.conf.pendingDir()) // Succeeds if no machine waits to load images.
 	if d.limits {
-		removeGroup(d.conf.cgroupParent())
+		cgroups.RemoveAt(d.conf.cgroupParent())
 	}
 	return nil
 }
@@ -254,7 +255,7 @@ func gvisorVersion() string {
 // driverCapabilities are the optional interfaces of the driver, sorted.
 var driverCapabilities = []vm.Capability{vm.CapabilityAdopt, vm.CapabilityConsole, vm.CapabilityDeleteSnapshot,
 	vm.CapabilityDial, vm.CapabilityForget, vm.CapabilityInspect, vm.CapabilityRename, vm.CapabilityFilesystem,
-	vm.CapabilityStats, vm.CapabilityWait}
+	vm.CapabilityStats, vm.CapabilityWait, vm.CapabilityWeight}
 
 // Info describes the driver.
 func (d *Driver) Info() vm.Info {

@@ -12,6 +12,7 @@ import (
 	"gvisor.dev/gvisor/pkg/sentry/state/checkpointfiles"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 // Saving and loading need memory that running does not: the sentry encodes and
@@ -68,7 +69,7 @@ func hostAvailable() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	kib, ok := statField(string(data), "MemAvailable:")
+	kib, ok := cgroups.StatField(string(data), "MemAvailable:")
 	if !ok {
 		return 0, errors.New("/proc/meminfo has no MemAvailable")
 	}
@@ -87,11 +88,11 @@ func (d *Driver) liftForSave(m *machine) (lower func(), err error) {
 	if !m.limited() {
 		return func() {}, nil
 	}
-	own, err := m.group.memoryOf(ownMemory)
+	own, err := m.group.MemoryOf(cgroups.OwnMemory)
 	if err != nil {
 		return nil, err
 	}
-	_, threads, err := m.group.usage()
+	_, threads, err := m.group.Usage()
 	if err != nil {
 		return nil, err
 	}
@@ -102,9 +103,9 @@ func (d *Driver) liftForSave(m *machine) (lower func(), err error) {
 	}
 	m.limit.mu.Lock()
 	defer m.limit.mu.Unlock()
-	used, err := m.group.unreclaimable()
+	used, err := m.group.Unreclaimable()
 	if err == nil {
-		err = m.group.setMemoryLimit(max(m.budget().hostLimit(), used) + need)
+		err = m.group.SetMemoryLimit(max(m.budget().hostLimit(), used) + need)
 	}
 	if err != nil {
 		free()
@@ -127,7 +128,7 @@ func (d *Driver) liftForRestore(m *machine, dir string) (lower func(), err error
 	}
 	m.limit.mu.Lock()
 	defer m.limit.mu.Unlock()
-	if err := m.group.setMemoryLimit(m.budget().hostLimit() + need); err != nil {
+	if err := m.group.SetMemoryLimit(m.budget().hostLimit() + need); err != nil {
 		free()
 		return nil, fmt.Errorf("raise the memory limit: %w", err)
 	}
@@ -187,17 +188,17 @@ func (m *machine) lowerLimit() bool {
 		return true
 	}
 	limit := m.budget().hostLimit()
-	used, err := m.group.unreclaimable()
-	return err == nil && used+16*mib <= limit && m.group.setMemoryLimit(limit) == nil
+	used, err := m.group.Unreclaimable()
+	return err == nil && used+16*mib <= limit && m.group.SetMemoryLimit(limit) == nil
 }
 
 // outOfMemory says so if an operation failed because the host killed one of the
 // machine's processes for memory meanwhile.
 func (m *machine) outOfMemory(what string, killsBefore int64, err error) error {
-	if err == nil || m.group.oomKills() == killsBefore {
+	if err == nil || m.group.OOMKills() == killsBefore {
 		return err
 	}
-	limit, _ := readInt(m.group.memoryFile("memory.limit_in_bytes", "memory.max"))
+	limit, _ := cgroups.ReadInt(m.group.MemoryFile("memory.limit_in_bytes", "memory.max"))
 	return fmt.Errorf("%w: %s took more than %d MiB in a sandbox of %d MiB (%w)",
 		vm.ErrOutOfMemory, what, limit/mib, m.spec.MemoryMiB, brief(err))
 }

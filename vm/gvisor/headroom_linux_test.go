@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 func limitOf(t *testing.T, d *Driver, id string) int64 {
 	t.Helper()
-	limit, err := readInt(mustFind(t, d, id).group.memoryFile("memory.limit_in_bytes", "memory.max"))
+	limit, err := cgroups.ReadInt(mustFind(t, d, id).group.MemoryFile("memory.limit_in_bytes", "memory.max"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +118,7 @@ func TestLimitIsSetBackAfterASave(t *testing.T) {
 func TestLimitIsNotSetBelowTheUse(t *testing.T) {
 	d := guardedMachine(t, 128)
 	m := mustFind(t, d, "a")
-	if used, err := m.group.unreclaimable(); err != nil || used <= 0 {
+	if used, err := m.group.Unreclaimable(); err != nil || used <= 0 {
 		t.Fatalf("use: %d, %v", used, err)
 	}
 	m.spec.MemoryMiB = -128 // A limit of nothing at all.
@@ -137,7 +138,7 @@ func TestLimitIsNotSetBelowTheUse(t *testing.T) {
 func TestStatField(t *testing.T) {
 	text := "cache 1\nrss 22\nrss_huge 333\nbad x\n"
 	for name, want := range map[string]int64{"cache": 1, "rss": 22, "rss_huge": 333, "bad": 0, "none": 0} {
-		if got, ok := statField(text, name); got != want || ok != (want != 0) {
+		if got, ok := cgroups.StatField(text, name); got != want || ok != (want != 0) {
 			t.Errorf("%s: %d, %v", name, got, ok)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 func TestFailedCreateLeavesNothing(t *testing.T) {
@@ -64,7 +65,7 @@ func TestAdoptFreesWhatItCannotVerify(t *testing.T) {
 	change("unfinished", func(r *record) { r.SandboxPID, r.GoferPID = 0, 0 })
 	// As if the number had gone to another process: this one.
 	change("foreign", func(r *record) { r.SandboxPID = os.Getpid() })
-	groups := []*group{mustFind(t, d, "damaged").group, mustFind(t, d, "rebooted").group}
+	groups := []*cgroups.Group{mustFind(t, d, "damaged").group, mustFind(t, d, "rebooted").group}
 	damaged := key("damaged")
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
@@ -80,7 +81,7 @@ func TestAdoptFreesWhatItCannotVerify(t *testing.T) {
 		}
 	}
 	for _, g := range groups { // Their paths are not in a record that can be trusted.
-		_ = g.remove()
+		_ = g.Remove()
 	}
 	if after := leftovers(again); !slices.Equal(before, after) {
 		t.Errorf("before %q\nafter %q", before, after)

@@ -73,7 +73,7 @@ func (d *Driver) load(m *machine, images string) error {
 	if err := checkHostFiles(m.hostFiles, m.spec); err != nil {
 		return err
 	}
-	kills := m.group.oomKills()
+	kills := m.group.OOMKills()
 	err = m.outOfMemory("restoring it", kills,
 		offMain(func() error {
 			return m.c.Sandbox.Restore(m.runsc, m.c.Spec, m.key, images, false, false, nil)
@@ -177,13 +177,13 @@ func (d *Driver) end(m *machine) error {
 		m.console.finish()
 	}
 	d.step(stepDestroyKilled, m.id)
-	if err := m.group.remove(); err != nil {
+	if err := m.group.Remove(); err != nil {
 		return err // The record stays until all is freed.
 	}
 	d.step(stepDestroyCgroup, m.id)
 	d.removeFiles(m.key)
 	d.step(stepDestroyFiles, m.id)
-	d.removeRecord(m.key)
+	d.conf.removeRecord(m.key)
 	d.step(stepDestroyRemoved, m.id)
 	return nil
 }
@@ -206,7 +206,7 @@ func (d *Driver) watch(m *machine) {
 	reason := m.sandbox.reason
 	switch {
 	// A guest whose first process lost its stub exits as if it were killed itself.
-	case m.group.oomKills() > 0 && (!strings.HasPrefix(reason, "exited") || reason == "exited: 137"):
+	case m.group.OOMKills() > 0 && (!strings.HasPrefix(reason, "exited") || reason == "exited: 137"):
 		reason = "oom"
 	case reason == "":
 		reason = "exited"

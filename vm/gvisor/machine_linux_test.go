@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 func testContext(t testing.TB) context.Context {
@@ -109,10 +110,10 @@ func TestGuestSeesItsLimits(t *testing.T) {
 	}
 }
 
-func checkCgroupFile(t *testing.T, g *group, controller, v1, v2, want string) {
+func checkCgroupFile(t *testing.T, g *cgroups.Group, controller, v1, v2, want string) {
 	t.Helper()
 	name := v1
-	if hostCgroups() == "v2" {
+	if cgroups.Mounted() == "v2" {
 		name = v2
 	}
 	data, err := os.ReadFile(filepath.Join(g.Cgroup.MakePath(controller), name))

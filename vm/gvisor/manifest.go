@@ -200,7 +200,7 @@ func (m *manifest) coldSpec(want vm.Spec) (vm.Spec, error) {
 func (m *manifest) restoreSpec(want vm.Spec) (vm.Spec, error) {
 	spec := m.Spec
 	spec.Hostname, spec.GuestIP, spec.NetNS = want.Hostname, want.GuestIP, want.NetNS
-	spec.VCPUs, spec.MemoryMiB = want.VCPUs, want.MemoryMiB
+	spec.VCPUs, spec.MemoryMiB, spec.Weight = want.VCPUs, want.MemoryMiB, want.Weight
 	if (spec.NetNS == "") != (m.Spec.NetNS == "") {
 		return spec, fmt.Errorf("%w: the snapshot and the machine must both have a network namespace or none", vm.ErrIncompatible)
 	}

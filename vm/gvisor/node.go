@@ -5,12 +5,12 @@ package gvisor
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"gvisor.dev/gvisor/runsc/cgroup"
+
+	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 // nodeLimits are what all sandboxes of a driver may take of the host together, and
@@ -49,15 +49,15 @@ func hostLimits() (nodeLimits, error) {
 	if err != nil {
 		return nodeLimits{}, err
 	}
-	kib, ok := statField(string(info), "MemTotal:")
+	kib, ok := cgroups.StatField(string(info), "MemTotal:")
 	if !ok {
 		return nodeLimits{}, fmt.Errorf("/proc/meminfo has no MemTotal")
 	}
-	tasks, err := readInt("/proc/sys/kernel/pid_max")
+	tasks, err := cgroups.ReadInt("/proc/sys/kernel/pid_max")
 	if err != nil {
 		return nodeLimits{}, err
 	}
-	threads, err := readInt("/proc/sys/kernel/threads-max")
+	threads, err := cgroups.ReadInt("/proc/sys/kernel/threads-max")
 	if err != nil {
 		return nodeLimits{}, err
 	}
@@ -69,7 +69,7 @@ type nodeGroup struct {
 	limits nodeLimits
 
 	mu sync.Mutex
-	g  *group // Nil until it has its limits.
+	g  *cgroups.Group // Nil until it has its limits.
 }
 
 // limit makes the group, or gives the one that is there its limits. A limit that
@@ -81,32 +81,28 @@ func (n *nodeGroup) limit(path string) error {
 	if n.g != nil {
 		return nil
 	}
-	cg, err := cgroup.NewFromPath(path, false)
+	g, err := cgroups.New(path, &specs.LinuxResources{}, 0)
 	if err != nil {
-		return fmt.Errorf("control group: %w", err)
+		return err
 	}
-	if err := cg.Install(&specs.LinuxResources{}); err != nil {
-		return fmt.Errorf("control group %s: %w", path, err)
-	}
-	g := &group{cgroup.CgroupJSON{Cgroup: cg}}
-	if err := os.WriteFile(g.tasksFile("pids.max"), []byte(strconv.FormatInt(n.limits.Tasks, 10)), 0); err != nil {
+	if err := os.WriteFile(g.TasksFile("pids.max"), []byte(strconv.FormatInt(n.limits.Tasks, 10)), 0); err != nil {
 		return fmt.Errorf("limit the tasks of all sandboxes: %w", err)
 	}
-	used, err := g.unreclaimableBelow()
+	used, err := g.UnreclaimableBelow()
 	if err != nil {
 		return err
 	}
 	if used+leastHeadroom > n.limits.Memory {
 		return nil
 	}
-	if err := g.setMemoryLimit(n.limits.Memory); err != nil {
+	if err := g.SetMemoryLimit(n.limits.Memory); err != nil {
 		return fmt.Errorf("limit the memory of all sandboxes: %w", err)
 	}
 	n.g = g
 	return nil
 }
 
-func (n *nodeGroup) group() *group {
+func (n *nodeGroup) group() *cgroups.Group {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.g
@@ -119,7 +115,7 @@ func (d *Driver) Tasks() (used, most int64) {
 	if g == nil {
 		return 0, 0
 	}
-	used, err := readInt(g.tasksFile("pids.current"))
+	used, err := cgroups.ReadInt(g.TasksFile("pids.current"))
 	if err != nil {
 		return 0, 0
 	}
@@ -134,31 +130,9 @@ func (d *Driver) available() (int64, error) {
 	if err != nil || g == nil {
 		return bytes, err
 	}
-	used, err := g.unreclaimableBelow()
+	used, err := g.UnreclaimableBelow()
 	if err != nil {
 		return 0, err
 	}
 	return min(bytes, d.node.limits.Memory-used+hostReserve), nil
-}
-
-// unreclaimableBelow is unreclaimable of the group with all groups below it.
-func (g *group) unreclaimableBelow() (int64, error) {
-	used, err := readInt(g.memoryFile("memory.usage_in_bytes", "memory.current"))
-	if err != nil {
-		return 0, err
-	}
-	fields := pageCache
-	if !cgroup.IsOnlyV2() {
-		fields = []string{"total_active_file", "total_inactive_file"}
-	}
-	cache, err := g.memoryOf(fields)
-	return used - cache, err
-}
-
-// tasksFile is the path of a file of the controller of tasks.
-func (g *group) tasksFile(name string) string {
-	if cgroup.IsOnlyV2() {
-		return filepath.Join(g.Cgroup.MakePath(""), name)
-	}
-	return filepath.Join(g.Cgroup.MakePath("pids"), name)
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 func TestTheHostKeepsAShareOfMemoryAndTasks(t *testing.T) {
@@ -40,10 +41,10 @@ func TestAllSandboxesTogetherAreLimited(t *testing.T) {
 		path string
 		want int64
 	}{
-		"memory": {g.memoryFile("memory.limit_in_bytes", "memory.max"), d.node.limits.Memory},
-		"tasks":  {g.tasksFile("pids.max"), d.node.limits.Tasks},
+		"memory": {g.MemoryFile("memory.limit_in_bytes", "memory.max"), d.node.limits.Memory},
+		"tasks":  {g.TasksFile("pids.max"), d.node.limits.Tasks},
 	} {
-		if got, err := readInt(file.path); err != nil || got > file.want || got < file.want-int64(os.Getpagesize()) {
+		if got, err := cgroups.ReadInt(file.path); err != nil || got > file.want || got < file.want-int64(os.Getpagesize()) {
 			t.Errorf("%s of the group: %d, %v; want %d", name, got, err, file.want)
 		}
 	}
@@ -52,7 +53,7 @@ func TestAllSandboxesTogetherAreLimited(t *testing.T) {
 	}
 
 	// A save needs memory beyond the machine's limit, and counts here, too.
-	used, err := g.unreclaimableBelow()
+	used, err := g.UnreclaimableBelow()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,10 +112,10 @@ func TestAForkBombLeavesTheSandboxItsOwnTasks(t *testing.T) {
 	}
 	stillAlive(t, d, "a")
 	g := mustFind(t, d, "a").group
-	if _, tasks, err := g.usage(); err != nil || tasks > 600-tasksReserve/4 {
+	if _, tasks, err := g.Usage(); err != nil || tasks > 600-tasksReserve/4 {
 		t.Errorf("it has %d tasks, %v", tasks, err)
 	}
-	if refused, err := os.ReadFile(g.tasksFile("pids.events")); err != nil || strings.TrimSpace(string(refused)) != "max 0" {
+	if refused, err := os.ReadFile(g.TasksFile("pids.events")); err != nil || strings.TrimSpace(string(refused)) != "max 0" {
 		t.Errorf("the host refused tasks: %q, %v", refused, err)
 	}
 	if err := d.Snapshot(testContext(t), "a", "one"); err != nil {

@@ -41,7 +41,7 @@ func dropScore() error {
 // forks of, and before it runs a guest. Which processes are stubs only a control
 // group says; without one they have the score of the creator, or dropScore's.
 func (m *machine) setScores() error {
-	pids, err := m.group.processes()
+	pids, err := m.group.Processes()
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 // BenchmarkOverhead measures what a sandbox needs of the host beyond its guest's
@@ -60,7 +61,7 @@ func measureOverhead(b *testing.B, name string, args []string, count float64) {
 	b.ReportMetric(float64(running.kernel-before.kernel)/1024/count, "kernel-KiB/each")
 	b.ReportMetric(float64(running.threads-before.threads)/count, "threads/each")
 	b.ReportMetric(float64(running.own)/mib, "own-MiB")
-	must(b, os.WriteFile(mustFind(b, d, "a").group.memoryFile("memory.max_usage_in_bytes", "memory.peak"), []byte("0"), 0))
+	must(b, os.WriteFile(mustFind(b, d, "a").group.MemoryFile("memory.max_usage_in_bytes", "memory.peak"), []byte("0"), 0))
 	peak := watchPeak(d, "a", func() { must(b, d.Snapshot(ctx, "a", "one")) })
 	b.ReportMetric(float64(peak.own-running.own)/float64(running.own), "save-own/own")
 	objects := int64(0)
@@ -98,14 +99,14 @@ func readUse(d *Driver, id string) (u use, err error) {
 	if m == nil || m.group == nil {
 		return u, os.ErrNotExist
 	}
-	if u.own, err = m.group.memoryOf(ownMemory); err != nil {
+	if u.own, err = m.group.MemoryOf(cgroups.OwnMemory); err != nil {
 		return u, err
 	}
-	all, threads, err := m.group.usage()
+	all, threads, err := m.group.Usage()
 	if err != nil {
 		return u, err
 	}
-	cache, err := m.group.memoryOf([]string{"cache", "file"})
+	cache, err := m.group.MemoryOf([]string{"cache", "file"})
 	u.kernel, u.threads = all-u.own-cache, threads
 	return u, err
 }

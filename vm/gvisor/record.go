@@ -127,7 +127,7 @@ func (d *Driver) removeFiles(key string) {
 	_ = os.RemoveAll(d.conf.bundle(key))
 }
 
-func (d *Driver) removeRecord(key string) {
-	_ = os.Remove(d.conf.recordFile(key) + ".tmp")
-	_ = os.Remove(d.conf.recordFile(key))
+func (c Config) removeRecord(key string) {
+	_ = os.Remove(c.recordFile(key) + ".tmp")
+	_ = os.Remove(c.recordFile(key))
 }

@@ -66,7 +66,7 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 		return err
 	}
 	defer lower()
-	kills := m.group.oomKills()
+	kills := m.group.OOMKills()
 	staging, err := os.MkdirTemp(d.conf.pendingDir(), "snapshot-")
 	if err != nil {
 		return err

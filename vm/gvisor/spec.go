@@ -17,6 +17,7 @@ import (
 	"gvisor.dev/gvisor/runsc/config"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 // capabilities is every capability: root in the guest is root of the guest's
@@ -40,6 +41,8 @@ func checkSpec(spec vm.Spec) error {
 	switch {
 	case spec.VCPUs < 0 || spec.VCPUs > 4096:
 		return invalid("%d vcpus", spec.VCPUs)
+	case spec.Weight < 0 || spec.Weight > vm.MaxWeight:
+		return invalid("a weight of %d", spec.Weight)
 	case spec.MemoryMiB < 0 || spec.MemoryMiB > 1<<30:
 		return invalid("%d MiB of memory", spec.MemoryMiB)
 	case spec.DiskMiB < 0 || spec.DiskMiB > 1<<40:
@@ -246,18 +249,18 @@ func guestCPUs(vcpus int) int {
 }
 
 // writeBundle writes what the sandbox's processes read.
-func writeBundle(bundle string, spec vm.Spec, g *group, tasks int64, images string, setUID []string, oneLayer bool) error {
+func writeBundle(bundle string, spec vm.Spec, g *cgroups.Group, tasks int64, images string, setUID []string, oneLayer bool) error {
 	l := launch{
 		Console:     filepath.Join(bundle, consoleFile),
 		CPUs:        guestCPUs(spec.VCPUs),
 		MemoryBytes: int64(spec.MemoryMiB) << 20,
-		CgroupProcs: g.procsFiles(),
+		CgroupProcs: g.ProcsFiles(),
 		SetUID:      setUID,
 		Rootfs:      spec.Rootfs,
 	}
 	l.Mounts, _ = below(spec, oneLayer)
 	if g != nil {
-		l.Tasks, l.TasksFile = tasks, g.tasksFile("pids.current")
+		l.Tasks, l.TasksFile = tasks, g.TasksFile("pids.current")
 	}
 	if images != "" {
 		l.StartHeap = restoreHeadroom(images)
@@ -277,4 +280,25 @@ func writeJSON(path string, v any) error {
 		return err
 	}
 	return os.Rename(temp, path)
+}
+
+const cpuPeriodMicros = 100_000
+
+// resources are the limits of a machine's control group, with host tasks.
+func resources(spec vm.Spec, tasks int64) *specs.LinuxResources {
+	res := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: tasks}}
+	if spec.VCPUs > 0 {
+		quota, period := int64(spec.VCPUs)*cpuPeriodMicros, uint64(cpuPeriodMicros)
+		res.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
+	}
+	if spec.MemoryMiB > 0 {
+		limit := newGuestBudget(int64(spec.MemoryMiB) << 20).hostLimit()
+		res.Memory = &specs.LinuxMemory{Limit: &limit}
+	}
+	return res
+}
+
+func dirExists(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }

@@ -39,6 +39,7 @@ type Guest struct {
 	mu      sync.Mutex
 	img     image
 	status  vm.Status
+	weight  int
 	console []string
 	conns   map[net.Conn]struct{}
 	reason  string // why it ended
@@ -48,6 +49,7 @@ func newGuest(spec vm.Spec) *Guest {
 	return &Guest{
 		done:   make(chan struct{}),
 		status: vm.StatusCreated,
+		weight: or(spec.Weight, vm.DefaultWeight),
 		conns:  map[net.Conn]struct{}{},
 		img: image{
 			memory:    map[string]string{},

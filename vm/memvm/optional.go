@@ -104,11 +104,27 @@ func (d *Driver) Stats(ctx context.Context, id string) (vm.Stats, error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s := vm.Stats{Time: time.Now(), Processes: 1, MemoryLimitBytes: int64(g.img.spec.MemoryMiB) << 20}
+	s := vm.Stats{Time: time.Now(), Processes: 1, Weight: g.weight, MemoryLimitBytes: int64(g.img.spec.MemoryMiB) << 20}
 	for k, v := range g.img.memory {
 		s.MemoryBytes += int64(len(k) + len(v))
 	}
 	return s, nil
+}
+
+// SetWeight implements vm.Weigher. Nothing is run, so it divides nothing.
+func (d *Driver) SetWeight(ctx context.Context, id string, weight int) error {
+	const op = "set weight"
+	g, _, err := d.alive(ctx, op, id)
+	if err != nil {
+		return err
+	}
+	if weight < vm.MinWeight || weight > vm.MaxWeight {
+		return fail(op, id, vm.ErrInvalid, nil)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.weight = weight
+	return nil
 }
 
 // Wait implements vm.Waiter.

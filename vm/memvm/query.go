@@ -18,7 +18,7 @@ func (d *Driver) Info() vm.Info {
 		Capabilities: []vm.Capability{
 			vm.CapabilityAdopt, vm.CapabilityConsole, vm.CapabilityDeleteSnapshot, vm.CapabilityDial,
 			vm.CapabilityForget, vm.CapabilityInspect, vm.CapabilityRename, vm.CapabilityFilesystem, vm.CapabilityStats,
-			vm.CapabilityWait,
+			vm.CapabilityWait, vm.CapabilityWeight,
 		},
 	}
 }

@@ -45,6 +45,9 @@ func checkLimits(s vm.Spec) error {
 	if s.VCPUs < 0 || s.MemoryMiB < 0 || s.DiskMiB < 0 || s.MaxProcesses < 0 {
 		return fmt.Errorf("%w: a limit is negative", vm.ErrInvalid)
 	}
+	if s.Weight < 0 || s.Weight > vm.MaxWeight {
+		return fmt.Errorf("%w: a weight of %d", vm.ErrInvalid, s.Weight)
+	}
 	return nil
 }
 

@@ -30,6 +30,7 @@ type broken struct {
 	inspect  func(ctx context.Context, id, name string) (vm.SnapshotInfo, error)
 	stamp    func() vm.Stamp
 	stats    func(ctx context.Context, id string) (vm.Stats, error)
+	weigh    func(ctx context.Context, id string, weight int) error
 }
 
 func (b *broken) Unwrap() *memvm.Driver { return b.Driver }
@@ -165,4 +166,11 @@ func (b *broken) Stats(ctx context.Context, id string) (vm.Stats, error) {
 		return b.stats(ctx, id)
 	}
 	return b.Driver.Stats(ctx, id)
+}
+
+func (b *broken) SetWeight(ctx context.Context, id string, weight int) error {
+	if b.weigh != nil {
+		return b.weigh(ctx, id, weight)
+	}
+	return b.Driver.SetWeight(ctx, id, weight)
 }

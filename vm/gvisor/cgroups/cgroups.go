@@ -1,0 +1,245 @@
+//go:build linux
+
+// Package cgroups makes, reads and removes the control group of a machine, of version
+// 1 or 2: its limits of processor time, memory and tasks, its weight, and what it uses.
+// It may import vm and the sandbox library's control groups.
+package cgroups
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"gvisor.dev/gvisor/runsc/cgroup"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+// v1Controllers are those that limit or count for us.
+var v1Controllers = []string{"cpu", "cpuacct", "memory", "pids"}
+
+// Mounted says how this host's control groups are mounted: "v2", "v1",
+// "hybrid" (v1 controllers beside a v2 mount) or "none".
+func Mounted() string {
+	if cgroup.IsOnlyV2() {
+		return "v2"
+	}
+	for _, name := range []string{"cpu", "memory", "pids"} {
+		if _, err := os.Stat(filepath.Join("/sys/fs/cgroup", name, "cgroup.procs")); err != nil {
+			return "none"
+		}
+	}
+	if _, err := os.Stat("/sys/fs/cgroup/unified/cgroup.procs"); err == nil {
+		return "hybrid"
+	}
+	return "v1"
+}
+
+// Group is the control group of one machine. A nil group has no limits.
+type Group struct {
+	cgroup.CgroupJSON
+}
+
+// New makes the control group at a path below the root of each controller, with
+// limits, and a weight unless it is 0.
+func New(path string, limits *specs.LinuxResources, weight int) (*Group, error) {
+	cg, err := cgroup.NewFromPath(path, false)
+	if err != nil {
+		return nil, fmt.Errorf("control group: %w", err)
+	}
+	if err := cg.Install(limits); err != nil {
+		return nil, fmt.Errorf("control group %s: %w", path, err)
+	}
+	g := &Group{cgroup.CgroupJSON{Cgroup: cg}}
+	if weight > 0 {
+		if err := g.SetWeight(weight); err != nil {
+			return nil, errors.Join(fmt.Errorf("control group %s: %w", path, err), g.Remove())
+		}
+	}
+	return g, nil
+}
+
+// ProcsFiles are the files that a process writes to, to join.
+func (g *Group) ProcsFiles() (files []string) {
+	if g == nil {
+		return nil
+	}
+	for _, dir := range g.dirs() {
+		files = append(files, filepath.Join(dir, "cgroup.procs"))
+	}
+	return files
+}
+
+// Processes returns the processes of the group, which a nil group does not know.
+func (g *Group) Processes() (pids []int, err error) {
+	files := g.ProcsFiles()
+	if len(files) == 0 {
+		return nil, nil
+	}
+	data, err := os.ReadFile(files[0])
+	for field := range strings.FieldsSeq(string(data)) {
+		pid, bad := strconv.Atoi(field)
+		if bad != nil {
+			return nil, bad
+		}
+		pids = append(pids, pid)
+	}
+	return pids, err
+}
+
+func (g *Group) dirs() (dirs []string) {
+	if cgroup.IsOnlyV2() {
+		return []string{g.Cgroup.MakePath("")}
+	}
+	for _, name := range v1Controllers {
+		dir := g.Cgroup.MakePath(name)
+		if info, err := os.Stat(dir); err == nil && info.IsDir() {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+// Remove deletes the group, whose processes must have ended.
+func (g *Group) Remove() error {
+	if g == nil {
+		return nil
+	}
+	return g.Cgroup.Uninstall()
+}
+
+// OOMKills counts the processes that the kernel killed for memory.
+func (g *Group) OOMKills() int64 {
+	if g == nil {
+		return 0
+	}
+	data, _ := os.ReadFile(g.MemoryFile("memory.oom_control", "memory.events"))
+	n, _ := StatField(string(data), "oom_kill")
+	return n
+}
+
+// Usage reads memory in bytes and host threads.
+func (g *Group) Usage() (memory, threads int64, err error) {
+	memory, memErr := ReadInt(g.MemoryFile("memory.usage_in_bytes", "memory.current"))
+	threads, pidErr := ReadInt(g.TasksFile("pids.current"))
+	return memory, threads, errors.Join(memErr, pidErr)
+}
+
+// MemoryFile is the path of a file of the memory controller, by its name in
+// either version.
+func (g *Group) MemoryFile(v1, v2 string) string {
+	if cgroup.IsOnlyV2() {
+		return filepath.Join(g.Cgroup.MakePath(""), v2)
+	}
+	return filepath.Join(g.Cgroup.MakePath("memory"), v1)
+}
+
+// sharesOfWeight is how many shares of version 1 are a weight of 1: its default is
+// 1024 where that of version 2 is 100.
+const sharesOfWeight = 1024.0 / vm.DefaultWeight
+
+// SetWeight divides the processors; see vm.Weigher.
+func (g *Group) SetWeight(weight int) error {
+	file, value := g.weightFile(), weight
+	if !cgroup.IsOnlyV2() {
+		value = int(math.Round(float64(weight) * sharesOfWeight))
+	}
+	return os.WriteFile(file, []byte(strconv.Itoa(value)), 0)
+}
+
+// Weight reads what SetWeight wrote.
+func (g *Group) Weight() (int, error) {
+	value, err := ReadInt(g.weightFile())
+	if !cgroup.IsOnlyV2() {
+		value = int64(math.Round(float64(value) / sharesOfWeight))
+	}
+	return int(value), err
+}
+
+func (g *Group) weightFile() string {
+	if cgroup.IsOnlyV2() {
+		return filepath.Join(g.Cgroup.MakePath(""), "cpu.weight")
+	}
+	return filepath.Join(g.Cgroup.MakePath("cpu"), "cpu.shares")
+}
+
+// SetMemoryLimit changes the limit of memory, in bytes.
+func (g *Group) SetMemoryLimit(bytes int64) error {
+	return os.WriteFile(g.MemoryFile("memory.limit_in_bytes", "memory.max"), []byte(strconv.FormatInt(bytes, 10)), 0)
+}
+
+// The fields of memory.stat that are added up, in both versions.
+var (
+	// OwnMemory is what the group's processes have for themselves: not the
+	// guest's memory, which is a file.
+	OwnMemory = []string{"rss", "anon"}
+	// pageCache is what the host can take back.
+	pageCache = []string{"active_file", "inactive_file"}
+)
+
+// MemoryOf adds up fields of memory.stat, in bytes.
+func (g *Group) MemoryOf(fields []string) (sum int64, err error) {
+	data, err := os.ReadFile(g.MemoryFile("memory.stat", "memory.stat"))
+	for _, field := range fields {
+		n, _ := StatField(string(data), field)
+		sum += n
+	}
+	return sum, err
+}
+
+// Unreclaimable is the memory in use that no limit can make the host take back.
+func (g *Group) Unreclaimable() (int64, error) {
+	used, err := ReadInt(g.MemoryFile("memory.usage_in_bytes", "memory.current"))
+	if err != nil {
+		return 0, err
+	}
+	cache, err := g.MemoryOf(pageCache)
+	return used - cache, err
+}
+
+// UnreclaimableBelow is Unreclaimable of the group with all groups below it.
+func (g *Group) UnreclaimableBelow() (int64, error) {
+	used, err := ReadInt(g.MemoryFile("memory.usage_in_bytes", "memory.current"))
+	if err != nil {
+		return 0, err
+	}
+	fields := pageCache
+	if !cgroup.IsOnlyV2() {
+		fields = []string{"total_active_file", "total_inactive_file"}
+	}
+	cache, err := g.MemoryOf(fields)
+	return used - cache, err
+}
+
+// TasksFile is the path of a file of the controller of tasks.
+func (g *Group) TasksFile(name string) string {
+	if cgroup.IsOnlyV2() {
+		return filepath.Join(g.Cgroup.MakePath(""), name)
+	}
+	return filepath.Join(g.Cgroup.MakePath("pids"), name)
+}
+
+// StatField reads one line of a file of names and numbers.
+func StatField(text, name string) (int64, bool) {
+	for line := range strings.Lines(text) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == name {
+			n, err := strconv.ParseInt(fields[1], 10, 64)
+			return n, err == nil
+		}
+	}
+	return 0, false
+}
+
+// ReadInt reads a file that holds one number.
+func ReadInt(file string) (int64, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
+}
