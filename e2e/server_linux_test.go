@@ -70,6 +70,9 @@ func launchServer(t *testing.T, dir string, env []string, flags ...string) *serv
 		"RUNDLET_STATE_DIR="+filepath.Join(dir, "state"),
 		"RUNDLET_CACHE_DIR="+filepath.Join(dir, "cache"))
 	s.cmd.Stdout, s.cmd.Stderr = log, log
+	// As below a service manager: the kernel divides processors between sessions, too,
+	// and the clients of a test would take those of the daemon.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := s.cmd.Start(); err != nil {
 		t.Fatalf("start the server: %v", err)
 	}

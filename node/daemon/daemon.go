@@ -14,6 +14,7 @@ import (
 	"os"
 
 	"github.com/rundlet/rundlet/e2b"
+	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/node/keys"
@@ -77,6 +78,9 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 		return fmt.Errorf("listen: %w", err)
 	}
 	defer ln.Close()
+	if err := host.ShortenSlices(); err != nil {
+		log.Warn("threads keep the kernel's time slices", "error", err)
+	}
 	tel, endTelemetry, err := openTelemetry(ctx, cfg.Version, log)
 	if err != nil {
 		return err
