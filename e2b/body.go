@@ -50,7 +50,7 @@ func (s *Server) decode(w http.ResponseWriter, r *http.Request, v any, optional 
 	case len(body) == 0 && optional:
 		return nil
 	case len(body) == 0:
-		return badRequest("request body is empty; a JSON object is needed")
+		return badRequest("request body is empty; it must be a JSON object")
 	}
 	if err := json.Unmarshal(body, v); err != nil {
 		return badRequest("request body: %s", jsonProblem(err))

@@ -91,7 +91,7 @@ func (s *Server) createRequest(r *http.Request, body *openapi.NewSandbox, timeou
 		}
 	}
 	if s.cfg.RequireSecure && !secured && isFalse(body.Secure) {
-		return req, badRequest("this server makes secured sandboxes only: leave out \"secure\", or send true")
+		return req, badRequest("this server creates only secured sandboxes: omit \"secure\", or send true")
 	}
 	if isFalse(req.AllowPublicTraffic) && !req.Secure {
 		return req, refusal.PrivateNeedsSecure.With()

@@ -141,7 +141,7 @@ func TestKeysNeverReachGuests(t *testing.T) {
 			})
 		}
 		for _, target := range []string{"GET /" + n.key, "GET /" + escaped.String() + "/x"} {
-			if code, body := n.ask(target, base...); code != 400 || !strings.Contains(body, "API key in the address") {
+			if code, body := n.ask(target, base...); code != 400 || !strings.Contains(body, "address of the request contains an API key") {
 				t.Errorf("%s: %d %s", target, code, body)
 			}
 		}

@@ -65,7 +65,7 @@ func (n *Network) leave(id string, subnet netip.Prefix, err error) {
 	if subnet.IsValid() {
 		n.subnets.claim(subnet)
 	}
-	n.cfg.OnError(fmt.Errorf("network: slot %s of an earlier process is left: %w", id, err))
+	n.cfg.OnError(fmt.Errorf("network: slot %s of an earlier process cannot be freed now: %w", id, err))
 }
 
 // Adopt ends a restart: the slots in use stay leased, with the policy that was

@@ -89,7 +89,7 @@ func copyBackup(ctx context.Context, backup, tmp string) error {
 	}
 	defer from.close()
 	if from.version == 0 {
-		return fmt.Errorf("%w: there is nothing of rundlet in it", ErrDamaged)
+		return fmt.Errorf("%w: it has no schema of rundlet", ErrDamaged)
 	}
 	if err := from.check(ctx, "integrity_check(1)"); err != nil {
 		return err

@@ -162,7 +162,7 @@ func (s *Store) Used(ctx context.Context) (used bool, err error) {
 	err = s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM settings) OR EXISTS (SELECT 1 FROM sandboxes)
 		OR EXISTS (SELECT 1 FROM snapshots) OR EXISTS (SELECT 1 FROM templates)`).Scan(&used)
 	if err != nil {
-		return false, fmt.Errorf("look into the database: %w", classify(err))
+		return false, fmt.Errorf("inspect the database: %w", classify(err))
 	}
 	return used, nil
 }

@@ -22,9 +22,9 @@ const Schema = 6
 
 var (
 	// ErrNewer: the schema is that of a newer program.
-	ErrNewer = errors.New("the database is of a newer version of rundlet")
+	ErrNewer = errors.New("a newer version of rundlet wrote the database")
 	// ErrOlder: the schema is that of an older program, and was not changed.
-	ErrOlder = errors.New("the database is of an older version of rundlet")
+	ErrOlder = errors.New("an older version of rundlet wrote the database")
 )
 
 // checkNewer refuses what a newer program wrote: a program that does not know a column

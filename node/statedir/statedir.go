@@ -101,7 +101,7 @@ func holder(path string) int {
 func Share(_ context.Context, dirs layout.Layout) (unlock func(), err error) {
 	f, err := flock.TryShared(useLock(dirs))
 	if errors.Is(err, ErrLocked) {
-		return nil, fmt.Errorf("the database of %s is being restored; try again when that has ended", dirs.StateDir)
+		return nil, fmt.Errorf("the database of %s is being restored; try again after the restore", dirs.StateDir)
 	}
 	if err == nil {
 		err = checkFormat(dirs)

@@ -92,7 +92,7 @@ func (c *Controller) Admit(ctx context.Context, tenant string, b capacity.Budget
 		ticket.Cancel()
 		c.gaveUp.Add(1)
 		return nil, &sandbox.CapacityError{Resource: "wait", Requested: 1, RetryAfter: fault.RetryFull,
-			Detail: fmt.Sprintf("it waited %s, at place %d of the queue", c.cfg.MaxWait, place)}
+			Detail: fmt.Sprintf("the request waited %s, at place %d of the queue", c.cfg.MaxWait, place)}
 	}
 	reservation := ticket.Reservation()
 	arrival, turn := ticket.Order()

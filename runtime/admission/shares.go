@@ -70,9 +70,9 @@ func (p *Places) Take(key string) (*Place, error) {
 	b := p.bounds
 	switch {
 	case reached(b.SandboxesPerKey, p.by[key]):
-		return nil, fault.Share("this key has %d sandboxes, paused ones included, and may have no more: end some of them", p.by[key])
+		return nil, fault.Share("this key has %d sandboxes, including paused ones, and cannot have more: end some of them", p.by[key])
 	case reached(b.Sandboxes, p.all):
-		return nil, fault.Share("this machine has %d sandboxes, paused ones included, and takes no more: end some of them", p.all)
+		return nil, fault.Share("this machine has %d sandboxes, including paused ones, and accepts no more: end some of them", p.all)
 	}
 	if err := p.mayRun(key); err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func (p *Places) Run(pl *Place) error {
 
 func (p *Places) mayRun(key string) error {
 	if reached(p.bounds.RunningPerKey, p.running[key]) {
-		return fault.Share("this key has %d running sandboxes and may have no more at a time: end or pause some of them", p.running[key])
+		return fault.Share("this key has %d running sandboxes and cannot have more at a time: end or pause some of them", p.running[key])
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func (e *Ender) seize(ctx context.Context, sb *live.Sandbox) error {
 		e.DestroyUnder(ctx, sb)
 	}
 	if sb.Life.LockWithin(ctx, background.CleanupTimeout) != nil {
-		return errors.New("a call to the driver does not end, although the machine was destroyed")
+		return errors.New("a call to the driver does not return after the machine was destroyed")
 	}
 	return nil
 }

@@ -70,5 +70,5 @@ func (sb *Sandbox) Reason() string {
 }
 
 func ranOut(id string, mib int) error {
-	return &sandbox.OutOfMemoryError{Detail: fmt.Sprintf("out of memory: it used up its %d MiB and was ended", mib), Err: fault.NotFound(id)}
+	return &sandbox.OutOfMemoryError{Detail: fmt.Sprintf("out of memory: the sandbox used all of its %d MiB and was ended", mib), Err: fault.NotFound(id)}
 }

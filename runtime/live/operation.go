@@ -19,7 +19,7 @@ var (
 	// ErrInterrupted is the cause of the end of an operation's context when the
 	// sandbox is to be killed: a kill waits neither for a resume in the queue nor
 	// for a pause that writes gigabytes.
-	ErrInterrupted = fmt.Errorf("%w any more: it is being killed", sandbox.ErrNotFound)
+	ErrInterrupted = fmt.Errorf("%w: it is being killed", sandbox.ErrNotFound)
 	// ErrStuck is the cause when an operation did not keep its deadline.
 	ErrStuck = fmt.Errorf("it took too long: %w", context.DeadlineExceeded)
 )

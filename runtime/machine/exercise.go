@@ -51,7 +51,7 @@ func (m *Machines) Exercise(ctx context.Context, id string) error {
 		event := stream.Msg().GetEvent()
 		out = append(out, event.GetData().GetStdout()...)
 		if len(out) > 4096 {
-			return errors.New("run a command: it writes without end")
+			return errors.New("run a command: its output exceeds 4096 bytes")
 		}
 		if end := event.GetEnd(); end != nil {
 			if end.GetExitCode() != 0 || string(out) != "/tmp\n" {

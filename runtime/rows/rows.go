@@ -62,7 +62,7 @@ func (w *Writer) PutOver(ctx context.Context, sb *live.Sandbox, row *store.Sandb
 		case read != nil:
 			return errors.Join(err, read)
 		case now.SnapshotID != "" && now.SnapshotID != row.SnapshotID, now.Instance != row.Instance, w.Here(now) != nil:
-			return fmt.Errorf("%w: it is %s there, with snapshot %q, of instance %s; it is not ended", err, now.State, now.SnapshotID, now.Instance)
+			return fmt.Errorf("%w: the row has state %s, snapshot %q and instance %s; the sandbox is not ended", err, now.State, now.SnapshotID, now.Instance)
 		default:
 			row.Version = now.Version
 		}

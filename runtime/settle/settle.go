@@ -128,7 +128,7 @@ func (l *Settler) enact(ctx context.Context, sb *live.Sandbox, rec reconcile.Rec
 			return err
 		}
 		if sb.State() != sandbox.StateRunning {
-			return errors.New("it could not go on")
+			return errors.New("the sandbox could not continue")
 		}
 		l.cfg.Starter.Expose(sb)
 	case reconcile.Pause:

@@ -44,7 +44,7 @@ func (t *Starter) deletedMeanwhile(ctx context.Context, from claim.Origin, err e
 	if _, gone := t.cfg.Store.Snapshot(ctx, from.ID); !errors.Is(gone, store.ErrNotFound) {
 		return err
 	}
-	return fmt.Errorf("%w any more: %s was deleted (%w)", sandbox.ErrSnapshotNotFound, from.ID, err)
+	return fmt.Errorf("%w: %s was deleted (%w)", sandbox.ErrSnapshotNotFound, from.ID, err)
 }
 
 // Base returns the prepared base, unless the runtime is closing.

@@ -51,7 +51,7 @@ func (h *headroom) grant(bytes int64) (free func(), err error) {
 		return nil, fmt.Errorf("memory of the host: %w", err)
 	}
 	if left := available - h.granted - hostReserve; bytes > left {
-		return nil, fmt.Errorf("%w: it may take %d MiB for a moment, and the host has %d MiB",
+		return nil, fmt.Errorf("%w: it may need %d MiB temporarily, and the host has %d MiB available",
 			vm.ErrOutOfMemory, bytes/mib, max(0, left)/mib)
 	}
 	h.granted += bytes
