@@ -35,7 +35,7 @@ type RuntimeAdapter interface {
 	// Fork makes copies of a sandbox, which stays as it is. The results are as
 	// many as were asked for; the error says that there is none at all.
 	Fork(ctx context.Context, id string, req sandbox.ForkRequest) ([]sandbox.ForkResult, error)
-	// Snapshot saves a running sandbox that goes on running, or a paused one.
+	// Snapshot saves a running sandbox that keeps running, or a paused one.
 	Snapshot(ctx context.Context, id, name, keyID string) (sandbox.Snapshot, error)
 	Snapshots(ctx context.Context, f sandbox.SnapshotFilter) ([]sandbox.Snapshot, error)
 	// DeleteSnapshot removes a snapshot by id or name; ErrSnapshotNotFound.
@@ -43,7 +43,7 @@ type RuntimeAdapter interface {
 	// Capture saves a session for follow-ups: a paused sandbox is stopped, a
 	// running one idle or exited.
 	Capture(ctx context.Context, id string, reason sandbox.ContinuationReason, keyID string) (sandbox.Continuation, error)
-	// FollowUp starts a sandbox of its own from a continuation;
+	// FollowUp starts a new sandbox from a continuation;
 	// ErrSnapshotNotFound. The template of the request is ignored.
 	FollowUp(ctx context.Context, continuationID string, req sandbox.CreateRequest) (sandbox.Sandbox, error)
 	// Get returns running and paused sandboxes and those between the two;

@@ -18,7 +18,7 @@ const (
 	perField = 64
 	// maxRequest bounds the cost of one.
 	maxRequest = 160 << 10
-	// Those of clients that have shown nothing are in a budget of their own, as are
+	// Requests of clients without a key or token are in a separate budget, as are
 	// the others. Half of it is the most for one address.
 	allRequests, requestsOfOne = 256 << 20, 128 << 20
 )

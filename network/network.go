@@ -1,4 +1,4 @@
-// Package network gives each sandbox a network namespace of its own, filtered
+// Package network gives each sandbox a separate network namespace, filtered
 // from before its first packet, and lets the daemon dial into it. Linux only;
 // elsewhere Open fails with ErrUnsupported. It is one mechanism: it knows
 // nothing of sandboxes, drivers or templates, imports no package of this module
@@ -39,8 +39,8 @@
 //
 // What the kernel tracks for a slot is bounded, and goes with the slot, in the
 // router and in the daemon's namespace. What the daemon and a guest say to each
-// other is not tracked. What a slot sends to the internet waits in a queue of its
-// own, and has a share of the bandwidth.
+// other is not tracked. Packets of a slot to the internet wait in a separate
+// queue, and have a share of the bandwidth.
 //
 // # Losses
 //

@@ -26,7 +26,7 @@ type Config struct {
 	// host can use.
 	Driver string
 
-	// Ephemeral gives the node an instance of its own, beside the daemon of the state
+	// Ephemeral gives the node a separate instance, beside the daemon of the state
 	// directory and other ephemeral nodes. Its sandboxes end with it: by Close, or,
 	// after a crash, by the next process that opens a node with the same RunDir.
 	Ephemeral bool
@@ -73,7 +73,7 @@ type Config struct {
 	// Recovering is called with how many of the sandboxes of an earlier process were
 	// recovered so far, from several goroutines. It may be nil.
 	Recovering func(done, total int)
-	// Latency takes the latency samples; nil gives the runtime a recorder of its own.
+	// Latency takes the latency samples; nil gives the runtime a private recorder.
 	Latency *latency.Recorder
 	// Tracer is called for every stage of the runtime; it may be nil.
 	Tracer step.Tracer

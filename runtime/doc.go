@@ -2,5 +2,5 @@
 // pause, resume, fork, snapshot, terminate, deadlines and restart
 // reconciliation. It composes policy and drivers, and knows no wire protocol. It
 // may import what is below it in docs/architecture.md; e2b reaches it through
-// interfaces of its own, and node and the benchmarks import it.
+// interfaces that it defines, and node and the benchmarks import it.
 package runtime

@@ -14,7 +14,7 @@ import (
 	"github.com/rundlet/rundlet/store"
 )
 
-// Snapshot saves a sandbox that goes on running, or what a paused one resumes
+// Snapshot saves a sandbox that keeps running, or what a paused one resumes
 // from, for new sandboxes to be created from. A name that another snapshot has
 // moves to this one.
 func (r *Runtime) Snapshot(ctx context.Context, id, name, keyID string) (sandbox.Snapshot, error) {

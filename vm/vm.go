@@ -23,7 +23,7 @@
 // not know fails with ErrNotFound; only the queries answer "unknown" without an
 // error.
 //
-// A machine whose processes ended by themselves is stopped with an ExitReason.
+// A machine whose processes ended without a call is stopped with an ExitReason.
 // Every lifecycle call on it but Destroy and Rename is ErrInvalidTransition.
 //
 // # Ownership
@@ -102,7 +102,7 @@ type Provider interface {
 	Stop(ctx context.Context, id string) error
 
 	// Snapshot saves memory and file system under (id, snapshot). A running
-	// machine goes on running; the status does not change. ErrAlreadyExists if
+	// machine keeps running; the status does not change. ErrAlreadyExists if
 	// the name is taken, ErrInvalid if it is bad (see ValidateSnapshotID). A
 	// snapshot exists completely or not at all, and belongs to the machine that
 	// it was taken from: a restored machine begins without snapshots.

@@ -35,7 +35,7 @@ func (p *Proxy) carry(w http.ResponseWriter, r *http.Request, sb sandbox.Sandbox
 }
 
 // broke is the ErrorHandler of the reverse proxy: a request got no answer from
-// the sandbox. What was not of its own making is looked at when the reverse
+// the sandbox. An error that the proxy did not make is judged when the reverse
 // proxy has returned.
 func (p *Proxy) broke(w http.ResponseWriter, r *http.Request, err error) {
 	if x := exchangeOf(r); r.Context().Err() == nil && !explained(err) {
@@ -79,7 +79,7 @@ func (p *Proxy) next(r *http.Request, attempts int) (sb sandbox.Sandbox, err err
 	last := attempts == mostAttempts
 	switch {
 	case same && (last || !errors.Is(cut, errNoStream)):
-		return sb, cut // It closed the connection by itself.
+		return sb, cut // The program closed the connection.
 	case last || x.again.touched.Load() || !x.unsent && !idempotent(r):
 		return sb, sandbox.ErrNotRunning
 	case wakes(sb) && sb.AutoResume:

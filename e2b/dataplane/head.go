@@ -38,7 +38,7 @@ var (
 )
 
 // head bounds the head of the answer to one exchange while a connection reads
-// it. An interim answer (1xx) has a head of its own, which is not kept.
+// it. An interim answer (1xx) has a separate head, which is not kept.
 type head struct {
 	budget *quota.Budget
 	owner  string // the sandbox

@@ -40,7 +40,7 @@ func newRequestBody(body io.ReadCloser, client *http.ResponseController) *reques
 
 func (b *requestBody) end() { b.once.Do(func() { close(b.ended) }) }
 
-// Read is for one reader. After the end it says so again by itself: the
+// Read is for one reader. After the end it returns the end again: the
 // transport asks twice where the length is known, and between the two the server
 // may have closed the body.
 func (b *requestBody) Read(p []byte) (n int, err error) {

@@ -6,7 +6,7 @@
 // A state directory has one daemon, whatever its run directory is and whatever
 // path leads there: two would each take the other's sandboxes for lost. Lock takes
 // an exclusive lock on an inode in the state directory, so that no path leads
-// around it. An ephemeral node, as of "rundlet run", has an instance of its own
+// around it. An ephemeral node, as of "rundlet run", has a separate instance
 // beside the daemon and touches nothing of another; it takes Share, which only
 // keeps the database from being replaced. LockDatabase excludes both.
 package statedir

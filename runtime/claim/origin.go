@@ -60,7 +60,7 @@ func OfSnapshot(n store.Snapshot) Origin {
 }
 
 // templateOf is the template that a snapshot is: one for all tags of a name, and
-// one of its own without a name.
+// a new one without a name.
 func templateOf(n store.Snapshot) (id, alias string) {
 	if n.Name == "" {
 		return n.ID, ""

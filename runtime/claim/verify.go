@@ -21,8 +21,8 @@ import (
 
 const (
 	// believedFor is how long files that were read are believed to be as they
-	// were while nothing changes them through the file system. What a disk loses
-	// by itself shows in the next real read only.
+	// were while nothing changes them through the file system. A bit that the disk
+	// loses without a write shows in the next real read only.
 	believedFor = 10 * time.Minute
 	// maxReaders is how many snapshots are read at the same time: it is work for
 	// a processor and a disk that running sandboxes use.

@@ -106,7 +106,7 @@ func (e *Ender) insist(sb *live.Sandbox, reason string) {
 			}
 			defer sb.Life.Unlock()
 			if sb.Recorded() != sandbox.StateKilled {
-				_ = e.EndHeld(e.life, sb, reason) // It Retries by itself.
+				_ = e.EndHeld(e.life, sb, reason) // EndHeld starts the retries.
 			}
 			return nil
 		}, nil)

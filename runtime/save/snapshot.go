@@ -16,7 +16,7 @@ import (
 	"github.com/rundlet/rundlet/store"
 )
 
-// SnapshotTimeout bounds the saving of a sandbox that goes on running.
+// SnapshotTimeout bounds the saving of a sandbox that keeps running.
 const SnapshotTimeout = 5 * time.Minute
 
 // Capture claims the state of a sandbox as it is, for a caller that has sb.Life.

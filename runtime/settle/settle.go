@@ -164,7 +164,7 @@ func (l *Settler) quarantine(ctx context.Context, row store.Sandbox, reason stri
 	return row, l.cfg.Store.PutSandbox(ctx, &row)
 }
 
-// free ends a machine that belongs to no sandbox, and goes on trying.
+// free ends a machine that belongs to no sandbox, and keeps trying.
 func (l *Settler) free(ctx context.Context, id string) error {
 	err := l.cfg.Machines.Destroy(ctx, id)
 	if err == nil {

@@ -21,7 +21,7 @@ import (
 // afterLoad is an object in each sandbox's kernel that is saved and loaded with
 // it. While it is loaded, before gVisor starts the clocks and the guest, it
 // makes the kernel go on as if it had not been saved: see docs/upstream for what
-// gVisor does by itself. gVisor has no hook for that, but it saves the endpoints
+// gVisor already does. gVisor has no hook for that, but it saves the endpoints
 // that no program owns with their own methods, and this is one of them.
 // No network stack delivers anything to it, so of all the methods of an endpoint
 // only Abort is called.

@@ -1,5 +1,5 @@
 // Package gvisor is the embedded default driver: it runs every machine as a
-// gVisor sandbox, a user-space kernel in a process of its own, out of the same
+// gVisor sandbox, a user-space kernel in a separate process, out of the same
 // binary. Nothing is installed and no KVM is needed.
 //
 // It may import vm, internal/turn, the gVisor module and the standard library; only
@@ -18,7 +18,7 @@
 // New fails in a process that has not called it.
 //
 // Standard input, output and error of the program must be open (they may be
-// /dev/null). No sandbox ever keeps them: each machine has a console of its own.
+// /dev/null). No sandbox ever keeps them: each machine has a separate console.
 //
 // Importing the package binds the main goroutine to the main thread: gVisor
 // moves threads between network namespaces, and takes the main thread's for that

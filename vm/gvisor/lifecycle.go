@@ -276,7 +276,7 @@ func (d *Driver) rename(m *machine, oldID, newID string) error {
 	}
 	d.step(stepRenameMoved, oldID)
 	if from != "" {
-		// Without it, the next process would look for them in vain, no more.
+		// Without it, the next process would only look for them and find none.
 		_ = d.writeRecord(m, newID, "")
 	}
 	d.mu.Lock()

@@ -90,7 +90,7 @@ var honourRules = []rule{
 		e.with("a", func(s *vm.Spec) { s.MemoryMiB = 128 })
 		e.with("b", func(s *vm.Spec) { s.MemoryMiB = 128 })
 		e.runsOutOfMemory("a")
-		// Another machine is not affected, and ends for a reason of its own.
+		// Another machine is not affected, and ends for another reason.
 		e.status("b", vm.StatusRunning)
 		e.look("b", "hostname")
 		if e.h.Kill != nil {

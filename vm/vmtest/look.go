@@ -53,7 +53,7 @@ func Idle() bool {
 //	spin SECONDS            keeps four threads busy
 //	eat                     uses memory until there is none
 //
-// It is for Linux guests. A failure without an answer of its own is "error: ...".
+// It is for Linux guests. A failure without a specific answer is "error: ...".
 func Look(question ...string) string {
 	answer, err := look(append(question, "", "", "")[0], append(question, "", "", "")[1:])
 	switch {
