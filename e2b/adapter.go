@@ -8,8 +8,8 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// RuntimeAdapter is what the E2B surface needs of a runtime. It is implemented
-// by *runtime.Runtime; tests use a fake. All methods are safe for concurrent
+// RuntimeAdapter is the part of a runtime that the E2B surface uses.
+// *runtime.Runtime implements it; tests use a fake. All methods are safe for concurrent
 // use and return the error classes of package runtime.
 type RuntimeAdapter interface {
 	// Create returns when the sandbox answers, or with an error and nothing

@@ -156,7 +156,7 @@ func (c *readingConn) set(on bool) {
 	c.release()
 }
 
-// Close gives back what was counted.
+// Close returns the counted cost to the budget.
 func (c *readingConn) Close() error {
 	c.mu.Lock()
 	c.release()

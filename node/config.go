@@ -50,9 +50,9 @@ type Config struct {
 	// Capacity says how much of the machine sandboxes may have; the zero value is
 	// DefaultCapacity.
 	Capacity Capacity
-	// Shares bound what one API key may have; the zero value is admission.DefaultShares.
+	// Shares bound the objects of one API key; the zero value is admission.DefaultShares.
 	Shares admission.Shares
-	// Warm is what is kept warm of the base; the zero value is nothing.
+	// Warm is the number of machines of the base that are kept warm; the zero value is none.
 	Warm pool.Target
 	// Size is that of a sandbox whose template does not say; the zero value is
 	// sandbox.DefaultSize.
@@ -64,7 +64,7 @@ type Config struct {
 
 	// Log is the log of the node; nil discards it.
 	Log *slog.Logger
-	// Progress receives a line about what takes long, such as building the base. It
+	// Progress receives a line about each long operation, such as building the base. It
 	// may be nil.
 	Progress func(line string)
 	// Opened is called with the database before anything is recovered; an error fails

@@ -12,7 +12,7 @@ import (
 	"github.com/rundlet/rundlet/telemetry"
 )
 
-// figurer is what the metrics need of a runtime.
+// figurer is the part of a runtime that the metrics use.
 type figurer interface {
 	Figures(ctx context.Context) (runtime.Figures, error)
 }

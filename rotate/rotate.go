@@ -47,7 +47,7 @@ type File struct {
 	err   error
 }
 
-// file is what a File needs of an *os.File.
+// file is the part of an *os.File that a File uses.
 type file interface {
 	io.WriteCloser
 	Stat() (fs.FileInfo, error)

@@ -10,8 +10,8 @@ import (
 
 // Create restores the template's snapshot into a new sandbox and returns when
 // its agent has taken its identity and answers. The order is: reserve capacity,
-// write the intent, make the network with its rules, restore, deliver what is
-// per sandbox, write the outcome, expose. On an error all of it is undone.
+// write the intent, make the network with its rules, restore, deliver the identity
+// of the sandbox, write the outcome, expose. On an error all of it is undone.
 func (r *Runtime) Create(ctx context.Context, req sandbox.CreateRequest) (sandbox.Sandbox, error) {
 	if err := r.starter.Validate(req); err != nil {
 		return sandbox.Sandbox{}, err

@@ -46,7 +46,7 @@ var (
 type RetryError struct {
 	// After is the least time to wait.
 	After time.Duration
-	// Detail says for a client what is not available, and why.
+	// Detail is for the client: what is not available, and why.
 	Detail string
 }
 

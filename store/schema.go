@@ -7,11 +7,11 @@ import (
 
 // Schema is the version of the database format that this program writes and reads:
 // the number of its last migration. A backup is a database, and has the same one.
-// What each number brought:
+// Changes by number:
 //
 //	1  sandboxes, templates, API keys and settings
 //	2  claims on snapshots: pause, snapshot, continuation and fork
-//	3  quarantine, orphans, and the record of what is garbage
+//	3  quarantine, orphans, and the record of garbage
 //	4  indexes and counts, so that no request grows with the rows
 //	5  the timeout and the environment of a create, and spawn counts
 //	6  node, driver and version of sandboxes and snapshots, and the create request

@@ -15,7 +15,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// Sandboxes is what the data plane needs of the runtime; see the adapter of
+// Sandboxes is the part of the runtime that the data plane uses; see the adapter of
 // package e2b, which has these methods.
 type Sandboxes interface {
 	Get(ctx context.Context, id string) (sandbox.Sandbox, error)
@@ -253,10 +253,10 @@ type conn struct {
 	upgraded, ended atomic.Bool
 }
 
-// Write goes on when the program in the sandbox does not take any more: it may
-// have answered before it closed, and the transport would give that up for the
-// error. Whether there is an answer is for the reading side to say. In another
-// protocol, too, what the program said last is read first, but then it is over.
+// Write continues when the program in the sandbox accepts no more: it may have
+// answered before it closed, and the transport would drop the answer for the error.
+// The reading side decides whether there is an answer. In another protocol, too,
+// the last bytes of the program are read first, and then the connection ends.
 func (c *conn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
 	c.sent.Add(int64(n))

@@ -68,7 +68,7 @@ func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
 // One sandbox gets a quarter of them at most. Unbounded without it.
 func (p *Proxy) Bound(most int) { p.pool.most, p.pool.mostOfOne = most, max(1, most/4) }
 
-// OnAccess sets what is called for each request for a sandbox that exists, before
+// OnAccess sets a function that is called for each request for a sandbox that exists, before
 // it is carried there, and whether it has a token of that sandbox.
 func (p *Proxy) OnAccess(told func(ctx context.Context, token bool)) { p.onAccess = told }
 

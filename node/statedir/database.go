@@ -47,7 +47,7 @@ func CheckDatabase(ctx context.Context, dirs layout.Layout) error {
 		Hint: `restore a backup: rundlet restore FILE; or start with an empty database, which makes everything an orphan: rundlet serve --accept-empty-database`}
 }
 
-// OpenDatabase opens the database of a node, and says what to do if it is damaged.
+// OpenDatabase opens the database of a node. If it is damaged, the error has a hint.
 func OpenDatabase(ctx context.Context, dirs layout.Layout) (*store.Store, error) {
 	db, err := store.Open(ctx, dirs.Database())
 	if errors.Is(err, store.ErrDamaged) {

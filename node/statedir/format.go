@@ -14,7 +14,7 @@ import (
 )
 
 // Format is the version of the layout of a state directory: which files and directories
-// there are, and what they are called. Their contents have separate formats.
+// exist, and their names. Their contents have separate formats.
 //
 //	1  rundlet.db, templates/base, drivers/NAME, and the files of this package. A
 //	   directory without the file "format" has it, too

@@ -140,5 +140,5 @@ func (c *Claims) Add(ctx context.Context, n *store.Snapshot) error {
 	return fault.Share("this machine has %d snapshots and accepts no more: delete some of them", full.Have)
 }
 
-// Forget drops what is known of the files of a snapshot that was deleted.
+// Forget drops the cached state of the files of a deleted snapshot.
 func (c *Claims) Forget(vmID, name string) { c.verify.forget(string(artifact(vmID, name))) }

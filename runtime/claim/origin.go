@@ -11,7 +11,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Origin is what a machine is restored from: a template or a snapshot.
+// Origin is the source of a restore: a template or a snapshot.
 type Origin struct {
 	ID         string
 	TemplateID string

@@ -1,4 +1,4 @@
-// Package fault maps the errors of what is below the runtime to the classes of
+// Package fault maps the errors of the layers below the runtime to the classes of
 // package sandbox. It may import sandbox, store, host and vm; the parts of the
 // runtime use it.
 package fault

@@ -13,7 +13,7 @@ import (
 // ReasonOOM is the reason of a sandbox that its host ended for memory.
 const ReasonOOM = "oom"
 
-// MostEnds bounds what is remembered.
+// MostEnds bounds the number of remembered ends.
 const MostEnds = 1000
 
 // Ended remembers the newest sandboxes that ended for memory, so that

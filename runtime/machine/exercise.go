@@ -22,10 +22,9 @@ const exerciseTimeout = 10 * time.Second
 const exerciseReply = 64 << 10
 
 // Exercise runs a command in a warm machine, as a client would: it shows that
-// the sandbox does what it is for, and what a first command has to load is
-// loaded before anybody waits for it. It is the readiness probe of the reference
-// system: pwd, in /tmp. An image without the shell that clients use has nothing
-// to exercise.
+// the sandbox works, and it loads the files of a first command before a client waits
+// for them. It is the readiness probe of the reference system: pwd, in /tmp. It
+// succeeds on an image without the shell that clients use.
 func (m *Machines) Exercise(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, exerciseTimeout)
 	defer cancel()

@@ -25,7 +25,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Config is what a Settler is made of. All fields are required.
+// Config holds the dependencies and settings of a Settler. All fields are required.
 type Config struct {
 	Driver     vm.Runtime
 	Store      Store
@@ -43,7 +43,7 @@ type Config struct {
 	Log        *slog.Logger
 }
 
-// Store is what a Settler needs of store.Store.
+// Store is the part of store.Store that a Settler uses.
 type Store interface {
 	Snapshot(ctx context.Context, id string) (store.Snapshot, error)
 	PutSandbox(ctx context.Context, row *store.Sandbox) error

@@ -12,7 +12,7 @@ import (
 	"github.com/rundlet/rundlet/store"
 )
 
-// Resolve finds what to create from: a template, which is prepared if this
+// Resolve finds the origin of a create: a template, which is prepared if this
 // process has not checked it yet, or a snapshot.
 func (t *Starter) Resolve(ctx context.Context, name string) (claim.Origin, error) {
 	found, err := t.cfg.Templates.Resolve(ctx, name)

@@ -21,7 +21,7 @@ const (
 	MinTimeout = time.Second
 )
 
-// Validate checks what a client asks for; sandbox.ErrInvalid.
+// Validate checks the request of a client; sandbox.ErrInvalid.
 func (t *Starter) Validate(req sandbox.CreateRequest) error {
 	if err := t.ValidateTimeout(req.Timeout); err != nil {
 		return err

@@ -15,16 +15,16 @@ const (
 	// LackHearing: silence of sandboxes does not count, for the daemon is not
 	// able to hear them.
 	LackHearing = "a way to hear its sandboxes"
-	// LackNetwork: another program took away what sandboxes reach the network by,
-	// and it is not repaired yet.
+	// LackNetwork: another program removed a part of the network of sandboxes, and it is
+	// not repaired yet.
 	LackNetwork = "a network that is whole"
 )
 
 // SelfRepairer is a Network that repairs itself.
 type SelfRepairer interface {
-	// Broken is what is lost at present; nil if nothing. It waits for nothing.
+	// Broken returns the present losses; nil if there are none. It does not block.
 	Broken() []string
-	// Repairs counts what was lost and repaired, by kind.
+	// Repairs counts the repaired losses, by kind.
 	Repairs() map[string]uint64
 }
 
@@ -39,8 +39,8 @@ type lacks struct {
 	heard   []string // when sandboxes were last asked for a sign of life
 }
 
-// Lacking returns what the daemon lacks for its own work now, of AllLacks, in
-// order; nil if nothing. It waits for nothing.
+// Lacking returns the resources that the daemon lacks for its own work now, of
+// AllLacks, in order; nil if none. It does not block.
 func (h *Host) Lacking() []string {
 	out := h.shortages()
 	if n, ok := h.cfg.Network.(SelfRepairer); ok && n.Broken() != nil {
@@ -91,8 +91,8 @@ func (h *Host) checkLimits(s autoscale.Sample, c autoscale.Config) (refuse strin
 	return refuse
 }
 
-// NoteDeaf reports why silence does not count, once, until that changes. lack is
-// what the daemon lacks, as far as it is known.
+// NoteDeaf reports why silence does not count, once, until that changes. lack is the
+// missing resource of the daemon, as far as it is known.
 func (h *Host) NoteDeaf(lack, why string) {
 	switch was := h.deaf; {
 	case why != "" && was == "":

@@ -1,6 +1,6 @@
-// Package usage measures what sandboxes use and keeps the measurements for an
-// hour. It asks the host, and a guest only when that has done something: an idle
-// guest stays idle. It may import envd, sandbox and vm.
+// Package usage measures the resource use of sandboxes and keeps the measurements for
+// an hour. It asks the host, and a guest only after that was active: an idle guest
+// stays idle. It may import envd, sandbox and vm.
 package usage
 
 import (

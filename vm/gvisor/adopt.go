@@ -40,8 +40,8 @@ type adoption struct {
 	err error
 }
 
-// Adopt implements vm.Adopter. It fails, and leaves alone what it did not adopt,
-// if it cannot find out whether a machine is gone.
+// Adopt implements vm.Adopter. It fails, and leaves alone the machines that it
+// did not adopt, if it cannot find out whether a machine is gone.
 func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]string, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, failure("adopt", "", nil, err)

@@ -16,8 +16,8 @@ import (
 // nodeLimits are what all sandboxes of a driver may take of the host together, and
 // what one of them may take of its threads.
 type nodeLimits struct {
-	// Memory is in bytes. It is above where new work is refused (a tenth of the
-	// memory left), so that it is met only by what sandboxes do that exist.
+	// Memory is in bytes. It is above the use at which new work is refused (a tenth
+	// of the memory left), so that only existing sandboxes can reach it.
 	Memory int64
 	// Tasks are processes and threads of the host.
 	Tasks int64

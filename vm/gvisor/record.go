@@ -34,11 +34,10 @@ type record struct {
 	Spec    vm.Spec   `json:"spec"`
 	Pending string    `json:"pending,omitempty"`
 	Cold    bool      `json:"cold,omitempty"`
-	// Status is what the machine was last known to be; empty until it is
-	// created. It counts only while the sentry itself does not answer.
+	// Status is the last known one of the machine; empty until it is created. It counts only while the sentry itself does not answer.
 	Status vm.Status `json:"status,omitempty"`
 	// Resume says that Create itself loads a snapshot: found before that, the
-	// machine is not what was asked for.
+	// machine is incomplete.
 	Resume bool `json:"resume,omitempty"`
 	// From is the id that the snapshots may still have: a renaming moves them
 	// after it has written the record.

@@ -59,7 +59,7 @@ func newGuest(spec vm.Spec) *Guest {
 	}
 }
 
-// Set writes to the guest's memory. What is there travels in snapshots, but not
+// Set writes to the guest's memory. The value is in snapshots, but not
 // in those of the file system.
 func (g *Guest) Set(key, value string) {
 	g.mu.Lock()
@@ -74,7 +74,7 @@ func (g *Guest) Get(key string) string {
 	return g.img.memory[key]
 }
 
-// SetFile writes a file. What is there travels in snapshots of both kinds.
+// SetFile writes a file. It is in snapshots of both kinds.
 func (g *Guest) SetFile(name, content string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -102,9 +102,9 @@ func (g *Guest) BootID() string {
 	return g.img.bootID
 }
 
-// Spec returns what the machine was made with: after a restore, the spec of the
-// machine that the snapshot was taken from, with what a restore may change. The
-// caller must not modify what it refers to.
+// Spec returns the spec of the machine: after a restore, that of the machine from
+// which the snapshot was taken, with the fields that a restore may change. The caller
+// must not modify the objects that it refers to.
 func (g *Guest) Spec() vm.Spec {
 	g.mu.Lock()
 	defer g.mu.Unlock()

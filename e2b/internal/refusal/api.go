@@ -36,7 +36,7 @@ var (
 		Text: `the agent of sandbox "%s" does not answer, so it was not paused; it goes on running`})
 	GuestUnresponsive = add(Row{Name: "guest does not answer after its resume", Status: http.StatusConflict, E2B: true, Cause: "sandbox_snapshot_guest_agent_unresponsive",
 		Text: `the agent of sandbox "%s" does not answer after a resume with its memory, so it is paused as before; its files can be booted, with "memory": false`})
-	// Invalid is what a request itself has wrong; its words are those of the check.
+	// Invalid is an error in the request itself; its words are those of the check.
 	Invalid = add(Row{Name: "invalid", Status: http.StatusBadRequest, E2B: true,
 		Text: "%s"})
 	KeyMissing = add(Row{Name: "key missing", Status: http.StatusUnauthorized, E2B: true,
