@@ -42,7 +42,7 @@ type KeyStore interface {
 const (
 	keyPrefix = "e2b_"
 	keyBytes  = 20
-	// maxKeyLength is more than a key has: what is longer is not looked up.
+	// maxKeyLength is more than a key has: longer texts are not looked up.
 	maxKeyLength = 256
 )
 

@@ -163,8 +163,8 @@ func (s *Server) serveSignedFile(w http.ResponseWriter, r *http.Request) {
 
 const (
 	headerTime = 10 * time.Second
-	// idleTime is above what proxies in front of the protocol use, so that they
-	// are the ones that close.
+	// idleTime is longer than that of proxies in front of the server, so that the
+	// proxies close first.
 	idleTime      = 620 * time.Second
 	maxHeader     = 128 << 10
 	streamsPerTCP = 1000
@@ -223,7 +223,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 
 const metricsPath = "/metrics"
 
-// isPublic reports what needs no key.
+// isPublic reports whether a request needs no key.
 func isPublic(r *http.Request) bool {
 	return r.URL.Path == "/health" && (r.Method == http.MethodGet || r.Method == http.MethodHead)
 }

@@ -145,7 +145,7 @@ type Config struct {
 	OnRepair func(Repair)
 }
 
-// What can be lost, to other programs that change the network of this machine.
+// The parts that other programs on this machine can remove or change.
 const (
 	LostHostRules      = "host_rules"      // The table of packet filter rules in the daemon's namespace.
 	LostHostRoutes     = "host_routes"     // Routing rules and routes there.

@@ -52,8 +52,8 @@ const (
 	slotRetired // Without an owner; the reaper destroys it.
 )
 
-// slot is a Slot with what is needed to free it. Its state is guarded by
-// Network.mu; mu serialises what changes its rules or frees it.
+// slot is a Slot with the state that freeing it needs, which is guarded by
+// Network.mu; mu serialises the calls that change its rules or free it.
 type slot struct {
 	id     string
 	subnet netip.Prefix
@@ -150,8 +150,8 @@ func lockDir(dir string) (*os.File, error) {
 	return f, err
 }
 
-// abandon gives up everything that only this process holds and leaves the
-// kernel's objects as they are, which is also what the end of the process does.
+// abandon closes everything that only this process holds and leaves the kernel's
+// objects as they are. The end of the process has the same effect.
 func (n *Network) abandon() {
 	if n.stop != nil {
 		n.stop()

@@ -52,7 +52,7 @@ const (
 	EndAll
 )
 
-// shutdownTimeout bounds what is left when the sandboxes have ended.
+// shutdownTimeout bounds the rest of the shutdown after the sandboxes have ended.
 const shutdownTimeout = time.Minute
 
 // Close takes the node apart and releases its locks. No call of its parts may be in

@@ -29,7 +29,7 @@ func (r *Runtime) Create(ctx context.Context, req sandbox.CreateRequest) (sandbo
 	return r.outcome(sb, err)
 }
 
-// outcome is what a client gets of a create.
+// outcome is the result of a create for a client.
 func (r *Runtime) outcome(row store.Sandbox, err error) (sandbox.Sandbox, error) {
 	if err != nil {
 		return sandbox.Sandbox{}, fault.Classify(err)

@@ -64,10 +64,10 @@ type SnapshotFigures struct {
 	Bytes int64
 }
 
-// tally counts what no other part of the runtime keeps.
+// tally keeps the counts that no other part of the runtime keeps.
 type tally struct {
 	mu sync.Mutex
-	// kills are by the reason up to its colon, frees by what was freed.
+	// kills are by the reason up to its colon, frees by the kind of the freed object.
 	kills, frees map[string]uint64
 }
 

@@ -114,7 +114,7 @@ type Runtime struct{ reads }
 // reads are the calls of a Runtime that change nothing.
 type reads struct{ parts }
 
-// parts are what a Runtime is composed of.
+// parts are the components of a Runtime.
 type parts struct {
 	cfg       Config
 	admission *admission.Controller
@@ -122,7 +122,7 @@ type parts struct {
 	steps     *step.Recorder
 	log       *slog.Logger
 
-	// life ends when the runtime closes; it bounds what runs in the background.
+	// life ends when the runtime closes; it bounds the background work.
 	life       context.Context
 	background *background.Group
 
@@ -130,7 +130,7 @@ type parts struct {
 	pool  *pool.Pool
 	tally tally
 
-	// reconciled is what Open did with what an earlier process left; constant.
+	// reconciled reports the actions of Open on the state of an earlier process; constant.
 	reconciled reconcile.Report
 
 	rows      *rows.Writer

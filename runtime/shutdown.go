@@ -58,6 +58,6 @@ func (r *Runtime) EndTimeout() time.Duration {
 
 const (
 	endTimeout = time.Minute
-	// endEachTime is what the end of one of many took on two busy processors.
+	// endEachTime is the measured time of the end of one of many on two busy processors.
 	endEachTime = 100 * time.Millisecond
 )

@@ -50,7 +50,7 @@ func (r *Runtime) nameIsNoID(ctx context.Context, name string) error {
 	return fmt.Errorf("%w: snapshot name %.128q: it is the id of a snapshot", sandbox.ErrInvalid, name)
 }
 
-// snapshotName is what a snapshot can be called; with "/" for a name space and ":"
+// snapshotName matches the names of snapshots; with "/" for a name space and ":"
 // for a tag.
 var snapshotName = regexp.MustCompile(`^[a-z0-9][a-z0-9._/:-]{0,127}$`)
 

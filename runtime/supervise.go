@@ -69,7 +69,7 @@ func (r *Runtime) supervise() {
 	}
 }
 
-// newWatcher returns what asks sandboxes for signs of life.
+// newWatcher returns the watcher that asks sandboxes for heartbeats.
 func (r *parts) newWatcher() *supervise.Watcher {
 	return supervise.NewWatcher(supervise.WatcherConfig{
 		Interval: r.cfg.Supervision.Heartbeat, Timeout: r.cfg.Supervision.HeartbeatTimeout, Sandboxes: r.settler.Watched(),
@@ -77,7 +77,7 @@ func (r *parts) newWatcher() *supervise.Watcher {
 	})
 }
 
-// newCleaner returns what frees what operations left behind.
+// newCleaner returns the cleaner that frees objects that operations left behind.
 func (r *parts) newCleaner() *supervise.Cleaner {
 	return supervise.NewCleaner(supervise.CleanerConfig{
 		Instance: r.cfg.Instance, Driver: r.cfg.Driver, Network: r.cfg.Network, Machines: r.machines, Claims: r.claims,

@@ -130,8 +130,8 @@ func (s *Store) migrate(ctx context.Context) error {
 	return classify(err)
 }
 
-// readVersion refuses what a newer program wrote: a program that does not know a column
-// cannot keep what is in it true.
+// readVersion refuses a database that a newer program wrote: a program that does not
+// know a column cannot keep its contents true.
 func (s *Store) readVersion(ctx context.Context) error {
 	var tables int
 	err := s.db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema WHERE name = 'goose_db_version'`).Scan(&tables)

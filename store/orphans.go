@@ -15,7 +15,7 @@ const (
 	OrphanMachine  = "machine"
 )
 
-// Orphan is something of the driver that no row is about and that was set aside.
+// Orphan is an object of the driver without a row that was set aside.
 type Orphan struct {
 	Kind string
 	// Name identifies it for an operator: the date, and the names of machine and snapshot.
@@ -174,7 +174,7 @@ func (s *Store) CountOrphans(ctx context.Context) (map[string]int, error) {
 	return out, rows.Err()
 }
 
-// needOperator selects what Quarantined returns.
+// needOperator selects the rows that Quarantined returns.
 const needOperator = `state <> 'killed' AND (quarantined_at <> 0 OR state NOT IN (SELECT value FROM json_each(?)))`
 
 // CountQuarantined counts the sandboxes that Quarantined returns.

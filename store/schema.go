@@ -27,8 +27,8 @@ var (
 	ErrOlder = errors.New("an older version of rundlet wrote the database")
 )
 
-// checkNewer refuses what a newer program wrote: a program that does not know a column
-// cannot keep what is in it true.
+// checkNewer refuses a database that a newer program wrote: a program that does not
+// know a column cannot keep its contents true.
 func checkNewer(found int64) error {
 	if found > Schema {
 		return fmt.Errorf("%w: schema %d, this program knows %d; use the newer program, or restore a backup from before it", ErrNewer, found, Schema)
@@ -36,7 +36,7 @@ func checkNewer(found int64) error {
 	return nil
 }
 
-// current fails if the schema is older than what this program reads.
+// current fails if the schema is older than the one that this program reads.
 func (s *Store) current() error {
 	if s.version < Schema {
 		return fmt.Errorf("%w: schema %d, this program needs %d; start \"rundlet serve\" of this version once", ErrOlder, s.version, Schema)

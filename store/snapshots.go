@@ -88,7 +88,7 @@ func (s *Store) AddSnapshot(ctx context.Context, n *Snapshot, c Counted) error {
 	return nil
 }
 
-// room reads what the database counts, that of the key first.
+// room reads the counts of the database, that of the key first.
 func (c Counted) room(ctx context.Context, tx *sql.Tx, keyID string) error {
 	for _, b := range []struct {
 		most  int

@@ -20,7 +20,7 @@ import (
 var (
 	// ErrNotFound: no such row.
 	ErrNotFound = errors.New("not found")
-	// ErrFull: the disk has no room for the change, which was not made.
+	// ErrFull: the disk has no space for the change, which was not made.
 	ErrFull = errors.New("disk is full")
 	// ErrDamaged: the file is not a database, or not all of one.
 	ErrDamaged = errors.New("the database is damaged")

@@ -72,8 +72,8 @@ import (
 // Status is where a machine is in its life.
 type Status string
 
-// The states of a machine. The spelling is part of the contract: it is what is
-// stored and what is shown.
+// The states of a machine. The spelling is part of the contract: it is
+// stored and shown.
 const (
 	StatusCreated   Status = "created"
 	StatusRunning   Status = "running"

@@ -57,7 +57,7 @@ func OpenDatabase(ctx context.Context, dirs layout.Layout) (*store.Store, error)
 	return db, err
 }
 
-// driverFiles counts what drivers have saved in the state directory, and the
+// driverFiles counts the snapshots of drivers in the state directory, and the
 // machines of its daemon that have a record.
 func driverFiles(dirs layout.Layout) (snapshots, machines int) {
 	saved, _ := filepath.Glob(filepath.Join(filepath.Dir(dirs.DriverState("x")), "*", "snapshots", "*", "*"))

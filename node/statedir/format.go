@@ -37,7 +37,7 @@ func checkFormat(dirs layout.Layout) error {
 		return fmt.Errorf("read the format of the state directory: %w", err)
 	}
 	if text = bytes.TrimSpace(text); len(text) == 0 {
-		return nil // There was no room for it.
+		return nil // The disk was full.
 	}
 	found, err := strconv.ParseInt(string(text), 10, 64)
 	if err != nil {

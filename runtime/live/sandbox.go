@@ -42,7 +42,7 @@ type Sandbox struct {
 	insisting bool
 	// retried: its end is retried in the background; see FirstRetry.
 	retried bool
-	// operations end what is under way; see Begin.
+	// operations cancel the calls in progress; see Begin.
 	operations map[*operation]struct{}
 	// resuming is the resume under way, or nil.
 	resuming *Flight

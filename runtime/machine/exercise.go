@@ -18,7 +18,7 @@ import (
 // exerciseTimeout bounds the command of an exercise.
 const exerciseTimeout = 10 * time.Second
 
-// exerciseReply bounds what is read at once of an agent's answer, in bytes.
+// exerciseReply bounds one read of an agent's answer, in bytes.
 const exerciseReply = 64 << 10
 
 // Exercise runs a command in a warm machine, as a client would: it shows that

@@ -95,7 +95,7 @@ func (p *Pool) checkDisk() bool {
 	return err == nil
 }
 
-// carry does what was planned. The order of a launch is: reserve, launch, probe,
+// carry executes a planned action. The order of a launch is: reserve, launch, probe,
 // retain; on a failure the machine is ended and its capacity released.
 func (p *Pool) carry(flight *warmpool.Flight) {
 	if flight.Action.Op == warmpool.Retire {

@@ -89,7 +89,7 @@ type Config struct {
 type recovery struct {
 	Config
 	life context.Context
-	// waits has why the clients of a sandbox wait after what was decided is done.
+	// waits has the reasons why the clients of a sandbox wait after its decision was applied.
 	waits map[string]string
 }
 
@@ -169,7 +169,7 @@ func (r *recovery) leaveElsewhere(rows []store.Sandbox, machines map[string]vm.V
 	return ours, slots
 }
 
-// plan decides what becomes of each row, and takes its machine out of machines.
+// plan decides about each row, and takes its machine out of machines.
 // The sandboxes of the rows are known from now on.
 func (r *recovery) plan(ctx context.Context, rows []store.Sandbox, machines map[string]vm.View, lost map[string]string,
 	noSlot map[string]bool) ([]reconcile.Record, map[string]bool) {

@@ -64,12 +64,13 @@ func (l *Settler) Recovering() Recovering { return Recovering{l} }
 // Watched returns the side of supervision.
 func (l *Settler) Watched() Watched { return Watched{l} }
 
-// carryOut does what was decided about a sandbox of an earlier process. machine
-// says whether it has one.
+// carryOut applies the decision about a sandbox of an earlier process. machine reports
+// whether it has one.
 func (l *Settler) carryOut(ctx context.Context, rec reconcile.Record, sb *live.Sandbox, machine bool) error {
 	row := sb.Row()
 	if rec.Action == reconcile.Quarantine && (rec.Next != sandbox.StatePaused || machine) {
-		// No call may reach it: even a resume would end a machine that is left. Its machine, its network, what was saved of it and its row stay as they are.
+		// No call may reach it: even a resume would end a machine that is left. Its machine,
+		// its network, its snapshot and its row stay as they are.
 		l.cfg.Held.Hold(row.ID, row.SlotID, row.SnapshotID)
 		l.cfg.Ender.Forget(sb)
 		l.cfg.Log.Error("sandbox quarantined; operator action required", "sandbox_id", row.ID, "state", row.State, "reason", rec.Reason)
@@ -111,7 +112,7 @@ func (l *Settler) carryOut(ctx context.Context, rec reconcile.Record, sb *live.S
 	return err
 }
 
-// enact does what was decided about a sandbox whose life the caller holds.
+// enact applies the decision about a sandbox whose life the caller holds.
 func (l *Settler) enact(ctx context.Context, sb *live.Sandbox, rec reconcile.Record) error {
 	switch rec.Action {
 	case reconcile.Keep:

@@ -9,7 +9,7 @@ import (
 	"github.com/rundlet/rundlet/policy/limits"
 )
 
-// What a daemon can lack besides what package host names.
+// Resources that a daemon can lack, besides those that package host names.
 const (
 	LackDisk = "disk space"
 	// LackHearing: silence of sandboxes does not count, for the daemon is not
@@ -33,7 +33,7 @@ var AllLacks = []string{
 	host.LackDescriptors, host.LackMemory, host.LackPorts, host.LackProcesses, host.LackConntrack, LackDisk, LackHearing, LackNetwork,
 }
 
-// lacks is what the daemon was found to lack. Guarded by supervisor.mu.
+// lacks are the missing resources that were found. Guarded by supervisor.mu.
 type lacks struct {
 	sampled []string // when the machine was last looked at
 	heard   []string // when sandboxes were last asked for a sign of life
@@ -111,7 +111,7 @@ func (h *Host) NoteDeaf(lack, why string) {
 	h.setLacks(func(l *lacks) { l.heard = heard })
 }
 
-// setLacks changes what is lacking, and logs it if that is another than before.
+// setLacks changes the missing resources, and logs them if they differ from before.
 func (h *Host) setLacks(change func(*lacks)) {
 	before := h.shortages()
 	h.mu.Lock()

@@ -26,7 +26,7 @@ func HostSample(h host.Host, probe disk.Probe, root string, total int64) func() 
 	}
 }
 
-// known drops the error of what does not exist here.
+// known drops the error of a value that this system does not have.
 func known(err error) error {
 	if errors.Is(err, errors.ErrUnsupported) {
 		return nil

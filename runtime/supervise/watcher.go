@@ -163,7 +163,7 @@ func (w *Watcher) with(id string, f func(*beat)) {
 	f(b)
 }
 
-// judge decides what is to become of a sandbox now.
+// judge decides about a sandbox now.
 func (w *Watcher) judge(ctx context.Context, v View, now time.Time) reconcile.Record {
 	watched := reconcile.Watched{ID: v.ID, Deadline: v.Deadline, Row: reconcile.Row{State: v.State}}
 	w.with(v.ID, func(b *beat) {

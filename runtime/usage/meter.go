@@ -121,7 +121,7 @@ func (m *Meter) measure(ctx context.Context, sb Sandbox) {
 	u.add(sb.Run, stats, sb.Size.VCPUs)
 }
 
-// ask asks a guest what it uses; nil if it does not answer.
+// ask asks a guest for its resource use; nil if it does not answer.
 func (m *Meter) ask(ctx context.Context, sb Sandbox) *envd.Metrics {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -156,7 +156,7 @@ func (m *Meter) Newest(sb Sandbox) (sandbox.Metric, bool) {
 	return r[0].metric(sb.Size), true
 }
 
-// readings returns a copy of what is kept of a sandbox, or of the last of it.
+// readings returns a copy of the measurements of a sandbox, or of the last one.
 func (m *Meter) readings(id string, last bool) []reading {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -33,7 +33,7 @@ type lostError string
 
 func (e lostError) Error() string { return string(e) }
 
-// adoption is a machine that was found on the host, and what became of it.
+// adoption is a machine that was found on the host, and its outcome.
 type adoption struct {
 	r   record
 	m   *machine
@@ -273,7 +273,7 @@ func (d *Driver) meet(ctx context.Context, m *machine) error {
 	return nil
 }
 
-// clean frees what dead machines left. It signals only processes whose command
+// clean frees the objects that dead machines left. It signals only processes whose command
 // line names the machine's bundle.
 func (d *Driver) clean(keys []string) {
 	bundles := map[string]bool{}

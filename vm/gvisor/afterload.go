@@ -77,7 +77,7 @@ func (a *afterLoad) StateSave(sink state.Sink) {
 	sink.Save(4, &a.foreign)
 }
 
-// take notes what the next load of a kernel needs.
+// take saves the state that the next load of a kernel needs.
 func (a *afterLoad) take(k *kernel.Kernel) {
 	a.timekeeper = k.Timekeeper()
 	s, ok := k.RootNetworkNamespace().Stack().(*netstack.Stack)

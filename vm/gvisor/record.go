@@ -22,8 +22,8 @@ import (
 // nothing: a machine that is not understood is not lost.
 const recordFormat = 1
 
-// record is what a later process needs to take over a machine, or to clean up
-// after it. It is written before anything is made for the machine, and again
+// record has the facts that a later process needs to take over a machine, or to clean
+// up after it. It is written before the first object of the machine is made, and again
 // when its processes are known.
 type record struct {
 	Format  int64     `json:"format"`
@@ -54,7 +54,7 @@ type record struct {
 	GoferStart   uint64 `json:"gofer_start,omitempty"`
 }
 
-// thisBoot is what bootID has read.
+// thisBoot is the id that bootID has read.
 var thisBoot struct {
 	mu sync.Mutex
 	id string

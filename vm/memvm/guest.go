@@ -13,7 +13,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// What a console keeps, and what Wait says after Destroy.
+// The size of a console, and the answer of Wait after Destroy.
 const (
 	consoleLines    = 200
 	consoleLine     = 4096
@@ -22,7 +22,7 @@ const (
 	reasonDestroyed = "destroyed"
 )
 
-// image is what a snapshot holds. Without memory, only files and spec count.
+// image is the content of a snapshot. Without memory, only files and spec count.
 type image struct {
 	filesystem bool
 	memory     map[string]string
@@ -199,7 +199,7 @@ func (i image) clone() image {
 	return i
 }
 
-// onlyFiles drops what a cold boot begins without.
+// onlyFiles drops the state that a cold boot begins without.
 func (i image) onlyFiles() image {
 	return image{filesystem: true, files: i.files, spec: i.spec}
 }
@@ -224,8 +224,8 @@ func (g *Guest) loadFiles(img image, spec vm.Spec) error {
 	return nil
 }
 
-// load makes a new guest the continuation of a snapshot with memory. Of the spec
-// only what counts on restore is taken.
+// load makes a new guest the continuation of a snapshot with memory. It uses
+// only the fields of the spec that count on restore.
 func (g *Guest) load(img image, spec vm.Spec) error {
 	was := img.spec
 	if err := checkMounts(was.Mounts, spec.Mounts); err != nil {

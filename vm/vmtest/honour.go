@@ -26,7 +26,7 @@ func (e *env) look(id string, question ...string) string {
 	return answer
 }
 
-// answers checks what the guest says.
+// answers checks the answer of the guest.
 func (e *env) answers(id, want string, question ...string) {
 	e.Helper()
 	if got := e.look(id, question...); got != want {
