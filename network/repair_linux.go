@@ -119,8 +119,8 @@ func (n *Network) Broken() []string {
 // looked at there.
 type depth struct{ host, router bool }
 
-// look finds out whether all is what it should be, in both namespaces, and
-// repairs what is not, unless it did so a moment ago. A later look continues:
+// look checks all parts of the network, in both namespaces, and repairs the wrong
+// or missing ones, unless it did so a moment ago. A later look continues:
 // again is when.
 func (n *Network) look(at depth) (again time.Duration) {
 	if n.enter() != nil {

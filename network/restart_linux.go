@@ -10,8 +10,8 @@ import (
 	"slices"
 )
 
-// findSlots takes stock of what is in the router and the run directory, frees
-// what is not a whole slot, and writes the rules of this version of the program
+// findSlots lists the objects in the router and the run directory, frees those that
+// are not a whole slot, and writes the rules of this version of the program
 // for the rest.
 func (n *Network) findSlots() error {
 	links, err := n.router.slots()

@@ -70,7 +70,7 @@ func (w *Watcher) listen(ctx context.Context, all []View) (silent int) {
 	_ = group.Wait()
 	w.rounds.begun, w.rounds.ended = begin, time.Now()
 	if ctx.Err() != nil {
-		return 0 // What was not heard at the end says nothing.
+		return 0 // Silence at the end of the context says nothing.
 	}
 	for _, a := range answers {
 		switch {

@@ -115,7 +115,7 @@ func (w *Watcher) Beat(ctx context.Context) {
 	for _, v := range all {
 		group.Go(func() error {
 			if ctx.Err() != nil {
-				return nil // What was not heard at the end says nothing.
+				return nil // Silence at the end of the context says nothing.
 			}
 			v, ok := w.cfg.Sandboxes.View(v.ID)
 			if !ok {

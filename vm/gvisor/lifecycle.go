@@ -153,8 +153,7 @@ func (d *Driver) Destroy(_ context.Context, id string) error {
 	return nil
 }
 
-// notDestroyed makes it possible to destroy a machine again for what was not
-// freed. Its processes were killed.
+// notDestroyed makes it possible to destroy a machine again, to free the rest. Its processes were killed.
 func (d *Driver) notDestroyed(m *machine) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
