@@ -64,7 +64,7 @@ func (k *kernel) SetBootID(id string) error {
 	return k.err
 }
 
-// guest is a running agent with a user of its own; home belongs to it.
+// guest is a running agent with a separate user; home belongs to it.
 type guest struct {
 	url, addr, root, home string
 	kernel                *kernel
@@ -136,7 +136,7 @@ func (g *guest) init(t testing.TB, req envd.InitRequest) {
 	}
 }
 
-// eventually polls for what gives no sign of its own.
+// eventually polls for an event without a notification.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)

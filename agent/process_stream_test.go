@@ -242,7 +242,7 @@ func TestBackgroundOutput(t *testing.T) {
 	if r.end.GetStatus() != "exit status 0" {
 		t.Errorf("end %v", r.end)
 	}
-	// The daemon has a session of its own and lives on; it is the test's to end.
+	// The daemon has a separate session and stays alive; it is the test's to end.
 	var daemon int
 	fmt.Sscan(r.stdout, &daemon)
 	if p, err := os.FindProcess(daemon); err == nil {

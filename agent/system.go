@@ -89,7 +89,7 @@ func (realKernel) SetBootID(id string) error {
 	return overwrite(ownBootID, id+"\n", 0o444)
 }
 
-// applyToSystem does what it is allowed to: each step is of use by itself, and
+// applyToSystem does what it is allowed to: each step is useful alone, and
 // a kernel or a rootfs that refuses one must not keep the sandbox from starting.
 func (s *Server) applyToSystem(req envd.InitRequest) {
 	if len(req.RandomSeed) > 0 {

@@ -116,8 +116,8 @@ type Usage interface {
 	Self() (cpu time.Duration, rss float64, err error)
 }
 
-// Run measures the groups that are named, or all, each with a server of its
-// own. What fails is in the report; an error is returned only for a wrong name
+// Run measures the groups that are named, or all, each with a private
+// server. Failures are in the report; an error is returned only for a wrong name
 // and when ctx has ended.
 func Run(ctx context.Context, names []string, plan Plan, setup Setup) ([]report.Group, error) {
 	chosen, err := choose(names)
@@ -156,7 +156,7 @@ func choose(names []string) ([]group, error) {
 	return slices.DeleteFunc(slices.Clone(groups), func(g group) bool { return !slices.Contains(names, g.name) }), nil
 }
 
-// group is one thing to measure, with a server or several of its own.
+// group is one thing to measure, with one or several private servers.
 type group struct {
 	name, title string
 	plot        report.Plot

@@ -126,7 +126,7 @@ func (m *measurement) cycles(ctx context.Context, p pair, memory bool, n int, pa
 	})
 }
 
-// snapshot saves a sandbox that goes on running.
+// snapshot saves a sandbox that keeps running.
 func snapshot(ctx context.Context, m *measurement) error {
 	return m.bySize(ctx, func(p pair, mib, n int) error {
 		r := m.row("snapshot", float64(mib), "MiB")

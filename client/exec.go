@@ -56,7 +56,7 @@ type Winsize struct{ Cols, Rows uint32 }
 // command is killed.
 func (a Agent) Run(ctx context.Context, c Command) (int, error) {
 	if len(c.Args) == 0 {
-		return 0, errors.New("run a command: there is none")
+		return 0, errors.New("run a command: the command is empty")
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -38,7 +38,7 @@ type ForkResult struct {
 	Error   *Error   `json:"error,omitempty"`
 }
 
-// Fork makes count copies of a running sandbox, each with a timeout of its own.
+// Fork makes count copies of a running sandbox, each with a separate timeout.
 func (a API) Fork(ctx context.Context, id string, count int, timeout time.Duration) ([]ForkResult, error) {
 	var results []ForkResult
 	body := openapi.SandboxFork{Count: new(int32(count)), Timeout: seconds(timeout)}
@@ -96,7 +96,7 @@ func (a API) Capture(ctx context.Context, id, reason string) (Continuation, erro
 	return c, err
 }
 
-// FollowUp starts a sandbox of its own from a continuation. The template of o
+// FollowUp starts a new sandbox from a continuation. The template of o
 // does not matter.
 func (a API) FollowUp(ctx context.Context, continuationID string, o CreateOptions) (Sandbox, error) {
 	var sb Sandbox

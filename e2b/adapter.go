@@ -8,8 +8,8 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// RuntimeAdapter is what the E2B surface needs of a runtime. It is implemented
-// by *runtime.Runtime; tests use a fake. All methods are safe for concurrent
+// RuntimeAdapter is the part of a runtime that the E2B surface uses.
+// *runtime.Runtime implements it; tests use a fake. All methods are safe for concurrent
 // use and return the error classes of package runtime.
 type RuntimeAdapter interface {
 	// Create returns when the sandbox answers, or with an error and nothing
@@ -35,7 +35,7 @@ type RuntimeAdapter interface {
 	// Fork makes copies of a sandbox, which stays as it is. The results are as
 	// many as were asked for; the error says that there is none at all.
 	Fork(ctx context.Context, id string, req sandbox.ForkRequest) ([]sandbox.ForkResult, error)
-	// Snapshot saves a running sandbox that goes on running, or a paused one.
+	// Snapshot saves a running sandbox that keeps running, or a paused one.
 	Snapshot(ctx context.Context, id, name, keyID string) (sandbox.Snapshot, error)
 	Snapshots(ctx context.Context, f sandbox.SnapshotFilter) ([]sandbox.Snapshot, error)
 	// DeleteSnapshot removes a snapshot by id or name; ErrSnapshotNotFound.
@@ -43,7 +43,7 @@ type RuntimeAdapter interface {
 	// Capture saves a session for follow-ups: a paused sandbox is stopped, a
 	// running one idle or exited.
 	Capture(ctx context.Context, id string, reason sandbox.ContinuationReason, keyID string) (sandbox.Continuation, error)
-	// FollowUp starts a sandbox of its own from a continuation;
+	// FollowUp starts a new sandbox from a continuation;
 	// ErrSnapshotNotFound. The template of the request is ignored.
 	FollowUp(ctx context.Context, continuationID string, req sandbox.CreateRequest) (sandbox.Sandbox, error)
 	// Get returns running and paused sandboxes and those between the two;

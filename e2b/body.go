@@ -16,7 +16,7 @@ const (
 	maxBody = 1 << 20
 	// bodyTime bounds how long a client may take to send it.
 	bodyTime = 30 * time.Second
-	// freeBody is what every request may send. Only what is larger is in the budget
+	// freeBody is the size that every request may send. Only larger bodies are in the budget
 	// of bodies that are being read: allBodies of all keys, bodiesOfOne of one.
 	freeBody               = 8 << 10
 	allBodies, bodiesOfOne = 64 << 20, 8 << 20
@@ -50,7 +50,7 @@ func (s *Server) decode(w http.ResponseWriter, r *http.Request, v any, optional 
 	case len(body) == 0 && optional:
 		return nil
 	case len(body) == 0:
-		return badRequest("request body is empty; a JSON object is needed")
+		return badRequest("request body is empty; it must be a JSON object")
 	}
 	if err := json.Unmarshal(body, v); err != nil {
 		return badRequest("request body: %s", jsonProblem(err))
@@ -58,7 +58,7 @@ func (s *Server) decode(w http.ResponseWriter, r *http.Request, v any, optional 
 	return nil
 }
 
-// jsonProblem says what is wrong in words of the protocol, without Go types.
+// jsonProblem describes the error in words of the protocol, without Go types.
 func jsonProblem(err error) string {
 	var syntax *json.SyntaxError
 	var wrong *json.UnmarshalTypeError

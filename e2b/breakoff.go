@@ -21,8 +21,8 @@ func (s *Server) breakingOff(r *http.Request) {
 	}
 }
 
-// reset closes a connection at once, without anything that looks like an end. What
-// was not sent yet is dropped.
+// reset closes a connection at once, in a way that the peer cannot take for a regular
+// end. Unsent data is dropped.
 func reset(conn net.Conn) {
 	conn = under(conn)
 	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {

@@ -19,7 +19,7 @@ import (
 	"github.com/rundlet/rundlet/envd"
 )
 
-// unending answers with a stream that does not end by itself, in three forms.
+// unending answers with an endless stream, in three forms.
 func unending(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/upgrade" {
 		if r.URL.Path == "/length" {

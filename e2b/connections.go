@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// trust is what the requests of a connection have shown so far.
+// trust is the highest level that the requests of a connection have reached so far.
 type trust int
 
 const (
@@ -143,7 +143,7 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// trusted notes what a request has shown.
+// trusted notes the level of a request.
 func (c *connections) trusted(ctx context.Context, t trust) {
 	e, ok := ctx.Value(connectionKey{}).(*connection)
 	if !ok {
@@ -166,7 +166,7 @@ func (c *connections) headRead(ctx context.Context) {
 	}
 }
 
-// shown is what the requests of a connection have shown before this one.
+// shown is the trust of a connection before this request.
 func (c *connections) shown(ctx context.Context) trust {
 	e, ok := ctx.Value(connectionKey{}).(*connection)
 	if !ok {

@@ -19,7 +19,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// raw sends a request on a connection of its own, reads the head of the answer,
+// raw sends a request on a new connection, reads the head of the answer,
 // and keeps the connection.
 func (n *node) raw(request string) (net.Conn, *http.Response) {
 	n.t.Helper()
@@ -65,7 +65,7 @@ func TestThoseWithAKeyAlwaysGetIn(t *testing.T) {
 	for range 3 * most {
 		req, _ := http.NewRequestWithContext(t.Context(), "GET", n.url+"/sandboxes", nil)
 		req.Header.Set("X-API-Key", n.key)
-		req.Close = true // A connection of its own.
+		req.Close = true // Forces a new connection.
 		if r := n.send(req); r.code != 200 {
 			t.Fatalf("%d %s", r.code, r.body)
 		}

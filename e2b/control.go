@@ -124,7 +124,7 @@ func (s *Server) verify(ctx context.Context, text string) (Key, error) {
 	return s.keys.Verify(ctx, text)
 }
 
-// tooMuch refuses what a client without a key asked for too often.
+// tooMuch refuses a request that a client without a key sent too often.
 func tooMuch(wait time.Duration) error {
 	return refusal.TooMuchWithoutKey.With(&dataplane.LimitError{}).After(wait)
 }
@@ -150,7 +150,7 @@ func notFound(r *http.Request) error {
 	return refusal.NoRoute.With(r.Method, r.URL.Path)
 }
 
-// paramProblem says what is wrong with a parameter, without Go types.
+// paramProblem describes the error in a parameter, without Go types.
 func paramProblem(err error) string {
 	var format *openapi.InvalidParamFormatError
 	if errors.As(err, &format) {

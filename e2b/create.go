@@ -16,7 +16,7 @@ const (
 	defaultTimeoutV2 = 300 * time.Second
 )
 
-// maxTemplateName bounds what is looked up and echoed.
+// maxTemplateName bounds the name that is looked up and echoed.
 const maxTemplateName = 256
 
 // CreateSandbox serves the first generation of create: without "secure" the agent
@@ -91,7 +91,7 @@ func (s *Server) createRequest(r *http.Request, body *openapi.NewSandbox, timeou
 		}
 	}
 	if s.cfg.RequireSecure && !secured && isFalse(body.Secure) {
-		return req, badRequest("this server makes secured sandboxes only: leave out \"secure\", or send true")
+		return req, badRequest("this server creates only secured sandboxes: omit \"secure\", or send true")
 	}
 	if isFalse(req.AllowPublicTraffic) && !req.Secure {
 		return req, refusal.PrivateNeedsSecure.With()
@@ -120,9 +120,9 @@ func (s *Server) timeout(seconds *int32, def time.Duration) (time.Duration, erro
 	return d, nil
 }
 
-// refuse rejects what the request asks for and this server does not do. A
-// sandbox must never be looser than it was asked to be, so nothing with an
-// effect is passed over. mcp has none: at E2B it is counted, and SDKs start the
+// refuse rejects requested features that this server does not have. A sandbox must
+// never be looser than requested, so no feature with an effect is ignored. mcp has
+// none: at E2B it is counted, and SDKs start the
 // gateway in the sandbox themselves.
 func refuse(b *openapi.NewSandbox) error {
 	switch {
@@ -140,7 +140,7 @@ func refuse(b *openapi.NewSandbox) error {
 	return nil
 }
 
-// everything is what a denyOut that is served consists of.
+// everything lists the only elements of a denyOut that is served.
 var everything = []string{"0.0.0.0/0", "::/0"}
 
 func refuseNetwork(n *openapi.SandboxNetwork) error {

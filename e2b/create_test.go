@@ -170,11 +170,11 @@ func TestRuntimeErrors(t *testing.T) {
 	}{
 		{"memory, for now", short("memory", 1500*time.Millisecond), 429, "not enough memory on this machine: 512 requested, 100 available; try again later", "2"},
 		{"memory, for a moment", short("memory", time.Nanosecond), 429, "memory", "1"},
-		{"memory, for good", short("memory", 0), 400, "not enough memory on this machine: 512 requested, 100 available; it can never fit", ""},
+		{"memory, for good", short("memory", 0), 400, "not enough memory on this machine: 512 requested, 100 available; the request can never fit", ""},
 		{"too many sandboxes", short("sandboxes", 10*time.Second), 429, "not enough sandboxes", "10"},
 		{"more than a share", wrap(&sandbox.CapacityError{Resource: sandbox.ResourceShare, RetryAfter: time.Second, Detail: "this key has 5 snapshots: delete some"}), 429, "this key has 5 snapshots: delete some", "1"},
 		{"the queue is full", short("queue", 0), 429, "too many requests wait", "1"},
-		{"waited in vain", short("wait", 5*time.Second), 429, "as long as a request may wait", "5"},
+		{"queue timeout", short("wait", 5*time.Second), 429, "within the maximum wait", "5"},
 		{"pressure", short("pressure", 2500*time.Millisecond), 503, "short of memory or disk", "3"},
 		{"pressure, unknown duration", short("pressure", 0), 503, "short of memory or disk", "1"},
 		{"capacity", wrap(sandbox.ErrCapacity), 429, "capacity", "1"},

@@ -45,7 +45,7 @@ func parseCursor(token *string, ascending bool) (*sandbox.Cursor, error) {
 		return nil, badRequest("nextToken is not valid")
 	}
 	if (len(parts) == 3) != ascending {
-		return nil, badRequest("nextToken is of a list in another order")
+		return nil, badRequest("nextToken belongs to a list in another order")
 	}
 	return &sandbox.Cursor{StartedAt: started, ID: parts[1]}, nil
 }

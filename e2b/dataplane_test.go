@@ -139,7 +139,7 @@ func TestTrafficToken(t *testing.T) {
 		t.Errorf("right: %d %s", r.code, r.body)
 	}
 	if r := n.plain("GET", "/", toAgent(id)...); r.code != 200 {
-		t.Errorf("the agent has a token of its own: %d %s", r.code, r.body)
+		t.Errorf("the agent got another token: %d %s", r.code, r.body)
 	}
 }
 
@@ -250,6 +250,6 @@ func TestConnectionsAreKeptForTheAgentOnly(t *testing.T) {
 	}
 	n.Edit(id, func(sb *sandbox.Sandbox) { sb.StartedAt = sb.StartedAt.Add(time.Minute) })
 	if got := ten("49983"); got != 1 {
-		t.Errorf("the next run took %d connections, want one of its own", got)
+		t.Errorf("the next run took %d connections, want a new one", got)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// badRequest refuses what the request itself has wrong.
+// badRequest refuses an error in the request itself.
 func badRequest(format string, args ...any) error {
 	return refusal.Invalid.With(fmt.Sprintf(format, args...))
 }
@@ -78,8 +78,8 @@ func classify(err error, subject string) *refusal.Error {
 	return refusal.Failed.With()
 }
 
-// noCapacity says which resource does not suffice and what to do about it. What
-// can never fit is the client's mistake (400): newer SDKs would send a 429 again.
+// noCapacity names the insufficient resource and the remedy. A request that can
+// never fit is the client's mistake (400): newer SDKs would send a 429 again.
 // A host that is short of something itself is busy (503), which makes clients
 // that nothing was changed; the rest is too much at once (429).
 func noCapacity(c *sandbox.CapacityError) *refusal.Error {

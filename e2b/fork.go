@@ -7,8 +7,8 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// ForkSandbox serves POST /sandboxes/{sandboxID}/fork. What keeps one child from
-// starting is reported in its result; what keeps all of them, in the status.
+// ForkSandbox serves POST /sandboxes/{sandboxID}/fork. An error of one child
+// is reported in its result; an error of all of them, in the status.
 func (s *Server) ForkSandbox(w http.ResponseWriter, r *http.Request, id string, p openapi.ForkSandboxParams) {
 	results, err := s.fork(w, r, id, p.IdempotencyKey)
 	if err != nil {

@@ -83,7 +83,7 @@ func TestForkRefuses(t *testing.T) {
 		{"no time", `{"timeout":0}`, sandbox.StateRunning, 400, "timeout must be positive"},
 		{"too long", `{"timeout":86401}`, sandbox.StateRunning, 400, "86400"},
 		{"array", `[1]`, sandbox.StateRunning, 400, "array"},
-		{"being paused", `{}`, sandbox.StatePausing, 409, "changing it"},
+		{"being paused", `{}`, sandbox.StatePausing, 409, "its state is changing"},
 	}
 	n := newNode(t, Config{})
 	id := n.sandbox()

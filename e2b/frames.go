@@ -15,7 +15,7 @@ const (
 	flagEndHeaders    = 4
 )
 
-// take follows what was read.
+// take follows the data that was read.
 func (f *frames) take(b []byte) {
 	for len(b) > 0 {
 		if f.n < len(f.head) {

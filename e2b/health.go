@@ -11,9 +11,9 @@ type health struct {
 	Lacking []string `json:"lacking,omitempty"`
 }
 
-// GetHealth answers while the process serves: also a daemon that lacks
-// something serves, and to restart it would not help its sandboxes. Clients go by
-// the status. It needs no key, so the body names what is lacking and nothing else.
+// GetHealth answers while the process serves: a daemon that lacks a resource still
+// serves, and a restart would not help its sandboxes. Clients read the status only.
+// It needs no key, so the body names the missing resources and nothing else.
 func (s *Server) GetHealth(w http.ResponseWriter, r *http.Request) {
 	var lacking []string
 	if l, ok := s.adapter.(interface{ Lacking() []string }); ok {

@@ -18,18 +18,18 @@ const (
 	// keepAnswer is how long a request can be sent again; a client that retries
 	// does so within minutes.
 	keepAnswer = 10 * time.Minute
-	// answerCost is what a remembered call costs, in bytes, besides its answer.
+	// answerCost is the cost of a remembered call, in bytes, besides its answer.
 	answerCost = 1 << 10
-	// ownAnswers is what every API key may fill with answers, whatever others do;
-	// what is above is in a budget of all, of which one gets a share.
+	// ownAnswers is the memory that every API key has for answers, whatever others do;
+	// the rest is in a budget of all, of which one key gets a share.
 	ownAnswers               = 64 << 10
 	allAnswers, answersOfOne = 64 << 20, 4 << 20
 )
 
 var idempotencyKeyPattern = regexp.MustCompile(`^[a-z0-9-]{1,255}$`)
 
-// answers remembers what was answered to requests that came with an idempotency
-// key. They are forgotten on a restart.
+// answers remembers the answers to requests with an idempotency key. They are
+// forgotten on a restart.
 type answers struct {
 	mu          sync.Mutex
 	calls       map[answerKey]*answer
@@ -52,13 +52,13 @@ type answer struct {
 	done  chan struct{}
 	value any
 	err   error
-	// tooLarge: there was no room for value. The call must not be made again all
-	// the same.
+	// tooLarge: the budget was too small for value. The call must still not be made
+	// again.
 	tooLarge bool
 	held     []holding // of the budgets
 }
 
-// holding is what an answer took of a budget.
+// holding is the amount that an answer took of a budget.
 type holding struct {
 	from *quota.Budget
 	n    int64
@@ -142,7 +142,7 @@ func (a *answers) room(k answerKey, call *answer, n int64) bool {
 	return false
 }
 
-// sizeOf is about what an answer needs: it holds few strings that JSON does not.
+// sizeOf estimates the memory of an answer: it has few strings that JSON lacks.
 func sizeOf(value any) int64 {
 	text, err := json.Marshal(value)
 	if err != nil {

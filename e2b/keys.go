@@ -13,7 +13,7 @@ import (
 // in the store, and by KeyStore.Remove for an unknown id.
 var ErrBadKey = errors.New("no such API key")
 
-// Key is what is kept of an API key. All keys of a node see all its sandboxes:
+// Key is the stored part of an API key. All keys of a node see all its sandboxes:
 // one node is one team.
 type Key struct {
 	ID   string
@@ -42,7 +42,7 @@ type KeyStore interface {
 const (
 	keyPrefix = "e2b_"
 	keyBytes  = 20
-	// maxKeyLength is more than a key has: what is longer is not looked up.
+	// maxKeyLength is more than a key has: longer texts are not looked up.
 	maxKeyLength = 256
 )
 
@@ -63,6 +63,6 @@ func NewKey(name string, now time.Time) (Key, string) {
 }
 
 // HashKey is the form in which a key is stored and looked up. It is a fast hash
-// on purpose: slow ones protect what people choose, and 160 random bits cannot
+// on purpose: slow ones protect secrets that people choose, and 160 random bits cannot
 // be guessed at any speed.
 func HashKey(text string) [sha256.Size]byte { return sha256.Sum256([]byte(text)) }

@@ -86,7 +86,7 @@ func listFilter(p openapi.ListSandboxesParams) (sandbox.ListFilter, error) {
 	}
 	if p.Template != nil {
 		if strings.Contains(*p.Template, ":") {
-			return f, badRequest("the template filter takes no tag")
+			return f, badRequest("the template filter must not have a tag")
 		}
 		f.Template = *p.Template
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// MetricsReader is what an adapter has that measures. Without it lists of
+// MetricsReader is implemented by an adapter that measures. Without it, lists of
 // measurements are empty.
 type MetricsReader interface {
 	// Metrics returns the measurements in [start, end], oldest first; a zero

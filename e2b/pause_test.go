@@ -195,7 +195,7 @@ func TestLifecycleIsShown(t *testing.T) {
 }
 
 // TestPauseBreaksStreamsOff: without an end, also where the machine leaves the
-// connections open, and the next run gets connections of its own.
+// connections open, and the next run gets new connections.
 func TestPauseBreaksStreamsOff(t *testing.T) {
 	for _, silent := range []bool{false, true} {
 		eachProtocol(t, func(t *testing.T, n *node) {

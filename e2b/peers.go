@@ -9,7 +9,7 @@ import (
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 )
 
-// What one peer may cause without a key, in checks of a key a second: wrong keys,
+// The work that one peer may cause without a key, in checks of a key a second: wrong keys,
 // signed URLs that only a search of all sandboxes finds, and resumes of sandboxes
 // that need no token, which count for more.
 const (

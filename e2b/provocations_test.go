@@ -17,7 +17,7 @@ import (
 
 // inDataplane are rows that only tests of that package can provoke, because they
 // need a budget that is used up, or a clock.
-var inDataplane = map[string]bool{"too many large headers": true, "header of the answer too slow": true}
+var inDataplane = map[string]bool{"too many large headers": true, "response header too slow": true}
 
 // provocations are requests by the row that they are refused with.
 var provocations = map[string]func(n *node, generation string) refused{
@@ -39,16 +39,16 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"resume with a wrong token": func(n *node, _ string) refused {
 		return toSandbox(n.sleeper(), envd.Port, "X-Access-Token", "wrong")
 	},
-	"broke off": func(n *node, _ string) refused {
+	"connection failed": func(n *node, _ string) refused {
 		return toSandbox(n.serving(func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }), 80)
 	},
-	"header of the answer too large": func(n *node, _ string) refused {
+	"response header too large": func(n *node, _ string) refused {
 		return toSandbox(n.serving(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<20)) }), 80)
 	},
 	"too many connections":         failsTo(sandbox.ErrLacking),
 	"not resumed":                  resumeFails(errors.New("its cause is secret")),
 	"not resumed, with the reason": resumeFails(sandbox.ErrDiskFull),
-	"not now":                      resumeFails(&sandbox.RetryError{Detail: "its last resume failed"}),
+	"not available":                resumeFails(&sandbox.RetryError{Detail: "its last resume failed"}),
 	"starting or shutting down":    failsTo(sandbox.ErrUnavailable),
 	"still starting": func(*node, string) refused {
 		q := toSandbox("i0", 80)
@@ -135,7 +135,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 	},
 	"not restorable": createFails(sandbox.ErrNotRestorable),
 	"host changed":   createFails(fmt.Errorf("%w: %w", sandbox.ErrNotRestorable, &sandbox.HostChangedError{File: "/usr/lib/libc.so.6", How: "is gone"})),
-	"answer not kept": func(n *node, v string) refused {
+	"response not kept": func(n *node, v string) refused {
 		n.server.answers.own, n.server.answers.shared = quota.NewBudget(2<<10, 2<<10), quota.NewBudget(0, 0)
 		body := `{"templateID":"base","metadata":{"a":"` + strings.Repeat("x", 4<<10) + `"}}`
 		n.do("POST", v+"/sandboxes", body, "Idempotency-Key", "k")
@@ -144,17 +144,17 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"client gone":            createFails(context.Canceled),
 	"failed":                 createFails(errors.New("its cause is secret")),
 	"no answer of the agent": createFails(sandbox.ErrNoAnswer),
-	"not in time":            createFails(context.DeadlineExceeded),
+	"too slow":               createFails(context.DeadlineExceeded),
 	"out of memory":          createFails(&sandbox.OutOfMemoryError{Detail: "out of memory: 7 MiB"}),
 	"disk full":              createFails(sandbox.ErrDiskFull),
 	"no capacity":            createFails(sandbox.ErrCapacity),
-	"no room":                createFails(&sandbox.CapacityError{Resource: "memory", RetryAfter: time.Second}),
+	"insufficient capacity":  createFails(&sandbox.CapacityError{Resource: "memory", RetryAfter: time.Second}),
 	"never fits":             createFails(&sandbox.CapacityError{Resource: "memory"}),
 	"queue full":             createFails(&sandbox.CapacityError{Resource: "queue"}),
-	"waited in vain":         createFails(&sandbox.CapacityError{Resource: "wait"}),
+	"queue timeout":          createFails(&sandbox.CapacityError{Resource: "wait"}),
 	"pressure":               createFails(&sandbox.CapacityError{Resource: "pressure"}),
 	"lacking":                createFails(sandbox.ErrLacking),
-	"sandbox not now":        createFails(&sandbox.RetryError{Detail: "it is being recovered"}),
+	"sandbox not available":  createFails(&sandbox.RetryError{Detail: "it is being recovered"}),
 	"unavailable":            createFails(sandbox.ErrUnavailable),
 	"too much without a key, at the API": func(n *node, v string) refused {
 		n.server.peers.rate = quota.NewRate(1, 0, 1)
@@ -164,7 +164,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 		n.server.bodies = quota.NewBudget(0, 0)
 		return post(v+"/sandboxes", strings.Repeat(" ", freeBody)+`{"templateID":"base"}`)
 	},
-	"too many answers kept": func(n *node, v string) refused {
+	"too many responses kept": func(n *node, v string) refused {
 		n.server.answers.own, n.server.answers.shared = quota.NewBudget(0, 0), quota.NewBudget(0, 0)
 		return post(v+"/sandboxes", `{"templateID":"base"}`, "Idempotency-Key", "k")
 	},

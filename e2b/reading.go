@@ -21,7 +21,7 @@ const (
 	allReading, readingsOfOne = 64 << 20, 32 << 20
 )
 
-// http2Preface is what a client of HTTP/2 sends first.
+// http2Preface is the text that a client of HTTP/2 sends first.
 const http2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 // maxBlock bounds the cost of a header of HTTP/2 while it is read. Of a byte of it a
@@ -31,7 +31,7 @@ const maxBlock = 3 * maxHeader
 var errTooMuchReading = errors.New("too many large request headers are being sent")
 
 // readingListener counts the headers that come on the connections of ln. Those of
-// TLS are left alone, because net/http has to see what they are. Of HTTP/2 it counts
+// TLS are left alone, because net/http has to see their type. Of HTTP/2 it counts
 // the header that is not complete, of which there is one at a time on a connection,
 // and ends the connection if it takes longer than that of HTTP/1 may.
 type readingListener struct {
@@ -66,7 +66,7 @@ type readingConn struct {
 	late       *time.Timer // runs while a header of HTTP/2 is not complete; guarded by mu
 }
 
-// Read counts, and breaks the connection off if there is no room.
+// Read counts, and closes the connection if the budget is used up.
 func (c *readingConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 && !c.count(b[:n]) {
@@ -102,7 +102,7 @@ func (c *readingConn) countBlock(b []byte) bool {
 	return c.hold()
 }
 
-// hold takes from the budget what the header costs by now. The caller holds mu.
+// hold takes the present cost of the header from the budget. The caller holds mu.
 func (c *readingConn) hold() bool {
 	need := c.cost - freeReading - c.held
 	if need <= 0 {
@@ -115,7 +115,7 @@ func (c *readingConn) hold() bool {
 	return true
 }
 
-// release gives back what is held of the budget. The caller holds mu.
+// release returns the held cost to the budget. The caller holds mu.
 func (c *readingConn) release() {
 	if c.late != nil {
 		c.late.Stop()
@@ -128,7 +128,7 @@ func (c *readingConn) release() {
 }
 
 // isHTTP2 reports whether the connection began with all of the preface, when b was
-// read of it, and returns what is behind it. The caller holds mu. HTTP/1 has the
+// read of it, and returns the data behind it. The caller holds mu. HTTP/1 has the
 // first word of it for a method like any other.
 func (c *readingConn) isHTTP2(b []byte) (rest []byte, ok bool) {
 	if !c.http1 && c.preface < len(http2Preface) {
@@ -143,7 +143,7 @@ func (c *readingConn) isHTTP2(b []byte) (rest []byte, ok bool) {
 // next begins with the header of the next request.
 func (c *readingConn) next() { c.set(true) }
 
-// read ends with a header: what follows is a body, and the request is counted.
+// read ends with a header: later data is a body, and the request is counted.
 func (c *readingConn) read() { c.set(false) }
 
 func (c *readingConn) set(on bool) {
@@ -156,7 +156,7 @@ func (c *readingConn) set(on bool) {
 	c.release()
 }
 
-// Close gives back what was counted.
+// Close returns the counted cost to the budget.
 func (c *readingConn) Close() error {
 	c.mu.Lock()
 	c.release()

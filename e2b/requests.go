@@ -8,17 +8,17 @@ import (
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 )
 
-// What a request holds until it has been answered: its header as text and as a
+// The memory that a request holds until it has been answered: its header as text and as a
 // map, a goroutine and buffers. On one HTTP/2 connection there may be a thousand,
 // and a request to a sandbox is answered when a guest likes.
 const (
 	// requestCost is that of a request without a header, in bytes.
 	requestCost = 8 << 10
-	// perField is what the map needs for a field.
+	// perField is the cost of a field in the map.
 	perField = 64
 	// maxRequest bounds the cost of one.
 	maxRequest = 160 << 10
-	// Those of clients that have shown nothing are in a budget of their own, as are
+	// Requests of clients without a key or token are in a separate budget, as are
 	// the others. Half of it is the most for one address.
 	allRequests, requestsOfOne = 256 << 20, 128 << 20
 )
@@ -40,7 +40,7 @@ func costOf(r *http.Request) int64 {
 	return cost
 }
 
-// heldBody is what HTTP/2 may buffer of a body while the handler does not read it.
+// heldBody is the part of a body that HTTP/2 may buffer while the handler does not read it.
 func heldBody(r *http.Request) int64 {
 	if r.ProtoMajor < 2 {
 		return 0

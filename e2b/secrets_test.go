@@ -26,7 +26,7 @@ func mirror() http.Handler {
 	})
 }
 
-// ask sends the lines of a request on a connection of its own.
+// ask sends the lines of a request on a new connection.
 func (n *node) ask(target string, lines ...string) (code int, body string) {
 	n.t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
@@ -93,7 +93,7 @@ func TestKeysNeverReachGuests(t *testing.T) {
 		"a cookie, encoded":                 {"Cookie: key=" + escaped.String()},
 		"a subprotocol":                     {"Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Protocol: v1, " + n.key},
 		"an upgrade":                        {"Connection: Upgrade", "Upgrade: " + n.key},
-		"a header of its own":               {"X-My-Key: <" + n.key + ">"},
+		"a separate header":                 {"X-My-Key: <" + n.key + ">"},
 		"a name":                            {n.key + ": 1"},
 		"where it came from":                {"Referer: https://x/?key=" + n.key},
 		"where it came from, encoded":       {"Referer: https://x/?key=" + url.QueryEscape(n.key) + "&%zz=" + escaped.String()},
@@ -141,7 +141,7 @@ func TestKeysNeverReachGuests(t *testing.T) {
 			})
 		}
 		for _, target := range []string{"GET /" + n.key, "GET /" + escaped.String() + "/x"} {
-			if code, body := n.ask(target, base...); code != 400 || !strings.Contains(body, "API key in the address") {
+			if code, body := n.ask(target, base...); code != 400 || !strings.Contains(body, "address of the request contains an API key") {
 				t.Errorf("%s: %d %s", target, code, body)
 			}
 		}

@@ -31,8 +31,8 @@ type Config struct {
 	// that asks for none. Sandboxes that are open already stay so.
 	RequireSecure bool
 	// Metrics is served as GET /metrics to clients with a key, in X-API-Key or
-	// as a bearer token, which is what those that collect metrics can send. Nil:
-	// there is no such route.
+	// as a bearer token, since collectors of metrics can send one. Nil: the route
+	// does not exist.
 	Metrics http.Handler
 	// MaxConnections is how many connections of clients Serve has open at the
 	// same time, and MaxStreams how many the data plane has into sandboxes: both
@@ -64,7 +64,7 @@ type Server struct {
 	startup  startup
 }
 
-// DefaultMaxConnections bounds what idle connections cost: some 20 KiB each.
+// DefaultMaxConnections bounds the cost of idle connections: some 20 KiB each.
 const DefaultMaxConnections = 16384
 
 // NewServer returns a server over the adapter. A caller that does not use Serve
@@ -163,8 +163,8 @@ func (s *Server) serveSignedFile(w http.ResponseWriter, r *http.Request) {
 
 const (
 	headerTime = 10 * time.Second
-	// idleTime is above what proxies in front of the protocol use, so that they
-	// are the ones that close.
+	// idleTime is longer than that of proxies in front of the server, so that the
+	// proxies close first.
 	idleTime      = 620 * time.Second
 	maxHeader     = 128 << 10
 	streamsPerTCP = 1000
@@ -223,7 +223,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 
 const metricsPath = "/metrics"
 
-// isPublic reports what needs no key.
+// isPublic reports whether a request needs no key.
 func isPublic(r *http.Request) bool {
 	return r.URL.Path == "/health" && (r.Method == http.MethodGet || r.Method == http.MethodHead)
 }

@@ -27,7 +27,7 @@ func bareName(name string) string {
 // defaultTag is the tag of a name without one.
 const defaultTag = "default"
 
-// template is the name without its tag: what all tags of it are of.
+// template is the name without its tag, which all its tags share.
 func template(name string) string {
 	bare, _, _ := strings.Cut(name, ":")
 	return bare

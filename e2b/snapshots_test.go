@@ -94,7 +94,7 @@ func TestSnapshotRefuses(t *testing.T) {
 	n.t = t
 	n.do("POST", "/sandboxes/iunknown/snapshots", `{}`).wantError(t, 404, "iunknown")
 	n.set(id, sandbox.StatePausing)
-	n.do("POST", "/sandboxes/"+id+"/snapshots", `{}`).wantError(t, 409, "changing it")
+	n.do("POST", "/sandboxes/"+id+"/snapshots", `{}`).wantError(t, 409, "its state is changing")
 }
 
 func TestListSnapshots(t *testing.T) {

@@ -18,13 +18,13 @@ const (
 	startRetry = 2 * time.Second
 )
 
-// startup is what a server knows before it can serve.
+// startup is the state of a server before it can serve.
 type startup struct {
 	ready       chan struct{} // closed by Open
 	done, total atomic.Int64
 }
 
-// over reports whether the start has ended. What Open wrote can be read then.
+// over reports whether the start has ended. The fields that Open wrote can be read then.
 func (p *startup) over() bool {
 	select {
 	case <-p.ready:

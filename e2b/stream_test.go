@@ -93,7 +93,7 @@ func TestKillBreaksStreams(t *testing.T) {
 	}
 }
 
-// The runtime ends sandboxes by itself, and a machine may vanish without a word
+// The runtime ends sandboxes without a request, and a machine may vanish without a word
 // on its connections.
 func TestTimeoutBreaksStreams(t *testing.T) {
 	n := newNode(t, Config{})

@@ -145,8 +145,8 @@ func TestAnExpiredSignedURLWakesNothing(t *testing.T) {
 	}
 }
 
-// TestRequestsShareOneResume: and go to the run that it began, over connections
-// of its own.
+// TestRequestsShareOneResume: and go to the run that it began, over new
+// connections.
 func TestRequestsShareOneResume(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, n *node) {
 		id := n.sleeper()

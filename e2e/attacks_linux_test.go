@@ -87,8 +87,8 @@ func (a *attacker) clear() {
 	}
 }
 
-// must notes that even an attacker's own must go when it says so. What ended by
-// itself is gone.
+// must notes a failure to remove an attacker's object. An object that has ended
+// already is gone.
 func (a *attacker) must(what string, err error) {
 	if err == nil || code(err) == 404 {
 		return

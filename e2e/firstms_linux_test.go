@@ -18,7 +18,7 @@ import (
 const firstMoments = 50 * time.Millisecond
 
 // firstOps are the operations in whose first moments the daemon is killed, all
-// at once, each on a sandbox of its own.
+// at once, each on a separate sandbox.
 var firstOps = []struct {
 	name string
 	// paused is what its sandbox is brought to before.

@@ -18,7 +18,7 @@ func code(err error) int {
 }
 
 // TestFollowUpsGoOnFromASession captures a session in each of the ways, ends it,
-// and starts sandboxes of their own from what was captured.
+// and starts new sandboxes from the captured sessions.
 func TestFollowUpsGoOnFromASession(t *testing.T) {
 	srv, api, dir := newServer(t)
 	before := takeCensus(t, dir)

@@ -62,7 +62,7 @@ func runOutside() (int, error) {
 		return 1, err
 	}
 	if os.Geteuid() != 0 {
-		return 1, fmt.Errorf("the server needs namespaces of its own: run as root")
+		return 1, fmt.Errorf("the server needs separate namespaces: run as root")
 	}
 	if !*soak {
 		if err := installSuites(); err != nil {

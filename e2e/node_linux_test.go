@@ -17,7 +17,7 @@ import (
 	"github.com/rundlet/rundlet/client"
 )
 
-// newServer starts a server with directories of its own, whose base is
+// newServer starts a server with private directories, whose base is
 // prepared and whose first sandbox came and went, so that what a server keeps
 // for good is there. The flags come after those of cold.
 func newServer(t *testing.T, flags ...string) (*server, client.API, string) {

@@ -103,7 +103,7 @@ func TestNoFileOfOursMakesRootOrIsForOthers(t *testing.T) {
 	srv.stop(t)
 }
 
-// onNsfs reports whether a file is a namespace, which has a mode of its own.
+// onNsfs reports whether a file is a namespace, whose mode the kernel sets.
 func onNsfs(path string) bool {
 	var st unix.Statfs_t
 	return unix.Statfs(path, &st) == nil && st.Type == unix.NSFS_MAGIC

@@ -47,7 +47,7 @@ var operations = []operation{
 // operationTimeout is when an operation counts as stuck.
 const operationTimeout = 90 * time.Second
 
-// live is the timeout of all sandboxes: none ends by itself.
+// live is the timeout of all sandboxes: none times out.
 const live = 6 * time.Hour
 
 // act does one random operation; false if there was nothing to do.

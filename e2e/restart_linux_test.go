@@ -59,7 +59,7 @@ func TestACrashedRunIsClearedAwayByTheNext(t *testing.T) {
 		}
 		io.WriteString(in, "hello\n")
 		line, err := bufio.NewReader(out).ReadString('\n')
-		ourInstances(dir) // It has a name of its own, and only while it runs.
+		ourInstances(dir) // It has another name, and only while it runs.
 		in.Close()
 		if err = errors.Join(err, cmd.Wait()); err != nil || line != "hello\n" {
 			t.Fatalf("run: %q, %v", line, err)

@@ -150,7 +150,7 @@ func containsPrefix(list []string, prefix string) bool {
 	return false
 }
 
-// stop ends the daemon as Ctrl-C does; it must end by itself, with success.
+// stop ends the daemon as Ctrl-C does; it must then exit, with success.
 func (s *server) stop(t *testing.T) {
 	t.Helper()
 	if err := s.cmd.Process.Signal(syscall.SIGINT); err != nil {

@@ -43,7 +43,7 @@ func private(dir string, all []string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	// A file system of its own has that at once; and what leads to another of our
+	// A separate file system has that at once; and what leads to another of our
 	// directories may have been made a moment ago.
 	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool {
 		path := filepath.Join(dir, e.Name())
@@ -71,9 +71,9 @@ const maxLinks = 40
 
 // trusted returns where an absolute path leads. It fails if every user could
 // change that. One user who could is named in the log: it may well be the one who
-// started this process with sudo, in a directory of its own.
+// started this process with sudo, in their own directory.
 func trusted(path string, log *slog.Logger) (string, error) {
-	// The user that called sudo may have a directory of its own, and links in it.
+	// The user that called sudo may own a directory, and links in it.
 	mine := func(owner int) bool {
 		return owner == 0 || owner == os.Geteuid() || os.Getenv("SUDO_UID") == strconv.Itoa(owner)
 	}

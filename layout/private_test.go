@@ -36,7 +36,7 @@ func TestADirectoryOthersCanReachIsMadePrivateOrRefused(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(dir, "rundlet.db"), nil, 0o644))
 			must(t, os.WriteFile(filepath.Join(dir, "notes"), nil, 0o644))
 		}, logged: true},
-		"a file system of its own": {prepare: func(t *testing.T, dir string) {
+		"a separate file system": {prepare: func(t *testing.T, dir string) {
 			mode(0o755)(t, dir)
 			must(t, os.Mkdir(filepath.Join(dir, "lost+found"), 0o700))
 		}, logged: true},

@@ -23,7 +23,7 @@ func (w *world) reversePath(value string) {
 	})
 }
 
-// alone ends what the network does by itself: nothing is repaired any more.
+// alone stops the background work of the network: no loss is repaired any more.
 func (w *world) alone(n *Network) {
 	n.stop()
 	n.background.Wait()
@@ -113,7 +113,7 @@ func BenchmarkLook(b *testing.B) {
 	}
 }
 
-// What the host says to guests by itself arrives although the way to them is
+// Packets that the host sends to guests on its own initiative arrive although the way to them is
 // closed: a packet that is too big, an answer of its name server.
 func TestTheHostsOwnAnswersReachAGuest(t *testing.T) {
 	w := newWorld(t)
@@ -211,8 +211,8 @@ func TestARedirectedAddressIsClosedByRouting(t *testing.T) {
 	}
 }
 
-// Some firewalls drop what comes in by another link than the way back, by rules
-// of their own, which look at the mark.
+// Some firewalls drop packets that come in by another link than the way back, by
+// their own rules, which check the mark.
 func TestAFirewallThatChecksReversePathsLetsGuestsOut(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.outer, 80)

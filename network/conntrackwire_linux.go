@@ -88,8 +88,8 @@ func (t tuple) attr(kind uint16) []byte {
 		nested(ctaTupleProto, proto...))
 }
 
-// parseFlow reads the two directions of a flow. ok is false for what is not an
-// IPv4 flow.
+// parseFlow reads the two directions of a flow. ok is false unless it is an IPv4
+// flow.
 func parseFlow(b []byte) (orig, reply tuple, ok bool) {
 	if len(b) < 4 {
 		return orig, reply, false

@@ -39,11 +39,11 @@ const (
 	// flowSlots is how many slots can have flows at once: more than there are.
 	flowSlots = 1 << 16
 
-	// establishedTime is what RFC 5382, REQ-5, demands of a translator: 2 hours
-	// and 4 minutes, instead of 5 days.
+	// establishedTime is the minimum that RFC 5382, REQ-5, requires of a translator: 2
+	// hours and 4 minutes, instead of 5 days.
 	establishedTime = 7440 * time.Second
-	// closingTime is what the kernel gives to a connection that was reset; here
-	// also to one that was closed, instead of 2 minutes.
+	// closingTime is the time of the kernel for a connection that was reset; here also
+	// for one that was closed, instead of 2 minutes.
 	closingTime = 10 * time.Second
 )
 
@@ -168,7 +168,7 @@ func over(count uint32) expr.Any {
 	return &expr.Connlimit{Count: count, Flags: expr.NFT_CONNLIMIT_F_INV}
 }
 
-// hashSeed is secret, so that no guest can choose what it shares with others.
+// hashSeed is secret, so that no guest can choose its bucket.
 func hashSeed() uint32 {
 	var seed [4]byte
 	rand.Read(seed[:])

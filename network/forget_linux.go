@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// forget removes what the kernel tracked for guests that have no link any more,
+// forget removes the flows that the kernel tracked for guests without a link,
 // in the router and, where it was translated, in the daemon's namespace: else an
 // entry stays for hours after its sandbox, and a full table takes the whole host
 // off the network. One pass serves all guests; it can be repeated.

@@ -1,4 +1,4 @@
-// Package network gives each sandbox a network namespace of its own, filtered
+// Package network gives each sandbox a separate network namespace, filtered
 // from before its first packet, and lets the daemon dial into it. Linux only;
 // elsewhere Open fails with ErrUnsupported. It is one mechanism: it knows
 // nothing of sandboxes, drivers or templates, imports no package of this module
@@ -22,33 +22,33 @@
 //
 // A slot serves one sandbox start or restore and is then destroyed: a runtime
 // such as runsc moves the address and the routes of eth0 into its own stack, so
-// a used namespace is not what a new one is.
+// a used namespace differs from a new one.
 //
 // # Rules
 //
 // A packet of a slot is dropped if it is IPv6 or its source is not the slot's
 // address. Slots never reach each other, the router, the host by any of its
 // addresses, nor private, link-local, metadata, multicast or reserved ranges.
-// What is left is the internet, if the slot's Policy allows it. Everything that
-// is refused, and not spoofed, gets an ICMP error at once, so that a name look-up
-// without internet fails at once. A slot has ::1 on its loopback, and no other
-// IPv6. Default drop plus
-// rules that exist before the interface does means there is no open window.
+// Only the internet is left, if the slot's Policy allows it. Every refused packet
+// that is not spoofed gets an ICMP error at once, so that a name lookup without
+// internet fails at once. A slot has ::1 on its loopback, and no other IPv6. The
+// default is to drop, and the rules exist before the interface, so there is no open
+// window.
 //
 // # Flows
 //
-// What the kernel tracks for a slot is bounded, and goes with the slot, in the
-// router and in the daemon's namespace. What the daemon and a guest say to each
-// other is not tracked. What a slot sends to the internet waits in a queue of its
-// own, and has a share of the bandwidth.
+// The number of flows that the kernel tracks for a slot is bounded, and the flows
+// are deleted with the slot, in the router and in the daemon's namespace. Traffic
+// between the daemon and a guest is not tracked. Packets of a slot to the internet wait in a separate
+// queue, and have a share of the bandwidth.
 //
 // # Losses
 //
 // Other programs change the same tables, links and switches. In both namespaces
-// packets of guests are routed only with a mark that the filter gives to what it
-// has permitted, so that rules that are lost, one or all, close the way. The
-// kernel reports changes, and every second is looked at what it does not report:
-// what is lost is made again, without touching what is not. See Repair.
+// packets of guests are routed only with a mark that the filter gives to permitted
+// packets, so that lost rules, one or all, close the way. The kernel reports changes,
+// and the state that it does not report is checked every second. Lost parts are made
+// again, and the others are left alone. See Repair.
 package network
 
 import (
@@ -79,8 +79,8 @@ var (
 	ErrUplink = errors.New("network: uplink")
 )
 
-// Policy says what a slot may reach. Whatever it says, the always-denied
-// destinations of the package comment stay denied.
+// Policy is the set of destinations that a slot may reach. In every policy the
+// always-denied destinations of the package comment stay denied.
 type Policy struct {
 	// AllowInternet permits destinations that are not always denied, and DNS
 	// to the configured name servers. False denies everything; the daemon can
@@ -102,7 +102,7 @@ const (
 // Config is the constant part of a Network. Only RunDir is required.
 type Config struct {
 	// RunDir holds the namespaces (as bind mounts), the lock and the record of
-	// what was changed in the daemon's namespace. It should be on a tmpfs such
+	// the changes in the daemon's namespace. It should be on a tmpfs such
 	// as /run, and it names the instance: two daemons need two of them.
 	RunDir string
 	// Instance names the objects in the daemon's namespace: 1 to 8 characters
@@ -130,22 +130,22 @@ type Config struct {
 	Nameservers []netip.Addr
 	// Uplink says how slots reach the internet.
 	Uplink UplinkMode
-	// SlotBandwidth is what a slot may send to the internet, and what may come to
-	// it from there, in bytes per second. Default 125e6: 1 Gbit/s.
+	// SlotBandwidth bounds the traffic of a slot to the internet, and from there, each
+	// in bytes per second. Default 125e6: 1 Gbit/s.
 	SlotBandwidth uint64
-	// UplinkBandwidth is what all slots may send together, in bytes per second: a
+	// UplinkBandwidth bounds the traffic that all slots send, in bytes per second: a
 	// little less than the slowest link on the way. Slots that want to send more
 	// share it evenly. Default: not known, and no bound.
 	UplinkBandwidth uint64
 	// OnError receives errors of background work, which is retried. It
 	// must not block. Default: nothing.
 	OnError func(error)
-	// OnRepair receives what was lost and repaired, or could not be, once for each
-	// change of that. It must not block. Default: nothing.
+	// OnRepair receives the losses that were repaired, or could not be, once for each
+	// change of them. It must not block. Default: nothing.
 	OnRepair func(Repair)
 }
 
-// What can be lost, to other programs that change the network of this machine.
+// The parts that other programs on this machine can remove or change.
 const (
 	LostHostRules      = "host_rules"      // The table of packet filter rules in the daemon's namespace.
 	LostHostRoutes     = "host_routes"     // Routing rules and routes there.
@@ -165,9 +165,9 @@ var Losses = []string{
 	LostRouterRules, LostRouterRoutes, LostRouterSettings, LostSlotLink,
 }
 
-// Repair is what a look at the network found.
+// Repair is the result of one check of the network.
 type Repair struct {
-	// Lost is what was not as it should be, of Losses.
+	// Lost names the parts that were wrong or missing, of Losses.
 	Lost []string
 	// By is the program that changed a packet filter last, if rules are among it
 	// and the kernel has said so.
@@ -188,7 +188,7 @@ type Slot struct {
 	NetNS string
 	// GuestIP is the address of eth0, for DialContext.
 	GuestIP netip.Addr
-	// Policy is what the rules in place say.
+	// Policy is the one that the rules in place enforce.
 	Policy Policy
 }
 

@@ -52,8 +52,8 @@ const (
 	slotRetired // Without an owner; the reaper destroys it.
 )
 
-// slot is a Slot with what is needed to free it. Its state is guarded by
-// Network.mu; mu serialises what changes its rules or frees it.
+// slot is a Slot with the state that freeing it needs, which is guarded by
+// Network.mu; mu serialises the calls that change its rules or free it.
 type slot struct {
 	id     string
 	subnet netip.Prefix
@@ -77,9 +77,9 @@ func isSlotID(s string) bool {
 	return len(s) == slotIDLen && strings.HasPrefix(s, slotPrefix)
 }
 
-// Open makes the network of a daemon, or finds again what an earlier daemon
-// with the same RunDir left. In that case every slot that was there goes on
-// working, with its policy; call Adopt to say which are still in use.
+// Open creates the network of a daemon, or takes over the one that an earlier daemon
+// with the same RunDir left. In that case every existing slot keeps working, with
+// its policy; call Adopt to name the slots that are still in use.
 func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -150,8 +150,8 @@ func lockDir(dir string) (*os.File, error) {
 	return f, err
 }
 
-// abandon gives up everything that only this process holds and leaves the
-// kernel's objects as they are, which is also what the end of the process does.
+// abandon closes everything that only this process holds and leaves the kernel's
+// objects as they are. The end of the process has the same effect.
 func (n *Network) abandon() {
 	if n.stop != nil {
 		n.stop()
@@ -276,7 +276,7 @@ func (n *Network) leased(id string) (*slot, error) {
 	return nil, ErrNotFound
 }
 
-// Release ends a lease and destroys the slot; what still runs in it has no
+// Release ends a lease and destroys the slot; processes that still run in it have no
 // network any more. A slot that is not leased is not an error, and after an error
 // the call can be repeated. It runs to its end even if ctx has ended.
 func (n *Network) Release(_ context.Context, slotID string) error {

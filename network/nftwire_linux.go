@@ -38,7 +38,7 @@ func dialNetlink(ns *os.File, family int, groups ...uint32) (*mnl.Conn, error) {
 const filterHeader = 4 // struct nfgenmsg
 
 // errChanging: what was read had changed before it was read to its end.
-var errChanging = errors.New("it changes while it is read")
+var errChanging = errors.New("it changed while it was read")
 
 // ask sends a question of nf_tables and returns the attributes of its answers.
 func ask(c *mnl.Conn, kind int, flags mnl.HeaderFlags, attrs ...mnl.Attribute) ([][]mnl.Attribute, error) {

@@ -101,7 +101,7 @@ func (r *nftRules) permits(b *table, sources, internet, nameservers *nftables.Se
 }
 
 // The priorities of what permits in the daemon's namespace. Firewalls that check
-// reverse paths by rules of their own, with the mark, do so in the tables raw
+// reverse paths by their own rules, with the mark, do so in the tables raw
 // and mangle: the mark must be there before. What is an answer is known after
 // connection tracking, and what is routed where after translation.
 const (

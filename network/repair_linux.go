@@ -96,8 +96,7 @@ func (r *repairs) changedBy(program string) {
 	r.by = program
 }
 
-// Repairs counts what was lost and repaired since Open, by what it was: it has
-// all Losses.
+// Repairs counts the repaired losses since Open, by kind: the map has all Losses.
 func (n *Network) Repairs() map[string]uint64 {
 	n.repairs.mu.Lock()
 	defer n.repairs.mu.Unlock()
@@ -108,8 +107,8 @@ func (n *Network) Repairs() map[string]uint64 {
 	return out
 }
 
-// Broken returns what is lost at present and not repaired; nil if all is as it
-// should be. Guests reach nothing new by what is lost. It waits for nothing.
+// Broken returns the losses that are not repaired at present; nil if there are none.
+// A loss lets guests reach nothing new. Broken does not block.
 func (n *Network) Broken() []string {
 	n.repairs.mu.Lock()
 	defer n.repairs.mu.Unlock()
@@ -120,8 +119,8 @@ func (n *Network) Broken() []string {
 // looked at there.
 type depth struct{ host, router bool }
 
-// look finds out whether all is what it should be, in both namespaces, and
-// repairs what is not, unless it did so a moment ago. A later look continues:
+// look checks all parts of the network, in both namespaces, and repairs the wrong
+// or missing ones, unless it did so a moment ago. A later look continues:
 // again is when.
 func (n *Network) look(at depth) (again time.Duration) {
 	if n.enter() != nil {

@@ -10,8 +10,8 @@ import (
 	"slices"
 )
 
-// findSlots takes stock of what is in the router and the run directory, frees
-// what is not a whole slot, and writes the rules of this version of the program
+// findSlots lists the objects in the router and the run directory, frees those that
+// are not a whole slot, and writes the rules of this version of the program
 // for the rest.
 func (n *Network) findSlots() error {
 	links, err := n.router.slots()
@@ -65,7 +65,7 @@ func (n *Network) leave(id string, subnet netip.Prefix, err error) {
 	if subnet.IsValid() {
 		n.subnets.claim(subnet)
 	}
-	n.cfg.OnError(fmt.Errorf("network: slot %s of an earlier process is left: %w", id, err))
+	n.cfg.OnError(fmt.Errorf("network: slot %s of an earlier process cannot be freed now: %w", id, err))
 }
 
 // Adopt ends a restart: the slots in use stay leased, with the policy that was

@@ -77,7 +77,7 @@ func (n *Network) CheckPath(_ context.Context, slotID string) error {
 		err = n.router.leadsTo(s.id, far(s.subnet))
 	}
 	if err != nil {
-		return fmt.Errorf("network: no way to the guest of %s: %w", slotID, err)
+		return fmt.Errorf("network: no path to the guest of %s: %w", slotID, err)
 	}
 	return nil
 }
@@ -100,5 +100,5 @@ func (r *router) leadsTo(id string, guest netip.Addr) error {
 			return nil
 		}
 	}
-	return errors.New("the route leads elsewhere")
+	return errors.New("the route does not use the link")
 }

@@ -10,27 +10,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What slots send to the internet waits in queues of the router's end of the
+// Packets of slots to the internet wait in queues of the router's end of the
 // uplink, an HTB class for each, which the kernel serves in turn: a slot that
 // floods fills its own queue and loses its own packets. All classes together
 // have the bandwidth of the uplink, and one of them at most that of a slot. The
 // classes are fixed and found by a hash of the slot's name, so that slots come
 // and go without a change to them; two slots of 256 may share one.
 //
-// What comes from the internet has waited outside already: it is only bounded,
-// for each slot, in the table of shares.
+// Packets from the internet have waited outside already: they are only bounded, for
+// each slot, in the table of shares.
 const (
 	shapeMajor   = 1 << 16
 	shapeRoot    = shapeMajor | 1
 	shapeFirst   = shapeMajor | 2
 	shapeClasses = 256
-	// shapeQueue is what waits for one slot at most, in bytes: 4 ms at 1 Gbit/s. All
+	// shapeQueue bounds the waiting packets of one slot, in bytes: 4 ms at 1 Gbit/s. All
 	// queues together take 128 MiB of the host at most.
 	shapeQueue = 512 << 10
 	// shapeBurst passes without a look at the clock: four packets of the largest
 	// size, which segmentation offload makes.
 	shapeBurst = 256 << 10
-	// shapeTurn is what a class sends in its turn: one of the largest packets.
+	// shapeTurn is the amount that a class sends in its turn: one of the largest packets.
 	shapeTurn = 64 << 10
 	// unknownBandwidth, in bytes per second, is more than one queue can serve.
 	unknownBandwidth = 4<<30 - 1
@@ -124,7 +124,7 @@ func (r *router) shape(index int, cfg Config) error {
 	})
 }
 
-// shapeClass has a rate for itself, and up to ceil of what others leave.
+// shapeClass has a guaranteed rate, and up to ceil of the rate that others leave.
 func shapeClass(index int, parent, handle uint32, rate, ceil uint64) *netlink.HtbClass {
 	return netlink.NewHtbClass(
 		netlink.ClassAttrs{LinkIndex: index, Parent: parent, Handle: handle},

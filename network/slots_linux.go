@@ -45,12 +45,12 @@ func (n *Network) make(p Policy, state slotState) (_ *slot, err error) {
 	return s, nil
 }
 
-// free destroys slots: links, namespaces, rules, then what the kernel tracked for
-// them, and then their subnets can be used again. It can be repeated until it
+// free destroys slots: links, namespaces, rules, then their tracked flows, and then
+// their subnets can be used again. It can be repeated until it
 // succeeds; a slot that cannot be freed holds up no other of the list.
 //
-// Whatever makes the kernel wait for its readers, 10 to 70 ms with its lock for
-// all links held, is done once for all slots of the list.
+// Calls that make the kernel wait for its readers, 10 to 70 ms with its lock for all
+// links held, are made once for all slots of the list.
 func (n *Network) free(list ...*slot) error {
 	list = slices.Clone(list)
 	slices.SortFunc(list, func(a, b *slot) int { return strings.Compare(a.id, b.id) }) // The order of locking.

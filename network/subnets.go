@@ -76,8 +76,8 @@ func offset(a netip.Addr, n uint32) netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
-// instanceName derives a name from the run directory, which is what makes an
-// instance unique on a machine.
+// instanceName derives a name from the run directory, which is unique for each
+// instance on a machine.
 func instanceName(runDir string) string {
 	sum := sha256.Sum256([]byte(runDir))
 	return "rl" + hex.EncodeToString(sum[:3])

@@ -53,7 +53,7 @@ const uplinkFormat = 1
 type uplinkRecord struct {
 	Format int64        `json:"format"`
 	Subnet netip.Prefix `json:"subnet"`
-	// Forwarding is what the switch of each interface was before.
+	// Forwarding is the former value of the switch of each interface.
 	Forwarding map[string]string `json:"forwarding"`
 }
 

@@ -97,8 +97,8 @@ func (u *uplink) outside() ([]string, error) {
 	return names, nil
 }
 
-// settleRules makes the table in the daemon's namespace what it should be, as a
-// whole: connections that are open are not touched by that.
+// settleRules replaces the table in the daemon's namespace as a whole if it is not as
+// it should be. Open connections are not affected.
 func (u *uplink) settleRules(mend bool) (lost bool, err error) {
 	whole, err := u.rules.whole(nil)
 	if err != nil || whole || !mend {
@@ -107,7 +107,7 @@ func (u *uplink) settleRules(mend bool) (lost bool, err error) {
 	return true, u.writeRules()
 }
 
-// writeRules replaces the table by what the record and the own addresses say.
+// writeRules replaces the table by one for the record and the own addresses.
 func (u *uplink) writeRules() error {
 	if u.rules.want == "" {
 		if err := u.expectRules(); err != nil {
@@ -126,7 +126,7 @@ func (u *uplink) writeRules() error {
 	return nil
 }
 
-// expectRules notes what the table should be. A kernel that has no times for
+// expectRules records the intended table. A kernel that has no times for
 // single flows has a table without them, and that is reported once: it keeps the
 // host's flows for longer, but not those that the router does not know any more.
 func (u *uplink) expectRules() error {
@@ -147,7 +147,7 @@ func (u *uplink) expectRules() error {
 const noTimes = "the host tracks silent flows of sandboxes as long as its own (a kernel with CONFIG_NF_CONNTRACK_TIMEOUT would forget them sooner)"
 
 // build writes the rules of the daemon's namespace. The router has filtered
-// already; here the host protects itself, from what only it can know.
+// already; here the host protects itself, by facts that only it knows.
 func (u *uplink) build(b *table) {
 	rec, up := u.rec, u.name()
 	denied := b.prefixSet(setDenied, alwaysDenied)

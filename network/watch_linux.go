@@ -19,7 +19,7 @@ const (
 	// deepEvery is how many looks after another everything is looked at, although
 	// the kernel has reported no change.
 	deepEvery = 30
-	// share bounds what looking costs while changes follow each other: after a
+	// share bounds the cost of looks while changes follow each other: after a
 	// look that took a time, nothing is done for this many times as long, but at
 	// least leastRest and never longer than lookEvery.
 	share     = 9
@@ -43,7 +43,7 @@ var self = os.Getpid()
 // errNotFollowed: the kernel does not report changes any more.
 var errNotFollowed = errors.New("the subscription to changes ended")
 
-// news collects what the kernel has reported since the last look.
+// news collects the reports of the kernel since the last look.
 type news struct {
 	wake chan struct{} // One is waiting at most.
 
@@ -72,7 +72,7 @@ func (w *news) fail(err error) {
 	w.add(func(*depth) {})
 }
 
-// take returns what there is, and begins anew.
+// take returns the collected reports, and begins anew.
 func (w *news) take() (at depth, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -155,7 +155,7 @@ func (n *Network) follow(ctx context.Context, w *news) (*sync.WaitGroup, error) 
 	return readers, nil
 }
 
-// read passes on what one subscription reports.
+// read passes on the reports of one subscription.
 func (n *Network) read(ctx context.Context, c *mnl.Conn, family int, w *news, mark func(*depth)) {
 	for {
 		messages, err := c.Receive()

@@ -23,8 +23,8 @@ type Capacity struct {
 // capacity.DefaultOvercommit.
 var DefaultCapacity = Capacity{Overcommit: capacity.DefaultOvercommit, Pending: capacity.DefaultMaxPending, Wait: capacity.DefaultMaxWait}
 
-// budget is what sandboxes may be promised together. The disk has diskTotal bytes;
-// how much of it is really free is asked before each create, and every few
+// budget is the sum that sandboxes may reserve. The disk has diskTotal bytes; the free
+// part of it is checked before each create, and every few
 // seconds.
 func (c Capacity) budget(diskTotal int64) capacity.Budget {
 	memory, _ := host.Host{}.Memory() // Not known on every system; no driver runs there either.

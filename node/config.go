@@ -26,7 +26,7 @@ type Config struct {
 	// host can use.
 	Driver string
 
-	// Ephemeral gives the node an instance of its own, beside the daemon of the state
+	// Ephemeral gives the node a separate instance, beside the daemon of the state
 	// directory and other ephemeral nodes. Its sandboxes end with it: by Close, or,
 	// after a crash, by the next process that opens a node with the same RunDir.
 	Ephemeral bool
@@ -50,9 +50,9 @@ type Config struct {
 	// Capacity says how much of the machine sandboxes may have; the zero value is
 	// DefaultCapacity.
 	Capacity Capacity
-	// Shares bound what one API key may have; the zero value is admission.DefaultShares.
+	// Shares bound the objects of one API key; the zero value is admission.DefaultShares.
 	Shares admission.Shares
-	// Warm is what is kept warm of the base; the zero value is nothing.
+	// Warm is the number of machines of the base that are kept warm; the zero value is none.
 	Warm pool.Target
 	// Size is that of a sandbox whose template does not say; the zero value is
 	// sandbox.DefaultSize.
@@ -64,7 +64,7 @@ type Config struct {
 
 	// Log is the log of the node; nil discards it.
 	Log *slog.Logger
-	// Progress receives a line about what takes long, such as building the base. It
+	// Progress receives a line about each long operation, such as building the base. It
 	// may be nil.
 	Progress func(line string)
 	// Opened is called with the database before anything is recovered; an error fails
@@ -73,7 +73,7 @@ type Config struct {
 	// Recovering is called with how many of the sandboxes of an earlier process were
 	// recovered so far, from several goroutines. It may be nil.
 	Recovering func(done, total int)
-	// Latency takes the latency samples; nil gives the runtime a recorder of its own.
+	// Latency takes the latency samples; nil gives the runtime a private recorder.
 	Latency *latency.Recorder
 	// Tracer is called for every stage of the runtime; it may be nil.
 	Tracer step.Tracer

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		if !errors.Is(err, node.ErrNotInitialized) {
 			fmt.Fprintln(os.Stderr, "not ErrNotInitialized:")
 		}
-		// A program that goes on and opens the driver by itself gets no further.
+		// A program that continues and opens the driver directly gets no further.
 		d, missing := vm.FindDriver(vm.AutoDriver)
 		if missing == nil {
 			_, missing = d.New(vm.Options{StateDir: dir + "/driver", RunDir: dir + "/run", Instance: "x"})

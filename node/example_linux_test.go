@@ -15,7 +15,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// A program that runs one command in a sandbox of a node of its own. The body of
+// A program that runs one command in a sandbox of a private node. The body of
 // Example is that of main.
 func Example() {
 	node.Init() // Must be the first statement of main.

@@ -12,12 +12,12 @@ import (
 
 // failpointVariable names a step of the runtime or of the driver, at which this
 // process kills itself as kill -9 does: "pause.saved", or "pause.saved@3" for
-// the third time that it is passed. It is for the tests of what a restart makes
-// of that, which have to use the program that is delivered.
+// the third time that it is passed. It is for the tests of a restart after
+// that, which have to use the released program.
 const failpointVariable = "RUNDLET_FAILPOINT"
 
-// failpoint returns what dies at the step that the environment names; nil if it
-// names none.
+// failpoint returns a function that dies at the step that the environment names; nil
+// if it names none.
 func failpoint() (func(step string), error) {
 	text := os.Getenv(failpointVariable)
 	if text == "" {

@@ -11,7 +11,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/supervise"
 )
 
-// logRepair reports what other programs took from the network.
+// logRepair logs the losses that other programs caused in the network.
 func logRepair(log *slog.Logger, r network.Repair) {
 	fields := []any{"lost", strings.Join(r.Lost, ",")}
 	if r.By != "" {

@@ -18,7 +18,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Node is a running node: what Open assembled and Close takes apart. Its parts
+// Node is a running node. Open assembles it and Close takes it apart. Its parts
 // belong to it; the caller uses them until Close and closes none of them.
 type Node struct {
 	// Runtime creates, pauses, resumes and ends sandboxes. A server in front of the
@@ -38,7 +38,7 @@ type Node struct {
 	closers []func(context.Context) error
 }
 
-// Ending says what becomes of the sandboxes when a node is closed.
+// Ending is the fate of the sandboxes when a node is closed.
 type Ending int
 
 const (
@@ -52,7 +52,7 @@ const (
 	EndAll
 )
 
-// shutdownTimeout bounds what is left when the sandboxes have ended.
+// shutdownTimeout bounds the rest of the shutdown after the sandboxes have ended.
 const shutdownTimeout = time.Minute
 
 // Close takes the node apart and releases its locks. No call of its parts may be in

@@ -52,7 +52,7 @@ func Init() {
 	initialized.Store(true)
 }
 
-// Open opens a node and recovers what an earlier process left in its state directory.
+// Open opens a node and recovers the sandboxes that an earlier process left in its state directory.
 // The caller ends it with Close. The errors are ErrNotInitialized; vm.ErrUnsupported
 // where the host cannot run sandboxes, or the process is not root; an error that says
 // which process has the state directory; and those of the parts, which may have a hint

@@ -12,12 +12,12 @@ import (
 	"github.com/rundlet/rundlet/telemetry"
 )
 
-// figurer is what the metrics need of a runtime.
+// figurer is the part of a runtime that the metrics use.
 type figurer interface {
 	Figures(ctx context.Context) (runtime.Figures, error)
 }
 
-// state returns what the node's metrics show.
+// state returns the state for the node's metrics.
 func state(ctx context.Context, rt figurer) (telemetry.State, error) {
 	f, err := rt.Figures(ctx)
 	if err != nil {
@@ -64,7 +64,7 @@ func state(ctx context.Context, rt figurer) (telemetry.State, error) {
 	return s, nil
 }
 
-// reconciled counts what was not in order, at the start and since.
+// reconciled counts the objects that were not in order, at the start and since.
 func reconciled(f runtime.Figures) map[string]uint64 {
 	out := map[string]uint64{
 		"recover": uint64(f.Reconciled.Recovered), "cleanup": uint64(f.Reconciled.CleanedUp),

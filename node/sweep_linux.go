@@ -10,8 +10,8 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// sweepEphemeral removes what crashed processes left of ephemeral nodes, such as
-// "rundlet run". What cannot be removed now is left for the next process.
+// sweepEphemeral removes the objects that crashed processes of ephemeral nodes left,
+// such as "rundlet run". Those that cannot be removed now are left for the next process.
 func sweepEphemeral(ctx context.Context, driver vm.Driver, dirs layout.Layout, log *slog.Logger) {
 	for _, instance := range statedir.Ephemeral(dirs) {
 		unlock, err := statedir.LockInstance(dirs, instance)

@@ -25,8 +25,7 @@ type Options struct {
 }
 
 // File is a log file that is rotated before it gets longer than MaxBytes: a
-// line is never split, and one that is longer than that is a file of its own.
-// It is safe for concurrent use. One process writes to a path at a time.
+// line is never split, and a longer one is alone in its file. It is safe for concurrent use. One process writes to a path at a time.
 //
 // A failure costs no line and does not end the daemon. While the file cannot be
 // rotated it grows, and rotation is tried again each time that it has grown by
@@ -48,7 +47,7 @@ type File struct {
 	err   error
 }
 
-// file is what a File needs of an *os.File.
+// file is the part of an *os.File that a File uses.
 type file interface {
 	io.WriteCloser
 	Stat() (fs.FileInfo, error)

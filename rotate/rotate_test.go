@@ -18,7 +18,7 @@ import (
 	"github.com/rundlet/rundlet/policy/hygiene"
 )
 
-// start opens a log of 100 bytes in a directory of its own.
+// start opens a log of 100 bytes in a new directory.
 func start(t *testing.T, generations int, compress bool) (*File, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "daemon.log")

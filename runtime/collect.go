@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// collect removes the snapshots and images that nothing needs any more. What
-// cannot be removed now is logged and left for the next time.
+// collect removes the snapshots and images without a user. Those that cannot be
+// removed now are logged and left for the next time.
 func (r *Runtime) collect(ctx context.Context) {
 	err := func() error {
 		// A template that is being built has a snapshot before it has a row.

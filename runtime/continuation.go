@@ -35,7 +35,7 @@ func (r *Runtime) Capture(ctx context.Context, id string, reason sandbox.Continu
 	return viewContinuation(snap), nil
 }
 
-// FollowUp starts a sandbox of its own from a continuation. It is not a resume: the
+// FollowUp starts a new sandbox from a continuation. It is not a resume: the
 // session is not gone on with, and the continuation can be followed up on again.
 // The request's template is ignored.
 func (r *Runtime) FollowUp(ctx context.Context, continuationID string, req sandbox.CreateRequest) (sandbox.Sandbox, error) {

@@ -10,8 +10,8 @@ import (
 
 // Create restores the template's snapshot into a new sandbox and returns when
 // its agent has taken its identity and answers. The order is: reserve capacity,
-// write the intent, make the network with its rules, restore, deliver what is
-// per sandbox, write the outcome, expose. On an error all of it is undone.
+// write the intent, make the network with its rules, restore, deliver the identity
+// of the sandbox, write the outcome, expose. On an error all of it is undone.
 func (r *Runtime) Create(ctx context.Context, req sandbox.CreateRequest) (sandbox.Sandbox, error) {
 	if err := r.starter.Validate(req); err != nil {
 		return sandbox.Sandbox{}, err
@@ -29,7 +29,7 @@ func (r *Runtime) Create(ctx context.Context, req sandbox.CreateRequest) (sandbo
 	return r.outcome(sb, err)
 }
 
-// outcome is what a client gets of a create.
+// outcome is the result of a create for a client.
 func (r *Runtime) outcome(row store.Sandbox, err error) (sandbox.Sandbox, error) {
 	if err != nil {
 		return sandbox.Sandbox{}, fault.Classify(err)

@@ -1,6 +1,6 @@
 // Package runtime runs the life of sandboxes: create (which means restore),
 // pause, resume, fork, snapshot, terminate, deadlines and restart
 // reconciliation. It composes policy and drivers, and knows no wire protocol. It
-// may import what is below it in docs/architecture.md; e2b reaches it through
-// interfaces of its own, and node and the benchmarks import it.
+// may import the packages below it in docs/architecture.md; e2b reaches it through
+// interfaces that it defines, and node and the benchmarks import it.
 package runtime

@@ -80,7 +80,7 @@ func everyCall() map[string]*call {
 	}
 }
 
-// classes are what the edge can answer with a status of its own.
+// classes are the errors that the edge answers with a specific status.
 var classes = []error{sandbox.ErrDiskFull, sandbox.ErrNotFound, sandbox.ErrTemplateNotFound, sandbox.ErrSnapshotNotFound, sandbox.ErrInvalid, sandbox.ErrConflict,
 	sandbox.ErrNotRunning, sandbox.ErrNotRestorable, sandbox.ErrPortClosed, sandbox.ErrCapacity, sandbox.ErrUnsupported, sandbox.ErrLacking, sandbox.ErrNoAnswer, sandbox.ErrOutOfMemory, sandbox.ErrUnavailable}
 

@@ -15,9 +15,9 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// Figures are what a Runtime is at, and what it has counted since it was opened.
-// Each part is read at one moment, and the parts one after another: what moves
-// between them may be counted in both or in neither.
+// Figures are the current state of a Runtime, and its counts since it was opened.
+// Each part is read at one moment, and the parts one after another: an object that
+// moves between them may be counted in both or in neither.
 type Figures struct {
 	// Sandboxes that are not killed, by state.
 	Sandboxes map[sandbox.State]int
@@ -33,19 +33,19 @@ type Figures struct {
 	WarmPools []WarmPool
 	// Kills are the sandboxes that ended, by their reason up to its colon.
 	Kills map[string]uint64
-	// Reconciled is what Open did with what an earlier process left.
+	// Reconciled reports the actions of Open on the state that an earlier process left.
 	Reconciled reconcile.Report
 	// Snapshots that are complete, by kind: snapshot, pause, filesystem_pause,
 	// continuation, fork.
 	Snapshots map[string]SnapshotFigures
-	// SetAside is what no row is about, by kind, and quarantined sandboxes.
+	// SetAside counts the orphans by kind, and the quarantined sandboxes.
 	SetAside map[string]int
 	// Supervision and Pressure are of the last look of each.
 	Supervision SupervisionReport
 	Pressure    supervise.PressureReport
-	// Lacking is what the daemon lacks for its own work.
+	// Lacking names the resources that the daemon lacks for its own work.
 	Lacking []string
-	// Repairs of the network, by what was lost; nil if it does not say.
+	// Repairs counts those of the network, by loss; nil if it does not count them.
 	Repairs map[string]uint64
 }
 
@@ -64,10 +64,10 @@ type SnapshotFigures struct {
 	Bytes int64
 }
 
-// tally counts what no other part of the runtime keeps.
+// tally keeps the counts that no other part of the runtime keeps.
 type tally struct {
 	mu sync.Mutex
-	// kills are by the reason up to its colon, frees by what was freed.
+	// kills are by the reason up to its colon, frees by the kind of the freed object.
 	kills, frees map[string]uint64
 }
 
@@ -126,6 +126,5 @@ func (r *reads) Figures(ctx context.Context) (Figures, error) {
 	return f, nil
 }
 
-// Orphans counts what is set aside, by kind, and as "sandbox" the quarantined
-// sandboxes.
+// Orphans counts the orphans by kind, and as "sandbox" the quarantined sandboxes.
 func (r *reads) Orphans(ctx context.Context) (map[string]int, error) { return r.orphans.Count(ctx) }

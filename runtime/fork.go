@@ -12,9 +12,9 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// Fork makes copies of a running sandbox, which goes on running: it is saved
+// Fork makes copies of a running sandbox, which keeps running: it is saved
 // once and restored Count times, each time under an id, tokens, a network place
-// and a boot id of its own. Children that could not be made have an error; the
+// and a new boot id. Children that could not be made have an error; the
 // others are there.
 func (r *Runtime) Fork(ctx context.Context, id string, req sandbox.ForkRequest) ([]sandbox.ForkResult, error) {
 	if err := r.starter.ValidateTimeout(req.Timeout); err != nil {
@@ -28,7 +28,7 @@ func (r *Runtime) Fork(ctx context.Context, id string, req sandbox.ForkRequest) 
 		return nil, err
 	}
 	ctx, done := r.steps.Stage(ctx, latency.Fork, slog.String("sandbox", id), slog.Int("count", req.Count))
-	// What was begun is ended and cleaned up by itself when the client goes away.
+	// Children that have begun are ended and cleaned up when the client goes away.
 	children, err := background.Await(ctx, r.background, func() ([]start.Child, error) { return r.starter.Fork(ctx, sb, req) })
 	var results []sandbox.ForkResult
 	for _, c := range children {

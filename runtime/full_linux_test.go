@@ -14,7 +14,7 @@ import (
 	"github.com/rundlet/rundlet/store"
 )
 
-// onSmallDisk is a fixture whose database is on a disk of its own, with what fills
+// onSmallDisk is a fixture whose database is on a separate disk, with what fills
 // that disk and what makes room again.
 func onSmallDisk(t *testing.T) (f *fixture, fill, empty func()) {
 	t.Helper()

@@ -6,8 +6,8 @@ import (
 	"github.com/rundlet/rundlet/policy/warmpool"
 )
 
-// Load is what waits for capacity, and what is kept warm, at one moment: the part
-// of Figures that reads nothing from the store, for frequent callers.
+// Load counts the requests that wait for capacity, and the warm machines, at one
+// moment: the part of Figures that does not read the store, for frequent callers.
 type Load struct {
 	// Pending is how many requests wait.
 	Pending int

@@ -68,7 +68,7 @@ func TestWhoMeetsASandboxThatRunsOutOfMemoryIsToldSo(t *testing.T) {
 				_, ended := f.rt.Get(context.Background(), id)
 				for when, err := range map[string]error{"being ended": <-ending, "ended": ended} {
 					var memory *sandbox.OutOfMemoryError
-					if !errors.As(err, &memory) || !errors.Is(err, sandbox.ErrNotFound) || !strings.Contains(memory.Detail, "out of memory: it used up its 512 MiB") {
+					if !errors.As(err, &memory) || !errors.Is(err, sandbox.ErrNotFound) || !strings.Contains(memory.Detail, "out of memory: the sandbox used all of its 512 MiB") {
 						t.Errorf("%s: %v", when, err)
 					}
 				}

@@ -12,7 +12,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// newMeter returns what measures the sandboxes; nil if the driver does not count.
+// newMeter returns the meter of the sandboxes; nil if the driver does not count.
 func (r *parts) newMeter() *usage.Meter {
 	driver, ok := r.cfg.Driver.(vm.Statser)
 	if !ok {
@@ -39,7 +39,7 @@ func (r *parts) newMeter() *usage.Meter {
 	})
 }
 
-// measured is what the meter knows about a sandbox.
+// measured is the state of a sandbox for the meter.
 func (r *parts) measured(sb *live.Sandbox) usage.Sandbox {
 	row, run, _ := sb.Look()
 	out := usage.Sandbox{

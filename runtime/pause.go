@@ -13,10 +13,10 @@ import (
 // Pause saves a running sandbox, with its memory or only its files, and ends
 // its machine. It returns when nothing of the machine is left. The order is:
 // write the intent, freeze, save, write that it is saved, end the machine, free
-// the network, release the capacity, write the outcome. What fails before it is
-// saved is undone, and the sandbox runs on; afterwards it is carried on with
-// until it is done. A client that goes away does not break it off. A sandbox
-// that another call paused in the meantime is paused: that is what was asked.
+// the network, release the capacity, write the outcome. A failure before the save is
+// complete is undone, and the sandbox keeps running; after it, the pause is retried
+// until it is done. A client that goes away does not cancel it. A sandbox that
+// another call paused in the meantime is a success.
 func (r *Runtime) Pause(ctx context.Context, id string, memory bool) error {
 	sb, err := r.live.Serving(ctx, id)
 	if err != nil {

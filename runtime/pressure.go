@@ -8,8 +8,8 @@ import (
 // Pressure reports the last look at the machine.
 func (r *reads) Pressure() supervise.PressureReport { return r.host.Pressure() }
 
-// Lacking returns what the daemon lacks for its own work now, of
-// supervise.AllLacks, in order; nil if nothing. It waits for nothing.
+// Lacking returns the resources that the daemon lacks for its own work now, of
+// supervise.AllLacks, in order; nil if none. It does not block.
 func (r *reads) Lacking() []string { return r.host.Lacking() }
 
 // pressureOf is the policy of a runtime.

@@ -13,7 +13,7 @@ import (
 // waits for the template builds of other processes.
 const collectTimeout = 5 * time.Second
 
-// reconcile recovers what an earlier process left.
+// reconcile recovers the state that an earlier process left.
 func (r *Runtime) reconcile(ctx context.Context) (err error) {
 	r.reconciled, err = recovery.Run(ctx, recovery.Config{
 		Instance: r.cfg.Instance, Ephemeral: r.cfg.Ephemeral, Driver: r.cfg.Driver, Network: r.cfg.Network, Store: r.cfg.Store,

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// leastWake is what a sandbox has at least that traffic resumed, as in E2B.
+	// leastWake is the least timeout of a sandbox that traffic resumed, as in E2B.
 	leastWake = 5 * time.Minute
 )
 
@@ -62,15 +62,15 @@ func (r *Runtime) Wake(ctx context.Context, id string) (sandbox.Sandbox, error) 
 		if err == nil {
 			return r.Get(ctx, id)
 		}
-		// It was paused in between, and what comes of that is waited for again.
+		// It was paused in between: wait for the outcome again.
 		if !errors.Is(err, sandbox.ErrConflict) {
 			return sandbox.Sandbox{}, err
 		}
 	}
 }
 
-// wakeTimeout is what a sandbox has that traffic resumed, as in E2B: what its
-// create asked for, if that is more than the least.
+// wakeTimeout is the timeout of a sandbox that traffic resumed, as in E2B: the one of
+// its create, if that is more than the least.
 func wakeTimeout(row store.Sandbox) time.Duration { return max(leastWake, row.Timeout) }
 
 // Settled waits until the sandbox is not on its way between two states, and

@@ -35,8 +35,8 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Config is what a Runtime is made of. All fields but the last group are
-// required.
+// Config holds the dependencies and settings of a Runtime. All fields but the last
+// group are required.
 type Config struct {
 	// Instance names this daemon's life on the machine; rows, slots and
 	// machines of other instances are left alone.
@@ -44,9 +44,9 @@ type Config struct {
 	// Node is the id of this node. Rows of another one, or of another driver, are left
 	// alone and refused.
 	Node string
-	// Ephemeral: nothing of the instance outlives its processes, and the state
-	// directory is another's. What the instance has of no row is ended at once, and
-	// of other instances only what is known to be garbage is removed.
+	// Ephemeral: no object of the instance outlives its processes, and the state
+	// directory belongs to another instance. Objects of the instance without a row are
+	// ended at once; of other instances only known garbage is removed.
 	Ephemeral bool
 	// ScratchDir holds a mark for each machine that is not a sandbox yet. It goes with
 	// the machines when the host restarts. Without it no machine is known to be one.
@@ -76,19 +76,19 @@ type Config struct {
 	// long one may; 0 is capacity.DefaultMaxPending and a minute.
 	MaxPending int
 	MaxWait    time.Duration
-	// Shares bounds what one API key may have.
+	// Shares bounds the objects of one API key.
 	Shares admission.Shares
 
-	// Disk returns how much is free where DiskRoot is, and Floors what must be;
-	// a nil Disk means that nothing is checked.
+	// Disk returns the free space where DiskRoot is, and Floors the required one; a
+	// nil Disk turns the checks off.
 	Disk     disk.Probe
 	DiskRoot string
 	Floors   disk.Floors
 
-	// Warm is what is kept warm of the base; the zero value is nothing.
+	// Warm is the number of machines of the base that are kept warm; the zero value is none.
 	Warm pool.Target
 
-	// Size is what a sandbox gets when its template does not say.
+	// Size is the size of a sandbox whose template does not set one.
 	Size sandbox.Size
 	// MaxTimeout bounds a sandbox's timeout; 0 is 24 hours.
 	MaxTimeout time.Duration
@@ -114,7 +114,7 @@ type Runtime struct{ reads }
 // reads are the calls of a Runtime that change nothing.
 type reads struct{ parts }
 
-// parts are what a Runtime is composed of.
+// parts are the components of a Runtime.
 type parts struct {
 	cfg       Config
 	admission *admission.Controller
@@ -122,7 +122,7 @@ type parts struct {
 	steps     *step.Recorder
 	log       *slog.Logger
 
-	// life ends when the runtime closes; it bounds what runs in the background.
+	// life ends when the runtime closes; it bounds the background work.
 	life       context.Context
 	background *background.Group
 
@@ -130,7 +130,7 @@ type parts struct {
 	pool  *pool.Pool
 	tally tally
 
-	// reconciled is what Open did with what an earlier process left; constant.
+	// reconciled reports the actions of Open on the state of an earlier process; constant.
 	reconciled reconcile.Report
 
 	rows      *rows.Writer
@@ -153,11 +153,11 @@ type parts struct {
 	ready chan struct{}
 }
 
-// Open makes a runtime and reconciles it with what an earlier process of the
-// same instance left: what can go on is kept, the rest is ended with a reason,
-// and what belongs to no sandbox is freed. It takes no longer than its bounds
-// allow: what could not be recovered by then is in the supervision's report, and
-// is gone on with in the background.
+// Open creates a runtime and reconciles it with the state that an earlier process of
+// the same instance left: it keeps sandboxes that can continue, ends the others with
+// a reason, and frees resources without a sandbox. It takes no longer than its bounds
+// allow: sandboxes that are not recovered by then are in the supervision's report, and
+// their recovery continues in the background.
 func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if cfg.Size == (sandbox.Size{}) {
 		cfg.Size = sandbox.DefaultSize

@@ -9,10 +9,10 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// EndRunning ends the sandboxes that run and returns when nothing is left of
-// them, or the errors of those that could not be ended. What is saved stays: a
-// paused sandbox and one that this process could not look at are kept, a pause
-// under way is waited for, and a resume under way is undone. No new sandboxes
+// EndRunning ends the running sandboxes and returns when nothing is left of them, or
+// the errors of those that could not be ended. Saved data stays: it keeps paused
+// sandboxes and those that this process could not inspect, waits for a pause in
+// progress, and undoes a resume in progress. No new sandboxes
 // are admitted.
 func (r *Runtime) EndRunning(ctx context.Context, reason string) error {
 	return r.ender.Each(ctx, func(sb *live.Sandbox) error {
@@ -40,7 +40,7 @@ func (r *Runtime) EndRunning(ctx context.Context, reason string) error {
 	})
 }
 
-// KillAll ends every sandbox, those that are paused included, and deletes what
+// KillAll ends every sandbox, including paused ones, and deletes the snapshots that
 // they would resume from. It is for an instance that is not opened again. It
 // returns when nothing is left of them, or the errors of those that could not be
 // ended. No new ones are admitted.
@@ -58,6 +58,6 @@ func (r *Runtime) EndTimeout() time.Duration {
 
 const (
 	endTimeout = time.Minute
-	// endEachTime is what the end of one of many took on two busy processors.
+	// endEachTime is the measured time of the end of one of many on two busy processors.
 	endEachTime = 100 * time.Millisecond
 )

@@ -14,9 +14,9 @@ import (
 	"github.com/rundlet/rundlet/store"
 )
 
-// Snapshot saves a sandbox that goes on running, or what a paused one resumes
-// from, for new sandboxes to be created from. A name that another snapshot has
-// moves to this one.
+// Snapshot saves a sandbox that keeps running, or names the snapshot of a paused one,
+// so that new sandboxes can be created from it. A name that another snapshot has moves
+// to this one.
 func (r *Runtime) Snapshot(ctx context.Context, id, name, keyID string) (sandbox.Snapshot, error) {
 	if name != "" && !snapshotName.MatchString(name) {
 		return sandbox.Snapshot{}, fmt.Errorf("%w: snapshot name %.128q: use a to z, 0 to 9, '.', '_', '-', '/' and ':', at most 128 of them", sandbox.ErrInvalid, name)
@@ -50,7 +50,7 @@ func (r *Runtime) nameIsNoID(ctx context.Context, name string) error {
 	return fmt.Errorf("%w: snapshot name %.128q: it is the id of a snapshot", sandbox.ErrInvalid, name)
 }
 
-// snapshotName is what a snapshot can be called; with "/" for a name space and ":"
+// snapshotName matches the names of snapshots; with "/" for a name space and ":"
 // for a tag.
 var snapshotName = regexp.MustCompile(`^[a-z0-9][a-z0-9._/:-]{0,127}$`)
 

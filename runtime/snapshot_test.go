@@ -108,7 +108,7 @@ func TestSnapshotsAreListedNewestFirstInPages(t *testing.T) {
 }
 
 // TestASnapshotIsATemplateOfItsSandboxes: all tags of a name are one, and what has no
-// name is one of its own. Pauses and forks keep it.
+// name is a separate one. Pauses and forks keep it.
 func TestASnapshotIsATemplateOfItsSandboxes(t *testing.T) {
 	f, ctx := newFixture(t), context.Background()
 	base := f.create()

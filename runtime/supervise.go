@@ -22,11 +22,11 @@ type Supervision struct {
 	Heartbeat, HeartbeatTimeout time.Duration
 	// Hygiene is how often orphans are looked for.
 	Hygiene time.Duration
-	// Host is how often the host is looked at for changes of what the base
+	// Host is the interval of checks whether the files of the host changed that the base
 	// template is made of.
 	Host time.Duration
-	// Pressure is how often Sample is called and acted upon; the loop does not
-	// run without a Sample. What a Sample with an error does not know is zero.
+	// Pressure is the interval at which Sample is called and acted upon; the loop does
+	// not run without a Sample. Unknown values of a Sample with an error are zero.
 	Pressure time.Duration
 	Sample   func() (autoscale.Sample, error)
 	// Limits are read with each Sample; nil is none.
@@ -41,20 +41,20 @@ func DefaultSupervision() Supervision {
 	}
 }
 
-// SupervisionReport is what supervision did since Open. The caller may keep it.
+// SupervisionReport lists the actions of supervision since Open. The caller may keep it.
 type SupervisionReport struct {
 	// Stuck is how many sandboxes the last look found past the deadline of a
 	// transitional state.
 	Stuck int
 	// Silent is how many running sandboxes did not answer when last asked.
 	Silent int
-	// Settled counts what was done about stuck sandboxes, by reconcile.Action.
+	// Settled counts the actions on stuck sandboxes, by reconcile.Action.
 	Settled map[string]uint64
 	// Freed counts the orphans that were freed, by hygiene.Kind, and
 	// "snapshot".
 	Freed map[string]uint64
-	// Unrecovered is what Open found and could not make whole yet, and why, by the
-	// id of a sandbox or a machine, or "network". What recovers later is taken off.
+	// Unrecovered has the reasons why objects that Open found are not recovered yet, by
+	// the id of a sandbox or a machine, or "network". Recovered ones are removed.
 	Unrecovered map[string]string
 }
 
@@ -69,7 +69,7 @@ func (r *Runtime) supervise() {
 	}
 }
 
-// newWatcher returns what asks sandboxes for signs of life.
+// newWatcher returns the watcher that asks sandboxes for heartbeats.
 func (r *parts) newWatcher() *supervise.Watcher {
 	return supervise.NewWatcher(supervise.WatcherConfig{
 		Interval: r.cfg.Supervision.Heartbeat, Timeout: r.cfg.Supervision.HeartbeatTimeout, Sandboxes: r.settler.Watched(),
@@ -77,7 +77,7 @@ func (r *parts) newWatcher() *supervise.Watcher {
 	})
 }
 
-// newCleaner returns what frees what operations left behind.
+// newCleaner returns the cleaner that frees objects that operations left behind.
 func (r *parts) newCleaner() *supervise.Cleaner {
 	return supervise.NewCleaner(supervise.CleanerConfig{
 		Instance: r.cfg.Instance, Driver: r.cfg.Driver, Network: r.cfg.Network, Machines: r.machines, Claims: r.claims,
@@ -100,7 +100,7 @@ func (r *parts) inUse() map[string]bool {
 	return used
 }
 
-// Supervision reports what the supervision found and did.
+// Supervision reports the findings and actions of the supervision.
 func (r *reads) Supervision() SupervisionReport {
 	w := r.watcher.Report()
 	_, freed := r.tally.counts()

@@ -24,7 +24,7 @@ func (r *Runtime) Prepare(ctx context.Context) error {
 }
 
 // BaseSpec returns the spec by which a driver restores the prepared base, apart
-// from what each sandbox has of its own. It is for measuring.
+// from the state that each sandbox adds. It is for measuring.
 func (r *reads) BaseSpec(ctx context.Context) (vm.Spec, error) {
 	return r.templates.BaseSpec(ctx)
 }

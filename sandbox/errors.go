@@ -46,7 +46,7 @@ var (
 type RetryError struct {
 	// After is the least time to wait.
 	After time.Duration
-	// Detail says for a client what is not available, and why.
+	// Detail is for the client: what is not available, and why.
 	Detail string
 }
 
@@ -116,11 +116,11 @@ func (e *CapacityError) Error() string {
 	case ResourceShare:
 		return e.Detail
 	case "queue":
-		text = "too many requests wait for this machine"
+		text = "too many requests wait for capacity on this machine"
 	case "wait":
-		text = "this machine had no room in time"
+		text = "no capacity became free on this machine in time"
 	case "pressure":
-		text = "this machine is under pressure and takes nothing new"
+		text = "this machine is under pressure and accepts no new work"
 	}
 	if e.Detail != "" {
 		text += ": " + e.Detail

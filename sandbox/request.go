@@ -59,8 +59,8 @@ type asked struct {
 	KeyID              string            `json:"key_id,omitempty"`
 }
 
-// Record returns the original request as JSON: without what a template or a
-// default adds. Of environment variables it has the names only: their values may be
+// Record returns the original request as JSON, without the additions of a template or
+// of defaults. It has only the names of environment variables: their values may be
 // secrets, and the record outlives the sandbox.
 func (r CreateRequest) Record() string {
 	text, _ := json.Marshal(asked{ // It encodes: it has no type that could not.

@@ -34,7 +34,7 @@ type Sandbox struct {
 	AllowInternet *bool
 	// KeyID is the API key that created it.
 	KeyID string
-	// OnTimeout is what happens at EndAt.
+	// OnTimeout is the action at EndAt.
 	OnTimeout OnTimeout
 	// AutoResume: traffic to a paused sandbox resumes it.
 	AutoResume bool
@@ -45,7 +45,7 @@ type Sandbox struct {
 	FollowsUp *Continuation
 }
 
-// OnTimeout says what the end of the timeout does to a sandbox.
+// OnTimeout is the action on a sandbox when its timeout ends.
 type OnTimeout string
 
 // What a timeout does. The empty value is OnTimeoutKill.

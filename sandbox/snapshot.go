@@ -29,7 +29,7 @@ const (
 
 // Continuation is a session that was captured, for later sandboxes to follow up
 // on. It is not a pause: the session itself is not resumed, and any number of
-// follow-ups can be started from it, each a sandbox of its own.
+// follow-ups can be started from it, each in a new sandbox.
 type Continuation struct {
 	// ID is the id of the snapshot that holds it.
 	ID        string

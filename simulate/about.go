@@ -31,7 +31,7 @@ type About struct {
 	Hold           Millis `json:"hold_ms"`
 	Queue          int    `json:"queue"`
 	QueueWait      Millis `json:"queue_wait_ms"`
-	// Decided is which decisions are the daemon's own code, Invented what is not.
+	// Decided names the decisions of the daemon's own code, Invented the other parts.
 	Decided  string `json:"decided_by_the_daemons_code"`
 	Invented string `json:"invented"`
 }

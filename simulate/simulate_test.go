@@ -50,7 +50,7 @@ func cleanBut(t *testing.T, r Report, known string) {
 }
 
 // TestEveryScenarioKeepsTheInvariantsAndTheAutoscaleFigures runs each for four
-// hours on nodes of their own, with the pool of a daemon without flags and with one
+// hours on separate nodes, with the pool of a daemon without flags and with one
 // that is as large as the node bears. The autoscale contract's bounds on the hit
 // rate and on the utilisation are kept by the second. Its bounds on the times, 5 and
 // 10 seconds, are not kept by a daemon that takes a sample every 5 seconds and holds

@@ -79,9 +79,9 @@ func Restore(ctx context.Context, backup, database string) (former string, err e
 	return former, nil
 }
 
-// copyBackup makes a checked copy. What the backup says was being deleted or saved
-// has gone on since: it says no more what is garbage. What was set aside then may
-// have had its row since, and is kept for its days from now on.
+// copyBackup makes a checked copy. Deletions and saves that were in progress in
+// the backup have continued since, so its record of garbage does not hold any more. An
+// orphan of that time may have had its row since, and is kept for its days from now on.
 func copyBackup(ctx context.Context, backup, tmp string) error {
 	from, err := OpenReadOnly(ctx, backup)
 	if err != nil {
@@ -89,7 +89,7 @@ func copyBackup(ctx context.Context, backup, tmp string) error {
 	}
 	defer from.close()
 	if from.version == 0 {
-		return fmt.Errorf("%w: there is nothing of rundlet in it", ErrDamaged)
+		return fmt.Errorf("%w: it has no schema of rundlet", ErrDamaged)
 	}
 	if err := from.check(ctx, "integrity_check(1)"); err != nil {
 		return err
@@ -119,7 +119,7 @@ func copyBackup(ctx context.Context, backup, tmp string) error {
 	return errors.Join(to.close(), syncFile(tmp))
 }
 
-// sideFiles are what SQLite keeps beside a database.
+// sideFiles are the suffixes of the files that SQLite keeps beside a database.
 var sideFiles = []string{"-wal", "-shm"}
 
 // moveAside gives a database, with the log that belongs to it, a name with a date.

@@ -8,8 +8,8 @@ import (
 // SnapshotCount is of the snapshots of one kind.
 type SnapshotCount struct {
 	Count int
-	// Bytes of the files of the driver's snapshots. What several rows claim is
-	// counted once, for the oldest of them.
+	// Bytes of the files of the driver's snapshots. A snapshot that several rows
+	// claim is counted once, for the oldest of them.
 	Bytes int64
 }
 

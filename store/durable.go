@@ -23,8 +23,8 @@ func (s *Store) execLazily(ctx context.Context, query string, args ...any) (sql.
 	return s.execAs(ctx, true, query, args...)
 }
 
-// execAs waits for the connection as long as ctx. What was begun then is not broken
-// off: an error would not say whether the row has its new version.
+// execAs waits for the connection as long as ctx. A statement that has begun then is
+// not cancelled: an error would not show whether the row has its new version.
 func (s *Store) execAs(ctx context.Context, lazy bool, query string, args ...any) (sql.Result, error) {
 	conn, err := s.conn(ctx, lazy)
 	if err != nil {

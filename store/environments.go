@@ -21,7 +21,7 @@ func (s *Store) PutEnvironment(ctx context.Context, id string, env map[string]st
 	return nil
 }
 
-// Environment returns what PutEnvironment kept; nil if there is none.
+// Environment returns the one that PutEnvironment stored; nil if there is none.
 func (s *Store) Environment(ctx context.Context, id string) (env map[string]string, err error) {
 	if err := s.current(); err != nil {
 		return nil, err
@@ -40,7 +40,7 @@ func (s *Store) Environment(ctx context.Context, id string) (env map[string]stri
 	return env, nil
 }
 
-// CopyEnvironment keeps what one sandbox or snapshot was given for another, too.
+// CopyEnvironment stores the environment of one sandbox or snapshot for another, too.
 func (s *Store) CopyEnvironment(ctx context.Context, to, from string) error {
 	env, err := s.Environment(ctx, from)
 	if err != nil || len(env) == 0 {

@@ -130,8 +130,8 @@ func (s *Store) migrate(ctx context.Context) error {
 	return classify(err)
 }
 
-// readVersion refuses what a newer program wrote: a program that does not know a column
-// cannot keep what is in it true.
+// readVersion refuses a database that a newer program wrote: a program that does not
+// know a column cannot keep its contents true.
 func (s *Store) readVersion(ctx context.Context) error {
 	var tables int
 	err := s.db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema WHERE name = 'goose_db_version'`).Scan(&tables)
@@ -162,7 +162,7 @@ func (s *Store) Used(ctx context.Context) (used bool, err error) {
 	err = s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM settings) OR EXISTS (SELECT 1 FROM sandboxes)
 		OR EXISTS (SELECT 1 FROM snapshots) OR EXISTS (SELECT 1 FROM templates)`).Scan(&used)
 	if err != nil {
-		return false, fmt.Errorf("look into the database: %w", classify(err))
+		return false, fmt.Errorf("inspect the database: %w", classify(err))
 	}
 	return used, nil
 }

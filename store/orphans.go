@@ -15,10 +15,10 @@ const (
 	OrphanMachine  = "machine"
 )
 
-// Orphan is something of the driver that no row is about and that was set aside.
+// Orphan is an object of the driver without a row that was set aside.
 type Orphan struct {
 	Kind string
-	// Name is what an operator calls it by: the date, and what it is of.
+	// Name identifies it for an operator: the date, and the names of machine and snapshot.
 	Name string
 	// VMID names the machine, or with Snapshot a snapshot of the driver.
 	VMID     string
@@ -53,7 +53,7 @@ func errOr(err, other error) error {
 	return other
 }
 
-// Orphans returns what was set aside, the oldest first.
+// Orphans returns the orphans, the oldest first.
 func (s *Store) Orphans(ctx context.Context) ([]Orphan, error) {
 	return s.orphans(ctx, `ORDER BY since, name`)
 }
@@ -135,8 +135,8 @@ func (s *Store) Garbage(ctx context.Context) (map[[2]string]bool, error) {
 	return out, rows.Err()
 }
 
-// ForgetGarbage removes the records from before t of what is not among present:
-// a deletion is that old when the disk has it, too.
+// ForgetGarbage removes the records from before t of objects that are not among
+// present: a deletion that old is on the disk, too.
 func (s *Store) ForgetGarbage(ctx context.Context, t time.Time, present map[[2]string]bool) error {
 	known, err := s.Garbage(ctx)
 	if err != nil {
@@ -155,7 +155,7 @@ func (s *Store) ForgetGarbage(ctx context.Context, t time.Time, present map[[2]s
 	})
 }
 
-// CountOrphans counts what was set aside, by kind.
+// CountOrphans counts the orphans, by kind.
 func (s *Store) CountOrphans(ctx context.Context) (map[string]int, error) {
 	rows, err := s.query(ctx, `SELECT kind, count(*) FROM orphans GROUP BY kind`)
 	if err != nil {
@@ -174,10 +174,10 @@ func (s *Store) CountOrphans(ctx context.Context) (map[string]int, error) {
 	return out, rows.Err()
 }
 
-// needOperator selects what Quarantined returns.
+// needOperator selects the rows that Quarantined returns.
 const needOperator = `state <> 'killed' AND (quarantined_at <> 0 OR state NOT IN (SELECT value FROM json_each(?)))`
 
-// CountQuarantined counts what Quarantined returns.
+// CountQuarantined counts the sandboxes that Quarantined returns.
 func (s *Store) CountQuarantined(ctx context.Context, known []sandbox.State) (n int, err error) {
 	if err := s.current(); err != nil {
 		return 0, err

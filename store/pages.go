@@ -12,8 +12,8 @@ type Page struct {
 	Kind string
 	// Source, if set, is the sandbox that they were taken of.
 	Source string
-	// Name, if set, is the id or the name of the one. With AllTags it is also what
-	// names have before a colon.
+	// Name, if set, is the id or the name of the one. With AllTags it is also the part
+	// of names before a colon.
 	Name    string
 	AllTags bool
 	// AfterTime and AfterID, if set, are the place that the page begins behind.
@@ -24,7 +24,7 @@ type Page struct {
 }
 
 // SnapshotPage returns the rows that a page has, the newest first, ties by id. An
-// index gives the order: what is on other pages is not read. Of each row only ID,
+// index gives the order: rows of other pages are not read. Of each row only ID,
 // Name, Source, Bytes, KeyID and CreatedAt are set.
 func (s *Store) SnapshotPage(ctx context.Context, p Page) ([]Snapshot, error) {
 	if err := s.current(); err != nil {

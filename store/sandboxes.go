@@ -34,7 +34,7 @@ type Sandbox struct {
 	SlotID        string
 	// Deadline is when a transitional state has to have ended.
 	Deadline time.Time
-	// SnapshotID is what a paused sandbox resumes from.
+	// SnapshotID is the snapshot that a paused sandbox resumes from.
 	SnapshotID string
 	// FilesystemOnly: there is no memory in that.
 	FilesystemOnly bool
@@ -48,7 +48,7 @@ type Sandbox struct {
 	FollowsUp string
 	// QuarantinedAt is when an operator became needed; Reason says why.
 	QuarantinedAt time.Time
-	// Timeout is what its create asked for; 0: not known.
+	// Timeout is the one that its create requested; 0: not known.
 	Timeout time.Duration
 	// Node is the id of the node that has it, and Driver the name of the driver that
 	// made it.

@@ -7,11 +7,11 @@ import (
 
 // Schema is the version of the database format that this program writes and reads:
 // the number of its last migration. A backup is a database, and has the same one.
-// What each number brought:
+// Changes by number:
 //
 //	1  sandboxes, templates, API keys and settings
 //	2  claims on snapshots: pause, snapshot, continuation and fork
-//	3  quarantine, orphans, and the record of what is garbage
+//	3  quarantine, orphans, and the record of garbage
 //	4  indexes and counts, so that no request grows with the rows
 //	5  the timeout and the environment of a create, and spawn counts
 //	6  node, driver and version of sandboxes and snapshots, and the create request
@@ -22,13 +22,13 @@ const Schema = 6
 
 var (
 	// ErrNewer: the schema is that of a newer program.
-	ErrNewer = errors.New("the database is of a newer version of rundlet")
+	ErrNewer = errors.New("a newer version of rundlet wrote the database")
 	// ErrOlder: the schema is that of an older program, and was not changed.
-	ErrOlder = errors.New("the database is of an older version of rundlet")
+	ErrOlder = errors.New("an older version of rundlet wrote the database")
 )
 
-// checkNewer refuses what a newer program wrote: a program that does not know a column
-// cannot keep what is in it true.
+// checkNewer refuses a database that a newer program wrote: a program that does not
+// know a column cannot keep its contents true.
 func checkNewer(found int64) error {
 	if found > Schema {
 		return fmt.Errorf("%w: schema %d, this program knows %d; use the newer program, or restore a backup from before it", ErrNewer, found, Schema)
@@ -36,7 +36,7 @@ func checkNewer(found int64) error {
 	return nil
 }
 
-// current fails if the schema is older than what this program reads.
+// current fails if the schema is older than the one that this program reads.
 func (s *Store) current() error {
 	if s.version < Schema {
 		return fmt.Errorf("%w: schema %d, this program needs %d; start \"rundlet serve\" of this version once", ErrOlder, s.version, Schema)

@@ -24,7 +24,7 @@ type Snapshot struct {
 	// VMID and Snapshot name the driver's snapshot.
 	VMID     string
 	Snapshot string
-	// Source is the sandbox that it was taken of; Parent what that was made from.
+	// Source is the sandbox that it was taken of; Parent the origin of that sandbox.
 	Source     string
 	Parent     string
 	TemplateID string
@@ -88,7 +88,7 @@ func (s *Store) AddSnapshot(ctx context.Context, n *Snapshot, c Counted) error {
 	return nil
 }
 
-// room reads what the database counts, that of the key first.
+// room reads the counts of the database, that of the key first.
 func (c Counted) room(ctx context.Context, tx *sql.Tx, keyID string) error {
 	for _, b := range []struct {
 		most  int
@@ -174,7 +174,7 @@ func (s *Store) Unsealed(ctx context.Context, instance string) ([]Snapshot, erro
 	return s.snapshots(ctx, `WHERE instance = ? AND state = 'ready' AND manifest = ''`, instance)
 }
 
-// Claims returns all rows, in no order. Of each only what a claim is is set: ID,
+// Claims returns all rows, in no order. Of each only the fields of a claim are set: ID,
 // Instance, Kind, State, Name, VMID, Snapshot, Source, Node, Driver and Version.
 func (s *Store) Claims(ctx context.Context) ([]Snapshot, error) {
 	if err := s.current(); err != nil {

@@ -20,7 +20,7 @@ import (
 var (
 	// ErrNotFound: no such row.
 	ErrNotFound = errors.New("not found")
-	// ErrFull: the disk has no room for the change, which was not made.
+	// ErrFull: the disk has no space for the change, which was not made.
 	ErrFull = errors.New("disk is full")
 	// ErrDamaged: the file is not a database, or not all of one.
 	ErrDamaged = errors.New("the database is damaged")
@@ -69,8 +69,8 @@ func (s *Store) Close() error {
 	return errors.Join(err, s.db.Close())
 }
 
-// Checkpoint brings what was written into the database file, of which the log
-// beside it is a part until then: a copy of the file alone has all of it now.
+// Checkpoint moves all writes from the log into the database file: after it, a copy
+// of the file alone has all of them.
 func (s *Store) Checkpoint(ctx context.Context) error {
 	if _, err := s.db.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`); err != nil {
 		return fmt.Errorf("checkpoint the database: %w", classify(err))
@@ -79,7 +79,7 @@ func (s *Store) Checkpoint(ctx context.Context) error {
 }
 
 // Setting returns the value stored under name; if there is none, it stores and
-// returns what makes returns. Two processes that race get the same value.
+// returns the result of makes. Two processes that race get the same value.
 func (s *Store) Setting(ctx context.Context, name string, make func() ([]byte, error)) ([]byte, error) {
 	fresh, err := make()
 	if err != nil {

@@ -15,8 +15,8 @@ type Template struct {
 	// VMID and Snapshot name the driver's snapshot.
 	VMID     string
 	Snapshot string
-	// Stamp identifies what the snapshot was made from and with; a build with
-	// another stamp has to be made anew.
+	// Stamp identifies the sources and tools of the snapshot; a build with another stamp
+	// has to be redone.
 	Stamp string
 	// Spec is the driver's spec that the snapshot was made with, as JSON: a
 	// restore has to name the same mounts and arguments.
@@ -34,7 +34,7 @@ const templateColumns = `id, alias, build_id, vm_id, snapshot, stamp, spec, vcpu
 var putTemplate = upsert("templates", "id", templateColumns)
 
 // PutTemplate inserts the template or changes the one with the same id; another
-// one of the same alias goes. What it was made from before is garbage then.
+// one of the same alias is removed. Their former snapshots are garbage then.
 func (s *Store) PutTemplate(ctx context.Context, t Template) error {
 	err := s.write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO garbage (vm_id, snapshot, since)

@@ -12,7 +12,7 @@ import (
 
 // ErrStale: the row was changed by another writer since it was read, or is gone.
 // Nothing was written. The caller reads the row again and decides anew; it never
-// writes what it had over the row.
+// overwrites the row with its old copy.
 //
 // The daemon that has the lock of the state directory is the only writer, and
 // writes a sandbox's row with the lock of the sandbox held, so that ErrStale

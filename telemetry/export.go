@@ -45,7 +45,7 @@ func newSpans(ctx context.Context, cfg Config, to sdktrace.SpanExporter) (*spans
 // if ctx has ended.
 func (s *spans) shutdown(ctx context.Context) error {
 	err := s.processor.Shutdown(ctx)
-	// The processor gives up waiting with ctx, but goes on sending.
+	// The processor stops waiting when ctx ends, but keeps sending.
 	s.exporter.end()
 	<-s.exporter.closed
 	return err

@@ -8,7 +8,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// other is the label of what is not known: each value of a label is a time
+// other is the label of unknown values: each value of a label is a time
 // series that is kept for long, and guests must not make any.
 const other = "other"
 

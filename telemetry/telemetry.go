@@ -2,7 +2,7 @@
 // pulled over HTTP, and OpenTelemetry spans, pushed where the standard
 // environment variables say. It holds no global state. It may import
 // policy/latency, the Prometheus client and the OpenTelemetry SDK; only cmd
-// may import it, and the runtime knows it by an interface of its own.
+// may import it, and the runtime knows it by an interface that it defines.
 package telemetry
 
 import (

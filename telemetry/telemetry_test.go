@@ -98,7 +98,7 @@ func TestRecorderFeedsTheHistogram(t *testing.T) {
 		`rundlet_build_info{version="v1"}`: "1",
 	})
 	if strings.Contains(text, latency.ResumeToFirstStdoutAlias) {
-		t.Error("the alias has a series of its own")
+		t.Error("the alias has a separate series")
 	}
 }
 

@@ -17,7 +17,7 @@ var (
 	// ErrIncompatible: a snapshot that this driver, host or spec cannot restore.
 	ErrIncompatible = errors.New("incompatible snapshot")
 	// ErrOutOfMemory: a save or a restore needs more memory than the machine or
-	// its host has. The error's text says how much, and what became of the machine.
+	// its host has. The error's text has the amount, and the resulting state of the machine.
 	ErrOutOfMemory = errors.New("out of memory")
 )
 
@@ -88,12 +88,12 @@ func TransitionError(op, id string, from, to Status) error {
 // MaxIDLength is the longest machine or snapshot id.
 const MaxIDLength = 64
 
-// ValidateID accepts [A-Za-z0-9][A-Za-z0-9_-]{0,63}: what is safe as a file
+// ValidateID accepts [A-Za-z0-9][A-Za-z0-9_-]{0,63}: such ids are safe as a file
 // name, a cgroup name and a host name part, so that no two ids ever map to the
 // same name.
 func ValidateID(id string) error { return validate("id", id, false) }
 
-// ValidateSnapshotID accepts what ValidateID does and dots, but not "..".
+// ValidateSnapshotID accepts the ids that ValidateID accepts, also with dots, but not "..".
 func ValidateSnapshotID(id string) error { return validate("snapshot id", id, true) }
 
 func validate(what, id string, dots bool) error {

@@ -32,14 +32,14 @@ type Driver struct {
 	// one, and does not return then; otherwise it returns false. It is nil for a
 	// driver that does not run its own program again.
 	Dispatch func() bool
-	// Check reports what of this host keeps machines from running, or from running
-	// well. It changes nothing. runDir is Options.RunDir and need not exist.
+	// Check reports the problems of this host that keep machines from running, or from
+	// running well. It changes nothing. runDir is Options.RunDir and need not exist.
 	Check func(runDir string) []Problem
 }
 
 // Options say where a driver keeps its files and how it reaches guests.
 type Options struct {
-	// StateDir holds what must survive a reboot, and RunDir what belongs to running
+	// StateDir holds files that must survive a reboot, and RunDir files of running
 	// machines. One driver value at a time may use a RunDir.
 	StateDir, RunDir string
 	// Instance separates the host objects of this driver value from those of others: a
@@ -51,8 +51,8 @@ type Options struct {
 	// set-uid in each guest that has them. On the host they are not.
 	SetUID []string
 	// Failpoint, if not nil, is called at every step of a lifecycle operation, by the
-	// goroutine that does it and with the id of the machine. It is for tests of what
-	// a process leaves that dies there.
+	// goroutine that does it and with the id of the machine. It is for tests of the
+	// state that a process leaves that dies there.
 	Failpoint func(step, id string)
 }
 
@@ -60,7 +60,7 @@ type Options struct {
 type Problem struct {
 	// Fatal problems keep machines from running; the others cost something.
 	Fatal bool
-	// What is wrong, in one line, and what to do about it.
+	// What is the problem, in one line, and Hint the remedy.
 	What, Hint string
 }
 
@@ -99,8 +99,8 @@ func Drivers() []Driver {
 const AutoDriver = "auto"
 
 // FindDriver returns the driver of that name. For AutoDriver it is the first that is
-// available; if none is, the first of all, whose New says what is missing. The error
-// is ErrUnsupported and names the drivers that there are.
+// available; if none is, the first of all, whose New reports what is missing. The
+// error is ErrUnsupported and names the existing drivers.
 func FindDriver(name string) (Driver, error) { return findDriver(Drivers(), name) }
 
 func findDriver(all []Driver, name string) (Driver, error) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// register gives a test a registry of its own.
+// register gives a test a private registry.
 func register(t *testing.T, drivers ...Driver) {
 	t.Helper()
 	registry.mu.Lock()

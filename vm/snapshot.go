@@ -9,16 +9,16 @@ import (
 //
 // The names, the owner and the rules of completeness are those of
 // Provider.Snapshot; one machine has no two snapshots of a name, whatever their
-// kind. The machine must be running or stopped (ErrInvalidTransition), and goes
-// on as it was. What a guest program has not written yet is not in it. A machine
+// kind. The machine must be running or stopped (ErrInvalidTransition), and
+// stays in its state. Data that a guest program has not written yet is not in it. A machine
 // that was made from a snapshot with memory and never started may be refused
 // with ErrInvalidTransition: nothing of it was loaded yet.
 //
 // Create with RestoreFrom of such a snapshot is a cold boot: all fields of the
 // Spec count and are checked as on a cold boot, the root file system and the
 // mount targets must be those of the snapshot (ErrIncompatible), network
-// overrides are refused, and the private writable layers begin with what was
-// saved. The guest has a new boot id and no process of before. With
+// overrides are refused, and the private writable layers begin with the saved
+// ones. The guest has a new boot id and no process of before. With
 // ResumeImmediately its first process was started when Create returns;
 // otherwise the machine is stopped and Start boots it. Until then it has no
 // memory: Snapshot answers as for a created machine (see Info.SnapshotCreated).
@@ -30,8 +30,8 @@ type FilesystemSnapshotter interface {
 // descriptions only, never the saved files, and waits for no lifecycle call.
 type SnapshotInspector interface {
 	// Snapshots returns every complete snapshot in this driver's storage, also
-	// of machines that it does not know, sorted by VMID and SnapshotID, and what
-	// is in the place of one and cannot be read: see SnapshotInfo.Damaged.
+	// of machines that it does not know, sorted by VMID and SnapshotID, and objects
+	// in the place of one that cannot be read: see SnapshotInfo.Damaged.
 	Snapshots(ctx context.Context) ([]SnapshotInfo, error)
 
 	// InspectSnapshot returns one. ErrInvalid if an id is bad, ErrNotFound,
@@ -67,9 +67,9 @@ type SnapshotFile struct {
 	Bytes int64  `json:"bytes"`
 }
 
-// Stamp is what a restore depends on. Two equal stamps fit; whether unequal ones
+// Stamp is the software and hardware that a restore depends on. Two equal stamps fit; whether unequal ones
 // do, the driver decides: its Create answers ErrIncompatible before it starts
-// anything. What does not apply to a driver is empty.
+// anything. Fields that do not apply to a driver are empty.
 type Stamp struct {
 	Driver  string `json:"driver"`
 	Version string `json:"version"`
@@ -77,7 +77,7 @@ type Stamp struct {
 	Arch string `json:"arch"`
 	// Kernel is the release of the guest kernel.
 	Kernel string `json:"kernel,omitempty"`
-	// Platform is what runs guest code: "systrap", "kvm".
+	// Platform is the mechanism that runs guest code: "systrap", "kvm".
 	Platform string `json:"platform,omitempty"`
 	// Flags are the mechanism's settings that are part of a snapshot, sorted.
 	Flags []string `json:"flags,omitempty"`

@@ -2,9 +2,9 @@ package vm
 
 import "time"
 
-// Spec says what machine to make. Every field is optional unless a driver says
-// otherwise; a driver refuses with ErrUnsupported what it cannot honour, before
-// it does anything.
+// Spec describes the machine to make. Every field is optional unless a driver says
+// otherwise; a driver refuses fields that it cannot honour with ErrUnsupported,
+// before any effect.
 type Spec struct {
 	// Rootfs is the path of the root file system: a directory or an image.
 	Rootfs string `json:"rootfs,omitempty"`
@@ -34,8 +34,8 @@ type Spec struct {
 	Weight int `json:"weight,omitempty"`
 	// MemoryMiB limits guest memory; 0 means no limit. Also on restore, as VCPUs.
 	MemoryMiB int `json:"memory_mib,omitempty"`
-	// DiskMiB limits what the guest writes to the root and to mounts with Overlay,
-	// all together; 0 is the driver's default. Where the root is read-only, it limits
+	// DiskMiB limits the data that the guest writes to the root and to mounts with
+	// Overlay, all together; 0 is the driver's default. Where the root is read-only, it limits
 	// each such mount.
 	DiskMiB int `json:"disk_mib,omitempty"`
 	// MaxProcesses limits guest processes; 0 is the driver's default.
@@ -83,7 +83,7 @@ type SnapshotRef struct {
 	ResumeImmediately bool `json:"resume_immediately,omitempty"`
 	// AnyHostFiles restores also over files of the host that changed since (see
 	// HostChangedError). Programs go wrong over those: it is for a machine that is
-	// frozen at once, to save what is in its file system.
+	// frozen at once, to save its file system.
 	AnyHostFiles bool `json:"any_host_files,omitempty"`
 	// NetworkOverrides replaces host devices of the snapshot.
 	NetworkOverrides []NetworkOverride `json:"network_overrides,omitempty"`
@@ -132,7 +132,7 @@ type TokenBucket struct {
 	Refill       time.Duration `json:"refill"`
 }
 
-// Stats is what a machine used, measured from outside the guest.
+// Stats is the resource use of a machine, measured from outside the guest.
 type Stats struct {
 	Time time.Time `json:"time"`
 	// CPUTime is processor time since the machine was made or restored.

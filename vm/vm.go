@@ -23,7 +23,7 @@
 // not know fails with ErrNotFound; only the queries answer "unknown" without an
 // error.
 //
-// A machine whose processes ended by themselves is stopped with an ExitReason.
+// A machine whose processes ended without a call is stopped with an ExitReason.
 // Every lifecycle call on it but Destroy and Rename is ErrInvalidTransition.
 //
 // # Ownership
@@ -48,8 +48,8 @@
 // the end of its context, always runs its clean-up to the end and reports how
 // that went.
 //
-// A machine can hang. A call whose context ends returns within a second all the
-// same, and what it has begun goes on without it: the machine is then busy (see
+// A machine can hang. A call whose context ends still returns within a second,
+// and its operation continues without it: the machine is then busy (see
 // View.Busy), and every other lifecycle call on it fails at once with
 // ErrUnavailable. When the machine answers after all, it is in the state that
 // the call leads to or in the one before, which Get shows, and a snapshot that
@@ -72,8 +72,8 @@ import (
 // Status is where a machine is in its life.
 type Status string
 
-// The states of a machine. The spelling is part of the contract: it is what is
-// stored and what is shown.
+// The states of a machine. The spelling is part of the contract: it is
+// stored and shown.
 const (
 	StatusCreated   Status = "created"
 	StatusRunning   Status = "running"
@@ -87,8 +87,8 @@ type Provider interface {
 	// valid (ErrInvalid; see ValidateID). Without spec.RestoreFrom the machine
 	// is created, not started. With it, the snapshot decides everything that a
 	// cold boot would take from the spec, unless it has no memory (see
-	// FilesystemSnapshotter); of the spec only what is documented
-	// as "also on restore" counts, and RestoreFrom itself: a driver honours its
+	// FilesystemSnapshotter); of the spec only the fields that are documented
+	// as "also on restore" count, and RestoreFrom itself: a driver honours its
 	// network overrides or refuses them. The other fields are ignored, also
 	// those that the driver would refuse on a cold boot. A reference with a bad
 	// id is ErrInvalid, one to no snapshot ErrNotFound, one to a snapshot that
@@ -102,7 +102,7 @@ type Provider interface {
 	Stop(ctx context.Context, id string) error
 
 	// Snapshot saves memory and file system under (id, snapshot). A running
-	// machine goes on running; the status does not change. ErrAlreadyExists if
+	// machine keeps running; the status does not change. ErrAlreadyExists if
 	// the name is taken, ErrInvalid if it is bad (see ValidateSnapshotID). A
 	// snapshot exists completely or not at all, and belongs to the machine that
 	// it was taken from: a restored machine begins without snapshots.

@@ -70,7 +70,7 @@ func describeLink(e *filesystempb.EntryInfo, path string) {
 
 func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
-// fileType is the type of what is not a link; links have that of their target.
+// fileType is the type of a file that is not a link; links have that of their target.
 func fileType(m fs.FileMode) filesystempb.FileType {
 	switch {
 	case m.IsDir():

@@ -170,8 +170,8 @@ func (d *discipline) count(t *unix.Termios, data []byte) {
 }
 
 // signal sends the signal of a character at once: the sandbox's kernel acts on it
-// when it is written (typeKeys in vm/gvisor). As in Linux's isig, what was typed
-// and what was not yet shown is thrown away, unless NOFLSH is set.
+// when it is written (typeKeys in vm/gvisor). As in Linux's isig, unread
+// input and output that is not shown yet are discarded, unless NOFLSH is set.
 func (d *discipline) signal(ctx context.Context, t *unix.Termios, c byte) error {
 	if t.Lflag&unix.NOFLSH == 0 {
 		d.eof, d.line = nil, 0

@@ -45,7 +45,7 @@ func (s *Service) launch(req *processpb.StartRequest, u account.User, first func
 	attr := &syscall.ProcAttr{
 		Dir: cwd,
 		Env: env,
-		// A group of its own can be killed as a whole. Only a terminal makes a
+		// A separate group can be killed as a whole. Only a terminal makes a
 		// session, see docs/decisions/0040-commands-share-the-agents-session.md.
 		Sys: &syscall.SysProcAttr{
 			Setpgid:    p.pty == nil,

@@ -83,7 +83,7 @@ func (p *proc) follow(exit <-chan syscall.WaitStatus, done func()) {
 	if p.killed.Load() || p.pty != nil {
 		p.stopReading()
 	}
-	// A process that ended by itself may have left others behind that still
+	// A process that ended without a signal from us may have left others behind that still
 	// write: their output counts, as it does in a shell pipeline.
 	readers.Wait()
 	p.limit.Stop()
@@ -133,7 +133,7 @@ func (p *proc) stopReading() {
 }
 
 // kill ends the process and everything in its process group. The jobs of a
-// terminal, which have groups of their own, are hung up: the shell that would
+// terminal, which have separate groups, are hung up: the shell that would
 // do so is gone.
 func (p *proc) kill() error {
 	p.killed.Store(true)

@@ -61,7 +61,7 @@ func hangUp(leader int, wanted func(group int) bool) {
 }
 
 // hangUpJobs is the hang-up that a shell which is killed cannot pass on: its
-// jobs have groups of their own.
+// jobs have separate groups.
 func (p *proc) hangUpJobs() {
 	hangUp(int(p.pid), func(group int) bool { return group != int(p.pid) })
 }

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 }
 
 // actAsInit is the part of PID 1: orphans come to it, while it starts and
-// waits for processes of its own.
+// waits for processes that it started.
 func actAsInit() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return err

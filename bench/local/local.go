@@ -1,4 +1,4 @@
-// Package local runs the benchmark on this machine: it opens nodes of its own,
+// Package local runs the benchmark on this machine: it opens private nodes,
 // serves them, and runs machines beside them by the driver alone and by the bare
 // mechanism under the driver. It knows no driver by name: what can be compared
 // says so by implementing Driver. It may import what a node is made of; only
@@ -25,7 +25,7 @@ import (
 
 // Config says what to measure.
 type Config struct {
-	// Dirs are those of the installation. The benchmark has directories of its own
+	// Dirs are those of the installation. The benchmark has separate directories
 	// below its state and run directory, and removes them at the end.
 	Dirs layout.Layout
 	// Version is that of this program, for the report.
@@ -59,7 +59,7 @@ type Driver interface {
 	Processes(id string) ([]int, error)
 }
 
-// Run measures with state of its own: sandboxes are larger than usual, and the
+// Run measures with separate state: sandboxes are larger than usual, and the
 // template that a running server uses must stay as it is. With an error the report
 // has what was measured until then.
 func Run(ctx context.Context, c Config) (r report.Report, err error) {

@@ -19,7 +19,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// serve opens a node and serves it on a port of its own.
+// serve opens a node and serves it on a free port.
 func (c Config) serve(ctx context.Context, dirs layout.Layout, want bench.Config, size sandbox.Size) (_ *bench.Server, _ vm.Runtime, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	room := node.DefaultCapacity

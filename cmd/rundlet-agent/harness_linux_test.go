@@ -29,7 +29,7 @@ import (
 	"github.com/rundlet/rundlet/vm/gvisor"
 )
 
-// TestMain runs the tests in network and mount namespaces of their own. The same
+// TestMain runs the tests in separate network and mount namespaces. The same
 // binary is also the sandbox, and in it the agent.
 func TestMain(m *testing.M) {
 	if gvisor.Dispatch() {
@@ -205,8 +205,7 @@ func (b *box) snapshot(name string) {
 	}
 }
 
-// fork snapshots the box and restores it n times, each with an identity of its
-// own.
+// fork snapshots the box and restores it n times, each with a new identity.
 func (b *box) fork(n int, change ...func(*envd.InitRequest)) []*box {
 	b.t.Helper()
 	name := fmt.Sprintf("s%d", b.boxes.Load())
@@ -285,7 +284,7 @@ func (b *box) start(ctx context.Context, script string) (*connect.ServerStreamFo
 	return b.process.Start(ctx, req)
 }
 
-// eventually polls for what gives no sign of its own.
+// eventually polls for an event without a notification.
 func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)

@@ -10,7 +10,7 @@ import (
 	"github.com/rundlet/rundlet/layout"
 )
 
-// home gives the command line directories of its own, and no server.
+// home gives the command line private directories, and no server.
 func home(t *testing.T) layout.Layout {
 	t.Helper()
 	root := t.TempDir()

@@ -14,8 +14,8 @@ import (
 // pause came in between.
 const mostAttempts = 20
 
-// carry sends a request to its sandbox. One that a pause cuts waits for what
-// becomes of the sandbox, and is sent again if that is safe: see next.
+// carry sends a request to its sandbox. One that a pause cuts waits for the
+// next state of the sandbox, and is sent again if that is safe: see next.
 func (p *Proxy) carry(w http.ResponseWriter, r *http.Request, sb sandbox.Sandbox) {
 	x := exchangeOf(r)
 	for attempt := 1; ; attempt++ {
@@ -35,7 +35,7 @@ func (p *Proxy) carry(w http.ResponseWriter, r *http.Request, sb sandbox.Sandbox
 }
 
 // broke is the ErrorHandler of the reverse proxy: a request got no answer from
-// the sandbox. What was not of its own making is looked at when the reverse
+// the sandbox. An error that the proxy did not make is judged when the reverse
 // proxy has returned.
 func (p *Proxy) broke(w http.ResponseWriter, r *http.Request, err error) {
 	if x := exchangeOf(r); r.Context().Err() == nil && !explained(err) {
@@ -60,9 +60,9 @@ func explained(err error) bool {
 }
 
 // next returns the sandbox that a request which was cut is sent to again, or why
-// it is not. It waits for a change of state that is under way. What the sandbox
-// had not been sent goes to its next run; so does what may be sent twice. The
-// rest may have had its effect, and gets an error: the run it was sent to is gone.
+// it is not. It waits for a change of state that is under way. A request that
+// was not sent yet goes to the next run of the sandbox; so does one that may be sent
+// twice. Any other may have had its effect, and gets an error: the run it was sent to is gone.
 func (p *Proxy) next(r *http.Request, attempts int) (sb sandbox.Sandbox, err error) {
 	x := exchangeOf(r)
 	cut, id := x.cut, x.target.ID
@@ -79,7 +79,7 @@ func (p *Proxy) next(r *http.Request, attempts int) (sb sandbox.Sandbox, err err
 	last := attempts == mostAttempts
 	switch {
 	case same && (last || !errors.Is(cut, errNoStream)):
-		return sb, cut // It closed the connection by itself.
+		return sb, cut // The program closed the connection.
 	case last || x.again.touched.Load() || !x.unsent && !idempotent(r):
 		return sb, sandbox.ErrNotRunning
 	case wakes(sb) && sb.AutoResume:
@@ -135,8 +135,8 @@ func (u *unread) Close() error {
 	return nil
 }
 
-// mostDrained is what is read of a body that the sandbox did not want, so that a
-// client which reads the answer only when it has sent all gets to read it.
+// mostDrained bounds the part of an unwanted body that is read, so that a client
+// which reads the answer only after it has sent the whole body gets the answer.
 const mostDrained = 64 << 20
 
 // answered keeps a long body of HTTP/1 readable after the answer to it began; the
@@ -158,7 +158,7 @@ func (x *exchange) unasked() bool {
 	return x.in.ProtoMajor == 1 && x.in.Header.Get("Expect") != "" && !x.again.touched.Load()
 }
 
-// drain reads what is left of a body that was answered too early.
+// drain reads the rest of a body that was answered too early.
 func (x *exchange) drain() {
 	if x.again.early && x.client.Flush() == nil && x.client.SetReadDeadline(time.Now().Add(bodyGrace)) == nil {
 		_, _ = io.CopyN(io.Discard, x.again.ReadCloser, mostDrained)

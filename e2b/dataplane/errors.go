@@ -52,8 +52,8 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-// classify returns what a request is refused with, unless that depends on more
-// than the error.
+// classify returns the refusal of a request, unless it depends on more than the
+// error.
 func classify(err error) (_ *refusal.Error, ok bool) {
 	var refused *refusal.Error
 	var retry *sandbox.RetryError

@@ -14,13 +14,13 @@ import (
 const (
 	// maxHead bounds the cost of one head. Clients take less: Node.js 16 KiB.
 	maxHead = 128 << 10
-	// perLine is what the map needs for a field, whatever its length.
+	// perLine is the cost of a field in the map, whatever its length.
 	perLine = 64
 	// freeHead is the cost that every stream may have; ordinary answers have less.
-	// Only what is above it counts against the budget of all, so that heads that
-	// use it up break off no ordinary answer.
+	// Only the cost above it counts against the budget of all, so that heads that
+	// use it up abort no ordinary answer.
 	freeHead = 4 << 10
-	// allHeads and headsOfOne bound what is above it, of all sandboxes and of one.
+	// allHeads and headsOfOne bound the cost above freeHead, of all sandboxes and of one.
 	allHeads, headsOfOne = 64 << 20, 16 << 20
 	// headTime is how long a head may take from its first byte to its last. There
 	// is not a bound on the time before its first byte: a long poll is silent.
@@ -38,7 +38,7 @@ var (
 )
 
 // head bounds the head of the answer to one exchange while a connection reads
-// it. An interim answer (1xx) has a head of its own, which is not kept.
+// it. An interim answer (1xx) has a separate head, which is not kept.
 type head struct {
 	budget *quota.Budget
 	owner  string // the sandbox
@@ -53,7 +53,7 @@ type head struct {
 	err   error       // why it was broken off; guarded by mu
 }
 
-// watch begins to bound what comes from c, which the exchange was given.
+// watch begins to bound the data from c, the connection of the exchange.
 func (h *head) watch(c *conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -61,8 +61,8 @@ func (h *head) watch(c *conn) {
 	c.head.Store(h)
 }
 
-// read looks at what the connection read, and returns why nothing more of it is
-// wanted.
+// read inspects the data that the connection read, and returns an error if the rest
+// is refused.
 func (h *head) read(b []byte) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -83,7 +83,7 @@ func (h *head) read(b []byte) error {
 	return h.err
 }
 
-// account takes from the budget what the head costs by now, or fails. The caller
+// account takes the present cost of the head from the budget, or fails. The caller
 // holds mu.
 func (h *head) account() {
 	need := h.scan.cost - freeHead - h.held
@@ -112,8 +112,8 @@ func (h *head) late(which int) {
 	}
 }
 
-// stop ends the round trip: what the connection reads from now on is a body. It
-// returns why the head was broken off, if it was.
+// stop ends the round trip: later data of the connection is a body. It returns
+// the error that aborted the head, if any.
 func (h *head) stop() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -139,11 +139,11 @@ func (h *head) end() {
 	}
 }
 
-// headScan finds the end of heads of HTTP/1 in what is read. It sees no end where
-// net/http sees none.
+// headScan finds the end of heads of HTTP/1 in the data. It sees no end where net/http
+// sees none.
 type headScan struct {
 	cost int64 // of the head
-	// ended: what was taken last was the end of a head; done: of the last one.
+	// ended: the last data taken was the end of a head; done: of the last one.
 	ended, done bool
 
 	line    int  // bytes of the line that is being read
@@ -155,7 +155,7 @@ type headScan struct {
 	digits  [3]byte
 }
 
-// take reads up to the end of a line, and returns what is behind it.
+// take reads up to the end of a line, and returns the data behind it.
 func (s *headScan) take(b []byte) (rest []byte) {
 	if s.ended {
 		*s = headScan{}

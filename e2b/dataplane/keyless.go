@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// What a request without a key pays for work that it causes. The unit is the check
-// of one key.
+// The costs of work that a request without a key causes. The unit is the check of one
+// key.
 const (
 	// searchCost is for a search of all sandboxes, a microsecond or two for each. It
-	// is seldom needed: what was found is tried first from then on.
+	// is seldom needed: a sandbox that was found is tried first from then on.
 	searchCost = 20
 	// wakeCost is for a resume, which takes a processor for half a second.
 	wakeCost = 4

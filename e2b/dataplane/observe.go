@@ -35,8 +35,8 @@ func (p *Proxy) observe(resp *http.Response) {
 }
 
 // startStream passes a stream of Connect messages on and looks at the beginning
-// of each until the first output was seen. What it reads comes from a guest and
-// may be anything: it only ever counts bytes.
+// of each until the first output was seen. The data comes from a guest and may
+// be anything: startStream only counts bytes.
 type startStream struct {
 	io.ReadCloser
 	begin time.Time

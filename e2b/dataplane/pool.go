@@ -15,7 +15,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// Sandboxes is what the data plane needs of the runtime; see the adapter of
+// Sandboxes is the part of the runtime that the data plane uses; see the adapter of
 // package e2b, which has these methods.
 type Sandboxes interface {
 	Get(ctx context.Context, id string) (sandbox.Sandbox, error)
@@ -30,13 +30,13 @@ type Sandboxes interface {
 
 const (
 	// agentIdle is how long a connection to the agent is kept for the next
-	// request. It must be shorter than what the agent itself allows.
+	// request. It must be shorter than the timeout of the agent.
 	agentIdle = 60 * time.Second
 	// agentIdleConns bounds the kept connections of one sandbox.
 	agentIdleConns = 8
 	streamBuffer   = 8 << 10
-	// grpcBuffer is what is held of a gRPC answer that the client does not take. By
-	// itself net/http would hold 4 MiB of each.
+	// grpcBuffer bounds the held part of a gRPC answer that the client does not read.
+	// The default of net/http is 4 MiB for each.
 	grpcBuffer = 64 << 10
 	// sweepEvery is how soon an unreported end of a run is noticed.
 	sweepEvery = time.Second
@@ -101,8 +101,8 @@ func (p *pool) newRun(key lifecycle) *run {
 		Protocols:          new(http.Protocols),
 		// A client that waits for a 100 gets ours; the sandbox may send none.
 		ExpectContinueTimeout: time.Second,
-		// Each stream has both, also one that nothing is answered on. What is larger
-		// is copied without them. The one for reading bounds trailers, too.
+		// Each stream has both, also one without an answer. Larger data is
+		// copied without them. The one for reading bounds trailers, too.
 		WriteBufferSize: streamBuffer,
 		ReadBufferSize:  streamBuffer,
 		// A head ends sooner, by its cost.
@@ -253,10 +253,10 @@ type conn struct {
 	upgraded, ended atomic.Bool
 }
 
-// Write goes on when the program in the sandbox does not take any more: it may
-// have answered before it closed, and the transport would give that up for the
-// error. Whether there is an answer is for the reading side to say. In another
-// protocol, too, what the program said last is read first, but then it is over.
+// Write continues when the program in the sandbox accepts no more: it may have
+// answered before it closed, and the transport would drop the answer for the error.
+// The reading side decides whether there is an answer. In another protocol, too,
+// the last bytes of the program are read first, and then the connection ends.
 func (c *conn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
 	c.sent.Add(int64(n))

@@ -68,7 +68,7 @@ func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
 // One sandbox gets a quarter of them at most. Unbounded without it.
 func (p *Proxy) Bound(most int) { p.pool.most, p.pool.mostOfOne = most, max(1, most/4) }
 
-// OnAccess sets what is called for each request for a sandbox that exists, before
+// OnAccess sets a function that is called for each request for a sandbox that exists, before
 // it is carried there, and whether it has a token of that sandbox.
 func (p *Proxy) OnAccess(told func(ctx context.Context, token bool)) { p.onAccess = told }
 
@@ -82,7 +82,7 @@ func (p *Proxy) Drop(id string) {
 	}
 }
 
-// exchange is what one request needs on its way through the reverse proxy.
+// exchange is the state of one request on its way through the reverse proxy.
 type exchange struct {
 	target Target
 	in     *http.Request // as it came
@@ -212,8 +212,8 @@ func hasToken(r *http.Request, sb sandbox.Sandbox) bool {
 	return false
 }
 
-// checkToken returns nil if the header of a request has the token, and else says
-// what is wrong with it.
+// checkToken returns nil if the header of a request has the token, and else a
+// refusal that names the fault.
 func checkToken(r *http.Request, header, token string, missing, invalid *refusal.Row) *refusal.Error {
 	switch shown := r.Header.Get(header); {
 	case shown == "":

@@ -12,9 +12,9 @@ import (
 // reports when its end was reached.
 //
 // A program in a sandbox may answer before it has seen the end of the request,
-// as the agent does to a streaming call. The HTTP/1 server reads what is left of
-// a request itself as soon as an answer begins, and so takes it away from the
-// proxy, which then breaks off the stream to the program. (Its full-duplex mode
+// as the agent does to a streaming call. The HTTP/1 server reads the rest of a
+// request itself as soon as an answer begins, and so takes it away from the proxy,
+// which then aborts the stream to the program. (Its full-duplex mode
 // does not, but it reads the next request while the proxy still reads this one,
 // and panics.) The end of a request is usually on its way already; so an answer
 // waits for it, a little.
@@ -40,7 +40,7 @@ func newRequestBody(body io.ReadCloser, client *http.ResponseController) *reques
 
 func (b *requestBody) end() { b.once.Do(func() { close(b.ended) }) }
 
-// Read is for one reader. After the end it says so again by itself: the
+// Read is for one reader. After the end it returns the end again: the
 // transport asks twice where the length is known, and between the two the server
 // may have closed the body.
 func (b *requestBody) Read(p []byte) (n int, err error) {

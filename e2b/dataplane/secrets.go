@@ -79,8 +79,8 @@ func keep(h http.Header, name string, wanted func(string) bool) {
 	}
 }
 
-// inAddress reports a key where it cannot be taken out: what is left would be
-// another address.
+// inAddress reports a key where it cannot be removed: the rest would be another
+// address.
 func inAddress(r *http.Request) bool { return hasKey(r.URL.Path) || hasKey(r.Host) || hasKey(r.Method) }
 
 // hasKey reports whether there is a key in s, in clear, percent-encoded or in the
@@ -99,10 +99,10 @@ func hasKey(s string) bool {
 	return false
 }
 
-// lenient makes base64 of what is base64 for URLs: many services take both.
+// lenient turns base64 for URLs into plain base64: many services accept both.
 var lenient = strings.NewReplacer("-", "+", "_", "/")
 
-// unescape decodes what is percent-encoded and leaves what is not, as the most
+// unescape decodes the percent-encoded parts and leaves the others, as the most
 // lenient of services may.
 func unescape(s string) string {
 	b := make([]byte, 0, len(s))
@@ -134,7 +134,7 @@ func findKey(s string) bool {
 	}
 }
 
-// isToken reports what has the form of a token of a sandbox.
+// isToken reports whether s has the form of a token of a sandbox.
 func isToken(s string) bool { return len(s) == tokenDigits && isHex(s) }
 
 func isHex(s string) bool { return strings.Trim(s, "0123456789abcdefABCDEF") == "" }

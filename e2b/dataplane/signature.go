@@ -18,8 +18,8 @@ var (
 	ErrExpired      = refusal.SignatureExpired.With()
 )
 
-// Bounds of what a signature covers, in bytes: no more is hashed for a client that is
-// not known. A path of Linux has 4096 at most.
+// Bounds of the fields that a signature covers, in bytes: no more is hashed for an
+// unknown client. A path of Linux has 4096 at most.
 const (
 	maxSignedPath = 4096
 	maxSignedUser = 256
@@ -74,8 +74,8 @@ func checkSigned(r *http.Request, token string) error {
 	return fresh(c, time.Now())
 }
 
-// operation is what the request, or the request that a preflight announces,
-// does to the file.
+// operation is the action of the request, or of the request that a preflight
+// announces, on the file.
 func operation(r *http.Request) string {
 	method := r.Method
 	if method == http.MethodOptions {

@@ -6,8 +6,8 @@ import (
 	"net/http"
 )
 
-// OnBreak sets what breaks off the connection of a client that speaks another
-// protocol by now, when its sandbox goes away.
+// OnBreak sets a function that closes the connection of a client that has switched
+// to another protocol, when its sandbox goes away.
 func (p *Proxy) OnBreak(reset func(r *http.Request)) { p.onBreak = reset }
 
 // watchUpgrade breaks the client's connection off with that into the sandbox,

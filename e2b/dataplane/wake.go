@@ -13,8 +13,8 @@ import (
 )
 
 // wakes reports a sandbox that traffic resumes, or that is on its way between
-// running and paused: what comes of that is waited for, because a client whose
-// stream a pause broke off asks at once whether the sandbox still runs.
+// running and paused: the request waits for the outcome, because a client whose
+// stream a pause cut asks at once whether the sandbox still runs.
 func wakes(sb sandbox.Sandbox) bool {
 	return moving(sb.State) || sb.State == sandbox.StatePaused && sb.AutoResume && !sb.FilesystemOnly
 }
@@ -56,7 +56,7 @@ func (p *Proxy) wake(r *http.Request, sb sandbox.Sandbox) (sandbox.Sandbox, erro
 
 // mayWake returns nil if a request to the agent may resume its sandbox: it must be
 // one that the agent would serve. shown reports that it has a token of the
-// sandbox, or what only a holder of it can make. Other ports have the traffic
+// sandbox, or a signature that only a holder of it can make. Other ports have the traffic
 // token, which was checked.
 func mayWake(r *http.Request, t Target, sb sandbox.Sandbox) (shown bool, err error) {
 	if t.Port != envd.Port {

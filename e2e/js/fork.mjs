@@ -59,7 +59,7 @@ describe('fork', () => {
       }),
     ))
 
-  test('children have a timeout of their own', () =>
+  test('children have separate timeouts', () =>
     withSandbox({}, (parent) =>
       withChildren(parent, { timeoutMs: 77_000 }, async ([child]) => {
         const { startedAt, endAt } = await child.getInfo()

@@ -18,7 +18,7 @@ from e2b import (
 
 
 def with_sandbox(body):
-    """Makes a test of a coroutine function that takes a sandbox of its own."""
+    """Makes a test of a coroutine function that takes a new sandbox."""
 
     def test():
         async def main():

@@ -269,7 +269,7 @@ func TestTheHostStampChangesWithWhatIsInstalled(t *testing.T) {
 	host := fakeHost(t, nil)
 	before := HostStamp(host)
 	if HostStamp(host) != before {
-		t.Fatal("it changes by itself")
+		t.Fatal("it changes without a cause")
 	}
 	put(t, host, "usr/bin/new", "x")
 	installed := HostStamp(host)

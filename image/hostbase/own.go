@@ -111,7 +111,7 @@ func (t *tree) addLogin() {
 	} {
 		t.file("etc/pam.d/"+name, 0o644, "auth sufficient pam_rootok.so\n"+all)
 	}
-	// For a host that has a sudo of its own.
+	// For a host that has sudo installed.
 	t.file("etc/sudoers", 0o440, "Defaults env_reset, !use_pty, secure_path=\""+guestPath+"\"\n"+
 		"root ALL=(ALL:ALL) NOPASSWD: ALL\nuser ALL=(ALL:ALL) NOPASSWD: ALL\n@includedir /etc/sudoers.d\n")
 	t.file("etc/login.defs", 0o644, loginDefsFile+"ENV_PATH PATH="+guestPath+"\nENV_SUPATH PATH="+guestPath+"\n")

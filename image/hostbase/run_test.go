@@ -99,7 +99,7 @@ func TestProgramsRun(t *testing.T) {
 			}
 		})
 	}
-	// What the host shows of its own, if it has these programs.
+	// The output of the host's own programs, if it has them.
 	for _, command := range []string{"manpath", "fc-list | sort"} {
 		program, _, _ := strings.Cut(command, " ")
 		command = "PATH=/usr/bin:/bin " + command

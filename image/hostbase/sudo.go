@@ -53,7 +53,7 @@ func dropSetUID(file string) error {
 
 // sudoProgram is a program that becomes the agent under the name sudo, with the
 // arguments and the environment that it has. It is this small because each
-// sandbox has a copy of its own, and the agent is 10 MB.
+// sandbox has a separate copy, and the agent is 10 MB.
 func sudoProgram() (string, error) {
 	const (
 		base    = 0x400000

@@ -22,7 +22,7 @@ const (
 	holdEnv = "RUNDLET_CRASHDISK_HOLD"
 )
 
-// TestMain runs the tests in a mount namespace of their own: whatever they leave
+// TestMain runs the tests in a separate mount namespace: whatever they leave
 // mounted goes with it.
 func TestMain(m *testing.M) {
 	ServeIfAsked()

@@ -31,7 +31,7 @@ const (
 )
 
 // ServeIfAsked serves a disk and ends the process, if Start started it for that.
-// It is the first call of a TestMain. The server has a process of its own so
+// It is the first call of a TestMain. The server has a separate process so
 // that its end, however it comes about, fails the file system above it instead
 // of leaving a process that waits for itself and cannot be killed.
 func ServeIfAsked() {
@@ -97,7 +97,7 @@ func (d *Disk) startServer() error {
 	cmd.Env = append(os.Environ(), serveEnv+"="+d.dir)
 	cmd.Stderr = os.Stderr
 	cmd.ExtraFiles = []*os.File{fuseFile}
-	// A group of its own: an interrupt of the tests must not end it before them.
+	// A separate group: an interrupt of the tests must not end it before them.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Cloneflags: unix.CLONE_NEWNS}
 	if d.stdin, err = cmd.StdinPipe(); err != nil {
 		return err

@@ -152,6 +152,8 @@ func TestProse(t *testing.T) {
 		"x is no " + "daemon": true, "there is no daemon": false, "it was dealt " + "with": true,
 		"which is no " + "limit": true, "it is no " + "error": true, "there are no " + "files": false, "no" + "body asks": true, `user "nobody"`: false,
 		"the client is to" + "ld": true, "it te" + "lls whether": true, "who" + "ever asks": true, "a user who asks": false, "it carries " + "out the plan": true,
+		"a process of its " + "own": true, "groups of their " + "own": true, "its own process": false, "it ends by it" + "self": true, "they end by them" + "selves": true,
+		"the process itself": false, "Store is wh" + "at a Saver needs of the store": true, "Config is wh" + "at a Saver is made of": true, "it is made of glass": false, "it waits in " + "vain": true, "a vain wait": false,
 	} {
 		if got := Prose("a.go", []byte("first\n"+line)); (len(got) == 1) != want || want && got[0].Where != "a.go:2" {
 			t.Errorf("%q: %v", line, got)

@@ -22,6 +22,10 @@ var prose = []struct {
 	{regexp.MustCompile(`\b[Tt]e` + `lls? (?:what|whether|how|who|which|that|it|its|when|where|if|apart)\b`), "reports, returns, checks or distinguishes"},
 	{regexp.MustCompile(`(?i)\bwho` + `ever\b|\b(?:to|for|by|from) who\b|\b(?:those|somebody|everybody|anybody) who\b`), "the caller, the client, the owner, ..."},
 	{regexp.MustCompile(`(?i)\bcarr(?:y|ies|ied) ` + `out\b`), "apply, execute or do"},
+	{regexp.MustCompile(`\b[Oo]f (?:its|their) ` + `own\b`), "separate, private, new, or the owner before the noun"},
+	{regexp.MustCompile(`\bby (?:it|them)` + `sel(?:f|ves)\b`), "the cause, or what it happens without"},
+	{regexp.MustCompile(`\b(?:is|are) what [^.]*\b(?:needs?|made) ` + `of\b`), "is the part of X that Y uses, or holds the settings of"},
+	{regexp.MustCompile(`\bin ` + `vain\b`), "without effect"},
 	{regexp.MustCompile(`(?i)\bas it was ` + `asked\b|\bgate is ` + `shut\b|\bthe ` + `house\b`), "the thing itself, without a metaphor"},
 }
 

@@ -12,7 +12,7 @@ import (
 // maxLines is the longest file that is read in one go.
 const maxLines = 350
 
-// withoutTests are the packages that need no test of their own, and why.
+// withoutTests are the packages that need no test, and why.
 var withoutTests = map[string]string{
 	"api": "holds the OpenAPI document and what generates from it",
 

@@ -1,7 +1,7 @@
 // Package daemon serves a node: the E2B API and the data plane on one listener, with
 // metrics, spans and the limits of a long-lived process. "rundlet serve" is its flags.
 //
-// It may import node, e2b, telemetry and what is below them; commands import it.
+// It may import node, e2b, telemetry and the packages below them; commands import it.
 package daemon
 
 import (
@@ -46,7 +46,7 @@ type Config struct {
 	RequireSecure bool
 	// Version is that of the program, for spans and metrics.
 	Version string
-	// Ending decides what becomes of the sandboxes, from the cause of the context's
+	// Ending decides whether the sandboxes end, from the cause of the context's
 	// end (nil if the daemon ends for another reason). Nil leaves all of them for the
 	// next start.
 	Ending func(cause error) node.Ending

@@ -44,7 +44,7 @@ func (f *front) begin(ctx context.Context, db *store.Store, dirs layout.Layout) 
 	return nil
 }
 
-// wait returns when no request is left, with what ended the serving; nil for the
+// wait returns when no request is left, with the error that ended the serving; nil for the
 // end of the context. It must come after begin.
 func (f *front) wait() error {
 	<-f.ended

@@ -27,8 +27,8 @@ func divideDescriptors(log *slog.Logger) limits.Split {
 // memory left: it is small, and its sandboxes end with it.
 const daemonScore = "-500"
 
-// protectFromOOM lowers the score of this process. What it starts inherits
-// that, so the driver sets the score of sandboxes itself.
+// protectFromOOM lowers the score of this process. Its children inherit that,
+// so the driver sets the score of sandboxes itself.
 func protectFromOOM(log *slog.Logger) {
 	err := os.WriteFile("/proc/self/oom_score_adj", []byte(daemonScore), 0)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -17,7 +17,7 @@ import (
 // shutdownSpans is how long the end of the daemon waits for its last spans.
 const shutdownSpans = 5 * time.Second
 
-// openTelemetry returns the telemetry of a daemon, and what ends it.
+// openTelemetry returns the telemetry of a daemon, and the function that ends it.
 func openTelemetry(ctx context.Context, version string, log *slog.Logger) (*telemetry.Telemetry, func(), error) {
 	tel, err := telemetry.New(ctx, telemetry.Config{Version: version, Log: log})
 	if err != nil {

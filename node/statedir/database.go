@@ -47,7 +47,7 @@ func CheckDatabase(ctx context.Context, dirs layout.Layout) error {
 		Hint: `restore a backup: rundlet restore FILE; or start with an empty database, which makes everything an orphan: rundlet serve --accept-empty-database`}
 }
 
-// OpenDatabase opens the database of a node, and says what to do if it is damaged.
+// OpenDatabase opens the database of a node. If it is damaged, the error has a hint.
 func OpenDatabase(ctx context.Context, dirs layout.Layout) (*store.Store, error) {
 	db, err := store.Open(ctx, dirs.Database())
 	if errors.Is(err, store.ErrDamaged) {
@@ -57,7 +57,7 @@ func OpenDatabase(ctx context.Context, dirs layout.Layout) (*store.Store, error)
 	return db, err
 }
 
-// driverFiles counts what drivers have saved in the state directory, and the
+// driverFiles counts the snapshots of drivers in the state directory, and the
 // machines of its daemon that have a record.
 func driverFiles(dirs layout.Layout) (snapshots, machines int) {
 	saved, _ := filepath.Glob(filepath.Join(filepath.Dir(dirs.DriverState("x")), "*", "snapshots", "*", "*"))

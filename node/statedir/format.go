@@ -14,7 +14,7 @@ import (
 )
 
 // Format is the version of the layout of a state directory: which files and directories
-// there are, and what they are called. What is in them has formats of its own.
+// exist, and their names. Their contents have separate formats.
 //
 //	1  rundlet.db, templates/base, drivers/NAME, and the files of this package. A
 //	   directory without the file "format" has it, too
@@ -37,7 +37,7 @@ func checkFormat(dirs layout.Layout) error {
 		return fmt.Errorf("read the format of the state directory: %w", err)
 	}
 	if text = bytes.TrimSpace(text); len(text) == 0 {
-		return nil // There was no room for it.
+		return nil // The disk was full.
 	}
 	found, err := strconv.ParseInt(string(text), 10, 64)
 	if err != nil {

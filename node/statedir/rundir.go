@@ -32,7 +32,7 @@ func CheckRunDir(dirs layout.Layout) error {
 	if n := machinesIn(former); former.RunDir != "" && n > 0 {
 		return &vm.Error{Op: "open the run directory",
 			Err:  fmt.Errorf("%d machines of %s run in %s, which is not %s; nothing was changed", n, dirs.StateDir, former.RunDir, dirs.RunDir),
-			Hint: "use that one: --run-dir " + former.RunDir + "; Ctrl-C ends what runs there"}
+			Hint: "use that one: --run-dir " + former.RunDir + "; Ctrl-C ends the sandboxes there"}
 	}
 	// On a full disk a start has more to say than that.
 	tmp := runDirFile(dirs) + ".tmp"

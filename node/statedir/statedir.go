@@ -6,7 +6,7 @@
 // A state directory has one daemon, whatever its run directory is and whatever
 // path leads there: two would each take the other's sandboxes for lost. Lock takes
 // an exclusive lock on an inode in the state directory, so that no path leads
-// around it. An ephemeral node, as of "rundlet run", has an instance of its own
+// around it. An ephemeral node, as of "rundlet run", has a separate instance
 // beside the daemon and touches nothing of another; it takes Share, which only
 // keeps the database from being replaced. LockDatabase excludes both.
 package statedir
@@ -101,7 +101,7 @@ func holder(path string) int {
 func Share(_ context.Context, dirs layout.Layout) (unlock func(), err error) {
 	f, err := flock.TryShared(useLock(dirs))
 	if errors.Is(err, ErrLocked) {
-		return nil, fmt.Errorf("the database of %s is being restored; try again when that has ended", dirs.StateDir)
+		return nil, fmt.Errorf("the database of %s is being restored; try again after the restore", dirs.StateDir)
 	}
 	if err == nil {
 		err = checkFormat(dirs)

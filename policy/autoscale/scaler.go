@@ -38,8 +38,8 @@ func (s *Scaler) State() State {
 
 // Step takes a sample and returns the state and what to do, in order, until the
 // next Step. Call it every second, and every half second while it is not
-// Nominal; times must not go backwards. The list is complete: what is not in it is not allowed (launching) or no longer asked
-// for (measures).
+// Nominal; times must not go backwards. The list is complete: an action that is not in
+// it is not allowed (launching) or no longer requested (measures).
 //
 //	Nominal   refill_hot, resume_snapshot, start_warm
 //	Watch     hold, resume_snapshot

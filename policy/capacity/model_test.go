@@ -277,7 +277,7 @@ func (w *world) checkYield(told []*claim) {
 		}
 	default:
 		if len(told) > 0 {
-			w.t.Fatal("a yield in vain")
+			w.t.Fatal("a needless yield")
 		}
 		if w.fits(all[0].budget, func(c *claim) bool { return c.entry != "" }) {
 			w.t.Fatal("the next in line waits though warm entries could yield")

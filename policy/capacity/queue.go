@@ -150,7 +150,7 @@ func (q *Queue) evict(want Budget) (yield []string) {
 	}
 	evict, err := q.ledger.plan(want)
 	if err != nil {
-		return nil // It waits for active work to end: an eviction would be in vain.
+		return nil // It waits for active work to end: an eviction would not help.
 	}
 	for _, r := range evict {
 		r.state = yielding

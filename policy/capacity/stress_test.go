@@ -107,7 +107,7 @@ func TestConcurrentUseAdmitsEverybodyAndLeavesNothing(t *testing.T) {
 }
 
 // BenchmarkAskAndRelease is one sandbox that ends and one that asks, with some
-// in between that wait, and a pool of which all would have to yield in vain.
+// in between that wait, and a pool of which all would have to yield without effect.
 func BenchmarkAskAndRelease(b *testing.B) {
 	for _, waiting := range []int{0, 200} {
 		for _, warm := range []int{0, 100} {
@@ -118,7 +118,7 @@ func BenchmarkAskAndRelease(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				q := NewQueue(l, QueueConfig{OnYield: func(string) { b.Error("yielded in vain") }})
+				q := NewQueue(l, QueueConfig{OnYield: func(string) { b.Error("yielded without need") }})
 				line := make(chan *Ticket, waiting+1)
 				enter := func() {
 					ticket, err := q.Ask("t", Budget{CPUs: 1, Sandboxes: 1})

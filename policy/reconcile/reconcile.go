@@ -100,7 +100,7 @@ const (
 	// Quarantine deletes nothing and starts nothing: what was found contradicts
 	// itself, and is kept, marked with the reason, for a person to look at.
 	Quarantine Action = "quarantine"
-	// Preserve leaves alone what is not stuck.
+	// Preserve leaves alone sandboxes that are not stuck.
 	Preserve Action = "preserve"
 )
 

@@ -41,7 +41,7 @@ func (s Sum) Holds(r io.Reader) (bool, error) {
 }
 
 func pass(to io.Writer, r io.Reader) (int64, error) {
-	// Without its other methods r cannot choose a buffer of its own.
+	// Without its other methods r cannot choose its own buffer.
 	return io.CopyBuffer(to, struct{ io.Reader }{r}, make([]byte, digestBuffer))
 }
 

@@ -1,8 +1,8 @@
 // Package snapshot is the policy of snapshots as artifacts: what their manifest
 // says, how their files are verified, which host can restore them, where they
-// come from, and which of them nothing needs any more. It does no I/O of its
-// own: bytes come from readers that are passed in, times too. It may import the
-// standard library and vm; runtime and the tools above it may import it.
+// come from, and which of them nothing needs any more. It does no I/O:
+// bytes come from readers that are passed in, times too. It may import the standard
+// library and vm; runtime and the tools above it may import it.
 //
 // A manifest is kept as a row of the store, never as a file beside the
 // artifact: there is no sidecar that collection could forget or delete.
@@ -27,7 +27,7 @@ const (
 	// KindBaseTemplate is a prepared template: booted, agent ready, start
 	// command running. Every sandbox of the template is restored from it.
 	KindBaseTemplate Kind = "base_template"
-	// KindSnapshot is taken of a sandbox that goes on running, named or not; a
+	// KindSnapshot is taken of a sandbox that keeps running, named or not; a
 	// fork restores its children from one.
 	KindSnapshot Kind = "snapshot"
 	// KindPause is a paused sandbox, memory and file system. Its one sandbox

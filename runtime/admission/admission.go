@@ -1,4 +1,4 @@
-// Package admission decides whether a request may have what it asks for: a share
+// Package admission decides whether a request is admitted: it needs a share
 // of its key, space on the disk, and its turn and capacity in one fair queue. It
 // may import sandbox, policy and runtime/fault; the state machine, the warm pool
 // and template builds ask it.
@@ -18,14 +18,14 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// Config is what a Controller is made of.
+// Config holds the dependencies and settings of a Controller.
 type Config struct {
 	Capacity capacity.Budget
 	// MaxPending is how many requests may wait, and MaxWait how long one may.
 	MaxPending int
 	MaxWait    time.Duration
 	Shares     Shares
-	// Disk reports how much is free where DiskRoot is, and Floors what must be. A
+	// Disk reports the free space where DiskRoot is, and Floors the required one. A
 	// nil Disk is not checked.
 	Disk     disk.Probe
 	DiskRoot string
@@ -92,7 +92,7 @@ func (c *Controller) Admit(ctx context.Context, tenant string, b capacity.Budget
 		ticket.Cancel()
 		c.gaveUp.Add(1)
 		return nil, &sandbox.CapacityError{Resource: "wait", Requested: 1, RetryAfter: fault.RetryFull,
-			Detail: fmt.Sprintf("it waited %s, at place %d of the queue", c.cfg.MaxWait, place)}
+			Detail: fmt.Sprintf("the request waited %s, at place %d of the queue", c.cfg.MaxWait, place)}
 	}
 	reservation := ticket.Reservation()
 	arrival, turn := ticket.Order()

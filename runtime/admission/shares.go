@@ -7,7 +7,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/fault"
 )
 
-// Shares bounds what one API key, and all of them, may have at a time. Zero means
+// Shares bounds the objects of one API key, and of all of them, at a time. Zero means
 // the default, and a negative number no bound.
 type Shares struct {
 	// RunningPerKey are the sandboxes of a key that have a machine, or wait for
@@ -22,15 +22,15 @@ type Shares struct {
 	SnapshotsPerKey, Snapshots int
 }
 
-// DefaultShares are far above what a node of this kind is used for, and low
-// enough for all of them to fit the memory and the database of a small one.
+// DefaultShares are far above the use of a node of this kind, and low enough for all
+// of them to fit the memory and the database of a small one.
 var DefaultShares = Shares{
 	RunningPerKey:   -1,
 	SandboxesPerKey: 20000, Sandboxes: 50000,
 	SnapshotsPerKey: 20000, Snapshots: 50000,
 }
 
-// OrDefault fills in what is zero.
+// OrDefault replaces zero fields by the defaults.
 func (s Shares) OrDefault() Shares {
 	d := DefaultShares
 	return Shares{
@@ -70,9 +70,9 @@ func (p *Places) Take(key string) (*Place, error) {
 	b := p.bounds
 	switch {
 	case reached(b.SandboxesPerKey, p.by[key]):
-		return nil, fault.Share("this key has %d sandboxes, paused ones included, and may have no more: end some of them", p.by[key])
+		return nil, fault.Share("this key has %d sandboxes, including paused ones, and cannot have more: end some of them", p.by[key])
 	case reached(b.Sandboxes, p.all):
-		return nil, fault.Share("this machine has %d sandboxes, paused ones included, and takes no more: end some of them", p.all)
+		return nil, fault.Share("this machine has %d sandboxes, including paused ones, and accepts no more: end some of them", p.all)
 	}
 	if err := p.mayRun(key); err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func (p *Places) Run(pl *Place) error {
 
 func (p *Places) mayRun(key string) error {
 	if reached(p.bounds.RunningPerKey, p.running[key]) {
-		return fault.Share("this key has %d running sandboxes and may have no more at a time: end or pause some of them", p.running[key])
+		return fault.Share("this key has %d running sandboxes and cannot have more at a time: end or pause some of them", p.running[key])
 	}
 	return nil
 }

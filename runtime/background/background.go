@@ -54,7 +54,7 @@ func (g *Group) Wait() { g.wg.Wait() }
 // a call that heeds its context or one that hangs; nothing is slow in between.
 const Grace = 2 * time.Second
 
-// CleanupTimeout bounds one attempt to free what a sandbox has.
+// CleanupTimeout bounds one attempt to free the resources of a sandbox.
 const CleanupTimeout = 30 * time.Second
 
 // Detached returns a context for work that has to end even when the caller goes

@@ -135,10 +135,10 @@ func (c *Claims) Add(ctx context.Context, n *store.Snapshot) error {
 		return err
 	}
 	if full.OfKey {
-		return fault.Share("this key has %d snapshots and may have no more: delete some of them", full.Have)
+		return fault.Share("this key has %d snapshots and cannot have more: delete some of them", full.Have)
 	}
-	return fault.Share("this machine has %d snapshots and takes no more: delete some of them", full.Have)
+	return fault.Share("this machine has %d snapshots and accepts no more: delete some of them", full.Have)
 }
 
-// Forget drops what is known of the files of a snapshot that was deleted.
+// Forget drops the cached state of the files of a deleted snapshot.
 func (c *Claims) Forget(vmID, name string) { c.verify.forget(string(artifact(vmID, name))) }

@@ -1,8 +1,8 @@
-// Package claim keeps the claims on snapshots. A claim is a row that says who
-// needs a snapshot of the driver: a paused sandbox, a client's snapshot, a
-// continuation or a fork. The driver's snapshot goes with its last claim. The
+// Package claim keeps the claims on snapshots. A claim is a row that names
+// a user of a snapshot of the driver: a paused sandbox, a client's snapshot, a
+// continuation or a fork. The driver's snapshot is deleted with its last claim. The
 // package also seals snapshots (it computes their manifests), checks them before
-// and after a restore, and collects what no row claims. It may import sandbox,
+// and after a restore, and collects unclaimed snapshots. It may import sandbox,
 // policy, store, vm, and the parts of the runtime below it: step, background,
 // fault and orphan.
 package claim
@@ -19,7 +19,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Store is what Claims need of the store.
+// Store is the part of the store that Claims use.
 type Store interface {
 	Sandbox(ctx context.Context, id string) (store.Sandbox, error)
 	Snapshot(ctx context.Context, idOrName string) (store.Snapshot, error)
@@ -43,13 +43,13 @@ type Background interface {
 	Context() context.Context
 }
 
-// Config is what Claims are made of. All fields are required.
+// Config holds the dependencies and settings of Claims. All fields are required.
 type Config struct {
 	Instance string
 	// Node is the id of this node; with the name of the driver it says which claims
 	// are on snapshots that are here.
 	Node string
-	// Ephemeral: what no row claims is not set aside, but left to its instance.
+	// Ephemeral: unclaimed objects are not set aside, but left to their instance.
 	Ephemeral  bool
 	Driver     vm.Runtime
 	Store      Store
@@ -61,7 +61,7 @@ type Config struct {
 	// InUse returns the ids of claims that an operation in progress is about to
 	// fill or to drop.
 	InUse func() map[string]bool
-	// Freed counts what was removed, by kind.
+	// Freed counts the removed objects, by kind.
 	Freed func(kind string)
 	Log   *slog.Logger
 }

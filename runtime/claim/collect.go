@@ -79,9 +79,9 @@ func (c *Claims) SealUnsealed(ctx context.Context) error {
 	return err
 }
 
-// Review looks at the driver's snapshots that no row claims and that are
-// at least so old, those that cannot be read included. It deletes what is known to
-// be garbage and sets the others aside: their rows may have been lost.
+// Review checks the driver's snapshots that no row claims and that are at least so
+// old, including those that cannot be read. It deletes known garbage and sets the
+// others aside: their rows may have been lost.
 func (c *Claims) Review(ctx context.Context, minAge time.Duration) error {
 	inspector, ok := c.cfg.Driver.(vm.SnapshotInspector)
 	if !ok {

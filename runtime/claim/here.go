@@ -11,7 +11,8 @@ import (
 // driver made, or that is on another node. It is kept as it is: whatever is missing of
 // it here says nothing about it.
 type ElsewhereError struct {
-	// What differs, "driver" or "node", and what it is of the row and of this daemon.
+	// What is the difference, "driver" or "node"; Theirs is the value in the row, and
+	// Ours that of this daemon.
 	What, Theirs, Ours string
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Origin is what a machine is restored from: a template or a snapshot.
+// Origin is the source of a restore: a template or a snapshot.
 type Origin struct {
 	ID         string
 	TemplateID string
@@ -60,7 +60,7 @@ func OfSnapshot(n store.Snapshot) Origin {
 }
 
 // templateOf is the template that a snapshot is: one for all tags of a name, and
-// one of its own without a name.
+// a new one without a name.
 func templateOf(n store.Snapshot) (id, alias string) {
 	if n.Name == "" {
 		return n.ID, ""

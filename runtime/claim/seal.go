@@ -113,9 +113,9 @@ func (c *Claims) Fits(from Origin) error {
 	return nil
 }
 
-// Whole refuses an origin whose files do not hold what was saved, or what they
-// held just after the save as long as their digests are not known. Asked before
-// a restore and after it, it answers for what the restore read.
+// Whole refuses an origin whose files differ from the saved data, or, as long as
+// their digests are not known, from their state just after the save. Called before
+// and after a restore, it covers the data that the restore read.
 func (c *Claims) Whole(ctx context.Context, from Origin) error {
 	inspector, ok := c.cfg.Driver.(vm.SnapshotInspector)
 	if !ok {

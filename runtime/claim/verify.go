@@ -21,15 +21,15 @@ import (
 
 const (
 	// believedFor is how long files that were read are believed to be as they
-	// were while nothing changes them through the file system. What a disk loses
-	// by itself shows in the next real read only.
+	// were while nothing changes them through the file system. A bit that the disk
+	// loses without a write shows in the next real read only.
 	believedFor = 10 * time.Minute
 	// maxReaders is how many snapshots are read at the same time: it is work for
 	// a processor and a disk that running sandboxes use.
 	maxReaders = 2
 )
 
-// verifier knows what the files of snapshots hold. It reads a snapshot once for
+// verifier knows the contents of the files of snapshots. It reads a snapshot once for
 // all concurrent requests, and again only when a file may have changed or
 // was read too long ago. Safe for concurrent use.
 type verifier struct {
@@ -43,7 +43,7 @@ type verifier struct {
 	told    map[string]string // the damage that was logged, by artifact
 }
 
-// held is what is known of one snapshot.
+// held is the known state of one snapshot.
 type held struct {
 	states map[string]fileState
 	// sums are nil as long as it was saved by this process and never read.
@@ -72,7 +72,7 @@ func newVerifier(bg Background) *verifier {
 }
 
 // saved remembers the files of a snapshot as they are now, just after they were
-// saved. What changes them before their digests are known is damage.
+// saved. A change before their digests are known is damage.
 func (v *verifier) saved(key string, files []vm.SnapshotFile) {
 	states, err := statesOf(files)
 	if err != nil {
@@ -130,7 +130,7 @@ func (v *verifier) tell(key, damage string) bool {
 	return fresh
 }
 
-// compare compares what the files hold with what the manifest says.
+// compare compares the contents of the files with the manifest.
 func (v *verifier) compare(ctx context.Context, key, manifest string, files []vm.SnapshotFile) error {
 	sums, err := v.contents(ctx, key, files)
 	if err != nil {
@@ -162,7 +162,7 @@ func (v *verifier) compare(ctx context.Context, key, manifest string, files []vm
 	return nil
 }
 
-// contents returns the sums of what the files of a snapshot hold now. A file
+// contents returns the sums of the files of a snapshot. A file
 // that is missing, has another length than the driver says, or changed between
 // its save and its first read is a *snapshot.DamagedError.
 func (v *verifier) contents(ctx context.Context, key string, files []vm.SnapshotFile) (map[string]snapshot.Sum, error) {

@@ -13,7 +13,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// A disk that loses a bit by itself changes no time of the file: the next real
+// A disk that loses a bit changes no time of the file: the next real
 // read finds it, and there is one at the latest when the last is too old.
 func TestWhatADiskLosesIsFoundWhenTheLastReadIsTooOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// AtOnce bounds the calls of Each. Each has a bound of its own, so that
+// AtOnce bounds the calls of Each. Each has a separate bound, so that
 // one that hangs holds up no other for long.
 const AtOnce = 32
 

@@ -1,6 +1,6 @@
 // Package end ends sandboxes, whatever they are doing: it breaks off the call in
 // progress, tears down the machine, frees the network slot, releases the capacity, drops
-// the claim on a snapshot and writes the outcome, and retries what cannot be done now.
+// the claim on a snapshot and writes the outcome, and retries the steps that cannot be done now.
 package end
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Config is what an Ender is made of. All fields are required.
+// Config holds the dependencies and settings of an Ender. All fields are required.
 type Config struct {
 	Driver     vm.Runtime
 	Rows       *rows.Writer
@@ -32,7 +32,7 @@ type Config struct {
 	Claims     *claim.Claims
 	Steps      *step.Recorder
 	Background *background.Group
-	// Note keeps why a sandbox is not what it should be yet; nil: it is.
+	// Note records why a sandbox is not recovered yet; a nil error: it is.
 	Note func(id string, err error)
 	// Ended is called after the end of a sandbox, with its reason.
 	Ended func(reason string)
@@ -79,7 +79,7 @@ func (e *Ender) seize(ctx context.Context, sb *live.Sandbox) error {
 		e.DestroyUnder(ctx, sb)
 	}
 	if sb.Life.LockWithin(ctx, background.CleanupTimeout) != nil {
-		return errors.New("a call to the driver does not end, although the machine was destroyed")
+		return errors.New("a call to the driver does not return after the machine was destroyed")
 	}
 	return nil
 }
@@ -106,7 +106,7 @@ func (e *Ender) insist(sb *live.Sandbox, reason string) {
 			}
 			defer sb.Life.Unlock()
 			if sb.Recorded() != sandbox.StateKilled {
-				_ = e.EndHeld(e.life, sb, reason) // It Retries by itself.
+				_ = e.EndHeld(e.life, sb, reason) // EndHeld starts the retries.
 			}
 			return nil
 		}, nil)

@@ -8,8 +8,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// Retries are the pauses between attempts to carry on with what could not be
-// ended.
+// Retries are the pauses between attempts to end sandboxes that could not be ended.
 var Retries = retry.Pauses{First: 100 * time.Millisecond, Most: 30 * time.Second}
 
 // Retry repeats the end of an operation, with growing pauses, until it is done

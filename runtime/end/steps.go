@@ -16,7 +16,7 @@ import (
 )
 
 // EndHeld stops the machine, then frees the network, then releases the
-// capacity, then removes what a paused sandbox would have resumed from, then
+// capacity, then drops the snapshot of a paused sandbox, then
 // writes the outcome, then records the sample. When a step fails the sandbox
 // stays in killing, keeps its capacity, and is retried in the background until
 // it is gone. The caller holds sb.Life.
@@ -85,7 +85,7 @@ func (e *Ender) try(ctx context.Context, sb *live.Sandbox, reason string) (err e
 }
 
 // Unmake ends the machine, then frees the network, then releases the capacity.
-// When a step fails the later ones are not begun: what still exists is still
+// When a step fails the later ones are not begun: existing resources stay
 // counted. The caller holds sb.Life.
 func (e *Ender) Unmake(ctx context.Context, sb *live.Sandbox, ended, freed step.Step) error {
 	if err := e.cfg.Machines.Destroy(ctx, sb.ID); err != nil {

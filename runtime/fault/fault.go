@@ -1,4 +1,4 @@
-// Package fault maps the errors of what is below the runtime to the classes of
+// Package fault maps the errors of the layers below the runtime to the classes of
 // package sandbox. It may import sandbox, store, host and vm; the parts of the
 // runtime use it.
 package fault
@@ -25,7 +25,7 @@ func Classify(err error) error {
 	case errors.Is(err, store.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w: %w", sandbox.ErrDiskFull, err)
 	case errors.Is(err, store.ErrStale):
-		return fmt.Errorf("%w: %w; an operator has to look at it", sandbox.ErrUnavailable, err)
+		return fmt.Errorf("%w: %w; operator action required", sandbox.ErrUnavailable, err)
 	case errors.Is(err, vm.ErrOutOfMemory):
 		return outOfMemory(err)
 	case errors.As(err, &changed):

@@ -57,6 +57,6 @@ func (sb *Sandbox) MayWake(now time.Time) error {
 		return nil
 	}
 	after := sb.backoff.until.Sub(now)
-	return &sandbox.RetryError{After: after, Detail: fmt.Sprintf("its last resume failed, and traffic does not try again for %s",
+	return &sandbox.RetryError{After: after, Detail: fmt.Sprintf("its last resume failed, and traffic does not resume it again for %s",
 		max(after.Round(time.Second), time.Second))}
 }

@@ -13,7 +13,7 @@ import (
 // ReasonOOM is the reason of a sandbox that its host ended for memory.
 const ReasonOOM = "oom"
 
-// MostEnds bounds what is remembered.
+// MostEnds bounds the number of remembered ends.
 const MostEnds = 1000
 
 // Ended remembers the newest sandboxes that ended for memory, so that
@@ -70,5 +70,5 @@ func (sb *Sandbox) Reason() string {
 }
 
 func ranOut(id string, mib int) error {
-	return &sandbox.OutOfMemoryError{Detail: fmt.Sprintf("out of memory: it used up its %d MiB and was ended", mib), Err: fault.NotFound(id)}
+	return &sandbox.OutOfMemoryError{Detail: fmt.Sprintf("out of memory: the sandbox used all of its %d MiB and was ended", mib), Err: fault.NotFound(id)}
 }

@@ -43,7 +43,7 @@ func (r *Roster) from(f sandbox.ListFilter) iter.Seq[*Listed] {
 			return
 		}
 		// The newest first, but of those that started at the same time the least id:
-		// first what the cursor leaves of its own time.
+		// first the remaining ones with the time of the cursor.
 		if f.After != nil {
 			rest := end
 			for rest < len(r.order) && r.order[rest].sameTime(*f.After) {

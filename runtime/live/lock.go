@@ -84,7 +84,7 @@ const (
 
 // LockSettled takes the life of a sandbox when it is not on its way between two
 // states. A change that could not be finished, or undone, at once is retried in
-// the background, and what comes of it is waited for, as long as ctx.
+// the background; LockSettled waits for its outcome until ctx ends.
 func (sb *Sandbox) LockSettled(ctx context.Context) error {
 	for pause := settleFirst; ; pause = min(2*pause, settleMost) {
 		if err := sb.Life.Lock(ctx); err != nil {

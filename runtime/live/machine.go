@@ -15,8 +15,8 @@ func (sb *Sandbox) NextRun() int {
 	return sb.run
 }
 
-// Look returns the row, the number of the machine, and whether a kill owns what is
-// left of the sandbox, all of one moment.
+// Look returns the row, the number of the machine, and whether a kill owns the rest
+// of the sandbox, all of one moment.
 func (sb *Sandbox) Look() (row store.Sandbox, run int, condemned bool) {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
@@ -32,7 +32,7 @@ func (sb *Sandbox) SetRestored(at time.Time) {
 	sb.restored = at
 }
 
-// TakeRestored returns what SetRestored noted, once.
+// TakeRestored returns the time that SetRestored noted, once.
 func (sb *Sandbox) TakeRestored() time.Time {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()

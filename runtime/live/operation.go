@@ -19,7 +19,7 @@ var (
 	// ErrInterrupted is the cause of the end of an operation's context when the
 	// sandbox is to be killed: a kill waits neither for a resume in the queue nor
 	// for a pause that writes gigabytes.
-	ErrInterrupted = fmt.Errorf("%w any more: it is being killed", sandbox.ErrNotFound)
+	ErrInterrupted = fmt.Errorf("%w: it is being killed", sandbox.ErrNotFound)
 	// ErrStuck is the cause when an operation did not keep its deadline.
 	ErrStuck = fmt.Errorf("it took too long: %w", context.DeadlineExceeded)
 )
@@ -47,7 +47,7 @@ func (sb *Sandbox) Begin(ctx context.Context, timeout time.Duration) (_ context.
 	}
 }
 
-// Interrupt breaks off the operations in progress, which undo their work.
+// Interrupt cancels the operations in progress, which undo their work.
 func (sb *Sandbox) Interrupt() { sb.BreakOff(ErrInterrupted) }
 
 // BreakOff ends the contexts of the operations in progress.
@@ -59,9 +59,9 @@ func (sb *Sandbox) BreakOff(cause error) {
 	}
 }
 
-// Condemn says that the sandbox ends, for a reason, whatever becomes of the
-// calls in progress: they are broken off, and none of them undoes its work,
-// which is the kill's now. The first reason stays.
+// Condemn decides that the sandbox ends, for a reason. It cancels the calls in
+// progress, and none of them undoes its work: the kill cleans up. The first reason
+// stays.
 func (sb *Sandbox) Condemn(reason string) {
 	sb.mu.Lock()
 	if sb.doom == "" {
@@ -72,15 +72,16 @@ func (sb *Sandbox) Condemn(reason string) {
 	sb.BreakOff(ErrInterrupted)
 }
 
-// Condemned reports whether a kill owns what is left of the sandbox.
+// Condemned reports whether a kill owns the rest of the sandbox.
 func (sb *Sandbox) Condemned() bool {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	return sb.doom != ""
 }
 
-// BrokenOff says why an operation with this context failed, if it was broken
-// off. That its context ended is of no use to the client, and left out.
+// BrokenOff returns the reason why an operation with this context failed, if it was
+// cancelled. The error of the context itself would not help the client and is left
+// out.
 func BrokenOff(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	if err == nil || !errors.Is(cause, ErrInterrupted) && !errors.Is(cause, ErrStuck) {

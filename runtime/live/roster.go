@@ -21,8 +21,8 @@ type Roster struct {
 	moving map[*Sandbox]time.Time
 }
 
-// Listed is a sandbox on the roster. What it is listed by does not change but for
-// its place and its states.
+// Listed is a sandbox on the roster. Only its place and its states change; the other
+// fields by which it is listed do not.
 type Listed struct {
 	Sandbox *Sandbox
 	At      sandbox.Cursor

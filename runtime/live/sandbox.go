@@ -11,8 +11,8 @@ import (
 	"github.com/rundlet/rundlet/store"
 )
 
-// Sandbox is a sandbox that is not killed: its row, and what a runtime has to know of
-// it beside that. Safe for concurrent use, but for the fields that say otherwise.
+// Sandbox is a sandbox that is not killed: its row, and the state that a runtime keeps
+// beside it. Safe for concurrent use, except for the fields that say otherwise.
 type Sandbox struct {
 	ID string
 	// Elsewhere is why nothing may be done with the sandbox, or nil: its row is of
@@ -42,7 +42,7 @@ type Sandbox struct {
 	insisting bool
 	// retried: its end is retried in the background; see FirstRetry.
 	retried bool
-	// operations end what is under way; see Begin.
+	// operations cancel the calls in progress; see Begin.
 	operations map[*operation]struct{}
 	// resuming is the resume under way, or nil.
 	resuming *Flight
@@ -152,7 +152,7 @@ func (sb *Sandbox) SetForgetting(forget bool) {
 	sb.forgetting = forget
 }
 
-// Forgetting reports what SetForgetting set.
+// Forgetting returns the value that SetForgetting set.
 func (sb *Sandbox) Forgetting() bool {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()

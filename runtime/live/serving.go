@@ -30,8 +30,8 @@ func (sb *Sandbox) SetRecovering(why string) {
 	sb.recovering = why
 }
 
-// Recovery returns why the sandbox is not served, empty if it is, and what is closed
-// when it is.
+// Recovery returns the reason why the sandbox is not served, empty if it is, and a
+// channel that is closed when it is.
 func (sb *Sandbox) Recovery() (why string, recovered <-chan struct{}) {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()

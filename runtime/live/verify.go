@@ -8,7 +8,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// Verify checks that the roster has what the sandboxes say themselves. It is for a
+// Verify checks that the roster agrees with the sandboxes. It is for a
 // test, while no sandbox changes.
 func (s *Set) Verify() error {
 	all := s.All()

@@ -18,14 +18,13 @@ import (
 // exerciseTimeout bounds the command of an exercise.
 const exerciseTimeout = 10 * time.Second
 
-// exerciseReply bounds what is read at once of an agent's answer, in bytes.
+// exerciseReply bounds one read of an agent's answer, in bytes.
 const exerciseReply = 64 << 10
 
 // Exercise runs a command in a warm machine, as a client would: it shows that
-// the sandbox does what it is for, and what a first command has to load is
-// loaded before anybody waits for it. It is the readiness probe of the reference
-// system: pwd, in /tmp. An image without the shell that clients use has nothing
-// to exercise.
+// the sandbox works, and it loads the files of a first command before a client waits
+// for them. It is the readiness probe of the reference system: pwd, in /tmp. It
+// succeeds on an image without the shell that clients use.
 func (m *Machines) Exercise(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, exerciseTimeout)
 	defer cancel()
@@ -51,7 +50,7 @@ func (m *Machines) Exercise(ctx context.Context, id string) error {
 		event := stream.Msg().GetEvent()
 		out = append(out, event.GetData().GetStdout()...)
 		if len(out) > 4096 {
-			return errors.New("run a command: it writes without end")
+			return errors.New("run a command: its output exceeds 4096 bytes")
 		}
 		if end := event.GetEnd(); end != nil {
 			if end.GetExitCode() != 0 || string(out) != "/tmp\n" {

@@ -42,7 +42,7 @@ type Launch struct {
 
 const (
 	// AnswerTimeout is how long the agent of a restored guest has for its first
-	// answer. It is a hundred times what one needs on an idle machine; a guest that
+	// answer. An agent needs a hundredth of that on an idle machine; a guest that
 	// stopped its agent must not hold up more.
 	AnswerTimeout = 10 * time.Second
 	// BootTimeout is AnswerTimeout of a guest that boots.
@@ -64,7 +64,7 @@ func Patience(o claim.Origin) time.Duration {
 }
 
 // Restore makes the network slot and the machine. With resume the machine runs
-// when it returns; otherwise it is prepared, and Start is what is left to do.
+// when it returns; otherwise it is prepared, and only Start is left to do.
 // slotted is called with the slot's id as soon as there is one: from then on the
 // caller frees the slot, and the machine, also if Restore fails.
 func (m *Machines) Restore(ctx context.Context, g Guest, l Launch, resume bool, slotted func(slotID string)) (err error) {

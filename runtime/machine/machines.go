@@ -1,7 +1,7 @@
 // Package machine makes the machine of one sandbox and tears it down: it takes a
 // network slot, restores or boots, delivers the guest's identity, asks the agent,
 // freezes, continues and destroys. It knows neither rows nor states; the caller
-// keeps what a machine has, and frees it. It may import envd, sandbox, policy,
+// keeps the resources of a machine, and frees them. It may import envd, sandbox, policy,
 // host, vm and the parts of the runtime below it: step, background and claim.
 package machine
 
@@ -24,7 +24,7 @@ type Verifier interface {
 	StillWhole(ctx context.Context, from claim.Origin) error
 }
 
-// Config is what Machines are made of.
+// Config holds the dependencies and settings of Machines.
 type Config struct {
 	Driver  vm.Runtime
 	Network Network

@@ -10,7 +10,7 @@ type InUse struct {
 	ids map[string]int // how often each is held
 }
 
-// Hold adds ids, before what they name is made, until release is called.
+// Hold adds ids, before their objects are made, until release is called.
 func (u *InUse) Hold(ids ...string) (release func()) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package orphan sets aside what the driver has and no row claims: machines and
+// Package orphan sets aside unclaimed objects of the driver: machines and
 // snapshots whose rows may be in another copy of the database. Nothing deletes
 // an orphan before its retention is over, except an operator's command. It may
 // import sandbox, store and vm; the parts of the runtime use it.
@@ -21,7 +21,7 @@ import (
 // to notice it and to put a backup of the database in place.
 const Retention = 7 * 24 * time.Hour
 
-// Store is what a Keeper needs of the store.
+// Store is the part of the store that a Keeper uses.
 type Store interface {
 	SetAside(ctx context.Context, kind, vmID, snapshot string, now time.Time) (store.Orphan, error)
 	Orphans(ctx context.Context) ([]store.Orphan, error)
@@ -37,7 +37,7 @@ type Keeper struct {
 	Driver vm.Query
 	// Destroy ends a machine; one that is gone is not an error.
 	Destroy func(ctx context.Context, id string) error
-	// Freed counts what was removed, by kind.
+	// Freed counts the removed objects, by kind.
 	Freed func(kind string)
 	Log   *slog.Logger
 

@@ -40,7 +40,7 @@ const makeTimeout = time.Minute
 // retries are the pauses between attempts to end a machine.
 var retries = retry.Pauses{First: 100 * time.Millisecond, Most: 30 * time.Second}
 
-// Config is what a Pool is made of. All fields are required.
+// Config holds the dependencies and settings of a Pool. All fields are required.
 type Config struct {
 	// Target is kept of each template; the zero value is nothing.
 	Target Target
@@ -91,7 +91,7 @@ func (p *Pool) key(from claim.Origin) warmpool.Key {
 	return warmpool.Key{Template: from.TemplateID, Profile: p.cfg.Driver.Info().Driver}
 }
 
-// Keep sets from what the machines of a template are made from now on.
+// Keep sets the origin from which the machines of a template are made from now on.
 func (p *Pool) Keep(from claim.Origin) {
 	t := p.cfg.Target
 	if t == (Target{}) {

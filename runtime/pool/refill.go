@@ -65,9 +65,8 @@ func (p *Pool) cooldown() time.Duration {
 	return warmpool.Rest(now, p.taken, ready)
 }
 
-// Refill does once what the pool needs now, and returns how many actions it
-// began; they end in the background. What fails is tried again later, and delays
-// nothing else.
+// Refill begins the actions that the pool needs now, and returns their number; they
+// end in the background. A failed action is retried later, and delays no other.
 func (p *Pool) Refill(now time.Time) (begun int) {
 	limits := p.Limits().Refilling(p.cfg.Launches, p.checkDisk())
 	for _, action := range p.books.Plan(now, limits) {
@@ -96,7 +95,7 @@ func (p *Pool) checkDisk() bool {
 	return err == nil
 }
 
-// carry does what was planned. The order of a launch is: reserve, launch, probe,
+// carry executes a planned action. The order of a launch is: reserve, launch, probe,
 // retain; on a failure the machine is ended and its capacity released.
 func (p *Pool) carry(flight *warmpool.Flight) {
 	if flight.Action.Op == warmpool.Retire {

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// Notes are what could not be recovered yet, and why, by the id of a sandbox or a
-// machine, or "network". The zero value has none. Safe for concurrent use.
+// Notes are the reasons why objects are not recovered yet, by the id of a sandbox or
+// a machine, or "network". The zero value has none. Safe for concurrent use.
 type Notes struct {
 	mu  sync.Mutex
 	why map[string]string

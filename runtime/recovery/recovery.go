@@ -1,7 +1,7 @@
 // Package recovery brings rows, machines and network slots together after a
-// restart. What becomes of each is decided by policy/reconcile; the state machine
-// carries it out through an interface of a few verbs. The package may import envd,
-// sandbox, policy, store, vm and the parts of the runtime below it.
+// restart. policy/reconcile decides about each of them; the state machine applies the
+// decisions through an interface of a few verbs. The package may import envd, sandbox,
+// policy, store, vm and the parts of the runtime below it.
 package recovery
 
 import (
@@ -26,7 +26,7 @@ const (
 	// atOnce bounds the sandboxes that are probed or recovered at the same time.
 	atOnce = 16
 	// EachTimeout is how long the start waits for one sandbox, and AllTimeout for all
-	// of them. What takes longer goes on in the background.
+	// of them. A longer recovery continues in the background.
 	EachTimeout = 10 * time.Second
 	AllTimeout  = 30 * time.Second
 	// ProbeTimeout is how long the start waits for the answer of an agent. A sandbox
@@ -44,32 +44,31 @@ const (
 // errSlow: a sandbox is recovered in the background.
 var errSlow = fmt.Errorf("not finished after %s; continues in the background", EachTimeout)
 
-// Sandboxes is what recovery needs of the state machine.
+// Sandboxes is the part of the state machine that recovery uses.
 type Sandboxes interface {
 	// Elsewhere returns why a row is none of this daemon's: its node or its driver is
 	// another one. It is known and left alone; nil if it is ours.
 	Elsewhere(row store.Sandbox) error
 	// Know makes the sandbox of a row known. Its clients wait until Serve.
 	Know(row store.Sandbox, why string)
-	// Serve lets clients have a sandbox, or, with why, says what they wait for.
+	// Serve opens a sandbox to clients, or, with why, sets the reason why they wait.
 	Serve(id, why string)
 	// Found returns a row as the policy sees it; present: it has a machine.
 	Found(ctx context.Context, row store.Sandbox, present bool) reconcile.Row
-	// CarryOut does what was decided about a sandbox that is known; present: it has a
-	// machine.
+	// CarryOut applies the decision about a known sandbox; present: it has a machine.
 	CarryOut(ctx context.Context, rec reconcile.Record, present bool) error
-	// CarryOutMachine does what was decided about a machine without a row.
+	// CarryOutMachine applies the decision about a machine without a row.
 	CarryOutMachine(ctx context.Context, rec reconcile.Record) error
 	// Running reports whether a sandbox runs.
 	Running(id string) bool
 }
 
-// Store is what recovery needs of the store.
+// Store is the part of the store that recovery uses.
 type Store interface {
 	LiveSandboxes(ctx context.Context, instance string) ([]store.Sandbox, error)
 }
 
-// Config is what a recovery is made of. All fields are required.
+// Config holds the dependencies and settings of a recovery. All fields are required.
 type Config struct {
 	Instance string
 	// Ephemeral: machines without a row are ended at once.
@@ -90,15 +89,15 @@ type Config struct {
 type recovery struct {
 	Config
 	life context.Context
-	// waits has why the clients of a sandbox wait after what was decided is done.
+	// waits has the reasons why the clients of a sandbox wait after its decision was applied.
 	waits map[string]string
 }
 
-// Run recovers what an earlier process of the instance left, in one order: recover,
-// clean up, quarantine. One sandbox that cannot be recovered, or not soon, delays
-// neither the others nor the start of the daemon: it goes on in the background,
-// and its clients get the error that it is being recovered. An error means that nothing
-// is known of what there is.
+// Run recovers the state that an earlier process of the instance left, in one order:
+// recover, clean up, quarantine. One sandbox that cannot be recovered, or not soon,
+// delays neither the others nor the start of the daemon: its recovery continues in the
+// background, and its clients get the error that it is being recovered. An error means
+// that the existing objects are not known.
 func Run(ctx context.Context, cfg Config) (reconcile.Report, error) {
 	r := &recovery{Config: cfg, life: cfg.Background.Context(), waits: map[string]string{}}
 	rows, err := r.Store.LiveSandboxes(ctx, r.Instance)
@@ -170,7 +169,7 @@ func (r *recovery) leaveElsewhere(rows []store.Sandbox, machines map[string]vm.V
 	return ours, slots
 }
 
-// plan decides what becomes of each row, and takes its machine out of machines.
+// plan decides about each row, and takes its machine out of machines.
 // The sandboxes of the rows are known from now on.
 func (r *recovery) plan(ctx context.Context, rows []store.Sandbox, machines map[string]vm.View, lost map[string]string,
 	noSlot map[string]bool) ([]reconcile.Record, map[string]bool) {

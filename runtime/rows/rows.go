@@ -12,7 +12,7 @@ import (
 	"github.com/rundlet/rundlet/store"
 )
 
-// Store is what a Writer needs of store.Store.
+// Store is the part of store.Store that a Writer uses.
 type Store interface {
 	Sandbox(ctx context.Context, id string) (store.Sandbox, error)
 	PutSandbox(ctx context.Context, row *store.Sandbox) error
@@ -31,10 +31,9 @@ type Writer struct {
 // gives the sandbox its new version. The caller holds sb.Life, which makes it the only
 // writer.
 //
-// store.ErrStale shows that there is another one. Nothing was written then, and nothing
-// of the sandbox may be removed on the strength of what the daemon knows: the call
-// fails, what it did is undone, and the next start goes by the row. Only a kill goes on:
-// see PutOver.
+// store.ErrStale shows that there is another one. Nothing was written then, and no part
+// of the sandbox may be removed by the knowledge of the daemon: the call fails, its work
+// is undone, and the next start uses the row. Only a kill continues: see PutOver.
 func (w *Writer) Put(ctx context.Context, sb *live.Sandbox, row *store.Sandbox) error {
 	err := w.Store.PutSandbox(ctx, row)
 	if errors.Is(err, store.ErrStale) {
@@ -62,7 +61,7 @@ func (w *Writer) PutOver(ctx context.Context, sb *live.Sandbox, row *store.Sandb
 		case read != nil:
 			return errors.Join(err, read)
 		case now.SnapshotID != "" && now.SnapshotID != row.SnapshotID, now.Instance != row.Instance, w.Here(now) != nil:
-			return fmt.Errorf("%w: it is %s there, with snapshot %q, of instance %s; it is not ended", err, now.State, now.SnapshotID, now.Instance)
+			return fmt.Errorf("%w: the row has state %s, snapshot %q and instance %s; the sandbox is not ended", err, now.State, now.SnapshotID, now.Instance)
 		default:
 			row.Version = now.Version
 		}

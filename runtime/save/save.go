@@ -23,7 +23,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Config is what a Saver is made of. All fields are required.
+// Config holds the dependencies and settings of a Saver. All fields are required.
 type Config struct {
 	Driver     vm.Runtime
 	Store      Store
@@ -44,7 +44,7 @@ type Config struct {
 	Log   *slog.Logger
 }
 
-// Store is what a Saver needs of store.Store.
+// Store is the part of store.Store that a Saver uses.
 type Store interface {
 	Snapshot(ctx context.Context, id string) (store.Snapshot, error)
 	PutSnapshot(ctx context.Context, n *store.Snapshot) error

@@ -16,7 +16,7 @@ import (
 	"github.com/rundlet/rundlet/store"
 )
 
-// SnapshotTimeout bounds the saving of a sandbox that goes on running.
+// SnapshotTimeout bounds the saving of a sandbox that keeps running.
 const SnapshotTimeout = 5 * time.Minute
 
 // Capture claims the state of a sandbox as it is, for a caller that has sb.Life.
@@ -83,7 +83,7 @@ func (v *Saver) save(ctx context.Context, snap *store.Snapshot) (err error) {
 	return nil
 }
 
-// share makes another claim on what a paused sandbox resumes from.
+// share makes another claim on the snapshot of a paused sandbox.
 func (v *Saver) share(ctx context.Context, row store.Sandbox, change func(*store.Snapshot)) (store.Snapshot, error) {
 	snap, err := v.cfg.Store.Snapshot(ctx, row.SnapshotID)
 	if err != nil {

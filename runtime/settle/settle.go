@@ -25,7 +25,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Config is what a Settler is made of. All fields are required.
+// Config holds the dependencies and settings of a Settler. All fields are required.
 type Config struct {
 	Driver     vm.Runtime
 	Store      Store
@@ -43,7 +43,7 @@ type Config struct {
 	Log        *slog.Logger
 }
 
-// Store is what a Settler needs of store.Store.
+// Store is the part of store.Store that a Settler uses.
 type Store interface {
 	Snapshot(ctx context.Context, id string) (store.Snapshot, error)
 	PutSandbox(ctx context.Context, row *store.Sandbox) error
@@ -64,12 +64,13 @@ func (l *Settler) Recovering() Recovering { return Recovering{l} }
 // Watched returns the side of supervision.
 func (l *Settler) Watched() Watched { return Watched{l} }
 
-// carryOut does what was decided about a sandbox of an earlier process. machine
-// says whether it has one.
+// carryOut applies the decision about a sandbox of an earlier process. machine reports
+// whether it has one.
 func (l *Settler) carryOut(ctx context.Context, rec reconcile.Record, sb *live.Sandbox, machine bool) error {
 	row := sb.Row()
 	if rec.Action == reconcile.Quarantine && (rec.Next != sandbox.StatePaused || machine) {
-		// No call may reach it: even a resume would end a machine that is left. Its machine, its network, what was saved of it and its row stay as they are.
+		// No call may reach it: even a resume would end a machine that is left. Its machine,
+		// its network, its snapshot and its row stay as they are.
 		l.cfg.Held.Hold(row.ID, row.SlotID, row.SnapshotID)
 		l.cfg.Ender.Forget(sb)
 		l.cfg.Log.Error("sandbox quarantined; operator action required", "sandbox_id", row.ID, "state", row.State, "reason", rec.Reason)
@@ -114,7 +115,7 @@ func (l *Settler) carryOut(ctx context.Context, rec reconcile.Record, sb *live.S
 	return err
 }
 
-// enact does what was decided about a sandbox whose life the caller holds.
+// enact applies the decision about a sandbox whose life the caller holds.
 func (l *Settler) enact(ctx context.Context, sb *live.Sandbox, rec reconcile.Record) error {
 	switch rec.Action {
 	case reconcile.Keep:
@@ -131,7 +132,7 @@ func (l *Settler) enact(ctx context.Context, sb *live.Sandbox, rec reconcile.Rec
 			return err
 		}
 		if sb.State() != sandbox.StateRunning {
-			return errors.New("it could not go on")
+			return errors.New("the sandbox could not continue")
 		}
 		l.cfg.Starter.Expose(sb)
 	case reconcile.Pause:
@@ -167,7 +168,7 @@ func (l *Settler) quarantine(ctx context.Context, row store.Sandbox, reason stri
 	return row, l.cfg.Store.PutSandbox(ctx, &row)
 }
 
-// free ends a machine that belongs to no sandbox, and goes on trying.
+// free ends a machine that belongs to no sandbox, and keeps trying.
 func (l *Settler) free(ctx context.Context, id string) error {
 	err := l.cfg.Machines.Destroy(ctx, id)
 	if err == nil {

@@ -50,7 +50,7 @@ func (w Watched) Found(ctx context.Context, id string) (reconcile.Row, reconcile
 	return w.l.found(ctx, row), w.l.machine(ctx, id), row.SlotID != ""
 }
 
-// machine is what the driver says about a sandbox's machine.
+// machine is the driver's report about a sandbox's machine.
 func (l *Settler) machine(ctx context.Context, id string) reconcile.Machine {
 	view, ok, err := l.cfg.Driver.Get(ctx, id)
 	if err != nil {

@@ -108,7 +108,7 @@ func (t *Starter) created(ctx context.Context, sb *live.Sandbox, req sandbox.Cre
 	return sb.Row(), nil
 }
 
-// undoCreate ends what a create that failed has made. The caller holds sb.Life.
+// undoCreate ends the parts that a failed create has made. The caller holds sb.Life.
 func (t *Starter) undoCreate(ctx context.Context, sb *live.Sandbox, err error) error {
 	if err == nil {
 		return nil

@@ -10,8 +10,8 @@ import (
 	"github.com/rundlet/rundlet/store"
 )
 
-// keepEnvironment keeps what a sandbox was given: by its create, above what is in
-// the snapshot that it was made from. A boot of it without its memory needs that.
+// keepEnvironment stores the environment of a sandbox: the variables of its create over
+// those of the snapshot that it was made from. A boot without its memory needs them.
 func (t *Starter) keepEnvironment(ctx context.Context, id string, from claim.Origin, given map[string]string) error {
 	env := map[string]string{}
 	if from.Holder != "" {

@@ -25,8 +25,8 @@ func (t *Starter) restore(ctx context.Context, sb *live.Sandbox, l machine.Launc
 	})
 }
 
-// launch makes the network slot and the machine and delivers what is per
-// sandbox. What it made is recorded in the row, for the undo.
+// launch makes the network slot and the machine and delivers the identity of the
+// sandbox. It records both in the row, for the undo.
 func (t *Starter) launch(ctx context.Context, sb *live.Sandbox, l machine.Launch) error {
 	begin := time.Now()
 	if err := t.restore(ctx, sb, l, true); err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/rundlet/rundlet/store"
 )
 
-// Resolve finds what to create from: a template, which is prepared if this
+// Resolve finds the origin of a create: a template, which is prepared if this
 // process has not checked it yet, or a snapshot.
 func (t *Starter) Resolve(ctx context.Context, name string) (claim.Origin, error) {
 	found, err := t.cfg.Templates.Resolve(ctx, name)
@@ -44,7 +44,7 @@ func (t *Starter) deletedMeanwhile(ctx context.Context, from claim.Origin, err e
 	if _, gone := t.cfg.Store.Snapshot(ctx, from.ID); !errors.Is(gone, store.ErrNotFound) {
 		return err
 	}
-	return fmt.Errorf("%w any more: %s was deleted (%w)", sandbox.ErrSnapshotNotFound, from.ID, err)
+	return fmt.Errorf("%w: %s was deleted (%w)", sandbox.ErrSnapshotNotFound, from.ID, err)
 }
 
 // Base returns the prepared base, unless the runtime is closing.

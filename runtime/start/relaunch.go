@@ -16,7 +16,7 @@ func (t *Starter) relaunch(ctx context.Context, sb *live.Sandbox, l machine.Laun
 	if !l.Origin.Filesystem && !sb.Forgetting() {
 		return t.launch(ctx, sb, l)
 	}
-	// What it was given is in no memory any more.
+	// Its environment is in no memory any more.
 	var err error
 	if l.Env, err = t.cfg.Store.Environment(ctx, sb.ID); err != nil {
 		return err
@@ -41,8 +41,8 @@ func (t *Starter) relaunch(ctx context.Context, sb *live.Sandbox, l machine.Laun
 	return t.launch(ctx, sb, l)
 }
 
-// filesOf saves the files of what a paused sandbox resumes from, since they are
-// in the same images as its memory. For that its machine is restored, frozen at
+// filesOf saves the files in the snapshot of a paused sandbox, since they are in the
+// same images as its memory. For that its machine is restored, frozen at
 // once, saved and ended; no other call reaches it meanwhile.
 func (t *Starter) filesOf(ctx context.Context, sb *live.Sandbox, l machine.Launch, snap *store.Snapshot) error {
 	saver, err := t.cfg.Saver.By(claim.KindFilesystemPause)

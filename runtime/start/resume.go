@@ -31,7 +31,7 @@ func (t *Starter) Resume(sb *live.Sandbox, timeout time.Duration) *live.Flight {
 
 // resume restores a paused sandbox under its own id. The order is that of
 // Create: reserve, write the intent, network, restore, deliver, write the
-// outcome, expose; then what it was restored from is dropped. On an error it is
+// outcome, expose; then the snapshot is dropped. On an error it is
 // paused as before.
 func (t *Starter) resume(sb *live.Sandbox, timeout time.Duration) (err error) {
 	defer func() {
@@ -95,7 +95,7 @@ func (t *Starter) resume(sb *live.Sandbox, timeout time.Duration) (err error) {
 	}
 	t.Expose(sb)
 	if err := t.cfg.Claims.Drop(ctx, snap); err != nil {
-		// The sandbox runs. What it was resumed from is collected at the next start.
+		// The sandbox runs. Its former snapshot is collected at the next start.
 		t.cfg.Log.Warn("could not remove a snapshot that was resumed", "sandbox_id", sb.ID, "error", err)
 	}
 	_ = t.cfg.Steps.At(step.ResumeDropped)

@@ -1,5 +1,5 @@
 // Package start makes sandboxes run: it creates them, from a template, a snapshot or a
-// warm machine, and resumes those that are paused. It undoes what fails.
+// warm machine, and resumes paused ones. It undoes failed starts.
 package start
 
 import (
@@ -23,7 +23,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Config is what a Starter is made of. All fields are required.
+// Config holds the dependencies and settings of a Starter. All fields are required.
 type Config struct {
 	Instance, Node string
 	Driver         vm.Runtime
@@ -46,7 +46,7 @@ type Config struct {
 	Log        *slog.Logger
 }
 
-// Store is what a Starter needs of store.Store.
+// Store is the part of store.Store that a Starter uses.
 type Store interface {
 	Snapshot(ctx context.Context, id string) (store.Snapshot, error)
 	Environment(ctx context.Context, id string) (map[string]string, error)

@@ -8,11 +8,11 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// Bounds of what a client may ask for. They keep a row, a request to the agent
+// Bounds of the requests of a client. They keep a row, a request to the agent
 // and an environment within what the kernel and the store take.
 const (
 	maxMetadataBytes = 64 << 10
-	// maxEnvBytes is what a request has at most, so that its body is the bound, and
+	// maxEnvBytes is the largest body of a request, so that the body is the bound, and
 	// MaxVariable the kernel's bound on one variable, with its "=" and the end: no
 	// program could be started with a longer one.
 	maxEnvBytes = 1 << 20
@@ -21,7 +21,7 @@ const (
 	MinTimeout = time.Second
 )
 
-// Validate checks what a client asks for; sandbox.ErrInvalid.
+// Validate checks the request of a client; sandbox.ErrInvalid.
 func (t *Starter) Validate(req sandbox.CreateRequest) error {
 	if err := t.ValidateTimeout(req.Timeout); err != nil {
 		return err

@@ -22,7 +22,7 @@ func (t *Starter) Watch(sb *live.Sandbox) {
 	}
 }
 
-// watch ends a sandbox whose machine ended by itself.
+// watch ends a sandbox whose machine ended without a call.
 func (t *Starter) watch(waiter vm.Waiter, sb *live.Sandbox, run int) {
 	reason, err := waiter.Wait(t.life, sb.ID)
 	if t.life.Err() != nil || errors.Is(err, vm.ErrNotFound) {
@@ -39,6 +39,6 @@ func (t *Starter) watch(waiter vm.Waiter, sb *live.Sandbox, run int) {
 		return // it was paused or killed, or it runs in another machine
 	}
 	if err := t.cfg.Ender.EndHeld(t.life, sb, reason); err != nil {
-		t.cfg.Log.Warn("sandbox ended by itself and cannot be freed yet", "sandbox_id", sb.ID, "error", err)
+		t.cfg.Log.Warn("sandbox exited and cannot be freed yet", "sandbox_id", sb.ID, "error", err)
 	}
 }

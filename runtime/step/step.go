@@ -3,7 +3,7 @@
 // may import policy/latency only; the parts of the runtime use it.
 package step
 
-// Step names a point in a lifecycle operation, right after what it says was
+// Step names a point in a lifecycle operation, right after the step of that name was
 // done. A daemon that dies at any of them loses no sandbox and leaks nothing:
 // the crash matrix in e2e goes through all of them.
 type Step string

@@ -30,7 +30,7 @@ const (
 	leastTolerance = 5 * time.Second
 )
 
-// sign is what came of asking a sandbox for a sign of life.
+// sign is the result of a heartbeat request to a sandbox.
 type sign int
 
 const (
@@ -39,22 +39,22 @@ const (
 	signUnknown             // The daemon could not hear.
 )
 
-// asked is a question to a sandbox and what came of it.
+// asked is a heartbeat request to a sandbox and its result.
 type asked struct {
 	id   string // empty: it was not asked
 	run  int
 	sign sign
-	// lacking is what the daemon lacks, for all sandboxes; empty if nothing.
+	// lacking is the missing resource of the daemon, for all sandboxes; empty if none.
 	lacking string
 }
 
-// rounds is what is known of the rounds from one to the next. Guarded by
+// rounds is the state that passes from one round to the next. Guarded by
 // Watcher.beating.
 type rounds struct {
 	begun, ended time.Time
 }
 
-// listen asks the running sandboxes for a sign of life and notes what came of it.
+// listen asks the running sandboxes for a heartbeat and records the results.
 func (w *Watcher) listen(ctx context.Context, all []View) (silent int) {
 	begin := time.Now()
 	round := reconcile.Round{Tolerance: max(w.cfg.Interval, leastTolerance), Late: w.rounds.late(begin, w.cfg.Interval)}
@@ -70,7 +70,7 @@ func (w *Watcher) listen(ctx context.Context, all []View) (silent int) {
 	_ = group.Wait()
 	w.rounds.begun, w.rounds.ended = begin, time.Now()
 	if ctx.Err() != nil {
-		return 0 // What was not heard at the end says nothing.
+		return 0 // Silence at the end of the context says nothing.
 	}
 	for _, a := range answers {
 		switch {
@@ -144,7 +144,7 @@ func (w *Watcher) ask(ctx context.Context, id string) asked {
 }
 
 // hear asks a machine's agent for an answer. If there is none, it finds out
-// whether the daemon is able to hear one. lacking is what keeps it from hearing
+// whether the daemon is able to hear one. lacking is the reason why it cannot hear
 // any sandbox; without it, signUnknown is about this one only.
 func (w *Watcher) hear(ctx context.Context, id, slot string) (_ sign, lacking string) {
 	within := func(f func(context.Context) error) error {

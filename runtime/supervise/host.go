@@ -1,5 +1,5 @@
-// Package supervise looks after the host and after what runs on it, in the
-// background: pressure, and what the daemon lacks for its own work. It may import
+// Package supervise watches the host and the sandboxes on it, in the background:
+// pressure, and resources that the daemon lacks for its own work. It may import
 // host, policy and the parts of the runtime below it.
 package supervise
 
@@ -17,7 +17,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/pool"
 )
 
-// PressureReport is how the machine is doing and what is done about it. The
+// PressureReport is the pressure on the machine and the measures against it. The
 // caller may keep it.
 type PressureReport struct {
 	State autoscale.State
@@ -31,10 +31,9 @@ type PressureReport struct {
 	Entered map[autoscale.State]uint64
 }
 
-// HostConfig is what a Host is made of.
+// HostConfig holds the dependencies and settings of a Host.
 type HostConfig struct {
-	// Sample is called at each look. What a sample with an error does not know is
-	// zero.
+	// Sample is called at each look. Unknown values of a sample with an error are zero.
 	Sample func() (autoscale.Sample, error)
 	// Limits are read with each sample; nil is none.
 	Limits func() ([]host.Limit, error)

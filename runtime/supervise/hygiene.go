@@ -31,13 +31,13 @@ const (
 	MostKilled = 10000
 )
 
-// CleanerStore is what a Cleaner needs of the store.
+// CleanerStore is the part of the store that a Cleaner uses.
 type CleanerStore interface {
 	DropKilled(ctx context.Context, t time.Time, keep int) (dropped int64, err error)
 	Checkpoint(ctx context.Context) error
 }
 
-// CleanerConfig is what a Cleaner is made of. All fields are required.
+// CleanerConfig holds the dependencies and settings of a Cleaner. All fields are required.
 type CleanerConfig struct {
 	Instance string
 	Driver   vm.Query
@@ -49,14 +49,14 @@ type CleanerConfig struct {
 	LockTemplates func(ctx context.Context) (unlock func(), err error)
 	// InUse returns the ids of machines, slots and claims that are in use.
 	InUse func() map[string]bool
-	// Freed counts what was freed, by hygiene.Kind.
+	// Freed counts the freed objects, by hygiene.Kind.
 	Freed func(kind string)
 	// Life ends when the daemon closes.
 	Life context.Context
 	Log  *slog.Logger
 }
 
-// Cleaner frees what operations left behind. Safe for concurrent use.
+// Cleaner frees objects that operations left behind. Safe for concurrent use.
 type Cleaner struct {
 	cfg CleanerConfig
 
@@ -75,8 +75,8 @@ type SlotLister interface {
 	Leased(ctx context.Context) ([]machine.Slot, error)
 }
 
-// Clean frees what operations left behind whose own clean-up failed, forgets old
-// rows, and leaves for the next time what cannot be freed now.
+// Clean frees objects of operations whose own clean-up failed, forgets old rows, and
+// leaves objects that cannot be freed now for the next time.
 func (c *Cleaner) Clean(ctx context.Context) {
 	c.cleaning.Lock()
 	defer c.cleaning.Unlock()

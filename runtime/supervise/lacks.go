@@ -9,22 +9,22 @@ import (
 	"github.com/rundlet/rundlet/policy/limits"
 )
 
-// What a daemon can lack besides what package host names.
+// Resources that a daemon can lack, besides those that package host names.
 const (
 	LackDisk = "disk space"
 	// LackHearing: silence of sandboxes does not count, for the daemon is not
 	// able to hear them.
 	LackHearing = "a way to hear its sandboxes"
-	// LackNetwork: another program took away what sandboxes reach the network by,
-	// and it is not repaired yet.
+	// LackNetwork: another program removed a part of the network of sandboxes, and it is
+	// not repaired yet.
 	LackNetwork = "a network that is whole"
 )
 
 // SelfRepairer is a Network that repairs itself.
 type SelfRepairer interface {
-	// Broken is what is lost at present; nil if nothing. It waits for nothing.
+	// Broken returns the present losses; nil if there are none. It does not block.
 	Broken() []string
-	// Repairs counts what was lost and repaired, by kind.
+	// Repairs counts the repaired losses, by kind.
 	Repairs() map[string]uint64
 }
 
@@ -33,14 +33,14 @@ var AllLacks = []string{
 	host.LackDescriptors, host.LackMemory, host.LackPorts, host.LackProcesses, host.LackConntrack, LackDisk, LackHearing, LackNetwork,
 }
 
-// lacks is what the daemon was found to lack. Guarded by supervisor.mu.
+// lacks are the missing resources that were found. Guarded by supervisor.mu.
 type lacks struct {
 	sampled []string // when the machine was last looked at
 	heard   []string // when sandboxes were last asked for a sign of life
 }
 
-// Lacking returns what the daemon lacks for its own work now, of AllLacks, in
-// order; nil if nothing. It waits for nothing.
+// Lacking returns the resources that the daemon lacks for its own work now, of
+// AllLacks, in order; nil if none. It does not block.
 func (h *Host) Lacking() []string {
 	out := h.shortages()
 	if n, ok := h.cfg.Network.(SelfRepairer); ok && n.Broken() != nil {
@@ -91,8 +91,8 @@ func (h *Host) checkLimits(s autoscale.Sample, c autoscale.Config) (refuse strin
 	return refuse
 }
 
-// NoteDeaf reports why silence does not count, once, until that changes. lack is
-// what the daemon lacks, as far as it is known.
+// NoteDeaf reports why silence does not count, once, until that changes. lack is the
+// missing resource of the daemon, as far as it is known.
 func (h *Host) NoteDeaf(lack, why string) {
 	switch was := h.deaf; {
 	case why != "" && was == "":
@@ -111,7 +111,7 @@ func (h *Host) NoteDeaf(lack, why string) {
 	h.setLacks(func(l *lacks) { l.heard = heard })
 }
 
-// setLacks changes what is lacking, and logs it if that is another than before.
+// setLacks changes the missing resources, and logs them if they differ from before.
 func (h *Host) setLacks(change func(*lacks)) {
 	before := h.shortages()
 	h.mu.Lock()

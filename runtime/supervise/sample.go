@@ -9,8 +9,8 @@ import (
 )
 
 // HostSample returns a Sample for Supervision: the host's pressures and memory,
-// and of the disk that holds root what probe says is free of total. What this
-// system does not report is zero, which is ignored, and not an error.
+// and for the disk that holds root the free part of total that probe reports. Values
+// that this system does not report are zero, which is ignored, and not an error.
 func HostSample(h host.Host, probe disk.Probe, root string, total int64) func() (autoscale.Sample, error) {
 	return func() (autoscale.Sample, error) {
 		var s autoscale.Sample
@@ -26,7 +26,7 @@ func HostSample(h host.Host, probe disk.Probe, root string, total int64) func() 
 	}
 }
 
-// known drops the error of what does not exist here.
+// known drops the error of a value that this system does not have.
 func known(err error) error {
 	if errors.Is(err, errors.ErrUnsupported) {
 		return nil

@@ -8,7 +8,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// View is what a Watcher sees of a sandbox.
+// View is the part of a sandbox that a Watcher sees.
 type View struct {
 	ID string
 	// Run counts the machines that it had.
@@ -21,7 +21,7 @@ type View struct {
 	// Busy: a lifecycle call works on it, within its time. Overdue: one should have
 	// ended.
 	Busy, Overdue bool
-	// Condemned: a kill owns what is left of it.
+	// Condemned: a kill owns the rest of it.
 	Condemned bool
 }
 
@@ -33,13 +33,13 @@ func (v View) state() sandbox.State {
 	return v.State
 }
 
-// Sandboxes is what a Watcher needs of the state machine: a look, and the verbs by
-// which it settles what is stuck.
+// Sandboxes is the part of the state machine that a Watcher uses: a look, and the
+// verbs by which it settles stuck sandboxes.
 type Sandboxes interface {
 	// Views returns the sandboxes that are not killed, in no order.
 	Views() []View
 	View(id string) (View, bool)
-	// Found returns what decides about a sandbox that is past its deadline.
+	// Found returns the facts that decide about a sandbox past its deadline.
 	Found(ctx context.Context, id string) (row reconcile.Row, machine reconcile.Machine, network bool)
 	// BreakOff ends the contexts of the lifecycle calls of a sandbox.
 	BreakOff(id string)

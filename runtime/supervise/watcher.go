@@ -23,14 +23,14 @@ const (
 	// LeastBeats and MostBeats bound how many are asked at the same time: each wakes
 	// its guest, which is work for a processor.
 	LeastBeats, MostBeats = 4, 64
-	// BeatTime is what one that answers takes at most, on a host that is busy.
+	// BeatTime is the longest time in which an answering one answers, on a busy host.
 	BeatTime = 50 * time.Millisecond
 	// LeastMissed is how many signs of life in a row must be missed, however
 	// long the silence was.
 	LeastMissed = 3
 )
 
-// WatcherConfig is what a Watcher is made of. All fields are required.
+// WatcherConfig holds the dependencies and settings of a Watcher. All fields are required.
 type WatcherConfig struct {
 	// Interval is how often Beat is called, and Timeout how long a running sandbox may
 	// be silent; 0 is reconcile.DefaultHeartbeatTimeout.
@@ -45,8 +45,8 @@ type WatcherConfig struct {
 	Log        *slog.Logger
 }
 
-// Watcher asks running sandboxes for signs of life and settles what is stuck. Safe
-// for concurrent use.
+// Watcher asks running sandboxes for heartbeats and settles stuck ones. Safe for
+// concurrent use.
 type Watcher struct {
 	cfg  WatcherConfig
 	life context.Context
@@ -59,12 +59,12 @@ type Watcher struct {
 	report WatcherReport
 }
 
-// WatcherReport is what a Watcher found and did. The caller may keep it.
+// WatcherReport lists the findings and actions of a Watcher. The caller may keep it.
 type WatcherReport struct {
 	// Stuck is how many sandboxes the last round found past the deadline of a
 	// transitional state, and Silent how many running ones did not answer.
 	Stuck, Silent int
-	// Settled counts what was done about stuck sandboxes, by reconcile.Action.
+	// Settled counts the actions on stuck sandboxes, by reconcile.Action.
 	Settled map[string]uint64
 }
 
@@ -83,7 +83,7 @@ func NewWatcher(cfg WatcherConfig) *Watcher {
 	return &Watcher{cfg: cfg, life: cfg.Background.Context(), beats: map[string]*beat{}}
 }
 
-// Report returns what the Watcher found and did.
+// Report returns the findings and actions of the Watcher.
 func (w *Watcher) Report() WatcherReport {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -115,7 +115,7 @@ func (w *Watcher) Beat(ctx context.Context) {
 	for _, v := range all {
 		group.Go(func() error {
 			if ctx.Err() != nil {
-				return nil // What was not heard at the end says nothing.
+				return nil // Silence at the end of the context says nothing.
 			}
 			v, ok := w.cfg.Sandboxes.View(v.ID)
 			if !ok {
@@ -163,7 +163,7 @@ func (w *Watcher) with(id string, f func(*beat)) {
 	f(b)
 }
 
-// judge decides what is to become of a sandbox now.
+// judge decides about a sandbox now.
 func (w *Watcher) judge(ctx context.Context, v View, now time.Time) reconcile.Record {
 	watched := reconcile.Watched{ID: v.ID, Deadline: v.Deadline, Row: reconcile.Row{State: v.State}}
 	w.with(v.ID, func(b *beat) {

@@ -27,7 +27,7 @@ func (t *Templates) Prepare(ctx context.Context) error {
 }
 
 // BaseSpec returns the spec by which a driver restores the prepared base, apart
-// from what each sandbox has of its own. It is for measuring.
+// from the state that each sandbox adds. It is for measuring.
 func (t *Templates) BaseSpec(ctx context.Context) (vm.Spec, error) {
 	tpl, err := t.Base(ctx)
 	if err != nil {

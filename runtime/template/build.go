@@ -22,7 +22,7 @@ import (
 // readySnapshot is the name of a template's snapshot.
 const readySnapshot = "ready"
 
-// templateBuilds has a line of its own in the queue, beside those of the keys.
+// templateBuilds has a separate line in the queue, beside those of the keys.
 const templateBuilds = "template builds"
 
 // bootTimeout bounds the boot of a template and its save.

@@ -21,7 +21,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Image is a root file system and what runs in it: what a template is made of.
+// Image is the input of a template: a root file system and the program that runs in it.
 type Image struct {
 	// Spec holds Rootfs, Mounts, Args, Env and Cwd.
 	Spec vm.Spec
@@ -29,7 +29,7 @@ type Image struct {
 	Stamp string
 }
 
-// Store is what Templates need of the store.
+// Store is the part of the store that Templates use.
 type Store interface {
 	Templates(ctx context.Context) ([]store.Template, error)
 	PutTemplate(ctx context.Context, t store.Template) error
@@ -40,7 +40,7 @@ type Store interface {
 	Specs(ctx context.Context) ([]string, error)
 }
 
-// Config is what Templates are made of. HostStamp and Prune may be nil.
+// Config holds the dependencies and settings of Templates. HostStamp and Prune may be nil.
 type Config struct {
 	// Base makes, or finds, the image of the template base.
 	Base func(ctx context.Context) (Image, error)
@@ -65,7 +65,7 @@ type Config struct {
 	Steps      *step.Recorder
 	// Keep receives each template that was built: *pool.Pool keeps machines of it.
 	Keep func(from claim.Origin)
-	// Progress receives a line about what takes long.
+	// Progress receives a line about each long operation.
 	Progress func(line string)
 	Log      *slog.Logger
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Sandbox is what a Meter knows about a sandbox.
+// Sandbox is the state of a sandbox that a Meter knows.
 type Sandbox struct {
 	ID   string
 	Size sandbox.Size
@@ -23,11 +23,11 @@ type Sandbox struct {
 	// Running: it has one now. Busy: a lifecycle call works on it, so that its guest
 	// may be frozen and is not asked.
 	Running, Busy bool
-	// Token is what its agent asks of clients; it may be empty.
+	// Token is the one that its agent requires of clients; it may be empty.
 	Token string
 }
 
-// Config is what a Meter is made of. All fields are required.
+// Config holds the dependencies and settings of a Meter. All fields are required.
 type Config struct {
 	Driver vm.Statser
 	// Sandboxes returns those that are not killed, in any order, and Sandbox one of
@@ -121,7 +121,7 @@ func (m *Meter) measure(ctx context.Context, sb Sandbox) {
 	u.add(sb.Run, stats, sb.Size.VCPUs)
 }
 
-// ask asks a guest what it uses; nil if it does not answer.
+// ask asks a guest for its resource use; nil if it does not answer.
 func (m *Meter) ask(ctx context.Context, sb Sandbox) *envd.Metrics {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -134,8 +134,8 @@ func (m *Meter) ask(ctx context.Context, sb Sandbox) *envd.Metrics {
 
 // Metrics returns the measurements of a sandbox in [start, end], oldest first; a
 // zero bound is none. There is one every ten seconds that it ran, for an hour.
-// Memory and disk are what the guest counts; the memory of a guest that does not
-// answer is what the host counts, and its disk is zero.
+// Memory and disk are counted by the guest. For a guest that does not answer the host
+// counts the memory, and the disk is zero.
 func (m *Meter) Metrics(sb Sandbox, start, end time.Time) (out []sandbox.Metric) {
 	for _, r := range m.readings(sb.ID, false) {
 		at := time.UnixMilli(r.at)
@@ -156,7 +156,7 @@ func (m *Meter) Newest(sb Sandbox) (sandbox.Metric, bool) {
 	return r[0].metric(sb.Size), true
 }
 
-// readings returns a copy of what is kept of a sandbox, or of the last of it.
+// readings returns a copy of the measurements of a sandbox, or of the last one.
 func (m *Meter) readings(id string, last bool) []reading {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package usage measures what sandboxes use and keeps the measurements for an
-// hour. It asks the host, and a guest only when that has done something: an idle
-// guest stays idle. It may import envd, sandbox and vm.
+// Package usage measures the resource use of sandboxes and keeps the measurements for
+// an hour. It asks the host, and a guest only after that was active: an idle guest
+// stays idle. It may import envd, sandbox and vm.
 package usage
 
 import (
@@ -20,7 +20,7 @@ const (
 	Interval = 10 * time.Second
 	// Kept is how long measurements are kept.
 	Kept = time.Hour
-	// askTimeout is how long a guest may take to say what it uses.
+	// askTimeout is how long a guest may take to report its resource use.
 	askTimeout = time.Second
 	// guestBusy is what a guest computes at least until it is asked again, and
 	// askAnyway is when it is in any case. One that is idle stays so.
@@ -31,7 +31,7 @@ const (
 	askBusy = 5 * time.Minute
 )
 
-// usage is what one sandbox used. It takes 24 bytes for each measurement: there are
+// usage is the resource use of one sandbox. It takes 24 bytes for each measurement: there are
 // many sandboxes.
 type usage struct {
 	readings []reading // oldest first
@@ -122,7 +122,7 @@ func kib(bytes int64) uint32 {
 	return uint32(min((bytes-1)>>10+1, math.MaxUint32))
 }
 
-// forget drops what is too old.
+// forget drops old measurements.
 func (u *usage) forget(now time.Time) {
 	since := now.Add(-Kept).UnixMilli()
 	old := 0

@@ -34,15 +34,15 @@ type lostError string
 
 func (e lostError) Error() string { return string(e) }
 
-// adoption is a machine that was found on the host, and what became of it.
+// adoption is a machine that was found on the host, and its outcome.
 type adoption struct {
 	r   record
 	m   *machine
 	err error
 }
 
-// Adopt implements vm.Adopter. It fails, and leaves alone what it did not adopt,
-// if it cannot find out whether a machine is gone.
+// Adopt implements vm.Adopter. It fails, and leaves alone the machines that it
+// did not adopt, if it cannot find out whether a machine is gone.
 func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]string, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, failure("adopt", "", nil, err)
@@ -274,7 +274,7 @@ func (d *Driver) meet(ctx context.Context, m *machine) error {
 	return nil
 }
 
-// clean frees what dead machines left. It signals only processes whose command
+// clean frees the objects that dead machines left. It signals only processes whose command
 // line names the machine's bundle.
 func (d *Driver) clean(keys []string) {
 	bundles := map[string]bool{}

@@ -21,7 +21,7 @@ import (
 // afterLoad is an object in each sandbox's kernel that is saved and loaded with
 // it. While it is loaded, before gVisor starts the clocks and the guest, it
 // makes the kernel go on as if it had not been saved: see docs/upstream for what
-// gVisor does by itself. gVisor has no hook for that, but it saves the endpoints
+// gVisor already does. gVisor has no hook for that, but it saves the endpoints
 // that no program owns with their own methods, and this is one of them.
 // No network stack delivers anything to it, so of all the methods of an endpoint
 // only Abort is called.
@@ -77,7 +77,7 @@ func (a *afterLoad) StateSave(sink state.Sink) {
 	sink.Save(4, &a.foreign)
 }
 
-// take notes what the next load of a kernel needs.
+// take saves the state that the next load of a kernel needs.
 func (a *afterLoad) take(k *kernel.Kernel) {
 	a.timekeeper = k.Timekeeper()
 	s, ok := k.RootNetworkNamespace().Stack().(*netstack.Stack)

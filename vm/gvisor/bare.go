@@ -61,8 +61,8 @@ func (d *Driver) Processes(id string) ([]int, error) {
 }
 
 // bare is a start by gVisor's library alone: the same flags and spec as a
-// machine, without limits, records and watching. It is what a machine's restore
-// or boot is measured against.
+// machine, without limits, records and watching. A machine's restore or boot
+// is compared with it.
 type bare struct {
 	d      *Driver
 	key    string

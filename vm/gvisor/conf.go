@@ -13,7 +13,7 @@ type Config struct {
 	// Drivers may share it if their Instances differ. Required; "," and ":" are
 	// not allowed in it.
 	StateDir string
-	// RunDir holds what belongs to running machines; a tmpfs such as
+	// RunDir holds the files of running machines; a tmpfs such as
 	// /run/rundlet. Required, at most 70 bytes long because a socket below it
 	// must fit into a socket address.
 	RunDir string
@@ -22,7 +22,7 @@ type Config struct {
 	Instance string
 	// Cgroups is "auto" (the default: limits are enforced where the host has
 	// control groups, and a spec that asks for limits is refused where it has
-	// none) or "off" (limits are what the guest sees, nothing enforces them).
+	// none) or "off" (the guest sees the limits, but they are not enforced).
 	Cgroups string
 	// DialContext reaches a guest address; nil is a plain net.Dialer. The
 	// network package supplies one that dials inside its router namespace.
@@ -34,8 +34,8 @@ type Config struct {
 	// Debug writes gVisor's own logs to <RunDir>/machines/<key>/log-*.
 	Debug bool
 	// Failpoint, if not nil, is called at every step of Steps, by the goroutine
-	// that does it and with the id of the machine. It is for tests of what a
-	// process leaves that dies there.
+	// that does it and with the id of the machine. It is for tests of the
+	// state that a process leaves that dies there.
 	Failpoint func(step, id string)
 }
 

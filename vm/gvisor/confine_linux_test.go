@@ -55,7 +55,7 @@ type suiteCrash struct {
 func TestSuiteCrashChild(t *testing.T) {
 	text := os.Getenv(suiteCrashEnv)
 	if text == "" {
-		t.Skip("TestConformance runs it, in processes of its own")
+		t.Skip("TestConformance runs it, in separate processes")
 	}
 	var c suiteCrash
 	if err := json.Unmarshal([]byte(text), &c); err != nil {

@@ -23,8 +23,8 @@ const (
 )
 
 // console drains a machine's console pipe into a ring of lines, for as long as
-// the machine lives, so that a guest never blocks on it. What it keeps is
-// bounded whatever the guest writes.
+// the machine lives, so that a guest never blocks on it. Its memory is
+// bounded, whatever the guest writes.
 type console struct {
 	file *os.File
 	done chan struct{} // Closed when drain has returned.
@@ -74,8 +74,7 @@ func (c *console) write(p []byte) {
 	c.ring.write(p)
 }
 
-// finish takes what is left in the pipe after the guest's end and stops
-// draining. The lines stay readable. It may be called more than once.
+// finish reads the rest of the pipe after the guest's end and stops draining. The lines stay readable. It may be called more than once.
 func (c *console) finish() {
 	_ = c.file.SetReadDeadline(time.Unix(1, 0))
 	<-c.done

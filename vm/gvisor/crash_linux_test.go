@@ -103,7 +103,7 @@ const passing = "passing "
 func TestCrashChild(t *testing.T) {
 	text := os.Getenv(crashEnv)
 	if text == "" {
-		t.Skip("TestCrashAtEveryStep runs it, in processes of its own")
+		t.Skip("TestCrashAtEveryStep runs it, in separate processes")
 	}
 	var c crash
 	if err := json.Unmarshal([]byte(text), &c); err != nil {

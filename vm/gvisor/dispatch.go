@@ -112,7 +112,7 @@ type launch struct {
 	CPUs        int      `json:"cpus,omitempty"`
 	MemoryBytes int64    `json:"memory_bytes,omitempty"`
 	CgroupProcs []string `json:"cgroup_procs,omitempty"`
-	// StartHeap is what loading a snapshot may allocate before garbage is
+	// StartHeap is the heap that loading a snapshot may allocate before garbage is
 	// collected, if more than usual.
 	StartHeap int64 `json:"start_heap,omitempty"`
 	// Tasks is how many processes and threads the sandbox may have on the host, and

@@ -1,5 +1,5 @@
 // Package gvisor is the embedded default driver: it runs every machine as a
-// gVisor sandbox, a user-space kernel in a process of its own, out of the same
+// gVisor sandbox, a user-space kernel in a separate process, out of the same
 // binary. Nothing is installed and no KVM is needed.
 //
 // It may import vm, internal/turn, the gVisor module and the standard library; only
@@ -18,7 +18,7 @@
 // New fails in a process that has not called it.
 //
 // Standard input, output and error of the program must be open (they may be
-// /dev/null). No sandbox ever keeps them: each machine has a console of its own.
+// /dev/null). No sandbox ever keeps them: each machine has a separate console.
 //
 // Importing the package binds the main goroutine to the main thread: gVisor
 // moves threads between network namespaces, and takes the main thread's for that
@@ -28,26 +28,26 @@
 // their parent; whether orphans are reaped by it (PR_SET_CHILD_SUBREAPER) or by
 // init is a choice for the whole process, which this package leaves to main.
 //
-// # What is where
+// # Files
 //
 // Config.StateDir holds the snapshots and is durable. It is also where running
 // machines write to their disks, into files that have no name and so end with
-// the machine. Config.RunDir holds what else belongs to running machines and
+// the machine. Config.RunDir holds the other files of running machines and
 // should be on a tmpfs, so that a reboot empties it. One driver value at a time
 // may use a RunDir.
 //
-// gVisor mounts a tmpfs over an empty /tmp. What is written there counts as
-// memory and is in no snapshot of the file system, so a root file system should
+// gVisor mounts a tmpfs over an empty /tmp. Data that is written there counts
+// as memory and is in no snapshot of the file system, so a root file system should
 // have a file in /tmp.
 //
-// # What is believed
+// # State of a machine
 //
-// What a machine is, its sentry says: see readStacks. gVisor's own state file is
+// The sentry reports the state of a machine: see readStacks. gVisor's own state file is
 // written for its command line and never read. gVisor's requests know no
 // context, so each runs beside its caller (see Driver.do), and Destroy kills a
 // sentry that does not answer.
 //
-// A process that dies leaves nothing that Adopt of the next one does not take
-// over or free, whatever it was doing: see Steps. The collector closes a few
+// Adopt of the next process takes over or frees everything that a dead process
+// left, at whatever step it died: see Steps. The collector closes a few
 // files of a destroyed machine, some time later.
 package gvisor

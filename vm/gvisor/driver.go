@@ -80,8 +80,7 @@ type machine struct {
 	// system only, which the sandbox has open already.
 	pending string
 	cold    bool
-	// hostFiles are what the snapshot that the machine is restored from needs of
-	// the host, and savedSetUID the files that were made set-uid before it.
+	// hostFiles are the files of the host that the snapshot of the restore needs, and savedSetUID the files that were made set-uid before it.
 	hostFiles   []hostFile
 	savedSetUID []string
 	// setUID are the files that are made set-uid when the guest runs.

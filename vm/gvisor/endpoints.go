@@ -18,7 +18,7 @@ import (
 // When the same two ports connect again, the end that waits takes a new
 // connection for an old packet, unless its sequence number is above the old
 // one's, which only the old secret assures. Without connections each restore has
-// a secret of its own, so sandboxes of one template do not share one.
+// a new secret, so sandboxes of one template do not share one.
 func localConnections(s *stack.Stack) bool {
 	for _, ep := range s.RegisteredEndpoints() {
 		if e, ok := ep.(*tcp.Endpoint); ok && e.EndpointState() != tcp.StateListen {

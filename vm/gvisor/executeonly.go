@@ -26,7 +26,7 @@ func executeUnreadable(at bool) wrapper {
 				all[0].Value = atCWD
 			}
 			flags := all[4].Int()
-			// Any user has the right to trace in a user namespace of its own.
+			// Any user has the right to trace in a new user namespace.
 			if flags&^(linux.AT_EMPTY_PATH|linux.AT_SYMLINK_NOFOLLOW) != 0 || t.UserNamespace() != t.Kernel().RootUserNamespace() {
 				return fn(t, no, args)
 			}

@@ -49,7 +49,7 @@ func needRoot(t testing.TB) {
 
 var instances atomic.Int64
 
-// newDriver opens a driver of its own below a short temporary directory.
+// newDriver opens a new driver below a short temporary directory.
 func newDriver(t testing.TB, change ...func(*Config)) *Driver {
 	t.Helper()
 	needRoot(t)
@@ -119,7 +119,7 @@ func makeRootfs(t testing.TB) string {
 
 var links atomic.Int64
 
-// guestSpec is a machine with a network namespace of its own, connected to the
+// guestSpec is a machine with a separate network namespace, connected to the
 // tests' namespace.
 func guestSpec(t testing.TB) vm.Spec {
 	t.Helper()

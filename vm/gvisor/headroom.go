@@ -19,27 +19,27 @@ import (
 // decodes all its objects. The factors are upper bounds of what
 // BenchmarkOverhead measures; see docs/reliability.md.
 const (
-	// saveFactor is what a save takes for each byte that the sandbox's processes
-	// have for themselves, which is mostly the sentry's objects.
+	// saveFactor is the memory that a save takes for each byte of private memory of the
+	// sandbox's processes, which is mostly the sentry's objects.
 	saveFactor = 3
-	// saveThread is what a save takes for each host thread: a process of the guest
+	// saveThread is the memory that a save takes for each host thread: a process of the guest
 	// has about three.
 	saveThread = 768 << 10
-	// loadFactor is what a restore takes for each byte of the encoded objects.
+	// loadFactor is the memory that a restore takes for each byte of the encoded objects.
 	loadFactor = 16
-	// leastHeadroom is what a save or a restore of next to nothing may take.
+	// leastHeadroom is the memory that a save or a restore of next to nothing may take.
 	leastHeadroom = 64 * mib
 )
 
-// headroom keeps account of what saves and restores may take of the host's
-// memory beyond the limits of their machines, all of them together.
+// headroom counts the memory of the host that saves and restores may take beyond the
+// limits of their machines, all of them together.
 type headroom struct {
 	mu        sync.Mutex
 	granted   int64
 	available func() (int64, error) // Of the host, in bytes.
 }
 
-// hostReserve is what saves and restores leave to the rest of the host.
+// hostReserve is the memory that saves and restores leave to the rest of the host.
 const hostReserve = 128 * mib
 
 // grant counts bytes against the host, or fails if it lacks them. The caller
@@ -52,7 +52,7 @@ func (h *headroom) grant(bytes int64) (free func(), err error) {
 		return nil, fmt.Errorf("memory of the host: %w", err)
 	}
 	if left := available - h.granted - hostReserve; bytes > left {
-		return nil, fmt.Errorf("%w: it may take %d MiB for a moment, and the host has %d MiB",
+		return nil, fmt.Errorf("%w: it may need %d MiB temporarily, and the host has %d MiB available",
 			vm.ErrOutOfMemory, bytes/mib, max(0, left)/mib)
 	}
 	h.granted += bytes

@@ -62,7 +62,7 @@ func hostFiles(pid int, own []string) ([]hostFile, error) {
 		if err := unix.Stat(dir+entry.Name(), &st); errors.Is(err, unix.ENOENT) {
 			continue
 		} else if err != nil {
-			return nil, fmt.Errorf("look at %s of the sandbox: %w", link, err)
+			return nil, fmt.Errorf("inspect %s of the sandbox: %w", link, err)
 		}
 		if st.Mode&unix.S_IFMT != unix.S_IFREG {
 			continue

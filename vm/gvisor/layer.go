@@ -14,7 +14,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// gVisor gives each mount that is written to a writable layer of its own, and
+// gVisor gives each mount that is written to a separate writable layer, and
 // each of these the whole size of the disk. So mounts with Overlay are none of the
 // sandbox's: its file server mounts them below the root directory, in its own
 // mount namespace, before it serves that. The guest then has one file system,

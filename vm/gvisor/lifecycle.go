@@ -153,8 +153,7 @@ func (d *Driver) Destroy(_ context.Context, id string) error {
 	return nil
 }
 
-// notDestroyed makes it possible to destroy a machine again for what was not
-// freed. Its processes were killed.
+// notDestroyed makes it possible to destroy a machine again, to free the rest. Its processes were killed.
 func (d *Driver) notDestroyed(m *machine) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -276,7 +275,7 @@ func (d *Driver) rename(m *machine, oldID, newID string) error {
 	}
 	d.step(stepRenameMoved, oldID)
 	if from != "" {
-		// Without it, the next process would look for them in vain, no more.
+		// Without it, the next process would only look for them and find none.
 		_ = d.writeRecord(m, newID, "")
 	}
 	d.mu.Lock()

@@ -19,7 +19,7 @@ import (
 const (
 	closingServer = "127.0.0.1:8000"
 	// firstPort is the first local port of the connections to closingServer.
-	// It is below those that the guest's stack picks by itself.
+	// It is below the ports that the guest's stack picks.
 	firstPort = 11000
 	// patience is how long a client waits for a connection to itself.
 	patience = 4 * time.Second

@@ -22,7 +22,7 @@ import (
 	"github.com/rundlet/rundlet/vm/vmtest"
 )
 
-// TestMain runs the tests in network and mount namespaces of their own, so
+// TestMain runs the tests in separate network and mount namespaces, so
 // that nothing of them is ever seen by the host. The same binary is also the
 // sandbox and the guest's first process.
 func TestMain(m *testing.M) {

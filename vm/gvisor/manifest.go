@@ -85,8 +85,8 @@ func parseManifest(data []byte) (*manifest, error) {
 	var version struct {
 		Format int64 `json:"format"`
 	}
-	// First the version alone: what a later one adds is not damage. What is not a manifest at
-	// all is reported below.
+	// First the version alone: additions of a later one are not damage. A file that is not
+	// a manifest at all is reported below.
 	_ = json.Unmarshal(data, &version)
 	if err := format.Check("the manifest of the snapshot", version.Format, manifestFormat); err != nil {
 		return nil, err

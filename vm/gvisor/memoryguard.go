@@ -94,7 +94,7 @@ func (g *memoryGuard) stall(fault bool) time.Duration {
 	return min(mostStall, leastStall+time.Duration(int64(mostStall)*over/g.budget.slack()))
 }
 
-// measure reads what is in use: two reads of counters, no scan.
+// measure reads the memory in use: two reads of counters, no scan.
 func (g *memoryGuard) measure(k *kernel.Kernel, now int64) bool {
 	guest, err := k.MemoryFile().TotalUsage()
 	if err != nil {
@@ -118,7 +118,7 @@ func heapInUse() int64 {
 	return int64(samples[0].Value.Uint64() - samples[1].Value.Uint64())
 }
 
-// liveHeap is what the last garbage collection found to be in use.
+// liveHeap is the heap in use at the last garbage collection.
 func liveHeap() int64 {
 	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(samples)

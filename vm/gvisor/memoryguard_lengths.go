@@ -15,7 +15,7 @@ import (
 )
 
 // One system call can take as much memory as its length says, and the guard
-// looks between system calls only. So what does not fit is done in pieces.
+// looks between system calls only. So a call that does not fit is done in pieces.
 
 // piece is how much one call may take without being asked whether it fits.
 const piece = 4 * mib

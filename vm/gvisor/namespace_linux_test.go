@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// child is a process of the guest in a network namespace of its own, and the
+// child is a process of the guest in a new network namespace, and the
 // two ways to speak with it.
 var child struct {
 	sync.Mutex

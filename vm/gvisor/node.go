@@ -13,11 +13,11 @@ import (
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
-// nodeLimits are what all sandboxes of a driver may take of the host together, and
-// what one of them may take of its threads.
+// nodeLimits bound the resources of the host that all sandboxes of a driver use, and
+// the threads of one of them.
 type nodeLimits struct {
-	// Memory is in bytes. It is above where new work is refused (a tenth of the
-	// memory left), so that it is met only by what sandboxes do that exist.
+	// Memory is in bytes. It is above the use at which new work is refused (a tenth
+	// of the memory left), so that only existing sandboxes can reach it.
 	Memory int64
 	// Tasks are processes and threads of the host.
 	Tasks int64
@@ -26,11 +26,10 @@ type nodeLimits struct {
 }
 
 const (
-	// mostHostMemory is the most that is kept of the host's memory, which is a tenth
-	// of it.
+	// mostHostMemory bounds the memory that is kept for the host, which is a tenth of all.
 	mostHostMemory = 4 << 30
 	// mostSandboxTasks is a safety net on hosts with many; leastSandboxTasks is
-	// what a sandbox with a few hundred processes has: an idle one has 31.
+	// enough for a sandbox with a few hundred processes: an idle one has 31.
 	mostSandboxTasks, leastSandboxTasks = 8192, 1024
 	// sharesOfTasks is how many sandboxes it takes, at least, to use up the tasks.
 	sharesOfTasks = 8
@@ -122,8 +121,8 @@ func (d *Driver) Tasks() (used, most int64) {
 	return used, d.node.limits.Tasks
 }
 
-// available is what a save or a restore may still take: of the host's memory, and
-// of what all sandboxes may have together.
+// available is the memory that a save or a restore may still take: of the host, and
+// of the limit of all sandboxes together.
 func (d *Driver) available() (int64, error) {
 	bytes, err := hostAvailable()
 	g := d.node.group()

@@ -18,7 +18,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// resumed is a restore of a snapshot of id, running, in a network of its own.
+// resumed is a restore of a snapshot of id, running, in a new network.
 func resumed(t testing.TB, id, snapshot string) vm.Spec {
 	s := guestSpec(t)
 	return vm.Spec{NetNS: s.NetNS, GuestIP: s.GuestIP, MemoryMiB: 512,

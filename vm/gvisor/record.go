@@ -22,8 +22,8 @@ import (
 // nothing: a machine that is not understood is not lost.
 const recordFormat = 1
 
-// record is what a later process needs to take over a machine, or to clean up
-// after it. It is written before anything is made for the machine, and again
+// record has the facts that a later process needs to take over a machine, or to clean
+// up after it. It is written before the first object of the machine is made, and again
 // when its processes are known.
 type record struct {
 	Format  int64     `json:"format"`
@@ -34,11 +34,10 @@ type record struct {
 	Spec    vm.Spec   `json:"spec"`
 	Pending string    `json:"pending,omitempty"`
 	Cold    bool      `json:"cold,omitempty"`
-	// Status is what the machine was last known to be; empty until it is
-	// created. It counts only while the sentry itself does not answer.
+	// Status is the last known one of the machine; empty until it is created. It counts only while the sentry itself does not answer.
 	Status vm.Status `json:"status,omitempty"`
 	// Resume says that Create itself loads a snapshot: found before that, the
-	// machine is not what was asked for.
+	// machine is incomplete.
 	Resume bool `json:"resume,omitempty"`
 	// From is the id that the snapshots may still have: a renaming moves them
 	// after it has written the record.
@@ -55,7 +54,7 @@ type record struct {
 	GoferStart   uint64 `json:"gofer_start,omitempty"`
 }
 
-// thisBoot is what bootID has read.
+// thisBoot is the id that bootID has read.
 var thisBoot struct {
 	mu sync.Mutex
 	id string

@@ -12,7 +12,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// sentryState is what a sentry says about itself.
+// sentryState is the state that a sentry reports.
 type sentryState struct {
 	// request is one that the sentry has been sent and that may change the rest:
 	// a daemon that died does not take back what it asked for. Empty if there is

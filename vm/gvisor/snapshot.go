@@ -28,17 +28,17 @@ func (c Config) snapshotDir(vmID, snapshot string) string {
 }
 
 // Snapshot implements vm.Provider. gVisor cannot stop in the middle of saving:
-// when the context ends meanwhile the machine stays busy, and what was saved is
-// removed when it has finished.
+// when the context ends meanwhile the machine stays busy, and the files of the save
+// are removed when it has finished.
 func (d *Driver) Snapshot(ctx context.Context, id, snapshot string) error {
 	return d.save(ctx, id, snapshot, false)
 }
 
-// SnapshotFilesystem implements vm.FilesystemSnapshotter. What it saves are the
-// writable layers of the root and of the mounts with Overlay: names, contents,
+// SnapshotFilesystem implements vm.FilesystemSnapshotter. It saves the writable
+// layers of the root and of the mounts with Overlay: names, contents,
 // owners, modes, links, deletions, and times to the second. Extended attributes
-// are kept if their value is text and not empty. Sockets and what guests
-// mounted themselves are not in it, as after a reboot. ErrUnavailable if deleted
+// are kept if their value is text and not empty. Sockets and mounts that
+// the guest made are not in it, as after a reboot. ErrUnavailable if deleted
 // files, of this and earlier boots, take as much room as the disk has.
 func (d *Driver) SnapshotFilesystem(ctx context.Context, id, snapshot string) error {
 	return d.save(ctx, id, snapshot, true)

@@ -21,7 +21,7 @@ import (
 )
 
 // capabilities is every capability: root in the guest is root of the guest's
-// own kernel, and what separates it from the host is that kernel.
+// own kernel, and that kernel separates it from the host.
 var capabilities = []string{
 	"CAP_AUDIT_CONTROL", "CAP_AUDIT_READ", "CAP_AUDIT_WRITE", "CAP_BLOCK_SUSPEND", "CAP_CHOWN",
 	"CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_IPC_LOCK",
@@ -33,7 +33,7 @@ var capabilities = []string{
 	"CAP_SYSLOG", "CAP_WAKE_ALARM",
 }
 
-// checkSpec refuses what cannot be honoured, before anything is done.
+// checkSpec refuses fields that cannot be honoured, before any effect.
 func checkSpec(spec vm.Spec) error {
 	invalid := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", vm.ErrInvalid, fmt.Sprintf(format, args...))
@@ -71,7 +71,7 @@ func checkSpec(spec vm.Spec) error {
 	return checkCold(spec)
 }
 
-// checkCold checks what counts on a cold boot only.
+// checkCold checks the fields that count on a cold boot only.
 func checkCold(spec vm.Spec) error {
 	invalid := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", vm.ErrInvalid, fmt.Sprintf(format, args...))
@@ -248,7 +248,7 @@ func guestCPUs(vcpus int) int {
 	return min(max(vcpus, 2), runtime.NumCPU())
 }
 
-// writeBundle writes what the sandbox's processes read.
+// writeBundle writes the files that the sandbox's processes read.
 func writeBundle(bundle string, spec vm.Spec, g *cgroups.Group, tasks int64, images string, setUID []string, oneLayer bool) error {
 	l := launch{
 		Console:     filepath.Join(bundle, consoleFile),

@@ -34,8 +34,8 @@ const (
 	stepDestroyRemoved = "destroy:removed" // The record is gone.
 )
 
-// Steps returns the names that Config.Failpoint is called with. A process that
-// dies at any of them leaves what the next one's Adopt takes over or frees.
+// Steps returns the names that Config.Failpoint is called with. Adopt of the
+// next process takes over or frees the state that a process leaves that dies at one.
 func Steps() []string {
 	return []string{
 		stepCreateLinked, stepCreateBundle, stepCreateCgroup, stepCreateRecord, stepCreateSandbox, stepCreateRecorded,

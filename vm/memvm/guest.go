@@ -13,7 +13,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// What a console keeps, and what Wait says after Destroy.
+// The size of a console, and the answer of Wait after Destroy.
 const (
 	consoleLines    = 200
 	consoleLine     = 4096
@@ -22,7 +22,7 @@ const (
 	reasonDestroyed = "destroyed"
 )
 
-// image is what a snapshot holds. Without memory, only files and spec count.
+// image is the content of a snapshot. Without memory, only files and spec count.
 type image struct {
 	filesystem bool
 	memory     map[string]string
@@ -61,7 +61,7 @@ func newGuest(spec vm.Spec) *Guest {
 	}
 }
 
-// Set writes to the guest's memory. What is there travels in snapshots, but not
+// Set writes to the guest's memory. The value is in snapshots, but not
 // in those of the file system.
 func (g *Guest) Set(key, value string) {
 	g.mu.Lock()
@@ -76,7 +76,7 @@ func (g *Guest) Get(key string) string {
 	return g.img.memory[key]
 }
 
-// SetFile writes a file. What is there travels in snapshots of both kinds.
+// SetFile writes a file. It is in snapshots of both kinds.
 func (g *Guest) SetFile(name, content string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -104,9 +104,9 @@ func (g *Guest) BootID() string {
 	return g.img.bootID
 }
 
-// Spec returns what the machine was made with: after a restore, the spec of the
-// machine that the snapshot was taken from, with what a restore may change. The
-// caller must not modify what it refers to.
+// Spec returns the spec of the machine: after a restore, that of the machine from
+// which the snapshot was taken, with the fields that a restore may change. The caller
+// must not modify the objects that it refers to.
 func (g *Guest) Spec() vm.Spec {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -201,7 +201,7 @@ func (i image) clone() image {
 	return i
 }
 
-// onlyFiles drops what a cold boot begins without.
+// onlyFiles drops the state that a cold boot begins without.
 func (i image) onlyFiles() image {
 	return image{filesystem: true, files: i.files, spec: i.spec}
 }
@@ -226,8 +226,8 @@ func (g *Guest) loadFiles(img image, spec vm.Spec) error {
 	return nil
 }
 
-// load makes a new guest the continuation of a snapshot with memory. Of the spec
-// only what counts on restore is taken.
+// load makes a new guest the continuation of a snapshot with memory. It uses
+// only the fields of the spec that count on restore.
 func (g *Guest) load(img image, spec vm.Spec) error {
 	was := img.spec
 	if err := checkMounts(was.Mounts, spec.Mounts); err != nil {

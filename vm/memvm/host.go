@@ -10,7 +10,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Host is what outlives a driver value: guests that run on, and snapshots. It
+// Host holds the state that outlives a driver value: running guests, and snapshots. It
 // is safe for concurrent use.
 type Host struct {
 	dir string // of the snapshots' files; empty: they have none
@@ -35,7 +35,7 @@ func NewHost() *Host {
 }
 
 // NewHostIn returns an empty host whose snapshots have a file each below dir,
-// for tests of what reads, copies or damages them. A restore wants the file to
+// for tests that read, copy or damage them. A restore wants the file to
 // have its size; the content it takes from memory.
 func NewHostIn(dir string) *Host {
 	h := NewHost()
@@ -43,7 +43,7 @@ func NewHostIn(dir string) *Host {
 	return h
 }
 
-// Objects lists what exists on the host, sorted: guests, open connections,
+// Objects lists the objects of the host, sorted: guests, open connections,
 // snapshots and their files. Tests compare it before and after.
 func (h *Host) Objects() []string {
 	h.mu.Lock()

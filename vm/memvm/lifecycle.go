@@ -8,7 +8,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// fail wraps what went wrong with the operation and the machine.
+// fail wraps an error with the operation and the machine.
 func fail(op, id string, kind, err error) error {
 	return &vm.Error{Op: op, ID: id, Kind: kind, Err: err}
 }
@@ -49,7 +49,7 @@ func (d *Driver) create(ctx context.Context, id string, spec vm.Spec, r *record)
 	if err != nil {
 		return fail(op, id, nil, err)
 	}
-	// What a hanging create has made is ended, which breaks it off.
+	// The machine of a hanging create is ended, which cancels the create.
 	stop := context.AfterFunc(ctx, func() { g.exit(reasonDestroyed) })
 	err = d.midway(ctx, op, id, g)
 	if !stop() {

@@ -37,7 +37,7 @@ type Options struct {
 	// is as it was, and can be destroyed again.
 	Fail func(op, id string) error
 	// Handler, if set, serves the ports on which the guest itself has no
-	// listener: it returns what serves one connection, nil without a listener.
+	// listener: it returns a function that serves one connection, nil without a listener.
 	// The driver closes the connection when the served function returns and
 	// when the guest ends.
 	Handler func(id string, port uint16) func(net.Conn)
@@ -88,8 +88,7 @@ func (d *Driver) Guest(id string) *Guest {
 	return nil
 }
 
-// Basic hides the optional interfaces of d: a driver that does only what it
-// must.
+// Basic hides the optional interfaces of d: the result has only the required methods.
 func Basic(d *Driver) vm.Runtime { return &basic{Runtime: d, driver: d} }
 
 type basic struct {

@@ -96,7 +96,7 @@ func (d *Driver) ConsoleTail(ctx context.Context, id string, max int) ([]string,
 	return slices.Clone(lines), nil
 }
 
-// Stats implements vm.Statser. The memory is what the guest stored.
+// Stats implements vm.Statser. The memory is the size of the guest's values.
 func (d *Driver) Stats(ctx context.Context, id string) (vm.Stats, error) {
 	g, _, err := d.alive(ctx, "stats", id)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// checkSpec refuses what an in-memory guest cannot honour. On restore the cold
+// checkSpec refuses fields that an in-memory guest cannot honour. On restore the cold
 // boot fields do not count.
 func checkSpec(s vm.Spec) error {
 	if ref := s.RestoreFrom; ref != nil {

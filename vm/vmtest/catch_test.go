@@ -24,7 +24,7 @@ const limitOfMutants = 3 * time.Second
 func TestMutant(t *testing.T) {
 	name := os.Getenv(mutantEnv)
 	if name == "" {
-		t.Skip("TestSuiteCatchesMutants runs it, in processes of its own")
+		t.Skip("TestSuiteCatchesMutants runs it, in separate processes")
 	}
 	for _, m := range harnessMutants {
 		if m.name == name {

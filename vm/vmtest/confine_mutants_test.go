@@ -92,7 +92,7 @@ var harnessMutants = []harnessMutant{
 	{"a field with an own check that fails", "honour/own-check-of-Interfaces", func(h *vmtest.Harness) {
 		h.Honoured = map[string]func(*testing.T, vm.Runtime){"Interfaces": func(t *testing.T, _ vm.Runtime) { t.Error("not honoured") }}
 	}},
-	{"each mount has a disk of its own", "honour/disk-of-root-and-mounts-is-one", func(h *vmtest.Harness) {
+	{"each mount has a separate disk", "honour/disk-of-root-and-mounts-is-one", func(h *vmtest.Harness) {
 		look := h.Look
 		h.Look = func(ctx context.Context, d vm.Runtime, id string, question ...string) (string, error) {
 			if question[0] == "write" && strings.HasPrefix(question[1], "/mnt/") {

@@ -87,7 +87,7 @@ func (e *env) noLeftovers(before []string) {
 	}
 }
 
-// spec is the harness's. What it names of the host must not change meanwhile.
+// spec is the harness's. Objects of the host that it names must not change meanwhile.
 func (e *env) spec() vm.Spec {
 	s := e.h.Spec(e.T)
 	if e.roots == nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// waited is what Wait returned.
+// waited is the result of Wait.
 type waited struct {
 	reason string
 	err    error

@@ -26,7 +26,7 @@ func (e *env) look(id string, question ...string) string {
 	return answer
 }
 
-// answers checks what the guest says.
+// answers checks the answer of the guest.
 func (e *env) answers(id, want string, question ...string) {
 	e.Helper()
 	if got := e.look(id, question...); got != want {
@@ -90,7 +90,7 @@ var honourRules = []rule{
 		e.with("a", func(s *vm.Spec) { s.MemoryMiB = 128 })
 		e.with("b", func(s *vm.Spec) { s.MemoryMiB = 128 })
 		e.runsOutOfMemory("a")
-		// Another machine is not affected, and ends for a reason of its own.
+		// Another machine is not affected, and ends for another reason.
 		e.status("b", vm.StatusRunning)
 		e.look("b", "hostname")
 		if e.h.Kill != nil {

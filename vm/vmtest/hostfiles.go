@@ -68,7 +68,7 @@ func (e *env) source(content string) string {
 	return dir
 }
 
-// mounted is a machine with a read-only mount and one with a layer of its own.
+// mounted is a machine with a read-only mount and one with a separate layer.
 func mounted(s *vm.Spec, readOnly, overlay string) {
 	s.Mounts = append(slices.Clone(s.Mounts), vm.Mount{Source: readOnly, Target: readOnlyTarget},
 		vm.Mount{Source: overlay, Target: overlayTarget, Overlay: true})

@@ -53,7 +53,7 @@ func Idle() bool {
 //	spin SECONDS            keeps four threads busy
 //	eat                     uses memory until there is none
 //
-// It is for Linux guests. A failure without an answer of its own is "error: ...".
+// It is for Linux guests. A failure without a specific answer is "error: ...".
 func Look(question ...string) string {
 	answer, err := look(append(question, "", "", "")[0], append(question, "", "", "")[1:])
 	switch {
@@ -123,7 +123,7 @@ func look(what string, args []string) (string, error) {
 	return "", fmt.Errorf("unknown question %q", what)
 }
 
-// memory is what the kernel says that there is.
+// memory is the total that the kernel reports.
 func memory() (string, error) {
 	data, err := os.ReadFile("/proc/meminfo")
 	for line := range strings.Lines(string(data)) {
@@ -203,7 +203,7 @@ func spin(seconds string) error {
 	return nil
 }
 
-// mostEaten bounds what a guest without a limit takes of the host.
+// mostEaten bounds the memory of the host that a guest without a limit takes.
 const mostEaten = 1 << 30
 
 func eat() {

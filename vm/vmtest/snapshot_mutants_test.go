@@ -67,7 +67,7 @@ var snapshotMutants = []mutant{
 			})(ctx, id)
 		}
 	}},
-	{"the kinds have names of their own", "snapshot-filesystem/shares-its-names-with-the-other-kind", func(b *broken) {
+	{"the kinds have separate names", "snapshot-filesystem/shares-its-names-with-the-other-kind", func(b *broken) {
 		b.files = func(ctx context.Context, id, name string) error {
 			return ignoring(vm.ErrAlreadyExists, func(ctx context.Context, id string) error {
 				return b.Driver.SnapshotFilesystem(ctx, id, name)
@@ -97,7 +97,7 @@ var snapshotMutants = []mutant{
 			return b.Driver.Create(ctx, id, spec)
 		}
 	}},
-	{"a cold boot waits for start in vain", "restore-filesystem/without-resume-is-stopped-until-start", func(b *broken) {
+	{"a cold boot never starts", "restore-filesystem/without-resume-is-stopped-until-start", func(b *broken) {
 		b.create = func(ctx context.Context, id string, spec vm.Spec) error {
 			if ref := spec.RestoreFrom; ref != nil {
 				spec.RestoreFrom = &vm.SnapshotRef{VMID: ref.VMID, SnapshotID: ref.SnapshotID, ResumeImmediately: true}

@@ -20,7 +20,7 @@ import (
 // Runtime has the methods of e2b.RuntimeAdapter. The exported fields are set
 // before use.
 type Runtime struct {
-	// Started and Printed count what the data plane observed.
+	// Started and Printed count the observations of the data plane.
 	Started, Printed atomic.Int32
 
 	// Known are the templates.
@@ -140,7 +140,7 @@ func (f *Runtime) Dials() int {
 	return f.dials
 }
 
-// LastRequest is what Create was asked for last.
+// LastRequest returns the request of the last Create.
 func (f *Runtime) LastRequest() sandbox.CreateRequest {
 	f.mu.Lock()
 	defer f.mu.Unlock()

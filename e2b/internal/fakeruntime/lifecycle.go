@@ -11,7 +11,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// lifecycle is what the tests see of, and do to, pauses and resumes. Its fields
+// lifecycle lets tests observe and control pauses and resumes. Its fields
 // are guarded by Runtime.mu.
 type lifecycle struct {
 	resumes  int

@@ -1,4 +1,4 @@
-// Package quota divides what the daemon has a fixed amount of: a Budget among
+// Package quota divides fixed amounts of the daemon: a Budget among
 // its owners, and a Rate among the peers that ask for work. It may
 // import the standard library only; only e2b and e2b/dataplane import it.
 package quota
@@ -44,7 +44,7 @@ func (b *Budget) Give(owner string, n int64) {
 	}
 }
 
-// Used is what all owners hold together.
+// Used returns the sum that all owners hold.
 func (b *Budget) Used() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -65,7 +65,7 @@ func TestRateTakesAnIPv6NetworkForOnePeer(t *testing.T) {
 		t.Error("the first has to wait")
 	}
 	if _, ok := r.Take(netip.MustParseAddr("2001:db8::ffff:2"), 1, now); ok {
-		t.Error("another address of the same /64 has a burst of its own")
+		t.Error("another address of the same /64 has a separate burst")
 	}
 	if _, ok := r.Take(netip.MustParseAddr("2001:db8:0:1::1"), 1, now); !ok {
 		t.Error("another /64 has to wait")

@@ -62,8 +62,8 @@ func (r *Rate) bucket(peer netip.Addr, now time.Time) *bucket {
 	return b
 }
 
-// Network is what one peer has for itself: an IPv4 address, or the /64 that an
-// IPv6 host chooses its addresses from.
+// Network returns the address range of one peer: an IPv4 address, or the /64 from
+// which an IPv6 host chooses its addresses.
 func Network(peer netip.Addr) netip.Prefix {
 	peer = peer.Unmap().WithZone("")
 	bits := peer.BitLen()

@@ -36,7 +36,7 @@ var (
 		Text: `the agent of sandbox "%s" does not answer, so it was not paused; it goes on running`})
 	GuestUnresponsive = add(Row{Name: "guest does not answer after its resume", Status: http.StatusConflict, E2B: true, Cause: "sandbox_snapshot_guest_agent_unresponsive",
 		Text: `the agent of sandbox "%s" does not answer after a resume with its memory, so it is paused as before; its files can be booted, with "memory": false`})
-	// Invalid is what a request itself has wrong; its words are those of the check.
+	// Invalid is an error in the request itself; its words are those of the check.
 	Invalid = add(Row{Name: "invalid", Status: http.StatusBadRequest, E2B: true,
 		Text: "%s"})
 	KeyMissing = add(Row{Name: "key missing", Status: http.StatusUnauthorized, E2B: true,
@@ -62,26 +62,26 @@ var (
 	BodyTooLarge = add(Row{Name: "body too large", Status: http.StatusRequestEntityTooLarge,
 		Text: "request body is larger than %d bytes"})
 	HeaderTooLarge = add(Row{Name: "header too large", Status: http.StatusRequestHeaderFieldsTooLarge,
-		Text: "the request has too large a header, or too many fields in it"})
+		Text: "the request header is too large or has too many fields"})
 	Conflict = add(Row{Name: "conflict", Status: http.StatusConflict,
-		Text: `Sandbox "%s" is not in a state that allows this, or is just changing it`})
+		Text: `Sandbox "%s" is in a state that does not allow this call, or its state is changing`})
 	NotRunning = add(Row{Name: "not running", Status: http.StatusConflict,
 		Text: `Sandbox "%s" is not running`})
 	NotCapturable = add(Row{Name: "not capturable", Status: http.StatusConflict,
-		Text: `Sandbox "%s" cannot be captured as %s now: a paused one is stopped, a running one idle or exited`})
+		Text: `Sandbox "%s" cannot be captured as %s now: use stopped for a paused sandbox, idle or exited for a running one`})
 	NotRestorable = add(Row{Name: "not restorable", Status: http.StatusConflict,
-		Text: `"%s" cannot be restored on this machine: what it was saved in is damaged or gone, or was made by another version; the server's log has the reason`})
+		Text: `"%s" cannot be restored on this machine: its snapshot is damaged or missing, or another version created it; the server's log has the reason`})
 	HostChanged = add(Row{Name: "host changed", Status: http.StatusConflict,
-		Text: `"%s" cannot go on with its memory: the host's file %.200q %s, and a program in the sandbox has it open; its files can still be saved and booted, with "memory": false`})
-	AnswerNotKept = add(Row{Name: "answer not kept", Status: http.StatusConflict,
-		Text: "the request with this Idempotency-Key succeeded before; its answer was too large to be kept"})
+		Text: `"%s" cannot continue with its memory: the host's file %.200q %s, and a program in the sandbox has it open; its files can still be saved and booted, with "memory": false`})
+	AnswerNotKept = add(Row{Name: "response not kept", Status: http.StatusConflict,
+		Text: "the request with this Idempotency-Key succeeded before, but its response was too large to keep"})
 	ClientGone = add(Row{Name: "client gone", Status: 499, // For the log; the client is gone.
 		Text: "the client closed the request"})
 	Failed = add(Row{Name: "failed", Status: http.StatusInternalServerError,
 		Text: "the request failed on the server; its log has the cause"})
 	NoAnswer = add(Row{Name: "no answer of the agent", Status: http.StatusGatewayTimeout,
-		Text: `the agent in sandbox "%s" does not answer; if it was paused, it still is`})
-	TooSlow = add(Row{Name: "not in time", Status: http.StatusGatewayTimeout,
+		Text: `the agent in sandbox "%s" does not answer; if the sandbox was paused, it is still paused`})
+	TooSlow = add(Row{Name: "too slow", Status: http.StatusGatewayTimeout,
 		Text: "the server did not finish in time"})
 )
 
@@ -93,25 +93,25 @@ var (
 		Text: "%s"})
 	Capacity = add(Row{Name: "no capacity", Status: http.StatusTooManyRequests,
 		Text: "%s"})
-	NoRoom = add(Row{Name: "no room", Status: http.StatusTooManyRequests,
+	NoRoom = add(Row{Name: "insufficient capacity", Status: http.StatusTooManyRequests,
 		Text: "%s: %d requested, %d available; try again later, or end or pause sandboxes"})
 	NeverFits = add(Row{Name: "never fits", Status: http.StatusBadRequest,
-		Text: "%s: %d requested, %d available; it can never fit, ask for less"})
+		Text: "%s: %d requested, %d available; the request can never fit, request less"})
 	QueueFull = add(Row{Name: "queue full", Status: http.StatusTooManyRequests,
-		Text: "too many requests wait for room on this machine already; try again later"})
-	WaitedInVain = add(Row{Name: "waited in vain", Status: http.StatusTooManyRequests,
-		Text: "there was no room on this machine for as long as a request may wait; try again later, or end or pause sandboxes"})
+		Text: "too many requests wait for capacity on this machine; try again later"})
+	WaitedInVain = add(Row{Name: "queue timeout", Status: http.StatusTooManyRequests,
+		Text: "no capacity became free on this machine within the maximum wait; try again later, or end or pause sandboxes"})
 	TooMuchWithoutKey = add(Row{Name: "too much without a key, at the API", Status: http.StatusTooManyRequests,
 		Text: "%s"})
 	TooManyBodies = add(Row{Name: "too many large bodies", Status: http.StatusTooManyRequests,
 		Text: "too many large request bodies are being sent; try again in a moment"})
-	TooManyAnswers = add(Row{Name: "too many answers kept", Status: http.StatusTooManyRequests,
-		Text: "too many answers to requests with an Idempotency-Key are remembered for this API key; try again later, or without one"})
+	TooManyAnswers = add(Row{Name: "too many responses kept", Status: http.StatusTooManyRequests,
+		Text: "too many responses to requests with an Idempotency-Key are kept for this API key; try again later, or without an Idempotency-Key"})
 	Pressure = add(Row{Name: "pressure", Status: http.StatusServiceUnavailable,
-		Text: "this machine is short of memory or disk and takes nothing new; try again later, or end or pause sandboxes"})
+		Text: "this machine is short of memory or disk and accepts no new work; try again later, or end or pause sandboxes"})
 	Lacking = add(Row{Name: "lacking", Status: http.StatusServiceUnavailable,
-		Text: "%s of its own; try again later"})
-	SandboxNotNow = add(Row{Name: "sandbox not now", Status: http.StatusServiceUnavailable,
+		Text: "%s for its own work; try again later"})
+	SandboxNotNow = add(Row{Name: "sandbox not available", Status: http.StatusServiceUnavailable,
 		Text: `Sandbox "%s" is not available now: %s`})
 	Unavailable = add(Row{Name: "unavailable", Status: http.StatusServiceUnavailable,
 		Text: "the server is starting or shutting down"})

@@ -25,21 +25,21 @@ var (
 var (
 	GoneBecause = add(Row{Name: "gone, with the reason", Status: http.StatusBadGateway, DataPlane: true,
 		Text: "The sandbox was not found: %s", Title: "Sandbox Not Found"})
-	BrokeOff = add(Row{Name: "broke off", Status: http.StatusBadGateway, DataPlane: true,
+	BrokeOff = add(Row{Name: "connection failed", Status: http.StatusBadGateway, DataPlane: true,
 		Text: "The connection to the sandbox failed before it answered"})
-	HeadTooLarge = add(Row{Name: "header of the answer too large", Status: http.StatusBadGateway, DataPlane: true,
+	HeadTooLarge = add(Row{Name: "response header too large", Status: http.StatusBadGateway, DataPlane: true,
 		Text: "The program in the sandbox sent a header that is too large"})
-	HeadTooSlow = add(Row{Name: "header of the answer too slow", Status: http.StatusBadGateway, DataPlane: true,
+	HeadTooSlow = add(Row{Name: "response header too slow", Status: http.StatusBadGateway, DataPlane: true,
 		Text: "The program in the sandbox did not finish its header in time"})
 	TooManyHeads = add(Row{Name: "too many large headers", Status: http.StatusServiceUnavailable, DataPlane: true,
-		Text: "Too many answers with large headers are in flight, try again"})
+		Text: "Too many responses with large headers are in flight; try again"})
 	TooManyStreams = add(Row{Name: "too many connections", Status: http.StatusServiceUnavailable, DataPlane: true,
-		Text: "The server has too many connections open, try again"})
+		Text: "The server has too many open connections; try again"})
 	NotResumed = add(Row{Name: "not resumed", Status: http.StatusServiceUnavailable, DataPlane: true,
 		Text: "The sandbox is paused and could not be resumed"})
 	NotResumedBecause = add(Row{Name: "not resumed, with the reason", Status: http.StatusServiceUnavailable, DataPlane: true,
 		Text: "The sandbox is paused and could not be resumed: %s"})
-	NotNow = add(Row{Name: "not now", Status: http.StatusServiceUnavailable, DataPlane: true,
+	NotNow = add(Row{Name: "not available", Status: http.StatusServiceUnavailable, DataPlane: true,
 		Text: "The sandbox is not available now: %s"})
 	Stopping = add(Row{Name: "starting or shutting down", Status: http.StatusServiceUnavailable, DataPlane: true,
 		Text: "The server is starting or shutting down"})
@@ -50,5 +50,5 @@ var (
 	NoConnect = add(Row{Name: "CONNECT", Status: http.StatusMethodNotAllowed, DataPlane: true,
 		Text: "CONNECT is not supported"})
 	KeyInAddress = add(Row{Name: "key in the address", Status: http.StatusBadRequest, DataPlane: true,
-		Text: "There is an API key in the address; send it to the API only, as X-API-Key"})
+		Text: "The address of the request contains an API key; send the key to the API only, in the X-API-Key header"})
 )

@@ -175,10 +175,10 @@ func (g *Group) SetMemoryLimit(bytes int64) error {
 
 // The fields of memory.stat that are added up, in both versions.
 var (
-	// OwnMemory is what the group's processes have for themselves: not the
-	// guest's memory, which is a file.
+	// OwnMemory is the private memory of the group's processes: not the guest's
+	// memory, which is a file.
 	OwnMemory = []string{"rss", "anon"}
-	// pageCache is what the host can take back.
+	// pageCache is the memory that the host can reclaim.
 	pageCache = []string{"active_file", "inactive_file"}
 )
 
