@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -151,7 +150,7 @@ func TestUserDataOutlivesAStartWithAnotherDriver(t *testing.T) {
 			}
 			for call, do := range refused {
 				err := do()
-				var elsewhere *claim.ElsewhereError
+				var elsewhere *sandbox.ElsewhereError
 				if !errors.As(err, &elsewhere) || !errors.Is(err, sandbox.ErrNotRestorable) {
 					t.Errorf("%s: %v", call, err)
 					continue

@@ -71,6 +71,8 @@ var (
 		Text: `Sandbox "%s" cannot be captured as %s now: a paused one is stopped, a running one idle or exited`})
 	NotRestorable = add(Row{Name: "not restorable", Status: http.StatusConflict,
 		Text: `"%s" cannot be restored on this machine: what it was saved in is damaged or gone, or was made by another version; the server's log has the reason`})
+	Elsewhere = add(Row{Name: "elsewhere", Status: http.StatusConflict,
+		Text: `"%s" cannot be used here: %s`})
 	HostChanged = add(Row{Name: "host changed", Status: http.StatusConflict,
 		Text: `"%s" cannot go on with its memory: the host's file %.200q %s, and a program in the sandbox has it open; its files can still be saved and booted, with "memory": false`})
 	AnswerNotKept = add(Row{Name: "answer not kept", Status: http.StatusConflict,
@@ -79,6 +81,8 @@ var (
 		Text: "the client closed the request"})
 	Failed = add(Row{Name: "failed", Status: http.StatusInternalServerError,
 		Text: "the request failed on the server; its log has the cause"})
+	RecordChanged = add(Row{Name: "record changed", Status: http.StatusInternalServerError,
+		Text: `"%s" is left as it is: another program changed its record, and an operator has to look at it; the server's log has more`})
 	NoAnswer = add(Row{Name: "no answer of the agent", Status: http.StatusGatewayTimeout,
 		Text: `the agent in sandbox "%s" does not answer; if it was paused, it still is`})
 	TooSlow = add(Row{Name: "not in time", Status: http.StatusGatewayTimeout,
