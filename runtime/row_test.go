@@ -161,6 +161,9 @@ func TestUserDataOutlivesAStartWithAnotherDriver(t *testing.T) {
 					}
 				}
 			}
+			if all, running := f.rt.admission.Places.Counts(); all != 2 || running != 0 {
+				t.Errorf("%d places are taken, %d of them by machines", all, running)
+			}
 			if len(f.rt.notes.All()) != 2 {
 				t.Errorf("the report has %v", f.rt.notes.All())
 			}
