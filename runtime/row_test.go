@@ -246,3 +246,32 @@ func TestAKillLeavesWhatAnotherWriterSaved(t *testing.T) {
 		t.Errorf("its machine: %+v, %v, %v", view, ok, err)
 	}
 }
+
+// The store finds claims by id or name, and the id of a claim that is gone may be the
+// name of a snapshot of another sandbox.
+func TestANameIsNotTakenForTheIDOfAClaim(t *testing.T) {
+	ctx, f := t.Context(), newFixture(t)
+	sb, other := f.create(long), f.create(long)
+	f.pause(sb.ID)
+	id := f.row(sb.ID).SnapshotID
+	f.insist(func() error {
+		gone, err := f.db.Snapshot(ctx, id)
+		if err != nil {
+			return err
+		}
+		return f.db.ReleaseSnapshot(ctx, id, gone.Version)
+	})
+	named, err := f.rt.Snapshot(ctx, other.ID, id, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := f.rt.Connect(ctx, sb.ID, time.Hour); err == nil {
+		t.Errorf("resumed from a snapshot of another sandbox: %+v", got)
+	}
+	if err := f.rt.Kill(ctx, sb.ID); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.db.Snapshot(ctx, named.ID); err != nil {
+		t.Errorf("the snapshot with the name: %v", err)
+	}
+}

@@ -161,7 +161,8 @@ func (l *Settler) quarantine(ctx context.Context, row store.Sandbox, reason stri
 		row.QuarantinedAt = time.Now()
 	}
 	row.Reason = reason
-	return row, l.cfg.Store.PutSandbox(ctx, &row)
+	err := l.cfg.Store.PutSandbox(ctx, &row)
+	return row, err // With its new version.
 }
 
 // free ends a machine that belongs to no sandbox, and goes on trying.
