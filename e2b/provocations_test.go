@@ -49,6 +49,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"not resumed":                  resumeFails(errors.New("its cause is secret")),
 	"not resumed, with the reason": resumeFails(sandbox.ErrDiskFull),
 	"not now":                      resumeFails(&sandbox.RetryError{Detail: "its last resume failed"}),
+	"not here":                     failsTo(&sandbox.ElsewhereError{What: "node", Theirs: "n1", Ours: "n2"}),
 	"starting or shutting down":    failsTo(sandbox.ErrUnavailable),
 	"still starting": func(*node, string) refused {
 		q := toSandbox("i0", 80)
