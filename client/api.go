@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -84,7 +85,11 @@ func (o CreateOptions) body() newSandbox {
 	return body
 }
 
-func seconds(d time.Duration) *int32 { return new(int32(d.Seconds())) }
+func seconds(d time.Duration) *int32 { return number(int(d.Seconds())) }
+
+// number returns n, or the nearest number that fits into the field. The server refuses
+// that as too large; what a conversion makes of n could be small, and accepted.
+func number(n int) *int32 { return new(int32(min(max(n, math.MinInt32), math.MaxInt32))) }
 
 // Create makes a sandbox from a template.
 func (a API) Create(ctx context.Context, template string, timeout time.Duration) (Sandbox, error) {

@@ -41,7 +41,7 @@ type ForkResult struct {
 // Fork makes count copies of a running sandbox, each with a separate timeout.
 func (a API) Fork(ctx context.Context, id string, count int, timeout time.Duration) ([]ForkResult, error) {
 	var results []ForkResult
-	body := openapi.SandboxFork{Count: new(int32(count)), Timeout: seconds(timeout)}
+	body := openapi.SandboxFork{Count: number(count), Timeout: seconds(timeout)}
 	_, err := a.call(ctx, http.MethodPost, sandboxPath(id)+"/fork", body, &results)
 	return results, err
 }

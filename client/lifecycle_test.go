@@ -41,6 +41,8 @@ func TestLifecycleRequests(t *testing.T) {
 			}
 			return fmt.Sprintf("%d %s %v %v %v", len(r), r[0].Sandbox.ID, r[0].Error, r[1].Sandbox, r[1].Error), err
 		}, `POST /sandboxes/i1/fork {"count":2,"timeout":60}`, 201, `[{"sandbox":{"sandboxID":"i2"}},{"error":{"code":429,"message":"no room"}}]`, "2 i2 <nil> <nil> no room"},
+		"far too many, for far too long": {func(a API) (any, error) { return a.Fork(ctx, "i1", 1<<32+2, 1<<32*time.Second+time.Minute) },
+			`POST /sandboxes/i1/fork {"count":2147483647,"timeout":2147483647}`, 201, `[]`, "[]"},
 		"snapshot": {func(a API) (any, error) { return a.Snapshot(ctx, "i1", "") },
 			`POST /sandboxes/i1/snapshots {}`, 201, `{"snapshotID":"s1","names":[]}`, "{s1 []}"},
 		"named snapshot": {func(a API) (any, error) { return a.Snapshot(ctx, "i1", "ns/a:b") },

@@ -29,6 +29,8 @@ func classify(err error, subject string) *refusal.Error {
 	var tooLarge *http.MaxBytesError
 	var retry *sandbox.RetryError
 	var changed *sandbox.HostChangedError
+	var elsewhere *sandbox.ElsewhereError
+	var record *sandbox.RecordError
 	switch {
 	case errors.As(err, &refused):
 		return refused
@@ -56,6 +58,8 @@ func classify(err error, subject string) *refusal.Error {
 		return refusal.DiskFull.With(sandbox.ErrDiskFull)
 	case errors.As(err, &changed):
 		return refusal.HostChanged.With(subject, changed.File, changed.How)
+	case errors.As(err, &elsewhere):
+		return refusal.Elsewhere.With(subject, elsewhere)
 	case errors.Is(err, sandbox.ErrNotRestorable):
 		return refusal.NotRestorable.With(subject)
 	case errors.Is(err, sandbox.ErrConflict):
@@ -66,6 +70,8 @@ func classify(err error, subject string) *refusal.Error {
 		return refusal.DriverCannot.With(err)
 	case errors.As(err, &retry):
 		return refusal.SandboxNotNow.With(subject, retry.Detail).After(retry.After)
+	case errors.As(err, &record):
+		return refusal.RecordChanged.With(subject)
 	case errors.Is(err, sandbox.ErrUnavailable):
 		return refusal.Unavailable.With().After(time.Second)
 	case errors.Is(err, sandbox.ErrNoAnswer):

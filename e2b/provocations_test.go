@@ -49,6 +49,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"not resumed":                  resumeFails(errors.New("its cause is secret")),
 	"not resumed, with the reason": resumeFails(sandbox.ErrDiskFull),
 	"not available":                resumeFails(&sandbox.RetryError{Detail: "its last resume failed"}),
+	"not here":                     failsTo(&sandbox.ElsewhereError{What: "node", Theirs: "n1", Ours: "n2"}),
 	"starting or shutting down":    failsTo(sandbox.ErrUnavailable),
 	"still starting": func(*node, string) refused {
 		q := toSandbox("i0", 80)
@@ -135,6 +136,8 @@ var provocations = map[string]func(n *node, generation string) refused{
 	},
 	"not restorable": createFails(sandbox.ErrNotRestorable),
 	"host changed":   createFails(fmt.Errorf("%w: %w", sandbox.ErrNotRestorable, &sandbox.HostChangedError{File: "/usr/lib/libc.so.6", How: "is gone"})),
+	"elsewhere":      createFails(&sandbox.ElsewhereError{What: "node", Theirs: "n1", Ours: "n2"}),
+	"record changed": createFails(&sandbox.RecordError{Err: errors.New("its cause is secret")}),
 	"response not kept": func(n *node, v string) refused {
 		n.server.answers.own, n.server.answers.shared = quota.NewBudget(2<<10, 2<<10), quota.NewBudget(0, 0)
 		body := `{"templateID":"base","metadata":{"a":"` + strings.Repeat("x", 4<<10) + `"}}`

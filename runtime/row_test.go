@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -151,7 +150,7 @@ func TestUserDataOutlivesAStartWithAnotherDriver(t *testing.T) {
 			}
 			for call, do := range refused {
 				err := do()
-				var elsewhere *claim.ElsewhereError
+				var elsewhere *sandbox.ElsewhereError
 				if !errors.As(err, &elsewhere) || !errors.Is(err, sandbox.ErrNotRestorable) {
 					t.Errorf("%s: %v", call, err)
 					continue
@@ -161,6 +160,9 @@ func TestUserDataOutlivesAStartWithAnotherDriver(t *testing.T) {
 						t.Errorf("%s: %v; want %s", call, err, text)
 					}
 				}
+			}
+			if all, running := f.rt.admission.Places.Counts(); all != 2 || running != 0 {
+				t.Errorf("%d places are taken, %d of them by machines", all, running)
 			}
 			if len(f.rt.notes.All()) != 2 {
 				t.Errorf("the report has %v", f.rt.notes.All())
@@ -242,5 +244,34 @@ func TestAKillLeavesWhatAnotherWriterSaved(t *testing.T) {
 	}
 	if view, ok, err := f.driver.Get(t.Context(), sb.ID); err != nil || !ok {
 		t.Errorf("its machine: %+v, %v, %v", view, ok, err)
+	}
+}
+
+// The store finds claims by id or name, and the id of a claim that is gone may be the
+// name of a snapshot of another sandbox.
+func TestANameIsNotTakenForTheIDOfAClaim(t *testing.T) {
+	ctx, f := t.Context(), newFixture(t)
+	sb, other := f.create(long), f.create(long)
+	f.pause(sb.ID)
+	id := f.row(sb.ID).SnapshotID
+	f.insist(func() error {
+		gone, err := f.db.Snapshot(ctx, id)
+		if err != nil {
+			return err
+		}
+		return f.db.ReleaseSnapshot(ctx, id, gone.Version)
+	})
+	named, err := f.rt.Snapshot(ctx, other.ID, id, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := f.rt.Connect(ctx, sb.ID, time.Hour); err == nil {
+		t.Errorf("resumed from a snapshot of another sandbox: %+v", got)
+	}
+	if err := f.rt.Kill(ctx, sb.ID); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.db.Snapshot(ctx, named.ID); err != nil {
+		t.Errorf("the snapshot with the name: %v", err)
 	}
 }

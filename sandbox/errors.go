@@ -92,6 +92,39 @@ func (e *HostChangedError) Error() string {
 // Unwrap makes it an ErrNotRestorable, and whatever its cause is.
 func (e *HostChangedError) Unwrap() []error { return []error{ErrNotRestorable, e.Err} }
 
+// ElsewhereError is the ErrNotRestorable of a sandbox or a snapshot that another
+// driver made, or that is on another node. It is kept as it is: parts that are missing
+// here say nothing about it.
+type ElsewhereError struct {
+	// What is the difference, "driver" or "node"; Theirs is the value in the row, and
+	// Ours that of this daemon.
+	What, Theirs, Ours string
+}
+
+func (e *ElsewhereError) Error() string {
+	if e.What == "driver" {
+		return fmt.Sprintf("it was made by driver %.40q and this daemon runs driver %.40q; it is kept: start rundlet serve with --driver %.40s to use it",
+			e.Theirs, e.Ours, e.Theirs)
+	}
+	return fmt.Sprintf("it is on node %.40q and this is node %.40q; it is kept", e.Theirs, e.Ours)
+}
+
+// Unwrap makes it an ErrNotRestorable.
+func (e *ElsewhereError) Unwrap() error { return ErrNotRestorable }
+
+// RecordError is the ErrUnavailable of a sandbox whose record was changed by another
+// program. Nothing was done, and to try again does not help.
+type RecordError struct {
+	Err error // the cause
+}
+
+func (e *RecordError) Error() string {
+	return fmt.Sprintf("%v: %v; operator action required", ErrUnavailable, e.Err)
+}
+
+// Unwrap makes it an ErrUnavailable, and whatever its cause is.
+func (e *RecordError) Unwrap() []error { return []error{ErrUnavailable, e.Err} }
+
 // ResourceShare is the resource of a request for more than the share of one
 // API key, or of all of them.
 const ResourceShare = "share"

@@ -51,6 +51,7 @@ type asked struct {
 	TimeoutMS          int64             `json:"timeout_ms"`
 	Metadata           map[string]string `json:"metadata,omitempty"`
 	EnvNames           []string          `json:"env_names,omitempty"`
+	EnvNamesOmitted    int               `json:"env_names_omitted,omitempty"`
 	Secure             bool              `json:"secure"`
 	AllowInternet      *bool             `json:"allow_internet,omitempty"`
 	AllowPublicTraffic *bool             `json:"allow_public_traffic,omitempty"`
@@ -59,12 +60,29 @@ type asked struct {
 	KeyID              string            `json:"key_id,omitempty"`
 }
 
+// Bounds of a record: it stays for a week after the sandbox, and each start reads many
+// of them. A name that can be found is shorter than maxRecordedTemplate.
+const (
+	maxRecordedTemplate = 256
+	maxRecordedNames    = 8 << 10
+)
+
 // Record returns the original request as JSON, without the additions of a template or
-// of defaults. It has only the names of environment variables: their values may be
+// of defaults. It has only the names of environment variables, as many as
+// maxRecordedNames bytes of JSON hold, and the number of the others: their values may be
 // secrets, and the record outlives the sandbox.
 func (r CreateRequest) Record() string {
+	names := slices.Sorted(maps.Keys(r.Env))
+	kept := 0
+	for size := 0; kept < len(names); kept++ {
+		text, _ := json.Marshal(names[kept])
+		if size += len(text) + 1; size > maxRecordedNames {
+			break
+		}
+	}
 	text, _ := json.Marshal(asked{ // It encodes: it has no type that could not.
-		Template: r.Template, TimeoutMS: r.Timeout.Milliseconds(), Metadata: r.Metadata, EnvNames: slices.Sorted(maps.Keys(r.Env)),
+		Template: r.Template[:min(len(r.Template), maxRecordedTemplate)], TimeoutMS: r.Timeout.Milliseconds(), Metadata: r.Metadata,
+		EnvNames: names[:kept], EnvNamesOmitted: len(names) - kept,
 		Secure: r.Secure, AllowInternet: r.AllowInternet, AllowPublicTraffic: r.AllowPublicTraffic,
 		OnTimeout: r.OnTimeout, AutoResume: r.AutoResume, KeyID: r.KeyID,
 	})

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -29,5 +30,29 @@ func TestARequestIsRecordedAsItWasAskedWithoutSecrets(t *testing.T) {
 	}
 	if text := (CreateRequest{}).Record(); text != `{"template":"","timeout_ms":0,"secure":false}` {
 		t.Errorf("the zero value: %s", text)
+	}
+}
+
+// A request of one MiB may be recorded for each of thousands of rows.
+func TestTheRecordOfALargeRequestIsSmall(t *testing.T) {
+	many, long := map[string]string{}, map[string]string{}
+	for i := range 100000 {
+		many[fmt.Sprintf("V%05d", i)] = ""
+	}
+	for i := range 8 {
+		long[strings.Repeat("<", 100000)+fmt.Sprint(i)] = "" // Six bytes each in JSON.
+	}
+	for what, r := range map[string]CreateRequest{
+		"many names": {Env: many}, "long names": {Env: long}, "a template that is not looked up": {Template: strings.Repeat("\x01", 1<<20)},
+	} {
+		text := r.Record()
+		var got asked
+		if err := json.Unmarshal([]byte(text), &got); err != nil || len(text) > 10000 || len(got.EnvNames)+got.EnvNamesOmitted != len(r.Env) {
+			t.Errorf("%s: %d bytes, %d names and %d others, %v", what, len(text), len(got.EnvNames), got.EnvNamesOmitted, err)
+		}
+	}
+	few := CreateRequest{Env: map[string]string{"A": "", strings.Repeat("b", maxRecordedNames): "", "C": ""}}
+	if text := few.Record(); !strings.Contains(text, `"env_names":["A","C"],"env_names_omitted":1`) {
+		t.Errorf("the order says which are left out: %.300s", text)
 	}
 }

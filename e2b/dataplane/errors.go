@@ -58,6 +58,7 @@ func classify(err error) (_ *refusal.Error, ok bool) {
 	var refused *refusal.Error
 	var retry *sandbox.RetryError
 	var limit *LimitError
+	var elsewhere *sandbox.ElsewhereError
 	switch {
 	case errors.As(err, &refused):
 		return refused, true
@@ -65,6 +66,8 @@ func classify(err error) (_ *refusal.Error, ok bool) {
 		return refusal.TooMuch.With(limit).After(limit.After), true
 	case errors.As(err, &retry):
 		return refusal.NotNow.With(retry.Detail).After(retry.After), true
+	case errors.As(err, &elsewhere): // Not 502: for clients that means that the sandbox is gone.
+		return refusal.NotHere.With(), true
 	case errors.Is(err, sandbox.ErrPortClosed):
 		return refusal.PortClosed.With(), true
 	case isGone(err):

@@ -63,12 +63,24 @@ func (c *Claims) Publish(ctx context.Context, claim *store.Snapshot, of string) 
 	return err
 }
 
+// ByID returns a claim by its id, or store.ErrNotFound. The store also looks for names,
+// and the id of a claim that is gone may be the name of another one.
+func ByID(ctx context.Context, s interface {
+	Snapshot(ctx context.Context, idOrName string) (store.Snapshot, error)
+}, id string) (store.Snapshot, error) {
+	claim, err := s.Snapshot(ctx, id)
+	if err == nil && claim.ID != id {
+		return store.Snapshot{}, fmt.Errorf("snapshot %.128q: %w", id, store.ErrNotFound)
+	}
+	return claim, err
+}
+
 // Drop removes a claim, and the driver's snapshot with the last one. A claim that
 // does not exist is not an error. One of another node or driver is refused: its files
 // cannot be removed from here.
 func (c *Claims) Drop(ctx context.Context, id string) error {
 	for {
-		claim, err := c.cfg.Store.Snapshot(ctx, id)
+		claim, err := ByID(ctx, c.cfg.Store, id)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
 		}

@@ -26,7 +26,7 @@ func (c *Claims) DropUnfinished(ctx context.Context) error {
 			continue
 		}
 		// It may have had its outcome since it was listed.
-		row, err := c.cfg.Store.Snapshot(ctx, row.ID)
+		row, err := ByID(ctx, c.cfg.Store, row.ID)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 		case err != nil:

@@ -38,7 +38,7 @@ func (c *Claims) Seal(claim store.Snapshot) {
 			return
 		}
 		// It may be gone already: a resume needs no more than what was saved.
-		if _, gone := c.cfg.Store.Snapshot(c.cfg.Background.Context(), claim.ID); gone == nil {
+		if _, gone := ByID(c.cfg.Background.Context(), c.cfg.Store, claim.ID); gone == nil {
 			c.cfg.Log.Warn("could not seal snapshot", "snapshot_id", claim.ID, "error", err)
 		}
 	})
@@ -52,7 +52,7 @@ func (c *Claims) writeSeal(ctx context.Context, claim store.Snapshot, manifest s
 		if !errors.Is(err, store.ErrStale) {
 			return err
 		}
-		now, gone := c.cfg.Store.Snapshot(ctx, claim.ID)
+		now, gone := ByID(ctx, c.cfg.Store, claim.ID)
 		if gone != nil || now.Version == claim.Version || now.State != store.SnapshotReady {
 			return err
 		}

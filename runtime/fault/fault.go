@@ -25,7 +25,7 @@ func Classify(err error) error {
 	case errors.Is(err, store.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w: %w", sandbox.ErrDiskFull, err)
 	case errors.Is(err, store.ErrStale):
-		return fmt.Errorf("%w: %w; operator action required", sandbox.ErrUnavailable, err)
+		return &sandbox.RecordError{Err: err}
 	case errors.Is(err, vm.ErrOutOfMemory):
 		return outOfMemory(err)
 	case errors.As(err, &changed):

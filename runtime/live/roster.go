@@ -83,7 +83,7 @@ func (r *Roster) put(before *sandbox.Cursor, e Listed) {
 	r.order = slices.Insert(r.order, i, e)
 	r.recorded[e.recorded]++
 	r.shown[e.State.Shown()]++
-	if e.recorded.Transitional() {
+	if e.recorded.Transitional() && e.Sandbox.Elsewhere == nil { // Else its own node looks after it.
 		r.moving[e.Sandbox] = e.deadline
 	}
 }

@@ -85,7 +85,7 @@ func (v *Saver) save(ctx context.Context, snap *store.Snapshot) (err error) {
 
 // share makes another claim on the snapshot of a paused sandbox.
 func (v *Saver) share(ctx context.Context, row store.Sandbox, change func(*store.Snapshot)) (store.Snapshot, error) {
-	snap, err := v.cfg.Store.Snapshot(ctx, row.SnapshotID)
+	snap, err := claim.ByID(ctx, v.cfg.Store, row.SnapshotID)
 	if err != nil {
 		return snap, err
 	}

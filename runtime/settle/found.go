@@ -7,6 +7,7 @@ import (
 
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/save"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -17,7 +18,7 @@ import (
 // only what is complete: if there is no machine that could be saved again, what it
 // has was saved, and that process had no time to write so.
 func (l *Settler) foundAfter(ctx context.Context, row store.Sandbox, machine bool) reconcile.Row {
-	if snap, err := l.cfg.Store.Snapshot(ctx, row.SnapshotID); !machine && err == nil && snap.State == store.SnapshotSaving {
+	if snap, err := claim.ByID(ctx, l.cfg.Store, row.SnapshotID); !machine && err == nil && snap.State == store.SnapshotSaving {
 		_ = l.cfg.Claims.Saved(ctx, &snap) // If it cannot be, it is not complete.
 	}
 	return l.found(ctx, row)
@@ -42,7 +43,7 @@ func (l *Settler) complete(ctx context.Context, claimID string) (bool, error) {
 	if claimID == "" {
 		return false, nil
 	}
-	snap, err := l.cfg.Store.Snapshot(ctx, claimID)
+	snap, err := claim.ByID(ctx, l.cfg.Store, claimID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return false, nil

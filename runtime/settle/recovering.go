@@ -18,7 +18,8 @@ func (s Recovering) Know(row store.Sandbox, why string) {
 	sb := live.New(row)
 	sb.SetRecovering(why)
 	sb.Elsewhere = s.Elsewhere(row)
-	s.l.cfg.Live.Know(sb, s.l.cfg.Admission.Places.Adopt(row.KeyID, row.State != sandbox.StatePaused))
+	runs := row.State != sandbox.StatePaused && sb.Elsewhere == nil
+	s.l.cfg.Live.Know(sb, s.l.cfg.Admission.Places.Adopt(row.KeyID, runs))
 }
 
 func (s Recovering) Serve(id, why string) {

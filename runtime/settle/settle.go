@@ -46,7 +46,6 @@ type Config struct {
 // Store is the part of store.Store that a Settler uses.
 type Store interface {
 	Snapshot(ctx context.Context, id string) (store.Snapshot, error)
-	PutSandbox(ctx context.Context, row *store.Sandbox) error
 }
 
 // Settler applies decisions about sandboxes. Safe for concurrent use.
@@ -75,8 +74,7 @@ func (l *Settler) carryOut(ctx context.Context, rec reconcile.Record, sb *live.S
 		l.cfg.Ender.Forget(sb)
 		l.cfg.Log.Error("sandbox quarantined; operator action required", "sandbox_id", row.ID, "state", row.State, "reason", rec.Reason)
 		if slices.Contains(sandbox.States, row.State) {
-			_, err := l.quarantine(ctx, row, rec.Reason)
-			return err
+			return l.quarantine(ctx, sb, row, rec.Reason)
 		}
 		return nil // A newer program knows what its row says.
 	}
@@ -152,20 +150,19 @@ func (l *Settler) enact(ctx context.Context, sb *live.Sandbox, rec reconcile.Rec
 	case reconcile.Quarantine:
 		l.cfg.Log.Error("sandbox quarantined; operator action required", "sandbox_id", sb.ID, "state", sb.State(), "reason", rec.Reason)
 		row := sb.Update(func(row *store.Sandbox) { row.State = sandbox.StatePaused })
-		row, err := l.quarantine(ctx, row, rec.Reason)
-		sb.Update(func(now *store.Sandbox) { *now = row })
-		return err
+		return l.quarantine(ctx, sb, row, rec.Reason)
 	}
 	return nil
 }
 
-// quarantine writes that a sandbox needs an operator, and why, and returns its row.
-func (l *Settler) quarantine(ctx context.Context, row store.Sandbox, reason string) (store.Sandbox, error) {
+// quarantine writes into the row of a sandbox that it needs an operator, and why.
+func (l *Settler) quarantine(ctx context.Context, sb *live.Sandbox, row store.Sandbox, reason string) error {
 	if row.QuarantinedAt.IsZero() {
 		row.QuarantinedAt = time.Now()
 	}
 	row.Reason = reason
-	return row, l.cfg.Store.PutSandbox(ctx, &row)
+	sb.Update(func(now *store.Sandbox) { *now = row })
+	return l.cfg.Rows.Put(ctx, sb, &row)
 }
 
 // free ends a machine that belongs to no sandbox, and keeps trying.

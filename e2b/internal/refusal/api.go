@@ -71,6 +71,8 @@ var (
 		Text: `Sandbox "%s" cannot be captured as %s now: use stopped for a paused sandbox, idle or exited for a running one`})
 	NotRestorable = add(Row{Name: "not restorable", Status: http.StatusConflict,
 		Text: `"%s" cannot be restored on this machine: its snapshot is damaged or missing, or another version created it; the server's log has the reason`})
+	Elsewhere = add(Row{Name: "elsewhere", Status: http.StatusConflict,
+		Text: `"%s" cannot be used here: %s`})
 	HostChanged = add(Row{Name: "host changed", Status: http.StatusConflict,
 		Text: `"%s" cannot continue with its memory: the host's file %.200q %s, and a program in the sandbox has it open; its files can still be saved and booted, with "memory": false`})
 	AnswerNotKept = add(Row{Name: "response not kept", Status: http.StatusConflict,
@@ -79,6 +81,8 @@ var (
 		Text: "the client closed the request"})
 	Failed = add(Row{Name: "failed", Status: http.StatusInternalServerError,
 		Text: "the request failed on the server; its log has the cause"})
+	RecordChanged = add(Row{Name: "record changed", Status: http.StatusInternalServerError,
+		Text: `"%s" was left unchanged: another program changed its record; operator action required, see the server's log`})
 	NoAnswer = add(Row{Name: "no answer of the agent", Status: http.StatusGatewayTimeout,
 		Text: `the agent in sandbox "%s" does not answer; if the sandbox was paused, it is still paused`})
 	TooSlow = add(Row{Name: "too slow", Status: http.StatusGatewayTimeout,

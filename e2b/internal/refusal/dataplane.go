@@ -41,6 +41,8 @@ var (
 		Text: "The sandbox is paused and could not be resumed: %s"})
 	NotNow = add(Row{Name: "not available", Status: http.StatusServiceUnavailable, DataPlane: true,
 		Text: "The sandbox is not available now: %s"})
+	NotHere = add(Row{Name: "not here", Status: http.StatusServiceUnavailable, DataPlane: true,
+		Text: "The sandbox is on another node, or was made by another driver than the one that runs"})
 	Stopping = add(Row{Name: "starting or shutting down", Status: http.StatusServiceUnavailable, DataPlane: true,
 		Text: "The server is starting or shutting down"})
 	StillStarting = add(Row{Name: "still starting", Status: http.StatusServiceUnavailable, DataPlane: true,
