@@ -197,7 +197,9 @@ func TestHalfAHeaderOfHTTP2IsBounded(t *testing.T) {
 			}
 		}
 		time.Sleep(2 * headerTime)
-		if _, err := io.WriteString(whole, frame(6, 0, 0, "12345678")); err != nil || s.reading.Used() != 0 {
+		_, err = io.WriteString(whole, frame(6, 0, 0, "12345678"))
+		synctest.Wait() // A frame counts until it is read.
+		if err != nil || s.reading.Used() != 0 {
 			t.Errorf("after a whole header: %v, %d bytes are held", err, s.reading.Used())
 		}
 		whole.Close()

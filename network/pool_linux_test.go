@@ -87,7 +87,9 @@ func TestFailureLeavesNothing(t *testing.T) {
 		t.Errorf("left: %+v", got)
 	}
 	s := w.acquire(n, deny)
+	rules.mu.Lock()
 	rules.failures = 1
+	rules.mu.Unlock()
 	if err := n.SetPolicy(context.Background(), s.ID, allow); !errors.Is(err, errInjected) {
 		t.Errorf("set policy: %v", err)
 	}
