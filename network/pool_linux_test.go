@@ -39,7 +39,7 @@ func TestPoolRefills(t *testing.T) {
 // waitReady waits for the refiller, which has no other sign than its work.
 func waitReady(t testing.TB, n *Network, want int) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		n.mu.Lock()
 		got := len(n.ready)

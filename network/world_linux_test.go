@@ -232,7 +232,7 @@ func serveUDP(c net.PacketConn) {
 	}
 }
 
-const reachTime = 2 * time.Second
+const reachTime = 30 * time.Second
 
 // dial connects from a namespace and returns the connection after its hello.
 func dial(ns *os.File, network, addr string) (net.Conn, error) {
