@@ -76,7 +76,7 @@ func TestAStreamThatIsBrokenOffIsReset(t *testing.T) {
 						t.Fatal(err)
 					}
 					defer raw.Close()
-					_ = raw.SetDeadline(time.Now().Add(10 * time.Second))
+					_ = raw.SetDeadline(time.Now().Add(time.Minute))
 					c := raw
 					if secure {
 						c = tls.Client(raw, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
@@ -113,21 +113,36 @@ func TestAClientThatWaitsToSendItsBodyDoesNotWaitForTheEndOfTheAnswer(t *testing
 		_, _ = io.WriteString(w, "much")
 	}))
 	for _, length := range []string{"Content-Length: 100000", "Content-Length: 1000000", "Transfer-Encoding: chunked"} {
-		c, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
-		if err != nil {
-			t.Fatal(err)
+		ask := func() (took time.Duration) {
+			c, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(time.Minute))
+			begin := time.Now()
+			fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: 80-%s.e2b.test\r\nExpect: 100-continue\r\n%s\r\n\r\n", id, length)
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				t.Fatalf("%s: %v", length, err)
+			}
+			if b, err := io.ReadAll(resp.Body); resp.StatusCode != 413 || string(b) != "much" || err != nil {
+				t.Errorf("%s: %d %q, %v", length, resp.StatusCode, b, err)
+			}
+			return time.Since(begin)
 		}
-		defer c.Close()
-		// Less than the time that is given to a body that was asked for.
-		_ = c.SetDeadline(time.Now().Add(4 * time.Second))
-		fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: 80-%s.e2b.test\r\nExpect: 100-continue\r\n%s\r\n\r\n", id, length)
-		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil {
-			t.Errorf("%s: %v", length, err)
-			continue
+		// Less than the time that is given to a body that was asked for, which each
+		// answer would take; a busy machine takes longer for one now and then.
+		const most = 4 * time.Second
+		least := ask()
+		for range 4 {
+			if least < most {
+				break
+			}
+			least = min(least, ask())
 		}
-		if b, err := io.ReadAll(resp.Body); resp.StatusCode != 413 || string(b) != "much" || err != nil {
-			t.Errorf("%s: %d %q, %v", length, resp.StatusCode, b, err)
+		if least >= most {
+			t.Errorf("%s: five answers took %v or more", length, least)
 		}
 	}
 }
@@ -151,7 +166,7 @@ func TestAnAnswerThatComesBeforeTheBodyWasReadArrives(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(time.Minute))
 			fmt.Fprintf(c, "POST /%s HTTP/1.1\r\nHost: 80-%s.e2b.test\r\nContent-Length: %d\r\n\r\n", envd.SandboxIDHeader, id, size)
 			// As clients do that read the answer when all is sent.
 			if _, err := c.Write(make([]byte, size)); err != nil {

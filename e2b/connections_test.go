@@ -31,7 +31,7 @@ func (n *node) raw(request string) (net.Conn, *http.Response) {
 	if request == "" {
 		return c, nil
 	}
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(c, request); err != nil {
 		n.t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestThoseWithAKeyAlwaysGetIn(t *testing.T) {
 			ended <- struct{}{}
 		}()
 	}
-	within(t, 30*time.Second, "the end of all idle connections but those that there is room for", func() {
+	within(t, time.Minute, "the end of all idle connections but those that there is room for", func() {
 		for range len(idle) - most {
 			<-ended
 		}
@@ -204,7 +204,7 @@ func TestEveryConnectionIsCountedOnce(t *testing.T) {
 			}
 			resp.Body.Close()
 			transport.CloseIdleConnections()
-			within(t, 10*time.Second, "the end of the connection", func() {
+			within(t, time.Minute, "the end of the connection", func() {
 				look := time.NewTicker(time.Millisecond)
 				defer look.Stop()
 				for count() != 0 {

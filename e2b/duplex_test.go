@@ -43,7 +43,7 @@ func TestAnswerBeforeTheEndOfTheRequest(t *testing.T) {
 			io.WriteString(send, "two\n")
 			send.Close()
 		}()
-		within(t, 5*time.Second, "the exchange", func() {
+		within(t, time.Minute, "the exchange", func() {
 			resp, err := n.client.Do(req)
 			if err != nil {
 				t.Error(err)
@@ -68,7 +68,7 @@ func TestAnswerToARequestThatDoesNotEnd(t *testing.T) {
 	req.Header.Set(envd.SandboxPortHeader, "8080")
 	go io.WriteString(send, "one\n")
 	defer send.Close()
-	within(t, 10*time.Second, "the answer", func() {
+	within(t, time.Minute, "the answer", func() {
 		resp, err := n.client.Do(req)
 		if err != nil {
 			return // refused, in time

@@ -34,7 +34,7 @@ func (n *node) ask(target string, lines ...string) (code int, body string) {
 		n.t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(c, target+" HTTP/1.1\r\n"+strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
 		n.t.Fatal(err)
 	}

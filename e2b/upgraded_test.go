@@ -30,7 +30,7 @@ func TestWhoOnlySendsLearnsThatTheProgramWentAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: 80-%s.e2b.test\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", id)
 	// Endless, if everything is taken.
 	const most = 1 << 30

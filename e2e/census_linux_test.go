@@ -70,7 +70,7 @@ func countPaths(root string, counts func(string, fs.DirEntry) bool) (n int) {
 
 // settle is how long the kernel and the pool of network slots may take to free
 // and to refill.
-const settle = 20 * time.Second
+const settle = time.Minute
 
 // exceededBy reports whether there is more of anything. Less is not a leak: a new
 // process of the daemon makes some things only when they are needed.

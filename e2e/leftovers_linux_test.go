@@ -24,17 +24,26 @@ func takeStock(t *testing.T) stock {
 
 func (before stock) compare(t *testing.T) {
 	t.Helper()
+	for _, what := range before.added(t) {
+		t.Errorf("the server left a %s", what)
+	}
+}
+
+// added lists what was not there before.
+func (before stock) added(t *testing.T) (list []string) {
+	t.Helper()
 	after := takeStock(t)
-	report := func(kind string, before, after map[string]bool) {
+	add := func(kind string, before, after map[string]bool) {
 		for what := range after {
 			if !before[what] {
-				t.Errorf("the server left a %s: %s", kind, what)
+				list = append(list, kind+": "+what)
 			}
 		}
 	}
-	report("process", before.processes, after.processes)
-	report("mount", before.mounts, after.mounts)
-	report("network link", before.links, after.links)
+	add("process", before.processes, after.processes)
+	add("mount", before.mounts, after.mounts)
+	add("network link", before.links, after.links)
+	return list
 }
 
 // processes lists what lives in the PID namespace, without zombies that init is

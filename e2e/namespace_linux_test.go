@@ -54,7 +54,8 @@ func cleanEnv() []string {
 }
 
 // runInit prepares the namespaces, starts the tests in them and buries every
-// orphan, so that a dead process looks dead to the server.
+// orphan, so that a dead process looks dead to the server. Control groups are not of
+// the namespaces: what tests left that had no time to clean up goes at the end.
 func runInit() (int, error) {
 	if err := prepareMounts(); err != nil {
 		return 1, err
@@ -69,17 +70,26 @@ func runInit() (int, error) {
 	if err != nil {
 		return 1, fmt.Errorf("start the tests: %w", err)
 	}
+	status, err := buryUntil(child.Pid)
+	if err != nil {
+		return 1, fmt.Errorf("wait for the tests: %w", err)
+	}
+	go buryUntil(0)
+	if err := clearAll(); err != nil {
+		return 1, err
+	}
+	if !status.Exited() {
+		return 1, fmt.Errorf("the tests ended by %v", status.Signal())
+	}
+	return status.ExitStatus(), nil
+}
+
+// buryUntil waits for every child that ends, until this one has or none is left.
+func buryUntil(last int) (status unix.WaitStatus, err error) {
 	for {
-		var status unix.WaitStatus
 		pid, err := unix.Wait4(-1, &status, 0, nil)
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return 1, fmt.Errorf("wait for the tests: %w", err)
-		case pid == child.Pid && status.Exited():
-			return status.ExitStatus(), nil
-		case pid == child.Pid:
-			return 1, fmt.Errorf("the tests ended by %v", status.Signal())
+		if err == nil && pid == last || err != nil && err != unix.EINTR {
+			return status, err
 		}
 	}
 }

@@ -72,6 +72,15 @@ func TestACrashedRunIsClearedAwayByTheNext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // The next command does it, unless the test ends before.
+		if crash.Process != nil {
+			_ = crash.Process.Kill()
+			_ = crash.Wait()
+		}
+		if err := clearAll(); err != nil {
+			t.Error(err)
+		}
+	})
 	if err := crash.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,8 @@ func startServer(t *testing.T, dir string, flags ...string) *server {
 	return s
 }
 
-// launchServer starts a daemon and does not wait for it. It dies with the test.
+// launchServer starts a daemon and does not wait for it. It dies with the test, and
+// so does what it left.
 func launchServer(t *testing.T, dir string, env []string, flags ...string) *server {
 	t.Helper()
 	s := &server{log: filepath.Join(dir, "server.log"), exited: make(chan struct{})}
@@ -80,6 +81,7 @@ func launchServer(t *testing.T, dir string, env []string, flags ...string) *serv
 		s.err = s.cmd.Wait()
 		close(s.exited)
 	}()
+	clearAfter(t, dir)
 	t.Cleanup(func() {
 		s.cmd.Process.Kill() // A no-op unless the test ended before stop.
 		<-s.exited

@@ -52,7 +52,7 @@ func answers(api client.API, path string) (int, error) {
 		return 0, err
 	}
 	req.Header.Set("X-API-Key", api.Key)
-	resp, err := (&http.Client{Timeout: 10 * time.Second}).Do(req)
+	resp, err := (&http.Client{Timeout: 30 * time.Second}).Do(req)
 	if err != nil {
 		return 0, err
 	}
@@ -123,11 +123,12 @@ func TestAStartServesAllButTheBadOnesAndReportsThese(t *testing.T) {
 	srv, badHealthy, ready := starting(t, dir, api.Key, flags)
 	record(t, "start", map[string]any{"sandboxes": n, "healthy_s": badHealthy.Seconds(), "ready_s": ready.Seconds(),
 		"normal_healthy_s": healthy.Seconds(), "normal_ready_s": normal.Seconds()})
-	// The driver and the runtime wait some seconds for an answer, all at once.
-	if patience := 15 * time.Second; ready > normal+patience {
+	// It serves although they do not answer. How long it waits for them is shown with
+	// a clock that no other process moves: runtime/recover_test.go.
+	if patience := time.Minute; ready > normal+patience {
 		t.Errorf("it serves after %v; without the bad ones after %v", ready, normal)
 	}
-	if badHealthy > 5*time.Second && badHealthy > 2*healthy {
+	if badHealthy > 30*time.Second && badHealthy > 2*healthy {
 		t.Errorf("it is healthy after %v; without the bad ones after %v", badHealthy, healthy)
 	}
 	for i := range good { // One after the other: their number is not what this is about.

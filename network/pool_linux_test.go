@@ -39,7 +39,7 @@ func TestPoolRefills(t *testing.T) {
 // waitReady waits for the refiller, which has no other sign than its work.
 func waitReady(t testing.TB, n *Network, want int) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		n.mu.Lock()
 		got := len(n.ready)
@@ -87,7 +87,9 @@ func TestFailureLeavesNothing(t *testing.T) {
 		t.Errorf("left: %+v", got)
 	}
 	s := w.acquire(n, deny)
+	rules.mu.Lock()
 	rules.failures = 1
+	rules.mu.Unlock()
 	if err := n.SetPolicy(context.Background(), s.ID, allow); !errors.Is(err, errInjected) {
 		t.Errorf("set policy: %v", err)
 	}

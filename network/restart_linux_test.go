@@ -11,9 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spoil makes a slot's namespace file something that cannot be removed.
+// spoil makes a slot's namespace file something that cannot be removed. The namespace
+// itself stays until mend, as with a sandbox in it: the kernel would remove its link
+// at a time of its own.
 func spoil(t *testing.T, path string) (mend func()) {
 	t.Helper()
+	ns, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
 		t.Fatal(err)
 	}
@@ -25,6 +31,7 @@ func spoil(t *testing.T, path string) (mend func()) {
 		t.Fatal(err)
 	}
 	return func() {
+		ns.Close()
 		if err := os.Remove(inside); err != nil {
 			t.Error(err)
 		}

@@ -48,7 +48,7 @@ func waitCounts(t *testing.T, n *Network, want Counts) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		got, err := n.Counts()
 		if err == nil && got == want {

@@ -205,7 +205,7 @@ func TestSettledWaitsForWhatComesOfAPause(t *testing.T) {
 			if tt.step == "start" {
 				f.failNext("snapshot", 1)
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			settled := make(chan sandbox.State, 1)
 			f.lookDuring("stop", func() {

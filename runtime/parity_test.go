@@ -98,14 +98,14 @@ func TestAHardRejectTouchesNeitherCapacityNorMachines(t *testing.T) {
 		"timeout for ever":        {func() error { return f.rt.SetTimeout(ctx, running, 1000*time.Hour) }, sandbox.ErrInvalid},
 	} {
 		f.forgetHistory()
-		r.ended = nil
+		r.forget()
 		before := f.rt.admission.Ledger.Usage()
 		f.failpoint(func(step step.Step) error { t.Errorf("%s: it came to %s", name, step); return nil })
 		if err := c.call(); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
-		if f.rt.admission.Ledger.Usage() != before || len(r.ended) != 0 || len(f.history()) != 0 {
-			t.Errorf("%s: stages %v, did %v", name, r.ended, f.history())
+		if ended, _ := r.seen(); f.rt.admission.Ledger.Usage() != before || len(ended) != 0 || len(f.history()) != 0 {
+			t.Errorf("%s: stages %v, did %v", name, ended, f.history())
 		}
 	}
 	f.failpoint(nil)

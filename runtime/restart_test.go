@@ -135,7 +135,7 @@ func TestARestartThatCannotEndAMachineNamesItAndHoldsUpNoOther(t *testing.T) {
 					t.Errorf("report %+v", got)
 				}
 				if lines := log.saying("recovery incomplete", id, errInjected.Error()); len(lines) != 1 {
-					t.Errorf("%s is not reported: %q", id, log.lines)
+					t.Errorf("%s is not reported: %q", id, log.saying())
 				}
 				if row := f.row(kept); row.State != "running" {
 					t.Errorf("row %+v", row)

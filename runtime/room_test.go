@@ -190,7 +190,7 @@ func TestTheDiskFloorStopsTheRefillOfTheWarmPoolAndEqualityPasses(t *testing.T) 
 				t.Errorf("%d free: it did %v", free, f.work())
 			}
 			if n := len(log.saying("no capacity to refill")); n != min(2-want, 1) {
-				t.Errorf("%d free: logged %d times: %q", free, n, log.lines)
+				t.Errorf("%d free: logged %d times: %q", free, n, log.saying())
 			}
 			d.free.Store(plenty)
 			time.Sleep(warmpool.RefillInterval)

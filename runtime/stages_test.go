@@ -50,6 +50,25 @@ func (r *recordingTracer) Start(ctx context.Context, name string, attrs ...slog.
 	}
 }
 
+// seen returns the stages that ended, and how many have not.
+func (r *recordingTracer) seen() (ended []string, open int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.ended), r.open
+}
+
+func (r *recordingTracer) attr(name string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.attrs[name]
+}
+
+func (r *recordingTracer) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = nil
+}
+
 func traced(t *testing.T) (*fixture, *recordingTracer) {
 	t.Helper()
 	f := newFixture(t)
@@ -60,7 +79,7 @@ func traced(t *testing.T) (*fixture, *recordingTracer) {
 	if err := f.rt.Prepare(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	r.ended = nil
+	r.forget()
 	return f, r
 }
 
@@ -71,11 +90,11 @@ func TestEveryStageOfACreateIsTraced(t *testing.T) {
 		"create/create_admit", "create/create_store", "create/warm_snapshot_restore/create_slot",
 		"create/warm_snapshot_restore", "create/ready_probe", "create/create_store", "create/create_expose", "create",
 	}
-	if !slices.Equal(r.ended, want) || r.open != 0 {
-		t.Errorf("stages %q, %d open", r.ended, r.open)
+	if ended, open := r.seen(); !slices.Equal(ended, want) || open != 0 {
+		t.Errorf("stages %q, %d open", ended, open)
 	}
-	if r.attrs["sandbox"] != sb.ID || r.attrs["template"] != sb.TemplateID {
-		t.Errorf("attributes %v", r.attrs)
+	if id, template := r.attr("sandbox"), r.attr("template"); id != sb.ID || template != sb.TemplateID {
+		t.Errorf("attributes: sandbox %q, template %q", id, template)
 	}
 	for name, n := range map[string]int{
 		latency.CreateAdmit: 1, latency.CreateSlot: 1, latency.WarmSnapshotRestore: 1, latency.ReadyProbe: 1,
@@ -106,13 +125,14 @@ func TestAFailedStageHasNoSample(t *testing.T) {
 				t.Fatal("no error")
 			}
 			var failed []string
-			for _, path := range r.ended {
+			ended, open := r.seen()
+			for _, path := range ended {
 				if path[len(path)-1] == '!' {
 					failed = append(failed, path)
 				}
 			}
-			if !slices.Equal(failed, c.failed) || r.open != 0 {
-				t.Errorf("failed %q of %q, %d open", failed, r.ended, r.open)
+			if !slices.Equal(failed, c.failed) || open != 0 {
+				t.Errorf("failed %q of %q, %d open", failed, ended, open)
 			}
 			for _, name := range c.none {
 				if n := samples(f, name); n != 0 {
@@ -135,7 +155,8 @@ func TestARefusedAdmissionHasNoSample(t *testing.T) {
 	if after := samples(f, latency.CreateAdmit); after != before || before == 0 {
 		t.Errorf("%d samples before, %d after", before, after)
 	}
-	if last := fmt.Sprint(r.ended[len(r.ended)-2:]); last != "[create/create_admit! create!]" {
+	ended, _ := r.seen()
+	if last := fmt.Sprint(ended[len(ended)-2:]); last != "[create/create_admit! create!]" {
 		t.Errorf("ended with %s", last)
 	}
 }
@@ -145,11 +166,11 @@ func TestEveryStageOfTheOtherCallsIsTraced(t *testing.T) {
 	sb := f.create()
 	call := func(name string, do func(), want ...string) {
 		t.Helper()
-		r.ended = nil
+		r.forget()
 		before := samples(f, name)
 		do()
-		if !slices.Equal(r.ended, want) || r.open != 0 {
-			t.Errorf("%s: stages %q, %d open", name, r.ended, r.open)
+		if ended, open := r.seen(); !slices.Equal(ended, want) || open != 0 {
+			t.Errorf("%s: stages %q, %d open", name, ended, open)
 		}
 		if got := samples(f, name) - before; got != 1 {
 			t.Errorf("%s: %d samples", name, got)
@@ -186,22 +207,22 @@ func TestAForkWithoutAllItsChildrenHasNoSample(t *testing.T) {
 	if err != nil || (results[0].Err == nil) == (results[1].Err == nil) {
 		t.Fatalf("%+v, %v", results, err)
 	}
-	if n := samples(f, latency.Fork); n != 0 || r.ended[len(r.ended)-1] != "fork!" {
-		t.Errorf("%d samples, %q", n, r.ended)
+	if ended, _ := r.seen(); samples(f, latency.Fork) != 0 || ended[len(ended)-1] != "fork!" {
+		t.Errorf("%d samples, %q", samples(f, latency.Fork), ended)
 	}
 }
 
 func TestAPauseThatFailsHasNoSample(t *testing.T) {
 	f, r := traced(t)
 	sb := f.create()
-	r.ended = nil
+	r.forget()
 	before := samples(f, latency.SnapshotSave) // of the base
 	f.failNext("snapshot", 1)
 	if err := f.rt.Pause(context.Background(), sb.ID, true); !errors.Is(err, errInjected) {
 		t.Fatal(err)
 	}
-	if want := []string{"pause/snapshot_save!", "pause!"}; !slices.Equal(r.ended, want) {
-		t.Errorf("stages %q", r.ended)
+	if ended, _ := r.seen(); !slices.Equal(ended, []string{"pause/snapshot_save!", "pause!"}) {
+		t.Errorf("stages %q", ended)
 	}
 	if n := samples(f, latency.Pause) + samples(f, latency.SnapshotSave) - before; n != 0 {
 		t.Errorf("%d samples", n)

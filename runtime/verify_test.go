@@ -243,7 +243,7 @@ func TestATemplateWithoutAManifestGetsOne(t *testing.T) {
 	f.create()
 	tpl := f.template()
 	tpl.Manifest = ""
-	if err := f.db.PutTemplate(context.Background(), tpl); err != nil {
+	if err := f.db.PutTemplate(context.Background(), &tpl); err != nil {
 		t.Fatal(err)
 	}
 	f.restart()

@@ -84,7 +84,7 @@ func TestTheCheckOfAKeyWaitsForNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	inside := func() error {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		if _, err := s.KeyByHash(ctx, key.Hash); err != nil {
 			return fmt.Errorf("key: %w", err)

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"strings"
 )
 
 // A change is on the disk when its call returns (synchronous=FULL: the log is
@@ -77,19 +76,4 @@ func (s *Store) conn(ctx context.Context, lazy bool) (*sql.Conn, error) {
 		return nil, err
 	}
 	return conn, nil
-}
-
-// upsert is the statement that inserts a row or changes the one with the same
-// key. Columns that it does not name, of a newer schema, keep what they have.
-func upsert(table, key, columns string) string {
-	var marks, changes []string
-	for column := range strings.SplitSeq(columns, ",") {
-		column = strings.TrimSpace(column)
-		marks = append(marks, "?")
-		if column != key {
-			changes = append(changes, column+" = excluded."+column)
-		}
-	}
-	return "INSERT INTO " + table + " (" + columns + ") VALUES (" + strings.Join(marks, ",") +
-		") ON CONFLICT (" + key + ") DO UPDATE SET " + strings.Join(changes, ", ")
 }

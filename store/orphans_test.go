@@ -31,8 +31,9 @@ func TestGarbageIsWhatLostItsLastClaim(t *testing.T) {
 			t.Errorf("after %s: %v", id, got)
 		}
 	}
-	for _, build := range []string{"v1", "v1", "v2"} {
-		if err := s.PutTemplate(ctx, Template{ID: "t", Alias: "base", VMID: build, Snapshot: "ready"}); err != nil {
+	tpl := Template{ID: "t", Alias: "base", Snapshot: "ready"}
+	for _, tpl.VMID = range []string{"v1", "v1", "v2"} {
+		if err := s.PutTemplate(ctx, &tpl); err != nil {
 			t.Fatal(err)
 		}
 	}

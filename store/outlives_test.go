@@ -62,7 +62,7 @@ func TestUserDataOutlivesAPowerCutByTheRowThatNeedsIt(t *testing.T) {
 			_, err := s.Setting(ctx, "n", func() ([]byte, error) { return []byte("v"), nil })
 			return err
 		}, true},
-		"template": {none, func(s *Store) error { return s.PutTemplate(ctx, Template{ID: "t", Alias: "a"}) }, true},
+		"template": {none, func(s *Store) error { return s.PutTemplate(ctx, &Template{ID: "t", Alias: "a"}) }, true},
 		"orphan":   {none, func(s *Store) error { _, err := s.SetAside(ctx, OrphanSnapshot, "v", "s", time.Now()); return err }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -182,10 +182,9 @@ func TestARowKeepsTheColumnsOfANewerProgram(t *testing.T) {
 	evolve(t, path, `ALTER TABLE sandboxes ADD COLUMN later TEXT NOT NULL DEFAULT ''`,
 		`ALTER TABLE snapshots ADD COLUMN later TEXT NOT NULL DEFAULT ''`, `ALTER TABLE templates ADD COLUMN later TEXT NOT NULL DEFAULT ''`)
 	s := open(t, path)
-	sb, claim := sample("i1", "paused"), snapshotRow("c", "n", 1)
+	sb, claim, tpl := sample("i1", "paused"), snapshotRow("c", "n", 1), Template{ID: "t", Alias: "base"}
 	put := func() {
-		if err := errors.Join(s.PutSandbox(ctx, &sb), s.PutSnapshot(ctx, &claim),
-			s.PutTemplate(ctx, Template{ID: "t", Alias: "base"})); err != nil {
+		if err := errors.Join(s.PutSandbox(ctx, &sb), s.PutSnapshot(ctx, &claim), s.PutTemplate(ctx, &tpl)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -15,10 +15,11 @@ import (
 //	4  indexes and counts, so that no request grows with the rows
 //	5  the timeout and the environment of a create, and spawn counts
 //	6  node, driver and version of sandboxes and snapshots, and the create request
+//	7  version of templates
 //
 // A program refuses a database of a higher number (ErrNewer), and migrates one of a
 // lower number when a daemon opens it. There is no way back but a backup.
-const Schema = 6
+const Schema = 7
 
 var (
 	// ErrNewer: the schema is that of a newer program.

@@ -163,13 +163,13 @@ func TestTemplates(t *testing.T) {
 	want := Template{ID: "t1", Alias: "base", BuildID: "b", VMID: "v", Snapshot: "s", Stamp: "x", Spec: []byte("{}"),
 		VCPUs: 2, MemoryMiB: 512, DiskMiB: 10, CreatedAt: time.UnixMicro(9).UTC()}
 	for range 2 {
-		if err := s.PutTemplate(ctx, want); err != nil {
+		if err := s.PutTemplate(ctx, &want); err != nil {
 			t.Fatal(err)
 		}
 	}
 	got, err := s.Templates(ctx)
-	if err != nil || len(got) != 1 || !reflect.DeepEqual(got[0], want) {
-		t.Errorf("got %+v, %v", got, err)
+	if err != nil || len(got) != 1 || !reflect.DeepEqual(got[0], want) || want.Version != 2 {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
 }
 

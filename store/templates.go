@@ -27,38 +27,51 @@ type Template struct {
 	CreatedAt time.Time
 	// Manifest describes the snapshot's files, as JSON.
 	Manifest string
+	// Version is that of the row which this was read from; 0: it is not written yet.
+	// PutTemplate sets it.
+	Version int64
 }
 
-const templateColumns = `id, alias, build_id, vm_id, snapshot, stamp, spec, vcpus, memory_mib, disk_mib, created_at, manifest`
+const templateColumns = `id, alias, build_id, vm_id, snapshot, stamp, spec, vcpus, memory_mib, disk_mib, created_at, manifest, version`
 
-var putTemplate = upsert("templates", "id", templateColumns)
+var addTemplate, changeTemplate = insertAndUpdate("templates", templateColumns)
 
-// PutTemplate inserts the template or changes the one with the same id; another
-// one of the same alias is removed. Their former snapshots are garbage then.
-func (s *Store) PutTemplate(ctx context.Context, t Template) error {
+// PutTemplate inserts the template, if its Version is 0, or changes it, if it still
+// has the Version that t was read with, and sets t.Version to the new one. Its
+// former snapshot is garbage then. ErrStale: it has another, or is gone, or
+// another template has the alias, and nothing was changed.
+func (s *Store) PutTemplate(ctx context.Context, t *Template) error {
 	err := s.write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO garbage (vm_id, snapshot, since)
-			SELECT vm_id, snapshot, ?1 FROM templates WHERE (id = ?2 OR alias = ?3) AND (vm_id <> ?4 OR snapshot <> ?5)`,
-			micros(time.Now()), t.ID, t.Alias, t.VMID, t.Snapshot)
+			SELECT vm_id, snapshot, ?1 FROM templates WHERE id = ?2 AND (vm_id <> ?3 OR snapshot <> ?4)`,
+			micros(time.Now()), t.ID, t.VMID, t.Snapshot)
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM templates WHERE alias = ? AND id <> ?`, t.Alias, t.ID); err != nil {
+		query := changeTemplate
+		if t.Version == 0 {
+			query = addTemplate
+		}
+		res, err := tx.ExecContext(ctx, query,
+			t.ID, t.Alias, t.BuildID, t.VMID, t.Snapshot, t.Stamp, string(t.Spec), t.VCPUs, t.MemoryMiB, t.DiskMiB, micros(t.CreatedAt),
+			t.Manifest, t.Version)
+		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, putTemplate,
-			t.ID, t.Alias, t.BuildID, t.VMID, t.Snapshot, t.Stamp, string(t.Spec), t.VCPUs, t.MemoryMiB, t.DiskMiB, micros(t.CreatedAt),
-			t.Manifest)
-		return err
+		return changed(res)
 	})
 	if err != nil {
-		return fmt.Errorf("put template %s: %w", t.ID, err)
+		return fmt.Errorf("put template %s at version %d: %w", t.ID, t.Version, err)
 	}
+	t.Version++
 	return nil
 }
 
 // Templates returns all templates by alias.
 func (s *Store) Templates(ctx context.Context) ([]Template, error) {
+	if err := s.current(); err != nil {
+		return nil, err
+	}
 	rows, err := s.query(ctx, `SELECT `+templateColumns+` FROM templates ORDER BY alias`)
 	if err != nil {
 		return nil, fmt.Errorf("list templates: %w", err)
@@ -69,7 +82,7 @@ func (s *Store) Templates(ctx context.Context) ([]Template, error) {
 		var t Template
 		var created int64
 		if err := rows.Scan(&t.ID, &t.Alias, &t.BuildID, &t.VMID, &t.Snapshot, &t.Stamp, &t.Spec,
-			&t.VCPUs, &t.MemoryMiB, &t.DiskMiB, &created, &t.Manifest); err != nil {
+			&t.VCPUs, &t.MemoryMiB, &t.DiskMiB, &created, &t.Manifest, &t.Version); err != nil {
 			return nil, fmt.Errorf("list templates: %w", err)
 		}
 		t.CreatedAt = fromMicros(created)

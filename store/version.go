@@ -14,9 +14,10 @@ import (
 // Nothing was written. The caller reads the row again and decides anew; it never
 // overwrites the row with its old copy.
 //
-// The daemon that has the lock of the state directory is the only writer, and
-// writes a sandbox's row with the lock of the sandbox held, so that ErrStale
-// shows a defect, or a hand in the database.
+// The daemon that has the lock of the state directory is the only writer of
+// sandboxes and snapshots, and writes a sandbox's row with the lock of the sandbox
+// held. Templates are written by every process that uses the state directory, with
+// a lock of their own held. So ErrStale shows a defect, or a hand in the database.
 var ErrStale = errors.New("the row was changed by another writer")
 
 // changed is ErrStale if a statement changed no row.
@@ -28,8 +29,8 @@ func changed(res sql.Result) error {
 	return err
 }
 
-// insertAndUpdate returns the statements that insert a row, and that change the one of the same id and
-// version. Their parameters are the columns, of which the first is the id and the
+// insertAndUpdate returns the statements that insert a row, unless another has the same id or something
+// else that is unique, and that change the one of the same id and version. Their parameters are the columns, of which the first is the id and the
 // last is the version that the row has before. Columns that are not named, of a newer
 // schema, keep what they have.
 func insertAndUpdate(table, columns string) (insert, update string) {
@@ -47,7 +48,7 @@ func insertAndUpdate(table, columns string) (insert, update string) {
 			changes = append(changes, column+" = "+mark)
 		}
 	}
-	insert = "INSERT INTO " + table + " (" + columns + ") VALUES (" + strings.Join(marks, ", ") + ") ON CONFLICT (id) DO NOTHING"
+	insert = "INSERT INTO " + table + " (" + columns + ") VALUES (" + strings.Join(marks, ", ") + ") ON CONFLICT DO NOTHING"
 	update = "UPDATE " + table + " SET " + strings.Join(changes, ", ") + fmt.Sprintf(" WHERE id = ?1 AND version = ?%d", n)
 	return insert, update
 }

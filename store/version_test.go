@@ -29,26 +29,28 @@ func TestTheSchemaIsTheNumberOfTheLastMigration(t *testing.T) {
 func TestAWriteOfAStaleRowChangesNothing(t *testing.T) {
 	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
 	one, two := open(t, path), open(t, path)
-	if err := errors.Join(one.PutSandbox(ctx, new(sample("i1", "running"))), one.PutSnapshot(ctx, new(snapshotRow("c", "n", 1)))); err != nil {
+	if err := errors.Join(one.PutSandbox(ctx, new(sample("i1", "running"))), one.PutSnapshot(ctx, new(snapshotRow("c", "n", 1))),
+		one.PutTemplate(ctx, &Template{ID: "t", Alias: "base", VMID: "v1", Snapshot: "ready"})); err != nil {
 		t.Fatal(err)
 	}
-	read := func(s *Store) (Sandbox, Snapshot) {
+	read := func(s *Store) (Sandbox, Snapshot, Template) {
 		t.Helper()
 		sb, err := s.Sandbox(ctx, "i1")
 		claim, errClaim := s.Snapshot(ctx, "c")
-		if err := errors.Join(err, errClaim); err != nil {
-			t.Fatal(err)
+		templates, errTemplates := s.Templates(ctx)
+		if err := errors.Join(err, errClaim, errTemplates); err != nil || len(templates) != 1 {
+			t.Fatalf("%d templates, %v", len(templates), err)
 		}
-		return sb, claim
+		return sb, claim, templates[0]
 	}
-	sb, claim := read(one)
-	staleSB, staleClaim := read(two)
-	sb.State, claim.Bytes = "paused", 8
-	if err := errors.Join(one.PutSandbox(ctx, &sb), one.PutSnapshot(ctx, &claim)); err != nil {
+	sb, claim, tpl := read(one)
+	staleSB, staleClaim, staleTpl := read(two)
+	sb.State, claim.Bytes, tpl.VMID = "paused", 8, "v2"
+	if err := errors.Join(one.PutSandbox(ctx, &sb), one.PutSnapshot(ctx, &claim), one.PutTemplate(ctx, &tpl)); err != nil {
 		t.Fatal(err)
 	}
-	staleSB.State, staleClaim.Bytes = "killed", 9
-	dropped, _ := read(two)
+	staleSB.State, staleClaim.Bytes, staleTpl.Stamp = "killed", 9, "stale"
+	dropped, _, droppedTpl := read(two)
 	for name, write := range map[string]func() error{
 		"change a sandbox":  func() error { return two.PutSandbox(ctx, &staleSB) },
 		"insert a sandbox":  func() error { return two.PutSandbox(ctx, new(sample("i1", "creating"))) },
@@ -58,19 +60,30 @@ func TestAWriteOfAStaleRowChangesNothing(t *testing.T) {
 		"add a claim": func() error {
 			return two.AddSnapshot(ctx, new(snapshotRow("c", "", 1)), Counted{Most: -1, MostOfAKey: -1})
 		},
-		"seal a claim":    func() error { return two.SealSnapshot(ctx, "c", staleClaim.Version, "x") },
-		"drop a claim":    func() error { _, err := two.DropSnapshot(ctx, "c", staleClaim.Version); return err },
-		"release a claim": func() error { return two.ReleaseSnapshot(ctx, "c", staleClaim.Version) },
+		"seal a claim":       func() error { return two.SealSnapshot(ctx, "c", staleClaim.Version, "x") },
+		"drop a claim":       func() error { _, err := two.DropSnapshot(ctx, "c", staleClaim.Version); return err },
+		"release a claim":    func() error { return two.ReleaseSnapshot(ctx, "c", staleClaim.Version) },
+		"change a template":  func() error { return two.PutTemplate(ctx, &staleTpl) },
+		"insert a template":  func() error { return two.PutTemplate(ctx, &Template{ID: "t", Alias: "other"}) },
+		"take an alias":      func() error { return two.PutTemplate(ctx, &Template{ID: "t2", Alias: "base"}) },
+		"a removed template": func() error { droppedTpl.ID = "t2"; return two.PutTemplate(ctx, &droppedTpl) },
 	} {
 		if err := write(); !errors.Is(err, ErrStale) {
 			t.Errorf("%s: %v, want ErrStale", name, err)
 		}
 	}
-	if now, nowClaim := read(one); now.State != "paused" || now.Version != 2 || nowClaim.Bytes != 8 || nowClaim.Version != 2 || nowClaim.Name != "n" {
+	now, nowClaim, nowTpl := read(one)
+	if now.State != "paused" || now.Version != 2 || nowClaim.Bytes != 8 || nowClaim.Version != 2 || nowClaim.Name != "n" {
 		t.Errorf("now %+v\n%+v", now, nowClaim)
 	}
-	if staleSB.Version != 1 || staleClaim.Version != 1 {
-		t.Errorf("a write that failed moved the versions to %d and %d", staleSB.Version, staleClaim.Version)
+	if nowTpl.VMID != "v2" || nowTpl.Version != 2 || nowTpl.Stamp != "" {
+		t.Errorf("now %+v", nowTpl)
+	}
+	if garbage, err := one.Garbage(ctx); err != nil || len(garbage) != 1 || !garbage[[2]string{"v1", "ready"}] {
+		t.Errorf("garbage is %v, %v: only what was replaced is", garbage, err)
+	}
+	if staleSB.Version != 1 || staleClaim.Version != 1 || staleTpl.Version != 1 {
+		t.Errorf("a write that failed moved the versions to %d, %d and %d", staleSB.Version, staleClaim.Version, staleTpl.Version)
 	}
 	if _, err := one.Sandbox(ctx, "i2"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a change made a row: %v", err)
@@ -160,12 +173,14 @@ func TestUserDataOutlivesEachMigration(t *testing.T) {
 		vcpus, memory_mib, disk_mib, secure, private_ports, key_id) VALUES ('i1', 'd1', 't', 'base', 'b', 'running', '{"a":"1"}', 1, 2, 3, 2, 512, 1024, 1, 0, 'k')`
 	const snapshots = `INSERT INTO snapshots (id, instance, kind, state, name, vm_id, snapshot, source, parent, template_id, alias, build_id, spec,
 		vcpus, memory_mib, disk_mib, key_id, created_at) VALUES ('c', 'd1', 'snapshot', 'ready', 'n', 'i1', 's1', 'i1', 'p', 't', 'base', 'b', '{}', 2, 512, 1024, 'k', 1)`
+	const templates = `INSERT INTO templates (id, alias, build_id, vm_id, snapshot, stamp, spec, vcpus, memory_mib, disk_mib, created_at)
+		VALUES ('t', 'base', 'b', 'v', 'ready', 'x', '{}', 2, 512, 1024, 1)`
 	for version := int64(1); version < Schema; version++ {
 		t.Run(fmt.Sprint("schema ", version), func(t *testing.T) {
 			ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
 			ofVersion(t, path, version)
 			db := connect(path, "journal_mode(WAL)")
-			_, err := db.Exec(sandboxes)
+			_, err := db.Exec(sandboxes + ";" + templates)
 			if err == nil && version >= 2 {
 				_, err = db.Exec(snapshots)
 			}
@@ -183,6 +198,13 @@ func TestUserDataOutlivesEachMigration(t *testing.T) {
 			}
 			if err := s.PutSandbox(ctx, &sb); err != nil {
 				t.Errorf("a write of it: %v", err)
+			}
+			tpls, err := s.Templates(ctx)
+			if err != nil || len(tpls) != 1 || tpls[0].BuildID != "b" || tpls[0].Stamp != "x" {
+				t.Fatalf("%+v, %v", tpls, err)
+			}
+			if err := s.PutTemplate(ctx, &tpls[0]); err != nil {
+				t.Errorf("a write of the template: %v", err)
 			}
 			if version < 2 {
 				return

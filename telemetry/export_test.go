@@ -169,7 +169,7 @@ func TestSpansOfACreateReachACollector(t *testing.T) {
 	}
 	select {
 	case <-c.closed:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("Shutdown left a connection")
 	}
 }

@@ -118,7 +118,7 @@ func TestAHookThatDoesNotEndIsKilledWithWhatItStarted(t *testing.T) {
 		t.Fatalf("%q: %v", text, err)
 	}
 	// An orphan is collected by somebody else, soon.
-	for deadline := time.Now().Add(5 * time.Second); syscall.Kill(pid, 0) == nil; {
+	for deadline := time.Now().Add(time.Minute); syscall.Kill(pid, 0) == nil; {
 		if stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); strings.Contains(string(stat), ") Z ") {
 			break
 		}
@@ -175,7 +175,7 @@ func TestTheHooksOfTheLastRestoreCount(t *testing.T) {
 	if err := n.Restored(nil); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		if _, err := os.Stat(n.root + "/began"); err == nil {
 			break
 		}

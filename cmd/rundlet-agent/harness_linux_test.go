@@ -171,7 +171,7 @@ func (b *box) dial(ctx context.Context) (net.Conn, error) {
 // await waits for a guest that does not listen yet.
 func (b *box) await() {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
 	defer cancel()
 	for envd.Health(ctx, b.dial) != nil {
 		select {
@@ -289,7 +289,7 @@ func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for !done() {
 		select {
 		case <-deadline:

@@ -66,7 +66,7 @@ func selector(pid uint32) *processpb.ProcessSelector {
 
 func (s *screen) send(t *testing.T, keys string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	in := &processpb.ProcessInput{Input: &processpb.ProcessInput_Pty{Pty: []byte(keys)}}
 	if _, err := s.b.process.SendInput(ctx, connect.NewRequest(&processpb.SendInputRequest{Process: selector(s.pid), Input: in})); err != nil {

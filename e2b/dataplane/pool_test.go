@@ -115,18 +115,23 @@ func TestRefreshEndsRunsAtOnce(t *testing.T) {
 		_, err := c.Read(make([]byte, 1))
 		return errors.Is(err, os.ErrDeadlineExceeded)
 	}
+	change := func(how func()) { // The sweep reads it meanwhile.
+		rt.mu.Lock()
+		defer rt.mu.Unlock()
+		how()
+	}
 	first := stream()
 	p.Refresh("i0")
 	if !open(first) {
 		t.Error("a stream of a running sandbox was broken off")
 	}
-	rt.sb.StartedAt = time.Unix(2, 0)
+	change(func() { rt.sb.StartedAt = time.Unix(2, 0) })
 	second := stream()
 	p.Refresh("i0")
 	if open(first) || !open(second) {
 		t.Errorf("after a resume: open are the old %v, the new %v", open(first), open(second))
 	}
-	rt.sb.State = sandbox.StatePaused
+	change(func() { rt.sb.State = sandbox.StatePaused })
 	p.Refresh("another")
 	if !open(second) {
 		t.Error("another sandbox's refresh broke a stream off")

@@ -68,7 +68,7 @@ export const count = async (sandbox, file = 'counter') => Number((await sandbox.
 export const bootId = async (sandbox) => (await sandbox.commands.run('cat /proc/sys/kernel/random/boot_id')).stdout
 
 /** Waits for a state that the API lets us only ask for. */
-export async function eventually(what, ask, timeoutMs = 15_000) {
+export async function eventually(what, ask, timeoutMs = 60_000) {
   const deadline = Date.now() + timeoutMs
   for (;;) {
     const answer = await ask()
@@ -93,7 +93,7 @@ export function collector() {
     get text() {
       return text
     },
-    until(pattern, timeoutMs = 15_000) {
+    until(pattern, timeoutMs = 60_000) {
       return new Promise((resolve, reject) => {
         const w = { pattern, resolve }
         w.timer = setTimeout(() => {

@@ -46,7 +46,7 @@ class Screen:
         self.text += chunk if isinstance(chunk, str) else chunk.decode(errors="replace")
         self.changed.set()
 
-    async def until(self, part, timeout=15):
+    async def until(self, part, timeout=60):
         try:
             async with asyncio.timeout(timeout):
                 while part not in self.text:

@@ -182,7 +182,7 @@ def test_port(sandbox, address):
     host = urllib.parse.urlsplit(os.environ["E2B_SANDBOX_URL"]).netloc
 
     def get():
-        connection = http.client.HTTPConnection(host, timeout=10)
+        connection = http.client.HTTPConnection(host, timeout=60)
         try:
             connection.request("GET", "/", headers={"Host": sandbox.get_host(port)})
             response = connection.getresponse()

@@ -111,9 +111,11 @@ def test_connect_extends_and_never_shortens(own):
 def test_set_timeout(own):
     s = own()
     for seconds in (500, 50):
+        begin = datetime.now(timezone.utc)
         s.set_timeout(seconds)
-        left = (s.get_info().end_at - datetime.now(timezone.utc)).total_seconds()
-        assert seconds - 10 < left < seconds + 2
+        end, end_at = datetime.now(timezone.utc), s.get_info().end_at
+        assert end_at - begin > timedelta(seconds=seconds - 2)
+        assert end_at - end < timedelta(seconds=seconds + 2)
 
 
 def test_dies_of_its_timeout(own):
@@ -140,7 +142,7 @@ def test_kill_during_a_running_command(own):
     started = time.monotonic()
     with pytest.raises(gone(), match=ENDED):
         command.wait()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 45
 
 
 def test_a_request_to_a_killed_sandbox(own):

@@ -3,7 +3,7 @@
 import time
 
 
-def eventually(what, ask, timeout=15):
+def eventually(what, ask, timeout=60):
     deadline = time.monotonic() + timeout
     while True:
         answer = ask()

@@ -143,7 +143,7 @@ func (f *inFlight) more(t *testing.T) {
 	f.mu.Lock()
 	begin := f.all
 	f.mu.Unlock()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		f.mu.Lock()
 		all := f.all
 		f.mu.Unlock()

@@ -89,11 +89,8 @@ func (t *Templates) Stale(ctx context.Context, from claim.Origin, err error) boo
 		return false // a snapshot cannot be made anew
 	}
 	t.cfg.Log.Warn("base snapshot cannot be restored; rebuilding it", "error", err)
-	if tpl.BuildID == from.BuildID {
-		tpl.Stamp = ""
-		if err := t.cfg.Store.PutTemplate(ctx, tpl); err != nil {
-			return false
-		}
+	if tpl.BuildID == from.BuildID && tpl.Stamp != "" && t.distrust(ctx, from) != nil {
+		return false
 	}
 	t.mu.Lock()
 	b := t.building
@@ -105,6 +102,22 @@ func (t *Templates) Stale(ctx context.Context, from claim.Origin, err error) boo
 		}
 	}
 	return true
+}
+
+// distrust marks a build in the store as one to be made anew. It reads the row again
+// under the lock: a build, in this process or in another, may be replacing it.
+func (t *Templates) distrust(ctx context.Context, from claim.Origin) error {
+	unlock, err := t.cfg.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	tpl, found, err := t.Stored(ctx)
+	if err != nil || !found || tpl.BuildID != from.BuildID {
+		return err
+	}
+	tpl.Stamp = ""
+	return t.cfg.Store.PutTemplate(ctx, &tpl)
 }
 
 // Unusable prepares the base anew if a warm machine could not be made from it

@@ -62,7 +62,7 @@ func (t *Templates) build(ctx context.Context) (store.Template, error) {
 		Stamp: stamp, VCPUs: size.VCPUs, MemoryMiB: size.MemoryMiB, DiskMiB: size.DiskMiB, CreatedAt: time.Now(),
 	}
 	if found {
-		tpl.ID = old.ID
+		tpl.ID, tpl.Version = old.ID, old.Version
 	}
 	if tpl.Spec, err = json.Marshal(spec); err != nil {
 		return store.Template{}, err
@@ -80,7 +80,7 @@ func (t *Templates) build(ctx context.Context) (store.Template, error) {
 	if tpl.Manifest, err = t.manifest(ctx, tpl); err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
-	if err := t.cfg.Store.PutTemplate(ctx, tpl); err != nil {
+	if err := t.cfg.Store.PutTemplate(ctx, &tpl); err != nil {
 		return store.Template{}, fault.Classify(err)
 	}
 	if found {
@@ -108,7 +108,8 @@ func (t *Templates) sealed(ctx context.Context, tpl store.Template) (store.Templ
 		return tpl, err
 	}
 	tpl.Manifest = manifest
-	return tpl, t.cfg.Store.PutTemplate(ctx, tpl)
+	err = t.cfg.Store.PutTemplate(ctx, &tpl)
+	return tpl, err
 }
 
 // baseManifest describes the files of a base, so that each create from it can

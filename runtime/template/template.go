@@ -32,7 +32,7 @@ type Image struct {
 // Store is the part of the store that Templates use.
 type Store interface {
 	Templates(ctx context.Context) ([]store.Template, error)
-	PutTemplate(ctx context.Context, t store.Template) error
+	PutTemplate(ctx context.Context, t *store.Template) error
 	Spawns(ctx context.Context) (map[string]store.Spawns, error)
 	MarkGarbage(ctx context.Context, vmID, snapshot string) error
 	CountLive(ctx context.Context) (int, error)
@@ -49,8 +49,8 @@ type Config struct {
 	HostStamp func() string
 	// Prune removes every image but those with these root file systems.
 	Prune func(ctx context.Context, keepRootfs []string) error
-	// Lock excludes other processes from building templates in the same state
-	// directory.
+	// Lock excludes all others that write rows of templates in the same state
+	// directory, in this process and in others.
 	Lock func(ctx context.Context) (unlock func(), err error)
 	// Size is the size of the base.
 	Size       sandbox.Size

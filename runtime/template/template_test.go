@@ -3,12 +3,15 @@ package template
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"testing"
 
 	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/vm"
 )
 
 func open(t *testing.T) (*Templates, *store.Store) {
@@ -17,7 +20,7 @@ func open(t *testing.T) (*Templates, *store.Store) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	return New(Config{Store: db, Size: sandbox.DefaultSize, Background: background.New(t.Context())}), db
+	return New(Config{Store: db, Size: sandbox.DefaultSize, Background: background.New(t.Context()), Log: slog.New(slog.DiscardHandler)}), db
 }
 
 func TestTheBaseIsListedBeforeItIsBuilt(t *testing.T) {
@@ -32,7 +35,7 @@ func TestTheBaseIsListedBeforeItIsBuilt(t *testing.T) {
 		t.Errorf("another: %v", err)
 	}
 	row := store.Template{ID: "t1", Alias: BaseAlias, BuildID: "b1", Spec: []byte("{}"), VCPUs: 1, MemoryMiB: 64}
-	if err := db.PutTemplate(t.Context(), row); err != nil {
+	if err := db.PutTemplate(t.Context(), &row); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"base", "t1"} {
@@ -54,5 +57,44 @@ func TestNothingIsBuiltWhenTheDaemonCloses(t *testing.T) {
 	templates.cfg.Background.Stop()
 	if err := templates.Prepare(t.Context()); !errors.Is(err, sandbox.ErrUnavailable) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A base that cannot be restored is marked once, and never in place of the one that
+// a build, here or in another process, stored in the meantime.
+func TestOnlyTheBaseThatCannotBeRestoredIsMarked(t *testing.T) {
+	for name, tt := range map[string]struct {
+		stored bool // by another, which has the lock until then
+		want   store.Template
+	}{
+		"no build in progress":         {false, store.Template{BuildID: "b1", VMID: "v1", Version: 2}},
+		"a build in progress succeeds": {true, store.Template{BuildID: "b2", VMID: "v2", Stamp: "s2", Version: 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			templates, db := open(t)
+			row := store.Template{ID: "t1", Alias: BaseAlias, BuildID: "b1", VMID: "v1", Stamp: "s1", Spec: []byte("{}")}
+			if err := db.PutTemplate(t.Context(), &row); err != nil {
+				t.Fatal(err)
+			}
+			from, locked := claim.OfTemplate(row), 0
+			templates.cfg.Lock = func(ctx context.Context) (func(), error) {
+				locked++
+				if !tt.stored {
+					return func() {}, nil
+				}
+				next := row
+				next.BuildID, next.VMID, next.Stamp = "b2", "v2", "s2"
+				return func() {}, db.PutTemplate(ctx, &next)
+			}
+			for range 2 {
+				if !templates.Stale(t.Context(), from, vm.ErrNotFound) {
+					t.Error("the create is not repeated")
+				}
+			}
+			got, _, err := templates.Stored(t.Context())
+			if err != nil || locked != 1 || got.BuildID != tt.want.BuildID || got.VMID != tt.want.VMID || got.Stamp != tt.want.Stamp || got.Version != tt.want.Version {
+				t.Errorf("locked %d times; %+v, %v; want %+v", locked, got, err, tt.want)
+			}
+		})
 	}
 }

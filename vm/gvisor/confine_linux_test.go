@@ -86,7 +86,7 @@ func dieHalfWay(t *testing.T, conf Config, call vmtest.Call) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.run=^TestSuiteCrashChild$")
 	cmd.Args[0] = os.Args[0]

@@ -99,7 +99,7 @@ func TestConformance(t *testing.T) {
 			return 7, 9
 		},
 		Print: func(t *testing.T, d vm.Runtime, id string, lines []string) {
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			text := strings.Join(lines, "\n") + "\n"
 			if _, err := (client{d.(*Driver)}).do(ctx, id, "POST", "/console", text); err != nil {
@@ -178,7 +178,7 @@ func freeze(t *testing.T, pid int) (thaw func()) {
 		t.Error(err)
 	}
 	// The threads stop one after the other.
-	for deadline := time.Now().Add(10 * time.Second); !stopped(pid); <-time.After(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !stopped(pid); <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Errorf("process %d does not stop", pid)
 			break

@@ -124,7 +124,7 @@ func counted() string {
 
 // connect keeps a connection to the host.
 func connect(address string) error {
-	c, err := net.DialTimeout("tcp", address, 5*time.Second)
+	c, err := net.DialTimeout("tcp", address, 30*time.Second)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func connect(address string) error {
 func exchange() error {
 	held.Lock()
 	defer held.Unlock()
-	if err := held.conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+	if err := held.conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		return err
 	}
 	if _, err := held.conn.Write([]byte{1}); err != nil {

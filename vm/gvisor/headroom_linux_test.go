@@ -103,7 +103,7 @@ func TestLimitIsSetBackAfterASave(t *testing.T) {
 	if _, lost, err := next.Adopt(testContext(t)); err != nil || len(lost) > 0 {
 		t.Fatal(lost, err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); limitOf(t, next, "a") != ordinary; {
+	for deadline := time.Now().Add(time.Minute); limitOf(t, next, "a") != ordinary; {
 		if time.Now().After(deadline) {
 			t.Fatalf("after an adoption the limit is %d, want %d", limitOf(t, next, "a"), ordinary)
 		}

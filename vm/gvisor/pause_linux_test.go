@@ -116,7 +116,7 @@ func TestPauseCyclesLoseNothingAndLeaveNothing(t *testing.T) {
 func openFiles(t *testing.T, enough int) (n int) {
 	t.Helper()
 	// Some are closed when a collection of garbage finds them, a moment later.
-	bound := 10 * time.Second
+	bound := 30 * time.Second
 	if enough == 0 {
 		bound = 500 * time.Millisecond // They are only counted.
 	}

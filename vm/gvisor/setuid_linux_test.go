@@ -120,7 +120,7 @@ func TestAFileIsSetUIDInAGuestThatRunsOn(t *testing.T) {
 		}
 		for _, id := range []string{"a", "b"} {
 			got := ""
-			for end := time.Now().Add(5 * time.Second); got != want && time.Now().Before(end); <-time.After(10 * time.Millisecond) {
+			for end := time.Now().Add(30 * time.Second); got != want && time.Now().Before(end); <-time.After(10 * time.Millisecond) {
 				got = run(t, d, id, "?user=1", "/raise", "uid")
 			}
 			if setUID := mustFind(t, d, id).setUID; got != want || !slices.Equal(setUID, done) {

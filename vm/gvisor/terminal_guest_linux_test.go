@@ -167,7 +167,7 @@ func typeAhead(flags uint32, typed []string) string {
 			return err.Error()
 		}
 	}
-	timer := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
 	err = cmd.Wait()
 	timer.Stop()
 	if err := unix.SetNonblock(fd, true); err != nil {
