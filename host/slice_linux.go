@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -35,7 +36,7 @@ func ShortenSlices() error {
 			if err != nil {
 				return fmt.Errorf("shorten time slices: %w", err)
 			}
-			if err := shorten(tid); err != nil && err != unix.ESRCH {
+			if err := shorten(tid); err != nil && !errors.Is(err, unix.ESRCH) {
 				return fmt.Errorf("shorten time slices: %w", err)
 			}
 		}

@@ -21,7 +21,7 @@ func slice(t *testing.T, tid int) uint64 {
 	return attr.Runtime
 }
 
-// TestEveryThreadAndChildHasAShortSlice is a process of its own: the slices of the
+// TestEveryThreadAndChildHasAShortSlice runs in a separate process: the slices of the
 // test's stay as they were.
 func TestEveryThreadAndChildHasAShortSlice(t *testing.T) {
 	const asChild = "RUNDLET_TEST_SLICES"

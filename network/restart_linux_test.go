@@ -12,8 +12,8 @@ import (
 )
 
 // spoil makes a slot's namespace file something that cannot be removed. The namespace
-// itself stays until mend, as with a sandbox in it: the kernel would remove its link
-// at a time of its own.
+// itself stays until mend, as with a sandbox in it: otherwise the kernel removes its link
+// at any time.
 func spoil(t *testing.T, path string) (mend func()) {
 	t.Helper()
 	ns, err := os.Open(path)

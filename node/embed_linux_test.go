@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 
 func TestAProgramThatForgotInitIsToldSoAtOnce(t *testing.T) {
 	dir := t.TempDir()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // It is killed if it does not end by itself.
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // It is killed if it does not end.
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	// As the program itself is called: the name decides what a driver takes it for.

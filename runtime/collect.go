@@ -7,7 +7,7 @@ import (
 
 // collect removes the snapshots and images without a user. Those that cannot be
 // removed now are logged and left for the next time.
-func (r *Runtime) collect(ctx context.Context) {
+func collect(ctx context.Context, r *Runtime) {
 	err := func() error {
 		// A template that is being built has a snapshot before it has a row.
 		unlock, err := r.cfg.LockTemplates(ctx)

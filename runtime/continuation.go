@@ -26,7 +26,7 @@ func (r *Runtime) Capture(ctx context.Context, id string, reason sandbox.Continu
 		return sandbox.Continuation{}, fmt.Errorf("capture sandbox %s: %w: it is %s, which does not match the reason %s",
 			id, sandbox.ErrConflict, sb.State, reason)
 	}
-	snap, err := r.capture(ctx, id, func(snap *store.Snapshot) {
+	snap, err := capture(ctx, r, id, func(snap *store.Snapshot) {
 		snap.Kind, snap.Reason, snap.KeyID = claim.KindContinuation, string(reason), keyID
 	})
 	if err != nil {
@@ -48,7 +48,7 @@ func (r *Runtime) FollowUp(ctx context.Context, continuationID string, req sandb
 	}
 	follows := viewContinuation(snap)
 	sb, err := r.starter.Create(ctx, req, claim.OfSnapshot(snap), &follows)
-	return r.outcome(sb, err)
+	return outcome(r, sb, err)
 }
 
 func viewContinuation(row store.Snapshot) sandbox.Continuation {

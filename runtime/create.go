@@ -26,13 +26,13 @@ func (r *Runtime) Create(ctx context.Context, req sandbox.CreateRequest) (sandbo
 			sb, err = r.starter.Create(ctx, req, from, nil)
 		}
 	}
-	return r.outcome(sb, err)
+	return outcome(r, sb, err)
 }
 
 // outcome is the result of a create for a client.
-func (r *Runtime) outcome(row store.Sandbox, err error) (sandbox.Sandbox, error) {
+func outcome(r *Runtime, row store.Sandbox, err error) (sandbox.Sandbox, error) {
 	if err != nil {
 		return sandbox.Sandbox{}, fault.Classify(err)
 	}
-	return r.view(row), nil
+	return view(&r.parts, row), nil
 }

@@ -13,17 +13,17 @@ import (
 // SetTimeout ends the sandbox at now+timeout, earlier or later than before; a
 // timeout of zero ends it at once.
 func (r *Runtime) SetTimeout(ctx context.Context, id string, timeout time.Duration) error {
-	_, err := r.moveEnd(ctx, id, timeout, false)
+	_, err := moveEnd(ctx, r, id, timeout, false)
 	return err
 }
 
 // Extend is SetTimeout that never shortens.
 func (r *Runtime) Extend(ctx context.Context, id string, timeout time.Duration) error {
-	_, err := r.moveEnd(ctx, id, timeout, true)
+	_, err := moveEnd(ctx, r, id, timeout, true)
 	return err
 }
 
-func (r *Runtime) moveEnd(ctx context.Context, id string, timeout time.Duration, onlyLater bool) (store.Sandbox, error) {
+func moveEnd(ctx context.Context, r *Runtime, id string, timeout time.Duration, onlyLater bool) (store.Sandbox, error) {
 	// Zero is "now" here; a sandbox that is to be created needs some time.
 	if timeout != 0 {
 		if err := r.starter.ValidateTimeout(timeout); err != nil {

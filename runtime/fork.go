@@ -32,7 +32,7 @@ func (r *Runtime) Fork(ctx context.Context, id string, req sandbox.ForkRequest) 
 	children, err := background.Await(ctx, r.background, func() ([]start.Child, error) { return r.starter.Fork(ctx, sb, req) })
 	var results []sandbox.ForkResult
 	for _, c := range children {
-		child, err := r.outcome(c.Row, c.Err)
+		child, err := outcome(r, c.Row, c.Err)
 		results = append(results, sandbox.ForkResult{Sandbox: child, Err: err})
 	}
 	failed := err

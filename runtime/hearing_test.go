@@ -144,7 +144,7 @@ func TestADaemonThatWasPausedLosesNobody(t *testing.T) {
 		f := newFixture(t)
 		sb, ctx := f.create(hours), context.Background()
 		f.rt.cfg.Supervision.Heartbeat = 30 * time.Second
-		f.rt.watcher = f.rt.newWatcher()
+		f.rt.watcher = newWatcher(&f.rt.parts)
 		round := func(pause time.Duration) {
 			time.Sleep(pause)
 			f.rt.watcher.Beat(ctx)

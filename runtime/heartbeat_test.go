@@ -196,7 +196,7 @@ func TestARoundOfManyEndsBeforeTheNext(t *testing.T) {
 			f.create(hours)
 		}
 		f.rt.cfg.Supervision.Heartbeat = interval
-		f.rt.watcher = f.rt.newWatcher()
+		f.rt.watcher = newWatcher(&f.rt.parts)
 		f.lookDuring("health", func() { time.Sleep(supervise.BeatTime) })
 		begin := time.Now()
 		f.rt.watcher.Beat(context.Background())

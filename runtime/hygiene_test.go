@@ -204,7 +204,7 @@ func TestHygieneInTheMiddleOfEveryOperationTakesNothingAway(t *testing.T) {
 			}
 			defer looking.Unlock()
 			looked[at] = true
-			cleaner := f.rt.newCleaner() // It has seen nothing.
+			cleaner := newCleaner(&f.rt.parts) // It has seen nothing.
 			cleaner.Clean(ctx)
 			if err := f.rt.claims.Review(ctx, 0); err != nil {
 				t.Error(err)
@@ -317,7 +317,7 @@ func TestATemplateBuildIsNotWaitedFor(t *testing.T) {
 			return nil, ctx.Err()
 		}
 		begin := time.Now()
-		if err := f.rt.newCleaner().CleanSnapshots(ctx); err != nil || time.Since(begin) != supervise.LockPatience {
+		if err := newCleaner(&f.rt.parts).CleanSnapshots(ctx); err != nil || time.Since(begin) != supervise.LockPatience {
 			t.Errorf("%v after %v", err, time.Since(begin))
 		}
 	})

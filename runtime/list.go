@@ -12,7 +12,7 @@ func (r *reads) List(_ context.Context, f sandbox.ListFilter) ([]sandbox.Sandbox
 	var out []sandbox.Sandbox
 	for _, e := range r.live.Roster.Page(f) {
 		// Views have tokens and copies in them, and are of the page only.
-		view := r.view(e.Sandbox.Row())
+		view := view(&r.parts, e.Sandbox.Row())
 		view.State, view.StartedAt = e.State, e.At.StartedAt
 		out = append(out, view)
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // rememberEnds remembers the ends from before this process, the newest of all.
-func (r *Runtime) rememberEnds(ctx context.Context) error {
+func rememberEnds(ctx context.Context, r *Runtime) error {
 	rows, err := r.cfg.Store.KilledSandboxes(ctx, live.MostEnds)
 	for _, row := range slices.Backward(rows) {
 		r.live.Ended.Remember(row)

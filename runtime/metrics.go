@@ -13,7 +13,7 @@ import (
 )
 
 // newMeter returns the meter of the sandboxes; nil if the driver does not count.
-func (r *parts) newMeter() *usage.Meter {
+func newMeter(r *parts) *usage.Meter {
 	driver, ok := r.cfg.Driver.(vm.Statser)
 	if !ok {
 		return nil
@@ -25,7 +25,7 @@ func (r *parts) newMeter() *usage.Meter {
 			all := r.live.All()
 			out := make([]usage.Sandbox, len(all))
 			for i, sb := range all {
-				out[i] = r.measured(sb)
+				out[i] = measured(r, sb)
 			}
 			return out
 		},
@@ -34,13 +34,13 @@ func (r *parts) newMeter() *usage.Meter {
 			if !ok {
 				return usage.Sandbox{}, false
 			}
-			return r.measured(sb), true
+			return measured(r, sb), true
 		},
 	})
 }
 
 // measured is the state of a sandbox for the meter.
-func (r *parts) measured(sb *live.Sandbox) usage.Sandbox {
+func measured(r *parts, sb *live.Sandbox) usage.Sandbox {
 	row, run, _ := sb.Look()
 	out := usage.Sandbox{
 		ID: sb.ID, Size: sandbox.Size{VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB},
@@ -66,7 +66,7 @@ func (r *reads) Metrics(_ context.Context, id string, start, end time.Time) ([]s
 	if r.meter == nil {
 		return nil, nil
 	}
-	return r.meter.Metrics(r.measured(sb), start, end), nil
+	return r.meter.Metrics(measured(&r.parts, sb), start, end), nil
 }
 
 // NewestMetric returns the last of Metrics, and whether there is one.
@@ -78,6 +78,6 @@ func (r *reads) NewestMetric(_ context.Context, id string) (sandbox.Metric, bool
 	if r.meter == nil {
 		return sandbox.Metric{}, false, nil
 	}
-	m, ok := r.meter.Newest(r.measured(sb))
+	m, ok := r.meter.Newest(measured(&r.parts, sb))
 	return m, ok, nil
 }

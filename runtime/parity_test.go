@@ -142,7 +142,7 @@ func TestAFollowUpKeepsEachReasonAndIsNoResume(t *testing.T) {
 			if got.ID == id || after.State != before.State || after.SnapshotID != before.SnapshotID || !after.StartedAt.Equal(before.StartedAt) {
 				t.Errorf("the session was resumed: %+v, was %+v", after, before)
 			}
-			if got.EnvdAccessToken == f.rt.view(after).EnvdAccessToken {
+			if got.EnvdAccessToken == view(&f.rt.parts, after).EnvdAccessToken {
 				t.Error("it has the session's token")
 			}
 		})

@@ -15,7 +15,7 @@ import (
 // ErrSandboxNotFound for others.
 func (r *reads) Get(ctx context.Context, id string) (sandbox.Sandbox, error) {
 	if sb, ok := r.live.Find(id); ok && sb.Elsewhere != nil && sb.State().Visible() {
-		return r.view(sb.Row()), nil // It is there, and no call but this one may have it.
+		return view(&r.parts, sb.Row()), nil // It is there, and no call but this one may have it.
 	}
 	sb, err := r.live.Serving(ctx, id)
 	if err != nil {
@@ -24,7 +24,7 @@ func (r *reads) Get(ctx context.Context, id string) (sandbox.Sandbox, error) {
 	if !sb.State().Visible() {
 		return sandbox.Sandbox{}, sb.Gone()
 	}
-	return r.view(sb.Row()), nil
+	return view(&r.parts, sb.Row()), nil
 }
 
 // Killed returns the newest killed sandboxes with their reasons, for an
@@ -36,7 +36,7 @@ func (r *reads) Killed(ctx context.Context, limit int) ([]sandbox.Sandbox, error
 	}
 	out := make([]sandbox.Sandbox, len(rows))
 	for i, row := range rows {
-		out[i] = r.view(row)
+		out[i] = view(&r.parts, row)
 	}
 	return out, nil
 }

@@ -13,8 +13,8 @@ import (
 // waits for the template builds of other processes.
 const collectTimeout = 5 * time.Second
 
-// reconcile recovers the state that an earlier process left.
-func (r *Runtime) reconcile(ctx context.Context) (err error) {
+// recoverAll recovers the state that an earlier process left.
+func recoverAll(ctx context.Context, r *Runtime) (err error) {
 	r.reconciled, err = recovery.Run(ctx, recovery.Config{
 		Instance: r.cfg.Instance, Ephemeral: r.cfg.Ephemeral, Driver: r.cfg.Driver, Network: r.cfg.Network, Store: r.cfg.Store,
 		Machines: r.machines, Sandboxes: r.settler.Recovering(), Notes: &r.notes, Background: r.background, Progress: r.cfg.Recovering, Log: r.log,
@@ -22,7 +22,7 @@ func (r *Runtime) reconcile(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := r.rememberEnds(ctx); err != nil {
+	if err := rememberEnds(ctx, r); err != nil {
 		r.log.Warn("could not read out-of-memory kills", "error", err)
 	}
 	if _, err := r.cfg.Store.DropKilled(ctx, time.Now().Add(-supervise.KilledKept), supervise.MostKilled); err != nil {
@@ -32,11 +32,11 @@ func (r *Runtime) reconcile(ctx context.Context) (err error) {
 }
 
 // collectSoon collects garbage, and waits for that as long as a start may.
-func (r *Runtime) collectSoon(ctx context.Context) {
+func collectSoon(ctx context.Context, r *Runtime) {
 	ctx, cancel := context.WithTimeout(ctx, collectTimeout)
 	defer cancel()
 	_, _ = background.Await(ctx, r.background, func() (struct{}, error) {
-		r.collect(r.life)
+		collect(r.life, r)
 		return struct{}{}, nil
 	})
 }

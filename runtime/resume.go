@@ -22,14 +22,14 @@ func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 		return sandbox.Sandbox{}, false, err
 	}
 	for resumed := false; ; {
-		waked, err := r.awake(ctx, id, timeout)
+		waked, err := awake(ctx, r, id, timeout)
 		if err != nil {
 			return sandbox.Sandbox{}, false, err
 		}
 		resumed = resumed || waked
-		row, err := r.moveEnd(ctx, id, timeout, true)
+		row, err := moveEnd(ctx, r, id, timeout, true)
 		if err == nil {
-			return r.view(row), resumed, nil
+			return view(&r.parts, row), resumed, nil
 		}
 		// It was paused in between, by its timeout or by another client.
 		if !errors.Is(err, sandbox.ErrConflict) || ctx.Err() != nil {
@@ -58,7 +58,7 @@ func (r *Runtime) Wake(ctx context.Context, id string) (sandbox.Sandbox, error) 
 		if err := sb.MayWake(time.Now()); err != nil {
 			return sandbox.Sandbox{}, fmt.Errorf("resume sandbox %s: %w", id, err)
 		}
-		_, err = r.awake(ctx, id, wakeTimeout(sb.Row()))
+		_, err = awake(ctx, r, id, wakeTimeout(sb.Row()))
 		if err == nil {
 			return r.Get(ctx, id)
 		}
@@ -93,7 +93,7 @@ func (r *reads) Settled(ctx context.Context, id string) (sandbox.Sandbox, error)
 }
 
 // awake returns when the sandbox runs, and whether it had to be resumed.
-func (r *Runtime) awake(ctx context.Context, id string, timeout time.Duration) (resumed bool, err error) {
+func awake(ctx context.Context, r *Runtime, id string, timeout time.Duration) (resumed bool, err error) {
 	sb, err := r.live.Serving(ctx, id)
 	if err != nil {
 		return false, err

@@ -167,7 +167,7 @@ func TestUserDataOutlivesAStartWithAnotherDriver(t *testing.T) {
 			if len(f.rt.notes.All()) != 2 {
 				t.Errorf("the report has %v", f.rt.notes.All())
 			}
-			f.rt.collect(ctx)
+			collect(ctx, f.rt)
 			f.rt.cleaner.Clean(ctx)
 			if err := f.rt.EndRunning(ctx, "shutdown"); err != nil {
 				t.Error(err)

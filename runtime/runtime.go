@@ -213,7 +213,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	r.orphans = &orphan.Keeper{Store: cfg.Store, Driver: cfg.Driver, Destroy: func(ctx context.Context, id string) error { return r.machines.Destroy(ctx, id) }, Freed: r.tally.freed, Log: cfg.Log}
 	r.claims = claim.New(claim.Config{
 		Instance: cfg.Instance, Node: cfg.Node, Ephemeral: cfg.Ephemeral, Driver: cfg.Driver, Store: cfg.Store, Orphans: r.orphans,
-		Background: r.background, Steps: r.steps, InUse: r.inUse, Freed: r.tally.freed, Log: cfg.Log,
+		Background: r.background, Steps: r.steps, InUse: func() map[string]bool { return inUse(&r.parts) }, Freed: r.tally.freed, Log: cfg.Log,
 		Bounds: store.Counted{
 			Kinds: []string{claim.KindSnapshot, claim.KindContinuation},
 			Most:  cfg.Shares.Snapshots, MostOfAKey: cfg.Shares.SnapshotsPerKey,
@@ -259,23 +259,23 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		Driver: cfg.Driver, Store: cfg.Store, Rows: r.rows, Live: r.live, Admission: r.admission, Machines: r.machines, Claims: r.claims,
 		Ender: r.ender, Saver: r.saver, Starter: r.starter, Orphans: r.orphans, Held: &r.held, Background: r.background, Log: cfg.Log,
 	})
-	r.meter = r.newMeter()
+	r.meter = newMeter(&r.parts)
 	r.host = supervise.NewHost(supervise.HostConfig{
 		Sample: cfg.Supervision.Sample, Limits: cfg.Supervision.Limits, Pool: r.pool, Queue: r.admission.Queue,
 		Network: cfg.Network, Log: cfg.Log, Pressure: pressureOf(cfg),
 	})
-	r.watcher = r.newWatcher()
-	r.cleaner = r.newCleaner()
-	if err := r.reconcile(ctx); err != nil {
+	r.watcher = newWatcher(&r.parts)
+	r.cleaner = newCleaner(&r.parts)
+	if err := recoverAll(ctx, r); err != nil {
 		r.background.Stop()
 		r.background.Wait()
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
-	r.collectSoon(ctx)
+	collectSoon(ctx, r)
 	if cfg.Warm != (pool.Target{}) {
 		r.background.Go(r.pool.Maintain)
 	}
-	r.supervise()
+	startLoops(r)
 	if r.meter != nil {
 		r.background.Go(func() { r.meter.Run(r.life) })
 	}

@@ -21,10 +21,10 @@ func (r *Runtime) Snapshot(ctx context.Context, id, name, keyID string) (sandbox
 	if name != "" && !snapshotName.MatchString(name) {
 		return sandbox.Snapshot{}, fmt.Errorf("%w: snapshot name %.128q: use a to z, 0 to 9, '.', '_', '-', '/' and ':', at most 128 of them", sandbox.ErrInvalid, name)
 	}
-	if err := r.nameIsNoID(ctx, name); err != nil {
+	if err := nameIsNoID(ctx, r, name); err != nil {
 		return sandbox.Snapshot{}, err
 	}
-	snap, err := r.capture(ctx, id, func(snap *store.Snapshot) {
+	snap, err := capture(ctx, r, id, func(snap *store.Snapshot) {
 		snap.Kind, snap.Name, snap.KeyID = claim.KindSnapshot, name, keyID
 	})
 	if err != nil {
@@ -35,7 +35,7 @@ func (r *Runtime) Snapshot(ctx context.Context, id, name, keyID string) (sandbox
 
 // nameIsNoID refuses the id of a snapshot as the name of another, which no one
 // would find by it.
-func (r *Runtime) nameIsNoID(ctx context.Context, name string) error {
+func nameIsNoID(ctx context.Context, r *Runtime, name string) error {
 	if name == "" {
 		return nil
 	}
@@ -56,7 +56,7 @@ var snapshotName = regexp.MustCompile(`^[a-z0-9][a-z0-9._/:-]{0,127}$`)
 
 // capture claims the state of a sandbox as it is: it saves a running one, and
 // shares the files of a paused one. change completes the claim.
-func (r *Runtime) capture(ctx context.Context, id string, change func(*store.Snapshot)) (store.Snapshot, error) {
+func capture(ctx context.Context, r *Runtime, id string, change func(*store.Snapshot)) (store.Snapshot, error) {
 	sb, err := r.live.Serving(ctx, id)
 	if err != nil {
 		return store.Snapshot{}, err

@@ -58,8 +58,8 @@ type SupervisionReport struct {
 	Unrecovered map[string]string
 }
 
-// supervise starts the loops, which Close ends.
-func (r *Runtime) supervise() {
+// startLoops starts the loops of supervision, which Close ends.
+func startLoops(r *Runtime) {
 	s := r.cfg.Supervision
 	r.background.Every(s.Heartbeat, r.watcher.Beat)
 	r.background.Every(s.Hygiene, r.cleaner.Clean)
@@ -70,7 +70,7 @@ func (r *Runtime) supervise() {
 }
 
 // newWatcher returns the watcher that asks sandboxes for heartbeats.
-func (r *parts) newWatcher() *supervise.Watcher {
+func newWatcher(r *parts) *supervise.Watcher {
 	return supervise.NewWatcher(supervise.WatcherConfig{
 		Interval: r.cfg.Supervision.Heartbeat, Timeout: r.cfg.Supervision.HeartbeatTimeout, Sandboxes: r.settler.Watched(),
 		Agent: r.machines.Agent, Network: r.cfg.Network, Host: r.host, Background: r.background, Log: r.log,
@@ -78,16 +78,16 @@ func (r *parts) newWatcher() *supervise.Watcher {
 }
 
 // newCleaner returns the cleaner that frees objects that operations left behind.
-func (r *parts) newCleaner() *supervise.Cleaner {
+func newCleaner(r *parts) *supervise.Cleaner {
 	return supervise.NewCleaner(supervise.CleanerConfig{
 		Instance: r.cfg.Instance, Driver: r.cfg.Driver, Network: r.cfg.Network, Machines: r.machines, Claims: r.claims,
-		Store: r.cfg.Store, LockTemplates: r.cfg.LockTemplates, InUse: r.inUse, Freed: r.tally.freed, Life: r.life, Log: r.log,
+		Store: r.cfg.Store, LockTemplates: r.cfg.LockTemplates, InUse: func() map[string]bool { return inUse(r) }, Freed: r.tally.freed, Life: r.life, Log: r.log,
 	})
 }
 
 // inUse returns the ids that are owned, and those of the sandboxes and the warm
 // machines, with their slots and their claims.
-func (r *parts) inUse() map[string]bool {
+func inUse(r *parts) map[string]bool {
 	used := map[string]bool{}
 	r.held.Add(used)
 	r.orphans.Machines(used)

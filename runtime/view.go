@@ -9,7 +9,7 @@ import (
 )
 
 // view is the row as others see it.
-func (r *parts) view(row store.Sandbox) sandbox.Sandbox {
+func view(r *parts, row store.Sandbox) sandbox.Sandbox {
 	sb := sandbox.Sandbox{
 		ID: row.ID, TemplateID: row.TemplateID, Alias: row.Alias, State: row.State, Reason: row.Reason,
 		Metadata: row.Metadata, StartedAt: row.StartedAt, EndAt: row.EndAt, KilledAt: row.KilledAt,

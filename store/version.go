@@ -16,8 +16,8 @@ import (
 //
 // The daemon that has the lock of the state directory is the only writer of
 // sandboxes and snapshots, and writes a sandbox's row with the lock of the sandbox
-// held. Templates are written by every process that uses the state directory, with
-// a lock of their own held. So ErrStale shows a defect, or a hand in the database.
+// held. Every process that uses the state directory writes templates, with another
+// lock held. So ErrStale shows a defect, or a hand in the database.
 var ErrStale = errors.New("the row was changed by another writer")
 
 // changed is ErrStale if a statement changed no row.
