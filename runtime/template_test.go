@@ -36,7 +36,7 @@ func TestTheBaseIsPreparedOnceAndKeptOverARestart(t *testing.T) {
 	if n := countOf(f, "snapshot"); n != 1 {
 		t.Errorf("saved %d times", n)
 	}
-	if len(lines) != 2 || !strings.Contains(lines[0], "Preparing") {
+	if len(lines) != 2 || !strings.Contains(lines[0], "building") {
 		t.Errorf("progress %q", lines)
 	}
 }

@@ -18,12 +18,15 @@ type options struct {
 }
 
 // layout resolves the directories and creates them.
-func (o *options) layout() (layout.Layout, error) {
+func (o *options) layout() (layout.Layout, error) { return o.layoutLogging(slog.Default()) }
+
+// layoutLogging is layout with another log for warnings.
+func (o *options) layoutLogging(log *slog.Logger) (layout.Layout, error) {
 	l, err := layout.Resolve(o.dirs, os.Getenv)
 	if err != nil {
 		return l, err
 	}
-	return l, l.Make(slog.Default())
+	return l, l.Make(log)
 }
 
 func newRoot() *cobra.Command {

@@ -44,7 +44,7 @@ next "rundlet serve" takes them over.`,
 			if cfg.Node.Nameservers, err = parseNameservers(nameservers); err != nil {
 				return err
 			}
-			if cfg.Node.Dirs, err = o.layout(); err != nil {
+			if cfg.Node.Dirs, err = o.layoutLogging(log); err != nil {
 				return err
 			}
 			cfg.Version, cfg.Node.Log = version, log

@@ -24,12 +24,18 @@ func (t *Starter) write(ctx context.Context, sb *live.Sandbox, row *store.Sandbo
 func (t *Starter) nowRunning(ctx context.Context, sb *live.Sandbox, timeout time.Duration) error {
 	started := time.Now()
 	row := sb.Row()
+	was := row.State
 	row.State, row.StartedAt, row.EndAt = sandbox.StateRunning, started, started.Add(timeout)
 	row.Deadline, row.SnapshotID, row.QuarantinedAt, row.Reason = time.Time{}, "", time.Time{}, ""
 	if err := t.write(ctx, sb, &row); err != nil {
 		return err
 	}
 	sb.Update(func(now *store.Sandbox) { *now = row })
+	if was == sandbox.StateResuming {
+		t.cfg.Log.Info("sandbox resumed", "sandbox_id", sb.ID)
+	} else {
+		t.cfg.Log.Info("sandbox created", "sandbox_id", sb.ID, "template_id", row.TemplateID)
+	}
 	return nil
 }
 

@@ -54,7 +54,7 @@ func (t *Templates) build(ctx context.Context) (store.Template, error) {
 	if err := t.cfg.Admission.CheckBuild(); err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
-	t.cfg.Progress("Preparing the template \"base\" (once) ...")
+	t.cfg.Progress("building the base template (once) ...")
 	spec := img.Spec
 	spec.VCPUs, spec.MemoryMiB, spec.DiskMiB = size.VCPUs, size.MemoryMiB, size.DiskMiB
 	tpl := store.Template{
@@ -91,7 +91,7 @@ func (t *Templates) build(ctx context.Context) (store.Template, error) {
 	}
 	took := time.Since(begin)
 	t.cfg.Steps.Latency.Record(latency.ColdTemplateBuild, took)
-	t.cfg.Progress(fmt.Sprintf("Template \"base\" is ready (%.1f s).", took.Seconds()))
+	t.cfg.Progress(fmt.Sprintf("the base template is ready (%.1f s)", took.Seconds()))
 	return tpl, nil
 }
 
