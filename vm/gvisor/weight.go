@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -33,5 +35,9 @@ func (d *Driver) SetWeight(ctx context.Context, id string, weight int) error {
 	case m.group == nil:
 		return failure(op, id, vm.ErrUnsupported, errors.New("the machine has no control group"))
 	}
-	return failure(op, id, nil, m.group.SetWeight(weight))
+	err = m.group.SetWeight(weight)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
+		return nil // It is being destroyed, and its group is gone already.
+	}
+	return failure(op, id, nil, err)
 }
