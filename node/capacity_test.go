@@ -1,6 +1,11 @@
 package node
 
-import "testing"
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+)
 
 func TestTheDiskOfAllSandboxesIsPromisedAFewTimesOnly(t *testing.T) {
 	const gib = 1 << 30
@@ -21,5 +26,25 @@ func TestTheDiskOfAllSandboxesIsPromisedAFewTimesOnly(t *testing.T) {
 	}
 	if DefaultCapacity.Overcommit.Disk != 10 {
 		t.Error("the default is not what the table says")
+	}
+}
+
+func TestANegativeCapacityIsRefused(t *testing.T) {
+	for name, change := range map[string]func(*Capacity){
+		"sandboxes": func(c *Capacity) { c.Overcommit.Sandboxes = -5 },
+		"memory":    func(c *Capacity) { c.Overcommit.Memory = -1 },
+		"CPUs":      func(c *Capacity) { c.Overcommit.CPU = math.NaN() },
+		"disk":      func(c *Capacity) { c.Overcommit.Disk = math.Inf(-1) },
+		"requests":  func(c *Capacity) { c.Pending = -1 },
+		"time":      func(c *Capacity) { c.Wait = -time.Second },
+	} {
+		c := DefaultCapacity
+		change(&c)
+		if err := c.check(); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "must not be negative") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := DefaultCapacity.check(); err != nil {
+		t.Error(err)
 	}
 }

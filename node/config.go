@@ -87,6 +87,9 @@ func (c *Config) complete() (err error) {
 	if c.Capacity == (Capacity{}) {
 		c.Capacity = DefaultCapacity
 	}
+	if err := c.Capacity.check(); err != nil {
+		return err
+	}
 	if c.Dirs, err = layout.Resolve(c.Dirs, os.Getenv); err != nil {
 		return err
 	}

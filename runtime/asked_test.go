@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -128,6 +129,26 @@ func TestANameStaysWhereItIsWhenASnapshotFails(t *testing.T) {
 			t.Errorf("paused %v: %+v, %v", paused, left, err)
 		}
 	}
+}
+
+// TestNoEnvironmentIsStoredBeforeTheRowThatItEndsWith: a crash in between would leave
+// values for ever that may be secrets.
+func TestNoEnvironmentIsStoredBeforeTheRowThatItEndsWith(t *testing.T) {
+	warmed(t, pool.Target{Ready: 1, Prepared: 1}, func(t *testing.T, f *fixture) {
+		f.refill(false)
+		db, err := sql.Open("sqlite", f.dbPath)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if _, err := db.Exec(`CREATE TRIGGER early BEFORE INSERT ON environments WHEN NOT EXISTS (SELECT 1 FROM sandboxes WHERE id = new.id)
+			BEGIN SELECT RAISE(ABORT, 'there is no row yet'); END`); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 { // The ready machine, the prepared one, and none.
+			f.create(func(r *sandbox.CreateRequest) { r.Env = map[string]string{"A": "secret"} })
+		}
+	})
 }
 
 // TestTheEnvironmentOfAChainOfSnapshotsIsBounded: each adds to what it is made from.
