@@ -32,8 +32,8 @@
 // Only the internet is left, if the slot's Policy allows it. Every refused packet
 // that is not spoofed gets an ICMP error at once, so that a name lookup without
 // internet fails at once. A slot has ::1 on its loopback, and no other IPv6. The
-// default is to drop, and the rules exist before the interface, so there is no open
-// window.
+// default is to drop, and the rules exist before the interface, so no packet passes
+// before they apply.
 //
 // # Flows
 //

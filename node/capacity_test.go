@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/layout"
 )
 
 func TestTheDiskOfAllSandboxesIsPromisedAFewTimesOnly(t *testing.T) {
@@ -40,7 +42,8 @@ func TestANegativeCapacityIsRefused(t *testing.T) {
 	} {
 		c := DefaultCapacity
 		change(&c)
-		if err := c.check(); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "must not be negative") {
+		cfg := Config{Capacity: c, Dirs: layout.Layout{StateDir: t.TempDir(), CacheDir: t.TempDir(), RunDir: t.TempDir()}}
+		if err := cfg.complete(); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "must not be negative") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -142,7 +142,7 @@ func TestNoEnvironmentIsStoredBeforeTheRowThatItEndsWith(t *testing.T) {
 		}
 		defer db.Close()
 		if _, err := db.Exec(`CREATE TRIGGER early BEFORE INSERT ON environments WHEN NOT EXISTS (SELECT 1 FROM sandboxes WHERE id = new.id)
-			BEGIN SELECT RAISE(ABORT, 'there is no row yet'); END`); err != nil {
+			BEGIN SELECT RAISE(ABORT, 'the row is missing'); END`); err != nil {
 			t.Fatal(err)
 		}
 		for range 3 { // The ready machine, the prepared one, and none.
