@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"runtime"
@@ -28,8 +29,12 @@ func TestEveryThreadAndChildHasAShortSlice(t *testing.T) {
 	if os.Getenv(asChild) == "" {
 		cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
 		cmd.Env = append(os.Environ(), asChild+"=1")
-		if out, err := cmd.CombinedOutput(); err != nil {
+		out, err := cmd.CombinedOutput()
+		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
+		}
+		if bytes.Contains(out, []byte("--- SKIP")) {
+			t.Skipf("%s", out)
 		}
 		return
 	}

@@ -71,6 +71,9 @@ func (l *Settler) carryOut(ctx context.Context, rec reconcile.Record, sb *live.S
 		// No call may reach it: even a resume would end a machine that is left. Its machine,
 		// its network, its snapshot and its row stay as they are.
 		l.cfg.Held.Hold(row.ID, row.SlotID, row.SnapshotID)
+		if machine {
+			l.cfg.Machines.Assign(ctx, row.ID, row.KeyID)
+		}
 		l.cfg.Ender.Forget(sb)
 		l.cfg.Log.Error("sandbox quarantined; operator action required", "sandbox_id", row.ID, "state", row.State, "reason", rec.Reason)
 		if slices.Contains(sandbox.States, row.State) {

@@ -64,6 +64,13 @@ func (t *Starter) handOver(ctx context.Context, m *pool.Machine, pl *admission.P
 	if err := t.cfg.Steps.At(step.CreateDelivered); err != nil {
 		return store.Sandbox{}, err
 	}
+	if len(req.Env) > 0 {
+		// Its environment ends with its row, which it has not yet: the values may be secrets.
+		intent := sb.Row()
+		if err := t.write(ctx, sb, &intent); err != nil {
+			return store.Sandbox{}, err
+		}
+	}
 	row, err := t.created(ctx, sb, req, m.Origin)
 	if err == nil {
 		// Its row says what it is now, and a mark would say otherwise if that is lost.

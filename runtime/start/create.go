@@ -93,11 +93,10 @@ func creation(ctx context.Context, sb *live.Sandbox) (context.Context, func()) {
 
 // created writes the outcome of a create and exposes the sandbox.
 func (t *Starter) created(ctx context.Context, sb *live.Sandbox, req sandbox.CreateRequest, from claim.Origin) (store.Sandbox, error) {
-	if err := t.nowRunning(ctx, sb, req.Timeout); err != nil {
+	if err := t.keepEnvironment(ctx, sb.ID, from, req.Env); err != nil {
 		return store.Sandbox{}, err
 	}
-	// After the row, with which it ends: values of an environment may be secrets.
-	if err := t.keepEnvironment(ctx, sb.ID, from, req.Env); err != nil {
+	if err := t.nowRunning(ctx, sb, req.Timeout); err != nil {
 		return store.Sandbox{}, err
 	}
 	t.spawned(from)
