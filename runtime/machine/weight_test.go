@@ -54,8 +54,8 @@ func TestEachKeyHasTheWeightOfOneMachineHoweverManyItHas(t *testing.T) {
 		}
 		return all
 	}
-	if got := sum(); got < vm.MaxWeight/2 {
-		t.Errorf("a key that only grew has the weight %d, want a half of %d at least", got, vm.MaxWeight)
+	if got := sum(); got < vm.MaxWeight/2 || got > vm.MaxWeight {
+		t.Errorf("the machines of a key that only grew have the weight %d together, want between %d and %d", got, vm.MaxWeight/2, vm.MaxWeight)
 	}
 	for i := 13; i < 20; i++ { // The most that can leave without another level.
 		w.leave(t.Context(), fmt.Sprint("many", i))
@@ -66,9 +66,12 @@ func TestEachKeyHasTheWeightOfOneMachineHoweverManyItHas(t *testing.T) {
 		sums[w.of[id]] += weight
 	}
 	// A level is a power of two, and stays until a quarter of the lower one is free.
-	for key, sum := range sums {
-		if sum > vm.MaxWeight || sum < vm.MaxWeight*3/8 {
-			t.Errorf("the machines of key %q have the weight %d together, want between %d and %d", key, sum, vm.MaxWeight*3/8, vm.MaxWeight)
+	if sums["many"] > vm.MaxWeight || sums["many"] < vm.MaxWeight*3/8 {
+		t.Errorf("the machines of a key that shrank have the weight %d together, want between %d and %d", sums["many"], vm.MaxWeight*3/8, vm.MaxWeight)
+	}
+	for _, key := range []string{"one", ""} {
+		if sums[key] != vm.MaxWeight {
+			t.Errorf("the only machine of key %q has the weight %d, want %d", key, sums[key], vm.MaxWeight)
 		}
 	}
 	for id, weight := range s.have {
