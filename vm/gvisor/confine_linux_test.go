@@ -73,7 +73,7 @@ func TestSuiteCrashChild(t *testing.T) {
 		return nil
 	}
 	ctx := testContext(t)
-	if _, lost, err := d.Adopt(ctx); err != nil || len(lost) > 0 {
+	if _, lost, err := vmtest.Adopted(ctx, d); err != nil || len(lost) > 0 {
 		t.Fatalf("lost %v, %v", lost, err)
 	}
 	t.Fatalf("survived %s: %v", c.Call.Op, c.Call.Do(ctx, d))

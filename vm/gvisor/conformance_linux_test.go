@@ -107,7 +107,14 @@ func TestConformance(t *testing.T) {
 			}
 		},
 		Kill: func(t *testing.T, d vm.Runtime, id string) {
-			if err := unix.Kill(mustFind(t, d.(*Driver), id).sandbox.pid, unix.SIGKILL); err != nil {
+			// An own handle: the driver may be closed before the process has ended.
+			sandbox := mustFind(t, d.(*Driver), id).sandbox
+			p, err := openProcess(sandbox.pid, sandbox.start)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.release()
+			if err := p.kill(); err != nil {
 				t.Fatal(err)
 			}
 		},

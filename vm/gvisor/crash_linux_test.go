@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/vmtest"
 )
 
 const crashEnv = "GVISOR_TEST_CRASH"
@@ -189,14 +190,11 @@ func crashAt(t *testing.T, op, step string) {
 		t.Fatalf("the process did not die: %v\n%s", err, out)
 	}
 	d := open(t, fresh.conf)
-	adopted, lost, err := d.Adopt(ctx)
+	adopted, lost, err := vmtest.Adopted(ctx, d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := map[string]vm.Status{}
-	for _, v := range adopted {
-		got[v.ID] = v.Status
-	}
+	got := statuses(adopted)
 	t.Logf("adopted %v, lost %v", got, lost)
 	checkAfterCrash(t, d, c, got)
 	if err := freeAll(ctx, d); err != nil {
@@ -205,6 +203,15 @@ func crashAt(t *testing.T, op, step string) {
 	if after := leftovers(d); !slices.Equal(before, after) {
 		t.Errorf("before %q\nafter %q", before, after)
 	}
+}
+
+// statuses are those of machines by id.
+func statuses(views map[string]vm.View) map[string]vm.Status {
+	out := map[string]vm.Status{}
+	for id, v := range views {
+		out[id] = v.Status
+	}
+	return out
 }
 
 // checkAfterCrash compares what was adopted with what the step left.

@@ -15,8 +15,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -260,11 +258,12 @@ func TestDiskOfAKilledMachine(t *testing.T) {
 	if got := run(t, d, "a", "", "/init", "write", "/big", "8"); got != "ok" {
 		t.Fatal(got)
 	}
-	pid := mustFind(t, d, "a").sandbox.pid
-	if err := d.Close(); err != nil {
+	sandbox := mustFind(t, d, "a").sandbox
+	ended, err := openProcess(sandbox.pid, sandbox.start)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+	if err := errors.Join(d.Close(), ended.kill()); err != nil {
 		t.Fatal(err)
 	}
 	again := open(t, d.conf)

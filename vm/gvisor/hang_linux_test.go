@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/vmtest"
 )
 
 // booted makes a running machine that the test itself destroys.
@@ -130,16 +131,8 @@ func TestWhatAnAbandonedSaveLeavesIsRemoved(t *testing.T) {
 
 func awaitIdle(t *testing.T, d *Driver, id string) {
 	t.Helper()
-	ctx := testContext(t)
-	for {
-		v, _, err := d.Get(ctx, id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if v.Busy == "" {
-			return
-		}
-		<-time.After(5 * time.Millisecond)
+	if _, err := vmtest.Answered(testContext(t), d, id); err != nil {
+		t.Fatal(err)
 	}
 }
 

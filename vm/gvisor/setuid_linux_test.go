@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/vmtest"
 )
 
 // TestAFileIsSetUIDInTheGuestOnly has snapshots of an earlier version, which had
@@ -110,7 +111,7 @@ func TestAFileIsSetUIDInAGuestThatRunsOn(t *testing.T) {
 		conf.SetUID = [][]string{{"/none", "/raise"}, {"/more", "/none", "/raise"}}[i]
 		done := [][]string{{"/none", "/raise"}, {"/none", "/raise", "/more"}}[i]
 		d := open(t, conf)
-		if _, lost, err := d.Adopt(ctx); err != nil || len(lost) > 0 {
+		if _, lost, err := vmtest.Adopted(ctx, d); err != nil || len(lost) > 0 {
 			t.Fatal(lost, err)
 		}
 		if i == 0 {

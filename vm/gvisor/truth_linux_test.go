@@ -13,6 +13,7 @@ import (
 	"gvisor.dev/gvisor/runsc/container"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/vmtest"
 )
 
 // says checks what a machine's sentry says about itself.
@@ -198,14 +199,11 @@ func TestAMachineIsNeverLostToAFile(t *testing.T) {
 				apply(t, files[id], loadState(t, d, m))
 			}
 			d = reopen(t, d)
-			views, lost, err := d.Adopt(ctx)
+			adopted, lost, err := vmtest.Adopted(ctx, d)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := map[string]vm.Status{}
-			for _, v := range views {
-				got[v.ID] = v.Status
-			}
+			got := statuses(adopted)
 			if fmt.Sprint(got) != fmt.Sprint(want) || len(lost) > 0 {
 				t.Errorf("adopted %v, lost %v", got, lost)
 			}

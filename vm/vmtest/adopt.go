@@ -1,22 +1,51 @@
 package vmtest
 
 import (
+	"context"
+	"maps"
 	"slices"
+	"time"
 
 	"github.com/rundlet/rundlet/vm"
 )
+
+// Answered waits until nothing is under way on a machine, and returns what it is then. On a
+// host with much to do, a machine that was adopted may be busy for a while, and its
+// status the last known one (see vm.Adopter).
+func Answered(ctx context.Context, d vm.Runtime, id string) (vm.View, error) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if v, _, err := d.Get(ctx, id); err != nil || v.Busy == "" {
+			return v, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return vm.View{}, ctx.Err()
+		}
+	}
+}
+
+// Adopted adopts, and returns what the machines are when each of them has answered.
+func Adopted(ctx context.Context, d vm.Runtime) (map[string]vm.View, map[string]string, error) {
+	views, lost, err := d.(vm.Adopter).Adopt(ctx)
+	adopted := map[string]vm.View{}
+	for _, v := range views {
+		if err == nil {
+			adopted[v.ID], err = Answered(ctx, d, v.ID)
+		}
+	}
+	return adopted, lost, err
+}
 
 // adopt reopens the driver and adopts.
 func (e *env) adopt() (ids []string, lost map[string]string) {
 	e.Helper()
 	e.d = e.h.Reopen(e.T, e.d)
-	views, lost, err := e.d.(vm.Adopter).Adopt(e.ctx)
+	adopted, lost, err := Adopted(e.ctx, e.d)
 	e.ok(err)
-	for _, v := range views {
-		ids = append(ids, v.ID)
-	}
-	slices.Sort(ids)
-	return ids, lost
+	return slices.Sorted(maps.Keys(adopted)), lost
 }
 
 var adoptRules = []rule{

@@ -79,12 +79,8 @@ func (e *env) afterCrash(c Call, made []string) {
 		e.taken = append(e.taken, vm.SnapshotRef{VMID: c.ID, SnapshotID: c.Name}, vm.SnapshotRef{VMID: c.Name, SnapshotID: "one"})
 	}
 	e.d = e.h.Crash(e.T, e.d, c)
-	views, lost, err := e.d.(vm.Adopter).Adopt(e.ctx)
+	adopted, lost, err := Adopted(e.ctx, e.d)
 	e.ok(err)
-	adopted := map[string]vm.View{}
-	for _, v := range views {
-		adopted[v.ID] = v
-	}
 	e.accounted(c, made, adopted, lost)
 	a := "a"
 	if _, renamed := adopted[c.Name]; renamed {
