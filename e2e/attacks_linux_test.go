@@ -49,8 +49,9 @@ while True: x.append(bytearray(16 << 20))'`)},
 
 // attacker does one attack and owns what it makes.
 type attacker struct {
-	*hostile
-	dice *rand.Rand
+	evil   client.API
+	report func(what, text string)
+	dice   *rand.Rand
 
 	mu        sync.Mutex
 	sandboxes []string
@@ -93,9 +94,7 @@ func (a *attacker) must(what string, err error) {
 	if err == nil || code(err) == 404 {
 		return
 	}
-	a.hostile.mu.Lock()
-	defer a.hostile.mu.Unlock()
-	a.errors = append(a.errors, fmt.Sprintf("attacker's %s: %v", what, err))
+	a.report("error", fmt.Sprintf("attacker's %s: %v", what, err))
 }
 
 // guest is an attack from inside: a script that runs until the time is up.

@@ -17,12 +17,6 @@ import (
 )
 
 const (
-	// attackers work at once: more than there are processors.
-	attackers = 3
-	// attackTime is the most that one attack takes.
-	attackTime = 12 * time.Second
-	// attackLive ends what an attack made and, on a busy machine, was not notified of.
-	attackLive = 2 * attackTime
 	// daemonMemory bounds what the daemon may hold under attack. It has some
 	// 70 MiB when nothing happens.
 	daemonMemory = 512 << 20
@@ -73,14 +67,14 @@ func TestTheHostileHour(t *testing.T) {
 	}
 	seed := rand.Uint64()
 	memory := h.watchMemory(t)
-	attacking, stop := context.WithTimeout(t.Context(), long)
-	defer stop()
-	var wg sync.WaitGroup
-	for i := range attackers {
-		wg.Go(func() { h.attack(attacking, rand.New(rand.NewPCG(seed, uint64(i)))) })
+	wait, err := h.startAttackers(long, seed)
+	if err != nil {
+		t.Fatal(err)
 	}
 	attacked := h.behave(t.Context(), long)
-	wg.Wait()
+	if err := wait(); err != nil {
+		t.Error(err)
+	}
 	highest := memory()
 
 	for _, e := range h.errors {
@@ -208,36 +202,6 @@ func (h *hostile) note(beside []string, took time.Duration) {
 	defer h.mu.Unlock()
 	for _, name := range beside {
 		h.beside[name] = append(h.beside[name], took)
-	}
-}
-
-// begun counts an attack as in progress until ended is called.
-func (h *hostile) begun(name string) (ended func()) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.active[name]++
-	return func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.done[name]++
-		if h.active[name]--; h.active[name] == 0 {
-			delete(h.active, name)
-		}
-	}
-}
-
-// attack does one attack after the other until ctx ends.
-func (h *hostile) attack(ctx context.Context, dice *rand.Rand) {
-	for ctx.Err() == nil {
-		chosen := attacks[dice.IntN(len(attacks))]
-		// The end of the time does not cut an attack short: what it made, it removes.
-		until, cancel := context.WithTimeout(context.WithoutCancel(ctx), attackTime)
-		a := &attacker{hostile: h, dice: dice}
-		ended := h.begun(chosen.name)
-		chosen.do(a, until)
-		cancel()
-		a.clear()
-		ended()
 	}
 }
 

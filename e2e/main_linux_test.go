@@ -27,6 +27,8 @@ var soak = flag.Bool("soak", false, "run the long forms of the tests that have o
 const (
 	stageInit  = "init"
 	stageTests = "tests"
+	// stageAttack is not on the way: a test starts it, see startAttackers.
+	stageAttack = "attack"
 )
 
 // TestMain runs the binary three times over: outside, where SDKs are installed;
@@ -42,6 +44,8 @@ func TestMain(m *testing.M) {
 	switch stage := os.Getenv(stageEnv); {
 	case stage == stageInit:
 		code, err = runInit()
+	case stage == stageAttack:
+		code, err = runAttackers()
 	case stage == stageTests, os.Getenv(binEnv) == "":
 		code = m.Run()
 	default:
