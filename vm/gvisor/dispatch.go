@@ -19,6 +19,7 @@ import (
 	"gvisor.dev/gvisor/runsc/cli/maincli"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 // dispatched says that this program has asked whether it is a part of a sandbox. New
@@ -108,10 +109,11 @@ func returnGarbage() {
 // groups or exchange its standard streams, which are process-wide, and machines
 // can be created in parallel.
 type launch struct {
-	Console     string   `json:"console"`
-	CPUs        int      `json:"cpus,omitempty"`
-	MemoryBytes int64    `json:"memory_bytes,omitempty"`
-	CgroupProcs []string `json:"cgroup_procs,omitempty"`
+	Console     string `json:"console"`
+	CPUs        int    `json:"cpus,omitempty"`
+	MemoryBytes int64  `json:"memory_bytes,omitempty"`
+	// Join are the files of cgroups.Join.
+	Join []string `json:"join,omitempty"`
 	// StartHeap is the heap that loading a snapshot may allocate before garbage is
 	// collected, if more than usual.
 	StartHeap int64 `json:"start_heap,omitempty"`
@@ -171,10 +173,8 @@ func prepareProcess(command, bundle string) error {
 	if err := closeForeign(os.Args); err != nil {
 		return fmt.Errorf("close inherited files: %w", err)
 	}
-	for _, file := range l.CgroupProcs {
-		if err := os.WriteFile(file, []byte("0"), 0); err != nil {
-			return fmt.Errorf("join control group: %w", err)
-		}
+	if err := cgroups.Join(l.Join); err != nil {
+		return err
 	}
 	if err := dropScore(); err != nil {
 		return fmt.Errorf("set oom score: %w", err)

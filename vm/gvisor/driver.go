@@ -172,6 +172,7 @@ func New(conf Config) (*Driver, error) {
 		}
 	}
 	quietLogs()
+	widenDescriptors()
 	own := []string{conf.StateDir, conf.RunDir}
 	for i, dir := range own {
 		var err error

@@ -254,7 +254,7 @@ func writeBundle(bundle string, spec vm.Spec, g *cgroups.Group, tasks int64, ima
 		Console:     filepath.Join(bundle, consoleFile),
 		CPUs:        guestCPUs(spec.VCPUs),
 		MemoryBytes: int64(spec.MemoryMiB) << 20,
-		CgroupProcs: g.ProcsFiles(),
+		Join:        g.JoinFiles(),
 		SetUID:      setUID,
 		Rootfs:      spec.Rootfs,
 	}

@@ -1,0 +1,62 @@
+//go:build linux
+
+package cgroups
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"unsafe"
+
+	"gvisor.dev/gvisor/runsc/cgroup"
+)
+
+// JoinFiles are the files by which a process joins the group; see Join.
+func (g *Group) JoinFiles() (files []string) {
+	if g == nil {
+		return nil
+	}
+	name := "tasks"
+	if cgroup.IsOnlyV2() {
+		name = "cgroup.procs"
+	}
+	for _, dir := range g.dirs() {
+		files = append(files, filepath.Join(dir, name))
+	}
+	return files
+}
+
+// Join moves this process, with all threads that it has, by JoinFiles. On version 1
+// each thread moves only itself: to move a whole process the kernel waits until every
+// processor has passed a point of rest (an RCU grace period), 6 to 14 ms on an idle
+// machine and hundreds on a busy one. Version 2 knows whole processes only.
+//
+// It needs a program without cgo, which the processes of a sandbox are.
+func Join(files []string) error {
+	for _, file := range files {
+		if err := join(file); err != nil {
+			return fmt.Errorf("join control group: %w", err)
+		}
+	}
+	return nil
+}
+
+// self is what a task writes to move itself.
+var self = [1]byte{'0'}
+
+func join(file string) error {
+	if filepath.Base(file) != "tasks" {
+		return os.WriteFile(file, self[:], 0)
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, _, errno := syscall.AllThreadsSyscall(syscall.SYS_WRITE, f.Fd(), uintptr(unsafe.Pointer(&self[0])), uintptr(len(self)))
+	if errno != 0 {
+		err = &os.PathError{Op: "write", Path: file, Err: errno}
+	}
+	return errors.Join(err, f.Close())
+}
