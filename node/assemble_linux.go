@@ -67,7 +67,7 @@ func (a *assembly) openStore(ctx context.Context) (err error) {
 		return err
 	}
 	a.OnClose(func(context.Context) error { return a.Store.Close() })
-	if a.node, err = a.Store.NodeID(ctx); err != nil {
+	if a.node, err = a.Store.Settings.NodeID(ctx); err != nil {
 		return err
 	}
 	if a.cfg.Opened != nil {

@@ -13,10 +13,10 @@ type SnapshotCount struct {
 	Bytes int64
 }
 
-// CountSnapshots returns the number and the size of the snapshots that are
+// Count returns the number and the size of the snapshots that are
 // ready, by kind. It returns no row and holds up no other call.
-func (s *Store) CountSnapshots(ctx context.Context) (map[string]SnapshotCount, error) {
-	rows, err := s.query(ctx, `
+func (s Snapshots) Count(ctx context.Context) (map[string]SnapshotCount, error) {
+	rows, err := s.db.Query(ctx, `
 		SELECT kind, count(*), sum(counts * bytes) FROM snapshots WHERE state = 'ready' GROUP BY kind`)
 	if err != nil {
 		return nil, fmt.Errorf("count snapshots: %w", err)

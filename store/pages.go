@@ -23,11 +23,11 @@ type Page struct {
 	Limit int
 }
 
-// SnapshotPage returns the rows that a page has, the newest first, ties by id. An
+// Page returns the rows that a page has, the newest first, ties by id. An
 // index gives the order: rows of other pages are not read. Of each row only ID,
 // Name, Source, Bytes, KeyID and CreatedAt are set.
-func (s *Store) SnapshotPage(ctx context.Context, p Page) ([]Snapshot, error) {
-	if err := s.current(); err != nil {
+func (s Snapshots) Page(ctx context.Context, p Page) ([]Snapshot, error) {
+	if err := current(s.db); err != nil {
 		return nil, err
 	}
 	where, args := []string{`kind = ?`, `state = 'ready'`}, []any{p.Kind}
@@ -57,7 +57,7 @@ func (s *Store) SnapshotPage(ctx context.Context, p Page) ([]Snapshot, error) {
 	if p.Limit > 0 {
 		query, args = query+` LIMIT ?`, append(args, p.Limit)
 	}
-	rows, err := s.query(ctx, query, args...)
+	rows, err := s.db.Query(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list snapshots: %w", err)
 	}

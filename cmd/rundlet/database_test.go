@@ -22,7 +22,7 @@ func TestBackupAndRestoreOnTheCommandLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Setting(t.Context(), "token_secret", func() ([]byte, error) { return []byte("x"), nil }); err != nil {
+	if _, err := db.Settings.GetOrMake(t.Context(), "token_secret", func() ([]byte, error) { return []byte("x"), nil }); err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
