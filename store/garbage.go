@@ -31,20 +31,14 @@ func markGarbage(ctx context.Context, tx *sql.Tx, vmID, snapshot string) error {
 // All returns the driver's snapshots that are known to be garbage if no row
 // claims them, as VMID and snapshot.
 func (s Garbage) All(ctx context.Context) (map[[2]string]bool, error) {
-	rows, err := s.db.Query(ctx, `SELECT vm_id, snapshot FROM garbage`)
-	if err != nil {
-		return nil, fmt.Errorf("list garbage: %w", err)
-	}
-	defer rows.Close()
-	out := map[[2]string]bool{}
-	for rows.Next() {
+	known := map[[2]string]bool{}
+	err := s.db.Each(ctx, "list garbage", func(rows *sql.Rows) error {
 		var key [2]string
-		if err := rows.Scan(&key[0], &key[1]); err != nil {
-			return nil, fmt.Errorf("list garbage: %w", err)
-		}
-		out[key] = true
-	}
-	return out, rows.Err()
+		err := rows.Scan(&key[0], &key[1])
+		known[key] = true
+		return err
+	}, `SELECT vm_id, snapshot FROM garbage`)
+	return known, err
 }
 
 // Forget removes the records from before t of objects that are not among

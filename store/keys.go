@@ -36,22 +36,12 @@ func (s Keys) Add(ctx context.Context, k Key) error {
 
 // All returns all keys, oldest first.
 func (s Keys) All(ctx context.Context) ([]Key, error) {
-	rows, err := s.db.Query(ctx, `SELECT id, name, hash, hint, created_at FROM api_keys ORDER BY created_at, id`)
-	if err != nil {
-		return nil, fmt.Errorf("list keys: %w", err)
-	}
-	defer rows.Close()
-	var out []Key
-	for rows.Next() {
-		var k Key
+	return database.List(ctx, s.db, "list keys", func(rows *sql.Rows) (k Key, err error) {
 		var created int64
-		if err := rows.Scan(&k.ID, &k.Name, &k.Hash, &k.Hint, &created); err != nil {
-			return nil, fmt.Errorf("list keys: %w", err)
-		}
+		err = rows.Scan(&k.ID, &k.Name, &k.Hash, &k.Hint, &created)
 		k.CreatedAt = fromMicros(created)
-		out = append(out, k)
-	}
-	return out, rows.Err()
+		return k, err
+	}, `SELECT id, name, hash, hint, created_at FROM api_keys ORDER BY created_at, id`)
 }
 
 // ByHash finds a key by its hash, or ErrNotFound. The look-up is by index on

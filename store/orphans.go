@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 
@@ -58,22 +59,12 @@ func (s Orphans) read(ctx context.Context, where string, args ...any) ([]Orphan,
 	if err := current(s.db); err != nil {
 		return nil, err
 	}
-	rows, err := s.db.Query(ctx, `SELECT kind, name, vm_id, snapshot, since, discard FROM orphans `+where, args...)
-	if err != nil {
-		return nil, fmt.Errorf("list orphans: %w", err)
-	}
-	defer rows.Close()
-	var out []Orphan
-	for rows.Next() {
-		var o Orphan
+	return database.List(ctx, s.db, "list orphans", func(rows *sql.Rows) (o Orphan, err error) {
 		var since int64
-		if err := rows.Scan(&o.Kind, &o.Name, &o.VMID, &o.Snapshot, &since, &o.Discard); err != nil {
-			return nil, fmt.Errorf("list orphans: %w", err)
-		}
+		err = rows.Scan(&o.Kind, &o.Name, &o.VMID, &o.Snapshot, &since, &o.Discard)
 		o.Since = fromMicros(since)
-		out = append(out, o)
-	}
-	return out, rows.Err()
+		return o, err
+	}, `SELECT kind, name, vm_id, snapshot, since, discard FROM orphans `+where, args...)
 }
 
 // Discard gives an orphan up: the daemon deletes it when it looks next.
@@ -100,19 +91,13 @@ func (s Orphans) Forget(ctx context.Context, o Orphan) error {
 
 // Count counts the orphans, by kind.
 func (s Orphans) Count(ctx context.Context) (map[string]int, error) {
-	rows, err := s.db.Query(ctx, `SELECT kind, count(*) FROM orphans GROUP BY kind`)
-	if err != nil {
-		return nil, fmt.Errorf("count orphans: %w", err)
-	}
-	defer rows.Close()
-	out := map[string]int{}
-	for rows.Next() {
+	counts := map[string]int{}
+	err := s.db.Each(ctx, "count orphans", func(rows *sql.Rows) error {
 		var kind string
 		var n int
-		if err := rows.Scan(&kind, &n); err != nil {
-			return nil, fmt.Errorf("count orphans: %w", err)
-		}
-		out[kind] = n
-	}
-	return out, rows.Err()
+		err := rows.Scan(&kind, &n)
+		counts[kind] = n
+		return err
+	}, `SELECT kind, count(*) FROM orphans GROUP BY kind`)
+	return counts, err
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/store/internal/database"
 )
 
 // Pages put together are the whole list, whatever their size is and however many
@@ -124,17 +127,12 @@ func TestSnapshotsAreCounted(t *testing.T) {
 	s := open(t, path)
 	counts := func(table string) (out []string) {
 		t.Helper()
-		rows, err := s.db.Query(ctx, `SELECT kind || ' ' || key_id || ' ' || n FROM `+table+` ORDER BY 1`)
+		out, err := database.List(ctx, s.db, "counts", func(rows *sql.Rows) (line string, err error) {
+			err = rows.Scan(&line)
+			return line, err
+		}, `SELECT kind || ' ' || key_id || ' ' || n FROM `+table+` ORDER BY 1`)
 		if err != nil {
 			t.Fatal(err)
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var line string
-			if err := rows.Scan(&line); err != nil {
-				t.Fatal(err)
-			}
-			out = append(out, line)
 		}
 		return out
 	}

@@ -143,26 +143,18 @@ func TestNoRequestReadsATable(t *testing.T) {
 // has all that is asked for.
 var scansTable = regexp.MustCompile(`SCAN (sandboxes|snapshots|api_keys|orphans|garbage|templates)\b(?: USING INDEX|$)`)
 
-func plan(t *testing.T, s *Store, query string) (steps []string) {
+func plan(t *testing.T, s *Store, query string) []string {
 	t.Helper()
 	if !regexp.MustCompile(`^(SELECT|INSERT|UPDATE|DELETE)`).MatchString(strings.TrimSpace(query)) {
 		return nil
 	}
-	rows, err := s.db.Query(t.Context(), "EXPLAIN QUERY PLAN "+query, make([]any, arguments(query))...)
-	if err != nil {
-		t.Fatalf("%v: %s", err, query)
-	}
-	defer rows.Close()
-	for rows.Next() {
+	steps, err := database.List(t.Context(), s.db, query, func(rows *sql.Rows) (detail string, err error) {
 		var id, parent, unused int
-		var detail string
-		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
-			t.Fatal(err)
-		}
-		steps = append(steps, detail)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatalf("%v: %s", err, query)
+		err = rows.Scan(&id, &parent, &unused, &detail)
+		return detail, err
+	}, "EXPLAIN QUERY PLAN "+query, make([]any, arguments(query))...)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return steps
 }

@@ -219,20 +219,7 @@ func (s Sandboxes) read(ctx context.Context, where string, args ...any) ([]Sandb
 	if err := current(s.db); err != nil {
 		return nil, err
 	}
-	rows, err := s.db.Query(ctx, `SELECT `+sandboxColumns+` FROM sandboxes `+where, args...)
-	if err != nil {
-		return nil, fmt.Errorf("query sandboxes: %w", err)
-	}
-	defer rows.Close()
-	var out []Sandbox
-	for rows.Next() {
-		sb, err := scanSandbox(rows)
-		if err != nil {
-			return nil, fmt.Errorf("read sandbox: %w", err)
-		}
-		out = append(out, sb)
-	}
-	return out, rows.Err()
+	return database.List(ctx, s.db, "query sandboxes", scanSandbox, `SELECT `+sandboxColumns+` FROM sandboxes `+where, args...)
 }
 
 func scanSandbox(rows *sql.Rows) (Sandbox, error) {

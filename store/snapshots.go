@@ -185,20 +185,10 @@ func (s Snapshots) Claims(ctx context.Context) ([]Snapshot, error) {
 	if err := current(s.db); err != nil {
 		return nil, err
 	}
-	rows, err := s.db.Query(ctx, `SELECT id, instance, kind, state, name, vm_id, snapshot, source, node, driver, version FROM snapshots`)
-	if err != nil {
-		return nil, fmt.Errorf("list claims: %w", err)
-	}
-	defer rows.Close()
-	var out []Snapshot
-	for rows.Next() {
-		var n Snapshot
-		if err := rows.Scan(&n.ID, &n.Instance, &n.Kind, &n.State, &n.Name, &n.VMID, &n.Snapshot, &n.Source, &n.Node, &n.Driver, &n.Version); err != nil {
-			return nil, fmt.Errorf("list claims: %w", err)
-		}
-		out = append(out, n)
-	}
-	return out, rows.Err()
+	return database.List(ctx, s.db, "list claims", func(rows *sql.Rows) (n Snapshot, err error) {
+		err = rows.Scan(&n.ID, &n.Instance, &n.Kind, &n.State, &n.Name, &n.VMID, &n.Snapshot, &n.Source, &n.Node, &n.Driver, &n.Version)
+		return n, err
+	}, `SELECT id, instance, kind, state, name, vm_id, snapshot, source, node, driver, version FROM snapshots`)
 }
 
 // Drop removes a row that has a version and reports whether it was the last claim on the
@@ -267,24 +257,14 @@ func (s Snapshots) read(ctx context.Context, where string, args ...any) ([]Snaps
 	if err := current(s.db); err != nil {
 		return nil, err
 	}
-	rows, err := s.db.Query(ctx, `SELECT `+snapshotColumns+` FROM snapshots `+where, args...)
-	if err != nil {
-		return nil, fmt.Errorf("query snapshots: %w", err)
-	}
-	defer rows.Close()
-	var out []Snapshot
-	for rows.Next() {
-		var n Snapshot
+	return database.List(ctx, s.db, "query snapshots", func(rows *sql.Rows) (n Snapshot, err error) {
 		var created int64
-		if err := rows.Scan(&n.ID, &n.Instance, &n.Kind, &n.State, &n.Name, &n.VMID, &n.Snapshot, &n.Source, &n.Parent,
+		err = rows.Scan(&n.ID, &n.Instance, &n.Kind, &n.State, &n.Name, &n.VMID, &n.Snapshot, &n.Source, &n.Parent,
 			&n.TemplateID, &n.Alias, &n.BuildID, &n.Spec, &n.VCPUs, &n.MemoryMiB, &n.DiskMiB, &n.Reason, &n.Manifest,
-			&n.Bytes, &n.KeyID, &created, &n.Node, &n.Driver, &n.Version); err != nil {
-			return nil, fmt.Errorf("read snapshot: %w", err)
-		}
+			&n.Bytes, &n.KeyID, &created, &n.Node, &n.Driver, &n.Version)
 		n.CreatedAt = fromMicros(created)
-		out = append(out, n)
-	}
-	return out, rows.Err()
+		return n, err
+	}, `SELECT `+snapshotColumns+` FROM snapshots `+where, args...)
 }
 
 // Seal stores the manifest of a snapshot whose row has a version. ErrStale:

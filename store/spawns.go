@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 
@@ -34,21 +35,15 @@ func (s SpawnCounts) All(ctx context.Context) (map[string]Spawns, error) {
 	if err := current(s.db); err != nil {
 		return nil, err
 	}
-	rows, err := s.db.Query(ctx, `SELECT template, n, last FROM spawns`)
-	if err != nil {
-		return nil, fmt.Errorf("read spawns: %w", err)
-	}
-	defer rows.Close()
 	all := map[string]Spawns{}
-	for rows.Next() {
+	err := s.db.Each(ctx, "read spawns", func(rows *sql.Rows) error {
 		var template string
 		var spawns Spawns
 		var last int64
-		if err := rows.Scan(&template, &spawns.Count, &last); err != nil {
-			return nil, fmt.Errorf("read spawns: %w", err)
-		}
+		err := rows.Scan(&template, &spawns.Count, &last)
 		spawns.Last = fromMicros(last)
 		all[template] = spawns
-	}
-	return all, rows.Err()
+		return err
+	}, `SELECT template, n, last FROM spawns`)
+	return all, err
 }

@@ -82,20 +82,10 @@ func (s *Store) Specs(ctx context.Context) ([]string, error) {
 	if s.db.Version() < 2 {
 		return nil, ErrOlder
 	}
-	rows, err := s.db.Query(ctx, `SELECT spec FROM snapshots UNION SELECT spec FROM sandboxes WHERE state <> 'killed'`)
-	if err != nil {
-		return nil, fmt.Errorf("list specs: %w", err)
-	}
-	defer rows.Close()
-	var out []string
-	for rows.Next() {
-		var spec string
-		if err := rows.Scan(&spec); err != nil {
-			return nil, fmt.Errorf("list specs: %w", err)
-		}
-		out = append(out, spec)
-	}
-	return out, rows.Err()
+	return database.List(ctx, s.db, "list specs", func(rows *sql.Rows) (spec string, err error) {
+		err = rows.Scan(&spec)
+		return spec, err
+	}, `SELECT spec FROM snapshots UNION SELECT spec FROM sandboxes WHERE state <> 'killed'`)
 }
 
 // FillOwner gives the rows of before schema 6 the node and the driver that they were

@@ -77,21 +77,11 @@ func (s Templates) All(ctx context.Context) ([]Template, error) {
 	if err := current(s.db); err != nil {
 		return nil, err
 	}
-	rows, err := s.db.Query(ctx, `SELECT `+templateColumns+` FROM templates ORDER BY alias`)
-	if err != nil {
-		return nil, fmt.Errorf("list templates: %w", err)
-	}
-	defer rows.Close()
-	var out []Template
-	for rows.Next() {
-		var t Template
+	return database.List(ctx, s.db, "list templates", func(rows *sql.Rows) (t Template, err error) {
 		var created int64
-		if err := rows.Scan(&t.ID, &t.Alias, &t.BuildID, &t.VMID, &t.Snapshot, &t.Stamp, &t.Spec,
-			&t.VCPUs, &t.MemoryMiB, &t.DiskMiB, &created, &t.Manifest, &t.Version); err != nil {
-			return nil, fmt.Errorf("list templates: %w", err)
-		}
+		err = rows.Scan(&t.ID, &t.Alias, &t.BuildID, &t.VMID, &t.Snapshot, &t.Stamp, &t.Spec,
+			&t.VCPUs, &t.MemoryMiB, &t.DiskMiB, &created, &t.Manifest, &t.Version)
 		t.CreatedAt = fromMicros(created)
-		out = append(out, t)
-	}
-	return out, rows.Err()
+		return t, err
+	}, `SELECT `+templateColumns+` FROM templates ORDER BY alias`)
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -98,9 +100,29 @@ func TestReadersWaitForNoWriteAndMakeNone(t *testing.T) {
 	if err := d.Write(ctx, func(*sql.Tx) error { return d.Scan(ctx, []any{&n}, `SELECT count(*) FROM t`) }); err != nil {
 		t.Error(err)
 	}
-	if rows, err := d.Query(ctx, `INSERT INTO t VALUES ('x') RETURNING x`); err == nil {
-		t.Errorf("a reader wrote: %v, %v", rows.Next(), rows.Err())
-		rows.Close()
+	got, err := List(ctx, d, "write", func(rows *sql.Rows) (x string, err error) { return x, rows.Err() }, `INSERT INTO t VALUES ('x') RETURNING x`)
+	if err == nil {
+		t.Errorf("a reader wrote %q", got)
+	}
+}
+
+// An error of any row is an error of the list, and has what it was for.
+func TestAListIsOfAllRows(t *testing.T) {
+	ctx, d := t.Context(), fresh(t, filepath.Join(t.TempDir(), "db"))
+	if _, err := d.Exec(ctx, `INSERT INTO t VALUES ('7'), ('8'), ('x')`); err != nil {
+		t.Fatal(err)
+	}
+	number := func(rows *sql.Rows) (n int, err error) {
+		err = rows.Scan(&n)
+		return n, err
+	}
+	if got, err := List(ctx, d, "list numbers", number, `SELECT x FROM t WHERE x <> ? ORDER BY x DESC`, "x"); err != nil || !slices.Equal(got, []int{8, 7}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for what, query := range map[string]string{"scan": `SELECT x FROM t`, "query": `SELECT y FROM t`, "step": `SELECT abs(-9223372036854775807 - (x = 'x')) FROM t`} {
+		if got, err := List(ctx, d, "list numbers", number, query); err == nil || !strings.HasPrefix(err.Error(), "list numbers: ") || got != nil {
+			t.Errorf("%s: %v, %v", what, got, err)
+		}
 	}
 }
 

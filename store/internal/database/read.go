@@ -3,12 +3,39 @@ package database
 import (
 	"context"
 	"database/sql"
+	"fmt"
 )
 
-// Query runs a query on the connections that only read.
-func (d *DB) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+// Each calls row with each row of a query on the connections that only read. Its error
+// says what failed.
+func (d *DB) Each(ctx context.Context, what string, row func(*sql.Rows) error, query string, args ...any) error {
 	rows, err := d.readers.QueryContext(ctx, query, args...)
-	return rows, classify(err)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, classify(err))
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("%s: %w", what, classify(err))
+	}
+	return nil
+}
+
+// List returns what scan makes of each row of a query: see DB.Each.
+func List[T any](ctx context.Context, d *DB, what string, scan func(*sql.Rows) (T, error), query string, args ...any) (out []T, err error) {
+	err = d.Each(ctx, what, func(rows *sql.Rows) error {
+		one, err := scan(rows)
+		out = append(out, one)
+		return err
+	}, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // Scan reads the one row of a query into dest; sql.ErrNoRows if there is none.
