@@ -79,6 +79,8 @@ func ByID(ctx context.Context, claims interface {
 // does not exist is not an error. One of another node or driver is refused: its files
 // cannot be removed from here.
 func (c *Claims) Drop(ctx context.Context, id string) error {
+	var stale error
+	var tried int64 // the version that was
 	for {
 		claim, err := ByID(ctx, c.cfg.Store.Snapshots, id)
 		if errors.Is(err, store.ErrNotFound) {
@@ -87,11 +89,15 @@ func (c *Claims) Drop(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
+		if stale != nil && claim.Version == tried {
+			return stale // Nobody changed it: the next try would fail, too.
+		}
 		// What was asked for is the end of the claim, whatever its row says by now: its
 		// manifest, say, or that its name has moved.
-		if err := c.drop(ctx, claim); !errors.Is(err, store.ErrStale) {
-			return err
+		if stale = c.drop(ctx, claim); !errors.Is(stale, store.ErrStale) {
+			return stale
 		}
+		tried = claim.Version
 	}
 }
 
