@@ -28,7 +28,7 @@ type assembly struct {
 	cfg      Config
 	instance string
 	runDir   string // Of the instance.
-	node     string // Its id: see store.Store.NodeID.
+	node     string // Its id: see store.Settings.NodeID.
 	// die ends the process at the step that a test asked for; nil if none did.
 	die func(step string)
 }

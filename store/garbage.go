@@ -9,9 +9,9 @@ import (
 	"github.com/rundlet/rundlet/store/internal/database"
 )
 
-// Garbage is the record of the driver's snapshots that are garbage if no row claims
-// them: those whose deletion was not finished are known by it. A power cut may take
-// back a change of it alone; what it says less then is set aside, and not deleted.
+// Garbage is the record of the driver's snapshots that are garbage unless a row claims
+// them: those of saves and deletions that may be broken off. Mark and Forget are not
+// synced: what a power cut takes from the record is set aside, and not deleted.
 type Garbage struct{ db *database.DB }
 
 // Mark says, before it is made, that a snapshot of the driver is garbage

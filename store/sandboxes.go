@@ -12,8 +12,7 @@ import (
 	"github.com/rundlet/rundlet/store/internal/database"
 )
 
-// Sandboxes is the table of sandboxes, of all instances and states. A row is on the disk
-// when its write returns, if something is saved of the sandbox, or was until now.
+// Sandboxes is the table of sandboxes, of all instances and in all states.
 type Sandboxes struct{ db *database.DB }
 
 // Sandbox is a row of the sandboxes table. Times have microsecond precision.

@@ -16,7 +16,7 @@ import (
 type Settings struct{ db *database.DB }
 
 // GetOrMake returns the value stored under name; if there is none, it stores and
-// returns the result of makes. Two processes that race get the same value.
+// returns the result of make. Two processes that race get the same value.
 func (s Settings) GetOrMake(ctx context.Context, name string, make func() ([]byte, error)) ([]byte, error) {
 	fresh, err := make()
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/rundlet/rundlet/store/internal/database"
 )
 
-// Templates is the table of prepared templates, one row an alias.
+// Templates is the table of prepared templates, one for each alias.
 type Templates struct{ db *database.DB }
 
 // Template is a prepared template: a snapshot that create restores.

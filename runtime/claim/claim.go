@@ -79,8 +79,7 @@ func ByID(ctx context.Context, claims interface {
 // does not exist is not an error. One of another node or driver is refused: its files
 // cannot be removed from here.
 func (c *Claims) Drop(ctx context.Context, id string) error {
-	var stale error
-	var tried int64 // the version that was
+	var refused int64 // the version that the last try found
 	for {
 		claim, err := ByID(ctx, c.cfg.Store.Snapshots, id)
 		if errors.Is(err, store.ErrNotFound) {
@@ -89,15 +88,14 @@ func (c *Claims) Drop(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		if stale != nil && claim.Version == tried {
-			return stale // Nobody changed it: the next try would fail, too.
-		}
 		// What was asked for is the end of the claim, whatever its row says by now: its
-		// manifest, say, or that its name has moved.
-		if stale = c.drop(ctx, claim); !errors.Is(stale, store.ErrStale) {
-			return stale
+		// manifest, say, or that its name has moved. A row that is stale and has not
+		// changed shows a defect.
+		err = c.drop(ctx, claim)
+		if !errors.Is(err, store.ErrStale) || claim.Version == refused {
+			return err
 		}
-		tried = claim.Version
+		refused = claim.Version
 	}
 }
 

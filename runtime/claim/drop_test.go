@@ -48,7 +48,7 @@ func TestADropEndsWhoeverChangesTheClaim(t *testing.T) {
 	}{
 		"it is as it was read":       {contested{}, 1, nil},
 		"it was changed three times": {contested{refused: 3, changed: true}, 4, nil},
-		"stale, and yet unchanged":   {contested{refused: 100}, 1, store.ErrStale},
+		"stale, and yet unchanged":   {contested{refused: 100}, 2, store.ErrStale},
 	} {
 		c.table.row = store.Snapshot{ID: "a", Version: 1}
 		claims := &Claims{cfg: Config{Store: Store{Snapshots: &c.table}, Driver: nowhere{}}}
