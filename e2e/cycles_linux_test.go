@@ -142,11 +142,11 @@ func (c *cycler) cycle(t *testing.T, i int) (saved int64) {
 	if streamed != nil && streamed() == nil {
 		t.Error("a stream ended as if its command had, when the sandbox was paused")
 	}
-	row, err := c.db.Sandbox(ctx, c.sb.ID)
+	row, err := c.db.Sandboxes.Get(ctx, c.sb.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	claim, err := c.db.Snapshot(ctx, row.SnapshotID)
+	claim, err := c.db.Snapshots.Get(ctx, row.SnapshotID)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,19 +14,19 @@ import (
 // discrepancies lists every violation that there is now.
 func (n *node) discrepancies(ctx context.Context, snapshots []string) (wrong []string, err error) {
 	instance := layout.Layout{StateDir: filepath.Join(n.dir, "state")}.Instance()
-	rows, err := n.db.LiveSandboxes(ctx, instance)
+	rows, err := n.db.Sandboxes.Live(ctx, instance)
 	if err != nil {
 		return nil, err
 	}
-	killed, err := n.db.KilledSandboxes(ctx, 1<<20)
+	killed, err := n.db.Sandboxes.Killed(ctx, 1<<20)
 	if err != nil {
 		return nil, err
 	}
-	claims, err := n.db.Claims(ctx)
+	claims, err := n.db.Snapshots.Claims(ctx)
 	if err != nil {
 		return nil, err
 	}
-	templates, err := n.db.Templates(ctx)
+	templates, err := n.db.Templates.All(ctx)
 	if err != nil {
 		return nil, err
 	}

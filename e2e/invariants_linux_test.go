@@ -162,7 +162,7 @@ func (n *node) finish(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	templates, err := n.db.Templates(ctx)
+	templates, err := n.db.Templates.All(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

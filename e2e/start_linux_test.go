@@ -181,12 +181,12 @@ func addNewerRow(t *testing.T, dir, like string) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	row, err := db.Sandbox(t.Context(), like)
+	row, err := db.Sandboxes.Get(t.Context(), like)
 	if err != nil {
 		t.Fatal(err)
 	}
 	row.ID, row.State, row.SlotID, row.Version = "inewer", "hibernating", "", 0
-	if err := db.PutSandbox(t.Context(), &row); err != nil {
+	if err := db.Sandboxes.Put(t.Context(), &row); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -28,7 +28,7 @@ type assembly struct {
 	cfg      Config
 	instance string
 	runDir   string // Of the instance.
-	node     string // Its id: see store.Store.NodeID.
+	node     string // Its id: see store.Settings.NodeID.
 	// die ends the process at the step that a test asked for; nil if none did.
 	die func(step string)
 }
@@ -67,7 +67,7 @@ func (a *assembly) openStore(ctx context.Context) (err error) {
 		return err
 	}
 	a.OnClose(func(context.Context) error { return a.Store.Close() })
-	if a.node, err = a.Store.NodeID(ctx); err != nil {
+	if a.node, err = a.Store.Settings.NodeID(ctx); err != nil {
 		return err
 	}
 	if a.cfg.Opened != nil {

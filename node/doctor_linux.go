@@ -48,7 +48,7 @@ func nodeID(ctx context.Context, dirs layout.Layout) string {
 		return "" // stateProblems reports what is wrong with it.
 	}
 	defer db.Close()
-	if id, err := db.KnownNodeID(ctx); err == nil && id != "" {
+	if id, err := db.Settings.KnownNodeID(ctx); err == nil && id != "" {
 		return "; this is node " + id
 	}
 	return ""

@@ -19,7 +19,7 @@ func TestTheDoctorReportsWhatWasSetAside(t *testing.T) {
 	}
 	defer db.Close()
 	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	if _, err := db.SetAside(t.Context(), store.OrphanSnapshot, "i1", "s1", at); err != nil {
+	if _, err := db.Orphans.SetAside(t.Context(), store.OrphanSnapshot, "i1", "s1", at); err != nil {
 		t.Fatal(err)
 	}
 	for _, row := range []store.Sandbox{
@@ -27,11 +27,11 @@ func TestTheDoctorReportsWhatWasSetAside(t *testing.T) {
 		{ID: "i3", State: "paused", Reason: "its snapshot is missing", QuarantinedAt: at, SnapshotID: "x"},
 		{ID: "i4", State: "paused", SnapshotID: "y"},
 	} {
-		if err := db.PutSandbox(t.Context(), &row); err != nil {
+		if err := db.Sandboxes.Put(t.Context(), &row); err != nil {
 			t.Fatal(err)
 		}
 	}
-	id, err := db.NodeID(t.Context())
+	id, err := db.Settings.NodeID(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

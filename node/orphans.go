@@ -35,11 +35,11 @@ func Orphans(ctx context.Context, dirs layout.Layout) ([]Orphan, error) {
 		return nil, err
 	}
 	defer db.Close()
-	orphans, err := db.Orphans(ctx)
+	orphans, err := db.Orphans.All(ctx)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := db.Quarantined(ctx, sandbox.States)
+	rows, err := db.Sandboxes.Quarantined(ctx, sandbox.States)
 	if err != nil {
 		return nil, err
 	}

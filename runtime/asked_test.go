@@ -88,14 +88,14 @@ func TestABootFromFilesHasTheEnvironmentOfTheCreate(t *testing.T) {
 		if err := f.rt.Kill(ctx, id); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := f.db.Environment(ctx, id); got != nil || err != nil {
+		if got, err := f.db.Environments.Get(ctx, id); got != nil || err != nil {
 			t.Errorf("killed: %v, %v", got, err)
 		}
 	}
 	if err := f.rt.DeleteSnapshot(ctx, snapshot.ID); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := f.db.Environment(ctx, snapshot.ID); got != nil || err != nil {
+	if got, err := f.db.Environments.Get(ctx, snapshot.ID); got != nil || err != nil {
 		t.Errorf("deleted snapshot: %v, %v", got, err)
 	}
 }

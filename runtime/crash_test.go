@@ -128,7 +128,7 @@ func long(r *sandbox.CreateRequest) { r.Timeout = time.Hour }
 func (f *fixture) wantConsistent() {
 	f.t.Helper()
 	ctx := context.Background()
-	rows, err := f.db.LiveSandboxes(ctx, "test")
+	rows, err := f.db.Sandboxes.Live(ctx, "test")
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func (f *fixture) wantConsistent() {
 	if n := f.rt.admission.Ledger.Active().Launches; n != 0 {
 		f.t.Errorf("%d launches are counted and none is under way", n)
 	}
-	claims, err := f.db.Claims(ctx)
+	claims, err := f.db.Snapshots.Claims(ctx)
 	if err != nil {
 		f.t.Fatal(err)
 	}

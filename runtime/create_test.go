@@ -55,7 +55,7 @@ func TestTheIntentToCreateIsWrittenFirst(t *testing.T) {
 	f.forgetHistory()
 	for _, step := range []string{"acquire", "create", "init"} {
 		f.lookDuring(step, func() {
-			rows, err := f.db.LiveSandboxes(context.Background(), "test")
+			rows, err := f.db.Sandboxes.Live(context.Background(), "test")
 			if err != nil || len(rows) != 1 || rows[0].State != "creating" {
 				t.Errorf("%s: rows %+v, %v", step, rows, err)
 			}

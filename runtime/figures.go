@@ -112,7 +112,7 @@ func (r *reads) Figures(ctx context.Context) (Figures, error) {
 		f.WarmPools = append(f.WarmPools, WarmPool{r.pool.Name(stats.Key), stats})
 	}
 	f.Kills, _ = r.tally.counts()
-	counts, err := r.cfg.Store.CountSnapshots(ctx)
+	counts, err := r.cfg.Store.Snapshots.Count(ctx)
 	if err != nil {
 		return Figures{}, fmt.Errorf("figures: %w", err)
 	}

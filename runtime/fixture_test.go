@@ -322,7 +322,7 @@ func request() sandbox.CreateRequest {
 
 func (f *fixture) row(id string) store.Sandbox {
 	f.t.Helper()
-	row, err := f.db.Sandbox(context.Background(), id)
+	row, err := f.db.Sandboxes.Get(context.Background(), id)
 	if err != nil {
 		f.t.Fatal(err)
 	}

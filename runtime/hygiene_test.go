@@ -147,7 +147,7 @@ func (f *fixture) abandon(sb sandbox.Sandbox, kind, state string) store.Snapshot
 	ctx := context.Background()
 	snap := f.rt.claims.Claim(f.row(sb.ID), kind)
 	snap.State = state
-	if err := f.db.PutSnapshot(ctx, &snap); err != nil {
+	if err := f.db.Snapshots.Put(ctx, &snap); err != nil {
 		f.t.Fatal(err)
 	}
 	if err := f.cfg.Driver.Snapshot(ctx, snap.VMID, snap.Snapshot); err != nil {
@@ -172,7 +172,7 @@ func TestAbandonedClaimsAreDroppedAndThoseInUseAreNot(t *testing.T) {
 		}
 		f.rt.cleaner.Clean(ctx)
 		var left []string
-		rows, err := f.db.Claims(ctx)
+		rows, err := f.db.Snapshots.Claims(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -260,7 +260,7 @@ func TestADamagedSnapshotIsRemovedIfNobodyNeedsItAndToldOnceIfSomebodyDoes(t *te
 		paused := f.create(hours)
 		f.pause(paused.ID)
 		needed := f.row(paused.ID).SnapshotID
-		if err := f.db.MarkGarbage(ctx, "gone", "old"); err != nil {
+		if err := f.db.Garbage.Mark(ctx, "gone", "old"); err != nil {
 			t.Fatal(err)
 		}
 		f.mu.Lock()
@@ -332,18 +332,18 @@ func TestTheNextDaemonSealsWhatTheLastHadNoTimeTo(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		row, err := f.db.Snapshot(ctx, snap.ID)
+		row, err := f.db.Snapshots.Get(ctx, snap.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
 		row.Manifest = ""
-		if err := f.db.PutSnapshot(ctx, &row); err != nil {
+		if err := f.db.Snapshots.Put(ctx, &row); err != nil {
 			t.Fatal(err)
 		}
 		f.restart()
 		defer f.rt.Close()
 		synctest.Wait()
-		if row, err := f.db.Snapshot(ctx, snap.ID); err != nil || row.Manifest == "" {
+		if row, err := f.db.Snapshots.Get(ctx, snap.ID); err != nil || row.Manifest == "" {
 			t.Errorf("%+v, %v", row, err)
 		}
 	})

@@ -123,7 +123,7 @@ func TestAForkWhoseClientGoesAwayEndsWhatHasNotBegun(t *testing.T) {
 		if u := f.rt.admission.Ledger.Active(); u.Sandboxes != 1 || f.network.count() != 1 {
 			t.Errorf("%+v and %d slots are left", u, f.network.count())
 		}
-		if rows, _ := f.db.Claims(context.Background()); len(rows) != 0 {
+		if rows, _ := f.db.Snapshots.Claims(context.Background()); len(rows) != 0 {
 			t.Errorf("claims left: %+v", rows)
 		}
 	})

@@ -9,7 +9,7 @@ import (
 
 // rememberEnds remembers the ends from before this process, the newest of all.
 func rememberEnds(ctx context.Context, r *Runtime) error {
-	rows, err := r.cfg.Store.KilledSandboxes(ctx, live.MostEnds)
+	rows, err := r.cfg.Store.Sandboxes.Killed(ctx, live.MostEnds)
 	for _, row := range slices.Backward(rows) {
 		r.live.Ended.Remember(row)
 	}

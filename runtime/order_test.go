@@ -145,7 +145,7 @@ func TestASandboxIsExposedOnlyAfterItsReadinessProbe(t *testing.T) {
 	f := prepared(t)
 	f.ports = nil
 	f.lookDuring("init", func() {
-		rows, err := f.db.LiveSandboxes(ctx, "test")
+		rows, err := f.db.Sandboxes.Live(ctx, "test")
 		if err != nil || len(rows) != 1 {
 			t.Fatalf("%+v, %v", rows, err)
 		}

@@ -28,14 +28,14 @@ func TestWhatIsSetAsideIsDeletedAfterDaysOrByCommandAndNotBefore(t *testing.T) {
 				b := f.belongings()
 				saved := countSnapshots(f)
 				f.startWith(before)
-				orphans, err := f.db.Orphans(ctx)
+				orphans, err := f.db.Orphans.All(ctx)
 				if err != nil || len(orphans) != 3 { // One machine, a pause and a snapshot.
 					t.Fatalf("%+v, %v", orphans, err)
 				}
 				time.Sleep(c.wait)
 				if c.discard {
 					for _, o := range orphans {
-						if err := f.db.DiscardOrphan(ctx, o.Name); err != nil {
+						if err := f.db.Orphans.Discard(ctx, o.Name); err != nil {
 							t.Fatal(err)
 						}
 					}
@@ -52,7 +52,7 @@ func TestWhatIsSetAsideIsDeletedAfterDaysOrByCommandAndNotBefore(t *testing.T) {
 				if _, ok, err := f.cfg.Driver.Get(ctx, b.running); err != nil || ok == c.gone {
 					t.Errorf("the machine is there: %v, %v", ok, err)
 				}
-				if left, err := f.db.Orphans(ctx); err != nil || (len(left) == 0) != c.gone {
+				if left, err := f.db.Orphans.All(ctx); err != nil || (len(left) == 0) != c.gone {
 					t.Errorf("%+v, %v", left, err)
 				}
 			})

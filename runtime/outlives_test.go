@@ -210,7 +210,7 @@ func TestQuarantineOfWhatIsPausedIsWrittenAndEnds(t *testing.T) {
 	sb := f.create(long)
 	f.pause(sb.ID)
 	row := f.row(sb.ID)
-	snap, err := f.db.Snapshot(context.Background(), row.SnapshotID)
+	snap, err := f.db.Snapshots.Get(context.Background(), row.SnapshotID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestUserDataOutlivesThePowerCutBehindASave(t *testing.T) {
 	f.inside(sb.ID).Set("mark", "saved")
 	f.pause(sb.ID)
 	row := f.row(sb.ID)
-	snap, err := f.db.Snapshot(context.Background(), row.SnapshotID)
+	snap, err := f.db.Snapshots.Get(context.Background(), row.SnapshotID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +279,7 @@ func TestUserDataOutlivesAnEphemeralInstance(t *testing.T) {
 	if n := countSnapshots(f); n != saved {
 		t.Errorf("%d snapshots of %d", n, saved)
 	}
-	if orphans, err := f.db.Orphans(ctx); err != nil || len(orphans) != 0 || pruned != nil {
+	if orphans, err := f.db.Orphans.All(ctx); err != nil || len(orphans) != 0 || pruned != nil {
 		t.Errorf("orphans %+v, %v; images pruned to %v", orphans, err, pruned)
 	}
 	if states := []sandbox.State{f.row(b.running).State, f.row(b.paused).State}; !slices.Equal(states, []sandbox.State{"running", "paused"}) {

@@ -48,7 +48,7 @@ func TestPauseFreezesThenSavesThenEndsThenFreesThenReleases(t *testing.T) {
 		if row := f.row(sb.ID); row.State != "pausing" {
 			t.Errorf("the machine is ended while the row says %s", row.State)
 		}
-		if snap, err := f.db.Snapshot(context.Background(), f.row(sb.ID).SnapshotID); err != nil || snap.State != store.SnapshotReady {
+		if snap, err := f.db.Snapshots.Get(context.Background(), f.row(sb.ID).SnapshotID); err != nil || snap.State != store.SnapshotReady {
 			t.Errorf("the machine is ended before it is known to be saved: %+v, %v", snap, err)
 		}
 	})
@@ -159,7 +159,7 @@ func TestAPauseThatFailsIsUndoneAndTheSandboxRunsOn(t *testing.T) {
 			if f.inside(sb.ID).Get("mark") != "here" {
 				t.Error("it is another machine")
 			}
-			if rows, _ := f.db.Claims(context.Background()); len(rows) != 0 {
+			if rows, _ := f.db.Snapshots.Claims(context.Background()); len(rows) != 0 {
 				t.Errorf("claims left: %+v", rows)
 			}
 			f.pause(sb.ID)

@@ -30,7 +30,7 @@ func (r *reads) Get(ctx context.Context, id string) (sandbox.Sandbox, error) {
 // Killed returns the newest killed sandboxes with their reasons, for an
 // operator; at most limit.
 func (r *reads) Killed(ctx context.Context, limit int) ([]sandbox.Sandbox, error) {
-	rows, err := r.cfg.Store.KilledSandboxes(ctx, limit)
+	rows, err := r.cfg.Store.Sandboxes.Killed(ctx, limit)
 	if err != nil {
 		return nil, err
 	}

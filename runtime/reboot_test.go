@@ -25,7 +25,7 @@ func TestRebootBootsFromTheFilesOfASavedMemory(t *testing.T) {
 	if mark := f.inside(sb.ID).Get("mark"); mark != "" {
 		t.Errorf("memory that was not wanted is there: %q", mark)
 	}
-	if snapshots, err := f.cfg.Store.Claims(context.Background()); err != nil || len(snapshots) != 0 {
+	if snapshots, err := f.cfg.Store.Snapshots.Claims(context.Background()); err != nil || len(snapshots) != 0 {
 		t.Errorf("snapshots are left: %+v, %v", snapshots, err)
 	}
 	if n := f.network.count(); n != 1 {
@@ -56,7 +56,7 @@ func TestRebootThatFailsKeepsTheMemory(t *testing.T) {
 			if row := f.row(sb.ID); row.State != "paused" || row.SnapshotID != before || row.FilesystemOnly {
 				t.Errorf("row %+v, want paused with %s", row, before)
 			}
-			if snapshots, err := f.cfg.Store.Claims(context.Background()); err != nil || len(snapshots) != 1 {
+			if snapshots, err := f.cfg.Store.Snapshots.Claims(context.Background()); err != nil || len(snapshots) != 1 {
 				t.Errorf("snapshots are %+v, %v; want the memory alone", snapshots, err)
 			}
 			if f.network.count() != 0 || f.rt.admission.Ledger.Active().Sandboxes != 0 {

@@ -46,12 +46,12 @@ func TestARestartAccountsForEverything(t *testing.T) {
 		{"ended while killing", func(f *fixture, sb sandbox.Sandbox) {
 			row := f.row(sb.ID)
 			row.State, row.Reason = "killing", "killed by request"
-			f.db.PutSandbox(ctx, &row)
+			f.db.Sandboxes.Put(ctx, &row)
 		}, "killed by request"},
 		{"timeout passed meanwhile", func(f *fixture, sb sandbox.Sandbox) {
 			row := f.row(sb.ID)
 			row.EndAt = time.Now().Add(-time.Second)
-			f.db.PutSandbox(ctx, &row)
+			f.db.Sandboxes.Put(ctx, &row)
 		}, "timeout"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -90,7 +90,7 @@ func TestARestartOnABusyMachineKeepsWhatAnswersLate(t *testing.T) {
 func setState(f *fixture, id string, state sandbox.State) {
 	row := f.row(id)
 	row.State = state
-	if err := f.db.PutSandbox(context.Background(), &row); err != nil {
+	if err := f.db.Sandboxes.Put(context.Background(), &row); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -113,7 +113,7 @@ func TestARestartEndsWhatBelongsToNoSandbox(t *testing.T) {
 func TestOtherInstancesAreLeftAlone(t *testing.T) {
 	f := newFixture(t)
 	other := store.Sandbox{ID: "iother", Instance: "elsewhere", State: "running", EndAt: time.Now()}
-	if err := f.db.PutSandbox(context.Background(), &other); err != nil {
+	if err := f.db.Sandboxes.Put(context.Background(), &other); err != nil {
 		t.Fatal(err)
 	}
 	f.restart()

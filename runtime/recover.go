@@ -16,7 +16,7 @@ const collectTimeout = 5 * time.Second
 // recoverAll recovers the state that an earlier process left.
 func recoverAll(ctx context.Context, r *Runtime) (err error) {
 	r.reconciled, err = recovery.Run(ctx, recovery.Config{
-		Instance: r.cfg.Instance, Ephemeral: r.cfg.Ephemeral, Driver: r.cfg.Driver, Network: r.cfg.Network, Store: r.cfg.Store,
+		Instance: r.cfg.Instance, Ephemeral: r.cfg.Ephemeral, Driver: r.cfg.Driver, Network: r.cfg.Network, Store: recovery.Store{Sandboxes: r.cfg.Store.Sandboxes},
 		Machines: r.machines, Sandboxes: r.settler.Recovering(), Notes: &r.notes, Background: r.background, Progress: r.cfg.Recovering, Log: r.log,
 	})
 	if err != nil {
@@ -25,7 +25,7 @@ func recoverAll(ctx context.Context, r *Runtime) (err error) {
 	if err := rememberEnds(ctx, r); err != nil {
 		r.log.Warn("could not read out-of-memory kills", "error", err)
 	}
-	if _, err := r.cfg.Store.DropKilled(ctx, time.Now().Add(-supervise.KilledKept), supervise.MostKilled); err != nil {
+	if _, err := r.cfg.Store.Sandboxes.DropKilled(ctx, time.Now().Add(-supervise.KilledKept), supervise.MostKilled); err != nil {
 		r.log.Warn("could not delete old sandbox records", "error", err)
 	}
 	return nil

@@ -46,7 +46,7 @@ func TestAStartServesAllButThoseThatDoNotAnswerAndReportsThese(t *testing.T) {
 		}
 		newer := f.row(ids[0])
 		newer.ID, newer.State, newer.Version = "inewer", "hibernating", 0
-		if err := f.db.PutSandbox(ctx, &newer); err != nil {
+		if err := f.db.Sandboxes.Put(ctx, &newer); err != nil {
 			t.Fatal(err)
 		}
 		var told atomic.Int64
@@ -148,7 +148,7 @@ func TestAStartPausesWhatHasTimedOutWhenItServesAlready(t *testing.T) {
 		for _, id := range ids[:8] {
 			row := f.row(id)
 			row.EndAt, row.OnTimeout = time.Now().Add(-time.Second), sandbox.OnTimeoutPause
-			if err := f.db.PutSandbox(ctx, &row); err != nil {
+			if err := f.db.Sandboxes.Put(ctx, &row); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -246,7 +246,7 @@ func TestASlowStartKnowsEverySandboxOfItsRows(t *testing.T) {
 		f.manage(0)
 		for i := range 40 {
 			row := store.Sandbox{ID: fmt.Sprintf("islow%d", i), Instance: "test", State: "killing", Reason: "killed by request"}
-			if err := f.db.PutSandbox(ctx, &row); err != nil {
+			if err := f.db.Sandboxes.Put(ctx, &row); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -255,7 +255,7 @@ func TestASlowStartKnowsEverySandboxOfItsRows(t *testing.T) {
 		for i := range 40 {
 			row := f.row(fmt.Sprintf("islow%d", i))
 			row.SlotID = "slot"
-			if err := f.db.PutSandbox(ctx, &row); err != nil {
+			if err := f.db.Sandboxes.Put(ctx, &row); err != nil {
 				t.Fatal(err)
 			}
 		}

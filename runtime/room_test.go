@@ -139,7 +139,7 @@ func TestTheDiskFloorIsCheckedBeforeAnyMachineOrSnapshotWorkAtEveryEntry(t *test
 			t.Run(e.name+"/"+c.name, func(t *testing.T) {
 				f, d := onDisk(t)
 				id := e.ready(f)
-				rows, _ := f.db.LiveSandboxes(context.Background(), "test")
+				rows, _ := f.db.Sandboxes.Live(context.Background(), "test")
 				snapshots, used := countSnapshots(f), f.rt.admission.Ledger.Usage()
 				f.forgetHistory()
 				d.free.Store(c.free)
@@ -158,7 +158,7 @@ func TestTheDiskFloorIsCheckedBeforeAnyMachineOrSnapshotWorkAtEveryEntry(t *test
 				if f.rt.admission.Ledger.Usage() != used || countSnapshots(f) != snapshots {
 					t.Errorf("before %+v, after %+v; %v", used, f.rt.admission.Ledger.Usage(), f.host.Objects())
 				}
-				after, _ := f.db.LiveSandboxes(context.Background(), "test")
+				after, _ := f.db.Sandboxes.Live(context.Background(), "test")
 				if len(after) != len(rows) || len(rows) > 0 && after[0].State != rows[0].State {
 					t.Errorf("before %+v, after %+v", rows, after)
 				}

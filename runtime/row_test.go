@@ -16,12 +16,12 @@ import (
 func (f *fixture) changeSandbox(id string, change func(*store.Sandbox)) {
 	f.t.Helper()
 	f.insist(func() error {
-		row, err := f.db.Sandbox(context.Background(), id)
+		row, err := f.db.Sandboxes.Get(context.Background(), id)
 		if err != nil {
 			return err
 		}
 		change(&row)
-		return f.db.PutSandbox(context.Background(), &row)
+		return f.db.Sandboxes.Put(context.Background(), &row)
 	})
 }
 
@@ -29,12 +29,12 @@ func (f *fixture) changeSandbox(id string, change func(*store.Sandbox)) {
 func (f *fixture) changeSnapshot(id string, change func(*store.Snapshot)) {
 	f.t.Helper()
 	f.insist(func() error {
-		row, err := f.db.Snapshot(context.Background(), id)
+		row, err := f.db.Snapshots.Get(context.Background(), id)
 		if err != nil {
 			return err
 		}
 		change(&row)
-		return f.db.PutSnapshot(context.Background(), &row)
+		return f.db.Snapshots.Put(context.Background(), &row)
 	})
 }
 
@@ -73,7 +73,7 @@ func TestARowSaysWhereAndForWhatItWasMade(t *testing.T) {
 	if err := json.Unmarshal([]byte(row.Request), &asked); err != nil || asked.Template != "base" || len(asked.Env) != 1 || strings.Contains(row.Request, "hunter2") {
 		t.Errorf("request %s, %v", row.Request, err)
 	}
-	claimRow, err := f.db.Snapshot(t.Context(), snap.ID)
+	claimRow, err := f.db.Snapshots.Get(t.Context(), snap.ID)
 	if err != nil || claimRow.Node != "n1" || claimRow.Driver != driver || claimRow.KeyID != "k2" {
 		t.Errorf("snapshot: %+v, %v", claimRow, err)
 	}
@@ -178,7 +178,7 @@ func TestUserDataOutlivesAStartWithAnotherDriver(t *testing.T) {
 				}
 			}
 			for _, id := range []string{snap.ID, claimID} {
-				if _, err := f.db.Snapshot(ctx, id); err != nil {
+				if _, err := f.db.Snapshots.Get(ctx, id); err != nil {
 					t.Errorf("claim %s: %v", id, err)
 				}
 			}
@@ -255,11 +255,11 @@ func TestANameIsNotTakenForTheIDOfAClaim(t *testing.T) {
 	f.pause(sb.ID)
 	id := f.row(sb.ID).SnapshotID
 	f.insist(func() error {
-		gone, err := f.db.Snapshot(ctx, id)
+		gone, err := f.db.Snapshots.Get(ctx, id)
 		if err != nil {
 			return err
 		}
-		return f.db.ReleaseSnapshot(ctx, id, gone.Version)
+		return f.db.Snapshots.Release(ctx, id, gone.Version)
 	})
 	named, err := f.rt.Snapshot(ctx, other.ID, id, "")
 	if err != nil {
@@ -271,7 +271,7 @@ func TestANameIsNotTakenForTheIDOfAClaim(t *testing.T) {
 	if err := f.rt.Kill(ctx, sb.ID); err != nil {
 		t.Error(err)
 	}
-	if _, err := f.db.Snapshot(ctx, named.ID); err != nil {
+	if _, err := f.db.Snapshots.Get(ctx, named.ID); err != nil {
 		t.Errorf("the snapshot with the name: %v", err)
 	}
 }

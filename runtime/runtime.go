@@ -190,7 +190,8 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 			return nil, fmt.Errorf("open runtime: %w", err)
 		}
 	}
-	secret, err := cfg.Store.Setting(ctx, "token_secret", func() ([]byte, error) {
+	db := cfg.Store
+	secret, err := db.Settings.GetOrMake(ctx, "token_secret", func() ([]byte, error) {
 		b := make([]byte, 32)
 		_, err := rand.Read(b)
 		return b, err
@@ -210,9 +211,10 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		Capacity: cfg.Capacity, MaxPending: cfg.MaxPending, MaxWait: cfg.MaxWait, Shares: cfg.Shares,
 		Disk: cfg.Disk, DiskRoot: cfg.DiskRoot, Floors: cfg.Floors, OnYield: func(id string) { r.pool.Yield(id) }, Life: r.life, Log: cfg.Log,
 	})
-	r.orphans = &orphan.Keeper{Store: cfg.Store, Driver: cfg.Driver, Destroy: func(ctx context.Context, id string) error { return r.machines.Destroy(ctx, id) }, Freed: r.tally.freed, Log: cfg.Log}
+	r.orphans = &orphan.Keeper{Store: orphan.Store{Orphans: db.Orphans, Sandboxes: db.Sandboxes}, Driver: cfg.Driver, Destroy: func(ctx context.Context, id string) error { return r.machines.Destroy(ctx, id) }, Freed: r.tally.freed, Log: cfg.Log}
 	r.claims = claim.New(claim.Config{
-		Instance: cfg.Instance, Node: cfg.Node, Ephemeral: cfg.Ephemeral, Driver: cfg.Driver, Store: cfg.Store, Orphans: r.orphans,
+		Instance: cfg.Instance, Node: cfg.Node, Ephemeral: cfg.Ephemeral, Driver: cfg.Driver, Orphans: r.orphans,
+		Store:      claim.Store{Snapshots: db.Snapshots, Sandboxes: db.Sandboxes, Environments: db.Environments, Templates: db.Templates, Garbage: db.Garbage},
 		Background: r.background, Steps: r.steps, InUse: func() map[string]bool { return inUse(&r.parts) }, Freed: r.tally.freed, Log: cfg.Log,
 		Bounds: store.Counted{
 			Kinds: []string{claim.KindSnapshot, claim.KindContinuation},
@@ -233,11 +235,12 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	})
 	r.templates = template.New(template.Config{
 		Base: cfg.Base, HostStamp: cfg.HostStamp, Prune: cfg.Prune, Lock: cfg.LockTemplates, Size: cfg.Size,
-		Driver: cfg.Driver, Network: cfg.Network, Store: cfg.Store, Machines: r.machines, Claims: r.claims,
+		Driver: cfg.Driver, Network: cfg.Network, Machines: r.machines, Claims: r.claims,
+		Store:     template.Store{Templates: db.Templates, SpawnCounts: db.SpawnCounts, Garbage: db.Garbage, Sandboxes: db.Sandboxes, Orphans: db.Orphans, Specs: db.Specs},
 		Admission: r.admission, InUse: &r.held, Background: r.background, Steps: r.steps, Keep: r.pool.Keep,
 		Progress: cfg.Progress, Log: cfg.Log,
 	})
-	r.rows = &rows.Writer{Store: cfg.Store, Here: r.claims.SandboxHere, Log: cfg.Log}
+	r.rows = &rows.Writer{Store: rows.Store{Sandboxes: db.Sandboxes}, Here: r.claims.SandboxHere, Log: cfg.Log}
 	r.ender = end.New(end.Config{
 		Driver: cfg.Driver, Rows: r.rows, Live: r.live, Places: r.admission.Places, Machines: r.machines, Claims: r.claims,
 		Steps: r.steps, Background: r.background, Note: r.notes.Note, Log: cfg.Log,
@@ -247,16 +250,17 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		},
 	})
 	r.saver = save.New(save.Config{
-		Driver: cfg.Driver, Store: cfg.Store, Rows: r.rows, Live: r.live, Admission: r.admission, Machines: r.machines, Claims: r.claims,
+		Driver: cfg.Driver, Store: save.Store{Snapshots: db.Snapshots, Environments: db.Environments}, Rows: r.rows, Live: r.live, Admission: r.admission, Machines: r.machines, Claims: r.claims,
 		Ender: r.ender, Held: &r.held, Steps: r.steps, Background: r.background, Notes: &r.notes, Ready: r.ready, Watch: func(sb *live.Sandbox) { r.starter.Watch(sb) }, Log: cfg.Log,
 	})
 	r.starter = start.New(start.Config{
-		Instance: cfg.Instance, Node: cfg.Node, Driver: cfg.Driver, Network: cfg.Network, Store: cfg.Store, Rows: r.rows, Live: r.live,
+		Instance: cfg.Instance, Node: cfg.Node, Driver: cfg.Driver, Network: cfg.Network, Rows: r.rows, Live: r.live,
+		Store:     start.Store{Snapshots: db.Snapshots, Environments: db.Environments, SpawnCounts: db.SpawnCounts},
 		Admission: r.admission, Machines: r.machines, Claims: r.claims, Templates: r.templates, Pool: r.pool, Ender: r.ender, Saver: r.saver,
 		Held: &r.held, Steps: r.steps, Background: r.background, MaxTimeout: cfg.MaxTimeout, Log: cfg.Log,
 	})
 	r.settler = settle.New(settle.Config{
-		Driver: cfg.Driver, Store: cfg.Store, Rows: r.rows, Live: r.live, Admission: r.admission, Machines: r.machines, Claims: r.claims,
+		Driver: cfg.Driver, Store: settle.Store{Snapshots: db.Snapshots}, Rows: r.rows, Live: r.live, Admission: r.admission, Machines: r.machines, Claims: r.claims,
 		Ender: r.ender, Saver: r.saver, Starter: r.starter, Orphans: r.orphans, Held: &r.held, Background: r.background, Log: cfg.Log,
 	})
 	r.meter = newMeter(&r.parts)

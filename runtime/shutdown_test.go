@@ -50,7 +50,7 @@ func TestUserDataOutlivesAShutdown(t *testing.T) {
 func (f *fixture) quarantine(id string) {
 	f.t.Helper()
 	row := f.row(id)
-	snap, err := f.db.Snapshot(context.Background(), row.SnapshotID)
+	snap, err := f.db.Snapshots.Get(context.Background(), row.SnapshotID)
 	if err == nil {
 		err = f.driver.Driver.DeleteSnapshot(context.Background(), snap.VMID, snap.Snapshot)
 	}

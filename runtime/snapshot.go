@@ -40,7 +40,7 @@ func nameIsNoID(ctx context.Context, r *Runtime, name string) error {
 		return nil
 	}
 	bare, _, _ := strings.Cut(name, ":")
-	snap, err := r.cfg.Store.Snapshot(ctx, bare)
+	snap, err := r.cfg.Store.Snapshots.Get(ctx, bare)
 	switch {
 	case errors.Is(err, store.ErrNotFound), err == nil && snap.ID != bare:
 		return nil
@@ -89,7 +89,7 @@ func (r *reads) Snapshots(ctx context.Context, f sandbox.SnapshotFilter) ([]sand
 	if f.After != nil {
 		page.AfterTime, page.AfterID = f.After.StartedAt, f.After.ID
 	}
-	rows, err := r.cfg.Store.SnapshotPage(ctx, page)
+	rows, err := r.cfg.Store.Snapshots.Page(ctx, page)
 	if err != nil {
 		return nil, fault.Classify(err)
 	}

@@ -178,7 +178,7 @@ func TestASnapshotThatFailsLeavesNothing(t *testing.T) {
 	if err != nil || len(list) != 1 {
 		t.Errorf("the name left the snapshot that has it: %+v, %v", list, err)
 	}
-	if rows, _ := f.db.Claims(ctx); len(rows) != 1 {
+	if rows, _ := f.db.Snapshots.Claims(ctx); len(rows) != 1 {
 		t.Errorf("%d claims", len(rows))
 	}
 	for _, name := range []string{"UPPER", "a b", "../x", "", "-x", string(make([]byte, 200))} {
@@ -262,7 +262,7 @@ func TestASnapshotThatIsDeletedWhileItIsRestoredIsNotFound(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	f.lookDuring("acquire", nil)
-	if live, err := f.db.LiveSandboxes(ctx, "test"); err != nil || len(live) != 1 {
+	if live, err := f.db.Sandboxes.Live(ctx, "test"); err != nil || len(live) != 1 {
 		t.Errorf("live are %v, %v", live, err)
 	}
 }
@@ -288,7 +288,7 @@ func TestWhatCannotBeRestoredIsRefusedBeforeAnythingStarts(t *testing.T) {
 			synctest.Wait() // for the digests
 			f.rt.Close()    // the next process did not save it itself
 			for _, id := range []string{snap.ID, paused} {
-				row, err := f.db.Snapshot(ctx, id)
+				row, err := f.db.Snapshots.Get(ctx, id)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -296,7 +296,7 @@ func TestWhatCannotBeRestoredIsRefusedBeforeAnythingStarts(t *testing.T) {
 					t.Fatalf("%s has no manifest", id)
 				}
 				damage(f, &row, filepath.Join(f.files, row.VMID+"-"+row.Snapshot))
-				if err := f.db.PutSnapshot(ctx, &row); err != nil {
+				if err := f.db.Snapshots.Put(ctx, &row); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -81,7 +81,7 @@ func newWatcher(r *parts) *supervise.Watcher {
 func newCleaner(r *parts) *supervise.Cleaner {
 	return supervise.NewCleaner(supervise.CleanerConfig{
 		Instance: r.cfg.Instance, Driver: r.cfg.Driver, Network: r.cfg.Network, Machines: r.machines, Claims: r.claims,
-		Store: r.cfg.Store, LockTemplates: r.cfg.LockTemplates, InUse: func() map[string]bool { return inUse(r) }, Freed: r.tally.freed, Life: r.life, Log: r.log,
+		Store: supervise.CleanerStore{Sandboxes: r.cfg.Store.Sandboxes, Checkpoint: r.cfg.Store.Checkpoint}, LockTemplates: r.cfg.LockTemplates, InUse: func() map[string]bool { return inUse(r) }, Freed: r.tally.freed, Life: r.life, Log: r.log,
 	})
 }
 

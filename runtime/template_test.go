@@ -83,7 +83,7 @@ func TestAFailedPreparationLeavesNothingAndIsTriedAgain(t *testing.T) {
 func TestASnapshotThatIsGoneIsMadeAnewWithinTheSameCreate(t *testing.T) {
 	f := newFixture(t)
 	f.create()
-	rows, err := f.db.Templates(context.Background())
+	rows, err := f.db.Templates.All(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func (f *fixture) image(vmID, name string) string { return filepath.Join(f.files
 
 func (f *fixture) snap(id string) store.Snapshot {
 	f.t.Helper()
-	row, err := f.db.Snapshot(context.Background(), id)
+	row, err := f.db.Snapshots.Get(context.Background(), id)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func (f *fixture) snap(id string) store.Snapshot {
 
 func (f *fixture) template() store.Template {
 	f.t.Helper()
-	rows, err := f.db.Templates(context.Background())
+	rows, err := f.db.Templates.All(context.Background())
 	if err != nil || len(rows) != 1 {
 		f.t.Fatal(rows, err)
 	}
@@ -243,7 +243,7 @@ func TestATemplateWithoutAManifestGetsOne(t *testing.T) {
 	f.create()
 	tpl := f.template()
 	tpl.Manifest = ""
-	if err := f.db.PutTemplate(context.Background(), &tpl); err != nil {
+	if err := f.db.Templates.Put(context.Background(), &tpl); err != nil {
 		t.Fatal(err)
 	}
 	f.restart()

@@ -74,7 +74,7 @@ func TestThePoolReservesLaunchesProbesAndRetains(t *testing.T) {
 		if list, _ := f.rt.List(context.Background(), sandbox.ListFilter{}); len(list) != 0 {
 			t.Errorf("a warm machine is shown: %+v", list)
 		}
-		if rows, _ := f.db.LiveSandboxes(context.Background(), "test"); len(rows) != 0 {
+		if rows, _ := f.db.Sandboxes.Live(context.Background(), "test"); len(rows) != 0 {
 			t.Errorf("a warm machine has a row: %+v", rows)
 		}
 	})

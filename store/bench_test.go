@@ -19,11 +19,11 @@ func filled(b *testing.B, n int) *Store {
 	paused, killed := sample("p0", "paused"), sample("k0", "killed")
 	paused.Spec = filler(0).Spec
 	for _, row := range []Sandbox{paused, killed} {
-		if err := s.PutSandbox(ctx, &row); err != nil {
+		if err := s.Sandboxes.Put(ctx, &row); err != nil {
 			b.Fatal(err)
 		}
 	}
-	err := s.write(ctx, func(tx *sql.Tx) error {
+	err := s.db.Write(ctx, func(tx *sql.Tx) error {
 		for i := range n {
 			same := filler(i)
 			same.ID, same.VMID, same.Snapshot, same.Kind = "same"+same.ID, "same", "same", "continuation"
@@ -59,23 +59,23 @@ func BenchmarkRows(b *testing.B) {
 			name string
 			do   func() error
 		}{
-			{"key", func() error { _, err := s.KeyByHash(ctx, []byte(fmt.Sprint("hash", n/2))); return err }},
+			{"key", func() error { _, err := s.Keys.ByHash(ctx, []byte(fmt.Sprint("hash", n/2))); return err }},
 			{"page", func() error {
-				_, err := s.SnapshotPage(ctx, Page{Kind: "snapshot", AfterTime: middle.CreatedAt, AfterID: middle.ID, Limit: 101})
+				_, err := s.Snapshots.Page(ctx, Page{Kind: "snapshot", AfterTime: middle.CreatedAt, AfterID: middle.ID, Limit: 101})
 				return err
 			}},
 			{"page-of-sandbox", func() error {
-				_, err := s.SnapshotPage(ctx, Page{Kind: "snapshot", Source: middle.Source, Limit: 101})
+				_, err := s.Snapshots.Page(ctx, Page{Kind: "snapshot", Source: middle.Source, Limit: 101})
 				return err
 			}},
-			{"snapshot", func() error { _, err := s.Snapshot(ctx, middle.ID); return err }},
+			{"snapshot", func() error { _, err := s.Snapshots.Get(ctx, middle.ID); return err }},
 			{"figures", func() error {
-				_, err := s.CountSnapshots(ctx)
+				_, err := s.Snapshots.Count(ctx)
 				if err == nil {
-					_, err = s.CountOrphans(ctx)
+					_, err = s.Orphans.Count(ctx)
 				}
 				if err == nil {
-					_, err = s.CountQuarantined(ctx, []sandbox.State{"paused", "running"})
+					_, err = s.Sandboxes.CountQuarantined(ctx, []sandbox.State{"paused", "running"})
 				}
 				return err
 			}},
@@ -83,24 +83,24 @@ func BenchmarkRows(b *testing.B) {
 				fresh++
 				row := sample(fmt.Sprint("i", fresh), "running")
 				row.SnapshotID, row.QuarantinedAt = "", time.Time{}
-				return s.PutSandbox(ctx, &row)
+				return s.Sandboxes.Put(ctx, &row)
 			}},
 			{"add-snapshot", func() error {
 				fresh++
 				row := filler(fresh)
 				row.State, row.KeyID = SnapshotSaving, "k"
-				return s.AddSnapshot(ctx, &row, Counted{Kinds: []string{"snapshot", "continuation"}, Most: 1 << 30, MostOfAKey: 1 << 30})
+				return s.Snapshots.Add(ctx, &row, Counted{Kinds: []string{"snapshot", "continuation"}, Most: 1 << 30, MostOfAKey: 1 << 30})
 			}},
 			{"share-and-drop", func() error { // Among as many claims on the same files.
 				row := filler(0)
 				row.ID, row.VMID, row.Snapshot, row.KeyID = "shared", "same", "same", "another"
-				if err := s.AddSnapshot(ctx, &row, Counted{Kinds: []string{"snapshot"}, Most: 1 << 30, MostOfAKey: 1 << 30}); err != nil {
+				if err := s.Snapshots.Add(ctx, &row, Counted{Kinds: []string{"snapshot"}, Most: 1 << 30, MostOfAKey: 1 << 30}); err != nil {
 					return err
 				}
-				_, err := s.DropSnapshot(ctx, row.ID, 1)
+				_, err := s.Snapshots.Drop(ctx, row.ID, 1)
 				return err
 			}},
-			{"claims", func() error { _, err := s.Claims(ctx); return err }},
+			{"claims", func() error { _, err := s.Snapshots.Claims(ctx); return err }},
 		} {
 			b.Run(fmt.Sprintf("%s/%d", bench.name, n), func(b *testing.B) {
 				for b.Loop() {

@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"fmt"
+	"database/sql"
 )
 
 // SnapshotCount is of the snapshots of one kind.
@@ -13,23 +13,17 @@ type SnapshotCount struct {
 	Bytes int64
 }
 
-// CountSnapshots returns the number and the size of the snapshots that are
+// Count returns the number and the size of the snapshots that are
 // ready, by kind. It returns no row and holds up no other call.
-func (s *Store) CountSnapshots(ctx context.Context) (map[string]SnapshotCount, error) {
-	rows, err := s.query(ctx, `
-		SELECT kind, count(*), sum(counts * bytes) FROM snapshots WHERE state = 'ready' GROUP BY kind`)
-	if err != nil {
-		return nil, fmt.Errorf("count snapshots: %w", err)
-	}
-	defer rows.Close()
-	out := map[string]SnapshotCount{}
-	for rows.Next() {
+func (s Snapshots) Count(ctx context.Context) (map[string]SnapshotCount, error) {
+	counts := map[string]SnapshotCount{}
+	err := s.db.Each(ctx, "count snapshots", func(rows *sql.Rows) error {
 		var kind string
 		var n SnapshotCount
-		if err := rows.Scan(&kind, &n.Count, &n.Bytes); err != nil {
-			return nil, fmt.Errorf("count snapshots: %w", err)
-		}
-		out[kind] = n
-	}
-	return out, rows.Err()
+		err := rows.Scan(&kind, &n.Count, &n.Bytes)
+		counts[kind] = n
+		return err
+	}, `
+		SELECT kind, count(*), sum(counts * bytes) FROM snapshots WHERE state = 'ready' GROUP BY kind`)
+	return counts, err
 }

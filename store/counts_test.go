@@ -32,23 +32,23 @@ func TestCountSnapshots(t *testing.T) {
 		{Kind: "fork", State: SnapshotReady, VMID: "c", Snapshot: "1", Bytes: 5}, // An older row counts them, which is not ready.
 	} {
 		n.ID, n.CreatedAt = fmt.Sprint("s", i), time.Unix(int64(i+1), 0)
-		if err := s.PutSnapshot(ctx, &n); err != nil {
+		if err := s.Snapshots.Put(ctx, &n); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := s.CountSnapshots(ctx)
+	got, err := s.Snapshots.Count(ctx)
 	want := map[string]SnapshotCount{"snapshot": {2, 110}, "pause": {2, 1000}, "fork": {1, 0}}
 	if err != nil || !maps.Equal(got, want) {
 		t.Errorf("%v, %v; want %v", got, err, want)
 	}
 	// A row that is removed leaves the files to the next.
-	if _, err := s.DropSnapshot(ctx, "s0", 1); err != nil {
+	if _, err := s.Snapshots.Drop(ctx, "s0", 1); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.ReleaseSnapshot(ctx, "s4", 1); err != nil {
+	if err := s.Snapshots.Release(ctx, "s4", 1); err != nil {
 		t.Fatal(err)
 	}
-	got, err = s.CountSnapshots(ctx)
+	got, err = s.Snapshots.Count(ctx)
 	want = map[string]SnapshotCount{"snapshot": {1, 10}, "pause": {2, 1100}, "fork": {1, 5}}
 	if err != nil || !maps.Equal(got, want) {
 		t.Errorf("%v, %v; want %v", got, err, want)
@@ -59,7 +59,7 @@ func TestCountSnapshots(t *testing.T) {
 func TestRowsOfAnOlderSchemaCountOnce(t *testing.T) {
 	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
 	ofVersion(t, path, 3)
-	db := connect(path, "journal_mode(WAL)")
+	db := raw(t, path)
 	for i, files := range []string{"1", "1", "2"} {
 		if _, err := db.ExecContext(ctx, `INSERT INTO snapshots (id, instance, kind, state, vm_id, snapshot, source, parent, template_id, alias, build_id,
 			spec, vcpus, memory_mib, disk_mib, bytes, created_at) VALUES (?, '', 'snapshot', 'ready', 'v', ?, '', '', '', '', '', '', 0, 0, 0, 7, ?)`, i, files, i); err != nil {
@@ -67,7 +67,7 @@ func TestRowsOfAnOlderSchemaCountOnce(t *testing.T) {
 		}
 	}
 	db.Close()
-	if got, err := open(t, path).CountSnapshots(ctx); err != nil || got["snapshot"] != (SnapshotCount{3, 14}) {
+	if got, err := open(t, path).Snapshots.Count(ctx); err != nil || got["snapshot"] != (SnapshotCount{3, 14}) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
@@ -77,28 +77,28 @@ func TestRowsOfAnOlderSchemaCountOnce(t *testing.T) {
 func TestTheCheckOfAKeyWaitsForNobody(t *testing.T) {
 	s, ctx := openTest(t), context.Background()
 	key := Key{ID: "k", Name: "n", Hash: []byte("hash"), CreatedAt: time.Unix(1, 0)}
-	if err := s.AddKey(ctx, key); err != nil {
+	if err := s.Keys.Add(ctx, key); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.KeyByHash(ctx, key.Hash); err != nil {
+	if _, err := s.Keys.ByHash(ctx, key.Hash); err != nil {
 		t.Fatal(err)
 	}
 	inside := func() error {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
-		if _, err := s.KeyByHash(ctx, key.Hash); err != nil {
+		if _, err := s.Keys.ByHash(ctx, key.Hash); err != nil {
 			return fmt.Errorf("key: %w", err)
 		}
-		_, err := s.CountSnapshots(ctx)
+		_, err := s.Snapshots.Count(ctx)
 		return err
 	}
-	if err := s.write(ctx, func(*sql.Tx) error { return inside() }); err != nil {
+	if err := s.db.Write(ctx, func(*sql.Tx) error { return inside() }); err != nil {
 		t.Error(err)
 	}
-	if err := s.RemoveKey(ctx, key.ID); err != nil {
+	if err := s.Keys.Remove(ctx, key.ID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.KeyByHash(ctx, key.Hash); !errors.Is(err, ErrNotFound) {
+	if _, err := s.Keys.ByHash(ctx, key.Hash); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a key that was removed: %v", err)
 	}
 }

@@ -6,14 +6,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/rundlet/rundlet/store/internal/database"
 )
 
-// PutEnvironment keeps the environment that a sandbox or a snapshot was given,
+// Environments is the table of the environments of sandboxes and snapshots, by their
+// ids. A row goes with that of the sandbox or snapshot.
+type Environments struct{ db *database.DB }
+
+// Put keeps the environment that a sandbox or a snapshot was given,
 // until it ends. It is on the disk with the next change that is.
-func (s *Store) PutEnvironment(ctx context.Context, id string, env map[string]string) error {
+func (s Environments) Put(ctx context.Context, id string, env map[string]string) error {
 	text, err := json.Marshal(env)
 	if err == nil {
-		_, err = s.execLazily(ctx, `INSERT INTO environments (id, env) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET env = excluded.env`, id, string(text))
+		_, err = s.db.ExecLazily(ctx, `INSERT INTO environments (id, env) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET env = excluded.env`, id, string(text))
 	}
 	if err != nil {
 		return fmt.Errorf("put environment of %s: %w", id, err)
@@ -21,13 +27,13 @@ func (s *Store) PutEnvironment(ctx context.Context, id string, env map[string]st
 	return nil
 }
 
-// Environment returns the one that PutEnvironment stored; nil if there is none.
-func (s *Store) Environment(ctx context.Context, id string) (env map[string]string, err error) {
-	if err := s.current(); err != nil {
+// Get returns the one that Put stored; nil if there is none.
+func (s Environments) Get(ctx context.Context, id string) (env map[string]string, err error) {
+	if err := current(s.db); err != nil {
 		return nil, err
 	}
 	var text string
-	err = s.scan(ctx, []any{&text}, `SELECT env FROM environments WHERE id = ?`, id)
+	err = s.db.Scan(ctx, []any{&text}, `SELECT env FROM environments WHERE id = ?`, id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -40,11 +46,11 @@ func (s *Store) Environment(ctx context.Context, id string) (env map[string]stri
 	return env, nil
 }
 
-// CopyEnvironment stores the environment of one sandbox or snapshot for another, too.
-func (s *Store) CopyEnvironment(ctx context.Context, to, from string) error {
-	env, err := s.Environment(ctx, from)
+// Copy stores the environment of one sandbox or snapshot for another, too.
+func (s Environments) Copy(ctx context.Context, to, from string) error {
+	env, err := s.Get(ctx, from)
 	if err != nil || len(env) == 0 {
 		return err
 	}
-	return s.PutEnvironment(ctx, to, env)
+	return s.Put(ctx, to, env)
 }

@@ -25,12 +25,12 @@ func TestAFullDiskIsToldAndNothingIsHalfWritten(t *testing.T) {
 	written := 0
 	for ; err == nil && written < 100; written++ {
 		big.ID, big.Version = fmt.Sprintf("i%d", written), 0
-		err = s.PutSandbox(ctx, &big)
+		err = s.Sandboxes.Put(ctx, &big)
 	}
 	if !errors.Is(err, ErrFull) {
 		t.Fatalf("after %d rows: %v, want ErrFull", written, err)
 	}
-	rows, err := s.LiveSandboxes(ctx, "d1")
+	rows, err := s.Sandboxes.Live(ctx, "d1")
 	if err != nil || len(rows) != written-1 {
 		t.Errorf("%d rows are there, %v; want the %d whose write succeeded", len(rows), err, written-1)
 	}
@@ -46,7 +46,7 @@ func TestADatabaseThatIsOpenedOnAFullDisk(t *testing.T) {
 	defer syscall.Unmount(dir, syscall.MNT_DETACH)
 	path, filler := filepath.Join(dir, "db"), filepath.Join(dir, "filler")
 	s := open(t, path)
-	if err := s.PutSandbox(ctx, new(sample("i0", "running"))); err != nil {
+	if err := s.Sandboxes.Put(ctx, new(sample("i0", "running"))); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -68,10 +68,10 @@ func TestADatabaseThatIsOpenedOnAFullDisk(t *testing.T) {
 		s, err := Open(ctx, path)
 		if err == nil {
 			row := sample("i1", "running")
-			if old, err := s.Sandbox(ctx, row.ID); err == nil { // There was room before.
+			if old, err := s.Sandboxes.Get(ctx, row.ID); err == nil { // There was room before.
 				row.Version = old.Version
 			}
-			err = s.PutSandbox(ctx, &row)
+			err = s.Sandboxes.Put(ctx, &row)
 			_ = s.Close()
 		}
 		if errors.Is(err, ErrFull) {
@@ -88,7 +88,7 @@ func TestADatabaseThatIsOpenedOnAFullDisk(t *testing.T) {
 	}
 	s = open(t, path)
 	defer s.Close()
-	if _, err := s.Sandbox(ctx, "i0"); err != nil {
+	if _, err := s.Sandboxes.Get(ctx, "i0"); err != nil {
 		t.Error(err)
 	}
 }

@@ -6,7 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/rundlet/rundlet/store/internal/database"
 )
+
+// Keys is the table of API keys. It is read with the schema of an older program, too.
+type Keys struct{ db *database.DB }
 
 // Key is an API key as it is stored: its hash, never the key.
 type Key struct {
@@ -19,9 +24,9 @@ type Key struct {
 	CreatedAt time.Time
 }
 
-// AddKey stores a key.
-func (s *Store) AddKey(ctx context.Context, k Key) error {
-	_, err := s.exec(ctx, `INSERT INTO api_keys (id, name, hash, hint, created_at) VALUES (?,?,?,?,?)`,
+// Add stores a key.
+func (s Keys) Add(ctx context.Context, k Key) error {
+	_, err := s.db.Exec(ctx, `INSERT INTO api_keys (id, name, hash, hint, created_at) VALUES (?,?,?,?,?)`,
 		k.ID, k.Name, k.Hash, k.Hint, micros(k.CreatedAt))
 	if err != nil {
 		return fmt.Errorf("add key %s: %w", k.ID, err)
@@ -29,32 +34,22 @@ func (s *Store) AddKey(ctx context.Context, k Key) error {
 	return nil
 }
 
-// Keys returns all keys, oldest first.
-func (s *Store) Keys(ctx context.Context) ([]Key, error) {
-	rows, err := s.query(ctx, `SELECT id, name, hash, hint, created_at FROM api_keys ORDER BY created_at, id`)
-	if err != nil {
-		return nil, fmt.Errorf("list keys: %w", err)
-	}
-	defer rows.Close()
-	var out []Key
-	for rows.Next() {
-		var k Key
+// All returns all keys, oldest first.
+func (s Keys) All(ctx context.Context) ([]Key, error) {
+	return database.List(ctx, s.db, "list keys", func(rows *sql.Rows) (k Key, err error) {
 		var created int64
-		if err := rows.Scan(&k.ID, &k.Name, &k.Hash, &k.Hint, &created); err != nil {
-			return nil, fmt.Errorf("list keys: %w", err)
-		}
+		err = rows.Scan(&k.ID, &k.Name, &k.Hash, &k.Hint, &created)
 		k.CreatedAt = fromMicros(created)
-		out = append(out, k)
-	}
-	return out, rows.Err()
+		return k, err
+	}, `SELECT id, name, hash, hint, created_at FROM api_keys ORDER BY created_at, id`)
 }
 
-// KeyByHash finds a key by its hash, or ErrNotFound. The look-up is by index on
+// ByHash finds a key by its hash, or ErrNotFound. The look-up is by index on
 // a hash of 160 random bits, so its timing reveals nothing about a key.
-func (s *Store) KeyByHash(ctx context.Context, hash []byte) (Key, error) {
+func (s Keys) ByHash(ctx context.Context, hash []byte) (Key, error) {
 	var k Key
 	var created int64
-	err := s.scan(ctx, []any{&k.ID, &k.Name, &k.Hash, &k.Hint, &created},
+	err := s.db.Scan(ctx, []any{&k.ID, &k.Name, &k.Hash, &k.Hint, &created},
 		`SELECT id, name, hash, hint, created_at FROM api_keys WHERE hash = ?`, hash)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Key{}, fmt.Errorf("key: %w", ErrNotFound)
@@ -66,9 +61,9 @@ func (s *Store) KeyByHash(ctx context.Context, hash []byte) (Key, error) {
 	return k, nil
 }
 
-// RemoveKey removes a key by id; ErrNotFound if there is none.
-func (s *Store) RemoveKey(ctx context.Context, id string) error {
-	res, err := s.exec(ctx, `DELETE FROM api_keys WHERE id = ?`, id)
+// Remove removes a key by id; ErrNotFound if there is none.
+func (s Keys) Remove(ctx context.Context, id string) error {
+	res, err := s.db.Exec(ctx, `DELETE FROM api_keys WHERE id = ?`, id)
 	if err != nil {
 		return fmt.Errorf("remove key %s: %w", id, err)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pressly/goose/v3"
 
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -21,16 +24,16 @@ func TestUserDataOutlivesAPowerCutByTheRowThatNeedsIt(t *testing.T) {
 	ctx := t.Context()
 	put := func(state sandbox.State, claim string) func(*Store) error {
 		return func(s *Store) error {
-			old, _ := s.Sandbox(ctx, "i1") // Or none.
-			return s.PutSandbox(ctx, &Sandbox{ID: "i1", State: state, SnapshotID: claim, Version: old.Version})
+			old, _ := s.Sandboxes.Get(ctx, "i1") // Or none.
+			return s.Sandboxes.Put(ctx, &Sandbox{ID: "i1", State: state, SnapshotID: claim, Version: old.Version})
 		}
 	}
 	claim := func(state string) func(*Store) error {
 		return func(s *Store) error {
-			old, _ := s.Snapshot(ctx, "c") // Or none.
+			old, _ := s.Snapshots.Get(ctx, "c") // Or none.
 			n := snapshotRow("c", "", 1)
 			n.State, n.Version = state, old.Version
-			return s.PutSnapshot(ctx, &n)
+			return s.Snapshots.Put(ctx, &n)
 		}
 	}
 	none := func(*Store) error { return nil }
@@ -53,51 +56,38 @@ func TestUserDataOutlivesAPowerCutByTheRowThatNeedsIt(t *testing.T) {
 		"what follows on such a state":      {put("hibernating", ""), put("running", ""), true},
 		"claim that is not filled":          {none, claim(SnapshotSaving), false},
 		"claim that is filled":              {claim(SnapshotSaving), claim(SnapshotReady), true},
-		"claim that is given up":            {claim(SnapshotReady), func(s *Store) error { _, err := s.DropSnapshot(ctx, "c", 1); return err }, true},
-		"digests, which are computed again": {claim(SnapshotReady), func(s *Store) error { return s.SealSnapshot(ctx, "c", 1, "{}") }, false},
-		"key":                               {none, func(s *Store) error { return s.AddKey(ctx, Key{ID: "k", Hash: []byte("h")}) }, true},
-		"removed key": {func(s *Store) error { return s.AddKey(ctx, Key{ID: "k", Hash: []byte("h")}) },
-			func(s *Store) error { return s.RemoveKey(ctx, "k") }, true},
+		"claim that is given up":            {claim(SnapshotReady), func(s *Store) error { _, err := s.Snapshots.Drop(ctx, "c", 1); return err }, true},
+		"digests, which are computed again": {claim(SnapshotReady), func(s *Store) error { return s.Snapshots.Seal(ctx, "c", 1, "{}") }, false},
+		"key":                               {none, func(s *Store) error { return s.Keys.Add(ctx, Key{ID: "k", Hash: []byte("h")}) }, true},
+		"removed key": {func(s *Store) error { return s.Keys.Add(ctx, Key{ID: "k", Hash: []byte("h")}) },
+			func(s *Store) error { return s.Keys.Remove(ctx, "k") }, true},
 		"setting": {none, func(s *Store) error {
-			_, err := s.Setting(ctx, "n", func() ([]byte, error) { return []byte("v"), nil })
+			_, err := s.Settings.GetOrMake(ctx, "n", func() ([]byte, error) { return []byte("v"), nil })
 			return err
 		}, true},
-		"template": {none, func(s *Store) error { return s.PutTemplate(ctx, &Template{ID: "t", Alias: "a"}) }, true},
-		"orphan":   {none, func(s *Store) error { _, err := s.SetAside(ctx, OrphanSnapshot, "v", "s", time.Now()); return err }, true},
+		"template": {none, func(s *Store) error { return s.Templates.Put(ctx, &Template{ID: "t", Alias: "a"}) }, true},
+		"orphan": {none, func(s *Store) error {
+			_, err := s.Orphans.SetAside(ctx, OrphanSnapshot, "v", "s", time.Now())
+			return err
+		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, filepath.Join(t.TempDir(), "db"))
 			// Whatever was committed last, and how.
-			if err := s.PutSandbox(ctx, &Sandbox{ID: "other", State: "running"}); err != nil {
+			if err := s.Sandboxes.Put(ctx, &Sandbox{ID: "other", State: "running"}); err != nil {
 				t.Fatal(err)
 			}
 			if err := errors.Join(c.before(s), c.change(s)); err != nil {
 				t.Fatal(err)
 			}
 			var level int
-			if err := s.db.QueryRowContext(ctx, `PRAGMA synchronous`).Scan(&level); err != nil {
+			if err := s.db.ScanAfterWrites(ctx, []any{&level}, `PRAGMA synchronous`); err != nil {
 				t.Fatal(err)
 			}
 			if full := level == 2; full != c.synced {
 				t.Errorf("synchronous=%d, want it synced: %v", level, c.synced)
 			}
 		})
-	}
-}
-
-func TestANewConnectionSyncs(t *testing.T) {
-	ctx, s := t.Context(), open(t, filepath.Join(t.TempDir(), "db"))
-	if err := s.PutSandbox(ctx, &Sandbox{ID: "i", State: "running"}); err != nil {
-		t.Fatal(err)
-	}
-	s.db.SetMaxIdleConns(0) // The connection that writes lazily goes.
-	s.db.SetMaxIdleConns(1)
-	if err := s.PutSandbox(ctx, &Sandbox{ID: "i", State: "pausing", SnapshotID: "c", Version: 1}); err != nil {
-		t.Fatal(err)
-	}
-	var level int
-	if err := s.db.QueryRowContext(ctx, `PRAGMA synchronous`).Scan(&level); err != nil || level != 2 {
-		t.Errorf("synchronous=%d, %v", level, err)
 	}
 }
 
@@ -114,9 +104,9 @@ func TestTheFileAloneHasEverythingAfterACheckpoint(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := open(t, copied)
-		return c.Sandbox(ctx, "i1")
+		return c.Sandboxes.Get(ctx, "i1")
 	}
-	if err := s.PutSandbox(ctx, new(sample("i1", "paused"))); err != nil {
+	if err := s.Sandboxes.Put(ctx, new(sample("i1", "paused"))); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := alone(); !errors.Is(err, ErrNotFound) {
@@ -130,7 +120,7 @@ func TestTheFileAloneHasEverythingAfterACheckpoint(t *testing.T) {
 	}
 	resuming := sample("i1", "resuming")
 	resuming.Version = 1
-	if err := s.PutSandbox(ctx, &resuming); err != nil {
+	if err := s.Sandboxes.Put(ctx, &resuming); err != nil {
 		t.Fatal(err)
 	}
 	other := open(t, path) // As another process that keeps it open.
@@ -147,7 +137,7 @@ func evolve(t *testing.T, path string, statements ...string) {
 	s := open(t, path)
 	defer s.Close()
 	for _, statement := range statements {
-		if _, err := s.db.Exec(statement); err != nil {
+		if _, err := s.db.Exec(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -184,20 +174,20 @@ func TestARowKeepsTheColumnsOfANewerProgram(t *testing.T) {
 	s := open(t, path)
 	sb, claim, tpl := sample("i1", "paused"), snapshotRow("c", "n", 1), Template{ID: "t", Alias: "base"}
 	put := func() {
-		if err := errors.Join(s.PutSandbox(ctx, &sb), s.PutSnapshot(ctx, &claim), s.PutTemplate(ctx, &tpl)); err != nil {
+		if err := errors.Join(s.Sandboxes.Put(ctx, &sb), s.Snapshots.Put(ctx, &claim), s.Templates.Put(ctx, &tpl)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	put()
 	for _, table := range []string{"sandboxes", "snapshots", "templates"} {
-		if _, err := s.db.Exec(`UPDATE ` + table + ` SET later = 'precious'`); err != nil {
+		if _, err := s.db.Exec(ctx, `UPDATE `+table+` SET later = 'precious'`); err != nil {
 			t.Fatal(err)
 		}
 	}
 	put()
 	for _, table := range []string{"sandboxes", "snapshots", "templates"} {
 		var later string
-		if err := s.db.QueryRow(`SELECT later FROM ` + table).Scan(&later); err != nil || later != "precious" {
+		if err := s.db.Scan(ctx, []any{&later}, `SELECT later FROM `+table); err != nil || later != "precious" {
 			t.Errorf("%s: %q, %v", table, later, err)
 		}
 	}
@@ -212,15 +202,31 @@ func older(t *testing.T, path string) {
 // ofVersion makes a database with the schema of a version.
 func ofVersion(t *testing.T, path string, version int64) {
 	t.Helper()
-	db := connect(path, "journal_mode(WAL)")
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := raw(t, path)
 	defer db.Close()
-	p, err := provider(db)
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, dir)
 	if err == nil {
 		_, err = p.UpTo(t.Context(), version)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// raw is the database file without any of this program around it.
+func raw(t *testing.T, path string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_txlock=immediate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	t.Cleanup(func() { db.Close() })
+	return db
 }
 
 func TestWhoOnlyReadsChangesNothing(t *testing.T) {
@@ -234,24 +240,24 @@ func TestWhoOnlyReadsChangesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if _, err := s.Keys(ctx); err != nil {
+		if _, err := s.Keys.All(ctx); err != nil {
 			t.Errorf("%s: keys of an older schema: %v", name, err)
 		}
-		if _, err := s.KilledSandboxes(ctx, 1); !errors.Is(err, ErrOlder) {
+		if _, err := s.Sandboxes.Killed(ctx, 1); !errors.Is(err, ErrOlder) {
 			t.Errorf("%s: sandboxes of an older schema: %v", name, err)
 		}
-		if s.version != Schema-1 {
-			t.Errorf("%s: the schema has version %d", name, s.version)
+		if s.db.Version() != Schema-1 {
+			t.Errorf("%s: the schema has version %d", name, s.db.Version())
 		}
-		err = s.AddKey(ctx, Key{ID: name, Hash: []byte(name)})
+		err = s.Keys.Add(ctx, Key{ID: name, Hash: []byte(name)})
 		if refused := err != nil; refused != (name == "OpenReadOnly") {
 			t.Errorf("%s: a write: %v", name, err)
 		}
 		s.Close()
 	}
 	s := open(t, path)
-	if s.version != Schema {
-		t.Errorf("Open leaves it at version %d", s.version)
+	if s.db.Version() != Schema {
+		t.Errorf("Open leaves it at version %d", s.db.Version())
 	}
 }
 
@@ -260,7 +266,7 @@ func TestUserDataOutlivesADamagedDatabase(t *testing.T) {
 	whole := filepath.Join(t.TempDir(), "db")
 	s := open(t, whole)
 	for i := range 200 {
-		if err := s.PutSandbox(ctx, new(sample(fmt.Sprintf("i%03d", i), "paused"))); err != nil {
+		if err := s.Sandboxes.Put(ctx, new(sample(fmt.Sprintf("i%03d", i), "paused"))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -320,7 +326,7 @@ func BenchmarkCommit(b *testing.B) {
 	for name, row := range map[string]Sandbox{"synced": sample("i1", "paused"), "lazy": {ID: "i2", State: "running", Spec: "{}"}} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if err := s.PutSandbox(b.Context(), &row); err != nil {
+				if err := s.Sandboxes.Put(b.Context(), &row); err != nil {
 					b.Fatal(err)
 				}
 			}

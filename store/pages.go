@@ -2,9 +2,11 @@ package store
 
 import (
 	"context"
-	"fmt"
+	"database/sql"
 	"strings"
 	"time"
+
+	"github.com/rundlet/rundlet/store/internal/database"
 )
 
 // Page selects snapshots of one kind that are ready.
@@ -23,11 +25,11 @@ type Page struct {
 	Limit int
 }
 
-// SnapshotPage returns the rows that a page has, the newest first, ties by id. An
+// Page returns the rows that a page has, the newest first, ties by id. An
 // index gives the order: rows of other pages are not read. Of each row only ID,
 // Name, Source, Bytes, KeyID and CreatedAt are set.
-func (s *Store) SnapshotPage(ctx context.Context, p Page) ([]Snapshot, error) {
-	if err := s.current(); err != nil {
+func (s Snapshots) Page(ctx context.Context, p Page) ([]Snapshot, error) {
+	if err := current(s.db); err != nil {
 		return nil, err
 	}
 	where, args := []string{`kind = ?`, `state = 'ready'`}, []any{p.Kind}
@@ -57,20 +59,11 @@ func (s *Store) SnapshotPage(ctx context.Context, p Page) ([]Snapshot, error) {
 	if p.Limit > 0 {
 		query, args = query+` LIMIT ?`, append(args, p.Limit)
 	}
-	rows, err := s.query(ctx, query, args...)
-	if err != nil {
-		return nil, fmt.Errorf("list snapshots: %w", err)
-	}
-	defer rows.Close()
-	var out []Snapshot
-	for rows.Next() {
+	return database.List(ctx, s.db, "list snapshots", func(rows *sql.Rows) (Snapshot, error) {
 		n := Snapshot{Kind: p.Kind, State: SnapshotReady}
 		var created int64
-		if err := rows.Scan(&n.ID, &n.Name, &n.Source, &n.Bytes, &n.KeyID, &created); err != nil {
-			return nil, fmt.Errorf("list snapshots: %w", err)
-		}
+		err := rows.Scan(&n.ID, &n.Name, &n.Source, &n.Bytes, &n.KeyID, &created)
 		n.CreatedAt = fromMicros(created)
-		out = append(out, n)
-	}
-	return out, rows.Err()
+		return n, err
+	}, query, args...)
 }

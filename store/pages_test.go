@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/store/internal/database"
 )
 
 // Pages put together are the whole list, whatever their size is and however many
@@ -33,7 +36,7 @@ func TestPagesAreTheWholeList(t *testing.T) {
 		case 9:
 			n.Name = "named-v1"
 		}
-		if err := s.PutSnapshot(ctx, &n); err != nil {
+		if err := s.Snapshots.Put(ctx, &n); err != nil {
 			t.Fatal(err)
 		}
 		n.VMID, n.Snapshot, n.Version = "", "", 0 // A page has none of them.
@@ -54,7 +57,7 @@ func TestPagesAreTheWholeList(t *testing.T) {
 			var got []Snapshot
 			for page := p; ; {
 				page.Limit = limit
-				rows, err := s.SnapshotPage(ctx, page)
+				rows, err := s.Snapshots.Page(ctx, page)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -75,7 +78,7 @@ func TestNoMoreSnapshotsThanTheBoundsAllow(t *testing.T) {
 	ctx, s := t.Context(), open(t, filepath.Join(t.TempDir(), "db"))
 	bounds := Counted{Kinds: []string{"snapshot", "continuation"}, Most: 4, MostOfAKey: 2}
 	add := func(id, kind, key string) error {
-		return s.AddSnapshot(ctx, &Snapshot{ID: id, Kind: kind, State: SnapshotSaving, KeyID: key, VMID: id, CreatedAt: time.Unix(1, 0)}, bounds)
+		return s.Snapshots.Add(ctx, &Snapshot{ID: id, Kind: kind, State: SnapshotSaving, KeyID: key, VMID: id, CreatedAt: time.Unix(1, 0)}, bounds)
 	}
 	refused := func(err error, want BoundError) {
 		t.Helper()
@@ -91,15 +94,15 @@ func TestNoMoreSnapshotsThanTheBoundsAllow(t *testing.T) {
 			}
 		}
 	}
-	if err := s.PutSnapshot(ctx, &Snapshot{ID: "p", Kind: "pause", KeyID: "c"}); err != nil {
+	if err := s.Snapshots.Put(ctx, &Snapshot{ID: "p", Kind: "pause", KeyID: "c"}); err != nil {
 		t.Fatal(err) // Of a kind that is not counted.
 	}
 	refused(add("a9", "snapshot", "a"), BoundError{Have: 2, OfKey: true})
 	refused(add("c9", "snapshot", "c"), BoundError{Have: 4})
-	if _, err := s.Snapshot(ctx, "a9"); !errors.Is(err, ErrNotFound) {
+	if _, err := s.Snapshots.Get(ctx, "a9"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("what was refused is there: %v", err)
 	}
-	if _, err := s.DropSnapshot(ctx, "a0", 1); err != nil {
+	if _, err := s.Snapshots.Drop(ctx, "a0", 1); err != nil {
 		t.Fatal(err)
 	}
 	if err := add("c9", "snapshot", "c"); err != nil {
@@ -115,7 +118,7 @@ func TestNoMoreSnapshotsThanTheBoundsAllow(t *testing.T) {
 func TestSnapshotsAreCounted(t *testing.T) {
 	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
 	older(t, path)
-	db := connect(path, "journal_mode(WAL)")
+	db := raw(t, path)
 	if _, err := db.ExecContext(ctx, `INSERT INTO snapshots (id, instance, kind, state, vm_id, snapshot, source, parent, template_id, alias, build_id,
 		spec, vcpus, memory_mib, disk_mib, key_id, created_at) VALUES ('old', '', 'snapshot', 'ready', 'v', 's', '', '', '', '', '', '', 0, 0, 0, 'k0', 1)`); err != nil {
 		t.Fatal(err)
@@ -124,17 +127,12 @@ func TestSnapshotsAreCounted(t *testing.T) {
 	s := open(t, path)
 	counts := func(table string) (out []string) {
 		t.Helper()
-		rows, err := s.query(ctx, `SELECT kind || ' ' || key_id || ' ' || n FROM `+table+` ORDER BY 1`)
+		out, err := database.List(ctx, s.db, "counts", func(rows *sql.Rows) (line string, err error) {
+			err = rows.Scan(&line)
+			return line, err
+		}, `SELECT kind || ' ' || key_id || ' ' || n FROM `+table+` ORDER BY 1`)
 		if err != nil {
 			t.Fatal(err)
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var line string
-			if err := rows.Scan(&line); err != nil {
-				t.Fatal(err)
-			}
-			out = append(out, line)
 		}
 		return out
 	}
@@ -149,7 +147,7 @@ func TestSnapshotsAreCounted(t *testing.T) {
 	for i := range 12 {
 		n := Snapshot{ID: fmt.Sprint(i), Kind: []string{"snapshot", "pause"}[i%2], State: SnapshotSaving, KeyID: fmt.Sprint("k", i%3), VMID: "v", CreatedAt: time.Unix(1, 0)}
 		for _, n.State = range []string{SnapshotSaving, SnapshotReady} {
-			if err := s.PutSnapshot(ctx, &n); err != nil {
+			if err := s.Snapshots.Put(ctx, &n); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -158,9 +156,9 @@ func TestSnapshotsAreCounted(t *testing.T) {
 	for i := range 12 {
 		var err error
 		if i%4 == 0 {
-			err = s.ReleaseSnapshot(ctx, fmt.Sprint(i), 2)
+			err = s.Snapshots.Release(ctx, fmt.Sprint(i), 2)
 		} else {
-			_, err = s.DropSnapshot(ctx, fmt.Sprint(i), 2)
+			_, err = s.Snapshots.Drop(ctx, fmt.Sprint(i), 2)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -176,25 +174,25 @@ func TestTheOldestKilledGoFirst(t *testing.T) {
 	for i := range 2*dropBatch + 20 {
 		row := sample(fmt.Sprintf("i%04d", i), "killed")
 		row.KilledAt, row.SnapshotID, row.QuarantinedAt = time.Unix(int64(i+1), 0), "", time.Time{}
-		if err := s.PutSandbox(ctx, &row); err != nil {
+		if err := s.Sandboxes.Put(ctx, &row); err != nil {
 			t.Fatal(err)
 		}
 	}
 	paused := sample("ipaused", "paused")
-	if err := s.PutSandbox(ctx, &paused); err != nil {
+	if err := s.Sandboxes.Put(ctx, &paused); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := s.DropKilled(ctx, time.Unix(3, 0), 7); err != nil || n != 2*dropBatch+13 {
+	if n, err := s.Sandboxes.DropKilled(ctx, time.Unix(3, 0), 7); err != nil || n != 2*dropBatch+13 {
 		t.Errorf("dropped %d, %v", n, err)
 	}
-	left, err := s.KilledSandboxes(ctx, 100)
+	left, err := s.Sandboxes.Killed(ctx, 100)
 	if err != nil || len(left) != 7 || left[6].ID != fmt.Sprintf("i%04d", 2*dropBatch+13) {
 		t.Errorf("left %d of the killed, %v", len(left), err)
 	}
-	if n, err := s.DropKilled(ctx, time.Unix(3, 0), 7); err != nil || n != 0 {
+	if n, err := s.Sandboxes.DropKilled(ctx, time.Unix(3, 0), 7); err != nil || n != 0 {
 		t.Errorf("dropped %d more, %v", n, err)
 	}
-	if _, err := s.Sandbox(ctx, paused.ID); err != nil {
+	if _, err := s.Sandboxes.Get(ctx, paused.ID); err != nil {
 		t.Errorf("the paused one: %v", err)
 	}
 }

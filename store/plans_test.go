@@ -15,6 +15,7 @@ import (
 	"modernc.org/sqlite"
 
 	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store/internal/database"
 )
 
 // spy is SQLite's driver, and keeps the statements that pass.
@@ -78,9 +79,9 @@ var statements = func() *spy {
 // is asked with each request, or each reading of the figures, looks its rows up, or
 // goes through an index that has all that is asked for.
 func TestNoRequestReadsATable(t *testing.T) {
-	driverName = "spied"
+	database.Driver = "spied"
 	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "db"))
-	driverName = "sqlite"
+	database.Driver = "sqlite"
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,21 +101,21 @@ func TestNoRequestReadsATable(t *testing.T) {
 		}
 	}
 	for name, request := range map[string]func() error{
-		"check a key":        func() error { _, err := s.KeyByHash(ctx, []byte("h")); return ignore(err, ErrNotFound) },
-		"write a sandbox":    func() error { return s.PutSandbox(ctx, &sb) },
-		"read a sandbox":     func() error { _, err := s.Sandbox(ctx, "i1"); return ignore(err, ErrNotFound) },
-		"drop the killed":    func() error { _, err := s.DropKilled(ctx, time.Unix(1, 0), 10); return err },
-		"find a snapshot":    func() error { _, err := s.Snapshot(ctx, "name"); return ignore(err, ErrNotFound) },
-		"add a snapshot":     func() error { return s.AddSnapshot(ctx, &named, counted) },
-		"drop a snapshot":    func() error { _, err := s.DropSnapshot(ctx, "5", 1); return err },
-		"release a snapshot": func() error { return s.ReleaseSnapshot(ctx, "5", 1) },
-		"seal a snapshot":    func() error { return ignore(s.SealSnapshot(ctx, "5", 1, "m"), ErrStale) },
-		"count snapshots":    func() error { _, err := s.CountSnapshots(ctx); return err },
-		"count orphans":      func() error { _, err := s.CountOrphans(ctx); return err },
-		"count quarantined":  func() error { _, err := s.CountQuarantined(ctx, known); return err },
+		"check a key":        func() error { _, err := s.Keys.ByHash(ctx, []byte("h")); return ignore(err, ErrNotFound) },
+		"write a sandbox":    func() error { return s.Sandboxes.Put(ctx, &sb) },
+		"read a sandbox":     func() error { _, err := s.Sandboxes.Get(ctx, "i1"); return ignore(err, ErrNotFound) },
+		"drop the killed":    func() error { _, err := s.Sandboxes.DropKilled(ctx, time.Unix(1, 0), 10); return err },
+		"find a snapshot":    func() error { _, err := s.Snapshots.Get(ctx, "name"); return ignore(err, ErrNotFound) },
+		"add a snapshot":     func() error { return s.Snapshots.Add(ctx, &named, counted) },
+		"drop a snapshot":    func() error { _, err := s.Snapshots.Drop(ctx, "5", 1); return err },
+		"release a snapshot": func() error { return s.Snapshots.Release(ctx, "5", 1) },
+		"seal a snapshot":    func() error { return ignore(s.Snapshots.Seal(ctx, "5", 1, "m"), ErrStale) },
+		"count snapshots":    func() error { _, err := s.Snapshots.Count(ctx); return err },
+		"count orphans":      func() error { _, err := s.Orphans.Count(ctx); return err },
+		"count quarantined":  func() error { _, err := s.Sandboxes.CountQuarantined(ctx, known); return err },
 		"pages": func() error {
 			for _, p := range append(pages, Page{Kind: "snapshot", Name: "name"}, Page{Kind: "snapshot", Name: "name", AllTags: true}) {
-				if _, err := s.SnapshotPage(ctx, p); err != nil {
+				if _, err := s.Snapshots.Page(ctx, p); err != nil {
 					return err
 				}
 			}
@@ -142,26 +143,18 @@ func TestNoRequestReadsATable(t *testing.T) {
 // has all that is asked for.
 var scansTable = regexp.MustCompile(`SCAN (sandboxes|snapshots|api_keys|orphans|garbage|templates)\b(?: USING INDEX|$)`)
 
-func plan(t *testing.T, s *Store, query string) (steps []string) {
+func plan(t *testing.T, s *Store, query string) []string {
 	t.Helper()
 	if !regexp.MustCompile(`^(SELECT|INSERT|UPDATE|DELETE)`).MatchString(strings.TrimSpace(query)) {
 		return nil
 	}
-	rows, err := s.readers.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, make([]any, arguments(query))...)
-	if err != nil {
-		t.Fatalf("%v: %s", err, query)
-	}
-	defer rows.Close()
-	for rows.Next() {
+	steps, err := database.List(t.Context(), s.db, query, func(rows *sql.Rows) (detail string, err error) {
 		var id, parent, unused int
-		var detail string
-		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
-			t.Fatal(err)
-		}
-		steps = append(steps, detail)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatalf("%v: %s", err, query)
+		err = rows.Scan(&id, &parent, &unused, &detail)
+		return detail, err
+	}, "EXPLAIN QUERY PLAN "+query, make([]any, arguments(query))...)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return steps
 }

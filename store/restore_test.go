@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/rundlet/rundlet/store/internal/database"
 )
 
 // A database of a daemon that was killed has a log beside it. Neither it nor its
@@ -15,43 +17,43 @@ func TestUserDataOutlivesARestoreThatIsBrokenOff(t *testing.T) {
 	ctx := t.Context()
 	for at := range 10 {
 		dir := t.TempDir()
-		database, backup := filepath.Join(dir, "db"), filepath.Join(dir, "backup")
+		path, backup := filepath.Join(dir, "db"), filepath.Join(dir, "backup")
 		live := open(t, filepath.Join(dir, "live"))
-		if err := live.PutSandbox(ctx, new(sample("i1", "paused"))); err != nil {
+		if err := live.Sandboxes.Put(ctx, new(sample("i1", "paused"))); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := Backup(ctx, filepath.Join(dir, "live"), backup, false); err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(live.Checkpoint(ctx), live.PutSandbox(ctx, new(sample("i2", "paused")))); err != nil {
+		if err := errors.Join(live.Checkpoint(ctx), live.Sandboxes.Put(ctx, new(sample("i2", "paused")))); err != nil {
 			t.Fatal(err)
 		}
 		for _, side := range []string{"", "-wal"} { // As a kill leaves it.
 			data, err := os.ReadFile(filepath.Join(dir, "live") + side)
-			if err := errors.Join(err, os.WriteFile(database+side, data, 0o600)); err != nil {
+			if err := errors.Join(err, os.WriteFile(path+side, data, 0o600)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		left := at
-		restoring = func() error {
+		database.Exchanging = func() error {
 			if left--; left < 0 {
 				return errBroken
 			}
 			return nil
 		}
-		_, err := Restore(ctx, backup, database)
-		restoring = func() error { return nil }
+		_, err := Restore(ctx, backup, path)
+		database.Exchanging = func() error { return nil }
 		if err != nil && !errors.Is(err, errBroken) {
 			t.Fatalf("step %d: %v", at, err)
 		}
-		if _, err := Restore(ctx, backup, database); err != nil {
+		if _, err := Restore(ctx, backup, path); err != nil {
 			t.Fatalf("step %d, again: %v", at, err)
 		}
-		s := open(t, database)
-		if _, err := s.Sandbox(ctx, "i1"); err != nil {
+		s := open(t, path)
+		if _, err := s.Sandboxes.Get(ctx, "i1"); err != nil {
 			t.Errorf("step %d: %v", at, err)
 		}
-		if _, err := s.Sandbox(ctx, "i2"); !errors.Is(err, ErrNotFound) {
+		if _, err := s.Sandboxes.Get(ctx, "i2"); !errors.Is(err, ErrNotFound) {
 			t.Errorf("step %d: what is restored has a row of the former database: %v", at, err)
 		}
 		if !keptWhole(t, dir) {
@@ -78,7 +80,7 @@ func keptWhole(t *testing.T, dir string) bool {
 			continue
 		}
 		s := open(t, file)
-		_, err := s.Sandbox(t.Context(), "i2")
+		_, err := s.Sandboxes.Get(t.Context(), "i2")
 		s.Close() // SQLite takes two names of one file for one database.
 		if err == nil {
 			return true

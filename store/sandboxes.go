@@ -6,9 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"github.com/rundlet/rundlet/sandbox"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store/internal/database"
 )
+
+// Sandboxes is the table of sandboxes, of all instances and in all states.
+type Sandboxes struct{ db *database.DB }
 
 // Sandbox is a row of the sandboxes table. Times have microsecond precision.
 type Sandbox struct {
@@ -57,7 +62,7 @@ type Sandbox struct {
 	// sandbox.CreateRequest.Record. Empty: not known.
 	Request string
 	// Version is that of the row which this was read from; 0: it is not written yet.
-	// PutSandbox sets it.
+	// Sandboxes.Put sets it.
 	Version int64
 }
 
@@ -68,12 +73,12 @@ const sandboxColumns = `id, instance, template_id, alias, build_id, state, reaso
 
 var addSandbox, changeSandbox = insertAndUpdate("sandboxes", sandboxColumns)
 
-// PutSandbox inserts the row, if its Version is 0, or changes it, if it still has
+// Put inserts the row, if its Version is 0, or changes it, if it still has
 // the Version that sb was read with, and sets sb.Version to the new one. ErrStale:
 // it has another, or is gone, and nothing was changed. The row is on the disk when
-// PutSandbox returns, if something is saved of the sandbox, or was until now: a row
+// Put returns, if something is saved of the sandbox, or was until now: a row
 // that ends with the power needs no sync.
-func (s *Store) PutSandbox(ctx context.Context, sb *Sandbox) error {
+func (s Sandboxes) Put(ctx context.Context, sb *Sandbox) error {
 	metadata, err := json.Marshal(sb.Metadata)
 	if err != nil {
 		return fmt.Errorf("put sandbox %s: %w", sb.ID, err)
@@ -88,7 +93,7 @@ func (s *Store) PutSandbox(ctx context.Context, sb *Sandbox) error {
 	if sb.Version == 0 {
 		query = addSandbox
 	}
-	res, err := s.execAs(ctx, lazy, query,
+	res, err := s.db.ExecAs(ctx, lazy, query,
 		sb.ID, sb.Instance, sb.TemplateID, sb.Alias, sb.BuildID, sb.State, sb.Reason, string(metadata),
 		micros(sb.CreatedAt), micros(sb.StartedAt), micros(sb.EndAt), micros(sb.KilledAt),
 		sb.VCPUs, sb.MemoryMiB, sb.DiskMiB, sb.Secure, sb.PrivatePorts, sb.AllowInternet, sb.KeyID, sb.SlotID,
@@ -116,10 +121,10 @@ func passing(sb Sandbox) bool {
 }
 
 // wasPassing reports whether the row as it is, or none, is passing.
-func (s *Store) wasPassing(ctx context.Context, id string) (bool, error) {
+func (s Sandboxes) wasPassing(ctx context.Context, id string) (bool, error) {
 	var old Sandbox
 	var quarantined int64
-	err := s.scan(ctx, []any{&old.State, &old.SnapshotID, &quarantined}, `SELECT state, snapshot_id, quarantined_at FROM sandboxes WHERE id = ?`, id)
+	err := s.db.Scan(ctx, []any{&old.State, &old.SnapshotID, &quarantined}, `SELECT state, snapshot_id, quarantined_at FROM sandboxes WHERE id = ?`, id)
 	old.QuarantinedAt = fromMicros(quarantined)
 	if errors.Is(err, sql.ErrNoRows) {
 		return true, nil
@@ -127,9 +132,9 @@ func (s *Store) wasPassing(ctx context.Context, id string) (bool, error) {
 	return passing(old), err
 }
 
-// Sandbox returns one row, or ErrNotFound.
-func (s *Store) Sandbox(ctx context.Context, id string) (Sandbox, error) {
-	rows, err := s.sandboxes(ctx, `WHERE id = ?`, id)
+// Get returns one row, or ErrNotFound.
+func (s Sandboxes) Get(ctx context.Context, id string) (Sandbox, error) {
+	rows, err := s.read(ctx, `WHERE id = ?`, id)
 	if err != nil {
 		return Sandbox{}, err
 	}
@@ -139,23 +144,23 @@ func (s *Store) Sandbox(ctx context.Context, id string) (Sandbox, error) {
 	return rows[0], nil
 }
 
-// LiveSandboxes returns an instance's rows whose state is not "killed".
-func (s *Store) LiveSandboxes(ctx context.Context, instance string) ([]Sandbox, error) {
-	return s.sandboxes(ctx, `WHERE instance = ? AND state <> 'killed' ORDER BY id`, instance)
+// Live returns an instance's rows whose state is not "killed".
+func (s Sandboxes) Live(ctx context.Context, instance string) ([]Sandbox, error) {
+	return s.read(ctx, `WHERE instance = ? AND state <> 'killed' ORDER BY id`, instance)
 }
 
 // CountLive counts the rows of all instances whose state is not "killed".
-func (s *Store) CountLive(ctx context.Context) (n int, err error) {
-	err = s.scan(ctx, []any{&n}, `SELECT count(*) FROM sandboxes WHERE state <> 'killed'`)
+func (s Sandboxes) CountLive(ctx context.Context) (n int, err error) {
+	err = s.db.Scan(ctx, []any{&n}, `SELECT count(*) FROM sandboxes WHERE state <> 'killed'`)
 	if err != nil {
 		return 0, fmt.Errorf("count live sandboxes: %w", err)
 	}
 	return n, nil
 }
 
-// KilledSandboxes returns the newest killed rows, at most limit.
-func (s *Store) KilledSandboxes(ctx context.Context, limit int) ([]Sandbox, error) {
-	return s.sandboxes(ctx, `WHERE state = 'killed' ORDER BY killed_at DESC, id LIMIT ?`, limit)
+// Killed returns the newest killed rows, at most limit.
+func (s Sandboxes) Killed(ctx context.Context, limit int) ([]Sandbox, error) {
+	return s.read(ctx, `WHERE state = 'killed' ORDER BY killed_at DESC, id LIMIT ?`, limit)
 }
 
 // dropBatch is how many rows are removed at a time: a write in between waits for no
@@ -164,7 +169,7 @@ const dropBatch = 100
 
 // DropKilled removes the killed rows from before t, and the oldest of those that
 // are more than keep. It returns how many.
-func (s *Store) DropKilled(ctx context.Context, t time.Time, keep int) (dropped int64, err error) {
+func (s Sandboxes) DropKilled(ctx context.Context, t time.Time, keep int) (dropped int64, err error) {
 	for _, which := range []struct {
 		where string
 		arg   any
@@ -173,7 +178,7 @@ func (s *Store) DropKilled(ctx context.Context, t time.Time, keep int) (dropped 
 		{`killed_at <= (SELECT killed_at FROM sandboxes WHERE state = 'killed' ORDER BY killed_at DESC LIMIT 1 OFFSET ?) ORDER BY killed_at LIMIT ?`, keep},
 	} {
 		for {
-			res, err := s.execLazily(ctx, `DELETE FROM sandboxes WHERE id IN (SELECT id FROM sandboxes WHERE state = 'killed' AND `+which.where+`)`, which.arg, dropBatch)
+			res, err := s.db.ExecLazily(ctx, `DELETE FROM sandboxes WHERE id IN (SELECT id FROM sandboxes WHERE state = 'killed' AND `+which.where+`)`, which.arg, dropBatch)
 			if err != nil {
 				return dropped, fmt.Errorf("drop killed sandboxes: %w", err)
 			}
@@ -189,24 +194,31 @@ func (s *Store) DropKilled(ctx context.Context, t time.Time, keep int) (dropped 
 	return dropped, nil
 }
 
-func (s *Store) sandboxes(ctx context.Context, where string, args ...any) ([]Sandbox, error) {
-	if err := s.current(); err != nil {
+// Quarantined returns the rows that need an operator, of all instances: those
+// that say so, and those in a state that is not among known.
+func (s Sandboxes) Quarantined(ctx context.Context, known []sandbox.State) ([]Sandbox, error) {
+	return s.read(ctx, `WHERE `+needOperator+` ORDER BY id`, list(known))
+}
+
+// needOperator selects the rows that Quarantined returns.
+const needOperator = `state <> 'killed' AND (quarantined_at <> 0 OR state NOT IN (SELECT value FROM json_each(?)))`
+
+// CountQuarantined counts the sandboxes that Quarantined returns.
+func (s Sandboxes) CountQuarantined(ctx context.Context, known []sandbox.State) (n int, err error) {
+	if err := current(s.db); err != nil {
+		return 0, err
+	}
+	if err := s.db.Scan(ctx, []any{&n}, `SELECT count(*) FROM sandboxes WHERE `+needOperator, list(known)); err != nil {
+		return 0, fmt.Errorf("count quarantined sandboxes: %w", err)
+	}
+	return n, nil
+}
+
+func (s Sandboxes) read(ctx context.Context, where string, args ...any) ([]Sandbox, error) {
+	if err := current(s.db); err != nil {
 		return nil, err
 	}
-	rows, err := s.query(ctx, `SELECT `+sandboxColumns+` FROM sandboxes `+where, args...)
-	if err != nil {
-		return nil, fmt.Errorf("query sandboxes: %w", err)
-	}
-	defer rows.Close()
-	var out []Sandbox
-	for rows.Next() {
-		sb, err := scanSandbox(rows)
-		if err != nil {
-			return nil, fmt.Errorf("read sandbox: %w", err)
-		}
-		out = append(out, sb)
-	}
-	return out, rows.Err()
+	return database.List(ctx, s.db, "query sandboxes", scanSandbox, `SELECT `+sandboxColumns+` FROM sandboxes `+where, args...)
 }
 
 func scanSandbox(rows *sql.Rows) (Sandbox, error) {

@@ -3,6 +3,8 @@ package store
 import (
 	"errors"
 	"fmt"
+
+	"github.com/rundlet/rundlet/store/internal/database"
 )
 
 // Schema is the version of the database format that this program writes and reads:
@@ -38,9 +40,9 @@ func checkNewer(found int64) error {
 }
 
 // current fails if the schema is older than the one that this program reads.
-func (s *Store) current() error {
-	if s.version < Schema {
-		return fmt.Errorf("%w: schema %d, this program needs %d; start \"rundlet serve\" of this version once", ErrOlder, s.version, Schema)
+func current(db *database.DB) error {
+	if found := db.Version(); found < Schema {
+		return fmt.Errorf("%w: schema %d, this program needs %d; start \"rundlet serve\" of this version once", ErrOlder, found, Schema)
 	}
 	return nil
 }

@@ -6,7 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/rundlet/rundlet/store/internal/database"
 )
+
+// Snapshots is the table of claims on the driver's snapshots. A snapshot of the driver
+// may have several claims; the table knows which one is the last.
+type Snapshots struct{ db *database.DB }
 
 // The states of a snapshot row.
 const (
@@ -43,7 +49,7 @@ type Snapshot struct {
 	// driver that made them.
 	Node, Driver string
 	// Version is that of the row which this was read from; 0: it is not written yet.
-	// AddSnapshot and PutSnapshot set it.
+	// Snapshots.Add and Snapshots.Put set it.
 	Version int64
 }
 
@@ -72,10 +78,10 @@ func (e *BoundError) Error() string {
 	return fmt.Sprintf("there are %d snapshots, and no more are allowed", e.Have)
 }
 
-// AddSnapshot is PutSnapshot of a row that is not there yet, or fails with
+// Add is Put of a row that is not there yet, or fails with
 // *BoundError and writes nothing.
-func (s *Store) AddSnapshot(ctx context.Context, n *Snapshot, c Counted) error {
-	err := s.writeAs(ctx, n.State == SnapshotSaving, func(tx *sql.Tx) error {
+func (s Snapshots) Add(ctx context.Context, n *Snapshot, c Counted) error {
+	err := s.db.WriteAs(ctx, n.State == SnapshotSaving, func(tx *sql.Tx) error {
 		if err := c.room(ctx, tx, n.KeyID); err != nil {
 			return err
 		}
@@ -110,14 +116,13 @@ func (c Counted) room(ctx context.Context, tx *sql.Tx, keyID string) error {
 	return nil
 }
 
-// PutSnapshot inserts the row, if its Version is 0, or changes it, if it still has
+// Put inserts the row, if its Version is 0, or changes it, if it still has
 // the Version that n was read with, and sets n.Version to the new one. ErrStale: it
 // has another, or is gone, and nothing was changed. A name that another row has
-// moves here. A claim that is filled is on the disk when
-// PutSnapshot returns; of one that is not, a power cut leaves files at most, which
-// are set aside.
-func (s *Store) PutSnapshot(ctx context.Context, n *Snapshot) error {
-	err := s.writeAs(ctx, n.State == SnapshotSaving, func(tx *sql.Tx) error { return n.put(ctx, tx) })
+// moves here. A claim that is filled is on the disk when Put returns; of one that is
+// not, a power cut leaves files at most, which are set aside.
+func (s Snapshots) Put(ctx context.Context, n *Snapshot) error {
+	err := s.db.WriteAs(ctx, n.State == SnapshotSaving, func(tx *sql.Tx) error { return n.put(ctx, tx) })
 	if err != nil {
 		return fmt.Errorf("put snapshot %s at version %d: %w", n.ID, n.Version, err)
 	}
@@ -157,9 +162,9 @@ func countOne(ctx context.Context, tx *sql.Tx, vmID, snapshot string) error {
 	return err
 }
 
-// Snapshot returns one row by id or name, or ErrNotFound.
-func (s *Store) Snapshot(ctx context.Context, idOrName string) (Snapshot, error) {
-	rows, err := s.snapshots(ctx, `WHERE id = ?1 OR (name = ?1 AND name <> '') ORDER BY id = ?1 DESC LIMIT 1`, idOrName)
+// Get returns one row by id or name, or ErrNotFound.
+func (s Snapshots) Get(ctx context.Context, idOrName string) (Snapshot, error) {
+	rows, err := s.read(ctx, `WHERE id = ?1 OR (name = ?1 AND name <> '') ORDER BY id = ?1 DESC LIMIT 1`, idOrName)
 	if err != nil {
 		return Snapshot{}, err
 	}
@@ -170,38 +175,28 @@ func (s *Store) Snapshot(ctx context.Context, idOrName string) (Snapshot, error)
 }
 
 // Unsealed returns the rows of an instance that are ready and have no manifest.
-func (s *Store) Unsealed(ctx context.Context, instance string) ([]Snapshot, error) {
-	return s.snapshots(ctx, `WHERE instance = ? AND state = 'ready' AND manifest = ''`, instance)
+func (s Snapshots) Unsealed(ctx context.Context, instance string) ([]Snapshot, error) {
+	return s.read(ctx, `WHERE instance = ? AND state = 'ready' AND manifest = ''`, instance)
 }
 
 // Claims returns all rows, in no order. Of each only the fields of a claim are set: ID,
 // Instance, Kind, State, Name, VMID, Snapshot, Source, Node, Driver and Version.
-func (s *Store) Claims(ctx context.Context) ([]Snapshot, error) {
-	if err := s.current(); err != nil {
+func (s Snapshots) Claims(ctx context.Context) ([]Snapshot, error) {
+	if err := current(s.db); err != nil {
 		return nil, err
 	}
-	rows, err := s.query(ctx, `SELECT id, instance, kind, state, name, vm_id, snapshot, source, node, driver, version FROM snapshots`)
-	if err != nil {
-		return nil, fmt.Errorf("list claims: %w", err)
-	}
-	defer rows.Close()
-	var out []Snapshot
-	for rows.Next() {
-		var n Snapshot
-		if err := rows.Scan(&n.ID, &n.Instance, &n.Kind, &n.State, &n.Name, &n.VMID, &n.Snapshot, &n.Source, &n.Node, &n.Driver, &n.Version); err != nil {
-			return nil, fmt.Errorf("list claims: %w", err)
-		}
-		out = append(out, n)
-	}
-	return out, rows.Err()
+	return database.List(ctx, s.db, "list claims", func(rows *sql.Rows) (n Snapshot, err error) {
+		err = rows.Scan(&n.ID, &n.Instance, &n.Kind, &n.State, &n.Name, &n.VMID, &n.Snapshot, &n.Source, &n.Node, &n.Driver, &n.Version)
+		return n, err
+	}, `SELECT id, instance, kind, state, name, vm_id, snapshot, source, node, driver, version FROM snapshots`)
 }
 
-// DropSnapshot removes a row that has a version and reports whether it was the last claim on the
+// Drop removes a row that has a version and reports whether it was the last claim on the
 // driver's snapshot, which is known to be garbage from now on. A row that is not
 // there is no error and no claim; of one that has another version it is ErrStale. It
-// is on the disk when DropSnapshot returns.
-func (s *Store) DropSnapshot(ctx context.Context, id string, version int64) (last bool, err error) {
-	err = s.write(ctx, func(tx *sql.Tx) error {
+// is on the disk when Drop returns.
+func (s Snapshots) Drop(ctx context.Context, id string, version int64) (last bool, err error) {
+	err = s.db.Write(ctx, func(tx *sql.Tx) error {
 		var vmID, snapshot string
 		err := tx.QueryRowContext(ctx, `DELETE FROM snapshots WHERE id = ? AND version = ? RETURNING vm_id, snapshot`, id, version).Scan(&vmID, &snapshot)
 		if err == sql.ErrNoRows {
@@ -225,11 +220,11 @@ func (s *Store) DropSnapshot(ctx context.Context, id string, version int64) (las
 	return last, nil
 }
 
-// ReleaseSnapshot removes a row that has a version and says nothing of the driver's
+// Release removes a row that has a version and says nothing of the driver's
 // snapshot. A row that is not there is no error; of one that has another version it
 // is ErrStale.
-func (s *Store) ReleaseSnapshot(ctx context.Context, id string, version int64) error {
-	err := s.write(ctx, func(tx *sql.Tx) error {
+func (s Snapshots) Release(ctx context.Context, id string, version int64) error {
+	err := s.db.Write(ctx, func(tx *sql.Tx) error {
 		var vmID, snapshot string
 		err := tx.QueryRowContext(ctx, `DELETE FROM snapshots WHERE id = ? AND version = ? RETURNING vm_id, snapshot`, id, version).Scan(&vmID, &snapshot)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -258,34 +253,24 @@ func staleIfThere(ctx context.Context, tx *sql.Tx, id string) error {
 	return nil
 }
 
-func (s *Store) snapshots(ctx context.Context, where string, args ...any) ([]Snapshot, error) {
-	if err := s.current(); err != nil {
+func (s Snapshots) read(ctx context.Context, where string, args ...any) ([]Snapshot, error) {
+	if err := current(s.db); err != nil {
 		return nil, err
 	}
-	rows, err := s.query(ctx, `SELECT `+snapshotColumns+` FROM snapshots `+where, args...)
-	if err != nil {
-		return nil, fmt.Errorf("query snapshots: %w", err)
-	}
-	defer rows.Close()
-	var out []Snapshot
-	for rows.Next() {
-		var n Snapshot
+	return database.List(ctx, s.db, "query snapshots", func(rows *sql.Rows) (n Snapshot, err error) {
 		var created int64
-		if err := rows.Scan(&n.ID, &n.Instance, &n.Kind, &n.State, &n.Name, &n.VMID, &n.Snapshot, &n.Source, &n.Parent,
+		err = rows.Scan(&n.ID, &n.Instance, &n.Kind, &n.State, &n.Name, &n.VMID, &n.Snapshot, &n.Source, &n.Parent,
 			&n.TemplateID, &n.Alias, &n.BuildID, &n.Spec, &n.VCPUs, &n.MemoryMiB, &n.DiskMiB, &n.Reason, &n.Manifest,
-			&n.Bytes, &n.KeyID, &created, &n.Node, &n.Driver, &n.Version); err != nil {
-			return nil, fmt.Errorf("read snapshot: %w", err)
-		}
+			&n.Bytes, &n.KeyID, &created, &n.Node, &n.Driver, &n.Version)
 		n.CreatedAt = fromMicros(created)
-		out = append(out, n)
-	}
-	return out, rows.Err()
+		return n, err
+	}, `SELECT `+snapshotColumns+` FROM snapshots `+where, args...)
 }
 
-// SealSnapshot stores the manifest of a snapshot whose row has a version. ErrStale:
+// Seal stores the manifest of a snapshot whose row has a version. ErrStale:
 // it has another, or is gone. The manifest can be computed again.
-func (s *Store) SealSnapshot(ctx context.Context, id string, version int64, manifest string) error {
-	res, err := s.execLazily(ctx, `UPDATE snapshots SET manifest = ?, version = version + 1 WHERE id = ? AND version = ?`, manifest, id, version)
+func (s Snapshots) Seal(ctx context.Context, id string, version int64, manifest string) error {
+	res, err := s.db.ExecLazily(ctx, `UPDATE snapshots SET manifest = ?, version = version + 1 WHERE id = ? AND version = ?`, manifest, id, version)
 	if err == nil {
 		err = changed(res)
 	}
@@ -293,26 +278,4 @@ func (s *Store) SealSnapshot(ctx context.Context, id string, version int64, mani
 		return fmt.Errorf("seal snapshot %s at version %d: %w", id, version, err)
 	}
 	return nil
-}
-
-// Specs returns the specs of the snapshots and of the sandboxes that are not
-// killed, each once, of all instances. ErrOlder if the schema has none.
-func (s *Store) Specs(ctx context.Context) ([]string, error) {
-	if s.version < 2 {
-		return nil, ErrOlder
-	}
-	rows, err := s.query(ctx, `SELECT spec FROM snapshots UNION SELECT spec FROM sandboxes WHERE state <> 'killed'`)
-	if err != nil {
-		return nil, fmt.Errorf("list specs: %w", classify(err))
-	}
-	defer rows.Close()
-	var out []string
-	for rows.Next() {
-		var spec string
-		if err := rows.Scan(&spec); err != nil {
-			return nil, fmt.Errorf("list specs: %w", err)
-		}
-		out = append(out, spec)
-	}
-	return out, rows.Err()
 }

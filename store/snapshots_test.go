@@ -21,21 +21,21 @@ func TestSnapshotsAreFoundByIdAndByName(t *testing.T) {
 	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
 	a, b := snapshotRow("a", "first", 1), snapshotRow("b", "", 2)
 	for _, n := range []*Snapshot{&a, &b} {
-		if err := s.PutSnapshot(ctx, n); err != nil {
+		if err := s.Snapshots.Put(ctx, n); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for key, want := range map[string]Snapshot{"a": a, "first": a, "b": b} {
-		if got, err := s.Snapshot(ctx, key); err != nil || !reflect.DeepEqual(got, want) {
+		if got, err := s.Snapshots.Get(ctx, key); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v %v", key, got, err)
 		}
 	}
 	for _, key := range []string{"", "c", "' OR 1=1 --"} {
-		if _, err := s.Snapshot(ctx, key); !errors.Is(err, ErrNotFound) {
+		if _, err := s.Snapshots.Get(ctx, key); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%q: %v", key, err)
 		}
 	}
-	all, err := s.Claims(ctx)
+	all, err := s.Snapshots.Claims(ctx)
 	if err != nil || len(all) != 2 {
 		t.Errorf("%+v %v", all, err)
 	}
@@ -44,14 +44,14 @@ func TestSnapshotsAreFoundByIdAndByName(t *testing.T) {
 func TestANameMovesToTheSnapshotThatTookItLast(t *testing.T) {
 	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
 	for i, id := range []string{"a", "b"} {
-		if err := s.PutSnapshot(ctx, new(snapshotRow(id, "n", int64(i+1)))); err != nil {
+		if err := s.Snapshots.Put(ctx, new(snapshotRow(id, "n", int64(i+1)))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got, err := s.Snapshot(ctx, "n"); err != nil || got.ID != "b" {
+	if got, err := s.Snapshots.Get(ctx, "n"); err != nil || got.ID != "b" {
 		t.Errorf("%+v %v", got, err)
 	}
-	if got, err := s.Snapshot(ctx, "a"); err != nil || got.Name != "" {
+	if got, err := s.Snapshots.Get(ctx, "a"); err != nil || got.Name != "" {
 		t.Errorf("%+v %v", got, err)
 	}
 }
@@ -59,7 +59,7 @@ func TestANameMovesToTheSnapshotThatTookItLast(t *testing.T) {
 func TestTheLastClaimOnASnapshotIsKnown(t *testing.T) {
 	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
 	for _, id := range []string{"a", "b"} {
-		if err := s.PutSnapshot(ctx, new(snapshotRow(id, "", 1))); err != nil {
+		if err := s.Snapshots.Put(ctx, new(snapshotRow(id, "", 1))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -67,7 +67,7 @@ func TestTheLastClaimOnASnapshotIsKnown(t *testing.T) {
 		id   string
 		last bool
 	}{{"a", false}, {"b", true}, {"b", false}, {"never", false}} {
-		if last, err := s.DropSnapshot(ctx, c.id, 1); err != nil || last != c.last {
+		if last, err := s.Snapshots.Drop(ctx, c.id, 1); err != nil || last != c.last {
 			t.Errorf("%s: last %v, %v", c.id, last, err)
 		}
 	}

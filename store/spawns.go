@@ -2,9 +2,15 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
+
+	"github.com/rundlet/rundlet/store/internal/database"
 )
+
+// SpawnCounts is the table of how often each template was used, by its alias.
+type SpawnCounts struct{ db *database.DB }
 
 // Spawns is how many sandboxes were created from a template, and when last.
 type Spawns struct {
@@ -12,10 +18,10 @@ type Spawns struct {
 	Last  time.Time
 }
 
-// AddSpawns adds to the counts of templates, by their aliases.
-func (s *Store) AddSpawns(ctx context.Context, more map[string]Spawns) error {
+// Add adds to the counts of templates, by their aliases.
+func (s SpawnCounts) Add(ctx context.Context, more map[string]Spawns) error {
 	for template, add := range more {
-		_, err := s.execLazily(ctx, `INSERT INTO spawns (template, n, last) VALUES (?, ?, ?)
+		_, err := s.db.ExecLazily(ctx, `INSERT INTO spawns (template, n, last) VALUES (?, ?, ?)
 			ON CONFLICT (template) DO UPDATE SET n = n + excluded.n, last = max(last, excluded.last)`, template, add.Count, micros(add.Last))
 		if err != nil {
 			return fmt.Errorf("count spawns of %s: %w", template, err)
@@ -24,26 +30,20 @@ func (s *Store) AddSpawns(ctx context.Context, more map[string]Spawns) error {
 	return nil
 }
 
-// Spawns returns the counts of all templates, by their aliases.
-func (s *Store) Spawns(ctx context.Context) (map[string]Spawns, error) {
-	if err := s.current(); err != nil {
+// All returns the counts of all templates, by their aliases.
+func (s SpawnCounts) All(ctx context.Context) (map[string]Spawns, error) {
+	if err := current(s.db); err != nil {
 		return nil, err
 	}
-	rows, err := s.query(ctx, `SELECT template, n, last FROM spawns`)
-	if err != nil {
-		return nil, fmt.Errorf("read spawns: %w", err)
-	}
-	defer rows.Close()
 	all := map[string]Spawns{}
-	for rows.Next() {
+	err := s.db.Each(ctx, "read spawns", func(rows *sql.Rows) error {
 		var template string
 		var spawns Spawns
 		var last int64
-		if err := rows.Scan(&template, &spawns.Count, &last); err != nil {
-			return nil, fmt.Errorf("read spawns: %w", err)
-		}
+		err := rows.Scan(&template, &spawns.Count, &last)
 		spawns.Last = fromMicros(last)
 		all[template] = spawns
-	}
-	return all, rows.Err()
+		return err
+	}, `SELECT template, n, last FROM spawns`)
+	return all, err
 }

@@ -1,100 +1,109 @@
 // Package store persists sandboxes, templates, snapshots, API keys and settings
 // in one SQLite file. It holds rows and knows no policy: which state may follow
-// which is the runtime's business. It may import nothing of Rundlet; runtime and
-// cmd may import it.
+// which is the runtime's business. Each table is a part of a Store; the file under them
+// is that of store/internal/database. It may import sandbox; runtime, node and cmd may
+// import it.
 package store
 
 import (
 	"context"
 	"database/sql"
-	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"syscall"
 	"time"
 
-	"modernc.org/sqlite" // database/sql driver "sqlite"; pure Go, so no cgo
-	sqlite3 "modernc.org/sqlite/lib"
+	"github.com/rundlet/rundlet/store/internal/database"
 )
 
+// ErrNotFound: no such row.
+var ErrNotFound = errors.New("not found")
+
+// Errors of the file.
 var (
-	// ErrNotFound: no such row.
-	ErrNotFound = errors.New("not found")
 	// ErrFull: the disk has no space for the change, which was not made.
-	ErrFull = errors.New("disk is full")
+	ErrFull = database.ErrFull
 	// ErrDamaged: the file is not a database, or not all of one.
-	ErrDamaged = errors.New("the database is damaged")
+	ErrDamaged = database.ErrDamaged
 )
 
-//go:embed migrations/*.sql
-var migrations embed.FS
-
-// Store is safe for concurrent use.
+// Store is an open database: a part for each table, and what concerns several of them.
+// The parts share its connections and end with it. Safe for concurrent use.
+//
+// A change is on the disk when its call returns, but for the rows that a power cut makes
+// untrue anyway: those of sandboxes that have a machine and nothing saved, whose machine
+// ends with the power, and what can be computed again. Those survive a crash of the
+// daemon, and reach the disk with the next change that is synced. The order of changes
+// is kept.
 type Store struct {
-	db *sql.DB // the connection that writes
-	// version is that of the schema when it was opened.
-	version int64
-	// lazy is whether the one connection writes without a sync; guarded by having
-	// the connection.
-	lazy    bool
-	readers *sql.DB
+	db *database.DB
+
+	Sandboxes    Sandboxes
+	Snapshots    Snapshots
+	Environments Environments
+	Templates    Templates
+	SpawnCounts  SpawnCounts
+	Orphans      Orphans
+	Garbage      Garbage
+	Keys         Keys
+	Settings     Settings
 }
 
-// classify separates a full disk and a damaged file from other errors.
-func classify(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("%w: %w", ErrFull, err)
+func newStore(db *database.DB) *Store {
+	return &Store{
+		db:        db,
+		Sandboxes: Sandboxes{db}, Snapshots: Snapshots{db}, Environments: Environments{db},
+		Templates: Templates{db}, SpawnCounts: SpawnCounts{db},
+		Orphans: Orphans{db}, Garbage: Garbage{db},
+		Keys: Keys{db}, Settings: Settings{db},
 	}
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	if e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE { // No room for the index of the log.
-		return fmt.Errorf("%w: %w", ErrFull, err)
-	}
-	switch e.Code() & 0xff {
-	case sqlite3.SQLITE_FULL:
-		return fmt.Errorf("%w: %w", ErrFull, err)
-	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return err
 }
 
 // Close closes the database, with all of it in the one file.
-func (s *Store) Close() error {
-	err := s.readers.Close()
-	// Nothing is lost if it cannot be done: the log is beside the file.
-	_ = s.Checkpoint(context.Background())
-	return errors.Join(err, s.db.Close())
-}
+func (s *Store) Close() error { return s.db.Close() }
 
 // Checkpoint moves all writes from the log into the database file: after it, a copy
 // of the file alone has all of them.
-func (s *Store) Checkpoint(ctx context.Context) error {
-	if _, err := s.db.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`); err != nil {
-		return fmt.Errorf("checkpoint the database: %w", classify(err))
+func (s *Store) Checkpoint(ctx context.Context) error { return s.db.Checkpoint(ctx) }
+
+// Used reports whether a daemon has ever worked with this database.
+func (s *Store) Used(ctx context.Context) (used bool, err error) {
+	err = s.db.ScanAfterWrites(ctx, []any{&used}, `SELECT EXISTS (SELECT 1 FROM settings) OR EXISTS (SELECT 1 FROM sandboxes)
+		OR EXISTS (SELECT 1 FROM snapshots) OR EXISTS (SELECT 1 FROM templates)`)
+	if err != nil {
+		return false, fmt.Errorf("inspect the database: %w", err)
 	}
-	return nil
+	return used, nil
 }
 
-// Setting returns the value stored under name; if there is none, it stores and
-// returns the result of makes. Two processes that race get the same value.
-func (s *Store) Setting(ctx context.Context, name string, make func() ([]byte, error)) ([]byte, error) {
-	fresh, err := make()
-	if err != nil {
-		return nil, err
+// Specs returns the specs of the snapshots and of the sandboxes that are not
+// killed, each once, of all instances. ErrOlder if the schema has none.
+func (s *Store) Specs(ctx context.Context) ([]string, error) {
+	if s.db.Version() < 2 {
+		return nil, ErrOlder
 	}
-	_, err = s.exec(ctx, `INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING`, name, fresh)
+	return database.List(ctx, s.db, "list specs", func(rows *sql.Rows) (spec string, err error) {
+		err = rows.Scan(&spec)
+		return spec, err
+	}, `SELECT spec FROM snapshots UNION SELECT spec FROM sandboxes WHERE state <> 'killed'`)
+}
+
+// FillOwner gives the rows of before schema 6 the node and the driver that they were
+// written by: there was one of each.
+func (s *Store) FillOwner(ctx context.Context, node, driver string) error {
+	err := s.db.Write(ctx, func(tx *sql.Tx) error {
+		for _, table := range []string{"sandboxes", "snapshots"} {
+			_, err := tx.ExecContext(ctx, `UPDATE `+table+` SET node = ?, driver = ?, version = version + 1 WHERE node = ''`, node, driver) //nolint:gosec // The names are ours, from the list above.
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("setting %s: %w", name, err)
+		return fmt.Errorf("fill in the node of older rows: %w", err)
 	}
-	var value []byte
-	err = s.db.QueryRowContext(ctx, `SELECT value FROM settings WHERE name = ?`, name).Scan(&value)
-	if err != nil {
-		return nil, fmt.Errorf("setting %s: %w", name, err)
-	}
-	return value, nil
+	return nil
 }
 
 func micros(t time.Time) int64 {
@@ -109,4 +118,10 @@ func fromMicros(us int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMicro(us).UTC()
+}
+
+// list is a list of texts as one argument of a query, for json_each.
+func list[T ~string](texts []T) string {
+	text, _ := json.Marshal(texts) // Texts encode.
+	return string(text)
 }

@@ -41,11 +41,11 @@ func TestSandboxComesBackAsItWasAfterReopening(t *testing.T) {
 	ctx, path := context.Background(), filepath.Join(t.TempDir(), "with space?#%", "db")
 	s := open(t, path)
 	want := sample("i1", "running")
-	if err := s.PutSandbox(ctx, &want); err != nil {
+	if err := s.Sandboxes.Put(ctx, &want); err != nil {
 		t.Fatal(err)
 	}
 	s.Close()
-	got, err := open(t, path).Sandbox(ctx, "i1")
+	got, err := open(t, path).Sandboxes.Get(ctx, "i1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,10 +60,10 @@ func TestSandboxComesBackAsItWasAfterReopening(t *testing.T) {
 func TestUnsetFieldsStayUnset(t *testing.T) {
 	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
 	want := Sandbox{ID: "i1", State: "creating"}
-	if err := s.PutSandbox(ctx, &want); err != nil {
+	if err := s.Sandboxes.Put(ctx, &want); err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.Sandbox(ctx, "i1")
+	got, err := s.Sandboxes.Get(ctx, "i1")
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -74,18 +74,18 @@ func TestLiveSandboxesAreThoseOfTheInstanceThatAreNotKilled(t *testing.T) {
 	other := sample("i0", "running")
 	other.Instance = "d2"
 	for _, sb := range []Sandbox{sample("i3", "killing"), sample("i1", "running"), sample("i2", "killed"), other} {
-		if err := s.PutSandbox(ctx, &sb); err != nil {
+		if err := s.Sandboxes.Put(ctx, &sb); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := s.LiveSandboxes(ctx, "d1")
+	got, err := s.Sandboxes.Live(ctx, "d1")
 	if err != nil || len(got) != 2 || got[0].ID != "i1" || got[1].ID != "i3" {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if n, err := s.CountLive(ctx); n != 3 || err != nil {
+	if n, err := s.Sandboxes.CountLive(ctx); n != 3 || err != nil {
 		t.Errorf("%d live in all instances, %v", n, err)
 	}
-	if _, err := s.Sandbox(ctx, "nope"); !errors.Is(err, ErrNotFound) {
+	if _, err := s.Sandboxes.Get(ctx, "nope"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("unknown id: %v", err)
 	}
 }
@@ -95,14 +95,14 @@ func TestKilledSandboxesAreForgottenByAge(t *testing.T) {
 	for id, at := range map[string]int64{"old": 10, "new": 20} {
 		sb := sample(id, "killed")
 		sb.KilledAt = time.UnixMicro(at)
-		if err := s.PutSandbox(ctx, &sb); err != nil {
+		if err := s.Sandboxes.Put(ctx, &sb); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n, err := s.DropKilled(ctx, time.UnixMicro(20), 10); n != 1 || err != nil {
+	if n, err := s.Sandboxes.DropKilled(ctx, time.UnixMicro(20), 10); n != 1 || err != nil {
 		t.Fatalf("dropped %d, %v", n, err)
 	}
-	got, err := s.KilledSandboxes(ctx, 10)
+	got, err := s.Sandboxes.Killed(ctx, 10)
 	if err != nil || len(got) != 1 || got[0].ID != "new" {
 		t.Errorf("left %+v, %v", got, err)
 	}
@@ -112,25 +112,25 @@ func TestKeys(t *testing.T) {
 	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
 	hash := sha256.Sum256([]byte("secret"))
 	k := Key{ID: "k1", Name: "laptop", Hash: hash[:], Hint: "ret", CreatedAt: time.UnixMicro(5).UTC()}
-	if err := s.AddKey(ctx, k); err != nil {
+	if err := s.Keys.Add(ctx, k); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.AddKey(ctx, Key{ID: "k2", Hash: hash[:]}); err == nil {
+	if err := s.Keys.Add(ctx, Key{ID: "k2", Hash: hash[:]}); err == nil {
 		t.Error("the same hash was stored twice")
 	}
-	if got, err := s.KeyByHash(ctx, hash[:]); err != nil || !reflect.DeepEqual(got, k) {
+	if got, err := s.Keys.ByHash(ctx, hash[:]); err != nil || !reflect.DeepEqual(got, k) {
 		t.Errorf("by hash: %+v, %v", got, err)
 	}
-	if got, err := s.Keys(ctx); err != nil || len(got) != 1 {
+	if got, err := s.Keys.All(ctx); err != nil || len(got) != 1 {
 		t.Errorf("list: %+v, %v", got, err)
 	}
-	if err := s.RemoveKey(ctx, "k1"); err != nil {
+	if err := s.Keys.Remove(ctx, "k1"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RemoveKey(ctx, "k1"); !errors.Is(err, ErrNotFound) {
+	if err := s.Keys.Remove(ctx, "k1"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("second removal: %v", err)
 	}
-	if _, err := s.KeyByHash(ctx, hash[:]); !errors.Is(err, ErrNotFound) {
+	if _, err := s.Keys.ByHash(ctx, hash[:]); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a removed key was found: %v", err)
 	}
 }
@@ -143,7 +143,7 @@ func TestSettingIsTheSameForAllWhoRace(t *testing.T) {
 	for i := range 4 {
 		s := open(t, path)
 		wg.Go(func() {
-			got, err := s.Setting(ctx, "secret", func() ([]byte, error) { return []byte{byte(i)}, nil })
+			got, err := s.Settings.GetOrMake(ctx, "secret", func() ([]byte, error) { return []byte{byte(i)}, nil })
 			if err != nil {
 				t.Error(err)
 			}
@@ -163,11 +163,11 @@ func TestTemplates(t *testing.T) {
 	want := Template{ID: "t1", Alias: "base", BuildID: "b", VMID: "v", Snapshot: "s", Stamp: "x", Spec: []byte("{}"),
 		VCPUs: 2, MemoryMiB: 512, DiskMiB: 10, CreatedAt: time.UnixMicro(9).UTC()}
 	for range 2 {
-		if err := s.PutTemplate(ctx, &want); err != nil {
+		if err := s.Templates.Put(ctx, &want); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := s.Templates(ctx)
+	got, err := s.Templates.All(ctx)
 	if err != nil || len(got) != 1 || !reflect.DeepEqual(got[0], want) || want.Version != 2 {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}

@@ -5,7 +5,12 @@ import (
 	"database/sql"
 	"fmt"
 	"time"
+
+	"github.com/rundlet/rundlet/store/internal/database"
 )
+
+// Templates is the table of prepared templates, one for each alias.
+type Templates struct{ db *database.DB }
 
 // Template is a prepared template: a snapshot that create restores.
 type Template struct {
@@ -28,7 +33,7 @@ type Template struct {
 	// Manifest describes the snapshot's files, as JSON.
 	Manifest string
 	// Version is that of the row which this was read from; 0: it is not written yet.
-	// PutTemplate sets it.
+	// Templates.Put sets it.
 	Version int64
 }
 
@@ -36,12 +41,12 @@ const templateColumns = `id, alias, build_id, vm_id, snapshot, stamp, spec, vcpu
 
 var addTemplate, changeTemplate = insertAndUpdate("templates", templateColumns)
 
-// PutTemplate inserts the template, if its Version is 0, or changes it, if it still
+// Put inserts the template, if its Version is 0, or changes it, if it still
 // has the Version that t was read with, and sets t.Version to the new one. Its
 // former snapshot is garbage then. ErrStale: it has another, or is gone, or
 // another template has the alias, and nothing was changed.
-func (s *Store) PutTemplate(ctx context.Context, t *Template) error {
-	err := s.write(ctx, func(tx *sql.Tx) error {
+func (s Templates) Put(ctx context.Context, t *Template) error {
+	err := s.db.Write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO garbage (vm_id, snapshot, since)
 			SELECT vm_id, snapshot, ?1 FROM templates WHERE id = ?2 AND (vm_id <> ?3 OR snapshot <> ?4)`,
 			micros(time.Now()), t.ID, t.VMID, t.Snapshot)
@@ -67,26 +72,16 @@ func (s *Store) PutTemplate(ctx context.Context, t *Template) error {
 	return nil
 }
 
-// Templates returns all templates by alias.
-func (s *Store) Templates(ctx context.Context) ([]Template, error) {
-	if err := s.current(); err != nil {
+// All returns all templates by alias.
+func (s Templates) All(ctx context.Context) ([]Template, error) {
+	if err := current(s.db); err != nil {
 		return nil, err
 	}
-	rows, err := s.query(ctx, `SELECT `+templateColumns+` FROM templates ORDER BY alias`)
-	if err != nil {
-		return nil, fmt.Errorf("list templates: %w", err)
-	}
-	defer rows.Close()
-	var out []Template
-	for rows.Next() {
-		var t Template
+	return database.List(ctx, s.db, "list templates", func(rows *sql.Rows) (t Template, err error) {
 		var created int64
-		if err := rows.Scan(&t.ID, &t.Alias, &t.BuildID, &t.VMID, &t.Snapshot, &t.Stamp, &t.Spec,
-			&t.VCPUs, &t.MemoryMiB, &t.DiskMiB, &created, &t.Manifest, &t.Version); err != nil {
-			return nil, fmt.Errorf("list templates: %w", err)
-		}
+		err = rows.Scan(&t.ID, &t.Alias, &t.BuildID, &t.VMID, &t.Snapshot, &t.Stamp, &t.Spec,
+			&t.VCPUs, &t.MemoryMiB, &t.DiskMiB, &created, &t.Manifest, &t.Version)
 		t.CreatedAt = fromMicros(created)
-		out = append(out, t)
-	}
-	return out, rows.Err()
+		return t, err
+	}, `SELECT `+templateColumns+` FROM templates ORDER BY alias`)
 }

@@ -1,10 +1,7 @@
 package store
 
 import (
-	"context"
-	"crypto/rand"
 	"database/sql"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -51,51 +48,4 @@ func insertAndUpdate(table, columns string) (insert, update string) {
 	insert = "INSERT INTO " + table + " (" + columns + ") VALUES (" + strings.Join(marks, ", ") + ") ON CONFLICT DO NOTHING"
 	update = "UPDATE " + table + " SET " + strings.Join(changes, ", ") + fmt.Sprintf(" WHERE id = ?1 AND version = ?%d", n)
 	return insert, update
-}
-
-// NodeID returns the id of the node whose database this is: "n" and 16 hexadecimal
-// digits, made once and kept with the rows. It goes with a backup: a node that restores
-// it, here or on another machine, is the node then, since the rows say of its files
-// where they are. So a backup moves a node and does not copy it: of two machines
-// with one id, one must never start again.
-func (s *Store) NodeID(ctx context.Context) (string, error) {
-	id, err := s.Setting(ctx, nodeSetting, func() ([]byte, error) {
-		var b [8]byte
-		_, _ = rand.Read(b[:]) // Never fails.
-		return []byte("n" + hex.EncodeToString(b[:])), nil
-	})
-	return string(id), err
-}
-
-const nodeSetting = "node_id"
-
-// KnownNodeID returns the id of the node, or empty if no daemon has made one yet. It
-// changes nothing.
-func (s *Store) KnownNodeID(ctx context.Context) (id string, err error) {
-	err = s.scan(ctx, []any{&id}, `SELECT CAST(value AS TEXT) FROM settings WHERE name = ?`, nodeSetting)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("read the id of the node: %w", err)
-	}
-	return id, nil
-}
-
-// FillOwner gives the rows of before schema 6 the node and the driver that they were
-// written by: there was one of each.
-func (s *Store) FillOwner(ctx context.Context, node, driver string) error {
-	err := s.write(ctx, func(tx *sql.Tx) error {
-		for _, table := range []string{"sandboxes", "snapshots"} {
-			_, err := tx.ExecContext(ctx, `UPDATE `+table+` SET node = ?, driver = ?, version = version + 1 WHERE node = ''`, node, driver) //nolint:gosec // The names are ours, from the list above.
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("fill in the node of older rows: %w", err)
-	}
-	return nil
 }

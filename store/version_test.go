@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/store/internal/database"
 )
 
 func TestTheSchemaIsTheNumberOfTheLastMigration(t *testing.T) {
@@ -29,15 +31,15 @@ func TestTheSchemaIsTheNumberOfTheLastMigration(t *testing.T) {
 func TestAWriteOfAStaleRowChangesNothing(t *testing.T) {
 	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
 	one, two := open(t, path), open(t, path)
-	if err := errors.Join(one.PutSandbox(ctx, new(sample("i1", "running"))), one.PutSnapshot(ctx, new(snapshotRow("c", "n", 1))),
-		one.PutTemplate(ctx, &Template{ID: "t", Alias: "base", VMID: "v1", Snapshot: "ready"})); err != nil {
+	if err := errors.Join(one.Sandboxes.Put(ctx, new(sample("i1", "running"))), one.Snapshots.Put(ctx, new(snapshotRow("c", "n", 1))),
+		one.Templates.Put(ctx, &Template{ID: "t", Alias: "base", VMID: "v1", Snapshot: "ready"})); err != nil {
 		t.Fatal(err)
 	}
 	read := func(s *Store) (Sandbox, Snapshot, Template) {
 		t.Helper()
-		sb, err := s.Sandbox(ctx, "i1")
-		claim, errClaim := s.Snapshot(ctx, "c")
-		templates, errTemplates := s.Templates(ctx)
+		sb, err := s.Sandboxes.Get(ctx, "i1")
+		claim, errClaim := s.Snapshots.Get(ctx, "c")
+		templates, errTemplates := s.Templates.All(ctx)
 		if err := errors.Join(err, errClaim, errTemplates); err != nil || len(templates) != 1 {
 			t.Fatalf("%d templates, %v", len(templates), err)
 		}
@@ -46,27 +48,27 @@ func TestAWriteOfAStaleRowChangesNothing(t *testing.T) {
 	sb, claim, tpl := read(one)
 	staleSB, staleClaim, staleTpl := read(two)
 	sb.State, claim.Bytes, tpl.VMID = "paused", 8, "v2"
-	if err := errors.Join(one.PutSandbox(ctx, &sb), one.PutSnapshot(ctx, &claim), one.PutTemplate(ctx, &tpl)); err != nil {
+	if err := errors.Join(one.Sandboxes.Put(ctx, &sb), one.Snapshots.Put(ctx, &claim), one.Templates.Put(ctx, &tpl)); err != nil {
 		t.Fatal(err)
 	}
 	staleSB.State, staleClaim.Bytes, staleTpl.Stamp = "killed", 9, "stale"
 	dropped, _, droppedTpl := read(two)
 	for name, write := range map[string]func() error{
-		"change a sandbox":  func() error { return two.PutSandbox(ctx, &staleSB) },
-		"insert a sandbox":  func() error { return two.PutSandbox(ctx, new(sample("i1", "creating"))) },
-		"a removed sandbox": func() error { dropped.ID = "i2"; return two.PutSandbox(ctx, &dropped) },
-		"change a claim":    func() error { return two.PutSnapshot(ctx, &staleClaim) },
-		"insert a claim":    func() error { return two.PutSnapshot(ctx, new(snapshotRow("c", "", 1))) },
+		"change a sandbox":  func() error { return two.Sandboxes.Put(ctx, &staleSB) },
+		"insert a sandbox":  func() error { return two.Sandboxes.Put(ctx, new(sample("i1", "creating"))) },
+		"a removed sandbox": func() error { dropped.ID = "i2"; return two.Sandboxes.Put(ctx, &dropped) },
+		"change a claim":    func() error { return two.Snapshots.Put(ctx, &staleClaim) },
+		"insert a claim":    func() error { return two.Snapshots.Put(ctx, new(snapshotRow("c", "", 1))) },
 		"add a claim": func() error {
-			return two.AddSnapshot(ctx, new(snapshotRow("c", "", 1)), Counted{Most: -1, MostOfAKey: -1})
+			return two.Snapshots.Add(ctx, new(snapshotRow("c", "", 1)), Counted{Most: -1, MostOfAKey: -1})
 		},
-		"seal a claim":       func() error { return two.SealSnapshot(ctx, "c", staleClaim.Version, "x") },
-		"drop a claim":       func() error { _, err := two.DropSnapshot(ctx, "c", staleClaim.Version); return err },
-		"release a claim":    func() error { return two.ReleaseSnapshot(ctx, "c", staleClaim.Version) },
-		"change a template":  func() error { return two.PutTemplate(ctx, &staleTpl) },
-		"insert a template":  func() error { return two.PutTemplate(ctx, &Template{ID: "t", Alias: "other"}) },
-		"take an alias":      func() error { return two.PutTemplate(ctx, &Template{ID: "t2", Alias: "base"}) },
-		"a removed template": func() error { droppedTpl.ID = "t2"; return two.PutTemplate(ctx, &droppedTpl) },
+		"seal a claim":       func() error { return two.Snapshots.Seal(ctx, "c", staleClaim.Version, "x") },
+		"drop a claim":       func() error { _, err := two.Snapshots.Drop(ctx, "c", staleClaim.Version); return err },
+		"release a claim":    func() error { return two.Snapshots.Release(ctx, "c", staleClaim.Version) },
+		"change a template":  func() error { return two.Templates.Put(ctx, &staleTpl) },
+		"insert a template":  func() error { return two.Templates.Put(ctx, &Template{ID: "t", Alias: "other"}) },
+		"take an alias":      func() error { return two.Templates.Put(ctx, &Template{ID: "t2", Alias: "base"}) },
+		"a removed template": func() error { droppedTpl.ID = "t2"; return two.Templates.Put(ctx, &droppedTpl) },
 	} {
 		if err := write(); !errors.Is(err, ErrStale) {
 			t.Errorf("%s: %v, want ErrStale", name, err)
@@ -79,13 +81,13 @@ func TestAWriteOfAStaleRowChangesNothing(t *testing.T) {
 	if nowTpl.VMID != "v2" || nowTpl.Version != 2 || nowTpl.Stamp != "" {
 		t.Errorf("now %+v", nowTpl)
 	}
-	if garbage, err := one.Garbage(ctx); err != nil || len(garbage) != 1 || !garbage[[2]string{"v1", "ready"}] {
+	if garbage, err := one.Garbage.All(ctx); err != nil || len(garbage) != 1 || !garbage[[2]string{"v1", "ready"}] {
 		t.Errorf("garbage is %v, %v: only what was replaced is", garbage, err)
 	}
 	if staleSB.Version != 1 || staleClaim.Version != 1 || staleTpl.Version != 1 {
 		t.Errorf("a write that failed moved the versions to %d, %d and %d", staleSB.Version, staleClaim.Version, staleTpl.Version)
 	}
-	if _, err := one.Sandbox(ctx, "i2"); !errors.Is(err, ErrNotFound) {
+	if _, err := one.Sandboxes.Get(ctx, "i2"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a change made a row: %v", err)
 	}
 }
@@ -95,7 +97,7 @@ func TestOneOfTheWritersWinsEachVersion(t *testing.T) {
 	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
 	writers := []*Store{open(t, path), open(t, path)}
 	row := sample("i1", "running")
-	if err := writers[0].PutSandbox(ctx, &row); err != nil {
+	if err := writers[0].Sandboxes.Put(ctx, &row); err != nil {
 		t.Fatal(err)
 	}
 	for round := range 20 {
@@ -105,7 +107,7 @@ func TestOneOfTheWritersWinsEachVersion(t *testing.T) {
 			wg.Go(func() {
 				mine := row
 				mine.Reason = fmt.Sprint(i)
-				errs[i] = s.PutSandbox(ctx, &mine)
+				errs[i] = s.Sandboxes.Put(ctx, &mine)
 			})
 		}
 		wg.Wait()
@@ -117,7 +119,7 @@ func TestOneOfTheWritersWinsEachVersion(t *testing.T) {
 				t.Fatalf("round %d, writer %d: %v", round, i, err)
 			}
 		}
-		now, err := writers[0].Sandbox(ctx, "i1")
+		now, err := writers[0].Sandboxes.Get(ctx, "i1")
 		if err != nil || winner < 0 || now.Reason != fmt.Sprint(winner) || now.Version != row.Version+1 {
 			t.Fatalf("round %d: %d won; the row has %q at version %d, %v", round, winner, now.Reason, now.Version, err)
 		}
@@ -129,10 +131,10 @@ func TestOneOfTheWritersWinsEachVersion(t *testing.T) {
 func TestAMovedNameMakesTheOtherRowStale(t *testing.T) {
 	ctx, s := t.Context(), openTest(t)
 	first := snapshotRow("a", "n", 1)
-	if err := errors.Join(s.PutSnapshot(ctx, &first), s.PutSnapshot(ctx, new(snapshotRow("b", "n", 2)))); err != nil {
+	if err := errors.Join(s.Snapshots.Put(ctx, &first), s.Snapshots.Put(ctx, new(snapshotRow("b", "n", 2)))); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.PutSnapshot(ctx, &first); !errors.Is(err, ErrStale) {
+	if err := s.Snapshots.Put(ctx, &first); !errors.Is(err, ErrStale) {
 		t.Errorf("the name is taken back by a writer that did not read that it is gone: %v", err)
 	}
 }
@@ -140,15 +142,15 @@ func TestAMovedNameMakesTheOtherRowStale(t *testing.T) {
 // An error of a write says that it was not made: a context that ends breaks off the
 // wait for the connection, and no write.
 func TestAWriteIsMadeOrNot(t *testing.T) {
-	driverName = "spied"
+	database.Driver = "spied"
 	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "db"))
-	driverName = "sqlite"
+	database.Driver = "sqlite"
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
 	row := sample("i1", "running")
-	if err := s.PutSandbox(t.Context(), &row); err != nil {
+	if err := s.Sandboxes.Put(t.Context(), &row); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -157,12 +159,12 @@ func TestAWriteIsMadeOrNot(t *testing.T) {
 			cancel() // The client goes away in the middle.
 		}
 	}
-	err = s.PutSandbox(ctx, &row)
+	err = s.Sandboxes.Put(ctx, &row)
 	statements.during = nil
-	if now, read := s.Sandbox(t.Context(), "i1"); err != nil || read != nil || row.Version != 2 || now.Version != 2 {
+	if now, read := s.Sandboxes.Get(t.Context(), "i1"); err != nil || read != nil || row.Version != 2 || now.Version != 2 {
 		t.Errorf("version %d, in the database %d, %v, %v", row.Version, now.Version, err, read)
 	}
-	if err := s.PutSandbox(ctx, &row); !errors.Is(err, context.Canceled) || row.Version != 2 {
+	if err := s.Sandboxes.Put(ctx, &row); !errors.Is(err, context.Canceled) || row.Version != 2 {
 		t.Errorf("after the end of its context: %v", err)
 	}
 }
@@ -179,7 +181,7 @@ func TestUserDataOutlivesEachMigration(t *testing.T) {
 		t.Run(fmt.Sprint("schema ", version), func(t *testing.T) {
 			ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
 			ofVersion(t, path, version)
-			db := connect(path, "journal_mode(WAL)")
+			db := raw(t, path)
 			_, err := db.Exec(sandboxes + ";" + templates)
 			if err == nil && version >= 2 {
 				_, err = db.Exec(snapshots)
@@ -188,32 +190,32 @@ func TestUserDataOutlivesEachMigration(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := open(t, path)
-			node, err := s.NodeID(ctx)
+			node, err := s.Settings.NodeID(ctx)
 			if err := errors.Join(err, s.FillOwner(ctx, node, "sim"), s.FillOwner(ctx, "another", "another")); err != nil {
 				t.Fatal(err)
 			}
-			sb, err := s.Sandbox(ctx, "i1")
+			sb, err := s.Sandboxes.Get(ctx, "i1")
 			if err != nil || sb.State != "running" || sb.Metadata["a"] != "1" || sb.KeyID != "k" || sb.Node != node || sb.Driver != "sim" || sb.Request != "" {
 				t.Errorf("%+v, %v", sb, err)
 			}
-			if err := s.PutSandbox(ctx, &sb); err != nil {
+			if err := s.Sandboxes.Put(ctx, &sb); err != nil {
 				t.Errorf("a write of it: %v", err)
 			}
-			tpls, err := s.Templates(ctx)
+			tpls, err := s.Templates.All(ctx)
 			if err != nil || len(tpls) != 1 || tpls[0].BuildID != "b" || tpls[0].Stamp != "x" {
 				t.Fatalf("%+v, %v", tpls, err)
 			}
-			if err := s.PutTemplate(ctx, &tpls[0]); err != nil {
+			if err := s.Templates.Put(ctx, &tpls[0]); err != nil {
 				t.Errorf("a write of the template: %v", err)
 			}
 			if version < 2 {
 				return
 			}
-			claim, err := s.Snapshot(ctx, "n")
+			claim, err := s.Snapshots.Get(ctx, "n")
 			if err != nil || claim.ID != "c" || claim.KeyID != "k" || claim.Node != node || claim.Driver != "sim" {
 				t.Errorf("%+v, %v", claim, err)
 			}
-			if err := s.PutSnapshot(ctx, &claim); err != nil {
+			if err := s.Snapshots.Put(ctx, &claim); err != nil {
 				t.Errorf("a write of it: %v", err)
 			}
 		})
@@ -226,14 +228,14 @@ func TestTheNodeIDGoesWithTheRows(t *testing.T) {
 	ctx, dir := t.Context(), t.TempDir()
 	path, file := filepath.Join(dir, "db"), filepath.Join(dir, "backup")
 	s := open(t, path)
-	if id, err := s.KnownNodeID(ctx); id != "" || err != nil {
+	if id, err := s.Settings.KnownNodeID(ctx); id != "" || err != nil {
 		t.Errorf("before the first start: %q, %v", id, err)
 	}
-	id, err := s.NodeID(ctx)
+	id, err := s.Settings.NodeID(ctx)
 	if err != nil || !regexp.MustCompile(`^n[0-9a-f]{16}$`).MatchString(id) {
 		t.Fatalf("%q, %v", id, err)
 	}
-	if other, err := openTest(t).NodeID(ctx); err != nil || other == id {
+	if other, err := openTest(t).Settings.NodeID(ctx); err != nil || other == id {
 		t.Errorf("another database: %q, %v", other, err)
 	}
 	if _, err := Backup(ctx, path, file, false); err != nil {
@@ -245,8 +247,8 @@ func TestTheNodeIDGoesWithTheRows(t *testing.T) {
 	}
 	for _, p := range []string{path, elsewhere} {
 		s := open(t, p)
-		again, err := s.NodeID(ctx)
-		known, errKnown := s.KnownNodeID(ctx)
+		again, err := s.Settings.NodeID(ctx)
+		known, errKnown := s.Settings.KnownNodeID(ctx)
 		if again != id || known != id || err != nil || errKnown != nil {
 			t.Errorf("%s: %q, %q, %v, %v; want %q", p, again, known, err, errKnown, id)
 		}
@@ -259,7 +261,7 @@ func BenchmarkPut(b *testing.B) {
 	row := sample("i1", "running")
 	row.SnapshotID, row.QuarantinedAt, row.Spec = "", time.Time{}, filler(0).Spec
 	for b.Loop() {
-		if err := s.PutSandbox(ctx, &row); err != nil {
+		if err := s.Sandboxes.Put(ctx, &row); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -25,6 +25,9 @@ database.`,
 			if err != nil {
 				return err
 			}
+			if err := statedir.CheckFormat(dirs); err != nil {
+				return err
+			}
 			file, err := filepath.Abs(args[0])
 			if err != nil {
 				return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/store"
 )
@@ -22,7 +23,7 @@ func TestBackupAndRestoreOnTheCommandLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Setting(t.Context(), "token_secret", func() ([]byte, error) { return []byte("x"), nil }); err != nil {
+	if _, err := db.Settings.GetOrMake(t.Context(), "token_secret", func() ([]byte, error) { return []byte("x"), nil }); err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
@@ -72,5 +73,32 @@ func TestCommandsThatReadDoNotMigrate(t *testing.T) {
 	}
 	if again := decode[map[string]string](t, must(t, "env", "--json"))["E2B_API_KEY"]; again != key {
 		t.Errorf("another key: %s, %s", key, again)
+	}
+}
+
+// A newer program may keep elsewhere what an older command would write here, or copy.
+func TestCommandsRefuseANewerStateDirectory(t *testing.T) {
+	l := home(t)
+	id := decode[map[string]string](t, must(t, "--json", "keys", "create"))["id"]
+	if _, err := cli(t, "backup", filepath.Join(t.TempDir(), "backup")); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(l.Database())
+	if err := errors.Join(err, os.WriteFile(filepath.Join(l.StateDir, "format"), []byte("2\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "backup")
+	for _, command := range [][]string{{"keys", "ls"}, {"keys", "create"}, {"keys", "rm", id}, {"backup", file}} {
+		_, err := cli(t, command...)
+		var newer *format.NewerError
+		if !errors.As(err, &newer) || newer.Found != 2 || newer.Known != statedir.Format {
+			t.Errorf("rundlet %q: %v", command, err)
+		}
+	}
+	if after, err := os.ReadFile(l.Database()); err != nil || string(after) != string(before) {
+		t.Errorf("the database was changed, %v", err)
+	}
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("there is a backup: %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/node/keys"
+	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -96,6 +97,9 @@ func withKeys(o *options, open opener, f func(*cobra.Command, keys.Store, []stri
 	return func(cmd *cobra.Command, args []string) error {
 		dirs, err := o.layout()
 		if err != nil {
+			return err
+		}
+		if err := statedir.CheckFormat(dirs); err != nil {
 			return err
 		}
 		db, err := open(cmd.Context(), dirs.Database())

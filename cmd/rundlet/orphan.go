@@ -72,7 +72,7 @@ func newOrphanRm(o *options) *cobra.Command {
 			defer db.Close()
 			var errs []error
 			for _, name := range names {
-				errs = append(errs, db.DiscardOrphan(cmd.Context(), name))
+				errs = append(errs, db.Orphans.Discard(cmd.Context(), name))
 			}
 			return errors.Join(errs...)
 		},

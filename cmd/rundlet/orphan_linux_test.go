@@ -21,7 +21,7 @@ func TestWhatWasSetAsideIsListedAndGivenUpByCommand(t *testing.T) {
 	}
 	defer db.Close()
 	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	kept, err := db.SetAside(t.Context(), store.OrphanSnapshot, "i1", "s1", at)
+	kept, err := db.Orphans.SetAside(t.Context(), store.OrphanSnapshot, "i1", "s1", at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestWhatWasSetAsideIsListedAndGivenUpByCommand(t *testing.T) {
 		{ID: "i4", State: "paused", SnapshotID: "y"},
 		{ID: "i5", State: "running"},
 	} {
-		if err := db.PutSandbox(t.Context(), &row); err != nil {
+		if err := db.Sandboxes.Put(t.Context(), &row); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -47,7 +47,7 @@ func TestWhatWasSetAsideIsListedAndGivenUpByCommand(t *testing.T) {
 		t.Errorf("%s", table)
 	}
 	must(t, "orphan", "rm", kept.Name)
-	if all, err := db.Orphans(t.Context()); err != nil || len(all) != 1 || !all[0].Discard {
+	if all, err := db.Orphans.All(t.Context()); err != nil || len(all) != 1 || !all[0].Discard {
 		t.Errorf("%+v, %v", all, err)
 	}
 	if _, err := cli(t, "orphan", "rm", "20300102-i9"); !errors.Is(err, store.ErrNotFound) {

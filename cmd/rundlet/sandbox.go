@@ -107,7 +107,7 @@ func listKilled(cmd *cobra.Command, o *options) error {
 		return err
 	}
 	defer db.Close()
-	rows, err := db.KilledSandboxes(cmd.Context(), maxKilled)
+	rows, err := db.Sandboxes.Killed(cmd.Context(), maxKilled)
 	if err != nil {
 		return err
 	}

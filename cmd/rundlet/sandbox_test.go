@@ -135,7 +135,7 @@ func TestSandboxLsKilled(t *testing.T) {
 	}
 	row := store.Sandbox{ID: "i9", Instance: "x", Alias: "base", State: "killed", Reason: "timeout", KilledAt: time.Now(),
 		Node: "n1", Driver: "sim", KeyID: "k1", Request: `{"template":"base"}`}
-	if err := openStore(t, l).PutSandbox(t.Context(), &row); err != nil {
+	if err := openStore(t, l).Sandboxes.Put(t.Context(), &row); err != nil {
 		t.Fatal(err)
 	}
 	list := decode[[]map[string]any](t, must(t, "--json", "sandbox", "ls", "--killed"))

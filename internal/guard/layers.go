@@ -59,6 +59,7 @@ var layers = []layer{
 	{"template", []string{"template", "vm", "api", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"image", []string{"image", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"network", []string{"network", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
+	{"store/internal/database", nil, "opens and copies a database file, and knows no table"},
 	{"store", []string{"store", "sandbox", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"host", []string{"host", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"envd", []string{"envd"}, "the agent imports it too, and what it imports is in every guest"},

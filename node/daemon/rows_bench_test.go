@@ -81,11 +81,11 @@ func rowsServer(b *testing.B, n int) (url, key string) {
 		Source: "p0", Spec: blob, Manifest: blob, Bytes: 1, CreatedAt: time.Unix(1, 0)}
 	saved := claim
 	saved.ID, saved.Kind = "s0", "snapshot"
-	ok(db.PutSnapshot(ctx, &claim))
-	ok(db.PutSnapshot(ctx, &saved))
+	ok(db.Snapshots.Put(ctx, &claim))
+	ok(db.Snapshots.Put(ctx, &saved))
 	paused := store.Sandbox{ID: "p0", Instance: "bench", State: "paused", SnapshotID: "p0", Spec: blob, Metadata: map[string]string{"user": "somebody"}, StartedAt: time.Unix(1, 0)}
-	ok(db.PutSandbox(ctx, &paused))
-	ok(db.PutSandbox(ctx, &store.Sandbox{ID: "k0", Instance: "bench", State: "killed", KilledAt: time.Now()}))
+	ok(db.Sandboxes.Put(ctx, &paused))
+	ok(db.Sandboxes.Put(ctx, &store.Sandbox{ID: "k0", Instance: "bench", State: "killed", KilledAt: time.Now()}))
 	copies(b, path, "sandboxes", n, "id", "snapshot_id")
 	copies(b, path, "snapshots", n, "id", "source")
 	_, key, err = keys.New(db).Create(ctx, "bench")

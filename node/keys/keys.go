@@ -31,13 +31,13 @@ func New(db *store.Store) Store { return Store{db} }
 func (k Store) Create(ctx context.Context, name string) (e2b.Key, string, error) {
 	key, text := e2b.NewKey(name, time.Now())
 	hash := e2b.HashKey(text)
-	err := k.db.AddKey(ctx, store.Key{ID: key.ID, Name: key.Name, Hash: hash[:], Hint: key.Mask, CreatedAt: key.CreatedAt})
+	err := k.db.Keys.Add(ctx, store.Key{ID: key.ID, Name: key.Name, Hash: hash[:], Hint: key.Mask, CreatedAt: key.CreatedAt})
 	return key, text, diskFull(err)
 }
 
 // List returns all keys.
 func (k Store) List(ctx context.Context) ([]e2b.Key, error) {
-	rows, err := k.db.Keys(ctx)
+	rows, err := k.db.Keys.All(ctx)
 	out := make([]e2b.Key, len(rows))
 	for i, row := range rows {
 		out[i] = keyOf(row)
@@ -47,7 +47,7 @@ func (k Store) List(ctx context.Context) ([]e2b.Key, error) {
 
 // Remove removes a key; e2b.ErrBadKey if there is none.
 func (k Store) Remove(ctx context.Context, id string) error {
-	err := k.db.RemoveKey(ctx, id)
+	err := k.db.Keys.Remove(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return e2b.ErrBadKey
 	}
@@ -67,7 +67,7 @@ func diskFull(err error) error {
 // process removed is refused at once.
 func (k Store) Verify(ctx context.Context, text string) (e2b.Key, error) {
 	hash := e2b.HashKey(text)
-	row, err := k.db.KeyByHash(ctx, hash[:])
+	row, err := k.db.Keys.ByHash(ctx, hash[:])
 	if errors.Is(err, store.ErrNotFound) {
 		return e2b.Key{}, e2b.ErrBadKey
 	}

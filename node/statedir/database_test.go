@@ -26,7 +26,7 @@ func TestUserDataOutlivesAnEmptyDatabase(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer db.Close()
-		if _, err := db.Setting(t.Context(), "token_secret", func() ([]byte, error) { return []byte("x"), nil }); err != nil {
+		if _, err := db.Settings.GetOrMake(t.Context(), "token_secret", func() ([]byte, error) { return []byte("x"), nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -46,7 +46,7 @@ func TestUserDataOutlivesAnEmptyDatabase(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer db.Close()
-			if err := db.AddKey(t.Context(), store.Key{ID: "k1", Hash: []byte("x"), CreatedAt: time.Now()}); err != nil {
+			if err := db.Keys.Add(t.Context(), store.Key{ID: "k1", Hash: []byte("x"), CreatedAt: time.Now()}); err != nil {
 				t.Fatal(err)
 			}
 		}, true, "the database is empty"},

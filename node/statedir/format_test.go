@@ -2,6 +2,7 @@ package statedir
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -11,6 +12,12 @@ import (
 
 func TestUserDataOutlivesANewerStateDirectory(t *testing.T) {
 	l := dirs(t)
+	if err := CheckFormat(l); err != nil {
+		t.Errorf("a new one is refused: %v", err)
+	}
+	if _, err := os.Stat(formatFile(l)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the check made the file: %v", err)
+	}
 	unlock, err := Lock(t.Context(), l)
 	if err != nil {
 		t.Fatal(err)
@@ -36,6 +43,9 @@ func TestUserDataOutlivesANewerStateDirectory(t *testing.T) {
 		}
 		if errShare == nil {
 			share()
+		}
+		if err := CheckFormat(l); (err != nil) != refused {
+			t.Errorf("%q, without a lock: %v", text, err)
 		}
 		if after, err := os.ReadFile(formatFile(l)); err != nil || string(after) != text {
 			t.Errorf("%q became %q, %v", text, after, err)

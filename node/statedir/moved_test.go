@@ -39,7 +39,7 @@ func TestUserDataOutlivesAStateDirectoryByAnotherPath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := db.PutSandbox(t.Context(), &store.Sandbox{ID: "i1", Instance: was.Instance(), State: "paused", SnapshotID: "c", Spec: string(spec)}); err != nil {
+	if err := db.Sandboxes.Put(t.Context(), &store.Sandbox{ID: "i1", Instance: was.Instance(), State: "paused", SnapshotID: "c", Spec: string(spec)}); err != nil {
 		t.Fatal(err)
 	}
 	is(was, was)
@@ -70,7 +70,7 @@ func TestUserDataOutlivesAStateDirectoryByAnotherPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if err := other.PutSandbox(t.Context(), &store.Sandbox{ID: "i1", State: "killed", Spec: string(spec), Version: 1}); err != nil {
+	if err := other.Sandboxes.Put(t.Context(), &store.Sandbox{ID: "i1", State: "killed", Spec: string(spec), Version: 1}); err != nil {
 		t.Fatal(err)
 	}
 	is(moved, moved) // Nothing of it is left.

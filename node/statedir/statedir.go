@@ -45,7 +45,7 @@ func Lock(ctx context.Context, dirs layout.Layout) (unlock func(), err error) {
 	for {
 		f, err := flock.Try(path)
 		if err == nil {
-			if err := checkFormat(dirs); err != nil {
+			if err := markFormat(dirs); err != nil {
 				f.Close()
 				return nil, err
 			}
@@ -104,7 +104,7 @@ func Share(_ context.Context, dirs layout.Layout) (unlock func(), err error) {
 		return nil, fmt.Errorf("the database of %s is being restored; try again after the restore", dirs.StateDir)
 	}
 	if err == nil {
-		err = checkFormat(dirs)
+		err = markFormat(dirs)
 	}
 	if err != nil {
 		f.Close()

@@ -39,7 +39,7 @@ func (c *Claims) Saved(ctx context.Context, claim *store.Snapshot) error {
 		c.verify.saved(string(artifact(claim.VMID, claim.Snapshot)), info.Files)
 	}
 	claim.State = store.SnapshotReady
-	return c.cfg.Store.PutSnapshot(ctx, claim)
+	return c.cfg.Store.Snapshots.Put(ctx, claim)
 }
 
 // Publish writes a claim on a snapshot that is complete already, with the
@@ -51,9 +51,9 @@ func (c *Claims) Publish(ctx context.Context, claim *store.Snapshot, of string) 
 		return err
 	}
 	whole.Version = claim.Version
-	if err = c.cfg.Store.CopyEnvironment(ctx, claim.ID, of); err == nil {
+	if err = c.cfg.Store.Environments.Copy(ctx, claim.ID, of); err == nil {
 		*claim = whole
-		err = c.cfg.Store.PutSnapshot(ctx, claim)
+		err = c.cfg.Store.Snapshots.Put(ctx, claim)
 	}
 	if err != nil {
 		ctx, cancel := background.Detached(ctx)
@@ -65,10 +65,10 @@ func (c *Claims) Publish(ctx context.Context, claim *store.Snapshot, of string) 
 
 // ByID returns a claim by its id, or store.ErrNotFound. The store also looks for names,
 // and the id of a claim that is gone may be the name of another one.
-func ByID(ctx context.Context, s interface {
-	Snapshot(ctx context.Context, idOrName string) (store.Snapshot, error)
+func ByID(ctx context.Context, claims interface {
+	Get(ctx context.Context, idOrName string) (store.Snapshot, error)
 }, id string) (store.Snapshot, error) {
-	claim, err := s.Snapshot(ctx, id)
+	claim, err := claims.Get(ctx, id)
 	if err == nil && claim.ID != id {
 		return store.Snapshot{}, fmt.Errorf("snapshot %.128q: %w", id, store.ErrNotFound)
 	}
@@ -79,8 +79,9 @@ func ByID(ctx context.Context, s interface {
 // does not exist is not an error. One of another node or driver is refused: its files
 // cannot be removed from here.
 func (c *Claims) Drop(ctx context.Context, id string) error {
+	var refused int64 // the version that the last try found
 	for {
-		claim, err := ByID(ctx, c.cfg.Store, id)
+		claim, err := ByID(ctx, c.cfg.Store.Snapshots, id)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
 		}
@@ -88,10 +89,13 @@ func (c *Claims) Drop(ctx context.Context, id string) error {
 			return err
 		}
 		// What was asked for is the end of the claim, whatever its row says by now: its
-		// manifest, say, or that its name has moved.
-		if err := c.drop(ctx, claim); !errors.Is(err, store.ErrStale) {
+		// manifest, say, or that its name has moved. A row that is stale and has not
+		// changed shows a defect.
+		err = c.drop(ctx, claim)
+		if !errors.Is(err, store.ErrStale) || claim.Version == refused {
 			return err
 		}
+		refused = claim.Version
 	}
 }
 
@@ -100,7 +104,7 @@ func (c *Claims) drop(ctx context.Context, claim store.Snapshot) error {
 	if err := c.Here(claim); err != nil {
 		return err
 	}
-	last, err := c.cfg.Store.DropSnapshot(ctx, claim.ID, claim.Version)
+	last, err := c.cfg.Store.Snapshots.Drop(ctx, claim.ID, claim.Version)
 	if err != nil || !last {
 		return err
 	}
@@ -126,7 +130,7 @@ func (c *Claims) DeleteFiles(ctx context.Context, vmID, name string) error {
 // Find returns a complete snapshot of a kind by id or name;
 // sandbox.ErrSnapshotNotFound.
 func (c *Claims) Find(ctx context.Context, idOrName, kind string) (store.Snapshot, error) {
-	claim, err := c.cfg.Store.Snapshot(ctx, idOrName)
+	claim, err := c.cfg.Store.Snapshots.Get(ctx, idOrName)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return claim, fault.Classify(err)
 	}
@@ -139,9 +143,9 @@ func (c *Claims) Find(ctx context.Context, idOrName, kind string) (store.Snapsho
 // Add writes a new claim, within the bounds of its key.
 func (c *Claims) Add(ctx context.Context, n *store.Snapshot) error {
 	if n.Kind != KindSnapshot && n.Kind != KindContinuation {
-		return c.cfg.Store.PutSnapshot(ctx, n)
+		return c.cfg.Store.Snapshots.Put(ctx, n)
 	}
-	err := c.cfg.Store.AddSnapshot(ctx, n, c.cfg.Bounds)
+	err := c.cfg.Store.Snapshots.Add(ctx, n, c.cfg.Bounds)
 	var full *store.BoundError
 	if !errors.As(err, &full) {
 		return err

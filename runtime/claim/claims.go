@@ -19,22 +19,34 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Store is the part of the store that Claims use.
-type Store interface {
-	Sandbox(ctx context.Context, id string) (store.Sandbox, error)
-	Snapshot(ctx context.Context, idOrName string) (store.Snapshot, error)
-	AddSnapshot(ctx context.Context, n *store.Snapshot, c store.Counted) error
-	PutSnapshot(ctx context.Context, n *store.Snapshot) error
-	SealSnapshot(ctx context.Context, id string, version int64, manifest string) error
-	DropSnapshot(ctx context.Context, id string, version int64) (last bool, err error)
-	ReleaseSnapshot(ctx context.Context, id string, version int64) error
-	CopyEnvironment(ctx context.Context, to, from string) error
+// Store is what Claims use of the store, by table.
+type Store struct {
+	Snapshots Snapshots
+	Sandboxes interface {
+		Get(ctx context.Context, id string) (store.Sandbox, error)
+	}
+	Environments interface {
+		Copy(ctx context.Context, to, from string) error
+	}
+	Templates interface {
+		All(ctx context.Context) ([]store.Template, error)
+	}
+	Garbage interface {
+		All(ctx context.Context) (map[[2]string]bool, error)
+		Forget(ctx context.Context, t time.Time, present map[[2]string]bool) error
+	}
+}
+
+// Snapshots is the table of claims.
+type Snapshots interface {
+	Get(ctx context.Context, idOrName string) (store.Snapshot, error)
+	Add(ctx context.Context, n *store.Snapshot, c store.Counted) error
+	Put(ctx context.Context, n *store.Snapshot) error
+	Seal(ctx context.Context, id string, version int64, manifest string) error
+	Drop(ctx context.Context, id string, version int64) (last bool, err error)
+	Release(ctx context.Context, id string, version int64) error
 	Claims(ctx context.Context) ([]store.Snapshot, error)
 	Unsealed(ctx context.Context, instance string) ([]store.Snapshot, error)
-	Templates(ctx context.Context) ([]store.Template, error)
-	Garbage(ctx context.Context) (map[[2]string]bool, error)
-	ForgetGarbage(ctx context.Context, t time.Time, present map[[2]string]bool) error
-	ForgetOrphan(ctx context.Context, o store.Orphan) error
 }
 
 // Background runs goroutines until the daemon closes: a *background.Group.

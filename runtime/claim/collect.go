@@ -15,7 +15,7 @@ import (
 // to drop any more, and seals those that their process had no time to.
 func (c *Claims) DropUnfinished(ctx context.Context) error {
 	// Before what is in use: a claim is in use before it is written.
-	rows, err := c.cfg.Store.Claims(ctx)
+	rows, err := c.cfg.Store.Snapshots.Claims(ctx)
 	if err != nil {
 		return err
 	}
@@ -26,7 +26,7 @@ func (c *Claims) DropUnfinished(ctx context.Context) error {
 			continue
 		}
 		// It may have had its outcome since it was listed.
-		row, err := ByID(ctx, c.cfg.Store, row.ID)
+		row, err := ByID(ctx, c.cfg.Store.Snapshots, row.ID)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 		case err != nil:
@@ -44,7 +44,7 @@ func (c *Claims) DropUnfinished(ctx context.Context) error {
 // that a newer program made. A pause of a sandbox that has no row contradicts all
 // that this program writes: it is released, and its files are set aside.
 func (c *Claims) dropUnneeded(ctx context.Context, claim store.Snapshot) error {
-	source, err := c.cfg.Store.Sandbox(ctx, claim.Source)
+	source, err := c.cfg.Store.Sandboxes.Get(ctx, claim.Source)
 	known := err == nil
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
@@ -57,7 +57,7 @@ func (c *Claims) dropUnneeded(ctx context.Context, claim store.Snapshot) error {
 		return c.drop(ctx, claim)
 	case KindPause, KindFilesystemPause:
 		if claim.State == store.SnapshotReady && !known {
-			return c.cfg.Store.ReleaseSnapshot(ctx, claim.ID, claim.Version)
+			return c.cfg.Store.Snapshots.Release(ctx, claim.ID, claim.Version)
 		}
 		return c.drop(ctx, claim)
 	case KindSnapshot, KindContinuation:
@@ -70,7 +70,7 @@ func (c *Claims) dropUnneeded(ctx context.Context, claim store.Snapshot) error {
 
 // SealUnsealed seals the snapshots that an earlier process had no time to.
 func (c *Claims) SealUnsealed(ctx context.Context) error {
-	rows, err := c.cfg.Store.Unsealed(ctx, c.cfg.Instance)
+	rows, err := c.cfg.Store.Snapshots.Unsealed(ctx, c.cfg.Instance)
 	for _, row := range rows {
 		if row.Kind != KindFork && c.Here(row) == nil {
 			c.Seal(row)
@@ -97,7 +97,7 @@ func (c *Claims) Review(ctx context.Context, minAge time.Duration) error {
 	if err != nil {
 		return err
 	}
-	garbage, err := c.cfg.Store.Garbage(ctx)
+	garbage, err := c.cfg.Store.Garbage.All(ctx)
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (c *Claims) Review(ctx context.Context, minAge time.Duration) error {
 	if c.cfg.Ephemeral {
 		return errors.Join(errs...)
 	}
-	return errors.Join(append(errs, c.cfg.Orphans.Review(ctx, orphans, minAge), c.cfg.Store.ForgetGarbage(ctx, time.Now().Add(-garbageKept), there))...)
+	return errors.Join(append(errs, c.cfg.Orphans.Review(ctx, orphans, minAge), c.cfg.Store.Garbage.Forget(ctx, time.Now().Add(-garbageKept), there))...)
 }
 
 // garbageKept is how long the record of a deletion is kept: until the disk has the
@@ -138,11 +138,11 @@ const garbageKept = time.Hour
 
 // claims are the driver's snapshots that rows are about.
 func (c *Claims) claimed(ctx context.Context) ([]snapshot.Ref, error) {
-	rows, err := c.cfg.Store.Claims(ctx)
+	rows, err := c.cfg.Store.Snapshots.Claims(ctx)
 	if err != nil {
 		return nil, err
 	}
-	templates, err := c.cfg.Store.Templates(ctx)
+	templates, err := c.cfg.Store.Templates.All(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func (c *Claims) setAside(ctx context.Context, u snapshot.Deletion, damage strin
 	if err := c.deleteUnclaimed(ctx, u, damage); err != nil {
 		return err
 	}
-	return c.cfg.Store.ForgetOrphan(ctx, o)
+	return c.cfg.Orphans.Forget(ctx, o)
 }
 
 // artifact names a snapshot of the driver, whether or not a row is about it.

@@ -38,7 +38,7 @@ func (c *Claims) Seal(claim store.Snapshot) {
 			return
 		}
 		// It may be gone already: a resume needs no more than what was saved.
-		if _, gone := ByID(c.cfg.Background.Context(), c.cfg.Store, claim.ID); gone == nil {
+		if _, gone := ByID(c.cfg.Background.Context(), c.cfg.Store.Snapshots, claim.ID); gone == nil {
 			c.cfg.Log.Warn("could not seal snapshot", "snapshot_id", claim.ID, "error", err)
 		}
 	})
@@ -48,11 +48,11 @@ func (c *Claims) Seal(claim store.Snapshot) {
 // read, by a name that moved away: nothing that the manifest is about changes.
 func (c *Claims) writeSeal(ctx context.Context, claim store.Snapshot, manifest string) error {
 	for {
-		err := c.cfg.Store.SealSnapshot(ctx, claim.ID, claim.Version, manifest)
+		err := c.cfg.Store.Snapshots.Seal(ctx, claim.ID, claim.Version, manifest)
 		if !errors.Is(err, store.ErrStale) {
 			return err
 		}
-		now, gone := ByID(ctx, c.cfg.Store, claim.ID)
+		now, gone := ByID(ctx, c.cfg.Store.Snapshots, claim.ID)
 		if gone != nil || now.Version == claim.Version || now.State != store.SnapshotReady {
 			return err
 		}

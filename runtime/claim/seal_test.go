@@ -10,19 +10,19 @@ import (
 
 // sealStore has one row, and counts what is sealed.
 type sealStore struct {
-	Store
+	Snapshots
 	row    store.Snapshot
 	sealed []string
 }
 
-func (s *sealStore) Snapshot(_ context.Context, idOrName string) (store.Snapshot, error) {
+func (s *sealStore) Get(_ context.Context, idOrName string) (store.Snapshot, error) {
 	if s.row.ID == idOrName || s.row.Name == idOrName {
 		return s.row, nil
 	}
 	return store.Snapshot{}, store.ErrNotFound
 }
 
-func (s *sealStore) SealSnapshot(_ context.Context, id string, version int64, _ string) error {
+func (s *sealStore) Seal(_ context.Context, id string, version int64, _ string) error {
 	if s.row.ID != id || s.row.Version != version {
 		return store.ErrStale
 	}
@@ -44,7 +44,7 @@ func TestASealIsOfTheSnapshotThatWasRead(t *testing.T) {
 		"another, changed since": {store.Snapshot{ID: "b", Name: "a", State: store.SnapshotReady, Version: 3}, ""},
 	} {
 		s := &sealStore{row: c.row}
-		err := (&Claims{cfg: Config{Store: s}}).writeSeal(t.Context(), claim, "manifest")
+		err := (&Claims{cfg: Config{Store: Store{Snapshots: s}}}).writeSeal(t.Context(), claim, "manifest")
 		if c.want == "" {
 			if !errors.Is(err, store.ErrStale) || s.sealed != nil {
 				t.Errorf("%s: %v, sealed %q", what, err, s.sealed)

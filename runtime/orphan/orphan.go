@@ -21,13 +21,17 @@ import (
 // to notice it and to put a backup of the database in place.
 const Retention = 7 * 24 * time.Hour
 
-// Store is the part of the store that a Keeper uses.
-type Store interface {
-	SetAside(ctx context.Context, kind, vmID, snapshot string, now time.Time) (store.Orphan, error)
-	Orphans(ctx context.Context) ([]store.Orphan, error)
-	ForgetOrphan(ctx context.Context, o store.Orphan) error
-	CountOrphans(ctx context.Context) (map[string]int, error)
-	CountQuarantined(ctx context.Context, known []sandbox.State) (int, error)
+// Store is what a Keeper uses of the store, by table.
+type Store struct {
+	Orphans interface {
+		SetAside(ctx context.Context, kind, vmID, snapshot string, now time.Time) (store.Orphan, error)
+		All(ctx context.Context) ([]store.Orphan, error)
+		Forget(ctx context.Context, o store.Orphan) error
+		Count(ctx context.Context) (map[string]int, error)
+	}
+	Sandboxes interface {
+		CountQuarantined(ctx context.Context, known []sandbox.State) (int, error)
+	}
 }
 
 // Keeper sets orphans aside. Its fields are set before its first use. Safe for
@@ -60,7 +64,7 @@ func (k *Keeper) Machines(ids map[string]bool) {
 // the record.
 func (k *Keeper) SetAside(ctx context.Context, kind, vmID, snapshot string) (store.Orphan, bool, error) {
 	now := time.Now()
-	o, err := k.Store.SetAside(ctx, kind, vmID, snapshot, now)
+	o, err := k.Store.Orphans.SetAside(ctx, kind, vmID, snapshot, now)
 	if err != nil {
 		return o, false, err
 	}
@@ -78,6 +82,11 @@ func (k *Keeper) SetAside(ctx context.Context, kind, vmID, snapshot string) (sto
 	return o, over, nil
 }
 
+// Forget removes the record of an orphan that is gone.
+func (k *Keeper) Forget(ctx context.Context, o store.Orphan) error {
+	return k.Store.Orphans.Forget(ctx, o)
+}
+
 // SetAsideMachine keeps a machine without a row, running or not, until its
 // retention is over.
 func (k *Keeper) SetAsideMachine(ctx context.Context, id string) error {
@@ -87,7 +96,7 @@ func (k *Keeper) SetAsideMachine(ctx context.Context, id string) error {
 			return err
 		}
 		k.Freed("machine")
-		return k.Store.ForgetOrphan(ctx, o)
+		return k.Forget(ctx, o)
 	}
 	// Also if it could not be recorded: a full disk is not a reason to end it.
 	k.mu.Lock()
@@ -110,7 +119,7 @@ func (k *Keeper) Aside(id string) bool {
 // are gone or have a row again. snapshots are the driver's snapshots, by machine
 // and name, that no row claims and that are at least minAge old.
 func (k *Keeper) Review(ctx context.Context, snapshots map[[2]string]bool, minAge time.Duration) error {
-	all, err := k.Store.Orphans(ctx)
+	all, err := k.Store.Orphans.All(ctx)
 	if err != nil {
 		return err
 	}
@@ -119,7 +128,7 @@ func (k *Keeper) Review(ctx context.Context, snapshots map[[2]string]bool, minAg
 		switch o.Kind {
 		case store.OrphanSnapshot:
 			if !snapshots[[2]string{o.VMID, o.Snapshot}] && time.Since(o.Since) >= minAge {
-				errs = append(errs, k.Store.ForgetOrphan(ctx, o))
+				errs = append(errs, k.Forget(ctx, o))
 			}
 		case store.OrphanMachine:
 			if _, there, err := k.Driver.Get(ctx, o.VMID); err != nil || there && k.Aside(o.VMID) {
@@ -128,7 +137,7 @@ func (k *Keeper) Review(ctx context.Context, snapshots map[[2]string]bool, minAg
 				}
 				errs = append(errs, err)
 			} else {
-				errs = append(errs, k.Store.ForgetOrphan(ctx, o))
+				errs = append(errs, k.Forget(ctx, o))
 			}
 		}
 	}
@@ -138,11 +147,11 @@ func (k *Keeper) Review(ctx context.Context, snapshots map[[2]string]bool, minAg
 // Count counts the orphans by kind, and as "sandbox" the quarantined sandboxes.
 func (k *Keeper) Count(ctx context.Context) (map[string]int, error) {
 	out := map[string]int{store.OrphanSnapshot: 0, store.OrphanMachine: 0, "sandbox": 0}
-	counts, err := k.Store.CountOrphans(ctx)
+	counts, err := k.Store.Orphans.Count(ctx)
 	if err != nil {
 		return nil, err
 	}
 	maps.Copy(out, counts)
-	out["sandbox"], err = k.Store.CountQuarantined(ctx, sandbox.States)
+	out["sandbox"], err = k.Store.Sandboxes.CountQuarantined(ctx, sandbox.States)
 	return out, err
 }

@@ -38,17 +38,17 @@ func TestADiscardedMachineIsEndedAndForgotten(t *testing.T) {
 	broken := errors.New("the driver is broken")
 	var fail error
 	k := &Keeper{
-		Store: db, Driver: there, Log: slog.New(slog.DiscardHandler), Freed: func(string) { freed++ },
+		Store: Store{Orphans: db.Orphans, Sandboxes: db.Sandboxes}, Driver: there, Log: slog.New(slog.DiscardHandler), Freed: func(string) { freed++ },
 		Destroy: func(_ context.Context, id string) error { delete(there, id); return fail },
 	}
 	if err := k.SetAsideMachine(ctx, "i1"); err != nil || !k.Aside("i1") || !there["i1"] {
 		t.Fatalf("a machine without a row is not set aside: %v", err)
 	}
-	all, err := db.Orphans(ctx)
+	all, err := db.Orphans.All(ctx)
 	if err != nil || len(all) != 1 {
 		t.Fatalf("orphans %v, %v", all, err)
 	}
-	if err := db.DiscardOrphan(ctx, all[0].Name); err != nil {
+	if err := db.Orphans.Discard(ctx, all[0].Name); err != nil {
 		t.Fatal(err)
 	}
 	fail = broken

@@ -63,9 +63,11 @@ type Sandboxes interface {
 	Running(id string) bool
 }
 
-// Store is the part of the store that recovery uses.
-type Store interface {
-	LiveSandboxes(ctx context.Context, instance string) ([]store.Sandbox, error)
+// Store is what recovery uses of the store, by table.
+type Store struct {
+	Sandboxes interface {
+		Live(ctx context.Context, instance string) ([]store.Sandbox, error)
+	}
 }
 
 // Config holds the dependencies and settings of a recovery. All fields are required.
@@ -100,7 +102,7 @@ type recovery struct {
 // that the existing objects are not known.
 func Run(ctx context.Context, cfg Config) (reconcile.Report, error) {
 	r := &recovery{Config: cfg, life: cfg.Background.Context(), waits: map[string]string{}}
-	rows, err := r.Store.LiveSandboxes(ctx, r.Instance)
+	rows, err := r.Store.Sandboxes.Live(ctx, r.Instance)
 	if err != nil {
 		return reconcile.Report{}, err
 	}

@@ -12,10 +12,12 @@ import (
 	"github.com/rundlet/rundlet/store"
 )
 
-// Store is the part of store.Store that a Writer uses.
-type Store interface {
-	Sandbox(ctx context.Context, id string) (store.Sandbox, error)
-	PutSandbox(ctx context.Context, row *store.Sandbox) error
+// Store is what a Writer uses of the store, by table.
+type Store struct {
+	Sandboxes interface {
+		Get(ctx context.Context, id string) (store.Sandbox, error)
+		Put(ctx context.Context, row *store.Sandbox) error
+	}
 }
 
 // Writer writes the rows of live sandboxes. All fields are required and constant. Safe
@@ -35,7 +37,7 @@ type Writer struct {
 // of the sandbox may be removed by the knowledge of the daemon: the call fails, its work
 // is undone, and the next start uses the row. Only a kill continues: see PutOver.
 func (w *Writer) Put(ctx context.Context, sb *live.Sandbox, row *store.Sandbox) error {
-	err := w.Store.PutSandbox(ctx, row)
+	err := w.Store.Sandboxes.Put(ctx, row)
 	if errors.Is(err, store.ErrStale) {
 		w.Log.Error("sandbox row was changed by another writer; operator action required", "sandbox_id", sb.ID, "version", row.Version)
 	}
@@ -54,7 +56,7 @@ func (w *Writer) PutOver(ctx context.Context, sb *live.Sandbox, row *store.Sandb
 		if !errors.Is(err, store.ErrStale) {
 			return err
 		}
-		now, read := w.Store.Sandbox(ctx, row.ID)
+		now, read := w.Store.Sandboxes.Get(ctx, row.ID)
 		switch {
 		case errors.Is(read, store.ErrNotFound):
 			row.Version = 0 // The end of the sandbox is worth a row.

@@ -11,17 +11,17 @@ import (
 	"github.com/rundlet/rundlet/store"
 )
 
-// table is a store of one row.
+// table is the table of sandboxes with one row.
 type table struct{ row *store.Sandbox }
 
-func (t *table) Sandbox(context.Context, string) (store.Sandbox, error) {
+func (t *table) Get(context.Context, string) (store.Sandbox, error) {
 	if t.row == nil {
 		return store.Sandbox{}, store.ErrNotFound
 	}
 	return *t.row, nil
 }
 
-func (t *table) PutSandbox(_ context.Context, row *store.Sandbox) error {
+func (t *table) Put(_ context.Context, row *store.Sandbox) error {
 	if t.row == nil && row.Version != 0 || t.row != nil && t.row.Version != row.Version {
 		return store.ErrStale
 	}
@@ -44,7 +44,7 @@ func TestAKillWinsOverAnotherWriterUnlessASnapshotWouldBeLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := &table{tt.there}
-			w := Writer{Store: db, Log: slog.New(slog.DiscardHandler), Here: func(row store.Sandbox) error {
+			w := Writer{Store: Store{Sandboxes: db}, Log: slog.New(slog.DiscardHandler), Here: func(row store.Sandbox) error {
 				if row.Node != "" {
 					return errors.New("elsewhere")
 				}
@@ -59,7 +59,7 @@ func TestAKillWinsOverAnotherWriterUnlessASnapshotWouldBeLost(t *testing.T) {
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("error %v, want %v", err, tt.want)
 			}
-			if now, _ := db.Sandbox(t.Context(), "i1"); err == nil && (now.State != sandbox.StateKilling || sb.Row().Version != now.Version) {
+			if now, _ := db.Get(t.Context(), "i1"); err == nil && (now.State != sandbox.StateKilling || sb.Row().Version != now.Version) {
 				t.Errorf("the row is %+v, and the sandbox has version %d", now, sb.Row().Version)
 			}
 			if tt.want != nil && tt.there.State == sandbox.StateKilling {

@@ -60,7 +60,7 @@ func (v *Saver) Pause(sb *live.Sandbox, kind string) (err error) {
 
 // savePaused writes the intent, freezes the machine and saves it.
 func (v *Saver) savePaused(ctx context.Context, sb *live.Sandbox, row store.Sandbox, snap *store.Snapshot, save Func) error {
-	if err := v.cfg.Store.PutSnapshot(ctx, snap); err != nil {
+	if err := v.cfg.Store.Snapshots.Put(ctx, snap); err != nil {
 		return err
 	}
 	if err := v.cfg.Rows.Put(ctx, sb, &row); err != nil {

@@ -44,11 +44,15 @@ type Config struct {
 	Log   *slog.Logger
 }
 
-// Store is the part of store.Store that a Saver uses.
-type Store interface {
-	Snapshot(ctx context.Context, id string) (store.Snapshot, error)
-	PutSnapshot(ctx context.Context, n *store.Snapshot) error
-	CopyEnvironment(ctx context.Context, to, from string) error
+// Store is what a Saver uses of the store, by table.
+type Store struct {
+	Snapshots interface {
+		Get(ctx context.Context, idOrName string) (store.Snapshot, error)
+		Put(ctx context.Context, n *store.Snapshot) error
+	}
+	Environments interface {
+		Copy(ctx context.Context, to, from string) error
+	}
 }
 
 // Saver saves sandboxes. Safe for concurrent use.
@@ -80,7 +84,7 @@ func (v *Saver) By(kind string) (Func, error) {
 
 // Files saves by a function of By, for a claim.
 func (v *Saver) Files(ctx context.Context, id string, snap *store.Snapshot, save Func) error {
-	if err := v.cfg.Store.PutSnapshot(ctx, snap); err != nil {
+	if err := v.cfg.Store.Snapshots.Put(ctx, snap); err != nil {
 		return err
 	}
 	if err := save(ctx, id, snap.Snapshot); err != nil {

@@ -60,7 +60,7 @@ func (v *Saver) save(ctx context.Context, snap *store.Snapshot) (err error) {
 	if err := v.cfg.Claims.Add(ctx, snap); err != nil {
 		return err
 	}
-	if err := v.cfg.Store.CopyEnvironment(ctx, snap.ID, snap.VMID); err != nil {
+	if err := v.cfg.Store.Environments.Copy(ctx, snap.ID, snap.VMID); err != nil {
 		return err
 	}
 	if err := v.cfg.Steps.At(step.SnapshotIntent); err != nil {
@@ -85,7 +85,7 @@ func (v *Saver) save(ctx context.Context, snap *store.Snapshot) (err error) {
 
 // share makes another claim on the snapshot of a paused sandbox.
 func (v *Saver) share(ctx context.Context, row store.Sandbox, change func(*store.Snapshot)) (store.Snapshot, error) {
-	snap, err := claim.ByID(ctx, v.cfg.Store, row.SnapshotID)
+	snap, err := claim.ByID(ctx, v.cfg.Store.Snapshots, row.SnapshotID)
 	if err != nil {
 		return snap, err
 	}

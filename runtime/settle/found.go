@@ -18,7 +18,7 @@ import (
 // only what is complete: if there is no machine that could be saved again, what it
 // has was saved, and that process had no time to write so.
 func (l *Settler) foundAfter(ctx context.Context, row store.Sandbox, machine bool) reconcile.Row {
-	if snap, err := claim.ByID(ctx, l.cfg.Store, row.SnapshotID); !machine && err == nil && snap.State == store.SnapshotSaving {
+	if snap, err := claim.ByID(ctx, l.cfg.Store.Snapshots, row.SnapshotID); !machine && err == nil && snap.State == store.SnapshotSaving {
 		_ = l.cfg.Claims.Saved(ctx, &snap) // If it cannot be, it is not complete.
 	}
 	return l.found(ctx, row)
@@ -43,7 +43,7 @@ func (l *Settler) complete(ctx context.Context, claimID string) (bool, error) {
 	if claimID == "" {
 		return false, nil
 	}
-	snap, err := claim.ByID(ctx, l.cfg.Store, claimID)
+	snap, err := claim.ByID(ctx, l.cfg.Store.Snapshots, claimID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return false, nil

@@ -43,9 +43,11 @@ type Config struct {
 	Log        *slog.Logger
 }
 
-// Store is the part of store.Store that a Settler uses.
-type Store interface {
-	Snapshot(ctx context.Context, id string) (store.Snapshot, error)
+// Store is what a Settler uses of the store, by table.
+type Store struct {
+	Snapshots interface {
+		Get(ctx context.Context, idOrName string) (store.Snapshot, error)
+	}
 }
 
 // Settler applies decisions about sandboxes. Safe for concurrent use.

@@ -15,7 +15,7 @@ import (
 func (t *Starter) keepEnvironment(ctx context.Context, id string, from claim.Origin, given map[string]string) error {
 	env := map[string]string{}
 	if from.Holder != "" {
-		saved, err := t.cfg.Store.Environment(ctx, from.ID)
+		saved, err := t.cfg.Store.Environments.Get(ctx, from.ID)
 		if err != nil {
 			return err
 		}
@@ -29,7 +29,7 @@ func (t *Starter) keepEnvironment(ctx context.Context, id string, from claim.Ori
 	if err := checkEnv(env); err != nil {
 		return fmt.Errorf("with those of the snapshot: %w", err)
 	}
-	return t.cfg.Store.PutEnvironment(ctx, id, env)
+	return t.cfg.Store.Environments.Put(ctx, id, env)
 }
 
 // spawned counts a sandbox that was created from a template. It runs in the background.
@@ -39,7 +39,7 @@ func (t *Starter) spawned(from claim.Origin) {
 	}
 	more := map[string]store.Spawns{from.Alias: {Count: 1, Last: time.Now()}}
 	t.cfg.Background.Go(func() {
-		if err := t.cfg.Store.AddSpawns(context.WithoutCancel(t.life), more); err != nil {
+		if err := t.cfg.Store.SpawnCounts.Add(context.WithoutCancel(t.life), more); err != nil {
 			t.cfg.Log.Warn("could not update the use count of a template", "template", from.Alias, "error", err)
 		}
 	})

@@ -41,7 +41,7 @@ func (t *Starter) deletedMeanwhile(ctx context.Context, from claim.Origin, err e
 	}
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
-	if _, gone := claim.ByID(ctx, t.cfg.Store, from.ID); !errors.Is(gone, store.ErrNotFound) {
+	if _, gone := claim.ByID(ctx, t.cfg.Store.Snapshots, from.ID); !errors.Is(gone, store.ErrNotFound) {
 		return err
 	}
 	return fmt.Errorf("%w: %s was deleted (%w)", sandbox.ErrSnapshotNotFound, from.ID, err)

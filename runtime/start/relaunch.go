@@ -18,7 +18,7 @@ func (t *Starter) relaunch(ctx context.Context, sb *live.Sandbox, l machine.Laun
 	}
 	// Its environment is in no memory any more.
 	var err error
-	if l.Env, err = t.cfg.Store.Environment(ctx, sb.ID); err != nil {
+	if l.Env, err = t.cfg.Store.Environments.Get(ctx, sb.ID); err != nil {
 		return err
 	}
 	if l.Origin.Filesystem {

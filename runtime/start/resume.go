@@ -52,7 +52,7 @@ func (t *Starter) resume(sb *live.Sandbox, timeout time.Duration) (err error) {
 		return err
 	}
 	row := sb.Row()
-	if snap, err := claim.ByID(ctx, t.cfg.Store, row.SnapshotID); err != nil {
+	if snap, err := claim.ByID(ctx, t.cfg.Store.Snapshots, row.SnapshotID); err != nil {
 		return err
 	} else if err := t.cfg.Claims.Fits(claim.OfSnapshot(snap)); err != nil {
 		return err
@@ -123,7 +123,7 @@ func (t *Starter) resumeLocked(ctx context.Context, sb *live.Sandbox, claimID st
 	if err := t.cfg.Steps.At(step.ResumeReserved); err != nil {
 		return err
 	}
-	snap, err := claim.ByID(ctx, t.cfg.Store, claimID)
+	snap, err := claim.ByID(ctx, t.cfg.Store.Snapshots, claimID)
 	if err != nil {
 		return err
 	}

@@ -46,12 +46,18 @@ type Config struct {
 	Log        *slog.Logger
 }
 
-// Store is the part of store.Store that a Starter uses.
-type Store interface {
-	Snapshot(ctx context.Context, id string) (store.Snapshot, error)
-	Environment(ctx context.Context, id string) (map[string]string, error)
-	PutEnvironment(ctx context.Context, id string, env map[string]string) error
-	AddSpawns(ctx context.Context, more map[string]store.Spawns) error
+// Store is what a Starter uses of the store, by table.
+type Store struct {
+	Snapshots interface {
+		Get(ctx context.Context, idOrName string) (store.Snapshot, error)
+	}
+	Environments interface {
+		Get(ctx context.Context, id string) (map[string]string, error)
+		Put(ctx context.Context, id string, env map[string]string) error
+	}
+	SpawnCounts interface {
+		Add(ctx context.Context, more map[string]store.Spawns) error
+	}
 }
 
 // Starter makes sandboxes run. Safe for concurrent use.

@@ -31,10 +31,13 @@ const (
 	MostKilled = 10000
 )
 
-// CleanerStore is the part of the store that a Cleaner uses.
-type CleanerStore interface {
-	DropKilled(ctx context.Context, t time.Time, keep int) (dropped int64, err error)
-	Checkpoint(ctx context.Context) error
+// CleanerStore is what a Cleaner uses of the store, by table.
+type CleanerStore struct {
+	Sandboxes interface {
+		DropKilled(ctx context.Context, t time.Time, keep int) (dropped int64, err error)
+	}
+	// Checkpoint is that of the whole store.
+	Checkpoint func(ctx context.Context) error
 }
 
 // CleanerConfig holds the dependencies and settings of a Cleaner. All fields are required.
@@ -82,7 +85,7 @@ func (c *Cleaner) Clean(ctx context.Context) {
 	defer c.cleaning.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, hygieneTimeout)
 	defer cancel()
-	_, rows := c.cfg.Store.DropKilled(ctx, time.Now().Add(-KilledKept), MostKilled)
+	_, rows := c.cfg.Store.Sandboxes.DropKilled(ctx, time.Now().Add(-KilledKept), MostKilled)
 	// For copies of the database file alone.
 	rows = errors.Join(rows, c.cfg.Store.Checkpoint(ctx))
 	for what, err := range map[string]error{

@@ -117,7 +117,7 @@ func (t *Templates) distrust(ctx context.Context, from claim.Origin) error {
 		return err
 	}
 	tpl.Stamp = ""
-	return t.cfg.Store.PutTemplate(ctx, &tpl)
+	return t.cfg.Store.Templates.Put(ctx, &tpl)
 }
 
 // Unusable prepares the base anew if a warm machine could not be made from it

@@ -80,7 +80,7 @@ func (t *Templates) build(ctx context.Context) (store.Template, error) {
 	if tpl.Manifest, err = t.manifest(ctx, tpl); err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
-	if err := t.cfg.Store.PutTemplate(ctx, &tpl); err != nil {
+	if err := t.cfg.Store.Templates.Put(ctx, &tpl); err != nil {
 		return store.Template{}, fault.Classify(err)
 	}
 	if found {
@@ -108,7 +108,7 @@ func (t *Templates) sealed(ctx context.Context, tpl store.Template) (store.Templ
 		return tpl, err
 	}
 	tpl.Manifest = manifest
-	err = t.cfg.Store.PutTemplate(ctx, &tpl)
+	err = t.cfg.Store.Templates.Put(ctx, &tpl)
 	return tpl, err
 }
 
@@ -150,7 +150,7 @@ func (t *Templates) bootAndSave(ctx context.Context, tpl store.Template, spec vm
 	}()
 	// If this process ends before the template has its row, nothing else says what
 	// these are.
-	if err := errors.Join(t.cfg.Machines.Mark(tpl.VMID), t.cfg.Store.MarkGarbage(ctx, tpl.VMID, tpl.Snapshot)); err != nil {
+	if err := errors.Join(t.cfg.Machines.Mark(tpl.VMID), t.cfg.Store.Garbage.Mark(ctx, tpl.VMID, tpl.Snapshot)); err != nil {
 		return fault.Classify(err)
 	}
 	spec.NetNS, spec.GuestIP, spec.Hostname = slot.NetNS, slot.GuestIP.String(), "template"
@@ -174,7 +174,7 @@ func (t *Templates) bootAndSave(ctx context.Context, tpl store.Template, spec vm
 
 // Stored returns the base as it is in the store, and whether it is there.
 func (t *Templates) Stored(ctx context.Context) (store.Template, bool, error) {
-	rows, err := t.cfg.Store.Templates(ctx)
+	rows, err := t.cfg.Store.Templates.All(ctx)
 	if err != nil {
 		return store.Template{}, false, err
 	}
@@ -192,11 +192,11 @@ func (t *Templates) Prune(ctx context.Context) error {
 	if t.cfg.Prune == nil {
 		return nil
 	}
-	live, err := t.cfg.Store.CountLive(ctx)
+	live, err := t.cfg.Store.Sandboxes.CountLive(ctx)
 	if err != nil || live > 0 {
 		return err
 	}
-	if orphans, err := t.cfg.Store.Orphans(ctx); err != nil || len(orphans) > 0 {
+	if orphans, err := t.cfg.Store.Orphans.All(ctx); err != nil || len(orphans) > 0 {
 		return err // Nothing says which image they need.
 	}
 	tpl, found, err := t.Stored(ctx)

@@ -37,7 +37,7 @@ func (t *Templates) List(ctx context.Context) ([]sandbox.Template, error) {
 	if err != nil {
 		return nil, err
 	}
-	spawns, err := t.cfg.Store.Spawns(ctx)
+	spawns, err := t.cfg.Store.SpawnCounts.All(ctx)
 	if err != nil {
 		return nil, fault.Classify(err)
 	}
@@ -49,7 +49,7 @@ func (t *Templates) List(ctx context.Context) ([]sandbox.Template, error) {
 
 // list is List without counts.
 func (t *Templates) list(ctx context.Context) ([]sandbox.Template, error) {
-	rows, err := t.cfg.Store.Templates(ctx)
+	rows, err := t.cfg.Store.Templates.All(ctx)
 	if err != nil {
 		return nil, fault.Classify(err)
 	}

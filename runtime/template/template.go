@@ -29,15 +29,26 @@ type Image struct {
 	Stamp string
 }
 
-// Store is the part of the store that Templates use.
-type Store interface {
-	Templates(ctx context.Context) ([]store.Template, error)
-	PutTemplate(ctx context.Context, t *store.Template) error
-	Spawns(ctx context.Context) (map[string]store.Spawns, error)
-	MarkGarbage(ctx context.Context, vmID, snapshot string) error
-	CountLive(ctx context.Context) (int, error)
-	Orphans(ctx context.Context) ([]store.Orphan, error)
-	Specs(ctx context.Context) ([]string, error)
+// Store is what Templates use of the store, by table.
+type Store struct {
+	Templates interface {
+		All(ctx context.Context) ([]store.Template, error)
+		Put(ctx context.Context, t *store.Template) error
+	}
+	SpawnCounts interface {
+		All(ctx context.Context) (map[string]store.Spawns, error)
+	}
+	Garbage interface {
+		Mark(ctx context.Context, vmID, snapshot string) error
+	}
+	Sandboxes interface {
+		CountLive(ctx context.Context) (int, error)
+	}
+	Orphans interface {
+		All(ctx context.Context) ([]store.Orphan, error)
+	}
+	// Specs returns the specs of the rows of several tables: see store.Store.Specs.
+	Specs func(ctx context.Context) ([]string, error)
 }
 
 // Config holds the dependencies and settings of Templates. HostStamp and Prune may be nil.

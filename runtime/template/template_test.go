@@ -20,7 +20,8 @@ func open(t *testing.T) (*Templates, *store.Store) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	return New(Config{Store: db, Size: sandbox.DefaultSize, Background: background.New(t.Context()), Log: slog.New(slog.DiscardHandler)}), db
+	tables := Store{Templates: db.Templates, SpawnCounts: db.SpawnCounts, Garbage: db.Garbage, Sandboxes: db.Sandboxes, Orphans: db.Orphans, Specs: db.Specs}
+	return New(Config{Store: tables, Size: sandbox.DefaultSize, Background: background.New(t.Context()), Log: slog.New(slog.DiscardHandler)}), db
 }
 
 func TestTheBaseIsListedBeforeItIsBuilt(t *testing.T) {
@@ -35,7 +36,7 @@ func TestTheBaseIsListedBeforeItIsBuilt(t *testing.T) {
 		t.Errorf("another: %v", err)
 	}
 	row := store.Template{ID: "t1", Alias: BaseAlias, BuildID: "b1", Spec: []byte("{}"), VCPUs: 1, MemoryMiB: 64}
-	if err := db.PutTemplate(t.Context(), &row); err != nil {
+	if err := db.Templates.Put(t.Context(), &row); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"base", "t1"} {
@@ -73,7 +74,7 @@ func TestOnlyTheBaseThatCannotBeRestoredIsMarked(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			templates, db := open(t)
 			row := store.Template{ID: "t1", Alias: BaseAlias, BuildID: "b1", VMID: "v1", Stamp: "s1", Spec: []byte("{}")}
-			if err := db.PutTemplate(t.Context(), &row); err != nil {
+			if err := db.Templates.Put(t.Context(), &row); err != nil {
 				t.Fatal(err)
 			}
 			from, locked := claim.OfTemplate(row), 0
@@ -84,7 +85,7 @@ func TestOnlyTheBaseThatCannotBeRestoredIsMarked(t *testing.T) {
 				}
 				next := row
 				next.BuildID, next.VMID, next.Stamp = "b2", "v2", "s2"
-				return func() {}, db.PutTemplate(ctx, &next)
+				return func() {}, db.Templates.Put(ctx, &next)
 			}
 			for range 2 {
 				if !templates.Stale(t.Context(), from, vm.ErrNotFound) {
