@@ -43,7 +43,7 @@ func Checks(dirs layout.Layout) []doctor.CheckFunc {
 
 // nodeID returns a note with the node id of a state directory, empty if no node used it yet.
 func nodeID(ctx context.Context, dirs layout.Layout) string {
-	db, err := store.OpenReadOnly(ctx, dirs.Database())
+	db, err := statedir.OpenToRead(ctx, dirs)
 	if err != nil {
 		return "" // stateProblems reports what is wrong with it.
 	}

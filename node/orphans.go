@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/runtime/orphan"
 	"github.com/rundlet/rundlet/sandbox"
-	"github.com/rundlet/rundlet/store"
 )
 
 // Orphan is a snapshot, a machine or a sandbox that was set aside.
@@ -27,7 +27,7 @@ type Orphan struct {
 // Orphans lists the orphans and the quarantined sandboxes of a state directory;
 // nothing if it has no database.
 func Orphans(ctx context.Context, dirs layout.Layout) ([]Orphan, error) {
-	db, err := store.OpenReadOnly(ctx, dirs.Database())
+	db, err := statedir.OpenToRead(ctx, dirs)
 	if errors.Is(err, fs.ErrNotExist) {
 		return []Orphan{}, nil
 	}

@@ -88,7 +88,8 @@ func TestCommandsRefuseANewerStateDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "backup")
-	for _, command := range [][]string{{"keys", "ls"}, {"keys", "create"}, {"keys", "rm", id}, {"backup", file}} {
+	for _, command := range [][]string{{"keys", "ls"}, {"keys", "create"}, {"keys", "rm", id}, {"backup", file}, {"env"},
+		{"orphan", "ls"}, {"orphan", "rm", "x"}, {"sandbox", "ls", "--killed"}} {
 		_, err := cli(t, command...)
 		var newer *format.NewerError
 		if !errors.As(err, &newer) || newer.Found != 2 || newer.Known != statedir.Format {

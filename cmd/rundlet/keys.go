@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rundlet/rundlet/e2b"
+	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/node/keys"
 	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/store"
@@ -21,7 +22,7 @@ func newKeys(o *options) *cobra.Command {
 	var name string
 	create := &cobra.Command{
 		Use: "create", Short: "Create an API key and print it (it cannot be shown again)", Args: cobra.NoArgs,
-		RunE: withKeys(o, store.OpenAsItIs, func(cmd *cobra.Command, known keys.Store, _ []string) error {
+		RunE: withKeys(o, statedir.OpenToChange, func(cmd *cobra.Command, known keys.Store, _ []string) error {
 			key, text, err := known.Create(cmd.Context(), name)
 			if err != nil {
 				return err
@@ -55,7 +56,7 @@ func newKeys(o *options) *cobra.Command {
 		},
 		&cobra.Command{
 			Use: "rm ID", Short: "Remove an API key; requests with it are refused from then on", Args: cobra.ExactArgs(1),
-			RunE: withKeys(o, store.OpenAsItIs, func(cmd *cobra.Command, known keys.Store, args []string) error {
+			RunE: withKeys(o, statedir.OpenToChange, func(cmd *cobra.Command, known keys.Store, args []string) error {
 				if err := known.Remove(cmd.Context(), args[0]); err != nil {
 					return fmt.Errorf("remove key %q: %w", args[0], err)
 				}
@@ -81,14 +82,14 @@ func keyLines(list []e2b.Key) []keyLine {
 	return out
 }
 
-type opener func(context.Context, string) (*store.Store, error)
+type opener func(context.Context, layout.Layout) (*store.Store, error)
 
 // openToRead opens a database for reading, and creates an empty one before the first
 // start.
-func openToRead(ctx context.Context, path string) (*store.Store, error) {
-	db, err := store.OpenReadOnly(ctx, path)
+func openToRead(ctx context.Context, dirs layout.Layout) (*store.Store, error) {
+	db, err := statedir.OpenToRead(ctx, dirs)
 	if errors.Is(err, fs.ErrNotExist) {
-		return store.OpenAsItIs(ctx, path)
+		return statedir.OpenToChange(ctx, dirs)
 	}
 	return db, err
 }
@@ -99,10 +100,7 @@ func withKeys(o *options, open opener, f func(*cobra.Command, keys.Store, []stri
 		if err != nil {
 			return err
 		}
-		if err := statedir.CheckFormat(dirs); err != nil {
-			return err
-		}
-		db, err := open(cmd.Context(), dirs.Database())
+		db, err := open(cmd.Context(), dirs)
 		if err != nil {
 			return err
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rundlet/rundlet/node"
-	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/node/statedir"
 )
 
 func newOrphan(o *options) *cobra.Command {
@@ -65,7 +65,7 @@ func newOrphanRm(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			db, err := store.OpenAsItIs(cmd.Context(), dirs.Database())
+			db, err := statedir.OpenToChange(cmd.Context(), dirs)
 			if err != nil {
 				return err
 			}

@@ -102,7 +102,7 @@ func listKilled(cmd *cobra.Command, o *options) error {
 	if err != nil {
 		return err
 	}
-	db, err := openToRead(cmd.Context(), dirs.Database())
+	db, err := openToRead(cmd.Context(), dirs)
 	if err != nil {
 		return err
 	}

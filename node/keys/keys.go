@@ -115,7 +115,7 @@ func Default(ctx context.Context, db *store.Store, dirs layout.Layout) (string, 
 // Known returns the operator's own key, and writes only if there is none.
 func Known(ctx context.Context, dirs layout.Layout) (string, error) {
 	if text := ReadDefault(dirs); text != "" {
-		db, err := store.OpenReadOnly(ctx, dirs.Database())
+		db, err := statedir.OpenToRead(ctx, dirs)
 		if err == nil {
 			_, err = New(db).Verify(ctx, text)
 			db.Close()
@@ -127,7 +127,7 @@ func Known(ctx context.Context, dirs layout.Layout) (string, error) {
 			return "", err
 		}
 	}
-	db, err := store.OpenAsItIs(ctx, dirs.Database())
+	db, err := statedir.OpenToChange(ctx, dirs)
 	if err != nil {
 		return "", err
 	}

@@ -30,7 +30,7 @@ func CheckDatabase(ctx context.Context, dirs layout.Layout) error {
 	case info.Size() == 0:
 		what = "the database is an empty file"
 	default:
-		db, err := store.OpenReadOnly(ctx, dirs.Database())
+		db, err := OpenToRead(ctx, dirs)
 		if err != nil {
 			return err
 		}
@@ -55,6 +55,25 @@ func OpenDatabase(ctx context.Context, dirs layout.Layout) (*store.Store, error)
 			Hint: fmt.Sprintf("restore a backup: rundlet restore FILE; or move %s* away and start with an empty database, which makes everything an orphan: rundlet serve --accept-empty-database", dirs.Database())}
 	}
 	return db, err
+}
+
+// OpenToRead opens the database for a command that changes nothing, beside a daemon. It
+// refuses the state directory of a newer program; fs.ErrNotExist if there is no database.
+func OpenToRead(ctx context.Context, dirs layout.Layout) (*store.Store, error) {
+	if err := CheckFormat(dirs); err != nil {
+		return nil, err
+	}
+	return store.OpenReadOnly(ctx, dirs.Database())
+}
+
+// OpenToChange opens the database, or makes an empty one, for a command that may run
+// beside a daemon. It refuses the state directory of a newer program, which may keep
+// elsewhere what the command would write, and does not migrate the database of an older.
+func OpenToChange(ctx context.Context, dirs layout.Layout) (*store.Store, error) {
+	if err := CheckFormat(dirs); err != nil {
+		return nil, err
+	}
+	return store.OpenAsItIs(ctx, dirs.Database())
 }
 
 // driverFiles counts the snapshots of drivers in the state directory, and the

@@ -47,7 +47,7 @@ func Canonical(ctx context.Context, dirs layout.Layout) (_ layout.Layout, err er
 // pathsOfSaved are those of the state directory in the rows of sandboxes that are
 // not killed, and of snapshots. Errors of the database are reported elsewhere.
 func pathsOfSaved(ctx context.Context, dirs layout.Layout) (map[string]bool, error) {
-	db, err := store.OpenReadOnly(ctx, dirs.Database())
+	db, err := OpenToRead(ctx, dirs)
 	if err != nil {
 		return nil, nil
 	}
