@@ -181,7 +181,16 @@ var hangingRules = slices.Concat(
 			}
 			var ids []string
 			var lost map[string]string
-			e.ok(e.await("adopt", func() error { ids, lost = e.adopt(); return nil }))
+			e.ok(e.await("adopt", func() error {
+				e.d = e.h.Reopen(e.T, e.d)
+				views, gone, err := e.d.(vm.Adopter).Adopt(e.ctx)
+				for _, v := range views {
+					ids = append(ids, v.ID)
+				}
+				slices.Sort(ids)
+				lost = gone
+				return err
+			}))
 			if !slices.Equal(ids, []string{"a", "b", "c"}) || len(lost) > 0 {
 				e.Fatalf("adopted %q, lost %q", ids, lost)
 			}
