@@ -26,11 +26,11 @@ import (
 // rescue and for measuring the bare mechanism; the agent is the ordinary way.
 // The caller sets the streams, which should be pipes, and runs it.
 func (d *Driver) ExecCommand(id string, args ...string) (*exec.Cmd, error) {
-	m, err := d.find("exec", id)
+	m, err := d.machines.find("exec", id)
 	if err != nil {
 		return nil, err
 	}
-	if status, _ := d.state(m); status != vm.StatusRunning {
+	if status, _ := d.machines.state(m); status != vm.StatusRunning {
 		return nil, vm.TransitionError("exec", id, status, vm.StatusRunning)
 	}
 	flags := runscFlags(m.spec, d.conf.pendingDir())
@@ -46,11 +46,11 @@ func (d *Driver) ExecCommand(id string, args ...string) (*exec.Cmd, error) {
 // and file server. Its memory and processor time are charged to them and to their
 // children.
 func (d *Driver) Processes(id string) ([]int, error) {
-	m, err := d.find("processes", id)
+	m, err := d.machines.find("processes", id)
 	if err != nil {
 		return nil, err
 	}
-	if status, _ := d.state(m); status != vm.StatusRunning && status != vm.StatusStopped || m.sandbox == nil {
+	if status, _ := d.machines.state(m); status != vm.StatusRunning && status != vm.StatusStopped || m.sandbox == nil {
 		return nil, vm.TransitionError("processes", id, status, vm.StatusRunning)
 	}
 	pids := []int{m.sandbox.pid}
@@ -101,7 +101,7 @@ func (d *Driver) Bare(spec vm.Spec) (run, destroy func() error, err error) {
 		b.conf, err = runscConfig(d.conf, spec, bundle)
 	}
 	if err = errors.Join(err, writeBundle(bundle, spec, nil, 0, images, d.conf.setUIDFor(from), oneLayer(spec, from))); err != nil {
-		d.removeFiles(b.key)
+		d.conf.removeFiles(b.key)
 		return nil, nil, failure("bare restore", b.key, nil, err)
 	}
 	return b.run, b.destroy, nil
@@ -136,6 +136,6 @@ func (b *bare) destroy() error {
 			err = fmt.Errorf("destroy bare sandbox: %w", brief(err))
 		}
 	}
-	b.d.removeFiles(b.key)
+	b.d.conf.removeFiles(b.key)
 	return err
 }

@@ -65,7 +65,7 @@ func TestSuiteCrashChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.halfWay = func(op, id string) error {
+	d.points.halfWay = func(op, id string) error {
 		if op == c.Call.Point() && id == c.Call.ID {
 			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 			select {}

@@ -19,29 +19,28 @@ func (c Config) stateFile(key string) string {
 }
 
 // writeState writes the state file such that it is never seen half.
-func (d *Driver) writeState(m *machine, status container.Status) error {
+func (m *machine) writeState(file string, status container.Status) error {
 	m.c.Status = status
-	return writeJSON(d.conf.stateFile(m.key), m.c)
+	return writeJSON(file, m.c)
 }
 
-// container makes gVisor's object for the sandbox of a machine from the
-// machine's own record.
-func (d *Driver) container(m *machine) *container.Container {
+// container makes gVisor's object for the sandbox of a machine from what its record says.
+func (m *machine) container(conf Config) *container.Container {
 	id := container.FullID{SandboxID: m.key, ContainerID: m.key}
 	c := &container.Container{
 		ID:        m.key,
 		Spec:      ociSpec(m.spec, m.oneLayer),
-		BundleDir: d.conf.bundle(m.key),
+		BundleDir: conf.bundle(m.key),
 		CreatedAt: m.created,
 		Status:    container.Created,
-		Saver:     container.StateFile{RootDir: d.conf.rootDir(), ID: id},
+		Saver:     container.StateFile{RootDir: conf.rootDir(), ID: id},
 		Sandbox: &sandbox.Sandbox{
 			ID:                m.key,
 			StartTime:         m.created,
-			ControlSocketPath: filepath.Join(d.conf.rootDir(), fmt.Sprintf("runsc-%s.sock", m.key)),
+			ControlSocketPath: filepath.Join(conf.rootDir(), fmt.Sprintf("runsc-%s.sock", m.key)),
 		},
 	}
-	c.Sandbox.SetRootDir(d.conf.rootDir())
+	c.Sandbox.SetRootDir(conf.rootDir())
 	c.Sandbox.Pid.Store(m.sandbox.pid)
 	if m.gofer != nil {
 		c.GoferPid.Store(m.gofer.pid)

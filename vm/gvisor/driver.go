@@ -42,23 +42,19 @@ type Driver struct {
 	// headroom counts what saves and restores may take of the host.
 	headroom headroom
 	node     nodeGroup
-	// halfWay, if not nil, is called in the middle of each lifecycle step; an
-	// error fails the step there. Tests set it before the first call.
-	halfWay func(op, id string) error
-
-	mu       sync.Mutex // Guards machines and the view fields of each.
-	machines map[string]*machine
-	closed   bool
+	points   failpoints
+	machines *table
+	records  records
 }
 
-// machine is one sandbox. turn serialises what changes it; Driver.mu guards the
+// machine is one sandbox. turn serialises what changes it; the table's lock guards the
 // fields that queries read.
 type machine struct {
 	turn turn.Turn
 	asks turn.Turn // Of the requests that change nothing: one at a time.
 	key  string    // Names its files, its control group and its container.
 
-	// Guarded by Driver.mu.
+	// Guarded by table.mu.
 	id         string
 	status     vm.Status // Empty until Create has succeeded.
 	exitReason string
@@ -189,27 +185,22 @@ func New(conf Config) (*Driver, error) {
 		limits:   conf.Cgroups != "off" && cgroups.Mounted() != "none",
 		version:  gvisorVersion(),
 		node:     nodeGroup{limits: node},
-		machines: map[string]*machine{},
+		points:   failpoints{step: conf.Failpoint},
+		machines: newTable(),
 	}
-	d.headroom.available = d.available
+	d.records = records{conf, d.machines}
+	d.headroom.available = d.node.available
 	return d, nil
 }
 
 // Close stops watching. Running machines go on running, for a later driver
 // value with the same directories to adopt. No call may be in progress.
 func (d *Driver) Close() error {
-	d.mu.Lock()
-	if d.closed {
-		d.mu.Unlock()
+	machines, first := d.machines.close()
+	if !first {
 		return nil
 	}
-	d.closed = true
-	var all []*machine
-	for _, m := range d.machines {
-		all = append(all, m)
-	}
-	d.mu.Unlock()
-	for _, m := range all {
+	for _, m := range machines {
 		m.release()
 	}
 	// File servers live in an empty network namespace that gVisor pins here;
@@ -266,84 +257,20 @@ func (d *Driver) Info() vm.Info {
 	}
 }
 
-// acquire finds a machine and waits for its turn. The caller gives it back. The
-// machine may have been renamed or destroyed meanwhile.
-func (d *Driver) acquire(ctx context.Context, op, id string) (*machine, error) {
-	for {
-		m, err := d.find(op, id)
-		if err != nil {
-			return nil, err
-		}
-		if err := m.turn.Lock(ctx, op); err != nil {
-			return nil, failure(op, id, nil, err)
-		}
-		if again, _ := d.find(op, id); again == m {
-			return m, nil
-		}
-		m.turn.Unlock() // Renamed meanwhile.
-	}
-}
-
 // do runs f, which asks the sentry for something, in the machine's turn. gVisor
 // knows no context and a sentry can hang: when ctx ends, the caller is let go,
 // and f keeps the turn until it returns.
 func (d *Driver) do(ctx context.Context, op, id string, f func(m *machine) error) error {
-	m, err := d.acquire(ctx, op, id)
+	m, err := d.machines.acquire(ctx, op, id)
 	if err != nil {
 		return err
 	}
 	return failure(op, id, nil, m.turn.Run(ctx, turn.Grace, func() error {
-		if _, exit := d.state(m); m.unsure && exit == "" {
-			if err := d.settle(m); err != nil {
+		if _, exit := d.machines.state(m); m.unsure && exit == "" {
+			if err := d.records.settle(m); err != nil {
 				return fmt.Errorf("%w: its state is not known: %w", vm.ErrUnavailable, err)
 			}
 		}
 		return f(m)
 	}))
-}
-
-// find returns a machine whose creation has succeeded.
-func (d *Driver) find(op, id string) (*machine, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return nil, failure(op, id, vm.ErrUnavailable, errClosed)
-	}
-	if m := d.machines[id]; m != nil && m.status != "" {
-		return m, nil
-	}
-	return nil, failure(op, id, vm.ErrNotFound, nil)
-}
-
-var errClosed = errors.New("the driver is closed")
-
-// state reads what decides whether an operation is allowed.
-func (d *Driver) state(m *machine) (status vm.Status, exitReason string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return m.status, m.exitReason
-}
-
-// point is the fail point of a lifecycle step.
-func (d *Driver) point(op, id string) error {
-	if d.halfWay == nil {
-		return nil
-	}
-	return d.halfWay(op, id)
-}
-
-// step reports to tests how far an operation has come.
-func (d *Driver) step(step, id string) {
-	if d.conf.Failpoint != nil {
-		d.conf.Failpoint(step, id)
-	}
-}
-
-// setStatus changes a machine's status unless its processes have ended.
-func (d *Driver) setStatus(m *machine, status vm.Status) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if m.exitReason == "" {
-		m.status = status
-	}
 }

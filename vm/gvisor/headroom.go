@@ -84,7 +84,7 @@ type memoryLimit struct {
 
 // liftForSave raises a machine's memory limit by what saving it may take. It
 // fails before anything is done if the host lacks that. The caller calls lower.
-func (d *Driver) liftForSave(m *machine) (lower func(), err error) {
+func (m *machine) liftForSave(host *headroom) (lower func(), err error) {
 	if !m.limited() {
 		return func() {}, nil
 	}
@@ -97,7 +97,7 @@ func (d *Driver) liftForSave(m *machine) (lower func(), err error) {
 		return nil, err
 	}
 	need := saveFactor*own + saveThread*threads + leastHeadroom
-	free, err := d.headroom.grant(need)
+	free, err := host.grant(need)
 	if err != nil {
 		return nil, err
 	}
@@ -117,12 +117,12 @@ func (d *Driver) liftForSave(m *machine) (lower func(), err error) {
 
 // liftForRestore is liftForSave for a machine that is to load the images in dir
 // and has no processes yet.
-func (d *Driver) liftForRestore(m *machine, dir string) (lower func(), err error) {
+func (m *machine) liftForRestore(host *headroom, dir string) (lower func(), err error) {
 	if !m.limited() {
 		return func() {}, nil
 	}
 	need := restoreHeadroom(dir)
-	free, err := d.headroom.grant(need)
+	free, err := host.grant(need)
 	if err != nil {
 		return nil, err
 	}

@@ -93,9 +93,7 @@ func groupUse(tb testing.TB, d *Driver, id string) use {
 }
 
 func readUse(d *Driver, id string) (u use, err error) {
-	d.mu.Lock()
-	m := d.machines[id]
-	d.mu.Unlock()
+	m := d.unfinished(id)
 	if m == nil || m.group == nil {
 		return u, os.ErrNotExist
 	}

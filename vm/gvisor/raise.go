@@ -18,7 +18,7 @@ import (
 // program in it, as root. A guest whose root has none, or another one under that
 // name, keeps what it has.
 func (d *Driver) raise(m *machine) {
-	if status, _ := d.state(m); status != vm.StatusRunning {
+	if status, _ := d.machines.state(m); status != vm.StatusRunning {
 		return
 	}
 	paths := d.conf.setUIDFor(&manifest{SetUID: m.setUID})
@@ -35,5 +35,5 @@ func (d *Driver) raise(m *machine) {
 	}
 	go func() { _, _ = m.c.Sandbox.WaitPID(m.key, pid) }() // The sentry keeps its exit status until it is asked for it.
 	m.setUID = slices.Concat(m.setUID, paths)
-	d.recordStatus(m, container.Running) // If it fails, the next daemon does it again.
+	d.records.status(m, container.Running) // If it fails, the next daemon does it again.
 }

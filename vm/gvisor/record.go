@@ -11,9 +11,12 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/runsc/cgroup"
+	"gvisor.dev/gvisor/runsc/container"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 // recordFormat is the version of record. 1 is the first; a record without a number has
@@ -95,10 +98,38 @@ func (c Config) bundle(key string) string     { return filepath.Join(c.machinesD
 func (c Config) recordFile(key string) string { return filepath.Join(c.machinesDir(), key+".json") }
 func (c Config) cgroupPath(key string) string { return filepath.Join(c.cgroupParent(), key) }
 
-// writeRecord records the machine under an id; from is the one before it while
+// records writes what the next process should know of the machines of a table. The holder
+// of a machine's turn calls it.
+type records struct {
+	conf     Config
+	machines *table
+}
+
+// write records the machine under an id; from is the one before it while
 // snapshots are on their way.
-func (d *Driver) writeRecord(m *machine, id, from string) error {
-	status, _ := d.state(m)
+func (w records) write(m *machine, id, from string) error {
+	status, _ := w.machines.state(m)
+	r := m.record(id, from, status)
+	return writeJSON(w.conf.recordFile(m.key), &r) // CgroupJSON needs a pointer.
+}
+
+// settled sets and records a status that a machine is known to have.
+func (w records) settled(m *machine, status vm.Status, runsc container.Status) {
+	w.machines.setStatus(m, status)
+	w.status(m, runsc)
+}
+
+// status writes what only helps: the record, if the sentry does not answer
+// the next daemon, and the file of gVisor's own command line.
+func (w records) status(m *machine, runsc container.Status) {
+	if w.machines.isClosed() {
+		return // An abandoned call came back; the files are another driver value's.
+	}
+	_ = w.write(m, m.id, "")
+	_ = m.writeState(w.conf.stateFile(m.key), runsc)
+}
+
+func (m *machine) record(id, from string, status vm.Status) record {
 	r := record{Format: recordFormat, ID: id, From: from, Status: status, Resume: m.resume, Key: m.key, BootID: bootID(), Created: m.created, Spec: m.spec,
 		Pending: m.pending, Cold: m.cold && m.pending != "", SetUID: m.setUID, OneLayer: m.oneLayer}
 	if m.group != nil {
@@ -110,23 +141,69 @@ func (d *Driver) writeRecord(m *machine, id, from string) error {
 	if m.gofer != nil {
 		r.GoferPID, r.GoferStart = m.gofer.pid, m.gofer.start
 	}
-	return writeJSON(d.conf.recordFile(m.key), &r) // CgroupJSON needs a pointer.
+	return r
 }
 
 // removeFiles deletes everything that a machine has in the file system except
 // its snapshots and the record, which is what finds the rest.
-func (d *Driver) removeFiles(key string) {
-	root := d.conf.rootDir()
-	state := d.conf.stateFile(key)
+func (c Config) removeFiles(key string) {
+	root := c.rootDir()
+	state := c.stateFile(key)
 	lock := strings.TrimSuffix(state, ".state") + ".lock"
 	for _, file := range []string{state, state + ".tmp", lock, filepath.Join(root, "runsc-"+key+".sock")} {
 		_ = os.Remove(file)
 	}
-	_ = os.RemoveAll(filepath.Join(d.conf.pendingDir(), key))
-	_ = os.RemoveAll(d.conf.bundle(key))
+	_ = os.RemoveAll(filepath.Join(c.pendingDir(), key))
+	_ = os.RemoveAll(c.bundle(key))
 }
 
 func (c Config) removeRecord(key string) {
 	_ = os.Remove(c.recordFile(key) + ".tmp")
 	_ = os.Remove(c.recordFile(key))
+}
+
+// clean frees the objects that dead machines left. It signals only processes whose command
+// line names the machine's bundle.
+func (c Config) clean(keys []string) {
+	bundles := map[string]bool{}
+	for _, key := range keys {
+		bundles[c.bundle(key)] = true
+	}
+	for bundle, pids := range strays(bundles) {
+		for _, pid := range pids {
+			killStray(pid, bundle)
+		}
+	}
+	for _, key := range keys {
+		if r, err := readRecord(c.recordFile(key)); err == nil && r.BootID == bootID() {
+			killRecorded(r.SandboxPID, r.SandboxStart)
+			killRecorded(r.GoferPID, r.GoferStart)
+		}
+		// By name: the group may be older than the record, or the record damaged.
+		cgroups.RemoveAt(c.cgroupPath(key))
+		c.removeFiles(key)
+		c.removeRecord(key)
+	}
+}
+
+// cleanPending removes images that no machine waits to load, half-made and
+// half-deleted snapshots, directories for snapshots that were not made, files of layers that were not unlinked in time, and
+// all that is left of earlier boots.
+func (c Config) cleanPending(keys map[string]bool) {
+	boots, _ := os.ReadDir(c.allPending())
+	for _, boot := range boots {
+		if boot.Name() != bootID() {
+			_ = os.RemoveAll(filepath.Join(c.allPending(), boot.Name()))
+		}
+	}
+	owners, _ := os.ReadDir(c.snapshotsDir())
+	for _, owner := range owners {
+		_ = unix.Rmdir(filepath.Join(c.snapshotsDir(), owner.Name())) // Succeeds if it is empty.
+	}
+	entries, _ := os.ReadDir(c.pendingDir())
+	for _, entry := range entries {
+		if !keys[entry.Name()] {
+			_ = os.RemoveAll(filepath.Join(c.pendingDir(), entry.Name()))
+		}
+	}
 }

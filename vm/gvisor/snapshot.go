@@ -53,7 +53,7 @@ func (d *Driver) save(ctx context.Context, id, snapshot string, onlyFiles bool) 
 
 // snapshot must be called by the holder of m.turn.
 func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, onlyFiles bool) (err error) {
-	status, exit := d.state(m)
+	status, exit := d.machines.state(m)
 	if exit != "" || status != vm.StatusRunning && status != vm.StatusStopped || m.pending != "" && m.cold != onlyFiles {
 		return vm.TransitionError("snapshot", m.id, status, status)
 	}
@@ -61,7 +61,7 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 	if exists(dir) {
 		return fmt.Errorf("%w: snapshot %s", vm.ErrAlreadyExists, snapshot)
 	}
-	lower, err := d.liftForSave(m)
+	lower, err := m.liftForSave(&d.headroom)
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 			_ = os.RemoveAll(staging)
 		}
 	}()
-	d.step(stepSnapshotStaging, m.id)
+	d.points.reached(stepSnapshotStaging, m.id)
 	switch {
 	case m.pending != "":
 		err = linkImages(m.pending, staging)
@@ -89,21 +89,19 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 	if err = m.outOfMemory("saving it", kills, err); err != nil {
 		return err
 	}
-	d.step(stepSnapshotSaved, m.id)
-	if err := errors.Join(d.point("snapshot", m.id), ctx.Err()); err != nil {
+	d.points.reached(stepSnapshotSaved, m.id)
+	if err := errors.Join(d.points.inject("snapshot", m.id), ctx.Err()); err != nil {
 		return err
 	}
 	if err := d.seal(m, staging, onlyFiles); err != nil {
 		return err
 	}
-	d.step(stepSnapshotSealed, m.id)
+	d.points.reached(stepSnapshotSealed, m.id)
 	if err := d.commit(m.id, staging, dir); err != nil {
 		return err
 	}
-	d.step(stepSnapshotCommitted, m.id)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	m.snapshots = append(m.snapshots, snapshot)
+	d.points.reached(stepSnapshotCommitted, m.id)
+	d.machines.saved(m, snapshot)
 	return nil
 }
 
@@ -190,7 +188,7 @@ func (d *Driver) commit(id, staging, dir string) error {
 		if err := os.MkdirAll(parent, 0o700); err != nil {
 			return err
 		}
-		d.step(stepSnapshotParent, id)
+		d.points.reached(stepSnapshotParent, id)
 		err := os.Rename(staging, dir)
 		if again && errors.Is(err, fs.ErrNotExist) {
 			continue // Another process took it for the rest of a deletion.

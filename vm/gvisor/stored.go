@@ -59,8 +59,8 @@ func (d *Driver) DeleteSnapshot(ctx context.Context, vmID, snapshot string) erro
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return failure("delete snapshot", vmID, nil, err)
 	}
-	d.step(stepDeleteMoved, vmID)
-	d.forgetSnapshot(vmID, snapshot)
+	d.points.reached(stepDeleteMoved, vmID)
+	d.machines.deleted(vmID, snapshot)
 	return failure("delete snapshot", vmID, nil, os.RemoveAll(trash))
 }
 
