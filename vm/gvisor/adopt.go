@@ -16,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/files"
 )
 
 // answerTime is how long Adopt waits for a sentry to answer, and adoptions how
@@ -44,7 +45,7 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 	if err := ctx.Err(); err != nil {
 		return nil, nil, failure("adopt", "", nil, err)
 	}
-	entries, err := os.ReadDir(d.conf.machinesDir())
+	entries, err := os.ReadDir(d.dirs.Machines())
 	if err != nil {
 		return nil, nil, failure("adopt", "", nil, err)
 	}
@@ -58,7 +59,7 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 			continue
 		}
 		keys[key] = true
-		r, err := readRecord(d.conf.recordFile(key))
+		r, err := readRecord(d.dirs.Record(key))
 		if errors.As(err, new(*fs.PathError)) || errors.As(err, new(*format.NewerError)) {
 			return nil, nil, failure("adopt", key, nil, err)
 		}
@@ -71,7 +72,7 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 	}
 	if d.limits && len(found) > 0 {
 		// Of an earlier version they have none. What fails here fails the next create.
-		_ = d.node.limit(d.conf.cgroupParent())
+		_ = d.node.limit(d.dirs.CgroupParent())
 	}
 	adoptAll(ctx, found, d.adopt)
 	for _, a := range found {
@@ -91,11 +92,11 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 			dead = append(dead, name)
 		}
 	}
-	d.conf.clean(dead)
+	clean(d.dirs, dead)
 	if err != nil {
 		return adopted, lost, err
 	}
-	d.conf.cleanPending(d.machines.keys())
+	d.dirs.RemoveUnclaimed(d.machines.keys)
 	return adopted, lost, nil
 }
 
@@ -161,14 +162,14 @@ func readRecord(file string) (record, error) {
 
 // adopt takes over one machine. The error is a lostError if it is gone.
 func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
-	if r.BootID != bootID() {
+	if r.BootID != files.BootID() {
 		return nil, lostError("the host was restarted")
 	}
 	if r.SandboxPID == 0 {
 		return nil, errIncomplete
 	}
 	if r.From != "" {
-		_ = moveSnapshots(d.conf, r.From, r.ID) // The renaming is complete now.
+		_ = moveSnapshots(d.dirs, r.From, r.ID) // The renaming is complete now.
 	}
 	m := newMachine(r.ID, r.Key)
 	m.created, m.spec, m.pending, m.cold, m.resume, m.setUID, m.oneLayer = r.Created, r.Spec, r.Pending, r.Cold, r.Resume, r.SetUID, r.OneLayer
@@ -193,15 +194,15 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 			return nil, err
 		}
 	}
-	bundle := d.conf.bundle(r.Key)
-	if m.runsc, err = runscConfig(d.conf, m.spec, bundle); err != nil {
+	bundle := d.dirs.Bundle(r.Key)
+	if m.runsc, err = runscConfig(d.dirs, d.conf.Debug, m.spec, bundle); err != nil {
 		return nil, err
 	}
-	m.c = m.container(d.conf)
+	m.c = m.container(d.dirs)
 	if m.console, err = openConsole(filepath.Join(bundle, consoleFile)); err != nil {
 		m.console = noConsole() // A machine is worth more than what it prints.
 	}
-	m.snapshots = snapshotsOnDisk(d.conf, r.ID)
+	m.snapshots = snapshotsOnDisk(d.dirs, r.ID)
 	if err := d.meet(ctx, m); err != nil {
 		return nil, err
 	}
@@ -246,4 +247,28 @@ func (d *Driver) meet(ctx context.Context, m *machine) error {
 	}
 	d.machines.assume(m)
 	return nil
+}
+
+// clean frees the objects that dead machines left. It signals only processes whose command
+// line names the machine's bundle.
+func clean(dirs files.Dirs, keys []string) {
+	bundles := map[string]bool{}
+	for _, key := range keys {
+		bundles[dirs.Bundle(key)] = true
+	}
+	for bundle, pids := range strays(bundles) {
+		for _, pid := range pids {
+			killStray(pid, bundle)
+		}
+	}
+	for _, key := range keys {
+		if r, err := readRecord(dirs.Record(key)); err == nil && r.BootID == files.BootID() {
+			killRecorded(r.SandboxPID, r.SandboxStart)
+			killRecorded(r.GoferPID, r.GoferStart)
+		}
+		// By name: the group may be older than the record, or the record damaged.
+		cgroups.RemoveAt(dirs.Cgroup(key))
+		dirs.RemoveMachine(key)
+		dirs.RemoveRecord(key)
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"gvisor.dev/gvisor/runsc/specutils"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/files"
 )
 
 // The methods of this file are those of bench/local.Driver: they run gVisor without
@@ -33,8 +34,8 @@ func (d *Driver) ExecCommand(id string, args ...string) (*exec.Cmd, error) {
 	if status, _ := d.machines.state(m); status != vm.StatusRunning {
 		return nil, vm.TransitionError("exec", id, status, vm.StatusRunning)
 	}
-	flags := runscFlags(m.spec, d.conf.pendingDir())
-	argv := []string{"runsc", "--root=" + d.conf.rootDir()}
+	flags := runscFlags(m.spec, d.dirs.Pending())
+	argv := []string{"runsc", "--root=" + d.dirs.Root()}
 	for _, name := range slices.Sorted(maps.Keys(flags)) {
 		argv = append(argv, "--"+name+"="+flags[name])
 	}
@@ -90,18 +91,18 @@ func (d *Driver) Bare(spec vm.Spec) (run, destroy func() error, err error) {
 			return nil, nil, failure("bare restore", "", nil, err)
 		}
 	}
-	b := &bare{d: d, key: newKey(), images: images, spec: spec}
-	bundle := d.conf.bundle(b.key)
+	b := &bare{d: d, key: files.NewKey(), images: images, spec: spec}
+	bundle := d.dirs.Bundle(b.key)
 	if err := os.Mkdir(bundle, 0o700); err != nil {
 		return nil, nil, failure("bare restore", b.key, nil, err)
 	}
 	con, err := openConsole(filepath.Join(bundle, consoleFile))
 	if err == nil {
 		con.finish()
-		b.conf, err = runscConfig(d.conf, spec, bundle)
+		b.conf, err = runscConfig(d.dirs, d.conf.Debug, spec, bundle)
 	}
 	if err = errors.Join(err, writeBundle(bundle, spec, nil, 0, images, d.conf.setUIDFor(from), oneLayer(spec, from))); err != nil {
-		d.conf.removeFiles(b.key)
+		d.dirs.RemoveMachine(b.key)
 		return nil, nil, failure("bare restore", b.key, nil, err)
 	}
 	return b.run, b.destroy, nil
@@ -110,7 +111,7 @@ func (d *Driver) Bare(spec vm.Spec) (run, destroy func() error, err error) {
 // run makes the sandbox and loads the snapshot, or starts the program: two
 // library calls. The guest runs when it returns.
 func (b *bare) run() error {
-	bundle := b.d.conf.bundle(b.key)
+	bundle := b.d.dirs.Bundle(b.key)
 	oci, err := specutils.ReadSpec(bundle, b.conf)
 	if err != nil {
 		return failure("bare restore", b.key, nil, err)
@@ -136,6 +137,6 @@ func (b *bare) destroy() error {
 			err = fmt.Errorf("destroy bare sandbox: %w", brief(err))
 		}
 	}
-	b.d.conf.removeFiles(b.key)
+	b.d.dirs.RemoveMachine(b.key)
 	return err
 }

@@ -34,7 +34,7 @@ func (d *Driver) Create(ctx context.Context, id string, spec vm.Spec) (err error
 	spec = ownSpec(spec)
 	_ = m.turn.Lock(context.WithoutCancel(ctx), "create") // Not shared yet.
 	return failure("create", id, nil, m.turn.Run(ctx, turn.Bound, func() error {
-		bundle, finished := d.conf.bundle(m.key), make(chan struct{})
+		bundle, finished := d.dirs.Bundle(m.key), make(chan struct{})
 		defer close(finished)
 		stop := context.AfterFunc(ctx, func() { breakOff(bundle, finished) })
 		defer stop()
@@ -104,12 +104,12 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 		if m.c != nil && m.sandbox == nil {
 			_ = m.c.Destroy() // Its processes are our children: their numbers are theirs.
 		}
-		_ = m.end(d.conf, &d.points)
+		_ = m.end(d.dirs, &d.points)
 	}()
 	m.resume = ref != nil && ref.ResumeImmediately
 	if ref != nil && !m.resume {
 		// Links: the snapshot may be deleted before Start.
-		m.pending = filepath.Join(d.conf.pendingDir(), m.key)
+		m.pending = d.dirs.Images(m.key)
 		if err := linkImages(images, m.pending); err != nil {
 			return err
 		}
@@ -132,7 +132,7 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 	if !stop() || ctx.Err() != nil {
 		return ctx.Err()
 	}
-	status = d.machines.show(m, status, func() []string { return snapshotsOnDisk(d.conf, m.id) })
+	status = d.machines.show(m, status, func() []string { return snapshotsOnDisk(d.dirs, m.id) })
 	runsc := container.Created
 	if status == vm.StatusRunning {
 		runsc = container.Running
@@ -156,7 +156,7 @@ func ownSpec(spec vm.Spec) vm.Spec {
 // the point where a program can be started or a snapshot loaded. The sandbox of
 // a cold machine takes its files from images, whose manifest is from.
 func (d *Driver) boot(m *machine, images string, from *manifest) (err error) {
-	bundle := d.conf.bundle(m.key)
+	bundle := d.dirs.Bundle(m.key)
 	if err := os.Mkdir(bundle, 0o700); err != nil {
 		return err
 	}
@@ -165,10 +165,10 @@ func (d *Driver) boot(m *machine, images string, from *manifest) (err error) {
 	}
 	d.points.reached(stepCreateBundle, m.id)
 	if d.limits {
-		if err := d.node.limit(d.conf.cgroupParent()); err != nil {
+		if err := d.node.limit(d.dirs.CgroupParent()); err != nil {
 			return err
 		}
-		if m.group, err = cgroups.New(d.conf.cgroupPath(m.key), resources(m.spec, d.node.limits.SandboxTasks), m.spec.Weight); err != nil {
+		if m.group, err = cgroups.New(d.dirs.Cgroup(m.key), resources(m.spec, d.node.limits.SandboxTasks), m.spec.Weight); err != nil {
 			return err
 		}
 	}
@@ -180,7 +180,7 @@ func (d *Driver) boot(m *machine, images string, from *manifest) (err error) {
 		return err
 	}
 	d.points.reached(stepCreateRecord, m.id)
-	if m.runsc, err = runscConfig(d.conf, m.spec, bundle); err != nil {
+	if m.runsc, err = runscConfig(d.dirs, d.conf.Debug, m.spec, bundle); err != nil {
 		return err
 	}
 	oci, err := specutils.ReadSpec(bundle, m.runsc)

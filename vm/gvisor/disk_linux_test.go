@@ -229,8 +229,8 @@ func TestAdoptClearsItsPendingFilesOnly(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	layer := filepath.Join(other.conf.pendingDir(), "runsc-filestore-1")
-	earlier := filepath.Join(d.conf.allPending(), "another-boot", "default", "snapshot-1")
+	layer := filepath.Join(other.dirs.Pending(), "runsc-filestore-1")
+	earlier := filepath.Join(d.dirs.AllPending(), "another-boot", "default", "snapshot-1")
 	if err := errors.Join(os.WriteFile(layer, nil, 0o600), os.MkdirAll(earlier, 0o700)); err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/files"
 )
 
 const (
@@ -36,6 +37,7 @@ const (
 // optional interface of package vm.
 type Driver struct {
 	conf    Config
+	dirs    files.Dirs
 	own     []string // The state and the run directory, without links.
 	limits  bool     // Whether control groups are used.
 	version string
@@ -147,25 +149,15 @@ func New(conf Config) (*Driver, error) {
 	case os.Geteuid() != 0:
 		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported,
 			Err: errors.New("not running as root"), Hint: "run as root"}
-	case bootID() == "":
+	case files.BootID() == "":
 		return fail(vm.ErrUnavailable, errors.New("cannot read which boot of the host this is"))
 	}
 	if err := checkStatic(specutils.ExePath); err != nil {
 		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported, Err: err, Hint: hintStatic}
 	}
-	for _, dir := range []string{conf.rootDir(), conf.machinesDir(), conf.snapshotsDir(), conf.pendingDir()} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fail(nil, err)
-		}
-	}
-	// What is saved must not go with the name of a directory above it.
-	for dir := conf.snapshotsDir(); len(dir) >= len(filepath.Dir(conf.StateDir)); dir = filepath.Dir(dir) {
-		if err := syncFile(dir); err != nil {
-			return fail(nil, err)
-		}
-		if dir == filepath.Dir(dir) {
-			break
-		}
+	dirs := files.Dirs{State: conf.StateDir, Run: conf.RunDir, Instance: conf.Instance}
+	if err := dirs.Make(); err != nil {
+		return fail(nil, err)
 	}
 	quietLogs()
 	own := []string{conf.StateDir, conf.RunDir}
@@ -181,6 +173,7 @@ func New(conf Config) (*Driver, error) {
 	}
 	d := &Driver{
 		conf:     conf,
+		dirs:     dirs,
 		own:      own,
 		limits:   conf.Cgroups != "off" && cgroups.Mounted() != "none",
 		version:  gvisorVersion(),
@@ -188,7 +181,7 @@ func New(conf Config) (*Driver, error) {
 		points:   failpoints{step: conf.Failpoint},
 		machines: newTable(),
 	}
-	d.records = records{conf, d.machines}
+	d.records = records{dirs, d.machines}
 	d.headroom.available = d.node.available
 	return d, nil
 }
@@ -205,14 +198,14 @@ func (d *Driver) Close() error {
 	}
 	// File servers live in an empty network namespace that gVisor pins here;
 	// those that run keep it.
-	null := filepath.Join(d.conf.rootDir(), "null-netns")
+	null := filepath.Join(d.dirs.Root(), "null-netns")
 	for unix.Unmount(null, unix.MNT_DETACH) == nil {
 		// Machines created at the same time have each pinned one.
 	}
 	_ = os.Remove(null)
-	_ = unix.Rmdir(d.conf.pendingDir()) // Succeeds if no machine waits to load images.
+	_ = unix.Rmdir(d.dirs.Pending()) // Succeeds if no machine waits to load images.
 	if d.limits {
-		cgroups.RemoveAt(d.conf.cgroupParent())
+		cgroups.RemoveAt(d.dirs.CgroupParent())
 	}
 	return nil
 }

@@ -184,13 +184,13 @@ func TestFilesystemSnapshotKeepsWhatFilesAre(t *testing.T) {
 			}
 		}
 	}
-	if one, two := files(t, d, "a", "one"), files(t, d, "b", "two"); two > one+one/50 {
+	if one, two := imageBytes(t, d, "a", "one"), imageBytes(t, d, "b", "two"); two > one+one/50 {
 		t.Errorf("the snapshot grew from %d to %d bytes", one, two)
 	}
 }
 
-// files is the size of a snapshot in bytes.
-func files(t *testing.T, d *Driver, id, snapshot string) (bytes int64) {
+// imageBytes is the size of the images of a snapshot.
+func imageBytes(t *testing.T, d *Driver, id, snapshot string) (bytes int64) {
 	t.Helper()
 	info, err := d.InspectSnapshot(testContext(t), id, snapshot)
 	if err != nil {
@@ -250,7 +250,7 @@ func TestFilesystemSnapshotOfAReadOnlyRootIsEmpty(t *testing.T) {
 	if err := d.SnapshotFilesystem(testContext(t), "a", "one"); err != nil {
 		t.Fatal(err)
 	}
-	if n := files(t, d, "a", "one"); n != 0 {
+	if n := imageBytes(t, d, "a", "one"); n != 0 {
 		t.Errorf("%d bytes", n)
 	}
 	create(t, d, "b", cold(t, spec, "a", "one"))
@@ -290,5 +290,5 @@ func TestDeletedFilesDoNotPileUpInFilesystemSnapshots(t *testing.T) {
 		}
 		create(t, d, fmt.Sprint("m", i+1), cold(t, spec, id, "s"))
 	}
-	t.Errorf("the snapshot grew to %d bytes", files(t, d, "m9", "s"))
+	t.Errorf("the snapshot grew to %d bytes", imageBytes(t, d, "m9", "s"))
 }

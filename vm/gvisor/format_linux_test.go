@@ -18,9 +18,9 @@ import (
 // of it for lost, damaged or unclaimed.
 func TestUserDataOutlivesTheRecordOfANewerProgram(t *testing.T) {
 	d := newDriver(t)
-	file := d.conf.recordFile("0123456789abcdef")
+	file := d.dirs.Record("0123456789abcdef")
 	newer := []byte(`{"format":2,"id":{"now":"an object"},"key":"0123456789abcdef"}`)
-	bundle := d.conf.bundle("0123456789abcdef")
+	bundle := d.dirs.Bundle("0123456789abcdef")
 	if err := errors.Join(os.WriteFile(file, newer, 0o600), os.Mkdir(bundle, 0o700)); err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestUserDataOutlivesTheRecordOfANewerProgram(t *testing.T) {
 
 func TestTheManifestOfANewerProgramIsRefusedByName(t *testing.T) {
 	d := newDriver(t)
-	dir := d.conf.snapshotDir("i1", "s1")
+	dir := d.dirs.Snapshot("i1", "s1")
 	newer := []byte(`{"format":4,"files":["now a list"]}`)
 	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, manifestFile), newer, 0o600)); err != nil {
 		t.Fatal(err)

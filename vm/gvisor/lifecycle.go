@@ -12,6 +12,7 @@ import (
 	"gvisor.dev/gvisor/runsc/container"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/files"
 )
 
 // Start implements vm.Provider. A start that fails after gVisor began to load
@@ -136,7 +137,7 @@ func (d *Driver) Destroy(_ context.Context, id string) error {
 		d.machines.cancelDestroy(m)
 		return failure("destroy", id, nil, err)
 	}
-	if err = m.end(d.conf, &d.points); err != nil {
+	if err = m.end(d.dirs, &d.points); err != nil {
 		d.machines.notDestroyed(m)
 		return failure("destroy", id, nil, err)
 	}
@@ -146,7 +147,7 @@ func (d *Driver) Destroy(_ context.Context, id string) error {
 
 // end kills a machine's processes and frees all that the driver holds for it.
 // It can be repeated.
-func (m *machine) end(conf Config, points *failpoints) error {
+func (m *machine) end(dirs files.Dirs, points *failpoints) error {
 	if err := errors.Join(m.sandbox.kill(), m.gofer.kill()); err != nil {
 		return err
 	}
@@ -163,9 +164,9 @@ func (m *machine) end(conf Config, points *failpoints) error {
 		return err // The record stays until all is freed.
 	}
 	points.reached(stepDestroyCgroup, m.id)
-	conf.removeFiles(m.key)
+	dirs.RemoveMachine(m.key)
 	points.reached(stepDestroyFiles, m.id)
-	conf.removeRecord(m.key)
+	dirs.RemoveRecord(m.key)
 	points.reached(stepDestroyRemoved, m.id)
 	return nil
 }
@@ -225,11 +226,11 @@ func (d *Driver) Rename(ctx context.Context, oldID, newID string) error {
 
 // rename moves a machine to an id that is reserved.
 func (d *Driver) rename(m *machine, oldID, newID string) error {
-	if hasSnapshots(d.conf, newID) {
+	if hasSnapshots(d.dirs, newID) {
 		return fmt.Errorf("%w: snapshots of %s", vm.ErrAlreadyExists, newID)
 	}
 	from := ""
-	if hasSnapshots(d.conf, oldID) {
+	if hasSnapshots(d.dirs, oldID) {
 		from = oldID
 	}
 	if err := d.records.write(m, newID, from); err != nil {
@@ -238,7 +239,7 @@ func (d *Driver) rename(m *machine, oldID, newID string) error {
 	d.points.reached(stepRenameRecorded, oldID)
 	err := d.points.inject("rename", oldID)
 	if err == nil && from != "" {
-		err = moveSnapshots(d.conf, from, newID)
+		err = moveSnapshots(d.dirs, from, newID)
 	}
 	if err != nil {
 		return errors.Join(err, d.records.write(m, oldID, ""))

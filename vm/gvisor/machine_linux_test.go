@@ -215,7 +215,7 @@ func TestPreparedMachineOutlivesItsSnapshot(t *testing.T) {
 	if got := run(t, d, "b", "", "/init", "hostname"); got != "other <nil>" {
 		t.Errorf("host name %q", got)
 	}
-	if entries, _ := os.ReadDir(d.conf.pendingDir()); len(entries) > 0 {
+	if entries, _ := os.ReadDir(d.dirs.Pending()); len(entries) > 0 {
 		t.Errorf("%d files wait for a start that was", len(entries))
 	}
 	s = guestSpec(t)

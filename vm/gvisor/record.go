@@ -3,20 +3,13 @@
 package gvisor
 
 import (
-	"crypto/rand"
-	"encoding/hex"
-	"os"
-	"path/filepath"
-	"strings"
-	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/runsc/cgroup"
 	"gvisor.dev/gvisor/runsc/container"
 
 	"github.com/rundlet/rundlet/vm"
-	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/files"
 )
 
 // recordFormat is the version of record. 1 is the first; a record without a number has
@@ -57,51 +50,10 @@ type record struct {
 	GoferStart   uint64 `json:"gofer_start,omitempty"`
 }
 
-// thisBoot is the id that bootID has read.
-var thisBoot struct {
-	mu sync.Mutex
-	id string
-}
-
-// bootID names this boot of the host. Process ids mean nothing in another. It is
-// read once, by New, which fails without it: a machine whose record has another
-// one is taken for lost.
-func bootID() string {
-	thisBoot.mu.Lock()
-	defer thisBoot.mu.Unlock()
-	if thisBoot.id == "" {
-		data, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-		thisBoot.id = strings.TrimSpace(string(data))
-	}
-	return thisBoot.id
-}
-
-// newKey names a machine's files, control group and container. It is random
-// and never used again, unlike an id, so nothing old is ever mistaken for it.
-func newKey() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // Never fails.
-	return hex.EncodeToString(b[:])
-}
-
-func (c Config) allPending() string { return filepath.Join(c.StateDir, "pending") }
-
-// pendingDir holds what has no name to be found by yet or any more: half-made
-// and half-deleted snapshots, images that machines wait to load, and for a
-// moment the files of writable layers. What another boot of the host left there
-// has no owner.
-func (c Config) pendingDir() string {
-	return filepath.Join(c.allPending(), bootID(), c.Instance)
-}
-
-func (c Config) bundle(key string) string     { return filepath.Join(c.machinesDir(), key) }
-func (c Config) recordFile(key string) string { return filepath.Join(c.machinesDir(), key+".json") }
-func (c Config) cgroupPath(key string) string { return filepath.Join(c.cgroupParent(), key) }
-
 // records writes what the next process should know of the machines of a table. The holder
 // of a machine's turn calls it.
 type records struct {
-	conf     Config
+	dirs     files.Dirs
 	machines *table
 }
 
@@ -110,7 +62,7 @@ type records struct {
 func (w records) write(m *machine, id, from string) error {
 	status, _ := w.machines.state(m)
 	r := m.record(id, from, status)
-	return writeJSON(w.conf.recordFile(m.key), &r) // CgroupJSON needs a pointer.
+	return files.WriteJSON(w.dirs.Record(m.key), &r) // CgroupJSON needs a pointer.
 }
 
 // settled sets and records a status that a machine is known to have.
@@ -126,11 +78,11 @@ func (w records) status(m *machine, runsc container.Status) {
 		return // An abandoned call came back; the files are another driver value's.
 	}
 	_ = w.write(m, m.id, "")
-	_ = m.writeState(w.conf.stateFile(m.key), runsc)
+	_ = m.writeState(w.dirs.ContainerState(m.key), runsc)
 }
 
 func (m *machine) record(id, from string, status vm.Status) record {
-	r := record{Format: recordFormat, ID: id, From: from, Status: status, Resume: m.resume, Key: m.key, BootID: bootID(), Created: m.created, Spec: m.spec,
+	r := record{Format: recordFormat, ID: id, From: from, Status: status, Resume: m.resume, Key: m.key, BootID: files.BootID(), Created: m.created, Spec: m.spec,
 		Pending: m.pending, Cold: m.cold && m.pending != "", SetUID: m.setUID, OneLayer: m.oneLayer}
 	if m.group != nil {
 		r.Cgroup = m.group.CgroupJSON
@@ -142,68 +94,4 @@ func (m *machine) record(id, from string, status vm.Status) record {
 		r.GoferPID, r.GoferStart = m.gofer.pid, m.gofer.start
 	}
 	return r
-}
-
-// removeFiles deletes everything that a machine has in the file system except
-// its snapshots and the record, which is what finds the rest.
-func (c Config) removeFiles(key string) {
-	root := c.rootDir()
-	state := c.stateFile(key)
-	lock := strings.TrimSuffix(state, ".state") + ".lock"
-	for _, file := range []string{state, state + ".tmp", lock, filepath.Join(root, "runsc-"+key+".sock")} {
-		_ = os.Remove(file)
-	}
-	_ = os.RemoveAll(filepath.Join(c.pendingDir(), key))
-	_ = os.RemoveAll(c.bundle(key))
-}
-
-func (c Config) removeRecord(key string) {
-	_ = os.Remove(c.recordFile(key) + ".tmp")
-	_ = os.Remove(c.recordFile(key))
-}
-
-// clean frees the objects that dead machines left. It signals only processes whose command
-// line names the machine's bundle.
-func (c Config) clean(keys []string) {
-	bundles := map[string]bool{}
-	for _, key := range keys {
-		bundles[c.bundle(key)] = true
-	}
-	for bundle, pids := range strays(bundles) {
-		for _, pid := range pids {
-			killStray(pid, bundle)
-		}
-	}
-	for _, key := range keys {
-		if r, err := readRecord(c.recordFile(key)); err == nil && r.BootID == bootID() {
-			killRecorded(r.SandboxPID, r.SandboxStart)
-			killRecorded(r.GoferPID, r.GoferStart)
-		}
-		// By name: the group may be older than the record, or the record damaged.
-		cgroups.RemoveAt(c.cgroupPath(key))
-		c.removeFiles(key)
-		c.removeRecord(key)
-	}
-}
-
-// cleanPending removes images that no machine waits to load, half-made and
-// half-deleted snapshots, directories for snapshots that were not made, files of layers that were not unlinked in time, and
-// all that is left of earlier boots.
-func (c Config) cleanPending(keys map[string]bool) {
-	boots, _ := os.ReadDir(c.allPending())
-	for _, boot := range boots {
-		if boot.Name() != bootID() {
-			_ = os.RemoveAll(filepath.Join(c.allPending(), boot.Name()))
-		}
-	}
-	owners, _ := os.ReadDir(c.snapshotsDir())
-	for _, owner := range owners {
-		_ = unix.Rmdir(filepath.Join(c.snapshotsDir(), owner.Name())) // Succeeds if it is empty.
-	}
-	entries, _ := os.ReadDir(c.pendingDir())
-	for _, entry := range entries {
-		if !keys[entry.Name()] {
-			_ = os.RemoveAll(filepath.Join(c.pendingDir(), entry.Name()))
-		}
-	}
 }

@@ -17,15 +17,12 @@ import (
 	"gvisor.dev/gvisor/runsc/sandbox"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/files"
 )
 
 // snapshotTree guards the making and removal of the directories that hold the
 // snapshots of one machine id.
 var snapshotTree sync.Mutex
-
-func (c Config) snapshotDir(vmID, snapshot string) string {
-	return filepath.Join(c.snapshotsDir(), vmID, snapshot)
-}
 
 // Snapshot implements vm.Provider. gVisor cannot stop in the middle of saving:
 // when the context ends meanwhile the machine stays busy, and the files of the save
@@ -57,7 +54,7 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 	if exit != "" || status != vm.StatusRunning && status != vm.StatusStopped || m.pending != "" && m.cold != onlyFiles {
 		return vm.TransitionError("snapshot", m.id, status, status)
 	}
-	dir := d.conf.snapshotDir(m.id, snapshot)
+	dir := d.dirs.Snapshot(m.id, snapshot)
 	if exists(dir) {
 		return fmt.Errorf("%w: snapshot %s", vm.ErrAlreadyExists, snapshot)
 	}
@@ -67,7 +64,7 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 	}
 	defer lower()
 	kills := m.group.OOMKills()
-	staging, err := os.MkdirTemp(d.conf.pendingDir(), "snapshot-")
+	staging, err := os.MkdirTemp(d.dirs.Pending(), "snapshot-")
 	if err != nil {
 		return err
 	}
@@ -168,15 +165,15 @@ func (d *Driver) seal(m *machine, dir string, onlyFiles bool) error {
 			continue
 		}
 		out.Files[entry.Name()] = info.Size()
-		if err := syncFile(filepath.Join(dir, entry.Name())); err != nil {
+		if err := files.Sync(filepath.Join(dir, entry.Name())); err != nil {
 			return err
 		}
 	}
 	file := filepath.Join(dir, manifestFile)
-	if err := writeJSON(file, out); err != nil {
+	if err := files.WriteJSON(file, out); err != nil {
 		return err
 	}
-	return errors.Join(syncFile(file), syncFile(dir))
+	return errors.Join(files.Sync(file), files.Sync(dir))
 }
 
 // commit makes the complete snapshot in staging visible as dir.
@@ -197,17 +194,8 @@ func (d *Driver) commit(id, staging, dir string) error {
 			return err
 		}
 		// The parent may be new: then its name has to be on the disk, too.
-		return errors.Join(syncFile(parent), syncFile(filepath.Dir(parent)))
+		return errors.Join(files.Sync(parent), files.Sync(filepath.Dir(parent)))
 	}
-}
-
-func syncFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }
 
 // linkImages gives the images in from a second name in the new or empty

@@ -3,7 +3,6 @@
 package gvisor
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/files"
 )
 
 // capabilities is every capability: root in the guest is root of the guest's
@@ -221,12 +221,12 @@ func runscFlags(spec vm.Spec, layerDir string) map[string]string {
 	}
 }
 
-func runscConfig(c Config, spec vm.Spec, bundle string) (*config.Config, error) {
+func runscConfig(dirs files.Dirs, debug bool, spec vm.Spec, bundle string) (*config.Config, error) {
 	fs := flag.NewFlagSet("runsc", flag.ContinueOnError)
 	config.RegisterFlags(fs)
-	flags := runscFlags(spec, c.pendingDir())
-	flags["root"] = c.rootDir()
-	if c.Debug {
+	flags := runscFlags(spec, dirs.Pending())
+	flags["root"] = dirs.Root()
+	if debug {
 		flags["debug"] = "true"
 		flags["debug-log"] = filepath.Join(bundle, "log-%COMMAND%")
 	}
@@ -266,20 +266,8 @@ func writeBundle(bundle string, spec vm.Spec, g *cgroups.Group, tasks int64, ima
 		l.StartHeap = restoreHeadroom(images)
 	}
 	return errors.Join(
-		writeJSON(filepath.Join(bundle, "config.json"), ociSpec(spec, oneLayer)),
-		writeJSON(filepath.Join(bundle, launchFile), l))
-}
-
-func writeJSON(path string, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	temp := path + ".tmp"
-	if err := os.WriteFile(temp, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
+		files.WriteJSON(filepath.Join(bundle, "config.json"), ociSpec(spec, oneLayer)),
+		files.WriteJSON(filepath.Join(bundle, launchFile), l))
 }
 
 const cpuPeriodMicros = 100_000

@@ -17,12 +17,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/files"
 )
 
 // resolve finds the snapshot that ref names, regardless of its creator, and returns its
 // images, its manifest, and the spec of a machine made from it.
 func (d *Driver) resolve(ref *vm.SnapshotRef, want vm.Spec) (images string, m *manifest, spec vm.Spec, err error) {
-	images = d.conf.snapshotDir(ref.VMID, ref.SnapshotID)
+	images = d.dirs.Snapshot(ref.VMID, ref.SnapshotID)
 	m, err = readManifest(images)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil, spec, fmt.Errorf("%w: snapshot %s of %s", vm.ErrNotFound, ref.SnapshotID, ref.VMID)
@@ -50,9 +51,9 @@ func (d *Driver) DeleteSnapshot(ctx context.Context, vmID, snapshot string) erro
 	if err := errors.Join(vm.ValidateID(vmID), vm.ValidateSnapshotID(snapshot), ctx.Err()); err != nil {
 		return failure("delete snapshot", vmID, nil, err)
 	}
-	trash := filepath.Join(d.conf.pendingDir(), "deleted-"+newKey())
+	trash := filepath.Join(d.dirs.Pending(), "deleted-"+files.NewKey())
 	snapshotTree.Lock()
-	dir := d.conf.snapshotDir(vmID, snapshot)
+	dir := d.dirs.Snapshot(vmID, snapshot)
 	err := os.Rename(dir, trash)
 	_ = unix.Rmdir(filepath.Dir(dir)) // Succeeds for the last one only.
 	snapshotTree.Unlock()
@@ -65,15 +66,15 @@ func (d *Driver) DeleteSnapshot(ctx context.Context, vmID, snapshot string) erro
 }
 
 // snapshotsOnDisk lists the snapshots of a machine id, the oldest first.
-func snapshotsOnDisk(c Config, vmID string) []string {
-	entries, err := os.ReadDir(filepath.Join(c.snapshotsDir(), vmID))
+func snapshotsOnDisk(dirs files.Dirs, vmID string) []string {
+	entries, err := os.ReadDir(filepath.Join(dirs.Snapshots(), vmID))
 	if err != nil {
 		return nil
 	}
 	made := map[string]time.Time{}
 	var names []string
 	for _, entry := range entries {
-		if m, err := readManifest(c.snapshotDir(vmID, entry.Name())); err == nil {
+		if m, err := readManifest(dirs.Snapshot(vmID, entry.Name())); err == nil {
 			made[entry.Name()] = m.CreatedAt
 			names = append(names, entry.Name())
 		}
@@ -85,15 +86,15 @@ func snapshotsOnDisk(c Config, vmID string) []string {
 }
 
 // moveSnapshots gives a machine's snapshots to another id.
-func moveSnapshots(c Config, from, to string) error {
+func moveSnapshots(dirs files.Dirs, from, to string) error {
 	snapshotTree.Lock()
 	defer snapshotTree.Unlock()
 	// It fails if there are snapshots of that id already.
-	return os.Rename(filepath.Join(c.snapshotsDir(), from), filepath.Join(c.snapshotsDir(), to))
+	return os.Rename(filepath.Join(dirs.Snapshots(), from), filepath.Join(dirs.Snapshots(), to))
 }
 
-func hasSnapshots(c Config, vmID string) bool {
-	entries, _ := os.ReadDir(filepath.Join(c.snapshotsDir(), vmID))
+func hasSnapshots(dirs files.Dirs, vmID string) bool {
+	entries, _ := os.ReadDir(filepath.Join(dirs.Snapshots(), vmID))
 	return len(entries) > 0
 }
 
@@ -105,13 +106,13 @@ func (d *Driver) Snapshots(ctx context.Context) ([]vm.SnapshotInfo, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, failure("list snapshots", "", nil, err)
 	}
-	owners, err := os.ReadDir(d.conf.snapshotsDir())
+	owners, err := os.ReadDir(d.dirs.Snapshots())
 	if err != nil {
 		return nil, failure("list snapshots", "", nil, err)
 	}
 	var all []vm.SnapshotInfo
 	for _, owner := range owners {
-		entries, err := os.ReadDir(filepath.Join(d.conf.snapshotsDir(), owner.Name()))
+		entries, err := os.ReadDir(filepath.Join(d.dirs.Snapshots(), owner.Name()))
 		if err != nil {
 			continue // Its last snapshot was deleted meanwhile.
 		}
@@ -155,7 +156,7 @@ func (d *Driver) InspectSnapshot(ctx context.Context, vmID, snapshot string) (vm
 }
 
 func (d *Driver) inspect(vmID, snapshot string) (vm.SnapshotInfo, error) {
-	dir := d.conf.snapshotDir(vmID, snapshot)
+	dir := d.dirs.Snapshot(vmID, snapshot)
 	m, err := readManifest(dir)
 	if err != nil {
 		return vm.SnapshotInfo{}, err

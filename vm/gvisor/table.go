@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/files"
 )
 
 // table has the machines of a driver value by their ids, with what queries read of
@@ -58,7 +59,7 @@ func (t *table) reserve(id string) (*machine, error) {
 	if t.machines[id] != nil {
 		return nil, vm.ErrAlreadyExists
 	}
-	m := newMachine(id, newKey())
+	m := newMachine(id, files.NewKey())
 	t.machines[id] = m
 	return m, nil
 }
