@@ -169,7 +169,7 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 		return nil, errIncomplete
 	}
 	if r.From != "" {
-		_ = moveSnapshots(d.dirs, r.From, r.ID) // The renaming is complete now.
+		_ = d.snapshots.Move(r.From, r.ID) // The renaming is complete now.
 	}
 	m := newMachine(r.ID, r.Key)
 	m.created, m.spec, m.pending, m.cold, m.resume, m.setUID, m.oneLayer = r.Created, r.Spec, r.Pending, r.Cold, r.Resume, r.SetUID, r.OneLayer
@@ -202,7 +202,7 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 	if m.console, err = openConsole(filepath.Join(bundle, consoleFile)); err != nil {
 		m.console = noConsole() // A machine is worth more than what it prints.
 	}
-	m.snapshots = snapshotsOnDisk(d.dirs, r.ID)
+	m.snapshots = d.snapshots.Of(r.ID)
 	if err := d.meet(ctx, m); err != nil {
 		return nil, err
 	}

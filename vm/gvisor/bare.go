@@ -17,6 +17,8 @@ import (
 
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
+	"github.com/rundlet/rundlet/vm/gvisor/oci"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 // The methods of this file are those of bench/local.Driver: they run gVisor without
@@ -34,7 +36,7 @@ func (d *Driver) ExecCommand(id string, args ...string) (*exec.Cmd, error) {
 	if status, _ := d.machines.state(m); status != vm.StatusRunning {
 		return nil, vm.TransitionError("exec", id, status, vm.StatusRunning)
 	}
-	flags := runscFlags(m.spec, d.dirs.Pending())
+	flags := oci.Flags(m.spec, d.dirs.Pending())
 	argv := []string{"runsc", "--root=" + d.dirs.Root()}
 	for _, name := range slices.Sorted(maps.Keys(flags)) {
 		argv = append(argv, "--"+name+"="+flags[name])
@@ -77,15 +79,15 @@ type bare struct {
 // everything that is on disk. The guest runs when run returns. The caller calls
 // destroy in any case, which ends the sandbox and removes its files.
 func (d *Driver) Bare(spec vm.Spec) (run, destroy func() error, err error) {
-	if err := checkSpec(spec); err != nil {
+	if err := oci.Check(spec); err != nil {
 		return nil, nil, failure("bare restore", "", nil, err)
 	}
 	images := ""
-	var from *manifest
+	var from *snapshots.Manifest
 	if spec.RestoreFrom != nil {
-		images, from, spec, err = d.resolve(spec.RestoreFrom, spec)
+		images, from, spec, err = d.snapshots.Resolve(spec.RestoreFrom, spec)
 		if err == nil && from.Filesystem {
-			err = unsupported("bare restore of a file system")
+			err = fmt.Errorf("%w: a bare restore of a file system", vm.ErrUnsupported)
 		}
 		if err != nil {
 			return nil, nil, failure("bare restore", "", nil, err)

@@ -7,6 +7,7 @@ import (
 	"gvisor.dev/gvisor/runsc/sandbox"
 
 	"github.com/rundlet/rundlet/vm/gvisor/files"
+	"github.com/rundlet/rundlet/vm/gvisor/oci"
 )
 
 // writeState writes the state file such that it is never seen half.
@@ -20,7 +21,7 @@ func (m *machine) container(dirs files.Dirs) *container.Container {
 	id := container.FullID{SandboxID: m.key, ContainerID: m.key}
 	c := &container.Container{
 		ID:        m.key,
-		Spec:      ociSpec(m.spec, m.oneLayer),
+		Spec:      oci.Spec(m.spec, m.oneLayer),
 		BundleDir: dirs.Bundle(m.key),
 		CreatedAt: m.created,
 		Status:    container.Created,

@@ -17,6 +17,8 @@ import (
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/oci"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 // Create implements vm.Provider. With RestoreFrom and without
@@ -78,16 +80,16 @@ func newMachine(id, key string) *machine {
 // create is for the holder of the turn. stop ends the breaking off, and reports
 // false if it has begun.
 func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func() bool) (err error) {
-	if err := checkSpec(spec); err != nil {
+	if err := oci.Check(spec); err != nil {
 		return err
 	}
 	status, images, ref := vm.StatusCreated, "", spec.RestoreFrom
-	var from *manifest
+	var from *snapshots.Manifest
 	if ref != nil {
-		if images, from, spec, err = d.resolve(ref, spec); err != nil {
+		if images, from, spec, err = d.snapshots.Resolve(ref, spec); err != nil {
 			return err
 		}
-		m.cold, m.hostFiles, m.savedSetUID = from.Filesystem, from.ownHostFiles(spec), from.SetUID
+		m.cold, m.hostFiles, m.savedSetUID = from.Filesystem, from.OwnHostFiles(spec), from.SetUID
 		status = vm.StatusStopped
 	}
 	m.spec, m.setUID, m.oneLayer = spec, d.conf.SetUID, oneLayer(spec, from)
@@ -110,7 +112,7 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 	if ref != nil && !m.resume {
 		// Links: the snapshot may be deleted before Start.
 		m.pending = d.dirs.Images(m.key)
-		if err := linkImages(images, m.pending); err != nil {
+		if err := snapshots.LinkImages(images, m.pending); err != nil {
 			return err
 		}
 		d.points.reached(stepCreateLinked, m.id)
@@ -132,7 +134,7 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 	if !stop() || ctx.Err() != nil {
 		return ctx.Err()
 	}
-	status = d.machines.show(m, status, func() []string { return snapshotsOnDisk(d.dirs, m.id) })
+	status = d.machines.show(m, status, func() []string { return d.snapshots.Of(m.id) })
 	runsc := container.Created
 	if status == vm.StatusRunning {
 		runsc = container.Running
@@ -155,7 +157,7 @@ func ownSpec(spec vm.Spec) vm.Spec {
 // boot makes the sandbox's processes, with limits, console and record, up to
 // the point where a program can be started or a snapshot loaded. The sandbox of
 // a cold machine takes its files from images, whose manifest is from.
-func (d *Driver) boot(m *machine, images string, from *manifest) (err error) {
+func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err error) {
 	bundle := d.dirs.Bundle(m.key)
 	if err := os.Mkdir(bundle, 0o700); err != nil {
 		return err
@@ -188,7 +190,7 @@ func (d *Driver) boot(m *machine, images string, from *manifest) (err error) {
 		return err
 	}
 	args := container.Args{ID: m.key, Spec: oci, BundleDir: bundle}
-	if m.cold && exists(filepath.Join(images, filesystemImage)) {
+	if m.cold && snapshots.HasFilesystem(images) {
 		args.FSRestoreImagePath = images
 		lower, err := m.liftForRestore(&d.headroom, images)
 		if err != nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 const (
@@ -36,11 +37,11 @@ const (
 // Driver runs machines as gVisor sandboxes. It implements vm.Runtime and every
 // optional interface of package vm.
 type Driver struct {
-	conf    Config
-	dirs    files.Dirs
-	own     []string // The state and the run directory, without links.
-	limits  bool     // Whether control groups are used.
-	version string
+	conf      Config
+	dirs      files.Dirs
+	limits    bool // Whether control groups are used.
+	version   string
+	snapshots *snapshots.Store
 	// headroom counts what saves and restores may take of the host.
 	headroom headroom
 	node     nodeGroup
@@ -79,7 +80,7 @@ type machine struct {
 	pending string
 	cold    bool
 	// hostFiles are the files of the host that the snapshot of the restore needs, and savedSetUID the files that were made set-uid before it.
-	hostFiles   []hostFile
+	hostFiles   []snapshots.HostFile
 	savedSetUID []string
 	// setUID are the files that are made set-uid when the guest runs.
 	setUID []string
@@ -160,26 +161,23 @@ func New(conf Config) (*Driver, error) {
 		return fail(nil, err)
 	}
 	quietLogs()
-	own := []string{conf.StateDir, conf.RunDir}
-	for i, dir := range own {
-		var err error
-		if own[i], err = filepath.EvalSymlinks(dir); err != nil {
-			return fail(nil, err)
-		}
+	snapshots, err := snapshots.Open(dirs, driverName, gvisorVersion())
+	if err != nil {
+		return fail(nil, err)
 	}
 	node, err := hostLimits()
 	if err != nil {
 		return fail(vm.ErrUnavailable, err)
 	}
 	d := &Driver{
-		conf:     conf,
-		dirs:     dirs,
-		own:      own,
-		limits:   conf.Cgroups != "off" && cgroups.Mounted() != "none",
-		version:  gvisorVersion(),
-		node:     nodeGroup{limits: node},
-		points:   failpoints{step: conf.Failpoint},
-		machines: newTable(),
+		conf:      conf,
+		dirs:      dirs,
+		limits:    conf.Cgroups != "off" && cgroups.Mounted() != "none",
+		version:   gvisorVersion(),
+		snapshots: snapshots,
+		node:      nodeGroup{limits: node},
+		points:    failpoints{step: conf.Failpoint},
+		machines:  newTable(),
 	}
 	d.records = records{dirs, d.machines}
 	d.headroom.available = d.node.available

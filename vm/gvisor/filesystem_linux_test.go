@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 // changeFiles runs in the guest: it changes a tree in all the ways that a
@@ -197,7 +198,7 @@ func imageBytes(t *testing.T, d *Driver, id, snapshot string) (bytes int64) {
 		t.Fatal(err)
 	}
 	for _, f := range info.Files {
-		if isImage(f.Name) {
+		if snapshots.IsImage(f.Name) {
 			bytes += f.Bytes
 		}
 	}

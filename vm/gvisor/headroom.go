@@ -13,6 +13,7 @@ import (
 
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 // Saving and loading need memory that running does not: the sentry encodes and
@@ -146,7 +147,7 @@ func restoreHeadroom(dir string) int64 {
 	need := int64(leastHeadroom)
 	entries, _ := os.ReadDir(dir)
 	for _, entry := range entries {
-		if info, err := entry.Info(); err == nil && isImage(entry.Name()) && entry.Name() != checkpointfiles.PagesFileName {
+		if info, err := entry.Info(); err == nil && snapshots.IsImage(entry.Name()) && entry.Name() != checkpointfiles.PagesFileName {
 			need += loadFactor * info.Size()
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 func TestFailedCreateLeavesNothing(t *testing.T) {
@@ -176,7 +177,7 @@ func TestASnapshotThatCannotBeReadIsListedAsDamagedAndCanBeDeleted(t *testing.T)
 		if manifest == "" {
 			return
 		}
-		if err := os.WriteFile(filepath.Join(dir, manifestFile), []byte(manifest), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, snapshots.ManifestFile), []byte(manifest), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

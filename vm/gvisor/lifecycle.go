@@ -13,6 +13,7 @@ import (
 
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 // Start implements vm.Provider. A start that fails after gVisor began to load
@@ -70,7 +71,7 @@ func (m *machine) load(host *headroom, images string) error {
 	if m.cold {
 		return m.boot()
 	}
-	if err := checkHostFiles(m.hostFiles, m.spec); err != nil {
+	if err := snapshots.CheckHostFiles(m.hostFiles, m.spec); err != nil {
 		return err
 	}
 	kills := m.group.OOMKills()
@@ -79,7 +80,7 @@ func (m *machine) load(host *headroom, images string) error {
 			return m.c.Sandbox.Restore(m.runsc, m.c.Spec, m.key, images, false, false, nil)
 		}))
 	// A package may have been installed meanwhile.
-	return cmp.Or(err, checkHostFiles(m.hostFiles, m.spec))
+	return cmp.Or(err, snapshots.CheckHostFiles(m.hostFiles, m.spec))
 }
 
 // restoreError classifies what went wrong while a snapshot was loaded.
@@ -226,11 +227,11 @@ func (d *Driver) Rename(ctx context.Context, oldID, newID string) error {
 
 // rename moves a machine to an id that is reserved.
 func (d *Driver) rename(m *machine, oldID, newID string) error {
-	if hasSnapshots(d.dirs, newID) {
+	if d.snapshots.HasAny(newID) {
 		return fmt.Errorf("%w: snapshots of %s", vm.ErrAlreadyExists, newID)
 	}
 	from := ""
-	if hasSnapshots(d.dirs, oldID) {
+	if d.snapshots.HasAny(oldID) {
 		from = oldID
 	}
 	if err := d.records.write(m, newID, from); err != nil {
@@ -239,7 +240,7 @@ func (d *Driver) rename(m *machine, oldID, newID string) error {
 	d.points.reached(stepRenameRecorded, oldID)
 	err := d.points.inject("rename", oldID)
 	if err == nil && from != "" {
-		err = moveSnapshots(d.dirs, from, newID)
+		err = d.snapshots.Move(from, newID)
 	}
 	if err != nil {
 		return errors.Join(err, d.records.write(m, oldID, ""))

@@ -174,7 +174,7 @@ func TestWritesNeverReachTheHost(t *testing.T) {
 		t.Errorf("32 MiB into 20 MiB: %q", got)
 	}
 	for _, path := range []string{filepath.Join(ro, "x"), filepath.Join(private, "x"), filepath.Join(spec.Rootfs, "x")} {
-		if exists(path) {
+		if there(path) {
 			t.Errorf("%s was written to", path)
 		}
 	}

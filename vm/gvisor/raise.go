@@ -10,6 +10,7 @@ import (
 	"gvisor.dev/gvisor/runsc/container"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 // raise makes files set-uid in a guest that runs and that a program of an earlier
@@ -21,7 +22,7 @@ func (d *Driver) raise(m *machine) {
 	if status, _ := d.machines.state(m); status != vm.StatusRunning {
 		return
 	}
-	paths := d.conf.setUIDFor(&manifest{SetUID: m.setUID})
+	paths := d.conf.setUIDFor(&snapshots.Manifest{SetUID: m.setUID})
 	if len(paths) == 0 {
 		return
 	}

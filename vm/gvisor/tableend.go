@@ -8,7 +8,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// The methods of this file are how a machine ends: by itself, or destroyed by one call,
+// The methods of this file are how a machine ends: alone, or destroyed by one call,
 // which may fail and be made again.
 
 // beginDestroy makes a call the one that destroys a machine, or reports false if there

@@ -48,7 +48,9 @@ func (d Dirs) Record(key string) string { return filepath.Join(d.Machines(), key
 func (d Dirs) Snapshots() string { return filepath.Join(d.State, "snapshots") }
 
 // Snapshot is the directory of a snapshot.
-func (d Dirs) Snapshot(vmID, snapshot string) string { return filepath.Join(d.Snapshots(), vmID, snapshot) }
+func (d Dirs) Snapshot(vmID, snapshot string) string {
+	return filepath.Join(d.Snapshots(), vmID, snapshot)
+}
 
 // AllPending is that of Pending for all boots and instances.
 func (d Dirs) AllPending() string { return filepath.Join(d.State, "pending") }
