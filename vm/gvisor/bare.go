@@ -87,7 +87,7 @@ func (d *Driver) Bare(spec vm.Spec) (run, destroy func() error, err error) {
 	if spec.RestoreFrom != nil {
 		images, from, spec, err = d.snapshots.Resolve(spec.RestoreFrom, spec)
 		if err == nil && from.Filesystem {
-			err = fmt.Errorf("%w: a bare restore of a file system", vm.ErrUnsupported)
+			err = fmt.Errorf("%w: gvisor has no bare restore of a file system", vm.ErrUnsupported)
 		}
 		if err != nil {
 			return nil, nil, failure("bare restore", "", nil, err)
@@ -114,11 +114,11 @@ func (d *Driver) Bare(spec vm.Spec) (run, destroy func() error, err error) {
 // library calls. The guest runs when it returns.
 func (b *bare) run() error {
 	bundle := b.d.dirs.Bundle(b.key)
-	oci, err := specutils.ReadSpec(bundle, b.conf)
+	ociSpec, err := specutils.ReadSpec(bundle, b.conf)
 	if err != nil {
 		return failure("bare restore", b.key, nil, err)
 	}
-	b.c, err = container.New(b.conf, container.Args{ID: b.key, Spec: oci, BundleDir: bundle})
+	b.c, err = container.New(b.conf, container.Args{ID: b.key, Spec: ociSpec, BundleDir: bundle})
 	if err != nil {
 		return failure("bare restore", b.key, nil, err)
 	}

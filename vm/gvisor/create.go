@@ -185,11 +185,11 @@ func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err 
 	if m.runsc, err = runscConfig(d.dirs, d.conf.Debug, m.spec, bundle); err != nil {
 		return err
 	}
-	oci, err := specutils.ReadSpec(bundle, m.runsc)
+	ociSpec, err := specutils.ReadSpec(bundle, m.runsc)
 	if err != nil {
 		return err
 	}
-	args := container.Args{ID: m.key, Spec: oci, BundleDir: bundle}
+	args := container.Args{ID: m.key, Spec: ociSpec, BundleDir: bundle}
 	if m.cold && snapshots.HasFilesystem(images) {
 		args.FSRestoreImagePath = images
 		lower, err := m.liftForRestore(&d.headroom, images)

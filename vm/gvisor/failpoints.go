@@ -12,6 +12,7 @@ type failpoints struct {
 	halfWay func(op, id string) error
 }
 
+// reached shows that an operation has come to one of Steps.
 func (f *failpoints) reached(step, id string) {
 	if f.step != nil {
 		f.step(step, id)
