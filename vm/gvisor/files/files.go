@@ -2,7 +2,7 @@
 
 // Package files knows where a gVisor driver keeps its files and control groups on the
 // host, and removes those that nothing needs any more. It knows directories and keys,
-// and no machine. It imports the standard library only.
+// and no machine. It imports the standard library and golang.org/x/sys only.
 package files
 
 import (
