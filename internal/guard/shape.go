@@ -28,7 +28,9 @@ var fuzzed = map[string]string{
 	"e2b/dataplane": "host and header routing",
 	"host":          "figures of the kernel",
 	"telemetry":     "labels made of what guests say",
-	"vm/gvisor":     "snapshot manifests",
+	"vm/gvisor":     "what guests print",
+
+	"vm/gvisor/snapshots": "snapshot manifests",
 
 	"policy/freshness": "metadata of sandboxes",
 	"policy/snapshot":  "manifests of artifacts",

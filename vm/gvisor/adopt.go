@@ -3,7 +3,6 @@
 package gvisor
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,11 +13,10 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/files"
 )
 
 // answerTime is how long Adopt waits for a sentry to answer, and adoptions how
@@ -47,21 +45,21 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 	if err := ctx.Err(); err != nil {
 		return nil, nil, failure("adopt", "", nil, err)
 	}
-	entries, err := os.ReadDir(d.conf.machinesDir())
+	entries, err := os.ReadDir(d.dirs.Machines())
 	if err != nil {
 		return nil, nil, failure("adopt", "", nil, err)
 	}
 	lost = map[string]string{}
 	var dead []string // Keys.
 	var found []*adoption
-	keys := d.keys()
+	keys := d.machines.keys()
 	for _, entry := range entries {
 		key, isRecord := strings.CutSuffix(entry.Name(), ".json")
 		if !isRecord || keys[key] {
 			continue
 		}
 		keys[key] = true
-		r, err := readRecord(d.conf.recordFile(key))
+		r, err := readRecord(d.dirs.Record(key))
 		if errors.As(err, new(*fs.PathError)) || errors.As(err, new(*format.NewerError)) {
 			return nil, nil, failure("adopt", key, nil, err)
 		}
@@ -74,9 +72,9 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 	}
 	if d.limits && len(found) > 0 {
 		// Of an earlier version they have none. What fails here fails the next create.
-		_ = d.node.limit(d.conf.cgroupParent())
+		_ = d.node.limit(d.dirs.CgroupParent())
 	}
-	d.adoptAll(ctx, found)
+	adoptAll(ctx, found, d.adopt)
 	for _, a := range found {
 		switch {
 		case errors.As(a.err, new(lostError)):
@@ -85,9 +83,7 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 		case a.err != nil:
 			err = errors.Join(err, failure("adopt", a.r.ID, nil, a.err))
 		default:
-			d.mu.Lock()
-			adopted = append(adopted, a.m.view())
-			d.mu.Unlock()
+			adopted = append(adopted, d.machines.view(a.m))
 		}
 	}
 	for _, entry := range entries {
@@ -96,18 +92,18 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 			dead = append(dead, name)
 		}
 	}
-	d.clean(dead)
+	clean(d.dirs, dead)
 	if err != nil {
 		return adopted, lost, err
 	}
-	d.cleanPending()
+	d.dirs.RemoveUnclaimed(d.machines.keys)
 	return adopted, lost, nil
 }
 
-// adoptAll adopts all at once. When every sentry was asked, and none has answered
+// adoptAll calls adopt for all at once. When every sentry was asked, and none has answered
 // for a quiet time, it waits for the rest no longer: the sandboxes of those that
 // did answer are waited for.
-func (d *Driver) adoptAll(ctx context.Context, found []*adoption) {
+func adoptAll(ctx context.Context, found []*adoption, adopt func(context.Context, record) (*machine, error)) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answered := make(chan struct{}, len(found))
@@ -117,7 +113,7 @@ func (d *Driver) adoptAll(ctx context.Context, found []*adoption) {
 		free <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-free }()
-			a.m, a.err = d.adopt(ctx, a.r)
+			a.m, a.err = adopt(ctx, a.r)
 			answered <- struct{}{}
 		})
 	}
@@ -145,17 +141,6 @@ const (
 	mostGap     = 100 * time.Millisecond
 )
 
-// keys returns those of the machines of this driver value.
-func (d *Driver) keys() map[string]bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	keys := map[string]bool{}
-	for _, m := range d.machines {
-		keys[m.key] = true
-	}
-	return keys
-}
-
 func readRecord(file string) (record, error) {
 	var r record
 	data, err := os.ReadFile(file)
@@ -177,14 +162,14 @@ func readRecord(file string) (record, error) {
 
 // adopt takes over one machine. The error is a lostError if it is gone.
 func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
-	if r.BootID != bootID() {
+	if r.BootID != files.BootID() {
 		return nil, lostError("the host was restarted")
 	}
 	if r.SandboxPID == 0 {
 		return nil, errIncomplete
 	}
 	if r.From != "" {
-		_ = moveSnapshots(d.conf, r.From, r.ID) // The renaming is complete now.
+		_ = d.snapshots.Move(r.From, r.ID) // The renaming is complete now.
 	}
 	m := newMachine(r.ID, r.Key)
 	m.created, m.spec, m.pending, m.cold, m.resume, m.setUID, m.oneLayer = r.Created, r.Spec, r.Pending, r.Cold, r.Resume, r.SetUID, r.OneLayer
@@ -209,26 +194,21 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 			return nil, err
 		}
 	}
-	bundle := d.conf.bundle(r.Key)
-	if m.runsc, err = runscConfig(d.conf, m.spec, bundle); err != nil {
+	bundle := d.dirs.Bundle(r.Key)
+	if m.runsc, err = runscConfig(d.dirs, d.conf.Debug, m.spec, bundle); err != nil {
 		return nil, err
 	}
-	m.c = d.container(m)
+	m.c = m.container(d.dirs)
 	if m.console, err = openConsole(filepath.Join(bundle, consoleFile)); err != nil {
 		m.console = noConsole() // A machine is worth more than what it prints.
 	}
-	m.snapshots = snapshotsOnDisk(d.conf, r.ID)
+	m.snapshots = d.snapshots.Of(r.ID)
 	if err := d.meet(ctx, m); err != nil {
 		return nil, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.machines[r.ID] != nil {
-		return nil, lostError("another machine has the id " + r.ID)
+	if err := d.machines.add(m); err != nil {
+		return nil, err
 	}
-	d.machines[r.ID] = m
-	m.watched = true
-	go d.watch(m)
 	return m, nil
 }
 
@@ -247,7 +227,7 @@ func (d *Driver) meet(ctx context.Context, m *machine) error {
 	defer cancel()
 	_ = m.turn.Lock(context.WithoutCancel(ctx), "adopt") // Not shared yet.
 	err := m.turn.Run(ctx, 0, func() error {
-		err := d.settle(m)
+		err := d.records.settle(m)
 		if err == nil {
 			m.settleLimit(func() {}) // The process before may have died in the middle of a save.
 			d.raise(m)
@@ -265,21 +245,16 @@ func (d *Driver) meet(ctx context.Context, m *machine) error {
 		case <-ctx.Done():
 		}
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if m.status == "" && m.pending != "" {
-		m.status = vm.StatusStopped
-	}
-	m.status = cmp.Or(m.status, vm.StatusRunning) // The record is of an earlier version.
+	d.machines.assume(m)
 	return nil
 }
 
 // clean frees the objects that dead machines left. It signals only processes whose command
 // line names the machine's bundle.
-func (d *Driver) clean(keys []string) {
+func clean(dirs files.Dirs, keys []string) {
 	bundles := map[string]bool{}
 	for _, key := range keys {
-		bundles[d.conf.bundle(key)] = true
+		bundles[dirs.Bundle(key)] = true
 	}
 	for bundle, pids := range strays(bundles) {
 		for _, pid := range pids {
@@ -287,36 +262,13 @@ func (d *Driver) clean(keys []string) {
 		}
 	}
 	for _, key := range keys {
-		if r, err := readRecord(d.conf.recordFile(key)); err == nil && r.BootID == bootID() {
+		if r, err := readRecord(dirs.Record(key)); err == nil && r.BootID == files.BootID() {
 			killRecorded(r.SandboxPID, r.SandboxStart)
 			killRecorded(r.GoferPID, r.GoferStart)
 		}
 		// By name: the group may be older than the record, or the record damaged.
-		cgroups.RemoveAt(d.conf.cgroupPath(key))
-		d.removeFiles(key)
-		d.conf.removeRecord(key)
-	}
-}
-
-// cleanPending removes images that no machine waits to load, half-made and
-// half-deleted snapshots, directories for snapshots that were not made, files of layers that were not unlinked in time, and
-// all that is left of earlier boots.
-func (d *Driver) cleanPending() {
-	boots, _ := os.ReadDir(d.conf.allPending())
-	for _, boot := range boots {
-		if boot.Name() != bootID() {
-			_ = os.RemoveAll(filepath.Join(d.conf.allPending(), boot.Name()))
-		}
-	}
-	owners, _ := os.ReadDir(d.conf.snapshotsDir())
-	for _, owner := range owners {
-		_ = unix.Rmdir(filepath.Join(d.conf.snapshotsDir(), owner.Name())) // Succeeds if it is empty.
-	}
-	entries, _ := os.ReadDir(d.conf.pendingDir())
-	keys := d.keys()
-	for _, entry := range entries {
-		if !keys[entry.Name()] {
-			_ = os.RemoveAll(filepath.Join(d.conf.pendingDir(), entry.Name()))
-		}
+		cgroups.RemoveAt(dirs.Cgroup(key))
+		dirs.RemoveMachine(key)
+		dirs.RemoveRecord(key)
 	}
 }

@@ -16,6 +16,9 @@ import (
 	"gvisor.dev/gvisor/runsc/specutils"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/files"
+	"github.com/rundlet/rundlet/vm/gvisor/oci"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 // The methods of this file are those of bench/local.Driver: they run gVisor without
@@ -26,15 +29,15 @@ import (
 // rescue and for measuring the bare mechanism; the agent is the ordinary way.
 // The caller sets the streams, which should be pipes, and runs it.
 func (d *Driver) ExecCommand(id string, args ...string) (*exec.Cmd, error) {
-	m, err := d.find("exec", id)
+	m, err := d.machines.find("exec", id)
 	if err != nil {
 		return nil, err
 	}
-	if status, _ := d.state(m); status != vm.StatusRunning {
+	if status, _ := d.machines.state(m); status != vm.StatusRunning {
 		return nil, vm.TransitionError("exec", id, status, vm.StatusRunning)
 	}
-	flags := runscFlags(m.spec, d.conf.pendingDir())
-	argv := []string{"runsc", "--root=" + d.conf.rootDir()}
+	flags := oci.Flags(m.spec, d.dirs.Pending())
+	argv := []string{"runsc", "--root=" + d.dirs.Root()}
 	for _, name := range slices.Sorted(maps.Keys(flags)) {
 		argv = append(argv, "--"+name+"="+flags[name])
 	}
@@ -46,11 +49,11 @@ func (d *Driver) ExecCommand(id string, args ...string) (*exec.Cmd, error) {
 // and file server. Its memory and processor time are charged to them and to their
 // children.
 func (d *Driver) Processes(id string) ([]int, error) {
-	m, err := d.find("processes", id)
+	m, err := d.machines.find("processes", id)
 	if err != nil {
 		return nil, err
 	}
-	if status, _ := d.state(m); status != vm.StatusRunning && status != vm.StatusStopped || m.sandbox == nil {
+	if status, _ := d.machines.state(m); status != vm.StatusRunning && status != vm.StatusStopped || m.sandbox == nil {
 		return nil, vm.TransitionError("processes", id, status, vm.StatusRunning)
 	}
 	pids := []int{m.sandbox.pid}
@@ -76,32 +79,32 @@ type bare struct {
 // everything that is on disk. The guest runs when run returns. The caller calls
 // destroy in any case, which ends the sandbox and removes its files.
 func (d *Driver) Bare(spec vm.Spec) (run, destroy func() error, err error) {
-	if err := checkSpec(spec); err != nil {
+	if err := oci.Check(spec); err != nil {
 		return nil, nil, failure("bare restore", "", nil, err)
 	}
 	images := ""
-	var from *manifest
+	var from *snapshots.Manifest
 	if spec.RestoreFrom != nil {
-		images, from, spec, err = d.resolve(spec.RestoreFrom, spec)
+		images, from, spec, err = d.snapshots.Resolve(spec.RestoreFrom, spec)
 		if err == nil && from.Filesystem {
-			err = unsupported("bare restore of a file system")
+			err = fmt.Errorf("%w: gvisor has no bare restore of a file system", vm.ErrUnsupported)
 		}
 		if err != nil {
 			return nil, nil, failure("bare restore", "", nil, err)
 		}
 	}
-	b := &bare{d: d, key: newKey(), images: images, spec: spec}
-	bundle := d.conf.bundle(b.key)
+	b := &bare{d: d, key: files.NewKey(), images: images, spec: spec}
+	bundle := d.dirs.Bundle(b.key)
 	if err := os.Mkdir(bundle, 0o700); err != nil {
 		return nil, nil, failure("bare restore", b.key, nil, err)
 	}
 	con, err := openConsole(filepath.Join(bundle, consoleFile))
 	if err == nil {
 		con.finish()
-		b.conf, err = runscConfig(d.conf, spec, bundle)
+		b.conf, err = runscConfig(d.dirs, d.conf.Debug, spec, bundle)
 	}
 	if err = errors.Join(err, writeBundle(bundle, spec, nil, 0, images, d.conf.setUIDFor(from), oneLayer(spec, from))); err != nil {
-		d.removeFiles(b.key)
+		d.dirs.RemoveMachine(b.key)
 		return nil, nil, failure("bare restore", b.key, nil, err)
 	}
 	return b.run, b.destroy, nil
@@ -110,12 +113,12 @@ func (d *Driver) Bare(spec vm.Spec) (run, destroy func() error, err error) {
 // run makes the sandbox and loads the snapshot, or starts the program: two
 // library calls. The guest runs when it returns.
 func (b *bare) run() error {
-	bundle := b.d.conf.bundle(b.key)
-	oci, err := specutils.ReadSpec(bundle, b.conf)
+	bundle := b.d.dirs.Bundle(b.key)
+	ociSpec, err := specutils.ReadSpec(bundle, b.conf)
 	if err != nil {
 		return failure("bare restore", b.key, nil, err)
 	}
-	b.c, err = container.New(b.conf, container.Args{ID: b.key, Spec: oci, BundleDir: bundle})
+	b.c, err = container.New(b.conf, container.Args{ID: b.key, Spec: ociSpec, BundleDir: bundle})
 	if err != nil {
 		return failure("bare restore", b.key, nil, err)
 	}
@@ -136,6 +139,6 @@ func (b *bare) destroy() error {
 			err = fmt.Errorf("destroy bare sandbox: %w", brief(err))
 		}
 	}
-	b.d.removeFiles(b.key)
+	b.d.dirs.RemoveMachine(b.key)
 	return err
 }

@@ -3,7 +3,6 @@ package gvisor
 import (
 	"context"
 	"net"
-	"path/filepath"
 )
 
 // Config says where a driver keeps its files and how it reaches guests.
@@ -41,9 +40,3 @@ type Config struct {
 
 // maxRunDir leaves room for "/runsc/runsc-<key>.sock" in a socket address.
 const maxRunDir = 70
-
-func (c Config) rootDir() string      { return filepath.Join(c.RunDir, "runsc") }
-func (c Config) machinesDir() string  { return filepath.Join(c.RunDir, "machines") }
-func (c Config) snapshotsDir() string { return filepath.Join(c.StateDir, "snapshots") }
-
-func (c Config) cgroupParent() string { return "/rundlet-" + c.Instance }

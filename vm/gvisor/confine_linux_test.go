@@ -21,8 +21,8 @@ import (
 func confinement(t *testing.T, d vm.Runtime, id string) []vmtest.Confined {
 	t.Helper()
 	m := mustFind(t, d.(*Driver), id)
-	conf := d.(*Driver).conf
-	private := []string{conf.bundle(m.key), conf.recordFile(m.key)}
+	dirs := d.(*Driver).dirs
+	private := []string{dirs.Bundle(m.key), dirs.Record(m.key)}
 	// What Go and gVisor need to run, and which is not a file of the host.
 	common := []string{"/dev/null", "/", "socket:*", "pipe:*", "anon_inode:*", "/memfd:*", "/root", "/root/*",
 		// The runtime of Go reads anew how many processors it may use.
@@ -34,10 +34,10 @@ func confinement(t *testing.T, d vm.Runtime, id string) []vmtest.Confined {
 	return []vmtest.Confined{
 		// The sentry traces its guest's threads.
 		{Name: "sentry", PID: m.sandbox.pid, Private: private, Capabilities: append(slices.Clone(files), unix.CAP_SYS_PTRACE),
-			Files: append(slices.Concat(common, tasks), filepath.Join(conf.bundle(m.key), consoleFile),
-				filepath.Join(conf.pendingDir(), "runsc-filestore-*"))},
+			Files: append(slices.Concat(common, tasks), filepath.Join(dirs.Bundle(m.key), consoleFile),
+				filepath.Join(dirs.Pending(), "runsc-filestore-*"))},
 		{Name: "file server", PID: m.gofer.pid, Capabilities: append(slices.Clone(files), unix.CAP_SYS_CHROOT),
-			Files: append(slices.Concat(common, tasks), filepath.Join(conf.bundle(m.key), "config.json"))},
+			Files: append(slices.Concat(common, tasks), filepath.Join(dirs.Bundle(m.key), "config.json"))},
 	}
 }
 
@@ -65,7 +65,7 @@ func TestSuiteCrashChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.halfWay = func(op, id string) error {
+	d.points.halfWay = func(op, id string) error {
 		if op == c.Call.Point() && id == c.Call.ID {
 			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 			select {}

@@ -43,7 +43,7 @@ func TestConformance(t *testing.T) {
 	var reopened sync.Map // *Driver to Config
 	with := func(d *Driver) *Driver {
 		p := &points{hold: map[string]func(){}, fail: map[string]error{}}
-		d.halfWay = p.reach
+		d.points.halfWay = p.reach
 		all.Store(d, p)
 		return d
 	}
@@ -211,9 +211,9 @@ func stopped(pid int) bool {
 
 // unfinished returns a machine in the middle of its creation.
 func (d *Driver) unfinished(id string) *machine {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.machines[id]
+	d.machines.mu.Lock()
+	defer d.machines.mu.Unlock()
+	return d.machines.machines[id]
 }
 
 // closeAll closes the drivers with the directories of conf.
@@ -231,7 +231,7 @@ func closeAll(t *testing.T, drivers *sync.Map, conf Config) {
 
 func mustFind(t testing.TB, d *Driver, id string) *machine {
 	t.Helper()
-	m, err := d.find("find", id)
+	m, err := d.machines.find("find", id)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,45 +3,36 @@
 package gvisor
 
 import (
-	"fmt"
-	"path/filepath"
-
 	"gvisor.dev/gvisor/runsc/container"
 	"gvisor.dev/gvisor/runsc/sandbox"
+
+	"github.com/rundlet/rundlet/vm/gvisor/files"
+	"github.com/rundlet/rundlet/vm/gvisor/oci"
 )
 
-// stateFile is where gVisor's library keeps what it knows of a container. It
-// writes it in place, so that a process that dies meanwhile leaves half of it,
-// and after the change that it records, which leaves it wrong. So it is written
-// here for gVisor's command line (see ExecCommand), and never read.
-func (c Config) stateFile(key string) string {
-	return filepath.Join(c.rootDir(), key+"_sandbox:"+key+".state")
-}
-
 // writeState writes the state file such that it is never seen half.
-func (d *Driver) writeState(m *machine, status container.Status) error {
+func (m *machine) writeState(file string, status container.Status) error {
 	m.c.Status = status
-	return writeJSON(d.conf.stateFile(m.key), m.c)
+	return files.WriteJSON(file, m.c)
 }
 
-// container makes gVisor's object for the sandbox of a machine from the
-// machine's own record.
-func (d *Driver) container(m *machine) *container.Container {
+// container makes gVisor's object for the sandbox of a machine from what its record says.
+func (m *machine) container(dirs files.Dirs) *container.Container {
 	id := container.FullID{SandboxID: m.key, ContainerID: m.key}
 	c := &container.Container{
 		ID:        m.key,
-		Spec:      ociSpec(m.spec, m.oneLayer),
-		BundleDir: d.conf.bundle(m.key),
+		Spec:      oci.Spec(m.spec, m.oneLayer),
+		BundleDir: dirs.Bundle(m.key),
 		CreatedAt: m.created,
 		Status:    container.Created,
-		Saver:     container.StateFile{RootDir: d.conf.rootDir(), ID: id},
+		Saver:     container.StateFile{RootDir: dirs.Root(), ID: id},
 		Sandbox: &sandbox.Sandbox{
 			ID:                m.key,
 			StartTime:         m.created,
-			ControlSocketPath: filepath.Join(d.conf.rootDir(), fmt.Sprintf("runsc-%s.sock", m.key)),
+			ControlSocketPath: dirs.Socket(m.key),
 		},
 	}
-	c.Sandbox.SetRootDir(d.conf.rootDir())
+	c.Sandbox.SetRootDir(dirs.Root())
 	c.Sandbox.Pid.Store(m.sandbox.pid)
 	if m.gofer != nil {
 		c.GoferPid.Store(m.gofer.pid)

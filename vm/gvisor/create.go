@@ -17,6 +17,8 @@ import (
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/oci"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 // Create implements vm.Provider. With RestoreFrom and without
@@ -26,7 +28,7 @@ func (d *Driver) Create(ctx context.Context, id string, spec vm.Spec) (err error
 	if err := errors.Join(vm.ValidateID(id), ctx.Err()); err != nil {
 		return failure("create", id, nil, err)
 	}
-	m, err := d.reserve(id)
+	m, err := d.machines.reserve(id)
 	if err != nil {
 		return failure("create", id, nil, err)
 	}
@@ -34,17 +36,15 @@ func (d *Driver) Create(ctx context.Context, id string, spec vm.Spec) (err error
 	spec = ownSpec(spec)
 	_ = m.turn.Lock(context.WithoutCancel(ctx), "create") // Not shared yet.
 	return failure("create", id, nil, m.turn.Run(ctx, turn.Bound, func() error {
-		finished := make(chan struct{})
+		bundle, finished := d.dirs.Bundle(m.key), make(chan struct{})
 		defer close(finished)
-		stop := context.AfterFunc(ctx, func() { d.breakOff(m.key, finished) })
+		stop := context.AfterFunc(ctx, func() { breakOff(bundle, finished) })
 		defer stop()
 		err := d.create(ctx, m, spec, stop)
 		if err == nil {
 			return nil
 		}
-		d.mu.Lock()
-		delete(d.machines, id)
-		d.mu.Unlock()
+		d.machines.release(id)
 		if ctx.Err() != nil {
 			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
@@ -52,11 +52,10 @@ func (d *Driver) Create(ctx context.Context, id string, spec vm.Spec) (err error
 	}))
 }
 
-// breakOff ends the processes of a machine whose creation is not wanted any
-// more, and those that it starts until it has finished: gVisor's calls then fail
-// where they are.
-func (d *Driver) breakOff(key string, finished <-chan struct{}) {
-	bundle := d.conf.bundle(key)
+// breakOff ends the processes that were started for a bundle whose machine is not wanted
+// any more, and those that are started until its creation has finished: gVisor's calls
+// then fail where they are.
+func breakOff(bundle string, finished <-chan struct{}) {
 	tick := time.NewTicker(breakOffInterval)
 	defer tick.Stop()
 	for {
@@ -73,21 +72,6 @@ func (d *Driver) breakOff(key string, finished <-chan struct{}) {
 
 const breakOffInterval = 50 * time.Millisecond
 
-// reserve takes the id for a machine that queries do not show yet.
-func (d *Driver) reserve(id string) (*machine, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return nil, fmt.Errorf("%w: %w", vm.ErrUnavailable, errClosed)
-	}
-	if d.machines[id] != nil {
-		return nil, vm.ErrAlreadyExists
-	}
-	m := newMachine(id, newKey())
-	d.machines[id] = m
-	return m, nil
-}
-
 func newMachine(id, key string) *machine {
 	return &machine{id: id, key: key, created: time.Now(),
 		ended: make(chan struct{}), watching: make(chan struct{})}
@@ -96,16 +80,16 @@ func newMachine(id, key string) *machine {
 // create is for the holder of the turn. stop ends the breaking off, and reports
 // false if it has begun.
 func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func() bool) (err error) {
-	if err := checkSpec(spec); err != nil {
+	if err := oci.Check(spec); err != nil {
 		return err
 	}
 	status, images, ref := vm.StatusCreated, "", spec.RestoreFrom
-	var from *manifest
+	var from *snapshots.Manifest
 	if ref != nil {
-		if images, from, spec, err = d.resolve(ref, spec); err != nil {
+		if images, from, spec, err = d.snapshots.Resolve(ref, spec); err != nil {
 			return err
 		}
-		m.cold, m.hostFiles, m.savedSetUID = from.Filesystem, from.ownHostFiles(spec), from.SetUID
+		m.cold, m.hostFiles, m.savedSetUID = from.Filesystem, from.OwnHostFiles(spec), from.SetUID
 		status = vm.StatusStopped
 	}
 	m.spec, m.setUID, m.oneLayer = spec, d.conf.SetUID, oneLayer(spec, from)
@@ -116,48 +100,46 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 			Hint: "mount control groups (v1 or v2), or switch limits off"}
 	}
 	defer func() {
-		if err != nil {
-			d.undo(m)
+		if err == nil {
+			return
 		}
+		if m.c != nil && m.sandbox == nil {
+			_ = m.c.Destroy() // Its processes are our children: their numbers are theirs.
+		}
+		_ = m.end(d.dirs, &d.points)
 	}()
 	m.resume = ref != nil && ref.ResumeImmediately
 	if ref != nil && !m.resume {
 		// Links: the snapshot may be deleted before Start.
-		m.pending = filepath.Join(d.conf.pendingDir(), m.key)
-		if err := linkImages(images, m.pending); err != nil {
+		m.pending = d.dirs.Images(m.key)
+		if err := snapshots.LinkImages(images, m.pending); err != nil {
 			return err
 		}
-		d.step(stepCreateLinked, m.id)
+		d.points.reached(stepCreateLinked, m.id)
 	}
 	if err := d.boot(m, images, from); err != nil {
 		return err
 	}
-	if err := errors.Join(d.point("create", m.id), ctx.Err()); err != nil {
+	if err := errors.Join(d.points.inject("create", m.id), ctx.Err()); err != nil {
 		return err
 	}
 	if m.resume {
-		d.step(stepCreateLoading, m.id)
-		if err := d.load(m, images); err != nil {
-			return d.restoreError(m, err)
+		d.points.reached(stepCreateLoading, m.id)
+		if err := m.load(&d.headroom, images); err != nil {
+			return restoreError(m.id, err)
 		}
-		d.step(stepCreateRunning, m.id)
+		d.points.reached(stepCreateRunning, m.id)
 		status, m.cold = vm.StatusRunning, false
 	}
 	if !stop() || ctx.Err() != nil {
 		return ctx.Err()
 	}
-	d.mu.Lock()
-	m.snapshots = snapshotsOnDisk(d.conf, m.id)
-	if m.exitReason != "" {
-		status = vm.StatusStopped
-	}
-	m.status = status
-	d.mu.Unlock()
+	status = d.machines.show(m, status, func() []string { return d.snapshots.Of(m.id) })
 	runsc := container.Created
 	if status == vm.StatusRunning {
 		runsc = container.Running
 	}
-	d.recordStatus(m, runsc)
+	d.records.status(m, runsc)
 	return nil
 }
 
@@ -175,42 +157,42 @@ func ownSpec(spec vm.Spec) vm.Spec {
 // boot makes the sandbox's processes, with limits, console and record, up to
 // the point where a program can be started or a snapshot loaded. The sandbox of
 // a cold machine takes its files from images, whose manifest is from.
-func (d *Driver) boot(m *machine, images string, from *manifest) (err error) {
-	bundle := d.conf.bundle(m.key)
+func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err error) {
+	bundle := d.dirs.Bundle(m.key)
 	if err := os.Mkdir(bundle, 0o700); err != nil {
 		return err
 	}
 	if m.console, err = openConsole(filepath.Join(bundle, consoleFile)); err != nil {
 		return fmt.Errorf("console: %w", err)
 	}
-	d.step(stepCreateBundle, m.id)
+	d.points.reached(stepCreateBundle, m.id)
 	if d.limits {
-		if err := d.node.limit(d.conf.cgroupParent()); err != nil {
+		if err := d.node.limit(d.dirs.CgroupParent()); err != nil {
 			return err
 		}
-		if m.group, err = cgroups.New(d.conf.cgroupPath(m.key), resources(m.spec, d.node.limits.SandboxTasks), m.spec.Weight); err != nil {
+		if m.group, err = cgroups.New(d.dirs.Cgroup(m.key), resources(m.spec, d.node.limits.SandboxTasks), m.spec.Weight); err != nil {
 			return err
 		}
 	}
-	d.step(stepCreateCgroup, m.id)
+	d.points.reached(stepCreateCgroup, m.id)
 	if err := writeBundle(bundle, m.spec, m.group, d.node.limits.SandboxTasks, images, d.conf.setUIDFor(from), m.oneLayer); err != nil {
 		return err
 	}
-	if err := d.writeRecord(m, m.id, ""); err != nil {
+	if err := d.records.write(m, m.id, ""); err != nil {
 		return err
 	}
-	d.step(stepCreateRecord, m.id)
-	if m.runsc, err = runscConfig(d.conf, m.spec, bundle); err != nil {
+	d.points.reached(stepCreateRecord, m.id)
+	if m.runsc, err = runscConfig(d.dirs, d.conf.Debug, m.spec, bundle); err != nil {
 		return err
 	}
-	oci, err := specutils.ReadSpec(bundle, m.runsc)
+	ociSpec, err := specutils.ReadSpec(bundle, m.runsc)
 	if err != nil {
 		return err
 	}
-	args := container.Args{ID: m.key, Spec: oci, BundleDir: bundle}
-	if m.cold && exists(filepath.Join(images, filesystemImage)) {
+	args := container.Args{ID: m.key, Spec: ociSpec, BundleDir: bundle}
+	if m.cold && snapshots.HasFilesystem(images) {
 		args.FSRestoreImagePath = images
-		lower, err := d.liftForRestore(m, images)
+		lower, err := m.liftForRestore(&d.headroom, images)
 		if err != nil {
 			return err
 		}
@@ -222,7 +204,7 @@ func (d *Driver) boot(m *machine, images string, from *manifest) (err error) {
 		}
 		return err
 	}
-	d.step(stepCreateSandbox, m.id)
+	d.points.reached(stepCreateSandbox, m.id)
 	if m.sandbox, err = openProcess(m.c.SandboxPid(), 0); err != nil {
 		return err
 	}
@@ -234,19 +216,11 @@ func (d *Driver) boot(m *machine, images string, from *manifest) (err error) {
 	if err := m.setScores(); err != nil {
 		return fmt.Errorf("set oom score: %w", err)
 	}
-	if err := d.writeRecord(m, m.id, ""); err != nil {
+	if err := d.records.write(m, m.id, ""); err != nil {
 		return err
 	}
-	d.step(stepCreateRecorded, m.id)
+	d.points.reached(stepCreateRecorded, m.id)
 	m.watched = true
-	go d.watch(m)
+	go m.watch(d.machines)
 	return nil
-}
-
-// undo frees everything of a machine whose creation failed.
-func (d *Driver) undo(m *machine) {
-	if m.c != nil && m.sandbox == nil {
-		_ = m.c.Destroy() // Its processes are our children: their numbers are theirs.
-	}
-	_ = d.end(m)
 }

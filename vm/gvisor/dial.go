@@ -18,11 +18,11 @@ import (
 
 // Dial implements vm.Dialer. It never waits for a lifecycle call.
 func (d *Driver) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
-	m, err := d.find("dial", id)
+	m, err := d.machines.find("dial", id)
 	if err != nil {
 		return nil, err
 	}
-	if status, _ := d.state(m); status != vm.StatusRunning {
+	if status, _ := d.machines.state(m); status != vm.StatusRunning {
 		return nil, vm.TransitionError("dial", id, status, vm.StatusRunning)
 	}
 	if m.spec.GuestIP == "" {
@@ -110,11 +110,11 @@ func (t *trackedTCP) Close() error {
 // Stats implements vm.Statser. Without a control group it asks the sentry,
 // whose numbers leave out its own needs.
 func (d *Driver) Stats(ctx context.Context, id string) (vm.Stats, error) {
-	m, err := d.find("stats", id)
+	m, err := d.machines.find("stats", id)
 	if err != nil {
 		return vm.Stats{}, err
 	}
-	status, exit := d.state(m)
+	status, exit := d.machines.state(m)
 	if status == vm.StatusDestroyed {
 		return vm.Stats{}, vm.TransitionError("stats", id, status, status)
 	}

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/oci"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 // content is what the guest writes into a big file: the same bytes each time,
@@ -135,7 +137,7 @@ func TestTheDiskIsOneSizeForAllLayers(t *testing.T) {
 		}
 	}
 	for _, dir := range []string{outer, inner, spec.Rootfs} {
-		if exists(filepath.Join(dir, "some")) || exists(filepath.Join(dir, "more")) {
+		if there(filepath.Join(dir, "some")) || there(filepath.Join(dir, "more")) {
 			t.Errorf("a guest wrote to %s", dir)
 		}
 	}
@@ -229,15 +231,15 @@ func TestAdoptClearsItsPendingFilesOnly(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	layer := filepath.Join(other.conf.pendingDir(), "runsc-filestore-1")
-	earlier := filepath.Join(d.conf.allPending(), "another-boot", "default", "snapshot-1")
+	layer := filepath.Join(other.dirs.Pending(), "runsc-filestore-1")
+	earlier := filepath.Join(d.dirs.AllPending(), "another-boot", "default", "snapshot-1")
 	if err := errors.Join(os.WriteFile(layer, nil, 0o600), os.MkdirAll(earlier, 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := other.Adopt(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if exists(layer) || exists(filepath.Dir(filepath.Dir(earlier))) {
+	if there(layer) || there(filepath.Dir(filepath.Dir(earlier))) {
 		t.Error("what a dead process left is still there")
 	}
 	if err := d.Start(ctx, "b"); err != nil {
@@ -280,16 +282,16 @@ func TestWhatEarlierVersionsSavedKeepsItsLayers(t *testing.T) {
 	private, shown := vm.Mount{Source: "/a", Target: "/a", Overlay: true}, vm.Mount{Source: "/b", Target: "/b"}
 	for name, c := range map[string]struct {
 		readOnly bool
-		from     *manifest
+		from     *snapshots.Manifest
 		one      bool
 	}{
 		"new":                       {one: true},
 		"new with a read-only root": {readOnly: true},
-		"of an earlier version":     {from: &manifest{Format: 2}},
-		"of this version":           {from: &manifest{Format: 3, OneLayer: true}, one: true},
+		"of an earlier version":     {from: &snapshots.Manifest{Format: 2}},
+		"of this version":           {from: &snapshots.Manifest{Format: 3, OneLayer: true}, one: true},
 	} {
 		spec := vm.Spec{Mounts: []vm.Mount{private, shown}, RootfsReadOnly: c.readOnly}
-		in, own := below(spec, oneLayer(spec, c.from))
+		in, own := oci.Below(spec, oneLayer(spec, c.from))
 		wantIn, wantOwn := []vm.Mount(nil), spec.Mounts
 		if c.one {
 			wantIn, wantOwn = spec.Mounts[:1], spec.Mounts[1:]

@@ -123,7 +123,7 @@ type launch struct {
 	TasksFile string `json:"tasks_file,omitempty"`
 	// SetUID are files that are made set-uid before the guest runs.
 	SetUID []string `json:"set_uid,omitempty"`
-	// Mounts are shown below Rootfs by the file server: see below.
+	// Mounts are shown below Rootfs by the file server: see oci.Below.
 	Rootfs string     `json:"rootfs,omitempty"`
 	Mounts []vm.Mount `json:"mounts,omitempty"`
 }

@@ -2,8 +2,9 @@
 // gVisor sandbox, a user-space kernel in a separate process, out of the same
 // binary. Nothing is installed and no KVM is needed.
 //
-// It may import vm, internal/turn, the gVisor module and the standard library; only
-// vm/drivers and tests import it, for it registers itself with package vm. On systems
+// It may import vm, the packages below it, internal/turn, internal/format, the gVisor
+// module and the standard library; only vm/drivers and tests import it, for it registers
+// itself with package vm. On systems
 // other than Linux it builds, registers nothing, and New returns vm.ErrUnsupported.
 //
 // # What the program must do
@@ -27,6 +28,22 @@
 // Sandboxes outlive the program. A program that adopts them later cannot be
 // their parent; whether orphans are reaped by it (PR_SET_CHILD_SUBREAPER) or by
 // init is a choice for the whole process, which this package leaves to main.
+//
+// # Parts
+//
+// A Driver composes
+//
+//   - table: the machines by id, and what queries read of them, under one lock;
+//   - machine: one sandbox, its processes and its turn, which serialises changes;
+//   - records: what the next process must know to adopt a machine;
+//   - snapshots.Store: the snapshots on the disk;
+//   - files.Dirs: where all files are, and what may be removed;
+//   - headroom and nodeGroup: what all machines together may take of the host;
+//   - failpoints: where tests see and break operations.
+//
+// Package oci checks specs and translates them, cgroups limits a machine. The files with
+// system calls, the memory guard and what comes after a load are for the sandbox process,
+// not for the driver: see likeLinux, guardMemory and installAfterLoad.
 //
 // # Files
 //

@@ -25,6 +25,8 @@ import (
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/files"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 const (
@@ -35,30 +37,27 @@ const (
 // Driver runs machines as gVisor sandboxes. It implements vm.Runtime and every
 // optional interface of package vm.
 type Driver struct {
-	conf    Config
-	own     []string // The state and the run directory, without links.
-	limits  bool     // Whether control groups are used.
-	version string
+	conf      Config
+	dirs      files.Dirs
+	limits    bool // Whether control groups are used.
+	version   string
+	snapshots *snapshots.Store
 	// headroom counts what saves and restores may take of the host.
 	headroom headroom
 	node     nodeGroup
-	// halfWay, if not nil, is called in the middle of each lifecycle step; an
-	// error fails the step there. Tests set it before the first call.
-	halfWay func(op, id string) error
-
-	mu       sync.Mutex // Guards machines and the view fields of each.
-	machines map[string]*machine
-	closed   bool
+	points   failpoints
+	machines *table
+	records  records
 }
 
-// machine is one sandbox. turn serialises what changes it; Driver.mu guards the
+// machine is one sandbox. turn serialises what changes it; the table's lock guards the
 // fields that queries read.
 type machine struct {
 	turn turn.Turn
 	asks turn.Turn // Of the requests that change nothing: one at a time.
 	key  string    // Names its files, its control group and its container.
 
-	// Guarded by Driver.mu.
+	// Guarded by table.mu.
 	id         string
 	status     vm.Status // Empty until Create has succeeded.
 	exitReason string
@@ -81,7 +80,7 @@ type machine struct {
 	pending string
 	cold    bool
 	// hostFiles are the files of the host that the snapshot of the restore needs, and savedSetUID the files that were made set-uid before it.
-	hostFiles   []hostFile
+	hostFiles   []snapshots.HostFile
 	savedSetUID []string
 	// setUID are the files that are made set-uid when the guest runs.
 	setUID []string
@@ -151,78 +150,61 @@ func New(conf Config) (*Driver, error) {
 	case os.Geteuid() != 0:
 		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported,
 			Err: errors.New("not running as root"), Hint: "run as root"}
-	case bootID() == "":
+	case files.BootID() == "":
 		return fail(vm.ErrUnavailable, errors.New("cannot read which boot of the host this is"))
 	}
 	if err := checkStatic(specutils.ExePath); err != nil {
 		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported, Err: err, Hint: hintStatic}
 	}
-	for _, dir := range []string{conf.rootDir(), conf.machinesDir(), conf.snapshotsDir(), conf.pendingDir()} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fail(nil, err)
-		}
-	}
-	// What is saved must not go with the name of a directory above it.
-	for dir := conf.snapshotsDir(); len(dir) >= len(filepath.Dir(conf.StateDir)); dir = filepath.Dir(dir) {
-		if err := syncFile(dir); err != nil {
-			return fail(nil, err)
-		}
-		if dir == filepath.Dir(dir) {
-			break
-		}
+	dirs := files.Dirs{State: conf.StateDir, Run: conf.RunDir, Instance: conf.Instance}
+	if err := dirs.Make(); err != nil {
+		return fail(nil, err)
 	}
 	quietLogs()
 	widenDescriptors()
-	own := []string{conf.StateDir, conf.RunDir}
-	for i, dir := range own {
-		var err error
-		if own[i], err = filepath.EvalSymlinks(dir); err != nil {
-			return fail(nil, err)
-		}
+	snapshots, err := snapshots.Open(dirs, driverName, gvisorVersion())
+	if err != nil {
+		return fail(nil, err)
 	}
 	node, err := hostLimits()
 	if err != nil {
 		return fail(vm.ErrUnavailable, err)
 	}
 	d := &Driver{
-		conf:     conf,
-		own:      own,
-		limits:   conf.Cgroups != "off" && cgroups.Mounted() != "none",
-		version:  gvisorVersion(),
-		node:     nodeGroup{limits: node},
-		machines: map[string]*machine{},
+		conf:      conf,
+		dirs:      dirs,
+		limits:    conf.Cgroups != "off" && cgroups.Mounted() != "none",
+		version:   gvisorVersion(),
+		snapshots: snapshots,
+		node:      nodeGroup{limits: node},
+		points:    failpoints{step: conf.Failpoint},
+		machines:  newTable(),
 	}
-	d.headroom.available = d.available
+	d.records = records{dirs, d.machines}
+	d.headroom.available = d.node.available
 	return d, nil
 }
 
 // Close stops watching. Running machines go on running, for a later driver
 // value with the same directories to adopt. No call may be in progress.
 func (d *Driver) Close() error {
-	d.mu.Lock()
-	if d.closed {
-		d.mu.Unlock()
+	machines, first := d.machines.close()
+	if !first {
 		return nil
 	}
-	d.closed = true
-	var all []*machine
-	for _, m := range d.machines {
-		all = append(all, m)
-	}
-	d.mu.Unlock()
-	for _, m := range all {
+	for _, m := range machines {
 		m.release()
 	}
 	// File servers live in an empty network namespace that gVisor pins here;
 	// those that run keep it.
-	null := filepath.Join(d.conf.rootDir(), "null-netns")
+	null := filepath.Join(d.dirs.Root(), "null-netns")
 	for unix.Unmount(null, unix.MNT_DETACH) == nil {
 		// Machines created at the same time have each pinned one.
 	}
 	_ = os.Remove(null)
-	_ = unix.Rmdir(d.conf.pendingDir()) // Succeeds if no machine waits to load images.
+	_ = unix.Rmdir(d.dirs.Pending()) // Succeeds if no machine waits to load images.
 	if d.limits {
-		cgroups.RemoveAt(d.conf.cgroupParent())
+		cgroups.RemoveAt(d.dirs.CgroupParent())
 	}
 	return nil
 }
@@ -267,84 +249,20 @@ func (d *Driver) Info() vm.Info {
 	}
 }
 
-// acquire finds a machine and waits for its turn. The caller gives it back. The
-// machine may have been renamed or destroyed meanwhile.
-func (d *Driver) acquire(ctx context.Context, op, id string) (*machine, error) {
-	for {
-		m, err := d.find(op, id)
-		if err != nil {
-			return nil, err
-		}
-		if err := m.turn.Lock(ctx, op); err != nil {
-			return nil, failure(op, id, nil, err)
-		}
-		if again, _ := d.find(op, id); again == m {
-			return m, nil
-		}
-		m.turn.Unlock() // Renamed meanwhile.
-	}
-}
-
 // do runs f, which asks the sentry for something, in the machine's turn. gVisor
 // knows no context and a sentry can hang: when ctx ends, the caller is let go,
 // and f keeps the turn until it returns.
 func (d *Driver) do(ctx context.Context, op, id string, f func(m *machine) error) error {
-	m, err := d.acquire(ctx, op, id)
+	m, err := d.machines.acquire(ctx, op, id)
 	if err != nil {
 		return err
 	}
 	return failure(op, id, nil, m.turn.Run(ctx, turn.Grace, func() error {
-		if _, exit := d.state(m); m.unsure && exit == "" {
-			if err := d.settle(m); err != nil {
+		if _, exit := d.machines.state(m); m.unsure && exit == "" {
+			if err := d.records.settle(m); err != nil {
 				return fmt.Errorf("%w: its state is not known: %w", vm.ErrUnavailable, err)
 			}
 		}
 		return f(m)
 	}))
-}
-
-// find returns a machine whose creation has succeeded.
-func (d *Driver) find(op, id string) (*machine, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return nil, failure(op, id, vm.ErrUnavailable, errClosed)
-	}
-	if m := d.machines[id]; m != nil && m.status != "" {
-		return m, nil
-	}
-	return nil, failure(op, id, vm.ErrNotFound, nil)
-}
-
-var errClosed = errors.New("the driver is closed")
-
-// state reads what decides whether an operation is allowed.
-func (d *Driver) state(m *machine) (status vm.Status, exitReason string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return m.status, m.exitReason
-}
-
-// point is the fail point of a lifecycle step.
-func (d *Driver) point(op, id string) error {
-	if d.halfWay == nil {
-		return nil
-	}
-	return d.halfWay(op, id)
-}
-
-// step reports to tests how far an operation has come.
-func (d *Driver) step(step, id string) {
-	if d.conf.Failpoint != nil {
-		d.conf.Failpoint(step, id)
-	}
-}
-
-// setStatus changes a machine's status unless its processes have ended.
-func (d *Driver) setStatus(m *machine, status vm.Status) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if m.exitReason == "" {
-		m.status = status
-	}
 }

@@ -47,11 +47,15 @@ func brief(err error) error {
 	if err == nil {
 		return nil
 	}
-	text, _, _ := strings.Cut(err.Error(), "\n")
+	return &briefError{text: firstLine(err.Error()), err: err}
+}
+
+func firstLine(text string) string {
+	text, _, _ = strings.Cut(text, "\n")
 	if len(text) > maxErrorText {
 		text = strings.ToValidUTF8(text[:maxErrorText], "") + "..."
 	}
-	return &briefError{text: text, err: err}
+	return text
 }
 
 func classify(err error) error {

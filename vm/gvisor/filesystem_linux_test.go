@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 // changeFiles runs in the guest: it changes a tree in all the ways that a
@@ -184,20 +185,20 @@ func TestFilesystemSnapshotKeepsWhatFilesAre(t *testing.T) {
 			}
 		}
 	}
-	if one, two := files(t, d, "a", "one"), files(t, d, "b", "two"); two > one+one/50 {
+	if one, two := imageBytes(t, d, "a", "one"), imageBytes(t, d, "b", "two"); two > one+one/50 {
 		t.Errorf("the snapshot grew from %d to %d bytes", one, two)
 	}
 }
 
-// files is the size of a snapshot in bytes.
-func files(t *testing.T, d *Driver, id, snapshot string) (bytes int64) {
+// imageBytes is the size of the images of a snapshot.
+func imageBytes(t *testing.T, d *Driver, id, snapshot string) (bytes int64) {
 	t.Helper()
 	info, err := d.InspectSnapshot(testContext(t), id, snapshot)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range info.Files {
-		if isImage(f.Name) {
+		if snapshots.IsImage(f.Name) {
 			bytes += f.Bytes
 		}
 	}
@@ -250,7 +251,7 @@ func TestFilesystemSnapshotOfAReadOnlyRootIsEmpty(t *testing.T) {
 	if err := d.SnapshotFilesystem(testContext(t), "a", "one"); err != nil {
 		t.Fatal(err)
 	}
-	if n := files(t, d, "a", "one"); n != 0 {
+	if n := imageBytes(t, d, "a", "one"); n != 0 {
 		t.Errorf("%d bytes", n)
 	}
 	create(t, d, "b", cold(t, spec, "a", "one"))
@@ -290,5 +291,5 @@ func TestDeletedFilesDoNotPileUpInFilesystemSnapshots(t *testing.T) {
 		}
 		create(t, d, fmt.Sprint("m", i+1), cold(t, spec, id, "s"))
 	}
-	t.Errorf("the snapshot grew to %d bytes", files(t, d, "m9", "s"))
+	t.Errorf("the snapshot grew to %d bytes", imageBytes(t, d, "m9", "s"))
 }

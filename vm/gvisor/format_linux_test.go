@@ -12,15 +12,16 @@ import (
 
 	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 // The record of a machine that a newer program made: Adopt refuses, and takes nothing
 // of it for lost, damaged or unclaimed.
 func TestUserDataOutlivesTheRecordOfANewerProgram(t *testing.T) {
 	d := newDriver(t)
-	file := d.conf.recordFile("0123456789abcdef")
+	file := d.dirs.Record("0123456789abcdef")
 	newer := []byte(`{"format":2,"id":{"now":"an object"},"key":"0123456789abcdef"}`)
-	bundle := d.conf.bundle("0123456789abcdef")
+	bundle := d.dirs.Bundle("0123456789abcdef")
 	if err := errors.Join(os.WriteFile(file, newer, 0o600), os.Mkdir(bundle, 0o700)); err != nil {
 		t.Fatal(err)
 	}
@@ -42,17 +43,17 @@ func TestUserDataOutlivesTheRecordOfANewerProgram(t *testing.T) {
 
 func TestTheManifestOfANewerProgramIsRefusedByName(t *testing.T) {
 	d := newDriver(t)
-	dir := d.conf.snapshotDir("i1", "s1")
+	dir := d.dirs.Snapshot("i1", "s1")
 	newer := []byte(`{"format":4,"files":["now a list"]}`)
-	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, manifestFile), newer, 0o600)); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, snapshots.ManifestFile), newer, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	_, err := d.InspectSnapshot(testContext(t), "i1", "s1")
 	var refused *format.NewerError
-	if !errors.As(err, &refused) || refused.Found != 4 || refused.Known != manifestFormat || !errors.Is(err, vm.ErrIncompatible) {
+	if !errors.As(err, &refused) || refused.Found != 4 || refused.Known != snapshots.Format || !errors.Is(err, vm.ErrIncompatible) {
 		t.Errorf("%v", err)
 	}
-	if after, err := os.ReadFile(filepath.Join(dir, manifestFile)); err != nil || !bytes.Equal(after, newer) {
+	if after, err := os.ReadFile(filepath.Join(dir, snapshots.ManifestFile)); err != nil || !bytes.Equal(after, newer) {
 		t.Errorf("it is %q, %v", after, err)
 	}
 }

@@ -239,3 +239,8 @@ func parent(pid int) int {
 	n, _ := strconv.Atoi(fields[1])
 	return n
 }
+
+func there(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 // Saving and loading need memory that running does not: the sentry encodes and
@@ -84,7 +85,7 @@ type memoryLimit struct {
 
 // liftForSave raises a machine's memory limit by what saving it may take. It
 // fails before anything is done if the host lacks that. The caller calls lower.
-func (d *Driver) liftForSave(m *machine) (lower func(), err error) {
+func (m *machine) liftForSave(host *headroom) (lower func(), err error) {
 	if !m.limited() {
 		return func() {}, nil
 	}
@@ -97,7 +98,7 @@ func (d *Driver) liftForSave(m *machine) (lower func(), err error) {
 		return nil, err
 	}
 	need := saveFactor*own + saveThread*threads + leastHeadroom
-	free, err := d.headroom.grant(need)
+	free, err := host.grant(need)
 	if err != nil {
 		return nil, err
 	}
@@ -117,12 +118,12 @@ func (d *Driver) liftForSave(m *machine) (lower func(), err error) {
 
 // liftForRestore is liftForSave for a machine that is to load the images in dir
 // and has no processes yet.
-func (d *Driver) liftForRestore(m *machine, dir string) (lower func(), err error) {
+func (m *machine) liftForRestore(host *headroom, dir string) (lower func(), err error) {
 	if !m.limited() {
 		return func() {}, nil
 	}
 	need := restoreHeadroom(dir)
-	free, err := d.headroom.grant(need)
+	free, err := host.grant(need)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +147,7 @@ func restoreHeadroom(dir string) int64 {
 	need := int64(leastHeadroom)
 	entries, _ := os.ReadDir(dir)
 	for _, entry := range entries {
-		if info, err := entry.Info(); err == nil && isImage(entry.Name()) && entry.Name() != checkpointfiles.PagesFileName {
+		if info, err := entry.Info(); err == nil && snapshots.IsImage(entry.Name()) && entry.Name() != checkpointfiles.PagesFileName {
 			need += loadFactor * info.Size()
 		}
 	}

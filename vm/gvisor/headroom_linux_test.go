@@ -81,7 +81,7 @@ func TestLimitIsSetBackAfterASave(t *testing.T) {
 	}
 	m := mustFind(t, d, "a")
 	ordinary := limitOf(t, d, "a")
-	lower, err := d.liftForSave(m)
+	lower, err := m.liftForSave(&d.headroom)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestLimitIsSetBackAfterASave(t *testing.T) {
 	if got := limitOf(t, d, "a"); got != ordinary {
 		t.Errorf("after the save the limit is %d, want %d", got, ordinary)
 	}
-	if _, err := d.liftForSave(m); err != nil {
+	if _, err := m.liftForSave(&d.headroom); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Close(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 // programInMount is a guest whose program is in a mount, as all programs of the
@@ -222,50 +223,15 @@ func TestAMachineWithAReplacedFileIsNotSavedAndGoesOn(t *testing.T) {
 	}
 }
 
-func TestTheRootIsTheSameAfterAReboot(t *testing.T) {
-	quietLogs()
-	dir := t.TempDir()
-	for name, c := range map[string]struct {
-		change func(*rootfsIdentity)
-		fits   bool
-	}{
-		"as it was":                {func(*rootfsIdentity) {}, true},
-		"another number of device": {func(r *rootfsIdentity) { r.Device++ }, true},
-		"of an earlier version":    {func(r *rootfsIdentity) { r.Born = 0 }, true},
-		"another inode":            {func(r *rootfsIdentity) { r.Inode++ }, false},
-		"made at another time":     {func(r *rootfsIdentity) { r.Born++ }, false},
-	} {
-		m := goodManifest(t, dir)
-		if m.Rootfs.Born == 0 {
-			t.Fatal("this file system does not say when a directory was made")
-		}
-		c.change(&m.Rootfs)
-		if err := m.compatible(dir, "v1"); (err == nil) != c.fits {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-func TestHostPath(t *testing.T) {
-	spec := vm.Spec{Rootfs: "/base/", Mounts: []vm.Mount{{Source: "/usr", Target: "/usr"}, {Source: "/empty", Target: "/usr/etc"}, {Source: "/f", Target: "/file"}}}
-	for guest, want := range map[string]string{
-		"/bin/a": "/base/bin/a", "/usr/lib/b": "/usr/lib/b", "/usr/etc/c": "/empty/c", "/usr/etcetera": "/usr/etcetera", "/file": "/f", "/user": "/base/user",
-	} {
-		if got := hostPath(guest, spec); got != want {
-			t.Errorf("%s is %s, want %s", guest, got, want)
-		}
-	}
-}
-
 // TestTheDriversOwnFilesAreNotTheGuests has its state directory where the root user
 // has it by default: below a directory that is named as gVisor's file server
 // names the root of a machine.
 func TestTheDriversOwnFilesAreNotTheGuests(t *testing.T) {
 	needRoot(t)
-	if err := os.MkdirAll(goferRoot, 0o700); err != nil {
+	if err := os.MkdirAll(snapshots.GoferRoot, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp(goferRoot, "gv")
+	dir, err := os.MkdirTemp(snapshots.GoferRoot, "gv")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,15 +3,14 @@
 package gvisor
 
 import (
-	"cmp"
 	"fmt"
 	"path/filepath"
-	"slices"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/runsc/specutils"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 // gVisor gives each mount that is written to a separate writable layer, and
@@ -23,25 +22,11 @@ import (
 
 // oneLayer reports whether a machine made with spec is such a one, by the manifest
 // of what it is restored from, or nil.
-func oneLayer(spec vm.Spec, from *manifest) bool {
+func oneLayer(spec vm.Spec, from *snapshots.Manifest) bool {
 	if from != nil {
 		return from.OneLayer
 	}
 	return !spec.RootfsReadOnly
-}
-
-// below lists the mounts that are in the root's layer, and the rest.
-func below(spec vm.Spec, oneLayer bool) (in, own []vm.Mount) {
-	for _, m := range spec.Mounts {
-		if oneLayer && m.Overlay {
-			in = append(in, m)
-		} else {
-			own = append(own, m)
-		}
-	}
-	// A mount comes after the one that it is in.
-	slices.SortFunc(in, func(a, b vm.Mount) int { return cmp.Compare(a.Target, b.Target) })
-	return in, own
 }
 
 // mountBelow shows mounts below a root directory, to this process and what comes

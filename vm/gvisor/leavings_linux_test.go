@@ -14,6 +14,8 @@ import (
 
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/files"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 func TestFailedCreateLeavesNothing(t *testing.T) {
@@ -48,16 +50,16 @@ func TestAdoptFreesWhatItCannotVerify(t *testing.T) {
 		}
 	}
 	key := func(id string) string { return mustFind(t, d, id).key }
-	if err := os.WriteFile(d.conf.recordFile(key("damaged")), []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(d.dirs.Record(key("damaged")), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	change := func(id string, f func(*record)) {
-		r, err := readRecord(d.conf.recordFile(key(id)))
+		r, err := readRecord(d.dirs.Record(key(id)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		f(&r)
-		if err := writeJSON(d.conf.recordFile(r.Key), &r); err != nil {
+		if err := files.WriteJSON(d.dirs.Record(r.Key), &r); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -168,14 +170,14 @@ func TestASnapshotThatCannotBeReadIsListedAsDamagedAndCanBeDeleted(t *testing.T)
 	ctx := testContext(t)
 	before := leftovers(d)
 	place := func(vmID, name, manifest string) {
-		dir := d.conf.snapshotDir(vmID, name)
+		dir := d.dirs.Snapshot(vmID, name)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		if manifest == "" {
 			return
 		}
-		if err := os.WriteFile(filepath.Join(dir, manifestFile), []byte(manifest), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, snapshots.ManifestFile), []byte(manifest), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -195,7 +197,7 @@ func TestASnapshotThatCannotBeReadIsListedAsDamagedAndCanBeDeleted(t *testing.T)
 			t.Error(err)
 		}
 	}
-	if err := os.RemoveAll(filepath.Join(d.conf.snapshotsDir(), "gone")); err != nil {
+	if err := os.RemoveAll(filepath.Join(d.dirs.Snapshots(), "gone")); err != nil {
 		t.Fatal(err)
 	}
 	if after := leftovers(d); !slices.Equal(before, after) {

@@ -7,12 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"gvisor.dev/gvisor/runsc/container"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/files"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 // Start implements vm.Provider. A start that fails after gVisor began to load
@@ -23,20 +24,20 @@ func (d *Driver) Start(ctx context.Context, id string) error {
 }
 
 func (d *Driver) start(m *machine) (err error) {
-	status, exit := d.state(m)
+	status, exit := d.machines.state(m)
 	if exit != "" || status != vm.StatusCreated && status != vm.StatusStopped {
 		return vm.TransitionError("start", m.id, status, vm.StatusRunning)
 	}
-	if err := d.point("start", m.id); err != nil {
+	if err := d.points.inject("start", m.id); err != nil {
 		return err
 	}
-	d.step(stepStartBegun, m.id)
+	d.points.reached(stepStartBegun, m.id)
 	switch {
 	case status == vm.StatusCreated:
 		err = m.boot()
 	case m.pending != "":
-		if err = d.load(m, m.pending); err != nil {
-			err = d.restoreError(m, err)
+		if err = m.load(&d.headroom, m.pending); err != nil {
+			err = restoreError(m.id, err)
 			m.sandbox.signalKill()
 			<-m.ended
 		}
@@ -47,9 +48,9 @@ func (d *Driver) start(m *machine) (err error) {
 		m.unsure = true
 		return err
 	}
-	d.step(stepStartRunning, m.id)
+	d.points.reached(stepStartRunning, m.id)
 	m.loaded()
-	d.settled(m, vm.StatusRunning, container.Running)
+	d.records.settled(m, vm.StatusRunning, container.Running)
 	d.raise(m)
 	return nil
 }
@@ -61,8 +62,8 @@ func (m *machine) boot() error {
 
 // load makes the sandbox what was saved in images. The guest runs when it
 // returns.
-func (d *Driver) load(m *machine, images string) error {
-	lower, err := d.liftForRestore(m, images)
+func (m *machine) load(host *headroom, images string) error {
+	lower, err := m.liftForRestore(host, images)
 	if err != nil {
 		return err
 	}
@@ -70,7 +71,7 @@ func (d *Driver) load(m *machine, images string) error {
 	if m.cold {
 		return m.boot()
 	}
-	if err := checkHostFiles(m.hostFiles, m.spec); err != nil {
+	if err := snapshots.CheckHostFiles(m.hostFiles, m.spec); err != nil {
 		return err
 	}
 	kills := m.group.OOMKills()
@@ -79,15 +80,15 @@ func (d *Driver) load(m *machine, images string) error {
 			return m.c.Sandbox.Restore(m.runsc, m.c.Spec, m.key, images, false, false, nil)
 		}))
 	// A package may have been installed meanwhile.
-	return cmp.Or(err, checkHostFiles(m.hostFiles, m.spec))
+	return cmp.Or(err, snapshots.CheckHostFiles(m.hostFiles, m.spec))
 }
 
 // restoreError classifies what went wrong while a snapshot was loaded.
-func (d *Driver) restoreError(m *machine, err error) error {
+func restoreError(id string, err error) error {
 	text := err.Error()
 	if strings.Contains(text, "does not match") || strings.Contains(text, "inconsistent") ||
 		strings.Contains(text, "incompatible") {
-		return failure("restore", m.id, vm.ErrIncompatible, err)
+		return failure("restore", id, vm.ErrIncompatible, err)
 	}
 	return err
 }
@@ -98,72 +99,56 @@ func (d *Driver) Stop(ctx context.Context, id string) error {
 }
 
 func (d *Driver) stop(m *machine) error {
-	if status, _ := d.state(m); status != vm.StatusRunning {
+	if status, _ := d.machines.state(m); status != vm.StatusRunning {
 		return vm.TransitionError("stop", m.id, status, vm.StatusStopped)
 	}
 	if err := m.c.Sandbox.Pause(m.key); err != nil {
 		m.unsure = true
 		return err
 	}
-	d.step(stepStopPaused, m.id)
-	if err := d.point("stop", m.id); err != nil {
+	d.points.reached(stepStopPaused, m.id)
+	if err := d.points.inject("stop", m.id); err != nil {
 		undone := m.c.Sandbox.Resume(m.key)
 		m.unsure = undone != nil
 		return errors.Join(err, undone)
 	}
-	d.settled(m, vm.StatusStopped, container.Paused)
+	d.records.settled(m, vm.StatusStopped, container.Paused)
 	return nil
 }
 
 // Destroy implements vm.Provider.
 func (d *Driver) Destroy(_ context.Context, id string) error {
-	m, err := d.find("destroy", id)
+	m, err := d.machines.find("destroy", id)
 	if err != nil {
 		return err
 	}
-	d.mu.Lock()
-	if m.destroying {
-		d.mu.Unlock()
+	if !d.machines.beginDestroy(m) {
 		return vm.TransitionError("destroy", id, vm.StatusDestroyed, vm.StatusDestroyed)
 	}
-	m.destroying = true
-	d.mu.Unlock()
 	err = m.turn.Seize("destroy", func() {
 		m.sandbox.signalKill()
 		m.gofer.signalKill()
 	})
 	if err != nil {
-		d.notDestroyed(m)
+		d.machines.notDestroyed(m)
 		return failure("destroy", id, nil, err)
 	}
 	defer m.turn.Unlock()
-	if err := d.point("destroy", id); err != nil {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		m.destroying = false
+	if err := d.points.inject("destroy", id); err != nil {
+		d.machines.cancelDestroy(m)
 		return failure("destroy", id, nil, err)
 	}
-	if err = d.end(m); err != nil {
-		d.notDestroyed(m)
+	if err = m.end(d.dirs, &d.points); err != nil {
+		d.machines.notDestroyed(m)
 		return failure("destroy", id, nil, err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	m.status = vm.StatusDestroyed
+	d.machines.destroyed(m)
 	return nil
-}
-
-// notDestroyed makes it possible to destroy a machine again, to free the rest. Its processes were killed.
-func (d *Driver) notDestroyed(m *machine) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	m.destroying, m.status = false, vm.StatusStopped
-	m.exitReason = cmp.Or(m.exitReason, "destroyed")
 }
 
 // end kills a machine's processes and frees all that the driver holds for it.
 // It can be repeated.
-func (d *Driver) end(m *machine) error {
+func (m *machine) end(dirs files.Dirs, points *failpoints) error {
 	if err := errors.Join(m.sandbox.kill(), m.gofer.kill()); err != nil {
 		return err
 	}
@@ -175,21 +160,21 @@ func (d *Driver) end(m *machine) error {
 	if m.console != nil {
 		m.console.finish()
 	}
-	d.step(stepDestroyKilled, m.id)
+	points.reached(stepDestroyKilled, m.id)
 	if err := m.group.Remove(); err != nil {
 		return err // The record stays until all is freed.
 	}
-	d.step(stepDestroyCgroup, m.id)
-	d.removeFiles(m.key)
-	d.step(stepDestroyFiles, m.id)
-	d.conf.removeRecord(m.key)
-	d.step(stepDestroyRemoved, m.id)
+	points.reached(stepDestroyCgroup, m.id)
+	dirs.RemoveMachine(m.key)
+	points.reached(stepDestroyFiles, m.id)
+	dirs.RemoveRecord(m.key)
+	points.reached(stepDestroyRemoved, m.id)
 	return nil
 }
 
-// watch closes m.ended when the sandbox process has ended, and makes the
-// reason known.
-func (d *Driver) watch(m *machine) {
+// watch waits for the end of the sandbox process, and makes it and its reason known in
+// the machine's table.
+func (m *machine) watch(t *table) {
 	defer close(m.watching)
 	select {
 	case <-m.sandbox.ended:
@@ -210,18 +195,7 @@ func (d *Driver) watch(m *machine) {
 	case reason == "":
 		reason = "exited"
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if m.destroying {
-		reason = "destroyed"
-	} else {
-		m.exitReason = reason
-		if m.status != "" {
-			m.status = vm.StatusStopped
-		}
-	}
-	m.reason = reason
-	close(m.ended)
+	t.ended(m, reason)
 }
 
 // Rename implements vm.Renamer. The machine's files and processes do not carry
@@ -230,24 +204,22 @@ func (d *Driver) Rename(ctx context.Context, oldID, newID string) error {
 	if err := vm.ValidateID(newID); err != nil {
 		return failure("rename", oldID, nil, err)
 	}
-	m, err := d.acquire(ctx, "rename", oldID)
+	m, err := d.machines.acquire(ctx, "rename", oldID)
 	if err != nil {
 		return err
 	}
 	defer m.turn.Unlock()
-	if status, _ := d.state(m); status == vm.StatusDestroyed {
+	if status, _ := d.machines.state(m); status == vm.StatusDestroyed {
 		return vm.TransitionError("rename", oldID, status, status)
 	}
 	if oldID == newID {
 		return nil
 	}
-	if _, err := d.reserve(newID); err != nil {
+	if _, err := d.machines.reserve(newID); err != nil {
 		return failure("rename", oldID, nil, fmt.Errorf("%w: %s", err, newID))
 	}
 	if err := d.rename(m, oldID, newID); err != nil {
-		d.mu.Lock()
-		delete(d.machines, newID)
-		d.mu.Unlock()
+		d.machines.release(newID)
 		return failure("rename", oldID, nil, err)
 	}
 	return nil
@@ -255,42 +227,29 @@ func (d *Driver) Rename(ctx context.Context, oldID, newID string) error {
 
 // rename moves a machine to an id that is reserved.
 func (d *Driver) rename(m *machine, oldID, newID string) error {
-	if hasSnapshots(d.conf, newID) {
+	if d.snapshots.HasAny(newID) {
 		return fmt.Errorf("%w: snapshots of %s", vm.ErrAlreadyExists, newID)
 	}
 	from := ""
-	if hasSnapshots(d.conf, oldID) {
+	if d.snapshots.HasAny(oldID) {
 		from = oldID
 	}
-	if err := d.writeRecord(m, newID, from); err != nil {
+	if err := d.records.write(m, newID, from); err != nil {
 		return err
 	}
-	d.step(stepRenameRecorded, oldID)
-	err := d.point("rename", oldID)
+	d.points.reached(stepRenameRecorded, oldID)
+	err := d.points.inject("rename", oldID)
 	if err == nil && from != "" {
-		err = moveSnapshots(d.conf, from, newID)
+		err = d.snapshots.Move(from, newID)
 	}
 	if err != nil {
-		return errors.Join(err, d.writeRecord(m, oldID, ""))
+		return errors.Join(err, d.records.write(m, oldID, ""))
 	}
-	d.step(stepRenameMoved, oldID)
+	d.points.reached(stepRenameMoved, oldID)
 	if from != "" {
 		// Without it, the next process would only look for them and find none.
-		_ = d.writeRecord(m, newID, "")
+		_ = d.records.write(m, newID, "")
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.machines, oldID)
-	d.machines[newID] = m
-	m.id = newID
+	d.machines.rename(m, oldID, newID)
 	return nil
-}
-
-// forgetSnapshot removes a name from a machine's list.
-func (d *Driver) forgetSnapshot(id, snapshot string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if m := d.machines[id]; m != nil {
-		m.snapshots = slices.DeleteFunc(m.snapshots, func(s string) bool { return s == snapshot })
-	}
 }

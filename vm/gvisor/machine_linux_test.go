@@ -174,7 +174,7 @@ func TestWritesNeverReachTheHost(t *testing.T) {
 		t.Errorf("32 MiB into 20 MiB: %q", got)
 	}
 	for _, path := range []string{filepath.Join(ro, "x"), filepath.Join(private, "x"), filepath.Join(spec.Rootfs, "x")} {
-		if exists(path) {
+		if there(path) {
 			t.Errorf("%s was written to", path)
 		}
 	}
@@ -215,7 +215,7 @@ func TestPreparedMachineOutlivesItsSnapshot(t *testing.T) {
 	if got := run(t, d, "b", "", "/init", "hostname"); got != "other <nil>" {
 		t.Errorf("host name %q", got)
 	}
-	if entries, _ := os.ReadDir(d.conf.pendingDir()); len(entries) > 0 {
+	if entries, _ := os.ReadDir(d.dirs.Pending()); len(entries) > 0 {
 		t.Errorf("%d files wait for a start that was", len(entries))
 	}
 	s = guestSpec(t)

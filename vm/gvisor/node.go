@@ -107,6 +107,21 @@ func (n *nodeGroup) group() *cgroups.Group {
 	return n.g
 }
 
+// available is the memory that a save or a restore may still take: of the host, and
+// of the limit of all sandboxes together.
+func (n *nodeGroup) available() (int64, error) {
+	bytes, err := hostAvailable()
+	g := n.group()
+	if err != nil || g == nil {
+		return bytes, err
+	}
+	used, err := g.UnreclaimableBelow()
+	if err != nil {
+		return 0, err
+	}
+	return min(bytes, n.limits.Memory-used+hostReserve), nil
+}
+
 // Tasks returns how many processes and threads of the host all sandboxes have, and
 // may have; zeros where nothing limits them.
 func (d *Driver) Tasks() (used, most int64) {
@@ -119,19 +134,4 @@ func (d *Driver) Tasks() (used, most int64) {
 		return 0, 0
 	}
 	return used, d.node.limits.Tasks
-}
-
-// available is the memory that a save or a restore may still take: of the host, and
-// of the limit of all sandboxes together.
-func (d *Driver) available() (int64, error) {
-	bytes, err := hostAvailable()
-	g := d.node.group()
-	if err != nil || g == nil {
-		return bytes, err
-	}
-	used, err := g.UnreclaimableBelow()
-	if err != nil {
-		return 0, err
-	}
-	return min(bytes, d.node.limits.Memory-used+hostReserve), nil
 }

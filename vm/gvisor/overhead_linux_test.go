@@ -65,7 +65,7 @@ func measureOverhead(b *testing.B, name string, args []string, count float64) {
 	peak := watchPeak(d, "a", func() { must(b, d.Snapshot(ctx, "a", "one")) })
 	b.ReportMetric(float64(peak.own-running.own)/float64(running.own), "save-own/own")
 	objects := int64(0)
-	entries, _ := os.ReadDir(d.conf.snapshotDir("a", "one"))
+	entries, _ := os.ReadDir(d.dirs.Snapshot("a", "one"))
 	for _, e := range entries {
 		if info, err := e.Info(); err == nil && filepath.Ext(e.Name()) == ".img" && e.Name() != "pages.img" {
 			objects += info.Size()
@@ -93,9 +93,7 @@ func groupUse(tb testing.TB, d *Driver, id string) use {
 }
 
 func readUse(d *Driver, id string) (u use, err error) {
-	d.mu.Lock()
-	m := d.machines[id]
-	d.mu.Unlock()
+	m := d.unfinished(id)
 	if m == nil || m.group == nil {
 		return u, os.ErrNotExist
 	}

@@ -77,7 +77,7 @@ func TestPauseCyclesLoseNothingAndLeaveNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		last, sizes = name, append(sizes, files(t, d, "a", name))
+		last, sizes = name, append(sizes, imageBytes(t, d, "a", name))
 		if i == 2 {
 			objects, open = kinds(d), openFiles(t, 0)
 		} else if left, n := kinds(d), openFiles(t, open+2); i > 2 && (left != objects || n > open+2) {
@@ -147,7 +147,7 @@ func TestFiveGenerationsDoNotGrow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sizes = append(sizes, files(t, d, id, "s"))
+		sizes = append(sizes, imageBytes(t, d, id, "s"))
 		create(t, d, next, resumed(t, id, "s"))
 	}
 	for i := range 5 {
@@ -311,5 +311,5 @@ func TestSnapshotOfMuchMemoryStaysWithinTheLimit(t *testing.T) {
 			t.Errorf("%s: %q, %v", id, out, err)
 		}
 	}
-	t.Logf("saved in %v, restored and answering in %v, %d bytes", saved, time.Since(began), files(t, d, "a", "one"))
+	t.Logf("saved in %v, restored and answering in %v, %d bytes", saved, time.Since(began), imageBytes(t, d, "a", "one"))
 }

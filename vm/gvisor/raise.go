@@ -10,6 +10,7 @@ import (
 	"gvisor.dev/gvisor/runsc/container"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 // raise makes files set-uid in a guest that runs and that a program of an earlier
@@ -18,10 +19,10 @@ import (
 // program in it, as root. A guest whose root has none, or another one under that
 // name, keeps what it has.
 func (d *Driver) raise(m *machine) {
-	if status, _ := d.state(m); status != vm.StatusRunning {
+	if status, _ := d.machines.state(m); status != vm.StatusRunning {
 		return
 	}
-	paths := d.conf.setUIDFor(&manifest{SetUID: m.setUID})
+	paths := d.conf.setUIDFor(&snapshots.Manifest{SetUID: m.setUID})
 	if len(paths) == 0 {
 		return
 	}
@@ -35,5 +36,5 @@ func (d *Driver) raise(m *machine) {
 	}
 	go func() { _, _ = m.c.Sandbox.WaitPID(m.key, pid) }() // The sentry keeps its exit status until it is asked for it.
 	m.setUID = slices.Concat(m.setUID, paths)
-	d.recordStatus(m, container.Running) // If it fails, the next daemon does it again.
+	d.records.status(m, container.Running) // If it fails, the next daemon does it again.
 }

@@ -3,17 +3,13 @@
 package gvisor
 
 import (
-	"crypto/rand"
-	"encoding/hex"
-	"os"
-	"path/filepath"
-	"strings"
-	"sync"
 	"time"
 
 	"gvisor.dev/gvisor/runsc/cgroup"
+	"gvisor.dev/gvisor/runsc/container"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/files"
 )
 
 // recordFormat is the version of record. 1 is the first; a record without a number has
@@ -54,52 +50,39 @@ type record struct {
 	GoferStart   uint64 `json:"gofer_start,omitempty"`
 }
 
-// thisBoot is the id that bootID has read.
-var thisBoot struct {
-	mu sync.Mutex
-	id string
+// records writes what the next process should know of the machines of a table. The holder
+// of a machine's turn calls it.
+type records struct {
+	dirs     files.Dirs
+	machines *table
 }
 
-// bootID names this boot of the host. Process ids mean nothing in another. It is
-// read once, by New, which fails without it: a machine whose record has another
-// one is taken for lost.
-func bootID() string {
-	thisBoot.mu.Lock()
-	defer thisBoot.mu.Unlock()
-	if thisBoot.id == "" {
-		data, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-		thisBoot.id = strings.TrimSpace(string(data))
-	}
-	return thisBoot.id
-}
-
-// newKey names a machine's files, control group and container. It is random
-// and never used again, unlike an id, so nothing old is ever mistaken for it.
-func newKey() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // Never fails.
-	return hex.EncodeToString(b[:])
-}
-
-func (c Config) allPending() string { return filepath.Join(c.StateDir, "pending") }
-
-// pendingDir holds what has no name to be found by yet or any more: half-made
-// and half-deleted snapshots, images that machines wait to load, and for a
-// moment the files of writable layers. What another boot of the host left there
-// has no owner.
-func (c Config) pendingDir() string {
-	return filepath.Join(c.allPending(), bootID(), c.Instance)
-}
-
-func (c Config) bundle(key string) string     { return filepath.Join(c.machinesDir(), key) }
-func (c Config) recordFile(key string) string { return filepath.Join(c.machinesDir(), key+".json") }
-func (c Config) cgroupPath(key string) string { return filepath.Join(c.cgroupParent(), key) }
-
-// writeRecord records the machine under an id; from is the one before it while
+// write records the machine under an id; from is the one before it while
 // snapshots are on their way.
-func (d *Driver) writeRecord(m *machine, id, from string) error {
-	status, _ := d.state(m)
-	r := record{Format: recordFormat, ID: id, From: from, Status: status, Resume: m.resume, Key: m.key, BootID: bootID(), Created: m.created, Spec: m.spec,
+func (w records) write(m *machine, id, from string) error {
+	status, _ := w.machines.state(m)
+	r := m.record(id, from, status)
+	return files.WriteJSON(w.dirs.Record(m.key), &r) // CgroupJSON needs a pointer.
+}
+
+// settled sets and records a status that a machine is known to have.
+func (w records) settled(m *machine, status vm.Status, runsc container.Status) {
+	w.machines.setStatus(m, status)
+	w.status(m, runsc)
+}
+
+// status writes what only helps: the record, if the sentry does not answer
+// the next daemon, and the file of gVisor's own command line.
+func (w records) status(m *machine, runsc container.Status) {
+	if w.machines.isClosed() {
+		return // An abandoned call came back; the files are another driver value's.
+	}
+	_ = w.write(m, m.id, "")
+	_ = m.writeState(w.dirs.ContainerState(m.key), runsc)
+}
+
+func (m *machine) record(id, from string, status vm.Status) record {
+	r := record{Format: recordFormat, ID: id, From: from, Status: status, Resume: m.resume, Key: m.key, BootID: files.BootID(), Created: m.created, Spec: m.spec,
 		Pending: m.pending, Cold: m.cold && m.pending != "", SetUID: m.setUID, OneLayer: m.oneLayer}
 	if m.group != nil {
 		r.Cgroup = m.group.CgroupJSON
@@ -110,23 +93,5 @@ func (d *Driver) writeRecord(m *machine, id, from string) error {
 	if m.gofer != nil {
 		r.GoferPID, r.GoferStart = m.gofer.pid, m.gofer.start
 	}
-	return writeJSON(d.conf.recordFile(m.key), &r) // CgroupJSON needs a pointer.
-}
-
-// removeFiles deletes everything that a machine has in the file system except
-// its snapshots and the record, which is what finds the rest.
-func (d *Driver) removeFiles(key string) {
-	root := d.conf.rootDir()
-	state := d.conf.stateFile(key)
-	lock := strings.TrimSuffix(state, ".state") + ".lock"
-	for _, file := range []string{state, state + ".tmp", lock, filepath.Join(root, "runsc-"+key+".sock")} {
-		_ = os.Remove(file)
-	}
-	_ = os.RemoveAll(filepath.Join(d.conf.pendingDir(), key))
-	_ = os.RemoveAll(d.conf.bundle(key))
-}
-
-func (c Config) removeRecord(key string) {
-	_ = os.Remove(c.recordFile(key) + ".tmp")
-	_ = os.Remove(c.recordFile(key))
+	return r
 }

@@ -99,27 +99,27 @@ func (m *machine) ask() (sentryState, error) {
 // settle makes the status of a machine what its sentry says that it is, and is
 // for the holder of the turn. Nothing else is believed about a machine that was
 // adopted, or after a request that failed.
-func (d *Driver) settle(m *machine) error {
+func (w records) settle(m *machine) error {
 	s, err := m.ask()
 	if err != nil {
 		return err
 	}
 	m.unsure = false
-	switch was, _ := d.state(m); {
+	switch was, _ := w.machines.state(m); {
 	case s.frozen:
 		m.loaded()
-		d.settled(m, vm.StatusStopped, container.Paused)
+		w.settled(m, vm.StatusStopped, container.Paused)
 	case s.started:
 		m.loaded()
-		d.settled(m, vm.StatusRunning, container.Running)
+		w.settled(m, vm.StatusRunning, container.Running)
 	case m.pending != "":
-		d.settled(m, vm.StatusStopped, container.Created)
+		w.settled(m, vm.StatusStopped, container.Created)
 	case was == vm.StatusRunning || was == vm.StatusStopped:
 		// Its guest has ended, and the sandbox process is about to.
 	case m.resume:
 		return errIncomplete
 	default:
-		d.settled(m, vm.StatusCreated, container.Created)
+		w.settled(m, vm.StatusCreated, container.Created)
 	}
 	return nil
 }
@@ -133,22 +133,3 @@ func (m *machine) loaded() {
 }
 
 var errIncomplete = lostError("its creation was not complete")
-
-// settled sets and records a status that a machine is known to have.
-func (d *Driver) settled(m *machine, status vm.Status, runsc container.Status) {
-	d.setStatus(m, status)
-	d.recordStatus(m, runsc)
-}
-
-// recordStatus writes what only helps: the record, if the sentry does not answer
-// the next daemon, and the file of gVisor's own command line.
-func (d *Driver) recordStatus(m *machine, runsc container.Status) {
-	d.mu.Lock()
-	closed := d.closed
-	d.mu.Unlock()
-	if closed {
-		return // An abandoned call came back; the files are another driver value's.
-	}
-	_ = d.writeRecord(m, m.id, "")
-	_ = d.writeState(m, runsc)
-}

@@ -13,6 +13,8 @@ import (
 	"gvisor.dev/gvisor/pkg/sentry/kernel"
 	"gvisor.dev/gvisor/pkg/sentry/kernel/auth"
 	"gvisor.dev/gvisor/pkg/sentry/vfs"
+
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 // setUIDOnce returns the hook that makes files set-uid in the guest before any
@@ -64,7 +66,7 @@ func setUID(t *kernel.Task, path string) error {
 // setUIDFor are the files that a sandbox process must make set-uid in a guest that
 // it loads from m, or boots if m is nil. What was done before the save is not
 // done again: the guest's root may have changed its mind.
-func (c Config) setUIDFor(m *manifest) []string {
+func (c Config) setUIDFor(m *snapshots.Manifest) []string {
 	if m == nil {
 		return c.SetUID
 	}

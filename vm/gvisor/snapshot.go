@@ -6,10 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"gvisor.dev/gvisor/pkg/sentry/checkpoint"
 	"gvisor.dev/gvisor/pkg/sentry/state/checkpointfiles"
@@ -17,15 +15,9 @@ import (
 	"gvisor.dev/gvisor/runsc/sandbox"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/oci"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
-
-// snapshotTree guards the making and removal of the directories that hold the
-// snapshots of one machine id.
-var snapshotTree sync.Mutex
-
-func (c Config) snapshotDir(vmID, snapshot string) string {
-	return filepath.Join(c.snapshotsDir(), vmID, snapshot)
-}
 
 // Snapshot implements vm.Provider. gVisor cannot stop in the middle of saving:
 // when the context ends meanwhile the machine stays busy, and the files of the save
@@ -53,21 +45,20 @@ func (d *Driver) save(ctx context.Context, id, snapshot string, onlyFiles bool) 
 
 // snapshot must be called by the holder of m.turn.
 func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, onlyFiles bool) (err error) {
-	status, exit := d.state(m)
+	status, exit := d.machines.state(m)
 	if exit != "" || status != vm.StatusRunning && status != vm.StatusStopped || m.pending != "" && m.cold != onlyFiles {
 		return vm.TransitionError("snapshot", m.id, status, status)
 	}
-	dir := d.conf.snapshotDir(m.id, snapshot)
-	if exists(dir) {
+	if d.snapshots.Exists(m.id, snapshot) {
 		return fmt.Errorf("%w: snapshot %s", vm.ErrAlreadyExists, snapshot)
 	}
-	lower, err := d.liftForSave(m)
+	lower, err := m.liftForSave(&d.headroom)
 	if err != nil {
 		return err
 	}
 	defer lower()
 	kills := m.group.OOMKills()
-	staging, err := os.MkdirTemp(d.conf.pendingDir(), "snapshot-")
+	staging, err := d.snapshots.Stage()
 	if err != nil {
 		return err
 	}
@@ -76,10 +67,10 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 			_ = os.RemoveAll(staging)
 		}
 	}()
-	d.step(stepSnapshotStaging, m.id)
+	d.points.reached(stepSnapshotStaging, m.id)
 	switch {
 	case m.pending != "":
-		err = linkImages(m.pending, staging)
+		err = snapshots.LinkImages(m.pending, staging)
 	case onlyFiles:
 		err = m.saveFiles(staging)
 	default:
@@ -89,21 +80,23 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 	if err = m.outOfMemory("saving it", kills, err); err != nil {
 		return err
 	}
-	d.step(stepSnapshotSaved, m.id)
-	if err := errors.Join(d.point("snapshot", m.id), ctx.Err()); err != nil {
+	d.points.reached(stepSnapshotSaved, m.id)
+	if err := errors.Join(d.points.inject("snapshot", m.id), ctx.Err()); err != nil {
 		return err
 	}
-	if err := d.seal(m, staging, onlyFiles); err != nil {
+	manifest, err := m.manifest(d.snapshots, onlyFiles)
+	if err != nil {
 		return err
 	}
-	d.step(stepSnapshotSealed, m.id)
-	if err := d.commit(m.id, staging, dir); err != nil {
+	if err := d.snapshots.Seal(staging, manifest); err != nil {
 		return err
 	}
-	d.step(stepSnapshotCommitted, m.id)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	m.snapshots = append(m.snapshots, snapshot)
+	d.points.reached(stepSnapshotSealed, m.id)
+	if err := d.snapshots.Commit(staging, m.id, snapshot, func() { d.points.reached(stepSnapshotParent, m.id) }); err != nil {
+		return err
+	}
+	d.points.reached(stepSnapshotCommitted, m.id)
+	d.machines.saved(m, snapshot)
 	return nil
 }
 
@@ -114,7 +107,7 @@ func (m *machine) saveFiles(dir string) error {
 	if !m.spec.RootfsReadOnly {
 		layers = append(layers, checkpoint.ResourceID{Path: "/"})
 	}
-	_, own := below(m.spec, m.oneLayer)
+	_, own := oci.Below(m.spec, m.oneLayer)
 	for _, mount := range own {
 		if mount.Overlay {
 			layers = append(layers, checkpoint.ResourceID{Path: mount.Target})
@@ -142,93 +135,20 @@ func (m *machine) saveFiles(dir string) error {
 	return nil
 }
 
-// seal writes the manifest of the images in dir and makes all durable.
-func (d *Driver) seal(m *machine, dir string, onlyFiles bool) error {
-	rootfs, err := describe(filepath.Clean(m.spec.Rootfs))
+// manifest describes a snapshot that was just taken of the machine.
+func (m *machine) manifest(s *snapshots.Store, onlyFiles bool) (*snapshots.Manifest, error) {
+	out, err := s.Describe(m.spec)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	out := newManifest(d.version, m.spec)
-	out.Filesystem, out.Rootfs, out.OneLayer = onlyFiles, rootfs, m.oneLayer
+	out.Filesystem, out.OneLayer = onlyFiles, m.oneLayer
 	if m.pending != "" { // Nothing was opened yet, and nothing done.
 		out.HostFiles, out.SetUID = m.hostFiles, m.savedSetUID
-	} else if out.SetUID = m.setUID; !onlyFiles {
-		if out.HostFiles, err = hostFiles(m.sandbox.pid, d.own); err != nil {
-			return err
-		}
+		return out, nil
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
+	out.SetUID = m.setUID
+	if !onlyFiles {
+		out.HostFiles, err = s.HostFiles(m.sandbox.pid)
 	}
-	for _, entry := range entries {
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		if !isImage(entry.Name()) {
-			continue
-		}
-		out.Files[entry.Name()] = info.Size()
-		if err := syncFile(filepath.Join(dir, entry.Name())); err != nil {
-			return err
-		}
-	}
-	file := filepath.Join(dir, manifestFile)
-	if err := writeJSON(file, out); err != nil {
-		return err
-	}
-	return errors.Join(syncFile(file), syncFile(dir))
-}
-
-// commit makes the complete snapshot in staging visible as dir.
-func (d *Driver) commit(id, staging, dir string) error {
-	snapshotTree.Lock()
-	defer snapshotTree.Unlock()
-	parent := filepath.Dir(dir)
-	for again := true; ; again = false {
-		if err := os.MkdirAll(parent, 0o700); err != nil {
-			return err
-		}
-		d.step(stepSnapshotParent, id)
-		err := os.Rename(staging, dir)
-		if again && errors.Is(err, fs.ErrNotExist) {
-			continue // Another process took it for the rest of a deletion.
-		}
-		if err != nil {
-			return err
-		}
-		// The parent may be new: then its name has to be on the disk, too.
-		return errors.Join(syncFile(parent), syncFile(filepath.Dir(parent)))
-	}
-}
-
-func syncFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
-}
-
-// linkImages gives the images in from a second name in the new or empty
-// directory to.
-func linkImages(from, to string) error {
-	if err := os.Mkdir(to, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	entries, err := os.ReadDir(from)
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		if !isImage(entry.Name()) {
-			continue
-		}
-		if err := os.Link(filepath.Join(from, entry.Name()), filepath.Join(to, entry.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
+	return out, err
 }

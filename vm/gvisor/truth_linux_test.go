@@ -13,6 +13,7 @@ import (
 	"gvisor.dev/gvisor/runsc/container"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/files"
 	"github.com/rundlet/rundlet/vm/vmtest"
 )
 
@@ -158,7 +159,7 @@ var damages = map[string]func(t *testing.T, file string, c *container.Container)
 		other := map[container.Status]container.Status{container.Created: container.Running,
 			container.Running: container.Paused, container.Paused: container.Running}
 		c.Status = other[c.Status]
-		if err := writeJSON(file, c); err != nil {
+		if err := files.WriteJSON(file, c); err != nil {
 			t.Fatal(err)
 		}
 	},
@@ -195,7 +196,7 @@ func TestAMachineIsNeverLostToAFile(t *testing.T) {
 			files := map[string]string{}
 			for id := range want {
 				m := mustFind(t, d, id)
-				files[id] = d.conf.stateFile(m.key)
+				files[id] = d.dirs.ContainerState(m.key)
 				apply(t, files[id], loadState(t, d, m))
 			}
 			d = reopen(t, d)
@@ -238,7 +239,7 @@ func TestAMachineIsNeverLostToAFile(t *testing.T) {
 
 func loadState(t *testing.T, d *Driver, m *machine) *container.Container {
 	t.Helper()
-	c, err := container.Load(d.conf.rootDir(), container.FullID{SandboxID: m.key, ContainerID: m.key},
+	c, err := container.Load(d.dirs.Root(), container.FullID{SandboxID: m.key, ContainerID: m.key},
 		container.LoadOpts{Exact: true, SkipCheck: true})
 	if err != nil {
 		t.Fatal(err)

@@ -1,12 +1,10 @@
 package gvisor
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -135,136 +133,6 @@ func TestWithLimits(t *testing.T) {
 	if want := []string{"a", "boot", "--cpu-num=2", "--total-memory=5", "--total-host-memory=5", "id"}; !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
-}
-
-func TestCheckSpec(t *testing.T) {
-	dir := t.TempDir()
-	if err := errors.Join(os.Mkdir(filepath.Join(dir, "point"), 0o700), os.WriteFile(filepath.Join(dir, "file"), nil, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	good := vm.Spec{Rootfs: dir, Args: []string{"/init"}}
-	if err := checkSpec(good); err != nil {
-		t.Fatal(err)
-	}
-	for name, c := range map[string]struct {
-		change func(*vm.Spec)
-		want   error
-	}{
-		"no rootfs":       {func(s *vm.Spec) { s.Rootfs = "" }, vm.ErrInvalid},
-		"relative rootfs": {func(s *vm.Spec) { s.Rootfs = "x" }, vm.ErrInvalid},
-		"missing rootfs":  {func(s *vm.Spec) { s.Rootfs = dir + "/x" }, vm.ErrInvalid},
-		"no program":      {func(s *vm.Spec) { s.Args = nil }, vm.ErrInvalid},
-		"many cpus":       {func(s *vm.Spec) { s.VCPUs = 1 << 20 }, vm.ErrInvalid},
-		"huge memory":     {func(s *vm.Spec) { s.MemoryMiB = 1 << 40 }, vm.ErrInvalid},
-		"long host name":  {func(s *vm.Spec) { s.Hostname = strings.Repeat("x", 65) }, vm.ErrInvalid},
-		"netns":           {func(s *vm.Spec) { s.NetNS = dir + "/x" }, vm.ErrInvalid},
-		"mount source":    {func(s *vm.Spec) { s.Mounts = []vm.Mount{{Source: dir + "/x", Target: "/x"}} }, vm.ErrInvalid},
-		"mount target":    {func(s *vm.Spec) { s.Mounts = []vm.Mount{{Source: dir, Target: "/a/../x"}} }, vm.ErrInvalid},
-		"no mount point":  {func(s *vm.Spec) { s.Mounts = []vm.Mount{{Source: dir, Target: "/none"}} }, vm.ErrInvalid},
-		"mount on a file": {func(s *vm.Spec) { s.Mounts = []vm.Mount{{Source: dir, Target: "/file"}} }, vm.ErrInvalid},
-		"no mount point in a mount": {func(s *vm.Spec) {
-			s.Mounts = []vm.Mount{{Source: dir, Target: "/point/none"}, {Source: dir, Target: "/point"}}
-		}, vm.ErrInvalid},
-		"mounts": {func(s *vm.Spec) {
-			s.Mounts = []vm.Mount{{Source: dir, Target: "/point/point"}, {Source: dir, Target: "/point"}, {Source: dir + "/file", Target: "/file"}}
-		}, nil},
-		"mount on root": {func(s *vm.Spec) { s.Mounts = []vm.Mount{{Source: dir, Target: "/"}} }, vm.ErrInvalid},
-		"mount twice": {func(s *vm.Spec) {
-			s.Mounts = []vm.Mount{{Source: dir, Target: "/x"}, {Source: dir, Target: "/x"}}
-		}, vm.ErrInvalid},
-	} {
-		s := good
-		c.change(&s)
-		if err := checkSpec(s); !errors.Is(err, c.want) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-func goodManifest(t testing.TB, dir string) *manifest {
-	t.Helper()
-	id, err := identify(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	spec := vm.Spec{Rootfs: dir, Args: []string{"/init"}}
-	if err := os.WriteFile(filepath.Join(dir, "pages.img"), []byte("12345"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	m := newManifest("v1", spec)
-	m.Rootfs, m.Files["pages.img"] = id, 5
-	return m
-}
-
-func TestManifestCompatible(t *testing.T) {
-	quietLogs()
-	dir := t.TempDir()
-	if err := goodManifest(t, dir).compatible(dir, "v1"); err != nil {
-		t.Fatal(err)
-	}
-	for name, change := range map[string]func(*manifest){
-		"driver":     func(m *manifest) { m.Driver = "other" },
-		"version":    func(m *manifest) { m.Version = "v2" },
-		"arch":       func(m *manifest) { m.Arch = "pdp11" },
-		"flags":      func(m *manifest) { m.Flags["overlay2"] = "all:self" },
-		"rootfs":     func(m *manifest) { m.Rootfs.Inode++ },
-		"no rootfs":  func(m *manifest) { m.Rootfs.Path += "/x" },
-		"processor":  func(m *manifest) { m.CPUFeatures = []string{"warp_drive"} },
-		"image size": func(m *manifest) { m.Files["pages.img"] = 6 },
-		"no image":   func(m *manifest) { m.Files["more.img"] = 1 },
-	} {
-		m := goodManifest(t, dir)
-		change(m)
-		if err := m.compatible(dir, "v1"); !errors.Is(err, vm.ErrIncompatible) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-func TestRestoreSpec(t *testing.T) {
-	a, b := t.TempDir(), t.TempDir()
-	m := &manifest{Spec: vm.Spec{Rootfs: a, Args: []string{"/init"}, DiskMiB: 5, NetNS: "/n",
-		Mounts: []vm.Mount{{Source: a, Target: "/one"}, {Source: a, Target: "/two", Overlay: true}}}}
-	got, err := m.restoreSpec(vm.Spec{Rootfs: "/no", DiskMiB: 9, NetNS: "/m", Hostname: "h", MemoryMiB: 3,
-		Mounts: []vm.Mount{{Source: b, Target: "/two", Overlay: true}, {Source: b, Target: "/one"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := vm.Spec{Rootfs: a, Args: []string{"/init"}, DiskMiB: 5, NetNS: "/m", Hostname: "h", MemoryMiB: 3,
-		Mounts: []vm.Mount{{Source: b, Target: "/one"}, {Source: b, Target: "/two", Overlay: true}}}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("%+v", got)
-	}
-	for name, spec := range map[string]vm.Spec{
-		"no network":      {Mounts: m.Spec.Mounts},
-		"fewer mounts":    {NetNS: "/m", Mounts: m.Spec.Mounts[:1]},
-		"another target":  {NetNS: "/m", Mounts: []vm.Mount{m.Spec.Mounts[0], {Source: a, Target: "/x", Overlay: true}}},
-		"another overlay": {NetNS: "/m", Mounts: []vm.Mount{m.Spec.Mounts[0], {Source: a, Target: "/two"}}},
-	} {
-		if _, err := m.restoreSpec(spec); !errors.Is(err, vm.ErrIncompatible) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-func FuzzParseManifest(f *testing.F) {
-	good, err := json.Marshal(manifest{Format: manifestFormat, Files: map[string]int64{"pages.img": 1}})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(good)
-	f.Add([]byte(`{"format":1,"files":{"../x.img":1}}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := parseManifest(data)
-		if err != nil {
-			return
-		}
-		for name := range m.Files {
-			if filepath.Join("/d", name) != "/d/"+name {
-				t.Errorf("file %q climbs out", name)
-			}
-		}
-	})
 }
 
 func TestErrorsAreOneLine(t *testing.T) {

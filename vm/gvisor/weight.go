@@ -23,11 +23,11 @@ func (d *Driver) SetWeight(ctx context.Context, id string, weight int) error {
 	if weight < vm.MinWeight || weight > vm.MaxWeight {
 		return failure(op, id, vm.ErrInvalid, fmt.Errorf("%d is not between %d and %d", weight, vm.MinWeight, vm.MaxWeight))
 	}
-	m, err := d.find(op, id)
+	m, err := d.machines.find(op, id)
 	if err != nil {
 		return err
 	}
-	switch status, exit := d.state(m); {
+	switch status, exit := d.machines.state(m); {
 	case status == vm.StatusDestroyed:
 		return vm.TransitionError(op, id, status, status)
 	case m.group == nil && exit != "":

@@ -1,6 +1,6 @@
 //go:build linux
 
-package gvisor
+package snapshots
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -22,27 +23,30 @@ import (
 
 	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/oci"
 )
 
 const (
-	manifestFile    = "manifest.json"
+	// ManifestFile is the name of a snapshot's manifest in its directory.
+	ManifestFile = "manifest.json"
+	// filesystemImage is the image that only a snapshot of a file system has.
 	filesystemImage = checkpointfiles.FSCheckpointManifestFileName
-	// manifestFormat is the version of the snapshots that this program makes:
+	// Format is the version of the snapshots that this program makes:
 	//
 	//	1  the first
-	//	2  the images hold objects of ours (see afterLoad)
-	//	3  the guest can have one layer for root and mounts (see below)
+	//	2  the images hold objects of ours (see afterLoad in vm/gvisor)
+	//	3  the guest can have one layer for root and mounts (see oci.Below)
 	//
 	// A program cannot load those of a higher number, and refuses them.
-	manifestFormat = 3
+	Format = 3
 	// oldestFormat is the first that this program can restore.
 	oldestFormat    = 1
 	maxManifestSize = 1 << 20
 )
 
-// manifest says what a snapshot needs to be restored. It is written last: a
+// Manifest says what a snapshot needs to be restored. It is written last: a
 // directory without one is not a snapshot.
-type manifest struct {
+type Manifest struct {
 	Format      int               `json:"format"`
 	Filesystem  bool              `json:"filesystem,omitempty"`
 	Driver      string            `json:"driver"`
@@ -57,10 +61,10 @@ type manifest struct {
 	// Files holds the size in bytes of each image file.
 	Files map[string]int64 `json:"files"`
 	// HostFiles are those of the host that the guest had open.
-	HostFiles []hostFile `json:"host_files,omitempty"`
+	HostFiles []HostFile `json:"host_files,omitempty"`
 	// SetUID are the files that were made set-uid in the guest before it was saved.
 	SetUID []string `json:"set_uid,omitempty"`
-	// OneLayer says that mounts with Overlay are in the root's layer: see below.
+	// OneLayer says that mounts with Overlay are in the root's layer: see oci.Below.
 	OneLayer bool `json:"one_layer,omitempty"`
 }
 
@@ -71,43 +75,70 @@ func hostFeatures() []string {
 }
 
 // newManifest is that of a snapshot taken here of a machine with this spec.
-func newManifest(version string, spec vm.Spec) *manifest {
-	return &manifest{Format: manifestFormat, Driver: driverName, Version: version, Arch: runtime.GOARCH,
-		Kernel: guest.LinuxRelease(), Flags: runscFlags(spec, ""), CPUFeatures: hostFeatures(), Spec: spec,
+func newManifest(driver, version string, spec vm.Spec) *Manifest {
+	return &Manifest{Format: Format, Driver: driver, Version: version, Arch: runtime.GOARCH,
+		Kernel: guest.LinuxRelease(), Flags: oci.Flags(spec, ""), CPUFeatures: hostFeatures(), Spec: spec,
 		CreatedAt: time.Now().UTC(), Files: map[string]int64{}}
 }
 
-// isImage reports whether gVisor saved the file, rather than we.
-func isImage(name string) bool { return strings.HasSuffix(name, ".img") || name == filesystemImage }
+// IsImage reports whether gVisor saved the file, rather than we.
+func IsImage(name string) bool { return strings.HasSuffix(name, ".img") || name == filesystemImage }
+
+// HasFilesystem reports whether images are of a file system that was written to.
+func HasFilesystem(images string) bool {
+	_, err := os.Stat(filepath.Join(images, filesystemImage))
+	return err == nil
+}
+
+// LinkImages gives the images in from a second name in the new or empty
+// directory to.
+func LinkImages(from, to string) error {
+	if err := os.Mkdir(to, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if !IsImage(entry.Name()) {
+			continue
+		}
+		if err := os.Link(filepath.Join(from, entry.Name()), filepath.Join(to, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // parseManifest reads a manifest and refuses one that is not complete.
-func parseManifest(data []byte) (*manifest, error) {
+func parseManifest(data []byte) (*Manifest, error) {
 	var version struct {
 		Format int64 `json:"format"`
 	}
 	// First the version alone: additions of a later one are not damage. A file that is not
 	// a manifest at all is reported below.
 	_ = json.Unmarshal(data, &version)
-	if err := format.Check("the manifest of the snapshot", version.Format, manifestFormat); err != nil {
+	if err := format.Check("the manifest of the snapshot", version.Format, Format); err != nil {
 		return nil, err
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
-	var m manifest
+	var m Manifest
 	if err := dec.Decode(&m); err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return nil, errors.New("manifest: data after its end")
 	}
-	if m.Format < oldestFormat || m.Format > manifestFormat {
-		return nil, fmt.Errorf("manifest: format must be %d to %d, got %d", oldestFormat, manifestFormat, m.Format)
+	if m.Format < oldestFormat || m.Format > Format {
+		return nil, fmt.Errorf("manifest: format must be %d to %d, got %d", oldestFormat, Format, m.Format)
 	}
 	// A read-only root has no files to save.
 	if len(m.Files) == 0 && !m.Filesystem {
 		return nil, errors.New("manifest: no image files")
 	}
 	for name, size := range m.Files {
-		if name != filepath.Base(name) || !isImage(name) || size < 0 {
+		if name != filepath.Base(name) || !IsImage(name) || size < 0 {
 			return nil, fmt.Errorf("manifest: image file %.80q of %d bytes", name, size)
 		}
 	}
@@ -117,8 +148,8 @@ func parseManifest(data []byte) (*manifest, error) {
 	return &m, nil
 }
 
-func readManifest(dir string) (*manifest, error) {
-	f, err := os.Open(filepath.Join(dir, manifestFile))
+func readManifest(dir string) (*Manifest, error) {
+	f, err := os.Open(filepath.Join(dir, ManifestFile))
 	if err != nil {
 		return nil, err
 	}
@@ -133,16 +164,16 @@ func readManifest(dir string) (*manifest, error) {
 	return parseManifest(data)
 }
 
-// compatible says why the snapshot in dir cannot be restored by this program
-// on this host, or nil.
-func (m *manifest) compatible(dir, version string) error {
+// compatible says why the snapshot in dir cannot be restored by a driver of this name and
+// version on this host, or nil.
+func (m *Manifest) compatible(dir, driver, version string) error {
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", vm.ErrIncompatible, fmt.Sprintf(format, args...))
 	}
-	if m.Driver != driverName || m.Version != version || m.Arch != runtime.GOARCH {
-		return refuse("made by %.40s %.60s %.20s, this is %s %s %s", m.Driver, m.Version, m.Arch, driverName, version, runtime.GOARCH)
+	if m.Driver != driver || m.Version != version || m.Arch != runtime.GOARCH {
+		return refuse("made by %.40s %.60s %.20s, this is %s %s %s", m.Driver, m.Version, m.Arch, driver, version, runtime.GOARCH)
 	}
-	if flags := runscFlags(m.Spec, ""); !maps.Equal(flags, m.Flags) {
+	if flags := oci.Flags(m.Spec, ""); !maps.Equal(flags, m.Flags) {
 		return refuse("made with other flags: %s", mapDiff(m.Flags, flags))
 	}
 	if fits, err := m.Rootfs.fits(m.Rootfs.Path); err != nil {
@@ -179,8 +210,8 @@ func mapDiff(old, now map[string]string) string {
 
 // coldSpec is the spec of a machine that boots with the file system of m: what
 // the caller says, which must be about the same file system.
-func (m *manifest) coldSpec(want vm.Spec) (vm.Spec, error) {
-	if err := checkCold(want); err != nil {
+func (m *Manifest) coldSpec(want vm.Spec) (vm.Spec, error) {
+	if err := oci.CheckCold(want); err != nil {
 		return want, err
 	}
 	if fits, err := m.Rootfs.fits(filepath.Clean(want.Rootfs)); err != nil || !fits {
@@ -197,7 +228,7 @@ func (m *manifest) coldSpec(want vm.Spec) (vm.Spec, error) {
 
 // restoreSpec is the spec of a machine restored from m: the snapshot's, with
 // what the caller may choose anew.
-func (m *manifest) restoreSpec(want vm.Spec) (vm.Spec, error) {
+func (m *Manifest) restoreSpec(want vm.Spec) (vm.Spec, error) {
 	spec := m.Spec
 	spec.Hostname, spec.GuestIP, spec.NetNS = want.Hostname, want.GuestIP, want.NetNS
 	spec.VCPUs, spec.MemoryMiB, spec.Weight = want.VCPUs, want.MemoryMiB, want.Weight
@@ -205,7 +236,7 @@ func (m *manifest) restoreSpec(want vm.Spec) (vm.Spec, error) {
 		return spec, fmt.Errorf("%w: the snapshot and the machine must both have a network namespace or none", vm.ErrIncompatible)
 	}
 	if want.Mounts == nil {
-		return spec, checkMounts(spec.Mounts)
+		return spec, oci.CheckMounts(spec.Mounts)
 	}
 	mounts, err := m.mounts(want.Mounts)
 	spec.Mounts = mounts
@@ -213,7 +244,7 @@ func (m *manifest) restoreSpec(want vm.Spec) (vm.Spec, error) {
 }
 
 // mounts are those of m, in their order, with the sources that the caller wants.
-func (m *manifest) mounts(want []vm.Mount) ([]vm.Mount, error) {
+func (m *Manifest) mounts(want []vm.Mount) ([]vm.Mount, error) {
 	mounts := slices.Clone(m.Spec.Mounts)
 	if len(want) != len(mounts) {
 		return nil, fmt.Errorf("%w: %d mounts, the snapshot has %d", vm.ErrIncompatible, len(want), len(mounts))
@@ -228,4 +259,17 @@ func (m *manifest) mounts(want []vm.Mount) ([]vm.Mount, error) {
 		mounts[i].Source = want[j].Source
 	}
 	return mounts, nil
+}
+
+// stamp says what a restore of m depends on. The flags that follow from a
+// machine's spec are not in it: a restore takes them from the snapshot.
+func (m *Manifest) stamp() vm.Stamp {
+	s := vm.Stamp{Driver: m.Driver, Version: m.Version, Arch: m.Arch, Kernel: m.Kernel,
+		Platform: m.Flags["platform"], CPUFeatures: m.CPUFeatures}
+	for _, name := range slices.Sorted(maps.Keys(m.Flags)) {
+		if name != "overlay2" && name != "network" && name != "platform" {
+			s.Flags = append(s.Flags, name+"="+m.Flags[name])
+		}
+	}
+	return s
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package gvisor
+package snapshots
 
 import (
 	"errors"
@@ -17,34 +17,33 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// hostFile is a file below the root or a mount of a machine that a program in
+// HostFile is a file below the root or a mount of a machine that a program in
 // it had open or mapped when it was saved. A snapshot does not hold its content:
 // a restore opens it again by its path, and gVisor does not ask whether it is
 // still the same. With another libc below it a program would run on with the
 // data of the old one and the code of the new one.
-type hostFile struct {
+type HostFile struct {
 	Path     string    `json:"path"` // in the guest
 	Bytes    int64     `json:"bytes"`
 	Modified time.Time `json:"modified"`
 }
 
-// goferRoot is where gVisor's file server has a machine's root. The paths of a
+// GoferRoot is where gVisor's file server has a machine's root. The paths of a
 // sandbox's descriptors begin with it.
-const goferRoot = "/root"
+const GoferRoot = "/root"
 
-// hostFiles lists the host's files that a machine which was just saved had open:
+// HostFiles lists the host's files that a machine which was just saved had open:
 // gVisor gives up all others when it saves. It fails with ErrIncompatible if one
 // of them was replaced since it was opened, for what was saved cannot be restored.
-// own are the driver's directories on the host, without links: the files of writable
-// layers are not the guest's, and can be below a directory of the same name as
-// goferRoot.
-func hostFiles(pid int, own []string) ([]hostFile, error) {
+// The files of writable layers are not the guest's, and can be below a directory of the
+// same name as GoferRoot.
+func (s *Store) HostFiles(pid int) ([]HostFile, error) {
 	dir := "/proc/" + strconv.Itoa(pid) + "/fd/"
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("list the files of the sandbox: %w", err)
 	}
-	var out []hostFile
+	var out []HostFile
 	for _, entry := range entries {
 		link, err := os.Readlink(dir + entry.Name())
 		if errors.Is(err, os.ErrNotExist) {
@@ -53,8 +52,8 @@ func hostFiles(pid int, own []string) ([]hostFile, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list the files of the sandbox: %w", err)
 		}
-		guest, ok := strings.CutPrefix(link, goferRoot+"/")
-		isOwn := slices.ContainsFunc(own, func(dir string) bool { return strings.HasPrefix(link, dir+"/") })
+		guest, ok := strings.CutPrefix(link, GoferRoot+"/")
+		isOwn := slices.ContainsFunc(s.own, func(dir string) bool { return strings.HasPrefix(link, dir+"/") })
 		if !ok || isOwn {
 			continue
 		}
@@ -71,7 +70,7 @@ func hostFiles(pid int, own []string) ([]hostFile, error) {
 		if deleted {
 			return nil, &vm.HostChangedError{File: path, How: "was replaced"}
 		}
-		file := hostFile{path, st.Size, time.Unix(st.Mtim.Unix()).UTC()}
+		file := HostFile{path, st.Size, time.Unix(st.Mtim.Unix()).UTC()}
 		if !slices.Contains(out, file) { // gVisor has two descriptors of each.
 			out = append(out, file)
 		}
@@ -90,8 +89,8 @@ func hostPath(guest string, spec vm.Spec) string {
 	return source + guest[len(target):]
 }
 
-// checkHostFiles says which of the files of a machine is not what it was.
-func checkHostFiles(files []hostFile, spec vm.Spec) error {
+// CheckHostFiles says which of the files of a machine is not what it was.
+func CheckHostFiles(files []HostFile, spec vm.Spec) error {
 	for _, f := range files {
 		path := hostPath(f.Path, spec)
 		var st unix.Stat_t
@@ -110,7 +109,7 @@ func checkHostFiles(files []hostFile, spec vm.Spec) error {
 
 // overCopiedRoot takes the times of the files in a root that is a copy with the
 // same contents as they are now.
-func (m *manifest) overCopiedRoot() {
+func (m *Manifest) overCopiedRoot() {
 	now, err := identify(m.Rootfs.Path)
 	if err != nil || m.Rootfs.same(now) {
 		return
@@ -124,10 +123,10 @@ func (m *manifest) overCopiedRoot() {
 	}
 }
 
-// ownHostFiles are those of the snapshot's files that a machine restored with
+// OwnHostFiles are those of the snapshot's files that a machine restored with
 // this spec opens: not those below a mount whose source the caller changed.
-func (m *manifest) ownHostFiles(spec vm.Spec) []hostFile {
-	return slices.DeleteFunc(slices.Clone(m.HostFiles), func(f hostFile) bool {
+func (m *Manifest) OwnHostFiles(spec vm.Spec) []HostFile {
+	return slices.DeleteFunc(slices.Clone(m.HostFiles), func(f HostFile) bool {
 		return hostPath(f.Path, spec) != hostPath(f.Path, m.Spec)
 	})
 }
