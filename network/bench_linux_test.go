@@ -116,7 +116,7 @@ func BenchmarkSetRulesWhileRemoving(b *testing.B) {
 	retired := make([]slotRule, 1000)
 	ids := make([]string, len(retired))
 	for i := range retired {
-		retired[i] = slotRule{id: newSlotID(), guest: far(n.subnets.at(uint32(i)))}
+		retired[i] = slotRule{id: newSlotID(), guest: far(n.leases.subnets.at(uint32(i)))}
 		ids[i] = retired[i].id
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -137,7 +137,7 @@ func BenchmarkSetRulesWhileRemoving(b *testing.B) {
 			}
 		}
 	})
-	created := slotRule{guest: far(n.subnets.at(2000))}
+	created := slotRule{guest: far(n.leases.subnets.at(2000))}
 	var most time.Duration
 	for b.Loop() {
 		created.id = newSlotID()
@@ -182,11 +182,11 @@ func BenchmarkForget(b *testing.B) {
 	for _, slots := range []uint32{1, 2} {
 		guests := map[netip.Addr]bool{}
 		for i := range slots {
-			guests[far(n.subnets.at(i))] = true
+			guests[far(n.leases.subnets.at(i))] = true
 		}
 		b.Run(strconv.Itoa(int(slots)), func(b *testing.B) {
 			for b.Loop() {
-				if err := n.forget(guests); err != nil {
+				if err := n.tracking.forget(guests); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -83,7 +83,7 @@ func TestEachNamespaceIsClosedWithoutItsRules(t *testing.T) {
 			}
 			w.dropTable(w.host, n.uplink.table())
 			closed("without the host's rules")
-			if _, err := n.settle(depth{host: true, router: true}, true); err != nil {
+			if _, err := n.watcher.settle(depth{host: true, router: true}, true); err != nil {
 				t.Fatal(err)
 			}
 			if err := reach(guest, "tcp", internetIP+":80"); err != nil {
@@ -105,7 +105,7 @@ func BenchmarkLook(b *testing.B) {
 	for name, at := range map[string]depth{"quiet": {}, "after changes": {host: true, router: true}} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if lost, err := n.settle(at, true); lost != nil || err != nil {
+				if lost, err := n.watcher.settle(at, true); lost != nil || err != nil {
 					b.Fatal(lost, err)
 				}
 			}

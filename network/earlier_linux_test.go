@@ -75,9 +75,9 @@ func TestOpenClosesWhatAnEarlierVersionLeftOpen(t *testing.T) {
 	if lost, err := second.Adopt(context.Background(), []string{s.ID}); err != nil || lost != nil {
 		t.Fatalf("lost %v, %v", lost, err)
 	}
-	second.repairs.look.Lock()
-	lost, err := second.settle(depth{host: true, router: true}, false)
-	second.repairs.look.Unlock()
+	second.watcher.mu.Lock()
+	lost, err := second.watcher.settle(depth{host: true, router: true}, false)
+	second.watcher.mu.Unlock()
 	if lost != nil || err != nil {
 		t.Errorf("not closed: %v, %v", lost, err)
 	}

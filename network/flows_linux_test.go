@@ -21,7 +21,7 @@ import (
 // share replaces the shares in force by smaller ones.
 func (w *world) share(n *Network, s flowShares) {
 	w.t.Helper()
-	r := n.rules.(*nftRules)
+	r := n.rules.enforcer.(*nftRules)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.shares = func() (flowShares, error) { return s, nil }
@@ -216,7 +216,7 @@ func TestALossOfBothTablesOfTheRouterIsRepaired(t *testing.T) {
 	w := newWorld(t)
 	n := w.openHealing()
 	w.alone(n.Network)
-	rules := n.rules.(*nftRules)
+	rules := n.rules.enforcer.(*nftRules)
 	if lost, err := rules.settle(true); lost || err != nil {
 		t.Fatalf("lost %v, %v", lost, err)
 	}
@@ -258,7 +258,7 @@ func TestALostShareOfFlowsIsMadeAgain(t *testing.T) {
 		if err := table.take(); err != nil {
 			t.Fatal(err)
 		}
-		r := n.rules.(*nftRules)
+		r := n.rules.enforcer.(*nftRules)
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return n.repaired() > 0 && table.want == r.flows.want

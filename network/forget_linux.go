@@ -8,12 +8,22 @@ import (
 	"time"
 )
 
+// flowTracking deletes the flows that the kernel tracks for guests, in the router
+// and, where they were translated, in the daemon's namespace. Safe for concurrent use.
+type flowTracking struct {
+	guests netip.Prefix // The range of all guests.
+	life   *life
+	leases *leases
+	router *router
+	uplink *uplink
+}
+
 // forget removes the flows that the kernel tracked for guests without a link,
 // in the router and, where it was translated, in the daemon's namespace: else an
 // entry stays for hours after its sandbox, and a full table takes the whole host
 // off the network. One pass serves all guests; it can be repeated.
-func (n *Network) forget(guests map[netip.Addr]bool) error {
-	router, err := openFlows(n.router.ns)
+func (t *flowTracking) forget(guests map[netip.Addr]bool) error {
+	router, err := openFlows(t.router.ns)
 	if err != nil {
 		return err
 	}
@@ -30,14 +40,14 @@ func (n *Network) forget(guests map[netip.Addr]bool) error {
 	if err != nil {
 		return err
 	}
-	return n.deleteFlows(router, flows, nil)
+	return t.delete(router, flows, nil)
 }
 
 // translated is a flow as the router sees it come in and go out.
 type translated struct{ in, out tuple }
 
-// deleteFlows removes flows of the router, and hostOnly of the daemon's namespace.
-func (n *Network) deleteFlows(router *flowTable, flows []translated, hostOnly []tuple) error {
+// delete removes flows of the router, and hostOnly of the daemon's namespace.
+func (t *flowTracking) delete(router *flowTable, flows []translated, hostOnly []tuple) error {
 	inHost := hostOnly
 	var inRouter []tuple
 	for _, f := range flows {
@@ -47,7 +57,7 @@ func (n *Network) deleteFlows(router *flowTable, flows []translated, hostOnly []
 		}
 	}
 	if len(inHost) > 0 {
-		host, err := openFlows(n.uplink.host)
+		host, err := openFlows(t.uplink.host)
 		if err != nil {
 			return err
 		}
@@ -68,19 +78,19 @@ const sweepTime = 10 * time.Minute
 // ended too early left, and those that the host tracks for guests although the
 // router does not any more: its times are the shorter ones for flows that were
 // there before the host's rules were written again.
-func (n *Network) sweep(context.Context) error {
-	if n.enter() != nil {
+func (t *flowTracking) sweep(context.Context) error {
+	if t.life.enter() != nil {
 		return nil
 	}
-	defer n.life.RUnlock()
-	router, err := openFlows(n.router.ns)
+	defer t.life.exit()
+	router, err := openFlows(t.router.ns)
 	if err != nil {
 		return err
 	}
 	defer router.close()
 	// In this order: a flow is in the router before it is in the host, and a slot
 	// is known before it has flows.
-	lost, err := n.hostFlows()
+	lost, err := t.hostFlows()
 	if err != nil {
 		return err
 	}
@@ -88,14 +98,14 @@ func (n *Network) sweep(context.Context) error {
 	err = router.dump(nil, func(orig, reply tuple) {
 		out := reply.inverse()
 		delete(lost, out)
-		if n.cfg.Range.Contains(netip.AddrFrom4(orig.src)) {
+		if t.guests.Contains(netip.AddrFrom4(orig.src)) {
 			flows = append(flows, translated{orig, out})
 		}
 	})
 	if err != nil {
 		return err
 	}
-	known := n.guests()
+	known := t.leases.guests()
 	var strange []translated
 	for _, f := range flows {
 		if !known[netip.AddrFrom4(f.in.src)] {
@@ -103,33 +113,22 @@ func (n *Network) sweep(context.Context) error {
 		}
 	}
 	var hostOnly []tuple
-	for t := range lost {
-		hostOnly = append(hostOnly, t)
+	for flow := range lost {
+		hostOnly = append(hostOnly, flow)
 	}
-	return n.deleteFlows(router, strange, hostOnly)
-}
-
-// guests are the addresses of all slots.
-func (n *Network) guests() map[netip.Addr]bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	out := map[netip.Addr]bool{}
-	for _, s := range n.slots {
-		out[far(s.subnet)] = true
-	}
-	return out
+	return t.delete(router, strange, hostOnly)
 }
 
 // hostFlows are the flows that the daemon's namespace tracks for guests.
-func (n *Network) hostFlows() (map[tuple]bool, error) {
-	n.uplink.mu.Lock()
-	rec, ok, err := n.uplink.load()
-	n.uplink.mu.Unlock()
+func (t *flowTracking) hostFlows() (map[tuple]bool, error) {
+	t.uplink.mu.Lock()
+	rec, ok, err := t.uplink.load()
+	t.uplink.mu.Unlock()
 	out := map[tuple]bool{}
 	if err != nil || !ok || !rec.Subnet.IsValid() {
 		return out, err
 	}
-	host, err := openFlows(n.uplink.host)
+	host, err := openFlows(t.uplink.host)
 	if err != nil {
 		return nil, err
 	}

@@ -158,18 +158,18 @@ func TestFlowsOfManySlotsGoInOnePass(t *testing.T) {
 	for range 5 {
 		s := w.acquire(n, allow)
 		w.openAll(w.guest(s), 80)
-		ended = append(ended, n.slots[s.ID])
+		ended = append(ended, n.leases.slots[s.ID])
 	}
 	c := w.openTCP(w.guest(w.acquire(n, allow)), 81)
 	// More than the kernel answers to at once.
-	flood := w.listenUDP(w.guest(n.public(ended[0], allow)), ":0")
+	flood := w.listenUDP(w.guest(n.pool.public(ended[0], allow)), ":0")
 	for port := range 3 * deleteBatch {
 		to := &net.UDPAddr{IP: net.ParseIP(internetIP), Port: 1000 + port}
 		if _, err := flood.WriteTo([]byte("x"), to); err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Fatal(err)
 		}
 	}
-	if err := n.free(ended...); err != nil {
+	if err := n.pool.free(ended...); err != nil {
 		t.Fatal(err)
 	}
 	w.checkForgotten(n, 81, 1)
@@ -201,7 +201,7 @@ func TestFlowsOfADaemonThatDiedAreForgotten(t *testing.T) {
 	if _, err := second.Adopt(context.Background(), []string{kept.ID}); err != nil {
 		t.Fatal(err)
 	}
-	if err := second.sweep(context.Background()); err != nil {
+	if err := second.tracking.sweep(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	w.checkForgotten(second, 81, 1)
@@ -253,7 +253,7 @@ func TestTheHostForgetsWhatTheRouterForgot(t *testing.T) {
 			}
 		}
 	}
-	if err := n.sweep(context.Background()); err != nil {
+	if err := n.tracking.sweep(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	w.checkForgotten(n, 81, 1)

@@ -135,7 +135,7 @@ func TestOutsiderCannotEnter(t *testing.T) {
 			}
 		}
 	}
-	if _, err := n.settle(depth{host: true, router: true}, true); err != nil {
+	if _, err := n.watcher.settle(depth{host: true, router: true}, true); err != nil {
 		t.Fatal(err)
 	}
 }

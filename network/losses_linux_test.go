@@ -86,7 +86,7 @@ func ruleLosses(t *testing.T, where string, ns *os.File, name string) []loss {
 
 // sharesTable is the name of the table of shares of flows.
 func (n *Network) sharesTable() string {
-	r := n.rules.(*nftRules)
+	r := n.rules.enforcer.(*nftRules)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.flows.table

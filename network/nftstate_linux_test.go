@@ -13,7 +13,7 @@ func TestOurOwnChangesNeedNoLookAndHideNoOther(t *testing.T) {
 	w := newWorld(t)
 	n := w.openHealing()
 	w.alone(n.Network)
-	rules := n.rules.(*nftRules)
+	rules := n.rules.enforcer.(*nftRules)
 	s := w.acquire(n.Network, allow)
 	settle := func(want bool) {
 		t.Helper()

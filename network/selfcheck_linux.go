@@ -24,10 +24,10 @@ func (n *Network) CheckSelf(ctx context.Context) error {
 }
 
 func (n *Network) checkSelf(ctx context.Context) error {
-	if err := n.enter(); err != nil {
+	if err := n.life.enter(); err != nil {
 		return err
 	}
-	defer n.life.RUnlock()
+	defer n.life.exit()
 	ln, err := listenIn(n.router.ns)
 	if err != nil {
 		return err
@@ -68,11 +68,11 @@ func listenIn(ns *os.File) (net.Listener, error) {
 // CheckPath proves that the way to a leased slot's guest is in place: its link
 // is up, and the route to the guest leads there.
 func (n *Network) CheckPath(_ context.Context, slotID string) error {
-	if err := n.enter(); err != nil {
+	if err := n.life.enter(); err != nil {
 		return fmt.Errorf("network: check %s: %w", slotID, err)
 	}
-	defer n.life.RUnlock()
-	s, err := n.leased(slotID)
+	defer n.life.exit()
+	s, err := n.leases.leased(slotID)
 	if err == nil {
 		err = n.router.leadsTo(s.id, far(s.subnet))
 	}

@@ -103,12 +103,12 @@ func TestNoOpenWindow(t *testing.T) {
 func sendFromEverySlot(ctx context.Context, n *Network, except, to string) (sent int) {
 	seen := map[string]bool{except: true}
 	for ctx.Err() == nil {
-		files, _ := os.ReadDir(n.slotPath(""))
+		files, _ := os.ReadDir(n.pool.path(""))
 		for _, f := range files {
 			if seen[f.Name()] {
 				continue
 			}
-			ns, ok, err := openNetNS(n.slotPath(f.Name()))
+			ns, ok, err := openNetNS(n.pool.path(f.Name()))
 			if err != nil || !ok {
 				continue // The file is there, the namespace is not yet.
 			}

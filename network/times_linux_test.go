@@ -31,7 +31,7 @@ func TestAKernelWithoutTimesOfFlowsHasTheInternet(t *testing.T) {
 	if err := reach(w.guest(w.acquire(n, allow)), "tcp", internetIP+":99"); err != nil {
 		t.Error(err)
 	}
-	n.look(depth{host: true, router: true})
+	n.watcher.look(depth{host: true, router: true})
 	if lost := n.Broken(); lost != nil {
 		t.Errorf("lost: %v", lost)
 	}

@@ -147,6 +147,16 @@ func (u *uplink) create() (err error) {
 	return err
 }
 
+// lookAfter is settle for an uplink that was made.
+func (u *uplink) lookAfter(deep, mend bool) (lost []string, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.up {
+		return nil, nil // create looks for itself.
+	}
+	return u.settle(deep, mend)
+}
+
 // remove undoes create, whole or in part. It can be repeated.
 func (u *uplink) remove() error {
 	u.mu.Lock()

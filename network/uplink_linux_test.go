@@ -61,7 +61,7 @@ func TestForwardingThatCannotBeRecordedIsNotChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if _, err := n.settle(depth{host: true}, true); !errors.Is(err, unix.EISDIR) {
+		if _, err := n.watcher.settle(depth{host: true}, true); !errors.Is(err, unix.EISDIR) {
 			t.Fatalf("the record cannot be written: %v", err)
 		}
 		if got := forwarding(); got != "0" {
@@ -71,7 +71,7 @@ func TestForwardingThatCannotBeRecordedIsNotChanged(t *testing.T) {
 	if err := os.Remove(blocked); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.settle(depth{host: true}, true); err != nil {
+	if _, err := n.watcher.settle(depth{host: true}, true); err != nil {
 		t.Fatal(err)
 	}
 	rec, ok, err := n.uplink.load()

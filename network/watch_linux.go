@@ -43,7 +43,12 @@ var self = os.Getpid()
 // errNotFollowed: the kernel does not report changes any more.
 var errNotFollowed = errors.New("the subscription to changes ended")
 
-// news collects the reports of the kernel since the last look.
+// depth says which namespace has reported changes, so that what costs more is
+// looked at there.
+type depth struct{ host, router bool }
+
+// news collects the reports of the kernel since the last look. Safe for concurrent
+// use.
 type news struct {
 	wake chan struct{} // One is waiting at most.
 
@@ -80,21 +85,6 @@ func (w *news) take() (at depth, err error) {
 	return at, w.failed
 }
 
-// watch looks after the network until ctx ends or the kernel's reports do. It
-// can be called again.
-func (n *Network) watch(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	w := newNews()
-	readers, err := n.follow(ctx, w)
-	if err != nil {
-		return err
-	}
-	defer readers.Wait()
-	defer stop()
-	return watch(ctx, w, n.look)
-}
-
 // watch calls look when there are news, and after the time that it has returned.
 func watch(ctx context.Context, w *news, look func(depth) (again time.Duration)) error {
 	at := depth{host: true, router: true} // What happened before is not reported.
@@ -123,8 +113,9 @@ func watch(ctx context.Context, w *news, look func(depth) (again time.Duration))
 	}
 }
 
-// follow reads the kernel's reports of both namespaces into w until ctx ends.
-func (n *Network) follow(ctx context.Context, w *news) (*sync.WaitGroup, error) {
+// follow adds the kernel's reports of the two namespaces to w until ctx ends.
+// changedBy gets the name of the program that has changed a packet filter.
+func (w *news) follow(ctx context.Context, router, host *os.File, changedBy func(program string)) (*sync.WaitGroup, error) {
 	readers := &sync.WaitGroup{}
 	var conns []*mnl.Conn
 	for _, place := range []struct {
@@ -132,8 +123,8 @@ func (n *Network) follow(ctx context.Context, w *news) (*sync.WaitGroup, error) 
 		name string
 		mark func(*depth)
 	}{
-		{n.router.ns, "router", func(at *depth) { at.router = true }},
-		{n.uplink.host, "host", func(at *depth) { at.host = true }},
+		{router, "router", func(at *depth) { at.router = true }},
+		{host, "host", func(at *depth) { at.host = true }},
 	} {
 		for family, groups := range map[int][]uint32{unix.NETLINK_ROUTE: routeGroups, unix.NETLINK_NETFILTER: filterGroups} {
 			c, err := dialNetlink(place.ns, family, groups...)
@@ -144,7 +135,7 @@ func (n *Network) follow(ctx context.Context, w *news) (*sync.WaitGroup, error) 
 				return nil, fmt.Errorf("follow changes of the %s: %w", place.name, err)
 			}
 			conns = append(conns, c)
-			readers.Go(func() { n.read(ctx, c, family, w, place.mark) })
+			readers.Go(func() { w.read(ctx, c, family, place.mark, changedBy) })
 		}
 	}
 	context.AfterFunc(ctx, func() {
@@ -155,8 +146,8 @@ func (n *Network) follow(ctx context.Context, w *news) (*sync.WaitGroup, error) 
 	return readers, nil
 }
 
-// read passes on the reports of one subscription.
-func (n *Network) read(ctx context.Context, c *mnl.Conn, family int, w *news, mark func(*depth)) {
+// read adds the reports of one subscription.
+func (w *news) read(ctx context.Context, c *mnl.Conn, family int, mark func(*depth), changedBy func(program string)) {
 	for {
 		messages, err := c.Receive()
 		switch {
@@ -175,7 +166,7 @@ func (n *Network) read(ctx context.Context, c *mnl.Conn, family int, w *news, ma
 		}
 		for _, m := range messages {
 			if pid, name, ok := newGeneration(m); ok && pid != self {
-				n.repairs.changedBy(fmt.Sprintf("%s (pid %d)", name, pid))
+				changedBy(fmt.Sprintf("%s (pid %d)", name, pid))
 				w.add(func(*depth) {}) // The packet filter is looked at always.
 			}
 		}

@@ -84,7 +84,7 @@ func TestTheNetworkIsWatchedAgainAfterAFailure(t *testing.T) {
 			fn()
 		}
 		var told []error
-		n := &Network{cfg: Config{OnError: func(err error) { locked(func() { told = append(told, err) }) }}}
+		onError := func(err error) { locked(func() { told = append(told, err) }) }
 		ctx, stop := context.WithCancel(t.Context())
 		failed := errors.New("no socket")
 		tries := 0
@@ -92,7 +92,7 @@ func TestTheNetworkIsWatchedAgainAfterAFailure(t *testing.T) {
 		var w *news
 		ended := make(chan struct{})
 		go func() {
-			n.repeat(ctx, nil, "watch", func(ctx context.Context) error {
+			repeat(ctx, nil, "watch", func(ctx context.Context) error {
 				var first bool
 				var source *news
 				locked(func() {
@@ -108,7 +108,7 @@ func TestTheNetworkIsWatchedAgainAfterAFailure(t *testing.T) {
 					locked(func() { looks = append(looks, at) })
 					return lookEvery
 				})
-			})
+			}, onError)
 			close(ended)
 		}()
 		seen := func() (triesSeen int, toldSeen []error, looksSeen []depth) {

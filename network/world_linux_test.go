@@ -140,15 +140,15 @@ func (w *world) open(cfg Config) *Network {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() {
-		n.mu.Lock()
+		n.leases.mu.Lock()
 		var ids []string
-		for id, s := range n.slots {
+		for id, s := range n.leases.slots {
 			if s.state != slotMaking {
 				s.state = slotLeased
 				ids = append(ids, id)
 			}
 		}
-		n.mu.Unlock()
+		n.leases.mu.Unlock()
 		for _, id := range ids {
 			n.Release(context.Background(), id)
 		}

@@ -1,0 +1,111 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// watcher looks for what other programs on the machine have changed of the network,
+// when the kernel reports a change and each second, and repairs it. Safe for
+// concurrent use.
+type watcher struct {
+	guests  netip.Prefix
+	life    *life
+	router  *router
+	rules   enforcer
+	uplink  *uplink
+	pool    *pool
+	repairs *repairs
+
+	mu sync.Mutex // Held while the whole network is looked at.
+}
+
+// watch looks after the network until ctx ends or the kernel's reports do. It
+// can be called again.
+func (w *watcher) watch(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	news := newNews()
+	readers, err := news.follow(ctx, w.router.ns, w.uplink.host, w.repairs.changedBy)
+	if err != nil {
+		return err
+	}
+	defer readers.Wait()
+	defer stop()
+	return watch(ctx, news, w.look)
+}
+
+// look checks all parts of the network, in both namespaces, and repairs the wrong
+// or missing ones, unless it did so a moment ago. A later look continues:
+// again is when.
+func (w *watcher) look(at depth) (again time.Duration) {
+	if w.life.enter() != nil {
+		return lookEvery
+	}
+	defer w.life.exit()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.repairs.unrepaired() != nil {
+		at = depth{host: true, router: true}
+	}
+	mend := w.repairs.wait(time.Now()) <= 0
+	lost, err := w.settle(at, mend)
+	w.repairs.report(lost, mend, err)
+	if w.repairs.unrepaired() == nil {
+		return lookEvery
+	}
+	return min(w.repairs.wait(time.Now()), lookEvery)
+}
+
+// settle makes everything that all slots share what it should be; see the parts.
+func (w *watcher) settle(at depth, mend bool) (lost []string, err error) {
+	// One part that fails keeps none of the others from its repair.
+	add := func(what []string, e error) { lost, err = append(lost, what...), errors.Join(err, e) }
+	add(w.router.settle(w.guests, mend))
+	if was, e := w.rules.settle(mend); was || e != nil {
+		add([]string{LostRouterRules}, e)
+	}
+	add(w.uplink.lookAfter(at.host, mend))
+	if at.router {
+		add(w.pool.settle(mend))
+	}
+	slices.Sort(lost)
+	return slices.Compact(lost), err
+}
+
+// mendedRules is an enforcer whose changes survive the loss of the table that they
+// are in: it is made anew at once, so that requests for a slot do not wait for the
+// watcher.
+type mendedRules struct {
+	enforcer
+	repairs *repairs
+}
+
+func (r *mendedRules) set(rules ...slotRule) error {
+	return r.change(func() error { return r.enforcer.set(rules...) })
+}
+
+func (r *mendedRules) remove(ids ...string) error {
+	return r.change(func() error { return r.enforcer.remove(ids...) })
+}
+
+func (r *mendedRules) change(change func() error) error {
+	err := change()
+	if !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	was, e := r.enforcer.settle(true)
+	if was {
+		r.repairs.report([]string{LostRouterRules}, true, e)
+	}
+	if e != nil {
+		return errors.Join(err, e)
+	}
+	return change()
+}
