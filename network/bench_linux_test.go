@@ -12,6 +12,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 func benchNetwork(b *testing.B, ahead int) *Network {
@@ -162,7 +164,7 @@ func BenchmarkSetRulesWhileRemoving(b *testing.B) {
 func BenchmarkForget(b *testing.B) {
 	w := newWorld(b)
 	n := w.open(w.config())
-	err := inNetNS(n.router.ns, func() error {
+	err := namespace.In(n.router.ns, func() error {
 		for i := range 20000 {
 			flow := &netlink.ConntrackFlow{FamilyType: unix.AF_INET, TimeOut: 7440, Forward: netlink.IPTuple{
 				SrcIP: net.IPv4(10, 200, 255, 2).To4(), DstIP: net.IPv4(9, byte(i>>8), byte(i), 9).To4(), SrcPort: 4000, DstPort: 80, Protocol: unix.IPPROTO_UDP,

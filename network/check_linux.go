@@ -10,6 +10,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // Check reports what prevents sandboxes from using the network on this host. It tries
@@ -36,13 +38,13 @@ func Check(cfg Config) []Problem {
 	if problems != nil {
 		return problems
 	}
-	err = inNewNetNS(func() error {
+	err = namespace.InNew(func() error {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = "eth0"
 		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "peer"}); err != nil {
 			fatal(fmt.Sprintf("cannot create veth links: %v", err), "modprobe veth, or a kernel with CONFIG_VETH")
 		}
-		ns, err := os.Open(threadNetNS)
+		ns, err := os.Open(namespace.Own)
 		if err != nil {
 			return err
 		}
@@ -135,7 +137,7 @@ func hasCapability(bit int) (bool, error) {
 func checkForward(cfg Config) []Problem {
 	path := cfg.HostNetNS
 	if path == "" {
-		path = threadNetNS
+		path = namespace.Own
 	}
 	ns, err := os.Open(path)
 	if err != nil {

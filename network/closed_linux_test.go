@@ -13,13 +13,15 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // reversePath sets the reverse path filter that the host has for all links, as
 // distributions do: 0, 1 (strict) or 2 (loose).
 func (w *world) reversePath(value string) {
 	w.in(w.host, func() error {
-		return errors.Join(writeSysctl("ipv4/conf/all/rp_filter", value), writeSysctl("ipv4/conf/default/rp_filter", value), writeSysctl("ipv4/conf/eth0/rp_filter", value))
+		return errors.Join(namespace.WriteSysctl("ipv4/conf/all/rp_filter", value), namespace.WriteSysctl("ipv4/conf/default/rp_filter", value), namespace.WriteSysctl("ipv4/conf/eth0/rp_filter", value))
 	})
 }
 

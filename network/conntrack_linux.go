@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // tuple identifies a tracked flow by the addresses of one of its directions.
@@ -52,7 +54,7 @@ const flowTimeout = 10 // In seconds.
 
 func openFlows(ns *os.File) (*flowTable, error) {
 	t := &flowTable{buf: make([]byte, 1<<16)} // The kernel fills 32 KiB at most.
-	err := inNetNS(ns, func() (err error) {
+	err := namespace.In(ns, func() (err error) {
 		t.fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 		return os.NewSyscallError("socket", err)
 	})

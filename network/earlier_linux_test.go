@@ -9,6 +9,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // A daemon of an earlier version routed everything, gave the link's subnet a
@@ -59,8 +61,8 @@ func TestOpenClosesWhatAnEarlierVersionLeftOpen(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	err = inNetNS(w.host, func() error {
-		return errors.Join(writeSysctl("ipv4/conf/"+up+"/rp_filter", "0"), writeSysctl("ipv4/conf/"+up+"/src_valid_mark", "0"))
+	err = namespace.In(w.host, func() error {
+		return errors.Join(namespace.WriteSysctl("ipv4/conf/"+up+"/rp_filter", "0"), namespace.WriteSysctl("ipv4/conf/"+up+"/src_valid_mark", "0"))
 	})
 	if err != nil {
 		t.Fatal(err)

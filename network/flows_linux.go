@@ -13,6 +13,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // Tracked flows take room in a table of the kernel that all of the host uses:
@@ -195,11 +197,11 @@ func unconfirmed() []expr.Any { return ctBits(expr.CtKeySTATUS, ctStatusConfirme
 
 // shortenTracking sets the times after which the router forgets silent flows.
 func (r *router) shortenTracking() error {
-	return inNetNS(r.ns, func() error {
+	return namespace.In(r.ns, func() error {
 		for key, value := range map[string]time.Duration{
 			"established": establishedTime, "time_wait": closingTime,
 		} {
-			err := writeSysctl("netfilter/nf_conntrack_tcp_timeout_"+key, strconv.Itoa(int(value.Seconds())))
+			err := namespace.WriteSysctl("netfilter/nf_conntrack_tcp_timeout_"+key, strconv.Itoa(int(value.Seconds())))
 			if err != nil {
 				return err
 			}

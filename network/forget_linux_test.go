@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // tracked lists the original directions of the flows of a namespace.
@@ -192,7 +194,7 @@ func TestFlowsOfADaemonThatDiedAreForgotten(t *testing.T) {
 	w.openAll(w.guest(orphan), 80)
 	c := w.openTCP(w.guest(kept), 81)
 	// It dies when everything of a slot is gone but what was tracked.
-	if err := errors.Join(first.router.deleteSlots([]string{half.ID}), removeNetNS(half.NetNS)); err != nil {
+	if err := errors.Join(first.router.deleteSlots([]string{half.ID}), namespace.Remove(half.NetNS)); err != nil {
 		t.Fatal(err)
 	}
 	first.abandon()

@@ -13,6 +13,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 func TestNoInternetDeniesEverything(t *testing.T) {
@@ -191,7 +193,7 @@ func TestPing(t *testing.T) {
 // ping sends an echo request and returns the type of the first answer.
 func ping(ns *os.File, to string) (icmp.Type, error) {
 	var c *icmp.PacketConn
-	err := inNetNS(ns, func() (err error) {
+	err := namespace.In(ns, func() (err error) {
 		c, err = icmp.ListenPacket("ip4:icmp", "0.0.0.0")
 		return err
 	})
@@ -298,10 +300,10 @@ func TestIPv6IsDropped(t *testing.T) {
 		addr string
 	}{{n.router.ns, s.ID, "2001:db8:1::1/64"}, {guest, "eth0", "2001:db8:1::2/64"}} {
 		w.in(end.ns, func() error {
-			if err := writeSysctl("ipv6/conf/all/disable_ipv6", "0"); err != nil {
+			if err := namespace.WriteSysctl("ipv6/conf/all/disable_ipv6", "0"); err != nil {
 				return err
 			}
-			if err := writeSysctl("ipv6/conf/"+end.link+"/disable_ipv6", "0"); err != nil {
+			if err := namespace.WriteSysctl("ipv6/conf/"+end.link+"/disable_ipv6", "0"); err != nil {
 				return err
 			}
 			return up(end.link, end.addr)

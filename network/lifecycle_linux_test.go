@@ -16,6 +16,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // traces are what the daemon's namespace has: links, tables, addresses, routes,
@@ -156,7 +158,7 @@ func TestAdoptAfterCrash(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(cfg.RunDir, "slots", half), nil, 0o400); err != nil {
 		t.Fatal(err)
 	}
-	router, _, err := openNetNS(filepath.Join(cfg.RunDir, "router"))
+	router, _, err := namespace.Open(filepath.Join(cfg.RunDir, "router"))
 	if err != nil {
 		t.Fatal(err)
 	}

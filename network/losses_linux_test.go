@@ -11,6 +11,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // loss is one thing that another program, or somebody, does to the network.
@@ -117,9 +119,9 @@ func losses(t *testing.T, w *world, n *Network, s Slot) []loss {
 	}
 	sysctl := func(ns *os.File, pairs ...string) func() error {
 		return func() error {
-			return inNetNS(ns, func() error {
+			return namespace.In(ns, func() error {
 				for i := 0; i < len(pairs); i += 2 {
-					if err := writeSysctl(pairs[i], pairs[i+1]); err != nil {
+					if err := namespace.WriteSysctl(pairs[i], pairs[i+1]); err != nil {
 						return err
 					}
 				}

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/rundlet/rundlet/internal/flock"
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // Network hands out slots. Safe for concurrent use. Close frees it.
@@ -68,7 +69,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if !found {
 		defer func() {
 			if err != nil {
-				err = errors.Join(err, removeNetNS(n.routerPath()))
+				err = errors.Join(err, namespace.Remove(n.routerPath()))
 			}
 		}()
 	}

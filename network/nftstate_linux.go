@@ -11,6 +11,8 @@ import (
 	"github.com/google/nftables"
 	mnl "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // guarded is a table of ours of which is known what it should be. Its owner
@@ -52,8 +54,8 @@ var staticSets = []string{setDenied, setNameservers, setReachable, setGuests}
 // is tried out in a private namespace.
 func (g *guarded) expect(build func(*table)) error {
 	g.want, g.seen = "", 0
-	return inNewNetNS(func() error {
-		ns, err := os.Open(threadNetNS)
+	return namespace.InNew(func() error {
+		ns, err := os.Open(namespace.Own)
 		if err != nil {
 			return err
 		}

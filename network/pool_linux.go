@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // pool makes slots, some of them before they are asked for, and destroys those that
@@ -76,7 +78,7 @@ func (p *pool) make(policy Policy, state slotState) (_ *slot, err error) {
 	if err := p.rules.set(slotRule{id: s.id, guest: far(s.subnet), policy: policy}); err != nil {
 		return nil, err
 	}
-	err = createNetNS(p.path(s.id), func() error { return p.router.connect(s.id, s.subnet) })
+	err = namespace.Create(p.path(s.id), func() error { return p.router.connect(s.id, s.subnet) })
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +122,7 @@ func (p *pool) free(list ...*slot) error {
 	}
 	var errs []error
 	for _, s := range held {
-		if err := removeNetNS(p.path(s.id)); err != nil {
+		if err := namespace.Remove(p.path(s.id)); err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -221,7 +223,7 @@ func (p *pool) find() error {
 	var rules []slotRule
 	for _, f := range files {
 		id, subnet := f.Name(), links[f.Name()]
-		ns, whole, err := openNetNS(p.path(id))
+		ns, whole, err := namespace.Open(p.path(id))
 		if err != nil {
 			// It may be the daemon's own trouble, and a sandbox may run in it: it is
 			// left as it is, and its addresses are not given to another.
@@ -237,7 +239,7 @@ func (p *pool) find() error {
 			}
 		}
 		if s == nil {
-			if err := removeNetNS(p.path(id)); err != nil {
+			if err := namespace.Remove(p.path(id)); err != nil {
 				p.leave(id, subnet, err)
 			}
 			continue

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // healing is a network that reports repairs, and not as errors.
@@ -118,7 +120,7 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 	w.dropTable(n.router.ns, routerTable)
 	w.dropTable(w.host, n.uplink.table())
 	w.openRouting(n.Network)
-	if err := inNetNS(w.host, func() error { return writeSysctl("ipv4/conf/"+n.uplink.name()+"/rp_filter", "0") }); err != nil {
+	if err := namespace.In(w.host, func() error { return namespace.WriteSysctl("ipv4/conf/"+n.uplink.name()+"/rp_filter", "0") }); err != nil {
 		t.Fatal(err)
 	}
 	p.start(targets, s)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // Adopt ends a restart: the slots in use stay leased, with the policy that was
@@ -64,7 +66,7 @@ func (n *Network) removeAll() error {
 	if err := n.uplink.remove(); err != nil {
 		return err
 	}
-	if err := removeNetNS(n.routerPath()); err != nil {
+	if err := namespace.Remove(n.routerPath()); err != nil {
 		return err
 	}
 	return os.Remove(slotsDir(n.cfg.RunDir))

@@ -12,6 +12,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 const (
@@ -210,14 +212,14 @@ func ruleKey(r netlink.Rule) string {
 // settleSysctls gives net.* keys of a namespace their values. Keys that do not
 // exist, as those of IPv6 on a kernel without it, are left out.
 func settleSysctls(ns *os.File, mend bool, want map[string]string) (lost bool, err error) {
-	err = inNetNS(ns, func() error {
+	err = namespace.In(ns, func() error {
 		for key, value := range want {
 			b, err := os.ReadFile(filepath.Join("/proc/sys/net", key))
 			if errors.Is(err, os.ErrNotExist) || err == nil && strings.TrimSpace(string(b)) == value {
 				continue
 			}
 			if lost = true; err == nil && mend {
-				err = writeSysctl(key, value)
+				err = namespace.WriteSysctl(key, value)
 			}
 			if err != nil {
 				return err

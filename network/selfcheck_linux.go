@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // CheckSelf proves that this process can make connections where it makes those
@@ -47,7 +49,7 @@ func (n *Network) checkSelf(ctx context.Context) error {
 // listenIn listens on a loopback port of the namespace ns.
 func listenIn(ns *os.File) (net.Listener, error) {
 	var fd int
-	err := inNetNS(ns, func() (err error) {
+	err := namespace.In(ns, func() (err error) {
 		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
 		return os.NewSyscallError("socket", err)
 	})

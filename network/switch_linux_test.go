@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 func TestSetPolicyLive(t *testing.T) {
@@ -108,12 +110,12 @@ func sendFromEverySlot(ctx context.Context, n *Network, except, to string) (sent
 			if seen[f.Name()] {
 				continue
 			}
-			ns, ok, err := openNetNS(n.pool.path(f.Name()))
+			ns, ok, err := namespace.Open(n.pool.path(f.Name()))
 			if err != nil || !ok {
 				continue // The file is there, the namespace is not yet.
 			}
 			seen[f.Name()] = true
-			inNetNS(ns, func() error {
+			namespace.In(ns, func() error {
 				for k := 0; k < 20 && ctx.Err() == nil; {
 					c, err := net.Dial("udp", to)
 					if err != nil {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/internal/format"
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // uplink is the link from the router to the daemon's namespace, with everything
@@ -68,7 +69,7 @@ func openUplink(cfg Config, r *router, routerFound bool, announce func(own []net
 	}()
 	path := cfg.HostNetNS
 	if path == "" {
-		path = threadNetNS
+		path = namespace.Own
 	}
 	if u.host, err = os.Open(path); err != nil {
 		return nil, fmt.Errorf("open the daemon's network namespace: %w", err)
@@ -215,7 +216,7 @@ func (u *uplink) restoreForwarding(rec uplinkRecord) error {
 
 // sysctl reads a key of the daemon's namespace and, given a value, sets it.
 func (u *uplink) sysctl(key, value string) (old string, err error) {
-	err = inNetNS(u.host, func() error {
+	err = namespace.In(u.host, func() error {
 		b, err := os.ReadFile(filepath.Join("/proc/sys/net", key))
 		if err != nil {
 			return err
@@ -223,7 +224,7 @@ func (u *uplink) sysctl(key, value string) (old string, err error) {
 		if old = strings.TrimSpace(string(b)); value == "" || value == old {
 			return nil
 		}
-		return writeSysctl(key, value)
+		return namespace.WriteSysctl(key, value)
 	})
 	return old, err
 }

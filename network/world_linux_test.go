@@ -17,6 +17,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // world is a machine with neighbours, all in nested namespaces:
@@ -80,16 +82,16 @@ func newWorld(t testing.TB) *world {
 func (w *world) netns(name string) (*os.File, string) {
 	w.t.Helper()
 	path := filepath.Join(w.dir, name)
-	if err := createNetNS(path, func() error { return up("lo") }); err != nil {
+	if err := namespace.Create(path, func() error { return up("lo") }); err != nil {
 		w.t.Fatal(err)
 	}
-	f, ok, err := openNetNS(path)
+	f, ok, err := namespace.Open(path)
 	if err != nil || !ok {
 		w.t.Fatalf("open %s: %v, %v", path, ok, err)
 	}
 	w.t.Cleanup(func() {
 		f.Close()
-		if err := removeNetNS(path); err != nil {
+		if err := namespace.Remove(path); err != nil {
 			w.t.Error(err)
 		}
 	})
@@ -98,7 +100,7 @@ func (w *world) netns(name string) (*os.File, string) {
 
 func (w *world) in(ns *os.File, fn func() error) {
 	w.t.Helper()
-	if err := inNetNS(ns, fn); err != nil {
+	if err := namespace.In(ns, fn); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -171,7 +173,7 @@ func (w *world) acquire(n *Network, p Policy) Slot {
 // guest opens the namespace of a slot, to be the guest.
 func (w *world) guest(s Slot) *os.File {
 	w.t.Helper()
-	f, ok, err := openNetNS(s.NetNS)
+	f, ok, err := namespace.Open(s.NetNS)
 	if err != nil || !ok {
 		w.t.Fatalf("slot namespace %s: %v, %v", s.NetNS, ok, err)
 	}
@@ -246,7 +248,7 @@ func dial(ns *os.File, network, addr string) (net.Conn, error) {
 
 func dialFor(wait time.Duration, ns *os.File, network, addr string) (net.Conn, error) {
 	var c net.Conn
-	err := inNetNS(ns, func() (err error) {
+	err := namespace.In(ns, func() (err error) {
 		c, err = net.DialTimeout(network, addr, wait)
 		return err
 	})

@@ -58,6 +58,7 @@ var layers = []layer{
 	{"simulate", []string{"simulate", "sandbox", "policy", "vm"}, "plays scenarios against the policies: no machine, no clock"},
 	{"template", []string{"template", "vm", "api", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"image", []string{"image", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
+	{"network/namespace", nil, "the other packages of network stand on it"},
 	{"network", []string{"network", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"store", []string{"store", "sandbox", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"host", []string{"host", "internal"}, "one mechanism each: mechanisms don't know each other"},
