@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/network/conntrack"
 	"github.com/rundlet/rundlet/network/namespace"
 )
 
@@ -70,7 +71,7 @@ func Check(cfg Config) []Problem {
 		if err := u.expectRules(); err != nil {
 			fatal(fmt.Sprintf("cannot create nf_tables rules on the host: %v", err), "modprobe nft_masq nft_reject_inet, or a kernel with CONFIG_NFT_MASQ and CONFIG_NFT_REJECT_INET")
 		}
-		if err := forgetFrom(ns, netip.IPv4Unspecified()); err != nil {
+		if err := conntrack.ForgetFrom(ns, netip.IPv4Unspecified()); err != nil {
 			fatal(fmt.Sprintf("cannot access connection tracking: %v", err),
 				"modprobe nf_conntrack_netlink, or a kernel with CONFIG_NF_CT_NETLINK")
 		}

@@ -2,10 +2,10 @@ package network
 
 import (
 	"context"
-	"errors"
 	"net/netip"
-	"os"
 	"time"
+
+	"github.com/rundlet/rundlet/network/conntrack"
 )
 
 // flowTracking deletes the flows that the kernel tracks for guests, in the router
@@ -23,19 +23,19 @@ type flowTracking struct {
 // entry stays for hours after its sandbox, and a full table takes the whole host
 // off the network. One pass serves all guests; it can be repeated.
 func (t *flowTracking) forget(guests map[netip.Addr]bool) error {
-	router, err := openFlows(t.router.ns)
+	router, err := conntrack.Open(t.router.ns)
 	if err != nil {
 		return err
 	}
-	defer router.close()
+	defer router.Close()
 	// Usually there are none, and a pass reads each bucket of the kernel's table, 7 ms
 	// of a processor for the 262144 of a large host, whatever is in it.
-	if count, err := router.count(); count == 0 {
+	if count, err := router.Count(); count == 0 {
 		return err
 	}
 	var flows []translated
-	err = router.each(guests, func(orig, reply tuple) {
-		flows = append(flows, translated{orig, reply.inverse()})
+	err = router.Each(guests, func(orig, reply conntrack.Tuple) {
+		flows = append(flows, translated{orig, reply.Inverse()})
 	})
 	if err != nil {
 		return err
@@ -44,12 +44,12 @@ func (t *flowTracking) forget(guests map[netip.Addr]bool) error {
 }
 
 // translated is a flow as the router sees it come in and go out.
-type translated struct{ in, out tuple }
+type translated struct{ in, out conntrack.Tuple }
 
 // delete removes flows of the router, and hostOnly of the daemon's namespace.
-func (t *flowTracking) delete(router *flowTable, flows []translated, hostOnly []tuple) error {
+func (t *flowTracking) delete(router *conntrack.Table, flows []translated, hostOnly []conntrack.Tuple) error {
 	inHost := hostOnly
-	var inRouter []tuple
+	var inRouter []conntrack.Tuple
 	for _, f := range flows {
 		inRouter = append(inRouter, f.in)
 		if f.out != f.in {
@@ -57,18 +57,18 @@ func (t *flowTracking) delete(router *flowTable, flows []translated, hostOnly []
 		}
 	}
 	if len(inHost) > 0 {
-		host, err := openFlows(t.uplink.host)
+		host, err := conntrack.Open(t.uplink.host)
 		if err != nil {
 			return err
 		}
-		defer host.close()
+		defer host.Close()
 		// While the router knows a flow, it gives its translation to no other
 		// guest: the host forgets first.
-		if err := host.delete(inHost); err != nil {
+		if err := host.Delete(inHost); err != nil {
 			return err
 		}
 	}
-	return router.delete(inRouter)
+	return router.Delete(inRouter)
 }
 
 // sweepTime is how often tracked flows that no slot has are looked for.
@@ -83,11 +83,11 @@ func (t *flowTracking) sweep(context.Context) error {
 		return nil
 	}
 	defer t.life.exit()
-	router, err := openFlows(t.router.ns)
+	router, err := conntrack.Open(t.router.ns)
 	if err != nil {
 		return err
 	}
-	defer router.close()
+	defer router.Close()
 	// In this order: a flow is in the router before it is in the host, and a slot
 	// is known before it has flows.
 	lost, err := t.hostFlows()
@@ -95,10 +95,10 @@ func (t *flowTracking) sweep(context.Context) error {
 		return err
 	}
 	var flows []translated
-	err = router.dump(nil, func(orig, reply tuple) {
-		out := reply.inverse()
+	err = router.Dump(nil, func(orig, reply conntrack.Tuple) {
+		out := reply.Inverse()
 		delete(lost, out)
-		if t.guests.Contains(netip.AddrFrom4(orig.src)) {
+		if t.guests.Contains(netip.AddrFrom4(orig.Src)) {
 			flows = append(flows, translated{orig, out})
 		}
 	})
@@ -108,11 +108,11 @@ func (t *flowTracking) sweep(context.Context) error {
 	known := t.leases.guests()
 	var strange []translated
 	for _, f := range flows {
-		if !known[netip.AddrFrom4(f.in.src)] {
+		if !known[netip.AddrFrom4(f.in.Src)] {
 			strange = append(strange, f)
 		}
 	}
-	var hostOnly []tuple
+	var hostOnly []conntrack.Tuple
 	for flow := range lost {
 		hostOnly = append(hostOnly, flow)
 	}
@@ -120,31 +120,19 @@ func (t *flowTracking) sweep(context.Context) error {
 }
 
 // hostFlows are the flows that the daemon's namespace tracks for guests.
-func (t *flowTracking) hostFlows() (map[tuple]bool, error) {
+func (t *flowTracking) hostFlows() (map[conntrack.Tuple]bool, error) {
 	t.uplink.mu.Lock()
 	rec, ok, err := t.uplink.load()
 	t.uplink.mu.Unlock()
-	out := map[tuple]bool{}
+	out := map[conntrack.Tuple]bool{}
 	if err != nil || !ok || !rec.Subnet.IsValid() {
 		return out, err
 	}
-	host, err := openFlows(t.uplink.host)
+	host, err := conntrack.Open(t.uplink.host)
 	if err != nil {
 		return nil, err
 	}
-	defer host.close()
-	err = host.each(map[netip.Addr]bool{far(rec.Subnet): true}, func(orig, _ tuple) { out[orig] = true })
+	defer host.Close()
+	err = host.Each(map[netip.Addr]bool{far(rec.Subnet): true}, func(orig, _ conntrack.Tuple) { out[orig] = true })
 	return out, err
-}
-
-// forgetFrom removes the flows from one address in a namespace.
-func forgetFrom(ns *os.File, from netip.Addr) error {
-	t, err := openFlows(ns)
-	if err != nil {
-		return err
-	}
-	defer t.close()
-	var flows []tuple
-	err = t.each(map[netip.Addr]bool{from: true}, func(orig, _ tuple) { flows = append(flows, orig) })
-	return errors.Join(err, t.delete(flows))
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/internal/format"
+	"github.com/rundlet/rundlet/network/conntrack"
 	"github.com/rundlet/rundlet/network/namespace"
 )
 
@@ -178,7 +179,7 @@ func (u *uplink) removeLocked() error {
 		return err
 	}
 	if rec.Subnet.IsValid() {
-		if err := forgetFrom(u.host, far(rec.Subnet)); err != nil {
+		if err := conntrack.ForgetFrom(u.host, far(rec.Subnet)); err != nil {
 			return err
 		}
 	}

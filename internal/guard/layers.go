@@ -59,6 +59,7 @@ var layers = []layer{
 	{"template", []string{"template", "vm", "api", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"image", []string{"image", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"network/namespace", nil, "the other packages of network stand on it"},
+	{"network/conntrack", []string{"network/namespace"}, "reads and deletes tracked flows, and decides nothing"},
 	{"network", []string{"network", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"store", []string{"store", "sandbox", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"host", []string{"host", "internal"}, "one mechanism each: mechanisms don't know each other"},
