@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/nft"
 )
 
 // reversePath sets the reverse path filter that the host has for all links, as
@@ -219,15 +220,15 @@ func TestAFirewallThatChecksReversePathsLetsGuestsOut(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.outer, 80)
 	err := filterOf(w.host, func(conn *nftables.Conn) error {
-		b := replaceTable(conn, "rpfilter")
+		b := nft.Replace(conn, "rpfilter")
 		after := nftables.ChainPriority(*nftables.ChainPriorityMangle + 10)
-		b.add(&nftables.Chain{
-			Name: "rpfilter", Table: b.t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &after,
-		}, [][]expr.Any{rule(isIPv4(), []expr.Any{
+		b.Add(&nftables.Chain{
+			Name: "rpfilter", Table: b.Ref, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &after,
+		}, [][]expr.Any{nft.Rule(nft.IsIPv4(), []expr.Any{
 			&expr.Fib{Register: 1, ResultOIF: true, FlagSADDR: true, FlagMARK: true, FlagIIF: true, FlagPRESENT: true},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0}},
-		}, drop())})
-		return b.err
+		}, nft.Drop())})
+		return b.Err
 	})
 	if err != nil {
 		t.Fatal(err)

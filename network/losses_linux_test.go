@@ -91,7 +91,7 @@ func (n *Network) sharesTable() string {
 	r := n.rules.enforcer.(*nftRules)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.flows.table
+	return r.flows.Table
 }
 
 // losses are all that the test can think of, each undone by a repair.

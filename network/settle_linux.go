@@ -78,10 +78,10 @@ func (u *uplink) follow() error {
 		}
 		u.rec = rec
 	}
-	if u.rules.want != "" && !added && slices.Equal(own, u.own) && slices.Equal(resolvers, u.resolvers) {
+	if u.rules.Want != "" && !added && slices.Equal(own, u.own) && slices.Equal(resolvers, u.resolvers) {
 		return nil
 	}
-	u.own, u.resolvers, u.rules.want = own, resolvers, ""
+	u.own, u.resolvers, u.rules.Want = own, resolvers, ""
 	if _, err := settleRules(u.links, true, u.wantRules(), u.isOurs(u.rec.Subnet)); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/network/conntrack"
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/nft"
 )
 
 // uplink is the link from the router to the daemon's namespace, with everything
@@ -33,7 +34,7 @@ type uplink struct {
 	up  bool
 	rec uplinkRecord // While up.
 	// rules is the table in the daemon's namespace.
-	rules guarded
+	rules nft.Guarded
 	// own is what the daemon's namespace takes for itself, see findOwn; the router
 	// learns it by announce. resolvers are the name servers among it.
 	own       []netip.Prefix
@@ -79,7 +80,7 @@ func openUplink(cfg Config, r *router, routerFound bool, announce func(own []net
 	if err != nil {
 		return nil, fmt.Errorf("open netlink in the daemon's network namespace: %w", err)
 	}
-	u.rules = guarded{ns: u.host, table: u.table()}
+	u.rules = nft.Guarded{NS: u.host, Table: u.table(), Static: staticSets}
 	rec, ok, err := u.load()
 	if err != nil {
 		return nil, err
@@ -100,7 +101,7 @@ func openUplink(cfg Config, r *router, routerFound bool, announce func(own []net
 }
 
 func (u *uplink) close() {
-	u.rules.close()
+	u.rules.Close()
 	if u.links != nil {
 		u.links.Close()
 	}
@@ -138,7 +139,7 @@ func (u *uplink) ensure() error {
 }
 
 func (u *uplink) create() (err error) {
-	u.rec, u.rules.want = uplinkRecord{Forwarding: map[string]string{}}, ""
+	u.rec, u.rules.Want = uplinkRecord{Forwarding: map[string]string{}}, ""
 	if u.rec.Subnet, err = u.freeSubnet(); err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func TestForwardingThatCannotBeRecordedIsNotChanged(t *testing.T) {
 		}
 		return value
 	}
-	rules := n.uplink.rules.want
+	rules := n.uplink.rules.Want
 	blocked := n.uplink.recordPath() + ".tmp"
 	if err := os.Mkdir(blocked, 0o700); err != nil {
 		t.Fatal(err)
@@ -78,8 +78,8 @@ func TestForwardingThatCannotBeRecordedIsNotChanged(t *testing.T) {
 	if err != nil || !ok || rec.Forwarding["eth1"] != "0" {
 		t.Errorf("the record: %+v, %v, %v", rec, ok, err)
 	}
-	if got := forwarding(); got != "1" || n.uplink.rules.want == rules {
-		t.Errorf("forwarding is %s, other rules: %v", got, n.uplink.rules.want != rules)
+	if got := forwarding(); got != "1" || n.uplink.rules.Want == rules {
+		t.Errorf("forwarding is %s, other rules: %v", got, n.uplink.rules.Want != rules)
 	}
 }
 

@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +10,9 @@ import (
 
 	mnl "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/nft"
 )
 
 const (
@@ -127,7 +129,7 @@ func (w *news) follow(ctx context.Context, router, host *os.File, changedBy func
 		{host, "host", func(at *depth) { at.host = true }},
 	} {
 		for family, groups := range map[int][]uint32{unix.NETLINK_ROUTE: routeGroups, unix.NETLINK_NETFILTER: filterGroups} {
-			c, err := dialNetlink(place.ns, family, groups...)
+			c, err := namespace.DialNetlink(place.ns, family, groups...)
 			if err != nil {
 				for _, c := range conns {
 					c.Close()
@@ -165,31 +167,10 @@ func (w *news) read(ctx context.Context, c *mnl.Conn, family int, mark func(*dep
 			continue
 		}
 		for _, m := range messages {
-			if pid, name, ok := newGeneration(m); ok && pid != self {
+			if pid, name, ok := nft.NewGeneration(m); ok && pid != self {
 				changedBy(fmt.Sprintf("%s (pid %d)", name, pid))
 				w.add(func(*depth) {}) // The packet filter is looked at always.
 			}
 		}
 	}
-}
-
-// newGeneration returns the process that changed the packet filter: of many reports
-// of a change it is the last.
-func newGeneration(m mnl.Message) (pid int, name string, ok bool) {
-	if m.Header.Type != mnl.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN) || len(m.Data) < filterHeader {
-		return 0, "", false
-	}
-	attrs, err := mnl.UnmarshalAttributes(m.Data[filterHeader:])
-	if err != nil {
-		return 0, "", true
-	}
-	for _, a := range attrs {
-		switch {
-		case a.Type == unix.NFTA_GEN_PROC_PID && len(a.Data) == 4:
-			pid = int(binary.BigEndian.Uint32(a.Data))
-		case a.Type == unix.NFTA_GEN_PROC_NAME:
-			name = unix.ByteSliceToString(a.Data)
-		}
-	}
-	return pid, name, true
 }

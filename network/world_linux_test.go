@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/nft"
 )
 
 // world is a machine with neighbours, all in nested namespaces:
@@ -292,17 +293,17 @@ func reachWithin(wait time.Duration, ns *os.File, network, addr string) error {
 // publish redirects a port of the host in both protocols, as a container
 // engine does.
 func publish(conn *nftables.Conn, ip netip.Addr, port uint16, to netip.Addr, toPort uint16) {
-	b := replaceTable(conn, "published")
-	own := b.addrSet("own", []netip.Addr{ip})
+	b := nft.Replace(conn, "published")
+	own := b.AddrSet("own", []netip.Addr{ip})
 	redirect := []expr.Any{
 		&expr.Immediate{Register: 1, Data: to.AsSlice()},
 		&expr.Immediate{Register: 2, Data: binary.BigEndian.AppendUint16(nil, toPort)},
 		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, RegProtoMin: 2},
 	}
 	prio := *nftables.ChainPriorityNATDest
-	c := &nftables.Chain{Name: "prerouting", Table: b.t, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPrerouting, Priority: &prio}
-	b.add(c, [][]expr.Any{
-		rule(destIn(own), isPort(unix.IPPROTO_TCP, port), redirect),
-		rule(destIn(own), isPort(unix.IPPROTO_UDP, port), redirect),
+	c := &nftables.Chain{Name: "prerouting", Table: b.Ref, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPrerouting, Priority: &prio}
+	b.Add(c, [][]expr.Any{
+		nft.Rule(nft.DestIn(own), nft.IsPort(unix.IPPROTO_TCP, port), redirect),
+		nft.Rule(nft.DestIn(own), nft.IsPort(unix.IPPROTO_UDP, port), redirect),
 	})
 }

@@ -60,6 +60,7 @@ var layers = []layer{
 	{"image", []string{"image", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"network/namespace", nil, "the other packages of network stand on it"},
 	{"network/conntrack", []string{"network/namespace"}, "reads and deletes tracked flows, and decides nothing"},
+	{"network/nft", []string{"network/namespace"}, "writes and compares any table of rules, and knows none"},
 	{"network", []string{"network", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"store", []string{"store", "sandbox", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"host", []string{"host", "internal"}, "one mechanism each: mechanisms don't know each other"},
