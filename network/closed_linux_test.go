@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/network/changes"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/nft"
 )
@@ -86,7 +87,7 @@ func TestEachNamespaceIsClosedWithoutItsRules(t *testing.T) {
 			}
 			w.dropTable(w.host, n.uplink.table())
 			closed("without the host's rules")
-			if _, err := n.watcher.settle(depth{host: true, router: true}, true); err != nil {
+			if _, err := n.watcher.settle(changes.Depth{Host: true, Router: true}, true); err != nil {
 				t.Fatal(err)
 			}
 			if err := reach(guest, "tcp", internetIP+":80"); err != nil {
@@ -105,7 +106,7 @@ func BenchmarkLook(b *testing.B) {
 		w.acquire(n, allow)
 	}
 	w.alone(n)
-	for name, at := range map[string]depth{"quiet": {}, "after changes": {host: true, router: true}} {
+	for name, at := range map[string]changes.Depth{"quiet": {}, "after changes": {Host: true, Router: true}} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				if lost, err := n.watcher.settle(at, true); lost != nil || err != nil {

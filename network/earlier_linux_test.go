@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/network/changes"
 	"github.com/rundlet/rundlet/network/namespace"
 )
 
@@ -78,7 +79,7 @@ func TestOpenClosesWhatAnEarlierVersionLeftOpen(t *testing.T) {
 		t.Fatalf("lost %v, %v", lost, err)
 	}
 	second.watcher.mu.Lock()
-	lost, err := second.watcher.settle(depth{host: true, router: true}, false)
+	lost, err := second.watcher.settle(changes.Depth{Host: true, Router: true}, false)
 	second.watcher.mu.Unlock()
 	if lost != nil || err != nil {
 		t.Errorf("not closed: %v, %v", lost, err)

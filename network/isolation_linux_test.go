@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
 
+	"github.com/rundlet/rundlet/network/changes"
 	"github.com/rundlet/rundlet/network/namespace"
 )
 
@@ -137,7 +138,7 @@ func TestOutsiderCannotEnter(t *testing.T) {
 			}
 		}
 	}
-	if _, err := n.watcher.settle(depth{host: true, router: true}, true); err != nil {
+	if _, err := n.watcher.settle(changes.Depth{Host: true, Router: true}, true); err != nil {
 		t.Fatal(err)
 	}
 }

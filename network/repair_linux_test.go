@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/nftables"
 
+	"github.com/rundlet/rundlet/network/changes"
 	"github.com/rundlet/rundlet/network/namespace"
 )
 
@@ -91,7 +92,7 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 		eventually(t, l.name+": it is whole", func() bool {
 			n.watcher.mu.Lock()
 			defer n.watcher.mu.Unlock()
-			lost, err := n.watcher.settle(depth{host: true, router: true}, false)
+			lost, err := n.watcher.settle(changes.Depth{Host: true, Router: true}, false)
 			return lost == nil && err == nil
 		})
 		if err := reach(guest, "tcp", internetIP+":80"); err != nil {
@@ -128,7 +129,7 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 		return p.arrivals("udp to "+other.GuestIP.String()) > 0 && p.arrivals("udp to "+near(n.uplinkSubnet(t)).String()) > 0 && p.unmasked.Load() > 0
 	})
 	p.end()
-	if _, err := n.watcher.settle(depth{host: true, router: true}, true); err != nil {
+	if _, err := n.watcher.settle(changes.Depth{Host: true, Router: true}, true); err != nil {
 		t.Error(err)
 	}
 }

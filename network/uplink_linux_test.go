@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/changes"
 )
 
 func TestUplinkNone(t *testing.T) {
@@ -61,7 +63,7 @@ func TestForwardingThatCannotBeRecordedIsNotChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if _, err := n.watcher.settle(depth{host: true}, true); !errors.Is(err, unix.EISDIR) {
+		if _, err := n.watcher.settle(changes.Depth{Host: true}, true); !errors.Is(err, unix.EISDIR) {
 			t.Fatalf("the record cannot be written: %v", err)
 		}
 		if got := forwarding(); got != "0" {
@@ -71,7 +73,7 @@ func TestForwardingThatCannotBeRecordedIsNotChanged(t *testing.T) {
 	if err := os.Remove(blocked); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.watcher.settle(depth{host: true}, true); err != nil {
+	if _, err := n.watcher.settle(changes.Depth{Host: true}, true); err != nil {
 		t.Fatal(err)
 	}
 	rec, ok, err := n.uplink.load()

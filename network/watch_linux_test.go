@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"net"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/rundlet/rundlet/network/changes"
 )
 
 func TestTheInternetThatComesLater(t *testing.T) {
@@ -72,82 +73,57 @@ func TestTheInternetThatComesLater(t *testing.T) {
 	}
 }
 
-// What the kernel reports is looked at at once, and without a report all the
-// same; the end of its reports ends no watch for good.
+// The end of the kernel's reports ends no watch for good.
 func TestTheNetworkIsWatchedAgainAfterAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// The watch is woken by time, which orders nothing for the race detector.
+		// The loop is woken by time, which orders nothing for the race detector.
 		var mu sync.Mutex
-		locked := func(fn func()) {
+		var told []error
+		tries := 0
+		onError := func(err error) {
 			mu.Lock()
 			defer mu.Unlock()
-			fn()
+			told = append(told, err)
 		}
-		var told []error
-		onError := func(err error) { locked(func() { told = append(told, err) }) }
-		ctx, stop := context.WithCancel(t.Context())
 		failed := errors.New("no socket")
-		tries := 0
-		var looks []depth
-		var w *news
+		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
 			repeat(ctx, nil, "watch", func(ctx context.Context) error {
-				var first bool
-				var source *news
-				locked(func() {
-					tries++
-					first = tries == 1
-					source = newNews()
-					w = source
-				})
-				if first {
+				mu.Lock()
+				tries++
+				try := tries
+				mu.Unlock()
+				switch try {
+				case 1:
 					return failed
+				case 2:
+					time.Sleep(time.Hour)
+					return changes.ErrNotFollowed
 				}
-				return watch(ctx, source, func(at depth) time.Duration {
-					locked(func() { looks = append(looks, at) })
-					return lookEvery
-				})
+				<-ctx.Done()
+				return nil
 			}, onError)
 			close(ended)
 		}()
-		seen := func() (triesSeen int, toldSeen []error, looksSeen []depth) {
+		check := func(wantTries int, want ...error) {
+			t.Helper()
 			synctest.Wait()
-			locked(func() { triesSeen, toldSeen, looksSeen = tries, slices.Clone(told), slices.Clone(looks) })
-			return triesSeen, toldSeen, looksSeen
+			mu.Lock()
+			defer mu.Unlock()
+			if tries != wantTries || len(told) != len(want) || len(want) > 0 && !errors.Is(told[len(told)-1], want[len(want)-1]) {
+				t.Errorf("%d tries, told of %v; want %d and %v", tries, told, wantTries, want)
+			}
 		}
-		synctest.Wait()
+		check(1, failed)
 		time.Sleep(2 * retries.First)
-		if tries, told, _ := seen(); tries != 2 || len(told) != 1 || !errors.Is(told[0], failed) {
-			t.Fatalf("%d tries, told of %v", tries, told)
-		}
-		everything := depth{host: true, router: true}
-		if _, _, looks := seen(); !slices.Equal(looks, []depth{everything}) {
-			t.Fatalf("at first %v", looks)
-		}
-		time.Sleep(leastRest)
-		w.add(func(at *depth) { at.host = true })
-		if _, _, looks := seen(); !slices.Equal(looks[1:], []depth{{host: true}}) {
-			t.Fatalf("after a report %v", looks)
-		}
-		time.Sleep(lookEvery)
-		if _, _, looks := seen(); !slices.Equal(looks[2:], []depth{{}}) {
-			t.Fatalf("without a report %v", looks)
-		}
-		time.Sleep(deepEvery * lookEvery)
-		if _, _, looks := seen(); len(looks) <= deepEvery || looks[deepEvery-1] != (depth{}) || looks[deepEvery] != everything {
-			t.Fatalf("after %d looks without a report %v", deepEvery, looks)
-		}
-		w.fail(errNotFollowed)
-		time.Sleep(leastRest + 3*retries.First)
-		synctest.Wait()
-		if tries, told, looks := seen(); tries != 3 || len(told) != 2 || !errors.Is(told[1], errNotFollowed) || looks[len(looks)-1] != everything {
-			t.Errorf("%d tries, told of %v, looked %v", tries, told, looks)
-		}
+		check(2, failed)
+		time.Sleep(time.Hour)
+		check(2, failed, changes.ErrNotFollowed)
+		time.Sleep(3 * retries.First)
+		check(3, failed, changes.ErrNotFollowed)
 		stop()
 		<-ended
-		if len(told) != 2 {
-			t.Errorf("told of its end: %v", told)
-		}
+		check(3, failed, changes.ErrNotFollowed)
 	})
 }

@@ -1,4 +1,4 @@
-package network
+package changes
 
 import (
 	"context"
@@ -16,14 +16,15 @@ import (
 )
 
 const (
-	// lookEvery is how soon a loss is noticed of which the kernel says nothing.
-	lookEvery = time.Second
+	// Interval is how soon a loss is noticed of which the kernel says nothing: look
+	// should return no more.
+	Interval = time.Second
 	// deepEvery is how many looks after another everything is looked at, although
 	// the kernel has reported no change.
 	deepEvery = 30
 	// share bounds the cost of looks while changes follow each other: after a
 	// look that took a time, nothing is done for this many times as long, but at
-	// least leastRest and never longer than lookEvery.
+	// least leastRest and never longer than Interval.
 	share     = 9
 	leastRest = 20 * time.Millisecond
 )
@@ -38,16 +39,39 @@ var (
 	filterGroups = []uint32{unix.NFNLGRP_NFTABLES}
 )
 
-// self makes changes that need no look. In a container the kernel may know this
-// process by another number: then there are more looks than need be.
-var self = os.Getpid()
+// ErrNotFollowed: the kernel does not report changes any more.
+var ErrNotFollowed = errors.New("the subscription to changes ended")
 
-// errNotFollowed: the kernel does not report changes any more.
-var errNotFollowed = errors.New("the subscription to changes ended")
-
-// depth says which namespace has reported changes, so that what costs more is
+// Depth says which namespaces have reported changes, so that what costs more is
 // looked at there.
-type depth struct{ host, router bool }
+type Depth struct{ Host, Router bool }
+
+// Source says whose changes are watched.
+type Source struct {
+	// Router and Host are network namespaces.
+	Router, Host *os.File
+	// Self is a process whose changes of a packet filter need no look. In a container the
+	// kernel may know it by another number: then there are more looks than need be.
+	Self int
+	// ChangedBy gets the program that has changed a packet filter. It must not block.
+	ChangedBy func(program string)
+}
+
+// Watch calls look at once, after each change that the kernel reports, and after the
+// time that look has returned, until ctx ends or the kernel's reports do
+// (ErrNotFollowed). It can be called again.
+func Watch(ctx context.Context, source Source, look func(Depth) (again time.Duration)) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	w := newNews()
+	readers, err := w.follow(ctx, source)
+	if err != nil {
+		return err
+	}
+	defer readers.Wait()
+	defer stop()
+	return watch(ctx, w, look)
+}
 
 // news collects the reports of the kernel since the last look. Safe for concurrent
 // use.
@@ -55,13 +79,13 @@ type news struct {
 	wake chan struct{} // One is waiting at most.
 
 	mu     sync.Mutex
-	at     depth
+	at     Depth
 	failed error
 }
 
 func newNews() *news { return &news{wake: make(chan struct{}, 1)} }
 
-func (w *news) add(change func(*depth)) {
+func (w *news) add(change func(*Depth)) {
 	w.mu.Lock()
 	change(&w.at)
 	w.mu.Unlock()
@@ -76,24 +100,24 @@ func (w *news) fail(err error) {
 	w.mu.Lock()
 	w.failed = errors.Join(w.failed, err)
 	w.mu.Unlock()
-	w.add(func(*depth) {})
+	w.add(func(*Depth) {})
 }
 
 // take returns the collected reports, and begins anew.
-func (w *news) take() (at depth, err error) {
+func (w *news) take() (at Depth, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	at, w.at = w.at, depth{}
+	at, w.at = w.at, Depth{}
 	return at, w.failed
 }
 
 // watch calls look when there are news, and after the time that it has returned.
-func watch(ctx context.Context, w *news, look func(depth) (again time.Duration)) error {
-	at := depth{host: true, router: true} // What happened before is not reported.
+func watch(ctx context.Context, w *news, look func(Depth) (again time.Duration)) error {
+	at := Depth{Host: true, Router: true} // What happened before is not reported.
 	for round := 1; ; round++ {
 		began := time.Now()
 		again := look(at)
-		rest := min(max(share*time.Since(began), leastRest), lookEvery)
+		rest := min(max(share*time.Since(began), leastRest), Interval)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -110,23 +134,22 @@ func watch(ctx context.Context, w *news, look func(depth) (again time.Duration))
 			return err
 		}
 		if round%deepEvery == 0 {
-			at = depth{host: true, router: true}
+			at = Depth{Host: true, Router: true}
 		}
 	}
 }
 
-// follow adds the kernel's reports of the two namespaces to w until ctx ends.
-// changedBy gets the name of the program that has changed a packet filter.
-func (w *news) follow(ctx context.Context, router, host *os.File, changedBy func(program string)) (*sync.WaitGroup, error) {
+// follow adds the kernel's reports of both namespaces until ctx ends.
+func (w *news) follow(ctx context.Context, source Source) (*sync.WaitGroup, error) {
 	readers := &sync.WaitGroup{}
 	var conns []*mnl.Conn
 	for _, place := range []struct {
 		ns   *os.File
 		name string
-		mark func(*depth)
+		mark func(*Depth)
 	}{
-		{router, "router", func(at *depth) { at.router = true }},
-		{host, "host", func(at *depth) { at.host = true }},
+		{source.Router, "router", func(at *Depth) { at.Router = true }},
+		{source.Host, "host", func(at *Depth) { at.Host = true }},
 	} {
 		for family, groups := range map[int][]uint32{unix.NETLINK_ROUTE: routeGroups, unix.NETLINK_NETFILTER: filterGroups} {
 			c, err := namespace.DialNetlink(place.ns, family, groups...)
@@ -137,7 +160,7 @@ func (w *news) follow(ctx context.Context, router, host *os.File, changedBy func
 				return nil, fmt.Errorf("follow changes of the %s: %w", place.name, err)
 			}
 			conns = append(conns, c)
-			readers.Go(func() { w.read(ctx, c, family, place.mark, changedBy) })
+			readers.Go(func() { w.read(ctx, c, family, place.mark, source) })
 		}
 	}
 	context.AfterFunc(ctx, func() {
@@ -149,17 +172,17 @@ func (w *news) follow(ctx context.Context, router, host *os.File, changedBy func
 }
 
 // read adds the reports of one subscription.
-func (w *news) read(ctx context.Context, c *mnl.Conn, family int, mark func(*depth), changedBy func(program string)) {
+func (w *news) read(ctx context.Context, c *mnl.Conn, family int, mark func(*Depth), source Source) {
 	for {
 		messages, err := c.Receive()
 		switch {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, unix.ENOBUFS): // Reports were lost: anything may have changed.
-			w.add(func(at *depth) { *at = depth{host: true, router: true} })
+			w.add(func(at *Depth) { *at = Depth{Host: true, Router: true} })
 			continue
 		case err != nil:
-			w.fail(fmt.Errorf("%w: %w", errNotFollowed, err))
+			w.fail(fmt.Errorf("%w: %w", ErrNotFollowed, err))
 			return
 		}
 		if family == unix.NETLINK_ROUTE {
@@ -167,9 +190,9 @@ func (w *news) read(ctx context.Context, c *mnl.Conn, family int, mark func(*dep
 			continue
 		}
 		for _, m := range messages {
-			if pid, name, ok := nft.NewGeneration(m); ok && pid != self {
-				changedBy(fmt.Sprintf("%s (pid %d)", name, pid))
-				w.add(func(*depth) {}) // The packet filter is looked at always.
+			if pid, name, ok := nft.NewGeneration(m); ok && pid != source.Self {
+				source.ChangedBy(fmt.Sprintf("%s (pid %d)", name, pid))
+				w.add(func(*Depth) {}) // The packet filter is looked at always.
 			}
 		}
 	}
