@@ -88,7 +88,8 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if err := router.shortenTracking(); err != nil { // The rules loaded the module.
 		return nil, fmt.Errorf("set the times of tracked flows: %w", err)
 	}
-	ctx, n.stop = context.WithCancel(context.Background())
+	life, stop := context.WithCancel(context.Background())
+	n.stop = stop
 	for _, work := range []struct {
 		what string
 		wake <-chan struct{}
@@ -96,10 +97,10 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	}{
 		{"refill pool", n.pool.wake, n.pool.refill},
 		{"destroy retired slots", n.pool.retired, n.pool.freeRetiredAndRest},
-		{"forget stray flows", every(ctx, sweepTime), n.tracking.sweep},
+		{"forget stray flows", every(life, sweepTime), n.tracking.sweep},
 		{"look after the network", nil, n.watcher.watch},
 	} {
-		n.background.Go(func() { repeat(ctx, work.wake, work.what, work.do, cfg.OnError) })
+		n.background.Go(func() { repeat(life, work.wake, work.what, work.do, cfg.OnError) })
 	}
 	return n, nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -202,66 +201,6 @@ func (p *pool) addOne() (full bool, err error) {
 	}
 	_, err = p.makeSlot(p.cfg.Default, slotMaking)
 	return false, err
-}
-
-// find lists the objects in the router and the run directory, frees those that
-// are not a whole slot, and writes the rules of this version of the program
-// for the rest.
-func (p *pool) find() error {
-	links, err := p.router.slots()
-	if err != nil {
-		return err
-	}
-	policies, err := p.rules.recover()
-	if err != nil {
-		return err
-	}
-	files, err := os.ReadDir(slotsDir(p.cfg.RunDir))
-	if err != nil {
-		return err
-	}
-	var rules []slotRule
-	for _, f := range files {
-		id, subnet := f.Name(), links[f.Name()]
-		ns, whole, err := namespace.Open(p.path(id))
-		if err != nil {
-			// It may be the daemon's own trouble, and a sandbox may run in it: it is
-			// left as it is, and its addresses are not given to another.
-			p.leave(id, subnet, err)
-			delete(links, id)
-			continue
-		}
-		var s *slot
-		if whole {
-			ns.Close()
-			if subnet.IsValid() {
-				s = p.leases.find(id, subnet, policies[id])
-			}
-		}
-		if s == nil {
-			if err := namespace.Remove(p.path(id)); err != nil {
-				p.leave(id, subnet, err)
-			}
-			continue
-		}
-		delete(links, id)
-		rules = append(rules, slotRule{id: s.id, guest: far(subnet), policy: s.policy})
-	}
-	for id, subnet := range links {
-		if err := deleteLink(p.router.links, id); err != nil {
-			p.leave(id, subnet, err)
-		}
-	}
-	return p.rules.reset(rules)
-}
-
-// leave reports a slot that cannot be read or freed now. One bad slot keeps no
-// daemon from its start; the next one tries again.
-func (p *pool) leave(id string, subnet netip.Prefix, err error) {
-	if subnet.IsValid() {
-		p.leases.block(subnet)
-	}
-	p.cfg.OnError(fmt.Errorf("network: slot %s of an earlier process cannot be freed now: %w", id, err))
 }
 
 // settle gives the links of slots their addresses again. A link that is

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/rundlet/rundlet/network/changes"
 )
 
@@ -76,35 +74,4 @@ func (w *watcher) settle(at changes.Depth, mend bool) (lost []string, err error)
 	}
 	slices.Sort(lost)
 	return slices.Compact(lost), err
-}
-
-// mendedRules is an enforcer whose changes survive the loss of the table that they
-// are in: it is made anew at once, so that requests for a slot do not wait for the
-// watcher.
-type mendedRules struct {
-	enforcer
-	repairs *repairs
-}
-
-func (r *mendedRules) set(rules ...slotRule) error {
-	return r.change(func() error { return r.enforcer.set(rules...) })
-}
-
-func (r *mendedRules) remove(ids ...string) error {
-	return r.change(func() error { return r.enforcer.remove(ids...) })
-}
-
-func (r *mendedRules) change(change func() error) error {
-	err := change()
-	if !errors.Is(err, unix.ENOENT) {
-		return err
-	}
-	was, e := r.enforcer.settle(true)
-	if was {
-		r.repairs.report([]string{LostRouterRules}, true, e)
-	}
-	if e != nil {
-		return errors.Join(err, e)
-	}
-	return change()
 }
