@@ -14,6 +14,7 @@ import (
 	"github.com/rundlet/rundlet/network/conntrack"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // Check reports what prevents sandboxes from using the network on this host. It tries
@@ -114,7 +115,7 @@ func checkRouting(ns *os.File, cfg Config) error {
 	want := append(routerRules(), u.wantRules()...)
 	others := func(r netlink.Rule) bool { return r.Table != unix.RT_TABLE_LOCAL }
 	for _, mend := range []bool{true, false} {
-		lost, err := settleRules(links, mend, want, others)
+		lost, err := settle.Rules(links, mend, want, others)
 		if err != nil {
 			return err
 		}

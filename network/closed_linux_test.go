@@ -17,6 +17,7 @@ import (
 	"github.com/rundlet/rundlet/network/changes"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // reversePath sets the reverse path filter that the host has for all links, as
@@ -42,7 +43,7 @@ func (w *world) openRouting(n *Network) {
 	err := errors.Join(n.router.links.RuleAdd(everything), n.uplink.removeRoutes(subnet))
 	up, e := n.uplink.links.LinkByName(n.uplink.name())
 	if err = errors.Join(err, e); err == nil {
-		err = n.uplink.links.RouteAdd(&netlink.Route{Dst: ipNet(subnet), LinkIndex: up.Attrs().Index, Scope: unix.RT_SCOPE_LINK})
+		err = n.uplink.links.RouteAdd(&netlink.Route{Dst: settle.IPNet(subnet), LinkIndex: up.Attrs().Index, Scope: unix.RT_SCOPE_LINK})
 	}
 	if err != nil {
 		w.t.Fatal(err)

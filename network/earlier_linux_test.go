@@ -12,6 +12,7 @@ import (
 
 	"github.com/rundlet/rundlet/network/changes"
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // A daemon of an earlier version routed everything, gave the link's subnet a
@@ -36,7 +37,7 @@ func TestOpenClosesWhatAnEarlierVersionLeftOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := settleAddress(first.uplink.links, up, near(subnet), 0, true); err != nil {
+	if _, err := settle.Address(first.uplink.links, up, netip.PrefixFrom(near(subnet), slotBits), 0, true); err != nil {
 		t.Fatal(err)
 	}
 	table := func(name string) *nftables.Table {
@@ -94,6 +95,6 @@ func TestOpenClosesWhatAnEarlierVersionLeftOpen(t *testing.T) {
 
 // settleAs makes a namespace's routing rules those given, beside the local one.
 func settleAs(h *netlink.Handle, rules []netlink.Rule) error {
-	_, err := settleRules(h, true, rules, func(r netlink.Rule) bool { return r.Table != unix.RT_TABLE_LOCAL })
+	_, err := settle.Rules(h, true, rules, func(r netlink.Rule) bool { return r.Table != unix.RT_TABLE_LOCAL })
 	return err
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rundlet/rundlet/network/changes"
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 func TestNoInternetDeniesEverything(t *testing.T) {
@@ -87,7 +88,7 @@ func TestOutsiderCannotEnter(t *testing.T) {
 	link := n.uplinkSubnet(t)
 	w.in(w.outer, func() error {
 		for _, dst := range []netip.Prefix{link, netip.PrefixFrom(s.GuestIP, 32)} {
-			if err := netlink.RouteAdd(&netlink.Route{Dst: ipNet(dst), Gw: net.ParseIP(hostIP)}); err != nil {
+			if err := netlink.RouteAdd(&netlink.Route{Dst: settle.IPNet(dst), Gw: net.ParseIP(hostIP)}); err != nil {
 				return err
 			}
 		}
@@ -101,7 +102,7 @@ func TestOutsiderCannotEnter(t *testing.T) {
 			return err
 		}
 		return netlink.RouteAdd(&netlink.Route{
-			Dst: ipNet(netip.PrefixFrom(s.GuestIP, 32)), Gw: net.IP(far(link).AsSlice()), LinkIndex: up.Attrs().Index, Flags: int(netlink.FLAG_ONLINK),
+			Dst: settle.IPNet(netip.PrefixFrom(s.GuestIP, 32)), Gw: net.IP(far(link).AsSlice()), LinkIndex: up.Attrs().Index, Flags: int(netlink.FLAG_ONLINK),
 		})
 	})
 	server := w.listenUDP(n.router.ns, far(link).String()+":99")

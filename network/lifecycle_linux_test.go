@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // traces are what the daemon's namespace has: links, tables, addresses, routes,
@@ -47,7 +48,7 @@ func (w *world) traces() string {
 			return err
 		}
 		for _, r := range rules {
-			fmt.Fprintln(&out, "rule", ruleKey(r))
+			fmt.Fprintln(&out, "rule", settle.RuleKey(r))
 		}
 		for _, r := range routes {
 			fmt.Fprintln(&out, "route", r)

@@ -59,8 +59,9 @@
 // method settle, which the watcher calls; repairs records what it did.
 //
 // The packages below know nothing of slots: namespace enters network namespaces, nft
-// writes and compares tables of rules, conntrack lists tracked flows, and changes
-// reports that something has changed.
+// writes and compares tables of rules, settle does so with addresses, routes and
+// switches, conntrack lists tracked flows, and changes reports that something has
+// changed.
 package network
 
 import (

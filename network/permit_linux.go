@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // permitBit is the bit of the packet mark that says: a rule has permitted this
@@ -103,7 +104,7 @@ func (u *uplink) findOwn() (own []netip.Prefix, resolvers []netip.Addr, err erro
 		return nil, nil, err
 	}
 	for _, r := range routes {
-		p, ok := routePrefix(r)
+		p, ok := settle.RoutePrefix(r)
 		switch {
 		case !ok || r.Type != unix.RTN_LOCAL && r.Type != unix.RTN_BROADCAST && r.Type != unix.RTN_ANYCAST:
 			continue

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // pool makes slots, some of them before they are asked for, and destroys those that
@@ -248,7 +249,7 @@ func (p *pool) settleSlot(s *slot, mend bool) (lost string, err error) {
 	if err != nil {
 		return "", err
 	}
-	was, err := settleAddress(p.router.links, s.id, near(s.subnet), 0, mend)
+	was, err := settle.Address(p.router.links, s.id, netip.PrefixFrom(near(s.subnet), slotBits), 0, mend)
 	if was {
 		return LostSlotLink, err
 	}

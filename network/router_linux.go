@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // router is the namespace with the host ends of all slots.
@@ -173,7 +174,7 @@ func bringUp(h *netlink.Handle, name string, addr netip.Addr) error {
 
 func addDefaultRoute(h *netlink.Handle, via netip.Addr) error {
 	all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	if err := h.RouteReplace(&netlink.Route{Dst: ipNet(all), Gw: via.AsSlice()}); err != nil {
+	if err := h.RouteReplace(&netlink.Route{Dst: settle.IPNet(all), Gw: via.AsSlice()}); err != nil {
 		return fmt.Errorf("add default route via %v: %w", via, err)
 	}
 	return nil
@@ -249,8 +250,4 @@ func (r *router) slots() (map[string]netip.Prefix, error) {
 		}
 	}
 	return out, nil
-}
-
-func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
 }

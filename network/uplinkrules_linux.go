@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // freeSubnet picks the /30 of the uplink: the first, from a start that depends
@@ -35,7 +36,7 @@ next:
 			break
 		}
 		for _, r := range routes {
-			if dst, ok := routePrefix(r); ok && dst.Bits() > 0 && dst.Overlaps(p) {
+			if dst, ok := settle.RoutePrefix(r); ok && dst.Bits() > 0 && dst.Overlaps(p) {
 				continue next
 			}
 		}
@@ -44,17 +45,8 @@ next:
 	return netip.Prefix{}, fmt.Errorf("no free /%d in %v", slotBits, u.cfg.LinkRange)
 }
 
-func routePrefix(r netlink.Route) (netip.Prefix, bool) {
-	if r.Dst == nil {
-		return netip.PrefixFrom(netip.IPv4Unspecified(), 0), true
-	}
-	addr, ok := netip.AddrFromSlice(r.Dst.IP.To4())
-	ones, _ := r.Dst.Mask.Size()
-	return netip.PrefixFrom(addr, ones), ok
-}
-
 func isDefaultRoute(r netlink.Route) bool {
-	p, ok := routePrefix(r)
+	p, ok := settle.RoutePrefix(r)
 	return ok && p.Bits() == 0 && (r.Type == 0 || r.Type == unix.RTN_UNICAST)
 }
 

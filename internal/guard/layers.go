@@ -61,6 +61,7 @@ var layers = []layer{
 	{"network/namespace", nil, "the other packages of network stand on it"},
 	{"network/conntrack", []string{"network/namespace"}, "reads and deletes tracked flows, and decides nothing"},
 	{"network/nft", []string{"network/namespace"}, "writes and compares any table of rules, and knows none"},
+	{"network/settle", []string{"network/namespace"}, "mends addresses, routes and switches, and knows none"},
 	{"network/changes", []string{"network/namespace", "network/nft"}, "reports that something has changed, and mends nothing"},
 	{"network", []string{"network", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"store", []string{"store", "sandbox", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
