@@ -34,7 +34,7 @@ type part struct {
 	settle func(mend bool) (lost bool, err error)
 }
 
-// settle goes through parts in order, up to the first failure.
+// settleParts goes through parts in order, up to the first failure.
 func settleParts(mend bool, parts ...part) (lost []string, err error) {
 	for _, p := range parts {
 		was, err := p.settle(mend)
