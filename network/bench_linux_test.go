@@ -12,6 +12,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 func benchNetwork(b *testing.B, ahead int) *Network {
@@ -116,7 +118,7 @@ func BenchmarkSetRulesWhileRemoving(b *testing.B) {
 	retired := make([]slotRule, 1000)
 	ids := make([]string, len(retired))
 	for i := range retired {
-		retired[i] = slotRule{id: newSlotID(), guest: far(n.subnets.at(uint32(i)))}
+		retired[i] = slotRule{id: newSlotID(), guest: far(n.leases.subnets.at(uint32(i)))}
 		ids[i] = retired[i].id
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -137,7 +139,7 @@ func BenchmarkSetRulesWhileRemoving(b *testing.B) {
 			}
 		}
 	})
-	created := slotRule{guest: far(n.subnets.at(2000))}
+	created := slotRule{guest: far(n.leases.subnets.at(2000))}
 	var most time.Duration
 	for b.Loop() {
 		created.id = newSlotID()
@@ -162,7 +164,7 @@ func BenchmarkSetRulesWhileRemoving(b *testing.B) {
 func BenchmarkForget(b *testing.B) {
 	w := newWorld(b)
 	n := w.open(w.config())
-	err := inNetNS(n.router.ns, func() error {
+	err := namespace.In(n.router.ns, func() error {
 		for i := range 20000 {
 			flow := &netlink.ConntrackFlow{FamilyType: unix.AF_INET, TimeOut: 7440, Forward: netlink.IPTuple{
 				SrcIP: net.IPv4(10, 200, 255, 2).To4(), DstIP: net.IPv4(9, byte(i>>8), byte(i), 9).To4(), SrcPort: 4000, DstPort: 80, Protocol: unix.IPPROTO_UDP,
@@ -182,11 +184,11 @@ func BenchmarkForget(b *testing.B) {
 	for _, slots := range []uint32{1, 2} {
 		guests := map[netip.Addr]bool{}
 		for i := range slots {
-			guests[far(n.subnets.at(i))] = true
+			guests[far(n.leases.subnets.at(i))] = true
 		}
 		b.Run(strconv.Itoa(int(slots)), func(b *testing.B) {
 			for b.Loop() {
-				if err := n.forget(guests); err != nil {
+				if err := n.tracking.forget(guests); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -10,6 +10,11 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/conntrack"
+	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // Check reports what prevents sandboxes from using the network on this host. It tries
@@ -36,13 +41,13 @@ func Check(cfg Config) []Problem {
 	if problems != nil {
 		return problems
 	}
-	err = inNewNetNS(func() error {
+	err = namespace.InNew(func() error {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = "eth0"
 		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "peer"}); err != nil {
 			fatal(fmt.Sprintf("cannot create veth links: %v", err), "modprobe veth, or a kernel with CONFIG_VETH")
 		}
-		ns, err := os.Open(threadNetNS)
+		ns, err := os.Open(namespace.Own)
 		if err != nil {
 			return err
 		}
@@ -63,12 +68,12 @@ func Check(cfg Config) []Problem {
 			fatal(fmt.Sprintf("cannot create nf_tables rules: %v", err),
 				"modprobe nf_tables nft_ct nft_masq nft_reject_inet nft_connlimit nft_limit nft_hash, or a kernel with CONFIG_NF_TABLES_INET")
 		}
-		u := &uplink{cfg: cfg, rec: uplinkRecord{Subnet: cfg.LinkRange}, rules: guarded{table: "rundlet_check"}, times: flowTimes}
+		u := &uplink{cfg: cfg, rec: uplinkRecord{Subnet: cfg.LinkRange}, rules: nft.Guarded{Table: "rundlet_check", Static: staticSets}, times: flowTimes}
 		u.cfg.OnError = func(err error) { problems = append(problems, Problem{What: err.Error()}) }
 		if err := u.expectRules(); err != nil {
 			fatal(fmt.Sprintf("cannot create nf_tables rules on the host: %v", err), "modprobe nft_masq nft_reject_inet, or a kernel with CONFIG_NFT_MASQ and CONFIG_NFT_REJECT_INET")
 		}
-		if err := forgetFrom(ns, netip.IPv4Unspecified()); err != nil {
+		if err := conntrack.ForgetFrom(ns, netip.IPv4Unspecified()); err != nil {
 			fatal(fmt.Sprintf("cannot access connection tracking: %v", err),
 				"modprobe nf_conntrack_netlink, or a kernel with CONFIG_NF_CT_NETLINK")
 		}
@@ -110,7 +115,7 @@ func checkRouting(ns *os.File, cfg Config) error {
 	want := append(routerRules(), u.wantRules()...)
 	others := func(r netlink.Rule) bool { return r.Table != unix.RT_TABLE_LOCAL }
 	for _, mend := range []bool{true, false} {
-		lost, err := settleRules(links, mend, want, others)
+		lost, err := settle.Rules(links, mend, want, others)
 		if err != nil {
 			return err
 		}
@@ -135,7 +140,7 @@ func hasCapability(bit int) (bool, error) {
 func checkForward(cfg Config) []Problem {
 	path := cfg.HostNetNS
 	if path == "" {
-		path = threadNetNS
+		path = namespace.Own
 	}
 	ns, err := os.Open(path)
 	if err != nil {

@@ -13,13 +13,18 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/changes"
+	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // reversePath sets the reverse path filter that the host has for all links, as
 // distributions do: 0, 1 (strict) or 2 (loose).
 func (w *world) reversePath(value string) {
 	w.in(w.host, func() error {
-		return errors.Join(writeSysctl("ipv4/conf/all/rp_filter", value), writeSysctl("ipv4/conf/default/rp_filter", value), writeSysctl("ipv4/conf/eth0/rp_filter", value))
+		return errors.Join(namespace.WriteSysctl("ipv4/conf/all/rp_filter", value), namespace.WriteSysctl("ipv4/conf/default/rp_filter", value), namespace.WriteSysctl("ipv4/conf/eth0/rp_filter", value))
 	})
 }
 
@@ -38,7 +43,7 @@ func (w *world) openRouting(n *Network) {
 	err := errors.Join(n.router.links.RuleAdd(everything), n.uplink.removeRoutes(subnet))
 	up, e := n.uplink.links.LinkByName(n.uplink.name())
 	if err = errors.Join(err, e); err == nil {
-		err = n.uplink.links.RouteAdd(&netlink.Route{Dst: ipNet(subnet), LinkIndex: up.Attrs().Index, Scope: unix.RT_SCOPE_LINK})
+		err = n.uplink.links.RouteAdd(&netlink.Route{Dst: settle.IPNet(subnet), LinkIndex: up.Attrs().Index, Scope: unix.RT_SCOPE_LINK})
 	}
 	if err != nil {
 		w.t.Fatal(err)
@@ -83,7 +88,7 @@ func TestEachNamespaceIsClosedWithoutItsRules(t *testing.T) {
 			}
 			w.dropTable(w.host, n.uplink.table())
 			closed("without the host's rules")
-			if _, err := n.settle(depth{host: true, router: true}, true); err != nil {
+			if _, err := n.watcher.settle(changes.Depth{Host: true, Router: true}, true); err != nil {
 				t.Fatal(err)
 			}
 			if err := reach(guest, "tcp", internetIP+":80"); err != nil {
@@ -102,10 +107,10 @@ func BenchmarkLook(b *testing.B) {
 		w.acquire(n, allow)
 	}
 	w.alone(n)
-	for name, at := range map[string]depth{"quiet": {}, "after changes": {host: true, router: true}} {
+	for name, at := range map[string]changes.Depth{"quiet": {}, "after changes": {Host: true, Router: true}} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if lost, err := n.settle(at, true); lost != nil || err != nil {
+				if lost, err := n.watcher.settle(at, true); lost != nil || err != nil {
 					b.Fatal(lost, err)
 				}
 			}
@@ -217,15 +222,15 @@ func TestAFirewallThatChecksReversePathsLetsGuestsOut(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.outer, 80)
 	err := filterOf(w.host, func(conn *nftables.Conn) error {
-		b := replaceTable(conn, "rpfilter")
+		b := nft.Replace(conn, "rpfilter")
 		after := nftables.ChainPriority(*nftables.ChainPriorityMangle + 10)
-		b.add(&nftables.Chain{
-			Name: "rpfilter", Table: b.t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &after,
-		}, [][]expr.Any{rule(isIPv4(), []expr.Any{
+		b.Add(&nftables.Chain{
+			Name: "rpfilter", Table: b.Ref, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &after,
+		}, [][]expr.Any{nft.Rule(nft.IsIPv4(), []expr.Any{
 			&expr.Fib{Register: 1, ResultOIF: true, FlagSADDR: true, FlagMARK: true, FlagIIF: true, FlagPRESENT: true},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0}},
-		}, drop())})
-		return b.err
+		}, nft.Drop())})
+		return b.Err
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // dialFrom connects to a TCP address by a socket of the namespace ns. Only the
@@ -35,7 +37,7 @@ func dialSocket(ctx context.Context, ns *os.File, addr netip.AddrPort) (net.Conn
 		return nil, fmt.Errorf("%w: %v is not an IPv4 address with a port", ErrInvalid, addr)
 	}
 	var fd int
-	err := inNetNS(ns, func() (err error) {
+	err := namespace.In(ns, func() (err error) {
 		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
 		return os.NewSyscallError("socket", err)
 	})

@@ -9,6 +9,10 @@ import (
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/changes"
+	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // A daemon of an earlier version routed everything, gave the link's subnet a
@@ -33,7 +37,7 @@ func TestOpenClosesWhatAnEarlierVersionLeftOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := settleAddress(first.uplink.links, up, near(subnet), 0, true); err != nil {
+	if _, err := settle.Address(first.uplink.links, up, netip.PrefixFrom(near(subnet), slotBits), 0, true); err != nil {
 		t.Fatal(err)
 	}
 	table := func(name string) *nftables.Table {
@@ -59,8 +63,8 @@ func TestOpenClosesWhatAnEarlierVersionLeftOpen(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	err = inNetNS(w.host, func() error {
-		return errors.Join(writeSysctl("ipv4/conf/"+up+"/rp_filter", "0"), writeSysctl("ipv4/conf/"+up+"/src_valid_mark", "0"))
+	err = namespace.In(w.host, func() error {
+		return errors.Join(namespace.WriteSysctl("ipv4/conf/"+up+"/rp_filter", "0"), namespace.WriteSysctl("ipv4/conf/"+up+"/src_valid_mark", "0"))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -75,9 +79,9 @@ func TestOpenClosesWhatAnEarlierVersionLeftOpen(t *testing.T) {
 	if lost, err := second.Adopt(context.Background(), []string{s.ID}); err != nil || lost != nil {
 		t.Fatalf("lost %v, %v", lost, err)
 	}
-	second.repairs.look.Lock()
-	lost, err := second.settle(depth{host: true, router: true}, false)
-	second.repairs.look.Unlock()
+	second.watcher.mu.Lock()
+	lost, err := second.watcher.settle(changes.Depth{Host: true, Router: true}, false)
+	second.watcher.mu.Unlock()
 	if lost != nil || err != nil {
 		t.Errorf("not closed: %v, %v", lost, err)
 	}
@@ -91,6 +95,6 @@ func TestOpenClosesWhatAnEarlierVersionLeftOpen(t *testing.T) {
 
 // settleAs makes a namespace's routing rules those given, beside the local one.
 func settleAs(h *netlink.Handle, rules []netlink.Rule) error {
-	_, err := settleRules(h, true, rules, func(r netlink.Rule) bool { return r.Table != unix.RT_TABLE_LOCAL })
+	_, err := settle.Rules(h, true, rules, func(r netlink.Rule) bool { return r.Table != unix.RT_TABLE_LOCAL })
 	return err
 }

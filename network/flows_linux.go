@@ -13,6 +13,9 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/nft"
 )
 
 // Tracked flows take room in a table of the kernel that all of the host uses:
@@ -99,13 +102,13 @@ func (r *nftRules) share(conn *nftables.Conn) error {
 	if err != nil {
 		return fmt.Errorf("list tables: %w", err)
 	}
-	keep := r.flows.table == "" // As an earlier process left it.
+	keep := r.flows.Table == "" // As an earlier process left it.
 	if !keep {
-		if keep, err = r.flows.whole(nil); err != nil {
+		if keep, err = r.flows.Whole(nil); err != nil {
 			return err
 		}
 	}
-	r.flows.table = shares.table()
+	r.flows.Table = shares.table()
 	for _, t := range found {
 		if t.Name == shares.table() && keep {
 			return nil
@@ -120,39 +123,39 @@ func (r *nftRules) share(conn *nftables.Conn) error {
 // addFlowShares adds the table that refuses a slot's new flows over its share.
 // Packets of flows that are tracked already are not looked at.
 func addFlowShares(conn *nftables.Conn, s flowShares) error {
-	b := replaceTable(conn, s.table())
+	b := nft.Replace(conn, s.table())
 	// The kernel takes elements away when they count nothing, or are not used.
-	rates := b.set(nftables.Set{
+	rates := b.Set(nftables.Set{
 		Name: "rates", KeyType: nftables.TypeIFName, Dynamic: true, Size: flowSlots,
 		HasTimeout: true, Timeout: 2 * flowRateParts * time.Second, // A burst is full again.
 	}, nil)
-	flows := b.set(nftables.Set{Name: "flows", KeyType: nftables.TypeIFName, Dynamic: true, Size: flowSlots}, nil)
-	all := b.set(nftables.Set{Name: "all", KeyType: nftables.TypeInteger, Dynamic: true, Size: flowBuckets}, nil)
+	flows := b.Set(nftables.Set{Name: "flows", KeyType: nftables.TypeIFName, Dynamic: true, Size: flowSlots}, nil)
+	all := b.Set(nftables.Set{Name: "all", KeyType: nftables.TypeInteger, Dynamic: true, Size: flowBuckets}, nil)
 	incoming := []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}}
-	b.refusals()
-	b.chain("new",
+	b.Refusals()
+	b.Chain("new",
 		// Refused flows are counted until the kernel looks for them again, so they
 		// must be few: the rate comes first.
-		rule(incoming, each(rates, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
+		nft.Rule(incoming, each(rates, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
 			Type: expr.LimitTypePkts, Rate: uint64(s.perSecond), Unit: expr.LimitTimeSecond, Burst: s.burst, Over: true,
-		}), refuse()),
-		rule(incoming, each(flows, unix.NFT_DYNSET_OP_ADD, over(s.slot)), refuse()),
-		rule(flowHash(hashSeed()), each(all, unix.NFT_DYNSET_OP_ADD, over(s.bucket)), refuse()),
+		}), nft.Refuse()),
+		nft.Rule(incoming, each(flows, unix.NFT_DYNSET_OP_ADD, over(s.slot)), nft.Refuse()),
+		nft.Rule(flowHash(hashSeed()), each(all, unix.NFT_DYNSET_OP_ADD, over(s.bucket)), nft.Refuse()),
 	)
-	down := b.set(nftables.Set{
+	down := b.Set(nftables.Set{
 		Name: "down", KeyType: nftables.TypeIFName, Dynamic: true, Size: flowSlots, HasTimeout: true, Timeout: time.Minute,
 	}, nil)
 	outgoing := []expr.Any{&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1}}
 	// Behind the rules that say whether the packet may pass at all.
 	priority := *nftables.ChainPriorityFilter + 10
-	b.hook("forward", nftables.ChainHookForward, priority, nftables.ChainPolicyAccept,
-		rule(oif(uplinkRouter), shapeByName(hashSeed())),
-		rule(oif(uplinkRouter), unconfirmed(), jump("new")),
-		rule(iif(uplinkRouter), outgoing, each(down, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
+	b.Hook("forward", nftables.ChainHookForward, priority, nftables.ChainPolicyAccept,
+		nft.Rule(nft.OIF(uplinkRouter), shapeByName(hashSeed())),
+		nft.Rule(nft.OIF(uplinkRouter), nft.Unconfirmed(), nft.Jump("new")),
+		nft.Rule(nft.IIF(uplinkRouter), outgoing, each(down, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
 			Type: expr.LimitTypePktBytes, Rate: s.down, Unit: expr.LimitTimeSecond, Burst: downBurst, Over: true,
-		}), drop()),
+		}), nft.Drop()),
 	)
-	return b.err
+	return b.Err
 }
 
 // each evaluates a stateful expression for the element of the set that register
@@ -188,18 +191,13 @@ func flowHash(seed uint32) []expr.Any {
 	}
 }
 
-// ctStatusConfirmed marks flows that are in the table.
-const ctStatusConfirmed = 1 << 3
-
-func unconfirmed() []expr.Any { return ctBits(expr.CtKeySTATUS, ctStatusConfirmed, expr.CmpOpEq) }
-
 // shortenTracking sets the times after which the router forgets silent flows.
 func (r *router) shortenTracking() error {
-	return inNetNS(r.ns, func() error {
+	return namespace.In(r.ns, func() error {
 		for key, value := range map[string]time.Duration{
 			"established": establishedTime, "time_wait": closingTime,
 		} {
-			err := writeSysctl("netfilter/nf_conntrack_tcp_timeout_"+key, strconv.Itoa(int(value.Seconds())))
+			err := namespace.WriteSysctl("netfilter/nf_conntrack_tcp_timeout_"+key, strconv.Itoa(int(value.Seconds())))
 			if err != nil {
 				return err
 			}

@@ -16,12 +16,14 @@ import (
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/nft"
 )
 
 // share replaces the shares in force by smaller ones.
 func (w *world) share(n *Network, s flowShares) {
 	w.t.Helper()
-	r := n.rules.(*nftRules)
+	r := n.rules.enforcer.(*nftRules)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.shares = func() (flowShares, error) { return s, nil }
@@ -216,13 +218,13 @@ func TestALossOfBothTablesOfTheRouterIsRepaired(t *testing.T) {
 	w := newWorld(t)
 	n := w.openHealing()
 	w.alone(n.Network)
-	rules := n.rules.(*nftRules)
+	rules := n.rules.enforcer.(*nftRules)
 	if lost, err := rules.settle(true); lost || err != nil {
 		t.Fatalf("lost %v, %v", lost, err)
 	}
-	want := rules.flows.want
+	want := rules.flows.Want
 	err := filterOf(n.router.ns, func(conn *nftables.Conn) error {
-		for table, chain := range map[string]string{routerTable: "permit", rules.flows.table: "new"} {
+		for table, chain := range map[string]string{routerTable: "permit", rules.flows.Table: "new"} {
 			conn.FlushChain(&nftables.Chain{Name: chain, Table: &nftables.Table{Family: nftables.TableFamilyINet, Name: table}})
 		}
 		return nil
@@ -230,16 +232,16 @@ func TestALossOfBothTablesOfTheRouterIsRepaired(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shares := guarded{ns: n.router.ns, table: rules.flows.table}
-	defer shares.close()
-	if err := shares.take(); err != nil || shares.want == want {
+	shares := nft.Guarded{NS: n.router.ns, Table: rules.flows.Table}
+	defer shares.Close()
+	if err := shares.Take(); err != nil || shares.Want == want {
 		t.Fatalf("nothing is lost, %v: the test shows nothing", err)
 	}
-	broken := shares.want
+	broken := shares.Want
 	if lost, err := rules.settle(true); !lost || err != nil {
 		t.Fatalf("lost %v, %v", lost, err)
 	}
-	if err := shares.take(); err != nil || shares.want == broken {
+	if err := shares.Take(); err != nil || shares.Want == broken {
 		t.Errorf("the table of shares is still broken, %v", err)
 	}
 	if lost, err := rules.settle(true); lost || err != nil {
@@ -253,14 +255,14 @@ func TestALostShareOfFlowsIsMadeAgain(t *testing.T) {
 	name := n.sharesTable()
 	w.dropTable(n.router.ns, name)
 	eventually(t, "the table of shares is there again", func() bool {
-		table := guarded{ns: n.router.ns, table: name}
-		defer table.close()
-		if err := table.take(); err != nil {
+		table := nft.Guarded{NS: n.router.ns, Table: name}
+		defer table.Close()
+		if err := table.Take(); err != nil {
 			t.Fatal(err)
 		}
-		r := n.rules.(*nftRules)
+		r := n.rules.enforcer.(*nftRules)
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return n.repaired() > 0 && table.want == r.flows.want
+		return n.repaired() > 0 && table.Want == r.flows.Want
 	})
 }

@@ -13,6 +13,10 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
+
+	"github.com/rundlet/rundlet/network/changes"
+	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 func TestNoInternetDeniesEverything(t *testing.T) {
@@ -84,7 +88,7 @@ func TestOutsiderCannotEnter(t *testing.T) {
 	link := n.uplinkSubnet(t)
 	w.in(w.outer, func() error {
 		for _, dst := range []netip.Prefix{link, netip.PrefixFrom(s.GuestIP, 32)} {
-			if err := netlink.RouteAdd(&netlink.Route{Dst: ipNet(dst), Gw: net.ParseIP(hostIP)}); err != nil {
+			if err := netlink.RouteAdd(&netlink.Route{Dst: settle.IPNet(dst), Gw: net.ParseIP(hostIP)}); err != nil {
 				return err
 			}
 		}
@@ -98,7 +102,7 @@ func TestOutsiderCannotEnter(t *testing.T) {
 			return err
 		}
 		return netlink.RouteAdd(&netlink.Route{
-			Dst: ipNet(netip.PrefixFrom(s.GuestIP, 32)), Gw: net.IP(far(link).AsSlice()), LinkIndex: up.Attrs().Index, Flags: int(netlink.FLAG_ONLINK),
+			Dst: settle.IPNet(netip.PrefixFrom(s.GuestIP, 32)), Gw: net.IP(far(link).AsSlice()), LinkIndex: up.Attrs().Index, Flags: int(netlink.FLAG_ONLINK),
 		})
 	})
 	server := w.listenUDP(n.router.ns, far(link).String()+":99")
@@ -135,7 +139,7 @@ func TestOutsiderCannotEnter(t *testing.T) {
 			}
 		}
 	}
-	if _, err := n.settle(depth{host: true, router: true}, true); err != nil {
+	if _, err := n.watcher.settle(changes.Depth{Host: true, Router: true}, true); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -191,7 +195,7 @@ func TestPing(t *testing.T) {
 // ping sends an echo request and returns the type of the first answer.
 func ping(ns *os.File, to string) (icmp.Type, error) {
 	var c *icmp.PacketConn
-	err := inNetNS(ns, func() (err error) {
+	err := namespace.In(ns, func() (err error) {
 		c, err = icmp.ListenPacket("ip4:icmp", "0.0.0.0")
 		return err
 	})
@@ -298,10 +302,10 @@ func TestIPv6IsDropped(t *testing.T) {
 		addr string
 	}{{n.router.ns, s.ID, "2001:db8:1::1/64"}, {guest, "eth0", "2001:db8:1::2/64"}} {
 		w.in(end.ns, func() error {
-			if err := writeSysctl("ipv6/conf/all/disable_ipv6", "0"); err != nil {
+			if err := namespace.WriteSysctl("ipv6/conf/all/disable_ipv6", "0"); err != nil {
 				return err
 			}
-			if err := writeSysctl("ipv6/conf/"+end.link+"/disable_ipv6", "0"); err != nil {
+			if err := namespace.WriteSysctl("ipv6/conf/"+end.link+"/disable_ipv6", "0"); err != nil {
 				return err
 			}
 			return up(end.link, end.addr)

@@ -16,6 +16,9 @@ import (
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // traces are what the daemon's namespace has: links, tables, addresses, routes,
@@ -45,7 +48,7 @@ func (w *world) traces() string {
 			return err
 		}
 		for _, r := range rules {
-			fmt.Fprintln(&out, "rule", ruleKey(r))
+			fmt.Fprintln(&out, "rule", settle.RuleKey(r))
 		}
 		for _, r := range routes {
 			fmt.Fprintln(&out, "route", r)
@@ -156,7 +159,7 @@ func TestAdoptAfterCrash(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(cfg.RunDir, "slots", half), nil, 0o400); err != nil {
 		t.Fatal(err)
 	}
-	router, _, err := openNetNS(filepath.Join(cfg.RunDir, "router"))
+	router, _, err := namespace.Open(filepath.Join(cfg.RunDir, "router"))
 	if err != nil {
 		t.Fatal(err)
 	}

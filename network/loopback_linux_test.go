@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // TestASlotHasTheIPv6LoopbackOnly uses ::1 in a slot, tries to get out by IPv6,
@@ -48,7 +50,7 @@ func TestASlotHasTheIPv6LoopbackOnly(t *testing.T) {
 	if err := seen(0); !errors.Is(err, syscall.EAGAIN) {
 		t.Errorf("an IPv6 packet left the slot: %v", err)
 	}
-	w.in(guest, func() error { return writeSysctl("ipv6/conf/eth0/disable_ipv6", "0") })
+	w.in(guest, func() error { return namespace.WriteSysctl("ipv6/conf/eth0/disable_ipv6", "0") })
 	if err := seen(10 * time.Second); err != nil {
 		t.Errorf("with IPv6 on eth0 no packet was seen: %v", err)
 	}

@@ -11,6 +11,9 @@ import (
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // loss is one thing that another program, or somebody, does to the network.
@@ -86,10 +89,10 @@ func ruleLosses(t *testing.T, where string, ns *os.File, name string) []loss {
 
 // sharesTable is the name of the table of shares of flows.
 func (n *Network) sharesTable() string {
-	r := n.rules.(*nftRules)
+	r := n.rules.enforcer.(*nftRules)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.flows.table
+	return r.flows.Table
 }
 
 // losses are all that the test can think of, each undone by a repair.
@@ -117,9 +120,9 @@ func losses(t *testing.T, w *world, n *Network, s Slot) []loss {
 	}
 	sysctl := func(ns *os.File, pairs ...string) func() error {
 		return func() error {
-			return inNetNS(ns, func() error {
+			return namespace.In(ns, func() error {
 				for i := 0; i < len(pairs); i += 2 {
-					if err := writeSysctl(pairs[i], pairs[i+1]); err != nil {
+					if err := namespace.WriteSysctl(pairs[i], pairs[i+1]); err != nil {
 						return err
 					}
 				}
@@ -189,15 +192,15 @@ func losses(t *testing.T, w *world, n *Network, s Slot) []loss {
 		{"the router's routing rules are deleted", noRules(router, -1)},
 		{"the router's default route is deleted", func() error {
 			all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-			return router.RouteDel(&netlink.Route{Dst: ipNet(all), Gw: near(n.uplinkSubnet(t)).AsSlice()})
+			return router.RouteDel(&netlink.Route{Dst: settle.IPNet(all), Gw: near(n.uplinkSubnet(t)).AsSlice()})
 		}},
 		{"the host has an open way to the router", on(host, up, func(l netlink.Link) error {
 			subnet := n.uplinkSubnet(t)
-			closed := host.RouteDel(&netlink.Route{Dst: ipNet(subnet), Type: unix.RTN_BLACKHOLE})
-			return errors.Join(closed, host.RouteAdd(&netlink.Route{Dst: ipNet(subnet), LinkIndex: l.Attrs().Index, Scope: unix.RT_SCOPE_LINK}))
+			closed := host.RouteDel(&netlink.Route{Dst: settle.IPNet(subnet), Type: unix.RTN_BLACKHOLE})
+			return errors.Join(closed, host.RouteAdd(&netlink.Route{Dst: settle.IPNet(subnet), LinkIndex: l.Attrs().Index, Scope: unix.RT_SCOPE_LINK}))
 		})},
 		{"the host's closed route is deleted", func() error {
-			return host.RouteDel(&netlink.Route{Dst: ipNet(n.uplinkSubnet(t)), Type: unix.RTN_BLACKHOLE})
+			return host.RouteDel(&netlink.Route{Dst: settle.IPNet(n.uplinkSubnet(t)), Type: unix.RTN_BLACKHOLE})
 		}},
 	}
 	shares := n.sharesTable()

@@ -2,7 +2,7 @@
 // from before its first packet, and lets the daemon dial into it. Linux only;
 // elsewhere Open fails with ErrUnsupported. It is one mechanism: it knows
 // nothing of sandboxes, drivers or templates, imports no package of this module
-// but internal ones, and only runtime and cmd may import it.
+// but internal ones and those below it, and only runtime and cmd may import it.
 //
 // # Topology
 //
@@ -49,6 +49,19 @@
 // packets, so that lost rules, one or all, close the way. The kernel reports changes,
 // and the state that it does not report is checked every second. Lost parts are made
 // again, and the others are left alone. See Repair.
+//
+// # Parts
+//
+// leases records the slots and who holds each; pool makes and destroys them. The
+// router (namespace, links, routes) and the uplink are what all slots share, and the
+// enforcer, nftRules, has the policies of slots in force there. flowTracking deletes
+// the tracked flows of slots that have ended. Each part that others can break has a
+// method settle, which the watcher calls; repairs records what it did.
+//
+// The packages below know nothing of slots: namespace enters network namespaces, nft
+// writes and compares tables of rules, settle does so with addresses, routes and
+// switches, conntrack lists tracked flows, and changes reports that something has
+// changed.
 package network
 
 import (

@@ -2,79 +2,37 @@ package network
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/rundlet/rundlet/internal/flock"
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // Network hands out slots. Safe for concurrent use. Close frees it.
+//
+// Locks are taken in this order: life.calls, watcher.mu, slot.mu or uplink.mu, and
+// last those of leases, rules and repairs, under which no other is taken.
 type Network struct {
-	cfg    Config
-	lock   *os.File
-	router *router
-	rules  enforcer
-	uplink *uplink
-
-	// makeSlot is make; tests replace it.
-	makeSlot func(Policy, slotState) (*slot, error)
+	cfg      Config
+	lock     *os.File
+	router   *router
+	rules    *mendedRules
+	uplink   *uplink
+	leases   *leases
+	pool     *pool
+	tracking *flowTracking
+	watcher  *watcher
+	repairs  *repairs
+	life     life
 
 	stop       context.CancelFunc // Ends the background work.
 	background sync.WaitGroup
-	wake       chan struct{} // Signals the refiller that a slot was taken.
-	retired    chan struct{} // Signals the reaper that a slot was retired.
-	repairs    repairs
-
-	// life is held for reading by every call that needs the kernel's objects, so
-	// that Close has them for itself.
-	life   sync.RWMutex
-	closed bool
-
-	mu      sync.Mutex
-	subnets *subnets
-	slots   map[string]*slot // All that have a subnet.
-	ready   []*slot
-}
-
-type slotState int
-
-const (
-	slotFound  slotState = iota // Of an earlier Network value, not adopted yet.
-	slotMaking                  // Being made, or ready in the pool.
-	slotLeased
-	slotRetired // Without an owner; the reaper destroys it.
-)
-
-// slot is a Slot with the state that freeing it needs, which is guarded by
-// Network.mu; mu serialises the calls that change its rules or free it.
-type slot struct {
-	id     string
-	subnet netip.Prefix
-	state  slotState
-
-	mu     sync.Mutex
-	gone   bool
-	policy Policy
-	cut    bool // Its link is gone, and that was reported. Guarded by Network.mu.
-}
-
-const (
-	slotPrefix = "s-"
-	slotIDLen  = len(slotPrefix) + 13 // IFNAMSIZ-1: the id is an interface name.
-)
-
-// newSlotID has 65 random bits: no id ever comes back.
-func newSlotID() string { return slotPrefix + strings.ToLower(rand.Text()[:13]) }
-
-func isSlotID(s string) bool {
-	return len(s) == slotIDLen && strings.HasPrefix(s, slotPrefix)
 }
 
 // Open creates the network of a daemon, or takes over the one that an earlier daemon
@@ -90,14 +48,10 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(cfg.RunDir, "slots"), 0o700); err != nil {
+	if err := os.MkdirAll(slotsDir(cfg.RunDir), 0o700); err != nil {
 		return nil, fmt.Errorf("network: make run directory: %w", err)
 	}
-	n := &Network{
-		cfg: cfg, wake: make(chan struct{}, 1), retired: make(chan struct{}, 1),
-		subnets: newSubnets(cfg.Range), slots: map[string]*slot{},
-	}
-	n.makeSlot = n.make
+	n := &Network{cfg: cfg, leases: newLeases(cfg.Range), repairs: &repairs{onRepair: cfg.OnRepair}}
 	defer func() {
 		if err != nil {
 			n.abandon()
@@ -115,15 +69,20 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if !found {
 		defer func() {
 			if err != nil {
-				err = errors.Join(err, removeNetNS(n.routerPath()))
+				err = errors.Join(err, namespace.Remove(n.routerPath()))
 			}
 		}()
 	}
-	n.rules = newNFTRules(router.ns, cfg)
+	n.rules = &mendedRules{enforcer: newNFTRules(router.ns, cfg), repairs: n.repairs}
 	if n.uplink, err = openUplink(cfg, router, found, n.rules.setOwn); err != nil {
 		return nil, err
 	}
-	if err := n.findSlots(); err != nil {
+	n.tracking = &flowTracking{guests: cfg.Range, life: &n.life, leases: n.leases, router: router, uplink: n.uplink}
+	n.pool = newPool(cfg, &n.life, n.leases, router, n.rules, n.tracking)
+	n.watcher = &watcher{
+		guests: cfg.Range, life: &n.life, router: router, rules: n.rules, uplink: n.uplink, pool: n.pool, repairs: n.repairs,
+	}
+	if err := n.pool.find(); err != nil {
 		return nil, err
 	}
 	if err := router.shortenTracking(); err != nil { // The rules loaded the module.
@@ -131,15 +90,22 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	}
 	life, stop := context.WithCancel(context.Background())
 	n.stop = stop
-	n.background.Go(func() { n.repeat(life, n.wake, "refill pool", n.refill) })
-	n.background.Go(func() { n.repeat(life, n.retired, "destroy retired slots", n.freeRetiredAndRest) })
-	n.background.Go(func() { n.repeat(life, every(life, sweepTime), "forget stray flows", n.sweep) })
-	n.background.Go(func() { n.repeat(life, nil, "look after the network", n.watch) })
+	for _, work := range []struct {
+		what string
+		wake <-chan struct{}
+		do   func(context.Context) error
+	}{
+		{"refill pool", n.pool.wake, n.pool.refill},
+		{"destroy retired slots", n.pool.retired, n.pool.freeRetiredAndRest},
+		{"forget stray flows", every(life, sweepTime), n.tracking.sweep},
+		{"look after the network", nil, n.watcher.watch},
+	} {
+		n.background.Go(func() { repeat(life, work.wake, work.what, work.do, cfg.OnError) })
+	}
 	return n, nil
 }
 
-func (n *Network) routerPath() string        { return filepath.Join(n.cfg.RunDir, "router") }
-func (n *Network) slotPath(id string) string { return filepath.Join(n.cfg.RunDir, "slots", id) }
+func (n *Network) routerPath() string { return filepath.Join(n.cfg.RunDir, "router") }
 
 // lockDir takes the run directory for the life of the returned file.
 func lockDir(dir string) (*os.File, error) {
@@ -171,16 +137,6 @@ func (n *Network) abandon() {
 	}
 }
 
-// enter begins a call; n.life.RUnlock ends it.
-func (n *Network) enter() error {
-	n.life.RLock()
-	if n.closed {
-		n.life.RUnlock()
-		return ErrClosed
-	}
-	return nil
-}
-
 // Acquire leases a slot with the policy in force. Release ends the lease. With
 // an empty pool it makes the slot itself. ErrUplink if the policy allows the
 // internet and the way there cannot be set up.
@@ -188,35 +144,19 @@ func (n *Network) Acquire(ctx context.Context, p Policy) (Slot, error) {
 	if err := ctx.Err(); err != nil {
 		return Slot{}, err
 	}
-	if err := n.enter(); err != nil {
+	if err := n.life.enter(); err != nil {
 		return Slot{}, fmt.Errorf("network: acquire: %w", err)
 	}
-	defer n.life.RUnlock()
-	s, err := n.take(p)
+	defer n.life.exit()
+	s, err := n.pool.take(p)
 	if err != nil {
 		return Slot{}, fmt.Errorf("network: acquire: %w", err)
 	}
 	if err := n.apply(s, p); err != nil {
-		err = errors.Join(err, n.free(s))
+		err = errors.Join(err, n.pool.free(s))
 		return Slot{}, fmt.Errorf("network: acquire: %w", err)
 	}
-	return n.public(s, p), nil
-}
-
-// take leases a ready slot, or makes one with the policy.
-func (n *Network) take(p Policy) (*slot, error) {
-	n.mu.Lock()
-	if len(n.ready) > 0 {
-		s := n.ready[0]
-		n.ready = n.ready[1:]
-		s.state = slotLeased
-		n.mu.Unlock()
-		n.kick()
-		return s, nil
-	}
-	n.mu.Unlock()
-	n.kick()
-	return n.makeSlot(p, slotLeased)
+	return n.pool.public(s, p), nil
 }
 
 // apply puts a policy in force for a slot, and the uplink in place first.
@@ -235,15 +175,11 @@ func (n *Network) apply(s *slot, p Policy) error {
 		return nil
 	}
 	rule := slotRule{id: s.id, guest: far(s.subnet), policy: p}
-	if err := n.changeRules(func() error { return n.rules.set(rule) }); err != nil {
+	if err := n.rules.set(rule); err != nil {
 		return err
 	}
 	s.policy = p
 	return nil
-}
-
-func (n *Network) public(s *slot, p Policy) Slot {
-	return Slot{ID: s.id, NetNS: n.slotPath(s.id), GuestIP: far(s.subnet), Policy: p}
 }
 
 // SetPolicy replaces the policy of a leased slot while it runs, as a whole.
@@ -253,11 +189,11 @@ func (n *Network) SetPolicy(ctx context.Context, slotID string, p Policy) error 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := n.enter(); err != nil {
+	if err := n.life.enter(); err != nil {
 		return fmt.Errorf("network: set policy of %s: %w", slotID, err)
 	}
-	defer n.life.RUnlock()
-	s, err := n.leased(slotID)
+	defer n.life.exit()
+	s, err := n.leases.leased(slotID)
 	if err == nil {
 		err = n.apply(s, p)
 	}
@@ -267,28 +203,19 @@ func (n *Network) SetPolicy(ctx context.Context, slotID string, p Policy) error 
 	return nil
 }
 
-func (n *Network) leased(id string) (*slot, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if s, ok := n.slots[id]; ok && s.state == slotLeased {
-		return s, nil
-	}
-	return nil, ErrNotFound
-}
-
 // Release ends a lease and destroys the slot; processes that still run in it have no
 // network any more. A slot that is not leased is not an error, and after an error
 // the call can be repeated. It runs to its end even if ctx has ended.
 func (n *Network) Release(_ context.Context, slotID string) error {
-	if err := n.enter(); err != nil {
+	if err := n.life.enter(); err != nil {
 		return fmt.Errorf("network: release %s: %w", slotID, err)
 	}
-	defer n.life.RUnlock()
-	s, err := n.leased(slotID)
+	defer n.life.exit()
+	s, err := n.leases.leased(slotID)
 	if err != nil {
 		return nil
 	}
-	if err := n.free(s); err != nil {
+	if err := n.pool.free(s); err != nil {
 		return fmt.Errorf("network: release %s: %w", slotID, err)
 	}
 	return nil
@@ -306,19 +233,12 @@ func (n *Network) DialContext(ctx context.Context, addr netip.AddrPort) (net.Con
 // Counts reads how many objects exist.
 func (n *Network) Counts() (Counts, error) {
 	var c Counts
-	if err := n.enter(); err != nil {
+	if err := n.life.enter(); err != nil {
 		return c, fmt.Errorf("network: count: %w", err)
 	}
-	defer n.life.RUnlock()
-	n.mu.Lock()
-	c.Ready = len(n.ready)
-	for _, s := range n.slots {
-		if s.state == slotLeased {
-			c.Leased++
-		}
-	}
-	n.mu.Unlock()
-	files, err := os.ReadDir(filepath.Join(n.cfg.RunDir, "slots"))
+	defer n.life.exit()
+	c.Leased, c.Ready = n.leases.count()
+	files, err := os.ReadDir(slotsDir(n.cfg.RunDir))
 	if err != nil {
 		return Counts{}, fmt.Errorf("network: count: %w", err)
 	}

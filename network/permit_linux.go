@@ -1,7 +1,6 @@
 package network
 
 import (
-	"encoding/binary"
 	"maps"
 	"net/netip"
 	"slices"
@@ -11,6 +10,9 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // permitBit is the bit of the packet mark that says: a rule has permitted this
@@ -38,22 +40,6 @@ func setPermitBit(value uint32) []expr.Any {
 	}
 }
 
-func notIIF(name string) []expr.Any { return ifaceIs(expr.MetaKeyIIFNAME, name, expr.CmpOpNeq) }
-
-func isIPv4() []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.NFPROTO_IPV4}},
-	}
-}
-
-func destIs(a netip.Addr) []expr.Any {
-	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: a.AsSlice()},
-	}
-}
-
 const (
 	setReachable   = "reachable"
 	setNameservers = "nameservers"
@@ -61,42 +47,27 @@ const (
 	setGuests      = "guests"
 )
 
-// reachableSet has all of IPv4 but what is always denied and what is the host's.
-func (b *table) reachableSet(own []netip.Prefix) *nftables.Set {
-	return b.set(nftables.Set{Name: setReachable, KeyType: nftables.TypeIPAddr, Interval: true}, except(alwaysDenied, own))
-}
+// staticSets are the sets with fixed elements, of the router's table and of that in
+// the daemon's namespace.
+var staticSets = []string{setDenied, setNameservers, setReachable, setGuests}
 
-// except are the elements of an interval set that has all addresses but these.
-// The first and the last of IPv4 must be among them.
-func except(lists ...[]netip.Prefix) []nftables.SetElement {
-	all := slices.Concat(lists...)
-	slices.SortFunc(all, netip.Prefix.Compare)
-	key := func(n uint64) []byte { return binary.BigEndian.AppendUint32(nil, uint32(n)) }
-	var out []nftables.SetElement
-	next := uint64(0) // The first address that is not covered yet.
-	for _, p := range all {
-		a := p.Masked().Addr().As4()
-		first := uint64(binary.BigEndian.Uint32(a[:]))
-		if first > next {
-			out = append(out, nftables.SetElement{Key: key(next)}, nftables.SetElement{Key: key(first), IntervalEnd: true})
-		}
-		next = max(next, first+1<<(32-p.Bits()))
-	}
-	return out
+// reachableSet has all of IPv4 but what is always denied and what is the host's.
+func reachableSet(b *nft.Table, own []netip.Prefix) *nftables.Set {
+	return b.Set(nftables.Set{Name: setReachable, KeyType: nftables.TypeIPAddr, Interval: true}, nft.Except(alwaysDenied, own))
 }
 
 // permits are the rules of the router by which a packet of a slot, or an answer
 // to one, is routed towards the internet or back: each alone says all that must
 // be true. The rules of the other chains refuse the same once more, and return
 // the guest.
-func (r *nftRules) permits(b *table, sources, internet, nameservers *nftables.Set) {
-	reachable := b.reachableSet(r.own)
-	slot := rule(sourceIn(sources), ifaceIn(expr.MetaKeyIIFNAME, internet))
-	b.hook("permit", nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle, nftables.ChainPolicyAccept,
-		rule(iif(uplinkRouter), ctState(established), permit()),
-		rule(slot, destIn(reachable), permit()),
-		rule(slot, destIn(nameservers), isPort(unix.IPPROTO_UDP, 53), permit()),
-		rule(slot, destIn(nameservers), isPort(unix.IPPROTO_TCP, 53), permit()),
+func (r *nftRules) permits(b *nft.Table, sources, internet, nameservers *nftables.Set) {
+	reachable := reachableSet(b, r.own)
+	slot := nft.Rule(nft.SourceIn(sources), nft.IfaceIn(expr.MetaKeyIIFNAME, internet))
+	b.Hook("permit", nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle, nftables.ChainPolicyAccept,
+		nft.Rule(nft.IIF(uplinkRouter), nft.CtState(nft.Established), permit()),
+		nft.Rule(slot, nft.DestIn(reachable), permit()),
+		nft.Rule(slot, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_UDP, 53), permit()),
+		nft.Rule(slot, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_TCP, 53), permit()),
 	)
 }
 
@@ -110,17 +81,17 @@ const (
 )
 
 // permits are the rules of the daemon's namespace that do the same there.
-func (u *uplink) permits(b *table, rec uplinkRecord, nameservers *nftables.Set) {
-	reachable := b.reachableSet(u.own)
-	guest := rule(iif(u.name()), sourceIs(far(rec.Subnet)))
-	b.hook("permit", nftables.ChainHookPrerouting, beforeRaw, nftables.ChainPolicyAccept,
-		rule(guest, destIn(reachable), permit()),
-		rule(guest, destIn(nameservers), isPort(unix.IPPROTO_UDP, 53), permit()),
-		rule(guest, destIn(nameservers), isPort(unix.IPPROTO_TCP, 53), permit()),
+func (u *uplink) permits(b *nft.Table, rec uplinkRecord, nameservers *nftables.Set) {
+	reachable := reachableSet(b, u.own)
+	guest := nft.Rule(nft.IIF(u.name()), nft.SourceIs(far(rec.Subnet)))
+	b.Hook("permit", nftables.ChainHookPrerouting, beforeRaw, nftables.ChainPolicyAccept,
+		nft.Rule(guest, nft.DestIn(reachable), permit()),
+		nft.Rule(guest, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_UDP, 53), permit()),
+		nft.Rule(guest, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_TCP, 53), permit()),
 	)
-	b.hook("answers", nftables.ChainHookPrerouting, afterDNAT, nftables.ChainPolicyAccept,
-		rule(iif(u.name()), isDNAT(), revoke()), // And the forward chain refuses it.
-		rule(notIIF(u.name()), destIs(far(rec.Subnet)), ctState(established), permit()),
+	b.Hook("answers", nftables.ChainHookPrerouting, afterDNAT, nftables.ChainPolicyAccept,
+		nft.Rule(nft.IIF(u.name()), nft.IsDNAT(), revoke()), // And the forward chain refuses it.
+		nft.Rule(nft.NotIIF(u.name()), nft.DestIs(far(rec.Subnet)), nft.CtState(nft.Established), permit()),
 	)
 }
 
@@ -133,7 +104,7 @@ func (u *uplink) findOwn() (own []netip.Prefix, resolvers []netip.Addr, err erro
 		return nil, nil, err
 	}
 	for _, r := range routes {
-		p, ok := routePrefix(r)
+		p, ok := settle.RoutePrefix(r)
 		switch {
 		case !ok || r.Type != unix.RTN_LOCAL && r.Type != unix.RTN_BROADCAST && r.Type != unix.RTN_ANYCAST:
 			continue
@@ -158,19 +129,19 @@ func (r *nftRules) setOwn(own []netip.Prefix) error {
 		return nil
 	}
 	r.own = own
-	if r.guard.want == "" {
+	if r.guard.Want == "" {
 		return nil // Nothing is written yet, and what an earlier process wrote is still to be read.
 	}
-	r.guard.want = ""
+	r.guard.Want = ""
 	return r.write(slices.Collect(maps.Values(r.have)))
 }
 
 func (r *nftRules) settle(mend bool) (lost bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	whole, err := r.guard.whole(r.elements)
+	whole, err := r.guard.Whole(r.elements)
 	if err == nil && whole {
-		whole, err = r.flows.whole(nil)
+		whole, err = r.flows.Whole(nil)
 	}
 	if err != nil || whole || !mend {
 		return !whole && err == nil, err
@@ -181,8 +152,8 @@ func (r *nftRules) settle(mend bool) (lost bool, err error) {
 func (r *nftRules) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.guard.close()
-	r.flows.close()
+	r.guard.Close()
+	r.flows.Close()
 	r.disconnect()
 }
 

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/rundlet/rundlet/network/nft"
 )
 
 // What is not excepted is reachable and nothing else is, at the edges of each
@@ -21,7 +23,7 @@ func TestReachableIsAllButWhatIsExcepted(t *testing.T) {
 		"not masked":        mustPrefixes("9.9.9.77/24"),
 	} {
 		var edges []uint32 // The set begins or ends at each, in turn.
-		for i, e := range except(alwaysDenied, own) {
+		for i, e := range nft.Except(alwaysDenied, own) {
 			edge := binary.BigEndian.Uint32(e.Key)
 			if e.IntervalEnd != (i%2 == 1) || i > 0 && edge <= edges[i-1] {
 				t.Fatalf("%s: element %d is %v, after %v", name, i, e, edges)

@@ -41,9 +41,9 @@ func waitReady(t testing.TB, n *Network, want int) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
 	for {
-		n.mu.Lock()
-		got := len(n.ready)
-		n.mu.Unlock()
+		n.leases.mu.Lock()
+		got := len(n.leases.ready)
+		n.leases.mu.Unlock()
 		if got == want {
 			return
 		}
@@ -76,10 +76,10 @@ func (f *failingRules) set(rules ...slotRule) error {
 func TestFailureLeavesNothing(t *testing.T) {
 	w := newWorld(t)
 	n := w.open(w.config())
-	rules := &failingRules{enforcer: n.rules, failures: 1}
-	n.repairs.look.Lock() // It is used in the background, too.
-	n.rules = rules
-	n.repairs.look.Unlock()
+	rules := &failingRules{enforcer: n.rules.enforcer, failures: 1}
+	n.watcher.mu.Lock() // It is used in the background, too.
+	n.rules.enforcer = rules
+	n.watcher.mu.Unlock()
 	if _, err := n.Acquire(context.Background(), deny); !errors.Is(err, errInjected) {
 		t.Fatalf("%v, want the injected error", err)
 	}
@@ -128,10 +128,10 @@ func TestRefillBacksOffAndGoesOn(t *testing.T) {
 			defer mu.Unlock()
 			return slices.Clone(times)
 		}
-		n := &Network{cfg: cfg, wake: make(chan struct{}, 1), subnets: newSubnets(cfg.Range), slots: map[string]*slot{}}
-		n.makeSlot = func(Policy, slotState) (*slot, error) { return nil, errInjected }
+		p := newPool(cfg, &life{}, newLeases(cfg.Range), nil, nil, nil)
+		p.makeSlot = func(Policy, slotState) (*slot, error) { return nil, errInjected }
 		ctx, stop := context.WithCancel(t.Context())
-		go n.repeat(ctx, n.wake, "refill pool", n.refill)
+		go repeat(ctx, p.wake, "refill pool", p.refill, cfg.OnError)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		// Pauses of 200 and 400 ms, each a fifth longer or shorter.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // probes are guests that send to forbidden targets without end, and counters of
@@ -169,7 +171,7 @@ func (p *probes) start(targets []string, guests ...Slot) {
 
 // knock sends a SYN and does not wait for what becomes of it.
 func (p *probes) knock(ns *os.File, to unix.Sockaddr) {
-	inNetNS(ns, func() error {
+	namespace.In(ns, func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 		if err == nil {
 			unix.Connect(fd, to)

@@ -20,9 +20,10 @@ const (
 	mostPause  = 1600 * time.Millisecond
 )
 
-// repairs is what was lost and repaired. Safe for concurrent use.
+// repairs records what was lost and repaired, and decides when the next repair and
+// the next report are due. Safe for concurrent use.
 type repairs struct {
-	look sync.Mutex // Held while the whole network is looked at.
+	onRepair func(Repair)
 
 	mu     sync.Mutex
 	counts map[string]uint64
@@ -96,93 +97,55 @@ func (r *repairs) changedBy(program string) {
 	r.by = program
 }
 
-// Repairs counts the repaired losses since Open, by kind: the map has all Losses.
-func (n *Network) Repairs() map[string]uint64 {
-	n.repairs.mu.Lock()
-	defer n.repairs.mu.Unlock()
+// report notes what a look found, and reports it if that is due.
+func (r *repairs) report(lost []string, mended bool, err error) {
+	if report, due := r.note(time.Now(), lost, mended, err); due {
+		r.onRepair(report)
+	}
+}
+
+// total counts the repaired losses by kind, of all Losses.
+func (r *repairs) total() map[string]uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	out := map[string]uint64{}
 	for _, what := range Losses {
-		out[what] = n.repairs.counts[what]
+		out[what] = r.counts[what]
 	}
 	return out
 }
 
-// Broken returns the losses that are not repaired at present; nil if there are none.
-// A loss lets guests reach nothing new. Broken does not block.
-func (n *Network) Broken() []string {
-	n.repairs.mu.Lock()
-	defer n.repairs.mu.Unlock()
-	return slices.Clone(n.repairs.broken)
+// unrepaired returns what the last look found lost and did not repair.
+func (r *repairs) unrepaired() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.broken)
 }
 
-// depth says which namespace has reported changes, so that what costs more is
-// looked at there.
-type depth struct{ host, router bool }
-
-// look checks all parts of the network, in both namespaces, and repairs the wrong
-// or missing ones, unless it did so a moment ago. A later look continues:
-// again is when.
-func (n *Network) look(at depth) (again time.Duration) {
-	if n.enter() != nil {
-		return lookEvery
-	}
-	defer n.life.RUnlock()
-	n.repairs.look.Lock()
-	defer n.repairs.look.Unlock()
-	if n.Broken() != nil {
-		at = depth{host: true, router: true}
-	}
-	mend := n.repairs.wait(time.Now()) <= 0
-	lost, err := n.settle(at, mend)
-	n.report(lost, mend, err)
-	if n.Broken() == nil {
-		return lookEvery
-	}
-	return min(n.repairs.wait(time.Now()), lookEvery)
+// mendedRules is an enforcer whose changes survive the loss of the table that they
+// are in: it is made anew at once, so that requests for a slot do not wait for the
+// watcher.
+type mendedRules struct {
+	enforcer
+	repairs *repairs
 }
 
-func (n *Network) report(lost []string, mended bool, err error) {
-	if report, due := n.repairs.note(time.Now(), lost, mended, err); due {
-		n.cfg.OnRepair(report)
-	}
+func (r *mendedRules) set(rules ...slotRule) error {
+	return r.change(func() error { return r.enforcer.set(rules...) })
 }
 
-// settle makes everything that all slots share what it should be; see the parts.
-func (n *Network) settle(at depth, mend bool) (lost []string, err error) {
-	// One part that fails keeps none of the others from its repair.
-	add := func(what []string, e error) { lost, err = append(lost, what...), errors.Join(err, e) }
-	add(n.router.settle(n.cfg.Range, mend))
-	if was, e := n.rules.settle(mend); was || e != nil {
-		add([]string{LostRouterRules}, e)
-	}
-	add(n.uplink.lookAfter(at.host, mend))
-	if at.router {
-		add(n.settleSlots(mend))
-	}
-	slices.Sort(lost)
-	return slices.Compact(lost), err
+func (r *mendedRules) remove(ids ...string) error {
+	return r.change(func() error { return r.enforcer.remove(ids...) })
 }
 
-// lookAfter is settle for an uplink that was made.
-func (u *uplink) lookAfter(deep, mend bool) (lost []string, err error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if !u.up {
-		return nil, nil // create looks for itself.
-	}
-	return u.settle(deep, mend)
-}
-
-// changeRules changes the rules of slots. If the table that they are in is lost
-// it is made anew at once: requests for a slot do not wait for the watch.
-func (n *Network) changeRules(change func() error) error {
+func (r *mendedRules) change(change func() error) error {
 	err := change()
 	if !errors.Is(err, unix.ENOENT) {
 		return err
 	}
-	was, e := n.rules.settle(true)
+	was, e := r.enforcer.settle(true)
 	if was {
-		n.report([]string{LostRouterRules}, true, e)
+		r.repairs.report([]string{LostRouterRules}, true, e)
 	}
 	if e != nil {
 		return errors.Join(err, e)
@@ -190,69 +153,9 @@ func (n *Network) changeRules(change func() error) error {
 	return change()
 }
 
-// settleSlots gives the links of slots their addresses again. A link that is
-// gone took the guest's end with it: a free slot is destroyed, and
-// another made; one in use has no network until its sandbox is paused and
-// resumed.
-func (n *Network) settleSlots(mend bool) (lost []string, err error) {
-	subnets, err := n.router.slots()
-	if err != nil {
-		return nil, err
-	}
-	links, err := n.router.links.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("list router links: %w", err)
-	}
-	down := map[string]bool{}
-	for _, l := range links {
-		down[l.Attrs().Name] = l.Attrs().RawFlags&unix.IFF_UP == 0
-	}
-	n.mu.Lock()
-	var odd []*slot
-	for _, s := range n.slots {
-		if (s.state == slotLeased || slices.Contains(n.ready, s)) && (subnets[s.id] != s.subnet || down[s.id]) && !s.cut {
-			odd = append(odd, s)
-		}
-	}
-	n.mu.Unlock()
-	for _, s := range odd {
-		what, e := n.settleSlot(s, mend)
-		if what != "" {
-			lost = append(lost, what)
-		}
-		err = errors.Join(err, e)
-	}
-	return lost, err
-}
+// Repairs counts the repaired losses since Open, by kind: the map has all Losses.
+func (n *Network) Repairs() map[string]uint64 { return n.repairs.total() }
 
-func (n *Network) settleSlot(s *slot, mend bool) (lost string, err error) {
-	s.mu.Lock() // And so it is not being freed.
-	defer s.mu.Unlock()
-	if s.gone {
-		return "", nil
-	}
-	_, err = n.router.links.LinkByName(s.id)
-	if linkGone(err) {
-		if !mend {
-			return LostSlotLink, nil
-		}
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		s.cut = true
-		if i := slices.Index(n.ready, s); i >= 0 {
-			n.ready = slices.Delete(n.ready, i, i+1)
-			s.state = slotRetired
-			n.reap()
-			n.kick()
-		}
-		return LostSlotLink, nil
-	}
-	if err != nil {
-		return "", err
-	}
-	was, err := settleAddress(n.router.links, s.id, near(s.subnet), 0, mend)
-	if was {
-		return LostSlotLink, err
-	}
-	return "", err
-}
+// Broken returns the losses that are not repaired at present; nil if there are none.
+// A loss lets guests reach nothing new. Broken does not block.
+func (n *Network) Broken() []string { return n.repairs.unrepaired() }

@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+
+	"github.com/rundlet/rundlet/network/changes"
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // healing is a network that reports repairs, and not as errors.
@@ -87,9 +90,9 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 		eventually(t, l.name+": it is noticed", func() bool { return n.repaired() > before })
 		noticed := time.Since(began)
 		eventually(t, l.name+": it is whole", func() bool {
-			n.repairs.look.Lock()
-			defer n.repairs.look.Unlock()
-			lost, err := n.settle(depth{host: true, router: true}, false)
+			n.watcher.mu.Lock()
+			defer n.watcher.mu.Unlock()
+			lost, err := n.watcher.settle(changes.Depth{Host: true, Router: true}, false)
 			return lost == nil && err == nil
 		})
 		if err := reach(guest, "tcp", internetIP+":80"); err != nil {
@@ -108,17 +111,17 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	n.mu.Lock()
+	n.leases.mu.Lock()
 	if !slices.ContainsFunc(n.told, func(r Repair) bool { return slices.Equal(r.Lost, []string{LostHostRules}) && r.By != "" }) {
 		t.Errorf("the program that flushed the rules is not reported: %+v", n.told)
 	}
-	n.mu.Unlock()
+	n.leases.mu.Unlock()
 	// The probes can fail: without filter and routing they arrive.
 	w.alone(n.Network)
 	w.dropTable(n.router.ns, routerTable)
 	w.dropTable(w.host, n.uplink.table())
 	w.openRouting(n.Network)
-	if err := inNetNS(w.host, func() error { return writeSysctl("ipv4/conf/"+n.uplink.name()+"/rp_filter", "0") }); err != nil {
+	if err := namespace.In(w.host, func() error { return namespace.WriteSysctl("ipv4/conf/"+n.uplink.name()+"/rp_filter", "0") }); err != nil {
 		t.Fatal(err)
 	}
 	p.start(targets, s)
@@ -126,7 +129,7 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 		return p.arrivals("udp to "+other.GuestIP.String()) > 0 && p.arrivals("udp to "+near(n.uplinkSubnet(t)).String()) > 0 && p.unmasked.Load() > 0
 	})
 	p.end()
-	if _, err := n.settle(depth{host: true, router: true}, true); err != nil {
+	if _, err := n.watcher.settle(changes.Depth{Host: true, Router: true}, true); err != nil {
 		t.Error(err)
 	}
 }
@@ -140,9 +143,9 @@ func TestAnAddressThatTheHostGetsIsRefusedByTheRouter(t *testing.T) {
 	w.in(w.host, func() error { return up("eth0", fresh+"/32") })
 	w.serve(w.host, 80)
 	eventually(t, "the router knows the address", func() bool {
-		n.repairs.look.Lock()
-		defer n.repairs.look.Unlock()
-		return slices.Contains(n.rules.(*nftRules).own, netip.MustParsePrefix(fresh+"/32"))
+		n.watcher.mu.Lock()
+		defer n.watcher.mu.Unlock()
+		return slices.Contains(n.rules.enforcer.(*nftRules).own, netip.MustParsePrefix(fresh+"/32"))
 	})
 	w.alone(n.Network)
 	// The host's own rules have no part in it: the guest is refused at once.
@@ -228,9 +231,9 @@ func TestALostLinkOfASlotIsReportedAndReplacedInThePool(t *testing.T) {
 	n := w.open(cfg)
 	leased := w.acquire(n, deny)
 	waitReady(t, n, 1)
-	n.mu.Lock()
-	ready := n.ready[0].id
-	n.mu.Unlock()
+	n.leases.mu.Lock()
+	ready := n.leases.ready[0].id
+	n.leases.mu.Unlock()
 	for _, id := range []string{leased.ID, ready} {
 		if err := deleteLink(n.router.links, id); err != nil {
 			t.Fatal(err)
@@ -238,9 +241,9 @@ func TestALostLinkOfASlotIsReportedAndReplacedInThePool(t *testing.T) {
 	}
 	eventually(t, "both are counted", func() bool { return n.Repairs()[LostSlotLink] >= 1 && n.isCut(leased.ID) })
 	eventually(t, "another slot is ready", func() bool {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		return len(n.ready) == 1 && n.ready[0].id != ready
+		n.leases.mu.Lock()
+		defer n.leases.mu.Unlock()
+		return len(n.leases.ready) == 1 && n.leases.ready[0].id != ready
 	})
 	if n.Broken() != nil {
 		t.Errorf("broken for good: %v", n.Broken())
@@ -248,9 +251,9 @@ func TestALostLinkOfASlotIsReportedAndReplacedInThePool(t *testing.T) {
 }
 
 func (n *Network) isCut(id string) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.slots[id].cut
+	n.leases.mu.Lock()
+	defer n.leases.mu.Unlock()
+	return n.leases.slots[id].cut
 }
 
 func TestRepairsThatAreUndonePauseLonger(t *testing.T) {

@@ -12,6 +12,9 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // router is the namespace with the host ends of all slots.
@@ -23,20 +26,20 @@ type router struct {
 // openRouter opens the router namespace bound to path, or makes it. found
 // reports which.
 func openRouter(path string, slotRange netip.Prefix) (r *router, found bool, err error) {
-	ns, found, err := openNetNS(path)
+	ns, found, err := namespace.Open(path)
 	if err != nil {
 		return nil, false, fmt.Errorf("open router namespace: %w", err)
 	}
 	if !found {
-		if err := removeNetNS(path); err != nil {
+		if err := namespace.Remove(path); err != nil {
 			return nil, false, fmt.Errorf("clear router namespace: %w", err)
 		}
-		if err := createNetNS(path, setUpRouter); err != nil {
+		if err := namespace.Create(path, setUpRouter); err != nil {
 			return nil, false, fmt.Errorf("create router namespace: %w", err)
 		}
 		var ok bool
-		if ns, ok, err = openNetNS(path); err != nil || !ok {
-			return nil, false, fmt.Errorf("open new router namespace: %w", errors.Join(err, removeNetNS(path)))
+		if ns, ok, err = namespace.Open(path); err != nil || !ok {
+			return nil, false, fmt.Errorf("open new router namespace: %w", errors.Join(err, namespace.Remove(path)))
 		}
 	}
 	links, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
@@ -48,7 +51,7 @@ func openRouter(path string, slotRange netip.Prefix) (r *router, found bool, err
 	if _, err := r.settle(slotRange, true); err != nil {
 		r.close()
 		if !found {
-			err = errors.Join(err, removeNetNS(path))
+			err = errors.Join(err, namespace.Remove(path))
 		}
 		return nil, false, fmt.Errorf("set up router namespace: %w", err)
 	}
@@ -58,7 +61,7 @@ func openRouter(path string, slotRange netip.Prefix) (r *router, found bool, err
 // setUpRouter runs inside the new router namespace. It does what is done once;
 // settle does the rest.
 func setUpRouter() error {
-	if err := disableIPv6(); err != nil {
+	if err := namespace.DisableIPv6(); err != nil {
 		return err
 	}
 	// Errors for refused packets go to the guest that sent them, one for one:
@@ -71,7 +74,7 @@ func setUpRouter() error {
 		"ipv4/conf/all/arp_ignore":         "1",
 		"ipv4/conf/default/rp_filter":      "1",
 	} {
-		if err := writeSysctl(key, value); err != nil {
+		if err := namespace.WriteSysctl(key, value); err != nil {
 			return err
 		}
 	}
@@ -90,7 +93,7 @@ func (r *router) close() {
 // connect makes the veth pair of a slot. It runs inside the slot's namespace;
 // the other end appears in the router, already filtered.
 func (r *router) connect(id string, subnet netip.Prefix) error {
-	if err := disableIPv6(); err != nil {
+	if err := namespace.DisableIPv6(); err != nil {
 		return err
 	}
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
@@ -113,7 +116,7 @@ func (r *router) connect(id string, subnet netip.Prefix) error {
 	if err := bringUp(h, "lo", netip.Addr{}); err != nil {
 		return err
 	}
-	if err := loopbackIPv6(); err != nil {
+	if err := namespace.LoopbackIPv6(); err != nil {
 		return fmt.Errorf("turn IPv6 on for lo: %w", err)
 	}
 	if err := addDefaultRoute(h, near(subnet)); err != nil {
@@ -171,7 +174,7 @@ func bringUp(h *netlink.Handle, name string, addr netip.Addr) error {
 
 func addDefaultRoute(h *netlink.Handle, via netip.Addr) error {
 	all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	if err := h.RouteReplace(&netlink.Route{Dst: ipNet(all), Gw: via.AsSlice()}); err != nil {
+	if err := h.RouteReplace(&netlink.Route{Dst: settle.IPNet(all), Gw: via.AsSlice()}); err != nil {
 		return fmt.Errorf("add default route via %v: %w", via, err)
 	}
 	return nil
@@ -204,7 +207,7 @@ func (r *router) deleteSlots(ids []string) error {
 			return fmt.Errorf("retire link %s: %w", id, err)
 		}
 	}
-	err := inNetNS(r.ns, func() error {
+	err := namespace.In(r.ns, func() error {
 		req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
 		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 		req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(retiredGroup)))
@@ -247,8 +250,4 @@ func (r *router) slots() (map[string]netip.Prefix, error) {
 		}
 	}
 	return out, nil
-}
-
-func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
 }

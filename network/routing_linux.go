@@ -1,17 +1,15 @@
 package network
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 const (
@@ -36,8 +34,8 @@ type part struct {
 	settle func(mend bool) (lost bool, err error)
 }
 
-// settle goes through parts in order, up to the first failure.
-func settle(mend bool, parts ...part) (lost []string, err error) {
+// settleParts goes through parts in order, up to the first failure.
+func settleParts(mend bool, parts ...part) (lost []string, err error) {
 	for _, p := range parts {
 		was, err := p.settle(mend)
 		if was {
@@ -53,9 +51,9 @@ func settle(mend bool, parts ...part) (lost []string, err error) {
 // settle makes the router's routing and switches what they should be, whatever
 // they are: those of a new router, of an earlier version, or after a loss.
 func (r *router) settle(slotRange netip.Prefix, mend bool) (lost []string, err error) {
-	return settle(mend,
+	return settleParts(mend,
 		part{LostRouterSettings, func(mend bool) (bool, error) {
-			return settleSysctls(r.ns, mend, map[string]string{
+			return settle.Sysctls(r.ns, mend, map[string]string{
 				"ipv4/ip_forward":              "1",
 				"ipv4/conf/all/rp_filter":      "1",
 				"ipv4/conf/all/src_valid_mark": "1", // The way back is looked up with the mark.
@@ -68,12 +66,12 @@ func (r *router) settle(slotRange netip.Prefix, mend bool) (lost []string, err e
 				return link < 0, err
 			}
 			all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-			return settleEach(mend,
+			return settle.Each(mend,
 				// An answer to a slot that is gone must not leave by the default route.
-				routeStep(r.links, &netlink.Route{Dst: ipNet(slotRange), Type: unix.RTN_BLACKHOLE}),
-				routeStep(r.links, &netlink.Route{Dst: ipNet(all), LinkIndex: link, Table: refusedTable, Scope: unix.RT_SCOPE_LINK}),
+				settle.Route(r.links, &netlink.Route{Dst: settle.IPNet(slotRange), Type: unix.RTN_BLACKHOLE}),
+				settle.Route(r.links, &netlink.Route{Dst: settle.IPNet(all), LinkIndex: link, Table: refusedTable, Scope: unix.RT_SCOPE_LINK}),
 				func(mend bool) (bool, error) {
-					return settleRules(r.links, mend, routerRules(), func(rule netlink.Rule) bool { return rule.Table != unix.RT_TABLE_LOCAL })
+					return settle.Rules(r.links, mend, routerRules(), func(rule netlink.Rule) bool { return rule.Table != unix.RT_TABLE_LOCAL })
 				},
 			)
 		}},
@@ -96,17 +94,6 @@ func routerRules() []netlink.Rule {
 		list[i].Priority = 100 + i
 	}
 	return list
-}
-
-// settleEach does steps in order, up to the first failure.
-func settleEach(mend bool, steps ...func(mend bool) (bool, error)) (lost bool, err error) {
-	for _, step := range steps {
-		was, err := step(mend)
-		if lost = lost || was; err != nil {
-			return lost, err
-		}
-	}
-	return lost, nil
 }
 
 // settleRefused returns the index of the refused link; below zero if it was
@@ -135,95 +122,4 @@ func settleRefused(h *netlink.Handle, mend bool) (index int, err error) {
 		return -1, err
 	}
 	return link.Attrs().Index, errors.Join(h.LinkSetARPOff(link), h.LinkSetUp(link))
-}
-
-// routeStep adds a route that is not there.
-func routeStep(h *netlink.Handle, route *netlink.Route) func(mend bool) (bool, error) {
-	return func(mend bool) (bool, error) {
-		if !mend {
-			table := netlink.Route{Table: cmp.Or(route.Table, unix.RT_TABLE_MAIN)}
-			routes, err := h.RouteListFiltered(unix.AF_INET, &table, netlink.RT_FILTER_TABLE)
-			want, _ := routePrefix(*route)
-			return !slices.ContainsFunc(routes, func(r netlink.Route) bool { p, ok := routePrefix(r); return ok && p == want }), err
-		}
-		// Exclusive: an existing one is left as it is, and no notification is sent.
-		err := h.RouteAdd(route)
-		if errors.Is(err, unix.EEXIST) {
-			return false, nil
-		}
-		return true, err
-	}
-}
-
-// settleRules makes the routing rules that are mine exactly the wanted ones.
-// Those that are missing come before those that are too many go.
-func settleRules(h *netlink.Handle, mend bool, want []netlink.Rule, mine func(netlink.Rule) bool) (lost bool, err error) {
-	have, err := h.RuleList(unix.AF_INET)
-	if err != nil {
-		return false, fmt.Errorf("list routing rules: %w", err)
-	}
-	have = slices.DeleteFunc(have, func(r netlink.Rule) bool { return !mine(r) })
-	known := map[string]bool{}
-	for _, r := range have {
-		known[ruleKey(r)] = true
-	}
-	for _, r := range want {
-		if key := ruleKey(r); known[key] {
-			known[key] = false
-			continue
-		}
-		if lost = true; !mend {
-			return lost, nil
-		}
-		add := netlink.NewRule()
-		add.Priority, add.Table, add.Mark, add.Mask = r.Priority, r.Table, r.Mark, r.Mask
-		add.IifName, add.Src, add.Dst, add.IPProto, add.Sport = r.IifName, r.Src, r.Dst, r.IPProto, r.Sport
-		if err := h.RuleAdd(add); err != nil && !errors.Is(err, unix.EEXIST) {
-			return lost, fmt.Errorf("add routing rule %v: %w", r, err)
-		}
-	}
-	for _, r := range have {
-		if !known[ruleKey(r)] {
-			continue
-		}
-		if lost = true; !mend {
-			return lost, nil
-		}
-		if err := h.RuleDel(&r); err != nil && !errors.Is(err, unix.ENOENT) {
-			return lost, fmt.Errorf("delete routing rule %v: %w", r, err)
-		}
-	}
-	return lost, nil
-}
-
-func ruleKey(r netlink.Rule) string {
-	mask, ports := uint32(0), ""
-	if r.Mask != nil {
-		mask = *r.Mask
-	}
-	if r.Sport != nil {
-		ports = fmt.Sprint(*r.Sport)
-	}
-	return fmt.Sprint(r.Priority, r.Table, r.Mark, mask, r.IifName, r.OifName, r.Src, r.Dst, r.IPProto, ports, r.Invert)
-}
-
-// settleSysctls gives net.* keys of a namespace their values. Keys that do not
-// exist, as those of IPv6 on a kernel without it, are left out.
-func settleSysctls(ns *os.File, mend bool, want map[string]string) (lost bool, err error) {
-	err = inNetNS(ns, func() error {
-		for key, value := range want {
-			b, err := os.ReadFile(filepath.Join("/proc/sys/net", key))
-			if errors.Is(err, os.ErrNotExist) || err == nil && strings.TrimSpace(string(b)) == value {
-				continue
-			}
-			if lost = true; err == nil && mend {
-				err = writeSysctl(key, value)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return lost, err
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/nft"
 )
 
 // enforcer makes policies true for the packets of slots. What it does not know
@@ -62,10 +64,10 @@ type nftRules struct {
 	mu    sync.Mutex
 	have  map[string]slotRule
 	own   []netip.Prefix // Of the host, see setOwn.
-	guard guarded
+	guard nft.Guarded
 	// flows is the table of shares as it was found or made. Its counts must outlive
 	// the daemon, so it stays while it is what it was.
-	flows  guarded
+	flows  nft.Guarded
 	shares func() (flowShares, error)
 	down   uint64 // See flowShares.
 	// lasting is kept open: when any socket to the packet filter is closed after
@@ -78,7 +80,7 @@ type nftRules struct {
 func newNFTRules(ns *os.File, cfg Config) *nftRules {
 	return &nftRules{
 		ns: ns, guests: cfg.Range, nameservers: cfg.Nameservers, down: cfg.SlotBandwidth, have: map[string]slotRule{},
-		guard: guarded{ns: ns, table: routerTable}, flows: guarded{ns: ns}, shares: readShares,
+		guard: nft.Guarded{NS: ns, Table: routerTable, Static: staticSets}, flows: nft.Guarded{NS: ns}, shares: readShares,
 	}
 }
 
@@ -118,14 +120,14 @@ func (s slotRule) source() []nftables.SetElement {
 	if s.id == "" {
 		return nil
 	}
-	return []nftables.SetElement{{Key: append(ifname(s.id), s.guest.AsSlice()...)}}
+	return []nftables.SetElement{{Key: append(nft.IfName(s.id), s.guest.AsSlice()...)}}
 }
 
 func (s slotRule) internet() []nftables.SetElement {
 	if s.id == "" || !s.policy.AllowInternet {
 		return nil
 	}
-	return []nftables.SetElement{{Key: ifname(s.id)}}
+	return []nftables.SetElement{{Key: nft.IfName(s.id)}}
 }
 
 func (r *nftRules) reset(rules []slotRule) error {
@@ -136,8 +138,8 @@ func (r *nftRules) reset(rules []slotRule) error {
 
 // write is reset for a caller that holds mu.
 func (r *nftRules) write(rules []slotRule) error {
-	if r.guard.want == "" {
-		if err := r.guard.expect(func(b *table) { r.build(b, nil, nil) }); err != nil {
+	if r.guard.Want == "" {
+		if err := r.guard.Expect(func(b *nft.Table) { r.build(b, nil, nil) }); err != nil {
 			return err
 		}
 	}
@@ -149,68 +151,68 @@ func (r *nftRules) write(rules []slotRule) error {
 		internet = append(internet, rule.internet()...)
 	}
 	err := r.do(func(conn *nftables.Conn) error {
-		b := replaceTable(conn, routerTable)
+		b := nft.Replace(conn, routerTable)
 		r.build(b, sources, internet)
-		b.keep(r.share(conn))
-		return errors.Join(b.err, conn.Flush())
+		b.Keep(r.share(conn))
+		return errors.Join(b.Err, conn.Flush())
 	})
 	if err != nil {
 		return fmt.Errorf("replace router rules: %w", err)
 	}
 	r.have = have
-	return r.flows.take()
+	return r.flows.Take()
 }
 
 // build writes the rules of the router. Packets of slots come in by the slot's
 // interface; everything else comes by the uplink or is the daemon's own.
-func (r *nftRules) build(b *table, sourceElements, internetElements []nftables.SetElement) {
-	sources := b.set(sourceSet(), sourceElements)
-	internet := b.set(internetSet(), internetElements)
-	denied := b.prefixSet(setDenied, alwaysDenied)
-	guests := b.prefixSet(setGuests, []netip.Prefix{r.guests})
-	nameservers := b.addrSet(setNameservers, r.nameservers)
+func (r *nftRules) build(b *nft.Table, sourceElements, internetElements []nftables.SetElement) {
+	sources := b.Set(sourceSet(), sourceElements)
+	internet := b.Set(internetSet(), internetElements)
+	denied := b.PrefixSet(setDenied, alwaysDenied)
+	guests := b.PrefixSet(setGuests, []netip.Prefix{r.guests})
+	nameservers := b.AddrSet(setNameservers, r.nameservers)
 	r.permits(b, sources, internet, nameservers)
-	b.refusals()
+	b.Refusals()
 
 	// Before connection tracking, so that forged packets leave no trace there.
 	// What the daemon and the guests say to each other is not tracked at all: the
 	// daemon reaches a guest that has used up its share, and when the table is full.
-	b.hook("prerouting", nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, nftables.ChainPolicyDrop,
-		rule(isIPv6(), drop()),
-		rule(iif(uplinkRouter), accept()),
-		rule(iif("lo"), notrack(), accept()),
-		rule(sourceIn(sources), destIn(guests), notrack(), accept()),
-		rule(sourceIn(sources), accept()),
+	b.Hook("prerouting", nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, nftables.ChainPolicyDrop,
+		nft.Rule(nft.IsIPv6(), nft.Drop()),
+		nft.Rule(nft.IIF(uplinkRouter), nft.Accept()),
+		nft.Rule(nft.IIF("lo"), nft.NoTrack(), nft.Accept()),
+		nft.Rule(nft.SourceIn(sources), nft.DestIn(guests), nft.NoTrack(), nft.Accept()),
+		nft.Rule(nft.SourceIn(sources), nft.Accept()),
 	)
-	b.hook("output", nftables.ChainHookOutput, *nftables.ChainPriorityRaw, nftables.ChainPolicyAccept,
-		rule(oif("lo"), notrack()),
-		rule(destIn(guests), notrack()),
+	b.Hook("output", nftables.ChainHookOutput, *nftables.ChainPriorityRaw, nftables.ChainPolicyAccept,
+		nft.Rule(nft.OIF("lo"), nft.NoTrack()),
+		nft.Rule(nft.DestIn(guests), nft.NoTrack()),
 	)
 	// The daemon dials out of the router by TCP, so only answers come in: what asks
 	// for no connection, and so finds one that the daemon opened, or is reset.
-	b.hook("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop,
-		rule(iif("lo"), accept()),
-		rule(iif(uplinkRouter), drop()),
-		rule(ctState(untracked), isTCPButNotOpening(), accept()),
-		rule(refuse()),
+	b.Hook("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop,
+		nft.Rule(nft.IIF("lo"), nft.Accept()),
+		nft.Rule(nft.IIF(uplinkRouter), nft.Drop()),
+		nft.Rule(nft.CtState(nft.Untracked), nft.IsTCPButNotOpening(), nft.Accept()),
+		nft.Rule(nft.Refuse()),
 	)
-	b.chain("egress",
-		rule(destIn(nameservers), isPort(unix.IPPROTO_UDP, 53), accept()),
-		rule(destIn(nameservers), isPort(unix.IPPROTO_TCP, 53), accept()),
-		rule(destIn(denied), refuse()),
-		rule(accept()),
+	b.Chain("egress",
+		nft.Rule(nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_UDP, 53), nft.Accept()),
+		nft.Rule(nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_TCP, 53), nft.Accept()),
+		nft.Rule(nft.DestIn(denied), nft.Refuse()),
+		nft.Rule(nft.Accept()),
 	)
 	// Packets of a slot are judged one by one, not by connection, and answers
 	// need the slot's permission too: a policy that is taken away ends
 	// connections that are open.
-	b.hook("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop,
-		rule(iif(uplinkRouter), ifaceIn(expr.MetaKeyOIFNAME, internet), ctState(established), accept()),
-		rule(iif(uplinkRouter), drop()),
-		rule(oif(uplinkRouter), ifaceIn(expr.MetaKeyIIFNAME, internet), jump("egress")),
-		rule(refuse()),
+	b.Hook("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop,
+		nft.Rule(nft.IIF(uplinkRouter), nft.IfaceIn(expr.MetaKeyOIFNAME, internet), nft.CtState(nft.Established), nft.Accept()),
+		nft.Rule(nft.IIF(uplinkRouter), nft.Drop()),
+		nft.Rule(nft.OIF(uplinkRouter), nft.IfaceIn(expr.MetaKeyIIFNAME, internet), nft.Jump("egress")),
+		nft.Rule(nft.Refuse()),
 	)
-	b.hook("postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept,
-		rule(oif(uplinkRouter), masquerade()),
+	b.Hook("postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept,
+		nft.Rule(nft.OIF(uplinkRouter), nft.Masquerade()),
 	)
 }
 
@@ -276,8 +278,8 @@ func (r *nftRules) changeLocked(conn *nftables.Conn, op string, add []slotRule, 
 	if err := conn.Flush(); err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
-	r.guard.changed()
-	r.flows.changed()
+	r.guard.Changed()
+	r.flows.Changed()
 	for _, rule := range add {
 		r.have[rule.id] = rule
 	}

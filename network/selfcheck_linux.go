@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // CheckSelf proves that this process can make connections where it makes those
@@ -24,10 +26,10 @@ func (n *Network) CheckSelf(ctx context.Context) error {
 }
 
 func (n *Network) checkSelf(ctx context.Context) error {
-	if err := n.enter(); err != nil {
+	if err := n.life.enter(); err != nil {
 		return err
 	}
-	defer n.life.RUnlock()
+	defer n.life.exit()
 	ln, err := listenIn(n.router.ns)
 	if err != nil {
 		return err
@@ -47,7 +49,7 @@ func (n *Network) checkSelf(ctx context.Context) error {
 // listenIn listens on a loopback port of the namespace ns.
 func listenIn(ns *os.File) (net.Listener, error) {
 	var fd int
-	err := inNetNS(ns, func() (err error) {
+	err := namespace.In(ns, func() (err error) {
 		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
 		return os.NewSyscallError("socket", err)
 	})
@@ -68,11 +70,11 @@ func listenIn(ns *os.File) (net.Listener, error) {
 // CheckPath proves that the way to a leased slot's guest is in place: its link
 // is up, and the route to the guest leads there.
 func (n *Network) CheckPath(_ context.Context, slotID string) error {
-	if err := n.enter(); err != nil {
+	if err := n.life.enter(); err != nil {
 		return fmt.Errorf("network: check %s: %w", slotID, err)
 	}
-	defer n.life.RUnlock()
-	s, err := n.leased(slotID)
+	defer n.life.exit()
+	s, err := n.leases.leased(slotID)
 	if err == nil {
 		err = n.router.leadsTo(s.id, far(s.subnet))
 	}

@@ -8,6 +8,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // Packets of slots to the internet wait in queues of the router's end of the
@@ -71,7 +73,7 @@ func (u *uplink) settleShape(mend bool) (lost bool, err error) {
 // isShaped reports whether a link has the queues that shape made. It asks for
 // them alone: a list has those of all links.
 func (r *router) isShaped(index int) (there bool, err error) {
-	err = inNetNS(r.ns, func() error {
+	err = namespace.In(r.ns, func() error {
 		req := nl.NewNetlinkRequest(unix.RTM_GETQDISC, unix.NLM_F_ACK)
 		req.AddData(&nl.TcMsg{Family: nl.FAMILY_ALL, Ifindex: int32(index), Handle: shapeMajor})
 		_, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWQDISC)
@@ -114,7 +116,7 @@ func (r *router) shape(index int, cfg Config) error {
 			return err
 		}
 	}
-	return inNetNS(r.ns, func() error {
+	return namespace.In(r.ns, func() error {
 		for i := range uint32(shapeClasses) {
 			if err := boundQueue(index, shapeFirst+i); err != nil {
 				return fmt.Errorf("bound a queue: %w", err)

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 func TestSetPolicyLive(t *testing.T) {
@@ -103,17 +105,17 @@ func TestNoOpenWindow(t *testing.T) {
 func sendFromEverySlot(ctx context.Context, n *Network, except, to string) (sent int) {
 	seen := map[string]bool{except: true}
 	for ctx.Err() == nil {
-		files, _ := os.ReadDir(n.slotPath(""))
+		files, _ := os.ReadDir(n.pool.path(""))
 		for _, f := range files {
 			if seen[f.Name()] {
 				continue
 			}
-			ns, ok, err := openNetNS(n.slotPath(f.Name()))
+			ns, ok, err := namespace.Open(n.pool.path(f.Name()))
 			if err != nil || !ok {
 				continue // The file is there, the namespace is not yet.
 			}
 			seen[f.Name()] = true
-			inNetNS(ns, func() error {
+			namespace.In(ns, func() error {
 				for k := 0; k < 20 && ctx.Err() == nil; {
 					c, err := net.Dial("udp", to)
 					if err != nil {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/changes"
 )
 
 // TestAKernelWithoutTimesOfFlowsHasTheInternet has an object that no kernel knows
@@ -31,7 +33,7 @@ func TestAKernelWithoutTimesOfFlowsHasTheInternet(t *testing.T) {
 	if err := reach(w.guest(w.acquire(n, allow)), "tcp", internetIP+":99"); err != nil {
 		t.Error(err)
 	}
-	n.look(depth{host: true, router: true})
+	n.watcher.look(changes.Depth{Host: true, Router: true})
 	if lost := n.Broken(); lost != nil {
 		t.Errorf("lost: %v", lost)
 	}

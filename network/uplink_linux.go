@@ -16,6 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/internal/format"
+	"github.com/rundlet/rundlet/network/conntrack"
+	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/nft"
 )
 
 // uplink is the link from the router to the daemon's namespace, with everything
@@ -31,7 +34,7 @@ type uplink struct {
 	up  bool
 	rec uplinkRecord // While up.
 	// rules is the table in the daemon's namespace.
-	rules guarded
+	rules nft.Guarded
 	// own is what the daemon's namespace takes for itself, see findOwn; the router
 	// learns it by announce. resolvers are the name servers among it.
 	own       []netip.Prefix
@@ -68,7 +71,7 @@ func openUplink(cfg Config, r *router, routerFound bool, announce func(own []net
 	}()
 	path := cfg.HostNetNS
 	if path == "" {
-		path = threadNetNS
+		path = namespace.Own
 	}
 	if u.host, err = os.Open(path); err != nil {
 		return nil, fmt.Errorf("open the daemon's network namespace: %w", err)
@@ -77,7 +80,7 @@ func openUplink(cfg Config, r *router, routerFound bool, announce func(own []net
 	if err != nil {
 		return nil, fmt.Errorf("open netlink in the daemon's network namespace: %w", err)
 	}
-	u.rules = guarded{ns: u.host, table: u.table()}
+	u.rules = nft.Guarded{NS: u.host, Table: u.table(), Static: staticSets}
 	rec, ok, err := u.load()
 	if err != nil {
 		return nil, err
@@ -98,7 +101,7 @@ func openUplink(cfg Config, r *router, routerFound bool, announce func(own []net
 }
 
 func (u *uplink) close() {
-	u.rules.close()
+	u.rules.Close()
 	if u.links != nil {
 		u.links.Close()
 	}
@@ -136,7 +139,7 @@ func (u *uplink) ensure() error {
 }
 
 func (u *uplink) create() (err error) {
-	u.rec, u.rules.want = uplinkRecord{Forwarding: map[string]string{}}, ""
+	u.rec, u.rules.Want = uplinkRecord{Forwarding: map[string]string{}}, ""
 	if u.rec.Subnet, err = u.freeSubnet(); err != nil {
 		return err
 	}
@@ -145,6 +148,16 @@ func (u *uplink) create() (err error) {
 	}
 	_, err = u.settle(true, true)
 	return err
+}
+
+// lookAfter is settle for an uplink that was made.
+func (u *uplink) lookAfter(deep, mend bool) (lost []string, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.up {
+		return nil, nil // create looks for itself.
+	}
+	return u.settle(deep, mend)
 }
 
 // remove undoes create, whole or in part. It can be repeated.
@@ -167,7 +180,7 @@ func (u *uplink) removeLocked() error {
 		return err
 	}
 	if rec.Subnet.IsValid() {
-		if err := forgetFrom(u.host, far(rec.Subnet)); err != nil {
+		if err := conntrack.ForgetFrom(u.host, far(rec.Subnet)); err != nil {
 			return err
 		}
 	}
@@ -205,7 +218,7 @@ func (u *uplink) restoreForwarding(rec uplinkRecord) error {
 
 // sysctl reads a key of the daemon's namespace and, given a value, sets it.
 func (u *uplink) sysctl(key, value string) (old string, err error) {
-	err = inNetNS(u.host, func() error {
+	err = namespace.In(u.host, func() error {
 		b, err := os.ReadFile(filepath.Join("/proc/sys/net", key))
 		if err != nil {
 			return err
@@ -213,7 +226,7 @@ func (u *uplink) sysctl(key, value string) (old string, err error) {
 		if old = strings.TrimSpace(string(b)); value == "" || value == old {
 			return nil
 		}
-		return writeSysctl(key, value)
+		return namespace.WriteSysctl(key, value)
 	})
 	return old, err
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/changes"
 )
 
 func TestUplinkNone(t *testing.T) {
@@ -55,13 +57,13 @@ func TestForwardingThatCannotBeRecordedIsNotChanged(t *testing.T) {
 		}
 		return value
 	}
-	rules := n.uplink.rules.want
+	rules := n.uplink.rules.Want
 	blocked := n.uplink.recordPath() + ".tmp"
 	if err := os.Mkdir(blocked, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if _, err := n.settle(depth{host: true}, true); !errors.Is(err, unix.EISDIR) {
+		if _, err := n.watcher.settle(changes.Depth{Host: true}, true); !errors.Is(err, unix.EISDIR) {
 			t.Fatalf("the record cannot be written: %v", err)
 		}
 		if got := forwarding(); got != "0" {
@@ -71,15 +73,15 @@ func TestForwardingThatCannotBeRecordedIsNotChanged(t *testing.T) {
 	if err := os.Remove(blocked); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.settle(depth{host: true}, true); err != nil {
+	if _, err := n.watcher.settle(changes.Depth{Host: true}, true); err != nil {
 		t.Fatal(err)
 	}
 	rec, ok, err := n.uplink.load()
 	if err != nil || !ok || rec.Forwarding["eth1"] != "0" {
 		t.Errorf("the record: %+v, %v, %v", rec, ok, err)
 	}
-	if got := forwarding(); got != "1" || n.uplink.rules.want == rules {
-		t.Errorf("forwarding is %s, other rules: %v", got, n.uplink.rules.want != rules)
+	if got := forwarding(); got != "1" || n.uplink.rules.Want == rules {
+		t.Errorf("forwarding is %s, other rules: %v", got, n.uplink.rules.Want != rules)
 	}
 }
 

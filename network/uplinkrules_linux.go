@@ -12,6 +12,9 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // freeSubnet picks the /30 of the uplink: the first, from a start that depends
@@ -33,7 +36,7 @@ next:
 			break
 		}
 		for _, r := range routes {
-			if dst, ok := routePrefix(r); ok && dst.Bits() > 0 && dst.Overlaps(p) {
+			if dst, ok := settle.RoutePrefix(r); ok && dst.Bits() > 0 && dst.Overlaps(p) {
 				continue next
 			}
 		}
@@ -42,17 +45,8 @@ next:
 	return netip.Prefix{}, fmt.Errorf("no free /%d in %v", slotBits, u.cfg.LinkRange)
 }
 
-func routePrefix(r netlink.Route) (netip.Prefix, bool) {
-	if r.Dst == nil {
-		return netip.PrefixFrom(netip.IPv4Unspecified(), 0), true
-	}
-	addr, ok := netip.AddrFromSlice(r.Dst.IP.To4())
-	ones, _ := r.Dst.Mask.Size()
-	return netip.PrefixFrom(addr, ones), ok
-}
-
 func isDefaultRoute(r netlink.Route) bool {
-	p, ok := routePrefix(r)
+	p, ok := settle.RoutePrefix(r)
 	return ok && p.Bits() == 0 && (r.Type == 0 || r.Type == unix.RTN_UNICAST)
 }
 
@@ -100,7 +94,7 @@ func (u *uplink) outside() ([]string, error) {
 // settleRules replaces the table in the daemon's namespace as a whole if it is not as
 // it should be. Open connections are not affected.
 func (u *uplink) settleRules(mend bool) (lost bool, err error) {
-	whole, err := u.rules.whole(nil)
+	whole, err := u.rules.Whole(nil)
 	if err != nil || whole || !mend {
 		return !whole && err == nil, err
 	}
@@ -109,7 +103,7 @@ func (u *uplink) settleRules(mend bool) (lost bool, err error) {
 
 // writeRules replaces the table by one for the record and the own addresses.
 func (u *uplink) writeRules() error {
-	if u.rules.want == "" {
+	if u.rules.Want == "" {
 		if err := u.expectRules(); err != nil {
 			return err
 		}
@@ -118,9 +112,9 @@ func (u *uplink) writeRules() error {
 	if err != nil {
 		return err
 	}
-	b := replaceTable(conn, u.table())
+	b := nft.Replace(conn, u.table())
 	u.build(b)
-	if err := errors.Join(b.err, conn.Flush()); err != nil {
+	if err := errors.Join(b.Err, conn.Flush()); err != nil {
 		return fmt.Errorf("write table %s: %w", u.table(), err)
 	}
 	return nil
@@ -130,13 +124,13 @@ func (u *uplink) writeRules() error {
 // single flows has a table without them, and that is reported once: it keeps the
 // host's flows for longer, but not those that the router does not know any more.
 func (u *uplink) expectRules() error {
-	err := u.rules.expect(u.build)
+	err := u.rules.Expect(u.build)
 	if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EOPNOTSUPP) || u.times == nil {
 		return err
 	}
 	times := u.times
 	u.times = nil
-	if u.rules.expect(u.build) != nil {
+	if u.rules.Expect(u.build) != nil {
 		u.times = times // It is something else.
 		return err
 	}
@@ -148,56 +142,56 @@ const noTimes = "the host tracks silent flows of sandboxes as long as its own (a
 
 // build writes the rules of the daemon's namespace. The router has filtered
 // already; here the host protects itself, by facts that only it knows.
-func (u *uplink) build(b *table) {
+func (u *uplink) build(b *nft.Table) {
 	rec, up := u.rec, u.name()
-	denied := b.prefixSet(setDenied, alwaysDenied)
-	nameservers := b.addrSet(setNameservers, u.cfg.Nameservers)
+	denied := b.PrefixSet(setDenied, alwaysDenied)
+	nameservers := b.AddrSet(setNameservers, u.cfg.Nameservers)
 	u.permits(b, rec, nameservers)
-	b.refusals()
+	b.Refusals()
 	var times []expr.Any // A rule without them does nothing.
 	if u.times != nil {
-		b.object(u.times(b.t))
+		b.Object(u.times(b.Ref))
 		times = setTimes()
 	}
 	dns := func(proto byte) []expr.Any {
-		return rule(iif(up), destIn(nameservers), isPort(proto, 53), accept())
+		return nft.Rule(nft.IIF(up), nft.DestIn(nameservers), nft.IsPort(proto, 53), nft.Accept())
 	}
 	// The host by any of its addresses; as a name server only if configured.
-	b.hook("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept,
-		rule(iif(up), isIPv6(), drop()),
-		rule(iif(up), times),
+	b.Hook("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept,
+		nft.Rule(nft.IIF(up), nft.IsIPv6(), nft.Drop()),
+		nft.Rule(nft.IIF(up), times),
 		dns(unix.IPPROTO_UDP),
 		dns(unix.IPPROTO_TCP),
-		rule(iif(up), refuse()),
+		nft.Rule(nft.IIF(up), nft.Refuse()),
 	)
 	forward := [][]expr.Any{
-		rule(iif(up), isIPv6(), drop()),
-		rule(iif(up), times),
+		nft.Rule(nft.IIF(up), nft.IsIPv6(), nft.Drop()),
+		nft.Rule(nft.IIF(up), times),
 		dns(unix.IPPROTO_UDP),
 		dns(unix.IPPROTO_TCP),
 		// A port that the host publishes (a container's) is the host.
-		rule(iif(up), isDNAT(), refuse()),
-		rule(iif(up), destIn(denied), refuse()),
-		rule(iif(up), sourceIs(far(rec.Subnet)), accept()),
-		rule(iif(up), drop()),
-		rule(oif(up), ctState(established), accept()),
-		rule(oif(up), drop()),
+		nft.Rule(nft.IIF(up), nft.IsDNAT(), nft.Refuse()),
+		nft.Rule(nft.IIF(up), nft.DestIn(denied), nft.Refuse()),
+		nft.Rule(nft.IIF(up), nft.SourceIs(far(rec.Subnet)), nft.Accept()),
+		nft.Rule(nft.IIF(up), nft.Drop()),
+		nft.Rule(nft.OIF(up), nft.CtState(nft.Established), nft.Accept()),
+		nft.Rule(nft.OIF(up), nft.Drop()),
 	}
 	// Where forwarding was off, it is on for us only: hosts outside must not use
 	// the host as a router because of it.
 	for _, name := range slices.Sorted(maps.Keys(rec.Forwarding)) {
 		if rec.Forwarding[name] == "0" {
-			forward = append(forward, rule(iif(name), notOIF(up), ctState(opening), notDNAT(), drop()))
+			forward = append(forward, nft.Rule(nft.IIF(name), nft.NotOIF(up), nft.CtState(nft.Opening), nft.NotDNAT(), nft.Drop()))
 		}
 	}
-	b.hook("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept, forward...)
-	b.hook("postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept,
-		rule(sourceIs(far(rec.Subnet)), notOIF(up), masquerade()),
+	b.Hook("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept, forward...)
+	b.Hook("postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept,
+		nft.Rule(nft.SourceIs(far(rec.Subnet)), nft.NotOIF(up), nft.Masquerade()),
 	)
 	// Without that rule nothing leaves: this one sees what it has left.
 	after, policy := nftables.ChainPriority(*nftables.ChainPriorityNATSource+10), nftables.ChainPolicyAccept
-	b.add(&nftables.Chain{
-		Name: "masqueraded", Table: b.t, Type: nftables.ChainTypeFilter,
+	b.Add(&nftables.Chain{
+		Name: "masqueraded", Table: b.Ref, Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookPostrouting, Priority: &after, Policy: &policy,
-	}, [][]expr.Any{rule(isIPv4(), sourceIs(far(rec.Subnet)), notOIF(up), drop())})
+	}, [][]expr.Any{nft.Rule(nft.IsIPv4(), nft.SourceIs(far(rec.Subnet)), nft.NotOIF(up), nft.Drop())})
 }

@@ -17,6 +17,9 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/nft"
 )
 
 // world is a machine with neighbours, all in nested namespaces:
@@ -80,16 +83,16 @@ func newWorld(t testing.TB) *world {
 func (w *world) netns(name string) (*os.File, string) {
 	w.t.Helper()
 	path := filepath.Join(w.dir, name)
-	if err := createNetNS(path, func() error { return up("lo") }); err != nil {
+	if err := namespace.Create(path, func() error { return up("lo") }); err != nil {
 		w.t.Fatal(err)
 	}
-	f, ok, err := openNetNS(path)
+	f, ok, err := namespace.Open(path)
 	if err != nil || !ok {
 		w.t.Fatalf("open %s: %v, %v", path, ok, err)
 	}
 	w.t.Cleanup(func() {
 		f.Close()
-		if err := removeNetNS(path); err != nil {
+		if err := namespace.Remove(path); err != nil {
 			w.t.Error(err)
 		}
 	})
@@ -98,7 +101,7 @@ func (w *world) netns(name string) (*os.File, string) {
 
 func (w *world) in(ns *os.File, fn func() error) {
 	w.t.Helper()
-	if err := inNetNS(ns, fn); err != nil {
+	if err := namespace.In(ns, fn); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -140,15 +143,15 @@ func (w *world) open(cfg Config) *Network {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() {
-		n.mu.Lock()
+		n.leases.mu.Lock()
 		var ids []string
-		for id, s := range n.slots {
+		for id, s := range n.leases.slots {
 			if s.state != slotMaking {
 				s.state = slotLeased
 				ids = append(ids, id)
 			}
 		}
-		n.mu.Unlock()
+		n.leases.mu.Unlock()
 		for _, id := range ids {
 			n.Release(context.Background(), id)
 		}
@@ -171,7 +174,7 @@ func (w *world) acquire(n *Network, p Policy) Slot {
 // guest opens the namespace of a slot, to be the guest.
 func (w *world) guest(s Slot) *os.File {
 	w.t.Helper()
-	f, ok, err := openNetNS(s.NetNS)
+	f, ok, err := namespace.Open(s.NetNS)
 	if err != nil || !ok {
 		w.t.Fatalf("slot namespace %s: %v, %v", s.NetNS, ok, err)
 	}
@@ -246,7 +249,7 @@ func dial(ns *os.File, network, addr string) (net.Conn, error) {
 
 func dialFor(wait time.Duration, ns *os.File, network, addr string) (net.Conn, error) {
 	var c net.Conn
-	err := inNetNS(ns, func() (err error) {
+	err := namespace.In(ns, func() (err error) {
 		c, err = net.DialTimeout(network, addr, wait)
 		return err
 	})
@@ -290,17 +293,17 @@ func reachWithin(wait time.Duration, ns *os.File, network, addr string) error {
 // publish redirects a port of the host in both protocols, as a container
 // engine does.
 func publish(conn *nftables.Conn, ip netip.Addr, port uint16, to netip.Addr, toPort uint16) {
-	b := replaceTable(conn, "published")
-	own := b.addrSet("own", []netip.Addr{ip})
+	b := nft.Replace(conn, "published")
+	own := b.AddrSet("own", []netip.Addr{ip})
 	redirect := []expr.Any{
 		&expr.Immediate{Register: 1, Data: to.AsSlice()},
 		&expr.Immediate{Register: 2, Data: binary.BigEndian.AppendUint16(nil, toPort)},
 		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, RegProtoMin: 2},
 	}
 	prio := *nftables.ChainPriorityNATDest
-	c := &nftables.Chain{Name: "prerouting", Table: b.t, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPrerouting, Priority: &prio}
-	b.add(c, [][]expr.Any{
-		rule(destIn(own), isPort(unix.IPPROTO_TCP, port), redirect),
-		rule(destIn(own), isPort(unix.IPPROTO_UDP, port), redirect),
+	c := &nftables.Chain{Name: "prerouting", Table: b.Ref, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPrerouting, Priority: &prio}
+	b.Add(c, [][]expr.Any{
+		nft.Rule(nft.DestIn(own), nft.IsPort(unix.IPPROTO_TCP, port), redirect),
+		nft.Rule(nft.DestIn(own), nft.IsPort(unix.IPPROTO_UDP, port), redirect),
 	})
 }

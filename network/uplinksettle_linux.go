@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // settle makes every part of the uplink what it should be, whatever it is: when
@@ -23,12 +25,12 @@ func (u *uplink) settle(deep, mend bool) (lost []string, err error) {
 			return nil, err
 		}
 	}
-	return settle(mend,
+	return settleParts(mend,
 		// Rules and routes first: the link is filtered from the moment it exists.
 		part{LostHostRules, u.settleRules},
 		part{LostHostRoutes, func(mend bool) (bool, error) {
-			return settleEach(mend, u.settleClosed, func(mend bool) (bool, error) {
-				return settleRules(u.links, mend, u.wantRules(), u.isOurs(u.rec.Subnet))
+			return settle.Each(mend, u.settleClosed, func(mend bool) (bool, error) {
+				return settle.Rules(u.links, mend, u.wantRules(), u.isOurs(u.rec.Subnet))
 			})
 		}},
 		part{LostUplink, u.settleLink},
@@ -78,11 +80,11 @@ func (u *uplink) follow() error {
 		}
 		u.rec = rec
 	}
-	if u.rules.want != "" && !added && slices.Equal(own, u.own) && slices.Equal(resolvers, u.resolvers) {
+	if u.rules.Want != "" && !added && slices.Equal(own, u.own) && slices.Equal(resolvers, u.resolvers) {
 		return nil
 	}
-	u.own, u.resolvers, u.rules.want = own, resolvers, ""
-	if _, err := settleRules(u.links, true, u.wantRules(), u.isOurs(u.rec.Subnet)); err != nil {
+	u.own, u.resolvers, u.rules.Want = own, resolvers, ""
+	if _, err := settle.Rules(u.links, true, u.wantRules(), u.isOurs(u.rec.Subnet)); err != nil {
 		return err
 	}
 	return u.writeRules()
@@ -108,13 +110,13 @@ func (u *uplink) settleClosed(mend bool) (lost bool, err error) {
 			if lost = true; !mend {
 				return lost, nil
 			}
-			way := netlink.Route{Dst: ipNet(subnet), LinkIndex: r.LinkIndex, Table: unix.RT_TABLE_MAIN, Scope: unix.RT_SCOPE_NOWHERE} // Of any scope.
+			way := netlink.Route{Dst: settle.IPNet(subnet), LinkIndex: r.LinkIndex, Table: unix.RT_TABLE_MAIN, Scope: unix.RT_SCOPE_NOWHERE} // Of any scope.
 			if err := u.links.RouteDel(&way); err != nil && !errors.Is(err, unix.ESRCH) {
 				return lost, fmt.Errorf("delete route to %v: %w", subnet, err)
 			}
 		}
 	}
-	was, err := routeStep(u.links, &netlink.Route{Dst: ipNet(subnet), Type: unix.RTN_BLACKHOLE})(mend)
+	was, err := settle.Route(u.links, &netlink.Route{Dst: settle.IPNet(subnet), Type: unix.RTN_BLACKHOLE})(mend)
 	return lost || was, err
 }
 
@@ -123,7 +125,7 @@ func (u *uplink) settleClosed(mend bool) (lost bool, err error) {
 // own ICMP errors, such as a packet being too big for the way outside, and the
 // answers of a configured name server that runs on this machine.
 func (u *uplink) wantRules() []netlink.Rule {
-	mask, subnet := uint32(permitBit), ipNet(u.rec.Subnet)
+	mask, subnet := uint32(permitBit), settle.IPNet(u.rec.Subnet)
 	list := []netlink.Rule{
 		{Table: uplinkTable, Dst: subnet, Mark: permitBit, Mask: &mask},
 		{Table: uplinkTable, Dst: subnet, IifName: "lo", IPProto: unix.IPPROTO_ICMP},
@@ -131,7 +133,7 @@ func (u *uplink) wantRules() []netlink.Rule {
 	for _, a := range u.resolvers {
 		for _, proto := range []int{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
 			list = append(list, netlink.Rule{
-				Table: uplinkTable, Dst: subnet, Src: ipNet(netip.PrefixFrom(a, 32)), IifName: "lo",
+				Table: uplinkTable, Dst: subnet, Src: settle.IPNet(netip.PrefixFrom(a, 32)), IifName: "lo",
 				IPProto: proto, Sport: netlink.NewRulePortRange(53, 53),
 			})
 		}
@@ -144,7 +146,7 @@ func (u *uplink) wantRules() []netlink.Rule {
 
 func (u *uplink) isOurs(subnet netip.Prefix) func(netlink.Rule) bool {
 	return func(r netlink.Rule) bool {
-		return r.Priority == uplinkPriority && r.Table == uplinkTable && r.Dst != nil && r.Dst.String() == ipNet(subnet).String()
+		return r.Priority == uplinkPriority && r.Table == uplinkTable && r.Dst != nil && r.Dst.String() == settle.IPNet(subnet).String()
 	}
 }
 
@@ -154,10 +156,10 @@ func (u *uplink) removeRoutes(subnet netip.Prefix) error {
 	if !subnet.IsValid() {
 		return nil
 	}
-	if _, err := settleRules(u.links, true, nil, u.isOurs(subnet)); err != nil {
+	if _, err := settle.Rules(u.links, true, nil, u.isOurs(subnet)); err != nil {
 		return err
 	}
-	err := u.links.RouteDel(&netlink.Route{Dst: ipNet(subnet), Type: unix.RTN_BLACKHOLE})
+	err := u.links.RouteDel(&netlink.Route{Dst: settle.IPNet(subnet), Type: unix.RTN_BLACKHOLE})
 	if err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("delete route to %v: %w", subnet, err)
 	}
@@ -170,7 +172,7 @@ func (u *uplink) settleForwarding(mend bool) (lost bool, err error) {
 	for name := range u.rec.Forwarding {
 		want["ipv4/conf/"+name+"/forwarding"] = "1"
 	}
-	return settleSysctls(u.host, mend, want)
+	return settle.Sysctls(u.host, mend, want)
 }
 
 // settleWay makes the ways over the link, in both directions. Where the packet
@@ -191,7 +193,7 @@ func (u *uplink) settleWay(mend bool) (lost bool, err error) {
 	if err != nil || len(back) != 1 || back[0].LinkIndex != host.Attrs().Index {
 		if lost = true; mend {
 			err := u.links.RouteReplace(&netlink.Route{
-				Dst: ipNet(subnet), LinkIndex: host.Attrs().Index, Table: uplinkTable, Scope: unix.RT_SCOPE_LINK, Src: near(subnet).AsSlice(),
+				Dst: settle.IPNet(subnet), LinkIndex: host.Attrs().Index, Table: uplinkTable, Scope: unix.RT_SCOPE_LINK, Src: near(subnet).AsSlice(),
 			})
 			if err != nil {
 				return lost, fmt.Errorf("add route to %v: %w", subnet, err)

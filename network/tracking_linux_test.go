@@ -10,18 +10,21 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/network/conntrack"
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // tracked lists the original directions of the flows of a namespace.
-func (w *world) tracked(ns *os.File) map[tuple]bool {
+func (w *world) tracked(ns *os.File) map[conntrack.Tuple]bool {
 	w.t.Helper()
-	table, err := openFlows(ns)
+	table, err := conntrack.Open(ns)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer table.close()
-	out := map[tuple]bool{}
-	if err := table.dump(nil, func(orig, _ tuple) { out[orig] = true }); err != nil {
+	defer table.Close()
+	out := map[conntrack.Tuple]bool{}
+	if err := table.Dump(nil, func(orig, _ conntrack.Tuple) { out[orig] = true }); err != nil {
 		w.t.Fatal(err)
 	}
 	return out
@@ -31,7 +34,7 @@ func (w *world) tracked(ns *os.File) map[tuple]bool {
 func (w *world) trackedTo(ns *os.File, from netip.Addr, port uint16) (k int) {
 	w.t.Helper()
 	for f := range w.tracked(ns) {
-		if f.dstPort == port && (!from.IsValid() || netip.AddrFrom4(f.src) == from) {
+		if f.DstPort == port && (!from.IsValid() || netip.AddrFrom4(f.Src) == from) {
 			k++
 		}
 	}
@@ -77,7 +80,7 @@ func (w *world) checkForgotten(n *Network, kept uint16, want int) {
 	for name, ns := range map[string]*os.File{"router": n.router.ns, "host": w.host} {
 		other := 0
 		for f := range w.tracked(ns) {
-			if f.dstPort != kept {
+			if f.DstPort != kept {
 				other++
 				w.t.Logf("%s still tracks %+v", name, f)
 			}
@@ -96,12 +99,12 @@ func TestFlowsGoWithTheSlot(t *testing.T) {
 	ended, retired, neighbour := w.acquire(n, allow), w.acquire(n, allow), w.acquire(n, allow)
 	counted := func() uint32 {
 		t.Helper()
-		table, err := openFlows(n.router.ns)
+		table, err := conntrack.Open(n.router.ns)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer table.close()
-		count, err := table.count()
+		defer table.Close()
+		count, err := table.Count()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,18 +161,18 @@ func TestFlowsOfManySlotsGoInOnePass(t *testing.T) {
 	for range 5 {
 		s := w.acquire(n, allow)
 		w.openAll(w.guest(s), 80)
-		ended = append(ended, n.slots[s.ID])
+		ended = append(ended, n.leases.slots[s.ID])
 	}
 	c := w.openTCP(w.guest(w.acquire(n, allow)), 81)
 	// More than the kernel answers to at once.
-	flood := w.listenUDP(w.guest(n.public(ended[0], allow)), ":0")
-	for port := range 3 * deleteBatch {
+	flood := w.listenUDP(w.guest(n.pool.public(ended[0], allow)), ":0")
+	for port := range 3 * conntrack.DeleteBatch {
 		to := &net.UDPAddr{IP: net.ParseIP(internetIP), Port: 1000 + port}
 		if _, err := flood.WriteTo([]byte("x"), to); err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Fatal(err)
 		}
 	}
-	if err := n.free(ended...); err != nil {
+	if err := n.pool.free(ended...); err != nil {
 		t.Fatal(err)
 	}
 	w.checkForgotten(n, 81, 1)
@@ -192,7 +195,7 @@ func TestFlowsOfADaemonThatDiedAreForgotten(t *testing.T) {
 	w.openAll(w.guest(orphan), 80)
 	c := w.openTCP(w.guest(kept), 81)
 	// It dies when everything of a slot is gone but what was tracked.
-	if err := errors.Join(first.router.deleteSlots([]string{half.ID}), removeNetNS(half.NetNS)); err != nil {
+	if err := errors.Join(first.router.deleteSlots([]string{half.ID}), namespace.Remove(half.NetNS)); err != nil {
 		t.Fatal(err)
 	}
 	first.abandon()
@@ -201,7 +204,7 @@ func TestFlowsOfADaemonThatDiedAreForgotten(t *testing.T) {
 	if _, err := second.Adopt(context.Background(), []string{kept.ID}); err != nil {
 		t.Fatal(err)
 	}
-	if err := second.sweep(context.Background()); err != nil {
+	if err := second.tracking.sweep(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	w.checkForgotten(second, 81, 1)
@@ -209,13 +212,13 @@ func TestFlowsOfADaemonThatDiedAreForgotten(t *testing.T) {
 		t.Errorf("the connection of a slot that was adopted: %v", err)
 	}
 	// The last to go takes along what the host tracks for the uplink.
-	router, err := openFlows(second.router.ns)
+	router, err := conntrack.Open(second.router.ns)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer router.close()
+	defer router.Close()
 	for f := range w.tracked(second.router.ns) {
-		if err := router.delete([]tuple{f, f}); err != nil { // The second time it is gone already.
+		if err := router.Delete([]conntrack.Tuple{f, f}); err != nil { // The second time it is gone already.
 			t.Fatal(err)
 		}
 	}
@@ -241,19 +244,19 @@ func TestTheHostForgetsWhatTheRouterForgot(t *testing.T) {
 	guest := w.guest(w.acquire(n, allow))
 	w.openTCP(guest, 80)
 	c := w.openTCP(guest, 81)
-	router, err := openFlows(n.router.ns)
+	router, err := conntrack.Open(n.router.ns)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer router.close()
+	defer router.Close()
 	for f := range w.tracked(n.router.ns) {
-		if f.dstPort == 80 {
-			if err := router.delete([]tuple{f}); err != nil {
+		if f.DstPort == 80 {
+			if err := router.Delete([]conntrack.Tuple{f}); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	if err := n.sweep(context.Background()); err != nil {
+	if err := n.tracking.sweep(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	w.checkForgotten(n, 81, 1)

@@ -1,4 +1,4 @@
-package network
+package conntrack
 
 import (
 	"encoding/binary"
@@ -9,14 +9,16 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
-// tuple identifies a tracked flow by the addresses of one of its directions.
-// For ICMP, srcPort is the identifier and dstPort the type and the code.
-type tuple struct {
-	src, dst         [4]byte
-	srcPort, dstPort uint16
-	proto            byte
+// Tuple identifies a tracked flow by the addresses of one of its directions.
+// For ICMP, SrcPort is the identifier and DstPort the type and the code.
+type Tuple struct {
+	Src, Dst         [4]byte
+	SrcPort, DstPort uint16
+	Proto            byte
 }
 
 // icmpAnswers are the types of ICMP messages that Linux pairs into a flow.
@@ -27,21 +29,21 @@ var icmpAnswers = map[uint16]uint16{
 	17: 18, 18: 17, // Address mask.
 }
 
-// inverse returns the other direction of a flow that is not translated.
-func (t tuple) inverse() tuple {
-	t.src, t.dst = t.dst, t.src
-	if t.proto == unix.IPPROTO_ICMP {
-		t.dstPort = icmpAnswers[t.dstPort>>8]<<8 | t.dstPort&0xff
+// Inverse returns the other direction of a flow that is not translated.
+func (t Tuple) Inverse() Tuple {
+	t.Src, t.Dst = t.Dst, t.Src
+	if t.Proto == unix.IPPROTO_ICMP {
+		t.DstPort = icmpAnswers[t.DstPort>>8]<<8 | t.DstPort&0xff
 	} else {
-		t.srcPort, t.dstPort = t.dstPort, t.srcPort
+		t.SrcPort, t.DstPort = t.DstPort, t.SrcPort
 	}
 	return t
 }
 
-// flowTable is a netlink socket to the IPv4 flows that the kernel tracks in a
+// Table is a netlink socket to the IPv4 flows that the kernel tracks in a
 // namespace. Every call leaves a socket with nothing more to read, or is the
-// last one before close. Not safe for concurrent use.
-type flowTable struct {
+// last one before Close. Not safe for concurrent use.
+type Table struct {
 	fd  int
 	seq uint32
 	buf []byte
@@ -50,9 +52,10 @@ type flowTable struct {
 // flowTimeout bounds the wait for an answer of the kernel, which has it at once.
 const flowTimeout = 10 // In seconds.
 
-func openFlows(ns *os.File) (*flowTable, error) {
-	t := &flowTable{buf: make([]byte, 1<<16)} // The kernel fills 32 KiB at most.
-	err := inNetNS(ns, func() (err error) {
+// Open opens the flows that the kernel tracks in the namespace ns.
+func Open(ns *os.File) (*Table, error) {
+	t := &Table{buf: make([]byte, 1<<16)} // The kernel fills 32 KiB at most.
+	err := namespace.In(ns, func() (err error) {
 		t.fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 		return os.NewSyscallError("socket", err)
 	})
@@ -65,16 +68,17 @@ func openFlows(ns *os.File) (*flowTable, error) {
 		unix.SetsockoptInt(t.fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1),
 	)
 	if err != nil {
-		t.close()
+		t.Close()
 		return nil, fmt.Errorf("open tracked flows: %w", err)
 	}
 	return t, nil
 }
 
-func (t *flowTable) close() { unix.Close(t.fd) }
+// Close closes the socket.
+func (t *Table) Close() { unix.Close(t.fd) }
 
-// count is how many flows are tracked. It does not read the table.
-func (t *flowTable) count() (n uint32, err error) {
+// Count returns how many flows are tracked. It does not read the table.
+func (t *Table) Count() (n uint32, err error) {
 	t.seq++
 	if err := t.send(ctMessage(nil, ctGetStats, unix.NLM_F_ACK, t.seq, nil)); err != nil {
 		return 0, fmt.Errorf("count tracked flows: %w", err)
@@ -98,19 +102,19 @@ func (t *flowTable) count() (n uint32, err error) {
 	return n, nil
 }
 
-// each calls visit with the two directions of every flow whose first packet
+// Each calls visit with the two directions of every flow whose first packet
 // came from one of the addresses. With one address, kernels since 5.8 look for
 // it themselves; older ones send the whole table.
-func (t *flowTable) each(from map[netip.Addr]bool, visit func(orig, reply tuple)) error {
-	return t.dump(from, func(orig, reply tuple) {
-		if from[netip.AddrFrom4(orig.src)] {
+func (t *Table) Each(from map[netip.Addr]bool, visit func(orig, reply Tuple)) error {
+	return t.Dump(from, func(orig, reply Tuple) {
+		if from[netip.AddrFrom4(orig.Src)] {
 			visit(orig, reply)
 		}
 	})
 }
 
-// dump is each for every flow, or for those that the kernel finds for from.
-func (t *flowTable) dump(from map[netip.Addr]bool, visit func(orig, reply tuple)) error {
+// Dump is Each for every flow, or for those that the kernel finds for from.
+func (t *Table) Dump(from map[netip.Addr]bool, visit func(orig, reply Tuple)) error {
 	var filter []byte
 	if len(from) == 1 {
 		for a := range from {
@@ -139,16 +143,16 @@ func (t *flowTable) dump(from map[netip.Addr]bool, visit func(orig, reply tuple)
 	return nil
 }
 
-// deleteBatch is how many deletions are sent at once: their answers, should all
+// DeleteBatch is how many deletions are sent at once: their answers, should all
 // fail, must fit into the receive buffer of the socket, which counts about 1 KiB
 // for each of 208 KiB.
-const deleteBatch = 128
+const DeleteBatch = 128
 
-// delete forgets the flows that have these original directions. Those that are
+// Delete forgets the flows that have these original directions. Those that are
 // gone already are fine.
-func (t *flowTable) delete(flows []tuple) error {
+func (t *Table) Delete(flows []Tuple) error {
 	for len(flows) > 0 {
-		n := min(len(flows), deleteBatch)
+		n := min(len(flows), DeleteBatch)
 		var msgs []byte
 		for i, f := range flows[:n] {
 			flags := 0
@@ -178,12 +182,24 @@ func (t *flowTable) delete(flows []tuple) error {
 	return nil
 }
 
-func (t *flowTable) send(b []byte) error {
+// ForgetFrom removes the flows from one address in a namespace.
+func ForgetFrom(ns *os.File, from netip.Addr) error {
+	t, err := Open(ns)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	var flows []Tuple
+	err = t.Each(map[netip.Addr]bool{from: true}, func(orig, _ Tuple) { flows = append(flows, orig) })
+	return errors.Join(err, t.Delete(flows))
+}
+
+func (t *Table) send(b []byte) error {
 	return os.NewSyscallError("sendto", unix.Sendto(t.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
 }
 
 // receive reads answers to the last message until one of them is the last.
-func (t *flowTable) receive(next func(syscall.NetlinkMessage) (done bool, err error)) error {
+func (t *Table) receive(next func(syscall.NetlinkMessage) (done bool, err error)) error {
 	for {
 		n, _, err := unix.Recvfrom(t.fd, t.buf, 0)
 		if errors.Is(err, unix.EINTR) {

@@ -1,4 +1,4 @@
-package network
+package conntrack
 
 import (
 	"encoding/binary"
@@ -75,22 +75,22 @@ func sourceFilter(from netip.Addr) []byte {
 }
 
 // attr is the tuple as a netlink attribute.
-func (t tuple) attr(kind uint16) []byte {
-	proto := [][]byte{attr(ctaProtoNum, t.proto)}
-	if t.proto == unix.IPPROTO_ICMP {
-		proto = append(proto, port(ctaICMPID, t.srcPort),
-			attr(ctaICMPType, byte(t.dstPort>>8)), attr(ctaICMPCode, byte(t.dstPort)))
+func (t Tuple) attr(kind uint16) []byte {
+	proto := [][]byte{attr(ctaProtoNum, t.Proto)}
+	if t.Proto == unix.IPPROTO_ICMP {
+		proto = append(proto, port(ctaICMPID, t.SrcPort),
+			attr(ctaICMPType, byte(t.DstPort>>8)), attr(ctaICMPCode, byte(t.DstPort)))
 	} else {
-		proto = append(proto, port(ctaSrcPort, t.srcPort), port(ctaDstPort, t.dstPort))
+		proto = append(proto, port(ctaSrcPort, t.SrcPort), port(ctaDstPort, t.DstPort))
 	}
 	return nested(kind,
-		nested(ctaTupleIP, attr(ctaIPv4Src, t.src[:]...), attr(ctaIPv4Dst, t.dst[:]...)),
+		nested(ctaTupleIP, attr(ctaIPv4Src, t.Src[:]...), attr(ctaIPv4Dst, t.Dst[:]...)),
 		nested(ctaTupleProto, proto...))
 }
 
 // parseFlow reads the two directions of a flow. ok is false unless it is an IPv4
 // flow.
-func parseFlow(b []byte) (orig, reply tuple, ok bool) {
+func parseFlow(b []byte) (orig, reply Tuple, ok bool) {
 	if len(b) < 4 {
 		return orig, reply, false
 	}
@@ -109,16 +109,16 @@ func parseFlow(b []byte) (orig, reply tuple, ok bool) {
 }
 
 // parseTuple returns how many IPv4 addresses there were: two, in a whole one.
-func parseTuple(b []byte) (t tuple, addrs int) {
+func parseTuple(b []byte) (t Tuple, addrs int) {
 	eachAttr(b, func(kind uint16, data []byte) {
 		switch kind {
 		case ctaTupleIP:
 			eachAttr(data, func(kind uint16, data []byte) {
 				switch kind {
 				case ctaIPv4Src:
-					addrs += copy(t.src[:], data) / 4
+					addrs += copy(t.Src[:], data) / 4
 				case ctaIPv4Dst:
-					addrs += copy(t.dst[:], data) / 4
+					addrs += copy(t.Dst[:], data) / 4
 				}
 			})
 		case ctaTupleProto:
@@ -129,15 +129,15 @@ func parseTuple(b []byte) (t tuple, addrs int) {
 				}
 				switch kind {
 				case ctaProtoNum:
-					t.proto = byte(v)
+					t.Proto = byte(v)
 				case ctaSrcPort, ctaICMPID:
-					t.srcPort = v
+					t.SrcPort = v
 				case ctaDstPort:
-					t.dstPort = v
+					t.DstPort = v
 				case ctaICMPType:
-					t.dstPort |= v << 8
+					t.DstPort |= v << 8
 				case ctaICMPCode:
-					t.dstPort |= v
+					t.DstPort |= v
 				}
 			})
 		}

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/nftables"
+
+	"github.com/rundlet/rundlet/network/nft"
 )
 
 // A create must not wait for a look at all the rules because the one before it
@@ -13,7 +15,7 @@ func TestOurOwnChangesNeedNoLookAndHideNoOther(t *testing.T) {
 	w := newWorld(t)
 	n := w.openHealing()
 	w.alone(n.Network)
-	rules := n.rules.(*nftRules)
+	rules := n.rules.enforcer.(*nftRules)
 	s := w.acquire(n.Network, allow)
 	settle := func(want bool) {
 		t.Helper()
@@ -26,9 +28,14 @@ func TestOurOwnChangesNeedNoLookAndHideNoOther(t *testing.T) {
 	if err := n.Release(context.Background(), w.acquire(n.Network, deny).ID); err != nil {
 		t.Fatal(err)
 	}
-	now, err := generation(rules.guard.conn)
-	if err != nil || now != rules.guard.seen || now != rules.flows.seen {
-		t.Errorf("generation %d, %v; seen %d and %d", now, err, rules.guard.seen, rules.flows.seen)
+	filter, err := nft.Dial(n.router.ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer filter.Close()
+	now, err := nft.Generation(filter)
+	if err != nil || now != rules.guard.Seen || now != rules.flows.Seen {
+		t.Errorf("generation %d, %v; seen %d and %d", now, err, rules.guard.Seen, rules.flows.Seen)
 	}
 	settle(false)
 	err = filterOf(n.router.ns, func(conn *nftables.Conn) error {

@@ -1,4 +1,4 @@
-package network
+package nft
 
 import (
 	"encoding/binary"
@@ -8,6 +8,8 @@ import (
 
 	mnl "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 // This file asks the packet filter what it has. The library that writes the
@@ -16,23 +18,9 @@ import (
 
 func cString(s string) []byte { return append([]byte(s), 0) }
 
-// dialFilter opens a connection to the packet filter of a namespace.
-func dialFilter(ns *os.File, groups ...uint32) (*mnl.Conn, error) {
-	return dialNetlink(ns, unix.NETLINK_NETFILTER, groups...)
-}
-
-func dialNetlink(ns *os.File, family int, groups ...uint32) (*mnl.Conn, error) {
-	c, err := mnl.Dial(family, &mnl.Config{NetNS: int(ns.Fd())})
-	if err != nil {
-		return nil, fmt.Errorf("open netlink: %w", err)
-	}
-	for _, g := range groups {
-		if err := c.JoinGroup(g); err != nil {
-			c.Close()
-			return nil, fmt.Errorf("join netlink group %d: %w", g, err)
-		}
-	}
-	return c, nil
+// Dial opens a connection to the packet filter of a namespace.
+func Dial(ns *os.File, groups ...uint32) (*mnl.Conn, error) {
+	return namespace.DialNetlink(ns, unix.NETLINK_NETFILTER, groups...)
 }
 
 const filterHeader = 4 // struct nfgenmsg
@@ -74,8 +62,8 @@ func dump(c *mnl.Conn, kind int, attrs ...mnl.Attribute) ([][]mnl.Attribute, err
 	return ask(c, kind, mnl.Dump, attrs...)
 }
 
-// generation counts the changes of a namespace's packet filter.
-func generation(c *mnl.Conn) (uint32, error) {
+// Generation counts the changes of a namespace's packet filter.
+func Generation(c *mnl.Conn) (uint32, error) {
 	answers, err := ask(c, unix.NFT_MSG_GETGEN, 0)
 	if err != nil {
 		return 0, fmt.Errorf("ask for the packet filter's generation: %w", err)
@@ -134,4 +122,25 @@ func elementKey(element []byte) (string, error) {
 		}
 	}
 	return string(inner), nil
+}
+
+// NewGeneration returns the process that changed the packet filter: of many reports
+// of a change it is the last.
+func NewGeneration(m mnl.Message) (pid int, name string, ok bool) {
+	if m.Header.Type != mnl.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN) || len(m.Data) < filterHeader {
+		return 0, "", false
+	}
+	attrs, err := mnl.UnmarshalAttributes(m.Data[filterHeader:])
+	if err != nil {
+		return 0, "", true
+	}
+	for _, a := range attrs {
+		switch {
+		case a.Type == unix.NFTA_GEN_PROC_PID && len(a.Data) == 4:
+			pid = int(binary.BigEndian.Uint32(a.Data))
+		case a.Type == unix.NFTA_GEN_PROC_NAME:
+			name = unix.ByteSliceToString(a.Data)
+		}
+	}
+	return pid, name, true
 }

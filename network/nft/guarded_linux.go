@@ -1,4 +1,4 @@
-package network
+package nft
 
 import (
 	"crypto/sha256"
@@ -11,49 +11,51 @@ import (
 	"github.com/google/nftables"
 	mnl "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
-// guarded is a table of ours of which is known what it should be. Its owner
-// guards it.
-type guarded struct {
-	ns    *os.File
-	table string
-	// want is the print of the table as it should be; empty if not known.
-	want string
-	// seen is the generation of the namespace's packet filter in which the table
+// Guarded compares a table of ours in the kernel with what it should be. Not safe for
+// concurrent use.
+type Guarded struct {
+	NS    *os.File
+	Table string // Its name.
+	// Static are the sets of it whose elements are part of its print.
+	Static []string
+	// Want is the print of the table as it should be; empty if not known.
+	Want string
+	// Seen is the generation of the namespace's packet filter in which the table
 	// was found whole: while it is the current one, nothing has changed. 0 is
 	// none.
-	seen uint32
+	Seen uint32
 	// conn is kept open: the kernel makes the closer of one wait for the
 	// deletions of others. Nil before the first use and after a failure, which may
 	// have left answers unread.
 	conn *mnl.Conn
 }
 
-func (g *guarded) close() {
+// Close closes the connection that Whole and Take keep open. They can be called again.
+func (g *Guarded) Close() {
 	if g.conn != nil {
 		g.conn.Close()
 		g.conn = nil
 	}
 }
 
-// changed notes a change of our own, which is one generation. If somebody else's
+// Changed notes a change of our own, which is one generation. If somebody else's
 // came between, the generations do not agree, and the table is looked at.
-func (g *guarded) changed() {
-	if g.seen != 0 {
-		g.seen++
+func (g *Guarded) Changed() {
+	if g.Seen != 0 {
+		g.Seen++
 	}
 }
 
-// staticSets are those whose elements are part of a table's print.
-var staticSets = []string{setDenied, setNameservers, setReachable, setGuests}
-
-// expect notes what the table is when build has built it, and build alone: it
+// Expect notes what the table is when build has built it, and build alone: it
 // is tried out in a private namespace.
-func (g *guarded) expect(build func(*table)) error {
-	g.want, g.seen = "", 0
-	return inNewNetNS(func() error {
-		ns, err := os.Open(threadNetNS)
+func (g *Guarded) Expect(build func(*Table)) error {
+	g.Want, g.Seen = "", 0
+	return namespace.InNew(func() error {
+		ns, err := os.Open(namespace.Own)
 		if err != nil {
 			return err
 		}
@@ -62,58 +64,58 @@ func (g *guarded) expect(build func(*table)) error {
 		if err != nil {
 			return err
 		}
-		b := replaceTable(conn, g.table)
+		b := Replace(conn, g.Table)
 		build(b)
-		if err := errors.Join(b.err, conn.Flush()); err != nil {
-			return fmt.Errorf("try out table %s: %w", g.table, err)
+		if err := errors.Join(b.Err, conn.Flush()); err != nil {
+			return fmt.Errorf("try out table %s: %w", g.Table, err)
 		}
-		c, err := dialFilter(ns)
+		c, err := Dial(ns)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		g.want, err = tablePrint(c, g.table)
+		g.Want, err = tablePrint(c, g.Table, g.Static)
 		return err
 	})
 }
 
-// take notes that the table is now what it should be.
-func (g *guarded) take() (err error) {
+// Take notes that the table is now what it should be.
+func (g *Guarded) Take() (err error) {
 	defer func() {
 		if err != nil {
-			g.close()
+			g.Close()
 		}
 	}()
-	g.seen = 0
+	g.Seen = 0
 	if g.conn == nil {
-		if g.conn, err = dialFilter(g.ns); err != nil {
+		if g.conn, err = Dial(g.NS); err != nil {
 			return err
 		}
 	}
-	g.want, err = tablePrint(g.conn, g.table)
+	g.Want, err = tablePrint(g.conn, g.Table, g.Static)
 	return err
 }
 
-// whole reports whether the table is what it should be, with exactly the
+// Whole reports whether the table is what it should be, with exactly the
 // elements by set and key in the sets that are not static. It costs a single
 // question while nothing in the namespace changes.
-func (g *guarded) whole(elements func() map[string]map[string]bool) (whole bool, err error) {
+func (g *Guarded) Whole(elements func() map[string]map[string]bool) (whole bool, err error) {
 	defer func() {
 		if err != nil {
-			g.close()
+			g.Close()
 		}
 	}()
 	if g.conn == nil {
-		if g.conn, err = dialFilter(g.ns); err != nil {
+		if g.conn, err = Dial(g.NS); err != nil {
 			return false, err
 		}
 	}
-	now, err := generation(g.conn)
-	if err != nil || now == g.seen {
+	now, err := Generation(g.conn)
+	if err != nil || now == g.Seen {
 		return err == nil, err
 	}
-	have, err := tablePrint(g.conn, g.table)
-	if err != nil || have != g.want || g.want == "" {
+	have, err := tablePrint(g.conn, g.Table, g.Static)
+	if err != nil || have != g.Want || g.Want == "" {
 		return false, err
 	}
 	var sets map[string]map[string]bool
@@ -121,7 +123,7 @@ func (g *guarded) whole(elements func() map[string]map[string]bool) (whole bool,
 		sets = elements()
 	}
 	for set, want := range sets {
-		elements, err := setElements(g.conn, g.table, set)
+		elements, err := setElements(g.conn, g.Table, set)
 		if err != nil || len(elements) != len(want) {
 			return false, err
 		}
@@ -131,7 +133,7 @@ func (g *guarded) whole(elements func() map[string]map[string]bool) (whole bool,
 			}
 		}
 	}
-	g.seen = now
+	g.Seen = now
 	return true, nil
 }
 
@@ -146,7 +148,7 @@ var passing = map[int][]uint16{
 
 // tablePrint is a digest of a table's chains, rules, sets and the elements of
 // the static sets; of a table that is not there, that of nothing.
-func tablePrint(c *mnl.Conn, name string) (string, error) {
+func tablePrint(c *mnl.Conn, name string, static []string) (string, error) {
 	sum := sha256.New()
 	for _, q := range []struct {
 		ask   int
@@ -182,7 +184,7 @@ func tablePrint(c *mnl.Conn, name string) (string, error) {
 		}
 		fmt.Fprintln(sum, q.ask, strings.Join(lines, "\n"))
 	}
-	for _, set := range staticSets {
+	for _, set := range static {
 		elements, err := setElements(c, name, set)
 		if err != nil {
 			return "", err

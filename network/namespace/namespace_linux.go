@@ -1,4 +1,4 @@
-package network
+package namespace
 
 import (
 	"errors"
@@ -10,17 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const threadNetNS = "/proc/thread-self/ns/net"
+// Own is the path of the calling thread's network namespace.
+const Own = "/proc/thread-self/ns/net"
 
-// inNetNS runs fn on a thread that is in the namespace ns, and nowhere else
+// In runs fn on a thread that is in the namespace ns, and nowhere else
 // before and after. fn must not start goroutines that rely on it.
-func inNetNS(ns *os.File, fn func() error) error {
+func In(ns *os.File, fn func() error) error {
 	return onThread(func() error { return unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET) }, fn)
 }
 
-// inNewNetNS runs fn on a thread that is in a fresh network namespace. The
+// InNew runs fn on a thread that is in a fresh network namespace. The
 // namespace goes when nothing refers to it any more.
-func inNewNetNS(fn func() error) error {
+func InNew(fn func() error) error {
 	return onThread(func() error { return unix.Unshare(unix.CLONE_NEWNET) }, fn)
 }
 
@@ -31,7 +32,7 @@ func onThread(enter, fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		home, err := os.Open(threadNetNS)
+		home, err := os.Open(Own)
 		if err != nil {
 			runtime.UnlockOSThread()
 			done <- fmt.Errorf("read own network namespace: %w", err)
@@ -54,10 +55,10 @@ func onThread(enter, fn func() error) error {
 	return <-done
 }
 
-// createNetNS makes a network namespace, bound to the new file path, and runs
+// Create makes a network namespace, bound to the new file path, and runs
 // setup inside it. On failure nothing is left.
-func createNetNS(path string, setup func() error) error {
-	return inNewNetNS(func() (err error) {
+func Create(path string, setup func() error) error {
+	return InNew(func() (err error) {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o400)
 		if err != nil {
 			return err
@@ -65,20 +66,20 @@ func createNetNS(path string, setup func() error) error {
 		f.Close()
 		defer func() {
 			if err != nil {
-				err = errors.Join(err, removeNetNS(path))
+				err = errors.Join(err, Remove(path))
 			}
 		}()
-		if err := unix.Mount(threadNetNS, path, "", unix.MS_BIND, ""); err != nil {
+		if err := unix.Mount(Own, path, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("bind network namespace to %s: %w", path, err)
 		}
 		return setup()
 	})
 }
 
-// removeNetNS unbinds a namespace and removes its file. A path that is gone is
+// Remove unbinds a namespace and removes its file. A path that is gone is
 // not an error. The kernel frees the namespace when no process, socket or open
 // file refers to it.
-func removeNetNS(path string) error {
+func Remove(path string) error {
 	for {
 		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 		if err == nil {
@@ -95,9 +96,9 @@ func removeNetNS(path string) error {
 	return nil
 }
 
-// openNetNS opens a bound namespace. ok is false if the file is missing or is
-// no namespace, as after a reboot.
-func openNetNS(path string) (f *os.File, ok bool, err error) {
+// Open opens a bound namespace. ok is false if the file is missing or is
+// not a namespace, as after a reboot.
+func Open(path string) (f *os.File, ok bool, err error) {
 	f, err = os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, false, nil
@@ -117,24 +118,24 @@ func openNetNS(path string) (f *os.File, ok bool, err error) {
 	return f, true, nil
 }
 
-// writeSysctl sets net.* key of the calling thread's network namespace.
-func writeSysctl(key, value string) error {
+// WriteSysctl sets net.* key of the calling thread's network namespace.
+func WriteSysctl(key, value string) error {
 	return os.WriteFile(filepath.Join("/proc/sys/net", key), []byte(value), 0)
 }
 
-// disableIPv6 turns IPv6 off in the calling thread's network namespace, for the
+// DisableIPv6 turns IPv6 off in the calling thread's network namespace, for the
 // interfaces that exist and those to come. A kernel without IPv6 is fine.
-func disableIPv6() error {
+func DisableIPv6() error {
 	return errors.Join(switchIPv6("all", "1"), switchIPv6("default", "1"))
 }
 
-// loopbackIPv6 turns IPv6 on for the loopback of the calling thread's network
+// LoopbackIPv6 turns IPv6 on for the loopback of the calling thread's network
 // namespace only. The kernel then gives it ::1, and a sandbox takes it over:
 // localhost has both families, as on any host.
-func loopbackIPv6() error { return switchIPv6("lo", "0") }
+func LoopbackIPv6() error { return switchIPv6("lo", "0") }
 
 func switchIPv6(conf, disabled string) error {
-	err := writeSysctl("ipv6/conf/"+conf+"/disable_ipv6", disabled)
+	err := WriteSysctl("ipv6/conf/"+conf+"/disable_ipv6", disabled)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

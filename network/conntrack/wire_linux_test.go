@@ -1,4 +1,4 @@
-package network
+package conntrack
 
 import (
 	"testing"
@@ -7,12 +7,12 @@ import (
 )
 
 func TestTuplesOnTheWire(t *testing.T) {
-	for name, f := range map[string]tuple{
-		"tcp":  {src: [4]byte{10, 200, 0, 2}, dst: [4]byte{9, 9, 9, 9}, proto: unix.IPPROTO_TCP, srcPort: 40001, dstPort: 443},
-		"echo": {src: [4]byte{10, 200, 0, 2}, dst: [4]byte{9, 9, 9, 9}, proto: unix.IPPROTO_ICMP, srcPort: 7, dstPort: 8 << 8},
+	for name, f := range map[string]Tuple{
+		"tcp":  {Src: [4]byte{10, 200, 0, 2}, Dst: [4]byte{9, 9, 9, 9}, Proto: unix.IPPROTO_TCP, SrcPort: 40001, DstPort: 443},
+		"echo": {Src: [4]byte{10, 200, 0, 2}, Dst: [4]byte{9, 9, 9, 9}, Proto: unix.IPPROTO_ICMP, SrcPort: 7, DstPort: 8 << 8},
 	} {
-		reply := f.inverse()
-		if reply.src != f.dst || reply.dst != f.src || reply == f || reply.inverse() != f {
+		reply := f.Inverse()
+		if reply.Src != f.Dst || reply.Dst != f.Src || reply == f || reply.Inverse() != f {
 			t.Errorf("%s: the inverse is %+v", name, reply)
 		}
 		msg := append(make([]byte, 4), f.attr(ctaTupleOrig)...)
@@ -27,8 +27,8 @@ func TestTuplesOnTheWire(t *testing.T) {
 }
 
 func FuzzParseFlow(f *testing.F) {
-	one := tuple{proto: unix.IPPROTO_TCP, srcPort: 1}
-	f.Add(append(append(make([]byte, 4), one.attr(ctaTupleOrig)...), one.inverse().attr(ctaTupleReply)...))
+	one := Tuple{Proto: unix.IPPROTO_TCP, SrcPort: 1}
+	f.Add(append(append(make([]byte, 4), one.attr(ctaTupleOrig)...), one.Inverse().attr(ctaTupleReply)...))
 	f.Add([]byte{0, 0, 0, 0, 3, 0, 1, 0})
 	f.Fuzz(func(t *testing.T, b []byte) { parseFlow(b) })
 }

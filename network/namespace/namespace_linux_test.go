@@ -1,0 +1,88 @@
+package namespace
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// own names the namespace of the calling thread, which may not be that of the test.
+func own(t *testing.T) string {
+	t.Helper()
+	name, err := os.Readlink(Own)
+	if err != nil {
+		t.Error(err)
+	}
+	return name
+}
+
+func TestANamespaceIsEnteredLeftAndRemoved(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to make network namespaces")
+	}
+	path := filepath.Join(t.TempDir(), "ns")
+	outside := own(t)
+	var made string
+	err := Create(path, func() error {
+		made = own(t)
+		return DisableIPv6()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { Remove(path) })
+	if made == outside {
+		t.Error("setup ran in the namespace of the caller")
+	}
+	if err := Create(path, func() error { return nil }); !errors.Is(err, os.ErrExist) {
+		t.Errorf("a second namespace of the same path: %v", err)
+	}
+	f, ok, err := Open(path)
+	if err != nil || !ok {
+		t.Fatalf("open: %v, %v", ok, err)
+	}
+	defer f.Close()
+	failed := errors.New("failed")
+	if err := In(f, func() error {
+		if inside := own(t); inside != made {
+			t.Errorf("inside is %s, want %s", inside, made)
+		}
+		return failed
+	}); !errors.Is(err, failed) {
+		t.Errorf("the error of fn is %v", err)
+	}
+	if now := own(t); now != outside {
+		t.Errorf("afterwards in %s, want %s", now, outside)
+	}
+	if err := errors.Join(Remove(path), Remove(path)); err != nil {
+		t.Errorf("remove twice: %v", err)
+	}
+	if _, ok, err := Open(path); ok || err != nil {
+		t.Errorf("open after the removal: %v, %v", ok, err)
+	}
+}
+
+func TestCreateLeavesNothingWhenSetupFails(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to make network namespaces")
+	}
+	dir := t.TempDir()
+	failed := errors.New("failed")
+	if err := Create(filepath.Join(dir, "ns"), func() error { return failed }); !errors.Is(err, failed) {
+		t.Errorf("the error of setup is %v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+func TestAFileThatIsNotANamespaceIsNotOpened(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ns")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := Open(path); ok || err != nil {
+		t.Errorf("opened a file as a namespace: %v, %v", ok, err)
+	}
+}

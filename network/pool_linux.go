@@ -1,0 +1,257 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/settle"
+)
+
+// pool makes slots, some of them before they are asked for, and destroys those that
+// have ended. Safe for concurrent use.
+type pool struct {
+	cfg      Config
+	life     *life
+	leases   *leases
+	router   *router
+	rules    enforcer
+	tracking *flowTracking
+
+	// makeSlot is make; tests replace it.
+	makeSlot func(Policy, slotState) (*slot, error)
+
+	wake    chan struct{} // Signals the refiller that a slot was taken.
+	retired chan struct{} // Signals the reaper that a slot was retired.
+}
+
+func newPool(cfg Config, life *life, leases *leases, router *router, rules enforcer, tracking *flowTracking) *pool {
+	p := &pool{
+		cfg: cfg, life: life, leases: leases, router: router, rules: rules, tracking: tracking,
+		wake: make(chan struct{}, 1), retired: make(chan struct{}, 1),
+	}
+	p.makeSlot = p.make
+	return p
+}
+
+// slotsDir has the namespaces of the slots, by id.
+func slotsDir(runDir string) string { return filepath.Join(runDir, "slots") }
+
+// path is where the namespace of a slot is bound.
+func (p *pool) path(id string) string { return filepath.Join(slotsDir(p.cfg.RunDir), id) }
+
+// public is what a caller sees of a slot.
+func (p *pool) public(s *slot, policy Policy) Slot {
+	return Slot{ID: s.id, NetNS: p.path(s.id), GuestIP: far(s.subnet), Policy: policy}
+}
+
+// take leases a ready slot, or makes one with the policy.
+func (p *pool) take(policy Policy) (*slot, error) {
+	s := p.leases.lease()
+	p.kick()
+	if s != nil {
+		return s, nil
+	}
+	return p.makeSlot(policy, slotLeased)
+}
+
+// make makes a slot: rules first, then the namespace, then the link. On failure
+// nothing is left, or the slot stays known so that Close can try again.
+func (p *pool) make(policy Policy, state slotState) (_ *slot, err error) {
+	s, err := p.leases.begin(policy)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("make slot: %w", err), p.free(s))
+		}
+	}()
+	if err := p.rules.set(slotRule{id: s.id, guest: far(s.subnet), policy: policy}); err != nil {
+		return nil, err
+	}
+	err = namespace.Create(p.path(s.id), func() error { return p.router.connect(s.id, s.subnet) })
+	if err != nil {
+		return nil, err
+	}
+	p.leases.made(s, state)
+	return s, nil
+}
+
+// free destroys slots: links, namespaces, rules, then their tracked flows, and then
+// their subnets can be used again. It can be repeated until it
+// succeeds; a slot that cannot be freed holds up no other of the list.
+//
+// Calls that make the kernel wait for its readers, 10 to 70 ms with its lock for all
+// links held, are made once for all slots of the list.
+func (p *pool) free(list ...*slot) error {
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(a, b *slot) int { return strings.Compare(a.id, b.id) }) // The order of locking.
+	var ids []string
+	guests := map[netip.Addr]bool{}
+	var held []*slot
+	for _, s := range list {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.gone {
+			held = append(held, s)
+			ids = append(ids, s.id)
+			guests[far(s.subnet)] = true
+		}
+	}
+	if len(held) == 0 {
+		return nil
+	}
+	// Either alone cuts the slots off.
+	rules := make(chan error, 1)
+	go func() { rules <- p.rules.remove(ids...) }()
+	links := p.router.deleteSlots(ids)
+	if err := errors.Join(links, <-rules); err != nil {
+		return err
+	}
+	if err := p.tracking.forget(guests); err != nil { // Nothing comes from them any more.
+		return err
+	}
+	var errs []error
+	for _, s := range held {
+		if err := namespace.Remove(p.path(s.id)); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.gone = true
+		p.leases.forget(s)
+	}
+	return errors.Join(errs...)
+}
+
+// freeBatch is how many slots are destroyed at once: enough that the kernel's
+// waits do not count, few enough that a new slot's link does not wait for long.
+const freeBatch = 64
+
+// freeRest is the time between two passes through the retired slots. Those that are
+// retired meanwhile share what a pass costs, however few they are.
+const freeRest = 200 * time.Millisecond
+
+// reap has the retired slots destroyed in the background.
+func (p *pool) reap() {
+	select {
+	case p.retired <- struct{}{}:
+	default: // Already signalled.
+	}
+}
+
+// freeRetiredAndRest is a pass with its rest, which ends with ctx.
+func (p *pool) freeRetiredAndRest(ctx context.Context) error {
+	err := p.freeRetired(ctx)
+	select {
+	case <-ctx.Done():
+	case <-time.After(freeRest):
+	}
+	return err
+}
+
+// freeRetired destroys the retired slots that there are.
+func (p *pool) freeRetired(ctx context.Context) error {
+	var list []*slot
+	p.leases.each(slotRetired, func(s *slot) { list = append(list, s) })
+	var errs []error
+	for part := range slices.Chunk(list, freeBatch) {
+		if ctx.Err() != nil {
+			break // Close frees the rest.
+		}
+		errs = append(errs, p.free(part...))
+	}
+	return errors.Join(errs...)
+}
+
+// kick has the pool refilled in the background.
+func (p *pool) kick() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// refill makes slots until the pool is full.
+func (p *pool) refill(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if full, err := p.addOne(); full || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addOne makes a ready slot, if the pool is not full.
+func (p *pool) addOne() (full bool, err error) {
+	if p.life.enter() != nil {
+		return true, nil
+	}
+	defer p.life.exit()
+	_, ready := p.leases.count()
+	if ready >= p.cfg.Ahead {
+		return true, nil
+	}
+	_, err = p.makeSlot(p.cfg.Default, slotMaking)
+	return false, err
+}
+
+// settle gives the links of slots their addresses again. A link that is
+// gone took the guest's end with it: a free slot is destroyed, and
+// another made; one in use has no network until its sandbox is paused and
+// resumed.
+func (p *pool) settle(mend bool) (lost []string, err error) {
+	subnets, err := p.router.slots()
+	if err != nil {
+		return nil, err
+	}
+	links, err := p.router.links.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list router links: %w", err)
+	}
+	down := map[string]bool{}
+	for _, l := range links {
+		down[l.Attrs().Name] = l.Attrs().RawFlags&unix.IFF_UP == 0
+	}
+	odd := p.leases.uncut(func(s *slot) bool { return subnets[s.id] != s.subnet || down[s.id] })
+	for _, s := range odd {
+		what, e := p.settleSlot(s, mend)
+		if what != "" {
+			lost = append(lost, what)
+		}
+		err = errors.Join(err, e)
+	}
+	return lost, err
+}
+
+func (p *pool) settleSlot(s *slot, mend bool) (lost string, err error) {
+	s.mu.Lock() // And so it is not being freed.
+	defer s.mu.Unlock()
+	if s.gone {
+		return "", nil
+	}
+	_, err = p.router.links.LinkByName(s.id)
+	if linkGone(err) {
+		if mend && p.leases.cut(s) {
+			p.reap()
+			p.kick()
+		}
+		return LostSlotLink, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	was, err := settle.Address(p.router.links, s.id, netip.PrefixFrom(near(s.subnet), slotBits), 0, mend)
+	if was {
+		return LostSlotLink, err
+	}
+	return "", err
+}
