@@ -2,17 +2,6 @@ package simulate
 
 import "time"
 
-// event is something that happens at a virtual time.
-type event struct {
-	at  time.Duration // since the start
-	seq uint64        // of events at the same time, the first made comes first
-	do  kind
-	// m is the machine it happens to, if it is still what it was then: each change of
-	// state makes the events of the state before void.
-	m       *machine
-	version int
-}
-
 // kind is what happens; handlers says what it does.
 type kind uint8
 
@@ -45,88 +34,46 @@ const (
 	kinds
 )
 
-func (e event) before(o event) bool {
-	return e.at < o.at || e.at == o.at && e.seq < o.seq
-}
+// handlers say what each kind of event does.
+var handlers [kinds]func(*node, *machine)
 
-// heap is a binary heap of events. container/heap would allocate for each.
-type heap []event
-
-func (h *heap) push(e event) {
-	*h = append(*h, e)
-	q := *h
-	i := len(q) - 1
-	for i > 0 {
-		parent := (i - 1) / 2
-		if !q[i].before(q[parent]) {
-			break
-		}
-		q[i], q[parent] = q[parent], q[i]
-		i = parent
+func init() { // the handlers refer to what refers to them.
+	handlers = [kinds]func(*node, *machine){
+		arrive:       func(n *node, _ *machine) { n.arrive() },
+		burst:        func(n *node, _ *machine) { n.burst() },
+		burstArrival: (*node).request,
+		landed:       func(n *node, m *machine) { n.daemon.landed(m) },
+		landFailed:   func(n *node, m *machine) { n.daemon.landFailed(m) },
+		expired:      func(n *node, m *machine) { n.daemon.admission.expire(m) },
+		grown:        func(n *node, m *machine) { n.daemon.lifecycle.work(m) },
+		leave:        onceUp(leave, func(d *daemon, m *machine) { d.lifecycle.kill(m) }),
+		pauseNow:     onceUp(pauseNow, func(d *daemon, m *machine) { d.lifecycle.pause(m) }),
+		paused:       func(n *node, m *machine) { n.daemon.lifecycle.suspend(m) },
+		resumeNow:    onceUp(resumeNow, func(d *daemon, m *machine) { d.admission.resume(m) }),
+		killed:       func(n *node, m *machine) { n.daemon.lifecycle.bury(m) },
+		killFailed:   func(n *node, m *machine) { n.daemon.lifecycle.killFailed(m) },
+		tick:         func(n *node, _ *machine) { n.daemon.takeSample() },
+		rested:       func(n *node, _ *machine) { n.daemon.pool.resting = false },
+		pressureOn:   func(n *node, _ *machine) { n.pressureOn() },
+		pressureOff:  func(n *node, _ *machine) { n.pressureOff() },
+		rebuild:      func(n *node, _ *machine) { n.rebuild() },
+		sicken:       func(n *node, _ *machine) { n.sicken() },
+		heal:         func(n *node, _ *machine) { n.heal() },
+		crash:        func(n *node, _ *machine) { n.crash() },
+		restart:      func(n *node, _ *machine) { n.restart() },
+		retry:        func(n *node, m *machine) { n.daemon.lifecycle.tryKill(m) },
+		sweep:        func(n *node, _ *machine) { n.daemon.pool.changed = true },
+		finish:       onceUp(finish, func(d *daemon, _ *machine) { d.finish() }),
 	}
 }
 
-// pop returns the first event. The heap must not be empty.
-func (h *heap) pop() event {
-	q := *h
-	first := q[0]
-	last := len(q) - 1
-	q[0] = q[last]
-	q[last] = event{} // lets go of the machine.
-	q = q[:last]
-	*h = q
-	for i := 0; ; {
-		child := 2*i + 1
-		if child >= last {
-			return first
+// onceUp is a handler of what a daemon does: if none is there, the next one does it.
+func onceUp(again kind, do func(*daemon, *machine)) func(*node, *machine) {
+	return func(n *node, m *machine) {
+		if n.down {
+			n.clock.After(time.Second, again, m)
+			return
 		}
-		if right := child + 1; right < last && q[right].before(q[child]) {
-			child = right
-		}
-		if !q[child].before(q[i]) {
-			return first
-		}
-		q[i], q[child] = q[child], q[i]
-		i = child
+		do(n.daemon, m)
 	}
 }
-
-// after makes something happen to m, or to the node, unless m changes its state
-// before.
-func (n *node) after(d time.Duration, do kind, m *machine) {
-	e := event{at: n.now + d, seq: n.seq, do: do, m: m}
-	if m != nil {
-		e.version = m.version
-	}
-	n.seq++
-	n.events.push(e)
-}
-
-// next lets the next event happen. It returns false at the end.
-func (n *node) next() bool {
-	for len(n.events) > 0 {
-		e := n.events.pop()
-		if e.m != nil && e.m.version != e.version {
-			continue
-		}
-		n.now = e.at
-		n.count++
-		n.log(uint64(e.at), uint64(e.do))
-		if e.m != nil {
-			n.log(e.m.number, uint64(e.m.state))
-		}
-		handlers[e.do](n, e.m)
-		n.settle()
-		return true
-	}
-	return false
-}
-
-// log adds words to the digest of the run (FNV-1a, by words).
-func (n *node) log(words ...uint64) {
-	for _, w := range words {
-		n.digest = fold(n.digest, w)
-	}
-}
-
-func fold(digest, word uint64) uint64 { return (digest ^ word) * 1099511628211 }

@@ -40,7 +40,7 @@ func (s state) transitional() bool {
 type machine struct {
 	id      string
 	number  uint64
-	index   int // in node.live
+	index   int // in host.machines, or -1
 	tenant  int
 	kind    int // template
 	state   state
@@ -59,9 +59,7 @@ type machine struct {
 	resumes bool // it waits to be resumed, not created
 	pauses  bool // it will be paused by its owner once
 	tries   int
-	// snapshot is what it was restored from for the pool.
-	snapshot string
-	order    uint64 // of requests of its tenant
+	turn    uint64 // among the requests of its tenant
 	// owned is set once a tenant has it: then no other may get it.
 	owned bool
 	// row is set once the store has a row about it. A machine of the pool has none,
@@ -74,15 +72,32 @@ type machine struct {
 	// ends is when its timeout passes; zero if it does not run.
 	ends time.Duration
 
-	// What the daemon holds for it.
+	held
+}
+
+// admitted reports whether the queue has let m in.
+func (m *machine) admitted() bool {
+	select {
+	case <-m.ticket.Admitted():
+		return true
+	default:
+		return false
+	}
+}
+
+// held is what the daemon holds for a machine. It is lost in a crash.
+type held struct {
 	ticket      *capacity.Ticket
 	reservation *capacity.Reservation
-	turn        *capacity.Reservation // to start a prepared machine
+	start       *capacity.Reservation // to start a prepared machine
 	flight      *warmpool.Flight
 	// budget and warm are what the ledger should hold for it.
 	budget capacity.Budget
 	warm   bool
 }
+
+// Version counts the changes of state.
+func (m *machine) Version() int { return m.version }
 
 const mib = 1 << 20
 
@@ -118,12 +133,4 @@ const (
 	hangTime       = 30 * time.Second // when the owner gives a launch up
 	maxWait        = capacity.DefaultMaxWait
 	maxLife        = time.Hour
-)
-
-// perLaunch is what is reserved for a sandbox that is being made, perSandbox once
-// it is, and perStart to start one that is prepared.
-var (
-	perLaunch  = capacity.Sandbox(SandboxVCPUs, SandboxMemoryMiB, SandboxDiskMiB)
-	perStart   = capacity.Budget{Launches: 1}
-	perSandbox = perLaunch.Minus(perStart)
 )

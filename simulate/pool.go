@@ -1,183 +1,198 @@
 package simulate
 
 import (
-	"github.com/rundlet/rundlet/policy/capacity"
-	"github.com/rundlet/rundlet/policy/disk"
+	"slices"
+	"time"
+
 	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/simulate/timeline"
 )
 
-// settle does what the daemon does after each event: it lets warm entries yield,
-// starts admitted requests and refills the pool, until nothing changes.
-func (n *node) settle() {
-	for !n.down {
-		again := n.yield()
-		again = n.serveQueue() || again
-		again = n.refill() || again
-		if !again {
-			break
-		}
+// warmPool is the daemon's warm pool, and the machines that are in it or on their way
+// to it.
+type warmPool struct {
+	*world
+	lifecycle *lifecycle
+	reserved  *reservations
+	space     diskSpace
+
+	entries *warmpool.Pool
+	byID    map[string]*machine
+	limits  warmpool.Limits
+	yields  []string      // those that the queue wants the place of
+	taken   time.Duration // the last checkout
+	resting bool          // a refill comes when the cooldown is over
+	changed bool          // it should be planned again
+}
+
+func newWarmPool(w *world, l *lifecycle) *warmPool {
+	p := &warmPool{
+		world: w, lifecycle: l, reserved: l.reserved, space: l.space,
+		entries: &warmpool.Pool{}, byID: map[string]*machine{}, limits: warmpool.Unlimited, taken: -warmpool.Cooldown, changed: true,
 	}
-	n.watch()
+	for i := range pooled {
+		p.entries.SetSnapshot(keys[i], w.images.snapshot(i))
+		p.entries.SetTarget(keys[i], w.policy.warm)
+	}
+	return p
+}
+
+// setLimits sets what the pool may do from now on.
+func (p *warmPool) setLimits(l warmpool.Limits) { p.limits, p.changed = l, true }
+
+// setSnapshot makes the entries of a template stale.
+func (p *warmPool) setSnapshot(kind int, snapshot string) {
+	p.entries.SetSnapshot(keys[kind], snapshot)
+	p.changed = true
+}
+
+// drain ends all entries and makes no more.
+func (p *warmPool) drain() {
+	for i := range pooled {
+		p.entries.SetTarget(keys[i], warmpool.Target{})
+	}
+	p.changed = true
 }
 
 // yield ends the warm entries that active work needs the place of. One that is
 // still being made is ended when it is done.
-func (n *node) yield() bool {
-	again := len(n.yields) > 0
-	for len(n.yields) > 0 {
-		id := n.yields[0]
-		n.yields = n.yields[1:]
-		if _, ok := n.pool.Remove(id); ok {
-			n.figures.Yielded++
-			n.endWarm(n.byID[id])
+func (p *warmPool) yield() bool {
+	again := len(p.yields) > 0
+	for len(p.yields) > 0 {
+		id := p.yields[0]
+		p.yields = p.yields[1:]
+		if _, ok := p.entries.Remove(id); ok {
+			p.record.Yielded++
+			p.end(p.byID[id])
 		}
 	}
 	return again
 }
 
-// endWarm kills a machine of the pool that the pool has let go.
-func (n *node) endWarm(m *machine) {
-	delete(n.byID, m.id)
+// end kills a machine of the pool that the pool has let go.
+func (p *warmPool) end(m *machine) {
+	delete(p.byID, m.id)
 	m.flight = nil
-	n.dirty = true
+	p.changed = true
 	if m.owned {
-		n.figures.ActiveEvictions++
-		n.violate("active sandbox %s was ended as a warm entry", m.id)
+		p.record.ActiveEvictions++
+		p.record.Violate("active sandbox %s was ended as a warm entry", m.id)
 	}
-	n.kill(m)
-}
-
-// serveQueue starts all that the queue has admitted, in the order of each tenant.
-func (n *node) serveQueue() (again bool) {
-	for tenant := range n.waiting {
-		for len(n.waiting[tenant]) > 0 && isAdmitted(n.waiting[tenant][0]) {
-			m := n.waiting[tenant][0]
-			n.waiting[tenant] = n.waiting[tenant][1:]
-			n.admitted(m)
-			again = true
-		}
-		for _, m := range n.waiting[tenant] {
-			if isAdmitted(m) {
-				n.violate("request %s was admitted before an earlier one of its tenant", m.id)
-			}
-		}
-	}
-	return again
-}
-
-func isAdmitted(m *machine) bool {
-	select {
-	case <-m.ticket.Admitted():
-		return true
-	default:
-		return false
-	}
+	p.lifecycle.kill(m)
 }
 
 // refill does once what the pool needs.
-func (n *node) refill() (again bool) {
-	if !n.dirty {
+func (p *warmPool) refill() (again bool) {
+	if !p.changed && !p.reserved.freed {
 		return false
 	}
-	ready, _ := n.pool.Depth(n.clock())
-	if rest := warmpool.Rest(n.clock(), n.at(n.taken), ready); rest > 0 {
-		if !n.resting {
-			n.resting = true
-			n.after(rest, rested, nil)
+	now := p.clock.Time()
+	ready, _ := p.entries.Depth(now)
+	if rest := warmpool.Rest(now, timeline.Date(p.taken), ready); rest > 0 {
+		if !p.resting {
+			p.resting = true
+			p.clock.After(rest, rested, nil)
 		}
 		return false
 	}
-	n.dirty = false
-	for _, a := range n.pool.Plan(n.clock(), n.limits.Refilling(processors, n.hasRoom(n.policy.floors.WarmPool))) {
-		f, ok := n.pool.Begin(a, n.clock())
-		if !ok {
-			continue
+	p.changed, p.reserved.freed = false, false
+	for _, a := range p.entries.Plan(now, p.limits.Refilling(processors, p.space.above(p.policy.floors.WarmPool))) {
+		if f, ok := p.entries.Begin(a, now); ok {
+			p.carryOut(a, f)
+			again = true
 		}
-		m := n.byID[a.ID]
-		switch {
-		case a.Op == warmpool.Launch:
-			n.launchWarm(f)
-		case m == nil:
-			f.Cancel()
-			n.violate("the pool has %s, which has left it", a.ID)
-		case a.Op == warmpool.Raise:
-			m.flight = f
-			n.enter(m, raising)
-			n.grow(m, memoryReady, m.disk)
-			n.launch(m, costStart)
-		default:
-			n.figures.Retired++
-			n.endWarm(m)
-		}
-		again = true
 	}
 	return again
 }
 
-// launchWarm reserves before it launches.
-func (n *node) launchWarm(f *warmpool.Flight) {
-	kind := 0
-	for keys[kind] != f.Action.Key {
-		kind++
+// carryOut does what the plan of the pool asks for.
+func (p *warmPool) carryOut(a warmpool.Action, f *warmpool.Flight) {
+	m := p.byID[a.ID]
+	switch {
+	case a.Op == warmpool.Launch:
+		p.launch(f)
+	case m == nil:
+		f.Cancel()
+		p.record.Violate("the pool has %s, which has left it", a.ID)
+	case a.Op == warmpool.Raise:
+		m.flight = f
+		p.host.enter(m, raising)
+		p.lifecycle.grow(m, memoryReady, m.disk)
+		p.lifecycle.launch(m, costStart)
+	default:
+		p.record.Retired++
+		p.end(m)
 	}
-	m := n.machine(-1, kind)
-	r, err := n.ledger.ReserveWarm(capacity.WarmEntry{ID: m.id, Key: capacity.WarmKey(f.Action.Key), Budget: perLaunch})
-	if err != nil {
+}
+
+// launch reserves before it launches.
+func (p *warmPool) launch(f *warmpool.Flight) {
+	m := p.host.create(-1, slices.Index(keys[:], f.Action.Key))
+	if err := p.reserved.warm(m); err != nil {
 		f.Cancel()
 		return
 	}
-	m.reservation, m.budget, m.warm, m.flight, m.snapshot = r, perLaunch, true, f, f.Snapshot
-	n.byID[m.id] = m
-	n.enter(m, launching)
+	m.flight = f
+	p.byID[m.id] = m
+	p.host.enter(m, launching)
 	if f.Action.Stage == warmpool.Prepared {
-		n.grow(m, memoryPrepared, diskFresh)
-		n.launch(m, costRestore-costStart)
+		p.lifecycle.grow(m, memoryPrepared, diskFresh)
+		p.lifecycle.launch(m, costRestore-costStart)
 		return
 	}
-	n.grow(m, memoryReady, diskFresh)
-	n.launch(m, costRestore)
+	p.lifecycle.grow(m, memoryReady, diskFresh)
+	p.lifecycle.launch(m, costRestore)
 }
 
-// warmed puts a launched or raised entry into the pool.
-func (n *node) warmed(m *machine) {
+// landed puts a launched or raised entry into the pool.
+func (p *warmPool) landed(m *machine) {
 	f := m.flight
 	m.flight = nil
-	n.dirty = true
-	if err := f.Done(m.id, n.clock()); err != nil {
-		n.violate("%v", err)
-		n.endWarm(m)
+	p.changed = true
+	if err := f.Done(m.id, p.clock.Time()); err != nil {
+		p.record.Violate("%v", err)
+		p.end(m)
 		return
 	}
 	if f.Action.Stage == warmpool.Ready {
-		n.enter(m, ready)
+		p.host.enter(m, ready)
 	} else {
-		n.enter(m, prepared)
+		p.host.enter(m, prepared)
 	}
 	if m.reservation.Yielding() { // It was asked to yield while it was created.
-		n.yields = append(n.yields, m.id)
+		p.yields = append(p.yields, m.id)
 	}
 }
 
-// warmFailed ends a flight and its machine.
-func (n *node) warmFailed(m *machine) {
-	n.figures.LaunchFailures++
-	m.flight.Fail(n.clock())
-	for _, s := range n.pool.Stats(n.clock()) {
+// failed ends a flight and its machine.
+func (p *warmPool) failed(m *machine) {
+	p.record.LaunchFailures++
+	now := p.clock.Time()
+	m.flight.Fail(now)
+	for _, s := range p.entries.Stats(now) {
 		if s.Key == m.flight.Action.Key {
-			n.after(s.RetryAt.Sub(n.clock()), sweep, nil)
+			p.clock.After(s.RetryAt.Sub(now), sweep, nil)
 		}
 	}
-	n.endWarm(m)
+	p.end(m)
 }
 
-// freeDisk is what statfs would return.
-type freeDisk struct{ n *node }
+// handOut lets a machine of the pool go to a tenant. It reports whether it could be
+// had: one that yields is ended instead.
+func (p *warmPool) handOut(m *machine) bool {
+	p.changed = true
+	if err := p.reserved.promote(m); err != nil {
+		p.end(m)
+		return false
+	}
+	delete(p.byID, m.id)
+	p.taken = p.clock.Now()
+	return true
+}
 
-func (f freeDisk) FreeBytes(string) (int64, error) { return f.n.diskFree(), nil }
+func (p *warmPool) stats() []warmpool.Stats { return p.entries.Stats(p.clock.Time()) }
 
-// hasRoom reports whether the disk is at or above a floor, as far as the daemon
-// knows.
-func (n *node) hasRoom(floor int64) bool {
-	_, err := disk.Guard{MinimumFree: floor}.Check(n.room)
-	return err == nil
+// full reports whether the pool has the ready entries that it may have.
+func (p *warmPool) full() bool {
+	return p.limits.Refill >= warmpool.RefillReady && p.host.ready >= min(p.limits.Ready, pooled*p.policy.warm.Ready)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/simulate/report"
 )
 
 func scenario(t *testing.T, name string) Scenario {
@@ -24,7 +25,7 @@ func scenario(t *testing.T, name string) Scenario {
 	return s
 }
 
-func clean(t *testing.T, r Report) {
+func clean(t *testing.T, r report.Report) {
 	t.Helper()
 	if r.Violations != 0 || len(r.Broken) != 0 {
 		t.Errorf("%d violations: %s", r.Violations, strings.Join(r.Broken, "\n"))
@@ -37,7 +38,7 @@ func clean(t *testing.T, r Report) {
 const weak = "was started below the reserve"
 
 // cleanBut is clean, but for what is known.
-func cleanBut(t *testing.T, r Report, known string) {
+func cleanBut(t *testing.T, r report.Report, known string) {
 	t.Helper()
 	for _, b := range r.Broken {
 		if !strings.Contains(b, known) {
@@ -82,10 +83,10 @@ func TestEveryScenarioKeepsTheInvariantsAndTheAutoscaleFigures(t *testing.T) {
 				if r.SafeSpareUtilisation < used {
 					t.Errorf("safe_spare limiting utilisation %.1f %%, want %.0f", r.SafeSpareUtilisation, used)
 				}
-				if r.PressureToSafeFloor > Millis(time.Minute) {
+				if r.PressureToSafeFloor > report.Millis(time.Minute) {
 					t.Errorf("pressure_to_safe_floor %v, want a minute", r.PressureToSafeFloor)
 				}
-				if r.PressureClearToReadyTarget > Millis(time.Minute) {
+				if r.PressureClearToReadyTarget > report.Millis(time.Minute) {
 					t.Errorf("pressure_clear_to_ready_target %v, want a minute", r.PressureClearToReadyTarget)
 				}
 			})

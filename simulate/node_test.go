@@ -1,0 +1,189 @@
+package simulate
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/policy/autoscale"
+	"github.com/rundlet/rundlet/policy/pressure"
+	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/simulate/report"
+)
+
+// quiet is a node without traffic whose pool of so many ready entries is full.
+func quiet(t *testing.T, ready int) *node {
+	t.Helper()
+	cfg := Config{Scenario: Scenario{Life: 1e5 * time.Hour, Length: time.Minute, Pressure: 1e4 * time.Hour}, Duration: 2 * time.Hour, Seed: 11}
+	cfg.Warm = warmpool.DefaultTarget
+	cfg.Warm.Ready = ready
+	n := newNode(cfg, policies())
+	n.start()
+	for n.clock.Now() < 5*time.Minute {
+		n.next()
+		n.check()
+	}
+	if n.host.ready != ready {
+		t.Fatalf("%d entries are ready, want %d", n.host.ready, ready)
+	}
+	return n
+}
+
+// sandboxes lets a tenant have some, of a template that is not kept warm.
+func (n *node) sandboxes(t *testing.T, count int) {
+	t.Helper()
+	for range count {
+		n.request(n.host.create(0, templates-1))
+		n.settle()
+		n.until(t, "it runs", func() bool {
+			return n.running() == count || n.host.jobs == 0 && len(n.daemon.admission.waiting[0]) == 0
+		})
+	}
+}
+
+func (n *node) figures() report.Figures { return n.record.Report(report.Run{}, 0).Figures }
+
+func (n *node) running() (count int) {
+	for _, m := range n.host.machines {
+		if m.state == running {
+			count++
+		}
+	}
+	return count
+}
+
+func (n *node) until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for !done() {
+		if !n.next() {
+			t.Fatalf("the end came before %s", what)
+		}
+		n.check()
+	}
+	if len(n.record.Broken) > 0 {
+		t.Fatal(n.record.Broken)
+	}
+}
+
+// TestPressureShrinksToTheFloorAndTheReadyTargetComesBack shows the pace of the
+// daemon: a measure with each sample, of which eviction is the third and takes a
+// quarter of the pool each time; the pressure counts as gone after Hold.
+func TestPressureShrinksToTheFloorAndTheReadyTargetComesBack(t *testing.T) {
+	n := quiet(t, 20)
+	n.sandboxes(t, 5)
+	grown := n.clock.Now() + 10*time.Second
+	n.until(t, "the pool is full", func() bool { return n.host.ready == 20 && n.clock.Now() > grown })
+	n.pressureOn()
+	n.settle()
+	begin, before := n.clock.Now(), n.host.ready
+	if n.host.availableMemory() >= floorMemory {
+		t.Fatalf("%d MiB are available under pressure", n.host.availableMemory()/mib)
+	}
+	n.until(t, "the floor is safe", func() bool { return n.host.availableMemory() >= floorMemory })
+	if took := n.figures().PressureToSafeFloor; took != report.Millis(n.clock.Now()-begin) || took < report.Millis(2*pressure.Interval) || took > report.Millis(8*pressure.Interval) || n.record.Episodes != 1 {
+		t.Errorf("pressure_to_safe_floor %v in %d episodes, want one of %v", took, n.record.Episodes, n.clock.Now()-begin)
+	}
+	if n.host.ready >= before || n.host.ready == 0 {
+		t.Errorf("%d of %d entries are left, want some", n.host.ready, before)
+	}
+	n.until(t, "the pressure is gone", func() bool { return !n.episode.on })
+	begin = n.clock.Now()
+	n.until(t, "the pool is full", func() bool { return n.host.ready == before })
+	hold := n.policy.pressure().Thresholds().Hold
+	if took := n.figures().PressureClearToReadyTarget; took != report.Millis(n.clock.Now()-begin) || took < report.Millis(hold) || took > report.Millis(3*hold) {
+		t.Errorf("pressure_clear_to_ready_target %v, want %v", took, n.clock.Now()-begin)
+	}
+	if n.running() != 5 {
+		t.Errorf("%d of 5 sandboxes run", n.running())
+	}
+}
+
+func TestSeverePressureEmptiesThePoolRefusesWorkAndEndsNoSandbox(t *testing.T) {
+	n := quiet(t, 10)
+	n.sandboxes(t, 10)
+	n.host.foreign = n.host.availableMemory() - floorMemory/4
+	n.settle()
+	n.until(t, "new work is refused", func() bool { return n.daemon.refusing })
+	n.until(t, "the pool is empty", func() bool { return n.host.ready == 0 && n.host.jobs == 0 })
+	refused := n.record.Refused
+	n.request(n.host.create(1, 1))
+	if n.record.Refused != refused+1 {
+		t.Error("a request was let in")
+	}
+	if n.running() != 10 {
+		t.Errorf("%d of 10 sandboxes run", n.running())
+	}
+}
+
+func TestUtilisationIsTheShareOfTheSafeSpareInNominal(t *testing.T) {
+	n := quiet(t, 10)
+	got, counts := n.daemon.utilisation()
+	if want := 10 * float64(perSandbox.MemoryBytes) / float64(whole.MemoryBytes) * 100; math.Abs(got-want) > 1e-9 || !counts {
+		t.Errorf("10 ready entries use %.2f %% of the safe spare (counts: %v), want %.2f", got, counts, want)
+	}
+	n.daemon.state = autoscale.Shrink
+	if _, counts := n.daemon.utilisation(); counts {
+		t.Error("it counts under pressure")
+	}
+}
+
+func TestWarmEntriesYieldAndWhatStillDoesNotFitWaitsUntilItsDeadline(t *testing.T) {
+	n := quiet(t, 10)
+	most := int(whole.MemoryBytes / perSandbox.MemoryBytes)
+	n.host.foreign = -memoryTotal // The real usage of sandboxes does not matter here.
+	n.sandboxes(t, most)
+	if n.host.ready != 0 || n.record.Yielded == 0 || n.record.Expired != 0 {
+		t.Fatalf("with %d sandboxes %d entries are ready: %+v", most, n.host.ready, n.record.Counts)
+	}
+	m := n.host.create(0, 0)
+	n.request(m)
+	n.settle()
+	if m.state != asking {
+		t.Fatalf("it is in state %d, want to wait", m.state)
+	}
+	asked := n.clock.Now()
+	n.until(t, "it gives up", func() bool { return m.state != asking })
+	if m.state != gone || n.record.Expired != 1 || n.clock.Now()-asked != maxWait || n.daemon.admission.queue.Stats().Pending != 0 {
+		t.Errorf("state %d after %v, %+v", m.state, n.clock.Now()-asked, n.record.Counts)
+	}
+}
+
+func TestAPreparedMachineWaitsForItsTurnToBeStarted(t *testing.T) {
+	n := quiet(t, 0)
+	n.until(t, "one is prepared", func() bool {
+		_, prepared := n.daemon.pool.entries.Depth(n.clock.Time())
+		return prepared == 1 && n.host.jobs == 0
+	})
+	full := n.daemon.reserved.ledger.Adopt(perLaunch.Plus(perLaunch))
+	n.request(n.host.create(0, 0))
+	n.settle()
+	if n.running() != 0 || n.daemon.admission.queue.Stats().Pending != 1 {
+		t.Fatalf("%d run and %d wait", n.running(), n.daemon.admission.queue.Stats().Pending)
+	}
+	full.Release()
+	n.settle()
+	n.until(t, "it runs", func() bool { return n.running() == 1 })
+	if c := n.record.Counts; c.Requests != 1 || c.AtOnce+c.Queued != 1 {
+		t.Errorf("got %+v", c)
+	}
+	n.host.foreign = n.host.availableMemory() - floorMemory/4
+	n.until(t, "new work is refused", func() bool { return n.daemon.refusing })
+}
+
+func TestADayIsBusyAtNoonAndQuietAtNight(t *testing.T) {
+	s := Scenario{Rate: 0.05, Day: true, Life: time.Second}
+	n := newNode(Config{Scenario: s, Duration: 24 * time.Hour, Seed: 1}, policies())
+	n.start()
+	var perHour [25]uint64
+	last := uint64(0)
+	for n.next() {
+		if h := int(n.clock.Now().Hours()); h < 25 {
+			perHour[h] += n.record.Requests - last
+			last = n.record.Requests
+		}
+	}
+	noon, night := perHour[11]+perHour[12], perHour[0]+perHour[23]
+	if noon < 3*night || night == 0 {
+		t.Errorf("%d requests at noon and %d at midnight", noon, night)
+	}
+}
