@@ -11,6 +11,7 @@ import (
 // queue. A request is a machine that is not made yet.
 type admission struct {
 	*world
+	policy    policy
 	reserved  *reservations
 	space     diskSpace
 	lifecycle *lifecycle
@@ -22,9 +23,9 @@ type admission struct {
 
 func newAdmission(w *world, l *lifecycle, p *warmPool) *admission {
 	return &admission{
-		world: w, reserved: l.reserved, space: l.space, lifecycle: l, pool: p,
+		world: w, policy: l.policy, reserved: l.reserved, space: l.space, lifecycle: l, pool: p,
 		queue: capacity.NewQueue(l.reserved.ledger, capacity.QueueConfig{
-			MaxPending: w.policy.maxPending, OnYield: func(id string) { p.yields = append(p.yields, id) },
+			MaxPending: l.policy.maxPending, OnYield: func(id string) { p.yields = append(p.yields, id) },
 		}),
 	}
 }
@@ -35,7 +36,7 @@ func (a *admission) create(m *machine) {
 	// handed out while new work is refused, too.
 	if a.queue.Stats().Pending == 0 || a.policy.overtakes {
 		for {
-			e, ok := a.policy.checkout(a.pool.entries, keys[m.kind], a.clock.Time())
+			e, ok := a.policy.checkout(a.pool.entries, keys[m.template], a.clock.Time())
 			if !ok {
 				break
 			}
@@ -43,7 +44,7 @@ func (a *admission) create(m *machine) {
 				return
 			}
 		}
-	} else if m.kind < pooled {
+	} else if m.template < pooled {
 		a.record.Misses++
 	}
 	if !a.space.above(a.policy.floors.Restore) {

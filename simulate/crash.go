@@ -11,7 +11,8 @@ func (n *node) crash() {
 		return
 	}
 	n.record.Crashes++
-	n.record.Pool(n.daemon.pool.stats())
+	_, pool := n.daemon.entries()
+	n.record.Pool(pool)
 	n.episode.filling = false
 	n.down = true
 	for _, m := range slices.Clone(n.host.machines) {
@@ -19,7 +20,7 @@ func (n *node) crash() {
 		m.held = held{}
 		switch {
 		case m.state == asking:
-			n.daemon.admission.lose(m)
+			n.daemon.abandon(m)
 			continue
 		case m.state == creating && waited:
 			n.record.Expired++ // Its request is lost; its machine is an orphan.
@@ -37,8 +38,8 @@ func (n *node) crash() {
 
 // restart starts the next daemon after a crash.
 func (n *node) restart() {
-	n.daemon, n.down = boot(n.world), false
-	n.daemon.reconcile()
+	n.daemon, n.down = boot(n.world, n.policy, n.cfg.Duration), false
+	n.daemon.recover()
 }
 
 // harm is what a crash did to a sandbox besides.

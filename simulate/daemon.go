@@ -8,6 +8,7 @@ import (
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/pressure"
+	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/simulate/report"
 )
 
@@ -15,6 +16,8 @@ import (
 // one begins with nothing.
 type daemon struct {
 	*world
+	policy    policy
+	end       time.Duration // of the traffic
 	reserved  *reservations
 	space     diskSpace
 	lifecycle *lifecycle
@@ -27,15 +30,15 @@ type daemon struct {
 	refusing bool
 }
 
-// boot starts a daemon that knows nothing yet.
-func boot(w *world) *daemon {
-	reserved := &reservations{ledger: capacity.NewLedger(w.policy.capacity()), release: w.policy.release}
+// boot starts a daemon that knows nothing yet. The traffic will go on until end.
+func boot(w *world, p policy, end time.Duration) *daemon {
+	reserved := &reservations{ledger: capacity.NewLedger(p.capacity()), release: p.release}
 	space := diskSpace{disk.Cached(w.host, disk.CacheTTL, w.clock.Time)}
-	l := &lifecycle{world: w, reserved: reserved, space: space}
+	l := &lifecycle{world: w, policy: p, reserved: reserved, space: space}
 	pool := newWarmPool(w, l)
 	d := &daemon{
-		world: w, reserved: reserved, space: space, lifecycle: l, pool: pool, admission: newAdmission(w, l, pool),
-		pressure: pressure.New(w.policy.pressure()), state: autoscale.Nominal,
+		world: w, policy: p, end: end, reserved: reserved, space: space, lifecycle: l, pool: pool, admission: newAdmission(w, l, pool),
+		pressure: pressure.New(p.pressure()), state: autoscale.Nominal,
 	}
 	d.sampleLater()
 	return d
@@ -49,16 +52,6 @@ type diskSpace struct{ disk.Probe }
 func (s diskSpace) above(floor int64) bool {
 	_, err := disk.Guard{MinimumFree: floor}.Check(s)
 	return err == nil
-}
-
-// settle does what the daemon does after each event: it lets warm entries yield,
-// starts admitted requests and refills the pool, until nothing changes.
-func (d *daemon) settle() {
-	for again := true; again; {
-		again = d.pool.yield()
-		again = d.admission.serveAdmitted() || again
-		again = d.pool.refill() || again
-	}
 }
 
 // landed is the end of a launch.
@@ -95,7 +88,7 @@ func (d *daemon) takeSample() {
 	if d.down || d.clock.Now() != d.sampleAt {
 		return // It was one of a daemon that crashed.
 	}
-	if !d.over || len(d.host.machines) > 0 && d.clock.Now() < d.cfg.Duration+time.Hour {
+	if !d.over || len(d.host.machines) > 0 && d.clock.Now() < d.end+time.Hour {
 		d.sampleLater()
 	}
 	out := d.pressure.Step(d.clock.Time(), d.policy.see(d.sample()), "", d.pool.stats())
@@ -151,3 +144,27 @@ func (d *daemon) finish() {
 		}
 	}
 }
+
+// ledger is what the daemon has reserved, for a comparison with what it should have.
+func (d *daemon) ledger() *capacity.Ledger { return d.reserved.ledger }
+
+// waiting returns how many requests the daemon has in its queue, and how many the queue
+// says it has.
+func (d *daemon) waiting() (requests, pending int) {
+	for _, w := range d.admission.waiting {
+		requests += len(w)
+	}
+	return requests, d.admission.queue.Stats().Pending
+}
+
+// entries returns how many machines the daemon takes for entries of the pool, and what
+// the pool says about itself.
+func (d *daemon) entries() (machines int, pool []warmpool.Stats) {
+	return len(d.pool.byID), d.pool.stats()
+}
+
+// full reports whether the pool has the ready entries that it may have.
+func (d *daemon) full() bool { return d.pool.full() }
+
+// refuses reports whether the daemon takes no new work.
+func (d *daemon) refuses() bool { return d.refusing }

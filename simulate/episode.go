@@ -17,15 +17,15 @@ func (n *node) pressureOn() {
 		n.record.Target(n.clock.Now() - n.episode.cleared)
 	}
 	n.episode = episode{on: true, since: n.clock.Now()}
-	above := max(n.host.availableMemory()-floorMemory, 0)
+	above := max(n.host.availableMemory()-n.host.reserve.memory, 0)
 	switch {
 	case !n.draw.happens(n.cfg.Scenario.Severe):
 		// What the pool can give back is enough, with the margin of recovery.
 		n.host.foreign = above + int64(float64(n.host.idleMemory())*(0.2+0.3*n.draw.Float64()))
 	case n.draw.happens(0.3):
-		n.host.foreignDisk = n.host.freeDisk() - floorDisk*3/4
+		n.host.foreignDisk = n.host.freeDisk() - n.host.reserve.disk*3/4
 	default:
-		n.host.foreign = above + floorMemory*2/3
+		n.host.foreign = above + n.host.reserve.memory*2/3
 	}
 	n.clock.After(n.draw.spread(n.cfg.Scenario.Length, 0.2), pressureOff, nil)
 }
@@ -53,7 +53,7 @@ func (n *node) watchEpisode() {
 			n.record.Floor(now - e.since)
 		}
 	}
-	if e.filling && now > e.cleared && n.daemon.pool.full() {
+	if e.filling && now > e.cleared && n.daemon.full() {
 		e.filling = false
 		n.record.Target(now - e.cleared)
 	}

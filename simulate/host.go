@@ -13,8 +13,9 @@ import (
 // and disk, and the jobs that share its processors. A crash of the daemon leaves it
 // as it is.
 type host struct {
-	clock *clock
-	draw  chances
+	clock   *clock
+	draw    chances
+	reserve reserve
 
 	machines []*machine // all that are not gone
 	lastID   uint64
@@ -30,11 +31,18 @@ type host struct {
 	deep     time.Duration // since when half of a reserve is gone; 0 if it is not
 }
 
+// reserve is what is to be kept for the host itself.
+type reserve struct{ memory, disk int64 }
+
+func newHost(c *clock, draw chances, r reserve) *host {
+	return &host{clock: c, draw: draw, reserve: r}
+}
+
 // create makes a machine in state asking. It is not one of the host's before it
 // enters another state.
-func (h *host) create(tenant, kind int) *machine {
+func (h *host) create(tenant, template int) *machine {
 	h.lastID++
-	return &machine{id: strconv.FormatUint(h.lastID, 10), number: h.lastID, tenant: tenant, kind: kind, index: -1, asked: h.clock.Now()}
+	return &machine{id: strconv.FormatUint(h.lastID, 10), number: h.lastID, tenant: tenant, template: template, index: -1, asked: h.clock.Now()}
 }
 
 // enter changes the state of m; what was to happen in the last one is void.
@@ -90,7 +98,7 @@ func (h *host) FreeBytes(string) (int64, error) { return h.freeDisk(), nil }
 
 // reserved reports whether what is kept for the host itself is whole.
 func (h *host) reserved() bool {
-	return h.availableMemory() >= floorMemory && h.freeDisk() >= floorDisk
+	return h.availableMemory() >= h.reserve.memory && h.freeDisk() >= h.reserve.disk
 }
 
 // idleMemory is what the entries of the warm pool use.
@@ -111,7 +119,7 @@ func (h *host) givesBack() bool {
 
 // watchReserve notes since when half of a reserve is gone.
 func (h *host) watchReserve() {
-	switch deep := h.availableMemory() < floorMemory/2 || h.freeDisk() < floorDisk/2; {
+	switch deep := h.availableMemory() < h.reserve.memory/2 || h.freeDisk() < h.reserve.disk/2; {
 	case !deep:
 		h.deep = 0
 	case h.deep == 0:
@@ -121,7 +129,7 @@ func (h *host) watchReserve() {
 
 // job keeps a processor busy and then lets do happen to m. Without a free
 // processor it takes as much longer.
-func (h *host) job(m *machine, cost time.Duration, do kind) {
+func (h *host) job(m *machine, cost time.Duration, do event) {
 	h.account()
 	h.jobs++
 	m.busy = true

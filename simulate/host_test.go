@@ -7,12 +7,12 @@ import (
 	"github.com/rundlet/rundlet/simulate/timeline"
 )
 
-func newHost() *host {
-	return &host{clock: timeline.New[kind, *machine](), draw: newChances(1)}
+func emptyHost() *host {
+	return newHost(timeline.New[event, *machine](), newChances(1), reserve{memory: 512 * mib, disk: 1024 * mib})
 }
 
 func TestAChangeOfStateMakesEarlierEventsVoid(t *testing.T) {
-	h := newHost()
+	h := emptyHost()
 	m := h.create(0, 0)
 	h.enter(m, running)
 	h.clock.After(time.Second, grown, m)
@@ -23,7 +23,7 @@ func TestAChangeOfStateMakesEarlierEventsVoid(t *testing.T) {
 }
 
 func TestJobsWaitForAFreeProcessor(t *testing.T) {
-	h := newHost()
+	h := emptyHost()
 	var jobs []*machine
 	for range 8 {
 		m := h.create(0, 0)
@@ -56,7 +56,7 @@ func TestJobsWaitForAFreeProcessor(t *testing.T) {
 }
 
 func TestTheHostKnowsItsMachinesAndWhatTheyUse(t *testing.T) {
-	h := newHost()
+	h := emptyHost()
 	memory, disk := h.availableMemory(), h.freeDisk()
 	var machines []*machine
 	for _, s := range []state{launching, ready, prepared, running} {
@@ -89,18 +89,18 @@ func TestTheHostKnowsItsMachinesAndWhatTheyUse(t *testing.T) {
 }
 
 func TestTheReserveIsWatched(t *testing.T) {
-	h := newHost()
+	h := emptyHost()
 	if !h.reserved() {
 		t.Error("an empty host has no reserve")
 	}
 	h.clock.After(time.Minute, tick, nil)
 	h.clock.Next()
-	h.foreign = h.availableMemory() - floorMemory*3/4
+	h.foreign = h.availableMemory() - h.reserve.memory*3/4
 	h.watchReserve()
 	if h.reserved() || h.deep != 0 {
 		t.Errorf("a quarter of the reserve is gone: whole %v, half gone since %v", h.reserved(), h.deep)
 	}
-	h.foreign += floorMemory / 2
+	h.foreign += h.reserve.memory / 2
 	h.watchReserve()
 	h.clock.After(time.Minute, tick, nil)
 	h.clock.Next()

@@ -4,9 +4,8 @@ import "github.com/rundlet/rundlet/policy/capacity"
 
 // What the checks go by, whatever the policy under test thinks.
 var (
-	whole       = policies().capacity()
-	floorMemory = policies().pressure().Thresholds().ReserveMemory.Of(memoryTotal)
-	floorDisk   = policies().pressure().Thresholds().ReserveDisk.Of(diskTotal)
+	whole = policies().capacity()
+	kept  = policies().reserve()
 )
 
 // check compares what the policies believe with what the machines say. It runs
@@ -14,7 +13,7 @@ var (
 func (n *node) check() {
 	var active, warm capacity.Budget
 	var memory, disk int64
-	var busy, waiting int
+	var busy int
 	for _, m := range n.host.machines { // the hottest loop of a run.
 		memory += m.memory
 		disk += m.disk
@@ -41,17 +40,14 @@ func (n *node) check() {
 	if n.down {
 		return
 	}
-	u := n.daemon.reserved.ledger.Usage()
+	u := n.daemon.ledger().Usage()
 	if u.Active != active || u.Warm != warm {
 		n.record.Violate("the ledger drifts: active %+v of %+v, warm %+v of %+v", u.Active, active, u.Warm, warm)
 	}
 	if over := active.Plus(warm).Minus(whole); over != (capacity.Budget{}) {
 		n.record.Violate("more than the capacity is in use: %+v too much", over)
 	}
-	for _, w := range n.daemon.admission.waiting {
-		waiting += len(w)
-	}
-	if waiting > capacity.DefaultMaxPending {
+	if waiting, _ := n.daemon.waiting(); waiting > capacity.DefaultMaxPending {
 		n.record.Violate("%d requests wait, more than %d", waiting, capacity.DefaultMaxPending)
 	}
 }
@@ -67,19 +63,20 @@ func (n *node) checkLeftover() {
 	if ended := c.AtOnce + c.Queued + c.Expired + c.Refused; ended != c.Requests {
 		n.record.Violate("%d requests, but %d ended", c.Requests, ended)
 	}
-	u := n.daemon.reserved.ledger.Usage()
+	u := n.daemon.ledger().Usage()
 	if used := u.Active.Plus(u.Warm); used != (capacity.Budget{}) {
 		n.record.Violate("left over in the ledger: %+v", used)
 	}
-	if s := n.daemon.admission.queue.Stats(); s.Pending != 0 {
-		n.record.Violate("left over in the queue: %d", s.Pending)
+	if _, pending := n.daemon.waiting(); pending != 0 {
+		n.record.Violate("left over in the queue: %d", pending)
 	}
-	for _, s := range n.daemon.pool.stats() {
+	entries, pool := n.daemon.entries()
+	for _, s := range pool {
 		if s.Ready+s.Prepared+s.Unfit+s.InFlight > 0 {
 			n.record.Violate("left over in the pool: %+v", s)
 		}
 	}
-	if n.host.memory != 0 || n.host.disk != 0 || n.host.jobs != 0 || len(n.daemon.pool.byID) != 0 {
-		n.record.Violate("left over on the host: %d B of memory, %d B of disk, %d jobs, %d entries", n.host.memory, n.host.disk, n.host.jobs, len(n.daemon.pool.byID))
+	if n.host.memory != 0 || n.host.disk != 0 || n.host.jobs != 0 || entries != 0 {
+		n.record.Violate("left over on the host: %d B of memory, %d B of disk, %d jobs, %d entries", n.host.memory, n.host.disk, n.host.jobs, entries)
 	}
 }

@@ -11,6 +11,7 @@ import (
 // whether it is one of a tenant or of the pool.
 type lifecycle struct {
 	*world
+	policy   policy
 	reserved *reservations
 	space    diskSpace
 }
@@ -21,7 +22,7 @@ func (l *lifecycle) launch(m *machine, cost time.Duration) {
 	switch {
 	case l.draw.happens(0.0005):
 		l.clock.After(hangTime, landFailed, m)
-	case l.draw.happens(l.images.failures(m.kind)):
+	case l.draw.happens(l.images.failures(m.template)):
 		l.host.job(m, cost, landFailed)
 	default:
 		l.host.job(m, cost, landed)

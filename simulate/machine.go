@@ -38,14 +38,14 @@ func (s state) transitional() bool {
 // is what the driver, the store and the tenant know together, so it survives a
 // crash of the daemon; what only the daemon knows does not.
 type machine struct {
-	id      string
-	number  uint64
-	index   int // in host.machines, or -1
-	tenant  int
-	kind    int // template
-	state   state
-	version int // counts changes of state: events of an earlier one are void
-	since   time.Duration
+	id       string
+	number   uint64
+	index    int // in host.machines, or -1
+	tenant   int
+	template int
+	state    state
+	version  int // counts changes of state: events of an earlier one are void
+	since    time.Duration
 	// deadline is when a transitional state must have been left.
 	deadline time.Duration
 

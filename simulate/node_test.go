@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/policy/autoscale"
 	"github.com/rundlet/rundlet/policy/pressure"
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/simulate/report"
@@ -36,12 +35,27 @@ func (n *node) sandboxes(t *testing.T, count int) {
 		n.request(n.host.create(0, templates-1))
 		n.settle()
 		n.until(t, "it runs", func() bool {
-			return n.running() == count || n.host.jobs == 0 && len(n.daemon.admission.waiting[0]) == 0
+			return n.running() == count || n.host.jobs == 0 && n.requests() == 0
 		})
 	}
 }
 
 func (n *node) figures() report.Figures { return n.record.Report(report.Run{}, 0).Figures }
+
+// requests returns how many wait.
+func (n *node) requests() int {
+	waiting, _ := n.daemon.waiting()
+	return waiting
+}
+
+// prepared returns how many entries of the pool are prepared.
+func (n *node) prepared() (count int) {
+	_, pool := n.daemon.entries()
+	for _, s := range pool {
+		count += s.Prepared
+	}
+	return count
+}
 
 func (n *node) running() (count int) {
 	for _, m := range n.host.machines {
@@ -76,10 +90,10 @@ func TestPressureShrinksToTheFloorAndTheReadyTargetComesBack(t *testing.T) {
 	n.pressureOn()
 	n.settle()
 	begin, before := n.clock.Now(), n.host.ready
-	if n.host.availableMemory() >= floorMemory {
+	if n.host.availableMemory() >= kept.memory {
 		t.Fatalf("%d MiB are available under pressure", n.host.availableMemory()/mib)
 	}
-	n.until(t, "the floor is safe", func() bool { return n.host.availableMemory() >= floorMemory })
+	n.until(t, "the floor is safe", func() bool { return n.host.availableMemory() >= kept.memory })
 	if took := n.figures().PressureToSafeFloor; took != report.Millis(n.clock.Now()-begin) || took < report.Millis(2*pressure.Interval) || took > report.Millis(8*pressure.Interval) || n.record.Episodes != 1 {
 		t.Errorf("pressure_to_safe_floor %v in %d episodes, want one of %v", took, n.record.Episodes, n.clock.Now()-begin)
 	}
@@ -101,9 +115,9 @@ func TestPressureShrinksToTheFloorAndTheReadyTargetComesBack(t *testing.T) {
 func TestSeverePressureEmptiesThePoolRefusesWorkAndEndsNoSandbox(t *testing.T) {
 	n := quiet(t, 10)
 	n.sandboxes(t, 10)
-	n.host.foreign = n.host.availableMemory() - floorMemory/4
+	n.host.foreign = n.host.availableMemory() - kept.memory/4
 	n.settle()
-	n.until(t, "new work is refused", func() bool { return n.daemon.refusing })
+	n.until(t, "new work is refused", func() bool { return n.daemon.refuses() })
 	n.until(t, "the pool is empty", func() bool { return n.host.ready == 0 && n.host.jobs == 0 })
 	refused := n.record.Refused
 	n.request(n.host.create(1, 1))
@@ -121,7 +135,8 @@ func TestUtilisationIsTheShareOfTheSafeSpareInNominal(t *testing.T) {
 	if want := 10 * float64(perSandbox.MemoryBytes) / float64(whole.MemoryBytes) * 100; math.Abs(got-want) > 1e-9 || !counts {
 		t.Errorf("10 ready entries use %.2f %% of the safe spare (counts: %v), want %.2f", got, counts, want)
 	}
-	n.daemon.state = autoscale.Shrink
+	n.host.foreign = n.host.availableMemory() - kept.memory/4
+	n.until(t, "new work is refused", func() bool { return n.daemon.refuses() })
 	if _, counts := n.daemon.utilisation(); counts {
 		t.Error("it counts under pressure")
 	}
@@ -143,7 +158,7 @@ func TestWarmEntriesYieldAndWhatStillDoesNotFitWaitsUntilItsDeadline(t *testing.
 	}
 	asked := n.clock.Now()
 	n.until(t, "it gives up", func() bool { return m.state != asking })
-	if m.state != gone || n.record.Expired != 1 || n.clock.Now()-asked != maxWait || n.daemon.admission.queue.Stats().Pending != 0 {
+	if m.state != gone || n.record.Expired != 1 || n.clock.Now()-asked != maxWait || n.requests() != 0 {
 		t.Errorf("state %d after %v, %+v", m.state, n.clock.Now()-asked, n.record.Counts)
 	}
 }
@@ -151,14 +166,13 @@ func TestWarmEntriesYieldAndWhatStillDoesNotFitWaitsUntilItsDeadline(t *testing.
 func TestAPreparedMachineWaitsForItsTurnToBeStarted(t *testing.T) {
 	n := quiet(t, 0)
 	n.until(t, "one is prepared", func() bool {
-		_, prepared := n.daemon.pool.entries.Depth(n.clock.Time())
-		return prepared == 1 && n.host.jobs == 0
+		return n.prepared() == 1 && n.host.jobs == 0
 	})
-	full := n.daemon.reserved.ledger.Adopt(perLaunch.Plus(perLaunch))
+	full := n.daemon.ledger().Adopt(perLaunch.Plus(perLaunch))
 	n.request(n.host.create(0, 0))
 	n.settle()
-	if n.running() != 0 || n.daemon.admission.queue.Stats().Pending != 1 {
-		t.Fatalf("%d run and %d wait", n.running(), n.daemon.admission.queue.Stats().Pending)
+	if n.running() != 0 || n.requests() != 1 {
+		t.Fatalf("%d run and %d wait", n.running(), n.requests())
 	}
 	full.Release()
 	n.settle()
@@ -166,8 +180,8 @@ func TestAPreparedMachineWaitsForItsTurnToBeStarted(t *testing.T) {
 	if c := n.record.Counts; c.Requests != 1 || c.AtOnce+c.Queued != 1 {
 		t.Errorf("got %+v", c)
 	}
-	n.host.foreign = n.host.availableMemory() - floorMemory/4
-	n.until(t, "new work is refused", func() bool { return n.daemon.refusing })
+	n.host.foreign = n.host.availableMemory() - kept.memory/4
+	n.until(t, "new work is refused", func() bool { return n.daemon.refuses() })
 }
 
 func TestADayIsBusyAtNoonAndQuietAtNight(t *testing.T) {

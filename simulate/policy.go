@@ -52,6 +52,12 @@ func (p policy) pressure() pressure.Config {
 	}
 }
 
+// reserve is what the daemon keeps for the host.
+func (p policy) reserve() reserve {
+	t := p.pressure().Thresholds()
+	return reserve{memory: t.ReserveMemory.Of(memoryTotal), disk: t.ReserveDisk.Of(diskTotal)}
+}
+
 // capacity is what the daemon lets all sandboxes of the node have together.
 func (p policy) capacity() capacity.Budget {
 	return p.overcommit.Budget(processors, memoryTotal, diskTotal-p.floors.Restore).Plus(capacity.Budget{Launches: processors})

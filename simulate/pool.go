@@ -12,6 +12,7 @@ import (
 // to it.
 type warmPool struct {
 	*world
+	policy    policy
 	lifecycle *lifecycle
 	reserved  *reservations
 	space     diskSpace
@@ -27,12 +28,12 @@ type warmPool struct {
 
 func newWarmPool(w *world, l *lifecycle) *warmPool {
 	p := &warmPool{
-		world: w, lifecycle: l, reserved: l.reserved, space: l.space,
+		world: w, policy: l.policy, lifecycle: l, reserved: l.reserved, space: l.space,
 		entries: &warmpool.Pool{}, byID: map[string]*machine{}, limits: warmpool.Unlimited, taken: -warmpool.Cooldown, changed: true,
 	}
 	for i := range pooled {
 		p.entries.SetSnapshot(keys[i], w.images.snapshot(i))
-		p.entries.SetTarget(keys[i], w.policy.warm)
+		p.entries.SetTarget(keys[i], l.policy.warm)
 	}
 	return p
 }
@@ -41,8 +42,8 @@ func newWarmPool(w *world, l *lifecycle) *warmPool {
 func (p *warmPool) setLimits(l warmpool.Limits) { p.limits, p.changed = l, true }
 
 // setSnapshot makes the entries of a template stale.
-func (p *warmPool) setSnapshot(kind int, snapshot string) {
-	p.entries.SetSnapshot(keys[kind], snapshot)
+func (p *warmPool) setSnapshot(template int, snapshot string) {
+	p.entries.SetSnapshot(keys[template], snapshot)
 	p.changed = true
 }
 

@@ -7,18 +7,18 @@ import (
 )
 
 func TestAWarmEntryIsReservedBeforeItIsLaunched(t *testing.T) {
-	n := newNode(Config{}, policies())
-	f, ok := n.daemon.pool.entries.Begin(warmpool.Action{Op: warmpool.Launch, Key: keys[0], Stage: warmpool.Ready}, n.clock.Time())
+	d := boot(newWorld(1, reserve{}), policies(), 0)
+	f, ok := d.pool.entries.Begin(warmpool.Action{Op: warmpool.Launch, Key: keys[0], Stage: warmpool.Ready}, d.clock.Time())
 	if !ok {
 		t.Fatal("the launch did not begin")
 	}
-	all := n.daemon.reserved.ledger.Adopt(whole)
-	n.daemon.pool.launch(f)
-	if len(n.host.machines) != 0 || n.host.memory != 0 || n.host.jobs != 0 {
-		t.Errorf("launched without room: %d machines, %d B, %d jobs", len(n.host.machines), n.host.memory, n.host.jobs)
+	all := d.reserved.ledger.Adopt(policies().capacity())
+	d.pool.launch(f)
+	if len(d.host.machines) != 0 || d.host.memory != 0 || d.host.jobs != 0 {
+		t.Errorf("launched without room: %d machines, %d B, %d jobs", len(d.host.machines), d.host.memory, d.host.jobs)
 	}
 	all.Release()
-	for _, s := range n.daemon.pool.stats() {
+	for _, s := range d.pool.stats() {
 		if s.InFlight != 0 || s.Failures != 0 {
 			t.Errorf("got %+v, want a flight that was cancelled, not failed", s)
 		}

@@ -14,10 +14,10 @@ var states = map[state]sandbox.State{
 	suspended: sandbox.StatePaused, resuming: sandbox.StateResuming, killing: sandbox.StateKilling,
 }
 
-// reconcile is the recovery of a daemon, which finds every row and every machine. What
+// recover is the recovery after a crash. It finds every row and every machine. What
 // becomes of each is decided by policy/reconcile and applied in its order.
 // Machines of the pool have no row: they are orphans.
-func (d *daemon) reconcile() {
+func (d *daemon) recover() {
 	byID := make(map[string]*machine, len(d.host.machines))
 	plan := make([]reconcile.Record, 0, len(d.host.machines))
 	for _, m := range d.host.machines {
@@ -26,7 +26,7 @@ func (d *daemon) reconcile() {
 			plan = append(plan, reconcile.Found(reconcile.KindOrphan, m.id))
 			continue
 		}
-		row, found, network := m.found(d.clock.Now())
+		row, found, network := d.find(m)
 		plan = append(plan, reconcile.Record{Kind: reconcile.KindSandbox, ID: m.id, Decision: d.policy.decide(row, found, network)})
 	}
 	report, err := reconcile.Apply(plan, 1, func(r reconcile.Record) error {
@@ -41,12 +41,12 @@ func (d *daemon) reconcile() {
 	d.record.Quarantined += uint64(report.Quarantined)
 }
 
-// found is a sandbox as the policy sees it.
-func (m *machine) found(now time.Duration) (reconcile.Row, reconcile.Machine, bool) {
+// find returns a sandbox as the policy sees it.
+func (d *daemon) find(m *machine) (reconcile.Row, reconcile.Machine, bool) {
 	row := reconcile.Row{
 		State: states[m.state], Reason: "killed",
 		Snapshot: m.state == resuming || m.state == suspended && m.harm != snapshotGone || m.state == pausing && m.saved,
-		Expired:  m.state == running && now >= m.ends,
+		Expired:  m.state == running && d.clock.Now() >= m.ends,
 	}
 	found := reconcile.Machine{Present: m.state != suspended && m.harm != machineGone, Status: vm.StatusRunning, Agent: reconcile.Yes}
 	if m.state == pausing {

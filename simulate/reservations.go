@@ -23,7 +23,7 @@ var (
 
 // warm reserves for a machine of the pool that is to be launched, if it fits.
 func (r *reservations) warm(m *machine) error {
-	res, err := r.ledger.ReserveWarm(capacity.WarmEntry{ID: m.id, Key: capacity.WarmKey(keys[m.kind]), Budget: perLaunch})
+	res, err := r.ledger.ReserveWarm(capacity.WarmEntry{ID: m.id, Key: capacity.WarmKey(keys[m.template]), Budget: perLaunch})
 	if err != nil {
 		return err
 	}

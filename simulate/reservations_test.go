@@ -9,7 +9,7 @@ import (
 // TestTheBudgetOfAMachineIsWhatTheLedgerHolds follows one through every reservation
 // that it can have.
 func TestTheBudgetOfAMachineIsWhatTheLedgerHolds(t *testing.T) {
-	r := &reservations{ledger: capacity.NewLedger(whole), release: policies().release}
+	r := &reservations{ledger: capacity.NewLedger(policies().capacity()), release: policies().release}
 	q := capacity.NewQueue(r.ledger, capacity.QueueConfig{MaxPending: 1})
 	m := &machine{id: "m"}
 	ask := func(b capacity.Budget) {

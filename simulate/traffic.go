@@ -10,7 +10,7 @@ func (n *node) start() {
 	s := n.cfg.Scenario
 	n.arriveLater()
 	for _, e := range []struct {
-		do   kind
+		do   event
 		mean time.Duration
 	}{{burst, s.Bursts}, {pressureOn, s.Pressure}, {rebuild, s.Rebuild}, {sicken, s.Sick}, {crash, s.Crash}} {
 		if e.mean > 0 {
@@ -43,9 +43,9 @@ func (n *node) burst() {
 	if n.over {
 		return
 	}
-	tenant, kind := n.draw.pick(tenants), n.draw.pick(templates)
+	tenant, template := n.draw.pick(tenants), n.draw.pick(templates)
 	for range 10 + n.draw.IntN(31) {
-		n.clock.After(time.Duration(n.draw.Int64N(int64(5*time.Second))), burstArrival, n.host.create(tenant, kind))
+		n.clock.After(time.Duration(n.draw.Int64N(int64(5*time.Second))), burstArrival, n.host.create(tenant, template))
 	}
 	n.clock.After(n.draw.gap(n.cfg.Scenario.Bursts), burst, nil)
 }
@@ -60,20 +60,14 @@ func (n *node) request(m *machine) {
 	m.life = min(n.draw.spread(n.cfg.Scenario.Life, 1.2), maxLife)
 	m.pauses = n.draw.happens(n.cfg.Scenario.Pauses)
 	m.turn = n.turns.arrive(m.tenant)
-	if n.down {
-		n.daemon.admission.refuse(m)
-		return
-	}
-	n.daemon.admission.create(m)
+	n.daemon.request(m)
 }
 
 // rebuild gives a template a new snapshot.
 func (n *node) rebuild() {
-	kind := n.draw.IntN(pooled)
-	n.images.revision[kind]++
-	if !n.down {
-		n.daemon.pool.setSnapshot(kind, n.images.snapshot(kind))
-	}
+	template := n.draw.IntN(pooled)
+	n.images.revision[template]++
+	n.daemon.rebuilt(template)
 	if !n.over {
 		n.clock.After(n.draw.gap(n.cfg.Scenario.Rebuild), rebuild, nil)
 	}
@@ -92,5 +86,5 @@ func (n *node) sicken() {
 
 func (n *node) heal() {
 	n.images.sick = -1
-	n.daemon.pool.changed = true
+	n.daemon.replan()
 }

@@ -9,13 +9,11 @@ import (
 )
 
 // clock is the virtual time of a node.
-type clock = timeline.Timeline[kind, *machine]
+type clock = timeline.Timeline[event, *machine]
 
 // world is what a crash of the daemon leaves as it is. The parts of the daemon share
 // it.
 type world struct {
-	cfg    Config
-	policy policy
 	clock  *clock
 	draw   chances
 	host   *host
@@ -26,15 +24,10 @@ type world struct {
 	over   bool // no more traffic, and nothing is to live on
 }
 
-func newWorld(cfg Config, p policy) *world {
-	if cfg.Warm != (warmpool.Target{}) {
-		p.warm = cfg.Warm
-	}
-	clock, draw := timeline.New[kind, *machine](), newChances(cfg.Seed)
-	return &world{
-		cfg: cfg, policy: p, clock: clock, draw: draw, host: &host{clock: clock, draw: draw},
-		images: images{sick: -1}, record: report.NewRecord(clock.Now),
-	}
+// newWorld returns a world in which nothing has happened.
+func newWorld(seed uint64, r reserve) *world {
+	clock, draw := timeline.New[event, *machine](), newChances(seed)
+	return &world{clock: clock, draw: draw, host: newHost(clock, draw, r), images: images{sick: -1}, record: report.NewRecord(clock.Now)}
 }
 
 const (
@@ -58,13 +51,13 @@ type images struct {
 }
 
 // snapshot names the snapshot that a template has now.
-func (i *images) snapshot(kind int) string {
-	return keys[kind].Template + "@" + strconv.Itoa(i.revision[kind])
+func (i *images) snapshot(template int) string {
+	return keys[template].Template + "@" + strconv.Itoa(i.revision[template])
 }
 
 // failures is the share of a template's launches that fail.
-func (i *images) failures(kind int) float64 {
-	if kind == i.sick {
+func (i *images) failures(template int) float64 {
+	if template == i.sick {
 		return 0.5
 	}
 	return 0.005
