@@ -3,20 +3,23 @@ package simulate
 import (
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/simulate/daemon"
+	"github.com/rundlet/rundlet/simulate/world"
 )
 
 // crashed runs a busy node up to a crash of the daemon in the middle of work.
 func crashed(t *testing.T) *node {
 	t.Helper()
-	n := newNode(Config{Scenario: Scenario{Rate: 0.5, Life: time.Minute, Pauses: 0.5, Crash: 24 * time.Hour}, Duration: 20 * time.Minute, Seed: 4}, policies())
+	n := newNode(Config{Scenario: Scenario{Rate: 0.5, Life: time.Minute, Pauses: 0.5, Crash: 24 * time.Hour}, Duration: 20 * time.Minute, Seed: 4}, daemon.Default())
 	n.start()
 	for n.next() {
 		n.check()
-		states := map[state]int{}
-		for _, m := range n.host.machines {
-			states[m.state]++
+		states := map[world.State]int{}
+		for _, m := range n.Host.Machines {
+			states[m.State]++
 		}
-		if states[running] > 5 && states[ready] > 0 && states[suspended] > 3 && states[pausing] > 0 && states[resuming]+states[creating]+states[launching] > 0 {
+		if states[world.Running] > 5 && states[world.Ready] > 0 && states[world.Suspended] > 3 && states[world.Pausing] > 0 && states[world.Resuming]+states[world.Creating]+states[world.Launching] > 0 {
 			n.crash()
 			return n
 		}
@@ -28,76 +31,76 @@ func crashed(t *testing.T) *node {
 func TestAfterACrashEachMachineBecomesWhatTheRecoveryDecides(t *testing.T) {
 	n := crashed(t)
 	type was struct {
-		state state
-		harm  harm
+		state world.State
+		harm  world.Harm
 		saved bool
 		row   bool
 		ends  time.Duration
 	}
 	before := map[string]was{}
-	for i, m := range n.host.machines { // Of each kind there are some.
+	for i, m := range n.Host.Machines { // Of each kind there are some.
 		switch {
-		case m.state == running && m.row:
-			m.harm = harm(i % 4)
-		case m.state == suspended:
-			m.harm = []harm{unharmed, snapshotGone}[i%2]
+		case m.State == world.Running && m.Row:
+			m.Harm = world.Harm(i % 4)
+		case m.State == world.Suspended:
+			m.Harm = []world.Harm{world.Unharmed, world.SnapshotGone}[i%2]
 		default:
-			m.harm = unharmed
+			m.Harm = world.Unharmed
 		}
-		before[m.id] = was{m.state, m.harm, m.saved, m.row, m.ends}
+		before[m.ID] = was{m.State, m.Harm, m.Saved, m.Row, m.Ends}
 	}
-	for n.down {
+	for n.Down {
 		n.next()
 		n.check()
 	}
-	seen := map[harm]int{}
-	after := map[string]*machine{}
-	for _, m := range n.host.machines {
-		after[m.id] = m
+	seen := map[world.Harm]int{}
+	after := map[string]*world.Machine{}
+	for _, m := range n.Host.Machines {
+		after[m.ID] = m
 	}
 	for id, was := range before {
-		want := killing // Without a row, not handed out, or ending.
+		want := world.Killing // Without a row, not handed out, or ending.
 		switch was.state {
-		case running:
+		case world.Running:
 			seen[was.harm]++
 			switch {
-			case was.harm == machineGone, was.harm == agentSilent, n.clock.Now() >= was.ends:
-			case was.harm == networkGone:
-				want = pausing
+			case was.harm == world.MachineGone, was.harm == world.AgentSilent, n.Clock.Now() >= was.ends:
+			case was.harm == world.NetworkGone:
+				want = world.Pausing
 			default:
-				want = running
+				want = world.Running
 			}
-		case pausing:
-			want = running
+		case world.Pausing:
+			want = world.Running
 			if was.saved {
-				want = pausing // Its machine is ended, and it is paused then.
+				want = world.Pausing // Its machine is ended, and it is paused then.
 			}
-		case resuming:
-			want = pausing
-		case suspended:
+		case world.Resuming:
+			want = world.Pausing
+		case world.Suspended:
 			seen[was.harm]++
-			want = suspended
+			want = world.Suspended
 		}
 		if !was.row {
-			want = killing
+			want = world.Killing
 		}
-		if got := after[id]; got == nil || got.state != want {
+		if got := after[id]; got == nil || got.State != want {
 			t.Errorf("%s was %+v and is %+v, want state %d", id, was, got, want)
 		}
 	}
-	for h := unharmed; h <= snapshotGone; h++ {
+	for h := world.Unharmed; h <= world.SnapshotGone; h++ {
 		if seen[h] == 0 {
 			t.Errorf("no sandbox had harm %d", h)
 		}
 	}
-	if n.record.Quarantined == 0 || n.record.Lost == 0 || n.record.Recovered == 0 || n.record.CleanedUp == 0 {
-		t.Errorf("got %+v", n.record.Counts)
+	if n.Record.Quarantined == 0 || n.Record.Lost == 0 || n.Record.Recovered == 0 || n.Record.CleanedUp == 0 {
+		t.Errorf("got %+v", n.Record.Counts)
 	}
 	for n.next() {
 		n.check()
 	}
 	n.checkLeftover()
-	if len(n.record.Broken) > 0 {
-		t.Error(n.record.Broken)
+	if len(n.Record.Broken) > 0 {
+		t.Error(n.Record.Broken)
 	}
 }

@@ -3,6 +3,8 @@ package simulate
 import (
 	"math"
 	"time"
+
+	"github.com/rundlet/rundlet/simulate/world"
 )
 
 // start schedules all that the scenario has.
@@ -10,21 +12,21 @@ func (n *node) start() {
 	s := n.cfg.Scenario
 	n.arriveLater()
 	for _, e := range []struct {
-		do   event
+		do   world.Event
 		mean time.Duration
-	}{{burst, s.Bursts}, {pressureOn, s.Pressure}, {rebuild, s.Rebuild}, {sicken, s.Sick}, {crash, s.Crash}} {
+	}{{world.Burst, s.Bursts}, {world.PressureOn, s.Pressure}, {world.Rebuild, s.Rebuild}, {world.Sicken, s.Sick}, {world.Crash, s.Crash}} {
 		if e.mean > 0 {
-			n.clock.After(time.Minute+n.draw.gap(e.mean), e.do, nil)
+			n.Clock.After(time.Minute+n.Draw.Gap(e.mean), e.do, nil)
 		}
 	}
-	n.clock.After(n.cfg.Duration, finish, nil)
+	n.Clock.After(n.cfg.Duration, world.Finish, nil)
 	n.settle()
 }
 
 // arriveLater schedules arrivals at the highest rate; arrive thins them out.
 func (n *node) arriveLater() {
-	if n.cfg.Scenario.Rate > 0 && !n.over {
-		n.clock.After(n.draw.gap(time.Duration(float64(time.Second)/n.cfg.Scenario.Rate)), arrive, nil)
+	if n.cfg.Scenario.Rate > 0 && !n.Over {
+		n.Clock.After(n.Draw.Gap(time.Duration(float64(time.Second)/n.cfg.Scenario.Rate)), world.Arrive, nil)
 	}
 }
 
@@ -32,59 +34,62 @@ func (n *node) arrive() {
 	n.arriveLater()
 	busy := 1.0
 	if n.cfg.Scenario.Day {
-		busy = 0.15 + 0.85*math.Pow(math.Sin(math.Pi*n.clock.Now().Hours()/24), 2)
+		busy = 0.15 + 0.85*math.Pow(math.Sin(math.Pi*n.Clock.Now().Hours()/24), 2)
 	}
-	if !n.over && n.draw.happens(busy) {
-		n.request(n.host.create(n.draw.pick(tenants), n.draw.pick(templates)))
+	if !n.Over && n.Draw.Happens(busy) {
+		n.request(n.Host.Create(n.Draw.Pick(world.Tenants), n.Draw.Pick(world.Templates)))
 	}
 }
 
 func (n *node) burst() {
-	if n.over {
+	if n.Over {
 		return
 	}
-	tenant, template := n.draw.pick(tenants), n.draw.pick(templates)
-	for range 10 + n.draw.IntN(31) {
-		n.clock.After(time.Duration(n.draw.Int64N(int64(5*time.Second))), burstArrival, n.host.create(tenant, template))
+	tenant, template := n.Draw.Pick(world.Tenants), n.Draw.Pick(world.Templates)
+	for range 10 + n.Draw.IntN(31) {
+		n.Clock.After(time.Duration(n.Draw.Int64N(int64(5*time.Second))), world.BurstArrival, n.Host.Create(tenant, template))
 	}
-	n.clock.After(n.draw.gap(n.cfg.Scenario.Bursts), burst, nil)
+	n.Clock.After(n.Draw.Gap(n.cfg.Scenario.Bursts), world.Burst, nil)
 }
 
+// maxLife bounds the life of a sandbox.
+const maxLife = time.Hour
+
 // request is a tenant asking for a sandbox.
-func (n *node) request(m *machine) {
-	if n.over {
+func (n *node) request(m *world.Machine) {
+	if n.Over {
 		return
 	}
-	n.record.Requests++
-	m.asked = n.clock.Now()
-	m.life = min(n.draw.spread(n.cfg.Scenario.Life, 1.2), maxLife)
-	m.pauses = n.draw.happens(n.cfg.Scenario.Pauses)
-	m.turn = n.turns.arrive(m.tenant)
-	n.daemon.request(m)
+	n.Record.Requests++
+	m.Asked = n.Clock.Now()
+	m.Life = min(n.Draw.Spread(n.cfg.Scenario.Life, 1.2), maxLife)
+	m.Pauses = n.Draw.Happens(n.cfg.Scenario.Pauses)
+	m.Turn = n.Turns.Arrive(m.Tenant)
+	n.daemon.Request(m)
 }
 
 // rebuild gives a template a new snapshot.
 func (n *node) rebuild() {
-	template := n.draw.IntN(pooled)
-	n.images.revision[template]++
-	n.daemon.rebuilt(template)
-	if !n.over {
-		n.clock.After(n.draw.gap(n.cfg.Scenario.Rebuild), rebuild, nil)
+	template := n.Draw.IntN(world.Pooled)
+	n.Images.Revision[template]++
+	n.daemon.Rebuilt(template)
+	if !n.Over {
+		n.Clock.After(n.Draw.Gap(n.cfg.Scenario.Rebuild), world.Rebuild, nil)
 	}
 }
 
 // sicken makes the launches of a template fail for a while.
 func (n *node) sicken() {
-	if n.over {
+	if n.Over {
 		return
 	}
-	n.images.sick = n.draw.IntN(templates)
+	n.Images.Sick = n.Draw.IntN(world.Templates)
 	n.episode.filling = false
-	n.clock.After(3*time.Minute, heal, nil)
-	n.clock.After(4*time.Minute+n.draw.gap(n.cfg.Scenario.Sick), sicken, nil)
+	n.Clock.After(3*time.Minute, world.Heal, nil)
+	n.Clock.After(4*time.Minute+n.Draw.Gap(n.cfg.Scenario.Sick), world.Sicken, nil)
 }
 
 func (n *node) heal() {
-	n.images.sick = -1
-	n.daemon.replan()
+	n.Images.Sick = -1
+	n.daemon.Replan()
 }

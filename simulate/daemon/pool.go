@@ -1,4 +1,4 @@
-package simulate
+package daemon
 
 import (
 	"slices"
@@ -6,19 +6,20 @@ import (
 
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/simulate/timeline"
+	"github.com/rundlet/rundlet/simulate/world"
 )
 
 // warmPool is the daemon's warm pool, and the machines that are in it or on their way
 // to it.
 type warmPool struct {
-	*world
-	policy    policy
+	*world.World
+	policy    Policy
 	lifecycle *lifecycle
 	reserved  *reservations
 	space     diskSpace
 
 	entries *warmpool.Pool
-	byID    map[string]*machine
+	byID    map[string]*world.Machine
 	limits  warmpool.Limits
 	yields  []string      // those that the queue wants the place of
 	taken   time.Duration // the last checkout
@@ -26,14 +27,14 @@ type warmPool struct {
 	changed bool          // it should be planned again
 }
 
-func newWarmPool(w *world, l *lifecycle) *warmPool {
+func newWarmPool(w *world.World, l *lifecycle) *warmPool {
 	p := &warmPool{
-		world: w, policy: l.policy, lifecycle: l, reserved: l.reserved, space: l.space,
-		entries: &warmpool.Pool{}, byID: map[string]*machine{}, limits: warmpool.Unlimited, taken: -warmpool.Cooldown, changed: true,
+		World: w, policy: l.policy, lifecycle: l, reserved: l.reserved, space: l.space,
+		entries: &warmpool.Pool{}, byID: map[string]*world.Machine{}, limits: warmpool.Unlimited, taken: -warmpool.Cooldown, changed: true,
 	}
-	for i := range pooled {
-		p.entries.SetSnapshot(keys[i], w.images.snapshot(i))
-		p.entries.SetTarget(keys[i], l.policy.warm)
+	for i := range world.Pooled {
+		p.entries.SetSnapshot(world.Keys[i], w.Images.Snapshot(i))
+		p.entries.SetTarget(world.Keys[i], l.policy.Warm)
 	}
 	return p
 }
@@ -43,14 +44,14 @@ func (p *warmPool) setLimits(l warmpool.Limits) { p.limits, p.changed = l, true 
 
 // setSnapshot makes the entries of a template stale.
 func (p *warmPool) setSnapshot(template int, snapshot string) {
-	p.entries.SetSnapshot(keys[template], snapshot)
+	p.entries.SetSnapshot(world.Keys[template], snapshot)
 	p.changed = true
 }
 
 // drain ends all entries and makes no more.
 func (p *warmPool) drain() {
-	for i := range pooled {
-		p.entries.SetTarget(keys[i], warmpool.Target{})
+	for i := range world.Pooled {
+		p.entries.SetTarget(world.Keys[i], warmpool.Target{})
 	}
 	p.changed = true
 }
@@ -63,7 +64,7 @@ func (p *warmPool) yield() bool {
 		id := p.yields[0]
 		p.yields = p.yields[1:]
 		if _, ok := p.entries.Remove(id); ok {
-			p.record.Yielded++
+			p.Record.Yielded++
 			p.end(p.byID[id])
 		}
 	}
@@ -71,13 +72,13 @@ func (p *warmPool) yield() bool {
 }
 
 // end kills a machine of the pool that the pool has let go.
-func (p *warmPool) end(m *machine) {
-	delete(p.byID, m.id)
-	m.flight = nil
+func (p *warmPool) end(m *world.Machine) {
+	delete(p.byID, m.ID)
+	m.Flight = nil
 	p.changed = true
-	if m.owned {
-		p.record.ActiveEvictions++
-		p.record.Violate("active sandbox %s was ended as a warm entry", m.id)
+	if m.Owned {
+		p.Record.ActiveEvictions++
+		p.Record.Violate("active sandbox %s was ended as a warm entry", m.ID)
 	}
 	p.lifecycle.kill(m)
 }
@@ -87,17 +88,17 @@ func (p *warmPool) refill() (again bool) {
 	if !p.changed && !p.reserved.freed {
 		return false
 	}
-	now := p.clock.Time()
+	now := p.Clock.Time()
 	ready, _ := p.entries.Depth(now)
 	if rest := warmpool.Rest(now, timeline.Date(p.taken), ready); rest > 0 {
 		if !p.resting {
 			p.resting = true
-			p.clock.After(rest, rested, nil)
+			p.Clock.After(rest, world.Rested, nil)
 		}
 		return false
 	}
 	p.changed, p.reserved.freed = false, false
-	for _, a := range p.entries.Plan(now, p.limits.Refilling(processors, p.space.above(p.policy.floors.WarmPool))) {
+	for _, a := range p.entries.Plan(now, p.limits.Refilling(world.Processors, p.space.above(p.policy.Floors.WarmPool))) {
 		if f, ok := p.entries.Begin(a, now); ok {
 			p.carryOut(a, f)
 			again = true
@@ -114,28 +115,28 @@ func (p *warmPool) carryOut(a warmpool.Action, f *warmpool.Flight) {
 		p.launch(f)
 	case m == nil:
 		f.Cancel()
-		p.record.Violate("the pool has %s, which has left it", a.ID)
+		p.Record.Violate("the pool has %s, which has left it", a.ID)
 	case a.Op == warmpool.Raise:
-		m.flight = f
-		p.host.enter(m, raising)
-		p.lifecycle.grow(m, memoryReady, m.disk)
+		m.Flight = f
+		p.Host.Enter(m, world.Raising)
+		p.lifecycle.grow(m, memoryReady, m.Disk)
 		p.lifecycle.launch(m, costStart)
 	default:
-		p.record.Retired++
+		p.Record.Retired++
 		p.end(m)
 	}
 }
 
 // launch reserves before it launches.
 func (p *warmPool) launch(f *warmpool.Flight) {
-	m := p.host.create(-1, slices.Index(keys[:], f.Action.Key))
+	m := p.Host.Create(-1, slices.Index(world.Keys[:], f.Action.Key))
 	if err := p.reserved.warm(m); err != nil {
 		f.Cancel()
 		return
 	}
-	m.flight = f
-	p.byID[m.id] = m
-	p.host.enter(m, launching)
+	m.Flight = f
+	p.byID[m.ID] = m
+	p.Host.Enter(m, world.Launching)
 	if f.Action.Stage == warmpool.Prepared {
 		p.lifecycle.grow(m, memoryPrepared, diskFresh)
 		p.lifecycle.launch(m, costRestore-costStart)
@@ -146,33 +147,33 @@ func (p *warmPool) launch(f *warmpool.Flight) {
 }
 
 // landed puts a launched or raised entry into the pool.
-func (p *warmPool) landed(m *machine) {
-	f := m.flight
-	m.flight = nil
+func (p *warmPool) landed(m *world.Machine) {
+	f := m.Flight
+	m.Flight = nil
 	p.changed = true
-	if err := f.Done(m.id, p.clock.Time()); err != nil {
-		p.record.Violate("%v", err)
+	if err := f.Done(m.ID, p.Clock.Time()); err != nil {
+		p.Record.Violate("%v", err)
 		p.end(m)
 		return
 	}
 	if f.Action.Stage == warmpool.Ready {
-		p.host.enter(m, ready)
+		p.Host.Enter(m, world.Ready)
 	} else {
-		p.host.enter(m, prepared)
+		p.Host.Enter(m, world.Prepared)
 	}
-	if m.reservation.Yielding() { // It was asked to yield while it was created.
-		p.yields = append(p.yields, m.id)
+	if m.Reservation.Yielding() { // It was asked to yield while it was created.
+		p.yields = append(p.yields, m.ID)
 	}
 }
 
 // failed ends a flight and its machine.
-func (p *warmPool) failed(m *machine) {
-	p.record.LaunchFailures++
-	now := p.clock.Time()
-	m.flight.Fail(now)
+func (p *warmPool) failed(m *world.Machine) {
+	p.Record.LaunchFailures++
+	now := p.Clock.Time()
+	m.Flight.Fail(now)
 	for _, s := range p.entries.Stats(now) {
-		if s.Key == m.flight.Action.Key {
-			p.clock.After(s.RetryAt.Sub(now), sweep, nil)
+		if s.Key == m.Flight.Action.Key {
+			p.Clock.After(s.RetryAt.Sub(now), world.Sweep, nil)
 		}
 	}
 	p.end(m)
@@ -180,20 +181,20 @@ func (p *warmPool) failed(m *machine) {
 
 // handOut lets a machine of the pool go to a tenant. It reports whether it could be
 // had: one that yields is ended instead.
-func (p *warmPool) handOut(m *machine) bool {
+func (p *warmPool) handOut(m *world.Machine) bool {
 	p.changed = true
 	if err := p.reserved.promote(m); err != nil {
 		p.end(m)
 		return false
 	}
-	delete(p.byID, m.id)
-	p.taken = p.clock.Now()
+	delete(p.byID, m.ID)
+	p.taken = p.Clock.Now()
 	return true
 }
 
-func (p *warmPool) stats() []warmpool.Stats { return p.entries.Stats(p.clock.Time()) }
+func (p *warmPool) stats() []warmpool.Stats { return p.entries.Stats(p.Clock.Time()) }
 
 // full reports whether the pool has the ready entries that it may have.
 func (p *warmPool) full() bool {
-	return p.limits.Refill >= warmpool.RefillReady && p.host.ready >= min(p.limits.Ready, pooled*p.policy.warm.Ready)
+	return p.limits.Refill >= warmpool.RefillReady && p.Host.Ready >= min(p.limits.Ready, world.Pooled*p.policy.Warm.Ready)
 }
