@@ -6,8 +6,8 @@ import (
 	"github.com/rundlet/rundlet/simulate/world"
 )
 
-// Handle lets an event happen to the daemon, or to a machine that it drives. What a
-// daemon does of its own accord waits while none is there.
+// Handle lets an event happen to the daemon, or to a machine that it drives. What only
+// a daemon can begin is put off while none is there.
 func (d *Daemon) Handle(e world.Event, m *world.Machine) {
 	switch e {
 	case world.Leave, world.PauseNow, world.ResumeNow, world.Finish:

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/warmpool"
-	"github.com/rundlet/rundlet/simulate/timeline"
 	"github.com/rundlet/rundlet/simulate/world"
 )
 
@@ -21,16 +20,16 @@ type warmPool struct {
 	entries *warmpool.Pool
 	byID    map[string]*world.Machine
 	limits  warmpool.Limits
-	yields  []string      // those that the queue wants the place of
-	taken   time.Duration // the last checkout
-	resting bool          // a refill comes when the cooldown is over
-	changed bool          // it should be planned again
+	yields  []string  // those that the queue wants the place of
+	taken   time.Time // the last checkout; zero if there was none
+	resting bool      // a refill comes when the cooldown is over
+	changed bool      // it should be planned again
 }
 
 func newWarmPool(w *world.World, l *lifecycle) *warmPool {
 	p := &warmPool{
 		World: w, policy: l.policy, lifecycle: l, reserved: l.reserved, space: l.space,
-		entries: &warmpool.Pool{}, byID: map[string]*world.Machine{}, limits: warmpool.Unlimited, taken: -warmpool.Cooldown, changed: true,
+		entries: &warmpool.Pool{}, byID: map[string]*world.Machine{}, limits: warmpool.Unlimited, changed: true,
 	}
 	for i := range world.Pooled {
 		p.entries.SetSnapshot(world.Keys[i], w.Images.Snapshot(i))
@@ -90,7 +89,7 @@ func (p *warmPool) refill() (again bool) {
 	}
 	now := p.Clock.Time()
 	ready, _ := p.entries.Depth(now)
-	if rest := warmpool.Rest(now, timeline.Date(p.taken), ready); rest > 0 {
+	if rest := warmpool.Rest(now, p.taken, ready); rest > 0 {
 		if !p.resting {
 			p.resting = true
 			p.Clock.After(rest, world.Rested, nil)
@@ -188,7 +187,7 @@ func (p *warmPool) handOut(m *world.Machine) bool {
 		return false
 	}
 	delete(p.byID, m.ID)
-	p.taken = p.Clock.Now()
+	p.taken = p.Clock.Time()
 	return true
 }
 

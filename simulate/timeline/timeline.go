@@ -53,10 +53,7 @@ func (t *Timeline[K, S]) Now() time.Duration { return t.now }
 
 // Time returns the virtual time for callers that need a date. The start is the Unix
 // epoch.
-func (t *Timeline[K, S]) Time() time.Time { return Date(t.now) }
-
-// Date returns the date of a virtual time.
-func Date(d time.Duration) time.Time { return time.Unix(0, int64(d)).UTC() }
+func (t *Timeline[K, S]) Time() time.Time { return time.Unix(0, int64(t.now)).UTC() }
 
 // After makes an event of a kind happen to subject in d, unless subject changes its
 // state before.
