@@ -20,8 +20,8 @@ import (
 )
 
 // Daemon is one process of the daemon. What it knows is lost in a crash: the next one is
-// booted, and recovers. While World.Down is set it is one that crashed, and does
-// nothing.
+// booted, and recovers. While World.Down is set it is one that crashed, and all that it
+// does is to refuse requests.
 type Daemon struct {
 	*world.World
 	policy    Policy

@@ -93,7 +93,7 @@ func TestTheDigestIsOfWhatHappened(t *testing.T) {
 		tl.After(time.Second, 7, nil) // It has not happened.
 		return tl.Digest()
 	}
-	if digest(1, 2, 3) != digest(1, 2, 3) {
+	if again := digest(1, 2, 3); digest(1, 2, 3) != again {
 		t.Error("equal events have different digests")
 	}
 	seen := map[Digest]bool{New[kind, *subject]().Digest(): true}
