@@ -1,68 +1,29 @@
 package simulate
 
 import (
-	"fmt"
-	"time"
-
 	"github.com/rundlet/rundlet/policy/capacity"
 	"github.com/rundlet/rundlet/policy/pressure"
+	"github.com/rundlet/rundlet/simulate/daemon"
+	"github.com/rundlet/rundlet/simulate/report"
+	"github.com/rundlet/rundlet/simulate/world"
 )
 
-// About is what a report is about: the node, the configuration of its daemon, and
-// how far the simulation goes.
-type About struct {
-	Processors int   `json:"processors"`
-	MemoryMiB  int64 `json:"memory_mib"`
-	DiskMiB    int64 `json:"disk_mib"`
-	// A sandbox is promised SandboxVCPUs and so on; Sandboxes of them fit the node.
-	SandboxVCPUs     int   `json:"sandbox_vcpus"`
-	SandboxMemoryMiB int64 `json:"sandbox_memory_mib"`
-	SandboxDiskMiB   int64 `json:"sandbox_disk_mib"`
-	Sandboxes        int64 `json:"sandboxes"`
-	// WarmReady and WarmPrepared are kept of the base.
-	WarmReady    int `json:"warm_ready"`
-	WarmPrepared int `json:"warm_prepared"`
-	// What is kept for the host.
-	ReserveMemoryMiB int64 `json:"reserve_memory_mib"`
-	ReserveDiskMiB   int64 `json:"reserve_disk_mib"`
-	// SampleInterval is the time between two samples of the host, and Hold how long
-	// pressure must be gone.
-	SampleInterval Millis `json:"sample_interval_ms"`
-	Hold           Millis `json:"hold_ms"`
-	Queue          int    `json:"queue"`
-	QueueWait      Millis `json:"queue_wait_ms"`
-	// Decided names the decisions of the daemon's own code, Invented the other parts.
-	Decided  string `json:"decided_by_the_daemons_code"`
-	Invented string `json:"invented"`
-}
-
-func (n *node) about() About {
-	whole := n.policy.capacity()
+// about describes the node and the daemon of a policy.
+func about(p daemon.Policy) report.About {
+	whole := p.Capacity()
 	most := whole.Sandboxes
-	for _, r := range [][2]int64{{whole.CPUs, perSandbox.CPUs}, {whole.MemoryBytes, perSandbox.MemoryBytes}, {whole.DiskBytes, perSandbox.DiskBytes}} {
+	for _, r := range [][2]int64{{whole.CPUs, daemon.PerSandbox.CPUs}, {whole.MemoryBytes, daemon.PerSandbox.MemoryBytes}, {whole.DiskBytes, daemon.PerSandbox.DiskBytes}} {
 		most = min(most, r[0]/r[1])
 	}
-	thresholds := n.policy.pressure().Thresholds()
-	return About{
-		Processors: processors, MemoryMiB: memoryTotal / mib, DiskMiB: diskTotal / mib,
-		SandboxVCPUs: SandboxVCPUs, SandboxMemoryMiB: SandboxMemoryMiB, SandboxDiskMiB: SandboxDiskMiB, Sandboxes: most,
-		WarmReady: n.policy.warm.Ready, WarmPrepared: n.policy.warm.Prepared,
-		ReserveMemoryMiB: thresholds.ReserveMemory.Of(memoryTotal) / mib, ReserveDiskMiB: thresholds.ReserveDisk.Of(diskTotal) / mib,
-		SampleInterval: Millis(pressure.Interval), Hold: Millis(thresholds.Hold),
-		Queue: n.policy.maxPending, QueueWait: Millis(capacity.DefaultMaxWait),
+	reserve := p.Reserve()
+	return report.About{
+		Processors: world.Processors, MemoryMiB: world.MemoryTotal / world.MiB, DiskMiB: world.DiskTotal / world.MiB,
+		SandboxVCPUs: world.SandboxVCPUs, SandboxMemoryMiB: world.SandboxMemoryMiB, SandboxDiskMiB: world.SandboxDiskMiB, Sandboxes: most,
+		WarmReady: p.Warm.Ready, WarmPrepared: p.Warm.Prepared,
+		ReserveMemoryMiB: reserve.Memory / world.MiB, ReserveDiskMiB: reserve.Disk / world.MiB,
+		SampleInterval: report.Millis(pressure.Interval), Hold: report.Millis(p.Pressure().Thresholds().Hold),
+		Queue: p.MaxPending, QueueWait: report.Millis(capacity.DefaultMaxWait),
 		Decided:  "admission and the queue, the warm pool, the reaction to pressure, the disk floors, the recovery after a crash",
 		Invented: "machines, their costs and failures, clients, the rest of the host; bounds of one API key and the store are left out",
-	}
-}
-
-// rows are lines of Print.
-func (a About) rows() [][2]string {
-	return [][2]string{
-		{"node", fmt.Sprintf("%d processors, %d GiB of memory, %d GiB of disk; room for %d sandboxes of %d processors, %d MiB, %d MiB of disk",
-			a.Processors, a.MemoryMiB>>10, a.DiskMiB>>10, a.Sandboxes, a.SandboxVCPUs, a.SandboxMemoryMiB, a.SandboxDiskMiB)},
-		{"daemon", fmt.Sprintf("warm %d, prepared %d; queue %d, wait %v; keeps %d MiB of memory and %d MiB of disk; samples every %v, hold %v",
-			a.WarmReady, a.WarmPrepared, a.Queue, time.Duration(a.QueueWait), a.ReserveMemoryMiB, a.ReserveDiskMiB, time.Duration(a.SampleInterval), time.Duration(a.Hold))},
-		{"decided by the daemon's code", a.Decided},
-		{"invented", a.Invented},
 	}
 }

@@ -1,99 +1,85 @@
 package simulate
 
 import (
-	"fmt"
-
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/simulate/daemon"
 )
 
 // What the checks go by, whatever the policy under test thinks.
 var (
-	whole       = policies().capacity()
-	floorMemory = policies().pressure().Thresholds().ReserveMemory.Of(memoryTotal)
-	floorDisk   = policies().pressure().Thresholds().ReserveDisk.Of(diskTotal)
+	whole = daemon.Default().Capacity()
+	kept  = daemon.Default().Reserve()
 )
-
-// described is how many violations of each kind are described; all are counted.
-const described = 3
-
-func (n *node) violate(format string, args ...any) {
-	n.figures.Violations++
-	if n.seen[format]++; n.seen[format] <= described {
-		n.broken = append(n.broken, fmt.Sprintf("%v: %s", n.now, fmt.Sprintf(format, args...)))
-	}
-}
 
 // check compares what the policies believe with what the machines say. It runs
 // after every event.
 func (n *node) check() {
 	var active, warm capacity.Budget
 	var memory, disk int64
-	var busy, waiting int
-	for _, m := range n.live { // the hottest loop of a run.
-		memory += m.memory
-		disk += m.disk
-		if m.busy {
+	var busy int
+	for _, m := range n.Host.Machines { // the hottest loop of a run.
+		memory += m.Memory
+		disk += m.Disk
+		if m.Busy {
 			busy++
 		}
 		sum := &active
-		if m.warm {
+		if m.Warm {
 			sum = &warm
 		}
-		sum.CPUs += m.budget.CPUs
-		sum.MemoryBytes += m.budget.MemoryBytes
-		sum.DiskBytes += m.budget.DiskBytes
-		sum.Sandboxes += m.budget.Sandboxes
-		sum.Launches += m.budget.Launches
-		if m.deadline > 0 && n.now > m.deadline && !n.down {
-			n.violate("%s is stuck in a transitional state since %v", m.id, m.since)
-			m.deadline = 0 // once is enough.
+		sum.CPUs += m.Budget.CPUs
+		sum.MemoryBytes += m.Budget.MemoryBytes
+		sum.DiskBytes += m.Budget.DiskBytes
+		sum.Sandboxes += m.Budget.Sandboxes
+		sum.Launches += m.Budget.Launches
+		if m.Deadline > 0 && n.Clock.Now() > m.Deadline && !n.Down {
+			n.Record.Violate("%s is stuck in a transitional state since %v", m.ID, m.Since)
+			m.Deadline = 0 // once is enough.
 		}
 	}
-	if memory != n.memory || disk != n.disk || busy != n.jobs {
-		n.violate("the simulation miscounts: memory %d of %d, disk %d of %d, jobs %d of %d", n.memory, memory, n.disk, disk, n.jobs, busy)
+	if memory != n.Host.Memory || disk != n.Host.Disk || busy != n.Host.Jobs {
+		n.Record.Violate("the simulation miscounts: memory %d of %d, disk %d of %d, jobs %d of %d", n.Host.Memory, memory, n.Host.Disk, disk, n.Host.Jobs, busy)
 	}
-	if n.down {
+	if n.Down {
 		return
 	}
-	u := n.ledger.Usage()
+	u := n.daemon.Ledger().Usage()
 	if u.Active != active || u.Warm != warm {
-		n.violate("the ledger drifts: active %+v of %+v, warm %+v of %+v", u.Active, active, u.Warm, warm)
+		n.Record.Violate("the ledger drifts: active %+v of %+v, warm %+v of %+v", u.Active, active, u.Warm, warm)
 	}
 	if over := active.Plus(warm).Minus(whole); over != (capacity.Budget{}) {
-		n.violate("more than the capacity is in use: %+v too much", over)
+		n.Record.Violate("more than the capacity is in use: %+v too much", over)
 	}
-	for _, w := range n.waiting {
-		waiting += len(w)
-	}
-	if waiting > capacity.DefaultMaxPending {
-		n.violate("%d requests wait, more than %d", waiting, capacity.DefaultMaxPending)
+	if waiting, _ := n.daemon.Waiting(); waiting > capacity.DefaultMaxPending {
+		n.Record.Violate("%d requests wait, more than %d", waiting, capacity.DefaultMaxPending)
 	}
 }
 
 // checkLeftover is for the end, when all is to be gone.
 func (n *node) checkLeftover() {
-	before := n.figures.Violations
-	defer func() { n.figures.Leftover = n.figures.Violations - before }()
-	for _, m := range n.live {
-		n.violate("left over: %s in state %d since %v", m.id, m.state, m.since)
+	before := n.Record.Violations
+	defer func() { n.Record.Leftover = n.Record.Violations - before }()
+	for _, m := range n.Host.Machines {
+		n.Record.Violate("left over: %s in state %d since %v", m.ID, m.State, m.Since)
 	}
-	c := n.figures.Counts
+	c := n.Record.Counts
 	if ended := c.AtOnce + c.Queued + c.Expired + c.Refused; ended != c.Requests {
-		n.violate("%d requests, but %d ended", c.Requests, ended)
+		n.Record.Violate("%d requests, but %d ended", c.Requests, ended)
 	}
-	u := n.ledger.Usage()
+	u := n.daemon.Ledger().Usage()
 	if used := u.Active.Plus(u.Warm); used != (capacity.Budget{}) {
-		n.violate("left over in the ledger: %+v", used)
+		n.Record.Violate("left over in the ledger: %+v", used)
 	}
-	if s := n.queue.Stats(); s.Pending != 0 {
-		n.violate("left over in the queue: %d", s.Pending)
+	if _, pending := n.daemon.Waiting(); pending != 0 {
+		n.Record.Violate("left over in the queue: %d", pending)
 	}
-	for _, s := range n.pool.Stats(n.clock()) {
+	entries, pool := n.daemon.Entries()
+	for _, s := range pool {
 		if s.Ready+s.Prepared+s.Unfit+s.InFlight > 0 {
-			n.violate("left over in the pool: %+v", s)
+			n.Record.Violate("left over in the pool: %+v", s)
 		}
 	}
-	if n.memory != 0 || n.disk != 0 || n.jobs != 0 || len(n.byID) != 0 {
-		n.violate("left over on the host: %d B of memory, %d B of disk, %d jobs, %d entries", n.memory, n.disk, n.jobs, len(n.byID))
+	if n.Host.Memory != 0 || n.Host.Disk != 0 || n.Host.Jobs != 0 || entries != 0 {
+		n.Record.Violate("left over on the host: %d B of memory, %d B of disk, %d jobs, %d entries", n.Host.Memory, n.Host.Disk, n.Host.Jobs, entries)
 	}
 }

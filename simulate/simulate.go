@@ -10,8 +10,12 @@
 // between are a copy of what package runtime does. After every event the invariants
 // are checked, and the same seed gives the same run.
 //
-// It may import the standard library, sandbox, vm and policy packages; the CLI uses
-// it. Nothing of it runs in the daemon.
+// A node is a simulate/world and the simulate/daemon on it, which a crash replaces.
+// This package has what happens to both: the traffic of a scenario, mishaps and
+// crashes, pressure, and the checks.
+//
+// It may import the standard library, policy packages and the packages below it; the
+// CLI uses it. Nothing of it runs in the daemon.
 package simulate
 
 import (
@@ -20,6 +24,8 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/warmpool"
+	"github.com/rundlet/rundlet/simulate/daemon"
+	"github.com/rundlet/rundlet/simulate/report"
 )
 
 // Config says what to run.
@@ -37,9 +43,9 @@ type Config struct {
 
 // Run simulates one node. It is deterministic: equal configurations give equal
 // reports, on every machine with the same floating point.
-func Run(cfg Config) Report { return run(cfg, policies()) }
+func Run(cfg Config) report.Report { return run(cfg, daemon.Default()) }
 
-func run(cfg Config, p policy) Report {
+func run(cfg Config, p daemon.Policy) report.Report {
 	n := newNode(cfg, p)
 	n.start()
 	for n.next() {
@@ -52,8 +58,8 @@ func run(cfg Config, p policy) Report {
 // Fleet simulates nodes that know nothing of each other, with the seeds
 // cfg.Seed, cfg.Seed+1 and so on, up to parallel of them at a time, and adds the
 // reports up. The result does not depend on parallel.
-func Fleet(cfg Config, nodes, parallel int) Report {
-	reports := make([]Report, nodes)
+func Fleet(cfg Config, nodes, parallel int) report.Report {
+	reports := make([]report.Report, nodes)
 	var wg sync.WaitGroup
 	for worker := range parallel {
 		wg.Go(func() {
@@ -68,5 +74,5 @@ func Fleet(cfg Config, nodes, parallel int) Report {
 		})
 	}
 	wg.Wait()
-	return sum(reports)
+	return report.Sum(reports)
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/simulate/daemon"
+	"github.com/rundlet/rundlet/simulate/report"
 )
 
 func scenario(t *testing.T, name string) Scenario {
@@ -24,7 +26,7 @@ func scenario(t *testing.T, name string) Scenario {
 	return s
 }
 
-func clean(t *testing.T, r Report) {
+func clean(t *testing.T, r report.Report) {
 	t.Helper()
 	if r.Violations != 0 || len(r.Broken) != 0 {
 		t.Errorf("%d violations: %s", r.Violations, strings.Join(r.Broken, "\n"))
@@ -37,7 +39,7 @@ func clean(t *testing.T, r Report) {
 const weak = "was started below the reserve"
 
 // cleanBut is clean, but for what is known.
-func cleanBut(t *testing.T, r Report, known string) {
+func cleanBut(t *testing.T, r report.Report, known string) {
 	t.Helper()
 	for _, b := range r.Broken {
 		if !strings.Contains(b, known) {
@@ -82,10 +84,10 @@ func TestEveryScenarioKeepsTheInvariantsAndTheAutoscaleFigures(t *testing.T) {
 				if r.SafeSpareUtilisation < used {
 					t.Errorf("safe_spare limiting utilisation %.1f %%, want %.0f", r.SafeSpareUtilisation, used)
 				}
-				if r.PressureToSafeFloor > Millis(time.Minute) {
+				if r.PressureToSafeFloor > report.Millis(time.Minute) {
 					t.Errorf("pressure_to_safe_floor %v, want a minute", r.PressureToSafeFloor)
 				}
-				if r.PressureClearToReadyTarget > Millis(time.Minute) {
+				if r.PressureClearToReadyTarget > report.Millis(time.Minute) {
 					t.Errorf("pressure_clear_to_ready_target %v, want a minute", r.PressureClearToReadyTarget)
 				}
 			})
@@ -147,31 +149,31 @@ func TestBrokenPoliciesAreCaught(t *testing.T) {
 	for _, tc := range []struct {
 		name     string
 		scenario Scenario
-		mutate   func(*policy)
+		mutate   func(*daemon.Policy)
 		want     string
 	}{
-		{"a recovery ends what runs", scenario(t, "churn"), func(p *policy) {
-			p.decide = func(reconcile.Row, reconcile.Machine, bool) reconcile.Decision {
+		{"a recovery ends what runs", scenario(t, "churn"), func(p *daemon.Policy) {
+			p.Decide = func(reconcile.Row, reconcile.Machine, bool) reconcile.Decision {
 				return reconcile.Decision{Action: reconcile.Kill, Reason: "wrong", Next: sandbox.StateKilled}
 			}
 		}, "was ended by a recovery"},
-		{"a recovery keeps what was not handed out", Scenario{Name: "crashes", Rate: 0.9, Life: 5 * time.Second, Crash: time.Minute}, func(p *policy) {
-			p.decide = func(reconcile.Row, reconcile.Machine, bool) reconcile.Decision {
+		{"a recovery keeps what was not handed out", Scenario{Name: "crashes", Rate: 0.9, Life: 5 * time.Second, Crash: time.Minute}, func(p *daemon.Policy) {
+			p.Decide = func(reconcile.Row, reconcile.Machine, bool) reconcile.Decision {
 				return reconcile.Decision{Action: reconcile.Keep, Reason: "wrong", Next: sandbox.StateRunning}
 			}
 		}, "was kept"},
-		{"what is left of the host is not seen", severe, func(p *policy) {
-			p.see = func(autoscale.Sample) autoscale.Sample { return autoscale.Sample{} }
+		{"what is left of the host is not seen", severe, func(p *daemon.Policy) {
+			p.See = func(autoscale.Sample) autoscale.Sample { return autoscale.Sample{} }
 		}, "after half of a reserve was gone"},
-		{"more is promised than there is", flood, func(p *policy) {
-			p.overcommit.Memory *= 2
+		{"more is promised than there is", flood, func(p *daemon.Policy) {
+			p.Overcommit.Memory *= 2
 		}, "more than the capacity is in use"},
-		{"capacity is not released", scenario(t, "churn"), func(p *policy) {
-			p.release = func(*capacity.Reservation) {}
+		{"capacity is not released", scenario(t, "churn"), func(p *daemon.Policy) {
+			p.Release = func(*capacity.Reservation) {}
 		}, "the ledger drifts"},
-		{"an entry stays in the pool", scenario(t, "churn"), func(p *policy) {
+		{"an entry stays in the pool", scenario(t, "churn"), func(p *daemon.Policy) {
 			var last warmpool.Entry
-			p.checkout = func(pool *warmpool.Pool, k warmpool.Key, now time.Time) (warmpool.Entry, bool) {
+			p.Checkout = func(pool *warmpool.Pool, k warmpool.Key, now time.Time) (warmpool.Entry, bool) {
 				if e := last; e.Key == k && e.ID != "" {
 					last = warmpool.Entry{}
 					return e, true
@@ -181,14 +183,14 @@ func TestBrokenPoliciesAreCaught(t *testing.T) {
 				return e, ok
 			}
 		}, "handed out twice"},
-		{"the queue has no bound", Scenario{Name: "deluge", Rate: 500, Life: time.Hour}, func(p *policy) {
-			p.maxPending = 1 << 20
+		{"the queue has no bound", Scenario{Name: "deluge", Rate: 500, Life: time.Hour}, func(p *daemon.Policy) {
+			p.MaxPending = 1 << 20
 		}, "requests wait, more than"},
-		{"a failed kill is not tried again", scenario(t, "churn"), func(p *policy) {
-			p.retryKill = false
+		{"a failed kill is not tried again", scenario(t, "churn"), func(p *daemon.Policy) {
+			p.RetryKill = false
 		}, "stuck in a transitional state"},
-		{"the pool serves past the queue", crowd, func(p *policy) {
-			p.overtakes = true
+		{"the pool serves past the queue", crowd, func(p *daemon.Policy) {
+			p.Overtakes = true
 		}, "served after a later one"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -202,7 +204,7 @@ func TestBrokenPoliciesAreCaught(t *testing.T) {
 			if r := Run(cfg); strings.Contains(strings.Join(r.Broken, "\n"), tc.want) {
 				t.Errorf("without a fault: %q", r.Broken)
 			}
-			p := policies()
+			p := daemon.Default()
 			tc.mutate(&p)
 			r := run(cfg, p)
 			if r.Violations == 0 || !strings.Contains(strings.Join(r.Broken, "\n"), tc.want) {

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/rundlet/rundlet/sandbox"
-	"github.com/rundlet/rundlet/simulate"
+	"github.com/rundlet/rundlet/simulate/world"
 )
 
 func TestSimulatePrintsTheAutoscaleFigures(t *testing.T) {
@@ -53,7 +53,7 @@ func TestSimulateFailsWhereAnInvariantWasBroken(t *testing.T) {
 }
 
 func TestSimulateIsAboutSandboxesOfTheDefaultSize(t *testing.T) {
-	if got := (sandbox.Size{VCPUs: simulate.SandboxVCPUs, MemoryMiB: simulate.SandboxMemoryMiB, DiskMiB: simulate.SandboxDiskMiB}); got != sandbox.DefaultSize {
+	if got := (sandbox.Size{VCPUs: world.SandboxVCPUs, MemoryMiB: world.SandboxMemoryMiB, DiskMiB: world.SandboxDiskMiB}); got != sandbox.DefaultSize {
 		t.Errorf("it simulates %+v, the daemon makes %+v", got, sandbox.DefaultSize)
 	}
 }

@@ -1,12 +1,4 @@
-package simulate
-
-import (
-	"time"
-
-	"github.com/rundlet/rundlet/policy/autoscale"
-	"github.com/rundlet/rundlet/policy/capacity"
-	"github.com/rundlet/rundlet/policy/warmpool"
-)
+package report
 
 // Counts only grow.
 type Counts struct {
@@ -51,58 +43,18 @@ type Counts struct {
 	Violations uint64 `json:"violations"`
 }
 
-// samples can be added up too.
-type samples struct {
-	waits, floors, targets []time.Duration
-	// useful is the integral of the utilisation over the nominal seconds.
-	useful, nominal float64
-}
-
-// figures are what a node measures.
-type figures struct {
-	Counts
-	samples
-	// last is when the utilisation was seen, counts whether it counts.
-	last        time.Duration
-	utilisation float64
-	counts      bool
-}
-
-func (f *figures) wait(d time.Duration) {
-	if d > 0 {
-		f.waits = append(f.waits, d)
+func (c *Counts) add(o Counts) {
+	mine, theirs := c.all(), o.all()
+	for i := range mine {
+		*mine[i] += *theirs[i]
 	}
 }
 
-func (f *figures) toFloor(d time.Duration) {
-	f.Episodes++
-	f.floors = append(f.floors, d)
-}
-
-func (f *figures) toTarget(d time.Duration) { f.targets = append(f.targets, d) }
-
-// pool adds the figures of a pool that ends.
-func (f *figures) pool(stats []warmpool.Stats) {
-	for _, s := range stats {
-		f.Hits += s.Hits
-		f.Misses += s.Misses
-	}
-}
-
-// observe adds the time since the last event to the utilisation, and sees what
-// it is from now on.
-func (f *figures) observe(n *node) {
-	if f.counts {
-		d := (n.now - f.last).Seconds()
-		f.useful += f.utilisation * d
-		f.nominal += d
-	}
-	f.last = n.now
-	f.counts = !n.down && n.state == autoscale.Nominal
-	if f.counts {
-		u, ready := n.ledger.Usage(), int64(n.ready)
-		used := capacity.Budget{CPUs: ready * perSandbox.CPUs, MemoryBytes: ready * perSandbox.MemoryBytes, DiskBytes: ready * perSandbox.DiskBytes}
-		// The reserves are not part of the ledger's capacity.
-		f.utilisation = limitingUtilisation(used, safeSpare(u.Capacity, u.Active, capacity.Budget{}))
+func (c *Counts) all() []*uint64 {
+	return []*uint64{
+		&c.Events, &c.Requests, &c.AtOnce, &c.Queued, &c.Expired, &c.Refused, &c.Hits, &c.Misses, &c.Yielded, &c.Retired,
+		&c.CreateFailures, &c.LaunchFailures, &c.KillRetries, &c.Crashes, &c.Recovered, &c.CleanedUp, &c.Quarantined, &c.Lost,
+		&c.Episodes, &c.StateChanges,
+		&c.ActiveEvictions, &c.FloorViolations, &c.Leftover, &c.Violations,
 	}
 }

@@ -1,4 +1,4 @@
-package simulate
+package report
 
 import (
 	"math"
@@ -8,7 +8,7 @@ import (
 )
 
 func TestSafeSpareAndUtilisationLaws(t *testing.T) {
-	spare := safeSpare(
+	spare := SafeSpare(
 		capacity.Budget{CPUs: 4000, MemoryBytes: 10, DiskBytes: 100, Sandboxes: 5},
 		capacity.Budget{CPUs: 1000, MemoryBytes: 9, DiskBytes: 20, Sandboxes: 1},
 		capacity.Budget{CPUs: 1000, MemoryBytes: 2, DiskBytes: 30})
@@ -28,7 +28,7 @@ func TestSafeSpareAndUtilisationLaws(t *testing.T) {
 		{"nothing is left", capacity.Budget{CPUs: 1000, DiskBytes: 100}, 100},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := limitingUtilisation(ready, tc.spare); math.Abs(got-tc.want) > 1e-9 {
+			if got := LimitingUtilisation(ready, tc.spare); math.Abs(got-tc.want) > 1e-9 {
 				t.Errorf("got %v, want %v", got, tc.want)
 			}
 		})

@@ -1,4 +1,10 @@
-package simulate
+// Package report records a simulated run and reports on it: what was counted, the
+// figures of the autoscale contract, and the invariants that were broken. Reports
+// of several nodes are added up.
+//
+// It may import the standard library, policy packages and simulate/timeline;
+// simulate fills it in.
+package report
 
 import (
 	"fmt"
@@ -7,15 +13,21 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/simulate/timeline"
 )
 
-// Report is what came of a run, or of several that were added up.
-type Report struct {
+// Run is what a report is about, and how far the simulation went.
+type Run struct {
 	Scenario string  `json:"scenario"`
 	Nodes    int     `json:"nodes"`
 	Hours    float64 `json:"simulated_hours"`
 	Seed     uint64  `json:"seed"` // of the first node
 	About    About   `json:"about"`
+}
+
+// Report is what came of a run, or of several that were added up.
+type Report struct {
+	Run
 	// Digest is of all that happened: equal for equal runs.
 	Digest string `json:"digest"`
 	Counts
@@ -24,7 +36,7 @@ type Report struct {
 	Broken []string `json:"broken,omitempty"`
 
 	samples samples
-	digest  uint64
+	digest  timeline.Digest
 }
 
 // Figures are the ones of the autoscale contract, and the waits in the queue.
@@ -57,54 +69,24 @@ func (m Millis) MarshalJSON() ([]byte, error) {
 	return fmt.Appendf(nil, "%.3f", float64(m)/float64(time.Millisecond)), nil
 }
 
-func (n *node) report() Report {
-	n.figures.pool(n.pool.Stats(n.clock()))
-	n.figures.Events = n.count
-	r := Report{
-		Scenario: n.cfg.Scenario.Name, Nodes: 1, Hours: n.cfg.Duration.Hours(), Seed: n.cfg.Seed, About: n.about(),
-		Counts: n.figures.Counts, Broken: n.broken, samples: n.figures.samples, digest: n.digest,
-	}
-	r.summarise()
-	return r
-}
-
-// sum adds reports up, in their order.
-func sum(reports []Report) Report {
+// Sum adds reports up, in their order. There must be at least one.
+func Sum(reports []Report) Report {
 	total := reports[0]
 	for _, r := range reports[1:] {
 		total.Nodes += r.Nodes
 		total.Hours += r.Hours
-		total.digest = fold(total.digest, r.digest)
+		total.digest = total.digest.Fold(uint64(r.digest))
 		total.Counts.add(r.Counts)
 		total.Broken = append(total.Broken, r.Broken...)
-		s, o := &total.samples, r.samples
-		s.waits, s.floors, s.targets = append(s.waits, o.waits...), append(s.floors, o.floors...), append(s.targets, o.targets...)
-		s.useful += o.useful
-		s.nominal += o.nominal
+		total.samples.add(r.samples)
 	}
 	total.summarise()
 	return total
 }
 
-func (c *Counts) add(o Counts) {
-	mine, theirs := c.all(), o.all()
-	for i := range mine {
-		*mine[i] += *theirs[i]
-	}
-}
-
-func (c *Counts) all() []*uint64 {
-	return []*uint64{
-		&c.Events, &c.Requests, &c.AtOnce, &c.Queued, &c.Expired, &c.Refused, &c.Hits, &c.Misses, &c.Yielded, &c.Retired,
-		&c.CreateFailures, &c.LaunchFailures, &c.KillRetries, &c.Crashes, &c.Recovered, &c.CleanedUp, &c.Quarantined, &c.Lost,
-		&c.Episodes, &c.StateChanges,
-		&c.ActiveEvictions, &c.FloorViolations, &c.Leftover, &c.Violations,
-	}
-}
-
 func (r *Report) summarise() {
 	s := r.samples
-	r.Digest = fmt.Sprintf("%016x", r.digest)
+	r.Digest = r.digest.String()
 	r.Figures = Figures{
 		ReadyQueueHit:              hitRate(r.Hits, r.Misses),
 		PressureToSafeFloor:        Millis(latency.Summarise(s.floors).P95),

@@ -1,10 +1,10 @@
-package simulate
+package report
 
 import "github.com/rundlet/rundlet/policy/capacity"
 
-// safeSpare is total - active - reserved for each resource, at least zero: what
+// SafeSpare is total - active - reserved for each resource, at least zero: what
 // warm entries may use.
-func safeSpare(total, active, reserved capacity.Budget) capacity.Budget {
+func SafeSpare(total, active, reserved capacity.Budget) capacity.Budget {
 	left := func(total, active, reserved int64) int64 { return max(total-active-reserved, 0) }
 	return capacity.Budget{
 		CPUs:        left(total.CPUs, active.CPUs, reserved.CPUs),
@@ -14,10 +14,10 @@ func safeSpare(total, active, reserved capacity.Budget) capacity.Budget {
 	}
 }
 
-// limitingUtilisation is the largest of ready/spare*100 over processor, memory
+// LimitingUtilisation is the largest of ready/spare*100 over processor, memory
 // and disk: how much of the resource that runs out first the ready entries use.
 // Nothing of nothing is 100 %.
-func limitingUtilisation(ready, spare capacity.Budget) float64 {
+func LimitingUtilisation(ready, spare capacity.Budget) float64 {
 	var limiting float64
 	for _, r := range [3][2]int64{{ready.CPUs, spare.CPUs}, {ready.MemoryBytes, spare.MemoryBytes}, {ready.DiskBytes, spare.DiskBytes}} {
 		switch {
