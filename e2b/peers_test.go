@@ -251,13 +251,13 @@ func TestWakesWithoutATokenAreLimitedByPeer(t *testing.T) {
 		n := k.exhaust(http.StatusBadGateway, func() *httptest.ResponseRecorder { // It runs, and the port is closed.
 			return wake(paused(), "192.0.2.1", 80)
 		})
-		resumed := k.rt.Resumes()
+		resumed := k.rt.Transitions.Resumes()
 		if resumed != n || n != 50 { // 200 at once, 4 for a resume.
 			t.Errorf("%d resumes of %d, want 50", resumed, n)
 		}
 		last := paused()
-		if w := wake(last, "192.0.2.1", 80); w.Code != 429 || k.rt.Resumes() != resumed {
-			t.Errorf("%d, %d resumes", w.Code, k.rt.Resumes()-resumed)
+		if w := wake(last, "192.0.2.1", 80); w.Code != 429 || k.rt.Transitions.Resumes() != resumed {
+			t.Errorf("%d, %d resumes", w.Code, k.rt.Transitions.Resumes()-resumed)
 		}
 		if w := wake(last, "192.0.2.1", 80, "X-API-Key", k.key); w.Code != 502 {
 			t.Errorf("with a key: %d %s", w.Code, w.Body)
@@ -265,13 +265,13 @@ func TestWakesWithoutATokenAreLimitedByPeer(t *testing.T) {
 		if w := wake(paused(), "192.0.2.2", 80); w.Code != 502 {
 			t.Errorf("a neighbour: %d %s", w.Code, w.Body)
 		}
-		resumed = k.rt.Resumes()
+		resumed = k.rt.Transitions.Resumes()
 		n = k.exhaust(http.StatusBadGateway, func() *httptest.ResponseRecorder { // Its agent needs no token, and is not there.
 			id := paused()
 			k.rt.Edit(id, func(sb *sandbox.Sandbox) { sb.EnvdAccessToken = "" })
 			return wake(id, "192.0.2.3", envd.Port, "X-Access-Token", "anything")
 		})
-		if got := k.rt.Resumes() - resumed; got != n || n != 50 {
+		if got := k.rt.Transitions.Resumes() - resumed; got != n || n != 50 {
 			t.Errorf("%d resumes of %d of open sandboxes, want 50", got, n)
 		}
 		id := paused()

@@ -101,7 +101,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 	},
 	"guest does not answer after its resume": func(n *node, v string) refused {
 		id := n.sleeper()
-		n.FailResumes(fmt.Errorf("resume: %w", sandbox.ErrNoAnswer))
+		n.Transitions.FailResumes(fmt.Errorf("resume: %w", sandbox.ErrNoAnswer))
 		return post(v+"/sandboxes/"+id+"/connect", `{"timeout":60}`)
 	},
 	"invalid":     func(_ *node, v string) refused { return post(v+"/sandboxes", `{"templateID":"base","timeout":0}`) },
@@ -199,7 +199,7 @@ func failsTo(err error) func(*node, string) refused {
 func resumeFails(err error) func(*node, string) refused {
 	return func(n *node, _ string) refused {
 		id := n.sleeper()
-		n.FailResumes(err)
+		n.Transitions.FailResumes(err)
 		return toSandbox(id, 80)
 	}
 }

@@ -54,7 +54,7 @@ func TestRequestsInFlightAreBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		release := k.rt.Hold()
+		release := k.rt.Transitions.Hold()
 		codes := make(chan int)
 		waits := func(peer string) {
 			go func() { codes <- k.ask(peer, "GET", "http://80-"+sb.ID+".sb.test/").Code }()
