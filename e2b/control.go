@@ -10,6 +10,7 @@ import (
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/e2b/internal/conns"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 )
 
@@ -81,7 +82,7 @@ func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
 			s.fail(w, r, err, "")
 			return
 		}
-		s.conns.trusted(r.Context(), keyed)
+		s.conns.Raise(r.Context(), conns.Keyed)
 		r = r.WithContext(context.WithValue(r.Context(), keyIDKey{}, key.ID))
 	}
 	// The mux would redirect to the clean path; no client means such a path.

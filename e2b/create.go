@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/internal/idempotency"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -45,7 +46,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, timeout time.Dur
 		return
 	}
 	req.Template = bareName(body.TemplateID)
-	sb, err := once(r.Context(), s.answers, idempotencyKey, "create", req, func() (sandbox.Sandbox, error) {
+	sb, err := idempotency.Once(r.Context(), s.answers, keyID(r.Context()), idempotencyKey, "create", req, func() (sandbox.Sandbox, error) {
 		return s.adapter.Create(r.Context(), req)
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/internal/idempotency"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -81,7 +82,7 @@ func (s *Server) followUp(w http.ResponseWriter, r *http.Request, body *openapi.
 	if err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	return once(r.Context(), s.answers, key, "follow up on "+id, req, func() (sandbox.Sandbox, error) {
+	return idempotency.Once(r.Context(), s.answers, keyID(r.Context()), key, "follow up on "+id, req, func() (sandbox.Sandbox, error) {
 		return s.adapter.FollowUp(r.Context(), id, req)
 	})
 }

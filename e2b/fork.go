@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/internal/idempotency"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -48,7 +49,7 @@ func (s *Server) fork(w http.ResponseWriter, r *http.Request, id string, key *st
 	if req.Timeout, err = s.timeout(body.Timeout, defaultTimeoutV1); err != nil {
 		return nil, err
 	}
-	return once(r.Context(), s.answers, key, "fork "+id, req, func() ([]sandbox.ForkResult, error) {
+	return idempotency.Once(r.Context(), s.answers, keyID(r.Context()), key, "fork "+id, req, func() ([]sandbox.ForkResult, error) {
 		return s.adapter.Fork(r.Context(), id, req)
 	})
 }

@@ -139,7 +139,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"elsewhere":      createFails(&sandbox.ElsewhereError{What: "node", Theirs: "n1", Ours: "n2"}),
 	"record changed": createFails(&sandbox.RecordError{Err: errors.New("its cause is secret")}),
 	"response not kept": func(n *node, v string) refused {
-		n.server.answers.own, n.server.answers.shared = quota.NewBudget(2<<10, 2<<10), quota.NewBudget(0, 0)
+		n.server.answers.Own, n.server.answers.Shared = quota.NewBudget(2<<10, 2<<10), quota.NewBudget(0, 0)
 		body := `{"templateID":"base","metadata":{"a":"` + strings.Repeat("x", 4<<10) + `"}}`
 		n.do("POST", v+"/sandboxes", body, "Idempotency-Key", "k")
 		return post(v+"/sandboxes", body, "Idempotency-Key", "k")
@@ -168,7 +168,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 		return post(v+"/sandboxes", strings.Repeat(" ", freeBody)+`{"templateID":"base"}`)
 	},
 	"too many responses kept": func(n *node, v string) refused {
-		n.server.answers.own, n.server.answers.shared = quota.NewBudget(0, 0), quota.NewBudget(0, 0)
+		n.server.answers.Own, n.server.answers.Shared = quota.NewBudget(0, 0), quota.NewBudget(0, 0)
 		return post(v+"/sandboxes", `{"templateID":"base"}`, "Idempotency-Key", "k")
 	},
 	"starting": func(_ *node, v string) refused { return refused{method: "GET", path: v + "/sandboxes", starting: true} },

@@ -1,15 +1,16 @@
 package e2b
 
 import (
-	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 
+	"github.com/rundlet/rundlet/e2b/internal/conns"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -99,7 +100,11 @@ func TestRequestsOfAKeyAreCountedApart(t *testing.T) {
 	s := NewStarting(Config{})
 	r := httptest.NewRequest("GET", "/v2/sandboxes", nil)
 	r.Header.Set("X-API-Key", "e2b_any")
-	keyedContext := context.WithValue(t.Context(), connectionKey{}, &connection{trust: keyed})
+	client, far := net.Pipe()
+	defer client.Close()
+	defer far.Close()
+	keyedContext := s.conns.Enter(t.Context(), client)
+	s.conns.Raise(keyedContext, conns.Keyed)
 	release, ok := s.admit(httptest.NewRecorder(), r.WithContext(keyedContext))
 	if !ok || s.requests.known.Used() == 0 || s.requests.strangers.Used() != 0 {
 		t.Fatalf("admitted %v, %d bytes of known clients, %d of others", ok, s.requests.known.Used(), s.requests.strangers.Used())

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/e2b/internal/conns"
+	"github.com/rundlet/rundlet/e2b/internal/idempotency"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/envd"
@@ -55,11 +57,10 @@ type Server struct {
 	keys     KeyStore
 	proxy    *dataplane.Proxy
 	control  *http.ServeMux
-	answers  *answers
-	conns    *connections
+	answers  *idempotency.Answers
+	conns    *conns.Table
 	peers    peers
 	requests requests
-	reading  *quota.Budget // of request headers that are being read
 	bodies   *quota.Budget // bytes of JSON that is being read
 	startup  startup
 }
@@ -88,8 +89,8 @@ func NewStarting(cfg Config) *Server {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Server{
-		cfg: cfg, conns: newConnections(cmp.Or(cfg.MaxConnections, DefaultMaxConnections)),
-		answers: newAnswers(), peers: newPeers(cfg.TrustedProxies), requests: newRequests(), reading: quota.NewBudget(allReading, readingsOfOne), bodies: quota.NewBudget(allBodies, bodiesOfOne),
+		cfg: cfg, conns: conns.New(cmp.Or(cfg.MaxConnections, DefaultMaxConnections)),
+		answers: idempotency.New(), peers: newPeers(cfg.TrustedProxies), requests: newRequests(), bodies: quota.NewBudget(allBodies, bodiesOfOne),
 		startup: startup{ready: make(chan struct{})},
 	}
 }
@@ -100,13 +101,13 @@ func (s *Server) Open(adapter RuntimeAdapter, keys KeyStore) {
 	s.proxy.Bound(cmp.Or(s.cfg.MaxStreams, DefaultMaxConnections))
 	s.proxy.OnAccess(func(ctx context.Context, token bool) {
 		if token {
-			s.conns.trusted(ctx, keyed)
+			s.conns.Raise(ctx, conns.Keyed)
 		} else {
-			s.conns.trusted(ctx, visitor)
+			s.conns.Raise(ctx, conns.Visitor)
 		}
 	})
 	s.proxy.OnWork(s.charge)
-	s.proxy.OnBreak(func(r *http.Request) { s.conns.reset(r.Context()) })
+	s.proxy.OnBreak(func(r *http.Request) { s.conns.Reset(r.Context()) })
 	if err := s.proxy.FillSigners(context.Background()); err != nil {
 		s.cfg.Log.Warn("could not preload signed URL keys; the first lookups are slower", "error", err)
 	}
@@ -123,9 +124,9 @@ func (s *Server) Close() {
 
 // ServeHTTP routes requests to the data plane or the control plane.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	defer s.conns.handled(r.Context())
+	defer s.conns.Handled(r.Context())
 	defer s.breakingOff(r)
-	s.conns.headRead(r.Context())
+	s.conns.HeadRead(r.Context())
 	release, ok := s.admit(w, r)
 	if !ok {
 		return
@@ -162,11 +163,9 @@ func (s *Server) serveSignedFile(w http.ResponseWriter, r *http.Request) {
 }
 
 const (
-	headerTime = 10 * time.Second
 	// idleTime is longer than that of proxies in front of the server, so that the
 	// proxies close first.
 	idleTime      = 620 * time.Second
-	maxHeader     = 128 << 10
 	streamsPerTCP = 1000
 	// A connection of HTTP/2 has memory for one frame from its first byte on, and
 	// keeps it: frames are of the size that every client can send. Of an
@@ -193,15 +192,15 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		Handler:           s,
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streamsPerTCP, MaxReadFrameSize: frameSize, MaxReceiveBufferPerStream: streamBody, MaxReceiveBufferPerConnection: connBody},
-		ReadHeaderTimeout: headerTime,
+		ReadHeaderTimeout: conns.HeaderTime,
 		IdleTimeout:       idleTime,
-		MaxHeaderBytes:    maxHeader,
-		ConnContext:       s.conns.enter,
-		ConnState:         s.conns.changed,
+		MaxHeaderBytes:    conns.MaxHeader,
+		ConnContext:       s.conns.Enter,
+		ConnState:         s.conns.Changed,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(readingListener{ln, s.reading}) }()
+	go func() { failed <- srv.Serve(s.conns.Listener(ln)) }()
 	select {
 	case err := <-failed:
 		s.Close()
@@ -214,7 +213,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	err := srv.Shutdown(grace)
 	s.Close()
 	if errors.Is(err, context.DeadlineExceeded) {
-		s.conns.breakOff()
+		s.conns.ResetBusy()
 		err = srv.Close()
 	}
 	<-failed

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/internal/conns"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
 	"github.com/rundlet/rundlet/envd"
 )
@@ -44,7 +45,7 @@ func TestSlowClients(t *testing.T) {
 		most   time.Duration
 	}{
 		{"no header", "", "", idleTime},
-		{"half a header", "GET / HTTP/1.1\r\nHo", "", headerTime},
+		{"half a header", "GET / HTTP/1.1\r\nHo", "", conns.HeaderTime},
 		{"half a body", strings.Replace(post, "%s", "/v2/sandboxes", 1) + "X-API-Key: $KEY\r\n\r\n{", "400 Bad Request", bodyTime},
 		{"half a body, no key", strings.Replace(post, "%s", "/v2/sandboxes", 1) + "\r\n{", "401 Unauthorized", bodyTime},
 		{"half a body, no route", strings.Replace(post, "%s", "/nothing", 1) + "X-API-Key: $KEY\r\n\r\n{", "404 Not Found", bodyTime},

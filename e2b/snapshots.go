@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/internal/idempotency"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -73,7 +74,7 @@ func (s *Server) snapshot(w http.ResponseWriter, r *http.Request, id string, key
 			return sandbox.Snapshot{}, err
 		}
 	}
-	return once(r.Context(), s.answers, key, "snapshot "+id, name, func() (sandbox.Snapshot, error) {
+	return idempotency.Once(r.Context(), s.answers, keyID(r.Context()), key, "snapshot "+id, name, func() (sandbox.Snapshot, error) {
 		return s.adapter.Snapshot(r.Context(), id, name, keyID(r.Context()))
 	})
 }
