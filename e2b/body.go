@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 )
 
@@ -22,21 +23,35 @@ const (
 	allBodies, bodiesOfOne = 64 << 20, 8 << 20
 )
 
+// bodies reads the JSON bodies of requests.
+type bodies struct {
+	budget *quota.Budget // bytes that are being read, by API key
+}
+
+// about reads the id of a sandbox that a request is about, and its body as decode does.
+func (b bodies) about(w http.ResponseWriter, r *http.Request, id string, v any, optional bool) (string, error) {
+	id, err := parseID(id)
+	if err != nil {
+		return "", err
+	}
+	return id, b.decode(w, r, v, optional)
+}
+
 // decode reads a JSON body into v. Keys that v does not have are ignored: SDKs
 // send more than the protocol asks for. An empty body is an error unless
 // optional, and then leaves v alone.
-func (s *Server) decode(w http.ResponseWriter, r *http.Request, v any, optional bool) error {
+func (b bodies) decode(w http.ResponseWriter, r *http.Request, v any, optional bool) error {
 	if n := r.ContentLength; n > freeBody || n < 0 {
 		if n < 0 || n > maxBody {
 			n = maxBody
 		}
 		key := keyID(r.Context())
-		if !s.bodies.Take(key, n) {
+		if !b.budget.Take(key, n) {
 			return refusal.TooManyBodies.With().After(time.Second)
 		}
-		defer s.bodies.Give(key, n)
+		defer b.budget.Give(key, n)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -47,12 +62,12 @@ func (s *Server) decode(w http.ResponseWriter, r *http.Request, v any, optional 
 	// It was for the body; the wait for the end of the client has none.
 	setReadDeadline(w, time.Time{})
 	switch {
-	case len(body) == 0 && optional:
+	case len(text) == 0 && optional:
 		return nil
-	case len(body) == 0:
+	case len(text) == 0:
 		return badRequest("request body is empty; it must be a JSON object")
 	}
-	if err := json.Unmarshal(body, v); err != nil {
+	if err := json.Unmarshal(text, v); err != nil {
 		return badRequest("request body: %s", jsonProblem(err))
 	}
 	return nil

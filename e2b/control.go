@@ -6,11 +6,8 @@ import (
 	"net/http"
 	"path"
 	"strings"
-	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
-	"github.com/rundlet/rundlet/e2b/dataplane"
-	"github.com/rundlet/rundlet/e2b/internal/conns"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 )
 
@@ -41,24 +38,49 @@ var notBuilt = map[string]string{
 	"GET /teams":                    "teams",
 }
 
-// routes is the control plane behind authentication.
-func (s *Server) routes() *http.ServeMux {
-	mux := http.NewServeMux()
-	openapi.HandlerWithOptions(s, openapi.StdHTTPServerOptions{
-		BaseRouter: mux,
+// control is the control plane, for requests that are authenticated: it reads what all of them
+// have alike, and routes them to the operations.
+type control struct {
+	operations *operations
+	mux        *http.ServeMux
+}
+
+// newControl returns the control plane. metrics may be nil.
+func newControl(o *operations, metrics http.Handler) *control {
+	c := &control{o, http.NewServeMux()}
+	openapi.HandlerWithOptions(o, openapi.StdHTTPServerOptions{
+		BaseRouter: c.mux,
 		ErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
-			s.fail(w, r, badRequest("%s", paramProblem(err)), "")
+			c.operations.reply.fail(w, r, badRequest("%s", paramProblem(err)), "")
 		},
 	})
 	for pattern, feature := range notBuilt {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			s.fail(w, r, unsupported(feature), "")
+		c.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			c.operations.reply.fail(w, r, unsupported(feature), "")
 		})
 	}
-	if s.cfg.Metrics != nil {
-		mux.Handle("GET "+metricsPath, s.cfg.Metrics)
+	if metrics != nil {
+		c.mux.Handle("GET "+metricsPath, metrics)
 	}
-	return mux
+	return c
+}
+
+// ServeHTTP serves a request whose context has the id of its API key.
+func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// The mux would redirect to the clean path; no client means such a path.
+	if p := r.URL.EscapedPath(); path.Clean(p) != p {
+		c.operations.reply.fail(w, r, notFound(r), "")
+		return
+	}
+	if err := readQuery(r); err != nil {
+		c.operations.reply.fail(w, r, err, "")
+		return
+	}
+	if _, pattern := c.mux.Handler(r); pattern == "" {
+		c.operations.reply.fail(w, r, c.unrouted(w, r), "")
+		return
+	}
+	c.mux.ServeHTTP(w, r)
 }
 
 type keyIDKey struct{}
@@ -69,74 +91,13 @@ func keyID(ctx context.Context) string {
 	return id
 }
 
-// serveControl checks the key and serves the control plane.
-func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 {
-		// Also for a handler that never reads it: net/http does, before it
-		// answers.
-		setReadDeadline(w, time.Now().Add(bodyTime))
-	}
-	if !isPublic(r) {
-		key, err := s.authenticate(r)
-		if err != nil {
-			s.fail(w, r, err, "")
-			return
-		}
-		s.conns.Raise(r.Context(), conns.Keyed)
-		r = r.WithContext(context.WithValue(r.Context(), keyIDKey{}, key.ID))
-	}
-	// The mux would redirect to the clean path; no client means such a path.
-	if p := r.URL.EscapedPath(); path.Clean(p) != p {
-		s.fail(w, r, notFound(r), "")
-		return
-	}
-	if err := readQuery(r); err != nil {
-		s.fail(w, r, err, "")
-		return
-	}
-	if _, pattern := s.control.Handler(r); pattern == "" {
-		s.fail(w, r, s.unrouted(w, r), "")
-		return
-	}
-	s.control.ServeHTTP(w, r)
-}
-
-func (s *Server) authenticate(r *http.Request) (Key, error) {
-	text := apiKey(r)
-	if text == "" {
-		return Key{}, refusal.KeyMissing.With()
-	}
-	key, err := s.verify(r.Context(), text)
-	if errors.Is(err, ErrBadKey) {
-		// Only after the check: others behind the same address may have a key.
-		if wait, ok := s.peers.rate.Take(s.peers.of(r), 1, time.Now()); !ok {
-			return Key{}, tooMuch(wait)
-		}
-		return Key{}, refusal.KeyInvalid.With()
-	}
-	return key, err
-}
-
-// verify returns the key of this text, or ErrBadKey.
-func (s *Server) verify(ctx context.Context, text string) (Key, error) {
-	if len(text) > maxKeyLength {
-		return Key{}, ErrBadKey
-	}
-	return s.keys.Verify(ctx, text)
-}
-
-// tooMuch refuses a request that a client without a key sent too often.
-func tooMuch(wait time.Duration) error {
-	return refusal.TooMuchWithoutKey.With(&dataplane.LimitError{}).After(wait)
-}
-
 // unrouted is the error for a request that no pattern matches.
-func (s *Server) unrouted(w http.ResponseWriter, r *http.Request) error {
+func (c *control) unrouted(w http.ResponseWriter, r *http.Request) error {
 	var allowed []string
 	for _, method := range []string{"DELETE", "GET", "PATCH", "POST", "PUT"} {
 		probe := r.Clone(r.Context())
 		probe.Method = method
-		if _, pattern := s.control.Handler(probe); pattern != "" {
+		if _, pattern := c.mux.Handler(probe); pattern != "" {
 			allowed = append(allowed, method)
 		}
 	}

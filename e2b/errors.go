@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
@@ -108,11 +109,14 @@ func noCapacity(c *sandbox.CapacityError) *refusal.Error {
 	return e.After(c.RetryAfter)
 }
 
-// fail answers with an error in the protocol's form.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error, subject string) {
+// replier answers requests in the protocol's form, and logs the failures that are the server's own.
+type replier struct{ log *slog.Logger }
+
+// fail answers with an error. subject is the one of classify.
+func (a replier) fail(w http.ResponseWriter, r *http.Request, err error, subject string) {
 	e := classify(err, subject)
 	if e.Status >= http.StatusInternalServerError && e.Status != http.StatusNotImplemented {
-		s.cfg.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "code", e.Status, "error", err)
+		a.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "code", e.Status, "error", err)
 	}
 	e.Write(w)
 }
@@ -132,18 +136,18 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 }
 
 // answer writes v, or the error.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, v any, err error, subject string) {
+func (a replier) answer(w http.ResponseWriter, r *http.Request, v any, err error, subject string) {
 	if err != nil {
-		s.fail(w, r, err, subject)
+		a.fail(w, r, err, subject)
 		return
 	}
 	writeJSON(w, http.StatusOK, v)
 }
 
 // done answers 204, or the error.
-func (s *Server) done(w http.ResponseWriter, r *http.Request, err error, subject string) {
+func (a replier) done(w http.ResponseWriter, r *http.Request, err error, subject string) {
 	if err != nil {
-		s.fail(w, r, err, subject)
+		a.fail(w, r, err, subject)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -11,10 +11,10 @@ import (
 )
 
 // CreateContinuation serves POST /sandboxes/{sandboxID}/continuations.
-func (s *Server) CreateContinuation(w http.ResponseWriter, r *http.Request, id string) {
-	c, err := s.capture(w, r, id)
+func (o *operations) CreateContinuation(w http.ResponseWriter, r *http.Request, id string) {
+	c, err := o.capture(w, r, id)
 	if err != nil {
-		s.fail(w, r, err, id)
+		o.reply.fail(w, r, err, id)
 		return
 	}
 	writeJSON(w, http.StatusCreated, openapi.Continuation{
@@ -26,19 +26,16 @@ func (s *Server) CreateContinuation(w http.ResponseWriter, r *http.Request, id s
 	})
 }
 
-func (s *Server) capture(w http.ResponseWriter, r *http.Request, id string) (sandbox.Continuation, error) {
-	id, err := parseID(id)
-	if err != nil {
-		return sandbox.Continuation{}, err
-	}
+func (o *operations) capture(w http.ResponseWriter, r *http.Request, id string) (sandbox.Continuation, error) {
 	var body openapi.NewContinuation
-	if err := s.decode(w, r, &body, false); err != nil {
+	id, err := o.bodies.about(w, r, id, &body, false)
+	if err != nil {
 		return sandbox.Continuation{}, err
 	}
 	if !body.Reason.Valid() {
 		return sandbox.Continuation{}, badRequest("reason must be stopped, idle or exited, got %.64q", string(body.Reason))
 	}
-	c, err := s.adapter.Capture(r.Context(), id, sandbox.ContinuationReason(body.Reason), keyID(r.Context()))
+	c, err := o.adapter.Capture(r.Context(), id, sandbox.ContinuationReason(body.Reason), keyID(r.Context()))
 	if errors.Is(err, sandbox.ErrConflict) {
 		return c, refusal.NotCapturable.With(id, body.Reason)
 	}
@@ -46,14 +43,14 @@ func (s *Server) capture(w http.ResponseWriter, r *http.Request, id string) (san
 }
 
 // CreateFollowUp serves POST /sandboxes/followups.
-func (s *Server) CreateFollowUp(w http.ResponseWriter, r *http.Request, p openapi.CreateFollowUpParams) {
+func (o *operations) CreateFollowUp(w http.ResponseWriter, r *http.Request, p openapi.CreateFollowUpParams) {
 	var body openapi.NewFollowUp
-	sb, err := s.followUp(w, r, &body, p.IdempotencyKey)
+	sb, err := o.followUp(w, r, &body, p.IdempotencyKey)
 	if err != nil {
-		s.fail(w, r, err, body.SnapshotID)
+		o.reply.fail(w, r, err, body.SnapshotID)
 		return
 	}
-	wire := s.wireSandbox(sb)
+	wire := o.show.sandbox(sb)
 	answer := openapi.FollowUpSandbox{
 		TemplateID:         wire.TemplateID,
 		SandboxID:          wire.SandboxID,
@@ -70,20 +67,20 @@ func (s *Server) CreateFollowUp(w http.ResponseWriter, r *http.Request, p openap
 	writeJSON(w, http.StatusCreated, answer)
 }
 
-func (s *Server) followUp(w http.ResponseWriter, r *http.Request, body *openapi.NewFollowUp, key *string) (sandbox.Sandbox, error) {
-	if err := s.decode(w, r, body, false); err != nil {
+func (o *operations) followUp(w http.ResponseWriter, r *http.Request, body *openapi.NewFollowUp, key *string) (sandbox.Sandbox, error) {
+	if err := o.bodies.decode(w, r, body, false); err != nil {
 		return sandbox.Sandbox{}, err
 	}
 	id, err := parseName(body.SnapshotID)
 	if err != nil {
 		return sandbox.Sandbox{}, badRequest("snapshotID is missing, or is not the id of a continuation")
 	}
-	req, err := s.createRequest(r, &body.CreateRequest, defaultTimeoutV2, true)
+	req, err := o.rules.createRequest(keyID(r.Context()), &body.CreateRequest, defaultTimeoutV2, true)
 	if err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	return idempotency.Once(r.Context(), s.answers, keyID(r.Context()), key, "follow up on "+id, req, func() (sandbox.Sandbox, error) {
-		return s.adapter.FollowUp(r.Context(), id, req)
+	return idempotency.Once(r.Context(), o.answers, keyID(r.Context()), key, "follow up on "+id, req, func() (sandbox.Sandbox, error) {
+		return o.adapter.FollowUp(r.Context(), id, req)
 	})
 }
 

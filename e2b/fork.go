@@ -10,33 +10,30 @@ import (
 
 // ForkSandbox serves POST /sandboxes/{sandboxID}/fork. An error of one child
 // is reported in its result; an error of all of them, in the status.
-func (s *Server) ForkSandbox(w http.ResponseWriter, r *http.Request, id string, p openapi.ForkSandboxParams) {
-	results, err := s.fork(w, r, id, p.IdempotencyKey)
+func (o *operations) ForkSandbox(w http.ResponseWriter, r *http.Request, id string, p openapi.ForkSandboxParams) {
+	results, err := o.fork(w, r, id, p.IdempotencyKey)
 	if err != nil {
-		s.fail(w, r, err, id)
+		o.reply.fail(w, r, err, id)
 		return
 	}
 	wire := make([]openapi.SandboxForkResult, len(results))
 	for i, result := range results {
 		if result.Err != nil {
 			e := classify(result.Err, id).Wire()
-			s.cfg.Log.Warn("forked sandbox did not start", "sandbox_id", id, "code", e.Code, "error", result.Err)
+			o.log.Warn("forked sandbox did not start", "sandbox_id", id, "code", e.Code, "error", result.Err)
 			wire[i].Error = &e
 			continue
 		}
-		sb := s.wireSandbox(result.Sandbox)
+		sb := o.show.sandbox(result.Sandbox)
 		wire[i].Sandbox = &sb
 	}
 	writeJSON(w, http.StatusCreated, wire)
 }
 
-func (s *Server) fork(w http.ResponseWriter, r *http.Request, id string, key *string) ([]sandbox.ForkResult, error) {
-	id, err := parseID(id)
-	if err != nil {
-		return nil, err
-	}
+func (o *operations) fork(w http.ResponseWriter, r *http.Request, id string, key *string) ([]sandbox.ForkResult, error) {
 	var body openapi.SandboxFork
-	if err := s.decode(w, r, &body, true); err != nil {
+	id, err := o.bodies.about(w, r, id, &body, true)
+	if err != nil {
 		return nil, err
 	}
 	req := sandbox.ForkRequest{Count: 1, KeyID: keyID(r.Context())}
@@ -46,10 +43,10 @@ func (s *Server) fork(w http.ResponseWriter, r *http.Request, id string, key *st
 	if req.Count < 1 || req.Count > sandbox.MaxForks {
 		return nil, badRequest("count must be from 1 to %d, got %d", sandbox.MaxForks, req.Count)
 	}
-	if req.Timeout, err = s.timeout(body.Timeout, defaultTimeoutV1); err != nil {
+	if req.Timeout, err = o.rules.timeout(body.Timeout, defaultTimeoutV1); err != nil {
 		return nil, err
 	}
-	return idempotency.Once(r.Context(), s.answers, keyID(r.Context()), key, "fork "+id, req, func() ([]sandbox.ForkResult, error) {
-		return s.adapter.Fork(r.Context(), id, req)
+	return idempotency.Once(r.Context(), o.answers, keyID(r.Context()), key, "fork "+id, req, func() ([]sandbox.ForkResult, error) {
+		return o.adapter.Fork(r.Context(), id, req)
 	})
 }

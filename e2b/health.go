@@ -14,9 +14,9 @@ type health struct {
 // GetHealth answers while the process serves: a daemon that lacks a resource still
 // serves, and a restart would not help its sandboxes. Clients read the status only.
 // It needs no key, so the body names the missing resources and nothing else.
-func (s *Server) GetHealth(w http.ResponseWriter, r *http.Request) {
+func (o *operations) GetHealth(w http.ResponseWriter, r *http.Request) {
 	var lacking []string
-	if l, ok := s.adapter.(interface{ Lacking() []string }); ok {
+	if l, ok := o.adapter.(interface{ Lacking() []string }); ok {
 		lacking = l.Lacking()
 	}
 	writeHealth(w, r, lacking)

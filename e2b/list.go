@@ -18,37 +18,37 @@ const (
 )
 
 // ListRunningSandboxes serves the first generation of list: all that run.
-func (s *Server) ListRunningSandboxes(w http.ResponseWriter, r *http.Request, p openapi.ListRunningSandboxesParams) {
+func (o *operations) ListRunningSandboxes(w http.ResponseWriter, r *http.Request, p openapi.ListRunningSandboxesParams) {
 	metadata, err := parseMetadata(p.Metadata)
 	var sandboxes []sandbox.Sandbox
 	if err == nil {
-		sandboxes, err = s.adapter.List(r.Context(), sandbox.ListFilter{
+		sandboxes, err = o.adapter.List(r.Context(), sandbox.ListFilter{
 			States: []sandbox.State{sandbox.StateRunning}, Metadata: metadata,
 		})
 	}
-	s.answer(w, r, wireListed(sandboxes), err, "")
+	o.reply.answer(w, r, wireListed(sandboxes), err, "")
 }
 
 // ListSandboxes serves GET /v2/sandboxes.
-func (s *Server) ListSandboxes(w http.ResponseWriter, r *http.Request, p openapi.ListSandboxesParams) {
+func (o *operations) ListSandboxes(w http.ResponseWriter, r *http.Request, p openapi.ListSandboxesParams) {
 	f, err := listFilter(p)
 	if err != nil {
-		s.fail(w, r, err, "")
+		o.reply.fail(w, r, err, "")
 		return
 	}
 	limit := f.Limit
 	// One more shows whether there is a next page.
 	f.Limit++
-	sandboxes, err := s.adapter.List(r.Context(), f)
+	sandboxes, err := o.adapter.List(r.Context(), f)
 	if err != nil {
-		s.fail(w, r, err, "")
+		o.reply.fail(w, r, err, "")
 		return
 	}
 	// The count is of all pages, if the filter selects running ones.
 	if len(f.States) == 0 || slices.Contains(f.States, sandbox.StateRunning) {
-		total, err := s.adapter.CountRunning(r.Context(), f)
+		total, err := o.adapter.CountRunning(r.Context(), f)
 		if err != nil {
-			s.fail(w, r, err, "")
+			o.reply.fail(w, r, err, "")
 			return
 		}
 		w.Header().Set(headerTotalRunning, strconv.Itoa(total))

@@ -19,39 +19,55 @@ type MetricsReader interface {
 	NewestMetric(ctx context.Context, id string) (sandbox.Metric, bool, error)
 }
 
+// noMetrics is the MetricsReader of an adapter that does not measure.
+type noMetrics struct{}
+
+func (noMetrics) Metrics(context.Context, string, time.Time, time.Time) ([]sandbox.Metric, error) {
+	return nil, nil
+}
+
+func (noMetrics) NewestMetric(context.Context, string) (sandbox.Metric, bool, error) {
+	return sandbox.Metric{}, false, nil
+}
+
+// metricsOf is the reader of an adapter.
+func metricsOf(adapter RuntimeAdapter) MetricsReader {
+	if m, ok := adapter.(MetricsReader); ok {
+		return m
+	}
+	return noMetrics{}
+}
+
 // GetSandboxMetrics serves GET /sandboxes/{sandboxID}/metrics.
-func (s *Server) GetSandboxMetrics(w http.ResponseWriter, r *http.Request, id string, p openapi.GetSandboxMetricsParams) {
-	metrics, err := s.sandboxMetrics(r, id, p)
+func (o *operations) GetSandboxMetrics(w http.ResponseWriter, r *http.Request, id string, p openapi.GetSandboxMetricsParams) {
+	start, end, err := interval(p)
+	var sb sandbox.Sandbox
+	if err == nil {
+		sb, err = o.get(r, id)
+	}
+	var metrics []sandbox.Metric
+	if err == nil {
+		metrics, err = o.metrics.Metrics(r.Context(), sb.ID, start, end)
+	}
 	wire := make([]openapi.SandboxMetric, 0, len(metrics))
 	for _, m := range metrics {
 		wire = append(wire, wireMetric(m))
 	}
-	s.answer(w, r, wire, err, id)
+	o.reply.answer(w, r, wire, err, id)
 }
 
-func (s *Server) sandboxMetrics(r *http.Request, id string, p openapi.GetSandboxMetricsParams) ([]sandbox.Metric, error) {
-	start, startErr := unixTime("start", p.Start)
-	end, endErr := unixTime("end", p.End)
-	switch {
-	case startErr != nil:
-		return nil, startErr
-	case endErr != nil:
-		return nil, endErr
-	case !start.IsZero() && !end.IsZero() && end.Before(start):
-		return nil, badRequest("end is before start")
+// interval is the time that a request is about; a zero bound is none.
+func interval(p openapi.GetSandboxMetricsParams) (start, end time.Time, err error) {
+	if start, err = unixTime("start", p.Start); err != nil {
+		return start, end, err
 	}
-	sb, err := s.get(r, id)
-	if err != nil {
-		return nil, err
+	if end, err = unixTime("end", p.End); err != nil {
+		return start, end, err
 	}
-	return s.metrics(r.Context(), sb.ID, start, end)
-}
-
-func (s *Server) metrics(ctx context.Context, id string, start, end time.Time) ([]sandbox.Metric, error) {
-	if m, ok := s.adapter.(MetricsReader); ok {
-		return m.Metrics(ctx, id, start, end)
+	if !start.IsZero() && !end.IsZero() && end.Before(start) {
+		err = badRequest("end is before start")
 	}
-	return nil, nil
+	return start, end, err
 }
 
 // unixTime reads seconds; the bound is the year 9999, the last that JSON times have.
@@ -66,26 +82,22 @@ func unixTime(name string, seconds *int64) (time.Time, error) {
 }
 
 // GetSandboxesMetrics serves GET /sandboxes/metrics: the newest of each.
-func (s *Server) GetSandboxesMetrics(w http.ResponseWriter, r *http.Request, p openapi.GetSandboxesMetricsParams) {
-	newest, err := s.newestMetrics(r, p.SandboxIds)
-	s.answer(w, r, openapi.SandboxesWithMetrics{Sandboxes: newest}, err, "")
+func (o *operations) GetSandboxesMetrics(w http.ResponseWriter, r *http.Request, p openapi.GetSandboxesMetricsParams) {
+	newest, err := newestMetrics(r.Context(), o.metrics, p.SandboxIds)
+	o.reply.answer(w, r, openapi.SandboxesWithMetrics{Sandboxes: newest}, err, "")
 }
 
-func (s *Server) newestMetrics(r *http.Request, ids []string) (map[string]openapi.SandboxMetric, error) {
+func newestMetrics(ctx context.Context, reader MetricsReader, ids []string) (map[string]openapi.SandboxMetric, error) {
 	if len(ids) == 0 || len(ids) > maxLimit {
 		return nil, badRequest("sandbox_ids must name from 1 to %d sandboxes", maxLimit)
 	}
 	newest := make(map[string]openapi.SandboxMetric, len(ids))
-	reader, ok := s.adapter.(MetricsReader)
 	for _, id := range ids {
 		id, err := parseID(id)
 		if err != nil {
 			return nil, err
 		}
-		if !ok {
-			continue
-		}
-		metric, there, err := reader.NewestMetric(r.Context(), id)
+		metric, there, err := reader.NewestMetric(ctx, id)
 		if err != nil && classify(err, id).Status != http.StatusNotFound {
 			return nil, err
 		}
@@ -97,13 +109,13 @@ func (s *Server) newestMetrics(r *http.Request, ids []string) (map[string]openap
 }
 
 // GetSandboxLogs serves the first generation of logs. None are kept yet.
-func (s *Server) GetSandboxLogs(w http.ResponseWriter, r *http.Request, id string) {
-	_, err := s.get(r, id)
-	s.answer(w, r, openapi.SandboxLogs{Logs: []map[string]any{}, LogEntries: []map[string]any{}}, err, id)
+func (o *operations) GetSandboxLogs(w http.ResponseWriter, r *http.Request, id string) {
+	_, err := o.get(r, id)
+	o.reply.answer(w, r, openapi.SandboxLogs{Logs: []map[string]any{}, LogEntries: []map[string]any{}}, err, id)
 }
 
 // GetSandboxLogsV2 serves the second.
-func (s *Server) GetSandboxLogsV2(w http.ResponseWriter, r *http.Request, id string) {
-	_, err := s.get(r, id)
-	s.answer(w, r, openapi.SandboxLogsV2{Logs: []map[string]any{}}, err, id)
+func (o *operations) GetSandboxLogsV2(w http.ResponseWriter, r *http.Request, id string) {
+	_, err := o.get(r, id)
+	o.reply.answer(w, r, openapi.SandboxLogsV2{Logs: []map[string]any{}}, err, id)
 }

@@ -175,7 +175,7 @@ func TestURLsOfSandboxesThatWereShownNeedNoSearch(t *testing.T) {
 			return sb.ID
 		}
 		early := secured()
-		k.s = NewServer(Config{}, k.rt, k.s.keys)
+		k.s = NewServer(Config{}, k.rt, k.s.callers.keys)
 		defer k.s.Close()
 		file := func(token string) *httptest.ResponseRecorder {
 			return k.ask("192.0.2.1", "GET", signedFile(signature.Request{Path: "a"}, token))
@@ -222,7 +222,7 @@ func TestWhatIsTooLongForAKeyIsNotLookedUp(t *testing.T) {
 		keys.verified.Store(0)
 		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/v2/sandboxes", nil)
 		r.Header.Set("X-API-Key", strings.Repeat("a", length))
-		if s.ServeHTTP(w, r); w.Code != http.StatusUnauthorized || s.hasKey(r) {
+		if s.ServeHTTP(w, r); w.Code != http.StatusUnauthorized || s.callers.hasKey(r) {
 			t.Errorf("%d characters: %d %s", length, w.Code, w.Body)
 		}
 		if n := keys.verified.Load(); n != want {

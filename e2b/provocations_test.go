@@ -57,7 +57,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 		return q
 	},
 	"too much without a key": func(n *node, _ string) refused {
-		n.server.peers.rate = quota.NewRate(1, 1, 1)
+		n.server.callers.peers.rate = quota.NewRate(1, 1, 1)
 		return toSandbox(n.sleeper(), 80)
 	},
 	"CONNECT": func(n *node, _ string) refused {
@@ -139,7 +139,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"elsewhere":      createFails(&sandbox.ElsewhereError{What: "node", Theirs: "n1", Ours: "n2"}),
 	"record changed": createFails(&sandbox.RecordError{Err: errors.New("its cause is secret")}),
 	"response not kept": func(n *node, v string) refused {
-		n.server.answers.Own, n.server.answers.Shared = quota.NewBudget(2<<10, 2<<10), quota.NewBudget(0, 0)
+		n.server.control.operations.answers.Own, n.server.control.operations.answers.Shared = quota.NewBudget(2<<10, 2<<10), quota.NewBudget(0, 0)
 		body := `{"templateID":"base","metadata":{"a":"` + strings.Repeat("x", 4<<10) + `"}}`
 		n.do("POST", v+"/sandboxes", body, "Idempotency-Key", "k")
 		return post(v+"/sandboxes", body, "Idempotency-Key", "k")
@@ -160,15 +160,15 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"sandbox not available":  createFails(&sandbox.RetryError{Detail: "it is being recovered"}),
 	"unavailable":            createFails(sandbox.ErrUnavailable),
 	"too much without a key, at the API": func(n *node, v string) refused {
-		n.server.peers.rate = quota.NewRate(1, 0, 1)
+		n.server.callers.peers.rate = quota.NewRate(1, 0, 1)
 		return refused{method: "GET", path: v + "/sandboxes", header: []string{"X-API-Key", "wrong"}, stranger: true}
 	},
 	"too many large bodies": func(n *node, v string) refused {
-		n.server.bodies = quota.NewBudget(0, 0)
+		n.server.control.operations.bodies.budget = quota.NewBudget(0, 0)
 		return post(v+"/sandboxes", strings.Repeat(" ", freeBody)+`{"templateID":"base"}`)
 	},
 	"too many responses kept": func(n *node, v string) refused {
-		n.server.answers.Own, n.server.answers.Shared = quota.NewBudget(0, 0), quota.NewBudget(0, 0)
+		n.server.control.operations.answers.Own, n.server.control.operations.answers.Shared = quota.NewBudget(0, 0), quota.NewBudget(0, 0)
 		return post(v+"/sandboxes", `{"templateID":"base"}`, "Idempotency-Key", "k")
 	},
 	"starting": func(_ *node, v string) refused { return refused{method: "GET", path: v + "/sandboxes", starting: true} },

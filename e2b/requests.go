@@ -58,7 +58,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (release func(), 
 		return nil, false
 	}
 	cost += heldBody(r)
-	peer := quota.Network(s.peers.of(r)).String()
+	peer := quota.Network(s.callers.peers.of(r)).String()
 	budget := s.requests.strangers
 	if s.conns.Trust(r.Context()) == conns.Keyed {
 		budget = s.requests.known
@@ -77,7 +77,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (release func(), 
 // shows reports whether a request has a valid key, or a token of the sandbox that
 // it is for.
 func (s *Server) shows(r *http.Request) bool {
-	if s.hasKey(r) {
+	if s.callers.hasKey(r) {
 		return true
 	}
 	target, ok, err := dataplane.Classify(r.Host, r.Header, s.cfg.Domain)

@@ -133,11 +133,11 @@ func TestRequestsOfAKeyAreCountedApart(t *testing.T) {
 func TestLargeBodiesInFlightAreBoundedByKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeyless(t)
-		_, other, err := k.s.keys.Create(t.Context(), "other")
+		_, other, err := k.s.callers.keys.Create(t.Context(), "other")
 		if err != nil {
 			t.Fatal(err)
 		}
-		k.s.bodies = quota.NewBudget(3*maxBody, 2*maxBody)
+		k.s.control.operations.bodies.budget = quota.NewBudget(3*maxBody, 2*maxBody)
 		post := func(key string, body io.Reader, length int64) *httptest.ResponseRecorder {
 			w, r := httptest.NewRecorder(), httptest.NewRequest("POST", "/v2/sandboxes", body)
 			r.ContentLength = length
@@ -169,8 +169,8 @@ func TestLargeBodiesInFlightAreBoundedByKey(t *testing.T) {
 				t.Errorf("a body that breaks off: %d", code)
 			}
 		}
-		if k.s.bodies.Used() != 0 {
-			t.Errorf("%d bytes are still held", k.s.bodies.Used())
+		if k.s.control.operations.bodies.budget.Used() != 0 {
+			t.Errorf("%d bytes are still held", k.s.control.operations.bodies.budget.Used())
 		}
 	})
 }

@@ -1,7 +1,6 @@
 package e2b
 
 import (
-	"errors"
 	"net/http"
 	"time"
 
@@ -23,77 +22,63 @@ func parseID(id string) (string, error) {
 }
 
 // GetSandbox serves GET /sandboxes/{sandboxID}.
-func (s *Server) GetSandbox(w http.ResponseWriter, r *http.Request, id string) {
-	sb, err := s.get(r, id)
-	s.answer(w, r, s.wireDetail(sb), err, id)
+func (o *operations) GetSandbox(w http.ResponseWriter, r *http.Request, id string) {
+	sb, err := o.get(r, id)
+	o.reply.answer(w, r, o.show.detail(sb), err, id)
 }
 
-func (s *Server) get(r *http.Request, id string) (sandbox.Sandbox, error) {
+func (o *operations) get(r *http.Request, id string) (sandbox.Sandbox, error) {
 	id, err := parseID(id)
 	if err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	return s.adapter.Get(r.Context(), id)
+	return o.adapter.Get(r.Context(), id)
 }
 
 // KillSandbox serves DELETE /sandboxes/{sandboxID}.
-func (s *Server) KillSandbox(w http.ResponseWriter, r *http.Request, id string) {
+func (o *operations) KillSandbox(w http.ResponseWriter, r *http.Request, id string) {
 	sandboxID, err := parseID(id)
 	if err == nil {
-		err = s.adapter.Kill(r.Context(), sandboxID)
+		err = o.life.kill(r.Context(), sandboxID)
 	}
-	if err == nil || errors.Is(err, sandbox.ErrNotFound) {
-		s.proxy.Drop(sandboxID)
-	}
-	s.done(w, r, err, id)
+	o.reply.done(w, r, err, id)
 }
 
 // SetSandboxTimeout serves POST /sandboxes/{sandboxID}/timeout.
-func (s *Server) SetSandboxTimeout(w http.ResponseWriter, r *http.Request, id string) {
-	s.done(w, r, s.setTimeout(w, r, id), id)
-}
-
-func (s *Server) setTimeout(w http.ResponseWriter, r *http.Request, id string) error {
-	id, err := parseID(id)
-	if err != nil {
-		return err
-	}
+func (o *operations) SetSandboxTimeout(w http.ResponseWriter, r *http.Request, id string) {
 	var body openapi.SandboxTimeout
-	if err := s.decode(w, r, &body, false); err != nil {
-		return err
-	}
-	if body.Timeout == nil {
-		return badRequest("timeout is missing")
-	}
+	sandboxID, err := o.bodies.about(w, r, id, &body, false)
 	var timeout time.Duration
-	if *body.Timeout != 0 {
-		if timeout, err = s.timeout(body.Timeout, 0); err != nil {
-			return err
-		}
+	if err == nil {
+		timeout, err = o.rules.newTimeout(&body)
 	}
-	return s.adapter.SetTimeout(r.Context(), id, timeout)
+	if err == nil {
+		err = o.adapter.SetTimeout(r.Context(), sandboxID, timeout)
+	}
+	o.reply.done(w, r, err, id)
 }
 
 // RefreshSandbox serves POST /sandboxes/{sandboxID}/refreshes.
-func (s *Server) RefreshSandbox(w http.ResponseWriter, r *http.Request, id string) {
-	s.done(w, r, s.refresh(w, r, id), id)
+func (o *operations) RefreshSandbox(w http.ResponseWriter, r *http.Request, id string) {
+	var body openapi.SandboxRefresh
+	sandboxID, err := o.bodies.about(w, r, id, &body, true)
+	var duration time.Duration
+	if err == nil {
+		duration, err = refreshDuration(&body)
+	}
+	if err == nil {
+		err = o.adapter.Extend(r.Context(), sandboxID, duration)
+	}
+	o.reply.done(w, r, err, id)
 }
 
-func (s *Server) refresh(w http.ResponseWriter, r *http.Request, id string) error {
-	id, err := parseID(id)
-	if err != nil {
-		return err
-	}
-	var body openapi.SandboxRefresh
-	if err := s.decode(w, r, &body, true); err != nil {
-		return err
-	}
+func refreshDuration(body *openapi.SandboxRefresh) (time.Duration, error) {
 	duration := defaultTimeoutV1
 	if body.Duration != nil {
 		duration = time.Duration(*body.Duration) * time.Second
 	}
 	if duration < 0 || duration > maxRefresh {
-		return badRequest("duration must be from 0 to %d seconds", int64(maxRefresh.Seconds()))
+		return 0, badRequest("duration must be from 0 to %d seconds", int64(maxRefresh.Seconds()))
 	}
-	return s.adapter.Extend(r.Context(), id, duration)
+	return duration, nil
 }

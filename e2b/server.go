@@ -9,13 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/conns"
-	"github.com/rundlet/rundlet/e2b/internal/idempotency"
-	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/envd"
 )
@@ -53,16 +50,15 @@ type Config struct {
 // concurrent use.
 type Server struct {
 	cfg      Config
-	adapter  RuntimeAdapter
-	keys     KeyStore
-	proxy    *dataplane.Proxy
-	control  *http.ServeMux
-	answers  *idempotency.Answers
 	conns    *conns.Table
-	peers    peers
+	callers  *callers
 	requests requests
-	bodies   *quota.Budget // bytes of JSON that is being read
+	reply    replier
 	startup  startup
+
+	// The two planes are made by Open.
+	proxy   *dataplane.Proxy
+	control *control
 }
 
 // DefaultMaxConnections bounds the cost of idle connections: some 20 KiB each.
@@ -89,15 +85,18 @@ func NewStarting(cfg Config) *Server {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Server{
-		cfg: cfg, conns: conns.New(cmp.Or(cfg.MaxConnections, DefaultMaxConnections)),
-		answers: idempotency.New(), peers: newPeers(cfg.TrustedProxies), requests: newRequests(), bodies: quota.NewBudget(allBodies, bodiesOfOne),
-		startup: startup{ready: make(chan struct{})},
+		cfg:      cfg,
+		conns:    conns.New(cmp.Or(cfg.MaxConnections, DefaultMaxConnections)),
+		callers:  &callers{peers: newPeers(cfg.TrustedProxies)},
+		requests: newRequests(),
+		reply:    replier{cfg.Log},
+		startup:  startup{ready: make(chan struct{})},
 	}
 }
 
 // Open begins to serve sandboxes. It is called once.
 func (s *Server) Open(adapter RuntimeAdapter, keys KeyStore) {
-	s.adapter, s.keys, s.proxy = adapter, keys, dataplane.New(adapter, s.cfg.Log)
+	s.callers.keys, s.proxy = keys, dataplane.New(adapter, s.cfg.Log)
 	s.proxy.Bound(cmp.Or(s.cfg.MaxStreams, DefaultMaxConnections))
 	s.proxy.OnAccess(func(ctx context.Context, token bool) {
 		if token {
@@ -106,12 +105,12 @@ func (s *Server) Open(adapter RuntimeAdapter, keys KeyStore) {
 			s.conns.Raise(ctx, conns.Visitor)
 		}
 	})
-	s.proxy.OnWork(s.charge)
+	s.proxy.OnWork(s.callers.charge)
 	s.proxy.OnBreak(func(r *http.Request) { s.conns.Reset(r.Context()) })
 	if err := s.proxy.FillSigners(context.Background()); err != nil {
 		s.cfg.Log.Warn("could not preload signed URL keys; the first lookups are slower", "error", err)
 	}
-	s.control = s.routes()
+	s.control = newControl(newOperations(s.cfg, adapter, s.proxy), s.cfg.Metrics)
 	close(s.startup.ready)
 }
 
@@ -138,7 +137,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case err != nil:
-		s.fail(w, r, refusal.BadRouting.With(err), "")
+		s.reply.fail(w, r, refusal.BadRouting.With(err), "")
 	case ok:
 		s.proxy.Serve(w, r, target)
 	case r.URL.Path == envd.FilesPath:
@@ -154,12 +153,31 @@ func (s *Server) serveSignedFile(w http.ResponseWriter, r *http.Request) {
 	var limit *dataplane.LimitError
 	switch {
 	case errors.As(err, &limit):
-		s.fail(w, r, tooMuch(limit.After), "")
+		s.reply.fail(w, r, tooMuch(limit.After), "")
 	case err != nil:
-		s.fail(w, r, err, "")
+		s.reply.fail(w, r, err, "")
 	default:
 		s.proxy.Serve(w, r, target)
 	}
+}
+
+// serveControl authenticates a request of the control plane, and serves it.
+func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		// Also for a handler that never reads it: net/http does, before it
+		// answers.
+		setReadDeadline(w, time.Now().Add(bodyTime))
+	}
+	if !isPublic(r) {
+		key, err := s.callers.authenticate(r)
+		if err != nil {
+			s.reply.fail(w, r, err, "")
+			return
+		}
+		s.conns.Raise(r.Context(), conns.Keyed)
+		r = r.WithContext(context.WithValue(r.Context(), keyIDKey{}, key.ID))
+	}
+	s.control.ServeHTTP(w, r)
 }
 
 const (
@@ -218,21 +236,4 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	<-failed
 	return err
-}
-
-const metricsPath = "/metrics"
-
-// isPublic reports whether a request needs no key.
-func isPublic(r *http.Request) bool {
-	return r.URL.Path == "/health" && (r.Method == http.MethodGet || r.Method == http.MethodHead)
-}
-
-// apiKey is the key that a request carries.
-func apiKey(r *http.Request) string {
-	if r.URL.Path == metricsPath {
-		if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
-			return strings.TrimSpace(token)
-		}
-	}
-	return strings.TrimSpace(r.Header.Get("X-API-Key"))
 }

@@ -93,7 +93,7 @@ func TestBodyTimeIsForTheBody(t *testing.T) {
 		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			setReadDeadline(w, time.Now().Add(bodyTime))
 			var v struct{}
-			if err := NewStarting(Config{}).decode(w, r, &v, false); err != nil {
+			if err := (bodies{}).decode(w, r, &v, false); err != nil {
 				t.Error(err)
 			}
 			select {

@@ -1,8 +1,6 @@
 package e2b
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"regexp"
 	"strings"
@@ -44,22 +42,19 @@ func parseName(name string) (string, error) {
 }
 
 // CreateSnapshot serves POST /sandboxes/{sandboxID}/snapshots.
-func (s *Server) CreateSnapshot(w http.ResponseWriter, r *http.Request, id string, p openapi.CreateSnapshotParams) {
-	snapshot, err := s.snapshot(w, r, id, p.IdempotencyKey)
+func (o *operations) CreateSnapshot(w http.ResponseWriter, r *http.Request, id string, p openapi.CreateSnapshotParams) {
+	snapshot, err := o.snapshot(w, r, id, p.IdempotencyKey)
 	if err != nil {
-		s.fail(w, r, err, id)
+		o.reply.fail(w, r, err, id)
 		return
 	}
 	writeJSON(w, http.StatusCreated, wireSnapshot(snapshot))
 }
 
-func (s *Server) snapshot(w http.ResponseWriter, r *http.Request, id string, key *string) (sandbox.Snapshot, error) {
-	id, err := parseID(id)
-	if err != nil {
-		return sandbox.Snapshot{}, err
-	}
+func (o *operations) snapshot(w http.ResponseWriter, r *http.Request, id string, key *string) (sandbox.Snapshot, error) {
 	var body openapi.NewSnapshot
-	if err := s.decode(w, r, &body, true); err != nil {
+	id, err := o.bodies.about(w, r, id, &body, true)
+	if err != nil {
 		return sandbox.Snapshot{}, err
 	}
 	if isFalse(body.Memory) {
@@ -70,41 +65,28 @@ func (s *Server) snapshot(w http.ResponseWriter, r *http.Request, id string, key
 		if name, err = parseName(body.Name); err != nil {
 			return sandbox.Snapshot{}, err
 		}
-		if err := s.notATemplate(r.Context(), name); err != nil {
+		if err := o.catalogue.notATemplate(r.Context(), name); err != nil {
 			return sandbox.Snapshot{}, err
 		}
 	}
-	return idempotency.Once(r.Context(), s.answers, keyID(r.Context()), key, "snapshot "+id, name, func() (sandbox.Snapshot, error) {
-		return s.adapter.Snapshot(r.Context(), id, name, keyID(r.Context()))
+	return idempotency.Once(r.Context(), o.answers, keyID(r.Context()), key, "snapshot "+id, name, func() (sandbox.Snapshot, error) {
+		return o.adapter.Snapshot(r.Context(), id, name, keyID(r.Context()))
 	})
 }
 
-// notATemplate refuses the name of a template for a snapshot: a create would
-// take the template.
-func (s *Server) notATemplate(ctx context.Context, name string) error {
-	_, err := s.adapter.Template(ctx, template(name))
-	switch {
-	case err == nil:
-		return badRequest("%q is the name of a template", template(name))
-	case errors.Is(err, sandbox.ErrTemplateNotFound):
-		return nil
-	}
-	return err
-}
-
 // ListSnapshots serves GET /snapshots.
-func (s *Server) ListSnapshots(w http.ResponseWriter, r *http.Request, p openapi.ListSnapshotsParams) {
+func (o *operations) ListSnapshots(w http.ResponseWriter, r *http.Request, p openapi.ListSnapshotsParams) {
 	f, err := snapshotFilter(p)
 	if err != nil {
-		s.fail(w, r, err, "")
+		o.reply.fail(w, r, err, "")
 		return
 	}
 	limit := f.Limit
 	// One more shows whether there is a next page.
 	f.Limit++
-	snapshots, err := s.adapter.Snapshots(r.Context(), f)
+	snapshots, err := o.adapter.Snapshots(r.Context(), f)
 	if err != nil {
-		s.fail(w, r, err, "")
+		o.reply.fail(w, r, err, "")
 		return
 	}
 	if len(snapshots) > limit {
@@ -152,21 +134,6 @@ func wireSnapshot(s sandbox.Snapshot) openapi.Snapshot {
 
 // DeleteTemplate serves DELETE /templates/{templateID}, which is how snapshots
 // are deleted.
-func (s *Server) DeleteTemplate(w http.ResponseWriter, r *http.Request, name string) {
-	s.done(w, r, s.deleteSnapshot(r, name), name)
-}
-
-func (s *Server) deleteSnapshot(r *http.Request, name string) error {
-	bare, err := parseName(name)
-	if err != nil {
-		return err
-	}
-	err = s.adapter.DeleteSnapshot(r.Context(), bare)
-	if !errors.Is(err, sandbox.ErrSnapshotNotFound) {
-		return err
-	}
-	if _, templateErr := s.adapter.Template(r.Context(), bare); templateErr == nil {
-		return unsupported("deleting a template")
-	}
-	return err
+func (o *operations) DeleteTemplate(w http.ResponseWriter, r *http.Request, name string) {
+	o.reply.done(w, r, o.catalogue.deleteSnapshot(r.Context(), name), name)
 }

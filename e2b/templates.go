@@ -1,8 +1,6 @@
 package e2b
 
 import (
-	"cmp"
-	"context"
 	"net/http"
 	"slices"
 	"time"
@@ -13,26 +11,26 @@ import (
 )
 
 // ListAllTemplates serves the first generation of the template list.
-func (s *Server) ListAllTemplates(w http.ResponseWriter, r *http.Request) {
-	templates, err := s.templates(r.Context())
-	s.answer(w, r, s.wireTemplates(templates), err, "")
+func (o *operations) ListAllTemplates(w http.ResponseWriter, r *http.Request) {
+	templates, err := o.catalogue.templates(r.Context())
+	o.reply.answer(w, r, wireTemplates(templates), err, "")
 }
 
 // ListTemplates serves GET /v2/templates.
-func (s *Server) ListTemplates(w http.ResponseWriter, r *http.Request, p openapi.ListTemplatesParams) {
+func (o *operations) ListTemplates(w http.ResponseWriter, r *http.Request, p openapi.ListTemplatesParams) {
 	limit, err := parseLimit(p.Limit)
 	if err != nil {
-		s.fail(w, r, err, "")
+		o.reply.fail(w, r, err, "")
 		return
 	}
 	after, err := parseCursor(p.NextToken, false)
 	if err != nil {
-		s.fail(w, r, err, "")
+		o.reply.fail(w, r, err, "")
 		return
 	}
-	page, err := s.templates(r.Context())
+	page, err := o.catalogue.templates(r.Context())
 	if err != nil {
-		s.fail(w, r, err, "")
+		o.reply.fail(w, r, err, "")
 		return
 	}
 	if after != nil {
@@ -44,49 +42,30 @@ func (s *Server) ListTemplates(w http.ResponseWriter, r *http.Request, p openapi
 		last := page[limit-1]
 		w.Header().Set(headerNextToken, formatCursor(sandbox.Cursor{StartedAt: last.CreatedAt, ID: last.ID}, false))
 	}
-	writeJSON(w, http.StatusOK, s.wireTemplates(page))
-}
-
-// templates are all of them, newest first.
-func (s *Server) templates(ctx context.Context) ([]sandbox.Template, error) {
-	templates, err := s.adapter.Templates(ctx)
-	templates = slices.Clone(templates)
-	slices.SortFunc(templates, newestFirst)
-	return templates, err
-}
-
-func newestFirst(a, b sandbox.Template) int {
-	return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.ID, b.ID))
+	writeJSON(w, http.StatusOK, wireTemplates(page))
 }
 
 // GetTemplate serves GET /templates/{templateID}.
-func (s *Server) GetTemplate(w http.ResponseWriter, r *http.Request, name string) {
-	t, err := s.template(r.Context(), name)
-	s.answer(w, r, s.wireTemplateWithBuilds(t), err, name)
+func (o *operations) GetTemplate(w http.ResponseWriter, r *http.Request, name string) {
+	t, err := o.catalogue.template(r.Context(), name)
+	o.reply.answer(w, r, wireTemplateWithBuilds(t), err, name)
 }
 
 // GetTemplateAlias serves GET /templates/aliases/{alias}.
-func (s *Server) GetTemplateAlias(w http.ResponseWriter, r *http.Request, alias string) {
-	t, err := s.template(r.Context(), alias)
-	s.answer(w, r, openapi.TemplateAlias{TemplateID: t.ID}, err, alias)
+func (o *operations) GetTemplateAlias(w http.ResponseWriter, r *http.Request, alias string) {
+	t, err := o.catalogue.template(r.Context(), alias)
+	o.reply.answer(w, r, openapi.TemplateAlias{TemplateID: t.ID}, err, alias)
 }
 
-func (s *Server) template(ctx context.Context, name string) (sandbox.Template, error) {
-	if len(name) > maxTemplateName {
-		return sandbox.Template{}, badRequest("template name is longer than %d bytes", maxTemplateName)
-	}
-	return s.adapter.Template(ctx, name)
-}
-
-func (s *Server) wireTemplates(templates []sandbox.Template) []openapi.Template {
+func wireTemplates(templates []sandbox.Template) []openapi.Template {
 	wire := make([]openapi.Template, 0, len(templates))
 	for _, t := range templates {
-		wire = append(wire, s.wireTemplate(t))
+		wire = append(wire, wireTemplate(t))
 	}
 	return wire
 }
 
-func (s *Server) wireTemplate(t sandbox.Template) openapi.Template {
+func wireTemplate(t sandbox.Template) openapi.Template {
 	// Lists must be lists: null breaks clients.
 	aliases := append([]string{}, t.Aliases...)
 	return openapi.Template{
@@ -117,8 +96,8 @@ func spawnedAt(t sandbox.Template) *time.Time {
 	return &at
 }
 
-func (s *Server) wireTemplateWithBuilds(t sandbox.Template) openapi.TemplateWithBuilds {
-	w := s.wireTemplate(t)
+func wireTemplateWithBuilds(t sandbox.Template) openapi.TemplateWithBuilds {
+	w := wireTemplate(t)
 	return openapi.TemplateWithBuilds{
 		TemplateID:  w.TemplateID,
 		BuildID:     w.BuildID,

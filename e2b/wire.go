@@ -2,6 +2,7 @@ package e2b
 
 import (
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -9,10 +10,27 @@ import (
 // clients put it behind the sandbox id.
 const clientID = "rundlet"
 
-// wireSandbox is a sandbox as it is shown to clients that may use it: with its token,
-// by which they may sign URLs from now on.
-func (s *Server) wireSandbox(sb sandbox.Sandbox) openapi.Sandbox {
-	s.proxy.Signer(sb.ID, sb.EnvdAccessToken)
+// presenter shows sandboxes to clients that may use them: with their tokens, by which
+// they may sign URLs from then on, so the proxy is notified.
+type presenter struct {
+	domain string // Config.Domain
+	proxy  *dataplane.Proxy
+}
+
+// sandbox is the answer to what creates or resumes one.
+func (p presenter) sandbox(sb sandbox.Sandbox) openapi.Sandbox {
+	p.proxy.Signer(sb.ID, sb.EnvdAccessToken)
+	return wireSandbox(sb, p.domain)
+}
+
+// detail is all that there is to know of one.
+func (p presenter) detail(sb sandbox.Sandbox) openapi.SandboxDetail {
+	p.proxy.Signer(sb.ID, sb.EnvdAccessToken)
+	return wireDetail(sb, p.domain)
+}
+
+// wireSandbox has the token of the sandbox.
+func wireSandbox(sb sandbox.Sandbox, domain string) openapi.Sandbox {
 	return openapi.Sandbox{
 		TemplateID:         sb.TemplateID,
 		SandboxID:          sb.ID,
@@ -21,13 +39,12 @@ func (s *Server) wireSandbox(sb sandbox.Sandbox) openapi.Sandbox {
 		Alias:              sb.Alias,
 		EnvdAccessToken:    sb.EnvdAccessToken,
 		TrafficAccessToken: sb.TrafficAccessToken,
-		Domain:             s.cfg.Domain,
+		Domain:             domain,
 	}
 }
 
 // wireDetail has the token, too.
-func (s *Server) wireDetail(sb sandbox.Sandbox) openapi.SandboxDetail {
-	s.proxy.Signer(sb.ID, sb.EnvdAccessToken)
+func wireDetail(sb sandbox.Sandbox, domain string) openapi.SandboxDetail {
 	return openapi.SandboxDetail{
 		TemplateID:          sb.TemplateID,
 		SandboxID:           sb.ID,
@@ -43,7 +60,7 @@ func (s *Server) wireDetail(sb sandbox.Sandbox) openapi.SandboxDetail {
 		Metadata:            sb.Metadata,
 		EnvdAccessToken:     sb.EnvdAccessToken,
 		AllowInternetAccess: sb.AllowInternet,
-		Domain:              s.cfg.Domain,
+		Domain:              domain,
 		Lifecycle:           &openapi.SandboxLifecycle{OnTimeout: wireOnTimeout(sb.OnTimeout), AutoResume: sb.AutoResume},
 		FollowUp:            wireFollowUp(sb.FollowsUp),
 	}

@@ -1,5 +1,5 @@
 // Package idempotency remembers the answers to requests that carry an idempotency key, so that one
-// that is sent again is not carried out twice. It may import e2b/internal, and sandbox for
+// that is sent again is not executed twice. It may import e2b/internal, and sandbox for
 // errors; only packages of e2b import it.
 package idempotency
 
