@@ -10,6 +10,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/wire"
 )
 
 const (
@@ -30,7 +31,7 @@ type bodies struct {
 
 // about reads the id of a sandbox that a request is about, and its body as decode does.
 func (b bodies) about(w http.ResponseWriter, r *http.Request, id string, v any, optional bool) (string, error) {
-	id, err := parseID(id)
+	id, err := wire.ParseID(id)
 	if err != nil {
 		return "", err
 	}
@@ -57,7 +58,7 @@ func (b bodies) decode(w http.ResponseWriter, r *http.Request, v any, optional b
 	case errors.As(err, &tooLarge):
 		return fmt.Errorf("read body: %w", err)
 	case err != nil:
-		return badRequest("request body ended early or took longer than %s", bodyTime)
+		return refusal.Invalidf("request body ended early or took longer than %s", bodyTime)
 	}
 	// It was for the body; the wait for the end of the client has none.
 	setReadDeadline(w, time.Time{})
@@ -65,10 +66,10 @@ func (b bodies) decode(w http.ResponseWriter, r *http.Request, v any, optional b
 	case len(text) == 0 && optional:
 		return nil
 	case len(text) == 0:
-		return badRequest("request body is empty; it must be a JSON object")
+		return refusal.Invalidf("request body is empty; it must be a JSON object")
 	}
 	if err := json.Unmarshal(text, v); err != nil {
-		return badRequest("request body: %s", jsonProblem(err))
+		return refusal.Invalidf("request body: %s", jsonProblem(err))
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/wire"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -28,7 +30,7 @@ func newestFirst(a, b sandbox.Template) int {
 // template finds one by id or alias.
 func (c catalogue) template(ctx context.Context, name string) (sandbox.Template, error) {
 	if len(name) > maxTemplateName {
-		return sandbox.Template{}, badRequest("template name is longer than %d bytes", maxTemplateName)
+		return sandbox.Template{}, refusal.Invalidf("template name is longer than %d bytes", maxTemplateName)
 	}
 	return c.adapter.Template(ctx, name)
 }
@@ -36,10 +38,10 @@ func (c catalogue) template(ctx context.Context, name string) (sandbox.Template,
 // notATemplate refuses the name of a template for a snapshot: a create would
 // take the template.
 func (c catalogue) notATemplate(ctx context.Context, name string) error {
-	_, err := c.adapter.Template(ctx, template(name))
+	_, err := c.adapter.Template(ctx, wire.WithoutTag(name))
 	switch {
 	case err == nil:
-		return badRequest("%q is the name of a template", template(name))
+		return refusal.Invalidf("%q is the name of a template", wire.WithoutTag(name))
 	case errors.Is(err, sandbox.ErrTemplateNotFound):
 		return nil
 	}
@@ -48,7 +50,7 @@ func (c catalogue) notATemplate(ctx context.Context, name string) error {
 
 // deleteSnapshot removes a snapshot by id or name. Templates stay.
 func (c catalogue) deleteSnapshot(ctx context.Context, name string) error {
-	bare, err := parseName(name)
+	bare, err := wire.ParseName(name)
 	if err != nil {
 		return err
 	}
@@ -57,7 +59,7 @@ func (c catalogue) deleteSnapshot(ctx context.Context, name string) error {
 		return err
 	}
 	if _, templateErr := c.adapter.Template(ctx, bare); templateErr == nil {
-		return unsupported("deleting a template")
+		return refusal.Unsupported.With("deleting a template")
 	}
 	return err
 }

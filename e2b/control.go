@@ -9,6 +9,7 @@ import (
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/wire"
 )
 
 // notBuilt are operations of the protocol that this server does not have yet.
@@ -51,12 +52,12 @@ func newControl(o *operations, metrics http.Handler) *control {
 	openapi.HandlerWithOptions(o, openapi.StdHTTPServerOptions{
 		BaseRouter: c.mux,
 		ErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
-			c.operations.reply.fail(w, r, badRequest("%s", paramProblem(err)), "")
+			c.operations.reply.fail(w, r, refusal.Invalidf("%s", paramProblem(err)), "")
 		},
 	})
 	for pattern, feature := range notBuilt {
 		c.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			c.operations.reply.fail(w, r, unsupported(feature), "")
+			c.operations.reply.fail(w, r, refusal.Unsupported.With(feature), "")
 		})
 	}
 	if metrics != nil {
@@ -72,7 +73,7 @@ func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.operations.reply.fail(w, r, notFound(r), "")
 		return
 	}
-	if err := readQuery(r); err != nil {
+	if err := wire.ReadQuery(r); err != nil {
 		c.operations.reply.fail(w, r, err, "")
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/e2b/internal/idempotency"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/wire"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -45,7 +46,7 @@ func (o *operations) create(w http.ResponseWriter, r *http.Request, timeout time
 		o.reply.fail(w, r, err, "")
 		return
 	}
-	req.Template = bareName(body.TemplateID)
+	req.Template = wire.BareName(body.TemplateID)
 	sb, err := idempotency.Once(r.Context(), o.answers, keyID(r.Context()), idempotencyKey, "create", req, func() (sandbox.Sandbox, error) {
 		return o.adapter.Create(r.Context(), req)
 	})
@@ -59,9 +60,9 @@ func (o *operations) create(w http.ResponseWriter, r *http.Request, timeout time
 func checkTemplate(id string) error {
 	switch {
 	case id == "":
-		return badRequest("templateID is missing")
+		return refusal.Invalidf("templateID is missing")
 	case len(id) > maxTemplateName:
-		return badRequest("templateID is longer than %d bytes", maxTemplateName)
+		return refusal.Invalidf("templateID is longer than %d bytes", maxTemplateName)
 	}
 	return nil
 }
@@ -98,7 +99,7 @@ func (c rules) createRequest(keyID string, body *openapi.NewSandbox, timeout tim
 		}
 	}
 	if c.requireSecure && !secured && isFalse(body.Secure) {
-		return req, badRequest("this server creates only secured sandboxes: omit \"secure\", or send true")
+		return req, refusal.Invalidf("this server creates only secured sandboxes: omit \"secure\", or send true")
 	}
 	if isFalse(req.AllowPublicTraffic) && !req.Secure {
 		return req, refusal.PrivateNeedsSecure.With()
@@ -120,9 +121,9 @@ func (c rules) timeout(seconds *int32, def time.Duration) (time.Duration, error)
 	d := time.Duration(*seconds) * time.Second
 	switch {
 	case d <= 0:
-		return 0, badRequest("timeout must be positive, got %d", *seconds)
+		return 0, refusal.Invalidf("timeout must be positive, got %d", *seconds)
 	case d > c.maxTimeout:
-		return 0, badRequest("timeout cannot be greater than %d seconds, got %d", int64(c.maxTimeout.Seconds()), *seconds)
+		return 0, refusal.Invalidf("timeout cannot be greater than %d seconds, got %d", int64(c.maxTimeout.Seconds()), *seconds)
 	}
 	return d, nil
 }
@@ -131,7 +132,7 @@ func (c rules) timeout(seconds *int32, def time.Duration) (time.Duration, error)
 func (c rules) newTimeout(body *openapi.SandboxTimeout) (time.Duration, error) {
 	switch {
 	case body.Timeout == nil:
-		return 0, badRequest("timeout is missing")
+		return 0, refusal.Invalidf("timeout is missing")
 	case *body.Timeout == 0:
 		return 0, nil
 	}
@@ -145,13 +146,13 @@ func (c rules) newTimeout(body *openapi.SandboxTimeout) (time.Duration, error) {
 func refuse(b *openapi.NewSandbox) error {
 	switch {
 	case isFalse(b.AutoPauseMemory) && !isTrue(b.AutoPause):
-		return badRequest("autoPauseMemory false needs autoPause true")
+		return refusal.Invalidf("autoPauseMemory false needs autoPause true")
 	case isFalse(b.AutoPauseMemory) && b.AutoResume != nil && isTrue(b.AutoResume.Enabled):
-		return badRequest("autoPauseMemory false cannot be combined with autoResume: without memory only a connect resumes")
+		return refusal.Invalidf("autoPauseMemory false cannot be combined with autoResume: without memory only a connect resumes")
 	case len(b.Iam) > 0:
-		return unsupported("iam")
+		return refusal.Unsupported.With("iam")
 	case len(b.VolumeMounts) > 0:
-		return unsupported("volumeMounts")
+		return refusal.Unsupported.With("volumeMounts")
 	case b.Network != nil:
 		return refuseNetwork(b.Network)
 	}
@@ -163,19 +164,19 @@ var everything = []string{"0.0.0.0/0", "::/0"}
 
 func refuseNetwork(n *openapi.SandboxNetwork) error {
 	if len(n.AllowOut) > 0 {
-		return unsupported("network.allowOut")
+		return refusal.Unsupported.With("network.allowOut")
 	}
 	for _, rule := range n.DenyOut {
 		if !slices.Contains(everything, rule) {
-			return unsupported("network.denyOut other than 0.0.0.0/0")
+			return refusal.Unsupported.With("network.denyOut other than 0.0.0.0/0")
 		}
 	}
 	if len(n.DenyOut) > 0 && !slices.Contains(n.DenyOut, everything[0]) {
-		return unsupported("network.denyOut without 0.0.0.0/0")
+		return refusal.Unsupported.With("network.denyOut without 0.0.0.0/0")
 	}
 	for name, value := range n.AdditionalProperties {
 		if !isEmpty(value) {
-			return unsupported("network." + name)
+			return refusal.Unsupported.With("network." + name)
 		}
 	}
 	return nil

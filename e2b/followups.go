@@ -7,6 +7,7 @@ import (
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/e2b/internal/idempotency"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/wire"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -33,7 +34,7 @@ func (o *operations) capture(w http.ResponseWriter, r *http.Request, id string) 
 		return sandbox.Continuation{}, err
 	}
 	if !body.Reason.Valid() {
-		return sandbox.Continuation{}, badRequest("reason must be stopped, idle or exited, got %.64q", string(body.Reason))
+		return sandbox.Continuation{}, refusal.Invalidf("reason must be stopped, idle or exited, got %.64q", string(body.Reason))
 	}
 	c, err := o.adapter.Capture(r.Context(), id, sandbox.ContinuationReason(body.Reason), keyID(r.Context()))
 	if errors.Is(err, sandbox.ErrConflict) {
@@ -50,18 +51,18 @@ func (o *operations) CreateFollowUp(w http.ResponseWriter, r *http.Request, p op
 		o.reply.fail(w, r, err, body.SnapshotID)
 		return
 	}
-	wire := o.show.sandbox(sb)
+	shown := o.show.sandbox(sb)
 	answer := openapi.FollowUpSandbox{
-		TemplateID:         wire.TemplateID,
-		SandboxID:          wire.SandboxID,
-		ClientID:           wire.ClientID,
-		EnvdVersion:        wire.EnvdVersion,
-		Alias:              wire.Alias,
-		EnvdAccessToken:    wire.EnvdAccessToken,
-		TrafficAccessToken: wire.TrafficAccessToken,
-		Domain:             wire.Domain,
+		TemplateID:         shown.TemplateID,
+		SandboxID:          shown.SandboxID,
+		ClientID:           shown.ClientID,
+		EnvdVersion:        shown.EnvdVersion,
+		Alias:              shown.Alias,
+		EnvdAccessToken:    shown.EnvdAccessToken,
+		TrafficAccessToken: shown.TrafficAccessToken,
+		Domain:             shown.Domain,
 	}
-	if f := wireFollowUp(sb.FollowsUp); f != nil {
+	if f := wire.FollowUp(sb.FollowsUp); f != nil {
 		answer.FollowUp = *f
 	}
 	writeJSON(w, http.StatusCreated, answer)
@@ -71,9 +72,9 @@ func (o *operations) followUp(w http.ResponseWriter, r *http.Request, body *open
 	if err := o.bodies.decode(w, r, body, false); err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	id, err := parseName(body.SnapshotID)
+	id, err := wire.ParseName(body.SnapshotID)
 	if err != nil {
-		return sandbox.Sandbox{}, badRequest("snapshotID is missing, or is not the id of a continuation")
+		return sandbox.Sandbox{}, refusal.Invalidf("snapshotID is missing, or is not the id of a continuation")
 	}
 	req, err := o.rules.createRequest(keyID(r.Context()), &body.CreateRequest, defaultTimeoutV2, true)
 	if err != nil {
@@ -82,11 +83,4 @@ func (o *operations) followUp(w http.ResponseWriter, r *http.Request, body *open
 	return idempotency.Once(r.Context(), o.answers, keyID(r.Context()), key, "follow up on "+id, req, func() (sandbox.Sandbox, error) {
 		return o.adapter.FollowUp(r.Context(), id, req)
 	})
-}
-
-func wireFollowUp(c *sandbox.Continuation) *openapi.FollowUp {
-	if c == nil {
-		return nil
-	}
-	return &openapi.FollowUp{SnapshotID: c.ID, Reason: openapi.ContinuationReason(c.Reason)}
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/e2b/internal/idempotency"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -16,18 +17,18 @@ func (o *operations) ForkSandbox(w http.ResponseWriter, r *http.Request, id stri
 		o.reply.fail(w, r, err, id)
 		return
 	}
-	wire := make([]openapi.SandboxForkResult, len(results))
+	answer := make([]openapi.SandboxForkResult, len(results))
 	for i, result := range results {
 		if result.Err != nil {
-			e := classify(result.Err, id).Wire()
+			e := refusal.Of(result.Err, id).Wire()
 			o.log.Warn("forked sandbox did not start", "sandbox_id", id, "code", e.Code, "error", result.Err)
-			wire[i].Error = &e
+			answer[i].Error = &e
 			continue
 		}
 		sb := o.show.sandbox(result.Sandbox)
-		wire[i].Sandbox = &sb
+		answer[i].Sandbox = &sb
 	}
-	writeJSON(w, http.StatusCreated, wire)
+	writeJSON(w, http.StatusCreated, answer)
 }
 
 func (o *operations) fork(w http.ResponseWriter, r *http.Request, id string, key *string) ([]sandbox.ForkResult, error) {
@@ -41,7 +42,7 @@ func (o *operations) fork(w http.ResponseWriter, r *http.Request, id string, key
 		req.Count = int(*body.Count)
 	}
 	if req.Count < 1 || req.Count > sandbox.MaxForks {
-		return nil, badRequest("count must be from 1 to %d, got %d", sandbox.MaxForks, req.Count)
+		return nil, refusal.Invalidf("count must be from 1 to %d, got %d", sandbox.MaxForks, req.Count)
 	}
 	if req.Timeout, err = o.rules.timeout(body.Timeout, defaultTimeoutV1); err != nil {
 		return nil, err

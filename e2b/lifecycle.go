@@ -55,7 +55,7 @@ func (l lifecycle) resume(ctx context.Context, id string, timeout time.Duration,
 		return l.adapter.Reboot(ctx, id, timeout)
 	}
 	sb, resumed, err = l.adapter.Connect(ctx, id, timeout)
-	if err != nil && classify(err, id).Row == refusal.NoAnswer {
+	if err != nil && refusal.Of(err, id).Row == refusal.NoAnswer {
 		// Clients that know this refusal offer to boot the sandbox; a timeout they
 		// would only try again.
 		l.log.Warn("resumed sandbox does not respond", "sandbox_id", id, "error", err)

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/wire"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -40,7 +42,7 @@ func metricsOf(adapter RuntimeAdapter) MetricsReader {
 
 // GetSandboxMetrics serves GET /sandboxes/{sandboxID}/metrics.
 func (o *operations) GetSandboxMetrics(w http.ResponseWriter, r *http.Request, id string, p openapi.GetSandboxMetricsParams) {
-	start, end, err := interval(p)
+	start, end, err := wire.Interval(p)
 	var sb sandbox.Sandbox
 	if err == nil {
 		sb, err = o.get(r, id)
@@ -49,36 +51,7 @@ func (o *operations) GetSandboxMetrics(w http.ResponseWriter, r *http.Request, i
 	if err == nil {
 		metrics, err = o.metrics.Metrics(r.Context(), sb.ID, start, end)
 	}
-	wire := make([]openapi.SandboxMetric, 0, len(metrics))
-	for _, m := range metrics {
-		wire = append(wire, wireMetric(m))
-	}
-	o.reply.answer(w, r, wire, err, id)
-}
-
-// interval is the time that a request is about; a zero bound is none.
-func interval(p openapi.GetSandboxMetricsParams) (start, end time.Time, err error) {
-	if start, err = unixTime("start", p.Start); err != nil {
-		return start, end, err
-	}
-	if end, err = unixTime("end", p.End); err != nil {
-		return start, end, err
-	}
-	if !start.IsZero() && !end.IsZero() && end.Before(start) {
-		err = badRequest("end is before start")
-	}
-	return start, end, err
-}
-
-// unixTime reads seconds; the bound is the year 9999, the last that JSON times have.
-func unixTime(name string, seconds *int64) (time.Time, error) {
-	if seconds == nil {
-		return time.Time{}, nil
-	}
-	if *seconds < 0 || *seconds > 253402300799 {
-		return time.Time{}, badRequest("%s is out of range", name)
-	}
-	return time.Unix(*seconds, 0), nil
+	o.reply.answer(w, r, wire.Metrics(metrics), err, id)
 }
 
 // GetSandboxesMetrics serves GET /sandboxes/metrics: the newest of each.
@@ -88,21 +61,21 @@ func (o *operations) GetSandboxesMetrics(w http.ResponseWriter, r *http.Request,
 }
 
 func newestMetrics(ctx context.Context, reader MetricsReader, ids []string) (map[string]openapi.SandboxMetric, error) {
-	if len(ids) == 0 || len(ids) > maxLimit {
-		return nil, badRequest("sandbox_ids must name from 1 to %d sandboxes", maxLimit)
+	if len(ids) == 0 || len(ids) > wire.MaxLimit {
+		return nil, refusal.Invalidf("sandbox_ids must name from 1 to %d sandboxes", wire.MaxLimit)
 	}
 	newest := make(map[string]openapi.SandboxMetric, len(ids))
 	for _, id := range ids {
-		id, err := parseID(id)
+		id, err := wire.ParseID(id)
 		if err != nil {
 			return nil, err
 		}
 		metric, there, err := reader.NewestMetric(ctx, id)
-		if err != nil && classify(err, id).Status != http.StatusNotFound {
+		if err != nil && refusal.Of(err, id).Status != http.StatusNotFound {
 			return nil, err
 		}
 		if there {
-			newest[id] = wireMetric(metric)
+			newest[id] = wire.Metric(metric)
 		}
 	}
 	return newest, nil

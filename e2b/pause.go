@@ -5,6 +5,7 @@ import (
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/wire"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -49,8 +50,8 @@ func (o *operations) resume(w http.ResponseWriter, r *http.Request, id string) (
 		return sb, err
 	case sb.State == sandbox.StateRunning:
 		return sb, refusal.Running.With(id)
-	case body.AutoPause != nil && *body.AutoPause != (wireOnTimeout(sb.OnTimeout) == openapi.Pause):
-		return sb, unsupported("changing autoPause at a resume")
+	case body.AutoPause != nil && *body.AutoPause != (wire.OnTimeout(sb.OnTimeout) == openapi.Pause):
+		return sb, refusal.Unsupported.With("changing autoPause at a resume")
 	}
 	sb, _, err = o.life.resume(r.Context(), id, timeout, body.Memory)
 	return sb, err
@@ -85,7 +86,7 @@ func (o *operations) doConnect(w http.ResponseWriter, r *http.Request, id string
 		return sandbox.Sandbox{}, false, err
 	}
 	if body.Timeout == nil && !optional {
-		return sandbox.Sandbox{}, false, badRequest("timeout is missing")
+		return sandbox.Sandbox{}, false, refusal.Invalidf("timeout is missing")
 	}
 	timeout, err := o.rules.timeout(body.Timeout, defaultTimeoutV2)
 	if err != nil {

@@ -5,21 +5,13 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
-	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/wire"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
 // maxRefresh is the protocol's bound on one refresh.
 const maxRefresh = time.Hour
-
-func parseID(id string) (string, error) {
-	parsed, ok := dataplane.ParseID(id)
-	if !ok {
-		return "", refusal.InvalidSandboxID.With()
-	}
-	return parsed, nil
-}
 
 // GetSandbox serves GET /sandboxes/{sandboxID}.
 func (o *operations) GetSandbox(w http.ResponseWriter, r *http.Request, id string) {
@@ -28,7 +20,7 @@ func (o *operations) GetSandbox(w http.ResponseWriter, r *http.Request, id strin
 }
 
 func (o *operations) get(r *http.Request, id string) (sandbox.Sandbox, error) {
-	id, err := parseID(id)
+	id, err := wire.ParseID(id)
 	if err != nil {
 		return sandbox.Sandbox{}, err
 	}
@@ -37,7 +29,7 @@ func (o *operations) get(r *http.Request, id string) (sandbox.Sandbox, error) {
 
 // KillSandbox serves DELETE /sandboxes/{sandboxID}.
 func (o *operations) KillSandbox(w http.ResponseWriter, r *http.Request, id string) {
-	sandboxID, err := parseID(id)
+	sandboxID, err := wire.ParseID(id)
 	if err == nil {
 		err = o.life.kill(r.Context(), sandboxID)
 	}
@@ -78,7 +70,7 @@ func refreshDuration(body *openapi.SandboxRefresh) (time.Duration, error) {
 		duration = time.Duration(*body.Duration) * time.Second
 	}
 	if duration < 0 || duration > maxRefresh {
-		return 0, badRequest("duration must be from 0 to %d seconds", int64(maxRefresh.Seconds()))
+		return 0, refusal.Invalidf("duration must be from 0 to %d seconds", int64(maxRefresh.Seconds()))
 	}
 	return duration, nil
 }

@@ -1,0 +1,48 @@
+package wire
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
+)
+
+// ParseID checks the id of a sandbox, and removes what old clients add to it.
+func ParseID(id string) (string, error) {
+	parsed, ok := dataplane.ParseID(id)
+	if !ok {
+		return "", refusal.InvalidSandboxID.With()
+	}
+	return parsed, nil
+}
+
+// namePattern is [namespace/]name[:tag].
+var namePattern = regexp.MustCompile(`^([a-z0-9][a-z0-9_-]*/)?[a-z0-9][a-z0-9_-]*(:[a-z0-9_.-]+)?$`)
+
+// maxName is the longest name as it is kept: an id made of it has a tag besides.
+const maxName = 128
+
+// BareName is a name as it is kept: in lower case, and without the tag that
+// every name has.
+func BareName(name string) string {
+	return strings.TrimSuffix(strings.ToLower(name), ":"+defaultTag)
+}
+
+// defaultTag is the tag of a name without one.
+const defaultTag = "default"
+
+// WithoutTag is the name without its tag, which all its tags share.
+func WithoutTag(name string) string {
+	bare, _, _ := strings.Cut(name, ":")
+	return bare
+}
+
+// ParseName checks the name or id of a snapshot.
+func ParseName(name string) (string, error) {
+	bare := BareName(name)
+	if len(bare) > maxName || !namePattern.MatchString(strings.ToLower(name)) {
+		return "", refusal.Invalidf("a snapshot name is [namespace/]name[:tag] of letters, digits, hyphens and underscores, at most %d; got %.64q", maxName, name)
+	}
+	return bare, nil
+}
