@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/control"
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 )
@@ -68,8 +69,6 @@ func (c *callers) hasKey(r *http.Request) bool {
 	return err == nil
 }
 
-const metricsPath = "/metrics"
-
 // isPublic reports whether a request needs no key.
 func isPublic(r *http.Request) bool {
 	return r.URL.Path == "/health" && (r.Method == http.MethodGet || r.Method == http.MethodHead)
@@ -77,7 +76,7 @@ func isPublic(r *http.Request) bool {
 
 // apiKey is the key that a request carries.
 func apiKey(r *http.Request) string {
-	if r.URL.Path == metricsPath {
+	if r.URL.Path == control.MetricsPath {
 		if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
 			return strings.TrimSpace(token)
 		}

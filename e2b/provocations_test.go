@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/control"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/envd/signature"
@@ -118,7 +119,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"no route":                           func(_ *node, v string) refused { return refused{method: "GET", path: v + "/nothing"} },
 	"no such method":                     func(_ *node, v string) refused { return refused{method: "PUT", path: v + "/sandboxes"} },
 	"body too large": func(_ *node, v string) refused {
-		return post(v+"/sandboxes", `{"templateID":"`+strings.Repeat("x", maxBody)+`"}`)
+		return post(v+"/sandboxes", `{"templateID":"`+strings.Repeat("x", control.MaxBody)+`"}`)
 	},
 	"header too large": func(_ *node, v string) refused {
 		q := refused{method: "GET", path: v + "/sandboxes"}
@@ -139,7 +140,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"elsewhere":      createFails(&sandbox.ElsewhereError{What: "node", Theirs: "n1", Ours: "n2"}),
 	"record changed": createFails(&sandbox.RecordError{Err: errors.New("its cause is secret")}),
 	"response not kept": func(n *node, v string) refused {
-		n.server.control.operations.answers.Own, n.server.control.operations.answers.Shared = quota.NewBudget(2<<10, 2<<10), quota.NewBudget(0, 0)
+		n.server.control.Answers.Own, n.server.control.Answers.Shared = quota.NewBudget(2<<10, 2<<10), quota.NewBudget(0, 0)
 		body := `{"templateID":"base","metadata":{"a":"` + strings.Repeat("x", 4<<10) + `"}}`
 		n.do("POST", v+"/sandboxes", body, "Idempotency-Key", "k")
 		return post(v+"/sandboxes", body, "Idempotency-Key", "k")
@@ -164,11 +165,11 @@ var provocations = map[string]func(n *node, generation string) refused{
 		return refused{method: "GET", path: v + "/sandboxes", header: []string{"X-API-Key", "wrong"}, stranger: true}
 	},
 	"too many large bodies": func(n *node, v string) refused {
-		n.server.control.operations.bodies.budget = quota.NewBudget(0, 0)
-		return post(v+"/sandboxes", strings.Repeat(" ", freeBody)+`{"templateID":"base"}`)
+		n.server.control.Bodies.Budget = quota.NewBudget(0, 0)
+		return post(v+"/sandboxes", strings.Repeat(" ", control.FreeBody)+`{"templateID":"base"}`)
 	},
 	"too many responses kept": func(n *node, v string) refused {
-		n.server.control.operations.answers.Own, n.server.control.operations.answers.Shared = quota.NewBudget(0, 0), quota.NewBudget(0, 0)
+		n.server.control.Answers.Own, n.server.control.Answers.Shared = quota.NewBudget(0, 0), quota.NewBudget(0, 0)
 		return post(v+"/sandboxes", `{"templateID":"base"}`, "Idempotency-Key", "k")
 	},
 	"starting": func(_ *node, v string) refused { return refused{method: "GET", path: v + "/sandboxes", starting: true} },

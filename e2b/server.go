@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/control"
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/conns"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
@@ -53,12 +54,11 @@ type Server struct {
 	conns    *conns.Table
 	callers  *callers
 	requests requests
-	reply    replier
 	startup  startup
 
 	// The two planes are made by Open.
 	proxy   *dataplane.Proxy
-	control *control
+	control *control.Plane
 }
 
 // DefaultMaxConnections bounds the cost of idle connections: some 20 KiB each.
@@ -89,7 +89,6 @@ func NewStarting(cfg Config) *Server {
 		conns:    conns.New(cmp.Or(cfg.MaxConnections, DefaultMaxConnections)),
 		callers:  &callers{peers: newPeers(cfg.TrustedProxies)},
 		requests: newRequests(),
-		reply:    replier{cfg.Log},
 		startup:  startup{ready: make(chan struct{})},
 	}
 }
@@ -110,7 +109,9 @@ func (s *Server) Open(adapter RuntimeAdapter, keys KeyStore) {
 	if err := s.proxy.FillSigners(context.Background()); err != nil {
 		s.cfg.Log.Warn("could not preload signed URL keys; the first lookups are slower", "error", err)
 	}
-	s.control = newControl(newOperations(s.cfg, adapter, s.proxy), s.cfg.Metrics)
+	s.control = control.New(control.Config{
+		Domain: s.cfg.Domain, MaxTimeout: s.cfg.MaxTimeout, RequireSecure: s.cfg.RequireSecure, Metrics: s.cfg.Metrics, Log: s.cfg.Log,
+	}, adapter, s.proxy)
 	close(s.startup.ready)
 }
 
@@ -137,7 +138,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case err != nil:
-		s.reply.fail(w, r, refusal.BadRouting.With(err), "")
+		s.control.Fail(w, r, refusal.BadRouting.With(err))
 	case ok:
 		s.proxy.Serve(w, r, target)
 	case r.URL.Path == envd.FilesPath:
@@ -153,9 +154,9 @@ func (s *Server) serveSignedFile(w http.ResponseWriter, r *http.Request) {
 	var limit *dataplane.LimitError
 	switch {
 	case errors.As(err, &limit):
-		s.reply.fail(w, r, tooMuch(limit.After), "")
+		s.control.Fail(w, r, tooMuch(limit.After))
 	case err != nil:
-		s.reply.fail(w, r, err, "")
+		s.control.Fail(w, r, err)
 	default:
 		s.proxy.Serve(w, r, target)
 	}
@@ -163,19 +164,15 @@ func (s *Server) serveSignedFile(w http.ResponseWriter, r *http.Request) {
 
 // serveControl authenticates a request of the control plane, and serves it.
 func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 {
-		// Also for a handler that never reads it: net/http does, before it
-		// answers.
-		setReadDeadline(w, time.Now().Add(bodyTime))
-	}
+	control.BoundBody(w, r)
 	if !isPublic(r) {
 		key, err := s.callers.authenticate(r)
 		if err != nil {
-			s.reply.fail(w, r, err, "")
+			s.control.Fail(w, r, err)
 			return
 		}
 		s.conns.Raise(r.Context(), conns.Keyed)
-		r = r.WithContext(context.WithValue(r.Context(), keyIDKey{}, key.ID))
+		r = r.WithContext(control.WithKey(r.Context(), key.ID))
 	}
 	s.control.ServeHTTP(w, r)
 }

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -53,6 +52,6 @@ func ParseCursor(token *string, ascending bool) (*sandbox.Cursor, error) {
 
 // isID reports an id of a sandbox or a template, without the legacy form.
 func isID(s string) bool {
-	id, ok := dataplane.ParseID(s)
-	return ok && id == s
+	id, err := ParseID(s)
+	return err == nil && id == s
 }

@@ -1,4 +1,4 @@
 // Package wire converts between the protocol and the vocabulary: what answers look like, and what
-// the parameters of requests say. It decides nothing and asks nobody. It may import the generated
-// API, sandbox and what other packages of e2b have to say of ids and refusals; only packages of e2b import it.
+// the ids, names and parameters of requests say. It decides nothing. It may import
+// sandbox, envd, the generated API and e2b/internal/refusal; only packages of e2b import it.
 package wire

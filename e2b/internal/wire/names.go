@@ -4,17 +4,20 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 )
 
-// ParseID checks the id of a sandbox, and removes what old clients add to it.
-func ParseID(id string) (string, error) {
-	parsed, ok := dataplane.ParseID(id)
-	if !ok {
+// idPattern has a bound of the length that keeps a label of the DNS and a little more.
+var idPattern = regexp.MustCompile(`^[a-z0-9]{1,63}$`)
+
+// ParseID returns the sandbox id in text, which may have the legacy form
+// "<id>-<client>".
+func ParseID(text string) (string, error) {
+	id, client, legacy := strings.Cut(text, "-")
+	if !idPattern.MatchString(id) || legacy && !idPattern.MatchString(client) {
 		return "", refusal.InvalidSandboxID.With()
 	}
-	return parsed, nil
+	return id, nil
 }
 
 // namePattern is [namespace/]name[:tag].

@@ -1,4 +1,4 @@
-package e2b
+package control
 
 import (
 	"net/http"
@@ -48,6 +48,6 @@ func (o *operations) fork(w http.ResponseWriter, r *http.Request, id string, key
 		return nil, err
 	}
 	return idempotency.Once(r.Context(), o.answers, keyID(r.Context()), key, "fork "+id, req, func() ([]sandbox.ForkResult, error) {
-		return o.adapter.Fork(r.Context(), id, req)
+		return o.runtime.Fork(r.Context(), id, req)
 	})
 }

@@ -1,4 +1,4 @@
-package e2b
+package control
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// MetricsReader is implemented by an adapter that measures. Without it, lists of
+// MetricsReader is implemented by a runtime that measures. Without it, lists of
 // measurements are empty.
 type MetricsReader interface {
 	// Metrics returns the measurements in [start, end], oldest first; a zero
@@ -21,7 +21,7 @@ type MetricsReader interface {
 	NewestMetric(ctx context.Context, id string) (sandbox.Metric, bool, error)
 }
 
-// noMetrics is the MetricsReader of an adapter that does not measure.
+// noMetrics is the MetricsReader of a runtime that does not measure.
 type noMetrics struct{}
 
 func (noMetrics) Metrics(context.Context, string, time.Time, time.Time) ([]sandbox.Metric, error) {
@@ -32,9 +32,9 @@ func (noMetrics) NewestMetric(context.Context, string) (sandbox.Metric, bool, er
 	return sandbox.Metric{}, false, nil
 }
 
-// metricsOf is the reader of an adapter.
-func metricsOf(adapter RuntimeAdapter) MetricsReader {
-	if m, ok := adapter.(MetricsReader); ok {
+// metricsOf is the reader of a runtime.
+func metricsOf(runtime Runtime) MetricsReader {
+	if m, ok := runtime.(MetricsReader); ok {
 		return m
 	}
 	return noMetrics{}

@@ -1,4 +1,4 @@
-package e2b
+package control
 
 import (
 	"net/http"
@@ -44,7 +44,7 @@ func (o *operations) resume(w http.ResponseWriter, r *http.Request, id string) (
 	if err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	sb, err := o.adapter.Get(r.Context(), id)
+	sb, err := o.runtime.Get(r.Context(), id)
 	switch {
 	case err != nil:
 		return sb, err

@@ -1,4 +1,4 @@
-package e2b
+package control
 
 import (
 	"github.com/rundlet/rundlet/api/gen/openapi"

@@ -1,4 +1,4 @@
-package e2b
+package control
 
 import (
 	"encoding/json"
@@ -14,23 +14,23 @@ import (
 )
 
 const (
-	// maxBody bounds the body of a control-plane request.
-	maxBody = 1 << 20
-	// bodyTime bounds how long a client may take to send it.
-	bodyTime = 30 * time.Second
-	// freeBody is the size that every request may send. Only larger bodies are in the budget
+	// MaxBody bounds the body of a control-plane request.
+	MaxBody = 1 << 20
+	// BodyTime bounds how long a client may take to send it.
+	BodyTime = 30 * time.Second
+	// FreeBody is the size that every request may send. Only larger bodies are in the budget
 	// of bodies that are being read: allBodies of all keys, bodiesOfOne of one.
-	freeBody               = 8 << 10
+	FreeBody               = 8 << 10
 	allBodies, bodiesOfOne = 64 << 20, 8 << 20
 )
 
-// bodies reads the JSON bodies of requests.
-type bodies struct {
-	budget *quota.Budget // bytes that are being read, by API key
+// Bodies reads the JSON bodies of requests. It is safe for concurrent use.
+type Bodies struct {
+	Budget *quota.Budget // bytes that are being read, by API key
 }
 
 // about reads the id of a sandbox that a request is about, and its body as decode does.
-func (b bodies) about(w http.ResponseWriter, r *http.Request, id string, v any, optional bool) (string, error) {
+func (b *Bodies) about(w http.ResponseWriter, r *http.Request, id string, v any, optional bool) (string, error) {
 	id, err := wire.ParseID(id)
 	if err != nil {
 		return "", err
@@ -41,24 +41,24 @@ func (b bodies) about(w http.ResponseWriter, r *http.Request, id string, v any, 
 // decode reads a JSON body into v. Keys that v does not have are ignored: SDKs
 // send more than the protocol asks for. An empty body is an error unless
 // optional, and then leaves v alone.
-func (b bodies) decode(w http.ResponseWriter, r *http.Request, v any, optional bool) error {
-	if n := r.ContentLength; n > freeBody || n < 0 {
-		if n < 0 || n > maxBody {
-			n = maxBody
+func (b *Bodies) decode(w http.ResponseWriter, r *http.Request, v any, optional bool) error {
+	if n := r.ContentLength; n > FreeBody || n < 0 {
+		if n < 0 || n > MaxBody {
+			n = MaxBody
 		}
 		key := keyID(r.Context())
-		if !b.budget.Take(key, n) {
+		if !b.Budget.Take(key, n) {
 			return refusal.TooManyBodies.With().After(time.Second)
 		}
-		defer b.budget.Give(key, n)
+		defer b.Budget.Give(key, n)
 	}
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return fmt.Errorf("read body: %w", err)
 	case err != nil:
-		return refusal.Invalidf("request body ended early or took longer than %s", bodyTime)
+		return refusal.Invalidf("request body ended early or took longer than %s", BodyTime)
 	}
 	// It was for the body; the wait for the end of the client has none.
 	setReadDeadline(w, time.Time{})
@@ -72,6 +72,14 @@ func (b bodies) decode(w http.ResponseWriter, r *http.Request, v any, optional b
 		return refusal.Invalidf("request body: %s", jsonProblem(err))
 	}
 	return nil
+}
+
+// BoundBody bounds how long the body of a request may take, also for a handler that never
+// reads it: net/http does, before it answers.
+func BoundBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		setReadDeadline(w, time.Now().Add(BodyTime))
+	}
 }
 
 // jsonProblem describes the error in words of the protocol, without Go types.

@@ -1,4 +1,4 @@
-package e2b
+package control
 
 import (
 	"net/http"
@@ -24,7 +24,7 @@ func (o *operations) get(r *http.Request, id string) (sandbox.Sandbox, error) {
 	if err != nil {
 		return sandbox.Sandbox{}, err
 	}
-	return o.adapter.Get(r.Context(), id)
+	return o.runtime.Get(r.Context(), id)
 }
 
 // KillSandbox serves DELETE /sandboxes/{sandboxID}.
@@ -45,7 +45,7 @@ func (o *operations) SetSandboxTimeout(w http.ResponseWriter, r *http.Request, i
 		timeout, err = o.rules.newTimeout(&body)
 	}
 	if err == nil {
-		err = o.adapter.SetTimeout(r.Context(), sandboxID, timeout)
+		err = o.runtime.SetTimeout(r.Context(), sandboxID, timeout)
 	}
 	o.reply.done(w, r, err, id)
 }
@@ -59,7 +59,7 @@ func (o *operations) RefreshSandbox(w http.ResponseWriter, r *http.Request, id s
 		duration, err = refreshDuration(&body)
 	}
 	if err == nil {
-		err = o.adapter.Extend(r.Context(), sandboxID, duration)
+		err = o.runtime.Extend(r.Context(), sandboxID, duration)
 	}
 	o.reply.done(w, r, err, id)
 }

@@ -1,4 +1,4 @@
-package e2b
+package control
 
 import (
 	"context"
@@ -18,14 +18,14 @@ const healthTime = 5 * time.Second
 // lifecycle pauses, resumes and kills sandboxes: it makes the data plane follow, and puts what clients
 // react to in the words that they know. It is safe for concurrent use.
 type lifecycle struct {
-	adapter RuntimeAdapter
+	runtime Runtime
 	proxy   *dataplane.Proxy
 	log     *slog.Logger
 }
 
 // checkHealthy checks that the agent of a running sandbox answers.
 func (l lifecycle) checkHealthy(ctx context.Context, id string) error {
-	sb, err := l.adapter.Get(ctx, id)
+	sb, err := l.runtime.Get(ctx, id)
 	if err != nil || sb.State != sandbox.StateRunning {
 		return err // The pause returns the reason.
 	}
@@ -40,7 +40,7 @@ func (l lifecycle) checkHealthy(ctx context.Context, id string) error {
 
 // pause saves a sandbox, with its memory or only its files, and ends its streams.
 func (l lifecycle) pause(ctx context.Context, id string, memory bool) error {
-	err := l.adapter.Pause(ctx, id, memory)
+	err := l.runtime.Pause(ctx, id, memory)
 	l.proxy.Refresh(id)
 	if errors.Is(err, sandbox.ErrConflict) || errors.Is(err, sandbox.ErrNotRunning) {
 		return refusal.Paused.With(id)
@@ -52,9 +52,9 @@ func (l lifecycle) pause(ctx context.Context, id string, memory bool) error {
 // not wanted: then it boots from its files.
 func (l lifecycle) resume(ctx context.Context, id string, timeout time.Duration, memory *bool) (sb sandbox.Sandbox, resumed bool, err error) {
 	if isFalse(memory) {
-		return l.adapter.Reboot(ctx, id, timeout)
+		return l.runtime.Reboot(ctx, id, timeout)
 	}
-	sb, resumed, err = l.adapter.Connect(ctx, id, timeout)
+	sb, resumed, err = l.runtime.Connect(ctx, id, timeout)
 	if err != nil && refusal.Of(err, id).Row == refusal.NoAnswer {
 		// Clients that know this refusal offer to boot the sandbox; a timeout they
 		// would only try again.
@@ -66,7 +66,7 @@ func (l lifecycle) resume(ctx context.Context, id string, timeout time.Duration,
 
 // kill ends a sandbox and its streams; those of one that is not there any more, too.
 func (l lifecycle) kill(ctx context.Context, id string) error {
-	err := l.adapter.Kill(ctx, id)
+	err := l.runtime.Kill(ctx, id)
 	if err == nil || errors.Is(err, sandbox.ErrNotFound) {
 		l.proxy.Drop(id)
 	}

@@ -1,4 +1,4 @@
-package e2b
+package control
 
 import (
 	"net/http"
@@ -39,7 +39,7 @@ func (o *operations) snapshot(w http.ResponseWriter, r *http.Request, id string,
 		}
 	}
 	return idempotency.Once(r.Context(), o.answers, keyID(r.Context()), key, "snapshot "+id, name, func() (sandbox.Snapshot, error) {
-		return o.adapter.Snapshot(r.Context(), id, name, keyID(r.Context()))
+		return o.runtime.Snapshot(r.Context(), id, name, keyID(r.Context()))
 	})
 }
 
@@ -53,7 +53,7 @@ func (o *operations) ListSnapshots(w http.ResponseWriter, r *http.Request, p ope
 	limit := f.Limit
 	// One more shows whether there is a next page.
 	f.Limit++
-	snapshots, err := o.adapter.Snapshots(r.Context(), f)
+	snapshots, err := o.runtime.Snapshots(r.Context(), f)
 	if err != nil {
 		o.reply.fail(w, r, err, "")
 		return

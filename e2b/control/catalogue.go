@@ -1,4 +1,4 @@
-package e2b
+package control
 
 import (
 	"cmp"
@@ -13,11 +13,11 @@ import (
 
 // catalogue is what a sandbox can be created from: templates, and snapshots, whose
 // names clients use alike. It is safe for concurrent use.
-type catalogue struct{ adapter RuntimeAdapter }
+type catalogue struct{ runtime Runtime }
 
 // templates are all of them, newest first.
 func (c catalogue) templates(ctx context.Context) ([]sandbox.Template, error) {
-	templates, err := c.adapter.Templates(ctx)
+	templates, err := c.runtime.Templates(ctx)
 	templates = slices.Clone(templates)
 	slices.SortFunc(templates, newestFirst)
 	return templates, err
@@ -32,13 +32,13 @@ func (c catalogue) template(ctx context.Context, name string) (sandbox.Template,
 	if len(name) > maxTemplateName {
 		return sandbox.Template{}, refusal.Invalidf("template name is longer than %d bytes", maxTemplateName)
 	}
-	return c.adapter.Template(ctx, name)
+	return c.runtime.Template(ctx, name)
 }
 
 // notATemplate refuses the name of a template for a snapshot: a create would
 // take the template.
 func (c catalogue) notATemplate(ctx context.Context, name string) error {
-	_, err := c.adapter.Template(ctx, wire.WithoutTag(name))
+	_, err := c.runtime.Template(ctx, wire.WithoutTag(name))
 	switch {
 	case err == nil:
 		return refusal.Invalidf("%q is the name of a template", wire.WithoutTag(name))
@@ -54,11 +54,11 @@ func (c catalogue) deleteSnapshot(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	err = c.adapter.DeleteSnapshot(ctx, bare)
+	err = c.runtime.DeleteSnapshot(ctx, bare)
 	if !errors.Is(err, sandbox.ErrSnapshotNotFound) {
 		return err
 	}
-	if _, templateErr := c.adapter.Template(ctx, bare); templateErr == nil {
+	if _, templateErr := c.runtime.Template(ctx, bare); templateErr == nil {
 		return refusal.Unsupported.With("deleting a template")
 	}
 	return err

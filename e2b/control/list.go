@@ -1,4 +1,4 @@
-package e2b
+package control
 
 import (
 	"net/http"
@@ -20,7 +20,7 @@ func (o *operations) ListRunningSandboxes(w http.ResponseWriter, r *http.Request
 	metadata, err := wire.ParseMetadata(p.Metadata)
 	var sandboxes []sandbox.Sandbox
 	if err == nil {
-		sandboxes, err = o.adapter.List(r.Context(), sandbox.ListFilter{
+		sandboxes, err = o.runtime.List(r.Context(), sandbox.ListFilter{
 			States: []sandbox.State{sandbox.StateRunning}, Metadata: metadata,
 		})
 	}
@@ -37,14 +37,14 @@ func (o *operations) ListSandboxes(w http.ResponseWriter, r *http.Request, p ope
 	limit := f.Limit
 	// One more shows whether there is a next page.
 	f.Limit++
-	sandboxes, err := o.adapter.List(r.Context(), f)
+	sandboxes, err := o.runtime.List(r.Context(), f)
 	if err != nil {
 		o.reply.fail(w, r, err, "")
 		return
 	}
 	// The count is of all pages, if the filter selects running ones.
 	if len(f.States) == 0 || slices.Contains(f.States, sandbox.StateRunning) {
-		total, err := o.adapter.CountRunning(r.Context(), f)
+		total, err := o.runtime.CountRunning(r.Context(), f)
 		if err != nil {
 			o.reply.fail(w, r, err, "")
 			return

@@ -1,16 +1,24 @@
-package e2b
+package control
 
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/e2b/internal/idempotency"
+	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/e2b/internal/wire"
 )
+
+// MetricsPath is the route of Config.Metrics.
+const MetricsPath = "/metrics"
 
 // notBuilt are operations of the protocol that this server does not have yet.
 var notBuilt = map[string]string{
@@ -39,52 +47,92 @@ var notBuilt = map[string]string{
 	"GET /teams":                    "teams",
 }
 
-// control is the control plane, for requests that are authenticated: it reads what all of them
-// have alike, and routes them to the operations.
-type control struct {
-	operations *operations
-	mux        *http.ServeMux
+// Config is the configuration of a control plane. Its fields are those of e2b.Config.
+type Config struct {
+	Domain        string
+	MaxTimeout    time.Duration
+	RequireSecure bool
+	Metrics       http.Handler
+	Log           *slog.Logger
 }
 
-// newControl returns the control plane. metrics may be nil.
-func newControl(o *operations, metrics http.Handler) *control {
-	c := &control{o, http.NewServeMux()}
+// Plane is the control plane, for requests that are authenticated: it reads what all of them
+// have alike, and routes them to the operations of the API. It is safe for concurrent use.
+type Plane struct {
+	// Answers and Bodies bound the memory that it takes. Their budgets are set before use.
+	Answers *idempotency.Answers
+	Bodies  *Bodies
+
+	mux   *http.ServeMux
+	reply replier
+}
+
+// New returns the control plane of a runtime. proxy is the data plane beside it.
+func New(cfg Config, runtime Runtime, proxy *dataplane.Proxy) *Plane {
+	c := &Plane{
+		Answers: idempotency.New(),
+		Bodies:  &Bodies{quota.NewBudget(allBodies, bodiesOfOne)},
+		mux:     http.NewServeMux(),
+		reply:   replier{cfg.Log},
+	}
+	o := &operations{
+		runtime:   runtime,
+		metrics:   metricsOf(runtime),
+		life:      lifecycle{runtime, proxy, cfg.Log},
+		catalogue: catalogue{runtime},
+		answers:   c.Answers,
+		bodies:    c.Bodies,
+		rules:     rules{cfg.MaxTimeout, cfg.RequireSecure},
+		show:      presenter{cfg.Domain, proxy},
+		reply:     c.reply,
+		log:       cfg.Log,
+	}
 	openapi.HandlerWithOptions(o, openapi.StdHTTPServerOptions{
 		BaseRouter: c.mux,
 		ErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
-			c.operations.reply.fail(w, r, refusal.Invalidf("%s", paramProblem(err)), "")
+			c.reply.fail(w, r, refusal.Invalidf("%s", paramProblem(err)), "")
 		},
 	})
 	for pattern, feature := range notBuilt {
 		c.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			c.operations.reply.fail(w, r, refusal.Unsupported.With(feature), "")
+			c.reply.fail(w, r, refusal.Unsupported.With(feature), "")
 		})
 	}
-	if metrics != nil {
-		c.mux.Handle("GET "+metricsPath, metrics)
+	if cfg.Metrics != nil {
+		c.mux.Handle("GET "+MetricsPath, cfg.Metrics)
 	}
 	return c
 }
 
-// ServeHTTP serves a request whose context has the id of its API key.
-func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// Fail answers a request that gets no further than the server, with an error.
+func (c *Plane) Fail(w http.ResponseWriter, r *http.Request, err error) {
+	c.reply.fail(w, r, err, "")
+}
+
+// ServeHTTP serves a request whose context is one of WithKey, if its route needs a key.
+func (c *Plane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The mux would redirect to the clean path; no client means such a path.
 	if p := r.URL.EscapedPath(); path.Clean(p) != p {
-		c.operations.reply.fail(w, r, notFound(r), "")
+		c.reply.fail(w, r, notFound(r), "")
 		return
 	}
 	if err := wire.ReadQuery(r); err != nil {
-		c.operations.reply.fail(w, r, err, "")
+		c.reply.fail(w, r, err, "")
 		return
 	}
 	if _, pattern := c.mux.Handler(r); pattern == "" {
-		c.operations.reply.fail(w, r, c.unrouted(w, r), "")
+		c.reply.fail(w, r, c.unrouted(w, r), "")
 		return
 	}
 	c.mux.ServeHTTP(w, r)
 }
 
 type keyIDKey struct{}
+
+// WithKey is the context of a request that was made with an API key.
+func WithKey(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, keyIDKey{}, id)
+}
 
 // keyID is the API key that made the request.
 func keyID(ctx context.Context) string {
@@ -93,7 +141,7 @@ func keyID(ctx context.Context) string {
 }
 
 // unrouted is the error for a request that no pattern matches.
-func (c *control) unrouted(w http.ResponseWriter, r *http.Request) error {
+func (c *Plane) unrouted(w http.ResponseWriter, r *http.Request) error {
 	var allowed []string
 	for _, method := range []string{"DELETE", "GET", "PATCH", "POST", "PUT"} {
 		probe := r.Clone(r.Context())

@@ -1,4 +1,4 @@
-package e2b
+package control
 
 import (
 	"net/http"
@@ -48,7 +48,7 @@ func (o *operations) create(w http.ResponseWriter, r *http.Request, timeout time
 	}
 	req.Template = wire.BareName(body.TemplateID)
 	sb, err := idempotency.Once(r.Context(), o.answers, keyID(r.Context()), idempotencyKey, "create", req, func() (sandbox.Sandbox, error) {
-		return o.adapter.Create(r.Context(), req)
+		return o.runtime.Create(r.Context(), req)
 	})
 	if err != nil {
 		o.reply.fail(w, r, err, body.TemplateID)

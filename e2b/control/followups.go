@@ -1,4 +1,4 @@
-package e2b
+package control
 
 import (
 	"errors"
@@ -36,7 +36,7 @@ func (o *operations) capture(w http.ResponseWriter, r *http.Request, id string) 
 	if !body.Reason.Valid() {
 		return sandbox.Continuation{}, refusal.Invalidf("reason must be stopped, idle or exited, got %.64q", string(body.Reason))
 	}
-	c, err := o.adapter.Capture(r.Context(), id, sandbox.ContinuationReason(body.Reason), keyID(r.Context()))
+	c, err := o.runtime.Capture(r.Context(), id, sandbox.ContinuationReason(body.Reason), keyID(r.Context()))
 	if errors.Is(err, sandbox.ErrConflict) {
 		return c, refusal.NotCapturable.With(id, body.Reason)
 	}
@@ -81,6 +81,6 @@ func (o *operations) followUp(w http.ResponseWriter, r *http.Request, body *open
 		return sandbox.Sandbox{}, err
 	}
 	return idempotency.Once(r.Context(), o.answers, keyID(r.Context()), key, "follow up on "+id, req, func() (sandbox.Sandbox, error) {
-		return o.adapter.FollowUp(r.Context(), id, req)
+		return o.runtime.FollowUp(r.Context(), id, req)
 	})
 }
