@@ -1,5 +1,6 @@
 // Package fakeruntime is a runtime in memory with programs of the test behind
-// its ports. Only tests of e2b may import it; it may import runtime.
+// its ports. Only tests of e2b and the packages below it may import it; it may import sandbox
+// and envd.
 package fakeruntime
 
 import (
