@@ -1,73 +1,15 @@
 package e2b
 
 import (
-	"context"
-	"net"
-	"time"
-
-	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/e2b/control"
+	"github.com/rundlet/rundlet/e2b/dataplane"
 )
 
-// RuntimeAdapter is the part of a runtime that the E2B surface uses.
-// *runtime.Runtime implements it; tests use a fake. All methods are safe for concurrent
-// use and return the error classes of package runtime.
+// RuntimeAdapter is the part of a runtime that the E2B surface uses: what the control plane
+// asks for, and what the data plane does. *runtime.Runtime implements it; tests use a fake. All methods
+// are safe for concurrent use and return the error classes of package sandbox. An adapter that measures
+// is a control.MetricsReader, too, and one that observes commands a dataplane.Observer.
 type RuntimeAdapter interface {
-	// Create returns when the sandbox answers, or with an error and nothing
-	// left behind.
-	Create(ctx context.Context, req sandbox.CreateRequest) (sandbox.Sandbox, error)
-	// Connect extends the timeout to at least now+timeout, never shortens it,
-	// and resumes a paused sandbox (resumed reports that it did).
-	Connect(ctx context.Context, id string, timeout time.Duration) (sb sandbox.Sandbox, resumed bool, err error)
-	// Reboot is Connect that leaves out the memory of a paused sandbox.
-	Reboot(ctx context.Context, id string, timeout time.Duration) (sb sandbox.Sandbox, resumed bool, err error)
-	// Pause saves the sandbox, with its memory or only its files, and ends its
-	// machine. ErrConflict if it is paused already.
-	Pause(ctx context.Context, id string, memory bool) error
-	// Wake waits for a pause or a resume that is under way, and then returns a
-	// running sandbox as it is, resumes a paused one that traffic resumes, and
-	// returns ErrNotRunning for others.
-	// Calls at the same time share one resume, and each waits as long as its own
-	// ctx. It is worth at least 300 s of timeout.
-	Wake(ctx context.Context, id string) (sandbox.Sandbox, error)
-	// Settled waits for a pause or a resume that is under way, and returns the
-	// sandbox running or paused, as it is then. ErrSandboxNotFound.
-	Settled(ctx context.Context, id string) (sandbox.Sandbox, error)
-	// Fork makes copies of a sandbox, which stays as it is. The results are as
-	// many as were asked for; the error says that there is none at all.
-	Fork(ctx context.Context, id string, req sandbox.ForkRequest) ([]sandbox.ForkResult, error)
-	// Snapshot saves a running sandbox that keeps running, or a paused one.
-	Snapshot(ctx context.Context, id, name, keyID string) (sandbox.Snapshot, error)
-	Snapshots(ctx context.Context, f sandbox.SnapshotFilter) ([]sandbox.Snapshot, error)
-	// DeleteSnapshot removes a snapshot by id or name; ErrSnapshotNotFound.
-	DeleteSnapshot(ctx context.Context, idOrName string) error
-	// Capture saves a session for follow-ups: a paused sandbox is stopped, a
-	// running one idle or exited.
-	Capture(ctx context.Context, id string, reason sandbox.ContinuationReason, keyID string) (sandbox.Continuation, error)
-	// FollowUp starts a new sandbox from a continuation;
-	// ErrSnapshotNotFound. The template of the request is ignored.
-	FollowUp(ctx context.Context, continuationID string, req sandbox.CreateRequest) (sandbox.Sandbox, error)
-	// Get returns running and paused sandboxes and those between the two;
-	// ErrSandboxNotFound for others.
-	Get(ctx context.Context, id string) (sandbox.Sandbox, error)
-	List(ctx context.Context, f sandbox.ListFilter) ([]sandbox.Sandbox, error)
-	// EachToken calls yield with the id and the agent's token of every sandbox that
-	// has one, running or paused, until it returns false. It is cheaper than List.
-	EachToken(ctx context.Context, yield func(id, token string) bool) error
-	// CountRunning counts the running sandboxes that match on all pages, whatever
-	// the states, the cursor and the limit of the filter are.
-	CountRunning(ctx context.Context, f sandbox.ListFilter) (int, error)
-	// Kill returns when nothing is left of the sandbox. ErrSandboxNotFound if
-	// it is not there (any more).
-	Kill(ctx context.Context, id string) error
-	// SetTimeout ends the sandbox at now+timeout, earlier or later than before.
-	SetTimeout(ctx context.Context, id string, timeout time.Duration) error
-	// Extend is SetTimeout that never shortens.
-	Extend(ctx context.Context, id string, timeout time.Duration) error
-	// Dial opens a stream to a TCP port in the sandbox: ErrNotRunning (also for
-	// an unknown id), ErrPortClosed, ErrConflict.
-	Dial(ctx context.Context, id string, port uint16) (net.Conn, error)
-	// Templates lists the templates that a sandbox can be created from.
-	Templates(ctx context.Context) ([]sandbox.Template, error)
-	// Template finds one by id or alias, with or without a tag.
-	Template(ctx context.Context, name string) (sandbox.Template, error)
+	control.Runtime
+	dataplane.Sandboxes
 }

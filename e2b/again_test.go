@@ -37,7 +37,7 @@ func TestARequestThatAPauseCuts(t *testing.T) {
 				id := n.sleeper()
 				n.do("POST", "/v2/sandboxes/"+id+"/connect", "")
 				n.Edit(id, func(sb *sandbox.Sandbox) { sb.AutoResume = tt.auto })
-				before := n.Resumes()
+				before := n.Transitions.Resumes()
 				var sent atomic.Int32
 				began := make(chan struct{})
 				n.Listen(id, envd.Port, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -62,7 +62,7 @@ func TestARequestThatAPauseCuts(t *testing.T) {
 						t.Errorf("%d %s, sent %d times", r.code, r.body, sent.Load())
 					}
 				})
-				if woken := n.Resumes() - before; woken != int(tt.sent)-1 {
+				if woken := n.Transitions.Resumes() - before; woken != int(tt.sent)-1 {
 					t.Errorf("%d resumes", woken)
 				}
 			})

@@ -3,13 +3,11 @@ package e2b
 import (
 	"bufio"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -96,52 +94,6 @@ func TestThoseWithAKeyAlwaysGetIn(t *testing.T) {
 	}
 }
 
-func TestOfManyConnectionsTheLeastTrustedMakeRoom(t *testing.T) {
-	pipe := func() net.Conn { c, far := net.Pipe(); t.Cleanup(func() { far.Close() }); return c }
-	isOpen := func(c net.Conn) bool {
-		_ = c.SetDeadline(time.Now())
-		_, err := c.Read(make([]byte, 1))
-		return errors.Is(err, os.ErrDeadlineExceeded)
-	}
-	type member struct {
-		trust trust
-		busy  bool
-	}
-	// In the order in which they make room.
-	order := []member{{stranger, false}, {stranger, true}, {visitor, false}, {keyed, false}, {visitor, true}}
-	c := newConnections(len(order) + 1)
-	conns := map[member]net.Conn{}
-	for _, m := range append([]member{{keyed, true}}, order...) {
-		conn := pipe()
-		ctx := c.enter(t.Context(), conn)
-		c.trusted(ctx, m.trust)
-		if m.busy {
-			c.changed(conn, http.StateActive)
-		}
-		conns[m] = conn
-	}
-	for i, m := range order {
-		late := pipe()
-		ctx := c.enter(t.Context(), late)
-		c.changed(late, http.StateActive)
-		c.trusted(ctx, keyed)
-		if isOpen(conns[m]) || !isOpen(late) {
-			t.Errorf("%+v did not make room", m)
-		}
-		for _, later := range order[i+1:] {
-			if !isOpen(conns[later]) {
-				t.Errorf("%+v made room before its turn", later)
-			}
-		}
-	}
-	late := pipe()
-	c.enter(t.Context(), late)
-	if isOpen(late) || !isOpen(conns[member{keyed, true}]) || len(c.open) != len(order)+1 {
-		t.Errorf("all are answered and have a key: the new one %v, an old one %v, %d are counted",
-			isOpen(late), isOpen(conns[member{keyed, true}]), len(c.open))
-	}
-}
-
 // Whatever a connection was used for, it is not counted any more in the end.
 func TestEveryConnectionIsCountedOnce(t *testing.T) {
 	ca := httptest.NewTLSServer(nil)
@@ -183,11 +135,6 @@ func TestEveryConnectionIsCountedOnce(t *testing.T) {
 			}
 			served := make(chan error, 1)
 			go func() { served <- s.Serve(t.Context(), ln) }()
-			count := func() int {
-				s.conns.mu.Lock()
-				defer s.conns.mu.Unlock()
-				return len(s.conns.open)
-			}
 			req, _ := http.NewRequestWithContext(t.Context(), "GET", scheme+"://"+address+"/", nil)
 			req.Header.Set(envd.SandboxIDHeader, sb.ID)
 			req.Header.Set(envd.SandboxPortHeader, "80")
@@ -199,7 +146,7 @@ func TestEveryConnectionIsCountedOnce(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n := count(); n != 1 {
+			if n := s.conns.Len(); n != 1 {
 				t.Errorf("%d are counted while one is open", n)
 			}
 			resp.Body.Close()
@@ -207,7 +154,7 @@ func TestEveryConnectionIsCountedOnce(t *testing.T) {
 			within(t, time.Minute, "the end of the connection", func() {
 				look := time.NewTicker(time.Millisecond)
 				defer look.Stop()
-				for count() != 0 {
+				for s.conns.Len() != 0 {
 					<-look.C
 				}
 			})

@@ -26,7 +26,7 @@ func TestEveryRouteTellsThatTheDiskIsFull(t *testing.T) {
 	n := newNode(t, Config{})
 	id := n.sandbox()
 	var patterns []string
-	openapi.HandlerWithOptions(NewStarting(Config{}), openapi.StdHTTPServerOptions{BaseRouter: recorded{http.NewServeMux(), &patterns}})
+	openapi.HandlerWithOptions(struct{ openapi.ServerInterface }{}, openapi.StdHTTPServerOptions{BaseRouter: recorded{http.NewServeMux(), &patterns}})
 	bodies := map[string]string{
 		"POST /sandboxes":                    `{"templateID":"base"}`,
 		"POST /v2/sandboxes":                 `{"templateID":"base"}`,

@@ -11,36 +11,6 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-func FuzzCursor(f *testing.F) {
-	f.Add(formatCursor(sandbox.Cursor{StartedAt: fakeruntime.Epoch, ID: "i0"}, true), true)
-	f.Add(formatCursor(sandbox.Cursor{StartedAt: fakeruntime.Epoch, ID: "i0"}, false), false)
-	f.Add("X19f", false)
-	f.Add("", true)
-	f.Fuzz(func(t *testing.T, token string, ascending bool) {
-		c, err := parseCursor(&token, ascending)
-		if err != nil || c == nil {
-			return
-		}
-		again := formatCursor(*c, ascending)
-		c2, err := parseCursor(&again, ascending)
-		if err != nil || c2.ID != c.ID || !c2.StartedAt.Equal(c.StartedAt) {
-			t.Fatalf("%+v became %+v, %v", c, c2, err)
-		}
-	})
-}
-
-func FuzzMetadata(f *testing.F) {
-	for _, s := range []string{"a=b", "a=b&c=%2520", "=", "&", "a;b", "%zz", "a=%25zz", "a=1&a=2"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, raw string) {
-		m, err := parseMetadata(&raw)
-		if err == nil && len(m) == 0 && strings.Trim(raw, "&") != "" {
-			t.Fatalf("%q is a filter, but filters nothing", raw)
-		}
-	})
-}
-
 // FuzzCreate sends any body: the answer is a sandbox or a well-formed error.
 func FuzzCreate(f *testing.F) {
 	for _, s := range []string{`{"templateID":"base"}`, `{"templateID":"base","network":{"denyOut":["0.0.0.0/0"]}}`, `{"network":{"x":1}}`, `[]`, `null`, `"`, ``, `{"timeout":1e9}`} {
@@ -116,23 +86,6 @@ func FuzzBodies(f *testing.F) {
 		}
 		if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || e.Code != w.Code || e.Code < 400 || e.Code == 500 || e.Message == "" || len(e.Message) > 1000 {
 			t.Fatalf("%s %q: %d %s", path, body, w.Code, w.Body)
-		}
-	})
-}
-
-// FuzzName: a name that is taken is kept as it is, and leads nowhere else.
-func FuzzName(f *testing.F) {
-	for _, s := range []string{"snap", "ns/snap:v1", "Snap:default", "../x", "a:b:default", "\u212A", "a:default:default", ""} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, name string) {
-		bare, err := parseName(name)
-		if err != nil {
-			return
-		}
-		again, err := parseName(bare)
-		if err != nil || again != bare || strings.ContainsAny(bare, "\\ \x00%") || strings.HasPrefix(bare, ".") || strings.Count(bare, "/") > 1 {
-			t.Fatalf("%q became %q became %q, %v", name, bare, again, err)
 		}
 	})
 }

@@ -15,9 +15,16 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/internal/conns"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/envd"
+)
+
+// The beginning of a connection of HTTP/2, and two types of frames.
+const (
+	clientPreface                   = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	headersFrame, continuationFrame = 1, 9
 )
 
 // A frame is held in memory as a whole, before anything has been shown, so a
@@ -31,7 +38,7 @@ func TestFramesAreBounded(t *testing.T) {
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	const settings, windowUpdate = 4, 8
-	if _, err := io.WriteString(c, http2Preface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00"); err != nil {
+	if _, err := io.WriteString(c, clientPreface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00"); err != nil {
 		t.Fatal(err)
 	}
 	answer := bufio.NewReader(c)
@@ -141,7 +148,7 @@ func TestGRPCAnswersNobodyTakesAreNotHeld(t *testing.T) {
 func TestHalfAHeaderOfHTTP2IsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewServer(Config{}, &fakeruntime.Runtime{}, &MemoryKeys{})
-		s.reading = quota.NewBudget(400<<10, 300<<10)
+		s.conns.Reading = quota.NewBudget(400<<10, 300<<10)
 		ln := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
 		ctx, cancel := context.WithCancel(t.Context())
 		served := make(chan error, 1)
@@ -155,7 +162,7 @@ func TestHalfAHeaderOfHTTP2IsBounded(t *testing.T) {
 			ours, theirs := net.Pipe()
 			ln.conns <- theirs
 			go func() { _, _ = io.Copy(io.Discard, ours) }()
-			if _, err := io.WriteString(ours, http2Preface+frame(4, 0, 0, "")+frame(frameHeaders, 5, 1, pseudo)); err != nil {
+			if _, err := io.WriteString(ours, clientPreface+frame(4, 0, 0, "")+frame(headersFrame, 5, 1, pseudo)); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
@@ -163,44 +170,44 @@ func TestHalfAHeaderOfHTTP2IsBounded(t *testing.T) {
 		}
 		half := dial()
 		defer half.Close()
-		if s.reading.Used() != 0 {
-			t.Errorf("%d bytes are held behind a whole header", s.reading.Used())
+		if s.conns.Reading.Used() != 0 {
+			t.Errorf("%d bytes are held behind a whole header", s.conns.Reading.Used())
 		}
-		for _, part := range []string{frame(frameHeaders, 1, 3, pseudo+fields[:1000]), frame(frameContinuation, 0, 3, fields[1000:])} {
+		for _, part := range []string{frame(headersFrame, 1, 3, pseudo+fields[:1000]), frame(continuationFrame, 0, 3, fields[1000:])} {
 			if _, err := io.WriteString(half, part); err != nil {
 				t.Fatal(err)
 			}
 		}
 		synctest.Wait()
-		if used := s.reading.Used(); used < 200<<10 {
+		if used := s.conns.Reading.Used(); used < 200<<10 {
 			t.Fatalf("half a header with a thousand fields counts as %d bytes", used)
 		}
 		second := dial()
 		defer second.Close()
-		_, err := io.WriteString(second, frame(frameHeaders, 1, 3, pseudo+fields))
+		_, err := io.WriteString(second, frame(headersFrame, 1, 3, pseudo+fields))
 		synctest.Wait()
 		if err == nil {
-			_, err = io.WriteString(second, frame(frameContinuation, 4, 3, ""))
+			_, err = io.WriteString(second, frame(continuationFrame, 4, 3, ""))
 		}
 		if !errors.Is(err, io.ErrClosedPipe) {
 			t.Errorf("another of the same size: %v", err)
 		}
-		time.Sleep(headerTime + time.Second)
+		time.Sleep(conns.HeaderTime + time.Second)
 		synctest.Wait()
-		if _, err := io.WriteString(half, frame(frameContinuation, 4, 3, "")); err == nil || s.reading.Used() != 0 {
-			t.Errorf("after its time: %v, %d bytes are held", err, s.reading.Used())
+		if _, err := io.WriteString(half, frame(continuationFrame, 4, 3, "")); err == nil || s.conns.Reading.Used() != 0 {
+			t.Errorf("after its time: %v, %d bytes are held", err, s.conns.Reading.Used())
 		}
 		whole := dial()
-		for _, part := range []string{frame(frameHeaders, 1, 3, pseudo+fields), frame(frameContinuation, 4, 3, "")} {
+		for _, part := range []string{frame(headersFrame, 1, 3, pseudo+fields), frame(continuationFrame, 4, 3, "")} {
 			if _, err := io.WriteString(whole, part); err != nil {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(2 * headerTime)
+		time.Sleep(2 * conns.HeaderTime)
 		_, err = io.WriteString(whole, frame(6, 0, 0, "12345678"))
 		synctest.Wait() // A frame counts until it is read.
-		if err != nil || s.reading.Used() != 0 {
-			t.Errorf("after a whole header: %v, %d bytes are held", err, s.reading.Used())
+		if err != nil || s.conns.Reading.Used() != 0 {
+			t.Errorf("after a whole header: %v, %d bytes are held", err, s.conns.Reading.Used())
 		}
 		whole.Close()
 		synctest.Wait()

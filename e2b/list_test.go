@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
+	"github.com/rundlet/rundlet/e2b/internal/wire"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -99,8 +100,8 @@ func TestListRefuses(t *testing.T) {
 		"limit=0", "limit=-1", "limit=101", "limit=x", "limit=99999999999", "limit=1.5", "limit=1&limit=2",
 		"order=up", "state=dead", "state=running,dead", "startedAfter=yesterday", "template=base:v1",
 		"nextToken=x", "nextToken=" + strings.Repeat("A", 1000), "nextToken=AAAA",
-		"nextToken=" + formatCursor(sandbox.Cursor{ID: "i0"}, true),
-		"order=asc&nextToken=" + formatCursor(sandbox.Cursor{ID: "i0"}, false),
+		"nextToken=" + wire.FormatCursor(sandbox.Cursor{ID: "i0"}, true),
+		"order=asc&nextToken=" + wire.FormatCursor(sandbox.Cursor{ID: "i0"}, false),
 		"metadata=%25zz", "metadata=a%3D%2525", "metadata=a%3D1%26a%3D2", "metadata=a;b",
 	} {
 		t.Run(query, func(t *testing.T) {

@@ -40,16 +40,16 @@ func TestTrafficResumesAnOpenSandbox(t *testing.T) {
 	id := r.fields(t)["sandboxID"].(string)
 	n.Listen(id, envd.Port, agentHandler(id))
 	n.do("POST", "/sandboxes/"+id+"/pause", "")
-	if r := n.plain("POST", "/init", toAgent(id)...); r.code != 404 || n.Resumes() != 0 {
-		t.Errorf("a control route: %d %s, %d resumes", r.code, r.body, n.Resumes())
+	if r := n.plain("POST", "/init", toAgent(id)...); r.code != 404 || n.Transitions.Resumes() != 0 {
+		t.Errorf("a control route: %d %s, %d resumes", r.code, r.body, n.Transitions.Resumes())
 	}
-	if r := n.plain("POST", "/x", toAgent(id)...); r.code != 200 || n.Resumes() != 1 {
-		t.Errorf("%d %s, %d resumes", r.code, r.body, n.Resumes())
+	if r := n.plain("POST", "/x", toAgent(id)...); r.code != 200 || n.Transitions.Resumes() != 1 {
+		t.Errorf("%d %s, %d resumes", r.code, r.body, n.Transitions.Resumes())
 	}
 	n.do("POST", "/sandboxes/"+id+"/pause", "")
 	n.Edit(id, func(sb *sandbox.Sandbox) { sb.AutoResume = false })
-	if r := n.plain("POST", "/x", toAgent(id)...); r.code != 502 || n.Resumes() != 1 {
-		t.Errorf("without auto-resume: %d %s, %d resumes", r.code, r.body, n.Resumes())
+	if r := n.plain("POST", "/x", toAgent(id)...); r.code != 502 || n.Transitions.Resumes() != 1 {
+		t.Errorf("without auto-resume: %d %s, %d resumes", r.code, r.body, n.Transitions.Resumes())
 	}
 }
 

@@ -168,7 +168,7 @@ func TestConnectResumes(t *testing.T) {
 			if r.code != tt.code || r.body != want {
 				t.Errorf("%d %s, want %d %s", r.code, r.body, tt.code, want)
 			}
-			if want := strings.Contains(tt.body, `"memory":false`); slices.Contains(n.Reboots(), id) != want {
+			if want := strings.Contains(tt.body, `"memory":false`); slices.Contains(n.Transitions.Reboots(), id) != want {
 				t.Errorf("it was rebooted: %v, want %v", !want, want)
 			}
 			if r := n.do("GET", "/health", "", toAgent(id)...); r.code != 204 {

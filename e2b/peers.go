@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 )
@@ -86,24 +85,4 @@ func (p peers) trusted(addr netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-// charge takes the cost of work that needs no key from the peer of a request, or
-// returns how long the peer has to wait. A request with a valid key is neither
-// charged nor refused, so clients behind one address do not keep each other out.
-func (s *Server) charge(r *http.Request, work float64) (wait time.Duration, ok bool) {
-	if s.hasKey(r) {
-		return 0, true
-	}
-	return s.peers.rate.Take(s.peers.of(r), work, time.Now())
-}
-
-// hasKey reports whether a request carries a valid key, on the data plane too.
-func (s *Server) hasKey(r *http.Request) bool {
-	text := apiKey(r)
-	if text == "" {
-		return false
-	}
-	_, err := s.verify(r.Context(), text)
-	return err == nil
 }

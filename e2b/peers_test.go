@@ -175,7 +175,7 @@ func TestURLsOfSandboxesThatWereShownNeedNoSearch(t *testing.T) {
 			return sb.ID
 		}
 		early := secured()
-		k.s = NewServer(Config{}, k.rt, k.s.keys)
+		k.s = NewServer(Config{}, k.rt, k.s.callers.keys)
 		defer k.s.Close()
 		file := func(token string) *httptest.ResponseRecorder {
 			return k.ask("192.0.2.1", "GET", signedFile(signature.Request{Path: "a"}, token))
@@ -222,7 +222,7 @@ func TestWhatIsTooLongForAKeyIsNotLookedUp(t *testing.T) {
 		keys.verified.Store(0)
 		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/v2/sandboxes", nil)
 		r.Header.Set("X-API-Key", strings.Repeat("a", length))
-		if s.ServeHTTP(w, r); w.Code != http.StatusUnauthorized || s.hasKey(r) {
+		if s.ServeHTTP(w, r); w.Code != http.StatusUnauthorized || s.callers.hasKey(r) {
 			t.Errorf("%d characters: %d %s", length, w.Code, w.Body)
 		}
 		if n := keys.verified.Load(); n != want {
@@ -251,13 +251,13 @@ func TestWakesWithoutATokenAreLimitedByPeer(t *testing.T) {
 		n := k.exhaust(http.StatusBadGateway, func() *httptest.ResponseRecorder { // It runs, and the port is closed.
 			return wake(paused(), "192.0.2.1", 80)
 		})
-		resumed := k.rt.Resumes()
+		resumed := k.rt.Transitions.Resumes()
 		if resumed != n || n != 50 { // 200 at once, 4 for a resume.
 			t.Errorf("%d resumes of %d, want 50", resumed, n)
 		}
 		last := paused()
-		if w := wake(last, "192.0.2.1", 80); w.Code != 429 || k.rt.Resumes() != resumed {
-			t.Errorf("%d, %d resumes", w.Code, k.rt.Resumes()-resumed)
+		if w := wake(last, "192.0.2.1", 80); w.Code != 429 || k.rt.Transitions.Resumes() != resumed {
+			t.Errorf("%d, %d resumes", w.Code, k.rt.Transitions.Resumes()-resumed)
 		}
 		if w := wake(last, "192.0.2.1", 80, "X-API-Key", k.key); w.Code != 502 {
 			t.Errorf("with a key: %d %s", w.Code, w.Body)
@@ -265,13 +265,13 @@ func TestWakesWithoutATokenAreLimitedByPeer(t *testing.T) {
 		if w := wake(paused(), "192.0.2.2", 80); w.Code != 502 {
 			t.Errorf("a neighbour: %d %s", w.Code, w.Body)
 		}
-		resumed = k.rt.Resumes()
+		resumed = k.rt.Transitions.Resumes()
 		n = k.exhaust(http.StatusBadGateway, func() *httptest.ResponseRecorder { // Its agent needs no token, and is not there.
 			id := paused()
 			k.rt.Edit(id, func(sb *sandbox.Sandbox) { sb.EnvdAccessToken = "" })
 			return wake(id, "192.0.2.3", envd.Port, "X-Access-Token", "anything")
 		})
-		if got := k.rt.Resumes() - resumed; got != n || n != 50 {
+		if got := k.rt.Transitions.Resumes() - resumed; got != n || n != 50 {
 			t.Errorf("%d resumes of %d of open sandboxes, want 50", got, n)
 		}
 		id := paused()

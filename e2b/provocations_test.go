@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/control"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/envd/signature"
@@ -57,7 +58,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 		return q
 	},
 	"too much without a key": func(n *node, _ string) refused {
-		n.server.peers.rate = quota.NewRate(1, 1, 1)
+		n.server.callers.peers.rate = quota.NewRate(1, 1, 1)
 		return toSandbox(n.sleeper(), 80)
 	},
 	"CONNECT": func(n *node, _ string) refused {
@@ -101,7 +102,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 	},
 	"guest does not answer after its resume": func(n *node, v string) refused {
 		id := n.sleeper()
-		n.FailResumes(fmt.Errorf("resume: %w", sandbox.ErrNoAnswer))
+		n.Transitions.FailResumes(fmt.Errorf("resume: %w", sandbox.ErrNoAnswer))
 		return post(v+"/sandboxes/"+id+"/connect", `{"timeout":60}`)
 	},
 	"invalid":     func(_ *node, v string) refused { return post(v+"/sandboxes", `{"templateID":"base","timeout":0}`) },
@@ -118,7 +119,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"no route":                           func(_ *node, v string) refused { return refused{method: "GET", path: v + "/nothing"} },
 	"no such method":                     func(_ *node, v string) refused { return refused{method: "PUT", path: v + "/sandboxes"} },
 	"body too large": func(_ *node, v string) refused {
-		return post(v+"/sandboxes", `{"templateID":"`+strings.Repeat("x", maxBody)+`"}`)
+		return post(v+"/sandboxes", `{"templateID":"`+strings.Repeat("x", control.MaxBody)+`"}`)
 	},
 	"header too large": func(_ *node, v string) refused {
 		q := refused{method: "GET", path: v + "/sandboxes"}
@@ -139,7 +140,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"elsewhere":      createFails(&sandbox.ElsewhereError{What: "node", Theirs: "n1", Ours: "n2"}),
 	"record changed": createFails(&sandbox.RecordError{Err: errors.New("its cause is secret")}),
 	"response not kept": func(n *node, v string) refused {
-		n.server.answers.own, n.server.answers.shared = quota.NewBudget(2<<10, 2<<10), quota.NewBudget(0, 0)
+		n.server.control.Answers.Own, n.server.control.Answers.Shared = quota.NewBudget(2<<10, 2<<10), quota.NewBudget(0, 0)
 		body := `{"templateID":"base","metadata":{"a":"` + strings.Repeat("x", 4<<10) + `"}}`
 		n.do("POST", v+"/sandboxes", body, "Idempotency-Key", "k")
 		return post(v+"/sandboxes", body, "Idempotency-Key", "k")
@@ -160,15 +161,15 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"sandbox not available":  createFails(&sandbox.RetryError{Detail: "it is being recovered"}),
 	"unavailable":            createFails(sandbox.ErrUnavailable),
 	"too much without a key, at the API": func(n *node, v string) refused {
-		n.server.peers.rate = quota.NewRate(1, 0, 1)
+		n.server.callers.peers.rate = quota.NewRate(1, 0, 1)
 		return refused{method: "GET", path: v + "/sandboxes", header: []string{"X-API-Key", "wrong"}, stranger: true}
 	},
 	"too many large bodies": func(n *node, v string) refused {
-		n.server.bodies = quota.NewBudget(0, 0)
-		return post(v+"/sandboxes", strings.Repeat(" ", freeBody)+`{"templateID":"base"}`)
+		n.server.control.Bodies.Budget = quota.NewBudget(0, 0)
+		return post(v+"/sandboxes", strings.Repeat(" ", control.FreeBody)+`{"templateID":"base"}`)
 	},
 	"too many responses kept": func(n *node, v string) refused {
-		n.server.answers.own, n.server.answers.shared = quota.NewBudget(0, 0), quota.NewBudget(0, 0)
+		n.server.control.Answers.Own, n.server.control.Answers.Shared = quota.NewBudget(0, 0), quota.NewBudget(0, 0)
 		return post(v+"/sandboxes", `{"templateID":"base"}`, "Idempotency-Key", "k")
 	},
 	"starting": func(_ *node, v string) refused { return refused{method: "GET", path: v + "/sandboxes", starting: true} },
@@ -199,7 +200,7 @@ func failsTo(err error) func(*node, string) refused {
 func resumeFails(err error) func(*node, string) refused {
 	return func(n *node, _ string) refused {
 		id := n.sleeper()
-		n.FailResumes(err)
+		n.Transitions.FailResumes(err)
 		return toSandbox(id, 80)
 	}
 }

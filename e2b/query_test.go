@@ -2,31 +2,13 @@ package e2b
 
 import (
 	"net/url"
-	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/rundlet/rundlet/e2b/internal/wire"
 	"github.com/rundlet/rundlet/sandbox"
 )
-
-// The parameters of the API are those that the generated code reads.
-func TestListParametersAreThoseOfTheProtocol(t *testing.T) {
-	code, err := os.ReadFile("../api/gen/openapi/openapi.gen.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := regexp.MustCompile(`BindQueryParameterWithOptions\("form", \w+, \w+, "(\w+)".*Type: "(\w+)"`).FindAllStringSubmatch(string(code), -1)
-	if len(found) < 10 {
-		t.Fatalf("%d parameters", len(found))
-	}
-	for _, p := range found {
-		if (p[2] == "array") != slices.Contains(listParameters, p[1]) {
-			t.Errorf("%s is of type %s", p[1], p[2])
-		}
-	}
-}
 
 // Clients repeat a list, join it by commas, or both, and leave values empty.
 func TestListsInAnyForm(t *testing.T) {
@@ -73,7 +55,7 @@ func TestListsInAnyForm(t *testing.T) {
 		"sandbox_ids=":     400,
 		"sandbox_ids=,":    400,
 		"sandbox_ids=../x": 400,
-		"sandbox_ids=a" + strings.Join(numbers(maxLimit), ""): 400,
+		"sandbox_ids=a" + strings.Join(numbers(wire.MaxLimit), ""): 400,
 	} {
 		if r := n.do("GET", "/sandboxes/metrics?"+query, ""); r.code != code {
 			t.Errorf("%.80q: %d %s", query, r.code, r.body)

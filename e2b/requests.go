@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/e2b/internal/conns"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 )
@@ -14,8 +15,6 @@ import (
 const (
 	// requestCost is that of a request without a header, in bytes.
 	requestCost = 8 << 10
-	// perField is the cost of a field in the map.
-	perField = 64
 	// maxRequest bounds the cost of one.
 	maxRequest = 160 << 10
 	// Requests of clients without a key or token are in a separate budget, as are
@@ -34,7 +33,7 @@ func costOf(r *http.Request) int64 {
 	cost := int64(requestCost + len(r.RequestURI) + len(r.Host))
 	for name, values := range r.Header {
 		for _, v := range values {
-			cost += int64(len(name) + len(v) + perField)
+			cost += int64(len(name) + len(v) + conns.FieldCost)
 		}
 	}
 	return cost
@@ -59,9 +58,9 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (release func(), 
 		return nil, false
 	}
 	cost += heldBody(r)
-	peer := quota.Network(s.peers.of(r)).String()
+	peer := quota.Network(s.callers.peers.of(r)).String()
 	budget := s.requests.strangers
-	if s.conns.shown(r.Context()) == keyed {
+	if s.conns.Trust(r.Context()) == conns.Keyed {
 		budget = s.requests.known
 	}
 	if !budget.Take(peer, cost) {
@@ -78,7 +77,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (release func(), 
 // shows reports whether a request has a valid key, or a token of the sandbox that
 // it is for.
 func (s *Server) shows(r *http.Request) bool {
-	if s.hasKey(r) {
+	if s.callers.hasKey(r) {
 		return true
 	}
 	target, ok, err := dataplane.Classify(r.Host, r.Header, s.cfg.Domain)

@@ -1,15 +1,17 @@
 package e2b
 
 import (
-	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 
+	"github.com/rundlet/rundlet/e2b/control"
+	"github.com/rundlet/rundlet/e2b/internal/conns"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -54,7 +56,7 @@ func TestRequestsInFlightAreBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		release := k.rt.Hold()
+		release := k.rt.Transitions.Hold()
 		codes := make(chan int)
 		waits := func(peer string) {
 			go func() { codes <- k.ask(peer, "GET", "http://80-"+sb.ID+".sb.test/").Code }()
@@ -99,7 +101,11 @@ func TestRequestsOfAKeyAreCountedApart(t *testing.T) {
 	s := NewStarting(Config{})
 	r := httptest.NewRequest("GET", "/v2/sandboxes", nil)
 	r.Header.Set("X-API-Key", "e2b_any")
-	keyedContext := context.WithValue(t.Context(), connectionKey{}, &connection{trust: keyed})
+	client, far := net.Pipe()
+	defer client.Close()
+	defer far.Close()
+	keyedContext := s.conns.Enter(t.Context(), client)
+	s.conns.Raise(keyedContext, conns.Keyed)
 	release, ok := s.admit(httptest.NewRecorder(), r.WithContext(keyedContext))
 	if !ok || s.requests.known.Used() == 0 || s.requests.strangers.Used() != 0 {
 		t.Fatalf("admitted %v, %d bytes of known clients, %d of others", ok, s.requests.known.Used(), s.requests.strangers.Used())
@@ -128,11 +134,11 @@ func TestRequestsOfAKeyAreCountedApart(t *testing.T) {
 func TestLargeBodiesInFlightAreBoundedByKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeyless(t)
-		_, other, err := k.s.keys.Create(t.Context(), "other")
+		_, other, err := k.s.callers.keys.Create(t.Context(), "other")
 		if err != nil {
 			t.Fatal(err)
 		}
-		k.s.bodies = quota.NewBudget(3*maxBody, 2*maxBody)
+		k.s.control.Bodies.Budget = quota.NewBudget(3*control.MaxBody, 2*control.MaxBody)
 		post := func(key string, body io.Reader, length int64) *httptest.ResponseRecorder {
 			w, r := httptest.NewRecorder(), httptest.NewRequest("POST", "/v2/sandboxes", body)
 			r.ContentLength = length
@@ -142,13 +148,13 @@ func TestLargeBodiesInFlightAreBoundedByKey(t *testing.T) {
 		}
 		var writers []*io.PipeWriter
 		codes := make(chan int)
-		for _, length := range []int64{-1, maxBody} { // They send, and do not end.
+		for _, length := range []int64{-1, control.MaxBody} { // They send, and do not end.
 			rd, w := io.Pipe()
 			writers = append(writers, w)
 			go func() { codes <- post(k.key, rd, length).Code }()
 		}
 		synctest.Wait()
-		large := `{"templateID":"base","metadata":{"a":"` + strings.Repeat("x", freeBody) + `"}}`
+		large := `{"templateID":"base","metadata":{"a":"` + strings.Repeat("x", control.FreeBody) + `"}}`
 		if w := post(k.key, strings.NewReader(large), int64(len(large))); w.Code != 429 || w.Header().Get("Retry-After") != "1" {
 			t.Errorf("more than its share: %d %s", w.Code, w.Body)
 		}
@@ -164,8 +170,8 @@ func TestLargeBodiesInFlightAreBoundedByKey(t *testing.T) {
 				t.Errorf("a body that breaks off: %d", code)
 			}
 		}
-		if k.s.bodies.Used() != 0 {
-			t.Errorf("%d bytes are still held", k.s.bodies.Used())
+		if k.s.control.Bodies.Budget.Used() != 0 {
+			t.Errorf("%d bytes are still held", k.s.control.Bodies.Budget.Used())
 		}
 	})
 }

@@ -134,14 +134,6 @@ func TestRoutes(t *testing.T) {
 		t.Errorf("Allow %q", got)
 	}
 	n.do("PUT", "/sandboxes/i0/network", "{}").wantError(t, 501, "changing the network of a running sandbox is not supported by this server yet")
-	for pattern, feature := range notBuilt {
-		method, path, ok := strings.Cut(pattern, " ")
-		if !ok {
-			method, path = "GET", pattern+"x/dir"
-		}
-		path = strings.NewReplacer("{id}", "abc", "{rest...}", "tags", "{hash}", "0", "{build}", "1").Replace(path)
-		n.do(method, path, "").wantError(t, 501, feature)
-	}
 }
 
 func TestAuthentication(t *testing.T) {

@@ -9,11 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/control"
 	"github.com/rundlet/rundlet/e2b/dataplane"
-	"github.com/rundlet/rundlet/e2b/internal/quota"
+	"github.com/rundlet/rundlet/e2b/internal/conns"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/envd"
 )
@@ -51,17 +51,14 @@ type Config struct {
 // concurrent use.
 type Server struct {
 	cfg      Config
-	adapter  RuntimeAdapter
-	keys     KeyStore
-	proxy    *dataplane.Proxy
-	control  *http.ServeMux
-	answers  *answers
-	conns    *connections
-	peers    peers
+	conns    *conns.Table
+	callers  *callers
 	requests requests
-	reading  *quota.Budget // of request headers that are being read
-	bodies   *quota.Budget // bytes of JSON that is being read
 	startup  startup
+
+	// The two planes are made by Open.
+	proxy   *dataplane.Proxy
+	control *control.Plane
 }
 
 // DefaultMaxConnections bounds the cost of idle connections: some 20 KiB each.
@@ -88,29 +85,33 @@ func NewStarting(cfg Config) *Server {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Server{
-		cfg: cfg, conns: newConnections(cmp.Or(cfg.MaxConnections, DefaultMaxConnections)),
-		answers: newAnswers(), peers: newPeers(cfg.TrustedProxies), requests: newRequests(), reading: quota.NewBudget(allReading, readingsOfOne), bodies: quota.NewBudget(allBodies, bodiesOfOne),
-		startup: startup{ready: make(chan struct{})},
+		cfg:      cfg,
+		conns:    conns.New(cmp.Or(cfg.MaxConnections, DefaultMaxConnections)),
+		callers:  &callers{peers: newPeers(cfg.TrustedProxies)},
+		requests: newRequests(),
+		startup:  startup{ready: make(chan struct{})},
 	}
 }
 
 // Open begins to serve sandboxes. It is called once.
 func (s *Server) Open(adapter RuntimeAdapter, keys KeyStore) {
-	s.adapter, s.keys, s.proxy = adapter, keys, dataplane.New(adapter, s.cfg.Log)
+	s.callers.keys, s.proxy = keys, dataplane.New(adapter, s.cfg.Log)
 	s.proxy.Bound(cmp.Or(s.cfg.MaxStreams, DefaultMaxConnections))
 	s.proxy.OnAccess(func(ctx context.Context, token bool) {
 		if token {
-			s.conns.trusted(ctx, keyed)
+			s.conns.Raise(ctx, conns.Keyed)
 		} else {
-			s.conns.trusted(ctx, visitor)
+			s.conns.Raise(ctx, conns.Visitor)
 		}
 	})
-	s.proxy.OnWork(s.charge)
-	s.proxy.OnBreak(func(r *http.Request) { s.conns.reset(r.Context()) })
+	s.proxy.OnWork(s.callers.charge)
+	s.proxy.OnBreak(func(r *http.Request) { s.conns.Reset(r.Context()) })
 	if err := s.proxy.FillSigners(context.Background()); err != nil {
 		s.cfg.Log.Warn("could not preload signed URL keys; the first lookups are slower", "error", err)
 	}
-	s.control = s.routes()
+	s.control = control.New(control.Config{
+		Domain: s.cfg.Domain, MaxTimeout: s.cfg.MaxTimeout, RequireSecure: s.cfg.RequireSecure, Metrics: s.cfg.Metrics, Log: s.cfg.Log,
+	}, adapter, s.proxy)
 	close(s.startup.ready)
 }
 
@@ -123,9 +124,9 @@ func (s *Server) Close() {
 
 // ServeHTTP routes requests to the data plane or the control plane.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	defer s.conns.handled(r.Context())
+	defer s.conns.Handled(r.Context())
 	defer s.breakingOff(r)
-	s.conns.headRead(r.Context())
+	s.conns.HeadRead(r.Context())
 	release, ok := s.admit(w, r)
 	if !ok {
 		return
@@ -137,7 +138,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case err != nil:
-		s.fail(w, r, refusal.BadRouting.With(err), "")
+		s.control.Fail(w, r, refusal.BadRouting.With(err))
 	case ok:
 		s.proxy.Serve(w, r, target)
 	case r.URL.Path == envd.FilesPath:
@@ -153,20 +154,33 @@ func (s *Server) serveSignedFile(w http.ResponseWriter, r *http.Request) {
 	var limit *dataplane.LimitError
 	switch {
 	case errors.As(err, &limit):
-		s.fail(w, r, tooMuch(limit.After), "")
+		s.control.Fail(w, r, tooMuch(limit.After))
 	case err != nil:
-		s.fail(w, r, err, "")
+		s.control.Fail(w, r, err)
 	default:
 		s.proxy.Serve(w, r, target)
 	}
 }
 
+// serveControl authenticates a request of the control plane, and serves it.
+func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
+	control.BoundBody(w, r)
+	if !isPublic(r) {
+		key, err := s.callers.authenticate(r)
+		if err != nil {
+			s.control.Fail(w, r, err)
+			return
+		}
+		s.conns.Raise(r.Context(), conns.Keyed)
+		r = r.WithContext(control.WithKey(r.Context(), key.ID))
+	}
+	s.control.ServeHTTP(w, r)
+}
+
 const (
-	headerTime = 10 * time.Second
 	// idleTime is longer than that of proxies in front of the server, so that the
 	// proxies close first.
 	idleTime      = 620 * time.Second
-	maxHeader     = 128 << 10
 	streamsPerTCP = 1000
 	// A connection of HTTP/2 has memory for one frame from its first byte on, and
 	// keeps it: frames are of the size that every client can send. Of an
@@ -193,15 +207,15 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		Handler:           s,
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streamsPerTCP, MaxReadFrameSize: frameSize, MaxReceiveBufferPerStream: streamBody, MaxReceiveBufferPerConnection: connBody},
-		ReadHeaderTimeout: headerTime,
+		ReadHeaderTimeout: conns.HeaderTime,
 		IdleTimeout:       idleTime,
-		MaxHeaderBytes:    maxHeader,
-		ConnContext:       s.conns.enter,
-		ConnState:         s.conns.changed,
+		MaxHeaderBytes:    conns.MaxHeader,
+		ConnContext:       s.conns.Enter,
+		ConnState:         s.conns.Changed,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(readingListener{ln, s.reading}) }()
+	go func() { failed <- srv.Serve(s.conns.Listener(ln)) }()
 	select {
 	case err := <-failed:
 		s.Close()
@@ -214,26 +228,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	err := srv.Shutdown(grace)
 	s.Close()
 	if errors.Is(err, context.DeadlineExceeded) {
-		s.conns.breakOff()
+		s.conns.ResetBusy()
 		err = srv.Close()
 	}
 	<-failed
 	return err
-}
-
-const metricsPath = "/metrics"
-
-// isPublic reports whether a request needs no key.
-func isPublic(r *http.Request) bool {
-	return r.URL.Path == "/health" && (r.Method == http.MethodGet || r.Method == http.MethodHead)
-}
-
-// apiKey is the key that a request carries.
-func apiKey(r *http.Request) string {
-	if r.URL.Path == metricsPath {
-		if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
-			return strings.TrimSpace(token)
-		}
-	}
-	return strings.TrimSpace(r.Header.Get("X-API-Key"))
 }

@@ -1,17 +1,17 @@
 package e2b
 
 import (
-	"bufio"
 	"context"
 	"io"
 	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/control"
+	"github.com/rundlet/rundlet/e2b/internal/conns"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
 	"github.com/rundlet/rundlet/envd"
 )
@@ -44,10 +44,10 @@ func TestSlowClients(t *testing.T) {
 		most   time.Duration
 	}{
 		{"no header", "", "", idleTime},
-		{"half a header", "GET / HTTP/1.1\r\nHo", "", headerTime},
-		{"half a body", strings.Replace(post, "%s", "/v2/sandboxes", 1) + "X-API-Key: $KEY\r\n\r\n{", "400 Bad Request", bodyTime},
-		{"half a body, no key", strings.Replace(post, "%s", "/v2/sandboxes", 1) + "\r\n{", "401 Unauthorized", bodyTime},
-		{"half a body, no route", strings.Replace(post, "%s", "/nothing", 1) + "X-API-Key: $KEY\r\n\r\n{", "404 Not Found", bodyTime},
+		{"half a header", "GET / HTTP/1.1\r\nHo", "", conns.HeaderTime},
+		{"half a body", strings.Replace(post, "%s", "/v2/sandboxes", 1) + "X-API-Key: $KEY\r\n\r\n{", "400 Bad Request", control.BodyTime},
+		{"half a body, no key", strings.Replace(post, "%s", "/v2/sandboxes", 1) + "\r\n{", "401 Unauthorized", control.BodyTime},
+		{"half a body, no route", strings.Replace(post, "%s", "/nothing", 1) + "X-API-Key: $KEY\r\n\r\n{", "404 Not Found", control.BodyTime},
 		{"half a body for a sandbox that is gone", strings.Replace(post, "%s", "/echo", 1) +
 			envd.SandboxIDHeader + ": i0\r\n" + envd.SandboxPortHeader + ": 49983\r\n\r\n{", "502 Bad Gateway", 5 * time.Second},
 	}
@@ -81,34 +81,4 @@ func TestSlowClients(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A create may take longer than its body may.
-func TestBodyTimeIsForTheBody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ours, theirs := net.Pipe()
-		ln := &pipes{conns: make(chan net.Conn, 1), done: make(chan struct{})}
-		ln.conns <- theirs
-		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			setReadDeadline(w, time.Now().Add(bodyTime))
-			var v struct{}
-			if err := NewStarting(Config{}).decode(w, r, &v, false); err != nil {
-				t.Error(err)
-			}
-			select {
-			case <-r.Context().Done():
-				t.Error("the request was cancelled by the timeout of its body")
-			case <-time.After(10 * bodyTime):
-			}
-			w.WriteHeader(http.StatusCreated)
-		})}
-		go srv.Serve(ln)
-		_, _ = io.WriteString(ours, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}")
-		resp, err := http.ReadResponse(bufio.NewReader(ours), nil)
-		if err != nil || resp.StatusCode != http.StatusCreated {
-			t.Errorf("%v, %v", resp, err)
-		}
-		ours.Close()
-		srv.Close()
-	})
 }

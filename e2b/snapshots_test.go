@@ -164,7 +164,7 @@ func TestListSnapshots(t *testing.T) {
 func TestDeleteSnapshot(t *testing.T) {
 	n := newNode(t, Config{})
 	id := n.sandbox()
-	longest := strings.Repeat("x", maxName)
+	longest := strings.Repeat("x", 128)
 	tests := []struct{ name, body, as string }{
 		{"id", `{}`, "%s"},
 		{"id with a tag", `{}`, "%s:default"},

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/control"
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 )
@@ -47,7 +48,7 @@ func (s *Server) Recovering(done, total int) {
 // sandboxes.
 func (s *Server) awaitStart(w http.ResponseWriter, r *http.Request, target dataplane.Target, dataPlane bool) bool {
 	if !dataPlane && isPublic(r) {
-		writeHealth(w, r, nil)
+		control.WriteHealth(w, r, nil)
 		return false
 	}
 	patience := time.NewTimer(startPatience)

@@ -58,8 +58,8 @@ func TestTrafficResumes(t *testing.T) {
 			if r := n.plain(tt.method, tt.path, tt.header(id)...); r.code != tt.code {
 				t.Errorf("%d %s", r.code, r.body)
 			}
-			if n.Resumes() != 1 || n.state(id) != "running" {
-				t.Errorf("%d resumes, then %s", n.Resumes(), n.state(id))
+			if n.Transitions.Resumes() != 1 || n.state(id) != "running" {
+				t.Errorf("%d resumes, then %s", n.Transitions.Resumes(), n.state(id))
 			}
 		})
 	}
@@ -95,8 +95,8 @@ func TestTrafficDoesNotResume(t *testing.T) {
 				n.Edit(id, tt.change)
 			}
 			r := n.plain("GET", tt.path, tt.header...)
-			if r.code != tt.code || !strings.Contains(r.body, tt.message) || n.Resumes() != 0 {
-				t.Errorf("%d %s, %d resumes", r.code, r.body, n.Resumes())
+			if r.code != tt.code || !strings.Contains(r.body, tt.message) || n.Transitions.Resumes() != 0 {
+				t.Errorf("%d %s, %d resumes", r.code, r.body, n.Transitions.Resumes())
 			}
 			n.Edit(id, func(sb *sandbox.Sandbox) { *sb = before })
 		})
@@ -104,7 +104,7 @@ func TestTrafficDoesNotResume(t *testing.T) {
 	n.t = t
 	// A preflight of a sandbox whose ports are guarded.
 	n.Edit(id, func(sb *sandbox.Sandbox) { sb.TrafficAccessToken = "t" })
-	if r := n.plain("OPTIONS", "/x", append(toAgent(id), "Access-Control-Request-Method", "POST")...); r.code != 403 || n.Resumes() != 0 {
+	if r := n.plain("OPTIONS", "/x", append(toAgent(id), "Access-Control-Request-Method", "POST")...); r.code != 403 || n.Transitions.Resumes() != 0 {
 		t.Errorf("preflight: %d %s", r.code, r.body)
 	}
 }
@@ -113,8 +113,8 @@ func TestSignedFileOfAPausedSandbox(t *testing.T) {
 	n := newNode(t, Config{})
 	id := n.sleeper()
 	file := signedFile(signature.Request{Path: "a"}, "token-"+id)
-	if r := n.plain("GET", file); r.code != 200 || n.Resumes() != 1 {
-		t.Errorf("%d %s, %d resumes", r.code, r.body, n.Resumes())
+	if r := n.plain("GET", file); r.code != 200 || n.Transitions.Resumes() != 1 {
+		t.Errorf("%d %s, %d resumes", r.code, r.body, n.Transitions.Resumes())
 	}
 	n.do("POST", "/sandboxes/"+id+"/pause", "")
 	n.Edit(id, func(sb *sandbox.Sandbox) { sb.AutoResume = false })
@@ -132,16 +132,16 @@ func TestAnExpiredSignedURLWakesNothing(t *testing.T) {
 	}
 	past, future := signed(time.Now().Unix()-1), signed(time.Now().Unix()+1000)
 	for name, header := range map[string][]string{"by name": toAgent(id), "without a name": nil} {
-		if r := n.plain("GET", past, header...); r.code != 401 || !strings.Contains(r.body, "signature is already expired") || n.Resumes() != 0 {
-			t.Errorf("%s: %d %s, %d resumes", name, r.code, r.body, n.Resumes())
+		if r := n.plain("GET", past, header...); r.code != 401 || !strings.Contains(r.body, "signature is already expired") || n.Transitions.Resumes() != 0 {
+			t.Errorf("%s: %d %s, %d resumes", name, r.code, r.body, n.Transitions.Resumes())
 		}
 	}
-	if r := n.plain("GET", past, withToken(id)...); r.code != 200 || n.Resumes() != 1 {
-		t.Errorf("with the token: %d %s, %d resumes", r.code, r.body, n.Resumes())
+	if r := n.plain("GET", past, withToken(id)...); r.code != 200 || n.Transitions.Resumes() != 1 {
+		t.Errorf("with the token: %d %s, %d resumes", r.code, r.body, n.Transitions.Resumes())
 	}
 	n.do("POST", "/sandboxes/"+id+"/pause", "")
-	if r := n.plain("GET", future, toAgent(id)...); r.code != 200 || n.Resumes() != 2 {
-		t.Errorf("not expired: %d %s, %d resumes", r.code, r.body, n.Resumes())
+	if r := n.plain("GET", future, toAgent(id)...); r.code != 200 || n.Transitions.Resumes() != 2 {
+		t.Errorf("not expired: %d %s, %d resumes", r.code, r.body, n.Transitions.Resumes())
 	}
 }
 
@@ -150,7 +150,7 @@ func TestAnExpiredSignedURLWakesNothing(t *testing.T) {
 func TestRequestsShareOneResume(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, n *node) {
 		id := n.sleeper()
-		release := n.Hold()
+		release := n.Transitions.Hold()
 		defer release()
 		const requests = 20
 		codes := make(chan int, requests)
@@ -161,7 +161,7 @@ func TestRequestsShareOneResume(t *testing.T) {
 			}
 			go func() { codes <- n.plain("GET", "/health", to...).code }()
 		}
-		n.AwaitWaiting(requests)
+		n.Transitions.AwaitWaiting(requests)
 		if got := n.state(id); got != "paused" || n.Dials() != 0 {
 			t.Errorf("%s and %d dials before the resume is done", got, n.Dials())
 		}
@@ -173,8 +173,8 @@ func TestRequestsShareOneResume(t *testing.T) {
 				}
 			}
 		})
-		if n.Resumes() != 1 {
-			t.Errorf("%d resumes", n.Resumes())
+		if n.Transitions.Resumes() != 1 {
+			t.Errorf("%d resumes", n.Transitions.Resumes())
 		}
 	})
 }
@@ -182,7 +182,7 @@ func TestRequestsShareOneResume(t *testing.T) {
 func TestWaitForAResumeEndsWithTheRequest(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, n *node) {
 		id := n.sleeper()
-		release := n.Hold()
+		release := n.Transitions.Hold()
 		defer release()
 		patient := make(chan int, 1)
 		go func() { patient <- n.plain("GET", "/health", withToken(id)...).code }()
@@ -196,12 +196,12 @@ func TestWaitForAResumeEndsWithTheRequest(t *testing.T) {
 			_, err := n.client.Do(req)
 			impatient <- err
 		}()
-		n.AwaitWaiting(2)
+		n.Transitions.AwaitWaiting(2)
 		cancel()
 		if err := <-impatient; !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-		within(t, time.Minute, "the end of one wait", func() { n.AwaitWaiting(1) })
+		within(t, time.Minute, "the end of one wait", func() { n.Transitions.AwaitWaiting(1) })
 		release()
 		if code := <-patient; code != 204 {
 			t.Errorf("the other request was answered %d", code)
@@ -231,7 +231,7 @@ func TestResumeThatFails(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newNode(t, Config{})
 			id := n.sleeper()
-			n.FailResumes(tt.err)
+			n.Transitions.FailResumes(tt.err)
 			r := n.plain("GET", "/health", withToken(id)...)
 			if r.code != tt.code || !strings.Contains(r.body, tt.message) || strings.Contains(r.body, "secret") {
 				t.Errorf("%d %s", r.code, r.body)
@@ -240,9 +240,9 @@ func TestResumeThatFails(t *testing.T) {
 				t.Errorf("Retry-After %q, want %q", got, tt.retryAfter)
 			}
 			// Nothing is remembered of a failure.
-			n.FailResumes(nil)
-			if r := n.plain("GET", "/health", withToken(id)...); r.code != 204 || n.Resumes() != 2 {
-				t.Errorf("then: %d %s, %d resumes", r.code, r.body, n.Resumes())
+			n.Transitions.FailResumes(nil)
+			if r := n.plain("GET", "/health", withToken(id)...); r.code != 204 || n.Transitions.Resumes() != 2 {
+				t.Errorf("then: %d %s, %d resumes", r.code, r.body, n.Transitions.Resumes())
 			}
 		})
 	}
@@ -253,22 +253,22 @@ func TestTrafficDuringAPause(t *testing.T) {
 	n := newNode(t, Config{})
 	id := n.sleeper()
 	n.do("POST", "/v2/sandboxes/"+id+"/connect", "")
-	release := n.Hold()
+	release := n.Transitions.Hold()
 	defer release()
 	codes := make(chan int, 2)
 	go func() { codes <- n.do("POST", "/sandboxes/"+id+"/pause", "").code }()
-	n.AwaitWaiting(1)
+	n.Transitions.AwaitWaiting(1)
 	answered := make(chan int, 1)
 	go func() { answered <- n.plain("GET", "/health", withToken(id)...).code }()
-	n.AwaitWaiting(2)
+	n.Transitions.AwaitWaiting(2)
 	release()
 	within(t, time.Minute, "the answers", func() {
 		if pause, health := <-codes, <-answered; pause != 204 || health != 204 {
 			t.Errorf("pause %d, health %d", pause, health)
 		}
 	})
-	if n.Resumes() != 2 {
-		t.Errorf("%d resumes", n.Resumes())
+	if n.Transitions.Resumes() != 2 {
+		t.Errorf("%d resumes", n.Transitions.Resumes())
 	}
 }
 
@@ -277,17 +277,17 @@ func TestTrafficDuringAPause(t *testing.T) {
 func TestHealthDuringAPause(t *testing.T) {
 	n := newNode(t, Config{})
 	id := n.sandbox()
-	release := n.Hold()
+	release := n.Transitions.Hold()
 	defer release()
 	pause := make(chan int, 1)
 	go func() { pause <- n.do("POST", "/sandboxes/"+id+"/pause", "").code }()
-	n.AwaitWaiting(1)
+	n.Transitions.AwaitWaiting(1)
 	health := make(chan reply, 1)
 	go func() { health <- n.plain("GET", "/health", toAgent(id)...) }()
-	n.AwaitWaiting(2)
+	n.Transitions.AwaitWaiting(2)
 	release()
-	if r := <-health; r.code != 502 || !strings.Contains(r.body, "was not found") || n.Resumes() != 0 {
-		t.Errorf("health: %d %s, %d resumes", r.code, r.body, n.Resumes())
+	if r := <-health; r.code != 502 || !strings.Contains(r.body, "was not found") || n.Transitions.Resumes() != 0 {
+		t.Errorf("health: %d %s, %d resumes", r.code, r.body, n.Transitions.Resumes())
 	}
 	if code := <-pause; code != 204 {
 		t.Errorf("pause: %d", code)
@@ -325,8 +325,8 @@ func TestRequestThatMeetsAPause(t *testing.T) {
 				t.Errorf("%d, %d bytes of %d", r.code, len(r.body), size)
 			}
 		}
-		if n.Resumes() != 3 {
-			t.Errorf("%d resumes", n.Resumes())
+		if n.Transitions.Resumes() != 3 {
+			t.Errorf("%d resumes", n.Transitions.Resumes())
 		}
 		// A sandbox that is paused again and again is not raced against for ever.
 		n.BeforeDial = func(id string) { _ = n.Pause(context.Background(), id, true) }

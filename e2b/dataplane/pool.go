@@ -15,16 +15,26 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// Sandboxes is the part of the runtime that the data plane uses; see the adapter of
-// package e2b, which has these methods.
+// Sandboxes is the part of the runtime that the data plane uses. All methods are safe for
+// concurrent use and return the error classes of package sandbox.
 type Sandboxes interface {
+	// Get returns running and paused sandboxes and those between the two;
+	// ErrNotFound for others.
 	Get(ctx context.Context, id string) (sandbox.Sandbox, error)
 	// EachToken calls yield with the id and the agent's token of every sandbox that
-	// has one, paused ones as well, until it returns false.
+	// has one, running or paused, until it returns false. It is cheaper than List.
 	EachToken(ctx context.Context, yield func(id, token string) bool) error
+	// Dial opens a stream to a TCP port in the sandbox: ErrNotRunning (also for
+	// an unknown id), ErrPortClosed, ErrConflict.
 	Dial(ctx context.Context, id string, port uint16) (net.Conn, error)
+	// Wake waits for a pause or a resume that is under way, and then returns a
+	// running sandbox as it is, resumes a paused one that traffic resumes, and
+	// returns ErrNotRunning for others.
+	// Calls at the same time share one resume, and each waits as long as its own
+	// ctx. It is worth at least 300 s of timeout.
 	Wake(ctx context.Context, id string) (sandbox.Sandbox, error)
-	// Settled waits until the sandbox is not on its way between two states.
+	// Settled waits for a pause or a resume that is under way, and returns the
+	// sandbox running or paused, as it is then. ErrNotFound.
 	Settled(ctx context.Context, id string) (sandbox.Sandbox, error)
 }
 

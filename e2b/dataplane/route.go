@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/rundlet/rundlet/e2b/internal/wire"
 	"github.com/rundlet/rundlet/envd"
 )
 
@@ -23,21 +24,7 @@ var (
 	ErrBadTarget  = errors.New("not a sandbox id and port")
 )
 
-// The length bound keeps a label of the DNS and a little more.
-var (
-	idPattern   = regexp.MustCompile(`^[a-z0-9]{1,63}$`)
-	hostPattern = regexp.MustCompile(`^([0-9]{1,5})-([a-z0-9]+)(-[a-z0-9]+)?$`)
-)
-
-// ParseID returns the sandbox id in s, which may have the legacy form
-// "<id>-<client>". It reports false for anything else.
-func ParseID(s string) (string, bool) {
-	id, client, legacy := strings.Cut(s, "-")
-	if !idPattern.MatchString(id) || legacy && !idPattern.MatchString(client) {
-		return "", false
-	}
-	return id, true
-}
+var hostPattern = regexp.MustCompile(`^([0-9]{1,5})-([a-z0-9]+)(-[a-z0-9]+)?$`)
 
 // Classify returns where a request goes: to a target (data plane, ok is true), to
 // the control plane (ok is false), or nowhere (an error, to be answered with
@@ -71,8 +58,8 @@ func Classify(host string, h http.Header, domain string) (t Target, ok bool, err
 }
 
 func parseTarget(id, port string) (Target, error) {
-	parsed, ok := ParseID(id)
-	if !ok {
+	parsed, err := wire.ParseID(id)
+	if err != nil {
 		return Target{}, ErrBadTarget
 	}
 	// Atoi would take a sign.

@@ -24,13 +24,15 @@ var withoutTests = map[string]string{
 var fuzzed = map[string]string{
 	"agent":         "multipart names and paths",
 	"envd":          "replies of the agent and signatures",
-	"e2b":           "pagination tokens, host and header routing, signed URLs",
+	"e2b":           "bodies of requests, host and header routing, signed URLs",
 	"e2b/dataplane": "host and header routing",
 	"host":          "figures of the kernel",
 	"telemetry":     "labels made of what guests say",
 	"vm/gvisor":     "what guests print",
 
 	"vm/gvisor/snapshots": "snapshot manifests",
+
+	"e2b/internal/wire": "pagination tokens, metadata, names",
 
 	"policy/freshness": "metadata of sandboxes",
 	"policy/snapshot":  "manifests of artifacts",

@@ -1,5 +1,6 @@
 // Package fakeruntime is a runtime in memory with programs of the test behind
-// its ports. Only tests of e2b may import it; it may import runtime.
+// its ports. Only tests of e2b and the packages below it may import it; it may import sandbox
+// and envd.
 package fakeruntime
 
 import (
@@ -31,6 +32,8 @@ type Runtime struct {
 	BeforeDial func(id string)
 	// Room is how many sandboxes fit when a fork makes more; 0 is any.
 	Room int
+	// Transitions are the pauses and resumes. A test may use it at any time.
+	Transitions Transitions
 
 	mu        sync.Mutex
 	err       error
@@ -38,8 +41,7 @@ type Runtime struct {
 	started   int
 	dials     int
 	requests  []sandbox.CreateRequest
-	lifecycle
-	snapshots []snapshot
+	snapshots snapshots
 }
 
 type entry struct {
@@ -64,7 +66,7 @@ func (f *Runtime) Create(_ context.Context, req sandbox.CreateRequest) (sandbox.
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.requests = append(f.requests, req)
-	if req.Template != "base" && f.find(req.Template, false) < 0 {
+	if req.Template != "base" && f.snapshots.find(req.Template, false) < 0 {
 		return sandbox.Sandbox{}, fmt.Errorf("create: %w", sandbox.ErrTemplateNotFound)
 	}
 	return f.create(req), nil

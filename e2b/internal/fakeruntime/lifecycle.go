@@ -3,94 +3,16 @@ package fakeruntime
 import (
 	"context"
 	"fmt"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// lifecycle lets tests observe and control pauses and resumes. Its fields
-// are guarded by Runtime.mu.
-type lifecycle struct {
-	resumes  int
-	reboots  []string
-	waiting  int
-	changed  *sync.Cond
-	held     chan struct{}
-	failWith error
-}
-
 // resume is one that any number of callers wait for.
 type resume struct {
 	done chan struct{}
 	err  error
-}
-
-// Hold makes pauses and resumes take until release is called.
-func (f *Runtime) Hold() (release func()) {
-	held := make(chan struct{})
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.held = held
-	return sync.OnceFunc(func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.held = nil
-		close(held)
-	})
-}
-
-// FailResumes makes every resume from now on fail with err; nil ends that.
-func (f *Runtime) FailResumes(err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.failWith = err
-}
-
-// Resumes counts the resumes that were begun.
-func (f *Runtime) Resumes() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.resumes
-}
-
-// AwaitWaiting returns when n calls wait for pauses and resumes.
-func (f *Runtime) AwaitWaiting(n int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for f.waiting != n {
-		f.cond().Wait()
-	}
-}
-
-func (f *Runtime) cond() *sync.Cond {
-	if f.changed == nil {
-		f.changed = sync.NewCond(&f.mu)
-	}
-	return f.changed
-}
-
-// await waits for ch without mu, which the caller holds.
-func (f *Runtime) await(ctx context.Context, ch <-chan struct{}) error {
-	if ch == nil {
-		return nil
-	}
-	f.waiting++
-	f.cond().Broadcast()
-	f.mu.Unlock()
-	defer func() {
-		f.mu.Lock()
-		f.waiting--
-		f.cond().Broadcast()
-	}()
-	select {
-	case <-ch:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Pause implements e2b.RuntimeAdapter. Ports other than the agent's do not
@@ -111,7 +33,7 @@ func (f *Runtime) Pause(ctx context.Context, id string, memory bool) error {
 	sb.State = sandbox.StatePausing
 	sb.pausing = make(chan struct{})
 	defer close(sb.pausing)
-	if err := f.await(ctx, f.held); err != nil {
+	if err := f.Transitions.await(ctx, &f.mu, f.Transitions.beginPause()); err != nil {
 		sb.State = sandbox.StateRunning
 		return err
 	}
@@ -146,17 +68,8 @@ func (f *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 
 // Reboot implements e2b.RuntimeAdapter.
 func (f *Runtime) Reboot(ctx context.Context, id string, timeout time.Duration) (sandbox.Sandbox, bool, error) {
-	f.mu.Lock()
-	f.reboots = append(f.reboots, id)
-	f.mu.Unlock()
+	f.Transitions.beginReboot(id)
 	return f.Connect(ctx, id, timeout)
-}
-
-// Reboots are the sandboxes that Reboot was called for.
-func (f *Runtime) Reboots() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.reboots)
 }
 
 // Wake implements e2b.RuntimeAdapter.
@@ -173,7 +86,7 @@ func (f *Runtime) Settled(ctx context.Context, id string) (sandbox.Sandbox, erro
 	f.mu.Lock()
 	sb := f.sandboxes[id]
 	if sb != nil && sb.State == sandbox.StatePausing {
-		_ = f.await(ctx, sb.pausing)
+		_ = f.Transitions.await(ctx, &f.mu, sb.pausing)
 	}
 	f.mu.Unlock()
 	return f.Get(ctx, id)
@@ -192,7 +105,7 @@ func (f *Runtime) awake(ctx context.Context, id string, asked bool) (sandbox.San
 	case sb.State == sandbox.StateRunning:
 		return sb.Sandbox, false, nil
 	case !asked && (!sb.AutoResume || sb.FilesystemOnly):
-		if sb.State == sandbox.StatePausing && f.await(ctx, sb.pausing) == nil && sb.State == sandbox.StateRunning {
+		if sb.State == sandbox.StatePausing && f.Transitions.await(ctx, &f.mu, sb.pausing) == nil && sb.State == sandbox.StateRunning {
 			return sb.Sandbox, false, nil
 		}
 		return sandbox.Sandbox{}, false, fmt.Errorf("wake %s: %w", id, sandbox.ErrNotRunning)
@@ -203,7 +116,7 @@ func (f *Runtime) awake(ctx context.Context, id string, asked bool) (sandbox.San
 		sb.resume = r
 		go f.doResume(sb, r)
 	}
-	if err := f.await(ctx, r.done); err != nil {
+	if err := f.Transitions.await(ctx, &f.mu, r.done); err != nil {
 		return sandbox.Sandbox{}, false, err
 	}
 	return sb.Sandbox, r.err == nil, r.err
@@ -217,14 +130,13 @@ func (f *Runtime) doResume(sb *entry, r *resume) {
 		<-sb.pausing
 		f.mu.Lock()
 	}
-	f.resumes++
-	if held := f.held; held != nil {
+	if held := f.Transitions.beginResume(); held != nil {
 		f.mu.Unlock()
 		<-held
 		f.mu.Lock()
 	}
 	sb.resume = nil
-	r.err = f.failWith
+	r.err = f.Transitions.failure()
 	if r.err == nil {
 		sb.State, sb.StartedAt, sb.FilesystemOnly = sandbox.StateRunning, f.start(), false
 		sb.EndAt = Epoch.Add(300 * time.Second)

@@ -17,12 +17,30 @@ type snapshot struct {
 	reason sandbox.ContinuationReason
 }
 
+// snapshots are all that were saved, the oldest first. One that was deleted leaves its
+// place blank, because their number makes the ids. They are guarded by Runtime.mu.
+type snapshots []snapshot
+
 // find returns the index of a snapshot, or of a continuation; -1 if there is
-// none. The caller holds mu.
-func (f *Runtime) find(idOrName string, continuation bool) int {
-	return slices.IndexFunc(f.snapshots, func(s snapshot) bool {
+// none.
+func (all snapshots) find(idOrName string, continuation bool) int {
+	return slices.IndexFunc(all, func(s snapshot) bool {
 		return s.ID != "" && (s.reason != "") == continuation && idOrName != "" && (s.ID == idOrName || s.Name == idOrName)
 	})
+}
+
+// save keeps a snapshot.
+func (all *snapshots) save(sandboxID, name, keyID string, reason sandbox.ContinuationReason) snapshot {
+	n := len(*all)
+	s := snapshot{reason: reason, Snapshot: sandbox.Snapshot{
+		ID: fmt.Sprintf("snap%016d", n), Name: name, SandboxID: sandboxID, KeyID: keyID,
+		CreatedAt: Epoch.Add(time.Duration(n) * time.Minute), Bytes: 4096,
+	}}
+	if at := all.find(name, false); at >= 0 {
+		(*all)[at].Name = ""
+	}
+	*all = append(*all, s)
+	return s
 }
 
 // live returns a sandbox that is running or paused. The caller holds mu.
@@ -37,20 +55,6 @@ func (f *Runtime) live(id string) (*entry, error) {
 	return sb, nil
 }
 
-// save keeps a snapshot. The caller holds mu.
-func (f *Runtime) save(sandboxID, name, keyID string, reason sandbox.ContinuationReason) snapshot {
-	n := len(f.snapshots)
-	s := snapshot{reason: reason, Snapshot: sandbox.Snapshot{
-		ID: fmt.Sprintf("snap%016d", n), Name: name, SandboxID: sandboxID, KeyID: keyID,
-		CreatedAt: Epoch.Add(time.Duration(n) * time.Minute), Bytes: 4096,
-	}}
-	if at := f.find(name, false); at >= 0 {
-		f.snapshots[at].Name = ""
-	}
-	f.snapshots = append(f.snapshots, s)
-	return s
-}
-
 // Snapshot implements e2b.RuntimeAdapter.
 func (f *Runtime) Snapshot(_ context.Context, id, name, keyID string) (sandbox.Snapshot, error) {
 	if err := f.failure(); err != nil {
@@ -61,7 +65,7 @@ func (f *Runtime) Snapshot(_ context.Context, id, name, keyID string) (sandbox.S
 	if _, err := f.live(id); err != nil {
 		return sandbox.Snapshot{}, err
 	}
-	return f.save(id, name, keyID, "").Snapshot, nil
+	return f.snapshots.save(id, name, keyID, "").Snapshot, nil
 }
 
 // Snapshots implements e2b.RuntimeAdapter.
@@ -96,11 +100,10 @@ func (f *Runtime) DeleteSnapshot(_ context.Context, idOrName string) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	at := max(f.find(idOrName, false), f.find(idOrName, true))
+	at := max(f.snapshots.find(idOrName, false), f.snapshots.find(idOrName, true))
 	if at < 0 {
 		return fmt.Errorf("delete %s: %w", idOrName, sandbox.ErrSnapshotNotFound)
 	}
-	// In place: the count makes the ids.
 	f.snapshots[at] = snapshot{}
 	return nil
 }
@@ -143,7 +146,7 @@ func (f *Runtime) Capture(_ context.Context, id string, reason sandbox.Continuat
 	if (sb.State == sandbox.StatePaused) != (reason == sandbox.ReasonStopped) {
 		return sandbox.Continuation{}, fmt.Errorf("capture %s: %w: it is %s", id, sandbox.ErrConflict, sb.State)
 	}
-	return f.save(id, "", keyID, reason).continuation(), nil
+	return f.snapshots.save(id, "", keyID, reason).continuation(), nil
 }
 
 func (s snapshot) continuation() sandbox.Continuation {
@@ -158,7 +161,7 @@ func (f *Runtime) FollowUp(_ context.Context, continuationID string, req sandbox
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.requests = append(f.requests, req)
-	at := f.find(continuationID, true)
+	at := f.snapshots.find(continuationID, true)
 	if at < 0 {
 		return sandbox.Sandbox{}, fmt.Errorf("follow up on %s: %w", continuationID, sandbox.ErrSnapshotNotFound)
 	}

@@ -1,6 +1,6 @@
 // Package quota divides fixed amounts of the daemon: a Budget among
 // its owners, and a Rate among the peers that ask for work. It may
-// import the standard library only; only e2b and e2b/dataplane import it.
+// import the standard library only; only packages of e2b import it.
 package quota
 
 import "sync"

@@ -1,6 +1,7 @@
 // Package refusal is the table of everything that the E2B surface refuses, and
 // writes the answers: status, code, text, media type and the page for browsers.
-// It may import the generated API; only packages in and below e2b may import it.
+// It may import the generated API and sandbox, whose errors it classifies; only packages in and below e2b
+// may import it.
 package refusal
 
 import (

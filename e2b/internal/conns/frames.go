@@ -1,4 +1,4 @@
-package e2b
+package conns
 
 // frames follows the frames of HTTP/2 that a client sends, as far as it takes to
 // know how much of a header has come that is not complete.

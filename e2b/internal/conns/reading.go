@@ -1,4 +1,4 @@
-package e2b
+package conns
 
 import (
 	"bytes"
@@ -12,9 +12,19 @@ import (
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 )
 
+// The bounds of one request header.
+const (
+	// HeaderTime is how long it may take to read.
+	HeaderTime = 10 * time.Second
+	// MaxHeader is how large it may be.
+	MaxHeader = 128 << 10
+	// FieldCost is the cost of a field in the map, besides its text, in bytes.
+	FieldCost = 64
+)
+
 // A request header that is being read has no handler yet that could count it: it
-// is text and a map already, for as long as headerTime, on every connection. Its
-// cost is its bytes and perField for each line, above freeReading. All connections
+// is text and a map already, for as long as HeaderTime, on every connection. Its
+// cost is its bytes and FieldCost for each line, above freeReading. All connections
 // have a budget for it, and those of one address half of that.
 const (
 	freeReading               = 4 << 10
@@ -25,8 +35,8 @@ const (
 const http2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 // maxBlock bounds the cost of a header of HTTP/2 while it is read. Of a byte of it a
-// whole field may come, but no more of them than fit maxHeader by HTTP/2's own count.
-const maxBlock = 3 * maxHeader
+// whole field may come, but no more of them than fit MaxHeader by HTTP/2's own count.
+const maxBlock = 3 * MaxHeader
 
 var errTooMuchReading = errors.New("too many large request headers are being sent")
 
@@ -85,19 +95,19 @@ func (c *readingConn) count(b []byte) bool {
 	if !c.on {
 		return true
 	}
-	c.cost += int64(len(b) + perField*bytes.Count(b, []byte{'\n'}))
+	c.cost += int64(len(b) + FieldCost*bytes.Count(b, []byte{'\n'}))
 	return c.hold()
 }
 
 // countBlock counts the header of HTTP/2 that is not complete. The caller holds mu.
 func (c *readingConn) countBlock(b []byte) bool {
 	c.frames.take(b)
-	c.cost = min(perField*c.frames.block, maxBlock)
+	c.cost = min(FieldCost*c.frames.block, maxBlock)
 	switch {
 	case c.frames.block == 0:
 		c.release()
 	case c.late == nil:
-		c.late = time.AfterFunc(headerTime, func() { c.Close() })
+		c.late = time.AfterFunc(HeaderTime, func() { c.Close() })
 	}
 	return c.hold()
 }

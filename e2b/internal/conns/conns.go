@@ -1,4 +1,7 @@
-package e2b
+// Package conns bounds what the connections of clients take: how many are open, and the memory of
+// request headers that are being read on them. When there are too many, the least trusted make room. It may
+// import e2b/internal/quota, and knows no request's meaning; only e2b imports it.
+package conns
 
 import (
 	"container/list"
@@ -6,18 +9,21 @@ import (
 	"net"
 	"net/http"
 	"sync"
+
+	"github.com/rundlet/rundlet/e2b/internal/quota"
 )
 
-// trust is the highest level that the requests of a connection have reached so far.
-type trust int
+// Trust is the highest level that the requests of a connection have reached so far.
+type Trust int
 
+// The levels of trust, the lowest first.
 const (
-	stranger trust = iota // nothing
-	visitor               // it knows a sandbox that exists
-	keyed                 // an API key, or the token of a sandbox
+	Stranger Trust = iota // nothing
+	Visitor               // it knows a sandbox that exists
+	Keyed                 // an API key, or the token of a sandbox
 )
 
-// connections bounds those that a server has open: each is a file of the
+// Table has the connections that a server has open, and bounds them: each is a file of the
 // daemon, which needs some for its own work. When there are as many as may be,
 // a new one takes the place of another:
 //
@@ -28,7 +34,13 @@ const (
 //
 // and of each kind the one that is so for longest. One with a key that is
 // answered is never closed; if there are only such, the new one is.
-type connections struct {
+//
+// A Table is safe for concurrent use.
+type Table struct {
+	// Reading is the budget of the request headers that are being read, in bytes by address. It is
+	// set before use.
+	Reading *quota.Budget
+
 	most int
 
 	mu    sync.Mutex
@@ -36,18 +48,19 @@ type connections struct {
 	lines [5]*list.List            // of *connection, the oldest first; guarded by mu
 }
 
-// connection is one of them. Its fields are guarded by connections.mu.
+// connection is one of a Table. Its fields are guarded by Table.mu.
 type connection struct {
 	conn     net.Conn
-	trust    trust
+	trust    Trust
 	busy     bool
 	hijacked bool // the handler has it, and the server forgot it
 	line     *list.List
 	place    *list.Element // nil: it is in no line
 }
 
-func newConnections(most int) *connections {
-	c := &connections{most: most, open: map[net.Conn]*connection{}}
+// New returns a table for so many connections at the same time.
+func New(most int) *Table {
+	c := &Table{Reading: quota.NewBudget(allReading, readingsOfOne), most: most, open: map[net.Conn]*connection{}}
 	for i := range c.lines {
 		c.lines[i] = list.New()
 	}
@@ -56,8 +69,8 @@ func newConnections(most int) *connections {
 
 type connectionKey struct{}
 
-// enter is the ConnContext of the server.
-func (c *connections) enter(ctx context.Context, conn net.Conn) context.Context {
+// Enter is the ConnContext of the server.
+func (c *Table) Enter(ctx context.Context, conn net.Conn) context.Context {
 	e := &connection{conn: conn}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,7 +84,7 @@ func (c *connections) enter(ctx context.Context, conn net.Conn) context.Context 
 }
 
 // makeRoom closes the first in the lines. The caller holds mu.
-func (c *connections) makeRoom() bool {
+func (c *Table) makeRoom() bool {
 	for _, line := range c.lines {
 		if first := line.Front(); first != nil {
 			e := first.Value.(*connection)
@@ -84,18 +97,18 @@ func (c *connections) makeRoom() bool {
 }
 
 // queue puts a connection at the end of its line. The caller holds mu.
-func (c *connections) queue(e *connection) {
+func (c *Table) queue(e *connection) {
 	c.unqueue(e)
 	switch {
-	case c.open[e.conn] != e || e.trust == keyed && e.busy:
+	case c.open[e.conn] != e || e.trust == Keyed && e.busy:
 		return
-	case e.trust == stranger && !e.busy:
+	case e.trust == Stranger && !e.busy:
 		e.line = c.lines[0]
-	case e.trust == stranger:
+	case e.trust == Stranger:
 		e.line = c.lines[1]
-	case e.trust == visitor && !e.busy:
+	case e.trust == Visitor && !e.busy:
 		e.line = c.lines[2]
-	case e.trust == keyed:
+	case e.trust == Keyed:
 		e.line = c.lines[3]
 	default:
 		e.line = c.lines[4]
@@ -103,7 +116,7 @@ func (c *connections) queue(e *connection) {
 	e.place = e.line.PushBack(e)
 }
 
-func (c *connections) unqueue(e *connection) {
+func (c *Table) unqueue(e *connection) {
 	if e.place != nil {
 		e.line.Remove(e.place)
 		e.place = nil
@@ -111,15 +124,15 @@ func (c *connections) unqueue(e *connection) {
 }
 
 // remove forgets a connection. The caller holds mu.
-func (c *connections) remove(e *connection) {
+func (c *Table) remove(e *connection) {
 	c.unqueue(e)
 	if c.open[e.conn] == e {
 		delete(c.open, e.conn)
 	}
 }
 
-// changed is the ConnState of the server.
-func (c *connections) changed(conn net.Conn, state http.ConnState) {
+// Changed is the ConnState of the server.
+func (c *Table) Changed(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.open[conn]
@@ -143,8 +156,8 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// trusted notes the level of a request.
-func (c *connections) trusted(ctx context.Context, t trust) {
+// Raise notes the level of a request.
+func (c *Table) Raise(ctx context.Context, t Trust) {
 	e, ok := ctx.Value(connectionKey{}).(*connection)
 	if !ok {
 		return
@@ -157,8 +170,8 @@ func (c *connections) trusted(ctx context.Context, t trust) {
 	}
 }
 
-// headRead notes that the header of a request was read.
-func (c *connections) headRead(ctx context.Context) {
+// HeadRead notes that the header of a request was read.
+func (c *Table) HeadRead(ctx context.Context) {
 	if e, ok := ctx.Value(connectionKey{}).(*connection); ok {
 		if r, ok := e.conn.(*readingConn); ok {
 			r.read()
@@ -166,26 +179,36 @@ func (c *connections) headRead(ctx context.Context) {
 	}
 }
 
-// shown is the trust of a connection before this request.
-func (c *connections) shown(ctx context.Context) trust {
+// Trust is the trust of a connection before this request.
+func (c *Table) Trust(ctx context.Context) Trust {
 	e, ok := ctx.Value(connectionKey{}).(*connection)
 	if !ok {
-		return stranger
+		return Stranger
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return e.trust
 }
 
-// reset breaks off the connection of a request.
-func (c *connections) reset(ctx context.Context) {
+// Reset breaks off the connection of a request.
+func (c *Table) Reset(ctx context.Context) {
 	if e, ok := ctx.Value(connectionKey{}).(*connection); ok {
 		reset(e.conn)
 	}
 }
 
-// breakOff resets the connections on which a request is answered.
-func (c *connections) breakOff() {
+// Len counts the open connections.
+func (c *Table) Len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.open)
+}
+
+// Listener is ln whose request headers are counted in Reading.
+func (c *Table) Listener(ln net.Listener) net.Listener { return readingListener{ln, c.Reading} }
+
+// ResetBusy resets the connections on which a request is answered.
+func (c *Table) ResetBusy() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range c.open {
@@ -195,8 +218,8 @@ func (c *connections) breakOff() {
 	}
 }
 
-// handled ends the count of a connection that a handler had taken over.
-func (c *connections) handled(ctx context.Context) {
+// Handled ends the count of a connection that a handler had taken over.
+func (c *Table) Handled(ctx context.Context) {
 	e, ok := ctx.Value(connectionKey{}).(*connection)
 	if !ok {
 		return

@@ -1,4 +1,7 @@
-package e2b
+// Package idempotency remembers the answers to requests that carry an idempotency key, so that one
+// that is sent again is not executed twice. It may import e2b/internal, and sandbox for
+// errors; only packages of e2b import it.
+package idempotency
 
 import (
 	"context"
@@ -28,18 +31,22 @@ const (
 
 var idempotencyKeyPattern = regexp.MustCompile(`^[a-z0-9-]{1,255}$`)
 
-// answers remembers the answers to requests with an idempotency key. They are
-// forgotten on a restart.
-type answers struct {
-	mu          sync.Mutex
-	calls       map[answerKey]*answer
-	own, shared *quota.Budget // bytes by API key
+// Answers remembers the answers to requests with an idempotency key. They are
+// forgotten on a restart. It is safe for concurrent use.
+type Answers struct {
+	// Own and Shared bound the memory of answers, in bytes by API key: Own is that of each key alone,
+	// Shared is for more than that. They are set before use.
+	Own, Shared *quota.Budget
+
+	mu    sync.Mutex
+	calls map[answerKey]*answer // guarded by mu
 }
 
-func newAnswers() *answers {
-	return &answers{
+// New returns the memory of a server that has answered nothing yet.
+func New() *Answers {
+	return &Answers{
 		calls: map[answerKey]*answer{},
-		own:   quota.NewBudget(math.MaxInt64, ownAnswers), shared: quota.NewBudget(allAnswers, answersOfOne),
+		Own:   quota.NewBudget(math.MaxInt64, ownAnswers), Shared: quota.NewBudget(allAnswers, answersOfOne),
 	}
 }
 
@@ -64,23 +71,23 @@ type holding struct {
 	n    int64
 }
 
-// once calls do, or returns what the call before with the same key and request
+// Once calls do, or returns what the call before with the same key and request
 // returned, waiting for it if need be. Without a key it just calls do. A call
-// that failed does not count. what names the operation, and req is all that it
-// was asked for.
-func once[T any](ctx context.Context, a *answers, key *string, what string, req any, do func() (T, error)) (T, error) {
+// that failed does not count. keyID is the API key, among whose requests key is one; what
+// names the operation, and req is all that it was asked for.
+func Once[T any](ctx context.Context, a *Answers, keyID string, key *string, what string, req any, do func() (T, error)) (T, error) {
 	var none T
 	if key == nil {
 		return do()
 	}
 	if !idempotencyKeyPattern.MatchString(*key) {
-		return none, badRequest("Idempotency-Key must be 1 to 255 lower-case letters, digits and hyphens")
+		return none, refusal.Invalid.With("Idempotency-Key must be 1 to 255 lower-case letters, digits and hyphens")
 	}
 	text, err := json.Marshal([]any{what, req})
 	if err != nil {
 		return none, err
 	}
-	k, body := answerKey{keyID(ctx), *key}, sha256.Sum256(text)
+	k, body := answerKey{keyID, *key}, sha256.Sum256(text)
 	for {
 		call, first, err := a.enter(k, body)
 		switch {
@@ -115,7 +122,7 @@ func once[T any](ctx context.Context, a *answers, key *string, what string, req 
 }
 
 // enter returns the call of the key, and whether the caller is the one to make it.
-func (a *answers) enter(k answerKey, body [sha256.Size]byte) (call *answer, first bool, err error) {
+func (a *Answers) enter(k answerKey, body [sha256.Size]byte) (call *answer, first bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if call := a.calls[k]; call != nil {
@@ -132,8 +139,8 @@ func (a *answers) enter(k answerKey, body [sha256.Size]byte) (call *answer, firs
 
 // room takes n bytes for an answer from its API key's own budget, or from that of
 // all, and reports whether there were as many.
-func (a *answers) room(k answerKey, call *answer, n int64) bool {
-	for _, from := range []*quota.Budget{a.own, a.shared} {
+func (a *Answers) room(k answerKey, call *answer, n int64) bool {
+	for _, from := range []*quota.Budget{a.Own, a.Shared} {
 		if from.Take(k.keyID, n) {
 			call.held = append(call.held, holding{from, n})
 			return true
@@ -152,7 +159,7 @@ func sizeOf(value any) int64 {
 }
 
 // leave releases the waiters and forgets the call, in time or at once.
-func (a *answers) leave(k answerKey, call *answer) {
+func (a *Answers) leave(k answerKey, call *answer) {
 	forget := func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()

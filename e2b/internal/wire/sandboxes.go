@@ -1,18 +1,24 @@
-package e2b
+package wire
 
 import (
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
+// FollowUp is what a sandbox goes on from; nil for most.
+func FollowUp(c *sandbox.Continuation) *openapi.FollowUp {
+	if c == nil {
+		return nil
+	}
+	return &openapi.FollowUp{SnapshotID: c.ID, Reason: openapi.ContinuationReason(c.Reason)}
+}
+
 // clientID is a required field of the protocol that means nothing any more. Old
 // clients put it behind the sandbox id.
 const clientID = "rundlet"
 
-// wireSandbox is a sandbox as it is shown to clients that may use it: with its token,
-// by which they may sign URLs from now on.
-func (s *Server) wireSandbox(sb sandbox.Sandbox) openapi.Sandbox {
-	s.proxy.Signer(sb.ID, sb.EnvdAccessToken)
+// Sandbox is the answer to what makes or resumes a sandbox. It has the token of the sandbox.
+func Sandbox(sb sandbox.Sandbox, domain string) openapi.Sandbox {
 	return openapi.Sandbox{
 		TemplateID:         sb.TemplateID,
 		SandboxID:          sb.ID,
@@ -21,13 +27,13 @@ func (s *Server) wireSandbox(sb sandbox.Sandbox) openapi.Sandbox {
 		Alias:              sb.Alias,
 		EnvdAccessToken:    sb.EnvdAccessToken,
 		TrafficAccessToken: sb.TrafficAccessToken,
-		Domain:             s.cfg.Domain,
+		Domain:             domain,
 	}
 }
 
 // wireDetail has the token, too.
-func (s *Server) wireDetail(sb sandbox.Sandbox) openapi.SandboxDetail {
-	s.proxy.Signer(sb.ID, sb.EnvdAccessToken)
+// Detail is all that there is to know of a sandbox, with its token.
+func Detail(sb sandbox.Sandbox, domain string) openapi.SandboxDetail {
 	return openapi.SandboxDetail{
 		TemplateID:          sb.TemplateID,
 		SandboxID:           sb.ID,
@@ -38,18 +44,19 @@ func (s *Server) wireDetail(sb sandbox.Sandbox) openapi.SandboxDetail {
 		CpuCount:            int32(sb.VCPUs),
 		MemoryMB:            int32(sb.MemoryMiB),
 		DiskSizeMB:          int32(sb.DiskMiB),
-		State:               wireState(sb.State),
+		State:               state(sb.State),
 		Alias:               sb.Alias,
 		Metadata:            sb.Metadata,
 		EnvdAccessToken:     sb.EnvdAccessToken,
 		AllowInternetAccess: sb.AllowInternet,
-		Domain:              s.cfg.Domain,
-		Lifecycle:           &openapi.SandboxLifecycle{OnTimeout: wireOnTimeout(sb.OnTimeout), AutoResume: sb.AutoResume},
-		FollowUp:            wireFollowUp(sb.FollowsUp),
+		Domain:              domain,
+		Lifecycle:           &openapi.SandboxLifecycle{OnTimeout: OnTimeout(sb.OnTimeout), AutoResume: sb.AutoResume},
+		FollowUp:            FollowUp(sb.FollowsUp),
 	}
 }
 
-func wireListed(sandboxes []sandbox.Sandbox) []openapi.ListedSandbox {
+// Listed are sandboxes as lists show them, without their tokens.
+func Listed(sandboxes []sandbox.Sandbox) []openapi.ListedSandbox {
 	listed := make([]openapi.ListedSandbox, 0, len(sandboxes))
 	for _, sb := range sandboxes {
 		listed = append(listed, openapi.ListedSandbox{
@@ -62,7 +69,7 @@ func wireListed(sandboxes []sandbox.Sandbox) []openapi.ListedSandbox {
 			CpuCount:    int32(sb.VCPUs),
 			MemoryMB:    int32(sb.MemoryMiB),
 			DiskSizeMB:  int32(sb.DiskMiB),
-			State:       wireState(sb.State),
+			State:       state(sb.State),
 			Alias:       sb.Alias,
 			Metadata:    sb.Metadata,
 		})
@@ -70,23 +77,33 @@ func wireListed(sandboxes []sandbox.Sandbox) []openapi.ListedSandbox {
 	return listed
 }
 
-// wireOnTimeout maps to the two policies that clients know.
-func wireOnTimeout(o sandbox.OnTimeout) openapi.SandboxLifecycleOnTimeout {
+// OnTimeout maps to the two policies that clients know.
+func OnTimeout(o sandbox.OnTimeout) openapi.SandboxLifecycleOnTimeout {
 	if o == sandbox.OnTimeoutPause || o == sandbox.OnTimeoutPauseFilesystem {
 		return openapi.Pause
 	}
 	return openapi.Kill
 }
 
-// wireState maps to the two states that clients know.
-func wireState(s sandbox.State) openapi.SandboxState {
+// state maps to the two states that clients know.
+func state(s sandbox.State) openapi.SandboxState {
 	if s.Shown() == sandbox.StatePaused {
 		return openapi.Paused
 	}
 	return openapi.Running
 }
 
-func wireMetric(m sandbox.Metric) openapi.SandboxMetric {
+// Metrics are measurements, in their order.
+func Metrics(metrics []sandbox.Metric) []openapi.SandboxMetric {
+	list := make([]openapi.SandboxMetric, 0, len(metrics))
+	for _, m := range metrics {
+		list = append(list, Metric(m))
+	}
+	return list
+}
+
+// Metric is one measurement.
+func Metric(m sandbox.Metric) openapi.SandboxMetric {
 	return openapi.SandboxMetric{
 		Timestamp:     m.Time.UTC(),
 		TimestampUnix: m.Time.Unix(),

@@ -1,27 +1,29 @@
-package e2b
+package wire
 
 import (
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 )
 
 // listParameters are the parameters of the API that are lists. The protocol has them
 // joined by commas; clients also send them repeated.
 var listParameters = []string{"state", "sandbox_ids"}
 
-// readQuery checks the query of a request, and gives it the one form that the
+// ReadQuery checks the query of a request, and gives it the one form that the
 // generated code reads: a list is joined by commas and has each value once, and a
 // parameter without a value is not there.
-func readQuery(r *http.Request) error {
+func ReadQuery(r *http.Request) error {
 	if r.URL.RawQuery == "" {
 		return nil
 	}
 	// A parameter that cannot be read must not pass as one that is not there.
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return badRequest("the query string is not valid")
+		return refusal.Invalidf("the query string is not valid")
 	}
 	for name, values := range q {
 		if slices.Contains(listParameters, name) {

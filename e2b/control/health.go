@@ -1,4 +1,4 @@
-package e2b
+package control
 
 import (
 	"net/http"
@@ -14,16 +14,16 @@ type health struct {
 // GetHealth answers while the process serves: a daemon that lacks a resource still
 // serves, and a restart would not help its sandboxes. Clients read the status only.
 // It needs no key, so the body names the missing resources and nothing else.
-func (s *Server) GetHealth(w http.ResponseWriter, r *http.Request) {
+func (o *operations) GetHealth(w http.ResponseWriter, r *http.Request) {
 	var lacking []string
-	if l, ok := s.adapter.(interface{ Lacking() []string }); ok {
+	if l, ok := o.runtime.(interface{ Lacking() []string }); ok {
 		lacking = l.Lacking()
 	}
-	writeHealth(w, r, lacking)
+	WriteHealth(w, r, lacking)
 }
 
-// writeHealth answers in E2B's words while nothing is lacking.
-func writeHealth(w http.ResponseWriter, r *http.Request, lacking []string) {
+// WriteHealth answers GET /health, in E2B's words while nothing is lacking.
+func WriteHealth(w http.ResponseWriter, r *http.Request, lacking []string) {
 	h := health{Status: "ok", Lacking: lacking}
 	text := "Health check successful"
 	if len(lacking) > 0 {

@@ -1,11 +1,11 @@
-package e2b
+package wire
 
 import (
 	"encoding/base64"
 	"strings"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -15,8 +15,8 @@ const (
 	maxCursor       = 256
 )
 
-// formatCursor makes a page token: a place in the order, and which order.
-func formatCursor(c sandbox.Cursor, ascending bool) string {
+// FormatCursor makes a page token: a place in the order, and which order.
+func FormatCursor(c sandbox.Cursor, ascending bool) string {
 	text := c.StartedAt.UTC().Format(time.RFC3339Nano) + cursorSeparator + c.ID
 	if ascending {
 		text += cursorSeparator + cursorAscending
@@ -24,34 +24,34 @@ func formatCursor(c sandbox.Cursor, ascending bool) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(text))
 }
 
-// parseCursor reads a page token; nil and empty are the first page.
-func parseCursor(token *string, ascending bool) (*sandbox.Cursor, error) {
+// ParseCursor reads a page token; nil and empty are the first page.
+func ParseCursor(token *string, ascending bool) (*sandbox.Cursor, error) {
 	if token == nil || *token == "" {
 		return nil, nil
 	}
 	if len(*token) > maxCursor {
-		return nil, badRequest("nextToken is not valid")
+		return nil, refusal.Invalidf("nextToken is not valid")
 	}
 	text, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(*token, "="))
 	if err != nil {
-		return nil, badRequest("nextToken is not valid")
+		return nil, refusal.Invalidf("nextToken is not valid")
 	}
 	parts := strings.Split(string(text), cursorSeparator)
 	if len(parts) < 2 || len(parts) > 3 || len(parts) == 3 && parts[2] != cursorAscending {
-		return nil, badRequest("nextToken is not valid")
+		return nil, refusal.Invalidf("nextToken is not valid")
 	}
 	started, err := time.Parse(time.RFC3339Nano, parts[0])
 	if err != nil || !isID(parts[1]) {
-		return nil, badRequest("nextToken is not valid")
+		return nil, refusal.Invalidf("nextToken is not valid")
 	}
 	if (len(parts) == 3) != ascending {
-		return nil, badRequest("nextToken belongs to a list in another order")
+		return nil, refusal.Invalidf("nextToken belongs to a list in another order")
 	}
 	return &sandbox.Cursor{StartedAt: started, ID: parts[1]}, nil
 }
 
 // isID reports an id of a sandbox or a template, without the legacy form.
 func isID(s string) bool {
-	id, ok := dataplane.ParseID(s)
-	return ok && id == s
+	id, err := ParseID(s)
+	return err == nil && id == s
 }

@@ -1,4 +1,4 @@
-package e2b
+package control
 
 import (
 	"net/http"
@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/internal/idempotency"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/wire"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -21,62 +23,68 @@ const maxTemplateName = 256
 
 // CreateSandbox serves the first generation of create: without "secure" the agent
 // is open, as it is at E2B.
-func (s *Server) CreateSandbox(w http.ResponseWriter, r *http.Request, p openapi.CreateSandboxParams) {
-	s.create(w, r, defaultTimeoutV1, false, p.IdempotencyKey)
+func (o *operations) CreateSandbox(w http.ResponseWriter, r *http.Request, p openapi.CreateSandboxParams) {
+	o.create(w, r, defaultTimeoutV1, false, p.IdempotencyKey)
 }
 
 // CreateSandboxV2 serves the second: a longer default, always secured.
-func (s *Server) CreateSandboxV2(w http.ResponseWriter, r *http.Request, p openapi.CreateSandboxV2Params) {
-	s.create(w, r, defaultTimeoutV2, true, p.IdempotencyKey)
+func (o *operations) CreateSandboxV2(w http.ResponseWriter, r *http.Request, p openapi.CreateSandboxV2Params) {
+	o.create(w, r, defaultTimeoutV2, true, p.IdempotencyKey)
 }
 
-func (s *Server) create(w http.ResponseWriter, r *http.Request, timeout time.Duration, secured bool, idempotencyKey *string) {
+func (o *operations) create(w http.ResponseWriter, r *http.Request, timeout time.Duration, secured bool, idempotencyKey *string) {
 	var body openapi.NewSandbox
-	err := s.decode(w, r, &body, false)
+	err := o.bodies.decode(w, r, &body, false)
 	if err == nil {
 		err = checkTemplate(body.TemplateID)
 	}
 	var req sandbox.CreateRequest
 	if err == nil {
-		req, err = s.createRequest(r, &body, timeout, secured)
+		req, err = o.rules.createRequest(keyID(r.Context()), &body, timeout, secured)
 	}
 	if err != nil {
-		s.fail(w, r, err, "")
+		o.reply.fail(w, r, err, "")
 		return
 	}
-	req.Template = bareName(body.TemplateID)
-	sb, err := once(r.Context(), s.answers, idempotencyKey, "create", req, func() (sandbox.Sandbox, error) {
-		return s.adapter.Create(r.Context(), req)
+	req.Template = wire.BareName(body.TemplateID)
+	sb, err := idempotency.Once(r.Context(), o.answers, keyID(r.Context()), idempotencyKey, "create", req, func() (sandbox.Sandbox, error) {
+		return o.runtime.Create(r.Context(), req)
 	})
 	if err != nil {
-		s.fail(w, r, err, body.TemplateID)
+		o.reply.fail(w, r, err, body.TemplateID)
 		return
 	}
-	writeJSON(w, http.StatusCreated, s.wireSandbox(sb))
+	writeJSON(w, http.StatusCreated, o.show.sandbox(sb))
 }
 
 func checkTemplate(id string) error {
 	switch {
 	case id == "":
-		return badRequest("templateID is missing")
+		return refusal.Invalidf("templateID is missing")
 	case len(id) > maxTemplateName:
-		return badRequest("templateID is longer than %d bytes", maxTemplateName)
+		return refusal.Invalidf("templateID is longer than %d bytes", maxTemplateName)
 	}
 	return nil
 }
 
+// rules are the operator's bounds on what a client may ask for.
+type rules struct {
+	maxTimeout    time.Duration // Config.MaxTimeout
+	requireSecure bool          // Config.RequireSecure
+}
+
 // createRequest is the body in the runtime's terms, checked, without a template.
-func (s *Server) createRequest(r *http.Request, body *openapi.NewSandbox, timeout time.Duration, secured bool) (sandbox.CreateRequest, error) {
+func (c rules) createRequest(keyID string, body *openapi.NewSandbox, timeout time.Duration, secured bool) (sandbox.CreateRequest, error) {
 	if err := refuse(body); err != nil {
 		return sandbox.CreateRequest{}, err
 	}
 	req := sandbox.CreateRequest{
 		Metadata:      body.Metadata,
 		Env:           body.EnvVars,
-		Secure:        secured || isTrue(body.Secure) || s.cfg.RequireSecure,
+		Secure:        secured || isTrue(body.Secure) || c.requireSecure,
 		AllowInternet: body.AllowInternetAccess,
 		AutoResume:    body.AutoResume != nil && isTrue(body.AutoResume.Enabled),
-		KeyID:         keyID(r.Context()),
+		KeyID:         keyID,
 	}
 	if isTrue(body.AutoPause) {
 		req.OnTimeout = sandbox.OnTimeoutPause
@@ -90,14 +98,14 @@ func (s *Server) createRequest(r *http.Request, body *openapi.NewSandbox, timeou
 			req.AllowInternet = new(bool)
 		}
 	}
-	if s.cfg.RequireSecure && !secured && isFalse(body.Secure) {
-		return req, badRequest("this server creates only secured sandboxes: omit \"secure\", or send true")
+	if c.requireSecure && !secured && isFalse(body.Secure) {
+		return req, refusal.Invalidf("this server creates only secured sandboxes: omit \"secure\", or send true")
 	}
 	if isFalse(req.AllowPublicTraffic) && !req.Secure {
 		return req, refusal.PrivateNeedsSecure.With()
 	}
 	var err error
-	req.Timeout, err = s.timeout(body.Timeout, timeout)
+	req.Timeout, err = c.timeout(body.Timeout, timeout)
 	return req, err
 }
 
@@ -106,18 +114,29 @@ func isTrue(p *bool) bool { return p != nil && *p }
 func isFalse(p *bool) bool { return p != nil && !*p }
 
 // timeout is the timeout in seconds that a request gives, checked, or def.
-func (s *Server) timeout(seconds *int32, def time.Duration) (time.Duration, error) {
+func (c rules) timeout(seconds *int32, def time.Duration) (time.Duration, error) {
 	if seconds == nil {
-		return min(def, s.cfg.MaxTimeout), nil
+		return min(def, c.maxTimeout), nil
 	}
 	d := time.Duration(*seconds) * time.Second
 	switch {
 	case d <= 0:
-		return 0, badRequest("timeout must be positive, got %d", *seconds)
-	case d > s.cfg.MaxTimeout:
-		return 0, badRequest("timeout cannot be greater than %d seconds, got %d", int64(s.cfg.MaxTimeout.Seconds()), *seconds)
+		return 0, refusal.Invalidf("timeout must be positive, got %d", *seconds)
+	case d > c.maxTimeout:
+		return 0, refusal.Invalidf("timeout cannot be greater than %d seconds, got %d", int64(c.maxTimeout.Seconds()), *seconds)
 	}
 	return d, nil
+}
+
+// newTimeout is the timeout that a running sandbox gets; 0 ends it.
+func (c rules) newTimeout(body *openapi.SandboxTimeout) (time.Duration, error) {
+	switch {
+	case body.Timeout == nil:
+		return 0, refusal.Invalidf("timeout is missing")
+	case *body.Timeout == 0:
+		return 0, nil
+	}
+	return c.timeout(body.Timeout, 0)
 }
 
 // refuse rejects requested features that this server does not have. A sandbox must
@@ -127,13 +146,13 @@ func (s *Server) timeout(seconds *int32, def time.Duration) (time.Duration, erro
 func refuse(b *openapi.NewSandbox) error {
 	switch {
 	case isFalse(b.AutoPauseMemory) && !isTrue(b.AutoPause):
-		return badRequest("autoPauseMemory false needs autoPause true")
+		return refusal.Invalidf("autoPauseMemory false needs autoPause true")
 	case isFalse(b.AutoPauseMemory) && b.AutoResume != nil && isTrue(b.AutoResume.Enabled):
-		return badRequest("autoPauseMemory false cannot be combined with autoResume: without memory only a connect resumes")
+		return refusal.Invalidf("autoPauseMemory false cannot be combined with autoResume: without memory only a connect resumes")
 	case len(b.Iam) > 0:
-		return unsupported("iam")
+		return refusal.Unsupported.With("iam")
 	case len(b.VolumeMounts) > 0:
-		return unsupported("volumeMounts")
+		return refusal.Unsupported.With("volumeMounts")
 	case b.Network != nil:
 		return refuseNetwork(b.Network)
 	}
@@ -145,19 +164,19 @@ var everything = []string{"0.0.0.0/0", "::/0"}
 
 func refuseNetwork(n *openapi.SandboxNetwork) error {
 	if len(n.AllowOut) > 0 {
-		return unsupported("network.allowOut")
+		return refusal.Unsupported.With("network.allowOut")
 	}
 	for _, rule := range n.DenyOut {
 		if !slices.Contains(everything, rule) {
-			return unsupported("network.denyOut other than 0.0.0.0/0")
+			return refusal.Unsupported.With("network.denyOut other than 0.0.0.0/0")
 		}
 	}
 	if len(n.DenyOut) > 0 && !slices.Contains(n.DenyOut, everything[0]) {
-		return unsupported("network.denyOut without 0.0.0.0/0")
+		return refusal.Unsupported.With("network.denyOut without 0.0.0.0/0")
 	}
 	for name, value := range n.AdditionalProperties {
 		if !isEmpty(value) {
-			return unsupported("network." + name)
+			return refusal.Unsupported.With("network." + name)
 		}
 	}
 	return nil

@@ -1,0 +1,49 @@
+package control
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
+)
+
+func newPlane(t *testing.T, rt *fakeruntime.Runtime) *Plane {
+	log := slog.New(slog.DiscardHandler)
+	proxy := dataplane.New(rt, log)
+	t.Cleanup(proxy.Close)
+	return New(Config{MaxTimeout: time.Hour, Log: log}, rt, proxy)
+}
+
+func TestWhatIsNotBuiltIsRefusedByName(t *testing.T) {
+	p := newPlane(t, &fakeruntime.Runtime{})
+	for pattern, feature := range notBuilt {
+		method, path, ok := strings.Cut(pattern, " ")
+		if !ok {
+			method, path = http.MethodGet, pattern+"x/dir"
+		}
+		path = strings.NewReplacer("{id}", "abc", "{rest...}", "tags", "{build}", "1").Replace(path)
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+		if w.Code != http.StatusNotImplemented || !strings.Contains(w.Body.String(), feature) {
+			t.Errorf("%s %s: %d %s", method, path, w.Code, w.Body)
+		}
+	}
+}
+
+func TestAnOperationKnowsTheKeyOfItsRequest(t *testing.T) {
+	rt := &fakeruntime.Runtime{}
+	p := newPlane(t, rt)
+	for _, id := range []string{"key-1", "key-2"} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodPost, "/v2/sandboxes", strings.NewReader(`{"templateID":"base"}`))
+		p.ServeHTTP(w, r.WithContext(WithKey(t.Context(), id)))
+		if w.Code != http.StatusCreated || rt.LastRequest().KeyID != id {
+			t.Errorf("%d %s, created for %q, want %q", w.Code, w.Body, rt.LastRequest().KeyID, id)
+		}
+	}
+}

@@ -1,0 +1,73 @@
+package control
+
+import (
+	"net/http"
+
+	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/internal/idempotency"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/wire"
+	"github.com/rundlet/rundlet/sandbox"
+)
+
+// CreateSnapshot serves POST /sandboxes/{sandboxID}/snapshots.
+func (o *operations) CreateSnapshot(w http.ResponseWriter, r *http.Request, id string, p openapi.CreateSnapshotParams) {
+	snapshot, err := o.snapshot(w, r, id, p.IdempotencyKey)
+	if err != nil {
+		o.reply.fail(w, r, err, id)
+		return
+	}
+	writeJSON(w, http.StatusCreated, wire.Snapshot(snapshot))
+}
+
+func (o *operations) snapshot(w http.ResponseWriter, r *http.Request, id string, key *string) (sandbox.Snapshot, error) {
+	var body openapi.NewSnapshot
+	id, err := o.bodies.about(w, r, id, &body, true)
+	if err != nil {
+		return sandbox.Snapshot{}, err
+	}
+	if isFalse(body.Memory) {
+		return sandbox.Snapshot{}, refusal.NoFilesystemSnapshot.With()
+	}
+	name := ""
+	if body.Name != "" {
+		if name, err = wire.ParseName(body.Name); err != nil {
+			return sandbox.Snapshot{}, err
+		}
+		if err := o.catalogue.notATemplate(r.Context(), name); err != nil {
+			return sandbox.Snapshot{}, err
+		}
+	}
+	return idempotency.Once(r.Context(), o.answers, keyID(r.Context()), key, "snapshot "+id, name, func() (sandbox.Snapshot, error) {
+		return o.runtime.Snapshot(r.Context(), id, name, keyID(r.Context()))
+	})
+}
+
+// ListSnapshots serves GET /snapshots.
+func (o *operations) ListSnapshots(w http.ResponseWriter, r *http.Request, p openapi.ListSnapshotsParams) {
+	f, err := wire.SnapshotFilter(p)
+	if err != nil {
+		o.reply.fail(w, r, err, "")
+		return
+	}
+	limit := f.Limit
+	// One more shows whether there is a next page.
+	f.Limit++
+	snapshots, err := o.runtime.Snapshots(r.Context(), f)
+	if err != nil {
+		o.reply.fail(w, r, err, "")
+		return
+	}
+	if len(snapshots) > limit {
+		snapshots = snapshots[:limit]
+		last := snapshots[limit-1]
+		w.Header().Set(headerNextToken, wire.FormatCursor(sandbox.Cursor{StartedAt: last.CreatedAt, ID: last.ID}, false))
+	}
+	writeJSON(w, http.StatusOK, wire.Snapshots(snapshots))
+}
+
+// DeleteTemplate serves DELETE /templates/{templateID}, which is how snapshots
+// are deleted.
+func (o *operations) DeleteTemplate(w http.ResponseWriter, r *http.Request, name string) {
+	o.reply.done(w, r, o.catalogue.deleteSnapshot(r.Context(), name), name)
+}
