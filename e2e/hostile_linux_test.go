@@ -58,6 +58,7 @@ func TestTheHostileHour(t *testing.T) {
 	makeInternet(t, func() { hold(t, ":9") })
 	h := &hostile{srv: srv, good: api, evil: client.API{URL: api.URL, Key: newKey(t, dir)},
 		done: map[string]int{}, active: map[string]int{}, beside: map[string][]time.Duration{}}
+	preferSession(t)
 	h.goodRound(t.Context(), waits{}) // what stays once there was a sandbox
 	before := takeCensus(t, dir)
 
@@ -116,6 +117,21 @@ func TestTheHostileHour(t *testing.T) {
 		t.Logf("seed %d\n%s", seed, srv.troubles())
 	}
 	srv.stop(t)
+}
+
+// preferSession lets this session have a processor before others, where the kernel
+// divides them between sessions: the client that is measured is on another machine, where
+// the node takes no processor.
+func preferSession(t *testing.T) {
+	t.Helper()
+	const file = "/proc/self/autogroup"
+	text, err := os.ReadFile(file) // "/autogroup-25 nice 0"
+	fields := strings.Fields(string(text))
+	if err != nil || len(fields) != 3 || os.WriteFile(file, []byte("-15"), 0) != nil {
+		t.Log("the client shares its processors with the node")
+		return
+	}
+	t.Cleanup(func() { _ = os.WriteFile(file, []byte(fields[2]), 0) })
 }
 
 // waits are how long each kind of step of the good client took.

@@ -20,6 +20,8 @@ type weights struct {
 	mu   sync.Mutex // guards what follows; held across SetWeight, which answers at once
 	of   map[string]string
 	keys map[string]*keyWeight
+	// yielding are the keys that yield, also those without a machine just now.
+	yielding map[string]bool
 }
 
 // keyWeight is what the machines of a key have.
@@ -29,6 +31,8 @@ type keyWeight struct {
 	// of that many. It changes seldom, so that a machine more or less does not
 	// change the weights of all others.
 	level int
+	// yields: its machines run when those of the others leave a processor.
+	yields bool
 }
 
 func newWeights(driver vm.Runtime, log *slog.Logger) *weights {
@@ -49,7 +53,7 @@ func (w *weights) join(ctx context.Context, id, key string) int {
 	}
 	k := w.keys[key]
 	if k == nil {
-		k = &keyWeight{machines: map[string]struct{}{}, level: 1}
+		k = &keyWeight{machines: map[string]struct{}{}, level: 1, yields: w.yielding[key]}
 		w.keys[key] = k
 	}
 	w.of[id] = key
@@ -86,7 +90,12 @@ func (w *weights) remove(ctx context.Context, id string) {
 }
 
 // weight is that of each machine of a key.
-func (k *keyWeight) weight() int { return max(vm.MinWeight, vm.MaxWeight/k.level) }
+func (k *keyWeight) weight() int {
+	if k.yields {
+		return vm.MinWeight
+	}
+	return max(vm.MinWeight, vm.MaxWeight/k.level)
+}
 
 // relevel reports whether the number of a key's machines asks for another level,
 // and changes their weights then. Down it waits until a quarter of the lower level
@@ -103,10 +112,15 @@ func (w *weights) relevel(ctx context.Context, k *keyWeight) bool {
 		return false
 	}
 	k.level = level
+	w.apply(ctx, k)
+	return true
+}
+
+// apply gives the machines of a key their weight.
+func (w *weights) apply(ctx context.Context, k *keyWeight) {
 	for id := range k.machines {
 		w.set(ctx, id, k.weight())
 	}
-	return true
 }
 
 // set changes the weight of a machine that exists.
