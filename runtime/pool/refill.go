@@ -123,9 +123,8 @@ func (p *Pool) carry(flight *warmpool.Flight) {
 			p.cfg.Log.Warn("could not create warm machine", "template", m.Origin.Alias, "error", err)
 		}
 		flight.Fail(time.Now())
-		origin := m.Origin
-		p.Discard(m) // First: the other may have to wait, and the machine holds a place to launch.
-		p.cfg.Unusable(origin, err)
+		p.cfg.Unusable(m.Origin, err)
+		p.Discard(m)
 	}
 }
 
