@@ -43,16 +43,17 @@ type attackEvent struct {
 
 // startAttackers runs the attackers in a separate process and session, since the
 // attackers of a node are on other machines: here they may not take the processor time of
-// the client that is measured, nor hold up its goroutines. Wait ends with them.
-func (h *hostile) startAttackers(long time.Duration, seed uint64) (wait func() error, err error) {
+// the client that is measured, nor hold up its goroutines. Wait ends with them; the end of
+// ctx ends them.
+func (h *hostile) startAttackers(ctx context.Context, long time.Duration, seed uint64) (wait func() error, err error) {
 	order, err := json.Marshal(attackOrder{URL: h.evil.URL, Key: h.evil.Key, Seed: seed, Long: long})
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command("/proc/self/exe")
+	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Env = append(os.Environ(), stageEnv+"="+stageAttack, attackEnv+"="+string(order))
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	events, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

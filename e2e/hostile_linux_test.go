@@ -68,7 +68,7 @@ func TestTheHostileHour(t *testing.T) {
 	}
 	seed := rand.Uint64()
 	memory := h.watchMemory(t)
-	wait, err := h.startAttackers(long, seed)
+	wait, err := h.startAttackers(t.Context(), long, seed)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,6 +56,10 @@ func nodeID(ctx context.Context, dirs layout.Layout) string {
 
 // stateProblems adds problems of the state directory that need an operator.
 func stateProblems(ctx context.Context, dirs layout.Layout, f *findings) {
+	if err := statedir.CheckFormat(dirs); err != nil {
+		f.add(true, err.Error(), "use the newer program")
+		return
+	}
 	if err := statedir.CheckDatabase(ctx, dirs); err != nil {
 		hint := "restore a backup: rundlet restore FILE"
 		var hinted *vm.Error

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -42,6 +44,15 @@ func TestTheDoctorReportsWhatWasSetAside(t *testing.T) {
 	stateProblems(t.Context(), l, &f)
 	if got := f.list(); len(got) != 2 || got[0].Status != doctor.Warn || !strings.Contains(got[0].Hint, "orphan ls") || !strings.Contains(got[1].Detail, "2 sandboxes") {
 		t.Errorf("%+v", got)
+	}
+	// To restore a backup would not help here.
+	if err := os.WriteFile(filepath.Join(l.StateDir, "format"), []byte("99\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f = findings{name: "state", fine: "fine"}
+	stateProblems(t.Context(), l, &f)
+	if got := f.list(); len(got) != 1 || got[0].Status != doctor.Fail || !strings.Contains(got[0].Hint, "newer program") {
+		t.Errorf("a newer state directory: %+v", got)
 	}
 }
 

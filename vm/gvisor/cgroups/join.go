@@ -33,7 +33,7 @@ func (g *Group) JoinFiles() (files []string) {
 // processor has passed a point of rest (an RCU grace period), 6 to 14 ms on an idle
 // machine and hundreds on a busy one. Version 2 knows whole processes only.
 //
-// It needs a program without cgo, which the processes of a sandbox are.
+// A program with cgo, which does not know all its threads, moves as a whole.
 func Join(files []string) error {
 	for _, file := range files {
 		if err := join(file); err != nil {
@@ -55,6 +55,9 @@ func join(file string) error {
 		return err
 	}
 	_, _, errno := syscall.AllThreadsSyscall(syscall.SYS_WRITE, f.Fd(), uintptr(unsafe.Pointer(&self[0])), uintptr(len(self)))
+	if errno == syscall.ENOTSUP { // A program with cgo: slower, but it joins.
+		return errors.Join(f.Close(), os.WriteFile(filepath.Join(filepath.Dir(file), "cgroup.procs"), self[:], 0))
+	}
 	if errno != 0 {
 		err = &os.PathError{Op: "write", Path: file, Err: errno}
 	}
