@@ -4,7 +4,10 @@
 // nothing of Rundlet.
 package share
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 const (
 	// memory is the part of the earlier use that counts after a second.
@@ -42,13 +45,14 @@ func (u *Use) Observe(elapsed time.Duration, processors int, used map[string]Use
 	if elapsed <= 0 {
 		return nil
 	}
+	kept := math.Pow(memory, elapsed.Seconds())
 	rates, work := map[string]float64{}, 0
 	for key, now := range used {
 		rates[key] = max(0, now.Time.Seconds()/elapsed.Seconds())
 	}
 	for key, was := range u.rates {
 		if rate, here := rates[key]; here || was >= working {
-			rates[key] = memory*was + (1-memory)*rate
+			rates[key] = kept*was + (1-kept)*rate
 		}
 	}
 	for _, rate := range rates {

@@ -94,15 +94,26 @@ type member struct {
 	level int
 }
 
-// all returns the machines by id, and the number of their keys.
+// all returns the machines of keys by id, and the number of their keys. What is no key's,
+// such as warm machines, neither yields nor is yielded to: it is work for later. On a host
+// that divides nothing there are none.
 func (w *weights) all() (machines map[string]member, keys int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.refused {
+		return nil, 0
+	}
 	machines = make(map[string]member, len(w.of))
 	for id, key := range w.of {
-		machines[id] = member{key, w.keys[key].level}
+		if key != "" {
+			machines[id] = member{key, w.keys[key].level}
+		}
 	}
-	return machines, len(w.keys)
+	keys = len(w.keys)
+	if w.keys[""] != nil {
+		keys--
+	}
+	return machines, keys
 }
 
 // yield sets the keys that yield, and that the others do not.

@@ -95,6 +95,31 @@ func TestAKeyThatWasAloneIsJudgedByWhatItUsesNow(t *testing.T) {
 	}
 }
 
+// A warm machine that is made is not what sandboxes are to wait for, and on a host that
+// divides no processors nothing is measured.
+func TestWhoNeverYieldsAndIsNeverYieldedTo(t *testing.T) {
+	c := &counted{scale: scale{have: map[string]int{}}, spent: map[string]time.Duration{}}
+	w := newWeights(c, slog.New(slog.DiscardHandler))
+	s := &sharing{weights: w, counter: c, seen: map[string]time.Duration{}, last: time.Unix(1, 0)}
+	c.add(t, w, "warm", "")
+	c.add(t, w, "a", "one")
+	c.add(t, w, "b", "one")
+	c.run(t, s, 5, map[string]int{"warm": 100, "a": 900, "b": 900})
+	if c.have["a"] != vm.MaxWeight/2 || c.have["warm"] != vm.MaxWeight {
+		t.Errorf("beside a warm machine: %v", c.have)
+	}
+	c.add(t, w, "c", "two")
+	c.run(t, s, 5, map[string]int{"warm": 1500, "c": 100})
+	if c.have["warm"] != vm.MaxWeight {
+		t.Errorf("the warm machine: %v", c.have)
+	}
+	c.err = fmt.Errorf("%w: no control groups", vm.ErrUnsupported)
+	w.join(t.Context(), "d", "two")
+	if machines, keys := w.all(); len(machines) != 0 || keys != 0 {
+		t.Errorf("%v of %d keys are measured", machines, keys)
+	}
+}
+
 // What machines used before an earlier process ended is not used now.
 func TestTheFirstLookJudgesNobody(t *testing.T) {
 	c := &counted{scale: scale{have: map[string]int{}}, spent: map[string]time.Duration{"bad": time.Hour, "good": time.Minute}}

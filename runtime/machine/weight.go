@@ -22,6 +22,8 @@ type weights struct {
 	keys map[string]*keyWeight
 	// yielding are the keys that yield, also those without a machine just now.
 	yielding map[string]bool
+	// refused: the host, or the machine that was asked for last, cannot divide processors.
+	refused bool
 }
 
 // keyWeight is what the machines of a key have.
@@ -127,6 +129,7 @@ func (w *weights) apply(ctx context.Context, k *keyWeight) {
 func (w *weights) set(ctx context.Context, id string, weight int) {
 	// Whose call changes it makes no difference.
 	err := w.driver.SetWeight(context.WithoutCancel(ctx), id, weight)
+	w.refused = errors.Is(err, vm.ErrUnsupported)
 	if err != nil && !errors.Is(err, vm.ErrNotFound) && !errors.Is(err, vm.ErrInvalidTransition) && !errors.Is(err, vm.ErrUnsupported) {
 		w.log.Warn("could not divide the processors", "machine_id", id, "weight", weight, "error", err)
 	}
