@@ -15,7 +15,7 @@ import (
 )
 
 // TestAKeyThatTakesTheProcessorsYieldsToOneThatDoesLittle looks at what the kernel was
-// asked for; how long anybody waits then is its choice.
+// asked for; how long a client waits then is its choice.
 func TestAKeyThatTakesTheProcessorsYieldsToOneThatDoesLittle(t *testing.T) {
 	srv, good, dir := newServer(t)
 	evil := client.API{URL: good.URL, Key: newKey(t, dir)}

@@ -95,7 +95,7 @@ func TestTheKernelReportsLinksAndPacketFilters(t *testing.T) {
 					case looks <- at:
 					case <-ctx.Done():
 					}
-					return time.Hour // There is no look without a report.
+					return time.Hour // Only a report causes a look.
 				})
 			}()
 			deadline := time.After(time.Minute)

@@ -42,7 +42,7 @@ func (g *Guarded) Close() {
 	}
 }
 
-// Changed notes a change of our own, which is one generation. If somebody else's
+// Changed notes a change of our own, which is one generation. If another program's
 // came between, the generations do not agree, and the table is looked at.
 func (g *Guarded) Changed() {
 	if g.Seen != 0 {

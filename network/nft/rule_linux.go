@@ -124,7 +124,7 @@ func IsTCPButNotOpening() []expr.Any {
 // CtState matches connections in any of the states.
 func CtState(bits uint32) []expr.Any { return ctBits(expr.CtKeySTATE, bits, expr.CmpOpNeq) }
 
-// IsDNAT matches connections whose destination somebody rewrote, NotDNAT all others.
+// IsDNAT matches connections whose destination was rewritten, NotDNAT all others.
 func IsDNAT() []expr.Any  { return ctBits(expr.CtKeySTATUS, ctStatusDNAT, expr.CmpOpNeq) }
 func NotDNAT() []expr.Any { return ctBits(expr.CtKeySTATUS, ctStatusDNAT, expr.CmpOpEq) }
 

@@ -58,7 +58,7 @@ func OpenDatabase(ctx context.Context, dirs layout.Layout) (*store.Store, error)
 }
 
 // OpenToRead opens the database for a command that changes nothing, beside a daemon. It
-// refuses the state directory of a newer program; fs.ErrNotExist if there is no database.
+// refuses the state directory of a newer program; the error is fs.ErrNotExist if the database does not exist.
 func OpenToRead(ctx context.Context, dirs layout.Layout) (*store.Store, error) {
 	if err := CheckFormat(dirs); err != nil {
 		return nil, err

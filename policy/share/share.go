@@ -1,6 +1,6 @@
 // Package share says which API keys yield the processors to others for a while: as long
-// as there are keys that work and use less than their fair share, those of them with the
-// fewest machines go first, and all others yield. It has no clock and no I/O, and imports
+// as a key works that uses less than its fair share, those that use more yield, or, if
+// none uses more, those with more machines. It has no clock and no I/O, and imports
 // nothing of Rundlet.
 package share
 
@@ -31,7 +31,7 @@ type Used struct {
 // not safe for concurrent use.
 type Use struct {
 	rates  map[string]float64 // processors, a moving average
-	modest map[string]bool    // working, and below the fair share
+	modest map[string]bool    // below the fair share
 }
 
 // Observe adds what each key used since the last call, elapsed ago, and returns the keys
@@ -39,14 +39,49 @@ type Use struct {
 // seconds, as a client that ends a sandbox and makes the next. The fair share of a key
 // that works is an equal part of the processors.
 //
-// Keys that yield keep their fair share: those that go first use less than theirs, or
-// they go first no longer.
+// Keys that yield divide what is left between their machines, whatever the weights say.
+// One that gets less than its fair share so yields no longer.
 func (u *Use) Observe(elapsed time.Duration, processors int, used map[string]Used) (yield map[string]bool) {
 	if elapsed <= 0 {
 		return nil
 	}
+	u.average(elapsed, used)
+	work := 0
+	for _, rate := range u.rates {
+		if rate >= working {
+			work++
+		}
+	}
+	modest, first, more := map[string]bool{}, math.MaxInt, false
+	for key, rate := range u.rates {
+		edge := modestFrom
+		if u.modest[key] {
+			edge = modestTo
+		}
+		if rate >= edge*float64(processors)/float64(max(work, 1)) {
+			more = true
+			continue
+		}
+		modest[key] = true
+		if rate >= working { // One between two machines has no parts.
+			first = min(first, max(used[key].Parts, 1))
+		}
+	}
+	u.modest = modest
+	yield = map[string]bool{}
+	for key := range u.rates {
+		// With many machines one yields before it works: it may begin at any moment.
+		if first < math.MaxInt && (!modest[key] || !more && used[key].Parts > first) {
+			yield[key] = true
+		}
+	}
+	return yield
+}
+
+// average brings the rates up to date.
+func (u *Use) average(elapsed time.Duration, used map[string]Used) {
 	kept := math.Pow(memory, elapsed.Seconds())
-	rates, work := map[string]float64{}, 0
+	rates := map[string]float64{}
 	for key, now := range used {
 		rates[key] = max(0, now.Time.Seconds()/elapsed.Seconds())
 	}
@@ -55,35 +90,7 @@ func (u *Use) Observe(elapsed time.Duration, processors int, used map[string]Use
 			rates[key] = kept*was + (1-kept)*rate
 		}
 	}
-	for _, rate := range rates {
-		if rate >= working {
-			work++
-		}
-	}
-	modest, fewest := map[string]bool{}, 0
-	for key, rate := range rates {
-		edge := modestFrom
-		if u.modest[key] {
-			edge = modestTo
-		}
-		if rate < working || rate >= edge*float64(processors)/float64(work) {
-			continue
-		}
-		if parts := used[key].Parts; len(modest) == 0 || parts < fewest { // 0: it is between two machines.
-			fewest = parts
-		}
-		modest[key] = true
-	}
-	u.rates, u.modest = rates, modest
-	yield = map[string]bool{}
-	for key, rate := range rates {
-		// One with many machines yields before it works: it may begin at any moment.
-		first := used[key].Parts <= max(fewest, 1) && (modest[key] || rate < working)
-		if len(modest) > 0 && !first {
-			yield[key] = true
-		}
-	}
-	return yield
+	u.rates = rates
 }
 
 // Alone reports whether no second key has a machine or worked lately.

@@ -1,6 +1,7 @@
 package share
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"slices"
@@ -31,7 +32,7 @@ func TestTheModestKeysWithTheFewestMachinesGoFirst(t *testing.T) {
 		keys map[string]key
 		want []string
 	}{
-		"nobody":                        {nil, nil},
+		"no key":                        {nil, nil},
 		"one key":                       {map[string]key{"a": {2000, 1}}, nil},
 		"two that want all":             {map[string]key{"a": {1000, 1}, "b": {1000, 8}}, nil},
 		"one that takes more":           {map[string]key{"a": {1500, 1}, "b": {400, 1}}, []string{"a"}},
@@ -61,55 +62,71 @@ func TestWhoYieldsDoesNotChangeAtAnEdge(t *testing.T) {
 	}
 }
 
-// Each round has the outcome of the kernel: those that go first get what they want, and
-// the others divide the rest. A key gets what it wants, or most of its fair share.
+// Each round has the outcome of the kernel. A key gets what it wants, or most of its fair
+// share, whatever the others do and however many machines they have.
 func TestEachKeyGetsItsFairShareOverTime(t *testing.T) {
 	const rounds = 600
-	for title, want := range map[string]map[string]float64{
-		"two that want all":             {"a": 2, "b": 2},
-		"one begins small":              {"a": 2, "b": 0.3},
-		"three that want all":           {"a": 2, "b": 2, "c": 2},
-		"one small among two large":     {"a": 2, "b": 2, "c": 0.2},
-		"many small":                    {"a": 2, "b": 0.3, "c": 0.3, "d": 0.3, "e": 0.3},
-		"more small than there is room": {"a": 2, "b": 0.6, "c": 0.6, "d": 0.6, "e": 0.6},
+	type demand struct {
+		want  float64 // processors
+		parts int
+	}
+	for title, keys := range map[string]map[string]demand{
+		"two that want all":                 {"a": {2, 1}, "b": {2, 1}},
+		"two that want all, one with many":  {"a": {2, 1}, "b": {2, 32}},
+		"one wants little":                  {"a": {2, 1}, "b": {0.3, 1}},
+		"three that want all":               {"a": {2, 1}, "b": {2, 4}, "c": {2, 16}},
+		"one small among two large":         {"a": {2, 1}, "b": {2, 16}, "c": {0.2, 1}},
+		"two small, one of them with two":   {"a": {2, 32}, "b": {0.2, 1}, "c": {0.3, 2}},
+		"many small, with many and few":     {"a": {2, 32}, "b": {0.3, 1}, "c": {0.3, 4}, "d": {0.3, 1}, "e": {0.3, 16}},
+		"more small than there is room for": {"a": {2, 1}, "b": {0.6, 1}, "c": {0.6, 4}, "d": {0.6, 1}, "e": {0.6, 16}},
 	} {
-		parts := map[string]int{"a": 1, "b": 1, "c": 4, "d": 1, "e": 16}
 		var u Use
 		got, yield := map[string]float64{}, map[string]bool{}
 		for range rounds {
-			now := divide(want, yield)
+			first, rest := map[string]demandOf{}, map[string]demandOf{}
+			for name, k := range keys {
+				if yield[name] {
+					rest[name] = demandOf{k.want, float64(k.parts)}
+				} else {
+					first[name] = demandOf{k.want, 1}
+				}
+			}
+			now := map[string]float64{}
+			left := divide(now, processors, first) // By weight: a key is one part.
+			divide(now, left, rest)                // Of those that yield each machine is one.
 			used := map[string]Used{}
 			for name, rate := range now {
 				got[name] += rate / rounds
-				used[name] = Used{Time: time.Duration(rate * float64(time.Second)), Parts: parts[name]}
+				used[name] = Used{Time: time.Duration(rate * float64(time.Second)), Parts: keys[name].parts}
 			}
 			yield = u.Observe(time.Second, processors, used)
 		}
-		for name, rate := range want {
-			if least := 0.7 * math.Min(rate, processors/float64(len(want))); got[name] < least {
+		for name, k := range keys {
+			if least := 0.7 * math.Min(k.want, processors/float64(len(keys))); got[name] < least {
 				t.Errorf("%s: %s got %.2f processors, want %.2f at least (%v)", title, name, got[name], least, got)
 			}
 		}
 	}
 }
 
-// divide is what the kernel gives: to those that do not yield first, in equal parts.
-func divide(want map[string]float64, yield map[string]bool) map[string]float64 {
-	got, free := map[string]float64{}, float64(processors)
-	for _, second := range []bool{false, true} {
-		left := map[string]float64{}
-		for name, rate := range want {
-			if yield[name] == second {
-				left[name] = rate
-			}
+// demandOf is what a key wants, and the weight with which it gets it.
+type demandOf struct{ want, weight float64 }
+
+// divide gives each key what it wants, or its part by weight of what the others leave,
+// and returns what is left.
+func divide(got map[string]float64, free float64, keys map[string]demandOf) float64 {
+	names := slices.SortedFunc(maps.Keys(keys), func(a, b string) int {
+		return cmp.Compare(keys[a].want/keys[a].weight, keys[b].want/keys[b].weight)
+	})
+	for i, name := range names {
+		var weights float64
+		for _, other := range names[i:] {
+			weights += keys[other].weight
 		}
-		for _, name := range slices.SortedFunc(maps.Keys(left), func(a, b string) int { return int(1000 * (left[a] - left[b])) }) {
-			got[name] = math.Min(left[name], free/float64(len(left)))
-			free -= got[name]
-			delete(left, name)
-		}
+		got[name] = math.Min(keys[name].want, free*keys[name].weight/weights)
+		free -= got[name]
 	}
-	return got
+	return free
 }
 
 func TestAKeyThatIsGoneIsForgottenAfterSomeSeconds(t *testing.T) {
@@ -119,6 +136,12 @@ func TestAKeyThatIsGoneIsForgottenAfterSomeSeconds(t *testing.T) {
 	if got := seconds(&u, 2, map[string]key{"a": {1500, 4}}); !slices.Equal(got, []string{"a"}) || u.Alone() {
 		t.Errorf("%q yield to a key between two machines", got)
 	}
+	var other Use
+	modest := map[string]key{"a": {500, 1}, "b": {300, 1}}
+	seconds(&other, 3, modest)
+	if got := seconds(&other, 1, map[string]key{"a": {500, 1}}); len(got) > 0 {
+		t.Errorf("%q yield to another with one machine, which is between two", got)
+	}
 	if got := seconds(&u, 1, both); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("%q yield when it is back", got)
 	}
@@ -127,5 +150,20 @@ func TestAKeyThatIsGoneIsForgottenAfterSomeSeconds(t *testing.T) {
 	}
 	if got := u.Observe(0, processors, map[string]Used{"a": {}}); got != nil {
 		t.Errorf("in no time: %v", got)
+	}
+}
+
+// How often the keys are looked at makes no difference.
+func TestUseFadesWithTime(t *testing.T) {
+	var often, seldom Use
+	both := map[string]key{"a": {1500, 1}, "b": {300, 1}}
+	seconds(&often, 3, both)
+	seconds(&seldom, 3, both)
+	seconds(&often, 4, nil)
+	seldom.Observe(4*time.Second, processors, nil)
+	for name, rate := range often.rates {
+		if got := seldom.rates[name]; math.Abs(got-rate) > 1e-9 {
+			t.Errorf("%s: after one look %.4f, after four %.4f", name, got, rate)
+		}
 	}
 }

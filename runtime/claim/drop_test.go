@@ -22,7 +22,7 @@ func (s *contested) Get(context.Context, string) (store.Snapshot, error) { retur
 
 func (s *contested) Drop(_ context.Context, _ string, version int64) (last bool, err error) {
 	if s.tries++; s.tries > 10 {
-		return false, errors.New("it is tried for ever")
+		return false, errors.New("the drop is retried without end")
 	}
 	if s.refused == 0 && version == s.row.Version {
 		return false, nil

@@ -26,7 +26,7 @@ func (m *Machines) Share(ctx context.Context) {
 	if m.weights.driver == nil || !counts {
 		return
 	}
-	s := sharing{weights: m.weights, counter: counter, seen: map[string]time.Duration{}}
+	s := sharing{weights: m.weights, counter: counter, processors: runtime.NumCPU()}
 	timer := time.NewTimer(shareOften)
 	defer timer.Stop()
 	for {
@@ -45,21 +45,21 @@ func (m *Machines) Share(ctx context.Context) {
 
 // sharing is what Share knows from one look to the next.
 type sharing struct {
-	weights *weights
-	counter vm.Statser
-	use     share.Use
-	last    time.Time
+	weights    *weights
+	counter    vm.Statser
+	processors int
+	use        share.Use
+	last       time.Time
 	// seen is the processor time that each machine had used.
 	seen map[string]time.Duration
 }
 
 // look measures the machines, sets who yields, and returns how many processors all
 // machines used since the last time.
-func (s *sharing) look(ctx context.Context, now time.Time) (processors float64) {
+func (s *sharing) look(ctx context.Context, now time.Time) (busy float64) {
 	machines, keys := s.weights.all()
 	if keys < 2 && s.use.Alone() { // No key is to yield, and what this one uses is not measured.
 		s.use, s.last = share.Use{}, time.Time{}
-		s.weights.yield(ctx, nil)
 		return 0
 	}
 	seen, used := map[string]time.Duration{}, map[string]share.Used{}
@@ -84,19 +84,19 @@ func (s *sharing) look(ctx context.Context, now time.Time) (processors float64) 
 	if first || elapsed <= 0 {
 		return 0 // What an earlier process left has used its time before.
 	}
-	s.weights.yield(ctx, s.use.Observe(elapsed, runtime.NumCPU(), used))
+	s.weights.yield(ctx, s.use.Observe(elapsed, s.processors, used))
 	return all.Seconds() / elapsed.Seconds()
 }
 
-// member is whose a machine is, and into how many parts the weight of that key is divided.
+// member is the key of a machine, and the number of parts into which its weight is divided.
 type member struct {
 	key   string
 	level int
 }
 
-// all returns the machines of keys by id, and the number of their keys. What is no key's,
-// such as warm machines, neither yields nor is yielded to: it is work for later. On a host
-// that divides nothing there are none.
+// all returns the machines of keys by id, and the number of their keys. Machines
+// without a key, such as warm ones, neither yield nor are yielded to: they are for later.
+// On a host that divides nothing it returns none.
 func (w *weights) all() (machines map[string]member, keys int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -23,6 +23,11 @@ func (c *counted) Stats(_ context.Context, id string) (vm.Stats, error) {
 	return vm.Stats{CPUTime: c.spent[id]}, nil
 }
 
+// sharing returns what measures these machines, on two processors.
+func (c *counted) sharing(w *weights) *sharing {
+	return &sharing{weights: w, counter: c, processors: 2, last: time.Unix(1, 0)}
+}
+
 // run lets some seconds pass in which machines use processor time, in milliseconds
 // each second.
 func (c *counted) run(t *testing.T, s *sharing, n int, ms map[string]int) {
@@ -38,7 +43,7 @@ func (c *counted) run(t *testing.T, s *sharing, n int, ms map[string]int) {
 func TestAKeyThatTakesTheProcessorsYieldsToOneThatDoesLittle(t *testing.T) {
 	c := &counted{scale: scale{have: map[string]int{}}, spent: map[string]time.Duration{}}
 	w := newWeights(c, slog.New(slog.DiscardHandler))
-	s := &sharing{weights: w, counter: c, seen: map[string]time.Duration{}, last: time.Unix(1, 0)}
+	s := c.sharing(w)
 	c.add(t, w, "good", "one")
 	c.add(t, w, "bad0", "many")
 	c.add(t, w, "bad1", "many")
@@ -53,6 +58,18 @@ func TestAKeyThatTakesTheProcessorsYieldsToOneThatDoesLittle(t *testing.T) {
 	busy := map[string]int{"good": 300, "bad0": 800, "bad1": 800}
 	c.run(t, s, 3, busy)
 	check("beside a busy key", vm.MaxWeight, vm.MinWeight)
+	changes := c.changes
+	c.run(t, s, 5, busy)
+	if c.changes != changes {
+		t.Errorf("the weights are set %d times without a reason", c.changes-changes)
+	}
+	for _, id := range []string{"bad0", "bad1"} { // All of its machines end, and it makes others.
+		w.leave(t.Context(), id)
+		delete(c.have, id)
+	}
+	c.add(t, w, "bad0", "many")
+	c.add(t, w, "bad1", "many")
+	check("with other machines", vm.MaxWeight, vm.MinWeight)
 	c.add(t, w, "bad2", "many")
 	if c.have["bad2"] != vm.MinWeight {
 		t.Errorf("a new machine of a key that yields has the weight %d", c.have["bad2"])
@@ -76,18 +93,23 @@ func TestAKeyThatTakesTheProcessorsYieldsToOneThatDoesLittle(t *testing.T) {
 func TestAKeyThatWasAloneIsJudgedByWhatItUsesNow(t *testing.T) {
 	c := &counted{scale: scale{have: map[string]int{}}, spent: map[string]time.Duration{}}
 	w := newWeights(c, slog.New(slog.DiscardHandler))
-	s := &sharing{weights: w, counter: c, seen: map[string]time.Duration{}, last: time.Unix(1, 0)}
+	s := c.sharing(w)
 	c.add(t, w, "old", "one")
 	for range 60 {
-		c.spent["old"] += time.Second
+		c.spent["old"] += 2 * time.Second
 		s.look(t.Context(), s.last.Add(time.Second))
 	}
 	c.add(t, w, "new", "other")
-	at := time.Unix(100, 0)
-	for range 5 {
+	at := time.Unix(62, 0)
+	for i := range 5 {
+		if i == 3 {
+			c.spent["old"] = 0 // Restored: another machine counts anew.
+		}
 		c.spent["old"] += 10 * time.Millisecond
-		c.spent["new"] += 10 * time.Millisecond
-		s.look(t.Context(), at)
+		c.spent["new"] += 100 * time.Millisecond
+		if busy := s.look(t.Context(), at); busy < 0 {
+			t.Errorf("%.2f processors are used", busy)
+		}
 		at = at.Add(time.Second)
 		if c.have["old"] != vm.MaxWeight {
 			t.Fatalf("it has the weight %d", c.have["old"])
@@ -100,7 +122,7 @@ func TestAKeyThatWasAloneIsJudgedByWhatItUsesNow(t *testing.T) {
 func TestWhoNeverYieldsAndIsNeverYieldedTo(t *testing.T) {
 	c := &counted{scale: scale{have: map[string]int{}}, spent: map[string]time.Duration{}}
 	w := newWeights(c, slog.New(slog.DiscardHandler))
-	s := &sharing{weights: w, counter: c, seen: map[string]time.Duration{}, last: time.Unix(1, 0)}
+	s := c.sharing(w)
 	c.add(t, w, "warm", "")
 	c.add(t, w, "a", "one")
 	c.add(t, w, "b", "one")
@@ -124,7 +146,7 @@ func TestWhoNeverYieldsAndIsNeverYieldedTo(t *testing.T) {
 func TestTheFirstLookJudgesNobody(t *testing.T) {
 	c := &counted{scale: scale{have: map[string]int{}}, spent: map[string]time.Duration{"bad": time.Hour, "good": time.Minute}}
 	w := newWeights(c, slog.New(slog.DiscardHandler))
-	s := &sharing{weights: w, counter: c, seen: map[string]time.Duration{}}
+	s := &sharing{weights: w, counter: c, processors: 2}
 	c.add(t, w, "good", "one")
 	c.add(t, w, "bad", "other")
 	s.look(t.Context(), time.Unix(1, 0))

@@ -11,7 +11,7 @@ import (
 
 // weights divides the processors between the API keys, whatever they run: the
 // machines of a key have the weight of one machine together, when others want the
-// processors too. What is no key's, such as warm machines, counts as one key. Safe
+// processors too. Machines without a key, such as warm ones, count as one key. Safe
 // for concurrent use.
 type weights struct {
 	driver vm.Weigher // nil: the driver divides nothing

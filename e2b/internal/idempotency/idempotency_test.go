@@ -99,7 +99,7 @@ func TestIdempotencyAnswersAreSharedByKey(t *testing.T) {
 		if err := call("modest", "k", "x"); err != nil {
 			t.Errorf("another key: %v", err)
 		}
-		// There is no room for the answer, but it is not made twice.
+		// The answer does not fit into the budget, and yet the request is not made twice.
 		before := calls
 		if err := call("modest", "large", strings.Repeat("x", ownAnswers)); err != nil {
 			t.Error(err)
