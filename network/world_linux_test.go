@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/namespace/namespacetest"
 	"github.com/rundlet/rundlet/network/nft"
 )
 
@@ -31,7 +32,6 @@ type world struct {
 	t           testing.TB
 	dir         string
 	host, outer *os.File
-	hostPath    string
 }
 
 // outside are addresses of the outer namespace that policies may allow.
@@ -52,12 +52,9 @@ var deniedIPs = []string{
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root to make network namespaces")
-	}
 	w := &world{t: t, dir: t.TempDir()}
-	w.outer, _ = w.netns("outer")
-	w.host, w.hostPath = w.netns("host")
+	loopback := func() error { return up("lo") }
+	w.outer, w.host = namespacetest.New(t, loopback), namespacetest.New(t, loopback)
 	w.in(w.outer, func() error {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = "eth0"
@@ -78,25 +75,6 @@ func newWorld(t testing.TB) *world {
 		return netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP("9.9.9.1")})
 	})
 	return w
-}
-
-func (w *world) netns(name string) (*os.File, string) {
-	w.t.Helper()
-	path := filepath.Join(w.dir, name)
-	if err := namespace.Create(path, func() error { return up("lo") }); err != nil {
-		w.t.Fatal(err)
-	}
-	f, ok, err := namespace.Open(path)
-	if err != nil || !ok {
-		w.t.Fatalf("open %s: %v, %v", path, ok, err)
-	}
-	w.t.Cleanup(func() {
-		f.Close()
-		if err := namespace.Remove(path); err != nil {
-			w.t.Error(err)
-		}
-	})
-	return f, path
 }
 
 func (w *world) in(ns *os.File, fn func() error) {
@@ -129,7 +107,7 @@ func up(name string, addrs ...string) error {
 
 func (w *world) config() Config {
 	return Config{
-		RunDir: filepath.Join(w.dir, "run"), HostNetNS: w.hostPath, Ahead: -1,
+		RunDir: filepath.Join(w.dir, "run"), HostNetNS: w.host.Name(), Ahead: -1,
 		Nameservers: []netip.Addr{netip.MustParseAddr(resolverIP)},
 		OnError:     func(err error) { w.t.Error(err) },
 	}

@@ -65,6 +65,7 @@ var layers = []layer{
 	{"simulate", []string{"simulate", "policy"}, "plays scenarios against the policies: no machine, no clock"},
 	{"template", []string{"template", "vm", "api", "internal"}, "one mechanism each: mechanisms don't know each other"},
 	{"image", []string{"image", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
+	{"network/namespace/namespacetest", []string{"network/namespace"}, "makes namespaces for tests"},
 	{"network/namespace", nil, "the other packages of network stand on it"},
 	{"network/conntrack", []string{"network/namespace"}, "reads and deletes tracked flows, and decides nothing"},
 	{"network/nft", []string{"network/namespace"}, "writes and compares any table of rules, and knows none"},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/namespace/namespacetest"
 )
 
 var everything = Depth{Host: true, Router: true}
@@ -78,7 +78,7 @@ func TestTheKernelReportsLinksAndPacketFilters(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			programs := make(chan string, 1)
 			source := Source{
-				Router: newNamespace(t, "router"), Host: newNamespace(t, "host"), Self: -1, // The test is another program.
+				Router: namespacetest.New(t, nil), Host: namespacetest.New(t, nil), Self: -1, // The test is another program.
 				ChangedBy: func(program string) {
 					select {
 					case programs <- program:
@@ -150,23 +150,4 @@ func TestTheKernelReportsLinksAndPacketFilters(t *testing.T) {
 			}
 		})
 	}
-}
-
-func newNamespace(t *testing.T, name string) *os.File {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := namespace.Create(path, func() error { return nil }); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := namespace.Remove(path); err != nil {
-			t.Error(err)
-		}
-	})
-	ns, ok, err := namespace.Open(path)
-	if err != nil || !ok {
-		t.Fatalf("open %s: %v, %v", path, ok, err)
-	}
-	t.Cleanup(func() { ns.Close() })
-	return ns
 }

@@ -3,14 +3,12 @@ package nft
 import (
 	"errors"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 
-	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/namespace/namespacetest"
 )
 
 const (
@@ -35,23 +33,7 @@ func build(members ...nftables.SetElement) func(*Table) {
 // after the test. write replaces it, and change does what another program would do.
 func guardedTable(t *testing.T, members ...nftables.SetElement) (g *Guarded, write func(), change func(func(*nftables.Conn, *nftables.Table))) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root to make network namespaces")
-	}
-	path := filepath.Join(t.TempDir(), "ns")
-	if err := namespace.Create(path, func() error { return nil }); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := namespace.Remove(path); err != nil {
-			t.Error(err)
-		}
-	})
-	ns, ok, err := namespace.Open(path)
-	if err != nil || !ok {
-		t.Fatalf("open %s: %v, %v", path, ok, err)
-	}
-	t.Cleanup(func() { ns.Close() })
+	ns := namespacetest.New(t, nil)
 	g = &Guarded{NS: ns, Table: "guarded", Static: []string{setFixed}}
 	t.Cleanup(g.Close)
 	flush := func(fill func(*nftables.Conn) error) {

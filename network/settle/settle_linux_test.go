@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -12,33 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/namespace/namespacetest"
 )
 
 // newNamespace makes a namespace with a link pair a and b.
 func newNamespace(t *testing.T) (*os.File, *netlink.Handle) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root to make network namespaces")
-	}
-	path := filepath.Join(t.TempDir(), "ns")
-	err := namespace.Create(path, func() error {
+	ns := namespacetest.New(t, func() error {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = "a"
 		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "b"})
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := namespace.Remove(path); err != nil {
-			t.Error(err)
-		}
-	})
-	ns, ok, err := namespace.Open(path)
-	if err != nil || !ok {
-		t.Fatalf("open %s: %v, %v", path, ok, err)
-	}
-	t.Cleanup(func() { ns.Close() })
 	h, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
 	if err != nil {
 		t.Fatal(err)

@@ -71,14 +71,15 @@ func TestEachKeyGetsItsFairShareOverTime(t *testing.T) {
 		parts int
 	}
 	for title, keys := range map[string]map[string]demand{
-		"two that want all":                 {"a": {2, 1}, "b": {2, 1}},
-		"two that want all, one with many":  {"a": {2, 1}, "b": {2, 32}},
-		"one wants little":                  {"a": {2, 1}, "b": {0.3, 1}},
-		"three that want all":               {"a": {2, 1}, "b": {2, 4}, "c": {2, 16}},
-		"one small among two large":         {"a": {2, 1}, "b": {2, 16}, "c": {0.2, 1}},
-		"two small, one of them with two":   {"a": {2, 32}, "b": {0.2, 1}, "c": {0.3, 2}},
-		"many small, with many and few":     {"a": {2, 32}, "b": {0.3, 1}, "c": {0.3, 4}, "d": {0.3, 1}, "e": {0.3, 16}},
-		"more small than there is room for": {"a": {2, 1}, "b": {0.6, 1}, "c": {0.6, 4}, "d": {0.6, 1}, "e": {0.6, 16}},
+		"two that want all":                  {"a": {2, 1}, "b": {2, 1}},
+		"two that want all, one with many":   {"a": {2, 1}, "b": {2, 32}},
+		"one wants little":                   {"a": {2, 1}, "b": {0.3, 1}},
+		"three that want all":                {"a": {2, 1}, "b": {2, 4}, "c": {2, 16}},
+		"one small among two large":          {"a": {2, 1}, "b": {2, 16}, "c": {0.2, 1}},
+		"two small, one of them with two":    {"a": {2, 32}, "b": {0.2, 1}, "c": {0.3, 2}},
+		"two large, and one small with some": {"a": {2, 1}, "b": {0.3, 4}, "c": {2, 32}},
+		"many small, with many and few":      {"a": {2, 32}, "b": {0.3, 1}, "c": {0.3, 4}, "d": {0.3, 1}, "e": {0.3, 16}},
+		"more small than there is room for":  {"a": {2, 1}, "b": {0.6, 1}, "c": {0.6, 4}, "d": {0.6, 1}, "e": {0.6, 16}},
 	} {
 		var u Use
 		got, yield := map[string]float64{}, map[string]bool{}

@@ -31,7 +31,6 @@ func Sandbox(sb sandbox.Sandbox, domain string) openapi.Sandbox {
 	}
 }
 
-// wireDetail has the token, too.
 // Detail is all that there is to know of a sandbox, with its token.
 func Detail(sb sandbox.Sandbox, domain string) openapi.SandboxDetail {
 	return openapi.SandboxDetail{
