@@ -280,7 +280,6 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		r.background.Go(r.pool.Maintain)
 	}
 	startLoops(r)
-	r.background.Go(func() { r.machines.Share(r.life) })
 	if r.meter != nil {
 		r.background.Go(func() { r.meter.Run(r.life) })
 	}

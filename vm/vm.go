@@ -279,9 +279,6 @@ type Forgetter interface {
 // there are: a machine gets twice the time of one with half its weight. A machine
 // whose processors are free is not held back (see Spec.VCPUs for a limit). Weights
 // count among the machines of a driver value only, and outlive it with the machine.
-//
-// A machine of MinWeight yields: where the host can do it, all others take a processor
-// from it at once, and machines of MinWeight have equal parts of what is left.
 type Weigher interface {
 	// SetWeight changes the weight of a machine, from MinWeight to MaxWeight
 	// (ErrInvalid), in every state but destroyed (ErrInvalidTransition).

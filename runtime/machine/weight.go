@@ -20,10 +20,6 @@ type weights struct {
 	mu   sync.Mutex // guards what follows; held across SetWeight, which answers at once
 	of   map[string]string
 	keys map[string]*keyWeight
-	// yielding are the keys that yield, also those without a machine just now.
-	yielding map[string]bool
-	// refused: the host, or the machine that was asked for last, cannot divide processors.
-	refused bool
 }
 
 // keyWeight is what the machines of a key have.
@@ -33,8 +29,6 @@ type keyWeight struct {
 	// of that many. It changes seldom, so that a machine more or less does not
 	// change the weights of all others.
 	level int
-	// yields: its machines run when those of the others leave a processor.
-	yields bool
 }
 
 func newWeights(driver vm.Runtime, log *slog.Logger) *weights {
@@ -55,7 +49,7 @@ func (w *weights) join(ctx context.Context, id, key string) int {
 	}
 	k := w.keys[key]
 	if k == nil {
-		k = &keyWeight{machines: map[string]struct{}{}, level: 1, yields: w.yielding[key]}
+		k = &keyWeight{machines: map[string]struct{}{}, level: 1}
 		w.keys[key] = k
 	}
 	w.of[id] = key
@@ -92,12 +86,7 @@ func (w *weights) remove(ctx context.Context, id string) {
 }
 
 // weight is that of each machine of a key.
-func (k *keyWeight) weight() int {
-	if k.yields {
-		return vm.MinWeight
-	}
-	return max(vm.MinWeight, vm.MaxWeight/k.level)
-}
+func (k *keyWeight) weight() int { return max(vm.MinWeight, vm.MaxWeight/k.level) }
 
 // relevel reports whether the number of a key's machines asks for another level,
 // and changes their weights then. Down it waits until a quarter of the lower level
@@ -114,22 +103,16 @@ func (w *weights) relevel(ctx context.Context, k *keyWeight) bool {
 		return false
 	}
 	k.level = level
-	w.apply(ctx, k)
-	return true
-}
-
-// apply gives the machines of a key their weight.
-func (w *weights) apply(ctx context.Context, k *keyWeight) {
 	for id := range k.machines {
 		w.set(ctx, id, k.weight())
 	}
+	return true
 }
 
 // set changes the weight of a machine that exists.
 func (w *weights) set(ctx context.Context, id string, weight int) {
 	// Whose call changes it makes no difference.
 	err := w.driver.SetWeight(context.WithoutCancel(ctx), id, weight)
-	w.refused = errors.Is(err, vm.ErrUnsupported)
 	if err != nil && !errors.Is(err, vm.ErrNotFound) && !errors.Is(err, vm.ErrInvalidTransition) && !errors.Is(err, vm.ErrUnsupported) {
 		w.log.Warn("could not divide the processors", "machine_id", id, "weight", weight, "error", err)
 	}

@@ -8,7 +8,6 @@ package cgroups
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -144,51 +143,22 @@ func (g *Group) MemoryFile(v1, v2 string) string {
 // 1024 where that of version 2 is 100.
 const sharesOfWeight = 1024.0 / vm.DefaultWeight
 
-// SetWeight divides the processors; see vm.Weigher. A group of the least weight is idle
-// for the kernel, where it knows that (Linux 5.15): others take a processor from it at
-// once, and wake up on those that it has. A small weight alone does not do that.
+// SetWeight divides the processors; see vm.Weigher.
 func (g *Group) SetWeight(weight int) error {
-	idle := "0"
-	if weight == vm.MinWeight {
-		idle = "1"
-	}
-	// First: a group that is idle has no other weight.
-	if err := write(g.idleFile(), idle); err == nil && weight == vm.MinWeight {
-		return nil
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	file, value := g.weightFile(), weight
 	if !cgroup.IsOnlyV2() {
 		value = int(math.Round(float64(weight) * sharesOfWeight))
 	}
-	return write(file, strconv.Itoa(value))
-}
-
-// write writes to a file that exists: to make one in a control group is another error.
-func write(file, text string) error {
-	f, err := os.OpenFile(file, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	return errors.Join(err, f.Close())
+	return os.WriteFile(file, []byte(strconv.Itoa(value)), 0)
 }
 
 // Weight reads what SetWeight wrote.
 func (g *Group) Weight() (int, error) {
-	if idle, err := ReadInt(g.idleFile()); err == nil && idle != 0 {
-		return vm.MinWeight, nil
-	}
 	value, err := ReadInt(g.weightFile())
 	if !cgroup.IsOnlyV2() {
 		value = int64(math.Round(float64(value) / sharesOfWeight))
 	}
 	return int(value), err
-}
-
-func (g *Group) idleFile() string {
-	return filepath.Join(filepath.Dir(g.weightFile()), "cpu.idle")
 }
 
 func (g *Group) weightFile() string {

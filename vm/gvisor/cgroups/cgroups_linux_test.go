@@ -55,26 +55,6 @@ func TestEveryWeightIsReadAsItWasSet(t *testing.T) {
 	}
 }
 
-// A group of the least weight is idle for the kernel, where it knows that.
-func TestTheLeastWeightIsIdle(t *testing.T) {
-	g, _ := newGroup(t, vm.MinWeight)
-	if _, err := os.Stat(g.idleFile()); err != nil {
-		t.Skipf("this kernel has no idle groups: %v", err)
-	}
-	for _, weight := range []int{vm.MinWeight, vm.MaxWeight, vm.MinWeight, vm.MinWeight + 1} {
-		if err := g.SetWeight(weight); err != nil {
-			t.Fatal(err)
-		}
-		var want int64
-		if weight == vm.MinWeight {
-			want = 1
-		}
-		if got, err := ReadInt(g.idleFile()); err != nil || got != want {
-			t.Errorf("weight %d: idle is %d, %v, want %d", weight, got, err, want)
-		}
-	}
-}
-
 func TestAGroupKnowsItsProcessesAndGoesWhenTheyHaveEnded(t *testing.T) {
 	g, path := newGroup(t, 0)
 	cmd := exec.Command("sleep", "600")
