@@ -53,8 +53,8 @@ func measured(r *parts, sb *live.Sandbox) usage.Sandbox {
 }
 
 // Metrics returns the measurements of a sandbox in [start, end], oldest first; a
-// zero bound is none; see usage.Meter. There is none from before the daemon
-// started. sandbox.ErrNotFound.
+// zero time does not bound them; see usage.Meter. Those from before the daemon
+// started are lost. sandbox.ErrNotFound.
 func (r *reads) Metrics(_ context.Context, id string, start, end time.Time) ([]sandbox.Metric, error) {
 	sb, ok := r.live.Find(id)
 	if !ok {

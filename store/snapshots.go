@@ -221,8 +221,8 @@ func (s Snapshots) Drop(ctx context.Context, id string, version int64) (last boo
 }
 
 // Release removes a row that has a version and says nothing of the driver's
-// snapshot. A row that is not there is no error; of one that has another version it
-// is ErrStale.
+// snapshot. It is not an error if the row does not exist; if it has another version the
+// error is ErrStale.
 func (s Snapshots) Release(ctx context.Context, id string, version int64) error {
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
 		var vmID, snapshot string

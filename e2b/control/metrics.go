@@ -15,7 +15,7 @@ import (
 // measurements are empty.
 type MetricsReader interface {
 	// Metrics returns the measurements in [start, end], oldest first; a zero
-	// bound is none.
+	// time does not bound them.
 	Metrics(ctx context.Context, id string, start, end time.Time) ([]sandbox.Metric, error)
 	// NewestMetric returns the last of them, and whether there is one.
 	NewestMetric(ctx context.Context, id string) (sandbox.Metric, bool, error)

@@ -111,7 +111,7 @@ func (w *weights) relevel(ctx context.Context, k *keyWeight) bool {
 
 // set changes the weight of a machine that exists.
 func (w *weights) set(ctx context.Context, id string, weight int) {
-	// Whose call changes it makes no difference.
+	// The weights of others are not to depend on the caller whose request changes them.
 	err := w.driver.SetWeight(context.WithoutCancel(ctx), id, weight)
 	if err != nil && !errors.Is(err, vm.ErrNotFound) && !errors.Is(err, vm.ErrInvalidTransition) && !errors.Is(err, vm.ErrUnsupported) {
 		w.log.Warn("could not divide the processors", "machine_id", id, "weight", weight, "error", err)

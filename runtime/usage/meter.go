@@ -133,7 +133,7 @@ func (m *Meter) ask(ctx context.Context, sb Sandbox) *envd.Metrics {
 }
 
 // Metrics returns the measurements of a sandbox in [start, end], oldest first; a
-// zero bound is none. There is one every ten seconds that it ran, for an hour.
+// zero time does not bound them. There is one every ten seconds that it ran, for an hour.
 // Memory and disk are counted by the guest. For a guest that does not answer the host
 // counts the memory, and the disk is zero.
 func (m *Meter) Metrics(sb Sandbox, start, end time.Time) (out []sandbox.Metric) {

@@ -53,8 +53,8 @@ func (r *Record) Violate(format string, args ...any) {
 	}
 }
 
-// Wait records how long a request was in the queue. One that did not wait is no
-// sample.
+// Wait records how long a request was in the queue. A request that did not wait is
+// not a sample.
 func (r *Record) Wait(d time.Duration) {
 	if d > 0 {
 		r.samples.waits = append(r.samples.waits, d)

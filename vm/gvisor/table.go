@@ -230,7 +230,7 @@ func (t *table) deleted(id, snapshot string) {
 	}
 }
 
-// forget drops a destroyed machine; one that is not there is none.
+// forget drops a destroyed machine, or does nothing if the table does not have it.
 func (t *table) forget(id string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -83,7 +83,7 @@ func ParseMetadata(raw *string) (map[string]string, error) {
 	return metadata, nil
 }
 
-// Interval is the time that a request is about; a zero bound is none.
+// Interval is the time that a request is about; a zero time does not bound it.
 func Interval(p openapi.GetSandboxMetricsParams) (start, end time.Time, err error) {
 	if start, err = unixTime("start", p.Start); err != nil {
 		return start, end, err

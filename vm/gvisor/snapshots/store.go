@@ -150,7 +150,7 @@ func (s *Store) Commit(staging, vmID, snapshot string, parent func()) error {
 }
 
 // Detach takes the name from a snapshot, which makes it none, and returns where its files
-// are. The caller removes them. A snapshot that is not there is no error.
+// are. The caller removes them. It is not an error if the snapshot does not exist.
 func (s *Store) Detach(vmID, snapshot string) (trash string, err error) {
 	trash = filepath.Join(s.dirs.Pending(), "deleted-"+files.NewKey())
 	tree.Lock()
@@ -226,8 +226,8 @@ func (s *Store) List() ([]vm.SnapshotInfo, error) {
 	return all, nil // ReadDir sorts.
 }
 
-// damaged describes what is in the place of a snapshot and is none, which is one
-// whose manifest was lost: a snapshot gets its place when it is complete.
+// damaged describes a directory in the place of a snapshot whose manifest cannot be
+// read. The manifest was lost: a snapshot gets its place when it is complete.
 func damaged(vmID string, entry fs.DirEntry, why error) (vm.SnapshotInfo, bool) {
 	stat, err := entry.Info()
 	if err != nil || vm.ValidateID(vmID) != nil || vm.ValidateSnapshotID(entry.Name()) != nil {
