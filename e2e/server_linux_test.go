@@ -46,7 +46,7 @@ func startServer(t *testing.T, dir string, flags ...string) *server {
 		t.Fatalf("the server is not ready: %v\n%s", err, s.logTail())
 	}
 	var err error
-	if s.sdkEnv, err = sdkEnv(s.cmd.Env); err != nil {
+	if s.sdkEnv, err = sdkEnv(s.cmd.Env, "E2B_API_KEY=e2b_", "E2B_API_URL="+apiURL, "E2B_SANDBOX_URL="+apiURL); err != nil {
 		t.Fatalf("rundlet env: %v\n%s", err, s.logTail())
 	}
 	return s
@@ -91,11 +91,14 @@ func launchServer(t *testing.T, dir string, env []string, flags ...string) *serv
 
 // waitReady asks until the server serves: a starting one is healthy already, and
 // answers 503 to the rest.
-func (s *server) waitReady() error {
+func (s *server) waitReady() error { return s.waitServing(apiURL, http.DefaultTransport) }
+
+// waitServing is waitReady of a server with another address.
+func (s *server) waitServing(url string, transport http.RoundTripper) error {
 	deadline := time.After(readyTimeout)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	client := &http.Client{Timeout: 5 * time.Second}
+	client := &http.Client{Timeout: 5 * time.Second, Transport: transport}
 	defer client.CloseIdleConnections()
 	var last error
 	for {
@@ -106,7 +109,7 @@ func (s *server) waitReady() error {
 			return fmt.Errorf("%v passed: %w", readyTimeout, last)
 		case <-tick.C:
 		}
-		resp, err := client.Get(apiURL + "/v2/sandboxes")
+		resp, err := client.Get(url + "/v2/sandboxes")
 		if err != nil {
 			last = err
 			continue
@@ -119,8 +122,9 @@ func (s *server) waitReady() error {
 	}
 }
 
-// sdkEnv evaluates the output of "rundlet env" the way a user does.
-func sdkEnv(env []string) ([]string, error) {
+// sdkEnv evaluates the output of "rundlet env" the way a user does, and returns the variables
+// that begin with one of those that are wanted.
+func sdkEnv(env []string, wanted ...string) ([]string, error) {
 	cmd := exec.Command("sh", "-c", `out=$("$`+binEnv+`" env) && eval "$out" && exec env -0`)
 	cmd.Env = env
 	var stderr bytes.Buffer
@@ -130,26 +134,15 @@ func sdkEnv(env []string) ([]string, error) {
 		return nil, fmt.Errorf("%w: %s", err, stderr.Bytes())
 	}
 	var vars []string
-	for v := range strings.SplitSeq(string(out), "\x00") {
-		if strings.HasPrefix(v, "E2B_") {
-			vars = append(vars, v)
+	all := strings.Split(string(out), "\x00")
+	for _, want := range wanted {
+		i := slices.IndexFunc(all, func(v string) bool { return strings.HasPrefix(v, want) })
+		if i < 0 {
+			return nil, fmt.Errorf("no %s...: got %q", want, all)
 		}
-	}
-	for _, want := range []string{"E2B_API_KEY=e2b_", "E2B_API_URL=" + apiURL, "E2B_SANDBOX_URL=" + apiURL} {
-		if !containsPrefix(vars, want) {
-			return nil, fmt.Errorf("no %s...: got %q", want, vars)
-		}
+		vars = append(vars, all[i])
 	}
 	return vars, nil
-}
-
-func containsPrefix(list []string, prefix string) bool {
-	for _, s := range list {
-		if strings.HasPrefix(s, prefix) {
-			return true
-		}
-	}
-	return false
 }
 
 // stop ends the daemon as Ctrl-C does; it must then exit, with success.

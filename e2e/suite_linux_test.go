@@ -49,7 +49,7 @@ func TestSDK(t *testing.T) {
 	for _, s := range suites {
 		group.Go(func() error {
 			t.Run(s.name(), func(t *testing.T) {
-				s.run(t, env)
+				s.run(t, env, s.all())
 				if t.Failed() {
 					t.Log(srv.logTail())
 				}
@@ -63,16 +63,16 @@ func TestSDK(t *testing.T) {
 	before.compare(t)
 }
 
-// run lets the SDK's own test runner work through the cases and makes a
+// run lets the SDK's own test runner work through the cases of the files and makes a
 // sub-test of each result as it comes.
-func (s suite) run(t *testing.T, sdkEnv []string) {
+func (s suite) run(t *testing.T, sdkEnv, files []string) {
 	ctx, cancel := context.WithTimeout(t.Context(), suiteTimeout)
 	defer cancel()
 	sdkDir, err := filepath.Abs(s.dir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	argv := s.command()
+	argv := s.command(files)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(slices.Concat(os.Environ(), sdkEnv), "E2E_SDK_DIR="+sdkDir, "E2E_SDK_VERSION="+s.version,
 		"PYTHONDONTWRITEBYTECODE=1", "HOME="+t.TempDir())
@@ -113,20 +113,28 @@ func (s suite) run(t *testing.T, sdkEnv []string) {
 	}
 }
 
-func (s suite) command() []string {
+// all are the files of the whole suite.
+func (s suite) all() []string {
+	if s.kind == "pypi" {
+		return []string{"python"}
+	}
+	return []string{"js/all.mjs"}
+}
+
+func (s suite) command(files []string) []string {
 	filter := os.Getenv(caseEnv)
 	if s.kind == "pypi" {
-		argv := []string{filepath.Join(s.dir(), ".venv/bin/python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir=python", "python"}
+		argv := []string{filepath.Join(s.dir(), ".venv/bin/python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir=python"}
 		if filter != "" {
 			argv = append(argv, "-k", filter)
 		}
-		return argv
+		return append(argv, files...)
 	}
 	argv := []string{"node", "--test-reporter=./js/reporter.mjs", "--test-reporter-destination=/dev/fd/3"}
 	if filter != "" {
 		argv = append(argv, "--test-name-pattern="+filter)
 	}
-	return append(argv, "js/all.mjs")
+	return append(argv, files...)
 }
 
 // report makes a sub-test of every line of r.

@@ -85,6 +85,9 @@ func (l Layout) DriverState(driver string) string {
 // AgentDir is where the agent binary is unpacked.
 func (l Layout) AgentDir() string { return filepath.Join(l.CacheDir, "agent") }
 
+// Certificates is where the authority of a domain is kept, if the daemon has one.
+func (l Layout) Certificates(domain string) string { return filepath.Join(l.StateDir, "tls", domain) }
+
 // Instance names the daemon that serves this state directory: the same after
 // every restart, another for another directory. It is short, since it becomes
 // part of network interface names.

@@ -6,11 +6,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
 	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/store"
 )
 
-func newBackup(o *options) *cobra.Command {
+func newBackup(o *command.Options) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use: "backup FILE", Short: "Back up the database to a file", Args: cobra.ExactArgs(1),
@@ -21,7 +22,7 @@ and the secret from which tokens are derived. It does not contain snapshot files
 those are in "drivers" in the state directory, and are unusable without the
 database.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dirs, err := o.layout()
+			dirs, err := o.Layout()
 			if err != nil {
 				return err
 			}
@@ -36,8 +37,8 @@ database.`,
 			if err != nil {
 				return err
 			}
-			if o.json {
-				return printJSON(cmd.OutOrStdout(), map[string]any{"file": file, "bytes": size, "schema": store.Schema})
+			if o.JSON {
+				return command.PrintJSON(cmd.OutOrStdout(), map[string]any{"file": file, "bytes": size, "schema": store.Schema})
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d bytes\n", file, size)
 			return err
@@ -47,7 +48,7 @@ database.`,
 	return cmd
 }
 
-func newRestore(o *options) *cobra.Command {
+func newRestore(o *command.Options) *cobra.Command {
 	return &cobra.Command{
 		Use: "restore FILE", Short: "Restore the database from a backup (stop the daemon first)", Args: cobra.ExactArgs(1),
 		Long: `Restore the database from a backup. Stop the daemon first.
@@ -56,7 +57,7 @@ The backup is verified, and the previous database is kept next to it with the da
 in its name. Snapshots that are newer than the backup become orphans at the next
 start: see "rundlet orphan ls".`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dirs, err := o.layout()
+			dirs, err := o.Layout()
 			if err != nil {
 				return err
 			}
@@ -69,8 +70,8 @@ start: see "rundlet orphan ls".`,
 			if err != nil {
 				return err
 			}
-			if o.json {
-				return printJSON(cmd.OutOrStdout(), map[string]string{"database": dirs.Database(), "former": former})
+			if o.JSON {
+				return command.PrintJSON(cmd.OutOrStdout(), map[string]string{"database": dirs.Database(), "former": former})
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "restored %s\n", dirs.Database())
 			if former != "" {

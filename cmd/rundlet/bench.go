@@ -14,6 +14,7 @@ import (
 	"github.com/rundlet/rundlet/bench"
 	"github.com/rundlet/rundlet/bench/local"
 	"github.com/rundlet/rundlet/bench/report"
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
 )
 
 // benchFlags are the flags of the bench command.
@@ -27,7 +28,7 @@ type benchFlags struct {
 	idle                   time.Duration
 }
 
-func newBench(o *options) *cobra.Command {
+func newBench(o *command.Options) *cobra.Command {
 	var b benchFlags
 	full := bench.Full()
 	cmd := &cobra.Command{
@@ -95,12 +96,12 @@ func (b benchFlags) plan(changed func(flag string) bool) (bench.Plan, error) {
 	return p, nil
 }
 
-func benchmark(cmd *cobra.Command, o *options, b benchFlags) error {
+func benchmark(cmd *cobra.Command, o *command.Options, b benchFlags) error {
 	plan, err := b.plan(cmd.Flags().Changed)
 	if err != nil {
 		return err
 	}
-	dirs, err := o.layout()
+	dirs, err := o.Layout()
 	if err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func benchmark(cmd *cobra.Command, o *options, b benchFlags) error {
 			return err
 		}
 	}
-	if o.json {
+	if o.JSON {
 		err = r.WriteJSON(cmd.OutOrStdout())
 	} else {
 		err = r.WriteText(cmd.OutOrStdout())

@@ -8,13 +8,14 @@ import (
 
 	"github.com/rundlet/rundlet/bench"
 	"github.com/rundlet/rundlet/bench/report"
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
 )
 
 // planOf is the plan that a command line comes to, without running it.
 func planOf(t *testing.T, args ...string) (p bench.Plan, err error) {
 	t.Helper()
 	var b benchFlags
-	cmd := newBench(&options{})
+	cmd := newBench(&command.Options{})
 	if err := cmd.ParseFlags(args); err != nil {
 		t.Fatal(err)
 	}

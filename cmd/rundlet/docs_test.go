@@ -138,7 +138,7 @@ func TestTheDefaultDirectoriesAreThoseOfTheDocuments(t *testing.T) {
 	if found < 5 {
 		t.Errorf("found %d only", found)
 	}
-	if readme := texts["../../README.md"]; !strings.Contains(readme, "http://"+defaultListen) {
-		t.Errorf("the README does not name %s", defaultListen)
+	if readme := texts["../../README.md"]; !strings.Contains(readme, "http://"+daemonListen) {
+		t.Errorf("the README does not name %s", daemonListen)
 	}
 }

@@ -7,16 +7,17 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
 	"github.com/rundlet/rundlet/doctor"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/node"
 )
 
-func newDoctor(o *options) *cobra.Command {
+func newDoctor(o *command.Options) *cobra.Command {
 	return &cobra.Command{
 		Use: "doctor", Short: "Check whether this host can run sandboxes, and how to fix what is missing", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dirs, err := layout.Resolve(o.dirs, os.Getenv)
+			dirs, err := layout.Resolve(o.Dirs, os.Getenv)
 			if err != nil {
 				return err
 			}
@@ -28,13 +29,13 @@ func newDoctor(o *options) *cobra.Command {
 				}}, checks...)
 			}
 			findings := doctor.Check(cmd.Context(), dirs.StateDir, checks...)
-			if o.json {
+			if o.JSON {
 				err = doctor.WriteJSON(cmd.OutOrStdout(), findings)
 			} else {
 				err = doctor.WriteTable(cmd.OutOrStdout(), findings)
 			}
 			if err == nil && doctor.Failed(findings) {
-				return exitError(1)
+				return command.ExitError(1)
 			}
 			return err
 		},

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
 	"github.com/rundlet/rundlet/doctor"
 )
 
@@ -26,7 +27,7 @@ func TestTheDoctorTellsOfDirectoriesAndTheRest(t *testing.T) {
 	cmd := newRoot()
 	cmd.SetOut(&out)
 	cmd.SetArgs([]string{"doctor", "--json", "--state-dir", state, "--cache-dir", filepath.Join(dir, "cache"), "--run-dir", filepath.Join(dir, "run")})
-	if err := cmd.ExecuteContext(t.Context()); !errors.Is(err, exitError(1)) {
+	if err := cmd.ExecuteContext(t.Context()); !errors.Is(err, command.ExitError(1)) {
 		t.Errorf("got %v, want the exit code 1", err)
 	}
 	var found struct{ Findings []doctor.Finding }

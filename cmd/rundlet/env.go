@@ -5,12 +5,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
 	"github.com/rundlet/rundlet/node/keys"
-	"github.com/rundlet/rundlet/node/statedir"
 )
 
-func newEnv(o *options) *cobra.Command {
+func newEnv(o *command.Options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "env",
 		Short: "Print environment variables for the E2B SDKs",
@@ -19,7 +18,7 @@ func newEnv(o *options) *cobra.Command {
   eval "$(rundlet env)"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dirs, err := o.layout()
+			dirs, err := o.Layout()
 			if err != nil {
 				return err
 			}
@@ -27,29 +26,24 @@ func newEnv(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			url := endpoint(dirs)
-			vars := [][2]string{{"E2B_API_KEY", key}, {"E2B_API_URL", url}, {"E2B_SANDBOX_URL", url}}
-			if o.json {
-				m := map[string]string{}
+			e := command.Endpoint(dirs)
+			vars := command.Environment(e)
+			if o.JSON {
+				m := map[string]string{"E2B_API_KEY": key}
 				for _, v := range vars {
 					m[v[0]] = v[1]
 				}
-				return printJSON(cmd.OutOrStdout(), m)
+				return command.PrintJSON(cmd.OutOrStdout(), m)
 			}
+			out := cmd.OutOrStdout()
+			fmt.Fprintf(out, "export E2B_API_KEY=%s\n", key)
 			for _, v := range vars {
-				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "export %s=%s\n", v[0], v[1]); err != nil {
-					return err
-				}
+				fmt.Fprintf(out, "export %s=%s\n", v[0], command.Quote(v[1]))
+			}
+			if e.Domain != "" { // They would win over the domain.
+				fmt.Fprintln(out, "unset E2B_API_URL E2B_SANDBOX_URL")
 			}
 			return nil
 		},
 	}
-}
-
-// endpoint returns the URL of this host's daemon, or the default one.
-func endpoint(dirs layout.Layout) string {
-	if url := statedir.ReadEndpoint(dirs); url != "" {
-		return url
-	}
-	return "http://" + defaultListen
 }

@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
 	"github.com/rundlet/rundlet/e2b"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/node/keys"
@@ -17,7 +16,7 @@ import (
 	"github.com/rundlet/rundlet/store"
 )
 
-func newKeys(o *options) *cobra.Command {
+func newKeys(o *command.Options) *cobra.Command {
 	cmd := &cobra.Command{Use: "keys", Short: "Create, list and remove API keys"}
 	var name string
 	create := &cobra.Command{
@@ -27,8 +26,8 @@ func newKeys(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if o.json {
-				return printJSON(cmd.OutOrStdout(), map[string]string{"id": key.ID, "name": key.Name, "key": text})
+			if o.JSON {
+				return command.PrintJSON(cmd.OutOrStdout(), map[string]string{"id": key.ID, "name": key.Name, "key": text})
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), text)
 			return err
@@ -38,13 +37,13 @@ func newKeys(o *options) *cobra.Command {
 	cmd.AddCommand(create,
 		&cobra.Command{
 			Use: "ls", Short: "List the API keys", Args: cobra.NoArgs,
-			RunE: withKeys(o, openToRead, func(cmd *cobra.Command, known keys.Store, _ []string) error {
+			RunE: withKeys(o, command.OpenToRead, func(cmd *cobra.Command, known keys.Store, _ []string) error {
 				list, err := known.List(cmd.Context())
 				if err != nil {
 					return err
 				}
-				if o.json {
-					return printJSON(cmd.OutOrStdout(), keyLines(list))
+				if o.JSON {
+					return command.PrintJSON(cmd.OutOrStdout(), keyLines(list))
 				}
 				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 				fmt.Fprintln(w, "ID\tNAME\tKEY\tCREATED")
@@ -84,19 +83,9 @@ func keyLines(list []e2b.Key) []keyLine {
 
 type opener func(context.Context, layout.Layout) (*store.Store, error)
 
-// openToRead opens a database for reading, and creates an empty one before the first
-// start.
-func openToRead(ctx context.Context, dirs layout.Layout) (*store.Store, error) {
-	db, err := statedir.OpenToRead(ctx, dirs)
-	if errors.Is(err, fs.ErrNotExist) {
-		return statedir.OpenToChange(ctx, dirs)
-	}
-	return db, err
-}
-
-func withKeys(o *options, open opener, f func(*cobra.Command, keys.Store, []string) error) func(*cobra.Command, []string) error {
+func withKeys(o *command.Options, open opener, f func(*cobra.Command, keys.Store, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		dirs, err := o.layout()
+		dirs, err := o.Layout()
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
 	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -23,11 +24,6 @@ func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
-// exitError carries a guest command's exit code out of a subcommand.
-type exitError int
-
-func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
-
 func run(args []string) int {
 	// The driver swaps os.Stdout and os.Stderr while it starts a machine; output for
 	// the user goes to the original files.
@@ -38,7 +34,7 @@ func run(args []string) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	var code exitError
+	var code command.ExitError
 	switch {
 	case err == nil:
 		return 0

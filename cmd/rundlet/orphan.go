@@ -8,11 +8,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
 	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/node/statedir"
 )
 
-func newOrphan(o *options) *cobra.Command {
+func newOrphan(o *command.Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "orphan", Short: "List and remove orphaned snapshots and machines",
 		Long: `List and remove orphans: snapshot files and machines that have no record in the
@@ -26,11 +27,11 @@ removed only by a command.`,
 	return cmd
 }
 
-func newOrphanLs(o *options) *cobra.Command {
+func newOrphanLs(o *command.Options) *cobra.Command {
 	return &cobra.Command{
 		Use: "ls", Short: "List orphans and quarantined sandboxes", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dirs, err := o.layout()
+			dirs, err := o.Layout()
 			if err != nil {
 				return err
 			}
@@ -38,8 +39,8 @@ func newOrphanLs(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if o.json {
-				return printJSON(cmd.OutOrStdout(), list)
+			if o.JSON {
+				return command.PrintJSON(cmd.OutOrStdout(), list)
 			}
 			date := func(t time.Time) string {
 				if t.IsZero() {
@@ -57,11 +58,11 @@ func newOrphanLs(o *options) *cobra.Command {
 	}
 }
 
-func newOrphanRm(o *options) *cobra.Command {
+func newOrphanRm(o *command.Options) *cobra.Command {
 	return &cobra.Command{
 		Use: "rm NAME...", Short: "Remove orphans; the daemon deletes them at its next check", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, names []string) error {
-			dirs, err := o.layout()
+			dirs, err := o.Layout()
 			if err != nil {
 				return err
 			}

@@ -159,7 +159,7 @@ func TestNoServer(t *testing.T) {
 	must(t, "env") // makes the key
 	srv := httptest.NewServer(http.NotFoundHandler())
 	srv.Close()
-	if err := statedir.WriteEndpoint(l, srv.URL); err != nil {
+	if err := statedir.WriteEndpoint(l, statedir.Endpoint{URL: srv.URL}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := cli(t, "sandbox", "ls"); err == nil || !strings.Contains(err.Error(), "no server at "+srv.URL) {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
 	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/node/daemon"
 	"github.com/rundlet/rundlet/policy/warmpool"
@@ -17,11 +18,12 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-const defaultListen = daemon.DefaultListen
+const daemonListen = daemon.DefaultListen
 
-func newServe(o *options) *cobra.Command {
+func newServe(o *command.Options) *cobra.Command {
 	var logs logOptions
 	var cfg daemon.Config
+	var tls string
 	var proxies, nameservers []string
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -38,13 +40,16 @@ next "rundlet serve" takes them over.`,
 				return err
 			}
 			defer end()
+			if cfg.TLS.Local, err = parseTLS(tls); err != nil {
+				return err
+			}
 			if cfg.TrustedProxies, err = parseProxies(proxies); err != nil {
 				return err
 			}
 			if cfg.Node.Nameservers, err = parseNameservers(nameservers); err != nil {
 				return err
 			}
-			if cfg.Node.Dirs, err = o.layoutLogging(log); err != nil {
+			if cfg.Node.Dirs, err = o.LayoutLogging(log); err != nil {
 				return err
 			}
 			cfg.Version, cfg.Node.Log = version, log
@@ -63,9 +68,13 @@ next "rundlet serve" takes them over.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&cfg.Listen, "listen", defaultListen, "address of the API and the data plane")
+	f.StringVar(&cfg.Listen, "listen", "", "address of the API and the data plane (default "+daemonListen+"; with TLS the port of the domain)")
 	f.StringVar(&cfg.MetricsListen, "metrics-listen", "", "loopback address that serves /metrics without an API key (default none; the API serves it with a key)")
-	f.StringVar(&cfg.Domain, "domain", "", "domain whose subdomains PORT-SANDBOX.DOMAIN are routed to sandboxes")
+	f.StringVar(&cfg.Domain, "domain", "", "domain, with a port where clients need one, whose subdomains PORT-SANDBOX.DOMAIN are routed to sandboxes (with --tls local default "+daemon.DefaultDomain+")")
+	f.StringVar(&tls, "tls", "off", `off, or local: certificates of an authority of this state directory, see "rundlet tls"`)
+	f.StringVar(&cfg.TLS.CertFile, "tls-cert", "", "serve TLS with the certificate chain in this PEM file; a renewed file is taken over")
+	f.StringVar(&cfg.TLS.KeyFile, "tls-key", "", "PEM file with the key of --tls-cert")
+	f.StringVar(&cfg.NamesListen, "dns", "", "address, such as 127.0.0.1:5353, of a DNS server for the names of --domain (default none)")
 	f.StringSliceVar(&proxies, "trusted-proxy", nil, "address or network of a reverse proxy whose X-Forwarded-For is trusted (loopback always is)")
 	f.BoolVar(&cfg.RequireSecure, "require-secure", false, "require an access token for the agent of every sandbox, even if an older client does not ask for one; refuse creates that opt out")
 	f.StringVar(&cfg.Node.Driver, "driver", vm.AutoDriver, "sandbox driver: "+strings.Join(driverNames(), ", "))
@@ -84,6 +93,15 @@ next "rundlet serve" takes them over.`,
 	f.IntVar(&cfg.Node.Warm.Prepared, "prepared", warmpool.DefaultTarget.Prepared, "sandboxes of template base to prepare for the warm pool, not running yet")
 	f.DurationVar(&cfg.Node.Warm.MaxAge, "warm-max-age", warmpool.DefaultTarget.MaxAge, "age at which a warm sandbox is replaced; 0 means never")
 	return cmd
+}
+
+// parseTLS reports whether certificates are made here.
+func parseTLS(mode string) (local bool, err error) {
+	switch mode {
+	case "off", "local":
+		return mode == "local", nil
+	}
+	return false, fmt.Errorf("--tls must be off or local, got %q; --tls-cert and --tls-key serve a certificate from files", mode)
 }
 
 // parseProxies parses addresses and networks.

@@ -8,11 +8,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/simulate"
 )
 
-func newSimulate(o *options) *cobra.Command {
+func newSimulate(o *command.Options) *cobra.Command {
 	var (
 		nodes    int
 		hours    float64
@@ -50,8 +51,8 @@ work.`,
 			r := simulate.Fleet(simulate.Config{Scenario: s, Duration: time.Duration(hours * float64(time.Hour)), Seed: seed, Warm: warm}, nodes, 2)
 			fmt.Fprintf(cmd.ErrOrStderr(), "%.0f simulated hours in %v\n", r.Hours, time.Since(start).Round(time.Millisecond))
 			var err error
-			if o.json {
-				err = printJSON(cmd.OutOrStdout(), r)
+			if o.JSON {
+				err = command.PrintJSON(cmd.OutOrStdout(), r)
 			} else {
 				err = r.Print(cmd.OutOrStdout())
 			}

@@ -20,6 +20,8 @@ var layers = []layer{
 	{"e2e", []string{""}, "drives the whole product from outside"},
 	{"node/statedir", []string{"layout", "store", "vm", "internal"}, "guards the state directory before there is a node"},
 	{"node/keys", []string{"node/statedir", "e2b", "sandbox", "store", "layout", "internal"}, "keeps keys, and knows no sandbox"},
+	{"node/certificate", nil, "makes and reads certificates, and serves nothing"},
+	{"node/names", nil, "answers DNS queries for one domain, and knows no sandbox"},
 	{"node", []string{"node", "e2b", "runtime", "sandbox", "policy", "template", "image", "network", "store", "host", "vm", "vm/drivers", "envd", "agent/embedded", "api",
 		"client", "layout", "telemetry", "doctor", "internal"}, "assembles the packages below it, and is not a command"},
 	{"e2b/internal", []string{"e2b/internal", "sandbox", "envd", "api", "internal"}, "knows neither the control plane nor the data plane"},

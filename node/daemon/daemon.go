@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -32,14 +33,21 @@ type Config struct {
 	// Node is the configuration of the node. Serve fills in Opened, Recovering, Latency
 	// and Tracer.
 	Node node.Config
-	// Listen is the address of the API and the data plane; empty is DefaultListen.
+	// Listen is the address of the API and the data plane; empty is DefaultListen, or with
+	// TLS the port of Domain on the same address.
 	Listen string
 	// MetricsListen is a loopback address that serves /metrics without a key; empty is
 	// none.
 	MetricsListen string
-	// Domain is that whose sub-domains PORT-SANDBOX.DOMAIN lead to sandboxes; it may be
-	// empty.
+	// Domain is that whose sub-domains PORT-SANDBOX.DOMAIN lead to sandboxes, with a port
+	// where clients need one. It may be empty without TLS; with TLS.Local, empty is
+	// DefaultDomain.
 	Domain string
+	// TLS says which certificates the listener has; the zero value is none, and plain HTTP.
+	TLS TLS
+	// NamesListen is an address, such as 127.0.0.1:5353, of a DNS server for Domain; empty
+	// is none.
+	NamesListen string
 	// TrustedProxies are the reverse proxies whose X-Forwarded-For names the client.
 	TrustedProxies []netip.Prefix
 	// RequireSecure refuses a create that would make a sandbox whose agent is open.
@@ -68,8 +76,8 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 	if cfg.Node.Dirs, err = layout.Resolve(cfg.Node.Dirs, os.Getenv); err != nil {
 		return err
 	}
-	if cfg.Listen == "" {
-		cfg.Listen = DefaultListen
+	if err := cfg.completeAddress(); err != nil {
+		return err
 	}
 	log := cfg.Node.Log
 	// The port first: a second daemon by mistake should touch nothing.
@@ -91,11 +99,21 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer stopMetrics()
+	names, err := cfg.serveNames(ctx, ln.Addr().(*net.TCPAddr))
+	if err != nil {
+		return err
+	}
+	defer names.Close()
 	cfg.Node.Latency, cfg.Node.Tracer = tel.Recorder(), tel
 	protectFromOOM(log)
 	split := divideDescriptors(log)
 	front := newFront(ln, e2b.NewStarting(cfg.server(split, tel.Handler())))
-	cfg.Node.Opened = func(db *store.Store) error { return front.begin(ctx, db, cfg.Node.Dirs) }
+	cfg.Node.Opened = func(db *store.Store) error {
+		if err := cfg.secure(front); err != nil {
+			return err
+		}
+		return front.begin(ctx, db, cfg.Node.Dirs)
+	}
 	cfg.Node.Recovering = front.server.Recovering
 	n, err := node.Open(ctx, cfg.Node)
 	if err != nil {
@@ -133,7 +151,7 @@ func (c *Config) serveNode(ctx context.Context, n *node.Node, tel *telemetry.Tel
 		}
 	}()
 	if c.Ready != nil {
-		c.Ready(front.url)
+		c.Ready(front.endpoint.URL)
 	}
 	return front.wait()
 }

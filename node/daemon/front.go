@@ -16,7 +16,7 @@ import (
 type front struct {
 	server   *e2b.Server
 	listener net.Listener
-	url      string
+	endpoint statedir.Endpoint
 	cancel   context.CancelFunc // nil before begin
 	ended    chan struct{}      // closed when err is set
 	err      error
@@ -24,7 +24,7 @@ type front struct {
 
 // newFront returns a front that does not serve until begin is called.
 func newFront(ln net.Listener, server *e2b.Server) *front {
-	return &front{server: server, listener: ln, url: "http://" + reachable(ln.Addr().(*net.TCPAddr)), ended: make(chan struct{})}
+	return &front{server: server, listener: ln, endpoint: statedir.Endpoint{URL: "http://" + reachable(ln.Addr().(*net.TCPAddr))}, ended: make(chan struct{})}
 }
 
 // begin serves until ctx ends or end is called. A health check of the
@@ -33,7 +33,7 @@ func (f *front) begin(ctx context.Context, db *store.Store, dirs layout.Layout) 
 	if _, err := keys.Default(ctx, db, dirs); err != nil {
 		return err
 	}
-	if err := statedir.WriteEndpoint(dirs, f.url); err != nil {
+	if err := statedir.WriteEndpoint(dirs, f.endpoint); err != nil {
 		return err
 	}
 	ctx, f.cancel = context.WithCancel(ctx)

@@ -173,7 +173,7 @@ func TestUserDataOutlivesEveryReturnOfServe(t *testing.T) {
 		"an endpoint file that cannot be written": {
 			func(t *testing.T, s *serving, _ *node.Node, _ net.Listener, _ *telemetry.Telemetry, _ context.CancelCauseFunc) {
 				obstruct(t, filepath.Join(s.dirs.StateDir, "endpoint"))
-			}, true, false, "is a directory"},
+			}, true, false, "endpoint"},
 		"a listener that fails": {
 			func(_ *testing.T, _ *serving, _ *node.Node, ln net.Listener, _ *telemetry.Telemetry, _ context.CancelCauseFunc) {
 				ln.Close()

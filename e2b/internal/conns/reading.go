@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,10 +42,12 @@ const maxBlock = 3 * MaxHeader
 
 var errTooMuchReading = errors.New("too many large request headers are being sent")
 
-// readingListener counts the headers that come on the connections of ln. Those of
-// TLS are left alone, because net/http has to see their type. Of HTTP/2 it counts
-// the header that is not complete, of which there is one at a time on a connection,
+// readingListener counts the headers that come on the connections of ln. Of HTTP/2 it
+// counts the header that is not complete, of which there is one at a time on a connection,
 // and ends the connection if it takes longer than that of HTTP/1 may.
+//
+// Connections may be those of TLS. net/http then does not know: the first Read makes the
+// handshake, within the time of a header, and a client of HTTP/2 is known by its preface.
 type readingListener struct {
 	net.Listener
 	budget *quota.Budget
@@ -51,8 +55,8 @@ type readingListener struct {
 
 func (l readingListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
-	if _, isTLS := c.(*tls.Conn); err != nil || isTLS {
-		return c, err
+	if err != nil {
+		return nil, err
 	}
 	owner := c.RemoteAddr().String()
 	if addr, err := netip.ParseAddrPort(owner); err == nil {
@@ -79,11 +83,24 @@ type readingConn struct {
 // Read counts, and closes the connection if the budget is used up.
 func (c *readingConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
+	if notTLS, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		refusePlain(notTLS)
+	}
 	if n > 0 && !c.count(b[:n]) {
 		c.Close()
 		return 0, errTooMuchReading
 	}
 	return n, err
+}
+
+// methods are the beginnings of requests without TLS.
+var methods = []string{"GET /", "HEAD ", "POST ", "PUT /", "PATCH", "DELET", "OPTIO", "PRI *", "CONNE"}
+
+// refusePlain tells a client of plain HTTP what is wrong with it.
+func refusePlain(e tls.RecordHeaderError) {
+	if e.Conn != nil && slices.Contains(methods, string(e.RecordHeader[:])) {
+		_, _ = io.WriteString(e.Conn, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nthis server speaks HTTPS, and the request is plain HTTP\n")
+	}
 }
 
 func (c *readingConn) count(b []byte) bool {

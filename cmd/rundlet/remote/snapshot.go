@@ -1,4 +1,4 @@
-package main
+package remote
 
 import (
 	"errors"
@@ -7,9 +7,11 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
 )
 
-func newSandboxSnapshot(o *options) *cobra.Command {
+func newSandboxSnapshot(o *command.Options) *cobra.Command {
 	var name string
 	cmd := &cobra.Command{
 		Use: "snapshot ID", Short: "Snapshot a running sandbox and print the snapshot's id", Args: cobra.ExactArgs(1),
@@ -19,16 +21,16 @@ sandbox keeps running.
 The id or the name can be used as a template. If another snapshot has the name, the
 name moves to the new one.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := o.api()
+			api, err := o.API()
 			if err != nil {
 				return err
 			}
 			s, err := api.Snapshot(cmd.Context(), args[0], name)
 			if err != nil {
-				return fmt.Errorf("snapshot of %s: %w", args[0], unreachable(api, err))
+				return fmt.Errorf("snapshot of %s: %w", args[0], command.Unreachable(api, err))
 			}
-			if o.json {
-				return printJSON(cmd.OutOrStdout(), s)
+			if o.JSON {
+				return command.PrintJSON(cmd.OutOrStdout(), s)
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), s.ID)
 			return err
@@ -38,26 +40,27 @@ name moves to the new one.`,
 	return cmd
 }
 
-func newSnapshot(o *options) *cobra.Command {
+// Snapshot is the command "snapshot".
+func Snapshot(o *command.Options) *cobra.Command {
 	cmd := &cobra.Command{Use: "snapshot", Short: "Manage the snapshots of a running server"}
 	cmd.AddCommand(newSnapshotLs(o), newSnapshotRm(o))
 	return cmd
 }
 
-func newSnapshotLs(o *options) *cobra.Command {
+func newSnapshotLs(o *command.Options) *cobra.Command {
 	return &cobra.Command{
 		Use: "ls", Short: "List the snapshots, newest first", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			api, err := o.api()
+			api, err := o.API()
 			if err != nil {
 				return err
 			}
 			list, err := api.Snapshots(cmd.Context())
 			if err != nil {
-				return unreachable(api, err)
+				return command.Unreachable(api, err)
 			}
-			if o.json {
-				return printJSON(cmd.OutOrStdout(), list)
+			if o.JSON {
+				return command.PrintJSON(cmd.OutOrStdout(), list)
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "ID\tNAME")
@@ -69,18 +72,18 @@ func newSnapshotLs(o *options) *cobra.Command {
 	}
 }
 
-func newSnapshotRm(o *options) *cobra.Command {
+func newSnapshotRm(o *command.Options) *cobra.Command {
 	return &cobra.Command{
 		Use: "rm ID|NAME...", Short: "Remove snapshots", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, names []string) error {
-			api, err := o.api()
+			api, err := o.API()
 			if err != nil {
 				return err
 			}
 			var errs []error
 			for _, name := range names {
 				if err := api.DeleteSnapshot(cmd.Context(), name); err != nil {
-					errs = append(errs, fmt.Errorf("remove snapshot %s: %w", name, unreachable(api, err)))
+					errs = append(errs, fmt.Errorf("remove snapshot %s: %w", name, command.Unreachable(api, err)))
 				}
 			}
 			return errors.Join(errs...)

@@ -1,58 +1,26 @@
-package main
+package remote
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/rundlet/rundlet/client"
-	"github.com/rundlet/rundlet/node/keys"
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
 )
 
-func newSandbox(o *options) *cobra.Command {
+// Sandbox is the command "sandbox".
+func Sandbox(o *command.Options) *cobra.Command {
 	cmd := &cobra.Command{Use: "sandbox", Aliases: []string{"sb"}, Short: "Manage the sandboxes of a running server"}
 	cmd.AddCommand(newSandboxLs(o), newSandboxExec(o), newSandboxPause(o), newSandboxResume(o), newSandboxFork(o),
 		newSandboxSnapshot(o), newSandboxKill(o))
 	return cmd
 }
 
-// api returns a client of the server named by the environment, as for an SDK, or of
-// this host's own.
-func (o *options) api() (client.API, error) {
-	url, key := os.Getenv("E2B_API_URL"), os.Getenv("E2B_API_KEY")
-	if url != "" && key != "" {
-		return client.API{URL: url, Key: key}, nil
-	}
-	dirs, err := o.layout()
-	if err != nil {
-		return client.API{}, err
-	}
-	if url == "" {
-		url = endpoint(dirs)
-	}
-	if key == "" {
-		if key = keys.ReadDefault(dirs); key == "" {
-			return client.API{}, errors.New("no API key found on this host: start \"rundlet serve\" once, or set E2B_API_KEY")
-		}
-	}
-	return client.API{URL: url, Key: key}, nil
-}
-
-// unreachable explains the most common client error.
-func unreachable(api client.API, err error) error {
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("no server at %s; start one with \"rundlet serve\"", api.URL)
-	}
-	return err
-}
-
-func newSandboxLs(o *options) *cobra.Command {
+func newSandboxLs(o *command.Options) *cobra.Command {
 	var killed bool
 	cmd := &cobra.Command{
 		Use: "ls", Short: "List the sandboxes", Args: cobra.NoArgs,
@@ -60,16 +28,16 @@ func newSandboxLs(o *options) *cobra.Command {
 			if killed {
 				return listKilled(cmd, o)
 			}
-			api, err := o.api()
+			api, err := o.API()
 			if err != nil {
 				return err
 			}
 			list, err := api.List(cmd.Context())
 			if err != nil {
-				return unreachable(api, err)
+				return command.Unreachable(api, err)
 			}
-			if o.json {
-				return printJSON(cmd.OutOrStdout(), list)
+			if o.JSON {
+				return command.PrintJSON(cmd.OutOrStdout(), list)
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "ID\tTEMPLATE\tSTATE\tCPUS\tMEMORY\tSTARTED\tENDS IN")
@@ -97,12 +65,12 @@ const maxKilled = 1000
 
 // listKilled reads this host's database, since the API does not return killed
 // sandboxes.
-func listKilled(cmd *cobra.Command, o *options) error {
-	dirs, err := o.layout()
+func listKilled(cmd *cobra.Command, o *command.Options) error {
+	dirs, err := o.Layout()
 	if err != nil {
 		return err
 	}
-	db, err := openToRead(cmd.Context(), dirs)
+	db, err := command.OpenToRead(cmd.Context(), dirs)
 	if err != nil {
 		return err
 	}
@@ -128,8 +96,8 @@ func listKilled(cmd *cobra.Command, o *options) error {
 		list[i] = ended{row.ID, row.Alias, row.Reason, row.StartedAt, row.KilledAt, row.MemoryMiB,
 			row.Node, row.Driver, row.KeyID, json.RawMessage(row.Request)}
 	}
-	if o.json {
-		return printJSON(cmd.OutOrStdout(), list)
+	if o.JSON {
+		return command.PrintJSON(cmd.OutOrStdout(), list)
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "ID\tTEMPLATE\tENDED\tREASON")
@@ -142,18 +110,18 @@ func listKilled(cmd *cobra.Command, o *options) error {
 	return w.Flush()
 }
 
-func newSandboxKill(o *options) *cobra.Command {
+func newSandboxKill(o *command.Options) *cobra.Command {
 	return &cobra.Command{
 		Use: "kill ID...", Short: "Kill sandboxes", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, ids []string) error {
-			api, err := o.api()
+			api, err := o.API()
 			if err != nil {
 				return err
 			}
 			var errs []error
 			for _, id := range ids {
 				if err := api.Kill(cmd.Context(), id); err != nil {
-					errs = append(errs, fmt.Errorf("kill %s: %w", id, unreachable(api, err)))
+					errs = append(errs, fmt.Errorf("kill %s: %w", id, command.Unreachable(api, err)))
 				}
 			}
 			return errors.Join(errs...)
@@ -161,30 +129,30 @@ func newSandboxKill(o *options) *cobra.Command {
 	}
 }
 
-func newSandboxExec(o *options) *cobra.Command {
-	var ef execFlags
+func newSandboxExec(o *command.Options) *cobra.Command {
+	var ef command.ExecFlags
 	cmd := &cobra.Command{
 		Use: "exec [flags] ID -- COMMAND [ARG...]", Short: "Run a command in a running sandbox", Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := o.api()
+			api, err := o.API()
 			if err != nil {
 				return err
 			}
-			env, err := ef.environment()
+			env, err := ef.Environment()
 			if err != nil {
 				return err
 			}
 			sb, err := api.Get(cmd.Context(), args[0])
 			if err != nil {
-				return unreachable(api, err)
+				return command.Unreachable(api, err)
 			}
-			command := args[1:]
-			if command[0] == "--" && len(command) > 1 {
-				command = command[1:]
+			words := args[1:]
+			if words[0] == "--" && len(words) > 1 {
+				words = words[1:]
 			}
-			return execute(cmd, api.Agent(sb), ef, env, command)
+			return command.Execute(cmd, api.Agent(sb), ef, env, words)
 		},
 	}
-	ef.add(cmd)
+	ef.Add(cmd)
 	return cmd
 }

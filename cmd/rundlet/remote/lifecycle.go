@@ -1,4 +1,4 @@
-package main
+package remote
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rundlet/rundlet/client"
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
 )
 
 // resumedFor is the default timeout of a resumed or forked sandbox; a new one has the
@@ -22,8 +23,8 @@ type changed struct {
 }
 
 // forEach calls do for each sandbox and continues after an error.
-func (o *options) forEach(cmd *cobra.Command, ids []string, what, state string, do func(context.Context, client.API, string) error) error {
-	api, err := o.api()
+func forEach(cmd *cobra.Command, o *command.Options, ids []string, what, state string, do func(context.Context, client.API, string) error) error {
+	api, err := o.API()
 	if err != nil {
 		return err
 	}
@@ -31,18 +32,18 @@ func (o *options) forEach(cmd *cobra.Command, ids []string, what, state string, 
 	var errs []error
 	for _, id := range ids {
 		if err := do(cmd.Context(), api, id); err != nil {
-			errs = append(errs, fmt.Errorf("%s %s: %w", what, id, unreachable(api, err)))
+			errs = append(errs, fmt.Errorf("%s %s: %w", what, id, command.Unreachable(api, err)))
 			continue
 		}
 		done = append(done, changed{id, state})
 	}
-	if o.json {
-		errs = append(errs, printJSON(cmd.OutOrStdout(), done))
+	if o.JSON {
+		errs = append(errs, command.PrintJSON(cmd.OutOrStdout(), done))
 	}
 	return errors.Join(errs...)
 }
 
-func newSandboxPause(o *options) *cobra.Command {
+func newSandboxPause(o *command.Options) *cobra.Command {
 	var filesOnly bool
 	cmd := &cobra.Command{
 		Use: "pause ID...", Short: "Pause sandboxes: save them and free their memory and CPU", Args: cobra.MinimumNArgs(1),
@@ -52,7 +53,7 @@ them.
 A paused sandbox uses no memory and no CPU. "rundlet sandbox resume" continues it
 where it was; one that was paused with --files-only boots again.`,
 		RunE: func(cmd *cobra.Command, ids []string) error {
-			return o.forEach(cmd, ids, "pause", "paused", func(ctx context.Context, api client.API, id string) error {
+			return forEach(cmd, o, ids, "pause", "paused", func(ctx context.Context, api client.API, id string) error {
 				return api.Pause(ctx, id, !filesOnly)
 			})
 		},
@@ -61,7 +62,7 @@ where it was; one that was paused with --files-only boots again.`,
 	return cmd
 }
 
-func newSandboxResume(o *options) *cobra.Command {
+func newSandboxResume(o *command.Options) *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use: "resume ID...", Short: "Resume paused sandboxes", Args: cobra.MinimumNArgs(1),
@@ -69,7 +70,7 @@ func newSandboxResume(o *options) *cobra.Command {
 			if err := wholeSeconds(timeout); err != nil {
 				return err
 			}
-			return o.forEach(cmd, ids, "resume", "running", func(ctx context.Context, api client.API, id string) error {
+			return forEach(cmd, o, ids, "resume", "running", func(ctx context.Context, api client.API, id string) error {
 				_, _, err := api.Connect(ctx, id, timeout)
 				return err
 			})
@@ -79,7 +80,7 @@ func newSandboxResume(o *options) *cobra.Command {
 	return cmd
 }
 
-func newSandboxFork(o *options) *cobra.Command {
+func newSandboxFork(o *command.Options) *cobra.Command {
 	var count int
 	var timeout time.Duration
 	cmd := &cobra.Command{
@@ -88,13 +89,13 @@ func newSandboxFork(o *options) *cobra.Command {
 			if err := wholeSeconds(timeout); err != nil {
 				return err
 			}
-			api, err := o.api()
+			api, err := o.API()
 			if err != nil {
 				return err
 			}
 			results, err := api.Fork(cmd.Context(), args[0], count, timeout)
 			if err != nil {
-				return fmt.Errorf("fork %s: %w", args[0], unreachable(api, err))
+				return fmt.Errorf("fork %s: %w", args[0], command.Unreachable(api, err))
 			}
 			children := []changed{}
 			var errs []error
@@ -104,13 +105,13 @@ func newSandboxFork(o *options) *cobra.Command {
 					errs = append(errs, fmt.Errorf("child %d of %d of %s: %w", i+1, len(results), args[0], r.Error))
 				case r.Sandbox != nil:
 					children = append(children, changed{r.Sandbox.ID, "running"})
-					if !o.json {
+					if !o.JSON {
 						fmt.Fprintln(cmd.OutOrStdout(), r.Sandbox.ID)
 					}
 				}
 			}
-			if o.json {
-				errs = append(errs, printJSON(cmd.OutOrStdout(), children))
+			if o.JSON {
+				errs = append(errs, command.PrintJSON(cmd.OutOrStdout(), children))
 			}
 			return errors.Join(errs...)
 		},

@@ -1,0 +1,136 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/rundlet/rundlet/node/certificate"
+	"github.com/rundlet/rundlet/node/names"
+	"github.com/rundlet/rundlet/node/statedir"
+)
+
+// DefaultDomain is that of TLS.Local. Programs resolve names below localhost to this
+// machine, or can be made to.
+const DefaultDomain = "e2b.localhost:8443"
+
+// TLS says where the certificates of the listener come from: Local, or the two files.
+type TLS struct {
+	// Local takes those of an authority that belongs to the state directory. Clients have to
+	// trust it.
+	Local bool
+	// CertFile and KeyFile are PEM files that somebody else renews, for Domain and all
+	// names below it.
+	CertFile, KeyFile string
+}
+
+func (t TLS) on() bool { return t != TLS{} }
+
+// splitDomain is the host name of a domain, in lower case, and its port; empty if it has none.
+func splitDomain(domain string) (host, port string) {
+	host, port, err := net.SplitHostPort(domain)
+	if err != nil {
+		host, port = domain, ""
+	}
+	return strings.ToLower(host), port
+}
+
+// completeAddress fills in Domain and Listen, and refuses those that do not fit TLS.
+func (c *Config) completeAddress() error {
+	switch t := c.TLS; {
+	case t.Local && t.CertFile+t.KeyFile != "":
+		return errors.New("certificates are either local or from files, not both")
+	case (t.CertFile == "") != (t.KeyFile == ""):
+		return errors.New("a certificate file and a key file belong together")
+	case t.Local && c.Domain == "":
+		c.Domain = DefaultDomain
+	case t.on() && c.Domain == "":
+		return errors.New("TLS from files needs a domain, which the certificate is for")
+	case c.NamesListen != "" && c.Domain == "":
+		return errors.New("a DNS server needs a domain to serve")
+	}
+	host, port := splitDomain(c.Domain)
+	if c.TLS.on() || c.NamesListen != "" {
+		if err := certificate.CheckHost(host); err != nil {
+			return err
+		}
+	}
+	if c.Listen == "" {
+		c.Listen = DefaultListen
+		if c.TLS.on() {
+			c.Listen = net.JoinHostPort("127.0.0.1", orHTTPS(port))
+		}
+	}
+	return nil
+}
+
+// orHTTPS is a port, or that of HTTPS.
+func orHTTPS(port string) string {
+	if port == "" {
+		return "443"
+	}
+	return port
+}
+
+// secure gives the listener of a front its certificates, and its endpoint the names and
+// files that clients need.
+func (c *Config) secure(f *front) error {
+	if !c.TLS.on() {
+		return nil
+	}
+	host, _ := splitDomain(c.Domain)
+	f.endpoint = statedir.Endpoint{
+		URL: "https://api." + c.Domain, Domain: c.Domain, Address: reachable(f.listener.Addr().(*net.TCPAddr)),
+	}
+	source, err := c.certificates(host, &f.endpoint)
+	if err != nil {
+		return err
+	}
+	f.listener = tls.NewListener(f.listener, certificate.Server(source))
+	return nil
+}
+
+func (c *Config) certificates(host string, e *statedir.Endpoint) (certificate.Source, error) {
+	log := c.Node.Log
+	if !c.TLS.Local {
+		return certificate.OpenFiles(c.TLS.CertFile, c.TLS.KeyFile, host, log)
+	}
+	authority, err := certificate.OpenAuthority(c.Node.Dirs.Certificates(host), host, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if authority.Renewed {
+		log.Warn("the certificate authority was renewed before its end; clients have to trust the new one", "file", authority.Root)
+	}
+	e.Root, e.Bundle = authority.Root, authority.Bundle
+	return certificate.NewLocal(authority), nil
+}
+
+// serveNames answers DNS queries for the domain until the server is closed: all its names
+// are at the address that the daemon listens at, or this machine if that is any. The server
+// is nil if there is no address for it to listen at.
+func (c *Config) serveNames(ctx context.Context, at *net.TCPAddr) (*names.Server, error) {
+	if c.NamesListen == "" {
+		return nil, nil
+	}
+	address, _ := netip.AddrFromSlice(at.IP)
+	address = address.Unmap()
+	if address.IsUnspecified() {
+		address = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		if own, err := netip.ParseAddrPort(c.NamesListen); err == nil && !own.Addr().IsUnspecified() {
+			address = own.Addr()
+		}
+	}
+	host, _ := splitDomain(c.Domain)
+	server, err := names.Listen(ctx, c.NamesListen, host, address)
+	if err != nil {
+		return nil, fmt.Errorf("--dns: %w", err)
+	}
+	c.Node.Log.Info("serving names", "domain", host, "dns", server.Addr(), "address", address)
+	return server, nil
+}

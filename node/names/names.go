@@ -1,0 +1,121 @@
+// Package names is a small DNS server for the domain of a daemon, so that the host
+// names of sandboxes resolve on a machine that has no other way to resolve them.
+//
+// It may import the standard library and miekg/dns; node/daemon imports it.
+package names
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	// ttl is how long clients may keep an answer, in seconds: an operator who moves a
+	// daemon waits that long.
+	ttl = 60
+	// serial is of a zone that has no secondary server.
+	serial = 1
+	// queryTime is how long a client may take to send a query over TCP, and idleTime how long
+	// it may send none.
+	queryTime, idleTime = 2 * time.Second, 8 * time.Second
+	// maxQueries is how many queries one connection may send.
+	maxQueries = 128
+)
+
+// Server answers queries for one zone over UDP and TCP.
+type Server struct {
+	zone    string
+	address netip.Addr
+	servers []*dns.Server
+	ended   chan error // Has one value for each of servers.
+}
+
+// Listen begins to answer queries at an address such as 127.0.0.1:5353: domain and all
+// names below it are at address. The caller ends it with Close.
+func Listen(ctx context.Context, listen, domain string, address netip.Addr) (*Server, error) {
+	s := &Server{zone: dns.Fqdn(strings.ToLower(domain)), address: address.Unmap()}
+	var config net.ListenConfig
+	stream, err := config.Listen(ctx, "tcp", listen)
+	if err != nil {
+		return nil, fmt.Errorf("dns: %w", err)
+	}
+	// The same port, if any was asked for.
+	packets, err := config.ListenPacket(ctx, "udp", stream.Addr().String())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("dns: %w", err), stream.Close())
+	}
+	handler := dns.HandlerFunc(s.answer)
+	s.servers = []*dns.Server{
+		{Listener: stream, Handler: handler, ReadTimeout: queryTime, IdleTimeout: func() time.Duration { return idleTime }, MaxTCPQueries: maxQueries},
+		{PacketConn: packets, Handler: handler},
+	}
+	s.ended = make(chan error, len(s.servers))
+	for _, server := range s.servers {
+		started := make(chan struct{})
+		server.NotifyStartedFunc = func() { close(started) }
+		go func() { s.ended <- server.ActivateAndServe() }()
+		<-started // Before it, Shutdown would do nothing.
+	}
+	return s, nil
+}
+
+// Addr is where the server listens.
+func (s *Server) Addr() string { return s.servers[0].Listener.Addr().String() }
+
+// Close ends the server and waits until it has. It does nothing to a nil server.
+func (s *Server) Close() error {
+	if s == nil {
+		return nil
+	}
+	var errs error
+	for _, server := range s.servers {
+		errs = errors.Join(errs, server.Shutdown())
+	}
+	for range s.servers {
+		errs = errors.Join(errs, <-s.ended)
+	}
+	return errs
+}
+
+// answer answers one query.
+func (s *Server) answer(w dns.ResponseWriter, query *dns.Msg) {
+	reply := new(dns.Msg)
+	switch {
+	case query.Opcode != dns.OpcodeQuery || len(query.Question) != 1:
+		reply.SetRcode(query, dns.RcodeNotImplemented)
+	case !dns.IsSubDomain(s.zone, strings.ToLower(query.Question[0].Name)):
+		reply.SetRcode(query, dns.RcodeRefused)
+	default:
+		reply.SetReply(query)
+		reply.Authoritative = true
+		s.fill(reply, query.Question[0])
+	}
+	_ = w.WriteMsg(reply) // The client asks again.
+}
+
+// fill answers a question about a name in the zone. Every name exists: which sandboxes
+// there are is not told by DNS.
+func (s *Server) fill(reply *dns.Msg, q dns.Question) {
+	header := dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET, Ttl: ttl}
+	switch {
+	case q.Qclass != dns.ClassINET:
+	case q.Qtype == dns.TypeA && s.address.Is4():
+		reply.Answer = []dns.RR{&dns.A{Hdr: header, A: s.address.AsSlice()}}
+		return
+	case q.Qtype == dns.TypeAAAA && s.address.Is6():
+		reply.Answer = []dns.RR{&dns.AAAA{Hdr: header, AAAA: s.address.AsSlice()}}
+		return
+	}
+	// No such record: clients keep that for ttl too.
+	reply.Ns = []dns.RR{&dns.SOA{
+		Hdr: dns.RR_Header{Name: s.zone, Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: ttl},
+		Ns:  "ns." + s.zone, Mbox: "hostmaster." + s.zone, Serial: serial, Refresh: ttl, Retry: ttl, Expire: ttl, Minttl: ttl,
+	}}
+}
