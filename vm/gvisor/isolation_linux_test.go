@@ -1,0 +1,97 @@
+package gvisor
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// isolation is what holds a process of a sandbox, as the kernel of the host reports it. Names of
+// namespaces are those that it does not share with the daemon.
+type isolation struct {
+	seccomp, filters, effective, bounding, uid, namespaces string
+}
+
+// heldBy reads that of a process.
+func heldBy(t *testing.T, pid int) (c isolation) {
+	t.Helper()
+	proc := fmt.Sprintf("/proc/%d", pid)
+	status, err := os.ReadFile(proc + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := map[string]string{}
+	for line := range strings.Lines(string(status)) {
+		name, value, _ := strings.Cut(line, ":")
+		fields[name] = strings.Join(strings.Fields(value), " ")
+	}
+	var own []string
+	for _, name := range []string{"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"} {
+		theirs, err := os.Readlink(proc + "/ns/" + name)
+		ours, errOurs := os.Readlink("/proc/self/ns/" + name)
+		if err != nil || errOurs != nil {
+			t.Fatal(err, errOurs)
+		}
+		if theirs != ours {
+			own = append(own, name)
+		}
+	}
+	return isolation{fields["Seccomp"], fields["Seccomp_filters"], fields["CapEff"], fields["CapBnd"], fields["Uid"], strings.Join(own, " ")}
+}
+
+// TestEveryProcessOfASandboxIsHeldAsBefore compares every process of a machine, booted and restored,
+// with values that were read from one whose processes were the daemon's program: less
+// is a hole, and more is a change that somebody should know of.
+func TestEveryProcessOfASandboxIsHeldAsBefore(t *testing.T) {
+	d := newDriver(t)
+	spec := guestSpec(t)
+	spec.VCPUs, spec.MemoryMiB = 1, 128
+	start(t, d, "booted", spec)
+	stillAlive(t, d, "booted")
+	if err := d.Snapshot(testContext(t), "booted", "one"); err != nil {
+		t.Fatal(err)
+	}
+	again := resumed(t, "booted", "one")
+	again.VCPUs, again.MemoryMiB = 1, 128
+	restore(t, d, "restored", again)
+	stillAlive(t, d, "restored")
+	missing := map[string]bool{"bootedsandbox": true, "bootedgofer": true, "restoredsandbox": true, "restoredgofer": true}
+	const own = "ipc mnt net pid user uts"
+	want := map[string]isolation{
+		"sandbox": {"2", "1", "000000000008001f", "000000000008001f", "0 0 0 0", own},
+		"gofer":   {"2", "1", "000000000004001f", "000000000004001f", "0 0 0 0", own},
+		"stub":    {"2", "", "000000000008001f", "000000000008001f", "0 0 0 0", own},
+	}
+	for _, id := range []string{"booted", "restored"} {
+		m := mustFind(t, d, id)
+		pids, err := m.group.Processes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stubs []string
+		for _, pid := range pids {
+			role, got := "stub", heldBy(t, pid)
+			switch pid {
+			case m.sandbox.pid:
+				role = "sandbox"
+			case m.gofer.pid:
+				role = "gofer"
+			default: // The first is the child of the sentry, the second its copy, and the rest run the guest.
+				stubs, got.filters = append(stubs, got.filters), ""
+			}
+			if got != want[role] {
+				t.Errorf("the %s of %s: %+v, want %+v", role, id, got, want[role])
+			}
+			delete(missing, id+role)
+		}
+		slices.Sort(stubs)
+		if got := strings.Join(slices.Compact(stubs), " "); got != "1 2 3" {
+			t.Errorf("the filters of the stubs of %s: %q", id, stubs)
+		}
+	}
+	if len(missing) > 0 {
+		t.Errorf("not in the control groups: %v", missing)
+	}
+}
