@@ -4,11 +4,10 @@
 GO ?= go
 FUZZTIME ?= 10s
 BENCHDIR ?= bin
-# Builds the agent for every guest architecture into agent/embedded/bin, where
-# the main binary embeds it.
-AGENT_BUILD ?= $(GO) run ./agent/embedded/build
+# Builds the agent and the sandbox program to where the main binary embeds them.
+EMBED_BUILD ?= $(GO) run ./internal/embedded/build
 
-export GO FUZZTIME AGENT_BUILD
+export GO FUZZTIME EMBED_BUILD
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
@@ -20,7 +19,7 @@ help: ## Print this list.
 setup: ## Install what a fresh Debian or Ubuntu lacks (silent if nothing is missing).
 	@scripts/setup
 
-build: ## Build bin/rundlet with the agent in it.
+build: ## Build bin/rundlet with the agent and the sandbox program in it.
 	@scripts/build
 
 demo: setup build ## Build everything and run code in a sandbox.
@@ -68,4 +67,4 @@ bench: build ## What a sandbox's life costs, beside the bare mechanism; bench.ht
 
 clean: ## Remove what a build made.
 	rm -rf bin
-	find agent/embedded/bin -type f ! -name README -delete 2>/dev/null || true
+	find agent/embedded/bin vm/gvisor/engine/bin -type f ! -name README -delete 2>/dev/null || true

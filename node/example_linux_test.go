@@ -18,7 +18,6 @@ import (
 // A program that runs one command in a sandbox of a private node. The body of
 // Example is that of main.
 func Example() {
-	node.Init() // Must be the first statement of main.
 	if err := calculate(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

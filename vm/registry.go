@@ -28,10 +28,6 @@ type Driver struct {
 	// New opens the driver. A driver that holds something of the process (files,
 	// goroutines) implements io.Closer; machines outlive its Close.
 	New func(Options) (Runtime, error)
-	// Dispatch turns this process into a part of a machine, if it was started as
-	// one, and does not return then; otherwise it returns false. It is nil for a
-	// driver that does not run its own program again.
-	Dispatch func() bool
 	// Check reports the problems of this host that keep machines from running, or from
 	// running well. It changes nothing. runDir is Options.RunDir and need not exist.
 	Check func(runDir string) []Problem
@@ -124,23 +120,4 @@ func findDriver(all []Driver, name string) (Driver, error) {
 			Err: errors.New("this build has no sandbox driver for this operating system; use Linux")}
 	}
 	return Driver{}, fmt.Errorf("driver %.40q is not in this build; available: %s", name, strings.Join(names, ", "))
-}
-
-// Dispatch turns this process into a part of a machine if a driver started it as
-// one, and does not return then. Otherwise it reports false and does nothing. It must
-// be the first statement of a program that opens drivers:
-//
-//	if vm.Dispatch() {
-//		return
-//	}
-//
-// A driver that runs its program again does not open in a process that has not asked:
-// its sandboxes would each begin the program anew.
-func Dispatch() bool {
-	for _, d := range Drivers() {
-		if d.Dispatch != nil && d.Dispatch() {
-			return true
-		}
-	}
-	return false
 }

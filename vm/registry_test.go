@@ -65,19 +65,3 @@ func TestADriverIsRegisteredOnceAndWhole(t *testing.T) {
 		})
 	}
 }
-
-func TestDispatchAsksEachDriverUntilOneTakesTheProcess(t *testing.T) {
-	var asked []string
-	answer := func(name string, takes bool) Driver {
-		return Driver{Name: name, New: open, Dispatch: func() bool { asked = append(asked, name); return takes }}
-	}
-	register(t, answer("a", false), Driver{Name: "b", New: open}, answer("c", false))
-	if Dispatch() || strings.Join(asked, " ") != "a c" {
-		t.Errorf("no driver takes it: asked %q", asked)
-	}
-	asked = nil
-	register(t, answer("a", true), answer("c", true))
-	if !Dispatch() || strings.Join(asked, " ") != "a" {
-		t.Errorf("the first takes it: asked %q", asked)
-	}
-}

@@ -60,8 +60,8 @@
 // # Registry
 //
 // A driver's package registers a Driver in an init function. A program imports
-// vm/drivers for that effect, calls Dispatch first in main, and opens the driver that
-// FindDriver returns: it knows none by name.
+// vm/drivers for that effect, and opens the driver that FindDriver returns: it knows none
+// by name.
 package vm
 
 import (

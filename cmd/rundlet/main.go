@@ -11,7 +11,6 @@ import (
 	"syscall"
 
 	"github.com/rundlet/rundlet/cmd/rundlet/command"
-	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -19,7 +18,6 @@ import (
 var version = "dev"
 
 func main() {
-	node.Init()
 	privateFiles()
 	os.Exit(run(os.Args[1:]))
 }

@@ -18,6 +18,8 @@ type driverExceptions map[string]string
 
 var knowDrivers = driverExceptions{
 	"vm/drivers":               "is the one place that brings the drivers in",
+	"cmd/rundlet-sandbox":      "is the processes of that driver's sandboxes, and no program that chooses a driver",
+	"internal/embedded/build":  "builds what a driver carries",
 	"internal/guard":           "has the rules of each driver's package",
 	"policy/snapshot/stamp.go": "has the rules for snapshots of every driver, also of those that are not in this build; an unknown one gets the strictest",
 }

@@ -73,7 +73,7 @@ func TestRulesCanFail(t *testing.T) {
 		"sideways":               {Layers, files{"store/a.go": ours("store", "network")}, files{"store/a.go": ours("store", "vm")}},
 		"store knows a driver":   {Layers, files{"store/a.go": ours("store", "vm/gvisor")}, files{"vm/drivers/a.go": ours("drivers", "vm/gvisor")}},
 		"runtime knows a driver": {Layers, files{"runtime/a.go": ours("runtime", "vm/gvisor")}, files{"vm/drivers/a.go": ours("drivers", "vm/gvisor")}},
-		"driver knows driver":    {Layers, files{"vm/gvisor/a.go": ours("gvisor", "vm/memvm")}, files{"vm/gvisor/a.go": ours("gvisor", "vm/gvisor/b")}},
+		"driver knows driver":    {Layers, files{"vm/gvisor/a.go": ours("gvisor", "vm/memvm")}, files{"vm/gvisor/a.go": ours("gvisor", "vm/gvisor/oci")}},
 		"policy looks up":        {Layers, files{"policy/a/a.go": ours("a", "store")}, files{"policy/a/a.go": ours("a", "policy/b")}},
 		"agent knows the host":   {Layers, files{"agent/a.go": ours("agent", "vm")}, files{"agent/a.go": ours("agent", "api/gen/x")}},
 		"vm and a module":        {Layers, files{"vm/a.go": imp("vm", "golang.org/x/sys/unix")}, files{"vm/a.go": imp("vm", "net")}},

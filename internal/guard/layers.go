@@ -4,105 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/rundlet/rundlet/internal/guard/picture"
 )
-
-// layer says what the packages in and below a directory may import of this
-// module. The first layer that matches a directory counts.
-type layer struct {
-	dir string
-	may []string
-	why string
-}
-
-// layers is the picture in docs/architecture.md: an arrow may only point down.
-var layers = []layer{
-	{"cmd", []string{""}, "flags in, text out: it may use any package"},
-	{"e2e", []string{""}, "drives the whole product from outside"},
-	{"node/statedir", []string{"layout", "store", "vm", "internal"}, "guards the state directory before there is a node"},
-	{"node/keys", []string{"node/statedir", "e2b", "sandbox", "store", "layout", "internal"}, "keeps keys, and knows no sandbox"},
-	{"node/certificate", nil, "makes and reads certificates, and serves nothing"},
-	{"node/names", nil, "answers DNS queries for one domain, and knows no sandbox"},
-	{"node", []string{"node", "e2b", "runtime", "sandbox", "policy", "template", "image", "network", "store", "host", "vm", "vm/drivers", "envd", "agent/embedded", "api",
-		"client", "layout", "telemetry", "doctor", "internal"}, "assembles the packages below it, and is not a command"},
-	{"e2b/internal", []string{"e2b/internal", "sandbox", "envd", "api", "internal"}, "knows neither the control plane nor the data plane"},
-	{"e2b/dataplane", []string{"e2b/internal", "sandbox", "envd", "api", "internal"}, "carries requests to sandboxes, and knows no operation of the API"},
-	{"e2b/control", []string{"e2b/dataplane", "e2b/internal", "sandbox", "envd", "api", "internal"}, "has the operations of the API; it listens nowhere and checks no key"},
-	{"e2b", []string{"e2b", "sandbox", "envd", "api", "internal"}, "the E2B surface knows no driver, no store and no network"},
-	{"runtime/background", nil, "runs goroutines, and knows nothing of what they do"},
-	{"runtime/step", []string{"policy/latency"}, "declares steps and stages"},
-	{"runtime/fault", []string{"sandbox", "store", "host", "vm"}, "maps errors of what is below to those of the vocabulary"},
-	{"runtime/orphan", []string{"sandbox", "store", "vm"}, "keeps what no row claims, and knows no claim"},
-	{"runtime/usage", []string{"sandbox", "envd", "vm"}, "measures sandboxes, and changes none"},
-	{"runtime/admission", []string{"sandbox", "policy", "runtime/fault"}, "admits requests; creates no machines"},
-	{"runtime/claim", []string{"sandbox", "policy", "store", "vm", "runtime/background", "runtime/step", "runtime/fault", "runtime/orphan"},
-		"knows snapshots and their claims, and no machine"},
-	{"runtime/machine", []string{"sandbox", "policy", "envd", "api", "host", "vm", "runtime/background", "runtime/step", "runtime/claim"},
-		"makes and tears down one machine, and knows neither rows nor states"},
-	{"runtime/pool", []string{"sandbox", "policy", "vm", "internal/retry", "runtime/background", "runtime/step", "runtime/claim", "runtime/machine", "runtime/admission"},
-		"keeps machines warm, and knows no sandbox"},
-	{"runtime/template", []string{"sandbox", "policy", "store", "vm", "runtime/background", "runtime/step", "runtime/fault", "runtime/orphan",
-		"runtime/claim", "runtime/machine", "runtime/admission"}, "builds templates, and knows no sandbox and no pool"},
-	{"runtime/live", []string{"sandbox", "policy", "store", "runtime/background", "runtime/fault", "runtime/admission"},
-		"knows the sandboxes, and changes no machine and no row of the store"},
-	{"runtime/recovery", []string{"sandbox", "policy", "envd", "store", "vm", "runtime/background", "runtime/machine"},
-		"decides after a restart, and changes states through an interface"},
-	{"runtime/supervise", []string{"sandbox", "policy", "envd", "host", "vm", "runtime/background", "runtime/claim", "runtime/machine", "runtime/pool"},
-		"watches the host and the sandboxes, and changes states through an interface"},
-	{"runtime/rows", []string{"store", "runtime/live"}, "writes rows of sandboxes, and decides nothing"},
-	{"runtime/end", []string{"sandbox", "policy/latency", "store", "vm", "internal", "runtime/background", "runtime/step", "runtime/fault", "runtime/claim", "runtime/machine",
-		"runtime/admission", "runtime/live", "runtime/rows"}, "ends sandboxes, whatever they do, and makes none"},
-	{"runtime/save", []string{"sandbox", "policy", "store", "vm", "runtime/background", "runtime/step", "runtime/fault", "runtime/orphan", "runtime/claim", "runtime/machine",
-		"runtime/admission", "runtime/recovery", "runtime/live", "runtime/rows", "runtime/end"}, "saves running sandboxes, and makes none"},
-	{"runtime/start", []string{"sandbox", "policy", "store", "vm", "runtime/background", "runtime/step", "runtime/fault", "runtime/orphan", "runtime/claim", "runtime/machine",
-		"runtime/admission", "runtime/pool", "runtime/template", "runtime/live", "runtime/rows", "runtime/end", "runtime/save"}, "makes sandboxes run"},
-	{"runtime/settle", []string{"sandbox", "policy", "store", "host", "vm", "runtime/background", "runtime/orphan", "runtime/claim", "runtime/machine", "runtime/admission",
-		"runtime/recovery", "runtime/supervise", "runtime/live", "runtime/rows", "runtime/end", "runtime/save", "runtime/start", "internal"}, "applies what recovery and supervision decide"},
-	{"runtime", []string{"runtime", "sandbox", "policy", "template", "image", "network", "store", "host", "vm", "envd", "api", "layout", "internal"},
-		"the runtime composes what is below it and knows no wire protocol"},
-	{"policy", []string{"policy", "sandbox", "vm"}, "policy is pure: it takes a state and returns a decision"},
-	{"simulate/timeline", nil, "has virtual time, and knows nothing of what happens in it"},
-	{"simulate/report", []string{"policy", "simulate/timeline"}, "records a run, and knows no machine"},
-	{"simulate/world", []string{"policy", "simulate/timeline", "simulate/report"}, "has the simulated host, and decides nothing"},
-	{"simulate/daemon", []string{"sandbox", "policy", "vm", "simulate/world", "simulate/report"}, "acts in a simulated world, and knows no scenario"},
-	{"simulate", []string{"simulate", "policy"}, "plays scenarios against the policies: no machine, no clock"},
-	{"template", []string{"template", "vm", "api", "internal"}, "one mechanism each: mechanisms don't know each other"},
-	{"image", []string{"image", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
-	{"network/namespace/namespacetest", []string{"network/namespace"}, "makes namespaces for tests"},
-	{"network/namespace", nil, "the other packages of network stand on it"},
-	{"network/conntrack", []string{"network/namespace"}, "reads and deletes tracked flows, and decides nothing"},
-	{"network/nft", []string{"network/namespace"}, "writes and compares any table of rules, and knows none"},
-	{"network/settle", []string{"network/namespace"}, "mends addresses, routes and switches, and knows none"},
-	{"network/changes", []string{"network/namespace", "network/nft"}, "reports that something has changed, and mends nothing"},
-	{"network", []string{"network", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
-	{"store/internal/database", nil, "opens and copies a database file, and knows no table"},
-	{"store", []string{"store", "sandbox", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},
-	{"host", []string{"host", "internal"}, "one mechanism each: mechanisms don't know each other"},
-	{"envd", []string{"envd"}, "the agent imports it too, and what it imports is in every guest"},
-	{"vm/drivers", []string{"vm", "vm/gvisor", "vm/firecracker", "vm/qemu", "vm/vz"}, "brings the drivers in, and has no code"},
-	{"vm/vmtest", []string{"vm/vmtest", "vm"}, "the suite judges every driver, so it knows none"},
-	{"vm/memvm", []string{"vm/memvm", "vm", "internal"}, "a driver holds no business logic"},
-	{"vm/gvisor/files", nil, "knows paths and keys, and nothing of what they mean"},
-	{"vm/gvisor/oci", []string{"vm"}, "translates specs, and starts nothing"},
-	{"vm/gvisor/snapshots", []string{"vm", "vm/gvisor/files", "vm/gvisor/oci", "internal/format"}, "keeps snapshots, and knows no machine"},
-	{"vm/gvisor", []string{"vm/gvisor", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
-	{"vm/firecracker", []string{"vm/firecracker", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
-	{"vm/qemu", []string{"vm/qemu", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
-	{"vm/vz", []string{"vm/vz", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
-	{"vm", nil, "the driver contract imports the standard library only"},
-	{"sandbox", nil, "the vocabulary imports the standard library only"},
-	{"agent", []string{"agent", "envd", "api", "internal"}, "the agent runs in the guest: nothing of the host is there"},
-	{"client", []string{"client", "sandbox", "envd", "api"}, "what an SDK would do: it knows the server by its wire only"},
-	{"bench/local", []string{"bench", "client", "e2b", "envd", "host", "layout", "network", "node", "policy", "runtime", "sandbox", "vm", "internal"},
-		"opens nodes to measure; it is part of no daemon"},
-	{"bench", []string{"bench", "client", "sandbox", "policy", "runtime", "vm", "envd", "api", "internal"}, "measures the product and the bare mechanism side by side"},
-	{"api", []string{"api"}, "generated types depend on nothing of ours"},
-
-	{"rotate", []string{"policy/hygiene"}, "rotates the daemon's log according to the plan of hygiene"},
-	{"layout", nil, "where things are on disk is known before anything else"},
-	{"telemetry", []string{"telemetry", "sandbox", "policy"}, "exports what node reads from the other packages"},
-	{"doctor", []string{"doctor", "internal"}, "packages report to the doctor through a function, so it knows none of them"},
-	{"internal", []string{"internal", "vm"}, "internal packages are tools of the others"},
-}
 
 // onlyStandard are the layers that import the standard library only, beside what
 // they may import of this module.
@@ -115,10 +19,6 @@ var (
 	agentBinary    = "agent/embedded"
 )
 
-// exactly are may entries that match the named package only, not what is below
-// it: a driver or suite must not come in by way of its contract.
-var exactly = map[string]bool{"vm": true}
-
 // Layers checks the direction of every import between packages of this module.
 // Test files may import anything: they are not part of a program.
 func Layers(sources []Source) []Finding {
@@ -128,19 +28,19 @@ func Layers(sources []Source) []Finding {
 		if s.Test() {
 			continue
 		}
-		l, ok := layerOf(s.Dir())
+		l, ok := picture.Of(s.Dir())
 		if !ok {
 			if !unknown[s.Dir()] {
 				unknown[s.Dir()] = true
-				out = append(out, findingf(s.Dir(), "the package is in no layer: add it to layers in internal/guard and to docs/architecture.md"))
+				out = append(out, findingf(s.Dir(), "the package is in no layer: add it to internal/guard/picture and to docs/architecture.md"))
 			}
 			continue
 		}
 		for _, p := range s.Imports() {
 			target, ours := strings.CutPrefix(p, Module+"/")
 			if !ours {
-				if slices.Contains(onlyStandard, l.dir) && !standard(p) {
-					out = append(out, findingf(s.Path, "imports %s; %s", p, l.why))
+				if slices.Contains(onlyStandard, l.Dir) && !standard(p) {
+					out = append(out, findingf(s.Path, "imports %s; %s", p, l.Why))
 				}
 				continue
 			}
@@ -148,44 +48,19 @@ func Layers(sources []Source) []Finding {
 				out = append(out, findingf(s.Path, "imports %s, the program inside the guest; what the host needs of it is in %s", target, protocol))
 				continue
 			}
-			if !l.allows(target) {
-				out = append(out, findingf(s.Path, "imports %s; %s may import %s of this module: %s", target, l.dir, l.list(), l.why))
+			if !l.Allows(target) {
+				out = append(out, findingf(s.Path, "imports %s; %s may import %s of this module: %s", target, l.Dir, mayImport(l), l.Why))
 			}
 		}
 	}
 	return out
 }
 
-func layerOf(dir string) (layer, bool) {
-	for _, l := range layers {
-		if within(dir, l.dir) {
-			return l, true
-		}
-	}
-	return layer{}, false
-}
-
-func (l layer) allows(target string) bool {
-	for _, may := range l.may {
-		switch {
-		case may == "":
-			return true
-		case exactly[may]:
-			if target == may {
-				return true
-			}
-		case within(target, may):
-			return true
-		}
-	}
-	return false
-}
-
-func (l layer) list() string {
-	if len(l.may) == 0 {
+func mayImport(l picture.Layer) string {
+	if len(l.May) == 0 {
 		return "nothing"
 	}
-	return fmt.Sprint(l.may)
+	return fmt.Sprint(l.May)
 }
 
 // standard reports whether an import path is of the standard library: its

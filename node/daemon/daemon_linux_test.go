@@ -19,11 +19,6 @@ import (
 	"github.com/rundlet/rundlet/node/statedir"
 )
 
-func TestMain(m *testing.M) {
-	node.Init()
-	os.Exit(m.Run())
-}
-
 // serve runs a daemon until stop is called, which waits for its end.
 func serve(t *testing.T, cfg Config) (url string, l layout.Layout, stop func()) {
 	t.Helper()

@@ -27,16 +27,3 @@ func TestEveryDriverIsRegisteredWhole(t *testing.T) {
 		}
 	}
 }
-
-func TestADriverThatIsTheProgramItselfDoesNotOpenUnasked(t *testing.T) {
-	// This test binary has no TestMain, so it never called vm.Dispatch.
-	for _, d := range vm.Drivers() {
-		if d.Dispatch == nil {
-			continue
-		}
-		dir := t.TempDir()
-		if r, err := d.New(vm.Options{StateDir: dir + "/state", RunDir: dir + "/run", Instance: "x"}); err == nil || r != nil || !strings.Contains(err.Error(), "vm.Dispatch") {
-			t.Errorf("%s: %v, %v", d.Name, r, err)
-		}
-	}
-}

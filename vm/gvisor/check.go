@@ -9,10 +9,10 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/runsc/specutils"
 
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/engine"
 )
 
 // Check reports what prevents machines from running on this host (Fatal) or from
@@ -39,11 +39,8 @@ func Check(runDir string) []vm.Problem {
 		add(false, "no usable cgroups: CPU and memory limits will not be enforced",
 			"mount cgroups (v1 or v2) with the cpu, memory and pids controllers")
 	}
-	if info, err := os.Stat(specutils.ExePath); err != nil || info.Mode()&0o5 != 0o5 {
-		add(true, "this program is not readable and executable by every user", "chmod o+rx the program")
-	}
-	if err := checkStatic(specutils.ExePath); err != nil {
-		add(true, err.Error(), hintStatic)
+	if engine.Program.Digest() == "" {
+		add(true, engine.ErrMissing.Error(), engine.HintMissing)
 	}
 	if !onTmpfs(runDir) {
 		add(false, fmt.Sprintf("run directory %s is not on a tmpfs", runDir), "use one on a tmpfs, usually below /run")

@@ -23,6 +23,11 @@ type Config struct {
 	// control groups, and a spec that asks for limits is refused where it has
 	// none) or "off" (the guest sees the limits, but they are not enforced).
 	Cgroups string
+	// Engine is the program that runs as the processes of sandboxes: cmd/rundlet-sandbox, or
+	// a test that does the same. It must be statically linked. Empty is the one that this
+	// program carries. gVisor keeps it in one variable: a program whose drivers have
+	// different ones starts them all with that of the driver that was opened last.
+	Engine string
 	// DialContext reaches a guest address; nil is a plain net.Dialer. The
 	// network package supplies one that dials inside its router namespace.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)

@@ -61,7 +61,7 @@ func TestSuiteCrashChild(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		t.Fatal(err)
 	}
-	d, err := New(Config{StateDir: c.StateDir, RunDir: c.RunDir, Instance: c.Instance})
+	d, err := New(Config{StateDir: c.StateDir, RunDir: c.RunDir, Instance: c.Instance, Engine: ownEngine})
 	if err != nil {
 		t.Fatal(err)
 	}

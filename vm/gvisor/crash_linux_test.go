@@ -111,7 +111,7 @@ func TestCrashChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	armed := false
-	d, err := New(Config{StateDir: c.StateDir, RunDir: c.RunDir, Instance: c.Instance, Failpoint: func(step, _ string) {
+	d, err := New(Config{StateDir: c.StateDir, RunDir: c.RunDir, Instance: c.Instance, Engine: ownEngine, Failpoint: func(step, _ string) {
 		if armed {
 			fmt.Println(passing + step)
 		}

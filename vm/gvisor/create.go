@@ -17,6 +17,7 @@ import (
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/launch"
 	"github.com/rundlet/rundlet/vm/gvisor/oci"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
@@ -199,7 +200,7 @@ func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err 
 		defer lower()
 	}
 	if m.c, err = container.New(m.runsc, args); err != nil {
-		if why, readErr := os.ReadFile(filepath.Join(bundle, launchErrorFile)); readErr == nil {
+		if why, readErr := os.ReadFile(filepath.Join(bundle, launch.ErrorFileName)); readErr == nil {
 			err = fmt.Errorf("sandbox process: %s", why)
 		}
 		return err

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/rundlet/rundlet/vm/gvisor/engine"
 )
 
 // TestSandboxesStartWithALargeTableOfDescriptors looks at the size of the table, which
@@ -19,8 +21,8 @@ func TestSandboxesStartWithALargeTableOfDescriptors(t *testing.T) {
 		}
 		_, after, _ := strings.Cut(string(status), "FDSize:")
 		var size int
-		if _, err := fmt.Sscan(after, &size); err != nil || size <= highDescriptor {
-			t.Errorf("process %d has room for %d descriptors, %v, want more than %d", p.pid, size, err, highDescriptor)
+		if _, err := fmt.Sscan(after, &size); err != nil || size <= engine.HighDescriptor {
+			t.Errorf("process %d has room for %d descriptors, %v, want more than %d", p.pid, size, err, engine.HighDescriptor)
 		}
 	}
 	if err := freeAll(testContext(t), d); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/budget"
 )
 
 // Dial implements vm.Dialer. It never waits for a lifecycle call.
@@ -133,7 +134,7 @@ func (d *Driver) Stats(ctx context.Context, id string) (vm.Stats, error) {
 		return stats, nil
 	}
 	if stats.MemoryLimitBytes > 0 {
-		stats.MemoryLimitBytes += baseOverhead
+		stats.MemoryLimitBytes += budget.BaseOverhead
 	}
 	cpu, err := m.group.Cgroup.CPUUsage()
 	if err != nil {

@@ -1,22 +1,14 @@
 // Package gvisor is the embedded default driver: it runs every machine as a
-// gVisor sandbox, a user-space kernel in a separate process, out of the same
-// binary. Nothing is installed and no KVM is needed.
+// gVisor sandbox, a user-space kernel in a separate process. That process is a program of
+// its own, which the binary carries (package engine). Nothing is installed and no KVM is
+// needed.
 //
-// It may import vm, the packages below it, internal/turn, internal/format, the gVisor
+// It may import vm, the packages below it but sentry, internal/turn, internal/format, the gVisor
 // module and the standard library; only vm/drivers and tests import it, for it registers
 // itself with package vm. On systems
 // other than Linux it builds, registers nothing, and New returns vm.ErrUnsupported.
 //
 // # What the program must do
-//
-// The program re-executes itself as sandbox and as file server ("gofer").
-// Therefore the first statement of main, and of TestMain in tests, is
-//
-//	if vm.Dispatch() {
-//		return
-//	}
-//
-// New fails in a process that has not called it.
 //
 // Standard input, output and error of the program must be open (they may be
 // /dev/null). No sandbox ever keeps them: each machine has a separate console.
@@ -41,9 +33,9 @@
 //   - headroom and nodeGroup: what all machines together may take of the host;
 //   - failpoints: where tests see and break operations.
 //
-// Package oci checks specs and translates them, cgroups limits a machine. The files with
-// system calls, the memory guard and what comes after a load are for the sandbox process,
-// not for the driver: see likeLinux, guardMemory and installAfterLoad.
+// Package oci checks specs and translates them, cgroups limits a machine, and
+// engine has the program that runs as its processes. Package sentry is the other side, in
+// that program: the driver shares launch, budget and cgroups with it.
 //
 // # Files
 //

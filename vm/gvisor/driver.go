@@ -20,11 +20,11 @@ import (
 	"gvisor.dev/gvisor/pkg/log"
 	"gvisor.dev/gvisor/runsc/config"
 	"gvisor.dev/gvisor/runsc/container"
-	"gvisor.dev/gvisor/runsc/specutils"
 
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/engine"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
@@ -134,10 +134,6 @@ func New(conf Config) (*Driver, error) {
 		return fail(nil, fmt.Errorf("instance name: %w", err))
 	}
 	switch {
-	case !dispatched.Load():
-		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported,
-			Err:  errors.New("this program has not called vm.Dispatch, so each sandbox would start the program again"),
-			Hint: "make vm.Dispatch, or node.Init, which calls it, the first statement of main"}
 	case !filepath.IsAbs(conf.StateDir) || !filepath.IsAbs(conf.RunDir):
 		return fail(vm.ErrInvalid, errors.New("state and run directory must be absolute paths"))
 	case strings.ContainsAny(conf.StateDir, ",:"):
@@ -153,15 +149,14 @@ func New(conf Config) (*Driver, error) {
 	case files.BootID() == "":
 		return fail(vm.ErrUnavailable, errors.New("cannot read which boot of the host this is"))
 	}
-	if err := checkStatic(specutils.ExePath); err != nil {
-		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported, Err: err, Hint: hintStatic}
-	}
 	dirs := files.Dirs{State: conf.StateDir, Run: conf.RunDir, Instance: conf.Instance}
 	if err := dirs.Make(); err != nil {
 		return fail(nil, err)
 	}
 	quietLogs()
-	widenDescriptors()
+	if err := conf.useEngine(dirs); err != nil {
+		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported, Err: err, Hint: engine.HintMissing}
+	}
 	snapshots, err := snapshots.Open(dirs, driverName, gvisorVersion())
 	if err != nil {
 		return fail(nil, err)
@@ -265,4 +260,15 @@ func (d *Driver) do(ctx context.Context, op, id string, f func(m *machine) error
 		}
 		return f(m)
 	}))
+}
+
+// useEngine selects the program that runs as the processes of sandboxes.
+func (c Config) useEngine(dirs files.Dirs) (err error) {
+	path := c.Engine
+	if path == "" {
+		if path, err = engine.Program.Extract(dirs.Engines()); err != nil {
+			return err
+		}
+	}
+	return engine.Use(path)
 }

@@ -19,9 +19,6 @@ func New(Config) (*Driver, error) {
 // Close does nothing.
 func (*Driver) Close() error { return nil }
 
-// Dispatch reports false: nothing re-executes itself on this system.
-func Dispatch() bool { return false }
-
 // Check reports that this system cannot run machines.
 func Check(string) []vm.Problem {
 	return []vm.Problem{{Fatal: true, What: "gVisor needs Linux", Hint: "use another driver"}}

@@ -49,6 +49,9 @@ func needRoot(t testing.TB) {
 
 var instances atomic.Int64
 
+// ownEngine makes this test binary the program of its sandboxes.
+const ownEngine = "/proc/self/exe"
+
 // newDriver opens a new driver below a short temporary directory.
 func newDriver(t testing.TB, change ...func(*Config)) *Driver {
 	t.Helper()
@@ -66,7 +69,7 @@ func newDriver(t testing.TB, change ...func(*Config)) *Driver {
 			t.Error(err)
 		}
 	})
-	conf := Config{StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"),
+	conf := Config{StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"), Engine: ownEngine,
 		Instance: fmt.Sprintf("test-%d-%d", os.Getpid(), instances.Add(1))}
 	for _, f := range change {
 		f(&conf)

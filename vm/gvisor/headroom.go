@@ -12,6 +12,7 @@ import (
 	"gvisor.dev/gvisor/pkg/sentry/state/checkpointfiles"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/budget"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
@@ -29,7 +30,7 @@ const (
 	// loadFactor is the memory that a restore takes for each byte of the encoded objects.
 	loadFactor = 16
 	// leastHeadroom is the memory that a save or a restore of next to nothing may take.
-	leastHeadroom = 64 * mib
+	leastHeadroom = 64 * budget.MiB
 )
 
 // headroom counts the memory of the host that saves and restores may take beyond the
@@ -41,7 +42,7 @@ type headroom struct {
 }
 
 // hostReserve is the memory that saves and restores leave to the rest of the host.
-const hostReserve = 128 * mib
+const hostReserve = 128 * budget.MiB
 
 // grant counts bytes against the host, or fails if it lacks them. The caller
 // gives them back with free.
@@ -54,7 +55,7 @@ func (h *headroom) grant(bytes int64) (free func(), err error) {
 	}
 	if left := available - h.granted - hostReserve; bytes > left {
 		return nil, fmt.Errorf("%w: it may need %d MiB temporarily, and the host has %d MiB available",
-			vm.ErrOutOfMemory, bytes/mib, max(0, left)/mib)
+			vm.ErrOutOfMemory, bytes/budget.MiB, max(0, left)/budget.MiB)
 	}
 	h.granted += bytes
 	return sync.OnceFunc(func() {
@@ -106,7 +107,7 @@ func (m *machine) liftForSave(host *headroom) (lower func(), err error) {
 	defer m.limit.mu.Unlock()
 	used, err := m.group.Unreclaimable()
 	if err == nil {
-		err = m.group.SetMemoryLimit(max(m.budget().hostLimit(), used) + need)
+		err = m.group.SetMemoryLimit(max(m.budget().HostLimit(), used) + need)
 	}
 	if err != nil {
 		free()
@@ -129,7 +130,7 @@ func (m *machine) liftForRestore(host *headroom, dir string) (lower func(), err 
 	}
 	m.limit.mu.Lock()
 	defer m.limit.mu.Unlock()
-	if err := m.group.SetMemoryLimit(m.budget().hostLimit() + need); err != nil {
+	if err := m.group.SetMemoryLimit(m.budget().HostLimit() + need); err != nil {
 		free()
 		return nil, fmt.Errorf("raise the memory limit: %w", err)
 	}
@@ -139,7 +140,7 @@ func (m *machine) liftForRestore(host *headroom, dir string) (lower func(), err 
 
 func (m *machine) limited() bool { return m.group != nil && m.spec.MemoryMiB > 0 }
 
-func (m *machine) budget() guestBudget { return newGuestBudget(int64(m.spec.MemoryMiB) * mib) }
+func (m *machine) budget() budget.Budget { return budget.New(int64(m.spec.MemoryMiB) * budget.MiB) }
 
 // restoreHeadroom is what loading the images in dir may take beyond running:
 // by the size of the objects, not of the pages.
@@ -188,9 +189,9 @@ func (m *machine) lowerLimit() bool {
 	if m.limit.lifted {
 		return true
 	}
-	limit := m.budget().hostLimit()
+	limit := m.budget().HostLimit()
 	used, err := m.group.Unreclaimable()
-	return err == nil && used+16*mib <= limit && m.group.SetMemoryLimit(limit) == nil
+	return err == nil && used+16*budget.MiB <= limit && m.group.SetMemoryLimit(limit) == nil
 }
 
 // outOfMemory says so if an operation failed because the host killed one of the
@@ -201,5 +202,5 @@ func (m *machine) outOfMemory(what string, killsBefore int64, err error) error {
 	}
 	limit, _ := cgroups.ReadInt(m.group.MemoryFile("memory.limit_in_bytes", "memory.max"))
 	return fmt.Errorf("%w: %s took more than %d MiB in a sandbox of %d MiB (%w)",
-		vm.ErrOutOfMemory, what, limit/mib, m.spec.MemoryMiB, brief(err))
+		vm.ErrOutOfMemory, what, limit/budget.MiB, m.spec.MemoryMiB, brief(err))
 }

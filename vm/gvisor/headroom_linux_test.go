@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/budget"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
@@ -24,7 +25,7 @@ func limitOf(t *testing.T, d *Driver, id string) int64 {
 func TestSaveIsRefusedIfTheHostLacksTheMemory(t *testing.T) {
 	d := guardedMachine(t, 128)
 	ordinary := limitOf(t, d, "a")
-	d.headroom.available = func() (int64, error) { return hostReserve + 10*mib, nil }
+	d.headroom.available = func() (int64, error) { return hostReserve + 10*budget.MiB, nil }
 	for _, save := range []func() error{
 		func() error { return d.Snapshot(testContext(t), "a", "one") },
 		func() error { return d.SnapshotFilesystem(testContext(t), "a", "one") },

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/budget"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
@@ -98,13 +99,13 @@ func TestGuestSeesItsLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	if d.limits {
-		if want := 300<<20 + int64(baseOverhead); stats.MemoryLimitBytes != want {
+		if want := 300<<20 + int64(budget.BaseOverhead); stats.MemoryLimitBytes != want {
 			t.Errorf("limit is %d, want %d", stats.MemoryLimitBytes, want)
 		}
 		if stats.CPUTime == 0 || stats.Processes < 2 || stats.MemoryBytes < 1<<20 {
 			t.Errorf("stats are %+v", stats)
 		}
-		checkCgroupFile(t, mustFind(t, d, "a").group, "memory", "memory.limit_in_bytes", "memory.max", fmt.Sprint(newGuestBudget(300<<20).hostLimit()))
+		checkCgroupFile(t, mustFind(t, d, "a").group, "memory", "memory.limit_in_bytes", "memory.max", fmt.Sprint(budget.New(300<<20).HostLimit()))
 		checkCgroupFile(t, mustFind(t, d, "a").group, "cpu", "cpu.cfs_quota_us", "cpu.max", "100000")
 		checkCgroupFile(t, mustFind(t, d, "a").group, "pids", "pids.max", "pids.max", fmt.Sprint(d.node.limits.SandboxTasks))
 	}

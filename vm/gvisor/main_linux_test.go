@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/vm/gvisor/sentry"
 	"github.com/rundlet/rundlet/vm/vmtest"
 )
 
@@ -33,8 +35,9 @@ func TestMain(m *testing.M) {
 		guestMain()
 		return
 	}
-	if Dispatch() {
-		return
+	if sentry.Started() {
+		runtime.UnlockOSThread() // Locked by this package, for the driver's sake.
+		sentry.Main()
 	}
 	if os.Geteuid() == 0 && os.Getenv(nestedEnv) == "" {
 		os.Exit(nested())

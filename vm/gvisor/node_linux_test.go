@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/budget"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
@@ -58,7 +59,7 @@ func TestAllSandboxesTogetherAreLimited(t *testing.T) {
 		t.Fatal(err)
 	}
 	most := d.node.limits.Memory
-	d.node.limits.Memory = used + 16*mib
+	d.node.limits.Memory = used + 16*budget.MiB
 	if err := d.Snapshot(ctx, "a", "one"); !errors.Is(err, vm.ErrOutOfMemory) {
 		t.Errorf("a save that the group has no memory for: %v", err)
 	}
@@ -112,7 +113,7 @@ func TestAForkBombLeavesTheSandboxItsOwnTasks(t *testing.T) {
 	}
 	stillAlive(t, d, "a")
 	g := mustFind(t, d, "a").group
-	if _, tasks, err := g.Usage(); err != nil || tasks > 600-tasksReserve/4 {
+	if _, tasks, err := g.Usage(); err != nil || tasks > 600-budget.TasksReserve/4 {
 		t.Errorf("it has %d tasks, %v", tasks, err)
 	}
 	if refused, err := os.ReadFile(g.TasksFile("pids.events")); err != nil || strings.TrimSpace(string(refused)) != "max 0" {

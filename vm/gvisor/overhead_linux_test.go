@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/budget"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 // BenchmarkOverhead measures what a sandbox needs of the host beyond its guest's
 // memory: running, at the peak of a save, and at the peak of a restore. The
-// constants of guestbudget.go and headroom.go are upper bounds of these.
+// constants of budget.go and headroom.go are upper bounds of these.
 func BenchmarkOverhead(b *testing.B) {
 	for _, load := range []struct {
 		name  string
@@ -60,7 +61,7 @@ func measureOverhead(b *testing.B, name string, args []string, count float64) {
 	b.ReportMetric(float64(running.own-before.own)/1024/count, "own-KiB/each")
 	b.ReportMetric(float64(running.kernel-before.kernel)/1024/count, "kernel-KiB/each")
 	b.ReportMetric(float64(running.threads-before.threads)/count, "threads/each")
-	b.ReportMetric(float64(running.own)/mib, "own-MiB")
+	b.ReportMetric(float64(running.own)/budget.MiB, "own-MiB")
 	must(b, os.WriteFile(mustFind(b, d, "a").group.MemoryFile("memory.max_usage_in_bytes", "memory.peak"), []byte("0"), 0))
 	peak := watchPeak(d, "a", func() { must(b, d.Snapshot(ctx, "a", "one")) })
 	b.ReportMetric(float64(peak.own-running.own)/float64(running.own), "save-own/own")
@@ -74,8 +75,8 @@ func measureOverhead(b *testing.B, name string, args []string, count float64) {
 	r := guestSpec(b)
 	r.VCPUs, r.MemoryMiB, r.RestoreFrom = 2, 4096, &vm.SnapshotRef{VMID: "a", SnapshotID: "one", ResumeImmediately: true}
 	peak = watchPeak(d, "b", func() { must(b, d.Create(ctx, "b", r)) })
-	b.ReportMetric(float64(objects)/mib, "objects-MiB")
-	b.ReportMetric(float64(peak.own)/mib, "load-own-MiB")
+	b.ReportMetric(float64(objects)/budget.MiB, "objects-MiB")
+	b.ReportMetric(float64(peak.own)/budget.MiB, "load-own-MiB")
 	b.ReportMetric(float64(peak.own-before.own)/float64(objects), "load-own/objects")
 	must(b, d.Destroy(ctx, "a"))
 	must(b, d.Destroy(ctx, "b"))

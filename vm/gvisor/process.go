@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/launch"
 )
 
 // process is a host process of a machine, held by a pidfd: what is signalled
@@ -198,7 +199,7 @@ func bundleOf(pid int) string {
 	if err != nil || !strings.HasPrefix(string(data), "runsc-") {
 		return ""
 	}
-	_, bundle := internalCommand(strings.Split(string(data), "\x00"))
+	_, bundle := launch.Command(strings.Split(string(data), "\x00"))
 	return bundle
 }
 

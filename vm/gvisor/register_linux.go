@@ -9,7 +9,7 @@ import (
 func init() {
 	vm.Register(vm.Driver{
 		Name: driverName, Capabilities: driverCapabilities,
-		Available: available, Dispatch: Dispatch, Check: Check,
+		Available: available, Check: Check,
 		New: func(o vm.Options) (vm.Runtime, error) {
 			d, err := New(Config{
 				StateDir: o.StateDir, RunDir: o.RunDir, Instance: o.Instance,

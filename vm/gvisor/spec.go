@@ -8,15 +8,19 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"gvisor.dev/gvisor/runsc/config"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/budget"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
+	"github.com/rundlet/rundlet/vm/gvisor/launch"
 	"github.com/rundlet/rundlet/vm/gvisor/oci"
+	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
 func runscConfig(dirs files.Dirs, debug bool, spec vm.Spec, bundle string) (*config.Config, error) {
@@ -48,7 +52,7 @@ func guestCPUs(vcpus int) int {
 
 // writeBundle writes the files that the sandbox's processes read.
 func writeBundle(bundle string, spec vm.Spec, g *cgroups.Group, tasks int64, images string, setUID []string, oneLayer bool) error {
-	l := launch{
+	l := launch.File{
 		Console:     filepath.Join(bundle, consoleFile),
 		CPUs:        guestCPUs(spec.VCPUs),
 		MemoryBytes: int64(spec.MemoryMiB) << 20,
@@ -65,7 +69,7 @@ func writeBundle(bundle string, spec vm.Spec, g *cgroups.Group, tasks int64, ima
 	}
 	return errors.Join(
 		files.WriteJSON(filepath.Join(bundle, "config.json"), oci.Spec(spec, oneLayer)),
-		files.WriteJSON(filepath.Join(bundle, launchFile), l))
+		files.WriteJSON(filepath.Join(bundle, launch.FileName), l))
 }
 
 const cpuPeriodMicros = 100_000
@@ -78,8 +82,18 @@ func resources(spec vm.Spec, tasks int64) *specs.LinuxResources {
 		res.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
 	}
 	if spec.MemoryMiB > 0 {
-		limit := newGuestBudget(int64(spec.MemoryMiB) << 20).hostLimit()
+		limit := budget.New(int64(spec.MemoryMiB) << 20).HostLimit()
 		res.Memory = &specs.LinuxMemory{Limit: &limit}
 	}
 	return res
+}
+
+// setUIDFor are the files that a sandbox process must make set-uid in a guest that
+// it loads from m, or boots if m is nil. What was done before the save is not
+// done again: the guest's root may have changed its mind.
+func (c Config) setUIDFor(m *snapshots.Manifest) []string {
+	if m == nil {
+		return c.SetUID
+	}
+	return slices.DeleteFunc(slices.Clone(c.SetUID), func(path string) bool { return slices.Contains(m.SetUID, path) })
 }

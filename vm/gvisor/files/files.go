@@ -52,6 +52,9 @@ func (d Dirs) Snapshot(vmID, snapshot string) string {
 	return filepath.Join(d.Snapshots(), vmID, snapshot)
 }
 
+// Engines has the programs that run as the processes of sandboxes.
+func (d Dirs) Engines() string { return filepath.Join(d.State, "engines") }
+
 // AllPending is that of Pending for all boots and instances.
 func (d Dirs) AllPending() string { return filepath.Join(d.State, "pending") }
 
@@ -84,7 +87,7 @@ func (d Dirs) Cgroup(key string) string { return filepath.Join(d.CgroupParent(),
 // Make makes the directories that are not there. What is saved in them later does not
 // go with the name of a directory above it.
 func (d Dirs) Make() error {
-	for _, dir := range []string{d.Root(), d.Machines(), d.Snapshots(), d.Pending()} {
+	for _, dir := range []string{d.Root(), d.Machines(), d.Snapshots(), d.Pending(), d.Engines()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}

@@ -1,0 +1,25 @@
+// Package engine carries the program that runs as the processes of a sandbox
+// (cmd/rundlet-sandbox) inside the host's binary, and selects it for gVisor.
+//
+// It may import internal/embedded, gVisor and the standard library; only the driver
+// imports it.
+package engine
+
+import (
+	"embed"
+	"errors"
+
+	"github.com/rundlet/rundlet/internal/embedded"
+)
+
+//go:embed bin
+var bin embed.FS
+
+// ErrMissing: this binary was built without the program of sandboxes.
+var ErrMissing = errors.New("this binary has no embedded sandbox program")
+
+// HintMissing is what to do about ErrMissing.
+const HintMissing = "build it with `make build`"
+
+// Program is the one that this binary carries.
+var Program = embedded.New(bin, "rundlet-sandbox", ErrMissing)
