@@ -57,7 +57,7 @@ func (u *uplink) settleUp(mend bool, host, router netlink.Link) (lost bool, err 
 // settleAddresses gives both ends their addresses and sets them up. The daemon's
 // end gets no route by its address: see settleClosed.
 func (u *uplink) settleAddresses(deep, mend bool) (lost bool, err error) {
-	closed, err := settle.Sysctls(u.host, mend, map[string]string{
+	closed, err := u.switches.Sysctls(mend, map[string]string{
 		"ipv4/conf/" + u.name() + "/rp_filter":      "1", // Where 2 holds for all it is 2, which does it, too.
 		"ipv4/conf/" + u.name() + "/src_valid_mark": "1",
 		"ipv6/conf/" + u.name() + "/disable_ipv6":   "1",

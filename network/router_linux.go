@@ -21,6 +21,8 @@ import (
 type router struct {
 	ns    *os.File
 	links *netlink.Handle
+	// switches are read by settle, which is called by one at a time.
+	switches *settle.Watched
 }
 
 // openRouter opens the router namespace bound to path, or makes it. found
@@ -47,7 +49,7 @@ func openRouter(path string, slotRange netip.Prefix) (r *router, found bool, err
 		ns.Close()
 		return nil, false, fmt.Errorf("open netlink in router namespace: %w", err)
 	}
-	r = &router{ns: ns, links: links}
+	r = &router{ns: ns, links: links, switches: settle.Watch(ns)}
 	if _, err := r.settle(slotRange, true); err != nil {
 		r.close()
 		if !found {
@@ -86,6 +88,7 @@ func setUpRouter() error {
 }
 
 func (r *router) close() {
+	r.switches.Close()
 	r.links.Close()
 	r.ns.Close()
 }

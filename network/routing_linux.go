@@ -53,7 +53,7 @@ func settleParts(mend bool, parts ...part) (lost []string, err error) {
 func (r *router) settle(slotRange netip.Prefix, mend bool) (lost []string, err error) {
 	return settleParts(mend,
 		part{LostRouterSettings, func(mend bool) (bool, error) {
-			return settle.Sysctls(r.ns, mend, map[string]string{
+			return r.switches.Sysctls(mend, map[string]string{
 				"ipv4/ip_forward":              "1",
 				"ipv4/conf/all/rp_filter":      "1",
 				"ipv4/conf/all/src_valid_mark": "1", // The way back is looked up with the mark.

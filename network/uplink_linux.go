@@ -19,6 +19,7 @@ import (
 	"github.com/rundlet/rundlet/network/conntrack"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // uplink is the link from the router to the daemon's namespace, with everything
@@ -29,6 +30,8 @@ type uplink struct {
 	router *router
 	host   *os.File
 	links  *netlink.Handle // In the daemon's namespace.
+	// switches are those of the link, and forwarding those of all interfaces: guarded by mu.
+	switches, forwarding *settle.Watched
 
 	mu  sync.Mutex
 	up  bool
@@ -76,6 +79,7 @@ func openUplink(cfg Config, r *router, routerFound bool, announce func(own []net
 	if u.host, err = os.Open(path); err != nil {
 		return nil, fmt.Errorf("open the daemon's network namespace: %w", err)
 	}
+	u.switches, u.forwarding = settle.Watch(u.host), settle.Watch(u.host)
 	u.links, err = netlink.NewHandleAt(netns.NsHandle(u.host.Fd()), unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink in the daemon's network namespace: %w", err)
@@ -106,6 +110,8 @@ func (u *uplink) close() {
 		u.links.Close()
 	}
 	if u.host != nil {
+		u.switches.Close()
+		u.forwarding.Close()
 		u.host.Close()
 	}
 }

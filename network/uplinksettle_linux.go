@@ -172,7 +172,7 @@ func (u *uplink) settleForwarding(mend bool) (lost bool, err error) {
 	for name := range u.rec.Forwarding {
 		want["ipv4/conf/"+name+"/forwarding"] = "1"
 	}
-	return settle.Sysctls(u.host, mend, want)
+	return u.forwarding.Sysctls(mend, want)
 }
 
 // settleWay makes the ways over the link, in both directions. Where the packet

@@ -117,17 +117,23 @@ func watch(ctx context.Context, w *news, look func(Depth) (again time.Duration))
 	for round := 1; ; round++ {
 		began := time.Now()
 		again := look(at)
-		rest := min(max(share*time.Since(began), leastRest), Interval)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(rest):
-		}
+		ended := time.Now()
+		rest := min(max(share*ended.Sub(began), leastRest), Interval)
+		// Without news there is one wake-up for a look.
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-w.wake:
-		case <-time.After(again - rest):
+		case <-time.After(max(again, rest)):
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(rest - time.Since(ended)):
+		}
+		select {
+		case <-w.wake: // It came during the rest, and is taken now.
+		default:
 		}
 		var err error
 		if at, err = w.take(); err != nil {

@@ -25,7 +25,9 @@ const (
 	// guestBusy is what a guest computes at least until it is asked again, and
 	// askAnyway is when it is in any case. One that is idle stays so.
 	guestBusy = 50 * time.Millisecond
-	askAnyway = time.Minute
+	askAnyway = 5 * time.Minute
+	// believed is how long the answer of a guest counts that is silent since.
+	believed = time.Minute
 	// askBusy is the longest time until one is asked again that has answered before:
 	// it may have too much to do.
 	askBusy = 5 * time.Minute
@@ -101,7 +103,7 @@ func (u *usage) add(run int, s vm.Stats, vcpus int) {
 		return
 	}
 	u.forget(s.Time)
-	if u.silent > 0 && s.Time.Sub(u.heard) > askAnyway {
+	if u.silent > 0 && s.Time.Sub(u.heard) > believed {
 		u.guest = envd.Metrics{}
 	}
 	memory := u.guest.MemUsed

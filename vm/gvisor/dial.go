@@ -136,11 +136,9 @@ func (d *Driver) Stats(ctx context.Context, id string) (vm.Stats, error) {
 	if stats.MemoryLimitBytes > 0 {
 		stats.MemoryLimitBytes += budget.BaseOverhead
 	}
-	cpu, err := m.group.Cgroup.CPUUsage()
-	if err != nil {
+	if stats.CPUTime, err = m.group.CPUTime(); err != nil {
 		return vm.Stats{}, failure("stats", id, nil, err)
 	}
-	stats.CPUTime = time.Duration(cpu)
 	if stats.MemoryBytes, stats.Processes, err = m.group.Usage(); err != nil {
 		return vm.Stats{}, failure("stats", id, nil, err)
 	}

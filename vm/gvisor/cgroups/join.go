@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"unsafe"
-
-	"gvisor.dev/gvisor/runsc/cgroup"
 )
 
 // JoinFiles are the files by which a process joins the group; see Join.
@@ -19,7 +17,7 @@ func (g *Group) JoinFiles() (files []string) {
 		return nil
 	}
 	name := "tasks"
-	if cgroup.IsOnlyV2() {
+	if onlyV2() {
 		name = "cgroup.procs"
 	}
 	for _, dir := range g.dirs() {

@@ -24,7 +24,7 @@ func RemoveAt(path string) {
 		return
 	}
 	dirs := []string{cg.MakePath("")}
-	if !cgroup.IsOnlyV2() {
+	if !onlyV2() {
 		dirs = dirs[:0]
 		entries, _ := os.ReadDir("/sys/fs/cgroup")
 		for _, entry := range entries {
