@@ -11,10 +11,10 @@ export GO FUZZTIME EMBED_BUILD
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint unit cross e2e race soak crash busy compatibility generate fuzz bench clean
+.PHONY: help setup build demo test lint unit cross e2e race soak crash busy compatibility generate fuzz bench bench-compare clean
 
 help: ## Print this list.
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what a fresh Debian or Ubuntu lacks (silent if nothing is missing).
 	@scripts/setup
@@ -64,6 +64,9 @@ fuzz: ## Run every fuzz target for FUZZTIME (default 10s).
 bench: build ## What a sandbox's life costs, beside the bare mechanism; bench.html and bench.json go to BENCHDIR (default bin).
 	@mkdir -p $(BENCHDIR)
 	@bin/rundlet bench --html $(BENCHDIR)/bench.html --json-file $(BENCHDIR)/bench.json $(BENCHFLAGS)
+
+bench-compare: ## Compare this tree with a commit, in turn: BASE=main (COMPAREFLAGS="--rounds 40").
+	@scripts/bench-compare "$(BASE)" $(COMPAREFLAGS)
 
 clean: ## Remove what a build made.
 	rm -rf bin

@@ -67,11 +67,7 @@ func Run(ctx context.Context, c Config) (r report.Report, err error) {
 		c.open = node.Open
 	}
 	dirs := c.Dirs
-	// Two at a time would measure each other.
-	unlock, err := statedir.LockFile(filepath.Join(dirs.StateDir, "bench.lock"))
-	if errors.Is(err, statedir.ErrLocked) {
-		return report.Report{}, errors.New("another benchmark is running")
-	}
+	unlock, err := lock(dirs)
 	if err != nil {
 		return report.Report{}, err
 	}
@@ -99,4 +95,13 @@ func Run(ctx context.Context, c Config) (r report.Report, err error) {
 	r.Groups, err = bench.Run(ctx, c.Groups, c.Plan, setup)
 	r.Host.LoadBefore, r.Host.LoadAfter, r.Host.Took = before, loadAverage(), time.Since(begin)
 	return r, err
+}
+
+// lock refuses a second benchmark: two at a time would measure each other.
+func lock(dirs layout.Layout) (unlock func(), err error) {
+	unlock, err = statedir.LockFile(filepath.Join(dirs.StateDir, "bench.lock"))
+	if errors.Is(err, statedir.ErrLocked) {
+		return nil, errors.New("another benchmark is running")
+	}
+	return unlock, err
 }

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/rundlet/rundlet/policy/latency"
 )
@@ -155,4 +156,21 @@ func (l Limit) String() string {
 // Failures are the verdicts that keep a gate shut.
 func (r Report) Failures() []Verdict {
 	return slices.DeleteFunc(slices.Clone(r.Verdicts), func(v Verdict) bool { return !v.Result.Fails() })
+}
+
+// Check returns an error if a group failed or, with gate, if an objective did.
+func (r Report) Check(gate bool) error {
+	var broken []string
+	for _, g := range r.Groups {
+		if g.Error != "" {
+			broken = append(broken, g.Name)
+		}
+	}
+	if len(broken) > 0 {
+		return fmt.Errorf("groups failed: %s", strings.Join(broken, ", "))
+	}
+	if failed := r.Failures(); gate && len(failed) > 0 {
+		return fmt.Errorf("benchmark gate failed: %d of %d objectives missed or undecided", len(failed), len(r.Verdicts))
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/rundlet/rundlet/policy/latency"
@@ -100,5 +101,19 @@ func TestOnlyMissesAndGapsKeepTheGateShut(t *testing.T) {
 	}
 	if failed := r.Failures(); len(failed) != 3 || failed[0].Result != Missed || len(r.Verdicts) != 6 {
 		t.Errorf("%+v", failed)
+	}
+}
+
+func TestOnlyAGateFailsForObjectives(t *testing.T) {
+	r := Report{Verdicts: []Verdict{{Result: Missed}, {Result: Met}}}
+	if err := r.Check(false); err != nil {
+		t.Errorf("without a gate: %v", err)
+	}
+	if err := r.Check(true); err == nil || !strings.Contains(err.Error(), "1 of 2") {
+		t.Errorf("with a gate: %v", err)
+	}
+	r.Groups = []Group{{Name: "warm", Error: "x"}}
+	if err := r.Check(false); err == nil || !strings.Contains(err.Error(), "warm") {
+		t.Errorf("a group that failed: %v", err)
 	}
 }

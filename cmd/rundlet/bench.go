@@ -13,7 +13,6 @@ import (
 
 	"github.com/rundlet/rundlet/bench"
 	"github.com/rundlet/rundlet/bench/local"
-	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/cmd/rundlet/command"
 )
 
@@ -43,6 +42,7 @@ Groups: ` + strings.Join(bench.Groups(), ", ") + `.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return benchmark(cmd, o, b) },
 	}
+	cmd.AddCommand(newBenchCompare(o))
 	f := cmd.Flags()
 	f.StringSliceVar(&b.only, "only", nil, "groups to measure (default all)")
 	f.BoolVar(&b.quick, "quick", false, "take few samples: a smoke test, not a measurement")
@@ -129,24 +129,7 @@ func benchmark(cmd *cobra.Command, o *command.Options, b benchFlags) error {
 	} else {
 		err = r.WriteText(cmd.OutOrStdout())
 	}
-	return errors.Join(stopped, err, judge(r, b.gate))
-}
-
-// judge returns an error if a group failed or, with gate, if an objective did.
-func judge(r report.Report, gate bool) error {
-	var broken []string
-	for _, g := range r.Groups {
-		if g.Error != "" {
-			broken = append(broken, g.Name)
-		}
-	}
-	if len(broken) > 0 {
-		return fmt.Errorf("groups failed: %s", strings.Join(broken, ", "))
-	}
-	if failed := r.Failures(); gate && len(failed) > 0 {
-		return fmt.Errorf("benchmark gate failed: %d of %d objectives missed or undecided", len(failed), len(r.Verdicts))
-	}
-	return nil
+	return errors.Join(stopped, err, r.Check(b.gate))
 }
 
 func writeReport(path string, write func(io.Writer) error) error {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/bench"
-	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/cmd/rundlet/command"
 )
 
@@ -58,19 +57,5 @@ func TestBenchKnowsNoGroupOfThatName(t *testing.T) {
 	home(t)
 	if _, err := cli(t, "bench", "--only", "wram"); err == nil || !strings.Contains(err.Error(), "wram") {
 		t.Errorf("%v", err)
-	}
-}
-
-func TestOnlyAGateFailsForObjectives(t *testing.T) {
-	r := report.Report{Verdicts: []report.Verdict{{Result: report.Missed}, {Result: report.Met}}}
-	if err := judge(r, false); err != nil {
-		t.Errorf("without a gate: %v", err)
-	}
-	if err := judge(r, true); err == nil || !strings.Contains(err.Error(), "1 of 2") {
-		t.Errorf("with a gate: %v", err)
-	}
-	r.Groups = []report.Group{{Name: "warm", Error: "x"}}
-	if err := judge(r, false); err == nil || !strings.Contains(err.Error(), "warm") {
-		t.Errorf("a group that failed: %v", err)
 	}
 }
