@@ -12,6 +12,7 @@ import (
 
 	"github.com/rundlet/rundlet/cmd/rundlet/command"
 	"github.com/rundlet/rundlet/node"
+	"github.com/rundlet/rundlet/node/certificate/acme"
 	"github.com/rundlet/rundlet/node/daemon"
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/runtime"
@@ -23,7 +24,7 @@ const daemonListen = daemon.DefaultListen
 func newServe(o *command.Options) *cobra.Command {
 	var logs logOptions
 	var cfg daemon.Config
-	var tls string
+	var tls, address string
 	var proxies, nameservers []string
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -40,7 +41,10 @@ next "rundlet serve" takes them over.`,
 				return err
 			}
 			defer end()
-			if cfg.TLS.Local, err = parseTLS(tls); err != nil {
+			if err := parseTLS(tls, &cfg.TLS); err != nil {
+				return err
+			}
+			if cfg.NamesAddress, err = parseAddress(address); err != nil {
 				return err
 			}
 			if cfg.TrustedProxies, err = parseProxies(proxies); err != nil {
@@ -71,10 +75,14 @@ next "rundlet serve" takes them over.`,
 	f.StringVar(&cfg.Listen, "listen", "", "address of the API and the data plane (default "+daemonListen+"; with TLS the port of the domain)")
 	f.StringVar(&cfg.MetricsListen, "metrics-listen", "", "loopback address that serves /metrics without an API key (default none; the API serves it with a key)")
 	f.StringVar(&cfg.Domain, "domain", "", "domain, with a port where clients need one, whose subdomains PORT-SANDBOX.DOMAIN are routed to sandboxes (with --tls local default "+daemon.DefaultDomain+")")
-	f.StringVar(&tls, "tls", "off", `off, or local: certificates of an authority of this state directory, see "rundlet tls"`)
+	f.StringVar(&tls, "tls", "off", `off; local: certificates of an authority of this state directory, see "rundlet tls"; or acme: those of a public one, whose terms you accept`)
 	f.StringVar(&cfg.TLS.CertFile, "tls-cert", "", "serve TLS with the certificate chain in this PEM file; a renewed file is taken over")
 	f.StringVar(&cfg.TLS.KeyFile, "tls-key", "", "PEM file with the key of --tls-cert")
 	f.StringVar(&cfg.NamesListen, "dns", "", "address, such as 127.0.0.1:5353, of a DNS server for the names of --domain (default none)")
+	f.StringVar(&address, "dns-address", "", "address that --dns answers with (default where the daemon listens)")
+	f.StringVar(&cfg.TLS.ACMEHook, "acme-hook", "", `program for proofs by DNS, called as "PROGRAM present NAME VALUE" and "PROGRAM remove NAME VALUE" (default --dns answers)`)
+	f.StringVar(&cfg.TLS.ACMEEmail, "acme-email", "", "address that the authority of --tls acme may write to")
+	f.StringVar(&cfg.TLS.ACMEDirectory, "acme-directory", acme.LetsEncrypt, "directory URL of the authority of --tls acme")
 	f.StringSliceVar(&proxies, "trusted-proxy", nil, "address or network of a reverse proxy whose X-Forwarded-For is trusted (loopback always is)")
 	f.BoolVar(&cfg.RequireSecure, "require-secure", false, "require an access token for the agent of every sandbox, even if an older client does not ask for one; refuse creates that opt out")
 	f.StringVar(&cfg.Node.Driver, "driver", vm.AutoDriver, "sandbox driver: "+strings.Join(driverNames(), ", "))
@@ -95,13 +103,25 @@ next "rundlet serve" takes them over.`,
 	return cmd
 }
 
-// parseTLS reports whether certificates are made here.
-func parseTLS(mode string) (local bool, err error) {
+// parseTLS says where certificates come from.
+func parseTLS(mode string, t *daemon.TLS) error {
 	switch mode {
-	case "off", "local":
-		return mode == "local", nil
+	case "off", "local", "acme":
+		t.Local, t.ACME = mode == "local", mode == "acme"
+		return nil
 	}
-	return false, fmt.Errorf("--tls must be off or local, got %q; --tls-cert and --tls-key serve a certificate from files", mode)
+	return fmt.Errorf("--tls must be off, local or acme, got %q; --tls-cert and --tls-key serve a certificate from files", mode)
+}
+
+func parseAddress(text string) (netip.Addr, error) {
+	if text == "" {
+		return netip.Addr{}, nil
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil || addr.IsUnspecified() {
+		return netip.Addr{}, fmt.Errorf("--dns-address %q must be the address of this machine", text)
+	}
+	return addr.Unmap(), nil
 }
 
 // parseProxies parses addresses and networks.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -48,6 +49,8 @@ type Config struct {
 	// NamesListen is an address, such as 127.0.0.1:5353, of a DNS server for Domain; empty
 	// is none.
 	NamesListen string
+	// NamesAddress is what the names resolve to; the zero value is where the daemon listens.
+	NamesAddress netip.Addr
 	// TrustedProxies are the reverse proxies whose X-Forwarded-For names the client.
 	TrustedProxies []netip.Prefix
 	// RequireSecure refuses a create that would make a sandbox whose agent is open.
@@ -108,8 +111,14 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 	protectFromOOM(log)
 	split := divideDescriptors(log)
 	front := newFront(ln, e2b.NewStarting(cfg.server(split, tel.Handler())))
-	cfg.Node.Opened = func(db *store.Store) error {
-		if err := cfg.secure(front); err != nil {
+	var certificates io.Closer
+	defer func() {
+		if certificates != nil {
+			err = errors.Join(err, certificates.Close())
+		}
+	}()
+	cfg.Node.Opened = func(db *store.Store) (err error) {
+		if certificates, err = cfg.secure(ctx, front, names); err != nil {
 			return err
 		}
 		return front.begin(ctx, db, cfg.Node.Dirs)

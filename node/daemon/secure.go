@@ -5,12 +5,15 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/rundlet/rundlet/node/certificate"
+	"github.com/rundlet/rundlet/node/certificate/acme"
 	"github.com/rundlet/rundlet/node/names"
 	"github.com/rundlet/rundlet/node/statedir"
 )
@@ -19,7 +22,8 @@ import (
 // machine, or can be made to.
 const DefaultDomain = "e2b.localhost:8443"
 
-// TLS says where the certificates of the listener come from: Local, or the two files.
+// TLS says where the certificates of the listener come from: one of Local, ACME, and the two
+// files.
 type TLS struct {
 	// Local takes those of an authority that belongs to the state directory. Clients have to
 	// trust it.
@@ -27,9 +31,14 @@ type TLS struct {
 	// CertFile and KeyFile are PEM files that somebody else renews, for Domain and all
 	// names below it.
 	CertFile, KeyFile string
+	// ACME takes those of a public authority, which Domain is proved to by DNS: by
+	// Config.NamesListen, where the world asks for the domain, or by ACMEHook.
+	ACME bool
+	// ACMEEmail and ACMEDirectory are as in acme.Config, and ACMEHook is an acme.Hook; each may be empty.
+	ACMEEmail, ACMEDirectory, ACMEHook string
 }
 
-func (t TLS) on() bool { return t != TLS{} }
+func (t TLS) on() bool { return t.Local || t.ACME || t.CertFile+t.KeyFile != "" }
 
 // splitDomain is the host name of a domain, in lower case, and its port; empty if it has none.
 func splitDomain(domain string) (host, port string) {
@@ -43,14 +52,16 @@ func splitDomain(domain string) (host, port string) {
 // completeAddress fills in Domain and Listen, and refuses those that do not fit TLS.
 func (c *Config) completeAddress() error {
 	switch t := c.TLS; {
-	case t.Local && t.CertFile+t.KeyFile != "":
-		return errors.New("certificates are either local or from files, not both")
+	case (t.Local || t.ACME) && t.CertFile+t.KeyFile != "", t.Local && t.ACME:
+		return errors.New("certificates are local, from ACME or from files; choose one")
 	case (t.CertFile == "") != (t.KeyFile == ""):
 		return errors.New("a certificate file and a key file belong together")
 	case t.Local && c.Domain == "":
 		c.Domain = DefaultDomain
 	case t.on() && c.Domain == "":
-		return errors.New("TLS from files needs a domain, which the certificate is for")
+		return errors.New("TLS needs a domain, which the certificate is for")
+	case t.ACME && c.NamesListen == "" && t.ACMEHook == "":
+		return errors.New("ACME needs a proof by DNS: a DNS server here that the world asks for the domain, or a hook that changes the records")
 	case c.NamesListen != "" && c.Domain == "":
 		return errors.New("a DNS server needs a domain to serve")
 	}
@@ -79,26 +90,38 @@ func orHTTPS(port string) string {
 
 // secure gives the listener of a front its certificates, and its endpoint the names and
 // files that clients need.
-func (c *Config) secure(f *front) error {
+//
+// The caller closes what is returned, which may be nil.
+func (c *Config) secure(ctx context.Context, f *front, dns *names.Server) (io.Closer, error) {
 	if !c.TLS.on() {
-		return nil
+		return nil, nil
 	}
 	host, _ := splitDomain(c.Domain)
 	f.endpoint = statedir.Endpoint{
 		URL: "https://api." + c.Domain, Domain: c.Domain, Address: reachable(f.listener.Addr().(*net.TCPAddr)),
 	}
-	source, err := c.certificates(host, &f.endpoint)
+	source, err := c.certificates(ctx, host, &f.endpoint, dns)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f.listener = tls.NewListener(f.listener, certificate.Server(source))
-	return nil
+	closer, _ := source.(io.Closer)
+	return closer, nil
 }
 
-func (c *Config) certificates(host string, e *statedir.Endpoint) (certificate.Source, error) {
+func (c *Config) certificates(ctx context.Context, host string, e *statedir.Endpoint, dns *names.Server) (certificate.Source, error) {
 	log := c.Node.Log
-	if !c.TLS.Local {
-		return certificate.OpenFiles(c.TLS.CertFile, c.TLS.KeyFile, host, log)
+	switch t := c.TLS; {
+	case t.CertFile != "":
+		return certificate.OpenFiles(t.CertFile, t.KeyFile, host, log)
+	case t.ACME:
+		var solver acme.Solver = dns
+		if t.ACMEHook != "" {
+			solver = acme.Hook(t.ACMEHook)
+		}
+		return acme.Open(ctx, acme.Config{
+			Host: host, Dir: filepath.Join(c.Node.Dirs.Certificates(host), "acme"), Directory: t.ACMEDirectory, Email: t.ACMEEmail, Solver: solver, Log: log,
+		})
 	}
 	authority, err := certificate.OpenAuthority(c.Node.Dirs.Certificates(host), host, time.Now())
 	if err != nil {
@@ -112,15 +135,18 @@ func (c *Config) certificates(host string, e *statedir.Endpoint) (certificate.So
 }
 
 // serveNames answers DNS queries for the domain until the server is closed: all its names
-// are at the address that the daemon listens at, or this machine if that is any. The server
-// is nil if there is no address for it to listen at.
+// are at NamesAddress; if there is none, at the address that the daemon listens at, or that
+// of the DNS server, or this machine if both are any. The server is nil if there is no address for
+// it to listen at.
 func (c *Config) serveNames(ctx context.Context, at *net.TCPAddr) (*names.Server, error) {
 	if c.NamesListen == "" {
 		return nil, nil
 	}
 	address, _ := netip.AddrFromSlice(at.IP)
 	address = address.Unmap()
-	if address.IsUnspecified() {
+	if c.NamesAddress.IsValid() {
+		address = c.NamesAddress
+	} else if address.IsUnspecified() {
 		address = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 		if own, err := netip.ParseAddrPort(c.NamesListen); err == nil && !own.Addr().IsUnspecified() {
 			address = own.Addr()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -25,9 +26,14 @@ func TestAddresses(t *testing.T) {
 		{Config{TLS: files, Domain: "sandboxes.example:7443"}, "sandboxes.example:7443", "127.0.0.1:7443", ""},
 		{Config{TLS: files}, "", "", "needs a domain"},
 		{Config{TLS: TLS{CertFile: "c"}, Domain: "a.b"}, "", "", "belong together"},
-		{Config{TLS: TLS{Local: true, CertFile: "c", KeyFile: "k"}}, "", "", "not both"},
+		{Config{TLS: TLS{Local: true, CertFile: "c", KeyFile: "k"}}, "", "", "choose one"},
 		{Config{TLS: TLS{Local: true}, Domain: "localhost:8443"}, "", "", "with a dot in it"},
 		{Config{TLS: TLS{Local: true}, Domain: "127.0.0.1:8443"}, "", "", "is an address"},
+		{Config{TLS: TLS{ACME: true}, NamesListen: ":53"}, "", "", "needs a domain"},
+		{Config{TLS: TLS{ACME: true}, Domain: "sb.example"}, "", "", "proof by DNS"},
+		{Config{TLS: TLS{ACME: true}, Domain: "sb.example", NamesListen: ":53"}, "sb.example", "127.0.0.1:443", ""},
+		{Config{TLS: TLS{ACME: true, ACMEHook: "/bin/hook"}, Domain: "sb.example"}, "sb.example", "127.0.0.1:443", ""},
+		{Config{TLS: TLS{ACME: true, Local: true}, Domain: "sb.example", NamesListen: ":53"}, "", "", "choose one"},
 		{Config{NamesListen: "127.0.0.1:53"}, "", "", "needs a domain"},
 		{Config{NamesListen: "127.0.0.1:53", Domain: "*.x.y"}, "", "", "must be a host name"},
 	} {
@@ -43,8 +49,11 @@ func TestAddresses(t *testing.T) {
 
 // Names are where the daemon listens; if that is any address, where the questions come.
 func TestNamesAreAtTheAddressOfTheDaemon(t *testing.T) {
-	for listen, want := range map[string]string{"10.1.2.3": "10.1.2.3", "0.0.0.0": "127.0.0.1", "::": "127.0.0.1", "fd00::1": "fd00::1"} {
+	for listen, want := range map[string]string{"10.1.2.3": "10.1.2.3", "0.0.0.0": "127.0.0.1", "::": "127.0.0.1", "fd00::1": "fd00::1", "": "198.51.100.7"} {
 		c := Config{Node: node.Config{Log: slog.New(slog.DiscardHandler)}, Domain: "e2b.localhost:8443", NamesListen: "127.0.0.1:0"}
+		if listen == "" {
+			c.NamesAddress = netip.MustParseAddr(want)
+		}
 		server, err := c.serveNames(t.Context(), &net.TCPAddr{IP: net.ParseIP(listen), Port: 8443})
 		if err != nil {
 			t.Fatal(err)

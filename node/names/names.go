@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -27,6 +29,8 @@ const (
 	queryTime, idleTime = 2 * time.Second, 8 * time.Second
 	// maxQueries is how many queries one connection may send.
 	maxQueries = 128
+	// maxText is the length of one string of a TXT record.
+	maxText = 255
 )
 
 // Server answers queries for one zone over UDP and TCP.
@@ -35,12 +39,15 @@ type Server struct {
 	address netip.Addr
 	servers []*dns.Server
 	ended   chan error // Has one value for each of servers.
+
+	mu   sync.Mutex
+	text map[string][]string // By name in lower case; guarded by mu.
 }
 
 // Listen begins to answer queries at an address such as 127.0.0.1:5353: domain and all
 // names below it are at address. The caller ends it with Close.
 func Listen(ctx context.Context, listen, domain string, address netip.Addr) (*Server, error) {
-	s := &Server{zone: dns.Fqdn(strings.ToLower(domain)), address: address.Unmap()}
+	s := &Server{zone: dns.Fqdn(strings.ToLower(domain)), address: address.Unmap(), text: map[string][]string{}}
 	var config net.ListenConfig
 	stream, err := config.Listen(ctx, "tcp", listen)
 	if err != nil {
@@ -84,6 +91,33 @@ func (s *Server) Close() error {
 	return errs
 }
 
+// Present adds a text of at most 255 bytes to a name in the domain: it proves the control of
+// the domain to an authority. Safe for concurrent use, as Remove is.
+func (s *Server) Present(_ context.Context, name, value string) error {
+	name = dns.Fqdn(strings.ToLower(name))
+	if !dns.IsSubDomain(s.zone, name) || len(value) > maxText {
+		return fmt.Errorf("%.100q with a text of %d bytes cannot be served in %s", name, len(value), s.zone)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text[name] = append(s.text[name], value)
+	return nil
+}
+
+// Remove takes a text away again.
+func (s *Server) Remove(_ context.Context, name, value string) error {
+	name = dns.Fqdn(strings.ToLower(name))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.text[name], value); i >= 0 {
+		s.text[name] = slices.Delete(s.text[name], i, i+1)
+	}
+	if len(s.text[name]) == 0 {
+		delete(s.text, name)
+	}
+	return nil
+}
+
 // answer answers one query.
 func (s *Server) answer(w dns.ResponseWriter, query *dns.Msg) {
 	reply := new(dns.Msg)
@@ -105,6 +139,16 @@ func (s *Server) answer(w dns.ResponseWriter, query *dns.Msg) {
 func (s *Server) fill(reply *dns.Msg, q dns.Question) {
 	header := dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET, Ttl: ttl}
 	switch {
+	case q.Qclass == dns.ClassINET && q.Qtype == dns.TypeTXT:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, value := range s.text[strings.ToLower(q.Name)] {
+			header.Ttl = 0 // Of a proof, which is looked for once.
+			reply.Answer = append(reply.Answer, &dns.TXT{Hdr: header, Txt: []string{value}})
+		}
+		if len(reply.Answer) > 0 {
+			return
+		}
 	case q.Qclass != dns.ClassINET:
 	case q.Qtype == dns.TypeA && s.address.Is4():
 		reply.Answer = []dns.RR{&dns.A{Hdr: header, A: s.address.AsSlice()}}

@@ -18,6 +18,7 @@ var Layers = []Layer{
 	{"e2e", []string{""}, "drives the whole product from outside"},
 	{"node/statedir", []string{"layout", "store", "vm", "internal"}, "guards the state directory before there is a node"},
 	{"node/keys", []string{"node/statedir", "e2b", "sandbox", "store", "layout", "internal"}, "keeps keys, and knows no sandbox"},
+	{"node/certificate/acme", []string{"internal/retry"}, "gets certificates from an authority, and serves nothing"},
 	{"node/certificate", nil, "makes and reads certificates, and serves nothing"},
 	{"node/names", nil, "answers DNS queries for one domain, and knows no sandbox"},
 	{"node", []string{"node", "e2b", "runtime", "sandbox", "policy", "template", "image", "network", "store", "host", "vm", "vm/drivers", "envd", "agent/embedded", "api",
