@@ -11,7 +11,7 @@ export GO FUZZTIME EMBED_BUILD
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint unit cross e2e race soak crash busy compatibility generate fuzz bench bench-compare clean
+.PHONY: help setup build demo test lint unit cross e2e race soak crash busy compatibility conformance generate fuzz bench bench-compare clean
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ busy: ## make test five times, beside another daemon with 20 sandboxes and a loa
 
 compatibility: build ## Test suites of other projects, on the host and in a sandbox; prints the differences (SUITES="os pty").
 	@scripts/compatibility $(SUITES)
+
+conformance: setup ## The gVisor driver in a virtual machine that has control groups version 2 alone; an hour or more (RUN=TestName).
+	@scripts/conformance $(RUN)
 
 generate: ## Write the generated code again (it is committed).
 	$(GO) generate ./...

@@ -35,9 +35,9 @@ func Check(runDir string) []vm.Problem {
 	if data, err := os.ReadFile("/proc/sys/kernel/seccomp/actions_avail"); err != nil || !strings.Contains(string(data), "trap") {
 		add(true, "the kernel does not support seccomp filters", "use a kernel with CONFIG_SECCOMP_FILTER")
 	}
-	if cgroups.Mounted() == "none" {
-		add(false, "no usable cgroups: CPU and memory limits will not be enforced",
-			"mount cgroups (v1 or v2) with the cpu, memory and pids controllers")
+	if err := cgroups.Usable(); err != nil {
+		add(false, fmt.Sprintf("no usable cgroups: %v; CPU and memory limits will not be enforced", err),
+			"mount cgroups (v1 or v2) with the cpu, memory and pids controllers; in a container, move its processes to a group below the root first")
 	}
 	if engine.Program.Digest() == "" {
 		add(true, engine.ErrMissing.Error(), engine.HintMissing)

@@ -97,7 +97,7 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 	m.spec.RestoreFrom = nil
 	if !d.limits && d.conf.Cgroups != "off" && (m.spec.VCPUs > 0 || m.spec.MemoryMiB > 0 || m.spec.Weight > 0) {
 		return &vm.Error{Op: "create", ID: m.id, Kind: vm.ErrUnsupported,
-			Err:  errors.New("cpu and memory limits: this host has no usable control groups"),
+			Err:  fmt.Errorf("cpu and memory limits: this host has no usable control groups: %w", cgroups.Usable()),
 			Hint: "mount control groups (v1 or v2), or switch limits off"}
 	}
 	defer func() {
@@ -190,6 +190,10 @@ func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err 
 	if err != nil {
 		return err
 	}
+	conf := *m.runsc
+	if m.group.CloneInto() {
+		conf.IgnoreCgroups, ociSpec.Linux.CgroupsPath = false, d.dirs.Cgroup(m.key)
+	}
 	args := container.Args{ID: m.key, Spec: ociSpec, BundleDir: bundle}
 	if m.cold && snapshots.HasFilesystem(images) {
 		args.FSRestoreImagePath = images
@@ -199,7 +203,7 @@ func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err 
 		}
 		defer lower()
 	}
-	if m.c, err = container.New(m.runsc, args); err != nil {
+	if m.c, err = container.New(&conf, args); err != nil {
 		if why, readErr := os.ReadFile(filepath.Join(bundle, launch.ErrorFileName)); readErr == nil {
 			err = fmt.Errorf("sandbox process: %s", why)
 		}

@@ -168,7 +168,7 @@ func New(conf Config) (*Driver, error) {
 	d := &Driver{
 		conf:      conf,
 		dirs:      dirs,
-		limits:    conf.Cgroups != "off" && cgroups.Mounted() != "none",
+		limits:    conf.Cgroups != "off" && cgroups.Usable() == nil,
 		version:   gvisorVersion(),
 		snapshots: snapshots,
 		node:      nodeGroup{limits: node},

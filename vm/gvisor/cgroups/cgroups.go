@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -24,32 +23,11 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// onlyV2 reports whether this host has version 2 alone, which does not change.
-var onlyV2 = sync.OnceValue(cgroup.IsOnlyV2)
-
-// v1Controllers are those that limit or count for us.
-var v1Controllers = []string{"cpu", "cpuacct", "memory", "pids"}
-
-// Mounted says how this host's control groups are mounted: "v2", "v1",
-// "hybrid" (v1 controllers beside a v2 mount) or "none".
-func Mounted() string {
-	if onlyV2() {
-		return "v2"
-	}
-	for _, name := range []string{"cpu", "memory", "pids"} {
-		if _, err := os.Stat(filepath.Join("/sys/fs/cgroup", name, "cgroup.procs")); err != nil {
-			return "none"
-		}
-	}
-	if _, err := os.Stat("/sys/fs/cgroup/unified/cgroup.procs"); err == nil {
-		return "hybrid"
-	}
-	return "v1"
-}
-
 // Group is the control group of one machine. A nil group has no limits.
 type Group struct {
 	cgroup.CgroupJSON
+	// cloneInto says that its first processes are born in it.
+	cloneInto bool
 }
 
 // New makes the control group at a path below the root of each controller, with
@@ -59,10 +37,16 @@ func New(path string, limits *specs.LinuxResources, weight int) (*Group, error) 
 	if err != nil {
 		return nil, fmt.Errorf("control group: %w", err)
 	}
-	if err := cg.Install(limits); err != nil {
+	g := &Group{CgroupJSON: cgroup.CgroupJSON{Cgroup: cg}}
+	if onlyV2() {
+		err = install(path, limits)
+		g.cloneInto = err == nil && canCloneInto(cg)
+	} else {
+		err = cg.Install(limits)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("control group %s: %w", path, err)
 	}
-	g := &Group{cgroup.CgroupJSON{Cgroup: cg}}
 	if weight > 0 {
 		if err := g.SetWeight(weight); err != nil {
 			return nil, errors.Join(fmt.Errorf("control group %s: %w", path, err), g.Remove())
@@ -110,14 +94,6 @@ func (g *Group) dirs() (dirs []string) {
 		}
 	}
 	return dirs
-}
-
-// Remove deletes the group, whose processes must have ended.
-func (g *Group) Remove() error {
-	if g == nil {
-		return nil
-	}
-	return g.Cgroup.Uninstall()
 }
 
 // OOMKills counts the processes that the kernel killed for memory.

@@ -11,9 +11,10 @@ import (
 	"unsafe"
 )
 
-// JoinFiles are the files by which a process joins the group; see Join.
+// JoinFiles are the files by which a process joins the group; see Join. There are none
+// for a process that is born in the group.
 func (g *Group) JoinFiles() (files []string) {
-	if g == nil {
+	if g == nil || g.cloneInto {
 		return nil
 	}
 	name := "tasks"
@@ -29,7 +30,8 @@ func (g *Group) JoinFiles() (files []string) {
 // Join moves this process, with all threads that it has, by JoinFiles. On version 1
 // each thread moves only itself: to move a whole process the kernel waits until every
 // processor has passed a point of rest (an RCU grace period), 6 to 14 ms on an idle
-// machine and hundreds on a busy one. Version 2 knows whole processes only.
+// machine and hundreds on a busy one. Version 2 knows whole processes only: there a
+// process is born in its group (CloneInto), and joins only if the kernel is too old for that.
 //
 // A program with cgo, which does not know all its threads, moves as a whole.
 func Join(files []string) error {

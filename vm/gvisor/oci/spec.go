@@ -105,7 +105,7 @@ func Flags(spec vm.Spec, layerDir string) map[string]string {
 		"allow-suid": "true",
 		// The program itself is the sentry: there are no other files to find.
 		"sidecar-usage-policy": "LEGACY_DEPRECATED_SLOW_EMBEDDED_FALLBACK",
-		// The machine's processes join their control group themselves.
+		// The machine's processes join their control group themselves, or a creator makes them in it.
 		"ignore-cgroups": "true",
 		"host-settings":  "ignore",
 	}

@@ -1,0 +1,76 @@
+//go:build linux
+
+// Command run boots a test machine (internal/testmachine), runs a command in it, prints what
+// it prints and exits with its exit code. It may import internal/testmachine.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rundlet/rundlet/internal/testmachine"
+)
+
+// lists are flags that can be given several times.
+type lists []string
+
+func (l *lists) String() string { return strings.Join(*l, " ") }
+
+func (l *lists) Set(value string) error {
+	*l = append(*l, value)
+	return nil
+}
+
+// failed is the exit code if the machine could not run the command.
+const failed = 125
+
+func main() {
+	code, err := run()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "test machine:", err)
+		code = failed
+	}
+	os.Exit(code)
+}
+
+func run() (int, error) {
+	var files, programs, modules, env lists
+	kernel := flag.String("kernel", "", "directory into which a package of a kernel was extracted")
+	memory := flag.Int("memory", 3072, "memory in MiB")
+	disk := flag.Int("disk", 0, "size in MiB of a disk for /tmp; 0 puts /tmp into memory")
+	cpus := flag.Int("cpus", 2, "processors")
+	limit := flag.Duration("timeout", 10*time.Minute, "end the machine after that time")
+	flag.Var(&files, "file", "PATH-IN-THE-MACHINE=PATH (repeatable)")
+	flag.Var(&programs, "program", "a program of this host, with its libraries (repeatable)")
+	flag.Var(&modules, "module", "a kernel module (repeatable)")
+	flag.Var(&env, "env", "NAME=VALUE (repeatable)")
+	flag.Parse()
+	k, err := testmachine.OpenKernel(*kernel)
+	if err != nil {
+		return 0, err
+	}
+	all, err := testmachine.Programs(programs...)
+	if err != nil {
+		return 0, err
+	}
+	for _, file := range files {
+		name, path, ok := strings.Cut(file, "=")
+		if !ok {
+			return 0, fmt.Errorf("file %q: must be PATH-IN-THE-MACHINE=PATH", file)
+		}
+		all[name] = path
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, *limit)
+	defer cancel()
+	c := testmachine.Config{Kernel: k, MemoryMiB: *memory, DiskMiB: *disk, CPUs: *cpus, KVM: testmachine.KVMWorks(ctx, k), Modules: modules,
+		Files: all, Command: flag.Args(), Env: env, Output: os.Stdout}
+	return testmachine.Run(ctx, c)
+}
