@@ -6,13 +6,16 @@ import "time"
 // otherwise; a driver refuses fields that it cannot honour with ErrUnsupported,
 // before any effect.
 type Spec struct {
-	// Rootfs is the path of the root file system: a directory or an image.
+	// Rootfs is the path of the root file system: a directory or an image, in the format of the
+	// driver (gVisor: a plain EROFS file). A file must not change while a machine uses it, and
+	// a snapshot needs the same file or an equal one.
 	Rootfs string `json:"rootfs,omitempty"`
 	// RootfsReadOnly forbids writes. Otherwise writes go to a private layer:
 	// no guest ever writes to Rootfs itself.
 	RootfsReadOnly bool `json:"rootfs_read_only,omitempty"`
 	// Mounts are host directories shown in the guest. Also on restore: the
-	// targets must be those of the snapshot, the sources may differ.
+	// targets must be those of the snapshot, the sources may differ. A driver
+	// may take images as sources too, for reading only (gVisor; where Rootfs is an image, only those).
 	Mounts []Mount `json:"mounts,omitempty"`
 	// Args, Env and Cwd are the guest's first process, where the driver starts
 	// one itself (gVisor). Env is KEY=VALUE.

@@ -10,6 +10,7 @@ package erofs
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,9 +27,14 @@ type Options struct {
 	// permissions as in stat. It is where a caller takes set-uid bits away; it must not change
 	// the type.
 	Mode func(path string, mode uint32) uint32
+	// MaxBytes, if positive, is how large the image may be; a larger one is ErrTooLarge.
+	MaxBytes int64
 	// Progress, if not nil, is called after each file with what the image has so far.
 	Progress func(files int, bytes int64)
 }
+
+// ErrTooLarge says that an image would be larger than Options.MaxBytes.
+var ErrTooLarge = errors.New("the image is too large")
 
 // Image is a finished image.
 type Image struct {
@@ -93,7 +99,7 @@ func Make(ctx context.Context, source Source, dir string, options Options) (_ *I
 
 // write makes the image in an empty file, durably.
 func write(ctx context.Context, f *os.File, source Source, options Options) (*Image, error) {
-	out := newOutput(ctx, f)
+	out := newOutput(ctx, f, options.MaxBytes)
 	t := &tree{out: out, source: source, options: options, links: map[Link]*inode{}}
 	if err := t.add(); err != nil {
 		return nil, err

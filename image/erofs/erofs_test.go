@@ -180,6 +180,17 @@ func TestSetUIDIsTheCallersChoice(t *testing.T) {
 	})
 }
 
+func TestAnImageHasALimit(t *testing.T) {
+	files := FS(fstest.MapFS{"a": {Data: make([]byte, 1<<20)}})
+	size := makeImage(t, files, Options{}).Bytes
+	makeImage(t, files, Options{MaxBytes: size})
+	dir := t.TempDir()
+	if _, err := Make(t.Context(), files, dir, Options{MaxBytes: size - 1}); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("an image of %d bytes: %v", size, err)
+	}
+	want(t, dir, lockFile)
+}
+
 func TestFilesOfGo(t *testing.T) {
 	image := makeImage(t, FS(fstest.MapFS{
 		"a/b":  {Data: []byte("content"), Mode: 0o640, ModTime: time.Unix(1000, 0)},

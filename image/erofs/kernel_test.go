@@ -4,6 +4,7 @@ package erofs
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -41,7 +42,7 @@ func mounted(t *testing.T, image string, fn func(dir string)) {
 				return err
 			}
 			err := unix.Mount(image, dir, "erofs", unix.MS_RDONLY, "")
-			if err == unix.ENOTBLK { // Before Linux 6.12.
+			if errors.Is(err, unix.ENOTBLK) { // Before Linux 6.12.
 				var out []byte
 				if out, err = exec.Command("mount", "-t", "erofs", "-o", "loop,ro", image, dir).CombinedOutput(); err != nil {
 					err = fmt.Errorf("%w: %s", err, out)

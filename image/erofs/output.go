@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"hash"
 	"io"
 	"math"
@@ -28,13 +29,14 @@ type output struct {
 	ctx  context.Context
 	f    *os.File
 	pos  int64
+	most int64 // 0 means no limit.
 	sum  hash.Hash
 	buf  [chunk]byte
 	fill int // How much of buf waits to be written.
 }
 
-func newOutput(ctx context.Context, f *os.File) *output {
-	return &output{ctx: ctx, f: f, sum: sha256.New()}
+func newOutput(ctx context.Context, f *os.File, most int64) *output {
+	return &output{ctx: ctx, f: f, sum: sha256.New(), most: most}
 }
 
 // Write implements io.Writer.
@@ -62,6 +64,9 @@ func (o *output) took(n int) error {
 func (o *output) flush() error {
 	if err := o.ctx.Err(); err != nil {
 		return err
+	}
+	if o.most > 0 && o.pos > o.most {
+		return fmt.Errorf("%w: more than %d bytes", ErrTooLarge, o.most)
 	}
 	data, at := o.buf[:o.fill], o.pos-int64(o.fill)
 	o.sum.Write(data)

@@ -3,6 +3,7 @@
 package erofs
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -89,7 +90,7 @@ func (d directory) Stat(path string) (File, error) {
 // attributes reads the extended attributes of a file; nil where the file system has none.
 func attributes(path string) (map[string]string, error) {
 	list, err := sized(func(buf []byte) (int, error) { return unix.Llistxattr(path, buf) })
-	if err == unix.ENOTSUP || err == nil && len(list) == 0 {
+	if errors.Is(err, unix.ENOTSUP) || err == nil && len(list) == 0 {
 		return nil, nil
 	}
 	if err != nil {
@@ -98,7 +99,7 @@ func attributes(path string) (map[string]string, error) {
 	all := map[string]string{}
 	for name := range strings.SplitSeq(strings.TrimSuffix(list, "\x00"), "\x00") {
 		value, err := sized(func(buf []byte) (int, error) { return unix.Lgetxattr(path, name, buf) })
-		if err == unix.ENODATA {
+		if errors.Is(err, unix.ENODATA) {
 			continue // Listed by the kernel, and not stored.
 		}
 		if err != nil {

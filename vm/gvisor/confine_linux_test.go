@@ -31,14 +31,18 @@ func confinement(t *testing.T, d vm.Runtime, id string) []vmtest.Confined {
 	tasks := []string{m.group.TasksFile("pids.current")}
 	chown, dacOverride, dacReadSearch, fowner, fsetid := uint(0), uint(1), uint(2), uint(3), uint(4)
 	files := []uint{chown, dacOverride, dacReadSearch, fowner, fsetid}
-	return []vmtest.Confined{
+	all := []vmtest.Confined{
 		// The sentry traces its guest's threads.
 		{Name: "sentry", PID: m.sandbox.pid, Private: private, Capabilities: append(slices.Clone(files), unix.CAP_SYS_PTRACE),
 			Files: append(slices.Concat(common, tasks), filepath.Join(dirs.Bundle(m.key), consoleFile),
 				filepath.Join(dirs.Pending(), "runsc-filestore-*"))},
-		{Name: "file server", PID: m.gofer.pid, Capabilities: append(slices.Clone(files), unix.CAP_SYS_CHROOT),
-			Files: append(slices.Concat(common, tasks), filepath.Join(dirs.Bundle(m.key), "config.json"))},
 	}
+	if m.gofer == nil { // The sentry reads the root.
+		all[0].Files = append(all[0].Files, m.spec.Rootfs)
+		return all
+	}
+	return append(all, vmtest.Confined{Name: "file server", PID: m.gofer.pid, Capabilities: append(slices.Clone(files), unix.CAP_SYS_CHROOT),
+		Files: append(slices.Concat(common, tasks), filepath.Join(dirs.Bundle(m.key), "config.json"))})
 }
 
 const suiteCrashEnv = "GVISOR_TEST_SUITE_CRASH"

@@ -38,6 +38,24 @@ func (p *points) reach(op, id string) error {
 }
 
 func TestConformance(t *testing.T) {
+	h := conformance(t)
+	h.Accepts = append(h.Accepts, "Mounts")
+	vmtest.Run(t, h)
+}
+
+// TestConformanceOfImages has an image as root.
+func TestConformanceOfImages(t *testing.T) {
+	h := conformance(t)
+	h.Spec = func(t *testing.T) vm.Spec { return imageSpec(t) }
+	h.OtherRoot = func(t *testing.T) string { return makeImage(t, t.TempDir()) }
+	// A directory would need a file server: see oci.CheckImages.
+	h.Skips = append(h.Skips, "honour/disk-of-root-and-mounts-is-one", "honour/mounts",
+		"honour/mounts-of-a-restore-have-their-own-sources", "honour/mount-points-are-not-made-in-the-image")
+	vmtest.Run(t, h)
+}
+
+// conformance is the harness of machines whose root is a directory, but for mounts.
+func conformance(t *testing.T) vmtest.Harness {
 	needRoot(t)
 	var all sync.Map      // *Driver to *points
 	var reopened sync.Map // *Driver to Config
@@ -51,7 +69,7 @@ func TestConformance(t *testing.T) {
 		p, _ := all.Load(d)
 		return p.(*points)
 	}
-	vmtest.Run(t, vmtest.Harness{
+	return vmtest.Harness{
 		New: func(t *testing.T) vm.Runtime {
 			d := newDriver(t)
 			// The last driver of a case is closed after the suite's clean-up.
@@ -63,7 +81,7 @@ func TestConformance(t *testing.T) {
 			s := guestSpec(t)
 			return vm.Spec{NetNS: s.NetNS, GuestIP: s.GuestIP}
 		},
-		Accepts: []string{"RootfsReadOnly", "Mounts", "Args", "Env", "Cwd", "Hostname", "VCPUs", "MemoryMiB", "DiskMiB",
+		Accepts: []string{"RootfsReadOnly", "Args", "Env", "Cwd", "Hostname", "VCPUs", "MemoryMiB", "DiskMiB",
 			"MaxProcesses", "NetNS", "GuestIP"},
 		OtherRoot: func(t *testing.T) string { return t.TempDir() },
 		RootFile:  "/tmp/.keep",
@@ -170,7 +188,7 @@ func TestConformance(t *testing.T) {
 				}
 			}
 		},
-	})
+	}
 }
 
 // freeze stops a process until thaw is called, which may be more than once.

@@ -152,7 +152,10 @@ func TestCrashAtEveryStep(t *testing.T) {
 	for op, steps := range crashOps {
 		for _, step := range steps {
 			reached[step] = true
-			t.Run(op+"/"+step, func(t *testing.T) { crashAt(t, op, step) })
+			t.Run(op+"/"+step, func(t *testing.T) { crashAt(t, op, step, guestSpec) })
+			if op == "create" || op == "restore" || op == "boot" { // Later steps know no root.
+				t.Run(op+"/"+step+"/image", func(t *testing.T) { crashAt(t, op, step, imageSpec) })
+			}
 		}
 	}
 	for _, step := range Steps() {
@@ -164,10 +167,10 @@ func TestCrashAtEveryStep(t *testing.T) {
 
 // dying prepares a child process that dies at a step of an operation, on the
 // directories of conf.
-func dying(t *testing.T, ctx context.Context, conf Config, op, step string) (crash, *exec.Cmd) {
+func dying(t *testing.T, ctx context.Context, conf Config, op, step string, newSpec func(testing.TB) vm.Spec) (crash, *exec.Cmd) {
 	t.Helper()
 	c := crash{StateDir: conf.StateDir, RunDir: conf.RunDir, Instance: conf.Instance, Op: op, Step: step,
-		A: guestSpec(t), B: guestSpec(t)}
+		A: newSpec(t), B: newSpec(t)}
 	text, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
@@ -178,14 +181,14 @@ func dying(t *testing.T, ctx context.Context, conf Config, op, step string) (cra
 	return c, cmd
 }
 
-func crashAt(t *testing.T, op, step string) {
+func crashAt(t *testing.T, op, step string, newSpec func(testing.TB) vm.Spec) {
 	fresh := newDriver(t)
 	before := leftovers(fresh)
 	if err := fresh.Close(); err != nil {
 		t.Fatal(err)
 	}
 	ctx := testContext(t)
-	c, cmd := dying(t, ctx, fresh.conf, op, step)
+	c, cmd := dying(t, ctx, fresh.conf, op, step, newSpec)
 	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Fatalf("the process did not die: %v\n%s", err, out)
 	}

@@ -176,7 +176,7 @@ func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err 
 		}
 	}
 	d.points.reached(stepCreateCgroup, m.id)
-	if err := writeBundle(bundle, m.spec, m.group, d.node.limits.SandboxTasks, images, d.conf.setUIDFor(from), m.oneLayer); err != nil {
+	if err := writeBundle(bundle, m.spec, m.group, d.node.limits.SandboxTasks, images, d.dirs.Pending(), d.conf.setUIDFor(from), m.oneLayer); err != nil {
 		return err
 	}
 	if err := d.records.write(m, m.id, ""); err != nil {

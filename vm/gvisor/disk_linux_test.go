@@ -146,9 +146,13 @@ func TestTheDiskIsOneSizeForAllLayers(t *testing.T) {
 // TestDiskIsInTheSnapshot restores by a driver of another instance: its layers
 // are in another directory.
 func TestDiskIsInTheSnapshot(t *testing.T) {
+	onBothRoots(t, diskIsInTheSnapshot)
+}
+
+func diskIsInTheSnapshot(t *testing.T, newSpec func(testing.TB) vm.Spec) {
 	d := newDriver(t)
 	ctx := testContext(t)
-	spec := guestSpec(t)
+	spec := newSpec(t)
 	spec.DiskMiB = 100
 	start(t, d, "a", spec)
 	for _, path := range []string{"/tmp/big", "/big"} {
@@ -175,10 +179,14 @@ func TestDiskIsInTheSnapshot(t *testing.T) {
 }
 
 func TestDiskEndsWithTheMachine(t *testing.T) {
+	onBothRoots(t, diskEndsWithTheMachine)
+}
+
+func diskEndsWithTheMachine(t *testing.T, newSpec func(testing.TB) vm.Spec) {
 	d := newDriver(t)
 	ctx := testContext(t)
 	before := leftovers(d)
-	start(t, d, "a", guestSpec(t))
+	start(t, d, "a", newSpec(t))
 	if got := run(t, d, "a", "", "/init", "write", "/big", "8"); got != "ok" {
 		t.Fatal(got)
 	}
@@ -251,10 +259,14 @@ func TestAdoptClearsItsPendingFilesOnly(t *testing.T) {
 }
 
 func TestDiskOfAKilledMachine(t *testing.T) {
+	onBothRoots(t, diskOfAKilledMachine)
+}
+
+func diskOfAKilledMachine(t *testing.T, newSpec func(testing.TB) vm.Spec) {
 	d := newDriver(t)
 	ctx := testContext(t)
 	before := leftovers(d)
-	if err := errors.Join(d.Create(ctx, "a", guestSpec(t)), d.Start(ctx, "a")); err != nil {
+	if err := errors.Join(d.Create(ctx, "a", newSpec(t)), d.Start(ctx, "a")); err != nil {
 		t.Fatal(err)
 	}
 	if got := run(t, d, "a", "", "/init", "write", "/big", "8"); got != "ok" {

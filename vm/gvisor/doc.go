@@ -41,7 +41,8 @@
 //
 // Config.StateDir holds the snapshots and is durable. It is also where running
 // machines write to their disks, into files that have no name and so end with
-// the machine. Config.RunDir holds the other files of running machines and
+// the machine. A root or mount that is an image is opened once, and must not change
+// while a machine has it. Config.RunDir holds the other files of running machines and
 // should be on a tmpfs, so that a reboot empties it. One driver value at a time
 // may use a RunDir.
 //

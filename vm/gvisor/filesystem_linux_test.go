@@ -206,9 +206,13 @@ func imageBytes(t *testing.T, d *Driver, id, snapshot string) (bytes int64) {
 }
 
 func TestFilesystemSnapshotBootsWithItsOwnSpec(t *testing.T) {
+	onBothRoots(t, filesystemSnapshotBootsWithItsOwnSpec)
+}
+
+func filesystemSnapshotBootsWithItsOwnSpec(t *testing.T, newSpec func(testing.TB) vm.Spec) {
 	d := newDriver(t)
 	ctx := testContext(t)
-	spec := guestSpec(t)
+	spec := newSpec(t)
 	spec.DiskMiB, spec.Hostname = 100, "old"
 	start(t, d, "a", spec)
 	if out := run(t, d, "a", "", "/init", "write", "/big", "40"); out != "ok" {
@@ -244,8 +248,12 @@ func TestFilesystemSnapshotBootsWithItsOwnSpec(t *testing.T) {
 }
 
 func TestFilesystemSnapshotOfAReadOnlyRootIsEmpty(t *testing.T) {
+	onBothRoots(t, filesystemSnapshotOfAReadOnlyRootIsEmpty)
+}
+
+func filesystemSnapshotOfAReadOnlyRootIsEmpty(t *testing.T, newSpec func(testing.TB) vm.Spec) {
 	d := newDriver(t)
-	spec := guestSpec(t)
+	spec := newSpec(t)
 	spec.RootfsReadOnly = true
 	start(t, d, "a", spec)
 	if err := d.SnapshotFilesystem(testContext(t), "a", "one"); err != nil {
@@ -266,9 +274,13 @@ func TestFilesystemSnapshotOfAReadOnlyRootIsEmpty(t *testing.T) {
 }
 
 func TestDeletedFilesDoNotPileUpInFilesystemSnapshots(t *testing.T) {
+	onBothRoots(t, deletedFilesDoNotPileUpInFilesystemSnapshots)
+}
+
+func deletedFilesDoNotPileUpInFilesystemSnapshots(t *testing.T, newSpec func(testing.TB) vm.Spec) {
 	d := newDriver(t)
 	ctx := testContext(t)
-	spec := guestSpec(t)
+	spec := newSpec(t)
 	spec.DiskMiB = 20
 	start(t, d, "m0", spec)
 	for i := range 10 {

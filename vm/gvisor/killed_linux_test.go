@@ -24,7 +24,7 @@ func TestKilledAtAnyTime(t *testing.T) {
 				t.Fatal(err)
 			}
 			ctx := testContext(t)
-			_, cmd := dying(t, ctx, fresh.conf, "restore", stepCreateRunning)
+			_, cmd := dying(t, ctx, fresh.conf, "restore", stepCreateRunning, guestSpec)
 			out, err := cmd.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)

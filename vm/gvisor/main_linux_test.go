@@ -48,6 +48,9 @@ func TestMain(m *testing.M) {
 		}
 	}
 	code := m.Run()
+	if rootImageDir != "" {
+		_ = os.RemoveAll(rootImageDir)
+	}
 	if dir, err := rootfs(); err == nil {
 		_ = os.RemoveAll(dir)
 	}
@@ -225,7 +228,7 @@ func guestCommand(args []string) bool {
 	case "hostname":
 		fmt.Println(os.Hostname())
 	default:
-		return false
+		return imageCommand(args)
 	}
 	return true
 }

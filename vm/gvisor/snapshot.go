@@ -148,7 +148,7 @@ func (m *machine) manifest(s *snapshots.Store, onlyFiles bool) (*snapshots.Manif
 	}
 	out.SetUID = m.setUID
 	if !onlyFiles {
-		out.HostFiles, err = s.HostFiles(m.sandbox.pid)
+		out.HostFiles, err = s.HostFiles(m.sandbox.pid, m.spec)
 	}
 	return out, err
 }

@@ -51,7 +51,7 @@ func guestCPUs(vcpus int) int {
 }
 
 // writeBundle writes the files that the sandbox's processes read.
-func writeBundle(bundle string, spec vm.Spec, g *cgroups.Group, tasks int64, images string, setUID []string, oneLayer bool) error {
+func writeBundle(bundle string, spec vm.Spec, g *cgroups.Group, tasks int64, images, layerDir string, setUID []string, oneLayer bool) error {
 	l := launch.File{
 		Console:     filepath.Join(bundle, consoleFile),
 		CPUs:        guestCPUs(spec.VCPUs),
@@ -63,6 +63,9 @@ func writeBundle(bundle string, spec vm.Spec, g *cgroups.Group, tasks int64, ima
 	l.Mounts, _ = oci.Below(spec, oneLayer)
 	if g != nil {
 		l.Tasks, l.TasksFile = tasks, g.TasksFile("pids.current")
+	}
+	if oci.LayerInFile(spec) {
+		l.LayerDir = layerDir
 	}
 	if images != "" {
 		l.StartHeap = restoreHeadroom(images)

@@ -34,6 +34,8 @@ type File struct {
 	// Mounts are shown below Rootfs by the file server: see oci.Below.
 	Rootfs string     `json:"rootfs,omitempty"`
 	Mounts []vm.Mount `json:"mounts,omitempty"`
+	// LayerDir is where the sandbox makes the file of its writable layer, above an image.
+	LayerDir string `json:"layer_dir,omitempty"`
 }
 
 // The names of files in a bundle: the File, and what a process wrote that could not

@@ -75,8 +75,11 @@ func CheckCold(spec vm.Spec) error {
 		return invalid("no program to run: args is empty")
 	case !filepath.IsAbs(spec.Rootfs):
 		return invalid("root file system %.100q is not an absolute path", spec.Rootfs)
-	case !dirExists(spec.Rootfs):
-		return invalid("root file system %.100q is not a directory", spec.Rootfs)
+	case !dirExists(spec.Rootfs) && !IsImage(spec.Rootfs):
+		return invalid("root file system %.100q is neither a directory nor an EROFS image", spec.Rootfs)
+	}
+	if err := CheckImages(spec); err != nil || !dirExists(spec.Rootfs) {
+		return err // The places in an image are not looked at: gVisor makes them in the guest's layer.
 	}
 	return checkMountPoints(spec)
 }
@@ -117,11 +120,12 @@ func checkMountPoints(spec vm.Spec) error {
 		if err != nil {
 			return fmt.Errorf("%w: mount source %.100q: %w", vm.ErrInvalid, m.Source, err)
 		}
+		isDir := source.IsDir() || IsImage(m.Source)
 		target, err := os.Stat(place)
 		switch {
 		case err != nil:
 			return fmt.Errorf("%w: mount target %.100q does not exist in the root file system or the mount that it is in", vm.ErrInvalid, m.Target)
-		case source.IsDir() != target.IsDir():
+		case isDir != target.IsDir():
 			return fmt.Errorf("%w: one of mount target %.100q and source %.100q is a directory", vm.ErrInvalid, m.Target, m.Source)
 		}
 	}

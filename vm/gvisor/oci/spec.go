@@ -55,8 +55,16 @@ func Spec(spec vm.Spec, oneLayer bool) *specs.Spec {
 	if n := uint64(spec.MaxProcesses); n > 0 {
 		out.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NPROC", Soft: n, Hard: n}}
 	}
+	if IsImage(spec.Rootfs) {
+		out.Root.Path, out.Annotations = "/", imageAnnotations(spec) // The path is not used.
+	}
 	_, own := Below(spec, oneLayer)
 	for _, m := range own {
+		if IsImage(m.Source) {
+			out.Mounts = append(out.Mounts, specs.Mount{
+				Destination: m.Target, Type: "erofs", Source: filepath.Clean(m.Source), Options: []string{"ro"}})
+			continue
+		}
 		options := []string{"ro"}
 		if m.Overlay {
 			options = []string{"rw"}

@@ -17,6 +17,7 @@ import (
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 	"github.com/rundlet/rundlet/vm/gvisor/launch"
 	"github.com/rundlet/rundlet/vm/gvisor/sentry/hooks"
+	"github.com/rundlet/rundlet/vm/gvisor/sentry/imagelayer"
 	"github.com/rundlet/rundlet/vm/gvisor/sentry/likelinux"
 	"github.com/rundlet/rundlet/vm/gvisor/sentry/memory"
 )
@@ -56,7 +57,9 @@ func prepareProcess(command, bundle string) error {
 	if l.StartHeap > startHeap {
 		debug.SetMemoryLimit(l.StartHeap)
 	}
-	os.Args = withLimits(os.Args, l)
+	if os.Args, err = imagelayer.WithFiles(withLimits(os.Args, l), l.LayerDir); err != nil {
+		return err
+	}
 	h := hooks.Hooks{Executed: likelinux.Executed}
 	if len(l.SetUID) > 0 {
 		h.Enter = hooks.SetUIDOnce(l.SetUID)

@@ -37,7 +37,9 @@ const GoferRoot = "/root"
 // of them was replaced since it was opened, for what was saved cannot be restored.
 // The files of writable layers are not the guest's, and can be below a directory of the
 // same name as GoferRoot.
-func (s *Store) HostFiles(pid int) ([]HostFile, error) {
+// The images of its spec are not files of the guest either: see checkImages.
+func (s *Store) HostFiles(pid int, spec vm.Spec) ([]HostFile, error) {
+	images := imageFiles(spec)
 	dir := "/proc/" + strconv.Itoa(pid) + "/fd/"
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -54,7 +56,7 @@ func (s *Store) HostFiles(pid int) ([]HostFile, error) {
 		}
 		guest, ok := strings.CutPrefix(link, GoferRoot+"/")
 		isOwn := slices.ContainsFunc(s.own, func(dir string) bool { return strings.HasPrefix(link, dir+"/") })
-		if !ok || isOwn {
+		if !ok || isOwn || images[strings.TrimSuffix(link, " (deleted)")] {
 			continue
 		}
 		var st unix.Stat_t

@@ -36,9 +36,12 @@ const (
 	//	1  the first
 	//	2  the images hold objects of ours (see afterLoad in vm/gvisor)
 	//	3  the guest can have one layer for root and mounts (see oci.Below)
+	//	4  the guest has images (see oci.Images); others are still made with 3
 	//
 	// A program cannot load those of a higher number, and refuses them.
-	Format = 3
+	Format = 4
+	// withoutImages is the format of a snapshot of a machine that has no images.
+	withoutImages = 3
 	// oldestFormat is the first that this program can restore.
 	oldestFormat    = 1
 	maxManifestSize = 1 << 20
@@ -64,6 +67,8 @@ type Manifest struct {
 	HostFiles []HostFile `json:"host_files,omitempty"`
 	// SetUID are the files that were made set-uid in the guest before it was saved.
 	SetUID []string `json:"set_uid,omitempty"`
+	// Images are the IDs of the machine's images (oci.ImageID), by their places in the guest.
+	Images map[string]string `json:"images,omitempty"`
 	// OneLayer says that mounts with Overlay are in the root's layer: see oci.Below.
 	OneLayer bool `json:"one_layer,omitempty"`
 }
@@ -76,7 +81,7 @@ func hostFeatures() []string {
 
 // newManifest is that of a snapshot taken here of a machine with this spec.
 func newManifest(driver, version string, spec vm.Spec) *Manifest {
-	return &Manifest{Format: Format, Driver: driver, Version: version, Arch: runtime.GOARCH,
+	return &Manifest{Format: withoutImages, Driver: driver, Version: version, Arch: runtime.GOARCH,
 		Kernel: guest.LinuxRelease(), Flags: oci.Flags(spec, ""), CPUFeatures: hostFeatures(), Spec: spec,
 		CreatedAt: time.Now().UTC(), Files: map[string]int64{}}
 }
@@ -223,7 +228,7 @@ func (m *Manifest) coldSpec(want vm.Spec) (vm.Spec, error) {
 	if _, err := m.mounts(want.Mounts); err != nil {
 		return want, err
 	}
-	return want, nil
+	return want, m.checkImages(vm.Spec{Rootfs: want.Rootfs}) // No program has files of a mount open.
 }
 
 // restoreSpec is the spec of a machine restored from m: the snapshot's, with
@@ -236,11 +241,16 @@ func (m *Manifest) restoreSpec(want vm.Spec) (vm.Spec, error) {
 		return spec, fmt.Errorf("%w: the snapshot and the machine must both have a network namespace or none", vm.ErrIncompatible)
 	}
 	if want.Mounts == nil {
-		return spec, oci.CheckMounts(spec.Mounts)
+		if err := oci.CheckMounts(spec.Mounts); err != nil {
+			return spec, err
+		}
+		return spec, m.checkImages(spec)
 	}
 	mounts, err := m.mounts(want.Mounts)
-	spec.Mounts = mounts
-	return spec, err
+	if spec.Mounts = mounts; err != nil {
+		return spec, err
+	}
+	return spec, m.checkImages(spec)
 }
 
 // mounts are those of m, in their order, with the sources that the caller wants.

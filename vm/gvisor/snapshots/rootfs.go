@@ -15,9 +15,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/vm/gvisor/oci"
 )
 
-// rootfsIdentity distinguishes a root directory from another one at the same path.
+// rootfsIdentity distinguishes a root directory, or the file of an image, from another one at the
+// same path.
 type rootfsIdentity struct {
 	Path string `json:"path"`
 	// Device is for the reader only: a kernel numbers devices anew at each boot.
@@ -84,7 +87,11 @@ func (r rootfsIdentity) digest() (string, error) {
 	if known, ok := digests.Load(r); ok {
 		return known.(string), nil
 	}
-	digest, err := treeDigest(r.Path)
+	of := treeDigest
+	if oci.IsImage(r.Path) {
+		of = oci.ImageID
+	}
+	digest, err := of(r.Path)
 	if err == nil {
 		digests.Store(r, digest)
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
+	"github.com/rundlet/rundlet/vm/gvisor/oci"
 )
 
 // Store is the snapshots on the disk, as the driver of one version of gVisor reads and
@@ -96,6 +97,14 @@ func (s *Store) Describe(spec vm.Spec) (*Manifest, error) {
 	}
 	m := newManifest(s.driver, s.version, spec)
 	m.Rootfs = rootfs
+	for at, path := range oci.Images(spec) {
+		if m.Images == nil {
+			m.Images, m.Format = map[string]string{}, Format
+		}
+		if m.Images[at], err = oci.ImageID(path); err != nil {
+			return nil, err
+		}
+	}
 	return m, nil
 }
 
