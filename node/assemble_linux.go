@@ -137,13 +137,19 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 	if counter, ok := a.Driver.(taskCounter); ok {
 		supervision.Limits = withTasks(supervision.Limits, counter.Tasks)
 	}
+	hostStamp, images := func() string { return hostbase.HostStamp("/") }, (*baseImages)(nil)
+	if a.cfg.BaseImage {
+		images = newBaseImages(a.cfg.Log, func() (int64, error) { return roomForImage(a.Dirs.Base()) })
+		a.OnClose(images.close)
+		hostStamp = func() string { return hostbase.HostStamp("/") + images.stamp() }
+	}
 	cfg := runtime.Config{
 		Instance: a.instance, Node: a.node, Ephemeral: a.cfg.Ephemeral, ScratchDir: filepath.Join(a.runDir, "scratch"),
 		Driver: a.Driver, Network: slotNetwork{a.Network, a.cfg.NoUplink}, Store: a.Store,
 		Base: func(ctx context.Context) (template.Image, error) {
-			return baseImage(ctx, a.Dirs, a.cfg.Nameservers, a.cfg.Log)
+			return baseImage(ctx, a.Dirs, a.cfg.Nameservers, a.cfg.Log, images)
 		},
-		HostStamp: func() string { return hostbase.HostStamp("/") },
+		HostStamp: hostStamp,
 		Prune:     func(_ context.Context, keep []string) error { return pruneBases(a.Dirs, keep) },
 		LockTemplates: func(ctx context.Context) (func(), error) {
 			return statedir.AwaitLock(ctx, filepath.Join(a.Dirs.StateDir, "templates.lock"))

@@ -16,8 +16,9 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// baseImage makes the root file system of "base" out of the host's /usr.
-func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr, log *slog.Logger) (template.Image, error) {
+// baseImage makes the root file system of "base" out of the host's /usr; one image if
+// images is not nil and has it.
+func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr, log *slog.Logger, images *baseImages) (template.Image, error) {
 	if err := os.MkdirAll(dirs.AgentDir(), 0o700); err != nil {
 		return template.Image{}, err
 	}
@@ -36,6 +37,9 @@ func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr
 	if len(base.Changed) > 0 {
 		log.Info("base template skips package configuration files modified on this host", "files", base.Changed)
 	}
+	if images != nil && images.ready(base) {
+		return template.Image{Spec: base.SpecOfImage(), Stamp: base.ID + " image"}, nil
+	}
 	return template.Image{
 		Spec:  vm.Spec{Rootfs: base.Rootfs, Mounts: base.Mounts, Args: base.Args, Env: base.Env, Cwd: "/"},
 		Stamp: base.ID,
@@ -45,10 +49,19 @@ func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr
 // pruneBases removes every base but those with these roots, by whatever path.
 func pruneBases(dirs layout.Layout, keep []string) error {
 	ids, err := hostbase.List(dirs.Base())
+	kept := func(name string) bool {
+		return slices.ContainsFunc(keep, func(root string) bool { return filepath.Base(root) == name })
+	}
 	for _, id := range ids {
-		if !slices.ContainsFunc(keep, func(root string) bool { return filepath.Base(root) == id }) {
+		if !kept(id) {
 			err = errors.Join(err, hostbase.Remove(dirs.Base(), id))
 		}
 	}
-	return err
+	images, listErr := hostbase.Images(dirs.Base())
+	for _, image := range images {
+		if !kept(filepath.Base(image)) {
+			err = errors.Join(err, hostbase.RemoveImage(image))
+		}
+	}
+	return errors.Join(err, listErr)
 }

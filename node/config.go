@@ -57,6 +57,9 @@ type Config struct {
 	// Size is that of a sandbox whose template does not say; the zero value is
 	// sandbox.DefaultSize.
 	Size sandbox.Size
+	// BaseImage makes one image of the template base in the background, a copy of the host's /usr,
+	// and uses it when it is there: see docs/operations.md.
+	BaseImage bool
 	// Supervision watches running sandboxes and the host; the zero value is off. A
 	// program that keeps a node open takes runtime.DefaultSupervision. Open fills in
 	// Sample and Limits.

@@ -26,6 +26,7 @@ func newServe(o *command.Options) *cobra.Command {
 	var cfg daemon.Config
 	var tls, address string
 	var proxies, nameservers []string
+	var base string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the E2B API and the data plane of sandboxes",
@@ -54,6 +55,9 @@ next "rundlet serve" takes them over.`,
 				return err
 			}
 			if cfg.Node.Dirs, err = o.LayoutLogging(log); err != nil {
+				return err
+			}
+			if cfg.Node.BaseImage, err = parseBase(base); err != nil {
 				return err
 			}
 			cfg.Version, cfg.Node.Log = version, log
@@ -90,6 +94,7 @@ next "rundlet serve" takes them over.`,
 	f.BoolVar(&cfg.Node.NoUplink, "no-uplink", false, "give sandboxes no internet access and do not change the host's network")
 	nameserverFlag(f, &nameservers)
 	f.BoolVar(&cfg.Node.AcceptEmptyDatabase, "accept-empty-database", false, "start even if the database is empty or missing although snapshots exist; they become orphans")
+	f.StringVar(&base, "base", baseDirectory, `template base from the host's /usr as it is ("directory"), or from one image of it that is made in the background and takes as much disk ("image")`)
 	f.IntVar(&cfg.Node.NetworkSlots, "network-slots", 4, "network slots to keep ready")
 	f.UintVar(&cfg.Node.SandboxMbit, "sandbox-bandwidth", 1000, "internet bandwidth of one sandbox in Mbit/s, each way")
 	f.UintVar(&cfg.Node.UplinkMbit, "uplink-bandwidth", 0, "total upload bandwidth of all sandboxes in Mbit/s, shared fairly; set it to 95 % of the slowest link; 0 means unlimited")
@@ -122,6 +127,21 @@ func parseAddress(text string) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf("--dns-address %q must be the address of this machine", text)
 	}
 	return addr.Unmap(), nil
+}
+
+// The values of --base.
+const (
+	baseDirectory = "directory"
+	baseImage     = "image"
+)
+
+// parseBase reports whether the base is to be an image.
+func parseBase(text string) (bool, error) {
+	switch text {
+	case baseDirectory, baseImage:
+		return text == baseImage, nil
+	}
+	return false, fmt.Errorf("--base must be %s or %s, got %q", baseDirectory, baseImage, text)
 }
 
 // parseProxies parses addresses and networks.

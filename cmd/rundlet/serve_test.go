@@ -19,3 +19,16 @@ func TestServeRefusesADriverThatIsNotInTheBuild(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestBaseIsADirectoryOrAnImage(t *testing.T) {
+	for text, want := range map[string]bool{"directory": false, "image": true} {
+		if got, err := parseBase(text); got != want || err != nil {
+			t.Errorf("%s is %v, %v", text, got, err)
+		}
+	}
+	for _, bad := range []string{"", "Image", "squashfs"} {
+		if _, err := parseBase(bad); err == nil {
+			t.Errorf("%q is accepted", bad)
+		}
+	}
+}

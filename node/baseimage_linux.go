@@ -1,0 +1,116 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/rundlet/rundlet/host"
+	"github.com/rundlet/rundlet/image/hostbase"
+	"github.com/rundlet/rundlet/policy/disk"
+)
+
+// baseImages makes images of the base in the background, one at a time. Until there is
+// one, and where none can be made, sandboxes have the base as a directory.
+type baseImages struct {
+	log *slog.Logger
+	// room is how large an image may be.
+	room   func() (int64, error)
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex
+	making bool
+	made   int
+}
+
+// roomForImage is what an image in dir may take: the disk stays above the floor at which no
+// machines are kept warm.
+func roomForImage(dir string) (int64, error) {
+	total, err := host.Host{}.TotalBytes(dir)
+	if err != nil {
+		return 0, err
+	}
+	free, err := host.Host{}.FreeBytes(dir)
+	return free - disk.FloorsFor(total).WarmPool, err
+}
+
+// progressInterval is how often the log says how far an image is.
+const progressInterval = 10 * time.Second
+
+func newBaseImages(log *slog.Logger, room func() (int64, error)) *baseImages {
+	b := &baseImages{log: log, room: room}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	return b
+}
+
+// close breaks off an image that is being made, and waits for that.
+func (b *baseImages) close(context.Context) error {
+	b.cancel()
+	b.wg.Wait()
+	return nil
+}
+
+// stamp changes when there is another image.
+func (b *baseImages) stamp() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return fmt.Sprint(" images ", b.made)
+}
+
+// ready reports whether a base has its image, and otherwise begins to make it.
+func (b *baseImages) ready(base hostbase.Base) bool {
+	if base.HasImage() {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.making || b.ctx.Err() != nil {
+		return false
+	}
+	b.making = true
+	b.wg.Go(func() {
+		err := b.make(base)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.making = false
+		if err == nil {
+			b.made++
+		} else if !errors.Is(err, context.Canceled) {
+			b.log.Warn("could not make an image of the base template; sandboxes use the host's /usr", "error", err)
+		}
+	})
+	return false
+}
+
+func (b *baseImages) make(base hostbase.Base) error {
+	room, err := b.room()
+	if err != nil {
+		return err
+	}
+	if room <= 0 {
+		return errors.New("the disk is too full")
+	}
+	before, begin := hostbase.HostStamp("/"), time.Now()
+	said := begin
+	b.log.Info("making an image of the base template in the background (once)", "build_id", base.ID)
+	image, err := base.MakeImage(b.ctx, room, func(files int, bytes int64) {
+		if time.Since(said) >= progressInterval {
+			said = time.Now()
+			b.log.Info("making an image of the base template", "files", files, "mib", bytes>>20)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if hostbase.HostStamp("/") != before {
+		return errors.Join(errors.New("the host changed meanwhile"), hostbase.RemoveImage(image.Path))
+	}
+	b.log.Info("image of the base template made", "build_id", base.ID, "files", image.Files, "mib", image.Bytes>>20,
+		"without_attributes", image.LeftOut, "seconds", int(time.Since(begin).Seconds()))
+	return nil
+}

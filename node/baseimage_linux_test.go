@@ -1,0 +1,89 @@
+package node
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rundlet/rundlet/image/hostbase"
+	"github.com/rundlet/rundlet/layout"
+)
+
+// smallBase is a base of one directory, without the host's /usr.
+func smallBase(t *testing.T) hostbase.Base {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "id")
+	if err := errors.Join(os.Mkdir(root, 0o755), os.WriteFile(filepath.Join(root, "f"), []byte("content"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	return hostbase.Base{ID: "id", Rootfs: root}
+}
+
+func TestAnImageOfTheBaseIsMadeOnceInTheBackground(t *testing.T) {
+	base, room := smallBase(t), make(chan int64)
+	images := newBaseImages(slog.New(slog.DiscardHandler), func() (int64, error) { return <-room, nil })
+	before := images.stamp()
+	for range 3 { // The first call begins, and the others find it at work.
+		if images.ready(base) {
+			t.Fatal("the image is ready before it was made")
+		}
+	}
+	room <- 1 << 30
+	images.wg.Wait()
+	if !images.ready(base) || images.stamp() == before {
+		t.Errorf("the image is not ready, or %q is still the stamp", images.stamp())
+	}
+	if err := images.close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWithoutRoomThereIsNoImage(t *testing.T) {
+	for name, room := range map[string]int64{"full": 0, "too little": 1} {
+		t.Run(name, func(t *testing.T) {
+			var log strings.Builder
+			base := smallBase(t)
+			images := newBaseImages(slog.New(slog.NewTextHandler(&log, nil)), func() (int64, error) { return room, nil })
+			before := images.stamp()
+			images.ready(base)
+			images.wg.Wait()
+			if base.HasImage() || images.stamp() != before || !strings.Contains(log.String(), "sandboxes use the host's /usr") {
+				t.Errorf("stamp %q, log %s", images.stamp(), log.String())
+			}
+		})
+	}
+}
+
+func TestAClosedNodeMakesNoImage(t *testing.T) {
+	base := smallBase(t)
+	images := newBaseImages(slog.New(slog.DiscardHandler), func() (int64, error) { return 1 << 30, nil })
+	if err := images.close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if images.ready(base) || base.HasImage() {
+		t.Error("a closed node makes an image")
+	}
+}
+
+// TestAnImageThatASnapshotNeedsIsKept has a root that is an image, by another path.
+func TestAnImageThatASnapshotNeedsIsKept(t *testing.T) {
+	dirs := layout.Layout{StateDir: t.TempDir()}
+	if err := os.MkdirAll(dirs.Base(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"needed.erofs", "former.erofs"} {
+		if err := os.WriteFile(filepath.Join(dirs.Base(), name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := pruneBases(dirs, []string{"/another/templates/base/needed.erofs"}); err != nil {
+		t.Fatal(err)
+	}
+	left, err := hostbase.Images(dirs.Base())
+	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "needed.erofs" {
+		t.Errorf("left are %q, %v", left, err)
+	}
+}
