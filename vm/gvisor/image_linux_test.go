@@ -142,6 +142,38 @@ func TestImagesAreMounted(t *testing.T) {
 	}
 }
 
+// TestImagesInTheHomeOfRoot has images where gVisor's file server has the files of guests, in
+// its own mount namespace, and where the default directories are: they are not files of the guest.
+func TestImagesInTheHomeOfRoot(t *testing.T) {
+	d := newDriver(t)
+	mount, root := imageSpec(t), imageSpec(t)
+	small := makeImage(t, t.TempDir())
+	if err := unix.Mount("tmpfs", "/root", "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount("/root", unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	copyTree(t, root.Rootfs, "/root/root-image")
+	copyTree(t, small, "/root/small-image")
+	root.Rootfs, mount.Rootfs = "/root/root-image", makeRootfs(t)
+	mount.Mounts = []vm.Mount{{Source: "/root/small-image", Target: vmtest.MountPoints()[0]}}
+	for id, spec := range map[string]vm.Spec{"root": root, "mount": mount} {
+		start(t, d, id, spec)
+		if err := d.Snapshot(testContext(t), id, "one"); err != nil {
+			t.Fatal(err)
+		}
+		fresh := guestSpec(t)
+		create(t, d, id+"-again", vm.Spec{NetNS: fresh.NetNS, GuestIP: fresh.GuestIP,
+			RestoreFrom: &vm.SnapshotRef{VMID: id, SnapshotID: "one", ResumeImmediately: true}})
+		if got := run(t, d, id+"-again", "", "/init", "uid"); got != "0 0" {
+			t.Errorf("%s answers %q", id, got)
+		}
+	}
+}
+
 // TestASnapshotNeedsItsImage replaces the file of the root in the three ways that there are.
 func TestASnapshotNeedsItsImage(t *testing.T) {
 	d := newDriver(t)
