@@ -68,6 +68,8 @@ type Mechanism interface {
 	Exec(ctx context.Context, sandbox string, stdin []byte, args ...string) (first, end time.Duration, err error)
 	// Processes are the host processes of a sandbox of the server.
 	Processes(sandbox string) ([]int, error)
+	// PageOut gives the memory of a sandbox of the server to the host's swap.
+	PageOut(ctx context.Context, sandbox string) error
 }
 
 // Machine is a machine without a server. The caller destroys it.
@@ -97,6 +99,8 @@ type Setup struct {
 	Open func(ctx context.Context, c Config) (*Server, error)
 	// MemoryFree is how much memory the host can still give, in MiB.
 	MemoryFree func() int
+	// SwapFree is how much swap the host can still give, in MiB.
+	SwapFree func() int
 	// Usage reads what processes of the host use.
 	Usage Usage
 	// LoadAverage of the last minute, as text.
@@ -109,6 +113,8 @@ type Setup struct {
 type Usage interface {
 	// PSS is the proportional share of memory, in MiB, of all together.
 	PSS(pids []int) (float64, error)
+	// Swapped is the proportional share of memory in swap, in MiB, of all together.
+	Swapped(pids []int) (float64, error)
 	// CPU is the processor time of all together since they began.
 	CPU(pids []int) (time.Duration, error)
 	// Self is the processor time and the resident memory, in MiB, of this

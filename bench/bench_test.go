@@ -243,30 +243,3 @@ func TestSizesThatDoNotFitAreLeftOutAloud(t *testing.T) {
 		t.Errorf("%d servers closed of the two that a burst opens", closed)
 	}
 }
-
-func TestFirstByteIgnoresEmptyWrites(t *testing.T) {
-	var f firstByte
-	f.Write(nil)
-	if !f.at.IsZero() {
-		t.Error("an empty write counted")
-	}
-	f.Write([]byte("x"))
-	at := f.at
-	f.Write([]byte("y"))
-	if at.IsZero() || f.at != at {
-		t.Error("the first byte's time was not kept")
-	}
-}
-
-func TestWhatACommandComplainsOfIsBounded(t *testing.T) {
-	var b strings.Builder
-	l := limited{&b, 5}
-	for range 3 {
-		if n, err := l.Write([]byte("abc")); n != 3 || err != nil {
-			t.Errorf("%d, %v", n, err)
-		}
-	}
-	if b.String() != "abcab" {
-		t.Errorf("%q", b.String())
-	}
-}

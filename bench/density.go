@@ -2,7 +2,9 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rundlet/rundlet/client"
@@ -57,15 +59,12 @@ func density(ctx context.Context, m *measurement) (err error) {
 	}
 	var oursPIDs, barePIDs [][]int
 	for i := range n {
-		pids, err := m.server.Bare.Processes(ours[i].ID)
-		if err != nil {
+		ourPIDs, oursErr := m.server.Bare.Processes(ours[i].ID)
+		pids, bareErr := bare[i].Processes()
+		if err := errors.Join(oursErr, bareErr); err != nil {
 			return err
 		}
-		oursPIDs = append(oursPIDs, pids)
-		if pids, err = bare[i].Processes(); err != nil {
-			return err
-		}
-		barePIDs = append(barePIDs, pids)
+		oursPIDs, barePIDs = append(oursPIDs, ourPIDs), append(barePIDs, pids)
 	}
 	if err := m.memory(rowPSS, oursPIDs, barePIDs); err != nil {
 		return err
@@ -73,7 +72,10 @@ func density(ctx context.Context, m *measurement) (err error) {
 	if err := m.idle(ctx, oursPIDs, barePIDs); err != nil {
 		return err
 	}
-	return m.memory(fmt.Sprintf("one sandbox after %s idle: PSS", m.plan.Idle), oursPIDs, barePIDs)
+	if err := m.memory(fmt.Sprintf("one sandbox after %s idle: PSS", m.plan.Idle), oursPIDs, barePIDs); err != nil {
+		return err
+	}
+	return m.pagedOut(ctx, ours)
 }
 
 const driverAlone = "a machine of the driver alone"
@@ -83,15 +85,12 @@ func (m *measurement) memory(name string, ours, bare [][]int) error {
 	r := m.compare(name, driverAlone, 0)
 	r.Unit = latency.MiB
 	for i := range ours {
-		mib, err := m.setup.Usage.PSS(ours[i])
-		if err != nil {
+		ourMiB, oursErr := m.setup.Usage.PSS(ours[i])
+		mib, bareErr := m.setup.Usage.PSS(bare[i])
+		if err := errors.Join(oursErr, bareErr); err != nil {
 			return err
 		}
-		r.ours = append(r.ours, mib)
-		if mib, err = m.setup.Usage.PSS(bare[i]); err != nil {
-			return err
-		}
-		r.bare = append(r.bare, mib)
+		r.ours, r.bare = append(r.ours, ourMiB), append(r.bare, mib)
 	}
 	return nil
 }
@@ -103,11 +102,7 @@ const idleSample = 500 * time.Millisecond
 func (m *measurement) idle(ctx context.Context, ours, bare [][]int) error {
 	m.setup.Progress(fmt.Sprintf("%s: leaving %d sandboxes and as many machines alone for %s", m.name, len(ours), m.plan.Idle))
 	begin := time.Now()
-	oursBefore, err := m.cpu(ours)
-	if err != nil {
-		return err
-	}
-	bareBefore, err := m.cpu(bare)
+	before, err := m.cpu(slices.Concat(ours, bare))
 	if err != nil {
 		return err
 	}
@@ -134,20 +129,20 @@ func (m *measurement) idle(ctx context.Context, ours, bare [][]int) error {
 		rss.ours = append(rss.ours, mib)
 		last, at = used, now
 	}
-	oursAfter, err := m.cpu(ours)
-	if err != nil {
-		return err
-	}
-	bareAfter, err := m.cpu(bare)
+	after, err := m.cpu(slices.Concat(ours, bare))
 	if err != nil {
 		return err
 	}
 	r := m.compare("one sandbox, idle: processor", driverAlone, 0)
 	r.Unit = latency.Percent
 	took := float64(time.Since(begin))
-	for i := range ours {
-		r.ours = append(r.ours, 100*float64(oursAfter[i]-oursBefore[i])/took)
-		r.bare = append(r.bare, 100*float64(bareAfter[i]-bareBefore[i])/took)
+	for i := range after {
+		percent := 100 * float64(after[i]-before[i]) / took
+		if i < len(ours) {
+			r.ours = append(r.ours, percent)
+		} else {
+			r.bare = append(r.bare, percent)
+		}
 	}
 	return nil
 }

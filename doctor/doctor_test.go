@@ -43,6 +43,10 @@ func TestFindings(t *testing.T) {
 		"cgroup no cpu":   {cgroupFinding(noCPU, ""), Warn, "missing controllers: cpu"},
 		"cgroup v2 empty": {cgroupFinding(v2, ""), Warn, "missing controllers: cpu, memory"},
 		"memory":          {memoryFinding(meminfo(16000000, 8000000), nil), OK, "15.3 GiB, 7.6 GiB available"},
+		"no swap":         {swapFinding(nil, nil, true), Info, "none: idle sandboxes keep their memory"},
+		"zram":            {swapFinding([]*procfs.Swap{{Filename: "/dev/zram0", Size: 8 << 20, Used: 1 << 20}}, nil, true), OK, "8.0 GiB, 1.0 GiB used; idle sandboxes are paged out"},
+		"swap on a disk":  {swapFinding([]*procfs.Swap{{Filename: "/dev/zram0", Size: 1 << 20}, {Filename: "/swapfile", Size: 1 << 20}}, nil, false), Info, "2.0 GiB, 0.0 GiB used; idle sandboxes are paged out only when"},
+		"odd swap":        {swapFinding(nil, errors.New("many is not a number"), true), Info, "cannot read /proc/swaps: many"},
 		"little memory":   {memoryFinding(meminfo(900000, 800000), nil), Warn, "0.8 GiB"},
 		"odd meminfo":     {memoryFinding(procfs.Meminfo{}, errors.New("many is not a number")), Warn, "cannot parse"},
 		"short meminfo":   {memoryFinding(procfs.Meminfo{MemTotal: new(uint64(5))}, nil), Warn, "cannot parse"},
@@ -107,5 +111,16 @@ func TestRender(t *testing.T) {
 	js.Reset()
 	if err := WriteJSON(&js, nil); err != nil || !strings.Contains(js.String(), `"findings": []`) {
 		t.Errorf("json of nothing: %s, %v", js.String(), err)
+	}
+}
+
+func TestTheDoctorSaysHowToGetSwap(t *testing.T) {
+	with, without := swapFinding(nil, nil, true).Hint, swapFinding(nil, nil, false).Hint
+	if strings.Contains(with, "modprobe") || !strings.Contains(without, "modprobe zram; zramctl") || !strings.Contains(with, "swapon") {
+		t.Errorf("with the device %q, without it %q", with, without)
+	}
+	slow := swapFinding([]*procfs.Swap{{Filename: "/swapfile", Size: 5}}, nil, true).Hint
+	if !strings.HasPrefix(slow, "/swapfile: from a disk a sandbox wakes up slowly") {
+		t.Errorf("on a disk: %q", slow)
 	}
 }

@@ -23,6 +23,7 @@ func hostChecks(stateDir string) []CheckFunc {
 		one(kvm),
 		func(context.Context) []Finding { return usr("/") },
 		one(memory),
+		one(swap),
 		one(func() Finding { return disk(stateDir) }),
 		one(nfTables),
 		one(ipForward),
@@ -100,6 +101,16 @@ func memory() Finding {
 		info, err = proc.Meminfo()
 	}
 	return memoryFinding(info, err)
+}
+
+func swap() Finding {
+	var areas []*procfs.Swap
+	proc, err := procfs.NewDefaultFS()
+	if err == nil {
+		areas, err = proc.Swaps()
+	}
+	_, noZram := os.Stat("/sys/class/block/zram0")
+	return swapFinding(areas, err, noZram == nil)
 }
 
 // disk checks the nearest existing directory at or above stateDir.

@@ -101,6 +101,43 @@ func memoryFinding(m procfs.Meminfo, err error) Finding {
 	return f
 }
 
+// swapFinding checks /proc/swaps. Without swap the memory of idle sandboxes stays where it
+// is, which is slow for no sandbox: it is not a fault. zram: the kernel has a device for
+// compressed memory.
+func swapFinding(areas []*procfs.Swap, err error, zram bool) Finding {
+	f := Finding{Name: "swap", Status: Info}
+	if err != nil {
+		f.Detail = "cannot read /proc/swaps: " + err.Error()
+		return f
+	}
+	var size, used float64
+	var disks []string
+	for _, a := range areas {
+		size, used = size+float64(a.Size), used+float64(a.Used)
+		if !strings.HasPrefix(a.Filename, "/dev/zram") {
+			disks = append(disks, a.Filename)
+		}
+	}
+	if size == 0 {
+		f.Detail = "none: idle sandboxes keep their memory"
+		f.Hint = "swap in compressed memory (zram) halves what an idle sandbox needs: "
+		if !zram {
+			f.Hint += "modprobe zram; "
+		}
+		f.Hint += "zramctl -f -s 8G -a lz4, then mkswap and swapon -p 100 the device that it prints"
+		return f
+	}
+	f.Status, f.Detail = OK, fmt.Sprintf("%.1f GiB, %.1f GiB used; ", size/(1<<20), used/(1<<20))
+	if disks == nil {
+		f.Detail += "idle sandboxes are paged out"
+		return f
+	}
+	f.Status = Info
+	f.Detail += "idle sandboxes are paged out only when memory is short"
+	f.Hint = strings.Join(disks, ", ") + ": from a disk a sandbox wakes up slowly; if all swap is in compressed memory (zram), idle sandboxes are paged out soon"
+	return f
+}
+
 func diskFinding(dir string, free uint64) Finding {
 	f := Finding{Name: "disk", Status: OK, Detail: fmt.Sprintf("%.1f GiB free for %s", float64(free)/gib, dir)}
 	hint := "free space, or move the state directory to another disk with RUNDLET_STATE_DIR"

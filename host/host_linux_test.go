@@ -29,6 +29,10 @@ func TestThisMachineHasFigures(t *testing.T) {
 	if want := int64(info.Totalram) * int64(info.Unit); m.Total != want || m.Available <= 0 {
 		t.Errorf("memory %+v, the system call says %d", m, want)
 	}
+	swap, err := Host{}.Swap()
+	if want := int64(info.Totalswap) * int64(info.Unit); err != nil || swap.Total != want {
+		t.Errorf("swap %+v, %v, the system call says %d", swap, err, want)
+	}
 	_, err = Host{}.Pressure()
 	if _, stat := os.Stat("/proc/pressure/cpu"); stat == nil && err != nil {
 		t.Errorf("pressure: %v", err)

@@ -123,3 +123,55 @@ func FuzzMemory(f *testing.F) {
 		}
 	})
 }
+
+const swapFile = `Filename				Type		Size		Used		Priority
+/dev/zram0                              partition	1048572		1024		100
+`
+
+func TestSwapIsInBytes(t *testing.T) {
+	header, zram, _ := strings.Cut(swapFile, "\n")
+	file := "/swapfile                               file		100		0		-2\n"
+	for name, c := range map[string]struct {
+		content string
+		want    Swap
+	}{
+		"none":      {header + "\n", Swap{}},
+		"empty":     {"", Swap{}},
+		"zram":      {swapFile, Swap{Total: 1048572 << 10, Free: 1047548 << 10, Zram: true}},
+		"two areas": {header + "\n" + zram + file, Swap{Total: 1048672 << 10, Free: 1047648 << 10}},
+		"full":      {header + "\n" + "/dev/zram1 partition 5 5 0\n", Swap{Total: 5 << 10, Zram: true}},
+	} {
+		if s, err := proc(t, map[string]string{"swaps": c.content}).Swap(); err != nil || s != c.want {
+			t.Errorf("%s: got %+v, %v", name, s, err)
+		}
+	}
+	if _, err := proc(t, nil).Swap(); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("a kernel without swap: %v", err)
+	}
+}
+
+func TestBadSwapFilesAreRefused(t *testing.T) {
+	for name, line := range map[string]string{
+		"too short": "/dev/zram0 partition 5", "no number": "/dev/zram0 partition x 0 0", "negative": "/dev/zram0 partition -5 0 0",
+		"more than all": "/dev/zram0 partition 5 6 0", "negative use": "/dev/zram0 partition 5 -1 0",
+		"too large": "/dev/zram0 partition 9223372036854775807 0 0",
+	} {
+		if s, err := proc(t, map[string]string{"swaps": "header\n" + line + "\n"}).Swap(); err == nil || s != (Swap{}) {
+			t.Errorf("%s: got %+v, %v", name, s, err)
+		}
+	}
+}
+
+func FuzzSwap(f *testing.F) {
+	f.Add(swapFile)
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, content string) {
+		if err := os.WriteFile(filepath.Join(dir, "swaps"), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Host{Proc: dir}.Swap()
+		if err == nil && (s.Total < 0 || s.Free < 0 || s.Free > s.Total) {
+			t.Errorf("implausible: %+v", s)
+		}
+	})
+}

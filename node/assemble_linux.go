@@ -133,7 +133,7 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 	probe := disk.Cached(host.Host{}, disk.CacheTTL, time.Now)
 	supervision := a.cfg.Supervision
 	supervision.Sample = supervise.HostSample(host.Host{}, probe, a.Dirs.StateDir, total)
-	supervision.Limits = host.Host{}.Limits
+	supervision.Limits, supervision.Swap = host.Host{}.Limits, host.Host{}.Swap
 	if counter, ok := a.Driver.(taskCounter); ok {
 		supervision.Limits = withTasks(supervision.Limits, counter.Tasks)
 	}

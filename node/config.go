@@ -62,7 +62,7 @@ type Config struct {
 	BaseImage bool
 	// Supervision watches running sandboxes and the host; the zero value is off. A
 	// program that keeps a node open takes runtime.DefaultSupervision. Open fills in
-	// Sample and Limits.
+	// Sample, Limits and Swap.
 	Supervision runtime.Supervision
 
 	// Log is the log of the node; nil discards it.

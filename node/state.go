@@ -37,6 +37,9 @@ func state(ctx context.Context, rt figurer) (telemetry.State, error) {
 		Pressure: &telemetry.Pressure{
 			State: f.Pressure.State.String(), Refusing: f.Pressure.Refusing != "", Entered: map[string]uint64{},
 		},
+		PagedOut: &telemetry.PagedOut{
+			Sandboxes: f.PagedOut.PagedOut, Bytes: f.PagedOut.Bytes, Outs: f.PagedOut.Outs, WakeUps: f.PagedOut.WakeUps,
+		},
 		Lacking: map[string]bool{}, NetworkRepairs: f.Repairs,
 	}
 	for _, what := range supervise.AllLacks {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rundlet/rundlet/policy/autoscale"
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/pageout"
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/runtime"
@@ -45,8 +46,9 @@ func known() (runtime.Figures, error) {
 		Pressure: supervise.PressureReport{
 			State: autoscale.Critical, Refusing: "memory", Entered: map[autoscale.State]uint64{autoscale.Watch: 37, autoscale.Critical: 38},
 		},
-		Lacking: []string{"disk space", "memory"},
-		Repairs: map[string]uint64{"uplink": 39},
+		PagedOut: pageout.Figures{PagedOut: 40, Bytes: 41, Outs: 42, WakeUps: 43},
+		Lacking:  []string{"disk space", "memory"},
+		Repairs:  map[string]uint64{"uplink": 39},
 	}, nil
 }
 
@@ -74,6 +76,7 @@ func TestNodeStateHasAllFigures(t *testing.T) {
 		Kills:     map[string]uint64{"request": 26, "exited": 27, "stuck": 28, "other": 29},
 		Recovery:  &telemetry.Recovery{Stuck: 3, Silent: 36, Unrecovered: 2, Reconciled: map[string]uint64{"recover": 230, "cleanup": 3131, "quarantine": 32, "failed": 33}},
 		Pressure:  &telemetry.Pressure{State: "critical", Refusing: true, Entered: map[string]uint64{"watch": 37, "critical": 38}},
+		PagedOut:  &telemetry.PagedOut{Sandboxes: 40, Bytes: 41, Outs: 42, WakeUps: 43},
 		Snapshots: map[string]telemetry.Snapshots{"pause": {Count: 34, Bytes: 35}},
 		Lacking: map[string]bool{
 			"disk space": true, "memory": true, "file descriptors": false, "local ports": false, "processes": false,

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/pageout"
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/runtime/supervise"
@@ -43,6 +44,8 @@ type Figures struct {
 	// Supervision and Pressure are of the last look of each.
 	Supervision SupervisionReport
 	Pressure    supervise.PressureReport
+	// PagedOut counts the sandboxes in the host's swap.
+	PagedOut pageout.Figures
 	// Lacking names the resources that the daemon lacks for its own work.
 	Lacking []string
 	// Repairs counts those of the network, by loss; nil if it does not count them.
@@ -101,7 +104,7 @@ func (r *reads) Figures(ctx context.Context) (Figures, error) {
 	f := Figures{
 		Capacity: r.admission.Ledger.Usage(),
 		GaveUp:   gaveUp, DiskFull: diskFull, Reconciled: r.reconciled,
-		Supervision: r.Supervision(), Pressure: r.Pressure(), Lacking: r.Lacking(),
+		Supervision: r.Supervision(), Pressure: r.Pressure(), PagedOut: r.pager.Figures(), Lacking: r.Lacking(),
 	}
 	f.Queue = r.admission.Queue.Stats()
 	f.Sandboxes, f.Stuck = r.live.Roster.Figures(now)

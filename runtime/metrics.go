@@ -19,7 +19,7 @@ func newMeter(r *parts) *usage.Meter {
 		return nil
 	}
 	return usage.New(usage.Config{
-		Driver: driver, Agent: r.machines.Agent,
+		Driver: driver, Agent: r.machines.Agent, Measured: r.pager.Observe,
 		AtOnce: func(n int) int { return supervise.AtOnce(n, usage.Interval) },
 		Sandboxes: func() []usage.Sandbox {
 			all := r.live.All()
@@ -44,7 +44,7 @@ func measured(r *parts, sb *live.Sandbox) usage.Sandbox {
 	row, run, _ := sb.Look()
 	out := usage.Sandbox{
 		ID: sb.ID, Size: sandbox.Size{VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB},
-		Run: run, Running: row.State == sandbox.StateRunning && sb.Elsewhere == nil, Busy: sb.Life.Busy(time.Now()),
+		Run: run, Running: row.State == sandbox.StateRunning && sb.Elsewhere == nil, Busy: sb.Life.Busy(time.Now()) || r.pager.PagedOut(sb.ID),
 	}
 	if row.Secure {
 		out.Token = r.tokens.Envd(sb.ID)

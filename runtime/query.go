@@ -60,7 +60,7 @@ func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, e
 	conn, err := r.machines.Dial(ctx, id, port)
 	switch {
 	case err == nil:
-		return conn, nil
+		return sb.CountTraffic(conn), nil
 	case sb.State() != sandbox.StateRunning:
 		return nil, fmt.Errorf("sandbox %s: %w", id, sandbox.ErrNotRunning)
 	case host.Lack(err) != "":

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/orphan"
+	"github.com/rundlet/rundlet/runtime/pager"
 	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/recovery"
 	"github.com/rundlet/rundlet/runtime/rows"
@@ -143,6 +145,7 @@ type parts struct {
 	machines  *machine.Machines
 	templates *template.Templates
 	meter     *usage.Meter
+	pager     *pager.Pager
 	host      *supervise.Host
 	watcher   *supervise.Watcher
 	cleaner   *supervise.Cleaner
@@ -162,17 +165,11 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if cfg.Size == (sandbox.Size{}) {
 		cfg.Size = sandbox.DefaultSize
 	}
-	if cfg.Launches == 0 {
-		cfg.Launches = stdruntime.NumCPU()
-	}
-	if cfg.MaxWait == 0 {
-		cfg.MaxWait = capacity.DefaultMaxWait
-	}
+	cfg.Launches = cmp.Or(cfg.Launches, stdruntime.NumCPU())
+	cfg.MaxWait = cmp.Or(cfg.MaxWait, capacity.DefaultMaxWait)
+	cfg.MaxTimeout = cmp.Or(cfg.MaxTimeout, 24*time.Hour)
 	cfg.Capacity.Launches = int64(cfg.Launches)
 	cfg.Shares = cfg.Shares.OrDefault()
-	if cfg.MaxTimeout == 0 {
-		cfg.MaxTimeout = 24 * time.Hour
-	}
 	if cfg.Latency == nil {
 		cfg.Latency = &latency.Recorder{}
 	}
@@ -263,10 +260,14 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		Driver: cfg.Driver, Store: settle.Store{Snapshots: db.Snapshots}, Rows: r.rows, Live: r.live, Admission: r.admission, Machines: r.machines, Claims: r.claims,
 		Ender: r.ender, Saver: r.saver, Starter: r.starter, Orphans: r.orphans, Held: &r.held, Background: r.background, Log: cfg.Log,
 	})
+	r.pager = pager.New(pager.Config{
+		After: cfg.Supervision.PageOut, Driver: cfg.Driver, Sandbox: pager.Of(r.live), Swap: cfg.Supervision.Swap, Log: cfg.Log,
+	})
 	r.meter = newMeter(&r.parts)
 	r.host = supervise.NewHost(supervise.HostConfig{
 		Sample: cfg.Supervision.Sample, Limits: cfg.Supervision.Limits, Pool: r.pool, Queue: r.admission.Queue,
 		Network: cfg.Network, Log: cfg.Log, Pressure: pressureOf(cfg),
+		PageOut: func() { r.background.Go(func() { r.pager.Look(r.life, true) }) },
 	})
 	r.watcher = newWatcher(&r.parts)
 	r.cleaner = newCleaner(&r.parts)

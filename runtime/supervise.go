@@ -7,8 +7,10 @@ import (
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/policy/autoscale"
 	"github.com/rundlet/rundlet/policy/hygiene"
+	"github.com/rundlet/rundlet/policy/pageout"
 	"github.com/rundlet/rundlet/policy/pressure"
 	"github.com/rundlet/rundlet/policy/reconcile"
+	"github.com/rundlet/rundlet/runtime/pager"
 	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/runtime/template"
 )
@@ -31,13 +33,17 @@ type Supervision struct {
 	Sample   func() (autoscale.Sample, error)
 	// Limits are read with each Sample; nil is none.
 	Limits func() ([]host.Limit, error)
+	// PageOut is how long a sandbox is idle before it is paged out to the swap of the
+	// host, which Swap reports; 0 or less, or without Swap, none is. See pager.Look.
+	PageOut time.Duration
+	Swap    func() (host.Swap, error)
 }
 
 // DefaultSupervision is for a daemon; it has no Sample.
 func DefaultSupervision() Supervision {
 	return Supervision{
 		Heartbeat: 30 * time.Second, HeartbeatTimeout: reconcile.DefaultHeartbeatTimeout,
-		Hygiene: hygiene.Interval, Host: template.HostInterval, Pressure: pressure.Interval,
+		Hygiene: hygiene.Interval, Host: template.HostInterval, Pressure: pressure.Interval, PageOut: pageout.DefaultAfter,
 	}
 }
 
@@ -64,6 +70,7 @@ func startLoops(r *Runtime) {
 	r.background.Every(s.Heartbeat, r.watcher.Beat)
 	r.background.Every(s.Hygiene, r.cleaner.Clean)
 	r.background.Every(s.Host, r.templates.Refresh)
+	r.background.Every(pager.Interval, func(ctx context.Context) { r.pager.Look(ctx, false) })
 	if s.Sample != nil {
 		r.background.Every(s.Pressure, func(context.Context) { r.host.Look(time.Now()) })
 	}
@@ -73,7 +80,7 @@ func startLoops(r *Runtime) {
 func newWatcher(r *parts) *supervise.Watcher {
 	return supervise.NewWatcher(supervise.WatcherConfig{
 		Interval: r.cfg.Supervision.Heartbeat, Timeout: r.cfg.Supervision.HeartbeatTimeout, Sandboxes: r.settler.Watched(),
-		Agent: r.machines.Agent, Network: r.cfg.Network, Host: r.host, Background: r.background, Log: r.log,
+		Agent: r.machines.Agent, PagedOut: r.pager.PagedOut, Network: r.cfg.Network, Host: r.host, Background: r.background, Log: r.log,
 	})
 }
 

@@ -37,6 +37,7 @@ type collector struct {
 	sandboxes, stuck, kills, reconciled, pending, refused, snapshots, snapshotBytes       *prometheus.Desc
 	admitted, yielded, silent, unrecovered, pressure, pressureEntered, refusing           *prometheus.Desc
 	lacking, setAside, networkRepairs                                                     *prometheus.Desc
+	pagedOut, pagedOutBytes, pageOuts, wakeUps                                            *prometheus.Desc
 	cpus, memory, disk, slots, launches                                                   amount
 	poolReady, poolPrepared, poolTarget, poolHits, poolMisses, poolOldestAge, poolRefills *prometheus.Desc
 	poolInFlight, poolFailures                                                            *prometheus.Desc
@@ -72,6 +73,10 @@ func newCollector(namespace string, read func(context.Context) (State, error)) *
 		refusing:        desc("refusing_new_work", "1 while new work is refused because the host is under pressure."),
 		lacking:         desc("lacking", "1 if the daemon is short of a resource, by resource.", "what"),
 		networkRepairs:  desc("network_repairs_total", "Number of repairs of network parts that another program removed.", "what"),
+		pagedOut:        desc("sandboxes_paged_out", "Number of idle sandboxes whose memory is in the host's swap."),
+		pagedOutBytes:   desc("paged_out_bytes", "Memory that paging out these sandboxes freed."),
+		pageOuts:        desc("page_outs_total", "Number of times an idle sandbox was paged out."),
+		wakeUps:         desc("page_out_wake_ups_total", "Number of times a paged out sandbox was used again."),
 		kills:           desc("sandbox_kills_total", "Number of killed sandboxes, by reason class.", "reason"),
 		reconciled:      desc("reconciled_total", "Number of inconsistent objects reconciled, by action.", "action"),
 		pending:         desc("queue_pending", "Number of requests waiting for capacity."),
@@ -150,6 +155,12 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			refusing = 1
 		}
 		gauge(c.refusing, refusing)
+	}
+	if p := s.PagedOut; p != nil {
+		gauge(c.pagedOut, float64(p.Sandboxes))
+		gauge(c.pagedOutBytes, float64(p.Bytes))
+		counter(c.pageOuts, p.Outs)
+		counter(c.wakeUps, p.WakeUps)
 	}
 	for what, short := range s.Lacking {
 		value := 0.0

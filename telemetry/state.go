@@ -22,6 +22,7 @@ type State struct {
 	Kills    map[string]uint64
 	Recovery *Recovery
 	Pressure *Pressure
+	PagedOut *PagedOut
 	// Lacking says, for each resource that the daemon needs for its own work,
 	// whether it is short of it.
 	Lacking map[string]bool
@@ -95,6 +96,15 @@ type Pressure struct {
 	Entered map[string]uint64
 	// Refusing: no new work is taken.
 	Refusing bool
+}
+
+// PagedOut are the idle sandboxes whose memory is in the host's swap.
+type PagedOut struct {
+	// Sandboxes are those at this moment, and Bytes the memory that it freed.
+	Sandboxes int
+	Bytes     int64
+	// Outs counts the page-outs, and WakeUps how often such a sandbox was used again.
+	Outs, WakeUps uint64
 }
 
 // Snapshots are those of a kind that are kept.

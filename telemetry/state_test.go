@@ -31,6 +31,7 @@ func full() State {
 		Kills:   map[string]uint64{"killed by request": 5, "exited: 1": 2, "exited: 137": 1},
 		Lacking: map[string]bool{"memory": true, "file descriptors": false},
 
+		PagedOut:       &PagedOut{Sandboxes: 13, Bytes: 1 << 24, Outs: 21, WakeUps: 14},
 		NetworkRepairs: map[string]uint64{"host_rules": 8, "uplink": 0},
 		Pressure:       &Pressure{State: "shrink", Entered: map[string]uint64{"shrink": 2, "nominal": 1, "a\xff": 1}, Refusing: true},
 		Recovery:       &Recovery{Stuck: 1, Silent: 4, Unrecovered: 3, SetAside: map[string]int{"snapshot": 5, "a\xff": 1}, Reconciled: map[string]uint64{"quarantine": 2}},
@@ -57,6 +58,10 @@ func TestStateIsShown(t *testing.T) {
 		`rundlet_sandboxes{state="paused"}`:                    "1",
 		`rundlet_sandboxes{state="killing"}`:                   "0",
 		`rundlet_sandboxes_stuck`:                              "1",
+		`rundlet_sandboxes_paged_out`:                          "13",
+		`rundlet_paged_out_bytes`:                              "1.6777216e+07",
+		`rundlet_page_outs_total`:                              "21",
+		`rundlet_page_out_wake_ups_total`:                      "14",
 		`rundlet_capacity_cpus_reserved{for="active"}`:         "2.5",
 		`rundlet_capacity_cpus_reserved{for="warm"}`:           "1",
 		`rundlet_sandboxes_silent`:                             "4",

@@ -199,6 +199,7 @@ const (
 	CapabilityFilesystem     Capability = "snapshot_filesystem"
 	CapabilityInspect        Capability = "inspect_snapshots"
 	CapabilityWeight         Capability = "weight"
+	CapabilityPageOut        Capability = "page_out"
 )
 
 // Renamer gives a machine another id without touching the guest: the hand-over
@@ -285,6 +286,17 @@ type Weigher interface {
 	// ErrNotFound; ErrUnsupported on a host that cannot divide processors. It
 	// answers at once, also for a machine that hangs or that another call has.
 	SetWeight(ctx context.Context, id string, weight int) error
+}
+
+// PageOuter gives the memory of an idle machine back to a host that has swap.
+type PageOuter interface {
+	// PageOut moves what a running machine (ErrInvalidTransition) has in memory to
+	// the host's swap, and returns how many bytes of memory became free: 0 where
+	// the host has no swap. The machine runs on. What it touches comes back, so a
+	// machine that is not idle gets slow and frees nothing for long. The call waits
+	// for no other call on the machine, and holds up none. When ctx ends it stops
+	// half-way, which does no harm. ErrNotFound; ErrUnsupported by this kernel.
+	PageOut(ctx context.Context, id string) (freed int64, err error)
 }
 
 // The bounds of a weight, and what a machine has whose Spec names none: those of

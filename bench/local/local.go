@@ -47,6 +47,7 @@ type Driver interface {
 	vm.Runtime
 	vm.SnapshotDeleter
 	vm.FilesystemSnapshotter
+	vm.PageOuter
 	// Bare prepares a start by the mechanism's own library, with the same flags
 	// and files as a machine but without limits, records and supervision: a
 	// restore of spec.RestoreFrom, or a boot without one. The guest runs when run
@@ -90,7 +91,7 @@ func Run(ctx context.Context, c Config) (r report.Report, err error) {
 			}
 			return s, err
 		},
-		MemoryFree: memoryFree, Usage: procUsage{}, LoadAverage: loadAverage, Progress: c.Progress,
+		MemoryFree: memoryFree, SwapFree: swapFree, Usage: procUsage{}, LoadAverage: loadAverage, Progress: c.Progress,
 	}
 	r.Groups, err = bench.Run(ctx, c.Groups, c.Plan, setup)
 	r.Host.LoadBefore, r.Host.LoadAfter, r.Host.Took = before, loadAverage(), time.Since(begin)

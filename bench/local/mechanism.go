@@ -132,6 +132,12 @@ func (g mechanism) Processes(id string) ([]int, error) {
 	return descendants(pids), err
 }
 
+// PageOut implements bench.Mechanism.
+func (g mechanism) PageOut(ctx context.Context, id string) error {
+	_, err := g.driver.PageOut(ctx, id)
+	return err
+}
+
 // Exec implements bench.Mechanism.
 func (g mechanism) Exec(ctx context.Context, id string, stdin []byte, args ...string) (first, end time.Duration, err error) {
 	cmd, err := g.driver.ExecCommand(id, args...)

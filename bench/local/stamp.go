@@ -48,3 +48,9 @@ func memoryFree() int {
 	memory, _ := host.Host{}.Memory()
 	return int(memory.Available >> 20)
 }
+
+// swapFree is the swap that the host can give, in MiB.
+func swapFree() int {
+	swap, _ := host.Host{}.Swap()
+	return int(swap.Free >> 20)
+}

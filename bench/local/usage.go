@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,9 +22,23 @@ type procUsage struct{}
 // Linux that Go runs on.
 const clockTick = 10 * time.Millisecond
 
-// PSS implements bench.Usage. A process that has ended counts nothing.
+// PSS implements bench.Usage.
 func (procUsage) PSS(pids []int) (mib float64, err error) {
-	for _, pid := range pids {
+	return rollups(pids, func(r procfs.ProcSMapsRollup) uint64 { return r.Pss })
+}
+
+// Swapped implements bench.Usage.
+func (procUsage) Swapped(pids []int) (mib float64, err error) {
+	return rollups(pids, func(r procfs.ProcSMapsRollup) uint64 { return r.SwapPss })
+}
+
+// rollups adds up a figure of the memory of processes, in MiB. A process that has ended
+// counts nothing, and memory that processes have as threads do counts once.
+func rollups(pids []int, of func(procfs.ProcSMapsRollup) uint64) (mib float64, err error) {
+	for i, pid := range pids {
+		if slices.ContainsFunc(pids[:i], func(other int) bool { return sameMemory(pid, other) }) {
+			continue
+		}
 		var rollup procfs.ProcSMapsRollup
 		proc, err := procfs.NewProc(pid)
 		if err == nil {
@@ -32,7 +47,7 @@ func (procUsage) PSS(pids []int) (mib float64, err error) {
 		if err != nil && !gone(err) {
 			return 0, fmt.Errorf("memory of process %d: %w", pid, err)
 		}
-		mib += float64(rollup.Pss) / (1 << 20)
+		mib += float64(of(rollup)) / (1 << 20)
 	}
 	return mib, nil
 }

@@ -15,6 +15,15 @@ func TestUsageOfProcessesIsRead(t *testing.T) {
 	if err != nil || mib <= 1 || mib > 4096 {
 		t.Errorf("PSS %g MiB, %v", mib, err)
 	}
+	if twice, err := u.PSS([]int{os.Getpid(), os.Getpid()}); err != nil || twice > 1.5*mib {
+		t.Errorf("memory that two have counts %g MiB, and one's %g MiB, %v", twice, mib, err)
+	}
+	if sameMemory(os.Getpid(), os.Getppid()) {
+		t.Error("the parent has the memory of this process")
+	}
+	if swap, err := u.Swapped(self); err != nil || swap < 0 || swap > 4096 {
+		t.Errorf("%g MiB in swap, %v", swap, err)
+	}
 	for begin := time.Now(); time.Since(begin) < 50*time.Millisecond; {
 		slices.Sort(make([]int, 1000))
 	}

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"syscall"
 
@@ -21,6 +20,7 @@ import (
 	"github.com/rundlet/rundlet/agent/reaper"
 	"github.com/rundlet/rundlet/agent/sudo"
 	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/internal/collector"
 )
 
 // The agent's memory is the sandbox's: collect early, and hold on to little.
@@ -47,8 +47,7 @@ func run() error {
 		fmt.Println(envd.Version)
 		return nil
 	}
-	debug.SetGCPercent(gcPercent)
-	debug.SetMemoryLimit(memoryLimit)
+	collector.Rest(gcPercent, memoryLimit)
 	ctx, stop := withSignals(os.Getpid() == 1)
 	defer stop()
 	if os.Getpid() == 1 {

@@ -102,6 +102,7 @@ next "rundlet serve" takes them over.`,
 	shareFlags(f, &cfg.Node.Shares)
 	cfg.Node.Supervision = runtime.DefaultSupervision()
 	f.DurationVar(&cfg.Node.Supervision.Heartbeat, "heartbeat", cfg.Node.Supervision.Heartbeat, "interval of sandbox health checks; a sandbox that fails them for 5 minutes is killed; 0 disables them")
+	f.DurationVar(&cfg.Node.Supervision.PageOut, "page-out-idle", cfg.Node.Supervision.PageOut, "time without traffic and work after which a sandbox's memory goes to the host's swap, if that is zram; 0 disables it")
 	f.IntVar(&cfg.Node.Warm.Ready, "warm", warmpool.DefaultTarget.Ready, "warm sandboxes of template base to keep running; 0 keeps none")
 	f.IntVar(&cfg.Node.Warm.Prepared, "prepared", warmpool.DefaultTarget.Prepared, "sandboxes of template base to prepare for the warm pool, not running yet")
 	f.DurationVar(&cfg.Node.Warm.MaxAge, "warm-max-age", warmpool.DefaultTarget.MaxAge, "age at which a warm sandbox is replaced; 0 means never")

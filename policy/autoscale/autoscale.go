@@ -58,7 +58,7 @@ const (
 	EvictWarm Decision = "evict_warm"
 	// TrimIdleDisk: give freed blocks of idle disks back to the host.
 	TrimIdleDisk Decision = "trim_idle_disk"
-	// SuspendIdle: pause idle sandboxes that allow it.
+	// SuspendIdle: page idle sandboxes out to the host's swap.
 	SuspendIdle Decision = "suspend_idle"
 	// DestroyPrepared: retire prepared entries of the pool, the oldest first.
 	DestroyPrepared Decision = "destroy_prepared"

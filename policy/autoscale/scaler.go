@@ -48,8 +48,8 @@ func (s *Scaler) State() State {
 //	Critical  the whole shrink order
 //
 // Shrink and Critical without the pressure, while Hold runs, keep what lasts of
-// the measures and hold. Idle sandboxes are not suspended while the disk is below
-// its reserve: their memory would go there.
+// the measures and hold. Idle sandboxes are suspended only where memory is short: it
+// frees nothing else.
 func (s *Scaler) Step(now time.Time, sample Sample) (State, []Decision) {
 	judged, reach := s.Config.judge(sample)
 	seen, _ := s.Config.judge(sample.worse())
@@ -66,7 +66,7 @@ func (s *Scaler) Step(now time.Time, sample Sample) (State, []Decision) {
 		return s.State(), s.growth()
 	}
 	out := s.shrink(now, judged, reach)
-	if s.Config.ReserveDisk.judge(sample.DiskFree, sample.DiskTotal) >= Shrink {
+	if max(s.Config.Memory.judge(sample.Memory), s.Config.ReserveMemory.judge(sample.MemoryAvailable, sample.MemoryTotal)) < Shrink {
 		out = slices.DeleteFunc(out, func(d Decision) bool { return d == SuspendIdle })
 	}
 	return s.level, out

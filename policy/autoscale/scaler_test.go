@@ -96,11 +96,11 @@ func TestCriticalTakesAllMeasuresAtOnce(t *testing.T) {
 	d.step(memory(1), Critical, StopRefill, StopSidecars, EvictWarm, TrimIdleDisk, SuspendIdle, DestroyPrepared, RefuseNewWork)
 }
 
-func TestNothingIsSuspendedToADiskThatIsShort(t *testing.T) {
+func TestNothingIsSuspendedForADiskThatIsShort(t *testing.T) {
 	d := newDriver(t)
 	d.step(with(func(s *Sample) { s.DiskFree = 49 * gib }), Critical, StopRefill, StopSidecars, EvictWarm, TrimIdleDisk, DestroyPrepared, RefuseNewWork)
-	d.step(with(func(s *Sample) { s.MemoryAvailable = gib; s.DiskFree = 99 * gib }), Critical, StopRefill, StopSidecars, EvictWarm, TrimIdleDisk, DestroyPrepared, RefuseNewWork)
-	d.step(memory(1), Critical, shrinkOrder[:]...)
+	d.step(with(func(s *Sample) { s.MemoryAvailable = gib; s.DiskFree = 99 * gib }), Critical, shrinkOrder[:]...)
+	d.step(with(func(s *Sample) { s.Memory.Some = 20; s.DiskFree = 49 * gib }), Critical, shrinkOrder[:]...)
 }
 
 func TestAMeasureHasTimeToTakeEffect(t *testing.T) {

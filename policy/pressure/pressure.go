@@ -79,6 +79,8 @@ type Outcome struct {
 	Changed bool
 	// Pool is what the warm pool may do.
 	Pool warmpool.Limits
+	// PageOut: idle sandboxes are paged out at once.
+	PageOut bool
 }
 
 // Step takes a sample and returns what follows from it. shortage is why no new
@@ -86,10 +88,9 @@ type Outcome struct {
 // what the warm pool has. Nothing that is decided ends active work.
 //
 // Of the measures, stop_refill, evict_warm and destroy_prepared are in
-// Outcome.Pool, and refuse_new_work is Outcome.Refusing. stop_sidecars has no
-// object here; trim_idle_disk is not done, since no driver has a call for it yet;
-// and suspend_idle is left out because an idle sandbox cannot be distinguished from one that
-// computes without a connection.
+// Outcome.Pool, suspend_idle is Outcome.PageOut, and refuse_new_work is
+// Outcome.Refusing. stop_sidecars has no object here, and trim_idle_disk is not done,
+// since no driver has a call for it yet.
 func (n *Node) Step(now time.Time, sample autoscale.Sample, shortage string, pool []warmpool.Stats) Outcome {
 	out := Outcome{Was: n.scaler.State(), Refusing: shortage}
 	out.State, out.Decisions = n.scaler.Step(now, n.attribute(sample))
@@ -101,6 +102,7 @@ func (n *Node) Step(now time.Time, sample autoscale.Sample, shortage string, poo
 	}
 	out.Changed = out.Refusing != n.refusing
 	n.refusing = out.Refusing
+	out.PageOut = slices.Contains(out.Decisions, autoscale.SuspendIdle)
 	out.Pool = n.limits(out.Decisions, n.scaler.Config.Spare(sample), pool)
 	return out
 }

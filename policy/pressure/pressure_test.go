@@ -64,13 +64,14 @@ func TestTheMeasuresThatANodeCarriesOutComeOneAfterAnother(t *testing.T) {
 		out := n.Step(time.Unix(5*int64(i), 0), short, "", pool)
 		note("stop refill", out.Pool.Refill == warmpool.RefillNone)
 		note("evict warm", out.Pool.Ready < 3)
+		note("page out", out.PageOut)
 		note("destroy prepared", out.Pool.Prepared < 1)
 		note("refuse", out.Refusing != "")
 		if slices.Contains(out.Decisions, autoscale.RefuseNewWork) != (out.Refusing != "") {
 			t.Errorf("got %+v", out)
 		}
 	}
-	if got := strings.Join(order, ", "); got != "stop refill, evict warm, destroy prepared, refuse" {
+	if got := strings.Join(order, ", "); got != "stop refill, evict warm, page out, destroy prepared, refuse" {
 		t.Errorf("order: %s", got)
 	}
 }

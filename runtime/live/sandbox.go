@@ -3,6 +3,7 @@ package live
 import (
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rundlet/rundlet/policy/capacity"
@@ -25,6 +26,9 @@ type Sandbox struct {
 	// Reservation is set before the machine is made and given back after it is
 	// gone. Guarded by Life.
 	Reservation *capacity.Reservation
+
+	// traffic is when bytes went into or out of it last, in nanoseconds since 1970.
+	traffic atomic.Int64
 
 	mu    sync.Mutex // guards what follows; never held across a call
 	row   store.Sandbox

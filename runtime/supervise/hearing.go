@@ -37,6 +37,7 @@ const (
 	signHeard   sign = iota // It answered, or a lifecycle call works on it.
 	signSilent              // It did not answer, and the daemon could hear.
 	signUnknown             // The daemon could not hear.
+	signAsleep              // It was not asked, because it is paged out.
 )
 
 // asked is a heartbeat request to a sandbox and its result.
@@ -88,7 +89,7 @@ func (w *Watcher) listen(ctx context.Context, all []View) (silent int) {
 	for _, a := range answers {
 		if a.id != "" {
 			w.note(a, audible, w.rounds.ended)
-			if a.sign != signHeard {
+			if a.sign == signSilent || a.sign == signUnknown {
 				silent++
 			}
 		}
@@ -133,6 +134,10 @@ func (w *Watcher) ask(ctx context.Context, id string) asked {
 	}
 	a := asked{id: id, run: v.Run}
 	if v.Busy {
+		return a
+	}
+	if w.cfg.PagedOut(id) {
+		a.sign = signAsleep
 		return a
 	}
 	if a.sign, a.lacking = w.hear(ctx, id, v.Slot); a.sign == signSilent {

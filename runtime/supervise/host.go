@@ -41,6 +41,8 @@ type HostConfig struct {
 	Pressure pressure.Config
 	Pool     *pool.Pool
 	Queue    *capacity.Queue
+	// PageOut pages out the sandboxes that are idle, in the background.
+	PageOut func()
 	// Network may be a SelfRepairer.
 	Network any
 	Log     *slog.Logger
@@ -89,6 +91,9 @@ func (h *Host) Look(now time.Time) {
 			"cpu", sample.CPU.Some, "memory", sample.Memory.Some, "io", sample.IO.Some)
 	}
 	h.cfg.Pool.SetLimits(out.Pool)
+	if out.PageOut {
+		h.cfg.PageOut()
+	}
 	if out.Changed {
 		h.cfg.Queue.SetRefuse(out.Refusing)
 		if out.Refusing != "" {

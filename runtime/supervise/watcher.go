@@ -38,6 +38,9 @@ type WatcherConfig struct {
 	Sandboxes         Sandboxes
 	// Agent opens a connection to a guest's agent.
 	Agent func(id string) func(context.Context) (net.Conn, error)
+	// PagedOut reports a sandbox that is paged out and has not been used since. It is
+	// not asked, for that would bring it back, and it is as it was when it answered last.
+	PagedOut func(id string) bool
 	// Network may be a PathChecker.
 	Network    any
 	Host       *Host

@@ -82,6 +82,7 @@ func watching(t *testing.T, o *one, dial func() error) *Watcher {
 	t.Cleanup(func() { group.Stop(); group.Wait() })
 	log := slog.New(slog.DiscardHandler)
 	return NewWatcher(WatcherConfig{
+		PagedOut: func(string) bool { return false },
 		Interval: 30 * time.Second, Timeout: 5 * time.Minute, Sandboxes: o, Host: NewHost(HostConfig{Log: log}), Background: group, Log: log,
 		Agent: func(string) func(context.Context) (net.Conn, error) {
 			return func(context.Context) (net.Conn, error) { return nil, dial() }

@@ -20,8 +20,8 @@ type Sandbox struct {
 	Size sandbox.Size
 	// Run counts the machines that it had.
 	Run int
-	// Running: it has one now. Busy: a lifecycle call works on it, so that its guest
-	// may be frozen and is not asked.
+	// Running: it has one now. Busy: its guest is not to be asked. A lifecycle call works
+	// on it, so that it may be frozen; or it is paged out, and asking would bring it back.
 	Running, Busy bool
 	// Token is the one that its agent requires of clients; it may be empty.
 	Token string
@@ -34,6 +34,8 @@ type Config struct {
 	// them.
 	Sandboxes func() []Sandbox
 	Sandbox   func(id string) (Sandbox, bool)
+	// Measured receives each measurement of a machine, by sandbox and Sandbox.Run.
+	Measured func(id string, run int, s vm.Stats)
 	// Agent opens a connection to a guest's agent.
 	Agent func(id string) func(context.Context) (net.Conn, error)
 	// AtOnce is how many of so many sandboxes are measured at the same time.
@@ -100,6 +102,7 @@ func (m *Meter) measure(ctx context.Context, sb Sandbox) {
 	if err != nil {
 		return // It is about to end, or its next measurement comes.
 	}
+	m.cfg.Measured(sb.ID, sb.Run, stats)
 	m.mu.Lock()
 	u := m.all[sb.ID]
 	asks := u != nil && u.asks(sb.Run, stats)

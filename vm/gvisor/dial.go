@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net"
 	"strconv"
-	"sync"
 	"time"
 
 	"gvisor.dev/gvisor/runsc/boot"
@@ -40,72 +39,7 @@ func (d *Driver) Dial(ctx context.Context, id string, port uint16) (net.Conn, er
 		}
 		return nil, failure("dial", id, vm.ErrUnavailable, err)
 	}
-	return m.conns.track(conn), nil
-}
-
-// connections are those that are open into one machine. A guest that is killed
-// says no farewell, so the driver ends them.
-type connections struct {
-	mu     sync.Mutex
-	open   map[net.Conn]bool
-	closed bool
-}
-
-// track returns conn such that it ends with the machine.
-func (c *connections) track(conn net.Conn) net.Conn {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		_ = conn.Close()
-		return conn
-	}
-	if c.open == nil {
-		c.open = map[net.Conn]bool{}
-	}
-	c.open[conn] = true
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		return &trackedTCP{tcp, c}
-	}
-	return &trackedConn{conn, c}
-}
-
-func (c *connections) forget(conn net.Conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.open, conn)
-}
-
-// end closes all connections, and those that are tracked later.
-func (c *connections) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
-	for conn := range c.open {
-		_ = conn.Close()
-	}
-	c.open = nil
-}
-
-type trackedConn struct {
-	net.Conn
-	c *connections
-}
-
-func (t *trackedConn) Close() error {
-	t.c.forget(t.Conn)
-	return t.Conn.Close()
-}
-
-// trackedTCP keeps what only TCP connections can do: half-closing, and copying
-// inside the kernel.
-type trackedTCP struct {
-	*net.TCPConn
-	c *connections
-}
-
-func (t *trackedTCP) Close() error {
-	t.c.forget(t.TCPConn)
-	return t.TCPConn.Close()
+	return m.conns.Track(conn), nil
 }
 
 // Stats implements vm.Statser. Without a control group it asks the sentry,

@@ -24,6 +24,7 @@ import (
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/conns"
 	"github.com/rundlet/rundlet/vm/gvisor/engine"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
@@ -88,7 +89,7 @@ type machine struct {
 	oneLayer bool
 	resume   bool // See record.
 	unsure   bool // The status may be wrong: settle comes before anything else.
-	conns    connections
+	conns    conns.Set
 
 	// ended is closed when the machine's processes ended or were destroyed;
 	// reason is valid then.
@@ -231,7 +232,7 @@ func gvisorVersion() string {
 
 // driverCapabilities are the optional interfaces of the driver, sorted.
 var driverCapabilities = []vm.Capability{vm.CapabilityAdopt, vm.CapabilityConsole, vm.CapabilityDeleteSnapshot,
-	vm.CapabilityDial, vm.CapabilityForget, vm.CapabilityInspect, vm.CapabilityRename, vm.CapabilityFilesystem,
+	vm.CapabilityDial, vm.CapabilityForget, vm.CapabilityInspect, vm.CapabilityPageOut, vm.CapabilityRename, vm.CapabilityFilesystem,
 	vm.CapabilityStats, vm.CapabilityWait, vm.CapabilityWeight}
 
 // Info describes the driver.

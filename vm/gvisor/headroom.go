@@ -14,6 +14,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/budget"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/pages"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
@@ -93,6 +94,9 @@ func (m *machine) liftForSave(host *headroom) (lower func(), err error) {
 	own, err := m.group.MemoryOf(cgroups.OwnMemory)
 	if err != nil {
 		return nil, err
+	}
+	if pids, err := m.processes(); err == nil {
+		own += pages.Swapped(pids) // It comes back.
 	}
 	_, threads, err := m.group.Usage()
 	if err != nil {

@@ -185,7 +185,7 @@ func (m *machine) watch(t *table) {
 			return // Released: the sandbox runs on.
 		}
 	}
-	m.conns.end()
+	m.conns.End()
 	m.console.finish()
 	reason := m.sandbox.reason
 	switch {

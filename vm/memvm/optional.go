@@ -26,15 +26,31 @@ func (d *Driver) alive(ctx context.Context, op, id string) (*Guest, vm.Status, e
 	return r.guest, r.status, nil
 }
 
+// running returns the guest of a running machine.
+func running(ctx context.Context, d *Driver, op, id string) (*Guest, error) {
+	g, status, err := d.alive(ctx, op, id)
+	if err == nil && (status != vm.StatusRunning || g.ended()) {
+		err = vm.TransitionError(op, id, status, vm.StatusRunning)
+	}
+	return g, err
+}
+
+// PageOut implements vm.PageOuter. Nothing is paged out: it frees what Stats counts, each
+// time.
+func (d *Driver) PageOut(ctx context.Context, id string) (freed int64, err error) {
+	if _, err := running(ctx, d, "page out", id); err != nil {
+		return 0, err
+	}
+	s, err := d.Stats(ctx, id)
+	return s.MemoryBytes, err
+}
+
 // Dial implements vm.Dialer.
 func (d *Driver) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
 	const op = "dial"
-	g, status, err := d.alive(ctx, op, id)
+	g, err := running(ctx, d, op, id)
 	if err != nil {
 		return nil, err
-	}
-	if status != vm.StatusRunning || g.ended() {
-		return nil, vm.TransitionError(op, id, status, vm.StatusRunning)
 	}
 	serve := g.listener(port)
 	if serve == nil && d.opts.Handler != nil {

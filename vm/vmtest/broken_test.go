@@ -31,6 +31,7 @@ type broken struct {
 	stamp    func() vm.Stamp
 	stats    func(ctx context.Context, id string) (vm.Stats, error)
 	weigh    func(ctx context.Context, id string, weight int) error
+	pageOut  func(ctx context.Context, id string) (int64, error)
 }
 
 func (b *broken) Unwrap() *memvm.Driver { return b.Driver }
@@ -173,4 +174,11 @@ func (b *broken) SetWeight(ctx context.Context, id string, weight int) error {
 		return b.weigh(ctx, id, weight)
 	}
 	return b.Driver.SetWeight(ctx, id, weight)
+}
+
+func (b *broken) PageOut(ctx context.Context, id string) (int64, error) {
+	if b.pageOut != nil {
+		return b.pageOut(ctx, id)
+	}
+	return b.Driver.PageOut(ctx, id)
 }

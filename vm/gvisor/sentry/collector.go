@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/rundlet/rundlet/internal/collector"
 	"github.com/rundlet/rundlet/vm/gvisor/budget"
 	"github.com/rundlet/rundlet/vm/gvisor/sentry/memory"
 )
@@ -22,13 +23,13 @@ const (
 
 // tuneCollector makes a sandbox process collect no garbage while it starts or
 // restores, which was a sixth of the processor time of a create, and then half
-// the usual garbage, which saves a fifth of an idle sandbox's memory.
+// the usual garbage, which saves a fifth of an idle sandbox's memory; and none while it
+// is idle.
 func tuneCollector() {
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(startHeap)
 	time.AfterFunc(startTime, func() {
-		debug.SetMemoryLimit(math.MaxInt64)
-		debug.SetGCPercent(50)
+		collector.Rest(50, math.MaxInt64)
 		debug.FreeOSMemory()
 		returnGarbage()
 	})

@@ -1,0 +1,64 @@
+package collector
+
+import (
+	"math"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// collect makes a collection at a time, and returns what it was taken for.
+func collect(t *testing.T, clock *atomic.Int64, at time.Duration, idle chan bool) bool {
+	t.Helper()
+	clock.Store(int64(at))
+	runtime.GC()
+	select {
+	case got := <-idle:
+		return got
+	case <-time.After(10 * time.Second):
+		t.Fatal("the collection was not noticed")
+		return false
+	}
+}
+
+func TestOnlyACollectionAfterAQuietTimeMeansIdle(t *testing.T) {
+	var clock atomic.Int64
+	idle := make(chan bool, 100)
+	rest(func() time.Time { return time.Unix(0, clock.Load()) }, func(is bool) { idle <- is })
+	for _, c := range []struct {
+		at   time.Duration
+		want bool
+	}{{time.Minute, false}, {3*time.Minute - 1, false}, {5*time.Minute - 1, true}, {10 * time.Minute, true}, {11 * time.Minute, false}} {
+		if got := collect(t, &clock, c.at, idle); got != c.want {
+			t.Errorf("after %v: idle is %v, want %v", c.at, got, c.want)
+		}
+	}
+}
+
+func TestTheLimitIsNotBelowWhatIsUsed(t *testing.T) {
+	keep := make([]byte, 32<<20)
+	for i := range keep {
+		keep[i] = 1
+	}
+	if got := used(); got < int64(len(keep)) || got > math.MaxInt32 {
+		t.Errorf("%d bytes are used, with %d in one object", got, len(keep))
+	}
+	runtime.KeepAlive(keep)
+}
+
+func TestRestSetsPercentageAndLimit(t *testing.T) {
+	percent, limit := debug.SetGCPercent(70), debug.SetMemoryLimit(-1)
+	t.Cleanup(func() {
+		debug.SetGCPercent(percent)
+		debug.SetMemoryLimit(limit)
+	})
+	Rest(50, 1<<40)
+	if got := debug.SetMemoryLimit(-1); got != 1<<40 {
+		t.Errorf("the limit is %d", got)
+	}
+	if got := debug.SetGCPercent(50); got != 50 {
+		t.Errorf("the percentage is %d", got)
+	}
+}

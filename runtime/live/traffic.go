@@ -1,0 +1,51 @@
+package live
+
+import (
+	"net"
+	"time"
+)
+
+// Traffic is when bytes went into or out of the sandbox last; zero if never.
+func (sb *Sandbox) Traffic() time.Time {
+	if at := sb.traffic.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
+}
+
+// CountTraffic returns a connection of a client such that its bytes are traffic of the
+// sandbox. So is that it was made.
+func (sb *Sandbox) CountTraffic(conn net.Conn) net.Conn {
+	sb.noteTraffic()
+	return &counted{conn, sb}
+}
+
+func (sb *Sandbox) noteTraffic() { sb.traffic.Store(time.Now().UnixNano()) }
+
+type counted struct {
+	net.Conn
+	sb *Sandbox
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		c.sb.noteTraffic()
+	}
+	return n, err
+}
+
+func (c *counted) Write(b []byte) (int, error) {
+	c.sb.noteTraffic()
+	return c.Conn.Write(b)
+}
+
+// CloseWrite ends the sending side where the connection can, and the whole of it where it
+// cannot.
+func (c *counted) CloseWrite() error {
+	c.sb.noteTraffic()
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Close()
+}

@@ -1,0 +1,285 @@
+package runtime
+
+import (
+	"context"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rundlet/rundlet/host"
+	"github.com/rundlet/rundlet/policy/pageout"
+	"github.com/rundlet/rundlet/vm"
+)
+
+const swapSize = 1 << 30
+
+// swapping is a driver on a host with swap. A machine uses the processor as the test says,
+// and has its memory back when something connects to it.
+type swapping struct {
+	recordingDriver
+	h *swapHost
+}
+
+type swapHost struct {
+	mu   sync.Mutex
+	free int64
+	busy map[string]bool // machines that use half a processor
+	cpu  map[string]time.Duration
+	at   map[string]time.Time
+	in   map[string]bool // machines that are paged out
+	outs []string
+	err  error
+}
+
+func (h *swapHost) swap() (host.Swap, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return host.Swap{Total: swapSize, Free: h.free, Zram: true}, h.err
+}
+
+// with calls f under the lock.
+func (h *swapHost) with(f func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f()
+}
+
+// pagedOut returns the machines that were paged out since the last call.
+func (h *swapHost) pagedOut() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := h.outs
+	h.outs = nil
+	slices.Sort(out)
+	return out
+}
+
+// there reports whether a machine's memory is in swap.
+func (h *swapHost) there(id string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.in[id]
+}
+
+func (d swapping) Stats(ctx context.Context, id string) (vm.Stats, error) {
+	s, err := d.Driver.Stats(ctx, id)
+	d.h.mu.Lock()
+	defer d.h.mu.Unlock()
+	if at := d.h.at[id]; !at.IsZero() && d.h.busy[id] {
+		d.h.cpu[id] += s.Time.Sub(at) / 2
+	}
+	d.h.at[id] = s.Time
+	s.CPUTime, s.MemoryBytes = d.h.cpu[id], 14<<20
+	if d.h.in[id] {
+		s.MemoryBytes = 7 << 20
+	}
+	return s, err
+}
+
+func (d swapping) PageOut(ctx context.Context, id string) (int64, error) {
+	if _, err := d.Driver.PageOut(ctx, id); err != nil {
+		return 0, err
+	}
+	if err := d.f.failing("page out"); err != nil {
+		return 0, err
+	}
+	d.h.with(func() { d.h.in[id], d.h.outs = true, append(d.h.outs, id) })
+	return 7 << 20, nil
+}
+
+func (d swapping) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
+	d.h.with(func() { delete(d.h.in, id) })
+	return d.recordingDriver.Dial(ctx, id, port)
+}
+
+// swapped runs a test over a runtime that pages idle sandboxes out after half a minute.
+func swapped(t *testing.T, change func(*fixture, *Supervision), test func(t *testing.T, f *fixture, h *swapHost)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		h := &swapHost{free: swapSize, busy: map[string]bool{}, cpu: map[string]time.Duration{}, at: map[string]time.Time{}, in: map[string]bool{}}
+		f.wrap = func(d recordingDriver) vm.Runtime { return swapping{d, h} }
+		f.ports = map[uint16]func(net.Conn){8000: func(c net.Conn) { io.Copy(c, c) }}
+		s := Supervision{Heartbeat: 30 * time.Second, Pressure: 5 * time.Second, PageOut: pageout.DefaultAfter, Swap: h.swap}
+		if change != nil {
+			change(f, &s)
+		}
+		f.supervised(s)
+		defer func() { f.rt.Close() }()
+		test(t, f, h)
+	})
+}
+
+func TestAnIdleSandboxIsPagedOutAndLeftAlone(t *testing.T) {
+	swapped(t, nil, func(t *testing.T, f *fixture, h *swapHost) {
+		idle, busy := f.create(hours), f.create(hours)
+		h.with(func() { h.busy[busy.ID] = true })
+		after(29 * time.Second)
+		if got := h.pagedOut(); got != nil {
+			t.Fatalf("paged out %v too early", got)
+		}
+		after(31 * time.Second)
+		if got := h.pagedOut(); !slices.Equal(got, []string{idle.ID}) {
+			t.Fatalf("paged out %v, want %s only", got, idle.ID)
+		}
+		f.forgetHistory()
+		after(time.Hour)
+		// Neither health checks nor measurements bring it back.
+		if !h.there(idle.ID) || h.pagedOut() != nil {
+			t.Error("the daemon itself brought it back")
+		}
+		if got := f.rt.Supervision(); got.Silent != 0 {
+			t.Errorf("%d count as silent", got.Silent)
+		}
+		if !slices.Contains(f.history(), "health") {
+			t.Error("no sandbox was asked for a sign of life, the busy one neither")
+		}
+		if got, err := f.rt.Get(context.Background(), idle.ID); err != nil || got.State != "running" {
+			t.Errorf("for its client it is %v, %v", got.State, err)
+		}
+		if got := f.metrics(idle.ID, time.Time{}, time.Time{}); len(got) < 300 {
+			t.Errorf("%d measurements", len(got))
+		}
+		got, err := f.rt.Figures(context.Background())
+		if want := (pageout.Figures{PagedOut: 1, Bytes: 7 << 20, Outs: 1}); err != nil || got.PagedOut != want {
+			t.Errorf("figures %+v, %v", got.PagedOut, err)
+		}
+	})
+}
+
+func TestTrafficWakesASandboxAndPutsThePageOutOff(t *testing.T) {
+	swapped(t, nil, func(t *testing.T, f *fixture, h *swapHost) {
+		sb := f.create(hours)
+		conn, err := f.rt.Dial(context.Background(), sb.ID, 8000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for range 30 { // Every 20 seconds, for ten minutes.
+			after(20 * time.Second)
+			if _, err := conn.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := h.pagedOut(); got != nil {
+			t.Fatalf("paged out %v with traffic", got)
+		}
+		after(time.Minute) // The connection is open, but nothing passes.
+		if got := h.pagedOut(); len(got) != 1 || !f.rt.pager.PagedOut(sb.ID) {
+			t.Fatalf("without traffic: %v", got)
+		}
+		again, err := f.rt.Dial(context.Background(), sb.ID, 8000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again.Close()
+		if f.rt.pager.PagedOut(sb.ID) {
+			t.Error("with traffic it counts as paged out")
+		}
+		after(20 * time.Second)
+		if got := f.rt.pager.Figures(); got.PagedOut != 0 || got.WakeUps != 1 {
+			t.Errorf("figures %+v", got)
+		}
+	})
+}
+
+func TestASandboxIsNotPagedOutDuringALifecycleCallOrWhenItIsPaused(t *testing.T) {
+	swapped(t, nil, func(t *testing.T, f *fixture, h *swapHost) {
+		paused, saved := f.create(hours), f.create(hours)
+		if err := f.rt.Pause(context.Background(), paused.ID, false); err != nil {
+			t.Fatal(err)
+		}
+		sb, _ := f.rt.live.Find(saved.ID)
+		if err := sb.Life.Lock(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		after(55 * time.Second) // Less than a call without its own deadline may take.
+		if got := h.pagedOut(); got != nil {
+			t.Errorf("paged out %v", got)
+		}
+		sb.Life.Unlock()
+		after(90 * time.Second)
+		if got := h.pagedOut(); !slices.Equal(got, []string{saved.ID}) {
+			t.Errorf("after the call: %v, want %s", got, saved.ID)
+		}
+	})
+}
+
+func TestNothingIsPagedOutWithoutSwapOrWhenItIsSwitchedOff(t *testing.T) {
+	for name, change := range map[string]func(*fixture, *Supervision){
+		"no swap": func(_ *fixture, s *Supervision) { s.Swap = func() (host.Swap, error) { return host.Swap{}, nil } },
+		"full": func(_ *fixture, s *Supervision) {
+			s.Swap = func() (host.Swap, error) { return host.Swap{Total: swapSize, Free: swapSize / 4, Zram: true}, nil }
+		},
+		"cannot be read": func(_ *fixture, s *Supervision) {
+			s.Swap = func() (host.Swap, error) { return host.Swap{}, errInjected }
+		},
+		"switched off": func(_ *fixture, s *Supervision) { s.PageOut = 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			swapped(t, change, func(t *testing.T, f *fixture, h *swapHost) {
+				f.create(hours)
+				after(10 * time.Minute)
+				if got := h.pagedOut(); got != nil {
+					t.Errorf("paged out %v", got)
+				}
+				if got, err := f.rt.Figures(context.Background()); err != nil || got.PagedOut != (pageout.Figures{}) {
+					t.Errorf("figures %+v, %v", got.PagedOut, err)
+				}
+			})
+		})
+	}
+}
+
+func TestAPageOutThatFailsLeavesTheSandboxRunning(t *testing.T) {
+	swapped(t, nil, func(t *testing.T, f *fixture, h *swapHost) {
+		sb := f.create(hours)
+		f.failNext("page out", 1)
+		after(50 * time.Second)
+		if got := h.pagedOut(); got != nil {
+			t.Fatalf("paged out %v", got)
+		}
+		after(2 * time.Minute)
+		if got := h.pagedOut(); !slices.Equal(got, []string{sb.ID}) {
+			t.Errorf("it was not repeated: %v", got)
+		}
+	})
+}
+
+func TestPressurePagesIdleSandboxesOutBeforeWorkIsRefused(t *testing.T) {
+	m := &fakeHost{now: calm()}
+	change := func(_ *fixture, s *Supervision) { s.Sample, s.PageOut = m.sample, time.Hour }
+	swapped(t, change, func(t *testing.T, f *fixture, h *swapHost) {
+		idle, busy := f.create(hours), f.create(hours)
+		h.with(func() { h.busy[busy.ID] = true })
+		after(time.Minute)
+		if got := h.pagedOut(); got != nil {
+			t.Fatalf("paged out %v without pressure", got)
+		}
+		short := calm()
+		short.MemoryAvailable = 1 << 30 // Of 1.6 GiB that are kept.
+		m.set(short)
+		for range 20 {
+			after(5 * time.Second)
+			refusing := f.rt.Pressure().Refusing != ""
+			got := h.pagedOut()
+			if got != nil && !slices.Equal(got, []string{idle.ID}) {
+				t.Fatalf("paged out %v, want %s only", got, idle.ID)
+			}
+			if got != nil && !refusing {
+				return
+			}
+			if refusing {
+				t.Fatal("new work is refused before idle sandboxes were paged out")
+			}
+		}
+		t.Error("nothing was paged out")
+	})
+}
