@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rundlet/rundlet/bench/plan"
 	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/policy/latency"
@@ -117,6 +118,13 @@ type Usage interface {
 	Swapped(pids []int) (float64, error)
 	// CPU is the processor time of all together since they began.
 	CPU(pids []int) (time.Duration, error)
+	// Processor is the processor time since the run began of this process, which has the
+	// server and its client, with what it started, and of all sandboxes of the server:
+	// all processes, also those that have ended.
+	Processor() (time.Duration, error)
+	// Wakeups is how often threads of the processes, or of this one if there are none, have
+	// waited for something and gone on.
+	Wakeups(pids ...int) (int, error)
 	// Self is the processor time and the resident memory, in MiB, of this
 	// process.
 	Self() (cpu time.Duration, rss float64, err error)
@@ -125,7 +133,7 @@ type Usage interface {
 // Run measures the groups that are named, or all, each with a private
 // server. Failures are in the report; an error is returned only for a wrong name
 // and when ctx has ended.
-func Run(ctx context.Context, names []string, plan Plan, setup Setup) ([]report.Group, error) {
+func Run(ctx context.Context, names []string, p plan.Plan, setup Setup) ([]report.Group, error) {
 	chosen, err := choose(names)
 	if err != nil {
 		return nil, err
@@ -133,7 +141,7 @@ func Run(ctx context.Context, names []string, plan Plan, setup Setup) ([]report.
 	var out []report.Group
 	for _, g := range chosen {
 		setup.Progress(g.name + ": " + g.title)
-		out = append(out, g.run(ctx, plan, setup))
+		out = append(out, g.run(ctx, p, setup))
 		if ctx.Err() != nil {
 			return out, context.Cause(ctx)
 		}
@@ -184,11 +192,12 @@ var groups = []group{
 	{"burst", "many creates at once", report.PlotBars, burst},
 	{"refill", "a pool that was emptied", report.PlotBars, refill},
 	{"density", "memory and processor time of sandboxes that were used and are idle", report.PlotBars, density},
+	{"idle", "what sandboxes that were never used cost, and the daemon beside them", report.PlotBars, asleep},
 	{"queue", "more creates than there is room for", report.PlotBars, queue},
 }
 
-func (g group) run(ctx context.Context, plan Plan, setup Setup) report.Group {
-	m := &measurement{plan: plan, setup: setup, name: g.name, rows: map[string]*row{}}
+func (g group) run(ctx context.Context, p plan.Plan, setup Setup) report.Group {
+	m := &measurement{plan: p, setup: setup, name: g.name, rows: map[string]*row{}}
 	begin, before := time.Now(), setup.LoadAverage()
 	err := g.measure(ctx, m)
 	if m.server != nil {

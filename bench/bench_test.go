@@ -14,17 +14,51 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/bench/objectives"
+
+	"github.com/rundlet/rundlet/bench/cost"
+	"github.com/rundlet/rundlet/bench/plan"
 	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/policy/latency"
 )
 
 func quiet() Setup {
-	return Setup{Progress: func(string) {}, LoadAverage: func() string { return "0.00" }, MemoryFree: func() int { return 1 << 20 }}
+	return Setup{Progress: func(string) {}, LoadAverage: func() string { return "0.00" }, MemoryFree: func() int { return 1 << 20 }, Usage: &clockwork{}}
+}
+
+// clockwork has used three more milliseconds of processor time at each look.
+type clockwork struct{ used time.Duration }
+
+func (*clockwork) Swapped([]int) (float64, error) { return 0, nil }
+
+func (c *clockwork) PSS([]int) (float64, error)            { return 10, nil }
+func (c *clockwork) CPU([]int) (time.Duration, error)      { return 0, nil }
+func (c *clockwork) Wakeups(...int) (int, error)           { return 0, nil }
+func (c *clockwork) Self() (time.Duration, float64, error) { return 0, 0, nil }
+func (c *clockwork) Processor() (time.Duration, error) {
+	c.used += 3 * time.Millisecond
+	return c.used, nil
+}
+
+func TestARowHasProcessorTimeWhereItIsKnown(t *testing.T) {
+	m := newMeasurement(nil)
+	r := m.compare("row", "", 0)
+	a, b := m.since(m.now()), m.since(m.now())
+	m.ours(r, a)
+	m.ours(r, a.Plus(b))
+	m.ours(r, a.Plus(b).Part(2))
+	m.ours(r, a.Plus(cost.WallOnly(time.Second)))
+	m.silent = true
+	m.ours(r, a)
+	row := m.result()[0]
+	if row.Ours.Count != 4 || !slices.Equal(row.Processor.Samples, []float64{3, 6, 3}) {
+		t.Errorf("%+v", row)
+	}
 }
 
 func newMeasurement(s *Server) *measurement {
-	p := Quick()
+	p := plan.Quick()
 	return &measurement{plan: p, setup: quiet(), name: "test", server: s, rows: map[string]*row{}}
 }
 
@@ -44,7 +78,7 @@ func TestGroupsAreChosenByNameInTheirOwnOrder(t *testing.T) {
 func TestWhatCannotBeMeasuredIsInTheReport(t *testing.T) {
 	setup := quiet()
 	setup.Open = func(context.Context, Config) (*Server, error) { return nil, errors.New("no sandboxes here") }
-	got, err := Run(t.Context(), nil, Quick(), setup)
+	got, err := Run(t.Context(), nil, plan.Quick(), setup)
 	if err != nil || len(got) != len(groups) {
 		t.Fatalf("%d groups, %v", len(got), err)
 	}
@@ -55,13 +89,13 @@ func TestWhatCannotBeMeasuredIsInTheReport(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("interrupted"))
-	if got, err := Run(ctx, nil, Quick(), setup); err == nil || len(got) != 1 {
+	if got, err := Run(ctx, nil, plan.Quick(), setup); err == nil || len(got) != 1 {
 		t.Errorf("%d groups after an interrupt, %v", len(got), err)
 	}
 }
 
 func TestObjectivesAllHaveAPlaceOrAReason(t *testing.T) {
-	o := Objectives()
+	o := objectives.All()
 	for _, slo := range o.SLOs {
 		place, measured := o.Places[slo.Metric]
 		if measured == (o.Absent[slo.Metric] != "") {
@@ -79,7 +113,7 @@ func TestObjectivesAllHaveAPlaceOrAReason(t *testing.T) {
 }
 
 func TestTheFullPlanGivesWhatTheGateNeeds(t *testing.T) {
-	p := Full()
+	p := plan.Full()
 	for what, tc := range map[string]struct{ n, percentile int }{
 		"checkouts": {p.Checkouts, 99}, "samples": {p.Samples, 95}, "batches": {p.Batches, 95},
 		"looks at idle processes": {int(p.Idle / idleSample), 95},
@@ -96,25 +130,12 @@ func TestTheFullPlanGivesWhatTheGateNeeds(t *testing.T) {
 	}
 }
 
-func TestTheDearIsDoneLessOftenButNotOnce(t *testing.T) {
-	p := Full()
-	if a, b, c := p.dear(1), p.dear(10), p.dear(100); a != p.Dear || b != 3 || c != 3 {
-		t.Errorf("%d, %d, %d", a, b, c)
-	}
-	if p.repeats(0) <= p.repeats(100) || p.repeats(100) <= p.repeats(500) {
-		t.Errorf("%d, %d, %d", p.repeats(0), p.repeats(100), p.repeats(500))
-	}
-	if q := Quick(); q.dear(50) != 1 || q.repeats(500) != 1 {
-		t.Errorf("quick: %d, %d", q.dear(50), q.repeats(500))
-	}
-}
-
 func TestFirstRoundsDoNotCountAndAFailureSaysWhere(t *testing.T) {
 	m := newMeasurement(nil)
 	m.plan.Warmup = 2
 	r := m.compare("x", "y", 0)
 	err := m.rounds(t.Context(), 3, func(i int) error {
-		m.ours(r, time.Duration(i+1)*time.Millisecond)
+		m.ours(r, cost.WallOnly(time.Duration(i+1)*time.Millisecond))
 		m.bare(r, time.Duration(i+1)*time.Second)
 		return nil
 	})
@@ -231,7 +252,7 @@ func TestSizesThatDoNotFitAreLeftOutAloud(t *testing.T) {
 	}
 	for _, name := range []string{"burst", "density"} {
 		chosen, _ := choose([]string{name})
-		g := chosen[0].run(t.Context(), Quick(), setup)
+		g := chosen[0].run(t.Context(), plan.Quick(), setup)
 		if text := g.Error + strings.Join(g.Facts, ""); !strings.Contains(text, "this machine has 1 MiB free") {
 			t.Errorf("%s: %q", name, text)
 		}

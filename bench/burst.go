@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rundlet/rundlet/bench/cost"
 	"github.com/rundlet/rundlet/client"
 )
 
@@ -29,7 +30,7 @@ func burst(ctx context.Context, m *measurement) error {
 			each := m.row(fmt.Sprintf("create to ready, pool %d", pool), float64(n), "at once")
 			all := m.row(fmt.Sprintf("all are ready, pool %d", pool), float64(n), "at once")
 			each.BareName, all.BareName = "restores by library", "restores by library"
-			for i := range m.plan.dear(n) {
+			for i := range m.plan.Few(n) {
 				m.setup.Progress(fmt.Sprintf("%s: %d at once, pool %d, round %d", m.name, n, pool, i+1))
 				if err := m.burstRound(ctx, c, n, each, all); err != nil {
 					return fmt.Errorf("%d at once, pool %d: %w", n, pool, err)
@@ -60,17 +61,19 @@ func (m *measurement) burstRound(ctx context.Context, c Config, n int, each, all
 	if err := m.filled(ctx, c); err != nil {
 		return err
 	}
+	begin := m.now()
 	made, times, err := many(n, n, func() (client.Sandbox, error) { return m.create(ctx) })
+	used := m.since(begin)
 	m.killAll(ctx, made, &err)
 	if err != nil {
 		return err
 	}
 	last = 0
 	for _, d := range times {
-		m.ours(each, d)
+		m.ours(each, cost.WallOnly(d))
 		last = max(last, d)
 	}
-	m.ours(all, last)
+	m.ours(all, cost.Cost{Wall: last, Processor: used.Processor})
 	return m.filled(ctx, c)
 }
 

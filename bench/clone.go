@@ -3,6 +3,10 @@ package bench
 import (
 	"context"
 	"time"
+
+	"github.com/rundlet/rundlet/bench/objectives"
+
+	"github.com/rundlet/rundlet/bench/cost"
 )
 
 // clone restores the template for each sandbox: there is no pool.
@@ -11,8 +15,8 @@ func clone(ctx context.Context, m *measurement) error {
 		return err
 	}
 	driver := m.compare("restore (driver)", "restore by library", 0)
-	ready := m.compare(rowReady, "restore by library", 1.25)
-	stdout := m.compare(rowFirstStdout, "restore by library", 0)
+	ready := m.compare(objectives.Ready, "restore by library", 1.25)
+	stdout := m.compare(objectives.FirstStdout, "restore by library", 0)
 	killed := m.compare("kill (REST)", "destroy by library", 0)
 	return m.rounds(ctx, m.plan.Samples, func(int) error {
 		bare, destroyed, err := m.bareLife(ctx, m.server.Bare.LibraryRestore)
@@ -34,9 +38,9 @@ func clone(ctx context.Context, m *measurement) error {
 			m.bare(r, bare)
 		}
 		m.bare(killed, destroyed)
-		m.ours(driver, restored)
+		m.ours(driver, cost.WallOnly(restored))
 		m.ours(ready, t.ready)
-		m.ours(stdout, t.ready+t.first)
+		m.ours(stdout, t.ready.Plus(t.first))
 		m.ours(killed, t.killed)
 		return nil
 	})

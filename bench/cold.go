@@ -2,7 +2,8 @@ package bench
 
 import (
 	"context"
-	"time"
+
+	"github.com/rundlet/rundlet/bench/cost"
 )
 
 // cold boots: a sandbox that was paused without its memory is the one that a
@@ -34,12 +35,12 @@ func cold(ctx context.Context, m *measurement) (err error) {
 		if end(ctx, guest, &err); err != nil {
 			return err
 		}
-		begin := time.Now()
+		begin := m.now()
 		sb, _, err = m.server.API.Connect(ctx, sb.ID, sandboxTimeout)
 		if err != nil {
 			return err
 		}
-		resumed := time.Since(begin)
+		resumed := m.since(begin)
 		out, err := m.echo(ctx, sb)
 		if err != nil {
 			return err
@@ -47,9 +48,9 @@ func cold(ctx context.Context, m *measurement) (err error) {
 		for _, r := range []*row{driver, ready, stdout} {
 			m.bare(r, bare)
 		}
-		m.ours(driver, booted)
+		m.ours(driver, cost.WallOnly(booted))
 		m.ours(ready, resumed)
-		m.ours(stdout, resumed+out.first)
+		m.ours(stdout, resumed.Plus(out.First))
 		return nil
 	})
 }

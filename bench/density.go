@@ -7,15 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rundlet/rundlet/bench/objectives"
+
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/policy/latency"
-)
-
-// The rows of density that objectives are about.
-const (
-	rowIdleCPU = "this process, idle: processor"
-	rowIdleRSS = "this process, idle: resident memory"
-	rowPSS     = "one sandbox after use: PSS"
 )
 
 // use is what a sandbox is used for before its memory is looked at.
@@ -66,7 +61,7 @@ func density(ctx context.Context, m *measurement) (err error) {
 		}
 		oursPIDs, barePIDs = append(oursPIDs, ourPIDs), append(barePIDs, pids)
 	}
-	if err := m.memory(rowPSS, oursPIDs, barePIDs); err != nil {
+	if err := m.memory(objectives.PSS, oursPIDs, barePIDs); err != nil {
 		return err
 	}
 	if err := m.idle(ctx, oursPIDs, barePIDs); err != nil {
@@ -106,7 +101,7 @@ func (m *measurement) idle(ctx context.Context, ours, bare [][]int) error {
 	if err != nil {
 		return err
 	}
-	cpu, rss := m.compare(rowIdleCPU, "", 0), m.compare(rowIdleRSS, "", 0)
+	cpu, rss := m.compare(objectives.IdleCPU, "", 0), m.compare(objectives.IdleRSS, "", 0)
 	cpu.Unit, rss.Unit = latency.Percent, latency.MiB
 	tick := time.NewTicker(idleSample)
 	defer tick.Stop()

@@ -2,14 +2,11 @@ package bench
 
 import (
 	"context"
-	"time"
-)
 
-// The rows of commands that objectives are about.
-const (
-	rowCommandStart = "start reported (API)"
-	rowExecStdout   = "first stdout (API)"
-	rowBatch        = "100 commands (API)"
+	"github.com/rundlet/rundlet/bench/objectives"
+
+	"github.com/rundlet/rundlet/bench/cost"
+	"github.com/rundlet/rundlet/bench/guest"
 )
 
 // execs runs a command in a sandbox that is warm in every way.
@@ -22,11 +19,12 @@ func execs(ctx context.Context, m *measurement) (err error) {
 		return err
 	}
 	defer m.kill(ctx, sb.ID, &err)
-	started := m.compare(rowCommandStart, "", 0)
-	stdout := m.compare(rowExecStdout, "runsc exec", 0.6)
+	started := m.compare(objectives.CommandStart, "", 0)
+	stdout := m.compare(objectives.ExecStdout, "runsc exec", 0.6)
 	done := m.compare("round trip to the exit code (API)", "runsc exec", 0)
+	floor := m.compare("round trip to the exit code (API), beside the guest's own", "the same spawn inside the guest", 0)
 	return m.rounds(ctx, 3*m.plan.Samples, func(int) error {
-		first, all, err := m.server.Bare.Exec(ctx, sb.ID, nil, command...)
+		first, all, err := m.server.Bare.Exec(ctx, sb.ID, nil, guest.Command...)
 		if err != nil {
 			return err
 		}
@@ -36,9 +34,15 @@ func execs(ctx context.Context, m *measurement) (err error) {
 		}
 		m.bare(stdout, first)
 		m.bare(done, all)
-		m.ours(started, t.started)
-		m.ours(stdout, t.first)
-		m.ours(done, t.end)
+		m.ours(started, t.Started)
+		m.ours(stdout, t.First)
+		m.ours(done, t.End)
+		m.ours(floor, t.End)
+		spawned, err := guest.Spawn(ctx, m.server.API.Agent(sb))
+		if err != nil {
+			return err
+		}
+		m.bare(floor, spawned)
 		return nil
 	})
 }
@@ -57,26 +61,26 @@ func batch(ctx context.Context, m *measurement) (err error) {
 		return err
 	}
 	defer m.kill(ctx, sb.ID, &err)
-	r := m.compare(rowBatch, "100 x runsc exec", 0)
-	hundred := func(one func() error) (time.Duration, error) {
-		begin := time.Now()
+	r := m.compare(objectives.Batch, "100 x runsc exec", 0)
+	hundred := func(one func() error) (cost.Cost, error) {
+		begin := m.now()
 		for range 100 {
 			if err := one(); err != nil {
-				return 0, err
+				return cost.Cost{}, err
 			}
 		}
-		return time.Since(begin), nil
+		return m.since(begin), nil
 	}
 	return m.rounds(ctx, m.plan.Batches, func(i int) error {
 		if i%bareBatches == m.plan.Warmup%bareBatches {
 			took, err := hundred(func() error {
-				_, _, err := m.server.Bare.Exec(ctx, sb.ID, nil, command...)
+				_, _, err := m.server.Bare.Exec(ctx, sb.ID, nil, guest.Command...)
 				return err
 			})
 			if err != nil {
 				return err
 			}
-			m.bare(r, took)
+			m.bare(r, took.Wall)
 		}
 		took, err := hundred(func() error { _, err := m.echo(ctx, sb); return err })
 		if err != nil {

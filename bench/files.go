@@ -1,18 +1,15 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
-	"io"
-	"mime/multipart"
 	"net/http"
-	"time"
 
+	"github.com/rundlet/rundlet/bench/cost"
+	"github.com/rundlet/rundlet/bench/guest"
 	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/client"
-	"github.com/rundlet/rundlet/envd"
 )
 
 // files pushes and pulls files of random bytes. The bare mechanism has cat.
@@ -54,18 +51,20 @@ func (m *measurement) fileRound(ctx context.Context, sb client.Sandbox, content 
 		return fmt.Errorf("bare push: %w", err)
 	}
 	m.bare(push, took)
-	if took, err = transfer(ctx, m.server.API.Agent(sb), http.MethodPost, file, content); err != nil {
+	begin := m.now()
+	if took, err = guest.Transfer(ctx, m.server.API.Agent(sb), http.MethodPost, file, content); err != nil {
 		return fmt.Errorf("push: %w", err)
 	}
-	m.ours(push, took)
+	m.ours(push, cost.Cost{Wall: took, Processor: m.since(begin).Processor})
 	if _, took, err = m.server.Bare.Exec(ctx, sb.ID, nil, "/bin/cat", bareFile); err != nil {
 		return fmt.Errorf("bare pull: %w", err)
 	}
 	m.bare(pull, took)
-	if took, err = transfer(ctx, m.server.API.Agent(sb), http.MethodGet, file, content); err != nil {
+	begin = m.now()
+	if took, err = guest.Transfer(ctx, m.server.API.Agent(sb), http.MethodGet, file, content); err != nil {
 		return fmt.Errorf("pull: %w", err)
 	}
-	m.ours(pull, took)
+	m.ours(pull, cost.Cost{Wall: took, Processor: m.since(begin).Processor})
 	return nil
 }
 
@@ -76,50 +75,4 @@ func rate(size int, ms []float64) string {
 		return "-"
 	}
 	return fmt.Sprintf("%.1f", float64(size)/1e6/(p50/1e3))
-}
-
-// transfer writes a file, or reads it and compares, as the SDKs do.
-func transfer(ctx context.Context, agent client.Agent, method, path string, content []byte) (time.Duration, error) {
-	var body io.Reader
-	contentType := ""
-	if method == http.MethodPost {
-		var form bytes.Buffer
-		w := multipart.NewWriter(&form)
-		part, err := w.CreateFormFile("file", path)
-		if err == nil {
-			_, err = part.Write(content)
-		}
-		if err == nil {
-			err = w.Close()
-		}
-		if err != nil {
-			return 0, err
-		}
-		body, contentType = &form, w.FormDataContentType()
-	}
-	req, err := http.NewRequestWithContext(ctx, method, agent.BaseURL+envd.FilesPath+"?username=root&path="+path, body)
-	if err != nil {
-		return 0, err
-	}
-	req.Header = agent.Header.Clone()
-	if contentType != "" {
-		req.Header.Set("Content-Type", contentType)
-	}
-	begin := time.Now()
-	resp, err := agent.HTTP.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	reply, err := io.ReadAll(io.LimitReader(resp.Body, int64(len(content))+1<<20))
-	took := time.Since(begin)
-	switch {
-	case err != nil:
-		return 0, err
-	case resp.StatusCode != http.StatusOK:
-		return 0, fmt.Errorf("the agent answered %s: %.200q", resp.Status, reply)
-	case method == http.MethodGet && !bytes.Equal(reply, content):
-		return 0, fmt.Errorf("read %d bytes that are not the %d that were written", len(reply), len(content))
-	}
-	return took, nil
 }

@@ -27,7 +27,7 @@ func fork(ctx context.Context, m *measurement) error {
 			all := m.row(fmt.Sprintf("fork, all children, %d MiB", mib), float64(n), "children")
 			each := m.row(fmt.Sprintf("fork, per child, %d MiB", mib), float64(n), "children")
 			all.BareName, each.BareName = "driver: save once, restore each", "driver: save once, restore each"
-			err := m.rounds(ctx, m.plan.dear(n), func(int) error {
+			err := m.rounds(ctx, m.plan.Few(n), func(int) error {
 				return m.forkRound(ctx, p, n, all, each)
 			})
 			if err != nil {
@@ -52,9 +52,9 @@ func (m *measurement) forkRound(ctx context.Context, p pair, n int, all, each *r
 	}
 	m.bare(all, last)
 	m.bare(each, last/time.Duration(n))
-	begin := time.Now()
+	begin := m.now()
 	results, err := m.server.API.Fork(ctx, p.sb.ID, n, sandboxTimeout)
-	took := time.Since(begin)
+	took := m.since(begin)
 	var made []client.Sandbox
 	for _, r := range results {
 		if r.Error != nil {
@@ -71,7 +71,7 @@ func (m *measurement) forkRound(ctx context.Context, p pair, n int, all, each *r
 		return err
 	}
 	m.ours(all, took)
-	m.ours(each, took/time.Duration(n))
+	m.ours(each, took.Part(n))
 	return nil
 }
 

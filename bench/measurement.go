@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rundlet/rundlet/bench/cost"
+	"github.com/rundlet/rundlet/bench/guest"
+	"github.com/rundlet/rundlet/bench/plan"
 	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/policy/latency"
@@ -13,7 +16,7 @@ import (
 
 // measurement is a group while it is measured: its server and its rows.
 type measurement struct {
-	plan   Plan
+	plan   plan.Plan
 	setup  Setup
 	name   string
 	server *Server
@@ -28,8 +31,14 @@ type measurement struct {
 // row collects the samples of a report.Row.
 type row struct {
 	report.Row
-	ours, bare []float64
+	ours, bare, processor []float64
 }
+
+func (m *measurement) clock() cost.Clock { return m.setup.Usage.Processor }
+
+func (m *measurement) now() cost.Mark { return m.clock().Now() }
+
+func (m *measurement) since(begin cost.Mark) cost.Cost { return m.clock().Since(begin) }
 
 // row returns the row of a name and an X, and makes it if it is new.
 func (m *measurement) row(name string, x float64, xUnit string) *row {
@@ -51,9 +60,13 @@ func (m *measurement) compare(name, bareName string, limit float64) *row {
 	return r
 }
 
-func (m *measurement) ours(r *row, d time.Duration) {
-	if !m.silent {
-		r.ours = append(r.ours, milliseconds(d))
+func (m *measurement) ours(r *row, c cost.Cost) {
+	if m.silent {
+		return
+	}
+	r.ours = append(r.ours, milliseconds(c.Wall))
+	if c.Processor >= 0 {
+		r.processor = append(r.processor, milliseconds(c.Processor))
 	}
 }
 
@@ -75,6 +88,7 @@ func (m *measurement) result() []report.Row {
 	for i, key := range m.order {
 		r := m.rows[key]
 		r.Ours, r.Bare = report.SeriesOf(r.ours), report.SeriesOf(r.bare)
+		r.Processor = report.SeriesOf(r.processor)
 		out[i] = r.Row
 	}
 	return out
@@ -160,4 +174,14 @@ func (m *measurement) kill(ctx context.Context, id string, err *error) {
 func end(ctx context.Context, machine Machine, err *error) {
 	_, failed := machine.Destroy(context.WithoutCancel(ctx))
 	*err = errors.Join(*err, failed)
+}
+
+// run runs a command in a sandbox through the API, to its end.
+func (m *measurement) run(ctx context.Context, sb client.Sandbox, stdin []byte, args ...string) (guest.Times, error) {
+	return guest.Run(ctx, m.server.API.Agent(sb), m.clock(), stdin, args...)
+}
+
+// echo runs the command that prints something.
+func (m *measurement) echo(ctx context.Context, sb client.Sandbox) (guest.Times, error) {
+	return guest.Echo(ctx, m.server.API.Agent(sb), m.clock())
 }

@@ -36,8 +36,8 @@ func (m *measurement) pagedOut(ctx context.Context, all []client.Sandbox) error 
 				return err
 			}
 			memory.ours, swap.ours = append(memory.ours, mib), append(swap.ours, swapped)
-			m.ours(answer, paged.first)
-			m.bare(answer, awake.first)
+			m.ours(answer, paged.First)
+			m.bare(answer, awake.First.Wall)
 		}
 	}
 	m.fact("paged out: the first stdout took at most %.1f ms, awake %.1f ms, each in %d attempts", slices.Max(answer.ours), slices.Max(answer.bare), len(answer.ours))

@@ -3,8 +3,8 @@ package bench
 import (
 	"context"
 	"fmt"
-	"time"
 
+	"github.com/rundlet/rundlet/bench/guest"
 	"github.com/rundlet/rundlet/client"
 )
 
@@ -31,8 +31,8 @@ func (m *measurement) pair(ctx context.Context, mib int) (p pair, err error) {
 		return p, nil
 	}
 	m.setup.Progress(fmt.Sprintf("%s: dirtying %d MiB", m.name, mib))
-	if _, err = m.run(ctx, p.sb, nil, dirty(mib)...); err == nil {
-		_, _, err = p.guest.Exec(ctx, nil, dirty(mib)...)
+	if _, err = m.run(ctx, p.sb, nil, guest.Dirty(mib)...); err == nil {
+		_, _, err = p.guest.Exec(ctx, nil, guest.Dirty(mib)...)
 	}
 	if err != nil {
 		m.kill(ctx, p.sb.ID, &err)
@@ -55,7 +55,7 @@ func (m *measurement) bySize(ctx context.Context, measure func(p pair, mib, n in
 		if err != nil {
 			return err
 		}
-		err = measure(p, mib, m.plan.repeats(mib))
+		err = measure(p, mib, m.plan.Repeats(mib))
 		if err == nil && mib > 0 {
 			_, err = m.run(ctx, p.sb, nil, "/usr/bin/test", "-s", "/dev/shm/rundlet-bench")
 		}
@@ -64,17 +64,6 @@ func (m *measurement) bySize(ctx context.Context, measure func(p pair, mib, n in
 		}
 	}
 	return nil
-}
-
-// repeats is how often something that saves so much memory is done.
-func (p Plan) repeats(mib int) int {
-	switch {
-	case mib == 0:
-		return min(3*p.Dear, p.Samples)
-	case mib > 200:
-		return max(1, p.Dear/2)
-	}
-	return p.Dear
 }
 
 // pause pauses and resumes the same sandbox again and again.
@@ -98,7 +87,7 @@ func filesystemPause(ctx context.Context, m *measurement) (err error) {
 	defer m.unpair(ctx, p, &err)
 	paused := m.compare("pause", "driver: freeze, save files, destroy", 0)
 	resumed := m.compare("resume", "driver: boot with the files", 0)
-	return m.cycles(ctx, p, false, m.plan.repeats(0), paused, resumed)
+	return m.cycles(ctx, p, false, m.plan.Repeats(0), paused, resumed)
 }
 
 func (m *measurement) cycles(ctx context.Context, p pair, memory bool, n int, paused, resumed *row) error {
@@ -108,20 +97,20 @@ func (m *measurement) cycles(ctx context.Context, p pair, memory bool, n int, pa
 			return err
 		}
 		m.bare(paused, bare)
-		begin := time.Now()
+		begin := m.now()
 		if err := m.server.API.Pause(ctx, p.sb.ID, memory); err != nil {
 			return err
 		}
-		m.ours(paused, time.Since(begin))
+		m.ours(paused, m.since(begin))
 		if bare, err = p.guest.Resume(ctx); err != nil {
 			return err
 		}
 		m.bare(resumed, bare)
-		begin = time.Now()
+		begin = m.now()
 		if _, _, err := m.server.API.Connect(ctx, p.sb.ID, sandboxTimeout); err != nil {
 			return err
 		}
-		m.ours(resumed, time.Since(begin))
+		m.ours(resumed, m.since(begin))
 		return nil
 	})
 }
@@ -137,12 +126,12 @@ func snapshot(ctx context.Context, m *measurement) error {
 				return err
 			}
 			m.bare(r, bare)
-			begin := time.Now()
+			begin := m.now()
 			saved, err := m.server.API.Snapshot(ctx, p.sb.ID, "")
 			if err != nil {
 				return err
 			}
-			m.ours(r, time.Since(begin))
+			m.ours(r, m.since(begin))
 			return m.server.API.DeleteSnapshot(ctx, saved.ID)
 		})
 	})

@@ -1,6 +1,10 @@
 package bench
 
-import "context"
+import (
+	"context"
+
+	"github.com/rundlet/rundlet/bench/objectives"
+)
 
 // prepared misses the pool, but finds a machine that needs only to be started.
 func prepared(ctx context.Context, m *measurement) error {
@@ -8,8 +12,8 @@ func prepared(ctx context.Context, m *measurement) error {
 	if err := m.open(ctx, c); err != nil {
 		return err
 	}
-	ready := m.compare(rowReady, "restore by library", 1.25)
-	stdout := m.compare(rowFirstStdout, "restore by library", 0)
+	ready := m.compare(objectives.Ready, "restore by library", 1.25)
+	stdout := m.compare(objectives.FirstStdout, "restore by library", 0)
 	return m.rounds(ctx, m.plan.Samples, func(int) error {
 		if err := m.filled(ctx, c); err != nil {
 			return err
@@ -28,7 +32,7 @@ func prepared(ctx context.Context, m *measurement) error {
 		m.bare(ready, bare)
 		m.bare(stdout, bare)
 		m.ours(ready, t.ready)
-		m.ours(stdout, t.ready+t.first)
+		m.ours(stdout, t.ready.Plus(t.first))
 		return nil
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rundlet/rundlet/bench/cost"
 	"github.com/rundlet/rundlet/client"
 )
 
@@ -104,7 +105,7 @@ func queue(ctx context.Context, m *measurement) (err error) {
 		live = append(live, a.sb)
 		order = append(order, a.place)
 		m.bare(r, bare)
-		m.ours(r, a.at.Sub(begin))
+		m.ours(r, cost.WallOnly(a.at.Sub(begin)))
 	}
 	return m.judgeOrder(order)
 }
@@ -113,13 +114,13 @@ func queue(ctx context.Context, m *measurement) (err error) {
 func (m *measurement) refused(ctx context.Context) error {
 	r := m.compare("refusal beyond a key's share of the queue (REST)", "", 0)
 	for range m.plan.Excess {
-		begin := time.Now()
+		begin := m.now()
 		sb, err := m.create(ctx)
 		if err == nil {
 			m.kill(ctx, sb.ID, &err)
 			return errors.Join(errors.New("a create was served that should have been refused"), err)
 		}
-		m.ours(r, time.Since(begin))
+		m.ours(r, m.since(begin))
 		var refusal *client.Error
 		if !errors.As(err, &refusal) || refusal.Code != http.StatusTooManyRequests || refusal.RetryAfter <= 0 {
 			return fmt.Errorf("not refused as a full queue refuses, with 429 and Retry-After: %w", err)

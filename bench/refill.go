@@ -35,13 +35,13 @@ func refill(ctx context.Context, m *measurement) error {
 		if err := m.filled(ctx, c); err != nil {
 			return err
 		}
-		begin := time.Now()
+		begin := m.now()
 		made, _, err := many(n, n, func() (client.Sandbox, error) { return m.create(ctx) })
-		taken := time.Since(begin)
+		taken := m.since(begin)
 		if err == nil {
 			err = m.filled(ctx, c)
 		}
-		took := time.Since(begin)
+		took := m.since(begin)
 		if m.killAll(ctx, made, &err); err != nil {
 			return err
 		}

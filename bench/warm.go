@@ -2,7 +2,11 @@ package bench
 
 import (
 	"context"
-	"time"
+
+	"github.com/rundlet/rundlet/bench/objectives"
+
+	"github.com/rundlet/rundlet/bench/cost"
+	"github.com/rundlet/rundlet/bench/guest"
 )
 
 // poolOf is how many are kept warm where one at a time is taken: enough that
@@ -21,8 +25,8 @@ func warm(ctx context.Context, m *measurement) (err error) {
 		return err
 	}
 	defer m.kill(ctx, running.ID, &err)
-	ready := m.compare(rowReady, "", 0)
-	stdout := m.compare(rowFirstStdout, "runsc exec in a running machine", 0)
+	ready := m.compare(objectives.Ready, "", 0)
+	stdout := m.compare(objectives.FirstStdout, "runsc exec in a running machine", 0)
 	first := m.compare("first command to first stdout (API)", "runsc exec in a running machine", 0)
 	second := m.compare("second command to first stdout (API)", "runsc exec in a running machine", 0)
 	killed := m.compare("kill (REST)", "", 0)
@@ -30,7 +34,7 @@ func warm(ctx context.Context, m *measurement) (err error) {
 		if err := m.filled(ctx, c); err != nil {
 			return err
 		}
-		bare, _, err := m.server.Bare.Exec(ctx, running.ID, nil, command...)
+		bare, _, err := m.server.Bare.Exec(ctx, running.ID, nil, guest.Command...)
 		if err != nil {
 			return err
 		}
@@ -42,7 +46,7 @@ func warm(ctx context.Context, m *measurement) (err error) {
 			m.bare(r, bare)
 		}
 		m.ours(ready, t.ready)
-		m.ours(stdout, t.ready+t.first)
+		m.ours(stdout, t.ready.Plus(t.first))
 		m.ours(first, t.first)
 		m.ours(second, t.second)
 		m.ours(killed, t.killed)
@@ -50,31 +54,25 @@ func warm(ctx context.Context, m *measurement) (err error) {
 	})
 }
 
-// The rows that every tier has.
-const (
-	rowReady       = "create to ready (REST)"
-	rowFirstStdout = "create to first stdout (REST)"
-)
-
 // lifetimes are the parts of a sandbox's short life.
-type lifetimes struct{ ready, first, second, killed time.Duration }
+type lifetimes struct{ ready, first, second, killed cost.Cost }
 
 // life creates a sandbox, runs one command in it, or two, and kills it.
 func (m *measurement) life(ctx context.Context, again bool) (t lifetimes, err error) {
-	begin := time.Now()
+	begin := m.now()
 	sb, err := m.create(ctx)
 	if err != nil {
 		return t, err
 	}
-	t.ready = time.Since(begin)
+	t.ready = m.since(begin)
 	out, err := m.echo(ctx, sb)
-	t.first = out.first
+	t.first = out.First
 	if err == nil && again {
 		out, err = m.echo(ctx, sb)
-		t.second = out.first
+		t.second = out.First
 	}
-	begin = time.Now()
+	begin = m.now()
 	m.kill(ctx, sb.ID, &err)
-	t.killed = time.Since(begin)
+	t.killed = m.since(begin)
 	return t, err
 }

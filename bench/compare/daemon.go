@@ -60,7 +60,7 @@ func start(ctx context.Context, b Build, state, run string) (_ *daemon, err erro
 	}
 	defer log.Close()
 	address := fmt.Sprintf("127.0.0.1:%d", port)
-	d.cmd = exec.Command(b.Path, append([]string{"serve", "--listen", address, "--no-uplink", "--warm", "0", "--prepared", "0"}, dirs...)...)
+	d.cmd = exec.CommandContext(context.WithoutCancel(ctx), b.Path, append([]string{"serve", "--listen", address, "--no-uplink", "--warm", "0", "--prepared", "0"}, dirs...)...)
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	tie(d.cmd)
 	if d.own, err = processor.Make("rundlet-compare-" + b.Name); err != nil {

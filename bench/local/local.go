@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/bench"
+	"github.com/rundlet/rundlet/bench/plan"
 	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/node"
@@ -32,7 +33,7 @@ type Config struct {
 	Version string
 	// Groups are the names of the groups to measure; none means all.
 	Groups []string
-	Plan   bench.Plan
+	Plan   plan.Plan
 	// Progress receives progress lines.
 	Progress func(line string)
 
@@ -82,6 +83,11 @@ func Run(ctx context.Context, c Config) (r report.Report, err error) {
 	}()
 	size := sandbox.DefaultSize
 	size.MemoryMiB = max(size.MemoryMiB, c.Plan.MemoryMiB())
+	usage := newUsage()
+	defer func() { err = errors.Join(err, usage.Close()) }()
+	if usage.missing != nil {
+		c.Progress("processor time is not measured: " + usage.missing.Error())
+	}
 	begin, before := time.Now(), loadAverage()
 	setup := bench.Setup{
 		Open: func(ctx context.Context, want bench.Config) (*bench.Server, error) {
@@ -91,7 +97,7 @@ func Run(ctx context.Context, c Config) (r report.Report, err error) {
 			}
 			return s, err
 		},
-		MemoryFree: memoryFree, SwapFree: swapFree, Usage: procUsage{}, LoadAverage: loadAverage, Progress: c.Progress,
+		MemoryFree: memoryFree, SwapFree: swapFree, Usage: usage, LoadAverage: loadAverage, Progress: c.Progress,
 	}
 	r.Groups, err = bench.Run(ctx, c.Groups, c.Plan, setup)
 	r.Host.LoadBefore, r.Host.LoadAfter, r.Host.Took = before, loadAverage(), time.Since(begin)

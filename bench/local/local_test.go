@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rundlet/rundlet/bench"
+	"github.com/rundlet/rundlet/bench/plan"
 	"github.com/rundlet/rundlet/bench/report"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/node"
@@ -21,7 +21,7 @@ import (
 func measure(t *testing.T, groups []string, open func() (*node.Node, error)) (report.Report, error) {
 	t.Helper()
 	dirs := layout.Layout{StateDir: t.TempDir(), CacheDir: t.TempDir(), RunDir: t.TempDir()}
-	plan := bench.Quick()
+	plan := plan.Quick()
 	r, err := Run(t.Context(), Config{
 		Dirs: dirs, Version: "v", Groups: groups, Plan: plan, Progress: func(string) {},
 		open: func(_ context.Context, c node.Config) (*node.Node, error) {
@@ -70,7 +70,7 @@ func TestAnUnknownGroupOpensNothing(t *testing.T) {
 
 func TestOnlyOneBenchmarkRunsAtATime(t *testing.T) {
 	dirs := layout.Layout{StateDir: t.TempDir(), CacheDir: t.TempDir(), RunDir: t.TempDir()}
-	c := Config{Dirs: dirs, Groups: []string{"clone"}, Plan: bench.Quick(), Progress: func(string) {}}
+	c := Config{Dirs: dirs, Groups: []string{"clone"}, Plan: plan.Quick(), Progress: func(string) {}}
 	c.open = func(ctx context.Context, _ node.Config) (*node.Node, error) {
 		_, err := Run(ctx, c)
 		return nil, err

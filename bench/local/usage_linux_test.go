@@ -6,10 +6,12 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/bench/processor"
 )
 
 func TestUsageOfProcessesIsRead(t *testing.T) {
-	u := procUsage{}
+	u := &procUsage{}
 	self := []int{os.Getpid(), 1 << 30} // The second does not exist.
 	mib, err := u.PSS(self)
 	if err != nil || mib <= 1 || mib > 4096 {
@@ -59,5 +61,55 @@ func TestDescendants(t *testing.T) {
 	cmd.Wait()
 	if len(got) != 2 || got[0] != cmd.Process.Pid {
 		t.Errorf("%v of %d", got, cmd.Process.Pid)
+	}
+}
+
+func TestTheProcessorTimeOfThisProcessIsItsGroups(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to make control groups")
+	}
+	u := newUsage()
+	if u.missing != nil {
+		t.Fatal(u.missing)
+	}
+	if _, err := u.Processor(); err == nil {
+		t.Error("it is known without a sandbox")
+	}
+	// A process in another group stands for a sandbox.
+	above, err := processor.Make("rundlet-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer above.Remove()
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := above.Add(cmd.Process.Pid); err != nil {
+		t.Error(err)
+	}
+	before, err := u.Processor()
+	for begin := time.Now(); time.Since(begin) < 50*time.Millisecond; {
+		slices.Sort(make([]int, 1000))
+	}
+	after, again := u.Processor()
+	if err != nil || again != nil || after <= before {
+		t.Errorf("%s, %v; after work %s, %v", before, err, after, again)
+	}
+	n, err := u.Wakeups(os.Getpid(), 1<<30)
+	if self, selfErr := u.Wakeups(); err != nil || selfErr != nil || n <= 0 || self < n {
+		t.Errorf("woken %d times, %v; then %d, %v", n, err, self, selfErr)
+	}
+	in.Close()
+	cmd.Wait()
+	if err := u.Close(); err != nil {
+		t.Error(err)
+	}
+	if home, err := processor.Of(os.Getpid()); err != nil || !home.Is(u.home) {
+		t.Errorf("left in %+v, %v", home, err)
 	}
 }

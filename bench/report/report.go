@@ -68,6 +68,10 @@ type Row struct {
 	Name string       `json:"name"`
 	Unit latency.Unit `json:"unit"`
 	Ours Series       `json:"ours"`
+	// Processor is the processor time of what Ours is the wall time of, in milliseconds: of
+	// the process of server and client, and of all processes of sandboxes. It has no samples
+	// where other work runs at the same time.
+	Processor Series `json:"processor"`
 	// BareName says what the mechanism did; empty if there is nothing like it.
 	BareName string `json:"bare_name,omitempty"`
 	Bare     Series `json:"bare"`

@@ -17,6 +17,7 @@ func (r Report) WriteText(out io.Writer) error {
 	fmt.Fprintf(out, "%s  rundlet %s  driver %s (%s)\n", h.Time.Format(time.RFC3339), h.Version, h.Driver, h.Mechanism)
 	fmt.Fprintf(out, "%s, %d CPUs, %d MiB, Linux %s, load %s before and %s after, took %s\n",
 		h.CPU, h.CPUs, h.MemoryMiB, h.Kernel, h.LoadBefore, h.LoadAfter, h.Took.Round(time.Second))
+	fmt.Fprintln(out, "cpu: processor time in ms of server, client and all processes of sandboxes")
 	fmt.Fprintln(out, "sure: the highest percentile that there are samples enough to decide by")
 	for _, g := range r.Groups {
 		fmt.Fprintf(out, "\n%s: %s (%s, load %s to %s)\n", g.Name, g.Title, g.Took.Round(time.Second), g.LoadBefore, g.LoadAfter)
@@ -44,10 +45,10 @@ func newTable(out io.Writer) *tabwriter.Writer {
 
 func writeRows(out io.Writer, rows []Row) error {
 	w := newTable(out)
-	fmt.Fprintln(w, "\tunit\tn\tsure\tp50\tp95\tp99\tmax\t|\tbare\tn\tp50\tp95\t|\tratio\tlimit\t\t")
+	fmt.Fprintln(w, "\tunit\tn\tsure\tp50\tp95\tp99\tmax\tcpu min\tcpu p50\t|\tbare\tn\tp50\tp95\t|\tratio\tlimit\t\t")
 	for _, row := range rows {
 		o, b := row.Ours, row.Bare
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t|\t", row.Label(), row.Unit, o.Count, o.sure(), number(o.P50), number(o.P95), number(o.P99), number(o.Max))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t|\t", row.Label(), row.Unit, o.Count, o.sure(), number(o.P50), number(o.P95), number(o.P99), number(o.Max), row.Processor.cpu())
 		if b.Count > 0 {
 			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t|\t", row.BareName, b.Count, number(b.P50), number(b.P95))
 		} else {
@@ -71,6 +72,14 @@ func (r Row) verdict() (ratio, limit, verdict string) {
 		}
 	}
 	return ratio, limit, verdict
+}
+
+// cpu is a series of processor times as two columns.
+func (s Series) cpu() string {
+	if s.Count == 0 {
+		return "\t"
+	}
+	return number(s.Min) + "\t" + number(s.P50)
 }
 
 // sure is the percentile that can be decided by, as it is shown.

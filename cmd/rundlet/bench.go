@@ -9,10 +9,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rundlet/rundlet/bench/objectives"
+
 	"github.com/spf13/cobra"
 
 	"github.com/rundlet/rundlet/bench"
 	"github.com/rundlet/rundlet/bench/local"
+	"github.com/rundlet/rundlet/bench/plan"
 	"github.com/rundlet/rundlet/cmd/rundlet/command"
 )
 
@@ -29,7 +32,7 @@ type benchFlags struct {
 
 func newBench(o *command.Options) *cobra.Command {
 	var b benchFlags
-	full := bench.Full()
+	full := plan.Full()
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure latencies and compare them with the bare driver",
@@ -60,10 +63,10 @@ Groups: ` + strings.Join(bench.Groups(), ", ") + `.`,
 }
 
 // plan returns the full or the quick plan with the flags that were given applied.
-func (b benchFlags) plan(changed func(flag string) bool) (bench.Plan, error) {
-	p := bench.Full()
+func (b benchFlags) plan(changed func(flag string) bool) (plan.Plan, error) {
+	p := plan.Full()
 	if b.quick {
-		p = bench.Quick()
+		p = plan.Quick()
 	}
 	for _, f := range []struct {
 		name   string
@@ -113,7 +116,7 @@ func benchmark(cmd *cobra.Command, o *command.Options, b benchFlags) error {
 	if len(r.Groups) == 0 {
 		return stopped
 	}
-	r.Verdicts = bench.Objectives().Judge(r)
+	r.Verdicts = objectives.All().Judge(r)
 	if b.html != "" {
 		if err := writeReport(b.html, r.WriteHTML); err != nil {
 			return err

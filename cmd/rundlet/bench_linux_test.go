@@ -6,12 +6,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/bench"
+	"github.com/rundlet/rundlet/bench/plan"
 	"github.com/rundlet/rundlet/cmd/rundlet/command"
 )
 
 // planOf is the plan that a command line comes to, without running it.
-func planOf(t *testing.T, args ...string) (p bench.Plan, err error) {
+func planOf(t *testing.T, args ...string) (p plan.Plan, err error) {
 	t.Helper()
 	var b benchFlags
 	cmd := newBench(&command.Options{})
@@ -31,16 +31,16 @@ func planOf(t *testing.T, args ...string) (p bench.Plan, err error) {
 }
 
 func TestBenchFlagsChangeThePlanThatWasChosen(t *testing.T) {
-	for args, want := range map[string]func(*bench.Plan){
-		"":                            func(*bench.Plan) {},
-		"--quick":                     func(p *bench.Plan) { *p = bench.Quick() },
-		"--quick -n 7":                func(p *bench.Plan) { *p = bench.Quick(); p.Samples = 7 },
-		"--dirty 5,50 --idle 2s":      func(p *bench.Plan) { p.DirtyMiB, p.Idle = []int{5, 50}, 2*time.Second },
-		"--checkouts 30 --batches 3":  func(p *bench.Plan) { p.Checkouts, p.Batches = 30, 3 },
-		"--dear 1 --density 4":        func(p *bench.Plan) { p.Dear, p.Density = 1, 4 },
-		"--quick --dear 10 --dirty 0": func(p *bench.Plan) { *p = bench.Quick(); p.Dear, p.DirtyMiB = 10, []int{0} },
+	for args, want := range map[string]func(*plan.Plan){
+		"":                            func(*plan.Plan) {},
+		"--quick":                     func(p *plan.Plan) { *p = plan.Quick() },
+		"--quick -n 7":                func(p *plan.Plan) { *p = plan.Quick(); p.Samples = 7 },
+		"--dirty 5,50 --idle 2s":      func(p *plan.Plan) { p.DirtyMiB, p.Idle = []int{5, 50}, 2*time.Second },
+		"--checkouts 30 --batches 3":  func(p *plan.Plan) { p.Checkouts, p.Batches = 30, 3 },
+		"--dear 1 --density 4":        func(p *plan.Plan) { p.Dear, p.Density = 1, 4 },
+		"--quick --dear 10 --dirty 0": func(p *plan.Plan) { *p = plan.Quick(); p.Dear, p.DirtyMiB = 10, []int{0} },
 	} {
-		expect := bench.Full()
+		expect := plan.Full()
 		want(&expect)
 		if got, err := planOf(t, strings.Fields(args)...); err != nil || !reflect.DeepEqual(got, expect) {
 			t.Errorf("%q: %+v, %v", args, got, err)

@@ -17,9 +17,8 @@ func newBenchCompare(o *command.Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compare BASE",
 		Short: "Compare this program with another build of it",
-		Long: `Compare this program with the build of rundlet at the path BASE: each serves with
-temporary state, and sandboxes live in one and the other in turn. Report the wall and
-processor time of each operation in both, and the ratio with an interval.`,
+		Long: `Compare this program with the build of rundlet at the path BASE: both serve, with temporary
+state, and sandboxes live in one and the other in turn. Report the times of each operation.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dirs, err := o.Layout()

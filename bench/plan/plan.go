@@ -1,4 +1,6 @@
-package bench
+// Package plan says how much a benchmark measures. It imports nothing of this module; bench
+// and cmd may import it.
+package plan
 
 import "time"
 
@@ -28,6 +30,10 @@ type Plan struct {
 	// are left alone.
 	Density int
 	Idle    time.Duration
+	// Asleep is how many sandboxes are left alone that were never used, and Ages are the
+	// times after their start at which their memory is looked at.
+	Asleep int
+	Ages   []time.Duration
 	// Room is the capacity of the queue's server; Waiting is how many more
 	// creates come, and Excess how many that find the queue full.
 	Room, Waiting, Excess int
@@ -41,6 +47,7 @@ func Full() Plan {
 		Samples: 100, Checkouts: 500, Warmup: 2, Batches: 100, Dear: 10,
 		DirtyMiB: []int{0, 100, 500}, Children: []int{1, 10, 50}, Bursts: []int{10, 50, 100}, Pool: 10,
 		FileBytes: []int{1 << 10, 1 << 20, 20 << 20}, Density: 30, Idle: time.Minute,
+		Asleep: 100, Ages: []time.Duration{2 * time.Second, 10 * time.Second, time.Minute},
 		Room: 4, Waiting: 12, Excess: 4, Patience: 2 * time.Minute,
 	}
 }
@@ -51,11 +58,12 @@ func Quick() Plan {
 	p.Samples, p.Checkouts, p.Warmup, p.Batches, p.Dear = 5, 5, 1, 1, 1
 	p.DirtyMiB, p.Children, p.Bursts, p.Pool = []int{0, 100}, []int{1, 5}, []int{10}, 3
 	p.Density, p.Idle, p.Room, p.Waiting, p.Excess = 3, 10*time.Second, 2, 4, 2
+	p.Asleep, p.Ages = 5, []time.Duration{2 * time.Second, 10 * time.Second}
 	return p
 }
 
-// dear is how often something is done that handles n sandboxes at once.
-func (p Plan) dear(n int) int { return max(p.Dear/max(1, n/3), min(3, p.Dear)) }
+// Few is how often something is done that handles n sandboxes at once.
+func (p Plan) Few(n int) int { return max(p.Dear/max(1, n/3), min(3, p.Dear)) }
 
 // MemoryMiB is what a sandbox needs for the largest size.
 func (p Plan) MemoryMiB() int {
@@ -65,4 +73,15 @@ func (p Plan) MemoryMiB() int {
 	}
 	// The rest is the guest's own, and what a copy of a file takes.
 	return 512 + most
+}
+
+// Repeats is how often something that saves so much memory is done.
+func (p Plan) Repeats(mib int) int {
+	switch {
+	case mib == 0:
+		return min(3*p.Dear, p.Samples)
+	case mib > 200:
+		return max(1, p.Dear/2)
+	}
+	return p.Dear
 }
