@@ -3,6 +3,7 @@ package gvisor
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -93,5 +94,22 @@ func TestEveryProcessOfASandboxIsHeldAsBefore(t *testing.T) {
 	}
 	if len(missing) > 0 {
 		t.Errorf("not in the control groups: %v", missing)
+	}
+}
+
+// TestTheFiltersAreReadyMade reads what gVisor says about them. What they hold, and that
+// they are the ones that gVisor would build, is tested in package filters.
+func TestTheFiltersAreReadyMade(t *testing.T) {
+	d := newDriver(t, func(c *Config) { c.Debug = true })
+	start(t, d, "a", guestSpec(t))
+	stillAlive(t, d, "a")
+	for _, command := range []string{"boot", "gofer"} {
+		text, err := os.ReadFile(filepath.Join(d.dirs.Bundle(mustFind(t, d, "a").key), "log-"+command))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if log := string(text); !strings.Contains(log, "Loaded precompiled seccomp instructions") || strings.Contains(log, "No precompiled program found") {
+			t.Errorf("%s built its filter", command)
+		}
 	}
 }

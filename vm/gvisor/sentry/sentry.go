@@ -21,6 +21,7 @@ import (
 
 	"github.com/rundlet/rundlet/vm/gvisor/launch"
 	"github.com/rundlet/rundlet/vm/gvisor/sentry/afterload"
+	"github.com/rundlet/rundlet/vm/gvisor/sentry/filters"
 	"github.com/rundlet/rundlet/vm/gvisor/sentry/likelinux"
 )
 
@@ -45,6 +46,7 @@ func Main() {
 	shortenTimeWait()
 	likelinux.Install()
 	afterload.Install()
+	filters.Install()
 	cli.Run(nil, map[util.SubCommand]string{
 		new(sentrycmd.Boot): "", new(cmd.Gofer): "", new(sentrycmd.Umount): "",
 		new(cmd.Exec): "", // For Driver.ExecCommand.
