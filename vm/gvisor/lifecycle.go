@@ -149,6 +149,9 @@ func (d *Driver) Destroy(_ context.Context, id string) error {
 // end kills a machine's processes and frees all that the driver holds for it.
 // It can be repeated.
 func (m *machine) end(dirs files.Dirs, points *failpoints) error {
+	// Both end at the same time.
+	m.sandbox.signalKill()
+	m.gofer.signalKill()
 	if err := errors.Join(m.sandbox.kill(), m.gofer.kill()); err != nil {
 		return err
 	}
