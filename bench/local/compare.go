@@ -32,6 +32,9 @@ func Compare(ctx context.Context, dirs layout.Layout, c compare.Config) (r compa
 		return r, err
 	}
 	c.StateDir = filepath.Join(dirs.StateDir, "compare")
+	if err := os.RemoveAll(c.StateDir); err != nil { // Of one that was killed; its daemons ended with it.
+		return r, err
+	}
 	// Another state directory, and so another lock, may have the same run directory.
 	if c.RunDir, err = os.MkdirTemp(dirs.RunDir, "compare-"); err != nil {
 		return r, err
