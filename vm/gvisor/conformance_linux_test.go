@@ -104,7 +104,7 @@ func conformance(t *testing.T) vmtest.Harness {
 		},
 		Skips: []string{"honour/kernel-command-line"},
 		// A destroy waits for the call in progress, then breaks it off and waits for that.
-		Limits: vmtest.Limits{Destroy: turn.Patience + turn.Bound + 3*time.Second},
+		Limits: vmtest.Limits{Case: slow(30 * time.Second), Destroy: turn.Patience + turn.Bound + 3*time.Second},
 		Guest:  func(d vm.Runtime) vmtest.Guest { return client{d.(*Driver)} },
 		Files:  func(d vm.Runtime) vmtest.Guest { return disk{client{d.(*Driver)}} },
 		BootID: func(ctx context.Context, d vm.Runtime, id string) (string, error) {

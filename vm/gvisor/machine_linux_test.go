@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,8 +19,16 @@ import (
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
+// slow is a bound that protects against a hang, on a machine that is RUNDLET_TEST_SLOWNESS times as slow as others.
+func slow(bound time.Duration) time.Duration {
+	if times, err := strconv.Atoi(os.Getenv("RUNDLET_TEST_SLOWNESS")); err == nil && times > 1 {
+		return bound * time.Duration(times)
+	}
+	return bound
+}
+
 func testContext(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), slow(2*time.Minute))
 	t.Cleanup(cancel)
 	return ctx
 }
