@@ -28,7 +28,7 @@ import (
 var emulators = map[string]string{"amd64": "qemu-x86_64-static", "arm64": "qemu-aarch64-static"}
 
 func main() {
-	err := errors.New("usage: generate arch ...")
+	err := errors.New("usage: generate arch [arch]")
 	switch archs := os.Args[1:]; {
 	case len(archs) == 1 && archs[0] == runtime.GOARCH:
 		err = write()
@@ -50,7 +50,7 @@ func startFor(arch string) error {
 	if arch != runtime.GOARCH {
 		args = append(args, "-exec", emulators[arch])
 	}
-	cmd := exec.Command("go", append(args, "./generate", arch)...) //nolint:noctx,gosec // It ends with this process; the arguments are in go:generate.
+	cmd := exec.Command("go", append(args, "./generate", arch)...) //nolint:noctx,gosec // It ends with this process; go:generate has the arguments.
 	cmd.Env = append(os.Environ(), "GOARCH="+arch, "CGO_ENABLED=0")
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
@@ -83,7 +83,7 @@ var ready = table{
 	if err != nil {
 		return err
 	}
-	return os.WriteFile("ready_"+runtime.GOARCH+".go", out, 0o644) //nolint:gosec // It is source code.
+	return os.WriteFile("ready_"+runtime.GOARCH+".go", out, 0o644)
 }
 
 func programs(all []precompiledseccomp.Program) string {
