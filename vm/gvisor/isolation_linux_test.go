@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -111,5 +112,35 @@ func TestTheFiltersAreReadyMade(t *testing.T) {
 		if log := string(text); !strings.Contains(log, "Loaded precompiled seccomp instructions") || strings.Contains(log, "No precompiled program found") {
 			t.Errorf("%s built its filter", command)
 		}
+	}
+}
+
+// TestALoadTakesNoMoreProcessors reads what gVisor sets GOMAXPROCS to: with 128 more, Go
+// keeps 3 MiB for them.
+func TestALoadTakesNoMoreProcessors(t *testing.T) {
+	d := newDriver(t, func(c *Config) { c.Debug = true })
+	spec := guestSpec(t)
+	spec.VCPUs = 1
+	start(t, d, "a", spec)
+	stillAlive(t, d, "a")
+	if err := d.Snapshot(testContext(t), "a", "one"); err != nil {
+		t.Fatal(err)
+	}
+	again := resumed(t, "a", "one")
+	again.VCPUs = 1
+	restore(t, d, "b", again)
+	stillAlive(t, d, "b")
+	text, err := os.ReadFile(filepath.Join(d.dirs.Bundle(mustFind(t, d, "b").key), "log-boot"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var set []string
+	for line := range strings.Lines(string(text)) {
+		if _, n, ok := strings.Cut(line, "Setting GOMAXPROCS to "); ok {
+			set = append(set, strings.TrimSpace(n))
+		}
+	}
+	if want := []string{strconv.Itoa(guestCPUs(1))}; !slices.Equal(set, want) {
+		t.Errorf("GOMAXPROCS was set to %q, want %q", set, want)
 	}
 }

@@ -60,7 +60,7 @@ func prepareProcess(command, bundle string) error {
 	if os.Args, err = imagelayer.WithFiles(withLimits(os.Args, l), l.LayerDir); err != nil {
 		return err
 	}
-	h := hooks.Hooks{Executed: likelinux.Executed}
+	h := hooks.Hooks{Made: keepProcessors, Executed: likelinux.Executed}
 	if len(l.SetUID) > 0 {
 		h.Enter = hooks.SetUIDOnce(l.SetUID)
 	}

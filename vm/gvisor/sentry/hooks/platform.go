@@ -18,6 +18,8 @@ import (
 // Hooks are called by task goroutines between the guest's code and its
 // kernel, where they hold no lock. Each may be nil.
 type Hooks struct {
+	// Made is called once, before there is a guest: gVisor's loader has made the platform.
+	Made func()
 	// Executed comes after a new program took the place of another.
 	Executed func(*kernel.Task)
 	// Enter comes before the guest's code runs.
@@ -45,6 +47,9 @@ func (c hookedConstructor) New(opts platform.Options) (platform.Platform, error)
 	p, err := c.Constructor.New(opts)
 	if err != nil {
 		return nil, err
+	}
+	if c.hooks.Made != nil {
+		c.hooks.Made()
 	}
 	return hookedPlatform{p, c.hooks}, nil
 }
