@@ -111,7 +111,7 @@ func (m *machine) liftForSave(host *headroom) (lower func(), err error) {
 	defer m.limit.mu.Unlock()
 	used, err := m.group.Unreclaimable()
 	if err == nil {
-		err = m.group.SetMemoryLimit(max(m.budget().HostLimit(), used) + need)
+		err = m.group.SetMemoryAndSwap(max(m.budget().HostLimit(), used) + need)
 	}
 	if err != nil {
 		free()
@@ -134,7 +134,7 @@ func (m *machine) liftForRestore(host *headroom, dir string) (lower func(), err 
 	}
 	m.limit.mu.Lock()
 	defer m.limit.mu.Unlock()
-	if err := m.group.SetMemoryLimit(m.budget().HostLimit() + need); err != nil {
+	if err := m.group.SetMemoryAndSwap(m.budget().HostLimit() + need); err != nil {
 		free()
 		return nil, fmt.Errorf("raise the memory limit: %w", err)
 	}
@@ -195,7 +195,7 @@ func (m *machine) lowerLimit() bool {
 	}
 	limit := m.budget().HostLimit()
 	used, err := m.group.Unreclaimable()
-	return err == nil && used+16*budget.MiB <= limit && m.group.SetMemoryLimit(limit) == nil
+	return err == nil && used+16*budget.MiB <= limit && m.group.SetMemoryAndSwap(limit) == nil
 }
 
 // outOfMemory says so if an operation failed because the host killed one of the

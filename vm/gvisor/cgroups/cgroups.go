@@ -47,6 +47,11 @@ func New(path string, limits *specs.LinuxResources, weight int) (*Group, error) 
 	if err != nil {
 		return nil, fmt.Errorf("control group %s: %w", path, err)
 	}
+	if limits.Memory != nil && limits.Memory.Limit != nil {
+		if err := g.SetMemoryAndSwap(*limits.Memory.Limit); err != nil {
+			return nil, errors.Join(fmt.Errorf("control group %s: %w", path, err), g.Remove())
+		}
+	}
 	if weight > 0 {
 		if err := g.SetWeight(weight); err != nil {
 			return nil, errors.Join(fmt.Errorf("control group %s: %w", path, err), g.Remove())
@@ -161,7 +166,7 @@ func (g *Group) weightFile() string {
 	return filepath.Join(g.Cgroup.MakePath("cpu"), "cpu.shares")
 }
 
-// SetMemoryLimit changes the limit of memory, in bytes.
+// SetMemoryLimit changes the limit of memory, in bytes, and none of swap.
 func (g *Group) SetMemoryLimit(bytes int64) error {
 	return os.WriteFile(g.MemoryFile("memory.limit_in_bytes", "memory.max"), []byte(strconv.FormatInt(bytes, 10)), 0)
 }
