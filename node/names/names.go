@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
@@ -48,15 +49,9 @@ type Server struct {
 // names below it are at address. The caller ends it with Close.
 func Listen(ctx context.Context, listen, domain string, address netip.Addr) (*Server, error) {
 	s := &Server{zone: dns.Fqdn(strings.ToLower(domain)), address: address.Unmap(), text: map[string][]string{}}
-	var config net.ListenConfig
-	stream, err := config.Listen(ctx, "tcp", listen)
+	stream, packets, err := listenBoth(ctx, listen)
 	if err != nil {
 		return nil, fmt.Errorf("dns: %w", err)
-	}
-	// The same port, if any was asked for.
-	packets, err := config.ListenPacket(ctx, "udp", stream.Addr().String())
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("dns: %w", err), stream.Close())
 	}
 	handler := dns.HandlerFunc(s.answer)
 	s.servers = []*dns.Server{
@@ -72,6 +67,29 @@ func Listen(ctx context.Context, listen, domain string, address netip.Addr) (*Se
 	}
 	return s, nil
 }
+
+// listenBoth listens for TCP and UDP on one port. One that the system chooses for TCP may be
+// taken for UDP; then it chooses another.
+func listenBoth(ctx context.Context, address string) (net.Listener, net.PacketConn, error) {
+	var config net.ListenConfig
+	for attempt := 0; ; attempt++ {
+		stream, err := config.Listen(ctx, "tcp", address)
+		if err != nil {
+			return nil, nil, err
+		}
+		packets, err := config.ListenPacket(ctx, "udp", stream.Addr().String())
+		if err == nil {
+			return stream, packets, nil
+		}
+		_ = stream.Close()
+		if !errors.Is(err, syscall.EADDRINUSE) || !strings.HasSuffix(address, ":0") || attempt == maxAttempts {
+			return nil, nil, err
+		}
+	}
+}
+
+// maxAttempts is how often a port is chosen again.
+const maxAttempts = 8
 
 // Addr is where the server listens.
 func (s *Server) Addr() string { return s.servers[0].Listener.Addr().String() }
