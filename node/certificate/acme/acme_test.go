@@ -120,7 +120,7 @@ func TestACertificateIsGotKeptAndRenewed(t *testing.T) {
 		t.Error(err)
 	}
 	// When a third of its time is left another takes its place.
-	ahead.Store(int64(due(pair).Sub(time.Now()) + time.Minute))
+	ahead.Store(int64(time.Until(due(pair)) + time.Minute))
 	renewed := make(chan struct{})
 	looks := 0
 	renewing, err := open(t.Context(), cfg, func() time.Time {
