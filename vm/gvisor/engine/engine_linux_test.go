@@ -2,11 +2,13 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/runsc/specutils"
 )
 
@@ -55,6 +57,7 @@ func TestTheProgramOutlivesItsFile(t *testing.T) {
 	if out, err := exec.Command(used, "-test.run=^$").CombinedOutput(); err != nil {
 		t.Errorf("it does not start: %v, %s", err, out)
 	}
+	startPassing(t, used)
 	same := filepath.Join(t.TempDir(), "one")
 	if err := os.WriteFile(same, self, 0o755); err != nil {
 		t.Fatal(err)
@@ -64,5 +67,39 @@ func TestTheProgramOutlivesItsFile(t *testing.T) {
 	}
 	if err := Use(filepath.Join(dir, "none")); err == nil {
 		t.Error("a program that is not there was selected")
+	}
+}
+
+// startPassing starts the program with many files, one of which has the highest number below
+// the program's that a file can have: Go moves the others by way of the numbers above it.
+func startPassing(t *testing.T, program string) {
+	t.Helper()
+	var high int
+	if _, err := fmt.Sscanf(program, "/proc/self/fd/%d", &high); err != nil {
+		t.Fatalf("%s: %v", program, err)
+	}
+	free := high - 1
+	for ; free > 2; free-- {
+		if _, err := unix.FcntlInt(uintptr(free), unix.F_GETFD, 0); err == unix.EBADF {
+			break
+		}
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if err := unix.Dup3(int(null.Fd()), free, unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	below := os.NewFile(uintptr(free), os.DevNull)
+	defer below.Close()
+	cmd := exec.Command(program, "-test.run=^$")
+	cmd.ExtraFiles = []*os.File{below}
+	for range 32 {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, os.Stdin) // A lower number than it gets.
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("passing file %d, it does not start: %v, %s", free, err, out)
 	}
 }

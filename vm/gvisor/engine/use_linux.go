@@ -51,9 +51,41 @@ func Use(path string) error {
 		return nil // The base name has the digest of the contents.
 	}
 	used.base, used.file = filepath.Base(path), info
-	if fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, HighDescriptor); err == nil {
+	if fd, err := holdHigh(int(f.Fd())); err == nil {
 		path = fmt.Sprintf("/proc/self/fd/%d", fd)
 	} // Else the limit of descriptors is lower.
 	specutils.ExePath = path
 	return nil
+}
+
+// shuffled is more than the files that gVisor passes to a process.
+const shuffled = 64
+
+// holdHigh opens file again as a descriptor of HighDescriptor or above, with shuffled others of
+// the same file right below it, which are never passed to a process. Go gives a child
+// its files by way of the numbers that follow the highest of them, whatever is open there:
+// if that was among the last below the program's, the child had another file in its place.
+func holdHigh(file int) (high int, err error) {
+	var held []int
+	release := func() {
+		for _, fd := range held {
+			_ = unix.Close(fd)
+		}
+		held = nil
+	}
+	for next := HighDescriptor - shuffled; ; {
+		fd, err := unix.FcntlInt(uintptr(file), unix.F_DUPFD_CLOEXEC, next)
+		if err != nil {
+			release()
+			return 0, err
+		}
+		if fd != next { // Another file has a number among them: begin above it.
+			release()
+		}
+		held = append(held, fd)
+		if len(held) > shuffled {
+			return fd, nil
+		}
+		next = fd + 1
+	}
 }
