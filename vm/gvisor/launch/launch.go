@@ -17,6 +17,9 @@ import (
 // groups or exchange its standard streams, which are process-wide, and machines
 // can be created in parallel.
 type File struct {
+	// Engine is the path of the sandbox program that runs the sandbox: a process of another one
+	// executes it. Empty is the one that was started.
+	Engine      string `json:"engine,omitempty"`
 	Console     string `json:"console"`
 	CPUs        int    `json:"cpus,omitempty"`
 	MemoryBytes int64  `json:"memory_bytes,omitempty"`

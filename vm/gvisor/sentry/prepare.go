@@ -22,10 +22,9 @@ import (
 	"github.com/rundlet/rundlet/vm/gvisor/sentry/memory"
 )
 
-// prepareProcess joins the machine's control groups, takes the machine's
-// console as the guest's standard streams and sets what the guest sees of
-// processors and memory.
-func prepareProcess(command, bundle string) error {
+// setUp makes the process what the file in its bundle says, or executes another engine,
+// which does.
+func setUp(command, bundle string) error {
 	data, err := os.ReadFile(filepath.Join(bundle, launch.FileName))
 	if os.IsNotExist(err) {
 		return nil // Not one of ours: runsc on the command line.
@@ -37,6 +36,17 @@ func prepareProcess(command, bundle string) error {
 	if err := json.Unmarshal(data, &l); err != nil {
 		return fmt.Errorf("read %s: %w", launch.FileName, err)
 	}
+	if err := enterEngine(l.Engine); err != nil {
+		return err
+	}
+	tuneCollector()
+	return prepareProcess(command, l)
+}
+
+// prepareProcess joins the machine's control groups, takes the machine's
+// console as the guest's standard streams and sets what the guest sees of
+// processors and memory.
+func prepareProcess(command string, l launch.File) (err error) {
 	// The kernel has the last part of the program's path, which is a number (engine.Use).
 	_ = os.WriteFile("/proc/self/comm", []byte(os.Args[0]), 0)
 	if err := closeForeign(os.Args); err != nil {

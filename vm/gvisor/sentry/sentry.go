@@ -36,8 +36,7 @@ func Started() bool {
 // thing that the process does.
 func Main() {
 	if command, bundle := launch.Command(os.Args); bundle != "" {
-		tuneCollector()
-		if err := prepareProcess(command, bundle); err != nil {
+		if err := setUp(command, bundle); err != nil {
 			// Standard error is /dev/null here; the creator reads this file.
 			_ = os.WriteFile(filepath.Join(bundle, launch.ErrorFileName), []byte(err.Error()), 0o600)
 			os.Exit(128)
