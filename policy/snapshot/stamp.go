@@ -15,6 +15,9 @@ type Stamp = vm.Stamp
 type rule struct {
 	// sameKernel: a snapshot fits only the kernel that its stamp names.
 	sameKernel bool
+	// anyVersion: the driver restores memory with the version that saved it if it has that, and
+	// refuses it before it starts anything otherwise.
+	anyVersion bool
 }
 
 // rules is the one table of what differs between drivers. A driver that is not
@@ -23,11 +26,11 @@ type rule struct {
 // All drivers here make full snapshots: each holds all of its memory and of its
 // private layer, so none needs its parent. The guest's kernel is recorded for the
 // reader of a manifest and decides nothing: gVisor's is gVisor itself, whose
-// version is compared already, and that of a guest which booted one is in its
+// version is compared by its driver, and that of a guest which booted one is in its
 // memory.
 var rules = map[string]rule{
 	"mem":         {},
-	"gvisor":      {},
+	"gvisor":      {anyVersion: true},
 	"firecracker": {},
 	"qemu":        {},
 	"vz":          {},
@@ -106,8 +109,11 @@ func Compatible(made, host Stamp) error {
 // not count, nor does the kernel.
 func (m Manifest) Compatible(host Stamp) error {
 	made := m.Stamp
-	if !m.Kind.Memory() {
+	switch {
+	case !m.Kind.Memory():
 		made.CPUFeatures, made.Kernel = nil, host.Kernel
+	case made.Driver == host.Driver && ruleOf(made.Driver).anyVersion:
+		made.Version = host.Version
 	}
 	return Compatible(made, host)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/engine"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
 )
 
@@ -97,6 +98,7 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 		return adopted, lost, err
 	}
 	d.dirs.RemoveUnclaimed(d.machines.keys)
+	_ = d.engines.remove() // What is not certain is kept.
 	return adopted, lost, nil
 }
 
@@ -185,6 +187,9 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 	if m.sandbox, err = openProcess(r.SandboxPID, r.SandboxStart); errors.Is(err, errProcessGone) {
 		return nil, m.gone()
 	} else if err != nil {
+		return nil, err
+	}
+	if m.engine, err = engine.Of(r.SandboxPID); err != nil {
 		return nil, err
 	}
 	if r.GoferPID != 0 {

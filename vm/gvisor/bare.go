@@ -42,7 +42,11 @@ func (d *Driver) ExecCommand(id string, args ...string) (*exec.Cmd, error) {
 		argv = append(argv, "--"+name+"="+flags[name])
 	}
 	argv = append(argv, "exec", m.key)
-	return &exec.Cmd{Path: specutils.ExePath, Args: append(argv, args...)}, nil
+	path := specutils.ExePath
+	if m.engine != d.engines.current && m.engine != "" {
+		path = d.engines.kept.Path(m.engine)
+	}
+	return &exec.Cmd{Path: path, Args: append(argv, args...)}, nil
 }
 
 // Processes returns the host processes that the driver started for a machine, sandbox
@@ -103,7 +107,7 @@ func (d *Driver) Bare(spec vm.Spec) (run, destroy func() error, err error) {
 		con.finish()
 		b.conf, err = runscConfig(d.dirs, d.conf.Debug, spec, bundle)
 	}
-	if err = errors.Join(err, writeBundle(bundle, spec, nil, 0, images, d.dirs.Pending(), d.conf.setUIDFor(from), oneLayer(spec, from))); err != nil {
+	if err = errors.Join(err, writeBundle(bundle, d.engines.kept.Path(d.engines.forSnapshot(from)), spec, nil, 0, images, d.dirs.Pending(), d.conf.setUIDFor(from), oneLayer(spec, from))); err != nil {
 		d.dirs.RemoveMachine(b.key)
 		return nil, nil, failure("bare restore", b.key, nil, err)
 	}

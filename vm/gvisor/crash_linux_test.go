@@ -23,7 +23,7 @@ const crashEnv = "GVISOR_TEST_CRASH"
 // crash is what a child process does until it dies: it prepares the machine "a"
 // with the snapshots "memory" and "files", and then op. It kills itself at step.
 type crash struct {
-	StateDir, RunDir, Instance string
+	StateDir, RunDir, Instance, Engine string
 
 	Op, Step string
 	A, B     vm.Spec
@@ -111,7 +111,7 @@ func TestCrashChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	armed := false
-	d, err := New(Config{StateDir: c.StateDir, RunDir: c.RunDir, Instance: c.Instance, Engine: ownEngine, Failpoint: func(step, _ string) {
+	d, err := New(Config{StateDir: c.StateDir, RunDir: c.RunDir, Instance: c.Instance, Engine: c.Engine, Failpoint: func(step, _ string) {
 		if armed {
 			fmt.Println(passing + step)
 		}
@@ -169,7 +169,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 // directories of conf.
 func dying(t *testing.T, ctx context.Context, conf Config, op, step string, newSpec func(testing.TB) vm.Spec) (crash, *exec.Cmd) {
 	t.Helper()
-	c := crash{StateDir: conf.StateDir, RunDir: conf.RunDir, Instance: conf.Instance, Op: op, Step: step,
+	c := crash{StateDir: conf.StateDir, RunDir: conf.RunDir, Instance: conf.Instance, Engine: conf.Engine, Op: op, Step: step,
 		A: newSpec(t), B: newSpec(t)}
 	text, err := json.Marshal(c)
 	if err != nil {

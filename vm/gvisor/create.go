@@ -93,6 +93,9 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 		m.cold, m.hostFiles, m.savedSetUID = from.Filesystem, from.OwnHostFiles(spec), from.SetUID
 		status = vm.StatusStopped
 	}
+	if err := d.engines.choose(m, from); err != nil {
+		return err
+	}
 	m.spec, m.setUID, m.oneLayer = spec, d.conf.SetUID, oneLayer(spec, from)
 	m.spec.RestoreFrom = nil
 	if !d.limits && d.conf.Cgroups != "off" && (m.spec.VCPUs > 0 || m.spec.MemoryMiB > 0 || m.spec.Weight > 0) {
@@ -176,7 +179,7 @@ func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err 
 		}
 	}
 	d.points.reached(stepCreateCgroup, m.id)
-	if err := writeBundle(bundle, m.spec, m.group, d.node.limits.SandboxTasks, images, d.dirs.Pending(), d.conf.setUIDFor(from), m.oneLayer); err != nil {
+	if err := writeBundle(bundle, d.engines.kept.Path(m.engine), m.spec, m.group, d.node.limits.SandboxTasks, images, d.dirs.Pending(), d.conf.setUIDFor(from), m.oneLayer); err != nil {
 		return err
 	}
 	if err := d.records.write(m, m.id, ""); err != nil {

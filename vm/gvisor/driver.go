@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -43,6 +42,7 @@ type Driver struct {
 	limits    bool // Whether control groups are used.
 	version   string
 	snapshots *snapshots.Store
+	engines   engines
 	// headroom counts what saves and restores may take of the host.
 	headroom headroom
 	node     nodeGroup
@@ -64,6 +64,7 @@ type machine struct {
 	exitReason string
 	snapshots  []string
 	destroying bool
+	engine     string // Its engine, which is kept; empty if it is not one of engines.kept.
 
 	// Set before the machine is published, changed only by the holder of turn.
 	spec    vm.Spec
@@ -155,10 +156,15 @@ func New(conf Config) (*Driver, error) {
 		return fail(nil, err)
 	}
 	quietLogs()
-	if err := conf.useEngine(dirs); err != nil {
+	name, err := conf.useEngine(dirs)
+	if err != nil {
 		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported, Err: err, Hint: engine.HintMissing}
 	}
-	snapshots, err := snapshots.Open(dirs, driverName, gvisorVersion())
+	version, err := engine.Version(0)
+	if err != nil {
+		return fail(nil, err)
+	}
+	snapshots, err := snapshots.Open(dirs, driverName, version)
 	if err != nil {
 		return fail(nil, err)
 	}
@@ -170,13 +176,14 @@ func New(conf Config) (*Driver, error) {
 		conf:      conf,
 		dirs:      dirs,
 		limits:    conf.Cgroups != "off" && cgroups.Usable() == nil,
-		version:   gvisorVersion(),
+		version:   version,
 		snapshots: snapshots,
 		node:      nodeGroup{limits: node},
 		points:    failpoints{step: conf.Failpoint},
 		machines:  newTable(),
 	}
 	d.records = records{dirs, d.machines}
+	d.engines = engines{engine.Kept(dirs.Engines()), name, dirs, d.machines, snapshots}
 	d.headroom.available = d.node.available
 	return d, nil
 }
@@ -217,19 +224,6 @@ func (m *machine) release() {
 	}
 }
 
-// gvisorVersion is the version of the gVisor module in this program: snapshots
-// of one version are not read by another.
-func gvisorVersion() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, dep := range info.Deps {
-			if dep.Path == "gvisor.dev/gvisor" {
-				return dep.Version
-			}
-		}
-	}
-	return "unknown"
-}
-
 // driverCapabilities are the optional interfaces of the driver, sorted.
 var driverCapabilities = []vm.Capability{vm.CapabilityAdopt, vm.CapabilityConsole, vm.CapabilityDeleteSnapshot,
 	vm.CapabilityDial, vm.CapabilityForget, vm.CapabilityInspect, vm.CapabilityPageOut, vm.CapabilityRename, vm.CapabilityFilesystem,
@@ -261,15 +255,4 @@ func (d *Driver) do(ctx context.Context, op, id string, f func(m *machine) error
 		}
 		return f(m)
 	}))
-}
-
-// useEngine selects the program that runs as the processes of sandboxes.
-func (c Config) useEngine(dirs files.Dirs) (err error) {
-	path := c.Engine
-	if path == "" {
-		if path, err = engine.Program.Extract(dirs.Engines()); err != nil {
-			return err
-		}
-	}
-	return engine.Use(path)
 }

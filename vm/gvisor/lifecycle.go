@@ -143,6 +143,7 @@ func (d *Driver) Destroy(_ context.Context, id string) error {
 		return failure("destroy", id, nil, err)
 	}
 	d.machines.destroyed(m)
+	d.engines.freed(m.engine)
 	return nil
 }
 

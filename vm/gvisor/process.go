@@ -196,7 +196,7 @@ func strays(bundles map[string]bool) map[string][]int {
 
 func bundleOf(pid int) string {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
-	if err != nil || !strings.HasPrefix(string(data), "runsc-") {
+	if err != nil || !strings.HasPrefix(string(data), launch.ProcessPrefix) {
 		return ""
 	}
 	_, bundle := launch.Command(strings.Split(string(data), "\x00"))

@@ -85,6 +85,9 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 		return err
 	}
 	manifest, err := m.manifest(d.snapshots, onlyFiles)
+	if err == nil {
+		err = d.engines.describe(m, manifest)
+	}
 	if err != nil {
 		return err
 	}

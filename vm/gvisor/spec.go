@@ -50,9 +50,11 @@ func guestCPUs(vcpus int) int {
 	return min(max(vcpus, 2), runtime.NumCPU())
 }
 
-// writeBundle writes the files that the sandbox's processes read.
-func writeBundle(bundle string, spec vm.Spec, g *cgroups.Group, tasks int64, images, layerDir string, setUID []string, oneLayer bool) error {
+// writeBundle writes the files that the sandbox's processes read. engine is the path of the
+// one that they run, or empty.
+func writeBundle(bundle, engine string, spec vm.Spec, g *cgroups.Group, tasks int64, images, layerDir string, setUID []string, oneLayer bool) error {
 	l := launch.File{
+		Engine:      engine,
 		Console:     filepath.Join(bundle, consoleFile),
 		CPUs:        guestCPUs(spec.VCPUs),
 		MemoryBytes: int64(spec.MemoryMiB) << 20,

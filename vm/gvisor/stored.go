@@ -18,12 +18,14 @@ func (d *Driver) DeleteSnapshot(ctx context.Context, vmID, snapshot string) erro
 	if err := errors.Join(vm.ValidateID(vmID), vm.ValidateSnapshotID(snapshot), ctx.Err()); err != nil {
 		return failure("delete snapshot", vmID, nil, err)
 	}
+	made := d.snapshots.EngineOf(vmID, snapshot)
 	trash, err := d.snapshots.Detach(vmID, snapshot)
 	if err != nil {
 		return failure("delete snapshot", vmID, nil, err)
 	}
 	d.points.reached(stepDeleteMoved, vmID)
 	d.machines.deleted(vmID, snapshot)
+	d.engines.freed(made)
 	return failure("delete snapshot", vmID, nil, os.RemoveAll(trash))
 }
 

@@ -99,6 +99,26 @@ func (t *table) add(m *machine) error {
 	return nil
 }
 
+// setEngine says which engine a machine holds.
+func (t *table) setEngine(m *machine, name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	m.engine = name
+}
+
+// engines returns those of the machines that are not destroyed.
+func (t *table) engines() map[string]bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	names := map[string]bool{}
+	for _, m := range t.machines {
+		if m.status != vm.StatusDestroyed {
+			names[m.engine] = true
+		}
+	}
+	return names
+}
+
 // find returns a machine whose creation has succeeded.
 func (t *table) find(op, id string) (*machine, error) {
 	t.mu.Lock()

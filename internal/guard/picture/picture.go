@@ -83,7 +83,7 @@ var Layers = []Layer{
 	{"vm/memvm", []string{"vm/memvm", "vm", "internal"}, "a driver holds no business logic"},
 	{"vm/gvisor/files", nil, "knows paths and keys, and nothing of what they mean"},
 	{"vm/gvisor/oci", []string{"vm"}, "translates specs, and starts nothing"},
-	{"vm/gvisor/snapshots", []string{"vm", "vm/gvisor/files", "vm/gvisor/oci", "internal/format"}, "keeps snapshots, and knows no machine"},
+	{"vm/gvisor/snapshots", []string{"vm", "vm/gvisor/files", "vm/gvisor/launch", "vm/gvisor/oci", "internal/format"}, "keeps snapshots, and knows no machine"},
 	{"vm/gvisor/sentry", []string{"vm", "internal/collector", "vm/gvisor/budget", "vm/gvisor/launch", "vm/gvisor/cgroups", "vm/gvisor/sentry"}, "runs in the sandbox process, where nothing of the driver is"},
 	{"vm/gvisor", []string{"vm/gvisor/budget", "vm/gvisor/cgroups", "vm/gvisor/conns", "vm/gvisor/engine", "vm/gvisor/files", "vm/gvisor/launch", "vm/gvisor/oci", "vm/gvisor/pages", "vm/gvisor/snapshots", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
 	{"vm/firecracker", []string{"vm/firecracker", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},

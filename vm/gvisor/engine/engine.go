@@ -1,8 +1,9 @@
 // Package engine carries the program that runs as the processes of a sandbox
-// (cmd/rundlet-sandbox) inside the host's binary, and selects it for gVisor.
+// (cmd/rundlet-sandbox) inside the host's binary, selects it for gVisor, and keeps those of
+// earlier releases that snapshots need.
 //
-// It may import internal/embedded, gVisor and the standard library; only the driver
-// imports it.
+// It may import internal/embedded, vm/gvisor/launch, vm/gvisor/files, gVisor, google/renameio
+// and the standard library; only the driver imports it.
 package engine
 
 import (

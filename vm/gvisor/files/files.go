@@ -103,6 +103,18 @@ func (d Dirs) Make() error {
 	return nil
 }
 
+// Others returns the instances of other drivers that share State and were opened since the
+// host booted. One that was closed while no machine waited to load images is not among them.
+func (d Dirs) Others() (names []string, err error) {
+	entries, err := os.ReadDir(filepath.Dir(d.Pending()))
+	for _, entry := range entries {
+		if entry.Name() != d.Instance {
+			names = append(names, entry.Name())
+		}
+	}
+	return names, err
+}
+
 // RemoveMachine deletes everything that a machine has in the file system except
 // its snapshots and the record, which is what finds the rest.
 func (d Dirs) RemoveMachine(key string) {

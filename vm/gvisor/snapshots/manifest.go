@@ -23,6 +23,7 @@ import (
 
 	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/launch"
 	"github.com/rundlet/rundlet/vm/gvisor/oci"
 )
 
@@ -50,10 +51,13 @@ const (
 // Manifest says what a snapshot needs to be restored. It is written last: a
 // directory without one is not a snapshot.
 type Manifest struct {
-	Format      int               `json:"format"`
-	Filesystem  bool              `json:"filesystem,omitempty"`
-	Driver      string            `json:"driver"`
-	Version     string            `json:"version"`
+	Format     int    `json:"format"`
+	Filesystem bool   `json:"filesystem,omitempty"`
+	Driver     string `json:"driver"`
+	Version    string `json:"version"`
+	// Engine is the sandbox program that saved the memory (launch.EngineName), which restores it. A
+	// snapshot without one needs the version of gVisor.
+	Engine      string            `json:"engine,omitempty"`
 	Arch        string            `json:"arch"`
 	Kernel      string            `json:"kernel"`
 	Flags       map[string]string `json:"flags"`
@@ -147,6 +151,9 @@ func parseManifest(data []byte) (*Manifest, error) {
 			return nil, fmt.Errorf("manifest: image file %.80q of %d bytes", name, size)
 		}
 	}
+	if m.Engine != "" && (m.Filesystem || launch.EngineName(m.Engine) != m.Engine) {
+		return nil, fmt.Errorf("manifest: engine %.80q", m.Engine)
+	}
 	if m.Spec.RestoreFrom != nil {
 		return nil, errors.New("manifest: its spec restores another snapshot")
 	}
@@ -175,7 +182,7 @@ func (m *Manifest) compatible(dir, driver, version string) error {
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", vm.ErrIncompatible, fmt.Sprintf(format, args...))
 	}
-	if m.Driver != driver || m.Version != version || m.Arch != runtime.GOARCH {
+	if m.Driver != driver || m.Engine == "" && m.Version != version || m.Arch != runtime.GOARCH {
 		return refuse("made by %.40s %.60s %.20s, this is %s %s %s", m.Driver, m.Version, m.Arch, driver, version, runtime.GOARCH)
 	}
 	if flags := oci.Flags(m.Spec, ""); !maps.Equal(flags, m.Flags) {

@@ -3,7 +3,7 @@
 // Package snapshots keeps the snapshots of machines on the disk: what a manifest says, on
 // what host and over what root directory it can be restored, and how a snapshot gets and
 // loses its name, whenever the process dies. It knows no machine and no gVisor
-// process. It may import vm, vm/gvisor/files, vm/gvisor/oci and internal/format.
+// process. It may import vm, vm/gvisor/files, vm/gvisor/launch, vm/gvisor/oci and internal/format.
 package snapshots
 
 import (
