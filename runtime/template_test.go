@@ -60,6 +60,27 @@ func TestTheBaseIsMadeAnewWhenTheHostChanged(t *testing.T) {
 	}
 }
 
+// upgraded is a driver whose snapshots run on the program that made them.
+type upgraded struct{ recordingDriver }
+
+func (d upgraded) Info() vm.Info {
+	info := d.recordingDriver.Info()
+	info.Build = "2"
+	return info
+}
+
+func TestTheBaseIsMadeAnewByAnotherBuildOfTheDriver(t *testing.T) {
+	f := newFixture(t)
+	f.create()
+	f.drive(func(d recordingDriver) vm.Runtime { return upgraded{d} })
+	f.create()
+	f.restart()
+	f.create()
+	if n := countOf(f, "snapshot"); n != 2 {
+		t.Errorf("saved %d times in three processes, of which two have another build", n)
+	}
+}
+
 func TestAFailedPreparationLeavesNothingAndIsTriedAgain(t *testing.T) {
 	for _, step := range []string{"lock", "base", "acquire", "create", "snapshot"} {
 		t.Run(step, func(t *testing.T) {

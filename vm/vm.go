@@ -164,6 +164,10 @@ type Info struct {
 	Driver string `json:"driver"`
 	// Version identifies the mechanism for snapshot compatibility.
 	Version string `json:"version"`
+	// Build identifies the program that runs new machines, where a machine that is restored runs
+	// the one that made the snapshot; empty elsewhere. What is restored for new sandboxes is
+	// prepared anew when it changes.
+	Build string `json:"build,omitempty"`
 	// Isolation says in a few words what separates guest and host.
 	Isolation string `json:"isolation"`
 	// SnapshotCreated reports whether a machine in state created can be

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,7 +44,7 @@ func (t *Templates) build(ctx context.Context) (store.Template, error) {
 	}
 	size := t.cfg.Size
 	info := t.cfg.Driver.Info()
-	stamp := fmt.Sprintf("%s %s %s %+v", info.Driver, info.Version, img.Stamp, size)
+	stamp := fmt.Sprintf("%s %s %s %+v", info.Driver, strings.TrimSpace(info.Version+" "+info.Build), img.Stamp, size)
 	old, found, err := t.Stored(ctx)
 	if err != nil {
 		return store.Template{}, err

@@ -234,6 +234,7 @@ func (d *Driver) Info() vm.Info {
 	return vm.Info{
 		Driver:       driverName,
 		Version:      d.version,
+		Build:        d.engines.current,
 		Isolation:    "user-space kernel (systrap), own namespaces and control group",
 		Capabilities: slices.Clone(driverCapabilities),
 	}
