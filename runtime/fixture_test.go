@@ -164,6 +164,13 @@ func (f *fixture) forgetHistory() {
 	f.events = nil
 }
 
+// guest is the memory of a guest, for the guest itself.
+func (f *fixture) guest(id string) *memvm.Guest {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.driver.Guest(id)
+}
+
 // agent answers as the agent in the guest does, as far as the runtime sees it.
 func (f *fixture) agent(id string) func(net.Conn) {
 	return func(conn net.Conn) {
@@ -182,7 +189,7 @@ func (f *fixture) agent(id string) func(net.Conn) {
 		switch req.URL.Path {
 		case envd.InitPath:
 			var in envd.InitRequest
-			memory := f.driver.Guest(id)
+			memory := f.guest(id)
 			if memory == nil {
 				return // It was ended meanwhile.
 			}
@@ -266,13 +273,16 @@ func newFixture(t testing.TB) *fixture {
 func (f *fixture) open() {
 	f.t.Helper()
 	f.cfg.Latency = &latency.Recorder{}
-	f.driver = recordingDriver{memvm.New(memvm.Options{Host: f.host, Hang: f.hang, Handler: func(id string, port uint16) func(net.Conn) {
+	driver := recordingDriver{memvm.New(memvm.Options{Host: f.host, Hang: f.hang, Handler: func(id string, port uint16) func(net.Conn) {
 		if port == envd.Port {
 			return f.agent(id)
 		}
 		return f.ports[port]
 	}}), f}
-	f.cfg.Driver = f.driver
+	f.mu.Lock() // A guest of the process before may answer still.
+	f.driver = driver
+	f.mu.Unlock()
+	f.cfg.Driver = driver
 	if f.wrap != nil {
 		f.cfg.Driver = f.wrap(f.driver)
 	}
