@@ -11,6 +11,7 @@ func TestEngineName(t *testing.T) {
 		"/s/engines/." + name + "123":       "",
 		name + "0":                          "",
 		name[:len(name)-1]:                  "",
+		name[:len(name)-1] + "g":            "",
 		"/usr/bin/rundlet":                  "",
 		"":                                  "",
 	} {
