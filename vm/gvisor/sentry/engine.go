@@ -28,7 +28,7 @@ func enterEngine(path string) error {
 	if launch.EngineName(self) == name {
 		return nil
 	}
-	if err := syscall.Exec(path, os.Args, os.Environ()); err != nil {
+	if err := syscall.Exec(path, os.Args, os.Environ()); err != nil { //nolint:gosec // The driver names it.
 		return fmt.Errorf("execute the sandbox program %s: %w", path, err)
 	}
 	return nil
