@@ -3,6 +3,7 @@ package e2b
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -127,6 +128,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.conns.Handled(r.Context())
 	defer s.breakingOff(r)
 	s.conns.HeadRead(r.Context())
+	r.TLS = s.conns.TLS(r.Context()) // net/http does not see it.
 	release, ok := s.admit(w, r)
 	if !ok {
 		return
@@ -192,11 +194,13 @@ const (
 	connBody   = 8 << 20
 )
 
-// Serve serves ln, HTTP/1.1 and HTTP/2, until ctx ends or the listener fails. For
-// TLS it is one of tls.NewListener, with "h2" and "http/1.1" as NextProtos. It
-// closes ln, lets requests finish for Config.Grace, breaks off the rest, and
+// Serve is ServeTLS without TLS.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error { return s.ServeTLS(ctx, ln, nil) }
+
+// ServeTLS serves ln, HTTP/1.1 and HTTP/2, until ctx ends or the listener fails. The
+// configuration of TLS has "h2" and "http/1.1" as NextProtos; nil is none. It closes ln, lets requests finish for Config.Grace, breaks off the rest, and
 // returns when none is left; nil if ctx ended. The Server cannot be used again.
-func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+func (s *Server) ServeTLS(ctx context.Context, ln net.Listener, config *tls.Config) error {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
@@ -215,7 +219,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(s.conns.Listener(ln)) }()
+	go func() { failed <- srv.Serve(s.conns.Listener(ln, config)) }()
 	select {
 	case err := <-failed:
 		s.Close()

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,14 +31,17 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	rt.Listen(sb.ID, envd.Port, agentHandler(sb.ID))
+	rt.Listen(sb.ID, 8000, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Seen-Proto", r.Header.Get("X-Forwarded-Proto"))
+	}))
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln := tls.NewListener(tcp, &tls.Config{Certificates: ca.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}})
+	config := &tls.Config{Certificates: ca.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}}
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- NewServer(Config{Domain: "sb.test"}, rt, &keys).Serve(ctx, ln) }()
+	go func() { served <- NewServer(Config{Domain: "sb.test"}, rt, &keys).ServeTLS(ctx, tcp, config) }()
 
 	tr := &http.Transport{
 		ForceAttemptHTTP2: true,
@@ -50,6 +54,7 @@ func TestTLS(t *testing.T) {
 	for url, want := range map[string]int{
 		"https://api.sb.test/sandboxes/" + sb.ID:        200,
 		"https://49983-" + sb.ID + ".sb.test/health":    204,
+		"https://8000-" + sb.ID + ".sb.test/":           200,
 		"https://49983-unknown.sb.test/health":          502,
 		"https://49983-" + sb.ID + ".other.test/health": 200, // The API's own.
 	} {
@@ -61,6 +66,9 @@ func TestTLS(t *testing.T) {
 		}
 		_, _ = io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
+		if seen := resp.Header.Get("Seen-Proto"); strings.Contains(url, "//8000-") && seen != "https" {
+			t.Errorf("%s: the service in the sandbox sees the scheme %q", url, seen)
+		}
 		if resp.StatusCode != want || resp.ProtoMajor != 2 {
 			t.Errorf("%s: %s %s, want %d over HTTP/2", url, resp.Proto, resp.Status, want)
 		}

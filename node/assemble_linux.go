@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -137,20 +138,28 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 	if counter, ok := a.Driver.(taskCounter); ok {
 		supervision.Limits = withTasks(supervision.Limits, counter.Tasks)
 	}
-	hostStamp, images := func() string { return hostbase.HostStamp("/") }, (*baseImages)(nil)
-	if a.cfg.BaseImage {
-		images = newBaseImages(a.cfg.Log, func() (int64, error) { return roomForImage(a.Dirs.Base()) })
+	hostStamp := func() string { return hostbase.HostStamp("/") }
+	prune := func(_ context.Context, keep []string) error {
+		return errors.Join(pruneBases(a.Dirs, keep), pruneImages(a.Dirs, keep))
+	}
+	var ready func(hostbase.Base) bool
+	switch {
+	case a.cfg.BaseImage:
+		images := newBaseImages(a.cfg.Log, func() (int64, error) { return roomForImage(a.Dirs.Base()) })
 		a.OnClose(images.close)
-		hostStamp = func() string { return hostbase.HostStamp("/") + images.stamp() }
+		ready, hostStamp = images.ready, func() string { return hostbase.HostStamp("/") + images.stamp() }
+	case a.cfg.Ephemeral:
+		ready = storedImage(ctx, a.Store)
+		prune = func(_ context.Context, keep []string) error { return pruneBases(a.Dirs, keep) } // The daemon knows who has an image.
 	}
 	cfg := runtime.Config{
 		Instance: a.instance, Node: a.node, Ephemeral: a.cfg.Ephemeral, ScratchDir: filepath.Join(a.runDir, "scratch"),
 		Driver: a.Driver, Network: slotNetwork{a.Network, a.cfg.NoUplink}, Store: a.Store,
 		Base: func(ctx context.Context) (template.Image, error) {
-			return baseImage(ctx, a.Dirs, a.cfg.Nameservers, a.cfg.Log, images)
+			return baseImage(ctx, a.Dirs, a.cfg.Nameservers, a.cfg.Log, ready)
 		},
 		HostStamp: hostStamp,
-		Prune:     func(_ context.Context, keep []string) error { return pruneBases(a.Dirs, keep) },
+		Prune:     prune,
 		LockTemplates: func(ctx context.Context) (func(), error) {
 			return statedir.AwaitLock(ctx, filepath.Join(a.Dirs.StateDir, "templates.lock"))
 		},

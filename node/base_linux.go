@@ -17,8 +17,8 @@ import (
 )
 
 // baseImage makes the root file system of "base" out of the host's /usr; one image if
-// images is not nil and has it.
-func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr, log *slog.Logger, images *baseImages) (template.Image, error) {
+// ready, which may be nil, says that the base has it.
+func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr, log *slog.Logger, ready func(hostbase.Base) bool) (template.Image, error) {
 	if err := os.MkdirAll(dirs.AgentDir(), 0o700); err != nil {
 		return template.Image{}, err
 	}
@@ -37,8 +37,8 @@ func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr
 	if len(base.Changed) > 0 {
 		log.Info("base template skips package configuration files modified on this host", "files", base.Changed)
 	}
-	if images != nil && images.ready(base) {
-		return template.Image{Spec: base.SpecOfImage(), Stamp: base.ID + " image"}, nil
+	if ready != nil && ready(base) {
+		return template.Image{Spec: base.SpecOfImage(), Stamp: imageStamp(base)}, nil
 	}
 	return template.Image{
 		Spec:  vm.Spec{Rootfs: base.Rootfs, Mounts: base.Mounts, Args: base.Args, Env: base.Env, Cwd: "/"},
@@ -49,19 +49,25 @@ func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr
 // pruneBases removes every base but those with these roots, by whatever path.
 func pruneBases(dirs layout.Layout, keep []string) error {
 	ids, err := hostbase.List(dirs.Base())
-	kept := func(name string) bool {
-		return slices.ContainsFunc(keep, func(root string) bool { return filepath.Base(root) == name })
-	}
 	for _, id := range ids {
-		if !kept(id) {
+		if !hasRoot(keep, id) {
 			err = errors.Join(err, hostbase.Remove(dirs.Base(), id))
 		}
 	}
-	images, listErr := hostbase.Images(dirs.Base())
+	return err
+}
+
+// pruneImages is pruneBases for the images of bases.
+func pruneImages(dirs layout.Layout, keep []string) error {
+	images, err := hostbase.Images(dirs.Base())
 	for _, image := range images {
-		if !kept(filepath.Base(image)) {
+		if !hasRoot(keep, filepath.Base(image)) {
 			err = errors.Join(err, hostbase.RemoveImage(image))
 		}
 	}
-	return errors.Join(err, listErr)
+	return err
+}
+
+func hasRoot(roots []string, name string) bool {
+	return slices.ContainsFunc(roots, func(root string) bool { return filepath.Base(root) == name })
 }

@@ -4,13 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/image/hostbase"
 	"github.com/rundlet/rundlet/policy/disk"
+	"github.com/rundlet/rundlet/runtime/template"
+	"github.com/rundlet/rundlet/store"
 )
 
 // baseImages makes images of the base in the background, one at a time. Until there is
@@ -25,7 +30,8 @@ type baseImages struct {
 
 	mu     sync.Mutex
 	making bool
-	made   int
+	tried  int
+	failed int // in a row, of the same
 }
 
 // roomForImage is what an image in dir may take: the disk stays above the floor at which no
@@ -38,6 +44,10 @@ func roomForImage(dir string) (int64, error) {
 	free, err := host.Host{}.FreeBytes(dir)
 	return free - disk.FloorsFor(total).WarmPool, err
 }
+
+// mostFailures is how often in a row the host may change, or a file vanish, while an image is
+// made, until that is left to the next start.
+const mostFailures = 5
 
 // progressInterval is how often the log says how far an image is.
 const progressInterval = 10 * time.Second
@@ -59,7 +69,7 @@ func (b *baseImages) close(context.Context) error {
 func (b *baseImages) stamp() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return fmt.Sprint(" images ", b.made)
+	return fmt.Sprint(" images ", b.tried)
 }
 
 // ready reports whether a base has its image, and otherwise begins to make it.
@@ -69,7 +79,7 @@ func (b *baseImages) ready(base hostbase.Base) bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.making || b.ctx.Err() != nil {
+	if b.making || b.failed >= mostFailures || b.ctx.Err() != nil {
 		return false
 	}
 	b.making = true
@@ -78,14 +88,36 @@ func (b *baseImages) ready(base hostbase.Base) bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.making = false
-		if err == nil {
-			b.made++
-		} else if !errors.Is(err, context.Canceled) {
+		if passing := errors.Is(err, errHostChanged) || errors.Is(err, fs.ErrNotExist); passing {
+			b.failed++
+		} else {
+			b.failed = 0
+		}
+		if err == nil || b.failed > 0 {
+			b.tried++ // Another stamp: the template is built anew, which asks for the image again.
+		}
+		if err != nil && !errors.Is(err, context.Canceled) {
 			b.log.Warn("could not make an image of the base template; sandboxes use the host's /usr", "error", err)
 		}
 	})
 	return false
 }
+
+// storedImage reports, of a base, whether the template that is stored is its image. A node beside
+// the daemon takes what the daemon has: another choice would delete the daemon's.
+func storedImage(ctx context.Context, db *store.Store) func(hostbase.Base) bool {
+	return func(base hostbase.Base) bool {
+		all, err := db.Templates.All(ctx)
+		return err == nil && base.HasImage() && slices.ContainsFunc(all, func(t store.Template) bool {
+			return t.Alias == template.BaseAlias && strings.Contains(t.Stamp, imageStamp(base))
+		})
+	}
+}
+
+// imageStamp is that of a template made of the image of a base.
+func imageStamp(base hostbase.Base) string { return base.ID + " image" }
+
+var errHostChanged = errors.New("the host changed meanwhile")
 
 func (b *baseImages) make(base hostbase.Base) error {
 	room, err := b.room()
@@ -108,7 +140,7 @@ func (b *baseImages) make(base hostbase.Base) error {
 		return err
 	}
 	if hostbase.HostStamp("/") != before {
-		return errors.Join(errors.New("the host changed meanwhile"), hostbase.RemoveImage(image.Path))
+		return errors.Join(errHostChanged, hostbase.RemoveImage(image.Path))
 	}
 	b.log.Info("image of the base template made", "build_id", base.ID, "files", image.Files, "mib", image.Bytes>>20,
 		"without_attributes", image.LeftOut, "seconds", int(time.Since(begin).Seconds()))

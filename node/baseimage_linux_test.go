@@ -10,6 +10,8 @@ import (
 
 	"github.com/rundlet/rundlet/image/hostbase"
 	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/runtime/template"
+	"github.com/rundlet/rundlet/store"
 )
 
 // smallBase is a base of one directory, without the host's /usr.
@@ -57,6 +59,55 @@ func TestWithoutRoomThereIsNoImage(t *testing.T) {
 	}
 }
 
+// A file that goes while the image is made does not end the matter: the next build of the
+// template asks again, within bounds.
+func TestAnImageThatFailedInPassingIsAskedForAgain(t *testing.T) {
+	base := smallBase(t)
+	images := newBaseImages(slog.New(slog.DiscardHandler), func() (int64, error) {
+		return 1 << 30, os.RemoveAll(base.Rootfs)
+	})
+	stamps := map[string]bool{images.stamp(): true}
+	for range 3 * mostFailures {
+		images.ready(base)
+		images.wg.Wait()
+		stamps[images.stamp()] = true
+	}
+	if len(stamps) != 1+mostFailures {
+		t.Errorf("the template is built for %d failures, want %d", len(stamps)-1, mostFailures)
+	}
+}
+
+// A node beside the daemon has the base as the daemon has it: another choice would delete the
+// snapshot of the daemon's.
+func TestANodeBesideTheDaemonTakesTheImageThatItHas(t *testing.T) {
+	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	base := smallBase(t)
+	if err := os.WriteFile(base.Image(), []byte("image"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ready := storedImage(t.Context(), db)
+	if ready(base) {
+		t.Error("it takes an image that no template has")
+	}
+	row := store.Template{ID: "t", Alias: template.BaseAlias, BuildID: "b", VMID: "v", Snapshot: "s", Stamp: "gvisor v1 " + imageStamp(base) + " size", Spec: []byte("{}")}
+	if err := db.Templates.Put(t.Context(), &row); err != nil {
+		t.Fatal(err)
+	}
+	if !ready(base) {
+		t.Error("it does not take the image of the template")
+	}
+	if err := os.Remove(base.Image()); err != nil {
+		t.Fatal(err)
+	}
+	if ready(base) {
+		t.Error("it takes an image that is not there")
+	}
+}
+
 func TestAClosedNodeMakesNoImage(t *testing.T) {
 	base := smallBase(t)
 	images := newBaseImages(slog.New(slog.DiscardHandler), func() (int64, error) { return 1 << 30, nil })
@@ -79,7 +130,7 @@ func TestAnImageThatASnapshotNeedsIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := pruneBases(dirs, []string{"/another/templates/base/needed.erofs"}); err != nil {
+	if err := errors.Join(pruneBases(dirs, []string{"/another/templates/base/needed.erofs"}), pruneImages(dirs, []string{"/another/templates/base/needed.erofs"})); err != nil {
 		t.Fatal(err)
 	}
 	left, err := hostbase.Images(dirs.Base())

@@ -127,10 +127,14 @@ func TestAnIdleSandboxIsPagedOutAndLeftAlone(t *testing.T) {
 			t.Fatalf("paged out %v, want %s only", got, idle.ID)
 		}
 		f.forgetHistory()
-		after(time.Hour)
-		// Neither health checks nor measurements bring it back.
+		// Neither health checks nor measurements bring it back, but for a question every ten minutes.
+		after(8 * time.Minute)
 		if !h.there(idle.ID) || h.pagedOut() != nil {
 			t.Error("the daemon itself brought it back")
+		}
+		after(52 * time.Minute)
+		if got := h.pagedOut(); !h.there(idle.ID) || len(got) > 6 {
+			t.Errorf("the daemon itself brought it back: %d times paged out", len(got))
 		}
 		if got := f.rt.Supervision(); got.Silent != 0 {
 			t.Errorf("%d count as silent", got.Silent)
@@ -145,7 +149,7 @@ func TestAnIdleSandboxIsPagedOutAndLeftAlone(t *testing.T) {
 			t.Errorf("%d measurements", len(got))
 		}
 		got, err := f.rt.Figures(context.Background())
-		if want := (pageout.Figures{PagedOut: 1, Bytes: 7 << 20, Outs: 1}); err != nil || got.PagedOut != want {
+		if p := got.PagedOut; err != nil || p.PagedOut != 1 || p.Bytes != 7<<20 || p.Outs != p.WakeUps+1 {
 			t.Errorf("figures %+v, %v", got.PagedOut, err)
 		}
 	})
@@ -282,4 +286,32 @@ func TestPressurePagesIdleSandboxesOutBeforeWorkIsRefused(t *testing.T) {
 		}
 		t.Error("nothing was paged out")
 	})
+}
+
+// A sandbox that hangs looks idle, and is paged out before its silence counts. Whether a
+// client asks for it or not, it is ended.
+func TestASandboxThatHangsWhilePagedOutIsEnded(t *testing.T) {
+	for name, used := range map[string]bool{"used": true, "unused": false} {
+		t.Run(name, func(t *testing.T) {
+			swapped(t, func(_ *fixture, s *Supervision) { s.HeartbeatTimeout = 5 * time.Minute }, func(t *testing.T, f *fixture, h *swapHost) {
+				sb := f.create(hours)
+				time.Sleep(2 * time.Minute)
+				if got := h.pagedOut(); len(got) != 1 {
+					t.Fatalf("paged out: %q", got)
+				}
+				f.silence(forever)
+				for range 120 {
+					if used {
+						if conn, err := f.rt.Dial(context.Background(), sb.ID, 8000); err == nil {
+							conn.Close()
+						}
+					}
+					time.Sleep(10 * time.Second)
+				}
+				if got, err := f.rt.Get(context.Background(), sb.ID); err == nil {
+					t.Errorf("after 20 minutes it is %s", got.State)
+				}
+			})
+		})
+	}
 }

@@ -57,6 +57,7 @@ func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, e
 	default:
 		return nil, fmt.Errorf("sandbox %s is %s: %w", id, s, sandbox.ErrConflict)
 	}
+	sb.NoteTraffic() // Also without an answer: a sandbox that hangs must not count as one that is not used.
 	conn, err := r.machines.Dial(ctx, id, port)
 	switch {
 	case err == nil:

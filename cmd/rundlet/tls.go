@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/smallstep/truststore"
@@ -39,6 +40,7 @@ func authority(o *command.Options, domain string) (*certificate.Authority, strin
 	if h, _, err := net.SplitHostPort(domain); err == nil {
 		host = h
 	}
+	host = strings.ToLower(host)
 	if err := certificate.CheckHost(host); err != nil {
 		return nil, "", err
 	}

@@ -96,13 +96,13 @@ func encodeDirectory(names []child) []byte {
 }
 
 // superblock returns the first block without UUID and checksum.
-func superblock(inodes int, blocks, inodesAt uint32) []byte {
+func superblock(root uint64, inodes int, blocks, inodesAt uint32) []byte {
 	b, le := make([]byte, blockSize), binary.LittleEndian
 	s := b[superOffset:]
 	le.PutUint32(s[0:], magic)
 	le.PutUint32(s[8:], hasChecksum|hasMtime)
 	s[12] = blockBits
-	le.PutUint16(s[14:], firstInode/inodeUnit)
+	le.PutUint16(s[14:], uint16(root)) // At most that of the second block: see place.
 	le.PutUint64(s[16:], uint64(inodes))
 	le.PutUint32(s[36:], blocks)
 	le.PutUint32(s[40:], inodesAt)

@@ -53,7 +53,7 @@ func (t *tree) finish() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	first := superblock(len(t.inodes), blocks, inodesAt)
+	first := superblock(t.inodes[0].number(), len(t.inodes), blocks, inodesAt)
 	t.out.sum.Write(first)
 	digest := t.out.sum.Sum(nil)
 	seal(first, digest)

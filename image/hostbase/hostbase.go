@@ -132,7 +132,8 @@ func Build(ctx context.Context, cfg Config) (Base, error) {
 func mounts(hostRoot, empty string) []vm.Mount {
 	out := []vm.Mount{{Source: filepath.Join(hostRoot, "usr"), Target: "/usr", Overlay: true}}
 	for _, d := range []string{"usr/etc", "usr/local/etc"} {
-		if names, err := os.ReadDir(filepath.Join(hostRoot, d)); err == nil && len(names) > 0 {
+		// Also if it is empty: what is put there later must not be seen.
+		if info, err := os.Stat(filepath.Join(hostRoot, d)); err == nil && info.IsDir() {
 			out = append(out, vm.Mount{Source: empty, Target: "/" + d, Overlay: true})
 		}
 	}

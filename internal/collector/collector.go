@@ -15,8 +15,9 @@ const (
 	// allocated. It reads and writes the whole heap: of a process that is paged out,
 	// all comes back.
 	period = 2 * time.Minute
-	// growth is how much an idle process allocates until garbage is collected again.
-	growth = 4 << 20
+	// growth is how much an idle process allocates until garbage is collected again, and share
+	// the least part of what it has: Go keeps some hundredths of its goal free below the limit.
+	growth, share = 4 << 20, 16
 )
 
 // Rest sets the percentage and the memory limit of garbage collection, and lets at most
@@ -36,7 +37,8 @@ func Rest(percent int, limit int64) {
 		}
 		// Without a percentage only the limit begins a collection, and it is not
 		// below what the process has.
-		set(-1, min(limit, used()+growth))
+		n := used()
+		set(-1, min(limit, n+max(growth, n/share)))
 	})
 }
 

@@ -31,6 +31,7 @@ const (
 	backdate = 24 * time.Hour
 
 	authorityFile = "authority.pem" // The key and the certificate.
+	formerFile    = "former.pem"    // The one before, which a wrong clock may have ended.
 	rootFile      = "ca.pem"        // The certificate alone.
 	bundleFile    = "bundle.pem"    // The certificate and those that this machine trusts.
 )
@@ -64,9 +65,18 @@ func OpenAuthority(dir, host string, now time.Time) (*Authority, error) {
 	file := filepath.Join(dir, authorityFile)
 	switch err := a.read(file); {
 	case err == nil:
+		if now.Before(a.cert.NotBefore) {
+			return nil, fmt.Errorf("%s is valid from %s on, and now it is %s: set the clock, or put %s back", file,
+				a.cert.NotBefore.Format(time.DateOnly), now.Format(time.DateOnly), filepath.Join(dir, formerFile))
+		}
 		a.Renewed = now.Add(authorityRest).After(a.cert.NotAfter)
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
+	}
+	if a.Renewed {
+		if err := os.Rename(file, filepath.Join(dir, formerFile)); err != nil {
+			return nil, err
+		}
 	}
 	if a.cert == nil || a.Renewed {
 		if err := a.make(file, now); err != nil {
@@ -138,7 +148,10 @@ func (a *Authority) make(file string, now time.Time) error {
 		NotBefore: now.Add(-backdate), NotAfter: now.Add(authorityTime),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
 		KeyUsage:                    x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		ExtKeyUsage:                 []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		PermittedDNSDomainsCritical: true, PermittedDNSDomains: []string{a.host}, PermittedIPRanges: loopback(),
+		// What is permitted of a kind excludes the rest of it.
+		PermittedEmailAddresses: []string{a.host}, PermittedURIDomains: []string{a.host},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {

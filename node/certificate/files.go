@@ -18,6 +18,7 @@ const lookInterval = 30 * time.Second
 // renewal needs no restart.
 type Files struct {
 	cert, key string
+	host      string
 	log       *slog.Logger
 	now       func() time.Time
 
@@ -30,27 +31,35 @@ type Files struct {
 // OpenFiles reads a certificate with its chain, and its key, both PEM. It is an error if
 // the certificate is not for host, or its time is over; it is logged if it has no name for
 // what is below host.
-func OpenFiles(cert, key, host string, log *slog.Logger) (*Files, error) {
-	f := &Files{cert: cert, key: key, log: log, now: time.Now}
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		return nil, fmt.Errorf("certificate in %s with the key in %s: %w", cert, key, err)
+func OpenFiles(cert, key, host string, log *slog.Logger) (f *Files, err error) {
+	f = &Files{cert: cert, key: key, host: host, log: log, now: time.Now}
+	f.stamp, f.looked = stampOf(cert, key), f.now() // Before they are read: a change in between is seen.
+	if f.pair, err = f.load(); err != nil {
+		return nil, err
 	}
-	f.pair, f.stamp, f.looked = &pair, stampOf(cert, key), f.now()
-	leaf := pair.Leaf
-	if now := f.now(); now.After(leaf.NotAfter) {
-		return nil, fmt.Errorf("certificate in %s ended on %s", cert, leaf.NotAfter.Format(time.DateOnly))
-	}
-	if host == "" {
-		return f, nil
-	}
-	if err := leaf.VerifyHostname("api." + host); err != nil {
-		return nil, fmt.Errorf("certificate in %s: %w", cert, withoutCommonName(err))
-	}
-	if leaf.VerifyHostname("80-i0."+host) != nil {
+	if host != "" && f.pair.Leaf.VerifyHostname("80-i0."+host) != nil {
 		log.Warn("the certificate has no wildcard, so clients cannot reach sandboxes by host name", "file", cert, "needs", "*."+host)
 	}
 	return f, nil
+}
+
+// load reads the files, and refuses a certificate that clients would refuse.
+func (f *Files) load() (*tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(f.cert, f.key)
+	if err != nil {
+		return nil, fmt.Errorf("certificate in %s with the key in %s: %w", f.cert, f.key, err)
+	}
+	leaf := pair.Leaf
+	if f.now().After(leaf.NotAfter) {
+		return nil, fmt.Errorf("certificate in %s ended on %s", f.cert, leaf.NotAfter.Format(time.DateOnly))
+	}
+	if f.host == "" {
+		return &pair, nil
+	}
+	if err := leaf.VerifyHostname("api." + f.host); err != nil {
+		return nil, fmt.Errorf("certificate in %s: %w", f.cert, withoutCommonName(err))
+	}
+	return &pair, nil
 }
 
 // withoutCommonName keeps the first line of an error of x509.
@@ -76,12 +85,12 @@ func (f *Files) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if stamp == f.stamp {
 		return f.pair, nil
 	}
-	pair, err := tls.LoadX509KeyPair(f.cert, f.key)
+	pair, err := f.load()
 	if err != nil {
 		f.log.Warn("the renewed certificate cannot be used; the last one stays in use", "file", f.cert, "error", err)
 		return f.pair, nil // The two files may be half-way; stamp says to try again.
 	}
-	f.pair, f.stamp = &pair, stamp
+	f.pair, f.stamp = pair, stamp
 	f.log.Info("took over a renewed certificate", "file", f.cert, "ends", pair.Leaf.NotAfter)
 	return f.pair, nil
 }

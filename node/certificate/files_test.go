@@ -70,6 +70,10 @@ func TestFilesAreRenewed(t *testing.T) {
 	if !strings.Contains(log.String(), "cannot be used") {
 		t.Errorf("log: %s", log.String())
 	}
+	for _, bad := range []*tls.Certificate{issue(t, "other.example", now), issue(t, "e2b.example", now.Add(-leafTime-time.Hour))} {
+		write(t, dir, bad)
+		serves(first)
+	}
 	write(t, dir, second)
 	serves(second)
 	if err := os.Remove(cert); err != nil {

@@ -1,8 +1,12 @@
 package certificate
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -83,6 +87,62 @@ func TestAuthorityIsBoundToItsDomain(t *testing.T) {
 		if err := verify(t, a.Root, pair, host, start); err == nil {
 			t.Errorf("clients accept its certificate for %s", host)
 		}
+	}
+}
+
+// Nor can it sign mail, programs or clients.
+func TestAuthorityIsForServersOnly(t *testing.T) {
+	a, err := OpenAuthority(t.TempDir(), "e2b.localhost", start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(a.Certificate())
+	for usage, template := range map[x509.ExtKeyUsage]*x509.Certificate{
+		x509.ExtKeyUsageEmailProtection: {EmailAddresses: []string{"ceo@bank.example"}},
+		x509.ExtKeyUsageCodeSigning:     {},
+		x509.ExtKeyUsageClientAuth:      {DNSNames: []string{"api.e2b.localhost"}},
+		x509.ExtKeyUsageServerAuth:      {EmailAddresses: []string{"ceo@bank.example"}, DNSNames: []string{"api.e2b.localhost"}},
+	} {
+		template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(1), start, start.Add(time.Hour)
+		template.ExtKeyUsage = []x509.ExtKeyUsage{usage}
+		der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: start, KeyUsages: []x509.ExtKeyUsage{usage}}); err == nil {
+			t.Errorf("clients accept what it signs for usage %d and %q", usage, template.EmailAddresses)
+		}
+	}
+}
+
+// A clock that was ahead for one start has ended the authority; the error says where it is.
+func TestAnAuthorityOfTheFutureIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	first, err := OpenAuthority(dir, "e2b.localhost", start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if late, err := OpenAuthority(dir, "e2b.localhost", start.Add(2*authorityTime)); err != nil || !late.Renewed {
+		t.Fatalf("%v", err)
+	}
+	former := filepath.Join(dir, formerFile)
+	if _, err := OpenAuthority(dir, "e2b.localhost", start); err == nil || !strings.Contains(err.Error(), former) {
+		t.Errorf("%v", err)
+	}
+	if err := os.Rename(former, filepath.Join(dir, authorityFile)); err != nil {
+		t.Fatal(err)
+	}
+	if back, err := OpenAuthority(dir, "e2b.localhost", start); err != nil || back.Fingerprint() != first.Fingerprint() {
+		t.Errorf("the one before does not come back: %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 
 	"github.com/rundlet/rundlet/e2b"
@@ -16,6 +17,7 @@ import (
 type front struct {
 	server   *e2b.Server
 	listener net.Listener
+	tls      *tls.Config // nil without TLS
 	endpoint statedir.Endpoint
 	cancel   context.CancelFunc // nil before begin
 	ended    chan struct{}      // closed when err is set
@@ -39,7 +41,7 @@ func (f *front) begin(ctx context.Context, db *store.Store, dirs layout.Layout) 
 	ctx, f.cancel = context.WithCancel(ctx)
 	go func() {
 		defer close(f.ended)
-		f.err = f.server.Serve(ctx, f.listener)
+		f.err = f.server.ServeTLS(ctx, f.listener, f.tls)
 	}()
 	return nil
 }

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -104,7 +103,7 @@ func (c *Config) secure(ctx context.Context, f *front, dns *names.Server) (io.Cl
 	if err != nil {
 		return nil, err
 	}
-	f.listener = tls.NewListener(f.listener, certificate.Server(source))
+	f.tls = certificate.Server(source)
 	closer, _ := source.(io.Closer)
 	return closer, nil
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/net/netutil"
 )
 
 const (
@@ -30,6 +31,9 @@ const (
 	queryTime, idleTime = 2 * time.Second, 8 * time.Second
 	// maxQueries is how many queries one connection may send.
 	maxQueries = 128
+	// maxConnections is how many may be open: each is a file of the daemon. More wait in the
+	// kernel; UDP needs none.
+	maxConnections = 64
 	// maxText is the length of one string of a TXT record.
 	maxText = 255
 )
@@ -55,7 +59,7 @@ func Listen(ctx context.Context, listen, domain string, address netip.Addr) (*Se
 	}
 	handler := dns.HandlerFunc(s.answer)
 	s.servers = []*dns.Server{
-		{Listener: stream, Handler: handler, ReadTimeout: queryTime, IdleTimeout: func() time.Duration { return idleTime }, MaxTCPQueries: maxQueries},
+		{Listener: netutil.LimitListener(stream, maxConnections), Handler: handler, ReadTimeout: queryTime, IdleTimeout: func() time.Duration { return idleTime }, MaxTCPQueries: maxQueries},
 		{PacketConn: packets, Handler: handler},
 	}
 	s.ended = make(chan error, len(s.servers))

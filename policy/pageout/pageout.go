@@ -66,6 +66,8 @@ type state struct {
 	low int64
 	// doubled is how often the wait is to be doubled.
 	doubled int
+	// failed: it could not be paged out, and waits under pressure, too.
+	failed bool
 }
 
 // New returns an Idle that has seen no sandbox. A sandbox is paged out when it was idle
@@ -125,7 +127,7 @@ func (i *Idle) Due(now time.Time, room int64, pressed bool) []string {
 	}
 	var due []*state
 	for _, s := range i.all {
-		if s.out.IsZero() && s.seen && !s.last.Busy && (pressed || now.Sub(s.since) >= i.wait(s)) {
+		if s.out.IsZero() && s.seen && !s.last.Busy && (pressed && !s.failed || now.Sub(s.since) >= i.wait(s)) {
 			due = append(due, s)
 		}
 	}
@@ -154,7 +156,7 @@ func (i *Idle) Still(id string) bool {
 // Done notes that a sandbox was paged out, and how many bytes that freed.
 func (i *Idle) Done(id string, at time.Time, freed int64) {
 	if s := i.all[id]; s != nil {
-		s.out, s.freed, s.low = at, freed, -1
+		s.out, s.freed, s.low, s.failed = at, freed, -1, false
 		i.outs++
 	}
 }
@@ -162,7 +164,7 @@ func (i *Idle) Done(id string, at time.Time, freed int64) {
 // Failed notes that a sandbox could not be paged out: it waits again, for longer.
 func (i *Idle) Failed(id string, at time.Time) {
 	if s := i.all[id]; s != nil {
-		s.since, s.doubled = at, min(s.doubled+1, mostDoubled)
+		s.since, s.doubled, s.failed = at, min(s.doubled+1, mostDoubled), true
 	}
 }
 

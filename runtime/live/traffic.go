@@ -14,11 +14,11 @@ func (sb *Sandbox) Traffic() time.Time {
 }
 
 // CountTraffic returns a connection of a client such that its bytes are traffic of the
-// sandbox. So is that it was made.
-func (sb *Sandbox) CountTraffic(conn net.Conn) net.Conn {
-	sb.noteTraffic()
-	return &counted{conn, sb}
-}
+// sandbox.
+func (sb *Sandbox) CountTraffic(conn net.Conn) net.Conn { return &counted{conn, sb} }
+
+// NoteTraffic notes that a client asked for a connection, whether it gets one or not.
+func (sb *Sandbox) NoteTraffic() { sb.noteTraffic() }
 
 func (sb *Sandbox) noteTraffic() { sb.traffic.Store(time.Now().UnixNano()) }
 

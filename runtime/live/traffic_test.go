@@ -25,7 +25,9 @@ func TestBytesOfAClientAreTraffic(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		now("a connection", true)
+		now("a connection", false)
+		sb.NoteTraffic()
+		now("that a client asks for one", true)
 		now("time", false)
 		go far.Read(make([]byte, 1))
 		if _, err := conn.Write([]byte("x")); err != nil {

@@ -37,7 +37,7 @@ const (
 	signHeard   sign = iota // It answered, or a lifecycle call works on it.
 	signSilent              // It did not answer, and the daemon could hear.
 	signUnknown             // The daemon could not hear.
-	signAsleep              // It was not asked, because it is paged out.
+	signAsleep              // It was not asked, because it is paged out and answered not long ago.
 )
 
 // asked is a heartbeat request to a sandbox and its result.
@@ -116,6 +116,9 @@ func (w *Watcher) note(a asked, audible bool, now time.Time) {
 	if !ok || v.Run != a.run {
 		return // It runs in another machine now.
 	}
+	if a.sign == signAsleep {
+		return // It stays what it was.
+	}
 	w.with(a.id, func(b *beat) {
 		if a.sign == signSilent && audible && b.run == a.run {
 			b.missed++
@@ -136,7 +139,7 @@ func (w *Watcher) ask(ctx context.Context, id string) asked {
 	if v.Busy {
 		return a
 	}
-	if w.cfg.PagedOut(id) {
+	if w.cfg.PagedOut(id) && w.heardLately(v) {
 		a.sign = signAsleep
 		return a
 	}
@@ -146,6 +149,17 @@ func (w *Watcher) ask(ctx context.Context, id string) asked {
 		}
 	}
 	return a
+}
+
+// sleepTime is how long one that is paged out is not asked: it may hang, and each question
+// brings a part of it back.
+const sleepTime = 10 * time.Minute
+
+func (w *Watcher) heardLately(v View) (lately bool) {
+	w.with(v.ID, func(b *beat) {
+		lately = b.run == v.Run && b.missed == 0 && time.Since(b.heard) < sleepTime
+	})
+	return lately
 }
 
 // hear asks a machine's agent for an answer. If there is none, it finds out

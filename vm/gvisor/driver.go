@@ -158,7 +158,7 @@ func New(conf Config) (*Driver, error) {
 	quietLogs()
 	name, err := conf.useEngine(dirs)
 	if err != nil {
-		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported, Err: err, Hint: engine.HintMissing}
+		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported, Err: err, Hint: engine.Hint(err)}
 	}
 	version, err := engine.Version(0)
 	if err != nil {

@@ -6,6 +6,7 @@ package conns
 import (
 	"container/list"
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
@@ -179,6 +180,20 @@ func (c *Table) HeadRead(ctx context.Context) {
 	}
 }
 
+// TLS is the state of the connection of a request; nil if it has no TLS.
+func (c *Table) TLS(ctx context.Context) *tls.ConnectionState {
+	e, _ := ctx.Value(connectionKey{}).(*connection)
+	if e == nil {
+		return nil
+	}
+	if r, ok := e.conn.(*readingConn); ok {
+		if t, ok := r.Conn.(*tls.Conn); ok {
+			return new(t.ConnectionState())
+		}
+	}
+	return nil
+}
+
 // Trust is the trust of a connection before this request.
 func (c *Table) Trust(ctx context.Context) Trust {
 	e, ok := ctx.Value(connectionKey{}).(*connection)
@@ -204,8 +219,14 @@ func (c *Table) Len() int {
 	return len(c.open)
 }
 
-// Listener is ln whose request headers are counted in Reading.
-func (c *Table) Listener(ln net.Listener) net.Listener { return readingListener{ln, c.Reading} }
+// Listener is ln whose request headers are counted in Reading. With a configuration it speaks
+// TLS, and what a handshake makes the daemon keep is counted, too.
+func (c *Table) Listener(ln net.Listener, config *tls.Config) net.Listener {
+	if config != nil {
+		ln = tls.NewListener(handshakeListener{ln, c.Reading}, config)
+	}
+	return readingListener{ln, c.Reading}
+}
 
 // ResetBusy resets the connections on which a request is answered.
 func (c *Table) ResetBusy() {

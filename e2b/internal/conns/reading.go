@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -58,11 +57,7 @@ func (l readingListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	owner := c.RemoteAddr().String()
-	if addr, err := netip.ParseAddrPort(owner); err == nil {
-		owner = quota.Network(addr.Addr()).String()
-	}
-	return &readingConn{Conn: c, budget: l.budget, owner: owner, on: true}, nil
+	return &readingConn{Conn: c, budget: l.budget, owner: ownerOf(c), on: true}, nil
 }
 
 // readingConn is one of them.
@@ -70,6 +65,8 @@ type readingConn struct {
 	net.Conn
 	budget *quota.Budget
 	owner  string
+	// refused: plain HTTP was answered; began: data has come.
+	refused, began sync.Once
 
 	mu         sync.Mutex
 	on         bool        // a header is being read, or comes next; guarded by mu
@@ -84,13 +81,25 @@ type readingConn struct {
 func (c *readingConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if notTLS, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		refusePlain(notTLS)
+		c.refused.Do(func() { refusePlain(notTLS) })
+	}
+	if n > 0 {
+		c.began.Do(c.beginData)
 	}
 	if n > 0 && !c.count(b[:n]) {
 		c.Close()
 		return 0, errTooMuchReading
 	}
 	return n, err
+}
+
+// beginData ends the count of a handshake.
+func (c *readingConn) beginData() {
+	if t, ok := c.Conn.(*tls.Conn); ok {
+		if h, ok := t.NetConn().(*handshakeConn); ok {
+			h.decrypted()
+		}
+	}
 }
 
 // methods are the beginnings of requests without TLS.

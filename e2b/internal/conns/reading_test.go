@@ -86,7 +86,7 @@ func TestHeadersBeingReadAreBoundedByAddress(t *testing.T) {
 		{"[2001:db8::1]:1", true}, {"[2001:db8::2]:1", false}, {"[2001:db8:0:1::1]:1", true},
 	} {
 		ln <- remote{from: step.from}
-		c, err := table.Listener(ln).Accept()
+		c, err := table.Listener(ln, nil).Accept()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,6 +21,8 @@ func under(conn net.Conn) net.Conn {
 		switch c := conn.(type) {
 		case *readingConn:
 			conn = c.Conn
+		case *handshakeConn:
+			conn = c.Conn
 		case *tls.Conn:
 			conn = c.NetConn()
 		default:

@@ -24,8 +24,8 @@ func serveTLS(t *testing.T, table *Table) string {
 	}
 	srv := &http.Server{Handler: http.NotFoundHandler(), ConnContext: table.Enter, ConnState: table.Changed}
 	served := make(chan error, 1)
-	ln := tls.NewListener(tcp, &tls.Config{Certificates: ca.TLS.Certificates})
-	go func() { served <- srv.Serve(table.Listener(ln)) }()
+	config := &tls.Config{Certificates: ca.TLS.Certificates}
+	go func() { served <- srv.Serve(table.Listener(tcp, config)) }()
 	t.Cleanup(func() { srv.Close(); <-served })
 	return tcp.Addr().String()
 }
@@ -89,5 +89,53 @@ func TestPlainHTTPToTLSIsToldSo(t *testing.T) {
 	}
 	if answer, _ := io.ReadAll(conn); strings.Contains(string(answer), "HTTP") {
 		t.Errorf("garbage is answered %q", answer)
+	}
+}
+
+// What TLS keeps of a handshake that is not complete is counted, and given back.
+func TestHandshakesAreBoundedByAddress(t *testing.T) {
+	table := New(10)
+	table.Reading = quota.NewBudget(1<<20, 50<<10)
+	address := serveTLS(t, table)
+	// A ClientHello of 64 KiB in records of 16, without its end.
+	record := append([]byte{22, 3, 1, 0x40, 0}, make([]byte, 16<<10)...)
+	first := append([]byte{22, 3, 1, 0x40, 0, 1, 0, 0xff, 0xf0}, make([]byte, 16<<10-4)...)
+	begin := func() (net.Conn, error) {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		for _, data := range [][]byte{first, record, record, record[:100]} {
+			if _, err := conn.Write(data); err != nil {
+				return conn, err
+			}
+		}
+		return conn, nil
+	}
+	if _, err := begin(); err != nil {
+		t.Fatal(err)
+	}
+	second, err := begin()
+	if err == nil {
+		_, err = second.Read(make([]byte, 1))
+	}
+	if err == nil {
+		t.Error("two large handshakes of one address are under way at the same time")
+	}
+	third, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatalf("an ordinary client: %v", err)
+	}
+	defer third.Close()
+	held := table.Reading.Used()
+	if _, err := io.WriteString(third, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := http.ReadResponse(bufio.NewReader(third), nil); err != nil || resp.StatusCode != http.StatusNotFound {
+		t.Errorf("an ordinary client: %v, %v", resp, err)
+	}
+	if now := table.Reading.Used(); now > held {
+		t.Errorf("%d bytes are held for an ordinary client", now-held)
 	}
 }

@@ -6,12 +6,15 @@ package acme
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -36,7 +39,7 @@ type Solver interface {
 type Config struct {
 	// Host is the domain, without a port.
 	Host string
-	// Dir keeps the key of the account and the certificate with its key. It must not be
+	// A directory in Dir for each authority keeps the key of the account and the certificate with its key. It must not be
 	// readable by others; Open makes it.
 	Dir string
 	// Directory is the URL of the authority; LetsEncrypt if empty. To use it is to accept its terms.
@@ -81,6 +84,9 @@ func open(ctx context.Context, cfg Config, now func() time.Time) (*Manager, erro
 	if cfg.Directory == "" {
 		cfg.Directory = LetsEncrypt
 	}
+	// Each authority has its files: a certificate of one for tests must not stay in use.
+	sum := sha256.Sum256([]byte(cfg.Directory))
+	cfg.Dir = filepath.Join(cfg.Dir, hex.EncodeToString(sum[:4]))
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -131,7 +137,11 @@ func (m *Manager) renew(ctx context.Context) {
 			if err != nil {
 				return // ctx has ended.
 			}
-			continue
+			// At once only if the clock is wrong: each one counts at the authority.
+			if pair, _ := m.GetCertificate(nil); !m.now().Before(due(pair)) {
+				m.cfg.Log.Warn("the new certificate is due again; the clock of this machine may be wrong", "domain", m.cfg.Host, "ends", pair.Leaf.NotAfter)
+			}
+			wait = lookInterval
 		}
 		select {
 		case <-ctx.Done():

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
@@ -33,12 +34,12 @@ func authority(t *testing.T, dns string) (Config, *x509.CertPool) {
 	quiet := log.New(io.Discard, "", 0)
 	store := db.NewMemoryStore()
 	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {Description: "default"}})
-	front := wfe.New(quiet, store, va.New(quiet, 0, 0, true, dns, store), issuer, []string{"pebble.letsencrypt.org"}, true, false, 1, 1)
+	front := wfe.New(quiet, store, va.New(quiet, 0, 0, true, dns, store), issuer, []string{"pebble.letsencrypt.org"}, true, false, 0, 0)
 	srv := httptest.NewTLSServer(front.Handler())
 	t.Cleanup(srv.Close)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(issuer.GetRootCert(0).PEM())
-	return Config{Host: "sb.example.com", Dir: filepath.Join(t.TempDir(), "acme"), Directory: srv.URL + wfe.DirectoryPath,
+	return Config{Host: "sb.example.com", Dir: t.TempDir(), Directory: srv.URL + wfe.DirectoryPath,
 		Email: "ops@example.com", HTTP: srv.Client(), Log: slog.New(slog.NewTextHandler(t.Output(), nil))}, roots
 }
 
@@ -102,13 +103,13 @@ func TestACertificateIsGotKeptAndRenewed(t *testing.T) {
 		t.Error(err)
 	}
 	for _, file := range []string{accountFile, certificateFile} {
-		if info, err := os.Stat(filepath.Join(cfg.Dir, file)); err != nil || info.Mode().Perm() != 0o600 {
+		if info, err := os.Stat(filepath.Join(first.cfg.Dir, file)); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", file, info, err)
 		}
 	}
 	// A restart asks no authority.
 	offline := cfg
-	offline.Directory = "http://127.0.0.1:1/"
+	offline.HTTP = &http.Client{Transport: http.NewFileTransport(http.Dir(t.TempDir()))}
 	again, err := Open(t.Context(), offline)
 	if err != nil {
 		t.Fatal(err)
@@ -157,8 +158,8 @@ func TestAProofThatFailsSaysWhy(t *testing.T) {
 	if elsewhere.open != 0 {
 		t.Errorf("%d records are left", elsewhere.open)
 	}
-	if _, err := load(cfg.Dir, cfg.Host); err == nil {
-		t.Error("there is a certificate")
+	if kept, err := filepath.Glob(filepath.Join(cfg.Dir, "*", certificateFile)); err != nil || len(kept) > 0 {
+		t.Errorf("there is a certificate: %q, %v", kept, err)
 	}
 }
 
@@ -196,5 +197,64 @@ func TestDamagedFiles(t *testing.T) {
 		if _, err := load(dir, "sb.example.com"); err == nil {
 			t.Errorf("%q is a certificate", text)
 		}
+	}
+}
+
+// What an authority has issued counts there, so it is used although it cannot be kept.
+func TestACertificateThatCannotBeKeptIsUsed(t *testing.T) {
+	dns := zone(t)
+	cfg, _ := authority(t, dns.Addr())
+	solver := &obstructing{Solver: dns, dir: cfg.Dir}
+	cfg.Solver = solver
+	m, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pair, err := m.GetCertificate(nil); err != nil || pair.Leaf.VerifyHostname("x.sb.example.com") != nil {
+		t.Errorf("%v, %v", pair, err)
+	}
+	if err := errors.Join(m.Close(), solver.err); err != nil {
+		t.Error(err)
+	}
+}
+
+// obstructing puts something in the place of the certificate before it comes.
+type obstructing struct {
+	Solver
+	dir string
+	err error
+}
+
+func (o *obstructing) Remove(ctx context.Context, name, value string) error {
+	accounts, _ := filepath.Glob(filepath.Join(o.dir, "*", accountFile))
+	for _, file := range accounts {
+		o.err = errors.Join(o.err, os.MkdirAll(filepath.Join(filepath.Dir(file), certificateFile, "x"), 0o700))
+	}
+	return o.Solver.Remove(ctx, name, value)
+}
+
+// With a clock that runs ahead each certificate is due at once; it is not asked for again
+// and again.
+func TestAWrongClockAsksForOneCertificateAnHour(t *testing.T) {
+	dns := zone(t)
+	cfg, _ := authority(t, dns.Addr())
+	solver := &counting{Solver: dns}
+	cfg.Solver = solver
+	looks := make(chan struct{}, 100)
+	m, err := open(t.Context(), cfg, func() time.Time {
+		looks <- struct{}{}
+		return time.Now().Add(20 * 365 * 24 * time.Hour)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-looks                           // It is due,
+	<-looks                           // is renewed, and found due again.
+	if err := m.Close(); err != nil { // It ends a wait, and not an order.
+		t.Error(err)
+	}
+	// The authority may remember a proof.
+	if solver.calls < 3 || solver.calls > 4 || len(looks) > 0 {
+		t.Errorf("%d records were made for the first certificate and its renewal, %d looks", solver.calls, len(looks))
 	}
 }

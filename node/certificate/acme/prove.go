@@ -7,11 +7,14 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/crypto/acme"
 )
+
+// removeTime bounds the removal of all records of a proof, also at the end of the daemon.
+const removeTime = 10 * time.Second
 
 // challenge is one that the solver has answered.
 type challenge struct {
@@ -21,13 +24,14 @@ type challenge struct {
 
 // prove answers the challenges of an order. The records of all are there before the
 // authority looks: domain and wildcard have the same name, and resolvers keep answers.
-func (m *Manager) prove(ctx context.Context, client *acme.Client, authorizations []string) (err error) {
+func (m *Manager) prove(ctx context.Context, client *acme.Client, authorizations []string) error {
 	var open []challenge
 	defer func() {
-		ctx := context.WithoutCancel(ctx)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTime)
+		defer cancel()
 		for _, c := range open {
-			if removeErr := m.cfg.Solver.Remove(ctx, c.name, c.value); removeErr != nil {
-				err = errors.Join(err, fmt.Errorf("remove the DNS record: %w", removeErr))
+			if err := m.cfg.Solver.Remove(ctx, c.name, c.value); err != nil {
+				m.cfg.Log.Warn("could not remove the DNS record of a proof", "name", c.name, "error", err)
 			}
 		}
 	}()
@@ -51,10 +55,10 @@ func (m *Manager) prove(ctx context.Context, client *acme.Client, authorizations
 		if c.value, err = client.DNS01ChallengeRecord(c.accept.Token); err != nil {
 			return err
 		}
+		open = append(open, c) // It may be there half-way.
 		if err := m.cfg.Solver.Present(ctx, c.name, c.value); err != nil {
 			return fmt.Errorf("DNS record %s: %w", c.name, err)
 		}
-		open = append(open, c)
 	}
 	for _, c := range open {
 		if _, err := client.Accept(ctx, c.accept); err != nil {
@@ -90,5 +94,10 @@ func (m *Manager) finish(ctx context.Context, client *acme.Client, order, finali
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
-	return keep(m.cfg.Dir, m.cfg.Host, key, chain)
+	pair, err := keep(m.cfg.Dir, m.cfg.Host, key, chain)
+	if pair != nil && err != nil { // It counts at the authority: it is used as long as the daemon runs.
+		m.cfg.Log.Warn("the certificate could not be kept; the next start gets another", "domain", m.cfg.Host, "error", err)
+		err = nil
+	}
+	return pair, err
 }

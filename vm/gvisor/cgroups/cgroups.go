@@ -190,9 +190,13 @@ func (g *Group) MemoryOf(fields []string) (sum int64, err error) {
 	return sum, err
 }
 
-// Unreclaimable is the memory in use that no limit can make the host take back.
+// Unreclaimable is the memory in use that no limit can make the host take back. Where a limit
+// bounds memory and swap together, it is both.
 func (g *Group) Unreclaimable() (int64, error) {
-	used, err := ReadInt(g.MemoryFile("memory.usage_in_bytes", "memory.current"))
+	used, err := ReadInt(g.MemoryFile("memory.memsw.usage_in_bytes", "memory.current"))
+	if errors.Is(err, fs.ErrNotExist) {
+		used, err = ReadInt(g.MemoryFile("memory.usage_in_bytes", "memory.current"))
+	}
 	if err != nil {
 		return 0, err
 	}

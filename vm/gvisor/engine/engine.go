@@ -22,5 +22,19 @@ var ErrMissing = errors.New("this binary has no embedded sandbox program")
 // HintMissing is what to do about ErrMissing.
 const HintMissing = "build it with `make build`"
 
+// Hint is what to do about an error of Program.Extract or Use; empty if that is not known.
+func Hint(err error) string {
+	switch {
+	case errors.Is(err, ErrMissing):
+		return HintMissing
+	case errors.Is(err, errNoExec):
+		return "use a state directory on a file system that is mounted without noexec"
+	}
+	return ""
+}
+
+// errNoExec: no process can execute the program where it is.
+var errNoExec = errors.New("the program of sandboxes is on a file system that is mounted with noexec")
+
 // Program is the one that this binary carries.
 var Program = embedded.New(bin, "rundlet-sandbox", ErrMissing)

@@ -45,6 +45,13 @@ func Use(path string) error {
 	if info.Mode()&0o5 != 0o5 {
 		return fmt.Errorf("%s is not readable and executable by every user", path)
 	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
+		return err
+	}
+	if fs.Flags&unix.ST_NOEXEC != 0 {
+		return fmt.Errorf("%s: %w", path, errNoExec)
+	}
 	used.Lock()
 	defer used.Unlock()
 	if used.file != nil && (os.SameFile(used.file, info) || used.base == filepath.Base(path)) {

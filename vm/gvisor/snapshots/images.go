@@ -15,7 +15,7 @@ import (
 // the images of this spec are looked at.
 func (m *Manifest) checkImages(spec vm.Spec) error {
 	if err := oci.CheckImages(spec); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
 	}
 	places := map[string]string{"/": spec.Rootfs}
 	for _, mount := range spec.Mounts {
@@ -26,7 +26,7 @@ func (m *Manifest) checkImages(spec vm.Spec) error {
 		if oci.IsImage(path) {
 			var err error
 			if id, err = oci.ImageID(path); err != nil {
-				return err
+				return fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
 			}
 		}
 		if id != m.Images[at] {

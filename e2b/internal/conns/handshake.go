@@ -1,0 +1,103 @@
+package conns
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/rundlet/rundlet/e2b/internal/quota"
+)
+
+// freeHandshake is more than any client sends before its first encrypted data, but for that
+// data, of which TLS keeps one record at most.
+const freeHandshake = 20 << 10
+
+var errTooMuchHandshake = errors.New("too many large TLS handshakes are under way")
+
+// handshakeListener counts what clients send before the first data of a request is
+// decrypted: TLS keeps it in memory, and no handler counts it.
+type handshakeListener struct {
+	net.Listener
+	budget *quota.Budget
+}
+
+func (l handshakeListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &handshakeConn{Conn: c, budget: l.budget, owner: ownerOf(c)}, nil
+}
+
+// ownerOf is the network of a peer, which has a part of the budget.
+func ownerOf(c net.Conn) string {
+	owner := c.RemoteAddr().String()
+	if addr, err := netip.ParseAddrPort(owner); err == nil {
+		owner = quota.Network(addr.Addr()).String()
+	}
+	return owner
+}
+
+// handshakeConn is one of them, below TLS.
+type handshakeConn struct {
+	net.Conn
+	budget *quota.Budget
+	owner  string
+
+	mu         sync.Mutex
+	done       bool  // Data was decrypted, or it is closed; guarded by mu.
+	read, held int64 // guarded by mu
+}
+
+func (c *handshakeConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 && !c.count(int64(n)) {
+		c.Close()
+		return 0, errTooMuchHandshake
+	}
+	return n, err
+}
+
+func (c *handshakeConn) count(n int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done {
+		return true
+	}
+	c.read += n
+	need := c.read - freeHandshake - c.held
+	if need <= 0 {
+		return true
+	}
+	if !c.budget.Take(c.owner, need) {
+		return false
+	}
+	c.held += need
+	return true
+}
+
+// decrypted ends the count.
+func (c *handshakeConn) decrypted() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done = true
+	if c.held > 0 {
+		c.budget.Give(c.owner, c.held)
+		c.held = 0
+	}
+}
+
+// Close ends the count, too.
+func (c *handshakeConn) Close() error {
+	c.decrypted()
+	return c.Conn.Close()
+}
+
+// CloseWrite ends the sending side.
+func (c *handshakeConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Close()
+}
