@@ -30,11 +30,16 @@ func Rest(percent int, limit int64) {
 		debug.SetGCPercent(percent)
 	}
 	set(percent, limit)
+	resting := false
 	rest(time.Now, func(idle bool) {
 		if !idle {
-			set(percent, limit)
+			if resting { // Each setting stops all goroutines: not after every collection.
+				set(percent, limit)
+			}
+			resting = false
 			return
 		}
+		resting = true
 		// Without a percentage only the limit begins a collection, and it is not
 		// below what the process has.
 		n := used()
