@@ -131,7 +131,7 @@ func TestNothingOfTheHostIsInASandbox(t *testing.T) {
 	if err := srv.waitReady(); err != nil {
 		t.Fatal(err)
 	}
-	if srv.sdkEnv, err = sdkEnv(srv.cmd.Env, "E2B_API_KEY=e2b_", "E2B_API_URL="+apiURL, "E2B_SANDBOX_URL="+apiURL); err != nil {
+	if srv.sdkEnv, err = sdkEnv(srv.cmd.Env, plainEnv...); err != nil {
 		t.Fatal(err)
 	}
 	api := srv.api()

@@ -35,6 +35,9 @@ type server struct {
 	sdkEnv []string
 }
 
+// plainEnv begins the variables of a server without TLS.
+var plainEnv = []string{"E2B_API_KEY=e2b_", "E2B_API_URL=" + apiURL, "E2B_SANDBOX_URL=" + apiURL}
+
 // cold is for tests that count what is there: a pool fills at its own pace.
 var cold = []string{"--warm=0", "--prepared=0"}
 
@@ -46,7 +49,7 @@ func startServer(t *testing.T, dir string, flags ...string) *server {
 		t.Fatalf("the server is not ready: %v\n%s", err, s.logTail())
 	}
 	var err error
-	if s.sdkEnv, err = sdkEnv(s.cmd.Env, "E2B_API_KEY=e2b_", "E2B_API_URL="+apiURL, "E2B_SANDBOX_URL="+apiURL); err != nil {
+	if s.sdkEnv, err = sdkEnv(s.cmd.Env, plainEnv...); err != nil {
 		t.Fatalf("rundlet env: %v\n%s", err, s.logTail())
 	}
 	return s

@@ -150,7 +150,7 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 		ready, hostStamp = images.ready, func() string { return hostbase.HostStamp("/") + images.stamp() }
 	case a.cfg.Ephemeral:
 		ready = storedImage(ctx, a.Store)
-		prune = func(_ context.Context, keep []string) error { return pruneBases(a.Dirs, keep) } // The daemon knows who has an image.
+		prune = func(_ context.Context, keep []string) error { return pruneBases(a.Dirs, keep) } // Which images are in use only the daemon can decide.
 	}
 	cfg := runtime.Config{
 		Instance: a.instance, Node: a.node, Ephemeral: a.cfg.Ephemeral, ScratchDir: filepath.Join(a.runDir, "scratch"),

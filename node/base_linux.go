@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/rundlet/rundlet/agent/embedded"
+	"github.com/rundlet/rundlet/image/erofs"
 	"github.com/rundlet/rundlet/image/hostbase"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/runtime/template"
@@ -57,7 +58,7 @@ func pruneBases(dirs layout.Layout, keep []string) error {
 	return err
 }
 
-// pruneImages is pruneBases for the images of bases.
+// pruneImages is pruneBases for the images of bases, and for one that was not finished.
 func pruneImages(dirs layout.Layout, keep []string) error {
 	images, err := hostbase.Images(dirs.Base())
 	for _, image := range images {
@@ -65,7 +66,7 @@ func pruneImages(dirs layout.Layout, keep []string) error {
 			err = errors.Join(err, hostbase.RemoveImage(image))
 		}
 	}
-	return err
+	return errors.Join(err, erofs.Clean(dirs.Base()))
 }
 
 func hasRoot(roots []string, name string) bool {

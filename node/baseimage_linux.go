@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/host"
+	"github.com/rundlet/rundlet/image/erofs"
 	"github.com/rundlet/rundlet/image/hostbase"
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/runtime/template"
@@ -130,17 +131,23 @@ func (b *baseImages) make(base hostbase.Base) error {
 	before, begin := hostbase.HostStamp("/"), time.Now()
 	said := begin
 	b.log.Info("making an image of the base template in the background (once)", "build_id", base.ID)
-	image, err := base.MakeImage(b.ctx, room, func(files int, bytes int64) {
-		if time.Since(said) >= progressInterval {
-			said = time.Now()
-			b.log.Info("making an image of the base template", "files", files, "mib", bytes>>20)
-		}
+	image, err := base.MakeImage(b.ctx, erofs.Options{
+		MaxBytes: room,
+		Check: func() error {
+			if hostbase.HostStamp("/") != before {
+				return errHostChanged
+			}
+			return nil
+		},
+		Progress: func(files int, bytes int64) {
+			if time.Since(said) >= progressInterval {
+				said = time.Now()
+				b.log.Info("making an image of the base template", "files", files, "mib", bytes>>20)
+			}
+		},
 	})
 	if err != nil {
 		return err
-	}
-	if hostbase.HostStamp("/") != before {
-		return errors.Join(errHostChanged, hostbase.RemoveImage(image.Path))
 	}
 	b.log.Info("image of the base template made", "build_id", base.ID, "files", image.Files, "mib", image.Bytes>>20,
 		"without_attributes", image.LeftOut, "seconds", int(time.Since(begin).Seconds()))

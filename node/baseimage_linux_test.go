@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rundlet/rundlet/image/erofs"
 	"github.com/rundlet/rundlet/image/hostbase"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/runtime/template"
@@ -86,7 +87,7 @@ func TestANodeBesideTheDaemonTakesTheImageThatItHas(t *testing.T) {
 	}
 	defer db.Close()
 	base := smallBase(t)
-	if err := os.WriteFile(base.Image(), []byte("image"), 0o600); err != nil {
+	if _, err := base.MakeImage(t.Context(), erofs.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	ready := storedImage(t.Context(), db)
@@ -105,6 +106,22 @@ func TestANodeBesideTheDaemonTakesTheImageThatItHas(t *testing.T) {
 	}
 	if ready(base) {
 		t.Error("it takes an image that is not there")
+	}
+}
+
+// A damaged image is made anew, in its place.
+func TestADamagedImageIsMadeAnew(t *testing.T) {
+	base := smallBase(t)
+	if err := os.WriteFile(base.Image(), make([]byte, 8<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	images := newBaseImages(slog.New(slog.DiscardHandler), func() (int64, error) { return 1 << 30, nil })
+	if images.ready(base) {
+		t.Error("a damaged image is ready")
+	}
+	images.wg.Wait()
+	if !images.ready(base) {
+		t.Error("it was not made anew")
 	}
 }
 

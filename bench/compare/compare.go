@@ -50,8 +50,8 @@ type Row struct {
 	Processor Pair   `json:"processor"`
 }
 
-// Pair has the figures of both builds; one that lacks the operation has none, and there
-// is no ratio then.
+// Pair has the figures of both builds. Those of a build that lacks the operation are nil,
+// and so is the ratio.
 type Pair struct {
 	Base  *Figures `json:"base"`
 	New   *Figures `json:"new"`

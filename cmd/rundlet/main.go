@@ -56,11 +56,14 @@ type signalled struct{ os.Signal }
 func (s signalled) Error() string { return "stopped by " + s.String() }
 
 // untilSignal returns a context that ends, with a signalled cause, at the first
-// SIGINT or SIGTERM. A second one kills the process.
+// SIGINT, SIGTERM or, unless it was started to ignore it, SIGHUP. A second one kills the process.
 func untilSignal() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // As by nohup.
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	go func() {
 		cancel(signalled{<-signals})
 		signal.Stop(signals)

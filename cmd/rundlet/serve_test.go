@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -30,5 +33,17 @@ func TestBaseIsADirectoryOrAnImage(t *testing.T) {
 		if _, err := parseBase(bad); err == nil {
 			t.Errorf("%q is accepted", bad)
 		}
+	}
+}
+
+// A terminal that goes ends a command as a signal does, so that it cleans up.
+func TestAHangUpEndsACommand(t *testing.T) {
+	ctx := untilSignal()
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	<-ctx.Done()
+	if !stoppedBy(context.Cause(ctx), syscall.SIGHUP) {
+		t.Errorf("the cause is %v", context.Cause(ctx))
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"strings"
 	"time"
 
 	"github.com/smallstep/truststore"
@@ -36,11 +34,7 @@ func authority(o *command.Options, domain string) (*certificate.Authority, strin
 			domain = daemon.DefaultDomain
 		}
 	}
-	host := domain
-	if h, _, err := net.SplitHostPort(domain); err == nil {
-		host = h
-	}
-	host = strings.ToLower(host)
+	host, _ := certificate.SplitDomain(domain)
 	if err := certificate.CheckHost(host); err != nil {
 		return nil, "", err
 	}

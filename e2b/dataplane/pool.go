@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rundlet/rundlet/internal/halfclose"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -307,8 +308,5 @@ func (c *conn) Close() error {
 // CloseWrite ends the sending side where the stream under it can, so that a
 // half-closed upgraded connection stays one.
 func (c *conn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return c.Close()
+	return halfclose.Write(c.Conn, c.Close)
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+
+	"github.com/rundlet/rundlet/internal/halfclose"
 )
 
 // OnBreak sets a function that closes the connection of a client that has switched
@@ -43,10 +45,7 @@ func (u *upgraded) Read(b []byte) (int, error) {
 
 // CloseWrite ends the sending side where the connection can.
 func (u *upgraded) CloseWrite() error {
-	if half, ok := u.ReadWriteCloser.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return u.Close()
+	return halfclose.Write(u.ReadWriteCloser, u.Close)
 }
 
 func (r *run) hasEnded() bool {

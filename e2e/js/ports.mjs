@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import http from 'node:http'
 import { before, describe, test } from 'node:test'
-import { collector, create, eventually, sharedSandbox } from './sdk.mjs'
+import { create, eventually, sharedSandbox, shout } from './sdk.mjs'
 
 // ask speaks HTTP by hand, since fetch does not let a caller choose the Host.
 const ask = (headers, { method = 'GET', path = '/', body } = {}) =>
@@ -43,34 +43,8 @@ describe('ports', () => {
   }
 
   test('an upgraded connection', async () => {
-    const server = `import socket
-s = socket.create_server(("0.0.0.0", 8002))
-print("listening", flush=True)
-c, _ = s.accept()
-head = b""
-while b"\\r\\n\\r\\n" not in head: head += c.recv(4096)
-c.sendall(b"HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: shout\\r\\nConnection: Upgrade\\r\\n\\r\\n")
-while data := c.recv(4096): c.sendall(data.upper())
-`
-    await shared.sandbox.files.write('shout.py', server)
-    const out = collector()
-    const command = await shared.sandbox.commands.run('python3 shout.py', { background: true, timeoutMs: 30_000, onStdout: out.add })
-    await out.until(/listening/)
-    const socket = await new Promise((resolve, reject) => {
-      const request = http.request(process.env.E2B_SANDBOX_URL, { headers: { ...byHost(8002), connection: 'Upgrade', upgrade: 'shout' }, agent: false })
-      request.on('upgrade', (response, socket) => resolve(socket))
-      request.on('response', (response) => reject(new Error(`status ${response.statusCode}`)))
-      request.on('error', reject)
-      request.end()
-    })
-    const heard = collector()
-    socket.on('data', heard.add)
-    for (const word of ['one', 'two', 'three']) {
-      socket.write(word)
-      await heard.until(new RegExp(word.toUpperCase()))
-    }
-    socket.end()
-    assert.equal((await command.wait()).exitCode, 0)
+    await shout(shared.sandbox, 8002, () =>
+      http.request(process.env.E2B_SANDBOX_URL, { headers: { ...byHost(8002), connection: 'Upgrade', upgrade: 'shout' }, agent: false }))
   })
 
   test('a closed port', async () => {

@@ -107,6 +107,39 @@ export function collector() {
   }
 }
 
+const shouting = (port) => `import socket
+s = socket.create_server(("0.0.0.0", ${port}))
+print("listening", flush=True)
+c, _ = s.accept()
+head = b""
+while b"\\r\\n\\r\\n" not in head: head += c.recv(4096)
+c.sendall(b"HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: shout\\r\\nConnection: Upgrade\\r\\n\\r\\n")
+while data := c.recv(4096): c.sendall(data.upper())
+`
+
+/** Serves in the sandbox what shouts everything back, and talks to it over an upgraded connection that ask requests. */
+export async function shout(sandbox, port, ask) {
+  await sandbox.files.write('shout.py', shouting(port))
+  const out = collector()
+  const command = await sandbox.commands.run('python3 shout.py', { background: true, timeoutMs: 30_000, onStdout: out.add })
+  await out.until(/listening/)
+  const socket = await new Promise((resolve, reject) => {
+    const request = ask()
+    request.on('upgrade', (response, socket) => resolve(socket))
+    request.on('response', (response) => reject(new Error(`status ${response.statusCode}`)))
+    request.on('error', reject)
+    request.end()
+  })
+  const heard = collector()
+  socket.on('data', heard.add)
+  for (const word of ['one', 'two', 'three']) {
+    socket.write(word)
+    await heard.until(new RegExp(word.toUpperCase()))
+  }
+  socket.end()
+  assert.equal((await command.wait()).exitCode, 0)
+}
+
 /** Expects a rejection with exactly this class (by name: 2.45 lacks some). */
 export async function rejects(promise, className, pattern) {
   let error

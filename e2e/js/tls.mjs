@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import https from 'node:https'
 import { before, describe, test } from 'node:test'
-import { collector, eventually, sharedSandbox } from './sdk.mjs'
+import { eventually, sharedSandbox, shout } from './sdk.mjs'
 import './commands.mjs'
 import './streams.mjs'
 import './upload.mjs'
@@ -44,33 +44,7 @@ describe('tls', () => {
 
   // The first half of a WebSocket.
   test('an upgraded connection', async () => {
-    const server = `import socket
-s = socket.create_server(("0.0.0.0", 8002))
-print("listening", flush=True)
-c, _ = s.accept()
-head = b""
-while b"\\r\\n\\r\\n" not in head: head += c.recv(4096)
-c.sendall(b"HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: shout\\r\\nConnection: Upgrade\\r\\n\\r\\n")
-while data := c.recv(4096): c.sendall(data.upper())
-`
-    await shared.sandbox.files.write('shout.py', server)
-    const out = collector()
-    const command = await shared.sandbox.commands.run('python3 shout.py', { background: true, timeoutMs: 30_000, onStdout: out.add })
-    await out.until(/listening/)
-    const socket = await new Promise((resolve, reject) => {
-      const request = https.request(`https://${shared.sandbox.getHost(8002)}/`, { headers: { connection: 'Upgrade', upgrade: 'shout' }, agent: false })
-      request.on('upgrade', (response, socket) => resolve(socket))
-      request.on('response', (response) => reject(new Error(`status ${response.statusCode}`)))
-      request.on('error', reject)
-      request.end()
-    })
-    const heard = collector()
-    socket.on('data', heard.add)
-    for (const word of ['one', 'two', 'three']) {
-      socket.write(word)
-      await heard.until(new RegExp(word.toUpperCase()))
-    }
-    socket.end()
-    assert.equal((await command.wait()).exitCode, 0)
+    await shout(shared.sandbox, 8002, () =>
+      https.request(`https://${shared.sandbox.getHost(8002)}/`, { headers: { connection: 'Upgrade', upgrade: 'shout' }, agent: false }))
   })
 })

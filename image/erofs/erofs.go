@@ -8,10 +8,12 @@
 package erofs
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -29,6 +31,11 @@ type Options struct {
 	Mode func(path string, mode uint32) uint32
 	// MaxBytes, if positive, is how large the image may be; a larger one is ErrTooLarge.
 	MaxBytes int64
+	// Name is the name of the file, whose former version it replaces; empty is the digest.
+	Name string
+	// Check, if not nil, is called when the image is complete. If it returns an error, that is
+	// the error of Make, and the image never has its name.
+	Check func() error
 	// Progress, if not nil, is called after each file with what the image has so far.
 	Progress func(files int, bytes int64)
 }
@@ -38,7 +45,7 @@ var ErrTooLarge = errors.New("the image is too large")
 
 // Image is a finished image.
 type Image struct {
-	// Path is the file. Its name is the digest, and it must not be written to.
+	// Path is the file. Its name is Options.Name or the digest, and it must not be written to.
 	Path string
 	// Digest is one of all that is in the image, in hexadecimal; the same tree gives the same
 	// one. The image's UUID is the begin of it.
@@ -61,7 +68,7 @@ const (
 )
 
 // Make makes an image of a tree in a directory that exists, and gives it its name when it is
-// durable. If it is there already, it stays as it is. The tree must not change meanwhile:
+// durable. One that is named by its digest and there already stays as it is. The tree must not change meanwhile:
 // a file whose size does is an error. The memory that it takes grows with the number of names, some
 // 300 bytes each, and not with their contents. One call at a time can make an image in a
 // directory; another one gets flock.ErrHeld. The caller owns the file.
@@ -87,14 +94,39 @@ func Make(ctx context.Context, source Source, dir string, options Options) (_ *I
 	if err != nil {
 		return nil, err
 	}
-	image.Path = filepath.Join(dir, image.Digest+Suffix)
-	if _, err := os.Stat(image.Path); err == nil {
+	if options.Check != nil {
+		if err := options.Check(); err != nil {
+			return nil, err
+		}
+	}
+	image.Path = filepath.Join(dir, cmp.Or(options.Name, image.Digest+Suffix))
+	if options.Name == "" && Whole(image.Path) {
 		return image, nil
 	}
 	if err := os.Rename(temp, image.Path); err != nil {
 		return nil, err
 	}
 	return image, syncDir(dir)
+}
+
+// Clean removes what a call of Make left in dir whose process died; nothing if one is at work.
+func Clean(dir string) error {
+	temp := filepath.Join(dir, unfinished)
+	if _, err := os.Stat(temp); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	lock, err := flock.Try(filepath.Join(dir, lockFile))
+	if errors.Is(err, flock.ErrHeld) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // write makes the image in an empty file, durably.

@@ -298,24 +298,3 @@ func TestNoFileIsInline(t *testing.T) {
 		t.Errorf("%d regular files", regular)
 	}
 }
-
-// TestTheSuperblockLeadsToTheRoot whatever its size: one that does not fit beside the
-// superblock begins the next block.
-func TestTheSuperblockLeadsToTheRoot(t *testing.T) {
-	for last := 1; last <= 250; last += 3 {
-		files := fstest.MapFS{strings.Repeat("z", last): {}}
-		for i := range 15 {
-			files[fmt.Sprintf("%02d%s", i, strings.Repeat("x", 234))] = &fstest.MapFile{}
-		}
-		image := makeImage(t, FS(files), Options{})
-		data, err := os.ReadFile(image.Path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		root := int(binary.LittleEndian.Uint16(data[superOffset+14:]))
-		at := int(binary.LittleEndian.Uint32(data[superOffset+40:]))<<blockBits + root*inodeUnit
-		if mode := binary.LittleEndian.Uint16(data[at+4:]); mode&unix.S_IFMT != unix.S_IFDIR {
-			t.Fatalf("with a last name of %d bytes the root has mode %o", last, mode)
-		}
-	}
-}

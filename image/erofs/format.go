@@ -4,7 +4,10 @@ package erofs
 
 import (
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
+	"io"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -115,6 +118,29 @@ func seal(block, digest []byte) {
 	uuid := block[uuidOffset : uuidOffset+16]
 	copy(uuid, digest)
 	uuid[6], uuid[8] = uuid[6]&0x0f|0x80, uuid[8]&0x3f|0x80
-	sum := ^crc32.Checksum(block[superOffset:], crc32.MakeTable(crc32.Castagnoli))
-	binary.LittleEndian.PutUint32(block[superOffset+4:], sum)
+	binary.LittleEndian.PutUint32(block[superOffset+4:], checksum(block))
+}
+
+// Whole reports whether the file at path begins as Make writes images, and is as long: it is
+// there, and was not cut. Damage further behind is not found.
+func Whole(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	block := make([]byte, blockSize)
+	if _, readErr := io.ReadFull(f, block); errors.Join(err, readErr) != nil {
+		return false
+	}
+	super, le := block[superOffset:], binary.LittleEndian
+	want := le.Uint32(super[4:])
+	clear(super[4:8])
+	return le.Uint32(super) == magic && checksum(block) == want && int64(le.Uint32(super[36:]))*blockSize == info.Size()
+}
+
+// checksum is that of a first block, whose own place for it has zeros.
+func checksum(block []byte) uint32 {
+	return ^crc32.Checksum(block[superOffset:], crc32.MakeTable(crc32.Castagnoli))
 }

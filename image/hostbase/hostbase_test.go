@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/rundlet/rundlet/vm"
 )
 
 // fakeHost makes a host root whose every file says where it came from.
@@ -144,6 +146,19 @@ func TestID(t *testing.T) {
 				t.Error("the id stayed")
 			}
 		})
+	}
+}
+
+// A place for configuration that is empty now is hidden, too: what comes later does not
+// change the base.
+func TestEmptyPlacesOfConfigurationAreHidden(t *testing.T) {
+	host := fakeHost(t, map[string]string{"usr/bin/sh": "->bash"})
+	if err := os.MkdirAll(filepath.Join(host, "usr/local/etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	base := build(t, host, t.TempDir())
+	if !slices.ContainsFunc(base.Mounts, func(m vm.Mount) bool { return m.Target == "/usr/local/etc" }) {
+		t.Errorf("mounts %+v", base.Mounts)
 	}
 }
 

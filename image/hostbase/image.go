@@ -18,26 +18,19 @@ import (
 // Image is where the image of the base is, if there is one: see MakeImage.
 func (b Base) Image() string { return b.Rootfs + erofs.Suffix }
 
-// HasImage reports whether it is there.
-func (b Base) HasImage() bool {
-	_, err := os.Stat(b.Image())
-	return err == nil
-}
+// HasImage reports whether it is there, and whole. One that is damaged is made anew.
+func (b Base) HasImage() bool { return erofs.Whole(b.Image()) }
 
 // MakeImage makes an image of all that a guest sees of the base: a copy of the host's
-// /usr, gigabytes, without extended attributes. The caller checks with HostStamp that the host stayed as it
-// was meanwhile, or removes the image.
-func (b Base) MakeImage(ctx context.Context, maxBytes int64, progress func(files int, bytes int64)) (*erofs.Image, error) {
-	dir := filepath.Dir(b.Rootfs)
-	image, err := erofs.Make(ctx, view{b}, dir, erofs.Options{ForGuest: true, MaxBytes: maxBytes, Progress: progress})
+// /usr, gigabytes, without extended attributes. The caller fills in MaxBytes, Check (with HostStamp,
+// that the host stayed as it was meanwhile) and Progress of the options.
+func (b Base) MakeImage(ctx context.Context, options erofs.Options) (*erofs.Image, error) {
+	options.ForGuest, options.Name = true, filepath.Base(b.Image())
+	image, err := erofs.Make(ctx, view{b}, filepath.Dir(b.Rootfs), options)
 	if err != nil {
 		return nil, fmt.Errorf("base: %w", err)
 	}
-	if err := os.Rename(image.Path, b.Image()); err != nil {
-		return nil, fmt.Errorf("base: %w", err)
-	}
-	image.Path = b.Image()
-	return image, syncFS(dir)
+	return image, nil
 }
 
 // Images returns the files of the images in dir.

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	upstream "github.com/erofs/go-erofs"
+
+	"github.com/rundlet/rundlet/image/erofs"
 )
 
 // TestTheImageIsWhatAGuestSees has marked secrets where a mount covers them.
@@ -24,7 +26,7 @@ func TestTheImageIsWhatAGuestSees(t *testing.T) {
 		t.Error("the base has an image before it was made")
 	}
 	files := 0
-	image, err := base.MakeImage(t.Context(), 0, func(n int, _ int64) { files = n })
+	image, err := base.MakeImage(t.Context(), erofs.Options{Progress: func(n int, _ int64) { files = n }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +68,7 @@ func TestImagesAreListedAndRemoved(t *testing.T) {
 	host := fakeHost(t, nil)
 	dir := t.TempDir()
 	base := build(t, host, dir)
-	if _, err := base.MakeImage(t.Context(), 0, nil); err != nil {
+	if _, err := base.MakeImage(t.Context(), erofs.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if ids, err := List(dir); err != nil || !slices.Equal(ids, []string{base.ID}) {
@@ -80,7 +82,7 @@ func TestImagesAreListedAndRemoved(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := base.MakeImage(t.Context(), 1, nil); err == nil || base.HasImage() {
+	if _, err := base.MakeImage(t.Context(), erofs.Options{MaxBytes: 1}); err == nil || base.HasImage() {
 		t.Errorf("an image that is too large: %v", err)
 	}
 	if left, err := filepath.Glob(filepath.Join(dir, "*.tmp")); err != nil || len(left) > 0 || !strings.HasPrefix(base.Image(), dir) {

@@ -42,10 +42,12 @@ func Rest(percent int, limit int64) {
 		resting = true
 		// Without a percentage only the limit begins a collection, and it is not
 		// below what the process has.
-		n := used()
-		set(-1, min(limit, n+max(growth, n/share)))
+		set(-1, restLimit(used(), limit))
 	})
 }
+
+// restLimit is the limit of an idle process that uses so many bytes, and is limited otherwise.
+func restLimit(used, limit int64) int64 { return min(limit, used+max(growth, used/share)) }
 
 // rest calls set after each collection. idle: it was made because nothing happened.
 func rest(now func() time.Time, set func(idle bool)) {

@@ -62,3 +62,17 @@ func TestRestSetsPercentageAndLimit(t *testing.T) {
 		t.Errorf("the percentage is %d", got)
 	}
 }
+
+// Go begins a collection some hundredths of the limit below it: a large process needs a larger
+// part of it free than a small one.
+func TestALargeProcessRestsToo(t *testing.T) {
+	const mib = 1 << 20
+	for used, want := range map[int64]int64{10 * mib: 14 * mib, 64 * mib: 68 * mib, 220 * mib: 220*mib + 220*mib/16} {
+		if got := restLimit(used, math.MaxInt64); got != want {
+			t.Errorf("of %d bytes: %d, want %d", used, got, want)
+		}
+	}
+	if got := restLimit(60*mib, 62*mib); got != 62*mib {
+		t.Errorf("beyond the process's own limit: %d", got)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -54,11 +55,11 @@ func New(files fs.FS, name string, missing error) *Program {
 }
 
 // Digest identifies the program: the SHA-256 of its compressed form, in hex. It is empty
-// if there is none.
+// for a binary that was built without the program.
 func (p *Program) Digest() string { return p.digest() }
 
 // Base returns the name that Extract gives the file: it depends on the contents. It is
-// empty if there is no program.
+// empty for a binary that was built without the program.
 func (p *Program) Base() string {
 	if p.Digest() == "" {
 		return ""
@@ -67,20 +68,28 @@ func (p *Program) Base() string {
 }
 
 // Extract writes the program into dir, executable, and returns the path. If it is there
-// already it is left alone, so concurrent and repeated calls are cheap.
+// already, and whole, it is left alone, so concurrent and repeated calls are cheap.
 func (p *Program) Extract(dir string) (path string, err error) {
 	packed, err := p.load()
 	if err != nil {
 		return "", err
 	}
 	path = filepath.Join(dir, p.Base())
-	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && info.Mode().Perm() == 0o755 {
+	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && info.Mode().Perm() == 0o755 && info.Size() == unpackedSize(packed) {
 		return path, nil
 	}
 	if err := unpack(packed, path); err != nil {
 		return "", fmt.Errorf("extract %s: %w", p.name, err)
 	}
 	return path, nil
+}
+
+// unpackedSize is the size of a program, which gzip has at the end (RFC 1952), below 4 GiB.
+func unpackedSize(packed []byte) int64 {
+	if len(packed) < 4 {
+		return 0
+	}
+	return int64(binary.LittleEndian.Uint32(packed[len(packed)-4:]))
 }
 
 // unpack writes beside path and renames, so that path is never half a program.

@@ -43,6 +43,15 @@ func TestExtract(t *testing.T) {
 	if second, err := os.Stat(path); err != nil || !os.SameFile(first, second) {
 		t.Errorf("extracted twice: %v", err)
 	}
+	if err := os.Truncate(path, 1); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := p.Extract(dir); err != nil || again != path {
+		t.Errorf("%q, %v", again, err)
+	}
+	if content, err := os.ReadFile(path); err != nil || string(content) != "one" {
+		t.Errorf("a file that was cut is %q afterwards, %v", content, err)
+	}
 	if other, err := New(archive(t, "two"), "tool", nil).Extract(dir); err != nil || other == path {
 		t.Errorf("another program has the name %q, %v", other, err)
 	}

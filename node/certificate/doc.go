@@ -8,6 +8,7 @@ package certificate
 import (
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -22,6 +23,15 @@ type Source interface {
 // later, and HTTP/2 before HTTP/1.1.
 func Server(source Source) *tls.Config {
 	return &tls.Config{GetCertificate: source.GetCertificate, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+}
+
+// SplitDomain is the host name of a domain, in lower case, and its port; empty if it has none.
+func SplitDomain(domain string) (host, port string) {
+	host, port, err := net.SplitHostPort(domain)
+	if err != nil {
+		host, port = domain, ""
+	}
+	return strings.ToLower(host), port
 }
 
 // labels is a host name of two labels or more, in lower case. Clients accept no wildcard

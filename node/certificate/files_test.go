@@ -93,7 +93,7 @@ func TestFilesAreChecked(t *testing.T) {
 		t.Errorf("another domain: %v", err)
 	}
 	if _, err := OpenFiles(cert, cert, "e2b.example", log); err == nil {
-		t.Error("a certificate is no key")
+		t.Error("a certificate was accepted as a key")
 	}
 	if _, err := OpenFiles(filepath.Join(dir, "none"), key, "e2b.example", log); err == nil {
 		t.Error("no such file")

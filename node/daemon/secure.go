@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/rundlet/rundlet/node/certificate"
@@ -39,15 +38,6 @@ type TLS struct {
 
 func (t TLS) on() bool { return t.Local || t.ACME || t.CertFile+t.KeyFile != "" }
 
-// splitDomain is the host name of a domain, in lower case, and its port; empty if it has none.
-func splitDomain(domain string) (host, port string) {
-	host, port, err := net.SplitHostPort(domain)
-	if err != nil {
-		host, port = domain, ""
-	}
-	return strings.ToLower(host), port
-}
-
 // completeAddress fills in Domain and Listen, and refuses those that do not fit TLS.
 func (c *Config) completeAddress() error {
 	switch t := c.TLS; {
@@ -64,7 +54,7 @@ func (c *Config) completeAddress() error {
 	case c.NamesListen != "" && c.Domain == "":
 		return errors.New("a DNS server needs a domain to serve")
 	}
-	host, port := splitDomain(c.Domain)
+	host, port := certificate.SplitDomain(c.Domain)
 	if c.TLS.on() || c.NamesListen != "" {
 		if err := certificate.CheckHost(host); err != nil {
 			return err
@@ -95,7 +85,7 @@ func (c *Config) secure(ctx context.Context, f *front, dns *names.Server) (io.Cl
 	if !c.TLS.on() {
 		return nil, nil
 	}
-	host, _ := splitDomain(c.Domain)
+	host, _ := certificate.SplitDomain(c.Domain)
 	f.endpoint = statedir.Endpoint{
 		URL: "https://api." + c.Domain, Domain: c.Domain, Address: reachable(f.listener.Addr().(*net.TCPAddr)),
 	}
@@ -151,7 +141,7 @@ func (c *Config) serveNames(ctx context.Context, at *net.TCPAddr) (*names.Server
 			address = own.Addr()
 		}
 	}
-	host, _ := splitDomain(c.Domain)
+	host, _ := certificate.SplitDomain(c.Domain)
 	server, err := names.Listen(ctx, c.NamesListen, host, address)
 	if err != nil {
 		return nil, fmt.Errorf("--dns: %w", err)

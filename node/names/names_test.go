@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -65,5 +66,52 @@ func TestOtherQuestions(t *testing.T) {
 	update := new(dns.Msg).SetUpdate("e2b.localhost.")
 	if reply, _, err := new(dns.Client).Exchange(update, s.Addr()); err != nil || reply.Rcode != dns.RcodeNotImplemented {
 		t.Errorf("an update: %v, %v", reply, err)
+	}
+}
+
+// Connections of strangers are files of the daemon: more than the bound wait in the kernel.
+func TestConnectionsAreBounded(t *testing.T) {
+	s, err := Listen(t.Context(), "127.0.0.1:0", "e2b.localhost", netip.MustParseAddr("127.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	served := func(conn net.Conn, within time.Duration) bool {
+		_ = conn.SetDeadline(time.Now().Add(within))
+		query := new(dns.Msg).SetQuestion("api.e2b.localhost.", dns.TypeA)
+		co := &dns.Conn{Conn: conn}
+		if err := co.WriteMsg(query); err != nil {
+			return false
+		}
+		_, err := co.ReadMsg()
+		return err == nil
+	}
+	var open []net.Conn
+	dial := func() net.Conn {
+		conn, err := net.Dial("tcp", s.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	for range maxConnections {
+		conn := dial()
+		if !served(conn, time.Minute) {
+			t.Fatalf("connection %d is not served", len(open))
+		}
+		open = append(open, conn)
+	}
+	waiting := dial()
+	if served(waiting, time.Second) {
+		t.Error("one more is served")
+	}
+	if reply, _, err := new(dns.Client).Exchange(new(dns.Msg).SetQuestion("api.e2b.localhost.", dns.TypeA), s.Addr()); err != nil || len(reply.Answer) != 1 {
+		t.Errorf("UDP meanwhile: %v, %v", reply, err)
+	}
+	open[0].Close()
+	_ = waiting.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := (&dns.Conn{Conn: waiting}).ReadMsg(); err != nil {
+		t.Errorf("it is not served when another has ended: %v", err)
 	}
 }

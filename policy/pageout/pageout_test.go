@@ -237,6 +237,26 @@ func TestPressurePagesAllIdleOnesOutAtOnce(t *testing.T) {
 	}
 }
 
+// One that cannot be paged out must not keep the others waiting at each look.
+func TestOneThatFailedWaitsUnderPressureToo(t *testing.T) {
+	n := newNode(t, "a", "b")
+	n.pass(time.Minute, nil)
+	n.idle.Failed("a", n.now)
+	if got := n.idle.Due(n.now, lots, true); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("due are %q", got)
+	}
+	n.pass(2*after, nil)
+	if got := n.idle.Due(n.now, lots, true); !slices.Contains(got, "a") {
+		t.Errorf("after its wait %q are due", got)
+	}
+	n.idle.Done("a", n.now, mib)
+	n.pass(look, map[string]time.Duration{"a": time.Second}) // It is used,
+	n.pass(look, nil)                                        // and idle again.
+	if got := n.idle.Due(n.now, lots, true); !slices.Contains(got, "a") {
+		t.Errorf("its failure is remembered after it succeeded: %q", got)
+	}
+}
+
 func TestSwapIsNotFilledFurtherThanItsShare(t *testing.T) {
 	n := newNode(t, "a", "b", "c")
 	n.all["a"].Memory = 100 * mib

@@ -3,6 +3,8 @@ package live
 import (
 	"net"
 	"time"
+
+	"github.com/rundlet/rundlet/internal/halfclose"
 )
 
 // Traffic is when bytes went into or out of the sandbox last; zero if never.
@@ -44,8 +46,5 @@ func (c *counted) Write(b []byte) (int, error) {
 // cannot.
 func (c *counted) CloseWrite() error {
 	c.sb.noteTraffic()
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return c.Close()
+	return halfclose.Write(c.Conn, c.Close)
 }

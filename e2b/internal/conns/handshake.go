@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
+	"github.com/rundlet/rundlet/internal/halfclose"
 )
 
 // freeHandshake is more than any client sends before its first encrypted data, but for that
@@ -96,8 +97,5 @@ func (c *handshakeConn) Close() error {
 
 // CloseWrite ends the sending side.
 func (c *handshakeConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return c.Close()
+	return halfclose.Write(c.Conn, c.Close)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
+	"github.com/rundlet/rundlet/internal/halfclose"
 )
 
 // The bounds of one request header.
@@ -202,8 +203,5 @@ func (c *readingConn) Close() error {
 
 // CloseWrite ends the sending side, which the server does before it closes.
 func (c *readingConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return c.Close()
+	return halfclose.Write(c.Conn, c.Close)
 }

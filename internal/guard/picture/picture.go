@@ -42,7 +42,7 @@ var Layers = []Layer{
 		"keeps machines warm, and knows no sandbox"},
 	{"runtime/template", []string{"sandbox", "policy", "store", "vm", "runtime/background", "runtime/step", "runtime/fault", "runtime/orphan",
 		"runtime/claim", "runtime/machine", "runtime/admission"}, "builds templates, and knows no sandbox and no pool"},
-	{"runtime/live", []string{"sandbox", "policy", "store", "runtime/background", "runtime/fault", "runtime/admission"},
+	{"runtime/live", []string{"sandbox", "policy", "store", "internal/halfclose", "runtime/background", "runtime/fault", "runtime/admission"},
 		"knows the sandboxes, and changes no machine and no row of the store"},
 	{"runtime/recovery", []string{"sandbox", "policy", "envd", "store", "vm", "runtime/background", "runtime/machine"},
 		"decides after a restart, and changes states through an interface"},

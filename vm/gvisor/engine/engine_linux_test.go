@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +33,8 @@ func TestTheProgramIsInside(t *testing.T) {
 	}
 }
 
+const digestName = "rundlet-sandbox-0123456789abcdef"
+
 // TestTheProgramOutlivesItsFile selects one, removes it, and starts it.
 func TestTheProgramOutlivesItsFile(t *testing.T) {
 	was := specutils.ExePath
@@ -40,7 +44,7 @@ func TestTheProgramOutlivesItsFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	private, path := filepath.Join(dir, "private"), filepath.Join(dir, "one")
+	private, path := filepath.Join(dir, "private"), filepath.Join(dir, digestName)
 	if err := errors.Join(os.WriteFile(private, self, 0o700), os.WriteFile(path, self, 0o755)); err != nil {
 		t.Fatal(err)
 	}
@@ -58,12 +62,23 @@ func TestTheProgramOutlivesItsFile(t *testing.T) {
 		t.Errorf("it does not start: %v, %s", err, out)
 	}
 	startPassing(t, used)
-	same := filepath.Join(t.TempDir(), "one")
+	same := filepath.Join(t.TempDir(), digestName)
 	if err := os.WriteFile(same, self, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := Use(same); err != nil || specutils.ExePath != used {
 		t.Errorf("the same program was selected anew: %q, %v", specutils.ExePath, err)
+	}
+	// Without a digest the name says nothing of the contents.
+	for range 2 {
+		other := filepath.Join(t.TempDir(), "program")
+		before := specutils.ExePath
+		if err := os.WriteFile(other, self, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := Use(other); err != nil || specutils.ExePath == before {
+			t.Errorf("another program of the same name was not selected: %q, %v", specutils.ExePath, err)
+		}
 	}
 	if err := Use(filepath.Join(dir, "none")); err == nil {
 		t.Error("a program that is not there was selected")
@@ -101,5 +116,28 @@ func startPassing(t *testing.T, program string) {
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("passing file %d, it does not start: %v, %s", free, err, out)
+	}
+}
+
+// TestAMountThatForbidsExecutionIsRefused in a mount namespace of one thread, which ends with it.
+func TestAMountThatForbidsExecutionIsRefused(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to mount")
+	}
+	was := specutils.ExePath
+	t.Cleanup(func() { specutils.ExePath = was })
+	dir := t.TempDir()
+	used := make(chan error)
+	go func() {
+		runtime.LockOSThread() // And never unlocked.
+		err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""),
+			unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOEXEC, ""), os.WriteFile(filepath.Join(dir, "program"), []byte("x"), 0o755))
+		if err == nil {
+			err = Use(filepath.Join(dir, "program"))
+		}
+		used <- err
+	}()
+	if err := <-used; !errors.Is(err, errNoExec) || !strings.Contains(Hint(err), "noexec") || specutils.ExePath != was {
+		t.Errorf("%v, %q", err, Hint(err))
 	}
 }

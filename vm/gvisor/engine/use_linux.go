@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/runsc/specutils"
+
+	"github.com/rundlet/rundlet/vm/gvisor/launch"
 )
 
 // HighDescriptor is above what a sandbox process opens by number (253 is the highest),
@@ -54,7 +56,7 @@ func Use(path string) error {
 	}
 	used.Lock()
 	defer used.Unlock()
-	if used.file != nil && (os.SameFile(used.file, info) || used.base == filepath.Base(path)) {
+	if used.file != nil && (os.SameFile(used.file, info) || used.base == filepath.Base(path) && launch.EngineName(path) != "") {
 		return nil // The base name has the digest of the contents.
 	}
 	used.base, used.file = filepath.Base(path), info
