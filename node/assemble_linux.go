@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -139,9 +138,6 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 		supervision.Limits = withTasks(supervision.Limits, counter.Tasks)
 	}
 	hostStamp := func() string { return hostbase.HostStamp("/") }
-	prune := func(_ context.Context, keep []string) error {
-		return errors.Join(pruneBases(a.Dirs, keep), pruneImages(a.Dirs, keep))
-	}
 	var ready func(hostbase.Base) bool
 	switch {
 	case a.cfg.BaseImage:
@@ -150,7 +146,6 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 		ready, hostStamp = images.ready, func() string { return hostbase.HostStamp("/") + images.stamp() }
 	case a.cfg.Ephemeral:
 		ready = storedImage(ctx, a.Store)
-		prune = func(_ context.Context, keep []string) error { return pruneBases(a.Dirs, keep) } // Which images are in use only the daemon can decide.
 	}
 	cfg := runtime.Config{
 		Instance: a.instance, Node: a.node, Ephemeral: a.cfg.Ephemeral, ScratchDir: filepath.Join(a.runDir, "scratch"),
@@ -159,7 +154,7 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 			return baseImage(ctx, a.Dirs, a.cfg.Nameservers, a.cfg.Log, ready)
 		},
 		HostStamp: hostStamp,
-		Prune:     prune,
+		Prune:     func(_ context.Context, keep []string) error { return prune(a.Dirs, a.cfg.Ephemeral, keep) },
 		LockTemplates: func(ctx context.Context) (func(), error) {
 			return statedir.AwaitLock(ctx, filepath.Join(a.Dirs.StateDir, "templates.lock"))
 		},

@@ -47,6 +47,16 @@ func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr
 	}, nil
 }
 
+// prune removes the bases and images but those with these roots. A node beside the daemon
+// (ephemeral) leaves images alone: which are in use only the daemon can decide.
+func prune(dirs layout.Layout, ephemeral bool, keep []string) error {
+	err := pruneBases(dirs, keep)
+	if !ephemeral {
+		err = errors.Join(err, pruneImages(dirs, keep))
+	}
+	return err
+}
+
 // pruneBases removes every base but those with these roots, by whatever path.
 func pruneBases(dirs layout.Layout, keep []string) error {
 	ids, err := hostbase.List(dirs.Base())

@@ -147,7 +147,14 @@ func TestAnImageThatASnapshotNeedsIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(pruneBases(dirs, []string{"/another/templates/base/needed.erofs"}), pruneImages(dirs, []string{"/another/templates/base/needed.erofs"})); err != nil {
+	needed := []string{"/another/templates/base/needed.erofs"}
+	if err := prune(dirs, true, needed); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := hostbase.Images(dirs.Base()); err != nil || len(left) != 2 {
+		t.Errorf("a node beside the daemon leaves %q, %v", left, err)
+	}
+	if err := prune(dirs, false, needed); err != nil {
 		t.Fatal(err)
 	}
 	left, err := hostbase.Images(dirs.Base())

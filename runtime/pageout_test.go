@@ -33,6 +33,7 @@ type swapHost struct {
 	in   map[string]bool // machines that are paged out
 	outs []string
 	err  error
+	hung bool // no machine answers, and its memory stays where it is
 }
 
 func (h *swapHost) swap() (host.Swap, error) {
@@ -92,7 +93,16 @@ func (d swapping) PageOut(ctx context.Context, id string) (int64, error) {
 }
 
 func (d swapping) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
-	d.h.with(func() { delete(d.h.in, id) })
+	hung := false
+	d.h.with(func() {
+		if hung = d.h.hung; !hung {
+			delete(d.h.in, id)
+		}
+	})
+	if hung {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	return d.recordingDriver.Dial(ctx, id, port)
 }
 
@@ -299,17 +309,24 @@ func TestASandboxThatHangsWhilePagedOutIsEnded(t *testing.T) {
 				if got := h.pagedOut(); len(got) != 1 {
 					t.Fatalf("paged out: %q", got)
 				}
-				f.silence(forever)
-				for range 120 {
+				h.with(func() { h.hung = true })
+				after := 20 * time.Minute
+				if used { // As one that is not paged out.
+					after = 7 * time.Minute
+				}
+				for begin := time.Now(); time.Since(begin) < after; {
 					if used {
-						if conn, err := f.rt.Dial(context.Background(), sb.ID, 8000); err == nil {
+						ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+						if conn, err := f.rt.Dial(ctx, sb.ID, 8000); err == nil {
 							conn.Close()
+							t.Error("one that hangs has answered")
 						}
+						cancel()
 					}
-					time.Sleep(10 * time.Second)
+					time.Sleep(5 * time.Second)
 				}
 				if got, err := f.rt.Get(context.Background(), sb.ID); err == nil {
-					t.Errorf("after 20 minutes it is %s", got.State)
+					t.Errorf("after %v it is %s", after, got.State)
 				}
 			})
 		})

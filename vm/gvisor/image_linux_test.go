@@ -231,6 +231,15 @@ func TestASnapshotNeedsItsImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	again("was written over", vm.ErrIncompatible)
+	// A caller rebuilds what is incompatible, and gives up where its request is invalid.
+	if err := os.Truncate(path, int64(len(data))/2); err != nil {
+		t.Fatal(err)
+	}
+	again("was cut", vm.ErrIncompatible)
+	if err := os.WriteFile(path, make([]byte, len(data)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again("has zeros", vm.ErrIncompatible)
 }
 
 // TestAMachineWithAnImageIsAdopted has a daemon that ends and another one, with a machine that

@@ -7,8 +7,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 )
@@ -22,11 +24,20 @@ func serveTLS(t *testing.T, table *Table) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{Handler: http.NotFoundHandler(), ConnContext: table.Enter, ConnState: table.Changed}
+	srv := &http.Server{Handler: http.NotFoundHandler(), ConnContext: table.Enter, ConnState: table.Changed, ReadHeaderTimeout: time.Minute}
 	served := make(chan error, 1)
 	config := &tls.Config{Certificates: ca.TLS.Certificates}
 	go func() { served <- srv.Serve(table.Listener(tcp, config)) }()
-	t.Cleanup(func() { srv.Close(); <-served })
+	t.Cleanup(func() {
+		srv.Close() // It closes the connections, and does not wait until all of that is seen.
+		<-served
+		for deadline := time.Now().Add(time.Minute); table.Reading.Used() > 0; runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Errorf("%d bytes are held when no connection is left", table.Reading.Used())
+				return
+			}
+		}
+	})
 	return tcp.Addr().String()
 }
 

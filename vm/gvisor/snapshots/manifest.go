@@ -223,6 +223,11 @@ func mapDiff(old, now map[string]string) string {
 // coldSpec is the spec of a machine that boots with the file system of m: what
 // the caller says, which must be about the same file system.
 func (m *Manifest) coldSpec(want vm.Spec) (vm.Spec, error) {
+	// First: a damaged image is the snapshot's matter, and not a mistake of the caller. No
+	// program has files of a mount open.
+	if err := m.checkImages(vm.Spec{Rootfs: want.Rootfs}); err != nil {
+		return want, err
+	}
 	if err := oci.CheckCold(want); err != nil {
 		return want, err
 	}
@@ -232,10 +237,8 @@ func (m *Manifest) coldSpec(want vm.Spec) (vm.Spec, error) {
 	if want.RootfsReadOnly != m.Spec.RootfsReadOnly {
 		return want, fmt.Errorf("%w: the root is read-only in one of snapshot and machine", vm.ErrIncompatible)
 	}
-	if _, err := m.mounts(want.Mounts); err != nil {
-		return want, err
-	}
-	return want, m.checkImages(vm.Spec{Rootfs: want.Rootfs}) // No program has files of a mount open.
+	_, err := m.mounts(want.Mounts)
+	return want, err
 }
 
 // restoreSpec is the spec of a machine restored from m: the snapshot's, with
