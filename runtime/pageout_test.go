@@ -33,7 +33,8 @@ type swapHost struct {
 	in   map[string]bool // machines that are paged out
 	outs []string
 	err  error
-	hung bool // no machine answers, and its memory stays where it is
+	hung map[string]bool // machines that answer nothing, and whose memory stays where it is
+	asks []time.Time     // when one that hangs was asked
 }
 
 func (h *swapHost) swap() (host.Swap, error) {
@@ -95,7 +96,9 @@ func (d swapping) PageOut(ctx context.Context, id string) (int64, error) {
 func (d swapping) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
 	hung := false
 	d.h.with(func() {
-		if hung = d.h.hung; !hung {
+		if hung = d.h.hung[id]; hung {
+			d.h.asks = append(d.h.asks, time.Now())
+		} else {
 			delete(d.h.in, id)
 		}
 	})
@@ -111,7 +114,7 @@ func swapped(t *testing.T, change func(*fixture, *Supervision), test func(t *tes
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
-		h := &swapHost{free: swapSize, busy: map[string]bool{}, cpu: map[string]time.Duration{}, at: map[string]time.Time{}, in: map[string]bool{}}
+		h := &swapHost{free: swapSize, busy: map[string]bool{}, cpu: map[string]time.Duration{}, at: map[string]time.Time{}, in: map[string]bool{}, hung: map[string]bool{}}
 		f.wrap = func(d recordingDriver) vm.Runtime { return swapping{d, h} }
 		f.ports = map[uint16]func(net.Conn){8000: func(c net.Conn) { io.Copy(c, c) }}
 		s := Supervision{Heartbeat: 30 * time.Second, Pressure: 5 * time.Second, PageOut: pageout.DefaultAfter, Swap: h.swap}
@@ -309,8 +312,8 @@ func TestASandboxThatHangsWhilePagedOutIsEnded(t *testing.T) {
 				if got := h.pagedOut(); len(got) != 1 {
 					t.Fatalf("paged out: %q", got)
 				}
-				h.with(func() { h.hung = true })
-				after := 20 * time.Minute
+				h.with(func() { h.hung[sb.ID] = true })
+				after := 25 * time.Minute
 				if used { // As one that is not paged out.
 					after = 7 * time.Minute
 				}
@@ -331,4 +334,51 @@ func TestASandboxThatHangsWhilePagedOutIsEnded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The time of silence begins with the question that was not answered, and not with the
+// last answer before a sleep.
+func TestASandboxThatSleptHasAsLongToAnswerAsOthers(t *testing.T) {
+	swapped(t, func(_ *fixture, s *Supervision) { s.HeartbeatTimeout = 5 * time.Minute }, func(t *testing.T, f *fixture, h *swapHost) {
+		sb := f.create(hours)
+		time.Sleep(2 * time.Minute)
+		h.with(func() { h.hung[sb.ID] = true })
+		var ended time.Time
+		for begin := time.Now(); ended.IsZero() && time.Since(begin) < 25*time.Minute; {
+			time.Sleep(time.Second)
+			if _, err := f.rt.Get(context.Background(), sb.ID); err != nil {
+				ended = time.Now()
+			}
+		}
+		var asked time.Time
+		h.with(func() { asked = h.asks[0] })
+		if silence := ended.Sub(asked); ended.IsZero() || silence < 4*time.Minute {
+			t.Errorf("ended %v after the first question without an answer", silence)
+		}
+	})
+}
+
+// Some that hang are ended although all others sleep, and are asked only now and then.
+func TestSomeThatHangAreEndedWhileTheOthersSleep(t *testing.T) {
+	swapped(t, func(f *fixture, s *Supervision) { s.HeartbeatTimeout = 5 * time.Minute }, func(t *testing.T, f *fixture, h *swapHost) {
+		var ids []string
+		for range 9 {
+			ids = append(ids, f.create(hours).ID)
+		}
+		time.Sleep(3 * time.Minute)
+		if got := h.pagedOut(); len(got) < len(ids) {
+			t.Fatalf("paged out: %q", got)
+		}
+		h.with(func() {
+			for _, id := range ids[:3] {
+				h.hung[id] = true
+			}
+		})
+		time.Sleep(45 * time.Minute)
+		for i, id := range ids {
+			if _, err := f.rt.Get(context.Background(), id); (err != nil) != (i < 3) {
+				t.Errorf("sandbox %d: %v", i, err)
+			}
+		}
+	})
 }

@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"fmt"
+	"hash/crc32"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -56,19 +57,15 @@ type rounds struct {
 }
 
 // listen asks the running sandboxes for a heartbeat and records the results.
-func (w *Watcher) listen(ctx context.Context, all []View) (silent int) {
+func (w *Watcher) listen(ctx context.Context, all []View) (count int) {
 	begin := time.Now()
 	round := reconcile.Round{Tolerance: max(w.cfg.Interval, leastTolerance), Late: w.rounds.late(begin, w.cfg.Interval)}
-	answers := make([]asked, len(all))
-	var group errgroup.Group
-	group.SetLimit(AtOnce(len(all), w.cfg.Interval))
-	for i, v := range all {
-		group.Go(func() error {
-			answers[i] = w.ask(ctx, v.ID)
-			return nil
-		})
+	answers := w.askAll(ctx, all, false)
+	if silence, asleep := silent(answers); silence >= reconcile.MassSilence {
+		// Those that sleep were not asked. Some of them show whether it is the daemon that
+		// hears none.
+		answers = append(answers, w.askAll(ctx, asleep[:min(len(asleep), silence)], true)...)
 	}
-	_ = group.Wait()
 	w.rounds.begun, w.rounds.ended = begin, time.Now()
 	if ctx.Err() != nil {
 		return 0 // Silence at the end of the context says nothing.
@@ -90,11 +87,39 @@ func (w *Watcher) listen(ctx context.Context, all []View) (silent int) {
 		if a.id != "" {
 			w.note(a, audible, w.rounds.ended)
 			if a.sign == signSilent || a.sign == signUnknown {
-				silent++
+				count++
 			}
 		}
 	}
-	return silent
+	return count
+}
+
+// askAll asks sandboxes at the same time. awake: those that sleep, too.
+func (w *Watcher) askAll(ctx context.Context, all []View, awake bool) []asked {
+	answers := make([]asked, len(all))
+	var group errgroup.Group
+	group.SetLimit(AtOnce(len(all), w.cfg.Interval))
+	for i, v := range all {
+		group.Go(func() error {
+			answers[i] = w.ask(ctx, v.ID, awake)
+			return nil
+		})
+	}
+	_ = group.Wait()
+	return answers
+}
+
+// silent counts the sandboxes that are silent, and returns those that sleep.
+func silent(answers []asked) (n int, asleep []View) {
+	for _, a := range answers {
+		switch a.sign {
+		case signSilent:
+			n++
+		case signAsleep:
+			asleep = append(asleep, View{ID: a.id})
+		}
+	}
+	return n, asleep
 }
 
 // late returns how long after its time a round begins: an interval after the
@@ -110,27 +135,30 @@ func (s *rounds) late(now time.Time, interval time.Duration) time.Duration {
 	return now.Sub(due)
 }
 
-// note counts a silence that counts; everything else begins the count anew.
+// note counts a silence that counts; everything else begins the count anew. One that
+// sleeps is not silent, but has not answered either.
 func (w *Watcher) note(a asked, audible bool, now time.Time) {
 	v, ok := w.cfg.Sandboxes.View(a.id)
 	if !ok || v.Run != a.run {
 		return // It runs in another machine now.
 	}
-	if a.sign == signAsleep {
-		return // It stays what it was.
-	}
 	w.with(a.id, func(b *beat) {
-		if a.sign == signSilent && audible && b.run == a.run {
+		if b.run != a.run {
+			*b = beat{run: a.run, settling: b.settling}
+		} else if a.sign == signSilent && audible {
 			b.missed++
-		} else {
-			b.run, b.heard, b.missed = a.run, now, 0
+			return
+		}
+		b.heard, b.missed = now, 0
+		if a.sign == signHeard {
+			b.answered = now
 		}
 	})
 }
 
-// ask asks one sandbox, if it runs. One that a lifecycle call works on, within its
+// ask asks one sandbox, if it runs; one that sleeps only if it should be awake. One that a lifecycle call works on, within its
 // time, is not asked, for it may be frozen: that counts as an answer.
-func (w *Watcher) ask(ctx context.Context, id string) asked {
+func (w *Watcher) ask(ctx context.Context, id string, awake bool) asked {
 	v, ok := w.cfg.Sandboxes.View(id)
 	if !ok || v.State != sandbox.StateRunning {
 		return asked{}
@@ -139,7 +167,7 @@ func (w *Watcher) ask(ctx context.Context, id string) asked {
 	if v.Busy {
 		return a
 	}
-	if w.cfg.PagedOut(id) && w.heardLately(v) {
+	if !awake && w.cfg.PagedOut(id) && w.answeredLately(v) {
 		a.sign = signAsleep
 		return a
 	}
@@ -151,13 +179,15 @@ func (w *Watcher) ask(ctx context.Context, id string) asked {
 	return a
 }
 
-// sleepTime is how long one that is paged out is not asked: it may hang, and each question
-// brings a part of it back.
+// sleepTime is how long at least one that is paged out is not asked: it may hang, and each
+// question brings a part of it back. Up to half as much is added, other for each sandbox: not
+// all come back at once.
 const sleepTime = 10 * time.Minute
 
-func (w *Watcher) heardLately(v View) (lately bool) {
+func (w *Watcher) answeredLately(v View) (lately bool) {
+	spread := time.Duration(crc32.ChecksumIEEE([]byte(v.ID))%128) * sleepTime / 256
 	w.with(v.ID, func(b *beat) {
-		lately = b.run == v.Run && b.missed == 0 && time.Since(b.heard) < sleepTime
+		lately = b.run == v.Run && b.missed == 0 && time.Since(b.answered) < sleepTime+spread
 	})
 	return lately
 }

@@ -74,9 +74,11 @@ type WatcherReport struct {
 // beat is the last sign of life of a sandbox's machine, or the last time that it
 // could not be heard if that was later: its silence counts from then.
 type beat struct {
-	run    int // the machine; see View.Run
-	heard  time.Time
-	missed int // since then
+	run    int       // the machine; see View.Run
+	heard  time.Time // the last time that there was no silence
+	missed int       // since then
+	// answered is when it answered last: one that sleeps gives no silence, and no answer.
+	answered time.Time
 	// settling: a goroutine waits to apply a decision.
 	settling bool
 }

@@ -10,14 +10,15 @@ import (
 	"github.com/rundlet/rundlet/internal/halfclose"
 )
 
-// freeHandshake is more than any client sends before its first encrypted data, but for that
-// data, of which TLS keeps one record at most.
-const freeHandshake = 20 << 10
+// freeRecord is more than a client sends until some of it is decrypted data: a handshake, or a
+// record and the begin of the next.
+const freeRecord = 24 << 10
 
 var errTooMuchHandshake = errors.New("too many large TLS handshakes are under way")
 
-// handshakeListener counts what clients send before the first data of a request is
-// decrypted: TLS keeps it in memory, and no handler counts it.
+// handshakeListener counts what clients send until data of a request is decrypted: TLS keeps
+// it in memory, and no handler counts it. That is a handshake, or a message of the handshake
+// afterwards that never ends.
 type handshakeListener struct {
 	net.Listener
 	budget *quota.Budget
@@ -47,8 +48,8 @@ type handshakeConn struct {
 	owner  string
 
 	mu         sync.Mutex
-	done       bool  // Data was decrypted, or it is closed; guarded by mu.
-	read, held int64 // guarded by mu
+	closed     bool  // guarded by mu
+	read, held int64 // Since data was decrypted; guarded by mu.
 }
 
 func (c *handshakeConn) Read(b []byte) (int, error) {
@@ -63,11 +64,11 @@ func (c *handshakeConn) Read(b []byte) (int, error) {
 func (c *handshakeConn) count(n int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.done {
+	if c.closed {
 		return true
 	}
 	c.read += n
-	need := c.read - freeHandshake - c.held
+	need := c.read - freeRecord - c.held
 	if need <= 0 {
 		return true
 	}
@@ -78,19 +79,22 @@ func (c *handshakeConn) count(n int64) bool {
 	return true
 }
 
-// decrypted ends the count.
+// decrypted begins the count anew.
 func (c *handshakeConn) decrypted() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.done = true
+	c.read = 0
 	if c.held > 0 {
 		c.budget.Give(c.owner, c.held)
 		c.held = 0
 	}
 }
 
-// Close ends the count, too.
+// Close ends the count.
 func (c *handshakeConn) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
 	c.decrypted()
 	return c.Conn.Close()
 }

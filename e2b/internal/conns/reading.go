@@ -58,7 +58,11 @@ func (l readingListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &readingConn{Conn: c, budget: l.budget, owner: ownerOf(c), on: true}, nil
+	r := &readingConn{Conn: c, budget: l.budget, owner: ownerOf(c), on: true}
+	if t, ok := c.(*tls.Conn); ok {
+		r.below, _ = t.NetConn().(*handshakeConn)
+	}
+	return r, nil
 }
 
 // readingConn is one of them.
@@ -66,8 +70,9 @@ type readingConn struct {
 	net.Conn
 	budget *quota.Budget
 	owner  string
-	// refused: plain HTTP was answered; began: data has come.
-	refused, began sync.Once
+	below  *handshakeConn // Nil without TLS.
+	// refused: plain HTTP was answered.
+	refused sync.Once
 
 	mu         sync.Mutex
 	on         bool        // a header is being read, or comes next; guarded by mu
@@ -84,23 +89,14 @@ func (c *readingConn) Read(b []byte) (int, error) {
 	if notTLS, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		c.refused.Do(func() { refusePlain(notTLS) })
 	}
-	if n > 0 {
-		c.began.Do(c.beginData)
+	if n > 0 && c.below != nil {
+		c.below.decrypted()
 	}
 	if n > 0 && !c.count(b[:n]) {
 		c.Close()
 		return 0, errTooMuchReading
 	}
 	return n, err
-}
-
-// beginData ends the count of a handshake.
-func (c *readingConn) beginData() {
-	if t, ok := c.Conn.(*tls.Conn); ok {
-		if h, ok := t.NetConn().(*handshakeConn); ok {
-			h.decrypted()
-		}
-	}
 }
 
 // methods are the beginnings of requests without TLS.

@@ -106,7 +106,7 @@ func TestPlainHTTPToTLSIsToldSo(t *testing.T) {
 // What TLS keeps of a handshake that is not complete is counted, and given back.
 func TestHandshakesAreBoundedByAddress(t *testing.T) {
 	table := New(10)
-	table.Reading = quota.NewBudget(1<<20, 50<<10)
+	table.Reading = quota.NewBudget(1<<20, 40<<10)
 	address := serveTLS(t, table)
 	// A ClientHello of 64 KiB in records of 16, without its end.
 	record := append([]byte{22, 3, 1, 0x40, 0}, make([]byte, 16<<10)...)
@@ -148,5 +148,38 @@ func TestHandshakesAreBoundedByAddress(t *testing.T) {
 	}
 	if now := table.Reading.Used(); now > held {
 		t.Errorf("%d bytes are held for an ordinary client", now-held)
+	}
+}
+
+// The count goes on after the first data: TLS keeps the begin of a message, too, that comes
+// later and never ends.
+func TestWhatComesAfterDataIsCountedToo(t *testing.T) {
+	budget := quota.NewBudget(1<<20, 10<<10)
+	near, far := net.Pipe()
+	defer far.Close()
+	c := &handshakeConn{Conn: near, budget: budget, owner: "a"}
+	defer c.Close()
+	send := func(n int) error {
+		go func() { _, _ = far.Write(make([]byte, n)) }()
+		_, err := io.ReadFull(c, make([]byte, n))
+		return err
+	}
+	for range 100 { // An upload: each record is delivered.
+		if err := send(20 << 10); err != nil {
+			t.Fatal(err)
+		}
+		c.decrypted()
+	}
+	if budget.Used() != 0 {
+		t.Errorf("%d bytes are held of what was delivered", budget.Used())
+	}
+	if err := send(30 << 10); err != nil || budget.Used() != 6<<10 {
+		t.Errorf("of what is kept %d bytes are held, %v", budget.Used(), err)
+	}
+	if err := send(30 << 10); err == nil {
+		t.Error("it may keep as much as it likes")
+	}
+	if budget.Used() != 0 {
+		t.Errorf("%d bytes are held of a connection that was closed", budget.Used())
 	}
 }
