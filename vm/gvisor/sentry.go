@@ -35,8 +35,8 @@ func readStacks(stacks string) sentryState {
 	threads, stopped, changing := 0, 0, false
 	for stack := range strings.SplitSeq(stacks, "\n\n") {
 		switch {
-		case strings.Contains(stack, "/kernel.(*Task).run("):
-			threads++
+		case strings.Contains(stack, "/kernel.(*Task).Start in goroutine"):
+			threads++ // One that has not run yet has no other mark than who made it.
 			if strings.Contains(stack, "/kernel.(*Task).doStop(") {
 				stopped++
 				// It waits there, or is about to, or was resumed.

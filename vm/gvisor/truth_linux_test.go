@@ -110,9 +110,11 @@ func TestTheSentryTellsAChangeAtOnce(t *testing.T) {
 
 func TestReadStacks(t *testing.T) {
 	const (
-		task     = "goroutine 9 [select]:\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).block(0xc)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).run(0xc, 0x1)\ncreated by gvisor.dev/gvisor/pkg/sentry/kernel.(*Task).Start in goroutine 1"
-		stopped  = "goroutine 9 [sync.Cond.Wait]:\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).doStop(0xc)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*runApp).execute(0x0)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).run(0xc, 0x1)"
-		waking   = "goroutine 9 [runnable]:\nsync.(*Cond).Wait(0xc)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).doStop(0xc)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).run(0xc, 0x1)"
+		started  = "\ncreated by gvisor.dev/gvisor/pkg/sentry/kernel.(*Task).Start in goroutine 1"
+		newTask  = "goroutine 9 [runnable]:\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).Start.gowrap1()" + started
+		task     = "goroutine 9 [select]:\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).block(0xc)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).run(0xc, 0x1)" + started
+		stopped  = "goroutine 9 [sync.Cond.Wait]:\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).doStop(0xc)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*runApp).execute(0x0)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).run(0xc, 0x1)" + started
+		waking   = "goroutine 9 [runnable]:\nsync.(*Cond).Wait(0xc)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).doStop(0xc)\ngvisor.dev/gvisor/pkg/sentry/kernel.(*Task).run(0xc, 0x1)" + started
 		handler  = "reflect.Value.Call({0x1})\ngvisor.dev/gvisor/pkg/urpc.(*Server).handleOne(0xc)\ncreated by gvisor.dev/gvisor/pkg/urpc.(*Server).StartHandling in goroutine 5"
 		asking   = "goroutine 3 [running]:\ngvisor.dev/gvisor/pkg/log.Stacks(0x1)\ngvisor.dev/gvisor/runsc/boot.(*debug).Stacks(0x0)\n" + handler
 		starting = "goroutine 3 [chan receive]:\ngvisor.dev/gvisor/runsc/boot.(*containerManager).onStart(0x0)\ngvisor.dev/gvisor/runsc/boot.(*containerManager).StartRoot(0x0)\n" + handler
@@ -127,6 +129,7 @@ func TestReadStacks(t *testing.T) {
 		"not started":                    {[]string{asking}, "{request: started:false frozen:false changing:false}"},
 		"being started":                  {[]string{asking, starting}, "{request:StartRoot started:false frozen:false changing:false}"},
 		"running":                        {[]string{asking, task, task}, "{request: started:true frozen:false changing:false}"},
+		"started, and no thread has run": {[]string{asking, newTask, newTask}, "{request: started:true frozen:false changing:false}"},
 		"some threads stopped":           {[]string{asking, task, stopped}, "{request: started:true frozen:false changing:false}"},
 		"frozen":                         {[]string{stopped, stopped, asking}, "{request: started:true frozen:true changing:false}"},
 		"frozen until a moment ago":      {[]string{stopped, waking, asking}, "{request: started:true frozen:true changing:true}"},
