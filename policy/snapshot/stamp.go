@@ -15,7 +15,7 @@ type Stamp = vm.Stamp
 type rule struct {
 	// sameKernel: a snapshot fits only the kernel that its stamp names.
 	sameKernel bool
-	// anyVersion: the driver restores memory with the version that saved it if it has that, and
+	// anyVersion: the driver restores a snapshot with the version that saved it if it has that, and
 	// refuses it before it starts anything otherwise.
 	anyVersion bool
 }
@@ -109,10 +109,10 @@ func Compatible(made, host Stamp) error {
 // not count, nor does the kernel.
 func (m Manifest) Compatible(host Stamp) error {
 	made := m.Stamp
-	switch {
-	case !m.Kind.Memory():
+	if !m.Kind.Memory() {
 		made.CPUFeatures, made.Kernel = nil, host.Kernel
-	case made.Driver == host.Driver && ruleOf(made.Driver).anyVersion:
+	}
+	if made.Driver == host.Driver && ruleOf(made.Driver).anyVersion {
 		made.Version = host.Version
 	}
 	return Compatible(made, host)

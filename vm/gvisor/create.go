@@ -93,7 +93,7 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 		m.cold, m.hostFiles, m.savedSetUID = from.Filesystem, from.OwnHostFiles(spec), from.SetUID
 		status = vm.StatusStopped
 	}
-	if err := d.engines.choose(m, from); err != nil {
+	if err := d.engines.choose(ctx, m, from); err != nil {
 		return err
 	}
 	m.spec, m.setUID, m.oneLayer = spec, d.conf.SetUID, oneLayer(spec, from)

@@ -183,7 +183,7 @@ func New(conf Config) (*Driver, error) {
 		machines:  newTable(),
 	}
 	d.records = records{dirs, d.machines}
-	d.engines = engines{engine.Kept(dirs.Engines()), name, dirs, d.machines, snapshots}
+	d.engines = engines{engine.Kept(dirs.Engines()), name, version, dirs, d.machines, snapshots}
 	d.headroom.available = d.node.available
 	return d, nil
 }

@@ -3,6 +3,7 @@
 package gvisor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,6 +20,7 @@ import (
 type engines struct {
 	kept      engine.Kept
 	current   string // The name of that of new machines; empty if it is not one of kept.
+	version   string // That of gVisor in it.
 	dirs      files.Dirs
 	machines  *table
 	snapshots *snapshots.Store
@@ -27,7 +29,7 @@ type engines struct {
 // useEngine selects the engine of new machines, and returns its name; none if it is not kept.
 func (c Config) useEngine(dirs files.Dirs) (name string, err error) {
 	kept := engine.Kept(dirs.Engines())
-	unlock, err := kept.Lock()
+	unlock, err := kept.Lock(context.Background())
 	if err != nil {
 		return "", err
 	}
@@ -47,9 +49,11 @@ func (c Config) useEngine(dirs files.Dirs) (name string, err error) {
 	return name, engine.Use(path)
 }
 
-// forSnapshot is the engine of a machine that is made from a snapshot, or from none.
+// forSnapshot is the engine of a machine that is made from a snapshot, or from none. One without
+// memory boots anew, and so with the present engine, unless another version of gVisor saved its
+// files.
 func (e *engines) forSnapshot(from *snapshots.Manifest) string {
-	if from == nil || from.Engine == "" {
+	if from == nil || from.Engine == "" || from.Filesystem && from.Version == e.version {
 		return e.current
 	}
 	return from.Engine
@@ -57,17 +61,17 @@ func (e *engines) forSnapshot(from *snapshots.Manifest) string {
 
 // choose gives a machine that is being made from a snapshot, or from none, its engine. The
 // machine holds it from then on: it is not removed before the machine is destroyed.
-func (e *engines) choose(m *machine, from *snapshots.Manifest) error {
+func (e *engines) choose(ctx context.Context, m *machine, from *snapshots.Manifest) error {
 	name := e.forSnapshot(from)
 	if name != e.current {
-		unlock, err := e.kept.Lock()
+		unlock, err := e.kept.Lock(ctx)
 		if err != nil {
 			return err
 		}
 		defer unlock()
-		if !e.kept.Has(name) {
+		if err := e.kept.Check(name); err != nil {
 			return &vm.Error{Op: "create", ID: m.id, Kind: vm.ErrIncompatible,
-				Err:  fmt.Errorf("the sandbox program %s that made the snapshot is missing", name),
+				Err:  fmt.Errorf("the sandbox program %s that made the snapshot cannot be used: %w", name, err),
 				Hint: "put it back as " + e.kept.Path(name) + " from a backup of the directory of the driver"}
 		}
 	}
@@ -75,22 +79,17 @@ func (e *engines) choose(m *machine, from *snapshots.Manifest) error {
 	return nil
 }
 
-// describe adds to a manifest which engine and which version of gVisor made it. A snapshot
-// without memory boots, with the engine of then.
+// describe adds to a manifest which engine and which version of gVisor made it.
 func (e *engines) describe(m *machine, out *snapshots.Manifest) (err error) {
 	if m.engine != e.current {
 		if out.Version, err = engine.Version(m.sandbox.pid); err != nil {
 			return err
 		}
 	}
-	if out.Filesystem || m.engine == "" {
+	if out.Engine = m.engine; m.engine == "" || e.kept.Same(m.engine, m.sandbox.pid) {
 		return nil
 	}
-	out.Engine = m.engine
-	if !e.kept.Has(m.engine) { // It was removed by hand.
-		return e.kept.Recover(m.sandbox.pid)
-	}
-	return nil
+	return e.kept.Recover(m.sandbox.pid) // It was removed by hand, or damaged.
 }
 
 // remove removes the engines that no snapshot, no machine and no new machine needs. It
@@ -120,7 +119,11 @@ func (e *engines) remove() error {
 // freed is called when something that needed an engine is gone. What could not be decided
 // now is decided at the next start.
 func (e *engines) freed(name string) {
-	if name != "" && name != e.current {
+	if name == "" || name == e.current || e.machines.engines()[name] {
+		return
+	}
+	// With many snapshots one that needs it is soon found, and all are looked at for the last.
+	if needed, err := e.snapshots.NeedEngine(name); err == nil && !needed {
 		_ = e.remove()
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/engine"
 	"github.com/rundlet/rundlet/vm/vmtest"
 )
 
@@ -96,5 +97,50 @@ func TestACrashLosesNoEngine(t *testing.T) {
 			}
 			wantKept(t, d, "when all is gone", second)
 		})
+	}
+}
+
+// TestTheEngineIsDecidedUponAfterACrash ends a process of the first release where an engine is in use or
+// about to be free, and upgrades.
+func TestTheEngineIsDecidedUponAfterACrash(t *testing.T) {
+	needRoot(t)
+	for op, steps := range map[string][]string{
+		"create":          {stepCreateSandbox},
+		"restore":         {stepCreateLoading},
+		"prepare":         {stepCreateRecorded},
+		"snapshot":        {stepSnapshotSealed},
+		"delete-snapshot": {stepDeleteMoved},
+		"destroy":         {stepDestroyRemoved},
+	} {
+		for _, step := range steps {
+			t.Run(op+"/"+step, func(t *testing.T) {
+				var first string
+				d := newDriver(t, func(c *Config) { first = release(t, c, "first") })
+				conf := d.conf
+				if err := d.Close(); err != nil { // Again in upgrade, which does nothing.
+					t.Fatal(err)
+				}
+				ctx := testContext(t)
+				_, cmd := dying(t, ctx, conf, op, step, guestSpec)
+				if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(err.Error(), "killed") {
+					t.Fatalf("the process did not die: %v\n%s", err, out)
+				}
+				second := release(t, &conf, "second")
+				d, adopted := upgrade(t, d, conf)
+				wantKept(t, d, "after the upgrade", first, second)
+				for id := range adopted {
+					if m := mustFind(t, d, id); m.engine != first {
+						t.Errorf("%s has the engine %q", id, m.engine)
+					}
+				}
+				if err := freeAll(ctx, d); err != nil {
+					t.Error(err)
+				}
+				wantKept(t, d, "when all is gone", second)
+				if running, err := engine.Running(); err != nil || running[first] {
+					t.Errorf("a process runs the first engine: %v, %v", running, err)
+				}
+			})
+		}
 	}
 }

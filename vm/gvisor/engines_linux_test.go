@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/rundlet/rundlet/vm"
-	"github.com/rundlet/rundlet/vm/gvisor/engine"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 	"github.com/rundlet/rundlet/vm/vmtest"
 )
@@ -157,11 +156,16 @@ func TestASnapshotIsRestoredByTheEngineThatMadeIt(t *testing.T) {
 		restore("fork", "resumed", "again", false), restore("boot", "a", "files", true)); err != nil {
 		t.Fatal(err)
 	}
+	// So does what is saved of its files alone, where the version is another one.
+	if err := d.SnapshotFilesystem(ctx, "a", "later"); err != nil {
+		t.Fatal(err)
+	}
 	otherVersion(t, d, "a", "files")
-	if err := restore("other", "a", "files", true); !errors.Is(err, vm.ErrIncompatible) {
+	otherVersion(t, d, "a", "later")
+	if err := errors.Join(restore("other", "a", "files", true), restore("after", "a", "later", true)); err != nil {
 		t.Errorf("files that another version of gVisor saved: %v", err)
 	}
-	for id, want := range map[string]string{"resumed": first, "fork": first, "boot": second} {
+	for id, want := range map[string]string{"resumed": first, "fork": first, "boot": second, "other": first, "after": first} {
 		runs(t, d, id, want)
 	}
 	for _, id := range []string{"a", "resumed", "fork"} {
@@ -169,7 +173,7 @@ func TestASnapshotIsRestoredByTheEngineThatMadeIt(t *testing.T) {
 			t.Errorf("the memory of %s is %q, %v", id, got, err)
 		}
 	}
-	for _, s := range []struct{ vmID, snapshot, want string }{{"a", "memory", first}, {"resumed", "again", first}, {"a", "adopted", first}, {"a", "files", ""}} {
+	for _, s := range []struct{ vmID, snapshot, want string }{{"a", "memory", first}, {"resumed", "again", first}, {"a", "adopted", first}, {"a", "files", first}, {"a", "later", first}} {
 		if got := d.snapshots.EngineOf(s.vmID, s.snapshot); got != s.want {
 			t.Errorf("%s of %s names the engine %q, want %q", s.snapshot, s.vmID, got, s.want)
 		}
@@ -177,7 +181,8 @@ func TestASnapshotIsRestoredByTheEngineThatMadeIt(t *testing.T) {
 
 	// Each of these needs the first engine, the last one too.
 	if err := errors.Join(d.Destroy(ctx, "a"), d.Destroy(ctx, "fork"), d.DeleteSnapshot(ctx, "a", "memory"), d.DeleteSnapshot(ctx, "a", "adopted"),
-		d.DeleteSnapshot(ctx, "a", "files"), d.DeleteSnapshot(ctx, "resumed", "again")); err != nil {
+		d.DeleteSnapshot(ctx, "a", "files"), d.DeleteSnapshot(ctx, "a", "later"), d.Destroy(ctx, "other"), d.Destroy(ctx, "after"),
+		d.DeleteSnapshot(ctx, "resumed", "again")); err != nil {
 		t.Fatal(err)
 	}
 	wantKept(t, d, "with a machine", first, second)
@@ -192,6 +197,32 @@ func TestASnapshotIsRestoredByTheEngineThatMadeIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantKept(t, d, "at the end", second)
+}
+
+// TestASnapshotThatNamesNoEngineNeedsTheVersion is about those of releases before engines were
+// kept.
+func TestASnapshotThatNamesNoEngineNeedsTheVersion(t *testing.T) {
+	d := newDriver(t)
+	ctx := testContext(t)
+	spec := guestSpec(t)
+	if err := errors.Join(d.Create(ctx, "a", spec), d.Start(ctx, "a"), d.Snapshot(ctx, "a", "memory"), d.SnapshotFilesystem(ctx, "a", "files")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"memory", "files"} {
+		if got := d.snapshots.EngineOf("a", name); got != "" { // The test's program has no digest in its name.
+			t.Fatalf("%s names the engine %q", name, got)
+		}
+		if err := errors.Join(restored(t, d, name, spec, name), d.Destroy(ctx, name)); err != nil {
+			t.Fatal(err)
+		}
+		otherVersion(t, d, "a", name)
+		if err := restored(t, d, name+"-again", spec, name); !errors.Is(err, vm.ErrIncompatible) {
+			t.Errorf("%s of another version: %v", name, err)
+		}
+	}
+	if err := freeAll(ctx, d); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestASnapshotWithoutItsEngineIsRefused loses the engine, and brings it back.
@@ -214,6 +245,12 @@ func TestASnapshotWithoutItsEngineIsRefused(t *testing.T) {
 	var report *vm.Error
 	if !errors.As(err, &report) || !errors.Is(err, vm.ErrIncompatible) || !strings.Contains(err.Error(), first) || !strings.Contains(report.Hint, path) {
 		t.Errorf("a restore without the engine: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("damaged"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := restored(t, d, "b", spec, "memory"); !errors.Is(err, vm.ErrIncompatible) || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("a restore with a damaged engine: %v", err)
 	}
 	// The machine that still runs it gives it back with what is saved of it.
 	if err := d.Snapshot(ctx, "a", "again"); err != nil {
@@ -270,50 +307,5 @@ func TestAnEngineIsNotRemovedOnAGuess(t *testing.T) {
 	wantKept(t, d, "in the end", second)
 	if first == second {
 		t.Error("both releases have the same program")
-	}
-}
-
-// TestTheEngineIsDecidedUponAfterACrash ends a process of the first release where an engine is in use or
-// about to be free, and upgrades.
-func TestTheEngineIsDecidedUponAfterACrash(t *testing.T) {
-	needRoot(t)
-	for op, steps := range map[string][]string{
-		"create":          {stepCreateSandbox},
-		"restore":         {stepCreateLoading},
-		"prepare":         {stepCreateRecorded},
-		"snapshot":        {stepSnapshotSealed},
-		"delete-snapshot": {stepDeleteMoved},
-		"destroy":         {stepDestroyRemoved},
-	} {
-		for _, step := range steps {
-			t.Run(op+"/"+step, func(t *testing.T) {
-				var first string
-				d := newDriver(t, func(c *Config) { first = release(t, c, "first") })
-				conf := d.conf
-				if err := d.Close(); err != nil { // Again in upgrade, which does nothing.
-					t.Fatal(err)
-				}
-				ctx := testContext(t)
-				_, cmd := dying(t, ctx, conf, op, step, guestSpec)
-				if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(err.Error(), "killed") {
-					t.Fatalf("the process did not die: %v\n%s", err, out)
-				}
-				second := release(t, &conf, "second")
-				d, adopted := upgrade(t, d, conf)
-				wantKept(t, d, "after the upgrade", first, second)
-				for id := range adopted {
-					if m := mustFind(t, d, id); m.engine != first {
-						t.Errorf("%s has the engine %q", id, m.engine)
-					}
-				}
-				if err := freeAll(ctx, d); err != nil {
-					t.Error(err)
-				}
-				wantKept(t, d, "when all is gone", second)
-				if running, err := engine.Running(); err != nil || running[first] {
-					t.Errorf("a process runs the first engine: %v, %v", running, err)
-				}
-			})
-		}
 	}
 }

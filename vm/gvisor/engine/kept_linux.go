@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"debug/buildinfo"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
@@ -46,29 +48,69 @@ func (k Kept) Has(name string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
+// Check says why an engine cannot be used: it is not there, cannot be executed by every user, or
+// is not a whole program.
+func (k Kept) Check(name string) error {
+	if !k.Has(name) {
+		return errors.New("it is missing")
+	}
+	info, err := os.Stat(k.Path(name))
+	if err != nil {
+		return err
+	}
+	if info.Mode()&0o5 != 0o5 {
+		return fmt.Errorf("its mode is %v", info.Mode())
+	}
+	if _, err := buildinfo.ReadFile(k.Path(name)); err != nil {
+		return fmt.Errorf("it is damaged: %w", err)
+	}
+	return nil
+}
+
+// Same reports whether the file of an engine is there, executable and as long as what a process
+// runs.
+func (k Kept) Same(name string, pid int) bool {
+	file, err := os.Lstat(k.Path(name))
+	runs, runsErr := os.Stat(exe(pid))
+	return errors.Join(err, runsErr) == nil && file.Mode() == 0o755 && file.Size() == runs.Size()
+}
+
+const (
+	// lockTime bounds the wait for another process, which decides within a second or so.
+	lockTime = time.Minute
+	lockPoll = 10 * time.Millisecond
+)
+
 // Lock is held by one goroutine of all processes: while an engine is selected that may be
-// about to be removed, and while Remove decides.
-func (k Kept) Lock() (unlock func(), err error) {
+// about to be removed, and while Remove decides. It waits until ctx ends, or lockTime.
+func (k Kept) Lock(ctx context.Context) (unlock func(), err error) {
 	f, err := os.Open(string(k))
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, lockTime)
+	defer cancel()
 	for {
-		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
-			break
+		switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+		case err == nil:
+			return func() { f.Close() }, nil
+		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", k, err)
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", k, ctx.Err())
+		case <-time.After(lockPoll):
 		}
 	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", k, err)
-	}
-	return func() { f.Close() }, nil
 }
 
 // Remove removes the engines that needed does not return, and what an interrupted
 // unpacking left. needed is called only if there is one beside current. If it fails, none is removed.
 func (k Kept) Remove(current string, needed func() (map[string]bool, error)) error {
-	unlock, err := k.Lock()
+	unlock, err := k.Lock(context.Background())
 	if err != nil {
 		return err
 	}
@@ -91,7 +133,7 @@ func (k Kept) Remove(current string, needed func() (map[string]bool, error)) err
 
 // Recover writes the engine that a process runs to its file again.
 func (k Kept) Recover(pid int) error {
-	unlock, err := k.Lock()
+	unlock, err := k.Lock(context.Background())
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -47,14 +48,14 @@ func TestWhatIsNotNeededIsRemoved(t *testing.T) {
 
 func TestOneDecidesAtATime(t *testing.T) {
 	k := engines(t)
-	unlock, err := k.Lock()
+	unlock, err := k.Lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	second := make(chan error, 1)
 	var free atomic.Bool
 	go func() {
-		unlock, err := k.Lock()
+		unlock, err := k.Lock(t.Context())
 		if err == nil {
 			if !free.Load() {
 				err = errors.New("two hold the lock")
@@ -63,6 +64,11 @@ func TestOneDecidesAtATime(t *testing.T) {
 		}
 		second <- err
 	}()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := k.Lock(ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("a wait whose context has ended: %v", err)
+	}
 	free.Store(true)
 	unlock()
 	if err := <-second; err != nil {

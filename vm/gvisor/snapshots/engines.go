@@ -20,26 +20,45 @@ func (s *Store) EngineOf(vmID, snapshot string) string {
 // Engines returns the engines that the snapshots need. It fails if it cannot read the
 // manifest of one: then it may need any.
 func (s *Store) Engines() (map[string]bool, error) {
+	names := map[string]bool{}
+	err := s.eachEngine(func(name string) (more bool) {
+		names[name] = true
+		return true
+	})
+	return names, err
+}
+
+// NeedEngine reports whether a snapshot needs an engine. It looks for no more than the first.
+func (s *Store) NeedEngine(name string) (found bool, err error) {
+	err = s.eachEngine(func(other string) (more bool) {
+		found = other == name
+		return !found
+	})
+	return found, err
+}
+
+func (s *Store) eachEngine(visit func(name string) (more bool)) error {
 	tree.Lock() // Move would hide some.
 	defer tree.Unlock()
 	owners, err := os.ReadDir(s.dirs.Snapshots())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	names := map[string]bool{}
 	for _, owner := range owners {
 		dir := filepath.Join(s.dirs.Snapshots(), owner.Name())
 		entries, err := os.ReadDir(dir)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, entry := range entries {
 			m, err := readManifest(filepath.Join(dir, entry.Name()))
 			if err != nil {
-				return nil, fmt.Errorf("snapshot %s of %s: %w", entry.Name(), owner.Name(), err)
+				return fmt.Errorf("snapshot %s of %s: %w", entry.Name(), owner.Name(), err)
 			}
-			names[m.Engine] = true
+			if !visit(m.Engine) {
+				return nil
+			}
 		}
 	}
-	return names, nil
+	return nil
 }

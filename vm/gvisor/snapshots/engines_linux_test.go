@@ -25,7 +25,7 @@ func TestAnEngineCountsInsteadOfTheVersion(t *testing.T) {
 	for _, c := range []struct {
 		engine           string
 		filesystem, good bool
-	}{{"", false, true}, {engineName, false, true}, {engineName, true, false}, {"../" + engineName, false, false}, {engineName + " (deleted)", false, false}, {"sh", false, false}} {
+	}{{"", false, true}, {engineName, false, true}, {engineName, true, true}, {"../" + engineName, false, false}, {engineName + " (deleted)", false, false}, {"sh", false, false}} {
 		m.Engine, m.Filesystem = c.engine, c.filesystem
 		data, err := json.Marshal(m)
 		if err != nil {

@@ -55,7 +55,7 @@ type Manifest struct {
 	Filesystem bool   `json:"filesystem,omitempty"`
 	Driver     string `json:"driver"`
 	Version    string `json:"version"`
-	// Engine is the sandbox program that saved the memory (launch.EngineName), which restores it. A
+	// Engine is the sandbox program that saved it (launch.EngineName), which restores it. A
 	// snapshot without one needs the version of gVisor.
 	Engine      string            `json:"engine,omitempty"`
 	Arch        string            `json:"arch"`
@@ -151,7 +151,7 @@ func parseManifest(data []byte) (*Manifest, error) {
 			return nil, fmt.Errorf("manifest: image file %.80q of %d bytes", name, size)
 		}
 	}
-	if m.Engine != "" && (m.Filesystem || launch.EngineName(m.Engine) != m.Engine) {
+	if m.Engine != "" && launch.EngineName(m.Engine) != m.Engine {
 		return nil, fmt.Errorf("manifest: engine %.80q", m.Engine)
 	}
 	if m.Spec.RestoreFrom != nil {
