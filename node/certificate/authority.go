@@ -31,7 +31,7 @@ const (
 	backdate = 24 * time.Hour
 
 	authorityFile = "authority.pem" // The key and the certificate.
-	formerFile    = "former.pem"    // The one before, which a wrong clock may have ended.
+	formerFiles   = "former-*.pem"  // Those before, with the beginning of their fingerprints: a wrong clock may have ended them.
 	rootFile      = "ca.pem"        // The certificate alone.
 	bundleFile    = "bundle.pem"    // The certificate and those that this machine trusts.
 )
@@ -42,7 +42,7 @@ type Authority struct {
 	// Root is the file of its certificate, and Bundle one of that and the roots that
 	// this machine trusts, for programs that know one file only. Both are PEM.
 	Root, Bundle string
-	// Renewed says that OpenAuthority made it anew because the last one ran out.
+	// Renewed says that OpenAuthority made it, and that clients trust one before it.
 	Renewed bool
 
 	host string
@@ -64,24 +64,27 @@ func OpenAuthority(dir, host string, now time.Time) (*Authority, error) {
 	}
 	file := filepath.Join(dir, authorityFile)
 	switch err := a.read(file); {
-	case err == nil:
-		if now.Before(a.cert.NotBefore) {
-			return nil, fmt.Errorf("%s is valid from %s on, and now it is %s: set the clock, or put %s back", file,
-				a.cert.NotBefore.Format(time.DateOnly), now.Format(time.DateOnly), filepath.Join(dir, formerFile))
-		}
-		a.Renewed = now.Add(authorityRest).After(a.cert.NotAfter)
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
-	}
-	if a.Renewed {
-		if err := os.Rename(file, filepath.Join(dir, formerFile)); err != nil {
+	case err == nil && now.Before(a.cert.NotBefore):
+		return nil, fmt.Errorf("%s is valid from %s on, and now it is %s: set the clock, or put one of %s back", file,
+			a.cert.NotBefore.Format(time.DateOnly), now.Format(time.DateOnly), filepath.Join(dir, formerFiles))
+	case err == nil && now.Add(authorityRest).After(a.cert.NotAfter):
+		former := strings.Replace(formerFiles, "*", a.Fingerprint()[:8], 1)
+		if err := os.Rename(file, filepath.Join(dir, former)); err != nil {
 			return nil, err
 		}
+		a.cert = nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return nil, err
 	}
-	if a.cert == nil || a.Renewed {
+	if a.cert == nil {
 		if err := a.make(file, now); err != nil {
 			return nil, fmt.Errorf("make an authority for %s: %w", host, err)
 		}
+		former, err := fs.Glob(os.DirFS(dir), formerFiles)
+		if err != nil {
+			return nil, err
+		}
+		a.Renewed = len(former) > 0
 	}
 	root := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
 	if err := replace(a.Root, root, 0o644); err != nil {

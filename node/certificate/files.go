@@ -29,18 +29,22 @@ type Files struct {
 }
 
 // OpenFiles reads a certificate with its chain, and its key, both PEM. It is an error if
-// the certificate is not for host, or its time is over; it is logged if it has no name for
-// what is below host.
+// the certificate is not for host, or now is not in its time; it is logged if it has no name
+// for what is below host.
 func OpenFiles(cert, key, host string, log *slog.Logger) (f *Files, err error) {
 	f = &Files{cert: cert, key: key, host: host, log: log, now: time.Now}
 	f.stamp, f.looked = stampOf(cert, key), f.now() // Before they are read: a change in between is seen.
 	if f.pair, err = f.load(); err != nil {
 		return nil, err
 	}
-	if host != "" && f.pair.Leaf.VerifyHostname("80-i0."+host) != nil {
-		log.Warn("the certificate has no wildcard, so clients cannot reach sandboxes by host name", "file", cert, "needs", "*."+host)
-	}
+	f.warn(f.pair)
 	return f, nil
+}
+
+func (f *Files) warn(pair *tls.Certificate) {
+	if f.host != "" && pair.Leaf.VerifyHostname("80-i0."+f.host) != nil {
+		f.log.Warn("the certificate has no wildcard, so clients cannot reach sandboxes by host name", "file", f.cert, "needs", "*."+f.host)
+	}
 }
 
 // load reads the files, and refuses a certificate that clients would refuse.
@@ -50,8 +54,11 @@ func (f *Files) load() (*tls.Certificate, error) {
 		return nil, fmt.Errorf("certificate in %s with the key in %s: %w", f.cert, f.key, err)
 	}
 	leaf := pair.Leaf
-	if f.now().After(leaf.NotAfter) {
+	switch now := f.now(); {
+	case now.After(leaf.NotAfter):
 		return nil, fmt.Errorf("certificate in %s ended on %s", f.cert, leaf.NotAfter.Format(time.DateOnly))
+	case now.Before(leaf.NotBefore):
+		return nil, fmt.Errorf("certificate in %s begins at %s, and now it is %s", f.cert, leaf.NotBefore.Format(time.RFC3339), now.Format(time.RFC3339))
 	}
 	if f.host == "" {
 		return &pair, nil
@@ -92,6 +99,7 @@ func (f *Files) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	}
 	f.pair, f.stamp = pair, stamp
 	f.log.Info("took over a renewed certificate", "file", f.cert, "ends", pair.Leaf.NotAfter)
+	f.warn(pair)
 	return f.pair, nil
 }
 

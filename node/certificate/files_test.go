@@ -70,7 +70,8 @@ func TestFilesAreRenewed(t *testing.T) {
 	if !strings.Contains(log.String(), "cannot be used") {
 		t.Errorf("log: %s", log.String())
 	}
-	for _, bad := range []*tls.Certificate{issue(t, "other.example", now), issue(t, "e2b.example", now.Add(-leafTime-time.Hour))} {
+	for _, bad := range []*tls.Certificate{issue(t, "other.example", now), issue(t, "e2b.example", now.Add(-leafTime-time.Hour)),
+		issue(t, "e2b.example", now.Add(2*backdate))} {
 		write(t, dir, bad)
 		serves(first)
 	}
@@ -101,5 +102,9 @@ func TestFilesAreChecked(t *testing.T) {
 	cert, key = write(t, dir, issue(t, "e2b.example", now.Add(-leafTime-time.Hour)))
 	if _, err := OpenFiles(cert, key, "e2b.example", log); err == nil || !strings.Contains(err.Error(), "ended on") {
 		t.Errorf("a certificate whose time is over: %v", err)
+	}
+	cert, key = write(t, dir, issue(t, "e2b.example", now.Add(2*backdate)))
+	if _, err := OpenFiles(cert, key, "e2b.example", log); err == nil || !strings.Contains(err.Error(), "begins at") {
+		t.Errorf("a certificate whose time has not begun: %v", err)
 	}
 }

@@ -125,24 +125,33 @@ func TestAuthorityIsForServersOnly(t *testing.T) {
 }
 
 // A clock that was ahead for one start has ended the authority; the error says where it is.
+// Nothing overwrites it, and each that takes its place is reported.
 func TestAnAuthorityOfTheFutureIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	first, err := OpenAuthority(dir, "e2b.localhost", start)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if late, err := OpenAuthority(dir, "e2b.localhost", start.Add(2*authorityTime)); err != nil || !late.Renewed {
+	if err != nil || first.Renewed {
 		t.Fatalf("%v", err)
 	}
-	former := filepath.Join(dir, formerFile)
-	if _, err := OpenAuthority(dir, "e2b.localhost", start); err == nil || !strings.Contains(err.Error(), former) {
+	file := filepath.Join(dir, authorityFile)
+	for years := range time.Duration(3) {
+		if late, err := OpenAuthority(dir, "e2b.localhost", start.Add((2+years)*authorityTime)); err != nil || !late.Renewed {
+			t.Fatalf("%v", err)
+		}
+	}
+	if _, err := OpenAuthority(dir, "e2b.localhost", start); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, formerFiles)) {
 		t.Errorf("%v", err)
 	}
-	if err := os.Rename(former, filepath.Join(dir, authorityFile)); err != nil {
+	if err := os.Remove(file); err != nil { // As if the process had died before it made the next.
 		t.Fatal(err)
 	}
-	if back, err := OpenAuthority(dir, "e2b.localhost", start); err != nil || back.Fingerprint() != first.Fingerprint() {
-		t.Errorf("the one before does not come back: %v", err)
+	if next, err := OpenAuthority(dir, "e2b.localhost", start); err != nil || !next.Renewed {
+		t.Errorf("one that takes the place of a former one is not reported: %v", err)
+	}
+	if err := os.Rename(filepath.Join(dir, "former-"+first.Fingerprint()[:8]+".pem"), file); err != nil {
+		t.Fatal(err)
+	}
+	if back, err := OpenAuthority(dir, "e2b.localhost", start); err != nil || back.Fingerprint() != first.Fingerprint() || back.Renewed {
+		t.Errorf("the first does not come back: %v", err)
 	}
 }
 

@@ -59,6 +59,9 @@ const (
 	obtainTime = 5 * time.Minute
 	// lookInterval is how often the clock is looked at: it may jump.
 	lookInterval = time.Hour
+	// renewInterval is the least time between two certificates. A wrong clock makes each due at once,
+	// and Let's Encrypt gives five of the same names in a week.
+	renewInterval = 48 * time.Hour
 )
 
 // pauses are between attempts that failed. Authorities count failures by the hour.
@@ -126,10 +129,12 @@ func due(pair *tls.Certificate) time.Time {
 
 func (m *Manager) renew(ctx context.Context) {
 	defer close(m.done)
+	last := kept(m.cfg.Dir)
 	for {
 		pair, _ := m.GetCertificate(nil)
-		wait := due(pair).Sub(m.now())
-		if wait <= 0 {
+		now := m.now()
+		wait := due(pair).Sub(now)
+		if wait <= 0 && rested(last, now) {
 			err := pauses.Do(ctx, func() error { return m.replace(ctx) }, func(err error, pause time.Duration) {
 				m.cfg.Log.Warn("the certificate could not be renewed; the last one stays in use", "domain", m.cfg.Host,
 					"ends", pair.Leaf.NotAfter, "error", err, "retry_in", pause)
@@ -137,10 +142,12 @@ func (m *Manager) renew(ctx context.Context) {
 			if err != nil {
 				return // ctx has ended.
 			}
-			// At once only if the clock is wrong: each one counts at the authority.
-			if pair, _ := m.GetCertificate(nil); !m.now().Before(due(pair)) {
+			last = m.now()
+			if pair, _ := m.GetCertificate(nil); !last.Before(due(pair)) {
 				m.cfg.Log.Warn("the new certificate is due again; the clock of this machine may be wrong", "domain", m.cfg.Host, "ends", pair.Leaf.NotAfter)
 			}
+		}
+		if wait <= 0 {
 			wait = lookInterval
 		}
 		select {
@@ -149,6 +156,13 @@ func (m *Manager) renew(ctx context.Context) {
 		case <-time.After(min(wait, lookInterval)):
 		}
 	}
+}
+
+// rested reports whether the last certificate was got long enough ago, or in the future: then
+// the clock was wrong.
+func rested(last, now time.Time) bool {
+	age := now.Sub(last)
+	return age < 0 || age >= renewInterval
 }
 
 // replace gets a new certificate, and serves it from now on.

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/letsencrypt/pebble/v2/ca"
@@ -31,6 +32,7 @@ func authority(t *testing.T, dns string) (Config, *x509.CertPool) {
 	t.Helper()
 	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
 	t.Setenv("PEBBLE_WFE_NONCEREJECT", "20") // Percent, as clients have to bear it.
+	t.Setenv("PEBBLE_AUTHZREUSE", "0")       // Else it remembers some proofs.
 	quiet := log.New(io.Discard, "", 0)
 	store := db.NewMemoryStore()
 	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {Description: "default"}})
@@ -235,7 +237,7 @@ func (o *obstructing) Remove(ctx context.Context, name, value string) error {
 
 // With a clock that runs ahead each certificate is due at once; it is not asked for again
 // and again.
-func TestAWrongClockAsksForOneCertificateAnHour(t *testing.T) {
+func TestAWrongClockAsksForOneCertificateInTwoDays(t *testing.T) {
 	dns := zone(t)
 	cfg, _ := authority(t, dns.Addr())
 	solver := &counting{Solver: dns}
@@ -253,8 +255,39 @@ func TestAWrongClockAsksForOneCertificateAnHour(t *testing.T) {
 	if err := m.Close(); err != nil { // It ends a wait, and not an order.
 		t.Error(err)
 	}
-	// The authority may remember a proof.
-	if solver.calls < 3 || solver.calls > 4 || len(looks) > 0 {
+	if solver.calls != 4 || len(looks) > 0 {
 		t.Errorf("%d records were made for the first certificate and its renewal, %d looks", solver.calls, len(looks))
 	}
+	got := kept(m.cfg.Dir)
+	for age, want := range map[time.Duration]bool{0: false, time.Hour: false, renewInterval: true, -time.Hour: true} {
+		if rested(got, got.Add(age)) != want {
+			t.Errorf("%v after a certificate another one is asked for: %v", age, !want)
+		}
+	}
+	if now := time.Now(); now.Sub(got) > time.Minute || !rested(kept(t.TempDir()), now) {
+		t.Errorf("the certificate was kept at %v, now it is %v", got, now)
+	}
+}
+
+// dawdling is a solver whose removals take until their context ends.
+type dawdling struct{ Solver }
+
+func (dawdling) Remove(ctx context.Context, _, _ string) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A removal may take as long as the attempt has, and ends a while after it.
+func TestARemovalIsNotHurried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		attempt, end := context.WithTimeout(t.Context(), obtainTime)
+		defer end()
+		m, start := &Manager{cfg: Config{Solver: dawdling{}}}, time.Now()
+		if err := m.remove(attempt, challenge{}); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if took := time.Since(start); took != obtainTime+removeTime {
+			t.Errorf("it had %v", took)
+		}
+	})
 }

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/google/renameio/v2"
 )
@@ -63,6 +64,15 @@ func load(dir, host string) (*tls.Certificate, error) {
 		return nil, err
 	}
 	return parse(data, host)
+}
+
+// kept is when the certificate was written; the zero time if there is none.
+func kept(dir string) time.Time {
+	info, err := os.Stat(filepath.Join(dir, certificateFile))
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
 }
 
 func parse(data []byte, host string) (*tls.Certificate, error) {

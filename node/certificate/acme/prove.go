@@ -13,7 +13,8 @@ import (
 	"golang.org/x/crypto/acme"
 )
 
-// removeTime bounds the removal of all records of a proof, also at the end of the daemon.
+// removeTime bounds the removal of one record when no time is left otherwise: at the end of the
+// daemon, or of an attempt that took too long.
 const removeTime = 10 * time.Second
 
 // challenge is one that the solver has answered.
@@ -27,10 +28,8 @@ type challenge struct {
 func (m *Manager) prove(ctx context.Context, client *acme.Client, authorizations []string) error {
 	var open []challenge
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTime)
-		defer cancel()
 		for _, c := range open {
-			if err := m.cfg.Solver.Remove(ctx, c.name, c.value); err != nil {
+			if err := m.remove(ctx, c); err != nil {
 				m.cfg.Log.Warn("could not remove the DNS record of a proof", "name", c.name, "error", err)
 			}
 		}
@@ -71,6 +70,16 @@ func (m *Manager) prove(ctx context.Context, client *acme.Client, authorizations
 		}
 	}
 	return nil
+}
+
+// remove takes a record away. A hook may wait until all name servers agree, so it has what is left of
+// ctx, and removeTime after that.
+func (m *Manager) remove(ctx context.Context, c challenge) error {
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(removeTime, cancel) })
+	defer stop()
+	return m.cfg.Solver.Remove(own, c.name, c.value)
 }
 
 // finish takes the certificate of an order that is proved, and keeps it.
