@@ -58,6 +58,8 @@ type CreateOptions struct {
 	Timeout  time.Duration
 	// NoInternet denies the sandbox all outbound connections.
 	NoInternet bool
+	// Allow and Deny are as in Network.
+	Allow, Deny []string
 	// Pause lets the timeout pause the sandbox, and not kill it.
 	Pause bool
 	// AutoResume lets traffic to the paused sandbox resume it.
@@ -75,6 +77,9 @@ func (o CreateOptions) body() newSandbox {
 	body.Timeout = seconds(o.Timeout)
 	if o.NoInternet {
 		body.AllowInternetAccess = new(false)
+	}
+	if len(o.Allow)+len(o.Deny) > 0 {
+		body.Network = &openapi.SandboxNetwork{AllowOut: o.Allow, DenyOut: o.Deny}
 	}
 	if o.Pause {
 		body.AutoPause = new(true)

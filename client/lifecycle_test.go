@@ -34,6 +34,23 @@ func TestLifecycleRequests(t *testing.T) {
 		}, `POST /v2/sandboxes/i1/connect {"timeout":60}`, 201, `{"sandboxID":"i1"}`, "i1true"},
 		"set the timeout": {func(a API) (any, error) { return nil, a.SetTimeout(ctx, "i1", time.Minute) },
 			`POST /sandboxes/i1/timeout {"timeout":60}`, 204, "", "<nil>"},
+		"set the network": {func(a API) (any, error) {
+			return nil, a.SetNetwork(ctx, "i1", Network{Internet: new(false), Allow: []string{"1.1.1.1"}})
+		}, `PUT /sandboxes/i1/network {"allowOut":["1.1.1.1"],"allow_internet_access":false}`, 204, "", "<nil>"},
+		"clear the network": {func(a API) (any, error) { return nil, a.SetNetwork(ctx, "i1", Network{}) },
+			`PUT /sandboxes/i1/network {}`, 204, "", "<nil>"},
+		"the network": {func(a API) (any, error) {
+			n, err := a.Network(ctx, "i1")
+			return fmt.Sprint(n.Internet != nil && !*n.Internet, n.Allow, n.Deny), err
+		}, `GET /sandboxes/i1`, 200, `{"allowInternetAccess":false,"network":{"allowOut":["1.1.1.1"],"denyOut":["0.0.0.0/0"]}}`, "true [1.1.1.1] [0.0.0.0/0]"},
+		"no network": {func(a API) (any, error) {
+			n, err := a.Network(ctx, "i1")
+			return fmt.Sprint(n.Internet, n.Allow, n.Deny), err
+		}, `GET /sandboxes/i1`, 200, `{"sandboxID":"i1"}`, "<nil> [] []"},
+		"create with rules": {func(a API) (any, error) {
+			sb, err := a.CreateWith(ctx, CreateOptions{Template: "base", Timeout: time.Minute, Allow: []string{"1.1.1.1"}, Deny: []string{"0.0.0.0/0"}})
+			return sb.ID, err
+		}, `POST /v2/sandboxes {"network":{"allowOut":["1.1.1.1"],"denyOut":["0.0.0.0/0"]},"timeout":60,"templateID":"base"}`, 201, `{"sandboxID":"i1"}`, "i1"},
 		"fork": {func(a API) (any, error) {
 			r, err := a.Fork(ctx, "i1", 2, time.Minute)
 			if err != nil {

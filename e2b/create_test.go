@@ -44,8 +44,9 @@ func TestCreate(t *testing.T) {
 			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
 		{"no internet", "/v2/sandboxes", `{"templateID":"base","allow_internet_access":false}`,
 			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowInternet: &no}},
-		{"deny of everything is no internet, and wins", "/v2/sandboxes", `{"templateID":"base","allow_internet_access":true,"network":{"denyOut":["0.0.0.0/0","::/0"]}}`,
-			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowInternet: &no}},
+		{"rules are passed on as they are", "/v2/sandboxes", `{"templateID":"base","allow_internet_access":true,"network":{"allowOut":["1.1.1.1"],"denyOut":["0.0.0.0/0","::/0"]}}`,
+			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowInternet: &yes,
+				Egress: sandbox.Egress{Allow: []string{"1.1.1.1"}, Deny: []string{"0.0.0.0/0", "::/0"}}}},
 		{"name with the default tag, in upper case", "/v2/sandboxes", `{"templateID":"BASE:default"}`,
 			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true}},
 		{"v1 pauses at its timeout", "/sandboxes", `{"templateID":"base","autoPause":true}`,
@@ -57,7 +58,7 @@ func TestCreate(t *testing.T) {
 		{"resumes after a pause that was asked for", "/sandboxes", `{"templateID":"base","autoResume":{"enabled":true}}`,
 			sandbox.CreateRequest{Timeout: 15 * time.Second, AutoResume: true}},
 		{"no public traffic", "/v2/sandboxes", `{"templateID":"base","network":{"allowPublicTraffic":false,"allowOut":[],"rules":{},"egressProxy":null,"dnsServers":[],"maskRequestHost":""}}`,
-			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowPublicTraffic: &no}},
+			sandbox.CreateRequest{Timeout: 300 * time.Second, Secure: true, AllowPublicTraffic: &no, Egress: sandbox.Egress{Allow: []string{}}}},
 	}
 	n := newNode(t, Config{})
 	keys := n.do("GET", "/v2/sandboxes", "")
@@ -129,10 +130,8 @@ func TestCreateRefuses(t *testing.T) {
 		{"list as mcp", `{"templateID":"base","mcp":["x"]}`, 400, "mcp"},
 		{"iam", `{"templateID":"base","iam":{"tokens":{"a":{}}}}`, 501, "iam"},
 		{"volumeMounts", `{"templateID":"base","volumeMounts":[{"name":"a","path":"/b"}]}`, 501, "volumeMounts"},
-		{"allowOut", `{"templateID":"base","network":{"allowOut":["1.1.1.1"]}}`, 501, "allowOut"},
-		{"denyOut of some", `{"templateID":"base","network":{"denyOut":["10.0.0.0/8"]}}`, 501, "denyOut"},
-		{"denyOut of all and some", `{"templateID":"base","network":{"denyOut":["0.0.0.0/0","1.1.1.1"]}}`, 501, "denyOut"},
-		{"denyOut of IPv6 only", `{"templateID":"base","network":{"denyOut":["::/0"]}}`, 501, "denyOut"},
+		{"text as allowOut", `{"templateID":"base","network":{"allowOut":"1.1.1.1"}}`, 400, "allowOut"},
+		{"number in denyOut", `{"templateID":"base","network":{"denyOut":[1]}}`, 400, "denyOut"},
 		{"rules", `{"templateID":"base","network":{"rules":{"a.com":[]}}}`, 501, "rules"},
 		{"egressProxy", `{"templateID":"base","network":{"egressProxy":{"address":"a:1"}}}`, 501, "egressProxy"},
 		{"maskRequestHost", `{"templateID":"base","network":{"maskRequestHost":"a"}}`, 501, "maskRequestHost"},

@@ -34,6 +34,7 @@ func TestEveryRouteTellsThatTheDiskIsFull(t *testing.T) {
 		"POST /v2/sandboxes/{id}/connect":    `{"timeout":60}`,
 		"POST /sandboxes/{id}/timeout":       `{"timeout":60}`,
 		"POST /sandboxes/{id}/refreshes":     `{"duration":60}`,
+		"PUT /sandboxes/{id}/network":        `{}`,
 		"POST /sandboxes/{id}/continuations": `{"reason":"idle"}`,
 		"POST /sandboxes/followups":          `{"snapshotID":"abcdefghijklmnopqrst"}`,
 	}

@@ -1,6 +1,7 @@
 package e2b
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -133,7 +134,51 @@ func TestRoutes(t *testing.T) {
 	if got := r.header.Get("Allow"); got != "GET, POST" {
 		t.Errorf("Allow %q", got)
 	}
-	n.do("PUT", "/sandboxes/i0/network", "{}").wantError(t, 501, "changing the network of a running sandbox is not supported by this server yet")
+}
+
+func TestTheNetworkOfASandboxIsReplaced(t *testing.T) {
+	n := newNode(t, Config{})
+	id := n.do("POST", "/v2/sandboxes", `{"templateID":"base","network":{"allowOut":["1.1.1.1"],"denyOut":["0.0.0.0/0"],"allowPublicTraffic":false}}`).fields(t)["sandboxID"].(string)
+	shows := func(want string) {
+		t.Helper()
+		r := n.do("GET", "/sandboxes/"+id, "")
+		var got struct {
+			Network  json.RawMessage `json:"network"`
+			Internet *bool           `json:"allowInternetAccess"`
+		}
+		if err := json.Unmarshal([]byte(r.body), &got); err != nil || string(got.Network) != want {
+			t.Errorf("%s, %v, want %s", r.body, err, want)
+		}
+	}
+	shows(`{"allowOut":["1.1.1.1"],"allowPublicTraffic":false,"denyOut":["0.0.0.0/0"]}`)
+	for _, c := range []struct{ body, shown string }{
+		{`{"allow_internet_access":false,"allowOut":["2.2.2.0/24"],"rules":{},"egressProxy":null}`, `{"allowOut":["2.2.2.0/24"],"allowPublicTraffic":false}`},
+		{`{"denyOut":["3.3.3.3"]}`, `{"allowPublicTraffic":false,"denyOut":["3.3.3.3"]}`},
+		{`{}`, `{"allowPublicTraffic":false}`},
+	} {
+		if r := n.do("PUT", "/sandboxes/"+id+"/network", c.body); r.code != http.StatusNoContent || r.body != "" {
+			t.Errorf("%s: %d %s", c.body, r.code, r.body)
+		}
+		shows(c.shown)
+	}
+	for _, c := range []struct {
+		id, body string
+		code     int
+		message  string
+	}{
+		{id, `{"rules":{"a.com":[{"transform":{"headers":{"A":"b"}}}]}}`, 501, "network.rules"},
+		{id, `{"egressProxy":{"address":"a:1"}}`, 501, "egressProxy"},
+		{id, `{"allowOut":"1.1.1.1"}`, 400, "allowOut"},
+		{id, `{"allow_internet_access":"no"}`, 400, "allow_internet_access"},
+		{id, `[]`, 400, "object"},
+		{id, ``, 400, ""},
+		{"UPPER", `{}`, 400, "Invalid sandbox ID"},
+		{"unknown", `{}`, 404, `"unknown"`},
+	} {
+		n.do("PUT", "/sandboxes/"+c.id+"/network", c.body).wantError(t, c.code, c.message)
+	}
+	n.do("POST", "/sandboxes/"+id+"/pause", "")
+	n.do("PUT", "/sandboxes/"+id+"/network", `{}`).wantError(t, 409, id)
 }
 
 func TestAuthentication(t *testing.T) {

@@ -41,14 +41,15 @@ func TestTheNetworkHealsWhileGuestsProbe(t *testing.T) {
 	before := takeCensus(t, dir)
 
 	var list []client.Sandbox
-	for _, noInternet := range []bool{false, true, true} {
-		sb, err := api.CreateWith(t.Context(), client.CreateOptions{Template: "base", Timeout: 20 * time.Minute, NoInternet: noInternet})
+	for _, o := range []client.CreateOptions{{}, {NoInternet: true}, {NoInternet: true}, {NoInternet: true, Allow: []string{internetAddr}}} {
+		o.Template, o.Timeout = "base", 20*time.Minute
+		sb, err := api.CreateWith(t.Context(), o)
 		if err != nil {
 			t.Fatal(err)
 		}
 		list = append(list, sb)
 	}
-	allowed, denied, neighbour := list[0], list[1], list[2]
+	allowed, denied, neighbour, limited := list[0], list[1], list[2], list[3]
 	instance := layout.Layout{StateDir: filepath.Join(dir, "state")}.Instance()
 	router, err := netns.GetFromPath(filepath.Join("/run/rundlet", instance, "net/router"))
 	if err != nil {
@@ -69,6 +70,7 @@ func TestTheNetworkHealsWhileGuestsProbe(t *testing.T) {
 	targets := []string{hostAddr, uplink, metadataAddr, lanAddr, guestAddr(t, api, neighbour).String()}
 	start(neighbour, listener)
 	start(allowed, prober, append([]string{"allowed", internetAddr}, targets...)...)
+	start(limited, prober, append([]string{"limited", internetAddr, farAddr}, targets...)...)
 	start(denied, prober, append([]string{"denied", internetAddr}, targets...)...)
 	// The counters count: the host's own packets arrive at the same ports.
 	for _, to := range []string{hostAddr, metadataAddr, lanAddr} {
@@ -137,6 +139,8 @@ func TestTheNetworkHealsWhileGuestsProbe(t *testing.T) {
 			return err == nil && now > repairs
 		})
 		beat()
+		got.forget("limited to " + internetAddr)
+		until(t, f.name+": the limited one has its internet", func() bool { return got.forget("limited to "+internetAddr) > 0 })
 		if bad := got.forbidden(); len(bad) > 0 {
 			t.Fatalf("round %d, %s: arrived %v", i, f.name, bad)
 		}

@@ -88,11 +88,20 @@ func (a *arrivals) forbidden() map[string]int {
 	defer a.mu.Unlock()
 	out := map[string]int{}
 	for what, n := range a.counts {
-		if what != "allowed to "+internetAddr && !strings.HasPrefix(what, "control") {
+		if what != "allowed to "+internetAddr && what != "limited to "+internetAddr && !strings.HasPrefix(what, "control") {
 			out[what] = n
 		}
 	}
 	return out
+}
+
+// forget returns how often something arrived since the last call.
+func (a *arrivals) forget(what string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := a.counts[what]
+	delete(a.counts, what)
+	return n
 }
 
 // sink listens in the namespace of the calling thread.

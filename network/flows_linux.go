@@ -16,6 +16,7 @@ import (
 
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/queues"
 )
 
 // Tracked flows take room in a table of the kernel that all of the host uses:
@@ -149,7 +150,7 @@ func addFlowShares(conn *nftables.Conn, s flowShares) error {
 	// Behind the rules that say whether the packet may pass at all.
 	priority := *nftables.ChainPriorityFilter + 10
 	b.Hook("forward", nftables.ChainHookForward, priority, nftables.ChainPolicyAccept,
-		nft.Rule(nft.OIF(uplinkRouter), shapeByName(hashSeed())),
+		nft.Rule(nft.OIF(uplinkRouter), queues.ByName(hashSeed())),
 		nft.Rule(nft.OIF(uplinkRouter), nft.Unconfirmed(), nft.Jump("new")),
 		nft.Rule(nft.IIF(uplinkRouter), outgoing, each(down, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
 			Type: expr.LimitTypePktBytes, Rate: s.down, Unit: expr.LimitTimeSecond, Burst: downBurst, Over: true,

@@ -29,7 +29,7 @@
 // A packet of a slot is dropped if it is IPv6 or its source is not the slot's
 // address. Slots never reach each other, the router, the host by any of its
 // addresses, nor private, link-local, metadata, multicast or reserved ranges.
-// Only the internet is left, if the slot's Policy allows it. Every refused packet
+// Only the internet is left, or parts of it, if the slot's Policy allows it. Every refused packet
 // that is not spoofed gets an ICMP error at once, so that a name lookup without
 // internet fails at once. A slot has ::1 on its loopback, and no other IPv6. The
 // default is to drop, and the rules exist before the interface, so no packet passes
@@ -69,7 +69,10 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
+
+	"go4.org/netipx"
 
 	"github.com/rundlet/rundlet/internal/retry"
 )
@@ -91,15 +94,6 @@ var (
 	// ErrUplink: the way to the internet could not be set up.
 	ErrUplink = errors.New("network: uplink")
 )
-
-// Policy is the set of destinations that a slot may reach. In every policy the
-// always-denied destinations of the package comment stay denied.
-type Policy struct {
-	// AllowInternet permits destinations that are not always denied, and DNS
-	// to the configured name servers. False denies everything; the daemon can
-	// still dial in.
-	AllowInternet bool
-}
 
 // UplinkMode says how slots reach the internet.
 type UplinkMode int
@@ -141,6 +135,9 @@ type Config struct {
 	// addresses are private, by slots with internet access. IPv4 and not
 	// loopback. Default 1.1.1.1 and 8.8.8.8.
 	Nameservers []netip.Addr
+	// Denied are more destinations that no policy opens, of IPv4. Name servers are asked all the
+	// same. Of a Network it has those that are denied always, too.
+	Denied []netip.Prefix
 	// Uplink says how slots reach the internet.
 	Uplink UplinkMode
 	// SlotBandwidth bounds the traffic of a slot to the internet, and from there, each
@@ -223,15 +220,6 @@ type Problem struct {
 	Hint  string
 }
 
-// alwaysDenied are the destinations that no policy opens: everything that is
-// not the public IPv4 internet, and Azure's host endpoint, a metadata address
-// that looks public.
-var alwaysDenied = mustPrefixes(
-	"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8",
-	"168.63.129.16/32", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-	"192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4",
-)
-
 const (
 	maxInstance = 8
 	slotBits    = 30
@@ -283,6 +271,18 @@ func (c Config) withDefaults() (Config, error) {
 			return bad("name server %v must be an IPv4 address that is not loopback", a)
 		}
 	}
+	var never netipx.IPSetBuilder // Without overlap, as sets want it.
+	for _, p := range slices.Concat(alwaysDenied, c.Denied) {
+		if !p.IsValid() || !p.Addr().Is4() {
+			return bad("%v is not a destination of IPv4 to deny", p)
+		}
+		never.AddPrefix(p)
+	}
+	set, err := never.IPSet()
+	if err != nil {
+		return bad("%v", err)
+	}
+	c.Denied = set.Prefixes()
 	if c.OnRepair == nil {
 		c.OnRepair = func(Repair) {}
 	}
@@ -305,16 +305,6 @@ func validInstance(s string) bool {
 		}
 	}
 	return s != "" && len(s) <= maxInstance
-}
-
-// denied reports whether all of p is always denied.
-func denied(p netip.Prefix) bool {
-	for _, d := range alwaysDenied {
-		if d.Bits() <= p.Bits() && d.Contains(p.Addr()) {
-			return true
-		}
-	}
-	return false
 }
 
 func mustPrefixes(list ...string) []netip.Prefix {

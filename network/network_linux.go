@@ -73,14 +73,15 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 			}
 		}()
 	}
-	n.rules = &mendedRules{enforcer: newNFTRules(router.ns, cfg), repairs: n.repairs}
+	n.tracking = &flowTracking{guests: cfg.Range, life: &n.life, leases: n.leases, router: router}
+	n.rules = &mendedRules{enforcer: newNFTRules(router.ns, cfg), repairs: n.repairs, tracking: n.tracking}
 	if n.uplink, err = openUplink(cfg, router, found, n.rules.setOwn); err != nil {
 		return nil, err
 	}
-	n.tracking = &flowTracking{guests: cfg.Range, life: &n.life, leases: n.leases, router: router, uplink: n.uplink}
+	n.tracking.uplink = n.uplink
 	n.pool = newPool(cfg, &n.life, n.leases, router, n.rules, n.tracking)
 	n.watcher = &watcher{
-		guests: cfg.Range, life: &n.life, router: router, rules: n.rules, uplink: n.uplink, pool: n.pool, repairs: n.repairs,
+		guests: cfg.Range, life: &n.life, router: router, rules: n.rules, uplink: n.uplink, pool: n.pool, repairs: n.repairs, tracking: n.tracking,
 	}
 	if err := n.pool.find(); err != nil {
 		return nil, err
@@ -141,7 +142,7 @@ func (n *Network) abandon() {
 // an empty pool it makes the slot itself. ErrUplink if the policy allows the
 // internet and the way there cannot be set up.
 func (n *Network) Acquire(ctx context.Context, p Policy) (Slot, error) {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), p.check()); err != nil {
 		return Slot{}, err
 	}
 	if err := n.life.enter(); err != nil {
@@ -171,7 +172,7 @@ func (n *Network) apply(s *slot, p Policy) error {
 	if s.gone {
 		return ErrNotFound
 	}
-	if s.policy == p {
+	if s.policy.equal(p) {
 		return nil
 	}
 	rule := slotRule{id: s.id, guest: far(s.subnet), policy: p}
@@ -183,10 +184,10 @@ func (n *Network) apply(s *slot, p Policy) error {
 }
 
 // SetPolicy replaces the policy of a leased slot while it runs, as a whole.
-// Connections that the new policy forbids stop passing at once. On an error the
-// old policy is still in force. ErrNotFound.
+// Connections that the new policy forbids stop passing at once, and those that both allow
+// are not disturbed. On an error the old policy is still in force. ErrNotFound.
 func (n *Network) SetPolicy(ctx context.Context, slotID string, p Policy) error {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), p.check()); err != nil {
 		return err
 	}
 	if err := n.life.enter(); err != nil {
@@ -224,10 +225,10 @@ func (n *Network) Release(_ context.Context, slotID string) error {
 // DialContext connects to a TCP port of a guest. addr must be a GuestIP of this
 // network; a port without a listener is syscall.ECONNREFUSED.
 func (n *Network) DialContext(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-	if !n.cfg.Range.Contains(addr.Addr()) {
-		return nil, fmt.Errorf("network: dial: %w: %v is not a guest address", ErrInvalid, addr)
+	if !n.cfg.Range.Contains(addr.Addr()) || addr.Port() == 0 {
+		return nil, fmt.Errorf("network: dial: %w: %v is not a guest address with a port", ErrInvalid, addr)
 	}
-	return dialFrom(ctx, n.router.ns, addr)
+	return namespace.DialTCP(ctx, n.router.ns, addr)
 }
 
 // Counts reads how many objects exist.

@@ -51,24 +51,27 @@ const (
 // the daemon's namespace.
 var staticSets = []string{setDenied, setNameservers, setReachable, setGuests}
 
-// reachableSet has all of IPv4 but what is always denied and what is the host's.
-func reachableSet(b *nft.Table, own []netip.Prefix) *nftables.Set {
-	return b.Set(nftables.Set{Name: setReachable, KeyType: nftables.TypeIPAddr, Interval: true}, nft.Except(alwaysDenied, own))
+// reachableSet has all of IPv4 but what is denied to all slots and what is the host's.
+func reachableSet(b *nft.Table, denied, own []netip.Prefix) *nftables.Set {
+	return b.Set(nftables.Set{Name: setReachable, KeyType: nftables.TypeIPAddr, Interval: true}, nft.Except(denied, own))
 }
 
 // permits are the rules of the router by which a packet of a slot, or an answer
 // to one, is routed towards the internet or back: each alone says all that must
 // be true. The rules of the other chains refuse the same once more, and return
 // the guest.
-func (r *nftRules) permits(b *nft.Table, sources, internet, nameservers *nftables.Set) {
-	reachable := reachableSet(b, r.own)
-	slot := nft.Rule(nft.SourceIn(sources), nft.IfaceIn(expr.MetaKeyIIFNAME, internet))
-	b.Hook("permit", nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle, nftables.ChainPolicyAccept,
-		nft.Rule(nft.IIF(uplinkRouter), nft.CtState(nft.Established), permit()),
-		nft.Rule(slot, nft.DestIn(reachable), permit()),
-		nft.Rule(slot, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_UDP, 53), permit()),
-		nft.Rule(slot, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_TCP, 53), permit()),
-	)
+func (r *nftRules) permits(b *nft.Table, sources *nftables.Set, ways []way, nameservers *nftables.Set) {
+	reachable := reachableSet(b, r.denied, r.own)
+	rules := [][]expr.Any{nft.Rule(nft.IIF(uplinkRouter), nft.CtState(nft.Established), permit())}
+	for _, w := range ways {
+		slot := nft.Rule(nft.SourceIn(sources), w.out)
+		rules = append(rules,
+			nft.Rule(slot, nft.DestIn(reachable), permit()),
+			nft.Rule(slot, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_UDP, 53), permit()),
+			nft.Rule(slot, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_TCP, 53), permit()),
+		)
+	}
+	b.Hook("permit", nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle, nftables.ChainPolicyAccept, rules...)
 }
 
 // The priorities of what permits in the daemon's namespace. Firewalls that check
@@ -82,7 +85,7 @@ const (
 
 // permits are the rules of the daemon's namespace that do the same there.
 func (u *uplink) permits(b *nft.Table, rec uplinkRecord, nameservers *nftables.Set) {
-	reachable := reachableSet(b, u.own)
+	reachable := reachableSet(b, u.cfg.Denied, u.own)
 	guest := nft.Rule(nft.IIF(u.name()), nft.SourceIs(far(rec.Subnet)))
 	b.Hook("permit", nftables.ChainHookPrerouting, beforeRaw, nftables.ChainPolicyAccept,
 		nft.Rule(guest, nft.DestIn(reachable), permit()),
@@ -133,7 +136,7 @@ func (r *nftRules) setOwn(own []netip.Prefix) error {
 		return nil // Nothing is written yet, and what an earlier process wrote is still to be read.
 	}
 	r.guard.Want = ""
-	return r.write(slices.Collect(maps.Values(r.have)))
+	return r.rewrite()
 }
 
 func (r *nftRules) settle(mend bool) (lost bool, err error) {
@@ -143,11 +146,15 @@ func (r *nftRules) settle(mend bool) (lost bool, err error) {
 	if err == nil && whole {
 		whole, err = r.flows.Whole(nil)
 	}
+	whole = whole && !r.stale
 	if err != nil || whole || !mend {
 		return !whole && err == nil, err
 	}
-	return true, r.write(slices.Collect(maps.Values(r.have)))
+	return true, r.rewrite()
 }
+
+// rewrite makes the table what it should be. The caller holds mu.
+func (r *nftRules) rewrite() error { return r.write(slices.Collect(maps.Values(r.have))) }
 
 func (r *nftRules) close() {
 	r.mu.Lock()
@@ -157,13 +164,16 @@ func (r *nftRules) close() {
 	r.disconnect()
 }
 
-// elements are the keys that the two sets should have.
+// elements are the keys that the sets of slots should have.
 func (r *nftRules) elements() map[string]map[string]bool {
-	want := map[string]map[string]bool{setSources: {}, setInternet: {}}
+	want := map[string]map[string]bool{}
+	for _, set := range memberSets() {
+		want[set.Name] = map[string]bool{}
+	}
 	for _, rule := range r.have {
-		for set, elements := range map[string][]nftables.SetElement{setSources: rule.source(), setInternet: rule.internet()} {
+		for set, elements := range rule.members() {
 			for _, e := range elements {
-				want[set][string(e.Key)] = true
+				want[set][nft.Key(e)] = true
 			}
 		}
 	}

@@ -127,7 +127,8 @@ func (r *repairs) unrepaired() []string {
 // watcher.
 type mendedRules struct {
 	enforcer
-	repairs *repairs
+	repairs  *repairs
+	tracking *flowTracking
 }
 
 func (r *mendedRules) set(rules ...slotRule) error {
@@ -145,6 +146,7 @@ func (r *mendedRules) change(change func() error) error {
 	}
 	was, e := r.enforcer.settle(true)
 	if was {
+		r.tracking.suspect.Store(true) // The watcher looks at them.
 		r.repairs.report([]string{LostRouterRules}, true, e)
 	}
 	if e != nil {

@@ -73,12 +73,19 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 	w.serve(w.outer, 80)
 	n := w.openHealing()
 	s, other := w.acquire(n.Network, allow), w.acquire(n.Network, deny)
-	guest := w.guest(s)
-	if err := reach(guest, "tcp", internetIP+":80"); err != nil {
+	// Two with limits, one in each bank.
+	limited, moved := w.acquire(n.Network, only(internetIP)), w.acquire(n.Network, only(internetIP2))
+	if err := n.SetPolicy(context.Background(), moved.ID, only(internetIP)); err != nil {
 		t.Fatal(err)
 	}
+	guests := map[string]*os.File{"with internet": w.guest(s), "with limits": w.guest(limited), "with other limits": w.guest(moved)}
+	for name, guest := range guests {
+		if err := reach(guest, "tcp", internetIP+":80"); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
 	p, targets := w.newProbes(n.Network, other)
-	p.start(targets, s, other)
+	p.start(targets, s, other, limited, moved)
 	var longest time.Duration
 	for _, l := range losses(t, w, n.Network, s) {
 		before := n.repaired()
@@ -95,8 +102,10 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 			lost, err := n.watcher.settle(changes.Depth{Host: true, Router: true}, false)
 			return lost == nil && err == nil
 		})
-		if err := reach(guest, "tcp", internetIP+":80"); err != nil {
-			t.Errorf("%s: no internet afterwards: %v", l.name, err)
+		for name, guest := range guests {
+			if err := reach(guest, "tcp", internetIP+":80"); err != nil {
+				t.Errorf("%s: no internet afterwards %s: %v", l.name, name, err)
+			}
 		}
 		took := time.Since(began)
 		longest = max(longest, took)

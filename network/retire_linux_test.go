@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 )
@@ -72,7 +73,7 @@ func TestLeasedAreThoseInUseAndNoOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	leased, err := n.Leased()
-	if err != nil || len(leased) != 1 || leased[0] != kept {
+	if err != nil || len(leased) != 1 || !reflect.DeepEqual(leased[0], kept) {
 		t.Errorf("leased are %+v, %v; want %+v", leased, err, kept)
 	}
 	if err := n.Close(context.Background()); err != nil {
@@ -88,7 +89,7 @@ func TestLeasedAreThoseInUseAndNoOthers(t *testing.T) {
 	if _, err := n.Adopt(context.Background(), []string{kept.ID}); err != nil {
 		t.Fatal(err)
 	}
-	if leased, err := n.Leased(); err != nil || len(leased) != 1 || leased[0] != kept {
+	if leased, err := n.Leased(); err != nil || len(leased) != 1 || !reflect.DeepEqual(leased[0], kept) {
 		t.Errorf("after Adopt leased are %+v, %v; want %+v", leased, err, kept)
 	}
 }

@@ -45,21 +45,21 @@ type slotRule struct {
 	id     string
 	guest  netip.Addr
 	policy Policy
+	bank   int // See reachSet.
 }
 
 const (
 	routerTable  = "rundlet"
-	setSources   = "sources"
-	setInternet  = "internet"
 	uplinkRouter = "uplink"
 )
 
-// nftRules enforces in the router namespace: two sets name the slots, and fixed
-// rules refer to the sets, so that a change is a few set elements.
+// nftRules enforces in the router namespace: sets name the slots and what each
+// reaches, and fixed rules refer to the sets, so that a change is a few set elements.
 type nftRules struct {
 	ns          *os.File
 	guests      netip.Prefix
 	nameservers []netip.Addr
+	denied      []netip.Prefix // To all slots.
 
 	mu    sync.Mutex
 	have  map[string]slotRule
@@ -70,6 +70,8 @@ type nftRules struct {
 	flows  nft.Guarded
 	shares func() (flowShares, error)
 	down   uint64 // See flowShares.
+	// stale: a set may have ranges that no slot has any more. Nothing is added to them.
+	stale bool
 	// lasting is kept open: when any socket to the packet filter is closed after
 	// a deletion, the kernel waits 10 to 20 ms for its readers, and all other
 	// changes wait with it. Nil before the first use and after a failure, which
@@ -79,7 +81,7 @@ type nftRules struct {
 
 func newNFTRules(ns *os.File, cfg Config) *nftRules {
 	return &nftRules{
-		ns: ns, guests: cfg.Range, nameservers: cfg.Nameservers, down: cfg.SlotBandwidth, have: map[string]slotRule{},
+		ns: ns, guests: cfg.Range, nameservers: cfg.Nameservers, denied: cfg.Denied, down: cfg.SlotBandwidth, have: map[string]slotRule{},
 		guard: nft.Guarded{NS: ns, Table: routerTable, Static: staticSets}, flows: nft.Guarded{NS: ns}, shares: readShares,
 	}
 }
@@ -104,32 +106,6 @@ func (r *nftRules) disconnect() {
 	}
 }
 
-func sourceSet() nftables.Set {
-	return nftables.Set{
-		Name: setSources, Concatenation: true,
-		KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIPAddr),
-	}
-}
-
-func internetSet() nftables.Set {
-	return nftables.Set{Name: setInternet, KeyType: nftables.TypeIFName}
-}
-
-// source is the rule's member of the sources, internet that of the other set.
-func (s slotRule) source() []nftables.SetElement {
-	if s.id == "" {
-		return nil
-	}
-	return []nftables.SetElement{{Key: append(nft.IfName(s.id), s.guest.AsSlice()...)}}
-}
-
-func (s slotRule) internet() []nftables.SetElement {
-	if s.id == "" || !s.policy.AllowInternet {
-		return nil
-	}
-	return []nftables.SetElement{{Key: nft.IfName(s.id)}}
-}
-
 func (r *nftRules) reset(rules []slotRule) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -139,39 +115,43 @@ func (r *nftRules) reset(rules []slotRule) error {
 // write is reset for a caller that holds mu.
 func (r *nftRules) write(rules []slotRule) error {
 	if r.guard.Want == "" {
-		if err := r.guard.Expect(func(b *nft.Table) { r.build(b, nil, nil) }); err != nil {
+		if err := r.guard.Expect(func(b *nft.Table) { r.build(b, nil) }); err != nil {
 			return err
 		}
 	}
 	have := map[string]slotRule{}
-	var sources, internet []nftables.SetElement
+	members := map[string][]nftables.SetElement{}
 	for _, rule := range rules {
 		have[rule.id] = rule
-		sources = append(sources, rule.source()...)
-		internet = append(internet, rule.internet()...)
+		for set, elements := range rule.members() {
+			members[set] = append(members[set], elements...)
+		}
 	}
 	err := r.do(func(conn *nftables.Conn) error {
 		b := nft.Replace(conn, routerTable)
-		r.build(b, sources, internet)
+		r.build(b, members)
 		b.Keep(r.share(conn))
 		return errors.Join(b.Err, conn.Flush())
 	})
 	if err != nil {
 		return fmt.Errorf("replace router rules: %w", err)
 	}
-	r.have = have
+	r.have, r.stale = have, false
 	return r.flows.Take()
 }
 
-// build writes the rules of the router. Packets of slots come in by the slot's
-// interface; everything else comes by the uplink or is the daemon's own.
-func (r *nftRules) build(b *nft.Table, sourceElements, internetElements []nftables.SetElement) {
-	sources := b.Set(sourceSet(), sourceElements)
-	internet := b.Set(internetSet(), internetElements)
-	denied := b.PrefixSet(setDenied, alwaysDenied)
+// build writes the rules of the router, with the members of its sets. Packets of slots
+// come in by the slot's interface; everything else comes by the uplink or is the daemon's own.
+func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement) {
+	sets := map[string]*nftables.Set{}
+	for _, set := range memberSets() {
+		sets[set.Name] = b.Set(set, members[set.Name])
+	}
+	sources, ways := sets[setSources], waysOf(sets)
+	denied := b.PrefixSet(setDenied, r.denied)
 	guests := b.PrefixSet(setGuests, []netip.Prefix{r.guests})
 	nameservers := b.AddrSet(setNameservers, r.nameservers)
-	r.permits(b, sources, internet, nameservers)
+	r.permits(b, sources, ways, nameservers)
 	b.Refusals()
 
 	// Before connection tracking, so that forged packets leave no trace there.
@@ -205,116 +185,25 @@ func (r *nftRules) build(b *nft.Table, sourceElements, internetElements []nftabl
 	// Packets of a slot are judged one by one, not by connection, and answers
 	// need the slot's permission too: a policy that is taken away ends
 	// connections that are open.
+	var answers, requests [][]expr.Any
+	for _, w := range ways {
+		answers = append(answers, nft.Rule(nft.IIF(uplinkRouter), w.back, nft.CtState(nft.Established), nft.Accept()))
+		requests = append(requests, nft.Rule(nft.OIF(uplinkRouter), w.out, nft.Jump("egress")))
+	}
 	b.Hook("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop,
-		nft.Rule(nft.IIF(uplinkRouter), nft.IfaceIn(expr.MetaKeyOIFNAME, internet), nft.CtState(nft.Established), nft.Accept()),
-		nft.Rule(nft.IIF(uplinkRouter), nft.Drop()),
-		nft.Rule(nft.OIF(uplinkRouter), nft.IfaceIn(expr.MetaKeyIIFNAME, internet), nft.Jump("egress")),
-		nft.Rule(nft.Refuse()),
-	)
+		slices.Concat(answers, [][]expr.Any{nft.Rule(nft.IIF(uplinkRouter), nft.Drop())}, requests, [][]expr.Any{nft.Refuse()})...)
 	b.Hook("postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept,
 		nft.Rule(nft.OIF(uplinkRouter), nft.Masquerade()),
 	)
 }
 
-func (r *nftRules) set(rules ...slotRule) error {
-	return r.change("set rules", rules, nil)
-}
-
-func (r *nftRules) remove(ids ...string) error {
-	return r.change("remove rules", nil, ids)
-}
-
-// change applies additions and removals in one batch, as the difference to what
-// is there: the kernel refuses to delete an element that it does not have.
-func (r *nftRules) change(op string, add []slotRule, remove []string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.do(func(conn *nftables.Conn) error { return r.changeLocked(conn, op, add, remove) })
-}
-
-func (r *nftRules) changeLocked(conn *nftables.Conn, op string, add []slotRule, remove []string) error {
-	var newSource, newInternet, oldSource, oldInternet []nftables.SetElement
-	for _, rule := range add {
-		old := r.have[rule.id] // The zero value has no elements.
-		if old.guest != rule.guest {
-			oldSource = append(oldSource, old.source()...)
-			newSource = append(newSource, rule.source()...)
-		}
-		if old.policy != rule.policy {
-			oldInternet = append(oldInternet, old.internet()...)
-			newInternet = append(newInternet, rule.internet()...)
-		}
-	}
-	for _, id := range remove {
-		old := r.have[id]
-		oldSource = append(oldSource, old.source()...)
-		oldInternet = append(oldInternet, old.internet()...)
-	}
-	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}
-	sources, internet := sourceSet(), internetSet()
-	sources.Table, internet.Table = table, table
-	changes := 0
-	for _, step := range []struct {
-		do       func(*nftables.Set, []nftables.SetElement) error
-		set      *nftables.Set
-		elements []nftables.SetElement
-	}{
-		{conn.SetDeleteElements, &sources, oldSource},
-		{conn.SetDeleteElements, &internet, oldInternet},
-		{conn.SetAddElements, &sources, newSource},
-		{conn.SetAddElements, &internet, newInternet},
-	} {
-		if len(step.elements) == 0 {
-			continue
-		}
-		changes++
-		if err := step.do(step.set, step.elements); err != nil {
-			return fmt.Errorf("%s: %w", op, err)
-		}
-	}
-	if changes == 0 {
-		return nil
-	}
-	if err := conn.Flush(); err != nil {
-		return fmt.Errorf("%s: %w", op, err)
-	}
-	r.guard.Changed()
-	r.flows.Changed()
-	for _, rule := range add {
-		r.have[rule.id] = rule
-	}
-	for _, id := range remove {
-		delete(r.have, id)
-	}
-	return nil
-}
-
-func (r *nftRules) recover() (map[string]Policy, error) {
-	out := map[string]Policy{}
-	sources, err := r.read(sourceSet())
-	if err != nil {
-		return nil, err
-	}
-	internet, err := r.read(internetSet())
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range sources {
-		out[elementName(e)] = Policy{}
-	}
-	for _, e := range internet {
-		out[elementName(e)] = Policy{AllowInternet: true}
-	}
-	return out, nil
-}
-
 func (r *nftRules) count() (int, error) {
-	elements, err := r.read(sourceSet())
+	elements, err := r.read(setSources)
 	return len(elements), err
 }
 
 // read lists a set of the table; without the table it is empty.
-func (r *nftRules) read(set nftables.Set) (elements []nftables.SetElement, err error) {
+func (r *nftRules) read(name string) (elements []nftables.SetElement, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	err = r.do(func(conn *nftables.Conn) error {
@@ -325,8 +214,9 @@ func (r *nftRules) read(set nftables.Set) (elements []nftables.SetElement, err e
 		if !slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == routerTable }) {
 			return nil
 		}
-		set.Table = &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}
-		if elements, err = conn.GetSetElements(&set); err != nil {
+		// An earlier version of the program may not have made it.
+		set := memberSet(name)
+		if elements, err = conn.GetSetElements(&set); err != nil && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("read set %s: %w", set.Name, err)
 		}
 		return nil

@@ -39,9 +39,8 @@ func TestOurOwnChangesNeedNoLookAndHideNoOther(t *testing.T) {
 	}
 	settle(false)
 	err = filterOf(n.router.ns, func(conn *nftables.Conn) error {
-		set := internetSet()
-		set.Table = &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}
-		return conn.SetDeleteElements(&set, slotRule{id: s.ID, policy: allow}.internet())
+		set := memberSet(setInternet)
+		return conn.SetDeleteElements(&set, slotRule{id: s.ID, policy: allow}.members()[setInternet])
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"os"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/namespace"
 )
@@ -30,7 +27,7 @@ func (n *Network) checkSelf(ctx context.Context) error {
 		return err
 	}
 	defer n.life.exit()
-	ln, err := listenIn(n.router.ns)
+	ln, err := namespace.ListenTCP(n.router.ns)
 	if err != nil {
 		return err
 	}
@@ -39,32 +36,11 @@ func (n *Network) checkSelf(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	conn, err := dialFrom(ctx, n.router.ns, addr)
+	conn, err := namespace.DialTCP(ctx, n.router.ns, addr)
 	if err != nil {
 		return err
 	}
 	return conn.Close()
-}
-
-// listenIn listens on a loopback port of the namespace ns.
-func listenIn(ns *os.File) (net.Listener, error) {
-	var fd int
-	err := namespace.In(ns, func() (err error) {
-		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
-		return os.NewSyscallError("socket", err)
-	})
-	if err != nil {
-		return nil, err
-	}
-	f := os.NewFile(uintptr(fd), "tcp:listen")
-	defer f.Close()
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		return nil, os.NewSyscallError("bind", err)
-	}
-	if err := unix.Listen(fd, 1); err != nil {
-		return nil, os.NewSyscallError("listen", err)
-	}
-	return net.FileListener(f)
 }
 
 // CheckPath proves that the way to a leased slot's guest is in place: its link

@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/rundlet/rundlet/network/queues"
 )
 
 // TestAFloodWaitsInItsOwnQueue: while the queue of a slot that floods is sent,
 // which takes four seconds here, what others send overtakes it.
 func TestAFloodWaitsInItsOwnQueue(t *testing.T) {
-	const bandwidth = shapeQueue / 4
+	const bandwidth = queues.Size / 4
 	w := newWorld(t)
 	cfg := w.config()
 	cfg.UplinkBandwidth = bandwidth
@@ -25,7 +27,7 @@ func TestAFloodWaitsInItsOwnQueue(t *testing.T) {
 	to := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(internetIP + ":99"))
 	flood := w.listenUDP(w.guest(w.acquire(n, allow)), ":0")
 	payload := append([]byte("flood"), make([]byte, 1000)...)
-	for range 4 * shapeQueue / len(payload) {
+	for range 4 * queues.Size / len(payload) {
 		if _, err := flood.WriteTo(payload, to); err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +73,7 @@ func TestOneSlotHasABandwidth(t *testing.T) {
 	for _, c := range classes {
 		of[c.(*netlink.HtbClass).Ceil]++
 	}
-	if of[1e6] != shapeClasses || of[100e6] != 1 || len(of) != 2 {
+	if of[1e6] != queues.Classes || of[100e6] != 1 || len(of) != 2 {
 		t.Errorf("classes by their bandwidth: %v", of)
 	}
 }
@@ -126,19 +128,19 @@ func TestLostQueuesAreMadeAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	queues := func() int {
+	classes := func() int {
 		classes, err := n.router.links.ClassList(link, netlink.HANDLE_NONE)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return len(classes)
 	}
-	if k := queues(); k != shapeClasses+1 {
-		t.Fatalf("%d classes, want %d", k, shapeClasses+1)
+	if k := classes(); k != queues.Classes+1 {
+		t.Fatalf("%d classes, want %d", k, queues.Classes+1)
 	}
-	root := netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Handle: shapeMajor, Parent: netlink.HANDLE_ROOT}
+	root := netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Handle: queues.Major, Parent: netlink.HANDLE_ROOT}
 	if err := n.router.links.QdiscDel(&netlink.GenericQdisc{QdiscAttrs: root, QdiscType: "htb"}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the queues are there again", func() bool { return queues() == shapeClasses+1 })
+	eventually(t, "the queues are there again", func() bool { return classes() == queues.Classes+1 })
 }

@@ -2,7 +2,9 @@ package network
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/rundlet/rundlet/network/conntrack"
@@ -16,6 +18,8 @@ type flowTracking struct {
 	leases *leases
 	router *router
 	uplink *uplink
+	// suspect: rules were lost, and flows may have begun without them.
+	suspect atomic.Bool
 }
 
 // forget removes the flows that the kernel tracked for guests without a link,
@@ -71,6 +75,31 @@ func (t *flowTracking) delete(router *conntrack.Table, flows []translated, hostO
 	return router.Delete(inRouter)
 }
 
+// forgetUntranslated removes the flows to the internet that began while rules were lost. The
+// kernel decides about a translation at the first packet of a flow: with its own address a
+// guest gets no answer, for as long as it sends. It does nothing unless rules were lost.
+func (t *flowTracking) forgetUntranslated() error {
+	if !t.suspect.Swap(false) {
+		return nil
+	}
+	err := errors.Join(
+		conntrack.DeleteUntranslated(t.router.ns, nil, func(a netip.Addr) bool { return t.guests.Contains(a) }),
+		t.forgetUntranslatedOfHost(),
+	)
+	if err != nil {
+		t.suspect.Store(true)
+	}
+	return err
+}
+
+func (t *flowTracking) forgetUntranslatedOfHost() error {
+	own, ok, err := t.routerInHost()
+	if err != nil || !ok {
+		return err
+	}
+	return conntrack.DeleteUntranslated(t.uplink.host, map[netip.Addr]bool{own: true}, func(a netip.Addr) bool { return a == own })
+}
+
 // sweepTime is how often tracked flows that no slot has are looked for.
 const sweepTime = 10 * time.Minute
 
@@ -121,11 +150,9 @@ func (t *flowTracking) sweep(context.Context) error {
 
 // hostFlows are the flows that the daemon's namespace tracks for guests.
 func (t *flowTracking) hostFlows() (map[conntrack.Tuple]bool, error) {
-	t.uplink.mu.Lock()
-	rec, ok, err := t.uplink.load()
-	t.uplink.mu.Unlock()
+	own, ok, err := t.routerInHost()
 	out := map[conntrack.Tuple]bool{}
-	if err != nil || !ok || !rec.Subnet.IsValid() {
+	if err != nil || !ok {
 		return out, err
 	}
 	host, err := conntrack.Open(t.uplink.host)
@@ -133,6 +160,18 @@ func (t *flowTracking) hostFlows() (map[conntrack.Tuple]bool, error) {
 		return nil, err
 	}
 	defer host.Close()
-	err = host.Each(map[netip.Addr]bool{far(rec.Subnet): true}, func(orig, _ conntrack.Tuple) { out[orig] = true })
+	err = host.Each(map[netip.Addr]bool{own: true}, func(orig, _ conntrack.Tuple) { out[orig] = true })
 	return out, err
+}
+
+// routerInHost is the address that all guests have in the daemon's namespace; ok is false if there
+// is no way there.
+func (t *flowTracking) routerInHost() (a netip.Addr, ok bool, err error) {
+	t.uplink.mu.Lock()
+	defer t.uplink.mu.Unlock()
+	rec, ok, err := t.uplink.load()
+	if err != nil || !ok || !rec.Subnet.IsValid() {
+		return netip.Addr{}, false, err
+	}
+	return far(rec.Subnet), true, nil
 }

@@ -144,7 +144,7 @@ const noTimes = "the host tracks silent flows of sandboxes as long as its own (a
 // already; here the host protects itself, by facts that only it knows.
 func (u *uplink) build(b *nft.Table) {
 	rec, up := u.rec, u.name()
-	denied := b.PrefixSet(setDenied, alwaysDenied)
+	denied := b.PrefixSet(setDenied, u.cfg.Denied)
 	nameservers := b.AddrSet(setNameservers, u.cfg.Nameservers)
 	u.permits(b, rec, nameservers)
 	b.Refusals()

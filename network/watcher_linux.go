@@ -16,13 +16,14 @@ import (
 // when the kernel reports a change and each second, and repairs it. Safe for
 // concurrent use.
 type watcher struct {
-	guests  netip.Prefix
-	life    *life
-	router  *router
-	rules   enforcer
-	uplink  *uplink
-	pool    *pool
-	repairs *repairs
+	guests   netip.Prefix
+	life     *life
+	router   *router
+	rules    enforcer
+	uplink   *uplink
+	pool     *pool
+	repairs  *repairs
+	tracking *flowTracking
 
 	mu sync.Mutex // Held while the whole network is looked at.
 }
@@ -69,6 +70,12 @@ func (w *watcher) settle(at changes.Depth, mend bool) (lost []string, err error)
 		add([]string{LostRouterRules}, e)
 	}
 	add(w.uplink.lookAfter(at.Host, mend))
+	if slices.Contains(lost, LostRouterRules) || slices.Contains(lost, LostHostRules) {
+		w.tracking.suspect.Store(true)
+	}
+	if mend && err == nil {
+		add(nil, w.tracking.forgetUntranslated())
+	}
 	if at.Router {
 		add(w.pool.settle(mend))
 	}

@@ -83,7 +83,7 @@ func (a *assembly) openNetwork(ctx context.Context) (err error) {
 	}
 	a.Network, err = network.Open(ctx, network.Config{
 		RunDir: filepath.Join(a.runDir, "net"), Instance: a.instance, Ahead: a.cfg.NetworkSlots,
-		Uplink: uplink, Nameservers: a.cfg.Nameservers,
+		Uplink: uplink, Nameservers: a.cfg.Nameservers, Denied: a.cfg.Denied,
 		SlotBandwidth: mbit(a.cfg.SandboxMbit), UplinkBandwidth: mbit(a.cfg.UplinkMbit),
 		OnError:  func(err error) { a.cfg.Log.Warn("network", "error", err) },
 		OnRepair: func(r network.Repair) { logRepair(a.cfg.Log, r) },

@@ -46,6 +46,8 @@ type Config struct {
 	SandboxMbit, UplinkMbit uint
 	// Nameservers are the name servers of sandboxes; none means public ones.
 	Nameservers []netip.Addr
+	// Denied are destinations of IPv4 that no sandbox reaches, whatever its rules allow.
+	Denied []netip.Prefix
 
 	// Capacity says how much of the machine sandboxes may have; the zero value is
 	// DefaultCapacity.

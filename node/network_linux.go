@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/network"
+	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/supervise"
 )
@@ -33,8 +34,8 @@ type slotNetwork struct {
 	noUplink bool
 }
 
-func (s slotNetwork) Acquire(ctx context.Context, allowInternet bool) (machine.Slot, error) {
-	slot, err := s.Network.Acquire(ctx, network.Policy{AllowInternet: allowInternet && !s.noUplink})
+func (s slotNetwork) Acquire(ctx context.Context, p egress.Policy) (machine.Slot, error) {
+	slot, err := s.Network.Acquire(ctx, s.policy(p))
 	if err != nil {
 		return machine.Slot{}, err
 	}
@@ -45,8 +46,15 @@ func (s slotNetwork) Acquire(ctx context.Context, allowInternet bool) (machine.S
 // the kernel, and nothing runs in it any more.
 func (s slotNetwork) Release(_ context.Context, slotID string) error { return s.Network.Retire(slotID) }
 
-func (s slotNetwork) SetInternet(ctx context.Context, slotID string, allow bool) error {
-	return s.Network.SetPolicy(ctx, slotID, network.Policy{AllowInternet: allow && !s.noUplink})
+func (s slotNetwork) SetEgress(ctx context.Context, slotID string, p egress.Policy) error {
+	return s.Network.SetPolicy(ctx, slotID, s.policy(p))
+}
+
+func (s slotNetwork) policy(p egress.Policy) network.Policy {
+	if s.noUplink || p.None() {
+		return network.Policy{}
+	}
+	return network.Policy{AllowInternet: true, Only: p.Only}
 }
 
 // Leased implements runtime.SlotLister.

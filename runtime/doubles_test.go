@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/memvm"
@@ -121,7 +122,7 @@ type fakeNetwork struct {
 	f      *fixture
 	mu     sync.Mutex
 	next   int
-	leased map[string]bool // slot to whether it has internet access
+	leased map[string]egress.Policy
 	broken []string
 }
 
@@ -139,7 +140,7 @@ func (n *fakeNetwork) lose(what ...string) {
 	n.broken = what
 }
 
-func (n *fakeNetwork) Acquire(_ context.Context, allowInternet bool) (machine.Slot, error) {
+func (n *fakeNetwork) Acquire(_ context.Context, p egress.Policy) (machine.Slot, error) {
 	if err := n.f.step("acquire"); err != nil {
 		return machine.Slot{}, err
 	}
@@ -147,7 +148,7 @@ func (n *fakeNetwork) Acquire(_ context.Context, allowInternet bool) (machine.Sl
 	defer n.mu.Unlock()
 	n.next++
 	id := fmt.Sprintf("slot%d", n.next)
-	n.leased[id] = allowInternet
+	n.leased[id] = p
 	return machine.Slot{ID: id, NetNS: "/netns/" + id, GuestIP: netip.MustParseAddr("10.0.0.2")}, nil
 }
 
@@ -161,13 +162,13 @@ func (n *fakeNetwork) Release(_ context.Context, id string) error {
 	return nil
 }
 
-func (n *fakeNetwork) SetInternet(_ context.Context, id string, allow bool) error {
-	if err := n.f.step("set internet"); err != nil {
+func (n *fakeNetwork) SetEgress(_ context.Context, id string, p egress.Policy) error {
+	if err := n.f.step("set egress"); err != nil {
 		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.leased[id] = allow
+	n.leased[id] = p
 	return nil
 }
 
@@ -216,6 +217,13 @@ func (n *fakeNetwork) has(id string) bool {
 
 // internet reports whether a leased slot has internet access.
 func (n *fakeNetwork) internet(id string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.leased[id].Equal(egress.Everything)
+}
+
+// egress is what a leased slot reaches.
+func (n *fakeNetwork) egress(id string) egress.Policy {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.leased[id]

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/runtime/template"
@@ -245,7 +246,7 @@ func (f *fixture) command(conn net.Conn) {
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, host: memvm.NewHost(), fail: map[string]int{}, during: map[string]func(){}, inits: map[string]envd.InitRequest{}, muted: map[string]bool{}, uses: map[string]string{}, asked: map[string]int{}, stamp: "v1", files: t.TempDir()}
-	f.network = &fakeNetwork{f: f, leased: map[string]bool{}}
+	f.network = &fakeNetwork{f: f, leased: map[string]egress.Policy{}}
 	f.dbPath = filepath.Join(t.TempDir(), "db")
 	db, err := store.Open(context.Background(), f.dbPath)
 	if err != nil {

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/step"
@@ -21,10 +23,8 @@ import (
 // orphan leaves an unused machine and slot.
 func (f *fixture) orphan() {
 	f.t.Helper()
-	if err := f.cfg.Driver.Create(context.Background(), "stray", vm.Spec{Rootfs: "/base"}); err != nil {
-		f.t.Fatal(err)
-	}
-	if _, err := f.network.Acquire(context.Background(), true); err != nil {
+	_, err := f.network.Acquire(context.Background(), egress.Everything)
+	if err := errors.Join(err, f.cfg.Driver.Create(context.Background(), "stray", vm.Spec{Rootfs: "/base"})); err != nil {
 		f.t.Fatal(err)
 	}
 }

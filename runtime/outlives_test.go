@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/sandbox"
@@ -267,7 +268,7 @@ func TestUserDataOutlivesAnEphemeralInstance(t *testing.T) {
 	own.Prune = func(_ context.Context, keep []string) error { pruned = keep; return nil }
 	other := recordingDriver{f.driver.Driver, f}
 	own.Driver = withoutAdoption{other}
-	own.Network = &fakeNetwork{f: f, leased: map[string]bool{}}
+	own.Network = &fakeNetwork{f: f, leased: map[string]egress.Policy{}}
 	rt, err := Open(ctx, own)
 	if err != nil {
 		t.Fatal(err)

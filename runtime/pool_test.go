@@ -98,7 +98,7 @@ func TestACheckoutPromotesAndWhatIsUsedInTotalNeverDipsOrDoubles(t *testing.T) {
 			t.Errorf("%s: %d active, want %d", when, u.Active.Sandboxes, promoted)
 		}
 	}
-	for _, step := range []string{"set internet", "init"} {
+	for _, step := range []string{"set egress", "init"} {
 		f.lookDuring(step, func() { look(step) })
 	}
 	f.failpoint(func(at step.Step) error { look(string(at)); return nil })

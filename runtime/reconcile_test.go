@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime/recovery"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -103,7 +104,7 @@ func TestARestartEndsWhatBelongsToNoSandbox(t *testing.T) {
 	if err := f.cfg.Driver.Create(context.Background(), "stray", vm.Spec{Rootfs: "/base"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.network.Acquire(context.Background(), true); err != nil {
+	if _, err := f.network.Acquire(context.Background(), egress.Everything); err != nil {
 		t.Fatal(err)
 	}
 	f.restart()

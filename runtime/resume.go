@@ -27,9 +27,10 @@ func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 			return sandbox.Sandbox{}, false, err
 		}
 		resumed = resumed || waked
-		row, err := moveEnd(ctx, r, id, timeout, true)
+		err = r.Extend(ctx, id, timeout)
 		if err == nil {
-			return view(&r.parts, row), resumed, nil
+			sb, err := r.Get(ctx, id)
+			return sb, resumed, err
 		}
 		// It was paused in between, by its timeout or by another client.
 		if !errors.Is(err, sandbox.ErrConflict) || ctx.Err() != nil {

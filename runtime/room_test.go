@@ -121,7 +121,7 @@ func onDisk(t *testing.T) (*fixture, *fakeDisk) {
 
 // work are the events that change machines, networks or snapshots.
 func (f *fixture) work() []string {
-	changes := []string{"acquire", "release", "set internet", "create", "start", "stop", "destroy", "snapshot", "snapshot files", "delete snapshot", "init"}
+	changes := []string{"acquire", "release", "set egress", "create", "start", "stop", "destroy", "snapshot", "snapshot files", "delete snapshot", "init"}
 	return slices.DeleteFunc(f.history(), func(e string) bool { return !slices.Contains(changes, e) })
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/change"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/end"
 	"github.com/rundlet/rundlet/runtime/live"
@@ -154,6 +155,8 @@ type parts struct {
 
 	// ready is closed when Open is done.
 	ready chan struct{}
+
+	*change.Changer
 }
 
 // Open creates a runtime and reconciles it with the state that an earlier process of
@@ -259,6 +262,9 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	r.settler = settle.New(settle.Config{
 		Driver: cfg.Driver, Store: settle.Store{Snapshots: db.Snapshots}, Rows: r.rows, Live: r.live, Admission: r.admission, Machines: r.machines, Claims: r.claims,
 		Ender: r.ender, Saver: r.saver, Starter: r.starter, Orphans: r.orphans, Held: &r.held, Background: r.background, Log: cfg.Log,
+	})
+	r.Changer = change.New(change.Config{
+		Live: r.live, Rows: r.rows, Network: cfg.Network, CheckTimeout: r.starter.ValidateTimeout, Expire: r.saver.Expire,
 	})
 	r.pager = pager.New(pager.Config{
 		After: cfg.Supervision.PageOut, Driver: cfg.Driver, Sandbox: pager.Of(r.live), Swap: cfg.Supervision.Swap, Log: cfg.Log,

@@ -121,7 +121,7 @@ func TestAWarmSandboxIsWhatWasAskedFor(t *testing.T) {
 		for _, stage := range []string{"ready", "prepared"} {
 			f.refill(false)
 			f.forgetHistory()
-			f.lookDuring("set internet", func() {
+			f.lookDuring("set egress", func() {
 				if f.running() > 0 && stage == "ready" {
 					t.Error("it was exposed before its policy was in force")
 				}
@@ -139,9 +139,9 @@ func TestAWarmSandboxIsWhatWasAskedFor(t *testing.T) {
 			if sb.OnTimeout != sandbox.OnTimeoutPause {
 				t.Errorf("%s: %+v", stage, sb)
 			}
-			want := []string{"set internet", "init"}
+			want := []string{"set egress", "init"}
 			if stage == "prepared" {
-				want = []string{"set internet", "start", "init"}
+				want = []string{"set egress", "start", "init"}
 			}
 			if !slices.Equal(f.history(), want) {
 				t.Errorf("%s: did %v, want %v", stage, f.history(), want)

@@ -19,6 +19,7 @@ type CreateRequest struct {
 	Env           map[string]string
 	Secure        bool
 	AllowInternet *bool
+	Egress        Egress
 	// AllowPublicTraffic nil or true: ports are open to all clients that reach the proxy.
 	AllowPublicTraffic *bool
 	OnTimeout          OnTimeout
@@ -54,6 +55,7 @@ type asked struct {
 	EnvNamesOmitted    int               `json:"env_names_omitted,omitempty"`
 	Secure             bool              `json:"secure"`
 	AllowInternet      *bool             `json:"allow_internet,omitempty"`
+	Egress             *Egress           `json:"egress,omitempty"`
 	AllowPublicTraffic *bool             `json:"allow_public_traffic,omitempty"`
 	OnTimeout          OnTimeout         `json:"on_timeout,omitempty"`
 	AutoResume         bool              `json:"auto_resume,omitempty"`
@@ -80,10 +82,14 @@ func (r CreateRequest) Record() string {
 			break
 		}
 	}
+	var egress *Egress
+	if !r.Egress.Empty() {
+		egress = &r.Egress
+	}
 	text, _ := json.Marshal(asked{ // It encodes: it has no type that could not.
 		Template: r.Template[:min(len(r.Template), maxRecordedTemplate)], TimeoutMS: r.Timeout.Milliseconds(), Metadata: r.Metadata,
 		EnvNames: names[:kept], EnvNamesOmitted: len(names) - kept,
-		Secure: r.Secure, AllowInternet: r.AllowInternet, AllowPublicTraffic: r.AllowPublicTraffic,
+		Secure: r.Secure, AllowInternet: r.AllowInternet, Egress: egress, AllowPublicTraffic: r.AllowPublicTraffic,
 		OnTimeout: r.OnTimeout, AutoResume: r.AutoResume, KeyID: r.KeyID,
 	})
 	return string(text)

@@ -32,6 +32,7 @@ type Sandbox struct {
 	TrafficAccessToken string
 	// AllowInternet is nil if the request did not say (allowed).
 	AllowInternet *bool
+	Egress        Egress
 	// KeyID is the API key that created it.
 	KeyID string
 	// OnTimeout is the action at EndAt.
@@ -44,6 +45,16 @@ type Sandbox struct {
 	// FollowsUp is the continuation that the sandbox was started from, or nil.
 	FollowsUp *Continuation
 }
+
+// Egress are the rules of a sandbox for what it may reach, as they were given: addresses and CIDR blocks. What is
+// allowed wins over what is denied. The slices are shared, and must not be changed.
+type Egress struct {
+	Allow []string `json:"allow,omitempty"`
+	Deny  []string `json:"deny,omitempty"`
+}
+
+// Empty reports whether there are no rules.
+func (e Egress) Empty() bool { return len(e.Allow)+len(e.Deny) == 0 }
 
 // OnTimeout is the action on a sandbox when its timeout ends.
 type OnTimeout string

@@ -35,6 +35,7 @@ type Sandbox struct {
 	Secure        bool
 	PrivatePorts  bool
 	AllowInternet *bool
+	Egress        sandbox.Egress
 	KeyID         string
 	SlotID        string
 	// Deadline is when a transitional state has to have ended.
@@ -69,7 +70,7 @@ type Sandbox struct {
 const sandboxColumns = `id, instance, template_id, alias, build_id, state, reason, metadata, created_at, started_at, end_at,
 	killed_at, vcpus, memory_mib, disk_mib, secure, private_ports, allow_internet, key_id, slot_id,
 	deadline, snapshot_id, filesystem_only, origin_id, spec, on_timeout, auto_resume, follows_up, quarantined_at, timeout,
-	node, driver, request, version`
+	node, driver, request, egress, version`
 
 var addSandbox, changeSandbox = insertAndUpdate("sandboxes", sandboxColumns)
 
@@ -99,7 +100,7 @@ func (s Sandboxes) Put(ctx context.Context, sb *Sandbox) error {
 		sb.VCPUs, sb.MemoryMiB, sb.DiskMiB, sb.Secure, sb.PrivatePorts, sb.AllowInternet, sb.KeyID, sb.SlotID,
 		micros(sb.Deadline), sb.SnapshotID, sb.FilesystemOnly, sb.OriginID, sb.Spec, sb.OnTimeout, sb.AutoResume, sb.FollowsUp,
 		micros(sb.QuarantinedAt), sb.Timeout.Microseconds(),
-		sb.Node, sb.Driver, sb.Request, sb.Version)
+		sb.Node, sb.Driver, sb.Request, egressText(sb.Egress), sb.Version)
 	if err == nil {
 		err = changed(res)
 	}
@@ -108,6 +109,15 @@ func (s Sandboxes) Put(ctx context.Context, sb *Sandbox) error {
 	}
 	sb.Version++
 	return nil
+}
+
+// egressText is how rules are kept.
+func egressText(e sandbox.Egress) string {
+	if e.Empty() {
+		return ""
+	}
+	text, _ := json.Marshal(e) // It has only strings.
+	return string(text)
 }
 
 // passing reports whether a power cut ends all that the row describes: the
@@ -224,7 +234,7 @@ func (s Sandboxes) read(ctx context.Context, where string, args ...any) ([]Sandb
 func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 	var (
 		sb                              Sandbox
-		metadata                        string
+		metadata, egress                string
 		created, started, end, killedAt int64
 		deadline, quarantined, timeout  int64
 		internet                        sql.NullBool
@@ -233,12 +243,17 @@ func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 		&created, &started, &end, &killedAt,
 		&sb.VCPUs, &sb.MemoryMiB, &sb.DiskMiB, &sb.Secure, &sb.PrivatePorts, &internet, &sb.KeyID, &sb.SlotID,
 		&deadline, &sb.SnapshotID, &sb.FilesystemOnly, &sb.OriginID, &sb.Spec, &sb.OnTimeout, &sb.AutoResume, &sb.FollowsUp,
-		&quarantined, &timeout, &sb.Node, &sb.Driver, &sb.Request, &sb.Version)
+		&quarantined, &timeout, &sb.Node, &sb.Driver, &sb.Request, &egress, &sb.Version)
 	if err != nil {
 		return Sandbox{}, err
 	}
 	if err := json.Unmarshal([]byte(metadata), &sb.Metadata); err != nil {
 		return Sandbox{}, fmt.Errorf("metadata of %s: %w", sb.ID, err)
+	}
+	if egress != "" {
+		if err := json.Unmarshal([]byte(egress), &sb.Egress); err != nil {
+			return Sandbox{}, fmt.Errorf("egress of %s: %w", sb.ID, err)
+		}
 	}
 	if internet.Valid {
 		sb.AllowInternet = &internet.Bool

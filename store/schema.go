@@ -18,10 +18,11 @@ import (
 //	5  the timeout and the environment of a create, and spawn counts
 //	6  node, driver and version of sandboxes and snapshots, and the create request
 //	7  version of templates
+//	8  what a sandbox may reach
 //
 // A program refuses a database of a higher number (ErrNewer), and migrates one of a
 // lower number when a daemon opens it. There is no way back but a backup.
-const Schema = 7
+const Schema = 8
 
 var (
 	// ErrNewer: the schema is that of a newer program.

@@ -25,7 +25,7 @@ func newServe(o *command.Options) *cobra.Command {
 	var logs logOptions
 	var cfg daemon.Config
 	var tls, address string
-	var proxies, nameservers []string
+	var proxies, nameservers, denied []string
 	var base string
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -48,7 +48,10 @@ next "rundlet serve" takes them over.`,
 			if cfg.NamesAddress, err = parseAddress(address); err != nil {
 				return err
 			}
-			if cfg.TrustedProxies, err = parseProxies(proxies); err != nil {
+			if cfg.TrustedProxies, err = parseNetworks("trusted-proxy", proxies); err != nil {
+				return err
+			}
+			if cfg.Node.Denied, err = parseNetworks("deny-egress", denied); err != nil {
 				return err
 			}
 			if cfg.Node.Nameservers, err = parseNameservers(nameservers); err != nil {
@@ -93,6 +96,7 @@ next "rundlet serve" takes them over.`,
 	logs.flags(f)
 	f.BoolVar(&cfg.Node.NoUplink, "no-uplink", false, "give sandboxes no internet access and do not change the host's network")
 	nameserverFlag(f, &nameservers)
+	f.StringSliceVar(&denied, "deny-egress", nil, "address or network that no sandbox reaches, whatever its rules allow")
 	f.BoolVar(&cfg.Node.AcceptEmptyDatabase, "accept-empty-database", false, "start even if the database is empty or missing although snapshots exist; they become orphans")
 	f.StringVar(&base, "base", baseDirectory, `template base from the host's /usr as it is ("directory"), or from one image of it that is made in the background and takes as much disk ("image")`)
 	f.IntVar(&cfg.Node.NetworkSlots, "network-slots", 4, "network slots to keep ready")
@@ -145,15 +149,15 @@ func parseBase(text string) (bool, error) {
 	return false, fmt.Errorf("--base must be %s or %s, got %q", baseDirectory, baseImage, text)
 }
 
-// parseProxies parses addresses and networks.
-func parseProxies(texts []string) ([]netip.Prefix, error) {
+// parseNetworks parses the addresses and networks of a flag.
+func parseNetworks(flag string, texts []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	for _, text := range texts {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
 			addr, addrErr := netip.ParseAddr(text)
 			if addrErr != nil || addr.Zone() != "" {
-				return nil, fmt.Errorf("trusted proxy %q must be an address or a network, as in 10.0.0.7 or 10.0.0.0/24", text)
+				return nil, fmt.Errorf("--%s %q must be an address or a network, as in 10.0.0.7 or 10.0.0.0/24", flag, text)
 			}
 			p = netip.PrefixFrom(addr, addr.BitLen())
 		}

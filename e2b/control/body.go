@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
@@ -89,12 +90,25 @@ func jsonProblem(err error) string {
 	switch {
 	case errors.As(err, &syntax):
 		return fmt.Sprintf("not valid JSON at byte %d", syntax.Offset)
+	case errors.As(err, &wrong) && memberOf(err) != "":
+		return fmt.Sprintf("%q has the wrong type or is out of range: %s", memberOf(err), wrong.Value)
 	case errors.As(err, &wrong) && wrong.Field == "":
 		return fmt.Sprintf("a JSON %s where an object is needed", wrong.Value)
 	case errors.As(err, &wrong):
 		return fmt.Sprintf("%q has the wrong type or is out of range: %s", wrong.Field, wrong.Value)
 	}
 	return "not as expected: " + err.Error()
+}
+
+// memberOf is the member that an error is about, of an object that takes members of any
+// name: there it is only in the words of the generated code.
+func memberOf(err error) string {
+	rest, found := strings.CutPrefix(err.Error(), "error reading '")
+	name, _, whole := strings.Cut(rest, "'")
+	if !found || !whole {
+		return ""
+	}
+	return name
 }
 
 // setReadDeadline bounds, or with the zero time stops bounding, reads of the

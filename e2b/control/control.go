@@ -22,7 +22,6 @@ const MetricsPath = "/metrics"
 
 // notBuilt are operations of the protocol that this server does not have yet.
 var notBuilt = map[string]string{
-	"PUT /sandboxes/{id}/network":            "changing the network of a running sandbox",
 	"PATCH /templates/{id}":                  "changing templates",
 	"PATCH /v2/templates/{id}":               "changing templates",
 	"POST /templates":                        "building templates",

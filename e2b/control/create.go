@@ -2,7 +2,6 @@ package control
 
 import (
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
@@ -94,9 +93,7 @@ func (c rules) createRequest(keyID string, body *openapi.NewSandbox, timeout tim
 	}
 	if n := body.Network; n != nil {
 		req.AllowPublicTraffic = n.AllowPublicTraffic
-		if len(n.DenyOut) > 0 {
-			req.AllowInternet = new(bool)
-		}
+		req.Egress = sandbox.Egress{Allow: n.AllowOut, Deny: n.DenyOut}
 	}
 	if c.requireSecure && !secured && isFalse(body.Secure) {
 		return req, refusal.Invalidf("this server creates only secured sandboxes: omit \"secure\", or send true")
@@ -154,47 +151,7 @@ func refuse(b *openapi.NewSandbox) error {
 	case len(b.VolumeMounts) > 0:
 		return refusal.Unsupported.With("volumeMounts")
 	case b.Network != nil:
-		return refuseNetwork(b.Network)
+		return refuseUnknown(b.Network.AdditionalProperties)
 	}
 	return nil
-}
-
-// everything lists the only elements of a denyOut that is served.
-var everything = []string{"0.0.0.0/0", "::/0"}
-
-func refuseNetwork(n *openapi.SandboxNetwork) error {
-	if len(n.AllowOut) > 0 {
-		return refusal.Unsupported.With("network.allowOut")
-	}
-	for _, rule := range n.DenyOut {
-		if !slices.Contains(everything, rule) {
-			return refusal.Unsupported.With("network.denyOut other than 0.0.0.0/0")
-		}
-	}
-	if len(n.DenyOut) > 0 && !slices.Contains(n.DenyOut, everything[0]) {
-		return refusal.Unsupported.With("network.denyOut without 0.0.0.0/0")
-	}
-	for name, value := range n.AdditionalProperties {
-		if !isEmpty(value) {
-			return refusal.Unsupported.With("network." + name)
-		}
-	}
-	return nil
-}
-
-// isEmpty reports a JSON value that asks for nothing.
-func isEmpty(v any) bool {
-	switch v := v.(type) {
-	case nil:
-		return true
-	case string:
-		return v == ""
-	case bool:
-		return !v
-	case []any:
-		return len(v) == 0
-	case map[string]any:
-		return len(v) == 0
-	}
-	return false
 }

@@ -49,6 +49,9 @@ type Runtime interface {
 	SetTimeout(ctx context.Context, id string, timeout time.Duration) error
 	// Extend is SetTimeout that never shortens.
 	Extend(ctx context.Context, id string, timeout time.Duration) error
+	// SetEgress replaces the rules of a running sandbox for what it may reach, and
+	// whether it has internet; ErrConflict if it does not run.
+	SetEgress(ctx context.Context, id string, internet *bool, rules sandbox.Egress) error
 	// Templates lists the templates that a sandbox can be created from.
 	Templates(ctx context.Context) ([]sandbox.Template, error)
 	// Template finds one by id or alias, with or without a tag.

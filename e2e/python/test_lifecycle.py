@@ -84,6 +84,18 @@ def test_create_without_internet_access(own):
     assert s.commands.run("echo alone").stdout == "alone\n"
 
 
+def test_what_a_sandbox_may_reach(own):
+    s = own(network={"allow_out": ["1.1.1.1"], "deny_out": ["0.0.0.0/0"]})
+    assert s.commands.run("curl -sS -m 20 http://9.9.9.9/ || echo $?").stdout == "7\n"  # Could not connect, at once; a timeout is 28.
+    if not hasattr(s, "update_network"):
+        return
+    s.update_network({"deny_out": ["9.9.9.0/24"]})
+    s.update_network({"allow_internet_access": False, "allow_out": ["1.1.1.1"]})
+    assert s.get_info().allow_internet_access is False
+    s.update_network({})
+    assert s.get_info().allow_internet_access is not False
+
+
 def test_context_manager():
     with create() as s:
         assert s.is_running()

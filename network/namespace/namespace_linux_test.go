@@ -1,10 +1,16 @@
 package namespace
 
 import (
+	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"golang.org/x/sys/unix"
 )
 
 // own names the namespace of the calling thread, which may not be that of the test.
@@ -84,5 +90,52 @@ func TestAFileThatIsNotANamespaceIsNotOpened(t *testing.T) {
 	}
 	if _, ok, err := Open(path); ok || err != nil {
 		t.Errorf("opened a file as a namespace: %v, %v", ok, err)
+	}
+}
+
+func TestTCPWithinANamespace(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to make network namespaces")
+	}
+	path := filepath.Join(t.TempDir(), "ns")
+	err := Create(path, func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(lo)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { Remove(path) })
+	ns, _, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	ln, err := ListenTCP(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := netip.MustParseAddrPort(ln.Addr().String())
+	c, err := DialTCP(t.Context(), ns, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	ln.Close()
+	if _, err := DialTCP(t.Context(), ns, addr); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("without a listener: %v", err)
+	}
+	for _, bad := range []netip.AddrPort{{}, netip.AddrPortFrom(addr.Addr(), 0), netip.MustParseAddrPort("[::1]:80")} {
+		if _, err := DialTCP(t.Context(), ns, bad); err == nil {
+			t.Errorf("connected to %v", bad)
+		}
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if _, err := DialTCP(ended, ns, addr); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that has ended: %v", err)
 	}
 }

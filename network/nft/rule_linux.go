@@ -53,7 +53,7 @@ func SourceIn(set *nftables.Set) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
 		// Register 1 has the 16 bytes of the name; the address follows it.
-		&expr.Payload{DestRegister: unix.NFT_REG32_04, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
+		&expr.Payload{DestRegister: unix.NFT_REG32_04, Base: expr.PayloadBaseNetworkHeader, Offset: sourceAt, Len: 4},
 		&expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID},
 	}
 }
@@ -61,7 +61,7 @@ func SourceIn(set *nftables.Set) []expr.Any {
 // SourceIs matches the IPv4 source.
 func SourceIs(a netip.Addr) []expr.Any {
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: sourceAt, Len: 4},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: a.AsSlice()},
 	}
 }
@@ -69,7 +69,7 @@ func SourceIs(a netip.Addr) []expr.Any {
 // DestIs matches the IPv4 destination.
 func DestIs(a netip.Addr) []expr.Any {
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: destAt, Len: 4},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: a.AsSlice()},
 	}
 }
@@ -77,8 +77,27 @@ func DestIs(a netip.Addr) []expr.Any {
 // DestIn matches IPv4 destinations by a set.
 func DestIn(set *nftables.Set) []expr.Any {
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: destAt, Len: 4},
 		&expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID},
+	}
+}
+
+// Towards matches the pair of IPv4 source and destination, and From that of
+// destination and source.
+func Towards(set *nftables.Set) []expr.Any { return addrPair(set, sourceAt, destAt) }
+func From(set *nftables.Set) []expr.Any    { return addrPair(set, destAt, sourceAt) }
+
+// Where the addresses are in the header of IPv4.
+const (
+	sourceAt = 12
+	destAt   = 16
+)
+
+func addrPair(set *nftables.Set, first, second uint32) []expr.Any {
+	return []expr.Any{
+		&expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseNetworkHeader, Offset: first, Len: 4},
+		&expr.Payload{DestRegister: unix.NFT_REG32_01, Base: expr.PayloadBaseNetworkHeader, Offset: second, Len: 4},
+		&expr.Lookup{SourceRegister: unix.NFT_REG32_00, SetName: set.Name, SetID: set.ID},
 	}
 }
 

@@ -38,11 +38,26 @@ func (b *Table) Keep(err error) {
 	}
 }
 
+// mostElements is how many elements a message has: the length of their list is a number
+// of 16 bits, and one of ours has up to 60 bytes.
+const mostElements = 1000
+
 // Set adds a set with its elements.
 func (b *Table) Set(s nftables.Set, elements []nftables.SetElement) *nftables.Set {
 	s.Table = b.Ref
-	b.Keep(b.conn.AddSet(&s, elements))
+	b.Keep(b.conn.AddSet(&s, nil))
+	b.Keep(Chunks(elements, func(part []nftables.SetElement) error { return b.conn.SetAddElements(&s, part) }))
 	return &s
+}
+
+// Chunks calls do with parts of elements that a message can have.
+func Chunks(elements []nftables.SetElement, do func(part []nftables.SetElement) error) error {
+	for part := range slices.Chunk(elements, mostElements) {
+		if err := do(part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // objects guards the library's own map of timeouts, which it changes for every

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/google/nftables"
 	mnl "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
@@ -107,22 +108,38 @@ func setElements(c *mnl.Conn, table, set string) (out [][]byte, err error) {
 	return out, nil
 }
 
-// elementKey is the key of an element, which is a value within two envelopes.
+// elementKey is the key of an element, which is a value within two envelopes; that of a
+// range is its first key and its last. It is what Key makes of the element.
 func elementKey(element []byte) (string, error) {
-	inner := element
-	for _, kind := range []uint16{unix.NFTA_SET_ELEM_KEY, unix.NFTA_DATA_VALUE} {
-		attrs, err := mnl.UnmarshalAttributes(inner)
+	attrs, err := mnl.UnmarshalAttributes(element)
+	if err != nil {
+		return "", err
+	}
+	var first, last string
+	for _, a := range attrs {
+		key := &first
+		switch a.Type &^ unix.NLA_F_NESTED {
+		case unix.NFTA_SET_ELEM_KEY:
+		case nftables.NFTA_SET_ELEM_KEY_END:
+			key = &last
+		default:
+			continue
+		}
+		values, err := mnl.UnmarshalAttributes(a.Data)
 		if err != nil {
 			return "", err
 		}
-		for _, a := range attrs {
-			if a.Type&^unix.NLA_F_NESTED == kind {
-				inner = a.Data
+		for _, v := range values {
+			if v.Type&^unix.NLA_F_NESTED == unix.NFTA_DATA_VALUE {
+				*key = string(v.Data)
 			}
 		}
 	}
-	return string(inner), nil
+	return first + last, nil
 }
+
+// Key identifies an element in its set.
+func Key(e nftables.SetElement) string { return string(e.Key) + string(e.KeyEnd) }
 
 // NewGeneration returns the process that changed the packet filter: of many reports
 // of a change it is the last.

@@ -22,6 +22,7 @@ import (
 	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/node/keys"
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/template"
@@ -38,14 +39,14 @@ type openSlots struct {
 	next int
 }
 
-func (s *openSlots) Acquire(context.Context, bool) (machine.Slot, error) {
+func (s *openSlots) Acquire(context.Context, egress.Policy) (machine.Slot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next++
 	return machine.Slot{ID: fmt.Sprint("slot", s.next), GuestIP: netip.MustParseAddr("10.0.0.2")}, nil
 }
 func (*openSlots) Release(context.Context, string) error                       { return nil }
-func (*openSlots) SetInternet(context.Context, string, bool) error             { return nil }
+func (*openSlots) SetEgress(context.Context, string, egress.Policy) error      { return nil }
 func (*openSlots) Adopt(context.Context, []string) (missing []string, _ error) { return nil, nil }
 
 // serving is a node over the in-memory driver with a sandbox that runs, one that

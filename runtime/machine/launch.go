@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/step"
@@ -25,8 +26,8 @@ type Guest struct {
 	Key string
 	// Secure: the agent asks its clients for a token.
 	Secure bool
-	// Internet: the machine's slot reaches the internet.
-	Internet bool
+	// Egress is what the machine's slot reaches.
+	Egress egress.Policy
 }
 
 // Launch says how a machine is made.
@@ -77,7 +78,7 @@ func (m *Machines) Restore(ctx context.Context, g Guest, l Launch, resume bool, 
 		defer func() { done(err) }()
 	}
 	inSlot, gotSlot := m.cfg.Steps.Stage(ctx, latency.CreateSlot)
-	slot, err := m.cfg.Network.Acquire(inSlot, g.Internet)
+	slot, err := m.cfg.Network.Acquire(inSlot, g.Egress)
 	if gotSlot(err); err != nil {
 		return fmt.Errorf("network: %w", err)
 	}

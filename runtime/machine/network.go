@@ -3,6 +3,8 @@ package machine
 import (
 	"context"
 	"net/netip"
+
+	"github.com/rundlet/rundlet/policy/egress"
 )
 
 // Slot is a network place for one sandbox, with its rules in force.
@@ -15,11 +17,12 @@ type Slot struct {
 // Network gives slots. *network.Network is adapted to it by cmd; a slot is used
 // for one machine only.
 type Network interface {
-	Acquire(ctx context.Context, allowInternet bool) (Slot, error)
+	// Acquire returns a slot with the policy in force.
+	Acquire(ctx context.Context, p egress.Policy) (Slot, error)
 	Release(ctx context.Context, slotID string) error
-	// SetInternet changes whether a slot reaches the internet. When it returns
-	// the new rules are in force.
-	SetInternet(ctx context.Context, slotID string, allow bool) error
+	// SetEgress changes what a slot reaches. When it returns the new policy is in force; on
+	// an error the old one is. What both allow is not disturbed.
+	SetEgress(ctx context.Context, slotID string, p egress.Policy) error
 	// Adopt keeps the slots in use and frees every other one of this instance.
 	// It returns those that are not there any more.
 	Adopt(ctx context.Context, inUse []string) (missing []string, err error)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/runtime/background"
@@ -36,7 +37,7 @@ type slots struct {
 	leased int
 }
 
-func (s *slots) Acquire(context.Context, bool) (machine.Slot, error) {
+func (s *slots) Acquire(context.Context, egress.Policy) (machine.Slot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leased++

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
@@ -32,7 +33,7 @@ type Machine struct {
 func (m *Machine) Slot() string { return m.slot }
 
 func (m *Machine) guest() machine.Guest {
-	return machine.Guest{ID: m.ID, TemplateID: m.Origin.TemplateID, Secure: true, Internet: true}
+	return machine.Guest{ID: m.ID, TemplateID: m.Origin.TemplateID, Secure: true, Egress: egress.Everything}
 }
 
 // Maintain refills the pool until the daemon closes.

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -52,6 +53,15 @@ func (r *recovery) adoptSlots(ctx context.Context, rows []store.Sandbox, machine
 	noSlot := map[string]bool{}
 	for _, id := range missing {
 		noSlot[id] = true
+	}
+	for _, row := range rows {
+		// A change of the policy may have been broken off before its row was written.
+		if _, present := machines[row.ID]; present && row.State == sandbox.StateRunning && row.SlotID != "" && !noSlot[row.SlotID] {
+			if err := r.Network.SetEgress(ctx, row.SlotID, egress.Of(row.AllowInternet, row.Egress)); err != nil {
+				r.Log.Error("could not set what a sandbox may reach; it reaches what it did before", "sandbox_id", row.ID, "error", err)
+				r.Notes.Note("network", err)
+			}
+		}
 	}
 	return noSlot
 }

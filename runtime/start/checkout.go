@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/runtime/claim"
@@ -42,8 +43,8 @@ func (t *Starter) handOver(ctx context.Context, m *pool.Machine, pl *admission.P
 	}
 	defer func() { err = t.undoCreate(ctx, sb, err) }()
 	t.cfg.Machines.Assign(ctx, sb.ID, want.KeyID)
-	if want.AllowInternet != nil && !*want.AllowInternet {
-		if err := t.cfg.Network.SetInternet(ctx, want.SlotID, false); err != nil {
+	if policy := egress.Of(want.AllowInternet, want.Egress); !policy.Equal(egress.Everything) {
+		if err := t.cfg.Network.SetEgress(ctx, want.SlotID, policy); err != nil {
 			return store.Sandbox{}, err
 		}
 	}

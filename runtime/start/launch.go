@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/store"
@@ -13,7 +14,7 @@ import (
 func guestOf(row store.Sandbox) machine.Guest {
 	return machine.Guest{
 		ID: row.ID, TemplateID: row.TemplateID, Key: row.KeyID, Secure: row.Secure,
-		Internet: row.AllowInternet == nil || *row.AllowInternet,
+		Egress: egress.Of(row.AllowInternet, row.Egress),
 	}
 }
 

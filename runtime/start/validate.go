@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -24,6 +25,9 @@ const (
 // Validate checks the request of a client; sandbox.ErrInvalid.
 func (t *Starter) Validate(req sandbox.CreateRequest) error {
 	if err := t.ValidateTimeout(req.Timeout); err != nil {
+		return err
+	}
+	if _, err := egress.Compile(req.AllowInternet, req.Egress); err != nil {
 		return err
 	}
 	if n := size(req.Metadata); n > maxMetadataBytes {

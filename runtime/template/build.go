@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/policy/snapshot"
 	"github.com/rundlet/rundlet/runtime/background"
@@ -135,7 +136,7 @@ func (t *Templates) bootAndSave(ctx context.Context, tpl store.Template, spec vm
 	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
 	defer cancel()
 	defer t.cfg.InUse.Hold(tpl.VMID)()
-	slot, err := t.cfg.Network.Acquire(ctx, false)
+	slot, err := t.cfg.Network.Acquire(ctx, egress.Policy{})
 	if err != nil {
 		return fmt.Errorf("network: %w", err)
 	}

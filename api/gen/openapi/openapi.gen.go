@@ -220,7 +220,7 @@ type NewSandbox struct {
 	Mcp      map[string]interface{} `json:"mcp,omitempty"`
 	Metadata map[string]string      `json:"metadata,omitempty"`
 
-	// Network Only allowPublicTraffic and a denyOut of everything are served; an option that is not known is refused, never ignored.
+	// Network allowOut and denyOut have addresses and CIDR blocks, of which the allowed win; private addresses are never reached. Names, and an option that is not known, are refused, never ignored.
 	Network *SandboxNetwork `json:"network,omitempty"`
 
 	// Secure v1 only: without it the agent needs no token, unless the server secures all sandboxes.
@@ -280,10 +280,13 @@ type SandboxDetail struct {
 	Lifecycle           *SandboxLifecycle `json:"lifecycle,omitempty"`
 	MemoryMB            int32             `json:"memoryMB"`
 	Metadata            map[string]string `json:"metadata,omitempty"`
-	SandboxID           string            `json:"sandboxID"`
-	StartedAt           time.Time         `json:"startedAt"`
-	State               SandboxState      `json:"state"`
-	TemplateID          string            `json:"templateID"`
+
+	// Network allowOut and denyOut have addresses and CIDR blocks, of which the allowed win; private addresses are never reached. Names, and an option that is not known, are refused, never ignored.
+	Network    *SandboxNetwork `json:"network,omitempty"`
+	SandboxID  string          `json:"sandboxID"`
+	StartedAt  time.Time       `json:"startedAt"`
+	State      SandboxState    `json:"state"`
+	TemplateID string          `json:"templateID"`
 }
 
 // SandboxFork defines model for SandboxFork.
@@ -344,10 +347,20 @@ type SandboxMetric struct {
 	TimestampUnix int64     `json:"timestampUnix"`
 }
 
-// SandboxNetwork Only allowPublicTraffic and a denyOut of everything are served; an option that is not known is refused, never ignored.
+// SandboxNetwork allowOut and denyOut have addresses and CIDR blocks, of which the allowed win; private addresses are never reached. Names, and an option that is not known, are refused, never ignored.
 type SandboxNetwork struct {
 	AllowOut             []string               `json:"allowOut,omitempty"`
 	AllowPublicTraffic   *bool                  `json:"allowPublicTraffic,omitempty"`
+	DenyOut              []string               `json:"denyOut,omitempty"`
+	AdditionalProperties map[string]interface{} `json:"-"`
+}
+
+// SandboxNetworkUpdate As in SandboxNetwork.
+type SandboxNetworkUpdate struct {
+	AllowOut []string `json:"allowOut,omitempty"`
+
+	// AllowInternetAccess False denies everything that allowOut does not have.
+	AllowInternetAccess  *bool                  `json:"allow_internet_access,omitempty"`
 	DenyOut              []string               `json:"denyOut,omitempty"`
 	AdditionalProperties map[string]interface{} `json:"-"`
 }
@@ -571,6 +584,9 @@ type CreateContinuationJSONRequestBody = NewContinuation
 // ForkSandboxJSONRequestBody defines body for ForkSandbox for application/json ContentType.
 type ForkSandboxJSONRequestBody = SandboxFork
 
+// SetSandboxNetworkJSONRequestBody defines body for SetSandboxNetwork for application/json ContentType.
+type SetSandboxNetworkJSONRequestBody = SandboxNetworkUpdate
+
 // PauseSandboxJSONRequestBody defines body for PauseSandbox for application/json ContentType.
 type PauseSandboxJSONRequestBody = SandboxPause
 
@@ -692,6 +708,104 @@ func (a SandboxNetwork) MarshalJSON() ([]byte, error) {
 	return json.Marshal(object)
 }
 
+// Getter for additional properties for SandboxNetworkUpdate. Returns the specified
+// element and whether it was found
+func (a SandboxNetworkUpdate) Get(fieldName string) (value interface{}, found bool) {
+	if a.AdditionalProperties != nil {
+		value, found = a.AdditionalProperties[fieldName]
+	}
+	return
+}
+
+// Setter for additional properties for SandboxNetworkUpdate
+func (a *SandboxNetworkUpdate) Set(fieldName string, value interface{}) {
+	if a.AdditionalProperties == nil {
+		a.AdditionalProperties = make(map[string]interface{})
+	}
+	a.AdditionalProperties[fieldName] = value
+}
+
+// Override default JSON handling for SandboxNetworkUpdate to handle AdditionalProperties
+func (a *SandboxNetworkUpdate) UnmarshalJSON(b []byte) error {
+	object := make(map[string]json.RawMessage)
+	err := json.Unmarshal(b, &object)
+	if err != nil {
+		return err
+	}
+
+	if raw, found := object["allowOut"]; found {
+		err = json.Unmarshal(raw, &a.AllowOut)
+		if err != nil {
+			return fmt.Errorf("error reading 'allowOut': %w", err)
+		}
+		delete(object, "allowOut")
+	}
+
+	if raw, found := object["allow_internet_access"]; found {
+		err = json.Unmarshal(raw, &a.AllowInternetAccess)
+		if err != nil {
+			return fmt.Errorf("error reading 'allow_internet_access': %w", err)
+		}
+		delete(object, "allow_internet_access")
+	}
+
+	if raw, found := object["denyOut"]; found {
+		err = json.Unmarshal(raw, &a.DenyOut)
+		if err != nil {
+			return fmt.Errorf("error reading 'denyOut': %w", err)
+		}
+		delete(object, "denyOut")
+	}
+
+	if len(object) != 0 {
+		a.AdditionalProperties = make(map[string]interface{})
+		for fieldName, fieldBuf := range object {
+			var fieldVal interface{}
+			err := json.Unmarshal(fieldBuf, &fieldVal)
+			if err != nil {
+				return fmt.Errorf("error unmarshaling field %s: %w", fieldName, err)
+			}
+			a.AdditionalProperties[fieldName] = fieldVal
+		}
+	}
+	return nil
+}
+
+// Override default JSON handling for SandboxNetworkUpdate to handle AdditionalProperties
+func (a SandboxNetworkUpdate) MarshalJSON() ([]byte, error) {
+	var err error
+	object := make(map[string]json.RawMessage)
+
+	if a.AllowOut != nil {
+		object["allowOut"], err = json.Marshal(a.AllowOut)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'allowOut': %w", err)
+		}
+	}
+
+	if a.AllowInternetAccess != nil {
+		object["allow_internet_access"], err = json.Marshal(a.AllowInternetAccess)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'allow_internet_access': %w", err)
+		}
+	}
+
+	if a.DenyOut != nil {
+		object["denyOut"], err = json.Marshal(a.DenyOut)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'denyOut': %w", err)
+		}
+	}
+
+	for fieldName, field := range a.AdditionalProperties {
+		object[fieldName], err = json.Marshal(field)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling '%s': %w", fieldName, err)
+		}
+	}
+	return json.Marshal(object)
+}
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
 
@@ -734,6 +848,9 @@ type ServerInterface interface {
 
 	// (GET /sandboxes/{sandboxID}/metrics)
 	GetSandboxMetrics(w http.ResponseWriter, r *http.Request, sandboxID SandboxID, params GetSandboxMetricsParams)
+
+	// (PUT /sandboxes/{sandboxID}/network)
+	SetSandboxNetwork(w http.ResponseWriter, r *http.Request, sandboxID SandboxID)
 
 	// (POST /sandboxes/{sandboxID}/pause)
 	PauseSandbox(w http.ResponseWriter, r *http.Request, sandboxID SandboxID)
@@ -1182,6 +1299,32 @@ func (siw *ServerInterfaceWrapper) GetSandboxMetrics(w http.ResponseWriter, r *h
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetSandboxMetrics(w, r, sandboxID, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// SetSandboxNetwork operation middleware
+func (siw *ServerInterfaceWrapper) SetSandboxNetwork(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "sandboxID" -------------
+	var sandboxID SandboxID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "sandboxID", r.PathValue("sandboxID"), &sandboxID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "sandboxID", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.SetSandboxNetwork(w, r, sandboxID)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1897,6 +2040,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/sandboxes/{sandboxID}/continuations", wrapper.CreateContinuation)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/sandboxes/followups", wrapper.CreateFollowUp)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/sandboxes/{sandboxID}/timeout", wrapper.SetSandboxTimeout)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/sandboxes/{sandboxID}/network", wrapper.SetSandboxNetwork)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/sandboxes/{sandboxID}/refreshes", wrapper.RefreshSandbox)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/sandboxes/{sandboxID}/metrics", wrapper.GetSandboxMetrics)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/sandboxes/{sandboxID}/logs", wrapper.GetSandboxLogs)

@@ -78,7 +78,7 @@ func (f *Runtime) create(req sandbox.CreateRequest) sandbox.Sandbox {
 		ID: fmt.Sprintf("i%020d", f.started), TemplateID: "tpl0", Alias: req.Template, State: sandbox.StateRunning,
 		Metadata: req.Metadata, StartedAt: f.start(),
 		EndAt: Epoch.Add(req.Timeout), VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024, EnvdVersion: envd.Version,
-		AllowInternet: req.AllowInternet, KeyID: req.KeyID, OnTimeout: req.OnTimeout, AutoResume: req.AutoResume,
+		AllowInternet: req.AllowInternet, Egress: req.Egress, KeyID: req.KeyID, OnTimeout: req.OnTimeout, AutoResume: req.AutoResume,
 	}
 	if req.Secure {
 		sb.EnvdAccessToken = "token-" + sb.ID
@@ -262,6 +262,19 @@ func (f *Runtime) SetTimeout(ctx context.Context, id string, timeout time.Durati
 		return err
 	}
 	f.Edit(id, func(sb *sandbox.Sandbox) { sb.EndAt = Epoch.Add(timeout) })
+	return nil
+}
+
+// SetEgress implements e2b.RuntimeAdapter.
+func (f *Runtime) SetEgress(ctx context.Context, id string, internet *bool, rules sandbox.Egress) error {
+	sb, err := f.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if sb.State != sandbox.StateRunning {
+		return fmt.Errorf("set network: %w", sandbox.ErrConflict)
+	}
+	f.Edit(id, func(sb *sandbox.Sandbox) { sb.AllowInternet, sb.Egress = internet, rules })
 	return nil
 }
 

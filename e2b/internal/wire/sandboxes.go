@@ -48,10 +48,23 @@ func Detail(sb sandbox.Sandbox, domain string) openapi.SandboxDetail {
 		Metadata:            sb.Metadata,
 		EnvdAccessToken:     sb.EnvdAccessToken,
 		AllowInternetAccess: sb.AllowInternet,
+		Network:             network(sb),
 		Domain:              domain,
 		Lifecycle:           &openapi.SandboxLifecycle{OnTimeout: OnTimeout(sb.OnTimeout), AutoResume: sb.AutoResume},
 		FollowUp:            FollowUp(sb.FollowsUp),
 	}
+}
+
+// network has what was asked for; nil if that is nothing.
+func network(sb sandbox.Sandbox) *openapi.SandboxNetwork {
+	if sb.Egress.Empty() && sb.TrafficAccessToken == "" {
+		return nil
+	}
+	n := &openapi.SandboxNetwork{AllowOut: sb.Egress.Allow, DenyOut: sb.Egress.Deny}
+	if sb.TrafficAccessToken != "" {
+		n.AllowPublicTraffic = new(bool)
+	}
+	return n
 }
 
 // Listed are sandboxes as lists show them, without their tokens.

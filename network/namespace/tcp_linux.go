@@ -1,4 +1,4 @@
-package network
+package namespace
 
 import (
 	"context"
@@ -11,14 +11,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/rundlet/rundlet/network/namespace"
 )
 
-// dialFrom connects to a TCP address by a socket of the namespace ns. Only the
+// DialTCP connects to a TCP address by a socket of the namespace ns. Only the
 // making of the socket needs a thread in there; the wait for the peer is the
 // poller's and holds no thread.
-func dialFrom(ctx context.Context, ns *os.File, addr netip.AddrPort) (net.Conn, error) {
+func DialTCP(ctx context.Context, ns *os.File, addr netip.AddrPort) (net.Conn, error) {
 	conn, err := dialSocket(ctx, ns, addr)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -34,10 +32,10 @@ func dialSocket(ctx context.Context, ns *os.File, addr netip.AddrPort) (net.Conn
 		return nil, err
 	}
 	if !addr.Addr().Is4() || addr.Port() == 0 {
-		return nil, fmt.Errorf("%w: %v is not an IPv4 address with a port", ErrInvalid, addr)
+		return nil, fmt.Errorf("%v is not an IPv4 address with a port", addr)
 	}
 	var fd int
-	err := namespace.In(ns, func() (err error) {
+	err := In(ns, func() (err error) {
 		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
 		return os.NewSyscallError("socket", err)
 	})
@@ -83,4 +81,25 @@ func awaitConnect(ctx context.Context, f *os.File) error {
 		return !errors.Is(err, unix.ENOTCONN)
 	})
 	return errors.Join(err, result)
+}
+
+// ListenTCP listens on a loopback port of the namespace ns.
+func ListenTCP(ns *os.File) (net.Listener, error) {
+	var fd int
+	err := In(ns, func() (err error) {
+		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
+		return os.NewSyscallError("socket", err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "tcp:listen")
+	defer f.Close()
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return nil, os.NewSyscallError("bind", err)
+	}
+	if err := unix.Listen(fd, 1); err != nil {
+		return nil, os.NewSyscallError("listen", err)
+	}
+	return net.FileListener(f)
 }

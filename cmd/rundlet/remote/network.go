@@ -1,0 +1,89 @@
+package remote
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rundlet/rundlet/client"
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
+)
+
+// network is what a sandbox may reach, as --json prints it.
+type network struct {
+	ID       string   `json:"sandboxID"`
+	Internet bool     `json:"allowInternetAccess"`
+	Allow    []string `json:"allowOut"`
+	Deny     []string `json:"denyOut"`
+}
+
+func newSandboxNetwork(o *command.Options) *cobra.Command {
+	var rules client.Network
+	var noInternet, open bool
+	cmd := &cobra.Command{
+		Use: "network ID", Short: "Show or change what a sandbox may reach", Args: cobra.ExactArgs(1),
+		Long: `Show what a sandbox may reach, or replace it while the sandbox runs.
+
+--allow and --deny take addresses and CIDR blocks, and can be given several times.
+What is allowed wins over what is denied:
+
+  rundlet sandbox network ID --no-internet --allow 203.0.113.7   # that address, and nothing else
+  rundlet sandbox network ID --deny 203.0.113.0/24               # everything else
+  rundlet sandbox network ID --open                              # everything
+
+Connections that are not allowed any more are cut; the others go on. Private
+addresses are never reached.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			changed := noInternet || len(rules.Allow)+len(rules.Deny) > 0
+			if open && changed {
+				return errors.New("--open removes all rules, so it cannot be given with others")
+			}
+			api, err := o.API()
+			if err != nil {
+				return err
+			}
+			if noInternet {
+				rules.Internet = new(false)
+			}
+			if open || changed {
+				if err := api.SetNetwork(cmd.Context(), args[0], rules); err != nil {
+					return fmt.Errorf("set the network of %s: %w", args[0], command.Unreachable(api, err))
+				}
+			}
+			n, err := api.Network(cmd.Context(), args[0])
+			if err != nil {
+				return fmt.Errorf("network of %s: %w", args[0], command.Unreachable(api, err))
+			}
+			return printNetwork(cmd, o, args[0], n)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&rules.Allow, "allow", nil, "address or CIDR block to allow")
+	f.StringArrayVar(&rules.Deny, "deny", nil, "address or CIDR block to deny")
+	f.BoolVar(&noInternet, "no-internet", false, "deny everything that is not allowed")
+	f.BoolVar(&open, "open", false, "remove all rules")
+	return cmd
+}
+
+func printNetwork(cmd *cobra.Command, o *command.Options, id string, n client.Network) error {
+	internet := n.Internet == nil || *n.Internet
+	if o.JSON {
+		return command.PrintJSON(cmd.OutOrStdout(), network{id, internet, append([]string{}, n.Allow...), append([]string{}, n.Deny...)})
+	}
+	list := func(what string, entries []string) string {
+		if len(entries) == 0 {
+			return ""
+		}
+		return what + strings.Join(entries, " ") + "\n"
+	}
+	text := list("allowed: ", n.Allow) + list("denied:  ", n.Deny)
+	if !internet {
+		text += "denied:  everything else\n"
+	} else {
+		text += "allowed: everything else but private addresses\n"
+	}
+	_, err := fmt.Fprint(cmd.OutOrStdout(), text)
+	return err
+}

@@ -1,0 +1,26 @@
+package conntrack
+
+import (
+	"net/netip"
+	"os"
+)
+
+// DeleteUntranslated deletes flows of a namespace from inside to outside whose answers would go to
+// an address inside. from is as in Table.Dump.
+func DeleteUntranslated(ns *os.File, from map[netip.Addr]bool, inside func(netip.Addr) bool) error {
+	table, err := Open(ns)
+	if err != nil {
+		return err
+	}
+	defer table.Close()
+	var stuck []Tuple
+	err = table.Dump(from, func(orig, reply Tuple) {
+		if inside(netip.AddrFrom4(orig.Src)) && !inside(netip.AddrFrom4(orig.Dst)) && inside(netip.AddrFrom4(reply.Dst)) {
+			stuck = append(stuck, orig)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return table.Delete(stuck)
+}

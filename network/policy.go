@@ -1,0 +1,55 @@
+package network
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"go4.org/netipx"
+)
+
+// Policy is the set of destinations that a slot may reach. In every policy the
+// always-denied destinations of the package comment stay denied.
+type Policy struct {
+	// AllowInternet permits destinations that are not always denied, and DNS
+	// to the configured name servers. False denies everything; the daemon can
+	// still dial in.
+	AllowInternet bool
+	// Only, if there are any, are the ranges of IPv4 that AllowInternet is about, in ascending
+	// order and without overlap: nothing else is reached, name servers neither. The slice
+	// must not be changed.
+	Only []netipx.IPRange
+}
+
+func (p Policy) equal(o Policy) bool {
+	return p.AllowInternet == o.AllowInternet && slices.Equal(p.Only, o.Only)
+}
+
+// check says why a policy can never be enforced.
+func (p Policy) check() error {
+	for i, r := range p.Only {
+		if !r.IsValid() || !r.From().Is4() || i > 0 && !p.Only[i-1].To().Less(r.From()) {
+			return fmt.Errorf("%w: range %v of a policy", ErrInvalid, r)
+		}
+	}
+	return nil
+}
+
+// alwaysDenied are the destinations that no policy opens: everything that is
+// not the public IPv4 internet, and Azure's host endpoint, a metadata address
+// that looks public.
+var alwaysDenied = mustPrefixes(
+	"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8",
+	"168.63.129.16/32", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+	"192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4",
+)
+
+// denied reports whether all of p is always denied.
+func denied(p netip.Prefix) bool {
+	for _, d := range alwaysDenied {
+		if d.Bits() <= p.Bits() && d.Contains(p.Addr()) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,123 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"syscall"
+	"testing"
+
+	"github.com/google/nftables"
+)
+
+// Whatever of a limited policy another program deletes, nothing more is open, and it comes back.
+func TestALostRangeOpensNothing(t *testing.T) {
+	w := newWorld(t)
+	w.serve(w.outer, 80)
+	n := w.openHealing()
+	w.alone(n.Network)
+	rules := n.rules.enforcer.(*nftRules)
+	s := w.acquire(n.Network, only(internetIP2, internetIP))
+	guest := w.guest(s)
+	members := rules.have[s.ID].members()
+	for _, name := range []string{inBank(setLimited, 0), inBank(setReach, 0)} {
+		if len(members[name]) == 0 {
+			t.Fatalf("no members of %s", name)
+		}
+		err := filterOf(n.router.ns, func(conn *nftables.Conn) error {
+			set := memberSet(name)
+			return conn.SetDeleteElements(&set, members[name])
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range []string{internetIP, internetIP2} {
+			if err := reach(guest, "tcp", a+":80"); !errors.Is(err, syscall.EHOSTUNREACH) {
+				t.Errorf("without %s: %v", name, err)
+			}
+		}
+		if lost, err := rules.settle(true); !lost || err != nil {
+			t.Errorf("without %s: lost %v, %v", name, lost, err)
+		}
+		if err := reach(guest, "tcp", internetIP+":80"); err != nil {
+			t.Errorf("with %s again: %v", name, err)
+		}
+	}
+	// A range more is found, too.
+	more := slotRule{id: s.ID, guest: s.GuestIP, policy: only("1.1.1.1")}
+	err := filterOf(n.router.ns, func(conn *nftables.Conn) error {
+		set := memberSet(inBank(setReach, 0))
+		return conn.SetAddElements(&set, more.members()[set.Name])
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lost, err := rules.settle(true); !lost || err != nil {
+		t.Errorf("with a range more: lost %v, %v", lost, err)
+	}
+}
+
+// Ranges that could not be deleted are not inherited by the next slot with the address.
+func TestRangesThatStayedAreNotInherited(t *testing.T) {
+	w := newWorld(t)
+	cfg := w.config()
+	cfg.Range = netip.MustParsePrefix("10.200.0.0/30") // One slot at a time.
+	n := w.open(cfg)
+	w.alone(n)
+	rules := n.rules.enforcer.(*nftRules)
+	s := w.acquire(n, only(internetIP2, internetIP))
+	had := rules.have[s.ID]
+	if err := n.Release(context.Background(), s.ID); err != nil {
+		t.Fatal(err)
+	}
+	err := filterOf(n.router.ns, func(conn *nftables.Conn) error { // As if their deletion had failed.
+		set := memberSet(inBank(setReach, 0))
+		return conn.SetAddElements(&set, had.members()[set.Name])
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules.stale = true
+	again := w.acquire(n, only(internetIP2))
+	if again.GuestIP != had.guest {
+		t.Fatalf("the next slot has %v, and the first had %v", again.GuestIP, had.guest)
+	}
+	left, err := rules.read(inBank(setReach, 0))
+	if err != nil || len(left) != 1 {
+		t.Errorf("%d ranges, %v", len(left), err)
+	}
+}
+
+// Many slots with many ranges are written in one piece, and change one by one.
+func TestManyRanges(t *testing.T) {
+	w := newWorld(t)
+	n := w.openHealing()
+	w.alone(n.Network)
+	rules := n.rules.enforcer.(*nftRules)
+	var ranges []string
+	for i := range 256 {
+		ranges = append(ranges, fmt.Sprintf("20.%d.0.0-20.%d.0.9", i, i))
+	}
+	var last Slot
+	for range 12 {
+		last = w.acquire(n.Network, only(ranges...))
+	}
+	err := filterOf(n.router.ns, func(conn *nftables.Conn) error { conn.FlushRuleset(); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lost, err := rules.settle(true); !lost || err != nil {
+		t.Fatalf("lost %v, %v", lost, err)
+	}
+	if err := n.SetPolicy(context.Background(), last.ID, only(ranges[1:]...)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := rules.recover()
+	if err != nil || len(got) != 12 || !got[last.ID].equal(only(ranges[1:]...)) {
+		t.Errorf("%d policies, %v", len(got), err)
+	}
+	if lost, err := rules.settle(false); lost || err != nil {
+		t.Errorf("lost %v, %v", lost, err)
+	}
+}

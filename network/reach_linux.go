@@ -1,0 +1,257 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"go4.org/netipx"
+
+	"github.com/rundlet/rundlet/network/nft"
+)
+
+// The sets whose elements are of slots.
+const (
+	setSources  = "sources"  // Interface and address of each slot.
+	setInternet = "internet" // The interfaces of slots that reach all that is not denied always.
+	setLimited  = "limited_" // The interfaces of those that reach parts of it, of a bank.
+	setReach    = "reach_"   // The address of such a slot with each range that it reaches, of a bank.
+)
+
+// banks is how many sets of ranges there are. A slot whose ranges change gets them in the other bank, then changes
+// the bank, and then the former ones go. So no packet finds a mixture, or less than both policies allow: kernels
+// before 6.18 hide changed elements of a set of ranges for an instant, whatever is changed with them.
+const banks = 2
+
+// memberSet is a set of slots by its name.
+func memberSet(name string) nftables.Set {
+	set := nftables.Set{
+		Table: &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}, Name: name, KeyType: nftables.TypeIFName,
+	}
+	switch {
+	case name == setSources:
+		set.Concatenation, set.KeyType = true, nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIPAddr)
+	case isReach(name):
+		set.Concatenation, set.Interval = true, true
+		set.KeyType = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr)
+	}
+	return set
+}
+
+func inBank(set string, bank int) string { return fmt.Sprint(set, bank) }
+
+func isReach(name string) bool { return name == inBank(setReach, 0) || name == inBank(setReach, 1) }
+
+func memberSets() []nftables.Set {
+	out := []nftables.Set{memberSet(setSources), memberSet(setInternet)}
+	for bank := range banks {
+		out = append(out, memberSet(inBank(setLimited, bank)), memberSet(inBank(setReach, bank)))
+	}
+	return out
+}
+
+// way is a permission of slots: the matches for their packets, and for the answers.
+type way struct{ out, back []expr.Any }
+
+func waysOf(sets map[string]*nftables.Set) []way {
+	pass := func(set string) way {
+		return way{out: nft.IfaceIn(expr.MetaKeyIIFNAME, sets[set]), back: nft.IfaceIn(expr.MetaKeyOIFNAME, sets[set])}
+	}
+	out := []way{pass(setInternet)}
+	for bank := range banks {
+		w, reach := pass(inBank(setLimited, bank)), sets[inBank(setReach, bank)]
+		out = append(out, way{out: nft.Rule(w.out, nft.Towards(reach)), back: nft.Rule(w.back, nft.From(reach))})
+	}
+	return out
+}
+
+// limited reports whether the slot reaches parts of the internet only.
+func (s slotRule) limited() bool { return s.policy.AllowInternet && len(s.policy.Only) > 0 }
+
+// members are the rule's elements of the sets. The zero value has none.
+func (s slotRule) members() map[string][]nftables.SetElement {
+	if s.id == "" {
+		return nil
+	}
+	link := []nftables.SetElement{{Key: nft.IfName(s.id)}}
+	out := map[string][]nftables.SetElement{
+		setSources: {{Key: append(nft.IfName(s.id), s.guest.AsSlice()...)}},
+	}
+	switch {
+	case s.limited():
+		out[inBank(setLimited, s.bank)] = link
+		var ranges []nftables.SetElement
+		for _, r := range s.policy.Only {
+			ranges = append(ranges, nftables.SetElement{
+				Key: append(s.guest.AsSlice(), r.From().AsSlice()...), KeyEnd: append(s.guest.AsSlice(), r.To().AsSlice()...),
+			})
+		}
+		out[inBank(setReach, s.bank)] = ranges
+	case s.policy.AllowInternet:
+		out[setInternet] = link
+	}
+	return out
+}
+
+func (r *nftRules) set(rules ...slotRule) error {
+	return r.change("set rules", rules, nil)
+}
+
+func (r *nftRules) remove(ids ...string) error {
+	return r.change("remove rules", nil, ids)
+}
+
+// difference are the elements to delete and to add, by set: the kernel refuses to
+// delete an element that it does not have.
+type difference struct {
+	del, add map[string][]nftables.SetElement
+}
+
+func (d difference) between(old, next slotRule) {
+	had, has := old.members(), next.members()
+	for _, set := range memberSets() {
+		d.del[set.Name] = append(d.del[set.Name], without(had[set.Name], has[set.Name])...)
+		d.add[set.Name] = append(d.add[set.Name], without(has[set.Name], had[set.Name])...)
+	}
+}
+
+// without are the elements of list that are not in other.
+func without(list, other []nftables.SetElement) (out []nftables.SetElement) {
+	keys := map[string]bool{}
+	for _, e := range other {
+		keys[nft.Key(e)] = true
+	}
+	for _, e := range list {
+		if !keys[nft.Key(e)] {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// change applies additions and removals. Ranges of new policies come before anything refers
+// to them, then all policies change at once, and then ranges of former ones go.
+func (r *nftRules) change(op string, add []slotRule, remove []string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stale {
+		if err := r.rewrite(); err != nil {
+			return err
+		}
+	}
+	next := map[string]slotRule{}
+	d := difference{map[string][]nftables.SetElement{}, map[string][]nftables.SetElement{}}
+	for _, rule := range add {
+		old := r.have[rule.id]
+		rule.bank = old.bank
+		if old.limited() && !old.policy.equal(rule.policy) {
+			rule.bank = (old.bank + 1) % banks
+		}
+		next[rule.id] = rule
+		d.between(old, rule)
+	}
+	for _, id := range remove {
+		d.between(r.have[id], slotRule{})
+	}
+	ranges := func(set string) bool { return isReach(set) }
+	others := func(set string) bool { return !isReach(set) }
+	if err := r.flush(difference{add: d.add}, ranges); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	if err := r.flush(d, others); err != nil {
+		r.stale = r.flush(difference{del: d.add}, ranges) != nil
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	for id, rule := range next {
+		r.have[id] = rule
+	}
+	for _, id := range remove {
+		delete(r.have, id)
+	}
+	// The change is in force. An address that is given to another slot must not have these.
+	r.stale = r.flush(difference{del: d.del}, ranges) != nil
+	return nil
+}
+
+// flush applies the part of a difference that is about some sets, as a whole or not at all.
+func (r *nftRules) flush(d difference, about func(set string) bool) error {
+	return r.do(func(conn *nftables.Conn) error {
+		changes := 0
+		for _, set := range memberSets() {
+			if !about(set.Name) {
+				continue
+			}
+			changes += len(d.del[set.Name]) + len(d.add[set.Name])
+			err := nft.Chunks(d.del[set.Name], func(part []nftables.SetElement) error { return conn.SetDeleteElements(&set, part) })
+			if err == nil {
+				err = nft.Chunks(d.add[set.Name], func(part []nftables.SetElement) error { return conn.SetAddElements(&set, part) })
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if changes == 0 {
+			return nil
+		}
+		if err := conn.Flush(); err != nil {
+			return err
+		}
+		r.guard.Changed()
+		r.flows.Changed()
+		return nil
+	})
+}
+
+// recover reads the policies in force. A slot without readable ranges reaches nothing.
+func (r *nftRules) recover() (map[string]Policy, error) {
+	lists := map[string][]nftables.SetElement{}
+	for _, set := range memberSets() {
+		list, err := r.read(set.Name)
+		if err != nil {
+			return nil, err
+		}
+		lists[set.Name] = list
+	}
+	out, guests := map[string]Policy{}, map[string]netip.Addr{}
+	for _, e := range lists[setSources] {
+		name := elementName(e)
+		out[name] = Policy{}
+		if key := e.Key[min(len(e.Key), len(nft.IfName(""))):]; len(key) >= 4 {
+			guests[name] = netip.AddrFrom4([4]byte(key[:4]))
+		}
+	}
+	for _, e := range lists[setInternet] {
+		out[elementName(e)] = Policy{AllowInternet: true}
+	}
+	for bank := range banks {
+		ranges, err := readRanges(lists[inBank(setReach, bank)])
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range lists[inBank(setLimited, bank)] {
+			if only := ranges[guests[elementName(e)]]; len(only) > 0 {
+				out[elementName(e)] = Policy{AllowInternet: true, Only: only}
+			}
+		}
+	}
+	return out, nil
+}
+
+// readRanges are the ranges by guest, in ascending order.
+func readRanges(elements []nftables.SetElement) (map[netip.Addr][]netipx.IPRange, error) {
+	out := map[netip.Addr][]netipx.IPRange{}
+	for _, e := range elements {
+		if len(e.Key) != 8 || len(e.KeyEnd) != 8 {
+			return nil, errors.New("a range of addresses has another form")
+		}
+		guest := netip.AddrFrom4([4]byte(e.Key[:4]))
+		out[guest] = append(out[guest], netipx.IPRangeFrom(netip.AddrFrom4([4]byte(e.Key[4:])), netip.AddrFrom4([4]byte(e.KeyEnd[4:]))))
+	}
+	for _, list := range out {
+		slices.SortFunc(list, func(a, b netipx.IPRange) int { return a.From().Compare(b.From()) })
+	}
+	return out, nil
+}

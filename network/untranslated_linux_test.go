@@ -1,0 +1,94 @@
+package network
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/google/nftables"
+
+	"github.com/rundlet/rundlet/network/changes"
+	"github.com/rundlet/rundlet/network/conntrack"
+)
+
+// A flow that began while the rules were lost works after the repair, although it never pauses: the kernel decides
+// about a translation once, at the first packet.
+func TestAFlowThatBeganDuringALossWorksAfterTheRepair(t *testing.T) {
+	w := newWorld(t)
+	n := w.openHealing()
+	s := w.acquire(n.Network, allow)
+	guest := w.guest(s)
+	server := w.listenUDP(w.outer, internetIP+":99")
+	w.alone(n.Network)
+	for _, at := range []struct {
+		name, table string
+		ns          *os.File
+		source      netip.Addr
+		chains      []string
+	}{
+		{"router", routerTable, n.router.ns, s.GuestIP, []string{"postrouting"}},
+		{"host", n.uplink.table(), w.host, far(n.uplinkSubnet(t)), []string{"postrouting", "masqueraded"}},
+	} {
+		err := filterOf(at.ns, func(conn *nftables.Conn) error {
+			for _, chain := range at.chains {
+				conn.FlushChain(&nftables.Chain{Name: chain, Table: &nftables.Table{Family: nftables.TableFamilyINet, Name: at.table}})
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := w.listenUDP(guest, s.GuestIP.String()+":0")
+		for i := 0; untranslated(t, at.ns, at.source) == 0; i++ {
+			if i == 1000 {
+				t.Fatalf("%s: no flow is tracked without a translation", at.name)
+			}
+			if _, err := client.WriteTo([]byte("lost"), server.LocalAddr()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n.calm()
+		if lost, err := n.watcher.settle(changes.Depth{Host: true, Router: true}, true); err != nil || len(lost) == 0 {
+			t.Fatalf("%s: lost %v, %v", at.name, lost, err)
+		}
+		if left := untranslated(t, at.ns, at.source); left > 0 {
+			t.Errorf("%s: %d are left", at.name, left)
+		}
+		arrives := fmt.Sprint("after the repair of the ", at.name)
+		buf := make([]byte, 64)
+		for i := 0; ; i++ {
+			if i == 100 {
+				t.Fatalf("%s nothing arrives", arrives)
+			}
+			if _, err := client.WriteTo([]byte(arrives), server.LocalAddr()); err != nil {
+				t.Fatal(err)
+			}
+			server.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+			if k, _, err := server.ReadFrom(buf); err == nil && string(buf[:k]) == arrives {
+				break
+			}
+		}
+		client.Close()
+	}
+}
+
+// untranslated counts the flows from an address whose answers would go to that address.
+func untranslated(t *testing.T, ns *os.File, source netip.Addr) (k int) {
+	t.Helper()
+	table, err := conntrack.Open(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	err = table.Each(map[netip.Addr]bool{source: true}, func(orig, reply conntrack.Tuple) {
+		if reply.Inverse() == orig {
+			k++
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}

@@ -1,0 +1,175 @@
+// Package egress says which addresses a sandbox may reach, by the rules that its client gave. It is pure
+// policy: rules come in, ranges of addresses come out. It imports netipx and package sandbox only; node gives
+// the ranges to the network, which enforces them.
+//
+//	reached = everything − (denied − allowed)
+//
+// That is E2B's meaning: what is allowed wins over what is denied, whatever is narrower, and an allowed address
+// limits nothing as long as nothing is denied. What no sandbox reaches, such as private addresses, is the
+// network's to refuse: no rule opens it.
+package egress
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"go4.org/netipx"
+
+	"github.com/rundlet/rundlet/sandbox"
+)
+
+// MaxEntries is how many addresses each list of a sandbox may have: it bounds what the packet filter of all
+// sandboxes has to hold. It is our own bound.
+const MaxEntries = 256
+
+// Policy is what a sandbox may reach of IPv4. The zero value is nothing; guests have no IPv6. The ranges are
+// shared, and must not be changed.
+type Policy struct {
+	// All is everything that is not refused to all sandboxes. Only is then nil.
+	All bool
+	// Only are the ranges that are reached, in ascending order and without overlap.
+	Only []netipx.IPRange
+}
+
+// Everything is the policy of a sandbox without rules.
+var Everything = Policy{All: true}
+
+// None reports whether nothing is reached.
+func (p Policy) None() bool { return !p.All && len(p.Only) == 0 }
+
+// Equal reports whether two policies are the same.
+func (p Policy) Equal(o Policy) bool { return p.All == o.All && slices.Equal(p.Only, o.Only) }
+
+// mapped is the length of the prefix by which an address of IPv4 is written as one of IPv6.
+const mapped = 96
+
+// ipv4 is every address that a policy is about.
+var ipv4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+
+// Of is the policy of rules that Compile has accepted. internet nil is true. Rules that it does not accept reach
+// nothing.
+func Of(internet *bool, rules sandbox.Egress) Policy {
+	p, err := Compile(internet, rules)
+	if err != nil {
+		return Policy{}
+	}
+	return p
+}
+
+// Compile makes a policy of a sandbox's rules. internet false denies everything, and nil is true. The error is
+// sandbox.ErrInvalid with the entry that is wrong, or sandbox.ErrUnsupported for a host name that may be allowed.
+func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
+	all := internet == nil || *internet
+	allow, err := parse("allowOut", rules.Allow)
+	if errors.Is(err, errName) && all && !slices.Contains(rules.Deny, ipv4.String()) {
+		return Policy{}, invalid("names in allowOut need denyOut with %s", ipv4)
+	}
+	if errors.Is(err, errName) {
+		return Policy{}, fmt.Errorf("%w: %w in allowOut", sandbox.ErrUnsupported, err)
+	}
+	if err != nil {
+		return Policy{}, err
+	}
+	deny, err := parse("denyOut", rules.Deny)
+	if errors.Is(err, errName) {
+		return Policy{}, invalid("%w: denyOut takes addresses and CIDR blocks only", err)
+	}
+	if err != nil {
+		return Policy{}, err
+	}
+	if !all {
+		deny = append(deny, ipv4)
+	}
+	var refused, reached netipx.IPSetBuilder
+	for _, p := range deny {
+		refused.AddPrefix(p)
+	}
+	for _, p := range allow {
+		refused.RemovePrefix(p)
+	}
+	no, err := refused.IPSet()
+	if err != nil {
+		return Policy{}, invalid("%w", err)
+	}
+	reached.AddPrefix(ipv4)
+	reached.RemoveSet(no)
+	yes, err := reached.IPSet()
+	if err != nil {
+		return Policy{}, invalid("%w", err)
+	}
+	if yes.ContainsPrefix(ipv4) {
+		return Everything, nil
+	}
+	return Policy{Only: yes.Ranges()}, nil
+}
+
+// errName: an entry is a host name.
+var errName = errors.New("host name")
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{sandbox.ErrInvalid}, args...)...)
+}
+
+// parse reads the addresses of a list. Those of IPv6 are checked and left out: no guest has it.
+func parse(list string, entries []string) (out []netip.Prefix, err error) {
+	if len(entries) > MaxEntries {
+		return nil, invalid("%s has %d entries, and at most %d are accepted", list, len(entries), MaxEntries)
+	}
+	for _, entry := range entries {
+		p, err := prefix(entry)
+		switch {
+		case err == nil && p.Addr().Is4():
+			out = append(out, p)
+		case err != nil && isName(entry):
+			return nil, fmt.Errorf("%w %.80q", errName, entry)
+		case err != nil:
+			return nil, invalid("%s: %.80q is not an address, a CIDR block or a host name", list, entry)
+		}
+	}
+	return out, nil
+}
+
+// prefix reads an address or a CIDR block. One of IPv4 that is written as IPv6 is of IPv4.
+func prefix(entry string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(entry)
+	if err != nil {
+		a, addrErr := netip.ParseAddr(entry)
+		if addrErr != nil || a.Zone() != "" {
+			return netip.Prefix{}, err
+		}
+		p = netip.PrefixFrom(a, a.BitLen())
+	}
+	if p.Addr().Is4In6() && p.Bits() >= mapped {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped)
+	}
+	return p.Masked(), nil
+}
+
+func notInLabel(r rune) bool {
+	return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_", r)
+}
+
+const (
+	maxName  = 253 // RFC 1035, 2.3.4, without the last dot.
+	maxLabel = 63
+)
+
+// isName reports a host name, or one with a wildcard as its first label. A number as its last label is a bad
+// address, as in the URL standard.
+func isName(s string) bool {
+	s = strings.TrimSuffix(strings.TrimPrefix(strings.ToLower(s), "*."), ".")
+	if s == "" || len(s) > maxName {
+		return false
+	}
+	labels := strings.Split(s, ".")
+	for _, label := range labels {
+		if label == "" || len(label) > maxLabel || strings.ContainsFunc(label, notInLabel) ||
+			label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+	}
+	return strings.Trim(labels[len(labels)-1], "0123456789") != ""
+}

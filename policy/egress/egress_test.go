@@ -1,0 +1,153 @@
+package egress
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/rundlet/rundlet/sandbox"
+)
+
+func ptr(b bool) *bool { return &b }
+
+func TestCompile(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		noInternet  bool
+		allow, deny []string
+		want        string
+	}{
+		{name: "no rules", want: "{true []}"},
+		{name: "no internet", noInternet: true, want: "{false []}"},
+		{name: "an allowed address alone limits nothing", allow: []string{"1.1.1.1"}, want: "{true []}"},
+		{name: "everything denied", deny: []string{"0.0.0.0/0"}, want: "{false []}"},
+		{name: "of IPv6 there is nothing", allow: []string{"2001:db8::/32"}, deny: []string{"::/0"}, want: "{true []}"},
+		{name: "allowed wins", allow: []string{"1.1.1.1", "8.8.8.0/24"}, deny: []string{"0.0.0.0/0"}, want: "{false [1.1.1.1-1.1.1.1 8.8.8.0-8.8.8.255]}"},
+		{name: "allowed wins without internet", noInternet: true, allow: []string{"1.1.1.1"}, want: "{false [1.1.1.1-1.1.1.1]}"},
+		{name: "and the narrower does not", allow: []string{"8.8.8.0/24"}, deny: []string{"8.8.8.8"}, want: "{true []}"},
+		{name: "denied", deny: []string{"8.8.8.8", "8.8.8.10/31"}, want: "{false [0.0.0.0-8.8.8.7 8.8.8.9-8.8.8.9 8.8.8.12-255.255.255.255]}"},
+		{name: "a hole", deny: []string{"8.0.0.0/8"}, allow: []string{"8.8.8.8"}, want: "{false [0.0.0.0-7.255.255.255 8.8.8.8-8.8.8.8 9.0.0.0-255.255.255.255]}"},
+		{name: "neighbours and doubles", allow: []string{"1.1.1.0", "1.1.1.1", "1.1.1.1/32"}, deny: []string{"0.0.0.0/0", "0.0.0.0/0"}, want: "{false [1.1.1.0-1.1.1.1]}"},
+		{name: "bits of the host do not count", allow: []string{"1.1.1.77/24"}, deny: []string{"0.0.0.0/0"}, want: "{false [1.1.1.0-1.1.1.255]}"},
+		{name: "IPv4 written as IPv6", allow: []string{"::ffff:1.1.1.1", "::ffff:2.2.2.0/120"}, deny: []string{"0.0.0.0/0"}, want: "{false [1.1.1.1-1.1.1.1 2.2.2.0-2.2.2.255]}"},
+		{name: "two halves", deny: []string{"0.0.0.0/1", "128.0.0.0/1"}, want: "{false []}"},
+	} {
+		got, err := Compile(ptr(!c.noInternet), sandbox.Egress{Allow: c.allow, Deny: c.deny})
+		if text := fmt.Sprint(got); err != nil || text != c.want {
+			t.Errorf("%s: %s, %v; want %s", c.name, text, err, c.want)
+		}
+		if got.None() != (c.want == "{false []}") || !got.Equal(got) || got.Equal(Policy{All: !got.All}) {
+			t.Errorf("%s: %v is nothing: %v", c.name, got, got.None())
+		}
+	}
+}
+
+func TestBadEntries(t *testing.T) {
+	many := strings.Split(strings.Repeat("1.1.1.1 ", MaxEntries+1), " ")[:MaxEntries+1]
+	all := []string{"0.0.0.0/0"}
+	for _, c := range []struct {
+		name        string
+		allow, deny []string
+		names       bool
+		want        string
+	}{
+		{"a name that is denied", nil, []string{"example.com"}, false, "denyOut takes addresses"},
+		{"a name without denyOut", []string{"example.com"}, nil, false, "need denyOut with 0.0.0.0/0"},
+		{"a name", []string{"1.1.1.1", "Example.COM."}, all, true, "Example.COM."},
+		{"a wildcard", []string{"*.example.com"}, all, true, "*.example.com"},
+		{"too many", many, nil, false, "257 entries"},
+		{"empty", []string{""}, all, false, `allowOut: ""`},
+		{"a star", []string{"*"}, all, false, `"*"`},
+		{"a short address", []string{"1.1.1"}, all, false, `"1.1.1"`},
+		{"a number", nil, []string{"16843009"}, false, `denyOut: "16843009"`},
+		{"a leading zero", nil, []string{"1.1.1.01"}, false, "1.1.1.01"},
+		{"too many bits", nil, []string{"1.1.1.1/33"}, false, "1.1.1.1/33"},
+		{"a zone", nil, []string{"fe80::1%eth0"}, false, "fe80::1%eth0"},
+		{"a port", nil, []string{"1.1.1.1:80"}, false, "1.1.1.1:80"},
+		{"a URL", []string{"https://example.com/"}, all, false, "https"},
+		{"a space", nil, []string{" 1.1.1.1"}, false, " 1.1.1.1"},
+		{"a label without letters", []string{"a..b"}, all, false, "a..b"},
+		{"a line", []string{"a\nb.c"}, all, false, `a\nb`},
+		{"long", []string{strings.Repeat("a", 300)}, all, false, "aaa"},
+	} {
+		_, err := Compile(nil, sandbox.Egress{Allow: c.allow, Deny: c.deny})
+		if err == nil || errors.Is(err, sandbox.ErrUnsupported) != c.names || errors.Is(err, sandbox.ErrInvalid) == c.names || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if err != nil && len(err.Error()) > 200 {
+			t.Errorf("%s: an error of %d bytes", c.name, len(err.Error()))
+		}
+		if p := Of(nil, sandbox.Egress{Allow: c.allow, Deny: c.deny}); !p.None() {
+			t.Errorf("%s: what is reached all the same: %v", c.name, p)
+		}
+	}
+}
+
+// A policy agrees with its rules, address by address, at the borders of all prefixes.
+func TestAPolicyIsWhatItsRulesSay(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	list := func() (text []string, prefixes []netip.Prefix) {
+		for range random.IntN(6) {
+			p := netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(random.IntN(4)), byte(random.IntN(2)) * 255, 0, byte(random.IntN(4))}), random.IntN(33))
+			text, prefixes = append(text, p.String()), append(prefixes, p.Masked())
+		}
+		return text, prefixes
+	}
+	within := func(prefixes []netip.Prefix, a netip.Addr) bool {
+		for _, p := range prefixes {
+			if p.Contains(a) {
+				return true
+			}
+		}
+		return false
+	}
+	limited := 0
+	for range 2000 {
+		allow, allowed := list()
+		deny, denied := list()
+		internet := random.IntN(4) > 0
+		p, err := Compile(&internet, sandbox.Egress{Allow: allow, Deny: deny})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(p.Only) > 0 {
+			limited++
+		}
+		for _, a := range borders(append(allowed, denied...)) {
+			want := within(allowed, a) || internet && !within(denied, a)
+			got := p.All
+			for _, r := range p.Only {
+				got = got || r.Contains(a)
+			}
+			if got != want {
+				t.Fatalf("internet %v, allow %q, deny %q: %v reached is %v", internet, allow, deny, a, got)
+			}
+		}
+	}
+	if limited < 500 {
+		t.Errorf("only %d of the policies are limited", limited)
+	}
+}
+
+// borders are the first and last addresses of prefixes, and those beside them.
+func borders(prefixes []netip.Prefix) (out []netip.Addr) {
+	add := func(a netip.Addr) {
+		for _, b := range []netip.Addr{a.Prev(), a, a.Next()} {
+			if b.Is4() {
+				out = append(out, b)
+			}
+		}
+	}
+	for _, p := range prefixes {
+		last := p.Addr().As4()
+		for bit := p.Bits(); bit < 32; bit++ {
+			last[bit/8] |= 0x80 >> (bit % 8)
+		}
+		add(p.Addr())
+		add(netip.AddrFrom4(last))
+	}
+	return out
+}

@@ -1,0 +1,134 @@
+package change
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/policy/egress"
+	"github.com/rundlet/rundlet/runtime/live"
+	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/runtime/rows"
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
+)
+
+var (
+	errInjected = errors.New("injected")
+	none        = sandbox.Egress{Deny: []string{"0.0.0.0/0"}}
+)
+
+// world is a table with one row and a network with one slot. Each can fail once.
+type world struct {
+	machine.Network
+	row             store.Sandbox
+	slot            egress.Policy
+	did             []string
+	failRow, failIn bool
+}
+
+func (w *world) Get(context.Context, string) (store.Sandbox, error) { return w.row, nil }
+
+func (w *world) Put(_ context.Context, row *store.Sandbox) error {
+	w.did = append(w.did, "row")
+	if w.failRow {
+		w.failRow = false
+		return errInjected
+	}
+	row.Version++
+	w.row = *row
+	return nil
+}
+
+func (w *world) SetEgress(ctx context.Context, _ string, p egress.Policy) error {
+	w.did = append(w.did, "slot")
+	if w.failIn || ctx.Err() != nil {
+		w.failIn = false
+		return errors.Join(errInjected, ctx.Err())
+	}
+	w.slot = p
+	return nil
+}
+
+// changer has one sandbox, "i1", in a state.
+func changer(t *testing.T, state sandbox.State) (*Changer, *world, *live.Sandbox) {
+	t.Helper()
+	w := &world{row: store.Sandbox{ID: "i1", State: state, SlotID: "s", EndAt: time.Now().Add(time.Hour), Version: 1}, slot: egress.Everything}
+	sb := live.New(w.row)
+	set := live.NewSet()
+	set.Know(sb, nil)
+	t.Cleanup(sb.Disarm)
+	return New(Config{
+		Live: set, Network: w,
+		Rows: &rows.Writer{Store: rows.Store{Sandboxes: w}, Log: slog.New(slog.DiscardHandler), Here: func(store.Sandbox) error { return nil }},
+		CheckTimeout: func(d time.Duration) error {
+			if d > 10*time.Hour {
+				return sandbox.ErrInvalid
+			}
+			return nil
+		},
+		Expire: func(*live.Sandbox) {},
+	}), w, sb
+}
+
+func TestRulesAreInForceBeforeTheyAreWrittenDown(t *testing.T) {
+	c, w, sb := changer(t, sandbox.StateRunning)
+	if err := c.SetEgress(t.Context(), "i1", nil, none); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(w.did, []string{"slot", "row"}) || !w.slot.None() || len(w.row.Egress.Deny) != 1 || len(sb.Row().Egress.Deny) != 1 {
+		t.Errorf("did %v: %v, %v", w.did, w.slot, w.row.Egress)
+	}
+}
+
+func TestWhatFailsChangesNothing(t *testing.T) {
+	for name, fail := range map[string]func(*world){
+		"the network": func(w *world) { w.failIn = true },
+		"the store":   func(w *world) { w.failRow = true },
+	} {
+		c, w, sb := changer(t, sandbox.StateRunning)
+		fail(w)
+		if err := c.SetEgress(t.Context(), "i1", nil, none); !errors.Is(err, errInjected) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !w.slot.Equal(egress.Everything) || !w.row.Egress.Empty() || !sb.Row().Egress.Empty() {
+			t.Errorf("%s: %v, %v", name, w.slot, w.row.Egress)
+		}
+	}
+}
+
+func TestOnlyARunningSandboxIsChanged(t *testing.T) {
+	for state, want := range map[sandbox.State]error{sandbox.StatePaused: sandbox.ErrConflict, sandbox.StateKilled: sandbox.ErrNotFound} {
+		c, w, _ := changer(t, state)
+		for name, err := range map[string]error{
+			"rules": c.SetEgress(t.Context(), "i1", nil, none), "timeout": c.SetTimeout(t.Context(), "i1", time.Hour), "longer": c.Extend(t.Context(), "i1", 2*time.Hour),
+		} {
+			if !errors.Is(err, want) {
+				t.Errorf("%s of one that is %s: %v", name, state, err)
+			}
+		}
+		if len(w.did) > 0 {
+			t.Errorf("%s: did %v", state, w.did)
+		}
+	}
+}
+
+func TestExtendNeverShortens(t *testing.T) {
+	c, w, _ := changer(t, sandbox.StateRunning)
+	end := w.row.EndAt
+	if err := c.Extend(t.Context(), "i1", time.Minute); err != nil || !w.row.EndAt.Equal(end) {
+		t.Errorf("%v, ends %v", err, w.row.EndAt)
+	}
+	if err := c.Extend(t.Context(), "i1", 2*time.Hour); err != nil || !w.row.EndAt.After(end) {
+		t.Errorf("%v, ends %v", err, w.row.EndAt)
+	}
+	if err := c.SetTimeout(t.Context(), "i1", time.Minute); err != nil || !w.row.EndAt.Before(end) {
+		t.Errorf("%v, ends %v", err, w.row.EndAt)
+	}
+	if err := c.SetTimeout(t.Context(), "i1", 11*time.Hour); !errors.Is(err, sandbox.ErrInvalid) {
+		t.Errorf("too long: %v", err)
+	}
+}

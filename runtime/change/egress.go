@@ -1,0 +1,37 @@
+package change
+
+import (
+	"context"
+	"errors"
+
+	"github.com/rundlet/rundlet/policy/egress"
+	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/live"
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
+)
+
+// SetEgress replaces the rules of a running sandbox for what it may reach. When it returns they are in force, and
+// outlive a restart, a pause and a fork. Connections that they forbid are cut; those that the rules before allowed,
+// too, go on. internet nil is true. ErrInvalid, ErrUnsupported, ErrConflict if it does not run, ErrNotFound.
+func (c *Changer) SetEgress(ctx context.Context, id string, internet *bool, rules sandbox.Egress) error {
+	policy, err := egress.Compile(internet, rules)
+	if err != nil {
+		return err
+	}
+	return c.running(ctx, "set network", id, func(sb *live.Sandbox) error {
+		row := sb.Row()
+		before := egress.Of(row.AllowInternet, row.Egress)
+		if err := c.cfg.Network.SetEgress(ctx, row.SlotID, policy); err != nil {
+			return err
+		}
+		row.AllowInternet, row.Egress = internet, rules
+		if err := c.cfg.Rows.Put(ctx, sb, &row); err != nil {
+			// The next start would go back, too.
+			undo := c.cfg.Network.SetEgress(context.WithoutCancel(ctx), row.SlotID, before)
+			return errors.Join(fault.Classify(err), undo)
+		}
+		sb.Update(func(now *store.Sandbox) { now.AllowInternet, now.Egress = internet, rules })
+		return nil
+	})
+}
