@@ -2,6 +2,7 @@ package e2b
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"strings"
@@ -81,5 +82,27 @@ func apiKey(r *http.Request) string {
 			return strings.TrimSpace(token)
 		}
 	}
-	return strings.TrimSpace(r.Header.Get("X-API-Key"))
+	key := strings.TrimSpace(r.Header.Get("X-API-Key"))
+	if key == "" && r.Method == http.MethodConnect {
+		return proxyKey(r.Header.Get("Proxy-Authorization"))
+	}
+	return key
+}
+
+// proxyKey is the key in the credentials for a proxy, as clients send them that know us as one.
+func proxyKey(credentials string) string {
+	scheme, value, _ := strings.Cut(credentials, " ")
+	value = strings.TrimSpace(value)
+	if strings.EqualFold(scheme, "Bearer") {
+		return value
+	}
+	if !strings.EqualFold(scheme, "Basic") {
+		return ""
+	}
+	plain, err := base64.StdEncoding.DecodeString(value)
+	if err != nil {
+		return ""
+	}
+	_, password, _ := strings.Cut(string(plain), ":")
+	return password
 }

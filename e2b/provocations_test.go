@@ -61,9 +61,6 @@ var provocations = map[string]func(n *node, generation string) refused{
 		n.server.callers.peers.rate = quota.NewRate(1, 1, 1)
 		return toSandbox(n.sleeper(), 80)
 	},
-	"CONNECT": func(n *node, _ string) refused {
-		return refused{method: "CONNECT", path: "/", header: toAgent(n.sandbox()), stranger: true}
-	},
 	"key in the address": func(n *node, _ string) refused {
 		return refused{method: "GET", path: "/" + n.key, header: toPort(n.sandbox(), "80"), stranger: true}
 	},
@@ -112,6 +109,10 @@ var provocations = map[string]func(n *node, generation string) refused{
 	},
 
 	// What is ours.
+	"key missing, for a tunnel": func(*node, string) refused { return refused{method: "CONNECT", path: "/", stranger: true} },
+	"key invalid, for a tunnel": func(*node, string) refused {
+		return refused{method: "CONNECT", path: "/", header: []string{"X-API-Key", "wrong"}, stranger: true}
+	},
 	"unsupported":                        func(_ *node, v string) refused { return post(v+"/sandboxes", `{"templateID":"base","iam":{"a":{}}}`) },
 	"unsupported by the driver":          createFails(sandbox.ErrUnsupported),
 	"sandbox not found, with the reason": createFails(errors.Join(&sandbox.OutOfMemoryError{Detail: "out of memory"}, sandbox.ErrNotFound)),

@@ -3,10 +3,10 @@ package e2b
 import (
 	"net/http"
 
-	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/conns"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/route"
 )
 
 // The memory that a request holds until it has been answered: its header as text and as a
@@ -80,6 +80,6 @@ func (s *Server) shows(r *http.Request) bool {
 	if s.callers.hasKey(r) {
 		return true
 	}
-	target, ok, err := dataplane.Classify(r.Host, r.Header, s.cfg.Domain)
+	target, ok, err := route.Of(r, s.cfg.Domain)
 	return err == nil && ok && s.proxy.HasToken(r, target)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/conns"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/route"
 	"github.com/rundlet/rundlet/envd"
 )
 
@@ -134,11 +135,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer release()
-	target, ok, err := dataplane.Classify(r.Host, r.Header, s.cfg.Domain)
+	target, ok, err := route.Of(r, s.cfg.Domain)
 	if !s.startup.over() && !s.awaitStart(w, r, target, ok) {
 		return
 	}
 	switch {
+	case r.Method == http.MethodConnect:
+		s.serveTunnel(w, r)
 	case err != nil:
 		s.control.Fail(w, r, refusal.BadRouting.With(err))
 	case ok:
@@ -148,6 +151,31 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.serveControl(w, r)
 	}
+}
+
+// serveTunnel serves a CONNECT, which only clients with a key may send.
+func (s *Server) serveTunnel(w http.ResponseWriter, r *http.Request) {
+	_, err := s.callers.authenticate(r)
+	if refused, ok := errors.AsType[*refusal.Error](err); ok && refused.Status == http.StatusUnauthorized {
+		w.Header()["Proxy-Authenticate"] = []string{`Basic realm="the password is the API key"`, "Bearer"}
+		err = refusal.TunnelKeyInvalid.With()
+		if refused.Row == refusal.KeyMissing {
+			err = refusal.TunnelKeyMissing.With()
+		}
+	}
+	var target route.Target
+	if err == nil {
+		s.conns.Raise(r.Context(), conns.Keyed)
+		if target, err = route.OfTunnel(r, s.cfg.Domain); err != nil {
+			err = refusal.BadRouting.With(err)
+		}
+	}
+	if err != nil {
+		control.BoundBody(w, r)
+		s.control.Fail(w, r, err)
+		return
+	}
+	s.proxy.Tunnel(w, r, target)
 }
 
 // serveSignedFile serves file URLs that name no sandbox.

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/control"
-	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/route"
 )
 
 const (
@@ -46,7 +46,7 @@ func (s *Server) Recovering(done, total int) {
 // it can be served. Otherwise it has been answered. The process is healthy all
 // the time: health checkers must not restart it for having many
 // sandboxes.
-func (s *Server) awaitStart(w http.ResponseWriter, r *http.Request, target dataplane.Target, dataPlane bool) bool {
+func (s *Server) awaitStart(w http.ResponseWriter, r *http.Request, target route.Target, dataPlane bool) bool {
 	if !dataPlane && isPublic(r) {
 		control.WriteHealth(w, r, nil)
 		return false

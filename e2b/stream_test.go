@@ -320,7 +320,12 @@ func TestNothingIsLeft(t *testing.T) {
 		wg.Wait()
 		n.stop()
 	})
-	// A goroutine's last steps give no sign.
+	noMoreGoroutines(t, before)
+}
+
+// noMoreGoroutines waits until there are no more of them than before. A goroutine's last steps give no sign.
+func noMoreGoroutines(t *testing.T, before int) {
+	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(time.Minute)

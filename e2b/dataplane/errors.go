@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/route"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -23,7 +24,7 @@ func gone(err error) *refusal.Error {
 // wants.
 const bodyGrace = 5 * time.Second
 
-func refuse(w http.ResponseWriter, r *http.Request, t Target, e *refusal.Error) {
+func refuse(w http.ResponseWriter, r *http.Request, t route.Target, e *refusal.Error) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyGrace))
 	e.WriteTo(w, r, t.ID, t.Port)
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
+	"github.com/rundlet/rundlet/e2b/internal/route"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -56,7 +57,7 @@ func serveOne(p *Proxy, id string, port uint16) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest("GET", "/", nil)
 	r = r.WithContext(context.WithValue(r.Context(), http.ServerContextKey, &http.Server{}))
-	p.Serve(recorder{w}, r, Target{ID: id, Port: port})
+	p.Serve(recorder{w}, r, route.Target{ID: id, Port: port})
 	return w
 }
 

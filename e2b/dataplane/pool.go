@@ -84,7 +84,7 @@ type run struct {
 	users             int                // guarded by pool.mu
 	open              int                // connections, and dials under way; guarded by pool.mu
 	conns             map[*conn]struct{} // guarded by pool.mu
-	ended             bool               // guarded by pool.mu
+	over              chan struct{}      // closed when the run has ended, with pool.mu held
 }
 
 // acquire returns the run of a sandbox; the caller gives it back with release.
@@ -105,7 +105,7 @@ func (p *pool) acquire(sb sandbox.Sandbox) (*run, error) {
 }
 
 func (p *pool) newRun(key lifecycle) *run {
-	r := &run{pool: p, key: key, conns: make(map[*conn]struct{})}
+	r := &run{pool: p, key: key, conns: make(map[*conn]struct{}), over: make(chan struct{})}
 	base := http.Transport{
 		DialContext:        r.dial,
 		DisableCompression: true,
@@ -169,7 +169,7 @@ func (r *run) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	}
 	c := &conn{Conn: nc, run: r}
 	r.pool.mu.Lock()
-	ended := r.ended
+	ended := r.hasEnded()
 	if !ended {
 		r.conns[c] = struct{}{}
 	}
@@ -197,7 +197,7 @@ func (r *run) check() {
 		if p.runs[r.key] == r {
 			delete(p.runs, r.key)
 		}
-	} else if !r.ended {
+	} else if !r.hasEnded() {
 		r.sweep.Reset(sweepEvery)
 	}
 	p.mu.Unlock()
@@ -215,7 +215,9 @@ func ended(s sandbox.State) bool { return s != sandbox.StateRunning && s != sand
 func (r *run) end() {
 	p := r.pool
 	p.mu.Lock()
-	r.ended = true
+	if !r.hasEnded() {
+		close(r.over)
+	}
 	r.sweep.Stop()
 	open := make([]*conn, 0, len(r.conns))
 	for c := range r.conns {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/route"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -57,6 +58,7 @@ func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
 			x.request.awaitEnd(resp.Request.Context())
 			x.answered(resp)
 		}
+		exchangeOf(resp.Request).target.Scope(resp.Header)
 		p.watchUpgrade(resp)
 		p.observe(resp)
 		return nil
@@ -84,7 +86,8 @@ func (p *Proxy) Drop(id string) {
 
 // exchange is the state of one request on its way through the reverse proxy.
 type exchange struct {
-	target Target
+	target route.Target
+	tunnel bool          // not a request for the program, but a stream to it
 	in     *http.Request // as it came
 	client *http.ResponseController
 	run    *run
@@ -116,21 +119,22 @@ func exchangeOf(r *http.Request) *exchange {
 // Serve carries the request to the target and its answer back. A stream that
 // breaks off in the sandbox breaks off at the client too (it panics with
 // http.ErrAbortHandler), without anything that looks like an end.
-func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
-	begin := time.Now()
-	if r.Method == http.MethodConnect {
-		refuse(w, r, t, refusal.NoConnect.With())
-		return
-	}
+func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t route.Target) {
+	p.serve(t.Interim(w), t.Strip(r), &exchange{target: t})
+}
+
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
+	t := x.target
 	if inAddress(r) {
 		refuse(w, r, t, refusal.KeyInAddress.With())
 		return
 	}
-	if t.Port == envd.Port && envd.HostOnly(r.URL.Path) {
+	if t.Port == envd.Port && (x.tunnel || envd.HostOnly(r.URL.Path)) {
 		refuse(w, r, t, refusal.ControlRoute.With())
 		return
 	}
-	x := &exchange{target: t, begin: begin, head: head{budget: p.heads, owner: t.ID, time: p.headTime}}
+	x.begin = time.Now()
+	x.head = head{budget: p.heads, owner: t.ID, time: p.headTime}
 	defer x.head.end()
 	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 	x.in, x.client = r, http.NewResponseController(w)
@@ -142,7 +146,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 		p.fail(w, r, err)
 		return
 	}
-	if t.Port != envd.Port && sb.TrafficAccessToken != "" {
+	if t.Port != envd.Port && sb.TrafficAccessToken != "" && !x.tunnel {
 		if e := checkToken(r, envd.TrafficTokenHeader, sb.TrafficAccessToken, refusal.TrafficTokenMissing, refusal.TrafficTokenInvalid); e != nil {
 			refuse(w, r, t, e)
 			return
@@ -184,6 +188,9 @@ func (p *Proxy) attempt(w http.ResponseWriter, r *http.Request, sb sandbox.Sandb
 	}
 	defer x.run.release()
 	x.conn = nil
+	if x.tunnel {
+		return p.dig(w, r)
+	}
 	out := r
 	if r.ProtoMajor == 1 && r.ContentLength != 0 && r.ContentLength <= mayBeTaken {
 		x.request = newRequestBody(r.Body, http.NewResponseController(w))
@@ -195,7 +202,7 @@ func (p *Proxy) attempt(w http.ResponseWriter, r *http.Request, sb sandbox.Sandb
 }
 
 // HasToken reports whether a request for a target has a token of its sandbox.
-func (p *Proxy) HasToken(r *http.Request, t Target) bool {
+func (p *Proxy) HasToken(r *http.Request, t route.Target) bool {
 	sb, err := p.sandboxes.Get(r.Context(), t.ID)
 	return err == nil && hasToken(r, sb)
 }
@@ -240,6 +247,9 @@ func rewrite(r *httputil.ProxyRequest) {
 	r.Out.URL.Host = t.ID + ":" + strconv.Itoa(int(t.Port))
 	// As it came: the service may like semicolons.
 	r.Out.URL.RawQuery = r.In.URL.RawQuery
+	if t.Prefix != "" {
+		r.Out.Header.Set("X-Forwarded-Prefix", t.Prefix)
+	}
 	scrub(r.Out, t, x.sandbox)
 }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/rundlet/rundlet/e2b/internal/route"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -27,7 +28,7 @@ const (
 const noKey = "-"
 
 // scrub takes keys and tokens out of a request that goes to t in the sandbox.
-func scrub(r *http.Request, t Target, sb sandbox.Sandbox) {
+func scrub(r *http.Request, t route.Target, sb sandbox.Sandbox) {
 	h := r.Header
 	h.Del(envd.TrafficTokenHeader)
 	own := []string{sb.TrafficAccessToken}

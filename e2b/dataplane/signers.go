@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/internal/route"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/envd/signature"
 )
@@ -110,25 +111,25 @@ func (p *Proxy) FillSigners(ctx context.Context) error {
 // Signed finds the sandbox of a signed file URL that names none: it is the one
 // with whose token the signature was made. It returns ErrNoSignature,
 // ErrBadSignature, ErrExpired, a *LimitError, or an error of the runtime.
-func (p *Proxy) Signed(r *http.Request) (Target, error) {
+func (p *Proxy) Signed(r *http.Request) (route.Target, error) {
 	what, err := parseSigned(r)
 	if err == nil {
 		err = fresh(what, time.Now())
 	}
 	if err != nil {
-		return Target{}, err
+		return route.Target{}, err
 	}
 	id, ok := p.signers.find(what)
 	if !ok {
 		if id, err = p.searchAll(r, what); err != nil {
-			return Target{}, err
+			return route.Target{}, err
 		}
 	}
 	// It may be gone since: then its token is no longer valid.
 	if _, err := p.sandboxes.Get(r.Context(), id); isGone(err) {
-		return Target{}, ErrBadSignature
+		return route.Target{}, ErrBadSignature
 	}
-	return Target{ID: id, Port: envd.Port}, nil
+	return route.Target{ID: id, Port: envd.Port}, nil
 }
 
 // searchAll tries all sandboxes, one request after the other.

@@ -49,7 +49,10 @@ func (u *upgraded) CloseWrite() error {
 }
 
 func (r *run) hasEnded() bool {
-	r.pool.mu.Lock()
-	defer r.pool.mu.Unlock()
-	return r.ended
+	select {
+	case <-r.over:
+		return true
+	default:
+		return false
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/route"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -58,7 +59,7 @@ func (p *Proxy) wake(r *http.Request, sb sandbox.Sandbox) (sandbox.Sandbox, erro
 // one that the agent would serve. shown reports that it has a token of the
 // sandbox, or a signature that only a holder of it can make. Other ports have the traffic
 // token, which was checked.
-func mayWake(r *http.Request, t Target, sb sandbox.Sandbox) (shown bool, err error) {
+func mayWake(r *http.Request, t route.Target, sb sandbox.Sandbox) (shown bool, err error) {
 	if t.Port != envd.Port {
 		return sb.TrafficAccessToken != "", nil
 	}

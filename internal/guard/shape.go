@@ -25,14 +25,15 @@ var fuzzed = map[string]string{
 	"agent":         "multipart names and paths",
 	"envd":          "replies of the agent and signatures",
 	"e2b":           "bodies of requests, host and header routing, signed URLs",
-	"e2b/dataplane": "host and header routing",
+	"e2b/dataplane": "signatures, headers and streams of responses",
 	"host":          "figures of the kernel",
 	"telemetry":     "labels made of what guests say",
 	"vm/gvisor":     "what guests print",
 
 	"vm/gvisor/snapshots": "snapshot manifests",
 
-	"e2b/internal/wire": "pagination tokens, metadata, names",
+	"e2b/internal/route": "host, path and header routing",
+	"e2b/internal/wire":  "pagination tokens, metadata, names",
 
 	"policy/freshness": "metadata of sandboxes",
 	"policy/snapshot":  "manifests of artifacts",

@@ -109,10 +109,18 @@ func (f *Runtime) Listen(id string, port uint16, h http.Handler) {
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	go srv.Serve(ln)
+	f.ListenOn(id, port, ln)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sandboxes[id].srvs = append(f.sandboxes[id].srvs, srv)
+}
+
+// ListenOn makes ln, whose connections the caller serves, the listener of a port of a sandbox until
+// that is killed.
+func (f *Runtime) ListenOn(id string, port uint16, ln net.Listener) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sandboxes[id].ports[port] = ln
-	f.sandboxes[id].srvs = append(f.sandboxes[id].srvs, srv)
 }
 
 // Edit changes the record of a sandbox.

@@ -61,6 +61,10 @@ var (
 		Text: "method %s is not allowed here"})
 	BodyTooLarge = add(Row{Name: "body too large", Status: http.StatusRequestEntityTooLarge,
 		Text: "request body is larger than %d bytes"})
+	TunnelKeyMissing = add(Row{Name: "key missing, for a tunnel", Status: http.StatusProxyAuthRequired,
+		Text: "API key is missing: send it in the X-API-Key header, or in Proxy-Authorization as a bearer token or as the password of Basic"})
+	TunnelKeyInvalid = add(Row{Name: "key invalid, for a tunnel", Status: http.StatusProxyAuthRequired,
+		Text: "Invalid API key"})
 	HeaderTooLarge = add(Row{Name: "header too large", Status: http.StatusRequestHeaderFieldsTooLarge,
 		Text: "the request header is too large or has too many fields"})
 	Conflict = add(Row{Name: "conflict", Status: http.StatusConflict,

@@ -49,8 +49,6 @@ var (
 		Text: "%s"})
 	TooMuch = add(Row{Name: "too much without a key", Status: http.StatusTooManyRequests, DataPlane: true,
 		Text: "%s"})
-	NoConnect = add(Row{Name: "CONNECT", Status: http.StatusMethodNotAllowed, DataPlane: true,
-		Text: "CONNECT is not supported"})
 	KeyInAddress = add(Row{Name: "key in the address", Status: http.StatusBadRequest, DataPlane: true,
 		Text: "The address of the request contains an API key; send the key to the API only, in the X-API-Key header"})
 )

@@ -1,7 +1,8 @@
-package dataplane
+package route
 
 import (
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -29,7 +30,7 @@ func FuzzHost(f *testing.F) {
 		f.Add(s, "e2b.test:8443")
 	}
 	f.Fuzz(func(t *testing.T, host, domain string) {
-		target, ok, err := Classify(host, nil, domain)
+		target, ok, err := Of(&http.Request{Host: host, URL: &url.URL{Path: "/"}}, domain)
 		checkTarget(t, target, ok, err)
 		if ok && !strings.Contains(strings.ToLower(host), "-"+target.ID) {
 			t.Fatalf("%q names %q?", host, target.ID)
@@ -44,7 +45,7 @@ func FuzzHeaders(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, host, id, port string) {
 		h := http.Header{envd.SandboxIDHeader: {id}, envd.SandboxPortHeader: {port}}
-		target, ok, err := Classify(host, h, "e2b.test")
+		target, ok, err := Of(&http.Request{Host: host, Header: h, URL: &url.URL{Path: "/"}}, "e2b.test")
 		checkTarget(t, target, ok, err)
 		if ok && strings.HasPrefix(hostname(host), "api.") {
 			t.Fatalf("headers moved %q off the control plane", host)
