@@ -201,14 +201,7 @@ func (a API) call(ctx context.Context, method, path string, body, into any) (*ht
 		return nil, fmt.Errorf("%s %s: the reply is larger than %d bytes", method, path, maxReply)
 	}
 	if resp.StatusCode >= 300 {
-		e := &Error{Code: resp.StatusCode}
-		if json.Unmarshal(reply, e) != nil || e.Message == "" {
-			e.Message = fmt.Sprintf("the server answered %s", resp.Status)
-		}
-		if n, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31); err == nil {
-			e.RetryAfter = time.Duration(n) * time.Second
-		}
-		return nil, e
+		return nil, refused(resp, reply)
 	}
 	if into != nil {
 		if err := json.Unmarshal(reply, into); err != nil {
@@ -216,4 +209,16 @@ func (a API) call(ctx context.Context, method, path string, body, into any) (*ht
 		}
 	}
 	return resp, nil
+}
+
+// refused is the error that a response with this body stands for.
+func refused(resp *http.Response, body []byte) *Error {
+	e := &Error{Code: resp.StatusCode}
+	if json.Unmarshal(body, e) != nil || e.Message == "" {
+		e.Message = fmt.Sprintf("the server answered %s", resp.Status)
+	}
+	if n, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31); err == nil {
+		e.RetryAfter = time.Duration(n) * time.Second
+	}
+	return e
 }
