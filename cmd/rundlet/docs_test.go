@@ -73,7 +73,7 @@ func TestWhatTheDocumentsSayOfTheCommandLineIsSo(t *testing.T) {
 		flags[option] = &pflag.Flag{Name: option}
 	}
 	flag := regexp.MustCompile("(?:^|[\\s`(])--([a-z][a-z-]*)(?:[^`\n]{0,20}` \\(default `?([^`)]+))?")
-	command := regexp.MustCompile("(?m)(?:`|^ +|/)rundlet ([a-z][a-z ]*)")
+	command := regexp.MustCompile("(?m)(?:`|^ +|/)rundlet ([a-z]+(?:[ -][a-z]+)*)")
 	named := 0
 	for name, text := range documents(t) {
 		for _, m := range flag.FindAllStringSubmatch(text, -1) {

@@ -1,0 +1,245 @@
+package remote
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
+	"github.com/rundlet/rundlet/internal/halfclose"
+)
+
+// guestPorts is a server with the sandbox i1, whose ports lead to these addresses.
+func guestPorts(t *testing.T, ports map[string]string) {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect {
+			if r.URL.Path != "/sandboxes/i1" {
+				http.Error(w, `{"code":404,"message":"no such sandbox"}`, http.StatusNotFound)
+				return
+			}
+			_, _ = io.WriteString(w, `{"sandboxID":"i1"}`)
+			return
+		}
+		to, err := net.Dial("tcp", ports[r.Host])
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			_, _ = io.WriteString(w, `{"code":502,"message":"The sandbox is running but port is not open"}`)
+			return
+		}
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+		halfclose.Join(c, to, nil, func() { _ = c.(*net.TCPConn).SetLinger(0) })
+	}))
+	t.Cleanup(srv.Close)
+	t.Setenv("E2B_API_URL", srv.URL)
+	t.Setenv("E2B_API_KEY", "e2b_0")
+}
+
+// program serves connections, and returns its address.
+func program(t *testing.T, serve func(c *net.TCPConn)) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				serve(c.(*net.TCPConn))
+			}()
+		}
+	}()
+	return ln.Addr().String()
+}
+
+// lines is output that a test waits for.
+type lines struct {
+	*bufio.Reader
+	w *io.PipeWriter
+}
+
+func newLines() lines {
+	r, w := io.Pipe()
+	return lines{bufio.NewReader(r), w}
+}
+
+// forwarding runs the command until the test ends it; stop returns its error.
+func forwarding(t *testing.T, o *command.Options, args ...string) (out, errs lines, stop func() error) {
+	t.Helper()
+	out, errs = newLines(), newLines()
+	cmd := Sandbox(o)
+	cmd.SetOut(out.w)
+	cmd.SetErr(errs.w)
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	cmd.SetArgs(append([]string{"port-forward"}, args...))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- cmd.ExecuteContext(ctx)
+		out.w.Close()
+		errs.w.Close()
+	}()
+	return out, errs, sync.OnceValue(func() error { cancel(); return <-ended })
+}
+
+func dial(t *testing.T, address string) *net.TCPConn {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	return c.(*net.TCPConn)
+}
+
+func TestPortForward(t *testing.T) {
+	echo := program(t, func(c *net.TCPConn) {
+		all, _ := io.ReadAll(c)
+		_, _ = fmt.Fprintf(c, "echo %s", all)
+	})
+	breaks := program(t, func(c *net.TCPConn) {
+		_, _ = c.Read(make([]byte, 1))
+		_ = c.SetLinger(0)
+	})
+	guestPorts(t, map[string]string{"i1:80": echo, "i1:81": breaks})
+	out, errs, stop := forwarding(t, &command.Options{JSON: true}, "i1", "0:80", "0:81", "0:82")
+	address := map[uint16]string{}
+	for range 3 {
+		line, err := out.ReadBytes('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		var one struct {
+			SandboxID, Address string
+			Port               uint16
+		}
+		if err := json.Unmarshal(line, &one); err != nil || one.SandboxID != "i1" || !strings.HasPrefix(one.Address, "127.0.0.1:") {
+			t.Fatalf("%s: %v", line, err)
+		}
+		address[one.Port] = one.Address
+	}
+	for _, size := range []int{0, 5, 1 << 20} { // One after the other failed, too.
+		closed := dial(t, address[82])
+		if _, err := io.ReadAll(closed); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("a connection to a closed port ended with %v", err)
+		}
+		if line, err := errs.ReadString('\n'); err != nil || line != "connection to i1 port 82: The sandbox is running but port is not open\n" {
+			t.Errorf("%q, %v", line, err)
+		}
+		c := dial(t, address[80])
+		data := strings.Repeat("x", size)
+		go func() {
+			_, _ = io.WriteString(c, data)
+			_ = c.CloseWrite()
+		}()
+		if got, err := io.ReadAll(c); err != nil || string(got) != "echo "+data {
+			t.Errorf("%d bytes of %d, %v", len(got), size, err)
+		}
+	}
+	broken := dial(t, address[81])
+	_, _ = io.WriteString(broken, "x")
+	if _, err := io.ReadAll(broken); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("what broke off in the sandbox ended with %v", err)
+	}
+	last := dial(t, address[80])
+	if _, err := io.WriteString(last, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		t.Errorf("it ended with %v", err)
+	}
+	if _, err := io.ReadAll(last); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("a connection outlived the command")
+	}
+	if rest, err := io.ReadAll(errs); err != nil || len(rest) > 0 {
+		t.Errorf("%q, %v", rest, err)
+	}
+	if c, err := net.Dial("tcp", address[80]); err == nil {
+		c.Close()
+		t.Error("it still listens")
+	}
+}
+
+func TestPortForwardSaysWhereItListens(t *testing.T) {
+	guestPorts(t, nil)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := ln.Addr().(*net.TCPAddr).Port
+	for _, args := range []string{"i1 0:80 " + fmt.Sprint(port), "i1 " + fmt.Sprint(port) + ":80"} {
+		out, _, stop := forwarding(t, &command.Options{}, strings.Fields(args)...)
+		if said, err := io.ReadAll(out); err != nil || len(said) > 0 { // It ends before it says anything.
+			t.Errorf("%s: %q, %v", args, said, err)
+		}
+		if err := stop(); err == nil || !strings.Contains(err.Error(), "address already in use") {
+			t.Errorf("%s, a port in use: %v", args, err)
+		}
+	}
+	ln.Close()
+	for _, args := range []string{fmt.Sprint(port), fmt.Sprintf("--address ::1 %d:80", port)} {
+		out, _, stop := forwarding(t, &command.Options{}, append([]string{"i1"}, strings.Fields(args)...)...)
+		want := fmt.Sprintf("forwarding 127.0.0.1:%d -> i1 port %d\n", port, port)
+		if strings.Contains(args, "::1") {
+			want = fmt.Sprintf("forwarding [::1]:%d -> i1 port 80\n", port)
+		}
+		if line, err := out.ReadString('\n'); err != nil || line != want {
+			t.Errorf("%q, %v, want %q", line, err, want)
+		}
+		if err := stop(); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+}
+
+func TestPortForwardRefuses(t *testing.T) {
+	guestPorts(t, nil)
+	for args, want := range map[string]string{
+		"i1":             "at least 2 arg",
+		"i2 80":          "no such sandbox",
+		"i1 0":           "two ports",
+		"i1 80:":         "two ports",
+		"i1 :80":         "two ports",
+		"i1 1:2:3":       "two ports",
+		"i1 65536":       "two ports",
+		"i1 -- -1":       "two ports",
+		"i1 +80":         "two ports",
+		"i1 http":        "two ports",
+		"i1 80:70000":    "two ports",
+		"i1 0:80 http":   "two ports",
+		"i1 --nonsense":  "unknown flag",
+		"--address x 80": "at least 2 arg",
+	} {
+		cmd := Sandbox(&command.Options{})
+		cmd.SetOut(io.Discard)
+		cmd.SetErr(io.Discard)
+		cmd.SilenceUsage, cmd.SilenceErrors = true, true
+		cmd.SetArgs(append([]string{"port-forward"}, strings.Fields(args)...))
+		if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", args, err, want)
+		}
+	}
+}
