@@ -142,9 +142,10 @@ func upload(ctx context.Context, api client.API, sb client.Sandbox, path, conten
 	if err != nil {
 		return err
 	}
-	req.Header = api.Agent(sb).Header.Clone()
+	agent := api.Agent(sb)
+	req.Header = agent.Header.Clone()
 	req.Header.Set("Content-Type", form.FormDataContentType())
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := agent.HTTP.Do(req)
 	if err != nil {
 		return err
 	}

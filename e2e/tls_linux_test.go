@@ -8,8 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/client"
 )
 
 // overTLS are the SDKs and the cases that run with a domain, and nothing else, as the only
@@ -57,6 +60,10 @@ func TestSDKOverTLS(t *testing.T) {
 		})
 	}
 	t.Run("command line", func(t *testing.T) { commandsOverTLS(t, srv, port) })
+	t.Run("ports", func(t *testing.T) {
+		api := client.API{URL: "https://" + address, Key: valueOf(env, "E2B_API_KEY"), HTTP: &http.Client{Transport: transport}}
+		portsOverTLS(t, srv, api)
+	})
 	checkSandboxesGone(t, dir, ids)
 	srv.stop(t)
 	before.compare(t)
@@ -94,6 +101,31 @@ func commandsOverTLS(t *testing.T, srv *server, port string) {
 			t.Errorf("%v: %v\n%s", step.argv, err, out)
 		}
 	}
+}
+
+// portsOverTLS reaches a sandbox's loopback by the command, which trusts the authority.
+func portsOverTLS(t *testing.T, srv *server, api client.API) {
+	sb, err := api.Create(t.Context(), "base", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	startServices(t, api, sb)
+	address, _, stop := portForward(t, srv.cmd.Env, sb.ID, 7000)
+	if got, err := say(t.Context(), toAddress(address[7000]), "hello"); err != nil || got != "echo hello" {
+		t.Errorf("a forwarded port returned %q, %v", got, err)
+	}
+	stop()
+	killAll(t, api, []client.Sandbox{sb})
+}
+
+// valueOf is the value of a variable.
+func valueOf(env []string, name string) string {
+	for _, v := range env {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // useNameServer makes programs of this mount namespace ask a name server, until the test ends.
