@@ -124,7 +124,10 @@ func TestNothingIsLeftOfTunnels(t *testing.T) {
 		n := newNode(t, Config{})
 		id := n.sandbox()
 		n.tcp(id, 22, echo)
-		n.tcp(id, 23, func(c *net.TCPConn) { _ = c.SetLinger(0) })
+		n.tcp(id, 23, func(c *net.TCPConn) {
+			_, _ = c.Read(make([]byte, 1))
+			_ = c.SetLinger(0)
+		})
 		for i := range 20 {
 			c, r, resp := n.dig(id+":22", n.withKey(), "x")
 			if resp.StatusCode != 200 {
@@ -138,8 +141,13 @@ func TestNothingIsLeftOfTunnels(t *testing.T) {
 				_ = c.(*net.TCPConn).SetLinger(0)
 			}
 			c.Close()
-			c, r, _ = n.dig(id+":23", n.withKey(), "x")
-			_, _ = io.ReadAll(r)
+			c, r, resp = n.dig(id+":23", n.withKey(), "x")
+			if resp.StatusCode != 200 {
+				t.Fatal(resp.Status)
+			}
+			if _, err := io.ReadAll(r); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("what broke off in the sandbox ended with %v", err)
+			}
 			c.Close()
 		}
 		n.noMoreConnections()
