@@ -3,10 +3,12 @@ package e2b
 import (
 	"bufio"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -216,6 +218,33 @@ func TestTunnelsAreBounded(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Where all connections are tunnels, none makes room for another client.
+func TestATunnelIsNeverClosedForAnother(t *testing.T) {
+	const most = 4
+	n := newNode(t, Config{MaxConnections: most})
+	id := n.sandbox()
+	n.tcp(id, 22, echo)
+	var open []net.Conn
+	for range most {
+		c, _, resp := n.dig(id+":22", n.withKey(), "")
+		if resp.StatusCode != 200 {
+			t.Fatal(resp.Status)
+		}
+		open = append(open, c)
+	}
+	late, _ := n.raw("")
+	_ = late.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := io.ReadAll(late); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("one too many was not closed")
+	}
+	for i, c := range open {
+		_ = c.(*net.TCPConn).CloseWrite()
+		if got, err := io.ReadAll(c); err != nil || string(got) != "echo " {
+			t.Errorf("tunnel %d: %q, %v", i, got, err)
+		}
+	}
 }
 
 func TestWrongKeysOfTunnelsCount(t *testing.T) {

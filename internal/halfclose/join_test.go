@@ -96,3 +96,21 @@ func TestJoinBreaksBoth(t *testing.T) {
 		})
 	}
 }
+
+// What ends both may end one first, and that must not look like a regular end.
+func TestAnEndAfterStopIsNotPassedOn(t *testing.T) {
+	near, far := wire(t)
+	stop := make(chan struct{})
+	close(stop)
+	from, gone := wire(t)
+	gone.Close()
+	if err := pass(near, from, stop); !errors.Is(err, errStopped) {
+		t.Error(err)
+	}
+	if _, err := near.Write([]byte("x")); err != nil {
+		t.Errorf("the sending side was ended: %v", err)
+	}
+	if n, err := far.Read(make([]byte, 1)); n != 1 {
+		t.Error(err)
+	}
+}
