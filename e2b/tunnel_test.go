@@ -226,6 +226,7 @@ func TestATunnelIsNeverClosedForAnother(t *testing.T) {
 	n := newNode(t, Config{MaxConnections: most})
 	id := n.sandbox()
 	n.tcp(id, 22, echo)
+	n.noMoreConnections()
 	var open []net.Conn
 	for range most {
 		c, _, resp := n.dig(id+":22", n.withKey(), "")
