@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import https from 'node:https'
 import { before, describe, test } from 'node:test'
-import { eventually, sharedSandbox, shout } from './sdk.mjs'
+import { eventually, Sandbox, sharedSandbox, shout } from './sdk.mjs'
 import './commands.mjs'
 import './streams.mjs'
 import './upload.mjs'
@@ -40,6 +40,14 @@ describe('tls', () => {
     assert.equal(up.status, 200)
     const down = await fetch(await shared.sandbox.downloadUrl('via url.txt'))
     assert.deepEqual([down.status, await down.text()], [200, 'by url'])
+  })
+
+  // The SDK appends its paths to the URL, and sends the headers for routing as well.
+  test('a sandbox by path', async () => {
+    const { sandboxId } = shared.sandbox
+    const byPath = await Sandbox.connect(sandboxId, { sandboxUrl: `https://api.${process.env.E2B_DOMAIN}/sandbox-proxy/${sandboxId}/ports/49983` })
+    await byPath.files.write('by path.txt', 'by path')
+    assert.equal((await byPath.commands.run('cat "by path.txt"')).stdout, 'by path')
   })
 
   // The first half of a WebSocket.

@@ -5,6 +5,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from e2b import Sandbox
 from wait import eventually
 
 
@@ -30,6 +31,13 @@ def test_urls(sandbox):
     sandbox.files.write("by url.txt", "by url")
     with urllib.request.urlopen(sandbox.download_url("by url.txt")) as r:
         assert r.read() == b"by url"
+
+
+def test_a_sandbox_by_path(sandbox):
+    url = f"https://api.{os.environ['E2B_DOMAIN']}/sandbox-proxy/{sandbox.sandbox_id}/ports/49983"
+    by_path = Sandbox.connect(sandbox.sandbox_id, sandbox_url=url)
+    by_path.files.write("by path.txt", "by path")
+    assert by_path.commands.run('cat "by path.txt"').stdout == "by path"
 
 
 def test_pause_and_resume(own):
