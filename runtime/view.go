@@ -14,7 +14,7 @@ func view(r *parts, row store.Sandbox) sandbox.Sandbox {
 		ID: row.ID, TemplateID: row.TemplateID, Alias: row.Alias, State: row.State, Reason: row.Reason,
 		Metadata: row.Metadata, StartedAt: row.StartedAt, EndAt: row.EndAt, KilledAt: row.KilledAt,
 		VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB,
-		EnvdVersion: envd.Version, AllowInternet: row.AllowInternet, Egress: row.Egress, KeyID: row.KeyID,
+		EnvdVersion: envd.Version, AllowInternet: row.AllowInternet, Egress: row.Egress, Ingress: row.Ingress, KeyID: row.KeyID,
 		OnTimeout: sandbox.OnTimeout(row.OnTimeout), AutoResume: row.AutoResume,
 		FilesystemOnly: row.SnapshotID != "" && row.FilesystemOnly,
 	}

@@ -20,6 +20,7 @@ type CreateRequest struct {
 	Secure        bool
 	AllowInternet *bool
 	Egress        Egress
+	Ingress       Ingress
 	// AllowPublicTraffic nil or true: ports are open to all clients that reach the proxy.
 	AllowPublicTraffic *bool
 	OnTimeout          OnTimeout
@@ -56,6 +57,7 @@ type asked struct {
 	Secure             bool              `json:"secure"`
 	AllowInternet      *bool             `json:"allow_internet,omitempty"`
 	Egress             *Egress           `json:"egress,omitempty"`
+	Ingress            *Ingress          `json:"ingress,omitempty"`
 	AllowPublicTraffic *bool             `json:"allow_public_traffic,omitempty"`
 	OnTimeout          OnTimeout         `json:"on_timeout,omitempty"`
 	AutoResume         bool              `json:"auto_resume,omitempty"`
@@ -86,10 +88,14 @@ func (r CreateRequest) Record() string {
 	if !r.Egress.Empty() {
 		egress = &r.Egress
 	}
+	var ingress *Ingress
+	if !r.Ingress.Empty() {
+		ingress = &r.Ingress
+	}
 	text, _ := json.Marshal(asked{ // It encodes: it has no type that could not.
 		Template: r.Template[:min(len(r.Template), maxRecordedTemplate)], TimeoutMS: r.Timeout.Milliseconds(), Metadata: r.Metadata,
 		EnvNames: names[:kept], EnvNamesOmitted: len(names) - kept,
-		Secure: r.Secure, AllowInternet: r.AllowInternet, Egress: egress, AllowPublicTraffic: r.AllowPublicTraffic,
+		Secure: r.Secure, AllowInternet: r.AllowInternet, Egress: egress, Ingress: ingress, AllowPublicTraffic: r.AllowPublicTraffic,
 		OnTimeout: r.OnTimeout, AutoResume: r.AutoResume, KeyID: r.KeyID,
 	})
 	return string(text)

@@ -33,6 +33,7 @@ type Sandbox struct {
 	// AllowInternet is nil if the request did not say (allowed).
 	AllowInternet *bool
 	Egress        Egress
+	Ingress       Ingress
 	// KeyID is the API key that created it.
 	KeyID string
 	// OnTimeout is the action at EndAt.
@@ -55,6 +56,18 @@ type Egress struct {
 
 // Empty reports whether there are no rules.
 func (e Egress) Empty() bool { return len(e.Allow)+len(e.Deny) == 0 }
+
+// Ingress says how requests reach the programs on the ports of a sandbox, except its agent. The slice is shared, and
+// must not be changed.
+type Ingress struct {
+	// MaskHost is the Host that programs see, with "${PORT}" for the port; empty is that of the client.
+	MaskHost string `json:"mask_host,omitempty"`
+	// HTTPSPorts are the ports whose programs speak HTTPS.
+	HTTPSPorts []uint16 `json:"https_ports,omitempty"`
+}
+
+// Empty reports whether it is as without an Ingress.
+func (i Ingress) Empty() bool { return i.MaskHost == "" && len(i.HTTPSPorts) == 0 }
 
 // OnTimeout is the action on a sandbox when its timeout ends.
 type OnTimeout string

@@ -36,6 +36,7 @@ type Sandbox struct {
 	PrivatePorts  bool
 	AllowInternet *bool
 	Egress        sandbox.Egress
+	Ingress       sandbox.Ingress
 	KeyID         string
 	SlotID        string
 	// Deadline is when a transitional state has to have ended.
@@ -70,7 +71,7 @@ type Sandbox struct {
 const sandboxColumns = `id, instance, template_id, alias, build_id, state, reason, metadata, created_at, started_at, end_at,
 	killed_at, vcpus, memory_mib, disk_mib, secure, private_ports, allow_internet, key_id, slot_id,
 	deadline, snapshot_id, filesystem_only, origin_id, spec, on_timeout, auto_resume, follows_up, quarantined_at, timeout,
-	node, driver, request, egress, version`
+	node, driver, request, egress, ingress, version`
 
 var addSandbox, changeSandbox = insertAndUpdate("sandboxes", sandboxColumns)
 
@@ -100,7 +101,7 @@ func (s Sandboxes) Put(ctx context.Context, sb *Sandbox) error {
 		sb.VCPUs, sb.MemoryMiB, sb.DiskMiB, sb.Secure, sb.PrivatePorts, sb.AllowInternet, sb.KeyID, sb.SlotID,
 		micros(sb.Deadline), sb.SnapshotID, sb.FilesystemOnly, sb.OriginID, sb.Spec, sb.OnTimeout, sb.AutoResume, sb.FollowsUp,
 		micros(sb.QuarantinedAt), sb.Timeout.Microseconds(),
-		sb.Node, sb.Driver, sb.Request, egressText(sb.Egress), sb.Version)
+		sb.Node, sb.Driver, sb.Request, optional(sb.Egress), optional(sb.Ingress), sb.Version)
 	if err == nil {
 		err = changed(res)
 	}
@@ -111,12 +112,12 @@ func (s Sandboxes) Put(ctx context.Context, sb *Sandbox) error {
 	return nil
 }
 
-// egressText is how rules are kept.
-func egressText(e sandbox.Egress) string {
-	if e.Empty() {
+// optional is how a part of a row is kept that most rows have not.
+func optional(v interface{ Empty() bool }) string {
+	if v.Empty() {
 		return ""
 	}
-	text, _ := json.Marshal(e) // It has only strings.
+	text, _ := json.Marshal(v) // It has only strings and numbers.
 	return string(text)
 }
 
@@ -234,7 +235,7 @@ func (s Sandboxes) read(ctx context.Context, where string, args ...any) ([]Sandb
 func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 	var (
 		sb                              Sandbox
-		metadata, egress                string
+		metadata, egress, ingress       string
 		created, started, end, killedAt int64
 		deadline, quarantined, timeout  int64
 		internet                        sql.NullBool
@@ -243,16 +244,19 @@ func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 		&created, &started, &end, &killedAt,
 		&sb.VCPUs, &sb.MemoryMiB, &sb.DiskMiB, &sb.Secure, &sb.PrivatePorts, &internet, &sb.KeyID, &sb.SlotID,
 		&deadline, &sb.SnapshotID, &sb.FilesystemOnly, &sb.OriginID, &sb.Spec, &sb.OnTimeout, &sb.AutoResume, &sb.FollowsUp,
-		&quarantined, &timeout, &sb.Node, &sb.Driver, &sb.Request, &egress, &sb.Version)
+		&quarantined, &timeout, &sb.Node, &sb.Driver, &sb.Request, &egress, &ingress, &sb.Version)
 	if err != nil {
 		return Sandbox{}, err
 	}
 	if err := json.Unmarshal([]byte(metadata), &sb.Metadata); err != nil {
 		return Sandbox{}, fmt.Errorf("metadata of %s: %w", sb.ID, err)
 	}
-	if egress != "" {
-		if err := json.Unmarshal([]byte(egress), &sb.Egress); err != nil {
-			return Sandbox{}, fmt.Errorf("egress of %s: %w", sb.ID, err)
+	for into, text := range map[any]string{&sb.Egress: egress, &sb.Ingress: ingress} {
+		if text == "" {
+			continue
+		}
+		if err := json.Unmarshal([]byte(text), into); err != nil {
+			return Sandbox{}, fmt.Errorf("network of %s: %w", sb.ID, err)
 		}
 	}
 	if internet.Valid {

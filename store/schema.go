@@ -19,10 +19,11 @@ import (
 //	6  node, driver and version of sandboxes and snapshots, and the create request
 //	7  version of templates
 //	8  what a sandbox may reach
+//	9  how requests reach its programs
 //
 // A program refuses a database of a higher number (ErrNewer), and migrates one of a
 // lower number when a daemon opens it. There is no way back but a backup.
-const Schema = 8
+const Schema = 9
 
 var (
 	// ErrNewer: the schema is that of a newer program.

@@ -30,7 +30,7 @@ func sample(id string, state sandbox.State) Sandbox {
 		ID: id, Instance: "d1", TemplateID: "t", Alias: "base", BuildID: "b", State: state, Reason: "why",
 		Metadata:  map[string]string{"a": "1", "quote": `"'; DROP TABLE sandboxes; --`},
 		CreatedAt: time.UnixMicro(1).UTC(), StartedAt: time.UnixMicro(2).UTC(), EndAt: time.UnixMicro(3).UTC(),
-		VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024, Secure: true, PrivatePorts: true, AllowInternet: &no, Egress: sandbox.Egress{Allow: []string{"1.1.1.1"}, Deny: []string{"0.0.0.0/0"}}, KeyID: "k", SlotID: "s",
+		VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024, Secure: true, PrivatePorts: true, AllowInternet: &no, Egress: sandbox.Egress{Allow: []string{"1.1.1.1"}, Deny: []string{"0.0.0.0/0"}}, Ingress: sandbox.Ingress{MaskHost: "a:${PORT}", HTTPSPorts: []uint16{443}}, KeyID: "k", SlotID: "s",
 		Deadline: time.UnixMicro(4).UTC(), SnapshotID: "n", FilesystemOnly: true, OriginID: "o", Spec: "{}", OnTimeout: "pause", AutoResume: true,
 		FollowsUp: "{}", QuarantinedAt: time.UnixMicro(5).UTC(), Timeout: 6 * time.Microsecond,
 		Node: "n1", Driver: "sim", Request: `{"template":"base"}`,

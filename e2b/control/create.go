@@ -94,6 +94,10 @@ func (c rules) createRequest(keyID string, body *openapi.NewSandbox, timeout tim
 	if n := body.Network; n != nil {
 		req.AllowPublicTraffic = n.AllowPublicTraffic
 		req.Egress = sandbox.Egress{Allow: n.AllowOut, Deny: n.DenyOut}
+		var err error
+		if req.Ingress, err = ingressOf(n); err != nil {
+			return req, err
+		}
 	}
 	if c.requireSecure && !secured && isFalse(body.Secure) {
 		return req, refusal.Invalidf("this server creates only secured sandboxes: omit \"secure\", or send true")

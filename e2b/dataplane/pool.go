@@ -125,6 +125,7 @@ func (p *pool) newRun(key lifecycle) *run {
 	r.agent.MaxIdleConnsPerHost = agentIdleConns
 	r.port = base.Clone()
 	r.port.DisableKeepAlives = true
+	r.port.DialTLSContext = r.dialSecure
 	r.grpc = r.port.Clone()
 	r.grpc.Protocols = new(http.Protocols)
 	r.grpc.Protocols.SetUnencryptedHTTP2(true)
@@ -144,8 +145,13 @@ func (r *run) release() {
 // for the request, so nothing of it was sent.
 var errNoStream = errors.New("no stream")
 
-// dial is the DialContext of both transports.
+// dial is the DialContext of all transports.
 func (r *run) dial(ctx context.Context, _, addr string) (net.Conn, error) {
+	return r.connect(ctx, addr, func(raw net.Conn) (net.Conn, error) { return raw, nil })
+}
+
+// connect dials a port of the sandbox. over makes of the stream what requests are sent on.
+func (r *run) connect(ctx context.Context, addr string, over func(net.Conn) (net.Conn, error)) (net.Conn, error) {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
@@ -158,6 +164,9 @@ func (r *run) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 		return nil, errTooManyStreams
 	}
 	nc, err := r.pool.sandboxes.Dial(ctx, r.key.id, uint16(n))
+	if err == nil {
+		nc, err = over(nc)
+	}
 	if err != nil {
 		r.pool.give(r)
 	}

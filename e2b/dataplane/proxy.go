@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/http/httputil"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -87,6 +88,7 @@ func (p *Proxy) Drop(id string) {
 // exchange is the state of one request on its way through the reverse proxy.
 type exchange struct {
 	target route.Target
+	host   string        // that the program sees
 	tunnel bool          // not a request for the program, but a stream to it
 	in     *http.Request // as it came
 	client *http.ResponseController
@@ -247,6 +249,13 @@ func rewrite(r *httputil.ProxyRequest) {
 	r.Out.URL.Host = t.ID + ":" + strconv.Itoa(int(t.Port))
 	// As it came: the service may like semicolons.
 	r.Out.URL.RawQuery = r.In.URL.RawQuery
+	if t.Port != envd.Port {
+		r.Out.Host = hostFor(r.In, t, x.sandbox.Ingress)
+		x.host = r.Out.Host
+		if slices.Contains(x.sandbox.Ingress.HTTPSPorts, t.Port) {
+			r.Out.URL.Scheme = "https"
+		}
+	}
 	if t.Prefix != "" {
 		r.Out.Header.Set("X-Forwarded-Prefix", t.Prefix)
 	}
@@ -262,7 +271,7 @@ func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	switch {
 	case x.target.Port == envd.Port:
 		transport = x.run.agent
-	case r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
+	case r.URL.Scheme == "http" && r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
 		// Its heads are not text; the transport bounds them.
 		return x.run.grpc.RoundTrip(r)
 	}

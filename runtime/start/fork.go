@@ -69,7 +69,7 @@ func (t *Starter) Fork(ctx context.Context, sb *live.Sandbox, req sandbox.ForkRe
 func childRequest(parent store.Sandbox, req sandbox.ForkRequest) sandbox.CreateRequest {
 	out := sandbox.CreateRequest{
 		Timeout: req.Timeout, Metadata: maps.Clone(parent.Metadata), Secure: parent.Secure,
-		AllowInternet: parent.AllowInternet, Egress: parent.Egress, OnTimeout: sandbox.OnTimeout(parent.OnTimeout), AutoResume: parent.AutoResume,
+		AllowInternet: parent.AllowInternet, Egress: parent.Egress, Ingress: parent.Ingress, OnTimeout: sandbox.OnTimeout(parent.OnTimeout), AutoResume: parent.AutoResume,
 		KeyID: req.KeyID,
 	}
 	if parent.PrivatePorts {

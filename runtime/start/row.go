@@ -46,7 +46,7 @@ func (t *Starter) newRow(req sandbox.CreateRequest, from claim.Origin, follows *
 		State: sandbox.StateCreating, Metadata: req.Metadata, CreatedAt: time.Now(),
 		VCPUs: from.Size.VCPUs, MemoryMiB: from.Size.MemoryMiB, DiskMiB: from.Size.DiskMiB,
 		Secure: req.Secure, PrivatePorts: req.AllowPublicTraffic != nil && !*req.AllowPublicTraffic,
-		AllowInternet: req.AllowInternet, Egress: req.Egress, KeyID: req.KeyID,
+		AllowInternet: req.AllowInternet, Egress: req.Egress, Ingress: req.Ingress, KeyID: req.KeyID,
 		OriginID: from.ID, Spec: from.Spec, OnTimeout: req.OnTimeout, AutoResume: req.AutoResume,
 		Timeout: req.Timeout, Request: req.Record(), Node: t.cfg.Node, Driver: t.cfg.Driver.Info().Driver,
 	}

@@ -349,9 +349,15 @@ type SandboxMetric struct {
 
 // SandboxNetwork allowOut and denyOut have addresses and CIDR blocks, of which the allowed win; private addresses are never reached. Names, and an option that is not known, are refused, never ignored.
 type SandboxNetwork struct {
-	AllowOut             []string               `json:"allowOut,omitempty"`
-	AllowPublicTraffic   *bool                  `json:"allowPublicTraffic,omitempty"`
-	DenyOut              []string               `json:"denyOut,omitempty"`
+	AllowOut           []string `json:"allowOut,omitempty"`
+	AllowPublicTraffic *bool    `json:"allowPublicTraffic,omitempty"`
+	DenyOut            []string `json:"denyOut,omitempty"`
+
+	// HttpsPorts Ports whose programs speak HTTPS.
+	HttpsPorts []int32 `json:"httpsPorts,omitempty"`
+
+	// MaskRequestHost The Host that programs see, with ${PORT} for their port; that of the client if not given.
+	MaskRequestHost      *string                `json:"maskRequestHost,omitempty"`
 	AdditionalProperties map[string]interface{} `json:"-"`
 }
 
@@ -659,6 +665,22 @@ func (a *SandboxNetwork) UnmarshalJSON(b []byte) error {
 		delete(object, "denyOut")
 	}
 
+	if raw, found := object["httpsPorts"]; found {
+		err = json.Unmarshal(raw, &a.HttpsPorts)
+		if err != nil {
+			return fmt.Errorf("error reading 'httpsPorts': %w", err)
+		}
+		delete(object, "httpsPorts")
+	}
+
+	if raw, found := object["maskRequestHost"]; found {
+		err = json.Unmarshal(raw, &a.MaskRequestHost)
+		if err != nil {
+			return fmt.Errorf("error reading 'maskRequestHost': %w", err)
+		}
+		delete(object, "maskRequestHost")
+	}
+
 	if len(object) != 0 {
 		a.AdditionalProperties = make(map[string]interface{})
 		for fieldName, fieldBuf := range object {
@@ -696,6 +718,20 @@ func (a SandboxNetwork) MarshalJSON() ([]byte, error) {
 		object["denyOut"], err = json.Marshal(a.DenyOut)
 		if err != nil {
 			return nil, fmt.Errorf("error marshaling 'denyOut': %w", err)
+		}
+	}
+
+	if a.HttpsPorts != nil {
+		object["httpsPorts"], err = json.Marshal(a.HttpsPorts)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'httpsPorts': %w", err)
+		}
+	}
+
+	if a.MaskRequestHost != nil {
+		object["maskRequestHost"], err = json.Marshal(a.MaskRequestHost)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'maskRequestHost': %w", err)
 		}
 	}
 

@@ -78,7 +78,7 @@ func (f *Runtime) create(req sandbox.CreateRequest) sandbox.Sandbox {
 		ID: fmt.Sprintf("i%020d", f.started), TemplateID: "tpl0", Alias: req.Template, State: sandbox.StateRunning,
 		Metadata: req.Metadata, StartedAt: f.start(),
 		EndAt: Epoch.Add(req.Timeout), VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024, EnvdVersion: envd.Version,
-		AllowInternet: req.AllowInternet, Egress: req.Egress, KeyID: req.KeyID, OnTimeout: req.OnTimeout, AutoResume: req.AutoResume,
+		AllowInternet: req.AllowInternet, Egress: req.Egress, Ingress: req.Ingress, KeyID: req.KeyID, OnTimeout: req.OnTimeout, AutoResume: req.AutoResume,
 	}
 	if req.Secure {
 		sb.EnvdAccessToken = "token-" + sb.ID

@@ -57,10 +57,16 @@ func Detail(sb sandbox.Sandbox, domain string) openapi.SandboxDetail {
 
 // network has what was asked for; nil if that is nothing.
 func network(sb sandbox.Sandbox) *openapi.SandboxNetwork {
-	if sb.Egress.Empty() && sb.TrafficAccessToken == "" {
+	if sb.Egress.Empty() && sb.Ingress.Empty() && sb.TrafficAccessToken == "" {
 		return nil
 	}
 	n := &openapi.SandboxNetwork{AllowOut: sb.Egress.Allow, DenyOut: sb.Egress.Deny}
+	if mask := sb.Ingress.MaskHost; mask != "" {
+		n.MaskRequestHost = &mask
+	}
+	for _, port := range sb.Ingress.HTTPSPorts {
+		n.HttpsPorts = append(n.HttpsPorts, int32(port))
+	}
 	if sb.TrafficAccessToken != "" {
 		n.AllowPublicTraffic = new(bool)
 	}
