@@ -43,6 +43,14 @@ func TestLifecycleRequests(t *testing.T) {
 			n, err := a.Network(ctx, "i1")
 			return fmt.Sprint(n.Internet != nil && !*n.Internet, n.Allow, n.Deny), err
 		}, `GET /sandboxes/i1`, 200, `{"allowInternetAccess":false,"network":{"allowOut":["1.1.1.1"],"denyOut":["0.0.0.0/0"]}}`, "true [1.1.1.1] [0.0.0.0/0]"},
+		"what is refused": {func(a API) (any, error) {
+			list, err := a.Refused(ctx, "i1")
+			if err != nil {
+				return nil, err
+			}
+			return fmt.Sprint(list[0].Protocol, list[0].Address, list[0].Port, list[0].Count, list[0].LastAt.Second()), err
+		}, `GET /sandboxes/i1/network/refused`, 200,
+			`[{"protocol":"tcp","address":"1.1.1.1","port":443,"count":2,"firstAt":"2026-01-02T03:04:05Z","lastAt":"2026-01-02T03:04:06Z"}]`, "tcp1.1.1.1443 2 6"},
 		"no network": {func(a API) (any, error) {
 			n, err := a.Network(ctx, "i1")
 			return fmt.Sprint(n.Internet, n.Allow, n.Deny), err

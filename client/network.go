@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
 )
@@ -34,4 +35,25 @@ func (a API) SetNetwork(ctx context.Context, id string, n Network) error {
 	body := openapi.SandboxNetworkUpdate{AllowInternetAccess: n.Internet, AllowOut: n.Allow, DenyOut: n.Deny}
 	_, err := a.call(ctx, http.MethodPut, sandboxPath(id)+"/network", body, nil)
 	return err
+}
+
+// Refusal is a destination that a sandbox was refused.
+type Refusal struct {
+	// Protocol is "tcp", "udp", "icmp", or a number.
+	Protocol string `json:"protocol"`
+	Address  string `json:"address"`
+	// Port is 0 if the protocol has none.
+	Port int `json:"port"`
+	// Count is the least number of packets: not all are seen.
+	Count   int       `json:"count"`
+	FirstAt time.Time `json:"firstAt"`
+	LastAt  time.Time `json:"lastAt"`
+}
+
+// Refused returns what a sandbox was refused, the latest first. It is forgotten when the sandbox is paused, and when the
+// daemon ends.
+func (a API) Refused(ctx context.Context, id string) ([]Refusal, error) {
+	var list []Refusal
+	_, err := a.call(ctx, http.MethodGet, sandboxPath(id)+"/network/refused", nil, &list)
+	return list, err
 }

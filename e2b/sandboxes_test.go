@@ -177,6 +177,11 @@ func TestTheNetworkOfASandboxIsReplaced(t *testing.T) {
 	} {
 		n.do("PUT", "/sandboxes/"+c.id+"/network", c.body).wantError(t, c.code, c.message)
 	}
+	want := `[{"address":"1.1.1.1","count":2,"firstAt":"2026-01-02T03:04:05.006Z","lastAt":"2026-01-02T03:04:06.006Z","port":443,"protocol":"tcp"}]`
+	if r := n.do("GET", "/sandboxes/"+id+"/network/refused", ""); r.code != http.StatusOK || r.body != want {
+		t.Errorf("refused: %d %s, want %s", r.code, r.body, want)
+	}
+	n.do("GET", "/sandboxes/unknown/network/refused", "").wantError(t, 404, `"unknown"`)
 	n.do("POST", "/sandboxes/"+id+"/pause", "")
 	n.do("PUT", "/sandboxes/"+id+"/network", `{}`).wantError(t, 409, id)
 }

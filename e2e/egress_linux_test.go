@@ -58,6 +58,18 @@ func TestAnAllowListHoldsWhateverHappens(t *testing.T) {
 	if out := fetch(t, api, sb, internetAddr+":80"); out != "internet" {
 		t.Errorf("what is allowed gives %q", out)
 	}
+	until(t, "what is refused is recorded", func() bool {
+		refused, err := api.Refused(ctx, sb.ID)
+		must(err)
+		seen := map[string]bool{}
+		for _, r := range refused {
+			if r.Address != farAddr {
+				t.Fatalf("%+v was refused", r)
+			}
+			seen[r.Protocol] = true
+		}
+		return seen["udp"] && seen["tcp"]
+	})
 
 	must(api.Pause(ctx, sb.ID, true))
 	_, _, err = api.Connect(ctx, sb.ID, 20*time.Minute)

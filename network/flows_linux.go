@@ -137,11 +137,11 @@ func addFlowShares(conn *nftables.Conn, s flowShares) error {
 	b.Chain("new",
 		// Refused flows are counted until the kernel looks for them again, so they
 		// must be few: the rate comes first.
-		nft.Rule(incoming, each(rates, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
+		nft.Rule(incoming, nft.Each(rates, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
 			Type: expr.LimitTypePkts, Rate: uint64(s.perSecond), Unit: expr.LimitTimeSecond, Burst: s.burst, Over: true,
 		}), nft.Refuse()),
-		nft.Rule(incoming, each(flows, unix.NFT_DYNSET_OP_ADD, over(s.slot)), nft.Refuse()),
-		nft.Rule(flowHash(hashSeed()), each(all, unix.NFT_DYNSET_OP_ADD, over(s.bucket)), nft.Refuse()),
+		nft.Rule(incoming, nft.Each(flows, unix.NFT_DYNSET_OP_ADD, over(s.slot)), nft.Refuse()),
+		nft.Rule(flowHash(hashSeed()), nft.Each(all, unix.NFT_DYNSET_OP_ADD, over(s.bucket)), nft.Refuse()),
 	)
 	down := b.Set(nftables.Set{
 		Name: "down", KeyType: nftables.TypeIFName, Dynamic: true, Size: flowSlots, HasTimeout: true, Timeout: time.Minute,
@@ -152,19 +152,11 @@ func addFlowShares(conn *nftables.Conn, s flowShares) error {
 	b.Hook("forward", nftables.ChainHookForward, priority, nftables.ChainPolicyAccept,
 		nft.Rule(nft.OIF(uplinkRouter), queues.ByName(hashSeed())),
 		nft.Rule(nft.OIF(uplinkRouter), nft.Unconfirmed(), nft.Jump("new")),
-		nft.Rule(nft.IIF(uplinkRouter), outgoing, each(down, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
+		nft.Rule(nft.IIF(uplinkRouter), outgoing, nft.Each(down, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
 			Type: expr.LimitTypePktBytes, Rate: s.down, Unit: expr.LimitTimeSecond, Burst: downBurst, Over: true,
 		}), nft.Drop()),
 	)
 	return b.Err
-}
-
-// each evaluates a stateful expression for the element of the set that register
-// 1 names, which is added if it is not there.
-func each(set *nftables.Set, op uint32, e expr.Any) []expr.Any {
-	return []expr.Any{&expr.Dynset{
-		SrcRegKey: 1, SetID: set.ID, SetName: set.Name, Operation: op, Timeout: set.Timeout, Exprs: []expr.Any{e},
-	}}
 }
 
 // over matches the flow that is one too many.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/rundlet/rundlet/network/refused"
 )
 
 // leases records the slots that exist, with the subnet and the state of each. It
@@ -14,7 +16,8 @@ type leases struct {
 	mu      sync.Mutex
 	subnets *subnets
 	slots   map[string]*slot // All that have a subnet.
-	ready   []*slot          // Of slotMaking: those that are made, the oldest first.
+	byGuest map[netip.Addr]*slot
+	ready   []*slot // Of slotMaking: those that are made, the oldest first.
 }
 
 type slotState int
@@ -37,6 +40,8 @@ type slot struct {
 	mu     sync.Mutex
 	gone   bool
 	policy Policy
+
+	refused refused.List
 }
 
 const (
@@ -52,7 +57,7 @@ func isSlotID(s string) bool {
 }
 
 func newLeases(guests netip.Prefix) *leases {
-	return &leases{subnets: newSubnets(guests), slots: map[string]*slot{}}
+	return &leases{subnets: newSubnets(guests), slots: map[string]*slot{}, byGuest: map[netip.Addr]*slot{}}
 }
 
 // begin adds a slot that is still to be made, with a subnet. ErrExhausted.
@@ -64,9 +69,12 @@ func (l *leases) begin(p Policy) (*slot, error) {
 		return nil, err
 	}
 	s := &slot{id: newSlotID(), subnet: subnet, policy: p, state: slotMaking}
-	l.slots[s.id] = s
+	l.add(s)
 	return s, nil
 }
+
+// add records a slot. The caller holds mu.
+func (l *leases) add(s *slot) { l.slots[s.id], l.byGuest[far(s.subnet)] = s, s }
 
 // made gives a slot that begin returned its state; slotMaking makes it ready.
 func (l *leases) made(s *slot, state slotState) {
@@ -126,6 +134,7 @@ func (l *leases) forget(s *slot) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.slots, s.id)
+	delete(l.byGuest, far(s.subnet))
 	l.subnets.free(s.subnet)
 }
 
@@ -137,7 +146,7 @@ func (l *leases) find(id string, subnet netip.Prefix, p Policy) *slot {
 		return nil
 	}
 	s := &slot{id: id, subnet: subnet, policy: p, state: slotFound}
-	l.slots[id] = s
+	l.add(s)
 	return s
 }
 

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/rundlet/rundlet/internal/flock"
+	"github.com/rundlet/rundlet/internal/retry"
 	"github.com/rundlet/rundlet/network/namespace"
 )
 
@@ -98,10 +99,13 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	}{
 		{"refill pool", n.pool.wake, n.pool.refill},
 		{"destroy retired slots", n.pool.retired, n.pool.freeRetiredAndRest},
-		{"forget stray flows", every(life, sweepTime), n.tracking.sweep},
+		{"forget stray flows", retry.Every(life, sweepTime), n.tracking.sweep},
 		{"look after the network", nil, n.watcher.watch},
+		{"watch what is refused", nil, n.watchRefused},
 	} {
-		n.background.Go(func() { repeat(life, work.wake, work.what, work.do, cfg.OnError) })
+		n.background.Go(func() {
+			retries.Repeat(life, work.wake, work.do, func(err error) { cfg.OnError(fmt.Errorf("network: %s: %w", work.what, err)) })
+		})
 	}
 	return n, nil
 }

@@ -6,6 +6,8 @@ import (
 	"context"
 	"net"
 	"net/netip"
+
+	"github.com/rundlet/rundlet/network/refused"
 )
 
 // Network is not available on this system.
@@ -53,6 +55,9 @@ func (*Network) Broken() []string { return nil }
 
 // Leased returns ErrUnsupported.
 func (*Network) Leased() ([]Slot, error) { return nil, ErrUnsupported }
+
+// Refused returns ErrUnsupported.
+func (*Network) Refused(string) ([]refused.Attempt, error) { return nil, ErrUnsupported }
 
 // CheckSelf returns ErrUnsupported.
 func (*Network) CheckSelf(context.Context) error { return ErrUnsupported }

@@ -131,7 +131,7 @@ func TestRefillBacksOffAndGoesOn(t *testing.T) {
 		p := newPool(cfg, &life{}, newLeases(cfg.Range), nil, nil, nil)
 		p.makeSlot = func(Policy, slotState) (*slot, error) { return nil, errInjected }
 		ctx, stop := context.WithCancel(t.Context())
-		go repeat(ctx, p.wake, "refill pool", p.refill, cfg.OnError)
+		go retries.Repeat(ctx, p.wake, p.refill, cfg.OnError)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		// Pauses of 200 and 400 ms, each a fifth longer or shorter.

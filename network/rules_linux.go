@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/refused"
 )
 
 // enforcer makes policies true for the packets of slots. What it does not know
@@ -176,10 +177,11 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 		nft.Rule(nft.CtState(nft.Untracked), nft.IsTCPButNotOpening(), nft.Accept()),
 		nft.Rule(nft.Refuse()),
 	)
+	refused.AddChain(b, flowSlots)
 	b.Chain("egress",
 		nft.Rule(nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_UDP, 53), nft.Accept()),
 		nft.Rule(nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_TCP, 53), nft.Accept()),
-		nft.Rule(nft.DestIn(denied), nft.Refuse()),
+		nft.Rule(nft.DestIn(denied), nft.Jump(refused.Chain)),
 		nft.Rule(nft.Accept()),
 	)
 	// Packets of a slot are judged one by one, not by connection, and answers
@@ -191,7 +193,7 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 		requests = append(requests, nft.Rule(nft.OIF(uplinkRouter), w.out, nft.Jump("egress")))
 	}
 	b.Hook("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop,
-		slices.Concat(answers, [][]expr.Any{nft.Rule(nft.IIF(uplinkRouter), nft.Drop())}, requests, [][]expr.Any{nft.Refuse()})...)
+		slices.Concat(answers, [][]expr.Any{nft.Rule(nft.IIF(uplinkRouter), nft.Drop())}, requests, [][]expr.Any{nft.Jump(refused.Chain)})...)
 	b.Hook("postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept,
 		nft.Rule(nft.OIF(uplinkRouter), nft.Masquerade()),
 	)

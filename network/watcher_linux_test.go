@@ -89,7 +89,7 @@ func TestTheNetworkIsWatchedAgainAfterAFailure(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
-			repeat(ctx, nil, "watch", func(ctx context.Context) error {
+			retries.Repeat(ctx, nil, func(ctx context.Context) error {
 				mu.Lock()
 				tries++
 				try := tries

@@ -10,6 +10,7 @@ import (
 	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/supervise"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // logRepair logs the losses that other programs caused in the network.
@@ -48,6 +49,17 @@ func (s slotNetwork) Release(_ context.Context, slotID string) error { return s.
 
 func (s slotNetwork) SetEgress(ctx context.Context, slotID string, p egress.Policy) error {
 	return s.Network.SetPolicy(ctx, slotID, s.policy(p))
+}
+
+func (s slotNetwork) Refused(slotID string) ([]sandbox.Refusal, error) {
+	attempts, err := s.Network.Refused(slotID)
+	out := make([]sandbox.Refusal, len(attempts))
+	for i, a := range attempts {
+		out[i] = sandbox.Refusal{
+			Proto: a.Proto, Address: a.To.Addr().String(), Port: a.To.Port(), Count: a.Count, First: a.First, Last: a.Last,
+		}
+	}
+	return out, err
 }
 
 func (s slotNetwork) policy(p egress.Policy) network.Policy {

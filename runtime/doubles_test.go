@@ -13,6 +13,7 @@ import (
 
 	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/memvm"
 )
@@ -119,11 +120,12 @@ func (d recordingDriver) Dial(ctx context.Context, id string, port uint16) (net.
 
 // fakeNetwork leases numbered slots.
 type fakeNetwork struct {
-	f      *fixture
-	mu     sync.Mutex
-	next   int
-	leased map[string]egress.Policy
-	broken []string
+	f       *fixture
+	mu      sync.Mutex
+	next    int
+	leased  map[string]egress.Policy
+	refused map[string][]sandbox.Refusal
+	broken  []string
 }
 
 func (n *fakeNetwork) Broken() []string {
@@ -220,6 +222,15 @@ func (n *fakeNetwork) internet(id string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.leased[id].Equal(egress.Everything)
+}
+
+func (n *fakeNetwork) Refused(id string) ([]sandbox.Refusal, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, ok := n.leased[id]; !ok {
+		return nil, errInjected
+	}
+	return n.refused[id], nil
 }
 
 // egress is what a leased slot reaches.

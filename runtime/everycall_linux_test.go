@@ -56,6 +56,7 @@ func everyCall() map[string]*call {
 		"Snapshot":   {running, func(f *fixture, id string) error { _, err := f.rt.Snapshot(ctx, id, "", ""); return err }},
 		"SetTimeout": {running, func(f *fixture, id string) error { return f.rt.SetTimeout(ctx, id, time.Minute) }},
 		"Extend":     {running, func(f *fixture, id string) error { return f.rt.Extend(ctx, id, 2*time.Hour) }},
+		"Refused":    nil,
 		"SetEgress":  {running, func(f *fixture, id string) error { return f.rt.SetEgress(ctx, id, nil, oneOnly) }},
 		"Pause":      {running, func(f *fixture, id string) error { return f.rt.Pause(ctx, id, true) }},
 		"Connect":    {paused, func(f *fixture, id string) error { _, _, err := f.rt.Connect(ctx, id, 2*time.Hour); return err }},

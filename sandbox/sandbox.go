@@ -57,6 +57,18 @@ type Egress struct {
 // Empty reports whether there are no rules.
 func (e Egress) Empty() bool { return len(e.Allow)+len(e.Deny) == 0 }
 
+// Refusal is a destination that a sandbox was refused.
+type Refusal struct {
+	// Proto is "tcp", "udp", "icmp", or the number of the protocol.
+	Proto string
+	// Address is that of the destination, and Port its port; 0 if there is none.
+	Address string
+	Port    uint16
+	// Count is the least number of packets: not all are seen.
+	Count       int
+	First, Last time.Time
+}
+
 // Ingress says how requests reach the programs on the ports of a sandbox, except its agent. The slice is shared, and
 // must not be changed.
 type Ingress struct {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/wire"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -25,6 +26,16 @@ func (o *operations) SetSandboxNetwork(w http.ResponseWriter, r *http.Request, i
 		err = o.runtime.SetEgress(r.Context(), sandboxID, body.AllowInternetAccess, sandbox.Egress{Allow: body.AllowOut, Deny: body.DenyOut})
 	}
 	o.reply.done(w, r, err, id)
+}
+
+// ListSandboxRefusals serves GET /sandboxes/{sandboxID}/network/refused.
+func (o *operations) ListSandboxRefusals(w http.ResponseWriter, r *http.Request, id string) {
+	sandboxID, err := wire.ParseID(id)
+	var list []sandbox.Refusal
+	if err == nil {
+		list, err = o.runtime.Refused(r.Context(), sandboxID)
+	}
+	o.reply.answer(w, r, wire.Refusals(list), err, id)
 }
 
 const (

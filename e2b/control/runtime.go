@@ -49,6 +49,8 @@ type Runtime interface {
 	SetTimeout(ctx context.Context, id string, timeout time.Duration) error
 	// Extend is SetTimeout that never shortens.
 	Extend(ctx context.Context, id string, timeout time.Duration) error
+	// Refused returns what a sandbox was refused, the latest first.
+	Refused(ctx context.Context, id string) ([]sandbox.Refusal, error)
 	// SetEgress replaces the rules of a running sandbox for what it may reach, and
 	// whether it has internet; ErrConflict if it does not run.
 	SetEgress(ctx context.Context, id string, internet *bool, rules sandbox.Egress) error

@@ -205,5 +205,18 @@ func isUDP() []expr.Any {
 	}
 }
 
+// Each evaluates a stateful expression for the element of the set that register
+// 1 names, which is added if it is not there.
+func Each(set *nftables.Set, op uint32, e expr.Any) []expr.Any {
+	return []expr.Any{&expr.Dynset{
+		SrcRegKey: 1, SetID: set.ID, SetName: set.Name, Operation: op, Timeout: set.Timeout, Exprs: []expr.Any{e},
+	}}
+}
+
+// Log copies the first bytes of a packet to the listeners of a group.
+func Log(group uint16, bytes uint32) []expr.Any {
+	return []expr.Any{&expr.Log{Group: group, Snaplen: bytes, Key: 1<<unix.NFTA_LOG_GROUP | 1<<unix.NFTA_LOG_SNAPLEN}}
+}
+
 // Masquerade gives a packet the source address of the interface that it leaves by.
 func Masquerade() []expr.Any { return []expr.Any{&expr.Masq{}} }

@@ -46,6 +46,7 @@ func (s *openSlots) Acquire(context.Context, egress.Policy) (machine.Slot, error
 	return machine.Slot{ID: fmt.Sprint("slot", s.next), GuestIP: netip.MustParseAddr("10.0.0.2")}, nil
 }
 func (*openSlots) Release(context.Context, string) error                       { return nil }
+func (*openSlots) Refused(string) ([]sandbox.Refusal, error)                   { return nil, nil }
 func (*openSlots) SetEgress(context.Context, string, egress.Policy) error      { return nil }
 func (*openSlots) Adopt(context.Context, []string) (missing []string, _ error) { return nil, nil }
 

@@ -116,6 +116,23 @@ func TestOnlyARunningSandboxIsChanged(t *testing.T) {
 	}
 }
 
+func (w *world) Refused(slotID string) ([]sandbox.Refusal, error) {
+	return []sandbox.Refusal{{Proto: "tcp", Address: slotID}}, nil
+}
+
+func TestWhatIsRefusedIsOfTheSlotThatASandboxHas(t *testing.T) {
+	for state, want := range map[sandbox.State]int{sandbox.StateRunning: 1, sandbox.StatePaused: 0} {
+		c, _, _ := changer(t, state)
+		if got, err := c.Refused(t.Context(), "i1"); err != nil || len(got) != want || want == 1 && got[0].Address != "s" {
+			t.Errorf("%s: %v, %v", state, got, err)
+		}
+	}
+	c, _, _ := changer(t, sandbox.StateKilled)
+	if _, err := c.Refused(t.Context(), "i1"); !errors.Is(err, sandbox.ErrNotFound) {
+		t.Errorf("of one that is gone: %v", err)
+	}
+}
+
 func TestExtendNeverShortens(t *testing.T) {
 	c, w, _ := changer(t, sandbox.StateRunning)
 	end := w.row.EndAt

@@ -11,6 +11,23 @@ import (
 	"github.com/rundlet/rundlet/store"
 )
 
+// Refused returns what a sandbox was refused since it was created or resumed last, or since the daemon was started, the
+// latest first. One that does not run has no such list. ErrNotFound.
+func (c *Changer) Refused(ctx context.Context, id string) ([]sandbox.Refusal, error) {
+	sb, err := c.cfg.Live.Serving(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	row := sb.Row()
+	switch row.State {
+	case sandbox.StateKilling, sandbox.StateKilled:
+		return nil, sb.Gone()
+	case sandbox.StateRunning:
+		return c.cfg.Network.Refused(row.SlotID)
+	}
+	return nil, nil
+}
+
 // SetEgress replaces the rules of a running sandbox for what it may reach. When it returns they are in force, and
 // outlive a restart, a pause and a fork. Connections that they forbid are cut; those that the rules before allowed,
 // too, go on. internet nil is true. ErrInvalid, ErrUnsupported, ErrConflict if it does not run, ErrNotFound.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/rundlet/rundlet/policy/egress"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // Slot is a network place for one sandbox, with its rules in force.
@@ -23,6 +24,8 @@ type Network interface {
 	// SetEgress changes what a slot reaches. When it returns the new policy is in force; on
 	// an error the old one is. What both allow is not disturbed.
 	SetEgress(ctx context.Context, slotID string, p egress.Policy) error
+	// Refused returns what a slot was refused, the latest first.
+	Refused(slotID string) ([]sandbox.Refusal, error)
 	// Adopt keeps the slots in use and frees every other one of this instance.
 	// It returns those that are not there any more.
 	Adopt(ctx context.Context, inUse []string) (missing []string, err error)

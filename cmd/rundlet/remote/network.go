@@ -3,7 +3,11 @@ package remote
 import (
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
+	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +21,8 @@ type network struct {
 	Internet bool     `json:"allowInternetAccess"`
 	Allow    []string `json:"allowOut"`
 	Deny     []string `json:"denyOut"`
+	// Refused is what it was refused lately.
+	Refused []client.Refusal `json:"refused"`
 }
 
 func newSandboxNetwork(o *command.Options) *cobra.Command {
@@ -34,7 +40,8 @@ What is allowed wins over what is denied:
   rundlet sandbox network ID --open                              # everything
 
 Connections that are not allowed any more are cut; the others go on. Private
-addresses are never reached.`,
+addresses are never reached. Destinations that were refused since the sandbox was
+created or resumed are listed, at most 64.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			changed := noInternet || len(rules.Allow)+len(rules.Deny) > 0
 			if open && changed {
@@ -56,7 +63,11 @@ addresses are never reached.`,
 			if err != nil {
 				return fmt.Errorf("network of %s: %w", args[0], command.Unreachable(api, err))
 			}
-			return printNetwork(cmd, o, args[0], n)
+			refused, err := api.Refused(cmd.Context(), args[0])
+			if err != nil {
+				return fmt.Errorf("network of %s: %w", args[0], command.Unreachable(api, err))
+			}
+			return printNetwork(cmd, o, args[0], n, refused)
 		},
 	}
 	f := cmd.Flags()
@@ -67,10 +78,10 @@ addresses are never reached.`,
 	return cmd
 }
 
-func printNetwork(cmd *cobra.Command, o *command.Options, id string, n client.Network) error {
+func printNetwork(cmd *cobra.Command, o *command.Options, id string, n client.Network, refused []client.Refusal) error {
 	internet := n.Internet == nil || *n.Internet
 	if o.JSON {
-		return command.PrintJSON(cmd.OutOrStdout(), network{id, internet, append([]string{}, n.Allow...), append([]string{}, n.Deny...)})
+		return command.PrintJSON(cmd.OutOrStdout(), network{id, internet, append([]string{}, n.Allow...), append([]string{}, n.Deny...), append([]client.Refusal{}, refused...)})
 	}
 	list := func(what string, entries []string) string {
 		if len(entries) == 0 {
@@ -84,6 +95,17 @@ func printNetwork(cmd *cobra.Command, o *command.Options, id string, n client.Ne
 	} else {
 		text += "allowed: everything else but private addresses\n"
 	}
-	_, err := fmt.Fprint(cmd.OutOrStdout(), text)
-	return err
+	if _, err := fmt.Fprint(cmd.OutOrStdout(), text); err != nil || len(refused) == 0 {
+		return err
+	}
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\nREFUSED\tPROTOCOL\tAT LEAST\tLAST")
+	for _, r := range refused {
+		to := r.Address
+		if r.Port != 0 {
+			to = net.JoinHostPort(to, strconv.Itoa(r.Port))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", to, r.Protocol, r.Count, r.LastAt.Local().Format(time.DateTime))
+	}
+	return w.Flush()
 }

@@ -273,6 +273,14 @@ func (f *Runtime) SetTimeout(ctx context.Context, id string, timeout time.Durati
 	return nil
 }
 
+// Refused implements e2b.RuntimeAdapter.
+func (f *Runtime) Refused(ctx context.Context, id string) ([]sandbox.Refusal, error) {
+	if _, err := f.Get(ctx, id); err != nil {
+		return nil, err
+	}
+	return []sandbox.Refusal{{Proto: "tcp", Address: "1.1.1.1", Port: 443, Count: 2, First: Epoch, Last: Epoch.Add(time.Second)}}, nil
+}
+
 // SetEgress implements e2b.RuntimeAdapter.
 func (f *Runtime) SetEgress(ctx context.Context, id string, internet *bool, rules sandbox.Egress) error {
 	sb, err := f.Get(ctx, id)

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"math"
+
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -71,6 +73,17 @@ func network(sb sandbox.Sandbox) *openapi.SandboxNetwork {
 		n.AllowPublicTraffic = new(bool)
 	}
 	return n
+}
+
+// Refusals are what a sandbox was refused, in their order.
+func Refusals(list []sandbox.Refusal) []openapi.SandboxRefusal {
+	out := make([]openapi.SandboxRefusal, len(list))
+	for i, r := range list {
+		out[i] = openapi.SandboxRefusal{
+			Protocol: r.Proto, Address: r.Address, Port: int32(r.Port), Count: int32(min(r.Count, math.MaxInt32)), FirstAt: r.First.UTC(), LastAt: r.Last.UTC(),
+		}
+	}
+	return out
 }
 
 // Listed are sandboxes as lists show them, without their tokens.

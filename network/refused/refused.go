@@ -1,0 +1,123 @@
+// Package refused records what slots were refused: it reads the packets that a rule of the packet filter logs, and
+// keeps a bounded list for each slot. Linux only, but for the lists. It knows no slots and no policies, imports
+// go-nflog and no package of this module but network/nft, and only package network may import it.
+package refused
+
+import (
+	"cmp"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Packet is one that was refused.
+type Packet struct {
+	From netip.Addr
+	// Proto is "tcp", "udp", "icmp", or the number of the protocol.
+	Proto string
+	// To has port 0 if the protocol has no ports, or the packet is a later fragment.
+	To netip.AddrPort
+}
+
+// Attempt is a destination that was refused, with how often and when a packet to it was seen. The kernel logs a share
+// of the packets only, so that Count is the least there were.
+type Attempt struct {
+	Proto       string
+	To          netip.AddrPort
+	Count       int
+	First, Last time.Time
+}
+
+// Most is how many destinations a List has. A new one takes the place of that which was seen longest ago.
+const Most = 64
+
+// List has the destinations that one slot was refused. The zero value is empty. Safe for concurrent use.
+type List struct {
+	mu   sync.Mutex
+	seen map[destination]*Attempt
+}
+
+type destination struct {
+	proto string
+	to    netip.AddrPort
+}
+
+// Add counts a packet that was seen at a time.
+func (l *List) Add(p Packet, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := destination{p.Proto, p.To}
+	if a := l.seen[key]; a != nil {
+		a.Count++
+		a.Last = at
+		return
+	}
+	if l.seen == nil {
+		l.seen = map[destination]*Attempt{}
+	}
+	if len(l.seen) == Most {
+		var oldest destination
+		var last time.Time
+		for k, a := range l.seen {
+			if last.IsZero() || a.Last.Before(last) {
+				oldest, last = k, a.Last
+			}
+		}
+		delete(l.seen, oldest)
+	}
+	l.seen[key] = &Attempt{Proto: p.Proto, To: p.To, Count: 1, First: at, Last: at}
+}
+
+// All returns a copy of the attempts, the latest first.
+func (l *List) All() []Attempt {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]Attempt, 0, len(l.seen))
+	for _, a := range l.seen {
+		out = append(out, *a)
+	}
+	slices.SortFunc(out, func(a, b Attempt) int {
+		return cmp.Or(b.Last.Compare(a.Last), a.To.Compare(b.To), cmp.Compare(a.Proto, b.Proto))
+	})
+	return out
+}
+
+// The parts of an IPv4 header (RFC 791, 3.1), and the protocols with ports.
+const (
+	leastHeader = 20
+	tcp         = 6
+	udp         = 17
+	icmp        = 1
+)
+
+// parse reads the beginning of an IPv4 packet. A guest has made it.
+func parse(b []byte) (p Packet, ok bool) {
+	if len(b) < leastHeader || b[0]>>4 != 4 {
+		return Packet{}, false
+	}
+	size := int(b[0]&0xf) * 4
+	if size < leastHeader {
+		return Packet{}, false
+	}
+	p.From = netip.AddrFrom4([4]byte(b[12:16]))
+	to, port := netip.AddrFrom4([4]byte(b[16:20])), uint16(0)
+	proto, later := b[9], binary.BigEndian.Uint16(b[6:8])&0x1fff != 0
+	if (proto == tcp || proto == udp) && !later && len(b) >= size+4 {
+		port = binary.BigEndian.Uint16(b[size+2:])
+	}
+	p.To = netip.AddrPortFrom(to, port)
+	switch proto {
+	case tcp:
+		p.Proto = "tcp"
+	case udp:
+		p.Proto = "udp"
+	case icmp:
+		p.Proto = "icmp"
+	default:
+		p.Proto = strconv.Itoa(int(proto))
+	}
+	return p, true
+}

@@ -1,0 +1,39 @@
+package refused
+
+import (
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/nft"
+)
+
+const (
+	// group is where the rules of Chain log to, in their namespace.
+	group = 1
+	// Of one slot Rate packets a second are logged, and Burst at once; of all, most.
+	Rate, Burst, most = 5, 20, 200
+)
+
+// Chain is the chain that AddChain adds, to jump to.
+const Chain = "refused"
+
+// AddChain adds the chain that refuses a packet of a slot, and logs it if there are not too many. slots is how many
+// there are at most. The table must have its refusals.
+func AddChain(b *nft.Table, slots uint32) {
+	seen := b.Set(nftables.Set{
+		Name: "refused", KeyType: nftables.TypeIFName, Dynamic: true, Size: slots, HasTimeout: true, Timeout: time.Minute,
+	}, nil)
+	limit := func(rate uint64, burst uint32) *expr.Limit {
+		return &expr.Limit{Type: expr.LimitTypePkts, Rate: rate, Unit: expr.LimitTimeSecond, Burst: burst}
+	}
+	b.Chain(Chain,
+		nft.Rule(
+			[]expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}}, nft.Each(seen, unix.NFT_DYNSET_OP_UPDATE, limit(Rate, Burst)),
+			[]expr.Any{limit(most, most)}, nft.Log(group, snap),
+		),
+		nft.Refuse(),
+	)
+}
