@@ -121,3 +121,35 @@ func TestManyRanges(t *testing.T) {
 		t.Errorf("lost %v, %v", lost, err)
 	}
 }
+
+// A table that is larger than a socket's usual buffer is written, and so is each large part of it.
+func TestALargeTableIsWritten(t *testing.T) {
+	w := newWorld(t)
+	n := w.openHealing()
+	w.alone(n.Network)
+	rules := n.rules.enforcer.(*nftRules)
+	var ranges []string
+	for i := range 500 {
+		ranges = append(ranges, fmt.Sprintf("20.%d.%d.0-20.%d.%d.9", i/256, i%256, i/256, i%256))
+	}
+	var list []slotRule
+	var ids []string
+	guest := netip.MustParseAddr("10.201.0.2")
+	for i := range 30 {
+		list = append(list, slotRule{id: fmt.Sprintf("s-%013d", i), guest: guest, policy: only(ranges...)})
+		ids = append(ids, list[i].id)
+		guest = guest.Next()
+	}
+	if err := rules.set(list...); err != nil {
+		t.Fatal("set", err)
+	}
+	if err := rules.reset(list); err != nil {
+		t.Fatal("reset", err)
+	}
+	if lost, err := rules.settle(false); lost || err != nil {
+		t.Errorf("lost %v, %v", lost, err)
+	}
+	if err := rules.remove(ids...); err != nil || rules.stale {
+		t.Errorf("remove: stale %v, %v", rules.stale, err)
+	}
+}
