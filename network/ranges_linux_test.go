@@ -84,8 +84,8 @@ func TestRangesThatStayedAreNotInherited(t *testing.T) {
 		t.Fatalf("the next slot has %v, and the first had %v", again.GuestIP, had.guest)
 	}
 	left, err := rules.read(inBank(setReach, 0))
-	if err != nil || len(left) != 1 {
-		t.Errorf("%d ranges, %v", len(left), err)
+	if err != nil || len(left) != 2 {
+		t.Errorf("%d ends of ranges, %v", len(left), err)
 	}
 }
 

@@ -1,14 +1,11 @@
 package network
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"go4.org/netipx"
 
 	"github.com/rundlet/rundlet/network/nft"
 )
@@ -22,21 +19,19 @@ const (
 )
 
 // banks is how many sets of ranges there are. A slot whose ranges change gets them in the other bank, then changes
-// the bank, and then the former ones go. So no packet finds a mixture, or less than both policies allow: kernels
-// before 6.18 hide changed elements of a set of ranges for an instant, whatever is changed with them.
+// the bank, and then the former ones go. So no packet finds a mixture, or less than both policies allow: a range that
+// comes or goes hides others of the same address for an instant.
 const banks = 2
 
 // memberSet is a set of slots by its name.
 func memberSet(name string) nftables.Set {
-	set := nftables.Set{
-		Table: &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}, Name: name, KeyType: nftables.TypeIFName,
+	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}
+	if isReach(name) {
+		return nft.PairSet(table, name)
 	}
-	switch {
-	case name == setSources:
+	set := nftables.Set{Table: table, Name: name, KeyType: nftables.TypeIFName}
+	if name == setSources {
 		set.Concatenation, set.KeyType = true, nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIPAddr)
-	case isReach(name):
-		set.Concatenation, set.Interval = true, true
-		set.KeyType = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr)
 	}
 	return set
 }
@@ -85,9 +80,7 @@ func (s slotRule) members() map[string][]nftables.SetElement {
 		out[inBank(setLimited, s.bank)] = link
 		var ranges []nftables.SetElement
 		for _, r := range s.policy.Only {
-			ranges = append(ranges, nftables.SetElement{
-				Key: append(s.guest.AsSlice(), r.From().AsSlice()...), KeyEnd: append(s.guest.AsSlice(), r.To().AsSlice()...),
-			})
+			ranges = append(ranges, nft.Pair(s.guest, r)...)
 		}
 		out[inBank(setReach, s.bank)] = ranges
 	case s.policy.AllowInternet:
@@ -227,7 +220,7 @@ func (r *nftRules) recover() (map[string]Policy, error) {
 		out[elementName(e)] = Policy{AllowInternet: true}
 	}
 	for bank := range banks {
-		ranges, err := readRanges(lists[inBank(setReach, bank)])
+		ranges, err := nft.Pairs(lists[inBank(setReach, bank)])
 		if err != nil {
 			return nil, err
 		}
@@ -236,22 +229,6 @@ func (r *nftRules) recover() (map[string]Policy, error) {
 				out[elementName(e)] = Policy{AllowInternet: true, Only: only}
 			}
 		}
-	}
-	return out, nil
-}
-
-// readRanges are the ranges by guest, in ascending order.
-func readRanges(elements []nftables.SetElement) (map[netip.Addr][]netipx.IPRange, error) {
-	out := map[netip.Addr][]netipx.IPRange{}
-	for _, e := range elements {
-		if len(e.Key) != 8 || len(e.KeyEnd) != 8 {
-			return nil, errors.New("a range of addresses has another form")
-		}
-		guest := netip.AddrFrom4([4]byte(e.Key[:4]))
-		out[guest] = append(out[guest], netipx.IPRangeFrom(netip.AddrFrom4([4]byte(e.Key[4:])), netip.AddrFrom4([4]byte(e.KeyEnd[4:]))))
-	}
-	for _, list := range out {
-		slices.SortFunc(list, func(a, b netipx.IPRange) int { return a.From().Compare(b.From()) })
 	}
 	return out, nil
 }

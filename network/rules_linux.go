@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	mnl "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/nft"
@@ -91,7 +90,7 @@ func newNFTRules(ns *os.File, cfg Config) *nftRules {
 // do runs fn, which must keep nothing of the connection. The caller holds mu.
 func (r *nftRules) do(fn func(conn *nftables.Conn) error) (err error) {
 	if r.lasting == nil {
-		if r.lasting, err = nftables.New(nftables.WithNetNSFd(int(r.ns.Fd())), nftables.AsLasting(), nftables.WithSockOptions(roomy)); err != nil {
+		if r.lasting, err = nft.Writer(r.ns); err != nil {
 			return err
 		}
 	}
@@ -100,12 +99,6 @@ func (r *nftRules) do(fn func(conn *nftables.Conn) error) (err error) {
 	}
 	return err
 }
-
-// mostBatch is how long a change may be, in bytes: the kernel takes it in one piece, and
-// refuses one that is longer than the socket's buffer, which holds about 5,000 ranges.
-const mostBatch = 1 << 30
-
-func roomy(conn *mnl.Conn) error { return conn.SetWriteBuffer(mostBatch) }
 
 func (r *nftRules) disconnect() {
 	if r.lasting != nil {

@@ -2,14 +2,30 @@ package nft
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	mnl "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
+
+// The buffers of a socket that writes, in bytes; they are bounds and take nothing. The kernel
+// takes a change in one piece and refuses one that does not fit; and if its answers do not, it
+// is not known what became of the change.
+const mostBatch, mostAnswers = 1 << 30, 64 << 20
+
+// Writer opens a connection that writes to the packet filter of a namespace until it is closed.
+func Writer(ns *os.File) (*nftables.Conn, error) {
+	return nftables.New(nftables.WithNetNSFd(int(ns.Fd())), nftables.AsLasting(), nftables.WithSockOptions(
+		func(conn *mnl.Conn) error {
+			return errors.Join(conn.SetWriteBuffer(mostBatch), conn.SetReadBuffer(mostAnswers))
+		}))
+}
 
 // Table builds one table in a batch. It is written when the connection is flushed.
 // Not safe for concurrent use.

@@ -108,38 +108,40 @@ func setElements(c *mnl.Conn, table, set string) (out [][]byte, err error) {
 	return out, nil
 }
 
-// elementKey is the key of an element, which is a value within two envelopes; that of a
-// range is its first key and its last. It is what Key makes of the element.
+// elementKey is what Key makes of an element, which has its key within two envelopes.
 func elementKey(element []byte) (string, error) {
 	attrs, err := mnl.UnmarshalAttributes(element)
 	if err != nil {
 		return "", err
 	}
-	var first, last string
+	var e nftables.SetElement
 	for _, a := range attrs {
-		key := &first
 		switch a.Type &^ unix.NLA_F_NESTED {
+		case unix.NFTA_SET_ELEM_FLAGS:
+			e.IntervalEnd = len(a.Data) == 4 && binary.BigEndian.Uint32(a.Data)&unix.NFT_SET_ELEM_INTERVAL_END != 0
 		case unix.NFTA_SET_ELEM_KEY:
-		case nftables.NFTA_SET_ELEM_KEY_END:
-			key = &last
-		default:
-			continue
-		}
-		values, err := mnl.UnmarshalAttributes(a.Data)
-		if err != nil {
-			return "", err
-		}
-		for _, v := range values {
-			if v.Type&^unix.NLA_F_NESTED == unix.NFTA_DATA_VALUE {
-				*key = string(v.Data)
+			values, err := mnl.UnmarshalAttributes(a.Data)
+			if err != nil {
+				return "", err
+			}
+			for _, v := range values {
+				if v.Type&^unix.NLA_F_NESTED == unix.NFTA_DATA_VALUE {
+					e.Key = v.Data
+				}
 			}
 		}
 	}
-	return first + last, nil
+	return Key(e), nil
 }
 
-// Key identifies an element in its set.
-func Key(e nftables.SetElement) string { return string(e.Key) + string(e.KeyEnd) }
+// Key identifies an element in its set. The end of a range is another element than the beginning
+// of the next.
+func Key(e nftables.SetElement) string {
+	if e.IntervalEnd {
+		return string(e.Key) + "end"
+	}
+	return string(e.Key)
+}
 
 // NewGeneration returns the process that changed the packet filter: of many reports
 // of a change it is the last.
