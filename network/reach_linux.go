@@ -58,7 +58,7 @@ func waysOf(sets map[string]*nftables.Set) []way {
 	out := []way{pass(setInternet)}
 	for bank := range banks {
 		w, reach := pass(inBank(setLimited, bank)), sets[inBank(setReach, bank)]
-		out = append(out, way{out: nft.Rule(w.out, nft.Towards(reach)), back: nft.Rule(w.back, nft.From(reach))})
+		out = append(out, way{out: nft.Rule(w.out, nft.Towards(reach)), back: nft.Rule(w.back, nft.Answers(reach))})
 	}
 	return out
 }

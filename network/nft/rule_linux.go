@@ -82,10 +82,17 @@ func DestIn(set *nftables.Set) []expr.Any {
 	}
 }
 
-// Towards matches the pair of IPv4 source and destination, and From that of
-// destination and source.
-func Towards(set *nftables.Set) []expr.Any { return addrPair(set, sourceAt, destAt) }
-func From(set *nftables.Set) []expr.Any    { return addrPair(set, destAt, sourceAt) }
+// Towards matches the pair of IPv4 source and destination.
+func Towards(set *nftables.Set) []expr.Any {
+	return addrPair(set, sourceAt, &expr.Payload{DestRegister: unix.NFT_REG32_01, Base: expr.PayloadBaseNetworkHeader, Offset: destAt, Len: 4})
+}
+
+// Answers matches packets by the pair of their IPv4 destination and the destination of the flow that they
+// are about: a router on the way says what happened to it, and is not that.
+func Answers(set *nftables.Set) []expr.Any {
+	// The address has 16 bytes in a table for all families, of which those of IPv4 are the first four.
+	return addrPair(set, destAt, &expr.Ct{Register: unix.NFT_REG32_01, Key: expr.CtKeyDST})
+}
 
 // Where the addresses are in the header of IPv4.
 const (
@@ -93,10 +100,10 @@ const (
 	destAt   = 16
 )
 
-func addrPair(set *nftables.Set, first, second uint32) []expr.Any {
+func addrPair(set *nftables.Set, first uint32, second expr.Any) []expr.Any {
 	return []expr.Any{
 		&expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseNetworkHeader, Offset: first, Len: 4},
-		&expr.Payload{DestRegister: unix.NFT_REG32_01, Base: expr.PayloadBaseNetworkHeader, Offset: second, Len: 4},
+		second,
 		&expr.Lookup{SourceRegister: unix.NFT_REG32_00, SetName: set.Name, SetID: set.ID},
 	}
 }
