@@ -44,6 +44,13 @@ type slot struct {
 	refused refused.List
 }
 
+// internet reports whether its policy in force allows any of it.
+func (s *slot) internet() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.policy.AllowInternet
+}
+
 const (
 	slotPrefix = "s-"
 	slotIDLen  = len(slotPrefix) + 13 // IFNAMSIZ-1: the id is an interface name.

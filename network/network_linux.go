@@ -157,20 +157,29 @@ func (n *Network) Acquire(ctx context.Context, p Policy) (Slot, error) {
 	if err != nil {
 		return Slot{}, fmt.Errorf("network: acquire: %w", err)
 	}
-	if err := n.apply(s, p); err != nil {
+	if err = n.way(p); err == nil {
+		err = n.apply(s, p)
+	}
+	if err != nil {
 		err = errors.Join(err, n.pool.free(s))
 		return Slot{}, fmt.Errorf("network: acquire: %w", err)
 	}
 	return n.pool.public(s, p), nil
 }
 
-// apply puts a policy in force for a slot, and the uplink in place first.
-func (n *Network) apply(s *slot, p Policy) error {
-	if p.AllowInternet {
-		if err := n.uplink.ensure(); err != nil {
-			return fmt.Errorf("%w: %w", ErrUplink, err)
-		}
+// way puts the uplink in place, if a policy needs it.
+func (n *Network) way(p Policy) error {
+	if !p.AllowInternet {
+		return nil
 	}
+	if err := n.uplink.ensure(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUplink, err)
+	}
+	return nil
+}
+
+// apply puts a policy in force for a slot.
+func (n *Network) apply(s *slot, p Policy) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gone {
@@ -199,6 +208,9 @@ func (n *Network) SetPolicy(ctx context.Context, slotID string, p Policy) error 
 	}
 	defer n.life.exit()
 	s, err := n.leases.leased(slotID)
+	if err == nil && !s.internet() { // Else the uplink, also if it is lost, must not keep it from a stricter one.
+		err = n.way(p)
+	}
 	if err == nil {
 		err = n.apply(s, p)
 	}

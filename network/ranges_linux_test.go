@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
 )
 
 // Whatever of a limited policy another program deletes, nothing more is open, and it comes back.
@@ -151,5 +152,65 @@ func TestALargeTableIsWritten(t *testing.T) {
 	}
 	if err := rules.remove(ids...); err != nil || rules.stale {
 		t.Errorf("remove: stale %v, %v", rules.stale, err)
+	}
+}
+
+// The kernel does as it is asked, and its answers are lost: no slot has what is left of it.
+func TestAChangeWithoutAnAnswerLeavesNothing(t *testing.T) {
+	w := newWorld(t)
+	n := w.openHealing()
+	w.alone(n.Network)
+	rules := n.rules.enforcer.(*nftRules)
+	rules.mu.Lock()
+	rules.disconnect()
+	deaf, err := nftables.New(nftables.WithNetNSFd(int(n.router.ns.Fd())), nftables.AsLasting(),
+		nftables.WithSockOptions(func(conn *netlink.Conn) error { return errors.Join(conn.SetWriteBuffer(16<<20), conn.SetReadBuffer(1)) }))
+	rules.lasting = deaf
+	rules.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	guest := netip.MustParseAddr("10.201.0.2")
+	var list []slotRule
+	for i := range 30 {
+		var ranges []string
+		for k := range 500 {
+			ranges = append(ranges, fmt.Sprintf("20.%d.%d.0-20.%d.%d.9", k/256, k%256, k/256, k%256))
+		}
+		list = append(list, slotRule{id: fmt.Sprintf("s-%013d", i), guest: guest, policy: only(ranges...)})
+		guest = guest.Next()
+	}
+	if err := rules.set(list...); !errors.Is(err, syscall.ENOBUFS) {
+		t.Fatalf("set: %v", err)
+	}
+	next := slotRule{id: "s-next000000000", guest: list[0].guest, policy: only(internetIP)}
+	if err := rules.set(next); err != nil {
+		t.Fatal(err)
+	}
+	got, err := rules.recover()
+	if err != nil || len(got) != 1 || !got[next.id].equal(next.policy) {
+		t.Errorf("%d policies, that of the next %v, %v", len(got), got[next.id], err)
+	}
+}
+
+// While the way to the internet cannot be set up, a slot that has one can be limited all the same.
+func TestASlotIsLimitedWithoutAnUplink(t *testing.T) {
+	w := newWorld(t)
+	n := w.openHealing()
+	w.alone(n.Network)
+	s := w.acquire(n.Network, only(internetIP2, internetIP))
+	closed := w.acquire(n.Network, Policy{})
+	n.uplink.mu.Lock()
+	n.uplink.up, n.uplink.cfg.LinkRange = false, netip.MustParsePrefix("9.9.9.0/30") // All of it is taken.
+	n.uplink.mu.Unlock()
+	if err := n.SetPolicy(context.Background(), closed.ID, only(internetIP)); !errors.Is(err, ErrUplink) {
+		t.Errorf("a way is opened that there is not: %v", err)
+	}
+	if err := n.SetPolicy(context.Background(), s.ID, only(internetIP)); err != nil {
+		t.Error(err)
+	}
+	got, err := n.rules.recover()
+	if err != nil || !got[s.ID].equal(only(internetIP)) || !got[closed.ID].equal(Policy{}) {
+		t.Errorf("in force: %v, %v", got, err)
 	}
 }

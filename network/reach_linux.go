@@ -151,11 +151,12 @@ func (r *nftRules) change(op string, add []slotRule, remove []string) error {
 	}
 	ranges := func(set string) bool { return isReach(set) }
 	others := func(set string) bool { return !isReach(set) }
-	if err := r.flush(difference{add: d.add}, ranges); err != nil {
-		return fmt.Errorf("%s: %w", op, err)
+	err := r.flush(difference{add: d.add}, ranges)
+	if err == nil {
+		err = r.flush(d, others)
 	}
-	if err := r.flush(d, others); err != nil {
-		r.stale = r.flush(difference{del: d.add}, ranges) != nil
+	if err != nil {
+		r.stale = true // Some of it may be in force: the kernel's answer can be lost.
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	for id, rule := range next {
