@@ -126,3 +126,18 @@ func TestAChangeThatWasBrokenOffIsUndoneByTheNextStart(t *testing.T) {
 	f.restart()
 	f.reaches("after the start", sb.ID, nil, oneOnly)
 }
+
+// So does one whose pause is undone by the start.
+func TestAPauseThatIsUndoneKeepsTheRules(t *testing.T) {
+	f, ctx := newFixture(t), context.Background()
+	sb := f.create(hours, func(r *sandbox.CreateRequest) { r.Egress = oneOnly })
+	if err := f.network.SetEgress(ctx, f.row(sb.ID).SlotID, egress.Everything); err != nil {
+		t.Fatal(err)
+	}
+	f.changeSandbox(sb.ID, func(row *store.Sandbox) { row.State = sandbox.StatePausing })
+	f.restart()
+	f.reaches("after the start", sb.ID, nil, oneOnly)
+	if state := f.row(sb.ID).State; state != sandbox.StateRunning {
+		t.Errorf("it is %s", state)
+	}
+}

@@ -37,10 +37,12 @@ func (r *recovery) adoptMachines(ctx context.Context) (map[string]vm.View, map[s
 // anyway, and returns those that
 // are not there any more. All others are freed.
 func (r *recovery) adoptSlots(ctx context.Context, rows []store.Sandbox, machines map[string]vm.View, inUse []string) map[string]bool {
-	for _, row := range rows {
+	goesOn := func(row store.Sandbox) bool {
 		_, present := machines[row.ID]
-		goesOn := row.State == sandbox.StateRunning || row.State == sandbox.StatePausing
-		if (present && goesOn || !slices.Contains(sandbox.States, row.State)) && row.SlotID != "" {
+		return present && (row.State == sandbox.StateRunning || row.State == sandbox.StatePausing)
+	}
+	for _, row := range rows {
+		if (goesOn(row) || !slices.Contains(sandbox.States, row.State)) && row.SlotID != "" {
 			inUse = append(inUse, row.SlotID)
 		}
 	}
@@ -56,7 +58,7 @@ func (r *recovery) adoptSlots(ctx context.Context, rows []store.Sandbox, machine
 	}
 	for _, row := range rows {
 		// A change of the policy may have been broken off before its row was written.
-		if _, present := machines[row.ID]; present && row.State == sandbox.StateRunning && row.SlotID != "" && !noSlot[row.SlotID] {
+		if goesOn(row) && row.SlotID != "" && !noSlot[row.SlotID] {
 			if err := r.Network.SetEgress(ctx, row.SlotID, egress.Of(row.AllowInternet, row.Egress)); err != nil {
 				r.Log.Error("could not set what a sandbox may reach; it reaches what it did before", "sandbox_id", row.ID, "error", err)
 				r.Notes.Note("network", err)
