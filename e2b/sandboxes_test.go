@@ -168,6 +168,8 @@ func TestTheNetworkOfASandboxIsReplaced(t *testing.T) {
 	}{
 		{id, `{"rules":{"a.com":[{"transform":{"headers":{"A":"b"}}}]}}`, 501, "network.rules"},
 		{id, `{"egressProxy":{"address":"a:1"}}`, 501, "egressProxy"},
+		{id, `{"allowPublicTraffic":false}`, 501, "allowPublicTraffic"},
+		{id, `{"AllowOut":["1.1.1.1"]}`, 501, "AllowOut"},
 		{id, `{"allowOut":"1.1.1.1"}`, 400, "allowOut"},
 		{id, `{"allow_internet_access":"no"}`, 400, "allow_internet_access"},
 		{id, `[]`, 400, "object"},

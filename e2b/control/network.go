@@ -19,6 +19,9 @@ import (
 func (o *operations) SetSandboxNetwork(w http.ResponseWriter, r *http.Request, id string) {
 	var body openapi.SandboxNetworkUpdate
 	sandboxID, err := o.bodies.about(w, r, id, &body, false)
+	if body.AdditionalProperties["allowPublicTraffic"] != nil && err == nil { // Also false asks for something.
+		err = refusal.Unsupported.With("allowPublicTraffic of a running sandbox")
+	}
 	if err == nil {
 		err = refuseUnknown(body.AdditionalProperties)
 	}
