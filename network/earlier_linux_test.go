@@ -12,6 +12,7 @@ import (
 
 	"github.com/rundlet/rundlet/network/changes"
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/settle"
 )
 
@@ -97,4 +98,52 @@ func TestOpenClosesWhatAnEarlierVersionLeftOpen(t *testing.T) {
 func settleAs(h *netlink.Handle, rules []netlink.Rule) error {
 	_, err := settle.Rules(h, true, rules, func(r netlink.Rule) bool { return r.Table != unix.RT_TABLE_LOCAL })
 	return err
+}
+
+// A table of an earlier version, and one that another program has put half a range in, are read all the same.
+func TestTablesOfOthersAreRead(t *testing.T) {
+	for name, write := range map[string]func(conn *nftables.Conn, rules []slotRule) error{
+		"without ranges": func(conn *nftables.Conn, rules []slotRule) error {
+			b := nft.Replace(conn, routerTable)
+			for _, set := range []string{setSources, setInternet} {
+				var members []nftables.SetElement
+				for _, rule := range rules {
+					members = append(members, rule.members()[set]...)
+				}
+				b.Set(memberSet(set), members)
+			}
+			return b.Err
+		},
+		"half a range": func(conn *nftables.Conn, _ []slotRule) error {
+			set := memberSet(inBank(setReach, 0))
+			return conn.SetAddElements(&set, nft.Pair(netip.MustParseAddr("10.200.9.9"), only(internetIP).Only[0])[:1])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			cfg := w.config()
+			first, err := Open(context.Background(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			open, closed := w.acquire(first, allow), w.acquire(first, deny)
+			w.alone(first)
+			rules := first.rules.enforcer.(*nftRules)
+			err = filterOf(first.router.ns, func(conn *nftables.Conn) error {
+				return write(conn, []slotRule{rules.have[open.ID], rules.have[closed.ID]})
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			first.abandon()
+			n := w.open(cfg)
+			if lost, err := n.Adopt(context.Background(), []string{open.ID, closed.ID}); err != nil || len(lost) > 0 {
+				t.Fatalf("lost %v, %v", lost, err)
+			}
+			got, err := n.rules.recover()
+			if err != nil || !got[open.ID].equal(allow) || !got[closed.ID].equal(deny) {
+				t.Errorf("in force: %v, %v", got, err)
+			}
+		})
+	}
 }

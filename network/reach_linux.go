@@ -221,10 +221,7 @@ func (r *nftRules) recover() (map[string]Policy, error) {
 		out[elementName(e)] = Policy{AllowInternet: true}
 	}
 	for bank := range banks {
-		ranges, err := nft.Pairs(lists[inBank(setReach, bank)])
-		if err != nil {
-			return nil, err
-		}
+		ranges := nft.Pairs(lists[inBank(setReach, bank)])
 		for _, e := range lists[inBank(setLimited, bank)] {
 			if only := ranges[guests[elementName(e)]]; len(only) > 0 {
 				out[elementName(e)] = Policy{AllowInternet: true, Only: only}

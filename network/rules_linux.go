@@ -204,22 +204,23 @@ func (r *nftRules) count() (int, error) {
 	return len(elements), err
 }
 
-// read lists a set of the table; without the table it is empty.
+// read lists a set of the table. It is empty if it, or the table, is not there: an earlier
+// version of the program may not have made it.
 func (r *nftRules) read(name string) (elements []nftables.SetElement, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	err = r.do(func(conn *nftables.Conn) error {
-		tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
-		if err != nil {
-			return fmt.Errorf("list tables: %w", err)
-		}
-		if !slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == routerTable }) {
+		set := memberSet(name)
+		// The library hides the reason of a list that fails, and says that of a look-up.
+		_, err := conn.GetSetByName(set.Table, name)
+		if errors.Is(err, unix.ENOENT) {
 			return nil
 		}
-		// An earlier version of the program may not have made it.
-		set := memberSet(name)
-		if elements, err = conn.GetSetElements(&set); err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("read set %s: %w", set.Name, err)
+		if err == nil {
+			elements, err = conn.GetSetElements(&set)
+		}
+		if err != nil {
+			return fmt.Errorf("read set %s: %w", name, err)
 		}
 		return nil
 	})

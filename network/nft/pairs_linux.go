@@ -3,7 +3,6 @@ package nft
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"net/netip"
 	"slices"
 
@@ -29,8 +28,10 @@ func Pair(a netip.Addr, r netipx.IPRange) []nftables.SetElement {
 	return []nftables.SetElement{{Key: key(r.From(), 0)}, {Key: key(r.To(), 1), IntervalEnd: true}}
 }
 
-// Pairs are the ranges of each address, in ascending order, of the elements of a PairSet.
-func Pairs(elements []nftables.SetElement) (map[netip.Addr][]netipx.IPRange, error) {
+// Pairs are the ranges of each address, in ascending order, of the elements of a PairSet. What is no whole range, as
+// in the sets of another version of the program, is left out.
+func Pairs(elements []nftables.SetElement) map[netip.Addr][]netipx.IPRange {
+	elements = slices.DeleteFunc(elements, func(e nftables.SetElement) bool { return len(e.Key) != 8 })
 	slices.SortFunc(elements, func(a, b nftables.SetElement) int {
 		if c := bytes.Compare(a.Key, b.Key); c != 0 || a.IntervalEnd == b.IntervalEnd {
 			return c
@@ -41,18 +42,16 @@ func Pairs(elements []nftables.SetElement) (map[netip.Addr][]netipx.IPRange, err
 		return 1
 	})
 	out := map[netip.Addr][]netipx.IPRange{}
-	for part := range slices.Chunk(elements, 2) {
-		if len(part) != 2 || len(part[0].Key) != 8 || len(part[1].Key) != 8 || part[0].IntervalEnd || !part[1].IntervalEnd {
-			return nil, errors.New("a range of addresses has another form")
+	for i := 1; i < len(elements); i++ {
+		if elements[i-1].IntervalEnd || !elements[i].IntervalEnd {
+			continue
 		}
-		a, from := half(part[0].Key, 0)
-		last, to := half(part[1].Key, 1)
-		if a != last {
-			return nil, errors.New("a range has the addresses of two guests")
+		a, from := half(elements[i-1].Key, 0)
+		if last, to := half(elements[i].Key, 1); a == last {
+			out[a] = append(out[a], netipx.IPRangeFrom(from, to))
 		}
-		out[a] = append(out[a], netipx.IPRangeFrom(from, to))
 	}
-	return out, nil
+	return out
 }
 
 // half divides a key, less n, into its two addresses.

@@ -22,9 +22,9 @@ func TestPairsAreReadAsTheyAreWritten(t *testing.T) {
 		}
 	}
 	slices.Reverse(elements)
-	got, err := Pairs(elements)
-	if err != nil || len(got) != 2 || !slices.Equal(got[a], want[a]) || !slices.Equal(got[b], want[b]) {
-		t.Errorf("%v, %v", got, err)
+	got := Pairs(slices.Clone(elements))
+	if len(got) != 2 || !slices.Equal(got[a], want[a]) || !slices.Equal(got[b], want[b]) {
+		t.Errorf("%v", got)
 	}
 	keys := map[string]bool{}
 	for _, e := range elements {
@@ -33,12 +33,17 @@ func TestPairsAreReadAsTheyAreWritten(t *testing.T) {
 	if len(keys) != len(elements) {
 		t.Errorf("%d elements have %d keys", len(elements), len(keys))
 	}
+	one := want[a][0]
 	for name, bad := range map[string][]nftables.SetElement{
-		"half": elements[1:], "short": {{Key: []byte("1")}, {Key: []byte("2"), IntervalEnd: true}},
-		"of two": {Pair(a, want[a][0])[0], Pair(b, want[b][0])[1]},
+		"half": Pair(a, one)[1:], "short": {{Key: []byte("1")}, {Key: []byte("2"), IntervalEnd: true}},
+		"of two":         {Pair(a, one)[0], Pair(b, one)[1]},
+		"concatenations": {{Key: Pair(a, one)[0].Key, KeyEnd: Pair(a, one)[1].Key}, {Key: Pair(b, one)[0].Key, KeyEnd: Pair(b, one)[1].Key}},
 	} {
-		if got, err := Pairs(slices.Clone(bad)); err == nil {
+		if got := Pairs(bad); len(got) > 0 {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+	if got := Pairs(append(Pair(a, one)[1:], Pair(b, one)...)); len(got) != 1 || len(got[b]) != 1 {
+		t.Errorf("beside a half: %v", got)
 	}
 }
