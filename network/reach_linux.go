@@ -49,16 +49,21 @@ func memberSets() []nftables.Set {
 }
 
 // way is a permission of slots: the matches for their packets, and for the answers.
-type way struct{ out, back []expr.Any }
+type way struct {
+	out  []expr.Any
+	back [][]expr.Any
+}
 
 func waysOf(sets map[string]*nftables.Set) []way {
 	pass := func(set string) way {
-		return way{out: nft.IfaceIn(expr.MetaKeyIIFNAME, sets[set]), back: nft.IfaceIn(expr.MetaKeyOIFNAME, sets[set])}
+		return way{out: nft.IfaceIn(expr.MetaKeyIIFNAME, sets[set]), back: [][]expr.Any{nft.IfaceIn(expr.MetaKeyOIFNAME, sets[set])}}
 	}
 	out := []way{pass(setInternet)}
 	for bank := range banks {
 		w, reach := pass(inBank(setLimited, bank)), sets[inBank(setReach, bank)]
-		out = append(out, way{out: nft.Rule(w.out, nft.Towards(reach)), back: nft.Rule(w.back, nft.Answers(reach))})
+		out = append(out, way{out: nft.Rule(w.out, nft.Towards(reach)), back: [][]expr.Any{
+			nft.Rule(w.back[0], nft.From(reach)), nft.Rule(w.back[0], nft.CtState(nft.Related), nft.AboutTowards(reach)),
+		}})
 	}
 	return out
 }

@@ -189,7 +189,9 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 	// connections that are open.
 	var answers, requests [][]expr.Any
 	for _, w := range ways {
-		answers = append(answers, nft.Rule(nft.IIF(uplinkRouter), w.back, nft.CtState(nft.Established), nft.Accept()))
+		for _, back := range w.back {
+			answers = append(answers, nft.Rule(nft.IIF(uplinkRouter), back, nft.CtState(nft.Established), nft.Accept()))
+		}
 		requests = append(requests, nft.Rule(nft.OIF(uplinkRouter), w.out, nft.Jump("egress")))
 	}
 	b.Hook("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop,

@@ -12,11 +12,11 @@ import (
 
 // PairSet is a set of pairs of an IPv4 address and a range of them. The kernel keeps it as a tree, ordered by
 // both: it must not know that they are two, since it deletes from sets of concatenations a thousand times slower.
+// For the program nft it is a set of numbers.
 func PairSet(table *nftables.Table, name string) nftables.Set {
-	return nftables.Set{
-		Table: table, Name: name, Interval: true,
-		KeyType: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr),
-	}
+	number := nftables.TypeInteger
+	number.Bytes = 8
+	return nftables.Set{Table: table, Name: name, Interval: true, KeyType: number}
 }
 
 // Pair is the elements of one pair: its beginning, and its end, which is behind its last address.

@@ -82,16 +82,26 @@ func DestIn(set *nftables.Set) []expr.Any {
 	}
 }
 
-// Towards matches the pair of IPv4 source and destination.
+// Towards matches the pair of IPv4 source and destination, and From that of destination and source.
 func Towards(set *nftables.Set) []expr.Any {
-	return addrPair(set, sourceAt, &expr.Payload{DestRegister: unix.NFT_REG32_01, Base: expr.PayloadBaseNetworkHeader, Offset: destAt, Len: 4})
+	return isPair(set, &expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseNetworkHeader, Offset: sourceAt, Len: 8})
+}
+func From(set *nftables.Set) []expr.Any {
+	return isPair(set,
+		&expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseNetworkHeader, Offset: destAt, Len: 4},
+		&expr.Payload{DestRegister: unix.NFT_REG32_01, Base: expr.PayloadBaseNetworkHeader, Offset: sourceAt, Len: 4})
 }
 
-// Answers matches packets by the pair of their IPv4 destination and the destination of the flow that they
-// are about: a router on the way says what happened to it, and is not that.
-func Answers(set *nftables.Set) []expr.Any {
-	// The address has 16 bytes in a table for all families, of which those of IPv4 are the first four.
-	return addrPair(set, destAt, &expr.Ct{Register: unix.NFT_REG32_01, Key: expr.CtKeyDST})
+// AboutTowards matches ICMP errors by the packet that they are about, as Towards: routers on the way send them, too.
+func AboutTowards(set *nftables.Set) []expr.Any {
+	const header = 8 // Of the error, before the packet.
+	return Rule(
+		[]expr.Any{
+			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_ICMP}},
+		},
+		isPair(set, &expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseTransportHeader, Offset: header + sourceAt, Len: 8}),
+	)
 }
 
 // Where the addresses are in the header of IPv4.
@@ -100,12 +110,8 @@ const (
 	destAt   = 16
 )
 
-func addrPair(set *nftables.Set, first uint32, second expr.Any) []expr.Any {
-	return []expr.Any{
-		&expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseNetworkHeader, Offset: first, Len: 4},
-		second,
-		&expr.Lookup{SourceRegister: unix.NFT_REG32_00, SetName: set.Name, SetID: set.ID},
-	}
+func isPair(set *nftables.Set, load ...expr.Any) []expr.Any {
+	return append(load, &expr.Lookup{SourceRegister: unix.NFT_REG32_00, SetName: set.Name, SetID: set.ID})
 }
 
 // IsIPv4 matches IPv4.
@@ -177,6 +183,7 @@ func ctBits(key expr.CtKey, bits uint32, op expr.CmpOp) []expr.Any {
 
 // The states of connections, for CtState.
 const (
+	Related     = expr.CtStateBitRELATED
 	Established = expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED
 	Opening     = expr.CtStateBitNEW
 	Untracked   = expr.CtStateBitUNTRACKED
