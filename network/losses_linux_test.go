@@ -1,6 +1,7 @@
 package network
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -9,10 +10,12 @@ import (
 	"testing"
 
 	"github.com/google/nftables"
+	mnl "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/settle"
 )
 
@@ -63,19 +66,17 @@ func ruleLosses(t *testing.T, where string, ns *os.File, name string) []loss {
 		}
 	}
 	for _, c := range chains {
-		rules, err := conn.GetRules(table, c)
+		rules, err := rulesOf(ns, c)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range rules {
 			out = append(out, loss{fmt.Sprintf("%s, rule %d of %s", where, i, c.Name), func() error {
-				return filterOf(ns, func(conn *nftables.Conn) error {
-					rules, err := conn.GetRules(table, c)
-					if err != nil {
-						return err
-					}
-					return conn.DelRule(rules[i])
-				})
+				rules, err := rulesOf(ns, c)
+				if err != nil {
+					return err
+				}
+				return filterOf(ns, func(conn *nftables.Conn) error { return conn.DelRule(rules[i]) })
 			}})
 		}
 		if c.Hooknum != nil {
@@ -85,6 +86,35 @@ func ruleLosses(t *testing.T, where string, ns *os.File, name string) []loss {
 		}
 	}
 	return out
+}
+
+// rulesOf lists the rules of a chain, without what they say: the library cannot read all of it.
+func rulesOf(ns *os.File, c *nftables.Chain) (out []*nftables.Rule, err error) {
+	conn, err := nft.Dial(ns)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	b, err := mnl.MarshalAttributes([]mnl.Attribute{
+		{Type: unix.NFTA_RULE_TABLE, Data: []byte(c.Table.Name + "\x00")}, {Type: unix.NFTA_RULE_CHAIN, Data: []byte(c.Name + "\x00")},
+	})
+	if err != nil {
+		return nil, err
+	}
+	answers, err := conn.Execute(mnl.Message{
+		Header: mnl.Header{Type: mnl.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETRULE), Flags: mnl.Request | mnl.Dump},
+		Data:   append([]byte{byte(c.Table.Family), unix.NFNETLINK_V0, 0, 0}, b...),
+	})
+	for _, m := range answers {
+		attrs, e := mnl.UnmarshalAttributes(m.Data[4:])
+		err = errors.Join(err, e)
+		for _, a := range attrs {
+			if a.Type == unix.NFTA_RULE_HANDLE {
+				out = append(out, &nftables.Rule{Table: c.Table, Chain: c, Handle: binary.BigEndian.Uint64(a.Data)})
+			}
+		}
+	}
+	return out, err
 }
 
 // sharesTable is the name of the table of shares of flows.

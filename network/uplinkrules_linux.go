@@ -177,6 +177,12 @@ func (u *uplink) build(b *nft.Table) {
 		nft.Rule(nft.OIF(up), nft.CtState(nft.Established), nft.Accept()),
 		nft.Rule(nft.OIF(up), nft.Drop()),
 	}
+	// A guest's packets have 1500 bytes. The kernel does not return its errors about larger ones than a link of the
+	// host takes to the sender of a TCP connection that it translates.
+	b.Hook("segments", nftables.ChainHookForward, *nftables.ChainPriorityMangle, nftables.ChainPolicyAccept,
+		nft.Rule(nft.IIF(up), nft.FitSegments()),
+		nft.Rule(nft.OIF(up), nft.FitSegments()),
+	)
 	// Where forwarding was off, it is on for us only: hosts outside must not use
 	// the host as a router because of it.
 	for _, name := range slices.Sorted(maps.Keys(rec.Forwarding)) {

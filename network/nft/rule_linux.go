@@ -153,6 +153,23 @@ func IsTCPButNotOpening() []expr.Any {
 	}
 }
 
+// FitSegments lowers the size of segments that a packet which opens or accepts a TCP connection offers to
+// what both ways of it take. It is for forwarded packets.
+func FitSegments() []expr.Any {
+	const flagsAt, syn = 13, 0x02
+	const maxSegment, sizeAt, size = 2, 2, 2 // The option of RFC 9293, 3.2, and where its number is.
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: flagsAt, Len: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{syn}, Xor: []byte{0}},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{0}},
+		&expr.Rt{Register: 1, Key: expr.RtTCPMSS},
+		&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: size, Size: size},
+		&expr.Exthdr{SourceRegister: 1, Type: maxSegment, Offset: sizeAt, Len: size, Op: expr.ExthdrOpTcpopt},
+	}
+}
+
 // CtState matches connections in any of the states.
 func CtState(bits uint32) []expr.Any { return ctBits(expr.CtKeySTATE, bits, expr.CmpOpNeq) }
 
