@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -83,17 +84,17 @@ func printNetwork(cmd *cobra.Command, o *command.Options, id string, n client.Ne
 	if o.JSON {
 		return command.PrintJSON(cmd.OutOrStdout(), network{id, internet, append([]string{}, n.Allow...), append([]string{}, n.Deny...), append([]client.Refusal{}, refused...)})
 	}
-	list := func(what string, entries []string) string {
-		if len(entries) == 0 {
-			return ""
-		}
-		return what + strings.Join(entries, " ") + "\n"
+	text := ""
+	if len(n.Allow) > 0 {
+		text += "allowed: " + strings.Join(n.Allow, " ") + "\n"
 	}
-	text := list("allowed: ", n.Allow) + list("denied:  ", n.Deny)
-	if !internet {
+	switch {
+	case !internet || slices.Contains(n.Deny, "0.0.0.0/0"):
 		text += "denied:  everything else\n"
-	} else {
-		text += "allowed: everything else but private addresses\n"
+	case len(n.Deny) > 0:
+		text += "denied:  " + strings.Join(n.Deny, " ") + "\nallowed: everything else but private addresses\n"
+	default:
+		text = "allowed: everything but private addresses\n" // What is allowed besides limits nothing.
 	}
 	if _, err := fmt.Fprint(cmd.OutOrStdout(), text); err != nil || len(refused) == 0 {
 		return err

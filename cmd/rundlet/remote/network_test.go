@@ -1,0 +1,86 @@
+package remote
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
+)
+
+// runNetwork runs the command against a server that knows one sandbox and records changes of it.
+func runNetwork(t *testing.T, detail, refused string, json bool, args ...string) (out, changed string, err error) {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method + " " + r.URL.Path {
+		case "GET /sandboxes/i1":
+			fmt.Fprint(w, detail)
+		case "GET /sandboxes/i1/network/refused":
+			fmt.Fprint(w, refused)
+		case "PUT /sandboxes/i1/network":
+			body, _ := io.ReadAll(r.Body)
+			changed = strings.TrimSpace(string(body))
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			http.Error(w, `{"code":404,"message":"no such sandbox"}`, http.StatusNotFound)
+		}
+	}))
+	defer srv.Close()
+	t.Setenv("E2B_API_URL", srv.URL)
+	t.Setenv("E2B_API_KEY", "e2b_0")
+	cmd := Sandbox(&command.Options{JSON: json})
+	var b bytes.Buffer
+	cmd.SetOut(&b)
+	cmd.SetErr(&b)
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	cmd.SetArgs(append([]string{"network"}, args...))
+	err = cmd.ExecuteContext(t.Context())
+	return b.String(), changed, err
+}
+
+func TestTheNetworkOfASandboxIsShown(t *testing.T) {
+	for want, detail := range map[string]string{
+		"allowed: everything but private addresses\n":                                            `{}`,
+		"denied:  everything else\n":                                                             `{"allowInternetAccess":false}`,
+		"allowed: 1.1.1.1\ndenied:  everything else\n":                                           `{"network":{"allowOut":["1.1.1.1"],"denyOut":["0.0.0.0/0"]}}`,
+		"denied:  1.1.1.1 2.0.0.0/8\nallowed: everything else but private addresses\n":           `{"network":{"denyOut":["1.1.1.1","2.0.0.0/8"]}}`,
+		"allowed: 2.2.2.2\ndenied:  2.0.0.0/8\nallowed: everything else but private addresses\n": `{"network":{"allowOut":["2.2.2.2"],"denyOut":["2.0.0.0/8"]}}`,
+	} {
+		if out, changed, err := runNetwork(t, detail, `[]`, false, "i1"); err != nil || out != want || changed != "" {
+			t.Errorf("%s: %q, %v, changed %q, want %q", detail, out, err, changed, want)
+		}
+	}
+	refused := `[{"protocol":"tcp","address":"1.1.1.1","port":443,"count":2,"firstAt":"2026-01-02T03:04:05Z","lastAt":"2026-01-02T03:04:06Z"},` +
+		`{"protocol":"icmp","address":"2.2.2.2","port":0,"count":1,"firstAt":"2026-01-02T03:04:05Z","lastAt":"2026-01-02T03:04:05Z"}]`
+	out, _, err := runNetwork(t, `{}`, refused, false, "i1")
+	if err != nil || !strings.Contains(out, "REFUSED") || !strings.Contains(out, "1.1.1.1:443  tcp") || !strings.Contains(out, "2.2.2.2      icmp") {
+		t.Errorf("%s, %v", out, err)
+	}
+	out, _, err = runNetwork(t, `{"allowInternetAccess":false}`, `[]`, true, "i1")
+	if compact := strings.Join(strings.Fields(out), ""); err != nil || compact != `{"sandboxID":"i1","allowInternetAccess":false,"allowOut":[],"denyOut":[],"refused":[]}` {
+		t.Errorf("%s, %v", out, err)
+	}
+}
+
+func TestTheNetworkOfASandboxIsChanged(t *testing.T) {
+	for args, want := range map[string]string{
+		"i1 --no-internet --allow 1.1.1.1":   `{"allowOut":["1.1.1.1"],"allow_internet_access":false}`,
+		"i1 --deny 2.0.0.0/8 --deny 3.3.3.3": `{"denyOut":["2.0.0.0/8","3.3.3.3"]}`,
+		"i1 --open":                          `{}`,
+	} {
+		if _, changed, err := runNetwork(t, `{}`, `[]`, false, strings.Fields(args)...); err != nil || changed != want {
+			t.Errorf("%s: %s, %v", args, changed, err)
+		}
+	}
+	for args, want := range map[string]string{
+		"i1 --open --allow 1.1.1.1": "--open removes all rules", "i2": "network of i2: no such sandbox", "i2 --open": "set the network of i2: no such sandbox",
+	} {
+		if _, changed, err := runNetwork(t, `{}`, `[]`, false, strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), want) || changed != "" {
+			t.Errorf("%s: %v, changed %q", args, err, changed)
+		}
+	}
+}
