@@ -83,11 +83,11 @@ func readShares() (flowShares, error) {
 }
 
 // flowsPrefix begins the name of the table of shares, which has all that its
-// rules depend on.
-const flowsPrefix = "rundlet_flows"
+// rules depend on, and the version of the rules.
+const flowsPrefix, flowsVersion = "rundlet_flows", 2
 
 func (s flowShares) table() string {
-	return fmt.Sprintf("%s_%d_%d_%d_%d_%d", flowsPrefix, s.slot, s.bucket, s.perSecond, s.burst, s.down)
+	return fmt.Sprintf("%s_%d_%d_%d_%d_%d_%d", flowsPrefix, flowsVersion, s.slot, s.bucket, s.perSecond, s.burst, s.down)
 }
 
 // share adds the table of shares to a batch, unless it is there: its counts must
@@ -133,7 +133,7 @@ func addFlowShares(conn *nftables.Conn, s flowShares) error {
 	flows := b.Set(nftables.Set{Name: "flows", KeyType: nftables.TypeIFName, Dynamic: true, Size: flowSlots}, nil)
 	all := b.Set(nftables.Set{Name: "all", KeyType: nftables.TypeInteger, Dynamic: true, Size: flowBuckets}, nil)
 	incoming := []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}}
-	b.Refusals()
+	b.Refusals(flowSlots)
 	b.Chain("new",
 		// Refused flows are counted until the kernel looks for them again, so they
 		// must be few: the rate comes first.

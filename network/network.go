@@ -31,7 +31,8 @@
 // addresses, nor private, link-local, metadata, multicast or reserved ranges.
 // Only the internet is left, or parts of it, if the slot's Policy allows it. Every refused packet
 // that is not spoofed gets an ICMP error at once, so that a name lookup without
-// internet fails at once. A slot has ::1 on its loopback, and no other IPv6. The
+// internet fails at once; of each slot a bounded number, so that a flood takes none from
+// others. A slot has ::1 on its loopback, and no other IPv6. The
 // default is to drop, and the rules exist before the interface, so no packet passes
 // before they apply.
 //

@@ -83,6 +83,23 @@ func TestWhatASlotIsRefusedIsRecorded(t *testing.T) {
 	}
 }
 
+// A slot that sends as fast as it can takes the answers to refusals from no other.
+func TestAFloodTakesNoAnswersFromOthers(t *testing.T) {
+	w := newWorld(t)
+	n := w.open(w.config())
+	flooding, other := w.acquire(n, deny), w.guest(w.acquire(n, deny))
+	flood := w.listenUDP(w.guest(flooding), ":0")
+	to := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(internetIP + ":99"))
+	for range 5 {
+		for range 2000 {
+			flood.WriteTo([]byte("x"), to) // An answer to the last one may be the error.
+		}
+		if err := reachWithin(silence, other, "udp", internetIP2+":99"); !errors.Is(err, refusal("udp")) {
+			t.Fatalf("the other's packet: %v", err)
+		}
+	}
+}
+
 // A slot that sends as fast as it can costs the daemon a bounded number of reports, and hides no other's refusals.
 func TestAFloodOfRefusedPacketsIsBounded(t *testing.T) {
 	w := newWorld(t)

@@ -153,7 +153,7 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 	guests := b.PrefixSet(setGuests, []netip.Prefix{r.guests})
 	nameservers := b.AddrSet(setNameservers, r.nameservers)
 	r.permits(b, sources, ways, nameservers)
-	b.Refusals()
+	b.Refusals(flowSlots)
 
 	// Before connection tracking, so that forged packets leave no trace there.
 	// What the daemon and the guests say to each other is not tracked at all: the

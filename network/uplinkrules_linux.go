@@ -147,7 +147,7 @@ func (u *uplink) build(b *nft.Table) {
 	denied := b.PrefixSet(setDenied, u.cfg.Denied)
 	nameservers := b.AddrSet(setNameservers, u.cfg.Nameservers)
 	u.permits(b, rec, nameservers)
-	b.Refusals()
+	b.Refusals(0)
 	var times []expr.Any // A rule without them does nothing.
 	if u.times != nil {
 		b.Object(u.times(b.Ref))

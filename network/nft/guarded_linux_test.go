@@ -21,7 +21,7 @@ func build(members ...nftables.SetElement) func(*Table) {
 	return func(b *Table) {
 		fixed := b.PrefixSet(setFixed, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")})
 		set := b.Set(nftables.Set{Name: setMembers, KeyType: nftables.TypeIFName}, members)
-		b.Refusals()
+		b.Refusals(0)
 		b.Hook("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop,
 			Rule(DestIn(fixed), Refuse()),
 			Rule(IfaceIn(expr.MetaKeyIIFNAME, set), Accept()),

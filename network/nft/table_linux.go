@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -129,14 +130,33 @@ func (b *Table) Add(c *nftables.Chain, rules [][]expr.Any) {
 	}
 }
 
+// RefusalRate is how many packets a second that came in by one link are answered, and RefusalBurst how many at
+// once. All links of a namespace share the kernel's bounds, of 1000 errors a second and 50 at once
+// (icmp_msgs_per_sec, icmp_msgs_burst): without these, one that floods takes the answers from the others.
+const RefusalRate, RefusalBurst = 50, 30
+
 // Refusals adds the chain that answers what is refused. Programs see "no route
 // to host", and for UDP "connection refused": gVisor heeds no other error there,
-// and a resolver would wait for its name servers until it gives up.
-func (b *Table) Refusals() {
-	b.Chain(refuseChain,
+// and a resolver would wait for its name servers until it gives up. links is how many links there are whose packets
+// are refused; if it is not 0, each gets a bounded number of answers.
+func (b *Table) Refusals(links uint32) {
+	var rules [][]expr.Any
+	if links > 0 {
+		answered := b.Set(nftables.Set{
+			Name: "answered", KeyType: nftables.TypeIFName, Dynamic: true, Size: links, HasTimeout: true, Timeout: time.Minute,
+		}, nil)
+		rules = append(rules, Rule(
+			[]expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}},
+			Each(answered, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
+				Type: expr.LimitTypePkts, Rate: RefusalRate, Unit: expr.LimitTimeSecond, Burst: RefusalBurst, Over: true,
+			}),
+			Drop(),
+		))
+	}
+	b.Chain(refuseChain, append(rules,
 		Rule(isUDP(), reject(unix.NFT_REJECT_ICMPX_PORT_UNREACH)),
 		Rule(reject(unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED)),
-	)
+	)...)
 }
 
 // intervals are the elements of an interval set.
