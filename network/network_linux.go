@@ -75,6 +75,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 		}()
 	}
 	n.tracking = &flowTracking{guests: cfg.Range, life: &n.life, leases: n.leases, router: router}
+	n.tracking.suspect.Store(found) // What was lost while no daemon looked is not known.
 	n.rules = &mendedRules{enforcer: newNFTRules(router.ns, cfg), repairs: n.repairs, tracking: n.tracking}
 	if n.uplink, err = openUplink(cfg, router, found, n.rules.setOwn); err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ type flowTracking struct {
 	leases *leases
 	router *router
 	uplink *uplink
-	// suspect: rules were lost, and flows may have begun without them.
+	// suspect: rules were lost, or may have been, and flows may have begun without them.
 	suspect atomic.Bool
 }
 

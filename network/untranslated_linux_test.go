@@ -74,6 +74,37 @@ func TestAFlowThatBeganDuringALossWorksAfterTheRepair(t *testing.T) {
 	}
 }
 
+// A daemon that did not see the loss does the same: it died before it looked.
+func TestTheNextDaemonForgetsUntranslatedFlows(t *testing.T) {
+	w := newWorld(t)
+	n := w.open(w.config())
+	s := w.acquire(n, allow)
+	server := w.listenUDP(w.outer, internetIP+":99")
+	w.alone(n)
+	err := filterOf(n.router.ns, func(conn *nftables.Conn) error {
+		conn.FlushChain(&nftables.Chain{Name: "postrouting", Table: &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := w.listenUDP(w.guest(s), s.GuestIP.String()+":0")
+	for i := 0; untranslated(t, n.router.ns, s.GuestIP) == 0; i++ {
+		if i == 1000 {
+			t.Fatal("no flow is tracked without a translation")
+		}
+		if _, err := client.WriteTo([]byte("lost"), server.LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.abandon()
+	n = w.open(w.config())
+	if lost, err := n.Adopt(t.Context(), []string{s.ID}); err != nil || len(lost) > 0 {
+		t.Fatalf("lost %q, %v", lost, err)
+	}
+	eventually(t, "it is forgotten", func() bool { return untranslated(t, n.router.ns, s.GuestIP) == 0 })
+}
+
 // untranslated counts the flows from an address whose answers would go to that address.
 func untranslated(t *testing.T, ns *os.File, source netip.Addr) (k int) {
 	t.Helper()
