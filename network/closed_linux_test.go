@@ -138,17 +138,7 @@ func TestTheHostsOwnAnswersReachAGuest(t *testing.T) {
 		}
 	}
 	const mtu = 1300
-	w.in(w.host, func() error {
-		eth0, err := net.InterfaceByName("eth0")
-		if err != nil {
-			return err
-		}
-		link, err := n.uplink.links.LinkByIndex(eth0.Index)
-		if err != nil {
-			return err
-		}
-		return n.uplink.links.LinkSetMTU(link, mtu)
-	})
+	w.narrow(mtu)
 	var c net.Conn
 	w.in(guest, func() (err error) {
 		d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {

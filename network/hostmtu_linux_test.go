@@ -3,7 +3,6 @@ package network
 import (
 	"bytes"
 	"io"
-	"net"
 	"testing"
 	"time"
 )
@@ -12,20 +11,10 @@ import (
 func TestTCPPassesALinkOfTheHostWithSmallerPackets(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.outer, 80)
+	w.narrow(1300)
 	n := w.open(w.config())
 	for name, p := range map[string]Policy{"open": allow, "limited": only(internetIP)} {
 		s := w.acquire(n, p)
-		w.in(w.host, func() error {
-			eth0, err := net.InterfaceByName("eth0")
-			if err != nil {
-				return err
-			}
-			link, err := n.uplink.links.LinkByIndex(eth0.Index)
-			if err != nil {
-				return err
-			}
-			return n.uplink.links.LinkSetMTU(link, 1300)
-		})
 		c, err := dial(w.guest(s), "tcp", internetIP+":80")
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

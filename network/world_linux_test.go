@@ -84,6 +84,18 @@ func (w *world) in(ns *os.File, fn func() error) {
 	}
 }
 
+// narrow makes the host's own link take smaller packets.
+func (w *world) narrow(mtu int) {
+	w.t.Helper()
+	w.in(w.host, func() error {
+		link, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetMTU(link, mtu)
+	})
+}
+
 func up(name string, addrs ...string) error {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
