@@ -181,6 +181,51 @@ func TestUserDataOutlivesAnUnknownState(t *testing.T) {
 	}
 }
 
+// A row that cannot be read keeps no other from being served. All that it names is kept, and it is not written.
+func TestUserDataOutlivesAnUnreadableRow(t *testing.T) {
+	ctx := context.Background()
+	for _, column := range []string{"metadata", "egress", "ingress"} {
+		for name, prepare := range map[string]func(f *fixture, id string){
+			"with a machine": func(*fixture, string) {},
+			"saved":          func(f *fixture, id string) { f.pause(id) },
+		} {
+			t.Run(column+", "+name, func(t *testing.T) {
+				f := newFixture(t)
+				sb, other := f.create(long), f.create(long)
+				f.inside(sb.ID).Set("mark", "kept")
+				prepare(f, sb.ID)
+				before := f.row(sb.ID)
+				slots := f.network.count()
+				f.rt.Close()
+				f.change(f.dbPath, "UPDATE sandboxes SET "+column+" = '{\"half' WHERE id = '"+sb.ID+"'")
+				f.open()
+				f.rt.cleaner.Clean(ctx)
+				if err := f.rt.cleaner.FreeOrphans(ctx, time.Now().Add(2*supervise.OrphanAge)); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := f.rt.Get(ctx, other.ID); err != nil {
+					t.Errorf("the other: %v", err)
+				}
+				if row := f.row(sb.ID); row.State != store.StateUnreadable || row.Version != before.Version {
+					t.Errorf("its row is %+v", row)
+				}
+				if n := f.network.count(); n != slots {
+					t.Errorf("%d network slots of %d", n, slots)
+				}
+				f.rt.Close()
+				f.change(f.dbPath, "UPDATE sandboxes SET "+column+" = '{}' WHERE id = '"+sb.ID+"'")
+				f.open()
+				if _, _, err := f.rt.Connect(ctx, sb.ID, time.Hour); err != nil {
+					t.Fatalf("lost: %v", err)
+				}
+				if got := f.inside(sb.ID).Get("mark"); got != "kept" {
+					t.Errorf("its memory says %q", got)
+				}
+			})
+		}
+	}
+}
+
 // The row of a sandbox that was resumed since says that it is paused. Its machine
 // has gone on, and is kept.
 func TestUserDataOutlivesARowThatIsOlderThanItsMachine(t *testing.T) {

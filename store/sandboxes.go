@@ -68,6 +68,11 @@ type Sandbox struct {
 	Version int64
 }
 
+// StateUnreadable is the state, not a known one, of a row whose parts in JSON cannot be read, whatever its column
+// says. So it keeps no other row from being read, and no program that goes by states touches what the row names,
+// or writes it.
+const StateUnreadable sandbox.State = "unreadable"
+
 const sandboxColumns = `id, instance, template_id, alias, build_id, state, reason, metadata, created_at, started_at, end_at,
 	killed_at, vcpus, memory_mib, disk_mib, secure, private_ports, allow_internet, key_id, slot_id,
 	deadline, snapshot_id, filesystem_only, origin_id, spec, on_timeout, auto_resume, follows_up, quarantined_at, timeout,
@@ -248,15 +253,9 @@ func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 	if err != nil {
 		return Sandbox{}, err
 	}
-	if err := json.Unmarshal([]byte(metadata), &sb.Metadata); err != nil {
-		return Sandbox{}, fmt.Errorf("metadata of %s: %w", sb.ID, err)
-	}
-	for into, text := range map[any]string{&sb.Egress: egress, &sb.Ingress: ingress} {
-		if text == "" {
-			continue
-		}
-		if err := json.Unmarshal([]byte(text), into); err != nil {
-			return Sandbox{}, fmt.Errorf("network of %s: %w", sb.ID, err)
+	for into, text := range map[any]string{&sb.Metadata: metadata, &sb.Egress: egress, &sb.Ingress: ingress} {
+		if text != "" && json.Unmarshal([]byte(text), into) != nil && sb.State != sandbox.StateKilled {
+			sb.State = StateUnreadable
 		}
 	}
 	if internet.Valid {
