@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/rundlet/rundlet/internal/flock"
 	"github.com/rundlet/rundlet/internal/retry"
@@ -31,6 +32,7 @@ type Network struct {
 	watcher  *watcher
 	repairs  *repairs
 	life     life
+	refused  atomic.Uint64 // See RefusedPackets.
 
 	stop       context.CancelFunc // Ends the background work.
 	background sync.WaitGroup

@@ -59,6 +59,9 @@ func (*Network) Leased() ([]Slot, error) { return nil, ErrUnsupported }
 // Refused returns ErrUnsupported.
 func (*Network) Refused(string) ([]refused.Attempt, error) { return nil, ErrUnsupported }
 
+// RefusedPackets returns 0.
+func (*Network) RefusedPackets() uint64 { return 0 }
+
 // CheckSelf returns ErrUnsupported.
 func (*Network) CheckSelf(context.Context) error { return ErrUnsupported }
 

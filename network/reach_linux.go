@@ -154,9 +154,8 @@ func (r *nftRules) change(op string, add []slotRule, remove []string) error {
 	for _, id := range remove {
 		d.between(r.have[id], slotRule{})
 	}
-	ranges := func(set string) bool { return isReach(set) }
 	others := func(set string) bool { return !isReach(set) }
-	err := r.flush(difference{add: d.add}, ranges)
+	err := r.flush(difference{add: d.add}, isReach)
 	if err == nil {
 		err = r.flush(d, others)
 	}
@@ -171,7 +170,7 @@ func (r *nftRules) change(op string, add []slotRule, remove []string) error {
 		delete(r.have, id)
 	}
 	// The change is in force. An address that is given to another slot must not have these.
-	r.stale = r.flush(difference{del: d.del}, ranges) != nil
+	r.stale = r.flush(difference{del: d.del}, isReach) != nil
 	return nil
 }
 

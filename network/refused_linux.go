@@ -11,6 +11,7 @@ import (
 // watchRefused records what slots are refused.
 func (n *Network) watchRefused(ctx context.Context) error {
 	return refused.Watch(ctx, n.router.ns, func(p refused.Packet) {
+		n.refused.Add(1)
 		if s := n.leases.of(p.From); s != nil {
 			s.refused.Add(p, time.Now())
 		}
@@ -26,6 +27,9 @@ func (n *Network) Refused(slotID string) ([]refused.Attempt, error) {
 	}
 	return s.refused.All(), nil
 }
+
+// RefusedPackets counts the packets that slots were refused, as far as the kernel reported them.
+func (n *Network) RefusedPackets() uint64 { return n.refused.Load() }
 
 // of returns the slot with a guest's address; nil if there is none.
 func (l *leases) of(guest netip.Addr) *slot {

@@ -40,7 +40,7 @@ func state(ctx context.Context, rt figurer) (telemetry.State, error) {
 		PagedOut: &telemetry.PagedOut{
 			Sandboxes: f.PagedOut.PagedOut, Bytes: f.PagedOut.Bytes, Outs: f.PagedOut.Outs, WakeUps: f.PagedOut.WakeUps,
 		},
-		Lacking: map[string]bool{}, NetworkRepairs: f.Repairs,
+		Lacking: map[string]bool{}, NetworkRepairs: f.Repairs, RefusedPackets: f.RefusedPackets,
 	}
 	for _, what := range supervise.AllLacks {
 		s.Lacking[what] = slices.Contains(f.Lacking, what)

@@ -48,7 +48,7 @@ func known() (runtime.Figures, error) {
 		},
 		PagedOut: pageout.Figures{PagedOut: 40, Bytes: 41, Outs: 42, WakeUps: 43},
 		Lacking:  []string{"disk space", "memory"},
-		Repairs:  map[string]uint64{"uplink": 39},
+		Repairs:  map[string]uint64{"uplink": 39}, RefusedPackets: 44,
 	}, nil
 }
 
@@ -82,7 +82,7 @@ func TestNodeStateHasAllFigures(t *testing.T) {
 			"disk space": true, "memory": true, "file descriptors": false, "local ports": false, "processes": false,
 			"connection tracking entries": false, "a way to hear its sandboxes": false, "a network that is whole": false,
 		},
-		NetworkRepairs: map[string]uint64{"uplink": 39},
+		NetworkRepairs: map[string]uint64{"uplink": 39}, RefusedPackets: 44,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v\ncapacity %+v, queue %+v, recovery %+v", got, want, got.Capacity, got.Queue, got.Recovery)

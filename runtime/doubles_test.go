@@ -134,6 +134,8 @@ func (n *fakeNetwork) Broken() []string {
 	return n.broken
 }
 
+func (n *fakeNetwork) RefusedPackets() uint64 { return 5 }
+
 func (n *fakeNetwork) Repairs() map[string]uint64 { return map[string]uint64{"uplink": 3} }
 
 func (n *fakeNetwork) lose(what ...string) {

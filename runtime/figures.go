@@ -50,6 +50,8 @@ type Figures struct {
 	Lacking []string
 	// Repairs counts those of the network, by loss; nil if it does not count them.
 	Repairs map[string]uint64
+	// RefusedPackets counts packets of sandboxes that the network refused, as far as it saw them.
+	RefusedPackets uint64
 }
 
 // WarmPool is the pool of one template.
@@ -109,7 +111,7 @@ func (r *reads) Figures(ctx context.Context) (Figures, error) {
 	f.Queue = r.admission.Queue.Stats()
 	f.Sandboxes, f.Stuck = r.live.Roster.Figures(now)
 	if n, ok := r.cfg.Network.(supervise.SelfRepairer); ok {
-		f.Repairs = n.Repairs()
+		f.Repairs, f.RefusedPackets = n.Repairs(), n.RefusedPackets()
 	}
 	for _, stats := range r.pool.Stats(now) {
 		f.WarmPools = append(f.WarmPools, WarmPool{r.pool.Name(stats.Key), stats})

@@ -65,7 +65,7 @@ func TestTheDaemonSaysWhatItLacks(t *testing.T) {
 		want("the network is broken", supervise.LackNetwork)
 		f.network.lose()
 		want("it is repaired")
-		if figures, err := f.rt.Figures(t.Context()); err != nil || figures.Repairs["uplink"] != 3 {
+		if figures, err := f.rt.Figures(t.Context()); err != nil || figures.Repairs["uplink"] != 3 || figures.RefusedPackets != 5 {
 			t.Errorf("figures: %v, %v", figures.Repairs, err)
 		}
 

@@ -36,7 +36,7 @@ type collector struct {
 
 	sandboxes, stuck, kills, reconciled, pending, refused, snapshots, snapshotBytes       *prometheus.Desc
 	admitted, yielded, silent, unrecovered, pressure, pressureEntered, refusing           *prometheus.Desc
-	lacking, setAside, networkRepairs                                                     *prometheus.Desc
+	lacking, setAside, networkRepairs, refusedPackets                                     *prometheus.Desc
 	pagedOut, pagedOutBytes, pageOuts, wakeUps                                            *prometheus.Desc
 	cpus, memory, disk, slots, launches                                                   amount
 	poolReady, poolPrepared, poolTarget, poolHits, poolMisses, poolOldestAge, poolRefills *prometheus.Desc
@@ -73,6 +73,7 @@ func newCollector(namespace string, read func(context.Context) (State, error)) *
 		refusing:        desc("refusing_new_work", "1 while new work is refused because the host is under pressure."),
 		lacking:         desc("lacking", "1 if the daemon is short of a resource, by resource.", "what"),
 		networkRepairs:  desc("network_repairs_total", "Number of repairs of network parts that another program removed.", "what"),
+		refusedPackets:  desc("network_refused_packets_total", "Number of packets of sandboxes that the network refused, as far as the kernel reported them."),
 		pagedOut:        desc("sandboxes_paged_out", "Number of idle sandboxes whose memory is in the host's swap."),
 		pagedOutBytes:   desc("paged_out_bytes", "Memory that paging out these sandboxes freed."),
 		pageOuts:        desc("page_outs_total", "Number of times an idle sandbox was paged out."),
@@ -172,6 +173,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for what, n := range s.NetworkRepairs {
 		counter(c.networkRepairs, n, text(what))
 	}
+	counter(c.refusedPackets, s.RefusedPackets)
 	if q := s.Queue; q != nil {
 		gauge(c.pending, float64(q.Pending))
 		counter(c.admitted, q.Admitted)

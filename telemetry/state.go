@@ -29,6 +29,8 @@ type State struct {
 	// NetworkRepairs counts, for each part of the network that other programs can
 	// take away, how often it was lost and repaired.
 	NetworkRepairs map[string]uint64
+	// RefusedPackets counts packets of sandboxes that the network refused, as far as it saw them.
+	RefusedPackets uint64
 	// Snapshots by kind: "snapshot", "pause", "filesystem_pause", "continuation",
 	// "fork".
 	Snapshots map[string]Snapshots

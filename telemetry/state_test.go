@@ -33,6 +33,7 @@ func full() State {
 
 		PagedOut:       &PagedOut{Sandboxes: 13, Bytes: 1 << 24, Outs: 21, WakeUps: 14},
 		NetworkRepairs: map[string]uint64{"host_rules": 8, "uplink": 0},
+		RefusedPackets: 15,
 		Pressure:       &Pressure{State: "shrink", Entered: map[string]uint64{"shrink": 2, "nominal": 1, "a\xff": 1}, Refusing: true},
 		Recovery:       &Recovery{Stuck: 1, Silent: 4, Unrecovered: 3, SetAside: map[string]int{"snapshot": 5, "a\xff": 1}, Reconciled: map[string]uint64{"quarantine": 2}},
 		Snapshots:      map[string]Snapshots{"pause": {Count: 6, Bytes: 1 << 20}, "a\xff": {Count: 1, Bytes: 2}, "b": {Count: 1, Bytes: 3}},
@@ -78,6 +79,7 @@ func TestStateIsShown(t *testing.T) {
 		`rundlet_lacking{what="file descriptors"}`:             "0",
 		`rundlet_network_repairs_total{what="host_rules"}`:     "8",
 		`rundlet_network_repairs_total{what="uplink"}`:         "0",
+		`rundlet_network_refused_packets_total`:                "15",
 		`rundlet_capacity_cpus_limit`:                          "6",
 		`rundlet_capacity_cpus`:                                "8",
 		`rundlet_capacity_memory_reserved_bytes{for="active"}`: "1.073741824e+09",

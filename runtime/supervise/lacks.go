@@ -26,6 +26,8 @@ type SelfRepairer interface {
 	Broken() []string
 	// Repairs counts the repaired losses, by kind.
 	Repairs() map[string]uint64
+	// RefusedPackets counts packets of sandboxes that were refused, as far as they were seen.
+	RefusedPackets() uint64
 }
 
 // AllLacks is everything that Lacking can return.
