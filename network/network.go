@@ -66,6 +66,8 @@
 package network
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -238,7 +240,8 @@ func (c Config) withDefaults() (Config, error) {
 		return bad("no run directory")
 	}
 	if c.Instance == "" {
-		c.Instance = instanceName(c.RunDir)
+		sum := sha256.Sum256([]byte(c.RunDir)) // It is unique for each instance on a machine.
+		c.Instance = "rl" + hex.EncodeToString(sum[:3])
 	}
 	if !validInstance(c.Instance) {
 		return bad("instance %.20q must be 1 to %d characters of [a-z0-9]", c.Instance, maxInstance)

@@ -39,6 +39,15 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// instanceName is the name of a Network that has none, by its directory.
+func instanceName(runDir string) string {
+	c, err := Config{RunDir: runDir}.withDefaults()
+	if err != nil {
+		panic(err)
+	}
+	return c.Instance
+}
+
 func TestInstanceFollowsRunDir(t *testing.T) {
 	a, b := instanceName("/run/rundlet"), instanceName(filepath.Join("/run", "other"))
 	if a == b || !validInstance(a) || !validInstance(b) || a != instanceName("/run/rundlet") {

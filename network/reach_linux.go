@@ -111,23 +111,9 @@ type difference struct {
 func (d difference) between(old, next slotRule) {
 	had, has := old.members(), next.members()
 	for _, set := range memberSets() {
-		d.del[set.Name] = append(d.del[set.Name], without(had[set.Name], has[set.Name])...)
-		d.add[set.Name] = append(d.add[set.Name], without(has[set.Name], had[set.Name])...)
+		d.del[set.Name] = append(d.del[set.Name], nft.Without(had[set.Name], has[set.Name])...)
+		d.add[set.Name] = append(d.add[set.Name], nft.Without(has[set.Name], had[set.Name])...)
 	}
-}
-
-// without are the elements of list that are not in other.
-func without(list, other []nftables.SetElement) (out []nftables.SetElement) {
-	keys := map[string]bool{}
-	for _, e := range other {
-		keys[nft.Key(e)] = true
-	}
-	for _, e := range list {
-		if !keys[nft.Key(e)] {
-			out = append(out, e)
-		}
-	}
-	return out
 }
 
 // change applies additions and removals. Ranges of new policies come before anything refers

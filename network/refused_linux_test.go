@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+
 	"github.com/rundlet/rundlet/network/refused"
 )
 
@@ -128,5 +131,33 @@ func TestAFloodOfRefusedPacketsIsBounded(t *testing.T) {
 	most := refused.Burst + refused.Rate*(seconds+2)
 	if got := attempts(t, n, flooding)["udp "+internetIP+":99"].Count; got < 1 || got > most {
 		t.Errorf("%d of %d packets were reported in %d s, at most %d are", got, sent, seconds, most)
+	}
+}
+
+// A kernel that cannot report what is refused refuses all the same.
+func TestAKernelThatReportsNothingRefuses(t *testing.T) {
+	w := newWorld(t)
+	w.serve(w.outer, 80)
+	n := w.open(w.config())
+	w.alone(n)
+	rules := n.rules.enforcer.(*nftRules)
+	var told []error
+	rules.mu.Lock()
+	rules.guard.Want, rules.cannot = "", func(err error) { told = append(told, err) }
+	rules.log = []expr.Any{&expr.Objref{Type: int(nftables.ObjTypeCtTimeout), Name: "nosuch"}} // As an expression that is not there: ENOENT.
+	err := rules.rewrite()
+	rules.mu.Unlock()
+	if err != nil || len(told) != 1 || rules.log != nil {
+		t.Fatalf("%v, told %v", err, told)
+	}
+	guest := w.guest(w.acquire(n, only(internetIP)))
+	if err := reach(guest, "tcp", internetIP+":80"); err != nil {
+		t.Error(err)
+	}
+	if err := reach(guest, "udp", internetIP2+":80"); !errors.Is(err, refusal("udp")) {
+		t.Errorf("what is not allowed: %v", err)
+	}
+	if lost, err := rules.settle(false); lost || err != nil {
+		t.Errorf("lost %v, %v", lost, err)
 	}
 }

@@ -70,7 +70,9 @@ type nftRules struct {
 	// the daemon, so it stays while it is what it was.
 	flows  nft.Guarded
 	shares func() (flowShares, error)
-	down   uint64 // See flowShares.
+	down   uint64      // See flowShares.
+	log    []expr.Any  // What reports a refused packet; none if the kernel cannot.
+	cannot func(error) // Learns it then.
 	// stale: a set may have ranges that no slot has any more. Nothing is added to them.
 	stale bool
 	// lasting is kept open: when any socket to the packet filter is closed after
@@ -82,7 +84,7 @@ type nftRules struct {
 
 func newNFTRules(ns *os.File, cfg Config) *nftRules {
 	return &nftRules{
-		ns: ns, guests: cfg.Range, nameservers: cfg.Nameservers, denied: cfg.Denied, down: cfg.SlotBandwidth, have: map[string]slotRule{},
+		ns: ns, guests: cfg.Range, nameservers: cfg.Nameservers, denied: cfg.Denied, log: refused.Log(), cannot: cfg.OnError, down: cfg.SlotBandwidth, have: map[string]slotRule{},
 		guard: nft.Guarded{NS: ns, Table: routerTable, Static: staticSets}, flows: nft.Guarded{NS: ns}, shares: readShares,
 	}
 }
@@ -116,7 +118,7 @@ func (r *nftRules) reset(rules []slotRule) error {
 // write is reset for a caller that holds mu.
 func (r *nftRules) write(rules []slotRule) error {
 	if r.guard.Want == "" {
-		if err := r.guard.Expect(func(b *nft.Table) { r.build(b, nil) }); err != nil {
+		if err := r.expect(); err != nil {
 			return err
 		}
 	}
@@ -140,6 +142,23 @@ func (r *nftRules) write(rules []slotRule) error {
 	r.have, r.stale = have, false
 	return r.flows.Take()
 }
+
+// expect records the intended table. A kernel that cannot report what is refused has one without.
+func (r *nftRules) expect() error {
+	without, err := r.guard.ExpectWith(func(b *nft.Table) { r.build(b, nil) }, func() func() {
+		log := r.log
+		if r.log = nil; log == nil {
+			return nil
+		}
+		return func() { r.log = log }
+	})
+	if without != nil {
+		r.cannot(fmt.Errorf("network: %s: %w", noLog, without))
+	}
+	return err
+}
+
+const noLog = "what sandboxes are refused is not recorded (a kernel with CONFIG_NFT_LOG and CONFIG_NETFILTER_NETLINK_LOG would report it)"
 
 // build writes the rules of the router, with the members of its sets. Packets of slots
 // come in by the slot's interface; everything else comes by the uplink or is the daemon's own.
@@ -177,7 +196,7 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 		nft.Rule(nft.CtState(nft.Untracked), nft.IsTCPButNotOpening(), nft.Accept()),
 		nft.Rule(nft.Refuse()),
 	)
-	refused.AddChain(b, flowSlots)
+	refused.AddChain(b, flowSlots, r.log)
 	b.Chain("egress",
 		nft.Rule(nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_UDP, 53), nft.Accept()),
 		nft.Rule(nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_TCP, 53), nft.Accept()),

@@ -1,9 +1,7 @@
 package network
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"net/netip"
 )
 
@@ -74,11 +72,4 @@ func offset(a netip.Addr, n uint32) netip.Addr {
 	b := a.As4()
 	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])+n)
 	return netip.AddrFrom4(b)
-}
-
-// instanceName derives a name from the run directory, which is unique for each
-// instance on a machine.
-func instanceName(runDir string) string {
-	sum := sha256.Sum256([]byte(runDir))
-	return "rl" + hex.EncodeToString(sum[:3])
 }

@@ -124,18 +124,17 @@ func (u *uplink) writeRules() error {
 // single flows has a table without them, and that is reported once: it keeps the
 // host's flows for longer, but not those that the router does not know any more.
 func (u *uplink) expectRules() error {
-	err := u.rules.Expect(u.build)
-	if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EOPNOTSUPP) || u.times == nil {
-		return err
+	without, err := u.rules.ExpectWith(u.build, func() func() {
+		times := u.times
+		if u.times = nil; times == nil {
+			return nil
+		}
+		return func() { u.times = times }
+	})
+	if without != nil {
+		u.cfg.OnError(fmt.Errorf("network: %s: %w", noTimes, without))
 	}
-	times := u.times
-	u.times = nil
-	if u.rules.Expect(u.build) != nil {
-		u.times = times // It is something else.
-		return err
-	}
-	u.cfg.OnError(fmt.Errorf("network: %s: %w", noTimes, err))
-	return nil
+	return err
 }
 
 const noTimes = "the host tracks silent flows of sandboxes as long as its own (a kernel with CONFIG_NF_CONNTRACK_TIMEOUT would forget them sooner)"

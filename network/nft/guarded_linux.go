@@ -79,6 +79,24 @@ func (g *Guarded) Expect(build func(*Table)) error {
 	})
 }
 
+// ExpectWith is Expect for a table with a part that not all kernels can have. drop leaves that out of what is built,
+// and returns what brings it back; nil if it is left out already. without is why the table has not got it.
+func (g *Guarded) ExpectWith(build func(*Table), drop func() (restore func())) (without, err error) {
+	err = g.Expect(build)
+	if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, err
+	}
+	restore := drop()
+	if restore == nil {
+		return nil, err
+	}
+	if g.Expect(build) != nil {
+		restore() // It is something else.
+		return nil, err
+	}
+	return err, nil
+}
+
 // Take notes that the table is now what it should be.
 func (g *Guarded) Take() (err error) {
 	defer func() {

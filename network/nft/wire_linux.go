@@ -143,6 +143,20 @@ func Key(e nftables.SetElement) string {
 	return string(e.Key)
 }
 
+// Without are the elements of list that are not in other.
+func Without(list, other []nftables.SetElement) (out []nftables.SetElement) {
+	keys := map[string]bool{}
+	for _, e := range other {
+		keys[Key(e)] = true
+	}
+	for _, e := range list {
+		if !keys[Key(e)] {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
 // NewGeneration returns the process that changed the packet filter: of many reports
 // of a change it is the last.
 func NewGeneration(m mnl.Message) (pid int, name string, ok bool) {

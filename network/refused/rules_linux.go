@@ -20,9 +20,16 @@ const (
 // Chain is the chain that AddChain adds, to jump to.
 const Chain = "refused"
 
-// AddChain adds the chain that refuses a packet of a slot, and logs it if there are not too many. slots is how many
-// there are at most. The table must have its refusals.
-func AddChain(b *nft.Table, slots uint32) {
+// Log reports a packet to Watch. Not all kernels can.
+func Log() []expr.Any { return nft.Log(group, snap) }
+
+// AddChain adds the chain that refuses a packet of a slot, and logs it if there are not too many, and log is not
+// empty. slots is how many there are at most. The table must have its refusals.
+func AddChain(b *nft.Table, slots uint32, log []expr.Any) {
+	if len(log) == 0 {
+		b.Chain(Chain, nft.Refuse())
+		return
+	}
 	seen := b.Set(nftables.Set{
 		Name: "refused", KeyType: nftables.TypeIFName, Dynamic: true, Size: slots, HasTimeout: true, Timeout: time.Minute,
 	}, nil)
@@ -32,7 +39,7 @@ func AddChain(b *nft.Table, slots uint32) {
 	b.Chain(Chain,
 		nft.Rule(
 			[]expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}}, nft.Each(seen, unix.NFT_DYNSET_OP_UPDATE, limit(Rate, Burst)),
-			[]expr.Any{limit(most, most)}, nft.Log(group, snap),
+			[]expr.Any{limit(most, most)}, log,
 		),
 		nft.Refuse(),
 	)
