@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/rundlet/rundlet/internal/flock"
+	"github.com/rundlet/rundlet/internal/gate"
 	"github.com/rundlet/rundlet/internal/retry"
 	"github.com/rundlet/rundlet/network/namespace"
 )
@@ -31,7 +32,7 @@ type Network struct {
 	tracking *flowTracking
 	watcher  *watcher
 	repairs  *repairs
-	life     life
+	life     gate.Gate
 	refused  atomic.Uint64 // See RefusedPackets.
 
 	stop       context.CancelFunc // Ends the background work.
@@ -152,10 +153,10 @@ func (n *Network) Acquire(ctx context.Context, p Policy) (Slot, error) {
 	if err := errors.Join(ctx.Err(), p.check()); err != nil {
 		return Slot{}, err
 	}
-	if err := n.life.enter(); err != nil {
+	if err := n.life.Enter(ErrClosed); err != nil {
 		return Slot{}, fmt.Errorf("network: acquire: %w", err)
 	}
-	defer n.life.exit()
+	defer n.life.Exit()
 	s, err := n.pool.take(p)
 	if err != nil {
 		return Slot{}, fmt.Errorf("network: acquire: %w", err)
@@ -206,10 +207,10 @@ func (n *Network) SetPolicy(ctx context.Context, slotID string, p Policy) error 
 	if err := errors.Join(ctx.Err(), p.check()); err != nil {
 		return err
 	}
-	if err := n.life.enter(); err != nil {
+	if err := n.life.Enter(ErrClosed); err != nil {
 		return fmt.Errorf("network: set policy of %s: %w", slotID, err)
 	}
-	defer n.life.exit()
+	defer n.life.Exit()
 	s, err := n.leases.leased(slotID)
 	if err == nil && !s.internet() { // Else the uplink, also if it is lost, must not keep it from a stricter one.
 		err = n.way(p)
@@ -227,10 +228,10 @@ func (n *Network) SetPolicy(ctx context.Context, slotID string, p Policy) error 
 // network any more. A slot that is not leased is not an error, and after an error
 // the call can be repeated. It runs to its end even if ctx has ended.
 func (n *Network) Release(_ context.Context, slotID string) error {
-	if err := n.life.enter(); err != nil {
+	if err := n.life.Enter(ErrClosed); err != nil {
 		return fmt.Errorf("network: release %s: %w", slotID, err)
 	}
-	defer n.life.exit()
+	defer n.life.Exit()
 	s, err := n.leases.leased(slotID)
 	if err != nil {
 		return nil
@@ -253,10 +254,10 @@ func (n *Network) DialContext(ctx context.Context, addr netip.AddrPort) (net.Con
 // Counts reads how many objects exist.
 func (n *Network) Counts() (Counts, error) {
 	var c Counts
-	if err := n.life.enter(); err != nil {
+	if err := n.life.Enter(ErrClosed); err != nil {
 		return c, fmt.Errorf("network: count: %w", err)
 	}
-	defer n.life.exit()
+	defer n.life.Exit()
 	c.Leased, c.Ready = n.leases.count()
 	files, err := os.ReadDir(slotsDir(n.cfg.RunDir))
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/internal/gate"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/settle"
 )
@@ -20,7 +21,7 @@ import (
 // have ended. Safe for concurrent use.
 type pool struct {
 	cfg      Config
-	life     *life
+	life     *gate.Gate
 	leases   *leases
 	router   *router
 	rules    enforcer
@@ -33,7 +34,7 @@ type pool struct {
 	retired chan struct{} // Signals the reaper that a slot was retired.
 }
 
-func newPool(cfg Config, life *life, leases *leases, router *router, rules enforcer, tracking *flowTracking) *pool {
+func newPool(cfg Config, life *gate.Gate, leases *leases, router *router, rules enforcer, tracking *flowTracking) *pool {
 	p := &pool{
 		cfg: cfg, life: life, leases: leases, router: router, rules: rules, tracking: tracking,
 		wake: make(chan struct{}, 1), retired: make(chan struct{}, 1),
@@ -192,10 +193,10 @@ func (p *pool) refill(ctx context.Context) error {
 
 // addOne makes a ready slot, if the pool is not full.
 func (p *pool) addOne() (full bool, err error) {
-	if p.life.enter() != nil {
+	if p.life.Enter(ErrClosed) != nil {
 		return true, nil
 	}
-	defer p.life.exit()
+	defer p.life.Exit()
 	_, ready := p.leases.count()
 	if ready >= p.cfg.Ahead {
 		return true, nil

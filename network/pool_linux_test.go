@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rundlet/rundlet/internal/gate"
 )
 
 func TestPoolRefills(t *testing.T) {
@@ -128,7 +130,7 @@ func TestRefillBacksOffAndGoesOn(t *testing.T) {
 			defer mu.Unlock()
 			return slices.Clone(times)
 		}
-		p := newPool(cfg, &life{}, newLeases(cfg.Range), nil, nil, nil)
+		p := newPool(cfg, &gate.Gate{}, newLeases(cfg.Range), nil, nil, nil)
 		p.makeSlot = func(Policy, slotState) (*slot, error) { return nil, errInjected }
 		ctx, stop := context.WithCancel(t.Context())
 		go retries.Repeat(ctx, p.wake, p.refill, cfg.OnError)

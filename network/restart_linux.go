@@ -79,10 +79,10 @@ func (n *Network) Adopt(ctx context.Context, inUse []string) (lost []string, err
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := n.life.enter(); err != nil {
+	if err := n.life.Enter(ErrClosed); err != nil {
 		return nil, fmt.Errorf("network: adopt: %w", err)
 	}
-	defer n.life.exit()
+	defer n.life.Exit()
 	lost, needUplink := n.leases.adopt(inUse)
 	if e := n.pool.freeRetired(ctx); e != nil {
 		n.cfg.OnError(fmt.Errorf("network: adopt: free orphans: %w", e))
@@ -100,7 +100,7 @@ func (n *Network) Adopt(ctx context.Context, inUse []string) (lost []string, err
 // adopted, stay with everything they need, for the next Open; if there are
 // none, nothing of the network is left.
 func (n *Network) Close(context.Context) error {
-	if n.life.end() {
+	if n.life.End() {
 		return nil
 	}
 	n.stop()

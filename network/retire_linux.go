@@ -8,10 +8,10 @@ import "fmt"
 // for the kernel, which the end of a sandbox should not do. Nothing may
 // run in the slot any more. A slot that is not leased is not an error.
 func (n *Network) Retire(slotID string) error {
-	if err := n.life.enter(); err != nil {
+	if err := n.life.Enter(ErrClosed); err != nil {
 		return fmt.Errorf("network: retire %s: %w", slotID, err)
 	}
-	defer n.life.exit()
+	defer n.life.Exit()
 	n.leases.retire(slotID)
 	n.pool.reap()
 	return nil
@@ -20,10 +20,10 @@ func (n *Network) Retire(slotID string) error {
 // Leased returns the slots that are leased, those that Adopt kept included, in
 // no order. A slot that is released or retired is not leased any more.
 func (n *Network) Leased() ([]Slot, error) {
-	if err := n.life.enter(); err != nil {
+	if err := n.life.Enter(ErrClosed); err != nil {
 		return nil, fmt.Errorf("network: list: %w", err)
 	}
-	defer n.life.exit()
+	defer n.life.Exit()
 	var out []Slot
 	n.leases.each(slotLeased, func(s *slot) { out = append(out, n.pool.public(s, s.policy)) })
 	return out, nil

@@ -158,6 +158,13 @@ func (r *nftRules) expect() error {
 	return err
 }
 
+// reports says whether the table has what reports a refused packet.
+func (r *nftRules) reports() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.log != nil
+}
+
 const noLog = "what sandboxes are refused is not recorded (a kernel with CONFIG_NFT_LOG and CONFIG_NETFILTER_NETLINK_LOG would report it)"
 
 // build writes the rules of the router, with the members of its sets. Packets of slots

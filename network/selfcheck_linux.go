@@ -23,10 +23,10 @@ func (n *Network) CheckSelf(ctx context.Context) error {
 }
 
 func (n *Network) checkSelf(ctx context.Context) error {
-	if err := n.life.enter(); err != nil {
+	if err := n.life.Enter(ErrClosed); err != nil {
 		return err
 	}
-	defer n.life.exit()
+	defer n.life.Exit()
 	ln, err := namespace.ListenTCP(n.router.ns)
 	if err != nil {
 		return err
@@ -46,10 +46,10 @@ func (n *Network) checkSelf(ctx context.Context) error {
 // CheckPath proves that the way to a leased slot's guest is in place: its link
 // is up, and the route to the guest leads there.
 func (n *Network) CheckPath(_ context.Context, slotID string) error {
-	if err := n.life.enter(); err != nil {
+	if err := n.life.Enter(ErrClosed); err != nil {
 		return fmt.Errorf("network: check %s: %w", slotID, err)
 	}
-	defer n.life.exit()
+	defer n.life.Exit()
 	s, err := n.leases.leased(slotID)
 	if err == nil {
 		err = n.router.leadsTo(s.id, far(s.subnet))

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rundlet/rundlet/internal/gate"
 	"github.com/rundlet/rundlet/network/conntrack"
 )
 
@@ -14,7 +15,7 @@ import (
 // and, where they were translated, in the daemon's namespace. Safe for concurrent use.
 type flowTracking struct {
 	guests netip.Prefix // The range of all guests.
-	life   *life
+	life   *gate.Gate
 	leases *leases
 	router *router
 	uplink *uplink
@@ -108,10 +109,10 @@ const sweepTime = 10 * time.Minute
 // router does not any more: its times are the shorter ones for flows that were
 // there before the host's rules were written again.
 func (t *flowTracking) sweep(context.Context) error {
-	if t.life.enter() != nil {
+	if t.life.Enter(ErrClosed) != nil {
 		return nil
 	}
-	defer t.life.exit()
+	defer t.life.Exit()
 	router, err := conntrack.Open(t.router.ns)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rundlet/rundlet/internal/gate"
 	"github.com/rundlet/rundlet/network/changes"
 )
 
@@ -17,7 +18,7 @@ import (
 // concurrent use.
 type watcher struct {
 	guests   netip.Prefix
-	life     *life
+	life     *gate.Gate
 	router   *router
 	rules    enforcer
 	uplink   *uplink
@@ -43,10 +44,10 @@ func (w *watcher) watch(ctx context.Context) error {
 // or missing ones, unless it did so a moment ago. A later look continues:
 // again is when.
 func (w *watcher) look(at changes.Depth) (again time.Duration) {
-	if w.life.enter() != nil {
+	if w.life.Enter(ErrClosed) != nil {
 		return changes.Interval
 	}
-	defer w.life.exit()
+	defer w.life.Exit()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.repairs.unrepaired() != nil {
