@@ -79,7 +79,8 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	}
 	n.tracking = &flowTracking{guests: cfg.Range, life: &n.life, leases: n.leases, router: router}
 	n.tracking.suspect.Store(found) // What was lost while no daemon looked is not known.
-	n.rules = &mendedRules{enforcer: newNFTRules(router.ns, cfg), repairs: n.repairs, tracking: n.tracking}
+	filter := newNFTRules(router.ns, cfg)
+	n.rules = &mendedRules{enforcer: filter, repairs: n.repairs, tracking: n.tracking}
 	if n.uplink, err = openUplink(cfg, router, found, n.rules.setOwn); err != nil {
 		return nil, err
 	}
@@ -96,17 +97,21 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	}
 	life, stop := context.WithCancel(context.Background())
 	n.stop = stop
-	for _, work := range []struct {
+	type work struct {
 		what string
 		wake <-chan struct{}
 		do   func(context.Context) error
-	}{
+	}
+	list := []work{
 		{"refill pool", n.pool.wake, n.pool.refill},
 		{"destroy retired slots", n.pool.retired, n.pool.freeRetiredAndRest},
 		{"forget stray flows", retry.Every(life, sweepTime), n.tracking.sweep},
 		{"look after the network", nil, n.watcher.watch},
-		{"watch what is refused", nil, n.watchRefused},
-	} {
+	}
+	if filter.reports() { // The rules are written.
+		list = append(list, work{"watch what is refused", nil, n.watchRefused})
+	}
+	for _, work := range list {
 		n.background.Go(func() {
 			retries.Repeat(life, work.wake, work.do, func(err error) { cfg.OnError(fmt.Errorf("network: %s: %w", work.what, err)) })
 		})

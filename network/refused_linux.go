@@ -10,9 +10,6 @@ import (
 
 // watchRefused records what slots are refused.
 func (n *Network) watchRefused(ctx context.Context) error {
-	if r, ok := n.rules.enforcer.(*nftRules); ok && !r.reports() {
-		return nil
-	}
 	return refused.Watch(ctx, n.router.ns, func(p refused.Packet) {
 		n.refused.Add(1)
 		if s := n.leases.of(p.From); s != nil {
