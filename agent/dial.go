@@ -17,6 +17,7 @@ import (
 	"github.com/rundlet/rundlet/agent/reply"
 	"github.com/rundlet/rundlet/agent/sandbox"
 	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/internal/halfclose"
 )
 
 // dialTimeout bounds a connect on the loopback, which answers at once unless
@@ -93,9 +94,5 @@ func forward(dst, src net.Conn, r io.Reader) {
 		src.Close()
 		return
 	}
-	if w, ok := dst.(interface{ CloseWrite() error }); ok {
-		_ = w.CloseWrite()
-		return
-	}
-	dst.Close()
+	_ = halfclose.Write(dst, dst.Close)
 }

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"github.com/rundlet/rundlet/internal/halfclose"
 )
 
 // DialPort connects to a TCP port of a sandbox through the server, also to a program that listens on the
@@ -156,8 +158,5 @@ func (t *tunnel) Read(b []byte) (int, error) { return t.read.Read(b) }
 
 // CloseWrite ends the sending side.
 func (t *tunnel) CloseWrite() error {
-	if half, ok := t.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return t.Close()
+	return halfclose.Write(t.Conn, t.Close)
 }

@@ -95,7 +95,7 @@ var Layers = []Layer{
 	{"vm", nil, "the driver contract imports the standard library only"},
 	{"sandbox", nil, "the vocabulary imports the standard library only"},
 	{"agent", []string{"agent", "envd", "api", "internal"}, "the agent runs in the guest: nothing of the host is there"},
-	{"client", []string{"client", "sandbox", "envd", "api"}, "what an SDK would do: it knows the server by its wire only"},
+	{"client", []string{"client", "sandbox", "envd", "api", "internal/halfclose"}, "what an SDK would do: it knows the server by its wire only"},
 	{"bench/local", []string{"bench", "client", "e2b", "envd", "host", "layout", "network", "node", "policy", "runtime", "sandbox", "vm", "internal"},
 		"opens nodes to measure; it is part of no daemon"},
 	{"bench", []string{"bench", "client", "sandbox", "policy", "runtime", "vm", "envd", "api", "internal"}, "measures the product and the bare mechanism side by side"},
