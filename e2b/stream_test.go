@@ -323,7 +323,8 @@ func TestNothingIsLeft(t *testing.T) {
 	noMoreGoroutines(t, before)
 }
 
-// noMoreGoroutines waits until there are no more of them than before. A goroutine's last steps give no sign.
+// noMoreGoroutines waits until there are no more of them than before. It looks again and again: nothing reports that a
+// goroutine has ended.
 func noMoreGoroutines(t *testing.T, before int) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)

@@ -3,6 +3,7 @@ package network
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -38,7 +39,7 @@ func memberSet(name string) nftables.Set {
 
 func inBank(set string, bank int) string { return fmt.Sprint(set, bank) }
 
-func isReach(name string) bool { return name == inBank(setReach, 0) || name == inBank(setReach, 1) }
+func isReach(name string) bool { return strings.HasPrefix(name, setReach) }
 
 func memberSets() []nftables.Set {
 	out := []nftables.Set{memberSet(setSources), memberSet(setInternet)}

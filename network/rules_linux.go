@@ -71,8 +71,8 @@ type nftRules struct {
 	flows  nft.Guarded
 	shares func() (flowShares, error)
 	down   uint64      // See flowShares.
-	log    []expr.Any  // What reports a refused packet; none if the kernel cannot.
-	cannot func(error) // Learns it then.
+	log    []expr.Any  // Reports a refused packet; empty if the kernel cannot do that.
+	cannot func(error) // Is told what the kernel cannot do.
 	// stale: a set may have ranges that no slot has any more. Nothing is added to them.
 	stale bool
 	// lasting is kept open: when any socket to the packet filter is closed after

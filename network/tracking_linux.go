@@ -165,8 +165,8 @@ func (t *flowTracking) hostFlows() (map[conntrack.Tuple]bool, error) {
 	return out, err
 }
 
-// routerInHost is the address that all guests have in the daemon's namespace; ok is false if there
-// is no way there.
+// routerInHost is the address that all guests have in the daemon's namespace; ok is false if there is
+// no link to that namespace.
 func (t *flowTracking) routerInHost() (a netip.Addr, ok bool, err error) {
 	t.uplink.mu.Lock()
 	defer t.uplink.mu.Unlock()

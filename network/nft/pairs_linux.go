@@ -28,8 +28,8 @@ func Pair(a netip.Addr, r netipx.IPRange) []nftables.SetElement {
 	return []nftables.SetElement{{Key: key(r.From(), 0)}, {Key: key(r.To(), 1), IntervalEnd: true}}
 }
 
-// Pairs are the ranges of each address, in ascending order, of the elements of a PairSet. What is no whole range, as
-// in the sets of another version of the program, is left out.
+// Pairs are the ranges of each address, in ascending order, of the elements of a PairSet. It leaves out elements that do
+// not form a range: another version of the program may have added them.
 func Pairs(elements []nftables.SetElement) map[netip.Addr][]netipx.IPRange {
 	elements = slices.DeleteFunc(elements, func(e nftables.SetElement) bool { return len(e.Key) != 8 })
 	slices.SortFunc(elements, func(a, b nftables.SetElement) int {

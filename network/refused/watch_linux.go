@@ -18,7 +18,8 @@ const (
 	atOnce  = 32
 )
 
-// Watch calls report for each packet that the chain logs in the namespace ns, until ctx ends or it fails. Packets that come faster than they are read are lost.
+// Watch calls report for each packet that the chain logs in the namespace ns, until ctx ends or it fails. Packets that
+// come faster than they are read are lost.
 func Watch(ctx context.Context, ns *os.File, report func(Packet)) error {
 	l, err := nflog.Open(&nflog.Config{
 		NetNS: int(ns.Fd()), Group: group, Copymode: nflog.CopyPacket, Bufsize: snap, QThresh: atOnce, Timeout: collect,

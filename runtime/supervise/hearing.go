@@ -94,7 +94,7 @@ func (w *Watcher) listen(ctx context.Context, all []View) (count int) {
 	return count
 }
 
-// askAll asks sandboxes at the same time. awake: those that sleep, too.
+// askAll asks sandboxes at the same time; with awake set, also those that sleep.
 func (w *Watcher) askAll(ctx context.Context, all []View, awake bool) []asked {
 	answers := make([]asked, len(all))
 	var group errgroup.Group
@@ -156,8 +156,8 @@ func (w *Watcher) note(a asked, audible bool, now time.Time) {
 	})
 }
 
-// ask asks one sandbox, if it runs; one that sleeps only if it should be awake. One that a lifecycle call works on, within its
-// time, is not asked, for it may be frozen: that counts as an answer.
+// ask asks one sandbox, if it runs; one that sleeps only if awake is set. One that a lifecycle call works on,
+// within its time, is not asked, for it may be frozen: that counts as an answer.
 func (w *Watcher) ask(ctx context.Context, id string, awake bool) asked {
 	v, ok := w.cfg.Sandboxes.View(id)
 	if !ok || v.State != sandbox.StateRunning {

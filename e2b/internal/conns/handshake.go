@@ -11,7 +11,7 @@ import (
 )
 
 // freeRecord is more than a client sends until some of it is decrypted data: a handshake, or a
-// record and the begin of the next.
+// record and the beginning of the next.
 const freeRecord = 24 << 10
 
 var errTooMuchHandshake = errors.New("too many large TLS handshakes are under way")
