@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	"github.com/google/nftables"
+
 	"github.com/mdlayher/netlink"
+	"github.com/rundlet/rundlet/network/nft"
 )
 
 // Whatever of a limited policy another program deletes, nothing more is open, and it comes back.
@@ -69,17 +71,19 @@ func TestRangesThatStayedAreNotInherited(t *testing.T) {
 	rules := n.rules.enforcer.(*nftRules)
 	s := w.acquire(n, only(internetIP2, internetIP))
 	had := rules.have[s.ID]
-	if err := n.Release(context.Background(), s.ID); err != nil {
-		t.Fatal(err)
-	}
-	err := filterOf(n.router.ns, func(conn *nftables.Conn) error { // As if their deletion had failed.
+	err := filterOf(n.router.ns, func(conn *nftables.Conn) error { // The kernel does not delete what is not there.
 		set := memberSet(inBank(setReach, 0))
-		return conn.SetAddElements(&set, had.members()[set.Name])
+		return conn.SetDeleteElements(&set, nft.Pair(had.guest, only(internetIP2).Only[0]))
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules.stale = true
+	if err := n.Release(context.Background(), s.ID); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := rules.read(inBank(setReach, 0)); err != nil || len(left) != 2 {
+		t.Fatalf("%d ends of ranges stayed, %v", len(left), err)
+	}
 	again := w.acquire(n, only(internetIP2))
 	if again.GuestIP != had.guest {
 		t.Fatalf("the next slot has %v, and the first had %v", again.GuestIP, had.guest)

@@ -75,7 +75,8 @@ func TestTheOperatorsDenialsWin(t *testing.T) {
 	cfg.Denied = []netip.Prefix{netip.MustParsePrefix(internetIP + "/30"), netip.MustParsePrefix("10.0.0.0/9"), netip.MustParsePrefix("9.9.8.0/24")}
 	n := w.open(cfg)
 	for name, p := range map[string]Policy{"everything": allow, "a list": only(internetIP2, internetIP)} {
-		guest := w.guest(w.acquire(n, p))
+		s := w.acquire(n, p)
+		guest := w.guest(s)
 		if err := reach(guest, "tcp", internetIP2+":80"); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -84,6 +85,8 @@ func TestTheOperatorsDenialsWin(t *testing.T) {
 				t.Errorf("%s: %s: %v", name, network, err)
 			}
 		}
+		// The host refuses it, too, but only the router reports it.
+		awaitRefusal(t, n, s, internetIP+":80", func() { reach(guest, "tcp", internetIP+":80") })
 	}
 	cfg.RunDir = t.TempDir()
 	cfg.Denied = []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")}
