@@ -17,7 +17,7 @@ import (
 
 // DialPort connects to a TCP port of a sandbox through the server, also to a program that listens on the
 // sandbox's loopback only. A paused sandbox is resumed if it has auto-resume. The connection has CloseWrite, which ends the
-// sending side, and belongs to the caller. ctx bounds the dial and not the connection. An *Error says why
+// sending side, and Reset, which breaks it off; it belongs to the caller. ctx bounds the dial and not the connection. An *Error says why
 // the server refused, with 502 if no program listens on the port or the sandbox is gone. It needs an *http.Transport in API.HTTP, or none, and
 // respects its Proxy, DialContext and TLSClientConfig.
 func (a API) DialPort(ctx context.Context, sandboxID string, port uint16) (net.Conn, error) {
@@ -155,6 +155,16 @@ type tunnel struct {
 }
 
 func (t *tunnel) Read(b []byte) (int, error) { return t.read.Read(b) }
+
+// Reset closes it so that the peer does not take that for a regular end: TLS would announce one.
+func (t *tunnel) Reset() {
+	below := t.Conn
+	if encrypted, ok := below.(*tls.Conn); ok {
+		below = encrypted.NetConn()
+	}
+	halfclose.Break(below)
+	_ = below.Close()
+}
 
 // CloseWrite ends the sending side.
 func (t *tunnel) CloseWrite() error {

@@ -205,3 +205,32 @@ func TestDialPortFails(t *testing.T) {
 		t.Errorf("another transport: %v", err)
 	}
 }
+
+// What was reset has no regular end, with TLS either.
+func TestATunnelIsReset(t *testing.T) {
+	ended := make(chan error)
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		c, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+		_, err = io.ReadAll(rw)
+		ended <- err
+	})
+	plain, encrypted := httptest.NewServer(handler), httptest.NewTLSServer(handler)
+	defer plain.Close()
+	defer encrypted.Close()
+	for _, srv := range []*httptest.Server{plain, encrypted} {
+		c, err := API{HTTP: srv.Client(), URL: srv.URL}.DialPort(t.Context(), "i1", 80)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.(interface{ Reset() }).Reset()
+		c.Close()
+		if err := <-ended; err == nil {
+			t.Errorf("%s: a regular end", srv.URL)
+		}
+	}
+}

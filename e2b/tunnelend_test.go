@@ -158,3 +158,29 @@ func TestNothingIsLeftOfTunnels(t *testing.T) {
 	})
 	noMoreGoroutines(t, before)
 }
+
+// A client that breaks off has not said all, and the program must not take it for that.
+func TestAProgramLearnsThatItsClientBrokeOff(t *testing.T) {
+	n := newNode(t, Config{})
+	id := n.sandbox()
+	ended, here := make(chan error, 1), make(chan bool, 1)
+	n.tcp(id, 22, func(c *net.TCPConn) {
+		_, _ = c.Read(make([]byte, 5))
+		here <- true
+		_, err := io.ReadAll(c)
+		ended <- err
+	})
+	c, _, resp := n.dig(id+":22", n.withKey(), "begin")
+	if resp.StatusCode != 200 {
+		t.Fatal(resp.Status)
+	}
+	<-here
+	_ = c.(*net.TCPConn).SetLinger(0)
+	c.Close()
+	within(t, time.Minute, "the program's end", func() {
+		if err := <-ended; err == nil {
+			t.Error("the program takes what broke off for complete")
+		}
+	})
+	n.noMoreConnections()
+}

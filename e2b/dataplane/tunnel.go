@@ -40,6 +40,9 @@ func (p *Proxy) dig(w http.ResponseWriter, r *http.Request) error {
 		guest.Close()
 		return err
 	}
-	halfclose.Join(client, guest, x.run.over, client.Reset)
+	halfclose.Join(client, guest, x.run.over, func() {
+		client.Reset()
+		halfclose.Break(guest.Conn)
+	})
 	return nil
 }

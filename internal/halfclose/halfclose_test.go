@@ -3,25 +3,31 @@ package halfclose
 import (
 	"errors"
 	"net"
+	"syscall"
 	"testing"
 )
 
-func TestWriteEndsOneSideWhereItCan(t *testing.T) {
+// pair returns both ends of a connection.
+func pair(t *testing.T) (near, far net.Conn) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	near, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
+	if near, err = net.Dial("tcp", ln.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
-	defer near.Close()
-	far, err := ln.Accept()
-	if err != nil {
+	t.Cleanup(func() { near.Close() })
+	if far, err = ln.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	defer far.Close()
+	t.Cleanup(func() { far.Close() })
+	return near, far
+}
+
+func TestWriteEndsOneSideWhereItCan(t *testing.T) {
+	near, far := pair(t)
 	if err := Write(near, near.Close); err != nil {
 		t.Error(err)
 	}
@@ -39,4 +45,14 @@ func TestWriteEndsOneSideWhereItCan(t *testing.T) {
 	if err := Write(pipe, func() error { return whole }); !errors.Is(err, whole) {
 		t.Errorf("a pipe: %v", err)
 	}
+}
+
+func TestBreakHasNoRegularEnd(t *testing.T) {
+	near, far := pair(t)
+	Break(near)
+	near.Close()
+	if _, err := far.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the peer reads %v", err)
+	}
+	Break(struct{}{}) // What cannot stays as it is.
 }

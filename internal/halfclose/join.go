@@ -9,7 +9,7 @@ import (
 var errStopped = errors.New("stopped")
 
 // Join copies between two connections until both have ended, and ends the sending side of each at the end of the
-// other. An error, or the end of stop, ends both at once: broke, which makes them end in a way that is not taken for a
+// other. An error, or the end of stop, ends both at once: broke, which makes both end in a way that is not taken for a
 // regular one, is called before they are closed. Join closes both, and returns when nothing uses them.
 func Join(a, b io.ReadWriteCloser, stop <-chan struct{}, broke func()) {
 	ended := make(chan error, 2)

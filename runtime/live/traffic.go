@@ -42,6 +42,14 @@ func (c *counted) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
+// SetLinger decides what a Close does with unsent data, where the connection can: see net.TCPConn.
+func (c *counted) SetLinger(seconds int) error {
+	if tcp, ok := c.Conn.(interface{ SetLinger(seconds int) error }); ok {
+		return tcp.SetLinger(seconds)
+	}
+	return nil
+}
+
 // CloseWrite ends the sending side where the connection can, and the whole of it where it
 // cannot.
 func (c *counted) CloseWrite() error {

@@ -139,19 +139,17 @@ func (f *forwarder) accept(ctx context.Context, ln net.Listener, one forward, wo
 
 // connect forwards one connection to its end.
 func (f *forwarder) connect(ctx context.Context, local net.Conn, one forward) {
-	reset := func() {
-		if tcp, ok := local.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0) // What broke off must not look complete.
-		}
-	}
 	guest, err := f.api.DialPort(ctx, one.ID, one.Port)
 	if err != nil {
-		reset()
+		halfclose.Break(local) // What broke off must not look complete.
 		local.Close()
 		f.report(ctx, one, err)
 		return
 	}
-	halfclose.Join(local, guest, ctx.Done(), reset)
+	halfclose.Join(local, guest, ctx.Done(), func() {
+		halfclose.Break(local)
+		halfclose.Break(guest)
+	})
 }
 
 // report prints why a connection failed.

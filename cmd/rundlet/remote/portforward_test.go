@@ -44,7 +44,10 @@ func guestPorts(t *testing.T, ports map[string]string) {
 			return
 		}
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
-		halfclose.Join(c, to, nil, func() { _ = c.(*net.TCPConn).SetLinger(0) })
+		halfclose.Join(c, to, nil, func() {
+			halfclose.Break(c)
+			halfclose.Break(to)
+		})
 	}))
 	t.Cleanup(srv.Close)
 	t.Setenv("E2B_API_URL", srv.URL)
@@ -243,6 +246,37 @@ func TestPortForwardRefuses(t *testing.T) {
 		cmd.SetArgs(append([]string{"port-forward"}, strings.Fields(args)...))
 		if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", args, err, want)
+		}
+	}
+}
+
+// A program in the sandbox must not take what broke off for all that its client had to say.
+func TestPortForwardBreaksOffTheProgramsSide(t *testing.T) {
+	begun, ended := make(chan bool), make(chan error)
+	collects := program(t, func(c *net.TCPConn) {
+		_, _ = c.Read(make([]byte, 1))
+		begun <- true
+		_, err := io.ReadAll(c)
+		ended <- err
+	})
+	guestPorts(t, map[string]string{"i1:80": collects})
+	out, _, stop := forwarding(t, &command.Options{}, "i1", "0:80")
+	line, err := out.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, how := range []string{"client", "command"} {
+		c := dial(t, strings.Fields(line)[1])
+		_, _ = io.WriteString(c, "x")
+		<-begun
+		if how == "client" {
+			_ = c.SetLinger(0)
+			c.Close()
+		} else if err := stop(); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if err := <-ended; err == nil {
+			t.Errorf("when the %s broke off, the program read a regular end", how)
 		}
 	}
 }
