@@ -80,7 +80,7 @@ func dialLoopback(ctx context.Context, port int) (net.Conn, error) {
 }
 
 // splice copies both ways until both directions have ended; it passes on the
-// end of one direction. A broken direction ends the other.
+// end of one direction. A broken direction ends the other, and has no regular end.
 func splice(client net.Conn, fromClient *bufio.Reader, target net.Conn) {
 	var both sync.WaitGroup
 	both.Go(func() { forward(target, client, fromClient) })
@@ -90,6 +90,7 @@ func splice(client net.Conn, fromClient *bufio.Reader, target net.Conn) {
 
 func forward(dst, src net.Conn, r io.Reader) {
 	if _, err := io.Copy(dst, r); err != nil {
+		halfclose.Break(dst)
 		dst.Close()
 		src.Close()
 		return

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rundlet/rundlet/api/gen/envd/processpb"
 	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/internal/halfclose"
 )
 
 func (g *guest) etc(t *testing.T, name string) string {
@@ -263,6 +264,37 @@ func TestDialPort(t *testing.T) {
 	}
 	if _, err := envd.DialPort(t.Context(), g.dial, "wrong", port); !errors.Is(err, envd.ErrUnauthorized) {
 		t.Errorf("wrong token: %v", err)
+	}
+}
+
+// What breaks off on one side of a connection to the loopback has no regular end on the other.
+func TestADialedPortBreaksOff(t *testing.T) {
+	g := newGuest(t)
+	g.init(t, envd.InitRequest{ControlToken: "c"})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, who := range []string{"program", "client"} {
+		client, err := envd.DialPort(t.Context(), g.dial, "c", l.Addr().(*net.TCPAddr).Port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		program, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		breaks, learns := client, program
+		if who == "program" {
+			breaks, learns = program, client
+		}
+		halfclose.Break(breaks)
+		breaks.Close()
+		if _, err := io.ReadAll(learns); err == nil {
+			t.Errorf("the %s broke off, and the other side read a regular end", who)
+		}
+		learns.Close()
 	}
 }
 

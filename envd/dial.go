@@ -53,6 +53,14 @@ func (c *portConn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
+// SetLinger decides what a Close does with unsent data, where the connection can: see net.TCPConn.
+func (c *portConn) SetLinger(seconds int) error {
+	if tcp, ok := c.Conn.(interface{ SetLinger(seconds int) error }); ok {
+		return tcp.SetLinger(seconds)
+	}
+	return nil
+}
+
 // CloseWrite ends the direction to the guest.
 func (c *portConn) CloseWrite() error {
 	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
