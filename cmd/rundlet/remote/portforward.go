@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -126,10 +128,22 @@ func (f *forwarder) announce(one forward) error {
 	return err
 }
 
+// acceptAgain is how long a listener waits when the process has no file for a connection.
+const acceptAgain = 100 * time.Millisecond
+
 // accept forwards the connections of one listener.
 func (f *forwarder) accept(ctx context.Context, ln net.Listener, one forward, work *sync.WaitGroup) error {
 	for {
 		local, err := ln.Accept()
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			f.report(ctx, one, err)
+			select { // A connection that ends makes room.
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(acceptAgain):
+				continue
+			}
+		}
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -279,4 +280,59 @@ func TestPortForwardBreaksOffTheProgramsSide(t *testing.T) {
 			t.Errorf("when the %s broke off, the program read a regular end", how)
 		}
 	}
+}
+
+// full is a listener that has no file for a connection at first.
+type full struct {
+	net.Listener
+	errs chan error
+}
+
+func (f full) Accept() (net.Conn, error) {
+	select {
+	case err := <-f.errs:
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", err)}
+	default:
+		return f.Listener.Accept()
+	}
+}
+
+// A burst of connections that takes all files of the process ends no forwarding.
+func TestPortForwardOutlivesALackOfFiles(t *testing.T) {
+	guestPorts(t, map[string]string{"i1:80": program(t, func(c *net.TCPConn) { _, _ = io.WriteString(c, "hello") })})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	errs := make(chan error, 2)
+	errs <- syscall.EMFILE
+	errs <- syscall.ENFILE
+	api, err := (&command.Options{}).API()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := newLines()
+	f := forwarder{api: api, out: io.Discard, errs: said.w}
+	ended := make(chan error, 1)
+	var work sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	work.Go(func() {
+		ended <- f.accept(ctx, full{ln, errs}, forward{ID: "i1", Port: 80}, &work)
+		said.w.Close()
+	})
+	for range 2 {
+		if line, err := said.ReadString('\n'); err != nil || !strings.Contains(line, "too many open files") {
+			t.Errorf("%q, %v", line, err)
+		}
+	}
+	if all, err := io.ReadAll(dial(t, ln.Addr().String())); err != nil || string(all) != "hello" {
+		t.Errorf("%q, %v", all, err)
+	}
+	ln.Close()
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("it ended with %v", err)
+	}
+	stop()
+	work.Wait()
 }
