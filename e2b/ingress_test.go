@@ -4,12 +4,15 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // seen answers with what a program sees of a request, and echoes what is sent after an upgrade.
@@ -118,4 +121,51 @@ func TestTheHostThatProgramsSee(t *testing.T) {
 			t.Errorf("%d %s", r.code, r.body)
 		}
 	})
+}
+
+// held is a listener whose first connection gets no answer until its client ends it.
+type held struct {
+	net.Listener
+	once  sync.Once
+	begun chan bool
+}
+
+func (h *held) Accept() (net.Conn, error) {
+	c, err := h.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	h.once.Do(func() {
+		_, _ = c.Read(make([]byte, 1))
+		h.begun <- true
+		_, _ = io.Copy(io.Discard, c)
+		c.Close()
+		c, err = h.Listener.Accept()
+	})
+	return c, err
+}
+
+// A pause in the middle of a handshake comes before the request, which nothing has got.
+func TestAPauseBeforeARequestOverHTTPS(t *testing.T) {
+	for _, silent := range []bool{false, true} { // Whether the connections of the machine stay open.
+		n := newNode(t, Config{})
+		n.Silent = silent
+		id := n.withNetwork(`{"httpsPorts":[444]}`)
+		n.Edit(id, func(sb *sandbox.Sandbox) { sb.AutoResume = true })
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(seen))
+		n.ListenOn(id, 444, srv.Listener)
+		h := &held{Listener: srv.Listener, begun: make(chan bool)}
+		srv.Listener = h
+		srv.StartTLS()
+		t.Cleanup(srv.Close)
+		answer := make(chan reply, 1)
+		go func() { answer <- n.plain("POST", "/x", toPort(id, "444")...) }()
+		<-h.begun
+		if r := n.do("POST", "/sandboxes/"+id+"/pause", ""); r.code != 204 {
+			t.Fatalf("%d %s", r.code, r.body)
+		}
+		if r := <-answer; r.code != 200 || n.Transitions.Resumes() != 1 {
+			t.Errorf("silent %v: %d %s, %d resumes", silent, r.code, r.body, n.Transitions.Resumes())
+		}
+	}
 }
