@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/internal/secure"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -39,7 +40,7 @@ func (p *Proxy) carry(w http.ResponseWriter, r *http.Request, sb sandbox.Sandbox
 // proxy has returned.
 func (p *Proxy) broke(w http.ResponseWriter, r *http.Request, err error) {
 	if x := exchangeOf(r); r.Context().Err() == nil && !explained(err) {
-		x.cut, x.unsent = err, errors.Is(err, errNoStream) || errors.Is(err, errHandshake) || x.nothingSent()
+		x.cut, x.unsent = err, errors.Is(err, errNoStream) || errors.Is(err, secure.ErrHandshake) || x.nothingSent()
 		return
 	}
 	p.fail(w, r, err)

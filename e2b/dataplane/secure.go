@@ -2,8 +2,6 @@ package dataplane
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"strconv"
@@ -29,23 +27,5 @@ func (r *run) dialSecure(ctx context.Context, _, addr string) (net.Conn, error) 
 	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
 		host = x.host
 	}
-	return r.connect(ctx, addr, func(raw net.Conn) (net.Conn, error) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		go func() {
-			select {
-			case <-r.over: // It does not know raw yet, and cannot close it.
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
-		c, err := secure.Over(ctx, raw, host)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errHandshake, err)
-		}
-		return c, nil
-	})
+	return r.connect(ctx, addr, func(raw net.Conn) (net.Conn, error) { return secure.Over(ctx, raw, host, r.over) })
 }
-
-// errHandshake: there was no encryption, so nothing of the request was sent.
-var errHandshake = errors.New("TLS handshake with the program")

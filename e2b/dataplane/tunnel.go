@@ -40,9 +40,6 @@ func (p *Proxy) dig(w http.ResponseWriter, r *http.Request) error {
 		guest.Close()
 		return err
 	}
-	halfclose.Join(client, guest, x.run.over, func() {
-		client.Reset()
-		halfclose.Break(guest.Conn)
-	})
+	halfclose.Join(client, guest, x.run.over, func() { client.Reset(); halfclose.Break(guest.Conn) })
 	return nil
 }

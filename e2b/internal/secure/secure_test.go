@@ -21,7 +21,7 @@ func TestTheProgramKnowsByWhichNameItIsCalled(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			return Over(ctx, raw, host)
+			return Over(ctx, raw, host, nil)
 		}}
 		resp, err := (&http.Client{Transport: transport}).Get("https://ignored/")
 		if err != nil {
@@ -50,7 +50,7 @@ func TestAHandshakeIsNotWaitedForForever(t *testing.T) {
 			}
 		}()
 		begin := time.Now()
-		if _, err := Over(t.Context(), raw, "a.example"); !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != handshakeTime {
+		if _, err := Over(t.Context(), raw, "a.example", nil); !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != handshakeTime {
 			t.Errorf("%v after %v", err, time.Since(begin))
 		}
 		if _, err := raw.Write([]byte("x")); err == nil {
