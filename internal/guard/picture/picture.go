@@ -76,6 +76,7 @@ var Layers = []Layer{
 	{"network/queues", []string{"network/namespace"}, "makes the queues of a link, and knows no slot"},
 	{"network/refused", []string{"network/nft"}, "reads what is logged, and knows no slot"},
 	{"network/names", nil, "answers name queries of guests, and knows no slot"},
+	{"network/gateway", []string{"internal/halfclose"}, "passes on connections whose host it checks, and knows no slot"},
 	{"network/settle", []string{"network/namespace"}, "mends addresses, routes and switches, and knows none"},
 	{"network/changes", []string{"network/namespace", "network/nft"}, "reports that something has changed, and mends nothing"},
 	{"network", []string{"network", "vm", "internal"}, "one mechanism each: mechanisms don't know each other"},

@@ -1,0 +1,114 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/rundlet/rundlet/internal/halfclose"
+)
+
+// hostOf returns the host that a request is for, and whether the request may be sent to it over the port. Of a request
+// with a whole URL net/http has taken the host of that, as RFC 9112, 3.2.2 demands, and only that is sent on.
+func hostOf(r *http.Request, port uint16) (host string, right bool) {
+	name, number, given := strings.Cut(r.Host, ":")
+	right = r.ProtoMajor == 1 && r.Method != http.MethodConnect && r.URL.Opaque == "" &&
+		(!given || number == strconv.Itoa(int(port)))
+	return hostName(name), right
+}
+
+var noLog = log.New(io.Discard, "", 0)
+
+// proxy sends a request to the host, and its answer to the guest. It panics if one of them breaks off.
+func (h *httpConn) proxy(w http.ResponseWriter, r *http.Request, host string) {
+	// The answer may begin before the whole request is here.
+	_ = http.NewResponseController(w).EnableFullDuplex()
+	var stream io.Closer // To the host after an upgrade. A httputil.ReverseProxy closes only one that it wanted.
+	defer func() {
+		if stream != nil {
+			_ = stream.Close()
+		}
+	}()
+	(&httputil.ReverseProxy{
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.Out.URL = &url.URL{
+				Scheme: "http", Host: net.JoinHostPort(host, strconv.Itoa(int(h.to.Port()))),
+				Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery,
+			}
+			p.Out.Trailer = r.Trailer // Filled in when the body has been read.
+			for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+				if values := r.Header[name]; values != nil {
+					p.Out.Header[name] = values
+				}
+			}
+		},
+		Transport:     &h.transport,
+		FlushInterval: -1,
+		BufferPool:    buffers{},
+		ErrorLog:      noLog, // That hosts break off is everyday.
+		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+		ModifyResponse: func(resp *http.Response) error {
+			for _, name := range []string{"Content-Type", "Date"} {
+				if resp.Header[name] == nil {
+					w.Header()[name] = nil // net/http must not add it.
+				}
+			}
+			if body, ok := resp.Body.(io.ReadWriteCloser); ok && resp.StatusCode == http.StatusSwitchingProtocols {
+				stream, resp.Body = body, upgraded{body, h}
+			}
+			return nil
+		},
+	}).ServeHTTP(writer{w, h}, r)
+}
+
+// writer is the answer to a guest. Unwrap is for http.ResponseController.
+type writer struct {
+	http.ResponseWriter
+	h *httpConn
+}
+
+func (w writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader leaves 100 (Continue) to net/http, which sends it once, when the body is read.
+func (w writer) WriteHeader(status int) {
+	if status != http.StatusContinue {
+		w.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Hijack returns the connection with all that was read of it: httputil.ReverseProxy does not look into the buffer.
+func (w writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	early, _ := rw.Peek(rw.Reader.Buffered())
+	w.h.first = append(bytes.Clone(early), w.h.first...)
+	return c, rw, nil
+}
+
+// upgraded is a connection to a host after an upgrade. That it breaks off is passed on.
+type upgraded struct {
+	io.ReadWriteCloser
+	h *httpConn
+}
+
+func (u upgraded) Read(b []byte) (int, error) {
+	n, err := u.ReadWriteCloser.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		halfclose.Break(u.h.raw)
+	}
+	return n, err
+}
+
+func (u upgraded) WriteTo(w io.Writer) (int64, error) { return copySmall(w, struct{ io.Reader }{u}) }
+
+func (u upgraded) CloseWrite() error { return halfclose.Write(u.ReadWriteCloser, u.Close) }

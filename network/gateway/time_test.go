@@ -1,0 +1,128 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// piped is a world without a network, for tests with the time of synctest. A dial hangs until its context ends, but
+// for the first if there is a connection for it.
+type piped struct {
+	*world
+	dial      net.Conn
+	conns     chan net.Conn
+	dialed    chan string
+	cancelled chan struct{} // Has one for each dial that was ended.
+	ended     sync.Once
+	closed    chan struct{}
+}
+
+func newPiped(t *testing.T) *piped {
+	p := &piped{conns: make(chan net.Conn), dialed: make(chan string, 9), cancelled: make(chan struct{}, 9), closed: make(chan struct{})}
+	p.world = &world{t: t, port: 443, allowed: map[string]bool{"example.com": true}}
+	c := p.config(p)
+	c.Guests = p
+	p.gw = Serve(c)
+	t.Cleanup(p.gw.Close)
+	return p
+}
+
+func (p *piped) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *piped) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (p *piped) Close() error {
+	p.ended.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *piped) Dial(ctx context.Context, _ netip.Addr, host string, _ uint16) (net.Conn, error) {
+	p.dialed <- host
+	if c := p.dial; c != nil {
+		p.dial = nil
+		return c, nil
+	}
+	<-ctx.Done()
+	p.cancelled <- struct{}{}
+	return nil, ctx.Err()
+}
+
+// addressed is a pipe with the address of a guest.
+type addressed struct{ net.Conn }
+
+func (addressed) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(10, 200, 0, 2), Port: 9} }
+
+func (p *piped) connect() net.Conn {
+	guest, near := net.Pipe()
+	p.t.Cleanup(func() { guest.Close() })
+	p.conns <- addressed{near}
+	return guest
+}
+
+// life is how long a connection lives that sends the bytes and no more.
+func (p *piped) life(t *testing.T, b []byte) time.Duration {
+	t.Helper()
+	guest, begin := p.connect(), time.Now()
+	if _, err := guest.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(guest); len(got) > 0 || err != nil && !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("%q, %v", got, err)
+	}
+	return time.Since(begin)
+}
+
+func TestHalfARequestIsNotWaitedForForever(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, request := range []string{"G", "GET / HTTP/1.1\r\nHost: example.com\r\nX: ", "GET / HTTP/1.1\r\nHost: example.com\r\n"} {
+			p := newPiped(t)
+			if life := p.life(t, []byte(request)); life != headTime {
+				t.Errorf("%q: the connection ends after %v", request, life)
+			}
+			p.wantRefused()
+		}
+		// A byte every second makes no difference.
+		p := newPiped(t)
+		guest, begin := p.connect(), time.Now()
+		for {
+			if _, err := guest.Write([]byte("X")); err != nil {
+				break
+			}
+			time.Sleep(time.Second)
+		}
+		if life := time.Since(begin); life < headTime || life > headTime+time.Second {
+			t.Errorf("a slow request: the connection ends after %v", life)
+		}
+		p.wantRefused()
+	})
+}
+
+func TestADialIsNotWaitedForForever(t *testing.T) {
+	hello := string(helloFor(t, tlsFor("example.com")))
+	synctest.Test(t, func(t *testing.T) {
+		for _, request := range []string{"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", hello} {
+			p := newPiped(t)
+			if life := p.life(t, []byte(request)); life != dialTime {
+				t.Errorf("%.3q: the connection ends after %v", request, life)
+			}
+			if got := <-p.dialed; got != "example.com" {
+				t.Errorf("%q was dialed", got)
+			}
+			p.wantRefused()
+		}
+	})
+}
