@@ -39,9 +39,12 @@ func (a API) SetNetwork(ctx context.Context, id string, n Network) error {
 
 // Refusal is a destination that a sandbox was refused.
 type Refusal struct {
-	// Protocol is "tcp", "udp", "icmp", or a number.
+	// Protocol is "tcp", "udp", "icmp", a number, or "dns" for a name that was asked for.
 	Protocol string `json:"protocol"`
-	Address  string `json:"address"`
+	// Address is empty for "dns".
+	Address string `json:"address"`
+	// Name is the host that was asked for, where that is known.
+	Name string `json:"name,omitempty"`
 	// Port is 0 if the protocol has none.
 	Port int `json:"port"`
 	// Count is the least number of packets: not all are seen.

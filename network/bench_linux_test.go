@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 func benchNetwork(b *testing.B, ahead int) *Network {
@@ -118,7 +119,7 @@ func BenchmarkSetRulesWhileRemoving(b *testing.B) {
 	retired := make([]slotRule, 1000)
 	ids := make([]string, len(retired))
 	for i := range retired {
-		retired[i] = slotRule{id: newSlotID(), guest: far(n.leases.subnets.at(uint32(i)))}
+		retired[i] = slotRule{id: newSlotID(), guest: slash30.Far(n.leases.subnets.At(uint32(i)))}
 		ids[i] = retired[i].id
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -139,7 +140,7 @@ func BenchmarkSetRulesWhileRemoving(b *testing.B) {
 			}
 		}
 	})
-	created := slotRule{guest: far(n.leases.subnets.at(2000))}
+	created := slotRule{guest: slash30.Far(n.leases.subnets.At(2000))}
 	var most time.Duration
 	for b.Loop() {
 		created.id = newSlotID()
@@ -184,7 +185,7 @@ func BenchmarkForget(b *testing.B) {
 	for _, slots := range []uint32{1, 2} {
 		guests := map[netip.Addr]bool{}
 		for i := range slots {
-			guests[far(n.leases.subnets.at(i))] = true
+			guests[slash30.Far(n.leases.subnets.At(i))] = true
 		}
 		b.Run(strconv.Itoa(int(slots)), func(b *testing.B) {
 			for b.Loop() {

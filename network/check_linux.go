@@ -15,6 +15,7 @@ import (
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/settle"
+	"github.com/rundlet/rundlet/network/shares"
 )
 
 // Check reports what prevents sandboxes from using the network on this host. It tries
@@ -68,7 +69,7 @@ func Check(cfg Config) []Problem {
 			fatal(fmt.Sprintf("cannot create nf_tables rules: %v", err),
 				"modprobe nf_tables nft_ct nft_masq nft_reject_inet nft_connlimit nft_limit nft_hash, or a kernel with CONFIG_NF_TABLES_INET")
 		}
-		u := &uplink{cfg: cfg, rec: uplinkRecord{Subnet: cfg.LinkRange}, rules: nft.Guarded{Table: "rundlet_check", Static: staticSets}, times: flowTimes}
+		u := &uplink{cfg: cfg, rec: uplinkRecord{Subnet: cfg.LinkRange}, rules: nft.Guarded{Table: "rundlet_check", Static: staticSets}, times: shares.Times}
 		u.cfg.OnError = func(err error) { problems = append(problems, Problem{What: err.Error()}) }
 		if err := u.expectRules(); err != nil {
 			fatal(fmt.Sprintf("cannot create nf_tables rules on the host: %v", err), "modprobe nft_masq nft_reject_inet, or a kernel with CONFIG_NFT_MASQ and CONFIG_NFT_REJECT_INET")

@@ -14,6 +14,7 @@ import (
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/settle"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // A daemon of an earlier version routed everything, gave the link's subnet a
@@ -38,7 +39,7 @@ func TestOpenClosesWhatAnEarlierVersionLeftOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := settle.Address(first.uplink.links, up, netip.PrefixFrom(near(subnet), slotBits), 0, true); err != nil {
+	if _, err := settle.Address(first.uplink.links, up, netip.PrefixFrom(slash30.Near(subnet), slash30.Bits), 0, true); err != nil {
 		t.Fatal(err)
 	}
 	table := func(name string) *nftables.Table {
@@ -89,7 +90,7 @@ func TestOpenClosesWhatAnEarlierVersionLeftOpen(t *testing.T) {
 	if err := reach(guest, "tcp", internetIP+":80"); err != nil {
 		t.Errorf("internet: %v", err)
 	}
-	if back, err := second.uplink.links.RouteGet(netip.Addr(far(subnet)).AsSlice()); err == nil {
+	if back, err := second.uplink.links.RouteGet(netip.Addr(slash30.Far(subnet)).AsSlice()); err == nil {
 		t.Errorf("the host has a way to the router for everything: %v", back)
 	}
 }

@@ -18,15 +18,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/shares"
 )
 
 // share replaces the shares in force by smaller ones.
-func (w *world) share(n *Network, s flowShares) {
+func (w *world) share(n *Network, s shares.Shares) {
 	w.t.Helper()
 	r := n.rules.enforcer.(*nftRules)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.shares = func() (flowShares, error) { return s, nil }
+	r.shares = func() (shares.Shares, error) { return s, nil }
 	if err := r.write(slices.Collect(maps.Values(r.have))); err != nil {
 		w.t.Fatal(err)
 	}
@@ -37,8 +38,8 @@ func TestASlotHasAShareOfFlows(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.outer, 80)
 	n := w.open(w.config())
-	shares := flowShares{slot: most, bucket: 1000, perSecond: 1000, burst: 1000}
-	w.share(n, shares)
+	of := shares.Shares{Slot: most, Bucket: 1000, PerSecond: 1000, Burst: 1000}
+	w.share(n, of)
 	s, neighbour := w.acquire(n, allow), w.acquire(n, allow)
 	guest := w.guest(s)
 	w.serve(guest, 49983)
@@ -72,7 +73,7 @@ func TestASlotHasAShareOfFlows(t *testing.T) {
 	}
 	c.Close()
 	// The count outlives the daemon: the next one leaves the table as it is.
-	w.share(n, shares)
+	w.share(n, of)
 	if err := reach(guest, "tcp", internetIP+":80"); !errors.Is(err, syscall.EHOSTUNREACH) {
 		t.Errorf("when the rules are written again: %v, want an immediate EHOSTUNREACH", err)
 	}
@@ -93,17 +94,17 @@ func TestASlotHasAShareOfFlows(t *testing.T) {
 func TestAllSlotsTogetherHaveAShareOfFlows(t *testing.T) {
 	w := newWorld(t)
 	n := w.open(w.config())
-	w.share(n, flowShares{slot: 10000, bucket: 1, perSecond: 10000, burst: 10000})
+	w.share(n, shares.Shares{Slot: 10000, Bucket: 1, PerSecond: 10000, Burst: 10000})
 	sent := 0
 	for range 3 {
 		c := w.listenUDP(w.guest(w.acquire(n, allow)), ":0")
-		for port := range 2 * flowBuckets {
+		for port := range 2 * shares.Buckets {
 			c.WriteTo([]byte("x"), &net.UDPAddr{IP: net.ParseIP(internetIP), Port: 1000 + port})
 			sent++
 		}
 	}
-	if k := len(w.tracked(n.router.ns)); k > flowBuckets || k < flowBuckets/2 {
-		t.Errorf("of %d flows %d are tracked, want at most %d", sent, k, flowBuckets)
+	if k := len(w.tracked(n.router.ns)); k > shares.Buckets || k < shares.Buckets/2 {
+		t.Errorf("of %d flows %d are tracked, want at most %d", sent, k, shares.Buckets)
 	}
 }
 
@@ -111,7 +112,7 @@ func TestASlotHasARateOfNewFlows(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.outer, 80)
 	n := w.open(w.config())
-	w.share(n, flowShares{slot: 1000, bucket: 1000, perSecond: 1, burst: 10})
+	w.share(n, shares.Shares{Slot: 1000, Bucket: 1000, PerSecond: 1, Burst: 10})
 	s := w.acquire(n, allow)
 	guest := w.guest(s)
 	kept := w.openTCP(guest, 80)
@@ -176,13 +177,13 @@ func TestSilentFlowsAreForgottenSooner(t *testing.T) {
 		return time.Duration(flows[0].TimeOut) * time.Second
 	}
 	for name := range both {
-		if got := forgottenAfter(name); got > establishedTime || got < establishedTime/2 {
-			t.Errorf("the %s forgets a silent connection after %v, want %v", name, got, establishedTime)
+		if got := forgottenAfter(name); got > shares.EstablishedTime || got < shares.EstablishedTime/2 {
+			t.Errorf("the %s forgets a silent connection after %v, want %v", name, got, shares.EstablishedTime)
 		}
 	}
 	w.closeBoth(c)
 	for name := range both {
-		eventually(t, "the "+name+" forgets a closed connection soon", func() bool { return forgottenAfter(name) <= closingTime })
+		eventually(t, "the "+name+" forgets a closed connection soon", func() bool { return forgottenAfter(name) <= shares.ClosingTime })
 	}
 }
 
@@ -196,20 +197,6 @@ func (w *world) closeBoth(c net.Conn) {
 		w.t.Fatal(err)
 	}
 	c.Close()
-}
-
-func TestShares(t *testing.T) {
-	for most, want := range map[uint64]flowShares{
-		0:       {slot: 256, bucket: 1, perSecond: 32, burst: 256},
-		16384:   {slot: 256, bucket: 32, perSecond: 32, burst: 256},
-		65536:   {slot: 512, bucket: 128, perSecond: 64, burst: 512},
-		262144:  {slot: 2048, bucket: 512, perSecond: 256, burst: 2048},
-		1 << 40: {slot: 4096, bucket: 4096, perSecond: 512, burst: 4096},
-	} {
-		if got := sharesOf(most); got != want {
-			t.Errorf("of %d: %+v, want %+v", most, got, want)
-		}
-	}
 }
 
 // What is lost of the table of shares is not taken for what it should be because

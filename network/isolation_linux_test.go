@@ -17,6 +17,7 @@ import (
 	"github.com/rundlet/rundlet/network/changes"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/settle"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 func TestNoInternetDeniesEverything(t *testing.T) {
@@ -59,8 +60,8 @@ func TestSlotsAndRouterAreDenied(t *testing.T) {
 		"other slot":        b.GuestIP,
 		"own gateway":       a.GuestIP.Prev(),
 		"other gateway":     b.GuestIP.Prev(),
-		"uplink, near side": far(link),
-		"uplink, far side":  near(link),
+		"uplink, near side": slash30.Far(link),
+		"uplink, far side":  slash30.Near(link),
 	} {
 		for _, network := range []string{"tcp", "udp"} {
 			addr := netip.AddrPortFrom(ip, 80).String()
@@ -102,16 +103,16 @@ func TestOutsiderCannotEnter(t *testing.T) {
 			return err
 		}
 		return netlink.RouteAdd(&netlink.Route{
-			Dst: settle.IPNet(netip.PrefixFrom(s.GuestIP, 32)), Gw: net.IP(far(link).AsSlice()), LinkIndex: up.Attrs().Index, Flags: int(netlink.FLAG_ONLINK),
+			Dst: settle.IPNet(netip.PrefixFrom(s.GuestIP, 32)), Gw: net.IP(slash30.Far(link).AsSlice()), LinkIndex: up.Attrs().Index, Flags: int(netlink.FLAG_ONLINK),
 		})
 	})
-	server := w.listenUDP(n.router.ns, far(link).String()+":99")
+	server := w.listenUDP(n.router.ns, slash30.Far(link).String()+":99")
 	guest := w.listenUDP(w.guest(s), s.GuestIP.String()+":99")
 	client := w.listenUDP(w.outer, internetIP+":0")
-	host := w.listenUDP(w.host, near(link).String()+":0")
+	host := w.listenUDP(w.host, slash30.Near(link).String()+":0")
 	send := func(text string) {
 		t.Helper()
-		for _, ip := range []netip.Addr{far(link), s.GuestIP} {
+		for _, ip := range []netip.Addr{slash30.Far(link), s.GuestIP} {
 			if _, err := client.WriteTo([]byte(text), net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, 99))); err != nil {
 				t.Fatal(err)
 			}

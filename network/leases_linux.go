@@ -6,15 +6,18 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
+	"github.com/rundlet/rundlet/network/bound"
 	"github.com/rundlet/rundlet/network/refused"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // leases records the slots that exist, with the subnet and the state of each. It
 // does not touch the kernel: pool does what the states say. Safe for concurrent use.
 type leases struct {
 	mu      sync.Mutex
-	subnets *subnets
+	subnets *slash30.Table
 	slots   map[string]*slot // All that have a subnet.
 	byGuest map[netip.Addr]*slot
 	ready   []*slot // Of slotMaking: those that are made, the oldest first.
@@ -37,18 +40,26 @@ type slot struct {
 	state  slotState // Guarded by leases.mu.
 	cut    bool      // Its link is gone, and that was reported. Guarded by leases.mu.
 
-	mu     sync.Mutex
-	gone   bool
-	policy Policy
+	mu   sync.Mutex
+	gone bool
+	// policy is the one in force. mu is held to change it, and not to read it.
+	policy atomic.Pointer[Policy]
+	// names are the addresses that it was given for names, and inForce those that the filter has. Guarded by mu.
+	names   bound.Addresses
+	inForce []bound.Address
 
 	refused refused.List
 }
 
-// internet reports whether its policy in force allows any of it.
-func (s *slot) internet() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.policy.AllowInternet
+func newSlot(id string, subnet netip.Prefix, p Policy, state slotState) *slot {
+	s := &slot{id: id, subnet: subnet, state: state}
+	s.policy.Store(&p)
+	return s
+}
+
+// rule is what the enforcer knows of it, with a policy. The caller holds mu.
+func (s *slot) rule(p Policy) slotRule {
+	return slotRule{id: s.id, guest: slash30.Far(s.subnet), policy: p, bound: s.inForce}
 }
 
 const (
@@ -64,24 +75,24 @@ func isSlotID(s string) bool {
 }
 
 func newLeases(guests netip.Prefix) *leases {
-	return &leases{subnets: newSubnets(guests), slots: map[string]*slot{}, byGuest: map[netip.Addr]*slot{}}
+	return &leases{subnets: slash30.New(guests), slots: map[string]*slot{}, byGuest: map[netip.Addr]*slot{}}
 }
 
 // begin adds a slot that is still to be made, with a subnet. ErrExhausted.
 func (l *leases) begin(p Policy) (*slot, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	subnet, err := l.subnets.take()
+	subnet, err := l.subnets.Take()
 	if err != nil {
 		return nil, err
 	}
-	s := &slot{id: newSlotID(), subnet: subnet, policy: p, state: slotMaking}
+	s := newSlot(newSlotID(), subnet, p, slotMaking)
 	l.add(s)
 	return s, nil
 }
 
 // add records a slot. The caller holds mu.
-func (l *leases) add(s *slot) { l.slots[s.id], l.byGuest[far(s.subnet)] = s, s }
+func (l *leases) add(s *slot) { l.slots[s.id], l.byGuest[slash30.Far(s.subnet)] = s, s }
 
 // made gives a slot that begin returned its state; slotMaking makes it ready.
 func (l *leases) made(s *slot, state slotState) {
@@ -141,18 +152,18 @@ func (l *leases) forget(s *slot) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.slots, s.id)
-	delete(l.byGuest, far(s.subnet))
-	l.subnets.free(s.subnet)
+	delete(l.byGuest, slash30.Far(s.subnet))
+	l.subnets.Free(s.subnet)
 }
 
 // find adds a slot of an earlier Network value; nil if it cannot have this subnet.
 func (l *leases) find(id string, subnet netip.Prefix, p Policy) *slot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.subnets.claim(subnet) {
+	if !l.subnets.Claim(subnet) {
 		return nil
 	}
-	s := &slot{id: id, subnet: subnet, policy: p, state: slotFound}
+	s := newSlot(id, subnet, p, slotFound)
 	l.add(s)
 	return s
 }
@@ -161,7 +172,7 @@ func (l *leases) find(id string, subnet netip.Prefix, p Policy) *slot {
 func (l *leases) block(subnet netip.Prefix) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.subnets.claim(subnet)
+	l.subnets.Claim(subnet)
 }
 
 // adopt leases the slots in use that were found, and retires the others that were.
@@ -177,7 +188,7 @@ func (l *leases) adopt(inUse []string) (lost []string, needUplink bool) {
 			lost = append(lost, id)
 		case s.state == slotFound:
 			s.state = slotLeased
-			needUplink = needUplink || s.policy.AllowInternet
+			needUplink = needUplink || s.policy.Load().AllowInternet
 		}
 	}
 	for _, s := range l.slots {
@@ -222,7 +233,7 @@ func (l *leases) guests() map[netip.Addr]bool {
 	defer l.mu.Unlock()
 	out := map[netip.Addr]bool{}
 	for _, s := range l.slots {
-		out[far(s.subnet)] = true
+		out[slash30.Far(s.subnet)] = true
 	}
 	return out
 }

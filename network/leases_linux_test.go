@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // fourSlots is a range for four slots.
@@ -61,17 +63,17 @@ func TestASlotIsLeasedOnceAndItsSubnetIsFreedLast(t *testing.T) {
 
 func TestAdoptKeepsWhatIsInUseAndRetiresTheRest(t *testing.T) {
 	l := newLeases(fourSlots)
-	subnets := newSubnets(fourSlots)
-	used := l.find("used", subnets.at(0), allow)
-	if used == nil || l.find("orphan", subnets.at(1), deny) == nil {
+	subnets := slash30.New(fourSlots)
+	used := l.find("used", subnets.At(0), allow)
+	if used == nil || l.find("orphan", subnets.At(1), deny) == nil {
 		t.Fatal("slots of an earlier process are not found")
 	}
-	if l.find("double", subnets.at(1), deny) != nil || l.find("foreign", netip.MustParsePrefix("10.9.0.0/30"), deny) != nil {
+	if l.find("double", subnets.At(1), deny) != nil || l.find("foreign", netip.MustParsePrefix("10.9.0.0/30"), deny) != nil {
 		t.Error("found a slot with a subnet that it cannot have")
 	}
-	l.block(subnets.at(2))
+	l.block(subnets.At(2))
 	pooled := begin(t, l, slotMaking)
-	if pooled.subnet != subnets.at(3) {
+	if pooled.subnet != subnets.At(3) {
 		t.Errorf("leased %v, want the only subnet that is free", pooled.subnet)
 	}
 	if leased := ids(l, slotLeased); leased != nil {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/settle"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // settleLink makes the veth pair, unless both ends are there and up.
@@ -72,10 +73,10 @@ func (u *uplink) settleAddresses(deep, mend bool) (lost bool, err error) {
 		addr  netip.Addr
 		flags int
 	}{
-		{u.links, u.name(), near(u.rec.Subnet), unix.IFA_F_NOPREFIXROUTE},
-		{u.router.links, uplinkRouter, far(u.rec.Subnet), 0},
+		{u.links, u.name(), slash30.Near(u.rec.Subnet), unix.IFA_F_NOPREFIXROUTE},
+		{u.router.links, uplinkRouter, slash30.Far(u.rec.Subnet), 0},
 	} {
-		was, err := settle.Address(end.h, end.name, netip.PrefixFrom(end.addr, slotBits), end.flags, mend)
+		was, err := settle.Address(end.h, end.name, netip.PrefixFrom(end.addr, slash30.Bits), end.flags, mend)
 		if lost = lost || was; err != nil {
 			return lost, err
 		}

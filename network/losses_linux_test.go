@@ -17,6 +17,7 @@ import (
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/settle"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // loss is one thing that another program, or somebody, does to the network.
@@ -222,7 +223,7 @@ func losses(t *testing.T, w *world, n *Network, s Slot) []loss {
 		{"the router's routing rules are deleted", noRules(router, -1)},
 		{"the router's default route is deleted", func() error {
 			all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-			return router.RouteDel(&netlink.Route{Dst: settle.IPNet(all), Gw: near(n.uplinkSubnet(t)).AsSlice()})
+			return router.RouteDel(&netlink.Route{Dst: settle.IPNet(all), Gw: slash30.Near(n.uplinkSubnet(t)).AsSlice()})
 		}},
 		{"the host has an open way to the router", on(host, up, func(l netlink.Link) error {
 			subnet := n.uplinkSubnet(t)

@@ -78,6 +78,7 @@ import (
 	"go4.org/netipx"
 
 	"github.com/rundlet/rundlet/internal/retry"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // The error classes, for errors.Is.
@@ -91,7 +92,7 @@ var (
 	// ErrClosed: the Network is closed.
 	ErrClosed = errors.New("network: closed")
 	// ErrExhausted: every guest subnet is in use.
-	ErrExhausted = errors.New("network: no free guest subnet")
+	ErrExhausted = slash30.ErrExhausted
 	// ErrInUse: another live daemon owns this RunDir.
 	ErrInUse = errors.New("network: run directory is in use")
 	// ErrUplink: the way to the internet could not be set up.
@@ -141,6 +142,9 @@ type Config struct {
 	// Denied are more destinations that no policy opens, of IPv4. Name servers are asked all the
 	// same. Of a Network it has those that are denied always, too.
 	Denied []netip.Prefix
+	// NamedConnections is how many connections of all slots the gateway passes on at most, of three file descriptors
+	// each. Default 4096.
+	NamedConnections int
 	// Uplink says how slots reach the internet.
 	Uplink UplinkMode
 	// SlotBandwidth bounds the traffic of a slot to the internet, and from there, each
@@ -225,7 +229,6 @@ type Problem struct {
 
 const (
 	maxInstance = 8
-	slotBits    = 30
 )
 
 // retries are the pauses between attempts of background work.
@@ -253,8 +256,8 @@ func (c Config) withDefaults() (Config, error) {
 		c.LinkRange = netip.MustParsePrefix("198.19.224.0/19")
 	}
 	for name, p := range map[string]netip.Prefix{"range": c.Range, "link range": c.LinkRange} {
-		if !p.Addr().Is4() || p.Bits() > slotBits || !denied(p) {
-			return bad("%s %v must be an IPv4 prefix of at most /%d within a private range", name, p, slotBits)
+		if !p.Addr().Is4() || p.Bits() > slash30.Bits || !denied(p) {
+			return bad("%s %v must be an IPv4 prefix of at most /%d within a private range", name, p, slash30.Bits)
 		}
 	}
 	if c.Range.Overlaps(c.LinkRange) {

@@ -14,7 +14,9 @@ import (
 	"github.com/rundlet/rundlet/internal/flock"
 	"github.com/rundlet/rundlet/internal/gate"
 	"github.com/rundlet/rundlet/internal/retry"
+	"github.com/rundlet/rundlet/network/bound"
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // Network hands out slots. Safe for concurrent use. Close frees it.
@@ -32,6 +34,7 @@ type Network struct {
 	tracking *flowTracking
 	watcher  *watcher
 	repairs  *repairs
+	naming   *naming
 	life     gate.Gate
 	refused  atomic.Uint64 // See RefusedPackets.
 
@@ -95,6 +98,11 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if err := router.shortenTracking(); err != nil { // The rules loaded the module.
 		return nil, fmt.Errorf("set the times of tracked flows: %w", err)
 	}
+	n.naming = &naming{cfg: cfg, life: &n.life, leases: n.leases, rules: n.rules, router: router, tracking: n.tracking, count: &n.refused, due: bound.NewAlarm()}
+	if err := n.naming.serve(); err != nil {
+		return nil, fmt.Errorf("serve names: %w", err)
+	}
+	n.pool.ended = n.naming.changed
 	life, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	type work struct {
@@ -107,6 +115,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 		{"destroy retired slots", n.pool.retired, n.pool.freeRetiredAndRest},
 		{"forget stray flows", retry.Every(life, sweepTime), n.tracking.sweep},
 		{"look after the network", nil, n.watcher.watch},
+		{"forget the addresses of names", n.naming.due.Wake, n.naming.expire},
 	}
 	if filter.reports() { // The rules are written.
 		list = append(list, work{"watch what is refused", nil, n.watchRefused})
@@ -136,6 +145,9 @@ func (n *Network) abandon() {
 	if n.stop != nil {
 		n.stop()
 		n.background.Wait()
+	}
+	if n.naming != nil {
+		n.naming.close()
 	}
 	if n.uplink != nil {
 		n.uplink.close()
@@ -194,14 +206,17 @@ func (n *Network) apply(s *slot, p Policy) error {
 	if s.gone {
 		return ErrNotFound
 	}
-	if s.policy.equal(p) {
+	if s.policy.Load().equal(p) {
 		return nil
 	}
-	rule := slotRule{id: s.id, guest: far(s.subnet), policy: p}
-	if err := n.rules.set(rule); err != nil {
+	if err := n.naming.narrow(s, p); err != nil {
 		return err
 	}
-	s.policy = p
+	if err := n.rules.set(s.rule(p)); err != nil {
+		return err
+	}
+	s.policy.Store(&p)
+	n.naming.changed(slash30.Far(s.subnet))
 	return nil
 }
 
@@ -217,7 +232,7 @@ func (n *Network) SetPolicy(ctx context.Context, slotID string, p Policy) error 
 	}
 	defer n.life.Exit()
 	s, err := n.leases.leased(slotID)
-	if err == nil && !s.internet() { // Else the uplink, also if it is lost, must not keep it from a stricter one.
+	if err == nil && !s.policy.Load().AllowInternet { // Else the uplink, also if it is lost, must not keep it from a stricter one.
 		err = n.way(p)
 	}
 	if err == nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/settle"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // permitBit is the bit of the packet mark that says: a rule has permitted this
@@ -59,17 +60,18 @@ func reachableSet(b *nft.Table, denied, own []netip.Prefix) *nftables.Set {
 // permits are the rules of the router by which a packet of a slot, or an answer
 // to one, is routed towards the internet or back: each alone says all that must
 // be true. The rules of the other chains refuse the same once more, and return
-// the guest.
-func (r *nftRules) permits(b *nft.Table, sources *nftables.Set, ways []way, nameservers *nftables.Set) {
-	reachable := reachableSet(b, r.denied, r.own)
-	rules := [][]expr.Any{nft.Rule(nft.IIF(uplinkRouter), nft.CtState(nft.Established), permit())}
+// the guest. marks come before.
+func permits(b *nft.Table, sources *nftables.Set, ways []way, marks [][]expr.Any, reachable, nameservers *nftables.Set) {
+	rules := append(marks, nft.Rule(nft.IIF(uplinkRouter), nft.CtState(nft.Established), permit()))
 	for _, w := range ways {
 		slot := nft.Rule(nft.SourceIn(sources), w.out)
-		rules = append(rules,
-			nft.Rule(slot, nft.DestIn(reachable), permit()),
-			nft.Rule(slot, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_UDP, 53), permit()),
-			nft.Rule(slot, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_TCP, 53), permit()),
-		)
+		rules = append(rules, nft.Rule(slot, nft.DestIn(reachable), permit()))
+		if w.asks {
+			rules = append(rules,
+				nft.Rule(slot, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_UDP, 53), permit()),
+				nft.Rule(slot, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_TCP, 53), permit()),
+			)
+		}
 	}
 	b.Hook("permit", nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle, nftables.ChainPolicyAccept, rules...)
 }
@@ -86,7 +88,7 @@ const (
 // permits are the rules of the daemon's namespace that do the same there.
 func (u *uplink) permits(b *nft.Table, rec uplinkRecord, nameservers *nftables.Set) {
 	reachable := reachableSet(b, u.cfg.Denied, u.own)
-	guest := nft.Rule(nft.IIF(u.name()), nft.SourceIs(far(rec.Subnet)))
+	guest := nft.Rule(nft.IIF(u.name()), nft.SourceIs(slash30.Far(rec.Subnet)))
 	b.Hook("permit", nftables.ChainHookPrerouting, beforeRaw, nftables.ChainPolicyAccept,
 		nft.Rule(guest, nft.DestIn(reachable), permit()),
 		nft.Rule(guest, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_UDP, 53), permit()),
@@ -94,7 +96,7 @@ func (u *uplink) permits(b *nft.Table, rec uplinkRecord, nameservers *nftables.S
 	)
 	b.Hook("answers", nftables.ChainHookPrerouting, afterDNAT, nftables.ChainPolicyAccept,
 		nft.Rule(nft.IIF(u.name()), nft.IsDNAT(), revoke()), // And the forward chain refuses it.
-		nft.Rule(nft.NotIIF(u.name()), nft.DestIs(far(rec.Subnet)), nft.CtState(nft.Established), permit()),
+		nft.Rule(nft.NotIIF(u.name()), nft.DestIs(slash30.Far(rec.Subnet)), nft.CtState(nft.Established), permit()),
 	)
 }
 

@@ -19,10 +19,26 @@ type Policy struct {
 	// order and without overlap: nothing else is reached, name servers neither. The slice
 	// must not be changed.
 	Only []netipx.IPRange
+	// Names, if there are any, are patterns of host names (see names.Match): AllowInternet is about Only and the hosts
+	// with such a name. Such a slot asks for names at the resolver of the router; on ports 80 and 443 the gateway there checks
+	// the name, and on others the addresses count that were given for it. The slice must not be changed.
+	Names []string
 }
 
+// all reports whether it is about all of the internet, and limited whether about parts of it.
+func (p Policy) all() bool     { return p.AllowInternet && len(p.Only)+len(p.Names) == 0 }
+func (p Policy) limited() bool { return p.AllowInternet && !p.all() }
+
+// named reports whether names are checked.
+func (p Policy) named() bool { return p.AllowInternet && len(p.Names) > 0 }
+
 func (p Policy) equal(o Policy) bool {
-	return p.AllowInternet == o.AllowInternet && slices.Equal(p.Only, o.Only)
+	return p.AllowInternet == o.AllowInternet && slices.Equal(p.Only, o.Only) && slices.Equal(p.Names, o.Names)
+}
+
+// covers reports whether an address is reached whatever its name is.
+func (p Policy) covers(a netip.Addr) bool {
+	return p.all() || p.AllowInternet && slices.ContainsFunc(p.Only, func(r netipx.IPRange) bool { return r.Contains(a) })
 }
 
 // check says why a policy can never be enforced.

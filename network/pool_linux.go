@@ -15,6 +15,7 @@ import (
 	"github.com/rundlet/rundlet/internal/gate"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/settle"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // pool makes slots, some of them before they are asked for, and destroys those that
@@ -26,6 +27,8 @@ type pool struct {
 	router   *router
 	rules    enforcer
 	tracking *flowTracking
+	// ended is called with the address of each slot that is destroyed.
+	ended func(guest netip.Addr)
 
 	// makeSlot is make; tests replace it.
 	makeSlot func(Policy, slotState) (*slot, error)
@@ -37,7 +40,7 @@ type pool struct {
 func newPool(cfg Config, life *gate.Gate, leases *leases, router *router, rules enforcer, tracking *flowTracking) *pool {
 	p := &pool{
 		cfg: cfg, life: life, leases: leases, router: router, rules: rules, tracking: tracking,
-		wake: make(chan struct{}, 1), retired: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), retired: make(chan struct{}, 1), ended: func(netip.Addr) {},
 	}
 	p.makeSlot = p.make
 	return p
@@ -51,7 +54,7 @@ func (p *pool) path(id string) string { return filepath.Join(slotsDir(p.cfg.RunD
 
 // public is what a caller sees of a slot.
 func (p *pool) public(s *slot, policy Policy) Slot {
-	return Slot{ID: s.id, NetNS: p.path(s.id), GuestIP: far(s.subnet), Policy: policy}
+	return Slot{ID: s.id, NetNS: p.path(s.id), GuestIP: slash30.Far(s.subnet), Policy: policy}
 }
 
 // take leases a ready slot, or makes one with the policy.
@@ -76,7 +79,7 @@ func (p *pool) make(policy Policy, state slotState) (_ *slot, err error) {
 			err = errors.Join(fmt.Errorf("make slot: %w", err), p.free(s))
 		}
 	}()
-	if err := p.rules.set(slotRule{id: s.id, guest: far(s.subnet), policy: policy}); err != nil {
+	if err := p.rules.set(slotRule{id: s.id, guest: slash30.Far(s.subnet), policy: policy}); err != nil {
 		return nil, err
 	}
 	err = namespace.Create(p.path(s.id), func() error { return p.router.connect(s.id, s.subnet) })
@@ -105,7 +108,7 @@ func (p *pool) free(list ...*slot) error {
 		if !s.gone {
 			held = append(held, s)
 			ids = append(ids, s.id)
-			guests[far(s.subnet)] = true
+			guests[slash30.Far(s.subnet)] = true
 		}
 	}
 	if len(held) == 0 {
@@ -129,6 +132,7 @@ func (p *pool) free(list ...*slot) error {
 		}
 		s.gone = true
 		p.leases.forget(s)
+		p.ended(slash30.Far(s.subnet))
 	}
 	return errors.Join(errs...)
 }
@@ -250,7 +254,7 @@ func (p *pool) settleSlot(s *slot, mend bool) (lost string, err error) {
 	if err != nil {
 		return "", err
 	}
-	was, err := settle.Address(p.router.links, s.id, netip.PrefixFrom(near(s.subnet), slotBits), 0, mend)
+	was, err := settle.Address(p.router.links, s.id, netip.PrefixFrom(slash30.Near(s.subnet), slash30.Bits), 0, mend)
 	if was {
 		return LostSlotLink, err
 	}

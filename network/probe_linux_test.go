@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
@@ -13,7 +14,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/miekg/dns"
+
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // probes are guests that send to forbidden targets without end, and counters of
@@ -22,6 +26,7 @@ import (
 type probes struct {
 	w              *world
 	sent, unmasked atomic.Int64
+	ctx            context.Context // Nil before the first start.
 	stop           context.CancelFunc
 	senders        sync.WaitGroup
 	mu             sync.Mutex
@@ -36,7 +41,7 @@ const probePort = "9"
 func (w *world) newProbes(n *Network, other Slot) (*probes, []string) {
 	p := &probes{w: w, where: map[string]int64{}}
 	link := n.uplinkSubnet(w.t)
-	targets := []string{hostIP, hostPrivate, near(link).String(), other.GuestIP.String()}
+	targets := []string{hostIP, hostPrivate, slash30.Near(link).String(), other.GuestIP.String()}
 	for _, ns := range []*os.File{w.host, w.guest(other), w.outer} {
 		p.sink(ns)
 	}
@@ -135,9 +140,7 @@ func (p *probes) capture() {
 
 // start has guests send to the targets, and to the internet, until end.
 func (p *probes) start(targets []string, guests ...Slot) {
-	ctx, stop := context.WithCancel(context.Background())
-	p.stop = stop
-	p.w.t.Cleanup(p.end)
+	ctx := p.begin()
 	for _, s := range guests {
 		ns := p.w.guest(s)
 		for _, target := range append(targets, internetIP) {
@@ -169,6 +172,46 @@ func (p *probes) start(targets []string, guests ...Slot) {
 	}
 }
 
+// begin returns a context that ends with the probes.
+func (p *probes) begin() context.Context {
+	if p.ctx == nil {
+		p.ctx, p.stop = context.WithCancel(context.Background())
+		p.w.t.Cleanup(p.end)
+	}
+	return p.ctx
+}
+
+// startNames has guests ask for a name that is forbidden, by DNS and by TLS at an address, until end.
+func (p *probes) startNames(addr string, guests ...Slot) {
+	ctx := p.begin()
+	for _, s := range guests {
+		ns := p.w.guest(s)
+		p.senders.Go(func() {
+			q, err := new(dns.Msg).SetQuestion("forbidden.example.", dns.TypeA).Pack()
+			if err != nil {
+				p.w.t.Error(err)
+				return
+			}
+			for ctx.Err() == nil {
+				if udp, err := rawDial(ns, "udp", resolverIP+":53"); err == nil {
+					udp.Write(q)
+					udp.Close()
+				}
+				if tcp, err := rawDial(ns, "tcp", addr+":443"); err == nil {
+					tcp.SetDeadline(time.Now().Add(time.Second))
+					tls.Client(tcp, &tls.Config{ServerName: "forbidden.example", InsecureSkipVerify: true}).Handshake()
+					tcp.Close()
+				}
+				p.sent.Add(2)
+				select {
+				case <-ctx.Done():
+				case <-time.After(50 * time.Millisecond): // A slot has a share of new flows.
+				}
+			}
+		})
+	}
+}
+
 // knock sends a SYN and does not wait for what becomes of it.
 func (p *probes) knock(ns *os.File, to unix.Sockaddr) {
 	namespace.In(ns, func() error {
@@ -184,6 +227,7 @@ func (p *probes) knock(ns *os.File, to unix.Sockaddr) {
 func (p *probes) end() {
 	p.stop()
 	p.senders.Wait()
+	p.ctx = nil
 }
 
 // check reports what arrived where it must not. Datagrams to the internet arrive

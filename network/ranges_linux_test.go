@@ -11,6 +11,7 @@ import (
 	"github.com/google/nftables"
 
 	"github.com/mdlayher/netlink"
+
 	"github.com/rundlet/rundlet/network/nft"
 )
 

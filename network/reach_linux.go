@@ -8,6 +8,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 
+	"github.com/rundlet/rundlet/network/byname"
 	"github.com/rundlet/rundlet/network/nft"
 )
 
@@ -16,7 +17,9 @@ const (
 	setSources  = "sources"  // Interface and address of each slot.
 	setInternet = "internet" // The interfaces of slots that reach all that is not denied always.
 	setLimited  = "limited_" // The interfaces of those that reach parts of it, of a bank.
-	setReach    = "reach_"   // The address of such a slot with each range that it reaches, of a bank.
+	setNamed    = "named_"   // The same of those that reach hosts by their names, too.
+	setReach    = "reach_"   // The address of either with each range that it reaches, of a bank.
+	setBound    = "bound"    // The address of a slot with each that it was given for a name.
 )
 
 // banks is how many sets of ranges there are. A slot whose ranges change gets them in the other bank, then changes
@@ -27,8 +30,10 @@ const banks = 2
 // memberSet is a set of slots by its name.
 func memberSet(name string) nftables.Set {
 	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}
-	if isReach(name) {
-		return nft.PairSet(table, name)
+	if isReach(name) || name == setBound {
+		set := nft.PairSet(table, name)
+		set.Interval = name != setBound
+		return set
 	}
 	set := nftables.Set{Table: table, Name: name, KeyType: nftables.TypeIFName}
 	if name == setSources {
@@ -42,9 +47,11 @@ func inBank(set string, bank int) string { return fmt.Sprint(set, bank) }
 func isReach(name string) bool { return strings.HasPrefix(name, setReach) }
 
 func memberSets() []nftables.Set {
-	out := []nftables.Set{memberSet(setSources), memberSet(setInternet)}
+	out := []nftables.Set{memberSet(setSources), memberSet(setInternet), memberSet(setBound)}
 	for bank := range banks {
-		out = append(out, memberSet(inBank(setLimited, bank)), memberSet(inBank(setReach, bank)))
+		for _, name := range []string{setLimited, setNamed, setReach} {
+			out = append(out, memberSet(inBank(name, bank)))
+		}
 	}
 	return out
 }
@@ -53,24 +60,47 @@ func memberSets() []nftables.Set {
 type way struct {
 	out  []expr.Any
 	back [][]expr.Any
+	asks bool // It includes the name servers.
 }
 
-func waysOf(sets map[string]*nftables.Set) []way {
-	pass := func(set string) way {
-		return way{out: nft.IfaceIn(expr.MetaKeyIIFNAME, sets[set]), back: [][]expr.Any{nft.IfaceIn(expr.MetaKeyOIFNAME, sets[set])}}
-	}
-	out := []way{pass(setInternet)}
+func waysOf(sets map[string]*nftables.Set, named []byname.Slots) []way {
+	out := []way{{out: from(sets[setInternet]), back: [][]expr.Any{to(sets[setInternet])}, asks: true}}
 	for bank := range banks {
-		w, reach := pass(inBank(setLimited, bank)), sets[inBank(setReach, bank)]
-		out = append(out, way{out: nft.Rule(w.out, nft.Towards(reach)), back: [][]expr.Any{
-			nft.Rule(w.back[0], nft.From(reach)), nft.Rule(w.back[0], nft.CtState(nft.Related), nft.AboutTowards(reach)),
-		}})
+		reach := sets[inBank(setReach, bank)]
+		within := func(out, to []expr.Any, asks bool) way {
+			return way{out: nft.Rule(out, nft.Towards(reach)), asks: asks, back: [][]expr.Any{
+				nft.Rule(to, nft.From(reach)), nft.Rule(to, nft.CtState(nft.Related), nft.AboutTowards(reach)),
+			}}
+		}
+		limited, slots := sets[inBank(setLimited, bank)], named[bank]
+		flow := slots.FlowWay()
+		out = append(out, within(from(limited), to(limited), true), way{out: flow.Out, back: [][]expr.Any{flow.Back}})
+		for i, match := range slots.AddressWays() {
+			w := within(match, slots.To, false)
+			if i > 0 {
+				w.back = nil // The first has it.
+			}
+			out = append(out, w)
+		}
 	}
 	return out
 }
 
-// limited reports whether the slot reaches parts of the internet only.
-func (s slotRule) limited() bool { return s.policy.AllowInternet && len(s.policy.Only) > 0 }
+// from matches packets of the slots whose interfaces a set has, and to those that go there.
+func from(set *nftables.Set) []expr.Any { return nft.IfaceIn(expr.MetaKeyIIFNAME, set) }
+func to(set *nftables.Set) []expr.Any   { return nft.IfaceIn(expr.MetaKeyOIFNAME, set) }
+
+// namedSlots are those whose names are checked, by bank.
+func namedSlots(sets map[string]*nftables.Set, reachable *nftables.Set) (out []byname.Slots) {
+	for bank := range banks {
+		set := sets[inBank(setNamed, bank)]
+		out = append(out, byname.Slots{
+			From: from(set), To: to(set), Source: nft.Rule(nft.SourceIn(sets[setSources]), from(set)),
+			Reach: sets[inBank(setReach, bank)], Bound: sets[setBound], Reachable: reachable,
+		})
+	}
+	return out
+}
 
 // members are the rule's elements of the sets. The zero value has none.
 func (s slotRule) members() map[string][]nftables.SetElement {
@@ -82,8 +112,15 @@ func (s slotRule) members() map[string][]nftables.SetElement {
 		setSources: {{Key: append(nft.IfName(s.id), s.guest.AsSlice()...)}},
 	}
 	switch {
-	case s.limited():
-		out[inBank(setLimited, s.bank)] = link
+	case s.policy.limited():
+		set := setLimited
+		if s.policy.named() {
+			set = setNamed
+			for _, a := range s.bound {
+				out[setBound] = append(out[setBound], nftables.SetElement{Key: nft.PairOf(s.guest, a.Addr), Comment: comment(a.Name)})
+			}
+		}
+		out[inBank(set, s.bank)] = link
 		var ranges []nftables.SetElement
 		for _, r := range s.policy.Only {
 			ranges = append(ranges, nft.Pair(s.guest, r)...)
@@ -132,7 +169,7 @@ func (r *nftRules) change(op string, add []slotRule, remove []string) error {
 	for _, rule := range add {
 		old := r.have[rule.id]
 		rule.bank = old.bank
-		if old.limited() && !old.policy.equal(rule.policy) {
+		if old.policy.limited() && !old.policy.equal(rule.policy) {
 			rule.bank = (old.bank + 1) % banks
 		}
 		next[rule.id] = rule
@@ -213,6 +250,9 @@ func (r *nftRules) recover() (map[string]Policy, error) {
 	}
 	for bank := range banks {
 		ranges := nft.Pairs(lists[inBank(setReach, bank)])
+		for _, e := range lists[inBank(setNamed, bank)] {
+			out[elementName(e)] = Policy{AllowInternet: true, Only: ranges[guests[elementName(e)]], Names: unknownNames}
+		}
 		for _, e := range lists[inBank(setLimited, bank)] {
 			if only := ranges[guests[elementName(e)]]; len(only) > 0 {
 				out[elementName(e)] = Policy{AllowInternet: true, Only: only}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/rundlet/rundlet/network/changes"
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // healing is a network that reports repairs, and not as errors.
@@ -70,7 +72,7 @@ func eventually(t testing.TB, what string, is func() bool) {
 
 func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 	w := newWorld(t)
-	w.serve(w.outer, 80)
+	z := w.named(map[string][]string{"a.example": {internetIP}})
 	n := w.openHealing()
 	s, other := w.acquire(n.Network, allow), w.acquire(n.Network, deny)
 	// Two with limits, one in each bank.
@@ -78,14 +80,33 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 	if err := n.SetPolicy(context.Background(), moved.ID, only(internetIP)); err != nil {
 		t.Fatal(err)
 	}
-	guests := map[string]*os.File{"with internet": w.guest(s), "with limits": w.guest(limited), "with other limits": w.guest(moved)}
+	// And two with a name.
+	named, changed := w.acquire(n.Network, byName("a.example")), w.acquire(n.Network, byName("a.example", "b.example"))
+	if err := n.SetPolicy(context.Background(), changed.ID, byName("a.example")); err != nil {
+		t.Fatal(err)
+	}
+	guests := map[string]*os.File{
+		"with internet": w.guest(s), "with limits": w.guest(limited), "with other limits": w.guest(moved),
+		"with a name": w.guest(named), "with another name": w.guest(changed),
+	}
+	works := func(name string, guest *os.File) error {
+		if strings.HasSuffix(name, "name") {
+			lookUp(t, guest, "tcp", resolverIP+":53", "a.example") // Its address expires.
+			if !gets(guest, internetIP2, "a.example", true) {
+				return errors.New("no TLS by its name")
+			}
+		}
+		return reach(guest, "tcp", internetIP+":8081")
+	}
 	for name, guest := range guests {
-		if err := reach(guest, "tcp", internetIP+":80"); err != nil {
+		if err := works(name, guest); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 	}
 	p, targets := w.newProbes(n.Network, other)
-	p.start(targets, s, other, limited, moved)
+	p.start(targets, s, other, limited, moved, named, changed)
+	p.start([]string{internetIP2}, named, changed)
+	p.startNames(internetIP, named, changed)
 	var longest time.Duration
 	for _, l := range losses(t, w, n.Network, s) {
 		before := n.repaired()
@@ -103,7 +124,7 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 			return lost == nil && err == nil
 		})
 		for name, guest := range guests {
-			if err := reach(guest, "tcp", internetIP+":80"); err != nil {
+			if err := works(name, guest); err != nil {
 				t.Errorf("%s: no internet afterwards %s: %v", l.name, name, err)
 			}
 		}
@@ -111,6 +132,7 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 		longest = max(longest, took)
 		t.Logf("%-45s noticed and repaired after %v, internet after %v", l.name, noticed.Round(time.Millisecond), took.Round(time.Millisecond))
 		p.check(t, l.name)
+		z.check(t, l.name)
 		if t.Failed() {
 			break
 		}
@@ -135,7 +157,7 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 	}
 	p.start(targets, s)
 	eventually(t, "probes arrive where nothing is closed", func() bool {
-		return p.arrivals("udp to "+other.GuestIP.String()) > 0 && p.arrivals("udp to "+near(n.uplinkSubnet(t)).String()) > 0 && p.unmasked.Load() > 0
+		return p.arrivals("udp to "+other.GuestIP.String()) > 0 && p.arrivals("udp to "+slash30.Near(n.uplinkSubnet(t)).String()) > 0 && p.unmasked.Load() > 0
 	})
 	p.end()
 	if _, err := n.watcher.settle(changes.Depth{Host: true, Router: true}, true); err != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // find lists the objects in the router and the run directory, frees those that
@@ -24,6 +25,10 @@ func (p *pool) find() error {
 		return err
 	}
 	files, err := os.ReadDir(slotsDir(p.cfg.RunDir))
+	if err != nil {
+		return err
+	}
+	given, err := p.rules.recoverBound()
 	if err != nil {
 		return err
 	}
@@ -52,7 +57,8 @@ func (p *pool) find() error {
 			continue
 		}
 		delete(links, id)
-		rules = append(rules, slotRule{id: s.id, guest: far(subnet), policy: s.policy})
+		s.found(given[slash30.Far(subnet)])
+		rules = append(rules, s.rule(*s.policy.Load()))
 	}
 	for id, subnet := range links {
 		if err := deleteLink(p.router.links, id); err != nil {

@@ -25,6 +25,6 @@ func (n *Network) Leased() ([]Slot, error) {
 	}
 	defer n.life.Exit()
 	var out []Slot
-	n.leases.each(slotLeased, func(s *slot) { out = append(out, n.pool.public(s, s.policy)) })
+	n.leases.each(slotLeased, func(s *slot) { out = append(out, n.pool.public(s, *s.policy.Load())) })
 	return out, nil
 }

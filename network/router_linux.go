@@ -15,6 +15,7 @@ import (
 
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/settle"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // router is the namespace with the host ends of all slots.
@@ -110,10 +111,10 @@ func (r *router) connect(id string, subnet netip.Prefix) error {
 	if err != nil {
 		return fmt.Errorf("add veth pair: %w", err)
 	}
-	if err := bringUp(r.links, id, near(subnet)); err != nil {
+	if err := bringUp(r.links, id, slash30.Near(subnet)); err != nil {
 		return err
 	}
-	if err := bringUp(h, "eth0", far(subnet)); err != nil {
+	if err := bringUp(h, "eth0", slash30.Far(subnet)); err != nil {
 		return err
 	}
 	if err := bringUp(h, "lo", netip.Addr{}); err != nil {
@@ -122,7 +123,7 @@ func (r *router) connect(id string, subnet netip.Prefix) error {
 	if err := namespace.LoopbackIPv6(); err != nil {
 		return fmt.Errorf("turn IPv6 on for lo: %w", err)
 	}
-	if err := addDefaultRoute(h, near(subnet)); err != nil {
+	if err := addDefaultRoute(h, slash30.Near(subnet)); err != nil {
 		return err
 	}
 	return errors.Join(awaitUp(r.links, id), awaitUp(h, "eth0"))
@@ -164,7 +165,7 @@ func bringUp(h *netlink.Handle, name string, addr netip.Addr) error {
 		return fmt.Errorf("find link %s: %w", name, err)
 	}
 	if addr.IsValid() {
-		a := &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(slotBits, 32)}}
+		a := &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(slash30.Bits, 32)}}
 		if err := h.AddrAdd(link, a); err != nil {
 			return fmt.Errorf("add address %v to %s: %w", addr, name, err)
 		}

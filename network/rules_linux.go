@@ -12,8 +12,11 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/network/bound"
+	"github.com/rundlet/rundlet/network/byname"
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/refused"
+	"github.com/rundlet/rundlet/network/shares"
 )
 
 // enforcer makes policies true for the packets of slots. What it does not know
@@ -22,6 +25,8 @@ import (
 type enforcer interface {
 	// recover returns the policies in force by slot, found after a restart.
 	recover() (map[string]Policy, error)
+	// recoverBound returns the addresses that are in force for names, by guest.
+	recoverBound() (map[netip.Addr][]bound.Address, error)
 	// reset forgets everything and enforces exactly these rules.
 	reset(rules []slotRule) error
 	// set adds rules, or replaces those of the same slots.
@@ -46,7 +51,8 @@ type slotRule struct {
 	id     string
 	guest  netip.Addr
 	policy Policy
-	bank   int // See reachSet.
+	bound  []bound.Address // What it was given for names, in force.
+	bank   int             // See reachSet.
 }
 
 const (
@@ -69,8 +75,8 @@ type nftRules struct {
 	// flows is the table of shares as it was found or made. Its counts must outlive
 	// the daemon, so it stays while it is what it was.
 	flows  nft.Guarded
-	shares func() (flowShares, error)
-	down   uint64      // See flowShares.
+	shares func() (shares.Shares, error)
+	down   uint64      // See shares.Shares.
 	log    []expr.Any  // Reports a refused packet; empty if the kernel cannot do that.
 	cannot func(error) // Is told what the kernel cannot do.
 	// stale: a set may have ranges that no slot has any more. Nothing is added to them.
@@ -85,7 +91,7 @@ type nftRules struct {
 func newNFTRules(ns *os.File, cfg Config) *nftRules {
 	return &nftRules{
 		ns: ns, guests: cfg.Range, nameservers: cfg.Nameservers, denied: cfg.Denied, log: refused.Log(), cannot: cfg.OnError, down: cfg.SlotBandwidth, have: map[string]slotRule{},
-		guard: nft.Guarded{NS: ns, Table: routerTable, Static: staticSets}, flows: nft.Guarded{NS: ns}, shares: readShares,
+		guard: nft.Guarded{NS: ns, Table: routerTable, Static: staticSets}, flows: nft.Guarded{NS: ns}, shares: shares.Read,
 	}
 }
 
@@ -174,12 +180,19 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 	for _, set := range memberSets() {
 		sets[set.Name] = b.Set(set, members[set.Name])
 	}
-	sources, ways := sets[setSources], waysOf(sets)
+	reachable := reachableSet(b, r.denied, r.own)
+	named := namedSlots(sets, reachable)
+	sources, ways := sets[setSources], waysOf(sets, named)
+	var marks, redirects [][]expr.Any
+	for _, slots := range named {
+		marks, redirects = append(marks, slots.Marks()...), append(redirects, slots.Redirects()...)
+	}
 	denied := b.PrefixSet(setDenied, r.denied)
 	guests := b.PrefixSet(setGuests, []netip.Prefix{r.guests})
 	nameservers := b.AddrSet(setNameservers, r.nameservers)
-	r.permits(b, sources, ways, nameservers)
-	b.Refusals(flowSlots)
+	permits(b, sources, ways, marks, reachable, nameservers)
+	b.Redirections("names", redirects...)
+	b.Refusals(shares.Slots)
 
 	// Before connection tracking, so that forged packets leave no trace there.
 	// What the daemon and the guests say to each other is not tracked at all: the
@@ -191,19 +204,25 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 		nft.Rule(nft.SourceIn(sources), nft.DestIn(guests), nft.NoTrack(), nft.Accept()),
 		nft.Rule(nft.SourceIn(sources), nft.Accept()),
 	)
-	b.Hook("output", nftables.ChainHookOutput, *nftables.ChainPriorityRaw, nftables.ChainPolicyAccept,
-		nft.Rule(nft.OIF("lo"), nft.NoTrack()),
-		nft.Rule(nft.DestIn(guests), nft.NoTrack()),
-	)
-	// The daemon dials out of the router by TCP, so only answers come in: what asks
-	// for no connection, and so finds one that the daemon opened, or is reset.
-	b.Hook("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop,
-		nft.Rule(nft.IIF("lo"), nft.Accept()),
-		nft.Rule(nft.IIF(uplinkRouter), nft.Drop()),
-		nft.Rule(nft.CtState(nft.Untracked), nft.IsTCPButNotOpening(), nft.Accept()),
-		nft.Rule(nft.Refuse()),
-	)
-	refused.AddChain(b, flowSlots, r.log)
+	b.Hook("output", nftables.ChainHookOutput, *nftables.ChainPriorityRaw, nftables.ChainPolicyAccept, slices.Concat(
+		byname.Replies(),
+		[][]expr.Any{
+			nft.Rule(nft.OIF("lo"), nft.NoTrack()),
+			nft.Rule(nft.DestIn(guests), nft.NoTrack()),
+		})...)
+	// The daemon dials guests by TCP, so only answers come in from them: what asks
+	// for no connection, and so finds one that the daemon opened, or is reset. From the internet
+	// come the answers that the resolver and the gateway asked for.
+	b.Hook("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop, slices.Concat(
+		[][]expr.Any{
+			nft.Rule(nft.IIF("lo"), nft.Accept()),
+			nft.Rule(nft.IIF(uplinkRouter), nft.CtState(nft.Established), nft.Accept()),
+			nft.Rule(nft.IIF(uplinkRouter), nft.Drop()),
+			nft.Rule(nft.CtState(nft.Untracked), nft.IsTCPButNotOpening(), nft.Accept()),
+		},
+		byname.Arrivals(b, nft.SourceIn(sources), shares.Slots),
+		[][]expr.Any{nft.Rule(nft.Refuse())})...)
+	refused.AddChain(b, shares.Slots, r.log)
 	b.Chain("egress",
 		nft.Rule(nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_UDP, 53), nft.Accept()),
 		nft.Rule(nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_TCP, 53), nft.Accept()),

@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // CheckSelf proves that this process can make connections where it makes those
@@ -52,7 +53,7 @@ func (n *Network) CheckPath(_ context.Context, slotID string) error {
 	defer n.life.Exit()
 	s, err := n.leases.leased(slotID)
 	if err == nil {
-		err = n.router.leadsTo(s.id, far(s.subnet))
+		err = n.router.leadsTo(s.id, slash30.Far(s.subnet))
 	}
 	if err != nil {
 		return fmt.Errorf("network: no path to the guest of %s: %w", slotID, err)

@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/rundlet/rundlet/network/queues"
+	"github.com/rundlet/rundlet/network/shares"
 )
 
 // TestAFloodWaitsInItsOwnQueue: while the queue of a slot that floods is sent,
@@ -111,9 +112,9 @@ func TestWhatComesToASlotIsBounded(t *testing.T) {
 		}
 	}
 	const size = 60 << 10
-	sent := 4 * downBurst / size
-	if k := arrived(s, size, sent); k == 0 || k > downBurst/size+1 {
-		t.Errorf("%d of %d packets arrived, want those of the burst: at most %d", k, sent, downBurst/size+1)
+	sent := 4 * shares.DownBurst / size
+	if k := arrived(s, size, sent); k == 0 || k > shares.DownBurst/size+1 {
+		t.Errorf("%d of %d packets arrived, want those of the burst: at most %d", k, sent, shares.DownBurst/size+1)
 	}
 	if k := arrived(neighbour, size, 10); k == 0 {
 		t.Error("nothing arrived at a neighbour")

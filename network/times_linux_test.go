@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/changes"
+	"github.com/rundlet/rundlet/network/shares"
 )
 
 // TestAKernelWithoutTimesOfFlowsHasTheInternet has an object that no kernel knows
@@ -26,7 +27,7 @@ func TestAKernelWithoutTimesOfFlowsHasTheInternet(t *testing.T) {
 	n := w.open(cfg)
 	n.uplink.mu.Lock()
 	n.uplink.times = func(t *nftables.Table) *nftables.NamedObj {
-		return &nftables.NamedObj{Table: t, Name: "times", Type: 250, Obj: flowTimes(t).Obj}
+		return &nftables.NamedObj{Table: t, Name: "times", Type: 250, Obj: shares.Times(t).Obj}
 	}
 	n.uplink.mu.Unlock()
 	w.serve(w.outer, 99)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rundlet/rundlet/internal/gate"
 	"github.com/rundlet/rundlet/network/conntrack"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // flowTracking deletes the flows that the kernel tracks for guests, in the router
@@ -41,6 +42,29 @@ func (t *flowTracking) forget(guests map[netip.Addr]bool) error {
 	var flows []translated
 	err = router.Each(guests, func(orig, reply conntrack.Tuple) {
 		flows = append(flows, translated{orig, reply.Inverse()})
+	})
+	if err != nil {
+		return err
+	}
+	return t.delete(router, flows, nil)
+}
+
+// cut removes the flows of a guest to other addresses than those to keep, but for those that were redirected. Packets of
+// one that still come are those of a new flow.
+func (t *flowTracking) cut(guest netip.Addr, keep func(to netip.Addr) bool) error {
+	router, err := conntrack.Open(t.router.ns)
+	if err != nil {
+		return err
+	}
+	defer router.Close()
+	if count, err := router.Count(); count == 0 {
+		return err
+	}
+	var flows []translated
+	err = router.Each(map[netip.Addr]bool{guest: true}, func(orig, reply conntrack.Tuple) {
+		if orig.Dst == reply.Src && !keep(netip.AddrFrom4(orig.Dst)) {
+			flows = append(flows, translated{orig, reply.Inverse()})
+		}
 	})
 	if err != nil {
 		return err
@@ -174,5 +198,5 @@ func (t *flowTracking) routerInHost() (a netip.Addr, ok bool, err error) {
 	if err != nil || !ok || !rec.Subnet.IsValid() {
 		return netip.Addr{}, false, err
 	}
-	return far(rec.Subnet), true, nil
+	return slash30.Far(rec.Subnet), true, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rundlet/rundlet/network/changes"
 	"github.com/rundlet/rundlet/network/conntrack"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // A flow that began while the rules were lost works after the repair, although it never pauses: the kernel decides
@@ -29,7 +30,7 @@ func TestAFlowThatBeganDuringALossWorksAfterTheRepair(t *testing.T) {
 		chains      []string
 	}{
 		{"router", routerTable, n.router.ns, s.GuestIP, []string{"postrouting"}},
-		{"host", n.uplink.table(), w.host, far(n.uplinkSubnet(t)), []string{"postrouting", "masqueraded"}},
+		{"host", n.uplink.table(), w.host, slash30.Far(n.uplinkSubnet(t)), []string{"postrouting", "masqueraded"}},
 	} {
 		err := filterOf(at.ns, func(conn *nftables.Conn) error {
 			for _, chain := range at.chains {

@@ -20,6 +20,8 @@ import (
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/settle"
+	"github.com/rundlet/rundlet/network/shares"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // uplink is the link from the router to the daemon's namespace, with everything
@@ -47,7 +49,7 @@ type uplink struct {
 	// unshaped whether the kernel has none; see settleShape.
 	shaped   int
 	unshaped bool
-	// times is flowTimes, or nil on a kernel without; see expectRules.
+	// times is shares.Times, or nil on a kernel without; see expectRules.
 	times func(*nftables.Table) *nftables.NamedObj
 }
 
@@ -66,7 +68,7 @@ type uplinkRecord struct {
 // openUplink opens the daemon's namespace. An uplink whose router is gone, or
 // that was not finished, is removed.
 func openUplink(cfg Config, r *router, routerFound bool, announce func(own []netip.Prefix) error) (_ *uplink, err error) {
-	u := &uplink{cfg: cfg, router: r, announce: announce, times: flowTimes}
+	u := &uplink{cfg: cfg, router: r, announce: announce, times: shares.Times}
 	defer func() {
 		if err != nil {
 			u.close()
@@ -186,7 +188,7 @@ func (u *uplink) removeLocked() error {
 		return err
 	}
 	if rec.Subnet.IsValid() {
-		if err := conntrack.ForgetFrom(u.host, far(rec.Subnet)); err != nil {
+		if err := conntrack.ForgetFrom(u.host, slash30.Far(rec.Subnet)); err != nil {
 			return err
 		}
 	}
@@ -254,7 +256,7 @@ func (u *uplink) load() (rec uplinkRecord, ok bool, err error) {
 	if err := format.Check("the record of the uplink "+u.recordPath(), version.Format, uplinkFormat); err != nil {
 		return rec, false, err
 	}
-	if json.Unmarshal(b, &rec) != nil || !rec.Subnet.Addr().Is4() || rec.Subnet.Bits() != slotBits {
+	if json.Unmarshal(b, &rec) != nil || !rec.Subnet.Addr().Is4() || rec.Subnet.Bits() != slash30.Bits {
 		return uplinkRecord{}, true, nil
 	}
 	return rec, true, nil

@@ -15,6 +15,8 @@ import (
 
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/settle"
+	"github.com/rundlet/rundlet/network/shares"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // freeSubnet picks the /30 of the uplink: the first, from a start that depends
@@ -25,13 +27,13 @@ func (u *uplink) freeSubnet() (netip.Prefix, error) {
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("list routes: %w", err)
 	}
-	candidates := newSubnets(u.cfg.LinkRange)
+	candidates := slash30.New(u.cfg.LinkRange)
 	h := fnv.New32a()
 	h.Write([]byte(u.cfg.Instance))
-	candidates.next = h.Sum32() % candidates.size()
+	candidates.Next = h.Sum32() % candidates.Size()
 next:
-	for range candidates.size() {
-		p, err := candidates.take()
+	for range candidates.Size() {
+		p, err := candidates.Take()
 		if err != nil {
 			break
 		}
@@ -42,7 +44,7 @@ next:
 		}
 		return p, nil
 	}
-	return netip.Prefix{}, fmt.Errorf("no free /%d in %v", slotBits, u.cfg.LinkRange)
+	return netip.Prefix{}, fmt.Errorf("no free /%d in %v", slash30.Bits, u.cfg.LinkRange)
 }
 
 func isDefaultRoute(r netlink.Route) bool {
@@ -150,7 +152,7 @@ func (u *uplink) build(b *nft.Table) {
 	var times []expr.Any // A rule without them does nothing.
 	if u.times != nil {
 		b.Object(u.times(b.Ref))
-		times = setTimes()
+		times = shares.SetTimes()
 	}
 	dns := func(proto byte) []expr.Any {
 		return nft.Rule(nft.IIF(up), nft.DestIn(nameservers), nft.IsPort(proto, 53), nft.Accept())
@@ -171,7 +173,7 @@ func (u *uplink) build(b *nft.Table) {
 		// A port that the host publishes (a container's) is the host.
 		nft.Rule(nft.IIF(up), nft.IsDNAT(), nft.Refuse()),
 		nft.Rule(nft.IIF(up), nft.DestIn(denied), nft.Refuse()),
-		nft.Rule(nft.IIF(up), nft.SourceIs(far(rec.Subnet)), nft.Accept()),
+		nft.Rule(nft.IIF(up), nft.SourceIs(slash30.Far(rec.Subnet)), nft.Accept()),
 		nft.Rule(nft.IIF(up), nft.Drop()),
 		nft.Rule(nft.OIF(up), nft.CtState(nft.Established), nft.Accept()),
 		nft.Rule(nft.OIF(up), nft.Drop()),
@@ -191,12 +193,12 @@ func (u *uplink) build(b *nft.Table) {
 	}
 	b.Hook("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept, forward...)
 	b.Hook("postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept,
-		nft.Rule(nft.SourceIs(far(rec.Subnet)), nft.NotOIF(up), nft.Masquerade()),
+		nft.Rule(nft.SourceIs(slash30.Far(rec.Subnet)), nft.NotOIF(up), nft.Masquerade()),
 	)
 	// Without that rule nothing leaves: this one sees what it has left.
 	after, policy := nftables.ChainPriority(*nftables.ChainPriorityNATSource+10), nftables.ChainPolicyAccept
 	b.Add(&nftables.Chain{
 		Name: "masqueraded", Table: b.Ref, Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookPostrouting, Priority: &after, Policy: &policy,
-	}, [][]expr.Any{nft.Rule(nft.IsIPv4(), nft.SourceIs(far(rec.Subnet)), nft.NotOIF(up), nft.Drop())})
+	}, [][]expr.Any{nft.Rule(nft.IsIPv4(), nft.SourceIs(slash30.Far(rec.Subnet)), nft.NotOIF(up), nft.Drop())})
 }

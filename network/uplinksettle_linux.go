@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/settle"
+	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // settle makes every part of the uplink what it should be, whatever it is: when
@@ -100,7 +101,7 @@ func (u *uplink) settleClosed(mend bool) (lost bool, err error) {
 	subnet := u.rec.Subnet
 	// The kernel's own route to it, of an earlier version or of a user that gave
 	// the link its address again, is the way that must not be.
-	routes, err := u.links.RouteGet(far(subnet).AsSlice())
+	routes, err := u.links.RouteGet(slash30.Far(subnet).AsSlice())
 	if err == nil {
 		for _, r := range routes {
 			link, err := u.links.LinkByName(u.name())
@@ -189,11 +190,11 @@ func (u *uplink) settleWay(mend bool) (lost bool, err error) {
 		return false, err
 	}
 	marked := &netlink.RouteGetOptions{Mark: permitBit}
-	back, err := u.links.RouteGetWithOptions(far(subnet).AsSlice(), marked)
+	back, err := u.links.RouteGetWithOptions(slash30.Far(subnet).AsSlice(), marked)
 	if err != nil || len(back) != 1 || back[0].LinkIndex != host.Attrs().Index {
 		if lost = true; mend {
 			err := u.links.RouteReplace(&netlink.Route{
-				Dst: settle.IPNet(subnet), LinkIndex: host.Attrs().Index, Table: uplinkTable, Scope: unix.RT_SCOPE_LINK, Src: near(subnet).AsSlice(),
+				Dst: settle.IPNet(subnet), LinkIndex: host.Attrs().Index, Table: uplinkTable, Scope: unix.RT_SCOPE_LINK, Src: slash30.Near(subnet).AsSlice(),
 			})
 			if err != nil {
 				return lost, fmt.Errorf("add route to %v: %w", subnet, err)
@@ -201,9 +202,9 @@ func (u *uplink) settleWay(mend bool) (lost bool, err error) {
 		}
 	}
 	out, err := u.router.links.RouteGetWithOptions(someInternet.AsSlice(), marked)
-	if err != nil || len(out) != 1 || out[0].LinkIndex != router.Attrs().Index || !out[0].Gw.Equal(near(subnet).AsSlice()) {
+	if err != nil || len(out) != 1 || out[0].LinkIndex != router.Attrs().Index || !out[0].Gw.Equal(slash30.Near(subnet).AsSlice()) {
 		if lost = true; mend {
-			if err := addDefaultRoute(u.router.links, near(subnet)); err != nil {
+			if err := addDefaultRoute(u.router.links, slash30.Near(subnet)); err != nil {
 				return lost, err
 			}
 		}
@@ -212,7 +213,7 @@ func (u *uplink) settleWay(mend bool) (lost bool, err error) {
 	// question is not permitted there.
 	want := netlink.Neigh{
 		LinkIndex: router.Attrs().Index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT,
-		IP: near(subnet).AsSlice(), HardwareAddr: host.Attrs().HardwareAddr,
+		IP: slash30.Near(subnet).AsSlice(), HardwareAddr: host.Attrs().HardwareAddr,
 	}
 	known, err := u.router.links.NeighList(router.Attrs().Index, unix.AF_INET)
 	if err != nil {
@@ -223,7 +224,7 @@ func (u *uplink) settleWay(mend bool) (lost bool, err error) {
 	}) {
 		if lost = true; mend {
 			if err := u.router.links.NeighSet(&want); err != nil {
-				return lost, fmt.Errorf("set neighbour %v: %w", near(subnet), err)
+				return lost, fmt.Errorf("set neighbour %v: %w", slash30.Near(subnet), err)
 			}
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/rundlet/rundlet/network"
 	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/policy/disk"
+	"github.com/rundlet/rundlet/policy/limits"
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/runtime/supervise"
@@ -81,9 +82,13 @@ func (a *assembly) openNetwork(ctx context.Context) (err error) {
 	if a.cfg.NoUplink {
 		uplink = network.UplinkNone
 	}
+	named := 0
+	if descriptors, err := host.Descriptors(); err == nil {
+		named = limits.Divide(descriptors).Named
+	}
 	a.Network, err = network.Open(ctx, network.Config{
 		RunDir: filepath.Join(a.runDir, "net"), Instance: a.instance, Ahead: a.cfg.NetworkSlots,
-		Uplink: uplink, Nameservers: a.cfg.Nameservers, Denied: a.cfg.Denied,
+		Uplink: uplink, Nameservers: a.cfg.Nameservers, Denied: a.cfg.Denied, NamedConnections: named,
 		SlotBandwidth: mbit(a.cfg.SandboxMbit), UplinkBandwidth: mbit(a.cfg.UplinkMbit),
 		OnError:  func(err error) { a.cfg.Log.Warn("network", "error", err) },
 		OnRepair: func(r network.Repair) { logRepair(a.cfg.Log, r) },

@@ -56,7 +56,10 @@ func (s slotNetwork) Refused(slotID string) ([]sandbox.Refusal, error) {
 	out := make([]sandbox.Refusal, len(attempts))
 	for i, a := range attempts {
 		out[i] = sandbox.Refusal{
-			Proto: a.Proto, Address: a.To.Addr().String(), Port: a.To.Port(), Count: a.Count, First: a.First, Last: a.Last,
+			Proto: a.Proto, Port: a.To.Port(), Name: a.Name, Count: a.Count, First: a.First, Last: a.Last,
+		}
+		if a.To.IsValid() {
+			out[i].Address = a.To.Addr().String()
 		}
 	}
 	return out, err
@@ -66,7 +69,7 @@ func (s slotNetwork) policy(p egress.Policy) network.Policy {
 	if s.noUplink || p.None() {
 		return network.Policy{}
 	}
-	return network.Policy{AllowInternet: true, Only: p.Only}
+	return network.Policy{AllowInternet: true, Only: p.Only, Names: p.Names}
 }
 
 // Leased implements runtime.SlotLister.

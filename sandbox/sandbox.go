@@ -59,11 +59,13 @@ func (e Egress) Empty() bool { return len(e.Allow)+len(e.Deny) == 0 }
 
 // Refusal is a destination that a sandbox was refused.
 type Refusal struct {
-	// Proto is "tcp", "udp", "icmp", or the number of the protocol.
+	// Proto is "tcp", "udp", "icmp", the number of the protocol, or "dns" for a name that was asked for.
 	Proto string
-	// Address is that of the destination, and Port its port; 0 if there is none.
+	// Address is that of the destination, or "", and Port its port; 0 if there is none.
 	Address string
 	Port    uint16
+	// Name is the host that was asked for, where that is known. A guest chose it; it is printable.
+	Name string
 	// Count is the least number of packets: not all are seen.
 	Count       int
 	First, Last time.Time

@@ -53,6 +53,8 @@ type Config struct {
 	// Original returns where the guest wanted to connect to.
 	Original func(net.Conn) (netip.AddrPort, error)
 	Guests   Guests
+	// Most bounds the connections of all guests; 0 is InAll. Each takes up to three file descriptors.
+	Most int
 	// OnError receives errors of the listener, which are retried, and of the program. It must not block.
 	OnError func(error)
 }
@@ -78,7 +80,12 @@ type Gateway struct {
 }
 
 // Serve begins to pass on connections. The caller ends that with Close.
-func Serve(c Config) *Gateway { return serve(c, OfGuest, InAll) }
+func Serve(c Config) *Gateway {
+	if c.Most <= 0 {
+		c.Most = InAll
+	}
+	return serve(c, OfGuest, c.Most)
+}
 
 func serve(c Config, ofGuest, inAll int) *Gateway {
 	if c.OnError == nil {

@@ -34,7 +34,8 @@ type Config struct {
 	// Usable reports whether guests may reach an address at all. Other addresses are left out of answers, so that
 	// no name leads to the host or its neighbours. Nil is none.
 	Usable func(netip.Addr) bool
-	// Try is how long one try at a server takes, 2 s by default. A question takes four times as long at most.
+	// Try is how long one try at a server takes, 2 s by default; the first ones at each take less. A question takes four
+	// times as long at most.
 	Try time.Duration
 	// Now is the clock of the cache, time.Now by default.
 	Now func() time.Time

@@ -3,10 +3,12 @@ package names
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"time"
 
@@ -19,6 +21,8 @@ const (
 	// maxQuery is how long a message of a guest may be, and a reply over UDP if a server exceeds what it was offered.
 	// A query of a client is much shorter, and a long one takes long to read.
 	maxQuery = 4096
+	// rounds is how often all servers are asked. The first tries are short: packets get lost.
+	rounds = 4
 )
 
 // ask asks the name servers in turn, beginning with the one that answered last.
@@ -27,10 +31,14 @@ func (r *Resolver) ask(q question) found {
 	defer cancel()
 	last := fmt.Errorf("none is configured")
 	servers := r.cfg.Servers
-	for i := range 2 * len(servers) {
+	for i := range rounds * len(servers) {
 		at := (int(r.first.Load()) + i) % len(servers)
-		// The second time without EDNS, which old servers do not understand.
-		m, err := r.try(ctx, servers[at], q, i < len(servers))
+		round := i / len(servers)
+		if round >= 2 && !errors.Is(last, context.DeadlineExceeded) && !errors.Is(last, os.ErrDeadlineExceeded) {
+			break // It is no loss of packets.
+		}
+		// Every second time without EDNS, which old servers do not understand.
+		m, err := r.try(ctx, servers[at], q, min(r.cfg.Try, r.cfg.Try/4<<round), round%2 == 0)
 		if err == nil {
 			r.first.Store(int64(at))
 			return read(m, q, r.cfg.Usable, r.cfg.Now())
@@ -44,8 +52,8 @@ func (r *Resolver) ask(q question) found {
 }
 
 // try asks one server, over UDP and then over TCP if the answer is too long for that.
-func (r *Resolver) try(ctx context.Context, server netip.AddrPort, q question, edns bool) (*dns.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Try)
+func (r *Resolver) try(ctx context.Context, server netip.AddrPort, q question, most time.Duration, edns bool) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	query := new(dns.Msg).SetQuestion(q.name+".", q.kind) // With a random id.
 	if edns {

@@ -166,8 +166,8 @@ func TestSilentServers(t *testing.T) {
 		want    error
 		took    time.Duration
 	}{
-		"the first is silent": {[]netip.AddrPort{silent, good}, nil, defaultTry},
-		"one, silent":         {[]netip.AddrPort{silent}, ErrServers, 2 * defaultTry},
+		"the first is silent": {[]netip.AddrPort{silent, good}, nil, defaultTry / 4},
+		"one, silent":         {[]netip.AddrPort{silent}, ErrServers, (1 + 2 + 4 + 4) * defaultTry / 4},
 		"many, silent":        {slices.Repeat([]netip.AddrPort{silent}, 9), ErrServers, maxTries * defaultTry},
 		"none":                {nil, ErrServers, 0},
 	} {
@@ -176,7 +176,10 @@ func TestSilentServers(t *testing.T) {
 				var wg sync.WaitGroup
 				dial := piped(&wg, func(conn net.Conn, server netip.AddrPort) {
 					buf := make([]byte, 512)
-					n, _ := conn.Read(buf)
+					n, err := conn.Read(buf)
+					if err != nil {
+						return // The time for all tries is over at the same instant as the last of them.
+					}
 					query := new(dns.Msg)
 					if err := query.Unpack(buf[:n]); err != nil {
 						t.Error(err)

@@ -54,6 +54,9 @@ func Pairs(elements []nftables.SetElement) map[netip.Addr][]netipx.IPRange {
 	return out
 }
 
+// PairOf is the key of one pair of addresses, for a set of pairs without ranges.
+func PairOf(a, b netip.Addr) []byte { return append(a.AsSlice(), b.AsSlice()...) }
+
 // half divides a key, less n, into its two addresses.
 func half(key []byte, n uint64) (a, b netip.Addr) {
 	both := binary.BigEndian.AppendUint64(nil, binary.BigEndian.Uint64(key)-n)

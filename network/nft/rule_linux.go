@@ -96,10 +96,7 @@ func From(set *nftables.Set) []expr.Any {
 func AboutTowards(set *nftables.Set) []expr.Any {
 	const header = 8 // Of the error, before the packet.
 	return Rule(
-		[]expr.Any{
-			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_ICMP}},
-		},
+		IsProto(unix.IPPROTO_ICMP),
 		isPair(set, &expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseTransportHeader, Offset: header + sourceAt, Len: 8}),
 	)
 }
@@ -132,25 +129,21 @@ func IsIPv6() []expr.Any {
 
 // IsPort matches a transport protocol and destination port.
 func IsPort(proto byte, port uint16) []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
+	return Rule(IsProto(proto), []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, port)},
-	}
+	})
 }
 
 // IsTCPButNotOpening matches TCP packets that do not ask for a new connection:
 // those with SYN and without ACK do.
 func IsTCPButNotOpening() []expr.Any {
 	const flagsAt, syn, ack = 13, 0x02, 0x10
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+	return Rule(IsProto(unix.IPPROTO_TCP), []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: flagsAt, Len: 1},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{syn | ack}, Xor: []byte{0}},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{syn}},
-	}
+	})
 }
 
 // FitSegments lowers the size of segments that a packet which opens or accepts a TCP connection offers to
@@ -158,16 +151,14 @@ func IsTCPButNotOpening() []expr.Any {
 func FitSegments() []expr.Any {
 	const flagsAt, syn = 13, 0x02
 	const maxSegment, sizeAt, size = 2, 2, 2 // The option of RFC 9293, 3.2, and where its number is.
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+	return Rule(IsProto(unix.IPPROTO_TCP), []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: flagsAt, Len: 1},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{syn}, Xor: []byte{0}},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{0}},
 		&expr.Rt{Register: 1, Key: expr.RtTCPMSS},
 		&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: size, Size: size},
 		&expr.Exthdr{SourceRegister: 1, Type: maxSegment, Offset: sizeAt, Len: size, Op: expr.ExthdrOpTcpopt},
-	}
+	})
 }
 
 // CtState matches connections in any of the states.
@@ -227,13 +218,6 @@ const refuseChain = "refuse"
 
 func reject(code uint8) []expr.Any {
 	return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: code}}
-}
-
-func isUDP() []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
-	}
 }
 
 // Each evaluates a stateful expression for the element of the set that register

@@ -154,7 +154,7 @@ func (b *Table) Refusals(links uint32) {
 		))
 	}
 	b.Chain(refuseChain, append(rules,
-		Rule(isUDP(), reject(unix.NFT_REJECT_ICMPX_PORT_UNREACH)),
+		Rule(IsProto(unix.IPPROTO_UDP), reject(unix.NFT_REJECT_ICMPX_PORT_UNREACH)),
 		Rule(reject(unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED)),
 	)...)
 }

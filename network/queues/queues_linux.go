@@ -109,12 +109,18 @@ func boundQueue(index int, handle uint32) error {
 	return err
 }
 
-// ByName is the rule that puts a packet of the slot that it came in by into its class; seed should be secret.
-func ByName(seed uint32) []expr.Any {
+// BySource is the rule that puts a packet into the class of its IPv4 source, and ByMark into that of its mark: if this has
+// the bytes of the address, the class is the same. seed should be secret, and not 0.
+func BySource(seed uint32) []expr.Any {
+	return by(&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}, seed)
+}
+func ByMark(seed uint32) []expr.Any { return by(&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, seed) }
+
+func by(load expr.Any, seed uint32) []expr.Any {
 	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
+		load,
 		&expr.Hash{
-			SourceRegister: 1, DestRegister: 1, Length: unix.IFNAMSIZ, Modulus: Classes,
+			SourceRegister: 1, DestRegister: 1, Length: 4, Modulus: Classes,
 			Offset: first, Seed: seed, Type: expr.HashTypeJenkins,
 		},
 		&expr.Meta{Key: expr.MetaKeyPRIORITY, SourceRegister: true, Register: 1},

@@ -16,10 +16,12 @@ import (
 // Packet is one that was refused.
 type Packet struct {
 	From netip.Addr
-	// Proto is "tcp", "udp", "icmp", or the number of the protocol.
+	// Proto is "tcp", "udp", "icmp", the number of the protocol, or "dns" for a question.
 	Proto string
-	// To has port 0 if the protocol has no ports, or the packet is a later fragment.
+	// To has port 0 if the protocol has no ports, or the packet is a later fragment. It is not valid if Proto is "dns".
 	To netip.AddrPort
+	// Name is the host that was asked for, or "": packets do not tell.
+	Name string
 }
 
 // Attempt is a destination that was refused, with how often and when a packet to it was seen. The kernel logs a share
@@ -27,6 +29,7 @@ type Packet struct {
 type Attempt struct {
 	Proto       string
 	To          netip.AddrPort
+	Name        string
 	Count       int
 	First, Last time.Time
 }
@@ -43,13 +46,14 @@ type List struct {
 type destination struct {
 	proto string
 	to    netip.AddrPort
+	name  string
 }
 
 // Add counts a packet that was seen at a time.
 func (l *List) Add(p Packet, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	key := destination{p.Proto, p.To}
+	key := destination{p.Proto, p.To, p.Name}
 	if a := l.seen[key]; a != nil {
 		a.Count++
 		a.Last = at
@@ -68,7 +72,7 @@ func (l *List) Add(p Packet, at time.Time) {
 		}
 		delete(l.seen, oldest)
 	}
-	l.seen[key] = &Attempt{Proto: p.Proto, To: p.To, Count: 1, First: at, Last: at}
+	l.seen[key] = &Attempt{Proto: p.Proto, To: p.To, Name: p.Name, Count: 1, First: at, Last: at}
 }
 
 // All returns a copy of the attempts, the latest first.
@@ -80,7 +84,7 @@ func (l *List) All() []Attempt {
 		out = append(out, *a)
 	}
 	slices.SortFunc(out, func(a, b Attempt) int {
-		return cmp.Or(b.Last.Compare(a.Last), a.To.Compare(b.To), cmp.Compare(a.Proto, b.Proto))
+		return cmp.Or(b.Last.Compare(a.Last), a.To.Compare(b.To), cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Name, b.Name))
 	})
 	return out
 }

@@ -1,8 +1,8 @@
-// Package egress says which addresses a sandbox may reach, by the rules that its client gave. It is pure
-// policy: rules come in, ranges of addresses come out. It imports netipx and package sandbox only; node gives
-// the ranges to the network, which enforces them.
+// Package egress says which addresses and host names a sandbox may reach, by the rules that its client gave. It is pure
+// policy: rules come in, ranges of addresses and patterns of names come out. It imports netipx and package sandbox only;
+// node gives them to the network, which enforces them.
 //
-//	reached = everything − (denied − allowed)
+//	reached = everything − (denied − allowed), and the hosts with an allowed name
 //
 // That is E2B's meaning: what is allowed wins over what is denied, whatever is narrower, and an allowed address
 // limits nothing as long as nothing is denied. What no sandbox reaches, such as private addresses, is the
@@ -10,7 +10,6 @@
 package egress
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -21,27 +20,32 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// MaxEntries is how many addresses each list of a sandbox may have: it bounds what the packet filter of all
+// MaxEntries is how many entries each list of a sandbox may have: it bounds what the packet filter of all
 // sandboxes has to hold. It is our own bound.
 const MaxEntries = 256
 
-// Policy is what a sandbox may reach of IPv4. The zero value is nothing; guests have no IPv6. The ranges are
+// Policy is what a sandbox may reach of IPv4. The zero value is nothing; guests have no IPv6. The slices are
 // shared, and must not be changed.
 type Policy struct {
-	// All is everything that is not refused to all sandboxes. Only is then nil.
+	// All is everything that is not refused to all sandboxes. The others are then nil.
 	All bool
 	// Only are the ranges that are reached, in ascending order and without overlap.
 	Only []netipx.IPRange
+	// Names are the patterns of the host names that are reached besides, in ascending order, in lower case and without a last dot: a
+	// name, "*." and a name for all names below it, or "*" for all names.
+	Names []string
 }
 
 // Everything is the policy of a sandbox without rules.
 var Everything = Policy{All: true}
 
 // None reports whether nothing is reached.
-func (p Policy) None() bool { return !p.All && len(p.Only) == 0 }
+func (p Policy) None() bool { return !p.All && len(p.Only) == 0 && len(p.Names) == 0 }
 
 // Equal reports whether two policies are the same.
-func (p Policy) Equal(o Policy) bool { return p.All == o.All && slices.Equal(p.Only, o.Only) }
+func (p Policy) Equal(o Policy) bool {
+	return p.All == o.All && slices.Equal(p.Only, o.Only) && slices.Equal(p.Names, o.Names)
+}
 
 // mapped is the length of the prefix by which an address of IPv4 is written as one of IPv6.
 const mapped = 96
@@ -60,25 +64,22 @@ func Of(internet *bool, rules sandbox.Egress) Policy {
 }
 
 // Compile makes a policy of a sandbox's rules. internet false denies everything, and nil is true. The error is
-// sandbox.ErrInvalid with the entry that is wrong, or sandbox.ErrUnsupported for a host name that may be allowed.
+// sandbox.ErrInvalid with the entry that is wrong.
 func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 	all := internet == nil || *internet
-	allow, err := parse("allowOut", rules.Allow)
-	if errors.Is(err, errName) && all && !slices.Contains(rules.Deny, ipv4.String()) {
+	allow, names, err := parse("allowOut", rules.Allow)
+	if err != nil {
+		return Policy{}, err
+	}
+	if len(names) > 0 && all && !slices.Contains(rules.Deny, ipv4.String()) {
 		return Policy{}, invalid("names in allowOut need denyOut with %s", ipv4)
 	}
-	if errors.Is(err, errName) {
-		return Policy{}, fmt.Errorf("%w: %w in allowOut", sandbox.ErrUnsupported, err)
-	}
+	deny, denied, err := parse("denyOut", rules.Deny)
 	if err != nil {
 		return Policy{}, err
 	}
-	deny, err := parse("denyOut", rules.Deny)
-	if errors.Is(err, errName) {
-		return Policy{}, invalid("%w: denyOut takes addresses and CIDR blocks only", err)
-	}
-	if err != nil {
-		return Policy{}, err
+	if len(denied) > 0 {
+		return Policy{}, invalid("%.80q: denyOut takes addresses and CIDR blocks only", denied[0])
 	}
 	if !all {
 		deny = append(deny, ipv4)
@@ -103,20 +104,17 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 	if yes.ContainsPrefix(ipv4) {
 		return Everything, nil
 	}
-	return Policy{Only: yes.Ranges()}, nil
+	return Policy{Only: yes.Ranges(), Names: names}, nil
 }
-
-// errName: an entry is a host name.
-var errName = errors.New("host name")
 
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{sandbox.ErrInvalid}, args...)...)
 }
 
-// parse reads the addresses of a list. Those of IPv6 are checked and left out: no guest has it.
-func parse(list string, entries []string) (out []netip.Prefix, err error) {
+// parse reads a list. Addresses of IPv6 are checked and left out: no guest has it. Names are as Policy has them.
+func parse(list string, entries []string) (out []netip.Prefix, names []string, err error) {
 	if len(entries) > MaxEntries {
-		return nil, invalid("%s has %d entries, and at most %d are accepted", list, len(entries), MaxEntries)
+		return nil, nil, invalid("%s has %d entries, and at most %d are accepted", list, len(entries), MaxEntries)
 	}
 	for _, entry := range entries {
 		p, err := prefix(entry)
@@ -124,12 +122,13 @@ func parse(list string, entries []string) (out []netip.Prefix, err error) {
 		case err == nil && p.Addr().Is4():
 			out = append(out, p)
 		case err != nil && isName(entry):
-			return nil, fmt.Errorf("%w %.80q", errName, entry)
+			names = append(names, strings.TrimSuffix(strings.ToLower(entry), "."))
 		case err != nil:
-			return nil, invalid("%s: %.80q is not an address, a CIDR block or a host name", list, entry)
+			return nil, nil, invalid("%s: %.80q is not an address, a CIDR block or a host name", list, entry)
 		}
 	}
-	return out, nil
+	slices.Sort(names)
+	return out, slices.Compact(names), nil
 }
 
 // prefix reads an address or a CIDR block. One of IPv4 that is written as IPv6 is of IPv4.
@@ -157,9 +156,12 @@ const (
 	maxLabel = 63
 )
 
-// isName reports a host name, or one with a wildcard as its first label. A number as its last label is a bad
-// address, as in the URL standard.
+// isName reports a host name, one with a wildcard as its first label, or a wildcard alone. A number as its last label
+// is a bad address, as in the URL standard.
 func isName(s string) bool {
+	if s == "*" {
+		return true
+	}
 	s = strings.TrimSuffix(strings.TrimPrefix(strings.ToLower(s), "*."), ".")
 	if s == "" || len(s) > maxName {
 		return false

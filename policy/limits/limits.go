@@ -8,16 +8,22 @@ package limits
 type Split struct {
 	// Clients are connections of clients, Streams those into sandboxes.
 	Clients, Streams int
+	// Named are connections of sandboxes by name, of three descriptors each.
+	Named int
 }
 
-// mostClients bounds what idle connections cost in memory, some 20 KiB each.
-const mostClients = 16384
+// mostClients bounds what idle connections cost in memory, some 20 KiB each, and mostNamed
+// the same of connections by name, some 40 KiB each.
+const mostClients, mostNamed = 16384, 4096
 
-// Divide returns the split of a limit on descriptors: three eighths for
-// clients, a quarter for streams, the rest, three eighths, for the daemon.
+// Divide returns the split of a limit on descriptors: five sixteenths for
+// clients, a quarter for streams, a sixteenth for connections by name, the rest, three eighths, for the daemon.
 func Divide(descriptors int64) Split {
-	clients := int(min(max(descriptors*3/8, 1), mostClients))
-	return Split{Clients: clients, Streams: int(min(max(descriptors/4, 1), mostClients))}
+	part := func(of, most int64) int { return int(min(max(of, 1), most)) }
+	return Split{
+		Clients: part(descriptors*5/16, mostClients), Streams: part(descriptors/4, mostClients),
+		Named: part(descriptors/16/3, mostNamed),
+	}
 }
 
 // Level is how much of a bounded resource is in use.

@@ -6,16 +6,16 @@ import (
 )
 
 func TestTheDaemonKeepsAReserveOfDescriptors(t *testing.T) {
-	for _, n := range []int64{16, 256, 1024, 20000, 1 << 20, math.MaxInt64 / 8} {
+	for _, n := range []int64{64, 256, 1024, 20000, 1 << 20, math.MaxInt64 / 8} {
 		s := Divide(n)
-		if s.Clients < 1 || s.Streams < 1 || s.Clients > mostClients || s.Streams > mostClients {
+		if s.Clients < 1 || s.Streams < 1 || s.Clients > mostClients || s.Streams > mostClients || s.Named < 1 || s.Named > mostNamed {
 			t.Errorf("%d: %+v", n, s)
 		}
-		if own := n - int64(s.Clients) - int64(s.Streams); own < n*3/8 {
+		if own := n - int64(s.Clients) - int64(s.Streams) - 3*int64(s.Named); own < n*3/8 {
 			t.Errorf("%d: %d are left for the daemon", n, own)
 		}
 	}
-	if s := Divide(0); s.Clients != 1 || s.Streams != 1 {
+	if s := Divide(0); s.Clients != 1 || s.Streams != 1 || s.Named != 1 {
 		t.Errorf("none at all: %+v", s)
 	}
 }

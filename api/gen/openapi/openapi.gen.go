@@ -220,7 +220,7 @@ type NewSandbox struct {
 	Mcp      map[string]interface{} `json:"mcp,omitempty"`
 	Metadata map[string]string      `json:"metadata,omitempty"`
 
-	// Network allowOut and denyOut have addresses and CIDR blocks, of which the allowed win; private addresses are never reached. Names, and an option that is not known, are refused, never ignored.
+	// Network allowOut and denyOut have addresses and CIDR blocks, of which the allowed win; private addresses are never reached. allowOut has host names, too, if everything else is denied: a name, `*.` and a name for all names below it, or `*`. An option that is not known is refused, never ignored.
 	Network *SandboxNetwork `json:"network,omitempty"`
 
 	// Secure v1 only: without it the agent needs no token, unless the server secures all sandboxes.
@@ -281,7 +281,7 @@ type SandboxDetail struct {
 	MemoryMB            int32             `json:"memoryMB"`
 	Metadata            map[string]string `json:"metadata,omitempty"`
 
-	// Network allowOut and denyOut have addresses and CIDR blocks, of which the allowed win; private addresses are never reached. Names, and an option that is not known, are refused, never ignored.
+	// Network allowOut and denyOut have addresses and CIDR blocks, of which the allowed win; private addresses are never reached. allowOut has host names, too, if everything else is denied: a name, `*.` and a name for all names below it, or `*`. An option that is not known is refused, never ignored.
 	Network    *SandboxNetwork `json:"network,omitempty"`
 	SandboxID  string          `json:"sandboxID"`
 	StartedAt  time.Time       `json:"startedAt"`
@@ -347,7 +347,7 @@ type SandboxMetric struct {
 	TimestampUnix int64     `json:"timestampUnix"`
 }
 
-// SandboxNetwork allowOut and denyOut have addresses and CIDR blocks, of which the allowed win; private addresses are never reached. Names, and an option that is not known, are refused, never ignored.
+// SandboxNetwork allowOut and denyOut have addresses and CIDR blocks, of which the allowed win; private addresses are never reached. allowOut has host names, too, if everything else is denied: a name, `*.` and a name for all names below it, or `*`. An option that is not known is refused, never ignored.
 type SandboxNetwork struct {
 	AllowOut           []string `json:"allowOut,omitempty"`
 	AllowPublicTraffic *bool    `json:"allowPublicTraffic,omitempty"`
@@ -387,15 +387,19 @@ type SandboxRefresh struct {
 
 // SandboxRefusal defines model for SandboxRefusal.
 type SandboxRefusal struct {
+	// Address Empty for dns.
 	Address string    `json:"address"`
 	Count   int32     `json:"count"`
 	FirstAt time.Time `json:"firstAt"`
 	LastAt  time.Time `json:"lastAt"`
 
+	// Name The host that the sandbox asked for, where that is known.
+	Name string `json:"name,omitempty"`
+
 	// Port 0 if there is none.
 	Port int32 `json:"port"`
 
-	// Protocol tcp, udp, icmp, or the number of the protocol.
+	// Protocol tcp, udp, icmp, the number of the protocol, or dns for a name that was asked for.
 	Protocol string `json:"protocol"`
 }
 

@@ -34,9 +34,11 @@ func newSandboxNetwork(o *command.Options) *cobra.Command {
 		Long: `Show what a sandbox may reach, or replace it while the sandbox runs.
 
 --allow and --deny take addresses and CIDR blocks, and can be given several times.
-What is allowed wins over what is denied:
+What is allowed wins over what is denied. With --no-internet, --allow also takes host
+names; a "*." before one stands for all names below it:
 
   rundlet sandbox network ID --no-internet --allow 203.0.113.7   # that address, and nothing else
+  rundlet sandbox network ID --no-internet --allow example.com --allow "*.example.org"
   rundlet sandbox network ID --deny 203.0.113.0/24               # everything else
   rundlet sandbox network ID --open                              # everything
 
@@ -72,7 +74,7 @@ created or resumed are listed, at most 64.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&rules.Allow, "allow", nil, "address or CIDR block to allow")
+	f.StringArrayVar(&rules.Allow, "allow", nil, "address, CIDR block or host name to allow")
 	f.StringArrayVar(&rules.Deny, "deny", nil, "address or CIDR block to deny")
 	f.BoolVar(&noInternet, "no-internet", false, "deny everything that is not allowed")
 	f.BoolVar(&open, "open", false, "remove all rules")
@@ -105,6 +107,9 @@ func printNetwork(cmd *cobra.Command, o *command.Options, id string, n client.Ne
 		to := r.Address
 		if r.Port != 0 {
 			to = net.JoinHostPort(to, strconv.Itoa(r.Port))
+		}
+		if r.Name != "" {
+			to = strings.TrimSpace(r.Name + " " + to)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", to, r.Protocol, r.Count, r.LastAt.Local().Format(time.DateTime))
 	}

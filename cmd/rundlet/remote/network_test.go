@@ -55,9 +55,12 @@ func TestTheNetworkOfASandboxIsShown(t *testing.T) {
 		}
 	}
 	refused := `[{"protocol":"tcp","address":"1.1.1.1","port":443,"count":2,"firstAt":"2026-01-02T03:04:05Z","lastAt":"2026-01-02T03:04:06Z"},` +
-		`{"protocol":"icmp","address":"2.2.2.2","port":0,"count":1,"firstAt":"2026-01-02T03:04:05Z","lastAt":"2026-01-02T03:04:05Z"}]`
+		`{"protocol":"icmp","address":"2.2.2.2","port":0,"count":1,"firstAt":"2026-01-02T03:04:05Z","lastAt":"2026-01-02T03:04:05Z"},` +
+		`{"protocol":"dns","address":"","name":"a.example","port":0,"count":1,"firstAt":"2026-01-02T03:04:05Z","lastAt":"2026-01-02T03:04:05Z"},` +
+		`{"protocol":"tcp","address":"3.3.3.3","name":"b.example","port":443,"count":1,"firstAt":"2026-01-02T03:04:05Z","lastAt":"2026-01-02T03:04:05Z"}]`
 	out, _, err := runNetwork(t, `{}`, refused, false, "i1")
-	if err != nil || !strings.Contains(out, "REFUSED") || !strings.Contains(out, "1.1.1.1:443  tcp") || !strings.Contains(out, "2.2.2.2      icmp") {
+	if err != nil || !strings.Contains(out, "REFUSED") || !strings.Contains(out, "1.1.1.1:443            tcp") || !strings.Contains(out, "2.2.2.2                icmp") ||
+		!strings.Contains(out, "\na.example              dns") || !strings.Contains(out, "\nb.example 3.3.3.3:443  tcp") {
 		t.Errorf("%s, %v", out, err)
 	}
 	out, _, err = runNetwork(t, `{"allowInternetAccess":false}`, `[]`, true, "i1")

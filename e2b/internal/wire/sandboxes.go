@@ -80,7 +80,7 @@ func Refusals(list []sandbox.Refusal) []openapi.SandboxRefusal {
 	out := make([]openapi.SandboxRefusal, len(list))
 	for i, r := range list {
 		out[i] = openapi.SandboxRefusal{
-			Protocol: r.Proto, Address: r.Address, Port: int32(r.Port), Count: int32(min(r.Count, math.MaxInt32)), FirstAt: r.First.UTC(), LastAt: r.Last.UTC(),
+			Protocol: r.Proto, Address: r.Address, Name: r.Name, Port: int32(r.Port), Count: int32(min(r.Count, math.MaxInt32)), FirstAt: r.First.UTC(), LastAt: r.Last.UTC(),
 		}
 	}
 	return out

@@ -1,0 +1,100 @@
+// Package bound remembers which addresses were given to a guest for which host names. It is pure: the caller tells the
+// time. It knows no slots and no policies, and only package network may import it.
+package bound
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+const (
+	// Most is how many addresses are remembered. A new one takes the place of that which expired first, or will.
+	Most = 512
+	// mostNames is how many names an address has: many hosts share those of a content network.
+	mostNames = 16
+)
+
+// Address is one of a name.
+type Address struct {
+	Addr netip.Addr
+	// Name is the last name that it was given for; "" is not known.
+	Name string
+}
+
+// Addresses are those of one guest. An address is in force until it expires, and remembered afterwards: flows that began
+// before may go on. The zero value is empty. Not safe for concurrent use.
+type Addresses struct {
+	byAddr map[netip.Addr]*entry
+}
+
+type entry struct {
+	until time.Time
+	names []string // The last one is the newest.
+}
+
+// Add puts addresses of a name in force until a time, or prolongs that.
+func (a *Addresses) Add(name string, addrs []netip.Addr, until time.Time) {
+	if a.byAddr == nil {
+		a.byAddr = map[netip.Addr]*entry{}
+	}
+	for _, addr := range addrs {
+		e := a.byAddr[addr]
+		if e == nil {
+			a.makeRoom()
+			e = &entry{}
+			a.byAddr[addr] = e
+		}
+		if until.After(e.until) {
+			e.until = until
+		}
+		e.names = append(slices.DeleteFunc(e.names, func(n string) bool { return n == name }), name)
+		if len(e.names) > mostNames {
+			e.names = e.names[1:]
+		}
+	}
+}
+
+func (a *Addresses) makeRoom() {
+	if len(a.byAddr) < Most {
+		return
+	}
+	var first netip.Addr
+	for addr, e := range a.byAddr {
+		if !first.IsValid() || e.until.Before(a.byAddr[first].until) {
+			first = addr
+		}
+	}
+	delete(a.byAddr, first)
+}
+
+// At returns the addresses in force at a time, in ascending order, and when the first of them expires.
+func (a *Addresses) At(now time.Time) (list []Address, next time.Time) {
+	for addr, e := range a.byAddr {
+		if !e.until.After(now) {
+			continue
+		}
+		list = append(list, Address{addr, e.names[len(e.names)-1]})
+		if next.IsZero() || e.until.Before(next) {
+			next = e.until
+		}
+	}
+	slices.SortFunc(list, func(x, y Address) int { return x.Addr.Compare(y.Addr) })
+	return list, next
+}
+
+// Keep forgets all names but the allowed ones, and addresses without any, which it returns.
+func (a *Addresses) Keep(allowed func(name string) bool) (forgotten map[netip.Addr]bool) {
+	forgotten = map[netip.Addr]bool{}
+	for addr, e := range a.byAddr {
+		e.names = slices.DeleteFunc(e.names, func(n string) bool { return !allowed(n) })
+		if len(e.names) == 0 {
+			delete(a.byAddr, addr)
+			forgotten[addr] = true
+		}
+	}
+	return forgotten
+}
+
+// Has reports an address that is remembered.
+func (a *Addresses) Has(addr netip.Addr) bool { return a.byAddr[addr] != nil }

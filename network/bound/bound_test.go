@@ -1,0 +1,73 @@
+package bound
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+)
+
+var start = time.Unix(1000, 0)
+
+func addr(n int) netip.Addr { return netip.AddrFrom4([4]byte{9, 0, byte(n >> 8), byte(n)}) }
+
+func TestAnAddressIsInForceUntilItExpires(t *testing.T) {
+	var a Addresses
+	if list, next := a.At(start); list != nil || !next.IsZero() || a.Has(addr(1)) {
+		t.Fatal("an empty one has addresses")
+	}
+	a.Add("a.example", []netip.Addr{addr(2), addr(1)}, start.Add(time.Minute))
+	a.Add("b.example", []netip.Addr{addr(2)}, start.Add(time.Hour))
+	a.Add("c.example", []netip.Addr{addr(2)}, start.Add(time.Second)) // A shorter time takes nothing.
+	for _, c := range []struct {
+		after, next time.Duration
+		want        string
+	}{
+		{0, time.Minute, "[{9.0.0.1 a.example} {9.0.0.2 c.example}]"},
+		{time.Minute, time.Hour, "[{9.0.0.2 c.example}]"},
+		{time.Hour, 0, "[]"},
+	} {
+		list, next := a.At(start.Add(c.after))
+		if fmt.Sprint(list) != c.want || next.IsZero() != (c.next == 0) || c.next > 0 && !next.Equal(start.Add(c.next)) {
+			t.Errorf("after %v: %v until %v", c.after, list, next)
+		}
+	}
+	if !a.Has(addr(1)) || !a.Has(addr(2)) {
+		t.Error("what has expired is forgotten")
+	}
+}
+
+func TestKeepForgetsOtherNames(t *testing.T) {
+	var a Addresses
+	a.Add("a.example", []netip.Addr{addr(1), addr(2)}, start.Add(time.Minute))
+	a.Add("b.example", []netip.Addr{addr(2), addr(3)}, start.Add(time.Minute))
+	a.Add("", []netip.Addr{addr(4)}, start.Add(time.Minute))
+	if gone := a.Keep(func(name string) bool { return name == "a.example" }); len(gone) != 2 || !gone[addr(3)] || !gone[addr(4)] {
+		t.Error(gone)
+	}
+	if list, _ := a.At(start); fmt.Sprint(list) != "[{9.0.0.1 a.example} {9.0.0.2 a.example}]" {
+		t.Error(list)
+	}
+	a.Keep(func(string) bool { return false })
+	if a.Has(addr(1)) || a.Has(addr(2)) {
+		t.Error("something is left")
+	}
+}
+
+func TestAddressesAndNamesAreBounded(t *testing.T) {
+	var a Addresses
+	for i := range 2 * Most {
+		a.Add("a.example", []netip.Addr{addr(i)}, start.Add(time.Duration(i+1)*time.Second))
+	}
+	list, _ := a.At(start)
+	if len(list) != Most || !slices.ContainsFunc(list, func(x Address) bool { return x.Addr == addr(2*Most-1) }) || a.Has(addr(Most-1)) {
+		t.Errorf("%d addresses, or not the newest", len(list))
+	}
+	for i := range 2 * mostNames {
+		a.Add(fmt.Sprint(i), []netip.Addr{addr(2*Most - 1)}, start)
+	}
+	if names := a.byAddr[addr(2*Most-1)].names; len(names) != mostNames || names[mostNames-1] != "31" {
+		t.Error(names)
+	}
+}

@@ -1,0 +1,116 @@
+package byname
+
+import (
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/nft"
+)
+
+const (
+	// The ports of the namespace where the resolver and the gateway listen: what slots send to it is redirected to there. No
+	// other connection comes from them.
+	resolverPort, gatewayPort = 53, 443
+	// boundFlow is the bit of the mark of a tracked flow that says: it began to an address that was bound then.
+	// It ends with the flow and not with the binding.
+	boundFlow = 1
+)
+
+// checkedPorts are those of TCP where the gateway checks the name.
+var checkedPorts = []uint16{80, 443}
+
+// Slots are the matches for packets of slots whose names are checked, and for those to them, of one bank.
+type Slots struct {
+	// From matches what comes from such a slot by its interface, and To what goes there. Source matches what has its
+	// address, too.
+	From, To, Source []expr.Any
+	// Reach has each slot's address with the ranges that it reaches, and Bound with the addresses of its names.
+	Reach, Bound *nftables.Set
+	// Reachable has what may be reached at all.
+	Reachable *nftables.Set
+}
+
+// Way is a permission: the match for packets of a slot, and that for the answers, if no other way has it.
+type Way struct{ Out, Back []expr.Any }
+
+// FlowWay is the permission of flows that began to bound addresses.
+func (s Slots) FlowWay() Way {
+	flow := nft.HasFlowMark(boundFlow)
+	return Way{Out: nft.Rule(s.From, flow), Back: nft.Rule(s.To, flow)}
+}
+
+// AddressWays are the permissions by address; the caller adds Reach. Port 53 is not among them, so that a query which was
+// not redirected ends here.
+func (s Slots) AddressWays() (out [][]expr.Any) {
+	for _, part := range [][]expr.Any{
+		nft.Rule(nft.NotProto(unix.IPPROTO_TCP), nft.NotProto(unix.IPPROTO_UDP)),
+		nft.Rule(nft.IsProto(unix.IPPROTO_TCP), nft.NotPorts(resolverPort)),
+		nft.Rule(nft.IsProto(unix.IPPROTO_UDP), nft.NotPorts(resolverPort)),
+	} {
+		out = append(out, nft.Rule(s.From, part))
+	}
+	return out
+}
+
+// Marks are the rules that mark flows to bound addresses, on ports that nothing else checks.
+func (s Slots) Marks() (rules [][]expr.Any) {
+	slot := nft.Rule(s.Source, nft.DestIn(s.Reachable), nft.Towards(s.Bound))
+	for _, part := range [][]expr.Any{
+		nft.Rule(nft.IsProto(unix.IPPROTO_TCP), nft.NotPorts(append(checkedPorts, resolverPort)...)),
+		nft.Rule(nft.IsProto(unix.IPPROTO_UDP), nft.NotPorts(resolverPort)),
+		nft.IsProto(unix.IPPROTO_ICMP),
+	} {
+		rules = append(rules, nft.Rule(slot, part, nft.MarkFlow(boundFlow)))
+	}
+	return rules
+}
+
+// Redirects are the rules that send queries to the resolver, and to the gateway what is not allowed by its address.
+func (s Slots) Redirects() [][]expr.Any {
+	rules := [][]expr.Any{
+		nft.Rule(s.Source, nft.IsPort(unix.IPPROTO_UDP, 53), nft.RedirectTo(resolverPort)),
+		nft.Rule(s.Source, nft.IsPort(unix.IPPROTO_TCP, 53), nft.RedirectTo(resolverPort)),
+		nft.Rule(s.Source, nft.Towards(s.Reach), nft.Accept()),
+	}
+	for _, port := range checkedPorts {
+		rules = append(rules, nft.Rule(s.Source, nft.DestIn(s.Reachable), nft.IsPort(unix.IPPROTO_TCP, port), nft.RedirectTo(gatewayPort)))
+	}
+	return rules
+}
+
+// queryRate is how many packets a second one slot sends to the resolver over UDP, and queryBurst how many at once: all
+// share the buffer of its socket.
+const queryRate, queryBurst = 200, 400
+
+// Arrivals are the rules that accept what was redirected to the resolver and the gateway. source matches any slot, of
+// which there are most at a time.
+func Arrivals(b *nft.Table, source []expr.Any, most uint32) [][]expr.Any {
+	slot := nft.Rule(source, nft.IsDNAT())
+	queries := b.Set(nftables.Set{
+		Name: "queries", KeyType: nftables.TypeIFName, Dynamic: true, Size: most, HasTimeout: true, Timeout: time.Minute,
+	}, nil)
+	tooMany := nft.Rule(
+		[]expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}},
+		nft.Each(queries, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
+			Type: expr.LimitTypePkts, Rate: queryRate, Unit: expr.LimitTimeSecond, Burst: queryBurst, Over: true,
+		}),
+	)
+	return [][]expr.Any{
+		nft.Rule(slot, nft.IsPort(unix.IPPROTO_UDP, resolverPort), tooMany, nft.Drop()),
+		nft.Rule(slot, nft.IsPort(unix.IPPROTO_UDP, resolverPort), nft.Accept()),
+		nft.Rule(slot, nft.IsPort(unix.IPPROTO_TCP, resolverPort), nft.Accept()),
+		nft.Rule(slot, nft.IsPort(unix.IPPROTO_TCP, gatewayPort), nft.Accept()),
+	}
+}
+
+// Replies are the rules that accept what the resolver and the gateway send, in a chain before connection tracking.
+func Replies() [][]expr.Any {
+	return [][]expr.Any{
+		nft.Rule(nft.IsSourcePort(unix.IPPROTO_UDP, resolverPort), nft.Accept()),
+		nft.Rule(nft.IsSourcePort(unix.IPPROTO_TCP, resolverPort), nft.Accept()),
+		nft.Rule(nft.IsSourcePort(unix.IPPROTO_TCP, gatewayPort), nft.Accept()),
+	}
+}

@@ -1,0 +1,196 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/rundlet/rundlet/internal/gate"
+	"github.com/rundlet/rundlet/network/bound"
+	"github.com/rundlet/rundlet/network/byname"
+	"github.com/rundlet/rundlet/network/refused"
+	"github.com/rundlet/rundlet/network/slash30"
+)
+
+// foundLife is how long an address that an earlier process bound stays in force: its time is not known.
+const foundLife = time.Minute
+
+// naming serves slots whose names are checked: the resolver answers their queries, and the gateway passes on their
+// connections. Both have sockets of the router. Safe for concurrent use.
+type naming struct {
+	cfg      Config
+	life     *gate.Gate
+	leases   *leases
+	rules    enforcer
+	router   *router
+	tracking *flowTracking
+	count    *atomic.Uint64 // Of what was refused.
+	due      *bound.Alarm   // Rings when an address expires.
+
+	servers *byname.Servers
+}
+
+// serve begins to serve; close ends it, also after an error.
+func (n *naming) serve() (err error) {
+	n.servers, err = byname.Serve(byname.Config{
+		NS: n.router.ns, Nameservers: n.cfg.Nameservers, Denied: n.cfg.Denied, Connections: n.cfg.NamedConnections, Guests: n,
+		OnError: func(err error) { n.cfg.OnError(fmt.Errorf("network: %w", err)) },
+	})
+	return err
+}
+
+func (n *naming) close() {
+	n.due.Stop()
+	if n.servers != nil {
+		n.servers.Close()
+	}
+}
+
+// Allowed reports whether a guest may reach a host name by its policy in force.
+func (n *naming) Allowed(guest netip.Addr, name string) bool {
+	s := n.leases.of(guest)
+	if s == nil {
+		return false
+	}
+	p := s.policy.Load()
+	return p.all() || p.named() && byname.Match(p.Names, name)
+}
+
+// Refused records what a guest was refused.
+func (n *naming) Refused(guest netip.Addr, proto, name string, to netip.AddrPort) {
+	n.count.Add(1)
+	if s := n.leases.of(guest); s != nil {
+		s.refused.Add(refused.Packet{From: guest, Proto: proto, To: to, Name: name}, time.Now())
+	}
+}
+
+// Bind lets a slot reach the addresses of a name, on the ports that nothing else checks.
+func (n *naming) Bind(guest netip.Addr, name string, addrs []netip.Addr, life time.Duration) error {
+	if err := n.life.Enter(ErrClosed); err != nil {
+		return err
+	}
+	defer n.life.Exit()
+	s := n.leases.of(guest)
+	if s == nil {
+		return ErrNotFound
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone || !n.Allowed(guest, name) {
+		return ErrNotFound
+	}
+	if !s.policy.Load().named() {
+		return nil // All its addresses are reached.
+	}
+	now := time.Now()
+	s.names.Add(name, addrs, now.Add(life))
+	return n.enforce(s, now)
+}
+
+// enforce puts the addresses in force that a slot has for names at a time. The caller holds the slot's mu.
+func (n *naming) enforce(s *slot, now time.Time) error {
+	list, next := s.names.At(now)
+	same := func(a, b bound.Address) bool { return a.Addr == b.Addr }
+	if !slices.EqualFunc(list, s.inForce, same) {
+		rule := s.rule(*s.policy.Load())
+		rule.bound = list
+		if err := n.rules.set(rule); err != nil {
+			n.due.At(now.Add(time.Second))
+			return err
+		}
+		s.inForce = list
+	}
+	n.due.At(next)
+	return nil
+}
+
+// expire ends what has expired of all slots.
+func (n *naming) expire(context.Context) error {
+	if n.life.Enter(ErrClosed) != nil {
+		return nil
+	}
+	defer n.life.Exit()
+	n.due.Reset()
+	var list []*slot
+	for _, state := range []slotState{slotFound, slotLeased} {
+		n.leases.each(state, func(s *slot) {
+			if s.policy.Load().named() {
+				list = append(list, s)
+			}
+		})
+	}
+	var errs []error
+	for _, s := range list {
+		s.mu.Lock()
+		if !s.gone {
+			errs = append(errs, n.enforce(s, time.Now()))
+		}
+		s.mu.Unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// found takes over the addresses that an earlier process bound.
+func (s *slot) found(given []bound.Address) {
+	if !s.policy.Load().named() {
+		return
+	}
+	now := time.Now()
+	for _, a := range given {
+		s.names.Add(a.Name, []netip.Addr{a.Addr}, now.Add(foundLife))
+	}
+	s.inForce, _ = s.names.At(now)
+}
+
+// narrow ends what a slot reaches by names that its next policy does not allow: the addresses that were
+// given for them, and flows to those. A flow keeps its mark while everything is allowed. The caller holds the slot's mu.
+func (n *naming) narrow(s *slot, next Policy) error {
+	now := *s.policy.Load()
+	if !now.named() && !next.named() || next.all() || slices.Equal(now.Names, next.Names) {
+		return nil
+	}
+	forgotten := s.names.Keep(func(name string) bool { return next.named() && byname.Match(next.Names, name) })
+	if err := n.enforce(s, time.Now()); err != nil {
+		return err
+	}
+	// An earlier process knew which names the addresses had that have expired, and this one does not.
+	known := !slices.Equal(now.Names, unknownNames)
+	return n.tracking.cut(slash30.Far(s.subnet), func(to netip.Addr) bool {
+		return next.covers(to) || s.names.Has(to) || !known && !forgotten[to]
+	})
+}
+
+// changed breaks off the connections of a guest that it may not have any more.
+func (n *naming) changed(guest netip.Addr) { n.servers.Recheck(guest) }
+
+// unknownNames are those of a policy that was found after a restart. They match nothing.
+var unknownNames = []string{""}
+
+// maxComment is the longest name that an element is given: the kernel keeps 256 bytes with it.
+const maxComment = 200
+
+// comment is the name that an element is given. One that is too long is not known after a restart.
+func comment(name string) string {
+	if len(name) > maxComment {
+		return ""
+	}
+	return name
+}
+
+// recoverBound reads the addresses that are bound, by guest.
+func (r *nftRules) recoverBound() (map[netip.Addr][]bound.Address, error) {
+	list, err := r.read(setBound)
+	out := map[netip.Addr][]bound.Address{}
+	for _, e := range list {
+		if len(e.Key) != 8 {
+			continue
+		}
+		guest := netip.AddrFrom4([4]byte(e.Key[:4]))
+		out[guest] = append(out[guest], bound.Address{Addr: netip.AddrFrom4([4]byte(e.Key[4:])), Name: e.Comment})
+	}
+	return out, err
+}
