@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// nameServer is one that a daemon asks by default; see network.Config.
-	nameServer = "1.1.1.1"
+	// nameServer and secondServer are those that a daemon asks by default; see network.Config. The second does not answer.
+	nameServer, secondServer = "1.1.1.1", "8.8.8.8"
 	// allowedHost may be reached by its name in these tests; forbiddenHost has the same address.
 	allowedHost, forbiddenHost = "allowed.example", "forbidden.example"
 )
@@ -46,7 +46,7 @@ func (i *webOfNames) wrong() (out []string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for what, count := range i.asked {
-		if !strings.HasSuffix(what, " "+allowedHost) {
+		if !strings.HasSuffix(what, " "+allowedHost) && !strings.HasSuffix(what, "."+allowedHost) {
 			out = append(out, fmt.Sprintf("%d times %s", count, what))
 		}
 	}
@@ -64,7 +64,11 @@ func (i *webOfNames) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	i.note("dns", q.Question[0].Name)
 	m := new(dns.Msg).SetReply(q)
 	if q.Question[0].Qtype == dns.TypeA {
-		m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 5}, A: net.ParseIP(internetAddr)}}
+		to := internetAddr
+		if strings.HasPrefix(q.Question[0].Name, "rebind.") && i.count("dns rebind."+allowedHost)%2 == 0 {
+			to = metadataAddr // Every second time.
+		}
+		m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.ParseIP(to)}}
 	}
 	w.WriteMsg(m)
 }
@@ -79,18 +83,30 @@ func (i *webOfNames) serve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	started := make(chan struct{})
-	server := &dns.Server{PacketConn: packets, Handler: i, NotifyStartedFunc: func() { close(started) }}
-	go server.ActivateAndServe()
-	<-started
-	t.Cleanup(func() { server.Shutdown() })
+	stream, err := net.Listen("tcp4", nameServer+":53")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, server := range []*dns.Server{{PacketConn: packets, Handler: i}, {Listener: stream, Handler: i}} {
+		started := make(chan struct{})
+		server.NotifyStartedFunc = func() { close(started) }
+		go server.ActivateAndServe()
+		<-started
+		t.Cleanup(func() { server.Shutdown() })
+	}
 	some := httptest.NewTLSServer(nil) // For its certificate.
 	some.Close()
 	encrypted, err := net.Listen("tcp4", ":443")
 	if err != nil {
 		t.Fatal(err)
 	}
-	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "hello") })}
+	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if what, ok := strings.CutPrefix(r.URL.Path, "/away/"); ok { // What arrives here may be read here.
+			http.Redirect(w, r, "http://"+forbiddenHost+"/leak-"+what, http.StatusFound)
+			return
+		}
+		fmt.Fprint(w, "hello")
+	})}
 	go web.Serve(tls.NewListener(encrypted, &tls.Config{
 		Certificates: some.TLS.Certificates,
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
