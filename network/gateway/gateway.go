@@ -8,7 +8,8 @@
 //
 // What is in a TLS stream, and what follows an upgrade to WebSocket, is between the guest and the allowed host: a server
 // that serves other hosts over it, too, is not noticed. A server name that is encrypted (ECH) would be such a case for
-// every large provider, so it is refused.
+// every large provider, so it is refused. Chromium pretends to encrypt the name (GREASE), which cannot be distinguished,
+// unless its managed policy EncryptedClientHelloEnabled is false.
 //
 // It knows no slot and no policy. It imports the standard library and internal/halfclose, and only package network
 // imports it.
@@ -55,7 +56,7 @@ type Config struct {
 	Guests   Guests
 	// Most bounds the connections of all guests; 0 is InAll. Each takes up to three file descriptors.
 	Most int
-	// OnError receives errors of the listener, which are retried, and of the program. It must not block.
+	// OnError receives errors of the listener, which are retried ten times a second, and of the program. It must not block.
 	OnError func(error)
 }
 

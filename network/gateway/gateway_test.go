@@ -77,7 +77,7 @@ func TestRecheckCutsWhatIsNotAllowedAnyMore(t *testing.T) {
 		if got := wantReset(t, p.guest); got != "" {
 			t.Errorf("%d: %q", i, got)
 		}
-		_, _ = io.ReadAll(p.server) // It ends.
+		wantGone(t, p.server)
 	}
 	for _, p := range kept {
 		wantAlive(t, p.guest, p.server)
@@ -157,7 +157,7 @@ func TestCloseEndsEverything(t *testing.T) {
 		}
 	}
 	for _, server := range servers {
-		_, _ = io.ReadAll(server)
+		wantGone(t, server)
 	}
 	if c, err := net.Dial("tcp", w.addr); err == nil {
 		c.Close()

@@ -14,8 +14,7 @@ import (
 const (
 	// mostHello bounds what is read for a ClientHello: the largest that crypto/tls takes, and the headers of its records.
 	mostHello = largest + 16<<10
-	// encryptedClientHello is the extension with a second ClientHello (ECH). Some clients send it with random content
-	// (GREASE), which cannot be distinguished.
+	// encryptedClientHello is the extension with a second ClientHello (ECH).
 	encryptedClientHello = 0xfe0d
 	// Alerts (RFC 8446, 6.2).
 	accessDenied, unrecognizedName = 49, 112

@@ -114,6 +114,9 @@ func (h *httpConn) enter(s http.ConnState) {
 
 func (h *httpConn) Read(b []byte) (int, error) {
 	n, err := h.lean.Read(b)
+	if n > 0 {
+		h.state.CompareAndSwap(idle, reading) // net/http reports it only after it has read more.
+	}
 	if err == nil && h.state.Load() != answering {
 		err = h.undecided(n)
 	}

@@ -77,6 +77,7 @@ func TestWhichRequestsAreRefused(t *testing.T) {
 		"a tunnel":                 {"CONNECT a.example:80 HTTP/1.1\r\nHost: a.example:80\r\n\r\n", "a.example"},
 		"a tunnel with a path":     {"CONNECT / HTTP/1.1\r\nHost: a.example\r\n\r\n", "a.example"},
 		"HTTP/2":                   {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", ""},
+		"HTTP/2 with a host":       {"PRI * HTTP/2.0\r\nHost: a.example\r\n\r\n", "a.example"},
 		"HTTP/0.9":                 {"GET /\r\n\r\n", ""},
 		"a whole URL of another":   {"GET http://b.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n", "b.example"},
 		"a URL with a user":        {"GET http://a.example@b.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n", "b.example"},
@@ -184,8 +185,8 @@ func TestNoRequestIsHiddenInAnother(t *testing.T) {
 			wantAnswer(t, bufio.NewReader(guest), "")
 		}
 		guest.Close()
-		if got, err := io.ReadAll(host); len(got) > 0 {
-			t.Errorf("%s: the host also reads %q, %v", name, got, err)
+		if got := wantGone(t, host); got != "" {
+			t.Errorf("%s: the host also reads %q", name, got)
 		}
 	}
 	w.wantRefused()
@@ -193,8 +194,8 @@ func TestNoRequestIsHiddenInAnother(t *testing.T) {
 	for _, chunks := range []string{"x\r\n", "1\r\nab", "-1\r\n", "1 1\r\na\r\n", "10000000000000001\r\na"} {
 		guest := w.send("POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + hidden)
 		host := server.accept()
-		got, _ := io.ReadAll(host)
-		if text := string(got); !strings.HasPrefix(text, "POST / ") || strings.Contains(text, "hidden") || strings.HasSuffix(text, "0\r\n\r\n") {
+		got := wantGone(t, host)
+		if !strings.HasPrefix(got, "POST / ") || strings.Contains(got, "hidden") || strings.HasSuffix(got, "0\r\n\r\n") {
 			t.Errorf("chunks %q: the host reads %q", chunks, got)
 		}
 		wantReset(t, guest)
@@ -229,6 +230,33 @@ func TestIdleTimeOfRequests(t *testing.T) {
 		if d := time.Since(begin); d != idleTime {
 			t.Errorf("an idle connection ends after %v", d)
 		}
+		if p.wasBroken() {
+			t.Error("an idle connection does not end regularly")
+		}
+		host.Close()
+	})
+}
+
+func TestHalfOfALaterRequestIsNotWaitedForForever(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPiped(t)
+		near, host := net.Pipe()
+		p.dial = near
+		go func() {
+			_, _ = http.ReadRequest(bufio.NewReader(host))
+			_, _ = io.WriteString(host, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nA")
+		}()
+		guest := p.connect()
+		_, _ = io.WriteString(guest, "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
+		r := bufio.NewReader(guest)
+		wantAnswer(t, r, "A")
+		begin := time.Now()
+		_, _ = io.WriteString(guest, "GET / HTTP/1.1\r\nHost: exam")
+		wantEnd(t, r)
+		if d := time.Since(begin); d != headTime || !p.wasBroken() {
+			t.Errorf("the connection ends after %v, broken off: %v", d, p.wasBroken())
+		}
+		p.wantRefused()
 		host.Close()
 	})
 }

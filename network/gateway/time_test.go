@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +18,7 @@ import (
 type piped struct {
 	*world
 	dial      net.Conn
+	last      addressed
 	conns     chan net.Conn
 	dialed    chan string
 	cancelled chan struct{} // Has one for each dial that was ended.
@@ -61,15 +63,32 @@ func (p *piped) Dial(ctx context.Context, _ netip.Addr, host string, _ uint16) (
 	return nil, ctx.Err()
 }
 
-// addressed is a pipe with the address of a guest.
-type addressed struct{ net.Conn }
+// addressed is a pipe with the address of a guest, which notes whether it is closed as one that breaks off.
+type addressed struct {
+	net.Conn
+	ending, broken *atomic.Bool
+}
+
+func (a addressed) SetLinger(int) error {
+	a.broken.Store(a.broken.Load() || !a.ending.Load())
+	return nil
+}
+
+func (a addressed) Close() error {
+	a.ending.Store(true)
+	return a.Conn.Close()
+}
+
+// wasBroken is about the last connection.
+func (p *piped) wasBroken() bool { return p.last.broken.Load() }
 
 func (addressed) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(10, 200, 0, 2), Port: 9} }
 
 func (p *piped) connect() net.Conn {
 	guest, near := net.Pipe()
 	p.t.Cleanup(func() { guest.Close() })
-	p.conns <- addressed{near}
+	p.last = addressed{near, new(atomic.Bool), new(atomic.Bool)}
+	p.conns <- p.last
 	return guest
 }
 
@@ -82,6 +101,9 @@ func (p *piped) life(t *testing.T, b []byte) time.Duration {
 	}
 	if got, err := io.ReadAll(guest); len(got) > 0 || err != nil && !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("%q, %v", got, err)
+	}
+	if !p.wasBroken() {
+		t.Errorf("%.20q: the connection is not broken off", b)
 	}
 	return time.Since(begin)
 }
@@ -124,5 +146,25 @@ func TestADialIsNotWaitedForForever(t *testing.T) {
 			}
 			p.wantRefused()
 		}
+	})
+}
+
+func TestAQuietTLSConnectionStays(t *testing.T) {
+	hello := helloFor(t, tlsFor("example.com"))
+	synctest.Test(t, func(t *testing.T) {
+		p := newPiped(t)
+		near, host := net.Pipe()
+		p.dial = near
+		guest := p.connect()
+		_, _ = guest.Write(hello)
+		wantRead(t, host, string(hello))
+		for range 3 {
+			time.Sleep(24 * time.Hour)
+			go func() { _, _ = io.WriteString(guest, "there") }()
+			wantRead(t, host, "there")
+			go func() { _, _ = io.WriteString(host, "and back") }()
+			wantRead(t, guest, "and back")
+		}
+		host.Close()
 	})
 }

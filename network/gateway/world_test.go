@@ -40,6 +40,9 @@ type world struct {
 func (w *world) Allowed(guest netip.Addr, host string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if host == "" || host != hostName(host) {
+		w.t.Errorf("the policy is asked about %q", host)
+	}
 	return w.allowed[host]
 }
 
@@ -237,6 +240,16 @@ func wantRead(t *testing.T, r io.Reader, text string) {
 	if n, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, []byte(text)) {
 		t.Fatalf("read %q, %v, want %q", got[:n], err, text)
 	}
+}
+
+// wantGone reads until the other end has ended in whatever way, and returns what came before.
+func wantGone(t *testing.T, c net.Conn) string {
+	t.Helper()
+	got, err := io.ReadAll(c)
+	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the connection is open: %v after %q", err, got)
+	}
+	return string(got)
 }
 
 // wantEnd reads a regular end.
