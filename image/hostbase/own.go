@@ -45,6 +45,7 @@ func plan(cfg Config) (*tree, error) {
 	t.addLogin()
 	t.addSystem(cfg)
 	t.addHomes()
+	t.addBrowsers()
 	if err := t.addFirstBoot(cfg.HostRoot); err != nil {
 		return nil, err
 	}
@@ -86,6 +87,14 @@ func (t *tree) addAccounts() {
 	t.add("etc/gshadow", entry{mode: 0o640, gid: shadowGID, data: []byte(locked(groupFile, ":*::"))})
 	t.file("etc/subuid", 0o644, "user:100000:65536\n")
 	t.file("etc/subgid", 0o644, "user:100000:65536\n")
+}
+
+// addBrowsers has Chromium and Chrome send no encrypted server names, not even random ones: sandboxes that reach hosts by
+// name only would reach none with them.
+func (t *tree) addBrowsers() {
+	for _, dir := range []string{"etc/chromium", "etc/opt/chrome"} {
+		t.file(dir+"/policies/managed/sandbox.json", 0o644, `{"EncryptedClientHelloEnabled": false}`+"\n")
+	}
 }
 
 // locked returns the shadow file that belongs to an account file.
