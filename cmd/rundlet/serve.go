@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/rundlet/rundlet/cmd/rundlet/command"
+	"github.com/rundlet/rundlet/internal/stdlog"
 	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/node/certificate/acme"
 	"github.com/rundlet/rundlet/node/daemon"
@@ -75,6 +76,7 @@ next "rundlet serve" takes them over.`,
 				fmt.Fprintf(cmd.OutOrStdout(), "rundlet listening on %s\n", url)
 				fmt.Fprintf(cmd.OutOrStdout(), "in another shell: eval \"$(%s env)\"\n", os.Args[0])
 			}
+			defer stdlog.Take(log)()
 			return daemon.Serve(cmd.Context(), cfg)
 		},
 	}
