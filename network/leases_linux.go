@@ -42,8 +42,9 @@ type slot struct {
 
 	mu   sync.Mutex
 	gone bool
-	// policy is the one in force. mu is held to change it, and not to read it.
+	// policy is the one in force. mu is held to change it, and not to read it. known is closed when its names are known.
 	policy atomic.Pointer[Policy]
+	known  chan struct{}
 	// names are the addresses that it was given for names, and inForce those that the filter has. Guarded by mu.
 	names   bound.Addresses
 	inForce []bound.Address
@@ -52,9 +53,21 @@ type slot struct {
 }
 
 func newSlot(id string, subnet netip.Prefix, p Policy, state slotState) *slot {
-	s := &slot{id: id, subnet: subnet, state: state}
-	s.policy.Store(&p)
+	s := &slot{id: id, subnet: subnet, state: state, known: make(chan struct{})}
+	s.setPolicy(p)
 	return s
+}
+
+// setPolicy notes the policy in force. The caller holds mu.
+func (s *slot) setPolicy(p Policy) {
+	s.policy.Store(&p)
+	select {
+	case <-s.known:
+	default:
+		if !p.unknown() {
+			close(s.known)
+		}
+	}
 }
 
 // rule is what the enforcer knows of it, with a policy. The caller holds mu.

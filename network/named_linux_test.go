@@ -198,11 +198,21 @@ func TestNamesSurviveARestart(t *testing.T) {
 	if lost, err := n.Adopt(t.Context(), []string{s.ID}); err != nil || len(lost) > 0 {
 		t.Fatalf("lost %q, %v", lost, err)
 	}
-	if got := lookUp(t, guest, "udp", resolverIP+":53", "a.example"); got != nil {
-		t.Errorf("before the policy is known: %v", got)
+	if when, set := n.naming.due.Next(); !set || time.Until(when) > foundLife {
+		t.Error("what was found never expires")
 	}
+	answers := make(chan []string)
+	asked := make(chan struct{})
+	go func() { // A guest that asks before its policy is known waits for it.
+		close(asked)
+		answers <- lookUp(t, guest, "udp", resolverIP+":53", "a.example")
+	}()
+	<-asked
 	if err := n.SetPolicy(t.Context(), s.ID, p); err != nil {
 		t.Fatal(err)
+	}
+	if got := <-answers; len(got) != 1 {
+		t.Errorf("a question in between gives %v", got)
 	}
 	for _, f := range []flow{f, g, old} {
 		if err := f.ask(reachTime); err != nil {

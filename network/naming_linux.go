@@ -12,12 +12,17 @@ import (
 	"github.com/rundlet/rundlet/internal/gate"
 	"github.com/rundlet/rundlet/network/bound"
 	"github.com/rundlet/rundlet/network/byname"
+	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/refused"
 	"github.com/rundlet/rundlet/network/slash30"
 )
 
-// foundLife is how long an address that an earlier process bound stays in force: its time is not known.
-const foundLife = time.Minute
+const (
+	// foundLife is how long an address that an earlier process bound stays in force: its time is not known.
+	foundLife = time.Minute
+	// foundWait is how long a guest waits for its policy after a restart: until then its names are not known.
+	foundWait = 10 * time.Second
+)
 
 // naming serves slots whose names are checked: the resolver answers their queries, and the gateway passes on their
 // connections. Both have sockets of the router. Safe for concurrent use.
@@ -32,10 +37,15 @@ type naming struct {
 	due      *bound.Alarm   // Rings when an address expires.
 
 	servers *byname.Servers
+	// serving ends with the servers.
+	serving context.Context
+	stop    context.CancelFunc
 }
 
 // serve begins to serve; close ends it, also after an error.
 func (n *naming) serve() (err error) {
+	n.due.At(time.Now().Add(foundLife))
+	n.serving, n.stop = context.WithCancel(context.Background())
 	n.servers, err = byname.Serve(byname.Config{
 		NS: n.router.ns, Nameservers: n.cfg.Nameservers, Denied: n.cfg.Denied, Connections: n.cfg.NamedConnections, Guests: n,
 		OnError: func(err error) { n.cfg.OnError(fmt.Errorf("network: %w", err)) },
@@ -45,16 +55,28 @@ func (n *naming) serve() (err error) {
 
 func (n *naming) close() {
 	n.due.Stop()
+	n.stop()
 	if n.servers != nil {
 		n.servers.Close()
 	}
 }
 
-// Allowed reports whether a guest may reach a host name by its policy in force.
+// Allowed reports whether a guest may reach a host name by its policy in force. After a restart it waits for the policy: to
+// say that a name does not exist, or to break a connection off, would be wrong.
 func (n *naming) Allowed(guest netip.Addr, name string) bool {
 	s := n.leases.of(guest)
 	if s == nil {
 		return false
+	}
+	select {
+	case <-s.known:
+	default:
+		enough, cancel := context.WithTimeout(n.serving, foundWait)
+		defer cancel()
+		select {
+		case <-s.known:
+		case <-enough.Done():
+		}
 	}
 	p := s.policy.Load()
 	return p.all() || p.named() && byname.Match(p.Names, name)
@@ -158,39 +180,25 @@ func (n *naming) narrow(s *slot, next Policy) error {
 		return err
 	}
 	// An earlier process knew which names the addresses had that have expired, and this one does not.
-	known := !slices.Equal(now.Names, unknownNames)
+	known := !now.unknown()
 	return n.tracking.cut(slash30.Far(s.subnet), func(to netip.Addr) bool {
 		return next.covers(to) || s.names.Has(to) || !known && !forgotten[to]
 	})
 }
 
-// changed breaks off the connections of a guest that it may not have any more.
-func (n *naming) changed(guest netip.Addr) { n.servers.Recheck(guest) }
-
 // unknownNames are those of a policy that was found after a restart. They match nothing.
 var unknownNames = []string{""}
 
-// maxComment is the longest name that an element is given: the kernel keeps 256 bytes with it.
-const maxComment = 200
-
-// comment is the name that an element is given. One that is too long is not known after a restart.
-func comment(name string) string {
-	if len(name) > maxComment {
-		return ""
-	}
-	return name
-}
+func (p Policy) unknown() bool { return slices.Equal(p.Names, unknownNames) }
 
 // recoverBound reads the addresses that are bound, by guest.
 func (r *nftRules) recoverBound() (map[netip.Addr][]bound.Address, error) {
 	list, err := r.read(setBound)
 	out := map[netip.Addr][]bound.Address{}
 	for _, e := range list {
-		if len(e.Key) != 8 {
-			continue
+		if guest, addr, ok := nft.Both(e); ok {
+			out[guest] = append(out[guest], bound.Address{Addr: addr, Name: e.Comment})
 		}
-		guest := netip.AddrFrom4([4]byte(e.Key[:4]))
-		out[guest] = append(out[guest], bound.Address{Addr: netip.AddrFrom4([4]byte(e.Key[4:])), Name: e.Comment})
 	}
 	return out, err
 }

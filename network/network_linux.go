@@ -102,7 +102,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if err := n.naming.serve(); err != nil {
 		return nil, fmt.Errorf("serve names: %w", err)
 	}
-	n.pool.ended = n.naming.changed
+	n.pool.ended = n.naming.servers.Recheck
 	life, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	type work struct {
@@ -215,8 +215,8 @@ func (n *Network) apply(s *slot, p Policy) error {
 	if err := n.rules.set(s.rule(p)); err != nil {
 		return err
 	}
-	s.policy.Store(&p)
-	n.naming.changed(slash30.Far(s.subnet))
+	s.setPolicy(p)
+	n.naming.servers.Recheck(slash30.Far(s.subnet)) // What it may not have any more is cut.
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -27,32 +26,11 @@ const (
 	uplinkPriority = 1
 )
 
-// part is something that can be lost. settle looks whether it is as it should
-// be and, if not and mend is true, makes it so. lost is how it was.
-type part struct {
-	what   string
-	settle func(mend bool) (lost bool, err error)
-}
-
-// settleParts goes through parts in order, up to the first failure.
-func settleParts(mend bool, parts ...part) (lost []string, err error) {
-	for _, p := range parts {
-		was, err := p.settle(mend)
-		if was {
-			lost = append(lost, p.what)
-		}
-		if err != nil {
-			return lost, fmt.Errorf("%s: %w", strings.ReplaceAll(p.what, "_", " "), err)
-		}
-	}
-	return lost, nil
-}
-
 // settle makes the router's routing and switches what they should be, whatever
 // they are: those of a new router, of an earlier version, or after a loss.
 func (r *router) settle(slotRange netip.Prefix, mend bool) (lost []string, err error) {
-	return settleParts(mend,
-		part{LostRouterSettings, func(mend bool) (bool, error) {
+	return settle.Parts(mend,
+		settle.Part{What: LostRouterSettings, Settle: func(mend bool) (bool, error) {
 			return r.switches.Sysctls(mend, map[string]string{
 				"ipv4/ip_forward":              "1",
 				"ipv4/conf/all/rp_filter":      "1",
@@ -60,7 +38,7 @@ func (r *router) settle(slotRange netip.Prefix, mend bool) (lost []string, err e
 				"ipv6/conf/all/disable_ipv6":   "1",
 			})
 		}},
-		part{LostRouterRoutes, func(mend bool) (bool, error) {
+		settle.Part{What: LostRouterRoutes, Settle: func(mend bool) (bool, error) {
 			link, err := settleRefused(r.links, mend)
 			if err != nil || link < 0 {
 				return link < 0, err

@@ -26,19 +26,19 @@ func (u *uplink) settle(deep, mend bool) (lost []string, err error) {
 			return nil, err
 		}
 	}
-	return settleParts(mend,
+	return settle.Parts(mend,
 		// Rules and routes first: the link is filtered from the moment it exists.
-		part{LostHostRules, u.settleRules},
-		part{LostHostRoutes, func(mend bool) (bool, error) {
+		settle.Part{What: LostHostRules, Settle: u.settleRules},
+		settle.Part{What: LostHostRoutes, Settle: func(mend bool) (bool, error) {
 			return settle.Each(mend, u.settleClosed, func(mend bool) (bool, error) {
 				return settle.Rules(u.links, mend, u.wantRules(), u.isOurs(u.rec.Subnet))
 			})
 		}},
-		part{LostUplink, u.settleLink},
-		part{LostUplinkAddress, func(mend bool) (bool, error) { return u.settleAddresses(deep, mend) }},
-		part{LostUplink, u.settleShape},
-		part{LostForwarding, u.settleForwarding},
-		part{LostHostRoutes, u.settleWay},
+		settle.Part{What: LostUplink, Settle: u.settleLink},
+		settle.Part{What: LostUplinkAddress, Settle: func(mend bool) (bool, error) { return u.settleAddresses(deep, mend) }},
+		settle.Part{What: LostUplink, Settle: u.settleShape},
+		settle.Part{What: LostForwarding, Settle: u.settleForwarding},
+		settle.Part{What: LostHostRoutes, Settle: u.settleWay},
 	)
 }
 

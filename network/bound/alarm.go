@@ -36,6 +36,13 @@ func (a *Alarm) At(when time.Time) {
 	})
 }
 
+// Next is when it rings, if it is set.
+func (a *Alarm) Next() (when time.Time, set bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.next, a.timer != nil
+}
+
 // Reset forgets the time that was set: it has come.
 func (a *Alarm) Reset() {
 	a.mu.Lock()

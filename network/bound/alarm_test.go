@@ -21,7 +21,13 @@ func TestTheAlarmRingsAtTheEarliestTime(t *testing.T) {
 		a.At(began.Add(3 * time.Minute))
 		a.At(began.Add(time.Minute))
 		a.At(began.Add(2 * time.Minute))
+		if next, set := a.Next(); !set || !next.Equal(began.Add(time.Minute)) {
+			t.Errorf("it rings at %v, %v", next, set)
+		}
 		rings(time.Minute)
+		if _, set := a.Next(); set {
+			t.Error("it is still set")
+		}
 		a.At(began.Add(5 * time.Minute))
 		rings(5 * time.Minute)
 		a.At(began) // It has been.

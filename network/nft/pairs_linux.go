@@ -54,8 +54,25 @@ func Pairs(elements []nftables.SetElement) map[netip.Addr][]netipx.IPRange {
 	return out
 }
 
-// PairOf is the key of one pair of addresses, for a set of pairs without ranges.
-func PairOf(a, b netip.Addr) []byte { return append(a.AsSlice(), b.AsSlice()...) }
+// maxComment is the longest comment, in bytes: the kernel keeps 256 with an element.
+const maxComment = 200
+
+// PairOf is an element of a set of pairs without ranges. A comment that is too long is left out.
+func PairOf(a, b netip.Addr, comment string) nftables.SetElement {
+	if len(comment) > maxComment {
+		comment = ""
+	}
+	return nftables.SetElement{Key: append(a.AsSlice(), b.AsSlice()...), Comment: comment}
+}
+
+// Both are the addresses of such an element; ok is false for another.
+func Both(e nftables.SetElement) (a, b netip.Addr, ok bool) {
+	if len(e.Key) != 8 {
+		return a, b, false
+	}
+	a, b = half(e.Key, 0)
+	return a, b, true
+}
 
 // half divides a key, less n, into its two addresses.
 func half(key []byte, n uint64) (a, b netip.Addr) {

@@ -3,6 +3,7 @@ package nft
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/nftables"
@@ -45,5 +46,21 @@ func TestPairsAreReadAsTheyAreWritten(t *testing.T) {
 	}
 	if got := Pairs(append(Pair(a, one)[1:], Pair(b, one)...)); len(got) != 1 || len(got[b]) != 1 {
 		t.Errorf("beside a half: %v", got)
+	}
+}
+
+func TestAPairWithoutARange(t *testing.T) {
+	a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("9.9.9.9")
+	e := PairOf(a, b, "a.example")
+	if x, y, ok := Both(e); !ok || x != a || y != b || e.Comment != "a.example" {
+		t.Errorf("%v %v %v %q", x, y, ok, e.Comment)
+	}
+	if e := PairOf(a, b, strings.Repeat("x", maxComment+1)); e.Comment != "" {
+		t.Error("a long comment is not left out")
+	}
+	for _, key := range [][]byte{nil, {1, 2, 3, 4}, make([]byte, 9)} {
+		if _, _, ok := Both(nftables.SetElement{Key: key}); ok {
+			t.Errorf("%v is a pair", key)
+		}
 	}
 }
