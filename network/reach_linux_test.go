@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -138,51 +139,71 @@ func openFlow(t *testing.T, guest *os.File, addr string) flow {
 // that is refused in between would come again after 200 ms at least.
 func TestAllowedFlowsDoNotNoticeChanges(t *testing.T) {
 	w := newWorld(t)
-	w.serve(w.outer, 80)
+	w.named(map[string][]string{"a.example": {internetIP}})
 	n := w.open(w.config())
-	s := w.acquire(n, only(internetIP))
-	guest := w.guest(s)
-	const flows, changes = 50, 100
-	stop, ended := make(chan struct{}), make(chan error, flows)
-	asked := make(chan struct{}, flows)
-	for range flows {
-		f := openFlow(t, guest, internetIP+":80")
-		go func() {
-			first := true
-			for {
-				select {
-				case <-stop:
-					ended <- nil
-					return
-				default:
+	// The share of a slot is 256 flows, or more on a large host.
+	const slots, flowsOfEach, changes = 4, 250, 100
+	stop, ended := make(chan struct{}), make(chan error, slots*flowsOfEach)
+	var list []Slot
+	var started sync.WaitGroup
+	for i := range slots {
+		first := only(internetIP)
+		if i%2 == 1 { // These began by a name.
+			first = byName("a.example")
+		}
+		s := w.acquire(n, first)
+		guest := w.guest(s)
+		if i%2 == 1 {
+			lookUp(t, guest, "udp", resolverIP+":53", "a.example")
+		}
+		list = append(list, s)
+		for range flowsOfEach {
+			f := openFlow(t, guest, internetIP+":8081")
+			started.Add(1)
+			go func() {
+				defer f.Close()
+				first := sync.OnceFunc(started.Done)
+				defer first()
+				for {
+					select {
+					case <-stop:
+						ended <- nil
+						return
+					default:
+					}
+					if err := f.ask(reachTime); err != nil {
+						ended <- err
+						return
+					}
+					first()
 				}
-				if err := f.ask(reachTime); err != nil {
-					ended <- err
-					return
-				}
-				if first {
-					first = false
-					asked <- struct{}{}
-				}
-			}
-		}()
+			}()
+		}
 	}
-	for range flows {
-		<-asked
-	}
+	started.Wait()
 	refused := refusals(t, n)
 	before := refused()
-	policies := []Policy{allow, only("198.51.100.0-198.51.100.255"), only("0.0.0.0-9.9.9.8", "198.51.100.7-255.255.255.255"), only(internetIP), only(internetIP2, internetIP)}
+	named := func(ranges []string, patterns ...string) Policy {
+		p := only(ranges...)
+		p.Names = patterns
+		return p
+	}
+	policies := [][]Policy{
+		{allow, only("198.51.100.0-198.51.100.255"), only("0.0.0.0-9.9.9.8", "198.51.100.7-255.255.255.255"), only(internetIP), only(internetIP2, internetIP), named([]string{internetIP}, "b.example")},
+		{byName("a.example"), byName("*.example"), byName("*"), named([]string{internetIP2}, "a.example", "b.example")},
+	}
 	for i := range changes {
-		if err := n.SetPolicy(context.Background(), s.ID, policies[i%len(policies)]); err != nil {
-			t.Fatal(err)
+		for k, s := range list {
+			if err := n.SetPolicy(context.Background(), s.ID, policies[k%2][i%len(policies[k%2])]); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	if got := refused(); got != before {
 		t.Errorf("%d packets of allowed flows were refused", got-before)
 	}
 	close(stop)
-	for range flows {
+	for range slots * flowsOfEach {
 		if err := <-ended; err != nil {
 			t.Errorf("a flow that stays allowed: %v", err)
 		}
