@@ -61,7 +61,7 @@ func (s Slots) Marks() (rules [][]expr.Any) {
 	for _, part := range [][]expr.Any{
 		nft.Rule(nft.IsProto(unix.IPPROTO_TCP), nft.NotPorts(append(checkedPorts, resolverPort)...)),
 		nft.Rule(nft.IsProto(unix.IPPROTO_UDP), nft.NotPorts(resolverPort)),
-		nft.IsProto(unix.IPPROTO_ICMP),
+		nft.Rule(nft.IsProto(unix.IPPROTO_ICMP), nft.CtState(nft.OfItself)), // An error belongs to the flow that it is about.
 	} {
 		rules = append(rules, nft.Rule(slot, part, nft.MarkFlow(boundFlow)))
 	}

@@ -194,6 +194,7 @@ const (
 	Related     = expr.CtStateBitRELATED
 	Established = expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED
 	Opening     = expr.CtStateBitNEW
+	OfItself    = expr.CtStateBitNEW | expr.CtStateBitESTABLISHED // Without errors about it.
 	Untracked   = expr.CtStateBitUNTRACKED
 )
 

@@ -1,0 +1,86 @@
+package network
+
+import (
+	"crypto/tls"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/namespace"
+)
+
+// A guest may send ICMP to the address of a name, also an error about another flow there. That permits nothing to the flow.
+func TestAnErrorAboutAFlowDoesNotPermitIt(t *testing.T) {
+	w := newWorld(t)
+	w.named(map[string][]string{"a.example": {internetIP}})
+	n := w.open(w.config())
+	p := only(internetIP)
+	p.Names = []string{"a.example"}
+	s := w.acquire(n, p)
+	guest := w.guest(s)
+	lookUp(t, guest, "udp", resolverIP+":53", "a.example")
+	raw, err := rawDial(guest, "tcp", internetIP+":443") // Directly: the address is allowed.
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	f := flow{raw}
+	if err := tls.Client(f, &tls.Config{ServerName: "whatever.example", InsecureSkipVerify: true}).Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.SetPolicy(t.Context(), s.ID, byName("a.example")); err != nil {
+		t.Fatal(err)
+	}
+	answers := func() bool {
+		f.SetDeadline(time.Now().Add(silence))
+		if _, err := f.Write([]byte("no TLS\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		k, _ := f.Read(make([]byte, 100))
+		return k > 0 // An alert.
+	}
+	if answers() {
+		t.Error("a flow that is not allowed any more still passes")
+	}
+	if kind, err := ping(guest, internetIP); err != nil || kind != ipv4.ICMPTypeEchoReply {
+		t.Errorf("ping: %v, %v", kind, err)
+	}
+	complain(t, guest, netip.MustParseAddrPort(f.RemoteAddr().String()), netip.MustParseAddrPort(f.LocalAddr().String()))
+	if answers() {
+		t.Error("an error about the flow has permitted it")
+	}
+}
+
+// complain sends an ICMP error about a packet that came from an address to the guest.
+func complain(t *testing.T, guest *os.File, from, to netip.AddrPort) {
+	t.Helper()
+	packet := make([]byte, 28) // A header of IPv4, and the ports.
+	packet[0], packet[9] = 0x45, unix.IPPROTO_TCP
+	copy(packet[12:], from.Addr().AsSlice())
+	copy(packet[16:], to.Addr().AsSlice())
+	binary.BigEndian.PutUint16(packet[20:], from.Port())
+	binary.BigEndian.PutUint16(packet[22:], to.Port())
+	message, err := (&icmp.Message{Type: ipv4.ICMPTypeTimeExceeded, Body: &icmp.TimeExceeded{Data: packet}}).Marshal(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = namespace.In(guest, func() error {
+		c, err := net.Dial("ip4:icmp", from.Addr().String())
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.Write(message)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
