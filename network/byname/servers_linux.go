@@ -72,8 +72,8 @@ func Serve(cfg Config) (*Servers, error) {
 	s := &Servers{cfg: cfg}
 	s.resolver = names.New(names.Config{
 		Servers: servers,
-		Dial: func(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, error) {
-			return namespace.Dial(ctx, cfg.NS, network, addr, 0)
+		Dial: func(ctx context.Context, guest netip.Addr, network string, addr netip.AddrPort) (net.Conn, error) {
+			return namespace.Dial(ctx, cfg.NS, network, addr, markOf(guest))
 		},
 		Usable: func(a netip.Addr) bool {
 			return a.Is4() && !slices.ContainsFunc(cfg.Denied, func(p netip.Prefix) bool { return p.Contains(a) })
@@ -126,18 +126,23 @@ func printable(name string) string {
 	return name
 }
 
-// Dial connects to a host, address by address. The packets have the guest's address as their mark.
+// markOf is the mark of what is sent for a guest: its address.
+func markOf(guest netip.Addr) uint32 {
+	a := guest.As4()
+	return binary.NativeEndian.Uint32(a[:])
+}
+
+// Dial connects to a host, address by address.
 func (g passed) Dial(ctx context.Context, guest netip.Addr, host string, port uint16) (net.Conn, error) {
-	found, err := g.servers.resolver.Lookup(ctx, host)
+	found, err := g.servers.resolver.Lookup(ctx, guest, host)
 	if err != nil {
 		return nil, err
 	}
-	from := guest.As4()
 	err = fmt.Errorf("%s has no address", host)
 	for i, a := range found.Addrs {
 		var conn net.Conn
 		conn, err = dialWithin(ctx, len(found.Addrs)-i, func(ctx context.Context) (net.Conn, error) {
-			return namespace.Dial(ctx, g.servers.cfg.NS, "tcp", netip.AddrPortFrom(a, port), binary.NativeEndian.Uint32(from[:]))
+			return namespace.Dial(ctx, g.servers.cfg.NS, "tcp", netip.AddrPortFrom(a, port), markOf(guest))
 		})
 		if err == nil {
 			return conn, nil

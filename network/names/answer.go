@@ -82,7 +82,7 @@ func (s *Server) resolve(reply *dns.Msg, guest netip.Addr, q dns.Question) {
 	case q.Qtype == dns.TypeA:
 		reply.Answer, err = s.addresses(guest, name)
 	case forwarded[q.Qtype]:
-		reply.Answer, err = s.cfg.Resolver.Forward(s.ctx, name, q.Qtype)
+		reply.Answer, err = s.cfg.Resolver.Forward(s.ctx, guest, name, q.Qtype)
 	}
 	for _, rr := range reply.Answer {
 		rr.Header().Name = q.Name // As the client has spelled it.
@@ -103,7 +103,7 @@ func (s *Server) resolve(reply *dns.Msg, guest netip.Addr, q dns.Question) {
 
 // addresses looks a name up and binds its addresses to the guest, before it hears of them.
 func (s *Server) addresses(guest netip.Addr, name string) ([]dns.RR, error) {
-	found, err := s.cfg.Resolver.Lookup(s.ctx, name)
+	found, err := s.cfg.Resolver.Lookup(s.ctx, guest, name)
 	if err != nil || len(found.Addrs) == 0 {
 		return nil, err
 	}

@@ -92,7 +92,7 @@ func TestConnectionsOfAGuestAreBounded(t *testing.T) {
 
 func TestBounds(t *testing.T) {
 	b := newBounds(2, 3)
-	a, c := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	a, c, d := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")
 	for i, step := range []struct {
 		guest netip.Addr
 		leave bool
@@ -100,7 +100,7 @@ func TestBounds(t *testing.T) {
 	}{
 		{a, false, true}, {a, false, true}, {a, false, false}, // Two each.
 		{c, false, true}, {c, false, false}, // Three in all.
-		{a, true, true}, {c, false, true}, {a, false, false},
+		{a, true, true}, {a, false, false}, {c, false, false}, {d, false, true}, // As many as are left.
 	} {
 		if step.leave {
 			b.leave(step.guest)
@@ -108,10 +108,9 @@ func TestBounds(t *testing.T) {
 			t.Errorf("step %d: %v", i, got)
 		}
 	}
-	for range 2 {
-		b.leave(c)
-	}
 	b.leave(a)
+	b.leave(c)
+	b.leave(d)
 	if b.total != 0 || len(b.used) != 0 {
 		t.Errorf("%d, %v", b.total, b.used)
 	}

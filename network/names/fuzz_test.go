@@ -26,7 +26,7 @@ func FuzzQuery(f *testing.F) {
 	f.Add([]byte{}, false)
 	f.Fuzz(func(t *testing.T, b []byte, datagram bool) {
 		// Name servers are not reached, so that what is tested is the message.
-		r := New(Config{Servers: []netip.AddrPort{{}}, Dial: func(context.Context, string, netip.AddrPort) (net.Conn, error) { return nil, net.ErrClosed }})
+		r := New(Config{Servers: []netip.AddrPort{{}}, Dial: func(context.Context, netip.Addr, string, netip.AddrPort) (net.Conn, error) { return nil, net.ErrClosed }})
 		defer r.Close()
 		g := &guests{patterns: []string{"*.example.com"}}
 		s := &Server{cfg: ServerConfig{Resolver: r, Guests: g}, ctx: t.Context()}

@@ -16,8 +16,8 @@ import (
 const (
 	// maxCached is how many names a Resolver remembers; each has at most maxAddrs addresses.
 	maxCached = 4096
-	// maxCalls is how many questions it asks at a time: each has a socket.
-	maxCalls = 2048
+	// callsEach and callsAll are how many questions it asks at a time, for one guest and in all: each has a socket.
+	callsEach, callsAll = 64, 2048
 	// defaultTry is how long one try at a name server takes.
 	defaultTry = 2 * time.Second
 	// maxTries is how many of them there is time for.
@@ -28,9 +28,9 @@ const (
 type Config struct {
 	// Servers are recursive name servers, the preferred one first.
 	Servers []netip.AddrPort
-	// Dial connects to one of them: network is udp or tcp. The socket of UDP must be connected, so that it
+	// Dial connects to one of them for a guest: network is udp or tcp. The socket of UDP must be connected, so that it
 	// receives from that server alone. Nil is a plain dialer.
-	Dial func(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, error)
+	Dial func(ctx context.Context, guest netip.Addr, network string, addr netip.AddrPort) (net.Conn, error)
 	// Usable reports whether guests may reach an address at all. Other addresses are left out of answers, so that
 	// no name leads to the host or its neighbours. Nil is none.
 	Usable func(netip.Addr) bool
@@ -58,6 +58,7 @@ type Resolver struct {
 
 	mu     sync.Mutex // Guards what is below.
 	calls  map[question]*call
+	asked  bounds // Calls by the guest that was the first to want the answer.
 	cache  map[string]found
 	closed bool
 	wg     sync.WaitGroup
@@ -78,7 +79,7 @@ type call struct {
 // New returns a Resolver. The caller closes it.
 func New(cfg Config) *Resolver {
 	if cfg.Dial == nil {
-		cfg.Dial = func(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, error) {
+		cfg.Dial = func(ctx context.Context, _ netip.Addr, network string, addr netip.AddrPort) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, addr.String())
 		}
 	}
@@ -91,7 +92,7 @@ func New(cfg Config) *Resolver {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	r := &Resolver{cfg: cfg, calls: map[question]*call{}, cache: map[string]found{}}
+	r := &Resolver{cfg: cfg, calls: map[question]*call{}, asked: newBounds(callsEach, callsAll), cache: map[string]found{}}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
 }
@@ -105,9 +106,9 @@ func (r *Resolver) Close() {
 	r.wg.Wait()
 }
 
-// Lookup returns the IPv4 addresses of a name. The error is of a class of this package, or that of ctx.
-func (r *Resolver) Lookup(ctx context.Context, name string) (Answer, error) {
-	f, err := r.find(ctx, name, dns.TypeA)
+// Lookup returns the IPv4 addresses of a name for a guest. The error is of a class of this package, or that of ctx.
+func (r *Resolver) Lookup(ctx context.Context, guest netip.Addr, name string) (Answer, error) {
+	f, err := r.find(ctx, guest, name, dns.TypeA)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -117,8 +118,8 @@ func (r *Resolver) Lookup(ctx context.Context, name string) (Answer, error) {
 // Forward returns the records of a type, other than A, that a name or its last alias has, under the name and without the
 // aliases. There may be none, and are at most 128. They are not remembered: they can be large, and few programs ask for
 // them.
-func (r *Resolver) Forward(ctx context.Context, name string, kind uint16) ([]dns.RR, error) {
-	f, err := r.find(ctx, name, kind)
+func (r *Resolver) Forward(ctx context.Context, guest netip.Addr, name string, kind uint16) ([]dns.RR, error) {
+	f, err := r.find(ctx, guest, name, kind)
 	out := make([]dns.RR, 0, len(f.records))
 	for _, rr := range f.records {
 		out = append(out, dns.Copy(rr))
@@ -128,12 +129,12 @@ func (r *Resolver) Forward(ctx context.Context, name string, kind uint16) ([]dns
 
 // find waits for the answer to a question, which is asked once for all callers at the time. A caller whose ctx ends
 // leaves, and the others get the answer.
-func (r *Resolver) find(ctx context.Context, name string, kind uint16) (found, error) {
+func (r *Resolver) find(ctx context.Context, guest netip.Addr, name string, kind uint16) (found, error) {
 	canon, ok := canonical(name)
 	if !ok {
 		return found{}, fmt.Errorf("%w: %.100q is not a host name", ErrNoName, name)
 	}
-	c := r.start(question{canon, kind})
+	c := r.start(guest, question{canon, kind})
 	select {
 	case <-c.done:
 		if c.found.err != nil {
@@ -146,7 +147,7 @@ func (r *Resolver) find(ctx context.Context, name string, kind uint16) (found, e
 }
 
 // start returns the call for a question: one with the answer that is remembered, one in flight, or a new one.
-func (r *Resolver) start(q question) *call {
+func (r *Resolver) start(guest netip.Addr, q question) *call {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c := r.calls[q]; c != nil {
@@ -159,12 +160,13 @@ func (r *Resolver) start(q question) *call {
 		c.found = f
 	case r.closed:
 		c.found.err = fmt.Errorf("%w: the resolver is closed", ErrServers)
-	case len(r.calls) >= maxCalls:
-		c.found.err = fmt.Errorf("%w: %d questions are in flight", ErrServers, len(r.calls))
+	case !r.asked.enter(guest):
+		c.found.err = fmt.Errorf("%w: too many questions are in flight, %d in all", ErrServers, len(r.calls))
 	default:
 		r.calls[q] = c
 		r.wg.Go(func() {
-			c.found = r.ask(q)
+			defer r.asked.leave(guest)
+			c.found = r.ask(guest, q)
 			r.finish(q, c.found)
 			close(c.done)
 		})

@@ -83,7 +83,7 @@ func TestAnswersAreRememberedForTheirLife(t *testing.T) {
 	} {
 		c.add(step.after)
 		before := len(u.questions())
-		got, err := r.Lookup(t.Context(), step.name)
+		got, err := r.Lookup(t.Context(), netip.Addr{}, step.name)
 		if !errors.Is(err, step.err) || got.TTL != step.ttl || len(u.questions())-before != step.asked {
 			t.Errorf("%s after %v: %v, %v; asked %d times", step.name, step.after, got, err, len(u.questions())-before)
 		}
@@ -94,7 +94,7 @@ func TestAnswersAreRememberedForTheirLife(t *testing.T) {
 func TestAnAnswerIsTheCallers(t *testing.T) {
 	r := newResolver(t, newUpstream(t, each("1.1.1.1")))
 	for range 2 {
-		got, err := r.Lookup(t.Context(), "a.example")
+		got, err := r.Lookup(t.Context(), netip.Addr{}, "a.example")
 		if err != nil || text(got.Addrs) != "1.1.1.1" {
 			t.Fatalf("%v, %v", got, err)
 		}
@@ -144,7 +144,7 @@ func TestOneQueryForAllCallers(t *testing.T) {
 		impatient, leave := context.WithCancel(t.Context())
 		results := make(chan string, 10)
 		look := func(ctx context.Context, name string) {
-			got, err := r.Lookup(ctx, name)
+			got, err := r.Lookup(ctx, netip.Addr{}, name)
 			results <- fmt.Sprintf("%s %v", text(got.Addrs), errors.Is(err, context.Canceled))
 		}
 		go look(impatient, "a.example") // The one that began it.
@@ -187,29 +187,34 @@ func TestQuestionsInFlightAreBoundedAndEndWithTheResolver(t *testing.T) {
 			}
 		})
 		r := New(Config{Servers: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53")}, Dial: dial, Usable: public})
-		results := make(chan error, maxCalls)
-		for i := range maxCalls {
+		one, other := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+		results := make(chan error, callsEach+1)
+		for i := range callsEach + 1 {
+			guest := one
+			if i == callsEach {
+				guest = other // Which has what one leaves.
+			}
 			go func() {
-				_, err := r.Lookup(t.Context(), fmt.Sprintf("a%d.example", i))
+				_, err := r.Lookup(t.Context(), guest, fmt.Sprintf("a%d.example", i))
 				results <- err
 			}()
 		}
 		synctest.Wait()
 		began := time.Now()
-		if _, err := r.Lookup(t.Context(), "b.example"); !errors.Is(err, ErrServers) || len(results) != 0 {
+		if _, err := r.Lookup(t.Context(), one, "b.example"); !errors.Is(err, ErrServers) || len(results) != 0 {
 			t.Errorf("one more: %v, and %d have ended", err, len(results))
 		}
 		r.Close()
-		for range maxCalls {
+		for range callsEach + 1 {
 			if err := <-results; !errors.Is(err, ErrServers) {
 				t.Errorf("a question in flight: %v", err)
 			}
 		}
-		if _, err := r.Lookup(t.Context(), "c.example"); !errors.Is(err, ErrServers) {
+		if _, err := r.Lookup(t.Context(), netip.Addr{}, "c.example"); !errors.Is(err, ErrServers) {
 			t.Errorf("a question after Close: %v", err)
 		}
 		wg.Wait()
-		if took := time.Since(began); took != 0 || len(r.calls) != 0 || dialed.Load() != maxCalls {
+		if took := time.Since(began); took != 0 || len(r.calls) != 0 || dialed.Load() != callsEach+1 {
 			t.Errorf("Close took %v and left %d calls; %d were dialed", took, len(r.calls), dialed.Load())
 		}
 	})
@@ -235,7 +240,7 @@ func TestRecordsAreTheCallers(t *testing.T) {
 		results := make(chan []dns.RR, 2)
 		for range 2 {
 			go func() {
-				got, err := r.Forward(t.Context(), "a.example", dns.TypeTXT)
+				got, err := r.Forward(t.Context(), netip.Addr{}, "a.example", dns.TypeTXT)
 				if err != nil || len(got) != 1 {
 					t.Errorf("%v, %v", got, err)
 				}
@@ -273,17 +278,17 @@ func TestForward(t *testing.T) {
 		return [][]byte{replyTo(q, func(m *dns.Msg) { m.Extra = rrs(`a.example. 60 IN TXT "additional"`, "m.example. 60 IN A 6.6.6.6") }, answer...)}
 	})
 	r := newResolver(t, u)
-	got, err := r.Forward(t.Context(), "A.example", dns.TypeTXT)
+	got, err := r.Forward(t.Context(), netip.Addr{}, "A.example", dns.TypeTXT)
 	if err != nil || len(got) != 1 || got[0].String() != "a.example.\t50\tIN\tTXT\t\"one\" \"two\"" {
 		t.Fatalf("%v, %v", got, err)
 	}
-	if got, err := r.Forward(t.Context(), "a.example", dns.TypeMX); err != nil || len(got) != maxRecords || got[0].(*dns.MX).Mx != "m.example." {
+	if got, err := r.Forward(t.Context(), netip.Addr{}, "a.example", dns.TypeMX); err != nil || len(got) != maxRecords || got[0].(*dns.MX).Mx != "m.example." {
 		t.Errorf("%d records, %v", len(got), err)
 	}
-	if got, err := r.Forward(t.Context(), "a.example", dns.TypeSRV); err != nil || len(got) != 0 {
+	if got, err := r.Forward(t.Context(), netip.Addr{}, "a.example", dns.TypeSRV); err != nil || len(got) != 0 {
 		t.Errorf("%v, %v", got, err)
 	}
-	if got, err := r.Forward(t.Context(), "none.example", dns.TypeTXT); !errors.Is(err, ErrNoName) || len(got) != 0 {
+	if got, err := r.Forward(t.Context(), netip.Addr{}, "none.example", dns.TypeTXT); !errors.Is(err, ErrNoName) || len(got) != 0 {
 		t.Errorf("%v, %v", got, err)
 	}
 	if got := u.questions(); !slices.Contains(got, "tcp a.example. TXT") {

@@ -159,11 +159,12 @@ func newBounds(each, all int) bounds {
 	return bounds{each: each, all: all, used: map[netip.Addr]int{}}
 }
 
-// enter takes one for a guest, if there is one; leave gives it back.
+// enter takes one for a guest, if there is one; leave gives it back. A guest has as many at most as are left to all, so
+// that some are left however many guests take what they can.
 func (b *bounds) enter(guest netip.Addr) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.total >= b.all || b.used[guest] >= b.each {
+	if b.used[guest] >= min(b.each, b.all-b.total) {
 		return false
 	}
 	b.total++

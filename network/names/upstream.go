@@ -26,7 +26,7 @@ const (
 )
 
 // ask asks the name servers in turn, beginning with the one that answered last.
-func (r *Resolver) ask(q question) found {
+func (r *Resolver) ask(guest netip.Addr, q question) found {
 	ctx, cancel := context.WithTimeout(r.ctx, maxTries*r.cfg.Try)
 	defer cancel()
 	last := fmt.Errorf("none is configured")
@@ -38,7 +38,7 @@ func (r *Resolver) ask(q question) found {
 			break // It is no loss of packets.
 		}
 		// Every second time without EDNS, which old servers do not understand.
-		m, err := r.try(ctx, servers[at], q, min(r.cfg.Try, r.cfg.Try/4<<round), round%2 == 0)
+		m, err := r.try(ctx, guest, servers[at], q, min(r.cfg.Try, r.cfg.Try/4<<round), round%2 == 0)
 		if err == nil {
 			r.first.Store(int64(at))
 			return read(m, q, r.cfg.Usable, r.cfg.Now())
@@ -52,16 +52,16 @@ func (r *Resolver) ask(q question) found {
 }
 
 // try asks one server, over UDP and then over TCP if the answer is too long for that.
-func (r *Resolver) try(ctx context.Context, server netip.AddrPort, q question, most time.Duration, edns bool) (*dns.Msg, error) {
+func (r *Resolver) try(ctx context.Context, guest netip.Addr, server netip.AddrPort, q question, most time.Duration, edns bool) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	query := new(dns.Msg).SetQuestion(q.name+".", q.kind) // With a random id.
 	if edns {
 		query.SetEdns0(maxDatagram, false)
 	}
-	m, err := r.exchange(ctx, "udp", server, query)
+	m, err := r.exchange(ctx, guest, "udp", server, query)
 	if err == nil && m.Truncated {
-		m, err = r.exchange(ctx, "tcp", server, query)
+		m, err = r.exchange(ctx, guest, "tcp", server, query)
 	}
 	if err != nil {
 		return nil, err
@@ -73,8 +73,8 @@ func (r *Resolver) try(ctx context.Context, server netip.AddrPort, q question, m
 }
 
 // exchange sends a query and waits until ctx ends for the reply to it. Over UDP it passes over everything else.
-func (r *Resolver) exchange(ctx context.Context, network string, server netip.AddrPort, query *dns.Msg) (*dns.Msg, error) {
-	conn, err := r.cfg.Dial(ctx, network, server)
+func (r *Resolver) exchange(ctx context.Context, guest netip.Addr, network string, server netip.AddrPort, query *dns.Msg) (*dns.Msg, error) {
+	conn, err := r.cfg.Dial(ctx, guest, network, server)
 	if err != nil {
 		return nil, err
 	}

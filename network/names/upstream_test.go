@@ -69,8 +69,8 @@ func TestAnotherSourceIsNotHeard(t *testing.T) {
 	})
 	r := newResolver(t, u)
 	dial := r.cfg.Dial
-	r.cfg.Dial = func(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, error) {
-		conn, err := dial(ctx, network, addr)
+	r.cfg.Dial = func(ctx context.Context, guest netip.Addr, network string, addr netip.AddrPort) (net.Conn, error) {
+		conn, err := dial(ctx, guest, network, addr)
 		if err == nil {
 			client <- conn.LocalAddr()
 		}
@@ -93,7 +93,7 @@ func TestATruncatedReplyIsFetchedOverTCP(t *testing.T) {
 		return [][]byte{replyTo(q, nil, answer...)}
 	})
 	r := newResolver(t, u)
-	got, err := r.Lookup(t.Context(), "a.example")
+	got, err := r.Lookup(t.Context(), netip.Addr{}, "a.example")
 	if err != nil || len(got.Addrs) != maxAddrs || text(got.Addrs[:2]) != "1.1.0.1 1.1.0.2" {
 		t.Errorf("%v, %v", got, err)
 	}
@@ -195,7 +195,7 @@ func TestSilentServers(t *testing.T) {
 				})
 				r := New(Config{Servers: c.servers, Dial: dial, Usable: public})
 				began := time.Now()
-				if _, err := r.Lookup(t.Context(), "a.example"); !errors.Is(err, c.want) {
+				if _, err := r.Lookup(t.Context(), netip.Addr{}, "a.example"); !errors.Is(err, c.want) {
 					t.Errorf("%v", err)
 				}
 				if took := time.Since(began); took != c.took {

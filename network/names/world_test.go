@@ -173,7 +173,7 @@ func newResolver(t testing.TB, servers ...*upstream) *Resolver {
 // lookup returns the addresses of a name as text.
 func lookup(t testing.TB, r *Resolver, name string) (string, error) {
 	t.Helper()
-	got, err := r.Lookup(t.Context(), name)
+	got, err := r.Lookup(t.Context(), netip.Addr{}, name)
 	return text(got.Addrs), err
 }
 
@@ -186,8 +186,8 @@ func text(addrs []netip.Addr) string {
 }
 
 // piped returns a Dial whose connections end at serve, in memory and so in a bubble of synctest.
-func piped(wg *sync.WaitGroup, serve func(conn net.Conn, server netip.AddrPort)) func(context.Context, string, netip.AddrPort) (net.Conn, error) {
-	return func(_ context.Context, _ string, server netip.AddrPort) (net.Conn, error) {
+func piped(wg *sync.WaitGroup, serve func(conn net.Conn, server netip.AddrPort)) func(context.Context, netip.Addr, string, netip.AddrPort) (net.Conn, error) {
+	return func(_ context.Context, _ netip.Addr, _ string, server netip.AddrPort) (net.Conn, error) {
 		ours, theirs := net.Pipe()
 		wg.Go(func() {
 			defer theirs.Close()

@@ -83,7 +83,7 @@ func Read() (Shares, error) {
 
 // Prefix begins the name of the table of shares, which has all that its
 // rules depend on, and the version of the rules.
-const Prefix, version = "rundlet_flows", 3
+const Prefix, version = "rundlet_flows", 4
 
 // Table is the name of the table with these shares.
 func (s Shares) Table() string {
@@ -92,27 +92,32 @@ func (s Shares) Table() string {
 
 // Add adds the table that refuses a slot's new flows over its share, on the way to the link uplink and to servers of this
 // namespace that they were redirected to. Packets of flows that are tracked already are not looked at. What the
-// namespace sends for a slot itself has the slot's address as its mark.
+// namespace sends for a slot itself has the slot's address as its mark, and another share as large.
 func Add(conn *nftables.Conn, s Shares, uplink string) error {
 	b := nft.Replace(conn, s.Table())
 	// The kernel takes elements away when they count nothing, or are not used.
-	rates := b.Set(nftables.Set{
-		Name: "rates", KeyType: nftables.TypeIFName, Dynamic: true, Size: Slots,
-		HasTimeout: true, Timeout: 2 * rateParts * time.Second, // A burst is full again.
-	}, nil)
-	flows := b.Set(nftables.Set{Name: "flows", KeyType: nftables.TypeIFName, Dynamic: true, Size: Slots}, nil)
 	all := b.Set(nftables.Set{Name: "all", KeyType: nftables.TypeInteger, Dynamic: true, Size: Buckets}, nil)
-	incoming := []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}}
+	seed := hashSeed()
+	add := func(chain, suffix string, kind nftables.SetDatatype, key expr.MetaKey, refuse []expr.Any) {
+		rates := b.Set(nftables.Set{
+			Name: "rates" + suffix, KeyType: kind, Dynamic: true, Size: Slots,
+			HasTimeout: true, Timeout: 2 * rateParts * time.Second, // A burst is full again.
+		}, nil)
+		flows := b.Set(nftables.Set{Name: "flows" + suffix, KeyType: kind, Dynamic: true, Size: Slots}, nil)
+		slot := []expr.Any{&expr.Meta{Key: key, Register: 1}}
+		b.Chain(chain,
+			// Refused flows are counted until the kernel looks for them again, so they
+			// must be few: the rate comes first.
+			nft.Rule(slot, nft.Each(rates, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
+				Type: expr.LimitTypePkts, Rate: uint64(s.PerSecond), Unit: expr.LimitTimeSecond, Burst: s.Burst, Over: true,
+			}), refuse),
+			nft.Rule(slot, nft.Each(flows, unix.NFT_DYNSET_OP_ADD, over(s.Slot)), refuse),
+			nft.Rule(flowHash(seed), nft.Each(all, unix.NFT_DYNSET_OP_ADD, over(s.Bucket)), refuse),
+		)
+	}
 	b.Refusals(Slots)
-	b.Chain("new",
-		// Refused flows are counted until the kernel looks for them again, so they
-		// must be few: the rate comes first.
-		nft.Rule(incoming, nft.Each(rates, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
-			Type: expr.LimitTypePkts, Rate: uint64(s.PerSecond), Unit: expr.LimitTimeSecond, Burst: s.Burst, Over: true,
-		}), nft.Refuse()),
-		nft.Rule(incoming, nft.Each(flows, unix.NFT_DYNSET_OP_ADD, over(s.Slot)), nft.Refuse()),
-		nft.Rule(flowHash(hashSeed()), nft.Each(all, unix.NFT_DYNSET_OP_ADD, over(s.Bucket)), nft.Refuse()),
-	)
+	add("new", "", nftables.TypeIFName, expr.MetaKeyIIFNAME, nft.Refuse())
+	add("new_for", "_for", nftables.TypeMark, expr.MetaKeyMARK, nft.Drop())
 	down := b.Set(nftables.Set{
 		Name: "down", KeyType: nftables.TypeIFName, Dynamic: true, Size: Slots, HasTimeout: true, Timeout: time.Minute,
 	}, nil)
@@ -122,7 +127,7 @@ func Add(conn *nftables.Conn, s Shares, uplink string) error {
 			Type: expr.LimitTypePktBytes, Rate: s.Down, Unit: expr.LimitTimeSecond, Burst: DownBurst, Over: true,
 		}), nft.Drop(),
 	)
-	seed := hashSeed()
+	seed = hashSeed()
 	// Behind the rules that say whether the packet may pass at all.
 	priority := *nftables.ChainPriorityFilter + 10
 	b.Hook("forward", nftables.ChainHookForward, priority, nftables.ChainPolicyAccept,
@@ -135,6 +140,7 @@ func Add(conn *nftables.Conn, s Shares, uplink string) error {
 	)
 	b.Hook("output", nftables.ChainHookOutput, priority, nftables.ChainPolicyAccept,
 		nft.Rule(nft.OIF(uplink), queues.ByMark(seed)),
+		nft.Rule(nft.OIF(uplink), nft.Unconfirmed(), nft.Jump("new_for")),
 		nft.Rule(nft.IsDNAT(), comesDown),
 	)
 	return b.Err
