@@ -42,6 +42,7 @@ type slot struct {
 
 	mu   sync.Mutex
 	gone bool
+	lent bool // A guest may have opened flows.
 	// policy is the one in force. mu is held to change it, and not to read it. known is closed when its names are known.
 	policy atomic.Pointer[Policy]
 	known  chan struct{}
@@ -53,7 +54,7 @@ type slot struct {
 }
 
 func newSlot(id string, subnet netip.Prefix, p Policy, state slotState) *slot {
-	s := &slot{id: id, subnet: subnet, state: state, known: make(chan struct{})}
+	s := &slot{id: id, subnet: subnet, state: state, known: make(chan struct{}), lent: state == slotFound}
 	s.setPolicy(p)
 	return s
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
@@ -82,5 +83,42 @@ func complain(t *testing.T, guest *os.File, from, to netip.AddrPort) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A program may keep a socket for its questions. After a change of the policy they go where the new one sends them.
+func TestQuestionsOfOneSocketFollowThePolicy(t *testing.T) {
+	w := newWorld(t)
+	z := w.named(map[string][]string{"a.example": {internetIP}, "b.example": {internetIP2}})
+	n := w.open(w.config())
+	addresses := only(resolverIP)
+	both := addresses
+	both.Names = []string{"a.example"}
+	s := w.acquire(n, addresses)
+	conn, err := rawDial(w.guest(s), "udp", resolverIP+":53")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := &dns.Conn{Conn: conn}
+	for _, step := range []struct {
+		what   string
+		policy Policy
+		want   int // Answers for b.example, which has no permission by name.
+	}{
+		{"addresses", addresses, 1}, {"and a name", both, 0}, {"addresses again", addresses, 1}, {"a name", byName("a.example"), 0}, {"all", allow, 1}, {"a name again", byName("a.example"), 0}, {"addresses at last", addresses, 1},
+	} {
+		if err := n.SetPolicy(t.Context(), s.ID, step.policy); err != nil {
+			t.Fatal(err)
+		}
+		z.forget()
+		c.SetDeadline(time.Now().Add(reachTime))
+		if err := c.WriteMsg(new(dns.Msg).SetQuestion("b.example.", dns.TypeA)); err != nil {
+			t.Fatal(err)
+		}
+		m, err := c.ReadMsg()
+		if err != nil || len(m.Answer) != step.want || z.wasAsked("b.example") != (step.want > 0) {
+			t.Errorf("%s: %v, %v, asked %q", step.what, m, err, z.asked)
+		}
 	}
 }

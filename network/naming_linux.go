@@ -176,14 +176,29 @@ func (n *naming) narrow(s *slot, next Policy) error {
 		return nil
 	}
 	forgotten := s.names.Keep(func(name string) bool { return next.named() && byname.Match(next.Names, name) })
-	if err := n.enforce(s, time.Now()); err != nil {
+	if err := n.enforce(s, time.Now()); err != nil || !s.lent {
 		return err
 	}
 	// An earlier process knew which names the addresses had that have expired, and this one does not.
 	known := !now.unknown()
-	return n.tracking.cut(slash30.Far(s.subnet), func(to netip.Addr) bool {
-		return next.covers(to) || s.names.Has(to) || !known && !forgotten[to]
+	return n.tracking.cut(slash30.Far(s.subnet), func(to netip.AddrPort, redirected bool) bool {
+		kept := next.covers(to.Addr()) || s.names.Has(to.Addr()) || !known && !forgotten[to.Addr()]
+		return !redirected && !kept
 	})
+}
+
+// changed breaks off the connections of a slot that it may not have any more. A flow of questions goes where it went
+// first: it begins anew if its policy has other name servers than the former one. The caller holds the slot's mu.
+func (n *naming) changed(s *slot, former Policy) {
+	guest := slash30.Far(s.subnet)
+	n.servers.Recheck(guest)
+	if !s.lent || former.named() == s.policy.Load().named() {
+		return
+	}
+	err := n.tracking.cut(guest, func(to netip.AddrPort, _ bool) bool { return to.Port() == 53 })
+	if err != nil { // The policy is in force all the same.
+		n.cfg.OnError(fmt.Errorf("network: questions of %s may go to its former name servers: %w", s.id, err))
+	}
 }
 
 // unknownNames are those of a policy that was found after a restart. They match nothing.

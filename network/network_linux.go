@@ -16,7 +16,6 @@ import (
 	"github.com/rundlet/rundlet/internal/retry"
 	"github.com/rundlet/rundlet/network/bound"
 	"github.com/rundlet/rundlet/network/namespace"
-	"github.com/rundlet/rundlet/network/slash30"
 )
 
 // Network hands out slots. Safe for concurrent use. Close frees it.
@@ -206,6 +205,7 @@ func (n *Network) apply(s *slot, p Policy) error {
 	if s.gone {
 		return ErrNotFound
 	}
+	defer func() { s.lent = true }()
 	if s.policy.Load().equal(p) {
 		return nil
 	}
@@ -215,8 +215,9 @@ func (n *Network) apply(s *slot, p Policy) error {
 	if err := n.rules.set(s.rule(p)); err != nil {
 		return err
 	}
+	former := *s.policy.Load()
 	s.setPolicy(p)
-	n.naming.servers.Recheck(slash30.Far(s.subnet)) // What it may not have any more is cut.
+	n.naming.changed(s, former)
 	return nil
 }
 

@@ -49,9 +49,9 @@ func (t *flowTracking) forget(guests map[netip.Addr]bool) error {
 	return t.delete(router, flows, nil)
 }
 
-// cut removes the flows of a guest to other addresses than those to keep, but for those that were redirected. Packets of
-// one that still come are those of a new flow.
-func (t *flowTracking) cut(guest netip.Addr, keep func(to netip.Addr) bool) error {
+// cut removes flows of a guest; redirected is whether one goes to a server of the router. Packets of it that still come
+// are those of a new flow.
+func (t *flowTracking) cut(guest netip.Addr, which func(to netip.AddrPort, redirected bool) bool) error {
 	router, err := conntrack.Open(t.router.ns)
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func (t *flowTracking) cut(guest netip.Addr, keep func(to netip.Addr) bool) erro
 	}
 	var flows []translated
 	err = router.Each(map[netip.Addr]bool{guest: true}, func(orig, reply conntrack.Tuple) {
-		if orig.Dst == reply.Src && !keep(netip.AddrFrom4(orig.Dst)) {
+		if which(netip.AddrPortFrom(netip.AddrFrom4(orig.Dst), orig.DstPort), orig.Dst != reply.Src) {
 			flows = append(flows, translated{orig, reply.Inverse()})
 		}
 	})

@@ -58,6 +58,12 @@ func (z *zone) check(t testing.TB, when string) {
 	}
 }
 
+func (z *zone) forget() {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.asked = nil
+}
+
 func (z *zone) wasAsked(name string) bool {
 	z.mu.Lock()
 	defer z.mu.Unlock()
