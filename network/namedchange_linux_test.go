@@ -122,3 +122,33 @@ func TestQuestionsOfOneSocketFollowThePolicy(t *testing.T) {
 		}
 	}
 }
+
+// An address has several names, the first of which is taken away before a restart.
+func TestAnAddressWithAnotherNameSurvivesARestart(t *testing.T) {
+	w := newWorld(t)
+	w.named(map[string][]string{"a.example": {internetIP}, "b.example": {internetIP}})
+	n := w.open(w.config())
+	s := w.acquire(n, byName("a.example", "b.example"))
+	guest := w.guest(s)
+	for _, name := range []string{"a.example", "b.example"} {
+		lookUp(t, guest, "udp", resolverIP+":53", name)
+	}
+	f, p := openFlow(t, guest, internetIP+":8081"), byName("b.example")
+	if err := n.SetPolicy(t.Context(), s.ID, p); err != nil {
+		t.Fatal(err)
+	}
+	n.abandon()
+	n = w.open(w.config())
+	if lost, err := n.Adopt(t.Context(), []string{s.ID}); err != nil || len(lost) > 0 {
+		t.Fatalf("lost %q, %v", lost, err)
+	}
+	if err := n.SetPolicy(t.Context(), s.ID, p); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.ask(reachTime); err != nil {
+		t.Errorf("an open flow: %v", err)
+	}
+	if err := reach(guest, "tcp", internetIP+":8081"); err != nil {
+		t.Errorf("a new one: %v", err)
+	}
+}

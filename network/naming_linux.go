@@ -116,8 +116,7 @@ func (n *naming) Bind(guest netip.Addr, name string, addrs []netip.Addr, life ti
 // enforce puts the addresses in force that a slot has for names at a time. The caller holds the slot's mu.
 func (n *naming) enforce(s *slot, now time.Time) error {
 	list, next := s.names.At(now)
-	same := func(a, b bound.Address) bool { return a.Addr == b.Addr }
-	if !slices.EqualFunc(list, s.inForce, same) {
+	if !slices.Equal(list, s.inForce) {
 		rule := s.rule(*s.policy.Load())
 		rule.bound = list
 		if err := n.rules.set(rule); err != nil {
@@ -162,9 +161,7 @@ func (s *slot) found(given []bound.Address) {
 		return
 	}
 	now := time.Now()
-	for _, a := range given {
-		s.names.Add(a.Name, []netip.Addr{a.Addr}, now.Add(foundLife))
-	}
+	s.names.Restore(given, now.Add(foundLife))
 	s.inForce, _ = s.names.At(now)
 }
 
@@ -212,7 +209,7 @@ func (r *nftRules) recoverBound() (map[netip.Addr][]bound.Address, error) {
 	out := map[netip.Addr][]bound.Address{}
 	for _, e := range list {
 		if guest, addr, ok := nft.Both(e); ok {
-			out[guest] = append(out[guest], bound.Address{Addr: addr, Name: e.Comment})
+			out[guest] = append(out[guest], bound.Address{Addr: addr, Names: e.Comment})
 		}
 	}
 	return out, err

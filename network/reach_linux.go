@@ -117,7 +117,7 @@ func (s slotRule) members() map[string][]nftables.SetElement {
 		if s.policy.named() {
 			set = setNamed
 			for _, a := range s.bound {
-				out[setBound] = append(out[setBound], nft.PairOf(s.guest, a.Addr, a.Name))
+				out[setBound] = append(out[setBound], nft.PairOf(s.guest, a.Addr, a.Comment()))
 			}
 		}
 		out[inBank(set, s.bank)] = link

@@ -5,6 +5,7 @@ package bound
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,11 +16,23 @@ const (
 	mostNames = 16
 )
 
-// Address is one of a name.
+// Address is one of some names.
 type Address struct {
 	Addr netip.Addr
-	// Name is the last name that it was given for; "" is not known.
-	Name string
+	// Names are those that it was given for, the first one first, with spaces between them.
+	Names string
+}
+
+// maxComment is the longest comment: the kernel keeps 256 bytes with an element of a set.
+const maxComment = 200
+
+// Comment is the names for an element of a set of the packet filter: the last ones, if they are too long. Others are not
+// known after a restart.
+func (a Address) Comment() string {
+	for a.Names != "" && len(a.Names) > maxComment {
+		_, a.Names, _ = strings.Cut(a.Names, " ")
+	}
+	return a.Names
 }
 
 // Addresses are those of one guest. An address is in force until it expires, and remembered afterwards: flows that began
@@ -30,7 +43,7 @@ type Addresses struct {
 
 type entry struct {
 	until time.Time
-	names []string // The last one is the newest.
+	names []string // The first one first.
 }
 
 // Add puts addresses of a name in force until a time, or prolongs that.
@@ -48,9 +61,20 @@ func (a *Addresses) Add(name string, addrs []netip.Addr, until time.Time) {
 		if until.After(e.until) {
 			e.until = until
 		}
-		e.names = append(slices.DeleteFunc(e.names, func(n string) bool { return n == name }), name)
+		if !slices.Contains(e.names, name) {
+			e.names = append(e.names, name)
+		}
 		if len(e.names) > mostNames {
 			e.names = e.names[1:]
+		}
+	}
+}
+
+// Restore puts addresses in force that At returned to an earlier process, until a time.
+func (a *Addresses) Restore(list []Address, until time.Time) {
+	for _, l := range list {
+		for name := range strings.SplitSeq(l.Names, " ") {
+			a.Add(name, []netip.Addr{l.Addr}, until)
 		}
 	}
 }
@@ -74,7 +98,7 @@ func (a *Addresses) At(now time.Time) (list []Address, next time.Time) {
 		if !e.until.After(now) {
 			continue
 		}
-		list = append(list, Address{addr, e.names[len(e.names)-1]})
+		list = append(list, Address{addr, strings.Join(e.names, " ")})
 		if next.IsZero() || e.until.Before(next) {
 			next = e.until
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -24,8 +25,8 @@ func TestAnAddressIsInForceUntilItExpires(t *testing.T) {
 		after, next time.Duration
 		want        string
 	}{
-		{0, time.Minute, "[{9.0.0.1 a.example} {9.0.0.2 c.example}]"},
-		{time.Minute, time.Hour, "[{9.0.0.2 c.example}]"},
+		{0, time.Minute, "[{9.0.0.1 a.example} {9.0.0.2 a.example b.example c.example}]"},
+		{time.Minute, time.Hour, "[{9.0.0.2 a.example b.example c.example}]"},
 		{time.Hour, 0, "[]"},
 	} {
 		list, next := a.At(start.Add(c.after))
@@ -35,6 +36,24 @@ func TestAnAddressIsInForceUntilItExpires(t *testing.T) {
 	}
 	if !a.Has(addr(1)) || !a.Has(addr(2)) {
 		t.Error("what has expired is forgotten")
+	}
+	var b Addresses
+	had, _ := a.At(start)
+	b.Restore(had, start.Add(time.Hour))
+	if list, _ := b.At(start); !slices.Equal(list, had) {
+		t.Errorf("restored: %v", list)
+	}
+}
+
+func TestACommentHasTheLastNames(t *testing.T) {
+	long := strings.Repeat("a", 150)
+	for names, want := range map[string]string{
+		"": "", "a.example b.example": "a.example b.example", "a.example " + long + " b.example": "a.example " + long + " b.example",
+		long + " b.example " + long: "b.example " + long, long + long: "",
+	} {
+		if got := (Address{Names: names}).Comment(); got != want {
+			t.Errorf("of %q: %q", names, got)
+		}
 	}
 }
 

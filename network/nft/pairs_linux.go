@@ -54,14 +54,8 @@ func Pairs(elements []nftables.SetElement) map[netip.Addr][]netipx.IPRange {
 	return out
 }
 
-// maxComment is the longest comment, in bytes: the kernel keeps 256 with an element.
-const maxComment = 200
-
-// PairOf is an element of a set of pairs without ranges. A comment that is too long is left out.
+// PairOf is an element of a set of pairs without ranges.
 func PairOf(a, b netip.Addr, comment string) nftables.SetElement {
-	if len(comment) > maxComment {
-		comment = ""
-	}
 	return nftables.SetElement{Key: append(a.AsSlice(), b.AsSlice()...), Comment: comment}
 }
 

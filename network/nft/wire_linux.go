@@ -143,14 +143,14 @@ func Key(e nftables.SetElement) string {
 	return string(e.Key)
 }
 
-// Without are the elements of list that are not in other.
+// Without are the elements of list that are not in other with the same comment.
 func Without(list, other []nftables.SetElement) (out []nftables.SetElement) {
 	keys := map[string]bool{}
 	for _, e := range other {
-		keys[Key(e)] = true
+		keys[Key(e)+e.Comment] = true
 	}
 	for _, e := range list {
-		if !keys[Key(e)] {
+		if !keys[Key(e)+e.Comment] {
 			out = append(out, e)
 		}
 	}
