@@ -1,11 +1,14 @@
 package network
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -150,5 +153,42 @@ func TestAnAddressWithAnotherNameSurvivesARestart(t *testing.T) {
 	}
 	if err := reach(guest, "tcp", internetIP+":8081"); err != nil {
 		t.Errorf("a new one: %v", err)
+	}
+}
+
+// The gateway dials a name that leads to the host, since its address is a public one, and is refused at once.
+func TestANameDoesNotLeadToTheHost(t *testing.T) {
+	w := newWorld(t)
+	w.named(map[string][]string{"host.example": {hostIP}, "a.example": {internetIP}})
+	for _, port := range []int{80, 443, 8081} {
+		w.serve(w.host, port)
+	}
+	n := w.open(w.config())
+	guest := w.guest(w.acquire(n, byName("*.example")))
+	for name, want := range map[string]bool{"host.example": false, "a.example": true} {
+		lookUp(t, guest, "udp", resolverIP+":53", name)
+		for _, encrypted := range []bool{false, true} {
+			text, err := get(guest, internetIP, name, encrypted)
+			if (text == name) != want || !want && !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("%s, TLS %v: %q, %v", name, encrypted, text, err)
+			}
+		}
+	}
+	// At once, and not when the dial has waited long enough.
+	for _, to := range []string{hostIP, hostPrivate, internetIP} {
+		ctx, cancel := context.WithTimeout(t.Context(), reachTime)
+		defer cancel()
+		c, err := namespace.Dial(ctx, n.router.ns, "tcp", netip.MustParseAddrPort(to+":80"), 0)
+		if err == nil {
+			c.Close()
+		}
+		if (err == nil) != (to == internetIP) || err != nil && !errors.Is(err, syscall.EHOSTUNREACH) {
+			t.Errorf("the router to %s: %v", to, err)
+		}
+	}
+	for _, port := range []string{":80", ":443", ":8081"} {
+		if err := reach(guest, "tcp", hostIP+port); !errors.Is(err, syscall.EHOSTUNREACH) {
+			t.Errorf("the host%s: %v", port, err)
+		}
 	}
 }

@@ -210,6 +210,7 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 			nft.Rule(nft.OIF("lo"), nft.NoTrack()),
 			nft.Rule(nft.DestIn(guests), nft.NoTrack()),
 		})...)
+	b.Hook("asked", nftables.ChainHookOutput, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept, byname.Asked(nft.OIF(uplinkRouter), nameservers, reachable)...)
 	// The daemon dials guests by TCP, so only answers come in from them: what asks
 	// for no connection, and so finds one that the daemon opened, or is reset. From the internet
 	// come the answers that the resolver and the gateway asked for.

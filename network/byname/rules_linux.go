@@ -106,6 +106,17 @@ func Arrivals(b *nft.Table, source []expr.Any, most uint32) [][]expr.Any {
 	}
 }
 
+// Asked are the rules that refuse what the resolver and the gateway send elsewhere than to name servers and to what may be
+// reached at all: a name may have an address of the host. out matches packets that leave.
+func Asked(out []expr.Any, nameservers, reachable *nftables.Set) [][]expr.Any {
+	return [][]expr.Any{
+		nft.Rule(out, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_UDP, 53), nft.Accept()),
+		nft.Rule(out, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_TCP, 53), nft.Accept()),
+		nft.Rule(out, nft.DestIn(reachable), nft.Accept()),
+		nft.Rule(out, nft.Refuse()),
+	}
+}
+
 // Replies are the rules that accept what the resolver and the gateway send, in a chain before connection tracking.
 func Replies() [][]expr.Any {
 	return [][]expr.Any{
