@@ -8,6 +8,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 
+	"github.com/rundlet/rundlet/network/bound"
 	"github.com/rundlet/rundlet/network/byname"
 	"github.com/rundlet/rundlet/network/nft"
 )
@@ -147,6 +148,10 @@ type difference struct {
 }
 
 func (d difference) between(old, next slotRule) {
+	if old.policy.named() && old.policy.equal(next.policy) { // What is bound changes as often as a guest wants.
+		old.policy.Only, next.policy.Only = nil, nil
+		old.bound, next.bound = bound.Differ(old.bound, next.bound)
+	}
 	had, has := old.members(), next.members()
 	for _, set := range memberSets() {
 		d.del[set.Name] = append(d.del[set.Name], nft.Without(had[set.Name], has[set.Name])...)

@@ -29,6 +29,16 @@ type flowTracking struct {
 // entry stays for hours after its sandbox, and a full table takes the whole host
 // off the network. One pass serves all guests; it can be repeated.
 func (t *flowTracking) forget(guests map[netip.Addr]bool) error {
+	return t.remove(guests, func(netip.AddrPort, bool) bool { return true })
+}
+
+// cut removes flows of a guest; redirected is whether one goes to a server of the router. Packets of it that still come
+// are those of a new flow.
+func (t *flowTracking) cut(guest netip.Addr, which func(to netip.AddrPort, redirected bool) bool) error {
+	return t.remove(map[netip.Addr]bool{guest: true}, which)
+}
+
+func (t *flowTracking) remove(guests map[netip.Addr]bool, which func(to netip.AddrPort, redirected bool) bool) error {
 	router, err := conntrack.Open(t.router.ns)
 	if err != nil {
 		return err
@@ -41,27 +51,6 @@ func (t *flowTracking) forget(guests map[netip.Addr]bool) error {
 	}
 	var flows []translated
 	err = router.Each(guests, func(orig, reply conntrack.Tuple) {
-		flows = append(flows, translated{orig, reply.Inverse()})
-	})
-	if err != nil {
-		return err
-	}
-	return t.delete(router, flows, nil)
-}
-
-// cut removes flows of a guest; redirected is whether one goes to a server of the router. Packets of it that still come
-// are those of a new flow.
-func (t *flowTracking) cut(guest netip.Addr, which func(to netip.AddrPort, redirected bool) bool) error {
-	router, err := conntrack.Open(t.router.ns)
-	if err != nil {
-		return err
-	}
-	defer router.Close()
-	if count, err := router.Count(); count == 0 {
-		return err
-	}
-	var flows []translated
-	err = router.Each(map[netip.Addr]bool{guest: true}, func(orig, reply conntrack.Tuple) {
 		if which(netip.AddrPortFrom(netip.AddrFrom4(orig.Dst), orig.DstPort), orig.Dst != reply.Src) {
 			flows = append(flows, translated{orig, reply.Inverse()})
 		}

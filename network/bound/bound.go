@@ -23,6 +23,26 @@ type Address struct {
 	Names string
 }
 
+// Differ returns what each of two lists in ascending order has that the other has not.
+func Differ(a, b []Address) (onlyA, onlyB []Address) {
+	for len(a) > 0 && len(b) > 0 {
+		order := a[0].Addr.Compare(b[0].Addr)
+		if order <= 0 && a[0] != b[0] {
+			onlyA = append(onlyA, a[0])
+		}
+		if order >= 0 && a[0] != b[0] {
+			onlyB = append(onlyB, b[0])
+		}
+		if order <= 0 {
+			a = a[1:]
+		}
+		if order >= 0 {
+			b = b[1:]
+		}
+	}
+	return append(onlyA, a...), append(onlyB, b...)
+}
+
 // maxComment is the longest comment: the kernel keeps 256 bytes with an element of a set.
 const maxComment = 200
 
@@ -46,10 +66,14 @@ type entry struct {
 	names []string // The first one first.
 }
 
-// Add puts addresses of a name in force until a time, or prolongs that.
+// Add puts addresses of a name in force until a time, or prolongs that. The time is a whole second, the next one, so that
+// those of many names expire together.
 func (a *Addresses) Add(name string, addrs []netip.Addr, until time.Time) {
 	if a.byAddr == nil {
 		a.byAddr = map[netip.Addr]*entry{}
+	}
+	if part := time.Duration(until.Nanosecond()); part > 0 {
+		until = until.Add(time.Second - part)
 	}
 	for _, addr := range addrs {
 		e := a.byAddr[addr]

@@ -57,6 +57,45 @@ func TestACommentHasTheLastNames(t *testing.T) {
 	}
 }
 
+func TestManyExpireTogether(t *testing.T) {
+	var a Addresses
+	for i := range 300 {
+		a.Add("a.example", []netip.Addr{addr(i)}, start.Add(time.Duration(i+1)*10*time.Millisecond))
+	}
+	times := 0
+	for list, next := a.At(start); !next.IsZero(); list, next = a.At(next) {
+		if times++; len(list) != 400-100*times {
+			t.Errorf("%d are in force before %v", len(list), next)
+		}
+	}
+	if times != 3 {
+		t.Errorf("they expire at %d times", times)
+	}
+}
+
+func TestDiffer(t *testing.T) {
+	list := func(names ...string) (out []Address) {
+		for i, name := range names {
+			if name != "" {
+				out = append(out, Address{addr(i), name})
+			}
+		}
+		return out
+	}
+	for _, c := range []struct{ a, b, onlyA, onlyB []Address }{
+		{nil, nil, nil, nil},
+		{list("a", "b"), list("a", "b"), nil, nil},
+		{list("a", "b"), nil, list("a", "b"), nil},
+		{nil, list("a"), nil, list("a")},
+		{list("a", "b", "", "d"), list("", "b", "c", "e"), list("a", "", "", "d"), list("", "", "c", "e")},
+		{list("", "", "c"), list("a", "b"), list("", "", "c"), list("a", "b")},
+	} {
+		if a, b := Differ(c.a, c.b); !slices.Equal(a, c.onlyA) || !slices.Equal(b, c.onlyB) {
+			t.Errorf("%v and %v: %v, %v", c.a, c.b, a, b)
+		}
+	}
+}
+
 func TestKeepForgetsOtherNames(t *testing.T) {
 	var a Addresses
 	a.Add("a.example", []netip.Addr{addr(1), addr(2)}, start.Add(time.Minute))
