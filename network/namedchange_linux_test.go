@@ -192,3 +192,20 @@ func TestANameDoesNotLeadToTheHost(t *testing.T) {
 		}
 	}
 }
+
+// Connections of the gateway end before another slot can have the address.
+func TestConnectionsOfASlotThatEndedAreNotInherited(t *testing.T) {
+	w := newWorld(t)
+	n := w.open(w.config())
+	s := w.acquire(n, byName("a.example"))
+	ended, end := 0, n.pool.ended
+	n.pool.ended = func(guest netip.Addr) {
+		if ended++; n.leases.of(guest) == nil {
+			t.Errorf("another slot can have %v", guest)
+		}
+		end(guest)
+	}
+	if err := n.Release(t.Context(), s.ID); err != nil || ended != 1 {
+		t.Errorf("%d slots have ended, %v", ended, err)
+	}
+}

@@ -101,7 +101,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if err := n.naming.serve(); err != nil {
 		return nil, fmt.Errorf("serve names: %w", err)
 	}
-	n.pool.ended = n.naming.servers.Recheck
+	n.pool.ended = n.naming.servers.Forget
 	life, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	type work struct {

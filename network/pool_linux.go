@@ -27,7 +27,7 @@ type pool struct {
 	router   *router
 	rules    enforcer
 	tracking *flowTracking
-	// ended is called with the address of each slot that is destroyed.
+	// ended is called with the address of each slot that is destroyed, before another can have it.
 	ended func(guest netip.Addr)
 
 	// makeSlot is make; tests replace it.
@@ -131,8 +131,8 @@ func (p *pool) free(list ...*slot) error {
 			continue
 		}
 		s.gone = true
-		p.leases.forget(s)
 		p.ended(slash30.Far(s.subnet))
+		p.leases.forget(s)
 	}
 	return errors.Join(errs...)
 }

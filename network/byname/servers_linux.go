@@ -97,6 +97,9 @@ func (s *Servers) Close() {
 // Recheck breaks off the connections of a guest that it may not have any more.
 func (s *Servers) Recheck(guest netip.Addr) { s.gateway.Recheck(guest) }
 
+// Forget breaks off all connections of a guest that has ended.
+func (s *Servers) Forget(guest netip.Addr) { s.gateway.Forget(guest) }
+
 // Match is names.Match.
 func Match(patterns []string, host string) bool { return names.Match(patterns, host) }
 

@@ -121,15 +121,25 @@ func (g *Gateway) Close() {
 // Recheck breaks off the connections of a guest whose host, for HTTP that of the last request, is not allowed any more.
 // The new policy must be in force before.
 func (g *Gateway) Recheck(guest netip.Addr) {
-	g.mu.Lock()
-	var all []*conn
-	if s := g.shares[guest]; s != nil {
-		all = slices.Collect(maps.Keys(s.conns))
-	}
-	g.mu.Unlock()
-	for _, c := range all {
+	for _, c := range g.of(guest) {
 		if host := c.asked(); host != "" && !g.Guests.Allowed(guest, host) {
 			c.cut()
 		}
 	}
+}
+
+// Forget breaks off all connections of a guest, whose address may be another's afterwards.
+func (g *Gateway) Forget(guest netip.Addr) {
+	for _, c := range g.of(guest) {
+		c.cut()
+	}
+}
+
+func (g *Gateway) of(guest netip.Addr) []*conn {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s := g.shares[guest]; s != nil {
+		return slices.Collect(maps.Keys(s.conns))
+	}
+	return nil
 }

@@ -199,3 +199,27 @@ func TestHostNames(t *testing.T) {
 		}
 	}
 }
+
+// All that a guest has goes with it, also what is allowed, and what has not said what it wants.
+func TestForgetCutsAllOfAGuest(t *testing.T) {
+	w := newWorld(t, 80)
+	s := newRawServer(t)
+	w.host("a.example", s.addr)
+	guest, server := w.open(t, "127.0.0.1", "a.example", s, true)
+	other, otherServer := w.open(t, "127.0.0.2", "a.example", s, true)
+	undecided := w.guest()
+	_, _ = io.WriteString(undecided, "GET / HTTP/1.1\r\nHost: a.exam")
+	for deadline := time.Now().Add(time.Minute); len(w.gw.of(netip.MustParseAddr("127.0.0.1"))) < 2; {
+		if time.Now().After(deadline) {
+			t.Fatal("the connection is not accepted")
+		}
+	}
+	w.gw.Forget(netip.MustParseAddr("127.0.0.1"))
+	for _, c := range []*net.TCPConn{guest, undecided} {
+		if got := wantReset(t, c); got != "" {
+			t.Errorf("%q", got)
+		}
+	}
+	_, _ = io.ReadAll(server) // It ends.
+	wantAlive(t, other, otherServer)
+}
