@@ -67,7 +67,7 @@ func Check(cfg Config) []Problem {
 		}
 		if err := rules.reset(nil); err != nil {
 			fatal(fmt.Sprintf("cannot create nf_tables rules: %v", err),
-				"modprobe nf_tables nft_ct nft_masq nft_reject_inet nft_connlimit nft_limit nft_hash, or a kernel with CONFIG_NF_TABLES_INET")
+				"modprobe nf_tables nft_chain_nat nft_ct nft_masq nft_redir nft_reject_inet nft_connlimit nft_limit nft_hash, or a kernel with CONFIG_NF_TABLES_INET, CONFIG_NFT_REDIR and CONFIG_NF_CONNTRACK_MARK")
 		}
 		u := &uplink{cfg: cfg, rec: uplinkRecord{Subnet: cfg.LinkRange}, rules: nft.Guarded{Table: "rundlet_check", Static: staticSets}, times: shares.Times}
 		u.cfg.OnError = func(err error) { problems = append(problems, Problem{What: err.Error()}) }
