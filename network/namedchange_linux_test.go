@@ -210,63 +210,44 @@ func TestConnectionsOfASlotThatEndedAreNotInherited(t *testing.T) {
 	}
 }
 
-// failing is a packet filter that refuses one change, or does as it is asked and its answer is lost.
-type failing struct {
-	enforcer
-	in   int // Calls before that.
-	lost bool
-}
-
-func (f *failing) set(rules ...slotRule) error {
-	if f.in--; f.in != -1 {
-		return f.enforcer.set(rules...)
-	}
-	if f.lost {
-		return errors.Join(f.enforcer.set(rules...), syscall.ENOBUFS)
-	}
-	return syscall.ENOBUFS
-}
-
-// A change that fails leaves the old policy in force, whatever failed, and can be repeated.
-func TestAFailedChangeOfNamesCanBeRepeated(t *testing.T) {
+// While policies change, none of which allows it, nothing forbidden arrives.
+func TestNothingPassesWhileNamesChange(t *testing.T) {
 	w := newWorld(t)
-	w.named(map[string][]string{"a.example": {internetIP}, "b.example": {internetIP2}})
+	z := w.named(map[string][]string{"a.example": {internetIP}, "b.example": {internetIP}, "forbidden.example": {internetIP2}})
 	n := w.open(w.config())
-	real := n.rules.enforcer
-	for k := range 4 {
-		s := w.acquire(n, byName("a.example", "b.example"))
-		guest := w.guest(s)
-		flows := map[string]flow{}
-		for name, addr := range map[string]string{"a.example": internetIP, "b.example": internetIP2} {
-			lookUp(t, guest, "udp", resolverIP+":53", name)
-			flows[name] = openFlow(t, guest, addr+":8081")
-		}
-		n.rules.enforcer = &failing{enforcer: real, in: k % 2, lost: k > 1}
-		if err := n.SetPolicy(t.Context(), s.ID, byName("a.example")); !errors.Is(err, syscall.ENOBUFS) {
-			t.Fatalf("%d: %v", k, err)
-		}
-		n.rules.enforcer = real
-		for name, addr := range map[string]string{"a.example": internetIP, "b.example": internetIP2} {
-			if got := lookUp(t, guest, "udp", resolverIP+":53", name); len(got) != 1 {
-				t.Errorf("%d: %s has %v", k, name, got)
-			}
-			if err := reach(guest, "tcp", addr+":8081"); err != nil {
-				t.Errorf("%d: %s: %v", k, name, err)
-			}
-		}
-		for range 2 {
-			if err := n.SetPolicy(t.Context(), s.ID, byName("a.example")); err != nil {
+	s, other := w.acquire(n, byName("a.example")), w.acquire(n, deny)
+	guest := w.guest(s)
+	both := only(internetIP)
+	both.Names = []string{"b.example"}
+	p, targets := w.newProbes(n, other)
+	p.start(append(targets, internetIP2), s)
+	p.startNames(internetIP2, s)
+	policies := []Policy{byName("a.example", "b.example"), only(internetIP), both, byName("b.example"), deny, byName("a.example")}
+	for range 10 {
+		for _, policy := range policies {
+			if err := n.SetPolicy(t.Context(), s.ID, policy); err != nil {
 				t.Fatal(err)
 			}
-		}
-		if err := flows["a.example"].ask(reachTime); err != nil {
-			t.Errorf("%d: the flow that stays allowed: %v", k, err)
-		}
-		if err := flows["b.example"].ask(200 * time.Millisecond); err == nil {
-			t.Errorf("%d: the flow that does not still passes", k)
-		}
-		if err := reach(guest, "tcp", internetIP2+":8081"); !errors.Is(err, syscall.EHOSTUNREACH) {
-			t.Errorf("%d: a new one: %v", k, err)
+			if policy.named() {
+				lookUp(t, guest, "tcp", resolverIP+":53", policy.Names[0])
+				if !gets(guest, internetIP, policy.Names[0], true) {
+					t.Errorf("%v: %s is not reached", policy, policy.Names[0])
+				}
+			}
 		}
 	}
+	p.check(t, "while policies change")
+	z.check(t, "while policies change")
+	p.end()
+	t.Logf("%d probes", p.sent.Load())
+	// The probes can fail.
+	if err := n.SetPolicy(t.Context(), s.ID, allow); err != nil {
+		t.Fatal(err)
+	}
+	p.start([]string{internetIP2}, s)
+	p.startNames(internetIP2, s)
+	eventually(t, "probes arrive where everything is allowed", func() bool {
+		return z.wasAsked("forbidden.example") && p.arrivals("udp to "+internetIP2) > 0
+	})
+	p.end()
 }
