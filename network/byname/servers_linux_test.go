@@ -65,15 +65,17 @@ func TestTheServersOfANamespaceAnswerAndEnd(t *testing.T) {
 		}
 		c.Close()
 		tcp, err := namespace.DialTCP(t.Context(), ns, netip.MustParseAddrPort("127.0.0.1:443"))
-		if err != nil {
+		if err != nil && !errors.Is(err, unix.ECONNRESET) { // The gateway may be faster.
 			t.Fatal(err)
 		}
 		s.Close()
-		tcp.SetDeadline(time.Now().Add(time.Minute))
-		if _, err := tcp.Read(make([]byte, 1)); err == nil {
-			t.Error("a connection goes on without its gateway")
+		if err == nil {
+			tcp.SetDeadline(time.Now().Add(time.Minute))
+			if _, err := tcp.Read(make([]byte, 1)); err == nil {
+				t.Error("a connection goes on without its gateway")
+			}
+			tcp.Close()
 		}
-		tcp.Close()
 	}
 	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > before; {
 		if time.Now().After(deadline) {

@@ -36,7 +36,9 @@ func (c *conn) run() {
 	defer c.cut() // Does nothing to a connection that has ended regularly.
 	var err error
 	if c.to, err = c.gw.Original(c.raw); err != nil {
-		c.gw.OnError(err)
+		if c.ctx.Err() == nil { // Else it was cut meanwhile.
+			c.gw.OnError(err)
+		}
 		return
 	}
 	first := make([]byte, 1)
