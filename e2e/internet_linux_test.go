@@ -85,14 +85,14 @@ func address(link string, addrs ...string) error {
 	return netlink.LinkSetUp(l)
 }
 
-// listen serves a text in the network namespace of the calling thread.
+// listen serves pages in the network namespace of the calling thread.
 func listen(t *testing.T, addr, text string) {
 	t.Helper()
 	ln, err := net.Listen("tcp4", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, text) })}
+	srv := &http.Server{Handler: pages(text)}
 	go srv.Serve(ln)
 	t.Cleanup(func() { srv.Close() })
 }

@@ -106,10 +106,8 @@ func (w *wire) destinations() (out []string) {
 // program on the host shows that each of them can arrive.
 func TestNothingLeaksFromASandboxWithNames(t *testing.T) {
 	srv, api, _ := newServer(t)
-	web := &webOfNames{arrivals: &arrivals{counts: map[string]int{}, fresh: make(chan struct{}, 1)}, asked: map[string]int{}}
 	var seen *wire
-	makeInternet(t, func() {
-		web.serve(t)
+	web := makeNames(t, func() {
 		listen(t, ":853", "internet")
 		if err := address("wan1", "2001:db8::2/64"); err != nil {
 			t.Fatal(err)

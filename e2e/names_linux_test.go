@@ -1,121 +1,16 @@
 package e2e
 
 import (
-	"crypto/tls"
-	"fmt"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/miekg/dns"
 	"github.com/vishvananda/netns"
 
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/layout"
 )
-
-const (
-	// nameServer and secondServer are those that a daemon asks by default; see network.Config. The second does not answer.
-	nameServer, secondServer = "1.1.1.1", "8.8.8.8"
-	// allowedHost may be reached by its name in these tests; forbiddenHost has the same address.
-	allowedHost, forbiddenHost = "allowed.example", "forbidden.example"
-)
-
-// webOfNames is an internet with names: DNS for allowedHost and forbiddenHost, and HTTP and TLS that note which host they
-// were asked for. What is for another host than allowedHost must not arrive.
-type webOfNames struct {
-	*arrivals
-	mu    sync.Mutex
-	asked map[string]int // Hosts, by "dns", "http" or "tls" and name.
-}
-
-func (i *webOfNames) note(what, name string) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.asked[what+" "+strings.TrimSuffix(name, ".")]++
-}
-
-// wrong is what was for other hosts.
-func (i *webOfNames) wrong() (out []string) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	for what, count := range i.asked {
-		if !strings.HasSuffix(what, " "+allowedHost) && !strings.HasSuffix(what, "."+allowedHost) {
-			out = append(out, fmt.Sprintf("%d times %s", count, what))
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-func (i *webOfNames) count(what string) int {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.asked[what]
-}
-
-func (i *webOfNames) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
-	i.note("dns", q.Question[0].Name)
-	m := new(dns.Msg).SetReply(q)
-	if q.Question[0].Qtype == dns.TypeA {
-		to := internetAddr
-		if strings.HasPrefix(q.Question[0].Name, "rebind.") && i.count("dns rebind."+allowedHost)%2 == 0 {
-			to = metadataAddr // Every second time.
-		}
-		m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.ParseIP(to)}}
-	}
-	w.WriteMsg(m)
-}
-
-// serve answers in the namespace of the calling thread.
-func (i *webOfNames) serve(t *testing.T) {
-	t.Helper()
-	if err := address("lo", nameServer+"/32"); err != nil {
-		t.Fatal(err)
-	}
-	packets, err := net.ListenPacket("udp4", nameServer+":53")
-	if err != nil {
-		t.Fatal(err)
-	}
-	stream, err := net.Listen("tcp4", nameServer+":53")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, server := range []*dns.Server{{PacketConn: packets, Handler: i}, {Listener: stream, Handler: i}} {
-		started := make(chan struct{})
-		server.NotifyStartedFunc = func() { close(started) }
-		go server.ActivateAndServe()
-		<-started
-		t.Cleanup(func() { server.Shutdown() })
-	}
-	some := httptest.NewTLSServer(nil) // For its certificate.
-	some.Close()
-	encrypted, err := net.Listen("tcp4", ":443")
-	if err != nil {
-		t.Fatal(err)
-	}
-	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if what, ok := strings.CutPrefix(r.URL.Path, "/away/"); ok { // What arrives here may be read here.
-			http.Redirect(w, r, "http://"+forbiddenHost+"/leak-"+what, http.StatusFound)
-			return
-		}
-		fmt.Fprint(w, "hello")
-	})}
-	go web.Serve(tls.NewListener(encrypted, &tls.Config{
-		Certificates: some.TLS.Certificates,
-		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-			i.note("tls", hello.ServerName)
-			return nil, nil
-		},
-	}))
-	t.Cleanup(func() { web.Close() })
-}
 
 // namesProber does all the time what its sandbox may, and what it may not, with names.
 const namesProber = `
@@ -163,8 +58,7 @@ for do, every in [
 // sandbox and to its daemon. What is allowed arrives after each step, and what is not never does.
 func TestANameHoldsWhateverHappens(t *testing.T) {
 	srv, api, dir := newServer(t)
-	web := &webOfNames{arrivals: &arrivals{counts: map[string]int{}, fresh: make(chan struct{}, 1)}, asked: map[string]int{}}
-	makeInternet(t, func() { web.sink(t); web.serve(t) })
+	web := makeNames(t)
 	ctx := t.Context()
 	must := func(err error) {
 		t.Helper()

@@ -1,18 +1,27 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { Sandbox, rejects, withSandbox } from './sdk.mjs'
+import { e2b, Sandbox, rejects, withSandbox } from './sdk.mjs'
 
 const noUpdate = typeof Sandbox.prototype.updateNetwork !== 'function' && 'this SDK has no such call'
-const all = '0.0.0.0/0'
+const all = e2b.ALL_TRAFFIC
+// Hosts of the internet of these tests. Both have its address.
+const [allowed, forbidden, address] = ['allowed.example', 'forbidden.example', '9.9.9.9']
+
+/** The page of a URL, or the exit code of curl. A timeout is 28. */
+const curl = async (sandbox, url, options = '') => {
+  const { exitCode, stdout } = await sandbox.commands.run(`curl -sSk -m 20 ${options} ${url}`).catch((e) => e)
+  return exitCode ? exitCode : stdout
+}
+
+/** As curl, for what is refused at once. A name server that does not answer is a timeout, too. */
+const refused = (sandbox, url, options = '') => curl(sandbox, url, `-m 4 ${options}`)
 
 describe('network', { concurrency: 4 }, () => {
   test('create with an allow-list', () =>
     withSandbox({ network: { allowOut: ['1.1.1.1', '8.8.8.0/24'], denyOut: [all] } }, async (sandbox) => {
       const { network } = await sandbox.getInfo()
-      if (network) assert.deepEqual([network.allowOut, network.denyOut], [['1.1.1.1', '8.8.8.0/24'], [all]]) // Old SDKs leave it out.
-      // The host of this test has no way to the internet, but what is denied is refused at once.
-      const { exitCode } = await sandbox.commands.run('curl -sS -m 20 http://9.9.9.9/').catch((e) => e)
-      assert.equal(exitCode, 7) // Could not connect; a timeout is 28.
+      assert.deepEqual([network.allowOut, network.denyOut], [['1.1.1.1', '8.8.8.0/24'], [all]])
+      assert.equal(await refused(sandbox, `http://${address}/`), 7) // Could not connect.
     }))
 
   test('the rules are replaced', { skip: noUpdate }, () =>
@@ -25,12 +34,48 @@ describe('network', { concurrency: 4 }, () => {
       assert.deepEqual(info.network?.allowOut, ['1.1.1.1'])
       await sandbox.updateNetwork({})
       assert.equal((await sandbox.getInfo()).allowInternetAccess ?? true, true)
-      assert.equal((await sandbox.commands.run('echo on')).stdout, 'on\n')
+      assert.equal(await curl(sandbox, `http://${forbidden}/`), 'internet')
     }))
 
-  test('what is not served is refused', async () => {
-    await rejects(Sandbox.create({ network: { denyOut: ['example.com'] } }), 'SandboxError', /denyOut takes addresses/)
-    await rejects(Sandbox.create({ network: { allowOut: ['example.com'] } }), 'SandboxError', /need denyOut/)
-    await rejects(Sandbox.create({ network: { allowOut: ['example.com'], denyOut: [all] } }), 'SandboxError', /host name/)
+  test('create with names', () =>
+    withSandbox({ network: { allowOut: [allowed, '1.1.1.1'], denyOut: ({ allTraffic }) => [allTraffic] } }, async (sandbox) => {
+      const { network } = await sandbox.getInfo()
+      assert.deepEqual([network.allowOut, network.denyOut], [[allowed, '1.1.1.1'], [all]])
+      assert.equal(await curl(sandbox, `http://${allowed}/`), 'internet')
+      assert.equal(await curl(sandbox, `https://${allowed}/`), 'internet')
+      for (const scheme of ['http', 'https']) assert.equal(await refused(sandbox, `${scheme}://${forbidden}/`), 6) // No such name.
+      const known = `--resolve ${forbidden}:80:${address} --resolve ${forbidden}:443:${address}`
+      assert.equal(await refused(sandbox, `http://${forbidden}/`, known), 56) // Reset.
+      assert.equal(await refused(sandbox, `https://${forbidden}/`, known), 35) // An alert in the handshake.
+      assert.equal(await refused(sandbox, `http://${address}/`), 56)
+      assert.equal(await refused(sandbox, `https://${address}/`), 35)
+      assert.equal(await refused(sandbox, `http://${forbidden}:81/`, `--resolve ${forbidden}:81:11.22.33.44`), 7) // Could not connect.
+    }))
+
+  test('the names are replaced', { skip: noUpdate }, () =>
+    withSandbox({ network: { allowOut: [allowed], denyOut: [all] } }, async (sandbox) => {
+      await sandbox.updateNetwork({ allowOut: ['*.example'], denyOut: [all] })
+      assert.deepEqual((await sandbox.getInfo()).network?.allowOut, ['*.example'])
+      assert.equal(await curl(sandbox, `https://${forbidden}/`), 'internet')
+      await rejects(sandbox.updateNetwork({ allowOut: [allowed] }), 'SandboxError', /^400: .*need denyOut/)
+      await rejects(sandbox.updateNetwork({ allowOut: [allowed], denyOut: [all, forbidden] }), 'SandboxError', /^400: .*denyOut takes addresses/)
+      assert.equal(await curl(sandbox, `http://${forbidden}/`), 'internet') // The rules are what they were.
+      await sandbox.updateNetwork({ allowOut: [allowed], allowInternetAccess: false })
+      assert.equal(await refused(sandbox, `http://${forbidden}/`), 6)
+      assert.equal(await curl(sandbox, `https://${allowed}/`), 'internet')
+      await sandbox.updateNetwork({ denyOut: [all] })
+      assert.equal(await refused(sandbox, `https://${allowed}/`, `--resolve ${allowed}:443:${address}`), 7)
+    }))
+
+  test('rules that cannot be', async () => {
+    const names = { allowOut: [allowed] }
+    await rejects(Sandbox.create({ network: { denyOut: [forbidden] } }), 'SandboxError', /^400: .*denyOut takes addresses/)
+    await rejects(Sandbox.create({ network: { ...names, denyOut: [all, forbidden] } }), 'SandboxError', /^400: .*denyOut takes addresses/)
+    for (const denyOut of [undefined, [], [address]]) {
+      await rejects(Sandbox.create({ network: { ...names, denyOut } }), 'SandboxError', /^400: .*need denyOut/)
+    }
+    for (const name of ['a..example', '*.*', 'http://a.example', '']) {
+      await rejects(Sandbox.create({ network: { allowOut: [name], denyOut: [all] } }), 'SandboxError', /^400: .*host name/)
+    }
   })
 })

@@ -1,0 +1,69 @@
+"""What a sandbox reaches by its names and addresses, in the internet of these tests."""
+
+import pytest
+from e2b import ALL_TRAFFIC, Sandbox, SandboxException
+from e2b import CommandExitException
+
+# Both hosts have the address.
+ALLOWED, FORBIDDEN, ADDRESS = "allowed.example", "forbidden.example", "9.9.9.9"
+
+
+def curl(sandbox, url, *options):
+    """The page of a URL, or the exit code of curl. A timeout is 28."""
+    try:
+        return sandbox.commands.run(" ".join(("curl -sSk -m 20", *options, url))).stdout
+    except CommandExitException as e:
+        return e.exit_code
+
+
+def refused(sandbox, url, *options):
+    """As curl, for what is refused at once. A name server that does not answer is a timeout, too."""
+    return curl(sandbox, url, "-m 4", *options)
+
+
+def lists(sandbox):
+    network = sandbox.get_info().network
+    return network.get("allow_out"), network.get("deny_out")
+
+
+def test_create_with_names(own):
+    s = own(network={"allow_out": [ALLOWED, "1.1.1.1"], "deny_out": lambda ctx: [ctx.all_traffic]})
+    assert lists(s) == ([ALLOWED, "1.1.1.1"], [ALL_TRAFFIC])
+    known = f"--resolve {FORBIDDEN}:80:{ADDRESS} --resolve {FORBIDDEN}:443:{ADDRESS}"
+    for scheme, reset in (("http", 56), ("https", 35)):
+        assert curl(s, f"{scheme}://{ALLOWED}/") == "internet"
+        assert refused(s, f"{scheme}://{FORBIDDEN}/") == 6, "no such name"
+        assert refused(s, f"{scheme}://{FORBIDDEN}/", known) == reset
+        assert refused(s, f"{scheme}://{ADDRESS}/") == reset
+    assert refused(s, f"http://{FORBIDDEN}:81/", f"--resolve {FORBIDDEN}:81:11.22.33.44") == 7, "could not connect"
+
+
+def test_the_names_are_replaced(own):
+    s = own(network={"allow_out": [ALLOWED], "deny_out": [ALL_TRAFFIC]})
+    s.update_network({"allow_out": ["*.example"], "deny_out": [ALL_TRAFFIC]})
+    assert lists(s) == (["*.example"], [ALL_TRAFFIC])
+    assert curl(s, f"https://{FORBIDDEN}/") == "internet"
+    with pytest.raises(SandboxException, match="^400: .*need denyOut"):
+        s.update_network({"allow_out": [ALLOWED]})
+    assert curl(s, f"http://{FORBIDDEN}/") == "internet", "the rules are what they were"
+    s.update_network({"allow_out": [ALLOWED], "allow_internet_access": False})
+    assert refused(s, f"http://{FORBIDDEN}/") == 6
+    assert curl(s, f"https://{ALLOWED}/") == "internet"
+    s.update_network({})
+    assert curl(s, f"https://{FORBIDDEN}/") == "internet"
+
+
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [
+        ({"deny_out": [FORBIDDEN]}, "denyOut takes addresses"),
+        ({"allow_out": [ALLOWED], "deny_out": [ALL_TRAFFIC, FORBIDDEN]}, "denyOut takes addresses"),
+        ({"allow_out": [ALLOWED]}, "need denyOut"),
+        ({"allow_out": [ALLOWED], "deny_out": [ADDRESS]}, "need denyOut"),
+        ({"allow_out": ["a..example"], "deny_out": [ALL_TRAFFIC]}, "host name"),
+    ],
+    ids=["denied", "denied-beside-all", "no-deny", "narrow-deny", "no-name"],
+)
+def test_rules_that_cannot_be(network, why):
+    with pytest.raises(SandboxException, match=f"^400: .*{why}"):
+        Sandbox.create(network=network)

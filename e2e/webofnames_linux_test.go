@@ -1,0 +1,134 @@
+package e2e
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/rundlet/rundlet/node/certificate"
+)
+
+const (
+	// nameServer and secondServer are those that a daemon asks by default; see network.Config. The second does not answer.
+	nameServer, secondServer = "1.1.1.1", "8.8.8.8"
+	// allowedHost may be reached by its name in these tests; forbiddenHost has the same address.
+	allowedHost, forbiddenHost = "allowed.example", "forbidden.example"
+)
+
+// webOfNames is an internet with names: DNS for allowedHost and forbiddenHost, and HTTP and TLS that note which host they
+// were asked for. What is for another host than allowedHost must not arrive.
+type webOfNames struct {
+	*arrivals
+	root  string // The certificate of the authority for allowedHost, in PEM.
+	mu    sync.Mutex
+	asked map[string]int // Hosts, by "dns" or "tls" and name.
+}
+
+// makeNames is makeInternet with names.
+func makeNames(t *testing.T, inside ...func()) *webOfNames {
+	t.Helper()
+	web := &webOfNames{arrivals: &arrivals{counts: map[string]int{}, fresh: make(chan struct{}, 1)}, asked: map[string]int{}}
+	makeInternet(t, append(inside, func() { web.sink(t); web.serve(t) })...)
+	return web
+}
+
+func (i *webOfNames) note(what, name string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.asked[what+" "+strings.TrimSuffix(name, ".")]++
+}
+
+// wrong is what was for other hosts.
+func (i *webOfNames) wrong() (out []string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for what, count := range i.asked {
+		if !strings.HasSuffix(what, " "+allowedHost) && !strings.HasSuffix(what, "."+allowedHost) {
+			out = append(out, fmt.Sprintf("%d times %s", count, what))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (i *webOfNames) count(what string) int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.asked[what]
+}
+
+func (i *webOfNames) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
+	i.note("dns", q.Question[0].Name)
+	m := new(dns.Msg).SetReply(q)
+	if q.Question[0].Qtype == dns.TypeA {
+		a := &dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 5}, A: net.ParseIP(internetAddr)}
+		if strings.HasPrefix(q.Question[0].Name, "rebind.") {
+			a.Hdr.Ttl = 0
+			if i.count("dns rebind."+allowedHost)%2 == 0 {
+				a.A = net.ParseIP(metadataAddr) // Every second time.
+			}
+		}
+		m.Answer = []dns.RR{a}
+	}
+	w.WriteMsg(m)
+}
+
+// serve answers in the namespace of the calling thread.
+func (i *webOfNames) serve(t *testing.T) {
+	t.Helper()
+	if err := address("lo", nameServer+"/32"); err != nil {
+		t.Fatal(err)
+	}
+	packets, err := net.ListenPacket("udp4", nameServer+":53")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := net.Listen("tcp4", nameServer+":53")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, server := range []*dns.Server{{PacketConn: packets, Handler: i}, {Listener: stream, Handler: i}} {
+		started := make(chan struct{})
+		server.NotifyStartedFunc = func() { close(started) }
+		go server.ActivateAndServe()
+		<-started
+		t.Cleanup(func() { server.Shutdown() })
+	}
+	encrypted, err := net.Listen("tcp4", ":443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority, err := certificate.OpenAuthority(t.TempDir(), allowedHost, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.ReadFile(authority.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.root = string(root)
+	web := &http.Server{
+		Handler: pages("internet"),
+		TLSConfig: &tls.Config{
+			GetCertificate: certificate.NewLocal(authority).GetCertificate,
+			GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+				i.note("tls", hello.ServerName)
+				return nil, nil
+			},
+		},
+		ErrorLog: log.New(io.Discard, "", 0), // Of handshakes that break off.
+	}
+	go web.ServeTLS(encrypted, "", "") // Also HTTP/2.
+	t.Cleanup(func() { web.Close() })
+}
