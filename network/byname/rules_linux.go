@@ -82,8 +82,9 @@ func (s Slots) Redirects() [][]expr.Any {
 }
 
 // queryRate is how many packets a second one slot sends to the resolver over UDP, and queryBurst how many at once: all
-// share the buffer of its socket.
-const queryRate, queryBurst = 200, 400
+// share the buffer of its socket. A client that loses a query waits for seconds, so a program may ask for two types with each
+// of a thousand connections a second.
+const queryRate, queryBurst = 2000, 1000
 
 // Arrivals are the rules that accept what was redirected to the resolver and the gateway. source matches any slot, of
 // which there are most at a time.

@@ -49,8 +49,8 @@ func (s *Server) answer(guest netip.Addr, message []byte, datagram bool) []byte 
 		reply.Rcode = dns.RcodeBadVers
 	case query.Question[0].Qclass != dns.ClassINET || meta(query.Question[0].Qtype):
 		reply.Rcode = dns.RcodeRefused
-	default:
-		s.resolve(reply, guest, query.Question[0])
+	case !s.resolve(reply, guest, query.Question[0]):
+		return nil
 	}
 	return pack(reply, size)
 }
@@ -64,8 +64,8 @@ func meta(kind uint16) bool {
 }
 
 // resolve fills in the reply to a question. Other types than A and forwarded have no records, ANY has none either
-// (RFC 8482).
-func (s *Server) resolve(reply *dns.Msg, guest netip.Addr, q dns.Question) {
+// (RFC 8482). It reports whether to send the reply: there is none if too many look-ups of the guest are in flight.
+func (s *Server) resolve(reply *dns.Msg, guest netip.Addr, q dns.Question) bool {
 	name, ok := canonical(q.Name)
 	if !ok {
 		name = strings.TrimSuffix(q.Name, ".")
@@ -75,19 +75,24 @@ func (s *Server) resolve(reply *dns.Msg, guest netip.Addr, q dns.Question) {
 		if name != "" && !reverse(strings.ToLower(name)) { // Programs ask for the names of addresses without a need.
 			s.cfg.Guests.Refused(guest, name)
 		}
-		return
+		return true
 	}
 	var err error
 	switch {
 	case q.Qtype == dns.TypeA:
 		reply.Answer, err = s.addresses(guest, name)
 	case forwarded[q.Qtype]:
-		reply.Answer, err = s.cfg.Resolver.Forward(s.ctx, guest, name, q.Qtype)
+		err = s.lookUp(guest, name, q.Qtype, func() (err error) {
+			reply.Answer, err = s.cfg.Resolver.Forward(s.ctx, guest, name, q.Qtype)
+			return err
+		})
 	}
 	for _, rr := range reply.Answer {
 		rr.Header().Name = q.Name // As the client has spelled it.
 	}
 	switch {
+	case errors.Is(err, errLookups):
+		return false
 	case err == nil:
 	case errors.Is(err, ErrNoName):
 		reply.Rcode = dns.RcodeNameError
@@ -99,11 +104,46 @@ func (s *Server) resolve(reply *dns.Msg, guest netip.Addr, q dns.Question) {
 	default:
 		explain(reply, dns.RcodeServerFailure, dns.ExtendedErrorCodeOther, "the addresses could not be opened to the sandbox")
 	}
+	return true
+}
+
+// errLookups: as many look-ups of a guest are in flight as there may be.
+var errLookups = errors.New("too many look-ups in flight")
+
+// waiter is a guest that waits for the answer to a question.
+type waiter struct {
+	guest netip.Addr
+	question
+}
+
+// lookUp runs what may wait for name servers. A question that a guest asks many times is one.
+func (s *Server) lookUp(guest netip.Addr, name string, kind uint16, f func() error) error {
+	w := waiter{guest, question{name, kind}}
+	s.mu.Lock()
+	if s.waiting[w] == 0 && !s.lookups.enter(guest) {
+		s.mu.Unlock()
+		return errLookups
+	}
+	s.waiting[w]++
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.waiting[w]--; s.waiting[w] == 0 {
+			delete(s.waiting, w)
+			s.lookups.leave(guest)
+		}
+	}()
+	return f()
 }
 
 // addresses looks a name up and binds its addresses to the guest, before it hears of them.
 func (s *Server) addresses(guest netip.Addr, name string) ([]dns.RR, error) {
-	found, err := s.cfg.Resolver.Lookup(s.ctx, guest, name)
+	var found Answer
+	err := s.lookUp(guest, name, dns.TypeA, func() (err error) {
+		found, err = s.cfg.Resolver.Lookup(s.ctx, guest, name)
+		return err
+	})
 	if err != nil || len(found.Addrs) == 0 {
 		return nil, err
 	}

@@ -17,6 +17,29 @@ import (
 	"github.com/miekg/dns"
 )
 
+// Queries for one name are not dropped when many come at once: a client waits for seconds before it repeats one.
+func TestManyQueriesAtOnceAreAnswered(t *testing.T) {
+	const many = 3 * lookupsEach
+	w := newWorld(t, each("1.1.1.1"))
+	entered, release := make(chan struct{}), make(chan struct{})
+	w.guests.bind = func(name string) error {
+		entered <- struct{}{}
+		<-release
+		return nil
+	}
+	client := w.dial(t, "udp", "127.0.0.1")
+	for range many {
+		send(t, client, query("a.example.com", dns.TypeA, 0))
+		<-entered
+	}
+	close(release)
+	for range many {
+		if reply := receive(t, client); len(reply.Answer) != 1 {
+			t.Errorf("%v", reply)
+		}
+	}
+}
+
 // A guest that floods has its queries dropped beyond a bound, and others are answered meanwhile.
 func TestQueriesOfAGuestAreBounded(t *testing.T) {
 	release := make(chan struct{})
@@ -27,7 +50,7 @@ func TestQueriesOfAGuestAreBounded(t *testing.T) {
 		return each("1.1.1.1")(q, network)
 	})
 	flood, other := w.dial(t, "udp", "127.0.0.1"), w.dial(t, "udp", "127.0.0.2")
-	for i := range queriesEach {
+	for i := range lookupsEach {
 		send(t, flood, query(fmt.Sprintf("slow%d.example.com", i), dns.TypeA, 0))
 		<-w.upstream.more
 	}
@@ -37,11 +60,11 @@ func TestQueriesOfAGuestAreBounded(t *testing.T) {
 	if reply := ask(t, other, query("a.example.com", dns.TypeA, 0)); len(reply.Answer) != 1 {
 		t.Errorf("another guest: %v", reply)
 	}
-	if got := w.upstream.questions(); len(got) != queriesEach+1 {
+	if got := w.upstream.questions(); len(got) != lookupsEach+1 {
 		t.Errorf("%d questions", len(got))
 	}
 	close(release)
-	for range queriesEach {
+	for range lookupsEach {
 		if reply := receive(t, flood); len(reply.Answer) != 1 {
 			t.Errorf("%v", reply)
 		}

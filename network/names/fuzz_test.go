@@ -29,7 +29,7 @@ func FuzzQuery(f *testing.F) {
 		r := New(Config{Servers: []netip.AddrPort{{}}, Dial: func(context.Context, netip.Addr, string, netip.AddrPort) (net.Conn, error) { return nil, net.ErrClosed }})
 		defer r.Close()
 		g := &guests{patterns: []string{"*.example.com"}}
-		s := &Server{cfg: ServerConfig{Resolver: r, Guests: g}, ctx: t.Context()}
+		s := &Server{cfg: ServerConfig{Resolver: r, Guests: g}, ctx: t.Context(), lookups: newBounds(1, 1), waiting: map[waiter]int{}}
 		wire := s.answer(netip.Addr{}, b, datagram)
 		if len(b) < headerSize || b[2]&0x80 != 0 {
 			if wire != nil {

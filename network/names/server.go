@@ -33,9 +33,11 @@ type ServerConfig struct {
 }
 
 const (
-	// queriesEach and queriesAll are how many queries over UDP are in flight, of one guest and in all. Others
-	// are dropped, and clients repeat them.
-	queriesEach, queriesAll = 64, 4096
+	// queriesEach and queriesAll are how many queries over UDP are in flight, of one guest and in all, and lookupsEach and
+	// lookupsAll how many different questions wait for name servers: these may take long. Others are dropped, and clients
+	// repeat them after seconds.
+	queriesEach, queriesAll = 512, 4096
+	lookupsEach, lookupsAll = 64, 4096
 	// streamsEach and streamsAll are how many connections are open. A connection has one query in flight, and
 	// the next is not read until then.
 	streamsEach, streamsAll = 8, 512
@@ -54,12 +56,19 @@ type Server struct {
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 	queries bounds
+	lookups bounds
 	streams bounds
+
+	mu      sync.Mutex
+	waiting map[waiter]int // How many queries wait for it; none is 0.
 }
 
 // Serve begins to answer. The caller ends it with Close.
 func Serve(cfg ServerConfig) *Server {
-	s := &Server{cfg: cfg, queries: newBounds(queriesEach, queriesAll), streams: newBounds(streamsEach, streamsAll)}
+	s := &Server{
+		cfg: cfg, queries: newBounds(queriesEach, queriesAll), lookups: newBounds(lookupsEach, lookupsAll), streams: newBounds(streamsEach, streamsAll),
+		waiting: map[waiter]int{},
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.wg.Go(s.servePackets)
 	s.wg.Go(s.serveStreams)

@@ -126,13 +126,20 @@ func listen(ns *os.File, addr netip.AddrPort, backlog int) (net.Listener, error)
 	return net.FileListener(f)
 }
 
+// receiveBytes is the buffer of a socket that receives packets: of some thousands, since the kernel counts a small one as 768 bytes and
+// doubles the value. Its own default is for 277.
+const receiveBytes = 1 << 20
+
 // ListenUDP receives packets to a port of the namespace ns, at each of its addresses.
 func ListenUDP(ns *os.File, port uint16) (net.PacketConn, error) {
-	_, f, err := bound(ns, "udp", netip.AddrPortFrom(netip.IPv4Unspecified(), port))
+	fd, f, err := bound(ns, "udp", netip.AddrPortFrom(netip.IPv4Unspecified(), port))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBytes); err != nil {
+		return nil, os.NewSyscallError("setsockopt", err)
+	}
 	return net.FilePacketConn(f)
 }
 
