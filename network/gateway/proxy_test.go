@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
+	"os"
 	"strings"
 	"testing"
 )
@@ -267,4 +269,24 @@ func TestAHostThatNeverAnswersIsLeftWithTheGuest(t *testing.T) {
 	wantAnswer(t, bufio.NewReader(guest), "")
 	guest.Close()
 	wantEnd(t, host)
+}
+
+// A guest that closes the sending half before the answer looks like one that has left, whose request must end at the host.
+func TestAGuestWithoutASendingHalfHasLeft(t *testing.T) {
+	w := newWorld(t, 80)
+	server := newRawServer(t)
+	w.host("a.example", server.addr)
+	guest := w.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+	host := server.accept()
+	if _, err := http.ReadRequest(bufio.NewReader(host)); err != nil {
+		t.Fatal(err)
+	}
+	guest.CloseWrite()
+	if got := wantReset(t, guest); got != "" {
+		t.Errorf("the guest got %q", got)
+	}
+	if n, err := host.Read(make([]byte, 1)); n > 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the host: %d bytes, %v", n, err)
+	}
+	w.wantRefused()
 }
