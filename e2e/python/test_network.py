@@ -1,8 +1,8 @@
 """What a sandbox reaches by its names and addresses, in the internet of these tests."""
 
 import pytest
-from e2b import ALL_TRAFFIC, Sandbox, SandboxException
-from e2b import CommandExitException
+from conftest import VERSION
+from e2b import ALL_TRAFFIC, CommandExitException, Sandbox, SandboxException
 
 # Both hosts have the address.
 ALLOWED, FORBIDDEN, ADDRESS = "allowed.example", "forbidden.example", "9.9.9.9"
@@ -67,3 +67,9 @@ def test_the_names_are_replaced(own):
 def test_rules_that_cannot_be(network, why):
     with pytest.raises(SandboxException, match=f"^400: .*{why}"):
         Sandbox.create(network=network)
+
+
+@pytest.mark.skipif(VERSION < (2, 63, 0), reason="this SDK has no such option")
+def test_name_servers_of_a_client():
+    with pytest.raises(SandboxException, match="^501: .*dnsServers"):
+        Sandbox.create(network={"allow_out": [ALLOWED], "deny_out": [ALL_TRAFFIC], "dns_servers": ["8.8.8.8"]})
