@@ -49,6 +49,7 @@ type slot struct {
 	// names are the addresses that it was given for names, and inForce those that the filter has. Guarded by mu.
 	names   bound.Addresses
 	inForce []bound.Address
+	unsure  bool // A change of inForce has failed: it may be in force.
 
 	refused refused.List
 }

@@ -116,14 +116,15 @@ func (n *naming) Bind(guest netip.Addr, name string, addrs []netip.Addr, life ti
 // enforce puts the addresses in force that a slot has for names at a time. The caller holds the slot's mu.
 func (n *naming) enforce(s *slot, now time.Time) error {
 	list, next := s.names.At(now)
-	if !slices.Equal(list, s.inForce) {
+	if s.unsure || !slices.Equal(list, s.inForce) {
 		rule := s.rule(*s.policy.Load())
 		rule.bound = list
 		if err := n.rules.set(rule); err != nil {
 			n.due.At(now.Add(time.Second))
+			s.unsure = true
 			return err
 		}
-		s.inForce = list
+		s.inForce, s.unsure = list, false
 	}
 	n.due.At(next)
 	return nil
