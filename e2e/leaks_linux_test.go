@@ -102,7 +102,7 @@ func (w *wire) destinations() (out []string) {
 	return out
 }
 
-// TestNothingLeaksFromASandboxWithNames makes some 45 attempts to get something out of a sandbox by what its names do not open. The same
+// TestNothingLeaksFromASandboxWithNames makes 40 attempts to get something out of a sandbox by what its names do not open. The same
 // program on the host shows that each of them can arrive.
 func TestNothingLeaksFromASandboxWithNames(t *testing.T) {
 	srv, api, _ := newServer(t)
