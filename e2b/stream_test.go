@@ -323,7 +323,7 @@ func TestNothingIsLeft(t *testing.T) {
 	noMoreGoroutines(t, before)
 }
 
-// noMoreGoroutines waits until there are no more of them than before. It looks again and again: nothing reports that a
+// noMoreGoroutines waits until there are at most as many as before. It looks again and again: nothing reports that a
 // goroutine has ended.
 func noMoreGoroutines(t *testing.T, before int) {
 	t.Helper()

@@ -189,10 +189,10 @@ func TestNamesSurviveARestart(t *testing.T) {
 	n.abandon()
 	// Without the daemon nothing new is opened, and what is open goes on.
 	if err := f.ask(reachTime); err != nil {
-		t.Errorf("while there is no daemon: %v", err)
+		t.Errorf("without a daemon: %v", err)
 	}
 	if _, err := get(guest, internetIP, "a.example", true); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("TLS while there is no daemon: %v", err)
+		t.Errorf("TLS without a daemon: %v", err)
 	}
 	n = w.open(w.config())
 	if lost, err := n.Adopt(t.Context(), []string{s.ID}); err != nil || len(lost) > 0 {

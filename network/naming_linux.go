@@ -12,6 +12,7 @@ import (
 	"github.com/rundlet/rundlet/internal/gate"
 	"github.com/rundlet/rundlet/network/bound"
 	"github.com/rundlet/rundlet/network/byname"
+	"github.com/rundlet/rundlet/network/names"
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/refused"
 	"github.com/rundlet/rundlet/network/slash30"
@@ -79,7 +80,7 @@ func (n *naming) Allowed(guest netip.Addr, name string) bool {
 		}
 	}
 	p := s.policy.Load()
-	return p.all() || p.named() && byname.Match(p.Names, name)
+	return p.all() || p.named() && names.Match(p.Names, name)
 }
 
 // Refused records what a guest was refused.
@@ -173,7 +174,7 @@ func (n *naming) narrow(s *slot, next Policy) error {
 	if !now.named() && !next.named() || next.all() || slices.Equal(now.Names, next.Names) {
 		return nil
 	}
-	forgotten := s.names.Keep(func(name string) bool { return next.named() && byname.Match(next.Names, name) })
+	forgotten := s.names.Keep(func(name string) bool { return next.named() && names.Match(next.Names, name) })
 	if err := n.enforce(s, time.Now()); err != nil || !s.lent {
 		return err
 	}

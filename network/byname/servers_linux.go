@@ -100,9 +100,6 @@ func (s *Servers) Recheck(guest netip.Addr) { s.gateway.Recheck(guest) }
 // Forget breaks off all connections of a guest that has ended.
 func (s *Servers) Forget(guest netip.Addr) { s.gateway.Forget(guest) }
 
-// Match is names.Match.
-func Match(patterns []string, host string) bool { return names.Match(patterns, host) }
-
 // queried is what the resolver knows of guests, and passed what the gateway does.
 type (
 	queried struct{ Guests }

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -83,28 +82,4 @@ func (c *conn) dial(host string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, dialTime)
 	defer cancel()
 	return c.gw.Guests.Dial(ctx, c.guest, host, c.to.Port())
-}
-
-// hostName returns a host in the form that policies have, or nothing if it is not a name. What a resolver could take
-// for an address, such as 127.1 or 0x7f, is not.
-func hostName(s string) string {
-	s = strings.TrimSuffix(s, ".")
-	if s == "" || len(s) > 253 {
-		return ""
-	}
-	last := ""
-	for last = range strings.SplitSeq(s, ".") {
-		if last == "" || len(last) > 63 {
-			return ""
-		}
-		for _, r := range []byte(last) {
-			if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' {
-				return ""
-			}
-		}
-	}
-	if last[0] >= '0' && last[0] <= '9' {
-		return ""
-	}
-	return strings.ToLower(s)
 }

@@ -78,7 +78,7 @@ func (s *strict) Dial(_ context.Context, _ netip.Addr, host string, port uint16)
 			if err != nil {
 				return
 			}
-			if name, _, _ := strings.Cut(req.Host, ":"); hostName(name) != "a.example" || req.Method == "CONNECT" {
+			if name, _, _ := strings.Cut(req.Host, ":"); canonical(name) != "a.example" || req.Method == "CONNECT" {
 				s.t.Errorf("the server gets %s %s for %s", req.Method, req.RequestURI, req.Host)
 			}
 			if _, err := io.Copy(io.Discard, req.Body); err != nil {
@@ -93,14 +93,14 @@ func (s *strict) Dial(_ context.Context, _ netip.Addr, host string, port uint16)
 }
 
 func (s *strict) Allowed(_ netip.Addr, host string) bool {
-	if host != hostName(host) || host == "" {
+	if host != canonical(host) || host == "" {
 		s.t.Errorf("the policy is asked about %q", host)
 	}
 	return host == "a.example"
 }
 
 func (s *strict) Refused(_ netip.Addr, host string, _ netip.AddrPort) {
-	if host != hostName(host) {
+	if host != canonical(host) {
 		s.t.Errorf("%q is reported", host)
 	}
 }

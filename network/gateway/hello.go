@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/internal/halfclose"
+	"github.com/rundlet/rundlet/network/hostname"
 )
 
 const (
@@ -33,7 +34,7 @@ func (c *conn) passTLS(guest *lean) {
 	if errors.Is(err, errLost) {
 		return
 	}
-	host := hostName(name)
+	host, _ := hostname.Canonical(name)
 	if err != nil || host == "" || hidden || !c.allowed(host) {
 		c.gw.Guests.Refused(c.guest, host, c.to)
 		alert := byte(accessDenied)

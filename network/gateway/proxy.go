@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/rundlet/rundlet/internal/halfclose"
+	"github.com/rundlet/rundlet/network/hostname"
 )
 
 // hostOf returns the host that a request is for, and whether the request may be sent to it over the port. Of a request
@@ -22,7 +23,8 @@ func hostOf(r *http.Request, port uint16) (host string, right bool) {
 	name, number, given := strings.Cut(r.Host, ":")
 	right = r.ProtoMajor == 1 && r.Method != http.MethodConnect && r.URL.Opaque == "" &&
 		(!given || number == strconv.Itoa(int(port)))
-	return hostName(name), right
+	host, _ = hostname.Canonical(name)
+	return host, right
 }
 
 var noLog = log.New(io.Discard, "", 0)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/rundlet/rundlet/network/hostname"
 )
 
 // grace is how much longer than an answer its addresses are bound: a client may use an answer at the end of its life.
@@ -66,7 +68,7 @@ func meta(kind uint16) bool {
 // resolve fills in the reply to a question. Other types than A and forwarded have no records, ANY has none either
 // (RFC 8482). It reports whether to send the reply: there is none if too many look-ups of the guest are in flight.
 func (s *Server) resolve(reply *dns.Msg, guest netip.Addr, q dns.Question) bool {
-	name, ok := canonical(q.Name)
+	name, ok := hostname.Canonical(q.Name)
 	if !ok {
 		name = strings.TrimSuffix(q.Name, ".")
 	}

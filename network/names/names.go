@@ -17,6 +17,8 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+
+	"github.com/rundlet/rundlet/network/hostname"
 )
 
 // The error classes, for errors.Is.
@@ -34,7 +36,7 @@ var (
 // upper case and a last dot. An IP address in any notation is not a name, and neither is one with other
 // characters than those of ASCII host names and underscores.
 func Match(patterns []string, host string) bool {
-	host, ok := canonical(host)
+	host, ok := hostname.Canonical(host)
 	if !ok {
 		return false
 	}
@@ -45,46 +47,6 @@ func Match(patterns []string, host string) bool {
 		}
 	}
 	return false
-}
-
-// The lengths of a name and of a label as text (RFC 1035, 2.3.4).
-const maxName, maxLabel = 253, 63
-
-// canonical returns a host name in lower case and without its last dot. An escape in the text form of a query's name
-// has a backslash, so that a dot always separates labels.
-func canonical(host string) (string, bool) {
-	host = strings.TrimSuffix(host, ".")
-	if host == "" || len(host) > maxName {
-		return "", false
-	}
-	lower := []byte(host)
-	for i, c := range lower {
-		switch {
-		case 'A' <= c && c <= 'Z':
-			lower[i] = c + 'a' - 'A'
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_', c == '.':
-		default:
-			return "", false
-		}
-	}
-	host = string(lower)
-	last := ""
-	for label := range strings.SplitSeq(host, ".") {
-		if label == "" || len(label) > maxLabel {
-			return "", false
-		}
-		last = label
-	}
-	return host, !number(last)
-}
-
-// number reports whether a last label is one of an IPv4 address, such as 127.0.0.1, 127.1 or 0x7f000001: no domain
-// of the top level is a number.
-func number(label string) bool {
-	if hex, ok := strings.CutPrefix(label, "0x"); ok {
-		return strings.Trim(hex, "0123456789abcdef") == ""
-	}
-	return strings.Trim(label, "0123456789") == ""
 }
 
 // reverse reports whether a name in lower case stands for an address.

@@ -6,7 +6,7 @@ import (
 )
 
 func TestMatch(t *testing.T) {
-	label := strings.Repeat("a", maxLabel)
+	label := strings.Repeat("a", 63)
 	long := strings.Repeat("a.", 126) + "a" // 253 bytes.
 	for _, c := range []struct {
 		patterns, host string

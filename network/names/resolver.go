@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/rundlet/rundlet/network/hostname"
 )
 
 const (
@@ -130,7 +132,7 @@ func (r *Resolver) Forward(ctx context.Context, guest netip.Addr, name string, k
 // find waits for the answer to a question, which is asked once for all callers at the time. A caller whose ctx ends
 // leaves, and the others get the answer.
 func (r *Resolver) find(ctx context.Context, guest netip.Addr, name string, kind uint16) (found, error) {
-	canon, ok := canonical(name)
+	canon, ok := hostname.Canonical(name)
 	if !ok {
 		return found{}, fmt.Errorf("%w: %.100q is not a host name", ErrNoName, name)
 	}

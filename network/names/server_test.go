@@ -253,7 +253,7 @@ func TestAnswersFitTheTransport(t *testing.T) {
 		}
 		return [][]byte{replyTo(q, nil, answer...)}
 	})
-	long := strings.Repeat(strings.Repeat("a", maxLabel)+".", 3) + strings.Repeat("b", 49) + ".example.com"
+	long := strings.Repeat(strings.Repeat("a", 63)+".", 3) + strings.Repeat("b", 49) + ".example.com"
 	for _, c := range []struct {
 		network   string
 		kind      uint16

@@ -35,7 +35,7 @@ func (r *Resolver) ask(guest netip.Addr, q question) found {
 		at := (int(r.first.Load()) + i) % len(servers)
 		round := i / len(servers)
 		if round >= 2 && !errors.Is(last, context.DeadlineExceeded) && !errors.Is(last, os.ErrDeadlineExceeded) {
-			break // It is no loss of packets.
+			break // The servers answered, so packets were not lost.
 		}
 		// Every second time without EDNS, which old servers do not understand.
 		m, err := r.try(ctx, guest, servers[at], q, min(r.cfg.Try, r.cfg.Try/4<<round), round%2 == 0)

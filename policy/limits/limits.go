@@ -13,7 +13,7 @@ type Split struct {
 }
 
 // mostClients bounds what idle connections cost in memory, some 20 KiB each, and mostNamed
-// the same of connections by name, some 40 KiB each.
+// the same of connections by name, some 50 KiB each.
 const mostClients, mostNamed = 16384, 4096
 
 // Divide returns the split of a limit on descriptors: five sixteenths for

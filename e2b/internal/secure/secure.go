@@ -14,7 +14,7 @@ import (
 // handshakeTime bounds a handshake.
 const handshakeTime = 10 * time.Second
 
-// ErrHandshake: there is no encryption, so nothing was sent in it.
+// ErrHandshake: the handshake failed, and no request was sent.
 var ErrHandshake = errors.New("TLS handshake with the program")
 
 // Over speaks TLS over raw, the stream to a program that clients know by host, with or without a port. Its certificate
