@@ -86,30 +86,7 @@ func TestAnAllowListHoldsWhateverHappens(t *testing.T) {
 		}
 	}
 	beat("forked,")
-	instance := layout.Layout{StateDir: filepath.Join(dir, "state")}.Instance()
-	router, err := netns.GetFromPath(filepath.Join("/run/rundlet", instance, "net/router"))
-	must(err)
-	before, err := figures(ctx, api, "network_repairs_total")
-	must(err)
-	must(flushRules(router))
-	until(t, "the rules are there again", func() bool {
-		repairs, err := figures(ctx, api, "network_repairs_total")
-		return err == nil && repairs > before
-	})
-	beat("after a flush,")
-	must(flushRules(router)) // The next daemon writes them.
-	must(srv.cmd.Process.Kill())
-	<-srv.exited
-	must(router.Close())
-	srv = startServer(t, dir, cold...)
-	api = srv.api()
-	beat("with another daemon")
-	must(srv.cmd.Process.Kill())
-	<-srv.exited
-	beat("without a daemon")
-	srv = startServer(t, dir, cold...)
-	api = srv.api()
-	beat("with a third daemon")
+	srv, api = throughLosses(t, srv, dir, beat, beat)
 	n, err := api.Network(ctx, sb.ID)
 	if err != nil || strings.Join(n.Allow, " ") != internetAddr || strings.Join(n.Deny, " ") != "0.0.0.0/0" {
 		t.Errorf("its rules are %+v, %v", n, err)
@@ -126,4 +103,39 @@ func TestAnAllowListHoldsWhateverHappens(t *testing.T) {
 	must(err)
 	killAll(t, api, list)
 	srv.stop(t)
+}
+
+// throughLosses flushes the rules of the network with and without a daemon, kills the daemon twice, and calls beat after each
+// step, or alone while no daemon runs. It returns the daemon that runs then.
+func throughLosses(t *testing.T, srv *server, dir string, beat, alone func(when string)) (*server, client.API) {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, api := t.Context(), srv.api()
+	router, err := netns.GetFromPath(filepath.Join("/run/rundlet", layout.Layout{StateDir: filepath.Join(dir, "state")}.Instance(), "net/router"))
+	must(err)
+	before, err := figures(ctx, api, "network_repairs_total")
+	must(err)
+	must(flushRules(router))
+	until(t, "the rules are there again", func() bool {
+		repairs, err := figures(ctx, api, "network_repairs_total")
+		return err == nil && repairs > before
+	})
+	beat("after a flush,")
+	must(flushRules(router)) // The next daemon writes them.
+	must(srv.cmd.Process.Kill())
+	<-srv.exited
+	must(router.Close())
+	srv = startServer(t, dir, cold...)
+	beat("with another daemon")
+	must(srv.cmd.Process.Kill())
+	<-srv.exited
+	alone("without a daemon")
+	srv = startServer(t, dir, cold...)
+	beat("with a third daemon")
+	return srv, srv.api()
 }

@@ -2,9 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
-	"errors"
 	"net"
-	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -13,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/rundlet/rundlet/client"
 )
 
@@ -22,52 +18,10 @@ import (
 type wire struct {
 	mu     sync.Mutex
 	labels map[string]bool // Of attempts, wherever in a packet they are.
-	to     map[string]bool // Destinations, and protocols of other families than IPv4.
+	to     map[string]bool // Destinations of IPv4.
 }
 
 var label = regexp.MustCompile(`leak-[a-z0-9]+`)
-
-// tap begins to look at all packets that come in by a link of the calling thread's namespace.
-func tap(t *testing.T, link string) *wire {
-	t.Helper()
-	w := &wire{labels: map[string]bool{}, to: map[string]bool{}}
-	in, err := net.InterfaceByName(link)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proto := uint16(unix.ETH_P_ALL)<<8 | uint16(unix.ETH_P_ALL)>>8 // In network order.
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, int(proto))
-	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: proto, Ifindex: in.Index})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := os.NewFile(uintptr(fd), "tap")
-	t.Cleanup(func() { f.Close() })
-	raw, err := f.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		buf := make([]byte, 1<<16)
-		for {
-			var n int
-			var from unix.Sockaddr
-			var err error
-			if raw.Read(func(fd uintptr) bool {
-				n, from, err = unix.Recvfrom(int(fd), buf, 0)
-				return !errors.Is(err, unix.EAGAIN)
-			}) != nil || err != nil {
-				return
-			}
-			if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype != unix.PACKET_OUTGOING {
-				w.see(buf[:n])
-			}
-		}
-	}()
-	return w
-}
 
 func (w *wire) see(packet []byte) {
 	w.mu.Lock()
@@ -106,13 +60,13 @@ func (w *wire) destinations() (out []string) {
 // program on the host shows that each of them can arrive.
 func TestNothingLeaksFromASandboxWithNames(t *testing.T) {
 	srv, api, _ := newServer(t)
-	var seen *wire
+	seen := &wire{labels: map[string]bool{}, to: map[string]bool{}}
 	web := makeNames(t, func() {
 		listen(t, ":853", "internet")
 		if err := address("wan1", "2001:db8::2/64"); err != nil {
 			t.Fatal(err)
 		}
-		seen = tap(t, "wan1")
+		packets(t, "wan1", seen.see)
 	})
 	if err := address("wan0", "2001:db8::1/64"); err != nil {
 		t.Fatal(err)

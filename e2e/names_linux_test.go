@@ -1,15 +1,11 @@
 package e2e
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netns"
-
 	"github.com/rundlet/rundlet/client"
-	"github.com/rundlet/rundlet/layout"
 )
 
 // namesProber does all the time what its sandbox may, and what it may not, with names.
@@ -68,6 +64,15 @@ func TestANameHoldsWhateverHappens(t *testing.T) {
 	}
 	sb, err := api.CreateWith(ctx, client.CreateOptions{Template: "base", Timeout: 20 * time.Minute, Allow: []string{allowedHost}, Deny: []string{"0.0.0.0/0"}})
 	must(err)
+	harmless := func(when string) {
+		t.Helper()
+		if bad := web.forbidden(); len(bad) > 0 {
+			t.Fatalf("%s what is not allowed arrives: %v", when, bad)
+		}
+		if bad := web.wrong(); len(bad) > 0 {
+			t.Fatalf("%s what is for other hosts arrives: %q", when, bad)
+		}
+	}
 	beat := func(when string) {
 		t.Helper()
 		select {
@@ -81,12 +86,7 @@ func TestANameHoldsWhateverHappens(t *testing.T) {
 		}
 		served := web.count("tls " + allowedHost)
 		until(t, when+" TLS works", func() bool { return web.count("tls "+allowedHost) > served })
-		if bad := web.forbidden(); len(bad) > 0 {
-			t.Fatalf("%s what is not allowed arrives: %v", when, bad)
-		}
-		if bad := web.wrong(); len(bad) > 0 {
-			t.Fatalf("%s what is for other hosts arrives: %q", when, bad)
-		}
+		harmless(when)
 	}
 	// The daemon learns of the way to the internet in a second or two.
 	until(t, "what is allowed is reached", func() bool { return fetch(t, api, sb, allowedHost) == "internet" })
@@ -124,28 +124,7 @@ func TestANameHoldsWhateverHappens(t *testing.T) {
 		t.Errorf("a child gets %q", out)
 	}
 	beat("forked,")
-	router, err := netns.GetFromPath(filepath.Join("/run/rundlet", layout.Layout{StateDir: filepath.Join(dir, "state")}.Instance(), "net/router"))
-	must(err)
-	before, err := figures(ctx, api, "network_repairs_total")
-	must(err)
-	must(flushRules(router))
-	until(t, "the rules are there again", func() bool {
-		repairs, err := figures(ctx, api, "network_repairs_total")
-		return err == nil && repairs > before
-	})
-	beat("after a flush,")
-	must(flushRules(router)) // The next daemon writes them.
-	must(srv.cmd.Process.Kill())
-	<-srv.exited
-	must(router.Close())
-	srv = startServer(t, dir, cold...)
-	api = srv.api()
-	beat("with another daemon")
-	must(srv.cmd.Process.Kill())
-	<-srv.exited
-	srv = startServer(t, dir, cold...)
-	api = srv.api()
-	beat("with a third daemon")
+	srv, api = throughLosses(t, srv, dir, beat, harmless) // The daemon answers questions, and passes TLS on.
 
 	// The positive control: without its rules all of it arrives.
 	must(api.SetNetwork(ctx, sb.ID, client.Network{}))

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"net"
 	"os"
 	"strings"
@@ -144,39 +145,51 @@ func (a *arrivals) sink(t *testing.T) {
 // host's. It is called on a thread in the internet.
 func (a *arrivals) capture(t *testing.T) {
 	t.Helper()
-	link, err := net.InterfaceByName("wan1")
+	packets(t, "wan1", func(packet []byte) {
+		if len(packet) >= 20 && packet[0]>>4 == 4 {
+			if src := net.IP(packet[12:16]).String(); src != hostAddr {
+				a.add("a packet from " + src)
+			}
+		}
+	})
+}
+
+// packets calls see with all packets, of any protocol, that come in by a link of the calling thread's namespace. They are
+// valid during the call.
+func packets(t *testing.T, link string, see func(packet []byte)) {
+	t.Helper()
+	in, err := net.InterfaceByName(link)
 	if err != nil {
 		t.Fatal(err)
 	}
-	proto := uint16(unix.ETH_P_IP >> 8) // in network order
+	proto := uint16(unix.ETH_P_ALL << 8) // In network order.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, int(proto))
 	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: proto, Ifindex: link.Index})
+		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: proto, Ifindex: in.Index})
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := os.NewFile(uintptr(fd), "capture")
+	f := os.NewFile(uintptr(fd), "packets")
 	t.Cleanup(func() { f.Close() })
 	raw, err := f.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
 	go func() {
-		buf := make([]byte, 128)
+		buf := make([]byte, 1<<16)
 		for {
 			var n int
 			var from unix.Sockaddr
 			var err error
 			if raw.Read(func(fd uintptr) bool {
 				n, from, err = unix.Recvfrom(int(fd), buf, 0)
-				return err != unix.EAGAIN
+				return !errors.Is(err, unix.EAGAIN)
 			}) != nil || err != nil {
 				return
 			}
-			ll, ok := from.(*unix.SockaddrLinklayer)
-			if src := net.IP(buf[12:16]).String(); ok && n >= 20 && ll.Pkttype != unix.PACKET_OUTGOING && src != hostAddr {
-				a.add("a packet from " + src)
+			if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype != unix.PACKET_OUTGOING {
+				see(buf[:n])
 			}
 		}
 	}()
