@@ -51,6 +51,19 @@ func clearAll() (errs error) {
 // take along all but the last, and only when all tests are through.
 func clearAway(instance string) error {
 	run := filepath.Join(runDir, instance)
+	if err := clearGroups(instance); err != nil {
+		return err
+	}
+	errs := errors.Join(unmountBelow(run), removeLinks(instance), removeFilter(instance), os.RemoveAll(run))
+	if errs != nil {
+		return fmt.Errorf("clear away %s: %w", instance, errs)
+	}
+	return nil
+}
+
+// clearGroups ends the processes of an instance and removes its control groups.
+func clearGroups(instance string) error {
+	run := filepath.Join(runDir, instance)
 	deadline := time.After(clearTimeout)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -69,7 +82,7 @@ func clearAway(instance string) error {
 			}
 		}
 		if len(pids) == 0 && errs == nil {
-			break
+			return nil
 		}
 		select {
 		case <-tick.C:
@@ -77,11 +90,6 @@ func clearAway(instance string) error {
 			return fmt.Errorf("clear away %s: processes %v are left, %w", instance, pids, errs)
 		}
 	}
-	errs := errors.Join(unmountBelow(run), removeLinks(instance), removeFilter(instance), os.RemoveAll(run))
-	if errs != nil {
-		return fmt.Errorf("clear away %s: %w", instance, errs)
-	}
-	return nil
 }
 
 // groupsOf lists the control groups of an instance, in one hierarchy or in one of each

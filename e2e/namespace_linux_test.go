@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -13,6 +15,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/layout"
 )
 
 func executable(path string) (string, error) {
@@ -28,10 +32,12 @@ func executable(path string) (string, error) {
 
 // enterNamespaces runs the binary again, with the same flags, as init of fresh
 // mount, network, PID, IPC and UTS namespaces, and returns its exit code. If
-// this process dies, so does everything in there.
+// this process dies, so does everything in there. Control groups outlive that: they are removed if it is interrupted.
 func enterNamespaces(bin, dir string) (int, error) {
 	runtime.LockOSThread() // Pdeathsig follows the thread that forked.
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(cleanEnv(), stageEnv+"="+stageInit, binEnv+"="+bin, dirEnv+"="+dir)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -39,6 +45,12 @@ func enterNamespaces(bin, dir string) (int, error) {
 		Pdeathsig:  syscall.SIGKILL,
 	}
 	err := cmd.Run()
+	if ctx.Err() != nil {
+		for _, state := range glob(filepath.Join(dir, "*", "state")) {
+			err = errors.Join(err, clearGroups(layout.Layout{StateDir: state}.Instance()))
+		}
+		return 1, errors.Join(errors.New("interrupted"), err)
+	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		return max(exit.ExitCode(), 1), nil
