@@ -96,6 +96,28 @@ func (a *arrivals) forbidden() map[string]int {
 	return out
 }
 
+// await waits for the next beat.
+func (a *arrivals) await(t *testing.T, when string) {
+	t.Helper()
+	select {
+	case <-a.fresh: // An earlier one.
+	default:
+	}
+	select {
+	case <-a.fresh:
+	case <-time.After(time.Minute):
+		t.Fatalf("%s nothing arrives that is allowed", when)
+	}
+}
+
+// check ends the test if something arrived that must not.
+func (a *arrivals) check(t *testing.T, when string) {
+	t.Helper()
+	if bad := a.forbidden(); len(bad) > 0 {
+		t.Fatalf("%s what is not allowed arrives: %v", when, bad)
+	}
+}
+
 // forget returns how often something arrived since the last call.
 func (a *arrivals) forget(what string) int {
 	a.mu.Lock()

@@ -1,8 +1,6 @@
 package byname
 
 import (
-	"time"
-
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -90,15 +88,9 @@ const queryRate, queryBurst = 2000, 1000
 // which there are most at a time.
 func Arrivals(b *nft.Table, source []expr.Any, most uint32) [][]expr.Any {
 	slot := nft.Rule(source, nft.IsDNAT())
-	queries := b.Set(nftables.Set{
-		Name: "queries", KeyType: nftables.TypeIFName, Dynamic: true, Size: most, HasTimeout: true, Timeout: time.Minute,
-	}, nil)
-	tooMany := nft.Rule(
-		[]expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}},
-		nft.Each(queries, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
-			Type: expr.LimitTypePkts, Rate: queryRate, Unit: expr.LimitTimeSecond, Burst: queryBurst, Over: true,
-		}),
-	)
+	tooMany := b.LimitEach("queries", expr.MetaKeyIIFNAME, most, &expr.Limit{
+		Type: expr.LimitTypePkts, Rate: queryRate, Unit: expr.LimitTimeSecond, Burst: queryBurst, Over: true,
+	})
 	return [][]expr.Any{
 		nft.Rule(slot, nft.IsPort(unix.IPPROTO_UDP, resolverPort), tooMany, nft.Drop()),
 		nft.Rule(slot, nft.IsPort(unix.IPPROTO_UDP, resolverPort), nft.Accept()),

@@ -142,21 +142,23 @@ const RefusalRate, RefusalBurst = 50, 30
 func (b *Table) Refusals(links uint32) {
 	var rules [][]expr.Any
 	if links > 0 {
-		answered := b.Set(nftables.Set{
-			Name: "answered", KeyType: nftables.TypeIFName, Dynamic: true, Size: links, HasTimeout: true, Timeout: time.Minute,
-		}, nil)
-		rules = append(rules, Rule(
-			[]expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}},
-			Each(answered, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
-				Type: expr.LimitTypePkts, Rate: RefusalRate, Unit: expr.LimitTimeSecond, Burst: RefusalBurst, Over: true,
-			}),
-			Drop(),
-		))
+		rules = append(rules, Rule(b.LimitEach("answered", expr.MetaKeyIIFNAME, links, &expr.Limit{
+			Type: expr.LimitTypePkts, Rate: RefusalRate, Unit: expr.LimitTimeSecond, Burst: RefusalBurst, Over: true,
+		}), Drop()))
 	}
 	b.Chain(refuseChain, append(rules,
 		Rule(IsProto(unix.IPPROTO_UDP), reject(unix.NFT_REJECT_ICMPX_PORT_UNREACH)),
 		Rule(reject(unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED)),
 	)...)
+}
+
+// LimitEach matches packets by a limit that each link has for itself; key says whether it is the link that they come in by
+// or leave by. name is that of the set of links, of which there are at most links at a time.
+func (b *Table) LimitEach(name string, key expr.MetaKey, links uint32, limit *expr.Limit) []expr.Any {
+	set := b.Set(nftables.Set{
+		Name: name, KeyType: nftables.TypeIFName, Dynamic: true, Size: links, HasTimeout: true, Timeout: time.Minute,
+	}, nil)
+	return Rule([]expr.Any{&expr.Meta{Key: key, Register: 1}}, Each(set, unix.NFT_DYNSET_OP_UPDATE, limit))
 }
 
 // intervals are the elements of an interval set.

@@ -1,11 +1,7 @@
 package refused
 
 import (
-	"time"
-
-	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/nft"
 )
@@ -30,15 +26,12 @@ func AddChain(b *nft.Table, slots uint32, log []expr.Any) {
 		b.Chain(Chain, nft.Refuse())
 		return
 	}
-	seen := b.Set(nftables.Set{
-		Name: "refused", KeyType: nftables.TypeIFName, Dynamic: true, Size: slots, HasTimeout: true, Timeout: time.Minute,
-	}, nil)
 	limit := func(rate uint64, burst uint32) *expr.Limit {
 		return &expr.Limit{Type: expr.LimitTypePkts, Rate: rate, Unit: expr.LimitTimeSecond, Burst: burst}
 	}
 	b.Chain(Chain,
 		nft.Rule(
-			[]expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}}, nft.Each(seen, unix.NFT_DYNSET_OP_UPDATE, limit(Rate, Burst)),
+			b.LimitEach("refused", expr.MetaKeyIIFNAME, slots, limit(Rate, Burst)),
 			[]expr.Any{limit(most, most)}, log,
 		),
 		nft.Refuse(),

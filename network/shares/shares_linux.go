@@ -118,15 +118,9 @@ func Add(conn *nftables.Conn, s Shares, uplink string) error {
 	b.Refusals(Slots)
 	add("new", "", nftables.TypeIFName, expr.MetaKeyIIFNAME, nft.Refuse())
 	add("new_for", "_for", nftables.TypeMark, expr.MetaKeyMARK, nft.Drop())
-	down := b.Set(nftables.Set{
-		Name: "down", KeyType: nftables.TypeIFName, Dynamic: true, Size: Slots, HasTimeout: true, Timeout: time.Minute,
-	}, nil)
-	comesDown := nft.Rule(
-		[]expr.Any{&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1}},
-		nft.Each(down, unix.NFT_DYNSET_OP_UPDATE, &expr.Limit{
-			Type: expr.LimitTypePktBytes, Rate: s.Down, Unit: expr.LimitTimeSecond, Burst: DownBurst, Over: true,
-		}), nft.Drop(),
-	)
+	comesDown := nft.Rule(b.LimitEach("down", expr.MetaKeyOIFNAME, Slots, &expr.Limit{
+		Type: expr.LimitTypePktBytes, Rate: s.Down, Unit: expr.LimitTimeSecond, Burst: DownBurst, Over: true,
+	}), nft.Drop())
 	seed = hashSeed()
 	// Behind the rules that say whether the packet may pass at all.
 	priority := *nftables.ChainPriorityFilter + 10
