@@ -174,14 +174,14 @@ func (n *naming) narrow(s *slot, next Policy) error {
 	if !now.named() && !next.named() || next.all() || slices.Equal(now.Names, next.Names) {
 		return nil
 	}
-	forgotten := s.names.Keep(func(name string) bool { return next.named() && names.Match(next.Names, name) })
+	s.names.Keep(func(name string) bool { return next.named() && names.Match(next.Names, name) })
 	if err := n.enforce(s, time.Now()); err != nil || !s.lent {
 		return err
 	}
 	// An earlier process knew which names the addresses had that have expired, and this one does not.
 	known := !now.unknown()
 	return n.tracking.cut(slash30.Far(s.subnet), func(to netip.AddrPort, redirected bool) bool {
-		kept := next.covers(to.Addr()) || s.names.Has(to.Addr()) || !known && !forgotten[to.Addr()]
+		kept := next.covers(to.Addr()) || s.names.Has(to.Addr()) || !known && !s.names.Forgot(to.Addr())
 		return !redirected && !kept
 	})
 }

@@ -125,7 +125,7 @@ func (f flow) ask(wait time.Duration) error {
 	return err
 }
 
-func openFlow(t *testing.T, guest *os.File, addr string) flow {
+func openFlow(t testing.TB, guest *os.File, addr string) flow {
 	t.Helper()
 	c, err := dial(guest, "tcp", addr)
 	if err != nil {

@@ -131,18 +131,20 @@ func (a *Addresses) At(now time.Time) (list []Address, next time.Time) {
 	return list, next
 }
 
-// Keep forgets all names but the allowed ones, and addresses without any, which it returns.
-func (a *Addresses) Keep(allowed func(name string) bool) (forgotten map[netip.Addr]bool) {
-	forgotten = map[netip.Addr]bool{}
-	for addr, e := range a.byAddr {
+// Keep forgets all names but the allowed ones. An address without any is not in force any more, and gives way to others.
+func (a *Addresses) Keep(allowed func(name string) bool) {
+	for _, e := range a.byAddr {
 		e.names = slices.DeleteFunc(e.names, func(n string) bool { return !allowed(n) })
 		if len(e.names) == 0 {
-			delete(a.byAddr, addr)
-			forgotten[addr] = true
+			e.until = time.Time{}
 		}
 	}
-	return forgotten
 }
 
-// Has reports an address that is remembered.
-func (a *Addresses) Has(addr netip.Addr) bool { return a.byAddr[addr] != nil }
+// Has reports an address that is remembered with a name, and Forgot one that had names.
+func (a *Addresses) Has(addr netip.Addr) bool {
+	e := a.byAddr[addr]
+	return e != nil && len(e.names) > 0
+}
+
+func (a *Addresses) Forgot(addr netip.Addr) bool { return a.byAddr[addr] != nil && !a.Has(addr) }

@@ -20,6 +20,7 @@ func TestAnAddressIsInForceUntilItExpires(t *testing.T) {
 	}
 	a.Add("a.example", []netip.Addr{addr(2), addr(1)}, start.Add(time.Minute))
 	a.Add("b.example", []netip.Addr{addr(2)}, start.Add(time.Hour))
+	a.Add("b.example", []netip.Addr{addr(2)}, start.Add(time.Minute))
 	a.Add("c.example", []netip.Addr{addr(2)}, start.Add(time.Second)) // A shorter time takes nothing.
 	for _, c := range []struct {
 		after, next time.Duration
@@ -101,15 +102,22 @@ func TestKeepForgetsOtherNames(t *testing.T) {
 	a.Add("a.example", []netip.Addr{addr(1), addr(2)}, start.Add(time.Minute))
 	a.Add("b.example", []netip.Addr{addr(2), addr(3)}, start.Add(time.Minute))
 	a.Add("", []netip.Addr{addr(4)}, start.Add(time.Minute))
-	if gone := a.Keep(func(name string) bool { return name == "a.example" }); len(gone) != 2 || !gone[addr(3)] || !gone[addr(4)] {
-		t.Error(gone)
+	a.Keep(func(name string) bool { return name == "a.example" })
+	for n, want := range map[int]bool{1: false, 2: false, 3: true, 4: true, 5: false} {
+		if a.Forgot(addr(n)) != want || a.Has(addr(n)) != (n < 3) {
+			t.Errorf("%v: forgotten is %v, remembered is %v", addr(n), a.Forgot(addr(n)), a.Has(addr(n)))
+		}
 	}
 	if list, _ := a.At(start); fmt.Sprint(list) != "[{9.0.0.1 a.example} {9.0.0.2 a.example}]" {
 		t.Error(list)
 	}
 	a.Keep(func(string) bool { return false })
-	if a.Has(addr(1)) || a.Has(addr(2)) {
+	if list, next := a.At(start); len(list) > 0 || !next.IsZero() || a.Has(addr(1)) || a.Has(addr(2)) {
 		t.Error("something is left")
+	}
+	a.Add("b.example", []netip.Addr{addr(1)}, start.Add(time.Minute))
+	if list, _ := a.At(start); fmt.Sprint(list) != "[{9.0.0.1 b.example}]" || a.Forgot(addr(1)) || !a.Forgot(addr(2)) {
+		t.Error(list)
 	}
 }
 
@@ -119,7 +127,7 @@ func TestAddressesAndNamesAreBounded(t *testing.T) {
 		a.Add("a.example", []netip.Addr{addr(i)}, start.Add(time.Duration(i+1)*time.Second))
 	}
 	list, _ := a.At(start)
-	if len(list) != Most || !slices.ContainsFunc(list, func(x Address) bool { return x.Addr == addr(2*Most-1) }) || a.Has(addr(Most-1)) {
+	if len(list) != Most || a.Has(addr(0)) || a.Forgot(addr(0)) || a.Has(addr(Most-1)) || !a.Has(addr(Most)) || !a.Has(addr(2*Most-1)) {
 		t.Errorf("%d addresses, or not the newest", len(list))
 	}
 	for i := range 2 * mostNames {
