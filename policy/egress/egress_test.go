@@ -33,7 +33,7 @@ func TestCompile(t *testing.T) {
 		{name: "neighbours and doubles", allow: []string{"1.1.1.0", "1.1.1.1", "1.1.1.1/32"}, deny: []string{"0.0.0.0/0", "0.0.0.0/0"}, want: "{false [1.1.1.0-1.1.1.1] []}"},
 		{name: "bits of the host do not count", allow: []string{"1.1.1.77/24"}, deny: []string{"0.0.0.0/0"}, want: "{false [1.1.1.0-1.1.1.255] []}"},
 		{name: "IPv4 written as IPv6", allow: []string{"::ffff:1.1.1.1", "::ffff:2.2.2.0/120"}, deny: []string{"0.0.0.0/0"}, want: "{false [1.1.1.1-1.1.1.1 2.2.2.0-2.2.2.255] []}"},
-		{name: "names", allow: []string{"*.Example.com.", "1.1.1.1", "a.example", "A.EXAMPLE"}, deny: []string{"0.0.0.0/0"}, want: "{false [1.1.1.1-1.1.1.1] [*.example.com a.example]}"},
+		{name: "names", allow: []string{"a.example", "*.Example.com.", "1.1.1.1", "A.EXAMPLE"}, deny: []string{"0.0.0.0/0"}, want: "{false [1.1.1.1-1.1.1.1] [*.example.com a.example]}"},
 		{name: "names without internet", noInternet: true, allow: []string{"a_b.example"}, want: "{false [] [a_b.example]}"},
 		{name: "every name", noInternet: true, allow: []string{"*"}, want: "{false [] [*]}"},
 		{name: "two halves", deny: []string{"0.0.0.0/1", "128.0.0.0/1"}, want: "{false [] []}"},
@@ -42,7 +42,8 @@ func TestCompile(t *testing.T) {
 		if text := fmt.Sprint(got); err != nil || text != c.want {
 			t.Errorf("%s: %s, %v; want %s", c.name, text, err, c.want)
 		}
-		if got.None() != (c.want == "{false [] []}") || !got.Equal(got) || got.Equal(Policy{All: !got.All}) {
+		if got.None() != (c.want == "{false [] []}") || !got.Equal(got) || got.Equal(Policy{All: !got.All}) ||
+			got.Equal(Policy{All: got.All, Only: got.Only, Names: append([]string{"z.example"}, got.Names...)}) {
 			t.Errorf("%s: %v is nothing: %v", c.name, got, got.None())
 		}
 	}
@@ -51,6 +52,10 @@ func TestCompile(t *testing.T) {
 func TestBadEntries(t *testing.T) {
 	many := strings.Split(strings.Repeat("1.1.1.1 ", MaxEntries+1), " ")[:MaxEntries+1]
 	all := []string{"0.0.0.0/0"}
+	longest := strings.Repeat(strings.Repeat("a", 63)+".", 3) + strings.Repeat("a", 61)
+	if p, err := Compile(nil, sandbox.Egress{Allow: append([]string{longest}, many[2:]...), Deny: all}); err != nil || len(p.Names) != 1 {
+		t.Errorf("as long as can be: %v, %v", p, err)
+	}
 	for _, c := range []struct {
 		name        string
 		allow, deny []string
@@ -75,6 +80,10 @@ func TestBadEntries(t *testing.T) {
 		{"a label without letters", []string{"a..b"}, all, "a..b"},
 		{"a line", []string{"a\nb.c"}, all, `a\nb`},
 		{"long", []string{strings.Repeat("a", 300)}, all, "aaa"},
+		{"one letter too long", []string{longest + "a"}, all, "aaa"},
+		{"a label of one letter too many", []string{strings.Repeat("a", 64) + ".b"}, all, "aaa"},
+		{"a hyphen before", []string{"-a.b"}, all, `"-a.b"`},
+		{"a hyphen behind", []string{"a-.b"}, all, `"a-.b"`},
 	} {
 		_, err := Compile(nil, sandbox.Egress{Allow: c.allow, Deny: c.deny})
 		if !errors.Is(err, sandbox.ErrInvalid) || !strings.Contains(err.Error(), c.want) {
