@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -166,12 +167,15 @@ func (n *fakeNetwork) Release(_ context.Context, id string) error {
 	return nil
 }
 
-func (n *fakeNetwork) SetEgress(_ context.Context, id string, p egress.Policy) error {
-	if err := n.f.step("set egress"); err != nil {
+func (n *fakeNetwork) SetEgress(ctx context.Context, id string, p egress.Policy) error {
+	if err := errors.Join(ctx.Err(), n.f.step("set egress")); err != nil {
 		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if _, ok := n.leased[id]; !ok {
+		return fmt.Errorf("%w: slot %s", sandbox.ErrNotFound, id)
+	}
 	n.leased[id] = p
 	return nil
 }
@@ -180,7 +184,9 @@ func (n *fakeNetwork) Adopt(_ context.Context, inUse []string) (missing []string
 	err = n.f.failing("adopt network")
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for id := range n.leased {
+	for id, p := range n.leased {
+		p.Names = nil // They are not known until the policy is set again.
+		n.leased[id] = p
 		if !slices.Contains(inUse, id) {
 			delete(n.leased, id)
 		}

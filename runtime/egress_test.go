@@ -15,6 +15,7 @@ import (
 
 var (
 	oneOnly = sandbox.Egress{Allow: []string{"1.1.1.1"}, Deny: []string{"0.0.0.0/0"}}
+	byName  = sandbox.Egress{Allow: []string{"a.example", "1.1.1.1"}, Deny: []string{"0.0.0.0/0"}}
 	twoOnly = sandbox.Egress{Allow: []string{"2.2.2.2"}, Deny: []string{"0.0.0.0/0"}}
 )
 
@@ -51,6 +52,14 @@ func TestTheRulesOfASandboxFollowItThroughItsLife(t *testing.T) {
 		t.Fatal(err, children)
 	}
 	f.reaches("forked,", children[0].Sandbox.ID, nil, twoOnly)
+	if err := f.rt.SetEgress(ctx, sb.ID, nil, byName); err != nil {
+		t.Fatal(err)
+	}
+	f.restart()
+	f.reaches("by name after a restart", sb.ID, nil, byName)
+	f.pause(sb.ID)
+	f.resume(sb.ID)
+	f.reaches("by name, resumed,", sb.ID, nil, byName)
 	no := false
 	if err := f.rt.SetEgress(ctx, sb.ID, &no, sandbox.Egress{}); err != nil {
 		t.Fatal(err)
