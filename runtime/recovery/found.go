@@ -60,7 +60,7 @@ func (r *recovery) adoptSlots(ctx context.Context, rows []store.Sandbox, machine
 		// A change of the policy may have been broken off before its row was written.
 		if goesOn(row) && row.SlotID != "" && !noSlot[row.SlotID] {
 			if err := r.Network.SetEgress(ctx, row.SlotID, egress.Of(row.AllowInternet, row.Egress)); err != nil {
-				r.Log.Error("could not set what a sandbox may reach; it reaches what it did before", "sandbox_id", row.ID, "error", err)
+				r.Log.Error("could not set what a sandbox may reach; it reaches what it did before, and nothing by name", "sandbox_id", row.ID, "error", err)
 				r.Notes.Note("network", err)
 			}
 		}
