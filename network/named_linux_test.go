@@ -183,7 +183,7 @@ func TestNamesSurviveARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := openFlow(t, guest, "9.9.9.1:8081")
-	if err := n.rules.set(slotRule{id: s.ID, guest: s.GuestIP, policy: p, bound: n.leases.of(s.GuestIP).inForce[1:]}); err != nil {
+	if err := n.rules.set(slotRule{id: s.ID, guest: s.GuestIP, policy: p, bound: inForce(n, s)[1:]}); err != nil {
 		t.Fatal(err)
 	}
 	n.abandon()

@@ -56,16 +56,29 @@ func TestNamesAreNarrowedAfterARestart(t *testing.T) {
 	}
 }
 
+// inForce is what a slot reaches by names.
+func inForce(n *Network, s Slot) []bound.Address {
+	slot := n.leases.of(s.GuestIP)
+	slot.mu.Lock()
+	defer slot.mu.Unlock()
+	return slot.inForce
+}
+
+// expireAll has the time come of all that a slot was given for names. It returns what is still in force.
+func expireAll(n *Network, s Slot) []bound.Address {
+	slot := n.leases.of(s.GuestIP)
+	slot.mu.Lock()
+	defer slot.mu.Unlock()
+	slot.names = bound.Addresses{}
+	slot.names.Restore(slot.inForce, time.Now().Add(-time.Minute))
+	return slot.inForce
+}
+
 // What an earlier process bound expires also before its slot is adopted.
 func TestWhatWasFoundExpires(t *testing.T) {
 	w := newWorld(t)
 	n, s, _ := w.reopened()
-	slot := n.leases.of(s.GuestIP)
-	slot.mu.Lock()
-	given := slot.inForce
-	slot.names.Keep(func(string) bool { return false })
-	slot.names.Restore(given, time.Now().Add(-time.Minute)) // It is time.
-	slot.mu.Unlock()
+	given := expireAll(n, s)
 	if err := n.naming.expire(t.Context()); err != nil || len(given) != 2 {
 		t.Fatalf("%v of %v", err, given)
 	}
@@ -118,7 +131,7 @@ func TestAnAddressExpiresAfterALostAnswer(t *testing.T) {
 	if err := bind(time.Hour); !errors.Is(err, syscall.ENOBUFS) {
 		t.Fatal(err)
 	}
-	n.leases.of(s.GuestIP).names.Keep(func(string) bool { return false }) // Its life is over before the next attempt.
+	expireAll(n, s) // Its life is over before the next attempt.
 	n.rules.enforcer = real
 	if err := n.naming.expire(t.Context()); err != nil {
 		t.Error(err)
@@ -155,7 +168,9 @@ func TestNothingIsBoundForASlotThatEnded(t *testing.T) {
 	if err := n.naming.Bind(s.GuestIP, "a.example", addrs, time.Hour); !errors.Is(err, ErrNotFound) {
 		t.Errorf("bind: %v", err)
 	}
+	slot.mu.Lock()
 	slot.names.Add("a.example", addrs, time.Now().Add(time.Hour))
+	slot.mu.Unlock()
 	if err := n.naming.expire(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -176,11 +191,12 @@ func TestAFlowOutlivesItsAddressAndItsPolicy(t *testing.T) {
 	lookUp(t, guest, "udp", resolverIP+":53", "a.example")
 	f := openFlow(t, guest, internetIP+":8081")
 	w.alone(n)
-	slot := n.leases.of(s.GuestIP)
-	slot.names = bound.Addresses{}
-	slot.names.Restore(slot.inForce, time.Now().Add(-time.Minute))
-	if err := n.naming.expire(t.Context()); err != nil || len(slot.inForce) > 0 {
-		t.Fatalf("%v, %v", slot.inForce, err)
+	expireAll(n, s)
+	if err := n.naming.expire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := inForce(n, s); len(left) > 0 {
+		t.Fatal(left)
 	}
 	for _, policy := range []Policy{p, allow, p} {
 		if err := n.SetPolicy(t.Context(), s.ID, policy); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/florianl/go-nflog/v2"
 	"golang.org/x/sys/unix"
@@ -29,9 +30,9 @@ func Watch(ctx context.Context, ns *os.File, report func(Packet)) error {
 	}
 	defer l.Close()
 	failed := make(chan error, 1)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	err = l.RegisterWithErrorFunc(ctx,
+	reading, stop := context.WithCancel(context.Background())
+	defer stop()
+	err = l.RegisterWithErrorFunc(reading,
 		func(a nflog.Attribute) int {
 			if a.Payload != nil {
 				if p, ok := parse(*a.Payload); ok {
@@ -55,11 +56,13 @@ func Watch(ctx context.Context, ns *os.File, report func(Packet)) error {
 	}
 	select {
 	case <-ctx.Done():
+		// The reader ends by its error function. To close before it has begun is a race in the library.
+		if err := l.Con.SetReadDeadline(time.Now()); err != nil {
+			return fmt.Errorf("stop reading what was refused: %w", err)
+		}
+		<-failed
 		return nil
 	case err := <-failed:
-		if ctx.Err() != nil { // It ended the wait.
-			return nil
-		}
 		return fmt.Errorf("read what was refused: %w", err)
 	}
 }
