@@ -2,6 +2,7 @@ package network
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -23,6 +24,10 @@ type Policy struct {
 	// with such a name. Such a slot asks for names at the resolver of the router; on ports 80 and 443 the gateway there checks
 	// the name, and on others the addresses count that were given for it. The slice must not be changed.
 	Names []string
+	// Headers, if there are any, are set in the requests to hosts on ports 80 and 443 that the policy allows otherwise:
+	// by host name, or "*." and a name for all below it, then by header in its canonical form. Hosts are in lower case, without
+	// a last dot. The maps must not be changed.
+	Headers map[string]map[string]string
 }
 
 // all reports whether it is about all of the internet, and limited whether about parts of it.
@@ -33,7 +38,8 @@ func (p Policy) limited() bool { return p.AllowInternet && !p.all() }
 func (p Policy) named() bool { return p.AllowInternet && len(p.Names) > 0 }
 
 func (p Policy) equal(o Policy) bool {
-	return p.AllowInternet == o.AllowInternet && slices.Equal(p.Only, o.Only) && slices.Equal(p.Names, o.Names)
+	return p.AllowInternet == o.AllowInternet && slices.Equal(p.Only, o.Only) && slices.Equal(p.Names, o.Names) &&
+		maps.EqualFunc(p.Headers, o.Headers, maps.Equal)
 }
 
 // covers reports whether an address is reached whatever its name is.

@@ -69,7 +69,7 @@ func (s slotNetwork) policy(p egress.Policy) network.Policy {
 	if s.noUplink || p.None() {
 		return network.Policy{}
 	}
-	return network.Policy{AllowInternet: true, Only: p.Only, Names: p.Names}
+	return network.Policy{AllowInternet: true, Only: p.Only, Names: p.Names, Headers: p.Headers}
 }
 
 // Leased implements runtime.SlotLister.

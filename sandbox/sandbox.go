@@ -47,15 +47,18 @@ type Sandbox struct {
 	FollowsUp *Continuation
 }
 
-// Egress are the rules of a sandbox for what it may reach, as they were given: addresses and CIDR blocks. What is
-// allowed wins over what is denied. The slices are shared, and must not be changed.
+// Egress are the rules of a sandbox for what it may reach, as they were given: addresses, CIDR blocks and host names.
+// What is allowed wins over what is denied. The slices and maps are shared, and must not be changed.
 type Egress struct {
 	Allow []string `json:"allow,omitempty"`
 	Deny  []string `json:"deny,omitempty"`
+	// Headers are set in the requests to hosts: by host name, or "*." and a name for all below it, then by header. Their
+	// values are secrets. They permit nothing.
+	Headers map[string]map[string]string `json:"headers,omitempty"`
 }
 
 // Empty reports whether there are no rules.
-func (e Egress) Empty() bool { return len(e.Allow)+len(e.Deny) == 0 }
+func (e Egress) Empty() bool { return len(e.Allow)+len(e.Deny)+len(e.Headers) == 0 }
 
 // Refusal is a destination that a sandbox was refused.
 type Refusal struct {

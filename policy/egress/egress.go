@@ -11,6 +11,7 @@ package egress
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -34,6 +35,9 @@ type Policy struct {
 	// Names are the patterns of the host names that are reached besides, in ascending order, in lower case and without a last dot: a
 	// name, "*." and a name for all names below it, or "*" for all names.
 	Names []string
+	// Headers are set in the requests to hosts: by host name, or "*." and a name, as in Names; then by header in its canonical
+	// form. They permit nothing. The maps are shared, too.
+	Headers map[string]map[string]string
 }
 
 // Everything is the policy of a sandbox without rules.
@@ -44,7 +48,8 @@ func (p Policy) None() bool { return !p.All && len(p.Only) == 0 && len(p.Names) 
 
 // Equal reports whether two policies are the same.
 func (p Policy) Equal(o Policy) bool {
-	return p.All == o.All && slices.Equal(p.Only, o.Only) && slices.Equal(p.Names, o.Names)
+	return p.All == o.All && slices.Equal(p.Only, o.Only) && slices.Equal(p.Names, o.Names) &&
+		maps.EqualFunc(p.Headers, o.Headers, maps.Equal)
 }
 
 // mapped is the length of the prefix by which an address of IPv4 is written as one of IPv6.
