@@ -39,7 +39,7 @@ func TestCompile(t *testing.T) {
 		{name: "two halves", deny: []string{"0.0.0.0/1", "128.0.0.0/1"}, want: "{false [] []}"},
 	} {
 		got, err := Compile(ptr(!c.noInternet), sandbox.Egress{Allow: c.allow, Deny: c.deny})
-		if text := fmt.Sprint(got); err != nil || text != c.want {
+		if text := fmt.Sprintf("{%v %v %v}", got.All, got.Only, got.Names); err != nil || text != c.want {
 			t.Errorf("%s: %s, %v; want %s", c.name, text, err, c.want)
 		}
 		if got.None() != (c.want == "{false [] []}") || !got.Equal(got) || got.Equal(Policy{All: !got.All}) ||
