@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -56,4 +57,15 @@ func (r *router) shortenTracking() error {
 		}
 		return nil
 	})
+}
+
+// sweepTime is how often tracked flows that no slot has are looked for.
+const sweepTime = 10 * time.Minute
+
+func (n *Network) sweepFlows(context.Context) error {
+	if n.life.Enter(ErrClosed) != nil {
+		return nil
+	}
+	defer n.life.Exit()
+	return n.tracking.Sweep()
 }

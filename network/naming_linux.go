@@ -16,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/refused"
 	"github.com/rundlet/rundlet/network/slash30"
+	"github.com/rundlet/rundlet/network/tracked"
 )
 
 const (
@@ -33,7 +34,7 @@ type naming struct {
 	leases   *leases
 	rules    enforcer
 	router   *router
-	tracking *flowTracking
+	tracking *tracked.Flows
 	count    *atomic.Uint64 // Of what was refused.
 	due      *bound.Alarm   // Rings when an address expires.
 
@@ -180,7 +181,7 @@ func (n *naming) narrow(s *slot, next Policy) error {
 	}
 	// An earlier process knew which names the addresses had that have expired, and this one does not.
 	known := !now.unknown()
-	return n.tracking.cut(slash30.Far(s.subnet), func(to netip.AddrPort, redirected bool) bool {
+	return n.tracking.Cut(slash30.Far(s.subnet), func(to netip.AddrPort, redirected bool) bool {
 		kept := next.covers(to.Addr()) || s.names.Has(to.Addr()) || !known && !s.names.Forgot(to.Addr())
 		return !redirected && !kept
 	})
@@ -194,7 +195,7 @@ func (n *naming) changed(s *slot, former Policy) {
 	if !s.lent || former.named() == s.policy.Load().named() {
 		return
 	}
-	err := n.tracking.cut(guest, func(to netip.AddrPort, _ bool) bool { return to.Port() == 53 })
+	err := n.tracking.Cut(guest, func(to netip.AddrPort, _ bool) bool { return to.Port() == 53 })
 	if err != nil { // The policy is in force all the same.
 		n.cfg.OnError(fmt.Errorf("network: questions of %s may go to its former name servers: %w", s.id, err))
 	}

@@ -55,7 +55,7 @@
 //
 // leases records the slots and who holds each; pool makes and destroys them. The
 // router (namespace, links, routes) and the uplink are what all slots share, and the
-// enforcer, nftRules, has the policies of slots in force there. flowTracking deletes
+// enforcer, nftRules, has the policies of slots in force there. tracked.Flows deletes
 // the tracked flows of slots that have ended. Each part that others can break has a
 // method settle, which the watcher calls; repairs records what it did.
 //

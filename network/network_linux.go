@@ -16,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/internal/retry"
 	"github.com/rundlet/rundlet/network/bound"
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/tracked"
 )
 
 // Network hands out slots. Safe for concurrent use. Close frees it.
@@ -30,7 +31,7 @@ type Network struct {
 	uplink   *uplink
 	leases   *leases
 	pool     *pool
-	tracking *flowTracking
+	tracking *tracked.Flows
 	watcher  *watcher
 	repairs  *repairs
 	naming   *naming
@@ -79,14 +80,14 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 			}
 		}()
 	}
-	n.tracking = &flowTracking{guests: cfg.Range, life: &n.life, leases: n.leases, router: router}
-	n.tracking.suspect.Store(found) // What was lost while no daemon looked is not known.
+	n.tracking = &tracked.Flows{Guests: cfg.Range, Router: router.ns, Known: n.leases.guests}
+	n.tracking.Suspect.Store(found) // What was lost while no daemon looked is not known.
 	filter := newNFTRules(router.ns, cfg)
 	n.rules = &mendedRules{enforcer: filter, repairs: n.repairs, tracking: n.tracking}
 	if n.uplink, err = openUplink(cfg, router, found, n.rules.setOwn); err != nil {
 		return nil, err
 	}
-	n.tracking.uplink = n.uplink
+	n.tracking.Host, n.tracking.Own = n.uplink.host, n.uplink.routerInHost
 	n.pool = newPool(cfg, &n.life, n.leases, router, n.rules, n.tracking)
 	n.watcher = &watcher{
 		guests: cfg.Range, life: &n.life, router: router, rules: n.rules, uplink: n.uplink, pool: n.pool, repairs: n.repairs, tracking: n.tracking,
@@ -112,7 +113,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	list := []work{
 		{"refill pool", n.pool.wake, n.pool.refill},
 		{"destroy retired slots", n.pool.retired, n.pool.freeRetiredAndRest},
-		{"forget stray flows", retry.Every(life, sweepTime), n.tracking.sweep},
+		{"forget stray flows", retry.Every(life, sweepTime), n.sweepFlows},
 		{"look after the network", nil, n.watcher.watch},
 		{"forget the addresses of names", n.naming.due.Wake, n.naming.expire},
 	}

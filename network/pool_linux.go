@@ -16,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/settle"
 	"github.com/rundlet/rundlet/network/slash30"
+	"github.com/rundlet/rundlet/network/tracked"
 )
 
 // pool makes slots, some of them before they are asked for, and destroys those that
@@ -26,7 +27,7 @@ type pool struct {
 	leases   *leases
 	router   *router
 	rules    enforcer
-	tracking *flowTracking
+	tracking *tracked.Flows
 	// ended is called with the address of each slot that is destroyed, before another can have it.
 	ended func(guest netip.Addr)
 
@@ -37,7 +38,7 @@ type pool struct {
 	retired chan struct{} // Signals the reaper that a slot was retired.
 }
 
-func newPool(cfg Config, life *gate.Gate, leases *leases, router *router, rules enforcer, tracking *flowTracking) *pool {
+func newPool(cfg Config, life *gate.Gate, leases *leases, router *router, rules enforcer, tracking *tracked.Flows) *pool {
 	p := &pool{
 		cfg: cfg, life: life, leases: leases, router: router, rules: rules, tracking: tracking,
 		wake: make(chan struct{}, 1), retired: make(chan struct{}, 1), ended: func(netip.Addr) {},
@@ -121,7 +122,7 @@ func (p *pool) free(list ...*slot) error {
 	if err := errors.Join(links, <-rules); err != nil {
 		return err
 	}
-	if err := p.tracking.forget(guests); err != nil { // Nothing comes from them any more.
+	if err := p.tracking.Forget(guests); err != nil { // Nothing comes from them any more.
 		return err
 	}
 	var errs []error

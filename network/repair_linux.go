@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/network/tracked"
 )
 
 const (
@@ -128,7 +130,7 @@ func (r *repairs) unrepaired() []string {
 type mendedRules struct {
 	enforcer
 	repairs  *repairs
-	tracking *flowTracking
+	tracking *tracked.Flows
 }
 
 func (r *mendedRules) set(rules ...slotRule) error {
@@ -146,7 +148,7 @@ func (r *mendedRules) change(change func() error) error {
 	}
 	was, e := r.enforcer.settle(true)
 	if was {
-		r.tracking.suspect.Store(true) // The watcher looks at them.
+		r.tracking.Suspect.Store(true) // The watcher looks at them.
 		r.repairs.report([]string{LostRouterRules}, true, e)
 	}
 	if e != nil {

@@ -204,7 +204,7 @@ func TestFlowsOfADaemonThatDiedAreForgotten(t *testing.T) {
 	if _, err := second.Adopt(context.Background(), []string{kept.ID}); err != nil {
 		t.Fatal(err)
 	}
-	if err := second.tracking.sweep(context.Background()); err != nil {
+	if err := second.tracking.Sweep(); err != nil {
 		t.Fatal(err)
 	}
 	w.checkForgotten(second, 81, 1)
@@ -256,7 +256,7 @@ func TestTheHostForgetsWhatTheRouterForgot(t *testing.T) {
 			}
 		}
 	}
-	if err := n.tracking.sweep(context.Background()); err != nil {
+	if err := n.tracking.Sweep(); err != nil {
 		t.Fatal(err)
 	}
 	w.checkForgotten(n, 81, 1)

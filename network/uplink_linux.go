@@ -274,3 +274,15 @@ func (u *uplink) save(rec uplinkRecord) error {
 	}
 	return os.Rename(tmp, u.recordPath())
 }
+
+// routerInHost is the address that all guests have in the daemon's namespace; ok is false if there is
+// no link to that namespace.
+func (u *uplink) routerInHost() (a netip.Addr, ok bool, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	rec, ok, err := u.load()
+	if err != nil || !ok || !rec.Subnet.IsValid() {
+		return netip.Addr{}, false, err
+	}
+	return slash30.Far(rec.Subnet), true, nil
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rundlet/rundlet/internal/gate"
 	"github.com/rundlet/rundlet/network/changes"
+	"github.com/rundlet/rundlet/network/tracked"
 )
 
 // watcher looks for what other programs on the machine have changed of the network,
@@ -24,7 +25,7 @@ type watcher struct {
 	uplink   *uplink
 	pool     *pool
 	repairs  *repairs
-	tracking *flowTracking
+	tracking *tracked.Flows
 
 	mu sync.Mutex // Held while the whole network is looked at.
 }
@@ -72,10 +73,10 @@ func (w *watcher) settle(at changes.Depth, mend bool) (lost []string, err error)
 	}
 	add(w.uplink.lookAfter(at.Host, mend))
 	if slices.Contains(lost, LostRouterRules) || slices.Contains(lost, LostHostRules) {
-		w.tracking.suspect.Store(true)
+		w.tracking.Suspect.Store(true)
 	}
 	if mend && err == nil {
-		add(nil, w.tracking.forgetUntranslated())
+		add(nil, w.tracking.ForgetUntranslated())
 	}
 	if at.Router {
 		add(w.pool.settle(mend))

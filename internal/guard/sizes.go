@@ -18,7 +18,7 @@ const (
 // larger are the packages and types that were larger before there was a limit, and the
 // size above which each has grown. They get smaller, and leave the list.
 var larger = map[string]int{
-	"agent/process": 1500, "bench": 1450, "e2b/dataplane": 1650, "network": 3480, "vm/gvisor": 3000,
+	"agent/process": 1500, "bench": 1450, "e2b/dataplane": 1650, "network": 3420, "vm/gvisor": 3000,
 }
 
 // codeLines counts the lines with something else than comments and blanks.

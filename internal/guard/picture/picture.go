@@ -72,6 +72,7 @@ var Layers = []Layer{
 	{"network/namespace/namespacetest", []string{"network/namespace"}, "makes namespaces for tests"},
 	{"network/namespace", nil, "the other packages of network stand on it"},
 	{"network/conntrack", []string{"network/namespace"}, "reads and deletes tracked flows, and decides nothing"},
+	{"network/tracked", []string{"network/conntrack"}, "deletes tracked flows of any guests, and knows no slot"},
 	{"network/nft", []string{"network/namespace"}, "writes and compares any table of rules, and knows none"},
 	{"network/queues", []string{"network/namespace"}, "makes the queues of a link, and knows no slot"},
 	{"network/shares", []string{"network/nft", "network/queues"}, "bounds the flows and bytes of any link, and knows no slot"},
