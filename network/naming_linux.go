@@ -12,6 +12,7 @@ import (
 	"github.com/rundlet/rundlet/internal/gate"
 	"github.com/rundlet/rundlet/network/bound"
 	"github.com/rundlet/rundlet/network/byname"
+	"github.com/rundlet/rundlet/network/hostname"
 	"github.com/rundlet/rundlet/network/names"
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/refused"
@@ -50,6 +51,7 @@ func (n *naming) serve() (err error) {
 	n.serving, n.stop = context.WithCancel(context.Background())
 	n.servers, err = byname.Serve(byname.Config{
 		NS: n.router.ns, Nameservers: n.cfg.Nameservers, Denied: n.cfg.Denied, Connections: n.cfg.NamedConnections, Guests: n,
+		Certify: n.cfg.Certify, Roots: n.cfg.Roots,
 		OnError: func(err error) { n.cfg.OnError(fmt.Errorf("network: %w", err)) },
 	})
 	return err
@@ -63,12 +65,12 @@ func (n *naming) close() {
 	}
 }
 
-// Allowed reports whether a guest may reach a host name by its policy in force. After a restart it waits for the policy: to
-// say that a name does not exist, or to break a connection off, would be wrong.
-func (n *naming) Allowed(guest netip.Addr, name string) bool {
+// policy is the one of a guest that is in force. After a restart it waits for the whole of it: to say that a name does not
+// exist, or to break a connection off, would be wrong.
+func (n *naming) policy(guest netip.Addr) Policy {
 	s := n.leases.of(guest)
 	if s == nil {
-		return false
+		return Policy{}
 	}
 	select {
 	case <-s.known:
@@ -80,8 +82,25 @@ func (n *naming) Allowed(guest netip.Addr, name string) bool {
 		case <-enough.Done():
 		}
 	}
-	p := s.policy.Load()
+	return *s.policy.Load()
+}
+
+// Allowed reports whether a guest may reach a host name by its policy in force.
+func (n *naming) Allowed(guest netip.Addr, name string) bool {
+	p := n.policy(guest)
 	return p.all() || p.named() && names.Match(p.Names, name)
+}
+
+// Reaches reports whether a guest may reach an address by its policy in force, whatever its name is.
+func (n *naming) Reaches(guest, to netip.Addr) bool { p := n.policy(guest); return p.covers(to) }
+
+// Headers are what is set in a guest's requests to a host.
+func (n *naming) Headers(guest netip.Addr, host string) map[string]string {
+	p := n.policy(guest)
+	if !p.AllowInternet {
+		return nil
+	}
+	return hostname.Longest(p.Headers, host)
 }
 
 // Refused records what a guest was refused.
@@ -180,7 +199,7 @@ func (n *naming) narrow(s *slot, next Policy) error {
 		return err
 	}
 	// An earlier process knew which names the addresses had that have expired, and this one does not.
-	known := !now.unknown()
+	known := !slices.Equal(now.Names, unknownNames)
 	return n.tracking.Cut(slash30.Far(s.subnet), func(to netip.AddrPort, redirected bool) bool {
 		kept := next.covers(to.Addr()) || s.names.Has(to.Addr()) || !known && !s.names.Forgot(to.Addr())
 		return !redirected && !kept
@@ -201,10 +220,16 @@ func (n *naming) changed(s *slot, former Policy) {
 	}
 }
 
-// unknownNames are those of a policy that was found after a restart. They match nothing.
-var unknownNames = []string{""}
+// unknownNames and unknownHeaders are those of a policy that was found after a restart. They match nothing.
+var (
+	unknownNames   = []string{""}
+	unknownHeaders = map[string]map[string]string{"": nil}
+)
 
-func (p Policy) unknown() bool { return slices.Equal(p.Names, unknownNames) }
+func (p Policy) unknown() bool {
+	_, headers := p.Headers[""]
+	return headers || slices.Equal(p.Names, unknownNames)
+}
 
 // recoverBound reads the addresses that are bound, by guest.
 func (r *nftRules) recoverBound() (map[netip.Addr][]bound.Address, error) {

@@ -67,6 +67,8 @@ package network
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -145,6 +147,10 @@ type Config struct {
 	// NamedConnections is how many connections of all slots the gateway passes on at most, of three file descriptors
 	// each. Default 4096.
 	NamedConnections int
+	// Certify makes a certificate for a host, which guests trust, for the policies with Headers; nil: there are none. Roots
+	// are the authorities that such hosts are checked by; nil is those of this machine.
+	Certify func(host string) (*tls.Certificate, error)
+	Roots   *x509.CertPool
 	// Uplink says how slots reach the internet.
 	Uplink UplinkMode
 	// SlotBandwidth bounds the traffic of a slot to the internet, and from there, each

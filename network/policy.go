@@ -34,6 +34,9 @@ type Policy struct {
 func (p Policy) all() bool     { return p.AllowInternet && len(p.Only)+len(p.Names) == 0 }
 func (p Policy) limited() bool { return p.AllowInternet && !p.all() }
 
+// rewritten reports whether requests get headers.
+func (p Policy) rewritten() bool { return p.AllowInternet && len(p.Headers) > 0 }
+
 // named reports whether names are checked.
 func (p Policy) named() bool { return p.AllowInternet && len(p.Names) > 0 }
 
@@ -47,8 +50,11 @@ func (p Policy) covers(a netip.Addr) bool {
 	return p.all() || p.AllowInternet && slices.ContainsFunc(p.Only, func(r netipx.IPRange) bool { return r.Contains(a) })
 }
 
-// check says why a policy can never be enforced.
-func (p Policy) check() error {
+// check says why a policy can never be enforced. certified is whether guests trust certificates of ours.
+func (p Policy) check(certified bool) error {
+	if p.rewritten() && !certified {
+		return fmt.Errorf("%w: headers without Config.Certify", ErrInvalid)
+	}
 	for i, r := range p.Only {
 		if !r.IsValid() || !r.From().Is4() || i > 0 && !p.Only[i-1].To().Less(r.From()) {
 			return fmt.Errorf("%w: range %v of a policy", ErrInvalid, r)

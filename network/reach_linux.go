@@ -20,7 +20,9 @@ const (
 	setLimited  = "limited_" // The interfaces of those that reach parts of it, of a bank.
 	setNamed    = "named_"   // The same of those that reach hosts by their names, too.
 	setReach    = "reach_"   // The address of either with each range that it reaches, of a bank.
-	setBound    = "bound"    // The address of a slot with each that it was given for a name.
+	// The interfaces of slots whose requests get headers, of any kind.
+	setRewritten = "rewritten"
+	setBound     = "bound" // The address of a slot with each that it was given for a name.
 )
 
 // banks is how many sets of ranges there are. A slot whose ranges change gets them in the other bank, then changes
@@ -48,7 +50,7 @@ func inBank(set string, bank int) string { return fmt.Sprint(set, bank) }
 func isReach(name string) bool { return strings.HasPrefix(name, setReach) }
 
 func memberSets() []nftables.Set {
-	out := []nftables.Set{memberSet(setSources), memberSet(setInternet), memberSet(setBound)}
+	out := []nftables.Set{memberSet(setSources), memberSet(setInternet), memberSet(setRewritten), memberSet(setBound)}
 	for bank := range banks {
 		for _, name := range []string{setLimited, setNamed, setReach} {
 			out = append(out, memberSet(inBank(name, bank)))
@@ -111,6 +113,9 @@ func (s slotRule) members() map[string][]nftables.SetElement {
 	link := []nftables.SetElement{{Key: nft.IfName(s.id)}}
 	out := map[string][]nftables.SetElement{
 		setSources: {{Key: append(nft.IfName(s.id), s.guest.AsSlice()...)}},
+	}
+	if s.policy.rewritten() {
+		out[setRewritten] = link
 	}
 	switch {
 	case s.policy.limited():
@@ -263,6 +268,11 @@ func (r *nftRules) recover() (map[string]Policy, error) {
 				out[elementName(e)] = Policy{AllowInternet: true, Only: only}
 			}
 		}
+	}
+	for _, e := range lists[setRewritten] {
+		p := out[elementName(e)]
+		p.Headers = unknownHeaders
+		out[elementName(e)] = p
 	}
 	return out, nil
 }

@@ -189,8 +189,8 @@ func TestAllowedFlowsDoNotNoticeChanges(t *testing.T) {
 		return p
 	}
 	policies := [][]Policy{
-		{allow, only("198.51.100.0-198.51.100.255"), only("0.0.0.0-9.9.9.8", "198.51.100.7-255.255.255.255"), only(internetIP), only(internetIP2, internetIP), named([]string{internetIP}, "b.example")},
-		{byName("a.example"), byName("*.example"), byName("*"), named([]string{internetIP2}, "a.example", "b.example")},
+		{allow, only("198.51.100.0-198.51.100.255"), only("0.0.0.0-9.9.9.8", "198.51.100.7-255.255.255.255"), only(internetIP), only(internetIP2, internetIP), named([]string{internetIP}, "b.example"), with(allow, secretOfA)},
+		{byName("a.example"), byName("*.example"), byName("*"), named([]string{internetIP2}, "a.example", "b.example"), with(byName("a.example"), secretOfA)},
 	}
 	for i := range changes {
 		for k, s := range list {

@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -72,7 +73,7 @@ func eventually(t testing.TB, what string, is func() bool) {
 
 func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 	w := newWorld(t)
-	z := w.named(map[string][]string{"a.example": {internetIP}})
+	z := w.named(map[string][]string{"a.example": {internetIP}, "a.example.com": {internetIP}})
 	n := w.openHealing()
 	s, other := w.acquire(n.Network, allow), w.acquire(n.Network, deny)
 	// Two with limits, one in each bank.
@@ -85,7 +86,10 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 	if err := n.SetPolicy(context.Background(), changed.ID, byName("a.example")); err != nil {
 		t.Fatal(err)
 	}
+	// And one whose requests get headers.
+	rewritten := w.acquire(n.Network, with(only(internetIP), secretOfA))
 	guests := map[string]*os.File{
+		"with headers":  w.guest(rewritten),
 		"with internet": w.guest(s), "with limits": w.guest(limited), "with other limits": w.guest(moved),
 		"with a name": w.guest(named), "with another name": w.guest(changed),
 	}
@@ -95,6 +99,9 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 			if !gets(guest, internetIP2, "a.example", true) {
 				return errors.New("no TLS by its name")
 			}
+		}
+		if got, err := get(guest, internetIP, "a.example.com", true); name == "with headers" && got != "a.example.com+secret" {
+			return fmt.Errorf("a request gets %q, %w", got, err)
 		}
 		return reach(guest, "tcp", internetIP+":8081")
 	}

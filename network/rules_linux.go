@@ -183,7 +183,8 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 	reachable := reachableSet(b, r.denied, r.own)
 	named := namedSlots(sets, reachable)
 	sources, ways := sets[setSources], waysOf(sets, named)
-	var marks, redirects [][]expr.Any
+	redirects := byname.Rewritten(nft.Rule(nft.SourceIn(sources), from(sets[setRewritten])), reachable)
+	var marks [][]expr.Any
 	for _, slots := range named {
 		marks, redirects = append(marks, slots.Marks()...), append(redirects, slots.Redirects()...)
 	}

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -32,6 +33,7 @@ type world struct {
 	t           testing.TB
 	dir         string
 	host, outer *os.File
+	zone        *zone // Of named.
 }
 
 // outside are addresses of the outer namespace that policies may allow.
@@ -118,11 +120,15 @@ func up(name string, addrs ...string) error {
 }
 
 func (w *world) config() Config {
-	return Config{
+	c := Config{
 		RunDir: filepath.Join(w.dir, "run"), HostNetNS: w.host.Name(), Ahead: -1,
 		Nameservers: []netip.Addr{netip.MustParseAddr(resolverIP)},
 		OnError:     func(err error) { w.t.Error(err) },
 	}
+	if z := w.zone; z != nil { // Requests may get headers.
+		c.Certify, c.Roots = func(string) (*tls.Certificate, error) { return &z.certificate, nil }, z.roots
+	}
+	return c
 }
 
 // open opens a Network that is closed, with all its slots, after the test.

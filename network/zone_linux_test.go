@@ -3,6 +3,7 @@ package network
 import (
 	"bufio"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -22,10 +23,12 @@ import (
 
 // zone is a name server of the world, and records what it is asked.
 type zone struct {
-	mu      sync.Mutex
-	hosts   map[string][]string // Addresses by name.
-	asked   []string
-	greeted []string // Host names of TLS.
+	mu          sync.Mutex
+	hosts       map[string][]string // Addresses by name.
+	asked       []string
+	greeted     []string // Host names of TLS.
+	certificate tls.Certificate
+	roots       *x509.CertPool
 }
 
 func (z *zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
@@ -71,12 +74,14 @@ func (z *zone) wasAsked(name string) bool {
 }
 
 // named adds a name server and web servers to the world: HTTP on port 80, TLS on 443, which say "hello" and the host that
-// they were asked for, and echoes on 8081.
+// they were asked for, with the header X-Secret behind it, and echoes on 8081.
 func (w *world) named(hosts map[string][]string) *zone {
 	w.t.Helper()
-	z := &zone{hosts: hosts}
-	some := httptest.NewTLSServer(nil) // For its certificate.
+	some := httptest.NewTLSServer(nil) // For its certificate, which is for example.com and the names below it.
 	some.Close()
+	z := &zone{hosts: hosts, certificate: some.TLS.Certificates[0], roots: x509.NewCertPool()}
+	z.roots.AddCert(some.Certificate())
+	w.zone = z
 	w.serve(w.outer, 8081)
 	w.in(w.outer, func() error {
 		packets, err := net.ListenPacket("udp", resolverIP+":53")
@@ -102,7 +107,9 @@ func (w *world) named(hosts map[string][]string) *zone {
 		if err != nil {
 			return err
 		}
-		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "hello ", r.Host) })}
+		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, "hello ", r.Host, r.Header.Get("X-Secret"))
+		})}
 		w.t.Cleanup(func() { srv.Close() })
 		go srv.Serve(plain)
 		go srv.Serve(tls.NewListener(encrypted, &tls.Config{

@@ -79,6 +79,15 @@ func (s Slots) Redirects() [][]expr.Any {
 	return rules
 }
 
+// Rewritten are the rules that send requests of slots, whose packets from matches, to the gateway, wherever they go. They
+// come before Redirects: they are about slots of any kind.
+func Rewritten(from []expr.Any, reachable *nftables.Set) (rules [][]expr.Any) {
+	for _, port := range checkedPorts {
+		rules = append(rules, nft.Rule(from, nft.DestIn(reachable), nft.IsPort(unix.IPPROTO_TCP, port), nft.RedirectTo(gatewayPort)))
+	}
+	return rules
+}
+
 // queryRate is how many packets a second one slot sends to the resolver over UDP, and queryBurst how many at once: all
 // share the buffer of its socket. A client that loses a query waits for seconds, so a program may ask for two types with each
 // of a thousand connections a second.

@@ -2,6 +2,8 @@ package byname
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -25,6 +27,10 @@ const mostName = 255
 type Guests interface {
 	// Allowed reports whether a guest may reach a host name by its policy in force.
 	Allowed(guest netip.Addr, name string) bool
+	// Reaches reports whether a guest may reach an address by its policy in force, whatever its name is.
+	Reaches(guest, to netip.Addr) bool
+	// Headers are what is set in a guest's requests to a host, by the canonical name of the header; nil if nothing is.
+	Headers(guest netip.Addr, host string) map[string]string
 	// Bind lets a guest reach the addresses of a name, on the ports that the gateway does not check, for a time.
 	Bind(guest netip.Addr, name string, addrs []netip.Addr, life time.Duration) error
 	// Refused records what a guest was refused: proto is "dns", without an address, or "tcp". The name is printable.
@@ -39,7 +45,10 @@ type Config struct {
 	Denied []netip.Prefix
 	// Connections bounds those of the gateway; 0 is its default.
 	Connections int
-	Guests      Guests
+	// Certify makes a certificate for a host that guests trust, and Roots are the authorities of hosts: see gateway.Config.
+	Certify func(host string) (*tls.Certificate, error)
+	Roots   *x509.CertPool
+	Guests  Guests
 	OnError     func(error)
 }
 
@@ -82,6 +91,7 @@ func Serve(cfg Config) (*Servers, error) {
 	s.server = names.Serve(names.ServerConfig{Packets: packets, Stream: queries, Resolver: s.resolver, Guests: queried{cfg.Guests}})
 	s.gateway = gateway.Serve(gateway.Config{
 		Listener: connections, Original: namespace.OriginalDestination, Guests: passed{cfg.Guests, s}, Most: cfg.Connections,
+		Certify: cfg.Certify, Roots: cfg.Roots,
 		OnError: func(err error) { cfg.OnError(fmt.Errorf("pass on connections by name: %w", err)) },
 	})
 	return s, nil
@@ -138,17 +148,26 @@ func (g passed) Dial(ctx context.Context, guest netip.Addr, host string, port ui
 	if err != nil {
 		return nil, err
 	}
-	err = fmt.Errorf("%s has no address", host)
-	for i, a := range found.Addrs {
+	addrs := found.Addrs
+	if !g.Allowed(guest, host) {
+		addrs = slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return !g.Reaches(guest, a) })
+	}
+	err = fmt.Errorf("%s has no address that is allowed", host)
+	for i, a := range addrs {
 		var conn net.Conn
-		conn, err = dialWithin(ctx, len(found.Addrs)-i, func(ctx context.Context) (net.Conn, error) {
-			return namespace.Dial(ctx, g.servers.cfg.NS, "tcp", netip.AddrPortFrom(a, port), markOf(guest))
+		conn, err = dialWithin(ctx, len(addrs)-i, func(ctx context.Context) (net.Conn, error) {
+			return g.DialAddr(ctx, guest, netip.AddrPortFrom(a, port))
 		})
 		if err == nil {
 			return conn, nil
 		}
 	}
 	return nil, err
+}
+
+// DialAddr connects to an address.
+func (g passed) DialAddr(ctx context.Context, guest netip.Addr, to netip.AddrPort) (net.Conn, error) {
+	return namespace.Dial(ctx, g.servers.cfg.NS, "tcp", to, markOf(guest))
 }
 
 // dialWithin gives a dial its part of the time that is left for several.

@@ -24,8 +24,9 @@ var errLarge = errors.New("too many large headers at the same time")
 
 // share is what one guest has of the bounds. The mutex of the Gateway guards it.
 type share struct {
-	conns map[*conn]struct{}
-	large int
+	conns  map[*conn]struct{}
+	large  int
+	secure int
 }
 
 // accept takes connections until the Gateway is closed.
@@ -93,9 +94,27 @@ func (g *Gateway) release(c *conn) {
 	s := g.shares[c.guest]
 	delete(s.conns, c)
 	g.total--
+	if c.secure {
+		s.secure--
+		g.secure--
+	}
 	if len(s.conns) == 0 {
 		delete(g.shares, c.guest)
 	}
+}
+
+// admitSecure counts a connection whose TLS the Gateway is to end, or reports that there are too many.
+func (g *Gateway) admitSecure(c *conn) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.shares[c.guest]
+	if s.secure >= min(secureOfGuest, secureInAll-g.secure) {
+		return false
+	}
+	c.secure = true
+	s.secure++
+	g.secure++
+	return true
 }
 
 // hold keeps the Gateway from being closed as long as a goroutine works for a connection, until g.running.Done. It

@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -25,9 +27,16 @@ type conn struct {
 	head  int  // How much was sent before the decision.
 	large bool // That is counted in the guest's share.
 
+	secure bool // That is counted, too.
+
 	mu   sync.Mutex
-	host string // That it asked for last.
+	host string     // That it asked for last.
+	via  netip.Addr // Where it was connected to last, if it was.
 }
+
+// quietTime is how long a guest may say nothing on a connection to an address that it reaches anyway: in some protocols the
+// server speaks first.
+const quietTime = 3 * time.Second
 
 func (c *conn) run() {
 	defer c.gw.running.Done()
@@ -40,15 +49,25 @@ func (c *conn) run() {
 		}
 		return
 	}
-	first := make([]byte, 1)
-	_ = c.raw.SetReadDeadline(time.Now().Add(headTime))
-	if _, err := io.ReadFull(c.raw, first); err != nil {
-		return
+	open := c.open()
+	quiet := time.Now().Add(headTime)
+	if open {
+		quiet = time.Now().Add(quietTime)
 	}
-	if guest := (&lean{Conn: c.raw, first: first}); first[0] == handshake {
-		c.passTLS(guest)
-	} else {
-		c.passHTTP(guest)
+	first := make([]byte, 1)
+	_ = c.raw.SetReadDeadline(quiet)
+	_, err = io.ReadFull(c.raw, first)
+	switch guest := (&lean{Conn: c.raw, first: first}); {
+	case open && errors.Is(err, os.ErrDeadlineExceeded):
+		guest.first = nil
+		c.join(guest, "")
+	case err != nil:
+	case first[0] == handshake:
+		_ = c.raw.SetReadDeadline(time.Now().Add(headTime))
+		c.passTLS(guest, open)
+	default:
+		_ = c.raw.SetReadDeadline(time.Now().Add(headTime))
+		c.passPlain(guest, open)
 	}
 }
 
@@ -74,6 +93,27 @@ func (c *conn) asked() string {
 	return c.host
 }
 
+// open reports whether it may go to the address that the guest has chosen, whatever its host is.
+func (c *conn) open() bool { return c.gw.Guests.Reaches(c.guest, c.to.Addr()) }
+
+// headers are those of the host, which the guest must be allowed otherwise.
+func (c *conn) headers(host string) map[string]string {
+	if host == "" || c.gw.Certify == nil {
+		return nil
+	}
+	return c.gw.Guests.Headers(c.guest, host)
+}
+
+// may reports whether what it is connected to is allowed, by its host or its address, or whether it is not connected yet.
+func (c *conn) may() bool {
+	c.mu.Lock()
+	host, via := c.host, c.via
+	c.mu.Unlock()
+	return host == "" && !via.IsValid() || host != "" && c.gw.Guests.Allowed(c.guest, host) ||
+		via.IsValid() && c.gw.Guests.Reaches(c.guest, via)
+}
+
+// dial connects to the host, or to the address that the guest has chosen if it may go there and the host has no headers.
 func (c *conn) dial(host string) (net.Conn, error) {
 	if !c.gw.hold(c) {
 		return nil, net.ErrClosed
@@ -81,5 +121,46 @@ func (c *conn) dial(host string) (net.Conn, error) {
 	defer c.gw.running.Done()
 	ctx, cancel := context.WithTimeout(c.ctx, dialTime)
 	defer cancel()
-	return c.gw.Guests.Dial(ctx, c.guest, host, c.to.Port())
+	var server net.Conn
+	var err error
+	via := c.to.Addr()
+	switch {
+	case c.open() && c.headers(host) == nil:
+		server, err = c.gw.Guests.DialAddr(ctx, c.guest, c.to)
+	case host == "":
+		err = errForbidden
+	default:
+		if server, err = c.gw.Guests.Dial(ctx, c.guest, host, c.to.Port()); err == nil {
+			to, _ := netip.ParseAddrPort(server.RemoteAddr().String())
+			via = to.Addr().Unmap()
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	c.via = via
+	c.mu.Unlock()
+	if !c.may() { // As with the host: it is noted, and then the policy is asked.
+		_ = server.Close()
+		return nil, errForbidden
+	}
+	return server, nil
+}
+
+// errForbidden: the policy has changed during a dial.
+var errForbidden = errors.New("not allowed any more")
+
+// join joins the connection to what dial connects to.
+func (c *conn) join(guest *lean, host string) {
+	server, err := c.dial(host)
+	if err != nil {
+		return
+	}
+	_ = c.raw.SetReadDeadline(time.Time{})
+	c.decided()
+	halfclose.Join(guest, &lean{Conn: server}, c.ctx.Done(), func() {
+		halfclose.Break(c.raw)
+		halfclose.Break(server)
+	})
 }

@@ -44,16 +44,16 @@ func FuzzHello(f *testing.F) {
 	f.Add([]byte{handshake, 3, 1, 0, 1, 1, handshake, 3, 1, 0, 3, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		counted := 0
-		name, _, read, err := readHello(newScripted(b), func(n int) error { counted += n; return nil })
+		hello, read, err := readHello(newScripted(b), func(n int) error { counted += n; return nil })
 		if !bytes.HasPrefix(b, read) || len(read) != counted || len(read) > mostHello+32<<10 {
 			t.Fatalf("%d bytes, %d are counted", len(read), counted)
 		}
 		if err != nil {
 			return
 		}
-		again, _, _, err := readHello(newScripted(read), func(int) error { return nil })
-		if again != name || err != nil {
-			t.Errorf("what is passed on has the name %q (%v), not %q", again, err, name)
+		again, _, err := readHello(newScripted(read), func(int) error { return nil })
+		if again.name != hello.name || err != nil {
+			t.Errorf("what is passed on has the name %q (%v), not %q", again.name, err, hello.name)
 		}
 	})
 }
@@ -97,6 +97,14 @@ func (s *strict) Allowed(_ netip.Addr, host string) bool {
 		s.t.Errorf("the policy is asked about %q", host)
 	}
 	return host == "a.example"
+}
+
+func (s *strict) Reaches(netip.Addr, netip.Addr) bool { return false }
+
+func (s *strict) Headers(netip.Addr, string) map[string]string { return nil }
+
+func (s *strict) DialAddr(context.Context, netip.Addr, netip.AddrPort) (net.Conn, error) {
+	panic("no address is reached")
 }
 
 func (s *strict) Refused(_ netip.Addr, host string, _ netip.AddrPort) {

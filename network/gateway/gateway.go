@@ -6,7 +6,12 @@
 // A connection that is not for an allowed host is reset. In TLS an alert comes before. Nothing is answered in HTTP, since
 // an answer would look like one of the host.
 //
-// What is in a TLS stream, and what follows an upgrade to WebSocket, is between the guest and the allowed host: a server
+// Requests to some hosts get headers that the guest never sees. For those the gateway ends TLS with a certificate that it
+// has made for the host, and opens TLS to the host, whose certificate must be right. If a connection may go to the address that
+// the guest has chosen, whatever its host is, it comes here only for such headers, and is joined to that address if
+// its host has none.
+//
+// What is in another TLS stream, and what follows an upgrade to WebSocket, is between the guest and the allowed host: a server
 // that serves other hosts over it, too, is not noticed. A server name that is encrypted (ECH) would be such a case for
 // every large provider, so it is refused. Chromium pretends to encrypt the name (GREASE), which cannot be distinguished,
 // unless its managed policy EncryptedClientHelloEnabled is false.
@@ -17,6 +22,8 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"maps"
 	"net"
 	"net/http"
@@ -40,20 +47,33 @@ const (
 type Guests interface {
 	// Allowed reports whether the policy that is in force now allows the host. It must not block for long.
 	Allowed(guest netip.Addr, host string) bool
-	// Dial resolves the host and connects to it. The caller owns the connection, for which a *net.TCPConn is best.
+	// Reaches reports whether the policy that is in force now allows the address, whatever the host is. It must not block
+	// for long.
+	Reaches(guest, to netip.Addr) bool
+	// Headers are what is set in requests to the host, by the canonical name of the header; nil if nothing is. They
+	// permit nothing. It must not block for long. The map is not changed.
+	Headers(guest netip.Addr, host string) map[string]string
+	// Dial resolves the host and connects to it. If the host is not allowed, it connects only to addresses that are
+	// reached. The caller owns the connection, for which a *net.TCPConn is best.
 	Dial(ctx context.Context, guest netip.Addr, host string, port uint16) (net.Conn, error)
+	// DialAddr connects to an address, which is reached.
+	DialAddr(ctx context.Context, guest netip.Addr, to netip.AddrPort) (net.Conn, error)
 	// Refused records that a connection to an address was refused by policy. The host is empty if none was named, or
 	// an address or something unreadable instead. A failed dial is not reported. It must not block.
 	Refused(guest netip.Addr, host string, to netip.AddrPort)
 }
 
-// Config is what a Gateway needs. OnError may be nil.
+// Config is what a Gateway needs. OnError may be nil, and so may Certify and Roots.
 type Config struct {
 	// Listener accepts the connections of guests, from the guest's address. The Gateway closes it.
 	Listener net.Listener
 	// Original returns where the guest wanted to connect to.
 	Original func(net.Conn) (netip.AddrPort, error)
 	Guests   Guests
+	// Certify makes a certificate for a host, which guests trust. Nil: no connection gets headers.
+	Certify func(host string) (*tls.Certificate, error)
+	// Roots are the authorities of hosts that get headers; nil is those of this machine.
+	Roots *x509.CertPool
 	// Most bounds the connections of all guests; 0 is InAll. Each takes up to three file descriptors.
 	Most int
 	// OnError receives errors of the listener, which are retried ten times a second, and of the program. It must not block.
@@ -64,19 +84,21 @@ type Config struct {
 //
 // A connection takes two file descriptors. While it is idle it also takes 12 KiB of the daemon's memory if it is TLS, and
 // 46 KiB if it is HTTP/1.x, a WebSocket or not (heap and stacks of 1,000 connections each). What is under way takes one
-// or two buffers of 32 KiB more: see lean.
+// or two buffers of 32 KiB more: see lean. For one with headers in TLS see secureOfGuest.
 type Gateway struct {
 	Config
 	ofGuest, inAll int
 	ctx            context.Context // Ends with the Gateway.
 	end            context.CancelFunc
-	http           *http.Server
+	http, https    *http.Server
 	requests       chan net.Conn  // Connections for http.
+	secured        chan net.Conn  // Connections for https.
 	running        sync.WaitGroup // Goroutines, one of which is that of each connection.
 
 	mu     sync.Mutex
 	shares map[netip.Addr]*share // By guest; none is empty.
 	total  int                   // Connections of all shares.
+	secure int                   // Those of them whose TLS the gateway ends.
 	closed bool
 }
 
@@ -92,11 +114,12 @@ func serve(c Config, ofGuest, inAll int) *Gateway {
 	if c.OnError == nil {
 		c.OnError = func(error) {}
 	}
-	g := &Gateway{Config: c, ofGuest: ofGuest, inAll: inAll, requests: make(chan net.Conn), shares: map[netip.Addr]*share{}}
+	g := &Gateway{Config: c, ofGuest: ofGuest, inAll: inAll, requests: make(chan net.Conn), secured: make(chan net.Conn), shares: map[netip.Addr]*share{}}
 	g.ctx, g.end = context.WithCancel(context.Background())
-	g.http = g.server()
+	g.http, g.https = g.server(), g.secureServer()
 	g.running.Go(g.accept)
-	g.running.Go(func() { _ = g.http.Serve(handover{g}) })
+	g.running.Go(func() { _ = g.http.Serve(handover{g, g.requests}) })
+	g.running.Go(func() { _ = g.https.Serve(handover{g, g.secured}) })
 	return g
 }
 
@@ -114,15 +137,15 @@ func (g *Gateway) Close() {
 	for _, c := range all {
 		c.cut()
 	}
-	_ = g.http.Close()
+	_, _ = g.http.Close(), g.https.Close()
 	g.running.Wait()
 }
 
-// Recheck breaks off the connections of a guest whose host, for HTTP that of the last request, is not allowed any more.
-// The new policy must be in force before.
+// Recheck breaks off the connections of a guest whose host, for HTTP that of the last request, is not allowed any more,
+// and whose address is not either. The new policy must be in force before.
 func (g *Gateway) Recheck(guest netip.Addr) {
 	for _, c := range g.of(guest) {
-		if host := c.asked(); host != "" && !g.Guests.Allowed(guest, host) {
+		if !c.may() {
 			c.cut()
 		}
 	}

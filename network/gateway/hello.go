@@ -4,11 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
+	"os"
 	"slices"
-	"time"
 
-	"github.com/rundlet/rundlet/internal/halfclose"
 	"github.com/rundlet/rundlet/network/hostname"
 )
 
@@ -28,50 +28,53 @@ var (
 	errLost = errors.New("no whole ClientHello came")
 )
 
-// passTLS passes on a connection that begins a TLS handshake.
-func (c *conn) passTLS(guest *lean) {
-	name, hidden, sent, err := readHello(guest, c.undecided)
-	if errors.Is(err, errLost) {
+// passTLS passes on a connection that begins a TLS handshake. open is whether it may go where the guest wants anyway.
+func (c *conn) passTLS(guest *lean, open bool) {
+	hello, sent, err := readHello(guest, c.undecided)
+	if errors.Is(err, errLost) && !(open && errors.Is(err, os.ErrDeadlineExceeded)) {
 		return
 	}
-	host, _ := hostname.Canonical(name)
-	if err != nil || host == "" || hidden || !c.allowed(host) {
+	guest.first = sent
+	host, _ := hostname.Canonical(hello.name)
+	switch {
+	case err == nil && c.headers(host) != nil && (c.allowed(host) || open):
+		c.intercept(guest, host, hello.protocols)
+	case open:
+		c.join(guest, "")
+	case err != nil || host == "" || hello.hidden || !c.allowed(host):
 		c.gw.Guests.Refused(c.guest, host, c.to)
 		alert := byte(accessDenied)
 		if host == "" {
 			alert = unrecognizedName
 		}
 		_, _ = c.raw.Write([]byte{0x15, 3, 1, 0, 2, 2, alert}) // A record of one fatal alert.
-		return
+	default:
+		c.join(guest, host)
 	}
-	server, err := c.dial(host)
-	if err != nil {
-		return
-	}
-	_ = c.raw.SetReadDeadline(time.Time{})
-	guest.first = sent
-	c.decided()
-	halfclose.Join(guest, &lean{Conn: server}, c.ctx.Done(), func() {
-		halfclose.Break(c.raw)
-		halfclose.Break(server)
-	})
 }
 
-// readHello reads a ClientHello. It returns its server name, whether there may be another one encrypted in it, and all
-// that was read. count is called for what is read, and may end it.
-func readHello(from net.Conn, count func(n int) error) (name string, hidden bool, read []byte, err error) {
+// hello is what a ClientHello says: the server name, whether there may be another one encrypted in it, and the protocols
+// that the guest speaks over TLS.
+type hello struct {
+	name      string
+	hidden    bool
+	protocols []string
+}
+
+// readHello reads a ClientHello. It returns all that was read. count is called for what is read, and may end it.
+func readHello(from net.Conn, count func(n int) error) (h hello, read []byte, err error) {
 	r := &recorder{Conn: from, count: count}
-	err = tls.Server(r, &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		name, hidden = hello.ServerName, slices.Contains(hello.Extensions, encryptedClientHello)
+	err = tls.Server(r, &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(in *tls.ClientHelloInfo) (*tls.Config, error) {
+		h = hello{in.ServerName, slices.Contains(in.Extensions, encryptedClientHello), in.SupportedProtos}
 		return nil, errRead
 	}}).HandshakeContext(context.Background()) // What ends the connection ends it.
 	switch {
 	case errors.Is(err, errRead):
 		err = nil
 	case r.lost:
-		err = errLost
+		err = fmt.Errorf("%w: %w", errLost, r.err)
 	}
-	return name, hidden, r.read, err
+	return h, r.read, err
 }
 
 // recorder keeps what is read, and writes nothing.
@@ -79,6 +82,7 @@ type recorder struct {
 	net.Conn
 	read  []byte
 	lost  bool
+	err   error // Of the last Read.
 	count func(int) error
 }
 
@@ -91,7 +95,7 @@ func (r *recorder) Read(b []byte) (int, error) {
 	if err == nil && len(r.read) > mostHello {
 		err = errMost
 	}
-	r.lost = err != nil
+	r.lost, r.err = err != nil, err
 	return n, err
 }
 

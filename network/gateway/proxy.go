@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -21,7 +22,7 @@ import (
 // with a whole URL net/http has taken the host of that, as RFC 9112, 3.2.2 demands, and only that is sent on.
 func hostOf(r *http.Request, port uint16) (host string, right bool) {
 	name, number, given := strings.Cut(r.Host, ":")
-	right = r.ProtoMajor == 1 && r.Method != http.MethodConnect && r.URL.Opaque == "" &&
+	right = r.Method != http.MethodConnect && r.URL.Opaque == "" &&
 		(!given || number == strconv.Itoa(int(port)))
 	host, _ = hostname.Canonical(name)
 	return host, right
@@ -29,8 +30,9 @@ func hostOf(r *http.Request, port uint16) (host string, right bool) {
 
 var noLog = log.New(io.Discard, "", 0)
 
-// proxy sends a request to the host, and its answer to the guest. It panics if one of them breaks off.
-func (h *httpConn) proxy(w http.ResponseWriter, r *http.Request, host string) {
+// proxy sends a request to a server, with headers in place of those that the guest gave, and its answer to the guest. Of
+// the server's URL the scheme and the host count. It panics if one of them breaks off.
+func (s *served) proxy(w http.ResponseWriter, r *http.Request, to *url.URL, headers map[string]string) {
 	// The answer may begin before the whole request is here.
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	var stream io.Closer // To the host after an upgrade. A httputil.ReverseProxy closes only one that it wanted.
@@ -42,7 +44,7 @@ func (h *httpConn) proxy(w http.ResponseWriter, r *http.Request, host string) {
 	(&httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.URL = &url.URL{
-				Scheme: "http", Host: net.JoinHostPort(host, strconv.Itoa(int(h.to.Port()))),
+				Scheme: to.Scheme, Host: net.JoinHostPort(to.Host, strconv.Itoa(int(s.to.Port()))),
 				Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery,
 			}
 			p.Out.Trailer = r.Trailer // Filled in when the body has been read.
@@ -51,30 +53,41 @@ func (h *httpConn) proxy(w http.ResponseWriter, r *http.Request, host string) {
 					p.Out.Header[name] = values
 				}
 			}
+			for name, value := range headers {
+				p.Out.Header[name] = []string{value}
+			}
 		},
-		Transport:     &h.transport,
+		Transport:     &s.transport,
 		FlushInterval: -1,
 		BufferPool:    buffers{},
 		ErrorLog:      noLog, // That hosts break off is everyday.
-		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			if to.Scheme == "http" {
+				panic(http.ErrAbortHandler)
+			}
+			http.Error(w, fmt.Sprintf("The request could not be passed on to %s: %v", to.Host, err), http.StatusBadGateway)
+		},
 		ModifyResponse: func(resp *http.Response) error {
+			if to.Scheme == "https" {
+				resp.Header.Del("Alt-Svc") // Over QUIC it would get no headers.
+			}
 			for _, name := range []string{"Content-Type", "Date"} {
 				if resp.Header[name] == nil {
 					w.Header()[name] = nil // net/http must not add it.
 				}
 			}
 			if body, ok := resp.Body.(io.ReadWriteCloser); ok && resp.StatusCode == http.StatusSwitchingProtocols {
-				stream, resp.Body = body, upgraded{body, h}
+				stream, resp.Body = body, upgraded{body, s}
 			}
 			return nil
 		},
-	}).ServeHTTP(writer{w, h}, r)
+	}).ServeHTTP(writer{w, s}, r)
 }
 
 // writer is the answer to a guest. Unwrap is for http.ResponseController.
 type writer struct {
 	http.ResponseWriter
-	h *httpConn
+	s *served
 }
 
 func (w writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -93,20 +106,23 @@ func (w writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	early, _ := rw.Peek(rw.Reader.Buffered())
-	w.h.first = append(bytes.Clone(early), w.h.first...)
-	return c, rw, nil
+	if h, ok := c.(*httpConn); ok {
+		h.first = append(bytes.Clone(early), h.first...)
+		return c, rw, nil
+	}
+	return &lean{Conn: c, first: bytes.Clone(early)}, rw, nil
 }
 
 // upgraded is a connection to a host after an upgrade. That it breaks off is passed on.
 type upgraded struct {
 	io.ReadWriteCloser
-	h *httpConn
+	s *served
 }
 
 func (u upgraded) Read(b []byte) (int, error) {
 	n, err := u.ReadWriteCloser.Read(b)
 	if err != nil && !errors.Is(err, io.EOF) {
-		halfclose.Break(u.h.raw)
+		halfclose.Break(u.s.raw)
 	}
 	return n, err
 }

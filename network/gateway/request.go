@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"log"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -16,15 +19,30 @@ import (
 // continueTime is how long a server may take to ask for a body (100-continue) before it gets it anyway.
 const continueTime = time.Second
 
+// served is a connection of a guest whose requests net/http reads.
+type served struct {
+	*conn
+	transport http.Transport // Its connections are this guest connection's.
+	hijacked  bool
+	done      chan struct{} // Closed when no request will come.
+}
+
+// hand gives the connection to a server, and returns when no request will come.
+func (s *served) hand(to chan<- net.Conn, c net.Conn) {
+	defer s.transport.CloseIdleConnections() // Also those that are still being dialed.
+	select {
+	case to <- c:
+		<-s.done
+	case <-s.ctx.Done():
+	}
+}
+
 // httpConn is a connection of a guest that speaks HTTP/1.x, as the server sees it.
 type httpConn struct {
 	*lean
-	*conn
-	transport http.Transport // Its connections are this guest connection's.
-	state     atomic.Int32
-	lost      atomic.Bool // The guest has left, or takes too long.
-	hijacked  bool
-	done      chan struct{} // Closed when no request will come.
+	served
+	state atomic.Int32
+	lost  atomic.Bool // The guest has left, or takes too long.
 }
 
 // The states of an httpConn. Only what a host answers may be written: what net/http has to say about a request that it
@@ -38,9 +56,49 @@ const (
 // connKey is the key of the httpConn in the context of a request.
 type connKey struct{}
 
+// passPlain passes on a connection without TLS. open is whether it may go where the guest wants anyway; then only requests
+// with headers are looked at, if the first is such a one.
+func (c *conn) passPlain(guest *lean, open bool) {
+	if !open {
+		c.passHTTP(guest)
+		return
+	}
+	host, sent, lost := c.readHead(guest)
+	if lost {
+		return
+	}
+	guest.first = sent
+	if c.headers(host) != nil {
+		c.head = 0 // It is counted again.
+		c.passHTTP(guest)
+	} else {
+		c.join(guest, host)
+	}
+}
+
+// readHead reads the header of a request, as long as it can be one. It returns the host that the request may be sent to, if
+// there is one, and all that was read. lost: the guest has left.
+func (c *conn) readHead(guest *lean) (host string, read []byte, lost bool) {
+	r := &recorder{Conn: guest, count: c.undecided}
+	buffered := bufio.NewReader(r)
+	if b, err := buffered.Peek(1); err != nil || b[0] < 'A' || b[0] > 'Z' {
+		return "", r.read, err != nil
+	}
+	req, err := http.ReadRequest(buffered)
+	switch {
+	case err == nil:
+		if name, right := hostOf(req, c.to.Port()); right {
+			host = name
+		}
+	case r.lost && !errors.Is(r.err, os.ErrDeadlineExceeded):
+		return "", nil, true
+	}
+	return host, r.read, false
+}
+
 // passHTTP passes on the requests of a connection until it ends.
 func (c *conn) passHTTP(guest *lean) {
-	h := &httpConn{lean: guest, conn: c, done: make(chan struct{})}
+	h := &httpConn{lean: guest, served: served{conn: c, done: make(chan struct{})}}
 	h.transport = http.Transport{
 		DialContext: func(_ context.Context, _, addr string) (net.Conn, error) {
 			host, _, _ := strings.Cut(addr, ":")
@@ -48,12 +106,7 @@ func (c *conn) passHTTP(guest *lean) {
 		},
 		DisableCompression: true, MaxIdleConns: 1, MaxResponseHeaderBytes: largest, ExpectContinueTimeout: continueTime,
 	}
-	defer h.transport.CloseIdleConnections() // Also those that are still being dialed.
-	select {
-	case c.gw.requests <- h:
-		<-h.done
-	case <-c.ctx.Done():
-	}
+	h.hand(c.gw.requests, h)
 }
 
 // server returns the server of all connections with HTTP.
@@ -82,11 +135,14 @@ func (p panics) Write(b []byte) (int, error) {
 }
 
 // handover is the listener of the server.
-type handover struct{ *Gateway }
+type handover struct {
+	*Gateway
+	conns <-chan net.Conn
+}
 
 func (h handover) Accept() (net.Conn, error) {
 	select {
-	case c := <-h.requests:
+	case c := <-h.conns:
 		return c, nil
 	case <-h.ctx.Done():
 		return nil, net.ErrClosed
@@ -160,14 +216,21 @@ func (g *Gateway) pass(w http.ResponseWriter, r *http.Request) {
 	if host != h.asked() {
 		h.transport.CloseIdleConnections() // So that Recheck knows of all.
 	}
-	if host == "" || !right || !h.allowed(host) {
+	headers := h.headers(host)
+	if host == "" || !right || r.ProtoMajor != 1 || !h.allowed(host) && !h.open() || headers != nil && r.Method == http.MethodTrace {
 		g.Guests.Refused(h.guest, host, h.to)
 		panic(http.ErrAbortHandler)
 	}
 	h.state.Store(answering)
-	if r.Header.Get("Upgrade") != "" && !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		r.Header.Del("Upgrade") // To HTTP/2, for one, whose requests would not be seen. A server may ignore it, too.
-	}
-	h.proxy(w, r, host)
+	onlyWebSocket(r)
+	h.proxy(w, r, &url.URL{Scheme: "http", Host: host}, headers)
 	whole = true
+}
+
+// onlyWebSocket takes other upgrades out of a request: to HTTP/2, for one, whose requests would not be seen. A server may
+// ignore one, too.
+func onlyWebSocket(r *http.Request) {
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		r.Header.Del("Upgrade")
+	}
 }

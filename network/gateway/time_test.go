@@ -63,6 +63,12 @@ func (p *piped) Dial(ctx context.Context, _ netip.Addr, host string, _ uint16) (
 	return nil, ctx.Err()
 }
 
+// DialAddr returns the connection that there is.
+func (p *piped) DialAddr(_ context.Context, _ netip.Addr, to netip.AddrPort) (net.Conn, error) {
+	p.dialed <- to.String()
+	return p.dial, nil
+}
+
 // addressed is a pipe with the address of a guest, which notes whether it is closed as one that breaks off.
 type addressed struct {
 	net.Conn
@@ -166,5 +172,29 @@ func TestAQuietTLSConnectionStays(t *testing.T) {
 			wantRead(t, guest, "and back")
 		}
 		host.Close()
+	})
+}
+
+// A server that is reached anyway may speak first, or be sent what never becomes a request.
+func TestAQuietGuestIsPassedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for text, want := range map[string]time.Duration{"": quietTime, "G": headTime, "\x16\x03\x01": headTime} {
+			p := newPiped(t)
+			p.reached = map[netip.Addr]bool{site: true}
+			near, host := net.Pipe()
+			p.dial = near
+			guest, begin := p.connect(), time.Now()
+			if text != "" {
+				_, _ = io.WriteString(guest, text)
+			}
+			if got := <-p.dialed; got != "203.0.113.9:443" || time.Since(begin) != want {
+				t.Errorf("%q: %s is dialed after %v", text, got, time.Since(begin))
+			}
+			wantRead(t, host, text)
+			go func() { _, _ = io.WriteString(host, "220 ready") }()
+			wantRead(t, guest, "220 ready")
+			p.wantRefused()
+			host.Close()
+		}
 	})
 }

@@ -33,7 +33,10 @@ type world struct {
 
 	mu      sync.Mutex
 	allowed map[string]bool
-	servers map[string]string // The address of each host.
+	reached map[netip.Addr]bool
+	headers map[string]map[string]string // By host.
+	servers map[string]string            // The address of each host.
+	sites   map[netip.Addr]string        // The address of what is at an address.
 	dials   []string
 	refused []string
 	errs    []error
@@ -55,6 +58,32 @@ func (w *world) Dial(ctx context.Context, guest netip.Addr, host string, port ui
 	w.mu.Unlock()
 	if !ok {
 		return nil, errors.New("no such host")
+	}
+	return new(net.Dialer).DialContext(ctx, "tcp", addr)
+}
+
+func (w *world) Reaches(_, to netip.Addr) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.reached[to]
+}
+
+func (w *world) Headers(_ netip.Addr, host string) map[string]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if host == "" || host != canonical(host) {
+		w.t.Errorf("headers of %q", host)
+	}
+	return w.headers[host]
+}
+
+func (w *world) DialAddr(ctx context.Context, _ netip.Addr, to netip.AddrPort) (net.Conn, error) {
+	w.mu.Lock()
+	w.dials = append(w.dials, to.String())
+	addr, ok := w.sites[to.Addr()]
+	w.mu.Unlock()
+	if !ok {
+		return nil, syscall.ECONNREFUSED
 	}
 	return new(net.Dialer).DialContext(ctx, "tcp", addr)
 }
@@ -120,7 +149,7 @@ func newWorld(t *testing.T, port uint16) *world { return boundedWorld(t, port, O
 
 func boundedWorld(t *testing.T, port uint16, ofGuest, inAll int) *world {
 	t.Helper()
-	w := &world{t: t, port: port, allowed: map[string]bool{}, servers: map[string]string{}}
+	w := &world{t: t, port: port, allowed: map[string]bool{}, reached: map[netip.Addr]bool{}, headers: map[string]map[string]string{}, servers: map[string]string{}, sites: map[netip.Addr]string{}}
 	ln := listen(t)
 	w.addr = ln.Addr().String()
 	w.gw = serve(w.config(ln), ofGuest, inAll)
@@ -295,6 +324,14 @@ func (n *named) want(t *testing.T, want ...string) {
 		t.Errorf("the server got %q, want %q", n.got, want)
 	}
 	n.got = nil
+}
+
+// newNamedHandler starts a server, and returns its address.
+func newNamedHandler(t *testing.T, handle http.HandlerFunc) string {
+	t.Helper()
+	srv := httptest.NewServer(handle)
+	t.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
+	return srv.Listener.Addr().String()
 }
 
 // canonical is host as policies have it, or "".

@@ -39,6 +39,20 @@ func Canonical(host string) (name string, ok bool) {
 	return host, true
 }
 
+// Longest returns what a list has for a host: under its name, or else under the longest "*." and a name that it is below. The
+// zero value is for one that has nothing.
+func Longest[T any](list map[string]T, host string) (found T) {
+	if found, ok := list[host]; ok {
+		return found
+	}
+	for _, rest, ok := strings.Cut(host, "."); ok; _, rest, ok = strings.Cut(rest, ".") {
+		if found, ok := list["*."+rest]; ok {
+			return found
+		}
+	}
+	return found
+}
+
 // number reports whether a last label is one of an IPv4 address, such as 127.0.0.1, 127.1 or 0x7f000001: no domain
 // of the top level is a number.
 func number(label string) bool {

@@ -19,3 +19,15 @@ func TestHostNames(t *testing.T) {
 		}
 	}
 }
+
+func TestLongest(t *testing.T) {
+	list := map[string]int{"a.example": 1, "*.a.example": 2, "*.b.a.example": 3, "*.example": 4, "*.com": 5}
+	for host, want := range map[string]int{
+		"a.example": 1, "x.a.example": 2, "y.x.a.example": 2, "b.a.example": 2, "x.b.a.example": 3, "z.example": 4, "example": 0,
+		"x.com": 5, "com": 0, "": 0, "*.com": 5, "xa.example": 4, "other.net": 0,
+	} {
+		if got := Longest(list, host); got != want {
+			t.Errorf("%q: %d, want %d", host, got, want)
+		}
+	}
+}
