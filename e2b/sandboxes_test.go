@@ -154,6 +154,8 @@ func TestTheNetworkOfASandboxIsReplaced(t *testing.T) {
 	for _, c := range []struct{ body, shown string }{
 		{`{"allow_internet_access":false,"allowOut":["2.2.2.0/24"],"rules":{},"egressProxy":null}`, `{"allowOut":["2.2.2.0/24"],"allowPublicTraffic":false}`},
 		{`{"denyOut":["3.3.3.3"]}`, `{"allowPublicTraffic":false,"denyOut":["3.3.3.3"]}`},
+		{`{"rules":{"A.example":[{"transform":{"headers":{"X-Key":"v"}}}],"b.example":[{}]}}`,
+			`{"allowPublicTraffic":false,"rules":{"a.example":[{"transform":{"headers":{"X-Key":"v"}}}],"b.example":[]}}`},
 		{`{}`, `{"allowPublicTraffic":false}`},
 	} {
 		if r := n.do("PUT", "/sandboxes/"+id+"/network", c.body); r.code != http.StatusNoContent || r.body != "" {
@@ -166,7 +168,7 @@ func TestTheNetworkOfASandboxIsReplaced(t *testing.T) {
 		code     int
 		message  string
 	}{
-		{id, `{"rules":{"a.com":[{"transform":{"headers":{"A":"b"}}}]}}`, 501, "network.rules"},
+		{id, `{"rules":{"a.com":[{"allow":["x"]}]}}`, 501, "network.rules.allow"},
 		{id, `{"egressProxy":{"address":"a:1"}}`, 501, "egressProxy"},
 		{id, `{"allowPublicTraffic":false}`, 501, "allowPublicTraffic"},
 		{id, `{"AllowOut":["1.1.1.1"]}`, 501, "AllowOut"},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/e2b/internal/idempotency"
+	"github.com/rundlet/rundlet/e2b/internal/networks"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/e2b/internal/wire"
 	"github.com/rundlet/rundlet/sandbox"
@@ -93,9 +94,8 @@ func (c rules) createRequest(keyID string, body *openapi.NewSandbox, timeout tim
 	}
 	if n := body.Network; n != nil {
 		req.AllowPublicTraffic = n.AllowPublicTraffic
-		req.Egress = sandbox.Egress{Allow: n.AllowOut, Deny: n.DenyOut}
 		var err error
-		if req.Ingress, err = ingressOf(n); err != nil {
+		if req.Egress, req.Ingress, err = networks.Of(n); err != nil {
 			return req, err
 		}
 	}
@@ -154,8 +154,6 @@ func refuse(b *openapi.NewSandbox) error {
 		return refusal.Unsupported.With("iam")
 	case len(b.VolumeMounts) > 0:
 		return refusal.Unsupported.With("volumeMounts")
-	case b.Network != nil:
-		return refuseUnknown(b.Network.AdditionalProperties)
 	}
 	return nil
 }

@@ -99,7 +99,7 @@ func (b ban) appliesTo(s Source) bool {
 }
 
 // pureLibraries have neither I/O nor a clock.
-var pureLibraries = []string{"go4.org/netipx"}
+var pureLibraries = []string{"go4.org/netipx", "golang.org/x/net/http/httpguts"}
 
 // thirdPartyPure: pure packages may import the standard library only, and what is as pure, so that
 // no dependency brings I/O or a clock in.

@@ -1,6 +1,6 @@
 // Package egress says which addresses and host names a sandbox may reach, by the rules that its client gave. It is pure
-// policy: rules come in, ranges of addresses and patterns of names come out. It imports netipx and package sandbox only;
-// node gives them to the network, which enforces them.
+// policy: rules come in, ranges of addresses, patterns of names and headers of requests come out. It imports package sandbox
+// and the libraries that know the forms; node gives them to the network, which enforces them.
 //
 //	reached = everything − (denied − allowed), and the hosts with an allowed name
 //
@@ -86,6 +86,10 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 	if len(denied) > 0 {
 		return Policy{}, invalid("%.80q: denyOut takes addresses and CIDR blocks only", denied[0])
 	}
+	headers, err := parseHeaders(rules.Headers)
+	if err != nil {
+		return Policy{}, err
+	}
 	if !all {
 		deny = append(deny, ipv4)
 	}
@@ -107,9 +111,9 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 		return Policy{}, invalid("%w", err)
 	}
 	if yes.ContainsPrefix(ipv4) {
-		return Everything, nil
+		return Policy{All: true, Headers: headers}, nil
 	}
-	return Policy{Only: yes.Ranges(), Names: names}, nil
+	return Policy{Only: yes.Ranges(), Names: names, Headers: headers}, nil
 }
 
 func invalid(format string, args ...any) error {

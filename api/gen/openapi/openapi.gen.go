@@ -357,7 +357,26 @@ type SandboxNetwork struct {
 	HttpsPorts []int32 `json:"httpsPorts,omitempty"`
 
 	// MaskRequestHost The Host that programs see, with ${PORT} for their port; that of the client if not given.
-	MaskRequestHost      *string                `json:"maskRequestHost,omitempty"`
+	MaskRequestHost *string `json:"maskRequestHost,omitempty"`
+
+	// Rules What is set in requests that the sandbox sends to hosts over HTTP and HTTPS, on ports 80 and 443: by host name, or `*.` and a name for all names below it. The name itself counts before a wildcard, and a longer wildcard before a shorter one; rules are not merged. A host has one rule at most. Rules permit nothing. The sandbox does not see the values.
+	Rules                *SandboxNetworkRules   `json:"rules,omitempty"`
+	AdditionalProperties map[string]interface{} `json:"-"`
+}
+
+// SandboxNetworkRule defines model for SandboxNetworkRule.
+type SandboxNetworkRule struct {
+	Transform            *SandboxNetworkTransform `json:"transform,omitempty"`
+	AdditionalProperties map[string]interface{}   `json:"-"`
+}
+
+// SandboxNetworkRules What is set in requests that the sandbox sends to hosts over HTTP and HTTPS, on ports 80 and 443: by host name, or `*.` and a name for all names below it. The name itself counts before a wildcard, and a longer wildcard before a shorter one; rules are not merged. A host has one rule at most. Rules permit nothing. The sandbox does not see the values.
+type SandboxNetworkRules map[string][]SandboxNetworkRule
+
+// SandboxNetworkTransform defines model for SandboxNetworkTransform.
+type SandboxNetworkTransform struct {
+	// Headers In place of those with the same name that the request has.
+	Headers              map[string]string      `json:"headers,omitempty"`
 	AdditionalProperties map[string]interface{} `json:"-"`
 }
 
@@ -366,8 +385,11 @@ type SandboxNetworkUpdate struct {
 	AllowOut []string `json:"allowOut,omitempty"`
 
 	// AllowInternetAccess False denies everything that allowOut does not have.
-	AllowInternetAccess  *bool                  `json:"allow_internet_access,omitempty"`
-	DenyOut              []string               `json:"denyOut,omitempty"`
+	AllowInternetAccess *bool    `json:"allow_internet_access,omitempty"`
+	DenyOut             []string `json:"denyOut,omitempty"`
+
+	// Rules What is set in requests that the sandbox sends to hosts over HTTP and HTTPS, on ports 80 and 443: by host name, or `*.` and a name for all names below it. The name itself counts before a wildcard, and a longer wildcard before a shorter one; rules are not merged. A host has one rule at most. Rules permit nothing. The sandbox does not see the values.
+	Rules                *SandboxNetworkRules   `json:"rules,omitempty"`
 	AdditionalProperties map[string]interface{} `json:"-"`
 }
 
@@ -699,6 +721,14 @@ func (a *SandboxNetwork) UnmarshalJSON(b []byte) error {
 		delete(object, "maskRequestHost")
 	}
 
+	if raw, found := object["rules"]; found {
+		err = json.Unmarshal(raw, &a.Rules)
+		if err != nil {
+			return fmt.Errorf("error reading 'rules': %w", err)
+		}
+		delete(object, "rules")
+	}
+
 	if len(object) != 0 {
 		a.AdditionalProperties = make(map[string]interface{})
 		for fieldName, fieldBuf := range object {
@@ -750,6 +780,149 @@ func (a SandboxNetwork) MarshalJSON() ([]byte, error) {
 		object["maskRequestHost"], err = json.Marshal(a.MaskRequestHost)
 		if err != nil {
 			return nil, fmt.Errorf("error marshaling 'maskRequestHost': %w", err)
+		}
+	}
+
+	if a.Rules != nil {
+		object["rules"], err = json.Marshal(a.Rules)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'rules': %w", err)
+		}
+	}
+
+	for fieldName, field := range a.AdditionalProperties {
+		object[fieldName], err = json.Marshal(field)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling '%s': %w", fieldName, err)
+		}
+	}
+	return json.Marshal(object)
+}
+
+// Getter for additional properties for SandboxNetworkRule. Returns the specified
+// element and whether it was found
+func (a SandboxNetworkRule) Get(fieldName string) (value interface{}, found bool) {
+	if a.AdditionalProperties != nil {
+		value, found = a.AdditionalProperties[fieldName]
+	}
+	return
+}
+
+// Setter for additional properties for SandboxNetworkRule
+func (a *SandboxNetworkRule) Set(fieldName string, value interface{}) {
+	if a.AdditionalProperties == nil {
+		a.AdditionalProperties = make(map[string]interface{})
+	}
+	a.AdditionalProperties[fieldName] = value
+}
+
+// Override default JSON handling for SandboxNetworkRule to handle AdditionalProperties
+func (a *SandboxNetworkRule) UnmarshalJSON(b []byte) error {
+	object := make(map[string]json.RawMessage)
+	err := json.Unmarshal(b, &object)
+	if err != nil {
+		return err
+	}
+
+	if raw, found := object["transform"]; found {
+		err = json.Unmarshal(raw, &a.Transform)
+		if err != nil {
+			return fmt.Errorf("error reading 'transform': %w", err)
+		}
+		delete(object, "transform")
+	}
+
+	if len(object) != 0 {
+		a.AdditionalProperties = make(map[string]interface{})
+		for fieldName, fieldBuf := range object {
+			var fieldVal interface{}
+			err := json.Unmarshal(fieldBuf, &fieldVal)
+			if err != nil {
+				return fmt.Errorf("error unmarshaling field %s: %w", fieldName, err)
+			}
+			a.AdditionalProperties[fieldName] = fieldVal
+		}
+	}
+	return nil
+}
+
+// Override default JSON handling for SandboxNetworkRule to handle AdditionalProperties
+func (a SandboxNetworkRule) MarshalJSON() ([]byte, error) {
+	var err error
+	object := make(map[string]json.RawMessage)
+
+	if a.Transform != nil {
+		object["transform"], err = json.Marshal(a.Transform)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'transform': %w", err)
+		}
+	}
+
+	for fieldName, field := range a.AdditionalProperties {
+		object[fieldName], err = json.Marshal(field)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling '%s': %w", fieldName, err)
+		}
+	}
+	return json.Marshal(object)
+}
+
+// Getter for additional properties for SandboxNetworkTransform. Returns the specified
+// element and whether it was found
+func (a SandboxNetworkTransform) Get(fieldName string) (value interface{}, found bool) {
+	if a.AdditionalProperties != nil {
+		value, found = a.AdditionalProperties[fieldName]
+	}
+	return
+}
+
+// Setter for additional properties for SandboxNetworkTransform
+func (a *SandboxNetworkTransform) Set(fieldName string, value interface{}) {
+	if a.AdditionalProperties == nil {
+		a.AdditionalProperties = make(map[string]interface{})
+	}
+	a.AdditionalProperties[fieldName] = value
+}
+
+// Override default JSON handling for SandboxNetworkTransform to handle AdditionalProperties
+func (a *SandboxNetworkTransform) UnmarshalJSON(b []byte) error {
+	object := make(map[string]json.RawMessage)
+	err := json.Unmarshal(b, &object)
+	if err != nil {
+		return err
+	}
+
+	if raw, found := object["headers"]; found {
+		err = json.Unmarshal(raw, &a.Headers)
+		if err != nil {
+			return fmt.Errorf("error reading 'headers': %w", err)
+		}
+		delete(object, "headers")
+	}
+
+	if len(object) != 0 {
+		a.AdditionalProperties = make(map[string]interface{})
+		for fieldName, fieldBuf := range object {
+			var fieldVal interface{}
+			err := json.Unmarshal(fieldBuf, &fieldVal)
+			if err != nil {
+				return fmt.Errorf("error unmarshaling field %s: %w", fieldName, err)
+			}
+			a.AdditionalProperties[fieldName] = fieldVal
+		}
+	}
+	return nil
+}
+
+// Override default JSON handling for SandboxNetworkTransform to handle AdditionalProperties
+func (a SandboxNetworkTransform) MarshalJSON() ([]byte, error) {
+	var err error
+	object := make(map[string]json.RawMessage)
+
+	if a.Headers != nil {
+		object["headers"], err = json.Marshal(a.Headers)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'headers': %w", err)
 		}
 	}
 
@@ -811,6 +984,14 @@ func (a *SandboxNetworkUpdate) UnmarshalJSON(b []byte) error {
 		delete(object, "denyOut")
 	}
 
+	if raw, found := object["rules"]; found {
+		err = json.Unmarshal(raw, &a.Rules)
+		if err != nil {
+			return fmt.Errorf("error reading 'rules': %w", err)
+		}
+		delete(object, "rules")
+	}
+
 	if len(object) != 0 {
 		a.AdditionalProperties = make(map[string]interface{})
 		for fieldName, fieldBuf := range object {
@@ -848,6 +1029,13 @@ func (a SandboxNetworkUpdate) MarshalJSON() ([]byte, error) {
 		object["denyOut"], err = json.Marshal(a.DenyOut)
 		if err != nil {
 			return nil, fmt.Errorf("error marshaling 'denyOut': %w", err)
+		}
+	}
+
+	if a.Rules != nil {
+		object["rules"], err = json.Marshal(a.Rules)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'rules': %w", err)
 		}
 	}
 

@@ -62,7 +62,7 @@ func network(sb sandbox.Sandbox) *openapi.SandboxNetwork {
 	if sb.Egress.Empty() && sb.Ingress.Empty() && sb.TrafficAccessToken == "" {
 		return nil
 	}
-	n := &openapi.SandboxNetwork{AllowOut: sb.Egress.Allow, DenyOut: sb.Egress.Deny}
+	n := &openapi.SandboxNetwork{AllowOut: sb.Egress.Allow, DenyOut: sb.Egress.Deny, Rules: rules(sb.Egress.Headers)}
 	if mask := sb.Ingress.MaskHost; mask != "" {
 		n.MaskRequestHost = &mask
 	}
@@ -73,6 +73,21 @@ func network(sb sandbox.Sandbox) *openapi.SandboxNetwork {
 		n.AllowPublicTraffic = new(bool)
 	}
 	return n
+}
+
+// rules are headers as E2B has them; nil if there are none.
+func rules(headers map[string]map[string]string) *openapi.SandboxNetworkRules {
+	if len(headers) == 0 {
+		return nil
+	}
+	out := openapi.SandboxNetworkRules{}
+	for host, set := range headers {
+		out[host] = []openapi.SandboxNetworkRule{}
+		if len(set) > 0 {
+			out[host] = append(out[host], openapi.SandboxNetworkRule{Transform: &openapi.SandboxNetworkTransform{Headers: set}})
+		}
+	}
+	return &out
 }
 
 // Refusals are what a sandbox was refused, in their order.

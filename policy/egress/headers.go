@@ -1,0 +1,85 @@
+package egress
+
+import (
+	"fmt"
+	"net/textproto"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/rundlet/rundlet/sandbox"
+)
+
+// The bounds of headers are E2B's: hosts with headers, headers of a host, and the bytes of a name and of a value.
+const (
+	MaxHeaderHosts, MaxHeaders   = 10, 20
+	MaxHeaderName, MaxHeaderText = 64, 2048
+)
+
+// placeholder begins what E2B's cloud replaces with a token of an identity.
+const placeholder = "${e2b."
+
+// ofConnection are the headers that say where a request goes or where it ends, which rules must not.
+var ofConnection = map[string]bool{
+	"Host": true, "Content-Length": true, "Transfer-Encoding": true, "Connection": true, "Keep-Alive": true, "Upgrade": true,
+	"Te": true, "Trailer": true, "Proxy-Connection": true, "Expect": true, "Http2-Settings": true,
+}
+
+// parseHeaders checks the headers of hosts. They are as Policy has them; a host without any is left out. No error has a
+// value: it may be a secret.
+func parseHeaders(list map[string]map[string]string) (map[string]map[string]string, error) {
+	if len(list) > MaxHeaderHosts {
+		return nil, invalid("rules has %d hosts, and at most %d are accepted", len(list), MaxHeaderHosts)
+	}
+	var out map[string]map[string]string
+	seen := map[string]bool{}
+	for entry, headers := range list {
+		if !isName(entry) || entry == "*" {
+			return nil, invalid("rules: %.80q is not a host name, or \"*.\" and a host name", entry)
+		}
+		host := strings.TrimSuffix(strings.ToLower(entry), ".")
+		if seen[host] {
+			return nil, invalid("rules: %.80q is there twice", host)
+		}
+		seen[host] = true
+		set, err := parseHeadersOf(host, headers)
+		if err != nil {
+			return nil, err
+		}
+		if len(set) == 0 {
+			continue
+		}
+		if out == nil {
+			out = map[string]map[string]string{}
+		}
+		out[host] = set
+	}
+	return out, nil
+}
+
+func parseHeadersOf(host string, headers map[string]string) (map[string]string, error) {
+	if len(headers) > MaxHeaders {
+		return nil, invalid("rules of %.80q: %d headers, and at most %d are accepted", host, len(headers), MaxHeaders)
+	}
+	out := map[string]string{}
+	for name, value := range headers {
+		canonical := textproto.CanonicalMIMEHeaderKey(name)
+		switch {
+		case len(name) > MaxHeaderName || !httpguts.ValidHeaderFieldName(name):
+			return nil, invalid("rules of %.80q: %.80q is not the name of a header of at most %d bytes", host, name, MaxHeaderName)
+		case ofConnection[canonical]:
+			return nil, invalid("rules of %.80q: %s belongs to the connection, and cannot be set", host, canonical)
+		case len(value) > MaxHeaderText:
+			return nil, invalid("rules of %.80q: the value of %s has %d bytes, and at most %d are accepted", host, canonical, len(value), MaxHeaderText)
+		case !httpguts.ValidHeaderFieldValue(value):
+			return nil, invalid("rules of %.80q: the value of %s has characters that no header can have", host, canonical)
+		case strings.Contains(value, placeholder):
+			return nil, fmt.Errorf("%w: rules of %.80q: the value of %s has a placeholder for a token of an identity", sandbox.ErrUnsupported, host, canonical)
+		}
+		if _, twice := out[canonical]; twice {
+			return nil, invalid("rules of %.80q: %s is there twice", host, canonical)
+		}
+		out[canonical] = value
+	}
+	return out, nil
+}
