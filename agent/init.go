@@ -25,23 +25,12 @@ const maxInitBytes = 8 << 20
 // restore and on the way of every create, so it waits for no process and syncs
 // nothing.
 func (s *Server) init(w http.ResponseWriter, r *http.Request) {
-	// Before the lock: half a request must not hold up the host.
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxInitBytes))
-	s.initMu.Lock()
-	defer s.initMu.Unlock()
-	if s.controlToken != "" && !sandbox.Equal(r.Header.Get(envd.ControlTokenHeader), s.controlToken) {
-		reply.Error(w, http.StatusUnauthorized, "invalid control token")
-		return
-	}
-	if err != nil {
-		reply.Error(w, http.StatusBadRequest, "read init request: "+err.Error())
-		return
-	}
 	var req envd.InitRequest
-	if err := json.Unmarshal(body, &req); err != nil {
-		reply.Error(w, http.StatusBadRequest, "init request: "+err.Error())
+	unlock, ok := s.control(w, r, "init", &req)
+	if !ok {
 		return
 	}
+	defer unlock()
 	if msg := invalidInit(req, s.controlToken); msg != "" {
 		reply.Error(w, http.StatusBadRequest, "init request: "+msg)
 		return
@@ -57,6 +46,30 @@ func (s *Server) init(w http.ResponseWriter, r *http.Request) {
 		_ = s.generation.Restored(s.state.Env())
 	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// control reads a request of the host, and keeps others from changing the identity until unlock is called. It answers one
+// that is not right.
+func (s *Server) control(w http.ResponseWriter, r *http.Request, what string, req any) (unlock func(), ok bool) {
+	// Before the lock: half a request must not hold up the host.
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxInitBytes))
+	s.initMu.Lock()
+	if s.controlToken != "" && !sandbox.Equal(r.Header.Get(envd.ControlTokenHeader), s.controlToken) {
+		s.initMu.Unlock()
+		reply.Error(w, http.StatusUnauthorized, "invalid control token")
+		return nil, false
+	}
+	if err != nil {
+		s.initMu.Unlock()
+		reply.Error(w, http.StatusBadRequest, "read "+what+" request: "+err.Error())
+		return nil, false
+	}
+	if err := json.Unmarshal(body, req); err != nil {
+		s.initMu.Unlock()
+		reply.Error(w, http.StatusBadRequest, what+" request: "+err.Error())
+		return nil, false
+	}
+	return s.initMu.Unlock, true
 }
 
 func invalidInit(req envd.InitRequest, current string) string {

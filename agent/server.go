@@ -136,6 +136,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET "+envd.EnvsPath, s.envs)
 	mux.HandleFunc("POST "+envd.InitPath, s.init)
 	mux.HandleFunc("GET "+envd.DialPath, s.dial)
+	mux.HandleFunc("POST "+envd.TrustPath, s.trust)
 	return cors(s.authenticate(mux))
 }
 

@@ -30,9 +30,25 @@ func Init(ctx context.Context, dial Dial, req InitRequest) error {
 	if token == "" {
 		token = req.ControlToken
 	}
-	head := "POST " + InitPath + " HTTP/1.1\r\nHost: agent\r\nContent-Type: application/json\r\n" +
+	return roundTrip(ctx, dial, "init", post(InitPath, token, body))
+}
+
+// Trust makes the guest's programs trust the authorities whose certificates bundle has in PEM, in place of those that it
+// was given before. Programs that run already may have to be started again. The agent must be initialised. Errors are as
+// for Init; a *StatusError with http.StatusNotFound is that of an agent that cannot do it.
+func Trust(ctx context.Context, dial Dial, controlToken, bundle string) error {
+	body, err := json.Marshal(TrustRequest{bundle})
+	if err != nil {
+		return fmt.Errorf("agent trust: encode: %w", err)
+	}
+	return roundTrip(ctx, dial, "trust", post(TrustPath, controlToken, body))
+}
+
+// post is a control request.
+func post(path, token string, body []byte) []byte {
+	head := "POST " + path + " HTTP/1.1\r\nHost: agent\r\nContent-Type: application/json\r\n" +
 		ControlTokenHeader + ": " + token + "\r\nConnection: close\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n"
-	return roundTrip(ctx, dial, "init", append([]byte(head), body...))
+	return append([]byte(head), body...)
 }
 
 // Health asks whether the agent answers. Errors are as for Init.

@@ -60,11 +60,15 @@ type InitRequest struct {
 	ControlToken string `json:"controlToken,omitempty"`
 	// RandomSeed is mixed into the guest's random pool.
 	RandomSeed []byte `json:"randomSeed,omitempty"`
-	// CABundle are certificates in PEM that the guest's programs are to trust, too; empty adds none.
-	CABundle string `json:"caBundle,omitempty"`
 	// CurrentToken authorises a request to an agent that has a control token
 	// already, as one restored from a snapshot does; empty means ControlToken.
 	CurrentToken string `json:"-"`
+}
+
+// TrustRequest makes the guest's programs trust authorities, in place of those that it was given before.
+type TrustRequest struct {
+	// CABundle has their certificates in PEM.
+	CABundle string `json:"caBundle"`
 }
 
 var (

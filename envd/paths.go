@@ -13,9 +13,10 @@ const (
 	FilesPath   = "/files"
 	ComposePath = FilesPath + "/compose"
 
-	// InitPath and DialPath are for the host, see HostOnly.
-	InitPath = "/init"
-	DialPath = ownPaths + "/dial"
+	// InitPath, DialPath and TrustPath are for the host, see HostOnly.
+	InitPath  = "/init"
+	DialPath  = ownPaths + "/dial"
+	TrustPath = ownPaths + "/trust"
 )
 
 // DialUpgrade is the protocol that a request to DialPath switches to.

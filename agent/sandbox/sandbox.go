@@ -44,6 +44,15 @@ func (s *State) Set(id Identity) {
 	s.id = id
 }
 
+// Default adds variables to the environment that it does not have.
+func (s *State) Default(env map[string]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	merged := maps.Clone(env)
+	maps.Copy(merged, s.id.Env)
+	s.id.Env = merged
+}
+
 func (s *State) get() Identity {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

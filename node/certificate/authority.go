@@ -1,6 +1,7 @@
 package certificate
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -45,7 +46,7 @@ type Authority struct {
 	// Renewed says that OpenAuthority made it, and that clients trust one before it.
 	Renewed bool
 
-	host string
+	host string // Empty for that of an Egress, which signs for all.
 	cert *x509.Certificate
 	key  crypto.Signer
 }
@@ -59,38 +60,51 @@ func OpenAuthority(dir, host string, now time.Time) (*Authority, error) {
 		return nil, err
 	}
 	a := &Authority{Root: filepath.Join(dir, rootFile), Bundle: filepath.Join(dir, bundleFile), host: host}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := a.open(dir, now); err != nil {
 		return nil, err
 	}
-	file := filepath.Join(dir, authorityFile)
-	switch err := a.read(file); {
-	case err == nil && now.Before(a.cert.NotBefore):
-		return nil, fmt.Errorf("%s is valid from %s on, and now it is %s: set the clock, or put one of %s back", file,
-			a.cert.NotBefore.Format(time.DateOnly), now.Format(time.DateOnly), filepath.Join(dir, formerFiles))
-	case err == nil && now.Add(authorityRest).After(a.cert.NotAfter):
-		former := strings.Replace(formerFiles, "*", a.Fingerprint()[:8], 1)
-		if err := os.Rename(file, filepath.Join(dir, former)); err != nil {
-			return nil, err
-		}
-		a.cert = nil
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return nil, err
-	}
-	if a.cert == nil {
-		if err := a.make(file, now); err != nil {
-			return nil, fmt.Errorf("make an authority for %s: %w", host, err)
-		}
-		former, err := fs.Glob(os.DirFS(dir), formerFiles)
-		if err != nil {
-			return nil, err
-		}
-		a.Renewed = len(former) > 0
-	}
-	root := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+	root := a.pem()
 	if err := replace(a.Root, root, 0o644); err != nil {
 		return nil, err
 	}
 	return a, replace(a.Bundle, append(systemRoots(), root...), 0o644)
+}
+
+// pem is its certificate as text.
+func (a *Authority) pem() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+}
+
+// open reads the files of the authority, or makes them.
+func (a *Authority) open(dir string, now time.Time) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	file := filepath.Join(dir, authorityFile)
+	switch err := a.read(file); {
+	case err == nil && now.Before(a.cert.NotBefore):
+		return fmt.Errorf("%s is valid from %s on, and now it is %s: set the clock, or put one of %s back", file,
+			a.cert.NotBefore.Format(time.DateOnly), now.Format(time.DateOnly), filepath.Join(dir, formerFiles))
+	case err == nil && now.Add(authorityRest).After(a.cert.NotAfter):
+		former := strings.Replace(formerFiles, "*", a.Fingerprint()[:8], 1)
+		if err := os.Rename(file, filepath.Join(dir, former)); err != nil {
+			return err
+		}
+		a.cert = nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if a.cert == nil {
+		if err := a.make(file, now); err != nil {
+			return fmt.Errorf("make an authority for %s: %w", cmp.Or(a.host, "requests of sandboxes"), err)
+		}
+		former, err := fs.Glob(os.DirFS(dir), formerFiles)
+		if err != nil {
+			return err
+		}
+		a.Renewed = len(former) > 0
+	}
+	return nil
 }
 
 // ReadAuthority returns the authority of a host name whose files are in dir, as
@@ -147,14 +161,17 @@ func (a *Authority) make(file string, now time.Time) error {
 		return err
 	}
 	template := &x509.Certificate{
-		Subject:   pkix.Name{CommonName: "Rundlet CA for " + a.host, Organization: []string{"Rundlet"}},
+		Subject:   pkix.Name{CommonName: egressName, Organization: []string{"Rundlet"}},
 		NotBefore: now.Add(-backdate), NotAfter: now.Add(authorityTime),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
-		KeyUsage:                    x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-		ExtKeyUsage:                 []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		PermittedDNSDomainsCritical: true, PermittedDNSDomains: []string{a.host}, PermittedIPRanges: loopback(),
+		KeyUsage:    x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	if a.host != "" {
+		template.Subject.CommonName = "Rundlet CA for " + a.host
+		template.PermittedDNSDomainsCritical, template.PermittedDNSDomains, template.PermittedIPRanges = true, []string{a.host}, loopback()
 		// What is permitted of a kind excludes the rest of it.
-		PermittedEmailAddresses: []string{a.host}, PermittedURIDomains: []string{a.host},
+		template.PermittedEmailAddresses, template.PermittedURIDomains = []string{a.host}, []string{a.host}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {

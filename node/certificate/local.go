@@ -54,14 +54,18 @@ func (a *Authority) sign(now time.Time) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	template := &x509.Certificate{
-		Subject:   pkix.Name{CommonName: a.host, Organization: []string{"Rundlet"}},
-		NotBefore: now.Add(-backdate), NotAfter: now.Add(leafTime),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true,
-		DNSNames:              []string{a.host, "*." + a.host},
-		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-	}
+	return a.certify(key, now, &x509.Certificate{
+		Subject:     pkix.Name{CommonName: a.host, Organization: []string{"Rundlet"}},
+		DNSNames:    []string{a.host, "*." + a.host},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	})
+}
+
+// certify signs the certificate of a server, whose names template has.
+func (a *Authority) certify(key *ecdsa.PrivateKey, now time.Time, template *x509.Certificate) (*tls.Certificate, error) {
+	template.NotBefore, template.NotAfter = now.Add(-backdate), now.Add(leafTime)
+	template.KeyUsage, template.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	template.BasicConstraintsValid = true
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,199 @@
+//go:build linux
+
+// Package trust makes the programs of a guest trust authorities of the host: in the stores of the system, and by the
+// variables of programs that bring a store. It works as root on files that the guest may have put there: it waits for
+// none of them, and a guest that breaks them harms itself. Only package agent imports it.
+package trust
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// Own is the file with the authorities alone. update-ca-certificates puts what is in its directory into the stores that it
+// makes. anchors is the same for update-ca-trust.
+const (
+	Own     = "/usr/local/share/ca-certificates/rundlet-egress.crt"
+	anchors = "/etc/pki/ca-trust/source/anchors"
+)
+
+// bundles are the stores in one file, and hashed the directory of those that OpenSSL looks up by a hash. They are those of
+// Debian, Ubuntu and Alpine, of Fedora and Red Hat, and of SUSE. The first that exists is the system's.
+var (
+	bundles = []string{
+		"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+		"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/pki/tls/cacert.pem", "/etc/ssl/cert.pem",
+	}
+	hashed = "/etc/ssl/certs"
+)
+
+// The lines around what is ours in a bundle.
+const begin, end = "# Rundlet egress begins\n", "# Rundlet egress ends\n"
+
+// maxBundle bounds what is read of a bundle. Those of distributions have some 220 KiB.
+const maxBundle = 8 << 20
+
+// ErrNotCertificates: what is to be trusted has other things in it than certificates in PEM.
+var ErrNotCertificates = errors.New("not certificates in PEM")
+
+// Install makes the guest below root trust the authorities in text, and no more those that it was given before. It returns
+// what programs need in their environment besides. A store that the guest has broken is left out. Errors are
+// ErrNotCertificates, and those of a disk that takes no files. Calls must not overlap.
+func Install(root, text string) (env map[string]string, err error) {
+	list, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(root+Own), 0o755); err != nil {
+		return nil, err
+	}
+	if err := replace(root+Own, []byte(text), 0o644); err != nil {
+		return nil, err
+	}
+	env = map[string]string{"NODE_EXTRA_CA_CERTS": Own, "DENO_CERT": Own} // These add to what the programs bring.
+	if isDir(root + anchors) {
+		err = errors.Join(err, replace(filepath.Join(root+anchors, "rundlet-egress.pem"), []byte(text), 0o644))
+	}
+	var done []string
+	for _, name := range bundles {
+		path, e := filepath.EvalSymlinks(root + name)
+		if e != nil {
+			continue
+		}
+		if _, set := env["SSL_CERT_FILE"]; !set {
+			for _, variable := range wholeStores {
+				env[variable] = name
+			}
+		}
+		if !slices.Contains(done, path) {
+			done = append(done, path)
+			err = errors.Join(err, extend(path, text))
+		}
+	}
+	if isDir(root + hashed) {
+		for _, c := range list {
+			err = errors.Join(err, link(root, c))
+		}
+	}
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return nil, err
+	}
+	return env, nil
+}
+
+// wholeStores are the variables that name a store in place of the one that a program brings: of Python's requests, pip,
+// httpx, uv and conda, of curl, of the AWS tools and of gRPC. They have the system's store, so they are only set where there is one.
+var wholeStores = []string{"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"}
+
+// parse returns the certificates of a text that has nothing else.
+func parse(text string) (list []*x509.Certificate, err error) {
+	for rest := []byte(text); len(bytes.TrimSpace(rest)) > 0; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" {
+			return nil, ErrNotCertificates
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrNotCertificates, err)
+		}
+		list = append(list, c)
+	}
+	if len(list) == 0 {
+		return nil, ErrNotCertificates
+	}
+	return list, nil
+}
+
+// extend puts text at the end of a bundle, in place of what was put there before.
+func extend(path, text string) error {
+	old, mode, err := read(path)
+	if err != nil {
+		return err
+	}
+	kept := old
+	if before, rest, found := bytes.Cut(old, []byte(begin)); found {
+		_, after, _ := bytes.Cut(rest, []byte(end))
+		kept = slices.Concat(before, after)
+	}
+	if len(kept) > 0 && kept[len(kept)-1] != '\n' {
+		kept = append(slices.Clip(kept), '\n')
+	}
+	if text[len(text)-1] != '\n' {
+		text += "\n"
+	}
+	return replace(path, slices.Concat(kept, []byte(begin+text+end)), mode)
+}
+
+// read reads a regular file.
+func read(path string) ([]byte, fs.FileMode, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxBundle {
+		return nil, 0, fmt.Errorf("%s is not a file of at most %d bytes", path, maxBundle)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxBundle))
+	return b, info.Mode().Perm(), err
+}
+
+// replace makes a file what it should be, as a whole, unless it is.
+func replace(path string, b []byte, mode fs.FileMode) error {
+	if old, _, err := read(path); err == nil && bytes.Equal(old, b) {
+		return nil
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".rundlet-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Chmod(mode), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// maxSame is how many certificates with the same hash are looked at.
+const maxSame = 16
+
+// link lets OpenSSL find a certificate by its hash.
+func link(root string, c *x509.Certificate) error {
+	hash, err := subjectHash(c)
+	if err != nil {
+		return err
+	}
+	for i := range maxSame {
+		path := fmt.Sprintf("%s/%08x.%d", root+hashed, hash, i)
+		switch to, err := os.Readlink(path); {
+		case err == nil && to == Own:
+			return nil
+		case errors.Is(err, fs.ErrNotExist):
+			return os.Symlink(Own, path)
+		}
+	}
+	return fmt.Errorf("%s has too many certificates with the hash %08x", hashed, hash)
+}

@@ -1,0 +1,85 @@
+//go:build linux
+
+package agent_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/envd"
+)
+
+func certificate(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+func TestTrust(t *testing.T) {
+	g := newGuest(t)
+	text := certificate(t)
+	status := func(err error) int {
+		var s *envd.StatusError
+		errors.As(err, &s)
+		if s == nil {
+			return 0
+		}
+		return s.Status
+	}
+	if err := envd.Trust(t.Context(), g.dial, "", text); status(err) != http.StatusConflict {
+		t.Errorf("an agent that is not initialised: %v", err)
+	}
+	g.init(t, envd.InitRequest{ControlToken: "c", AccessToken: "a", Env: map[string]string{"SSL_CERT_FILE": "/mine", "K": "v"}})
+	if err := envd.Trust(t.Context(), g.dial, "other", text); !errors.Is(err, envd.ErrUnauthorized) {
+		t.Errorf("another token: %v", err)
+	}
+	if err := envd.Trust(t.Context(), g.dial, "c", "no certificate"); status(err) != http.StatusBadRequest {
+		t.Errorf("no certificate: %v", err)
+	}
+	g.write(t, "etc/ssl/certs/ca-certificates.crt", "roots\n")
+	if err := envd.Trust(t.Context(), g.dial, "c", text); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(g.root + "/etc/ssl/certs/ca-certificates.crt"); err != nil || !strings.HasPrefix(string(b), "roots\n") || !strings.Contains(string(b), text) {
+		t.Errorf("the store has %q, %v", b, err)
+	}
+	env := func() string {
+		_, text := g.do(t, "GET", "/envs", map[string]string{"X-Access-Token": "a"}, nil)
+		return text
+	}
+	for _, want := range []string{`"SSL_CERT_FILE":"/mine"`, `"K":"v"`, `"NODE_EXTRA_CA_CERTS":"/usr/local/share/ca-certificates/rundlet-egress.crt"`, `"REQUESTS_CA_BUNDLE":"/etc/ssl/certs/ca-certificates.crt"`} {
+		if got := env(); !strings.Contains(got, want) {
+			t.Errorf("%s is not in %s", want, got)
+		}
+	}
+	// It stays through a restore, and is not that of another sandbox.
+	g.init(t, envd.InitRequest{CurrentToken: "c", ControlToken: "c", AccessToken: "a", Restored: true})
+	if got := env(); !strings.Contains(got, "NODE_EXTRA_CA_CERTS") {
+		t.Errorf("after a restore: %s", got)
+	}
+	g.init(t, envd.InitRequest{CurrentToken: "c", ControlToken: "c", AccessToken: "a"})
+	if got := env(); strings.Contains(got, "NODE_EXTRA_CA_CERTS") {
+		t.Errorf("of another sandbox: %s", got)
+	}
+	if !envd.HostOnly(envd.TrustPath) {
+		t.Error("a proxy carries it from outside")
+	}
+}

@@ -1,0 +1,69 @@
+package certificate
+
+import (
+	"crypto/x509"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestEgressSignsForAnyHost(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "egress")
+	now := time.Now()
+	e, err := OpenEgress(dir, func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(e.PEM())) {
+		t.Fatal(e.PEM())
+	}
+	long := strings.Repeat(strings.Repeat("a", 63)+".", 3) + strings.Repeat("a", 61)
+	for _, host := range []string{"api.example.com", "a_b.example", "localhost", long} {
+		c, err := e.Certify(host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(c.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at, right := range map[time.Duration]bool{0: true, -backdate / 2: true, leafTime - time.Hour: true, leafTime + time.Hour: false} {
+			if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: host, CurrentTime: now.Add(at)}); (err == nil) != right {
+				t.Errorf("%.20s after %v: %v", host, at, err)
+			}
+		}
+		if err := leaf.VerifyHostname("other.example"); err == nil || leaf.IsCA {
+			t.Errorf("%.20s: it is for others, too", host)
+		}
+	}
+	// It stays, and its key is root's.
+	again, err := OpenEgress(dir, func() time.Time { return now })
+	if err != nil || again.PEM() != e.PEM() {
+		t.Errorf("another authority, %v", err)
+	}
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		info, e := d.Info()
+		if e == nil && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+		return errors.Join(err, e)
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	now = now.Add(authorityTime - authorityRest + time.Hour)
+	if renewed, err := OpenEgress(dir, func() time.Time { return now }); err != nil || renewed.PEM() == e.PEM() {
+		t.Errorf("it is not renewed, %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, authorityFile), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenEgress(dir, time.Now); err == nil {
+		t.Error("one that cannot be read is replaced")
+	}
+}
