@@ -88,6 +88,9 @@ func (l Layout) AgentDir() string { return filepath.Join(l.CacheDir, "agent") }
 // Certificates is where the authority of a domain is kept, if the daemon has one.
 func (l Layout) Certificates(domain string) string { return filepath.Join(l.StateDir, "tls", domain) }
 
+// EgressAuthority is where the authority is kept that sandboxes trust whose requests get headers.
+func (l Layout) EgressAuthority() string { return filepath.Join(l.StateDir, "egress-ca") }
+
 // Instance names the daemon that serves this state directory: the same after
 // every restart, another for another directory. It is short, since it becomes
 // part of network interface names.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"github.com/rundlet/rundlet/image/hostbase"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/network"
+	"github.com/rundlet/rundlet/node/certificate"
 	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/limits"
@@ -30,6 +32,8 @@ type assembly struct {
 	instance string
 	runDir   string // Of the instance.
 	node     string // Its id: see store.Settings.NodeID.
+	// authority is the certificate that sandboxes with header rules trust.
+	authority string
 	// die ends the process at the step that a test asked for; nil if none did.
 	die func(step string)
 }
@@ -86,8 +90,14 @@ func (a *assembly) openNetwork(ctx context.Context) (err error) {
 	if descriptors, err := host.Descriptors(); err == nil {
 		named = limits.Divide(descriptors).Named
 	}
+	authority, err := certificate.OpenEgress(a.Dirs.EgressAuthority(), time.Now)
+	if err != nil {
+		return fmt.Errorf("open the authority for header rules: %w", err)
+	}
+	a.authority = authority.PEM()
 	a.Network, err = network.Open(ctx, network.Config{
-		RunDir: filepath.Join(a.runDir, "net"), Instance: a.instance, Ahead: a.cfg.NetworkSlots,
+		Certify: authority.Certify,
+		RunDir:  filepath.Join(a.runDir, "net"), Instance: a.instance, Ahead: a.cfg.NetworkSlots,
 		Uplink: uplink, Nameservers: a.cfg.Nameservers, Denied: a.cfg.Denied, NamedConnections: named,
 		SlotBandwidth: mbit(a.cfg.SandboxMbit), UplinkBandwidth: mbit(a.cfg.UplinkMbit),
 		OnError:  func(err error) { a.cfg.Log.Warn("network", "error", err) },
@@ -165,7 +175,7 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 		},
 		Disk: probe, DiskRoot: a.Dirs.StateDir, Floors: disk.FloorsFor(total),
 		Capacity: a.cfg.Capacity.budget(total), MaxPending: a.cfg.Capacity.Pending, MaxWait: a.cfg.Capacity.Wait, Shares: a.cfg.Shares,
-		Warm: a.cfg.Warm, Size: a.cfg.Size, Supervision: supervision,
+		Authority: a.authority, Warm: a.cfg.Warm, Size: a.cfg.Size, Supervision: supervision,
 		Latency: a.cfg.Latency, Tracer: a.cfg.Tracer, Log: a.cfg.Log, Progress: a.cfg.Progress, Recovering: a.cfg.Recovering,
 	}
 	if a.die != nil {

@@ -58,10 +58,12 @@ type fixture struct {
 	ports  map[uint16]func(net.Conn)
 	hang   func(op, id string) <-chan struct{} // calls of the driver that hang; may be nil
 	muted  map[string]bool                     // agents that never answer; "" is all
-	point  func(step.Step) error               // the Failpoint; may be nil
-	dial   func(id string) error               // why a connection cannot be made; may be nil
-	uses   map[string]string                   // what guests say that they use
-	asked  map[string]int                      // how often they were asked
+	// oldAgents do not know of authorities.
+	oldAgents bool
+	point     func(step.Step) error // the Failpoint; may be nil
+	dial      func(id string) error // why a connection cannot be made; may be nil
+	uses      map[string]string     // what guests say that they use
+	asked     map[string]int        // how often they were asked
 }
 
 func (f *fixture) event(format string, args ...any) {
@@ -206,6 +208,23 @@ func (f *fixture) agent(id string) func(net.Conn) {
 			f.mu.Lock()
 			f.inits[id] = in
 			f.mu.Unlock()
+		case envd.TrustPath:
+			var in envd.TrustRequest
+			memory := f.guest(id)
+			if memory == nil {
+				return
+			}
+			err := f.step("trust")
+			switch decodeErr := json.NewDecoder(req.Body).Decode(&in); {
+			case memory.Get("control token") == "" || req.Header.Get(envd.ControlTokenHeader) != memory.Get("control token"):
+				status = "401 Unauthorized"
+			case f.oldAgents:
+				status = "404 Not Found"
+			case decodeErr != nil || err != nil:
+				status = "507 Insufficient Storage"
+			default:
+				memory.Set("trusts", in.CABundle)
+			}
 		case envd.HealthPath:
 			if f.step("health") != nil {
 				status = "500 Internal Server Error"
@@ -255,7 +274,7 @@ func newFixture(t testing.TB) *fixture {
 	t.Cleanup(func() { db.Close() })
 	f.db = db
 	f.cfg = Config{
-		Instance: "test", ScratchDir: t.TempDir(), Network: f.network, Store: db, Failpoint: f.at,
+		Instance: "test", Authority: "authority", ScratchDir: t.TempDir(), Network: f.network, Store: db, Failpoint: f.at,
 		Base: func(context.Context) (template.Image, error) {
 			f.mu.Lock()
 			stamp := f.stamp

@@ -99,6 +99,8 @@ type Config struct {
 	// Tracer receives every stage; it may be nil.
 	Tracer step.Tracer
 	Log    *slog.Logger
+	// Authority is the certificate, in PEM, that sandboxes with headers trust; empty: there are none.
+	Authority string
 	// Supervision is off in the zero value.
 	Supervision Supervision
 	// Progress receives a line about each slow step. It may be nil.
@@ -223,7 +225,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	})
 	r.machines, err = machine.New(machine.Config{
 		Driver: cfg.Driver, Network: cfg.Network, Claims: r.claims, Steps: r.steps, Tokens: r.tokens,
-		ScratchDir: cfg.ScratchDir, Log: cfg.Log,
+		ScratchDir: cfg.ScratchDir, Authority: cfg.Authority, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open runtime: %w", err)
@@ -264,7 +266,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		Ender: r.ender, Saver: r.saver, Starter: r.starter, Orphans: r.orphans, Held: &r.held, Background: r.background, Log: cfg.Log,
 	})
 	r.Changer = change.New(change.Config{
-		Live: r.live, Rows: r.rows, Network: cfg.Network, CheckTimeout: r.starter.ValidateTimeout, Expire: r.saver.Expire,
+		Live: r.live, Rows: r.rows, Network: cfg.Network, Trust: r.machines.Trust, CheckTimeout: r.starter.ValidateTimeout, Expire: r.saver.Expire,
 	})
 	r.pager = pager.New(pager.Config{
 		After: cfg.Supervision.PageOut, Driver: cfg.Driver, Sandbox: pager.Of(r.live), Swap: cfg.Supervision.Swap, Log: cfg.Log,

@@ -73,8 +73,8 @@ const (
 
 // Record returns the original request as JSON, without the additions of a template or
 // of defaults. It has only the names of environment variables, as many as
-// maxRecordedNames bytes of JSON hold, and the number of the others: their values may be
-// secrets, and the record outlives the sandbox.
+// maxRecordedNames bytes of JSON hold, and the number of the others, and only the names of
+// headers: the values may be secrets, and the record outlives the sandbox.
 func (r CreateRequest) Record() string {
 	names := slices.Sorted(maps.Keys(r.Env))
 	kept := 0
@@ -85,8 +85,8 @@ func (r CreateRequest) Record() string {
 		}
 	}
 	var egress *Egress
-	if !r.Egress.Empty() {
-		egress = &r.Egress
+	if rules := r.Egress.WithoutValues(); !rules.Empty() {
+		egress = &rules
 	}
 	var ingress *Ingress
 	if !r.Ingress.Empty() {

@@ -14,6 +14,7 @@ func TestARequestIsRecordedAsItWasAskedWithoutSecrets(t *testing.T) {
 		Template: "base", Timeout: 90 * time.Second, Metadata: map[string]string{"a": "1"},
 		Env: map[string]string{"TOKEN": "hunter2", "A": "b-value"}, Secure: true, AllowInternet: &no,
 		OnTimeout: OnTimeoutPause, AutoResume: true, KeyID: "k1",
+		Egress: Egress{Headers: map[string]map[string]string{"a.example": {"X-Key": "hunter2"}}},
 	}.Record()
 	var got map[string]any
 	if err := json.Unmarshal([]byte(text), &got); err != nil {
@@ -27,6 +28,9 @@ func TestARequestIsRecordedAsItWasAskedWithoutSecrets(t *testing.T) {
 	}
 	if !strings.Contains(text, `"env_names":["A","TOKEN"]`) || strings.Contains(text, "hunter2") || strings.Contains(text, "b-value") {
 		t.Errorf("names and no values: %s", text)
+	}
+	if !strings.Contains(text, `"egress":{"headers":{"a.example":{"X-Key":""}}}`) {
+		t.Errorf("names of headers and no values: %s", text)
 	}
 	if text := (CreateRequest{}).Record(); text != `{"template":"","timeout_ms":0,"secure":false}` {
 		t.Errorf("the zero value: %s", text)

@@ -60,6 +60,22 @@ type Egress struct {
 // Empty reports whether there are no rules.
 func (e Egress) Empty() bool { return len(e.Allow)+len(e.Deny)+len(e.Headers) == 0 }
 
+// WithoutValues is the same rules without the values of headers, which are secrets.
+func (e Egress) WithoutValues() Egress {
+	headers := e.Headers
+	e.Headers = nil
+	for host, set := range headers {
+		if e.Headers == nil {
+			e.Headers = map[string]map[string]string{}
+		}
+		e.Headers[host] = map[string]string{}
+		for name := range set {
+			e.Headers[host][name] = ""
+		}
+	}
+	return e
+}
+
 // Refusal is a destination that a sandbox was refused.
 type Refusal struct {
 	// Proto is "tcp", "udp", "icmp", the number of the protocol, or "dns" for a name that was asked for.

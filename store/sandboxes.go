@@ -90,6 +90,10 @@ func (s Sandboxes) Put(ctx context.Context, sb *Sandbox) error {
 	if err != nil {
 		return fmt.Errorf("put sandbox %s: %w", sb.ID, err)
 	}
+	rules := sb.Egress
+	if sb.State == sandbox.StateKilled {
+		rules = rules.WithoutValues() // They are secrets, and the row stays for days.
+	}
 	lazy := passing(*sb)
 	if lazy && sb.Version != 0 {
 		if lazy, err = s.wasPassing(ctx, sb.ID); err != nil {
@@ -106,7 +110,7 @@ func (s Sandboxes) Put(ctx context.Context, sb *Sandbox) error {
 		sb.VCPUs, sb.MemoryMiB, sb.DiskMiB, sb.Secure, sb.PrivatePorts, sb.AllowInternet, sb.KeyID, sb.SlotID,
 		micros(sb.Deadline), sb.SnapshotID, sb.FilesystemOnly, sb.OriginID, sb.Spec, sb.OnTimeout, sb.AutoResume, sb.FollowsUp,
 		micros(sb.QuarantinedAt), sb.Timeout.Microseconds(),
-		sb.Node, sb.Driver, sb.Request, optional(sb.Egress), optional(sb.Ingress), sb.Version)
+		sb.Node, sb.Driver, sb.Request, optional(rules), optional(sb.Ingress), sb.Version)
 	if err == nil {
 		err = changed(res)
 	}

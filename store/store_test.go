@@ -1,12 +1,15 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -54,6 +57,36 @@ func TestSandboxComesBackAsItWasAfterReopening(t *testing.T) {
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("database file: %v %v", info.Mode(), err)
+	}
+}
+
+// The values of headers are secrets: they go when the sandbox ends.
+func TestTheRowOfAKilledSandboxHasNoSecrets(t *testing.T) {
+	ctx, path := context.Background(), filepath.Join(t.TempDir(), "db")
+	s, value := open(t, path), strings.Repeat("hunter2", 290) // It takes more than a page.
+	sb := sample("i1", "running")
+	sb.Egress.Headers = map[string]map[string]string{"a.example": {"X-Key": value}}
+	if err := s.Sandboxes.Put(ctx, &sb); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Sandboxes.Get(ctx, "i1"); err != nil || got.Egress.Headers["a.example"]["X-Key"] != value {
+		t.Fatalf("%+v, %v", got.Egress, err)
+	}
+	sb.State = sandbox.StateKilled
+	if err := s.Sandboxes.Put(ctx, &sb); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Sandboxes.Get(ctx, "i1"); err != nil || fmt.Sprint(got.Egress.Headers) != "map[a.example:map[X-Key:]]" || got.Egress.Allow == nil {
+		t.Errorf("%+v, %v", got.Egress, err)
+	}
+	if sb.Egress.Headers["a.example"]["X-Key"] == "" {
+		t.Error("the caller's row is changed")
+	}
+	s.Close()
+	for _, name := range []string{path, path + "-wal"} {
+		if b, err := os.ReadFile(name); err == nil && bytes.Contains(b, []byte("hunter2")) {
+			t.Errorf("%s has the value", filepath.Base(name))
+		}
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -21,11 +23,19 @@ type Egress struct {
 	now       func() time.Time
 }
 
-// OpenEgress returns the authority whose files are in dir. It makes them if there are none. One that cannot be read is not
-// replaced, as with OpenAuthority.
+// OpenEgress returns the authority whose files are in dir. It makes them if there are none, or none that can be used: those are
+// set aside under a name with a date. Sandboxes trust another one from their next start on, or from that of the daemon.
 func OpenEgress(dir string, now func() time.Time) (*Egress, error) {
 	a := &Authority{}
-	if err := a.open(dir, now()); err != nil {
+	err := a.open(dir, now())
+	if err != nil {
+		aside := filepath.Join(dir, "unusable-"+now().UTC().Format("20060102T150405.000000000")+".pem")
+		if os.Rename(filepath.Join(dir, authorityFile), aside) == nil {
+			a = &Authority{}
+			err = a.open(dir, now())
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

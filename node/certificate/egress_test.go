@@ -63,7 +63,14 @@ func TestEgressSignsForAnyHost(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, authorityFile), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenEgress(dir, time.Now); err == nil {
-		t.Error("one that cannot be read is replaced")
+	if other, err := OpenEgress(dir, time.Now); err != nil || other.PEM() == e.PEM() {
+		t.Errorf("one that cannot be read: %v", err)
+	}
+	aside, err := filepath.Glob(filepath.Join(dir, "unusable-*.pem"))
+	if err != nil || len(aside) != 1 {
+		t.Fatalf("%q, %v", aside, err)
+	}
+	if b, err := os.ReadFile(aside[0]); err != nil || string(b) != "x" {
+		t.Errorf("set aside: %q, %v", b, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/machine"
@@ -19,6 +20,8 @@ type Config struct {
 	Live    *live.Set
 	Rows    *rows.Writer
 	Network machine.Network
+	// Trust makes a guest trust what sets the headers of a policy; see machine.Machines.
+	Trust func(ctx context.Context, id string, p egress.Policy) error
 	// CheckTimeout refuses a timeout that no sandbox may have.
 	CheckTimeout func(time.Duration) error
 	// Expire is called when the end of a sandbox has come.

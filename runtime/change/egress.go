@@ -29,7 +29,7 @@ func (c *Changer) Refused(ctx context.Context, id string) ([]sandbox.Refusal, er
 }
 
 // SetEgress replaces the rules of a running sandbox for what it may reach. When it returns they are in force, and
-// outlive a restart, a pause and a fork. Connections that they forbid are cut; those that the rules before allowed,
+// outlive a restart, a pause and a fork. Before, the guest's programs trust what sets the headers. Connections that they forbid are cut; those that the rules before allowed,
 // too, go on. internet nil is true. ErrInvalid, ErrUnsupported, ErrConflict if it does not run, ErrNotFound.
 func (c *Changer) SetEgress(ctx context.Context, id string, internet *bool, rules sandbox.Egress) error {
 	policy, err := egress.Compile(internet, rules)
@@ -39,6 +39,9 @@ func (c *Changer) SetEgress(ctx context.Context, id string, internet *bool, rule
 	return c.running(ctx, "set network", id, func(sb *live.Sandbox) error {
 		row := sb.Row()
 		before := egress.Of(row.AllowInternet, row.Egress)
+		if err := c.cfg.Trust(ctx, sb.ID, policy); err != nil {
+			return err
+		}
 		if err := c.cfg.Network.SetEgress(ctx, row.SlotID, policy); err != nil {
 			return err
 		}

@@ -34,7 +34,10 @@ type Config struct {
 	// ScratchDir has a mark for each machine that is not a sandbox yet; see Mark. It
 	// may be empty: then no machine is known to be one.
 	ScratchDir string
-	Log        *slog.Logger
+	// Authority is the certificate, in PEM, of the one that signs for hosts whose requests get headers; empty: there are
+	// no such sandboxes.
+	Authority string
+	Log       *slog.Logger
 }
 
 // Machines makes machines by one driver. Safe for concurrent use.

@@ -70,14 +70,17 @@ func (r *recovery) adoptSlots(ctx context.Context, rows []store.Sandbox, machine
 
 // probe asks a sandbox's agent for an answer. Only what shows that there is no
 // agent any more counts against it: on a busy machine one may take longer than a
-// start should, and the heartbeat gives it the time that it needs.
-func (r *recovery) probe(ctx context.Context, id string) reconcile.Answer {
+// start should, and the heartbeat gives it the time that it needs. One that answers trusts the authority of now.
+func (r *recovery) probe(ctx context.Context, row store.Sandbox) reconcile.Answer {
 	ctx, cancel := context.WithTimeout(ctx, ProbeTimeout)
 	defer cancel()
-	err := envd.Health(ctx, r.Machines.Agent(id))
+	err := envd.Health(ctx, r.Machines.Agent(row.ID))
 	var answered *envd.StatusError
 	switch {
 	case err == nil:
+		if err := r.Machines.Trust(ctx, row.ID, egress.Of(row.AllowInternet, row.Egress)); err != nil {
+			r.Log.Warn("a sandbox may not trust what sets the headers of its requests", "sandbox_id", row.ID, "error", err)
+		}
 		return reconcile.Yes
 	case errors.Is(err, syscall.ECONNREFUSED), errors.As(err, &answered):
 		return reconcile.No

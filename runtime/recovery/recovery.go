@@ -194,7 +194,7 @@ func (r *recovery) plan(ctx context.Context, rows []store.Sandbox, machines map[
 			if present && network && view.Status == vm.StatusRunning && row.State == sandbox.StateRunning {
 				found.Agent = reconcile.Unknown
 				if view.Busy == "" { // Else the agent would not answer either.
-					found.Agent = r.probe(ctx, row.ID)
+					found.Agent = r.probe(ctx, row)
 				}
 				if found.Agent == reconcile.Unknown {
 					silent[i] = true

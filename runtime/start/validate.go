@@ -27,7 +27,11 @@ func (t *Starter) Validate(req sandbox.CreateRequest) error {
 	if err := t.ValidateTimeout(req.Timeout); err != nil {
 		return err
 	}
-	if _, err := egress.Compile(req.AllowInternet, req.Egress); err != nil {
+	policy, err := egress.Compile(req.AllowInternet, req.Egress)
+	if err == nil {
+		err = t.cfg.Machines.CheckHeaders(policy)
+	}
+	if err != nil {
 		return err
 	}
 	if n := size(req.Metadata); n > maxMetadataBytes {

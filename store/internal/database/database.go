@@ -49,7 +49,7 @@ const readConns = 4
 // waits for no write, and no write waits for a long list.
 func Open(path, pragma string) *DB {
 	d := &DB{
-		writer:  connect(path, pragma, "synchronous(FULL)", "foreign_keys(ON)"),
+		writer:  connect(path, pragma, "synchronous(FULL)", "foreign_keys(ON)", "secure_delete(ON)"), // Rows have secrets.
 		readers: connect(path, "query_only(ON)"),
 	}
 	d.writer.SetMaxOpenConns(1) // SQLite has one writer.
