@@ -60,6 +60,8 @@ type CreateOptions struct {
 	NoInternet bool
 	// Allow and Deny are as in Network.
 	Allow, Deny []string
+	// Headers are as in Network.
+	Headers map[string]map[string]string
 	// Pause lets the timeout pause the sandbox, and not kill it.
 	Pause bool
 	// AutoResume lets traffic to the paused sandbox resume it.
@@ -78,8 +80,8 @@ func (o CreateOptions) body() newSandbox {
 	if o.NoInternet {
 		body.AllowInternetAccess = new(false)
 	}
-	if len(o.Allow)+len(o.Deny) > 0 {
-		body.Network = &openapi.SandboxNetwork{AllowOut: o.Allow, DenyOut: o.Deny}
+	if len(o.Allow)+len(o.Deny)+len(o.Headers) > 0 {
+		body.Network = &openapi.SandboxNetwork{AllowOut: o.Allow, DenyOut: o.Deny, Rules: rules(o.Headers)}
 	}
 	if o.Pause {
 		body.AutoPause = new(true)

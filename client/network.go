@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"time"
 
@@ -14,6 +15,38 @@ type Network struct {
 	Internet *bool
 	// Allow and Deny have addresses and CIDR blocks. What is allowed wins.
 	Allow, Deny []string
+	// Headers are set in the requests to hosts on ports 80 and 443: by host name, or "*." and a name for all names below it,
+	// then by header. The sandbox does not see the values. They permit nothing.
+	Headers map[string]map[string]string
+}
+
+// rules are headers as the API has them.
+func rules(headers map[string]map[string]string) *openapi.SandboxNetworkRules {
+	if len(headers) == 0 {
+		return nil
+	}
+	out := openapi.SandboxNetworkRules{}
+	for host, set := range headers {
+		out[host] = []openapi.SandboxNetworkRule{{Transform: &openapi.SandboxNetworkTransform{Headers: set}}}
+	}
+	return &out
+}
+
+// headers are rules as Network has them.
+func headers(rules *openapi.SandboxNetworkRules) map[string]map[string]string {
+	if rules == nil || len(*rules) == 0 {
+		return nil
+	}
+	out := map[string]map[string]string{}
+	for host, list := range *rules {
+		out[host] = map[string]string{}
+		for _, rule := range list {
+			if rule.Transform != nil {
+				maps.Copy(out[host], rule.Transform.Headers)
+			}
+		}
+	}
+	return out
 }
 
 // Network returns the rules of a sandbox.
@@ -24,7 +57,7 @@ func (a API) Network(ctx context.Context, id string) (Network, error) {
 	}
 	n := Network{Internet: detail.AllowInternetAccess}
 	if detail.Network != nil {
-		n.Allow, n.Deny = detail.Network.AllowOut, detail.Network.DenyOut
+		n.Allow, n.Deny, n.Headers = detail.Network.AllowOut, detail.Network.DenyOut, headers(detail.Network.Rules)
 	}
 	return n, nil
 }
@@ -32,7 +65,7 @@ func (a API) Network(ctx context.Context, id string) (Network, error) {
 // SetNetwork replaces the rules of a running sandbox. They are in force when it returns: connections that they do
 // not allow are cut, and the others go on.
 func (a API) SetNetwork(ctx context.Context, id string, n Network) error {
-	body := openapi.SandboxNetworkUpdate{AllowInternetAccess: n.Internet, AllowOut: n.Allow, DenyOut: n.Deny}
+	body := openapi.SandboxNetworkUpdate{AllowInternetAccess: n.Internet, AllowOut: n.Allow, DenyOut: n.Deny, Rules: rules(n.Headers)}
 	_, err := a.call(ctx, http.MethodPut, sandboxPath(id)+"/network", body, nil)
 	return err
 }

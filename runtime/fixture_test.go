@@ -209,21 +209,8 @@ func (f *fixture) agent(id string) func(net.Conn) {
 			f.inits[id] = in
 			f.mu.Unlock()
 		case envd.TrustPath:
-			var in envd.TrustRequest
-			memory := f.guest(id)
-			if memory == nil {
+			if status = f.answerTrust(id, req); status == "" {
 				return
-			}
-			err := f.step("trust")
-			switch decodeErr := json.NewDecoder(req.Body).Decode(&in); {
-			case memory.Get("control token") == "" || req.Header.Get(envd.ControlTokenHeader) != memory.Get("control token"):
-				status = "401 Unauthorized"
-			case f.oldAgents:
-				status = "404 Not Found"
-			case decodeErr != nil || err != nil:
-				status = "507 Insufficient Storage"
-			default:
-				memory.Set("trusts", in.CABundle)
 			}
 		case envd.HealthPath:
 			if f.step("health") != nil {

@@ -2,11 +2,14 @@ package runtime
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/sandbox"
@@ -19,6 +22,27 @@ func asking(rules sandbox.Egress) sandbox.CreateRequest {
 	r := request()
 	r.Egress = rules
 	return r
+}
+
+// answerTrust answers as an agent does; "" if the guest is gone.
+func (f *fixture) answerTrust(id string, req *http.Request) string {
+	memory := f.guest(id)
+	if memory == nil {
+		return ""
+	}
+	failed := f.step("trust") != nil
+	var in envd.TrustRequest
+	err := json.NewDecoder(req.Body).Decode(&in)
+	switch token := memory.Get("control token"); {
+	case token == "" || req.Header.Get(envd.ControlTokenHeader) != token:
+		return "401 Unauthorized"
+	case f.oldAgents:
+		return "404 Not Found"
+	case err != nil || failed:
+		return "507 Insufficient Storage"
+	}
+	memory.Set("trusts", in.CABundle)
+	return "204 No Content"
 }
 
 // trusts wants a guest to trust an authority; "" is none.

@@ -28,6 +28,7 @@ type world struct {
 	slot            egress.Policy
 	did             []string
 	failRow, failIn bool
+	failTrust       bool
 }
 
 func (w *world) Get(context.Context, string) (store.Sandbox, error) { return w.row, nil }
@@ -71,6 +72,14 @@ func changer(t *testing.T, state sandbox.State) (*Changer, *world, *live.Sandbox
 			return nil
 		},
 		Expire: func(*live.Sandbox) {},
+		Trust: func(context.Context, string, egress.Policy) error {
+			w.did = append(w.did, "guest")
+			if w.failTrust {
+				w.failTrust = false
+				return errInjected
+			}
+			return nil
+		},
 	}), w, sb
 }
 
@@ -79,13 +88,14 @@ func TestRulesAreInForceBeforeTheyAreWrittenDown(t *testing.T) {
 	if err := c.SetEgress(t.Context(), "i1", nil, none); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(w.did, []string{"slot", "row"}) || !w.slot.None() || len(w.row.Egress.Deny) != 1 || len(sb.Row().Egress.Deny) != 1 {
+	if !slices.Equal(w.did, []string{"guest", "slot", "row"}) || !w.slot.None() || len(w.row.Egress.Deny) != 1 || len(sb.Row().Egress.Deny) != 1 {
 		t.Errorf("did %v: %v, %v", w.did, w.slot, w.row.Egress)
 	}
 }
 
 func TestWhatFailsChangesNothing(t *testing.T) {
 	for name, fail := range map[string]func(*world){
+		"the guest":   func(w *world) { w.failTrust = true },
 		"the network": func(w *world) { w.failIn = true },
 		"the store":   func(w *world) { w.failRow = true },
 	} {

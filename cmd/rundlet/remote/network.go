@@ -3,6 +3,7 @@ package remote
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -22,13 +23,16 @@ type network struct {
 	Internet bool     `json:"allowInternetAccess"`
 	Allow    []string `json:"allowOut"`
 	Deny     []string `json:"denyOut"`
+	// Headers are the names of those that are set in requests, by host.
+	Headers map[string][]string `json:"headers,omitempty"`
 	// Refused is what it was refused lately.
 	Refused []client.Refusal `json:"refused"`
 }
 
 func newSandboxNetwork(o *command.Options) *cobra.Command {
 	var rules client.Network
-	var noInternet, open bool
+	var noInternet, open, noHeaders bool
+	var set []string
 	cmd := &cobra.Command{
 		Use: "network ID", Short: "Show or change what a sandbox may reach", Args: cobra.ExactArgs(1),
 		Long: `Show what a sandbox may reach, or replace it while the sandbox runs.
@@ -42,13 +46,30 @@ names; a "*." before one stands for all names below it:
   rundlet sandbox network ID --deny 203.0.113.0/24               # everything else
   rundlet sandbox network ID --open                              # everything
 
+--header sets a header in the requests that the sandbox sends to a host over HTTP or HTTPS.
+Its value comes from a variable or a file, and the sandbox does not see it:
+
+  rundlet sandbox network ID --header api.example.com:Authorization=env:API_AUTHORIZATION
+  rundlet sandbox network ID --header "*.example.com:X-Api-Key=file:key.txt"
+
+Without --header the headers stay when the rest is replaced, and with nothing but --header
+the rest stays. --no-headers removes them, and so does --open.
+
 Connections that are not allowed any more are cut; the others go on. Private
 addresses are never reached. Destinations that were refused since the sandbox was
 created or resumed are listed, at most 64.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			changed := noInternet || len(rules.Allow)+len(rules.Deny) > 0
-			if open && changed {
+			reach := noInternet || len(rules.Allow)+len(rules.Deny) > 0
+			changed := reach || noHeaders || len(set) > 0
+			switch {
+			case open && changed:
 				return errors.New("--open removes all rules, so it cannot be given with others")
+			case noHeaders && len(set) > 0:
+				return errors.New("--no-headers cannot be given with --header")
+			}
+			var err error
+			if rules.Headers, err = headersOf(set); err != nil {
+				return err
 			}
 			api, err := o.API()
 			if err != nil {
@@ -56,6 +77,19 @@ created or resumed are listed, at most 64.`,
 			}
 			if noInternet {
 				rules.Internet = new(false)
+			}
+			if changed { // What is not named stays.
+				now, err := api.Network(cmd.Context(), args[0])
+				if err != nil {
+					return fmt.Errorf("network of %s: %w", args[0], command.Unreachable(api, err))
+				}
+				if !noHeaders && len(set) == 0 {
+					rules.Headers = now.Headers
+				}
+				if !reach {
+					now.Headers = rules.Headers
+					rules = now
+				}
 			}
 			if open || changed {
 				if err := api.SetNetwork(cmd.Context(), args[0], rules); err != nil {
@@ -78,13 +112,15 @@ created or resumed are listed, at most 64.`,
 	f.StringArrayVar(&rules.Deny, "deny", nil, "address or CIDR block to deny")
 	f.BoolVar(&noInternet, "no-internet", false, "deny everything that is not allowed")
 	f.BoolVar(&open, "open", false, "remove all rules")
+	f.StringArrayVar(&set, "header", nil, "header to set, as HOST:NAME=env:VARIABLE or HOST:NAME=file:PATH")
+	f.BoolVar(&noHeaders, "no-headers", false, "set no headers")
 	return cmd
 }
 
 func printNetwork(cmd *cobra.Command, o *command.Options, id string, n client.Network, refused []client.Refusal) error {
 	internet := n.Internet == nil || *n.Internet
 	if o.JSON {
-		return command.PrintJSON(cmd.OutOrStdout(), network{id, internet, append([]string{}, n.Allow...), append([]string{}, n.Deny...), append([]client.Refusal{}, refused...)})
+		return command.PrintJSON(cmd.OutOrStdout(), network{id, internet, append([]string{}, n.Allow...), append([]string{}, n.Deny...), namesOf(n.Headers), append([]client.Refusal{}, refused...)})
 	}
 	text := ""
 	if len(n.Allow) > 0 {
@@ -97,6 +133,10 @@ func printNetwork(cmd *cobra.Command, o *command.Options, id string, n client.Ne
 		text += "denied:  " + strings.Join(n.Deny, " ") + "\nallowed: everything else but private addresses\n"
 	default:
 		text = "allowed: everything but private addresses\n" // What is allowed besides limits nothing.
+	}
+	names := namesOf(n.Headers)
+	for _, host := range slices.Sorted(maps.Keys(names)) {
+		text += "headers: " + strings.Join(names[host], " ") + " for " + host + "\n"
 	}
 	if _, err := fmt.Fprint(cmd.OutOrStdout(), text); err != nil || len(refused) == 0 {
 		return err
