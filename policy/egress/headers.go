@@ -26,7 +26,7 @@ var ofConnection = map[string]bool{
 }
 
 // parseHeaders checks the headers of hosts. They are as Policy has them; a host without any is left out. No error has a
-// value: it may be a secret.
+// value, which may be a secret, nor what is not the name of a header: a value may be in it by mistake.
 func parseHeaders(list map[string]map[string]string) (map[string]map[string]string, error) {
 	if len(list) > MaxHeaderHosts {
 		return nil, invalid("rules has %d hosts, and at most %d are accepted", len(list), MaxHeaderHosts)
@@ -66,7 +66,7 @@ func parseHeadersOf(host string, headers map[string]string) (map[string]string, 
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
 		switch {
 		case len(name) > MaxHeaderName || !httpguts.ValidHeaderFieldName(name):
-			return nil, invalid("rules of %.80q: %.80q is not the name of a header of at most %d bytes", host, name, MaxHeaderName)
+			return nil, invalid("rules of %.80q: a key is not the name of a header of at most %d bytes", host, MaxHeaderName)
 		case ofConnection[canonical]:
 			return nil, invalid("rules of %.80q: %s belongs to the connection, and cannot be set", host, canonical)
 		case len(value) > MaxHeaderText:
