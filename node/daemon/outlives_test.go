@@ -56,6 +56,8 @@ type serving struct {
 	host *memvm.Host
 	dirs layout.Layout
 	ids  map[string]sandbox.State
+	// change changes the configuration of the runtime; it may be nil.
+	change func(*runtime.Config)
 }
 
 func (s *serving) open(t *testing.T) *node.Node {
@@ -70,14 +72,18 @@ func (s *serving) open(t *testing.T) *node.Node {
 		}
 		return busyGuest
 	}})
-	rt, err := runtime.Open(t.Context(), runtime.Config{
+	cfg := runtime.Config{
 		Instance: s.dirs.Instance(), Driver: driver, Network: &openSlots{}, Store: db,
 		Base: func(context.Context) (template.Image, error) {
 			return template.Image{Spec: vm.Spec{Rootfs: "/base", Args: []string{"/agent"}}, Stamp: "1"}, nil
 		},
 		LockTemplates: func(context.Context) (func(), error) { return func() {}, nil },
 		Capacity:      capacity.Budget{CPUs: 1 << 40, MemoryBytes: 1 << 50, DiskBytes: 1 << 60, Sandboxes: 10},
-	})
+	}
+	if s.change != nil {
+		s.change(&cfg)
+	}
+	rt, err := runtime.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +95,13 @@ func (s *serving) open(t *testing.T) *node.Node {
 
 func newServing(t *testing.T) (*serving, *node.Node) {
 	t.Helper()
-	s := &serving{host: memvm.NewHost(), dirs: dirs(t), ids: map[string]sandbox.State{}}
+	return newServingOf(t, nil)
+}
+
+// newServingOf is newServing with a change of the runtime's configuration.
+func newServingOf(t *testing.T, change func(*runtime.Config)) (*serving, *node.Node) {
+	t.Helper()
+	s := &serving{host: memvm.NewHost(), dirs: dirs(t), ids: map[string]sandbox.State{}, change: change}
 	n := s.open(t)
 	for _, state := range []sandbox.State{sandbox.StateRunning, sandbox.StatePaused} {
 		sb, err := n.Runtime.Create(t.Context(), sandbox.CreateRequest{Template: "base", Timeout: time.Hour})
