@@ -185,7 +185,7 @@ func (n *fakeNetwork) Adopt(_ context.Context, inUse []string) (missing []string
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for id, p := range n.leased {
-		p.Names = nil // They are not known until the policy is set again.
+		p.Names, p.Headers = nil, nil // They are not known until the policy is set again.
 		n.leased[id] = p
 		if !slices.Contains(inUse, id) {
 			delete(n.leased, id)

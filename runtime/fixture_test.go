@@ -58,12 +58,10 @@ type fixture struct {
 	ports  map[uint16]func(net.Conn)
 	hang   func(op, id string) <-chan struct{} // calls of the driver that hang; may be nil
 	muted  map[string]bool                     // agents that never answer; "" is all
-	// oldAgents do not know of authorities.
-	oldAgents bool
-	point     func(step.Step) error // the Failpoint; may be nil
-	dial      func(id string) error // why a connection cannot be made; may be nil
-	uses      map[string]string     // what guests say that they use
-	asked     map[string]int        // how often they were asked
+	point  func(step.Step) error               // the Failpoint; may be nil
+	dial   func(id string) error               // why a connection cannot be made; may be nil
+	uses   map[string]string                   // what guests say that they use
+	asked  map[string]int                      // how often they were asked
 }
 
 func (f *fixture) event(format string, args ...any) {
@@ -185,6 +183,7 @@ func (f *fixture) agent(id string) func(net.Conn) {
 		muted := f.muted[id] || f.muted[""]
 		f.mu.Unlock()
 		if muted {
+			_ = f.failing("muted")           // A test may look.
 			_, _ = io.Copy(io.Discard, conn) // Until the caller gives up.
 			return
 		}
@@ -209,9 +208,8 @@ func (f *fixture) agent(id string) func(net.Conn) {
 			f.inits[id] = in
 			f.mu.Unlock()
 		case envd.TrustPath:
-			if status = f.answerTrust(id, req); status == "" {
-				return
-			}
+			f.trust(conn, id, req)
+			return
 		case envd.HealthPath:
 			if f.step("health") != nil {
 				status = "500 Internal Server Error"
@@ -227,6 +225,8 @@ func (f *fixture) agent(id string) func(net.Conn) {
 			io.Copy(io.Discard, req.Body)
 			f.command(conn)
 			return
+		default:
+			status = "404 Not Found"
 		}
 		fmt.Fprintf(conn, "HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n", status)
 	}

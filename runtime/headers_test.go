@@ -4,8 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,33 +28,38 @@ func asking(rules sandbox.Egress) sandbox.CreateRequest {
 	return r
 }
 
-// answerTrust answers as an agent does; "" if the guest is gone.
-func (f *fixture) answerTrust(id string, req *http.Request) string {
-	memory := f.guest(id)
-	if memory == nil {
-		return ""
-	}
-	failed := f.step("trust") != nil
-	var in envd.TrustRequest
-	err := json.NewDecoder(req.Body).Decode(&in)
-	switch token := memory.Get("control token"); {
-	case token == "" || req.Header.Get(envd.ControlTokenHeader) != token:
-		return "401 Unauthorized"
-	case f.oldAgents:
-		return "404 Not Found"
-	case err != nil || failed:
-		return "507 Insufficient Storage"
-	}
-	memory.Set("trusts", in.CABundle)
-	return "204 No Content"
-}
-
 // trusts wants a guest to trust an authority; "" is none.
 func (f *fixture) trusts(when, id, want string) {
 	f.t.Helper()
 	if got := f.inside(id).Get("trusts"); got != want {
 		f.t.Errorf("%s it trusts %q, want %q", when, got, want)
 	}
+}
+
+// trust answers as the agent in a guest does. One of an earlier release has no such path.
+func (f *fixture) trust(conn net.Conn, id string, req *http.Request) {
+	var in envd.TrustRequest
+	memory := f.guest(id)
+	if memory == nil {
+		return // It was ended meanwhile.
+	}
+	status, says := "204 No Content", ""
+	decodeErr, token := json.NewDecoder(req.Body).Decode(&in), memory.Get("control token")
+	switch {
+	case f.failing("old agent") != nil:
+		status = "404 Not Found"
+	case token == "":
+		status = "409 Conflict"
+	case req.Header.Get(envd.ControlTokenHeader) != token:
+		status = "401 Unauthorized"
+	case decodeErr != nil || in.CABundle == "":
+		status = "400 Bad Request"
+	case f.step("trust") != nil:
+		status, says = "507 Insufficient Storage", `{"code":507,"message":"trust certificates: no space left on device"}`
+	default:
+		memory.Set("trusts", in.CABundle)
+	}
+	fmt.Fprintf(conn, "HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s", status, len(says), says)
 }
 
 func TestAGuestTrustsWhatSetsItsHeaders(t *testing.T) {
@@ -74,12 +83,6 @@ func TestAGuestTrustsWhatSetsItsHeaders(t *testing.T) {
 		t.Fatal(err, children)
 	}
 	f.trusts("forked,", children[0].Sandbox.ID, "a third")
-	// What is saved is resumed also if its disk is full, for one.
-	f.pause(sb.ID)
-	f.failNext("trust", 1)
-	f.resume(sb.ID)
-	f.reaches("resumed with a full disk,", sb.ID, nil, withHeaders)
-
 	if err := f.rt.SetEgress(ctx, without.ID, nil, withHeaders); err != nil {
 		t.Fatal(err)
 	}
@@ -91,11 +94,11 @@ func TestHeadersNeedAGuestThatTrusts(t *testing.T) {
 	f, ctx := newFixture(t), context.Background()
 	sb := f.create(hours)
 	f.failNext("trust", 1)
-	if err := f.rt.SetEgress(ctx, sb.ID, nil, withHeaders); !errors.Is(err, sandbox.ErrConflict) || !strings.Contains(err.Error(), "full") {
+	if err := f.rt.SetEgress(ctx, sb.ID, nil, withHeaders); !errors.Is(err, sandbox.ErrUnavailable) || !strings.Contains(err.Error(), "no space left") {
 		t.Errorf("a full disk: %v", err)
 	}
 	f.reaches("with a full disk", sb.ID, nil, sandbox.Egress{})
-	f.oldAgents = true
+	f.failNext("old agent", 1)
 	if err := f.rt.SetEgress(ctx, sb.ID, nil, withHeaders); !errors.Is(err, sandbox.ErrUnsupported) || !strings.Contains(err.Error(), "earlier release") {
 		t.Errorf("an agent of an earlier release: %v", err)
 	}
@@ -103,7 +106,6 @@ func TestHeadersNeedAGuestThatTrusts(t *testing.T) {
 	if err := f.rt.SetEgress(ctx, sb.ID, nil, oneOnly); err != nil {
 		t.Errorf("rules without headers: %v", err)
 	}
-	f.oldAgents = false
 	f.failNext("trust", 1)
 	if _, err := f.rt.Create(ctx, asking(withHeaders)); err == nil {
 		t.Error("a sandbox that does not trust what sets its headers")
@@ -115,6 +117,61 @@ func TestHeadersNeedAGuestThatTrusts(t *testing.T) {
 	}
 	if err := f.rt.SetEgress(ctx, sb.ID, nil, withHeaders); !errors.Is(err, sandbox.ErrUnsupported) {
 		t.Errorf("a change at a node without an authority: %v", err)
+	}
+}
+
+// A new sandbox that does not trust would only fail later. A paused one has what its user saved.
+func TestASandboxThatCannotTrustIsResumedAndNotCreated(t *testing.T) {
+	f, ctx := newFixture(t), context.Background()
+	sb := f.create(hours, func(r *sandbox.CreateRequest) { r.Egress = withHeaders })
+	for _, step := range []string{"trust", "old agent"} {
+		for _, memory := range []bool{true, false} {
+			if err := f.rt.Pause(ctx, sb.ID, memory); err != nil {
+				t.Fatal(err)
+			}
+			f.failNext(step, 1)
+			f.resume(sb.ID)
+			f.reaches("resumed,", sb.ID, nil, withHeaders)
+		}
+		f.failNext(step, 1)
+		children, err := f.rt.Fork(ctx, sb.ID, sandbox.ForkRequest{Count: 1, Timeout: time.Hour})
+		if err != nil || children[0].Err == nil {
+			t.Errorf("fork, %s: %v, %v", step, err, children)
+		}
+		f.failNext(step, 1)
+		if _, err := f.rt.Create(ctx, asking(withHeaders)); err == nil {
+			t.Errorf("created, %s", step)
+		}
+	}
+	if n := f.network.count(); n != 1 {
+		t.Errorf("%d slots, want that of the sandbox", n)
+	}
+}
+
+// Rules that a guest does not answer for are not in force, whether the client gives up or the sandbox is killed.
+func TestAChangeOfHeadersIsBrokenOff(t *testing.T) {
+	f, ctx := newFixture(t), context.Background()
+	sb := f.create(hours)
+	f.mute(sb.ID)
+	once, giveUp := context.WithCancel(ctx)
+	f.lookDuring("muted", giveUp)
+	if err := f.rt.SetEgress(once, sb.ID, nil, withHeaders); !errors.Is(err, sandbox.ErrNoAnswer) {
+		t.Errorf("an agent without an answer: %v", err)
+	}
+	f.reaches("without an answer", sb.ID, nil, sandbox.Egress{})
+	asked, changed := make(chan struct{}), make(chan error, 1)
+	f.lookDuring("muted", sync.OnceFunc(func() { close(asked) }))
+	f.forgetHistory()
+	go func() { changed <- f.rt.SetEgress(ctx, sb.ID, nil, withHeaders) }()
+	<-asked
+	if err := f.rt.Kill(ctx, sb.ID); err != nil {
+		t.Error(err)
+	}
+	if err := <-changed; !errors.Is(err, sandbox.ErrNotFound) {
+		t.Errorf("the change: %v", err)
+	}
+	if h := f.history(); slices.Contains(h, "set egress") || f.network.count() != 0 {
+		t.Errorf("did %v, and %d slots are left", h, f.network.count())
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/runtime/live"
+	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -29,8 +30,9 @@ func (c *Changer) Refused(ctx context.Context, id string) ([]sandbox.Refusal, er
 }
 
 // SetEgress replaces the rules of a running sandbox for what it may reach. When it returns they are in force, and
-// outlive a restart, a pause and a fork. Before, the guest's programs trust what sets the headers. Connections that they forbid are cut; those that the rules before allowed,
-// too, go on. internet nil is true. ErrInvalid, ErrUnsupported, ErrConflict if it does not run, ErrNotFound.
+// outlive a restart, a pause and a fork. Before, the guest's programs trust what sets the headers. Connections that they
+// forbid are cut; those that the rules before allowed, too, go on. internet nil is true. ErrInvalid, ErrUnsupported,
+// ErrNoAnswer, ErrUnavailable if the guest cannot trust that now, ErrConflict if it does not run, ErrNotFound.
 func (c *Changer) SetEgress(ctx context.Context, id string, internet *bool, rules sandbox.Egress) error {
 	policy, err := egress.Compile(internet, rules)
 	if err != nil {
@@ -39,7 +41,7 @@ func (c *Changer) SetEgress(ctx context.Context, id string, internet *bool, rule
 	return c.running(ctx, "set network", id, func(sb *live.Sandbox) error {
 		row := sb.Row()
 		before := egress.Of(row.AllowInternet, row.Egress)
-		if err := c.cfg.Trust(ctx, sb.ID, policy); err != nil {
+		if err := c.trust(ctx, sb, policy); err != nil {
 			return err
 		}
 		if err := c.cfg.Network.SetEgress(ctx, row.SlotID, policy); err != nil {
@@ -54,4 +56,11 @@ func (c *Changer) SetEgress(ctx context.Context, id string, internet *bool, rule
 		sb.Update(func(now *store.Sandbox) { now.AllowInternet, now.Egress = internet, rules })
 		return nil
 	})
+}
+
+// trust makes the guest trust what sets the headers of a policy. A kill breaks it off.
+func (c *Changer) trust(ctx context.Context, sb *live.Sandbox, policy egress.Policy) error {
+	ctx, end := sb.Hold(ctx, machine.TrustTimeout)
+	defer end()
+	return live.BrokenOff(ctx, c.cfg.Trust(ctx, sb.ID, policy))
 }

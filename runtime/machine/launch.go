@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"time"
 
@@ -128,11 +127,5 @@ func (m *Machines) Deliver(ctx context.Context, g Guest, l Launch) (err error) {
 	if err := envd.Init(ctx, m.Agent(g.ID), req); err != nil {
 		return fmt.Errorf("%w: %w", sandbox.ErrNoAnswer, err)
 	}
-	err = m.Trust(ctx, g.ID, g.Egress)
-	if answered := (*envd.StatusError)(nil); l.Origin.Holder != "" && errors.As(err, &answered) {
-		// The certificate may be there from before, and the sandbox is of use without it.
-		m.cfg.Log.Warn("a sandbox does not take the certificate for its header rules", "sandbox_id", g.ID, "error", err)
-		err = nil
-	}
-	return err
+	return nil
 }

@@ -43,8 +43,7 @@ func (t *Starter) handOver(ctx context.Context, m *pool.Machine, pl *admission.P
 	}
 	defer func() { err = t.undoCreate(ctx, sb, err) }()
 	t.cfg.Machines.Assign(ctx, sb.ID, want.KeyID)
-	policy := egress.Of(want.AllowInternet, want.Egress)
-	if !policy.Equal(egress.Everything) {
+	if policy := egress.Of(want.AllowInternet, want.Egress); !policy.Equal(egress.Everything) {
 		if err := t.cfg.Network.SetEgress(ctx, want.SlotID, policy); err != nil {
 			return store.Sandbox{}, err
 		}
@@ -58,10 +57,13 @@ func (t *Starter) handOver(ctx context.Context, m *pool.Machine, pl *admission.P
 		return store.Sandbox{}, err
 	}
 	// What a ready one was given when it was made need not be given again.
-	if !m.Ready || len(req.Env) > 0 || !req.Secure || len(policy.Headers) > 0 {
+	if !m.Ready || len(req.Env) > 0 || !req.Secure {
 		if err := t.cfg.Machines.Deliver(ctx, guestOf(want), machine.Launch{Origin: m.Origin, Env: req.Env, Resumed: m.Ready}); err != nil {
 			return store.Sandbox{}, err
 		}
+	}
+	if err := t.trust(ctx, sb); err != nil {
+		return store.Sandbox{}, err
 	}
 	if err := t.cfg.Steps.At(step.CreateDelivered); err != nil {
 		return store.Sandbox{}, err

@@ -2,11 +2,13 @@ package start
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -50,5 +52,20 @@ func (t *Starter) launch(ctx context.Context, sb *live.Sandbox, l machine.Launch
 	if err := t.cfg.Machines.Deliver(ctx, guestOf(sb.Row()), l); err != nil {
 		return err
 	}
+	if err := t.trust(ctx, sb); err != nil {
+		return err
+	}
 	return t.cfg.Steps.At(l.Delivered)
+}
+
+// trust makes an initialised guest trust what sets the headers of its rules. A paused sandbox whose agent refuses, as on a
+// full disk, runs all the same: the certificate may be there from before, and what is saved would be out of reach.
+func (t *Starter) trust(ctx context.Context, sb *live.Sandbox) error {
+	g := guestOf(sb.Row())
+	err := t.cfg.Machines.Trust(ctx, g.ID, g.Egress)
+	if err == nil || sb.Recorded() != sandbox.StateResuming || errors.Is(err, sandbox.ErrNoAnswer) {
+		return err
+	}
+	t.cfg.Log.Warn("a sandbox does not take the certificate for its header rules", "sandbox_id", g.ID, "error", err)
+	return nil
 }
