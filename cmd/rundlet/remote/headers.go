@@ -1,7 +1,9 @@
 package remote
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -12,10 +14,11 @@ import (
 func headersOf(list []string) (map[string]map[string]string, error) {
 	var out map[string]map[string]string
 	for _, entry := range list {
-		host, rest, hasName := strings.Cut(entry, ":")
-		name, source, hasSource := strings.Cut(rest, "=")
-		if host == "" || name == "" || !hasName || !hasSource {
-			return nil, fmt.Errorf("--header: %.80q is not HOST:NAME=env:VARIABLE or HOST:NAME=file:PATH", host+":"+name)
+		target, source, hasSource := strings.Cut(entry, "=")
+		host, name, hasName := strings.Cut(target, ":")
+		// It is not quoted: "HOST: NAME: VALUE" has the value where the name belongs.
+		if host == "" || name == "" || !hasName || !hasSource || strings.ContainsAny(target, " \t") || strings.Contains(name, ":") {
+			return nil, errors.New("--header must be HOST:NAME=env:VARIABLE or HOST:NAME=file:PATH")
 		}
 		value, err := secretOf(source)
 		if err != nil {
@@ -43,23 +46,35 @@ func secretOf(source string) (string, error) {
 	kind, where, _ := strings.Cut(source, ":")
 	switch kind {
 	case "env":
-		value, ok := os.LookupEnv(where)
-		if !ok {
-			return "", fmt.Errorf("the variable %s is not set", where)
+		value := os.Getenv(where)
+		if value == "" {
+			return "", fmt.Errorf("the variable %q is not set or empty", where)
 		}
 		return value, nil
 	case "file":
-		info, err := os.Stat(where)
-		if err != nil {
-			return "", err
-		}
-		if info.Size() > maxSecret {
-			return "", fmt.Errorf("%s has %d bytes, and a header cannot", where, info.Size())
-		}
-		b, err := os.ReadFile(where)
-		return strings.TrimRight(string(b), "\r\n"), err
+		return readSecret(where)
 	}
 	return "", fmt.Errorf("the value comes from env:VARIABLE or file:PATH, so that it is not on the command line")
+}
+
+// readSecret reads a file, which may be a pipe, without the line ends behind the value.
+func readSecret(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	value := strings.TrimRight(string(text), "\r\n")
+	switch {
+	case err != nil:
+		return "", err
+	case len(text) > maxSecret:
+		return "", fmt.Errorf("%s has more than %d bytes, and a header cannot", path, maxSecret)
+	case value == "":
+		return "", fmt.Errorf("%s is empty", path)
+	}
+	return value, nil
 }
 
 // namesOf are the names of headers by host, without their values; nil for none.

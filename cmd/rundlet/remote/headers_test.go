@@ -42,9 +42,28 @@ func TestHeadersAreSetWithoutShowingThem(t *testing.T) {
 }
 
 func TestBadHeadersAreRefusedWithoutShowingThem(t *testing.T) {
+	t.Setenv("EMPTY", "")
+	dir := t.TempDir()
+	for name, text := range map[string]string{"large": strings.Repeat("x", maxSecret+1), "empty": "\r\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for flag, want := range map[string]string{
+		"a.example: Authorization: hunter2": "--header must be", "a.example: Authorization: hunter2==": "--header must be",
+		"a.example:Authorization:hunter2=": "--header must be", "a.example:A=Bearer hunter2": "not on the command line",
+		"a.example:A=env:": "not set or empty", "a.example:A=env:EMPTY": `"EMPTY" is not set or empty`,
+		"a.example:A=file:" + dir + "/empty": "empty is empty", "a.example:A=file:" + dir + "/large": "more than 65536 bytes",
+		"a.example:A=file:" + dir: "is a directory", "a.example:A=file:": "no such file",
+	} {
+		_, changed, err := runNetwork(t, `{}`, `[]`, false, "i1", "--header", flag)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") || changed != "" {
+			t.Errorf("%s: %v, changed %s", flag, err, changed)
+		}
+	}
 	for args, want := range map[string]string{
-		"--header a.example": "is not HOST:NAME", "--header a.example:X": "is not HOST:NAME", "--header :X=env:A": "is not HOST:NAME",
-		"--header a.example:X=hunter2": "not on the command line", "--header a.example:X=env:NOT_SET_AT_ALL": "NOT_SET_AT_ALL is not set",
+		"--header a.example": "must be HOST:NAME", "--header a.example:X": "must be HOST:NAME", "--header :X=env:A": "must be HOST:NAME",
+		"--header a.example:X=hunter2": "not on the command line", "--header a.example:X=env:NOT_SET_AT_ALL": "is not set or empty",
 		"--header a.example:X=file:/nothing/there": "no such file", "--header a:X=env:PATH --header a:X=env:PATH": "given twice",
 		"--no-headers --header a:X=env:PATH": "cannot be given with", "--open --no-headers": "removes all rules",
 	} {
