@@ -49,7 +49,7 @@ type Config struct {
 	Certify func(host string) (*tls.Certificate, error)
 	Roots   *x509.CertPool
 	Guests  Guests
-	OnError     func(error)
+	OnError func(error)
 }
 
 // Servers are the resolver and the gateway. Close ends them.

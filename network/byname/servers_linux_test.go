@@ -18,7 +18,7 @@ import (
 // nothing allows nothing, and records the names that it refused.
 type nothing struct{ refused chan string }
 
-func (nothing) Allowed(netip.Addr, string) bool { return false }
+func (nothing) Allowed(netip.Addr, string) bool              { return false }
 func (nothing) Reaches(netip.Addr, netip.Addr) bool          { return false }
 func (nothing) Headers(netip.Addr, string) map[string]string { return nil }
 func (nothing) Bind(netip.Addr, string, []netip.Addr, time.Duration) error {
