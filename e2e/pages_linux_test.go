@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 
 	"golang.org/x/net/websocket"
@@ -32,6 +33,9 @@ func pages(text string) http.Handler {
 		}
 		w.Header().Set("Content-Length", r.PathValue("n"))
 		_, _ = io.Copy(w, someBytes(n))
+	})
+	mux.HandleFunc("/key", func(w http.ResponseWriter, r *http.Request) { // The key itself would be in the guest then.
+		fmt.Fprintf(w, "%s %s", sum(strings.NewReader(strings.Join(r.Header["X-Key"], ","))), r.Proto)
 	})
 	mux.HandleFunc("/sum", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, sum(r.Body)) })
 	mux.Handle("/websocket", websocket.Server{Handler: func(c *websocket.Conn) { _, _ = io.Copy(c, c) }})
