@@ -3,7 +3,7 @@
 // Package generation notifies the guest's programs that they continue in a copy of
 // their machine, so that they can make new what must not be shared with the
 // other copies: a file that changes, and hooks that are run. It may import
-// agent/reaper; only agent imports it.
+// agent/reaper and agent/atomicfile; only agent imports it.
 package generation
 
 import (
@@ -11,11 +11,10 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/rundlet/rundlet/agent/atomicfile"
 	"github.com/rundlet/rundlet/agent/reaper"
 )
 
@@ -91,44 +90,11 @@ func (n *Notifier) Close() {
 	<-n.done
 }
 
-// replace makes up a generation and puts it into the file. The guest may have
-// put anything there: nothing is followed, and nothing blocks.
+// replace makes up a generation and puts it into the file.
 func (n *Notifier) replace() (id string, err error) {
 	id = rand.Text()
-	path := n.root + File
-	temp := path + ".new"
-	f, err := create(temp)
-	if err != nil {
-		return id, fmt.Errorf("write generation: %w", err)
-	}
-	_, err = f.WriteString(id + "\n")
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(temp, path)
-	}
-	if err != nil {
+	if err := atomicfile.Write(n.root+File, []byte(id+"\n"), 0o644); err != nil {
 		return id, fmt.Errorf("write generation: %w", err)
 	}
 	return id, nil
-}
-
-// create makes a file, and its directory if that is not there yet. The file is
-// there already only where the guest interfered.
-func create(path string) (*os.File, error) {
-	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
-	f, err := os.OpenFile(path, flags, 0o644)
-	if err == nil {
-		return f, nil
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, err
-	}
-	if os.IsExist(err) {
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
-	}
-	return os.OpenFile(path, flags, 0o644)
 }

@@ -156,7 +156,7 @@ func TestAHooksOutputIsBoundedAndNeverBlocksIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.wait()
-	if got := len(console.String()); got < maxOutput || got > maxOutput+200 {
+	if got := len(console.String()); got < reaper.MaxOutput || got > reaper.MaxOutput+200 {
 		t.Errorf("%d bytes on the console", got)
 	}
 	text, _ := os.ReadFile(n.root + "/pid")

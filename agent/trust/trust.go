@@ -2,7 +2,7 @@
 
 // Package trust makes the programs of a guest trust authorities of the host: in the stores of the system, and by the
 // variables of programs that bring a store. It works as root on files that the guest may have put there: it waits for
-// none of them, and a guest that breaks them harms itself. Only package agent imports it.
+// none of them, and a guest that breaks them harms itself. It may import agent/atomicfile; only package agent imports it.
 package trust
 
 import (
@@ -18,6 +18,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/agent/atomicfile"
 )
 
 // Own is the file with the authorities alone. update-ca-certificates puts what is in its directory into the stores that it
@@ -52,9 +54,6 @@ var ErrNotCertificates = errors.New("not certificates in PEM")
 func Install(root, text string) (env map[string]string, err error) {
 	list, err := parse(text)
 	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(filepath.Dir(root+Own), 0o755); err != nil {
 		return nil, err
 	}
 	if err := replace(root+Own, []byte(text), 0o644); err != nil {
@@ -157,19 +156,7 @@ func replace(path string, b []byte, mode fs.FileMode) error {
 	if old, _, err := read(path); err == nil && bytes.Equal(old, b) {
 		return nil
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".rundlet-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Chmod(mode), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
+	return atomicfile.Write(path, b, mode)
 }
 
 func isDir(path string) bool {

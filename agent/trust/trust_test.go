@@ -184,7 +184,7 @@ func TestInstallRefuses(t *testing.T) {
 		t.Errorf("a full disk: %v", err)
 	}
 	for name := range tree(t, full) {
-		if strings.Contains(name, ".rundlet-") {
+		if strings.Contains(name, "rundlet-new") {
 			t.Errorf("%s is left", name)
 		}
 	}
