@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -13,7 +12,6 @@ import (
 	"github.com/rundlet/rundlet/image/hostbase"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/network"
-	"github.com/rundlet/rundlet/node/certificate"
 	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/limits"
@@ -32,7 +30,7 @@ type assembly struct {
 	instance string
 	runDir   string // Of the instance.
 	node     string // Its id: see store.Settings.NodeID.
-	// authority is the certificate that sandboxes with header rules trust.
+	// authority is the certificate that sandboxes with header rules trust; empty if the node has none.
 	authority string
 	// die ends the process at the step that a test asked for; nil if none did.
 	die func(step string)
@@ -90,13 +88,9 @@ func (a *assembly) openNetwork(ctx context.Context) (err error) {
 	if descriptors, err := host.Descriptors(); err == nil {
 		named = limits.Divide(descriptors).Named
 	}
-	authority, err := certificate.OpenEgress(a.Dirs.EgressAuthority(), time.Now)
-	if err != nil {
-		return fmt.Errorf("open the authority for header rules: %w", err)
-	}
-	a.authority = authority.PEM()
+	certify := a.openEgress()
 	a.Network, err = network.Open(ctx, network.Config{
-		Certify: authority.Certify,
+		Certify: certify,
 		RunDir:  filepath.Join(a.runDir, "net"), Instance: a.instance, Ahead: a.cfg.NetworkSlots,
 		Uplink: uplink, Nameservers: a.cfg.Nameservers, Denied: a.cfg.Denied, NamedConnections: named,
 		SlotBandwidth: mbit(a.cfg.SandboxMbit), UplinkBandwidth: mbit(a.cfg.UplinkMbit),

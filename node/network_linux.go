@@ -2,11 +2,14 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/rundlet/rundlet/network"
+	"github.com/rundlet/rundlet/node/certificate"
 	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/supervise"
@@ -27,6 +30,22 @@ func logRepair(log *slog.Logger, r network.Repair) {
 	default:
 		log.Warn("network lost and repaired", fields...)
 	}
+}
+
+// openEgress opens the authority of the gateway that sets headers, and returns what signs certificates of hosts. Without it, as
+// on a full disk, the node does all but that.
+func (a *assembly) openEgress() (certify func(host string) (*tls.Certificate, error)) {
+	dir := a.Dirs.EgressAuthority()
+	if a.cfg.Ephemeral {
+		dir = filepath.Join(a.runDir, "egress-ca") // The one in the state directory is the daemon's.
+	}
+	e, err := certificate.OpenEgress(dir, time.Now)
+	if err != nil {
+		a.cfg.Log.Error("no authority for header rules; sandboxes cannot have any", "directory", dir, "error", err)
+		return nil
+	}
+	a.authority = e.PEM()
+	return e.Certify
 }
 
 // slotNetwork is the network package as the runtime wants it.

@@ -2,9 +2,11 @@ package certificate
 
 import (
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -37,6 +39,7 @@ func TestEgressSignsForAnyHost(t *testing.T) {
 				t.Errorf("%.20s after %v: %v", host, at, err)
 			}
 		}
+		openssl(t, e.PEM(), leaf, host)
 		if err := leaf.VerifyHostname("other.example"); err == nil || leaf.IsCA {
 			t.Errorf("%.20s: it is for others, too", host)
 		}
@@ -72,5 +75,23 @@ func TestEgressSignsForAnyHost(t *testing.T) {
 	}
 	if b, err := os.ReadFile(aside[0]); err != nil || string(b) != "x" {
 		t.Errorf("set aside: %q, %v", b, err)
+	}
+}
+
+// openssl verifies a certificate of a host with the program of this machine.
+func openssl(t *testing.T, root string, leaf *x509.Certificate, host string) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string][]byte{"root": []byte(root), "leaf": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw})} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, right := range map[string]bool{host: true, "other.example": false} {
+		out, err := exec.CommandContext(t.Context(), "openssl", "verify", "-no-CApath", "-no-CAstore", "-x509_strict", "-purpose", "sslserver",
+			"-CAfile", filepath.Join(dir, "root"), "-verify_hostname", name, filepath.Join(dir, "leaf")).CombinedOutput()
+		if (err == nil) != right {
+			t.Errorf("openssl for %.20s: %v, %s", name, err, out)
+		}
 	}
 }

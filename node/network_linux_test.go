@@ -1,0 +1,41 @@
+package node
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rundlet/rundlet/layout"
+)
+
+// The authority stays the same, an ephemeral node has another, and a node without one works.
+func TestTheEgressAuthorityOfANode(t *testing.T) {
+	dir := t.TempDir()
+	var log bytes.Buffer
+	open := func(state string, ephemeral bool) (authority string, certifies bool) {
+		a := &assembly{Node: &Node{Dirs: layout.Layout{StateDir: filepath.Join(dir, state)}}, runDir: t.TempDir(),
+			cfg: Config{Ephemeral: ephemeral, Log: slog.New(slog.NewTextHandler(&log, nil))}}
+		certify := a.openEgress()
+		if certify == nil {
+			return a.authority, false
+		}
+		leaf, err := certify("a.example")
+		return a.authority, err == nil && leaf.Leaf.VerifyHostname("a.example") == nil
+	}
+	first, works := open("state", false)
+	second, again := open("state", false)
+	other, third := open("state", true)
+	another, fourth := open("state", true)
+	if first == "" || second != first || other == first || another == other || !works || !again || !third || !fourth || log.Len() > 0 {
+		t.Fatalf("authorities %q, %q, %q, %q; log %s", first, second, other, another, &log)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "full"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if none, works := open("full", false); none != "" || works || !strings.Contains(log.String(), "no authority for header rules") {
+		t.Errorf("where no file can be made: %q, log %s", none, &log)
+	}
+}
