@@ -23,8 +23,12 @@ const (
 	defaultShell = "/bin/sh"
 )
 
-// kept are the variables that pass without -E.
-var kept = []string{"TERM", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "COLORTERM", "DISPLAY", "TZ", "PS1", "PS2", "COLUMNS", "LINES"}
+// kept are the variables that pass without -E. Those of the second line are of package trust: with sudo, npm and pip trust what
+// they do without.
+var kept = []string{
+	"TERM", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "COLORTERM", "DISPLAY", "TZ", "PS1", "PS2", "COLUMNS", "LINES",
+	"NODE_EXTRA_CA_CERTS", "DENO_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+}
 
 // Main runs sudo with the arguments behind its name; it returns an exit code
 // only if it does not become another program.

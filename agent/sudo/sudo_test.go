@@ -44,7 +44,7 @@ func TestParse(t *testing.T) {
 
 func TestPlan(t *testing.T) {
 	u := account.User{Name: "ann", Home: "/home/ann", Shell: "/bin/zsh"}
-	environ := []string{"PATH=/evil", "HOME=/home/me", "SECRET=s", "TERM=xterm", "SHELL=/bin/me"}
+	environ := []string{"PATH=/evil", "HOME=/home/me", "SECRET=s", "TERM=xterm", "SHELL=/bin/me", "NODE_EXTRA_CA_CERTS=/c"}
 	planned := func(args string) program {
 		o, err := parse(strings.Fields(args))
 		if err != nil {
@@ -61,7 +61,7 @@ func TestPlan(t *testing.T) {
 		}
 	}
 	p := planned("A=1 ls -l")
-	has(p, "A=1", "HOME=/home/ann", "USER=ann", "LOGNAME=ann", "TERM=xterm", "SUDO_USER=me", "SUDO_COMMAND=ls -l", "PATH="+securePath)
+	has(p, "A=1", "HOME=/home/ann", "USER=ann", "LOGNAME=ann", "TERM=xterm", "NODE_EXTRA_CA_CERTS=/c", "SUDO_USER=me", "SUDO_COMMAND=ls -l", "PATH="+securePath)
 	if p.argv0 != "ls" || value(p.env, "SECRET") != "" || p.dir != "" {
 		t.Errorf("%+v", p)
 	}
