@@ -67,6 +67,7 @@ func (k *kernel) SetBootID(id string) error {
 // guest is a running agent with a separate user; home belongs to it.
 type guest struct {
 	url, addr, root, home string
+	console               string // The file that gets its messages.
 	kernel                *kernel
 	client                *http.Client
 	process               processpbconnect.ProcessClient
@@ -78,7 +79,7 @@ func newGuest(t testing.TB, opts ...connect.ClientOption) *guest {
 	if os.Geteuid() != 0 {
 		t.Fatal("the agent is root in its guest; run these tests as root")
 	}
-	g := &guest{root: t.TempDir(), home: t.TempDir(), kernel: &kernel{}}
+	g := &guest{root: t.TempDir(), home: t.TempDir(), kernel: &kernel{}, console: t.TempDir() + "/console"}
 	// The user must be able to pass through the test's directory.
 	if err := os.Chmod(filepath.Dir(g.home), 0o755); err != nil {
 		t.Fatal(err)
@@ -89,7 +90,11 @@ func newGuest(t testing.TB, opts ...connect.ClientOption) *guest {
 	g.write(t, "etc/passwd", fmt.Sprintf("root:x:0:0:root:/root:/bin/bash\nuser:x:%d:%d::%s:/bin/bash\n", userID, userID, g.home))
 	g.write(t, "etc/group", "root:x:0:\nuser:x:65534:\nextra:x:4242:user\n")
 	r := reaper.New(false)
-	s := agent.New(agent.Config{Reaper: r, Root: g.root, Kernel: g.kernel})
+	console, err := os.Create(g.console)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := agent.New(agent.Config{Reaper: r, Root: g.root, Kernel: g.kernel, Console: console})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -106,6 +111,7 @@ func newGuest(t testing.TB, opts ...connect.ClientOption) *guest {
 		transport.CloseIdleConnections()
 		s.Close()
 		r.Close()
+		console.Close()
 		if err := <-served; err != nil {
 			t.Errorf("serve: %v", err)
 		}

@@ -51,6 +51,8 @@ type Server struct {
 	state   *sandbox.State
 	root    string
 	kernel  Kernel
+	console io.Writer
+	reaper  *reaper.Reaper
 	process *process.Service
 	fs      *filesystem.Service
 	http    *http.Server
@@ -81,6 +83,8 @@ func New(cfg Config) *Server {
 		state:   state,
 		root:    cfg.Root,
 		kernel:  cfg.Kernel,
+		console: cfg.Console,
+		reaper:  cfg.Reaper,
 		process: process.New(state, cfg.Reaper),
 		fs:      filesystem.New(state),
 

@@ -83,3 +83,28 @@ func TestTrust(t *testing.T) {
 		t.Error("a proxy carries it from outside")
 	}
 }
+
+// A Java that cannot be changed is reported, and costs the guest nothing else. The sandbox's environment says where another is.
+func TestTrustOfJava(t *testing.T) {
+	g := newGuest(t)
+	for dir, script := range map[string]string{"opt/java/openjdk": "echo 'not\nthis way'; exit 3", "srv/java": `echo changed > "$5"`} {
+		g.write(t, dir+"/lib/security/cacerts", "a store")
+		g.write(t, dir+"/bin/keytool", "#!/bin/sh\n"+script+"\n")
+		if err := os.Chmod(g.root+"/"+dir+"/bin/keytool", 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.init(t, envd.InitRequest{ControlToken: "c", Env: map[string]string{"JAVA_HOME": "/srv/java"}})
+	if err := envd.Trust(t.Context(), g.dial, "c", certificate(t)); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{"opt/java/openjdk": "a store", "srv/java": "changed\n"} {
+		if b, err := os.ReadFile(g.root + "/" + dir + "/lib/security/cacerts"); string(b) != want {
+			t.Errorf("%s: %q, %v", dir, b, err)
+		}
+	}
+	console, err := os.ReadFile(g.console)
+	if err != nil || strings.Count(string(console), "\n") != 1 || !strings.Contains(string(console), "opt/java/openjdk/lib/security/cacerts: keytool: exit status 3") {
+		t.Errorf("the console has %q, %v", console, err)
+	}
+}

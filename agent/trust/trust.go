@@ -84,6 +84,7 @@ func Install(root, text string) (env map[string]string, err error) {
 			err = errors.Join(err, link(root, c))
 		}
 	}
+	err = errors.Join(err, addToBrowsers(root, list))
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return nil, err
 	}

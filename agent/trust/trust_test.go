@@ -4,6 +4,7 @@ package trust
 
 import (
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -128,6 +129,29 @@ func TestInstall(t *testing.T) {
 		if path := root + tt.store; tt.store != "" {
 			if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
 				t.Errorf("%s: the mode of the store is %v, %v", name, info.Mode(), err)
+			}
+		}
+	}
+}
+
+// Chromium and Chrome get a policy, and the one that a template has stays.
+func TestInstallForBrowsers(t *testing.T) {
+	text, c := authority(t, pkix.Name{CommonName: "a"})
+	policy := `{"CACertificates":["` + base64.StdEncoding.EncodeToString(c.Raw) + `"]}` + "\n"
+	for name, tt := range map[string]struct{ before, after map[string]string }{
+		"Chromium":          {map[string]string{"usr/bin/chromium": "x"}, map[string]string{"etc/chromium/policies/managed/rundlet-egress.json": policy}},
+		"directories of it": {map[string]string{"etc/chromium/policies/managed/sandbox.json": "x"}, map[string]string{"etc/chromium/policies/managed/rundlet-egress.json": policy}},
+		"Chrome":            {map[string]string{"opt/google/chrome/chrome": "x"}, map[string]string{"etc/opt/chrome/policies/managed/rundlet-egress.json": policy}},
+		"none":              {nil, nil},
+	} {
+		root := guest(t, tt.before)
+		want := map[string]string{Own[1:]: text}
+		maps.Copy(want, tt.before)
+		maps.Copy(want, tt.after)
+		for range 2 {
+			install(t, root, text)
+			if got := tree(t, root); !maps.Equal(got, want) {
+				t.Errorf("%s: %q, want %q", name, got, want)
 			}
 		}
 	}
