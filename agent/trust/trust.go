@@ -56,6 +56,7 @@ func Install(root, text string) (env map[string]string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	former := ours(root)
 	if err := replace(root+Own, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
@@ -76,7 +77,7 @@ func Install(root, text string) (env map[string]string, err error) {
 		}
 		if !slices.Contains(done, path) {
 			done = append(done, path)
-			err = errors.Join(err, extend(path, text))
+			err = errors.Join(err, extend(path, former, text))
 		}
 	}
 	if isDir(root + hashed) {
@@ -114,8 +115,21 @@ func parse(text string) (list []*x509.Certificate, err error) {
 	return list, nil
 }
 
-// extend puts text at the end of a bundle, in place of what was put there before.
-func extend(path, text string) error {
+// ours are the authorities of the call before; nil if the guest made something else of them.
+func ours(root string) []byte {
+	former, _, err := read(root + Own)
+	if err != nil {
+		return nil
+	}
+	if _, err := parse(string(former)); err != nil {
+		return nil
+	}
+	return former
+}
+
+// extend puts text at the end of a bundle, in place of what was put there before: by a call, or from Own by
+// update-ca-certificates.
+func extend(path string, former []byte, text string) error {
 	old, mode, err := read(path)
 	if err != nil {
 		return err
@@ -124,6 +138,9 @@ func extend(path, text string) error {
 	if before, rest, found := bytes.Cut(old, []byte(begin)); found {
 		_, after, _ := bytes.Cut(rest, []byte(end))
 		kept = slices.Concat(before, after)
+	}
+	if len(former) > 0 {
+		kept = bytes.ReplaceAll(kept, former, nil)
 	}
 	if len(kept) > 0 && kept[len(kept)-1] != '\n' {
 		kept = append(slices.Clip(kept), '\n')

@@ -134,6 +134,24 @@ func TestInstall(t *testing.T) {
 	}
 }
 
+// What update-ca-certificates copied into the bundle is replaced, too, and is there once.
+func TestInstallAfterAnUpdateOfTheSystem(t *testing.T) {
+	first, _ := authority(t, pkix.Name{CommonName: "a"})
+	second, _ := authority(t, pkix.Name{CommonName: "a"})
+	const bundle = "etc/ssl/certs/ca-certificates.crt"
+	root := guest(t, map[string]string{bundle: "roots\n"})
+	install(t, root, first)
+	for _, text := range []string{first, second} {
+		if err := os.WriteFile(filepath.Join(root, bundle), []byte("roots\n"+first+"more\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		install(t, root, text)
+		if got := tree(t, root)[bundle]; got != "roots\nmore\n"+begin+text+end {
+			t.Errorf("%q", got)
+		}
+	}
+}
+
 // Chromium and Chrome get a policy, and the one that a template has stays.
 func TestInstallForBrowsers(t *testing.T) {
 	text, c := authority(t, pkix.Name{CommonName: "a"})
