@@ -70,6 +70,10 @@ func Install(root, text string) (env map[string]string, err error) {
 		if e != nil {
 			continue
 		}
+		if old, _, e := read(path); e != nil || len(old) == 0 { // It must not hide the roots that programs bring.
+			err = errors.Join(err, e)
+			continue
+		}
 		if _, set := env["SSL_CERT_FILE"]; !set {
 			for _, variable := range wholeStores {
 				env[variable] = name

@@ -191,7 +191,9 @@ func TestInstallAmongHostileFiles(t *testing.T) {
 	if err := os.Truncate(root+"/etc/ssl/ca-bundle.pem", maxBundle+1); err != nil {
 		t.Fatal(err)
 	}
-	install(t, root, text)
+	if env := install(t, root, text); env["SSL_CERT_FILE"] != "" || env["NODE_EXTRA_CA_CERTS"] != Own {
+		t.Errorf("%v", env)
+	}
 	if b, err := os.ReadFile(root + Own); err != nil || string(b) != text {
 		t.Errorf("%q, %v", b, err)
 	}
