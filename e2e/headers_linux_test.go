@@ -50,12 +50,7 @@ func holding(t *testing.T, dir, text string) (list []string) {
 // A key that a sandbox uses is in the requests of its programs, through everything that happens to the sandbox and its
 // daemon, and never in the sandbox, in what is saved of it, or in a log.
 func TestAKeyIsUsedAndNeverInTheSandbox(t *testing.T) {
-	web := makeNames(t)
-	root := filepath.Join(t.TempDir(), "roots.pem")
-	if err := os.WriteFile(root, []byte(web.root), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("SSL_CERT_FILE", root) // The daemon trusts the host, and the sandbox does not.
+	makeNames(t).trusted(t)
 	srv, api, dir := newServer(t, "--log-level", "debug")
 	ctx := t.Context()
 	key, next, marker := rand.Text(), rand.Text(), rand.Text()

@@ -51,6 +51,10 @@ func makeInternet(t *testing.T, inside ...func()) {
 		}
 	}
 	must(netns.Set(home))
+	until(t, "the internet of an earlier test is gone", func() bool { // The kernel takes its namespace away in the background.
+		_, err := netlink.LinkByName("wan0")
+		return err != nil
+	})
 	must(netlink.LinkAdd(&netlink.Veth{
 		LinkAttrs: netlink.LinkAttrs{Name: "wan0"}, PeerName: "wan1", PeerNamespace: netlink.NsFd(internet),
 	}))

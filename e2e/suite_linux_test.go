@@ -37,7 +37,7 @@ func TestSDK(t *testing.T) {
 		t.Skipf("%s is not set: run make e2e", binEnv)
 	}
 	dir := os.Getenv(dirEnv)
-	makeNames(t)
+	makeNames(t).trusted(t)
 	before := takeStock(t)
 	srv := startServer(t, dir)
 	ids := filepath.Join(dir, "sandbox-ids")

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -41,6 +42,16 @@ func makeNames(t *testing.T, inside ...func()) *webOfNames {
 	web := &webOfNames{arrivals: &arrivals{counts: map[string]int{}, fresh: make(chan struct{}, 1)}, asked: map[string]int{}}
 	makeInternet(t, append(inside, func() { web.sink(t); web.serve(t) })...)
 	return web
+}
+
+// trusted makes daemons that are started from now on trust the authority for allowedHost; sandboxes do not.
+func (i *webOfNames) trusted(t *testing.T) {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "roots.pem")
+	if err := os.WriteFile(root, []byte(i.root), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SSL_CERT_FILE", root)
 }
 
 func (i *webOfNames) note(what, name string) {

@@ -94,10 +94,11 @@ func TestHeadersOutliveTheDaemon(t *testing.T) {
 			t.Errorf("%v: a request during the restart: %q, %v", p, got.text, got.err)
 		}
 		other := map[string]map[string]string{"*.example.com": {"X-Secret": "+other"}}
+		excepted := map[string]map[string]string{"*.example.com": {"X-Secret": "+other"}, "a.example.com": {}}
 		for _, c := range []struct {
 			headers map[string]map[string]string
 			want    string
-		}{{other, "a.example.com+other"}, {nil, "a.example.com"}, {secretOfA, "a.example.com+secret"}} {
+		}{{other, "a.example.com+other"}, {excepted, "a.example.com"}, {nil, "a.example.com"}, {secretOfA, "a.example.com+secret"}} {
 			if err := n.SetPolicy(t.Context(), s.ID, with(p, c.headers)); err != nil {
 				t.Fatal(err)
 			}

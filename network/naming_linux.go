@@ -97,10 +97,10 @@ func (n *naming) Reaches(guest, to netip.Addr) bool { p := n.policy(guest); retu
 // Headers are what is set in a guest's requests to a host.
 func (n *naming) Headers(guest netip.Addr, host string) map[string]string {
 	p := n.policy(guest)
-	if !p.AllowInternet {
-		return nil
+	if set := hostname.Longest(p.Headers, host); p.AllowInternet && len(set) > 0 {
+		return set
 	}
-	return hostname.Longest(p.Headers, host)
+	return nil
 }
 
 // Refused records what a guest was refused.

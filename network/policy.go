@@ -26,7 +26,7 @@ type Policy struct {
 	Names []string
 	// Headers, if there are any, are set in the requests to hosts on ports 80 and 443 that the policy allows otherwise:
 	// by host name, or "*." and a name for all below it, then by header in its canonical form. Hosts are in lower case, without
-	// a last dot. The maps must not be changed.
+	// a last dot. A host without any has none of a wildcard either. The maps must not be changed.
 	Headers map[string]map[string]string
 }
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { describe, test } from 'node:test'
 import { e2b, Sandbox, rejects, withSandbox } from './sdk.mjs'
 
@@ -12,6 +13,9 @@ const curl = async (sandbox, url, options = '') => {
   const { exitCode, stdout } = await sandbox.commands.run(`curl -sSk -m 20 ${options} ${url}`).catch((e) => e)
   return exitCode ? exitCode : stdout
 }
+
+/** What /key answers to a request with the header X-Key; '' is one without. */
+const of = (key) => new RegExp(`^${createHash('sha256').update(key).digest('hex')} `)
 
 /** As curl, for what is refused at once. A name server that does not answer is a timeout, too. */
 const refused = (sandbox, url, options = '') => curl(sandbox, url, `-m 4 ${options}`)
@@ -67,7 +71,36 @@ describe('network', { concurrency: 4 }, () => {
       assert.equal(await refused(sandbox, `https://${allowed}/`, `--resolve ${allowed}:443:${address}`), 7)
     }))
 
+  test('headers of requests', () =>
+    withSandbox({
+      network: {
+        allowOut: ({ rules }) => [...rules.keys()], denyOut: [all],
+        rules: { 'Allowed.example': [{ transform: { headers: { 'X-Key': 'one' } } }] },
+      },
+    }, async (sandbox) => {
+      const trusted = (key) => sandbox.commands.run(`curl -sS -m 20 -H 'X-Key: mine' https://${allowed}/key`).then((r) => assert.match(r.stdout, of(key)))
+      assert.deepEqual((await sandbox.getInfo()).network.rules, { [allowed]: [{ transform: { headers: { 'X-Key': 'one' } } }] })
+      await trusted('one') // curl trusts the certificate.
+      assert.match(await curl(sandbox, `http://${allowed}/key`), of('one'))
+      assert.equal(await refused(sandbox, `https://${forbidden}/key`), 6)
+      if (noUpdate) return
+      await sandbox.updateNetwork({ rules: new Map([['*.example', [{ transform: { headers: { 'x-key': 'two' } } }]], ['allowed.example', []]]) })
+      assert.match(await curl(sandbox, `https://${allowed}/key`), of('')) // A host counts before a wildcard, and has none.
+      assert.match(await curl(sandbox, `http://${forbidden}/key`), of('two'))
+      await sandbox.updateNetwork({ rules: { [allowed]: [{ transform: { headers: { 'X-Key': 'three' } } }] } })
+      await trusted('three')
+      await sandbox.updateNetwork({})
+      assert.equal((await sandbox.getInfo()).network?.rules, undefined)
+      assert.match(await curl(sandbox, `https://${allowed}/key`), of(''))
+    }))
+
   test('rules that cannot be', async () => {
+    const headers = (headers) => ({ network: { rules: { [allowed]: [{ transform: { headers } }] } } })
+    for (const [bad, why] of [[{ 'A B': 'x' }, /name of a header/], [{ A: 'x\ny' }, /value of A/], [{ Host: 'x' }, /Host belongs/], [{ A: 'x'.repeat(2049) }, /2049 bytes/]]) {
+      await rejects(Sandbox.create(headers(bad)), 'SandboxError', new RegExp(`^400: .*${why.source}`))
+    }
+    await rejects(Sandbox.create({ network: { rules: { '*': [] } } }), 'SandboxError', /^400: .*not a host name/)
+    await rejects(Sandbox.create({ network: { rules: { [allowed]: [{}, {}] } } }), 'SandboxError', /^400: .*2 rules/)
     const names = { allowOut: [allowed] }
     await rejects(Sandbox.create({ network: { denyOut: [forbidden] } }), 'SandboxError', /^400: .*denyOut takes addresses/)
     await rejects(Sandbox.create({ network: { ...names, denyOut: [all, forbidden] } }), 'SandboxError', /^400: .*denyOut takes addresses/)

@@ -1,5 +1,7 @@
 """What a sandbox reaches by its names and addresses, in the internet of these tests."""
 
+import hashlib
+
 import pytest
 from conftest import VERSION
 from e2b import ALL_TRAFFIC, CommandExitException, Sandbox, SandboxException
@@ -51,6 +53,28 @@ def test_the_names_are_replaced(own):
     assert curl(s, f"https://{ALLOWED}/") == "internet"
     s.update_network({})
     assert curl(s, f"https://{FORBIDDEN}/") == "internet"
+
+
+def answer(key):
+    """The beginning of what /key answers to a request with the header X-Key; "" is one without."""
+    return hashlib.sha256(key.encode()).hexdigest() + " "
+
+
+def test_headers_of_requests(own):
+    def rules(key):
+        return {ALLOWED: [{"transform": {"headers": {"X-Key": key}}}]}
+
+    s = own(network={"allow_out": lambda ctx: list(ctx.rules.keys()), "deny_out": [ALL_TRAFFIC], "rules": rules("one")})
+    assert lists(s) == ([ALLOWED], [ALL_TRAFFIC])
+    assert s.commands.run(f"curl -sS -m 20 https://{ALLOWED}/key").stdout.startswith(answer("one")), "curl trusts the certificate"
+    urllib = f"import urllib.request as r; print(r.urlopen('https://{ALLOWED}/key').read().decode())"
+    assert s.commands.run(f'python3 -c "{urllib}"').stdout.startswith(answer("one"))
+    assert refused(s, f"https://{FORBIDDEN}/key") == 6
+    s.update_network({"rules": rules("two")})
+    assert curl(s, f"https://{ALLOWED}/key", "-H", "X-Key:mine").startswith(answer("two"))
+    assert curl(s, f"https://{FORBIDDEN}/key").startswith(answer(""))
+    s.update_network({})
+    assert curl(s, f"https://{ALLOWED}/key").startswith(answer(""))
 
 
 @pytest.mark.parametrize(

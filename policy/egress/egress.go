@@ -36,7 +36,8 @@ type Policy struct {
 	// name, "*." and a name for all names below it, or "*" for all names.
 	Names []string
 	// Headers are set in the requests to hosts: by host name, or "*." and a name, as in Names; then by header in its canonical
-	// form. They permit nothing. The maps are shared, too.
+	// form. A host without any has none of a wildcard either; if no host has any, it is nil. They permit nothing. The
+	// maps are shared, too.
 	Headers map[string]map[string]string
 }
 

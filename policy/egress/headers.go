@@ -25,34 +25,29 @@ var ofConnection = map[string]bool{
 	"Te": true, "Trailer": true, "Proxy-Connection": true, "Expect": true, "Http2-Settings": true,
 }
 
-// parseHeaders checks the headers of hosts. They are as Policy has them; a host without any is left out. No error has a
+// parseHeaders checks the headers of hosts. They are as Policy has them. No error has a
 // value, which may be a secret, nor what is not the name of a header: a value may be in it by mistake.
 func parseHeaders(list map[string]map[string]string) (map[string]map[string]string, error) {
 	if len(list) > MaxHeaderHosts {
 		return nil, invalid("rules has %d hosts, and at most %d are accepted", len(list), MaxHeaderHosts)
 	}
-	var out map[string]map[string]string
-	seen := map[string]bool{}
+	out, any := map[string]map[string]string{}, false
 	for entry, headers := range list {
 		if !isName(entry) || entry == "*" {
 			return nil, invalid("rules: %.80q is not a host name, or \"*.\" and a host name", entry)
 		}
 		host := strings.TrimSuffix(strings.ToLower(entry), ".")
-		if seen[host] {
+		if _, twice := out[host]; twice {
 			return nil, invalid("rules: %.80q is there twice", host)
 		}
-		seen[host] = true
 		set, err := parseHeadersOf(host, headers)
 		if err != nil {
 			return nil, err
 		}
-		if len(set) == 0 {
-			continue
-		}
-		if out == nil {
-			out = map[string]map[string]string{}
-		}
-		out[host] = set
+		out[host], any = set, any || len(set) > 0
+	}
+	if !any {
+		return nil, nil
 	}
 	return out, nil
 }

@@ -15,7 +15,7 @@ func TestHeaders(t *testing.T) {
 	p, err := Compile(nil, sandbox.Egress{Headers: map[string]map[string]string{
 		"API.Example.com.": {"authorization": "Bearer " + secret, "x-a": ""}, "*.example.com": {"X-B": "ü\t$"}, "empty.example": {}, "a_b.com": nil,
 	}})
-	want := "map[*.example.com:map[X-B:ü\t$] api.example.com:map[Authorization:Bearer " + secret + " X-A:]]"
+	want := "map[*.example.com:map[X-B:ü\t$] a_b.com:map[] api.example.com:map[Authorization:Bearer " + secret + " X-A:] empty.example:map[]]"
 	if err != nil || fmt.Sprint(p.Headers) != want || !p.All {
 		t.Errorf("%v, %v, want %s", p, err, want)
 	}
