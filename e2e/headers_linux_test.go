@@ -51,7 +51,7 @@ func holding(t *testing.T, dir, text string) (list []string) {
 // daemon, and never in the sandbox, in what is saved of it, or in a log.
 func TestAKeyIsUsedAndNeverInTheSandbox(t *testing.T) {
 	makeNames(t).trusted(t)
-	srv, api, dir := newServer(t, "--log-level", "debug")
+	srv, api, dir := newServer(t, "--log-level", "debug", "--nameserver", nameServer) // The other one does not answer.
 	ctx := t.Context()
 	key, next, marker := rand.Text(), rand.Text(), rand.Text()
 	with := func(key string) map[string]map[string]string {

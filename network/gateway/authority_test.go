@@ -18,13 +18,13 @@ import (
 
 // authority signs certificates of hosts.
 type authority struct {
-	t    *testing.T
+	t    testing.TB
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	pool *x509.CertPool
 }
 
-func newAuthority(t *testing.T) *authority {
+func newAuthority(t testing.TB) *authority {
 	t.Helper()
 	a := &authority{t: t, pool: x509.NewCertPool()}
 	der, key := sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true}, nil)
@@ -38,7 +38,7 @@ func newAuthority(t *testing.T) *authority {
 }
 
 // sign signs with an authority; nil is the new key.
-func sign(t *testing.T, c *x509.Certificate, by *authority) ([]byte, *ecdsa.PrivateKey) {
+func sign(t testing.TB, c *x509.Certificate, by *authority) ([]byte, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -68,7 +68,7 @@ type intercepting struct {
 	ours, theirs *authority
 }
 
-func newIntercepting(t *testing.T, port uint16) *intercepting {
+func newIntercepting(t testing.TB, port uint16) *intercepting {
 	t.Helper()
 	i := &intercepting{ours: newAuthority(t), theirs: newAuthority(t)}
 	i.world = &world{
@@ -124,18 +124,21 @@ func (i *intercepting) client(protocols ...string) *http.Client {
 // origin is a server of a host that keeps what it gets.
 type origin struct {
 	*httptest.Server
-	mu  sync.Mutex
-	got []*http.Request
+	keep bool // What it gets.
+	mu   sync.Mutex
+	got  []*http.Request
 }
 
 // newOrigin starts a server for a host, with HTTP/2 if both is true. Its certificate is of the authority.
-func newOrigin(t *testing.T, by *authority, host string, both bool, handle http.HandlerFunc) *origin {
+func newOrigin(t testing.TB, by *authority, host string, both bool, handle http.HandlerFunc) *origin {
 	t.Helper()
-	o := &origin{}
+	o := &origin{keep: true}
 	o.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		o.mu.Lock()
-		o.got = append(o.got, r)
-		o.mu.Unlock()
+		if o.keep {
+			o.mu.Lock()
+			o.got = append(o.got, r)
+			o.mu.Unlock()
+		}
 		handle(w, r)
 	}))
 	leaf, err := by.certify(host)

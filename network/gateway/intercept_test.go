@@ -36,7 +36,7 @@ func ask(t *testing.T, c *http.Client, req *http.Request) (*http.Response, strin
 	return resp, string(body)
 }
 
-func request(t *testing.T, method, url string, body io.Reader, headers ...string) *http.Request {
+func request(t testing.TB, method, url string, body io.Reader, headers ...string) *http.Request {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, body)
 	if err != nil {

@@ -26,7 +26,7 @@ var site = netip.MustParseAddr("203.0.113.9")
 
 // world is a gateway, its guests' policy, and the servers that hosts have.
 type world struct {
-	t    *testing.T
+	t    testing.TB
 	gw   *Gateway
 	addr string
 	port uint16
@@ -165,7 +165,7 @@ func boundedWorld(t *testing.T, port uint16, ofGuest, inAll int) *world {
 	return w
 }
 
-func listen(t *testing.T) net.Listener {
+func listen(t testing.TB) net.Listener {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -204,7 +204,7 @@ func (w *world) send(text string) *net.TCPConn {
 }
 
 // wantReset reads until the connection is broken off, and returns what came before.
-func wantReset(t *testing.T, c net.Conn) string {
+func wantReset(t testing.TB, c net.Conn) string {
 	t.Helper()
 	got, err := io.ReadAll(c)
 	if !errors.Is(err, syscall.ECONNRESET) {
@@ -214,7 +214,7 @@ func wantReset(t *testing.T, c net.Conn) string {
 }
 
 // wantAnswer reads an answer of HTTP with a body.
-func wantAnswer(t *testing.T, r *bufio.Reader, body string) *http.Response {
+func wantAnswer(t testing.TB, r *bufio.Reader, body string) *http.Response {
 	t.Helper()
 	resp, err := http.ReadResponse(r, nil)
 	if err != nil {
@@ -229,12 +229,12 @@ func wantAnswer(t *testing.T, r *bufio.Reader, body string) *http.Response {
 
 // rawServer hands out what connects to it.
 type rawServer struct {
-	t     *testing.T
+	t     testing.TB
 	addr  string
 	conns chan *net.TCPConn
 }
 
-func newRawServer(t *testing.T) *rawServer {
+func newRawServer(t testing.TB) *rawServer {
 	t.Helper()
 	ln := listen(t)
 	s := &rawServer{t, ln.Addr().String(), make(chan *net.TCPConn, 10)}
@@ -265,7 +265,7 @@ func (s *rawServer) accept() *net.TCPConn {
 }
 
 // wantRead reads exactly the text.
-func wantRead(t *testing.T, r io.Reader, text string) {
+func wantRead(t testing.TB, r io.Reader, text string) {
 	t.Helper()
 	got := make([]byte, len(text))
 	if n, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, []byte(text)) {
@@ -274,7 +274,7 @@ func wantRead(t *testing.T, r io.Reader, text string) {
 }
 
 // wantGone reads until the other end has ended in whatever way, and returns what came before.
-func wantGone(t *testing.T, c net.Conn) string {
+func wantGone(t testing.TB, c net.Conn) string {
 	t.Helper()
 	got, err := io.ReadAll(c)
 	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
@@ -284,7 +284,7 @@ func wantGone(t *testing.T, c net.Conn) string {
 }
 
 // wantEnd reads a regular end.
-func wantEnd(t *testing.T, r io.Reader) {
+func wantEnd(t testing.TB, r io.Reader) {
 	t.Helper()
 	if got, err := io.ReadAll(r); err != nil || len(got) > 0 {
 		t.Fatalf("read %q, %v, want a regular end", got, err)
@@ -298,7 +298,7 @@ type named struct {
 	got  []string
 }
 
-func newNamed(t *testing.T, name string) *named {
+func newNamed(t testing.TB, name string) *named {
 	t.Helper()
 	n := &named{}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -327,7 +327,7 @@ func (n *named) want(t *testing.T, want ...string) {
 }
 
 // newNamedHandler starts a server, and returns its address.
-func newNamedHandler(t *testing.T, handle http.HandlerFunc) string {
+func newNamedHandler(t testing.TB, handle http.HandlerFunc) string {
 	t.Helper()
 	srv := httptest.NewServer(handle)
 	t.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
