@@ -17,8 +17,8 @@ import (
 
 const (
 	// secureOfGuest and secureInAll bound the connections whose TLS the gateway ends. Each takes some 120 KiB of memory
-	// while it is idle (60 connections in a test), and may hold the windows of HTTP/2 in both directions besides. Below secureInAll a guest may have as
-	// many as are left to all.
+	// while it is idle (60 connections in a test), and may hold the windows of HTTP/2 in both directions besides. Below
+	// secureInAll a guest may have as many as are left to all.
 	secureOfGuest, secureInAll = 64, 1024
 	// streamWindow and connWindow bound what is on its way in one stream of HTTP/2, and in all of a connection, and
 	// frame what is read at once. A stream gets 5 MB a second from a server that is 50 ms away.
