@@ -75,6 +75,9 @@ func TestHeadersOutliveTheDaemon(t *testing.T) {
 		guest := w.guest(s)
 		n.abandon()
 		n = w.open(w.config())
+		if n.naming.Known(s.GuestIP) {
+			t.Errorf("%v: it is known after a restart", p)
+		}
 		type answer struct {
 			text string
 			err  error
@@ -89,6 +92,9 @@ func TestHeadersOutliveTheDaemon(t *testing.T) {
 		}
 		if err := n.SetPolicy(t.Context(), s.ID, with(p, secretOfA)); err != nil {
 			t.Fatal(err)
+		}
+		if !n.naming.Known(s.GuestIP) {
+			t.Errorf("%v: it is not known", p)
 		}
 		if got := <-answered; got.text != "a.example.com+secret" {
 			t.Errorf("%v: a request during the restart: %q, %v", p, got.text, got.err)

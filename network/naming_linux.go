@@ -91,6 +91,12 @@ func (n *naming) Allowed(guest netip.Addr, name string) bool {
 	return p.all() || p.named() && names.Match(p.Names, name)
 }
 
+// Known reports whether the policy of a guest is known. A guest that has ended has none.
+func (n *naming) Known(guest netip.Addr) bool {
+	s := n.leases.of(guest)
+	return s == nil || !s.policy.Load().unknown()
+}
+
 // Reaches reports whether a guest may reach an address by its policy in force, whatever its name is.
 func (n *naming) Reaches(guest, to netip.Addr) bool { p := n.policy(guest); return p.covers(to) }
 

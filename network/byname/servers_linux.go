@@ -27,6 +27,8 @@ const mostName = 255
 type Guests interface {
 	// Allowed reports whether a guest may reach a host name by its policy in force.
 	Allowed(guest netip.Addr, name string) bool
+	// Known reports whether the policy of a guest is known.
+	Known(guest netip.Addr) bool
 	// Reaches reports whether a guest may reach an address by its policy in force, whatever its name is.
 	Reaches(guest, to netip.Addr) bool
 	// Headers are what is set in a guest's requests to a host, by the canonical name of the header; nil if nothing is.

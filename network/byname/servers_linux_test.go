@@ -19,6 +19,7 @@ import (
 type nothing struct{ refused chan string }
 
 func (nothing) Allowed(netip.Addr, string) bool              { return false }
+func (nothing) Known(netip.Addr) bool                        { return true }
 func (nothing) Reaches(netip.Addr, netip.Addr) bool          { return false }
 func (nothing) Headers(netip.Addr, string) map[string]string { return nil }
 func (nothing) Bind(netip.Addr, string, []netip.Addr, time.Duration) error {

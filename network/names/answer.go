@@ -66,13 +66,17 @@ func meta(kind uint16) bool {
 }
 
 // resolve fills in the reply to a question. Other types than A and forwarded have no records, ANY has none either
-// (RFC 8482). It reports whether to send the reply: there is none if too many look-ups of the guest are in flight.
+// (RFC 8482). It reports whether to send the reply: there is none if too many look-ups of the guest are in flight, or if it
+// is not known what the guest may reach.
 func (s *Server) resolve(reply *dns.Msg, guest netip.Addr, q dns.Question) bool {
 	name, ok := hostname.Canonical(q.Name)
 	if !ok {
 		name = strings.TrimSuffix(q.Name, ".")
 	}
-	if !ok || !s.cfg.Guests.Allowed(guest, name) {
+	if allowed := ok && s.cfg.Guests.Allowed(guest, name); !allowed {
+		if ok && !s.cfg.Guests.Known(guest) {
+			return false // The guest asks again.
+		}
 		explain(reply, dns.RcodeNameError, dns.ExtendedErrorCodeProhibited, "the policy of the sandbox does not allow this name")
 		if name != "" && !reverse(strings.ToLower(name)) { // Programs ask for the names of addresses without a need.
 			s.cfg.Guests.Refused(guest, name)

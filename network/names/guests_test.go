@@ -17,6 +17,7 @@ import (
 type guests struct {
 	patterns []string
 	bind     func(name string) error // Called without the lock; nil succeeds.
+	unknown  chan bool               // Whether the policy is; nil: it is not.
 
 	mu     sync.Mutex
 	events []string
@@ -37,6 +38,13 @@ func (g *guests) seen() []string {
 
 func (g *guests) Allowed(_ netip.Addr, name string) bool {
 	return Match(g.patterns, name)
+}
+
+func (g *guests) Known(netip.Addr) bool {
+	if g.unknown == nil {
+		return true
+	}
+	return !<-g.unknown
 }
 
 func (g *guests) Bind(guest netip.Addr, name string, addrs []netip.Addr, life time.Duration) error {

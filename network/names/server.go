@@ -14,6 +14,8 @@ import (
 type Guests interface {
 	// Allowed reports whether a guest may reach a name.
 	Allowed(guest netip.Addr, name string) bool
+	// Known reports whether it is known what a guest may reach. If it is not, what is not allowed may be allowed later.
+	Known(guest netip.Addr) bool
 	// Bind lets a guest reach the addresses of a name for at least the given time. When it returns nil, they are
 	// reached. It fails if the guest may not reach the name any more: its policy may have changed since Allowed.
 	Bind(guest netip.Addr, name string, addrs []netip.Addr, life time.Duration) error

@@ -42,6 +42,24 @@ func TestAddressesOfAPermittedName(t *testing.T) {
 	}
 }
 
+// A name does not exist only if that is known.
+func TestAGuestWithAnUnknownPolicyGetsNoAnswer(t *testing.T) {
+	w := newWorld(t, each("1.1.1.1"))
+	w.unknown = make(chan bool)
+	conn := w.dial(t, "udp", "127.0.0.1")
+	send(t, conn, query("other.net", dns.TypeA, 0))
+	w.unknown <- true
+	second := query("other.net", dns.TypeA, 0)
+	send(t, conn, second)
+	w.unknown <- false
+	if reply := receive(t, conn); reply.Id != second.Id || reply.Rcode != dns.RcodeNameError {
+		t.Errorf("%v", reply)
+	}
+	if got := w.seen(); len(got) != 1 {
+		t.Errorf("%q", got)
+	}
+}
+
 // A guest hears nothing of an address before it may reach it.
 func TestAnAnswerWaitsUntilItsAddressesAreBound(t *testing.T) {
 	w := newWorld(t, each("1.1.1.1"))
