@@ -32,6 +32,7 @@ type conn struct {
 	mu   sync.Mutex
 	host string     // That it asked for last.
 	via  netip.Addr // Where it was connected to last, if it was.
+	own  bool       // The guest has chosen that address, so its host does not count.
 }
 
 // quietTime is how long a guest may say nothing on a connection to an address that it reaches anyway: in some protocols the
@@ -87,12 +88,6 @@ func (c *conn) allowed(host string) bool {
 	return c.gw.Guests.Allowed(c.guest, host)
 }
 
-func (c *conn) asked() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.host
-}
-
 // open reports whether it may go to the address that the guest has chosen, whatever its host is.
 func (c *conn) open() bool { return c.gw.Guests.Reaches(c.guest, c.to.Addr()) }
 
@@ -107,13 +102,13 @@ func (c *conn) headers(host string) map[string]string {
 // may reports whether what it is connected to is allowed, by its host or its address, or whether it is not connected yet.
 func (c *conn) may() bool {
 	c.mu.Lock()
-	host, via := c.host, c.via
+	host, via, own := c.host, c.via, c.own
 	c.mu.Unlock()
-	return host == "" && !via.IsValid() || host != "" && c.gw.Guests.Allowed(c.guest, host) ||
+	return host == "" && !via.IsValid() || host != "" && !own && c.gw.Guests.Allowed(c.guest, host) ||
 		via.IsValid() && c.gw.Guests.Reaches(c.guest, via)
 }
 
-// dial connects to the host, or to the address that the guest has chosen if it may go there and the host has no headers.
+// dial connects to the host, or to the address that the guest has chosen if there is none. Headers go to a host only.
 func (c *conn) dial(host string) (net.Conn, error) {
 	if !c.gw.hold(c) {
 		return nil, net.ErrClosed
@@ -123,23 +118,23 @@ func (c *conn) dial(host string) (net.Conn, error) {
 	defer cancel()
 	var server net.Conn
 	var err error
-	via := c.to.Addr()
+	via, own := c.to.Addr(), host == ""
 	switch {
-	case c.open() && c.headers(host) == nil:
-		server, err = c.gw.Guests.DialAddr(ctx, c.guest, c.to)
-	case host == "":
-		err = errForbidden
-	default:
+	case !own:
 		if server, err = c.gw.Guests.Dial(ctx, c.guest, host, c.to.Port()); err == nil {
 			to, _ := netip.ParseAddrPort(server.RemoteAddr().String())
 			via = to.Addr().Unmap()
 		}
+	case c.open():
+		server, err = c.gw.Guests.DialAddr(ctx, c.guest, c.to)
+	default:
+		err = errForbidden
 	}
 	if err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
-	c.via = via
+	c.via, c.own = via, own
 	c.mu.Unlock()
 	if !c.may() { // As with the host: it is noted, and then the policy is asked.
 		_ = server.Close()

@@ -43,6 +43,7 @@ type httpConn struct {
 	served
 	state atomic.Int32
 	lost  atomic.Bool // The guest has left, or takes too long.
+	last  string      // Where the last request went: a host, or the address that the guest has chosen.
 }
 
 // The states of an httpConn. Only what a host answers may be written: what net/http has to say about a request that it
@@ -72,7 +73,7 @@ func (c *conn) passPlain(guest *lean, open bool) {
 		c.head = 0 // It is counted again.
 		c.passHTTP(guest)
 	} else {
-		c.join(guest, host)
+		c.join(guest, "")
 	}
 }
 
@@ -101,7 +102,10 @@ func (c *conn) passHTTP(guest *lean) {
 	h := &httpConn{lean: guest, served: served{conn: c, done: make(chan struct{})}}
 	h.transport = http.Transport{
 		DialContext: func(_ context.Context, _, addr string) (net.Conn, error) {
-			host, _, _ := strings.Cut(addr, ":")
+			host, _, _ := net.SplitHostPort(addr)
+			if host == c.to.Addr().String() {
+				host = ""
+			}
 			return c.dial(host)
 		},
 		DisableCompression: true, MaxIdleConns: 1, MaxResponseHeaderBytes: largest, ExpectContinueTimeout: continueTime,
@@ -213,17 +217,21 @@ func (g *Gateway) pass(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	host, right := hostOf(r, h.to.Port())
-	if host != h.asked() {
+	headers, to := h.headers(host), host
+	if h.open() && headers == nil {
+		to = h.to.Addr().String()
+	}
+	if to != h.last {
 		h.transport.CloseIdleConnections() // So that Recheck knows of all.
 	}
-	headers := h.headers(host)
 	if host == "" || !right || r.ProtoMajor != 1 || !h.allowed(host) && !h.open() || headers != nil && r.Method == http.MethodTrace {
 		g.Guests.Refused(h.guest, host, h.to)
 		panic(http.ErrAbortHandler)
 	}
+	h.last = to
 	h.state.Store(answering)
 	onlyWebSocket(r)
-	h.proxy(w, r, &url.URL{Scheme: "http", Host: host}, headers)
+	h.proxy(w, r, &url.URL{Scheme: "http", Host: to}, headers)
 	whole = true
 }
 
