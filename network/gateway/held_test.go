@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
@@ -68,4 +69,36 @@ func TestANameDoesNotKeepWhatTheGuestChose(t *testing.T) {
 	i.mu.Unlock()
 	i.gw.Recheck(netip.MustParseAddr("127.0.0.1"))
 	wantReset(t, guest)
+}
+
+// What a guest sends over HTTP/2 makes no lines in the log.
+func TestWrongHTTP2IsNotReported(t *testing.T) {
+	i := newIntercepting(t, 443)
+	o := newOrigin(t, i.theirs, "a.example", true, func(http.ResponseWriter, *http.Request) {})
+	i.host("a.example", o.Listener.Addr().String())
+	i.set("a.example", map[string]string{"Authorization": secret})
+	for _, text := range []string{
+		"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
+		http.MethodGet, "http2: panic serving abcd",
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x05\x04\x00\x00\x00\x00\x00wrong",
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00",
+	} {
+		c := tls.Client(i.guest(), &tls.Config{RootCAs: i.ours.pool, ServerName: "a.example", NextProtos: []string{"h2"}})
+		if _, err := io.WriteString(c, text); err != nil {
+			t.Fatal(err)
+		}
+		if text == http.MethodGet {
+			_ = c.CloseWrite()
+		}
+		_, _ = io.Copy(io.Discard, c)
+		_ = c.Close()
+	}
+	i.eventuallyNone()
+	var got []string
+	for _, line := range []string{"http: panic serving 192.0.2.1: x", "http2: panic serving 192.0.2.1: x", "http2: server: http: panic"} {
+		_, _ = panics(func(err error) { got = append(got, err.Error()) }).Write([]byte(line + "\n"))
+	}
+	if len(got) != 2 {
+		t.Errorf("reported: %q", got)
+	}
 }
