@@ -17,12 +17,15 @@ import (
 
 const (
 	// secureOfGuest and secureInAll bound the connections whose TLS the gateway ends. Each takes some 120 KiB of memory
-	// while it is idle (60 connections in a test), and may hold the windows of HTTP/2 in both directions besides. Below
-	// secureInAll a guest may have as many as are left to all.
+	// while it is idle (60 connections in a test), and may hold the windows of HTTP/2 in both directions and headers of
+	// requests besides. Below secureInAll a guest may have as many as are left to all.
 	secureOfGuest, secureInAll = 64, 1024
 	// streamWindow and connWindow bound what is on its way in one stream of HTTP/2, and in all of a connection, and
 	// frame what is read at once. A stream gets 5 MB a second from a server that is 50 ms away.
 	streamWindow, connWindow, frame = 256 << 10, 512 << 10, 16 << 10
+	// mostHeaders bounds the headers of all requests of a connection that are under way, with perField for what a field
+	// takes beside its text.
+	mostHeaders, perField = 512 << 10, 64
 	// streams is how many requests a connection with HTTP/2 has at a time, and mostToHost how many connections to the host
 	// one of the guest may have: one is enough, and another takes its place when the host is about to close it.
 	streams, mostToHost = 100, 2
@@ -42,6 +45,7 @@ type secureConn struct {
 	over    bool                  // There will be no other.
 	ready   net.Conn              // The first, until a request takes it.
 	problem error                 // Why there is none.
+	held    int                   // Bytes in the headers of requests under way.
 }
 
 // intercept ends the TLS of a connection to the host, and passes on its requests.
@@ -220,7 +224,16 @@ func (g *Gateway) passSecure(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	host, right := hostOf(r, s.to.Port())
+	size := sizeOf(r)
+	if !s.take(size) {
+		size = 0
+	}
+	defer s.take(-size)
 	switch {
+	case size == 0:
+		clear(r.Header) // A guest that reads no answer must not keep them here.
+		r.URL, r.RequestURI, r.Host = &url.URL{}, "", ""
+		http.Error(w, "The headers of all requests on this connection are too large.", http.StatusRequestHeaderFieldsTooLarge)
 	case host != s.name || !right: // The client opens another connection for it (RFC 9110, 15.5.20).
 		http.Error(w, "This connection is for another host.", http.StatusMisdirectedRequest)
 	case r.Method == http.MethodTrace: // The answer would have the headers.
@@ -233,4 +246,26 @@ func (g *Gateway) passSecure(w http.ResponseWriter, r *http.Request) {
 		s.proxy(w, r, &url.URL{Scheme: "https", Host: host}, s.headers(host))
 	}
 	whole = true
+}
+
+// take counts bytes in headers, until the same is taken off, if there may be so many.
+func (s *secureConn) take(n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n > 0 && s.held+n > mostHeaders {
+		return false
+	}
+	s.held += n
+	return true
+}
+
+// sizeOf is what the header of a request takes, which is not 0.
+func sizeOf(r *http.Request) int {
+	n := perField + len(r.RequestURI) + len(r.Host)
+	for name, values := range r.Header {
+		for _, value := range values {
+			n += len(name) + len(value) + perField
+		}
+	}
+	return n
 }
