@@ -102,3 +102,19 @@ func TestWrongHTTP2IsNotReported(t *testing.T) {
 		t.Errorf("reported: %q", got)
 	}
 }
+
+// A guest with HTTP/1.0 gets one answer: it would take an interim one for that (RFC 9110, 15.2).
+func TestNoInterimAnswersForHTTP10(t *testing.T) {
+	w := newWorld(t, 80)
+	w.host("a.example", newNamedHandler(t, func(rw http.ResponseWriter, _ *http.Request) {
+		rw.WriteHeader(http.StatusEarlyHints)
+		_, _ = io.WriteString(rw, "ok")
+	}))
+	for version, want := range map[string]int{"1.0": http.StatusOK, "1.1": http.StatusEarlyHints} {
+		guest := w.send("GET / HTTP/" + version + "\r\nHost: a.example\r\nConnection: close\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(guest), nil)
+		if err != nil || resp.StatusCode != want {
+			t.Errorf("HTTP/%s: %v, %v", version, resp, err)
+		}
+	}
+}

@@ -81,20 +81,21 @@ func (s *served) proxy(w http.ResponseWriter, r *http.Request, to *url.URL, head
 			}
 			return nil
 		},
-	}).ServeHTTP(writer{w, s}, r)
+	}).ServeHTTP(writer{w, s, r.ProtoAtLeast(1, 1)}, r)
 }
 
 // writer is the answer to a guest. Unwrap is for http.ResponseController.
 type writer struct {
 	http.ResponseWriter
-	s *served
+	s       *served
+	interim bool // The guest knows answers before the answer (1xx).
 }
 
 func (w writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // WriteHeader leaves 100 (Continue) to net/http, which sends it once, when the body is read.
 func (w writer) WriteHeader(status int) {
-	if status != http.StatusContinue {
+	if status != http.StatusContinue && (status >= http.StatusOK || w.interim) {
 		w.ResponseWriter.WriteHeader(status)
 	}
 }
