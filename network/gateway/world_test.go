@@ -40,6 +40,7 @@ type world struct {
 	dials   []string
 	refused []string
 	errs    []error
+	dialing func() // Called before a host is dialed, if it is there.
 }
 
 func (w *world) Allowed(guest netip.Addr, host string) bool {
@@ -56,6 +57,9 @@ func (w *world) Dial(ctx context.Context, guest netip.Addr, host string, port ui
 	w.dials = append(w.dials, fmt.Sprintf("%s:%d", host, port))
 	addr, ok := w.servers[host]
 	w.mu.Unlock()
+	if w.dialing != nil {
+		w.dialing()
+	}
 	if !ok {
 		return nil, errors.New("no such host")
 	}
