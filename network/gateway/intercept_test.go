@@ -73,7 +73,7 @@ func TestRequestsInTLSGetHeaders(t *testing.T) {
 		}
 		for range 2 {
 			req := request(t, "POST", "https://a.example/p%2Fq?x=y;z", strings.NewReader("body"),
-				"Authorization", "guest's", "authorization", "another", "X-Mine", "kept", "Connection", "Authorization", "Proxy-Authorization", "gone")
+				"Authorization", "guest's", "authorization", "another", "X-Mine", "kept", "X_Added", "mine", "x_added", "mine", "X_Mine", "too", "Connection", "Authorization", "Proxy-Authorization", "gone")
 			if c.want == 2 {
 				req.Header.Del("Connection") // HTTP/2 has none.
 			}
@@ -83,7 +83,7 @@ func TestRequestsInTLSGetHeaders(t *testing.T) {
 			}
 			for _, r := range o.requests() {
 				if len(r.Header["Authorization"]) != 1 || r.Header.Get("Authorization") != secret || r.Header.Get("X-Added") != "1" ||
-					r.Header.Get("X-Mine") != "kept" || r.Host != "a.example" || r.RequestURI != "/p%2Fq?x=y;z" || r.ProtoMajor != c.want {
+					r.Header.Get("X-Mine") != "kept" || r.Header.Get("X_Mine") != "too" || r.Header["X_Added"] != nil || r.Host != "a.example" || r.RequestURI != "/p%2Fq?x=y;z" || r.ProtoMajor != c.want {
 					t.Errorf("%+v: the host gets %s %s %s %v", c, r.Proto, r.Host, r.RequestURI, r.Header)
 				}
 			}

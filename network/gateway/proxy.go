@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -53,9 +54,7 @@ func (s *served) proxy(w http.ResponseWriter, r *http.Request, to *url.URL, head
 					p.Out.Header[name] = values
 				}
 			}
-			for name, value := range headers {
-				p.Out.Header[name] = []string{value}
-			}
+			set(p.Out.Header, headers)
 		},
 		Transport:     &s.transport,
 		FlushInterval: -1,
@@ -82,6 +81,19 @@ func (s *served) proxy(w http.ResponseWriter, r *http.Request, to *url.URL, head
 			return nil
 		},
 	}).ServeHTTP(writer{w, s, r.ProtoAtLeast(1, 1)}, r)
+}
+
+// set puts headers in place of those that a server may take for the same: some read "X_Key" as "X-Key".
+func set(in http.Header, headers map[string]string) {
+	alike := func(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "-")) }
+	taken := map[string]bool{}
+	for name := range headers {
+		taken[alike(name)] = true
+	}
+	maps.DeleteFunc(in, func(name string, _ []string) bool { return taken[alike(name)] })
+	for name, value := range headers {
+		in[name] = []string{value}
+	}
 }
 
 // writer is the answer to a guest. Unwrap is for http.ResponseController.
