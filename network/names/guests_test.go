@@ -17,10 +17,10 @@ import (
 type guests struct {
 	patterns []string
 	bind     func(name string) error // Called without the lock; nil succeeds.
-	unknown  chan bool               // Whether the policy is; nil: it is not.
 
-	mu     sync.Mutex
-	events []string
+	mu      sync.Mutex
+	events  []string
+	unknown chan bool // Whether the policy is; nil: it is not.
 }
 
 func (g *guests) add(format string, args ...any) {
@@ -41,10 +41,10 @@ func (g *guests) Allowed(_ netip.Addr, name string) bool {
 }
 
 func (g *guests) Known(netip.Addr) bool {
-	if g.unknown == nil {
-		return true
-	}
-	return !<-g.unknown
+	g.mu.Lock()
+	unknown := g.unknown
+	g.mu.Unlock()
+	return unknown == nil || !<-unknown
 }
 
 func (g *guests) Bind(guest netip.Addr, name string, addrs []netip.Addr, life time.Duration) error {

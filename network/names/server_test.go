@@ -45,7 +45,9 @@ func TestAddressesOfAPermittedName(t *testing.T) {
 // A name does not exist only if that is known.
 func TestAGuestWithAnUnknownPolicyGetsNoAnswer(t *testing.T) {
 	w := newWorld(t, each("1.1.1.1"))
+	w.mu.Lock()
 	w.unknown = make(chan bool)
+	w.mu.Unlock()
 	conn := w.dial(t, "udp", "127.0.0.1")
 	send(t, conn, query("other.net", dns.TypeA, 0))
 	w.unknown <- true
