@@ -2,8 +2,8 @@
 
 // Package sudo is a minimal sudo for guests whose image has none: E2B's user
 // may run anything as anybody without a password, and so may everybody here. It
-// relies on the set-uid bit of the agent's binary. It may import agent/account;
-// only cmd/rundlet-agent imports it.
+// relies on the set-uid bit of the agent's binary. It may import agent/account and
+// agent/trust; only cmd/rundlet-agent imports it.
 package sudo
 
 import (
@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/rundlet/rundlet/agent/account"
+	"github.com/rundlet/rundlet/agent/trust"
 )
 
 const (
@@ -23,12 +24,10 @@ const (
 	defaultShell = "/bin/sh"
 )
 
-// kept are the variables that pass without -E. Those of the second line are of package trust: with sudo, npm and pip trust what
-// they do without.
-var kept = []string{
+// kept are the variables that pass without -E. With those of package trust, npm and pip trust below sudo what they do without.
+var kept = append(trust.Variables(),
 	"TERM", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "COLORTERM", "DISPLAY", "TZ", "PS1", "PS2", "COLUMNS", "LINES",
-	"NODE_EXTRA_CA_CERTS", "DENO_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-}
+)
 
 // Main runs sudo with the arguments behind its name; it returns an exit code
 // only if it does not become another program.

@@ -2,7 +2,7 @@
 
 // Package trust makes the programs of a guest trust authorities of the host: in the stores of the system, and by the
 // variables of programs that bring a store. It works as root on files that the guest may have put there: it waits for
-// none of them, and a guest that breaks them harms itself. It may import agent/atomicfile; only package agent imports it.
+// none of them, and a guest that breaks them harms itself. It may import agent/atomicfile; agent and agent/sudo import it.
 package trust
 
 import (
@@ -60,7 +60,10 @@ func Install(root, text string) (env map[string]string, err error) {
 	if err := replace(root+Own, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	env = map[string]string{"NODE_EXTRA_CA_CERTS": Own, "DENO_CERT": Own} // These add to what the programs bring.
+	env = map[string]string{}
+	for _, variable := range added {
+		env[variable] = Own
+	}
 	if isDir(root + anchors) {
 		err = errors.Join(err, replace(filepath.Join(root+anchors, "rundlet-egress.pem"), []byte(text), 0o644))
 	}
@@ -95,6 +98,12 @@ func Install(root, text string) (env map[string]string, err error) {
 	}
 	return env, nil
 }
+
+// Variables are the names of all that Install may return.
+func Variables() []string { return slices.Concat(added, wholeStores) }
+
+// added are the variables that name a file which is added to what a program brings: of Node and Bun, and of Deno.
+var added = []string{"NODE_EXTRA_CA_CERTS", "DENO_CERT"}
 
 // wholeStores are the variables that name a store in place of the one that a program brings: of Python's requests, pip,
 // httpx, uv and conda, of curl, of the AWS tools and of gRPC. They have the system's store, so they are only set where there is one.
