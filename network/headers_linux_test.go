@@ -1,6 +1,7 @@
 package network
 
 import (
+	"net/netip"
 	"testing"
 )
 
@@ -78,6 +79,7 @@ func TestHeadersOutliveTheDaemon(t *testing.T) {
 		if n.naming.Known(s.GuestIP) {
 			t.Errorf("%v: it is known after a restart", p)
 		}
+		n.naming.Refused(s.GuestIP, "tcp", "too.early", netip.AddrPort{})
 		type answer struct {
 			text string
 			err  error
@@ -96,6 +98,11 @@ func TestHeadersOutliveTheDaemon(t *testing.T) {
 		if !n.naming.Known(s.GuestIP) {
 			t.Errorf("%v: it is not known", p)
 		}
+		n.naming.Refused(s.GuestIP, "tcp", "by.policy", netip.AddrPort{})
+		if list, err := n.Refused(s.ID); err != nil || len(list) != 1 || list[0].Name != "by.policy" {
+			t.Errorf("%v: refused: %v, %v", p, list, err)
+		}
+		bank := n.rules.enforcer.(*nftRules).have[s.ID].bank
 		if got := <-answered; got.text != "a.example.com+secret" {
 			t.Errorf("%v: a request during the restart: %q, %v", p, got.text, got.err)
 		}
@@ -114,6 +121,9 @@ func TestHeadersOutliveTheDaemon(t *testing.T) {
 		}
 		if err := n.SetPolicy(t.Context(), s.ID, p); err != nil {
 			t.Fatal(err)
+		}
+		if now := n.rules.enforcer.(*nftRules).have[s.ID].bank; now != bank {
+			t.Errorf("%v: its ranges are written again for headers", p)
 		}
 		if found, err := n.rules.recover(); err != nil || found[s.ID].Headers != nil {
 			t.Errorf("%v is in force, %v", found[s.ID], err)

@@ -109,8 +109,11 @@ func (n *naming) Headers(guest netip.Addr, host string) map[string]string {
 	return nil
 }
 
-// Refused records what a guest was refused.
+// Refused records what a guest was refused by a policy that is known.
 func (n *naming) Refused(guest netip.Addr, proto, name string, to netip.AddrPort) {
+	if !n.Known(guest) {
+		return
+	}
 	n.count.Add(1)
 	if s := n.leases.of(guest); s != nil {
 		s.refused.Add(refused.Packet{From: guest, Proto: proto, To: to, Name: name}, time.Now())

@@ -41,8 +41,12 @@ func (p Policy) rewritten() bool { return p.AllowInternet && len(p.Headers) > 0 
 func (p Policy) named() bool { return p.AllowInternet && len(p.Names) > 0 }
 
 func (p Policy) equal(o Policy) bool {
-	return p.AllowInternet == o.AllowInternet && slices.Equal(p.Only, o.Only) && slices.Equal(p.Names, o.Names) &&
-		maps.EqualFunc(p.Headers, o.Headers, maps.Equal)
+	return p.reachesAs(o) && maps.EqualFunc(p.Headers, o.Headers, maps.Equal)
+}
+
+// reachesAs reports whether both permit the same.
+func (p Policy) reachesAs(o Policy) bool {
+	return p.AllowInternet == o.AllowInternet && slices.Equal(p.Only, o.Only) && slices.Equal(p.Names, o.Names)
 }
 
 // covers reports whether an address is reached whatever its name is.

@@ -153,7 +153,7 @@ type difference struct {
 }
 
 func (d difference) between(old, next slotRule) {
-	if old.policy.named() && old.policy.equal(next.policy) { // What is bound changes as often as a guest wants.
+	if old.policy.named() && old.policy.reachesAs(next.policy) { // What is bound changes as often as a guest wants.
 		old.policy.Only, next.policy.Only = nil, nil
 		old.bound, next.bound = bound.Differ(old.bound, next.bound)
 	}
@@ -179,7 +179,7 @@ func (r *nftRules) change(op string, add []slotRule, remove []string) error {
 	for _, rule := range add {
 		old := r.have[rule.id]
 		rule.bank = old.bank
-		if old.policy.limited() && !old.policy.equal(rule.policy) {
+		if old.policy.limited() && !old.policy.reachesAs(rule.policy) {
 			rule.bank = (old.bank + 1) % banks
 		}
 		next[rule.id] = rule

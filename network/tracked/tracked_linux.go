@@ -17,7 +17,7 @@ type Flows struct {
 	Router, Host *os.File
 	// Known are the guests that exist.
 	Known func() map[netip.Addr]bool
-	// Own is the address that all guests have in Host; ok is false if there is no link to it.
+	// Own is the address that all guests have in Host; ok is false without a link to it.
 	Own func() (a netip.Addr, ok bool, err error)
 	// Suspect: rules were lost, or may have been, and flows may have begun without them.
 	Suspect atomic.Bool
