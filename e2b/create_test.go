@@ -143,7 +143,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"an unknown rule", `{"templateID":"base","network":{"rules":{"a.com":[{"block":true}]}}}`, 501, "rules.block"},
 		{"an unknown transform", `{"templateID":"base","network":{"rules":{"a.com":[{"transform":{"body":"x"}}]}}}`, 501, "transform.body"},
 		{"a list as rules", `{"templateID":"base","network":{"rules":["a.com"]}}`, 400, "rules"},
-		{"a rule that is no list", `{"templateID":"base","network":{"rules":{"a.com":{}}}}`, 400, "rules"},
+		{"a rule that is not a list", `{"templateID":"base","network":{"rules":{"a.com":{}}}}`, 400, "rules"},
 		{"a number as a value", `{"templateID":"base","network":{"rules":{"a.com":[{"transform":{"headers":{"A":1}}}]}}}`, 400, `"rules"`},
 		{"egressProxy", `{"templateID":"base","network":{"egressProxy":{"address":"a:1"}}}`, 501, "egressProxy"},
 		{"a mask with a path", `{"templateID":"base","network":{"maskRequestHost":"a/b"}}`, 400, "maskRequestHost"},
