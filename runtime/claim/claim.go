@@ -56,8 +56,6 @@ func (c *Claims) Publish(ctx context.Context, claim *store.Snapshot, of string) 
 		err = c.cfg.Store.Snapshots.Put(ctx, claim)
 	}
 	if err != nil {
-		ctx, cancel := background.Detached(ctx)
-		defer cancel()
 		err = errors.Join(err, c.Drop(ctx, claim.ID))
 	}
 	return err
@@ -77,8 +75,11 @@ func ByID(ctx context.Context, claims interface {
 
 // Drop removes a claim, and the driver's snapshot with the last one. A claim that
 // does not exist is not an error. One of another node or driver is refused: its files
-// cannot be removed from here.
+// cannot be removed from here. It goes on when ctx ends: a claim without its row is
+// found by nothing that runs, and its files would stay until the next start.
 func (c *Claims) Drop(ctx context.Context, id string) error {
+	ctx, cancel := background.Detached(ctx)
+	defer cancel()
 	var refused int64 // the version that the last try found
 	for {
 		claim, err := ByID(ctx, c.cfg.Store.Snapshots, id)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
-	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/runtime/live"
@@ -50,8 +49,6 @@ func (v *Saver) save(ctx context.Context, snap *store.Snapshot) (err error) {
 	snap.Name = "" // It moves when there is something to move to.
 	defer func() {
 		if err != nil {
-			ctx, cancel := background.Detached(ctx)
-			defer cancel()
 			if undo := v.cfg.Claims.Drop(ctx, snap.ID); undo != nil {
 				v.cfg.Log.Warn("could not remove the files of a failed snapshot", "snapshot_id", snap.ID, "error", undo)
 			}

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"sync"
 
-	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/step"
@@ -37,8 +36,6 @@ func (t *Starter) Fork(ctx context.Context, sb *live.Sandbox, req sandbox.ForkRe
 		return nil, fmt.Errorf("fork sandbox %s: %w", id, err)
 	}
 	defer func() {
-		ctx, cancel := background.Detached(ctx)
-		defer cancel()
 		if err := t.cfg.Claims.Drop(ctx, snap.ID); err != nil {
 			t.cfg.Log.Warn("could not remove the snapshot of a fork", "sandbox_id", id, "error", err)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/machine"
@@ -28,8 +27,6 @@ func (t *Starter) relaunch(ctx context.Context, sb *live.Sandbox, l machine.Laun
 	defer t.cfg.Held.Hold(snap.ID)()
 	// The machine has read it when it runs, and it is of no use if it does not.
 	defer func() {
-		ctx, cancel := background.Detached(ctx)
-		defer cancel()
 		if err := t.cfg.Claims.Drop(ctx, snap.ID); err != nil {
 			t.cfg.Log.Warn("could not remove the files that a sandbox was booted from", "sandbox_id", sb.ID, "error", err)
 		}

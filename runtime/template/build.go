@@ -86,6 +86,8 @@ func (t *Templates) build(ctx context.Context) (store.Template, error) {
 		return store.Template{}, fault.Classify(err)
 	}
 	if found {
+		ctx, cancel := background.Detached(ctx) // No row names it any more.
+		defer cancel()
 		if err := t.cfg.Claims.DeleteFiles(ctx, old.VMID, old.Snapshot); err != nil {
 			t.cfg.Log.Warn("could not delete the previous base snapshot", "error", err)
 		}
