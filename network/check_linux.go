@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 
-	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -148,27 +147,17 @@ func checkForward(cfg Config) []Problem {
 		return []Problem{{Fatal: true, What: err.Error(), Hint: "name an existing network namespace"}}
 	}
 	defer ns.Close()
-	conn, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())))
-	if err != nil {
-		return []Problem{{What: fmt.Sprintf("cannot read the host's packet filter: %v", err)}}
-	}
 	var problems []Problem
 	up := cfg.Instance + "up"
-	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyINet} {
-		chains, err := conn.ListChainsOfTableFamily(family)
-		if err != nil {
-			problems = append(problems, Problem{What: fmt.Sprintf("cannot read the host's packet filter: %v", err)})
-			continue
-		}
-		for _, c := range chains {
-			if c.Hooknum == nil || *c.Hooknum != *nftables.ChainHookForward || c.Policy == nil || *c.Policy != nftables.ChainPolicyDrop {
-				continue
-			}
-			problems = append(problems, Problem{
-				What: fmt.Sprintf("the host's firewall (table %s, chain %s) drops forwarded packets by default: sandboxes may have no internet", c.Table.Name, c.Name),
-				Hint: fmt.Sprintf("accept forwarding from and to interface %s there; with Docker: iptables -I DOCKER-USER -i %s -j ACCEPT && iptables -I DOCKER-USER -o %s -j ACCEPT", up, up, up),
-			})
-		}
+	chains, err := nft.DropForwarded(ns)
+	for _, c := range chains {
+		problems = append(problems, Problem{
+			What: fmt.Sprintf("the host's firewall (%s) drops forwarded packets by default: sandboxes may have no internet", c),
+			Hint: fmt.Sprintf("accept forwarding from and to interface %s there; with Docker: iptables -I DOCKER-USER -i %s -j ACCEPT && iptables -I DOCKER-USER -o %s -j ACCEPT", up, up, up),
+		})
+	}
+	if err != nil {
+		problems = append(problems, Problem{What: fmt.Sprintf("cannot read the host's packet filter: %v", err)})
 	}
 	return problems
 }

@@ -142,7 +142,7 @@ func TestTablesOfOthersAreRead(t *testing.T) {
 				t.Fatalf("lost %v, %v", lost, err)
 			}
 			got, err := n.rules.recover()
-			if err != nil || !got[open.ID].equal(allow) || !got[closed.ID].equal(deny) {
+			if err != nil || !got[open.ID].Equal(allow) || !got[closed.ID].Equal(deny) {
 				t.Errorf("in force: %v, %v", got, err)
 			}
 		})

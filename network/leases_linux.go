@@ -66,7 +66,7 @@ func (s *slot) setPolicy(p Policy) {
 	select {
 	case <-s.known:
 	default:
-		if !p.unknown() {
+		if !p.Unknown() {
 			close(s.known)
 		}
 	}

@@ -228,7 +228,7 @@ func TestNothingPassesWhileNamesChange(t *testing.T) {
 			if err := n.SetPolicy(t.Context(), s.ID, policy); err != nil {
 				t.Fatal(err)
 			}
-			if policy.named() {
+			if policy.Named() {
 				lookUp(t, guest, "tcp", resolverIP+":53", policy.Names[0])
 				if !gets(guest, internetIP, policy.Names[0], true) {
 					t.Errorf("%v: %s is not reached", policy, policy.Names[0])

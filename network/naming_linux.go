@@ -9,14 +9,18 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rundlet/rundlet/internal/gate"
 	"github.com/rundlet/rundlet/network/bound"
 	"github.com/rundlet/rundlet/network/byname"
 	"github.com/rundlet/rundlet/network/hostname"
 	"github.com/rundlet/rundlet/network/names"
 	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/policies"
 	"github.com/rundlet/rundlet/network/refused"
 	"github.com/rundlet/rundlet/network/slash30"
+	"github.com/rundlet/rundlet/network/socks"
 	"github.com/rundlet/rundlet/network/tracked"
 )
 
@@ -88,17 +92,17 @@ func (n *naming) policy(guest netip.Addr) Policy {
 // Allowed reports whether a guest may reach a host name by its policy in force.
 func (n *naming) Allowed(guest netip.Addr, name string) bool {
 	p := n.policy(guest)
-	return p.all() || p.named() && names.Match(p.Names, name)
+	return p.All() || p.Named() && names.Match(p.Names, name)
 }
 
 // Known reports whether the policy of a guest is known. A guest that has ended has none.
 func (n *naming) Known(guest netip.Addr) bool {
 	s := n.leases.of(guest)
-	return s == nil || !s.policy.Load().unknown()
+	return s == nil || !s.policy.Load().Unknown()
 }
 
 // Reaches reports whether a guest may reach an address by its policy in force, whatever its name is.
-func (n *naming) Reaches(guest, to netip.Addr) bool { p := n.policy(guest); return p.covers(to) }
+func (n *naming) Reaches(guest, to netip.Addr) bool { p := n.policy(guest); return p.Covers(to) }
 
 // Headers are what is set in a guest's requests to a host.
 func (n *naming) Headers(guest netip.Addr, host string) map[string]string {
@@ -107,6 +111,29 @@ func (n *naming) Headers(guest netip.Addr, host string) map[string]string {
 		return set
 	}
 	return nil
+}
+
+// Rewrites reports whether any of a guest's requests get headers.
+func (n *naming) Rewrites(guest netip.Addr) bool { p := n.policy(guest); return p.Rewritten() }
+
+// Proxy is where a guest's connections go through.
+func (n *naming) Proxy(guest netip.Addr) socks.Proxy {
+	if p := n.policy(guest); p.Tunneled() {
+		return p.Proxy
+	}
+	return socks.Proxy{}
+}
+
+// NamesOf are the names that an address is in force for.
+func (n *naming) NamesOf(guest, to netip.Addr) []string {
+	s := n.leases.of(guest)
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	list := s.inForce
+	s.mu.Unlock() // Who makes the policy known needs it.
+	return slices.DeleteFunc(bound.NamesOf(list, to), func(name string) bool { return !n.Allowed(guest, name) })
 }
 
 // Refused records what a guest was refused by a policy that is known.
@@ -135,7 +162,7 @@ func (n *naming) Bind(guest netip.Addr, name string, addrs []netip.Addr, life ti
 	if s.gone || !n.Allowed(guest, name) {
 		return ErrNotFound
 	}
-	if !s.policy.Load().named() {
+	if !s.policy.Load().Named() {
 		return nil // All its addresses are reached.
 	}
 	now := time.Now()
@@ -170,7 +197,7 @@ func (n *naming) expire(context.Context) error {
 	var list []*slot
 	for _, state := range []slotState{slotFound, slotLeased} {
 		n.leases.each(state, func(s *slot) {
-			if s.policy.Load().named() {
+			if s.policy.Load().Named() {
 				list = append(list, s)
 			}
 		})
@@ -188,7 +215,7 @@ func (n *naming) expire(context.Context) error {
 
 // found takes over the addresses that an earlier process bound.
 func (s *slot) found(given []bound.Address) {
-	if !s.policy.Load().named() {
+	if !s.policy.Load().Named() {
 		return
 	}
 	now := time.Now()
@@ -200,44 +227,41 @@ func (s *slot) found(given []bound.Address) {
 // given for them, and flows to those. A flow keeps its mark while everything is allowed. The caller holds the slot's mu.
 func (n *naming) narrow(s *slot, next Policy) error {
 	now := *s.policy.Load()
-	if !now.named() && !next.named() || next.all() || slices.Equal(now.Names, next.Names) {
+	if !now.Named() && !next.Named() || next.All() || slices.Equal(now.Names, next.Names) {
 		return nil
 	}
-	s.names.Keep(func(name string) bool { return next.named() && names.Match(next.Names, name) })
+	s.names.Keep(func(name string) bool { return next.Named() && names.Match(next.Names, name) })
 	if err := n.enforce(s, time.Now()); err != nil || !s.lent {
 		return err
 	}
 	// An earlier process knew which names the addresses had that have expired, and this one does not.
-	known := !slices.Equal(now.Names, unknownNames)
-	return n.tracking.Cut(slash30.Far(s.subnet), func(to netip.AddrPort, redirected bool) bool {
-		kept := next.covers(to.Addr()) || s.names.Has(to.Addr()) || !known && !s.names.Forgot(to.Addr())
-		return !redirected && !kept
+	known := !slices.Equal(now.Names, policies.UnknownNames)
+	return n.tracking.Cut(slash30.Far(s.subnet), func(f tracked.Flow) bool {
+		to := f.To.Addr()
+		kept := next.Covers(to) || s.names.Has(to) || !known && !s.names.Forgot(to)
+		return !f.Redirected && !kept
 	})
 }
 
-// changed breaks off the connections of a slot that it may not have any more. A flow of questions goes where it went
-// first: it begins anew if its policy has other name servers than the former one. The caller holds the slot's mu.
+// changed breaks off the connections of a slot that it may not have any more. A flow goes where it went first: one of
+// questions begins anew if its policy has other name servers than the former one, and one of TCP that went directly ends if there
+// is a proxy now. The caller holds the slot's mu.
 func (n *naming) changed(s *slot, former Policy) {
-	guest := slash30.Far(s.subnet)
+	guest, now := slash30.Far(s.subnet), *s.policy.Load()
 	n.servers.Recheck(guest)
-	if !s.lent || former.named() == s.policy.Load().named() {
+	asks, tunneled := former.Named() != now.Named(), now.Tunneled() && !former.Tunneled()
+	if !s.lent || !asks && !tunneled {
 		return
 	}
-	err := n.tracking.Cut(guest, func(to netip.AddrPort, _ bool) bool { return to.Port() == 53 })
+	err := n.tracking.Cut(guest, func(f tracked.Flow) bool {
+		if f.To.Port() == 53 {
+			return asks
+		}
+		return tunneled && f.Proto == unix.IPPROTO_TCP && !f.Redirected
+	})
 	if err != nil { // The policy is in force all the same.
-		n.cfg.OnError(fmt.Errorf("network: questions of %s may go to its former name servers: %w", s.id, err))
+		n.cfg.OnError(fmt.Errorf("network: flows of %s may hang that go where they went before a change: %w", s.id, err))
 	}
-}
-
-// unknownNames and unknownHeaders are those of a policy that was found after a restart. They match nothing.
-var (
-	unknownNames   = []string{""}
-	unknownHeaders = map[string]map[string]string{"": nil}
-)
-
-func (p Policy) unknown() bool {
-	_, headers := p.Headers[""]
-	return headers || slices.Equal(p.Names, unknownNames)
 }
 
 // recoverBound reads the addresses that are bound, by guest.

@@ -80,6 +80,7 @@ import (
 	"go4.org/netipx"
 
 	"github.com/rundlet/rundlet/internal/retry"
+	"github.com/rundlet/rundlet/network/policies"
 	"github.com/rundlet/rundlet/network/slash30"
 )
 
@@ -233,9 +234,7 @@ type Problem struct {
 	Hint  string
 }
 
-const (
-	maxInstance = 8
-)
+const maxInstance = 8
 
 // retries are the pauses between attempts of background work.
 var retries = retry.Pauses{First: 200 * time.Millisecond, Most: 30 * time.Second}
@@ -262,7 +261,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.LinkRange = netip.MustParsePrefix("198.19.224.0/19")
 	}
 	for name, p := range map[string]netip.Prefix{"range": c.Range, "link range": c.LinkRange} {
-		if !p.Addr().Is4() || p.Bits() > slash30.Bits || !denied(p) {
+		if !p.Addr().Is4() || p.Bits() > slash30.Bits || !policies.Denied(p) {
 			return bad("%s %v must be an IPv4 prefix of at most /%d within a private range", name, p, slash30.Bits)
 		}
 	}
@@ -285,7 +284,7 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	var never netipx.IPSetBuilder // Without overlap, as sets want it.
-	for _, p := range slices.Concat(alwaysDenied, c.Denied) {
+	for _, p := range slices.Concat(policies.AlwaysDenied, c.Denied) {
 		if !p.IsValid() || !p.Addr().Is4() {
 			return bad("%v is not a destination of IPv4 to deny", p)
 		}
@@ -318,12 +317,4 @@ func validInstance(s string) bool {
 		}
 	}
 	return s != "" && len(s) <= maxInstance
-}
-
-func mustPrefixes(list ...string) []netip.Prefix {
-	out := make([]netip.Prefix, len(list))
-	for i, s := range list {
-		out[i] = netip.MustParsePrefix(s)
-	}
-	return out
 }

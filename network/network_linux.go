@@ -167,7 +167,7 @@ func (n *Network) abandon() {
 // an empty pool it makes the slot itself. ErrUplink if the policy allows the
 // internet and the way there cannot be set up.
 func (n *Network) Acquire(ctx context.Context, p Policy) (Slot, error) {
-	if err := errors.Join(ctx.Err(), p.check(n.cfg.Certify != nil)); err != nil {
+	if err := errors.Join(ctx.Err(), checkPolicy(p, n.cfg.Certify != nil)); err != nil {
 		return Slot{}, err
 	}
 	if err := n.life.Enter(ErrClosed); err != nil {
@@ -207,7 +207,7 @@ func (n *Network) apply(s *slot, p Policy) error {
 		return ErrNotFound
 	}
 	defer func() { s.lent = true }()
-	if s.policy.Load().equal(p) {
+	if s.policy.Load().Equal(p) {
 		return nil
 	}
 	if err := n.naming.narrow(s, p); err != nil {
@@ -226,7 +226,7 @@ func (n *Network) apply(s *slot, p Policy) error {
 // Connections that the new policy forbids stop passing at once, and those that both allow
 // are not disturbed. On an error the old policy is still in force. ErrNotFound.
 func (n *Network) SetPolicy(ctx context.Context, slotID string, p Policy) error {
-	if err := errors.Join(ctx.Err(), p.check(n.cfg.Certify != nil)); err != nil {
+	if err := errors.Join(ctx.Err(), checkPolicy(p, n.cfg.Certify != nil)); err != nil {
 		return err
 	}
 	if err := n.life.Enter(ErrClosed); err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/rundlet/rundlet/network/refused"
+	"github.com/rundlet/rundlet/network/socks"
 )
 
 // Network is not available on this system.
@@ -26,6 +27,9 @@ func (*Network) Acquire(context.Context, Policy) (Slot, error) { return Slot{}, 
 
 // SetPolicy returns ErrUnsupported.
 func (*Network) SetPolicy(context.Context, string, Policy) error { return ErrUnsupported }
+
+// CheckProxy returns ErrUnsupported.
+func (*Network) CheckProxy(context.Context, socks.Proxy) error { return ErrUnsupported }
 
 // Release returns ErrUnsupported.
 func (*Network) Release(context.Context, string) error { return ErrUnsupported }

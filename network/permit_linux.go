@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/policies"
 	"github.com/rundlet/rundlet/network/settle"
 	"github.com/rundlet/rundlet/network/slash30"
 )
@@ -60,9 +61,9 @@ func reachableSet(b *nft.Table, denied, own []netip.Prefix) *nftables.Set {
 // permits are the rules of the router by which a packet of a slot, or an answer
 // to one, is routed towards the internet or back: each alone says all that must
 // be true. The rules of the other chains refuse the same once more, and return
-// the guest. marks come before.
-func permits(b *nft.Table, sources *nftables.Set, ways []way, marks [][]expr.Any, reachable, nameservers *nftables.Set) {
-	rules := append(marks, nft.Rule(nft.IIF(uplinkRouter), nft.CtState(nft.Established), permit()))
+// the guest. marks come before. direct are the matches for packets that do not have to go through a proxy.
+func permits(b *nft.Table, sources *nftables.Set, ways []way, direct, marks [][]expr.Any, reachable, nameservers *nftables.Set) {
+	var rules [][]expr.Any
 	for _, w := range ways {
 		slot := nft.Rule(nft.SourceIn(sources), w.out)
 		rules = append(rules, nft.Rule(slot, nft.DestIn(reachable), permit()))
@@ -73,7 +74,12 @@ func permits(b *nft.Table, sources *nftables.Set, ways []way, marks [][]expr.Any
 			)
 		}
 	}
-	b.Hook("permit", nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle, nftables.ChainPolicyAccept, rules...)
+	b.Chain("ways", rules...)
+	first := append(marks, nft.Rule(nft.IIF(uplinkRouter), nft.CtState(nft.Established), permit()))
+	for _, match := range direct {
+		first = append(first, nft.Rule(match, nft.Jump("ways")))
+	}
+	b.Hook("permit", nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle, nftables.ChainPolicyAccept, first...)
 }
 
 // The priorities of what permits in the daemon's namespace. Firewalls that check
@@ -113,7 +119,7 @@ func (u *uplink) findOwn() (own []netip.Prefix, resolvers []netip.Addr, err erro
 		switch {
 		case !ok || r.Type != unix.RTN_LOCAL && r.Type != unix.RTN_BROADCAST && r.Type != unix.RTN_ANYCAST:
 			continue
-		case !denied(p):
+		case !policies.Denied(p):
 			own = append(own, p.Masked())
 		}
 		for _, a := range u.cfg.Nameservers {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/policies"
 )
 
 // What is not excepted is reachable and nothing else is, at the edges of each
@@ -23,7 +24,7 @@ func TestReachableIsAllButWhatIsExcepted(t *testing.T) {
 		"not masked":        mustPrefixes("9.9.9.77/24"),
 	} {
 		var edges []uint32 // The set begins or ends at each, in turn.
-		for i, e := range nft.Except(alwaysDenied, own) {
+		for i, e := range nft.Except(policies.AlwaysDenied, own) {
 			edge := binary.BigEndian.Uint32(e.Key)
 			if e.IntervalEnd != (i%2 == 1) || i > 0 && edge <= edges[i-1] {
 				t.Fatalf("%s: element %d is %v, after %v", name, i, e, edges)
@@ -38,7 +39,7 @@ func TestReachableIsAllButWhatIsExcepted(t *testing.T) {
 			}
 			return in
 		}
-		excepted := slices.Concat(own, alwaysDenied)
+		excepted := slices.Concat(own, policies.AlwaysDenied)
 		for _, p := range excepted {
 			first := p.Masked().Addr().As4()
 			from := binary.BigEndian.Uint32(first[:])
@@ -53,4 +54,12 @@ func TestReachableIsAllButWhatIsExcepted(t *testing.T) {
 			}
 		}
 	}
+}
+
+func mustPrefixes(list ...string) []netip.Prefix {
+	out := make([]netip.Prefix, len(list))
+	for i, s := range list {
+		out[i] = netip.MustParsePrefix(s)
+	}
+	return out
 }

@@ -120,7 +120,7 @@ func TestManyRanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := rules.recover()
-	if err != nil || len(got) != 12 || !got[last.ID].equal(only(ranges[1:]...)) {
+	if err != nil || len(got) != 12 || !got[last.ID].Equal(only(ranges[1:]...)) {
 		t.Errorf("%d policies, %v", len(got), err)
 	}
 	if lost, err := rules.settle(false); lost || err != nil {
@@ -193,7 +193,7 @@ func TestAChangeWithoutAnAnswerLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := rules.recover()
-	if err != nil || len(got) != 1 || !got[next.id].equal(next.policy) {
+	if err != nil || len(got) != 1 || !got[next.id].Equal(next.policy) {
 		t.Errorf("%d policies, that of the next %v, %v", len(got), got[next.id], err)
 	}
 }
@@ -215,7 +215,7 @@ func TestASlotIsLimitedWithoutAnUplink(t *testing.T) {
 		t.Error(err)
 	}
 	got, err := n.rules.recover()
-	if err != nil || !got[s.ID].equal(only(internetIP)) || !got[closed.ID].equal(Policy{}) {
+	if err != nil || !got[s.ID].Equal(only(internetIP)) || !got[closed.ID].Equal(Policy{}) {
 		t.Errorf("in force: %v, %v", got, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/rundlet/rundlet/network/bound"
 	"github.com/rundlet/rundlet/network/byname"
 	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/policies"
 )
 
 // The sets whose elements are of slots.
@@ -23,6 +24,9 @@ const (
 	// The interfaces of slots whose requests get headers, of any kind.
 	setRewritten = "rewritten"
 	setBound     = "bound" // The address of a slot with each that it was given for a name.
+	// The interfaces of slots whose connections go through a proxy, and of the others that have any.
+	setTunneled = "tunneled"
+	setDirect   = "direct"
 )
 
 // banks is how many sets of ranges there are. A slot whose ranges change gets them in the other bank, then changes
@@ -50,7 +54,10 @@ func inBank(set string, bank int) string { return fmt.Sprint(set, bank) }
 func isReach(name string) bool { return strings.HasPrefix(name, setReach) }
 
 func memberSets() []nftables.Set {
-	out := []nftables.Set{memberSet(setSources), memberSet(setInternet), memberSet(setRewritten), memberSet(setBound)}
+	var out []nftables.Set
+	for _, name := range []string{setSources, setInternet, setRewritten, setBound, setTunneled, setDirect} {
+		out = append(out, memberSet(name))
+	}
 	for bank := range banks {
 		for _, name := range []string{setLimited, setNamed, setReach} {
 			out = append(out, memberSet(inBank(name, bank)))
@@ -114,13 +121,18 @@ func (s slotRule) members() map[string][]nftables.SetElement {
 	out := map[string][]nftables.SetElement{
 		setSources: {{Key: append(nft.IfName(s.id), s.guest.AsSlice()...)}},
 	}
-	if s.policy.rewritten() {
+	if s.policy.Rewritten() {
 		out[setRewritten] = link
 	}
+	if s.policy.Tunneled() {
+		out[setTunneled] = link
+	} else if s.policy.AllowInternet {
+		out[setDirect] = link
+	}
 	switch {
-	case s.policy.limited():
+	case s.policy.Limited():
 		set := setLimited
-		if s.policy.named() {
+		if s.policy.Named() {
 			set = setNamed
 			for _, a := range s.bound {
 				out[setBound] = append(out[setBound], nft.PairOf(s.guest, a.Addr, a.Comment()))
@@ -153,7 +165,7 @@ type difference struct {
 }
 
 func (d difference) between(old, next slotRule) {
-	if old.policy.named() && old.policy.reachesAs(next.policy) { // What is bound changes as often as a guest wants.
+	if old.policy.Named() && old.policy.ReachesAs(next.policy) { // What is bound changes as often as a guest wants.
 		old.policy.Only, next.policy.Only = nil, nil
 		old.bound, next.bound = bound.Differ(old.bound, next.bound)
 	}
@@ -179,7 +191,7 @@ func (r *nftRules) change(op string, add []slotRule, remove []string) error {
 	for _, rule := range add {
 		old := r.have[rule.id]
 		rule.bank = old.bank
-		if old.policy.limited() && !old.policy.reachesAs(rule.policy) {
+		if old.policy.Limited() && !old.policy.ReachesAs(rule.policy) {
 			rule.bank = (old.bank + 1) % banks
 		}
 		next[rule.id] = rule
@@ -261,7 +273,7 @@ func (r *nftRules) recover() (map[string]Policy, error) {
 	for bank := range banks {
 		ranges := nft.Pairs(lists[inBank(setReach, bank)])
 		for _, e := range lists[inBank(setNamed, bank)] {
-			out[elementName(e)] = Policy{AllowInternet: true, Only: ranges[guests[elementName(e)]], Names: unknownNames}
+			out[elementName(e)] = Policy{AllowInternet: true, Only: ranges[guests[elementName(e)]], Names: policies.UnknownNames}
 		}
 		for _, e := range lists[inBank(setLimited, bank)] {
 			if only := ranges[guests[elementName(e)]]; len(only) > 0 {
@@ -271,7 +283,12 @@ func (r *nftRules) recover() (map[string]Policy, error) {
 	}
 	for _, e := range lists[setRewritten] {
 		p := out[elementName(e)]
-		p.Headers = unknownHeaders
+		p.Headers = policies.UnknownHeaders
+		out[elementName(e)] = p
+	}
+	for _, e := range lists[setTunneled] {
+		p := out[elementName(e)]
+		p.Proxy = policies.UnknownProxy
 		out[elementName(e)] = p
 	}
 	return out, nil

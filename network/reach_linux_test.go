@@ -280,7 +280,7 @@ func TestALimitedPolicySurvivesARestartAndIsFreed(t *testing.T) {
 	if lost, err := n.Adopt(context.Background(), []string{s.ID}); err != nil || len(lost) > 0 {
 		t.Fatalf("lost %q, %v", lost, err)
 	}
-	if slots, err := n.Leased(); err != nil || len(slots) != 1 || !slots[0].Policy.equal(policy) {
+	if slots, err := n.Leased(); err != nil || len(slots) != 1 || !slots[0].Policy.Equal(policy) {
 		t.Errorf("after the restart: %v, %v", slots, err)
 	}
 	if err := errors.Join(f.ask(reachTime), reach(guest, "tcp", internetIP2+":80")); err != nil {

@@ -88,7 +88,11 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 	}
 	// And one whose requests get headers.
 	rewritten := w.acquire(n.Network, with(only(internetIP), secretOfA))
+	// And one whose connections go through a proxy.
+	w.proxies(internetIP2)
+	tunneled := w.acquire(n.Network, through(only(internetIP), internetIP2))
 	guests := map[string]*os.File{
+		"with a proxy":  w.guest(tunneled),
 		"with headers":  w.guest(rewritten),
 		"with internet": w.guest(s), "with limits": w.guest(limited), "with other limits": w.guest(moved),
 		"with a name": w.guest(named), "with another name": w.guest(changed),
@@ -113,7 +117,7 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 		}
 	}
 	p, targets := w.newProbes(n.Network, other)
-	p.start(targets, s, other, limited, moved, named, changed)
+	p.start(targets, s, other, limited, moved, named, changed, tunneled)
 	p.start([]string{internetIP2}, named, changed)
 	p.startNames(internetIP, named, changed)
 	var longest time.Duration

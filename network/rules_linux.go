@@ -183,15 +183,18 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 	reachable := reachableSet(b, r.denied, r.own)
 	named := namedSlots(sets, reachable)
 	sources, ways := sets[setSources], waysOf(sets, named)
-	redirects := byname.Rewritten(nft.Rule(nft.SourceIn(sources), from(sets[setRewritten])), reachable)
-	var marks [][]expr.Any
-	for _, slots := range named {
-		marks, redirects = append(marks, slots.Marks()...), append(redirects, slots.Redirects()...)
-	}
 	denied := b.PrefixSet(setDenied, r.denied)
 	guests := b.PrefixSet(setGuests, []netip.Prefix{r.guests})
 	nameservers := b.AddrSet(setNameservers, r.nameservers)
-	permits(b, sources, ways, marks, reachable, nameservers)
+	var marks, questions, others [][]expr.Any
+	for _, slots := range named {
+		marks, questions, others = append(marks, slots.Marks()...), append(questions, slots.Questions()...), append(others, slots.Redirects()...)
+	}
+	redirects := slices.Concat(questions,
+		byname.Tunneled(nft.Rule(nft.SourceIn(sources), from(sets[setTunneled])), nameservers, reachable),
+		byname.Rewritten(nft.Rule(nft.SourceIn(sources), from(sets[setRewritten])), reachable), others)
+	direct, directBack := byname.Direct(from(sets[setDirect]), to(sets[setDirect]), nameservers)
+	permits(b, sources, ways, direct, marks, reachable, nameservers)
 	b.Redirections("names", redirects...)
 	b.Refusals(shares.Slots)
 
@@ -237,12 +240,19 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 	var answers, requests [][]expr.Any
 	for _, w := range ways {
 		for _, back := range w.back {
-			answers = append(answers, nft.Rule(nft.IIF(uplinkRouter), back, nft.CtState(nft.Established), nft.Accept()))
+			answers = append(answers, nft.Rule(back, nft.CtState(nft.Established), nft.Accept()))
 		}
-		requests = append(requests, nft.Rule(nft.OIF(uplinkRouter), w.out, nft.Jump("egress")))
+		requests = append(requests, nft.Rule(w.out, nft.Jump("egress")))
+	}
+	b.Chain("answers", answers...)
+	b.Chain("requests", requests...)
+	var in, out [][]expr.Any
+	for i := range direct {
+		in = append(in, nft.Rule(nft.IIF(uplinkRouter), directBack[i], nft.Jump("answers")))
+		out = append(out, nft.Rule(nft.OIF(uplinkRouter), direct[i], nft.Jump("requests")))
 	}
 	b.Hook("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop,
-		slices.Concat(answers, [][]expr.Any{nft.Rule(nft.IIF(uplinkRouter), nft.Drop())}, requests, [][]expr.Any{nft.Jump(refused.Chain)})...)
+		slices.Concat(in, [][]expr.Any{nft.Rule(nft.IIF(uplinkRouter), nft.Drop())}, out, [][]expr.Any{nft.Jump(refused.Chain)})...)
 	b.Hook("postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept,
 		nft.Rule(nft.OIF(uplinkRouter), nft.Masquerade()),
 	)

@@ -17,6 +17,7 @@ var withoutTests = map[string]string{
 	"api": "holds the OpenAPI document and what generates from it",
 
 	"e2b/internal/fakeruntime": "is part of the tests of e2b",
+	"network/socks/sockstest":  "is part of the tests of network/socks",
 }
 
 // fuzzed are the places that parse bytes from outside, and what those are. As

@@ -2,6 +2,8 @@
 // imports the standard library only.
 package halfclose
 
+import "net"
+
 // Write ends the sending side of conn where it can. Otherwise it calls whole, which ends all
 // of the connection: the peer must learn that no more comes.
 func Write(conn any, whole func() error) error {
@@ -18,5 +20,7 @@ func Break(conn any) {
 		c.Reset()
 	case interface{ SetLinger(seconds int) error }:
 		_ = c.SetLinger(0)
+	case interface{ NetConn() net.Conn }: // TLS.
+		Break(c.NetConn())
 	}
 }

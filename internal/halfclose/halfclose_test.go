@@ -1,6 +1,7 @@
 package halfclose
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"syscall"
@@ -53,6 +54,12 @@ func TestBreakHasNoRegularEnd(t *testing.T) {
 	near.Close()
 	if _, err := far.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the peer reads %v", err)
+	}
+	near, far = pair(t)
+	Break(tls.Client(near, nil)) // TLS is broken below.
+	near.Close()
+	if _, err := far.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the peer below TLS reads %v", err)
 	}
 	Break(struct{}{}) // What cannot stays as it is.
 }

@@ -43,6 +43,16 @@ func Differ(a, b []Address) (onlyA, onlyB []Address) {
 	return append(onlyA, a...), append(onlyB, b...)
 }
 
+// NamesOf are the names that an address of a list was given for.
+func NamesOf(list []Address, addr netip.Addr) []string {
+	for _, a := range list {
+		if a.Addr == addr {
+			return strings.Split(a.Names, " ")
+		}
+	}
+	return nil
+}
+
 // maxComment is the longest comment: the kernel keeps 256 bytes with an element of a set.
 const maxComment = 200
 

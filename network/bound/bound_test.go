@@ -137,3 +137,12 @@ func TestAddressesAndNamesAreBounded(t *testing.T) {
 		t.Error(names)
 	}
 }
+
+func TestNamesOf(t *testing.T) {
+	list := []Address{{netip.MustParseAddr("203.0.113.1"), "a.example"}, {netip.MustParseAddr("203.0.113.2"), "b.example c.example"}}
+	for addr, want := range map[string]string{"203.0.113.1": "[a.example]", "203.0.113.2": "[b.example c.example]", "203.0.113.3": "[]"} {
+		if got := NamesOf(list, netip.MustParseAddr(addr)); fmt.Sprint(got) != want {
+			t.Errorf("%s: %v, want %s", addr, got, want)
+		}
+	}
+}

@@ -66,13 +66,17 @@ func (s Slots) Marks() (rules [][]expr.Any) {
 	return rules
 }
 
-// Redirects are the rules that send queries to the resolver, and to the gateway what is not allowed by its address.
-func (s Slots) Redirects() [][]expr.Any {
-	rules := [][]expr.Any{
+// Questions are the rules that send queries to the resolver. They come before other redirections.
+func (s Slots) Questions() [][]expr.Any {
+	return [][]expr.Any{
 		nft.Rule(s.Source, nft.IsPort(unix.IPPROTO_UDP, 53), nft.RedirectTo(resolverPort)),
 		nft.Rule(s.Source, nft.IsPort(unix.IPPROTO_TCP, 53), nft.RedirectTo(resolverPort)),
-		nft.Rule(s.Source, nft.Towards(s.Reach), nft.Accept()),
 	}
+}
+
+// Redirects are the rules that send to the gateway what is not allowed by its address.
+func (s Slots) Redirects() [][]expr.Any {
+	rules := [][]expr.Any{nft.Rule(s.Source, nft.Towards(s.Reach), nft.Accept())}
 	for _, port := range checkedPorts {
 		rules = append(rules, nft.Rule(s.Source, nft.DestIn(s.Reachable), nft.IsPort(unix.IPPROTO_TCP, port), nft.RedirectTo(gatewayPort)))
 	}
@@ -86,6 +90,23 @@ func Rewritten(from []expr.Any, reachable *nftables.Set) (rules [][]expr.Any) {
 		rules = append(rules, nft.Rule(from, nft.DestIn(reachable), nft.IsPort(unix.IPPROTO_TCP, port), nft.RedirectTo(gatewayPort)))
 	}
 	return rules
+}
+
+// Tunneled are the rules that send all connections of slots, whose packets from matches, to the gateway, but for queries to
+// name servers. They come before Redirects, too.
+func Tunneled(from []expr.Any, nameservers, reachable *nftables.Set) [][]expr.Any {
+	return [][]expr.Any{
+		nft.Rule(from, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_TCP, resolverPort), nft.Accept()),
+		nft.Rule(from, nft.DestIn(reachable), nft.IsProto(unix.IPPROTO_TCP), nft.RedirectTo(gatewayPort)),
+	}
+}
+
+// Direct are the matches for packets of slots, and for the answers, that do not go through a proxy: all but TCP, the TCP of
+// slots that have none, by their interfaces, and queries to name servers.
+func Direct(out, back []expr.Any, nameservers *nftables.Set) (requests, answers [][]expr.Any) {
+	other, tcp := nft.NotProto(unix.IPPROTO_TCP), nft.IsProto(unix.IPPROTO_TCP)
+	return [][]expr.Any{other, nft.Rule(tcp, out), nft.Rule(nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_TCP, resolverPort))},
+		[][]expr.Any{other, nft.Rule(tcp, back), nft.IsSourcePort(unix.IPPROTO_TCP, resolverPort)}
 }
 
 // queryRate is how many packets a second one slot sends to the resolver over UDP, and queryBurst how many at once: all

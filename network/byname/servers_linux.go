@@ -18,6 +18,7 @@ import (
 	"github.com/rundlet/rundlet/network/gateway"
 	"github.com/rundlet/rundlet/network/names"
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/socks"
 )
 
 // mostName is how much of a refused name is kept.
@@ -33,6 +34,11 @@ type Guests interface {
 	Reaches(guest, to netip.Addr) bool
 	// Headers are what is set in a guest's requests to a host, by the canonical name of the header; nil if nothing is.
 	Headers(guest netip.Addr, host string) map[string]string
+	// Rewrites reports whether any host has Headers, and NamesOf the names that an address was given for, if the guest reaches
+	// it by them. Proxy is what its connections go through; the zero value is nothing.
+	Rewrites(guest netip.Addr) bool
+	NamesOf(guest, to netip.Addr) []string
+	Proxy(guest netip.Addr) socks.Proxy
 	// Bind lets a guest reach the addresses of a name, on the ports that the gateway does not check, for a time.
 	Bind(guest netip.Addr, name string, addrs []netip.Addr, life time.Duration) error
 	// Refused records what a guest was refused: proto is "dns", without an address, or "tcp". The name is printable.
@@ -86,13 +92,11 @@ func Serve(cfg Config) (*Servers, error) {
 		Dial: func(ctx context.Context, guest netip.Addr, network string, addr netip.AddrPort) (net.Conn, error) {
 			return namespace.Dial(ctx, cfg.NS, network, addr, markOf(guest))
 		},
-		Usable: func(a netip.Addr) bool {
-			return a.Is4() && !slices.ContainsFunc(cfg.Denied, func(p netip.Prefix) bool { return p.Contains(a) })
-		},
+		Usable: func(a netip.Addr) bool { return a.Is4() && !s.denied(a) },
 	})
 	s.server = names.Serve(names.ServerConfig{Packets: packets, Stream: queries, Resolver: s.resolver, Guests: queried{cfg.Guests}})
 	s.gateway = gateway.Serve(gateway.Config{
-		Listener: connections, Original: namespace.OriginalDestination, Guests: passed{cfg.Guests, s}, Most: cfg.Connections,
+		Listener: connections, Original: namespace.OriginalDestination, Ports: checkedPorts, Guests: passed{cfg.Guests, s}, Most: cfg.Connections,
 		Certify: cfg.Certify, Roots: cfg.Roots,
 		OnError: func(err error) { cfg.OnError(fmt.Errorf("pass on connections by name: %w", err)) },
 	})
@@ -144,32 +148,88 @@ func markOf(guest netip.Addr) uint32 {
 	return binary.NativeEndian.Uint32(a[:])
 }
 
-// Dial connects to a host, address by address.
-func (g passed) Dial(ctx context.Context, guest netip.Addr, host string, port uint16) (net.Conn, error) {
+// Way is how connections of a guest go: through a proxy, or through none.
+func (g passed) Way(guest netip.Addr) any { return g.Proxy(guest) }
+
+// Dial connects to a host. A proxy looks for the host itself; else it is connected to address by address.
+func (g passed) Dial(ctx context.Context, guest netip.Addr, host string, port uint16) (net.Conn, netip.Addr, error) {
+	allowed := g.Allowed(guest, host)
+	if p := g.Proxy(guest); p != (socks.Proxy{}) && allowed {
+		c, err := g.through(ctx, guest, p, net.JoinHostPort(host, strconv.Itoa(int(port))))
+		return c, netip.Addr{}, err
+	}
+	usable := func(a netip.Addr) bool { return allowed || g.Reaches(guest, a) }
+	return g.dialHost(ctx, guest, host, usable, func(ctx context.Context, a netip.Addr) (net.Conn, error) {
+		return g.DialAddr(ctx, guest, netip.AddrPortFrom(a, port))
+	})
+}
+
+// dialHost looks a host up, and dials its usable addresses until one answers.
+func (g passed) dialHost(ctx context.Context, guest netip.Addr, host string, usable func(netip.Addr) bool, dial func(context.Context, netip.Addr) (net.Conn, error)) (net.Conn, netip.Addr, error) {
 	found, err := g.servers.resolver.Lookup(ctx, guest, host)
 	if err != nil {
-		return nil, err
+		return nil, netip.Addr{}, err
 	}
-	addrs := found.Addrs
-	if !g.Allowed(guest, host) {
-		addrs = slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return !g.Reaches(guest, a) })
-	}
+	addrs := slices.DeleteFunc(found.Addrs, func(a netip.Addr) bool { return !usable(a) })
 	err = fmt.Errorf("%s has no address that is allowed", host)
 	for i, a := range addrs {
 		var conn net.Conn
-		conn, err = dialWithin(ctx, len(addrs)-i, func(ctx context.Context) (net.Conn, error) {
-			return g.DialAddr(ctx, guest, netip.AddrPortFrom(a, port))
-		})
+		conn, err = dialWithin(ctx, len(addrs)-i, func(ctx context.Context) (net.Conn, error) { return dial(ctx, a) })
 		if err == nil {
-			return conn, nil
+			return conn, a, nil
 		}
 	}
-	return nil, err
+	return nil, netip.Addr{}, err
 }
 
 // DialAddr connects to an address.
 func (g passed) DialAddr(ctx context.Context, guest netip.Addr, to netip.AddrPort) (net.Conn, error) {
-	return namespace.Dial(ctx, g.servers.cfg.NS, "tcp", to, markOf(guest))
+	if p := g.Proxy(guest); p != (socks.Proxy{}) {
+		return g.through(ctx, guest, p, to.String())
+	}
+	return g.servers.dial(ctx, guest, to)
+}
+
+// through connects to a target, HOST:PORT, through a proxy. The proxy is reached as any server of the internet.
+func (g passed) through(ctx context.Context, guest netip.Addr, p socks.Proxy, target string) (net.Conn, error) {
+	dial := func(ctx context.Context, a netip.Addr) (net.Conn, error) {
+		return g.servers.dial(ctx, guest, netip.AddrPortFrom(a, p.Port))
+	}
+	var raw net.Conn
+	var err error
+	if a, ok := p.Addr(); ok {
+		raw, err = dial(ctx, a)
+	} else {
+		raw, _, err = g.dialHost(ctx, guest, p.Host, func(netip.Addr) bool { return true }, dial)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	return p.Through(ctx, raw, g.servers.cfg.Roots, target)
+}
+
+// CheckProxy reports why no guest can reach a proxy: its address is denied, or its name has no other. The name is looked up for
+// no guest.
+func (s *Servers) CheckProxy(ctx context.Context, p socks.Proxy) error {
+	if a, ok := p.Addr(); ok {
+		if s.denied(a) {
+			return fmt.Errorf("sandboxes do not reach %s", a)
+		}
+		return nil
+	}
+	found, err := s.resolver.Lookup(ctx, netip.IPv4Unspecified(), p.Host)
+	if err == nil && len(found.Addrs) == 0 {
+		err = fmt.Errorf("%s has no address", p.Host)
+	}
+	return err
+}
+
+func (s *Servers) denied(a netip.Addr) bool {
+	return slices.ContainsFunc(s.cfg.Denied, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+func (s *Servers) dial(ctx context.Context, guest netip.Addr, to netip.AddrPort) (net.Conn, error) {
+	return namespace.Dial(ctx, s.cfg.NS, "tcp", to, markOf(guest))
 }
 
 // dialWithin gives a dial its part of the time that is left for several.

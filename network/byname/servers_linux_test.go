@@ -13,6 +13,7 @@ import (
 
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/namespace/namespacetest"
+	"github.com/rundlet/rundlet/network/socks"
 )
 
 // nothing allows nothing, and records the names that it refused.
@@ -22,6 +23,9 @@ func (nothing) Allowed(netip.Addr, string) bool              { return false }
 func (nothing) Known(netip.Addr) bool                        { return true }
 func (nothing) Reaches(netip.Addr, netip.Addr) bool          { return false }
 func (nothing) Headers(netip.Addr, string) map[string]string { return nil }
+func (nothing) Rewrites(netip.Addr) bool                     { return false }
+func (nothing) NamesOf(_, _ netip.Addr) []string             { return nil }
+func (nothing) Proxy(netip.Addr) socks.Proxy                 { return socks.Proxy{} }
 func (nothing) Bind(netip.Addr, string, []netip.Addr, time.Duration) error {
 	panic("nothing is allowed")
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,6 +34,9 @@ type conn struct {
 	host string     // That it asked for last.
 	via  netip.Addr // Where it was connected to last, if it was.
 	own  bool       // The guest has chosen that address, so its host does not count.
+	way  any        // How it was connected.
+	// names are those of the address, on a port where nothing else says the host, and the address is not reached otherwise.
+	names []string
 }
 
 // quietTime is how long a guest may say nothing on a connection to an address that it reaches anyway: in some protocols the
@@ -50,7 +54,15 @@ func (c *conn) run() {
 		}
 		return
 	}
+	if !slices.Contains(c.gw.Ports, c.to.Port()) {
+		c.passAddress()
+		return
+	}
 	open := c.open()
+	if open && !c.gw.Guests.Rewrites(c.guest) {
+		c.join(&lean{Conn: c.raw}, "")
+		return
+	}
 	quiet := time.Now().Add(headTime)
 	if open {
 		quiet = time.Now().Add(quietTime)
@@ -70,6 +82,21 @@ func (c *conn) run() {
 		_ = c.raw.SetReadDeadline(time.Now().Add(headTime))
 		c.passPlain(guest, open)
 	}
+}
+
+// passAddress passes on a connection to a port where nothing says its host.
+func (c *conn) passAddress() {
+	if !c.open() {
+		names := c.gw.Guests.NamesOf(c.guest, c.to.Addr())
+		if len(names) == 0 {
+			c.gw.Guests.Refused(c.guest, "", c.to)
+			return
+		}
+		c.mu.Lock()
+		c.names = names
+		c.mu.Unlock()
+	}
+	c.join(&lean{Conn: c.raw}, "")
 }
 
 // cut breaks the connection off. Safe for concurrent use.
@@ -99,13 +126,18 @@ func (c *conn) headers(host string) map[string]string {
 	return c.gw.Guests.Headers(c.guest, host)
 }
 
-// may reports whether what it is connected to is allowed, by its host or its address, or whether it is not connected yet.
+// may reports whether what it is connected to is allowed, by its host or its address, and the way to it is the one that
+// it is to go; or whether it is not connected yet.
 func (c *conn) may() bool {
 	c.mu.Lock()
-	host, via, own := c.host, c.via, c.own
+	host, via, own, way, names := c.host, c.via, c.own, c.way, c.names
 	c.mu.Unlock()
-	return host == "" && !via.IsValid() || host != "" && !own && c.gw.Guests.Allowed(c.guest, host) ||
-		via.IsValid() && c.gw.Guests.Reaches(c.guest, via)
+	if way != nil && way != c.gw.Guests.Way(c.guest) {
+		return false
+	}
+	allowed := func(host string) bool { return c.gw.Guests.Allowed(c.guest, host) }
+	return host == "" && !via.IsValid() || host != "" && !own && allowed(host) ||
+		via.IsValid() && (c.gw.Guests.Reaches(c.guest, via) || slices.ContainsFunc(names, allowed))
 }
 
 // dial connects to the host, or to the address that the guest has chosen if there is none. Headers go to a host only.
@@ -119,13 +151,11 @@ func (c *conn) dial(host string) (net.Conn, error) {
 	var server net.Conn
 	var err error
 	via, own := c.to.Addr(), host == ""
+	way := c.gw.Guests.Way(c.guest)
 	switch {
 	case !own:
-		if server, err = c.gw.Guests.Dial(ctx, c.guest, host, c.to.Port()); err == nil {
-			to, _ := netip.ParseAddrPort(server.RemoteAddr().String())
-			via = to.Addr().Unmap()
-		}
-	case c.open():
+		server, via, err = c.gw.Guests.Dial(ctx, c.guest, host, c.to.Port())
+	case c.open() || len(c.names) > 0:
 		server, err = c.gw.Guests.DialAddr(ctx, c.guest, c.to)
 	default:
 		err = errForbidden
@@ -134,7 +164,7 @@ func (c *conn) dial(host string) (net.Conn, error) {
 		return nil, err
 	}
 	c.mu.Lock()
-	c.via, c.own = via, own
+	c.via, c.own, c.way = via, own, way
 	c.mu.Unlock()
 	if !c.may() { // As with the host: it is noted, and then the policy is asked.
 		_ = server.Close()

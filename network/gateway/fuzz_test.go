@@ -65,7 +65,7 @@ type strict struct {
 }
 
 // Dial returns a connection to a server that answers what it can read.
-func (s *strict) Dial(_ context.Context, _ netip.Addr, host string, port uint16) (net.Conn, error) {
+func (s *strict) Dial(_ context.Context, _ netip.Addr, host string, port uint16) (net.Conn, netip.Addr, error) {
 	if host != "a.example" || port != 80 {
 		s.t.Errorf("%s:%d is dialed", host, port)
 	}
@@ -89,8 +89,14 @@ func (s *strict) Dial(_ context.Context, _ netip.Addr, host string, port uint16)
 			}
 		}
 	})
-	return near, nil
+	return near, netip.Addr{}, nil
 }
+
+func (s *strict) Rewrites(netip.Addr) bool { return false }
+
+func (s *strict) NamesOf(_, _ netip.Addr) []string { return nil }
+
+func (s *strict) Way(netip.Addr) any { return nil }
 
 func (s *strict) Allowed(_ netip.Addr, host string) bool {
 	if host != canonical(host) || host == "" {

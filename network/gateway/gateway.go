@@ -11,6 +11,9 @@
 // the guest has chosen, whatever its host is, it comes here only for such headers, and is joined to that address if
 // its host has none.
 //
+// On other ports nothing says which host a connection is for: there the address counts, or the names that it was given for.
+// Such connections come here only if all of a guest's go another way, such as through a proxy.
+//
 // What is in another TLS stream, and what follows an upgrade to WebSocket, is between the guest and the allowed host: a server
 // that serves other hosts over it, too, is not noticed. A server name that is encrypted (ECH) would be such a case for
 // every large provider, so it is refused. Chromium pretends to encrypt the name (GREASE), which cannot be distinguished,
@@ -53,9 +56,16 @@ type Guests interface {
 	// Headers are what is set in requests to the host, by the canonical name of the header; nil if nothing is. They
 	// permit nothing. It must not block for long. The map is not changed.
 	Headers(guest netip.Addr, host string) map[string]string
-	// Dial resolves the host and connects to it. If the host is not allowed, it connects only to addresses that are
-	// reached. The caller owns the connection, for which a *net.TCPConn is best.
-	Dial(ctx context.Context, guest netip.Addr, host string, port uint16) (net.Conn, error)
+	// Rewrites reports whether any host has Headers. It must not block for long.
+	Rewrites(guest netip.Addr) bool
+	// NamesOf are the hosts that the address was given for, and which the guest may reach there now.
+	NamesOf(guest, to netip.Addr) []string
+	// Way is how connections of the guest go now. It can be compared: if it is another one afterwards, those that went that way
+	// are broken off. It must not block for long.
+	Way(guest netip.Addr) any
+	// Dial connects to the host. If the host is not allowed, it connects only to addresses that are
+	// reached. The caller owns the connection, for which a *net.TCPConn is best. via is the host's address, if it is known.
+	Dial(ctx context.Context, guest netip.Addr, host string, port uint16) (c net.Conn, via netip.Addr, err error)
 	// DialAddr connects to an address, which is reached.
 	DialAddr(ctx context.Context, guest netip.Addr, to netip.AddrPort) (net.Conn, error)
 	// Refused records that a connection to an address was refused by policy. The host is empty if none was named, or
@@ -70,6 +80,8 @@ type Config struct {
 	// Original returns where the guest wanted to connect to.
 	Original func(net.Conn) (netip.AddrPort, error)
 	Guests   Guests
+	// Ports are those where the first bytes say which host a connection is for.
+	Ports []uint16
 	// Certify makes a certificate for a host, which guests trust. Nil: no connection gets headers.
 	Certify func(host string) (*tls.Certificate, error)
 	// Roots are the authorities of hosts that get headers; nil is those of this machine.
@@ -142,7 +154,7 @@ func (g *Gateway) Close() {
 }
 
 // Recheck breaks off the connections of a guest whose host, for HTTP that of the last request, is not allowed any more,
-// and whose address is not either. The new policy must be in force before.
+// and whose address is not either; and those that do not go the way that they are to go now. The new policy must be in force before.
 func (g *Gateway) Recheck(guest netip.Addr) {
 	for _, c := range g.of(guest) {
 		if !c.may() {

@@ -52,15 +52,15 @@ func (p *piped) Close() error {
 	return nil
 }
 
-func (p *piped) Dial(ctx context.Context, _ netip.Addr, host string, _ uint16) (net.Conn, error) {
+func (p *piped) Dial(ctx context.Context, _ netip.Addr, host string, _ uint16) (net.Conn, netip.Addr, error) {
 	p.dialed <- host
 	if c := p.dial; c != nil {
 		p.dial = nil
-		return c, nil
+		return c, netip.Addr{}, nil
 	}
 	<-ctx.Done()
 	p.cancelled <- struct{}{}
-	return nil, ctx.Err()
+	return nil, netip.Addr{}, ctx.Err()
 }
 
 // DialAddr returns the connection that there is.

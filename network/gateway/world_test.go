@@ -3,7 +3,6 @@ package gateway
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -41,64 +40,9 @@ type world struct {
 	refused []string
 	errs    []error
 	dialing func() // Called before a host is dialed, if it is there.
-}
-
-func (w *world) Allowed(guest netip.Addr, host string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if host == "" || host != canonical(host) {
-		w.t.Errorf("the policy is asked about %q", host)
-	}
-	return w.allowed[host]
-}
-
-func (w *world) Dial(ctx context.Context, guest netip.Addr, host string, port uint16) (net.Conn, error) {
-	w.mu.Lock()
-	w.dials = append(w.dials, fmt.Sprintf("%s:%d", host, port))
-	addr, ok := w.servers[host]
-	w.mu.Unlock()
-	if w.dialing != nil {
-		w.dialing()
-	}
-	if !ok {
-		return nil, errors.New("no such host")
-	}
-	return new(net.Dialer).DialContext(ctx, "tcp", addr)
-}
-
-func (w *world) Reaches(_, to netip.Addr) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.reached[to]
-}
-
-func (w *world) Headers(_ netip.Addr, host string) map[string]string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if host == "" || host != canonical(host) {
-		w.t.Errorf("headers of %q", host)
-	}
-	return w.headers[host]
-}
-
-func (w *world) DialAddr(ctx context.Context, _ netip.Addr, to netip.AddrPort) (net.Conn, error) {
-	w.mu.Lock()
-	w.dials = append(w.dials, to.String())
-	addr, ok := w.sites[to.Addr()]
-	w.mu.Unlock()
-	if !ok {
-		return nil, syscall.ECONNREFUSED
-	}
-	return new(net.Dialer).DialContext(ctx, "tcp", addr)
-}
-
-func (w *world) Refused(guest netip.Addr, host string, to netip.AddrPort) {
-	if want := netip.AddrPortFrom(site, w.port); to != want {
-		w.t.Errorf("a connection to %v is reported, not to %v", to, want)
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.refused = append(w.refused, host)
+	way     string // How connections go.
+	names   map[netip.Addr][]string
+	passes  bool // What reaches its address is not looked at.
 }
 
 // host gives a host a server, and allows it.
@@ -139,7 +83,7 @@ func (w *world) wantDials(want ...string) {
 // config is that of a world with a listener.
 func (w *world) config(ln net.Listener) Config {
 	return Config{
-		Listener: ln, Guests: w, OnError: func(err error) {
+		Listener: ln, Guests: w, Ports: []uint16{80, 443, 8443}, OnError: func(err error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.errs = append(w.errs, err)

@@ -28,16 +28,23 @@ type Flows struct {
 // entry stays for hours after its sandbox, and a full table takes the whole host
 // off the network. One pass serves all guests; it can be repeated.
 func (t *Flows) Forget(guests map[netip.Addr]bool) error {
-	return t.remove(guests, func(netip.AddrPort, bool) bool { return true })
+	return t.remove(guests, func(Flow) bool { return true })
 }
 
-// Cut removes flows of a guest; redirected is whether one goes to a server of the router. Packets of it that still come
-// are those of a new flow.
-func (t *Flows) Cut(guest netip.Addr, which func(to netip.AddrPort, redirected bool) bool) error {
+// Flow is one that a guest has opened.
+type Flow struct {
+	Proto byte // Of IP.
+	To    netip.AddrPort
+	// Redirected is whether it goes to a server of the router.
+	Redirected bool
+}
+
+// Cut removes flows of a guest. Packets of one that still come are those of a new flow.
+func (t *Flows) Cut(guest netip.Addr, which func(Flow) bool) error {
 	return t.remove(map[netip.Addr]bool{guest: true}, which)
 }
 
-func (t *Flows) remove(guests map[netip.Addr]bool, which func(to netip.AddrPort, redirected bool) bool) error {
+func (t *Flows) remove(guests map[netip.Addr]bool, which func(Flow) bool) error {
 	router, err := conntrack.Open(t.Router)
 	if err != nil {
 		return err
@@ -50,7 +57,7 @@ func (t *Flows) remove(guests map[netip.Addr]bool, which func(to netip.AddrPort,
 	}
 	var flows []translated
 	err = router.Each(guests, func(orig, reply conntrack.Tuple) {
-		if which(netip.AddrPortFrom(netip.AddrFrom4(orig.Dst), orig.DstPort), orig.Dst != reply.Src) {
+		if which(Flow{orig.Proto, netip.AddrPortFrom(netip.AddrFrom4(orig.Dst), orig.DstPort), orig.Dst != reply.Src}) {
 			flows = append(flows, translated{orig, reply.Inverse()})
 		}
 	})

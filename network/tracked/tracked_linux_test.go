@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/conntrack"
 	"github.com/rundlet/rundlet/network/namespace"
@@ -105,7 +106,7 @@ func TestFlowsAreDeletedByGuestAndDestination(t *testing.T) {
 			t.Errorf("%s: the host lost a flow that is not a guest's", what)
 		}
 	}
-	if err := f.Cut(guest, func(to netip.AddrPort, redirected bool) bool { return to.Port() != 53 || redirected }); err != nil {
+	if err := f.Cut(guest, func(f Flow) bool { return f.Proto != unix.IPPROTO_UDP || f.To.Port() != 53 || f.Redirected }); err != nil {
 		t.Fatal(err)
 	}
 	want("another destination", "127.1.0.1", "127.1.0.2", "127.2.0.1")
@@ -113,7 +114,7 @@ func TestFlowsAreDeletedByGuestAndDestination(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("a guest that does not exist", "127.1.0.1", "127.2.0.1")
-	if err := f.Cut(guest, func(to netip.AddrPort, _ bool) bool { return to.Port() == 53 }); err != nil {
+	if err := f.Cut(guest, func(f Flow) bool { return f.To.Port() == 53 }); err != nil {
 		t.Fatal(err)
 	}
 	want("its destination", "127.2.0.1")

@@ -1,0 +1,100 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+)
+
+func (w *world) Allowed(guest netip.Addr, host string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if host == "" || host != canonical(host) {
+		w.t.Errorf("the policy is asked about %q", host)
+	}
+	return w.allowed[host]
+}
+
+func (w *world) Dial(ctx context.Context, guest netip.Addr, host string, port uint16) (net.Conn, netip.Addr, error) {
+	w.mu.Lock()
+	w.dials = append(w.dials, fmt.Sprintf("%s:%d", host, port))
+	addr, ok := w.servers[host]
+	w.mu.Unlock()
+	if w.dialing != nil {
+		w.dialing()
+	}
+	if !ok {
+		return nil, netip.Addr{}, errors.New("no such host")
+	}
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, netip.Addr{}, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.way != "" { // Only what is on the way knows it.
+		return c, netip.Addr{}, nil
+	}
+	return c, netip.MustParseAddrPort(c.RemoteAddr().String()).Addr(), nil
+}
+
+func (w *world) Rewrites(netip.Addr) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.headers) > 0 || !w.passes
+}
+
+func (w *world) NamesOf(_, to netip.Addr) (out []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, name := range w.names[to] {
+		if w.allowed[name] {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func (w *world) Way(netip.Addr) any {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.way
+}
+
+func (w *world) Reaches(_, to netip.Addr) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.reached[to]
+}
+
+func (w *world) Headers(_ netip.Addr, host string) map[string]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if host == "" || host != canonical(host) {
+		w.t.Errorf("headers of %q", host)
+	}
+	return w.headers[host]
+}
+
+func (w *world) DialAddr(ctx context.Context, _ netip.Addr, to netip.AddrPort) (net.Conn, error) {
+	w.mu.Lock()
+	w.dials = append(w.dials, to.String())
+	addr, ok := w.sites[to.Addr()]
+	w.mu.Unlock()
+	if !ok {
+		return nil, syscall.ECONNREFUSED
+	}
+	return new(net.Dialer).DialContext(ctx, "tcp", addr)
+}
+
+func (w *world) Refused(guest netip.Addr, host string, to netip.AddrPort) {
+	if want := netip.AddrPortFrom(site, w.port); to != want {
+		w.t.Errorf("a connection to %v is reported, not to %v", to, want)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.refused = append(w.refused, host)
+}
