@@ -62,6 +62,8 @@ type CreateOptions struct {
 	Allow, Deny []string
 	// Headers are as in Network.
 	Headers map[string]map[string]string
+	// Proxy is as in Network.
+	Proxy *Proxy
 	// Pause lets the timeout pause the sandbox, and not kill it.
 	Pause bool
 	// AutoResume lets traffic to the paused sandbox resume it.
@@ -80,8 +82,8 @@ func (o CreateOptions) body() newSandbox {
 	if o.NoInternet {
 		body.AllowInternetAccess = new(false)
 	}
-	if len(o.Allow)+len(o.Deny)+len(o.Headers) > 0 {
-		body.Network = &openapi.SandboxNetwork{AllowOut: o.Allow, DenyOut: o.Deny, Rules: rules(o.Headers)}
+	if len(o.Allow)+len(o.Deny)+len(o.Headers) > 0 || o.Proxy != nil {
+		body.Network = &openapi.SandboxNetwork{AllowOut: o.Allow, DenyOut: o.Deny, Rules: rules(o.Headers), EgressProxy: o.Proxy.body()}
 	}
 	if o.Pause {
 		body.AutoPause = new(true)

@@ -18,6 +18,50 @@ type Network struct {
 	// Headers are set in the requests to hosts on ports 80 and 443: by host name, or "*." and a name for all names below it,
 	// then by header. The sandbox does not see the values. They permit nothing.
 	Headers map[string]map[string]string
+	// Proxy is where the sandbox's TCP goes through; nil is nowhere.
+	Proxy *Proxy
+}
+
+// Proxy is a SOCKS5 proxy.
+type Proxy struct {
+	// Address is HOST:PORT. The host is a name, or an address that is not private.
+	Address string
+	// Username and Password may be empty. The server does not return the password.
+	Username, Password string
+	// TLS is whether the connection to the proxy is encrypted. ServerName is what its certificate must be for, and CACert what it is
+	// checked by, as PEM; if they are empty, the host of Address and the authorities of the server. CACert is not returned.
+	TLS                bool
+	ServerName, CACert string
+}
+
+// body is the proxy as the API has it.
+func (p *Proxy) body() *openapi.SandboxEgressProxy {
+	if p == nil {
+		return nil
+	}
+	out := &openapi.SandboxEgressProxy{Address: p.Address, Username: &p.Username, Password: &p.Password}
+	if p.TLS {
+		out.Tls = &openapi.SandboxEgressProxyTLS{Enabled: true, ServerName: &p.ServerName, CaCert: &p.CACert}
+	}
+	return out
+}
+
+// proxyOf is a proxy as Network has it.
+func proxyOf(p *openapi.SandboxEgressProxy) *Proxy {
+	if p == nil {
+		return nil
+	}
+	out := &Proxy{Address: p.Address}
+	if p.Username != nil {
+		out.Username = *p.Username
+	}
+	if p.Tls != nil && p.Tls.Enabled {
+		out.TLS = true
+		if p.Tls.ServerName != nil {
+			out.ServerName = *p.Tls.ServerName
+		}
+	}
+	return out
 }
 
 // rules are headers as the API has them.
@@ -58,6 +102,7 @@ func (a API) Network(ctx context.Context, id string) (Network, error) {
 	n := Network{Internet: detail.AllowInternetAccess}
 	if detail.Network != nil {
 		n.Allow, n.Deny, n.Headers = detail.Network.AllowOut, detail.Network.DenyOut, headers(detail.Network.Rules)
+		n.Proxy = proxyOf(detail.Network.EgressProxy)
 	}
 	return n, nil
 }
@@ -65,7 +110,7 @@ func (a API) Network(ctx context.Context, id string) (Network, error) {
 // SetNetwork replaces the rules of a running sandbox. They are in force when it returns: connections that they do
 // not allow are cut, and the others go on.
 func (a API) SetNetwork(ctx context.Context, id string, n Network) error {
-	body := openapi.SandboxNetworkUpdate{AllowInternetAccess: n.Internet, AllowOut: n.Allow, DenyOut: n.Deny, Rules: rules(n.Headers)}
+	body := openapi.SandboxNetworkUpdate{AllowInternetAccess: n.Internet, AllowOut: n.Allow, DenyOut: n.Deny, Rules: rules(n.Headers), EgressProxy: n.Proxy.body()}
 	_, err := a.call(ctx, http.MethodPut, sandboxPath(id)+"/network", body, nil)
 	return err
 }

@@ -156,6 +156,9 @@ func TestTheNetworkOfASandboxIsReplaced(t *testing.T) {
 		{`{"denyOut":["3.3.3.3"]}`, `{"allowPublicTraffic":false,"denyOut":["3.3.3.3"]}`},
 		{`{"rules":{"A.example":[{"transform":{"headers":{"X-Key":"v"}}}],"b.example":[{}]}}`,
 			`{"allowPublicTraffic":false,"rules":{"a.example":[{"transform":{"headers":{"X-Key":"v"}}}],"b.example":[]}}`},
+		{`{"egressProxy":{"address":"Proxy.example:1080","username":"u","password":"p","tls":null}}`, `{"allowPublicTraffic":false,"egressProxy":{"address":"Proxy.example:1080","username":"u"}}`},
+		{`{"egressProxy":{"address":"a:1","tls":{"enabled":true,"serverName":"b","caCert":"pem"}}}`, `{"allowPublicTraffic":false,"egressProxy":{"address":"a:1","tls":{"enabled":true,"serverName":"b"}}}`},
+		{`{"egressProxy":{"address":"a:1","tls":{"enabled":false}}}`, `{"allowPublicTraffic":false,"egressProxy":{"address":"a:1"}}`},
 		{`{}`, `{"allowPublicTraffic":false}`},
 	} {
 		if r := n.do("PUT", "/sandboxes/"+id+"/network", c.body); r.code != http.StatusNoContent || r.body != "" {
@@ -169,7 +172,11 @@ func TestTheNetworkOfASandboxIsReplaced(t *testing.T) {
 		message  string
 	}{
 		{id, `{"rules":{"a.com":[{"allow":["x"]}]}}`, 501, "network.rules.allow"},
-		{id, `{"egressProxy":{"address":"a:1"}}`, 501, "egressProxy"},
+		{id, `{"egressProxy":{"address":"a:1","kind":"http"}}`, 501, "egressProxy.kind"},
+		{id, `{"egressProxy":{"address":"a:1","tls":{"enabled":true,"insecure":true}}}`, 501, "egressProxy.tls.insecure"},
+		{id, `{"egressProxy":{"address":"a:1","tls":{"enabled":false,"serverName":"b"}}}`, 400, "not enabled"},
+		{id, `{"egressProxy":"socks5://a:1"}`, 400, "egressProxy"},
+		{id, `{"egressProxy":{"address":["a:1"]}}`, 400, "egressProxy"},
 		{id, `{"allowPublicTraffic":false}`, 501, "allowPublicTraffic"},
 		{id, `{"AllowOut":["1.1.1.1"]}`, 501, "AllowOut"},
 		{id, `{"allowOut":"1.1.1.1"}`, 400, "allowOut"},

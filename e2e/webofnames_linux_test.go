@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/rundlet/rundlet/network/socks/sockstest"
 	"github.com/rundlet/rundlet/node/certificate"
 )
 
@@ -34,13 +36,18 @@ type webOfNames struct {
 	root  string // The certificate of the authority for allowedHost, in PEM.
 	mu    sync.Mutex
 	asked map[string]int // Hosts, by "dns" or "tls" and name.
+	proxy map[string]*sockstest.Proxy
+
+	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
 // makeNames is makeInternet with names.
 func makeNames(t *testing.T, inside ...func()) *webOfNames {
 	t.Helper()
-	web := &webOfNames{arrivals: &arrivals{counts: map[string]int{}, fresh: make(chan struct{}, 1)}, asked: map[string]int{}}
-	makeInternet(t, append(inside, func() { web.sink(t); web.serve(t) })...)
+	web := &webOfNames{arrivals: &arrivals{counts: map[string]int{}, fresh: make(chan struct{}, 1)}, asked: map[string]int{}, proxy: map[string]*sockstest.Proxy{}}
+	only := httptest.NewServer(pages("proxy"))
+	t.Cleanup(only.Close)
+	makeInternet(t, append(inside, func() { web.sink(t); web.serve(t); web.proxies(t, only.Listener.Addr().String()) })...)
 	return web
 }
 
@@ -128,11 +135,11 @@ func (i *webOfNames) serve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i.root = string(root)
+	i.root, i.certificate = string(root), certificate.NewLocal(authority).GetCertificate
 	web := &http.Server{
 		Handler: pages("internet"),
 		TLSConfig: &tls.Config{
-			GetCertificate: certificate.NewLocal(authority).GetCertificate,
+			GetCertificate: i.certificate,
 			GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 				i.note("tls", hello.ServerName)
 				return nil, nil

@@ -3,12 +3,15 @@ package node
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/rundlet/rundlet/network"
+	"github.com/rundlet/rundlet/network/socks"
 	"github.com/rundlet/rundlet/node/certificate"
 	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime/machine"
@@ -70,6 +73,18 @@ func (s slotNetwork) SetEgress(ctx context.Context, slotID string, p egress.Poli
 	return s.Network.SetPolicy(ctx, slotID, s.policy(p))
 }
 
+// CheckProxy reports a proxy that no sandbox can reach.
+func (s slotNetwork) CheckProxy(ctx context.Context, p egress.Policy) error {
+	if s.noUplink || p.None() || p.Proxy == (egress.Proxy{}) {
+		return nil
+	}
+	err := s.Network.CheckProxy(ctx, socks.Proxy(p.Proxy))
+	if errors.Is(err, network.ErrInvalid) {
+		return fmt.Errorf("%w: egressProxy: %v", sandbox.ErrInvalid, err) //nolint:errorlint // It is what is invalid.
+	}
+	return err
+}
+
 func (s slotNetwork) Refused(slotID string) ([]sandbox.Refusal, error) {
 	attempts, err := s.Network.Refused(slotID)
 	out := make([]sandbox.Refusal, len(attempts))
@@ -88,7 +103,7 @@ func (s slotNetwork) policy(p egress.Policy) network.Policy {
 	if s.noUplink || p.None() {
 		return network.Policy{}
 	}
-	return network.Policy{AllowInternet: true, Only: p.Only, Names: p.Names, Headers: p.Headers}
+	return network.Policy{AllowInternet: true, Only: p.Only, Names: p.Names, Headers: p.Headers, Proxy: socks.Proxy(p.Proxy)}
 }
 
 // Leased implements runtime.SlotLister.

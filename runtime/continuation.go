@@ -39,7 +39,7 @@ func (r *Runtime) Capture(ctx context.Context, id string, reason sandbox.Continu
 // session is not gone on with, and the continuation can be followed up on again.
 // The request's template is ignored.
 func (r *Runtime) FollowUp(ctx context.Context, continuationID string, req sandbox.CreateRequest) (sandbox.Sandbox, error) {
-	if err := r.starter.Validate(req); err != nil {
+	if err := r.starter.Validate(ctx, req); err != nil {
 		return sandbox.Sandbox{}, err
 	}
 	snap, err := r.claims.Find(ctx, continuationID, claim.KindContinuation)

@@ -13,7 +13,7 @@ import (
 // write the intent, make the network with its rules, restore, deliver the identity
 // of the sandbox, write the outcome, expose. On an error all of it is undone.
 func (r *Runtime) Create(ctx context.Context, req sandbox.CreateRequest) (sandbox.Sandbox, error) {
-	if err := r.starter.Validate(req); err != nil {
+	if err := r.starter.Validate(ctx, req); err != nil {
 		return sandbox.Sandbox{}, err
 	}
 	from, err := r.starter.Resolve(ctx, req.Template)

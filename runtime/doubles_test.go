@@ -180,6 +180,13 @@ func (n *fakeNetwork) SetEgress(ctx context.Context, id string, p egress.Policy)
 	return nil
 }
 
+func (n *fakeNetwork) CheckProxy(ctx context.Context, p egress.Policy) error {
+	if p.Proxy == (egress.Proxy{}) {
+		return nil
+	}
+	return errors.Join(ctx.Err(), n.f.step("check proxy"))
+}
+
 func (n *fakeNetwork) Adopt(_ context.Context, inUse []string) (missing []string, err error) {
 	err = n.f.failing("adopt network")
 	n.mu.Lock()

@@ -14,7 +14,10 @@ func TestARequestIsRecordedAsItWasAskedWithoutSecrets(t *testing.T) {
 		Template: "base", Timeout: 90 * time.Second, Metadata: map[string]string{"a": "1"},
 		Env: map[string]string{"TOKEN": "hunter2", "A": "b-value"}, Secure: true, AllowInternet: &no,
 		OnTimeout: OnTimeoutPause, AutoResume: true, KeyID: "k1",
-		Egress: Egress{Headers: map[string]map[string]string{"a.example": {"X-Key": "hunter2"}}},
+		Egress: Egress{
+			Headers: map[string]map[string]string{"a.example": {"X-Key": "hunter2"}},
+			Proxy:   &Proxy{Address: "a:1", Username: "u", Password: "hunter2", TLS: &ProxyTLS{ServerName: "b", CACert: "hunter2"}},
+		},
 	}.Record()
 	var got map[string]any
 	if err := json.Unmarshal([]byte(text), &got); err != nil {
@@ -29,7 +32,7 @@ func TestARequestIsRecordedAsItWasAskedWithoutSecrets(t *testing.T) {
 	if !strings.Contains(text, `"env_names":["A","TOKEN"]`) || strings.Contains(text, "hunter2") || strings.Contains(text, "b-value") {
 		t.Errorf("names and no values: %s", text)
 	}
-	if !strings.Contains(text, `"egress":{"headers":{"a.example":{"X-Key":""}}}`) {
+	if !strings.Contains(text, `"egress":{"headers":{"a.example":{"X-Key":""}},"proxy":{"address":"a:1","username":"u","tls":{"server_name":"b"}}}`) {
 		t.Errorf("names of headers and no values: %s", text)
 	}
 	if text := (CreateRequest{}).Record(); text != `{"template":"","timeout_ms":0,"secure":false}` {

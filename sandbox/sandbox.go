@@ -55,13 +55,40 @@ type Egress struct {
 	// Headers are set in the requests to hosts: by host name, or "*." and a name for all below it, then by header. Their
 	// values are secrets. They permit nothing.
 	Headers map[string]map[string]string `json:"headers,omitempty"`
+	// Proxy is where connections go through, if it is given.
+	Proxy *Proxy `json:"proxy,omitempty"`
+}
+
+// Proxy is a SOCKS5 proxy, as it was given.
+type Proxy struct {
+	Address  string `json:"address"` // HOST:PORT.
+	Username string `json:"username,omitempty"`
+	Password string `json:"password,omitempty"` // A secret.
+	// TLS is whether, and how, the connection to the proxy is encrypted.
+	TLS *ProxyTLS `json:"tls,omitempty"`
+}
+
+// ProxyTLS is what a proxy's certificate is checked by: the name, or the host of the address if it is empty, and authorities as
+// PEM, or those of the node if they are empty.
+type ProxyTLS struct {
+	ServerName string `json:"server_name,omitempty"`
+	CACert     string `json:"ca_cert,omitempty"`
 }
 
 // Empty reports whether there are no rules.
-func (e Egress) Empty() bool { return len(e.Allow)+len(e.Deny)+len(e.Headers) == 0 }
+func (e Egress) Empty() bool { return len(e.Allow)+len(e.Deny)+len(e.Headers) == 0 && e.Proxy == nil }
 
-// WithoutValues is the same rules without the values of headers, which are secrets.
+// WithoutValues is the same rules without the values of headers and the password of the proxy, which are secrets, and
+// without the proxy's authorities, which are long.
 func (e Egress) WithoutValues() Egress {
+	if e.Proxy != nil {
+		proxy := *e.Proxy
+		proxy.Password = ""
+		if proxy.TLS != nil {
+			proxy.TLS = &ProxyTLS{ServerName: proxy.TLS.ServerName}
+		}
+		e.Proxy = &proxy
+	}
 	headers := e.Headers
 	e.Headers = nil
 	for host, set := range headers {

@@ -66,20 +66,22 @@ func TestTheRowOfAKilledSandboxHasNoSecrets(t *testing.T) {
 	s, value := open(t, path), strings.Repeat("hunter2", 290) // It takes more than a page.
 	sb := sample("i1", "running")
 	sb.Egress.Headers = map[string]map[string]string{"a.example": {"X-Key": value}}
+	sb.Egress.Proxy = &sandbox.Proxy{Address: "a:1", Username: "u", Password: value, TLS: &sandbox.ProxyTLS{ServerName: "b", CACert: value}}
 	if err := s.Sandboxes.Put(ctx, &sb); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.Sandboxes.Get(ctx, "i1"); err != nil || got.Egress.Headers["a.example"]["X-Key"] != value {
+	if got, err := s.Sandboxes.Get(ctx, "i1"); err != nil || got.Egress.Headers["a.example"]["X-Key"] != value || *got.Egress.Proxy.TLS != *sb.Egress.Proxy.TLS || got.Egress.Proxy.Password != value {
 		t.Fatalf("%+v, %v", got.Egress, err)
 	}
 	sb.State = sandbox.StateKilled
 	if err := s.Sandboxes.Put(ctx, &sb); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.Sandboxes.Get(ctx, "i1"); err != nil || fmt.Sprint(got.Egress.Headers) != "map[a.example:map[X-Key:]]" || got.Egress.Allow == nil {
+	if got, err := s.Sandboxes.Get(ctx, "i1"); err != nil || fmt.Sprint(got.Egress.Headers) != "map[a.example:map[X-Key:]]" || got.Egress.Allow == nil ||
+		got.Egress.Proxy.Password != "" || got.Egress.Proxy.Username != "u" || *got.Egress.Proxy.TLS != (sandbox.ProxyTLS{ServerName: "b"}) {
 		t.Errorf("%+v, %v", got.Egress, err)
 	}
-	if sb.Egress.Headers["a.example"]["X-Key"] == "" {
+	if sb.Egress.Headers["a.example"]["X-Key"] == "" || sb.Egress.Proxy.Password == "" || sb.Egress.Proxy.TLS.CACert == "" {
 		t.Error("the caller's row is changed")
 	}
 	s.Close()

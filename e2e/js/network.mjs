@@ -94,6 +94,31 @@ describe('network', { concurrency: 4 }, () => {
       assert.match(await curl(sandbox, `https://${allowed}/key`), of(''))
     }))
 
+  test('a proxy', { skip: noUpdate }, () =>
+    withSandbox({ network: { egressProxy: { address: `${address}:1081`, username: 'user', password: 'q7RwXs2-password' } } }, async (sandbox) => {
+      assert.deepEqual((await sandbox.getInfo()).network.egressProxy, { address: `${address}:1081`, username: 'user' })
+      assert.equal(await curl(sandbox, `http://${allowed}:8888/`), 'proxy') // Only the proxies find this port.
+      assert.equal(await curl(sandbox, `https://${forbidden}/`), 'internet')
+      await sandbox.updateNetwork({ allowOut: [allowed], denyOut: [all], egressProxy: { address: `${address}:1080` } })
+      assert.deepEqual((await sandbox.getInfo()).network.egressProxy, { address: `${address}:1080` })
+      assert.equal(await curl(sandbox, `http://${allowed}:8888/`), 'proxy')
+      assert.equal(await refused(sandbox, `http://${forbidden}/`, `--resolve ${forbidden}:80:${address}`), 56)
+      await sandbox.updateNetwork({ egressProxy: { address: `${address}:1081` } }) // It wants a password: nothing goes past it.
+      assert.equal(await refused(sandbox, `http://${address}/`), 56)
+      await sandbox.updateNetwork({})
+      assert.equal((await sandbox.getInfo()).network?.egressProxy, undefined)
+      assert.equal(await refused(sandbox, `http://${address}:8888/`), 7)
+    }))
+
+  test('proxies that cannot be', { skip: noUpdate }, async () => {
+    for (const [bad, why] of [
+      [{ address: 'proxy.example' }, /HOST:PORT/], [{ address: '10.0.0.1:1080' }, /do not reach 10.0.0.1/], [{ address: '127.0.0.1:1080' }, /do not reach/],
+      [{ address: `${address}:1`, username: 'u'.repeat(256) }, /255 bytes/], [{ address: `${address}:1`, password: 'p' }, /user name/],
+    ]) {
+      await rejects(Sandbox.create({ network: { egressProxy: bad } }), 'SandboxError', new RegExp(`^400: .*${why.source}`))
+    }
+  })
+
   test('rules that cannot be', async () => {
     const headers = (headers) => ({ network: { rules: { [allowed]: [{ transform: { headers } }] } } })
     for (const [bad, why] of [[{ 'A B': 'x' }, /name of a header/], [{ A: 'x\ny' }, /value of A/], [{ Host: 'x' }, /Host belongs/], [{ A: 'x'.repeat(2049) }, /2049 bytes/]]) {

@@ -77,6 +77,29 @@ def test_headers_of_requests(own):
     assert curl(s, f"https://{ALLOWED}/key").startswith(answer(""))
 
 
+def test_a_proxy(own):
+    s = own(network={"egress_proxy": {"address": f"{ADDRESS}:1081", "username": "user", "password": "q7RwXs2-password"}})
+    assert s.get_info().network.get("egress_proxy") == {"address": f"{ADDRESS}:1081", "username": "user"}
+    assert curl(s, f"http://{ALLOWED}:8888/") == "proxy", "only the proxies find this port"
+    s.update_network({"allow_out": [ALLOWED], "deny_out": [ALL_TRAFFIC], "egress_proxy": {"address": f"{ADDRESS}:1080"}})
+    assert curl(s, f"https://{ALLOWED}/") == "internet"
+    assert refused(s, f"http://{FORBIDDEN}/", f"--resolve {FORBIDDEN}:80:{ADDRESS}") == 56
+    s.update_network({})
+    assert (s.get_info().network or {}).get("egress_proxy") is None
+    assert refused(s, f"http://{ADDRESS}:8888/") == 7
+
+
+@pytest.mark.skipif(VERSION < (2, 63, 0), reason="this SDK has no such option")
+def test_tls_to_a_proxy(own):
+    s = own(network={"egress_proxy": {"address": f"{ADDRESS}:1082", "tls": {"server_name": ALLOWED}}})
+    assert s.get_info().network["egress_proxy"] == {"address": f"{ADDRESS}:1082", "tls": {"server_name": ALLOWED}}
+    assert curl(s, f"http://{ADDRESS}:8888/") == "proxy"
+    s.update_network({"egress_proxy": {"address": f"{ADDRESS}:1082", "tls": True}})
+    assert refused(s, f"http://{ADDRESS}:8888/") == 56, "the certificate is not for the address"
+    with pytest.raises(SandboxException, match="^400: .*PEM"):
+        s.update_network({"egress_proxy": {"address": f"{ADDRESS}:1082", "tls": {"ca_cert": "none"}}})
+
+
 @pytest.mark.parametrize(
     ("network", "why"),
     [

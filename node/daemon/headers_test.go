@@ -177,6 +177,9 @@ func TestValuesOfHeadersAreNowhereElse(t *testing.T) {
 		rulesWith(`{"a":"` + mark + `","A":"` + mark + `"}`), rulesWith(`{"A":"`+mark+`"}`) + `}`, `{"rules":"` + mark + `"}`,
 		`{"rules":{"a.example":[{"transform":{"headers":{"A":"` + mark + `"}}},{}]}}`, `{"rules":{"a.example":[{"transform":{"headers":{"A":"` + mark + `"},"x":1}}]}}`,
 		`{"egressProxy":{"address":"x"},"rules":{"a.example":[{"transform":{"headers":{"A":"` + mark + `"}}}]}}`,
+		`{"egressProxy":{"address":"x:1","password":"` + mark + `"}}`, `{"egressProxy":{"address":"x","username":"u","password":"` + mark + `"}}`,
+		`{"egressProxy":{"address":"x:1","username":"u","password":"` + mark + strings.Repeat("x", egress.MaxProxyUser) + `"}}`,
+		`{"egressProxy":{"address":"x:1","username":"u","password":["` + mark + `"]}}`, `{"egressProxy":"socks5://u:` + mark + `@x:1"}`,
 	}
 	type call struct{ method, path, body string }
 	var calls []call
@@ -228,5 +231,47 @@ func TestValuesOfHeadersAreNowhereElse(t *testing.T) {
 	}
 	if text := s.log.String(); strings.Contains(text, mark) || !strings.Contains(text, "the kernel refuses") || !strings.Contains(text, "sandbox ended") {
 		t.Errorf("the log has a value, or not what happened: %s", strings.ReplaceAll(text, mark, "..."))
+	}
+}
+
+// Nothing shows the password of a proxy, and the database has it while the sandbox is there.
+func TestThePasswordOfAProxyIsNowhereElse(t *testing.T) {
+	s := newSecretive(t)
+	proxy := `{"egressProxy":{"address":"proxy.example:1080","username":"u","password":"` + mark + `"}}`
+	code, answer := s.do("POST", "/v2/sandboxes", `{"templateID":"base","timeout":600,"network":`+proxy+`}`)
+	if code != http.StatusCreated || strings.Contains(answer, mark) {
+		t.Fatalf("create: %d", code)
+	}
+	id := s.id(answer)
+	for _, c := range []struct{ method, path, body string }{
+		{"GET", "/sandboxes/" + id, ""}, {"GET", "/v2/sandboxes", ""}, {"PUT", "/sandboxes/" + id + "/network", proxy},
+		{"POST", "/sandboxes/" + id + "/snapshots", `{"name":"a"}`}, {"POST", "/sandboxes/" + id + "/fork", `{"timeout":600}`}, {"POST", "/sandboxes/" + id + "/pause", "{}"},
+		{"POST", "/sandboxes/" + id + "/connect", `{"timeout":600}`},
+	} {
+		if code, answer := s.do(c.method, c.path, c.body); code >= 300 || strings.Contains(answer, mark) {
+			t.Errorf("%s %s: %d, or it shows the password", c.method, c.path, code)
+		}
+	}
+	if files := s.stored(); len(files) == 0 {
+		t.Error("the search finds no password where there is one")
+	}
+	code, list := s.do("GET", "/v2/sandboxes", "")
+	for _, part := range strings.Split(list, `"sandboxID":"`)[1:] {
+		id, _, _ := strings.Cut(part, `"`)
+		if code, answer := s.do("DELETE", "/sandboxes/"+id, ""); code != http.StatusNoContent {
+			t.Errorf("kill: %d %s", code, answer)
+		}
+	}
+	if code != http.StatusOK || len(strings.Split(list, `"sandboxID":"`)) < 3 {
+		t.Errorf("list: %d", code)
+	}
+	if err := s.n.Store.Checkpoint(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if files := s.stored(); len(files) > 0 {
+		t.Errorf("the password is left in %v", files)
+	}
+	if text := s.log.String(); strings.Contains(text, mark) || !strings.Contains(text, "sandbox ended") {
+		t.Errorf("the log has the password, or not what happened: %s", strings.ReplaceAll(text, mark, "..."))
 	}
 }

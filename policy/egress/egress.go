@@ -1,5 +1,5 @@
 // Package egress says which addresses and host names a sandbox may reach, by the rules that its client gave. It is pure
-// policy: rules come in, ranges of addresses, patterns of names and headers of requests come out. It imports package sandbox
+// policy: rules come in, ranges of addresses, patterns of names, headers of requests and a proxy come out. It imports package sandbox
 // and the libraries that know the forms; node gives them to the network, which enforces them.
 //
 //	reached = everything − (denied − allowed), and the hosts with an allowed name
@@ -39,6 +39,8 @@ type Policy struct {
 	// form. A host without any has none of a wildcard either; if no host has any, it is nil. They permit nothing. The
 	// maps are shared, too.
 	Headers map[string]map[string]string
+	// Proxy, if it is not the zero value, is where connections of TCP go through. What is reached is the same.
+	Proxy Proxy
 }
 
 // Everything is the policy of a sandbox without rules.
@@ -49,7 +51,7 @@ func (p Policy) None() bool { return !p.All && len(p.Only) == 0 && len(p.Names) 
 
 // Equal reports whether two policies are the same.
 func (p Policy) Equal(o Policy) bool {
-	return p.All == o.All && slices.Equal(p.Only, o.Only) && slices.Equal(p.Names, o.Names) &&
+	return p.All == o.All && p.Proxy == o.Proxy && slices.Equal(p.Only, o.Only) && slices.Equal(p.Names, o.Names) &&
 		maps.EqualFunc(p.Headers, o.Headers, maps.Equal)
 }
 
@@ -91,6 +93,10 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 	if err != nil {
 		return Policy{}, err
 	}
+	proxy, err := parseProxy(rules.Proxy)
+	if err != nil {
+		return Policy{}, err
+	}
 	if !all {
 		deny = append(deny, ipv4)
 	}
@@ -112,9 +118,9 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 		return Policy{}, invalid("%w", err)
 	}
 	if yes.ContainsPrefix(ipv4) {
-		return Policy{All: true, Headers: headers}, nil
+		return Policy{All: true, Headers: headers, Proxy: proxy}, nil
 	}
-	return Policy{Only: yes.Ranges(), Names: names, Headers: headers}, nil
+	return Policy{Only: yes.Ranges(), Names: names, Headers: headers, Proxy: proxy}, nil
 }
 
 func invalid(format string, args ...any) error {

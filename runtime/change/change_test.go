@@ -3,6 +3,7 @@ package change
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"testing"
@@ -52,6 +53,13 @@ func (w *world) SetEgress(ctx context.Context, _ string, p egress.Policy) error 
 	}
 	w.slot = p
 	return nil
+}
+
+func (w *world) CheckProxy(ctx context.Context, p egress.Policy) error {
+	if p.Proxy.Host == "inside.example" {
+		return fmt.Errorf("%w: inside", sandbox.ErrInvalid)
+	}
+	return ctx.Err()
 }
 
 // changer has one sandbox, "i1", in a state.
@@ -107,6 +115,20 @@ func TestWhatFailsChangesNothing(t *testing.T) {
 		if !w.slot.Equal(egress.Everything) || !w.row.Egress.Empty() || !sb.Row().Egress.Empty() {
 			t.Errorf("%s: %v, %v", name, w.slot, w.row.Egress)
 		}
+	}
+}
+
+func TestAProxyIsCheckedBeforeAnythingChanges(t *testing.T) {
+	c, w, _ := changer(t, sandbox.StateRunning)
+	for host, want := range map[string]error{"inside.example": sandbox.ErrInvalid, "proxy.example": nil} {
+		err := c.SetEgress(t.Context(), "i1", nil, sandbox.Egress{Proxy: &sandbox.Proxy{Address: host + ":1080"}})
+		if !errors.Is(err, want) || (want != nil) != (len(w.did) == 0) {
+			t.Errorf("%s: %v, did %v", host, err, w.did)
+		}
+		w.did = nil
+	}
+	if w.slot.Proxy.Host != "proxy.example" {
+		t.Errorf("%v", w.slot.Proxy)
 	}
 }
 

@@ -35,6 +35,9 @@ func (c *Changer) Refused(ctx context.Context, id string) ([]sandbox.Refusal, er
 // ErrNoAnswer, ErrUnavailable if the guest cannot trust that now, ErrConflict if it does not run, ErrNotFound.
 func (c *Changer) SetEgress(ctx context.Context, id string, internet *bool, rules sandbox.Egress) error {
 	policy, err := egress.Compile(internet, rules)
+	if err == nil {
+		err = fault.Classify(c.cfg.Network.CheckProxy(ctx, policy))
+	}
 	if err != nil {
 		return err
 	}

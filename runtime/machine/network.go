@@ -24,6 +24,9 @@ type Network interface {
 	// SetEgress changes what a slot reaches. When it returns the new policy is in force; on
 	// an error the old one is. What both allow is not disturbed.
 	SetEgress(ctx context.Context, slotID string, p egress.Policy) error
+	// CheckProxy says why a client's policy has a proxy that no slot can reach, such as one in a private network;
+	// sandbox.ErrInvalid. It may look its name up. What is in force already is not checked again.
+	CheckProxy(ctx context.Context, p egress.Policy) error
 	// Refused returns what a slot was refused, the latest first.
 	Refused(slotID string) ([]sandbox.Refusal, error)
 	// Adopt keeps the slots in use and frees every other one of this instance.

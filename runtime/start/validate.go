@@ -1,11 +1,13 @@
 package start
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/rundlet/rundlet/policy/egress"
+	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -22,8 +24,8 @@ const (
 	MinTimeout = time.Second
 )
 
-// Validate checks the request of a client; sandbox.ErrInvalid.
-func (t *Starter) Validate(req sandbox.CreateRequest) error {
+// Validate checks the request of a client; sandbox.ErrInvalid. It may look a proxy's name up.
+func (t *Starter) Validate(ctx context.Context, req sandbox.CreateRequest) error {
 	if err := t.ValidateTimeout(req.Timeout); err != nil {
 		return err
 	}
@@ -48,7 +50,7 @@ func (t *Starter) Validate(req sandbox.CreateRequest) error {
 			return fmt.Errorf("%w: environment variable %.40q has %d bytes; at most %d are allowed", sandbox.ErrInvalid, k, n, MaxVariable)
 		}
 	}
-	return nil
+	return fault.Classify(t.cfg.Network.CheckProxy(ctx, policy))
 }
 
 // ValidateTimeout checks a timeout; sandbox.ErrInvalid.

@@ -289,6 +289,33 @@ type SandboxDetail struct {
 	TemplateID string          `json:"templateID"`
 }
 
+// SandboxEgressProxy A SOCKS5 proxy for all TCP of the sandbox, but for its questions to name servers. What the sandbox reaches is the same, and it does not see the proxy. Hosts that are reached by name are looked up by the proxy. If the proxy does not answer, connections fail. UDP does not go through it.
+type SandboxEgressProxy struct {
+	// Address HOST:PORT. The host is a name, which is looked up for each connection, or an address; private ones are refused.
+	Address string `json:"address"`
+
+	// Password At most 255 bytes, with a username. It is never returned.
+	Password *string                `json:"password,omitempty"`
+	Tls      *SandboxEgressProxyTLS `json:"tls,omitempty"`
+
+	// Username At most 255 bytes.
+	Username             *string                `json:"username,omitempty"`
+	AdditionalProperties map[string]interface{} `json:"-"`
+}
+
+// SandboxEgressProxyTLS defines model for SandboxEgressProxyTLS.
+type SandboxEgressProxyTLS struct {
+	// CaCert Certificates as PEM by which that of the proxy is checked, at most 8192 bytes; those of the node if not given. They are never returned.
+	CaCert *string `json:"caCert,omitempty"`
+
+	// Enabled Whether the connection to the proxy is encrypted. If not, nothing else may be given.
+	Enabled bool `json:"enabled"`
+
+	// ServerName That the certificate must have; the host of the address if not given.
+	ServerName           *string                `json:"serverName,omitempty"`
+	AdditionalProperties map[string]interface{} `json:"-"`
+}
+
 // SandboxFork defines model for SandboxFork.
 type SandboxFork struct {
 	// Count 1 if not given.
@@ -353,6 +380,9 @@ type SandboxNetwork struct {
 	AllowPublicTraffic *bool    `json:"allowPublicTraffic,omitempty"`
 	DenyOut            []string `json:"denyOut,omitempty"`
 
+	// EgressProxy A SOCKS5 proxy for all TCP of the sandbox, but for its questions to name servers. What the sandbox reaches is the same, and it does not see the proxy. Hosts that are reached by name are looked up by the proxy. If the proxy does not answer, connections fail. UDP does not go through it.
+	EgressProxy *SandboxEgressProxy `json:"egressProxy,omitempty"`
+
 	// HttpsPorts Ports whose programs speak HTTPS.
 	HttpsPorts []int32 `json:"httpsPorts,omitempty"`
 
@@ -387,6 +417,9 @@ type SandboxNetworkUpdate struct {
 	// AllowInternetAccess False denies everything that allowOut does not have.
 	AllowInternetAccess *bool    `json:"allow_internet_access,omitempty"`
 	DenyOut             []string `json:"denyOut,omitempty"`
+
+	// EgressProxy A SOCKS5 proxy for all TCP of the sandbox, but for its questions to name servers. What the sandbox reaches is the same, and it does not see the proxy. Hosts that are reached by name are looked up by the proxy. If the proxy does not answer, connections fail. UDP does not go through it.
+	EgressProxy *SandboxEgressProxy `json:"egressProxy,omitempty"`
 
 	// Rules What is set in requests that the sandbox sends to hosts over HTTP and HTTPS, on ports 80 and 443: by host name, or `*.` and a name for all names below it. The name itself counts before a wildcard, and a longer wildcard before a shorter one; rules are not merged. A host has one rule at most. Rules permit nothing. The sandbox does not see the values.
 	Rules                *SandboxNetworkRules   `json:"rules,omitempty"`
@@ -656,6 +689,213 @@ type CreateSandboxV2JSONRequestBody = NewSandbox
 // ConnectSandboxV2JSONRequestBody defines body for ConnectSandboxV2 for application/json ContentType.
 type ConnectSandboxV2JSONRequestBody = ConnectSandbox
 
+// Getter for additional properties for SandboxEgressProxy. Returns the specified
+// element and whether it was found
+func (a SandboxEgressProxy) Get(fieldName string) (value interface{}, found bool) {
+	if a.AdditionalProperties != nil {
+		value, found = a.AdditionalProperties[fieldName]
+	}
+	return
+}
+
+// Setter for additional properties for SandboxEgressProxy
+func (a *SandboxEgressProxy) Set(fieldName string, value interface{}) {
+	if a.AdditionalProperties == nil {
+		a.AdditionalProperties = make(map[string]interface{})
+	}
+	a.AdditionalProperties[fieldName] = value
+}
+
+// Override default JSON handling for SandboxEgressProxy to handle AdditionalProperties
+func (a *SandboxEgressProxy) UnmarshalJSON(b []byte) error {
+	object := make(map[string]json.RawMessage)
+	err := json.Unmarshal(b, &object)
+	if err != nil {
+		return err
+	}
+
+	if raw, found := object["address"]; found {
+		err = json.Unmarshal(raw, &a.Address)
+		if err != nil {
+			return fmt.Errorf("error reading 'address': %w", err)
+		}
+		delete(object, "address")
+	}
+
+	if raw, found := object["password"]; found {
+		err = json.Unmarshal(raw, &a.Password)
+		if err != nil {
+			return fmt.Errorf("error reading 'password': %w", err)
+		}
+		delete(object, "password")
+	}
+
+	if raw, found := object["tls"]; found {
+		err = json.Unmarshal(raw, &a.Tls)
+		if err != nil {
+			return fmt.Errorf("error reading 'tls': %w", err)
+		}
+		delete(object, "tls")
+	}
+
+	if raw, found := object["username"]; found {
+		err = json.Unmarshal(raw, &a.Username)
+		if err != nil {
+			return fmt.Errorf("error reading 'username': %w", err)
+		}
+		delete(object, "username")
+	}
+
+	if len(object) != 0 {
+		a.AdditionalProperties = make(map[string]interface{})
+		for fieldName, fieldBuf := range object {
+			var fieldVal interface{}
+			err := json.Unmarshal(fieldBuf, &fieldVal)
+			if err != nil {
+				return fmt.Errorf("error unmarshaling field %s: %w", fieldName, err)
+			}
+			a.AdditionalProperties[fieldName] = fieldVal
+		}
+	}
+	return nil
+}
+
+// Override default JSON handling for SandboxEgressProxy to handle AdditionalProperties
+func (a SandboxEgressProxy) MarshalJSON() ([]byte, error) {
+	var err error
+	object := make(map[string]json.RawMessage)
+
+	object["address"], err = json.Marshal(a.Address)
+	if err != nil {
+		return nil, fmt.Errorf("error marshaling 'address': %w", err)
+	}
+
+	if a.Password != nil {
+		object["password"], err = json.Marshal(a.Password)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'password': %w", err)
+		}
+	}
+
+	if a.Tls != nil {
+		object["tls"], err = json.Marshal(a.Tls)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'tls': %w", err)
+		}
+	}
+
+	if a.Username != nil {
+		object["username"], err = json.Marshal(a.Username)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'username': %w", err)
+		}
+	}
+
+	for fieldName, field := range a.AdditionalProperties {
+		object[fieldName], err = json.Marshal(field)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling '%s': %w", fieldName, err)
+		}
+	}
+	return json.Marshal(object)
+}
+
+// Getter for additional properties for SandboxEgressProxyTLS. Returns the specified
+// element and whether it was found
+func (a SandboxEgressProxyTLS) Get(fieldName string) (value interface{}, found bool) {
+	if a.AdditionalProperties != nil {
+		value, found = a.AdditionalProperties[fieldName]
+	}
+	return
+}
+
+// Setter for additional properties for SandboxEgressProxyTLS
+func (a *SandboxEgressProxyTLS) Set(fieldName string, value interface{}) {
+	if a.AdditionalProperties == nil {
+		a.AdditionalProperties = make(map[string]interface{})
+	}
+	a.AdditionalProperties[fieldName] = value
+}
+
+// Override default JSON handling for SandboxEgressProxyTLS to handle AdditionalProperties
+func (a *SandboxEgressProxyTLS) UnmarshalJSON(b []byte) error {
+	object := make(map[string]json.RawMessage)
+	err := json.Unmarshal(b, &object)
+	if err != nil {
+		return err
+	}
+
+	if raw, found := object["caCert"]; found {
+		err = json.Unmarshal(raw, &a.CaCert)
+		if err != nil {
+			return fmt.Errorf("error reading 'caCert': %w", err)
+		}
+		delete(object, "caCert")
+	}
+
+	if raw, found := object["enabled"]; found {
+		err = json.Unmarshal(raw, &a.Enabled)
+		if err != nil {
+			return fmt.Errorf("error reading 'enabled': %w", err)
+		}
+		delete(object, "enabled")
+	}
+
+	if raw, found := object["serverName"]; found {
+		err = json.Unmarshal(raw, &a.ServerName)
+		if err != nil {
+			return fmt.Errorf("error reading 'serverName': %w", err)
+		}
+		delete(object, "serverName")
+	}
+
+	if len(object) != 0 {
+		a.AdditionalProperties = make(map[string]interface{})
+		for fieldName, fieldBuf := range object {
+			var fieldVal interface{}
+			err := json.Unmarshal(fieldBuf, &fieldVal)
+			if err != nil {
+				return fmt.Errorf("error unmarshaling field %s: %w", fieldName, err)
+			}
+			a.AdditionalProperties[fieldName] = fieldVal
+		}
+	}
+	return nil
+}
+
+// Override default JSON handling for SandboxEgressProxyTLS to handle AdditionalProperties
+func (a SandboxEgressProxyTLS) MarshalJSON() ([]byte, error) {
+	var err error
+	object := make(map[string]json.RawMessage)
+
+	if a.CaCert != nil {
+		object["caCert"], err = json.Marshal(a.CaCert)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'caCert': %w", err)
+		}
+	}
+
+	object["enabled"], err = json.Marshal(a.Enabled)
+	if err != nil {
+		return nil, fmt.Errorf("error marshaling 'enabled': %w", err)
+	}
+
+	if a.ServerName != nil {
+		object["serverName"], err = json.Marshal(a.ServerName)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'serverName': %w", err)
+		}
+	}
+
+	for fieldName, field := range a.AdditionalProperties {
+		object[fieldName], err = json.Marshal(field)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling '%s': %w", fieldName, err)
+		}
+	}
+	return json.Marshal(object)
+}
+
 // Getter for additional properties for SandboxNetwork. Returns the specified
 // element and whether it was found
 func (a SandboxNetwork) Get(fieldName string) (value interface{}, found bool) {
@@ -703,6 +943,14 @@ func (a *SandboxNetwork) UnmarshalJSON(b []byte) error {
 			return fmt.Errorf("error reading 'denyOut': %w", err)
 		}
 		delete(object, "denyOut")
+	}
+
+	if raw, found := object["egressProxy"]; found {
+		err = json.Unmarshal(raw, &a.EgressProxy)
+		if err != nil {
+			return fmt.Errorf("error reading 'egressProxy': %w", err)
+		}
+		delete(object, "egressProxy")
 	}
 
 	if raw, found := object["httpsPorts"]; found {
@@ -766,6 +1014,13 @@ func (a SandboxNetwork) MarshalJSON() ([]byte, error) {
 		object["denyOut"], err = json.Marshal(a.DenyOut)
 		if err != nil {
 			return nil, fmt.Errorf("error marshaling 'denyOut': %w", err)
+		}
+	}
+
+	if a.EgressProxy != nil {
+		object["egressProxy"], err = json.Marshal(a.EgressProxy)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'egressProxy': %w", err)
 		}
 	}
 
@@ -984,6 +1239,14 @@ func (a *SandboxNetworkUpdate) UnmarshalJSON(b []byte) error {
 		delete(object, "denyOut")
 	}
 
+	if raw, found := object["egressProxy"]; found {
+		err = json.Unmarshal(raw, &a.EgressProxy)
+		if err != nil {
+			return fmt.Errorf("error reading 'egressProxy': %w", err)
+		}
+		delete(object, "egressProxy")
+	}
+
 	if raw, found := object["rules"]; found {
 		err = json.Unmarshal(raw, &a.Rules)
 		if err != nil {
@@ -1029,6 +1292,13 @@ func (a SandboxNetworkUpdate) MarshalJSON() ([]byte, error) {
 		object["denyOut"], err = json.Marshal(a.DenyOut)
 		if err != nil {
 			return nil, fmt.Errorf("error marshaling 'denyOut': %w", err)
+		}
+	}
+
+	if a.EgressProxy != nil {
+		object["egressProxy"], err = json.Marshal(a.EgressProxy)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'egressProxy': %w", err)
 		}
 	}
 

@@ -70,7 +70,7 @@ func readSecret(path string) (string, error) {
 	case err != nil:
 		return "", err
 	case len(text) > maxSecret:
-		return "", fmt.Errorf("%s has more than %d bytes, and a header cannot", path, maxSecret)
+		return "", fmt.Errorf("%s has more than %d bytes", path, maxSecret)
 	case value == "":
 		return "", fmt.Errorf("%s is empty", path)
 	}

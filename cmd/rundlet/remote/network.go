@@ -25,14 +25,23 @@ type network struct {
 	Deny     []string `json:"denyOut"`
 	// Headers are the names of those that are set in requests, by host.
 	Headers map[string][]string `json:"headers,omitempty"`
+	Proxy   *proxyShown         `json:"proxy,omitempty"`
 	// Refused is what it was refused lately.
 	Refused []client.Refusal `json:"refused"`
+}
+
+// proxyShown is what --json prints of a proxy.
+type proxyShown struct {
+	Address  string `json:"address"`
+	Username string `json:"username,omitempty"`
+	TLS      bool   `json:"tls,omitempty"`
 }
 
 func newSandboxNetwork(o *command.Options) *cobra.Command {
 	var rules client.Network
 	var noInternet, open, noHeaders bool
 	var set []string
+	var proxy proxyFlags
 	cmd := &cobra.Command{
 		Use: "network ID", Short: "Show or change what a sandbox may reach", Args: cobra.ExactArgs(1),
 		Long: `Show what a sandbox may reach, or replace it while the sandbox runs.
@@ -55,12 +64,19 @@ Its value comes from a variable or a file, and the sandbox does not see it:
 Without --header the headers stay when the rest is replaced, and with nothing but --header
 the rest stays. --no-headers removes them, and so does --open.
 
+--proxy sends all connections of TCP through a SOCKS5 proxy, which the sandbox does not
+see. What it reaches is the same. UDP does not go through it:
+
+  rundlet sandbox network ID --proxy proxy.example.com:1080
+  rundlet sandbox network ID --proxy proxy.example.com:1080 --proxy-login env:PROXY_LOGIN --proxy-tls
+  rundlet sandbox network ID --no-proxy
+
 Connections that are not allowed any more are cut; the others go on. Private
 addresses are never reached. Destinations that were refused since the sandbox was
 created or resumed are listed, at most 64.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			reach := noInternet || len(rules.Allow)+len(rules.Deny) > 0
-			changed := reach || noHeaders || len(set) > 0
+			changed := reach || noHeaders || len(set) > 0 || proxy.changes()
 			switch {
 			case open && changed:
 				return errors.New("--open removes all rules, so it cannot be given with others")
@@ -86,8 +102,11 @@ created or resumed are listed, at most 64.`,
 				if !noHeaders && len(set) == 0 {
 					rules.Headers = now.Headers
 				}
+				if rules.Proxy, err = proxy.of(now.Proxy); err != nil {
+					return err
+				}
 				if !reach {
-					now.Headers = rules.Headers
+					now.Headers, now.Proxy = rules.Headers, rules.Proxy
 					rules = now
 				}
 			}
@@ -114,13 +133,21 @@ created or resumed are listed, at most 64.`,
 	f.BoolVar(&open, "open", false, "remove all rules")
 	f.StringArrayVar(&set, "header", nil, "header to set, as HOST:NAME=env:VARIABLE or HOST:NAME=file:PATH")
 	f.BoolVar(&noHeaders, "no-headers", false, "set no headers")
+	proxy.add(f)
 	return cmd
 }
 
 func printNetwork(cmd *cobra.Command, o *command.Options, id string, n client.Network, refused []client.Refusal) error {
 	internet := n.Internet == nil || *n.Internet
 	if o.JSON {
-		return command.PrintJSON(cmd.OutOrStdout(), network{id, internet, append([]string{}, n.Allow...), append([]string{}, n.Deny...), namesOf(n.Headers), append([]client.Refusal{}, refused...)})
+		out := network{
+			ID: id, Internet: internet, Allow: append([]string{}, n.Allow...), Deny: append([]string{}, n.Deny...),
+			Headers: namesOf(n.Headers), Refused: append([]client.Refusal{}, refused...),
+		}
+		if p := n.Proxy; p != nil {
+			out.Proxy = &proxyShown{p.Address, p.Username, p.TLS}
+		}
+		return command.PrintJSON(cmd.OutOrStdout(), out)
 	}
 	text := ""
 	if len(n.Allow) > 0 {
@@ -133,6 +160,9 @@ func printNetwork(cmd *cobra.Command, o *command.Options, id string, n client.Ne
 		text += "denied:  " + strings.Join(n.Deny, " ") + "\nallowed: everything else but private addresses\n"
 	default:
 		text = "allowed: everything but private addresses\n" // What is allowed besides limits nothing.
+	}
+	if n.Proxy != nil {
+		text += "proxy:   " + proxyText(n.Proxy) + "\n"
 	}
 	names := namesOf(n.Headers)
 	for _, host := range slices.Sorted(maps.Keys(names)) {

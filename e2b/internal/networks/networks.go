@@ -20,7 +20,7 @@ func Of(n *openapi.SandboxNetwork) (out sandbox.Egress, in sandbox.Ingress, err 
 	if err = refuseUnknown("network.", n.AdditionalProperties); err != nil {
 		return out, in, err
 	}
-	if out, err = egressOf(n.AllowOut, n.DenyOut, n.Rules); err != nil {
+	if out, err = egressOf(n.AllowOut, n.DenyOut, n.Rules, n.EgressProxy); err != nil {
 		return out, in, err
 	}
 	in, err = ingressOf(n)
@@ -35,13 +35,36 @@ func OfUpdate(n *openapi.SandboxNetworkUpdate) (sandbox.Egress, error) {
 	if err := refuseUnknown("network.", n.AdditionalProperties); err != nil {
 		return sandbox.Egress{}, err
 	}
-	return egressOf(n.AllowOut, n.DenyOut, n.Rules)
+	return egressOf(n.AllowOut, n.DenyOut, n.Rules, n.EgressProxy)
 }
 
 // egressOf reads what a sandbox may reach. The runtime checks what is in it.
-func egressOf(allow, deny []string, rules *openapi.SandboxNetworkRules) (sandbox.Egress, error) {
+func egressOf(allow, deny []string, rules *openapi.SandboxNetworkRules, through *openapi.SandboxEgressProxy) (sandbox.Egress, error) {
 	headers, err := headersOf(rules)
-	return sandbox.Egress{Allow: allow, Deny: deny, Headers: headers}, err
+	if err != nil {
+		return sandbox.Egress{}, err
+	}
+	proxy, err := proxyOf(through)
+	return sandbox.Egress{Allow: allow, Deny: deny, Headers: headers, Proxy: proxy}, err
+}
+
+// proxyOf reads the proxy of a sandbox; nil if there is none. No error has the password.
+func proxyOf(p *openapi.SandboxEgressProxy) (*sandbox.Proxy, error) {
+	if p == nil {
+		return nil, nil
+	}
+	out := &sandbox.Proxy{Address: p.Address, Username: textOf(p.Username), Password: textOf(p.Password)}
+	err := refuseUnknown("network.egressProxy.", p.AdditionalProperties)
+	if t := p.Tls; t != nil && err == nil {
+		err = refuseUnknown("network.egressProxy.tls.", t.AdditionalProperties)
+		switch {
+		case t.Enabled:
+			out.TLS = &sandbox.ProxyTLS{ServerName: textOf(t.ServerName), CACert: textOf(t.CaCert)}
+		case textOf(t.ServerName) != "" || textOf(t.CaCert) != "":
+			err = refusal.Invalidf("network.egressProxy.tls is not enabled, and has other fields")
+		}
+	}
+	return out, err
 }
 
 // headersOf reads the rules of hosts, whose names are in lower case afterwards. No error has a value: it may be a secret.
@@ -75,6 +98,13 @@ func headersOf(rules *openapi.SandboxNetworkRules) (map[string]map[string]string
 		}
 	}
 	return out, nil
+}
+
+func textOf(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
 
 const (

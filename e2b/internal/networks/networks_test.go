@@ -14,9 +14,9 @@ const secret = "7c1d-secret"
 // What is read of an update and of a new sandbox is the same, and no error has the value of a header.
 func TestRules(t *testing.T) {
 	for body, want := range map[string]string{
-		`{"rules":null}`: "{[] [] map[]}", `{"rules":{}}`: "{[] [] map[]}",
-		`{"rules":{"A.example":[{"transform":{"headers":{"X-Key":"` + secret + `"}}}]}}`: "{[] [] map[a.example:map[X-Key:" + secret + "]]}",
-		`{"rules":{"a":null,"b":[null],"c":[{"transform":{"headers":null}}]}}`:           "{[] [] map[a:map[] b:map[] c:map[]]}",
+		`{"rules":null}`: "{[] [] map[] <nil>}", `{"rules":{}}`: "{[] [] map[] <nil>}",
+		`{"rules":{"A.example":[{"transform":{"headers":{"X-Key":"` + secret + `"}}}]}}`: "{[] [] map[a.example:map[X-Key:" + secret + "]] <nil>}",
+		`{"rules":{"a":null,"b":[null],"c":[{"transform":{"headers":null}}]}}`:           "{[] [] map[a:map[] b:map[] c:map[]] <nil>}",
 		`{"rules":{"a":[{"transform":{"headers":{"X":"` + secret + `"},"x":1}}]}}`:       "transform.x",
 		`{"rules":{"a":[{"transform":{"headers":{"X":"` + secret + `"}}},{}]}}`:          `"a" has 2 rules`,
 		`{"rules":{"a":[{"transform":{"headers":{"X":"` + secret + `"}}}],"A":[]}}`:      `"a" twice`,

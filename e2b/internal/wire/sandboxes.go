@@ -62,7 +62,7 @@ func network(sb sandbox.Sandbox) *openapi.SandboxNetwork {
 	if sb.Egress.Empty() && sb.Ingress.Empty() && sb.TrafficAccessToken == "" {
 		return nil
 	}
-	n := &openapi.SandboxNetwork{AllowOut: sb.Egress.Allow, DenyOut: sb.Egress.Deny, Rules: rules(sb.Egress.Headers)}
+	n := &openapi.SandboxNetwork{AllowOut: sb.Egress.Allow, DenyOut: sb.Egress.Deny, Rules: rules(sb.Egress.Headers), EgressProxy: proxy(sb.Egress.Proxy)}
 	if mask := sb.Ingress.MaskHost; mask != "" {
 		n.MaskRequestHost = &mask
 	}
@@ -88,6 +88,26 @@ func rules(headers map[string]map[string]string) *openapi.SandboxNetworkRules {
 		}
 	}
 	return &out
+}
+
+// proxy is what is shown of a proxy: neither its password nor its authorities.
+func proxy(p *sandbox.Proxy) *openapi.SandboxEgressProxy {
+	if p == nil {
+		return nil
+	}
+	out := &openapi.SandboxEgressProxy{Address: p.Address, Username: given(p.Username)}
+	if p.TLS != nil {
+		out.Tls = &openapi.SandboxEgressProxyTLS{Enabled: true, ServerName: given(p.TLS.ServerName)}
+	}
+	return out
+}
+
+// given is a text that may be left out.
+func given(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 // Refusals are what a sandbox was refused, in their order.
