@@ -13,7 +13,8 @@ import (
 type Network struct {
 	// Internet false denies everything that Allow does not have; nil is true.
 	Internet *bool
-	// Allow and Deny have addresses and CIDR blocks. What is allowed wins.
+	// Allow and Deny have addresses and CIDR blocks. What is allowed wins. If everything else is denied, Allow also has host
+	// names, "*." and a name for all names below it, "*" for all, and bundles of names such as "bundle:pypi".
 	Allow, Deny []string
 	// Headers are set in the requests to hosts on ports 80 and 443: by host name, or "*." and a name for all names below it,
 	// then by header. The sandbox does not see the values. They permit nothing.

@@ -153,6 +153,7 @@ func TestTheNetworkOfASandboxIsReplaced(t *testing.T) {
 	shows(`{"allowOut":["1.1.1.1"],"allowPublicTraffic":false,"denyOut":["0.0.0.0/0"]}`)
 	for _, c := range []struct{ body, shown string }{
 		{`{"allow_internet_access":false,"allowOut":["2.2.2.0/24"],"rules":{},"egressProxy":null}`, `{"allowOut":["2.2.2.0/24"],"allowPublicTraffic":false}`},
+		{`{"denyOut":["0.0.0.0/0"],"allowOut":["bundle:pypi","a.example"]}`, `{"allowOut":["bundle:pypi","a.example"],"allowPublicTraffic":false,"denyOut":["0.0.0.0/0"]}`},
 		{`{"denyOut":["3.3.3.3"]}`, `{"allowPublicTraffic":false,"denyOut":["3.3.3.3"]}`},
 		{`{"rules":{"A.example":[{"transform":{"headers":{"X-Key":"v"}}}],"b.example":[{}]}}`,
 			`{"allowPublicTraffic":false,"rules":{"a.example":[{"transform":{"headers":{"X-Key":"v"}}}],"b.example":[]}}`},

@@ -15,7 +15,7 @@ import (
 
 var (
 	oneOnly = sandbox.Egress{Allow: []string{"1.1.1.1"}, Deny: []string{"0.0.0.0/0"}}
-	byName  = sandbox.Egress{Allow: []string{"a.example", "1.1.1.1"}, Deny: []string{"0.0.0.0/0"}}
+	byName  = sandbox.Egress{Allow: []string{"a.example", "1.1.1.1", "bundle:pypi"}, Deny: []string{"0.0.0.0/0"}}
 	twoOnly = sandbox.Egress{Allow: []string{"2.2.2.2"}, Deny: []string{"0.0.0.0/0"}}
 )
 
@@ -96,6 +96,7 @@ func TestBadRulesMakeNoSandboxAndChangeNone(t *testing.T) {
 	sb := f.create(hours, func(r *sandbox.CreateRequest) { r.Egress = oneOnly })
 	for _, rules := range []sandbox.Egress{
 		{Deny: []string{"example.com"}},
+		{Allow: []string{"bundle:nothing"}, Deny: []string{"0.0.0.0/0"}},
 		{Allow: []string{"example.com"}, Deny: []string{"10.0.0.0/8"}},
 	} {
 		if err := f.rt.SetEgress(ctx, sb.ID, nil, rules); !errors.Is(err, sandbox.ErrInvalid) {

@@ -47,8 +47,8 @@ type Sandbox struct {
 	FollowsUp *Continuation
 }
 
-// Egress are the rules of a sandbox for what it may reach, as they were given: addresses, CIDR blocks and host names.
-// What is allowed wins over what is denied. The slices and maps are shared, and must not be changed.
+// Egress are the rules of a sandbox for what it may reach, as they were given: addresses, CIDR blocks, host names and
+// bundles of host names. What is allowed wins over what is denied. The slices and maps are shared, and must not be changed.
 type Egress struct {
 	Allow []string `json:"allow,omitempty"`
 	Deny  []string `json:"deny,omitempty"`

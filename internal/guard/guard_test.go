@@ -182,6 +182,15 @@ func TestPrivate(t *testing.T) {
 	}
 }
 
+func TestPrivateExceptBundles(t *testing.T) {
+	host, dir := []byte("https://py"+"pi.org/x"), []byte("cd /wo"+"rk/main")
+	for name, want := range map[string]int{registryNames + "/a.go": 1, registryNames + "/a/b.go": 2, "policy/egress/a.go": 2} {
+		if got := append(Private(name, host), Private(name, dir)...); len(got) != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 func TestFilesSkipsWhatIsNotOurs(t *testing.T) {
 	root := t.TempDir()
 	for _, name := range []string{"a/b.go", "node_modules/c.go", "x/.venv/d.go", ".git/e.go", "bin/f"} {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"go/ast"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -126,11 +127,16 @@ func Fuzzed(sources []Source) []Finding {
 	return out
 }
 
-// private are what must not be in a public repository: paths of somebody's
+// private and registries are what must not be in a public repository: paths of somebody's
 // machine, and addresses of package mirrors, which lock files pick up silently.
 // They are in pieces so that this file passes.
-var private = regexp.MustCompile(`(^|[^\w./~-])(` + `/wo` + `rk/|/ro` + `ot/(go|work|\.cache|\.npm|\.pyenv)\b|/ho` + `me/(runner|ubuntu)/)` +
-	`|registry\.npm` + `js\.org|registry\.yarn` + `pkg\.com|python` + `hosted\.org|//py` + `pi\.org|proxy\.gol` + `ang\.org|deb\.deb` + `ian\.org|archive\.ubu` + `ntu\.com|"resol` + `ved": "http`)
+var (
+	private    = regexp.MustCompile(`(^|[^\w./~-])(` + `/wo` + `rk/|/ro` + `ot/(go|work|\.cache|\.npm|\.pyenv)\b|/ho` + `me/(runner|ubuntu)/)|"resol` + `ved": "http`)
+	registries = regexp.MustCompile(`registry\.npm` + `js\.org|registry\.yarn` + `pkg\.com|python` + `hosted\.org|//py` + `pi\.org|proxy\.gol` + `ang\.org|deb\.deb` + `ian\.org|archive\.ubu` + `ntu\.com`)
+)
+
+// registryNames is the package whose purpose is to list the hosts of registries. Nothing is downloaded by it.
+const registryNames = "policy/egress/bundle"
 
 // Private checks one file of any kind.
 func Private(name string, content []byte) []Finding {
@@ -139,7 +145,11 @@ func Private(name string, content []byte) []Finding {
 	}
 	var out []Finding
 	for i, line := range strings.Split(string(content), "\n") {
-		if m := private.FindString(line); m != "" {
+		m := private.FindString(line)
+		if m == "" && path.Dir(name) != registryNames {
+			m = registries.FindString(line)
+		}
+		if m != "" {
 			out = append(out, findingf(fmt.Sprintf("%s:%d", name, i+1), "has %q: true on one machine only", strings.TrimSpace(m)))
 		}
 	}

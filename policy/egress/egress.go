@@ -1,6 +1,6 @@
 // Package egress says which addresses and host names a sandbox may reach, by the rules that its client gave. It is pure
-// policy: rules come in, ranges of addresses, patterns of names, headers of requests and a proxy come out. It imports package sandbox
-// and the libraries that know the forms; node gives them to the network, which enforces them.
+// policy: rules come in, ranges of addresses, patterns of names, headers of requests and a proxy come out. It imports package sandbox,
+// its bundles of names and the libraries that know the forms; node gives them to the network, which enforces them.
 //
 //	reached = everything − (denied − allowed), and the hosts with an allowed name
 //
@@ -18,11 +18,13 @@ import (
 
 	"go4.org/netipx"
 
+	"github.com/rundlet/rundlet/policy/egress/bundle"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
 // MaxEntries is how many entries each list of a sandbox may have: it bounds what the packet filter of all
-// sandboxes has to hold. It is our own bound.
+// sandboxes has to hold. A bundle is one entry, since names are not in the packet filter and all bundles together are
+// less than a list may have. It is our own bound.
 const MaxEntries = 256
 
 // Policy is what a sandbox may reach of IPv4. The zero value is nothing; guests have no IPv6. The slices are
@@ -79,8 +81,11 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 	if err != nil {
 		return Policy{}, err
 	}
+	if names, err = unbundle(names); err != nil {
+		return Policy{}, err
+	}
 	if len(names) > 0 && all && !slices.Contains(rules.Deny, ipv4.String()) {
-		return Policy{}, invalid("names in allowOut need denyOut with %s", ipv4)
+		return Policy{}, invalid("names and bundles in allowOut need denyOut with %s", ipv4)
 	}
 	deny, denied, err := parse("denyOut", rules.Deny)
 	if err != nil {
@@ -127,7 +132,8 @@ func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{sandbox.ErrInvalid}, args...)...)
 }
 
-// parse reads a list. Addresses of IPv6 are checked and left out: no guest has it. Names are as Policy has them.
+// parse reads a list. Addresses of IPv6 are checked and left out: no guest has it. Names are as Policy has them, or
+// bundles as they were given.
 func parse(list string, entries []string) (out []netip.Prefix, names []string, err error) {
 	if len(entries) > MaxEntries {
 		return nil, nil, invalid("%s has %d entries, and at most %d are accepted", list, len(entries), MaxEntries)
@@ -139,12 +145,32 @@ func parse(list string, entries []string) (out []netip.Prefix, names []string, e
 			out = append(out, p)
 		case err != nil && isName(entry):
 			names = append(names, strings.TrimSuffix(strings.ToLower(entry), "."))
+		case strings.HasPrefix(entry, bundle.Prefix):
+			names = append(names, entry)
 		case err != nil:
 			return nil, nil, invalid("%s: %.80q is not an address, a CIDR block or a host name", list, entry)
 		}
 	}
 	slices.Sort(names)
 	return out, slices.Compact(names), nil
+}
+
+// unbundle puts the hosts of bundles in their place.
+func unbundle(names []string) (out []string, err error) {
+	for _, name := range names {
+		of, is := strings.CutPrefix(name, bundle.Prefix)
+		if !is {
+			out = append(out, name)
+			continue
+		}
+		hosts := bundle.Hosts(of)
+		if hosts == nil {
+			return nil, invalid("allowOut: %.80q is not a bundle; bundles are %s", name, strings.Join(bundle.Names(), ", "))
+		}
+		out = append(out, hosts...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
 }
 
 // prefix reads an address or a CIDR block. One of IPv4 that is written as IPv6 is of IPv4.

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/rundlet/rundlet/policy/egress/bundle"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -36,6 +38,9 @@ func TestCompile(t *testing.T) {
 		{name: "names", allow: []string{"a.example", "*.Example.com.", "1.1.1.1", "A.EXAMPLE"}, deny: []string{"0.0.0.0/0"}, want: "{false [1.1.1.1-1.1.1.1] [*.example.com a.example]}"},
 		{name: "names without internet", noInternet: true, allow: []string{"a_b.example"}, want: "{false [] [a_b.example]}"},
 		{name: "every name", noInternet: true, allow: []string{"*"}, want: "{false [] [*]}"},
+		{name: "a bundle", allow: []string{"bundle:rubygems"}, deny: []string{"0.0.0.0/0"}, want: "{false [] [index.rubygems.org rubygems.org]}"},
+		{name: "bundles, a name and an address", allow: []string{"1.1.1.1", "bundle:rubygems", "RubyGems.org", "bundle:alpine", "bundle:alpine", "a.example"}, noInternet: true,
+			want: "{false [1.1.1.1-1.1.1.1] [a.example dl-cdn.alpinelinux.org index.rubygems.org rubygems.org]}"},
 		{name: "two halves", deny: []string{"0.0.0.0/1", "128.0.0.0/1"}, want: "{false [] []}"},
 	} {
 		got, err := Compile(ptr(!c.noInternet), sandbox.Egress{Allow: c.allow, Deny: c.deny})
@@ -63,6 +68,10 @@ func TestBadEntries(t *testing.T) {
 	}{
 		{"a name that is denied", nil, []string{"example.com"}, "denyOut takes addresses"},
 		{"a name without denyOut", []string{"example.com"}, nil, "need denyOut with 0.0.0.0/0"},
+		{"a bundle without denyOut", []string{"bundle:pypi"}, nil, "names and bundles in allowOut need denyOut with 0.0.0.0/0"},
+		{"a bundle beside a part", []string{"bundle:pypi"}, []string{"10.0.0.0/8"}, "need denyOut with 0.0.0.0/0"},
+		{"a bundle that is denied", nil, []string{"0.0.0.0/0", "bundle:pypi"}, `"bundle:pypi": denyOut takes addresses`},
+		{"a bundle in upper case", []string{"Bundle:pypi"}, all, `"Bundle:pypi" is not an address`},
 		{"too many", many, nil, "257 entries"},
 		{"empty", []string{""}, all, `allowOut: ""`},
 		{"two stars", []string{"*.*"}, all, `"*.*"`},
@@ -95,6 +104,45 @@ func TestBadEntries(t *testing.T) {
 		if p := Of(nil, sandbox.Egress{Allow: c.allow, Deny: c.deny}); !p.None() {
 			t.Errorf("%s: what is reached all the same: %v", c.name, p)
 		}
+	}
+}
+
+// A bundle that is not there is answered with those that are.
+func TestUnknownBundles(t *testing.T) {
+	for _, entry := range []string{"bundle:", "bundle:nothing", "bundle:PyPI", "bundle:pypi ", "bundle:pypi.", "bundle:*", "bundle:bundle:pypi", "bundle:" + strings.Repeat("a", 1000)} {
+		for _, deny := range [][]string{nil, {"0.0.0.0/0"}} {
+			rules := sandbox.Egress{Allow: []string{"a.example", "bundle:npm", entry}, Deny: deny}
+			p, err := Compile(nil, rules)
+			if want := fmt.Sprintf("%.80q is not a bundle; bundles are alpine, anthropic, ", entry); !p.None() || !errors.Is(err, sandbox.ErrInvalid) ||
+				!strings.Contains(err.Error(), want) || !strings.HasSuffix(err.Error(), ", pypi, rubygems, ubuntu") || len(err.Error()) > 400 {
+				t.Errorf("%.80s: %v, %v", entry, p, err)
+			}
+			if p := Of(nil, rules); !p.None() { // As after a downgrade.
+				t.Errorf("%.80s: what is reached all the same: %v", entry, p)
+			}
+		}
+	}
+}
+
+// A bundle is one entry of a list, however many names it has.
+func TestABundleIsOneEntry(t *testing.T) {
+	var entries []string
+	for _, name := range bundle.Names() {
+		entries = append(entries, bundle.Prefix+name)
+	}
+	for i := len(entries); i < MaxEntries; i++ {
+		entries = append(entries, fmt.Sprintf("a%d.example", i))
+	}
+	p, err := Compile(ptr(false), sandbox.Egress{Allow: entries})
+	if err != nil || len(p.Names) <= MaxEntries || len(p.Names) >= 2*MaxEntries {
+		t.Errorf("%d names, %v", len(p.Names), err)
+	}
+	if p, err := Compile(ptr(false), sandbox.Egress{Allow: append(entries, "bundle:pypi")}); !errors.Is(err, sandbox.ErrInvalid) || !p.None() {
+		t.Errorf("257 entries: %v, %v", p, err)
+	}
+	p, err = Compile(ptr(false), sandbox.Egress{Allow: slices.Repeat([]string{"bundle:npm"}, MaxEntries)})
+	if err != nil || !slices.Equal(p.Names, bundle.Hosts("npm")) {
+		t.Errorf("one bundle in all entries: %v, %v", p, err)
 	}
 }
 
