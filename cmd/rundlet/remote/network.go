@@ -48,10 +48,12 @@ func newSandboxNetwork(o *command.Options) *cobra.Command {
 
 --allow and --deny take addresses and CIDR blocks, and can be given several times.
 What is allowed wins over what is denied. With --no-internet, --allow also takes host
-names; a "*." before one stands for all names below it:
+names, where a "*." before one stands for all names below it, and bundles of the names
+that a service needs ("rundlet sandbox network bundles" lists them):
 
   rundlet sandbox network ID --no-internet --allow 203.0.113.7   # that address, and nothing else
   rundlet sandbox network ID --no-internet --allow example.com --allow "*.example.org"
+  rundlet sandbox network ID --no-internet --allow bundle:pypi --allow bundle:github
   rundlet sandbox network ID --deny 203.0.113.0/24               # everything else
   rundlet sandbox network ID --open                              # everything
 
@@ -127,13 +129,14 @@ created or resumed are listed, at most 64.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&rules.Allow, "allow", nil, "address, CIDR block or host name to allow")
+	f.StringArrayVar(&rules.Allow, "allow", nil, "address, CIDR block, host name or bundle to allow")
 	f.StringArrayVar(&rules.Deny, "deny", nil, "address or CIDR block to deny")
 	f.BoolVar(&noInternet, "no-internet", false, "deny everything that is not allowed")
 	f.BoolVar(&open, "open", false, "remove all rules")
 	f.StringArrayVar(&set, "header", nil, "header to set, as HOST:NAME=env:VARIABLE or HOST:NAME=file:PATH")
 	f.BoolVar(&noHeaders, "no-headers", false, "set no headers")
 	proxy.add(f)
+	cmd.AddCommand(newSandboxBundles(o)) // No sandbox has an id like that.
 	return cmd
 }
 
