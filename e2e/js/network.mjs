@@ -71,6 +71,19 @@ describe('network', { concurrency: 4 }, () => {
       assert.equal(await refused(sandbox, `https://${allowed}/`, `--resolve ${allowed}:443:${address}`), 7)
     }))
 
+  test('a bundle of names', () =>
+    withSandbox({ network: { allowOut: ['bundle:crates'], denyOut: ({ allTraffic }) => [allTraffic] } }, async (sandbox) => {
+      assert.deepEqual((await sandbox.getInfo()).network.allowOut, ['bundle:crates'])
+      assert.equal(await curl(sandbox, 'https://index.crates.io/config.json'), 'internet')
+      for (const other of ['evil-crates.io', 'rubygems.org', allowed]) assert.equal(await refused(sandbox, `https://${other}/`), 6) // No such name.
+      await rejects(Sandbox.create({ network: { allowOut: ['bundle:nothing'], denyOut: [all] } }), 'SandboxError', /^400: .*bundles are alpine, .*, pypi, /)
+      await rejects(Sandbox.create({ network: { denyOut: [all, 'bundle:crates'] } }), 'SandboxError', /^400: .*denyOut takes addresses/)
+      if (noUpdate) return
+      await sandbox.updateNetwork({ allowOut: ['bundle:rubygems'], denyOut: [all] })
+      assert.equal(await curl(sandbox, 'https://rubygems.org/'), 'internet')
+      assert.equal(await refused(sandbox, 'https://index.crates.io/config.json'), 6)
+    }))
+
   test('headers of requests', () =>
     withSandbox({
       network: {

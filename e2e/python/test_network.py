@@ -55,6 +55,19 @@ def test_the_names_are_replaced(own):
     assert curl(s, f"https://{FORBIDDEN}/") == "internet"
 
 
+def test_a_bundle_of_names(own):
+    s = own(network={"allow_out": ["bundle:crates"], "deny_out": [ALL_TRAFFIC]})
+    assert lists(s) == (["bundle:crates"], [ALL_TRAFFIC])
+    for host in ("index.crates.io", "static.crates.io"):
+        assert curl(s, f"https://{host}/") == "internet"
+    for other in ("evil-crates.io", "index.crates.io.example", "rubygems.org", ALLOWED):
+        assert refused(s, f"https://{other}/") == 6, "no such name"
+    s.update_network({"allow_out": ["bundle:rubygems"], "deny_out": [ALL_TRAFFIC]})
+    assert lists(s) == (["bundle:rubygems"], [ALL_TRAFFIC])
+    assert curl(s, "https://rubygems.org/") == "internet"
+    assert refused(s, "https://index.crates.io/") == 6
+
+
 def answer(key):
     """The beginning of what /key answers to a request with the header X-Key; "" is one without."""
     return hashlib.sha256(key.encode()).hexdigest() + " "
@@ -107,9 +120,12 @@ def test_tls_to_a_proxy(own):
         ({"allow_out": [ALLOWED], "deny_out": [ALL_TRAFFIC, FORBIDDEN]}, "denyOut takes addresses"),
         ({"allow_out": [ALLOWED]}, "need denyOut"),
         ({"allow_out": [ALLOWED], "deny_out": [ADDRESS]}, "need denyOut"),
+        ({"allow_out": ["bundle:nothing"], "deny_out": [ALL_TRAFFIC]}, "bundles are alpine, .*, pypi, "),
+        ({"allow_out": ["bundle:pypi"]}, "need denyOut"),
+        ({"deny_out": [ALL_TRAFFIC, "bundle:pypi"]}, "denyOut takes addresses"),
         ({"allow_out": ["a..example"], "deny_out": [ALL_TRAFFIC]}, "host name"),
     ],
-    ids=["denied", "denied-beside-all", "no-deny", "narrow-deny", "no-name"],
+    ids=["denied", "denied-beside-all", "no-deny", "narrow-deny", "no-bundle", "bundle-no-deny", "bundle-denied", "no-name"],
 )
 def test_rules_that_cannot_be(network, why):
     with pytest.raises(SandboxException, match=f"^400: .*{why}"):
