@@ -197,7 +197,7 @@ var groups = []group{
 }
 
 func (g group) run(ctx context.Context, p plan.Plan, setup Setup) report.Group {
-	m := &measurement{plan: p, setup: setup, name: g.name, rows: map[string]*row{}}
+	m := &measurement{plan: p, setup: setup, name: g.name}
 	begin, before := time.Now(), setup.LoadAverage()
 	err := g.measure(ctx, m)
 	if m.server != nil {
@@ -205,7 +205,7 @@ func (g group) run(ctx context.Context, p plan.Plan, setup Setup) report.Group {
 	}
 	err = errors.Join(err, m.close())
 	out := report.Group{Name: g.name, Title: g.title, Plot: g.plot, Took: time.Since(begin), LoadBefore: before,
-		LoadAfter: setup.LoadAverage(), Rows: m.result(), Facts: m.facts, Stages: m.stages}
+		LoadAfter: setup.LoadAverage(), Rows: m.Result(), Facts: m.Facts, Stages: m.stages}
 	if err != nil {
 		out.Error = err.Error()
 	}

@@ -43,15 +43,15 @@ func (c *clockwork) Processor() (time.Duration, error) {
 
 func TestARowHasProcessorTimeWhereItIsKnown(t *testing.T) {
 	m := newMeasurement(nil)
-	r := m.compare("row", "", 0)
+	r := m.Compare("row", "", 0)
 	a, b := m.since(m.now()), m.since(m.now())
-	m.ours(r, a)
-	m.ours(r, a.Plus(b))
-	m.ours(r, a.Plus(b).Part(2))
-	m.ours(r, a.Plus(cost.WallOnly(time.Second)))
-	m.silent = true
-	m.ours(r, a)
-	row := m.result()[0]
+	m.Ours(r, a)
+	m.Ours(r, a.Plus(b))
+	m.Ours(r, a.Plus(b).Part(2))
+	m.Ours(r, a.Plus(cost.WallOnly(time.Second)))
+	m.Silent = true
+	m.Ours(r, a)
+	row := m.Result()[0]
 	if row.Ours.Count != 4 || !slices.Equal(row.Processor.Samples, []float64{3, 6, 3}) {
 		t.Errorf("%+v", row)
 	}
@@ -59,7 +59,7 @@ func TestARowHasProcessorTimeWhereItIsKnown(t *testing.T) {
 
 func newMeasurement(s *Server) *measurement {
 	p := plan.Quick()
-	return &measurement{plan: p, setup: quiet(), name: "test", server: s, rows: map[string]*row{}}
+	return &measurement{plan: p, setup: quiet(), name: "test", server: s}
 }
 
 func TestGroupsAreChosenByNameInTheirOwnOrder(t *testing.T) {
@@ -133,14 +133,14 @@ func TestTheFullPlanGivesWhatTheGateNeeds(t *testing.T) {
 func TestFirstRoundsDoNotCountAndAFailureSaysWhere(t *testing.T) {
 	m := newMeasurement(nil)
 	m.plan.Warmup = 2
-	r := m.compare("x", "y", 0)
+	r := m.Compare("x", "y", 0)
 	err := m.rounds(t.Context(), 3, func(i int) error {
-		m.ours(r, cost.WallOnly(time.Duration(i+1)*time.Millisecond))
-		m.bare(r, time.Duration(i+1)*time.Second)
+		m.Ours(r, cost.WallOnly(time.Duration(i+1)*time.Millisecond))
+		m.Bare(r, time.Duration(i+1)*time.Second)
 		return nil
 	})
-	if err != nil || !slices.Equal(r.ours, []float64{3, 4, 5}) || !slices.Equal(r.bare, []float64{3000, 4000, 5000}) {
-		t.Errorf("%v %v, %v", r.ours, r.bare, err)
+	if err != nil || !slices.Equal(r.Mine, []float64{3, 4, 5}) || !slices.Equal(r.Other, []float64{3000, 4000, 5000}) {
+		t.Errorf("%v %v, %v", r.Mine, r.Other, err)
 	}
 	broken := errors.New("broken")
 	err = m.rounds(t.Context(), 3, func(i int) error {
@@ -151,18 +151,6 @@ func TestFirstRoundsDoNotCountAndAFailureSaysWhere(t *testing.T) {
 	})
 	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "round 4") {
 		t.Errorf("%v", err)
-	}
-}
-
-func TestRowsOfOneNameAreToldApartByX(t *testing.T) {
-	m := newMeasurement(nil)
-	for _, x := range []float64{0, 100, 0} {
-		r := m.row("pause", x, "MiB")
-		r.ours = append(r.ours, x)
-	}
-	got := m.result()
-	if len(got) != 2 || got[0].Ours.Count != 2 || got[1].X != 100 || got[1].Label() != "pause, 100 MiB" {
-		t.Errorf("%+v", got)
 	}
 }
 
@@ -201,8 +189,8 @@ func TestManyRunsSoManyAtATimeAndReportsWhatFailed(t *testing.T) {
 
 func TestBeingOvertakenByOnesOwnKeyIsAFailure(t *testing.T) {
 	m := newMeasurement(nil)
-	if err := m.judgeOrder([]place{{"b", 0}, {"a", 0}, {"a", 1}, {"b", 1}}); err != nil || m.facts[0] != "served: b1 a1 a2 b2" {
-		t.Errorf("%v, %q", err, m.facts)
+	if err := m.judgeOrder([]place{{"b", 0}, {"a", 0}, {"a", 1}, {"b", 1}}); err != nil || m.Facts[0] != "served: b1 a1 a2 b2" {
+		t.Errorf("%v, %q", err, m.Facts)
 	}
 	if err := m.judgeOrder([]place{{"a", 1}, {"b", 0}, {"a", 0}}); err == nil || !strings.Contains(err.Error(), "key a") {
 		t.Errorf("%v", err)

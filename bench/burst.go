@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/bench/cost"
+	"github.com/rundlet/rundlet/bench/rows"
 	"github.com/rundlet/rundlet/client"
 )
 
@@ -24,11 +25,11 @@ func burst(ctx context.Context, m *measurement) error {
 		for _, n := range m.plan.Bursts {
 			// The bare ones are ended before ours begin.
 			if need, free := (n+pool)*sandboxMiB, m.setup.MemoryFree(); need > free*3/4 {
-				m.fact("not run: %d sandboxes need %d MiB, and this machine has %d MiB free", n, need, free)
+				m.Fact("not run: %d sandboxes need %d MiB, and this machine has %d MiB free", n, need, free)
 				continue
 			}
-			each := m.row(fmt.Sprintf("create to ready, pool %d", pool), float64(n), "at once")
-			all := m.row(fmt.Sprintf("all are ready, pool %d", pool), float64(n), "at once")
+			each := m.Row(fmt.Sprintf("create to ready, pool %d", pool), float64(n), "at once")
+			all := m.Row(fmt.Sprintf("all are ready, pool %d", pool), float64(n), "at once")
 			each.BareName, all.BareName = "restores by library", "restores by library"
 			for i := range m.plan.Few(n) {
 				m.setup.Progress(fmt.Sprintf("%s: %d at once, pool %d, round %d", m.name, n, pool, i+1))
@@ -41,7 +42,7 @@ func burst(ctx context.Context, m *measurement) error {
 	return nil
 }
 
-func (m *measurement) burstRound(ctx context.Context, c Config, n int, each, all *row) error {
+func (m *measurement) burstRound(ctx context.Context, c Config, n int, each, all *rows.Row) error {
 	machines, times, err := many(n, runtime.NumCPU(), func() (Machine, error) {
 		machine, _, err := m.server.Bare.LibraryRestore(ctx)
 		return machine, err
@@ -54,10 +55,10 @@ func (m *measurement) burstRound(ctx context.Context, c Config, n int, each, all
 	}
 	last := time.Duration(0)
 	for _, d := range times {
-		m.bare(each, d)
+		m.Bare(each, d)
 		last = max(last, d)
 	}
-	m.bare(all, last)
+	m.Bare(all, last)
 	if err := m.filled(ctx, c); err != nil {
 		return err
 	}
@@ -70,10 +71,10 @@ func (m *measurement) burstRound(ctx context.Context, c Config, n int, each, all
 	}
 	last = 0
 	for _, d := range times {
-		m.ours(each, cost.WallOnly(d))
+		m.Ours(each, cost.WallOnly(d))
 		last = max(last, d)
 	}
-	m.ours(all, cost.Cost{Wall: last, Processor: used.Processor})
+	m.Ours(all, cost.Cost{Wall: last, Processor: used.Processor})
 	return m.filled(ctx, c)
 }
 

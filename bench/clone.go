@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/bench/objectives"
+	"github.com/rundlet/rundlet/bench/rows"
 
 	"github.com/rundlet/rundlet/bench/cost"
 )
@@ -14,10 +15,10 @@ func clone(ctx context.Context, m *measurement) error {
 	if err := m.open(ctx, Config{}); err != nil {
 		return err
 	}
-	driver := m.compare("restore (driver)", "restore by library", 0)
-	ready := m.compare(objectives.Ready, "restore by library", 1.25)
-	stdout := m.compare(objectives.FirstStdout, "restore by library", 0)
-	killed := m.compare("kill (REST)", "destroy by library", 0)
+	driver := m.Compare("restore (driver)", "restore by library", 0)
+	ready := m.Compare(objectives.Ready, "restore by library", 1.25)
+	stdout := m.Compare(objectives.FirstStdout, "restore by library", 0)
+	killed := m.Compare("kill (REST)", "destroy by library", 0)
 	return m.rounds(ctx, m.plan.Samples, func(int) error {
 		bare, destroyed, err := m.bareLife(ctx, m.server.Bare.LibraryRestore)
 		if err != nil {
@@ -34,14 +35,14 @@ func clone(ctx context.Context, m *measurement) error {
 		if err != nil {
 			return err
 		}
-		for _, r := range []*row{driver, ready, stdout} {
-			m.bare(r, bare)
+		for _, r := range []*rows.Row{driver, ready, stdout} {
+			m.Bare(r, bare)
 		}
-		m.bare(killed, destroyed)
-		m.ours(driver, cost.WallOnly(restored))
-		m.ours(ready, t.ready)
-		m.ours(stdout, t.ready.Plus(t.first))
-		m.ours(killed, t.killed)
+		m.Bare(killed, destroyed)
+		m.Ours(driver, cost.WallOnly(restored))
+		m.Ours(ready, t.ready)
+		m.Ours(stdout, t.ready.Plus(t.first))
+		m.Ours(killed, t.killed)
 		return nil
 	})
 }

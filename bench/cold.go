@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/rundlet/rundlet/bench/cost"
+	"github.com/rundlet/rundlet/bench/rows"
 )
 
 // cold boots: a sandbox that was paused without its memory is the one that a
@@ -17,9 +18,9 @@ func cold(ctx context.Context, m *measurement) (err error) {
 		return err
 	}
 	defer m.kill(ctx, sb.ID, &err)
-	driver := m.compare("boot (driver)", "boot by library", 0)
-	ready := m.compare("resume without memory to ready (REST)", "boot by library", 0)
-	stdout := m.compare("resume without memory to first stdout (REST)", "boot by library", 0)
+	driver := m.Compare("boot (driver)", "boot by library", 0)
+	ready := m.Compare("resume without memory to ready (REST)", "boot by library", 0)
+	stdout := m.Compare("resume without memory to first stdout (REST)", "boot by library", 0)
 	return m.rounds(ctx, m.plan.Samples, func(int) error {
 		if err := m.server.API.Pause(ctx, sb.ID, false); err != nil {
 			return err
@@ -45,12 +46,12 @@ func cold(ctx context.Context, m *measurement) (err error) {
 		if err != nil {
 			return err
 		}
-		for _, r := range []*row{driver, ready, stdout} {
-			m.bare(r, bare)
+		for _, r := range []*rows.Row{driver, ready, stdout} {
+			m.Bare(r, bare)
 		}
-		m.ours(driver, cost.WallOnly(booted))
-		m.ours(ready, resumed)
-		m.ours(stdout, resumed.Plus(out.First))
+		m.Ours(driver, cost.WallOnly(booted))
+		m.Ours(ready, resumed)
+		m.Ours(stdout, resumed.Plus(out.First))
 		return nil
 	})
 }

@@ -77,7 +77,7 @@ const driverAlone = "a machine of the driver alone"
 
 // memory adds the memory of each sandbox to a row.
 func (m *measurement) memory(name string, ours, bare [][]int) error {
-	r := m.compare(name, driverAlone, 0)
+	r := m.Compare(name, driverAlone, 0)
 	r.Unit = latency.MiB
 	for i := range ours {
 		ourMiB, oursErr := m.setup.Usage.PSS(ours[i])
@@ -85,7 +85,7 @@ func (m *measurement) memory(name string, ours, bare [][]int) error {
 		if err := errors.Join(oursErr, bareErr); err != nil {
 			return err
 		}
-		r.ours, r.bare = append(r.ours, ourMiB), append(r.bare, mib)
+		r.Mine, r.Other = append(r.Mine, ourMiB), append(r.Other, mib)
 	}
 	return nil
 }
@@ -101,7 +101,7 @@ func (m *measurement) idle(ctx context.Context, ours, bare [][]int) error {
 	if err != nil {
 		return err
 	}
-	cpu, rss := m.compare(objectives.IdleCPU, "", 0), m.compare(objectives.IdleRSS, "", 0)
+	cpu, rss := m.Compare(objectives.IdleCPU, "", 0), m.Compare(objectives.IdleRSS, "", 0)
 	cpu.Unit, rss.Unit = latency.Percent, latency.MiB
 	tick := time.NewTicker(idleSample)
 	defer tick.Stop()
@@ -120,23 +120,23 @@ func (m *measurement) idle(ctx context.Context, ours, bare [][]int) error {
 			return err
 		}
 		now := time.Now()
-		cpu.ours = append(cpu.ours, 100*float64(used-last)/float64(now.Sub(at)))
-		rss.ours = append(rss.ours, mib)
+		cpu.Mine = append(cpu.Mine, 100*float64(used-last)/float64(now.Sub(at)))
+		rss.Mine = append(rss.Mine, mib)
 		last, at = used, now
 	}
 	after, err := m.cpu(slices.Concat(ours, bare))
 	if err != nil {
 		return err
 	}
-	r := m.compare("one sandbox, idle: processor", driverAlone, 0)
+	r := m.Compare("one sandbox, idle: processor", driverAlone, 0)
 	r.Unit = latency.Percent
 	took := float64(time.Since(begin))
 	for i := range after {
 		percent := 100 * float64(after[i]-before[i]) / took
 		if i < len(ours) {
-			r.ours = append(r.ours, percent)
+			r.Mine = append(r.Mine, percent)
 		} else {
-			r.bare = append(r.bare, percent)
+			r.Other = append(r.Other, percent)
 		}
 	}
 	return nil

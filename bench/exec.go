@@ -19,10 +19,10 @@ func execs(ctx context.Context, m *measurement) (err error) {
 		return err
 	}
 	defer m.kill(ctx, sb.ID, &err)
-	started := m.compare(objectives.CommandStart, "", 0)
-	stdout := m.compare(objectives.ExecStdout, "runsc exec", 0.6)
-	done := m.compare("round trip to the exit code (API)", "runsc exec", 0)
-	floor := m.compare("round trip to the exit code (API), beside the guest's own", "the same spawn inside the guest", 0)
+	started := m.Compare(objectives.CommandStart, "", 0)
+	stdout := m.Compare(objectives.ExecStdout, "runsc exec", 0.6)
+	done := m.Compare("round trip to the exit code (API)", "runsc exec", 0)
+	floor := m.Compare("round trip to the exit code (API), beside the guest's own", "the same spawn inside the guest", 0)
 	return m.rounds(ctx, 3*m.plan.Samples, func(int) error {
 		first, all, err := m.server.Bare.Exec(ctx, sb.ID, nil, guest.Command...)
 		if err != nil {
@@ -32,17 +32,17 @@ func execs(ctx context.Context, m *measurement) (err error) {
 		if err != nil {
 			return err
 		}
-		m.bare(stdout, first)
-		m.bare(done, all)
-		m.ours(started, t.Started)
-		m.ours(stdout, t.First)
-		m.ours(done, t.End)
-		m.ours(floor, t.End)
+		m.Bare(stdout, first)
+		m.Bare(done, all)
+		m.Ours(started, t.Started)
+		m.Ours(stdout, t.First)
+		m.Ours(done, t.End)
+		m.Ours(floor, t.End)
 		spawned, err := guest.Spawn(ctx, m.server.API.Agent(sb))
 		if err != nil {
 			return err
 		}
-		m.bare(floor, spawned)
+		m.Bare(floor, spawned)
 		return nil
 	})
 }
@@ -61,7 +61,7 @@ func batch(ctx context.Context, m *measurement) (err error) {
 		return err
 	}
 	defer m.kill(ctx, sb.ID, &err)
-	r := m.compare(objectives.Batch, "100 x runsc exec", 0)
+	r := m.Compare(objectives.Batch, "100 x runsc exec", 0)
 	hundred := func(one func() error) (cost.Cost, error) {
 		begin := m.now()
 		for range 100 {
@@ -80,13 +80,13 @@ func batch(ctx context.Context, m *measurement) (err error) {
 			if err != nil {
 				return err
 			}
-			m.bare(r, took.Wall)
+			m.Bare(r, took.Wall)
 		}
 		took, err := hundred(func() error { _, err := m.echo(ctx, sb); return err })
 		if err != nil {
 			return err
 		}
-		m.ours(r, took)
+		m.Ours(r, took)
 		return nil
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/rundlet/rundlet/bench/cost"
 	"github.com/rundlet/rundlet/bench/guest"
 	"github.com/rundlet/rundlet/bench/report"
+	"github.com/rundlet/rundlet/bench/rows"
 	"github.com/rundlet/rundlet/client"
 )
 
@@ -25,7 +26,7 @@ func files(ctx context.Context, m *measurement) (err error) {
 	for _, size := range m.plan.FileBytes {
 		content := make([]byte, size)
 		rand.Read(content)
-		push, pull := m.row("push", float64(size)/1024, "KiB"), m.row("pull", float64(size)/1024, "KiB")
+		push, pull := m.Row("push", float64(size)/1024, "KiB"), m.Row("pull", float64(size)/1024, "KiB")
 		push.BareName, pull.BareName = "cat by runsc exec", "cat by runsc exec"
 		n := m.plan.Samples
 		if size > 4<<20 {
@@ -37,34 +38,34 @@ func files(ctx context.Context, m *measurement) (err error) {
 		if err != nil {
 			return err
 		}
-		for _, r := range []*row{push, pull} {
-			m.fact("%s of %s KiB: %s MB/s, bare %s MB/s (medians)", r.Name, fmt.Sprint(r.X), rate(size, r.ours), rate(size, r.bare))
+		for _, r := range []*rows.Row{push, pull} {
+			m.Fact("%s of %s KiB: %s MB/s, bare %s MB/s (medians)", r.Name, fmt.Sprint(r.X), rate(size, r.Mine), rate(size, r.Other))
 		}
 	}
 	return nil
 }
 
-func (m *measurement) fileRound(ctx context.Context, sb client.Sandbox, content []byte, push, pull *row) error {
+func (m *measurement) fileRound(ctx context.Context, sb client.Sandbox, content []byte, push, pull *rows.Row) error {
 	const file, bareFile = "/tmp/rundlet-bench", "/tmp/rundlet-bench-bare"
 	_, took, err := m.server.Bare.Exec(ctx, sb.ID, content, "/bin/sh", "-c", "cat > "+bareFile)
 	if err != nil {
 		return fmt.Errorf("bare push: %w", err)
 	}
-	m.bare(push, took)
+	m.Bare(push, took)
 	begin := m.now()
 	if took, err = guest.Transfer(ctx, m.server.API.Agent(sb), http.MethodPost, file, content); err != nil {
 		return fmt.Errorf("push: %w", err)
 	}
-	m.ours(push, cost.Cost{Wall: took, Processor: m.since(begin).Processor})
+	m.Ours(push, cost.Cost{Wall: took, Processor: m.since(begin).Processor})
 	if _, took, err = m.server.Bare.Exec(ctx, sb.ID, nil, "/bin/cat", bareFile); err != nil {
 		return fmt.Errorf("bare pull: %w", err)
 	}
-	m.bare(pull, took)
+	m.Bare(pull, took)
 	begin = m.now()
 	if took, err = guest.Transfer(ctx, m.server.API.Agent(sb), http.MethodGet, file, content); err != nil {
 		return fmt.Errorf("pull: %w", err)
 	}
-	m.ours(pull, cost.Cost{Wall: took, Processor: m.since(begin).Processor})
+	m.Ours(pull, cost.Cost{Wall: took, Processor: m.since(begin).Processor})
 	return nil
 }
 

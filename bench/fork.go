@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rundlet/rundlet/bench/rows"
 	"github.com/rundlet/rundlet/client"
 )
 
@@ -21,11 +22,11 @@ func fork(ctx context.Context, m *measurement) error {
 		for _, n := range m.plan.Children {
 			// Ours and the bare ones do not live at the same time.
 			if need, free := n*(mib+sandboxMiB), m.setup.MemoryFree(); need > free*3/4 {
-				m.fact("not run: %d children of %d MiB need %d MiB, and this machine has %d MiB free", n, mib, need, free)
+				m.Fact("not run: %d children of %d MiB need %d MiB, and this machine has %d MiB free", n, mib, need, free)
 				continue
 			}
-			all := m.row(fmt.Sprintf("fork, all children, %d MiB", mib), float64(n), "children")
-			each := m.row(fmt.Sprintf("fork, per child, %d MiB", mib), float64(n), "children")
+			all := m.Row(fmt.Sprintf("fork, all children, %d MiB", mib), float64(n), "children")
+			each := m.Row(fmt.Sprintf("fork, per child, %d MiB", mib), float64(n), "children")
 			all.BareName, each.BareName = "driver: save once, restore each", "driver: save once, restore each"
 			err := m.rounds(ctx, m.plan.Few(n), func(int) error {
 				return m.forkRound(ctx, p, n, all, each)
@@ -38,7 +39,7 @@ func fork(ctx context.Context, m *measurement) error {
 	})
 }
 
-func (m *measurement) forkRound(ctx context.Context, p pair, n int, all, each *row) (err error) {
+func (m *measurement) forkRound(ctx context.Context, p pair, n int, all, each *rows.Row) (err error) {
 	children, done, err := p.guest.Fork(ctx, n)
 	for _, child := range children {
 		end(ctx, child, &err)
@@ -50,8 +51,8 @@ func (m *measurement) forkRound(ctx context.Context, p pair, n int, all, each *r
 	for _, d := range done {
 		last = max(last, d)
 	}
-	m.bare(all, last)
-	m.bare(each, last/time.Duration(n))
+	m.Bare(all, last)
+	m.Bare(each, last/time.Duration(n))
 	begin := m.now()
 	results, err := m.server.API.Fork(ctx, p.sb.ID, n, sandboxTimeout)
 	took := m.since(begin)
@@ -70,8 +71,8 @@ func (m *measurement) forkRound(ctx context.Context, p pair, n int, all, each *r
 	if err != nil {
 		return err
 	}
-	m.ours(all, took)
-	m.ours(each, took.Part(n))
+	m.Ours(all, took)
+	m.Ours(each, took.Part(n))
 	return nil
 }
 

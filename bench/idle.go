@@ -60,7 +60,7 @@ func asleep(ctx context.Context, m *measurement) (err error) {
 // age looks at the memory of new sandboxes at each of the planned ages.
 func (m *measurement) age(ctx context.Context, all []infant) error {
 	for _, at := range m.plan.Ages {
-		r := m.row("one sandbox that was never used: PSS", at.Seconds(), "s after its start")
+		r := m.Row("one sandbox that was never used: PSS", at.Seconds(), "s after its start")
 		r.Unit = latency.MiB
 		for _, sb := range all {
 			if err := m.pause(ctx, at-time.Since(sb.born)); err != nil {
@@ -74,7 +74,7 @@ func (m *measurement) age(ctx context.Context, all []infant) error {
 			if err != nil {
 				return err
 			}
-			r.ours = append(r.ours, mib)
+			r.Mine = append(r.Mine, mib)
 		}
 	}
 	return nil
@@ -124,12 +124,12 @@ func (m *measurement) quiet(ctx context.Context, pids []int, n int) error {
 				continue
 			}
 			took := now.at.Sub(before[i].at)
-			share := m.row(l.name+", idle: processor", float64(n), "sandboxes")
+			share := m.Row(l.name+", idle: processor", float64(n), "sandboxes")
 			share.Unit = latency.Percent
-			share.ours = append(share.ours, 100*float64(now.cpu-before[i].cpu)/float64(took))
-			woken := m.row(l.name+", idle: wake-ups of threads", float64(n), "sandboxes")
+			share.Mine = append(share.Mine, 100*float64(now.cpu-before[i].cpu)/float64(took))
+			woken := m.Row(l.name+", idle: wake-ups of threads", float64(n), "sandboxes")
 			woken.Unit = latency.Hertz
-			woken.ours = append(woken.ours, float64(now.wakeups-before[i].wakeups)/took.Seconds())
+			woken.Mine = append(woken.Mine, float64(now.wakeups-before[i].wakeups)/took.Seconds())
 		}
 		if round == 0 {
 			if err := m.pause(ctx, m.plan.Idle); err != nil {

@@ -9,29 +9,20 @@ import (
 	"github.com/rundlet/rundlet/bench/cost"
 	"github.com/rundlet/rundlet/bench/guest"
 	"github.com/rundlet/rundlet/bench/plan"
-	"github.com/rundlet/rundlet/bench/report"
+	"github.com/rundlet/rundlet/bench/rows"
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/policy/latency"
 )
 
 // measurement is a group while it is measured: its server and its rows.
 type measurement struct {
+	rows.Table
+
 	plan   plan.Plan
 	setup  Setup
 	name   string
 	server *Server
-	rows   map[string]*row
-	order  []string
-	facts  []string
 	stages []latency.Summary
-	// silent: what is measured now does not count.
-	silent bool
-}
-
-// row collects the samples of a report.Row.
-type row struct {
-	report.Row
-	ours, bare, processor []float64
 }
 
 func (m *measurement) clock() cost.Clock { return m.setup.Usage.Processor }
@@ -39,60 +30,6 @@ func (m *measurement) clock() cost.Clock { return m.setup.Usage.Processor }
 func (m *measurement) now() cost.Mark { return m.clock().Now() }
 
 func (m *measurement) since(begin cost.Mark) cost.Cost { return m.clock().Since(begin) }
-
-// row returns the row of a name and an X, and makes it if it is new.
-func (m *measurement) row(name string, x float64, xUnit string) *row {
-	key := fmt.Sprint(name, x, xUnit)
-	r := m.rows[key]
-	if r == nil {
-		r = &row{Row: report.Row{Name: name, Unit: latency.Milliseconds, X: x, XUnit: xUnit}}
-		m.rows[key] = r
-		m.order = append(m.order, key)
-	}
-	return r
-}
-
-// compare names a row of a CDF group, what it is compared with, and the most
-// that it may be of it.
-func (m *measurement) compare(name, bareName string, limit float64) *row {
-	r := m.row(name, 0, "")
-	r.BareName, r.Limit = bareName, limit
-	return r
-}
-
-func (m *measurement) ours(r *row, c cost.Cost) {
-	if m.silent {
-		return
-	}
-	r.ours = append(r.ours, milliseconds(c.Wall))
-	if c.Processor >= 0 {
-		r.processor = append(r.processor, milliseconds(c.Processor))
-	}
-}
-
-func (m *measurement) bare(r *row, d time.Duration) {
-	if !m.silent {
-		r.bare = append(r.bare, milliseconds(d))
-	}
-}
-
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-
-func (m *measurement) fact(format string, args ...any) {
-	m.facts = append(m.facts, fmt.Sprintf(format, args...))
-}
-
-// result is what the rows came to.
-func (m *measurement) result() []report.Row {
-	out := make([]report.Row, len(m.order))
-	for i, key := range m.order {
-		r := m.rows[key]
-		r.Ours, r.Bare = report.SeriesOf(r.ours), report.SeriesOf(r.bare)
-		r.Processor = report.SeriesOf(r.processor)
-		out[i] = r.Row
-	}
-	return out
-}
 
 // open begins with a server; the one before it is closed.
 func (m *measurement) open(ctx context.Context, c Config) error {
@@ -119,7 +56,7 @@ func (m *measurement) close() error {
 // rounds runs a round so many times, after some that do not count.
 func (m *measurement) rounds(ctx context.Context, n int, round func(i int) error) error {
 	for i := range m.plan.Warmup + n {
-		m.silent = i < m.plan.Warmup
+		m.Silent = i < m.plan.Warmup
 		if err := errors.Join(ctx.Err(), round(i)); err != nil {
 			return fmt.Errorf("round %d: %w", i+1, err)
 		}
@@ -127,7 +64,7 @@ func (m *measurement) rounds(ctx context.Context, n int, round func(i int) error
 			m.setup.Progress(fmt.Sprintf("%s: round %d of %d", m.name, i+1, m.plan.Warmup+n))
 		}
 	}
-	m.silent = false
+	m.Silent = false
 	return nil
 }
 

@@ -16,12 +16,12 @@ const leastWakeUps = 30
 // answer then.
 func (m *measurement) pagedOut(ctx context.Context, all []client.Sandbox) error {
 	if need, free := len(all)*sandboxMiB, m.setup.SwapFree(); need > free {
-		m.fact("paged out: not measured, since %d sandboxes may need %d MiB of swap, and this host has %d MiB free (rundlet doctor)", len(all), need, free)
+		m.Fact("paged out: not measured, since %d sandboxes may need %d MiB of swap, and this host has %d MiB free (rundlet doctor)", len(all), need, free)
 		return nil
 	}
-	memory, swap := m.compare("one sandbox paged out: PSS", "", 0), m.compare("one sandbox paged out: swap", "", 0)
+	memory, swap := m.Compare("one sandbox paged out: PSS", "", 0), m.Compare("one sandbox paged out: swap", "", 0)
 	memory.Unit, swap.Unit = latency.MiB, latency.MiB
-	answer := m.compare("one sandbox paged out: first stdout (API)", "awake", 0)
+	answer := m.Compare("one sandbox paged out: first stdout (API)", "awake", 0)
 	for range (leastWakeUps + len(all) - 1) / len(all) {
 		for _, sb := range all {
 			pids, err := m.server.Bare.Processes(sb.ID)
@@ -35,11 +35,11 @@ func (m *measurement) pagedOut(ctx context.Context, all []client.Sandbox) error 
 			if err := errors.Join(pssErr, swapErr, pagedErr, awakeErr); err != nil {
 				return err
 			}
-			memory.ours, swap.ours = append(memory.ours, mib), append(swap.ours, swapped)
-			m.ours(answer, paged.First)
-			m.bare(answer, awake.First.Wall)
+			memory.Mine, swap.Mine = append(memory.Mine, mib), append(swap.Mine, swapped)
+			m.Ours(answer, paged.First)
+			m.Bare(answer, awake.First.Wall)
 		}
 	}
-	m.fact("paged out: the first stdout took at most %.1f ms, awake %.1f ms, each in %d attempts", slices.Max(answer.ours), slices.Max(answer.bare), len(answer.ours))
+	m.Fact("paged out: the first stdout took at most %.1f ms, awake %.1f ms, each in %d attempts", slices.Max(answer.Mine), slices.Max(answer.Other), len(answer.Mine))
 	return nil
 }

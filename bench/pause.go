@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/rundlet/rundlet/bench/guest"
+	"github.com/rundlet/rundlet/bench/rows"
 	"github.com/rundlet/rundlet/client"
 )
 
@@ -69,7 +70,7 @@ func (m *measurement) bySize(ctx context.Context, measure func(p pair, mib, n in
 // pause pauses and resumes the same sandbox again and again.
 func pause(ctx context.Context, m *measurement) error {
 	return m.bySize(ctx, func(p pair, mib, n int) error {
-		paused, resumed := m.row("pause", float64(mib), "MiB"), m.row("resume", float64(mib), "MiB")
+		paused, resumed := m.Row("pause", float64(mib), "MiB"), m.Row("resume", float64(mib), "MiB")
 		paused.BareName, resumed.BareName = "driver: freeze, save, destroy", "driver: restore"
 		return m.cycles(ctx, p, true, n, paused, resumed)
 	})
@@ -85,32 +86,32 @@ func filesystemPause(ctx context.Context, m *measurement) (err error) {
 		return err
 	}
 	defer m.unpair(ctx, p, &err)
-	paused := m.compare("pause", "driver: freeze, save files, destroy", 0)
-	resumed := m.compare("resume", "driver: boot with the files", 0)
+	paused := m.Compare("pause", "driver: freeze, save files, destroy", 0)
+	resumed := m.Compare("resume", "driver: boot with the files", 0)
 	return m.cycles(ctx, p, false, m.plan.Repeats(0), paused, resumed)
 }
 
-func (m *measurement) cycles(ctx context.Context, p pair, memory bool, n int, paused, resumed *row) error {
+func (m *measurement) cycles(ctx context.Context, p pair, memory bool, n int, paused, resumed *rows.Row) error {
 	return m.rounds(ctx, n, func(int) error {
 		bare, err := p.guest.Pause(ctx, memory)
 		if err != nil {
 			return err
 		}
-		m.bare(paused, bare)
+		m.Bare(paused, bare)
 		begin := m.now()
 		if err := m.server.API.Pause(ctx, p.sb.ID, memory); err != nil {
 			return err
 		}
-		m.ours(paused, m.since(begin))
+		m.Ours(paused, m.since(begin))
 		if bare, err = p.guest.Resume(ctx); err != nil {
 			return err
 		}
-		m.bare(resumed, bare)
+		m.Bare(resumed, bare)
 		begin = m.now()
 		if _, _, err := m.server.API.Connect(ctx, p.sb.ID, sandboxTimeout); err != nil {
 			return err
 		}
-		m.ours(resumed, m.since(begin))
+		m.Ours(resumed, m.since(begin))
 		return nil
 	})
 }
@@ -118,20 +119,20 @@ func (m *measurement) cycles(ctx context.Context, p pair, memory bool, n int, pa
 // snapshot saves a sandbox that keeps running.
 func snapshot(ctx context.Context, m *measurement) error {
 	return m.bySize(ctx, func(p pair, mib, n int) error {
-		r := m.row("snapshot", float64(mib), "MiB")
+		r := m.Row("snapshot", float64(mib), "MiB")
 		r.BareName = "driver: save"
 		return m.rounds(ctx, n, func(int) error {
 			bare, err := p.guest.Save(ctx)
 			if err != nil {
 				return err
 			}
-			m.bare(r, bare)
+			m.Bare(r, bare)
 			begin := m.now()
 			saved, err := m.server.API.Snapshot(ctx, p.sb.ID, "")
 			if err != nil {
 				return err
 			}
-			m.ours(r, m.since(begin))
+			m.Ours(r, m.since(begin))
 			return m.server.API.DeleteSnapshot(ctx, saved.ID)
 		})
 	})

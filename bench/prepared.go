@@ -12,8 +12,8 @@ func prepared(ctx context.Context, m *measurement) error {
 	if err := m.open(ctx, c); err != nil {
 		return err
 	}
-	ready := m.compare(objectives.Ready, "restore by library", 1.25)
-	stdout := m.compare(objectives.FirstStdout, "restore by library", 0)
+	ready := m.Compare(objectives.Ready, "restore by library", 1.25)
+	stdout := m.Compare(objectives.FirstStdout, "restore by library", 0)
 	return m.rounds(ctx, m.plan.Samples, func(int) error {
 		if err := m.filled(ctx, c); err != nil {
 			return err
@@ -29,10 +29,10 @@ func prepared(ctx context.Context, m *measurement) error {
 		if err != nil {
 			return err
 		}
-		m.bare(ready, bare)
-		m.bare(stdout, bare)
-		m.ours(ready, t.ready)
-		m.ours(stdout, t.ready.Plus(t.first))
+		m.Bare(ready, bare)
+		m.Bare(stdout, bare)
+		m.Ours(ready, t.ready)
+		m.Ours(stdout, t.ready.Plus(t.first))
 		return nil
 	})
 }

@@ -84,7 +84,7 @@ func queue(ctx context.Context, m *measurement) (err error) {
 	if err := m.refused(ctx); err != nil {
 		return err
 	}
-	r := m.compare("room is made to ready (REST)", "restore by library", 0)
+	r := m.Compare("room is made to ready (REST)", "restore by library", 0)
 	var order []place
 	for range m.plan.Waiting {
 		bare, _, err := m.bareLife(ctx, m.server.Bare.LibraryRestore)
@@ -104,15 +104,15 @@ func queue(ctx context.Context, m *measurement) (err error) {
 		}
 		live = append(live, a.sb)
 		order = append(order, a.place)
-		m.bare(r, bare)
-		m.ours(r, cost.WallOnly(a.at.Sub(begin)))
+		m.Bare(r, bare)
+		m.Ours(r, cost.WallOnly(a.at.Sub(begin)))
 	}
 	return m.judgeOrder(order)
 }
 
 // refused sends what finds the key's share of the queue taken.
 func (m *measurement) refused(ctx context.Context) error {
-	r := m.compare("refusal beyond a key's share of the queue (REST)", "", 0)
+	r := m.Compare("refusal beyond a key's share of the queue (REST)", "", 0)
 	for range m.plan.Excess {
 		begin := m.now()
 		sb, err := m.create(ctx)
@@ -120,13 +120,13 @@ func (m *measurement) refused(ctx context.Context) error {
 			m.kill(ctx, sb.ID, &err)
 			return errors.Join(errors.New("a create was served that should have been refused"), err)
 		}
-		m.ours(r, m.since(begin))
+		m.Ours(r, m.since(begin))
 		var refusal *client.Error
 		if !errors.As(err, &refusal) || refusal.Code != http.StatusTooManyRequests || refusal.RetryAfter <= 0 {
 			return fmt.Errorf("not refused as a full queue refuses, with 429 and Retry-After: %w", err)
 		}
 	}
-	m.fact("%d of %d creates beyond %d sandboxes and %d that waited were refused with 429 and Retry-After", m.plan.Excess, m.plan.Excess, m.plan.Room, m.plan.Waiting)
+	m.Fact("%d of %d creates beyond %d sandboxes and %d that waited were refused with 429 and Retry-After", m.plan.Excess, m.plan.Excess, m.plan.Room, m.plan.Waiting)
 	return nil
 }
 
@@ -139,12 +139,12 @@ func (m *measurement) judgeOrder(order []place) error {
 		served = append(served, fmt.Sprint(p.key, p.n+1))
 		byKey[p.key] = append(byKey[p.key], p.n)
 	}
-	m.fact("served: %s", strings.Join(served, " "))
+	m.Fact("served: %s", strings.Join(served, " "))
 	for key, numbers := range byKey {
 		if !slices.IsSorted(numbers) {
 			return fmt.Errorf("key %s was not served in order of arrival: %v", key, numbers)
 		}
 	}
-	m.fact("each key was served in order of arrival")
+	m.Fact("each key was served in order of arrival")
 	return nil
 }

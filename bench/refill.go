@@ -18,8 +18,8 @@ func refill(ctx context.Context, m *measurement) error {
 	if err := m.open(ctx, c); err != nil {
 		return err
 	}
-	drained := m.row("the pool is taken", float64(n), "sandboxes")
-	full := m.row("empty to full", float64(n), "sandboxes")
+	drained := m.Row("the pool is taken", float64(n), "sandboxes")
+	full := m.Row("empty to full", float64(n), "sandboxes")
 	full.BareName = "restores by library, one by one"
 	err := m.rounds(ctx, m.plan.Dear, func(int) error {
 		machines, done, err := many(n, 1, func() (Machine, error) {
@@ -45,9 +45,9 @@ func refill(ctx context.Context, m *measurement) error {
 		if m.killAll(ctx, made, &err); err != nil {
 			return err
 		}
-		m.bare(full, done[len(done)-1])
-		m.ours(drained, taken)
-		m.ours(full, took)
+		m.Bare(full, done[len(done)-1])
+		m.Ours(drained, taken)
+		m.Ours(full, took)
 		return m.filled(ctx, c)
 	})
 	if err != nil {
@@ -68,7 +68,7 @@ func (m *measurement) pressed(ctx context.Context, n int) error {
 	}
 	after := m.server.Load()
 	if percent, ok := latency.HitRate(after.Hits-before.Hits, after.Misses-before.Misses); ok {
-		m.fact("%d sandboxes one after the other, without a pause: %.1f each second, %.0f %% out of the pool",
+		m.Fact("%d sandboxes one after the other, without a pause: %.1f each second, %.0f %% out of the pool",
 			n, float64(n)/time.Since(begin).Seconds(), percent)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/rundlet/rundlet/bench/objectives"
+	"github.com/rundlet/rundlet/bench/rows"
 
 	"github.com/rundlet/rundlet/bench/cost"
 	"github.com/rundlet/rundlet/bench/guest"
@@ -25,11 +26,11 @@ func warm(ctx context.Context, m *measurement) (err error) {
 		return err
 	}
 	defer m.kill(ctx, running.ID, &err)
-	ready := m.compare(objectives.Ready, "", 0)
-	stdout := m.compare(objectives.FirstStdout, "runsc exec in a running machine", 0)
-	first := m.compare("first command to first stdout (API)", "runsc exec in a running machine", 0)
-	second := m.compare("second command to first stdout (API)", "runsc exec in a running machine", 0)
-	killed := m.compare("kill (REST)", "", 0)
+	ready := m.Compare(objectives.Ready, "", 0)
+	stdout := m.Compare(objectives.FirstStdout, "runsc exec in a running machine", 0)
+	first := m.Compare("first command to first stdout (API)", "runsc exec in a running machine", 0)
+	second := m.Compare("second command to first stdout (API)", "runsc exec in a running machine", 0)
+	killed := m.Compare("kill (REST)", "", 0)
 	return m.rounds(ctx, m.plan.Checkouts, func(int) error {
 		if err := m.filled(ctx, c); err != nil {
 			return err
@@ -42,14 +43,14 @@ func warm(ctx context.Context, m *measurement) (err error) {
 		if err != nil {
 			return err
 		}
-		for _, r := range []*row{stdout, first, second} {
-			m.bare(r, bare)
+		for _, r := range []*rows.Row{stdout, first, second} {
+			m.Bare(r, bare)
 		}
-		m.ours(ready, t.ready)
-		m.ours(stdout, t.ready.Plus(t.first))
-		m.ours(first, t.first)
-		m.ours(second, t.second)
-		m.ours(killed, t.killed)
+		m.Ours(ready, t.ready)
+		m.Ours(stdout, t.ready.Plus(t.first))
+		m.Ours(first, t.first)
+		m.Ours(second, t.second)
+		m.Ours(killed, t.killed)
 		return nil
 	})
 }
