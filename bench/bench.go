@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -67,6 +68,8 @@ type Mechanism interface {
 	// means, to its end, and returns the times to its first byte of output, 0 if
 	// there was none, and to its end.
 	Exec(ctx context.Context, sandbox string, stdin []byte, args ...string) (first, end time.Duration, err error)
+	// Dial connects to a port of a sandbox of the server by the driver, as the server does.
+	Dial(ctx context.Context, sandbox string, port uint16) (net.Conn, error)
 	// Processes are the host processes of a sandbox of the server.
 	Processes(sandbox string) ([]int, error)
 	// PageOut gives the memory of a sandbox of the server to the host's swap.
@@ -104,6 +107,8 @@ type Setup struct {
 	SwapFree func() int
 	// Usage reads what processes of the host use.
 	Usage Usage
+	// Program is the path of this program, which is linked statically: group ingress runs it in a guest.
+	Program string
 	// LoadAverage of the last minute, as text.
 	LoadAverage func() string
 	// Progress receives progress lines.
@@ -193,6 +198,7 @@ var groups = []group{
 	{"refill", "a pool that was emptied", report.PlotBars, refill},
 	{"density", "memory and processor time of sandboxes that were used and are idle", report.PlotBars, density},
 	{"idle", "what sandboxes that were never used cost, and the daemon beside them", report.PlotBars, asleep},
+	{"ingress", "a port of a sandbox, beside a connection of the daemon and another proxy", report.PlotBars, ports},
 	{"queue", "more creates than there is room for", report.PlotBars, queue},
 }
 

@@ -49,6 +49,7 @@ type Driver interface {
 	vm.SnapshotDeleter
 	vm.FilesystemSnapshotter
 	vm.PageOuter
+	vm.Dialer
 	// Bare prepares a start by the mechanism's own library, with the same flags
 	// and files as a machine but without limits, records and supervision: a
 	// restore of spec.RestoreFrom, or a boot without one. The guest runs when run
@@ -81,6 +82,10 @@ func Run(ctx context.Context, c Config) (r report.Report, err error) {
 	defer func() {
 		err = errors.Join(err, os.RemoveAll(dirs.StateDir), os.RemoveAll(dirs.RunDir))
 	}()
+	program, err := os.Executable()
+	if err != nil {
+		return report.Report{}, err
+	}
 	size := sandbox.DefaultSize
 	size.MemoryMiB = max(size.MemoryMiB, c.Plan.MemoryMiB())
 	usage := newUsage()
@@ -98,6 +103,7 @@ func Run(ctx context.Context, c Config) (r report.Report, err error) {
 			return s, err
 		},
 		MemoryFree: memoryFree, SwapFree: swapFree, Usage: usage, LoadAverage: loadAverage, Progress: c.Progress,
+		Program: program,
 	}
 	r.Groups, err = bench.Run(ctx, c.Groups, c.Plan, setup)
 	r.Host.LoadBefore, r.Host.LoadAfter, r.Host.Took = before, loadAverage(), time.Since(begin)

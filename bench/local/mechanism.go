@@ -126,6 +126,11 @@ func (m machine) Destroy(ctx context.Context) (time.Duration, error) {
 	return took, err
 }
 
+// Dial implements bench.Mechanism.
+func (g mechanism) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
+	return g.driver.Dial(ctx, id, port)
+}
+
 // Processes implements bench.Mechanism.
 func (g mechanism) Processes(id string) ([]int, error) {
 	pids, err := g.driver.Processes(id)

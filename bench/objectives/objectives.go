@@ -19,6 +19,15 @@ const (
 	IdleCPU      = "this process, idle: processor"
 	IdleRSS      = "this process, idle: resident memory"
 	PSS          = "one sandbox after use: PSS"
+	Download     = "download from a port (proxy)"
+	SmallRequest = "one small request over a kept connection (proxy)"
+	ManyRequests = "requests of 16 clients (proxy)"
+)
+
+// The most that the times of rows of group ingress may be of those of their bare mechanism: 1 / 0.8 and 1 / 0.7 of its throughput.
+const (
+	DownloadRatio = 1 / 0.8
+	ManyRatio     = 1 / 0.7
 )
 
 // All are what a run is judged by: those of this product, and those of
@@ -53,6 +62,9 @@ func All() report.Objectives {
 			{Place: place("prepared", Ready), Name: "pool miss with a prepared machine", Max: 1.25},
 			{Place: place("clone", Ready), Name: "pool miss with a restore", Max: 1.25},
 			{Place: place("exec", ExecStdout), Name: "command to first stdout", Max: 0.6},
+			{Place: place("ingress", Download), Name: "time of a download from a port", Max: DownloadRatio},
+			{Place: place("ingress", SmallRequest), Name: "small request to a port", Added: true, Max: 0.2, Below: true},
+			{Place: place("ingress", ManyRequests), Name: "time of the requests of 16 clients", Max: ManyRatio},
 		},
 	}
 }

@@ -34,6 +34,9 @@ type Plan struct {
 	// times after their start at which their memory is looked at.
 	Asleep int
 	Ages   []time.Duration
+	// DownloadMiB is the size of a download from a port of a sandbox, and Requests how many
+	// small ones many clients send to it.
+	DownloadMiB, Requests int
 	// Room is the capacity of the queue's server; Waiting is how many more
 	// creates come, and Excess how many that find the queue full.
 	Room, Waiting, Excess int
@@ -48,6 +51,7 @@ func Full() Plan {
 		DirtyMiB: []int{0, 100, 500}, Children: []int{1, 10, 50}, Bursts: []int{10, 50, 100}, Pool: 10,
 		FileBytes: []int{1 << 10, 1 << 20, 20 << 20}, Density: 30, Idle: time.Minute,
 		Asleep: 100, Ages: []time.Duration{2 * time.Second, 10 * time.Second, time.Minute},
+		DownloadMiB: 1024, Requests: 5000,
 		Room: 4, Waiting: 12, Excess: 4, Patience: 2 * time.Minute,
 	}
 }
@@ -58,6 +62,7 @@ func Quick() Plan {
 	p.Samples, p.Checkouts, p.Warmup, p.Batches, p.Dear = 5, 5, 1, 1, 1
 	p.DirtyMiB, p.Children, p.Bursts, p.Pool = []int{0, 100}, []int{1, 5}, []int{10}, 3
 	p.Density, p.Idle, p.Room, p.Waiting, p.Excess = 3, 10*time.Second, 2, 4, 2
+	p.DownloadMiB, p.Requests = 64, 500
 	p.Asleep, p.Ages = 5, []time.Duration{2 * time.Second, 10 * time.Second}
 	return p
 }

@@ -40,8 +40,10 @@ type Place struct{ Group, Row string }
 type Limit struct {
 	Place Place
 	Name  string
-	// Percentile of our figure; 0 means that Max is for the ratio of the medians.
+	// Percentile of our figure; 0 means that Max is for the ratio of the medians or, if Added, for
+	// their difference.
 	Percentile int
+	Added      bool
 	Max        float64
 	// Below: the limit itself is too much.
 	Below bool
@@ -127,6 +129,10 @@ func (l Limit) judge(r Report) Verdict {
 	// The median of a ratio needs as many samples as any median, of both.
 	got, percentile, n := row.Ratio(), 50, min(row.Ours.Count, row.Bare.Count)
 	v.Detail = fmt.Sprintf("%s: %.2f, n %d", row.Name, got, n)
+	if l.Added {
+		got = row.Ours.P50 - row.Bare.P50
+		v.Detail = fmt.Sprintf("%s: %s + %s, n %d", row.Name, number(row.Bare.P50), number(got), n)
+	}
 	if l.Percentile > 0 {
 		got, percentile, n = row.Ours.percentile(l.Percentile), l.Percentile, row.Ours.Count
 		v.Detail = fmt.Sprintf("%s: %s, n %d", row.Name, number(got), n)
@@ -147,8 +153,11 @@ func (l Limit) String() string {
 	if l.Below {
 		sign = "<"
 	}
-	if l.Percentile == 0 {
-		return fmt.Sprintf("ratio %s %g", sign, l.Max)
+	switch {
+	case l.Added:
+		return fmt.Sprintf("added p50 %s %g ms", sign, l.Max)
+	case l.Percentile == 0:
+		return fmt.Sprintf("ratio %s %.3g", sign, l.Max)
 	}
 	return fmt.Sprintf("p%d %s %g ms", l.Percentile, sign, l.Max)
 }

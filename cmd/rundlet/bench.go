@@ -45,7 +45,7 @@ Groups: ` + strings.Join(bench.Groups(), ", ") + `.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return benchmark(cmd, o, b) },
 	}
-	cmd.AddCommand(newBenchCompare(o))
+	cmd.AddCommand(newBenchCompare(o), newBenchGuest())
 	f := cmd.Flags()
 	f.StringSliceVar(&b.only, "only", nil, "groups to measure (default all)")
 	f.BoolVar(&b.quick, "quick", false, "take few samples: a smoke test, not a measurement")
