@@ -41,14 +41,14 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case known:
 		if e.Row == refusal.TooManyStreams || e.Row == refusal.TooManyHeads {
-			p.log.warn("data plane: "+e.Name, "sandbox_id", t.ID, "port", t.Port, "error", err)
+			p.log.Warn("data plane: "+e.Name, "sandbox_id", t.ID, "port", t.Port, "error", err)
 		}
 		refuse(w, r, t, e)
 	case errors.As(err, &wake):
-		p.log.warn("data plane: a sandbox was not resumed", "sandbox_id", t.ID, "port", t.Port, "error", wake.err)
+		p.log.Warn("data plane: a sandbox was not resumed", "sandbox_id", t.ID, "port", t.Port, "error", wake.err)
 		refuse(w, r, t, notResumed(wake.err))
 	default:
-		p.log.warn("data plane: a sandbox broke off", "sandbox_id", t.ID, "port", t.Port, "error", err)
+		p.log.Warn("data plane: a sandbox broke off", "sandbox_id", t.ID, "port", t.Port, "error", err)
 		refuse(w, r, t, refusal.BrokeOff.With())
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/e2b/internal/route"
+	"github.com/rundlet/rundlet/e2b/internal/seldom"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -24,7 +25,7 @@ import (
 // closed.
 type Proxy struct {
 	sandboxes Sandboxes
-	log       seldom
+	log       *seldom.Logger
 	observer  Observer                                                  // may be nil
 	onAccess  func(ctx context.Context, token bool)                     // may be nil
 	onWork    func(r *http.Request, work float64) (time.Duration, bool) // may be nil
@@ -41,7 +42,7 @@ type Proxy struct {
 
 // New returns a proxy over the streams that sandboxes dials.
 func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
-	p := &Proxy{sandboxes: sandboxes, log: seldom{log: logger}, heads: quota.NewBudget(allHeads, headsOfOne), headTime: headTime,
+	p := &Proxy{sandboxes: sandboxes, log: seldom.New(logger), heads: quota.NewBudget(allHeads, headsOfOne), headTime: headTime,
 		searchers: make(chan struct{}, searchers)}
 	p.pool = pool{sandboxes: sandboxes, runs: make(map[lifecycle]*run)}
 	p.rp = httputil.ReverseProxy{

@@ -1,4 +1,4 @@
-package dataplane
+package seldom
 
 import (
 	"bytes"
@@ -13,16 +13,16 @@ import (
 func TestWarningsAreSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		s := seldom{log: slog.New(slog.NewTextHandler(&out, nil))}
+		s := New(slog.New(slog.NewTextHandler(&out, nil)))
 		for range 1000 {
-			s.warn("one", "n", 1)
+			s.Warn("one", "n", 1)
 		}
-		s.warn("other")
+		s.Warn("other")
 		if n := strings.Count(out.String(), "\n"); n != 2 {
 			t.Errorf("%d lines:\n%s", n, &out)
 		}
 		time.Sleep(logEvery)
-		s.warn("one", "n", 2)
+		s.Warn("one", "n", 2)
 		if !strings.Contains(out.String(), "n=2 left_out=999") {
 			t.Errorf("omissions are not reported:\n%s", &out)
 		}

@@ -1,4 +1,5 @@
-package dataplane
+// Package seldom logs warnings of which clients and guests can cause any number. It imports the standard library only.
+package seldom
 
 import (
 	"log/slog"
@@ -10,21 +11,25 @@ import (
 // key can cause such lines at will, and would fill the disk with them.
 const logEvery = time.Second
 
-// seldom logs warnings of each text once in logEvery, and how many it left out. It
+// Logger logs warnings of each text once in logEvery, and how many it left out. It
 // is safe for concurrent use.
-type seldom struct {
+type Logger struct {
 	log *slog.Logger
 
 	mu    sync.Mutex
 	texts map[string]*warned // of our own texts, so there are few; guarded by mu
 }
 
+// New returns a Logger that writes to log.
+func New(log *slog.Logger) *Logger { return &Logger{log: log} }
+
 type warned struct {
 	next time.Time
 	left int64
 }
 
-func (s *seldom) warn(text string, attrs ...any) {
+// Warn logs a text, which is one of ours, with attributes.
+func (s *Logger) Warn(text string, attrs ...any) {
 	now := time.Now()
 	s.mu.Lock()
 	if s.texts == nil {
