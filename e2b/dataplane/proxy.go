@@ -46,9 +46,11 @@ func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
 		searchers: make(chan struct{}, searchers)}
 	p.pool = pool{sandboxes: sandboxes, runs: make(map[lifecycle]*run)}
 	p.rp = httputil.ReverseProxy{
-		Rewrite:       rewrite,
-		Transport:     roundTripper{},
-		FlushInterval: -1,
+		Rewrite:   rewrite,
+		Transport: roundTripper{},
+		// For answers of known length: all others are flushed at once. To flush these at once, too, would send each
+		// small one in two packets.
+		FlushInterval: time.Millisecond,
 		BufferPool:    buffers{},
 		// That streams break off is everyday: sandboxes are killed.
 		ErrorLog:     slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
