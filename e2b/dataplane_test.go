@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/envd/signature"
@@ -224,29 +223,4 @@ func TestSignedFiles(t *testing.T) {
 	open := n.do("POST", "/sandboxes", `{"templateID":"base","secure":false}`).fields(t)["sandboxID"].(string)
 	n.Listen(open, envd.Port, agentHandler(open))
 	n.plain("GET", signedFile(signature.Request{Path: "a"}, "")).wantError(t, 401, "invalid signature")
-}
-
-func TestConnectionsAreKeptForTheAgentOnly(t *testing.T) {
-	n := newNode(t, Config{})
-	id := n.sandbox()
-	n.Listen(id, 80, agentHandler(id))
-	ten := func(port string) int {
-		before := n.Dials()
-		for range 10 {
-			if r := n.plain("GET", "/health", envd.SandboxIDHeader, id, envd.SandboxPortHeader, port); r.code != 204 {
-				t.Fatalf("%d %s", r.code, r.body)
-			}
-		}
-		return n.Dials() - before
-	}
-	if got := ten("49983"); got != 1 {
-		t.Errorf("10 requests to the agent took %d connections", got)
-	}
-	if got := ten("80"); got != 10 {
-		t.Errorf("10 requests to another port took %d connections", got)
-	}
-	n.Edit(id, func(sb *sandbox.Sandbox) { sb.StartedAt = sb.StartedAt.Add(time.Minute) })
-	if got := ten("49983"); got != 1 {
-		t.Errorf("the next run took %d connections, want a new one", got)
-	}
 }

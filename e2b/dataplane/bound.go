@@ -19,9 +19,15 @@ func (p *pool) take(r *run) bool {
 	}
 	p.mu.Unlock()
 	for _, other := range runs {
-		other.agent.CloseIdleConnections()
+		other.closeIdle()
 	}
 	return p.tryTake(r)
+}
+
+// closeIdle closes the connections that are only kept for later requests.
+func (r *run) closeIdle() {
+	r.agent.CloseIdleConnections()
+	r.kept.CloseIdleConnections()
 }
 
 func (p *pool) tryTake(r *run) bool {

@@ -76,15 +76,16 @@ type pool struct {
 type run struct {
 	pool *pool
 	key  lifecycle
-	// agent keeps connections, because a command costs a request; other ports
-	// serve programs whose keep-alive we know nothing of. grpc speaks HTTP/2 to
+	// agent keeps connections, because a command costs a request. Other ports serve
+	// programs whose keep-alive we know nothing of: kept is for the requests that may
+	// use a connection again, and port for the others. grpc speaks HTTP/2 to
 	// them, which is all that gRPC servers take.
-	agent, port, grpc *http.Transport
-	sweep             *time.Timer
-	users             int                // guarded by pool.mu
-	open              int                // connections, and dials under way; guarded by pool.mu
-	conns             map[*conn]struct{} // guarded by pool.mu
-	over              chan struct{}      // closed when the run has ended, with pool.mu held
+	agent, kept, port, grpc *http.Transport
+	sweep                   *time.Timer
+	users                   int                // guarded by pool.mu
+	open                    int                // connections, and dials under way; guarded by pool.mu
+	conns                   map[*conn]struct{} // guarded by pool.mu
+	over                    chan struct{}      // closed when the run has ended, with pool.mu held
 }
 
 // acquire returns the run of a sandbox; the caller gives it back with release.
@@ -123,6 +124,7 @@ func (p *pool) newRun(key lifecycle) *run {
 	r.agent = base.Clone()
 	r.agent.IdleConnTimeout = agentIdle
 	r.agent.MaxIdleConnsPerHost = agentIdleConns
+	r.kept = keeping(&base)
 	r.port = base.Clone()
 	r.port.DisableKeepAlives = true
 	r.port.DialTLSContext = r.dialSecure
@@ -236,7 +238,7 @@ func (r *run) end() {
 	for _, c := range open {
 		c.Close()
 	}
-	r.agent.CloseIdleConnections()
+	r.closeIdle()
 }
 
 // drop ends all runs of a sandbox, or of all if id is empty.

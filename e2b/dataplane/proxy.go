@@ -277,6 +277,8 @@ func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	case r.URL.Scheme == "http" && r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
 		// Its heads are not text; the transport bounds them.
 		return x.run.grpc.RoundTrip(r)
+	case mayUseKept(r):
+		transport = x.run.kept
 	}
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		if c, ok := info.Conn.(*conn); ok {
