@@ -1,6 +1,9 @@
 package e2b
 
 import (
+	"bufio"
+	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -47,4 +50,29 @@ type zeros struct{}
 func (zeros) Read(b []byte) (int, error) {
 	clear(b)
 	return len(b), nil
+}
+
+// A connection that is silent has small buffers, and carries much all the same.
+func TestMuchComesOverAnUpgradedConnection(t *testing.T) {
+	n := newNode(t, Config{})
+	id := n.sandbox()
+	n.tcp(id, 80, func(c *net.TCPConn) {
+		in := bufio.NewReader(c)
+		if _, err := http.ReadRequest(in); err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+		_, _ = io.Copy(c, in)
+	})
+	c, _ := n.raw("GET / HTTP/1.1\r\nHost: 80-" + id + ".e2b.test\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+	for _, size := range []int{1, 5000, 3 << 20, 10} {
+		sent := make([]byte, size)
+		_, _ = rand.Read(sent)
+		go func() { _, _ = c.Write(sent) }()
+		got := make([]byte, size)
+		if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, sent) {
+			t.Fatalf("%d bytes: %v", size, err)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/rundlet/rundlet/e2b/internal/quiet"
 	"github.com/rundlet/rundlet/internal/halfclose"
 )
 
@@ -42,6 +43,12 @@ func (u *upgraded) Read(b []byte) (int, error) {
 	}
 	return n, err
 }
+
+// WriteTo and ReadFrom are what io.Copy uses: most such connections are silent most of the time.
+func (u *upgraded) WriteTo(to io.Writer) (int64, error) { return quiet.Copy(to, u) }
+
+// ReadFrom is as WriteTo.
+func (u *upgraded) ReadFrom(from io.Reader) (int64, error) { return quiet.Copy(u, from) }
 
 // CloseWrite ends the sending side where the connection can.
 func (u *upgraded) CloseWrite() error {
