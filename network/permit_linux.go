@@ -8,7 +8,6 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/nft"
@@ -110,7 +109,7 @@ func (u *uplink) permits(b *nft.Table, rec uplinkRecord, nameservers *nftables.S
 // its interfaces, their broadcasts and every other local route, as far as they
 // are not always denied anyway; and which name servers are among it.
 func (u *uplink) findOwn() (own []netip.Prefix, resolvers []netip.Addr, err error) {
-	routes, err := u.links.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	routes, err := u.allRoutes()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -219,7 +219,7 @@ func (p *pool) settle(mend bool) (lost []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	links, err := p.router.links.LinkList()
+	links, err := settle.Whole(p.router.links.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list router links: %w", err)
 	}

@@ -232,11 +232,11 @@ func linkGone(err error) bool {
 // slots lists the host ends of slots with their subnets; one that was not
 // finished has no valid subnet.
 func (r *router) slots() (map[string]netip.Prefix, error) {
-	links, err := r.links.LinkList()
+	links, err := settle.Whole(r.links.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list router links: %w", err)
 	}
-	addrs, err := r.links.AddrList(nil, unix.AF_INET)
+	addrs, err := settle.Whole(func() ([]netlink.Addr, error) { return r.links.AddrList(nil, unix.AF_INET) })
 	if err != nil {
 		return nil, fmt.Errorf("list router addresses: %w", err)
 	}

@@ -23,7 +23,7 @@ import (
 // on the instance, that overlaps no route of the daemon's namespace. Addresses
 // have routes, so those are covered.
 func (u *uplink) freeSubnet() (netip.Prefix, error) {
-	routes, err := u.links.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	routes, err := u.allRoutes()
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("list routes: %w", err)
 	}
@@ -47,6 +47,13 @@ next:
 	return netip.Prefix{}, fmt.Errorf("no free /%d in %v", slash30.Bits, u.cfg.LinkRange)
 }
 
+// allRoutes lists the routes of all tables.
+func (u *uplink) allRoutes() ([]netlink.Route, error) {
+	return settle.Whole(func() ([]netlink.Route, error) {
+		return u.links.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	})
+}
+
 func isDefaultRoute(r netlink.Route) bool {
 	p, ok := settle.RoutePrefix(r)
 	return ok && p.Bits() == 0 && (r.Type == 0 || r.Type == unix.RTN_UNICAST)
@@ -55,7 +62,7 @@ func isDefaultRoute(r netlink.Route) bool {
 // outside lists the interfaces by which the internet and the name servers are
 // reached: answers come in there and must be forwarded.
 func (u *uplink) outside() ([]string, error) {
-	routes, err := u.links.RouteList(nil, unix.AF_INET)
+	routes, err := settle.Whole(func() ([]netlink.Route, error) { return u.links.RouteList(nil, unix.AF_INET) })
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}

@@ -35,7 +35,7 @@ func Address(h *netlink.Handle, name string, addr netip.Prefix, flags int, mend 
 	if err != nil {
 		return false, fmt.Errorf("find link %s: %w", name, err)
 	}
-	have, err := h.AddrList(link, unix.AF_INET)
+	have, err := Whole(func() ([]netlink.Addr, error) { return h.AddrList(link, unix.AF_INET) })
 	if err != nil {
 		return false, fmt.Errorf("list addresses of %s: %w", name, err)
 	}
@@ -65,7 +65,9 @@ func Route(h *netlink.Handle, route *netlink.Route) func(mend bool) (bool, error
 	return func(mend bool) (bool, error) {
 		if !mend {
 			table := netlink.Route{Table: cmp.Or(route.Table, unix.RT_TABLE_MAIN)}
-			routes, err := h.RouteListFiltered(unix.AF_INET, &table, netlink.RT_FILTER_TABLE)
+			routes, err := Whole(func() ([]netlink.Route, error) {
+				return h.RouteListFiltered(unix.AF_INET, &table, netlink.RT_FILTER_TABLE)
+			})
 			want, _ := RoutePrefix(*route)
 			return !slices.ContainsFunc(routes, func(r netlink.Route) bool { p, ok := RoutePrefix(r); return ok && p == want }), err
 		}
@@ -81,7 +83,7 @@ func Route(h *netlink.Handle, route *netlink.Route) func(mend bool) (bool, error
 // Rules makes the IPv4 routing rules that are mine exactly the wanted ones.
 // Those that are missing come before those that are too many go.
 func Rules(h *netlink.Handle, mend bool, want []netlink.Rule, mine func(netlink.Rule) bool) (lost bool, err error) {
-	have, err := h.RuleList(unix.AF_INET)
+	have, err := Whole(func() ([]netlink.Rule, error) { return h.RuleList(unix.AF_INET) })
 	if err != nil {
 		return false, fmt.Errorf("list routing rules: %w", err)
 	}
