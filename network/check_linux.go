@@ -13,6 +13,7 @@ import (
 	"github.com/rundlet/rundlet/network/conntrack"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/queues"
 	"github.com/rundlet/rundlet/network/settle"
 	"github.com/rundlet/rundlet/network/shares"
 )
@@ -99,8 +100,7 @@ func checkQueues(ns *os.File, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	r := &router{ns: ns, links: links}
-	return r.shape(link.Attrs().Index, cfg)
+	return queues.Make(ns, links, link.Attrs().Index, cfg.SlotBandwidth, cfg.UplinkBandwidth)
 }
 
 // checkRouting adds the routing rules of the router and the uplink in a namespace and

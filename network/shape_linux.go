@@ -27,7 +27,7 @@ func (u *uplink) settleShape(mend bool) (lost bool, err error) {
 		return true, nil
 	}
 	u.shaped = 0 // There takes half of the queues for all of them.
-	err = u.router.shape(index, u.cfg)
+	err = queues.Make(u.router.ns, u.router.links, index, u.cfg.SlotBandwidth, u.cfg.UplinkBandwidth)
 	if u.unshaped = errors.Is(err, queues.ErrNone); u.unshaped {
 		u.cfg.OnError(fmt.Errorf("network: sandboxes do not share the bandwidth evenly (modprobe sch_htb, or a kernel with CONFIG_NET_SCH_HTB): %w", err))
 		err = nil
@@ -37,9 +37,4 @@ func (u *uplink) settleShape(mend bool) (lost bool, err error) {
 	}
 	u.shaped = index
 	return true, nil
-}
-
-// shape replaces the queues of a link.
-func (r *router) shape(index int, cfg Config) error {
-	return queues.Make(r.ns, r.links, index, cfg.SlotBandwidth, cfg.UplinkBandwidth)
 }
