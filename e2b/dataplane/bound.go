@@ -2,8 +2,8 @@ package dataplane
 
 import "errors"
 
-// errTooManyStreams: there are as many connections into sandboxes, or into this
-// one, as there may be.
+// errTooManyStreams: there are as many connections into sandboxes, into this
+// one, or into all of its key, as there may be.
 var errTooManyStreams = errors.New("too many connections into sandboxes")
 
 // take counts a connection that a run is about to open, and reports whether it
@@ -33,10 +33,11 @@ func (r *run) closeIdle() {
 func (p *pool) tryTake(r *run) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.most > 0 && (p.open >= p.most || r.open >= p.mostOfOne) {
+	if p.most > 0 && (p.open >= p.most || r.open >= p.mostOfOne || p.openOf[r.owner] >= p.mostOfKey) {
 		return false
 	}
 	p.open++
+	p.openOf[r.owner]++
 	r.open++
 	return true
 }
@@ -46,5 +47,8 @@ func (p *pool) give(r *run) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.open--
+	if p.openOf[r.owner]--; p.openOf[r.owner] == 0 {
+		delete(p.openOf, r.owner)
+	}
 	r.open--
 }

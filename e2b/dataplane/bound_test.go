@@ -17,7 +17,7 @@ func TestConnectionsIntoSandboxesAreBounded(t *testing.T) {
 	defer p.Close()
 	p.Bound(8)
 	begin := func(id string) *run {
-		r, err := p.pool.acquire(sandbox.Sandbox{ID: id, State: sandbox.StateRunning, StartedAt: start})
+		r, err := p.pool.acquire(sandbox.Sandbox{ID: id, State: sandbox.StateRunning, StartedAt: start, KeyID: id})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,8 +62,50 @@ func TestConnectionsIntoSandboxesAreBounded(t *testing.T) {
 	if _, err := dial(last); err != nil {
 		t.Errorf("after all were closed: %v", err)
 	}
-	if p.pool.open != 1 {
-		t.Errorf("%d are counted", p.pool.open)
+	if p.pool.open != 1 || len(p.pool.openOf) != 1 {
+		t.Errorf("%d are counted, of %v", p.pool.open, p.pool.openOf)
+	}
+}
+
+// However many sandboxes a key has, the others keep a quarter.
+func TestConnectionsOfAKeyAreBounded(t *testing.T) {
+	p := New(&piped{}, slog.New(slog.DiscardHandler))
+	defer p.Close()
+	p.Bound(16)
+	begin := func(id, key string) *run {
+		r, err := p.pool.acquire(sandbox.Sandbox{ID: id, State: sandbox.StateRunning, KeyID: key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(r.release)
+		return r
+	}
+	var open []net.Conn
+	fill := func(id, key string) (n int) {
+		for r := begin(id, key); ; n++ {
+			c, err := r.dial(t.Context(), "tcp", "x:80")
+			if errors.Is(err, errTooManyStreams) {
+				return n
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			open = append(open, c)
+		}
+	}
+	for i, c := range []struct {
+		id, key string
+		want    int
+	}{{"i0", "a", 4}, {"i1", "a", 4}, {"i2", "a", 4}, {"i3", "a", 0}, {"i4", "b", 4}, {"i5", "c", 0}} {
+		if got := fill(c.id, c.key); got != c.want {
+			t.Errorf("%d: %s of key %s gets %d, want %d", i, c.id, c.key, got, c.want)
+		}
+	}
+	for _, c := range open {
+		_ = c.Close()
+	}
+	if p.pool.open != 0 || len(p.pool.openOf) != 0 {
+		t.Errorf("%d are counted at the end, of %v", p.pool.open, p.pool.openOf)
 	}
 }
 

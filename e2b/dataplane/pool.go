@@ -66,16 +66,19 @@ type pool struct {
 	mu        sync.Mutex
 	runs      map[lifecycle]*run // guarded by mu
 	closed    bool               // guarded by mu
-	// most bounds the connections, mostOfOne those of one run; 0 means no bound.
-	most, mostOfOne int
-	open            int // guarded by mu
+	// most bounds the connections, mostOfOne those of one run, and mostOfKey those into all sandboxes of a key; 0 means no
+	// bound.
+	most, mostOfOne, mostOfKey int
+	open                       int            // guarded by mu
+	openOf                     map[string]int // by key, those that have any; guarded by mu
 }
 
 // run holds the connections of one lifecycle. It lives in the pool while a
 // request uses it or a connection is open.
 type run struct {
-	pool *pool
-	key  lifecycle
+	pool  *pool
+	key   lifecycle
+	owner string // The id of the sandbox's API key.
 	// agent keeps connections, because a command costs a request. Other ports serve
 	// programs whose keep-alive we know nothing of: kept is for the requests that may
 	// use a connection again, and port for the others. grpc speaks HTTP/2 to
@@ -98,15 +101,15 @@ func (p *pool) acquire(sb sandbox.Sandbox) (*run, error) {
 	}
 	r := p.runs[key]
 	if r == nil {
-		r = p.newRun(key)
+		r = p.newRun(key, sb.KeyID)
 		p.runs[key] = r
 	}
 	r.users++
 	return r, nil
 }
 
-func (p *pool) newRun(key lifecycle) *run {
-	r := &run{pool: p, key: key, conns: make(map[*conn]struct{}), over: make(chan struct{})}
+func (p *pool) newRun(key lifecycle, owner string) *run {
+	r := &run{pool: p, key: key, owner: owner, conns: make(map[*conn]struct{}), over: make(chan struct{})}
 	base := http.Transport{
 		DialContext:        r.dial,
 		DisableCompression: true,

@@ -44,7 +44,7 @@ type Proxy struct {
 func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
 	p := &Proxy{sandboxes: sandboxes, log: seldom.New(logger), heads: quota.NewBudget(allHeads, headsOfOne), headTime: headTime,
 		searchers: make(chan struct{}, searchers)}
-	p.pool = pool{sandboxes: sandboxes, runs: make(map[lifecycle]*run)}
+	p.pool = pool{sandboxes: sandboxes, runs: make(map[lifecycle]*run), openOf: map[string]int{}}
 	p.rp = httputil.ReverseProxy{
 		Rewrite:   rewrite,
 		Transport: roundTripper{},
@@ -71,8 +71,10 @@ func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
 }
 
 // Bound sets how many connections into sandboxes there may be at the same time.
-// One sandbox gets a quarter of them at most. Unbounded without it.
-func (p *Proxy) Bound(most int) { p.pool.most, p.pool.mostOfOne = most, max(1, most/4) }
+// One sandbox gets a quarter of them at most, and all sandboxes of a key three quarters. Unbounded without it.
+func (p *Proxy) Bound(most int) {
+	p.pool.most, p.pool.mostOfOne, p.pool.mostOfKey = most, max(1, most/4), max(1, most-most/4)
+}
 
 // OnAccess sets a function that is called for each request for a sandbox that exists, before
 // it is carried there, and whether it has a token of that sandbox.
