@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"testing"
 
 	"github.com/rundlet/rundlet/internal/crashdisk"
@@ -21,7 +22,7 @@ const (
 	dirEnv = "RUNDLET_E2E_DIR"
 )
 
-// soak is what "make soak" asks for. The SDKs have no part in it.
+// soak is what "make soak" asks for. The SDKs have a part in one of its tests only.
 var soak = flag.Bool("soak", false, "run the long forms of the tests that have one")
 
 const (
@@ -68,10 +69,8 @@ func runOutside() (int, error) {
 	if os.Geteuid() != 0 {
 		return 1, fmt.Errorf("the server needs separate namespaces: run as root")
 	}
-	if !*soak {
-		if err := installSuites(); err != nil {
-			return 1, err
-		}
+	if err := installSuites(wanted()); err != nil {
+		return 1, err
 	}
 	dir, err := os.MkdirTemp("", "rundlet-e2e-")
 	if err != nil {
@@ -84,7 +83,22 @@ func runOutside() (int, error) {
 	return code, err
 }
 
-func installSuites() error {
+// wanted are the SDKs that tests of this run use.
+func wanted() []suite {
+	run := flag.Lookup("test.run").Value.String()
+	switch crowded, err := regexp.MatchString(run, crowdTest); {
+	case !*soak:
+		return suites
+	case err == nil && crowded: // One that cannot be read is refused later.
+		return crowdSDKs
+	}
+	return nil
+}
+
+func installSuites(suites []suite) error {
+	if len(suites) == 0 {
+		return nil
+	}
 	if err := checkTools(); err != nil {
 		return err
 	}
