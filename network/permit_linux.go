@@ -109,7 +109,7 @@ func (u *uplink) permits(b *nft.Table, rec uplinkRecord, nameservers *nftables.S
 // its interfaces, their broadcasts and every other local route, as far as they
 // are not always denied anyway; and which name servers are among it.
 func (u *uplink) findOwn() (own []netip.Prefix, resolvers []netip.Addr, err error) {
-	routes, err := u.allRoutes()
+	routes, err := settle.Routes(u.links)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -23,7 +23,7 @@ import (
 // on the instance, that overlaps no route of the daemon's namespace. Addresses
 // have routes, so those are covered.
 func (u *uplink) freeSubnet() (netip.Prefix, error) {
-	routes, err := u.allRoutes()
+	routes, err := settle.Routes(u.links)
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("list routes: %w", err)
 	}
@@ -45,13 +45,6 @@ next:
 		return p, nil
 	}
 	return netip.Prefix{}, fmt.Errorf("no free /%d in %v", slash30.Bits, u.cfg.LinkRange)
-}
-
-// allRoutes lists the routes of all tables.
-func (u *uplink) allRoutes() ([]netlink.Route, error) {
-	return settle.Whole(func() ([]netlink.Route, error) {
-		return u.links.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
-	})
 }
 
 func isDefaultRoute(r netlink.Route) bool {

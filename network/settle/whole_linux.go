@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // attempts is how often a list is asked for that changes meanwhile.
@@ -18,4 +19,11 @@ func Whole[T any](list func() (T, error)) (all T, err error) {
 		}
 	}
 	return all, err
+}
+
+// Routes lists the IPv4 routes of all tables.
+func Routes(h *netlink.Handle) ([]netlink.Route, error) {
+	return Whole(func() ([]netlink.Route, error) {
+		return h.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	})
 }
