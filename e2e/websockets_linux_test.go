@@ -174,9 +174,10 @@ func TestIdleWebSocketsStay(t *testing.T) {
 	if *duration > 0 {
 		idle = *duration
 	}
-	// A quarter of the files are streams into sandboxes: see docs/limits.md. The rest of them are for the agents.
+	// A quarter of the files are streams into sandboxes, and three quarters of those for one key: see docs/limits.md. The rest of
+	// them are for the agents.
 	files := raiseDescriptors(t, 65536)
-	if room := int(files/4) * 19 / 20; sandboxes*each > room {
+	if room := int(files/4) * 3 / 4 * 19 / 20; sandboxes*each > room {
 		t.Logf("the limit of %d files allows %d WebSockets, not %d", files, room, sandboxes*each)
 		each = room / sandboxes
 	}
