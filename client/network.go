@@ -139,3 +139,26 @@ func (a API) Refused(ctx context.Context, id string) ([]Refusal, error) {
 	_, err := a.call(ctx, http.MethodGet, sandboxPath(id)+"/network/refused", nil, &list)
 	return list, err
 }
+
+// Traffic is what a sandbox sent, received, reached and was refused, since it was created or resumed last.
+type Traffic struct {
+	// BytesOut and PacketsOut left the sandbox, and BytesIn and PacketsIn came to it, headers included: to and from the internet,
+	// and the clients of the sandbox. A packet may have many segments of TCP.
+	BytesOut   uint64 `json:"bytesOut"`
+	PacketsOut uint64 `json:"packetsOut"`
+	BytesIn    uint64 `json:"bytesIn"`
+	PacketsIn  uint64 `json:"packetsIn"`
+	// Connections were opened by the names of their hosts, and RefusedConnections refused by name. RefusedQueries are those for
+	// names, and RefusedPackets all others, as far as the kernel reported them. They begin again when the daemon is started.
+	Connections        uint64 `json:"connections"`
+	RefusedConnections uint64 `json:"refusedConnections"`
+	RefusedQueries     uint64 `json:"refusedQueries"`
+	RefusedPackets     uint64 `json:"refusedPackets"`
+}
+
+// Traffic returns the counters of a sandbox; all are 0 if it does not run.
+func (a API) Traffic(ctx context.Context, id string) (Traffic, error) {
+	var t Traffic
+	_, err := a.call(ctx, http.MethodGet, sandboxPath(id)+"/network/traffic", nil, &t)
+	return t, err
+}

@@ -194,6 +194,11 @@ func TestTheNetworkOfASandboxIsReplaced(t *testing.T) {
 		t.Errorf("refused: %d %s, want %s", r.code, r.body, want)
 	}
 	n.do("GET", "/sandboxes/unknown/network/refused", "").wantError(t, 404, `"unknown"`)
+	want = `{"bytesIn":3,"bytesOut":1099511627776,"connections":5,"packetsIn":4,"packetsOut":2,"refusedConnections":6,"refusedPackets":9223372036854775807,"refusedQueries":7}`
+	if r := n.do("GET", "/sandboxes/"+id+"/network/traffic", ""); r.code != http.StatusOK || r.body != want {
+		t.Errorf("traffic: %d %s, want %s", r.code, r.body, want)
+	}
+	n.do("GET", "/sandboxes/unknown/network/traffic", "").wantError(t, 404, `"unknown"`)
 	n.do("POST", "/sandboxes/"+id+"/pause", "")
 	n.do("PUT", "/sandboxes/"+id+"/network", `{}`).wantError(t, 409, id)
 }

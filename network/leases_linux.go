@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/rundlet/rundlet/network/bound"
-	"github.com/rundlet/rundlet/network/refused"
+	"github.com/rundlet/rundlet/network/seen"
 	"github.com/rundlet/rundlet/network/slash30"
 )
 
@@ -51,7 +51,7 @@ type slot struct {
 	inForce []bound.Address
 	unsure  bool // A change of inForce has failed: it may be in force.
 
-	refused refused.List
+	seen seen.Slot
 }
 
 func newSlot(id string, subnet netip.Prefix, p Policy, state slotState) *slot {

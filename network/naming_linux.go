@@ -142,10 +142,11 @@ func (n *naming) Refused(guest netip.Addr, proto, name string, to netip.AddrPort
 		return
 	}
 	n.count.Add(1)
-	if s := n.leases.of(guest); s != nil {
-		s.refused.Add(refused.Packet{From: guest, Proto: proto, To: to, Name: name}, time.Now())
-	}
+	n.leases.seen(guest).Refused(refused.Packet{From: guest, Proto: proto, To: to, Name: name}, time.Now())
 }
+
+// Opened records a connection of a guest that was opened by name.
+func (n *naming) Opened(guest netip.Addr) { n.leases.seen(guest).Opened() }
 
 // Bind lets a slot reach the addresses of a name, on the ports that nothing else checks.
 func (n *naming) Bind(guest netip.Addr, name string, addrs []netip.Addr, life time.Duration) error {

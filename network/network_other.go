@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/rundlet/rundlet/network/refused"
+	"github.com/rundlet/rundlet/network/seen"
 	"github.com/rundlet/rundlet/network/socks"
 )
 
@@ -62,6 +63,9 @@ func (*Network) Leased() ([]Slot, error) { return nil, ErrUnsupported }
 
 // Refused returns ErrUnsupported.
 func (*Network) Refused(string) ([]refused.Attempt, error) { return nil, ErrUnsupported }
+
+// Traffic returns ErrUnsupported.
+func (*Network) Traffic(string) (seen.Traffic, error) { return seen.Traffic{}, ErrUnsupported }
 
 // RefusedPackets returns 0.
 func (*Network) RefusedPackets() uint64 { return 0 }

@@ -2,19 +2,19 @@ package network
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/rundlet/rundlet/network/refused"
+	"github.com/rundlet/rundlet/network/seen"
 )
 
 // watchRefused records what slots are refused.
 func (n *Network) watchRefused(ctx context.Context) error {
 	return refused.Watch(ctx, n.router.ns, func(p refused.Packet) {
 		n.refused.Add(1)
-		if s := n.leases.of(p.From); s != nil {
-			s.refused.Add(p, time.Now())
-		}
+		n.leases.seen(p.From).Packet(p, time.Now())
 	})
 }
 
@@ -25,11 +25,38 @@ func (n *Network) Refused(slotID string) ([]refused.Attempt, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.refused.All(), nil
+	return s.seen.Attempts(), nil
+}
+
+// Traffic returns what a leased slot has sent, received, reached and was refused. ErrNotFound.
+func (n *Network) Traffic(slotID string) (seen.Traffic, error) {
+	if err := n.life.Enter(ErrClosed); err != nil {
+		return seen.Traffic{}, fmt.Errorf("network: traffic of %s: %w", slotID, err)
+	}
+	defer n.life.Exit()
+	s, err := n.leases.leased(slotID)
+	if err != nil {
+		return seen.Traffic{}, err
+	}
+	link, err := n.router.links.LinkByName(slotID)
+	if err != nil {
+		return seen.Traffic{}, fmt.Errorf("network: traffic of %s: %w", slotID, err)
+	}
+	t, of := s.seen.Traffic(), link.Attrs().Statistics
+	t.BytesOut, t.PacketsOut, t.BytesIn, t.PacketsIn = of.RxBytes, of.RxPackets, of.TxBytes, of.TxPackets
+	return t, nil
 }
 
 // RefusedPackets counts the packets that slots were refused, as far as the kernel reported them.
 func (n *Network) RefusedPackets() uint64 { return n.refused.Load() }
+
+// seen is the record of the slot with a guest's address; nil if there is none.
+func (l *leases) seen(guest netip.Addr) *seen.Slot {
+	if s := l.of(guest); s != nil {
+		return &s.seen
+	}
+	return nil
+}
 
 // of returns the slot with a guest's address; nil if there is none.
 func (l *leases) of(guest netip.Addr) *slot {

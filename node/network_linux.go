@@ -99,6 +99,11 @@ func (s slotNetwork) Refused(slotID string) ([]sandbox.Refusal, error) {
 	return out, err
 }
 
+func (s slotNetwork) Traffic(slotID string) (sandbox.Traffic, error) {
+	t, err := s.Network.Traffic(slotID)
+	return sandbox.Traffic(t), err
+}
+
 func (s slotNetwork) policy(p egress.Policy) network.Policy {
 	if s.noUplink || p.None() {
 		return network.Policy{}

@@ -248,6 +248,15 @@ func (n *fakeNetwork) Refused(id string) ([]sandbox.Refusal, error) {
 	return n.refused[id], nil
 }
 
+func (n *fakeNetwork) Traffic(id string) (sandbox.Traffic, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, ok := n.leased[id]; !ok {
+		return sandbox.Traffic{}, errInjected
+	}
+	return sandbox.Traffic{}, nil
+}
+
 // egress is what a leased slot reaches.
 func (n *fakeNetwork) egress(id string) egress.Policy {
 	n.mu.Lock()

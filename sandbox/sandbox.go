@@ -117,6 +117,17 @@ type Refusal struct {
 	First, Last time.Time
 }
 
+// Traffic is what a sandbox sent, received, reached and was refused, since it was created or resumed last. What is
+// counted by name or refused begins again when the daemon is started.
+type Traffic struct {
+	// BytesOut and PacketsOut left the sandbox, and BytesIn and PacketsIn came to it, headers included: to and from
+	// the internet, and the clients of the sandbox. A packet may have many segments of TCP.
+	BytesOut, PacketsOut, BytesIn, PacketsIn uint64
+	// Connections were opened by the names of their hosts. RefusedConnections were refused by name, RefusedQueries are those
+	// for names, and RefusedPackets all others, as far as the kernel reported them.
+	Connections, RefusedConnections, RefusedQueries, RefusedPackets uint64
+}
+
 // Ingress says how requests reach the programs on the ports of a sandbox, except its agent. The slice is shared, and
 // must not be changed.
 type Ingress struct {

@@ -23,6 +23,16 @@ func (o *operations) SetSandboxNetwork(w http.ResponseWriter, r *http.Request, i
 	o.reply.done(w, r, err, id)
 }
 
+// GetSandboxTraffic serves GET /sandboxes/{sandboxID}/network/traffic.
+func (o *operations) GetSandboxTraffic(w http.ResponseWriter, r *http.Request, id string) {
+	sandboxID, err := wire.ParseID(id)
+	var traffic sandbox.Traffic
+	if err == nil {
+		traffic, err = o.runtime.Traffic(r.Context(), sandboxID)
+	}
+	o.reply.answer(w, r, wire.Traffic(traffic), err, id)
+}
+
 // ListSandboxRefusals serves GET /sandboxes/{sandboxID}/network/refused.
 func (o *operations) ListSandboxRefusals(w http.ResponseWriter, r *http.Request, id string) {
 	sandboxID, err := wire.ParseID(id)

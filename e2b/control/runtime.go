@@ -51,6 +51,8 @@ type Runtime interface {
 	Extend(ctx context.Context, id string, timeout time.Duration) error
 	// Refused returns what a sandbox was refused, the latest first.
 	Refused(ctx context.Context, id string) ([]sandbox.Refusal, error)
+	// Traffic returns what a sandbox sent, received and reached since it was created or resumed.
+	Traffic(ctx context.Context, id string) (sandbox.Traffic, error)
 	// SetEgress replaces the rules of a running sandbox for what it may reach, and
 	// whether it has internet; ErrConflict if it does not run.
 	SetEgress(ctx context.Context, id string, internet *bool, rules sandbox.Egress) error

@@ -41,6 +41,8 @@ type Guests interface {
 	Proxy(guest netip.Addr) socks.Proxy
 	// Bind lets a guest reach the addresses of a name, on the ports that the gateway does not check, for a time.
 	Bind(guest netip.Addr, name string, addrs []netip.Addr, life time.Duration) error
+	// Opened records a connection of a guest that was opened by name.
+	Opened(guest netip.Addr)
 	// Refused records what a guest was refused: proto is "dns", without an address, or "tcp". The name is printable.
 	Refused(guest netip.Addr, proto, name string, to netip.AddrPort)
 }
@@ -151,8 +153,17 @@ func markOf(guest netip.Addr) uint32 {
 // Way is how connections of a guest go: through a proxy, or through none.
 func (g passed) Way(guest netip.Addr) any { return g.Proxy(guest) }
 
-// Dial connects to a host. A proxy looks for the host itself; else it is connected to address by address.
+// Dial connects to a host, and records that.
 func (g passed) Dial(ctx context.Context, guest netip.Addr, host string, port uint16) (net.Conn, netip.Addr, error) {
+	c, a, err := g.dialName(ctx, guest, host, port)
+	if err == nil {
+		g.Opened(guest)
+	}
+	return c, a, err
+}
+
+// dialName connects to a host. A proxy looks for the host itself; else it is connected to address by address.
+func (g passed) dialName(ctx context.Context, guest netip.Addr, host string, port uint16) (net.Conn, netip.Addr, error) {
 	allowed := g.Allowed(guest, host)
 	if p := g.Proxy(guest); p != (socks.Proxy{}) && allowed {
 		c, err := g.through(ctx, guest, p, net.JoinHostPort(host, strconv.Itoa(int(port))))

@@ -205,6 +205,7 @@ func TestValuesOfHeadersAreNowhereElse(t *testing.T) {
 		{"POST", "/sandboxes/" + id + "/fork", `{"count":1,"timeout":600}`},
 		{"POST", "/sandboxes/" + id + "/pause", ``}, {"POST", "/v2/sandboxes/" + id + "/connect", `{"timeout":600}`},
 		{"GET", "/sandboxes", ``}, {"GET", "/v2/sandboxes", ``}, {"GET", "/sandboxes/" + id + "/network/refused", ``},
+		{"GET", "/sandboxes/" + id + "/network/traffic", ``},
 	} {
 		code, answer := s.do(c.method, c.path, c.body)
 		if code >= 300 || strings.Contains(answer, mark) {

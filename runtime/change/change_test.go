@@ -30,6 +30,7 @@ type world struct {
 	did             []string
 	failRow, failIn bool
 	failTrust       bool
+	ending          func() // Called while the slot is asked for what it knows, which then fails.
 }
 
 func (w *world) Get(context.Context, string) (store.Sandbox, error) { return w.row, nil }
@@ -152,16 +153,42 @@ func (w *world) Refused(slotID string) ([]sandbox.Refusal, error) {
 	return []sandbox.Refusal{{Proto: "tcp", Address: slotID}}, nil
 }
 
+func (w *world) Traffic(slotID string) (sandbox.Traffic, error) {
+	if w.ending != nil {
+		w.ending()
+		return sandbox.Traffic{BytesOut: 1}, errInjected
+	}
+	return sandbox.Traffic{BytesOut: uint64(len(slotID))}, nil
+}
+
 func TestWhatIsRefusedIsOfTheSlotThatASandboxHas(t *testing.T) {
 	for state, want := range map[sandbox.State]int{sandbox.StateRunning: 1, sandbox.StatePaused: 0} {
 		c, _, _ := changer(t, state)
 		if got, err := c.Refused(t.Context(), "i1"); err != nil || len(got) != want || want == 1 && got[0].Address != "s" {
 			t.Errorf("%s: %v, %v", state, got, err)
 		}
+		if got, err := c.Traffic(t.Context(), "i1"); err != nil || got != (sandbox.Traffic{BytesOut: uint64(want)}) {
+			t.Errorf("%s: %v, %v", state, got, err)
+		}
 	}
 	c, _, _ := changer(t, sandbox.StateKilled)
 	if _, err := c.Refused(t.Context(), "i1"); !errors.Is(err, sandbox.ErrNotFound) {
 		t.Errorf("of one that is gone: %v", err)
+	}
+	if _, err := c.Traffic(t.Context(), "i1"); !errors.Is(err, sandbox.ErrNotFound) {
+		t.Errorf("traffic of one that is gone: %v", err)
+	}
+}
+
+// A sandbox may be paused while its slot is asked.
+func TestASlotThatGoesWhileItIsAskedKnowsNothing(t *testing.T) {
+	for _, state := range []sandbox.State{sandbox.StateRunning, sandbox.StatePausing} {
+		c, w, sb := changer(t, sandbox.StateRunning)
+		w.ending = func() { sb.Update(func(row *store.Sandbox) { row.State = state }) }
+		got, err := c.Traffic(t.Context(), "i1")
+		if fails := state == sandbox.StateRunning; fails != errors.Is(err, errInjected) || !fails && got != (sandbox.Traffic{}) {
+			t.Errorf("%s: %v, %v", state, got, err)
+		}
 	}
 }
 

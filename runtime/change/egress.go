@@ -15,18 +15,32 @@ import (
 // Refused returns what a sandbox was refused since it was created or resumed last, or since the daemon was started, the
 // latest first. One that does not run has no such list. ErrNotFound.
 func (c *Changer) Refused(ctx context.Context, id string) ([]sandbox.Refusal, error) {
+	return ofSlot(ctx, c, id, c.cfg.Network.Refused)
+}
+
+// Traffic returns what a sandbox sent, received, reached and was refused since it was created or resumed last. One
+// that does not run has nothing. ErrNotFound.
+func (c *Changer) Traffic(ctx context.Context, id string) (sandbox.Traffic, error) {
+	return ofSlot(ctx, c, id, c.cfg.Network.Traffic)
+}
+
+// ofSlot asks the network for what it knows of the slot that a sandbox has; nothing if it does not run. ErrNotFound.
+func ofSlot[T any](ctx context.Context, c *Changer, id string, ask func(slotID string) (T, error)) (nothing T, err error) {
 	sb, err := c.cfg.Live.Serving(ctx, id)
 	if err != nil {
-		return nil, err
+		return nothing, err
 	}
 	row := sb.Row()
 	switch row.State {
 	case sandbox.StateKilling, sandbox.StateKilled:
-		return nil, sb.Gone()
+		return nothing, sb.Gone()
 	case sandbox.StateRunning:
-		return c.cfg.Network.Refused(row.SlotID)
+		known, err := ask(row.SlotID)
+		if err == nil || sb.Row().State == sandbox.StateRunning {
+			return known, err
+		}
 	}
-	return nil, nil
+	return nothing, nil
 }
 
 // SetEgress replaces the rules of a running sandbox for what it may reach. When it returns they are in force, and

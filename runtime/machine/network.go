@@ -29,6 +29,8 @@ type Network interface {
 	CheckProxy(ctx context.Context, p egress.Policy) error
 	// Refused returns what a slot was refused, the latest first.
 	Refused(slotID string) ([]sandbox.Refusal, error)
+	// Traffic returns what a slot sent, received and reached.
+	Traffic(slotID string) (sandbox.Traffic, error)
 	// Adopt keeps the slots in use and frees every other one of this instance.
 	// It returns those that are not there any more.
 	Adopt(ctx context.Context, inUse []string) (missing []string, err error)

@@ -467,6 +467,31 @@ type SandboxTimeout struct {
 	Timeout *int32 `json:"timeout,omitempty"`
 }
 
+// SandboxTraffic defines model for SandboxTraffic.
+type SandboxTraffic struct {
+	// BytesIn What came to the sandbox.
+	BytesIn int64 `json:"bytesIn"`
+
+	// BytesOut What left the sandbox, headers included, to the internet and to its clients.
+	BytesOut int64 `json:"bytesOut"`
+
+	// Connections Those that were opened by the names of their hosts.
+	Connections int64 `json:"connections"`
+	PacketsIn   int64 `json:"packetsIn"`
+
+	// PacketsOut A packet may have many segments of TCP.
+	PacketsOut int64 `json:"packetsOut"`
+
+	// RefusedConnections Those that were refused by name.
+	RefusedConnections int64 `json:"refusedConnections"`
+
+	// RefusedPackets Other packets that were refused, as far as they were seen.
+	RefusedPackets int64 `json:"refusedPackets"`
+
+	// RefusedQueries Queries for names that were refused.
+	RefusedQueries int64 `json:"refusedQueries"`
+}
+
 // SandboxesWithMetrics defines model for SandboxesWithMetrics.
 type SandboxesWithMetrics struct {
 	Sandboxes map[string]SandboxMetric `json:"sandboxes"`
@@ -1367,6 +1392,9 @@ type ServerInterface interface {
 	// (GET /sandboxes/{sandboxID}/network/refused)
 	ListSandboxRefusals(w http.ResponseWriter, r *http.Request, sandboxID SandboxID)
 
+	// (GET /sandboxes/{sandboxID}/network/traffic)
+	GetSandboxTraffic(w http.ResponseWriter, r *http.Request, sandboxID SandboxID)
+
 	// (POST /sandboxes/{sandboxID}/pause)
 	PauseSandbox(w http.ResponseWriter, r *http.Request, sandboxID SandboxID)
 
@@ -1866,6 +1894,32 @@ func (siw *ServerInterfaceWrapper) ListSandboxRefusals(w http.ResponseWriter, r 
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListSandboxRefusals(w, r, sandboxID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetSandboxTraffic operation middleware
+func (siw *ServerInterfaceWrapper) GetSandboxTraffic(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "sandboxID" -------------
+	var sandboxID SandboxID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "sandboxID", r.PathValue("sandboxID"), &sandboxID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "sandboxID", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetSandboxTraffic(w, r, sandboxID)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2583,6 +2637,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/sandboxes/{sandboxID}/timeout", wrapper.SetSandboxTimeout)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/sandboxes/{sandboxID}/network", wrapper.SetSandboxNetwork)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/sandboxes/{sandboxID}/network/refused", wrapper.ListSandboxRefusals)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/sandboxes/{sandboxID}/network/traffic", wrapper.GetSandboxTraffic)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/sandboxes/{sandboxID}/refreshes", wrapper.RefreshSandbox)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/sandboxes/{sandboxID}/metrics", wrapper.GetSandboxMetrics)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/sandboxes/{sandboxID}/logs", wrapper.GetSandboxLogs)

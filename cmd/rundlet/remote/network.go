@@ -28,6 +28,8 @@ type network struct {
 	Proxy   *proxyShown         `json:"proxy,omitempty"`
 	// Refused is what it was refused lately.
 	Refused []client.Refusal `json:"refused"`
+	// Traffic are its counters.
+	Traffic client.Traffic `json:"traffic"`
 }
 
 // proxyShown is what --json prints of a proxy.
@@ -75,7 +77,7 @@ see. What it reaches is the same. UDP does not go through it:
 
 Connections that are not allowed any more are cut; the others go on. Private
 addresses are never reached. Destinations that were refused since the sandbox was
-created or resumed are listed, at most 64.`,
+created or resumed are listed, at most 64, after counters of what it sent and received.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			reach := noInternet || len(rules.Allow)+len(rules.Deny) > 0
 			changed := reach || noHeaders || len(set) > 0 || proxy.changes()
@@ -125,7 +127,11 @@ created or resumed are listed, at most 64.`,
 			if err != nil {
 				return fmt.Errorf("network of %s: %w", args[0], command.Unreachable(api, err))
 			}
-			return printNetwork(cmd, o, args[0], n, refused)
+			traffic, err := api.Traffic(cmd.Context(), args[0])
+			if err != nil {
+				return fmt.Errorf("network of %s: %w", args[0], command.Unreachable(api, err))
+			}
+			return printNetwork(cmd, o, args[0], n, refused, traffic)
 		},
 	}
 	f := cmd.Flags()
@@ -140,12 +146,12 @@ created or resumed are listed, at most 64.`,
 	return cmd
 }
 
-func printNetwork(cmd *cobra.Command, o *command.Options, id string, n client.Network, refused []client.Refusal) error {
+func printNetwork(cmd *cobra.Command, o *command.Options, id string, n client.Network, refused []client.Refusal, traffic client.Traffic) error {
 	internet := n.Internet == nil || *n.Internet
 	if o.JSON {
 		out := network{
 			ID: id, Internet: internet, Allow: append([]string{}, n.Allow...), Deny: append([]string{}, n.Deny...),
-			Headers: namesOf(n.Headers), Refused: append([]client.Refusal{}, refused...),
+			Headers: namesOf(n.Headers), Refused: append([]client.Refusal{}, refused...), Traffic: traffic,
 		}
 		if p := n.Proxy; p != nil {
 			out.Proxy = &proxyShown{p.Address, p.Username, p.TLS}
@@ -171,6 +177,7 @@ func printNetwork(cmd *cobra.Command, o *command.Options, id string, n client.Ne
 	for _, host := range slices.Sorted(maps.Keys(names)) {
 		text += "headers: " + strings.Join(names[host], " ") + " for " + host + "\n"
 	}
+	text += counters(traffic)
 	if _, err := fmt.Fprint(cmd.OutOrStdout(), text); err != nil || len(refused) == 0 {
 		return err
 	}
@@ -187,4 +194,18 @@ func printNetwork(cmd *cobra.Command, o *command.Options, id string, n client.Ne
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", to, r.Protocol, r.Count, r.LastAt.Local().Format(time.DateTime))
 	}
 	return w.Flush()
+}
+
+// counters are those of a sandbox as text, without what is 0.
+func counters(t client.Traffic) (text string) {
+	if t.PacketsOut+t.PacketsIn > 0 {
+		text += fmt.Sprintf("traffic: %d bytes in %d packets out, %d bytes in %d packets in\n", t.BytesOut, t.PacketsOut, t.BytesIn, t.PacketsIn)
+	}
+	if t.Connections+t.RefusedConnections+t.RefusedQueries > 0 {
+		text += fmt.Sprintf("by name: %d connections opened, %d refused, %d queries refused\n", t.Connections, t.RefusedConnections, t.RefusedQueries)
+	}
+	if t.RefusedPackets > 0 {
+		text += fmt.Sprintf("refused: at least %d packets\n", t.RefusedPackets)
+	}
+	return text
 }

@@ -12,8 +12,14 @@ import (
 	"github.com/rundlet/rundlet/cmd/rundlet/command"
 )
 
-// runNetwork runs the command against a server that knows one sandbox and records changes of it.
+// runNetwork is runSeen for a sandbox that has sent nothing.
 func runNetwork(t *testing.T, detail, refused string, json bool, args ...string) (out, changed string, err error) {
+	t.Helper()
+	return runSeen(t, detail, refused, `{}`, json, args...)
+}
+
+// runSeen runs the command against a server that knows one sandbox and records changes of it.
+func runSeen(t *testing.T, detail, refused, traffic string, json bool, args ...string) (out, changed string, err error) {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method + " " + r.URL.Path {
@@ -21,6 +27,8 @@ func runNetwork(t *testing.T, detail, refused string, json bool, args ...string)
 			fmt.Fprint(w, detail)
 		case "GET /sandboxes/i1/network/refused":
 			fmt.Fprint(w, refused)
+		case "GET /sandboxes/i1/network/traffic":
+			fmt.Fprint(w, traffic)
 		case "PUT /sandboxes/i1/network":
 			body, _ := io.ReadAll(r.Body)
 			changed = strings.TrimSpace(string(body))
@@ -64,7 +72,27 @@ func TestTheNetworkOfASandboxIsShown(t *testing.T) {
 		t.Errorf("%s, %v", out, err)
 	}
 	out, _, err = runNetwork(t, `{"allowInternetAccess":false}`, `[]`, true, "i1")
-	if compact := strings.Join(strings.Fields(out), ""); err != nil || compact != `{"sandboxID":"i1","allowInternetAccess":false,"allowOut":[],"denyOut":[],"refused":[]}` {
+	if compact := strings.Join(strings.Fields(out), ""); err != nil || compact != `{"sandboxID":"i1","allowInternetAccess":false,"allowOut":[],"denyOut":[],"refused":[],"traffic":{"bytesOut":0,"packetsOut":0,"bytesIn":0,"packetsIn":0,"connections":0,"refusedConnections":0,"refusedQueries":0,"refusedPackets":0}}` {
+		t.Errorf("%s, %v", out, err)
+	}
+}
+
+func TestTheTrafficOfASandboxIsShown(t *testing.T) {
+	const all = `{"bytesOut":1099511627776,"packetsOut":2,"bytesIn":3,"packetsIn":4,"connections":5,"refusedConnections":6,"refusedQueries":7,"refusedPackets":8}`
+	const open = "allowed: everything but private addresses\n"
+	for traffic, want := range map[string]string{
+		`{}`: open,
+		all: open + "traffic: 1099511627776 bytes in 2 packets out, 3 bytes in 4 packets in\n" +
+			"by name: 5 connections opened, 6 refused, 7 queries refused\nrefused: at least 8 packets\n",
+		`{"packetsOut":1,"bytesOut":60}`: open + "traffic: 60 bytes in 1 packets out, 0 bytes in 0 packets in\n",
+		`{"refusedQueries":1}`:           open + "by name: 0 connections opened, 0 refused, 1 queries refused\n",
+	} {
+		if out, changed, err := runSeen(t, `{}`, `[]`, traffic, false, "i1"); err != nil || out != want || changed != "" {
+			t.Errorf("%s: %q, %v", traffic, out, err)
+		}
+	}
+	out, _, err := runSeen(t, `{}`, `[]`, all, true, "i1")
+	if err != nil || !strings.Contains(strings.Join(strings.Fields(out), ""), `"traffic":`+all) {
 		t.Errorf("%s, %v", out, err)
 	}
 }

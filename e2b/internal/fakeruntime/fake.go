@@ -273,27 +273,6 @@ func (f *Runtime) SetTimeout(ctx context.Context, id string, timeout time.Durati
 	return nil
 }
 
-// Refused implements e2b.RuntimeAdapter.
-func (f *Runtime) Refused(ctx context.Context, id string) ([]sandbox.Refusal, error) {
-	if _, err := f.Get(ctx, id); err != nil {
-		return nil, err
-	}
-	return []sandbox.Refusal{{Proto: "tcp", Address: "1.1.1.1", Port: 443, Count: 2, First: Epoch, Last: Epoch.Add(time.Second)}}, nil
-}
-
-// SetEgress implements e2b.RuntimeAdapter.
-func (f *Runtime) SetEgress(ctx context.Context, id string, internet *bool, rules sandbox.Egress) error {
-	sb, err := f.Get(ctx, id)
-	if err != nil {
-		return err
-	}
-	if sb.State != sandbox.StateRunning {
-		return fmt.Errorf("set network: %w", sandbox.ErrConflict)
-	}
-	f.Edit(id, func(sb *sandbox.Sandbox) { sb.AllowInternet, sb.Egress = internet, rules })
-	return nil
-}
-
 // Extend implements e2b.RuntimeAdapter.
 func (f *Runtime) Extend(ctx context.Context, id string, timeout time.Duration) error {
 	sb, err := f.Get(ctx, id)

@@ -121,6 +121,15 @@ func Refusals(list []sandbox.Refusal) []openapi.SandboxRefusal {
 	return out
 }
 
+// Traffic is what a sandbox sent, received and reached.
+func Traffic(t sandbox.Traffic) openapi.SandboxTraffic {
+	count := func(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
+	return openapi.SandboxTraffic{
+		BytesOut: count(t.BytesOut), PacketsOut: count(t.PacketsOut), BytesIn: count(t.BytesIn), PacketsIn: count(t.PacketsIn), Connections: count(t.Connections),
+		RefusedConnections: count(t.RefusedConnections), RefusedQueries: count(t.RefusedQueries), RefusedPackets: count(t.RefusedPackets),
+	}
+}
+
 // Listed are sandboxes as lists show them, without their tokens.
 func Listed(sandboxes []sandbox.Sandbox) []openapi.ListedSandbox {
 	listed := make([]openapi.ListedSandbox, 0, len(sandboxes))

@@ -1,0 +1,50 @@
+package seen
+
+import (
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/network/refused"
+)
+
+var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func TestASlotCountsEachKind(t *testing.T) {
+	var s Slot
+	if got := s.Traffic(); got != (Traffic{}) || len(s.Attempts()) > 0 {
+		t.Errorf("an empty one: %+v, %v", got, s.Attempts())
+	}
+	to := netip.MustParseAddrPort("1.1.1.1:443")
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			for range 4 {
+				s.Packet(refused.Packet{Proto: "tcp", To: to}, start)
+			}
+			for range 3 {
+				s.Refused(refused.Packet{Proto: "tcp", To: to, Name: "a.example"}, start)
+			}
+			for range 2 {
+				s.Refused(refused.Packet{Proto: "dns", Name: "a.example"}, start)
+			}
+			s.Opened()
+		})
+	}
+	wg.Wait()
+	if want := (Traffic{Connections: 10, RefusedConnections: 30, RefusedQueries: 20, RefusedPackets: 40}); s.Traffic() != want {
+		t.Errorf("%+v, want %+v", s.Traffic(), want)
+	}
+	if got := s.Attempts(); len(got) != 3 {
+		t.Errorf("refused: %v", got)
+	}
+}
+
+// A guest may end while the gateway still passes something on for it.
+func TestASlotThatIsGoneRecordsNothing(t *testing.T) {
+	var s *Slot
+	s.Packet(refused.Packet{}, start)
+	s.Refused(refused.Packet{}, start)
+	s.Opened()
+}
