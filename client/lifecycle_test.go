@@ -52,8 +52,9 @@ func TestLifecycleRequests(t *testing.T) {
 		}, `GET /sandboxes/i1/network/refused`, 200,
 			`[{"protocol":"tcp","address":"1.1.1.1","port":443,"count":2,"firstAt":"2026-01-02T03:04:05Z","lastAt":"2026-01-02T03:04:06Z"}]`, "tcp1.1.1.1443 2 6"},
 		"traffic": {func(a API) (any, error) { return a.Traffic(ctx, "i1") }, `GET /sandboxes/i1/network/traffic`, 200,
-			`{"bytesOut":1099511627776,"packetsOut":2,"bytesIn":3,"packetsIn":4,"connections":5,"refusedConnections":6,"refusedQueries":7,"refusedPackets":9223372036854775807}`,
-			"{1099511627776 2 3 4 5 6 7 9223372036854775807}"},
+			`{"bytesOut":1099511627776,"packetsOut":2,"bytesIn":3,"packetsIn":4,"connections":5,"refusedConnections":6,"refusedQueries":7,"refusedPackets":9223372036854775807,` +
+				`"hosts":[{"name":"a.example","ports":[443],"queries":1,"connections":2,"firstAt":"2026-01-02T03:04:05Z","lastAt":"2026-01-02T03:04:06Z"}],"forgottenHosts":9}`,
+			"{1099511627776 2 3 4 5 6 7 9223372036854775807 [{a.example [443] 1 2 2026-01-02 03:04:05 +0000 UTC 2026-01-02 03:04:06 +0000 UTC}] 9}"},
 		"no network": {func(a API) (any, error) {
 			n, err := a.Network(ctx, "i1")
 			return fmt.Sprint(n.Internet, n.Allow, n.Deny), err

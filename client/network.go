@@ -154,9 +154,25 @@ type Traffic struct {
 	RefusedConnections uint64 `json:"refusedConnections"`
 	RefusedQueries     uint64 `json:"refusedQueries"`
 	RefusedPackets     uint64 `json:"refusedPackets"`
+	// Hosts are those that were reached by name, in the order of their names: at most 256, since the sandbox was created or
+	// resumed, or the daemon was started. ForgottenHosts is how many gave way to others.
+	Hosts          []ReachedHost `json:"hosts"`
+	ForgottenHosts uint64        `json:"forgottenHosts"`
 }
 
-// Traffic returns the counters of a sandbox; all are 0 if it does not run.
+// ReachedHost is one that a sandbox reached by its name, which the sandbox chose.
+type ReachedHost struct {
+	Name string `json:"name"`
+	// Ports are those of connections that were opened by the name. Only 80 and 443 are seen.
+	Ports []int `json:"ports"`
+	// Queries counts those for the name that had an answer, and Connections those that were opened by it.
+	Queries     int       `json:"queries"`
+	Connections int       `json:"connections"`
+	FirstAt     time.Time `json:"firstAt"`
+	LastAt      time.Time `json:"lastAt"`
+}
+
+// Traffic returns the counters of a sandbox, and the hosts that it reached by name; nothing if it does not run.
 func (a API) Traffic(ctx context.Context, id string) (Traffic, error) {
 	var t Traffic
 	_, err := a.call(ctx, http.MethodGet, sandboxPath(id)+"/network/traffic", nil, &t)

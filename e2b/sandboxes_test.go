@@ -194,7 +194,9 @@ func TestTheNetworkOfASandboxIsReplaced(t *testing.T) {
 		t.Errorf("refused: %d %s, want %s", r.code, r.body, want)
 	}
 	n.do("GET", "/sandboxes/unknown/network/refused", "").wantError(t, 404, `"unknown"`)
-	want = `{"bytesIn":3,"bytesOut":1099511627776,"connections":5,"packetsIn":4,"packetsOut":2,"refusedConnections":6,"refusedPackets":9223372036854775807,"refusedQueries":7}`
+	want = `{"bytesIn":3,"bytesOut":1099511627776,"connections":5,"forgottenHosts":0,` +
+		`"hosts":[{"connections":2147483647,"firstAt":"2026-01-02T03:04:05.006Z","lastAt":"2026-01-02T03:04:06.006Z","name":"a.example","ports":[80,443],"queries":1},` +
+		`{"connections":0,"firstAt":"0001-01-01T00:00:00Z","lastAt":"0001-01-01T00:00:00Z","name":"b.example","ports":[],"queries":0}],"packetsIn":4,"packetsOut":2,"refusedConnections":6,"refusedPackets":9223372036854775807,"refusedQueries":7}`
 	if r := n.do("GET", "/sandboxes/"+id+"/network/traffic", ""); r.code != http.StatusOK || r.body != want {
 		t.Errorf("traffic: %d %s, want %s", r.code, r.body, want)
 	}

@@ -145,8 +145,14 @@ func (n *naming) Refused(guest netip.Addr, proto, name string, to netip.AddrPort
 	n.leases.seen(guest).Refused(refused.Packet{From: guest, Proto: proto, To: to, Name: name}, time.Now())
 }
 
-// Opened records a connection of a guest that was opened by name.
-func (n *naming) Opened(guest netip.Addr) { n.leases.seen(guest).Opened() }
+// Answered records a query of a guest that had an answer, and Opened a connection that was opened by name.
+func (n *naming) Answered(guest netip.Addr, name string) {
+	n.leases.seen(guest).Answered(name, time.Now())
+}
+
+func (n *naming) Opened(guest netip.Addr, host string, port uint16) {
+	n.leases.seen(guest).Opened(host, port, time.Now())
+}
 
 // Bind lets a slot reach the addresses of a name, on the ports that nothing else checks.
 func (n *naming) Bind(guest netip.Addr, name string, addrs []netip.Addr, life time.Duration) error {

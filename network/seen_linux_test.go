@@ -3,6 +3,7 @@ package network
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -124,5 +125,51 @@ func TestConnectionsAndQueriesByNameAreCounted(t *testing.T) {
 	}
 	if of, err := n.Traffic(other.ID); err != nil || of.Connections+of.RefusedConnections+of.RefusedQueries+of.RefusedPackets != 0 {
 		t.Errorf("the other slot: %+v, %v", of, err)
+	}
+}
+
+// A slot that may reach every name is seen in full; what fails, and what another slot reaches, is not seen.
+func TestHostsThatASlotReachesByNameAreRemembered(t *testing.T) {
+	w := newWorld(t)
+	w.named(map[string][]string{
+		"a.example": {internetIP}, "b.example": {internetIP2}, "other.example": {internetIP2}, "private.example": {"10.77.0.1"},
+	})
+	n := w.open(w.config())
+	s, other := w.acquire(n, byName("*")), w.acquire(n, byName("other.example"))
+	guest := w.guest(s)
+	if !gets(guest, internetIP, "A.Example", true) || !gets(guest, internetIP, "a.example", false) {
+		t.Fatal("the host is not reached")
+	}
+	if gets(guest, internetIP, "missing.example", true) || gets(guest, internetIP, "private.example", true) || gets(guest, internetIP, internetIP, false) {
+		t.Fatal("what does not exist is reached")
+	}
+	lookUp(t, guest, "udp", resolverIP+":53", "b.example")
+	lookUp(t, guest, "udp", resolverIP+":53", "private.example")
+	lookUp(t, guest, "udp", resolverIP+":53", "missing.example")
+	if !gets(w.guest(other), internetIP2, "other.example", true) {
+		t.Fatal("the other slot does not reach its host")
+	}
+	hosts := func(id string) string {
+		traffic, err := n.Traffic(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := ""
+		for _, h := range traffic.Hosts {
+			text += fmt.Sprintf("%s %v %d %d, ", h.Name, h.Ports, h.Connections, h.Answers)
+		}
+		return text
+	}
+	if got, want := hosts(s.ID), "a.example [80 443] 2 0, b.example [] 0 1, "; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got, want := hosts(other.ID), "other.example [443] 1 0, "; got != want {
+		t.Errorf("the other slot: %s, want %s", got, want)
+	}
+	if err := n.Release(t.Context(), s.ID); err != nil { // The next slot may have its address.
+		t.Fatal(err)
+	}
+	if got := hosts(w.acquire(n, byName("*")).ID); got != "" {
+		t.Errorf("a new slot has %s", got)
 	}
 }

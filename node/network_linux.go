@@ -101,7 +101,16 @@ func (s slotNetwork) Refused(slotID string) ([]sandbox.Refusal, error) {
 
 func (s slotNetwork) Traffic(slotID string) (sandbox.Traffic, error) {
 	t, err := s.Network.Traffic(slotID)
-	return sandbox.Traffic(t), err
+	out := sandbox.Traffic{
+		BytesOut: t.BytesOut, PacketsOut: t.PacketsOut, BytesIn: t.BytesIn, PacketsIn: t.PacketsIn, Connections: t.Connections,
+		RefusedConnections: t.RefusedConnections, RefusedQueries: t.RefusedQueries, RefusedPackets: t.RefusedPackets, ForgottenHosts: t.Forgotten,
+	}
+	for _, h := range t.Hosts {
+		out.Hosts = append(out.Hosts, sandbox.ReachedHost{
+			Name: h.Name, Ports: h.Ports, Queries: h.Answers, Connections: h.Connections, First: h.First, Last: h.Last,
+		})
+	}
+	return out, err
 }
 
 func (s slotNetwork) policy(p egress.Policy) network.Policy {

@@ -126,6 +126,19 @@ type Traffic struct {
 	// Connections were opened by the names of their hosts. RefusedConnections were refused by name, RefusedQueries are those
 	// for names, and RefusedPackets all others, as far as the kernel reported them.
 	Connections, RefusedConnections, RefusedQueries, RefusedPackets uint64
+	// Hosts are those that were reached by name, in the order of their names, and ForgottenHosts is how many gave way to others.
+	Hosts          []ReachedHost
+	ForgottenHosts uint64
+}
+
+// ReachedHost is one that a sandbox reached by its name. A guest chose the name, of lower case letters, digits, "-", "_" and ".".
+type ReachedHost struct {
+	Name string
+	// Ports are those of connections that were opened by the name, in ascending order. Only 80 and 443 are seen.
+	Ports []uint16
+	// Queries counts those for the name that had an answer, and Connections those that were opened by it.
+	Queries, Connections int
+	First, Last          time.Time
 }
 
 // Ingress says how requests reach the programs on the ports of a sandbox, except its agent. The slice is shared, and

@@ -41,8 +41,10 @@ type Guests interface {
 	Proxy(guest netip.Addr) socks.Proxy
 	// Bind lets a guest reach the addresses of a name, on the ports that the gateway does not check, for a time.
 	Bind(guest netip.Addr, name string, addrs []netip.Addr, life time.Duration) error
-	// Opened records a connection of a guest that was opened by name.
-	Opened(guest netip.Addr)
+	// Answered records that a guest got an answer to a query for a name, and Opened that a connection to a port of a host was
+	// opened by its name. Both are in lower case without a last dot.
+	Answered(guest netip.Addr, name string)
+	Opened(guest netip.Addr, host string, port uint16)
 	// Refused records what a guest was refused: proto is "dns", without an address, or "tcp". The name is printable.
 	Refused(guest netip.Addr, proto, name string, to netip.AddrPort)
 }
@@ -157,7 +159,7 @@ func (g passed) Way(guest netip.Addr) any { return g.Proxy(guest) }
 func (g passed) Dial(ctx context.Context, guest netip.Addr, host string, port uint16) (net.Conn, netip.Addr, error) {
 	c, a, err := g.dialName(ctx, guest, host, port)
 	if err == nil {
-		g.Opened(guest)
+		g.Opened(guest, host, port)
 	}
 	return c, a, err
 }

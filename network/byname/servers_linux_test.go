@@ -29,7 +29,8 @@ func (nothing) Proxy(netip.Addr) socks.Proxy                 { return socks.Prox
 func (nothing) Bind(netip.Addr, string, []netip.Addr, time.Duration) error {
 	panic("nothing is allowed")
 }
-func (nothing) Opened(netip.Addr) { panic("nothing is allowed") }
+func (nothing) Answered(netip.Addr, string)       { panic("nothing is allowed") }
+func (nothing) Opened(netip.Addr, string, uint16) { panic("nothing is allowed") }
 func (n nothing) Refused(_ netip.Addr, proto, name string, _ netip.AddrPort) {
 	n.refused <- proto + " " + name
 }

@@ -99,6 +99,8 @@ func (s *Server) resolve(reply *dns.Msg, guest netip.Addr, q dns.Question) bool 
 	switch {
 	case errors.Is(err, errLookups):
 		return false
+	case err == nil && len(reply.Answer) > 0 && !reverse(name):
+		s.cfg.Guests.Answered(guest, name)
 	case err == nil:
 	case errors.Is(err, ErrNoName):
 		reply.Rcode = dns.RcodeNameError

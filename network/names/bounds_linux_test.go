@@ -147,7 +147,7 @@ func TestAConnectionHasOneQueryInFlight(t *testing.T) {
 	for i := range 20 {
 		name := fmt.Sprintf("a%d.example.com", i)
 		send(t, conn, query(name, dns.TypeA, 0))
-		want = append(want, "bind 127.0.0.1 "+name+" 1.1.1.1 1m30s", "bound "+name)
+		want = append(want, "bind 127.0.0.1 "+name+" 1.1.1.1 1m30s", "bound "+name, "answered 127.0.0.1 "+name)
 	}
 	for i := range 20 {
 		if reply := receive(t, conn); reply.Question[0].Name != fmt.Sprintf("a%d.example.com.", i) {

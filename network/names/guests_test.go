@@ -37,6 +37,8 @@ func (g *guests) seen() []string {
 }
 
 func (g *guests) Allowed(_ netip.Addr, name string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	return Match(g.patterns, name)
 }
 
@@ -57,6 +59,8 @@ func (g *guests) Bind(guest netip.Addr, name string, addrs []netip.Addr, life ti
 	g.add("bound %s", name)
 	return nil
 }
+
+func (g *guests) Answered(guest netip.Addr, name string) { g.add("answered %v %s", guest, name) }
 
 func (g *guests) Refused(guest netip.Addr, name string) { g.add("refused %v %s", guest, name) }
 

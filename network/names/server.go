@@ -19,6 +19,8 @@ type Guests interface {
 	// Bind lets a guest reach the addresses of a name for at least the given time. When it returns nil, they are
 	// reached. It fails if the guest may not reach the name any more: its policy may have changed since Allowed.
 	Bind(guest netip.Addr, name string, addrs []netip.Addr, life time.Duration) error
+	// Answered records that a guest asked for a name, not that of an address, and gets records of it. It must not block.
+	Answered(guest netip.Addr, name string)
 	// Refused records that a guest asked for a name and got no address because of its policy, or because all addresses
 	// are private. The name may have any characters that the text form of DNS has, up to 1 KiB of them.
 	Refused(guest netip.Addr, name string)

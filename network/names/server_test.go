@@ -32,8 +32,8 @@ func TestAddressesOfAPermittedName(t *testing.T) {
 			t.Errorf("%s: %v", network, got)
 		}
 	}
-	bound := "bind 127.0.0.1 www.example.com 1.1.1.1 1.1.1.2 1h0m30s"
-	want := []string{bound, "bound www.example.com", "sent WWW.Example.com.", bound, "bound www.example.com"}
+	bound := []string{"bind 127.0.0.1 www.example.com 1.1.1.1 1.1.1.2 1h0m30s", "bound www.example.com", "answered 127.0.0.1 www.example.com"}
+	want := slices.Concat(bound, []string{"sent WWW.Example.com."}, bound)
 	if got := w.seen(); !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
@@ -79,7 +79,7 @@ func TestAnAnswerWaitsUntilItsAddressesAreBound(t *testing.T) {
 	if reply := receive(t, conn); reply.Id != first.Id || len(reply.Answer) != 1 {
 		t.Errorf("%v", reply)
 	}
-	want := []string{"bind 127.0.0.1 a.example.com 1.1.1.1 1m30s", "bound a.example.com", "sent a.example.com."}
+	want := []string{"bind 127.0.0.1 a.example.com 1.1.1.1 1m30s", "bound a.example.com", "answered 127.0.0.1 a.example.com", "sent a.example.com."}
 	if got := w.seen(); !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
@@ -89,6 +89,42 @@ func TestAnAnswerWaitsUntilItsAddressesAreBound(t *testing.T) {
 	release <- errors.New("the table is full")
 	if reply := receive(t, conn); reply.Id != second.Id || reply.Rcode != dns.RcodeServerFailure || len(reply.Answer) != 0 {
 		t.Errorf("%v", reply)
+	}
+}
+
+// Names that have nothing, and those of addresses, are not recorded: programs ask for many without a need.
+func TestAnsweredQueriesAreRecorded(t *testing.T) {
+	w := newWorld(t, func(q *dns.Msg, _ string) [][]byte {
+		name := q.Question[0].Name
+		switch {
+		case strings.HasPrefix(name, "none"):
+			return [][]byte{replyTo(q, func(m *dns.Msg) { m.Rcode = dns.RcodeNameError })}
+		case strings.HasPrefix(name, "empty"):
+			return [][]byte{replyTo(q, nil)}
+		}
+		return [][]byte{replyTo(q, nil, rrs(name+" 60 IN A 1.1.1.1", name+" 60 IN SRV 1 1 443 b.example.com.", name+" 60 IN PTR c.example.com.")...)}
+	})
+	w.mu.Lock()
+	w.patterns = []string{"*"}
+	w.mu.Unlock()
+	conn := w.dial(t, "udp", "127.0.0.1")
+	for _, kind := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV} {
+		for _, name := range []string{"none.example.com", "empty.example.com", "_x._tcp.Example.com"} {
+			ask(t, conn, query(name, kind, 1232))
+		}
+	}
+	if reply := ask(t, conn, query("4.3.2.1.in-addr.arpa", dns.TypePTR, 1232)); len(reply.Answer) != 1 {
+		t.Errorf("the name of an address: %v", reply)
+	}
+	ask(t, conn, query("1.2.3.4", dns.TypeA, 1232))
+	var got []string
+	for _, event := range w.seen() {
+		if strings.HasPrefix(event, "answered") {
+			got = append(got, event)
+		}
+	}
+	if want := slices.Repeat([]string{"answered 127.0.0.1 _x._tcp.example.com"}, 2); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

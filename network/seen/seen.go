@@ -13,6 +13,7 @@ import (
 // Slot is the record of one slot. The zero value is empty, and a nil one records nothing. Safe for concurrent use.
 type Slot struct {
 	refused     refused.List
+	hosts       hosts
 	connections atomic.Uint64
 	// What was refused: packets, connections by name, and queries.
 	packets, named, queries atomic.Uint64
@@ -39,10 +40,18 @@ func (s *Slot) Refused(p refused.Packet, at time.Time) {
 	s.refused.Add(p, at)
 }
 
-// Opened records a connection to a host that was opened by its name.
-func (s *Slot) Opened() {
+// Answered records a query for a name that had an answer. The name is in lower case without a last dot.
+func (s *Slot) Answered(name string, at time.Time) {
+	if s != nil {
+		s.hosts.answered(name, at)
+	}
+}
+
+// Opened records a connection to a port of a host that was opened by its name.
+func (s *Slot) Opened(name string, port uint16, at time.Time) {
 	if s != nil {
 		s.connections.Add(1)
+		s.hosts.opened(name, port, at)
 	}
 }
 
@@ -58,11 +67,16 @@ type Traffic struct {
 	// Connections were opened by name. RefusedConnections were refused by name, RefusedQueries are queries for
 	// names, and RefusedPackets all others, as far as the kernel reported them.
 	Connections, RefusedConnections, RefusedQueries, RefusedPackets uint64
+	// Hosts are those that were reached by name, in the order of their names, and Forgotten is how many gave way to others.
+	Hosts     []Host
+	Forgotten uint64
 }
 
 // Traffic returns what was recorded, without what the kernel counts.
 func (s *Slot) Traffic() Traffic {
-	return Traffic{
+	t := Traffic{
 		Connections: s.connections.Load(), RefusedConnections: s.named.Load(), RefusedQueries: s.queries.Load(), RefusedPackets: s.packets.Load(),
 	}
+	t.Hosts, t.Forgotten = s.hosts.all()
+	return t
 }

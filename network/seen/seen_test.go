@@ -2,6 +2,7 @@ package seen
 
 import (
 	"net/netip"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
@@ -13,7 +14,7 @@ var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func TestASlotCountsEachKind(t *testing.T) {
 	var s Slot
-	if got := s.Traffic(); got != (Traffic{}) || len(s.Attempts()) > 0 {
+	if got := s.Traffic(); !reflect.DeepEqual(got, Traffic{}) || len(s.Attempts()) > 0 {
 		t.Errorf("an empty one: %+v, %v", got, s.Attempts())
 	}
 	to := netip.MustParseAddrPort("1.1.1.1:443")
@@ -29,12 +30,17 @@ func TestASlotCountsEachKind(t *testing.T) {
 			for range 2 {
 				s.Refused(refused.Packet{Proto: "dns", Name: "a.example"}, start)
 			}
-			s.Opened()
+			s.Opened("a.example", 443, start)
+			s.Answered("b.example", start)
 		})
 	}
 	wg.Wait()
-	if want := (Traffic{Connections: 10, RefusedConnections: 30, RefusedQueries: 20, RefusedPackets: 40}); s.Traffic() != want {
-		t.Errorf("%+v, want %+v", s.Traffic(), want)
+	want := Traffic{Connections: 10, RefusedConnections: 30, RefusedQueries: 20, RefusedPackets: 40, Hosts: []Host{
+		{Name: "a.example", Ports: []uint16{443}, Connections: 10, First: start, Last: start},
+		{Name: "b.example", Answers: 10, First: start, Last: start},
+	}}
+	if got := s.Traffic(); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 	if got := s.Attempts(); len(got) != 3 {
 		t.Errorf("refused: %v", got)
@@ -46,5 +52,6 @@ func TestASlotThatIsGoneRecordsNothing(t *testing.T) {
 	var s *Slot
 	s.Packet(refused.Packet{}, start)
 	s.Refused(refused.Packet{}, start)
-	s.Opened()
+	s.Opened("a.example", 443, start)
+	s.Answered("a.example", start)
 }

@@ -435,6 +435,23 @@ type SandboxPause struct {
 	RequireHealthyGuest *bool `json:"requireHealthyGuest,omitempty"`
 }
 
+// SandboxReachedHost defines model for SandboxReachedHost.
+type SandboxReachedHost struct {
+	// Connections Those that were opened by the name.
+	Connections int32     `json:"connections"`
+	FirstAt     time.Time `json:"firstAt"`
+	LastAt      time.Time `json:"lastAt"`
+
+	// Name Lower case letters, digits, "-", "_" and ".", as the sandbox chose.
+	Name string `json:"name"`
+
+	// Ports Those of connections that were opened by the name. Only 80 and 443 are seen.
+	Ports []int32 `json:"ports"`
+
+	// Queries Those for the name that had an answer.
+	Queries int32 `json:"queries"`
+}
+
 // SandboxRefresh defines model for SandboxRefresh.
 type SandboxRefresh struct {
 	Duration *int32 `json:"duration,omitempty"`
@@ -477,7 +494,13 @@ type SandboxTraffic struct {
 
 	// Connections Those that were opened by the names of their hosts.
 	Connections int64 `json:"connections"`
-	PacketsIn   int64 `json:"packetsIn"`
+
+	// ForgottenHosts How many hosts gave way to others.
+	ForgottenHosts int64 `json:"forgottenHosts"`
+
+	// Hosts Those that were reached by name, in the order of their names: at most 256.
+	Hosts     []SandboxReachedHost `json:"hosts"`
+	PacketsIn int64                `json:"packetsIn"`
 
 	// PacketsOut A packet may have many segments of TCP.
 	PacketsOut int64 `json:"packetsOut"`

@@ -3,6 +3,7 @@ package remote
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"slices"
@@ -41,7 +42,7 @@ type proxyShown struct {
 
 func newSandboxNetwork(o *command.Options) *cobra.Command {
 	var rules client.Network
-	var noInternet, open, noHeaders bool
+	var noInternet, open, noHeaders, propose bool
 	var set []string
 	var proxy proxyFlags
 	cmd := &cobra.Command{
@@ -77,11 +78,18 @@ see. What it reaches is the same. UDP does not go through it:
 
 Connections that are not allowed any more are cut; the others go on. Private
 addresses are never reached. Destinations that were refused since the sandbox was
-created or resumed are listed, at most 64, after counters of what it sent and received.`,
+created or resumed are listed, at most 64, after counters of what it sent and received.
+
+--learn prints the command for a policy of the hosts that the sandbox reached by name, and
+changes nothing. They are seen if the policy has names. To begin with all:
+
+  rundlet sandbox network ID --deny 0.0.0.0/0 --allow "*"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			reach := noInternet || len(rules.Allow)+len(rules.Deny) > 0
 			changed := reach || noHeaders || len(set) > 0 || proxy.changes()
 			switch {
+			case propose && (open || changed):
+				return errors.New("--learn changes nothing, so it cannot be given with others")
 			case open && changed:
 				return errors.New("--open removes all rules, so it cannot be given with others")
 			case noHeaders && len(set) > 0:
@@ -131,6 +139,9 @@ created or resumed are listed, at most 64, after counters of what it sent and re
 			if err != nil {
 				return fmt.Errorf("network of %s: %w", args[0], command.Unreachable(api, err))
 			}
+			if propose {
+				return printProposal(cmd, o, learn(args[0], n, refused, traffic))
+			}
 			return printNetwork(cmd, o, args[0], n, refused, traffic)
 		},
 	}
@@ -142,6 +153,7 @@ created or resumed are listed, at most 64, after counters of what it sent and re
 	f.StringArrayVar(&set, "header", nil, "header to set, as HOST:NAME=env:VARIABLE or HOST:NAME=file:PATH")
 	f.BoolVar(&noHeaders, "no-headers", false, "set no headers")
 	proxy.add(f)
+	f.BoolVar(&propose, "learn", false, "propose a policy of the hosts that the sandbox reached by name")
 	cmd.AddCommand(newSandboxBundles(o)) // No sandbox has an id like that.
 	return cmd
 }
@@ -178,10 +190,18 @@ func printNetwork(cmd *cobra.Command, o *command.Options, id string, n client.Ne
 		text += "headers: " + strings.Join(names[host], " ") + " for " + host + "\n"
 	}
 	text += counters(traffic)
-	if _, err := fmt.Fprint(cmd.OutOrStdout(), text); err != nil || len(refused) == 0 {
+	if _, err := fmt.Fprint(cmd.OutOrStdout(), text); err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	return printRefused(cmd.OutOrStdout(), refused)
+}
+
+// printRefused prints a table of what was refused, if there is something.
+func printRefused(out io.Writer, refused []client.Refusal) error {
+	if len(refused) == 0 {
+		return nil
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\nREFUSED\tPROTOCOL\tAT LEAST\tLAST")
 	for _, r := range refused {
 		to := r.Address
@@ -191,7 +211,7 @@ func printNetwork(cmd *cobra.Command, o *command.Options, id string, n client.Ne
 		if r.Name != "" {
 			to = strings.TrimSpace(r.Name + " " + to)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", to, r.Protocol, r.Count, r.LastAt.Local().Format(time.DateTime))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", shown(to), shown(r.Protocol), r.Count, r.LastAt.Local().Format(time.DateTime))
 	}
 	return w.Flush()
 }

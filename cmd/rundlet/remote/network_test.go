@@ -72,13 +72,13 @@ func TestTheNetworkOfASandboxIsShown(t *testing.T) {
 		t.Errorf("%s, %v", out, err)
 	}
 	out, _, err = runNetwork(t, `{"allowInternetAccess":false}`, `[]`, true, "i1")
-	if compact := strings.Join(strings.Fields(out), ""); err != nil || compact != `{"sandboxID":"i1","allowInternetAccess":false,"allowOut":[],"denyOut":[],"refused":[],"traffic":{"bytesOut":0,"packetsOut":0,"bytesIn":0,"packetsIn":0,"connections":0,"refusedConnections":0,"refusedQueries":0,"refusedPackets":0}}` {
+	if compact := strings.Join(strings.Fields(out), ""); err != nil || compact != `{"sandboxID":"i1","allowInternetAccess":false,"allowOut":[],"denyOut":[],"refused":[],"traffic":{"bytesOut":0,"packetsOut":0,"bytesIn":0,"packetsIn":0,"connections":0,"refusedConnections":0,"refusedQueries":0,"refusedPackets":0,"hosts":null,"forgottenHosts":0}}` {
 		t.Errorf("%s, %v", out, err)
 	}
 }
 
 func TestTheTrafficOfASandboxIsShown(t *testing.T) {
-	const all = `{"bytesOut":1099511627776,"packetsOut":2,"bytesIn":3,"packetsIn":4,"connections":5,"refusedConnections":6,"refusedQueries":7,"refusedPackets":8}`
+	const all = `{"bytesOut":1099511627776,"packetsOut":2,"bytesIn":3,"packetsIn":4,"connections":5,"refusedConnections":6,"refusedQueries":7,"refusedPackets":8,"hosts":[],"forgottenHosts":0}`
 	const open = "allowed: everything but private addresses\n"
 	for traffic, want := range map[string]string{
 		`{}`: open,

@@ -24,6 +24,9 @@ func (f *Runtime) Traffic(ctx context.Context, id string) (sandbox.Traffic, erro
 	}
 	return sandbox.Traffic{
 		BytesOut: 1 << 40, PacketsOut: 2, BytesIn: 3, PacketsIn: 4, Connections: 5, RefusedConnections: 6, RefusedQueries: 7, RefusedPackets: math.MaxUint64,
+		Hosts: []sandbox.ReachedHost{
+			{Name: "a.example", Ports: []uint16{80, 443}, Queries: 1, Connections: math.MaxInt, First: Epoch, Last: Epoch.Add(time.Second)}, {Name: "b.example"},
+		},
 	}, nil
 }
 

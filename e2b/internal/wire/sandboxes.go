@@ -124,7 +124,18 @@ func Refusals(list []sandbox.Refusal) []openapi.SandboxRefusal {
 // Traffic is what a sandbox sent, received and reached.
 func Traffic(t sandbox.Traffic) openapi.SandboxTraffic {
 	count := func(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
+	hosts := make([]openapi.SandboxReachedHost, len(t.Hosts))
+	for i, h := range t.Hosts {
+		hosts[i] = openapi.SandboxReachedHost{
+			Name: h.Name, Ports: make([]int32, len(h.Ports)), Queries: int32(min(h.Queries, math.MaxInt32)), Connections: int32(min(h.Connections, math.MaxInt32)),
+			FirstAt: h.First.UTC(), LastAt: h.Last.UTC(),
+		}
+		for j, port := range h.Ports {
+			hosts[i].Ports[j] = int32(port)
+		}
+	}
 	return openapi.SandboxTraffic{
+		Hosts: hosts, ForgottenHosts: count(t.ForgottenHosts),
 		BytesOut: count(t.BytesOut), PacketsOut: count(t.PacketsOut), BytesIn: count(t.BytesIn), PacketsIn: count(t.PacketsIn), Connections: count(t.Connections),
 		RefusedConnections: count(t.RefusedConnections), RefusedQueries: count(t.RefusedQueries), RefusedPackets: count(t.RefusedPackets),
 	}
