@@ -45,6 +45,8 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	// Grace is how long Serve lets requests finish in the end; 5 s if 0.
 	Grace time.Duration
+	// Access, if it is not nil, is called for each request when it has ended. It must not block, and is called concurrently.
+	Access func(Access)
 	// Log defaults to none.
 	Log *slog.Logger
 }
@@ -86,9 +88,11 @@ func NewStarting(cfg Config) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	open := conns.New(cmp.Or(cfg.MaxConnections, DefaultMaxConnections))
+	open.Counting = cfg.Access != nil
 	return &Server{
 		cfg:      cfg,
-		conns:    conns.New(cmp.Or(cfg.MaxConnections, DefaultMaxConnections)),
+		conns:    open,
 		callers:  &callers{peers: newPeers(cfg.TrustedProxies)},
 		requests: newRequests(),
 		startup:  startup{ready: make(chan struct{})},
@@ -126,6 +130,14 @@ func (s *Server) Close() {
 
 // ServeHTTP routes requests to the data plane or the control plane.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.Access == nil {
+		s.serve(w, r)
+	} else {
+		s.serveLogged(w, r)
+	}
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	defer s.conns.Handled(r.Context())
 	defer s.breakingOff(r)
 	s.conns.HeadRead(r.Context())
@@ -155,7 +167,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serveTunnel serves a CONNECT, which only clients with a key may send.
 func (s *Server) serveTunnel(w http.ResponseWriter, r *http.Request) {
-	_, err := s.callers.authenticate(r)
+	key, err := s.callers.authenticate(r)
+	noteKey(w, key)
 	if refused, ok := errors.AsType[*refusal.Error](err); ok && refused.Status == http.StatusUnauthorized {
 		w.Header()["Proxy-Authenticate"] = []string{`Basic realm="the password is the API key"`, "Bearer"}
 		err = refusal.TunnelKeyInvalid.With()
@@ -188,6 +201,7 @@ func (s *Server) serveSignedFile(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		s.control.Fail(w, r, err)
 	default:
+		noteTarget(w, target)
 		s.proxy.Serve(w, r, target)
 	}
 }
@@ -201,6 +215,7 @@ func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
 			s.control.Fail(w, r, err)
 			return
 		}
+		noteKey(w, key)
 		s.conns.Raise(r.Context(), conns.Keyed)
 		r = r.WithContext(control.WithKey(r.Context(), key.ID))
 	}

@@ -27,7 +27,7 @@ func newServe(o *command.Options) *cobra.Command {
 	var cfg daemon.Config
 	var tls, address string
 	var proxies, nameservers, denied []string
-	var base string
+	var base, access string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the E2B API and the data plane of sandboxes",
@@ -35,7 +35,8 @@ func newServe(o *command.Options) *cobra.Command {
 
 Ctrl-C kills the running sandboxes; paused ones and snapshots are kept. After
 SIGTERM, which service managers send, or a crash, sandboxes keep running and the
-next "rundlet serve" takes them over.`,
+next "rundlet serve" takes them over. So they do after SIGHUP, unless --access-log
+names a file: then it has the file opened again, for logrotate.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, end, err := logs.open(cmd.ErrOrStderr())
@@ -43,6 +44,14 @@ next "rundlet serve" takes them over.`,
 				return err
 			}
 			defer end()
+			if access != "" {
+				add, endAccess, err := openAccessLog(access, cmd.OutOrStdout(), log)
+				if err != nil {
+					return err
+				}
+				defer endAccess()
+				cfg.Access = add
+			}
 			if err := parseTLS(tls, &cfg.TLS); err != nil {
 				return err
 			}
@@ -72,9 +81,13 @@ next "rundlet serve" takes them over.`,
 				}
 				return node.LeaveAll
 			}
+			out := cmd.OutOrStdout()
+			if access == accessToStdout { // Which has lines of JSON only.
+				out = cmd.ErrOrStderr()
+			}
 			cfg.Ready = func(url string) {
-				fmt.Fprintf(cmd.OutOrStdout(), "rundlet listening on %s\n", url)
-				fmt.Fprintf(cmd.OutOrStdout(), "in another shell: eval \"$(%s env)\"\n", os.Args[0])
+				fmt.Fprintf(out, "rundlet listening on %s\n", url)
+				fmt.Fprintf(out, "in another shell: eval \"$(%s env)\"\n", os.Args[0])
 			}
 			defer stdlog.Take(log)()
 			return daemon.Serve(cmd.Context(), cfg)
@@ -96,6 +109,7 @@ next "rundlet serve" takes them over.`,
 	f.BoolVar(&cfg.RequireSecure, "require-secure", false, "require an access token for the agent of every sandbox, even if an older client does not ask for one; refuse creates that opt out")
 	f.StringVar(&cfg.Node.Driver, "driver", vm.AutoDriver, "sandbox driver: "+strings.Join(driverNames(), ", "))
 	logs.flags(f)
+	f.StringVar(&access, "access-log", "", `append a line of JSON for each request to this file, or "-" for standard output; SIGHUP reopens the file instead of ending the server (default none)`)
 	f.BoolVar(&cfg.Node.NoUplink, "no-uplink", false, "give sandboxes no internet access and do not change the host's network")
 	nameserverFlag(f, &nameservers)
 	f.StringSliceVar(&denied, "deny-egress", nil, "address or network that no sandbox reaches, whatever its rules allow")

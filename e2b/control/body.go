@@ -53,7 +53,7 @@ func (b *Bodies) decode(w http.ResponseWriter, r *http.Request, v any, optional 
 		}
 		defer b.Budget.Give(key, n)
 	}
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	text, err := io.ReadAll(http.MaxBytesReader(bare(w), r.Body, MaxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -115,4 +115,16 @@ func memberOf(err error) string {
 // body. Where a writer cannot do it (a recorder in a test) nothing blocks either.
 func setReadDeadline(w http.ResponseWriter, t time.Time) {
 	_ = http.NewResponseController(w).SetReadDeadline(t)
+}
+
+// bare is the writer of net/http below others: only by that one a reader of bodies can end the connection of a client that
+// sends too much.
+func bare(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		outer, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = outer.Unwrap()
+	}
 }

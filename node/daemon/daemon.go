@@ -55,6 +55,9 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	// RequireSecure refuses a create that would make a sandbox whose agent is open.
 	RequireSecure bool
+	// Access, if it is not nil, is called for each request of a client when it has ended; the last calls are made before
+	// Serve returns. It must not block. Package node/accesslog has one.
+	Access func(e2b.Access)
 	// Version is that of the program, for spans and metrics.
 	Version string
 	// Ending decides whether the sandboxes end, from the cause of the context's
@@ -135,7 +138,7 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 func (c *Config) server(split limits.Split, metrics http.Handler) e2b.Config {
 	return e2b.Config{
 		MaxConnections: split.Clients, MaxStreams: split.Streams, Domain: c.Domain, Metrics: metrics, Log: c.Node.Log,
-		TrustedProxies: c.TrustedProxies, RequireSecure: c.RequireSecure,
+		TrustedProxies: c.TrustedProxies, RequireSecure: c.RequireSecure, Access: c.Access,
 	}
 }
 

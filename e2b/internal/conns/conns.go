@@ -41,6 +41,8 @@ type Table struct {
 	// Reading is the budget of the request headers that are being read, in bytes by address. It is
 	// set before use.
 	Reading *quota.Budget
+	// Counting counts the bytes of each connection, for Passed. It is set before use.
+	Counting bool
 
 	most int
 
@@ -212,6 +214,16 @@ func (c *Table) Reset(ctx context.Context) {
 	}
 }
 
+// Passed returns how many bytes have passed the connection of a request so far, without those of TLS, if they are counted.
+func (c *Table) Passed(ctx context.Context) (in, out int64) {
+	if e, ok := ctx.Value(connectionKey{}).(*connection); ok {
+		if r, ok := e.conn.(*readingConn); ok && r.passed != nil {
+			return r.passed.in.Load(), r.passed.out.Load()
+		}
+	}
+	return 0, 0
+}
+
 // Len counts the open connections.
 func (c *Table) Len() int {
 	c.mu.Lock()
@@ -225,7 +237,7 @@ func (c *Table) Listener(ln net.Listener, config *tls.Config) net.Listener {
 	if config != nil {
 		ln = tls.NewListener(handshakeListener{ln, c.Reading}, config)
 	}
-	return readingListener{ln, c.Reading}
+	return readingListener{ln, c.Reading, c.Counting}
 }
 
 // ResetBusy resets the connections on which a request is answered.

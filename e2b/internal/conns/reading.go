@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
@@ -50,8 +51,12 @@ var errTooMuchReading = errors.New("too many large request headers are being sen
 // handshake, within the time of a header, and a client of HTTP/2 is known by its preface.
 type readingListener struct {
 	net.Listener
-	budget *quota.Budget
+	budget   *quota.Budget
+	counting bool
 }
+
+// passed counts the bytes of a connection.
+type passed struct{ in, out atomic.Int64 }
 
 func (l readingListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
@@ -59,6 +64,9 @@ func (l readingListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	r := &readingConn{Conn: c, budget: l.budget, owner: ownerOf(c), on: true}
+	if l.counting {
+		r.passed = &passed{}
+	}
 	if t, ok := c.(*tls.Conn); ok {
 		r.below, _ = t.NetConn().(*handshakeConn)
 	}
@@ -71,6 +79,7 @@ type readingConn struct {
 	budget *quota.Budget
 	owner  string
 	below  *handshakeConn // Nil without TLS.
+	passed *passed        // Nil if it is not counted.
 	// refused: plain HTTP was answered.
 	refused sync.Once
 
@@ -89,12 +98,23 @@ func (c *readingConn) Read(b []byte) (int, error) {
 	if notTLS, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		c.refused.Do(func() { refusePlain(notTLS) })
 	}
+	if c.passed != nil {
+		c.passed.in.Add(int64(n))
+	}
 	if n > 0 && c.below != nil {
 		c.below.decrypted()
 	}
 	if n > 0 && !c.count(b[:n]) {
 		c.Close()
 		return 0, errTooMuchReading
+	}
+	return n, err
+}
+
+func (c *readingConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if c.passed != nil {
+		c.passed.out.Add(int64(n))
 	}
 	return n, err
 }

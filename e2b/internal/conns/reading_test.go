@@ -1,6 +1,7 @@
 package conns
 
 import (
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -93,5 +94,40 @@ func TestHeadersBeingReadAreBoundedByAddress(t *testing.T) {
 		if ok := c.(*readingConn).count(large); ok != step.ok {
 			t.Errorf("a large header from %s: %v", step.from, ok)
 		}
+	}
+}
+
+// Bytes are counted if that is wanted, for the connection of a request.
+func TestBytesOfConnectionsAreCounted(t *testing.T) {
+	for _, counting := range []bool{false, true} {
+		table := New(10)
+		table.Counting = counting
+		near, far := net.Pipe()
+		ln := make(accepted, 1)
+		ln <- remote{near, "1.1.1.1:1"}
+		conn, err := table.Listener(ln, nil).Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx := table.Enter(t.Context(), conn)
+		go func() {
+			_, _ = far.Write([]byte("hello"))
+			_, _ = io.ReadFull(far, make([]byte, 3))
+		}()
+		if _, err := io.ReadFull(conn, make([]byte, 5)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write([]byte("abc")); err != nil {
+			t.Fatal(err)
+		}
+		in, out := table.Passed(ctx)
+		if want := map[bool][2]int64{true: {5, 3}}[counting]; [2]int64{in, out} != want {
+			t.Errorf("counting %v: %d and %d", counting, in, out)
+		}
+		if in, out := table.Passed(t.Context()); in != 0 || out != 0 {
+			t.Errorf("without a connection: %d and %d", in, out)
+		}
+		conn.Close()
+		far.Close()
 	}
 }

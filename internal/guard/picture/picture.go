@@ -21,6 +21,7 @@ var Layers = []Layer{
 	{"node/certificate/acme", []string{"internal/retry"}, "gets certificates from an authority, and serves nothing"},
 	{"node/certificate", nil, "makes and reads certificates, and serves nothing"},
 	{"node/names", nil, "answers DNS queries for one domain, and knows no sandbox"},
+	{"node/accesslog", []string{"e2b"}, "writes lines about requests, and serves none"},
 	{"node", []string{"node", "e2b", "runtime", "sandbox", "policy", "template", "image", "network", "store", "host", "vm", "vm/drivers", "envd", "agent/embedded", "api",
 		"client", "layout", "telemetry", "doctor", "internal"}, "assembles the packages below it, and is not a command"},
 	{"e2b/internal", []string{"e2b/internal", "sandbox", "envd", "api", "internal"}, "knows neither the control plane nor the data plane"},
