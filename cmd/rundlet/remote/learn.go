@@ -101,8 +101,10 @@ func learn(id string, n client.Network, refused []client.Refusal, traffic client
 	if len(n.Headers) > 0 {
 		note("the command keeps the headers for %s; an SDK must give their rules again", strings.Join(slices.Sorted(maps.Keys(n.Headers)), " "))
 	}
-	if n.Proxy != nil {
+	if p := n.Proxy; p != nil && p.Username == "" && !p.TLS {
 		note("the command keeps the proxy; an SDK must give it again")
+	} else if p != nil {
+		note("the proxy is not shown as a whole: give --proxy and its flags with the command, and the proxy to an SDK")
 	}
 	note("what is seen is kept since the sandbox was created or resumed last, or the daemon was started; what it needs another time is not in it")
 	return p

@@ -148,3 +148,19 @@ func TestTheCommandIsQuoted(t *testing.T) {
 		t.Error(p.Command)
 	}
 }
+
+func TestAProposalSaysWhatBecomesOfTheProxy(t *testing.T) {
+	for _, c := range []struct {
+		proxy *client.Proxy
+		want  string
+	}{
+		{nil, ""}, {&client.Proxy{Address: "p.example:1080"}, "keeps the proxy"},
+		{&client.Proxy{Address: "p.example:1080", Username: "u"}, "give --proxy"}, {&client.Proxy{Address: "p.example:1080", TLS: true}, "give --proxy"},
+	} {
+		n := client.Network{Allow: []string{"*"}, Deny: []string{"0.0.0.0/0"}, Proxy: c.proxy}
+		notes := strings.Join(learn("i1", n, nil, client.Traffic{Hosts: []client.ReachedHost{{Name: "a.example"}}}).Notes, "\n")
+		if !strings.Contains(notes, c.want) || strings.Contains(notes, "proxy") != (c.want != "") {
+			t.Errorf("%+v: %s", c.proxy, notes)
+		}
+	}
+}
