@@ -14,6 +14,7 @@ import (
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/queues"
+	"github.com/rundlet/rundlet/network/record"
 	"github.com/rundlet/rundlet/network/settle"
 	"github.com/rundlet/rundlet/network/shares"
 )
@@ -69,7 +70,7 @@ func Check(cfg Config) []Problem {
 			fatal(fmt.Sprintf("cannot create nf_tables rules: %v", err),
 				"modprobe nf_tables nft_chain_nat nft_ct nft_masq nft_redir nft_reject_inet nft_connlimit nft_limit nft_hash, or a kernel with CONFIG_NF_TABLES_INET, CONFIG_NFT_REDIR and CONFIG_NF_CONNTRACK_MARK")
 		}
-		u := &uplink{cfg: cfg, rec: uplinkRecord{Subnet: cfg.LinkRange}, rules: nft.Guarded{Table: "rundlet_check", Static: staticSets}, times: shares.Times}
+		u := &uplink{cfg: cfg, rec: record.Uplink{Subnet: cfg.LinkRange}, rules: nft.Guarded{Table: "rundlet_check", Static: staticSets}, times: shares.Times}
 		u.cfg.OnError = func(err error) { problems = append(problems, Problem{What: err.Error()}) }
 		if err := u.expectRules(); err != nil {
 			fatal(fmt.Sprintf("cannot create nf_tables rules on the host: %v", err), "modprobe nft_masq nft_reject_inet, or a kernel with CONFIG_NFT_MASQ and CONFIG_NFT_REJECT_INET")
@@ -111,7 +112,7 @@ func checkRouting(ns *os.File, cfg Config) error {
 		return err
 	}
 	defer links.Close()
-	u := &uplink{cfg: cfg, rec: uplinkRecord{Subnet: cfg.LinkRange}, links: links}
+	u := &uplink{cfg: cfg, rec: record.Uplink{Subnet: cfg.LinkRange}, links: links}
 	want := append(routerRules(), u.wantRules()...)
 	others := func(r netlink.Rule) bool { return r.Table != unix.RT_TABLE_LOCAL }
 	for _, mend := range []bool{true, false} {

@@ -62,10 +62,10 @@ func (r *router) shortenTracking() error {
 // sweepTime is how often tracked flows that no slot has are looked for.
 const sweepTime = 10 * time.Minute
 
-func (n *Network) sweepFlows(context.Context) error {
-	if n.life.Enter(ErrClosed) != nil {
+func (p *pool) sweepFlows(context.Context) error {
+	if p.life.Enter(ErrClosed) != nil {
 		return nil
 	}
-	defer n.life.Exit()
-	return n.tracking.Sweep()
+	defer p.life.Exit()
+	return p.tracking.Sweep()
 }

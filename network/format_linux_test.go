@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/rundlet/rundlet/internal/format"
+	"github.com/rundlet/rundlet/network/record"
 )
 
 // What a newer program noted of its uplink cannot be undone by this one, and is left.
@@ -19,13 +20,13 @@ func TestTheUplinkOfANewerProgramIsRefusedByName(t *testing.T) {
 	}
 	_, _, err := u.load()
 	var newer *format.NewerError
-	if !errors.As(err, &newer) || newer.Found != 2 || newer.Known != uplinkFormat {
+	if !errors.As(err, &newer) || newer.Found != 2 || newer.Known != record.Format {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(u.recordPath()); err != nil {
 		t.Error(err)
 	}
-	if err := u.save(uplinkRecord{}); err != nil {
+	if err := u.save(record.Uplink{}); err != nil {
 		t.Fatal(err)
 	}
 	if rec, ok, err := u.load(); !ok || err != nil || rec.Subnet.IsValid() {

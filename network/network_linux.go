@@ -113,12 +113,12 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	list := []work{
 		{"refill pool", n.pool.wake, n.pool.refill},
 		{"destroy retired slots", n.pool.retired, n.pool.freeRetiredAndRest},
-		{"forget stray flows", retry.Every(life, sweepTime), n.sweepFlows},
+		{"forget stray flows", retry.Every(life, sweepTime), n.pool.sweepFlows},
 		{"look after the network", nil, n.watcher.watch},
 		{"forget the addresses of names", n.naming.due.Wake, n.naming.expire},
 	}
 	if filter.reports() { // The rules are written.
-		list = append(list, work{"watch what is refused", nil, n.watchRefused})
+		list = append(list, work{"watch what is refused", nil, n.naming.watchRefused})
 	}
 	for _, work := range list {
 		n.background.Go(func() {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/policies"
+	"github.com/rundlet/rundlet/network/record"
 	"github.com/rundlet/rundlet/network/settle"
 	"github.com/rundlet/rundlet/network/slash30"
 )
@@ -91,7 +92,7 @@ const (
 )
 
 // permits are the rules of the daemon's namespace that do the same there.
-func (u *uplink) permits(b *nft.Table, rec uplinkRecord, nameservers *nftables.Set) {
+func (u *uplink) permits(b *nft.Table, rec record.Uplink, nameservers *nftables.Set) {
 	reachable := reachableSet(b, u.cfg.Denied, u.own)
 	guest := nft.Rule(nft.IIF(u.name()), nft.SourceIs(slash30.Far(rec.Subnet)))
 	b.Hook("permit", nftables.ChainHookPrerouting, beforeRaw, nftables.ChainPolicyAccept,

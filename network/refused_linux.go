@@ -11,9 +11,9 @@ import (
 )
 
 // watchRefused records what slots are refused.
-func (n *Network) watchRefused(ctx context.Context) error {
+func (n *naming) watchRefused(ctx context.Context) error {
 	return refused.Watch(ctx, n.router.ns, func(p refused.Packet) {
-		n.refused.Add(1)
+		n.count.Add(1)
 		n.leases.seen(p.From).Packet(p, time.Now())
 	})
 }

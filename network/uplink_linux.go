@@ -1,7 +1,6 @@
 package network
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -15,10 +14,10 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/network/conntrack"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/record"
 	"github.com/rundlet/rundlet/network/settle"
 	"github.com/rundlet/rundlet/network/shares"
 	"github.com/rundlet/rundlet/network/slash30"
@@ -37,7 +36,7 @@ type uplink struct {
 
 	mu  sync.Mutex
 	up  bool
-	rec uplinkRecord // While up.
+	rec record.Uplink // While up.
 	// rules is the table in the daemon's namespace.
 	rules nft.Guarded
 	// own is what the daemon's namespace takes for itself, see findOwn; the router
@@ -51,18 +50,6 @@ type uplink struct {
 	unshaped bool
 	// times is shares.Times, or nil on a kernel without; see expectRules.
 	times func(*nftables.Table) *nftables.NamedObj
-}
-
-// uplinkFormat is the version of uplinkRecord. 1 is the first; a record without a
-// number has it, too. A newer one is refused: to undo it one has to know what was done.
-const uplinkFormat = 1
-
-// uplinkRecord is the file that outlives the process.
-type uplinkRecord struct {
-	Format int64        `json:"format"`
-	Subnet netip.Prefix `json:"subnet"`
-	// Forwarding is the former value of the switch of each interface.
-	Forwarding map[string]string `json:"forwarding"`
 }
 
 // openUplink opens the daemon's namespace. An uplink whose router is gone, or
@@ -147,7 +134,7 @@ func (u *uplink) ensure() error {
 }
 
 func (u *uplink) create() (err error) {
-	u.rec, u.rules.Want = uplinkRecord{Forwarding: map[string]string{}}, ""
+	u.rec, u.rules.Want = record.Uplink{Forwarding: map[string]string{}}, ""
 	if u.rec.Subnet, err = u.freeSubnet(); err != nil {
 		return err
 	}
@@ -210,7 +197,7 @@ func (u *uplink) removeLocked() error {
 
 // restoreForwarding sets the switches back, unless somebody turned forwarding
 // on for the whole machine meanwhile: then they are not ours any more.
-func (u *uplink) restoreForwarding(rec uplinkRecord) error {
+func (u *uplink) restoreForwarding(rec record.Uplink) error {
 	global, err := u.sysctl("ipv4/ip_forward", "")
 	if err != nil || global == "1" {
 		return err
@@ -239,41 +226,9 @@ func (u *uplink) sysctl(key, value string) (old string, err error) {
 	return old, err
 }
 
-func (u *uplink) load() (rec uplinkRecord, ok bool, err error) {
-	b, err := os.ReadFile(u.recordPath())
-	if errors.Is(err, os.ErrNotExist) {
-		return rec, false, nil
-	}
-	if err != nil {
-		return rec, false, err
-	}
-	// A damaged record is what a loss of power leaves, and that undid the
-	// changes too: it is one without a subnet, and gets removed.
-	var version struct {
-		Format int64 `json:"format"`
-	}
-	_ = json.Unmarshal(b, &version)
-	if err := format.Check("the record of the uplink "+u.recordPath(), version.Format, uplinkFormat); err != nil {
-		return rec, false, err
-	}
-	if json.Unmarshal(b, &rec) != nil || !rec.Subnet.Addr().Is4() || rec.Subnet.Bits() != slash30.Bits {
-		return uplinkRecord{}, true, nil
-	}
-	return rec, true, nil
-}
+func (u *uplink) load() (record.Uplink, bool, error) { return record.Load(u.recordPath()) }
 
-func (u *uplink) save(rec uplinkRecord) error {
-	rec.Format = uplinkFormat
-	b, err := json.Marshal(rec)
-	if err != nil {
-		return err
-	}
-	tmp := u.recordPath() + ".tmp"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, u.recordPath())
-}
+func (u *uplink) save(rec record.Uplink) error { return record.Save(u.recordPath(), rec) }
 
 // routerInHost is the address that all guests have in the daemon's namespace; ok is false if there is
 // no link to that namespace.

@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/network/record"
 	"github.com/rundlet/rundlet/network/settle"
 	"github.com/rundlet/rundlet/network/slash30"
 )
@@ -60,7 +61,7 @@ func (u *uplink) follow() error {
 		return err
 	}
 	added := false
-	rec := uplinkRecord{Subnet: u.rec.Subnet, Forwarding: maps.Clone(u.rec.Forwarding)}
+	rec := record.Uplink{Subnet: u.rec.Subnet, Forwarding: maps.Clone(u.rec.Forwarding)}
 	for _, name := range outside {
 		if _, known := rec.Forwarding[name]; known || name == u.name() {
 			continue

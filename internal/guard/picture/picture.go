@@ -79,6 +79,7 @@ var Layers = []Layer{
 	{"network/shares", []string{"network/nft", "network/queues"}, "bounds the flows and bytes of any link, and knows no slot"},
 	{"network/bound", nil, "remembers addresses of names, and knows no slot"},
 	{"network/refused", []string{"network/nft"}, "reads what is logged, and knows no slot"},
+	{"network/record", []string{"network/slash30", "internal/format"}, "reads and writes a file, and changes no network"},
 	{"network/seen", []string{"network/refused"}, "records what is seen, and knows no policy"},
 	{"network/hostname", nil, "says what a host name is, and knows no policy"},
 	{"network/names", []string{"network/hostname"}, "answers name queries of guests, and knows no slot"},
