@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // The forms of an API key, KeyPrefix and hexadecimal digits, and of a token.
@@ -26,14 +27,14 @@ func HasKey(s string) bool {
 		return true
 	}
 	if words := strings.Fields(s); len(words) == 2 && strings.EqualFold(words[0], "Basic") {
-		plain, _ := base64.RawStdEncoding.DecodeString(lenient.Replace(strings.TrimRight(words[1], "=")))
+		plain, _ := base64.RawStdEncoding.DecodeString(lenient(strings.TrimRight(words[1], "=")))
 		return findKey(string(plain))
 	}
 	return false
 }
 
 // lenient turns base64 for URLs into plain base64: many services accept both.
-var lenient = strings.NewReplacer("-", "+", "_", "/")
+func lenient(s string) string { return strings.NewReplacer("-", "+", "_", "/").Replace(s) }
 
 // unescape decodes the percent-encoded parts and leaves the others, as the most
 // lenient of services may.
@@ -75,8 +76,16 @@ func isHex(s string) bool { return strings.Trim(s, "0123456789abcdefABCDEF") == 
 // Redacted stands for what Redact removes.
 const Redacted = "..."
 
-// either is a key or a token in clear.
-var either = regexp.MustCompile(`(?i)e2b_[0-9a-f]{40}|[0-9a-f]{64,}`)
+// either matches a key or a token in clear. It is compiled when it is needed first: each command would wait for it.
+func either() *regexp.Regexp {
+	compile.Do(func() { compiled = regexp.MustCompile(`(?i)e2b_[0-9a-f]{40}|[0-9a-f]{64,}`) })
+	return compiled
+}
+
+var (
+	compile  sync.Once
+	compiled *regexp.Regexp
+)
 
 // encodings is how often a text may be percent-encoded for Redact to see what is in it.
 const encodings = 3
@@ -85,14 +94,14 @@ const encodings = 3
 // text.
 func Redact(s string) string {
 	if digits(s) {
-		s = either.ReplaceAllString(s, Redacted)
+		s = either().ReplaceAllString(s, Redacted)
 	}
 	plain := s
 	for range encodings {
 		if !strings.Contains(plain, "%") {
 			break
 		}
-		if plain = unescape(plain); digits(plain) && either.MatchString(plain) {
+		if plain = unescape(plain); digits(plain) && either().MatchString(plain) {
 			return Redacted
 		}
 	}
