@@ -57,6 +57,7 @@ func everyCall() map[string]*call {
 		"SetTimeout": {running, func(f *fixture, id string) error { return f.rt.SetTimeout(ctx, id, time.Minute) }},
 		"Extend":     {running, func(f *fixture, id string) error { return f.rt.Extend(ctx, id, 2*time.Hour) }},
 		"Refused":    nil,
+		"Traffic":    nil,
 		"SetEgress":  {running, func(f *fixture, id string) error { return f.rt.SetEgress(ctx, id, nil, oneOnly) }},
 		"Pause":      {running, func(f *fixture, id string) error { return f.rt.Pause(ctx, id, true) }},
 		"Connect":    {paused, func(f *fixture, id string) error { _, _, err := f.rt.Connect(ctx, id, 2*time.Hour); return err }},
