@@ -156,8 +156,8 @@ func markOf(guest netip.Addr) uint32 {
 func (g passed) Way(guest netip.Addr) any { return g.Proxy(guest) }
 
 // Dial connects to a host, and records that.
-func (g passed) Dial(ctx context.Context, guest netip.Addr, host string, port uint16) (net.Conn, netip.Addr, error) {
-	c, a, err := g.dialName(ctx, guest, host, port)
+func (g passed) Dial(ctx context.Context, guest netip.Addr, way any, host string, port uint16) (net.Conn, netip.Addr, error) {
+	c, a, err := g.dialName(ctx, guest, way, host, port)
 	if err == nil {
 		g.Opened(guest, host, port)
 	}
@@ -165,15 +165,15 @@ func (g passed) Dial(ctx context.Context, guest netip.Addr, host string, port ui
 }
 
 // dialName connects to a host. A proxy looks for the host itself; else it is connected to address by address.
-func (g passed) dialName(ctx context.Context, guest netip.Addr, host string, port uint16) (net.Conn, netip.Addr, error) {
+func (g passed) dialName(ctx context.Context, guest netip.Addr, way any, host string, port uint16) (net.Conn, netip.Addr, error) {
 	allowed := g.Allowed(guest, host)
-	if p := g.Proxy(guest); p != (socks.Proxy{}) && allowed {
+	if p := way.(socks.Proxy); p != (socks.Proxy{}) && allowed {
 		c, err := g.through(ctx, guest, p, net.JoinHostPort(host, strconv.Itoa(int(port))))
 		return c, netip.Addr{}, err
 	}
 	usable := func(a netip.Addr) bool { return allowed || g.Reaches(guest, a) }
 	return g.dialHost(ctx, guest, host, usable, func(ctx context.Context, a netip.Addr) (net.Conn, error) {
-		return g.DialAddr(ctx, guest, netip.AddrPortFrom(a, port))
+		return g.DialAddr(ctx, guest, way, netip.AddrPortFrom(a, port))
 	})
 }
 
@@ -196,8 +196,8 @@ func (g passed) dialHost(ctx context.Context, guest netip.Addr, host string, usa
 }
 
 // DialAddr connects to an address.
-func (g passed) DialAddr(ctx context.Context, guest netip.Addr, to netip.AddrPort) (net.Conn, error) {
-	if p := g.Proxy(guest); p != (socks.Proxy{}) {
+func (g passed) DialAddr(ctx context.Context, guest netip.Addr, way any, to netip.AddrPort) (net.Conn, error) {
+	if p := way.(socks.Proxy); p != (socks.Proxy{}) {
 		return g.through(ctx, guest, p, to.String())
 	}
 	return g.servers.dial(ctx, guest, to)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -48,7 +49,7 @@ func TestThePolicyIsAskedAfterADial(t *testing.T) {
 	w := newWorld(t, 80)
 	server := newNamed(t, "a")
 	w.host("a.example", server.addr)
-	w.dialing = func() { w.forbid("a.example") }
+	w.dialing = func(context.Context) { w.forbid("a.example") }
 	wantReset(t, w.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"))
 	server.want(t)
 }

@@ -151,26 +151,41 @@ func (c *conn) dial(host string) (net.Conn, error) {
 	var server net.Conn
 	var err error
 	via, own := c.to.Addr(), host == ""
-	way := c.gw.Guests.Way(c.guest)
-	switch {
-	case !own:
-		server, via, err = c.gw.Guests.Dial(ctx, c.guest, host, c.to.Port())
-	case c.open() || len(c.names) > 0:
-		server, err = c.gw.Guests.DialAddr(ctx, c.guest, c.to)
-	default:
+	switch way, right := c.begin(own); {
+	case !right || own && !c.may():
 		err = errForbidden
+	case own:
+		server, err = c.gw.Guests.DialAddr(ctx, c.guest, way, c.to)
+	default:
+		server, via, err = c.gw.Guests.Dial(ctx, c.guest, way, host, c.to.Port())
 	}
 	if err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
-	c.via, c.own, c.way = via, own, way
+	c.via, c.own = via, own
 	c.mu.Unlock()
 	if !c.may() { // As with the host: it is noted, and then the policy is asked.
 		_ = server.Close()
 		return nil, errForbidden
 	}
 	return server, nil
+}
+
+// begin notes what is being dialed, and returns the way to it. As with the host: either what is asked afterwards is the new
+// policy, or the Recheck after its change sees it, and ends the dial. right: another dial did not go another way, which
+// that Recheck must see.
+func (c *conn) begin(own bool) (way any, right bool) {
+	way = c.gw.Guests.Way(c.guest)
+	c.mu.Lock()
+	if right = c.way == nil || c.way == way; right {
+		c.way = way
+		if own {
+			c.via, c.own = c.to.Addr(), true
+		}
+	}
+	c.mu.Unlock()
+	return way, right && way == c.gw.Guests.Way(c.guest)
 }
 
 // errForbidden: the policy has changed during a dial.

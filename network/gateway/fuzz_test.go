@@ -65,7 +65,7 @@ type strict struct {
 }
 
 // Dial returns a connection to a server that answers what it can read.
-func (s *strict) Dial(_ context.Context, _ netip.Addr, host string, port uint16) (net.Conn, netip.Addr, error) {
+func (s *strict) Dial(_ context.Context, _ netip.Addr, _ any, host string, port uint16) (net.Conn, netip.Addr, error) {
 	if host != "a.example" || port != 80 {
 		s.t.Errorf("%s:%d is dialed", host, port)
 	}
@@ -96,7 +96,7 @@ func (s *strict) Rewrites(netip.Addr) bool { return false }
 
 func (s *strict) NamesOf(_, _ netip.Addr) []string { return nil }
 
-func (s *strict) Way(netip.Addr) any { return nil }
+func (s *strict) Way(netip.Addr) any { return "" }
 
 func (s *strict) Allowed(_ netip.Addr, host string) bool {
 	if host != canonical(host) || host == "" {
@@ -109,7 +109,7 @@ func (s *strict) Reaches(netip.Addr, netip.Addr) bool { return false }
 
 func (s *strict) Headers(netip.Addr, string) map[string]string { return nil }
 
-func (s *strict) DialAddr(context.Context, netip.Addr, netip.AddrPort) (net.Conn, error) {
+func (s *strict) DialAddr(context.Context, netip.Addr, any, netip.AddrPort) (net.Conn, error) {
 	panic("no address is reached")
 }
 

@@ -60,14 +60,14 @@ type Guests interface {
 	Rewrites(guest netip.Addr) bool
 	// NamesOf are the hosts that the address was given for, and which the guest may reach there now.
 	NamesOf(guest, to netip.Addr) []string
-	// Way is how connections of the guest go now. It can be compared: if it is another one afterwards, those that went that way
-	// are broken off. It must not block for long.
+	// Way is how connections of the guest go now. It can be compared, and is not nil: if it is another one afterwards, those that
+	// went that way, or are being dialed, are broken off. It must not block for long.
 	Way(guest netip.Addr) any
-	// Dial connects to the host. If the host is not allowed, it connects only to addresses that are
+	// Dial connects to the host, that way. If the host is not allowed, it connects only to addresses that are
 	// reached. The caller owns the connection, for which a *net.TCPConn is best. via is the host's address, if it is known.
-	Dial(ctx context.Context, guest netip.Addr, host string, port uint16) (c net.Conn, via netip.Addr, err error)
-	// DialAddr connects to an address, which is reached.
-	DialAddr(ctx context.Context, guest netip.Addr, to netip.AddrPort) (net.Conn, error)
+	Dial(ctx context.Context, guest netip.Addr, way any, host string, port uint16) (c net.Conn, via netip.Addr, err error)
+	// DialAddr connects to an address, which is reached, that way.
+	DialAddr(ctx context.Context, guest netip.Addr, way any, to netip.AddrPort) (net.Conn, error)
 	// Refused records that a connection to an address was refused by policy. The host is empty if none was named, or
 	// an address or something unreadable instead. A failed dial is not reported. It must not block.
 	Refused(guest netip.Addr, host string, to netip.AddrPort)

@@ -18,13 +18,14 @@ func (w *world) Allowed(guest netip.Addr, host string) bool {
 	return w.allowed[host]
 }
 
-func (w *world) Dial(ctx context.Context, guest netip.Addr, host string, port uint16) (net.Conn, netip.Addr, error) {
+func (w *world) Dial(ctx context.Context, guest netip.Addr, way any, host string, port uint16) (net.Conn, netip.Addr, error) {
 	w.mu.Lock()
 	w.dials = append(w.dials, fmt.Sprintf("%s:%d", host, port))
 	addr, ok := w.servers[host]
+	w.went = append(w.went, way)
 	w.mu.Unlock()
 	if w.dialing != nil {
-		w.dialing()
+		w.dialing(ctx)
 	}
 	if !ok {
 		return nil, netip.Addr{}, errors.New("no such host")
@@ -60,8 +61,13 @@ func (w *world) NamesOf(_, to netip.Addr) (out []string) {
 
 func (w *world) Way(netip.Addr) any {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.way
+	way, said := w.way, w.said
+	w.said = nil
+	w.mu.Unlock()
+	if said != nil {
+		said()
+	}
+	return way
 }
 
 func (w *world) Reaches(_, to netip.Addr) bool {
@@ -79,11 +85,15 @@ func (w *world) Headers(_ netip.Addr, host string) map[string]string {
 	return w.headers[host]
 }
 
-func (w *world) DialAddr(ctx context.Context, _ netip.Addr, to netip.AddrPort) (net.Conn, error) {
+func (w *world) DialAddr(ctx context.Context, _ netip.Addr, way any, to netip.AddrPort) (net.Conn, error) {
 	w.mu.Lock()
 	w.dials = append(w.dials, to.String())
 	addr, ok := w.sites[to.Addr()]
+	w.went = append(w.went, way)
 	w.mu.Unlock()
+	if w.dialing != nil {
+		w.dialing(ctx)
+	}
 	if !ok {
 		return nil, syscall.ECONNREFUSED
 	}

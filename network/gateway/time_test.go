@@ -52,7 +52,7 @@ func (p *piped) Close() error {
 	return nil
 }
 
-func (p *piped) Dial(ctx context.Context, _ netip.Addr, host string, _ uint16) (net.Conn, netip.Addr, error) {
+func (p *piped) Dial(ctx context.Context, _ netip.Addr, _ any, host string, _ uint16) (net.Conn, netip.Addr, error) {
 	p.dialed <- host
 	if c := p.dial; c != nil {
 		p.dial = nil
@@ -64,7 +64,7 @@ func (p *piped) Dial(ctx context.Context, _ netip.Addr, host string, _ uint16) (
 }
 
 // DialAddr returns the connection that there is.
-func (p *piped) DialAddr(_ context.Context, _ netip.Addr, to netip.AddrPort) (net.Conn, error) {
+func (p *piped) DialAddr(_ context.Context, _ netip.Addr, _ any, to netip.AddrPort) (net.Conn, error) {
 	p.dialed <- to.String()
 	return p.dial, nil
 }

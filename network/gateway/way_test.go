@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -115,10 +117,99 @@ func TestAnotherWayCutsConnections(t *testing.T) {
 	server := newRawServer(t)
 	w.way = "one"
 	w.host("a.example", server.addr)
-	w.dialing = func() { w.change(func() { w.way = "two" }) }
+	w.dialing = func(context.Context) { w.change(func() { w.way = "two" }) }
 	guest := w.send(string(helloFor(t, tlsFor("a.example"))))
 	wantReset(t, guest)
 	w.wantRefused()
+}
+
+// A change ends what is being dialed, and that is dialed the way that is noted, also if the change is taken back at once.
+func TestAChangeEndsADial(t *testing.T) {
+	local := netip.MustParseAddr("127.0.0.1")
+	for name, c := range map[string]struct {
+		port         uint16
+		change, back func(w *world)
+	}{
+		"the way to a host":     {443, func(w *world) { w.way = "two" }, func(w *world) { w.way = "one" }},
+		"the host":              {443, func(w *world) { clear(w.allowed) }, func(w *world) { w.allowed["a.example"] = true }},
+		"the way to an address": {5432, func(w *world) { w.way = "two" }, func(w *world) { w.way = "one" }},
+		"the address":           {5432, func(w *world) { clear(w.allowed) }, func(w *world) { w.allowed["a.example"] = true }},
+	} {
+		w := newWorld(t, c.port)
+		server := newRawServer(t)
+		w.host("a.example", server.addr)
+		w.sites[site], w.way, w.names = server.addr, "one", map[netip.Addr][]string{site: {"a.example"}}
+		there := make(chan struct{})
+		w.dialing = func(ctx context.Context) {
+			<-there
+			w.change(func() { c.change(w) })
+			w.gw.Recheck(local)
+			if ctx.Err() == nil {
+				t.Errorf("%s: the dial goes on", name)
+			}
+			w.change(func() { c.back(w) })
+			w.gw.Recheck(local)
+		}
+		guest := w.guest()
+		close(there)
+		if c.port == 443 {
+			_, _ = guest.Write(helloFor(t, tlsFor("a.example")))
+		}
+		wantReset(t, guest)
+		w.change(func() {
+			if len(w.went) != 1 || w.went[0] != "one" {
+				t.Errorf("%s: it was dialed by %q", name, w.went)
+			}
+		})
+	}
+}
+
+// Nothing is dialed after a change that comes before the dial is noted.
+func TestAChangeBeforeADial(t *testing.T) {
+	for _, port := range []uint16{443, 5432} {
+		for name, change := range map[string]func(w *world){
+			"the way":     func(w *world) { w.way = "two" },
+			"the address": func(w *world) { clear(w.allowed) },
+		} {
+			if port == 443 && name != "the way" {
+				continue // A host is noted before.
+			}
+			w := newWorld(t, port)
+			server := newRawServer(t)
+			w.host("a.example", server.addr)
+			w.sites[site], w.way, w.names = server.addr, "one", map[netip.Addr][]string{site: {"a.example"}}
+			there := make(chan struct{})
+			w.said = func() {
+				<-there
+				w.change(func() { change(w) })
+				w.gw.Recheck(netip.MustParseAddr("127.0.0.1"))
+			}
+			guest := w.guest()
+			close(there)
+			if port == 443 {
+				_, _ = guest.Write(helloFor(t, tlsFor("a.example")))
+			}
+			wantReset(t, guest)
+			w.wantDials()
+		}
+	}
+}
+
+// All connections to hosts for one of a guest go the same way, so that the Recheck after a change sees all.
+func TestASecondDialDoesNotGoAnotherWay(t *testing.T) {
+	w := newWorld(t, 80)
+	w.way = "one"
+	for _, name := range []string{"a.example", "b.example"} {
+		w.host(name, newNamed(t, name).addr)
+	}
+	guest := w.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+	wantAnswer(t, bufio.NewReader(guest), "a.example")
+	w.change(func() { w.way = "two" }) // And the Recheck is late.
+	if _, err := io.WriteString(guest, "GET / HTTP/1.1\r\nHost: b.example\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	wantReset(t, guest)
+	w.wantDials("a.example:80")
 }
 
 // A connection that is reached by its address comes here for headers or for its way; without headers nothing is looked at.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -39,8 +40,10 @@ type world struct {
 	dials   []string
 	refused []string
 	errs    []error
-	dialing func() // Called before a host is dialed, if it is there.
-	way     string // How connections go.
+	dialing func(context.Context) // Called before something is dialed, if it is there.
+	way     string                // How connections go.
+	said    func()                // Called when that was said next.
+	went    []any                 // How each was dialed.
 	names   map[netip.Addr][]string
 	passes  bool // What reaches its address is not looked at.
 }
