@@ -1,96 +1,19 @@
 package network
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/policies"
 	"github.com/rundlet/rundlet/network/refused"
 	"github.com/rundlet/rundlet/network/socks"
-	"github.com/rundlet/rundlet/network/socks/sockstest"
 )
-
-// proxies runs a SOCKS5 proxy in the outer namespace, on port 1080 of an address. It looks names up in the world's zone.
-func (w *world) proxies(addr string) *sockstest.Proxy {
-	w.t.Helper()
-	var ln net.Listener
-	w.in(w.outer, func() (err error) {
-		ln, err = net.Listen("tcp", addr+":1080")
-		return err
-	})
-	return sockstest.Serve(w.t, ln, "", "", func(ctx context.Context, target string) (c net.Conn, err error) {
-		host, port, _ := net.SplitHostPort(target)
-		if w.zone != nil {
-			w.zone.mu.Lock()
-			if addrs := w.zone.hosts[host]; len(addrs) > 0 {
-				host = addrs[0]
-			}
-			w.zone.mu.Unlock()
-		}
-		err = namespace.In(w.outer, func() (err error) {
-			c, err = new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
-			return err
-		})
-		return c, err
-	})
-}
-
-// through is a policy whose connections go through the proxy of an address.
-func through(p Policy, addr string) Policy {
-	p.Proxy = socks.Proxy{Host: addr, Port: 1080}
-	return p
-}
-
-// witness serves TCP on a port of the outer namespace, and keeps where connections came from.
-type witness struct {
-	net.Listener
-	mu   sync.Mutex
-	from []string
-}
-
-func (l *witness) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err == nil {
-		l.mu.Lock()
-		l.from = append(l.from, c.RemoteAddr().(*net.TCPAddr).IP.String())
-		l.mu.Unlock()
-	}
-	return c, err
-}
-
-// direct is how many connections came from the host, and not from a proxy. They are forgotten.
-func (l *witness) direct() (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, from := range l.from {
-		if from == hostIP {
-			n++
-		}
-	}
-	l.from = nil
-	return n
-}
-
-func (w *world) witness(port string) *witness {
-	w.t.Helper()
-	l := &witness{}
-	w.in(w.outer, func() (err error) {
-		l.Listener, err = net.Listen("tcp", port)
-		return err
-	})
-	w.t.Cleanup(func() { l.Close() })
-	go serveTCP(l)
-	return l
-}
 
 // refusedByReset reports a connection that was accepted here and goes nowhere.
 func refusedByReset(err error) bool { return errors.Is(err, syscall.ECONNRESET) }
@@ -232,10 +155,12 @@ func TestAnotherProxyEndsConnections(t *testing.T) {
 	}
 	defer datagrams.Close()
 	local := datagrams.LocalAddr().String()
+	// Also on the port of questions, where other connections than those to name servers go through it.
+	odd := w.witness(internetIP + ":53")
 	ways := map[string]Policy{"directly": allow, "through one": through(allow, internetIP), "through another": through(allow, internetIP2)}
-	open := func() net.Conn {
+	open := func(port string) net.Conn {
 		t.Helper()
-		c, err := dial(guest, "tcp", internetIP+":8082")
+		c, err := dial(guest, "tcp", internetIP+port)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,16 +180,21 @@ func TestAnotherProxyEndsConnections(t *testing.T) {
 			if err := n.SetPolicy(t.Context(), s.ID, from); err != nil {
 				t.Fatal(err)
 			}
-			c := open()
+			c, d := open(":8082"), open(":53")
 			direct.direct()
+			odd.direct()
 			if err := n.SetPolicy(t.Context(), s.ID, to); err != nil {
 				t.Fatal(err)
 			}
-			if err := echoes(c); (err == nil) != (before == after) || err != nil && !refusedByReset(err) {
-				t.Errorf("a connection %s, then %s: %v", before, after, err)
+			for _, c := range []net.Conn{c, d} {
+				if err := echoes(c); (err == nil) != (before == after) || err != nil && !refusedByReset(err) {
+					t.Errorf("a connection to %v %s, then %s: %v", c.RemoteAddr(), before, after, err)
+				}
 			}
-			if err := echoes(open()); err != nil || (direct.direct() > 0) != (after == "directly") {
-				t.Errorf("a new connection %s: %v", after, err)
+			for port, l := range map[string]*witness{":8082": direct, ":53": odd} {
+				if err := echoes(open(port)); err != nil || (l.direct() > 0) != (after == "directly") {
+					t.Errorf("a new connection to %s %s: %v", port, after, err)
+				}
 			}
 			if err := echoes(datagrams); err != nil || datagrams.LocalAddr().String() != local {
 				t.Errorf("datagrams, first %s, then %s: %v", before, after, err)
