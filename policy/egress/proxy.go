@@ -28,18 +28,21 @@ type Proxy struct {
 	ServerName, Authorities string
 }
 
-// parseProxy checks a proxy. No error has the password.
+// parseProxy checks a proxy. No error has the password, nor an address that may be a URL with one.
 func parseProxy(p *sandbox.Proxy) (Proxy, error) {
 	if p == nil {
 		return Proxy{}, nil
+	}
+	if strings.ContainsAny(p.Address, "@/") {
+		return Proxy{}, invalid("egressProxy: the address is HOST:PORT, not an address or a host name with a scheme or a user")
 	}
 	at := strings.LastIndexByte(p.Address, ':')
 	if at < 0 || strings.HasSuffix(p.Address, "]") {
 		return Proxy{}, invalid("egressProxy: %.80q is not HOST:PORT", p.Address)
 	}
 	host, number := p.Address[:at], p.Address[at+1:]
-	if inside, ok := strings.CutPrefix(host, "["); ok {
-		host = strings.TrimSuffix(inside, "]")
+	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+		host = host[1 : len(host)-1]
 	}
 	port, err := strconv.ParseUint(number, 10, 16)
 	if err != nil || port == 0 {
@@ -58,7 +61,7 @@ func parseProxy(p *sandbox.Proxy) (Proxy, error) {
 	if p.TLS == nil {
 		return out, nil
 	}
-	out.TLS, out.ServerName, out.Authorities = true, strings.ToLower(p.TLS.ServerName), p.TLS.CACert
+	out.TLS, out.ServerName, out.Authorities = true, strings.ToLower(p.TLS.ServerName), strings.TrimSpace(p.TLS.CACert)
 	if out.ServerName != "" {
 		if _, err := netip.ParseAddr(out.ServerName); err != nil && (!isName(out.ServerName) || strings.Contains(out.ServerName, "*")) {
 			return Proxy{}, invalid("egressProxy.tls: %.80q is not the name of a server", p.TLS.ServerName)
@@ -86,9 +89,10 @@ func checkAuthorities(text string) error {
 	if len(text) > MaxProxyAuthorities {
 		return invalid("egressProxy.tls: caCert has %d bytes, and at most %d are accepted", len(text), MaxProxyAuthorities)
 	}
-	for rest := []byte(strings.TrimSpace(text)); len(rest) > 0; {
+	for rest := []byte(text); len(rest) > 0; {
 		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" {
+		// One with headers is not among the authorities that crypto/x509 reads.
+		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" || len(block.Headers) > 0 {
 			return invalid("egressProxy.tls: caCert is not certificates as PEM")
 		}
 		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
