@@ -2,9 +2,11 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/rundlet/rundlet/network/names"
 	"github.com/rundlet/rundlet/network/socks"
 )
 
@@ -12,7 +14,7 @@ import (
 const proxyTime = 5 * time.Second
 
 // CheckProxy reports why no slot can reach a proxy: it is in no range that slots reach, or its name has no address that
-// is, or cannot be looked up now. ErrInvalid. Whether it answers is not looked at.
+// is; ErrInvalid. Another error is temporary: its name cannot be looked up now. Whether it answers is not looked at.
 func (n *Network) CheckProxy(ctx context.Context, p socks.Proxy) error {
 	if err := n.life.Enter(ErrClosed); err != nil {
 		return err
@@ -23,8 +25,9 @@ func (n *Network) CheckProxy(ctx context.Context, p socks.Proxy) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, proxyTime)
 	defer cancel()
-	if err := n.naming.servers.CheckProxy(ctx, p); err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	err := n.naming.servers.CheckProxy(ctx, p)
+	if err == nil || ctx.Err() != nil || errors.Is(err, names.ErrServers) {
+		return err
 	}
-	return nil
+	return fmt.Errorf("%w: %w", ErrInvalid, err)
 }

@@ -260,7 +260,7 @@ func TestAProxyOutlivesTheDaemon(t *testing.T) {
 // A proxy that no slot reaches is refused when it is given, as far as that is known then.
 func TestCheckProxy(t *testing.T) {
 	w := newWorld(t)
-	w.named(map[string][]string{"proxy.example": {internetIP2}, "inside.example": {"10.77.0.1"}, "both.example": {"10.77.0.1", internetIP2}})
+	z := w.named(map[string][]string{"proxy.example": {internetIP2}, "inside.example": {"10.77.0.1"}, "both.example": {"10.77.0.1", internetIP2}})
 	cfg := w.config()
 	cfg.Denied = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	n := w.open(cfg)
@@ -273,5 +273,12 @@ func TestCheckProxy(t *testing.T) {
 		if (want == "") != (err == nil) || err != nil && (!errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v", host, err)
 		}
+	}
+	// That a name cannot be looked up now says nothing about it.
+	z.mu.Lock()
+	z.fails = true
+	z.mu.Unlock()
+	if err := n.CheckProxy(t.Context(), socks.Proxy{Host: "new.example", Port: 1080}); err == nil || errors.Is(err, ErrInvalid) {
+		t.Errorf("without an answer: %v", err)
 	}
 }

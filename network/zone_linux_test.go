@@ -29,6 +29,7 @@ type zone struct {
 	greeted     []string // Host names of TLS.
 	certificate tls.Certificate
 	roots       *x509.CertPool
+	fails       bool // It answers that it cannot say.
 }
 
 func (z *zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
@@ -40,6 +41,9 @@ func (z *zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	addrs, ok := z.hosts[name]
 	if !ok {
 		m.Rcode = dns.RcodeNameError
+	}
+	if z.fails {
+		m.Rcode, addrs = dns.RcodeServerFailure, nil
 	}
 	for _, a := range addrs {
 		rr, _ := dns.NewRR(fmt.Sprintf("%s 60 IN A %s", q.Question[0].Name, a))

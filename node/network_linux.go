@@ -78,11 +78,18 @@ func (s slotNetwork) CheckProxy(ctx context.Context, p egress.Policy) error {
 	if s.noUplink || p.None() || p.Proxy == (egress.Proxy{}) {
 		return nil
 	}
-	err := s.Network.CheckProxy(ctx, socks.Proxy(p.Proxy))
-	if errors.Is(err, network.ErrInvalid) {
+	return proxyFault(ctx, s.Network.CheckProxy(ctx, socks.Proxy(p.Proxy)))
+}
+
+// proxyFault is the class of package sandbox of an error of network.CheckProxy.
+func proxyFault(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, network.ErrInvalid):
 		return fmt.Errorf("%w: egressProxy: %v", sandbox.ErrInvalid, err) //nolint:errorlint // It is what is invalid.
+	case err == nil || ctx.Err() != nil:
+		return err
 	}
-	return err
+	return &sandbox.RetryError{After: time.Second, Detail: fmt.Sprintf("egressProxy: %v", err)}
 }
 
 func (s slotNetwork) Refused(slotID string) ([]sandbox.Refusal, error) {

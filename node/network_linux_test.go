@@ -2,6 +2,9 @@ package node
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -9,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/network"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // The authority stays the same, an ephemeral node has another, and a node without one works.
@@ -37,5 +42,24 @@ func TestTheEgressAuthorityOfANode(t *testing.T) {
 	}
 	if none, works := open("full", false); none != "" || works || !strings.Contains(log.String(), "no authority for header rules") {
 		t.Errorf("where no file can be made: %q, log %s", none, &log)
+	}
+}
+
+// A proxy that cannot be checked now is no mistake of the client.
+func TestTheFaultOfAProxy(t *testing.T) {
+	var retry *sandbox.RetryError
+	if err := proxyFault(t.Context(), fmt.Errorf("%w: private", network.ErrInvalid)); !errors.Is(err, sandbox.ErrInvalid) {
+		t.Errorf("%v", err)
+	}
+	if err := proxyFault(t.Context(), errors.New("no name server answered")); !errors.As(err, &retry) || retry.After <= 0 {
+		t.Errorf("%v", err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := proxyFault(gone, gone.Err()); !errors.Is(err, context.Canceled) || errors.As(err, &retry) {
+		t.Errorf("the client has gone: %v", err)
+	}
+	if err := proxyFault(t.Context(), nil); err != nil {
+		t.Error(err)
 	}
 }
