@@ -66,6 +66,7 @@ func TestThrough(t *testing.T) {
 		"a name is not resolved":        {proxy: Proxy{}, target: "a.example:443"},
 		"an address":                    {proxy: Proxy{}, target: "192.0.2.1:22"},
 		"a password":                    {proxy: Proxy{Username: "u", Password: "p"}, user: "u", password: "p", target: "a.example:443"},
+		"a user without a password":     {proxy: Proxy{Username: "u"}, user: "u", target: "a.example:443"},
 		"a password that is not wanted": {proxy: Proxy{Username: "u", Password: "p"}, target: "a.example:443"},
 		"a wrong password":              {proxy: Proxy{Username: "u", Password: "secret"}, user: "u", password: "p", fails: "authentication failed"},
 		"no password":                   {proxy: Proxy{}, user: "u", password: "p", fails: "no acceptable authentication"},
