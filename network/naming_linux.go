@@ -261,9 +261,8 @@ func (n *naming) changed(s *slot, former Policy) {
 		return
 	}
 	err := n.tracking.Cut(guest, func(f tracked.Flow) bool {
-		question := f.To.Port() == 53
-		direct := question && slices.Contains(n.cfg.Nameservers, f.To.Addr())
-		return question && asks || tunneled && f.Proto == unix.IPPROTO_TCP && !f.Redirected && !direct
+		stays := f.Redirected || f.To.Port() == 53 && slices.Contains(n.cfg.Nameservers, f.To.Addr())
+		return asks && f.To.Port() == 53 || tunneled && f.Proto == unix.IPPROTO_TCP && !stays
 	})
 	if err != nil { // The policy is in force all the same.
 		n.cfg.OnError(fmt.Errorf("network: flows of %s may hang that go where they went before a change: %w", s.id, err))

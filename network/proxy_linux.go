@@ -26,8 +26,8 @@ func (n *Network) CheckProxy(ctx context.Context, p socks.Proxy) error {
 	ctx, cancel := context.WithTimeout(ctx, proxyTime)
 	defer cancel()
 	err := n.naming.servers.CheckProxy(ctx, p)
-	if err == nil || ctx.Err() != nil || errors.Is(err, names.ErrServers) {
-		return err
+	if err != nil && ctx.Err() == nil && !errors.Is(err, names.ErrServers) {
+		err = fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	return fmt.Errorf("%w: %w", ErrInvalid, err)
+	return err
 }
