@@ -3,7 +3,10 @@ package network
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/rundlet/rundlet/network/socks"
 )
 
 // Questions to name servers by TCP go directly, and what else goes to their port goes through the proxy.
@@ -56,5 +59,24 @@ func TestAHostThatIsAllowedByItsAddressIsNotLookedUpByTheProxy(t *testing.T) {
 	}
 	if got := proxy.Targets(); len(got) > 0 {
 		t.Errorf("the proxy was asked for %q", got)
+	}
+}
+
+// A guest that gets an answer about a host which is not reached does not see the proxy in it.
+func TestAnAnswerDoesNotNameTheProxy(t *testing.T) {
+	w := newWorld(t)
+	w.named(map[string][]string{"proxy.example": {internetIP2}})
+	n := w.open(w.config())
+	s := w.acquire(n, allow)
+	for _, p := range []socks.Proxy{{Host: internetIP2, Port: 1080}, {Host: "proxy.example", Port: 1080}, {Host: "gone-proxy.example", Port: 1080}} {
+		policy := with(allow, secretOfA)
+		policy.Proxy = p
+		if err := n.SetPolicy(t.Context(), s.ID, policy); err != nil {
+			t.Fatal(err)
+		}
+		got, err := get(w.guest(s), internetIP, "a.example.com", true)
+		if !strings.Contains(got, "could not be passed on to a.example.com") || strings.Contains(got, "proxy") || strings.Contains(got, internetIP2) {
+			t.Errorf("through %s: %q, %v", p.Host, got, err)
+		}
 	}
 }

@@ -203,6 +203,9 @@ func (g passed) DialAddr(ctx context.Context, guest netip.Addr, way any, to neti
 	return g.servers.dial(ctx, guest, to)
 }
 
+// errNoWay is all that is said of a dial through a proxy that fails: a guest may get the error in an answer, and does not see the proxy.
+var errNoWay = errors.New("no connection")
+
 // through connects to a target, HOST:PORT, through a proxy. The proxy is reached as any server of the internet.
 func (g passed) through(ctx context.Context, guest netip.Addr, p socks.Proxy, target string) (net.Conn, error) {
 	dial := func(ctx context.Context, a netip.Addr) (net.Conn, error) {
@@ -216,9 +219,13 @@ func (g passed) through(ctx context.Context, guest netip.Addr, p socks.Proxy, ta
 		raw, _, err = g.dialHost(ctx, guest, p.Host, func(netip.Addr) bool { return true }, dial)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("proxy: %w", err)
+		return nil, errNoWay
 	}
-	return p.Through(ctx, raw, g.servers.cfg.Roots, target)
+	c, err := p.Through(ctx, raw, g.servers.cfg.Roots, target)
+	if err != nil {
+		return nil, errNoWay
+	}
+	return c, nil
 }
 
 // CheckProxy reports why no guest can reach a proxy: its address is denied, or its name has no other. The name is looked up for
