@@ -138,9 +138,11 @@ func TestAChangeEndsADial(t *testing.T) {
 		w := newWorld(t, c.port)
 		server := newRawServer(t)
 		w.host("a.example", server.addr)
-		w.sites[site], w.way, w.names = server.addr, "one", map[netip.Addr][]string{site: {"a.example"}}
+		w.change(func() {
+			w.sites[site], w.way, w.names = server.addr, "one", map[netip.Addr][]string{site: {"a.example"}}
+		})
 		there := make(chan struct{})
-		w.dialing = func(ctx context.Context) {
+		dialing := func(ctx context.Context) {
 			<-there
 			w.change(func() { c.change(w) })
 			w.gw.Recheck(local)
@@ -150,6 +152,7 @@ func TestAChangeEndsADial(t *testing.T) {
 			w.change(func() { c.back(w) })
 			w.gw.Recheck(local)
 		}
+		w.change(func() { w.dialing = dialing })
 		guest := w.guest()
 		close(there)
 		if c.port == 443 {
@@ -177,13 +180,16 @@ func TestAChangeBeforeADial(t *testing.T) {
 			w := newWorld(t, port)
 			server := newRawServer(t)
 			w.host("a.example", server.addr)
-			w.sites[site], w.way, w.names = server.addr, "one", map[netip.Addr][]string{site: {"a.example"}}
+			w.change(func() {
+				w.sites[site], w.way, w.names = server.addr, "one", map[netip.Addr][]string{site: {"a.example"}}
+			})
 			there := make(chan struct{})
-			w.said = func() {
+			said := func() {
 				<-there
 				w.change(func() { change(w) })
 				w.gw.Recheck(netip.MustParseAddr("127.0.0.1"))
 			}
+			w.change(func() { w.said = said })
 			guest := w.guest()
 			close(there)
 			if port == 443 {
@@ -198,7 +204,7 @@ func TestAChangeBeforeADial(t *testing.T) {
 // All connections to hosts for one of a guest go the same way, so that the Recheck after a change sees all.
 func TestASecondDialDoesNotGoAnotherWay(t *testing.T) {
 	w := newWorld(t, 80)
-	w.way = "one"
+	w.change(func() { w.way = "one" })
 	for _, name := range []string{"a.example", "b.example"} {
 		w.host(name, newNamed(t, name).addr)
 	}
