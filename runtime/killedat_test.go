@@ -72,6 +72,7 @@ func killAt(t *testing.T, at step.Step) {
 	case "kill":
 		_ = f.rt.Kill(ctx, subject.ID)
 	}
+	synctest.Wait() // The operation may go on without its client, and begin the kills then.
 	kill.Wait()
 	synctest.Wait()
 	f.failpoint(nil)
