@@ -26,6 +26,59 @@ func TestACrashAtAnyStepLosesNothingAndLeaksNothing(t *testing.T) {
 	}
 }
 
+// operationOf is the operation that passes a step.
+func operationOf(at step.Step) string {
+	operation, _, _ := strings.Cut(string(at), ".")
+	return operation
+}
+
+// before makes a sandbox what the operation that passes a step needs, and passing does the operation. snap is a snapshot that
+// the step may delete.
+func (f *fixture) before(at step.Step, id string) {
+	f.t.Helper()
+	if operationOf(at) == "resume" || at == step.KillDropped {
+		f.pause(id)
+	}
+}
+
+func (f *fixture) passing(ctx context.Context, at step.Step, id, snap string) {
+	switch operationOf(at) {
+	case "create":
+		_, _ = f.rt.Create(ctx, request())
+	case "pause":
+		_ = f.rt.Pause(ctx, id, true)
+	case "resume":
+		_, _, _ = f.rt.Connect(ctx, id, time.Hour)
+	case "snapshot":
+		if at == step.SnapshotDropped || at == step.SnapshotDeleted {
+			_ = f.rt.DeleteSnapshot(ctx, snap)
+		} else {
+			_, _ = f.rt.Snapshot(ctx, id, "other", "")
+		}
+	case "fork":
+		_, _ = f.rt.Fork(ctx, id, sandbox.ForkRequest{Count: 2, Timeout: time.Hour})
+	case "kill":
+		_ = f.rt.Kill(ctx, id)
+	}
+}
+
+// wantOnlyTheBase ends all sandboxes and deletes the snapshots that operations make: the base is left.
+func (f *fixture) wantOnlyTheBase(snapshots ...string) {
+	f.t.Helper()
+	if err := f.rt.KillAll(context.Background(), "end"); err != nil {
+		f.t.Error(err)
+	}
+	for _, name := range snapshots {
+		if err := f.rt.DeleteSnapshot(context.Background(), name); err != nil && !errors.Is(err, sandbox.ErrSnapshotNotFound) {
+			f.t.Error(err)
+		}
+	}
+	f.wantNothingLeft()
+	if n := countSnapshots(f); n != 1 {
+		f.t.Errorf("%d snapshots left, want the base's: %v", n, f.host.Objects())
+	}
+}
+
 func crashAt(t *testing.T, death step.Step, warm pool.Target) {
 	f, ctx := newFixture(t), context.Background()
 	f.cfg.Warm = warm
@@ -42,10 +95,7 @@ func crashAt(t *testing.T, death step.Step, warm pool.Target) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	operation, _, _ := strings.Cut(string(death), ".")
-	if operation == "resume" || death == step.KillDropped {
-		f.pause(subject.ID)
-	}
+	f.before(death, subject.ID)
 
 	reached := make(chan struct{})
 	f.failpoint(func(at step.Step) error {
@@ -64,24 +114,7 @@ func crashAt(t *testing.T, death step.Step, warm pool.Target) {
 				close(reached)
 			}
 		}()
-		switch operation {
-		case "create":
-			f.rt.Create(ctx, request())
-		case "pause":
-			f.rt.Pause(ctx, subject.ID, true)
-		case "resume":
-			f.rt.Connect(ctx, subject.ID, time.Hour)
-		case "snapshot":
-			if death == step.SnapshotDropped || death == step.SnapshotDeleted {
-				f.rt.DeleteSnapshot(ctx, snap.ID)
-			} else {
-				f.rt.Snapshot(ctx, subject.ID, "other", "")
-			}
-		case "fork":
-			f.rt.Fork(ctx, subject.ID, sandbox.ForkRequest{Count: 2, Timeout: time.Hour})
-		case "kill":
-			f.rt.Kill(ctx, subject.ID)
-		}
+		f.passing(ctx, death, subject.ID, snap.ID)
 	}()
 	<-reached
 	f.failpoint(nil)
@@ -91,7 +124,7 @@ func crashAt(t *testing.T, death step.Step, warm pool.Target) {
 
 	f.wantConsistent()
 	for id, mark := range map[string]string{paused.ID: "bystander", running.ID: "bystander", subject.ID: "subject"} {
-		if id == subject.ID && operation == "kill" {
+		if id == subject.ID && operationOf(death) == "kill" {
 			if row := f.row(id); row.State != "killed" || row.Reason != "killed by request" {
 				t.Errorf("row %+v", row)
 			}
@@ -106,19 +139,7 @@ func crashAt(t *testing.T, death step.Step, warm pool.Target) {
 		}
 	}
 	f.wantConsistent()
-	if err := f.rt.KillAll(ctx, "end"); err != nil {
-		t.Error(err)
-	}
-	if err := f.rt.DeleteSnapshot(ctx, snap.ID); err != nil && !errors.Is(err, sandbox.ErrSnapshotNotFound) {
-		t.Error(err)
-	}
-	if err := f.rt.DeleteSnapshot(ctx, "other"); err != nil && !errors.Is(err, sandbox.ErrSnapshotNotFound) {
-		t.Error(err)
-	}
-	f.wantNothingLeft()
-	if n := countSnapshots(f); n != 1 {
-		t.Errorf("%d snapshots left, want the base's: %v", n, f.host.Objects())
-	}
+	f.wantOnlyTheBase(snap.ID, "other")
 }
 
 func long(r *sandbox.CreateRequest) { r.Timeout = time.Hour }

@@ -2,16 +2,12 @@ package runtime
 
 import (
 	"context"
-	"errors"
 	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/rundlet/rundlet/runtime/step"
-	"github.com/rundlet/rundlet/sandbox"
 )
 
 // TestAKillAtAnyStepLeavesNothing ends the sandbox of an operation, and the request of
@@ -34,10 +30,7 @@ func killAt(t *testing.T, at step.Step) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	operation, _, _ := strings.Cut(string(at), ".")
-	if operation == "resume" || at == step.KillDropped {
-		f.pause(subject.ID)
-	}
+	f.before(at, subject.ID)
 	var kill sync.WaitGroup
 	var once sync.Once
 	f.failpoint(func(now step.Step) error {
@@ -54,24 +47,7 @@ func killAt(t *testing.T, at step.Step) {
 		}
 		return nil
 	})
-	switch operation {
-	case "create":
-		_, _ = f.rt.Create(ctx, request())
-	case "pause":
-		_ = f.rt.Pause(ctx, subject.ID, true)
-	case "resume":
-		_, _, _ = f.rt.Connect(ctx, subject.ID, time.Hour)
-	case "snapshot":
-		if at == step.SnapshotDropped || at == step.SnapshotDeleted {
-			_ = f.rt.DeleteSnapshot(ctx, snap.ID)
-		} else {
-			_, _ = f.rt.Snapshot(ctx, subject.ID, "other", "")
-		}
-	case "fork":
-		_, _ = f.rt.Fork(ctx, subject.ID, sandbox.ForkRequest{Count: 2, Timeout: time.Hour})
-	case "kill":
-		_ = f.rt.Kill(ctx, subject.ID)
-	}
+	f.passing(ctx, at, subject.ID, snap.ID)
 	synctest.Wait() // The operation may go on without its client, and begin the kills then.
 	kill.Wait()
 	synctest.Wait()
@@ -80,16 +56,5 @@ func killAt(t *testing.T, at step.Step) {
 		t.Fatal("the operation ended without passing the step")
 	}
 	f.wantConsistent()
-	if err := f.rt.KillAll(t.Context(), "end"); err != nil {
-		t.Error(err)
-	}
-	for _, name := range []string{"snap", "other"} {
-		if err := f.rt.DeleteSnapshot(t.Context(), name); err != nil && !errors.Is(err, sandbox.ErrSnapshotNotFound) {
-			t.Error(err)
-		}
-	}
-	f.wantNothingLeft()
-	if n := countSnapshots(f); n != 1 {
-		t.Errorf("%d snapshots left, want the base's: %v", n, f.host.Objects())
-	}
+	f.wantOnlyTheBase(snap.ID, "other")
 }
