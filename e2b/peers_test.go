@@ -128,7 +128,7 @@ func TestWrongKeysAreLimitedByPeer(t *testing.T) {
 			}
 		}
 		if w := k.ask("192.0.2.1", "GET", "/v2/sandboxes"); w.Code != 401 {
-			t.Errorf("no key, which is no work: %d", w.Code)
+			t.Errorf("no key, which costs no work: %d", w.Code)
 		}
 		time.Sleep(time.Second)
 		if w := list("192.0.2.1", "e2b_wrong"); w.Code != 401 {

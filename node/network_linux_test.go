@@ -45,7 +45,7 @@ func TestTheEgressAuthorityOfANode(t *testing.T) {
 	}
 }
 
-// A proxy that cannot be checked now is no mistake of the client.
+// A proxy that cannot be checked now is not a mistake of the client.
 func TestTheFaultOfAProxy(t *testing.T) {
 	var retry *sandbox.RetryError
 	if err := proxyFault(t.Context(), fmt.Errorf("%w: private", network.ErrInvalid)); !errors.Is(err, sandbox.ErrInvalid) {

@@ -174,7 +174,7 @@ func TestTheEnvironmentOfAChainOfSnapshotsIsBounded(t *testing.T) {
 	if _, err := f.rt.Create(ctx, req); !errors.Is(err, sandbox.ErrInvalid) {
 		t.Errorf("1.2 MB in two steps: %v", err)
 	}
-	f.create(given("A"), from) // The same again is no more.
+	f.create(given("A"), from) // The same again adds nothing.
 }
 
 // TestSandboxesOfATemplateAreCounted: of all its builds, and also after a restart.

@@ -32,7 +32,10 @@ func Serve(ctx context.Context, agent client.Agent, path string, args ...string)
 			Stdout: &firstByte{seen: func() { close(ready) }}, Stderr: &limited{&errs, 1 << 10},
 		}
 		code, err := agent.Run(ctx, c)
-		ended <- fmt.Errorf("the server in the sandbox: exit code %d, %w: %s", code, err, &errs)
+		if err == nil {
+			err = fmt.Errorf("exit code %d: %s", code, &errs)
+		}
+		ended <- fmt.Errorf("the server in the sandbox: %w", err)
 	}()
 	select {
 	case <-ready:

@@ -152,7 +152,7 @@ func TestProse(t *testing.T) {
 	for line, want := range map[string]bool{
 		"the time" + "-out of a sandbox": true, "TIME" + "-OUT": true, "the timeout": false, "in time" + "outs": false,
 		"x is no " + "daemon": true, "there is no daemon": false, "it was dealt " + "with": true,
-		"which is no " + "limit": true, "it is no " + "error": true, "there are no " + "files": false, "no" + "body asks": true, `user "nobody"`: false,
+		"which is no " + "limit": true, "it is no " + "error": true, "there are no " + "files": false, "it is no " + "mistake": true, "it is no " + "longer": false, "no" + "body asks": true, "it holds no" + "body.": true, `user "nobody"`: false,
 		"the client is to" + "ld": true, "it te" + "lls whether": true, "who" + "ever asks": true, "a user who asks": false, "it carries " + "out the plan": true,
 		"a process of its " + "own": true, "groups of their " + "own": true, "its own process": false, "it ends by it" + "self": true, "they end by them" + "selves": true,
 		"the process itself": false, "Store is wh" + "at a Saver needs of the store": true, "Config is wh" + "at a Saver is made of": true, "it is made of glass": false, "it waits in " + "vain": true, "a vain wait": false,

@@ -16,8 +16,9 @@ var prose = []struct {
 	{regexp.MustCompile(`(?i)time` + `-outs?\b`), "timeout"},
 	{regexp.MustCompile(`(?i)\bleav` + `ings\b`), "orphans"},
 	{regexp.MustCompile(`(?i)\bdealt ` + `with\b`), "the verb itself, such as recovered or handled"},
-	{regexp.MustCompile(`(?:^|[^e]|[^r]e) (?:is|are) no (?:guest|machine|daemon|node|error|sandbox|template|snapshot|log|address|file|directory|option|text|limit|bound|pool|damage|event|leak|reason|failure|count|number|path|resume|id|part|capability)\b`), "is not a"},
-	{regexp.MustCompile(`\b[Nn]o` + `body(?:'s)? [a-z]|\bof no` + `body\b`), "no client, no process, none, or the passive"},
+	// A word that ends in r may be a comparison, as in "is no longer".
+	{regexp.MustCompile(`(?:^|[^e]|[^r]e) (?:is|are) no (?:[a-z]*[a-qs-z]|error|helper|number|server|user)\b`), "is not a"},
+	{regexp.MustCompile(`\b[Nn]o` + `body(?:'s)?(?:,? [a-z]|[.;]|$)|\bof no` + `body\b`), "no client, no process, none, or the passive"},
 	{regexp.MustCompile(`\b(?:is|are|was|were|be|been) to` + `ld\b`), "gets, is notified, or is reported"},
 	{regexp.MustCompile(`\b[Tt]e` + `lls? (?:what|whether|how|who|which|that|it|its|when|where|if|apart)\b`), "reports, returns, checks or distinguishes"},
 	{regexp.MustCompile(`(?i)\bwho` + `ever\b|\b(?:to|for|by|from) who\b|\b(?:those|somebody|everybody|anybody) who\b`), "the caller, the client, the owner, ..."},

@@ -134,7 +134,7 @@ func TestThrough(t *testing.T) {
 	}
 }
 
-// A proxy that says nothing, or nonsense, holds nobody.
+// A dial through a proxy that says nothing, or nonsense, ends by its deadline.
 func TestAProxyThatIsNone(t *testing.T) {
 	for name, says := range map[string]string{
 		"nothing": "", "another protocol": "HTTP/1.1 400 Bad Request\r\n\r\n", "half an answer": "\x05", "a type of address that does not exist": "\x05\x00\x05\x00\x00\x09",

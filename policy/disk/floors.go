@@ -1,7 +1,7 @@
 package disk
 
 // Floors are the bytes that must be free on the disk before work of a kind is
-// begun. Zero is no floor.
+// begun. Zero sets no floor.
 type Floors struct {
 	Restore, Save, Build, WarmPool int64
 }

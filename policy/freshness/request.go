@@ -137,8 +137,8 @@ type Command struct {
 	Dir  string
 }
 
-// Commands returns what brings the checkout up to date, in order; nil if there
-// is no checkout to work on. The first that fails ends the sync: Gate.Fail.
+// Commands returns what brings the checkout up to date, in order; nil without
+// a checkout to work on. The first that fails ends the sync: Gate.Fail.
 func (r Request) Commands() []Command {
 	if r.Checkout == "" {
 		return nil

@@ -37,7 +37,7 @@ type Launch struct {
 	Env map[string]string
 	// Resumed: the same sandbox runs on, so that it keeps its boot id.
 	Resumed bool
-	// The steps to pass; None is no step.
+	// The steps to pass; None stands for not passing one.
 	Network, Machine, Delivered step.Step
 }
 

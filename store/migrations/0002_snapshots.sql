@@ -2,7 +2,7 @@
 -- A row is a claim on a snapshot of the driver. Several rows may claim the same
 -- one (vm_id, snapshot): it goes when the last of them goes. "saving" is written
 -- before the driver is asked for it, so what the driver has and no row claims
--- belongs to nobody.
+-- belongs to no row.
 CREATE TABLE snapshots (
     id          TEXT PRIMARY KEY,
     instance    TEXT NOT NULL,

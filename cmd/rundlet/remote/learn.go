@@ -71,7 +71,7 @@ func learn(id string, n client.Network, refused []client.Refusal, traffic client
 	next, left, err := egress.Propose(rules, names)
 	switch {
 	case len(names) == len(left):
-		note("no host was reached by name yet, so there is no proposal")
+		note("nothing to propose yet: no host was reached by name")
 	case err != nil:
 		note("no proposal: %v. Write rules with wildcards, such as *.example.com", err)
 	default:

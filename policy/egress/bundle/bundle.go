@@ -19,5 +19,5 @@ const Prefix = "bundle:"
 func Names() []string { return slices.Sorted(maps.Keys(bundles)) }
 
 // Hosts returns the hosts of a bundle in ascending order: names in lower case, and "*." and a name for all names below it.
-// It is nil if there is no such bundle. The slice is the caller's.
+// It is nil for an unknown bundle. The slice is the caller's.
 func Hosts(name string) []string { return slices.Clone(bundles[name]) }

@@ -3,7 +3,7 @@ package bundle
 // bundles are the hosts by service. A host serves the service alone, or its operator's other services. One that serves
 // whatever its customers upload, such as storage.googleapis.com, is in no bundle, and neither is a wildcard for such hosts
 // (*.cloudfront.net, *.amazonaws.com): each would open the way to everybody's servers. The name of one bucket that
-// belongs to the service is no such host. Where a service redirects to what is left out, its comment says so.
+// belongs to the service is not such a host. Where a service redirects to what is left out, its comment says so.
 var bundles = map[string][]string{
 	// From /etc/apk/repositories of Alpine's images.
 	"alpine": {"dl-cdn.alpinelinux.org"},

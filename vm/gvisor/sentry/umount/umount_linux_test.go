@@ -46,7 +46,7 @@ func asHelper(t *testing.T, send []byte, args ...string) int {
 	return cmd.ProcessState.ExitCode()
 }
 
-// TestTheHelper has the statuses of gVisor's command, and of a process that is no helper.
+// TestTheHelper has the statuses of gVisor's command, and of a process that is not a helper.
 func TestTheHelper(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
