@@ -14,7 +14,7 @@ import (
 
 // recordFormat is the version of record. 1 is the first; a record without a number has
 // it, too. A field that an older program may leave out does not make a new version; one that it
-// must heed to adopt, or to end, a machine is. Adopt refuses a newer one and changes
+// must heed to adopt, or to end, a machine does. Adopt refuses a newer one and changes
 // nothing: a machine that is not understood is not lost.
 const recordFormat = 1
 
