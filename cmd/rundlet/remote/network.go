@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -136,6 +137,9 @@ changes nothing. They are seen if the policy has names. To begin with all:
 				return fmt.Errorf("network of %s: %w", args[0], command.Unreachable(api, err))
 			}
 			traffic, err := api.Traffic(cmd.Context(), args[0])
+			if answer, ok := errors.AsType[*client.Error](err); ok && answer.Code == http.StatusNotFound && !propose {
+				err = nil // A daemon of an earlier release, which has just answered about the sandbox, does not count.
+			}
 			if err != nil {
 				return fmt.Errorf("network of %s: %w", args[0], command.Unreachable(api, err))
 			}

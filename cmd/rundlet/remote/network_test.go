@@ -28,6 +28,9 @@ func runSeen(t *testing.T, detail, refused, traffic string, json bool, args ...s
 		case "GET /sandboxes/i1/network/refused":
 			fmt.Fprint(w, refused)
 		case "GET /sandboxes/i1/network/traffic":
+			if traffic == "" { // As of a daemon of an earlier release.
+				http.Error(w, `{"code":404,"message":"no such route"}`, http.StatusNotFound)
+			}
 			fmt.Fprint(w, traffic)
 		case "PUT /sandboxes/i1/network":
 			body, _ := io.ReadAll(r.Body)
@@ -113,5 +116,16 @@ func TestTheNetworkOfASandboxIsChanged(t *testing.T) {
 		if _, changed, err := runNetwork(t, `{}`, `[]`, false, strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), want) || changed != "" {
 			t.Errorf("%s: %v, changed %q", args, err, changed)
 		}
+	}
+}
+
+// The program may be newer than the daemon, as before a restart.
+func TestADaemonThatDoesNotCountIsEnough(t *testing.T) {
+	out, changed, err := runSeen(t, `{}`, `[]`, "", false, "i1", "--deny", "1.1.1.1")
+	if err != nil || changed != `{"denyOut":["1.1.1.1"]}` || !strings.Contains(out, "allowed: everything but private addresses\n") {
+		t.Errorf("%q, %s, %v", out, changed, err)
+	}
+	if _, _, err := runSeen(t, `{}`, `[]`, "", false, "i1", "--learn"); err == nil || !strings.Contains(err.Error(), "no such route") {
+		t.Errorf("it learns from nothing: %v", err)
 	}
 }
