@@ -2,12 +2,13 @@ package dataplane
 
 import (
 	"net/http"
+	"sync"
 	"time"
 )
 
 const (
 	// portIdle is how long a connection to a port is kept for the next request. It is shorter than the timeouts of common
-	// servers (two seconds and more), and bounds how long a server of one connection at a time waits for its next client.
+	// servers (two seconds and more).
 	portIdle = 250 * time.Millisecond
 	// portIdleConns bounds the kept connections to one port.
 	portIdleConns = 32
@@ -27,4 +28,46 @@ func keeping(base *http.Transport) *http.Transport {
 // handshake had the name of a host.
 func mayUseKept(r *http.Request) bool {
 	return r.URL.Scheme == "http" && r.Body == nil && idempotent(r) && r.Header.Get("Upgrade") == ""
+}
+
+// reads is whether a connection is being read. The zero value is ready, and safe for concurrent use.
+type reads struct {
+	mu    sync.Mutex
+	state int           // busy, reading or closed; guarded by mu
+	left  chan struct{} // closed when the connection is busy no more; nil if nothing waits; guarded by mu
+}
+
+// The states of reads. A connection that is closed stays so.
+const (
+	busy = iota
+	reading
+	closed
+)
+
+func (r *reads) set(state int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != closed {
+		r.state = state
+	}
+	if r.state != busy && r.left != nil {
+		close(r.left)
+		r.left = nil
+	}
+}
+
+// await returns when a connection that a request uses again is read, so that no byte behind the last answer is left, or is
+// closed. net/http closes one with such bytes, but only if there is no next request yet: else they would be its answer.
+func (r *reads) await() {
+	r.mu.Lock()
+	if r.state != busy {
+		r.mu.Unlock()
+		return
+	}
+	if r.left == nil {
+		r.left = make(chan struct{})
+	}
+	left := r.left
+	r.mu.Unlock()
+	<-left
 }

@@ -278,6 +278,7 @@ type conn struct {
 	sent, before atomic.Int64
 	// upgraded: it speaks another protocol. ended: there is nothing more to read.
 	upgraded, ended atomic.Bool
+	reads           reads
 }
 
 // Write continues when the program in the sandbox accepts no more: it may have
@@ -296,7 +297,9 @@ func (c *conn) Write(b []byte) (int, error) {
 
 // Read bounds the head of an answer.
 func (c *conn) Read(b []byte) (int, error) {
+	c.reads.set(reading)
 	n, err := c.Conn.Read(b)
+	c.reads.set(busy)
 	if err != nil {
 		c.ended.Store(true)
 	}
@@ -315,6 +318,7 @@ func (c *conn) Close() error {
 	_, open := c.run.conns[c]
 	delete(c.run.conns, c)
 	c.run.pool.mu.Unlock()
+	c.reads.set(closed)
 	if open {
 		defer c.run.pool.give(c.run)
 	}

@@ -282,14 +282,26 @@ func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	case mayUseKept(r):
 		transport = x.run.kept
 	}
+	return x.send(transport, r)
+}
+
+// send sends a request over a connection of the transport.
+func (x *exchange) send(transport *http.Transport, r *http.Request) (*http.Response, error) {
+	var out *http.Request
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
-		if c, ok := info.Conn.(*conn); ok {
-			x.conn = c
-			c.before.Store(c.sent.Load())
-			x.head.watch(c)
+		c, ok := info.Conn.(*conn)
+		if !ok {
+			return
 		}
+		if info.Reused {
+			c.reads.await()
+		}
+		x.conn = c
+		c.before.Store(c.sent.Load())
+		x.head.watch(c)
 	}}
-	resp, err := transport.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+	out = r.WithContext(httptrace.WithClientTrace(r.Context(), trace))
+	resp, err := transport.RoundTrip(out)
 	if why := x.head.stop(); why != nil && err != nil {
 		err = why // The transport says only that the connection broke.
 	}

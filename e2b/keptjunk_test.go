@@ -1,0 +1,48 @@
+package e2b
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+)
+
+// What a program sends behind the end of an answer is not the next client's answer, and does not break it.
+func TestBytesBehindAnAnswerReachNoOtherRequest(t *testing.T) {
+	const length = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+	for name, tc := range map[string]struct{ method, answer string }{
+		"a length that is too small": {"GET", length + "ok\n"},
+		"a body after HEAD":          {"HEAD", length + "ok"},
+		"another answer":             {"GET", length + "ok" + length + "no"},
+		"an answer without a body":   {"GET", length + "ok" + "HTTP/1.1 204 No Content\r\n\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, Config{})
+			id := n.sandbox()
+			n.tcp(id, 80, func(c *net.TCPConn) {
+				for in := bufio.NewReader(c); ; {
+					if _, err := http.ReadRequest(in); err != nil {
+						return
+					}
+					if _, err := io.WriteString(c, tc.answer); err != nil {
+						return
+					}
+				}
+			})
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					for range 300 {
+						if r := n.askPort(tc.method, id, "80", ""); r.code != 200 || tc.method == "GET" && r.body != "ok" {
+							t.Errorf("%d %q", r.code, r.body)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
