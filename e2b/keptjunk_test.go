@@ -46,3 +46,29 @@ func TestBytesBehindAnAnswerReachNoOtherRequest(t *testing.T) {
 		})
 	}
 }
+
+// Bytes that come late, when there is a next request already, cost it another connection.
+func TestLateBytesBehindAnAnswerBreakNoRequest(t *testing.T) {
+	n := newNode(t, Config{})
+	id := n.sandbox()
+	n.tcp(id, 80, func(c *net.TCPConn) {
+		in := bufio.NewReader(c)
+		for late := ""; ; late = "ok" {
+			if _, err := http.ReadRequest(in); err != nil {
+				return
+			}
+			if _, err := io.WriteString(c, late+"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"); err != nil {
+				return
+			}
+		}
+	})
+	before := n.Dials()
+	for range 10 {
+		if r := n.askPort(http.MethodHead, id, "80", ""); r.code != 200 {
+			t.Fatalf("%d", r.code)
+		}
+	}
+	if dials := n.Dials() - before; dials < 5 || dials > 10 {
+		t.Errorf("%d connections for 10 requests", dials)
+	}
+}

@@ -103,8 +103,9 @@ type exchange struct {
 	request *requestBody
 	// again is the body, which can be sent again as long as nothing was read of it.
 	again *unread
-	// conn is the connection that it was sent over last, or nil.
-	conn *conn
+	// conn is the connection that it was sent over last, or nil. reused: after another request.
+	conn   *conn
+	reused bool
 	// cut is why the last attempt got no answer, if the run may have ended; unsent:
 	// the sandbox had got nothing of it.
 	cut    error
@@ -282,26 +283,30 @@ func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	case mayUseKept(r):
 		transport = x.run.kept
 	}
-	return x.send(transport, r)
+	resp, err := x.send(transport, r)
+	if err != nil && x.reused && transport == x.run.kept && r.Context().Err() == nil && !explained(err) {
+		// What came may be the rest of an earlier answer. The request may be sent twice.
+		return x.send(x.run.port, r)
+	}
+	return resp, err
 }
 
 // send sends a request over a connection of the transport.
 func (x *exchange) send(transport *http.Transport, r *http.Request) (*http.Response, error) {
-	var out *http.Request
+	x.reused = false
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		c, ok := info.Conn.(*conn)
 		if !ok {
 			return
 		}
-		if info.Reused {
+		if x.reused = info.Reused; x.reused {
 			c.reads.await()
 		}
 		x.conn = c
 		c.before.Store(c.sent.Load())
 		x.head.watch(c)
 	}}
-	out = r.WithContext(httptrace.WithClientTrace(r.Context(), trace))
-	resp, err := transport.RoundTrip(out)
+	resp, err := transport.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
 	if why := x.head.stop(); why != nil && err != nil {
 		err = why // The transport says only that the connection broke.
 	}
