@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"time"
 )
 
 // What a program sends behind the end of an answer is not the next client's answer, and does not break it.
@@ -71,4 +72,54 @@ func TestLateBytesBehindAnAnswerBreakNoRequest(t *testing.T) {
 	if dials := n.Dials() - before; dials < 5 || dials > 10 {
 		t.Errorf("%d connections for 10 requests", dials)
 	}
+}
+
+// A client that asks again and again does not keep the others from a program that serves one connection at a time.
+func TestAClientThatAsksOftenLeavesRoom(t *testing.T) {
+	n := newNode(t, Config{})
+	id := n.sandbox()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.ListenOn(id, 80, ln)
+	asked := make(chan struct{}, 1)
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			answers(c, 1<<30)
+			c.Close()
+		}
+	}()
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for deadline := time.Now().Add(time.Minute); ; {
+			n.askPort(http.MethodGet, id, "80", "")
+			select {
+			case asked <- struct{}{}:
+			default:
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+			if time.Now().After(deadline) {
+				t.Error("another client is not served")
+				return
+			}
+		}
+	})
+	<-asked
+	wg.Go(func() {
+		defer close(done)
+		if r := n.askPort(http.MethodPost, id, "80", ""); r.code != 200 {
+			t.Errorf("%d %s", r.code, r.body)
+		}
+	})
+	wg.Wait()
 }

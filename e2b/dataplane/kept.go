@@ -10,6 +10,9 @@ const (
 	// portIdle is how long a connection to a port is kept for the next request. It is shorter than the timeouts of common
 	// servers (two seconds and more).
 	portIdle = 250 * time.Millisecond
+	// portLife is how old a connection to a port may be for another request: the next one ends it. A server of one
+	// connection at a time would else never serve anyone beside a client that asks often.
+	portLife = time.Second
 	// portIdleConns bounds the kept connections to one port.
 	portIdleConns = 32
 )
@@ -60,14 +63,12 @@ func (r *reads) set(state int) {
 // closed. net/http closes one with such bytes, but only if there is no next request yet: else they would be its answer.
 func (r *reads) await() {
 	r.mu.Lock()
-	if r.state != busy {
-		r.mu.Unlock()
-		return
-	}
-	if r.left == nil {
+	if r.state == busy && r.left == nil {
 		r.left = make(chan struct{})
 	}
 	left := r.left
 	r.mu.Unlock()
-	<-left
+	if left != nil {
+		<-left
+	}
 }

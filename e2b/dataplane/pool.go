@@ -181,7 +181,7 @@ func (r *run) connect(ctx context.Context, addr string, over func(net.Conn) (net
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: nc, run: r}
+	c := &conn{Conn: nc, run: r, opened: time.Now()}
 	r.pool.mu.Lock()
 	ended := r.hasEnded()
 	if !ended {
@@ -270,7 +270,8 @@ func (p *pool) close() {
 // conn is a connection that its run knows.
 type conn struct {
 	net.Conn
-	run *run
+	run    *run
+	opened time.Time
 	// head is that of the answer that is being read, or nil.
 	head atomic.Pointer[head]
 	// sent counts the bytes that the stream took, and before those of earlier

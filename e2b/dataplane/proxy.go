@@ -103,9 +103,8 @@ type exchange struct {
 	request *requestBody
 	// again is the body, which can be sent again as long as nothing was read of it.
 	again *unread
-	// conn is the connection that it was sent over last, or nil. reused: after another request.
-	conn   *conn
-	reused bool
+	// conn is the connection that it was sent over last, or nil.
+	conn *conn
 	// cut is why the last attempt got no answer, if the run may have ended; unsent:
 	// the sandbox had got nothing of it.
 	cut    error
@@ -284,7 +283,7 @@ func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 		transport = x.run.kept
 	}
 	resp, err := x.send(transport, r)
-	if err != nil && x.reused && transport == x.run.kept && r.Context().Err() == nil && !explained(err) {
+	if err != nil && transport == x.run.kept && x.conn != nil && x.conn.before.Load() > 0 && r.Context().Err() == nil && !explained(err) {
 		// What came may be the rest of an earlier answer. The request may be sent twice.
 		return x.send(x.run.port, r)
 	}
@@ -293,20 +292,22 @@ func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // send sends a request over a connection of the transport.
 func (x *exchange) send(transport *http.Transport, r *http.Request) (*http.Response, error) {
-	x.reused = false
+	var out *http.Request
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
-		c, ok := info.Conn.(*conn)
-		if !ok {
-			return
+		if c, ok := info.Conn.(*conn); ok {
+			if info.Reused {
+				c.reads.await()
+			}
+			if transport == x.run.kept && time.Since(c.opened) > portLife {
+				out.Close = true
+			}
+			x.conn = c
+			c.before.Store(c.sent.Load())
+			x.head.watch(c)
 		}
-		if x.reused = info.Reused; x.reused {
-			c.reads.await()
-		}
-		x.conn = c
-		c.before.Store(c.sent.Load())
-		x.head.watch(c)
 	}}
-	resp, err := transport.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+	out = r.WithContext(httptrace.WithClientTrace(r.Context(), trace))
+	resp, err := transport.RoundTrip(out)
 	if why := x.head.stop(); why != nil && err != nil {
 		err = why // The transport says only that the connection broke.
 	}
