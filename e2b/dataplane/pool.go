@@ -74,7 +74,7 @@ type pool struct {
 }
 
 // run holds the connections of one lifecycle. It lives in the pool while a
-// request uses it or a connection is open.
+// request uses it, or a connection is open or being dialed.
 type run struct {
 	pool  *pool
 	key   lifecycle
@@ -206,7 +206,7 @@ func (r *run) check() {
 	gone := isGone(err) || err == nil && (ended(sb.State) || sb.StartedAt.UnixNano() != r.key.started)
 	p := r.pool
 	p.mu.Lock()
-	unused := r.users == 0 && len(r.conns) == 0
+	unused := r.users == 0 && r.open == 0
 	if gone || unused {
 		if p.runs[r.key] == r {
 			delete(p.runs, r.key)

@@ -166,3 +166,41 @@ func TestUnusedRunIsForgotten(t *testing.T) {
 		}
 	})
 }
+
+// slowDials is a runtime whose dials wait for ready.
+type slowDials struct {
+	piped
+	ready chan struct{}
+}
+
+func (s *slowDials) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
+	<-s.ready
+	return s.piped.Dial(ctx, id, port)
+}
+
+// A transport finishes a dial whose request has got another connection, and keeps what it dialed.
+func TestARunWithADialUnderWayIsNotForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := &slowDials{piped: piped{sb: sandbox.Sandbox{ID: "i0", State: sandbox.StateRunning}}, ready: make(chan struct{})}
+		p := New(rt, slog.New(slog.DiscardHandler))
+		defer p.Close()
+		r, err := p.pool.acquire(rt.sb)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dialed := make(chan net.Conn, 1)
+		go func() {
+			c, _ := r.dial(t.Context(), "tcp", "i0:80")
+			dialed <- c
+		}()
+		r.release()
+		time.Sleep(2 * sweepEvery)
+		close(rt.ready)
+		c := <-dialed
+		p.Drop("i0")
+		_ = c.SetReadDeadline(time.Now())
+		if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error("a connection into a killed sandbox is open")
+		}
+	})
+}
