@@ -67,15 +67,16 @@ func (p peers) of(r *http.Request) netip.Addr {
 }
 
 // parseForwarded reads an address as proxies write it: some with the port, and of
-// IPv6 with brackets.
+// IPv6 with brackets. A zone is dropped: it means nothing here, and may be any text.
 func parseForwarded(text string) (netip.Addr, error) {
 	if withPort, err := netip.ParseAddrPort(text); err == nil {
-		return withPort.Addr(), nil
+		return withPort.Addr().WithZone(""), nil
 	}
 	if inner, ok := strings.CutPrefix(text, "["); ok {
 		text = strings.TrimSuffix(inner, "]")
 	}
-	return netip.ParseAddr(text)
+	addr, err := netip.ParseAddr(text)
+	return addr.WithZone(""), err
 }
 
 func (p peers) trusted(addr netip.Addr) bool {

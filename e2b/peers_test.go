@@ -40,6 +40,8 @@ func TestPeerOfARequest(t *testing.T) {
 		{"a proxy that adds the port", "127.0.0.1:5", []string{"198.51.100.7:4711"}, "198.51.100.7"},
 		{"a proxy that adds the port, of IPv6", "127.0.0.1:5", []string{"[2001:db8::7]:4711"}, "2001:db8::7"},
 		{"a proxy that writes brackets", "127.0.0.1:5", []string{"[2001:db8::7]"}, "2001:db8::7"},
+		{"a zone, which may be any text", "127.0.0.1:5", []string{"fe80::7%e2b_" + strings.Repeat("0", 40)}, "fe80::7"},
+		{"a zone and a port", "127.0.0.1:5", []string{"[fe80::7%any text]:4711"}, "fe80::7"},
 		{"IPv4 in IPv6", "[::ffff:192.0.2.1]:5", nil, "192.0.2.1"},
 		{"nothing", "@", nil, "invalid IP"},
 		{"more proxies than are believed", "127.0.0.1:5", []string{"198.51.100.7," + strings.Repeat("10.0.0.1,", 100) + "10.0.0.1"}, "10.0.0.1"},
