@@ -177,8 +177,15 @@ func (a *accessed) end() {
 // pathOf is the path of a request without what is secret in it. A question mark that is encoded by mistake begins a query.
 func pathOf(r *http.Request) string {
 	path := r.URL.EscapedPath()
-	for _, mark := range []string{"%3f", "%3F"} {
-		path, _, _ = strings.Cut(path, mark)
+	for i := range path {
+		if mark, ok := strings.CutPrefix(path[i:], "%"); ok {
+			for strings.HasPrefix(mark, "25") { // It is encoded more than once.
+				mark = mark[2:]
+			}
+			if len(mark) >= 2 && strings.EqualFold(mark[:2], "3f") {
+				return shown(path[:i], maxAccessPath)
+			}
+		}
 	}
 	return shown(path, maxAccessPath)
 }
