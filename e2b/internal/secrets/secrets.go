@@ -87,11 +87,11 @@ var (
 	compiled *regexp.Regexp
 )
 
-// encodings is how often a text may be percent-encoded for Redact to see what is in it.
+// encodings is how often a text may be percent-encoded for Redact to see what is in it. Each more would cost another pass.
 const encodings = 3
 
-// Redact returns a text without keys and tokens, to be shown. Where one is hidden by percent-encoding, nothing is left of the
-// text.
+// Redact returns a text without keys and tokens, to be shown. Where one is hidden by percent-encoding, or may be because the text
+// is encoded too often, nothing is left of the text.
 func Redact(s string) string {
 	if digits(s) {
 		s = either().ReplaceAllString(s, Redacted)
@@ -104,6 +104,9 @@ func Redact(s string) string {
 		if plain = unescape(plain); digits(plain) && either().MatchString(plain) {
 			return Redacted
 		}
+	}
+	if unescape(plain) != plain {
+		return Redacted
 	}
 	return s
 }
