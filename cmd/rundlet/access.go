@@ -21,6 +21,7 @@ func openAccessLog(name string, stdout io.Writer, log *slog.Logger) (add func(e2
 	var l *accesslog.Log
 	stop := func() {}
 	if name == accessToStdout {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // Or one would end the daemon when the reader of a pipe ends.
 		l = accesslog.To(stdout, log)
 	} else {
 		path, err := filepath.Abs(name)

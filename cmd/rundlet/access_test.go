@@ -2,8 +2,11 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
@@ -78,5 +81,34 @@ func TestServeRefusesAnAccessLogThatCannotBeWritten(t *testing.T) {
 	home(t)
 	if _, err := cli(t, "serve", "--listen", "127.0.0.1:0", "--access-log", filepath.Join(t.TempDir(), "missing", "access")); err == nil || !strings.Contains(err.Error(), "--access-log") {
 		t.Errorf("%v", err)
+	}
+}
+
+// A program that reads the log from a pipe may end. The daemon does not end with it, as programs do that write to such a standard output.
+func TestTheReaderOfTheAccessLogMayEnd(t *testing.T) {
+	if os.Getenv("RUNDLET_TEST_ACCESS_LOG") != "" {
+		add, end, err := openAccessLog(accessToStdout, os.Stdout, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		add(e2b.Access{Path: "/"})
+		end()
+		fmt.Fprint(os.Stderr, "served on")
+		return
+	}
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader.Close()
+	defer writer.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), "RUNDLET_TEST_ACCESS_LOG=1")
+	var text strings.Builder
+	cmd.Stdout, cmd.Stderr = writer, &text
+	if err := cmd.Run(); !strings.Contains(text.String(), "served on") {
+		t.Errorf("%v, %s", err, text.String())
 	}
 }
