@@ -59,6 +59,7 @@ type Server struct {
 	callers  *callers
 	requests requests
 	startup  startup
+	handlers handlers
 
 	// The two planes are made by Open.
 	proxy   *dataplane.Proxy
@@ -130,6 +131,8 @@ func (s *Server) Close() {
 
 // ServeHTTP routes requests to the data plane or the control plane.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.handlers.begin()
+	defer s.handlers.end()
 	if s.cfg.Access == nil {
 		s.serve(w, r)
 	} else {
@@ -225,7 +228,9 @@ func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
 const (
 	// idleTime is longer than that of proxies in front of the server, so that the
 	// proxies close first.
-	idleTime      = 620 * time.Second
+	idleTime = 620 * time.Second
+	// brokenOffTime is how long a request may take to end after it was broken off.
+	brokenOffTime = 5 * time.Second
 	streamsPerTCP = 1000
 	// A connection of HTTP/2 has memory for one frame from its first byte on, and
 	// keeps it: frames are of the size that every client can send. Of an
@@ -267,6 +272,7 @@ func (s *Server) ServeTLS(ctx context.Context, ln net.Listener, config *tls.Conf
 	case err := <-failed:
 		s.Close()
 		srv.Close()
+		s.handlers.wait(brokenOffTime)
 		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
 	case <-ctx.Done():
 	}
@@ -279,5 +285,6 @@ func (s *Server) ServeTLS(ctx context.Context, ln net.Listener, config *tls.Conf
 		err = srv.Close()
 	}
 	<-failed
+	s.handlers.wait(brokenOffTime)
 	return err
 }
