@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -116,6 +117,40 @@ func TestAKeptConnectionEndsForTheNextClient(t *testing.T) {
 			if r := n.askPort(method, id, "80", ""); r.code != 200 || r.body != "ok" {
 				t.Errorf("%s: %d %s", method, r.code, r.body)
 			}
+		}
+	})
+}
+
+// As many connections are kept as there were requests at the same time.
+func TestConnectionsOfManyClientsAreKept(t *testing.T) {
+	const clients = 16
+	n := newNode(t, Config{})
+	id := n.sandbox()
+	came, answer := make(chan struct{}), make(chan struct{})
+	n.Listen(id, 80, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		came <- struct{}{}
+		<-answer
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	within(t, time.Minute, "a round without a new connection", func() {
+		for before, dials := -1, 0; before != dials && !t.Failed(); {
+			before = n.Dials()
+			var wg sync.WaitGroup
+			for range clients {
+				wg.Go(func() {
+					if r := n.askPort(http.MethodGet, id, "80", ""); r.code != 204 {
+						t.Errorf("%d %s", r.code, r.body)
+					}
+				})
+			}
+			for range clients {
+				<-came
+			}
+			for range clients {
+				answer <- struct{}{}
+			}
+			wg.Wait()
+			dials = n.Dials()
 		}
 	})
 }
