@@ -51,6 +51,9 @@ func TestConnectionsAreKeptForRequestsThatMayBeSentTwice(t *testing.T) {
 		"a request with an effect":  {"POST", "80", "", nil, 10},
 		"a body":                    {"GET", "80", "x", nil, 10},
 		"a change of the protocol":  {"GET", "80", "", []string{"Connection", "Upgrade", "Upgrade", "websocket"}, 10},
+		"a login of a connection":   {"GET", "80", "", []string{"Authorization", "NTLM TlRMTVNTUAAB"}, 10},
+		"another such login":        {"GET", "80", "", []string{"Authorization", "negotiate YII="}, 10},
+		"a login of a request":      {"GET", "80", "", []string{"Authorization", "Bearer x"}, 1},
 		"a body that has a name":    {"POST", "80", "x", []string{"Idempotency-Key", "k"}, 10},
 		"an effect that has a name": {"POST", "80", "", []string{"Idempotency-Key", "k"}, 1},
 	} {

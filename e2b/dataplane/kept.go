@@ -28,9 +28,10 @@ func keeping(base *http.Transport) *http.Transport {
 // mayUseKept reports whether a request may go over a connection to a port that an earlier request left. The program may
 // close it at that moment: net/http then sends the request over another one, if it may be sent twice and has no body.
 // All other requests have new connections, as those by which the protocol changes and those over TLS, whose
-// handshake had the name of a host.
+// handshake had the name of a host, and those that log in for all that follows on their connection.
 func mayUseKept(r *http.Request) bool {
-	return r.URL.Scheme == "http" && r.Body == nil && idempotent(r) && r.Header.Get("Upgrade") == ""
+	login := r.Header.Get("Authorization")
+	return r.URL.Scheme == "http" && r.Body == nil && idempotent(r) && r.Header.Get("Upgrade") == "" && !hasPrefixFold(login, "NTLM") && !hasPrefixFold(login, "Negotiate")
 }
 
 // reads is whether a connection is being read. The zero value is ready, and safe for concurrent use.
