@@ -46,9 +46,15 @@ func Java(ctx context.Context, root, home, text string, run Run) error {
 		homes = append(homes, found...)
 	}
 	for _, dir := range homes {
-		// Several lead to one store, such as that of Debian.
-		store, e := filepath.EvalSymlinks(dir + "/lib/security/cacerts")
-		if e != nil || slices.Contains(done, store) || len(done) == maxStores {
+		if _, e := os.Stat(dir + "/lib/security/cacerts"); e != nil || len(done) == maxStores {
+			continue
+		}
+		store, e := fixed(dir + "/lib/security/cacerts")
+		if e != nil {
+			done, err = append(done, dir), errors.Join(err, e)
+			continue
+		}
+		if slices.Contains(done, store) { // Several lead to one store, such as that of Debian.
 			continue
 		}
 		done = append(done, store)
@@ -106,7 +112,7 @@ func addToStore(ctx context.Context, store, keytool string, list []*x509.Certifi
 
 // ofRoot returns what leads to a program that others than root cannot change: it is run as root.
 func ofRoot(program string) (string, error) {
-	path, err := filepath.EvalSymlinks(program)
+	path, err := fixed(program)
 	if err != nil {
 		return "", err
 	}

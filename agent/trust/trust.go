@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -69,8 +70,9 @@ func Install(root, text string) (env map[string]string, err error) {
 	}
 	var done []string
 	for _, name := range bundles {
-		path, e := filepath.EvalSymlinks(root + name)
+		path, e := fixed(root + name)
 		if e != nil {
+			err = errors.Join(err, e)
 			continue
 		}
 		if old, _, e := read(path); e != nil || len(old) == 0 { // It must not hide the roots that programs bring.
@@ -162,6 +164,34 @@ func extend(path string, former []byte, text string) error {
 		text += "\n"
 	}
 	return replace(path, slices.Concat(kept, []byte(begin+text+end)), mode)
+}
+
+// fixed returns where a file is, if others than root can put none in its place: neither where it is named nor where a link
+// leads. Else what is read there could be written elsewhere.
+func fixed(path string) (string, error) {
+	for range 2 {
+		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+		if err != nil {
+			return "", err
+		}
+		for at := dir; ; at = filepath.Dir(at) {
+			info, err := os.Lstat(at)
+			if err != nil {
+				return "", err
+			}
+			st, ok := info.Sys().(*syscall.Stat_t)
+			if others := info.Mode()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0; !ok || st.Uid != 0 || others {
+				return "", fmt.Errorf("%s: others than root can change %s", path, at)
+			}
+			if at == filepath.Dir(at) {
+				break
+			}
+		}
+		if path, err = filepath.EvalSymlinks(filepath.Join(dir, filepath.Base(path))); err != nil {
+			return "", err
+		}
+	}
+	return path, nil
 }
 
 // read reads a regular file.
