@@ -58,9 +58,6 @@ func Install(root, text string) (env map[string]string, err error) {
 		return nil, err
 	}
 	former := ours(root)
-	if err := replace(root+Own, []byte(text), 0o644); err != nil {
-		return nil, err
-	}
 	env = map[string]string{}
 	for _, variable := range added {
 		env[variable] = Own
@@ -96,6 +93,10 @@ func Install(root, text string) (env map[string]string, err error) {
 	}
 	err = errors.Join(err, addToBrowsers(root, list))
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return nil, err
+	}
+	// Last: a call after one that failed must find what the stores had before.
+	if err := replace(root+Own, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
 	return env, nil

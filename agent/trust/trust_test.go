@@ -233,3 +233,39 @@ func TestInstallRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A disk that is full half-way leaves what the next call needs: what was trusted before is not trusted after it, also where
+// update-ca-certificates has copied it.
+func TestInstallAfterAFullDisk(t *testing.T) {
+	first, _ := authority(t, pkix.Name{CommonName: "a"})
+	second, _ := authority(t, pkix.Name{CommonName: "a"})
+	root := t.TempDir()
+	if err := syscall.Mount("tmpfs", root, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Unmount(root, syscall.MNT_DETACH)
+	resize := func(size string) {
+		t.Helper()
+		if err := syscall.Mount("", root, "", syscall.MS_REMOUNT, "size="+size); err != nil {
+			t.Fatal(err)
+		}
+	}
+	install(t, root, first)
+	const bundle = "/etc/ssl/cert.pem"
+	roots := strings.Repeat("roots\n", 6<<10)
+	if err := errors.Join(os.MkdirAll(root+"/etc/ssl", 0o755), os.WriteFile(root+bundle, []byte(roots+first), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	resize("64k") // The bundle has no room beside itself, and the certificate has.
+	if _, err := Install(root, second); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("a full disk: %v", err)
+	}
+	resize("1m")
+	install(t, root, second)
+	if b, err := os.ReadFile(root + bundle); err != nil || string(b) != roots+begin+second+end {
+		t.Errorf("%q, %v", b[min(len(roots), len(b)):], err)
+	}
+	if b, err := os.ReadFile(root + Own); err != nil || string(b) != second {
+		t.Errorf("%q, %v", b, err)
+	}
+}
