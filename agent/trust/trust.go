@@ -209,7 +209,7 @@ func read(path string) ([]byte, fs.FileMode, error) {
 	if !info.Mode().IsRegular() || info.Size() > maxBundle {
 		return nil, 0, fmt.Errorf("%s is not a file of at most %d bytes", path, maxBundle)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxBundle))
+	b, err := io.ReadAll(io.LimitReader(f, info.Size())) // Nothing of an empty one, such as /proc/kmsg, which has no end.
 	return b, info.Mode().Perm(), err
 }
 

@@ -269,3 +269,15 @@ func TestInstallAfterAFullDisk(t *testing.T) {
 		t.Errorf("%q, %v", b, err)
 	}
 }
+
+// Some files of the kernel's are empty regular files that have something to read, or never have: they are not waited for.
+func TestFilesOfTheKernelAreNotRead(t *testing.T) {
+	text, _ := authority(t, pkix.Name{CommonName: "a"})
+	root := guest(t, map[string]string{"etc/ssl/cert.pem": "->/proc/version", "etc/ssl/ca-bundle.pem": "roots\n"})
+	if env := install(t, root, text); env["SSL_CERT_FILE"] != "/etc/ssl/ca-bundle.pem" {
+		t.Errorf("the store is %q", env["SSL_CERT_FILE"])
+	}
+	if b, mode, err := read("/proc/version"); len(b) > 0 || err != nil {
+		t.Errorf("%q, %v, %v", b, mode, err)
+	}
+}
