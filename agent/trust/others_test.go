@@ -70,3 +70,22 @@ func TestStoresThatOthersCanReplaceStay(t *testing.T) {
 		})
 	}
 }
+
+// Who can write to /usr/local cannot have the agent remove certificates from the system's store.
+func TestOthersDoNotSayWhatWasTrustedBefore(t *testing.T) {
+	text, _ := authority(t, pkix.Name{CommonName: "a"})
+	another, _ := authority(t, pkix.Name{CommonName: "another"})
+	for _, c := range []struct {
+		owner int
+		want  string
+	}{{0, "roots\n" + begin + text + end}, {65534, "roots\n" + another + begin + text + end}} {
+		root := guest(t, map[string]string{"etc/ssl/cert.pem": "roots\n" + another, Own: another})
+		if err := os.Chown(root+filepath.Dir(Own), c.owner, c.owner); err != nil {
+			t.Fatal(err)
+		}
+		install(t, root, text)
+		if b, err := os.ReadFile(root + "/etc/ssl/cert.pem"); string(b) != c.want {
+			t.Errorf("owner %d: %q, %v", c.owner, b, err)
+		}
+	}
+}

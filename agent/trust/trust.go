@@ -131,9 +131,13 @@ func parse(text string) (list []*x509.Certificate, err error) {
 	return list, nil
 }
 
-// ours are the authorities of the call before; nil if the guest made something else of them.
+// ours are the authorities of the call before; nil if the guest made something else of them, or others than root could.
 func ours(root string) []byte {
-	former, _, err := read(root + Own)
+	path, err := fixed(root + Own)
+	if err != nil {
+		return nil
+	}
+	former, _, err := read(path)
 	if err != nil {
 		return nil
 	}
