@@ -13,8 +13,11 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/rundlet/rundlet/envd"
 )
@@ -106,5 +109,50 @@ func TestTrustOfJava(t *testing.T) {
 	console, err := os.ReadFile(g.console)
 	if err != nil || strings.Count(string(console), "\n") != 1 || !strings.Contains(string(console), "opt/java/openjdk/lib/security/cacerts: keytool: exit status 3") {
 		t.Errorf("the console has %q, %v", console, err)
+	}
+}
+
+// Two deliveries at the same time change a store one after the other.
+func TestTrustTwiceAtOnce(t *testing.T) {
+	g := newGuest(t)
+	g.write(t, "opt/java/openjdk/lib/security/cacerts", "a store")
+	g.write(t, "opt/java/openjdk/bin/keytool", "#!/bin/sh\nmkdir \"$0\".runs || touch \"$0\".both\nsleep 0.2\nrmdir \"$0\".runs\nexit 0\n")
+	keytool := g.root + "/opt/java/openjdk/bin/keytool"
+	if err := os.Chmod(keytool, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	g.init(t, envd.InitRequest{ControlToken: "c"})
+	text := certificate(t)
+	var group errgroup.Group
+	for range 3 {
+		group.Go(func() error { return envd.Trust(t.Context(), g.dial, "c", text) })
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(keytool + ".both"); err == nil {
+		t.Error("two run at once")
+	}
+}
+
+// A disk that is full is said to be so, and the environment stays as it was.
+func TestTrustOnAFullDisk(t *testing.T) {
+	g := newGuest(t)
+	g.init(t, envd.InitRequest{ControlToken: "c", AccessToken: "a"})
+	dir := g.root + "/etc/ssl"
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16k"); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Unmount(dir, syscall.MNT_DETACH)
+	g.write(t, "etc/ssl/cert.pem", strings.Repeat("roots\n", 2<<10))
+	var s *envd.StatusError
+	if err := envd.Trust(t.Context(), g.dial, "c", certificate(t)); !errors.As(err, &s) || s.Status != http.StatusInsufficientStorage {
+		t.Errorf("%v", err)
+	}
+	if _, env := g.do(t, "GET", "/envs", map[string]string{"X-Access-Token": "a"}, nil); strings.Contains(env, "SSL_CERT_FILE") {
+		t.Errorf("the environment is %s", env)
 	}
 }

@@ -5,6 +5,7 @@ package trust
 import (
 	"context"
 	"crypto/x509/pkix"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -161,8 +162,11 @@ func TestKeytoolsOfTheGuest(t *testing.T) {
 func TestJavaHome(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	text, _ := authority(t, pkix.Name{CommonName: "a"})
-	root := guest(t, map[string]string{"srv/java/lib/security/cacerts": "a store"})
-	tool(t, root+"/srv/java/bin/keytool", `while [ $# -gt 0 ]; do [ "$1" = -keystore ] && echo changed > "$2"; shift; done; exit 0`)
+	// The second is what a path that is not absolute must not become.
+	root := filepath.Join(guest(t, map[string]string{"r/srv/java/lib/security/cacerts": "a store", "rsrv/java/lib/security/cacerts": "a store"}), "r")
+	for _, dir := range []string{root + "/srv", root + "srv"} {
+		tool(t, dir+"/java/bin/keytool", `while [ $# -gt 0 ]; do [ "$1" = -keystore ] && echo changed > "$2"; shift; done; exit 0`)
+	}
 	for _, c := range []struct{ home, want string }{{"", "a store"}, {"srv/java", "a store"}, {"/srv/none", "a store"}, {"/srv/java", "changed\n"}} {
 		if err := Java(t.Context(), root, c.home, text, runner(t)); err != nil {
 			t.Error(err)
@@ -170,5 +174,27 @@ func TestJavaHome(t *testing.T) {
 		if b, err := os.ReadFile(root + "/srv/java/lib/security/cacerts"); string(b) != c.want {
 			t.Errorf("JAVA_HOME=%s: %q, %v", c.home, b, err)
 		}
+		if b, err := os.ReadFile(root + "srv/java/lib/security/cacerts"); string(b) != "a store" {
+			t.Errorf("JAVA_HOME=%s: beside the root %q, %v", c.home, b, err)
+		}
+	}
+}
+
+// A guest with many Javas costs no more than one with some.
+func TestTheStoresOfJavaAreBounded(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	text, _ := authority(t, pkix.Name{CommonName: "a"})
+	files := map[string]string{}
+	for i := range maxStores + 1 {
+		files[fmt.Sprintf("usr/lib/jvm/%02d/lib/security/cacerts", i)] = "a store"
+	}
+	root := guest(t, files)
+	for name := range files {
+		tool(t, root+"/"+strings.TrimSuffix(name, "lib/security/cacerts")+"bin/keytool", "")
+	}
+	runs := 0
+	err := Java(t.Context(), root, "", text, func(context.Context, []string, []string) ([]byte, error) { runs++; return nil, nil })
+	if err != nil || runs != maxStores {
+		t.Errorf("%d runs, %v", runs, err)
 	}
 }

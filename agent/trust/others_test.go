@@ -37,6 +37,10 @@ func TestStoresThatOthersCanReplaceStay(t *testing.T) {
 		"directories above":             {[]func(string) error{own("etc"), own("srv")}, false, false},
 		"a program that is elsewhere":   {[]func(string) error{own("srv/java/bin")}, true, false},
 		"a link to another's directory": {[]func(string) error{func(root string) error { return os.Rename(root+"/etc/ssl/certs", root+"/srv/certs") }, own("srv/certs"), link("srv/certs", "etc/ssl/certs")}, false, true},
+		"a link to a file of another's directory": {[]func(string) error{
+			func(root string) error { return os.Rename(root+"/etc/ssl/certs", root+"/srv/certs") }, own("srv/certs"),
+			func(root string) error { return os.Mkdir(root+"/etc/ssl/certs", 0o755) }, link("srv/certs/ca-certificates.crt", bundle),
+		}, false, true},
 		"another's link to what is root's": {[]func(string) error{
 			func(root string) error { return os.Remove(root + "/" + bundle) }, func(root string) error { return os.Remove(root + "/" + java) },
 			link(secret, bundle), link(secret, java), own("etc/ssl/certs"), own("srv/java/lib/security"),

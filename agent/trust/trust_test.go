@@ -270,6 +270,16 @@ func TestInstallAfterAFullDisk(t *testing.T) {
 	}
 }
 
+// What a guest writes in place of the authorities is not removed from its store.
+func TestAuthoritiesThatTheGuestChanged(t *testing.T) {
+	text, _ := authority(t, pkix.Name{CommonName: "a"})
+	root := guest(t, map[string]string{"etc/ssl/cert.pem": "roots\n", Own: "roots\n"})
+	install(t, root, text)
+	if got := tree(t, root); got["etc/ssl/cert.pem"] != "roots\n"+begin+text+end || got[Own[1:]] != text {
+		t.Errorf("%q", got)
+	}
+}
+
 // Some files of the kernel's are empty regular files that have something to read, or never have: they are not waited for.
 func TestFilesOfTheKernelAreNotRead(t *testing.T) {
 	text, _ := authority(t, pkix.Name{CommonName: "a"})
