@@ -34,6 +34,7 @@ func TestKindsOfPolicies(t *testing.T) {
 	}{
 		"nothing":              {},
 		"nothing with a proxy": {policy: one(one(one(Policy{}, headers), proxy), names)},
+		"nothing with a range": {policy: one(only("203.0.113.0/24"), func(p *Policy) { p.AllowInternet = false })},
 		"everything":           {policy: everything, all: true, covers: true},
 		"with headers":         {policy: one(everything, headers), all: true, covers: true, rewritten: true},
 		"with a proxy":         {policy: one(everything, proxy), all: true, covers: true, tunneled: true},

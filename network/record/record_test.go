@@ -20,6 +20,9 @@ func TestARecordIsWhatWasSaved(t *testing.T) {
 	if err := Save(path, rec); err != nil {
 		t.Fatal(err)
 	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("others can read it: %v, %v", info.Mode(), err)
+	}
 	rec.Format = Format
 	if got, ok, err := Load(path); !ok || err != nil || !reflect.DeepEqual(got, rec) {
 		t.Errorf("%+v, %v, %v", got, ok, err)

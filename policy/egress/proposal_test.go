@@ -40,7 +40,7 @@ func TestRulesToLearnWithKeepAddresses(t *testing.T) {
 
 // Whatever a guest has chosen as a name, what is proposed is valid, and has hosts by their whole names only.
 func TestProposals(t *testing.T) {
-	rules := sandbox.Egress{Allow: []string{"*", "9.9.9.9", "8.8.8.0/24", "*.wild.example"}, Deny: []string{"0.0.0.0/0"}}
+	rules := sandbox.Egress{Allow: []string{"*", "9.9.9.9", "8.8.8.0/24", "9.9.9.9", "*.wild.example"}, Deny: []string{"0.0.0.0/0"}}
 	hosts := []string{"b.example", "a.example", "-x.example", "*", "*.evil.example", "a.example", "a b", "", "0.0.0.0/0", "1.2.3.4", "x_y.example", "--open", "a.example\n--open", "z-.example"}
 	got, left, err := Propose(rules, hosts)
 	if err != nil {
