@@ -141,6 +141,17 @@ func TestLearningChangesNothing(t *testing.T) {
 	}
 }
 
+// A list that is not whole is said to be so.
+func TestForgottenHostsAreSaid(t *testing.T) {
+	hosts := []client.ReachedHost{{Name: "a.example"}}
+	for forgotten, want := range map[uint64]bool{0: false, 3: true} {
+		p := learn("i1", client.Network{Allow: []string{"*"}, Deny: []string{"0.0.0.0/0"}}, nil, client.Traffic{Hosts: hosts, ForgottenHosts: forgotten})
+		if notes := strings.Join(p.Notes, "\n"); strings.Contains(notes, "3 times a host gave way") != want {
+			t.Errorf("%d: %s", forgotten, notes)
+		}
+	}
+}
+
 // The command is one word for each entry, whatever the id is.
 func TestTheCommandIsQuoted(t *testing.T) {
 	p := learn("i1; id", client.Network{Allow: []string{"*"}, Deny: []string{"0.0.0.0/0"}}, nil, client.Traffic{Hosts: []client.ReachedHost{{Name: "a.example"}}})
