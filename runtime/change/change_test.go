@@ -192,6 +192,15 @@ func TestASlotThatGoesWhileItIsAskedKnowsNothing(t *testing.T) {
 	}
 }
 
+// It may also be resumed meanwhile, with another slot.
+func TestAnotherSlotIsNotAFailure(t *testing.T) {
+	c, w, sb := changer(t, sandbox.StateRunning)
+	w.ending = func() { sb.Update(func(row *store.Sandbox) { row.SlotID = "another" }) }
+	if got, err := c.Traffic(t.Context(), "i1"); err != nil || got.BytesOut != 0 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
 func TestExtendNeverShortens(t *testing.T) {
 	c, w, _ := changer(t, sandbox.StateRunning)
 	end := w.row.EndAt

@@ -36,7 +36,8 @@ func ofSlot[T any](ctx context.Context, c *Changer, id string, ask func(slotID s
 		return nothing, sb.Gone()
 	case sandbox.StateRunning:
 		known, err := ask(row.SlotID)
-		if err == nil || sb.Row().State == sandbox.StateRunning {
+		now := sb.Row()
+		if err == nil || now.State == sandbox.StateRunning && now.SlotID == row.SlotID {
 			return known, err
 		}
 	}
