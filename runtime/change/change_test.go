@@ -29,6 +29,7 @@ type world struct {
 	slot            egress.Policy
 	did             []string
 	failRow, failIn bool
+	leave           func() // Called when the row is to be written.
 	failTrust       bool
 	ending          func() // Called while the slot is asked for what it knows, which then fails.
 }
@@ -37,6 +38,9 @@ func (w *world) Get(context.Context, string) (store.Sandbox, error) { return w.r
 
 func (w *world) Put(_ context.Context, row *store.Sandbox) error {
 	w.did = append(w.did, "row")
+	if w.leave != nil {
+		w.leave()
+	}
 	if w.failRow {
 		w.failRow = false
 		return errInjected
@@ -119,6 +123,16 @@ func TestWhatFailsChangesNothing(t *testing.T) {
 	}
 }
 
+// A client that goes away does not keep rules in force that are not written down.
+func TestAChangeIsUndoneWithoutItsClient(t *testing.T) {
+	c, w, _ := changer(t, sandbox.StateRunning)
+	ctx, leave := context.WithCancel(t.Context())
+	w.failRow, w.leave = true, leave
+	if err := c.SetEgress(ctx, "i1", nil, none); !errors.Is(err, errInjected) || !w.slot.Equal(egress.Everything) {
+		t.Errorf("%v, and it reaches %v", err, w.slot)
+	}
+}
+
 func TestAProxyIsCheckedBeforeAnythingChanges(t *testing.T) {
 	c, w, _ := changer(t, sandbox.StateRunning)
 	for host, want := range map[string]error{"inside.example": sandbox.ErrInvalid, "proxy.example": nil} {
@@ -171,12 +185,14 @@ func TestWhatIsRefusedIsOfTheSlotThatASandboxHas(t *testing.T) {
 			t.Errorf("%s: %v, %v", state, got, err)
 		}
 	}
-	c, _, _ := changer(t, sandbox.StateKilled)
-	if _, err := c.Refused(t.Context(), "i1"); !errors.Is(err, sandbox.ErrNotFound) {
-		t.Errorf("of one that is gone: %v", err)
-	}
-	if _, err := c.Traffic(t.Context(), "i1"); !errors.Is(err, sandbox.ErrNotFound) {
-		t.Errorf("traffic of one that is gone: %v", err)
+	for _, state := range []sandbox.State{sandbox.StateKilling, sandbox.StateKilled} {
+		c, _, _ := changer(t, state)
+		if _, err := c.Refused(t.Context(), "i1"); !errors.Is(err, sandbox.ErrNotFound) {
+			t.Errorf("of one that is %s: %v", state, err)
+		}
+		if _, err := c.Traffic(t.Context(), "i1"); !errors.Is(err, sandbox.ErrNotFound) {
+			t.Errorf("traffic of one that is %s: %v", state, err)
+		}
 	}
 }
 
