@@ -50,7 +50,7 @@ func (f *fixture) trust(conn net.Conn, id string, req *http.Request) {
 		status = "404 Not Found"
 	case token == "":
 		status = "409 Conflict"
-	case req.Header.Get(envd.ControlTokenHeader) != token:
+	case req.Header.Get(envd.ControlTokenHeader) != token, f.failing("another token") != nil:
 		status = "401 Unauthorized"
 	case decodeErr != nil || in.CABundle == "":
 		status = "400 Bad Request"
@@ -146,6 +146,19 @@ func TestASandboxThatCannotTrustIsResumedAndNotCreated(t *testing.T) {
 	if n := f.network.count(); n != 1 {
 		t.Errorf("%d slots, want that of the sandbox", n)
 	}
+}
+
+// One that does not answer its host cannot be resumed, and what was saved stays.
+func TestASandboxWithoutAnAnswerIsNotResumed(t *testing.T) {
+	f, ctx := newFixture(t), context.Background()
+	sb := f.create(hours, func(r *sandbox.CreateRequest) { r.Egress = withHeaders })
+	f.pause(sb.ID)
+	f.failNext("another token", 1)
+	if _, _, err := f.rt.Connect(ctx, sb.ID, time.Hour); err == nil || f.row(sb.ID).State != sandbox.StatePaused || f.network.count() != 0 {
+		t.Errorf("%v, %s, %d slots", err, f.row(sb.ID).State, f.network.count())
+	}
+	f.resume(sb.ID)
+	f.trusts("resumed,", sb.ID, f.cfg.Authority)
 }
 
 // Rules that a guest does not answer for are not in force, whether the client gives up or the sandbox is killed.
