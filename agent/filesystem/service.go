@@ -17,6 +17,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/rundlet/rundlet/agent/account"
+	"github.com/rundlet/rundlet/agent/move"
 	"github.com/rundlet/rundlet/agent/owned"
 	"github.com/rundlet/rundlet/agent/sandbox"
 	"github.com/rundlet/rundlet/api/gen/envd/filesystempb"
@@ -119,7 +120,7 @@ func (s *Service) Move(_ context.Context, req *connect.Request[filesystempb.Move
 	if err := owned.MkdirAll(filepath.Dir(dst), u); err != nil {
 		return nil, wireError("directory", filepath.Dir(dst), err)
 	}
-	if err := move(src, dst); err != nil {
+	if err := move.Path(src, dst); err != nil {
 		return nil, wireError("source file", src, err)
 	}
 	entry, err := s.entry(dst)

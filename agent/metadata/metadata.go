@@ -1,8 +1,8 @@
 //go:build linux
 
 // Package metadata keeps a client's own words about a file in its extended
-// attributes. It may import the standard library and x/sys; agent/files and
-// agent/filesystem import it.
+// attributes. It may import the standard library and x/sys; agent/files,
+// agent/filesystem and agent/move import it.
 package metadata
 
 import (

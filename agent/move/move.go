@@ -1,6 +1,8 @@
 //go:build linux
 
-package filesystem
+// Package move moves files of the guest, also to other file systems. It may import
+// agent/metadata; agent/filesystem and agent/unpack import it.
+package move
 
 import (
 	"errors"
@@ -15,8 +17,9 @@ import (
 	"github.com/rundlet/rundlet/agent/metadata"
 )
 
-// move renames src; where that crosses file systems it copies and removes.
-func move(src, dst string) error {
+// Path renames src to dst; where that crosses file systems it copies and removes, and dst
+// is the old or the new one at any time. What rename(2) does with a dst that exists holds.
+func Path(src, dst string) error {
 	err := os.Rename(src, dst)
 	if !errors.Is(err, syscall.EXDEV) {
 		return err
