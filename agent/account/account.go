@@ -11,8 +11,12 @@ import (
 	"sync"
 )
 
-// ErrUnknown is a user that the passwd file does not have.
-var ErrUnknown = errors.New("unknown user")
+var (
+	// ErrUnknown is a user that the passwd file does not have.
+	ErrUnknown = errors.New("unknown user")
+	// ErrUnknownGroup is a group that the group file does not have.
+	ErrUnknownGroup = errors.New("unknown group")
+)
 
 // User is one line of the passwd file and the groups that list it.
 type User struct {
