@@ -1,8 +1,8 @@
 //go:build linux
 
 // Package owned creates what belongs to a guest user: the agent works as root
-// and gives away what it makes. It may import agent/account; agent/files and
-// agent/filesystem import it.
+// and gives away what it makes. It may import agent/account; agent/files,
+// agent/filesystem and agent/unpack import it.
 package owned
 
 import (
