@@ -30,13 +30,27 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 
 func exempt(r *http.Request) bool {
 	switch r.URL.Path {
-	case envd.HealthPath, envd.InitPath, envd.DialPath, envd.TrustPath:
+	case envd.HealthPath, envd.InitPath, envd.DialPath, envd.TrustPath, envd.CopyPath:
 		return true
 	case envd.FilesPath:
 		// A signature serves as well; the handler checks both.
 		return r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodPost
 	}
 	return false
+}
+
+// forHost lets the host alone in, which has given the agent a control token before.
+func (s *Server) forHost(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		s.initMu.Lock()
+		token := s.controlToken
+		s.initMu.Unlock()
+		if token == "" || !sandbox.Equal(r.Header.Get(envd.ControlTokenHeader), token) {
+			reply.Error(w, http.StatusUnauthorized, "invalid control token")
+			return
+		}
+		next(w, r)
+	}
 }
 
 // cors lets any page call the agent: what protects it is the token.

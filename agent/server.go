@@ -139,8 +139,9 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET "+envd.MetricsPath, s.metrics)
 	mux.HandleFunc("GET "+envd.EnvsPath, s.envs)
 	mux.HandleFunc("POST "+envd.InitPath, s.init)
-	mux.HandleFunc("GET "+envd.DialPath, s.dial)
+	mux.HandleFunc("GET "+envd.DialPath, s.forHost(s.dial))
 	mux.HandleFunc("POST "+envd.TrustPath, s.trust)
+	mux.HandleFunc("POST "+envd.CopyPath, s.forHost(f.Copy))
 	return cors(s.authenticate(mux))
 }
 

@@ -13,10 +13,11 @@ const (
 	FilesPath   = "/files"
 	ComposePath = FilesPath + "/compose"
 
-	// InitPath, DialPath and TrustPath are for the host, see HostOnly.
+	// InitPath, DialPath, TrustPath and CopyPath are for the host, see HostOnly.
 	InitPath  = "/init"
 	DialPath  = ownPaths + "/dial"
 	TrustPath = ownPaths + "/trust"
+	CopyPath  = ownPaths + "/copy"
 )
 
 // DialUpgrade is the protocol that a request to DialPath switches to.

@@ -1,8 +1,8 @@
 //go:build linux
 
 // Package files serves the contents of guest files over plain HTTP: download,
-// upload, compose. It may import envd and the agent's other leaf packages; only
-// agent imports it.
+// upload, compose, and copy from an archive. It may import envd and the agent's
+// other leaf packages; only agent imports it.
 package files
 
 import (
