@@ -11,6 +11,12 @@ type Template struct {
 	MemoryMiB int
 	DiskMiB   int
 	CreatedAt time.Time
+	// UpdatedAt is when its latest build was ready.
+	UpdatedAt time.Time
+	Public    bool
+	// BuildState is that of the latest build, and BuildCount how many there were.
+	BuildState BuildState
+	BuildCount int
 	// SpawnCount is how many sandboxes were created from it, all builds together,
 	// and LastSpawnedAt when the last one was; zero if none was.
 	SpawnCount    int64
