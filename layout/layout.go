@@ -85,6 +85,10 @@ func (l Layout) DriverState(driver string) string {
 // AgentDir is where the agent binary is unpacked.
 func (l Layout) AgentDir() string { return filepath.Join(l.CacheDir, "agent") }
 
+// Uploads is where the files are kept that clients upload for builds of templates. A client uploads
+// again what is not there.
+func (l Layout) Uploads() string { return filepath.Join(l.CacheDir, "uploads") }
+
 // Certificates is where the authority of a domain is kept, if the daemon has one.
 func (l Layout) Certificates(domain string) string { return filepath.Join(l.StateDir, "tls", domain) }
 

@@ -16,6 +16,8 @@ import (
 	"github.com/rundlet/rundlet/policy/reconcile"
 	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/build"
+	"github.com/rundlet/rundlet/runtime/build/site"
 	"github.com/rundlet/rundlet/runtime/change"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/end"
@@ -69,7 +71,11 @@ type Config struct {
 	// LockTemplates excludes all others that write rows of templates in the same
 	// state directory, in this process and in others.
 	LockTemplates func(ctx context.Context) (unlock func(), err error)
-	Capacity      capacity.Budget
+	// Image makes the root file system of an image that a template begins with; nil: there are no images.
+	Image func(ctx context.Context, name string, registry *sandbox.Registry, progress func(string)) (template.Image, error)
+	// Uploads is a directory for the files that builds of templates copy.
+	Uploads  string
+	Capacity capacity.Budget
 
 	// Launches is how many machines are made at the same time; more wait. A
 	// restore is work for a processor, so that more than there are processors
@@ -159,6 +165,7 @@ type parts struct {
 	ready chan struct{}
 
 	*change.Changer
+	*build.Builder
 }
 
 // Open creates a runtime and reconciles it with the state that an earlier process of
@@ -219,7 +226,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		Store:      claim.Store{Snapshots: db.Snapshots, Sandboxes: db.Sandboxes, Environments: db.Environments, Templates: db.Templates, Garbage: db.Garbage},
 		Background: r.background, Steps: r.steps, InUse: func() map[string]bool { return inUse(&r.parts) }, Freed: r.tally.freed, Log: cfg.Log,
 		Bounds: store.Counted{
-			Kinds: []string{claim.KindSnapshot, claim.KindContinuation},
+			Kinds: []string{claim.KindSnapshot, claim.KindContinuation, claim.KindTemplate},
 			Most:  cfg.Shares.Snapshots, MostOfAKey: cfg.Shares.SnapshotsPerKey,
 		},
 	})
@@ -238,7 +245,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	r.templates = template.New(template.Config{
 		Base: cfg.Base, HostStamp: cfg.HostStamp, Prune: cfg.Prune, Lock: cfg.LockTemplates, Size: cfg.Size,
 		Driver: cfg.Driver, Network: cfg.Network, Machines: r.machines, Claims: r.claims,
-		Store:     template.Store{Templates: db.Templates, SpawnCounts: db.SpawnCounts, Garbage: db.Garbage, Sandboxes: db.Sandboxes, Orphans: db.Orphans, Specs: db.Specs},
+		Store:     template.Store{Templates: db.Templates, Garbage: db.Garbage, Sandboxes: db.Sandboxes, Orphans: db.Orphans, Specs: db.Specs},
 		Admission: r.admission, InUse: &r.held, Background: r.background, Steps: r.steps, Keep: r.pool.Keep,
 		Progress: cfg.Progress, Log: cfg.Log,
 	})
@@ -258,8 +265,15 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	r.starter = start.New(start.Config{
 		Instance: cfg.Instance, Node: cfg.Node, Driver: cfg.Driver, Network: cfg.Network, Rows: r.rows, Live: r.live,
 		Store:     start.Store{Snapshots: db.Snapshots, Environments: db.Environments, SpawnCounts: db.SpawnCounts},
-		Admission: r.admission, Machines: r.machines, Claims: r.claims, Templates: r.templates, Pool: r.pool, Ender: r.ender, Saver: r.saver,
+		Admission: r.admission, Machines: r.machines, Claims: r.claims, Templates: r.templates, Built: func(ctx context.Context, name string) (claim.Origin, error) { return r.BuildOrigin(ctx, name) }, Pool: r.pool, Ender: r.ender, Saver: r.saver,
 		Held: &r.held, Steps: r.steps, Background: r.background, MaxTimeout: cfg.MaxTimeout, Log: cfg.Log,
+	})
+	r.Builder = build.New(build.Config{
+		Site: site.Config{
+			Driver: cfg.Driver, Network: cfg.Network, Machines: r.machines, Claims: r.claims, Admission: r.admission, InUse: &r.held, Environments: db.Environments,
+		},
+		Store:   build.Store{Builds: db.Builds, Snapshots: db.Snapshots, Environments: db.Environments},
+		Resolve: r.starter.Resolve, Image: cfg.Image, Files: cfg.Uploads, Size: cfg.Size, Steps: r.steps, Background: r.background, Log: cfg.Log,
 	})
 	r.settler = settle.New(settle.Config{
 		Driver: cfg.Driver, Store: settle.Store{Snapshots: db.Snapshots}, Rows: r.rows, Live: r.live, Admission: r.admission, Machines: r.machines, Claims: r.claims,
@@ -283,6 +297,11 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		r.background.Stop()
 		r.background.Wait()
 		return nil, fmt.Errorf("open runtime: %w", err)
+	}
+	if !cfg.Ephemeral {
+		if err := r.RecoverBuilds(ctx); err != nil {
+			cfg.Log.Warn("could not tidy the builds of an earlier process yet", "error", err)
+		}
 	}
 	collectSoon(ctx, r)
 	if cfg.Warm != (pool.Target{}) {

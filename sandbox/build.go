@@ -117,3 +117,12 @@ var (
 	// ErrTagNotFound means that a template has no such tag.
 	ErrTagNotFound = errors.New("tag not found")
 )
+
+// Defaults are how commands run that do not say it themselves. An empty field is as without a template.
+type Defaults struct {
+	User    string `json:"user,omitempty"`
+	Workdir string `json:"workdir,omitempty"`
+}
+
+// Empty reports whether no default is set.
+func (d Defaults) Empty() bool { return d == Defaults{} }

@@ -13,7 +13,7 @@ import (
 
 func TestAFullDiskIsToldAndNothingIsHalfWritten(t *testing.T) {
 	ctx, dir := context.Background(), t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=512k"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=768k"); err != nil {
 		t.Fatalf("this test needs root: %v", err)
 	}
 	defer syscall.Unmount(dir, syscall.MNT_DETACH)
@@ -40,7 +40,7 @@ func TestAFullDiskIsToldAndNothingIsHalfWritten(t *testing.T) {
 // and all is there when there is room.
 func TestADatabaseThatIsOpenedOnAFullDisk(t *testing.T) {
 	ctx, dir := context.Background(), t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=512k"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=768k"); err != nil {
 		t.Fatalf("this test needs root: %v", err)
 	}
 	defer syscall.Unmount(dir, syscall.MNT_DETACH)

@@ -63,6 +63,8 @@ type Sandbox struct {
 	// Request is the original create request, as JSON: see
 	// sandbox.CreateRequest.Record. Empty: not known.
 	Request string
+	// Defaults are those of its template.
+	Defaults sandbox.Defaults
 	// Version is that of the row which this was read from; 0: it is not written yet.
 	// Sandboxes.Put sets it.
 	Version int64
@@ -76,7 +78,7 @@ const StateUnreadable sandbox.State = "unreadable"
 const sandboxColumns = `id, instance, template_id, alias, build_id, state, reason, metadata, created_at, started_at, end_at,
 	killed_at, vcpus, memory_mib, disk_mib, secure, private_ports, allow_internet, key_id, slot_id,
 	deadline, snapshot_id, filesystem_only, origin_id, spec, on_timeout, auto_resume, follows_up, quarantined_at, timeout,
-	node, driver, request, egress, ingress, version`
+	node, driver, request, egress, ingress, defaults, version`
 
 var addSandbox, changeSandbox = insertAndUpdate("sandboxes", sandboxColumns)
 
@@ -110,7 +112,7 @@ func (s Sandboxes) Put(ctx context.Context, sb *Sandbox) error {
 		sb.VCPUs, sb.MemoryMiB, sb.DiskMiB, sb.Secure, sb.PrivatePorts, sb.AllowInternet, sb.KeyID, sb.SlotID,
 		micros(sb.Deadline), sb.SnapshotID, sb.FilesystemOnly, sb.OriginID, sb.Spec, sb.OnTimeout, sb.AutoResume, sb.FollowsUp,
 		micros(sb.QuarantinedAt), sb.Timeout.Microseconds(),
-		sb.Node, sb.Driver, sb.Request, optional(rules), optional(sb.Ingress), sb.Version)
+		sb.Node, sb.Driver, sb.Request, optional(rules), optional(sb.Ingress), optional(sb.Defaults), sb.Version)
 	if err == nil {
 		err = changed(res)
 	}
@@ -245,6 +247,7 @@ func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 	var (
 		sb                              Sandbox
 		metadata, egress, ingress       string
+		defaults                        string
 		created, started, end, killedAt int64
 		deadline, quarantined, timeout  int64
 		internet                        sql.NullBool
@@ -253,11 +256,11 @@ func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 		&created, &started, &end, &killedAt,
 		&sb.VCPUs, &sb.MemoryMiB, &sb.DiskMiB, &sb.Secure, &sb.PrivatePorts, &internet, &sb.KeyID, &sb.SlotID,
 		&deadline, &sb.SnapshotID, &sb.FilesystemOnly, &sb.OriginID, &sb.Spec, &sb.OnTimeout, &sb.AutoResume, &sb.FollowsUp,
-		&quarantined, &timeout, &sb.Node, &sb.Driver, &sb.Request, &egress, &ingress, &sb.Version)
+		&quarantined, &timeout, &sb.Node, &sb.Driver, &sb.Request, &egress, &ingress, &defaults, &sb.Version)
 	if err != nil {
 		return Sandbox{}, err
 	}
-	for into, text := range map[any]string{&sb.Metadata: metadata, &sb.Egress: egress, &sb.Ingress: ingress} {
+	for into, text := range map[any]string{&sb.Metadata: metadata, &sb.Egress: egress, &sb.Ingress: ingress, &sb.Defaults: defaults} {
 		if text != "" && json.Unmarshal([]byte(text), into) != nil && sb.State != sandbox.StateKilled {
 			sb.State = StateUnreadable
 		}

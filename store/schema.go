@@ -20,10 +20,11 @@ import (
 //	7  version of templates
 //	8  what a sandbox may reach
 //	9  how requests reach its programs
+//	10 templates that clients build
 //
 // A program refuses a database of a higher number (ErrNewer), and migrates one of a
 // lower number when a daemon opens it. There is no way back but a backup.
-const Schema = 9
+const Schema = 10
 
 var (
 	// ErrNewer: the schema is that of a newer program.

@@ -3,10 +3,12 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store/internal/database"
 )
 
@@ -48,13 +50,15 @@ type Snapshot struct {
 	// Node is the id of the node that has the files, and Driver the name of the
 	// driver that made them.
 	Node, Driver string
+	// Defaults are those of the sandbox, or the template, that it is of.
+	Defaults sandbox.Defaults
 	// Version is that of the row which this was read from; 0: it is not written yet.
 	// Snapshots.Add and Snapshots.Put set it.
 	Version int64
 }
 
 const snapshotColumns = `id, instance, kind, state, name, vm_id, snapshot, source, parent, template_id, alias, build_id,
-	spec, vcpus, memory_mib, disk_mib, reason, manifest, bytes, key_id, created_at, node, driver, version`
+	spec, vcpus, memory_mib, disk_mib, reason, manifest, bytes, key_id, created_at, node, driver, defaults, version`
 
 var addSnapshot, changeSnapshot = insertAndUpdate("snapshots", snapshotColumns)
 
@@ -143,7 +147,7 @@ func (n Snapshot) put(ctx context.Context, tx *sql.Tx) error {
 	res, err := tx.ExecContext(ctx, query,
 		n.ID, n.Instance, n.Kind, n.State, n.Name, n.VMID, n.Snapshot, n.Source, n.Parent, n.TemplateID, n.Alias,
 		n.BuildID, n.Spec, n.VCPUs, n.MemoryMiB, n.DiskMiB, n.Reason, n.Manifest, n.Bytes, n.KeyID,
-		micros(n.CreatedAt), n.Node, n.Driver, n.Version)
+		micros(n.CreatedAt), n.Node, n.Driver, optional(n.Defaults), n.Version)
 	if err == nil {
 		err = changed(res)
 	}
@@ -259,10 +263,14 @@ func (s Snapshots) read(ctx context.Context, where string, args ...any) ([]Snaps
 	}
 	return database.List(ctx, s.db, "query snapshots", func(rows *sql.Rows) (n Snapshot, err error) {
 		var created int64
+		var defaults string
 		err = rows.Scan(&n.ID, &n.Instance, &n.Kind, &n.State, &n.Name, &n.VMID, &n.Snapshot, &n.Source, &n.Parent,
 			&n.TemplateID, &n.Alias, &n.BuildID, &n.Spec, &n.VCPUs, &n.MemoryMiB, &n.DiskMiB, &n.Reason, &n.Manifest,
-			&n.Bytes, &n.KeyID, &created, &n.Node, &n.Driver, &n.Version)
+			&n.Bytes, &n.KeyID, &created, &n.Node, &n.Driver, &defaults, &n.Version)
 		n.CreatedAt = fromMicros(created)
+		if err == nil && defaults != "" {
+			err = json.Unmarshal([]byte(defaults), &n.Defaults)
+		}
 		return n, err
 	}, `SELECT `+snapshotColumns+` FROM snapshots `+where, args...)
 }

@@ -42,6 +42,7 @@ type Store struct {
 	Snapshots    Snapshots
 	Environments Environments
 	Templates    Templates
+	Builds       Builds
 	SpawnCounts  SpawnCounts
 	Orphans      Orphans
 	Garbage      Garbage
@@ -53,7 +54,7 @@ func newStore(db *database.DB) *Store {
 	return &Store{
 		db:        db,
 		Sandboxes: Sandboxes{db}, Snapshots: Snapshots{db}, Environments: Environments{db},
-		Templates: Templates{db}, SpawnCounts: SpawnCounts{db},
+		Templates: Templates{db}, Builds: Builds{db}, SpawnCounts: SpawnCounts{db},
 		Orphans: Orphans{db}, Garbage: Garbage{db},
 		Keys: Keys{db}, Settings: Settings{db},
 	}

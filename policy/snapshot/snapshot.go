@@ -38,12 +38,16 @@ const (
 	// KindContinuation is a stopped, idle or exited session, from which a
 	// follow-up makes another sandbox. Manifest.Reason says which of the three.
 	KindContinuation Kind = "continuation"
+	// KindTemplate is a build of a template that a client made, and KindLayer the state after one of its
+	// steps, for later builds that begin alike.
+	KindTemplate Kind = "template"
+	KindLayer    Kind = "layer"
 )
 
 // Valid reports whether k is one of the kinds.
 func (k Kind) Valid() bool {
 	switch k {
-	case KindBaseTemplate, KindSnapshot, KindPause, KindFilesystemPause, KindContinuation:
+	case KindBaseTemplate, KindSnapshot, KindPause, KindFilesystemPause, KindContinuation, KindTemplate, KindLayer:
 		return true
 	}
 	return false

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rundlet/rundlet/runtime/background"
@@ -22,7 +23,7 @@ func (c *Claims) Claim(row store.Sandbox, kind string) store.Snapshot {
 		ID: id, Instance: c.cfg.Instance, Kind: kind, State: store.SnapshotSaving, VMID: row.ID, Snapshot: id,
 		Source: row.ID, Parent: row.OriginID, TemplateID: row.TemplateID, Alias: row.Alias, BuildID: row.BuildID,
 		Spec: row.Spec, VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB, KeyID: row.KeyID,
-		CreatedAt: time.Now(), Node: c.cfg.Node, Driver: c.cfg.Driver.Info().Driver,
+		CreatedAt: time.Now(), Node: c.cfg.Node, Driver: c.cfg.Driver.Info().Driver, Defaults: row.Defaults,
 	}
 }
 
@@ -143,7 +144,7 @@ func (c *Claims) Find(ctx context.Context, idOrName, kind string) (store.Snapsho
 
 // Add writes a new claim, within the bounds of its key.
 func (c *Claims) Add(ctx context.Context, n *store.Snapshot) error {
-	if n.Kind != KindSnapshot && n.Kind != KindContinuation {
+	if !slices.Contains(c.cfg.Bounds.Kinds, n.Kind) {
 		return c.cfg.Store.Snapshots.Put(ctx, n)
 	}
 	err := c.cfg.Store.Snapshots.Add(ctx, n, c.cfg.Bounds)

@@ -60,7 +60,7 @@ func (c *Claims) dropUnneeded(ctx context.Context, claim store.Snapshot) error {
 			return c.cfg.Store.Snapshots.Release(ctx, claim.ID, claim.Version)
 		}
 		return c.drop(ctx, claim)
-	case KindSnapshot, KindContinuation:
+	case KindSnapshot, KindContinuation, KindTemplate, KindLayer:
 		if claim.State == store.SnapshotSaving {
 			return c.drop(ctx, claim)
 		}

@@ -8,6 +8,8 @@ const (
 	KindPause           = string(snapshot.KindPause)
 	KindFilesystemPause = string(snapshot.KindFilesystemPause)
 	KindContinuation    = string(snapshot.KindContinuation)
+	KindTemplate        = string(snapshot.KindTemplate)
+	KindLayer           = string(snapshot.KindLayer)
 	// KindFork is held while the children of a fork are made.
 	KindFork = "fork"
 )

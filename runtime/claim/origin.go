@@ -25,6 +25,9 @@ type Origin struct {
 	// Holder is the sandbox whose control token the agent in the snapshot has;
 	// empty if it has none: in a template, and after a cold boot.
 	Holder string
+	// Template: it is a template, whose uses are counted by Alias.
+	Template bool
+	Defaults sandbox.Defaults
 	// Filesystem: the snapshot has no memory, so the machine boots.
 	Filesystem bool
 	Manifest   string
@@ -38,7 +41,7 @@ type Origin struct {
 // OfTemplate returns the origin of sandboxes of a template.
 func OfTemplate(t store.Template) Origin {
 	return Origin{
-		ID: t.ID, TemplateID: t.ID, Alias: t.Alias, BuildID: t.BuildID, VMID: t.VMID, Snapshot: t.Snapshot,
+		Template: true, ID: t.ID, TemplateID: t.ID, Alias: t.Alias, BuildID: t.BuildID, VMID: t.VMID, Snapshot: t.Snapshot,
 		Spec: string(t.Spec), Size: sandbox.Size{VCPUs: t.VCPUs, MemoryMiB: t.MemoryMiB, DiskMiB: t.DiskMiB}, Manifest: t.Manifest,
 	}
 }
@@ -48,7 +51,7 @@ func OfSnapshot(n store.Snapshot) Origin {
 	o := Origin{
 		ID: n.ID, TemplateID: n.TemplateID, Alias: n.Alias, BuildID: n.BuildID, VMID: n.VMID, Snapshot: n.Snapshot,
 		Spec: n.Spec, Size: sandbox.Size{VCPUs: n.VCPUs, MemoryMiB: n.MemoryMiB, DiskMiB: n.DiskMiB}, Manifest: n.Manifest,
-		Filesystem: n.Kind == KindFilesystemPause, Node: n.Node, Driver: n.Driver,
+		Filesystem: n.Kind == KindFilesystemPause, Node: n.Node, Driver: n.Driver, Template: n.Kind == KindTemplate, Defaults: n.Defaults,
 	}
 	if !o.Filesystem {
 		o.Holder = n.Source

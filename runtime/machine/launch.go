@@ -111,7 +111,7 @@ func (m *Machines) Deliver(ctx context.Context, g Guest, l Launch) (err error) {
 	defer func() { done(err) }()
 	req := envd.InitRequest{
 		Env: l.Env, Timestamp: time.Now(), Hostname: g.ID, SandboxID: g.ID, TemplateID: g.TemplateID,
-		ControlToken: m.cfg.Tokens.Control(g.ID), DefaultUser: "user",
+		ControlToken: m.cfg.Tokens.Control(g.ID), DefaultUser: cmp.Or(l.Origin.Defaults.User, "user"), DefaultWorkdir: l.Origin.Defaults.Workdir,
 		RandomSeed: make([]byte, 64),
 	}
 	rand.Read(req.RandomSeed)

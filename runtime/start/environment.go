@@ -34,7 +34,7 @@ func (t *Starter) keepEnvironment(ctx context.Context, id string, from claim.Ori
 
 // spawned counts a sandbox that was created from a template. It runs in the background.
 func (t *Starter) spawned(from claim.Origin) {
-	if from.Holder != "" {
+	if !from.Template {
 		return
 	}
 	more := map[string]store.Spawns{from.Alias: {Count: 1, Last: time.Now()}}

@@ -15,7 +15,7 @@ import (
 // Resolve finds the origin of a create: a template, which is prepared if this
 // process has not checked it yet, or a snapshot.
 func (t *Starter) Resolve(ctx context.Context, name string) (claim.Origin, error) {
-	found, err := t.cfg.Templates.Resolve(ctx, name)
+	found, err := t.cfg.Templates.Get(ctx, name)
 	if err != nil && !errors.Is(err, sandbox.ErrTemplateNotFound) {
 		return claim.Origin{}, err
 	}
@@ -26,9 +26,13 @@ func (t *Starter) Resolve(ctx context.Context, name string) (claim.Origin, error
 		tpl, err := t.Base(ctx)
 		return claim.OfTemplate(tpl), err
 	}
+	from, berr := t.cfg.Built(ctx, name)
+	if !errors.Is(berr, sandbox.ErrTemplateNotFound) {
+		return from, berr
+	}
 	n, serr := t.cfg.Claims.Find(ctx, name, claim.KindSnapshot)
 	if errors.Is(serr, sandbox.ErrSnapshotNotFound) {
-		return claim.Origin{}, err
+		return claim.Origin{}, berr // It says which tags there are not.
 	}
 	return claim.OfSnapshot(n), serr
 }

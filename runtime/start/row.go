@@ -48,7 +48,7 @@ func (t *Starter) newRow(req sandbox.CreateRequest, from claim.Origin, follows *
 		Secure: req.Secure, PrivatePorts: req.AllowPublicTraffic != nil && !*req.AllowPublicTraffic,
 		AllowInternet: req.AllowInternet, Egress: req.Egress, Ingress: req.Ingress, KeyID: req.KeyID,
 		OriginID: from.ID, Spec: from.Spec, OnTimeout: req.OnTimeout, AutoResume: req.AutoResume,
-		Timeout: req.Timeout, Request: req.Record(), Node: t.cfg.Node, Driver: t.cfg.Driver.Info().Driver,
+		Timeout: req.Timeout, Request: req.Record(), Node: t.cfg.Node, Driver: t.cfg.Driver.Info().Driver, Defaults: from.Defaults,
 	}
 	if follows != nil {
 		// It is our own type: it encodes.

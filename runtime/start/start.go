@@ -35,12 +35,14 @@ type Config struct {
 	Machines       *machine.Machines
 	Claims         *claim.Claims
 	Templates      *template.Templates
-	Pool           *pool.Pool
-	Ender          *end.Ender
-	Saver          *save.Saver
-	Held           *orphan.InUse
-	Steps          *step.Recorder
-	Background     *background.Group
+	// Built finds a template that a client built, by name and tag; sandbox.ErrTemplateNotFound.
+	Built      func(ctx context.Context, name string) (claim.Origin, error)
+	Pool       *pool.Pool
+	Ender      *end.Ender
+	Saver      *save.Saver
+	Held       *orphan.InUse
+	Steps      *step.Recorder
+	Background *background.Group
 	// MaxTimeout bounds the timeout of a sandbox.
 	MaxTimeout time.Duration
 	Log        *slog.Logger

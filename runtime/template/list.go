@@ -33,22 +33,6 @@ func named(all []sandbox.Template, name string) (sandbox.Template, error) {
 
 // List returns the templates, the base also before its first use.
 func (t *Templates) List(ctx context.Context) ([]sandbox.Template, error) {
-	all, err := t.list(ctx)
-	if err != nil {
-		return nil, err
-	}
-	spawns, err := t.cfg.Store.SpawnCounts.All(ctx)
-	if err != nil {
-		return nil, fault.Classify(err)
-	}
-	for i, t := range all {
-		all[i].SpawnCount, all[i].LastSpawnedAt = spawns[t.Aliases[0]].Count, spawns[t.Aliases[0]].Last
-	}
-	return all, nil
-}
-
-// list is List without counts.
-func (t *Templates) list(ctx context.Context) ([]sandbox.Template, error) {
 	rows, err := t.cfg.Store.Templates.All(ctx)
 	if err != nil {
 		return nil, fault.Classify(err)
@@ -58,20 +42,13 @@ func (t *Templates) list(ctx context.Context) ([]sandbox.Template, error) {
 	for _, t := range rows {
 		base = base || t.Alias == BaseAlias
 		out = append(out, sandbox.Template{ID: t.ID, Aliases: []string{t.Alias}, BuildID: t.BuildID,
-			VCPUs: t.VCPUs, MemoryMiB: t.MemoryMiB, DiskMiB: t.DiskMiB, CreatedAt: t.CreatedAt})
+			VCPUs: t.VCPUs, MemoryMiB: t.MemoryMiB, DiskMiB: t.DiskMiB, CreatedAt: t.CreatedAt, UpdatedAt: t.CreatedAt,
+			BuildState: sandbox.BuildReady, BuildCount: 1})
 	}
 	if !base {
 		s := t.cfg.Size
-		out = append(out, sandbox.Template{ID: BaseAlias, Aliases: []string{BaseAlias}, VCPUs: s.VCPUs, MemoryMiB: s.MemoryMiB, DiskMiB: s.DiskMiB})
+		out = append(out, sandbox.Template{ID: BaseAlias, Aliases: []string{BaseAlias}, VCPUs: s.VCPUs, MemoryMiB: s.MemoryMiB, DiskMiB: s.DiskMiB,
+			BuildState: sandbox.BuildReady, BuildCount: 1})
 	}
 	return out, nil
-}
-
-// Resolve finds a template by name without its counts; it costs one query.
-func (t *Templates) Resolve(ctx context.Context, name string) (sandbox.Template, error) {
-	all, err := t.list(ctx)
-	if err != nil {
-		return sandbox.Template{}, err
-	}
-	return named(all, name)
 }

@@ -27,6 +27,9 @@ type Image struct {
 	Spec vm.Spec
 	// Stamp changes whenever a snapshot made from the image would differ.
 	Stamp string
+	// Env and Defaults are what the image says about commands.
+	Env      map[string]string
+	Defaults sandbox.Defaults
 }
 
 // Store is what Templates use of the store, by table.
@@ -34,9 +37,6 @@ type Store struct {
 	Templates interface {
 		All(ctx context.Context) ([]store.Template, error)
 		Put(ctx context.Context, t *store.Template) error
-	}
-	SpawnCounts interface {
-		All(ctx context.Context) (map[string]store.Spawns, error)
 	}
 	Garbage interface {
 		Mark(ctx context.Context, vmID, snapshot string) error

@@ -20,7 +20,7 @@ func open(t *testing.T) (*Templates, *store.Store) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	tables := Store{Templates: db.Templates, SpawnCounts: db.SpawnCounts, Garbage: db.Garbage, Sandboxes: db.Sandboxes, Orphans: db.Orphans, Specs: db.Specs}
+	tables := Store{Templates: db.Templates, Garbage: db.Garbage, Sandboxes: db.Sandboxes, Orphans: db.Orphans, Specs: db.Specs}
 	return New(Config{Store: tables, Size: sandbox.DefaultSize, Background: background.New(t.Context()), Log: slog.New(slog.DiscardHandler)}), db
 }
 

@@ -1,0 +1,79 @@
+package build
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
+)
+
+// What is kept for later builds.
+const (
+	maxLayers  = 64
+	maxPast    = 50                 // builds of a template that no tag names
+	maxWaiting = 24 * time.Hour     // how long a build waits for its recipe
+	keepFiles  = 7 * 24 * time.Hour // how long uploaded files are kept
+)
+
+// RecoverBuilds deals with the builds of an earlier process: those that it was doing have failed.
+func (b *Builder) RecoverBuilds(ctx context.Context) error {
+	rows, err := b.cfg.Store.Builds.Unfinished(ctx)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if row.State == sandbox.BuildWaiting && time.Since(row.CreatedAt) < maxWaiting {
+			continue
+		}
+		row.State, row.Step, row.Message, row.FinishedAt = sandbox.BuildFailed, sandbox.StepBase, "the build was broken off: "+errRestart.Error(), time.Now()
+		if err := b.cfg.Store.Builds.Put(ctx, &row); err != nil {
+			return err
+		}
+	}
+	unneeded, err := b.cfg.Store.Builds.Unneeded(ctx)
+	if err != nil {
+		return err
+	}
+	b.dropUnneeded(ctx, unneeded)
+	b.dropOldLayers(ctx)
+	return b.sweepFiles()
+}
+
+// dropUnneeded drops claims that no tagged build has.
+func (b *Builder) dropUnneeded(ctx context.Context, claims []string) {
+	slices.Sort(claims)
+	for _, id := range slices.Compact(claims) {
+		if id == "" {
+			continue
+		}
+		needed, err := b.cfg.Store.Builds.Needs(ctx, id)
+		if err == nil && !needed {
+			err = b.cfg.Site.Claims.Drop(ctx, id)
+		}
+		if err != nil {
+			b.cfg.Log.Warn("could not delete the snapshot of a former build", "snapshot_id", id, "error", err)
+		}
+	}
+}
+
+func (b *Builder) dropOldLayers(ctx context.Context) { b.dropLayers(ctx, maxLayers) }
+
+// dropLayers drops all but the newest layers. A build that begins with one goes on.
+func (b *Builder) dropLayers(ctx context.Context, keep int) {
+	layers, err := b.cfg.Store.Snapshots.Page(ctx, store.Page{Kind: claim.KindLayer})
+	if err != nil {
+		b.cfg.Log.Warn("could not list the layers of templates", "error", err)
+		return
+	}
+	for i, layer := range layers {
+		if i < keep {
+			continue
+		}
+		if err := b.cfg.Site.Claims.Drop(ctx, layer.ID); err != nil {
+			b.cfg.Log.Warn("could not delete a layer of a template", "snapshot_id", layer.ID, "error", err)
+		}
+	}
+}

@@ -1,0 +1,39 @@
+package build
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/rundlet/rundlet/envd"
+	"github.com/rundlet/rundlet/runtime/build/recipe"
+)
+
+// copy puts uploaded files into the template.
+func (w *work) copy(ctx context.Context, c recipe.Copy) error {
+	destination, err := w.expand(ctx, c.Destination)
+	if err != nil {
+		return err
+	}
+	path, err := w.archive(w.job.template.ID, c.Hash)
+	if err != nil {
+		return err
+	}
+	if path == "" {
+		return fmt.Errorf("the files of COPY %s are not there any more: upload them again", c.Source)
+	}
+	archive, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer archive.Close()
+	err = w.site.Copy(ctx, envd.CopyRequest{
+		Source: c.Source, Destination: destination, User: cmp.Or(c.User, w.state.defaults.User, defaultUser), Mode: c.Mode,
+		Workdir: w.state.defaults.Workdir,
+	}, archive)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return err
+}

@@ -1,0 +1,97 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rundlet/rundlet/runtime/build/site"
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
+)
+
+// What is published of E2B's server.
+const (
+	readyTimeout  = 10 * time.Minute
+	readyInterval = 2 * time.Second
+	// readyAlone is the ready command of a start command that has none.
+	readyAlone = "sleep 20"
+)
+
+// finalize starts what the recipe starts, waits until it is ready, and saves the build.
+func (w *work) finalize() (store.Snapshot, error) {
+	w.log.add("info", sandbox.StepFinalize, "Finalizing the template")
+	if err := w.site.Define(w.ctx, w.state.env, w.state.defaults); err != nil {
+		return store.Snapshot{}, err
+	}
+	ready, started := w.recipe.ReadyCmd, make(chan error, 1)
+	if command := w.recipe.StartCmd; command != "" {
+		w.log.add("info", sandbox.StepFinalize, fmt.Sprintf("[start] %.1000s", command))
+		if ready == "" {
+			ready = readyAlone
+		}
+		out := &lineWriter{log: w.log, step: sandbox.StepFinalize}
+		run, err := w.site.Start(w.ctx, w.command(command, out))
+		if err != nil {
+			return store.Snapshot{}, commandError(w.ctx, command, err, nil)
+		}
+		followed := make(chan struct{})
+		defer func() {
+			run.Leave()
+			<-followed
+		}()
+		go func() {
+			defer close(followed)
+			err := run.Wait()
+			out.flush()
+			if exit := new(site.ExitError); errors.As(err, &exit) {
+				started <- commandError(w.ctx, command, err, out.tail)
+			}
+		}()
+	}
+	if ready != "" {
+		if err := w.awaitReady(ready, started); err != nil {
+			return store.Snapshot{}, err
+		}
+	}
+	return w.site.Save(w.ctx, claim.KindTemplate, "", w.state.env, w.state.defaults)
+}
+
+func (w *work) command(text string, out *lineWriter) site.Command {
+	return site.Command{Text: text, User: w.state.defaults.User, Workdir: w.state.defaults.Workdir, Env: w.state.env, Output: out}
+}
+
+// awaitReady repeats a command until it succeeds. A start command that fails ends it.
+func (w *work) awaitReady(command string, started <-chan error) error {
+	ctx, cancel := context.WithTimeoutCause(w.ctx, readyTimeout, fmt.Errorf("it did not succeed within %s", readyTimeout))
+	defer cancel()
+	w.log.add("info", sandbox.StepFinalize, fmt.Sprintf("[ready] %.1000s", command))
+	for {
+		answered := make(chan error, 1)
+		out := &lineWriter{log: &buildLog{}, step: sandbox.StepFinalize}
+		go func() { answered <- w.site.Run(ctx, w.command(command, out)) }()
+		var err error
+		select {
+		case err = <-started:
+			cancel()
+			<-answered
+			return err
+		case err = <-answered:
+		}
+		if err == nil {
+			return nil
+		}
+		if exit := new(site.ExitError); !errors.As(err, &exit) {
+			return commandError(ctx, command, err, out.tail)
+		}
+		select {
+		case err := <-started:
+			return err
+		case <-time.After(readyInterval):
+		case <-ctx.Done():
+			return commandError(ctx, command, err, out.tail)
+		}
+	}
+}

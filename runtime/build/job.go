@@ -1,0 +1,150 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rundlet/rundlet/policy/latency"
+	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/build/recipe"
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
+)
+
+// Why a build is broken off.
+var (
+	errReplaced = errors.New("another build of this template began")
+	errDeleted  = errors.New("the template was deleted")
+	errRestart  = errors.New("the daemon was restarted during the build: start it again")
+)
+
+// job is what one or several builds of a template with the same recipe wait for.
+type job struct {
+	template store.BuiltTemplate
+	size     sandbox.Size
+	keyID    string
+	recipe   sandbox.Recipe
+	steps    []recipe.Step
+	contents map[string]string // the digests of uploaded files, by the hashes of the client
+	digest   string            // of all that decides the result
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	log    *buildLog
+	done   chan struct{} // closed when the job has ended
+
+	rows []store.Build // the builds; guarded by Builder.mu
+	over bool          // it takes no more builds; guarded by Builder.mu
+}
+
+func newJob(t store.BuiltTemplate, steps []recipe.Step, contents map[string]string, r sandbox.Recipe, row store.Build) *job {
+	j := &job{
+		template: t, recipe: r, steps: steps, contents: contents, keyID: row.KeyID, rows: []store.Build{row},
+		size: sandbox.Size{VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB},
+		log:  &buildLog{}, done: make(chan struct{}),
+	}
+	j.digest = recipe.Digest(r, contents, j.size, j.keyID)
+	return j
+}
+
+// same reports whether the job comes to what another would. The caller holds Builder.mu.
+func (j *job) same(other *job) bool {
+	return !j.over && j.ctx.Err() == nil && j.digest == other.digest
+}
+
+// failure is an error of a step.
+type failure struct {
+	step string
+	err  error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+
+func (f *failure) Unwrap() error { return f.err }
+
+// at says in which step an error was.
+func at(step string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &failure{step, err}
+}
+
+func (b *Builder) perform(j *job) {
+	defer close(j.done)
+	defer j.cancel(nil)
+	begin := time.Now()
+	snap, err := b.do(j)
+	if err == nil {
+		b.cfg.Steps.Latency.Record(latency.ColdTemplateBuild, time.Since(begin))
+		j.log.add("info", sandbox.StepFinalize, fmt.Sprintf("The template is ready (%.1f s)", time.Since(begin).Seconds()))
+	}
+	ctx, cancel := background.Detached(j.ctx)
+	defer cancel()
+	b.finish(ctx, j, snap, err)
+}
+
+// finish writes the outcome of a job to its builds.
+func (b *Builder) finish(ctx context.Context, j *job, snap store.Snapshot, err error) {
+	why := failureOf(j, err)
+	if err != nil {
+		j.log.add("error", why.Step, why.Message)
+	}
+	claims, listed := b.claimsOf(ctx, j.template.ID)
+	b.mu.Lock()
+	j.over = true
+	rows := j.rows
+	b.mu.Unlock()
+	written := 0
+	for _, row := range rows {
+		row.FinishedAt, row.Log = time.Now(), j.log.lines(0, maxLines)
+		var put error
+		if err == nil {
+			row.State, row.SnapshotID = sandbox.BuildReady, snap.ID
+			put = b.cfg.Store.Builds.Ready(ctx, &row)
+		} else {
+			row.State, row.Step, row.Message = sandbox.BuildFailed, why.Step, why.Message
+			put = b.cfg.Store.Builds.Put(ctx, &row)
+		}
+		if put == nil {
+			written++
+		} else if !errors.Is(put, store.ErrStale) { // Stale: its template was deleted.
+			b.cfg.Log.Error("could not write the outcome of a build", "build_id", row.ID, "error", put)
+		}
+	}
+	b.mu.Lock()
+	if b.jobs[j.template.ID] == j {
+		delete(b.jobs, j.template.ID)
+	}
+	b.mu.Unlock()
+	b.cfg.Log.Info("template build ended", "template", j.template.Name, "builds", written, "error", err)
+	if listed != nil {
+		b.cfg.Log.Warn("could not list the former builds of a template", "template", j.template.Name, "error", listed)
+	}
+	b.dropUnneeded(ctx, append(claims, snap.ID))
+	if err := b.cfg.Store.Builds.Forget(ctx, j.template.ID, maxPast); err != nil {
+		b.cfg.Log.Warn("could not forget the former builds of a template", "template", j.template.Name, "error", err)
+	}
+	b.dropOldLayers(ctx)
+}
+
+// failureOf says why a job failed, for a client.
+func failureOf(j *job, err error) sandbox.BuildFailure {
+	if err == nil {
+		return sandbox.BuildFailure{}
+	}
+	why := sandbox.BuildFailure{Step: sandbox.StepBase, Message: err.Error()}
+	var f *failure
+	if errors.As(err, &f) {
+		why.Step = f.step
+	}
+	if cause := context.Cause(j.ctx); cause != nil {
+		why.Message = "the build was broken off: " + cause.Error()
+		if errors.Is(cause, context.Canceled) {
+			why.Message = "the build was broken off: " + errRestart.Error()
+		}
+	}
+	return why
+}

@@ -1,0 +1,264 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/template"
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
+)
+
+const baseName = template.BaseAlias
+
+// isBaseImage reports whether the name of an image is that of E2B's own base, for which the base of this machine stands.
+func isBaseImage(name string) bool {
+	name = strings.TrimPrefix(name, "docker.io/")
+	return name == "e2bdev/base" || name == "e2bdev/base:latest"
+}
+
+// BuildOrigin finds what the sandboxes of a template are made from, by NAME, NAME:TAG, or the same with its id;
+// sandbox.ErrTemplateNotFound.
+func (b *Builder) BuildOrigin(ctx context.Context, name string) (claim.Origin, error) {
+	_, row, err := b.tagged(ctx, name)
+	if err != nil {
+		return claim.Origin{}, err
+	}
+	snap, err := claim.ByID(ctx, b.cfg.Store.Snapshots, row.SnapshotID)
+	if err != nil {
+		return claim.Origin{}, fault.Classify(err)
+	}
+	return claim.OfSnapshot(snap), nil
+}
+
+// tagged returns a template and the build that a name with a tag, or without one, means.
+func (b *Builder) tagged(ctx context.Context, name string) (store.BuiltTemplate, store.Build, error) {
+	bare, tag, found := strings.Cut(name, ":")
+	if !found {
+		tag = sandbox.DefaultTag
+	}
+	t, err := b.named(ctx, bare)
+	if err != nil {
+		return t, store.Build{}, err
+	}
+	row, err := b.cfg.Store.Builds.Tagged(ctx, t.ID, tag)
+	if errors.Is(err, store.ErrNotFound) {
+		err = fmt.Errorf("template %.128q has no build with the tag %.128q: %w", t.Name, tag, sandbox.ErrTemplateNotFound)
+	}
+	return t, row, fault.Classify(err)
+}
+
+// GetBuild returns a build; sandbox.ErrBuildNotFound.
+func (b *Builder) GetBuild(ctx context.Context, templateID, buildID string) (sandbox.Build, error) {
+	t, row, err := b.find(ctx, templateID, buildID)
+	if err != nil {
+		return sandbox.Build{}, err
+	}
+	return view(t.Name, row), nil
+}
+
+// BuildLogs returns lines of the log of a build.
+func (b *Builder) BuildLogs(ctx context.Context, templateID, buildID string, from, limit int) ([]sandbox.BuildLog, error) {
+	_, row, err := b.find(ctx, templateID, buildID)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	j := b.jobs[row.TemplateID]
+	b.mu.Unlock()
+	if row.State == sandbox.BuildBuilding && j != nil && b.has(j, row.ID) {
+		return j.log.lines(from, limit), nil
+	}
+	return part(row.Log, from, limit), nil
+}
+
+// has reports whether a build waits for a job.
+func (b *Builder) has(j *job, buildID string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, row := range j.rows {
+		if row.ID == buildID {
+			return true
+		}
+	}
+	return false
+}
+
+// TemplateBuilds returns the builds of a template, the newest first.
+func (b *Builder) TemplateBuilds(ctx context.Context, idOrName string) ([]sandbox.Build, error) {
+	t, err := b.named(ctx, idOrName)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := b.cfg.Store.Builds.Of(ctx, t.ID)
+	if err != nil {
+		return nil, fault.Classify(err)
+	}
+	views := make([]sandbox.Build, 0, len(rows))
+	for _, row := range rows {
+		views = append(views, view(t.Name, row))
+	}
+	return views, nil
+}
+
+// BuiltTemplates returns the templates that clients build, by name.
+func (b *Builder) BuiltTemplates(ctx context.Context) ([]sandbox.Template, error) {
+	rows, err := b.cfg.Store.Builds.Templates(ctx)
+	if err != nil {
+		return nil, fault.Classify(err)
+	}
+	var all []sandbox.Template
+	for _, t := range rows {
+		v, err := b.view(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, nil
+}
+
+// BuiltTemplate is one of BuiltTemplates, by id, by name, or by one with a tag that it has.
+func (b *Builder) BuiltTemplate(ctx context.Context, name string) (sandbox.Template, error) {
+	bare, tag, found := strings.Cut(name, ":")
+	t, err := b.named(ctx, bare)
+	if err != nil {
+		return sandbox.Template{}, err
+	}
+	if found && tag != sandbox.DefaultTag {
+		if _, _, err := b.tagged(ctx, name); err != nil {
+			return sandbox.Template{}, err
+		}
+	}
+	return b.view(ctx, t)
+}
+
+// view is a template with its latest build; a ready one comes before others.
+func (b *Builder) view(ctx context.Context, t store.BuiltTemplate) (sandbox.Template, error) {
+	v := sandbox.Template{ID: t.ID, Aliases: []string{t.Name}, Public: t.Public, CreatedAt: t.CreatedAt, UpdatedAt: t.CreatedAt, BuildState: sandbox.BuildWaiting}
+	builds, err := b.cfg.Store.Builds.Of(ctx, t.ID)
+	if err != nil {
+		return v, fault.Classify(err)
+	}
+	v.BuildCount = len(builds)
+	for i, row := range builds {
+		ready := row.State == sandbox.BuildReady
+		if i == 0 || ready {
+			v.BuildID, v.BuildState, v.VCPUs, v.MemoryMiB, v.DiskMiB = row.ID, row.State, row.VCPUs, row.MemoryMiB, row.DiskMiB
+		}
+		if ready {
+			v.UpdatedAt = row.FinishedAt
+			break
+		}
+	}
+	return v, nil
+}
+
+// DeleteTemplate removes a template with its builds. Its sandboxes go on.
+func (b *Builder) DeleteTemplate(ctx context.Context, idOrName string) error {
+	if idOrName == baseName {
+		return fmt.Errorf("%w: the template %q is made by this machine, and stays", sandbox.ErrInvalid, baseName)
+	}
+	t, err := b.named(ctx, idOrName)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	j := b.jobs[t.ID]
+	b.mu.Unlock()
+	if j != nil {
+		j.cancel(errDeleted)
+		select {
+		case <-j.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	claims, err := b.claimsOf(ctx, t.ID)
+	if err == nil {
+		err = fault.Classify(b.cfg.Store.Builds.Delete(ctx, t.ID))
+	}
+	if err != nil {
+		return err
+	}
+	b.dropUnneeded(ctx, claims)
+	return b.removeFiles(t.ID)
+}
+
+// SetPublic notes whether a template is public.
+func (b *Builder) SetPublic(ctx context.Context, idOrName string, public bool) error {
+	t, err := b.named(ctx, idOrName)
+	if err == nil {
+		err = fault.Classify(b.cfg.Store.Builds.SetPublic(ctx, t.ID, public))
+	}
+	return err
+}
+
+// Tag gives the build that target names more tags.
+func (b *Builder) Tag(ctx context.Context, target string, tags []string) (sandbox.Build, error) {
+	t, row, err := b.tagged(ctx, target)
+	if err != nil {
+		return sandbox.Build{}, err
+	}
+	former, err := b.claimsOf(ctx, t.ID)
+	if err == nil {
+		err = fault.Classify(b.cfg.Store.Builds.Tag(ctx, t.ID, row.ID, tags))
+	}
+	if err != nil {
+		return sandbox.Build{}, err
+	}
+	b.dropUnneeded(ctx, former)
+	row.Tags = tags
+	return view(t.Name, row), nil
+}
+
+// Untag takes tags away from a template. Builds without any are deleted.
+func (b *Builder) Untag(ctx context.Context, idOrName string, tags []string) error {
+	for _, tag := range tags {
+		if tag == sandbox.DefaultTag {
+			return fmt.Errorf("%w: the tag %q stays as long as its template", sandbox.ErrInvalid, tag)
+		}
+	}
+	t, err := b.named(ctx, idOrName)
+	if err != nil {
+		return err
+	}
+	for _, tag := range tags {
+		if _, err := b.cfg.Store.Builds.Tagged(ctx, t.ID, tag); errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("tag %.128q of template %s: %w", tag, t.Name, sandbox.ErrTagNotFound)
+		} else if err != nil {
+			return fault.Classify(err)
+		}
+	}
+	former, err := b.claimsOf(ctx, t.ID)
+	if err == nil {
+		err = fault.Classify(b.cfg.Store.Builds.Untag(ctx, t.ID, tags))
+	}
+	if err == nil {
+		b.dropUnneeded(ctx, former)
+	}
+	return err
+}
+
+// claimsOf returns the claims of the builds of a template.
+func (b *Builder) claimsOf(ctx context.Context, templateID string) (claims []string, err error) {
+	rows, err := b.cfg.Store.Builds.Of(ctx, templateID)
+	for _, row := range rows {
+		claims = append(claims, row.SnapshotID)
+	}
+	return claims, fault.Classify(err)
+}
+
+// Tags returns the tags of a template.
+func (b *Builder) Tags(ctx context.Context, idOrName string) ([]sandbox.TemplateTag, error) {
+	t, err := b.named(ctx, idOrName)
+	if err != nil {
+		return nil, err
+	}
+	tags, err := b.cfg.Store.Builds.Tags(ctx, t.ID)
+	return tags, fault.Classify(err)
+}

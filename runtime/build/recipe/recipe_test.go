@@ -1,0 +1,110 @@
+package recipe
+
+import (
+	"errors"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/rundlet/rundlet/sandbox"
+)
+
+const hash = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+func step(kind string, args ...string) sandbox.RecipeStep {
+	return sandbox.RecipeStep{Type: kind, Args: args, FilesHash: hash}
+}
+
+func TestStepsAreRead(t *testing.T) {
+	steps, err := Read(sandbox.Recipe{FromTemplate: "base", Steps: []sandbox.RecipeStep{
+		step("RUN", "echo hi"), step("RUN", "id", "root"), step("COPY", "a", "b", "user", "0755"), step("WORKDIR", "/app"),
+		step("USER", "ann"), step("ENV", "A", "1", "B", "$A"), step("ARG", "C", ""),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if steps[0].Run.User != "" || steps[1].Run.User != "root" || steps[2].Copy.Hash != hash || steps[2].Copy.Mode != "0755" ||
+		steps[3].Workdir != "/app" || steps[4].User != "ann" || steps[5].Env[1] != (Variable{"B", "$A"}) || steps[6].Env[0].Name != "C" {
+		t.Errorf("%+v", steps)
+	}
+	if steps[1].Text != "RUN id root" {
+		t.Errorf("the log says %q", steps[1].Text)
+	}
+}
+
+func TestWrongRecipesAreRefused(t *testing.T) {
+	of := func(s sandbox.RecipeStep) sandbox.Recipe {
+		return sandbox.Recipe{FromTemplate: "base", Steps: []sandbox.RecipeStep{step("RUN", "true"), s}}
+	}
+	many := sandbox.Recipe{FromImage: "x", Steps: make([]sandbox.RecipeStep, MaxSteps+1)}
+	for want, r := range map[string]sandbox.Recipe{
+		"either an image or a template":    {},
+		"with either an image":             {FromImage: "a", FromTemplate: "b"},
+		"at most 500 steps":                many,
+		"the start command":                {FromImage: "a", StartCmd: "a\x00b"},
+		"step 2: RUN needs a command":      of(step("RUN")),
+		"step 2: COPY needs a source":      of(step("COPY", "a")),
+		"needs filesHash":                  of(sandbox.RecipeStep{Type: "COPY", Args: []string{"a", "b"}, FilesHash: "../x"}),
+		"has the mode":                     of(step("COPY", "a", "b", "", "rwx")),
+		"WORKDIR needs a directory":        of(step("WORKDIR", "")),
+		"USER needs the name":              of(step("USER", "a b")),
+		"ENV needs names":                  of(step("ENV", "A")),
+		"ENV has the name":                 of(step("ENV", "A=B", "c")),
+		"ARG":                              of(step("VOLUME", "/x")),
+		"an argument has a NUL byte":       of(step("RUN", "a\x00")),
+		"an argument has a NUL byte or mo": of(step("RUN", strings.Repeat("a", maxArg+1))),
+	} {
+		if _, err := Read(r); !errors.Is(err, sandbox.ErrInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+func TestTheSameStepsHaveTheSameName(t *testing.T) {
+	read := func(s sandbox.RecipeStep) Step {
+		steps, err := Read(sandbox.Recipe{FromImage: "x", Steps: []sandbox.RecipeStep{s}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return steps[0]
+	}
+	first := Chain("base", read(step("RUN", "a")), "")
+	forced := step("RUN", "a")
+	forced.Force = true
+	if got := Chain("base", read(forced), ""); got != first {
+		t.Error("force is part of the name")
+	}
+	copied := Chain("base", read(step("COPY", "a", "b")), "sum1")
+	names := map[string]string{"": first}
+	for what, name := range map[string]string{
+		"another command": Chain("base", read(step("RUN", "b")), ""), "another user": Chain("base", read(step("RUN", "a", "root")), ""),
+		"another beginning": Chain("other", read(step("RUN", "a")), ""), "a copy": copied,
+		"other files": Chain("base", read(step("COPY", "a", "b")), "sum2"), "a workdir": Chain("base", read(step("WORKDIR", "a")), ""),
+	} {
+		for other, had := range names {
+			if had == name {
+				t.Errorf("%s has the name of %q", what, other)
+			}
+		}
+		names[what] = name
+	}
+	said := step("COPY", "a", "b")
+	said.FilesHash = strings.Repeat("f", 64)
+	if got := Chain("base", read(said), "sum1"); got != copied {
+		t.Error("what the client calls the files is part of the name")
+	}
+}
+
+func TestVariablesAreReplacedAndCommandsAreNotRun(t *testing.T) {
+	for value, want := range map[string]string{
+		"plain": "plain", "$A:x": "1:x", "${A}": "1", "${B:-none}": "none", "$(echo bad)": "$(echo bad)", "`echo bad`": "`echo bad`",
+		`"; echo bad; "`: `"; echo bad; "`, `\$A`: `$A`, `\$(echo bad)`: `$(echo bad)`, `a\b`: `a\b`, "a\nb": "a\nb", "${B:-$(echo bad)}": "$(echo bad)", "%s": "%s", "": "",
+	} {
+		cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", Quote(value))
+		cmd.Env = []string{"A=1"}
+		out, err := cmd.CombinedOutput()
+		if err != nil || string(out) != want {
+			t.Errorf("%q gives %q (%v), want %q", value, out, err, want)
+		}
+	}
+}

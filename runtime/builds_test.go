@@ -1,0 +1,508 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
+)
+
+// workshop is a fixture whose guests have a shell: what it ran is in the memory of the guest.
+type workshop struct {
+	*fixture
+	ran []shellCommand // by all guests
+}
+
+func newWorkshop(t *testing.T) *workshop {
+	w := &workshop{fixture: newFixture(t)}
+	w.cfg.Uploads = t.TempDir()
+	w.restart()
+	w.mu.Lock()
+	w.shell = w.run
+	w.mu.Unlock()
+	return w
+}
+
+func (w *workshop) run(c shellCommand) (string, int) {
+	w.mu.Lock()
+	w.ran = append(w.ran, c)
+	w.mu.Unlock()
+	if c.user == "root123" {
+		return "invalid username: 'root123'", unknownUser
+	}
+	memory := w.guest(c.id)
+	switch words := strings.Fields(c.text); words[0] {
+	case "exit":
+		return "one\ntwo\n", int(words[1][0] - '0')
+	case "printf":
+		return strings.ReplaceAll(strings.Trim(strings.TrimPrefix(c.text, "printf %s "), `"`), "$A", c.env["A"]), 0
+	}
+	if memory != nil { // It may have been ended meanwhile.
+		memory.Set("did", memory.Get("did")+c.text+";")
+	}
+	return "", 0
+}
+
+// commands are what all guests ran since the last call.
+func (w *workshop) commands() (texts []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.ran {
+		texts = append(texts, c.text)
+	}
+	w.ran = nil
+	return texts
+}
+
+// begin begins a build.
+func (w *workshop) begin(name string, r sandbox.Recipe, tags ...string) sandbox.Build {
+	w.t.Helper()
+	b, err := w.rt.BeginBuild(w.t.Context(), sandbox.TemplateRequest{Name: name, Tags: tags, KeyID: "k1"})
+	if err == nil && b.State != sandbox.BuildWaiting {
+		w.t.Errorf("a new build is %s", b.State)
+	}
+	if err == nil {
+		err = w.rt.StartBuild(w.t.Context(), b.TemplateID, b.ID, r)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return b
+}
+
+// await waits until a build is over, and returns it with its log.
+func (w *workshop) await(b sandbox.Build) (sandbox.Build, string) {
+	w.t.Helper()
+	deadline := time.After(20 * time.Second)
+	for {
+		select {
+		case <-deadline:
+			w.t.Fatal("the build is not over")
+		case <-time.After(time.Millisecond): // A client polls.
+		}
+		got, err := w.rt.GetBuild(w.t.Context(), b.TemplateID, b.ID)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if got.State == sandbox.BuildReady || got.State == sandbox.BuildFailed {
+			lines, err := w.rt.BuildLogs(w.t.Context(), b.TemplateID, b.ID, 0, 1000)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			var text strings.Builder
+			for _, l := range lines {
+				text.WriteString(l.Step + " " + l.Message + "\n")
+			}
+			return got, text.String()
+		}
+	}
+}
+
+func (w *workshop) build(name string, r sandbox.Recipe, tags ...string) sandbox.Build {
+	w.t.Helper()
+	b, log := w.await(w.begin(name, r, tags...))
+	if b.State != sandbox.BuildReady {
+		w.t.Fatalf("the build failed: %+v\n%s", b.Failure, log)
+	}
+	return b
+}
+
+func fromBase(steps ...sandbox.RecipeStep) sandbox.Recipe {
+	return sandbox.Recipe{FromTemplate: "base", Steps: steps}
+}
+
+func step1(kind string, args ...string) sandbox.RecipeStep {
+	return sandbox.RecipeStep{Type: kind, Args: args}
+}
+
+func TestATemplateIsBuiltAndUsed(t *testing.T) {
+	w := newWorkshop(t)
+	b := w.build("Mine"[1:], fromBase(step1("ENV", "A", "1", "B", "$A-2"), step1("RUN", "first"), step1("USER", "ann"), step1("WORKDIR", "/app"), step1("RUN", "second", "root")))
+	if b.Name != "ine" || b.FinishedAt.IsZero() || !slices.Equal(b.Tags, []string{sandbox.DefaultTag}) {
+		t.Errorf("%+v", b)
+	}
+	w.mu.Lock()
+	var first, second shellCommand
+	for _, c := range w.ran {
+		switch c.text {
+		case "first":
+			first = c
+		case "second":
+			second = c
+		}
+	}
+	w.mu.Unlock()
+	if first.user != "" || first.env["B"] != "1-2" || second.user != "root" || second.cwd != "/app" {
+		t.Errorf("%+v\n%+v", first, second)
+	}
+	sb := w.create(func(req *sandbox.CreateRequest) { req.Template = "ine" })
+	if got := w.guest(sb.ID).Get("did"); !strings.Contains(got, "first;") || !strings.Contains(got, "second;") {
+		t.Errorf("the sandbox has %q", got)
+	}
+	if init := w.initOf(sb.ID); init.DefaultUser != "ann" || init.DefaultWorkdir != "/app" || !init.Restored {
+		t.Errorf("the sandbox has the defaults %+v", init)
+	}
+	env, err := w.db.Environments.Get(t.Context(), sb.ID)
+	if err != nil || !maps.Equal(env, map[string]string{"A": "1", "B": "1-2"}) {
+		t.Errorf("the sandbox has the environment %v, %v", env, err)
+	}
+	if sb.TemplateID != b.TemplateID || sb.Alias != "ine" {
+		t.Errorf("%+v", sb)
+	}
+	for _, name := range []string{b.TemplateID, "ine", "ine:default", b.TemplateID + ":default"} {
+		if got, err := w.rt.Template(t.Context(), name); err != nil || got.ID != b.TemplateID || got.BuildID != b.ID || got.BuildState != sandbox.BuildReady {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+	for _, name := range []string{"ine:other", "other"} {
+		req := request()
+		req.Template = name
+		if _, err := w.rt.Create(t.Context(), req); !errors.Is(err, sandbox.ErrTemplateNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// What a sandbox of a template is made into keeps the user and the directory.
+func TestDefaultsOutliveAPauseAndASnapshot(t *testing.T) {
+	w := newWorkshop(t)
+	w.build("mine", fromBase(step1("USER", "ann"), step1("WORKDIR", "/app")))
+	sb := w.create(func(req *sandbox.CreateRequest) { req.Template = "mine" })
+	want := func(id string) {
+		t.Helper()
+		if init := w.initOf(id); init.DefaultUser != "ann" || init.DefaultWorkdir != "/app" {
+			t.Errorf("%+v", init)
+		}
+	}
+	snap, err := w.rt.Snapshot(t.Context(), sb.ID, "", "k1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(w.create(func(req *sandbox.CreateRequest) { req.Template = snap.ID }).ID)
+	if err := w.rt.Pause(t.Context(), sb.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	w.restart()
+	if _, _, err := w.rt.Connect(t.Context(), sb.ID, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	want(sb.ID)
+}
+
+func TestAnUnchangedBeginningIsNotDoneAgain(t *testing.T) {
+	w := newWorkshop(t)
+	steps := []sandbox.RecipeStep{step1("ENV", "A", "1"), step1("RUN", "one"), step1("RUN", "two"), step1("RUN", "three")}
+	w.build("mine", fromBase(steps...))
+	w.commands()
+	done := func(r sandbox.Recipe) []string {
+		t.Helper()
+		w.build("mine", r)
+		return w.commands()
+	}
+	if got := done(fromBase(steps...)); len(got) != 0 {
+		t.Errorf("again: %q", got)
+	}
+	sb := w.create(func(req *sandbox.CreateRequest) { req.Template = "mine" })
+	if got := w.guest(sb.ID).Get("did"); got != "one;two;three;" {
+		t.Errorf("it has %q", got)
+	}
+	changed := slices.Clone(steps)
+	changed[3] = step1("RUN", "four")
+	if got := done(fromBase(changed...)); !slices.Equal(got, []string{"four"}) {
+		t.Errorf("another end: %q", got)
+	}
+	changed = slices.Clone(steps)
+	changed[0] = step1("ENV", "A", "2")
+	if got := done(fromBase(changed...)); !slices.Equal(got, []string{"one", "two", "three"}) {
+		t.Errorf("another beginning: %q", got)
+	}
+	changed = slices.Clone(steps)
+	changed[2].Force = true
+	if got := done(fromBase(changed...)); !slices.Equal(got, []string{"two", "three"}) {
+		t.Errorf("a forced step: %q", got)
+	}
+	if got := done(sandbox.Recipe{FromTemplate: "base", Steps: steps, Force: true}); !slices.Equal(got, []string{"one", "two", "three"}) {
+		t.Errorf("forced: %q", got)
+	}
+}
+
+func TestAFailedBuildSaysWhereAndWhy(t *testing.T) {
+	for name, tt := range map[string]struct {
+		recipe     sandbox.Recipe
+		step, want string
+	}{
+		"a command":       {fromBase(step1("RUN", "ok"), step1("RUN", "exit 5")), "2", "failed to run command 'exit 5': exit status 5; its last lines: one\ntwo"},
+		"an unknown user": {fromBase(step1("RUN", "whoami", "root123")), "1", "failed to run command 'whoami': command failed: unauthenticated: invalid username: 'root123'"},
+		"no template":     {sandbox.Recipe{FromTemplate: "nothing"}, "base", "template not found"},
+		"no images":       {sandbox.Recipe{FromImage: "ubuntu:22.04"}, "base", "gets no images"},
+		"a start command": {sandbox.Recipe{FromImage: "e2bdev/base", StartCmd: "exit 3", ReadyCmd: "exit 1"}, "finalize", "failed to run command 'exit 3'"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorkshop(t)
+			b, log := w.await(w.begin("mine", tt.recipe))
+			if b.State != sandbox.BuildFailed || b.Failure.Step != tt.step || !strings.Contains(b.Failure.Message, tt.want) {
+				t.Errorf("%s, %+v", b.State, b.Failure)
+			}
+			if !strings.Contains(log, tt.step+" "+strings.Split(b.Failure.Message, "\n")[0]) {
+				t.Errorf("the log is\n%s", log)
+			}
+			if _, err := w.rt.Create(t.Context(), sandbox.CreateRequest{Template: "mine", Timeout: time.Minute}); !errors.Is(err, sandbox.ErrTemplateNotFound) {
+				t.Errorf("a sandbox of it: %v", err)
+			}
+			w.wantOnlyBaseAndLayers()
+		})
+	}
+}
+
+// wantOnlyBaseAndLayers checks that no machine, no slot and no claim is left of builds.
+func (w *workshop) wantOnlyBaseAndLayers() {
+	w.t.Helper()
+	machines, err := w.driver.List(w.t.Context())
+	if err != nil || len(machines) != 0 {
+		w.t.Errorf("machines are left: %v, %v", machines, err)
+	}
+	w.network.mu.Lock()
+	defer w.network.mu.Unlock()
+	if len(w.network.leased) != 0 {
+		w.t.Errorf("slots are left: %v", w.network.leased)
+	}
+	claims, err := w.db.Snapshots.Claims(w.t.Context())
+	for _, c := range claims {
+		if c.Kind != "layer" || c.State != store.SnapshotReady {
+			w.t.Errorf("a claim is left: %+v", c)
+		}
+	}
+	if err != nil {
+		w.t.Error(err)
+	}
+	if used := w.rt.admission.Ledger.Active(); used.Sandboxes != 0 {
+		w.t.Errorf("capacity is left: %+v", used)
+	}
+}
+
+func TestTheStartCommandRunsInTheSnapshot(t *testing.T) {
+	w := newWorkshop(t)
+	b, log := w.await(w.begin("mine", sandbox.Recipe{FromTemplate: "base", StartCmd: "serve", ReadyCmd: "curl"}))
+	if got := w.commands(); b.State != sandbox.BuildReady || !slices.Contains(got, "serve") || !slices.Contains(got, "curl") {
+		t.Errorf("%s: %q\n%s", b.State, got, log)
+	}
+}
+
+func TestAnotherBuildTakesTheName(t *testing.T) {
+	w := newWorkshop(t)
+	first := w.build("mine", fromBase(step1("RUN", "one")), "default", "v1")
+	old := w.create(func(req *sandbox.CreateRequest) { req.Template = "mine" })
+	second := w.build("mine", fromBase(step1("RUN", "two")))
+	if second.TemplateID != first.TemplateID {
+		t.Errorf("%s and %s", first.TemplateID, second.TemplateID)
+	}
+	did := func(name string) string {
+		t.Helper()
+		return w.guest(w.create(func(req *sandbox.CreateRequest) { req.Template = name }).ID).Get("did")
+	}
+	if a, b := did("mine"), did("mine:v1"); a != "two;" || b != "one;" {
+		t.Errorf("mine is %q, mine:v1 is %q", a, b)
+	}
+	if w.guest(old.ID).Get("did") != "one;" {
+		t.Error("the sandbox of the former build changed")
+	}
+	tags, err := w.rt.Tags(t.Context(), "mine")
+	if err != nil || len(tags) != 2 || tags[0].BuildID != second.ID || tags[1].BuildID != first.ID {
+		t.Errorf("%+v, %v", tags, err)
+	}
+	if _, err := w.rt.Tag(t.Context(), "mine:v1", []string{"stable"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.rt.Untag(t.Context(), "mine", []string{"v1"}); err != nil || did("mine:stable") != "one;" {
+		t.Error("untag", err)
+	}
+	if err := w.rt.Untag(t.Context(), "mine", []string{"stable"}); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.claims("template"); n != 1 {
+		t.Errorf("%d builds are kept, of one tag", n)
+	}
+	if err := w.rt.Untag(t.Context(), "mine", []string{"default"}); !errors.Is(err, sandbox.ErrInvalid) {
+		t.Errorf("the default tag: %v", err)
+	}
+	if err := w.rt.Untag(t.Context(), "mine", []string{"v9"}); !errors.Is(err, sandbox.ErrTagNotFound) {
+		t.Errorf("a tag that is not there: %v", err)
+	}
+	if err := w.rt.DeleteTemplate(t.Context(), "mine"); err != nil || w.claims("template") != 0 {
+		t.Errorf("%v; %d builds are left", err, w.claims("template"))
+	}
+	if err := w.rt.DeleteTemplate(t.Context(), "mine"); !errors.Is(err, sandbox.ErrTemplateNotFound) {
+		t.Errorf("again: %v", err)
+	}
+	if w.guest(old.ID).Get("did") != "one;" {
+		t.Error("the sandbox of the deleted template changed")
+	}
+}
+
+func (w *workshop) claims(kind string) (n int) {
+	all, err := w.db.Snapshots.Claims(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, c := range all {
+		if c.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// hold makes a command wait until it is let go on.
+func (w *workshop) hold(text string) (begun, goOn chan struct{}) {
+	begun, goOn = make(chan struct{}, 100), make(chan struct{})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	inner := w.shell
+	w.shell = func(c shellCommand) (string, int) {
+		if c.text == text {
+			begun <- struct{}{}
+			<-goOn
+		}
+		return inner(c)
+	}
+	return begun, goOn
+}
+
+func TestTheSameBuildsAreOne(t *testing.T) {
+	w := newWorkshop(t)
+	begun, goOn := w.hold("slow")
+	var builds []sandbox.Build
+	for range 32 {
+		builds = append(builds, w.begin("mine", fromBase(step1("RUN", "slow"))))
+	}
+	<-begun
+	lines, err := w.rt.BuildLogs(t.Context(), builds[31].TemplateID, builds[31].ID, 0, 10)
+	if err != nil || len(lines) == 0 || !strings.Contains(lines[len(lines)-1].Message, "RUN slow") {
+		t.Errorf("the last one sees %+v, %v", lines, err)
+	}
+	close(goOn)
+	for i, b := range builds {
+		if got, log := w.await(b); got.State != sandbox.BuildReady {
+			t.Errorf("build %d is %s: %s", i, got.State, log)
+		}
+	}
+	if got := w.commands(); !slices.Equal(got, []string{"slow"}) {
+		t.Errorf("they ran %q", got)
+	}
+	if n := w.claims("template"); n != 1 {
+		t.Errorf("there are %d claims", n)
+	}
+	w.create(func(req *sandbox.CreateRequest) { req.Template = "mine" })
+}
+
+func TestADifferentBuildEndsTheOneBefore(t *testing.T) {
+	w := newWorkshop(t)
+	begun, goOn := w.hold("slow")
+	defer close(goOn)
+	first := w.begin("mine", fromBase(step1("RUN", "slow")))
+	<-begun
+	w.build("mine", fromBase(step1("RUN", "fast")))
+	if got, _ := w.await(first); got.State != sandbox.BuildFailed || !strings.Contains(got.Failure.Message, "another build of this template began") {
+		t.Errorf("%s, %+v", got.State, got.Failure)
+	}
+	second := w.begin("other", fromBase(step1("RUN", "slow")))
+	<-begun
+	if err := w.rt.DeleteTemplate(t.Context(), "other"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.rt.GetBuild(t.Context(), second.TemplateID, second.ID); !errors.Is(err, sandbox.ErrTemplateNotFound) {
+		t.Errorf("of a deleted template: %v", err)
+	}
+}
+
+func TestABuildThatADaemonLeftHasFailed(t *testing.T) {
+	w := newWorkshop(t)
+	begun, goOn := w.hold("slow")
+	defer close(goOn)
+	ready := w.build("kept", fromBase(step1("RUN", "one")))
+	b := w.begin("mine", fromBase(step1("RUN", "one"), step1("RUN", "slow")))
+	waiting, err := w.rt.BeginBuild(t.Context(), sandbox.TemplateRequest{Name: "later"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	w.restart()
+	got, _ := w.await(b)
+	if got.State != sandbox.BuildFailed || !strings.Contains(got.Failure.Message, "the daemon was restarted") {
+		t.Errorf("%s, %+v", got.State, got.Failure)
+	}
+	if got, _ := w.await(ready); got.State != sandbox.BuildReady {
+		t.Errorf("the ready one is %s", got.State)
+	}
+	w.commands()
+	if err := w.rt.StartBuild(t.Context(), waiting.TemplateID, waiting.ID, fromBase(step1("RUN", "one"))); err != nil {
+		t.Fatal(err)
+	}
+	if got, log := w.await(waiting); got.State != sandbox.BuildReady || len(w.commands()) != 0 {
+		t.Errorf("the waiting one is %s, and nothing of it was cached: %s", got.State, log)
+	}
+	w.create(func(req *sandbox.CreateRequest) { req.Template = "kept" })
+}
+
+func TestUploadsAreKeptAndRefused(t *testing.T) {
+	w := newWorkshop(t)
+	hash := strings.Repeat("ab", 32)
+	b, err := w.rt.BeginBuild(t.Context(), sandbox.TemplateRequest{Name: "mine"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := fromBase(sandbox.RecipeStep{Type: "COPY", Args: []string{"a", "/b"}, FilesHash: hash})
+	if err := w.rt.StartBuild(t.Context(), b.TemplateID, b.ID, copied); !errors.Is(err, sandbox.ErrInvalid) || !strings.Contains(err.Error(), "were not uploaded") {
+		t.Errorf("without its files: %v", err)
+	}
+	there := func() bool {
+		t.Helper()
+		ok, err := w.rt.HasFiles(t.Context(), b.TemplateID, hash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	broken := io.MultiReader(strings.NewReader("half"), errReader{})
+	if err := w.rt.PutFiles(t.Context(), b.TemplateID, hash, broken); err == nil || there() {
+		t.Error("a broken upload is kept")
+	}
+	if err := w.rt.PutFiles(t.Context(), b.TemplateID, hash, strings.NewReader("whole")); err != nil || !there() {
+		t.Error("it is not there", err)
+	}
+	if err := w.rt.PutFiles(t.Context(), b.TemplateID, "../../etc/passwd", strings.NewReader("x")); !errors.Is(err, sandbox.ErrInvalid) {
+		t.Errorf("a path as a hash: %v", err)
+	}
+	if err := w.rt.PutFiles(t.Context(), "nothing", hash, strings.NewReader("x")); !errors.Is(err, sandbox.ErrTemplateNotFound) {
+		t.Errorf("of no template: %v", err)
+	}
+}
+
+type errReader struct{}
+
+func (errReader) Read([]byte) (int, error) { return 0, errors.New("it broke off") }
+
+func TestNamesOfTemplates(t *testing.T) {
+	w := newWorkshop(t)
+	sb := w.create()
+	if _, err := w.rt.Snapshot(t.Context(), sb.ID, "taken", "k1"); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]error{
+		"base": sandbox.ErrInvalid, "": sandbox.ErrInvalid, "A": sandbox.ErrInvalid, "a:b": sandbox.ErrInvalid, "../a": sandbox.ErrInvalid, "taken": sandbox.ErrConflict, "ns/ok_1": nil,
+	} {
+		if _, err := w.rt.BeginBuild(context.Background(), sandbox.TemplateRequest{Name: name}); !errors.Is(err, want) {
+			t.Errorf("%q: %v, want %v", name, err, want)
+		}
+	}
+	if err := w.rt.DeleteTemplate(t.Context(), "base"); !errors.Is(err, sandbox.ErrInvalid) {
+		t.Errorf("the base: %v", err)
+	}
+}

@@ -1,0 +1,298 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store/internal/database"
+)
+
+// Builds is the tables of the templates that clients build: the templates, their builds, and the tags of
+// these.
+type Builds struct{ db *database.DB }
+
+// BuiltTemplate is a template that clients build.
+type BuiltTemplate struct {
+	ID        string
+	Name      string // unique
+	Public    bool
+	KeyID     string // who began its first build
+	CreatedAt time.Time
+}
+
+// Build is a build of a template.
+type Build struct {
+	ID         string
+	TemplateID string
+	State      sandbox.BuildState
+	Tags       []string // asked for
+	// Step and Message say why it failed.
+	Step, Message             string
+	VCPUs, MemoryMiB, DiskMiB int
+	// SnapshotID is the claim that sandboxes are made from, of a build that is ready.
+	SnapshotID            string
+	KeyID                 string
+	CreatedAt, FinishedAt time.Time
+	Log                   []sandbox.BuildLog
+	// Version is that of the row which this was read from; 0: it is not written yet.
+	Version int64
+}
+
+const buildColumns = `id, template_id, state, tags, step, message, vcpus, memory_mib, disk_mib, snapshot_id, key_id,
+	created_at, finished_at, log, version`
+
+var addBuild, changeBuild = insertAndUpdate("builds", buildColumns)
+
+// Begin inserts a build, and the template of that name unless it is there; t becomes what is stored.
+func (s Builds) Begin(ctx context.Context, t *BuiltTemplate, b *Build) error {
+	err := s.db.Write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO built_templates (id, name, public, key_id, created_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING`,
+			t.ID, t.Name, t.Public, t.KeyID, micros(t.CreatedAt))
+		if err != nil {
+			return err
+		}
+		var created int64
+		row := tx.QueryRowContext(ctx, `SELECT id, public, key_id, created_at FROM built_templates WHERE name = ?`, t.Name)
+		if err := row.Scan(&t.ID, &t.Public, &t.KeyID, &created); err != nil {
+			return err
+		}
+		t.CreatedAt, b.TemplateID = fromMicros(created), t.ID
+		return b.put(ctx, tx)
+	})
+	if err != nil {
+		return fmt.Errorf("begin a build of template %s: %w", t.Name, err)
+	}
+	b.Version++
+	return nil
+}
+
+// Put changes a build, if it still has the Version that b was read with; ErrStale as everywhere.
+func (s Builds) Put(ctx context.Context, b *Build) error { return s.finish(ctx, b, nil) }
+
+// Ready is Put of a build that is ready, whose tags name it from the same moment on.
+func (s Builds) Ready(ctx context.Context, b *Build) error {
+	return s.finish(ctx, b, func(tx *sql.Tx) error { return tag(ctx, tx, b.TemplateID, b.ID, b.Tags) })
+}
+
+func (s Builds) finish(ctx context.Context, b *Build, more func(*sql.Tx) error) error {
+	err := s.db.Write(ctx, func(tx *sql.Tx) error {
+		if err := b.put(ctx, tx); err != nil || more == nil {
+			return err
+		}
+		return more(tx)
+	})
+	if err != nil {
+		return fmt.Errorf("put build %s at version %d: %w", b.ID, b.Version, err)
+	}
+	b.Version++
+	return nil
+}
+
+func (b Build) put(ctx context.Context, tx *sql.Tx) error {
+	query := changeBuild
+	if b.Version == 0 {
+		query = addBuild
+	}
+	tags, err := json.Marshal(b.Tags)
+	if err != nil {
+		return err
+	}
+	log, err := json.Marshal(b.Log)
+	if err != nil {
+		return err
+	}
+	res, err := tx.ExecContext(ctx, query, b.ID, b.TemplateID, b.State, string(tags), b.Step, b.Message, b.VCPUs, b.MemoryMiB, b.DiskMiB,
+		b.SnapshotID, b.KeyID, micros(b.CreatedAt), micros(b.FinishedAt), string(log), b.Version)
+	if err == nil {
+		err = changed(res)
+	}
+	return err
+}
+
+// tag makes tags of a template name a build.
+func tag(ctx context.Context, tx *sql.Tx, templateID, buildID string, tags []string) error {
+	for _, name := range tags {
+		_, err := tx.ExecContext(ctx, `INSERT INTO build_tags (template_id, tag, build_id, created_at) VALUES (?, ?, ?, ?)
+			ON CONFLICT (template_id, tag) DO UPDATE SET build_id = excluded.build_id, created_at = excluded.created_at`,
+			templateID, name, buildID, micros(time.Now()))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Tag makes tags of a template name one of its builds; ErrNotFound if it is not there or not ready.
+func (s Builds) Tag(ctx context.Context, templateID, buildID string, tags []string) error {
+	err := s.db.Write(ctx, func(tx *sql.Tx) error {
+		var ready bool
+		err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM builds WHERE id = ? AND template_id = ? AND state = ?)`,
+			buildID, templateID, sandbox.BuildReady).Scan(&ready)
+		if err == nil && !ready {
+			err = ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		return tag(ctx, tx, templateID, buildID, tags)
+	})
+	if err != nil {
+		return fmt.Errorf("tag build %s: %w", buildID, err)
+	}
+	return nil
+}
+
+// Untag removes tags; one that is not there is no error.
+func (s Builds) Untag(ctx context.Context, templateID string, tags []string) error {
+	_, err := s.db.Exec(ctx, `DELETE FROM build_tags WHERE template_id = ? AND tag IN (SELECT value FROM json_each(?))`, templateID, list(tags))
+	if err != nil {
+		return fmt.Errorf("untag template %s: %w", templateID, err)
+	}
+	return nil
+}
+
+// SetPublic notes whether a template is public; ErrNotFound.
+func (s Builds) SetPublic(ctx context.Context, templateID string, public bool) error {
+	res, err := s.db.Exec(ctx, `UPDATE built_templates SET public = ? WHERE id = ?`, public, templateID)
+	if err == nil && errors.Is(changed(res), ErrStale) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("change template %s: %w", templateID, err)
+	}
+	return nil
+}
+
+// Delete removes a template with its builds and tags. Their claims stay, without a build.
+func (s Builds) Delete(ctx context.Context, templateID string) error {
+	err := s.db.Write(ctx, func(tx *sql.Tx) error {
+		for _, query := range []string{`DELETE FROM build_tags WHERE template_id = ?`, `DELETE FROM builds WHERE template_id = ?`, `DELETE FROM built_templates WHERE id = ?`} {
+			if _, err := tx.ExecContext(ctx, query, templateID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("delete template %s: %w", templateID, err)
+	}
+	return nil
+}
+
+// Forget removes all but the newest builds of a template; those that are not over, and those that a tag names, stay.
+func (s Builds) Forget(ctx context.Context, templateID string, keep int) error {
+	_, err := s.db.ExecLazily(ctx, `DELETE FROM builds WHERE id IN (SELECT id FROM builds WHERE template_id = ?1
+		AND state IN ('ready', 'error') AND NOT EXISTS (SELECT 1 FROM build_tags WHERE build_id = builds.id)
+		ORDER BY created_at DESC, id LIMIT -1 OFFSET ?2)`, templateID, keep)
+	if err != nil {
+		return fmt.Errorf("forget builds of template %s: %w", templateID, err)
+	}
+	return nil
+}
+
+// Template returns one by id or name, or ErrNotFound.
+func (s Builds) Template(ctx context.Context, idOrName string) (BuiltTemplate, error) {
+	return one(s.templates(ctx, `WHERE id = ?1 OR name = ?1 ORDER BY id = ?1 DESC LIMIT 1`, idOrName))("template %.128q", idOrName)
+}
+
+// Templates returns all of them, by name.
+func (s Builds) Templates(ctx context.Context) ([]BuiltTemplate, error) {
+	return s.templates(ctx, `ORDER BY name`)
+}
+
+func (s Builds) templates(ctx context.Context, where string, args ...any) ([]BuiltTemplate, error) {
+	if err := current(s.db); err != nil {
+		return nil, err
+	}
+	return database.List(ctx, s.db, "query built templates", func(rows *sql.Rows) (t BuiltTemplate, err error) {
+		var created int64
+		err = rows.Scan(&t.ID, &t.Name, &t.Public, &t.KeyID, &created)
+		t.CreatedAt = fromMicros(created)
+		return t, err
+	}, `SELECT id, name, public, key_id, created_at FROM built_templates `+where, args...)
+}
+
+// Get returns a build, or ErrNotFound.
+func (s Builds) Get(ctx context.Context, id string) (Build, error) {
+	return one(s.read(ctx, `WHERE id = ?`, id))("build %.128q", id)
+}
+
+// Tagged returns the build that a tag of a template names, or ErrNotFound.
+func (s Builds) Tagged(ctx context.Context, templateID, tag string) (Build, error) {
+	return one(s.read(ctx, `WHERE id = (SELECT build_id FROM build_tags WHERE template_id = ? AND tag = ?)`, templateID, tag))("tag %.128q", tag)
+}
+
+// Of returns the builds of a template, the newest first.
+func (s Builds) Of(ctx context.Context, templateID string) ([]Build, error) {
+	return s.read(ctx, `WHERE template_id = ? ORDER BY created_at DESC, id`, templateID)
+}
+
+// Unfinished returns the builds that are neither ready nor failed.
+func (s Builds) Unfinished(ctx context.Context) ([]Build, error) {
+	return s.read(ctx, `WHERE state IN ('waiting', 'building')`)
+}
+
+// Tags returns the tags of a template, by name.
+func (s Builds) Tags(ctx context.Context, templateID string) ([]sandbox.TemplateTag, error) {
+	return database.List(ctx, s.db, "list tags", func(rows *sql.Rows) (t sandbox.TemplateTag, err error) {
+		var created int64
+		err = rows.Scan(&t.Tag, &t.BuildID, &created)
+		t.CreatedAt = fromMicros(created)
+		return t, err
+	}, `SELECT tag, build_id, created_at FROM build_tags WHERE template_id = ? ORDER BY tag`, templateID)
+}
+
+// tagged selects the claims of the builds that have a tag.
+const tagged = `SELECT snapshot_id FROM builds JOIN build_tags ON build_id = id`
+
+// Unneeded returns the claims of kind template that are ready and that no tagged build has.
+func (s Builds) Unneeded(ctx context.Context) ([]string, error) {
+	return s.ids(ctx, "list claims without a build", `SELECT id FROM snapshots WHERE kind = 'template' AND state = 'ready' AND id NOT IN (`+tagged+`)`)
+}
+
+// Needs reports whether a build with a tag has a claim.
+func (s Builds) Needs(ctx context.Context, claim string) (needs bool, err error) {
+	if err := s.db.Scan(ctx, []any{&needs}, `SELECT EXISTS (`+tagged+` WHERE snapshot_id = ?)`, claim); err != nil {
+		return false, fmt.Errorf("look for the builds of snapshot %s: %w", claim, err)
+	}
+	return needs, nil
+}
+
+func (s Builds) ids(ctx context.Context, what, query string) ([]string, error) {
+	return database.List(ctx, s.db, what, func(rows *sql.Rows) (id string, err error) { return id, rows.Scan(&id) }, query)
+}
+
+func (s Builds) read(ctx context.Context, where string, args ...any) ([]Build, error) {
+	if err := current(s.db); err != nil {
+		return nil, err
+	}
+	return database.List(ctx, s.db, "query builds", func(rows *sql.Rows) (b Build, err error) {
+		var tags, log string
+		var created, finished int64
+		err = rows.Scan(&b.ID, &b.TemplateID, &b.State, &tags, &b.Step, &b.Message, &b.VCPUs, &b.MemoryMiB, &b.DiskMiB,
+			&b.SnapshotID, &b.KeyID, &created, &finished, &log, &b.Version)
+		b.CreatedAt, b.FinishedAt = fromMicros(created), fromMicros(finished)
+		if err == nil {
+			err = errors.Join(json.Unmarshal([]byte(tags), &b.Tags), json.Unmarshal([]byte(log), &b.Log))
+		}
+		return b, err
+	}, `SELECT `+buildColumns+` FROM builds `+where, args...)
+}
+
+// one is the only row of a query, or ErrNotFound about what.
+func one[T any](rows []T, err error) func(what string, args ...any) (T, error) {
+	return func(what string, args ...any) (none T, _ error) {
+		switch {
+		case err != nil:
+			return none, err
+		case len(rows) == 0:
+			return none, fmt.Errorf(what+": %w", append(args, ErrNotFound)...)
+		}
+		return rows[0], nil
+	}
+}
