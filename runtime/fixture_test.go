@@ -2,10 +2,7 @@ package runtime
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -231,65 +228,6 @@ func (f *fixture) agent(id string) func(net.Conn) {
 		}
 		fmt.Fprintf(conn, "HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n", status)
 	}
-}
-
-// command answers a command as the fixture's shell does; without one, as a command that prints "/tmp", or that fails.
-func (f *fixture) command(conn net.Conn, id string, req *http.Request) {
-	text, _ := io.ReadAll(req.Body)
-	f.mu.Lock()
-	shell := f.shell
-	f.mu.Unlock()
-	output, code := "/tmp\n", 0
-	if f.step("command") != nil {
-		output = "oops\n"
-	}
-	if shell != nil {
-		var in struct {
-			Process struct {
-				Args []string
-				Envs map[string]string
-				Cwd  string
-			}
-		}
-		if len(text) < 5 || json.Unmarshal(text[5:], &in) != nil || len(in.Process.Args) != 3 {
-			f.t.Errorf("a command begins with %q", text)
-			return
-		}
-		user, _, _ := req.BasicAuth()
-		output, code = shell(shellCommand{id, user, in.Process.Args[2], in.Process.Cwd, in.Process.Envs})
-	}
-	if code == unknownUser {
-		answerConnect(conn, "\x02", `{"error":{"code":"unauthenticated","message":"`+output+`"}}`)
-		return
-	}
-	answerConnect(conn, "\x00", `{"event":{"start":{"pid":1}}}`, `{"event":{"data":{"stdout":"`+base64.StdEncoding.EncodeToString([]byte(output))+`"}}}`,
-		fmt.Sprintf(`{"event":{"end":{"exited":true,"exitCode":%d,"status":"exit status %d"}}}`, code, code))
-}
-
-// shellCommand is a command that a client gives the shell of a guest.
-type shellCommand struct {
-	id, user, text, cwd string
-	env                 map[string]string
-}
-
-// unknownUser is the exit code of a shell that does not begin.
-const unknownUser = -1
-
-// answerConnect answers with messages, of which the last may be the end, which says why.
-func answerConnect(conn net.Conn, flag string, messages ...string) {
-	var body bytes.Buffer
-	write := func(flag, message string) {
-		body.WriteString(flag)
-		binary.Write(&body, binary.BigEndian, uint32(len(message)))
-		body.WriteString(message)
-	}
-	for _, message := range messages {
-		write(flag, message)
-	}
-	if flag == "\x00" {
-		write("\x02", "{}")
-	}
-	fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/connect+json\r\nContent-Length: %d\r\n\r\n%s", body.Len(), body.Bytes())
 }
 
 func newFixture(t testing.TB) *fixture {

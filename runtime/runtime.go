@@ -272,8 +272,8 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		Site: site.Config{
 			Driver: cfg.Driver, Network: cfg.Network, Machines: r.machines, Claims: r.claims, Admission: r.admission, InUse: &r.held, Environments: db.Environments,
 		},
-		Store:   build.Store{Builds: db.Builds, Snapshots: db.Snapshots, Environments: db.Environments},
-		Resolve: r.starter.Resolve, Image: cfg.Image, Files: cfg.Uploads, Size: cfg.Size, Steps: r.steps, Background: r.background, Log: cfg.Log,
+		Store:   build.Store{Builds: db.Builds, Snapshots: db.Snapshots, Environments: db.Environments, SpawnCounts: db.SpawnCounts},
+		Resolve: r.starter.Resolve, Image: cfg.Image, Files: cfg.Uploads, Size: cfg.Size, Base: r.templates, Steps: r.steps, Background: r.background, Log: cfg.Log,
 	})
 	r.settler = settle.New(settle.Config{
 		Driver: cfg.Driver, Store: settle.Store{Snapshots: db.Snapshots}, Rows: r.rows, Live: r.live, Admission: r.admission, Machines: r.machines, Claims: r.claims,

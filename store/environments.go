@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/rundlet/rundlet/store/internal/database"
+	"github.com/rundlet/rundlet/store/internal/table"
 )
 
 // Environments is the table of the environments of sandboxes and snapshots, by their
@@ -29,7 +30,7 @@ func (s Environments) Put(ctx context.Context, id string, env map[string]string)
 
 // Get returns the one that Put stored; nil if there is none.
 func (s Environments) Get(ctx context.Context, id string) (env map[string]string, err error) {
-	if err := current(s.db); err != nil {
+	if err := table.Current(s.db); err != nil {
 		return nil, err
 	}
 	var text string

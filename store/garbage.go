@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/store/internal/database"
+	"github.com/rundlet/rundlet/store/internal/table"
 )
 
 // Garbage is the record of the driver's snapshots that are garbage unless a row claims
@@ -24,7 +25,7 @@ func (s Garbage) Mark(ctx context.Context, vmID, snapshot string) error {
 }
 
 func markGarbage(ctx context.Context, tx *sql.Tx, vmID, snapshot string) error {
-	_, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO garbage (vm_id, snapshot, since) VALUES (?,?,?)`, vmID, snapshot, micros(time.Now()))
+	_, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO garbage (vm_id, snapshot, since) VALUES (?,?,?)`, vmID, snapshot, table.Micros(time.Now()))
 	return err
 }
 
@@ -53,7 +54,7 @@ func (s Garbage) Forget(ctx context.Context, t time.Time, present map[[2]string]
 			if present[key] {
 				continue
 			}
-			if _, err := tx.ExecContext(ctx, `DELETE FROM garbage WHERE vm_id = ? AND snapshot = ? AND since < ?`, key[0], key[1], micros(t)); err != nil {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM garbage WHERE vm_id = ? AND snapshot = ? AND since < ?`, key[0], key[1], table.Micros(t)); err != nil {
 				return err
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/store/internal/database"
+	"github.com/rundlet/rundlet/store/internal/table"
 )
 
 // Keys is the table of API keys. It is read with the schema of an older program, too.
@@ -27,7 +28,7 @@ type Key struct {
 // Add stores a key.
 func (s Keys) Add(ctx context.Context, k Key) error {
 	_, err := s.db.Exec(ctx, `INSERT INTO api_keys (id, name, hash, hint, created_at) VALUES (?,?,?,?,?)`,
-		k.ID, k.Name, k.Hash, k.Hint, micros(k.CreatedAt))
+		k.ID, k.Name, k.Hash, k.Hint, table.Micros(k.CreatedAt))
 	if err != nil {
 		return fmt.Errorf("add key %s: %w", k.ID, err)
 	}
@@ -39,7 +40,7 @@ func (s Keys) All(ctx context.Context) ([]Key, error) {
 	return database.List(ctx, s.db, "list keys", func(rows *sql.Rows) (k Key, err error) {
 		var created int64
 		err = rows.Scan(&k.ID, &k.Name, &k.Hash, &k.Hint, &created)
-		k.CreatedAt = fromMicros(created)
+		k.CreatedAt = table.FromMicros(created)
 		return k, err
 	}, `SELECT id, name, hash, hint, created_at FROM api_keys ORDER BY created_at, id`)
 }
@@ -57,7 +58,7 @@ func (s Keys) ByHash(ctx context.Context, hash []byte) (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("find key: %w", err)
 	}
-	k.CreatedAt = fromMicros(created)
+	k.CreatedAt = table.FromMicros(created)
 	return k, nil
 }
 

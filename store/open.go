@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/rundlet/rundlet/store/internal/database"
+	"github.com/rundlet/rundlet/store/internal/table"
 )
 
 //go:embed migrations/*.sql
@@ -87,5 +88,5 @@ func readVersion(ctx context.Context, db *database.DB) error {
 	if err := db.ReadVersion(ctx); err != nil {
 		return err
 	}
-	return checkNewer(db.Version())
+	return table.CheckNewer(db.Version())
 }

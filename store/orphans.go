@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/store/internal/database"
+	"github.com/rundlet/rundlet/store/internal/table"
 )
 
 // The kinds of orphan.
@@ -39,7 +40,7 @@ func (s Orphans) SetAside(ctx context.Context, kind, vmID, snapshot string, now 
 		name += "-" + snapshot
 	}
 	_, err := s.db.Exec(ctx, `INSERT INTO orphans (kind, vm_id, snapshot, name, since) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING`,
-		kind, vmID, snapshot, name, micros(now))
+		kind, vmID, snapshot, name, table.Micros(now))
 	if err != nil {
 		return Orphan{}, fmt.Errorf("set %s aside: %w", name, err)
 	}
@@ -56,13 +57,13 @@ func (s Orphans) All(ctx context.Context) ([]Orphan, error) {
 }
 
 func (s Orphans) read(ctx context.Context, where string, args ...any) ([]Orphan, error) {
-	if err := current(s.db); err != nil {
+	if err := table.Current(s.db); err != nil {
 		return nil, err
 	}
 	return database.List(ctx, s.db, "list orphans", func(rows *sql.Rows) (o Orphan, err error) {
 		var since int64
 		err = rows.Scan(&o.Kind, &o.Name, &o.VMID, &o.Snapshot, &since, &o.Discard)
-		o.Since = fromMicros(since)
+		o.Since = table.FromMicros(since)
 		return o, err
 	}, `SELECT kind, name, vm_id, snapshot, since, discard FROM orphans `+where, args...)
 }

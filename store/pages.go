@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/store/internal/database"
+	"github.com/rundlet/rundlet/store/internal/table"
 )
 
 // Page selects snapshots of one kind that are ready.
@@ -29,7 +30,7 @@ type Page struct {
 // index gives the order: rows of other pages are not read. Of each row only ID,
 // Name, Source, Bytes, KeyID and CreatedAt are set.
 func (s Snapshots) Page(ctx context.Context, p Page) ([]Snapshot, error) {
-	if err := current(s.db); err != nil {
+	if err := table.Current(s.db); err != nil {
 		return nil, err
 	}
 	where, args := []string{`kind = ?`, `state = 'ready'`}, []any{p.Kind}
@@ -51,7 +52,7 @@ func (s Snapshots) Page(ctx context.Context, p Page) ([]Snapshot, error) {
 	}
 	if p.AfterID != "" {
 		// The first condition is what an index can begin at.
-		at := micros(p.AfterTime)
+		at := table.Micros(p.AfterTime)
 		add(`created_at <= ?`, at)
 		add(`(created_at < ? OR id > ?)`, at, p.AfterID)
 	}
@@ -63,7 +64,7 @@ func (s Snapshots) Page(ctx context.Context, p Page) ([]Snapshot, error) {
 		n := Snapshot{Kind: p.Kind, State: SnapshotReady}
 		var created int64
 		err := rows.Scan(&n.ID, &n.Name, &n.Source, &n.Bytes, &n.KeyID, &created)
-		n.CreatedAt = fromMicros(created)
+		n.CreatedAt = table.FromMicros(created)
 		return n, err
 	}, query, args...)
 }

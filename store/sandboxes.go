@@ -10,6 +10,7 @@ import (
 
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store/internal/database"
+	"github.com/rundlet/rundlet/store/internal/table"
 )
 
 // Sandboxes is the table of sandboxes, of all instances and in all states.
@@ -80,7 +81,7 @@ const sandboxColumns = `id, instance, template_id, alias, build_id, state, reaso
 	deadline, snapshot_id, filesystem_only, origin_id, spec, on_timeout, auto_resume, follows_up, quarantined_at, timeout,
 	node, driver, request, egress, ingress, defaults, version`
 
-var addSandbox, changeSandbox = insertAndUpdate("sandboxes", sandboxColumns)
+var addSandbox, changeSandbox = table.InsertAndUpdate("sandboxes", sandboxColumns)
 
 // Put inserts the row, if its Version is 0, or changes it, if it still has
 // the Version that sb was read with, and sets sb.Version to the new one. ErrStale:
@@ -108,13 +109,13 @@ func (s Sandboxes) Put(ctx context.Context, sb *Sandbox) error {
 	}
 	res, err := s.db.ExecAs(ctx, lazy, query,
 		sb.ID, sb.Instance, sb.TemplateID, sb.Alias, sb.BuildID, sb.State, sb.Reason, string(metadata),
-		micros(sb.CreatedAt), micros(sb.StartedAt), micros(sb.EndAt), micros(sb.KilledAt),
+		table.Micros(sb.CreatedAt), table.Micros(sb.StartedAt), table.Micros(sb.EndAt), table.Micros(sb.KilledAt),
 		sb.VCPUs, sb.MemoryMiB, sb.DiskMiB, sb.Secure, sb.PrivatePorts, sb.AllowInternet, sb.KeyID, sb.SlotID,
-		micros(sb.Deadline), sb.SnapshotID, sb.FilesystemOnly, sb.OriginID, sb.Spec, sb.OnTimeout, sb.AutoResume, sb.FollowsUp,
-		micros(sb.QuarantinedAt), sb.Timeout.Microseconds(),
+		table.Micros(sb.Deadline), sb.SnapshotID, sb.FilesystemOnly, sb.OriginID, sb.Spec, sb.OnTimeout, sb.AutoResume, sb.FollowsUp,
+		table.Micros(sb.QuarantinedAt), sb.Timeout.Microseconds(),
 		sb.Node, sb.Driver, sb.Request, optional(rules), optional(sb.Ingress), optional(sb.Defaults), sb.Version)
 	if err == nil {
-		err = changed(res)
+		err = table.Changed(res)
 	}
 	if err != nil {
 		return fmt.Errorf("put sandbox %s at version %d: %w", sb.ID, sb.Version, err)
@@ -147,7 +148,7 @@ func (s Sandboxes) wasPassing(ctx context.Context, id string) (bool, error) {
 	var old Sandbox
 	var quarantined int64
 	err := s.db.Scan(ctx, []any{&old.State, &old.SnapshotID, &quarantined}, `SELECT state, snapshot_id, quarantined_at FROM sandboxes WHERE id = ?`, id)
-	old.QuarantinedAt = fromMicros(quarantined)
+	old.QuarantinedAt = table.FromMicros(quarantined)
 	if errors.Is(err, sql.ErrNoRows) {
 		return true, nil
 	}
@@ -196,7 +197,7 @@ func (s Sandboxes) DropKilled(ctx context.Context, t time.Time, keep int) (dropp
 		where string
 		arg   any
 	}{
-		{`killed_at < ? ORDER BY killed_at LIMIT ?`, micros(t)},
+		{`killed_at < ? ORDER BY killed_at LIMIT ?`, table.Micros(t)},
 		{`killed_at <= (SELECT killed_at FROM sandboxes WHERE state = 'killed' ORDER BY killed_at DESC LIMIT 1 OFFSET ?) ORDER BY killed_at LIMIT ?`, keep},
 	} {
 		for {
@@ -219,7 +220,7 @@ func (s Sandboxes) DropKilled(ctx context.Context, t time.Time, keep int) (dropp
 // Quarantined returns the rows that need an operator, of all instances: those
 // that say so, and those in a state that is not among known.
 func (s Sandboxes) Quarantined(ctx context.Context, known []sandbox.State) ([]Sandbox, error) {
-	return s.read(ctx, `WHERE `+needOperator+` ORDER BY id`, list(known))
+	return s.read(ctx, `WHERE `+needOperator+` ORDER BY id`, table.List(known))
 }
 
 // needOperator selects the rows that Quarantined returns.
@@ -227,17 +228,17 @@ const needOperator = `state <> 'killed' AND (quarantined_at <> 0 OR state NOT IN
 
 // CountQuarantined counts the sandboxes that Quarantined returns.
 func (s Sandboxes) CountQuarantined(ctx context.Context, known []sandbox.State) (n int, err error) {
-	if err := current(s.db); err != nil {
+	if err := table.Current(s.db); err != nil {
 		return 0, err
 	}
-	if err := s.db.Scan(ctx, []any{&n}, `SELECT count(*) FROM sandboxes WHERE `+needOperator, list(known)); err != nil {
+	if err := s.db.Scan(ctx, []any{&n}, `SELECT count(*) FROM sandboxes WHERE `+needOperator, table.List(known)); err != nil {
 		return 0, fmt.Errorf("count quarantined sandboxes: %w", err)
 	}
 	return n, nil
 }
 
 func (s Sandboxes) read(ctx context.Context, where string, args ...any) ([]Sandbox, error) {
-	if err := current(s.db); err != nil {
+	if err := table.Current(s.db); err != nil {
 		return nil, err
 	}
 	return database.List(ctx, s.db, "query sandboxes", scanSandbox, `SELECT `+sandboxColumns+` FROM sandboxes `+where, args...)
@@ -268,8 +269,8 @@ func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 	if internet.Valid {
 		sb.AllowInternet = &internet.Bool
 	}
-	sb.CreatedAt, sb.StartedAt = fromMicros(created), fromMicros(started)
-	sb.EndAt, sb.KilledAt, sb.Deadline = fromMicros(end), fromMicros(killedAt), fromMicros(deadline)
-	sb.QuarantinedAt, sb.Timeout = fromMicros(quarantined), time.Duration(timeout)*time.Microsecond
+	sb.CreatedAt, sb.StartedAt = table.FromMicros(created), table.FromMicros(started)
+	sb.EndAt, sb.KilledAt, sb.Deadline = table.FromMicros(end), table.FromMicros(killedAt), table.FromMicros(deadline)
+	sb.QuarantinedAt, sb.Timeout = table.FromMicros(quarantined), time.Duration(timeout)*time.Microsecond
 	return sb, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store/internal/database"
+	"github.com/rundlet/rundlet/store/internal/table"
 )
 
 // Snapshots is the table of claims on the driver's snapshots. A snapshot of the driver
@@ -60,7 +61,7 @@ type Snapshot struct {
 const snapshotColumns = `id, instance, kind, state, name, vm_id, snapshot, source, parent, template_id, alias, build_id,
 	spec, vcpus, memory_mib, disk_mib, reason, manifest, bytes, key_id, created_at, node, driver, defaults, version`
 
-var addSnapshot, changeSnapshot = insertAndUpdate("snapshots", snapshotColumns)
+var addSnapshot, changeSnapshot = table.InsertAndUpdate("snapshots", snapshotColumns)
 
 // Counted bounds the rows of some kinds, all and those of one key. A negative
 // number means no bound.
@@ -110,7 +111,7 @@ func (c Counted) room(ctx context.Context, tx *sql.Tx, keyID string) error {
 		}
 		var have int
 		query := `SELECT coalesce(sum(n), 0) FROM snapshot_counts WHERE kind IN (SELECT value FROM json_each(?1))` + b.where
-		if err := tx.QueryRowContext(ctx, query, list(c.Kinds), keyID).Scan(&have); err != nil {
+		if err := tx.QueryRowContext(ctx, query, table.List(c.Kinds), keyID).Scan(&have); err != nil {
 			return err
 		}
 		if have >= b.most {
@@ -147,9 +148,9 @@ func (n Snapshot) put(ctx context.Context, tx *sql.Tx) error {
 	res, err := tx.ExecContext(ctx, query,
 		n.ID, n.Instance, n.Kind, n.State, n.Name, n.VMID, n.Snapshot, n.Source, n.Parent, n.TemplateID, n.Alias,
 		n.BuildID, n.Spec, n.VCPUs, n.MemoryMiB, n.DiskMiB, n.Reason, n.Manifest, n.Bytes, n.KeyID,
-		micros(n.CreatedAt), n.Node, n.Driver, optional(n.Defaults), n.Version)
+		table.Micros(n.CreatedAt), n.Node, n.Driver, optional(n.Defaults), n.Version)
 	if err == nil {
-		err = changed(res)
+		err = table.Changed(res)
 	}
 	if err == nil {
 		err = countOne(ctx, tx, n.VMID, n.Snapshot)
@@ -186,7 +187,7 @@ func (s Snapshots) Unsealed(ctx context.Context, instance string) ([]Snapshot, e
 // Claims returns all rows, in no order. Of each only the fields of a claim are set: ID,
 // Instance, Kind, State, Name, VMID, Snapshot, Source, Node, Driver and Version.
 func (s Snapshots) Claims(ctx context.Context) ([]Snapshot, error) {
-	if err := current(s.db); err != nil {
+	if err := table.Current(s.db); err != nil {
 		return nil, err
 	}
 	return database.List(ctx, s.db, "list claims", func(rows *sql.Rows) (n Snapshot, err error) {
@@ -258,7 +259,7 @@ func staleIfThere(ctx context.Context, tx *sql.Tx, id string) error {
 }
 
 func (s Snapshots) read(ctx context.Context, where string, args ...any) ([]Snapshot, error) {
-	if err := current(s.db); err != nil {
+	if err := table.Current(s.db); err != nil {
 		return nil, err
 	}
 	return database.List(ctx, s.db, "query snapshots", func(rows *sql.Rows) (n Snapshot, err error) {
@@ -267,7 +268,7 @@ func (s Snapshots) read(ctx context.Context, where string, args ...any) ([]Snaps
 		err = rows.Scan(&n.ID, &n.Instance, &n.Kind, &n.State, &n.Name, &n.VMID, &n.Snapshot, &n.Source, &n.Parent,
 			&n.TemplateID, &n.Alias, &n.BuildID, &n.Spec, &n.VCPUs, &n.MemoryMiB, &n.DiskMiB, &n.Reason, &n.Manifest,
 			&n.Bytes, &n.KeyID, &created, &n.Node, &n.Driver, &defaults, &n.Version)
-		n.CreatedAt = fromMicros(created)
+		n.CreatedAt = table.FromMicros(created)
 		if err == nil && defaults != "" {
 			err = json.Unmarshal([]byte(defaults), &n.Defaults)
 		}
@@ -280,7 +281,7 @@ func (s Snapshots) read(ctx context.Context, where string, args ...any) ([]Snaps
 func (s Snapshots) Seal(ctx context.Context, id string, version int64, manifest string) error {
 	res, err := s.db.ExecLazily(ctx, `UPDATE snapshots SET manifest = ?, version = version + 1 WHERE id = ? AND version = ?`, manifest, id, version)
 	if err == nil {
-		err = changed(res)
+		err = table.Changed(res)
 	}
 	if err != nil {
 		return fmt.Errorf("seal snapshot %s at version %d: %w", id, version, err)

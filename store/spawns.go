@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/store/internal/database"
+	"github.com/rundlet/rundlet/store/internal/table"
 )
 
 // SpawnCounts is the table of how often each template was used, by its alias.
@@ -22,7 +23,7 @@ type Spawns struct {
 func (s SpawnCounts) Add(ctx context.Context, more map[string]Spawns) error {
 	for template, add := range more {
 		_, err := s.db.ExecLazily(ctx, `INSERT INTO spawns (template, n, last) VALUES (?, ?, ?)
-			ON CONFLICT (template) DO UPDATE SET n = n + excluded.n, last = max(last, excluded.last)`, template, add.Count, micros(add.Last))
+			ON CONFLICT (template) DO UPDATE SET n = n + excluded.n, last = max(last, excluded.last)`, template, add.Count, table.Micros(add.Last))
 		if err != nil {
 			return fmt.Errorf("count spawns of %s: %w", template, err)
 		}
@@ -32,7 +33,7 @@ func (s SpawnCounts) Add(ctx context.Context, more map[string]Spawns) error {
 
 // All returns the counts of all templates, by their aliases.
 func (s SpawnCounts) All(ctx context.Context) (map[string]Spawns, error) {
-	if err := current(s.db); err != nil {
+	if err := table.Current(s.db); err != nil {
 		return nil, err
 	}
 	all := map[string]Spawns{}
@@ -41,7 +42,7 @@ func (s SpawnCounts) All(ctx context.Context) (map[string]Spawns, error) {
 		var spawns Spawns
 		var last int64
 		err := rows.Scan(&template, &spawns.Count, &last)
-		spawns.Last = fromMicros(last)
+		spawns.Last = table.FromMicros(last)
 		all[template] = spawns
 		return err
 	}, `SELECT template, n, last FROM spawns`)

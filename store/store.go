@@ -8,19 +8,26 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"time"
 
+	"github.com/rundlet/rundlet/store/builds"
 	"github.com/rundlet/rundlet/store/internal/database"
+	"github.com/rundlet/rundlet/store/internal/table"
 )
 
 // ErrNotFound: no such row.
-var ErrNotFound = errors.New("not found")
+var ErrNotFound = table.ErrNotFound
+
+// ErrStale: the row was changed by another writer since it was read, or is gone: see table.ErrStale.
+var ErrStale = table.ErrStale
+
+// Schema is the version of the database format that this program writes and reads.
+const Schema = table.Schema
 
 // Errors of the file.
 var (
+	// ErrNewer: the schema is that of a newer program, and ErrOlder that of an older one, which was not changed.
+	ErrNewer, ErrOlder = table.ErrNewer, table.ErrOlder
 	// ErrFull: the disk has no space for the change, which was not made.
 	ErrFull = database.ErrFull
 	// ErrDamaged: the file is not a database, or not all of one.
@@ -42,7 +49,7 @@ type Store struct {
 	Snapshots    Snapshots
 	Environments Environments
 	Templates    Templates
-	Builds       Builds
+	Builds       builds.Tables
 	SpawnCounts  SpawnCounts
 	Orphans      Orphans
 	Garbage      Garbage
@@ -54,7 +61,7 @@ func newStore(db *database.DB) *Store {
 	return &Store{
 		db:        db,
 		Sandboxes: Sandboxes{db}, Snapshots: Snapshots{db}, Environments: Environments{db},
-		Templates: Templates{db}, Builds: Builds{db}, SpawnCounts: SpawnCounts{db},
+		Templates: Templates{db}, Builds: builds.In(db), SpawnCounts: SpawnCounts{db},
 		Orphans: Orphans{db}, Garbage: Garbage{db},
 		Keys: Keys{db}, Settings: Settings{db},
 	}
@@ -105,24 +112,4 @@ func (s *Store) FillOwner(ctx context.Context, node, driver string) error {
 		return fmt.Errorf("fill in the node of older rows: %w", err)
 	}
 	return nil
-}
-
-func micros(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMicro()
-}
-
-func fromMicros(us int64) time.Time {
-	if us == 0 {
-		return time.Time{}
-	}
-	return time.UnixMicro(us).UTC()
-}
-
-// list is a list of texts as one argument of a query, for json_each.
-func list[T ~string](texts []T) string {
-	text, _ := json.Marshal(texts) // Texts encode.
-	return string(text)
 }

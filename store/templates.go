@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/store/internal/database"
+	"github.com/rundlet/rundlet/store/internal/table"
 )
 
 // Templates is the table of prepared templates, one for each alias.
@@ -39,7 +40,7 @@ type Template struct {
 
 const templateColumns = `id, alias, build_id, vm_id, snapshot, stamp, spec, vcpus, memory_mib, disk_mib, created_at, manifest, version`
 
-var addTemplate, changeTemplate = insertAndUpdate("templates", templateColumns)
+var addTemplate, changeTemplate = table.InsertAndUpdate("templates", templateColumns)
 
 // Put inserts the template, if its Version is 0, or changes it, if it still
 // has the Version that t was read with, and sets t.Version to the new one. Its
@@ -49,7 +50,7 @@ func (s Templates) Put(ctx context.Context, t *Template) error {
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO garbage (vm_id, snapshot, since)
 			SELECT vm_id, snapshot, ?1 FROM templates WHERE id = ?2 AND (vm_id <> ?3 OR snapshot <> ?4)`,
-			micros(time.Now()), t.ID, t.VMID, t.Snapshot)
+			table.Micros(time.Now()), t.ID, t.VMID, t.Snapshot)
 		if err != nil {
 			return err
 		}
@@ -58,12 +59,12 @@ func (s Templates) Put(ctx context.Context, t *Template) error {
 			query = addTemplate
 		}
 		res, err := tx.ExecContext(ctx, query,
-			t.ID, t.Alias, t.BuildID, t.VMID, t.Snapshot, t.Stamp, string(t.Spec), t.VCPUs, t.MemoryMiB, t.DiskMiB, micros(t.CreatedAt),
+			t.ID, t.Alias, t.BuildID, t.VMID, t.Snapshot, t.Stamp, string(t.Spec), t.VCPUs, t.MemoryMiB, t.DiskMiB, table.Micros(t.CreatedAt),
 			t.Manifest, t.Version)
 		if err != nil {
 			return err
 		}
-		return changed(res)
+		return table.Changed(res)
 	})
 	if err != nil {
 		return fmt.Errorf("put template %s at version %d: %w", t.ID, t.Version, err)
@@ -74,14 +75,14 @@ func (s Templates) Put(ctx context.Context, t *Template) error {
 
 // All returns all templates by alias.
 func (s Templates) All(ctx context.Context) ([]Template, error) {
-	if err := current(s.db); err != nil {
+	if err := table.Current(s.db); err != nil {
 		return nil, err
 	}
 	return database.List(ctx, s.db, "list templates", func(rows *sql.Rows) (t Template, err error) {
 		var created int64
 		err = rows.Scan(&t.ID, &t.Alias, &t.BuildID, &t.VMID, &t.Snapshot, &t.Stamp, &t.Spec,
 			&t.VCPUs, &t.MemoryMiB, &t.DiskMiB, &created, &t.Manifest, &t.Version)
-		t.CreatedAt = fromMicros(created)
+		t.CreatedAt = table.FromMicros(created)
 		return t, err
 	}, `SELECT `+templateColumns+` FROM templates ORDER BY alias`)
 }

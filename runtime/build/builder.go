@@ -19,23 +19,28 @@ import (
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/build/recipe"
 	"github.com/rundlet/rundlet/runtime/build/site"
+	"github.com/rundlet/rundlet/runtime/build/uploads"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/store/builds"
 )
 
 // Store is what a Builder uses of the store, by table.
 type Store struct {
-	Builds    store.Builds
+	Builds    builds.Tables
 	Snapshots interface {
 		Get(ctx context.Context, idOrName string) (store.Snapshot, error)
 		Page(ctx context.Context, p store.Page) ([]store.Snapshot, error)
 	}
 	Environments interface {
 		Get(ctx context.Context, id string) (map[string]string, error)
+	}
+	SpawnCounts interface {
+		All(ctx context.Context) (map[string]store.Spawns, error)
 	}
 }
 
@@ -48,8 +53,10 @@ type Config struct {
 	// Image makes an image's root file system; nil: there are no images. progress receives lines for the log of the build.
 	Image func(ctx context.Context, name string, registry *sandbox.Registry, progress func(string)) (template.Image, error)
 	// Files is a directory for uploaded files.
-	Files      string
-	Size       sandbox.Size
+	Files string
+	Size  sandbox.Size
+	// Base has the template that no client builds.
+	Base       *template.Templates
 	Steps      *step.Recorder
 	Background *background.Group
 	Log        *slog.Logger
@@ -58,6 +65,7 @@ type Config struct {
 // Builder builds templates. Safe for concurrent use.
 type Builder struct {
 	cfg   Config
+	files uploads.Store
 	turns chan struct{} // bounds the builds that do something at the same time
 
 	mu   sync.Mutex
@@ -66,7 +74,8 @@ type Builder struct {
 
 // New returns a Builder. RecoverBuilds is called once before the first build.
 func New(cfg Config) *Builder {
-	return &Builder{cfg: cfg, turns: make(chan struct{}, max(2, stdruntime.NumCPU())), jobs: map[string]*job{}}
+	files := uploads.Store{Dir: cfg.Files, Room: cfg.Site.Admission.CheckBuild}
+	return &Builder{cfg: cfg, files: files, turns: make(chan struct{}, max(2, stdruntime.NumCPU())), jobs: map[string]*job{}}
 }
 
 var templateName = regexp.MustCompile(`^([a-z0-9_-]{1,64}/)?[a-z0-9_-]{1,128}$`)
@@ -89,8 +98,8 @@ func (b *Builder) BeginBuild(ctx context.Context, req sandbox.TemplateRequest) (
 	if len(req.Tags) == 0 {
 		req.Tags = []string{sandbox.DefaultTag}
 	}
-	t := store.BuiltTemplate{ID: sandbox.NewID()[1:], Name: req.Name, KeyID: req.KeyID, CreatedAt: time.Now()}
-	row := store.Build{
+	t := builds.Template{ID: sandbox.NewID()[1:], Name: req.Name, KeyID: req.KeyID, CreatedAt: time.Now()}
+	row := builds.Build{
 		ID: uuid.NewString(), State: sandbox.BuildWaiting, Tags: req.Tags, KeyID: req.KeyID, CreatedAt: time.Now(),
 		VCPUs: cmp.Or(req.VCPUs, b.cfg.Size.VCPUs), MemoryMiB: cmp.Or(req.MemoryMiB, b.cfg.Size.MemoryMiB), DiskMiB: b.cfg.Size.DiskMiB,
 	}
@@ -153,10 +162,10 @@ func (b *Builder) StartBuild(ctx context.Context, templateID, buildID string, r 
 }
 
 // find returns a build and its template; sandbox.ErrBuildNotFound.
-func (b *Builder) find(ctx context.Context, templateID, buildID string) (store.BuiltTemplate, store.Build, error) {
+func (b *Builder) find(ctx context.Context, templateID, buildID string) (builds.Template, builds.Build, error) {
 	t, err := b.named(ctx, templateID)
 	if err != nil {
-		return t, store.Build{}, err
+		return t, builds.Build{}, err
 	}
 	row, err := b.cfg.Store.Builds.Get(ctx, buildID)
 	if errors.Is(err, store.ErrNotFound) || err == nil && row.TemplateID != t.ID {
@@ -166,7 +175,7 @@ func (b *Builder) find(ctx context.Context, templateID, buildID string) (store.B
 }
 
 // named returns a template by id or name; sandbox.ErrTemplateNotFound.
-func (b *Builder) named(ctx context.Context, idOrName string) (store.BuiltTemplate, error) {
+func (b *Builder) named(ctx context.Context, idOrName string) (builds.Template, error) {
 	t, err := b.cfg.Store.Builds.Template(ctx, idOrName)
 	if errors.Is(err, store.ErrNotFound) {
 		err = fmt.Errorf("template %.128q: %w", idOrName, sandbox.ErrTemplateNotFound)
@@ -175,7 +184,7 @@ func (b *Builder) named(ctx context.Context, idOrName string) (store.BuiltTempla
 }
 
 // view is a build for a client.
-func view(name string, row store.Build) sandbox.Build {
+func view(name string, row builds.Build) sandbox.Build {
 	v := sandbox.Build{
 		ID: row.ID, TemplateID: row.TemplateID, Name: name, Tags: row.Tags, State: row.State,
 		VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB, CreatedAt: row.CreatedAt, FinishedAt: row.FinishedAt, KeyID: row.KeyID,

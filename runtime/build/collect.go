@@ -13,9 +13,8 @@ import (
 // What is kept for later builds.
 const (
 	maxLayers  = 64
-	maxPast    = 50                 // builds of a template that no tag names
-	maxWaiting = 24 * time.Hour     // how long a build waits for its recipe
-	keepFiles  = 7 * 24 * time.Hour // how long uploaded files are kept
+	maxPast    = 50             // builds of a template that no tag names
+	maxWaiting = 24 * time.Hour // how long a build waits for its recipe
 )
 
 // RecoverBuilds deals with the builds of an earlier process: those that it was doing have failed.
@@ -39,7 +38,7 @@ func (b *Builder) RecoverBuilds(ctx context.Context) error {
 	}
 	b.dropUnneeded(ctx, unneeded)
 	b.dropOldLayers(ctx)
-	return b.sweepFiles()
+	return b.files.Sweep()
 }
 
 // dropUnneeded drops claims that no tagged build has.

@@ -16,7 +16,7 @@ func (w *work) copy(ctx context.Context, c recipe.Copy) error {
 	if err != nil {
 		return err
 	}
-	path, err := w.archive(w.job.template.ID, c.Hash)
+	path, _, err := w.b.files.Find(w.template.ID, c.Hash)
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (w *work) copy(ctx context.Context, c recipe.Copy) error {
 	}
 	defer archive.Close()
 	err = w.site.Copy(ctx, envd.CopyRequest{
-		Source: c.Source, Destination: destination, User: cmp.Or(c.User, w.state.defaults.User, defaultUser), Mode: c.Mode,
+		Source: c.Source, Destination: destination, User: cmp.Or(w.state.defaults.User, defaultUser), Owner: c.User, Mode: c.Mode,
 		Workdir: w.state.defaults.Workdir,
 	}, archive)
 	if err != nil && ctx.Err() != nil {

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"time"
 
+	"github.com/rundlet/rundlet/internal/retry"
+	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/build/recipe"
 	"github.com/rundlet/rundlet/runtime/build/site"
 	"github.com/rundlet/rundlet/runtime/claim"
@@ -23,44 +26,35 @@ type state struct {
 
 // work is one job that is being done.
 type work struct {
-	*Builder
 	*job
+	b     *Builder
 	site  *site.Site
 	state state
 }
 
 // do does what a job asks for, and returns the claim that its builds have. Its errors are failures.
-func (b *Builder) do(j *job) (snap store.Snapshot, err error) {
+func (w *work) do() (snap store.Snapshot, err error) {
 	select {
-	case b.turns <- struct{}{}:
-		defer func() { <-b.turns }()
-	case <-j.ctx.Done():
-		return snap, at(sandbox.StepBase, context.Cause(j.ctx))
+	case w.b.turns <- struct{}{}:
+		defer func() { <-w.b.turns }()
+	case <-w.ctx.Done():
+		return snap, at(sandbox.StepBase, context.Cause(w.ctx))
 	}
-	if err := b.room(j.ctx); err != nil {
+	if err := w.b.room(w.ctx); err != nil {
 		return snap, at(sandbox.StepBase, err)
 	}
-	w := &work{Builder: b, job: j}
-	defer func() {
-		if w.site == nil {
-			return
-		}
-		if closed := w.site.Close(j.ctx); closed != nil {
-			b.cfg.Log.Warn("could not free the machine of a build yet", "template", j.template.Name, "error", closed)
-		}
-	}()
 	names, next, err := w.begin()
 	if err != nil {
 		return snap, at(sandbox.StepBase, err)
 	}
-	for i := next; i < len(j.steps); i++ {
+	for i := next; i < len(w.steps); i++ {
 		number := strconv.Itoa(i + 1)
-		j.log.add("info", number, fmt.Sprintf("[builder %d/%d] %.1000s", i+1, len(j.steps), j.steps[i].Text))
-		if err := w.step(number, j.steps[i]); err != nil {
+		w.log.Add("info", number, fmt.Sprintf("[builder %d/%d] %.1000s", i+1, len(w.steps), w.steps[i].Text))
+		if err := w.step(number, w.steps[i]); err != nil {
 			return snap, at(number, err)
 		}
-		if changesMachine(j.steps[i]) {
-			if _, err := w.site.Save(j.ctx, claim.KindLayer, layerName(names[i]), w.state.env, w.state.defaults); err != nil {
+		if changesMachine(w.steps[i]) {
+			if _, err := w.save(claim.KindLayer, layerName(names[i])); err != nil {
 				return snap, at(number, err)
 			}
 		}
@@ -68,6 +62,19 @@ func (b *Builder) do(j *job) (snap store.Snapshot, err error) {
 	snap, err = w.finalize()
 	return snap, at(sandbox.StepFinalize, err)
 }
+
+// save saves the site. A driver that hangs holds up nothing but its own goroutine.
+func (w *work) save(kind, name string) (store.Snapshot, error) {
+	ctx, cancel := context.WithTimeoutCause(w.ctx, saveTimeout, fmt.Errorf("the snapshot took more than %s", saveTimeout))
+	defer cancel()
+	s, state := w.site, w.state.copied()
+	return background.Await(ctx, w.b.cfg.Background, func() (store.Snapshot, error) { return s.Save(ctx, kind, name, state.env, state.defaults) })
+}
+
+// saveTimeout is that of every snapshot.
+const saveTimeout = 5 * time.Minute
+
+func (s state) copied() state { return state{maps.Clone(s.env), s.defaults} }
 
 // room checks that the disk has room for a build. Layers make room if it has not.
 func (b *Builder) room(ctx context.Context) error {
@@ -108,7 +115,7 @@ func (w *work) begin() (names []string, next int, err error) {
 		if !changesMachine(w.steps[i]) {
 			continue
 		}
-		layer, err := w.cfg.Site.Claims.Find(w.ctx, layerName(names[i]), claim.KindLayer)
+		layer, err := w.b.cfg.Site.Claims.Find(w.ctx, layerName(names[i]), claim.KindLayer)
 		if errors.Is(err, sandbox.ErrSnapshotNotFound) {
 			continue
 		}
@@ -119,18 +126,18 @@ func (w *work) begin() (names []string, next int, err error) {
 		cached.Origin, cached.Boot = claim.OfSnapshot(layer), nil
 		if err := w.open(cached); err == nil {
 			for k := range i + 1 {
-				w.log.add("info", strconv.Itoa(k+1), fmt.Sprintf("CACHED [builder %d/%d] %.1000s", k+1, len(w.steps), w.steps[k].Text))
+				w.log.Add("info", strconv.Itoa(k+1), fmt.Sprintf("CACHED [builder %d/%d] %.1000s", k+1, len(w.steps), w.steps[k].Text))
 			}
 			return names, i + 1, nil
 		} else if !errors.Is(err, vm.ErrIncompatible) && !errors.Is(err, vm.ErrNotFound) {
 			return nil, 0, err
 		}
-		w.cfg.Log.Warn("a layer of a template cannot be restored, and is built anew", "snapshot_id", layer.ID)
-		if err := w.cfg.Site.Claims.Drop(w.ctx, layer.ID); err != nil {
+		w.b.cfg.Log.Warn("a layer of a template cannot be restored, and is built anew", "snapshot_id", layer.ID)
+		if err := w.b.cfg.Site.Claims.Drop(w.ctx, layer.ID); err != nil {
 			return nil, 0, err
 		}
 	}
-	w.log.add("info", sandbox.StepBase, "[base] FROM "+first)
+	w.log.Add("info", sandbox.StepBase, "[base] FROM "+first)
 	return names, 0, w.open(plan)
 }
 
@@ -140,17 +147,64 @@ func (w *work) open(plan site.Plan) error {
 	var err error
 	if plan.Boot == nil {
 		defaults = plan.Origin.Defaults
-		if env, err = w.cfg.Store.Environments.Get(w.ctx, plan.Origin.ID); err != nil {
+		if env, err = w.b.cfg.Store.Environments.Get(w.ctx, plan.Origin.ID); err != nil {
 			return err
 		}
 	}
-	if w.site, err = site.Open(w.ctx, w.cfg.Site, plan); err != nil {
+	if err := w.openSite(plan); err != nil {
 		return err
 	}
 	w.state = state{env: map[string]string{}, defaults: defaults}
 	maps.Copy(w.state.env, env)
 	return nil
 }
+
+// openSite opens a site in a separate goroutine: a driver may hang, whatever its context says.
+func (w *work) openSite(plan site.Plan) error {
+	s := site.New(w.b.cfg.Site, plan)
+	answer := make(chan error)
+	if !w.b.cfg.Background.Go(func() {
+		err := s.Open(w.ctx)
+		if err == nil {
+			select {
+			case answer <- nil:
+				return
+			case <-w.ctx.Done():
+				err = context.Cause(w.ctx)
+			}
+		}
+		w.b.closeSite(s)
+		select {
+		case answer <- err:
+		case <-w.ctx.Done():
+		}
+	}) {
+		return context.Cause(w.ctx)
+	}
+	select {
+	case err := <-answer:
+		if err == nil {
+			w.site = s
+		}
+		return err
+	case <-w.ctx.Done():
+		return context.Cause(w.ctx)
+	}
+}
+
+// closeSite closes a site, and tries again until it is closed.
+func (b *Builder) closeSite(s *site.Site) {
+	life := b.cfg.Background.Context()
+	err := s.Close(life)
+	if err == nil {
+		return
+	}
+	b.cfg.Log.Warn("could not free the machine of a build yet", "error", err)
+	b.cfg.Background.Go(func() { _ = retries.Again(life, func() error { return s.Close(life) }, nil) })
+}
+
+// retries are the pauses between attempts to free a machine.
+var retries = retry.Pauses{First: 100 * time.Millisecond, Most: 30 * time.Second}
 
 // from fills in what a build begins with, and returns the name of that state, and what it is called in the log.
 func (w *work) from(plan *site.Plan) (name, called string, err error) {
@@ -161,20 +215,20 @@ func (w *work) from(plan *site.Plan) (name, called string, err error) {
 		}
 		r.FromTemplate = baseName
 	}
-	if plan.Origin, err = w.cfg.Resolve(w.ctx, r.FromTemplate); err != nil {
+	if plan.Origin, err = w.b.cfg.Resolve(w.ctx, r.FromTemplate); err != nil {
 		return "", "", err
 	}
-	if err := w.cfg.Site.Claims.Fits(plan.Origin); err != nil {
+	if err := w.b.cfg.Site.Claims.Fits(plan.Origin); err != nil {
 		return "", "", err
 	}
 	return recipe.Digest("template", plan.Origin.VMID, plan.Origin.Snapshot, w.size), called, nil
 }
 
 func (w *work) fromImage(plan *site.Plan, called string) (string, string, error) {
-	if w.cfg.Image == nil {
+	if w.b.cfg.Image == nil {
 		return "", "", fmt.Errorf("%w: this machine gets no images; begin with a template, such as %q", sandbox.ErrUnsupported, baseName)
 	}
-	img, err := w.cfg.Image(w.ctx, called, w.recipe.Registry, func(line string) { w.log.add("info", sandbox.StepBase, line) })
+	img, err := w.b.cfg.Image(w.ctx, called, w.recipe.Registry, func(line string) { w.log.Add("info", sandbox.StepBase, line) })
 	if err != nil {
 		return "", "", err
 	}

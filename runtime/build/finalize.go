@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/build/lines"
 	"github.com/rundlet/rundlet/runtime/build/site"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/sandbox"
@@ -22,17 +23,17 @@ const (
 
 // finalize starts what the recipe starts, waits until it is ready, and saves the build.
 func (w *work) finalize() (store.Snapshot, error) {
-	w.log.add("info", sandbox.StepFinalize, "Finalizing the template")
+	w.log.Add("info", sandbox.StepFinalize, "Finalizing the template")
 	if err := w.site.Define(w.ctx, w.state.env, w.state.defaults); err != nil {
 		return store.Snapshot{}, err
 	}
 	ready, started := w.recipe.ReadyCmd, make(chan error, 1)
 	if command := w.recipe.StartCmd; command != "" {
-		w.log.add("info", sandbox.StepFinalize, fmt.Sprintf("[start] %.1000s", command))
+		w.log.Add("info", sandbox.StepFinalize, fmt.Sprintf("[start] %.1000s", command))
 		if ready == "" {
 			ready = readyAlone
 		}
-		out := &lineWriter{log: w.log, step: sandbox.StepFinalize}
+		out := &lines.Writer{Log: w.log, Step: sandbox.StepFinalize}
 		run, err := w.site.Start(w.ctx, w.command(command, out))
 		if err != nil {
 			return store.Snapshot{}, commandError(w.ctx, command, err, nil)
@@ -45,9 +46,9 @@ func (w *work) finalize() (store.Snapshot, error) {
 		go func() {
 			defer close(followed)
 			err := run.Wait()
-			out.flush()
+			out.Flush()
 			if exit := new(site.ExitError); errors.As(err, &exit) {
-				started <- commandError(w.ctx, command, err, out.tail)
+				started <- commandError(w.ctx, command, err, out.Tail)
 			}
 		}()
 	}
@@ -56,10 +57,10 @@ func (w *work) finalize() (store.Snapshot, error) {
 			return store.Snapshot{}, err
 		}
 	}
-	return w.site.Save(w.ctx, claim.KindTemplate, "", w.state.env, w.state.defaults)
+	return w.save(claim.KindTemplate, "")
 }
 
-func (w *work) command(text string, out *lineWriter) site.Command {
+func (w *work) command(text string, out *lines.Writer) site.Command {
 	return site.Command{Text: text, User: w.state.defaults.User, Workdir: w.state.defaults.Workdir, Env: w.state.env, Output: out}
 }
 
@@ -67,10 +68,10 @@ func (w *work) command(text string, out *lineWriter) site.Command {
 func (w *work) awaitReady(command string, started <-chan error) error {
 	ctx, cancel := context.WithTimeoutCause(w.ctx, readyTimeout, fmt.Errorf("it did not succeed within %s", readyTimeout))
 	defer cancel()
-	w.log.add("info", sandbox.StepFinalize, fmt.Sprintf("[ready] %.1000s", command))
+	w.log.Add("info", sandbox.StepFinalize, fmt.Sprintf("[ready] %.1000s", command))
 	for {
 		answered := make(chan error, 1)
-		out := &lineWriter{log: &buildLog{}, step: sandbox.StepFinalize}
+		out := &lines.Writer{Log: &lines.Log{}, Step: sandbox.StepFinalize}
 		go func() { answered <- w.site.Run(ctx, w.command(command, out)) }()
 		var err error
 		select {
@@ -84,14 +85,14 @@ func (w *work) awaitReady(command string, started <-chan error) error {
 			return nil
 		}
 		if exit := new(site.ExitError); !errors.As(err, &exit) {
-			return commandError(ctx, command, err, out.tail)
+			return commandError(ctx, command, err, out.Tail)
 		}
 		select {
 		case err := <-started:
 			return err
 		case <-time.After(readyInterval):
 		case <-ctx.Done():
-			return commandError(ctx, command, err, out.tail)
+			return commandError(ctx, command, err, out.Tail)
 		}
 	}
 }

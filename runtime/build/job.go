@@ -8,9 +8,11 @@ import (
 
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/build/lines"
 	"github.com/rundlet/rundlet/runtime/build/recipe"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/store/builds"
 )
 
 // Why a build is broken off.
@@ -22,7 +24,7 @@ var (
 
 // job is what one or several builds of a template with the same recipe wait for.
 type job struct {
-	template store.BuiltTemplate
+	template builds.Template
 	size     sandbox.Size
 	keyID    string
 	recipe   sandbox.Recipe
@@ -32,18 +34,18 @@ type job struct {
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	log    *buildLog
+	log    *lines.Log
 	done   chan struct{} // closed when the job has ended
 
-	rows []store.Build // the builds; guarded by Builder.mu
-	over bool          // it takes no more builds; guarded by Builder.mu
+	rows []builds.Build // the builds; guarded by Builder.mu
+	over bool           // it takes no more builds; guarded by Builder.mu
 }
 
-func newJob(t store.BuiltTemplate, steps []recipe.Step, contents map[string]string, r sandbox.Recipe, row store.Build) *job {
+func newJob(t builds.Template, steps []recipe.Step, contents map[string]string, r sandbox.Recipe, row builds.Build) *job {
 	j := &job{
-		template: t, recipe: r, steps: steps, contents: contents, keyID: row.KeyID, rows: []store.Build{row},
+		template: t, recipe: r, steps: steps, contents: contents, keyID: row.KeyID, rows: []builds.Build{row},
 		size: sandbox.Size{VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB},
-		log:  &buildLog{}, done: make(chan struct{}),
+		log:  &lines.Log{}, done: make(chan struct{}),
 	}
 	j.digest = recipe.Digest(r, contents, j.size, j.keyID)
 	return j
@@ -73,24 +75,27 @@ func at(step string, err error) error {
 }
 
 func (b *Builder) perform(j *job) {
-	defer close(j.done)
-	defer j.cancel(nil)
-	begin := time.Now()
-	snap, err := b.do(j)
+	w, begin := &work{b: b, job: j}, time.Now()
+	snap, err := w.do()
 	if err == nil {
 		b.cfg.Steps.Latency.Record(latency.ColdTemplateBuild, time.Since(begin))
-		j.log.add("info", sandbox.StepFinalize, fmt.Sprintf("The template is ready (%.1f s)", time.Since(begin).Seconds()))
+		j.log.Add("info", sandbox.StepFinalize, fmt.Sprintf("The template is ready (%.1f s)", time.Since(begin).Seconds()))
 	}
 	ctx, cancel := background.Detached(j.ctx)
 	defer cancel()
 	b.finish(ctx, j, snap, err)
+	j.cancel(nil)
+	close(j.done)
+	if w.site != nil {
+		b.closeSite(w.site) // After the outcome: it may take long, and hangs if the driver does.
+	}
 }
 
 // finish writes the outcome of a job to its builds.
 func (b *Builder) finish(ctx context.Context, j *job, snap store.Snapshot, err error) {
 	why := failureOf(j, err)
 	if err != nil {
-		j.log.add("error", why.Step, why.Message)
+		j.log.Add("error", why.Step, why.Message)
 	}
 	claims, listed := b.claimsOf(ctx, j.template.ID)
 	b.mu.Lock()
@@ -99,7 +104,7 @@ func (b *Builder) finish(ctx context.Context, j *job, snap store.Snapshot, err e
 	b.mu.Unlock()
 	written := 0
 	for _, row := range rows {
-		row.FinishedAt, row.Log = time.Now(), j.log.lines(0, maxLines)
+		row.FinishedAt, row.Log = time.Now(), j.log.Lines(0, lines.Max)
 		var put error
 		if err == nil {
 			row.State, row.SnapshotID = sandbox.BuildReady, snap.ID

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/rundlet/rundlet/runtime/build/lines"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/store/builds"
 )
 
 const baseName = template.BaseAlias
@@ -36,14 +38,14 @@ func (b *Builder) BuildOrigin(ctx context.Context, name string) (claim.Origin, e
 }
 
 // tagged returns a template and the build that a name with a tag, or without one, means.
-func (b *Builder) tagged(ctx context.Context, name string) (store.BuiltTemplate, store.Build, error) {
+func (b *Builder) tagged(ctx context.Context, name string) (builds.Template, builds.Build, error) {
 	bare, tag, found := strings.Cut(name, ":")
 	if !found {
 		tag = sandbox.DefaultTag
 	}
 	t, err := b.named(ctx, bare)
 	if err != nil {
-		return t, store.Build{}, err
+		return t, builds.Build{}, err
 	}
 	row, err := b.cfg.Store.Builds.Tagged(ctx, t.ID, tag)
 	if errors.Is(err, store.ErrNotFound) {
@@ -71,9 +73,9 @@ func (b *Builder) BuildLogs(ctx context.Context, templateID, buildID string, fro
 	j := b.jobs[row.TemplateID]
 	b.mu.Unlock()
 	if row.State == sandbox.BuildBuilding && j != nil && b.has(j, row.ID) {
-		return j.log.lines(from, limit), nil
+		return j.log.Lines(from, limit), nil
 	}
-	return part(row.Log, from, limit), nil
+	return lines.Part(row.Log, from, limit), nil
 }
 
 // has reports whether a build waits for a job.
@@ -105,59 +107,6 @@ func (b *Builder) TemplateBuilds(ctx context.Context, idOrName string) ([]sandbo
 	return views, nil
 }
 
-// BuiltTemplates returns the templates that clients build, by name.
-func (b *Builder) BuiltTemplates(ctx context.Context) ([]sandbox.Template, error) {
-	rows, err := b.cfg.Store.Builds.Templates(ctx)
-	if err != nil {
-		return nil, fault.Classify(err)
-	}
-	var all []sandbox.Template
-	for _, t := range rows {
-		v, err := b.view(ctx, t)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, v)
-	}
-	return all, nil
-}
-
-// BuiltTemplate is one of BuiltTemplates, by id, by name, or by one with a tag that it has.
-func (b *Builder) BuiltTemplate(ctx context.Context, name string) (sandbox.Template, error) {
-	bare, tag, found := strings.Cut(name, ":")
-	t, err := b.named(ctx, bare)
-	if err != nil {
-		return sandbox.Template{}, err
-	}
-	if found && tag != sandbox.DefaultTag {
-		if _, _, err := b.tagged(ctx, name); err != nil {
-			return sandbox.Template{}, err
-		}
-	}
-	return b.view(ctx, t)
-}
-
-// view is a template with its latest build; a ready one comes before others.
-func (b *Builder) view(ctx context.Context, t store.BuiltTemplate) (sandbox.Template, error) {
-	v := sandbox.Template{ID: t.ID, Aliases: []string{t.Name}, Public: t.Public, CreatedAt: t.CreatedAt, UpdatedAt: t.CreatedAt, BuildState: sandbox.BuildWaiting}
-	builds, err := b.cfg.Store.Builds.Of(ctx, t.ID)
-	if err != nil {
-		return v, fault.Classify(err)
-	}
-	v.BuildCount = len(builds)
-	for i, row := range builds {
-		ready := row.State == sandbox.BuildReady
-		if i == 0 || ready {
-			v.BuildID, v.BuildState, v.VCPUs, v.MemoryMiB, v.DiskMiB = row.ID, row.State, row.VCPUs, row.MemoryMiB, row.DiskMiB
-		}
-		if ready {
-			v.UpdatedAt = row.FinishedAt
-			break
-		}
-	}
-	return v, nil
-}
-
 // DeleteTemplate removes a template with its builds. Its sandboxes go on.
 func (b *Builder) DeleteTemplate(ctx context.Context, idOrName string) error {
 	if idOrName == baseName {
@@ -186,7 +135,7 @@ func (b *Builder) DeleteTemplate(ctx context.Context, idOrName string) error {
 		return err
 	}
 	b.dropUnneeded(ctx, claims)
-	return b.removeFiles(t.ID)
+	return fault.Classify(b.files.Remove(t.ID))
 }
 
 // SetPublic notes whether a template is public.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rundlet/rundlet/runtime/build/lines"
 	"github.com/rundlet/rundlet/runtime/build/recipe"
 	"github.com/rundlet/rundlet/runtime/build/site"
 )
@@ -43,10 +44,10 @@ func (w *work) step(number string, s recipe.Step) error {
 
 // run runs a command of the recipe. Its error is in the words of E2B's server, with the last lines of the output.
 func (w *work) run(ctx context.Context, number, command, user string) error {
-	out := &lineWriter{log: w.log, step: number}
+	out := &lines.Writer{Log: w.log, Step: number}
 	err := w.site.Run(ctx, site.Command{Text: command, User: user, Workdir: w.state.defaults.Workdir, Env: w.state.env, Output: out})
-	out.flush()
-	return commandError(ctx, command, err, out.tail)
+	out.Flush()
+	return commandError(ctx, command, err, out.Tail)
 }
 
 func commandError(ctx context.Context, command string, err error, tail []string) error {

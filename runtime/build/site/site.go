@@ -1,4 +1,4 @@
-// Package site is where one build of a template happens: a machine that is no sandbox, in which commands run
+// Package site is where one build of a template happens: a machine with no row among the sandboxes, in which commands run
 // and files are put, and which can be saved at any time. It may import sandbox, policy, store, envd, api, vm and the parts
 // of the runtime below it; it knows no recipe.
 package site
@@ -56,80 +56,88 @@ type Plan struct {
 	TemplateID, Name, BuildID, KeyID string
 }
 
-// Site is an open site. It is for one goroutine. Close ends it.
+// Site is a site. Open and Close are called one after the other; what is between them is for one goroutine, and can be
+// abandoned by a Close.
 type Site struct {
 	cfg   Config
 	plan  Plan
 	guest machine.Guest
 	spec  string // of the driver, as JSON
-	freed []func(context.Context) error
+
+	marked bool // there may be a machine
+	slots  []string
+	freed  []func()
 }
 
-// Open makes the machine and waits until its agent answers. It waits for its turn and for capacity. On an error
-// nothing is left.
-func Open(ctx context.Context, cfg Config, plan Plan) (_ *Site, err error) {
-	s := &Site{cfg: cfg, plan: plan, spec: plan.Origin.Spec, guest: machine.Guest{
+// New returns a site that is not open.
+func New(cfg Config, plan Plan) *Site {
+	return &Site{cfg: cfg, plan: plan, spec: plan.Origin.Spec, guest: machine.Guest{
 		ID: "bld-" + sandbox.NewID(), TemplateID: plan.TemplateID, Key: plan.KeyID, Egress: egress.Of(nil, sandbox.Egress{}),
 	}}
-	reservation, err := cfg.Admission.Admit(ctx, tenant, capacity.Sandbox(plan.Size.VCPUs, plan.Size.MemoryMiB, plan.Size.DiskMiB))
+}
+
+// Open makes the machine and waits until its agent answers. It waits for its turn and for capacity. The caller calls Close also
+// after an error.
+func (s *Site) Open(ctx context.Context) error {
+	size := s.plan.Size
+	reservation, err := s.cfg.Admission.Admit(ctx, tenant, capacity.Sandbox(size.VCPUs, size.MemoryMiB, size.DiskMiB))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s.onClose(func(context.Context) error { reservation.Release(); return nil })
-	release := cfg.InUse.Hold(s.guest.ID)
-	s.onClose(func(context.Context) error { release(); return nil })
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Close(ctx))
-		}
-	}()
+	s.freed = append(s.freed, func() { reservation.Release() }, s.cfg.InUse.Hold(s.guest.ID))
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if err := cfg.Machines.Mark(s.guest.ID); err != nil {
-		return nil, err
+	s.marked = true
+	if err := s.cfg.Machines.Mark(s.guest.ID); err != nil {
+		return err
 	}
-	s.onClose(func(ctx context.Context) error {
-		// The slot stays in use as long as the machine; the next start frees both.
-		return errors.Join(cfg.Machines.Destroy(ctx, s.guest.ID), cfg.Machines.Unmark(s.guest.ID))
-	})
-	if plan.Boot != nil {
+	if s.plan.Boot != nil {
 		err = s.boot(ctx)
 	} else {
-		err = cfg.Machines.Restore(ctx, s.guest, machine.Launch{Origin: plan.Origin}, true, s.slotted)
+		err = s.cfg.Machines.Restore(ctx, s.guest, machine.Launch{Origin: s.plan.Origin}, true, s.slotted)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	reservation.Launched()
-	if plan.Boot != nil || plan.Origin.Filesystem {
-		if err := cfg.Machines.AwaitAgent(ctx, s.guest.ID); err != nil {
-			return nil, err
+	if s.plan.Boot != nil || s.plan.Origin.Filesystem {
+		if err := s.cfg.Machines.AwaitAgent(ctx, s.guest.ID); err != nil {
+			return err
 		}
 	}
-	return s, cfg.Machines.Deliver(ctx, s.guest, machine.Launch{Origin: plan.Origin})
+	return s.cfg.Machines.Deliver(ctx, s.guest, machine.Launch{Origin: s.plan.Origin})
 }
 
-func (s *Site) onClose(free func(context.Context) error) { s.freed = append(s.freed, free) }
-
-// slotted owns a slot. It is freed after the machine that uses it.
 func (s *Site) slotted(id string) {
-	release := s.cfg.InUse.Hold(id)
-	s.freed = append([]func(context.Context) error{func(ctx context.Context) error {
-		defer release()
-		return s.cfg.Machines.Release(ctx, id)
-	}}, s.freed...)
+	s.slots = append(s.slots, id)
+	s.freed = append(s.freed, s.cfg.InUse.Hold(id))
 }
 
-// Close ends the machine, also when ctx has ended.
+// Close ends the machine, also when ctx has ended. After an error it is called again: the slot, and the capacity, are in use
+// as long as the machine may be there.
 func (s *Site) Close(ctx context.Context) error {
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
-	var errs []error
-	for i := len(s.freed) - 1; i >= 0; i-- {
-		errs = append(errs, s.freed[i](ctx))
+	if s.marked {
+		if err := s.cfg.Machines.Destroy(ctx, s.guest.ID); err != nil {
+			return err
+		}
+		if err := s.cfg.Machines.Unmark(s.guest.ID); err != nil {
+			return err
+		}
+		s.marked = false
+	}
+	for len(s.slots) > 0 {
+		if err := s.cfg.Machines.Release(ctx, s.slots[0]); err != nil {
+			return err
+		}
+		s.slots = s.slots[1:]
+	}
+	for _, free := range s.freed {
+		free()
 	}
 	s.freed = nil
-	return errors.Join(errs...)
+	return nil
 }
 
 // Save takes a snapshot of the site, which goes on, as a claim of a kind. env and defaults are those of

@@ -1,4 +1,5 @@
-package build
+// Package lines keeps the log of a build. It may import sandbox.
+package lines
 
 import (
 	"bytes"
@@ -12,24 +13,25 @@ import (
 
 // The bounds of a log. What is beyond them is left out, and the log says so.
 const (
-	maxLines   = 20_000
-	maxLine    = 4 << 10
-	maxLogSize = 4 << 20
+	Max     = 20_000
+	maxLine = 4 << 10
+	maxSize = 4 << 20
 )
 
-// buildLog is the log of a build. Safe for concurrent use; the zero value is ready.
-type buildLog struct {
+// Log is the log of a build. Safe for concurrent use; the zero value is ready.
+type Log struct {
 	mu   sync.Mutex
 	all  []sandbox.BuildLog
 	size int
 	full bool
 }
 
-func (l *buildLog) add(level, step, message string) {
+// Add writes a message of a level: info, warn or error.
+func (l *Log) Add(level, step, message string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	important := level == "error"
-	if !important && (len(l.all) >= maxLines-10 || l.size >= maxLogSize) {
+	if !important && (len(l.all) >= Max-10 || l.size >= maxSize) {
 		if !l.full {
 			l.full = true
 			l.all = append(l.all, sandbox.BuildLog{Time: time.Now(), Level: "warn", Step: step, Message: "The log is full: what follows is left out"})
@@ -44,31 +46,33 @@ func (l *buildLog) add(level, step, message string) {
 	l.all = append(l.all, sandbox.BuildLog{Time: time.Now(), Level: level, Step: step, Message: message})
 }
 
-// lines returns at most limit lines from the one with the number from.
-func (l *buildLog) lines(from, limit int) []sandbox.BuildLog {
+// Lines returns at most limit lines from the one with the number from.
+func (l *Log) Lines(from, limit int) []sandbox.BuildLog {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return part(l.all, from, limit)
+	return Part(l.all, from, limit)
 }
 
-// part is a copy of a part of some lines; it may be empty, not nil.
-func part(all []sandbox.BuildLog, from, limit int) []sandbox.BuildLog {
+// Part is a copy of a part of some lines; it may be empty, not nil.
+func Part(all []sandbox.BuildLog, from, limit int) []sandbox.BuildLog {
 	from = min(max(from, 0), len(all))
 	return append([]sandbox.BuildLog{}, all[from:min(from+max(limit, 0), len(all))]...)
 }
 
-// lineWriter writes the output of a command to a log, line by line, and keeps the last lines.
-type lineWriter struct {
-	log  *buildLog
-	step string
+// Writer writes the output of a command to a log, line by line, and keeps the last lines.
+type Writer struct {
+	Log  *Log
+	Step string
 	rest []byte
-	tail []string
+	// Tail are the last lines.
+	Tail []string
 }
 
 // tailLines is how many of the last lines an error shows.
 const tailLines = 10
 
-func (w *lineWriter) Write(p []byte) (int, error) {
+// Write never fails.
+func (w *Writer) Write(p []byte) (int, error) {
 	w.rest = append(w.rest, p...)
 	for {
 		i := bytes.IndexAny(w.rest, "\n\r")
@@ -85,21 +89,21 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 	}
 }
 
-// flush writes the last line, if nothing ends it.
-func (w *lineWriter) flush() {
+// Flush writes the last line, if nothing ends it.
+func (w *Writer) Flush() {
 	if len(w.rest) > 0 {
 		w.line(string(w.rest))
 		w.rest = nil
 	}
 }
 
-func (w *lineWriter) line(text string) {
+func (w *Writer) line(text string) {
 	if strings.TrimSpace(text) == "" {
 		return
 	}
-	w.log.add("info", w.step, text)
-	w.tail = append(w.tail, text)
-	if len(w.tail) > tailLines {
-		w.tail = w.tail[1:]
+	w.Log.Add("info", w.Step, text)
+	w.Tail = append(w.Tail, text)
+	if len(w.Tail) > tailLines {
+		w.Tail = w.Tail[1:]
 	}
 }

@@ -1,4 +1,6 @@
-package store
+// Package builds is the tables of the templates that clients build: the templates, their builds, and the tags of these.
+// It may import sandbox and the internal packages of store.
+package builds
 
 import (
 	"context"
@@ -10,14 +12,17 @@ import (
 
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store/internal/database"
+	"github.com/rundlet/rundlet/store/internal/table"
 )
 
-// Builds is the tables of the templates that clients build: the templates, their builds, and the tags of
-// these.
-type Builds struct{ db *database.DB }
+// Tables are those of one database.
+type Tables struct{ db *database.DB }
 
-// BuiltTemplate is a template that clients build.
-type BuiltTemplate struct {
+// In returns the tables of a database.
+func In(db *database.DB) Tables { return Tables{db} }
+
+// Template is a template that clients build.
+type Template struct {
 	ID        string
 	Name      string // unique
 	Public    bool
@@ -46,13 +51,13 @@ type Build struct {
 const buildColumns = `id, template_id, state, tags, step, message, vcpus, memory_mib, disk_mib, snapshot_id, key_id,
 	created_at, finished_at, log, version`
 
-var addBuild, changeBuild = insertAndUpdate("builds", buildColumns)
+var addBuild, changeBuild = table.InsertAndUpdate("builds", buildColumns)
 
 // Begin inserts a build, and the template of that name unless it is there; t becomes what is stored.
-func (s Builds) Begin(ctx context.Context, t *BuiltTemplate, b *Build) error {
+func (s Tables) Begin(ctx context.Context, t *Template, b *Build) error {
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO built_templates (id, name, public, key_id, created_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING`,
-			t.ID, t.Name, t.Public, t.KeyID, micros(t.CreatedAt))
+			t.ID, t.Name, t.Public, t.KeyID, table.Micros(t.CreatedAt))
 		if err != nil {
 			return err
 		}
@@ -61,7 +66,7 @@ func (s Builds) Begin(ctx context.Context, t *BuiltTemplate, b *Build) error {
 		if err := row.Scan(&t.ID, &t.Public, &t.KeyID, &created); err != nil {
 			return err
 		}
-		t.CreatedAt, b.TemplateID = fromMicros(created), t.ID
+		t.CreatedAt, b.TemplateID = table.FromMicros(created), t.ID
 		return b.put(ctx, tx)
 	})
 	if err != nil {
@@ -71,15 +76,15 @@ func (s Builds) Begin(ctx context.Context, t *BuiltTemplate, b *Build) error {
 	return nil
 }
 
-// Put changes a build, if it still has the Version that b was read with; ErrStale as everywhere.
-func (s Builds) Put(ctx context.Context, b *Build) error { return s.finish(ctx, b, nil) }
+// Put changes a build, if it still has the Version that b was read with; table.ErrStale as everywhere.
+func (s Tables) Put(ctx context.Context, b *Build) error { return s.finish(ctx, b, nil) }
 
 // Ready is Put of a build that is ready, whose tags name it from the same moment on.
-func (s Builds) Ready(ctx context.Context, b *Build) error {
+func (s Tables) Ready(ctx context.Context, b *Build) error {
 	return s.finish(ctx, b, func(tx *sql.Tx) error { return tag(ctx, tx, b.TemplateID, b.ID, b.Tags) })
 }
 
-func (s Builds) finish(ctx context.Context, b *Build, more func(*sql.Tx) error) error {
+func (s Tables) finish(ctx context.Context, b *Build, more func(*sql.Tx) error) error {
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
 		if err := b.put(ctx, tx); err != nil || more == nil {
 			return err
@@ -107,9 +112,9 @@ func (b Build) put(ctx context.Context, tx *sql.Tx) error {
 		return err
 	}
 	res, err := tx.ExecContext(ctx, query, b.ID, b.TemplateID, b.State, string(tags), b.Step, b.Message, b.VCPUs, b.MemoryMiB, b.DiskMiB,
-		b.SnapshotID, b.KeyID, micros(b.CreatedAt), micros(b.FinishedAt), string(log), b.Version)
+		b.SnapshotID, b.KeyID, table.Micros(b.CreatedAt), table.Micros(b.FinishedAt), string(log), b.Version)
 	if err == nil {
-		err = changed(res)
+		err = table.Changed(res)
 	}
 	return err
 }
@@ -119,7 +124,7 @@ func tag(ctx context.Context, tx *sql.Tx, templateID, buildID string, tags []str
 	for _, name := range tags {
 		_, err := tx.ExecContext(ctx, `INSERT INTO build_tags (template_id, tag, build_id, created_at) VALUES (?, ?, ?, ?)
 			ON CONFLICT (template_id, tag) DO UPDATE SET build_id = excluded.build_id, created_at = excluded.created_at`,
-			templateID, name, buildID, micros(time.Now()))
+			templateID, name, buildID, table.Micros(time.Now()))
 		if err != nil {
 			return err
 		}
@@ -127,14 +132,14 @@ func tag(ctx context.Context, tx *sql.Tx, templateID, buildID string, tags []str
 	return nil
 }
 
-// Tag makes tags of a template name one of its builds; ErrNotFound if it is not there or not ready.
-func (s Builds) Tag(ctx context.Context, templateID, buildID string, tags []string) error {
+// Tag makes tags of a template name one of its builds; table.ErrNotFound if it is not there or not ready.
+func (s Tables) Tag(ctx context.Context, templateID, buildID string, tags []string) error {
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
 		var ready bool
 		err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM builds WHERE id = ? AND template_id = ? AND state = ?)`,
 			buildID, templateID, sandbox.BuildReady).Scan(&ready)
 		if err == nil && !ready {
-			err = ErrNotFound
+			err = table.ErrNotFound
 		}
 		if err != nil {
 			return err
@@ -148,19 +153,19 @@ func (s Builds) Tag(ctx context.Context, templateID, buildID string, tags []stri
 }
 
 // Untag removes tags; one that is not there is no error.
-func (s Builds) Untag(ctx context.Context, templateID string, tags []string) error {
-	_, err := s.db.Exec(ctx, `DELETE FROM build_tags WHERE template_id = ? AND tag IN (SELECT value FROM json_each(?))`, templateID, list(tags))
+func (s Tables) Untag(ctx context.Context, templateID string, tags []string) error {
+	_, err := s.db.Exec(ctx, `DELETE FROM build_tags WHERE template_id = ? AND tag IN (SELECT value FROM json_each(?))`, templateID, table.List(tags))
 	if err != nil {
 		return fmt.Errorf("untag template %s: %w", templateID, err)
 	}
 	return nil
 }
 
-// SetPublic notes whether a template is public; ErrNotFound.
-func (s Builds) SetPublic(ctx context.Context, templateID string, public bool) error {
+// SetPublic notes whether a template is public; table.ErrNotFound.
+func (s Tables) SetPublic(ctx context.Context, templateID string, public bool) error {
 	res, err := s.db.Exec(ctx, `UPDATE built_templates SET public = ? WHERE id = ?`, public, templateID)
-	if err == nil && errors.Is(changed(res), ErrStale) {
-		err = ErrNotFound
+	if err == nil && errors.Is(table.Changed(res), table.ErrStale) {
+		err = table.ErrNotFound
 	}
 	if err != nil {
 		return fmt.Errorf("change template %s: %w", templateID, err)
@@ -169,7 +174,7 @@ func (s Builds) SetPublic(ctx context.Context, templateID string, public bool) e
 }
 
 // Delete removes a template with its builds and tags. Their claims stay, without a build.
-func (s Builds) Delete(ctx context.Context, templateID string) error {
+func (s Tables) Delete(ctx context.Context, templateID string) error {
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
 		for _, query := range []string{`DELETE FROM build_tags WHERE template_id = ?`, `DELETE FROM builds WHERE template_id = ?`, `DELETE FROM built_templates WHERE id = ?`} {
 			if _, err := tx.ExecContext(ctx, query, templateID); err != nil {
@@ -185,7 +190,7 @@ func (s Builds) Delete(ctx context.Context, templateID string) error {
 }
 
 // Forget removes all but the newest builds of a template; those that are not over, and those that a tag names, stay.
-func (s Builds) Forget(ctx context.Context, templateID string, keep int) error {
+func (s Tables) Forget(ctx context.Context, templateID string, keep int) error {
 	_, err := s.db.ExecLazily(ctx, `DELETE FROM builds WHERE id IN (SELECT id FROM builds WHERE template_id = ?1
 		AND state IN ('ready', 'error') AND NOT EXISTS (SELECT 1 FROM build_tags WHERE build_id = builds.id)
 		ORDER BY created_at DESC, id LIMIT -1 OFFSET ?2)`, templateID, keep)
@@ -195,54 +200,54 @@ func (s Builds) Forget(ctx context.Context, templateID string, keep int) error {
 	return nil
 }
 
-// Template returns one by id or name, or ErrNotFound.
-func (s Builds) Template(ctx context.Context, idOrName string) (BuiltTemplate, error) {
+// Template returns one by id or name, or table.ErrNotFound.
+func (s Tables) Template(ctx context.Context, idOrName string) (Template, error) {
 	return one(s.templates(ctx, `WHERE id = ?1 OR name = ?1 ORDER BY id = ?1 DESC LIMIT 1`, idOrName))("template %.128q", idOrName)
 }
 
 // Templates returns all of them, by name.
-func (s Builds) Templates(ctx context.Context) ([]BuiltTemplate, error) {
+func (s Tables) Templates(ctx context.Context) ([]Template, error) {
 	return s.templates(ctx, `ORDER BY name`)
 }
 
-func (s Builds) templates(ctx context.Context, where string, args ...any) ([]BuiltTemplate, error) {
-	if err := current(s.db); err != nil {
+func (s Tables) templates(ctx context.Context, where string, args ...any) ([]Template, error) {
+	if err := table.Current(s.db); err != nil {
 		return nil, err
 	}
-	return database.List(ctx, s.db, "query built templates", func(rows *sql.Rows) (t BuiltTemplate, err error) {
+	return database.List(ctx, s.db, "query built templates", func(rows *sql.Rows) (t Template, err error) {
 		var created int64
 		err = rows.Scan(&t.ID, &t.Name, &t.Public, &t.KeyID, &created)
-		t.CreatedAt = fromMicros(created)
+		t.CreatedAt = table.FromMicros(created)
 		return t, err
 	}, `SELECT id, name, public, key_id, created_at FROM built_templates `+where, args...)
 }
 
-// Get returns a build, or ErrNotFound.
-func (s Builds) Get(ctx context.Context, id string) (Build, error) {
+// Get returns a build, or table.ErrNotFound.
+func (s Tables) Get(ctx context.Context, id string) (Build, error) {
 	return one(s.read(ctx, `WHERE id = ?`, id))("build %.128q", id)
 }
 
-// Tagged returns the build that a tag of a template names, or ErrNotFound.
-func (s Builds) Tagged(ctx context.Context, templateID, tag string) (Build, error) {
+// Tagged returns the build that a tag of a template names, or table.ErrNotFound.
+func (s Tables) Tagged(ctx context.Context, templateID, tag string) (Build, error) {
 	return one(s.read(ctx, `WHERE id = (SELECT build_id FROM build_tags WHERE template_id = ? AND tag = ?)`, templateID, tag))("tag %.128q", tag)
 }
 
 // Of returns the builds of a template, the newest first.
-func (s Builds) Of(ctx context.Context, templateID string) ([]Build, error) {
+func (s Tables) Of(ctx context.Context, templateID string) ([]Build, error) {
 	return s.read(ctx, `WHERE template_id = ? ORDER BY created_at DESC, id`, templateID)
 }
 
 // Unfinished returns the builds that are neither ready nor failed.
-func (s Builds) Unfinished(ctx context.Context) ([]Build, error) {
+func (s Tables) Unfinished(ctx context.Context) ([]Build, error) {
 	return s.read(ctx, `WHERE state IN ('waiting', 'building')`)
 }
 
 // Tags returns the tags of a template, by name.
-func (s Builds) Tags(ctx context.Context, templateID string) ([]sandbox.TemplateTag, error) {
+func (s Tables) Tags(ctx context.Context, templateID string) ([]sandbox.TemplateTag, error) {
 	return database.List(ctx, s.db, "list tags", func(rows *sql.Rows) (t sandbox.TemplateTag, err error) {
 		var created int64
 		err = rows.Scan(&t.Tag, &t.BuildID, &created)
-		t.CreatedAt = fromMicros(created)
+		t.CreatedAt = table.FromMicros(created)
 		return t, err
 	}, `SELECT tag, build_id, created_at FROM build_tags WHERE template_id = ? ORDER BY tag`, templateID)
 }
@@ -251,24 +256,24 @@ func (s Builds) Tags(ctx context.Context, templateID string) ([]sandbox.Template
 const tagged = `SELECT snapshot_id FROM builds JOIN build_tags ON build_id = id`
 
 // Unneeded returns the claims of kind template that are ready and that no tagged build has.
-func (s Builds) Unneeded(ctx context.Context) ([]string, error) {
+func (s Tables) Unneeded(ctx context.Context) ([]string, error) {
 	return s.ids(ctx, "list claims without a build", `SELECT id FROM snapshots WHERE kind = 'template' AND state = 'ready' AND id NOT IN (`+tagged+`)`)
 }
 
 // Needs reports whether a build with a tag has a claim.
-func (s Builds) Needs(ctx context.Context, claim string) (needs bool, err error) {
+func (s Tables) Needs(ctx context.Context, claim string) (needs bool, err error) {
 	if err := s.db.Scan(ctx, []any{&needs}, `SELECT EXISTS (`+tagged+` WHERE snapshot_id = ?)`, claim); err != nil {
 		return false, fmt.Errorf("look for the builds of snapshot %s: %w", claim, err)
 	}
 	return needs, nil
 }
 
-func (s Builds) ids(ctx context.Context, what, query string) ([]string, error) {
+func (s Tables) ids(ctx context.Context, what, query string) ([]string, error) {
 	return database.List(ctx, s.db, what, func(rows *sql.Rows) (id string, err error) { return id, rows.Scan(&id) }, query)
 }
 
-func (s Builds) read(ctx context.Context, where string, args ...any) ([]Build, error) {
-	if err := current(s.db); err != nil {
+func (s Tables) read(ctx context.Context, where string, args ...any) ([]Build, error) {
+	if err := table.Current(s.db); err != nil {
 		return nil, err
 	}
 	return database.List(ctx, s.db, "query builds", func(rows *sql.Rows) (b Build, err error) {
@@ -276,7 +281,7 @@ func (s Builds) read(ctx context.Context, where string, args ...any) ([]Build, e
 		var created, finished int64
 		err = rows.Scan(&b.ID, &b.TemplateID, &b.State, &tags, &b.Step, &b.Message, &b.VCPUs, &b.MemoryMiB, &b.DiskMiB,
 			&b.SnapshotID, &b.KeyID, &created, &finished, &log, &b.Version)
-		b.CreatedAt, b.FinishedAt = fromMicros(created), fromMicros(finished)
+		b.CreatedAt, b.FinishedAt = table.FromMicros(created), table.FromMicros(finished)
 		if err == nil {
 			err = errors.Join(json.Unmarshal([]byte(tags), &b.Tags), json.Unmarshal([]byte(log), &b.Log))
 		}
@@ -284,14 +289,14 @@ func (s Builds) read(ctx context.Context, where string, args ...any) ([]Build, e
 	}, `SELECT `+buildColumns+` FROM builds `+where, args...)
 }
 
-// one is the only row of a query, or ErrNotFound about what.
+// one is the only row of a query, or table.ErrNotFound about what.
 func one[T any](rows []T, err error) func(what string, args ...any) (T, error) {
 	return func(what string, args ...any) (none T, _ error) {
 		switch {
 		case err != nil:
 			return none, err
 		case len(rows) == 0:
-			return none, fmt.Errorf(what+": %w", append(args, ErrNotFound)...)
+			return none, fmt.Errorf(what+": %w", append(args, table.ErrNotFound)...)
 		}
 		return rows[0], nil
 	}

@@ -1,4 +1,6 @@
-package store
+// Package table is what the tables of the store have alike: the version of the schema, the versions of rows, and how values are
+// kept. It may import store/internal/database.
+package table
 
 import (
 	"database/sql"
@@ -17,8 +19,8 @@ import (
 // lock held. So ErrStale shows a defect, or a hand in the database.
 var ErrStale = errors.New("the row was changed by another writer")
 
-// changed is ErrStale if a statement changed no row.
-func changed(res sql.Result) error {
+// Changed is ErrStale if a statement changed no row.
+func Changed(res sql.Result) error {
 	n, err := res.RowsAffected()
 	if err == nil && n == 0 {
 		return ErrStale
@@ -26,11 +28,11 @@ func changed(res sql.Result) error {
 	return err
 }
 
-// insertAndUpdate returns the statements that insert a row, unless another has the same id or something
+// InsertAndUpdate returns the statements that insert a row, unless another has the same id or something
 // else that is unique, and that change the one of the same id and version. Their parameters are the columns, of which the first is the id and the
 // last is the version that the row has before. Columns that are not named, of a newer
 // schema, keep what they have.
-func insertAndUpdate(table, columns string) (insert, update string) {
+func InsertAndUpdate(table, columns string) (insert, update string) {
 	var marks, changes []string
 	n := 0
 	for column := range strings.SplitSeq(columns, ",") {

@@ -1,4 +1,4 @@
-package store
+package table
 
 import (
 	"errors"
@@ -33,17 +33,17 @@ var (
 	ErrOlder = errors.New("an older version of rundlet wrote the database")
 )
 
-// checkNewer refuses a database that a newer program wrote: a program that does not
+// CheckNewer refuses a database that a newer program wrote: a program that does not
 // know a column cannot keep its contents true.
-func checkNewer(found int64) error {
+func CheckNewer(found int64) error {
 	if found > Schema {
 		return fmt.Errorf("%w: schema %d, this program knows %d; use the newer program, or restore a backup from before it", ErrNewer, found, Schema)
 	}
 	return nil
 }
 
-// current fails if the schema is older than the one that this program reads.
-func current(db *database.DB) error {
+// Current fails if the schema is older than the one that this program reads.
+func Current(db *database.DB) error {
 	if found := db.Version(); found < Schema {
 		return fmt.Errorf("%w: schema %d, this program needs %d; start \"rundlet serve\" of this version once", ErrOlder, found, Schema)
 	}

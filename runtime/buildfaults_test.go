@@ -1,0 +1,93 @@
+package runtime
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
+)
+
+// A build that fails at any call leaves nothing, also when the machine cannot be freed at once.
+func TestABuildThatFailsAtAnyCallLeavesNothing(t *testing.T) {
+	for _, call := range []string{"acquire", "create", "init", "snapshot", "inspect", "destroy", "release"} {
+		t.Run(call, func(t *testing.T) {
+			w := newWorkshop(t)
+			if err := w.rt.Prepare(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			w.failNext(call, 1)
+			b, log := w.await(w.begin("mine", fromBase(step1("RUN", "one"), step1("RUN", "two"))))
+			freed := call == "destroy" || call == "release" // They come after the outcome.
+			if (b.State == sandbox.BuildReady) != freed {
+				t.Errorf("the build is %s\n%s", b.State, log)
+			}
+			if freed {
+				if err := w.rt.DeleteTemplate(t.Context(), "mine"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.wantOnlyBaseAndLayers()
+		})
+	}
+}
+
+// A driver that hangs holds up no other build of the template.
+func TestABuildWhoseDriverHangsIsReplaced(t *testing.T) {
+	for _, call := range []string{"create", "snapshot"} {
+		t.Run(call, func(t *testing.T) {
+			w := newWorkshop(t)
+			if err := w.rt.Prepare(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			hung, let := make(chan struct{}, 1), make(chan struct{})
+			w.hang = func(op, id string) <-chan struct{} {
+				if op != call || !strings.HasPrefix(id, "bld-") {
+					return nil
+				}
+				select {
+				case hung <- struct{}{}:
+					return let
+				default:
+					return nil
+				}
+			}
+			w.restart()
+			first := w.begin("mine", fromBase(step1("RUN", "one")))
+			<-hung
+			hung <- struct{}{} // No other one hangs.
+			second := w.build("mine", fromBase(step1("RUN", "two")))
+			if got, _ := w.await(first); got.State != sandbox.BuildFailed {
+				t.Errorf("the first is %s", got.State)
+			}
+			close(let)
+			if err := w.rt.DeleteTemplate(t.Context(), second.TemplateID); err != nil {
+				t.Fatal(err)
+			}
+			w.wantOnlyBaseAndLayers()
+		})
+	}
+}
+
+// A layer that cannot be restored is made anew.
+func TestADamagedLayerIsMadeAnew(t *testing.T) {
+	w := newWorkshop(t)
+	recipe := fromBase(step1("RUN", "one"), step1("RUN", "two"))
+	w.build("mine", recipe)
+	layers, err := w.db.Snapshots.Page(t.Context(), store.Page{Kind: "layer"})
+	if err != nil || len(layers) != 2 {
+		t.Fatalf("%d layers, %v", len(layers), err)
+	}
+	row, err := w.db.Snapshots.Get(t.Context(), layers[0].ID)
+	if err == nil {
+		err = w.driver.DeleteSnapshot(t.Context(), row.VMID, row.Snapshot)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.commands()
+	w.build("other", recipe)
+	if got := strings.Join(w.commands(), ","); got != "two" {
+		t.Errorf("it ran %q, want two", got)
+	}
+}
