@@ -1,9 +1,12 @@
 package runtime
 
 import (
+	"errors"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -89,5 +92,55 @@ func TestADamagedLayerIsMadeAnew(t *testing.T) {
 	w.build("other", recipe)
 	if got := strings.Join(w.commands(), ","); got != "two" {
 		t.Errorf("it ran %q, want two", got)
+	}
+}
+
+// TestACrashAtAnyStepOfABuildLosesNothing ends the process at every step of a build, as TestACrashAtAnyStepLosesNothingAndLeaksNothing
+// does: the next process says why the build ended, keeps what is ready, and builds again from the last layer.
+func TestACrashAtAnyStepOfABuildLosesNothing(t *testing.T) {
+	for _, death := range step.Builds() {
+		t.Run(string(death), func(t *testing.T) {
+			w := newWorkshop(t)
+			w.build("kept", fromBase(step1("RUN", "kept")))
+			reached := make(chan struct{})
+			var once sync.Once
+			w.failpoint(func(at step.Step) error {
+				if at == death {
+					once.Do(func() { close(reached) })
+					select {} // the process is dead
+				}
+				return nil
+			})
+			recipe := fromBase(step1("RUN", "one"), step1("RUN", "two"))
+			b := w.begin("mine", recipe)
+			<-reached
+			w.failpoint(nil)
+			w.crashed = w.rt
+			w.rt.background.Stop()
+			w.open()
+			got, _ := w.await(b)
+			switch ready := death == step.BuildOutcome; {
+			case ready && got.State != sandbox.BuildReady:
+				t.Errorf("it was ready, and is %s", got.State)
+			case !ready && (got.State != sandbox.BuildFailed || !strings.Contains(got.Failure.Message, "the daemon was restarted")):
+				t.Errorf("%s, %+v", got.State, got.Failure)
+			}
+			w.build("mine", recipe)
+			for name, want := range map[string]string{"mine": "one;two;", "kept": "kept;"} {
+				sb := w.create(func(req *sandbox.CreateRequest) { req.Template = name })
+				if got := w.guest(sb.ID).Get("did"); got != want {
+					t.Errorf("%s did %q, want %q", name, got, want)
+				}
+				if err := errors.Join(w.rt.Kill(t.Context(), sb.ID), w.rt.DeleteTemplate(t.Context(), name)); err != nil {
+					t.Error(err)
+				}
+			}
+			collect(t.Context(), w.rt)
+			w.restart() // It removes the marks of the machines that the start before ended.
+			w.wantOnlyBaseAndLayers()
+			if n := countSnapshots(w.fixture); n != 1+w.claims("layer") {
+				t.Errorf("there are %d snapshots: %v", n, w.host.Objects())
+			}
+		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/build/recipe"
 	"github.com/rundlet/rundlet/runtime/build/site"
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -44,6 +45,9 @@ func (w *work) do() (snap store.Snapshot, err error) {
 		return snap, at(sandbox.StepBase, err)
 	}
 	names, next, err := w.begin()
+	if err == nil {
+		err = w.b.cfg.Steps.At(step.BuildMachine)
+	}
 	if err != nil {
 		return snap, at(sandbox.StepBase, err)
 	}
@@ -53,14 +57,25 @@ func (w *work) do() (snap store.Snapshot, err error) {
 		if err := w.step(number, w.steps[i]); err != nil {
 			return snap, at(number, err)
 		}
-		if changesMachine(w.steps[i]) {
-			if _, err := w.save(claim.KindLayer, layerName(names[i])); err != nil {
-				return snap, at(number, err)
-			}
+		if err := w.keep(w.steps[i], names[i]); err != nil {
+			return snap, at(number, err)
 		}
 	}
-	snap, err = w.finalize()
+	if snap, err = w.finalize(); err == nil {
+		err = w.b.cfg.Steps.At(step.BuildSaved)
+	}
 	return snap, at(sandbox.StepFinalize, err)
+}
+
+// keep saves the state after a step that has changed the machine, for later builds.
+func (w *work) keep(s recipe.Step, name string) error {
+	if err := w.b.cfg.Steps.At(step.BuildStep); err != nil || !changesMachine(s) {
+		return err
+	}
+	if _, err := w.save(claim.KindLayer, layerName(name)); err != nil {
+		return err
+	}
+	return w.b.cfg.Steps.At(step.BuildLayer)
 }
 
 // save saves the site. A driver that hangs holds up nothing but its own goroutine.

@@ -10,6 +10,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/build/lines"
 	"github.com/rundlet/rundlet/runtime/build/recipe"
+	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/store/builds"
@@ -76,7 +77,10 @@ func at(step string, err error) error {
 
 func (b *Builder) perform(j *job) {
 	w, begin := &work{b: b, job: j}, time.Now()
-	snap, err := w.do()
+	snap, err := store.Snapshot{}, b.cfg.Steps.At(step.BuildBegun)
+	if err == nil {
+		snap, err = w.do()
+	}
 	if err == nil {
 		b.cfg.Steps.Latency.Record(latency.ColdTemplateBuild, time.Since(begin))
 		j.log.Add("info", sandbox.StepFinalize, fmt.Sprintf("The template is ready (%.1f s)", time.Since(begin).Seconds()))
@@ -119,6 +123,7 @@ func (b *Builder) finish(ctx context.Context, j *job, snap store.Snapshot, err e
 			b.cfg.Log.Error("could not write the outcome of a build", "build_id", row.ID, "error", put)
 		}
 	}
+	_ = b.cfg.Steps.At(step.BuildOutcome)
 	b.mu.Lock()
 	if b.jobs[j.template.ID] == j {
 		delete(b.jobs, j.template.ID)

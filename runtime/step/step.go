@@ -51,10 +51,23 @@ const (
 	KillDropped Step = "kill.dropped"
 	KillOutcome Step = "kill.outcome"
 
+	// Those of a build are passed in the background. They are those of Builds.
+	BuildBegun   Step = "build.begun"
+	BuildMachine Step = "build.machine"
+	BuildStep    Step = "build.step"
+	BuildLayer   Step = "build.layer"
+	BuildSaved   Step = "build.saved"
+	BuildOutcome Step = "build.outcome"
+
 	// WarmRetained is passed in the background, by each machine that comes into the
 	// warm pool. It is not one of All: there is no row that a crash there could lose.
 	WarmRetained Step = "warm.retained"
 )
+
+// Builds returns the steps that the build of a template passes.
+func Builds() []Step {
+	return []Step{BuildBegun, BuildMachine, BuildStep, BuildLayer, BuildSaved, BuildOutcome}
+}
 
 // All returns the steps that operations pass.
 func All() []Step {
