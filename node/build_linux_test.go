@@ -75,6 +75,20 @@ func TestATemplateIsBuiltInAGuest(t *testing.T) {
 	if !strings.Contains(log, "CACHED [builder 5/5]") || use("cat stamp") != stamp {
 		t.Errorf("it was done again:\n%s", log)
 	}
+	sized, err := n.Runtime.BeginBuild(t.Context(), sandbox.TemplateRequest{Name: "sized", VCPUs: 1, MemoryMiB: 1500})
+	if err == nil {
+		err = n.Runtime.StartBuild(t.Context(), sized.TemplateID, sized.ID, sandbox.Recipe{FromTemplate: "base", Steps: []sandbox.RecipeStep{
+			{Type: "RUN", Args: []string{"grep -q 1536000 /proc/meminfo"}}}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for sized.State != sandbox.BuildReady {
+		<-time.After(5 * time.Millisecond)
+		if sized, err = n.Runtime.GetBuild(t.Context(), sized.TemplateID, sized.ID); err != nil || sized.Failure != nil {
+			t.Fatal(err, sized.Failure)
+		}
+	}
 	if err := n.Close(node.LeaveAll); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -236,7 +237,24 @@ func (w *work) from(plan *site.Plan) (name, called string, err error) {
 	if err := w.b.cfg.Site.Claims.Fits(plan.Origin); err != nil {
 		return "", "", err
 	}
+	if plan.Origin.Size.VCPUs != w.size.VCPUs {
+		if err := w.otherProcessors(plan); err != nil {
+			return "", "", err
+		}
+	}
 	return recipe.Digest("template", plan.Origin.VMID, plan.Origin.Snapshot, w.size), called, nil
+}
+
+// otherProcessors makes a plan for another number of processors than its origin has. A machine that is restored shows as many as it
+// had, so the base boots anew. What runs in other templates cannot: their programs see the former number, and get the share that was asked for.
+func (w *work) otherProcessors(plan *site.Plan) error {
+	if plan.Origin.Holder != "" {
+		w.log.Add("warn", sandbox.StepBase, fmt.Sprintf("Its programs see %d processors, as those of the template that it begins with, and get the time of %d",
+			plan.Origin.Size.VCPUs, w.size.VCPUs))
+		return nil
+	}
+	plan.Boot = &vm.Spec{}
+	return json.Unmarshal([]byte(plan.Origin.Spec), plan.Boot)
 }
 
 func (w *work) fromImage(plan *site.Plan, called string) (string, string, error) {

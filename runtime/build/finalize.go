@@ -16,7 +16,7 @@ import (
 // What is published of E2B's server.
 const (
 	readyTimeout  = 10 * time.Minute
-	readyInterval = 2 * time.Second
+	readyInterval = 2 * time.Second // the longest; the first is short, since most are ready soon
 	// readyAlone is the ready command of a start command that has none.
 	readyAlone = "sleep 20"
 )
@@ -69,7 +69,7 @@ func (w *work) awaitReady(command string, started <-chan error) error {
 	ctx, cancel := context.WithTimeoutCause(w.ctx, readyTimeout, fmt.Errorf("it did not succeed within %s", readyTimeout))
 	defer cancel()
 	w.log.Add("info", sandbox.StepFinalize, fmt.Sprintf("[ready] %.1000s", command))
-	for {
+	for pause := readyInterval / 20; ; pause = min(2*pause, readyInterval) {
 		answered := make(chan error, 1)
 		out := &lines.Writer{Log: &lines.Log{}, Step: sandbox.StepFinalize}
 		go func() { answered <- w.site.Run(ctx, w.command(command, out)) }()
@@ -90,7 +90,7 @@ func (w *work) awaitReady(command string, started <-chan error) error {
 		select {
 		case err := <-started:
 			return err
-		case <-time.After(readyInterval):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return commandError(ctx, command, err, out.Tail)
 		}

@@ -71,6 +71,7 @@ type Site struct {
 
 // New returns a site that is not open.
 func New(cfg Config, plan Plan) *Site {
+	plan.Origin.Size = plan.Size
 	return &Site{cfg: cfg, plan: plan, spec: plan.Origin.Spec, guest: machine.Guest{
 		ID: "bld-" + sandbox.NewID(), TemplateID: plan.TemplateID, Key: plan.KeyID, Egress: egress.Of(nil, sandbox.Egress{}),
 	}}
