@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/control"
+	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -164,7 +164,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"network option by case", `{"templateID":"base","network":{"DenyOut":["1.1.1.1"]}}`, 501, "DenyOut"},
 		{"private without secure", `{"templateID":"base","secure":false,"network":{"allowPublicTraffic":false}}`, 400, "secure"},
 		{"private, secure not given", `{"templateID":"base","network":{"allowPublicTraffic":false}}`, 400, "secure"},
-		{"body too large", `{"templateID":"` + strings.Repeat("x", control.MaxBody) + `"}`, 413, "larger"},
+		{"body too large", `{"templateID":"` + strings.Repeat("x", exchange.MaxBody) + `"}`, 413, "larger"},
 		{"deep nesting", strings.Repeat("[", 100000), 400, ""},
 	}
 	n := newNode(t, Config{})

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/control"
+	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/envd/signature"
@@ -120,7 +120,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"no route":                           func(_ *node, v string) refused { return refused{method: "GET", path: v + "/nothing"} },
 	"no such method":                     func(_ *node, v string) refused { return refused{method: "PUT", path: v + "/sandboxes"} },
 	"body too large": func(_ *node, v string) refused {
-		return post(v+"/sandboxes", `{"templateID":"`+strings.Repeat("x", control.MaxBody)+`"}`)
+		return post(v+"/sandboxes", `{"templateID":"`+strings.Repeat("x", exchange.MaxBody)+`"}`)
 	},
 	"header too large": func(_ *node, v string) refused {
 		q := refused{method: "GET", path: v + "/sandboxes"}
@@ -167,7 +167,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 	},
 	"too many large bodies": func(n *node, v string) refused {
 		n.server.control.Bodies.Budget = quota.NewBudget(0, 0)
-		return post(v+"/sandboxes", strings.Repeat(" ", control.FreeBody)+`{"templateID":"base"}`)
+		return post(v+"/sandboxes", strings.Repeat(" ", exchange.FreeBody)+`{"templateID":"base"}`)
 	},
 	"too many responses kept": func(n *node, v string) refused {
 		n.server.control.Answers.Own, n.server.control.Answers.Shared = quota.NewBudget(0, 0), quota.NewBudget(0, 0)

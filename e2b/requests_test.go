@@ -10,8 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/rundlet/rundlet/e2b/control"
 	"github.com/rundlet/rundlet/e2b/internal/conns"
+	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -138,7 +138,7 @@ func TestLargeBodiesInFlightAreBoundedByKey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k.s.control.Bodies.Budget = quota.NewBudget(3*control.MaxBody, 2*control.MaxBody)
+		k.s.control.Bodies.Budget = quota.NewBudget(3*exchange.MaxBody, 2*exchange.MaxBody)
 		post := func(key string, body io.Reader, length int64) *httptest.ResponseRecorder {
 			w, r := httptest.NewRecorder(), httptest.NewRequest("POST", "/v2/sandboxes", body)
 			r.ContentLength = length
@@ -148,13 +148,13 @@ func TestLargeBodiesInFlightAreBoundedByKey(t *testing.T) {
 		}
 		var writers []*io.PipeWriter
 		codes := make(chan int)
-		for _, length := range []int64{-1, control.MaxBody} { // They send, and do not end.
+		for _, length := range []int64{-1, exchange.MaxBody} { // They send, and do not end.
 			rd, w := io.Pipe()
 			writers = append(writers, w)
 			go func() { codes <- post(k.key, rd, length).Code }()
 		}
 		synctest.Wait()
-		large := `{"templateID":"base","metadata":{"a":"` + strings.Repeat("x", control.FreeBody) + `"}}`
+		large := `{"templateID":"base","metadata":{"a":"` + strings.Repeat("x", exchange.FreeBody) + `"}}`
 		if w := post(k.key, strings.NewReader(large), int64(len(large))); w.Code != 429 || w.Header().Get("Retry-After") != "1" {
 			t.Errorf("more than its share: %d %s", w.Code, w.Body)
 		}

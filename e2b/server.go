@@ -15,6 +15,7 @@ import (
 	"github.com/rundlet/rundlet/e2b/control"
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/conns"
+	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/e2b/internal/route"
 	"github.com/rundlet/rundlet/envd"
@@ -187,7 +188,7 @@ func (s *Server) serveTunnel(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if err != nil {
-		control.BoundBody(w, r)
+		exchange.BoundBody(w, r)
 		s.control.Fail(w, r, err)
 		return
 	}
@@ -211,7 +212,7 @@ func (s *Server) serveSignedFile(w http.ResponseWriter, r *http.Request) {
 
 // serveControl authenticates a request of the control plane, and serves it.
 func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
-	control.BoundBody(w, r)
+	exchange.BoundBody(w, r)
 	if !isPublic(r) {
 		key, err := s.callers.authenticate(r)
 		if err != nil {
@@ -220,7 +221,7 @@ func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
 		}
 		noteKey(w, key)
 		s.conns.Raise(r.Context(), conns.Keyed)
-		r = r.WithContext(control.WithKey(r.Context(), key.ID))
+		r = r.WithContext(exchange.WithKey(r.Context(), key.ID))
 	}
 	s.control.ServeHTTP(w, r)
 }

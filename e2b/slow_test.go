@@ -10,8 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/control"
 	"github.com/rundlet/rundlet/e2b/internal/conns"
+	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
 	"github.com/rundlet/rundlet/envd"
 )
@@ -45,9 +45,9 @@ func TestSlowClients(t *testing.T) {
 	}{
 		{"no header", "", "", idleTime},
 		{"half a header", "GET / HTTP/1.1\r\nHo", "", conns.HeaderTime},
-		{"half a body", strings.Replace(post, "%s", "/v2/sandboxes", 1) + "X-API-Key: $KEY\r\n\r\n{", "400 Bad Request", control.BodyTime},
-		{"half a body, no key", strings.Replace(post, "%s", "/v2/sandboxes", 1) + "\r\n{", "401 Unauthorized", control.BodyTime},
-		{"half a body, no route", strings.Replace(post, "%s", "/nothing", 1) + "X-API-Key: $KEY\r\n\r\n{", "404 Not Found", control.BodyTime},
+		{"half a body", strings.Replace(post, "%s", "/v2/sandboxes", 1) + "X-API-Key: $KEY\r\n\r\n{", "400 Bad Request", exchange.BodyTime},
+		{"half a body, no key", strings.Replace(post, "%s", "/v2/sandboxes", 1) + "\r\n{", "401 Unauthorized", exchange.BodyTime},
+		{"half a body, no route", strings.Replace(post, "%s", "/nothing", 1) + "X-API-Key: $KEY\r\n\r\n{", "404 Not Found", exchange.BodyTime},
 		{"half a body for a sandbox that is gone", strings.Replace(post, "%s", "/echo", 1) +
 			envd.SandboxIDHeader + ": i0\r\n" + envd.SandboxPortHeader + ": 49983\r\n\r\n{", "502 Bad Gateway", 5 * time.Second},
 	}

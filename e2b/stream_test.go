@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/e2b/control"
+	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/envd"
 )
 
@@ -254,7 +254,7 @@ func TestEndlessBody(t *testing.T) {
 		for _, path := range []string{"/v2/sandboxes", "/sandboxes/i0/timeout", "/nothing", "/sandboxes/i0/pause"} {
 			req, _ := http.NewRequestWithContext(t.Context(), "POST", n.url+path, endless{})
 			req.Header.Set("X-API-Key", n.key)
-			within(t, control.BodyTime-time.Second, path, func() {
+			within(t, exchange.BodyTime-time.Second, path, func() {
 				resp, err := n.client.Do(req)
 				if err != nil {
 					// The server may close while the client still writes.

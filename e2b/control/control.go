@@ -1,7 +1,6 @@
 package control
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -11,8 +10,8 @@ import (
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
 	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/e2b/internal/idempotency"
-	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/e2b/internal/wire"
 )
@@ -60,19 +59,19 @@ type Config struct {
 type Plane struct {
 	// Answers and Bodies bound the memory that it takes. Their budgets are set before use.
 	Answers *idempotency.Answers
-	Bodies  *Bodies
+	Bodies  *exchange.Bodies
 
 	mux   *http.ServeMux
-	reply replier
+	reply exchange.Replier
 }
 
 // New returns the control plane of a runtime. proxy is the data plane beside it.
 func New(cfg Config, runtime Runtime, proxy *dataplane.Proxy) *Plane {
 	c := &Plane{
 		Answers: idempotency.New(),
-		Bodies:  &Bodies{quota.NewBudget(allBodies, bodiesOfOne)},
+		Bodies:  exchange.NewBodies(),
 		mux:     http.NewServeMux(),
-		reply:   replier{cfg.Log},
+		reply:   exchange.Replier{Log: cfg.Log},
 	}
 	o := &operations{
 		runtime:   runtime,
@@ -89,12 +88,12 @@ func New(cfg Config, runtime Runtime, proxy *dataplane.Proxy) *Plane {
 	openapi.HandlerWithOptions(o, openapi.StdHTTPServerOptions{
 		BaseRouter: c.mux,
 		ErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
-			c.reply.fail(w, r, refusal.Invalidf("%s", paramProblem(err)), "")
+			c.reply.Fail(w, r, refusal.Invalidf("%s", paramProblem(err)), "")
 		},
 	})
 	for pattern, feature := range notBuilt {
 		c.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			c.reply.fail(w, r, refusal.Unsupported.With(feature), "")
+			c.reply.Fail(w, r, refusal.Unsupported.With(feature), "")
 		})
 	}
 	if cfg.Metrics != nil {
@@ -105,38 +104,25 @@ func New(cfg Config, runtime Runtime, proxy *dataplane.Proxy) *Plane {
 
 // Fail answers a request that gets no further than the server, with an error.
 func (c *Plane) Fail(w http.ResponseWriter, r *http.Request, err error) {
-	c.reply.fail(w, r, err, "")
+	c.reply.Fail(w, r, err, "")
 }
 
-// ServeHTTP serves a request whose context is one of WithKey, if its route needs a key.
+// ServeHTTP serves a request whose context is one of exchange.WithKey, if its route needs a key.
 func (c *Plane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The mux would redirect to the clean path; no client means such a path.
 	if p := r.URL.EscapedPath(); path.Clean(p) != p {
-		c.reply.fail(w, r, notFound(r), "")
+		c.reply.Fail(w, r, notFound(r), "")
 		return
 	}
 	if err := wire.ReadQuery(r); err != nil {
-		c.reply.fail(w, r, err, "")
+		c.reply.Fail(w, r, err, "")
 		return
 	}
 	if _, pattern := c.mux.Handler(r); pattern == "" {
-		c.reply.fail(w, r, c.unrouted(w, r), "")
+		c.reply.Fail(w, r, c.unrouted(w, r), "")
 		return
 	}
 	c.mux.ServeHTTP(w, r)
-}
-
-type keyIDKey struct{}
-
-// WithKey is the context of a request that was made with an API key.
-func WithKey(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, keyIDKey{}, id)
-}
-
-// keyID is the API key that made the request.
-func keyID(ctx context.Context) string {
-	id, _ := ctx.Value(keyIDKey{}).(string)
-	return id
 }
 
 // unrouted is the error for a request that no pattern matches.

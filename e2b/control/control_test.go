@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/dataplane"
+	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
 )
 
@@ -41,7 +42,7 @@ func TestAnOperationKnowsTheKeyOfItsRequest(t *testing.T) {
 	for _, id := range []string{"key-1", "key-2"} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodPost, "/v2/sandboxes", strings.NewReader(`{"templateID":"base"}`))
-		p.ServeHTTP(w, r.WithContext(WithKey(t.Context(), id)))
+		p.ServeHTTP(w, r.WithContext(exchange.WithKey(t.Context(), id)))
 		if w.Code != http.StatusCreated || rt.LastRequest().KeyID != id {
 			t.Errorf("%d %s, created for %q, want %q", w.Code, w.Body, rt.LastRequest().KeyID, id)
 		}

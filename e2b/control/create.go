@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/e2b/internal/idempotency"
 	"github.com/rundlet/rundlet/e2b/internal/networks"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
@@ -34,27 +35,27 @@ func (o *operations) CreateSandboxV2(w http.ResponseWriter, r *http.Request, p o
 
 func (o *operations) create(w http.ResponseWriter, r *http.Request, timeout time.Duration, secured bool, idempotencyKey *string) {
 	var body openapi.NewSandbox
-	err := o.bodies.decode(w, r, &body, false)
+	err := o.bodies.Decode(w, r, &body, false)
 	if err == nil {
 		err = checkTemplate(body.TemplateID)
 	}
 	var req sandbox.CreateRequest
 	if err == nil {
-		req, err = o.rules.createRequest(keyID(r.Context()), &body, timeout, secured)
+		req, err = o.rules.createRequest(exchange.KeyID(r.Context()), &body, timeout, secured)
 	}
 	if err != nil {
-		o.reply.fail(w, r, err, "")
+		o.reply.Fail(w, r, err, "")
 		return
 	}
 	req.Template = wire.BareName(body.TemplateID)
-	sb, err := idempotency.Once(r.Context(), o.answers, keyID(r.Context()), idempotencyKey, "create", req, func() (sandbox.Sandbox, error) {
+	sb, err := idempotency.Once(r.Context(), o.answers, exchange.KeyID(r.Context()), idempotencyKey, "create", req, func() (sandbox.Sandbox, error) {
 		return o.runtime.Create(r.Context(), req)
 	})
 	if err != nil {
-		o.reply.fail(w, r, err, body.TemplateID)
+		o.reply.Fail(w, r, err, body.TemplateID)
 		return
 	}
-	writeJSON(w, http.StatusCreated, o.show.sandbox(sb))
+	exchange.JSON(w, http.StatusCreated, o.show.sandbox(sb))
 }
 
 func checkTemplate(id string) error {

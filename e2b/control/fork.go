@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/e2b/internal/idempotency"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/sandbox"
@@ -14,7 +15,7 @@ import (
 func (o *operations) ForkSandbox(w http.ResponseWriter, r *http.Request, id string, p openapi.ForkSandboxParams) {
 	results, err := o.fork(w, r, id, p.IdempotencyKey)
 	if err != nil {
-		o.reply.fail(w, r, err, id)
+		o.reply.Fail(w, r, err, id)
 		return
 	}
 	answer := make([]openapi.SandboxForkResult, len(results))
@@ -28,16 +29,16 @@ func (o *operations) ForkSandbox(w http.ResponseWriter, r *http.Request, id stri
 		sb := o.show.sandbox(result.Sandbox)
 		answer[i].Sandbox = &sb
 	}
-	writeJSON(w, http.StatusCreated, answer)
+	exchange.JSON(w, http.StatusCreated, answer)
 }
 
 func (o *operations) fork(w http.ResponseWriter, r *http.Request, id string, key *string) ([]sandbox.ForkResult, error) {
 	var body openapi.SandboxFork
-	id, err := o.bodies.about(w, r, id, &body, true)
+	id, err := o.about(w, r, id, &body, true)
 	if err != nil {
 		return nil, err
 	}
-	req := sandbox.ForkRequest{Count: 1, KeyID: keyID(r.Context())}
+	req := sandbox.ForkRequest{Count: 1, KeyID: exchange.KeyID(r.Context())}
 	if body.Count != nil {
 		req.Count = int(*body.Count)
 	}
@@ -47,7 +48,7 @@ func (o *operations) fork(w http.ResponseWriter, r *http.Request, id string, key
 	if req.Timeout, err = o.rules.timeout(body.Timeout, defaultTimeoutV1); err != nil {
 		return nil, err
 	}
-	return idempotency.Once(r.Context(), o.answers, keyID(r.Context()), key, "fork "+id, req, func() ([]sandbox.ForkResult, error) {
+	return idempotency.Once(r.Context(), o.answers, exchange.KeyID(r.Context()), key, "fork "+id, req, func() ([]sandbox.ForkResult, error) {
 		return o.runtime.Fork(r.Context(), id, req)
 	})
 }

@@ -3,6 +3,8 @@ package control
 import (
 	"net/http"
 	"strings"
+
+	"github.com/rundlet/rundlet/e2b/internal/exchange"
 )
 
 // health is GET /health for clients that accept JSON.
@@ -31,7 +33,7 @@ func WriteHealth(w http.ResponseWriter, r *http.Request, lacking []string) {
 		text = "degraded: " + strings.Join(lacking, ", ")
 	}
 	if strings.Contains(r.Header.Get("Accept"), "application/json") {
-		writeJSON(w, http.StatusOK, h)
+		exchange.JSON(w, http.StatusOK, h)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/e2b/internal/wire"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -24,14 +25,14 @@ func (o *operations) ListRunningSandboxes(w http.ResponseWriter, r *http.Request
 			States: []sandbox.State{sandbox.StateRunning}, Metadata: metadata,
 		})
 	}
-	o.reply.answer(w, r, wire.Listed(sandboxes), err, "")
+	o.reply.Answer(w, r, wire.Listed(sandboxes), err, "")
 }
 
 // ListSandboxes serves GET /v2/sandboxes.
 func (o *operations) ListSandboxes(w http.ResponseWriter, r *http.Request, p openapi.ListSandboxesParams) {
 	f, err := wire.ListFilter(p)
 	if err != nil {
-		o.reply.fail(w, r, err, "")
+		o.reply.Fail(w, r, err, "")
 		return
 	}
 	limit := f.Limit
@@ -39,14 +40,14 @@ func (o *operations) ListSandboxes(w http.ResponseWriter, r *http.Request, p ope
 	f.Limit++
 	sandboxes, err := o.runtime.List(r.Context(), f)
 	if err != nil {
-		o.reply.fail(w, r, err, "")
+		o.reply.Fail(w, r, err, "")
 		return
 	}
 	// The count is of all pages, if the filter selects running ones.
 	if len(f.States) == 0 || slices.Contains(f.States, sandbox.StateRunning) {
 		total, err := o.runtime.CountRunning(r.Context(), f)
 		if err != nil {
-			o.reply.fail(w, r, err, "")
+			o.reply.Fail(w, r, err, "")
 			return
 		}
 		w.Header().Set(headerTotalRunning, strconv.Itoa(total))
@@ -56,5 +57,5 @@ func (o *operations) ListSandboxes(w http.ResponseWriter, r *http.Request, p ope
 		last := sandboxes[limit-1]
 		w.Header().Set(headerNextToken, wire.FormatCursor(sandbox.Cursor{StartedAt: last.StartedAt, ID: last.ID}, f.Ascending))
 	}
-	writeJSON(w, http.StatusOK, wire.Listed(sandboxes))
+	exchange.JSON(w, http.StatusOK, wire.Listed(sandboxes))
 }

@@ -51,13 +51,13 @@ func (o *operations) GetSandboxMetrics(w http.ResponseWriter, r *http.Request, i
 	if err == nil {
 		metrics, err = o.metrics.Metrics(r.Context(), sb.ID, start, end)
 	}
-	o.reply.answer(w, r, wire.Metrics(metrics), err, id)
+	o.reply.Answer(w, r, wire.Metrics(metrics), err, id)
 }
 
 // GetSandboxesMetrics serves GET /sandboxes/metrics: the newest of each.
 func (o *operations) GetSandboxesMetrics(w http.ResponseWriter, r *http.Request, p openapi.GetSandboxesMetricsParams) {
 	newest, err := newestMetrics(r.Context(), o.metrics, p.SandboxIds)
-	o.reply.answer(w, r, openapi.SandboxesWithMetrics{Sandboxes: newest}, err, "")
+	o.reply.Answer(w, r, openapi.SandboxesWithMetrics{Sandboxes: newest}, err, "")
 }
 
 func newestMetrics(ctx context.Context, reader MetricsReader, ids []string) (map[string]openapi.SandboxMetric, error) {
@@ -84,11 +84,11 @@ func newestMetrics(ctx context.Context, reader MetricsReader, ids []string) (map
 // GetSandboxLogs serves the first generation of logs. None are kept yet.
 func (o *operations) GetSandboxLogs(w http.ResponseWriter, r *http.Request, id string) {
 	_, err := o.get(r, id)
-	o.reply.answer(w, r, openapi.SandboxLogs{Logs: []map[string]any{}, LogEntries: []map[string]any{}}, err, id)
+	o.reply.Answer(w, r, openapi.SandboxLogs{Logs: []map[string]any{}, LogEntries: []map[string]any{}}, err, id)
 }
 
 // GetSandboxLogsV2 serves the second.
 func (o *operations) GetSandboxLogsV2(w http.ResponseWriter, r *http.Request, id string) {
 	_, err := o.get(r, id)
-	o.reply.answer(w, r, openapi.SandboxLogsV2{Logs: []map[string]any{}}, err, id)
+	o.reply.Answer(w, r, openapi.SandboxLogsV2{Logs: []map[string]any{}}, err, id)
 }

@@ -12,7 +12,7 @@ import (
 // SetSandboxNetwork serves PUT /sandboxes/{sandboxID}/network. What the body does not name is cleared.
 func (o *operations) SetSandboxNetwork(w http.ResponseWriter, r *http.Request, id string) {
 	var body openapi.SandboxNetworkUpdate
-	sandboxID, err := o.bodies.about(w, r, id, &body, false)
+	sandboxID, err := o.about(w, r, id, &body, false)
 	var rules sandbox.Egress
 	if err == nil {
 		rules, err = networks.OfUpdate(&body)
@@ -20,7 +20,7 @@ func (o *operations) SetSandboxNetwork(w http.ResponseWriter, r *http.Request, i
 	if err == nil {
 		err = o.runtime.SetEgress(r.Context(), sandboxID, body.AllowInternetAccess, rules)
 	}
-	o.reply.done(w, r, err, id)
+	o.reply.Done(w, r, err, id)
 }
 
 // GetSandboxTraffic serves GET /sandboxes/{sandboxID}/network/traffic.
@@ -30,7 +30,7 @@ func (o *operations) GetSandboxTraffic(w http.ResponseWriter, r *http.Request, i
 	if err == nil {
 		traffic, err = o.runtime.Traffic(r.Context(), sandboxID)
 	}
-	o.reply.answer(w, r, wire.Traffic(traffic), err, id)
+	o.reply.Answer(w, r, wire.Traffic(traffic), err, id)
 }
 
 // ListSandboxRefusals serves GET /sandboxes/{sandboxID}/network/refused.
@@ -40,5 +40,5 @@ func (o *operations) ListSandboxRefusals(w http.ResponseWriter, r *http.Request,
 	if err == nil {
 		list, err = o.runtime.Refused(r.Context(), sandboxID)
 	}
-	o.reply.answer(w, r, wire.Refusals(list), err, id)
+	o.reply.Answer(w, r, wire.Refusals(list), err, id)
 }

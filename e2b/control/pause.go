@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/e2b/internal/wire"
 	"github.com/rundlet/rundlet/sandbox"
@@ -13,14 +14,14 @@ import (
 // without an end.
 func (o *operations) PauseSandbox(w http.ResponseWriter, r *http.Request, id string) {
 	var body openapi.SandboxPause
-	sandboxID, err := o.bodies.about(w, r, id, &body, true)
+	sandboxID, err := o.about(w, r, id, &body, true)
 	if err == nil && isTrue(body.RequireHealthyGuest) {
 		err = o.life.checkHealthy(r.Context(), sandboxID)
 	}
 	if err == nil {
 		err = o.life.pause(r.Context(), sandboxID, !isFalse(body.Memory))
 	}
-	o.reply.done(w, r, err, id)
+	o.reply.Done(w, r, err, id)
 }
 
 // ResumeSandbox serves the form of resume that was before connect: it answers
@@ -28,15 +29,15 @@ func (o *operations) PauseSandbox(w http.ResponseWriter, r *http.Request, id str
 func (o *operations) ResumeSandbox(w http.ResponseWriter, r *http.Request, id string) {
 	sb, err := o.resume(w, r, id)
 	if err != nil {
-		o.reply.fail(w, r, err, id)
+		o.reply.Fail(w, r, err, id)
 		return
 	}
-	writeJSON(w, http.StatusCreated, o.show.sandbox(sb))
+	exchange.JSON(w, http.StatusCreated, o.show.sandbox(sb))
 }
 
 func (o *operations) resume(w http.ResponseWriter, r *http.Request, id string) (sandbox.Sandbox, error) {
 	var body openapi.ResumedSandbox
-	id, err := o.bodies.about(w, r, id, &body, true)
+	id, err := o.about(w, r, id, &body, true)
 	if err != nil {
 		return sandbox.Sandbox{}, err
 	}
@@ -71,17 +72,17 @@ func (o *operations) connect(w http.ResponseWriter, r *http.Request, id string, 
 	sb, resumed, err := o.doConnect(w, r, id, optional)
 	switch {
 	case err != nil:
-		o.reply.fail(w, r, err, id)
+		o.reply.Fail(w, r, err, id)
 	case resumed:
-		writeJSON(w, http.StatusCreated, o.show.sandbox(sb))
+		exchange.JSON(w, http.StatusCreated, o.show.sandbox(sb))
 	default:
-		writeJSON(w, http.StatusOK, o.show.sandbox(sb))
+		exchange.JSON(w, http.StatusOK, o.show.sandbox(sb))
 	}
 }
 
 func (o *operations) doConnect(w http.ResponseWriter, r *http.Request, id string, optional bool) (sandbox.Sandbox, bool, error) {
 	var body openapi.ConnectSandbox
-	id, err := o.bodies.about(w, r, id, &body, optional)
+	id, err := o.about(w, r, id, &body, optional)
 	if err != nil {
 		return sandbox.Sandbox{}, false, err
 	}

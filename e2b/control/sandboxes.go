@@ -16,7 +16,7 @@ const maxRefresh = time.Hour
 // GetSandbox serves GET /sandboxes/{sandboxID}.
 func (o *operations) GetSandbox(w http.ResponseWriter, r *http.Request, id string) {
 	sb, err := o.get(r, id)
-	o.reply.answer(w, r, o.show.detail(sb), err, id)
+	o.reply.Answer(w, r, o.show.detail(sb), err, id)
 }
 
 func (o *operations) get(r *http.Request, id string) (sandbox.Sandbox, error) {
@@ -33,13 +33,13 @@ func (o *operations) KillSandbox(w http.ResponseWriter, r *http.Request, id stri
 	if err == nil {
 		err = o.life.kill(r.Context(), sandboxID)
 	}
-	o.reply.done(w, r, err, id)
+	o.reply.Done(w, r, err, id)
 }
 
 // SetSandboxTimeout serves POST /sandboxes/{sandboxID}/timeout.
 func (o *operations) SetSandboxTimeout(w http.ResponseWriter, r *http.Request, id string) {
 	var body openapi.SandboxTimeout
-	sandboxID, err := o.bodies.about(w, r, id, &body, false)
+	sandboxID, err := o.about(w, r, id, &body, false)
 	var timeout time.Duration
 	if err == nil {
 		timeout, err = o.rules.newTimeout(&body)
@@ -47,13 +47,13 @@ func (o *operations) SetSandboxTimeout(w http.ResponseWriter, r *http.Request, i
 	if err == nil {
 		err = o.runtime.SetTimeout(r.Context(), sandboxID, timeout)
 	}
-	o.reply.done(w, r, err, id)
+	o.reply.Done(w, r, err, id)
 }
 
 // RefreshSandbox serves POST /sandboxes/{sandboxID}/refreshes.
 func (o *operations) RefreshSandbox(w http.ResponseWriter, r *http.Request, id string) {
 	var body openapi.SandboxRefresh
-	sandboxID, err := o.bodies.about(w, r, id, &body, true)
+	sandboxID, err := o.about(w, r, id, &body, true)
 	var duration time.Duration
 	if err == nil {
 		duration, err = refreshDuration(&body)
@@ -61,7 +61,7 @@ func (o *operations) RefreshSandbox(w http.ResponseWriter, r *http.Request, id s
 	if err == nil {
 		err = o.runtime.Extend(r.Context(), sandboxID, duration)
 	}
-	o.reply.done(w, r, err, id)
+	o.reply.Done(w, r, err, id)
 }
 
 func refreshDuration(body *openapi.SandboxRefresh) (time.Duration, error) {

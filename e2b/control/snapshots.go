@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/e2b/internal/idempotency"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/e2b/internal/wire"
@@ -14,15 +15,15 @@ import (
 func (o *operations) CreateSnapshot(w http.ResponseWriter, r *http.Request, id string, p openapi.CreateSnapshotParams) {
 	snapshot, err := o.snapshot(w, r, id, p.IdempotencyKey)
 	if err != nil {
-		o.reply.fail(w, r, err, id)
+		o.reply.Fail(w, r, err, id)
 		return
 	}
-	writeJSON(w, http.StatusCreated, wire.Snapshot(snapshot))
+	exchange.JSON(w, http.StatusCreated, wire.Snapshot(snapshot))
 }
 
 func (o *operations) snapshot(w http.ResponseWriter, r *http.Request, id string, key *string) (sandbox.Snapshot, error) {
 	var body openapi.NewSnapshot
-	id, err := o.bodies.about(w, r, id, &body, true)
+	id, err := o.about(w, r, id, &body, true)
 	if err != nil {
 		return sandbox.Snapshot{}, err
 	}
@@ -38,8 +39,8 @@ func (o *operations) snapshot(w http.ResponseWriter, r *http.Request, id string,
 			return sandbox.Snapshot{}, err
 		}
 	}
-	return idempotency.Once(r.Context(), o.answers, keyID(r.Context()), key, "snapshot "+id, name, func() (sandbox.Snapshot, error) {
-		return o.runtime.Snapshot(r.Context(), id, name, keyID(r.Context()))
+	return idempotency.Once(r.Context(), o.answers, exchange.KeyID(r.Context()), key, "snapshot "+id, name, func() (sandbox.Snapshot, error) {
+		return o.runtime.Snapshot(r.Context(), id, name, exchange.KeyID(r.Context()))
 	})
 }
 
@@ -47,7 +48,7 @@ func (o *operations) snapshot(w http.ResponseWriter, r *http.Request, id string,
 func (o *operations) ListSnapshots(w http.ResponseWriter, r *http.Request, p openapi.ListSnapshotsParams) {
 	f, err := wire.SnapshotFilter(p)
 	if err != nil {
-		o.reply.fail(w, r, err, "")
+		o.reply.Fail(w, r, err, "")
 		return
 	}
 	limit := f.Limit
@@ -55,7 +56,7 @@ func (o *operations) ListSnapshots(w http.ResponseWriter, r *http.Request, p ope
 	f.Limit++
 	snapshots, err := o.runtime.Snapshots(r.Context(), f)
 	if err != nil {
-		o.reply.fail(w, r, err, "")
+		o.reply.Fail(w, r, err, "")
 		return
 	}
 	if len(snapshots) > limit {
@@ -63,11 +64,11 @@ func (o *operations) ListSnapshots(w http.ResponseWriter, r *http.Request, p ope
 		last := snapshots[limit-1]
 		w.Header().Set(headerNextToken, wire.FormatCursor(sandbox.Cursor{StartedAt: last.CreatedAt, ID: last.ID}, false))
 	}
-	writeJSON(w, http.StatusOK, wire.Snapshots(snapshots))
+	exchange.JSON(w, http.StatusOK, wire.Snapshots(snapshots))
 }
 
 // DeleteTemplate serves DELETE /templates/{templateID}, which is how snapshots
 // are deleted.
 func (o *operations) DeleteTemplate(w http.ResponseWriter, r *http.Request, name string) {
-	o.reply.done(w, r, o.catalogue.deleteSnapshot(r.Context(), name), name)
+	o.reply.Done(w, r, o.catalogue.deleteSnapshot(r.Context(), name), name)
 }

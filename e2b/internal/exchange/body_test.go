@@ -1,4 +1,4 @@
-package control
+package exchange
 
 import (
 	"bufio"
@@ -31,7 +31,7 @@ func TestBodyTimeIsForTheBody(t *testing.T) {
 		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			BoundBody(w, r)
 			var v struct{}
-			if err := new(Bodies).decode(w, r, &v, false); err != nil {
+			if err := new(Bodies).Decode(w, r, &v, false); err != nil {
 				t.Error(err)
 			}
 			select {

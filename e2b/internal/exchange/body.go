@@ -1,4 +1,4 @@
-package control
+package exchange
 
 import (
 	"encoding/json"
@@ -11,7 +11,6 @@ import (
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
-	"github.com/rundlet/rundlet/e2b/internal/wire"
 )
 
 const (
@@ -25,35 +24,29 @@ const (
 	allBodies, bodiesOfOne = 64 << 20, 8 << 20
 )
 
+// NewBodies returns one that has read nothing yet.
+func NewBodies() *Bodies { return &Bodies{quota.NewBudget(allBodies, bodiesOfOne)} }
+
 // Bodies reads the JSON bodies of requests. It is safe for concurrent use.
 type Bodies struct {
 	Budget *quota.Budget // bytes that are being read, by API key
 }
 
-// about reads the id of a sandbox that a request is about, and its body as decode does.
-func (b *Bodies) about(w http.ResponseWriter, r *http.Request, id string, v any, optional bool) (string, error) {
-	id, err := wire.ParseID(id)
-	if err != nil {
-		return "", err
-	}
-	return id, b.decode(w, r, v, optional)
-}
-
-// decode reads a JSON body into v. Keys that v does not have are ignored: SDKs
+// Decode reads a JSON body into v. Keys that v does not have are ignored: SDKs
 // send more than the protocol asks for. An empty body is an error unless
 // optional, and then leaves v alone.
-func (b *Bodies) decode(w http.ResponseWriter, r *http.Request, v any, optional bool) error {
+func (b *Bodies) Decode(w http.ResponseWriter, r *http.Request, v any, optional bool) error {
 	if n := r.ContentLength; n > FreeBody || n < 0 {
 		if n < 0 || n > MaxBody {
 			n = MaxBody
 		}
-		key := keyID(r.Context())
+		key := KeyID(r.Context())
 		if !b.Budget.Take(key, n) {
 			return refusal.TooManyBodies.With().After(time.Second)
 		}
 		defer b.Budget.Give(key, n)
 	}
-	text, err := io.ReadAll(http.MaxBytesReader(bare(w), r.Body, MaxBody))
+	text, err := io.ReadAll(http.MaxBytesReader(Bare(w), r.Body, MaxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -62,7 +55,7 @@ func (b *Bodies) decode(w http.ResponseWriter, r *http.Request, v any, optional 
 		return refusal.Invalidf("request body ended early or took longer than %s", BodyTime)
 	}
 	// It was for the body; the wait for the end of the client has none.
-	setReadDeadline(w, time.Time{})
+	ReadBy(w, time.Time{})
 	switch {
 	case len(text) == 0 && optional:
 		return nil
@@ -79,7 +72,7 @@ func (b *Bodies) decode(w http.ResponseWriter, r *http.Request, v any, optional 
 // reads it: net/http does, before it answers.
 func BoundBody(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
-		setReadDeadline(w, time.Now().Add(BodyTime))
+		ReadBy(w, time.Now().Add(BodyTime))
 	}
 }
 
@@ -111,15 +104,14 @@ func memberOf(err error) string {
 	return name
 }
 
-// setReadDeadline bounds, or with the zero time stops bounding, reads of the
-// body. Where a writer cannot do it (a recorder in a test) nothing blocks either.
-func setReadDeadline(w http.ResponseWriter, t time.Time) {
+// ReadBy bounds, or with the zero time stops bounding, reads of the body. Where a writer cannot do it (a recorder in a test) nothing blocks either.
+func ReadBy(w http.ResponseWriter, t time.Time) {
 	_ = http.NewResponseController(w).SetReadDeadline(t)
 }
 
-// bare is the writer of net/http below others: only by that one a reader of bodies can end the connection of a client that
+// Bare is the writer of net/http below others: only by that one a reader of bodies can end the connection of a client that
 // sends too much.
-func bare(w http.ResponseWriter) http.ResponseWriter {
+func Bare(w http.ResponseWriter) http.ResponseWriter {
 	for {
 		outer, ok := w.(interface{ Unwrap() http.ResponseWriter })
 		if !ok {
