@@ -19,7 +19,7 @@ func TestWhatTheEndBreaksOffIsLogged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rt := &fakeruntime.Runtime{Known: []sandbox.Template{{ID: "tpl0", Aliases: []string{"base"}}}}
+	rt := &fakeruntime.Runtime{}
 	server := NewServer(cfg, rt, keys)
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)

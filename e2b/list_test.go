@@ -168,6 +168,7 @@ func TestTemplates(t *testing.T) {
 	n.do("GET", "/templates/aliases/ns%2Fx%3Av1", "").wantError(t, 404, "template 'ns/x:v1' not found")
 	n.do("GET", "/templates/ns%2Fx", "").wantError(t, 404, "template 'ns/x' not found")
 	n.do("GET", "/templates/"+strings.Repeat("x", 300), "").wantError(t, 400, "longer")
+	n.do("GET", "/templates/aliases/a%20b", "").wantError(t, 400, "[namespace/]name[:tag]")
 	n.do("GET", "/v2/templates?limit=0", "").wantError(t, 400, "limit")
 	n.do("GET", "/v2/templates?nextToken=x", "").wantError(t, 400, "nextToken")
 }

@@ -3,6 +3,8 @@ package e2b
 import (
 	"net/http"
 	"net/netip"
+	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
@@ -86,4 +88,31 @@ func (p peers) trusted(addr netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// forwardedHost matches a host as proxies name it, with a port or without.
+var forwardedHost = regexp.MustCompile(`^[A-Za-z0-9._:\[\]-]{1,255}$`)
+
+// base is the URL by which the client of a request reached the server, without a path. A proxy of ours says by which
+// scheme and host the client reached it.
+func (p peers) base(r *http.Request) string {
+	scheme, host := "http", r.Host
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && p.trusted(from.Addr().Unmap()) {
+		if proto := strings.ToLower(firstForwarded(r, "X-Forwarded-Proto")); proto == "http" || proto == "https" {
+			scheme = proto
+		}
+		if name := firstForwarded(r, "X-Forwarded-Host"); forwardedHost.MatchString(name) {
+			host = name
+		}
+	}
+	return (&url.URL{Scheme: scheme, Host: host}).String()
+}
+
+// firstForwarded is the first of the values that proxies in a row wrote, which is that of the one next to the client.
+func firstForwarded(r *http.Request, name string) string {
+	first, _, _ := strings.Cut(r.Header.Get(name), ",")
+	return strings.TrimSpace(first)
 }

@@ -68,6 +68,18 @@ var provocations = map[string]func(n *node, generation string) refused{
 	// What E2B's API has.
 	"sandbox not found":  func(_ *node, v string) refused { return post(v+"/sandboxes/unknown/connect", `{"timeout":60}`) },
 	"template not found": func(_ *node, v string) refused { return post(v+"/sandboxes", `{"templateID":"unknown"}`) },
+	"build not found": func(n *node, _ string) refused {
+		return refused{method: "GET", path: "/templates/" + n.build("app").template + "/builds/00000000-0000-4000-8000-00000000ffff/status"}
+	},
+	"tag not found": func(n *node, _ string) refused {
+		n.build("app")
+		return post("/templates/tags", `{"target":"app:v9","tags":["v1"]}`)
+	},
+	"build started already": func(n *node, _ string) refused {
+		b := n.build("app")
+		n.do("POST", "/v2"+b.path(), `{"fromTemplate":"base"}`)
+		return post("/v2"+b.path(), `{"fromTemplate":"base"}`)
+	},
 	"invalid sandbox id": func(_ *node, v string) refused { return post(v+"/sandboxes/UPPER/connect", `{"timeout":60}`) },
 	"private without secure": func(*node, string) refused { // The second generation always secures.
 		return post("/sandboxes", `{"templateID":"base","network":{"allowPublicTraffic":false}}`)
@@ -113,8 +125,25 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"key invalid, for a tunnel": func(*node, string) refused {
 		return refused{method: "CONNECT", path: "/", header: []string{"X-API-Key", "wrong"}, stranger: true}
 	},
-	"unsupported":                        func(_ *node, v string) refused { return post(v+"/sandboxes", `{"templateID":"base","iam":{"a":{}}}`) },
-	"unsupported by the driver":          createFails(sandbox.ErrUnsupported),
+	"unsupported":               func(_ *node, v string) refused { return post(v+"/sandboxes", `{"templateID":"base","iam":{"a":{}}}`) },
+	"unsupported by the driver": createFails(sandbox.ErrUnsupported),
+	"build by docker push":      func(*node, string) refused { return post("/templates", `{"dockerfile":"FROM scratch"}`) },
+	"conflict of a template": func(n *node, _ string) refused {
+		n.build("app")
+		n.Fail(sandbox.ErrConflict)
+		return refused{method: "GET", path: "/templates/app/tags"}
+	},
+	"upload link invalid": func(*node, string) refused {
+		return refused{method: "PUT", path: "/templates/app/files/" + filesHash + "?signature=v1_x", stranger: true}
+	},
+	"upload link expired": func(n *node, _ string) refused {
+		link := n.server.control.Uploads.URL("", "app", filesHash, "", time.Now().Add(-2*time.Hour))
+		return refused{method: "PUT", path: link, stranger: true}
+	},
+	"too many uploads": func(n *node, _ string) refused {
+		n.server.control.Uploads.Budget = quota.NewBudget(0, 0)
+		return refused{method: "PUT", path: n.server.control.Uploads.URL("", "app", filesHash, "", time.Now()), body: "x"}
+	},
 	"sandbox not found, with the reason": createFails(errors.Join(&sandbox.OutOfMemoryError{Detail: "out of memory"}, sandbox.ErrNotFound)),
 	"snapshot not found":                 createFails(sandbox.ErrSnapshotNotFound),
 	"no route":                           func(_ *node, v string) refused { return refused{method: "GET", path: v + "/nothing"} },

@@ -147,6 +147,9 @@ func TestTextsOfE2B(t *testing.T) {
 		refusal.PortClosed:           `502 The sandbox is running but port is not open`,
 		refusal.SandboxNotFound:      `404 Sandbox "%s" doesn't exist or you don't have access to it`,
 		refusal.TemplateNotFound:     `404 template '%s' not found`,
+		refusal.BuildNotFound:        `404 ` + refusal.BuildNotFound.Text, // The status only, as below.
+		refusal.TagNotFound:          `404 ` + refusal.TagNotFound.Text,
+		refusal.BuildStarted:         `400 ` + refusal.BuildStarted.Text,
 		refusal.InvalidSandboxID:     `400 Invalid sandbox ID`,
 		refusal.SignatureMissing:     `401 missing signature query parameter`,
 		refusal.SignatureInvalid:     `401 invalid signature`,

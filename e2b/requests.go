@@ -2,11 +2,13 @@ package e2b
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/conns"
 	"github.com/rundlet/rundlet/e2b/internal/quota"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/e2b/internal/route"
+	"github.com/rundlet/rundlet/e2b/internal/uploads"
 )
 
 // The memory that a request holds until it has been answered: its header as text and as a
@@ -74,11 +76,15 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (release func(), 
 	return func() { budget.Give(peer, cost) }, true
 }
 
-// shows reports whether a request has a valid key, or a token of the sandbox that
-// it is for.
+// shows reports whether a request has a valid key, a token of the sandbox that
+// it is for, or the signature of an upload.
 func (s *Server) shows(r *http.Request) bool {
 	if s.callers.hasKey(r) {
 		return true
+	}
+	if uploads.Is(r) {
+		_, err := s.control.Uploads.Check(r, time.Now())
+		return err == nil
 	}
 	target, ok, err := route.Of(r, s.cfg.Domain)
 	return err == nil && ok && s.proxy.HasToken(r, target)

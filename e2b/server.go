@@ -18,6 +18,7 @@ import (
 	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/e2b/internal/route"
+	"github.com/rundlet/rundlet/e2b/internal/uploads"
 	"github.com/rundlet/rundlet/envd"
 )
 
@@ -44,6 +45,8 @@ type Config struct {
 	// TrustedProxies are the addresses of reverse proxies whose X-Forwarded-For names
 	// the client. Those of this machine itself always are.
 	TrustedProxies []netip.Prefix
+	// MaxUpload is the most bytes of the files of one COPY of a template; 4 GiB if 0.
+	MaxUpload int64
 	// Grace is how long Serve lets requests finish in the end; 5 s if 0.
 	Grace time.Duration
 	// Access, if it is not nil, is called for each request when it has ended. It must not block, and is called concurrently.
@@ -118,7 +121,8 @@ func (s *Server) Open(adapter RuntimeAdapter, keys KeyStore) {
 		s.cfg.Log.Warn("could not preload signed URL keys; the first lookups are slower", "error", err)
 	}
 	s.control = control.New(control.Config{
-		Domain: s.cfg.Domain, MaxTimeout: s.cfg.MaxTimeout, RequireSecure: s.cfg.RequireSecure, Metrics: s.cfg.Metrics, Log: s.cfg.Log,
+		Domain: s.cfg.Domain, MaxTimeout: s.cfg.MaxTimeout, RequireSecure: s.cfg.RequireSecure, Metrics: s.cfg.Metrics,
+		MaxUpload: s.cfg.MaxUpload, Base: s.callers.peers.base, Log: s.cfg.Log,
 	}, adapter, s.proxy)
 	close(s.startup.ready)
 }
@@ -164,6 +168,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.proxy.Serve(w, r, target)
 	case r.URL.Path == envd.FilesPath:
 		s.serveSignedFile(w, r)
+	case uploads.Is(r):
+		s.serveUpload(w, r)
 	default:
 		s.serveControl(w, r)
 	}
@@ -208,6 +214,19 @@ func (s *Server) serveSignedFile(w http.ResponseWriter, r *http.Request) {
 		noteTarget(w, target)
 		s.proxy.Serve(w, r, target)
 	}
+}
+
+// serveUpload serves an upload of the files of a build, whose link is signed.
+func (s *Server) serveUpload(w http.ResponseWriter, r *http.Request) {
+	keyID, err := s.control.Uploads.Check(r, time.Now())
+	if err != nil {
+		exchange.BoundBody(w, r)
+		s.control.Fail(w, r, err)
+		return
+	}
+	noteKey(w, Key{ID: keyID})
+	s.conns.Raise(r.Context(), conns.Keyed)
+	s.control.ServeHTTP(w, r.WithContext(exchange.WithKey(r.Context(), keyID)))
 }
 
 // serveControl authenticates a request of the control plane, and serves it.

@@ -47,10 +47,11 @@ func newNodeOver(t *testing.T, cfg Config, scheme string, wrap func(net.Listener
 	if err != nil {
 		t.Fatal(err)
 	}
-	rt := &fakeruntime.Runtime{Known: []sandbox.Template{{
+	rt := &fakeruntime.Runtime{}
+	rt.Known = []sandbox.Template{{
 		ID: "tpl0", Aliases: []string{"base"}, BuildID: "6c3a6f3e-3e37-4a2e-9a4a-0c1f2a3b4c5d",
 		VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024, CreatedAt: fakeruntime.Epoch,
-	}}}
+	}}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	server := NewServer(cfg, rt, keys)

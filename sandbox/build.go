@@ -14,7 +14,9 @@ type TemplateRequest struct {
 	Tags []string
 	// VCPUs and MemoryMiB are those of its sandboxes; 0 is the node's size.
 	VCPUs, MemoryMiB int
-	KeyID            string
+	// MinFreeDiskMiB is how much disk space its sandboxes have at least, behind the steps of the build; 0 asks for none.
+	MinFreeDiskMiB int
+	KeyID          string
 }
 
 // DefaultTag is the tag of a build that nothing else was said about.

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -9,10 +10,12 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/control/templates"
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/e2b/internal/idempotency"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/e2b/internal/uploads"
 	"github.com/rundlet/rundlet/e2b/internal/wire"
 )
 
@@ -21,29 +24,22 @@ const MetricsPath = "/metrics"
 
 // notBuilt are operations of the protocol that this server does not have yet.
 var notBuilt = map[string]string{
-	"PATCH /templates/{id}":                  "changing templates",
-	"PATCH /v2/templates/{id}":               "changing templates",
-	"POST /templates":                        "building templates",
-	"POST /v2/templates":                     "building templates",
-	"POST /v3/templates":                     "building templates",
-	"POST /v2/templates/{id}/builds/{build}": "building templates",
-	// One pattern for files, builds and tags: "/templates/{id}/tags" would
-	// conflict with "/templates/aliases/{alias}".
-	"GET /templates/{id}/{rest...}": "builds, files and tags of templates",
-	"POST /templates/tags":          "tagging templates",
-	"DELETE /templates/tags":        "tagging templates",
-	"GET /volumes":                  "volumes",
-	"POST /volumes":                 "volumes",
-	"GET /volumes/{id}":             "volumes",
-	"DELETE /volumes/{id}":          "volumes",
-	"/volumecontent/":               "volumes",
-	"GET /secrets":                  "secrets",
-	"POST /secrets":                 "secrets",
-	"GET /secrets/{id}":             "secrets",
-	"POST /secrets/{id}":            "secrets",
-	"DELETE /secrets/{id}":          "secrets",
-	"GET /teams":                    "teams",
+	"GET /templates/{id}/tags/{rest...}": "groups of tags",
+	"GET /volumes":                       "volumes",
+	"POST /volumes":                      "volumes",
+	"GET /volumes/{id}":                  "volumes",
+	"DELETE /volumes/{id}":               "volumes",
+	"/volumecontent/":                    "volumes",
+	"GET /secrets":                       "secrets",
+	"POST /secrets":                      "secrets",
+	"GET /secrets/{id}":                  "secrets",
+	"POST /secrets/{id}":                 "secrets",
+	"DELETE /secrets/{id}":               "secrets",
+	"GET /teams":                         "teams",
 }
+
+// pushed are the operations of the first generation of builds, of images that clients push.
+var pushed = []string{"POST /templates", "POST /templates/{id}", "POST /templates/{id}/builds/{build}"}
 
 // Config is the configuration of a control plane. Its fields are those of e2b.Config.
 type Config struct {
@@ -51,7 +47,11 @@ type Config struct {
 	MaxTimeout    time.Duration
 	RequireSecure bool
 	Metrics       http.Handler
-	Log           *slog.Logger
+	// MaxUpload is the most bytes of the files of one COPY.
+	MaxUpload int64
+	// Base is the URL by which the client of a request reached the server, without a path.
+	Base func(*http.Request) string
+	Log  *slog.Logger
 }
 
 // Plane is the control plane, for requests that are authenticated: it reads what all of them
@@ -60,8 +60,10 @@ type Plane struct {
 	// Answers and Bodies bound the memory that it takes. Their budgets are set before use.
 	Answers *idempotency.Answers
 	Bodies  *exchange.Bodies
+	// Uploads checks the links of uploads, which have no key.
+	Uploads *uploads.Uploads
 
-	mux   *http.ServeMux
+	mux   *router
 	reply exchange.Replier
 }
 
@@ -70,14 +72,18 @@ func New(cfg Config, runtime Runtime, proxy *dataplane.Proxy) *Plane {
 	c := &Plane{
 		Answers: idempotency.New(),
 		Bodies:  exchange.NewBodies(),
-		mux:     http.NewServeMux(),
+		Uploads: uploads.New(),
+		mux:     newRouter(),
 		reply:   exchange.Replier{Log: cfg.Log},
 	}
+	c.Uploads.Max = cmp.Or(cfg.MaxUpload, uploads.DefaultMax)
 	o := &operations{
+		Operations: templates.New(runtime, c.Uploads, cfg.Base, c.Answers, c.Bodies, c.reply),
+
 		runtime:   runtime,
 		metrics:   metricsOf(runtime),
 		life:      lifecycle{runtime, proxy, cfg.Log},
-		catalogue: catalogue{runtime},
+		catalogue: templates.Catalogue{Runtime: runtime},
 		answers:   c.Answers,
 		bodies:    c.Bodies,
 		rules:     rules{cfg.MaxTimeout, cfg.RequireSecure},
@@ -96,8 +102,13 @@ func New(cfg Config, runtime Runtime, proxy *dataplane.Proxy) *Plane {
 			c.reply.Fail(w, r, refusal.Unsupported.With(feature), "")
 		})
 	}
+	for _, pattern := range pushed {
+		c.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			c.reply.Fail(w, r, refusal.DockerPush.With(), "")
+		})
+	}
 	if cfg.Metrics != nil {
-		c.mux.Handle("GET "+MetricsPath, cfg.Metrics)
+		c.mux.HandleFunc("GET "+MetricsPath, cfg.Metrics.ServeHTTP)
 	}
 	return c
 }
@@ -118,7 +129,7 @@ func (c *Plane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.reply.Fail(w, r, err, "")
 		return
 	}
-	if _, pattern := c.mux.Handler(r); pattern == "" {
+	if !c.mux.matches(r) {
 		c.reply.Fail(w, r, c.unrouted(w, r), "")
 		return
 	}
@@ -131,7 +142,7 @@ func (c *Plane) unrouted(w http.ResponseWriter, r *http.Request) error {
 	for _, method := range []string{"DELETE", "GET", "PATCH", "POST", "PUT"} {
 		probe := r.Clone(r.Context())
 		probe.Method = method
-		if _, pattern := c.mux.Handler(probe); pattern != "" {
+		if c.mux.matches(probe) {
 			allowed = append(allowed, method)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func newPlane(t *testing.T, rt *fakeruntime.Runtime) *Plane {
@@ -27,12 +28,35 @@ func TestWhatIsNotBuiltIsRefusedByName(t *testing.T) {
 		if !ok {
 			method, path = http.MethodGet, pattern+"x/dir"
 		}
-		path = strings.NewReplacer("{id}", "abc", "{rest...}", "tags", "{build}", "1").Replace(path)
+		path = strings.NewReplacer("{id}", "abc", "{rest...}", "tags").Replace(path)
 		w := httptest.NewRecorder()
 		p.ServeHTTP(w, httptest.NewRequest(method, path, nil))
 		if w.Code != http.StatusNotImplemented || !strings.Contains(w.Body.String(), feature) {
 			t.Errorf("%s %s: %d %s", method, path, w.Code, w.Body)
 		}
+	}
+}
+
+// An image that a client pushes is not one that a build here begins with; the answer says what to do.
+func TestBuildsOfTheFirstGenerationAreRefused(t *testing.T) {
+	p := newPlane(t, &fakeruntime.Runtime{})
+	for _, path := range []string{"/templates", "/templates/abc", "/templates/abc/builds/1"} {
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil))
+		if w.Code != http.StatusNotImplemented || !strings.Contains(w.Body.String(), "e2b template create") {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
+// Both operations match the path of the alias "tags".
+func TestAnAliasMayBeCalledTags(t *testing.T) {
+	rt := &fakeruntime.Runtime{}
+	rt.Known = []sandbox.Template{{ID: "tpl1", Aliases: []string{"tags"}}, {ID: "tpl2", Aliases: []string{"aliases"}}}
+	w := httptest.NewRecorder()
+	newPlane(t, rt).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/templates/aliases/tags", nil))
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"tpl1"`) {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 

@@ -11,10 +11,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-const (
-	headerNextToken    = "X-Next-Token"
-	headerTotalRunning = "X-Total-Running"
-)
+const headerTotalRunning = "X-Total-Running"
 
 // ListRunningSandboxes serves the first generation of list: all that run.
 func (o *operations) ListRunningSandboxes(w http.ResponseWriter, r *http.Request, p openapi.ListRunningSandboxesParams) {
@@ -55,7 +52,7 @@ func (o *operations) ListSandboxes(w http.ResponseWriter, r *http.Request, p ope
 	if len(sandboxes) > limit {
 		sandboxes = sandboxes[:limit]
 		last := sandboxes[limit-1]
-		w.Header().Set(headerNextToken, wire.FormatCursor(sandbox.Cursor{StartedAt: last.StartedAt, ID: last.ID}, f.Ascending))
+		w.Header().Set(exchange.HeaderNextToken, wire.FormatCursor(sandbox.Cursor{StartedAt: last.StartedAt, ID: last.ID}, f.Ascending))
 	}
 	exchange.JSON(w, http.StatusOK, wire.Listed(sandboxes))
 }

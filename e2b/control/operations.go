@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/control/templates"
 	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/e2b/internal/idempotency"
 	"github.com/rundlet/rundlet/e2b/internal/wire"
@@ -13,10 +14,12 @@ import (
 // operations are those of the API: one method for each of api/openapi.yaml, which reads the
 // request, asks the runtime, and answers. It is safe for concurrent use.
 type operations struct {
+	*templates.Operations
+
 	runtime   Runtime
 	metrics   MetricsReader
 	life      lifecycle
-	catalogue catalogue
+	catalogue templates.Catalogue
 	answers   *idempotency.Answers
 	bodies    *exchange.Bodies
 	rules     rules

@@ -4,12 +4,14 @@ import (
 	"context"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/control/templates"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
 // Runtime is the part of a runtime that the control plane uses. All methods are safe for
 // concurrent use and return the error classes of package sandbox.
 type Runtime interface {
+	templates.Runtime
 	// Create returns when the sandbox answers, or with an error and nothing
 	// left behind.
 	Create(ctx context.Context, req sandbox.CreateRequest) (sandbox.Sandbox, error)
@@ -26,9 +28,6 @@ type Runtime interface {
 	Fork(ctx context.Context, id string, req sandbox.ForkRequest) ([]sandbox.ForkResult, error)
 	// Snapshot saves a running sandbox that keeps running, or a paused one.
 	Snapshot(ctx context.Context, id, name, keyID string) (sandbox.Snapshot, error)
-	Snapshots(ctx context.Context, f sandbox.SnapshotFilter) ([]sandbox.Snapshot, error)
-	// DeleteSnapshot removes a snapshot by id or name; ErrSnapshotNotFound.
-	DeleteSnapshot(ctx context.Context, idOrName string) error
 	// Capture saves a session for follow-ups: a paused sandbox is stopped, a
 	// running one idle or exited.
 	Capture(ctx context.Context, id string, reason sandbox.ContinuationReason, keyID string) (sandbox.Continuation, error)
@@ -56,8 +55,7 @@ type Runtime interface {
 	// SetEgress replaces the rules of a running sandbox for what it may reach, and
 	// whether it has internet; ErrConflict if it does not run.
 	SetEgress(ctx context.Context, id string, internet *bool, rules sandbox.Egress) error
-	// Templates lists the templates that a sandbox can be created from.
-	Templates(ctx context.Context) ([]sandbox.Template, error)
-	// Template finds one by id or alias, with or without a tag.
-	Template(ctx context.Context, name string) (sandbox.Template, error)
 }
+
+// Builds is the part of a runtime that builds templates.
+type Builds = templates.Builds

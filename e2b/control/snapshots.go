@@ -35,7 +35,7 @@ func (o *operations) snapshot(w http.ResponseWriter, r *http.Request, id string,
 		if name, err = wire.ParseName(body.Name); err != nil {
 			return sandbox.Snapshot{}, err
 		}
-		if err := o.catalogue.notATemplate(r.Context(), name); err != nil {
+		if err := o.catalogue.NotATemplate(r.Context(), name); err != nil {
 			return sandbox.Snapshot{}, err
 		}
 	}
@@ -62,13 +62,7 @@ func (o *operations) ListSnapshots(w http.ResponseWriter, r *http.Request, p ope
 	if len(snapshots) > limit {
 		snapshots = snapshots[:limit]
 		last := snapshots[limit-1]
-		w.Header().Set(headerNextToken, wire.FormatCursor(sandbox.Cursor{StartedAt: last.CreatedAt, ID: last.ID}, false))
+		w.Header().Set(exchange.HeaderNextToken, wire.FormatCursor(sandbox.Cursor{StartedAt: last.CreatedAt, ID: last.ID}, false))
 	}
 	exchange.JSON(w, http.StatusOK, wire.Snapshots(snapshots))
-}
-
-// DeleteTemplate serves DELETE /templates/{templateID}, which is how snapshots
-// are deleted.
-func (o *operations) DeleteTemplate(w http.ResponseWriter, r *http.Request, name string) {
-	o.reply.Done(w, r, o.catalogue.deleteSnapshot(r.Context(), name), name)
 }

@@ -9,6 +9,9 @@ import (
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 )
 
+// HeaderNextToken is the header of the token of the next page.
+const HeaderNextToken = "X-Next-Token"
+
 // Replier answers requests in the protocol's form, and logs the failures that are the server's own. It is safe for concurrent use.
 type Replier struct{ Log *slog.Logger }
 

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/internal/fakeruntime/fakebuilds"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -21,11 +22,12 @@ import (
 // Runtime has the methods of e2b.RuntimeAdapter. The exported fields are set
 // before use.
 type Runtime struct {
+	// Builds are the templates.
+	fakebuilds.Builds
+
 	// Started and Printed count the observations of the data plane.
 	Started, Printed atomic.Int32
 
-	// Known are the templates.
-	Known []sandbox.Template
 	// Silent makes Kill leave connections open, as a machine that vanishes.
 	Silent bool
 	// BeforeDial, if set, is called by each Dial first.
@@ -66,7 +68,7 @@ func (f *Runtime) Create(_ context.Context, req sandbox.CreateRequest) (sandbox.
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.requests = append(f.requests, req)
-	if req.Template != "base" && f.snapshots.find(req.Template, false) < 0 {
+	if req.Template != "base" && f.snapshots.find(req.Template, false) < 0 && !f.Builds.Has(req.Template) {
 		return sandbox.Sandbox{}, fmt.Errorf("create: %w", sandbox.ErrTemplateNotFound)
 	}
 	return f.create(req), nil
@@ -132,6 +134,7 @@ func (f *Runtime) Edit(id string, change func(*sandbox.Sandbox)) {
 
 // Fail makes every method but Dial return err; nil ends that.
 func (f *Runtime) Fail(err error) {
+	f.Builds.Fail(err)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.err = err
@@ -304,22 +307,6 @@ func (f *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, e
 		sb.conns = append(sb.conns, c)
 	}
 	return c, err
-}
-
-// Templates implements e2b.RuntimeAdapter.
-func (f *Runtime) Templates(context.Context) ([]sandbox.Template, error) { return f.Known, f.failure() }
-
-// Template implements e2b.RuntimeAdapter.
-func (f *Runtime) Template(_ context.Context, name string) (sandbox.Template, error) {
-	if err := f.failure(); err != nil {
-		return sandbox.Template{}, err
-	}
-	for _, t := range f.Known {
-		if t.ID == name || slices.Contains(t.Aliases, name) {
-			return t, nil
-		}
-	}
-	return sandbox.Template{}, sandbox.ErrTemplateNotFound
 }
 
 // CommandStarted counts.

@@ -12,6 +12,12 @@ var (
 		Text: `Sandbox "%s" doesn't exist or you don't have access to it`})
 	TemplateNotFound = add(Row{Name: "template not found", Status: http.StatusNotFound, E2B: true,
 		Text: "template '%s' not found"})
+	BuildNotFound = add(Row{Name: "build not found", Status: http.StatusNotFound, E2B: true,
+		Text: "build '%s' not found"})
+	TagNotFound = add(Row{Name: "tag not found", Status: http.StatusNotFound, E2B: true,
+		Text: "tag '%s' not found"})
+	BuildStarted = add(Row{Name: "build started already", Status: http.StatusBadRequest, E2B: true,
+		Text: "build is not in waiting state"})
 	InvalidSandboxID = add(Row{Name: "invalid sandbox id", Status: http.StatusBadRequest, E2B: true,
 		Text: "Invalid sandbox ID"})
 	PrivateNeedsSecure = add(Row{Name: "private without secure", Status: http.StatusBadRequest, E2B: true,
@@ -51,6 +57,14 @@ var (
 		Text: "%s is not supported by this server yet"})
 	DriverCannot = add(Row{Name: "unsupported by the driver", Status: http.StatusNotImplemented,
 		Text: "%s"})
+	DockerPush = add(Row{Name: "build by docker push", Status: http.StatusNotImplemented,
+		Text: "templates are not built from images that a client pushes; build this one by \"e2b template create\" of @e2b/cli 2.3 or newer, or by Template.build of an SDK"})
+	TemplateConflict = add(Row{Name: "conflict of a template", Status: http.StatusConflict,
+		Text: "template '%s' is in a state that does not allow this call, or its state is changing"})
+	UploadSignature = add(Row{Name: "upload link invalid", Status: http.StatusForbidden,
+		Text: "the upload link is not valid: ask for another one, by GET of the same path with an API key"})
+	UploadExpired = add(Row{Name: "upload link expired", Status: http.StatusForbidden,
+		Text: "the upload link has expired: ask for another one, by GET of the same path with an API key"})
 	SandboxNotFoundBecause = add(Row{Name: "sandbox not found, with the reason", Status: http.StatusNotFound,
 		Text: `Sandbox "%s" doesn't exist or you don't have access to it: %s`})
 	SnapshotNotFound = add(Row{Name: "snapshot not found", Status: http.StatusNotFound,
@@ -113,6 +127,8 @@ var (
 		Text: "%s"})
 	TooManyBodies = add(Row{Name: "too many large bodies", Status: http.StatusTooManyRequests,
 		Text: "too many large request bodies are being sent; try again in a moment"})
+	TooManyUploads = add(Row{Name: "too many uploads", Status: http.StatusTooManyRequests,
+		Text: "too many files of builds are being sent; try again in a moment"})
 	TooManyAnswers = add(Row{Name: "too many responses kept", Status: http.StatusTooManyRequests,
 		Text: "too many responses to requests with an Idempotency-Key are kept for this API key; try again later, or without an Idempotency-Key"})
 	Pressure = add(Row{Name: "pressure", Status: http.StatusServiceUnavailable,

@@ -16,7 +16,7 @@ func Invalidf(format string, args ...any) error {
 }
 
 // Of is the one place where an error becomes a refusal. subject is the
-// sandbox id, or the template name, that the request was about.
+// sandbox id, or the name of a template, build or tag, that the request was about.
 func Of(err error, subject string) *Error {
 	var refused *Error
 	var capacity *sandbox.CapacityError
@@ -39,6 +39,10 @@ func Of(err error, subject string) *Error {
 		return SandboxNotFound.With(subject)
 	case errors.Is(err, sandbox.ErrTemplateNotFound):
 		return TemplateNotFound.With(subject)
+	case errors.Is(err, sandbox.ErrBuildNotFound):
+		return BuildNotFound.With(subject)
+	case errors.Is(err, sandbox.ErrTagNotFound):
+		return TagNotFound.With(subject)
 	case errors.Is(err, sandbox.ErrSnapshotNotFound):
 		return SnapshotNotFound.With(subject)
 	case errors.Is(err, sandbox.ErrInvalid):

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/base64"
+	"regexp"
 	"strings"
 	"time"
 
@@ -14,6 +15,9 @@ const (
 	cursorAscending = "asc"
 	maxCursor       = 256
 )
+
+// cursorID matches ids of sandboxes, templates, snapshots and builds.
+var cursorID = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
 
 // FormatCursor makes a page token: a place in the order, and which order.
 func FormatCursor(c sandbox.Cursor, ascending bool) string {
@@ -41,17 +45,11 @@ func ParseCursor(token *string, ascending bool) (*sandbox.Cursor, error) {
 		return nil, refusal.Invalidf("nextToken is not valid")
 	}
 	started, err := time.Parse(time.RFC3339Nano, parts[0])
-	if err != nil || !isID(parts[1]) {
+	if err != nil || !cursorID.MatchString(parts[1]) {
 		return nil, refusal.Invalidf("nextToken is not valid")
 	}
 	if (len(parts) == 3) != ascending {
 		return nil, refusal.Invalidf("nextToken belongs to a list in another order")
 	}
 	return &sandbox.Cursor{StartedAt: started, ID: parts[1]}, nil
-}
-
-// isID reports an id of a sandbox or a template, without the legacy form.
-func isID(s string) bool {
-	id, err := ParseID(s)
-	return err == nil && id == s
 }

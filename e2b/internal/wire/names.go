@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // idPattern has a bound of the length that keeps a label of the DNS and a little more.
@@ -33,7 +34,7 @@ func BareName(name string) string {
 }
 
 // defaultTag is the tag of a name without one.
-const defaultTag = "default"
+const defaultTag = sandbox.DefaultTag
 
 // WithoutTag is the name without its tag, which all its tags share.
 func WithoutTag(name string) string {

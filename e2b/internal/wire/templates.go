@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -52,14 +53,22 @@ func oneTemplate(t sandbox.Template) openapi.Template {
 		Aliases:     aliases,
 		Names:       aliases,
 		CreatedAt:   t.CreatedAt.UTC(),
-		UpdatedAt:   t.CreatedAt.UTC(),
-		BuildCount:  1,
+		UpdatedAt:   later(t.CreatedAt, t.UpdatedAt).UTC(),
+		BuildCount:  int32(max(t.BuildCount, 1)),
 		EnvdVersion: envd.Version,
-		BuildStatus: openapi.TemplateBuildStatusReady,
+		BuildStatus: openapi.TemplateBuildStatus(cmp.Or(t.BuildState, sandbox.BuildReady)),
+		Public:      t.Public,
 
 		SpawnCount:    t.SpawnCount,
 		LastSpawnedAt: spawnedAt(t),
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // spawnedAt is null for a template that nothing was created from.
@@ -69,37 +78,4 @@ func spawnedAt(t sandbox.Template) *time.Time {
 	}
 	at := t.LastSpawnedAt.UTC()
 	return &at
-}
-
-// TemplateWithBuilds has the build that made it.
-func TemplateWithBuilds(t sandbox.Template) openapi.TemplateWithBuilds {
-	w := oneTemplate(t)
-	return openapi.TemplateWithBuilds{
-		TemplateID:  w.TemplateID,
-		BuildID:     w.BuildID,
-		CpuCount:    w.CpuCount,
-		MemoryMB:    w.MemoryMB,
-		DiskSizeMB:  w.DiskSizeMB,
-		Aliases:     w.Aliases,
-		Names:       w.Names,
-		CreatedAt:   w.CreatedAt,
-		UpdatedAt:   w.UpdatedAt,
-		BuildCount:  w.BuildCount,
-		EnvdVersion: w.EnvdVersion,
-		BuildStatus: w.BuildStatus,
-
-		SpawnCount:    w.SpawnCount,
-		LastSpawnedAt: w.LastSpawnedAt,
-		Builds: []openapi.TemplateBuild{{
-			BuildID:     w.BuildID,
-			Status:      w.BuildStatus,
-			CreatedAt:   w.CreatedAt,
-			UpdatedAt:   w.UpdatedAt,
-			FinishedAt:  &w.UpdatedAt,
-			CpuCount:    w.CpuCount,
-			MemoryMB:    w.MemoryMB,
-			DiskSizeMB:  &w.DiskSizeMB,
-			EnvdVersion: &w.EnvdVersion,
-		}},
-	}
 }

@@ -1,4 +1,4 @@
-package control
+package templates
 
 import (
 	"context"
@@ -36,4 +36,16 @@ type Builds interface {
 	Untag(ctx context.Context, name string, tags []string) error
 	// Tags lists the tags of a template, by name.
 	Tags(ctx context.Context, nameOrID string) ([]sandbox.TemplateTag, error)
+}
+
+// Runtime is the part of a runtime that the operations of templates use.
+type Runtime interface {
+	Builds
+	// Templates lists the templates that a sandbox can be created from.
+	Templates(ctx context.Context) ([]sandbox.Template, error)
+	// Template finds one by id or alias, with or without a tag.
+	Template(ctx context.Context, name string) (sandbox.Template, error)
+	Snapshots(ctx context.Context, f sandbox.SnapshotFilter) ([]sandbox.Snapshot, error)
+	// DeleteSnapshot removes a snapshot by id or name; ErrSnapshotNotFound.
+	DeleteSnapshot(ctx context.Context, idOrName string) error
 }
