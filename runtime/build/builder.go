@@ -101,7 +101,8 @@ func (b *Builder) BeginBuild(ctx context.Context, req sandbox.TemplateRequest) (
 	t := builds.Template{ID: sandbox.NewID()[1:], Name: req.Name, KeyID: req.KeyID, CreatedAt: time.Now()}
 	row := builds.Build{
 		ID: uuid.NewString(), State: sandbox.BuildWaiting, Tags: req.Tags, KeyID: req.KeyID, CreatedAt: time.Now(),
-		VCPUs: cmp.Or(req.VCPUs, b.cfg.Size.VCPUs), MemoryMiB: cmp.Or(req.MemoryMiB, b.cfg.Size.MemoryMiB), DiskMiB: b.cfg.Size.DiskMiB,
+		VCPUs: cmp.Or(req.VCPUs, b.cfg.Size.VCPUs), MemoryMiB: cmp.Or(req.MemoryMiB, b.cfg.Size.MemoryMiB),
+		DiskMiB: b.cfg.Size.DiskMiB + req.MinFreeDiskMiB, // The steps have the node's size.
 	}
 	if err := b.cfg.Store.Builds.Begin(ctx, &t, &row); err != nil {
 		return sandbox.Build{}, fault.Classify(err)

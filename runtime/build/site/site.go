@@ -64,7 +64,8 @@ type Site struct {
 	guest machine.Guest
 	spec  string // of the driver, as JSON
 
-	marked bool // there may be a machine
+	shell  string // of the guest; empty: not known yet
+	marked bool   // there may be a machine
 	slots  []string
 	freed  []func()
 }
