@@ -3,6 +3,7 @@ package build
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -33,7 +34,10 @@ func (w *work) copy(ctx context.Context, c recipe.Copy) error {
 		Workdir: w.state.defaults.Workdir,
 	}, archive)
 	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
+		return context.Cause(ctx)
+	}
+	if refused := new(envd.StatusError); errors.As(err, &refused) {
+		return errors.New(refused.Message) // It is written for the author of the step.
 	}
 	return err
 }
