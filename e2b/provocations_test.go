@@ -141,7 +141,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 		return refused{method: "PUT", path: link, stranger: true}
 	},
 	"too many uploads": func(n *node, _ string) refused {
-		n.server.control.Uploads.Budget = quota.NewBudget(0, 0)
+		n.server.control.Uploads.Budget, n.server.control.Uploads.Wait = quota.NewBudget(0, 0), 0
 		return refused{method: "PUT", path: n.server.control.Uploads.URL("", "app", filesHash, "", time.Now()), body: "x"}
 	},
 	"sandbox not found, with the reason": createFails(errors.Join(&sandbox.OutOfMemoryError{Detail: "out of memory"}, sandbox.ErrNotFound)),

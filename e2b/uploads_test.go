@@ -94,6 +94,7 @@ func TestFilesAreUploaded(t *testing.T) {
 
 func TestFilesAreUploadedAtTheSameTime(t *testing.T) {
 	n := newNode(t, Config{})
+	n.server.control.Uploads.Budget = quota.NewBudget(4, 3) // Others wait.
 	b := n.build("app")
 	archive := bytes.Repeat([]byte("x"), 1<<20)
 	var all sync.WaitGroup
@@ -163,7 +164,7 @@ func TestUploadsAreBounded(t *testing.T) {
 	n.upload(url, bytes.NewReader(large)).wantError(t, 413, "larger than 1048576 bytes")
 	n.upload(url, io.MultiReader(bytes.NewReader(large))).wantError(t, 413, "larger than 1048576 bytes")
 	n.upload(url, http.NoBody).wantError(t, 400, "empty")
-	n.server.control.Uploads.Budget = quota.NewBudget(2, 1)
+	n.server.control.Uploads.Budget, n.server.control.Uploads.Wait = quota.NewBudget(2, 1), 0
 	n.server.control.Uploads.Budget.Take(n.keyID(), 1)
 	n.upload(url, strings.NewReader("x")).wantError(t, 429, "too many files")
 	_, other, _ := n.server.callers.keys.Create(t.Context(), "other")

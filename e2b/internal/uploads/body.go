@@ -1,6 +1,7 @@
 package uploads
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -28,7 +29,7 @@ type Body struct {
 	err error     // of the client or the connection
 }
 
-// Begin counts an upload until end is called, or refuses it.
+// Begin counts an upload until end is called, or refuses it. It waits for its turn.
 func (u *Uploads) Begin(w http.ResponseWriter, r *http.Request) (body *Body, end func(), err error) {
 	if r.ContentLength > u.Max {
 		return nil, nil, &http.MaxBytesError{Limit: u.Max}
@@ -37,11 +38,54 @@ func (u *Uploads) Begin(w http.ResponseWriter, r *http.Request) (body *Body, end
 		return nil, nil, refusal.Invalidf("the request body is empty; it must be a tar archive")
 	}
 	key := exchange.KeyID(r.Context())
-	if !u.Budget.Take(key, 1) {
-		return nil, nil, refusal.TooManyUploads.With().After(time.Second)
+	if err := u.enter(r.Context(), key); err != nil {
+		return nil, nil, err
 	}
 	body = &Body{w: w, in: http.MaxBytesReader(exchange.Bare(w), r.Body, u.Max), end: time.Now().Add(MaxTime)}
-	return body, func() { u.Budget.Give(key, 1) }, nil
+	return body, func() { u.leave(key) }, nil
+}
+
+// enter counts an upload of a key, in its turn.
+func (u *Uploads) enter(ctx context.Context, key string) error {
+	patience := time.NewTimer(u.Wait)
+	defer patience.Stop()
+	for {
+		ended, ok := u.take(key)
+		if ok {
+			return nil
+		}
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-patience.C:
+			return refusal.TooManyUploads.With().After(time.Second)
+		}
+	}
+}
+
+// take counts an upload, or returns what is closed when another one ends.
+func (u *Uploads) take(key string) (ended <-chan struct{}, ok bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.Budget.Take(key, 1) {
+		return nil, true
+	}
+	if u.ended == nil {
+		u.ended = make(chan struct{})
+	}
+	return u.ended, false
+}
+
+// leave ends an upload, and lets those that wait try again.
+func (u *Uploads) leave(key string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.Budget.Give(key, 1)
+	if u.ended != nil {
+		close(u.ended)
+		u.ended = nil
+	}
 }
 
 // Read reads of the body, and gives the client time to send more.

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
@@ -22,24 +23,31 @@ const (
 	DefaultMax = 4 << 30
 	// LinkTime is how long a link is valid, which is as long as SDKs take for an upload. It ends with the process, too.
 	LinkTime = time.Hour
-	// Each upload may hold a file of the daemon. So many are there at the same time, and of one API key.
+	// Each upload may hold a file of the daemon. So many are there at the same time, and of one API key. The next ones wait
+	// for so long: SDKs send each file once, and those of many builds together.
 	allUploads, uploadsOfOne = 256, 128
+	waitTime                 = time.Minute
 )
 
 // Uploads signs links and checks them. It is safe for concurrent use.
 type Uploads struct {
-	// Max is the most bytes of one upload, and Budget counts uploads, by API key. They are set before use.
+	// Max is the most bytes of one upload, and Budget counts uploads, by API key. Wait is how long one waits for its turn. They
+	// are set before use.
 	Max    int64
 	Budget *quota.Budget
+	Wait   time.Duration
 
 	secret []byte
+
+	mu    sync.Mutex
+	ended chan struct{} // closed when an upload ends; nil if none waits; guarded by mu
 }
 
 // New returns one whose links no other accepts.
 func New() *Uploads {
 	secret := make([]byte, sha256.Size)
 	_, _ = rand.Read(secret) // It never fails.
-	return &Uploads{Max: DefaultMax, Budget: quota.NewBudget(allUploads, uploadsOfOne), secret: secret}
+	return &Uploads{Max: DefaultMax, Budget: quota.NewBudget(allUploads, uploadsOfOne), Wait: waitTime, secret: secret}
 }
 
 // The parameters of a link.

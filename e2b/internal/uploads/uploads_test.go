@@ -1,10 +1,17 @@
 package uploads
 
 import (
+	"context"
+	"errors"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/rundlet/rundlet/e2b/internal/exchange"
+	"github.com/rundlet/rundlet/e2b/internal/quota"
+	"github.com/rundlet/rundlet/e2b/internal/refusal"
 )
 
 func TestALinkIsValidForItsTime(t *testing.T) {
@@ -34,4 +41,61 @@ func TestUploadsAreRecognised(t *testing.T) {
 			t.Errorf("%s: %v", target, got)
 		}
 	}
+}
+
+// Uploads of a key that has its share wait for the end of another, and not for ever.
+func TestUploadsTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := New()
+		u.Budget = quota.NewBudget(2, 1)
+		begin := func(ctx context.Context, key string) (func(), error) {
+			r := httptest.NewRequest("PUT", "/", strings.NewReader("x"))
+			_, end, err := u.Begin(httptest.NewRecorder(), r.WithContext(exchange.WithKey(ctx, key)))
+			return end, err
+		}
+		end, err := begin(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := begin(t.Context(), "b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		other()
+		gone, leave := context.WithCancel(t.Context())
+		result := make(chan error)
+		go func() {
+			_, err := begin(gone, "a")
+			result <- err
+		}()
+		synctest.Wait()
+		leave()
+		if err := <-result; !errors.Is(err, context.Canceled) {
+			t.Errorf("a client that left: %v", err)
+		}
+		start := time.Now()
+		var refused *refusal.Error
+		if _, err := begin(t.Context(), "a"); !errors.As(err, &refused) || refused.Row != refusal.TooManyUploads || time.Since(start) != waitTime {
+			t.Errorf("after %s: %v", time.Since(start), err)
+		}
+		for range 3 {
+			go func() {
+				end, err := begin(t.Context(), "a")
+				if err == nil {
+					end()
+				}
+				result <- err
+			}()
+		}
+		synctest.Wait()
+		end()
+		for range 3 {
+			if err := <-result; err != nil {
+				t.Error(err)
+			}
+		}
+		if u.Budget.Used() != 0 || time.Since(start) != waitTime {
+			t.Errorf("%d are counted", u.Budget.Used())
+		}
+	})
 }
