@@ -157,7 +157,7 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 		ready = storedImage(ctx, a.Store)
 	}
 	cfg := runtime.Config{
-		Uploads: a.Dirs.Uploads(),
+		Uploads:  a.Dirs.Uploads(),
 		Instance: a.instance, Node: a.node, Ephemeral: a.cfg.Ephemeral, ScratchDir: filepath.Join(a.runDir, "scratch"),
 		Driver: a.Driver, Network: slotNetwork{a.Network, a.cfg.NoUplink}, Store: a.Store,
 		Base: func(ctx context.Context) (template.Image, error) {

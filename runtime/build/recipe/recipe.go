@@ -15,7 +15,7 @@ import (
 
 // The bounds of a recipe.
 const (
-	MaxSteps   = 500
+	MaxSteps   = 1000
 	maxArg     = 128 << 10 // bytes of one argument; Linux takes no longer one
 	maxCommand = 64 << 10  // bytes of the commands that start a template
 )

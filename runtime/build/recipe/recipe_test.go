@@ -40,7 +40,7 @@ func TestWrongRecipesAreRefused(t *testing.T) {
 	for want, r := range map[string]sandbox.Recipe{
 		"either an image or a template":    {},
 		"with either an image":             {FromImage: "a", FromTemplate: "b"},
-		"at most 500 steps":                many,
+		"at most 1000 steps":               many,
 		"the start command":                {FromImage: "a", StartCmd: "a\x00b"},
 		"step 2: RUN needs a command":      of(step("RUN")),
 		"step 2: COPY needs a source":      of(step("COPY", "a")),
