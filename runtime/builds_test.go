@@ -20,8 +20,6 @@ type workshop struct {
 
 func newWorkshop(t *testing.T) *workshop {
 	w := &workshop{fixture: newFixture(t)}
-	w.cfg.Uploads = t.TempDir()
-	w.restart()
 	w.mu.Lock()
 	w.shell = w.run
 	w.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,6 +33,17 @@ func everyCall() map[string]*call {
 			f.t.Fatal(err)
 		}
 		return snap.ID
+	}
+	begun := func(f *fixture) string {
+		b, err := f.rt.BeginBuild(ctx, sandbox.TemplateRequest{Name: "mine"})
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		return b.TemplateID
+	}
+	built := func(f *fixture) string {
+		w := workshop{fixture: f}
+		return w.build("mine", fromBase()).TemplateID
 	}
 	return map[string]*call{
 		"Create": {nothing, func(f *fixture, _ string) error { _, err := f.rt.Create(ctx, request()); return err }},
@@ -75,16 +87,59 @@ func everyCall() map[string]*call {
 			f.setStamp("of a changed host")
 			return ""
 		}, func(f *fixture, _ string) error { return f.rt.Prepare(ctx) }},
-		"BaseSpec": {nothing, func(f *fixture, _ string) error { _, err := f.rt.BaseSpec(ctx); return err }},
-		"Killed":   {running, func(f *fixture, _ string) error { _, err := f.rt.Killed(ctx, 10); return err }},
-		"Figures":  {running, func(f *fixture, _ string) error { _, err := f.rt.Figures(ctx); return err }},
-		"Orphans":  {nothing, func(f *fixture, _ string) error { _, err := f.rt.Orphans(ctx); return err }},
-		"Get":      nil, "Settled": nil, "List": nil, "CountRunning": nil, "NewestMetric": nil, "EachToken": nil, "Dial": nil, "Metrics": nil, // These read memory.
+		"BeginBuild": {nothing, func(f *fixture, _ string) error {
+			_, err := f.rt.BeginBuild(ctx, sandbox.TemplateRequest{Name: "mine"})
+			return err
+		}},
+		"StartBuild": {begun, func(f *fixture, id string) error {
+			builds, err := f.rt.TemplateBuilds(ctx, id)
+			if err == nil {
+				err = f.rt.StartBuild(ctx, id, builds[0].ID, fromBase())
+			}
+			return err
+		}},
+		"GetBuild": {built, func(f *fixture, id string) error {
+			builds, err := f.rt.TemplateBuilds(ctx, id)
+			if err == nil {
+				_, err = f.rt.GetBuild(ctx, id, builds[0].ID)
+			}
+			return err
+		}},
+		"BuildLogs": {built, func(f *fixture, id string) error {
+			builds, err := f.rt.TemplateBuilds(ctx, id)
+			if err == nil {
+				_, err = f.rt.BuildLogs(ctx, id, builds[0].ID, 0, 10)
+			}
+			return err
+		}},
+		"TemplateBuilds": {built, func(f *fixture, id string) error { _, err := f.rt.TemplateBuilds(ctx, id); return err }},
+		"BuildOrigin":    {built, func(f *fixture, id string) error { _, err := f.rt.BuildOrigin(ctx, id); return err }},
+		"Tag":            {built, func(f *fixture, id string) error { _, err := f.rt.Tag(ctx, id, []string{"v1"}); return err }},
+		"Untag": {func(f *fixture) string {
+			id := built(f)
+			if _, err := f.rt.Tag(ctx, id, []string{"v1"}); err != nil {
+				f.t.Fatal(err)
+			}
+			return id
+		}, func(f *fixture, id string) error { return f.rt.Untag(ctx, id, []string{"v1"}) }},
+		"Tags":           {built, func(f *fixture, id string) error { _, err := f.rt.Tags(ctx, id); return err }},
+		"SetPublic":      {built, func(f *fixture, id string) error { return f.rt.SetPublic(ctx, id, true) }},
+		"DeleteTemplate": {built, func(f *fixture, id string) error { return f.rt.DeleteTemplate(ctx, id) }},
+		"HasFiles":       {begun, func(f *fixture, id string) error { _, err := f.rt.HasFiles(ctx, id, someHash); return err }},
+		"PutFiles": {begun, func(f *fixture, id string) error {
+			return f.rt.PutFiles(ctx, id, someHash, strings.NewReader(strings.Repeat("x", 1<<20)))
+		}},
+		"RecoverBuilds": {begun, func(f *fixture, _ string) error { return f.rt.RecoverBuilds(ctx) }},
+		"BaseSpec":      {nothing, func(f *fixture, _ string) error { _, err := f.rt.BaseSpec(ctx); return err }},
+		"Killed":        {running, func(f *fixture, _ string) error { _, err := f.rt.Killed(ctx, 10); return err }},
+		"Figures":       {running, func(f *fixture, _ string) error { _, err := f.rt.Figures(ctx); return err }},
+		"Orphans":       {nothing, func(f *fixture, _ string) error { _, err := f.rt.Orphans(ctx); return err }},
+		"Get":           nil, "Settled": nil, "List": nil, "CountRunning": nil, "NewestMetric": nil, "EachToken": nil, "Dial": nil, "Metrics": nil, // These read memory.
 	}
 }
 
 // classes are the errors that the edge answers with a specific status.
-var classes = []error{sandbox.ErrDiskFull, sandbox.ErrNotFound, sandbox.ErrTemplateNotFound, sandbox.ErrSnapshotNotFound, sandbox.ErrInvalid, sandbox.ErrConflict,
+var classes = []error{sandbox.ErrDiskFull, sandbox.ErrNotFound, sandbox.ErrTemplateNotFound, sandbox.ErrBuildNotFound, sandbox.ErrTagNotFound, sandbox.ErrSnapshotNotFound, sandbox.ErrInvalid, sandbox.ErrConflict,
 	sandbox.ErrNotRunning, sandbox.ErrNotRestorable, sandbox.ErrPortClosed, sandbox.ErrCapacity, sandbox.ErrUnsupported, sandbox.ErrLacking, sandbox.ErrNoAnswer, sandbox.ErrOutOfMemory, sandbox.ErrUnavailable}
 
 // Whatever the step at which the disk becomes full, a call that fails says so.

@@ -242,7 +242,7 @@ func newFixture(t testing.TB) *fixture {
 	t.Cleanup(func() { db.Close() })
 	f.db = db
 	f.cfg = Config{
-		Instance: "test", Authority: "authority", ScratchDir: t.TempDir(), Network: f.network, Store: db, Failpoint: f.at,
+		Instance: "test", Authority: "authority", ScratchDir: t.TempDir(), Uploads: t.TempDir(), Network: f.network, Store: db, Failpoint: f.at,
 		Base: func(context.Context) (template.Image, error) {
 			f.mu.Lock()
 			stamp := f.stamp

@@ -74,7 +74,7 @@ type Builder struct {
 
 // New returns a Builder. RecoverBuilds is called once before the first build.
 func New(cfg Config) *Builder {
-	files := uploads.Store{Dir: cfg.Files, Room: cfg.Site.Admission.CheckBuild}
+	files := uploads.Store{Dir: cfg.Files, MaxBytes: maxUploads, Room: cfg.Site.Admission.CheckBuild}
 	return &Builder{cfg: cfg, files: files, turns: make(chan struct{}, max(2, stdruntime.NumCPU())), jobs: map[string]*job{}}
 }
 

@@ -13,6 +13,7 @@ import (
 // What is kept for later builds.
 const (
 	maxLayers  = 64
+	maxUploads = 16 << 30       // bytes of uploaded files
 	maxPast    = 50             // builds of a template that no tag names
 	maxWaiting = 24 * time.Hour // how long a build waits for its recipe
 )
@@ -37,7 +38,7 @@ func (b *Builder) RecoverBuilds(ctx context.Context) error {
 		return err
 	}
 	b.dropUnneeded(ctx, unneeded)
-	b.dropOldLayers(ctx)
+	b.dropLayers(ctx, maxLayers)
 	return b.files.Sweep()
 }
 
@@ -57,8 +58,6 @@ func (b *Builder) dropUnneeded(ctx context.Context, claims []string) {
 		}
 	}
 }
-
-func (b *Builder) dropOldLayers(ctx context.Context) { b.dropLayers(ctx, maxLayers) }
 
 // dropLayers drops all but the newest layers. A build that begins with one goes on.
 func (b *Builder) dropLayers(ctx context.Context, keep int) {

@@ -76,6 +76,7 @@ func (w *work) keep(s recipe.Step, name string) error {
 	if _, err := w.save(claim.KindLayer, layerName(name)); err != nil {
 		return err
 	}
+	w.b.dropLayers(w.ctx, maxLayers)
 	return w.b.cfg.Steps.At(step.BuildLayer)
 }
 

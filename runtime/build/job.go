@@ -137,7 +137,6 @@ func (b *Builder) finish(ctx context.Context, j *job, snap store.Snapshot, err e
 	if err := b.cfg.Store.Builds.Forget(ctx, j.template.ID, maxPast); err != nil {
 		b.cfg.Log.Warn("could not forget the former builds of a template", "template", j.template.Name, "error", err)
 	}
-	b.dropOldLayers(ctx)
 }
 
 // failureOf says why a job failed, for a client.

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,6 +27,8 @@ const unfinished = "upload-"
 // HASH.DIGEST, with the digest of its content: what a client calls its files proves nothing. Safe for concurrent use.
 type Store struct {
 	Dir string
+	// MaxBytes is how many bytes all archives together may have; the newest one may have more.
+	MaxBytes int64
 	// Room is asked during an upload; its error ends the upload.
 	Room func() error
 }
@@ -87,7 +90,36 @@ func (s Store) Put(ctx context.Context, template, hash string, archive io.Reader
 	if err := f.Sync(); err != nil { // A power cut must not leave a whole name with half of the content.
 		return err
 	}
-	return os.Rename(f.Name(), filepath.Join(dir, hash+"."+hex.EncodeToString(sum.Sum(nil))))
+	path := filepath.Join(dir, hash+"."+hex.EncodeToString(sum.Sum(nil)))
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return s.trim(path)
+}
+
+// trim removes the archives that were not used for longest, until all together have no more bytes than they may. A build
+// that needs one of them says so. The newest one stays.
+func (s Store) trim(newest string) error {
+	var all []fs.FileInfo
+	total, paths := int64(0), map[fs.FileInfo]string{}
+	err := s.walk(func(path string, info fs.FileInfo) error {
+		if path == newest {
+			total += info.Size()
+		} else if !strings.HasPrefix(info.Name(), unfinished) {
+			all, paths[info] = append(all, info), path
+		}
+		return nil
+	})
+	slices.SortFunc(all, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
+	for _, info := range all {
+		if total += info.Size(); total > s.MaxBytes {
+			err = errors.Join(err, os.Remove(paths[info]))
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // Another call removed it.
+	}
+	return err
 }
 
 // checked ends when its caller goes away, or there is no room.
@@ -110,18 +142,26 @@ func (s Store) Remove(template string) error { return os.RemoveAll(filepath.Join
 // Sweep removes archives that are not complete, and those that no build needed for long. It is called when
 // nothing is uploaded.
 func (s Store) Sweep() error {
-	err := filepath.WalkDir(s.Dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
+	return s.walk(func(path string, info fs.FileInfo) error {
+		if strings.HasPrefix(info.Name(), unfinished) || time.Since(info.ModTime()) > keep {
+			return os.Remove(path)
 		}
-		info, err := entry.Info()
-		if err == nil && (strings.HasPrefix(entry.Name(), unfinished) || time.Since(info.ModTime()) > keep) {
-			err = os.Remove(path)
+		return nil
+	})
+}
+
+// walk calls visit for each file. One that vanishes is left out.
+func (s Store) walk(visit func(path string, info fs.FileInfo) error) error {
+	return filepath.WalkDir(s.Dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			var info fs.FileInfo
+			if info, err = entry.Info(); err == nil {
+				err = visit(path, info)
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
 		}
 		return err
 	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }

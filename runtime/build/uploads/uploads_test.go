@@ -14,7 +14,9 @@ import (
 	"time"
 )
 
-func newStore(t *testing.T) Store { return Store{Dir: t.TempDir(), Room: func() error { return nil }} }
+func newStore(t *testing.T) Store {
+	return Store{Dir: t.TempDir(), MaxBytes: 100, Room: func() error { return nil }}
+}
 
 // files are all below the directory of a store.
 func (s Store) files(t *testing.T) (names []string) {
@@ -70,6 +72,33 @@ func TestABrokenUploadLeavesNothing(t *testing.T) {
 		if left := s.files(t); len(left) != 0 {
 			t.Errorf("%s: %v is left", want, left)
 		}
+	}
+}
+
+func TestTheOldestArchivesMakeRoom(t *testing.T) {
+	s := newStore(t)
+	for i, hash := range []string{"first", "second", "third"} {
+		if err := s.Put(t.Context(), "t"+hash, hash, strings.NewReader(strings.Repeat("x", 40))); err != nil {
+			t.Fatal(err)
+		}
+		if path, _, err := s.Find("t"+hash, hash); err == nil && path != "" {
+			at := time.Now().Add(time.Duration(i-10) * time.Minute)
+			if err := os.Chtimes(path, at, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, _, err := s.Use("tfirst", "first"); err != nil { // It is the newest from now on.
+			t.Fatal(err)
+		}
+	}
+	if left := strings.Join(s.files(t), " "); !strings.Contains(left, "first.") || strings.Contains(left, "second.") || !strings.Contains(left, "third.") {
+		t.Errorf("left: %s", left)
+	}
+	if err := s.Put(t.Context(), "t1", "large", strings.NewReader(strings.Repeat("x", 200))); err != nil {
+		t.Fatal(err)
+	}
+	if left := s.files(t); len(left) != 1 || !strings.HasPrefix(left[0], "large.") {
+		t.Errorf("left: %v", left)
 	}
 }
 
