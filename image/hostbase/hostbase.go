@@ -3,8 +3,8 @@
 // Package hostbase makes the template "base" without a download: a small root
 // directory of our own plus the host's /usr, mounted with a private layer.
 // Nothing of the host's /home, /root or /var is in it, and of /etc only a short
-// list that carries no secret (see hostFiles). It may import vm, internal packages and the
-// standard library; runtime and cmd may import it. Linux only, and it needs root: files
+// list that carries no secret (see hostFiles). It may import vm, image/guest, image/erofs,
+// internal packages and the standard library; runtime and cmd may import it. Linux only, and it needs root: files
 // of the base belong to several users.
 package hostbase
 
@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/image/guest"
 	"github.com/rundlet/rundlet/internal/flock"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -26,13 +27,6 @@ import (
 // ErrUnsupportedHost: this host's /usr cannot be shown as a base, whatever the
 // caller does.
 var ErrUnsupportedHost = errors.New("host cannot serve as a base")
-
-// agentDir holds what Rundlet itself adds to the guest. It is outside /usr,
-// which belongs to the host.
-const agentDir = ".rundlet"
-
-// guestPath is the command search path of the guest: our sudo first.
-const guestPath = "/" + agentDir + "/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Config says what to build and where.
 type Config struct {
@@ -48,8 +42,8 @@ type Config struct {
 	HostRoot string
 }
 
-// DefaultNameservers are public resolvers.
-var DefaultNameservers = []string{"8.8.8.8", "1.1.1.1"}
+// DefaultNameservers are those of package guest.
+var DefaultNameservers = guest.DefaultNameservers
 
 // Base is a finished build: the parts of a vm.Spec that start the agent in it.
 type Base struct {

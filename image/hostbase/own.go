@@ -8,7 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"github.com/rundlet/rundlet/image/guest"
 )
 
 // The ids are those that every Debian gives; the user is E2B's.
@@ -22,8 +23,6 @@ var (
 	passwdFile string
 	//go:embed files/group
 	groupFile string
-	//go:embed files/profile
-	profileFile string
 	//go:embed files/bash.bashrc
 	bashrcFile string
 	//go:embed files/login.defs
@@ -83,8 +82,8 @@ func (t *tree) addDirectories() {
 func (t *tree) addAccounts() {
 	t.file("etc/passwd", 0o644, passwdFile)
 	t.file("etc/group", 0o644, groupFile)
-	t.add("etc/shadow", entry{mode: 0o640, gid: shadowGID, data: []byte(locked(passwdFile, ":*:19000:0:99999:7:::"))})
-	t.add("etc/gshadow", entry{mode: 0o640, gid: shadowGID, data: []byte(locked(groupFile, ":*::"))})
+	t.add("etc/shadow", entry{mode: 0o640, gid: shadowGID, data: []byte(guest.Locked(passwdFile, ":*:19000:0:99999:7:::"))})
+	t.add("etc/gshadow", entry{mode: 0o640, gid: shadowGID, data: []byte(guest.Locked(groupFile, ":*::"))})
 	t.file("etc/subuid", 0o644, "user:100000:65536\n")
 	t.file("etc/subgid", 0o644, "user:100000:65536\n")
 }
@@ -92,19 +91,9 @@ func (t *tree) addAccounts() {
 // addBrowsers has Chromium and Chrome send no encrypted server names, not even random ones: sandboxes that reach hosts by
 // name only would reach none with them.
 func (t *tree) addBrowsers() {
-	for _, dir := range []string{"etc/chromium", "etc/opt/chrome"} {
-		t.file(dir+"/policies/managed/sandbox.json", 0o644, `{"EncryptedClientHelloEnabled": false}`+"\n")
+	for _, name := range guest.BrowserPolicies {
+		t.file(name, 0o644, guest.BrowserPolicy)
 	}
-}
-
-// locked returns the shadow file that belongs to an account file.
-func locked(accounts, rest string) string {
-	var b strings.Builder
-	for line := range strings.Lines(accounts) {
-		name, _, _ := strings.Cut(line, ":")
-		b.WriteString(name + rest + "\n")
-	}
-	return b.String()
 }
 
 // addLogin makes su, sudo, passwd and login shells work.
@@ -124,7 +113,7 @@ func (t *tree) addLogin() {
 	t.file("etc/sudoers", 0o440, "Defaults env_reset, !use_pty, secure_path=\""+guestPath+"\"\n"+
 		"root ALL=(ALL:ALL) NOPASSWD: ALL\nuser ALL=(ALL:ALL) NOPASSWD: ALL\n@includedir /etc/sudoers.d\n")
 	t.file("etc/login.defs", 0o644, loginDefsFile+"ENV_PATH PATH="+guestPath+"\nENV_SUPATH PATH="+guestPath+"\n")
-	t.file("etc/profile", 0o644, strings.ReplaceAll(profileFile, "@PATH@", guestPath))
+	t.file("etc/profile", 0o644, guest.Profile(guestPath))
 	t.file("etc/bash.bashrc", 0o644, bashrcFile)
 	t.file("etc/shells", 0o644, "/bin/sh\n/bin/bash\n/usr/bin/sh\n/usr/bin/bash\n")
 	t.file("etc/environment", 0o644, "")
@@ -134,13 +123,9 @@ func (t *tree) addLogin() {
 }
 
 func (t *tree) addSystem(cfg Config) {
-	t.file("etc/hostname", 0o644, "sandbox\n")
-	t.file("etc/hosts", 0o644, "127.0.0.1 localhost\n127.0.1.1 sandbox\n::1 localhost ip6-localhost ip6-loopback\n")
-	var resolv strings.Builder
-	for _, ns := range cfg.Nameservers {
-		resolv.WriteString("nameserver " + ns + "\n")
-	}
-	t.file("etc/resolv.conf", 0o644, resolv.String())
+	t.file("etc/hostname", 0o644, guest.Hostname)
+	t.file("etc/hosts", 0o644, guest.Hosts)
+	t.file("etc/resolv.conf", 0o644, guest.ResolvConf(cfg.Nameservers))
 	t.file("etc/host.conf", 0o644, "multi on\n")
 	// glibc passes over myhostname where the host lacks its library.
 	t.file("etc/nsswitch.conf", 0o644, "passwd: files\ngroup: files\nshadow: files\ngshadow: files\n"+
@@ -162,16 +147,13 @@ func (t *tree) addSystem(cfg Config) {
 }
 
 func (t *tree) addHomes() {
-	const dotProfile = "[ -n \"$BASH_VERSION\" ] && [ -f ~/.bashrc ] && . ~/.bashrc\n" +
-		"[ -d ~/bin ] && PATH=\"$HOME/bin:$PATH\"\n[ -d ~/.local/bin ] && PATH=\"$HOME/.local/bin:$PATH\"\ntrue\n"
-	const dotBashrc = "# Per-user settings of interactive shells; /etc/bash.bashrc has the general ones.\n"
 	for _, home := range []struct {
 		dir  string
 		perm fs.FileMode
 		id   int
 	}{{"etc/skel", 0o755, 0}, {"root", 0o700, 0}, {"home/user", 0o755, userID}} {
 		t.add(home.dir, entry{mode: fs.ModeDir | home.perm, uid: home.id, gid: home.id})
-		for name, content := range map[string]string{".profile": dotProfile, ".bashrc": dotBashrc} {
+		for name, content := range guest.DotFiles {
 			t.add(home.dir+"/"+name, entry{mode: 0o644, uid: home.id, gid: home.id, data: []byte(content)})
 		}
 	}
@@ -189,7 +171,7 @@ func (t *tree) addAgent(cfg Config) error {
 	}
 	t.add(agentDir+"/agent", entry{mode: 0o755, source: cfg.AgentPath})
 	if !exists(cfg.HostRoot, "usr/bin/sudo") {
-		program, err := sudoProgram()
+		program, err := guest.SudoProgram()
 		if err != nil {
 			return err
 		}

@@ -1,60 +1,22 @@
 //go:build linux
 
-package hostbase
+package guest
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"runtime"
-	"syscall"
 )
 
-// SetUID are the files of a base that must be set-uid root in the guest. On the
+// SetUID are the files of a root directory that must be set-uid root in the guest. On the
 // host they are not: there they would make any user that can reach them root.
 // The code that runs a guest sets the bit on a private copy, where the file exists.
-var SetUID = []string{sudoPath}
+var SetUID = []string{SudoPath}
 
-const (
-	sudoPath  = "/" + agentDir + "/bin/sudo"
-	agentPath = "/" + agentDir + "/agent"
-)
-
-// Mend takes the set-uid bit from the files in dir that earlier versions gave it,
-// in whole builds and in half ones. Guests of these builds keep what SetUID says.
-func Mend(dir string) error {
-	builds, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("base: %w", err)
-	}
-	for _, build := range builds {
-		for _, path := range SetUID {
-			if err := dropSetUID(filepath.Join(dir, build.Name(), path)); err != nil {
-				return fmt.Errorf("base: %w", err)
-			}
-		}
-	}
-	return nil
-}
-
-func dropSetUID(file string) error {
-	fi, err := os.Lstat(file)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil
-	}
-	if err != nil || !fi.Mode().IsRegular() || fi.Mode()&(fs.ModeSetuid|fs.ModeSetgid) == 0 {
-		return err
-	}
-	return os.Chmod(file, fi.Mode().Perm())
-}
-
-// sudoProgram is a program that becomes the agent under the name sudo, with the
+// SudoProgram is a program that becomes the agent under the name sudo, with the
 // arguments and the environment that it has. It is this small because each
 // sandbox has a separate copy, and the agent is 10 MB.
-func sudoProgram() (string, error) {
+func SudoProgram() (string, error) {
 	const (
 		base    = 0x400000
 		headers = 64 + 56
@@ -64,7 +26,7 @@ func sudoProgram() (string, error) {
 		return "", fmt.Errorf("no sudo for the architecture %s", runtime.GOARCH)
 	}
 	text := code()
-	program := string(text) + agentPath + "\x00" + "sudo\x00"
+	program := string(text) + AgentPath + "\x00" + "sudo\x00"
 	machine := map[string]uint16{"amd64": 62, "arm64": 183}[runtime.GOARCH]
 	le := binary.LittleEndian
 	b := append([]byte("\x7fELF\x02\x01\x01"), make([]byte, 9)...)
@@ -91,7 +53,7 @@ func sudoProgram() (string, error) {
 //
 //	if (argc == 0) exit_group(127);
 //	argv[0] = "sudo";
-//	execve(agentPath, argv, &argv[argc+1]);
+//	execve(AgentPath, argv, &argv[argc+1]);
 //	exit_group(127);
 //
 // Both strings follow the code.
@@ -104,7 +66,7 @@ var sudoCode = map[string]func() []byte{
 			0x48, 0x8d, 0x74, 0x24, 0x08, // lea rsi, [rsp+8]
 			0x48, 0x8d, 0x54, 0xc6, 0x08, // lea rdx, [rsi+rax*8+8]
 			0x48, 0x8d, 0x3d, 29, 0, 0, 0, // lea rdi, [rip+29]: the first string
-			0x48, 0x8d, 0x1d, 22 + byte(len(agentPath)+1), 0, 0, 0, // lea rbx, [rip+...]: the second
+			0x48, 0x8d, 0x1d, 22 + byte(len(AgentPath)+1), 0, 0, 0, // lea rbx, [rip+...]: the second
 			0x48, 0x89, 0x1e, // mov [rsi], rbx
 			0xb8, 59, 0, 0, 0, // mov eax, SYS_execve
 			0x0f, 0x05, // syscall
@@ -135,7 +97,7 @@ var sudoCode = map[string]func() []byte{
 			case 0x10000000:
 				word |= offset&3<<29 | offset>>2<<5
 			case 0x10000004:
-				offset += uint32(len(agentPath) + 1)
+				offset += uint32(len(AgentPath) + 1)
 				word |= offset&3<<29 | offset>>2<<5
 			}
 			code = binary.LittleEndian.AppendUint32(code, word)

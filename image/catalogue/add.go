@@ -1,0 +1,167 @@
+//go:build linux
+
+package catalogue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rundlet/rundlet/image/erofs"
+	"github.com/rundlet/rundlet/image/guest"
+	"github.com/rundlet/rundlet/image/oci"
+	"github.com/rundlet/rundlet/image/oci/layers"
+	"github.com/rundlet/rundlet/image/tree"
+	"github.com/rundlet/rundlet/internal/flock"
+)
+
+// parallel is how many layers of one image are read at a time.
+const parallel = 4
+
+// archiveBytes bounds a compressed archive without its compression.
+func (c *Catalogue) archiveBytes() int64 { return layers.NewSpool("", c.cfg.Limits).MaxBytes() }
+
+// add makes the image unless it is there, and gives it names.
+func (c *Catalogue) add(ctx context.Context, image *oci.Image, references []string, progress func(Progress)) (Entry, error) {
+	names, err := normal(references)
+	if err != nil {
+		return Entry{}, err
+	}
+	if progress == nil {
+		progress = func(Progress) {}
+	}
+	entry := Entry{}
+	if len(names) > 0 {
+		entry.Reference = names[0]
+	}
+	file := image.Config.Hex + "-" + c.guest + erofs.Suffix
+	have := func() (err error) {
+		if entry.Info, err = c.info(file); err == nil {
+			err = c.name(file, names)
+		}
+		return err
+	}
+	if err := c.locked(have); !errors.Is(err, ErrNotFound) {
+		return entry, err
+	}
+	// One directory for each first digit: a bound on the files of locks, which must stay.
+	staging := filepath.Join(c.cfg.Dir, stagingDir, image.Config.Hex[:1])
+	lock, err := waitLock(ctx, staging+lockFile)
+	if err != nil {
+		return Entry{}, err
+	}
+	defer lock.Close()
+	if err := c.locked(have); !errors.Is(err, ErrNotFound) { // Another call has made it.
+		return entry, err
+	}
+	if err := errors.Join(os.RemoveAll(staging), os.Mkdir(staging, 0o700)); err != nil {
+		return Entry{}, err
+	}
+	defer os.RemoveAll(staging)
+	info, err := c.make(ctx, image, staging, file, progress)
+	if err != nil {
+		return Entry{}, err
+	}
+	return entry, c.locked(func() error {
+		if err := writeJSON(c.infoPath(file), info); err != nil {
+			return err
+		}
+		if err := os.Rename(filepath.Join(staging, file), filepath.Join(c.cfg.Dir, file)); err != nil {
+			return err
+		}
+		if err := syncDir(c.cfg.Dir); err != nil {
+			return err
+		}
+		return have()
+	})
+}
+
+// waitLock takes a lock that another call may hold for as long as it makes an image.
+func waitLock(ctx context.Context, path string) (*os.File, error) {
+	ticker := time.NewTicker(lockPoll)
+	defer ticker.Stop()
+	for {
+		lock, err := flock.Try(path)
+		if !errors.Is(err, flock.ErrHeld) {
+			return lock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
+
+// make makes the file of an image in the staging directory.
+func (c *Catalogue) make(ctx context.Context, image *oci.Image, staging, file string, progress func(Progress)) (Info, error) {
+	spool := layers.NewSpool(staging, c.cfg.Limits)
+	files, err := spoolAll(ctx, spool, image.Layers, progress)
+	defer func() {
+		for _, f := range files {
+			if f != nil {
+				f.Close()
+			}
+		}
+	}()
+	if err != nil {
+		return Info{}, err
+	}
+	var skipped layers.Skipped
+	t := tree.New()
+	for n, f := range files {
+		if err := spool.Apply(ctx, t, f, &skipped); err != nil {
+			return Info{}, fmt.Errorf("layer %d: %w", n+1, err)
+		}
+	}
+	agent, err := guest.Add(t, image.File.Config.Env, c.cfg.Guest)
+	if err != nil {
+		return Info{}, err
+	}
+	defer agent.Close()
+	t.Finish()
+	made, err := erofs.Make(ctx, t, staging, erofs.Options{ForGuest: true, Name: file,
+		Progress: func(_ int, bytes int64) { progress(Progress{Step: "image", Done: bytes}) }})
+	if err != nil {
+		return Info{}, err
+	}
+	run := image.File.Config
+	info := Info{Digest: image.Config.String(), File: file, Created: image.File.Created.Time, Added: time.Now().UTC(),
+		Config: Run{run.Env, run.WorkingDir, run.User, run.Entrypoint, run.Cmd},
+		Bytes:  made.Bytes, LayerBytes: spool.Bytes(), Files: made.Files, Devices: skipped.Devices, Attributes: skipped.Attributes}
+	if image.Manifest.Hex != "" {
+		info.Manifest = image.Manifest.String()
+	}
+	return info, nil
+}
+
+// spoolAll reads layers, some at a time. The caller closes the files, also after an error.
+func spoolAll(ctx context.Context, spool *layers.Spool, all []oci.Layer, progress func(Progress)) ([]*os.File, error) {
+	var total int64
+	for _, l := range all {
+		if total += l.Size; l.Size == 0 {
+			total = 0
+			break
+		}
+	}
+	var done atomic.Int64
+	spool.Progress = func(n int) { progress(Progress{Step: "layers", Done: done.Add(int64(n)), Total: total}) }
+	files := make([]*os.File, len(all))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for n, layer := range all {
+		group.Go(func() (err error) {
+			if files[n], err = spool.Get(ctx, layer); err != nil {
+				return fmt.Errorf("layer %d: %w", n+1, err)
+			}
+			return nil
+		})
+	}
+	return files, group.Wait()
+}
