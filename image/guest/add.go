@@ -144,6 +144,10 @@ func (a *adder) login(env []string) {
 	if a.has("etc/sudoers.d") { // For an image that has sudo installed.
 		a.file("etc/sudoers.d/rundlet", 0o440, "user ALL=(ALL:ALL) NOPASSWD: ALL\n")
 	}
+	if a.has("usr/bin") && !a.has("usr/bin/sudo") {
+		// For a PATH without ours, and programs that know where sudo is.
+		a.check("usr/bin/sudo", a.tree.Put("usr/bin/sudo", erofs.File{Mode: unix.S_IFLNK | 0o777, Target: SudoPath, Modified: time.Unix(0, 0)}, tree.Content{}))
+	}
 	path := searchPath(env)
 	profile, err := a.tree.ReadFile("etc/profile", maxAccounts)
 	switch {
