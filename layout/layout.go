@@ -77,6 +77,9 @@ func (l Layout) Templates() string { return filepath.Join(l.StateDir, "templates
 // Base is where the root file systems of the template "base" are kept.
 func (l Layout) Base() string { return filepath.Join(l.Templates(), "base") }
 
+// Images is where container images are kept as root file systems.
+func (l Layout) Images() string { return filepath.Join(l.StateDir, "images") }
+
 // DriverState is where a driver keeps what must survive a reboot.
 func (l Layout) DriverState(driver string) string {
 	return filepath.Join(l.StateDir, "drivers", driver)

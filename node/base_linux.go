@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/rundlet/rundlet/agent/embedded"
+	"github.com/rundlet/rundlet/image/catalogue"
 	"github.com/rundlet/rundlet/image/erofs"
 	"github.com/rundlet/rundlet/image/hostbase"
 	"github.com/rundlet/rundlet/layout"
@@ -52,7 +54,7 @@ func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr
 func prune(dirs layout.Layout, ephemeral bool, keep []string) error {
 	err := pruneBases(dirs, keep)
 	if !ephemeral {
-		err = errors.Join(err, pruneImages(dirs, keep))
+		err = errors.Join(err, pruneImages(dirs, keep), pruneCatalogue(dirs, keep))
 	}
 	return err
 }
@@ -77,6 +79,18 @@ func pruneImages(dirs layout.Layout, keep []string) error {
 		}
 	}
 	return errors.Join(err, erofs.Clean(dirs.Base()))
+}
+
+// pruneCatalogue removes the container images without a name, but for the roots of keep.
+func pruneCatalogue(dirs layout.Layout, keep []string) error {
+	if _, err := os.Stat(dirs.Images()); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	images, err := catalogue.Open(catalogue.Config{Dir: dirs.Images()})
+	if err == nil {
+		_, err = images.Prune(keep)
+	}
+	return err
 }
 
 func hasRoot(roots []string, name string) bool {

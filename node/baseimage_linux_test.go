@@ -162,3 +162,26 @@ func TestAnImageThatASnapshotNeedsIsKept(t *testing.T) {
 		t.Errorf("left are %q, %v", left, err)
 	}
 }
+
+// TestAContainerImageThatIsInUseIsKept has images without names.
+func TestAContainerImageThatIsInUseIsKept(t *testing.T) {
+	dirs := layout.Layout{StateDir: t.TempDir()}
+	if err := prune(dirs, false, nil); err != nil { // Without images.
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(dirs.Images(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"needed.erofs", "former.erofs"} {
+		if err := os.WriteFile(filepath.Join(dirs.Images(), name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := prune(dirs, false, []string{"/another/images/needed.erofs"}); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dirs.Images(), "*.erofs"))
+	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "needed.erofs" {
+		t.Errorf("left are %q, %v", left, err)
+	}
+}

@@ -40,7 +40,11 @@ func (c *Catalogue) add(ctx context.Context, image *oci.Image, references []stri
 	if len(names) > 0 {
 		entry.Reference = names[0]
 	}
-	file := image.Config.Hex + "-" + c.guest + erofs.Suffix
+	guestID, err := c.cfg.Guest.ID()
+	if err != nil {
+		return Entry{}, err
+	}
+	file := image.Config.Hex + "-" + guestID + erofs.Suffix
 	have := func() (err error) {
 		if entry.Info, err = c.info(file); err == nil {
 			err = c.name(file, names)

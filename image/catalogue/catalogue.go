@@ -27,7 +27,8 @@ import (
 type Config struct {
 	// Dir holds the images. It is made if missing.
 	Dir string
-	// Guest is what images get to be roots of guests. Images that are there stay as they are.
+	// Guest is what images get to be roots of guests. Images that are there stay as they are;
+	// a Catalogue that makes none needs no Guest.
 	Guest guest.Config
 	// Limits bound each image; zero values are defaults.
 	Limits layers.Limits
@@ -37,8 +38,6 @@ type Config struct {
 // processes.
 type Catalogue struct {
 	cfg Config
-	// guest is Config.Guest.ID.
-	guest string
 }
 
 // Info describes an image that is there.
@@ -102,14 +101,12 @@ const (
 // Open returns the catalogue of a directory, and removes what a process left in it that
 // was killed.
 func Open(cfg Config) (*Catalogue, error) {
-	id, err := cfg.Guest.ID()
+	dir, err := filepath.Abs(cfg.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("images: %w", err)
 	}
-	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
-		return nil, fmt.Errorf("images: %w", err)
-	}
-	c := &Catalogue{cfg: cfg, guest: id}
+	cfg.Dir = dir
+	c := &Catalogue{cfg: cfg}
 	for _, dir := range []string{"", namesDir, stagingDir} {
 		if err := os.MkdirAll(filepath.Join(cfg.Dir, dir), 0o700); err != nil {
 			return nil, fmt.Errorf("images: %w", err)
