@@ -2,13 +2,18 @@ package main
 
 import (
 	"errors"
+	"io"
+	"log"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/rundlet/rundlet/agent/embedded"
@@ -60,11 +65,24 @@ func TestImages(t *testing.T) {
 	}
 	for want, args := range map[string][]string{
 		"no such image": {"image", "rm", "none"}, "no such file": {"image", "load", "/nonexistent"}, "--nameserver": {"image", "load", file, "--nameserver", "x"},
-		"reference": {"image", "load", file, "--name", "NOT A NAME"},
+		"reference": {"image", "load", file, "--name", "NOT A NAME"}, "need each other": {"image", "pull", "x", "--username", "me"},
+		"mirror of registry.invalid": {"image", "pull", "registry.invalid/x", "--mirror", "registry.invalid=ftp://x"},
 	} {
 		if _, err := cli(t, args...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", args, err, want)
 		}
+	}
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	if tag, err = name.NewTag(host + "/mine/app"); err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(tag, image); err != nil {
+		t.Fatal(err)
+	}
+	if out := must(t, "image", "pull", "registry.invalid/mine/app", "--mirror", "registry.invalid="+server.URL); out != "registry.invalid/mine/app:latest\n" {
+		t.Errorf("pull prints %q", out)
 	}
 	if list := must(t, "image", "ls", "--json", "--state-dir", filepath.Join(t.TempDir(), "empty")); list != "[]\n" {
 		t.Errorf("an empty list is %q", list)

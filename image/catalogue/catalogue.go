@@ -19,6 +19,7 @@ import (
 	"github.com/rundlet/rundlet/image/oci"
 	"github.com/rundlet/rundlet/image/oci/archive"
 	"github.com/rundlet/rundlet/image/oci/layers"
+	"github.com/rundlet/rundlet/image/oci/registry"
 	"github.com/rundlet/rundlet/internal/flock"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -179,6 +180,20 @@ func (c *Catalogue) load(ctx context.Context, path, reference string, progress f
 		}
 	}
 	return c.add(ctx, image, names, progress)
+}
+
+// Pull gets an image from a registry; its name is the reference. Another call for the same image
+// waits and shares the result. progress may be nil.
+func (c *Catalogue) Pull(ctx context.Context, reference string, from registry.Config, progress func(Progress)) (Entry, error) {
+	image, err := registry.Image(ctx, reference, from)
+	if err != nil {
+		return Entry{}, err
+	}
+	entry, err := c.add(ctx, image, []string{reference}, progress)
+	if err != nil {
+		return Entry{}, fmt.Errorf("pull %s: %w", reference, err)
+	}
+	return entry, nil
 }
 
 // Root is an image as the root of a guest.

@@ -23,7 +23,7 @@ func Commands(o *command.Options) []*cobra.Command {
 
 An image becomes one file in the state directory, in which sandboxes boot, with the agent of
 this program in it. The commands work beside a running server and without one.`}
-	cmd.AddCommand(newLoad(o), newList(o), newRemove(o))
+	cmd.AddCommand(newLoad(o), newPull(o), newList(o), newRemove(o))
 	return []*cobra.Command{cmd}
 }
 
