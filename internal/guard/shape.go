@@ -29,6 +29,7 @@ var fuzzed = map[string]string{
 	"e2b":           "bodies of requests, host and header routing, signed URLs",
 	"e2b/dataplane": "signatures, headers and streams of responses",
 	"host":          "figures of the kernel",
+	"image/oci":     "manifests, layers and whiteouts",
 	"network/names": "queries of guests and replies of name servers",
 	"telemetry":     "labels made of what guests say",
 	"vm/gvisor":     "what guests print",

@@ -87,7 +87,7 @@ func (b *blob) request() error {
 	cancel := b.cancel
 	b.timer = time.AfterFunc(b.from.idle, func() { cancel(errIdle) })
 	b.since = 0
-	resp, err := b.from.get(b.reqCtx, b.path, b.at, b.size)
+	resp, err := b.from.get(b.reqCtx, b.path, b.at, b.size) //nolint:bodyclose // end closes it.
 	if err != nil {
 		b.end()
 		return err
