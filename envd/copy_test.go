@@ -75,12 +75,12 @@ func headOf(c net.Conn) *bufio.Reader {
 
 // An agent that refuses reads no further: its answer counts, and an approval does not.
 func TestCopyEndsWithAnEarlyAnswer(t *testing.T) {
-	for text, want := range map[string]int{"HTTP/1.1 507 Insufficient Storage\r\n\r\n{\"message\":\"full\"}": 507, done: 0} {
+	for text, want := range map[string]int{"HTTP/1.1 507 Insufficient Storage\r\nContent-Length: 18\r\n\r\n{\"message\":\"full\"}": 507, done: 0} {
 		near, far := net.Pipe()
+		defer far.Close() // Until then it neither reads nor ends the connection.
 		go func() {
 			headOf(far)
 			io.WriteString(far, text)
-			far.Close()
 		}()
 		err := Copy(t.Context(), func(context.Context) (net.Conn, error) { return near, nil }, "c", CopyRequest{}, endless{})
 		var s *StatusError

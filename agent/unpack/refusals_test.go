@@ -143,9 +143,14 @@ func TestAFullDisk(t *testing.T) {
 	for i := range 100 {
 		many = append(many, strings.Repeat("d/", i)+"f", strings.Repeat("e", i+1)+" -> x", strings.Repeat("h", i+1)+"=>f")
 	}
+	links := []string{"f"}
+	for i := range 200 {
+		links = append(links, strings.Repeat("h", i+1)+"=>f")
+	}
 	for name, archive := range map[string]io.Reader{
-		"a large file": io.MultiReader(&bomb, io.LimitReader(zeroes{}, zeros.Size)),
-		"many entries": bytes.NewReader(pack(t, many...)),
+		"many hard links": bytes.NewReader(pack(t, links...)),
+		"a large file":    io.MultiReader(&bomb, io.LimitReader(zeroes{}, zeros.Size)),
+		"many entries":    bytes.NewReader(pack(t, many...)),
 	} {
 		root := tempRoot(t)
 		must(t, syscall.Mount("tmpfs", root, "tmpfs", 0, "size=1m,nr_inodes=100,mode=0755"))
