@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -156,15 +157,25 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 	case a.cfg.Ephemeral:
 		ready = storedImage(ctx, a.Store)
 	}
+	images, err := a.openImages()
+	if err != nil {
+		return err
+	}
 	cfg := runtime.Config{
-		Uploads:  a.Dirs.Uploads(),
+		Uploads: a.Dirs.Uploads(), Image: images.root, HasImage: images.has,
 		Instance: a.instance, Node: a.node, Ephemeral: a.cfg.Ephemeral, ScratchDir: filepath.Join(a.runDir, "scratch"),
 		Driver: a.Driver, Network: slotNetwork{a.Network, a.cfg.NoUplink}, Store: a.Store,
 		Base: func(ctx context.Context) (template.Image, error) {
 			return baseImage(ctx, a.Dirs, a.cfg.Nameservers, a.cfg.Log, ready)
 		},
 		HostStamp: hostStamp,
-		Prune:     func(_ context.Context, keep []string) error { return prune(a.Dirs, a.cfg.Ephemeral, keep) },
+		Prune: func(_ context.Context, keep []string) error {
+			err := prune(a.Dirs, a.cfg.Ephemeral, keep)
+			if !a.cfg.Ephemeral {
+				err = errors.Join(err, images.prune(keep))
+			}
+			return err
+		},
 		LockTemplates: func(ctx context.Context) (func(), error) {
 			return statedir.AwaitLock(ctx, filepath.Join(a.Dirs.StateDir, "templates.lock"))
 		},

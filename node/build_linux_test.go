@@ -1,13 +1,49 @@
 package node_test
 
 import (
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/rundlet/rundlet/image/oci/ocitest"
 	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/sandbox"
 )
+
+// build builds a template and returns the log.
+func build(t *testing.T, n *node.Node, req sandbox.TemplateRequest, r sandbox.Recipe) string {
+	t.Helper()
+	b, err := n.Runtime.BeginBuild(t.Context(), req)
+	if err == nil {
+		err = n.Runtime.StartBuild(t.Context(), b.TemplateID, b.ID, r)
+	}
+	for err == nil && b.State != sandbox.BuildReady && b.State != sandbox.BuildFailed {
+		<-time.After(5 * time.Millisecond) // A client polls.
+		b, err = n.Runtime.GetBuild(t.Context(), b.TemplateID, b.ID)
+	}
+	lines, logErr := n.Runtime.BuildLogs(t.Context(), b.TemplateID, b.ID, 0, 1000)
+	if err != nil || logErr != nil {
+		t.Fatal(err, logErr)
+	}
+	var text strings.Builder
+	for _, l := range lines {
+		text.WriteString(l.Time.Format("05.000 ") + l.Step + " " + l.Message + "\n")
+	}
+	if b.Failure != nil {
+		t.Fatalf("%+v\n%s", b.Failure, text.String())
+	}
+	return text.String()
+}
 
 // A template is built in a real guest: its steps see each other's files and variables, what it starts runs in its sandboxes, and a
 // second build does nothing again. All of it outlives a restart.
@@ -26,29 +62,6 @@ func TestATemplateIsBuiltInAGuest(t *testing.T) {
 		{Type: "WORKDIR", Args: []string{"/srv/app"}},
 		{Type: "RUN", Args: []string{`tool >out; echo "$LONGER" >>out; id -un >>out; date +%s%N >stamp`}},
 	}, StartCmd: "sleep 1000 & echo $! >/srv/app/pid; wait", ReadyCmd: "test -s /srv/app/pid"}
-	build := func(r sandbox.Recipe) (sandbox.Build, string) {
-		t.Helper()
-		b, err := n.Runtime.BeginBuild(t.Context(), sandbox.TemplateRequest{Name: "mine"})
-		if err == nil {
-			err = n.Runtime.StartBuild(t.Context(), b.TemplateID, b.ID, r)
-		}
-		for err == nil && b.State != sandbox.BuildReady && b.State != sandbox.BuildFailed {
-			<-time.After(5 * time.Millisecond) // A client polls.
-			b, err = n.Runtime.GetBuild(t.Context(), b.TemplateID, b.ID)
-		}
-		lines, logErr := n.Runtime.BuildLogs(t.Context(), b.TemplateID, b.ID, 0, 1000)
-		if err != nil || logErr != nil {
-			t.Fatal(err, logErr)
-		}
-		var text strings.Builder
-		for _, l := range lines {
-			text.WriteString(l.Time.Format("05.000 ") + l.Step + " " + l.Message + "\n")
-		}
-		if b.Failure != nil {
-			t.Fatalf("%+v\n%s", b.Failure, text.String())
-		}
-		return b, text.String()
-	}
 	use := func(command string) string {
 		t.Helper()
 		sb, err := n.Runtime.Create(t.Context(), sandbox.CreateRequest{Template: "mine", Timeout: time.Hour})
@@ -61,8 +74,8 @@ func TestATemplateIsBuiltInAGuest(t *testing.T) {
 		}
 		return got
 	}
-	_, log := build(recipe)
-	t.Log(log)
+	text := build(t, n, sandbox.TemplateRequest{Name: "mine"}, recipe)
+	t.Log(text)
 	want := "worker /srv/app hello to you\ntool\nhello to you\nworker\nalive\n"
 	look := `echo "$(id -un) $(pwd) $LONGER"; cat out; kill -0 "$(cat pid)" && echo alive`
 	if got := use(look); got != want {
@@ -70,30 +83,73 @@ func TestATemplateIsBuiltInAGuest(t *testing.T) {
 	}
 	stamp := use("cat stamp")
 	begin := time.Now()
-	_, log = build(recipe)
-	t.Logf("again in %v:\n%s", time.Since(begin), log)
-	if !strings.Contains(log, "CACHED [builder 5/5]") || use("cat stamp") != stamp {
-		t.Errorf("it was done again:\n%s", log)
+	text = build(t, n, sandbox.TemplateRequest{Name: "mine"}, recipe)
+	t.Logf("again in %v:\n%s", time.Since(begin), text)
+	if !strings.Contains(text, "CACHED [builder 5/5]") || use("cat stamp") != stamp {
+		t.Errorf("it was done again:\n%s", text)
 	}
-	sized, err := n.Runtime.BeginBuild(t.Context(), sandbox.TemplateRequest{Name: "sized", VCPUs: 1, MemoryMiB: 1500})
-	if err == nil {
-		err = n.Runtime.StartBuild(t.Context(), sized.TemplateID, sized.ID, sandbox.Recipe{FromTemplate: "base", Steps: []sandbox.RecipeStep{
-			{Type: "RUN", Args: []string{"grep -q 1536000 /proc/meminfo"}}}})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	for sized.State != sandbox.BuildReady {
-		<-time.After(5 * time.Millisecond)
-		if sized, err = n.Runtime.GetBuild(t.Context(), sized.TemplateID, sized.ID); err != nil || sized.Failure != nil {
-			t.Fatal(err, sized.Failure)
-		}
-	}
+	build(t, n, sandbox.TemplateRequest{Name: "sized", VCPUs: 1, MemoryMiB: 1500}, sandbox.Recipe{FromTemplate: "base", Steps: []sandbox.RecipeStep{
+		{Type: "RUN", Args: []string{"grep -q 1536000 /proc/meminfo"}}}})
 	if err := n.Close(node.LeaveAll); err != nil {
 		t.Fatal(err)
 	}
 	n = open(t, cfg)
 	if got := use(look); got != want {
 		t.Errorf("after a restart: got %q, want %q", got, want)
+	}
+}
+
+// A template begins with an image of a registry, which is pulled once, and outlives the image's name.
+func TestATemplateBeginsWithAnImage(t *testing.T) {
+	cfg := config(t)
+	files, err := ocitest.HostPrograms("sh", "cat", "ls", "id", "mkdir", "chown", "env")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, errA := ocitest.Layer(append(files, ocitest.Symlink("bin", "usr/bin"), ocitest.Symlink("lib", "usr/lib"), ocitest.Symlink("lib64", "usr/lib64"),
+		ocitest.Regular("data/old", "old"), ocitest.Regular("data/kept", "kept\n"))...)
+	second, errB := ocitest.Layer(ocitest.Regular("data/.wh.old", ""))
+	image, errC := ocitest.Image(v1.Config{Env: []string{"PATH=/usr/bin:/bin", "FROM_IMAGE=yes"}, User: "root", WorkingDir: "/data"}, first, second)
+	if err := errors.Join(errA, errB, errC); err != nil {
+		t.Fatal(err)
+	}
+	pulls := 0
+	blobs := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/manifests/") {
+			pulls++
+		}
+		blobs.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	ref, err := name.ParseReference(strings.TrimPrefix(server.URL, "http://") + "/test/minimal:1")
+	if err == nil {
+		err = remote.Write(ref, image)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	pulls = 0
+	cfg.Mirrors = map[string]string{"docker.io": server.URL}
+	n := open(t, cfg)
+	defer func() {
+		if err := n.Close(node.EndAll); err != nil {
+			t.Error(err)
+		}
+	}()
+	recipe := func(command string) sandbox.Recipe {
+		return sandbox.Recipe{FromImage: "test/minimal:1", Steps: []sandbox.RecipeStep{{Type: "WORKDIR", Args: []string{"/srv"}}, {Type: "RUN", Args: []string{command}}}}
+	}
+	t.Log(build(t, n, sandbox.TemplateRequest{Name: "mine"}, recipe("echo $FROM_IMAGE >said; id -un >>said; ls /data >>said")))
+	build(t, n, sandbox.TemplateRequest{Name: "other"}, recipe("echo other >said"))
+	if pulls != 1 {
+		t.Errorf("%d pulls", pulls)
+	}
+	sb, err := n.Runtime.Create(t.Context(), sandbox.CreateRequest{Template: "mine", Timeout: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := output(t, n, sb, "cat said; echo $FROM_IMAGE; cat /data/kept"); got != "yes\nuser\nkept\nyes\nkept\n" {
+		t.Errorf("got %q", got)
 	}
 }

@@ -46,6 +46,9 @@ type Config struct {
 	SandboxMbit, UplinkMbit uint
 	// Nameservers are the name servers of sandboxes; none means public ones.
 	Nameservers []netip.Addr
+	// Mirrors are registries of container images that are tried before others: base URLs by the host of
+	// the registry, such as docker.io. They may be at private addresses.
+	Mirrors map[string]string
 	// Denied are destinations of IPv4 that no sandbox reaches, whatever its rules allow.
 	Denied []netip.Prefix
 

@@ -32,13 +32,12 @@ func (f *fixture) command(conn net.Conn, id string, req *http.Request) {
 				Cwd  string
 			}
 		}
-		if len(text) < 5 || json.Unmarshal(text[5:], &in) != nil || len(in.Process.Args) < 2 {
+		if len(text) < 5 || json.Unmarshal(text[5:], &in) != nil || len(in.Process.Args) != 3 {
 			f.t.Errorf("a command begins with %q", text)
 			return
 		}
-		if user, _, _ := req.BasicAuth(); in.Process.Args[0] == "-l" { // The other one looks for the shell.
-			output, code = shell(shellCommand{id, user, in.Process.Args[2], in.Process.Cwd, in.Process.Envs})
-		}
+		user, _, _ := req.BasicAuth()
+		output, code = shell(shellCommand{id, user, in.Process.Args[2], in.Process.Cwd, in.Process.Envs})
 	}
 	if code == unknownUser {
 		answerConnect(conn, "\x02", `{"error":{"code":"unauthenticated","message":"`+output+`"}}`)

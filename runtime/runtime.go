@@ -73,6 +73,8 @@ type Config struct {
 	LockTemplates func(ctx context.Context) (unlock func(), err error)
 	// Image makes the root file system of an image that a template begins with; nil: there are no images.
 	Image func(ctx context.Context, name string, registry *sandbox.Registry, progress func(string)) (template.Image, error)
+	// HasImage reports whether an image is there, and need not be fetched; nil: none is.
+	HasImage func(name string) bool
 	// Uploads is a directory for the files that builds of templates copy.
 	Uploads  string
 	Capacity capacity.Budget
@@ -273,7 +275,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 			Driver: cfg.Driver, Network: cfg.Network, Machines: r.machines, Claims: r.claims, Admission: r.admission, InUse: &r.held, Environments: db.Environments,
 		},
 		Store:   build.Store{Builds: db.Builds, Snapshots: db.Snapshots, Environments: db.Environments, SpawnCounts: db.SpawnCounts},
-		Resolve: r.starter.Resolve, Image: cfg.Image, Files: cfg.Uploads, Size: cfg.Size, Base: r.templates, Steps: r.steps, Background: r.background, Log: cfg.Log,
+		Resolve: r.starter.Resolve, Image: cfg.Image, HasImage: cfg.HasImage, Files: cfg.Uploads, Size: cfg.Size, Base: r.templates, Steps: r.steps, Background: r.background, Log: cfg.Log,
 	})
 	r.settler = settle.New(settle.Config{
 		Driver: cfg.Driver, Store: settle.Store{Snapshots: db.Snapshots}, Rows: r.rows, Live: r.live, Admission: r.admission, Machines: r.machines, Claims: r.claims,

@@ -3,10 +3,6 @@ package main
 import (
 	"errors"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
-	"strings"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -18,55 +14,24 @@ import (
 	"github.com/rundlet/rundlet/image/oci/ocitest"
 )
 
-// hostPrograms returns programs of this host in usr/bin of a layer, with the libraries that
-// they are linked with.
-func hostPrograms(t *testing.T, names ...string) (files []ocitest.File) {
-	t.Helper()
-	have := map[string]bool{}
-	add := func(name, from string, mode int64) {
-		if have[name] {
-			return
-		}
-		have[name] = true
-		data, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, ocitest.Program(name, string(data), mode))
-	}
-	library := regexp.MustCompile(`(/\S+) \(0x`)
-	for _, name := range names {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, err := exec.CommandContext(t.Context(), "ldd", path).CombinedOutput()
-		if err != nil && !strings.Contains(string(out), "not a dynamic executable") {
-			t.Fatalf("ldd %s: %v: %s", path, err, out)
-		}
-		for _, m := range library.FindAllStringSubmatch(string(out), -1) {
-			at := strings.TrimPrefix(m[1], "/")
-			if !strings.HasPrefix(at, "usr/") {
-				at = "usr/" + at
-			}
-			add(at, m[1], 0o755)
-		}
-		add("usr/bin/"+filepath.Base(name), path, 0o755)
-	}
-	return files
-}
-
 // minimalImage writes an OCI layout of two layers: programs with a shell that is not bash, and
 // changes over them.
 func minimalImage(t *testing.T) string {
 	t.Helper()
-	first := append(hostPrograms(t, "sh", "ls", "cat", "id", "stat", "env", "df", "touch"),
+	programs, err := ocitest.HostPrograms("sh", "ls", "cat", "id", "stat", "env", "df", "touch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := append(programs,
 		ocitest.Symlink("bin", "usr/bin"), ocitest.Symlink("lib", "usr/lib"), ocitest.Symlink("lib64", "usr/lib64"),
 		ocitest.Regular("data/old", "old"), ocitest.Regular("data/kept", "kept"), ocitest.Regular("all/gone", "x"), ocitest.HardLink("data/linked", "data/kept"),
 		ocitest.Regular("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnode:x:1000:1000::/home/node:/bin/sh\n"), ocitest.Regular("etc/group", "root:x:0:\nnode:x:1000:\n"),
 		ocitest.Regular("etc/profile", "PATH=/usr/bin\nexport PATH\n"))
-	id := hostPrograms(t, "id")
-	suid := id[len(id)-1]
+	id, err := ocitest.HostPrograms("id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	suid := id[0]
 	suid.Name, suid.Mode = "usr/bin/idroot", 0o4755
 	second := []ocitest.File{ocitest.Regular("data/.wh.old", ""), ocitest.Regular("bin/new", "through a link"), ocitest.Dir("all"), ocitest.Regular("all/.wh..wh..opq", ""),
 		ocitest.Regular("all/new", "x"), suid}

@@ -52,6 +52,8 @@ type Config struct {
 	Resolve func(ctx context.Context, name string) (claim.Origin, error)
 	// Image makes an image's root file system; nil: there are no images. progress receives lines for the log of the build.
 	Image func(ctx context.Context, name string, registry *sandbox.Registry, progress func(string)) (template.Image, error)
+	// HasImage reports whether an image is there already; nil: none is.
+	HasImage func(name string) bool
 	// Files is a directory for uploaded files.
 	Files string
 	Size  sandbox.Size

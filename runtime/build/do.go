@@ -227,7 +227,7 @@ var retries = retry.Pauses{First: 100 * time.Millisecond, Most: 30 * time.Second
 func (w *work) from(plan *site.Plan) (name, called string, err error) {
 	r := w.recipe
 	if called = r.FromTemplate; called == "" {
-		if called = r.FromImage; !isBaseImage(called) {
+		if called = r.FromImage; !isBaseImage(called) || w.b.cfg.HasImage != nil && w.b.cfg.HasImage(called) {
 			return w.fromImage(plan, called)
 		}
 		r.FromTemplate = baseName

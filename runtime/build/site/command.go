@@ -54,33 +54,6 @@ func (s *Site) Run(ctx context.Context, c Command) error {
 
 // Start starts a command. The caller calls Leave in the end; ctx bounds all of it.
 func (s *Site) Start(ctx context.Context, c Command) (*Running, error) {
-	if s.shell == "" {
-		if err := s.findShell(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return s.start(ctx, c, s.shell, "-l", "-c", c.Text)
-}
-
-// findShell looks for E2B's shell; an image may have only that of POSIX.
-func (s *Site) findShell(ctx context.Context) error {
-	r, err := s.start(ctx, Command{User: "root", Workdir: "/"}, "/bin/sh", "-c", "test -x /bin/bash")
-	if err != nil {
-		return err
-	}
-	defer r.Leave()
-	err = r.Wait()
-	exit := new(ExitError)
-	switch {
-	case err == nil:
-		s.shell = "/bin/bash"
-	case errors.As(err, &exit):
-		s.shell, err = "/bin/sh", nil
-	}
-	return err
-}
-
-func (s *Site) start(ctx context.Context, c Command, argv ...string) (*Running, error) {
 	dial := s.cfg.Machines.Agent(s.guest.ID)
 	r := &Running{output: c.Output, transport: &http.Transport{
 		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
@@ -89,7 +62,7 @@ func (s *Site) start(ctx context.Context, c Command, argv ...string) (*Running, 
 	rpc := processpbconnect.NewProcessClient(&http.Client{Transport: r.transport}, "http://agent", connect.WithProtoJSON(), connect.WithReadMaxBytes(maxMessage))
 	noInput := false
 	req := connect.NewRequest(&processpb.StartRequest{
-		Process: &processpb.ProcessConfig{Cmd: argv[0], Args: argv[1:], Envs: c.Env}, Stdin: &noInput,
+		Process: &processpb.ProcessConfig{Cmd: "/bin/bash", Args: []string{"-l", "-c", c.Text}, Envs: c.Env}, Stdin: &noInput,
 	})
 	if c.Workdir != "" {
 		req.Msg.Process.Cwd = &c.Workdir

@@ -64,8 +64,7 @@ type Site struct {
 	guest machine.Guest
 	spec  string // of the driver, as JSON
 
-	shell  string // of the guest; empty: not known yet
-	marked bool   // there may be a machine
+	marked bool // there may be a machine
 	slots  []string
 	freed  []func()
 }
