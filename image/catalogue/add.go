@@ -136,7 +136,7 @@ func (c *Catalogue) make(ctx context.Context, image *oci.Image, staging, file st
 		return Info{}, err
 	}
 	run := image.File.Config
-	info := Info{Digest: image.Config.String(), File: file, Created: image.File.Created.Time, Added: time.Now().UTC(),
+	info := Info{Format: recordFormat, Digest: image.Config.String(), File: file, Created: image.File.Created.Time, Added: time.Now().UTC(),
 		Config: Run{run.Env, run.WorkingDir, run.User, run.Entrypoint, run.Cmd},
 		Bytes:  made.Bytes, LayerBytes: spool.Bytes(), Files: made.Files, Devices: skipped.Devices, Attributes: skipped.Attributes}
 	if image.Manifest.Hex != "" {

@@ -2,8 +2,8 @@
 
 // Package catalogue keeps container images as root file systems: for each content one EROFS
 // image, in which a guest boots, and for each name a record. It reads them from archives and
-// registries. Processes can share its directory. It may import the packages of image, vm and
-// internal/flock; node, runtime and cmd may import it.
+// registries. Processes can share its directory. It may import the packages of image, vm,
+// internal/flock and internal/format; node, runtime and cmd may import it.
 package catalogue
 
 import (
@@ -43,6 +43,8 @@ type Catalogue struct {
 
 // Info describes an image that is there.
 type Info struct {
+	// Format is that of the record; see recordFormat.
+	Format int `json:"format"`
 	// Digest is that of the image's configuration, and Manifest that of its manifest, if it had one.
 	Digest   string `json:"digest"`
 	Manifest string `json:"manifest,omitempty"`

@@ -23,6 +23,7 @@ import (
 	"github.com/rundlet/rundlet/image/oci/layers"
 	"github.com/rundlet/rundlet/image/oci/ocitest"
 	"github.com/rundlet/rundlet/internal/flock"
+	"github.com/rundlet/rundlet/internal/format"
 )
 
 func newConfig(t testing.TB) Config {
@@ -292,5 +293,26 @@ func TestWhatAKilledProcessLeftIsRemoved(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(cfg.Dir, "*.*")); err != nil || !slices.Equal(left, []string{filepath.Join(cfg.Dir, lockFile)}) {
 		t.Errorf("left are %q, %v", left, err)
+	}
+}
+
+func TestTheRecordOfANewerProgramIsRefused(t *testing.T) {
+	cfg := newConfig(t)
+	c := open(t, cfg)
+	file := archiveOf(t, imageOf(t, "content"), "app")
+	entry, err := c.Load(t.Context(), file, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry.Format++
+	if err := writeJSON(c.infoPath(entry.File), entry.Info); err != nil {
+		t.Fatal(err)
+	}
+	_, findErr := c.Find("app")
+	_, loadErr := c.Load(t.Context(), file, "", nil)
+	for _, err := range []error{findErr, loadErr} {
+		if newer, ok := errors.AsType[*format.NewerError](err); !ok || newer.Found != int64(entry.Format) {
+			t.Errorf("error %v", err)
+		}
 	}
 }

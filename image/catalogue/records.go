@@ -17,7 +17,13 @@ import (
 
 	"github.com/rundlet/rundlet/image/erofs"
 	"github.com/rundlet/rundlet/image/oci"
+	"github.com/rundlet/rundlet/internal/format"
 )
+
+// recordFormat is the version of the records of images and names.
+//
+//	1  the first
+const recordFormat = 1
 
 // named is the record of a name.
 type named struct {
@@ -43,6 +49,9 @@ func (c *Catalogue) info(file string) (Info, error) {
 	err := readJSON(c.infoPath(file), &info)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = ErrNotFound
+	}
+	if err == nil {
+		err = format.Check("image "+file, int64(info.Format), recordFormat)
 	}
 	if err == nil && info.File != file {
 		err = fmt.Errorf("%w: its record is that of %.100q", ErrNotFound, info.File)

@@ -9,6 +9,7 @@
 //	record of a machine      one of each driver
 //	record of the uplink     network.uplinkFormat
 //	root image of the host   image/hostbase.rootFormat
+//	record of an image       image/catalogue.recordFormat
 //
 // The package imports the standard library only; all but policy may import it.
 package format

@@ -68,10 +68,6 @@ func Image(ctx context.Context, reference string, cfg Config) (*oci.Image, error
 	if err != nil {
 		return nil, err
 	}
-	auth, err := cfg.Credentials.authenticator()
-	if err != nil {
-		return nil, err
-	}
 	host := ref.Context().RegistryStr()
 	if host == name.DefaultRegistry {
 		host = dockerHost
@@ -84,7 +80,11 @@ func Image(ctx context.Context, reference string, cfg Config) (*oci.Image, error
 		}
 		mirrorErr = fmt.Errorf("mirror of %s: %w", host, err)
 	}
-	image, err := at(ctx, ref, auth, cfg, !cfg.PublicOnly)
+	auth, err := cfg.Credentials.authenticator(ctx, host, cfg.Idle)
+	var image *oci.Image
+	if err == nil {
+		image, err = at(ctx, ref, auth, cfg, !cfg.PublicOnly)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("pull %s: %w", full, err), mirrorErr)
 	}
