@@ -85,7 +85,8 @@ func credentials(r *sandbox.Registry) *registry.Credentials {
 	if r == nil {
 		return nil
 	}
-	return &registry.Credentials{Type: r.Type, Username: r.Username, Password: r.Password, ServiceAccountJSON: r.ServiceAccountJSON}
+	return &registry.Credentials{Type: r.Type, Username: r.Username, Password: r.Password, ServiceAccountJSON: r.ServiceAccountJSON,
+		AWSAccessKeyID: r.AWSAccessKeyID, AWSSecretAccessKey: r.AWSSecretAccessKey, AWSRegion: r.AWSRegion}
 }
 
 // prune removes the container images without a name, but for the roots of keep.
