@@ -35,15 +35,20 @@ type baseImages struct {
 	failed int // in a row, of the same
 }
 
-// roomForImage is what an image in dir may take: the disk stays above the floor at which no
+// roomForImage is what an image of the base in dir may take: the disk stays above the floor at which no
 // machines are kept warm.
 func roomForImage(dir string) (int64, error) {
+	return roomAbove(dir, func(f disk.Floors) int64 { return f.WarmPool })
+}
+
+// roomAbove is how much may be written in dir until the disk is at a floor.
+func roomAbove(dir string, floor func(disk.Floors) int64) (int64, error) {
 	total, err := host.Host{}.TotalBytes(dir)
 	if err != nil {
 		return 0, err
 	}
 	free, err := host.Host{}.FreeBytes(dir)
-	return free - disk.FloorsFor(total).WarmPool, err
+	return free - floor(disk.FloorsFor(total)), err
 }
 
 // mostFailures is how often in a row the host may change, or a file vanish, while an image is

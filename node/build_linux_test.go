@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -20,8 +21,8 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// build builds a template and returns the log.
-func build(t *testing.T, n *node.Node, req sandbox.TemplateRequest, r sandbox.Recipe) string {
+// begin does a build to its end.
+func begin(t *testing.T, n *node.Node, req sandbox.TemplateRequest, r sandbox.Recipe) sandbox.Build {
 	t.Helper()
 	b, err := n.Runtime.BeginBuild(t.Context(), req)
 	if err == nil {
@@ -31,9 +32,19 @@ func build(t *testing.T, n *node.Node, req sandbox.TemplateRequest, r sandbox.Re
 		<-time.After(5 * time.Millisecond) // A client polls.
 		b, err = n.Runtime.GetBuild(t.Context(), b.TemplateID, b.ID)
 	}
-	lines, logErr := n.Runtime.BuildLogs(t.Context(), b.TemplateID, b.ID, 0, 1000)
-	if err != nil || logErr != nil {
-		t.Fatal(err, logErr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// build builds a template and returns the log.
+func build(t *testing.T, n *node.Node, req sandbox.TemplateRequest, r sandbox.Recipe) string {
+	t.Helper()
+	b := begin(t, n, req, r)
+	lines, err := n.Runtime.BuildLogs(t.Context(), b.TemplateID, b.ID, 0, 1000)
+	if err != nil {
+		t.Fatal(err)
 	}
 	var text strings.Builder
 	for _, l := range lines {
@@ -116,21 +127,29 @@ func TestATemplateBeginsWithAnImage(t *testing.T) {
 	pulls := 0
 	blobs := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); strings.Contains(r.URL.Path, "/private/") && user+password != "annsecret" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
 		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/manifests/") {
 			pulls++
 		}
 		blobs.ServeHTTP(w, r)
 	}))
 	defer server.Close()
-	ref, err := name.ParseReference(strings.TrimPrefix(server.URL, "http://") + "/test/minimal:1")
-	if err == nil {
-		err = remote.Write(ref, image)
-	}
-	if err != nil {
-		t.Fatal(err)
+	for _, repository := range []string{"/test/minimal:1", "/test/private/minimal:1"} {
+		ref, err := name.ParseReference(strings.TrimPrefix(server.URL, "http://") + repository)
+		if err == nil {
+			err = remote.Write(ref, image, remote.WithAuth(&authn.Basic{Username: "ann", Password: "secret"}))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	pulls = 0
-	cfg.Mirrors = map[string]string{"docker.io": server.URL}
+	host := strings.TrimPrefix(server.URL, "http://")
+	cfg.Mirrors, cfg.PrivateRegistries = map[string]string{"docker.io": server.URL}, []string{host}
 	n := open(t, cfg)
 	defer func() {
 		if err := n.Close(node.EndAll); err != nil {
@@ -151,5 +170,43 @@ func TestATemplateBeginsWithAnImage(t *testing.T) {
 	}
 	if got := output(t, n, sb, "cat said; echo $FROM_IMAGE; cat /data/kept"); got != "yes\nuser\nkept\nyes\nkept\n" {
 		t.Errorf("got %q", got)
+	}
+	private := sandbox.Recipe{FromImage: host + "/test/private/minimal:1", Registry: &sandbox.Registry{Type: "registry", Username: "ann", Password: "secret"}}
+	build(t, n, sandbox.TemplateRequest{Name: "private"}, private)
+	private.Registry = nil
+	if failure := begin(t, n, sandbox.TemplateRequest{Name: "stolen"}, private).Failure; failure == nil || failure.Step != sandbox.StepBase {
+		t.Errorf("without credentials: %+v", failure)
+	}
+}
+
+// What was pulled with credentials is not found by those who have none.
+func TestAnImageWithoutANameIsNotFound(t *testing.T) {
+	layer, errA := ocitest.Layer(ocitest.Regular("a", "a"))
+	image, errB := ocitest.Image(v1.Config{}, layer)
+	digest, errC := image.ConfigName()
+	if err := errors.Join(errA, errB, errC); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	ref, err := name.ParseReference(host + "/a:1")
+	if err == nil {
+		err = remote.Write(ref, image)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := config(t)
+	cfg.PrivateRegistries = []string{host}
+	n := open(t, cfg)
+	defer n.Close(node.EndAll)
+	recipe := sandbox.Recipe{FromImage: host + "/a:1", Registry: &sandbox.Registry{Type: "registry", Username: "ann", Password: "secret"}}
+	begin(t, n, sandbox.TemplateRequest{Name: "first"}, recipe) // It fails: there is no shell in it. The image is there.
+	for _, name := range []string{digest.String(), digest.String()[:12], digest.Hex, digest.Hex[:6]} {
+		failure := begin(t, n, sandbox.TemplateRequest{Name: "stolen"}, sandbox.Recipe{FromImage: name}).Failure
+		if failure == nil || failure.Step != sandbox.StepBase {
+			t.Errorf("%s: %+v", name, failure)
+		}
 	}
 }

@@ -49,6 +49,9 @@ type Config struct {
 	// Mirrors are registries of container images that are tried before others: base URLs by the host of
 	// the registry, such as docker.io. They may be at private addresses.
 	Mirrors map[string]string
+	// PrivateRegistries are hosts, with a port if it is not the usual one, of registries at private addresses that clients
+	// may name.
+	PrivateRegistries []string
 	// Denied are destinations of IPv4 that no sandbox reaches, whatever its rules allow.
 	Denied []netip.Prefix
 

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/rundlet/rundlet/agent/embedded"
 	"github.com/rundlet/rundlet/image/catalogue"
 	"github.com/rundlet/rundlet/image/guest"
+	"github.com/rundlet/rundlet/image/oci"
 	"github.com/rundlet/rundlet/image/oci/registry"
+	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -19,50 +23,46 @@ import (
 type images struct {
 	catalogue *catalogue.Catalogue
 	mirrors   map[string]string
+	private   []string // hosts at private addresses that clients may name
+
+	mu    sync.Mutex
+	given []string // the roots of this process's builds, of which some may have no claim yet; guarded by mu
 }
 
-func (a *assembly) openImages() (images, error) {
+func (a *assembly) openImages() (*images, error) {
 	if err := os.MkdirAll(a.Dirs.AgentDir(), 0o700); err != nil {
-		return images{}, err
+		return nil, err
 	}
 	agent, err := embedded.Extract(a.Dirs.AgentDir())
 	if err != nil {
-		return images{}, err
+		return nil, err
 	}
 	guests := guest.Config{AgentPath: agent}
 	for _, addr := range a.cfg.Nameservers {
 		guests.Nameservers = append(guests.Nameservers, addr.String())
 	}
-	c, err := catalogue.Open(catalogue.Config{Dir: a.Dirs.Images(), Guest: guests})
-	return images{c, a.cfg.Mirrors}, err
+	c, err := catalogue.Open(catalogue.Config{Dir: a.Dirs.Images(), Guest: guests, Room: func() (int64, error) {
+		return roomAbove(a.Dirs.Images(), func(f disk.Floors) int64 { return f.Build })
+	}})
+	return &images{catalogue: c, mirrors: a.cfg.Mirrors, private: a.cfg.PrivateRegistries}, err
 }
 
 // has reports whether an image is there.
-func (i images) has(name string) bool {
-	_, err := i.catalogue.Find(name)
-	return err == nil
+func (i *images) has(name string) bool {
+	entry, err := i.catalogue.Find(name)
+	return err == nil && entry.Reference != ""
 }
 
 // root returns the root of an image. One that is not there is pulled; clients name it, so it can be from a public
-// registry or from a mirror of the operator.
-func (i images) root(ctx context.Context, name string, login *sandbox.Registry, progress func(string)) (template.Image, error) {
-	root, err := i.catalogue.Image(ctx, name)
-	if errors.Is(err, catalogue.ErrNotFound) {
-		progress("Pulling " + name)
-		said := ""
-		_, err = i.catalogue.Pull(ctx, name, registry.Config{Credentials: credentials(login), Mirrors: i.mirrors, PublicOnly: true}, func(p catalogue.Progress) {
-			if line := progressLine(p); line != said {
-				said = line
-				progress(line)
-			}
-		})
-		if err == nil {
-			root, err = i.catalogue.Image(ctx, name)
-		}
-	}
+// registry, or from what the operator allows. What needs credentials is pulled for whoever has them, each time, and has no name here.
+func (i *images) root(ctx context.Context, name string, login *sandbox.Registry, progress func(string)) (template.Image, error) {
+	root, err := i.find(ctx, name, login, progress)
 	if err != nil {
 		return template.Image{}, fmt.Errorf("image %.300s: %w", name, err)
 	}
+	i.mu.Lock()
+	i.given = append(i.given, root.Spec.Rootfs)
+	i.mu.Unlock()
 	env := map[string]string{}
 	for _, entry := range root.Config.Env {
 		if name, value, ok := strings.Cut(entry, "="); ok {
@@ -70,6 +70,41 @@ func (i images) root(ctx context.Context, name string, login *sandbox.Registry, 
 		}
 	}
 	return template.Image{Spec: root.Spec, Stamp: root.Stamp, Env: env}, nil
+}
+
+func (i *images) find(ctx context.Context, name string, login *sandbox.Registry, progress func(string)) (catalogue.Root, error) {
+	pull := i.catalogue.PullUnnamed
+	if login == nil {
+		// A client must not find by its digest what has no name.
+		if entry, err := i.catalogue.Find(name); err == nil && entry.Reference != "" {
+			return i.catalogue.Image(ctx, entry.Reference)
+		} else if err != nil && !errors.Is(err, catalogue.ErrNotFound) {
+			return catalogue.Root{}, err
+		}
+		pull = i.catalogue.Pull
+	}
+	progress("Pulling " + name)
+	var mu sync.Mutex
+	said := ""
+	entry, err := pull(ctx, name, registry.Config{Credentials: credentials(login), Mirrors: i.mirrors, PublicOnly: !i.isPrivate(name)}, func(p catalogue.Progress) {
+		mu.Lock()
+		defer mu.Unlock()
+		if line := progressLine(p); line != said {
+			said = line
+			progress(line)
+		}
+	})
+	if err != nil {
+		return catalogue.Root{}, err
+	}
+	return i.catalogue.Image(ctx, entry.Digest)
+}
+
+// isPrivate reports whether the registry of an image may be at a private address.
+func (i *images) isPrivate(name string) bool {
+	full, err := oci.Normal(name)
+	host, _, _ := strings.Cut(full, "/")
+	return err == nil && slices.Contains(i.private, host)
 }
 
 // progressLine says how far a pull is, in tenths.
@@ -90,7 +125,10 @@ func credentials(r *sandbox.Registry) *registry.Credentials {
 }
 
 // prune removes the container images without a name, but for the roots of keep.
-func (i images) prune(keep []string) error {
+func (i *images) prune(keep []string) error {
+	i.mu.Lock()
+	keep = append(slices.Clone(keep), i.given...)
+	i.mu.Unlock()
 	_, err := i.catalogue.Prune(keep)
 	return err
 }

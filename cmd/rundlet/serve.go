@@ -114,6 +114,7 @@ names a file: then it has the file opened again, for logrotate.`,
 	nameserverFlag(f, &nameservers)
 	f.StringSliceVar(&denied, "deny-egress", nil, "address or network that no sandbox reaches, whatever its rules allow")
 	f.StringToStringVar(&cfg.Node.Mirrors, "mirror", nil, "HOST=URL of a mirror of container images that templates begin with, tried before the registry of this host, such as docker.io=https://mirror.example/hub; may be at a private address")
+	f.StringSliceVar(&cfg.Node.PrivateRegistries, "private-registry", nil, "HOST[:PORT] of a registry of container images at a private address that clients may name")
 	f.BoolVar(&cfg.Node.AcceptEmptyDatabase, "accept-empty-database", false, "start even if the database is empty or missing although snapshots exist; they become orphans")
 	f.StringVar(&base, "base", baseDirectory, `template base from the host's /usr as it is ("directory"), or from one image of it that is made in the background and takes as much disk ("image")`)
 	f.IntVar(&cfg.Node.NetworkSlots, "network-slots", 4, "network slots to keep ready")

@@ -105,7 +105,11 @@ func waitLock(ctx context.Context, path string) (*os.File, error) {
 
 // make makes the file of an image in the staging directory.
 func (c *Catalogue) make(ctx context.Context, image *oci.Image, staging, file string, progress func(Progress)) (Info, error) {
-	spool := layers.NewSpool(staging, c.cfg.Limits)
+	limits, err := c.limits()
+	if err != nil {
+		return Info{}, err
+	}
+	spool := layers.NewSpool(staging, limits)
 	files, err := spoolAll(ctx, spool, image.Layers, progress)
 	defer func() {
 		for _, f := range files {
@@ -143,6 +147,20 @@ func (c *Catalogue) make(ctx context.Context, image *oci.Image, staging, file st
 		info.Manifest = image.Manifest.String()
 	}
 	return info, nil
+}
+
+// limits are those of an image that is made now.
+func (c *Catalogue) limits() (layers.Limits, error) {
+	limits := c.cfg.Limits
+	if c.cfg.Room == nil {
+		return limits, nil
+	}
+	room, err := c.cfg.Room()
+	if err == nil && room <= 1 {
+		err = errors.New("the disk is too full for an image")
+	}
+	limits.Bytes = min(c.archiveBytes(), room/2)
+	return limits, err
 }
 
 // spoolAll reads layers, some at a time. The caller closes the files, also after an error.

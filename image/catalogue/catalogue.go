@@ -33,6 +33,9 @@ type Config struct {
 	Guest guest.Config
 	// Limits bound each image; zero values are defaults.
 	Limits layers.Limits
+	// Room, if not nil, says how many bytes of the disk an image may take; while it is made, its layers take as
+	// many again.
+	Room func() (int64, error)
 }
 
 // Catalogue is a directory of images. Methods may be called concurrently, and from several
@@ -187,11 +190,21 @@ func (c *Catalogue) load(ctx context.Context, path, reference string, progress f
 // Pull gets an image from a registry; its name is the reference. Another call for the same image
 // waits and shares the result. progress may be nil.
 func (c *Catalogue) Pull(ctx context.Context, reference string, from registry.Config, progress func(Progress)) (Entry, error) {
+	return c.pull(ctx, reference, []string{reference}, from, progress)
+}
+
+// PullUnnamed is Pull of an image that others must not find by its name: they may have no access to it. It is found by
+// its digest, and goes with a Prune when nothing needs it.
+func (c *Catalogue) PullUnnamed(ctx context.Context, reference string, from registry.Config, progress func(Progress)) (Entry, error) {
+	return c.pull(ctx, reference, nil, from, progress)
+}
+
+func (c *Catalogue) pull(ctx context.Context, reference string, names []string, from registry.Config, progress func(Progress)) (Entry, error) {
 	image, err := registry.Image(ctx, reference, from)
 	if err != nil {
 		return Entry{}, err
 	}
-	entry, err := c.add(ctx, image, []string{reference}, progress)
+	entry, err := c.add(ctx, image, names, progress)
 	if err != nil {
 		return Entry{}, fmt.Errorf("pull %s: %w", reference, err)
 	}
