@@ -179,7 +179,7 @@ func TestATemplateBeginsWithAnImage(t *testing.T) {
 	}
 }
 
-// What was pulled with credentials is not found by those who have none.
+// What was pulled with credentials is not found without them.
 func TestAnImageWithoutANameIsNotFound(t *testing.T) {
 	layer, errA := ocitest.Layer(ocitest.Regular("a", "a"))
 	image, errB := ocitest.Image(v1.Config{}, layer)

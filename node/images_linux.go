@@ -54,7 +54,7 @@ func (i *images) has(name string) bool {
 }
 
 // root returns the root of an image. One that is not there is pulled; clients name it, so it can be from a public
-// registry, or from what the operator allows. What needs credentials is pulled for whoever has them, each time, and has no name here.
+// registry, or from what the operator allows. What needs credentials is pulled with them each time, and has no name here.
 func (i *images) root(ctx context.Context, name string, login *sandbox.Registry, progress func(string)) (template.Image, error) {
 	root, err := i.find(ctx, name, login, progress)
 	if err != nil {

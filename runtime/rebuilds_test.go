@@ -207,12 +207,13 @@ func (errReader) Read([]byte) (int, error) { return 0, errors.New("it broke off"
 
 func TestNamesOfTemplates(t *testing.T) {
 	w := newWorkshop(t)
+	first := w.build("first", fromBase())
 	sb := w.create()
 	if _, err := w.rt.Snapshot(t.Context(), sb.ID, "taken", "k1"); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]error{
-		"base": sandbox.ErrInvalid, "": sandbox.ErrInvalid, "A": sandbox.ErrInvalid, "a:b": sandbox.ErrInvalid, "../a": sandbox.ErrInvalid, "taken": sandbox.ErrConflict, "ns/ok_1": nil,
+		first.TemplateID: sandbox.ErrInvalid, "base": sandbox.ErrInvalid, "": sandbox.ErrInvalid, "A": sandbox.ErrInvalid, "a:b": sandbox.ErrInvalid, "../a": sandbox.ErrInvalid, "taken": sandbox.ErrConflict, "ns/ok_1": nil,
 	} {
 		if _, err := w.rt.BeginBuild(context.Background(), sandbox.TemplateRequest{Name: name}); !errors.Is(err, want) {
 			t.Errorf("%q: %v, want %v", name, err, want)

@@ -87,8 +87,15 @@ func (b *Builder) BeginBuild(ctx context.Context, req sandbox.TemplateRequest) (
 	if !templateName.MatchString(req.Name) {
 		return sandbox.Build{}, fmt.Errorf("%w: template name %.128q: use a to z, 0 to 9, '_' and '-'", sandbox.ErrInvalid, req.Name)
 	}
-	if req.Name == template.BaseAlias {
+	if _, err := b.cfg.Base.Get(ctx, req.Name); err == nil {
 		return sandbox.Build{}, fmt.Errorf("%w: the template %q is made by this machine: take another name", sandbox.ErrInvalid, req.Name)
+	} else if !errors.Is(err, sandbox.ErrTemplateNotFound) {
+		return sandbox.Build{}, err
+	}
+	if t, err := b.named(ctx, req.Name); err == nil && t.Name != req.Name {
+		return sandbox.Build{}, fmt.Errorf("%w: %q is the id of another template: take another name", sandbox.ErrInvalid, req.Name)
+	} else if err != nil && !errors.Is(err, sandbox.ErrTemplateNotFound) {
+		return sandbox.Build{}, err
 	}
 	_, err := b.cfg.Store.Snapshots.Get(ctx, req.Name)
 	if err == nil {

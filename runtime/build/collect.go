@@ -25,10 +25,14 @@ func (b *Builder) RecoverBuilds(ctx context.Context) error {
 		return err
 	}
 	for _, row := range rows {
-		if row.State == sandbox.BuildWaiting && time.Since(row.CreatedAt) < maxWaiting {
-			continue
+		why := errRestart
+		if row.State == sandbox.BuildWaiting {
+			if time.Since(row.CreatedAt) < maxWaiting {
+				continue
+			}
+			why = errNoRecipe
 		}
-		row.State, row.Step, row.Message, row.FinishedAt = sandbox.BuildFailed, sandbox.StepBase, "the build was broken off: "+errRestart.Error(), time.Now()
+		row.State, row.Step, row.Message, row.FinishedAt = sandbox.BuildFailed, sandbox.StepBase, "the build was broken off: "+why.Error(), time.Now()
 		if err := b.cfg.Store.Builds.Put(ctx, &row); err != nil {
 			return err
 		}

@@ -20,6 +20,7 @@ import (
 var (
 	errReplaced = errors.New("another build of this template began")
 	errDeleted  = errors.New("the template was deleted")
+	errNoRecipe = errors.New("its recipe did not come within a day")
 	errRestart  = errors.New("the daemon was restarted during the build: start it again")
 )
 
@@ -106,9 +107,12 @@ func (b *Builder) finish(ctx context.Context, j *job, snap store.Snapshot, err e
 	j.over = true
 	rows := j.rows
 	b.mu.Unlock()
+	if err := b.cfg.Store.Builds.PutLog(ctx, rows[0].ID, j.log.Lines(0, lines.Max)); err != nil {
+		b.cfg.Log.Warn("could not keep the log of a build", "build_id", rows[0].ID, "error", err)
+	}
 	written := 0
 	for _, row := range rows {
-		row.FinishedAt, row.Log = time.Now(), j.log.Lines(0, lines.Max)
+		row.FinishedAt, row.LogID = time.Now(), rows[0].ID
 		var put error
 		if err == nil {
 			row.State, row.SnapshotID = sandbox.BuildReady, snap.ID

@@ -75,7 +75,8 @@ func (b *Builder) BuildLogs(ctx context.Context, templateID, buildID string, fro
 	if row.State == sandbox.BuildBuilding && j != nil && b.has(j, row.ID) {
 		return j.log.Lines(from, limit), nil
 	}
-	return lines.Part(row.Log, from, limit), nil
+	all, err := b.cfg.Store.Builds.Log(ctx, row.LogID)
+	return lines.Part(all, from, limit), fault.Classify(err)
 }
 
 // has reports whether a build waits for a job.

@@ -43,13 +43,14 @@ type Build struct {
 	SnapshotID            string
 	KeyID                 string
 	CreatedAt, FinishedAt time.Time
-	Log                   []sandbox.BuildLog
+	// LogID is that of its log; empty: it has none yet.
+	LogID string
 	// Version is that of the row which this was read from; 0: it is not written yet.
 	Version int64
 }
 
 const buildColumns = `id, template_id, state, tags, step, message, vcpus, memory_mib, disk_mib, snapshot_id, key_id,
-	created_at, finished_at, log, version`
+	created_at, finished_at, log_id, version`
 
 var addBuild, changeBuild = table.InsertAndUpdate("builds", buildColumns)
 
@@ -107,16 +108,40 @@ func (b Build) put(ctx context.Context, tx *sql.Tx) error {
 	if err != nil {
 		return err
 	}
-	log, err := json.Marshal(b.Log)
-	if err != nil {
-		return err
-	}
 	res, err := tx.ExecContext(ctx, query, b.ID, b.TemplateID, b.State, string(tags), b.Step, b.Message, b.VCPUs, b.MemoryMiB, b.DiskMiB,
-		b.SnapshotID, b.KeyID, table.Micros(b.CreatedAt), table.Micros(b.FinishedAt), string(log), b.Version)
+		b.SnapshotID, b.KeyID, table.Micros(b.CreatedAt), table.Micros(b.FinishedAt), b.LogID, b.Version)
 	if err == nil {
 		err = table.Changed(res)
 	}
 	return err
+}
+
+// PutLog keeps a log, which goes with the last build that has it. It is on the disk with the next change that is.
+func (s Tables) PutLog(ctx context.Context, id string, lines []sandbox.BuildLog) error {
+	text, err := json.Marshal(lines)
+	if err == nil {
+		_, err = s.db.ExecLazily(ctx, `INSERT INTO build_logs (id, lines) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET lines = excluded.lines`, id, string(text))
+	}
+	if err != nil {
+		return fmt.Errorf("put the log of build %s: %w", id, err)
+	}
+	return nil
+}
+
+// Log returns a log; nil if there is none.
+func (s Tables) Log(ctx context.Context, id string) (lines []sandbox.BuildLog, err error) {
+	var text string
+	err = s.db.Scan(ctx, []any{&text}, `SELECT lines FROM build_logs WHERE id = ?`, id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &lines)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("log of build %s: %w", id, err)
+	}
+	return lines, nil
 }
 
 // tag makes tags of a template name a build.
@@ -277,13 +302,13 @@ func (s Tables) read(ctx context.Context, where string, args ...any) ([]Build, e
 		return nil, err
 	}
 	return database.List(ctx, s.db, "query builds", func(rows *sql.Rows) (b Build, err error) {
-		var tags, log string
+		var tags string
 		var created, finished int64
 		err = rows.Scan(&b.ID, &b.TemplateID, &b.State, &tags, &b.Step, &b.Message, &b.VCPUs, &b.MemoryMiB, &b.DiskMiB,
-			&b.SnapshotID, &b.KeyID, &created, &finished, &log, &b.Version)
+			&b.SnapshotID, &b.KeyID, &created, &finished, &b.LogID, &b.Version)
 		b.CreatedAt, b.FinishedAt = table.FromMicros(created), table.FromMicros(finished)
 		if err == nil {
-			err = errors.Join(json.Unmarshal([]byte(tags), &b.Tags), json.Unmarshal([]byte(log), &b.Log))
+			err = json.Unmarshal([]byte(tags), &b.Tags)
 		}
 		return b, err
 	}, `SELECT `+buildColumns+` FROM builds `+where, args...)

@@ -34,7 +34,7 @@ func at(second int) time.Time { return time.Unix(int64(1_700_000_000+second), 0)
 func begin(t *testing.T, s Tables, id string, second int) Build {
 	t.Helper()
 	b := Build{ID: id, State: sandbox.BuildWaiting, Tags: []string{"default"}, VCPUs: 1, MemoryMiB: 2, DiskMiB: 3, KeyID: "k", CreatedAt: at(second),
-		Log: []sandbox.BuildLog{{Time: at(1), Level: "info", Step: "1", Message: "m"}}}
+		LogID: "l1"}
 	tpl := Template{ID: "t-" + id, Name: "mine", KeyID: "k", CreatedAt: at(second)}
 	if err := s.Begin(t.Context(), &tpl, &b); err != nil {
 		t.Fatal(err)
@@ -112,6 +112,32 @@ func TestBuildsAreKept(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+func TestALogGoesWithTheLastOfItsBuilds(t *testing.T) {
+	s, _ := open(t)
+	ctx := t.Context()
+	lines := []sandbox.BuildLog{{Time: at(1), Level: "info", Step: "1", Message: "m"}}
+	b1, b2 := begin(t, s, "b1", 1), begin(t, s, "b2", 2)
+	if err := s.PutLog(ctx, "l1", lines); err != nil {
+		t.Fatal(err)
+	}
+	ready(t, s, &b1, "s1", "v1")
+	ready(t, s, &b2, "s1", "default")
+	for range 2 {
+		if got, err := s.Log(ctx, "l1"); err != nil || !reflect.DeepEqual(got, lines) {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if err := errors.Join(s.Untag(ctx, "t-b1", []string{"v1"}), s.Forget(ctx, "t-b1", 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Delete(ctx, "t-b1"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Log(ctx, "l1"); err != nil || got != nil {
+		t.Errorf("it is left: %+v, %v", got, err)
+	}
+}
 
 func TestClaimsAreNeededByTags(t *testing.T) {
 	s, db := open(t)

@@ -1,6 +1,6 @@
 -- +goose Up
 -- Templates that clients build. One has a name, and its builds have tags. A build that is ready has a
--- claim of kind template, snapshot_id, which several builds of the same recipe may share. log and tags are JSON.
+-- claim of kind template, snapshot_id, and a log, log_id, which several builds of the same recipe may share. tags and lines are JSON.
 CREATE TABLE built_templates (
     id         TEXT PRIMARY KEY,
     name       TEXT NOT NULL UNIQUE,
@@ -22,9 +22,19 @@ CREATE TABLE builds (
     key_id      TEXT NOT NULL,
     created_at  INTEGER NOT NULL,
     finished_at INTEGER NOT NULL,
-    log         TEXT NOT NULL,
+    log_id      TEXT NOT NULL,
     version     INTEGER NOT NULL DEFAULT 1
 ) STRICT;
+CREATE INDEX builds_log ON builds (log_id);
+CREATE TABLE build_logs (
+    id    TEXT PRIMARY KEY,
+    lines TEXT NOT NULL
+) STRICT;
+-- +goose StatementBegin
+CREATE TRIGGER builds_removed AFTER DELETE ON builds WHEN NOT EXISTS (SELECT 1 FROM builds WHERE log_id = old.log_id) BEGIN
+    DELETE FROM build_logs WHERE id = old.log_id;
+END;
+-- +goose StatementEnd
 CREATE INDEX builds_template ON builds (template_id, created_at DESC, id);
 CREATE INDEX builds_state ON builds (state) WHERE state IN ('waiting', 'building');
 CREATE TABLE build_tags (
