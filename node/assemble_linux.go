@@ -17,6 +17,7 @@ import (
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/limits"
 	"github.com/rundlet/rundlet/runtime"
+	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/runtime/template"
@@ -181,7 +182,7 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 		},
 		Disk: probe, DiskRoot: a.Dirs.StateDir, Floors: disk.FloorsFor(total),
 		Capacity: a.cfg.Capacity.budget(total), MaxPending: a.cfg.Capacity.Pending, MaxWait: a.cfg.Capacity.Wait, Shares: a.cfg.Shares,
-		Authority: a.authority, Warm: a.cfg.Warm, Size: a.cfg.Size, Supervision: supervision,
+		Authority: a.authority, Warm: a.cfg.Warm, WarmTemplates: warmTemplates(a.cfg), Size: a.cfg.Size, Supervision: supervision,
 		Latency: a.cfg.Latency, Tracer: a.cfg.Tracer, Log: a.cfg.Log, Progress: a.cfg.Progress, Recovering: a.cfg.Recovering,
 	}
 	if a.die != nil {
@@ -194,6 +195,15 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 	a.Runtime = rt
 	a.OnClose(func(context.Context) error { rt.Close(); return nil })
 	return nil
+}
+
+// warmTemplates are the targets of templates that clients build: as old as those of the base, at most.
+func warmTemplates(cfg Config) map[string]pool.Target {
+	targets := map[string]pool.Target{}
+	for name, ready := range cfg.WarmTemplates {
+		targets[name] = pool.Target{Ready: ready, MaxAge: cfg.Warm.MaxAge}
+	}
+	return targets
 }
 
 // taskCounter is a driver that limits the processes and threads of the host that all

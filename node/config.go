@@ -62,6 +62,8 @@ type Config struct {
 	Shares admission.Shares
 	// Warm is the number of machines of the base that are kept warm; the zero value is none.
 	Warm pool.Target
+	// WarmTemplates is how many sandboxes are kept running of templates that clients build, by name.
+	WarmTemplates map[string]int
 	// Size is that of a sandbox whose template does not say; the zero value is
 	// sandbox.DefaultSize.
 	Size sandbox.Size

@@ -98,6 +98,8 @@ type Config struct {
 
 	// Warm is the number of machines of the base that are kept warm; the zero value is none.
 	Warm pool.Target
+	// WarmTemplates are those of the templates that clients build, by name.
+	WarmTemplates map[string]pool.Target
 
 	// Size is the size of a sandbox whose template does not set one.
 	Size sandbox.Size
@@ -240,7 +242,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
 	r.pool = pool.New(pool.Config{
-		Target: cfg.Warm, Launches: cfg.Launches,
+		Target: cfg.Warm, Named: cfg.WarmTemplates, Launches: cfg.Launches,
 		Driver: cfg.Driver, Machines: r.machines, Admission: r.admission, Steps: r.steps, Background: r.background,
 		Unusable: func(from claim.Origin, err error) { r.templates.Unusable(from, err) }, Log: cfg.Log,
 	})
@@ -275,7 +277,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 			Driver: cfg.Driver, Network: cfg.Network, Machines: r.machines, Claims: r.claims, Admission: r.admission, InUse: &r.held, Environments: db.Environments,
 		},
 		Store:   build.Store{Builds: db.Builds, Snapshots: db.Snapshots, Environments: db.Environments, SpawnCounts: db.SpawnCounts},
-		Resolve: r.starter.Resolve, Image: cfg.Image, HasImage: cfg.HasImage, Files: cfg.Uploads, Size: cfg.Size, Base: r.templates, Steps: r.steps, Background: r.background, Log: cfg.Log,
+		Resolve: r.starter.Resolve, Image: cfg.Image, HasImage: cfg.HasImage, Files: cfg.Uploads, Size: cfg.Size, Base: r.templates, Keep: r.pool.Keep, Drop: r.pool.Drop, Steps: r.steps, Background: r.background, Log: cfg.Log,
 	})
 	r.settler = settle.New(settle.Config{
 		Driver: cfg.Driver, Store: settle.Store{Snapshots: db.Snapshots}, Rows: r.rows, Live: r.live, Admission: r.admission, Machines: r.machines, Claims: r.claims,
@@ -306,7 +308,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		}
 	}
 	collectSoon(ctx, r)
-	if cfg.Warm != (pool.Target{}) {
+	if cfg.Warm != (pool.Target{}) || len(cfg.WarmTemplates) > 0 {
 		r.background.Go(r.pool.Maintain)
 	}
 	startLoops(r)

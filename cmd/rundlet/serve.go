@@ -127,6 +127,7 @@ names a file: then it has the file opened again, for logrotate.`,
 	f.DurationVar(&cfg.Node.Supervision.PageOut, "page-out-idle", cfg.Node.Supervision.PageOut, "time without traffic and work after which a sandbox's memory goes to the host's swap, if that is zram; 0 disables it")
 	f.IntVar(&cfg.Node.Warm.Ready, "warm", warmpool.DefaultTarget.Ready, "warm sandboxes of template base to keep running; 0 keeps none")
 	f.IntVar(&cfg.Node.Warm.Prepared, "prepared", warmpool.DefaultTarget.Prepared, "sandboxes of template base to prepare for the warm pool, not running yet")
+	f.StringToIntVar(&cfg.Node.WarmTemplates, "warm-template", nil, "NAME=N warm sandboxes of a template that clients build to keep running, from the build with the tag default")
 	f.DurationVar(&cfg.Node.Warm.MaxAge, "warm-max-age", warmpool.DefaultTarget.MaxAge, "age at which a warm sandbox is replaced; 0 means never")
 	return cmd
 }

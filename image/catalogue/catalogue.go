@@ -118,7 +118,7 @@ func Open(cfg Config) (*Catalogue, error) {
 			return nil, fmt.Errorf("images: %w", err)
 		}
 	}
-	return c, c.sweep()
+	return c, c.locked(c.sweep) // The file of the lock is there from now on: what is left of an image can be counted.
 }
 
 // sweep removes staged files whose makers are gone.

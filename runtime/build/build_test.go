@@ -25,11 +25,3 @@ func TestTheErrorOfACommandSaysWhatItWrote(t *testing.T) {
 		}
 	}
 }
-
-func TestWhatStandsForE2BsBase(t *testing.T) {
-	for name, want := range map[string]bool{"e2bdev/base": true, "e2bdev/base:latest": true, "docker.io/e2bdev/base": true, "e2bdev/base:v2": false, "base": false, "ubuntu": false} {
-		if isBaseImage(name) != want {
-			t.Errorf("%s: %v", name, !want)
-		}
-	}
-}

@@ -58,7 +58,10 @@ type Config struct {
 	Files string
 	Size  sandbox.Size
 	// Base has the template that no client builds.
-	Base       *template.Templates
+	Base *template.Templates
+	// Keep receives what the default tag of a template names, and Drop the id of one that is gone: *pool.Pool keeps machines.
+	Keep       func(from claim.Origin)
+	Drop       func(templateID string)
 	Steps      *step.Recorder
 	Background *background.Group
 	Log        *slog.Logger

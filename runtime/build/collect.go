@@ -43,6 +43,13 @@ func (b *Builder) RecoverBuilds(ctx context.Context) error {
 	}
 	b.dropUnneeded(ctx, unneeded)
 	b.dropLayers(ctx, maxLayers)
+	templates, err := b.cfg.Store.Builds.Templates(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range templates {
+		b.keep(ctx, t.ID)
+	}
 	return b.files.Sweep()
 }
 

@@ -70,7 +70,7 @@ func (w *work) do() (snap store.Snapshot, err error) {
 
 // keep saves the state after a step that has changed the machine, for later builds.
 func (w *work) keep(s recipe.Step, name string) error {
-	if err := w.b.cfg.Steps.At(step.BuildStep); err != nil || !changesMachine(s) {
+	if err := w.b.cfg.Steps.At(step.BuildStep); err != nil || !s.ChangesMachine() {
 		return err
 	}
 	if _, err := w.save(claim.KindLayer, layerName(name)); err != nil {
@@ -103,8 +103,6 @@ func (b *Builder) room(ctx context.Context) error {
 	return b.cfg.Site.Admission.CheckBuild()
 }
 
-func changesMachine(s recipe.Step) bool { return s.Run != nil || s.Copy != nil }
-
 // layerName is the name of the claim of a layer. No client can give a snapshot such a name.
 func layerName(name string) string { return "#" + name }
 
@@ -129,7 +127,7 @@ func (w *work) begin() (names []string, next int, err error) {
 		names = append(names, name)
 	}
 	for i := forced - 1; i >= 0; i-- {
-		if !changesMachine(w.steps[i]) {
+		if !w.steps[i].ChangesMachine() {
 			continue
 		}
 		layer, err := w.b.cfg.Site.Claims.Find(w.ctx, layerName(names[i]), claim.KindLayer)
@@ -227,7 +225,7 @@ var retries = retry.Pauses{First: 100 * time.Millisecond, Most: 30 * time.Second
 func (w *work) from(plan *site.Plan) (name, called string, err error) {
 	r := w.recipe
 	if called = r.FromTemplate; called == "" {
-		if called = r.FromImage; !isBaseImage(called) || w.b.cfg.HasImage != nil && w.b.cfg.HasImage(called) {
+		if called = r.FromImage; !recipe.IsBaseImage(called) || w.b.cfg.HasImage != nil && w.b.cfg.HasImage(called) {
 			return w.fromImage(plan, called)
 		}
 		r.FromTemplate = baseName

@@ -128,6 +128,9 @@ func (b *Builder) finish(ctx context.Context, j *job, snap store.Snapshot, err e
 		}
 	}
 	_ = b.cfg.Steps.At(step.BuildOutcome)
+	if err == nil {
+		b.keep(ctx, j.template.ID)
+	}
 	b.mu.Lock()
 	if b.jobs[j.template.ID] == j {
 		delete(b.jobs, j.template.ID)

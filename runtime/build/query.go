@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/rundlet/rundlet/runtime/build/lines"
@@ -17,12 +18,6 @@ import (
 
 const baseName = template.BaseAlias
 
-// isBaseImage reports whether the name of an image is that of E2B's own base, for which the base of this machine stands.
-func isBaseImage(name string) bool {
-	name = strings.TrimPrefix(name, "docker.io/")
-	return name == "e2bdev/base" || name == "e2bdev/base:latest"
-}
-
 // BuildOrigin finds what the sandboxes of a template are made from, by NAME, NAME:TAG, or the same with its id;
 // sandbox.ErrTemplateNotFound.
 func (b *Builder) BuildOrigin(ctx context.Context, name string) (claim.Origin, error) {
@@ -35,6 +30,15 @@ func (b *Builder) BuildOrigin(ctx context.Context, name string) (claim.Origin, e
 		return claim.Origin{}, fault.Classify(err)
 	}
 	return claim.OfSnapshot(snap), nil
+}
+
+// keep keeps machines of what the default tag of a template names.
+func (b *Builder) keep(ctx context.Context, templateID string) {
+	if from, err := b.BuildOrigin(ctx, templateID); err == nil {
+		b.cfg.Keep(from)
+	} else if !errors.Is(err, sandbox.ErrTemplateNotFound) {
+		b.cfg.Log.Warn("could not keep machines of a template warm", "template_id", templateID, "error", err)
+	}
 }
 
 // tagged returns a template and the build that a name with a tag, or without one, means.
@@ -135,6 +139,7 @@ func (b *Builder) DeleteTemplate(ctx context.Context, idOrName string) error {
 	if err != nil {
 		return err
 	}
+	b.cfg.Drop(t.ID)
 	b.dropUnneeded(ctx, claims)
 	return fault.Classify(b.files.Remove(t.ID))
 }
@@ -160,6 +165,9 @@ func (b *Builder) Tag(ctx context.Context, target string, tags []string) (sandbo
 	}
 	if err != nil {
 		return sandbox.Build{}, err
+	}
+	if slices.Contains(tags, sandbox.DefaultTag) {
+		b.keep(ctx, t.ID)
 	}
 	b.dropUnneeded(ctx, former)
 	row.Tags = tags

@@ -115,7 +115,7 @@ func (w *work) workdir(ctx context.Context, dir string) error {
 		dir = path.Join(from, dir)
 	}
 	dir = path.Clean(dir)
-	command := fmt.Sprintf(`[ -d %[1]s ] || { mkdir -p -- %[1]s && chown -- %[2]s: %[1]s; }`, quoted(dir), quoted(user))
+	command := fmt.Sprintf(`[ -d %[1]s ] || { mkdir -p -- %[1]s && chown -- %[2]s: %[1]s; }`, recipe.Word(dir), recipe.Word(user))
 	w.state.defaults.Workdir = "/" // The former one may be closed to root's shell, or gone.
 	_, err = w.ask(ctx, command, "root")
 	w.state.defaults.Workdir = dir
@@ -127,13 +127,10 @@ const defaultUser = "user"
 
 // user makes a user that is not there, who may become root, as at E2B.
 func (w *work) user(ctx context.Context, name string) error {
-	command := fmt.Sprintf(`id -u %[1]s >/dev/null 2>&1 || useradd -m -s /bin/bash %[1]s || adduser -D -s /bin/sh %[1]s`, quoted(name))
+	command := fmt.Sprintf(`id -u %[1]s >/dev/null 2>&1 || useradd -m -s /bin/bash %[1]s || adduser -D -s /bin/sh %[1]s`, recipe.Word(name))
 	if _, err := w.ask(ctx, command, "root"); err != nil {
 		return err
 	}
 	w.state.defaults.User = name
 	return nil
 }
-
-// quoted is a word for a POSIX shell.
-func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

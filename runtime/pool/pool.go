@@ -42,8 +42,9 @@ var retries = retry.Pauses{First: 100 * time.Millisecond, Most: 30 * time.Second
 
 // Config holds the dependencies and settings of a Pool. All fields are required.
 type Config struct {
-	// Target is kept of each template; the zero value is nothing.
+	// Target is kept of the base, and Named of templates that clients build, by name; zero values are nothing.
 	Target Target
+	Named  map[string]Target
 	// Launches is how many machines the node makes at the same time.
 	Launches   int
 	Driver     vm.Runtime
@@ -81,9 +82,27 @@ func New(cfg Config) *Pool {
 	}
 }
 
-// Serves reports whether the pool may have a machine for an origin.
+// Serves reports whether the pool may have a machine for an origin. Of a template that clients build it has machines of
+// one build.
 func (p *Pool) Serves(from claim.Origin) bool {
-	return p.cfg.Target != (Target{}) && from.Holder == "" && !from.Filesystem
+	if p.target(from) == (Target{}) {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	kept := p.origins[p.key(from)]
+	return from.Holder == "" || from.VMID == kept.VMID && from.Snapshot == kept.Snapshot
+}
+
+// target is how many machines are kept of an origin.
+func (p *Pool) target(from claim.Origin) Target {
+	switch {
+	case !from.Template || from.Filesystem:
+		return Target{}
+	case from.Holder == "":
+		return p.cfg.Target
+	}
+	return p.cfg.Named[from.Alias]
 }
 
 // key says which warm machines can serve sandboxes of an origin.
@@ -93,7 +112,7 @@ func (p *Pool) key(from claim.Origin) warmpool.Key {
 
 // Keep sets the origin from which the machines of a template are made from now on.
 func (p *Pool) Keep(from claim.Origin) {
-	t := p.cfg.Target
+	t := p.target(from)
 	if t == (Target{}) {
 		return
 	}
@@ -104,6 +123,19 @@ func (p *Pool) Keep(from claim.Origin) {
 	p.books.SetTarget(key, warmpool.Target{Ready: t.Ready, Prepared: t.Prepared, MaxAge: t.MaxAge})
 	p.books.SetSnapshot(key, from.VMID+"/"+from.Snapshot)
 	p.Wake()
+}
+
+// Drop ends the machines of a template that is gone.
+func (p *Pool) Drop(templateID string) {
+	key := warmpool.Key{Template: templateID, Profile: p.cfg.Driver.Info().Driver}
+	p.mu.Lock()
+	_, kept := p.origins[key]
+	delete(p.origins, key)
+	p.mu.Unlock()
+	if kept {
+		p.books.SetTarget(key, warmpool.Target{})
+		p.Wake()
+	}
 }
 
 // Wake asks for a refill now, since there may be capacity for one.

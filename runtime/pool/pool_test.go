@@ -87,7 +87,7 @@ func TestALaunchThatFailsLeavesNothing(t *testing.T) {
 				told[from.ID]++
 			},
 		})
-		p.Keep(claim.Origin{ID: "base", TemplateID: "base", Spec: "{}", Size: sandbox.DefaultSize})
+		p.Keep(claim.Origin{Template: true, ID: "base", TemplateID: "base", Spec: "{}", Size: sandbox.DefaultSize})
 		if n := p.Refill(time.Now()); n != 1 {
 			t.Errorf("it began %d launches, and one may be in flight", n)
 		}
@@ -114,20 +114,31 @@ func TestALaunchThatFailsLeavesNothing(t *testing.T) {
 }
 
 func TestOnlyTemplatesWithMemoryAreServed(t *testing.T) {
-	p := &Pool{cfg: Config{Target: Target{Prepared: 1}}}
+	named := claim.Origin{Template: true, TemplateID: "t1", Alias: "mine", Holder: "b1", VMID: "b1", Snapshot: "s1"}
+	p := New(Config{Target: Target{Prepared: 1}, Named: map[string]Target{"mine": {Ready: 1}}, Driver: memvm.New(memvm.Options{}), Background: background.New(t.Context())})
+	p.Keep(named)
+	other, otherBuild := named, named
+	other.Alias, otherBuild.Snapshot = "other", "s2"
 	for name, tt := range map[string]struct {
 		from claim.Origin
 		want bool
 	}{
-		"a template": {claim.Origin{ID: "base"}, true},
-		"a snapshot": {claim.Origin{ID: "s", Holder: "i1"}, false},
-		"files only": {claim.Origin{ID: "s", Filesystem: true}, false},
+		"the base":         {claim.Origin{Template: true, ID: "base"}, true},
+		"a named template": {named, true},
+		"another one":      {other, false},
+		"another build":    {otherBuild, false},
+		"a snapshot":       {claim.Origin{ID: "s", Holder: "i1", Alias: "mine"}, false},
+		"files only":       {claim.Origin{Template: true, ID: "s", Filesystem: true}, false},
 	} {
 		if got := p.Serves(tt.from); got != tt.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
-	if new(Pool).Serves(claim.Origin{ID: "base"}) {
+	p.Drop("t1")
+	if p.Serves(named) {
+		t.Error("a template that is gone is served")
+	}
+	if new(Pool).Serves(claim.Origin{Template: true, ID: "base"}) {
 		t.Error("a pool without a target serves")
 	}
 }

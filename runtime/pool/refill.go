@@ -29,6 +29,16 @@ type Machine struct {
 	slot string // guarded by the pool's mu while the pool has the machine
 }
 
+// Given is the origin of what its agent is given next. That of one which is ready has its own token already, and keeps the environment
+// of its template.
+func (m *Machine) Given() claim.Origin {
+	from := m.Origin
+	if m.Ready && from.Holder != "" {
+		from.Holder = m.ID
+	}
+	return from
+}
+
 // Slot is the network slot of a machine that was checked out.
 func (m *Machine) Slot() string { return m.slot }
 

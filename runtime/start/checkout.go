@@ -58,7 +58,7 @@ func (t *Starter) handOver(ctx context.Context, m *pool.Machine, pl *admission.P
 	}
 	// What a ready one was given when it was made need not be given again.
 	if !m.Ready || len(req.Env) > 0 || !req.Secure {
-		if err := t.cfg.Machines.Deliver(ctx, guestOf(want), machine.Launch{Origin: m.Origin, Env: req.Env, Resumed: m.Ready}); err != nil {
+		if err := t.cfg.Machines.Deliver(ctx, guestOf(want), machine.Launch{Origin: m.Given(), Env: req.Env, Resumed: m.Ready}); err != nil {
 			return store.Sandbox{}, err
 		}
 	}

@@ -34,6 +34,9 @@ type Step struct {
 	Force bool
 }
 
+// ChangesMachine reports whether the step does more than to say something about those that follow.
+func (s Step) ChangesMachine() bool { return s.Run != nil || s.Copy != nil }
+
 // Run is a command. User is empty for the one that the steps before it set.
 type Run struct{ Command, User string }
 
@@ -156,4 +159,13 @@ func Digest(values ...any) string {
 func Quote(value string) string {
 	r := strings.NewReplacer(`\$`, `\$`, `\`, `\\`, `"`, `\"`, "`", "\\`", "$(", `\$(`)
 	return `printf %s "` + r.Replace(value) + `"`
+}
+
+// Word is a text as one word for a POSIX shell.
+func Word(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
+// IsBaseImage reports whether the name of an image is that of E2B's own base, for which the base of this machine stands.
+func IsBaseImage(name string) bool {
+	name = strings.TrimPrefix(name, "docker.io/")
+	return name == "e2bdev/base" || name == "e2bdev/base:latest"
 }

@@ -108,3 +108,20 @@ func TestVariablesAreReplacedAndCommandsAreNotRun(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatStandsForE2BsBase(t *testing.T) {
+	for name, want := range map[string]bool{"e2bdev/base": true, "e2bdev/base:latest": true, "docker.io/e2bdev/base": true, "e2bdev/base:v2": false, "base": false, "ubuntu": false} {
+		if IsBaseImage(name) != want {
+			t.Errorf("%s: %v", name, !want)
+		}
+	}
+}
+
+func TestAWordIsOne(t *testing.T) {
+	for _, text := range []string{"", "a b", "it's", "''", "$A `x` \\ \"", "a\nb"} {
+		out, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", "printf %s "+Word(text)).CombinedOutput()
+		if err != nil || string(out) != text {
+			t.Errorf("%q became %q, %v", text, out, err)
+		}
+	}
+}
