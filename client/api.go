@@ -120,19 +120,28 @@ func (a API) List(ctx context.Context) ([]Sandbox, error) {
 // pages reads a list that comes in pages.
 func pages[T any](ctx context.Context, a API, path string) ([]T, error) {
 	all := []T{} // an empty list, not null, in JSON
+	err := eachPage(ctx, a, path, func(page []T) { all = append(all, page...) })
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// eachPage reads an answer that comes in pages.
+func eachPage[P any](ctx context.Context, a API, path string, yield func(P)) error {
 	seen := map[string]bool{}
 	for next := ""; ; {
-		var page []T
+		var page P
 		resp, err := a.call(ctx, http.MethodGet, path+"?limit=100&nextToken="+url.QueryEscape(next), nil, &page)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		all = append(all, page...)
+		yield(page)
 		if next = resp.Header.Get("X-Next-Token"); next == "" {
-			return all, nil
+			return nil
 		}
 		if seen[next] {
-			return nil, fmt.Errorf("list %s: the server sent a page twice", path)
+			return fmt.Errorf("list %s: the server sent a page twice", path)
 		}
 		seen[next] = true
 	}

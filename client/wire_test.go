@@ -20,6 +20,13 @@ func TestAnswersAreThoseOfTheAPI(t *testing.T) {
 		{Snapshot{}, openapi.Snapshot{}},
 		{Continuation{}, openapi.Continuation{}},
 		{FollowUp{}, openapi.FollowUp{}},
+		{Template{}, openapi.Template{}},
+		{TemplateBuild{}, openapi.TemplateBuild{}},
+		{TemplateTag{}, openapi.TemplateTag{}},
+		{BuildRef{}, openapi.RequestedTemplateBuild{}},
+		{BuildStatus{}, openapi.TemplateBuildInfo{}},
+		{BuildLog{}, openapi.BuildLogEntry{}},
+		{BuildError{}, openapi.BuildStatusReason{}},
 	} {
 		wire := fields(c.wire)
 		for name, typ := range fields(c.ours) {
