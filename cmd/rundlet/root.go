@@ -6,6 +6,7 @@ import (
 	"github.com/rundlet/rundlet/cmd/rundlet/command"
 	"github.com/rundlet/rundlet/cmd/rundlet/images"
 	"github.com/rundlet/rundlet/cmd/rundlet/remote"
+	"github.com/rundlet/rundlet/cmd/rundlet/templates"
 	"github.com/rundlet/rundlet/layout"
 )
 
@@ -26,7 +27,7 @@ a sandbox, or "rundlet serve" to start a server for the E2B SDKs.`,
 	f.StringVar(&o.Dirs.CacheDir, "cache-dir", "", "cache that may be deleted at any time (default $"+layout.EnvCacheDir+" or ~/.rundlet/cache)")
 	f.StringVar(&o.Dirs.RunDir, "run-dir", "", "runtime files that do not survive a reboot (default $"+layout.EnvRunDir+" or /run/rundlet)")
 	f.BoolVar(&o.JSON, "json", false, "print JSON")
-	root.AddCommand(newServe(o), newEnv(o), newTLS(o), newRun(o), remote.Sandbox(o), remote.Snapshot(o), newKeys(o), newBackup(o), newRestore(o), newOrphan(o), newDoctor(o), newBench(o), newSimulate(o), newVersion(o))
+	root.AddCommand(newServe(o), newEnv(o), newTLS(o), newRun(o), remote.Sandbox(o), remote.Snapshot(o), templates.Template(o), newKeys(o), newBackup(o), newRestore(o), newOrphan(o), newDoctor(o), newBench(o), newSimulate(o), newVersion(o))
 	root.AddCommand(images.Commands(o)...)
 	return root
 }
