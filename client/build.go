@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -54,25 +56,25 @@ func (a API) Build(ctx context.Context, o BuildOptions) (BuildRef, error) {
 	if o.Progress == nil {
 		o.Progress = func(BuildProgress) {}
 	}
+	recipe := o.Recipe
+	recipe.Steps = slices.Clone(recipe.Steps)
+	steps := slices.Sorted(maps.Keys(o.Files))
+	for _, i := range steps { // Before there is a build: what cannot be read leaves none.
+		s := &recipe.Steps[i]
+		s.Args = append([]string{o.Files[i].Source()}, s.Args[1:]...)
+		var err error
+		if s.FilesHash, err = o.Files[i].Hash(); err != nil {
+			return BuildRef{}, filesError(i, err)
+		}
+	}
 	b, err := a.BeginBuild(ctx, o.TemplateRequest)
 	if err != nil {
 		return b, err
 	}
 	o.Progress(BuildProgress{Begun: &b})
-	recipe := o.Recipe
-	recipe.Steps = append([]sandbox.RecipeStep{}, recipe.Steps...)
-	for i := range recipe.Steps {
-		files := o.Files[i]
-		if files == nil {
-			continue
-		}
-		s := &recipe.Steps[i]
-		s.Args = append([]string{files.Source()}, s.Args[1:]...)
-		if s.FilesHash, err = files.Hash(); err == nil {
-			err = a.uploadFiles(ctx, b, i+1, files, s.FilesHash, o.Progress)
-		}
-		if err != nil {
-			return b, &BuildError{Step: strconv.Itoa(i + 1), Message: fmt.Sprintf("send the files of COPY: %s", err), cause: err}
+	for _, i := range steps {
+		if err := a.uploadFiles(ctx, b, i+1, o.Files[i], recipe.Steps[i].FilesHash, o.Progress); err != nil {
+			return b, filesError(i, err)
 		}
 	}
 	if err := a.StartBuild(ctx, b, recipe); err != nil {
@@ -80,6 +82,10 @@ func (a API) Build(ctx context.Context, o BuildOptions) (BuildRef, error) {
 	}
 	o.Progress(BuildProgress{Started: &b})
 	return b, a.WatchBuild(ctx, b.TemplateID, b.BuildID, func(l BuildLog) { o.Progress(BuildProgress{Log: &l}) })
+}
+
+func filesError(i int, err error) error {
+	return &BuildError{Step: strconv.Itoa(i + 1), Message: fmt.Sprintf("send the files of COPY: %s", err), cause: err}
 }
 
 // uploadFiles sends the files of a step, unless the server has them.

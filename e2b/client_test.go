@@ -151,6 +151,13 @@ func TestTheGoClientSendsNoHalfArchive(t *testing.T) {
 	if _, err := n.api().Build(ctx, o); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	o.Progress = func(client.BuildProgress) { t.Error("there is a build of files that are not there") }
+	if _, err := n.api().Build(t.Context(), o); !errors.As(err, &failed) || failed.Step != "2" || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
 	if kept := n.Files(); len(kept) != 0 {
 		t.Errorf("%v is kept", kept)
 	}

@@ -27,6 +27,9 @@ func (r *reader) instruction(in instruction) error {
 		return r.readUser(in)
 	case "WORKDIR":
 		dir, err := r.keep(in.line, in.rest)
+		if err == nil && dir == "" {
+			err = errorf(in.line, "WORKDIR needs a directory")
+		}
 		if err != nil {
 			return err
 		}

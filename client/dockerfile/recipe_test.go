@@ -84,6 +84,7 @@ func TestWhatIsRefusedHasItsLine(t *testing.T) {
 		"FROM a\nCOPY --chmod=u+x x y":    "line 2: --chmod must be octal",
 		"FROM a\nCOPY --parents x y":      "line 2: COPY has the flag --parents",
 		"FROM a\nCOPY $X y":               "line 2: the variable X is not set",
+		"FROM a\nWORKDIR ''":              "line 2: WORKDIR needs a directory",
 		"FROM a\nENV A":                   "line 2: ENV needs a value",
 		"FROM a\nENV A=1 B":               "line 2: ENV needs NAME=VALUE",
 		"FROM a\nENV A=1 B=$A":            "line 2: ENV uses A, which it sets before",
