@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -152,5 +154,47 @@ func TestTemplatesOnTheCommandLine(t *testing.T) {
 	if err := api.Kill(t.Context(), sb.ID); err != nil {
 		t.Error(err)
 	}
+	srv.stop(t)
+}
+
+// TestABuildIsNotEndedByItsClient interrupts the command while a step runs. The build runs until another one of the template cancels it.
+func TestABuildIsNotEndedByItsClient(t *testing.T) {
+	srv, _, _ := newServer(t)
+	dir := t.TempDir()
+	for name, content := range map[string]string{"Dockerfile": "FROM template:base\nRUN echo waits; sleep infinity\n", "Dockerfile.next": "FROM template:base\nRUN true\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), os.Getenv(binEnv), "template", "build", dir, "--name", "endless")
+	cmd.Env = srv.cmd.Env
+	stderr, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		said.WriteString(lines.Text() + "\n")
+		if lines.Text() == "    waits" {
+			if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	err = cmd.Wait()
+	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 130 || !strings.Contains(said.String(), "The build goes on. To watch it:\n  rundlet template logs --follow ") {
+		t.Errorf("%v: %s", err, said.String())
+	}
+	if past, _ := srv.must(t, "template", "history", "endless"); !strings.Contains(past, " building ") {
+		t.Errorf("%s", past)
+	}
+	srv.must(t, "template", "build", dir, "--file", filepath.Join(dir, "Dockerfile.next"), "--name", "endless")
+	if past, _ := srv.must(t, "template", "history", "endless"); strings.Contains(past, " building ") || !strings.Contains(past, "another build of this template") || !strings.Contains(past, " ready ") {
+		t.Errorf("%s", past)
+	}
+	srv.must(t, "template", "rm", "endless")
 	srv.stop(t)
 }
