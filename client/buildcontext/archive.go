@@ -2,6 +2,7 @@ package buildcontext
 
 import (
 	"archive/tar"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -11,8 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
-
-	"github.com/klauspost/compress/gzip"
 )
 
 // Hash names the files: 64 hexadecimal digits, a SHA-256 of paths, kinds, permissions, links and contents. Times and owners do not
