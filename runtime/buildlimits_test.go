@@ -68,3 +68,33 @@ func TestOldLayersAreDeleted(t *testing.T) {
 		t.Errorf("the newest are deleted: it ran %q", got)
 	}
 }
+
+// One key that builds for long does not keep others waiting.
+func TestOneKeyLeavesTurnsForOthers(t *testing.T) {
+	w := newWorkshop(t)
+	begun, goOn := w.hold("slow")
+	most := max(2, stdruntime.NumCPU())
+	var builds []sandbox.Build
+	for i := range 2*most + 1 {
+		builds = append(builds, w.begin(fmt.Sprint("t", i), fromBase(step1("RUN", "slow"))))
+	}
+	for range most {
+		<-begun
+	}
+	other, err := w.rt.BeginBuild(t.Context(), sandbox.TemplateRequest{Name: "other", KeyID: "k2"})
+	if err == nil {
+		err = w.rt.StartBuild(t.Context(), other.TemplateID, other.ID, fromBase(step1("RUN", "quick")))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, log := w.await(other); got.State != sandbox.BuildReady {
+		t.Errorf("%s: %s", got.State, log)
+	}
+	close(goOn)
+	for _, b := range builds {
+		if got, log := w.await(b); got.State != sandbox.BuildReady {
+			t.Errorf("%s: %s", got.State, log)
+		}
+	}
+}

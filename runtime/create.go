@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 
 	"github.com/rundlet/rundlet/runtime/fault"
 	"github.com/rundlet/rundlet/sandbox"
@@ -25,6 +26,14 @@ func (r *Runtime) Create(ctx context.Context, req sandbox.CreateRequest) (sandbo
 		if from, err = r.starter.Resolve(ctx, req.Template); err == nil {
 			sb, err = r.starter.Create(ctx, req, from, nil)
 		}
+	}
+	for errors.Is(err, sandbox.ErrSnapshotNotFound) { // It was deleted, maybe for a new build of the template.
+		next, gone := r.starter.Resolve(ctx, req.Template)
+		if gone != nil || next.ID == from.ID {
+			break
+		}
+		from = next
+		sb, err = r.starter.Create(ctx, req, from, nil)
 	}
 	return outcome(r, sb, err)
 }

@@ -274,7 +274,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	})
 	r.Builder = build.New(build.Config{
 		Site: site.Config{
-			Driver: cfg.Driver, Network: cfg.Network, Machines: r.machines, Claims: r.claims, Admission: r.admission, InUse: &r.held, Environments: db.Environments,
+			Driver: cfg.Driver, Network: cfg.Network, Machines: r.machines, Claims: r.claims, Admission: r.admission, InUse: &r.held, Environments: db.Environments, Log: cfg.Log,
 		},
 		Store:   build.Store{Builds: db.Builds, Snapshots: db.Snapshots, Environments: db.Environments, SpawnCounts: db.SpawnCounts},
 		Resolve: r.starter.Resolve, Image: cfg.Image, HasImage: cfg.HasImage, Files: cfg.Uploads, Size: cfg.Size, Base: r.templates, Keep: r.pool.Keep, Drop: r.pool.Drop, Steps: r.steps, Background: r.background, Log: cfg.Log,

@@ -198,12 +198,14 @@ func (s Snapshots) Claims(ctx context.Context) ([]Snapshot, error) {
 
 // Drop removes a row that has a version and reports whether it was the last claim on the
 // driver's snapshot, which is known to be garbage from now on. A row that is not
-// there is no error and no claim; of one that has another version it is ErrStale. It
-// is on the disk when Drop returns.
+// there is no error and no claim; of one that has another version, or that a build with
+// a tag has, it is ErrStale. It is on the disk when Drop returns.
 func (s Snapshots) Drop(ctx context.Context, id string, version int64) (last bool, err error) {
 	err = s.db.Write(ctx, func(tx *sql.Tx) error {
 		var vmID, snapshot string
-		err := tx.QueryRowContext(ctx, `DELETE FROM snapshots WHERE id = ? AND version = ? RETURNING vm_id, snapshot`, id, version).Scan(&vmID, &snapshot)
+		err := tx.QueryRowContext(ctx, `DELETE FROM snapshots WHERE id = ?1 AND version = ?2 AND (kind <> 'template'
+			OR NOT EXISTS (SELECT 1 FROM builds JOIN build_tags ON build_id = builds.id WHERE snapshot_id = ?1))
+			RETURNING vm_id, snapshot`, id, version).Scan(&vmID, &snapshot)
 		if err == sql.ErrNoRows {
 			return staleIfThere(ctx, tx, id)
 		}

@@ -7,6 +7,9 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store/builds"
 )
 
 func snapshotRow(id, name string, at int64) Snapshot {
@@ -70,5 +73,28 @@ func TestTheLastClaimOnASnapshotIsKnown(t *testing.T) {
 		if last, err := s.Snapshots.Drop(ctx, c.id, 1); err != nil || last != c.last {
 			t.Errorf("%s: last %v, %v", c.id, last, err)
 		}
+	}
+}
+
+func TestTheClaimOfATagStays(t *testing.T) {
+	ctx, s := context.Background(), open(t, filepath.Join(t.TempDir(), "db"))
+	n := snapshotRow("a", "", 1)
+	n.Kind = "template"
+	tpl, b := builds.Template{ID: "t", Name: "mine"}, builds.Build{ID: "b", State: sandbox.BuildWaiting, Tags: []string{"default"}}
+	if err := errors.Join(s.Snapshots.Put(ctx, &n), s.Builds.Begin(ctx, &tpl, &b)); err != nil {
+		t.Fatal(err)
+	}
+	b.State, b.SnapshotID = sandbox.BuildReady, "a"
+	if err := s.Builds.Ready(ctx, &b); err != nil {
+		t.Fatal(err)
+	}
+	if last, err := s.Snapshots.Drop(ctx, "a", n.Version); !errors.Is(err, ErrStale) || last {
+		t.Errorf("with a tag: %v, %v", last, err)
+	}
+	if err := s.Builds.Untag(ctx, "t", b.Tags); err != nil {
+		t.Fatal(err)
+	}
+	if last, err := s.Snapshots.Drop(ctx, "a", n.Version); err != nil || !last {
+		t.Errorf("without one: %v, %v", last, err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/build/recipe"
 	"github.com/rundlet/rundlet/runtime/build/site"
+	"github.com/rundlet/rundlet/runtime/build/turns"
 	"github.com/rundlet/rundlet/runtime/build/uploads"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/fault"
@@ -71,7 +72,7 @@ type Config struct {
 type Builder struct {
 	cfg   Config
 	files uploads.Store
-	turns chan struct{} // bounds the builds that do something at the same time
+	turns *turns.Turns // bounds the builds that do something at the same time, by API key
 
 	mu   sync.Mutex
 	jobs map[string]*job // the latest of each template; guarded by mu
@@ -80,7 +81,7 @@ type Builder struct {
 // New returns a Builder. RecoverBuilds is called once before the first build.
 func New(cfg Config) *Builder {
 	files := uploads.Store{Dir: cfg.Files, MaxBytes: maxUploads, Room: cfg.Site.Admission.CheckBuild}
-	return &Builder{cfg: cfg, files: files, turns: make(chan struct{}, max(2, stdruntime.NumCPU())), jobs: map[string]*job{}}
+	return &Builder{cfg: cfg, files: files, turns: turns.New(2 * max(2, stdruntime.NumCPU())), jobs: map[string]*job{}}
 }
 
 var templateName = regexp.MustCompile(`^([a-z0-9_-]{1,64}/)?[a-z0-9_-]{1,128}$`)
@@ -151,6 +152,10 @@ func (b *Builder) StartBuild(ctx context.Context, templateID, buildID string, r 
 	defer b.mu.Unlock()
 	before := b.jobs[t.ID]
 	if before != nil && before.same(j) {
+		if len(before.rows) >= maxPast {
+			b.breakOff(row, "too many builds waited for the same result")
+			return fault.Share("%d builds of this template wait for the same result: wait for one of them", len(before.rows))
+		}
 		before.rows = append(before.rows, row)
 		return nil
 	}

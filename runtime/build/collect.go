@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -64,7 +65,7 @@ func (b *Builder) dropUnneeded(ctx context.Context, claims []string) {
 		if err == nil && !needed {
 			err = b.cfg.Site.Claims.Drop(ctx, id)
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, store.ErrStale) { // Stale: a build has a tag again.
 			b.cfg.Log.Warn("could not delete the snapshot of a former build", "snapshot_id", id, "error", err)
 		}
 	}

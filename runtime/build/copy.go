@@ -17,11 +17,12 @@ func (w *work) copy(ctx context.Context, c recipe.Copy) error {
 	if err != nil {
 		return err
 	}
-	path, _, err := w.b.files.Find(w.template.ID, c.Hash)
+	path, content, err := w.b.files.Find(w.template.ID, c.Hash)
 	if err != nil {
 		return err
 	}
-	if path == "" {
+	// Layers are named by the content that was there when the build began: others must not get another one for it.
+	if path == "" || content != w.contents[c.Hash] {
 		return fmt.Errorf("the files of COPY %s are not there any more: upload them again", c.Source)
 	}
 	archive, err := os.Open(path)

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/rundlet/rundlet/internal/retry"
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/build/recipe"
 	"github.com/rundlet/rundlet/runtime/build/site"
@@ -36,13 +35,14 @@ type work struct {
 
 // do does what a job asks for, and returns the claim that its builds have. Its errors are failures.
 func (w *work) do() (snap store.Snapshot, err error) {
-	select {
-	case w.b.turns <- struct{}{}:
-		defer func() { <-w.b.turns }()
-	case <-w.ctx.Done():
-		return snap, at(sandbox.StepBase, context.Cause(w.ctx))
+	if err := w.b.turns.Take(w.ctx, w.keyID); err != nil {
+		return snap, at(sandbox.StepBase, err)
 	}
-	if err := w.b.room(w.ctx); err != nil {
+	defer w.b.turns.Give(w.keyID)
+	if err := w.stillThere(); err != nil {
+		return snap, at(sandbox.StepBase, err)
+	}
+	if err := w.b.room(w.ctx, w.b.cfg.Site.Admission.CheckBuild); err != nil {
 		return snap, at(sandbox.StepBase, err)
 	}
 	names, next, err := w.begin()
@@ -68,6 +68,15 @@ func (w *work) do() (snap store.Snapshot, err error) {
 	return snap, at(sandbox.StepFinalize, err)
 }
 
+// stillThere checks that the template was not deleted before the build was known to the call that did it.
+func (w *work) stillThere() error {
+	_, err := w.b.cfg.Store.Builds.Get(w.ctx, w.rows[0].ID)
+	if errors.Is(err, store.ErrNotFound) {
+		w.cancel(errDeleted)
+	}
+	return err
+}
+
 // keep saves the state after a step that has changed the machine, for later builds.
 func (w *work) keep(s recipe.Step, name string) error {
 	if err := w.b.cfg.Steps.At(step.BuildStep); err != nil || !s.ChangesMachine() {
@@ -82,10 +91,15 @@ func (w *work) keep(s recipe.Step, name string) error {
 
 // save saves the site. A driver that hangs holds up nothing but its own goroutine.
 func (w *work) save(kind, name string) (store.Snapshot, error) {
+	if err := w.b.room(w.ctx, w.b.cfg.Site.Admission.CheckSnapshot); err != nil {
+		return store.Snapshot{}, err
+	}
 	ctx, cancel := context.WithTimeoutCause(w.ctx, saveTimeout, fmt.Errorf("the snapshot took more than %s", saveTimeout))
 	defer cancel()
 	s, state := w.site, w.state.copied()
-	return background.Await(ctx, w.b.cfg.Background, func() (store.Snapshot, error) { return s.Save(ctx, kind, name, state.env, state.defaults) })
+	return background.Deliver(ctx, w.b.cfg.Background, func() (store.Snapshot, error) {
+		return s.Save(ctx, kind, name, state.env, state.defaults)
+	}, func(n store.Snapshot) { w.b.dropUnneeded(context.WithoutCancel(ctx), []string{n.ID}) })
 }
 
 // saveTimeout is that of every snapshot.
@@ -93,14 +107,13 @@ const saveTimeout = 5 * time.Minute
 
 func (s state) copied() state { return state{maps.Clone(s.env), s.defaults} }
 
-// room checks that the disk has room for a build. Layers make room if it has not.
-func (b *Builder) room(ctx context.Context) error {
-	err := b.cfg.Site.Admission.CheckBuild()
-	if err == nil {
+// room checks that the disk has room. Layers make room if it has not.
+func (b *Builder) room(ctx context.Context, check func() error) error {
+	if check() == nil {
 		return nil
 	}
 	b.dropLayers(ctx, 0)
-	return b.cfg.Site.Admission.CheckBuild()
+	return check()
 }
 
 // layerName is the name of the claim of a layer. No client can give a snapshot such a name.
@@ -166,60 +179,13 @@ func (w *work) open(plan site.Plan) error {
 			return err
 		}
 	}
-	if err := w.openSite(plan); err != nil {
+	if w.site, err = site.Opened(w.ctx, w.b.cfg.Site, w.b.cfg.Background, plan); err != nil {
 		return err
 	}
 	w.state = state{env: map[string]string{}, defaults: defaults}
 	maps.Copy(w.state.env, env)
 	return nil
 }
-
-// openSite opens a site in a separate goroutine: a driver may hang, whatever its context says.
-func (w *work) openSite(plan site.Plan) error {
-	s := site.New(w.b.cfg.Site, plan)
-	answer := make(chan error)
-	if !w.b.cfg.Background.Go(func() {
-		err := s.Open(w.ctx)
-		if err == nil {
-			select {
-			case answer <- nil:
-				return
-			case <-w.ctx.Done():
-				err = context.Cause(w.ctx)
-			}
-		}
-		w.b.closeSite(s)
-		select {
-		case answer <- err:
-		case <-w.ctx.Done():
-		}
-	}) {
-		return context.Cause(w.ctx)
-	}
-	select {
-	case err := <-answer:
-		if err == nil {
-			w.site = s
-		}
-		return err
-	case <-w.ctx.Done():
-		return context.Cause(w.ctx)
-	}
-}
-
-// closeSite closes a site, and tries again until it is closed.
-func (b *Builder) closeSite(s *site.Site) {
-	life := b.cfg.Background.Context()
-	err := s.Close(life)
-	if err == nil {
-		return
-	}
-	b.cfg.Log.Warn("could not free the machine of a build yet", "error", err)
-	b.cfg.Background.Go(func() { _ = retries.Again(life, func() error { return s.Close(life) }, nil) })
-}
-
-// retries are the pauses between attempts to free a machine.
-var retries = retry.Pauses{First: 100 * time.Millisecond, Most: 30 * time.Second}
 
 // from fills in what a build begins with, and returns the name of that state, and what it is called in the log.
 func (w *work) from(plan *site.Plan) (name, called string, err error) {

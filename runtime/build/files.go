@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -27,10 +28,16 @@ func (b *Builder) PutFiles(ctx context.Context, templateID, hash string, archive
 	if err != nil {
 		return err
 	}
-	if err := b.room(ctx); err != nil {
+	if err := b.room(ctx, b.cfg.Site.Admission.CheckBuild); err != nil {
 		return err
 	}
-	return fault.Classify(b.files.Put(ctx, t.ID, hash, archive))
+	if err := b.files.Put(ctx, t.ID, hash, archive); err != nil {
+		return fault.Classify(err)
+	}
+	if _, err := b.named(ctx, t.ID); errors.Is(err, sandbox.ErrTemplateNotFound) { // It was deleted meanwhile, and its files before these came.
+		return errors.Join(err, b.files.Remove(t.ID))
+	}
+	return nil
 }
 
 func (b *Builder) uploading(ctx context.Context, templateID, hash string) (builds.Template, error) {

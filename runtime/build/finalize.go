@@ -23,8 +23,11 @@ const (
 
 // finalize starts what the recipe starts, waits until it is ready, and saves the build.
 func (w *work) finalize() (store.Snapshot, error) {
+	// A guest that does not answer must not hold up the build for ever.
+	ctx, cancel := context.WithTimeoutCause(w.ctx, stepTimeout, fmt.Errorf("it took more than %s", stepTimeout))
+	defer cancel()
 	w.log.Add("info", sandbox.StepFinalize, "Finalizing the template")
-	if err := w.site.Define(w.ctx, w.state.env, w.state.defaults); err != nil {
+	if err := w.site.Define(ctx, w.state.env, w.state.defaults); err != nil {
 		return store.Snapshot{}, err
 	}
 	ready, started := w.recipe.ReadyCmd, make(chan error, 1)
@@ -34,9 +37,9 @@ func (w *work) finalize() (store.Snapshot, error) {
 			ready = readyAlone
 		}
 		out := &lines.Writer{Log: w.log, Step: sandbox.StepFinalize}
-		run, err := w.site.Start(w.ctx, w.command(command, out))
+		run, err := w.site.Start(ctx, w.command(command, out))
 		if err != nil {
-			return store.Snapshot{}, commandError(w.ctx, command, err, nil)
+			return store.Snapshot{}, site.Failed(ctx, command, err, nil)
 		}
 		followed := make(chan struct{})
 		defer func() {
@@ -48,7 +51,7 @@ func (w *work) finalize() (store.Snapshot, error) {
 			err := run.Wait()
 			out.Flush()
 			if exit := new(site.ExitError); errors.As(err, &exit) {
-				started <- commandError(w.ctx, command, err, out.Tail)
+				started <- site.Failed(ctx, command, err, out.Tail)
 			}
 		}()
 	}
@@ -85,14 +88,14 @@ func (w *work) awaitReady(command string, started <-chan error) error {
 			return nil
 		}
 		if exit := new(site.ExitError); !errors.As(err, &exit) {
-			return commandError(ctx, command, err, out.Tail)
+			return site.Failed(ctx, command, err, out.Tail)
 		}
 		select {
 		case err := <-started:
 			return err
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return commandError(ctx, command, err, out.Tail)
+			return site.Failed(ctx, command, err, out.Tail)
 		}
 	}
 }

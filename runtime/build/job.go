@@ -10,6 +10,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/build/lines"
 	"github.com/rundlet/rundlet/runtime/build/recipe"
+	"github.com/rundlet/rundlet/runtime/build/site"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -92,7 +93,7 @@ func (b *Builder) perform(j *job) {
 	j.cancel(nil)
 	close(j.done)
 	if w.site != nil {
-		b.closeSite(w.site) // After the outcome: it may take long, and hangs if the driver does.
+		w.site.End(b.cfg.Background) // After the outcome: it may take long, and hangs if the driver does.
 	}
 }
 
@@ -125,6 +126,7 @@ func (b *Builder) finish(ctx context.Context, j *job, snap store.Snapshot, err e
 			written++
 		} else if !errors.Is(put, store.ErrStale) { // Stale: its template was deleted.
 			b.cfg.Log.Error("could not write the outcome of a build", "build_id", row.ID, "error", put)
+			b.breakOff(row, "its outcome could not be written: "+put.Error())
 		}
 	}
 	_ = b.cfg.Steps.At(step.BuildOutcome)
@@ -144,6 +146,23 @@ func (b *Builder) finish(ctx context.Context, j *job, snap store.Snapshot, err e
 	if err := b.cfg.Store.Builds.Forget(ctx, j.template.ID, maxPast); err != nil {
 		b.cfg.Log.Warn("could not forget the former builds of a template", "template", j.template.Name, "error", err)
 	}
+}
+
+// breakOff writes that a build has failed, as soon as that can be written: clients wait for it.
+func (b *Builder) breakOff(row builds.Build, why string) {
+	row.State, row.SnapshotID = sandbox.BuildFailed, ""
+	row.Step, row.Message = sandbox.StepFinalize, why
+	life := b.cfg.Background.Context()
+	b.cfg.Background.Go(func() {
+		_ = site.Retries.Again(life, func() error {
+			ctx, cancel := background.Detached(life)
+			defer cancel()
+			if err := b.cfg.Store.Builds.Put(ctx, &row); err != nil && !errors.Is(err, store.ErrStale) {
+				return err
+			}
+			return nil
+		}, nil)
+	})
 }
 
 // failureOf says why a job failed, for a client.

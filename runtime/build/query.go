@@ -21,15 +21,30 @@ const baseName = template.BaseAlias
 // BuildOrigin finds what the sandboxes of a template are made from, by NAME, NAME:TAG, or the same with its id;
 // sandbox.ErrTemplateNotFound.
 func (b *Builder) BuildOrigin(ctx context.Context, name string) (claim.Origin, error) {
-	_, row, err := b.tagged(ctx, name)
-	if err != nil {
-		return claim.Origin{}, err
+	var from claim.Origin
+	err := b.withTagged(ctx, name, func(t builds.Template, row builds.Build) error {
+		snap, err := claim.ByID(ctx, b.cfg.Store.Snapshots, row.SnapshotID)
+		from = claim.OfSnapshot(snap)
+		return err
+	})
+	return from, err
+}
+
+// withTagged calls f with the build that a name means, and again if its claim is gone because the tag has moved since.
+func (b *Builder) withTagged(ctx context.Context, name string, f func(builds.Template, builds.Build) error) error {
+	for former := ""; ; {
+		t, row, err := b.tagged(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err = f(t, row); !errors.Is(err, store.ErrNotFound) {
+			return fault.Classify(err)
+		}
+		if row.ID == former {
+			return fmt.Errorf("%w: %w", sandbox.ErrTemplateNotFound, err)
+		}
+		former = row.ID
 	}
-	snap, err := claim.ByID(ctx, b.cfg.Store.Snapshots, row.SnapshotID)
-	if err != nil {
-		return claim.Origin{}, fault.Classify(err)
-	}
-	return claim.OfSnapshot(snap), nil
 }
 
 // keep keeps machines of what the default tag of a template names.
@@ -75,24 +90,13 @@ func (b *Builder) BuildLogs(ctx context.Context, templateID, buildID string, fro
 	}
 	b.mu.Lock()
 	j := b.jobs[row.TemplateID]
+	waits := j != nil && slices.ContainsFunc(j.rows, func(r builds.Build) bool { return r.ID == row.ID })
 	b.mu.Unlock()
-	if row.State == sandbox.BuildBuilding && j != nil && b.has(j, row.ID) {
+	if row.State == sandbox.BuildBuilding && waits {
 		return j.log.Lines(from, limit), nil
 	}
 	all, err := b.cfg.Store.Builds.Log(ctx, row.LogID)
 	return lines.Part(all, from, limit), fault.Classify(err)
-}
-
-// has reports whether a build waits for a job.
-func (b *Builder) has(j *job, buildID string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, row := range j.rows {
-		if row.ID == buildID {
-			return true
-		}
-	}
-	return false
 }
 
 // TemplateBuilds returns the builds of a template, the newest first.
@@ -121,18 +125,11 @@ func (b *Builder) DeleteTemplate(ctx context.Context, idOrName string) error {
 	if err != nil {
 		return err
 	}
-	b.mu.Lock()
-	j := b.jobs[t.ID]
-	b.mu.Unlock()
-	if j != nil {
-		j.cancel(errDeleted)
-		select {
-		case <-j.done:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	err = b.end(ctx, t.ID)
+	var claims []string
+	if err == nil {
+		claims, err = b.claimsOf(ctx, t.ID)
 	}
-	claims, err := b.claimsOf(ctx, t.ID)
 	if err == nil {
 		err = fault.Classify(b.cfg.Store.Builds.Delete(ctx, t.ID))
 	}
@@ -141,7 +138,24 @@ func (b *Builder) DeleteTemplate(ctx context.Context, idOrName string) error {
 	}
 	b.cfg.Drop(t.ID)
 	b.dropUnneeded(ctx, claims)
-	return fault.Classify(b.files.Remove(t.ID))
+	return errors.Join(b.end(ctx, t.ID), fault.Classify(b.files.Remove(t.ID))) // One may have begun meanwhile.
+}
+
+// end ends the build of a template that is to be deleted, and waits for its outcome.
+func (b *Builder) end(ctx context.Context, templateID string) error {
+	b.mu.Lock()
+	j := b.jobs[templateID]
+	b.mu.Unlock()
+	if j == nil {
+		return nil
+	}
+	j.cancel(errDeleted)
+	select {
+	case <-j.done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // SetPublic notes whether a template is public.
@@ -155,23 +169,24 @@ func (b *Builder) SetPublic(ctx context.Context, idOrName string, public bool) e
 
 // Tag gives the build that target names more tags.
 func (b *Builder) Tag(ctx context.Context, target string, tags []string) (sandbox.Build, error) {
-	t, row, err := b.tagged(ctx, target)
-	if err != nil {
-		return sandbox.Build{}, err
-	}
-	former, err := b.claimsOf(ctx, t.ID)
-	if err == nil {
-		err = fault.Classify(b.cfg.Store.Builds.Tag(ctx, t.ID, row.ID, tags))
-	}
+	var former []string
+	var tagged sandbox.Build
+	err := b.withTagged(ctx, target, func(t builds.Template, row builds.Build) (err error) {
+		if former, err = b.claimsOf(ctx, t.ID); err == nil {
+			err = b.cfg.Store.Builds.Tag(ctx, t.ID, row.ID, tags)
+		}
+		row.Tags = tags
+		tagged = view(t.Name, row)
+		return err
+	})
 	if err != nil {
 		return sandbox.Build{}, err
 	}
 	if slices.Contains(tags, sandbox.DefaultTag) {
-		b.keep(ctx, t.ID)
+		b.keep(ctx, tagged.TemplateID)
 	}
 	b.dropUnneeded(ctx, former)
-	row.Tags = tags
-	return view(t.Name, row), nil
+	return tagged, nil
 }
 
 // Untag takes tags away from a template. Builds without any are deleted.

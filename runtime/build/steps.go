@@ -1,10 +1,8 @@
 package build
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -47,21 +45,7 @@ func (w *work) run(ctx context.Context, number, command, user string) error {
 	out := &lines.Writer{Log: w.log, Step: number}
 	err := w.site.Run(ctx, site.Command{Text: command, User: user, Workdir: w.state.defaults.Workdir, Env: w.state.env, Output: out})
 	out.Flush()
-	return commandError(ctx, command, err, out.Tail)
-}
-
-func commandError(ctx context.Context, command string, err error, tail []string) error {
-	if err == nil {
-		return nil
-	}
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	err = fmt.Errorf("failed to run command '%.1000s': %w", command, err)
-	if exit := new(site.ExitError); errors.As(err, &exit) && len(tail) > 0 {
-		return fmt.Errorf("%w; its last lines: %s", err, strings.Join(tail, "\n"))
-	}
-	return err
+	return site.Failed(ctx, command, err, out.Tail)
 }
 
 // expand replaces the variables of a value as the guest's shell does.
@@ -77,25 +61,15 @@ const maxAnswer = 128 << 10
 
 // ask runs a command of ours, and returns its output.
 func (w *work) ask(ctx context.Context, command, user string) (string, error) {
-	var out bounded
+	out := lines.Bounded{Most: maxAnswer + 1}
 	err := w.site.Run(ctx, site.Command{Text: command, User: user, Workdir: w.state.defaults.Workdir, Env: w.state.env, Output: &out})
 	if err != nil {
-		return "", commandError(ctx, command, err, strings.Split(strings.TrimSpace(out.String()), "\n"))
+		return "", site.Failed(ctx, command, err, strings.Split(strings.TrimSpace(out.String()), "\n"))
 	}
 	if out.Len() > maxAnswer {
 		return "", fmt.Errorf("failed to run command '%.200s': its output has more than %d bytes", command, maxAnswer)
 	}
 	return out.String(), nil
-}
-
-// bounded keeps little more than maxAnswer bytes.
-type bounded struct{ bytes.Buffer }
-
-func (b *bounded) Write(p []byte) (int, error) {
-	if room := maxAnswer + 1 - b.Len(); room > 0 {
-		b.Buffer.Write(p[:min(room, len(p))])
-	}
-	return len(p), nil
 }
 
 // workdir makes a directory that is not there, for the user of the steps that follow.

@@ -144,8 +144,18 @@ func (s Tables) Log(ctx context.Context, id string) (lines []sandbox.BuildLog, e
 	return lines, nil
 }
 
-// tag makes tags of a template name a build.
+// tag makes tags of a template name a build that is ready and has its claim; table.ErrNotFound. The claim of a build with a tag is
+// not dropped, so a tag is never without one.
 func tag(ctx context.Context, tx *sql.Tx, templateID, buildID string, tags []string) error {
+	var whole bool
+	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM builds JOIN snapshots ON snapshots.id = snapshot_id
+		WHERE builds.id = ? AND builds.template_id = ? AND builds.state = ? AND snapshots.state = 'ready')`, buildID, templateID, sandbox.BuildReady).Scan(&whole)
+	if err == nil && !whole {
+		err = table.ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
 	for _, name := range tags {
 		_, err := tx.ExecContext(ctx, `INSERT INTO build_tags (template_id, tag, build_id, created_at) VALUES (?, ?, ?, ?)
 			ON CONFLICT (template_id, tag) DO UPDATE SET build_id = excluded.build_id, created_at = excluded.created_at`,
@@ -157,20 +167,9 @@ func tag(ctx context.Context, tx *sql.Tx, templateID, buildID string, tags []str
 	return nil
 }
 
-// Tag makes tags of a template name one of its builds; table.ErrNotFound if it is not there or not ready.
+// Tag makes tags of a template name one of its builds; table.ErrNotFound if it is not there or not ready, or its claim is gone.
 func (s Tables) Tag(ctx context.Context, templateID, buildID string, tags []string) error {
-	err := s.db.Write(ctx, func(tx *sql.Tx) error {
-		var ready bool
-		err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM builds WHERE id = ? AND template_id = ? AND state = ?)`,
-			buildID, templateID, sandbox.BuildReady).Scan(&ready)
-		if err == nil && !ready {
-			err = table.ErrNotFound
-		}
-		if err != nil {
-			return err
-		}
-		return tag(ctx, tx, templateID, buildID, tags)
-	})
+	err := s.db.Write(ctx, func(tx *sql.Tx) error { return tag(ctx, tx, templateID, buildID, tags) })
 	if err != nil {
 		return fmt.Errorf("tag build %s: %w", buildID, err)
 	}

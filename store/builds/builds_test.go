@@ -61,12 +61,14 @@ func ids(all []Build) (out []string) {
 }
 
 func TestBuildsAreKept(t *testing.T) {
-	s, _ := open(t)
+	s, db := open(t)
+	claim(t, db, "s1", "s2")
 	ctx := t.Context()
 	b1 := begin(t, s, "b1", 1)
 	got, err := s.Get(ctx, "b1")
-	if err != nil || !reflect.DeepEqual(got, b1) {
-		t.Errorf("%+v, %v\nwant %+v", got, err, b1)
+	want := b1
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v\nwant %+v", got, err, want)
 	}
 	stale := b1
 	ready(t, s, &b1, "s1", "default", "v1")
@@ -114,7 +116,8 @@ func TestBuildsAreKept(t *testing.T) {
 func second[T any](_ T, err error) error { return err }
 
 func TestALogGoesWithTheLastOfItsBuilds(t *testing.T) {
-	s, _ := open(t)
+	s, db := open(t)
+	claim(t, db, "s1")
 	ctx := t.Context()
 	lines := []sandbox.BuildLog{{Time: at(1), Level: "info", Step: "1", Message: "m"}}
 	b1, b2 := begin(t, s, "b1", 1), begin(t, s, "b2", 2)
@@ -183,6 +186,30 @@ func TestClaimsAreNeededByTags(t *testing.T) {
 		t.Errorf("%v, %v", tags, err)
 	}
 	unneeded("s1", "s2", "s3")
+}
+
+// A tag never names a build whose claim is gone: a template with such a tag would stay broken.
+func TestATagNeedsAClaim(t *testing.T) {
+	s, db := open(t)
+	ctx := t.Context()
+	claim(t, db, "s1", "s2")
+	b1, b2 := begin(t, s, "b1", 1), begin(t, s, "b2", 2)
+	ready(t, s, &b1, "s1", "default")
+	ready(t, s, &b2, "s2", "default")
+	if _, err := db.Exec(ctx, `DELETE FROM snapshots WHERE id = 's1'`); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Tag(ctx, "t-b1", "b1", []string{"old"}); !errors.Is(err, table.ErrNotFound) {
+		t.Errorf("a tag of a build without a claim: %v", err)
+	}
+	b3 := begin(t, s, "b3", 3)
+	b3.State, b3.SnapshotID = sandbox.BuildReady, "s3"
+	if err := s.Ready(ctx, &b3); !errors.Is(err, table.ErrNotFound) {
+		t.Errorf("a build without a claim: %v", err)
+	}
+	if got, err := s.Get(ctx, "b3"); err != nil || got.State != sandbox.BuildWaiting {
+		t.Errorf("%+v, %v", got, err)
+	}
 }
 
 // claim writes rows of claims, with what matters here.

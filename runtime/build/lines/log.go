@@ -75,9 +75,9 @@ const tailLines = 10
 func (w *Writer) Write(p []byte) (int, error) {
 	w.rest = append(w.rest, p...)
 	for {
-		i := bytes.IndexAny(w.rest, "\n\r")
+		i := bytes.IndexAny(w.rest[:min(len(w.rest), maxLine+1)], "\n\r")
 		switch {
-		case i >= 0 && i <= maxLine:
+		case i >= 0:
 			w.line(string(w.rest[:i]))
 			w.rest = w.rest[i+1:]
 		case len(w.rest) > maxLine:

@@ -69,3 +69,15 @@ func TestALogHasAnEndAndShowsTheError(t *testing.T) {
 		}
 	}
 }
+
+func TestBoundedKeepsTheBeginning(t *testing.T) {
+	b := Bounded{Most: 5}
+	for _, text := range []string{"abc", "def", "ghi"} {
+		if n, err := b.Write([]byte(text)); n != 3 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+	}
+	if b.String() != "abcde" {
+		t.Errorf("it has %q", b.String())
+	}
+}

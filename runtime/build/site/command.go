@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 
 	"connectrpc.com/connect"
 
@@ -121,4 +122,19 @@ func (r *Running) Leave() {
 		_ = r.stream.Close()
 	}
 	r.transport.CloseIdleConnections()
+}
+
+// Failed is the error of a command, with the last lines of its output, in the words of E2B's server; nil if it has none.
+func Failed(ctx context.Context, command string, err error, tail []string) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	err = fmt.Errorf("failed to run command '%.1000s': %w", command, err)
+	if exit := new(ExitError); errors.As(err, &exit) && len(tail) > 0 {
+		return fmt.Errorf("%w; its last lines: %s", err, strings.Join(tail, "\n"))
+	}
+	return err
 }

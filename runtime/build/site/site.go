@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/rundlet/rundlet/envd"
@@ -37,6 +38,7 @@ type Config struct {
 	Claims       *claim.Claims
 	Admission    *admission.Controller
 	InUse        *orphan.InUse
+	Log          *slog.Logger
 	Environments interface {
 		Put(ctx context.Context, id string, env map[string]string) error
 	}
