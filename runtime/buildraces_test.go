@@ -11,6 +11,7 @@ import (
 
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
 )
 
 // Layers are named by the files that a build began with. Other files in their place would be in the templates of other clients.
@@ -179,4 +180,32 @@ func TestABuildLeavesTheDiskItsRoom(t *testing.T) {
 		t.Errorf("%d layers are left on a full disk", n)
 	}
 	w.wantOnlyBaseAndLayers()
+}
+
+// A build whose outcome cannot be written fails, and does not stay building until the next start.
+func TestABuildWhoseOutcomeIsRefusedFails(t *testing.T) {
+	w := newWorkshop(t)
+	w.failpoint(func(now step.Step) error {
+		if now != step.BuildSaved {
+			return nil
+		}
+		for w.claims("template") > 0 { // Its seal may change it meanwhile.
+			claims, err := w.db.Snapshots.Claims(t.Context())
+			for _, c := range claims {
+				if c.Kind == "template" && err == nil {
+					_, err = w.db.Snapshots.Drop(t.Context(), c.ID, c.Version)
+				}
+			}
+			if err != nil && !errors.Is(err, store.ErrStale) {
+				return err
+			}
+		}
+		return nil
+	})
+	b, _ := w.await(w.begin("mine", fromBase(step1("RUN", "one"))))
+	if b.State != sandbox.BuildFailed || !strings.Contains(b.Failure.Message, "its outcome could not be written") {
+		t.Errorf("%s, %+v", b.State, b.Failure)
+	}
+	w.failpoint(nil)
+	w.build("mine", fromBase(step1("RUN", "one")))
 }

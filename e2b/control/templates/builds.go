@@ -130,8 +130,8 @@ func (o *Operations) GetTemplateBuildLogs(w http.ResponseWriter, r *http.Request
 }
 
 const (
-	// logPage is how many lines are read of the runtime at a time.
-	logPage = 500
+	// logPage is how many lines are read of the runtime at a time: all, since each time a log is read from its beginning.
+	logPage = 1 << 15
 	// lastLines is how many lines of the step that failed are in the reason.
 	lastLines = 20
 )
