@@ -70,7 +70,7 @@ func (w *work) do() (snap store.Snapshot, err error) {
 
 // stillThere checks that the template was not deleted before the build was known to the call that did it.
 func (w *work) stillThere() error {
-	_, err := w.b.cfg.Store.Builds.Get(w.ctx, w.rows[0].ID)
+	_, err := w.b.cfg.Store.Builds.Get(w.ctx, w.first)
 	if errors.Is(err, store.ErrNotFound) {
 		w.cancel(errDeleted)
 	}
@@ -122,7 +122,7 @@ func layerName(name string) string { return "#" + name }
 // begin opens the site with the latest state that is there already, and returns the names of the states after each step, and
 // the first step that is to be done.
 func (w *work) begin() (names []string, next int, err error) {
-	plan := site.Plan{Size: w.size, TemplateID: w.template.ID, Name: w.template.Name, BuildID: w.rows[0].ID, KeyID: w.keyID}
+	plan := site.Plan{Size: w.size, TemplateID: w.template.ID, Name: w.template.Name, BuildID: w.first, KeyID: w.keyID}
 	name, first, err := w.from(&plan)
 	if err != nil {
 		return nil, 0, err

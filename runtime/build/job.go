@@ -28,6 +28,7 @@ var (
 // job is what one or several builds of a template with the same recipe wait for.
 type job struct {
 	template builds.Template
+	first    string // the id of its first build
 	size     sandbox.Size
 	keyID    string
 	recipe   sandbox.Recipe
@@ -46,7 +47,7 @@ type job struct {
 
 func newJob(t builds.Template, steps []recipe.Step, contents map[string]string, r sandbox.Recipe, row builds.Build) *job {
 	j := &job{
-		template: t, recipe: r, steps: steps, contents: contents, keyID: row.KeyID, rows: []builds.Build{row},
+		template: t, first: row.ID, recipe: r, steps: steps, contents: contents, keyID: row.KeyID, rows: []builds.Build{row},
 		size: sandbox.Size{VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB},
 		log:  &lines.Log{}, done: make(chan struct{}),
 	}
@@ -108,12 +109,12 @@ func (b *Builder) finish(ctx context.Context, j *job, snap store.Snapshot, err e
 	j.over = true
 	rows := j.rows
 	b.mu.Unlock()
-	if err := b.cfg.Store.Builds.PutLog(ctx, rows[0].ID, j.log.Lines(0, lines.Max)); err != nil {
-		b.cfg.Log.Warn("could not keep the log of a build", "build_id", rows[0].ID, "error", err)
+	if err := b.cfg.Store.Builds.PutLog(ctx, j.first, j.log.Lines(0, lines.Max)); err != nil {
+		b.cfg.Log.Warn("could not keep the log of a build", "build_id", j.first, "error", err)
 	}
 	written := 0
 	for _, row := range rows {
-		row.FinishedAt, row.LogID = time.Now(), rows[0].ID
+		row.FinishedAt, row.LogID = time.Now(), j.first
 		var put error
 		if err == nil {
 			row.State, row.SnapshotID = sandbox.BuildReady, snap.ID
