@@ -296,6 +296,13 @@ func (w *workshop) wantOnlyBaseAndLayers() {
 func TestTheStartCommandRunsInTheSnapshot(t *testing.T) {
 	w := newWorkshop(t)
 	b, log := w.await(w.begin("mine", sandbox.Recipe{FromTemplate: "base", StartCmd: "serve", ReadyCmd: "curl"}))
+	w.mu.Lock()
+	for _, c := range w.ran {
+		if c.text == "serve" && c.timeout != "" {
+			t.Errorf("the agent ends it after %s ms", c.timeout)
+		}
+	}
+	w.mu.Unlock()
 	if got := w.commands(); b.State != sandbox.BuildReady || !slices.Contains(got, "serve") || !slices.Contains(got, "curl") {
 		t.Errorf("%s: %q\n%s", b.State, got, log)
 	}

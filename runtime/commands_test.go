@@ -37,7 +37,7 @@ func (f *fixture) command(conn net.Conn, id string, req *http.Request) {
 			return
 		}
 		user, _, _ := req.BasicAuth()
-		output, code = shell(shellCommand{id, user, in.Process.Args[2], in.Process.Cwd, in.Process.Envs})
+		output, code = shell(shellCommand{id, user, in.Process.Args[2], in.Process.Cwd, req.Header.Get("Connect-Timeout-Ms"), in.Process.Envs})
 	}
 	if code == unknownUser {
 		answerConnect(conn, "\x02", `{"error":{"code":"unauthenticated","message":"`+output+`"}}`)
@@ -50,6 +50,7 @@ func (f *fixture) command(conn net.Conn, id string, req *http.Request) {
 // shellCommand is a command that a client gives the shell of a guest.
 type shellCommand struct {
 	id, user, text, cwd string
+	timeout             string // after which the agent ends it, in ms; empty is none
 	env                 map[string]string
 }
 

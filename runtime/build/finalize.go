@@ -23,9 +23,11 @@ const (
 
 // finalize starts what the recipe starts, waits until it is ready, and saves the build.
 func (w *work) finalize() (store.Snapshot, error) {
-	// A guest that does not answer must not hold up the build for ever.
-	ctx, cancel := context.WithTimeoutCause(w.ctx, stepTimeout, fmt.Errorf("it took more than %s", stepTimeout))
-	defer cancel()
+	// A guest that does not answer must not hold up the build for ever. It is not a deadline: that would go with the start command,
+	// which the agent then ends in every sandbox.
+	ctx, cancel := context.WithCancelCause(w.ctx)
+	defer cancel(nil)
+	defer time.AfterFunc(stepTimeout, func() { cancel(fmt.Errorf("it took more than %s", stepTimeout)) }).Stop()
 	w.log.Add("info", sandbox.StepFinalize, "Finalizing the template")
 	if err := w.site.Define(ctx, w.state.env, w.state.defaults); err != nil {
 		return store.Snapshot{}, err
