@@ -81,7 +81,7 @@ func TestTheClaimOfATagStays(t *testing.T) {
 	n := snapshotRow("a", "", 1)
 	n.Kind = "template"
 	tpl, b := builds.Template{ID: "t", Name: "mine"}, builds.Build{ID: "b", State: sandbox.BuildWaiting, Tags: []string{"default"}}
-	if err := errors.Join(s.Snapshots.Put(ctx, &n), s.Builds.Begin(ctx, &tpl, &b)); err != nil {
+	if err := errors.Join(s.Snapshots.Put(ctx, &n), s.Builds.Begin(ctx, &tpl, &b, builds.Bounds{Waiting: 1, Templates: 1})); err != nil {
 		t.Fatal(err)
 	}
 	b.State, b.SnapshotID = sandbox.BuildReady, "a"

@@ -117,7 +117,14 @@ func (b *Builder) BeginBuild(ctx context.Context, req sandbox.TemplateRequest) (
 		VCPUs: cmp.Or(req.VCPUs, b.cfg.Size.VCPUs), MemoryMiB: cmp.Or(req.MemoryMiB, b.cfg.Size.MemoryMiB),
 		DiskMiB: b.cfg.Size.DiskMiB + req.MinFreeDiskMiB, // The steps have the node's size.
 	}
-	if err := b.cfg.Store.Builds.Begin(ctx, &t, &row); err != nil {
+	err = b.cfg.Store.Builds.Begin(ctx, &t, &row, builds.Bounds{Waiting: mostWaiting, Templates: mostTemplates, Since: time.Now().Add(-maxWaiting)})
+	var full *builds.BoundError
+	switch {
+	case errors.As(err, &full) && full.Waiting:
+		return sandbox.Build{}, fault.Share("%d builds of this key wait for their recipes: send them first", full.Have)
+	case errors.As(err, &full):
+		return sandbox.Build{}, fault.Share("this key has %d templates and cannot have more: delete some of them", full.Have)
+	case err != nil:
 		return sandbox.Build{}, fault.Classify(err)
 	}
 	return view(t.Name, row), nil

@@ -17,6 +17,10 @@ const (
 	maxUploads = 16 << 30       // bytes of uploaded files
 	maxPast    = 50             // builds of a template that no tag names
 	maxWaiting = 24 * time.Hour // how long a build waits for its recipe
+
+	// What a key may have.
+	mostWaiting   = 200
+	mostTemplates = 2000
 )
 
 // RecoverBuilds deals with the builds of an earlier process: those that it was doing have failed.

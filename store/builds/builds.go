@@ -54,9 +54,12 @@ const buildColumns = `id, template_id, state, tags, step, message, vcpus, memory
 
 var addBuild, changeBuild = table.InsertAndUpdate("builds", buildColumns)
 
-// Begin inserts a build, and the template of that name unless it is there; t becomes what is stored.
-func (s Tables) Begin(ctx context.Context, t *Template, b *Build) error {
+// Begin inserts a build, and the template of that name unless it is there; t becomes what is stored. *BoundError: there are too many.
+func (s Tables) Begin(ctx context.Context, t *Template, b *Build, most Bounds) error {
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
+		if err := most.room(ctx, tx, t.Name, b.KeyID); err != nil {
+			return err
+		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO built_templates (id, name, public, key_id, created_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING`,
 			t.ID, t.Name, t.Public, t.KeyID, table.Micros(t.CreatedAt))
 		if err != nil {

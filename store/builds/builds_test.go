@@ -3,6 +3,7 @@ package builds
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -36,7 +37,7 @@ func begin(t *testing.T, s Tables, id string, second int) Build {
 	b := Build{ID: id, State: sandbox.BuildWaiting, Tags: []string{"default"}, VCPUs: 1, MemoryMiB: 2, DiskMiB: 3, KeyID: "k", CreatedAt: at(second),
 		LogID: "l1"}
 	tpl := Template{ID: "t-" + id, Name: "mine", KeyID: "k", CreatedAt: at(second)}
-	if err := s.Begin(t.Context(), &tpl, &b); err != nil {
+	if err := s.Begin(t.Context(), &tpl, &b, Bounds{Waiting: 100, Templates: 100, Since: at(0)}); err != nil {
 		t.Fatal(err)
 	}
 	if tpl.ID != "t-b1" || b.TemplateID != "t-b1" {
@@ -114,6 +115,57 @@ func TestBuildsAreKept(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+func TestAKeyHasABoundedNumber(t *testing.T) {
+	s, _ := open(t)
+	made := func(name, key string, second int) error {
+		return s.Begin(t.Context(), &Template{ID: "t-" + name + key, Name: name, KeyID: key, CreatedAt: at(second)},
+			&Build{ID: name + key + fmt.Sprint(second), State: sandbox.BuildWaiting, KeyID: key, CreatedAt: at(second)},
+			Bounds{Waiting: 3, Templates: 2, Since: at(5)})
+	}
+	full := new(BoundError)
+	if err := errors.Join(made("a", "k1", 5), made("b", "k1", 6), made("a", "k1", 7)); err != nil {
+		t.Fatal(err)
+	}
+	if err := made("a", "k1", 8); !errors.As(err, &full) || *full != (BoundError{3, true}) {
+		t.Errorf("a fourth build that waits: %v", err)
+	}
+	if err := made("c", "k2", 8); err != nil {
+		t.Errorf("another key: %v", err)
+	}
+	all, err := s.Unfinished(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range all {
+		if b.State = sandbox.BuildFailed; b.KeyID == "k1" {
+			if err := s.Put(t.Context(), &b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := made("d", "k1", 9); !errors.As(err, &full) || *full != (BoundError{2, false}) {
+		t.Errorf("a third template: %v", err)
+	}
+	if err := made("b", "k1", 9); err != nil {
+		t.Errorf("a build of one that is there: %v", err)
+	}
+}
+
+func TestWhatWaitedTooLongIsRemoved(t *testing.T) {
+	s, _ := open(t)
+	for second, name := range []string{"old", "other", "new"} {
+		b := Build{ID: name, State: sandbox.BuildWaiting, KeyID: "k", CreatedAt: at(second)}
+		if err := s.Begin(t.Context(), &Template{ID: "t-" + name, Name: name, KeyID: "k", CreatedAt: at(second)}, &b, Bounds{Waiting: 1, Templates: 1, Since: at(second)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left, err := s.Unfinished(t.Context())
+	templates, listed := s.Templates(t.Context())
+	if err != nil || listed != nil || !slices.Equal(ids(left), []string{"new"}) || len(templates) != 1 || templates[0].Name != "new" {
+		t.Errorf("left: %v, %v, %v, %v", ids(left), templates, err, listed)
+	}
+}
 
 func TestALogGoesWithTheLastOfItsBuilds(t *testing.T) {
 	s, db := open(t)

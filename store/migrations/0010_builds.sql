@@ -8,6 +8,7 @@ CREATE TABLE built_templates (
     key_id     TEXT NOT NULL,
     created_at INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX built_templates_key ON built_templates (key_id, created_at);
 CREATE TABLE builds (
     id          TEXT PRIMARY KEY,
     template_id TEXT NOT NULL,
@@ -36,7 +37,7 @@ CREATE TRIGGER builds_removed AFTER DELETE ON builds WHEN NOT EXISTS (SELECT 1 F
 END;
 -- +goose StatementEnd
 CREATE INDEX builds_template ON builds (template_id, created_at DESC, id);
-CREATE INDEX builds_state ON builds (state) WHERE state IN ('waiting', 'building');
+CREATE INDEX builds_state ON builds (state, key_id, created_at) WHERE state IN ('waiting', 'building');
 CREATE TABLE build_tags (
     template_id TEXT NOT NULL,
     tag         TEXT NOT NULL,
