@@ -136,7 +136,6 @@ func TestACrashAtAnyStepOfABuildLosesNothing(t *testing.T) {
 				}
 			}
 			collect(t.Context(), w.rt)
-			w.restart() // It removes the marks of the machines that the start before ended.
 			w.wantOnlyBaseAndLayers()
 			if n := countSnapshots(w.fixture); n != 1+w.claims("layer") {
 				t.Errorf("there are %d snapshots: %v", n, w.host.Objects())

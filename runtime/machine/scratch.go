@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -57,13 +58,17 @@ func (m *Machines) Marks() map[string]bool {
 	return marked
 }
 
-// Sweep removes the marks of all but these machines, which have no row: a
-// sandbox that was handed out just before a crash has its mark still, and would be
-// ended for it if its row were lost later.
-func (m *Machines) Sweep(unclaimed map[string]vm.View) {
+// Sweep removes the marks of all but these machines, which have no row, and of those of
+// them that are gone by now: a sandbox that was handed out just before a crash has its
+// mark still, and would be ended for it if its row were lost later.
+func (m *Machines) Sweep(ctx context.Context, unclaimed map[string]vm.View) {
 	for id := range m.Marks() {
-		if _, ok := unclaimed[id]; !ok {
-			_ = m.Unmark(id)
+		if _, ok := unclaimed[id]; ok {
+			view, there, err := m.cfg.Driver.Get(ctx, id)
+			if err != nil || there && view.Status != vm.StatusDestroyed {
+				continue // The next start ends it.
+			}
 		}
+		_ = m.Unmark(id)
 	}
 }

@@ -142,7 +142,7 @@ func Run(ctx context.Context, cfg Config) (reconcile.Report, error) {
 	if err != nil {
 		r.Log.Warn("recovery incomplete", "error", err)
 	}
-	r.Machines.Sweep(machines)
+	r.Machines.Sweep(ctx, machines)
 	if len(plan) > 0 {
 		r.Log.Info("recovered from an earlier process", "recovered", report.Recovered, "cleaned_up", report.CleanedUp,
 			"quarantined", report.Quarantined, "failed", report.Failed)
