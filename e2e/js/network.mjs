@@ -17,6 +17,9 @@ const curl = async (sandbox, url, options = '') => {
 /** What /key answers to a request with the header X-Key; '' is one without. */
 const of = (key) => new RegExp(`^${createHash('sha256').update(key).digest('hex')} `)
 
+/** What curl says of a connection that is reset: when it reads, or already when it writes. */
+const reset = [56, 55]
+
 /** As curl, for what is refused at once. A name server that does not answer is a timeout, too. */
 const refused = (sandbox, url, options = '') => curl(sandbox, url, `-m 4 ${options}`)
 
@@ -49,9 +52,9 @@ describe('network', { concurrency: 4 }, () => {
       assert.equal(await curl(sandbox, `https://${allowed}/`), 'internet')
       for (const scheme of ['http', 'https']) assert.equal(await refused(sandbox, `${scheme}://${forbidden}/`), 6) // No such name.
       const known = `--resolve ${forbidden}:80:${address} --resolve ${forbidden}:443:${address}`
-      assert.equal(await refused(sandbox, `http://${forbidden}/`, known), 56) // Reset.
+      assert.ok(reset.includes(await refused(sandbox, `http://${forbidden}/`, known))) // Reset.
       assert.equal(await refused(sandbox, `https://${forbidden}/`, known), 35) // An alert in the handshake.
-      assert.equal(await refused(sandbox, `http://${address}/`), 56)
+      assert.ok(reset.includes(await refused(sandbox, `http://${address}/`)))
       assert.equal(await refused(sandbox, `https://${address}/`), 35)
       assert.equal(await refused(sandbox, `http://${forbidden}:81/`, `--resolve ${forbidden}:81:11.22.33.44`), 7) // Could not connect.
     }))
@@ -115,9 +118,9 @@ describe('network', { concurrency: 4 }, () => {
       await sandbox.updateNetwork({ allowOut: [allowed], denyOut: [all], egressProxy: { address: `${address}:1080` } })
       assert.deepEqual((await sandbox.getInfo()).network.egressProxy, { address: `${address}:1080` })
       assert.equal(await curl(sandbox, `http://${allowed}:8888/`), 'proxy')
-      assert.equal(await refused(sandbox, `http://${forbidden}/`, `--resolve ${forbidden}:80:${address}`), 56)
+      assert.ok(reset.includes(await refused(sandbox, `http://${forbidden}/`, `--resolve ${forbidden}:80:${address}`)))
       await sandbox.updateNetwork({ egressProxy: { address: `${address}:1081` } }) // It wants a password: nothing goes past it.
-      assert.equal(await refused(sandbox, `http://${address}/`), 56)
+      assert.ok(reset.includes(await refused(sandbox, `http://${address}/`)))
       await sandbox.updateNetwork({})
       assert.equal((await sandbox.getInfo()).network?.egressProxy, undefined)
       assert.equal(await refused(sandbox, `http://${address}:8888/`), 7)

@@ -18,6 +18,10 @@ def curl(sandbox, url, *options):
         return e.exit_code
 
 
+# What curl says of a connection that is reset: when it reads, or already when it writes.
+RESET = (56, 55)
+
+
 def refused(sandbox, url, *options):
     """As curl, for what is refused at once. A name server that does not answer is a timeout, too."""
     return curl(sandbox, url, "-m 4", *options)
@@ -32,11 +36,11 @@ def test_create_with_names(own):
     s = own(network={"allow_out": [ALLOWED, "1.1.1.1"], "deny_out": lambda ctx: [ctx.all_traffic]})
     assert lists(s) == ([ALLOWED, "1.1.1.1"], [ALL_TRAFFIC])
     known = f"--resolve {FORBIDDEN}:80:{ADDRESS} --resolve {FORBIDDEN}:443:{ADDRESS}"
-    for scheme, reset in (("http", 56), ("https", 35)):
+    for scheme, reset in (("http", RESET), ("https", (35,))):
         assert curl(s, f"{scheme}://{ALLOWED}/") == "internet"
         assert refused(s, f"{scheme}://{FORBIDDEN}/") == 6, "no such name"
-        assert refused(s, f"{scheme}://{FORBIDDEN}/", known) == reset
-        assert refused(s, f"{scheme}://{ADDRESS}/") == reset
+        assert refused(s, f"{scheme}://{FORBIDDEN}/", known) in reset
+        assert refused(s, f"{scheme}://{ADDRESS}/") in reset
     assert refused(s, f"http://{FORBIDDEN}:81/", f"--resolve {FORBIDDEN}:81:11.22.33.44") == 7, "could not connect"
 
 
@@ -96,7 +100,7 @@ def test_a_proxy(own):
     assert curl(s, f"http://{ALLOWED}:8888/") == "proxy", "only the proxies find this port"
     s.update_network({"allow_out": [ALLOWED], "deny_out": [ALL_TRAFFIC], "egress_proxy": {"address": f"{ADDRESS}:1080"}})
     assert curl(s, f"https://{ALLOWED}/") == "internet"
-    assert refused(s, f"http://{FORBIDDEN}/", f"--resolve {FORBIDDEN}:80:{ADDRESS}") == 56
+    assert refused(s, f"http://{FORBIDDEN}/", f"--resolve {FORBIDDEN}:80:{ADDRESS}") in RESET
     s.update_network({})
     assert (s.get_info().network or {}).get("egress_proxy") is None
     assert refused(s, f"http://{ADDRESS}:8888/") == 7
@@ -108,7 +112,7 @@ def test_tls_to_a_proxy(own):
     assert s.get_info().network["egress_proxy"] == {"address": f"{ADDRESS}:1082", "tls": {"server_name": ALLOWED}}
     assert curl(s, f"http://{ADDRESS}:8888/") == "proxy"
     s.update_network({"egress_proxy": {"address": f"{ADDRESS}:1082", "tls": True}})
-    assert refused(s, f"http://{ADDRESS}:8888/") == 56, "the certificate is not for the address"
+    assert refused(s, f"http://{ADDRESS}:8888/") in RESET, "the certificate is not for the address"
     with pytest.raises(SandboxException, match="^400: .*PEM"):
         s.update_network({"egress_proxy": {"address": f"{ADDRESS}:1082", "tls": {"ca_cert": "none"}}})
 
