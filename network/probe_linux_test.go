@@ -212,7 +212,7 @@ func (p *probes) startNames(addr string, guests ...Slot) {
 	}
 }
 
-// knock sends a SYN and does not wait for what becomes of it.
+// knock sends a SYN and does not wait for an answer.
 func (p *probes) knock(ns *os.File, to unix.Sockaddr) {
 	namespace.In(ns, func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)

@@ -36,7 +36,7 @@ func TestResolve(t *testing.T) {
 		"4294967295":  "unknown user",
 		"":            "unknown user",
 		":wheel":      "unknown user",
-		"nobody":      "unknown user",
+		"absent":      "unknown user",
 		"-1":          "unknown user",
 		"user:none":   "unknown group",
 		"user:wheel:": "unknown group",

@@ -148,7 +148,7 @@ func (in *instruction) documents(lines []string, next int, escape byte) (int, er
 		var body strings.Builder
 		for {
 			if next >= len(lines) {
-				return 0, errorf(in.line, "the document %s does not end: there is no line %q", doc.token, doc.name)
+				return 0, errorf(in.line, "the document %s must end with the line %q", doc.token, doc.name)
 			}
 			line := lines[next]
 			next++

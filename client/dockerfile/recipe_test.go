@@ -77,7 +77,7 @@ func TestWhatIsRefusedHasItsLine(t *testing.T) {
 		"FROM a\nRUN":                     "line 2: RUN needs an argument",
 		"FROM a\nRUN --mount=type=cache":  "line 2: RUN needs an argument",
 		"FROM a\nRUN --mount=type=bind x": "line 2: RUN has the flag --mount=type=bind",
-		"FROM a\nRUN <<E\nx":              "line 2: the document <<E does not end",
+		"FROM a\nRUN <<E\nx":              "line 2: the document <<E must end with the line \"E\"",
 		"FROM a\nCOPY <<E x\nE":           "line 2: COPY of a document",
 		"FROM a\nCOPY x":                  "line 2: COPY needs a source and a destination",
 		"FROM a\nCOPY x y z":              "line 2: the destination of more than one source",

@@ -26,6 +26,9 @@ var prose = []struct {
 	{regexp.MustCompile(`\b[Oo]f (?:its|their) ` + `own\b`), "separate, private, new, or the owner before the noun"},
 	{regexp.MustCompile(`\bby (?:it|them)` + `sel(?:f|ves)\b`), "the cause, or what it happens without"},
 	{regexp.MustCompile(`\b(?:is|are) what [^.]*\b(?:needs?|made) ` + `of\b`), "is the part of X that Y uses, or holds the settings of"},
+	{regexp.MustCompile(`\b[Ww]hat be` + `comes of\b`), "the outcome, the answer or the state"},
+	{regexp.MustCompile(`\bthere is no ` + `help\b`), "the effect"},
+	{regexp.MustCompile(`\*What (?:is|are|was) [a-z]+ is ` + `an?\b`), "X is a Y"},
 	{regexp.MustCompile(`\bin ` + `vain\b`), "without effect"},
 	{regexp.MustCompile(`(?i)\bas it was ` + `asked\b|\bgate is ` + `shut\b|\bthe ` + `house\b`), "the thing itself, without a metaphor"},
 }

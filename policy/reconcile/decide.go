@@ -10,7 +10,7 @@ import (
 // TimedOut is the reason of a decision that the timeout made, and no loss.
 const TimedOut = "timeout"
 
-// Decide returns what becomes of the sandbox of a row. network says whether its
+// Decide returns the decision about the sandbox of a row. network says whether its
 // network, with all of its rules, is there.
 //
 //	state     what was found                               decision

@@ -1,4 +1,4 @@
-// Package reconcile decides what becomes of each sandbox, and of whatever else
+// Package reconcile decides how to recover each sandbox, and whatever else
 // an earlier daemon left, after a restart, and which sandboxes are stuck. It is
 // pure policy: what was found comes in, decisions come out, and the caller's
 // executor carries them out in one ordered path: recover, clean up, quarantine.

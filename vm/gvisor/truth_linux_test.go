@@ -148,7 +148,7 @@ func TestReadStacks(t *testing.T) {
 	}
 }
 
-// damages are what becomes of gVisor's state file when its writer dies, or what
+// damages are states of gVisor's state file after its writer died, or what
 // it says when its writer died before.
 var damages = map[string]func(t *testing.T, file string, c *container.Container){
 	"empty": func(t *testing.T, file string, _ *container.Container) { truncate(t, file, 0) },

@@ -36,7 +36,7 @@ func TestProgress(t *testing.T) {
 		p.show(catalogue.Progress{Step: "layers"})
 		p.end()
 		if p.out != nil || p.used {
-			t.Error("progress where there is no terminal")
+			t.Error("progress without a terminal")
 		}
 	}
 }

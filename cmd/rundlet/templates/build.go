@@ -163,7 +163,7 @@ func newView(cmd *cobra.Command, o *command.Options, p *plan) view {
 	return &plain{cmd.ErrOrStderr(), p}
 }
 
-// outcome says how a build ended, or what becomes of one that is no longer watched.
+// outcome prints how a build ended, or how to follow one whose watcher was interrupted, and returns the error of the command.
 func (bf *buildFlags) outcome(cmd *cobra.Command, o *command.Options, p *plan, ref client.BuildRef, started bool, err error) error {
 	reason := new(client.BuildError)
 	switch {
