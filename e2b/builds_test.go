@@ -165,6 +165,9 @@ func TestARecipeIsPassedOn(t *testing.T) {
 			sandbox.Recipe{FromImage: "a", Registry: &sandbox.Registry{Type: "gcp", ServiceAccountJSON: "{}"}}},
 	} {
 		b := n.build("app")
+		if err := n.PutFiles(t.Context(), b.template, filesHash, strings.NewReader("an archive")); err != nil {
+			t.Fatal(err)
+		}
 		r := n.do("POST", "/v2"+b.path(), tt.body)
 		// A body without a length would be one of JSON for clients.
 		if r.code != http.StatusAccepted || r.body != "" || r.header.Get("Content-Length") != "0" {
@@ -193,27 +196,27 @@ func TestARecipeIsRefused(t *testing.T) {
 		{`{"fromImage":"a b"}`, "reference"},
 		{`{"fromImage":"` + strings.Repeat("x", 1025) + `"}`, "reference"},
 		{`{"fromTemplate":"a b"}`, "the name of a template"},
-		{`{"fromTemplate":"base","fromImageRegistry":{"type":"gcp","serviceAccountJson":"{}"}}`, "needs fromImage"},
+		{`{"fromTemplate":"base","fromImageRegistry":{"type":"gcp","serviceAccountJson":"{}"}}`, "need fromImage"},
 		{`{"fromImage":"a","fromImageRegistry":{}}`, "type"},
 		{`{"fromImage":"a","fromImageRegistry":{"type":"ftp"}}`, "type"},
 		{`{"fromImage":"a","fromImageRegistry":{"type":"aws","awsRegion":"r"}}`, "credentials"},
 		{`{"fromTemplate":"base","steps":{}}`, "steps"},
-		{`{"fromTemplate":"base","startCmd":"a\u0000"}`, "startCmd has a zero byte"},
-		{`{"fromTemplate":"base","readyCmd":"` + strings.Repeat("x", 128<<10) + `"}`, "readyCmd is longer"},
+		{`{"fromTemplate":"base","startCmd":"a\u0000"}`, "startCmd has a NUL byte"},
+		{`{"fromTemplate":"base","readyCmd":"` + strings.Repeat("x", 128<<10) + `"}`, "readyCmd has a NUL byte or more than 65536 bytes"},
 		{`{"fromTemplate":"base","steps":[` + strings.TrimSuffix(strings.Repeat(`{"type":"USER","args":["a"]},`, 1001), ",") + `]}`, "1000 steps"},
-		{step(`{"args":["a"]}`), "step 2: the type"},
-		{step(`{"type":"EXPOSE","args":["80"]}`), "step 2: the type"},
-		{step(`{"type":"RUN"}`), "step 2: RUN has too few"},
-		{step(`{"type":"RUN","args":[""]}`), "too few"},
-		{step(`{"type":"COPY","args":["a"],"filesHash":"` + filesHash + `"}`), "too few"},
+		{step(`{"args":["a"]}`), "is unknown: use COPY"},
+		{step(`{"type":"EXPOSE","args":["80"]}`), "is unknown: use COPY"},
+		{step(`{"type":"RUN"}`), "step 2: RUN needs a command"},
+		{step(`{"type":"RUN","args":[""]}`), "RUN needs a command"},
+		{step(`{"type":"COPY","args":["a"],"filesHash":"` + filesHash + `"}`), "COPY needs a source and a destination"},
 		{step(`{"type":"COPY","args":["a","b"]}`), "filesHash"},
 		{step(`{"type":"RUN","args":["a"],"filesHash":"` + filesHash + `"}`), "filesHash"},
 		{step(`{"type":"COPY","args":["a","b"],"filesHash":"../../etc"}`), "64"},
 		{step(`{"type":"COPY","args":["a","b"],"filesHash":"` + strings.ToUpper(filesHash) + `"}`), "64"},
-		{step(`{"type":"ENV","args":["A"]}`), "too few"},
-		{step(`{"type":"ENV","args":["A","1","B"]}`), "value for each"},
-		{step(`{"type":"RUN","args":["a\u0000b"]}`), "zero byte"},
-		{step(`{"type":"RUN","args":["` + strings.Repeat("x", 128<<10) + `"]}`), "longer"},
+		{step(`{"type":"ENV","args":["A"]}`), "ENV needs names with their values"},
+		{step(`{"type":"ENV","args":["A","1","B"]}`), "step 2: ENV needs names with their values"},
+		{step(`{"type":"RUN","args":["a\u0000b"]}`), "step 2: an argument has a NUL byte"},
+		{step(`{"type":"RUN","args":["` + strings.Repeat("x", 128<<10) + `"]}`), "step 2: an argument has 131072 bytes"},
 		{``, "empty"},
 	} {
 		n.do("POST", "/v2"+b.path(), tt.body).wantError(t, 400, tt.message)

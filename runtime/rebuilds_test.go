@@ -48,6 +48,9 @@ func TestAnotherBuildTakesTheName(t *testing.T) {
 	if err := w.rt.Untag(t.Context(), "mine", []string{"default"}); !errors.Is(err, sandbox.ErrInvalid) {
 		t.Errorf("the default tag: %v", err)
 	}
+	if _, err := w.rt.Tag(t.Context(), "mine", []string{"A:b"}); !errors.Is(err, sandbox.ErrInvalid) {
+		t.Errorf("a tag that cannot be: %v", err)
+	}
 	if err := w.rt.Untag(t.Context(), "mine", []string{"v9"}); !errors.Is(err, sandbox.ErrTagNotFound) {
 		t.Errorf("a tag that is not there: %v", err)
 	}

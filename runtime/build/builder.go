@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
 	stdruntime "runtime"
 	"sync"
 	"time"
@@ -84,12 +83,10 @@ func New(cfg Config) *Builder {
 	return &Builder{cfg: cfg, files: files, turns: turns.New(2 * max(2, stdruntime.NumCPU())), jobs: map[string]*job{}}
 }
 
-var templateName = regexp.MustCompile(`^([a-z0-9_-]{1,64}/)?[a-z0-9_-]{1,128}$`)
-
 // BeginBuild makes a build that waits for its recipe, and its template unless it is there.
 func (b *Builder) BeginBuild(ctx context.Context, req sandbox.TemplateRequest) (sandbox.Build, error) {
-	if !templateName.MatchString(req.Name) {
-		return sandbox.Build{}, fmt.Errorf("%w: template name %.128q: use a to z, 0 to 9, '_' and '-'", sandbox.ErrInvalid, req.Name)
+	if err := req.Check(); err != nil {
+		return sandbox.Build{}, err
 	}
 	if _, err := b.cfg.Base.Get(ctx, req.Name); err == nil {
 		return sandbox.Build{}, fmt.Errorf("%w: the template %q is made by this machine: take another name", sandbox.ErrInvalid, req.Name)

@@ -41,7 +41,7 @@ func (b *Builder) PutFiles(ctx context.Context, templateID, hash string, archive
 }
 
 func (b *Builder) uploading(ctx context.Context, templateID, hash string) (builds.Template, error) {
-	if !recipe.ValidHash(hash) {
+	if !sandbox.ValidFilesHash(hash) {
 		return builds.Template{}, fmt.Errorf("%w: the hash of files has 64 hexadecimal digits", sandbox.ErrInvalid)
 	}
 	return b.named(ctx, templateID)

@@ -169,6 +169,9 @@ func (b *Builder) SetPublic(ctx context.Context, idOrName string, public bool) e
 
 // Tag gives the build that target names more tags.
 func (b *Builder) Tag(ctx context.Context, target string, tags []string) (sandbox.Build, error) {
+	if err := sandbox.CheckTags(tags); err != nil {
+		return sandbox.Build{}, err
+	}
 	var former []string
 	var tagged sandbox.Build
 	err := b.withTagged(ctx, target, func(t builds.Template, row builds.Build) (err error) {

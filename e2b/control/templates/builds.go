@@ -69,7 +69,7 @@ func (o *Operations) StartTemplateBuild(w http.ResponseWriter, r *http.Request, 
 // about reads the ids of a template and a build.
 func about(templateID, buildID string) (id string, err error) {
 	id, err = wire.Template(templateID)
-	if err == nil && !wire.IsBuildID(buildID) {
+	if err == nil && !sandbox.ValidBuildID(buildID) {
 		err = fmt.Errorf("read the id of a build: %w", sandbox.ErrBuildNotFound)
 	}
 	return id, err

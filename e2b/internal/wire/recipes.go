@@ -13,12 +13,6 @@ import (
 const (
 	// minMemoryMiB is E2B's least memory of a sandbox.
 	minMemoryMiB = 128
-	// MaxSteps is how many instructions a recipe may have.
-	MaxSteps = 1000
-	// maxText is the longest argument of a process on Linux, as which commands and values of instructions end.
-	maxText = 128<<10 - 1
-	// maxReference bounds the reference of an image, whose parts have 255 bytes.
-	maxReference = 1024
 )
 
 // NewBuild reads the request for a build. A tag in the name is one of the tags.
@@ -60,15 +54,9 @@ func NewBuild(body openapi.TemplateBuildRequest, keyID string) (sandbox.Template
 	return req, nil
 }
 
-// Recipe reads the recipe of a build.
+// Recipe reads the recipe of a build. Whether a build can do it is for its Check.
 func Recipe(body openapi.TemplateRecipe) (sandbox.Recipe, error) {
 	r := sandbox.Recipe{FromImage: body.FromImage, StartCmd: body.StartCmd, ReadyCmd: body.ReadyCmd, Force: body.Force}
-	if (body.FromImage == "") == (body.FromTemplate == "") {
-		return r, refusal.Invalidf("exactly one of fromImage and fromTemplate must be given")
-	}
-	if strings.ContainsFunc(body.FromImage, func(c rune) bool { return c <= ' ' || c > '~' }) || len(body.FromImage) > maxReference {
-		return r, refusal.Invalidf("fromImage is not the reference of an image: %.64q", body.FromImage)
-	}
 	var err error
 	if body.FromTemplate != "" {
 		if r.FromTemplate, err = Template(body.FromTemplate); err != nil {
@@ -78,20 +66,8 @@ func Recipe(body openapi.TemplateRecipe) (sandbox.Recipe, error) {
 	if r.Registry, err = registry(body); err != nil {
 		return r, err
 	}
-	for name, text := range map[string]string{"startCmd": body.StartCmd, "readyCmd": body.ReadyCmd} {
-		if problem := textProblem(text); problem != "" {
-			return r, refusal.Invalidf("%s %s", name, problem)
-		}
-	}
-	if len(body.Steps) > MaxSteps {
-		return r, refusal.Invalidf("a recipe can have %d steps, got %d", MaxSteps, len(body.Steps))
-	}
-	for i, s := range body.Steps {
-		step, problem := recipeStep(s)
-		if problem != "" {
-			return r, refusal.Invalidf("step %d: %s", i+1, problem)
-		}
-		r.Steps = append(r.Steps, step)
+	for _, in := range body.Steps {
+		r.Steps = append(r.Steps, sandbox.RecipeStep{Type: strings.ToUpper(in.Type), Args: in.Args, FilesHash: in.FilesHash, Force: in.Force})
 	}
 	return r, nil
 }
@@ -108,8 +84,6 @@ func registry(body openapi.TemplateRecipe) (*sandbox.Registry, error) {
 		"gcp":      {in.ServiceAccountJson},
 	}[in.Type]
 	switch {
-	case body.FromImage == "":
-		return nil, refusal.Invalidf("fromImageRegistry needs fromImage")
 	case !ok:
 		return nil, refusal.Invalidf("the type of fromImageRegistry must be registry, aws or gcp; got %.64q", in.Type)
 	case slices.Contains(needed, ""):
@@ -119,45 +93,4 @@ func registry(body openapi.TemplateRecipe) (*sandbox.Registry, error) {
 		Type: in.Type, Username: in.Username, Password: in.Password, AWSAccessKeyID: in.AwsAccessKeyId,
 		AWSSecretAccessKey: in.AwsSecretAccessKey, AWSRegion: in.AwsRegion, ServiceAccountJSON: in.ServiceAccountJson,
 	}, nil
-}
-
-// leastArgs is how many arguments an instruction has at least. More are left to what carries it out.
-var leastArgs = map[string]int{"COPY": 2, "RUN": 1, "WORKDIR": 1, "USER": 1, "ENV": 2, "ARG": 2}
-
-// recipeStep reads an instruction, or says what is wrong with it.
-func recipeStep(in openapi.TemplateStep) (step sandbox.RecipeStep, problem string) {
-	step = sandbox.RecipeStep{Type: strings.ToUpper(in.Type), Args: in.Args, FilesHash: in.FilesHash, Force: in.Force}
-	least, ok := leastArgs[step.Type]
-	switch {
-	case !ok:
-		return step, "the type must be COPY, RUN, WORKDIR, USER, ENV or ARG"
-	case len(step.Args) < least || step.Args[0] == "":
-		return step, step.Type + " has too few arguments"
-	case least == 2 && step.Type != "COPY" && len(step.Args)%2 != 0:
-		return step, step.Type + " must have a value for each name"
-	case (step.Type == "COPY") != (step.FilesHash != ""):
-		return step, "COPY, and nothing else, must have a filesHash"
-	}
-	if step.FilesHash != "" {
-		if err := CheckHash(step.FilesHash); err != nil {
-			return step, err.Error()
-		}
-	}
-	for _, arg := range step.Args {
-		if problem := textProblem(arg); problem != "" {
-			return step, "an argument " + problem
-		}
-	}
-	return step, ""
-}
-
-// textProblem says why a program cannot get a text; it is empty for others.
-func textProblem(text string) string {
-	switch {
-	case len(text) > maxText:
-		return "is longer than a program on Linux can be given"
-	case strings.ContainsRune(text, 0):
-		return "has a zero byte"
-	}
-	return ""
 }

@@ -43,7 +43,7 @@ func FuzzRecipe(f *testing.F) {
 			return
 		}
 		r, err := Recipe(body)
-		if err != nil {
+		if err != nil || r.Check() != nil {
 			return
 		}
 		if (r.FromImage == "") == (r.FromTemplate == "") || r.Registry != nil && r.FromImage == "" || len(r.Steps) != len(body.Steps) || strings.Contains(r.StartCmd, "\x00") {

@@ -1,18 +1,11 @@
 package wire
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
-)
-
-// The forms of names of templates, of tags, and of ids of builds, which tags must not look like.
-var (
-	templatePattern = regexp.MustCompile(`^([a-z0-9_-]+/)?[a-z0-9_-]+$`)
-	tagPattern      = regexp.MustCompile(`^[a-z0-9_.-]{1,128}$`)
-	uuidPattern     = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // maxTags is how many tags one request may have.
@@ -24,10 +17,8 @@ func ParseTemplate(text string) (name, tag string, err error) {
 	switch {
 	case name == "":
 		return "", "", refusal.Invalidf("the name of the template is missing")
-	case len(name) > maxName:
-		return "", "", refusal.Invalidf("the name of a template must not be longer than %d bytes", maxName)
-	case !templatePattern.MatchString(name):
-		return "", "", refusal.Invalidf("the name of a template is [namespace/]name[:tag] of letters, digits, hyphens and underscores; got %.64q", text)
+	case !sandbox.ValidTemplateName(name):
+		return "", "", refusal.Invalidf("the name of a template is [namespace/]name[:tag] of letters, digits, hyphens and underscores, and not longer than %d bytes; got %.64q", sandbox.MaxTemplateName, text)
 	case tagged:
 		tag, err = parseTag(tag)
 	}
@@ -47,10 +38,10 @@ func Template(text string) (string, error) {
 func parseTag(text string) (string, error) {
 	tag := strings.ToLower(text)
 	switch {
-	case !tagPattern.MatchString(tag):
-		return "", refusal.Invalidf("a tag is 1 to 128 letters, digits, hyphens, underscores and dots; got %.64q", text)
-	case uuidPattern.MatchString(tag):
+	case sandbox.ValidBuildID(tag):
 		return "", refusal.Invalidf("a tag must not be a UUID; got %q", text)
+	case !sandbox.ValidTag(tag):
+		return "", refusal.Invalidf("a tag is 1 to 128 letters, digits, hyphens, underscores and dots; got %.64q", text)
 	}
 	return tag, nil
 }
@@ -82,14 +73,9 @@ func RemovedTags(texts []string) ([]string, error) {
 	return tags, err
 }
 
-// IsBuildID reports whether a text has the form of the id of a build.
-func IsBuildID(text string) bool { return uuidPattern.MatchString(text) }
-
-var hashPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
-
 // CheckHash checks the hash of the files of a COPY.
 func CheckHash(text string) error {
-	if !hashPattern.MatchString(text) {
+	if !sandbox.ValidFilesHash(text) {
 		return refusal.Invalidf("the hash of files must be 64 lower-case hexadecimal digits; got %.80q", text)
 	}
 	return nil

@@ -1,23 +1,14 @@
-// Package recipe reads the recipes of templates: it checks their steps, and names the state
-// after each by a digest, so that a later build finds it again. It is pure, and may import sandbox.
+// Package recipe reads the recipes of templates, and names the state after each of their steps
+// by a digest, so that a later build finds it again. It is pure, and may import sandbox.
 package recipe
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/rundlet/rundlet/sandbox"
-)
-
-// The bounds of a recipe.
-const (
-	MaxSteps   = 1000
-	maxArg     = 128 << 10 // bytes of one argument; Linux takes no longer one
-	maxCommand = 64 << 10  // bytes of the commands that start a template
 )
 
 // Step is one instruction of a recipe, read.
@@ -46,93 +37,35 @@ type Copy struct{ Source, Destination, User, Mode, Hash string }
 // Variable is a name of the environment and what it shall be, in which the shell replaces variables.
 type Variable struct{ Name, Value string }
 
-// Read checks the steps of a recipe. Errors are sandbox.ErrInvalid with the number of the step.
+// Read returns the steps of a recipe. Errors are those of its Check.
 func Read(r sandbox.Recipe) ([]Step, error) {
-	if (r.FromImage == "") == (r.FromTemplate == "") {
-		return nil, fmt.Errorf("%w: a build begins with either an image or a template", sandbox.ErrInvalid)
+	if err := r.Check(); err != nil {
+		return nil, err
 	}
-	if len(r.Steps) > MaxSteps {
-		return nil, fmt.Errorf("%w: a recipe has at most %d steps", sandbox.ErrInvalid, MaxSteps)
-	}
-	if len(r.StartCmd) > maxCommand || len(r.ReadyCmd) > maxCommand || strings.ContainsRune(r.StartCmd+r.ReadyCmd, 0) {
-		return nil, fmt.Errorf("%w: the start command or the ready command has a NUL byte or more than %d bytes", sandbox.ErrInvalid, maxCommand)
-	}
-	steps := make([]Step, 0, len(r.Steps))
+	steps := make([]Step, len(r.Steps))
 	for i, step := range r.Steps {
-		s, err := read(step)
-		if err != nil {
-			return nil, fmt.Errorf("%w: step %d: %w", sandbox.ErrInvalid, i+1, err)
-		}
-		steps = append(steps, s)
+		steps[i] = read(step)
 	}
 	return steps, nil
 }
 
-var (
-	userName     = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
-	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	octal        = regexp.MustCompile(`^0?[0-7]{3,4}$`)
-	filesHash    = regexp.MustCompile(`^[0-9a-f]{64}$`)
-)
-
-// ValidHash reports whether a text can name uploaded files.
-func ValidHash(hash string) bool { return filesHash.MatchString(hash) }
-
-func read(step sandbox.RecipeStep) (Step, error) {
+func read(step sandbox.RecipeStep) Step {
 	s := Step{Text: step.Type + " " + strings.Join(step.Args, " "), Force: step.Force}
-	for _, arg := range step.Args {
-		if len(arg) > maxArg || strings.ContainsRune(arg, 0) {
-			return s, fmt.Errorf("an argument has a NUL byte or more than %d bytes", maxArg)
-		}
-	}
-	arg := func(i int) string {
-		if i < len(step.Args) {
-			return step.Args[i]
-		}
-		return ""
-	}
 	switch step.Type {
 	case "RUN":
-		if s.Run = (&Run{arg(0), arg(1)}); arg(0) == "" {
-			return s, fmt.Errorf("RUN needs a command")
-		}
+		s.Run = &Run{step.Arg(0), step.Arg(1)}
 	case "COPY":
-		s.Copy = &Copy{Source: arg(0), Destination: arg(1), User: arg(2), Mode: arg(3), Hash: step.FilesHash}
-		switch {
-		case arg(0) == "" || arg(1) == "":
-			return s, fmt.Errorf("COPY needs a source and a destination")
-		case !ValidHash(step.FilesHash):
-			return s, fmt.Errorf("COPY needs filesHash, 64 hexadecimal digits")
-		case arg(3) != "" && !octal.MatchString(arg(3)):
-			return s, fmt.Errorf("COPY has the mode %.40q: use octal digits, as in 0755", arg(3))
-		}
+		s.Copy = &Copy{Source: step.Arg(0), Destination: step.Arg(1), User: step.Arg(2), Mode: step.Arg(3), Hash: step.FilesHash}
 	case "WORKDIR":
-		if s.Workdir = arg(0); s.Workdir == "" {
-			return s, fmt.Errorf("WORKDIR needs a directory")
-		}
+		s.Workdir = step.Arg(0)
 	case "USER":
-		if s.User = arg(0); !userName.MatchString(s.User) {
-			return s, fmt.Errorf("USER needs the name of a user, not %.80q", s.User)
+		s.User = step.Arg(0)
+	default: // ENV and ARG
+		for i := 0; i < len(step.Args); i += 2 {
+			s.Env = append(s.Env, Variable{step.Args[i], step.Args[i+1]})
 		}
-	case "ENV", "ARG":
-		return s, s.variables(step.Args)
-	default:
-		return s, fmt.Errorf("%.40q is unknown: use COPY, RUN, WORKDIR, USER, ENV or ARG", step.Type)
 	}
-	return s, nil
-}
-
-func (s *Step) variables(args []string) error {
-	if len(args) == 0 || len(args)%2 != 0 {
-		return fmt.Errorf("ENV needs names with their values")
-	}
-	for i := 0; i < len(args); i += 2 {
-		if !variableName.MatchString(args[i]) {
-			return fmt.Errorf("ENV has the name %.80q: use letters, digits and _", args[i])
-		}
-		s.Env = append(s.Env, Variable{args[i], args[i+1]})
-	}
-	return nil
+	return s
 }
 
 // Chain names the state after a step: prev names the one before it, and content is the digest of the files that

@@ -5,7 +5,6 @@ package fakebuilds
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -42,12 +41,6 @@ type build struct {
 
 // Epoch is when the first build is requested; each next one is a second later.
 var Epoch = time.Date(2026, 3, 4, 5, 6, 7, 8000000, time.UTC)
-
-// The forms that a runtime takes, which are less than what clients may send.
-var (
-	name = regexp.MustCompile(`^([a-z0-9_-]+/)?[a-z0-9_-]+$`)
-	tag  = regexp.MustCompile(`^[a-z0-9_.-]+$`)
-)
 
 // Fail makes every method return err; nil ends that.
 func (b *Builds) Fail(err error) {
@@ -99,8 +92,8 @@ func (b *Builds) BeginBuild(_ context.Context, req sandbox.TemplateRequest) (san
 	if b.known(req.Name) != nil {
 		return sandbox.Build{}, fmt.Errorf("%w: %q is made of files of the host", sandbox.ErrInvalid, req.Name)
 	}
-	if !name.MatchString(req.Name) || slices.ContainsFunc(req.Tags, func(t string) bool { return !tag.MatchString(t) }) {
-		return sandbox.Build{}, fmt.Errorf("%w: name %q, tags %q", sandbox.ErrInvalid, req.Name, req.Tags)
+	if err := req.Check(); err != nil {
+		return sandbox.Build{}, err
 	}
 	at := Epoch.Add(time.Duration(b.number) * time.Second)
 	t, err := b.find(req.Name)
@@ -130,12 +123,20 @@ func (b *Builds) StartBuild(_ context.Context, templateID, buildID string, recip
 		return err
 	}
 	defer b.mu.Unlock()
+	if err := recipe.Check(); err != nil {
+		return err
+	}
 	t, one, err := b.build(templateID, buildID)
 	switch {
 	case err != nil:
 		return err
 	case one.State != sandbox.BuildWaiting:
 		return fmt.Errorf("start build: %w: it is %s", sandbox.ErrConflict, one.State)
+	}
+	for i, s := range recipe.Steps {
+		if s.Type == "COPY" && b.files[t.ID+"/"+s.FilesHash] == "" {
+			return fmt.Errorf("%w: step %d: the files were not uploaded", sandbox.ErrInvalid, i+1)
+		}
 	}
 	for _, older := range t.builds {
 		if older.State == sandbox.BuildBuilding {

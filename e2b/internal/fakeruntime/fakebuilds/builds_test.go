@@ -19,11 +19,11 @@ func TestABuildDoesNothingButWhatItsTestSays(t *testing.T) {
 	}
 	second, _ := b.BeginBuild(t.Context(), sandbox.TemplateRequest{Name: "app", Tags: []string{sandbox.DefaultTag}})
 	for _, id := range []string{first.ID, second.ID} {
-		if err := b.StartBuild(t.Context(), first.TemplateID, id, sandbox.Recipe{}); err != nil {
+		if err := b.StartBuild(t.Context(), first.TemplateID, id, sandbox.Recipe{FromTemplate: "base"}); err != nil {
 			t.Error(err)
 		}
 	}
-	if err := b.StartBuild(t.Context(), first.TemplateID, second.ID, sandbox.Recipe{}); !errors.Is(err, sandbox.ErrConflict) {
+	if err := b.StartBuild(t.Context(), first.TemplateID, second.ID, sandbox.Recipe{FromTemplate: "base"}); !errors.Is(err, sandbox.ErrConflict) {
 		t.Errorf("started twice: %v", err)
 	}
 	if got, _ := b.GetBuild(t.Context(), first.TemplateID, first.ID); got.State != sandbox.BuildFailed || got.Failure == nil {
