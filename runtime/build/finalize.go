@@ -9,6 +9,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/build/lines"
 	"github.com/rundlet/rundlet/runtime/build/site"
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -39,7 +40,7 @@ func (w *work) finalize() (store.Snapshot, error) {
 			ready = readyAlone
 		}
 		out := &lines.Writer{Log: w.log, Step: sandbox.StepFinalize}
-		run, err := w.site.Start(ctx, w.command(command, out))
+		run, err := w.site.Begin(ctx, w.command(command, out))
 		if err != nil {
 			return store.Snapshot{}, site.Failed(ctx, command, err, nil)
 		}
@@ -52,7 +53,7 @@ func (w *work) finalize() (store.Snapshot, error) {
 			defer close(followed)
 			err := run.Wait()
 			out.Flush()
-			if exit := new(site.ExitError); errors.As(err, &exit) {
+			if exit := new(machine.ExitError); errors.As(err, &exit) {
 				started <- site.Failed(ctx, command, err, out.Tail)
 			}
 		}()
@@ -65,8 +66,8 @@ func (w *work) finalize() (store.Snapshot, error) {
 	return w.save(claim.KindTemplate, "")
 }
 
-func (w *work) command(text string, out *lines.Writer) site.Command {
-	return site.Command{Text: text, User: w.state.defaults.User, Workdir: w.state.defaults.Workdir, Env: w.state.env, Output: out}
+func (w *work) command(text string, out *lines.Writer) machine.Command {
+	return machine.Command{Text: text, User: w.state.defaults.User, Workdir: w.state.defaults.Workdir, Env: w.state.env, Stdout: out, Stderr: out}
 }
 
 // awaitReady repeats a command until it succeeds. A start command that fails ends it.
@@ -89,7 +90,7 @@ func (w *work) awaitReady(command string, started <-chan error) error {
 		if err == nil {
 			return nil
 		}
-		if exit := new(site.ExitError); !errors.As(err, &exit) {
+		if exit := new(machine.ExitError); !errors.As(err, &exit) {
 			return site.Failed(ctx, command, err, out.Tail)
 		}
 		select {

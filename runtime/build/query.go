@@ -194,10 +194,8 @@ func (b *Builder) Tag(ctx context.Context, target string, tags []string) (sandbo
 
 // Untag takes tags away from a template. Builds without any are deleted.
 func (b *Builder) Untag(ctx context.Context, idOrName string, tags []string) error {
-	for _, tag := range tags {
-		if tag == sandbox.DefaultTag {
-			return fmt.Errorf("%w: the tag %q stays as long as its template", sandbox.ErrInvalid, tag)
-		}
+	if slices.Contains(tags, sandbox.DefaultTag) {
+		return fmt.Errorf("%w: the tag %q stays as long as its template", sandbox.ErrInvalid, sandbox.DefaultTag)
 	}
 	t, err := b.named(ctx, idOrName)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/build/lines"
 	"github.com/rundlet/rundlet/runtime/build/recipe"
 	"github.com/rundlet/rundlet/runtime/build/site"
+	"github.com/rundlet/rundlet/runtime/machine"
 )
 
 // stepTimeout bounds one step, as at E2B.
@@ -43,7 +44,7 @@ func (w *work) step(number string, s recipe.Step) error {
 // run runs a command of the recipe. Its error is in the words of E2B's server, with the last lines of the output.
 func (w *work) run(ctx context.Context, number, command, user string) error {
 	out := &lines.Writer{Log: w.log, Step: number}
-	err := w.site.Run(ctx, site.Command{Text: command, User: user, Workdir: w.state.defaults.Workdir, Env: w.state.env, Output: out})
+	err := w.site.Run(ctx, machine.Command{Text: command, User: user, Workdir: w.state.defaults.Workdir, Env: w.state.env, Stdout: out, Stderr: out})
 	out.Flush()
 	return site.Failed(ctx, command, err, out.Tail)
 }
@@ -62,7 +63,7 @@ const maxAnswer = 128 << 10
 // ask runs a command of ours, and returns its output.
 func (w *work) ask(ctx context.Context, command, user string) (string, error) {
 	out := lines.Bounded{Most: maxAnswer + 1}
-	err := w.site.Run(ctx, site.Command{Text: command, User: user, Workdir: w.state.defaults.Workdir, Env: w.state.env, Output: &out})
+	err := w.site.Run(ctx, machine.Command{Text: command, User: user, Workdir: w.state.defaults.Workdir, Env: w.state.env, Stdout: &out, Stderr: &out})
 	if err != nil {
 		return "", site.Failed(ctx, command, err, strings.Split(strings.TrimSpace(out.String()), "\n"))
 	}

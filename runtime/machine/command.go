@@ -1,6 +1,7 @@
-package site
+package machine
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -8,12 +9,12 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 
 	"connectrpc.com/connect"
 
 	"github.com/rundlet/rundlet/api/gen/envd/processpb"
 	"github.com/rundlet/rundlet/api/gen/envd/processpb/processpbconnect"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // maxMessage bounds one message of an agent, in bytes: the guest is not trusted.
@@ -25,8 +26,11 @@ type Command struct {
 	// User runs it, in the directory Workdir; empty is the default of the agent.
 	User, Workdir string
 	Env           map[string]string
-	// Output receives what it writes, to both outputs. It must not keep what it is given.
-	Output io.Writer
+	// Stdout and Stderr receive what it writes; they may be nil. They must not keep what they are given. An error of one
+	// is that of Wait.
+	Stdout, Stderr io.Writer
+	// MaxMessage bounds one message of the agent, in bytes; 0 is 4 MiB.
+	MaxMessage int
 }
 
 // ExitError says that a command failed.
@@ -38,14 +42,13 @@ func (e *ExitError) Error() string { return e.Status }
 type Running struct {
 	transport *http.Transport
 	stream    *connect.ServerStreamForClient[processpb.StartResponse]
-	output    io.Writer
+	command   Command
 	cancel    context.CancelFunc
 }
 
-// Run runs a command to its end, *ExitError. When ctx ends, the caller closes the site: the command
-// is not ended for it.
-func (s *Site) Run(ctx context.Context, c Command) error {
-	r, err := s.Start(ctx, c)
+// Run runs a command in a guest to its end; *ExitError. A command that goes on when ctx ends is not ended for that.
+func (m *Machines) Run(ctx context.Context, id string, c Command) error {
+	r, err := m.Begin(ctx, id, c)
 	if err != nil {
 		return err
 	}
@@ -53,18 +56,20 @@ func (s *Site) Run(ctx context.Context, c Command) error {
 	return r.Wait()
 }
 
-// Start starts a command. The caller calls Leave in the end; ctx bounds all of it.
-func (s *Site) Start(ctx context.Context, c Command) (*Running, error) {
-	dial := s.cfg.Machines.Agent(s.guest.ID)
-	r := &Running{output: c.Output, transport: &http.Transport{
+// Begin starts a command in a guest. The caller calls Leave in the end; ctx bounds all of it, and the agent ends the command at
+// its deadline, if it has one.
+func (m *Machines) Begin(ctx context.Context, id string, c Command) (*Running, error) {
+	dial := m.Agent(id)
+	r := &Running{command: c, transport: &http.Transport{
 		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		DisableCompression: true, MaxResponseHeaderBytes: 64 << 10,
 	}}
-	rpc := processpbconnect.NewProcessClient(&http.Client{Transport: r.transport}, "http://agent", connect.WithProtoJSON(), connect.WithReadMaxBytes(maxMessage))
+	rpc := processpbconnect.NewProcessClient(&http.Client{Transport: r.transport}, "http://agent", connect.WithProtoJSON(), connect.WithReadMaxBytes(cmp.Or(c.MaxMessage, maxMessage)))
 	noInput := false
 	req := connect.NewRequest(&processpb.StartRequest{
 		Process: &processpb.ProcessConfig{Cmd: "/bin/bash", Args: []string{"-l", "-c", c.Text}, Envs: c.Env}, Stdin: &noInput,
 	})
+	req.Header().Set(envd.AccessTokenHeader, m.cfg.Tokens.Envd(id)) // It counts in a guest that asks for one.
 	if c.Workdir != "" {
 		req.Msg.Process.Cwd = &c.Workdir
 	}
@@ -81,26 +86,17 @@ func (s *Site) Start(ctx context.Context, c Command) (*Running, error) {
 	}
 	if err != nil {
 		r.Leave()
-		return nil, refused(err)
+		return nil, fmt.Errorf("command failed: %w", err) // As E2B's server: "command failed: unauthenticated: invalid username: 'x'".
 	}
 	return r, nil
-}
-
-// refused is the error of a command that did not begin, in the words of E2B's server: "unauthenticated: invalid username: 'x'".
-func refused(err error) error {
-	if ce := new(connect.Error); errors.As(err, &ce) {
-		return fmt.Errorf("command failed: %s: %s", ce.Code(), ce.Message())
-	}
-	return fmt.Errorf("command failed: %w", err)
 }
 
 // Wait writes the output and returns when the command has ended: *ExitError if it failed.
 func (r *Running) Wait() error {
 	for r.stream.Receive() {
 		event := r.stream.Msg().GetEvent()
-		if data := event.GetData(); data != nil && r.output != nil {
-			_, _ = r.output.Write(data.GetStdout())
-			_, _ = r.output.Write(data.GetStderr())
+		if err := errors.Join(write(r.command.Stdout, event.GetData().GetStdout()), write(r.command.Stderr, event.GetData().GetStderr())); err != nil {
+			return err
 		}
 		if end := event.GetEnd(); end != nil {
 			if end.GetExitCode() == 0 {
@@ -115,6 +111,14 @@ func (r *Running) Wait() error {
 	return errors.New("follow the command: the guest's answer ended before the command did")
 }
 
+func write(w io.Writer, b []byte) error {
+	if w == nil || len(b) == 0 {
+		return nil
+	}
+	_, err := w.Write(b)
+	return err
+}
+
 // Leave ends the connection. A command that still runs goes on.
 func (r *Running) Leave() {
 	r.cancel()
@@ -122,19 +126,4 @@ func (r *Running) Leave() {
 		_ = r.stream.Close()
 	}
 	r.transport.CloseIdleConnections()
-}
-
-// Failed is the error of a command, with the last lines of its output, in the words of E2B's server; nil if it has none.
-func Failed(ctx context.Context, command string, err error, tail []string) error {
-	if err == nil {
-		return nil
-	}
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	err = fmt.Errorf("failed to run command '%.1000s': %w", command, err)
-	if exit := new(ExitError); errors.As(err, &exit) && len(tail) > 0 {
-		return fmt.Errorf("%w; its last lines: %s", err, strings.Join(tail, "\n"))
-	}
-	return err
 }
