@@ -9,12 +9,9 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -25,6 +22,7 @@ import (
 	"github.com/rundlet/rundlet/api/gen/envd/processpb/processpbconnect"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/image/hostbase"
+	"github.com/rundlet/rundlet/internal/testspace"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor"
 )
@@ -37,7 +35,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	if os.Geteuid() == 0 && os.Getenv(nestedEnv) == "" {
-		os.Exit(nested())
+		os.Exit(testspace.Again(nestedEnv+"=1", func(pid int) string { return fmt.Sprintf("rundlet-agent-%d/", pid) }))
 	}
 	if os.Getenv(nestedEnv) != "" {
 		if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
@@ -48,20 +46,6 @@ func TestMain(m *testing.M) {
 }
 
 const nestedEnv = "RUNDLET_AGENT_TEST_NESTED"
-
-func nested() int {
-	runtime.LockOSThread() // Pdeathsig follows the thread that forked.
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(os.Environ(), nestedEnv+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGTERM}
-	if err := cmd.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
 
 // node makes sandboxes from the base that this host gives, with this binary as
 // their agent, and restores them as the product does.

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/internal/testspace"
 	"github.com/rundlet/rundlet/vm/gvisor/sentry"
 	"github.com/rundlet/rundlet/vm/vmtest"
 )
@@ -40,7 +41,7 @@ func TestMain(m *testing.M) {
 		sentry.Main()
 	}
 	if os.Geteuid() == 0 && os.Getenv(nestedEnv) == "" {
-		os.Exit(nested())
+		os.Exit(testspace.Again(nestedEnv+"=1", func(pid int) string { return fmt.Sprintf("rundlet-test-%d-", pid) }))
 	}
 	if os.Getenv(nestedEnv) != "" {
 		if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
@@ -58,20 +59,6 @@ func TestMain(m *testing.M) {
 }
 
 const nestedEnv = "GVISOR_TEST_NESTED"
-
-func nested() int {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(os.Environ(), nestedEnv+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGTERM}
-	signal.Ignore(os.Interrupt)
-	if err := cmd.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
 
 // guestMain is the first process of test guests: a memory of keys and values
 // over HTTP on the agent's port, an echo port, and a console printer.

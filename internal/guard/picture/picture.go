@@ -130,6 +130,7 @@ var Layers = []Layer{
 	{"layout", nil, "where things are on disk is known before anything else"},
 	{"telemetry", []string{"telemetry", "sandbox", "policy"}, "exports what node reads from the other packages"},
 	{"doctor", []string{"doctor", "internal"}, "packages report to the doctor through a function, so it knows none of them"},
+	{"internal/testspace", nil, "ends what any tests leave, and knows none"},
 	{"internal/testmachine/frame", nil, "carries output, and knows no machine"},
 	{"internal/testmachine", []string{"internal/testmachine"}, "runs any program in a machine, and knows none"},
 	{"internal", []string{"internal", "vm"}, "internal packages are tools of the others"},
