@@ -27,17 +27,20 @@ func TestMain(m *testing.M) {
 	case os.Getenv(innerEnv) != "":
 		inside(does)
 	case does != "":
-		os.Exit(Again(innerEnv+"=1", func(pid int) string { return fmt.Sprintf("rundlet-test-%d-", pid) }))
+		os.Exit(Again(innerEnv+"=1", func(pid int) string { return group(does, pid) }))
 	}
 	os.Exit(m.Run())
 }
+
+// group begins the names of the control groups of a run: other packages' tests, which run meanwhile, have others.
+func group(does string, pid int) string { return fmt.Sprintf("rundlet-testspace-%s-%d-", does, pid) }
 
 // inside leaves a process with a process, and a control group, as tests do that are broken off.
 func inside(does string) {
 	if does == "clean" {
 		os.Exit(0)
 	}
-	group := filepath.Join(os.Getenv("TESTSPACE_GROUPS"), fmt.Sprintf("rundlet-test-%d-1", os.Getpid()), "inner")
+	group := filepath.Join(os.Getenv("TESTSPACE_GROUPS"), group(does, os.Getpid())+"1", "inner")
 	if err := os.MkdirAll(group, 0o700); err != nil {
 		panic(err)
 	}
@@ -80,7 +83,7 @@ func again(t *testing.T, does string, stop func(*os.Process)) (string, int) {
 		stop(cmd.Process)
 	}
 	_ = cmd.Wait()
-	if left, _ := filepath.Glob(filepath.Join(dir, "rundlet-test-*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(dir, fmt.Sprintf("rundlet-testspace-%s-*", does))); len(left) > 0 {
 		t.Errorf("%s: control groups are left: %v", does, left)
 	}
 	for field := range strings.FieldsSeq(string(line[:n])) {
