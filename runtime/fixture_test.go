@@ -235,14 +235,9 @@ func newFixture(t testing.TB) *fixture {
 	f := &fixture{t: t, host: memvm.NewHost(), fail: map[string]int{}, during: map[string]func(){}, inits: map[string]envd.InitRequest{}, muted: map[string]bool{}, uses: map[string]string{}, asked: map[string]int{}, stamp: "v1", files: t.TempDir()}
 	f.network = &fakeNetwork{f: f, leased: map[string]egress.Policy{}}
 	f.dbPath = filepath.Join(t.TempDir(), "db")
-	db, err := store.Open(context.Background(), f.dbPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	f.db = db
+	f.db = newDatabase(t, f.dbPath)
 	f.cfg = Config{
-		Instance: "test", Authority: "authority", ScratchDir: t.TempDir(), Uploads: t.TempDir(), Network: f.network, Store: db, Failpoint: f.at,
+		Instance: "test", Authority: "authority", ScratchDir: t.TempDir(), Uploads: t.TempDir(), Network: f.network, Store: f.db, Failpoint: f.at,
 		Base: func(context.Context) (template.Image, error) {
 			f.mu.Lock()
 			stamp := f.stamp

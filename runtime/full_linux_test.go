@@ -11,7 +11,6 @@ import (
 
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/sandbox"
-	"github.com/rundlet/rundlet/store"
 )
 
 // onSmallDisk is a fixture whose database is on a separate disk, with what fills
@@ -24,11 +23,7 @@ func onSmallDisk(t *testing.T) (f *fixture, fill, empty func()) {
 	}
 	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
 	f = newFixture(t)
-	db, err := store.Open(t.Context(), filepath.Join(dir, "db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := newDatabase(t, filepath.Join(dir, "db"))
 	f.rt.Close()
 	f.db, f.cfg.Store = db, db
 	f.open()
