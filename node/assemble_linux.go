@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -171,11 +170,10 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 		},
 		HostStamp: hostStamp,
 		Prune: func(_ context.Context, keep []string) error {
-			err := prune(a.Dirs, a.cfg.Ephemeral, keep)
-			if !a.cfg.Ephemeral {
-				err = errors.Join(err, images.prune(keep))
+			if a.cfg.Ephemeral {
+				return prune(a.Dirs, nil, keep)
 			}
-			return err
+			return prune(a.Dirs, images.catalogue, keep)
 		},
 		LockTemplates: func(ctx context.Context) (func(), error) {
 			return statedir.AwaitLock(ctx, filepath.Join(a.Dirs.StateDir, "templates.lock"))

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -49,12 +48,14 @@ func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr
 	}, nil
 }
 
-// prune removes the bases and images but those with these roots. A node beside the daemon
-// (ephemeral) leaves images alone: which are in use only the daemon can decide.
-func prune(dirs layout.Layout, ephemeral bool, keep []string) error {
+// prune removes the bases, and the images without a name, but those with these roots. A node beside the daemon has no
+// container images here (nil), and leaves those of bases alone: which are in use only the daemon can decide.
+func prune(dirs layout.Layout, containers *catalogue.Catalogue, keep []string) error {
 	err := pruneBases(dirs, keep)
-	if !ephemeral {
-		err = errors.Join(err, pruneImages(dirs, keep), pruneCatalogue(dirs, keep))
+	if containers != nil {
+		err = errors.Join(err, pruneImages(dirs, keep))
+		_, pruned := containers.Prune(keep)
+		err = errors.Join(err, pruned)
 	}
 	return err
 }
@@ -79,18 +80,6 @@ func pruneImages(dirs layout.Layout, keep []string) error {
 		}
 	}
 	return errors.Join(err, erofs.Clean(dirs.Base()))
-}
-
-// pruneCatalogue removes the container images without a name, but for the roots of keep.
-func pruneCatalogue(dirs layout.Layout, keep []string) error {
-	if _, err := os.Stat(dirs.Images()); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	images, err := catalogue.Open(catalogue.Config{Dir: dirs.Images()})
-	if err == nil {
-		_, err = images.Prune(keep)
-	}
-	return err
 }
 
 func hasRoot(roots []string, name string) bool {

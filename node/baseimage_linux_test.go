@@ -2,16 +2,29 @@ package node
 
 import (
 	"errors"
+	"io"
+	"log"
 	"log/slog"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/rundlet/rundlet/image/catalogue"
 	"github.com/rundlet/rundlet/image/erofs"
+	"github.com/rundlet/rundlet/image/guest"
 	"github.com/rundlet/rundlet/image/hostbase"
+	"github.com/rundlet/rundlet/image/oci/ocitest"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/runtime/template"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -148,13 +161,13 @@ func TestAnImageThatASnapshotNeedsIsKept(t *testing.T) {
 		}
 	}
 	needed := []string{"/another/templates/base/needed.erofs"}
-	if err := prune(dirs, true, needed); err != nil {
+	if err := prune(dirs, nil, needed); err != nil {
 		t.Fatal(err)
 	}
 	if left, err := hostbase.Images(dirs.Base()); err != nil || len(left) != 2 {
 		t.Errorf("a node beside the daemon leaves %q, %v", left, err)
 	}
-	if err := prune(dirs, false, needed); err != nil {
+	if err := prune(dirs, containers(t, dirs), needed); err != nil {
 		t.Fatal(err)
 	}
 	left, err := hostbase.Images(dirs.Base())
@@ -163,25 +176,53 @@ func TestAnImageThatASnapshotNeedsIsKept(t *testing.T) {
 	}
 }
 
-// TestAContainerImageThatIsInUseIsKept has images without names.
+// containers has the container images of a state directory.
+func containers(t *testing.T, dirs layout.Layout) *catalogue.Catalogue {
+	t.Helper()
+	agent := filepath.Join(t.TempDir(), "agent")
+	if err := os.WriteFile(agent, []byte("the agent"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c, err := catalogue.Open(catalogue.Config{Dir: dirs.Images(), Guest: guest.Config{AgentPath: agent}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// An image that a snapshot needs, and one that a build boots from which has saved nothing yet, have no name and are kept.
 func TestAContainerImageThatIsInUseIsKept(t *testing.T) {
 	dirs := layout.Layout{StateDir: t.TempDir()}
-	if err := prune(dirs, false, nil); err != nil { // Without images.
+	layer, errA := ocitest.Layer(ocitest.Regular("a", "a"))
+	image, errB := ocitest.Image(v1.Config{}, layer)
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	tag, errC := name.NewTag(strings.TrimPrefix(server.URL, "http://") + "/a")
+	if err := errors.Join(errA, errB, errC); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(dirs.Images(), 0o700); err != nil {
+	if err := remote.Write(tag, image); err != nil {
 		t.Fatal(err)
 	}
+	c := containers(t, dirs)
 	for _, name := range []string{"needed.erofs", "former.erofs"} {
 		if err := os.WriteFile(filepath.Join(dirs.Images(), name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := prune(dirs, false, []string{"/another/images/needed.erofs"}); err != nil {
+	login := &sandbox.Registry{Type: "registry", Username: "ann", Password: "secret"}
+	all := &images{catalogue: c, private: []string{tag.RegistryStr()}}
+	building, err := all.root(t.Context(), tag.String(), login, func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := prune(dirs, c, []string{"/another/images/needed.erofs"}); err != nil {
 		t.Fatal(err)
 	}
 	left, err := filepath.Glob(filepath.Join(dirs.Images(), "*.erofs"))
-	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "needed.erofs" {
-		t.Errorf("left are %q, %v", left, err)
+	want := []string{building.Spec.Rootfs, filepath.Join(dirs.Images(), "needed.erofs")}
+	slices.Sort(want)
+	if err != nil || !slices.Equal(left, want) {
+		t.Errorf("left are %q, %v; want %q", left, err, want)
 	}
 }

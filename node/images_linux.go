@@ -24,9 +24,6 @@ type images struct {
 	catalogue *catalogue.Catalogue
 	mirrors   map[string]string
 	private   []string // hosts at private addresses that clients may name
-
-	mu    sync.Mutex
-	given []string // the roots of this process's builds, of which some may have no claim yet; guarded by mu
 }
 
 func (a *assembly) openImages() (*images, error) {
@@ -60,9 +57,6 @@ func (i *images) root(ctx context.Context, name string, login *sandbox.Registry,
 	if err != nil {
 		return template.Image{}, fmt.Errorf("image %.300s: %w", name, err)
 	}
-	i.mu.Lock()
-	i.given = append(i.given, root.Spec.Rootfs)
-	i.mu.Unlock()
 	env := map[string]string{}
 	for _, entry := range root.Config.Env {
 		if name, value, ok := strings.Cut(entry, "="); ok {
@@ -122,13 +116,4 @@ func credentials(r *sandbox.Registry) *registry.Credentials {
 	}
 	return &registry.Credentials{Type: r.Type, Username: r.Username, Password: r.Password, ServiceAccountJSON: r.ServiceAccountJSON,
 		AWSAccessKeyID: r.AWSAccessKeyID, AWSSecretAccessKey: r.AWSSecretAccessKey, AWSRegion: r.AWSRegion}
-}
-
-// prune removes the container images without a name, but for the roots of keep.
-func (i *images) prune(keep []string) error {
-	i.mu.Lock()
-	keep = append(slices.Clone(keep), i.given...)
-	i.mu.Unlock()
-	_, err := i.catalogue.Prune(keep)
-	return err
 }

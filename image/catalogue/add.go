@@ -27,8 +27,8 @@ const parallel = 4
 // archiveBytes bounds a compressed archive without its compression.
 func (c *Catalogue) archiveBytes() int64 { return layers.NewSpool("", c.cfg.Limits).MaxBytes() }
 
-// add makes the image unless it is there, and gives it names.
-func (c *Catalogue) add(ctx context.Context, image *oci.Image, references []string, progress func(Progress)) (Entry, error) {
+// add makes the image unless it is there, and gives it names. It calls use with its file before a Prune can remove it.
+func (c *Catalogue) add(ctx context.Context, image *oci.Image, references []string, progress func(Progress), use func(file string)) (Entry, error) {
 	names, err := normal(references)
 	if err != nil {
 		return Entry{}, err
@@ -47,6 +47,7 @@ func (c *Catalogue) add(ctx context.Context, image *oci.Image, references []stri
 	file := image.Config.Hex + "-" + guestID + erofs.Suffix
 	have := func() (err error) {
 		if entry.Info, err = c.info(file); err == nil {
+			use(file)
 			err = c.name(file, names)
 		}
 		return err

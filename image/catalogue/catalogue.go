@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rundlet/rundlet/image/guest"
@@ -42,6 +43,9 @@ type Config struct {
 // processes.
 type Catalogue struct {
 	cfg Config
+
+	mu   sync.Mutex
+	used map[string]bool // the files that Prune keeps for the sake of this process; guarded by mu
 }
 
 // Info describes an image that is there.
@@ -112,7 +116,7 @@ func Open(cfg Config) (*Catalogue, error) {
 		return nil, fmt.Errorf("images: %w", err)
 	}
 	cfg.Dir = dir
-	c := &Catalogue{cfg: cfg}
+	c := &Catalogue{cfg: cfg, used: map[string]bool{}}
 	for _, dir := range []string{"", namesDir, stagingDir} {
 		if err := os.MkdirAll(filepath.Join(cfg.Dir, dir), 0o700); err != nil {
 			return nil, fmt.Errorf("images: %w", err)
@@ -184,11 +188,11 @@ func (c *Catalogue) load(ctx context.Context, path, reference string, progress f
 			}
 		}
 	}
-	return c.add(ctx, image, names, progress)
+	return c.add(ctx, image, names, progress, func(string) {})
 }
 
 // Pull gets an image from a registry; its name is the reference. Another call for the same image
-// waits and shares the result. progress may be nil.
+// waits and shares the result. Prune keeps it from then on, as it does the result of Image. progress may be nil.
 func (c *Catalogue) Pull(ctx context.Context, reference string, from registry.Config, progress func(Progress)) (Entry, error) {
 	return c.pull(ctx, reference, []string{reference}, from, progress)
 }
@@ -204,7 +208,7 @@ func (c *Catalogue) pull(ctx context.Context, reference string, names []string, 
 	if err != nil {
 		return Entry{}, err
 	}
-	entry, err := c.add(ctx, image, names, progress)
+	entry, err := c.add(ctx, image, names, progress, c.use)
 	if err != nil {
 		return Entry{}, fmt.Errorf("pull %s: %w", reference, err)
 	}
@@ -221,9 +225,16 @@ type Root struct {
 	Config Run
 }
 
-// Image returns the root of an image that is there.
+// Image returns the root of an image that is there. Prune keeps the image from then on: the machine that boots in it is
+// saved later, and until then no row names it.
 func (c *Catalogue) Image(_ context.Context, reference string) (Root, error) {
-	entry, err := c.Find(reference)
+	var entry Entry
+	err := c.locked(func() (err error) {
+		if entry, err = c.Find(reference); err == nil {
+			c.use(entry.File)
+		}
+		return err
+	})
 	if err != nil {
 		return Root{}, err
 	}
@@ -232,6 +243,14 @@ func (c *Catalogue) Image(_ context.Context, reference string) (Root, error) {
 		Stamp:  entry.File,
 		Config: entry.Config,
 	}, nil
+}
+
+// use has Prune keep a file. The caller holds the lock of the directory, so that no Prune is between its look at what is there and
+// this one.
+func (c *Catalogue) use(file string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.used[file] = true
 }
 
 // normal returns the names of references.

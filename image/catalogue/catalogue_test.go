@@ -148,10 +148,11 @@ func TestLoadFindAndRemove(t *testing.T) {
 	if _, err := c.Find("none"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("find none: %v", err)
 	}
+	later := open(t, cfg) // Another process, in which nothing uses the image.
 	if err := c.Remove("other"); err != nil {
 		t.Fatal(err)
 	}
-	if freed, err := c.Prune(nil); err != nil || freed != 0 {
+	if freed, err := later.Prune(nil); err != nil || freed != 0 {
 		t.Errorf("pruned %d, %v", freed, err)
 	}
 	if err := c.Remove(entry.Digest); err != nil {
@@ -160,10 +161,10 @@ func TestLoadFindAndRemove(t *testing.T) {
 	if list, err := c.List(); err != nil || len(list) != 1 || list[0].Reference != "" {
 		t.Errorf("list %+v, %v", list, err)
 	}
-	if freed, err := c.Prune([]string{"/elsewhere/" + entry.File}); err != nil || freed != 0 {
+	if freed, err := later.Prune([]string{"/elsewhere/" + entry.File}); err != nil || freed != 0 {
 		t.Errorf("pruned %d, %v", freed, err)
 	}
-	if freed, err := c.Prune(nil); err != nil || freed != entry.Bytes {
+	if freed, err := later.Prune(nil); err != nil || freed != entry.Bytes {
 		t.Errorf("pruned %d, %v", freed, err)
 	}
 	if err := c.Remove(entry.Digest); !errors.Is(err, ErrNotFound) {

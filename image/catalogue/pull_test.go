@@ -3,6 +3,7 @@
 package catalogue
 
 import (
+	"errors"
 	"io"
 	"log"
 	"net/http"
@@ -82,4 +83,51 @@ func TestManyPullsAreOneDownload(t *testing.T) {
 		t.Errorf("pulled %+v, loaded %+v, %v", pulled, loaded, err)
 	}
 	tidy(t, cfg)
+}
+
+// An image that a build begins with is named by no saved row until the build has saved something.
+func TestPruneKeepsWhatThisProcessUses(t *testing.T) {
+	server := httptest.NewServer(upstream.New(upstream.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	cfg := newConfig(t)
+	c := open(t, cfg)
+	var used []Entry
+	for what, get := range map[string]func(reference string) (Entry, error){
+		"pulled": func(reference string) (Entry, error) {
+			return c.PullUnnamed(t.Context(), reference, registry.Config{}, nil)
+		},
+		"found": func(reference string) (Entry, error) {
+			entry, err := open(t, cfg).Pull(t.Context(), reference, registry.Config{}, nil)
+			if err != nil {
+				return entry, err
+			}
+			_, err = c.Image(t.Context(), reference)
+			return entry, errors.Join(err, c.Remove(reference))
+		},
+	} {
+		tag, err := name.NewTag(host + "/" + what)
+		if err == nil {
+			err = remote.Write(tag, imageOf(t, what))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		entry, err := get(tag.String())
+		if err != nil {
+			t.Fatal(what, err)
+		}
+		used = append(used, entry)
+	}
+	if freed, err := c.Prune(nil); err != nil || freed != 0 {
+		t.Errorf("pruned %d bytes of images in use, %v", freed, err)
+	}
+	for _, entry := range used {
+		if _, err := c.Image(t.Context(), entry.Digest); err != nil {
+			t.Error(err)
+		}
+	}
+	if freed, err := open(t, cfg).Prune(nil); err != nil || freed != used[0].Bytes+used[1].Bytes {
+		t.Errorf("a later process pruned %d bytes, %v", freed, err)
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -203,8 +204,8 @@ func (c *Catalogue) Remove(reference string) error {
 	})
 }
 
-// Prune removes the images that have no name, and whose files are not in keep, by whatever
-// path. It returns the bytes of the files that it removed. The caller knows that no sandbox and
+// Prune removes the images that have no name, that this Catalogue did not pull or return from Image, and whose files
+// are not in keep, by whatever path. It returns the bytes of the files that it removed. The caller knows that no sandbox and
 // no snapshot uses others.
 func (c *Catalogue) Prune(keep []string) (freed int64, err error) {
 	kept := map[string]bool{}
@@ -219,6 +220,9 @@ func (c *Catalogue) Prune(keep []string) (freed int64, err error) {
 		for _, n := range names {
 			kept[n.File] = true
 		}
+		c.mu.Lock()
+		maps.Copy(kept, c.used)
+		c.mu.Unlock()
 		files, err := c.files()
 		if err != nil {
 			return err
