@@ -15,7 +15,13 @@ func collect(ctx context.Context, r *Runtime) {
 			return err
 		}
 		defer unlock()
-		return errors.Join(r.claims.DropUnfinished(ctx), r.claims.Review(ctx, 0), r.claims.SealUnsealed(ctx), r.templates.Prune(ctx))
+		err = r.claims.DropUnfinished(ctx)
+		reviewed := r.claims.Review(ctx, 0)
+		err = errors.Join(err, reviewed, r.claims.SealUnsealed(ctx))
+		if reviewed == nil { // Otherwise there may be snapshots without a row that need images.
+			err = errors.Join(err, r.templates.Prune(ctx))
+		}
+		return err
 	}()
 	if err != nil {
 		r.log.Warn("garbage collection incomplete", "error", err)

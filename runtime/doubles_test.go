@@ -70,6 +70,9 @@ func (d recordingDriver) SnapshotFilesystem(ctx context.Context, id, name string
 
 // Snapshots lists what the fixture says is damaged, too.
 func (d recordingDriver) Snapshots(ctx context.Context) ([]vm.SnapshotInfo, error) {
+	if err := d.f.failing("snapshots"); err != nil {
+		return nil, err
+	}
 	all, err := d.Driver.Snapshots(ctx)
 	d.f.mu.Lock()
 	defer d.f.mu.Unlock()

@@ -155,6 +155,36 @@ func TestFormerImagesGoWhenNoSandboxCanUseThem(t *testing.T) {
 	}
 }
 
+// A snapshot without a row needs its image, and which there are is not known before they are listed.
+func TestImagesStayWhileSnapshotsAreNotKnown(t *testing.T) {
+	f, ctx := newFixture(t), t.Context()
+	pruned := 0
+	f.cfg.Prune = func(context.Context, []string) error { pruned++; return nil }
+	sb := f.create()
+	snap, err := f.rt.Snapshot(ctx, sb.ID, "kept", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.rt.Kill(ctx, sb.ID); err != nil {
+		t.Fatal(err)
+	}
+	f.change(f.dbPath, `DELETE FROM snapshots WHERE id = '`+snap.ID+`'`)
+	f.failNext("snapshots", 1)
+	f.restart()
+	if pruned != 0 {
+		t.Error("images were pruned although the driver's snapshots could not be listed")
+	}
+	f.restart() // The snapshot is set aside.
+	if orphans, err := f.db.Orphans.All(ctx); err != nil || len(orphans) != 1 || pruned != 0 {
+		t.Errorf("orphans %+v, %v; pruned %d times", orphans, err, pruned)
+	}
+	f.change(f.dbPath, `UPDATE orphans SET discard = 1`)
+	f.restart()
+	if pruned != 1 {
+		t.Errorf("pruned %d times when nothing needs the images", pruned)
+	}
+}
+
 // The machine that a template is built in counts as any other, and waits as any
 // other for what is in use.
 func TestATemplateIsBuiltWithinTheCapacity(t *testing.T) {

@@ -71,14 +71,14 @@ func (c *Catalogue) name(file string, references []string) error {
 }
 
 func (c *Catalogue) names() ([]named, error) {
-	files, err := filepath.Glob(filepath.Join(c.cfg.Dir, namesDir, "*.json"))
+	files, err := withSuffix(filepath.Join(c.cfg.Dir, namesDir), ".json")
 	if err != nil {
 		return nil, err
 	}
 	var all []named
 	for _, file := range files {
 		var n named
-		err := readJSON(file, &n)
+		err := readJSON(filepath.Join(c.cfg.Dir, namesDir, file), &n)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // Removed since the directory was read.
 		}
@@ -125,12 +125,22 @@ func (c *Catalogue) List() ([]Entry, error) {
 	return list, nil
 }
 
-func (c *Catalogue) files() ([]string, error) {
-	paths, err := filepath.Glob(filepath.Join(c.cfg.Dir, "*"+erofs.Suffix))
-	for i := range paths {
-		paths[i] = filepath.Base(paths[i])
+func (c *Catalogue) files() ([]string, error) { return withSuffix(c.cfg.Dir, erofs.Suffix) }
+
+// withSuffix returns the names in a directory that end so. Unlike filepath.Glob, it fails if the directory cannot be read: what it
+// does not list is removed, or loses its name.
+func withSuffix(dir, suffix string) ([]string, error) {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
 	}
-	return paths, err
+	var names []string
+	for _, e := range list {
+		if strings.HasSuffix(e.Name(), suffix) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
 }
 
 // minDigest is how many digits of a digest name an image.
