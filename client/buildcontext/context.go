@@ -4,12 +4,17 @@
 package buildcontext
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
@@ -41,16 +46,38 @@ func Open(dir string) (*Context, error) {
 // Close closes the directory.
 func (c *Context) Close() error { return c.root.Close() }
 
+// maxIgnoreFile bounds the bytes of the file with patterns.
+const maxIgnoreFile = 1 << 20
+
+// readIgnoreFile reads the patterns. It follows links within the context, as Docker does. One that leads to nothing is an error: what
+// it should have excluded, which may be secrets, would be copied.
 func (c *Context) readIgnoreFile() error {
-	f, err := c.root.Open(IgnoreFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := c.root.Lstat(IgnoreFile); errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	f, err := c.root.OpenFile(IgnoreFile, os.O_RDONLY|syscall.O_NONBLOCK, 0) // A pipe does not hold this up.
+	if errors.Is(err, fs.ErrNotExist) {
+		return errors.New("it is a symbolic link to a file that is not there")
+	}
+	if err != nil {
+		return explain(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return errors.New("it must be a regular file")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxIgnoreFile+1))
+	if err == nil && len(data) > maxIgnoreFile {
+		err = fmt.Errorf("it must have at most %d bytes", maxIgnoreFile)
 	}
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	patterns, err := ignorefile.ReadAll(f)
+	patterns, err := ignorefile.ReadAll(bytes.NewReader(data))
 	if err != nil {
 		return err
 	}
@@ -94,39 +121,85 @@ func (c *Context) find(source string) ([]string, error) {
 	if !fs.ValidPath(clean) {
 		return nil, errors.New("it is outside the context")
 	}
-	if !isPattern(clean) {
-		return []string{clean}, c.allowed(clean)
+	pattern := strings.Split(clean, "/")
+	first := slices.IndexFunc(pattern, isPattern)
+	if first < 0 {
+		return []string{clean}, nil
 	}
-	names, err := c.glob(".", strings.Split(clean, "/"))
-	if err == nil && len(names) == 0 {
+	// As Docker: links before the first pattern are followed, and none after it.
+	named := path.Join(pattern[:first]...)
+	dir, err := c.real(cmp.Or(named, "."))
+	if err != nil {
+		return nil, err
+	}
+	below, err := c.glob(dir, pattern[first:])
+	if err == nil && len(below) == 0 {
 		err = errors.New("no file in the context matches it")
 	}
-	return names, err
+	for i := range below {
+		below[i] = path.Join(named, below[i])
+	}
+	return below, err
 }
 
 func isPattern(source string) bool { return strings.ContainsAny(source, `*?[\`) }
 
-// allowed checks that a path that was named is there, and is not ignored.
-func (c *Context) allowed(name string) error {
-	ignored, err := c.ignores(name)
-	if err == nil && ignored && !c.ignored.Exclusions() {
-		err = errors.New("it is excluded by " + IgnoreFile)
+// maxLinks is how many symbolic links one path may lead through, as in Linux.
+const maxLinks = 40
+
+// real returns the path that a path leads to: one without links. What it leads to is there.
+func (c *Context) real(name string) (string, error) {
+	if _, err := c.root.Stat(name); err != nil {
+		return "", explain(err)
 	}
-	if err != nil {
-		return err
+	out, links := ".", 0
+	for todo := strings.Split(name, "/"); len(todo) > 0; {
+		next := todo[0]
+		todo = todo[1:]
+		switch next {
+		case "", ".":
+			continue
+		case "..":
+			if out == "." {
+				return "", errOutside
+			}
+			out = path.Dir(out)
+			continue
+		}
+		at := path.Join(out, next)
+		info, err := c.root.Lstat(at)
+		if err != nil {
+			return "", explain(err)
+		}
+		if info.Mode().Type() != fs.ModeSymlink {
+			out = at
+			continue
+		}
+		target, err := c.root.Readlink(at)
+		if err != nil {
+			return "", explain(err)
+		}
+		if links++; links > maxLinks || path.IsAbs(target) {
+			return "", errOutside
+		}
+		todo = append(strings.Split(target, "/"), todo...)
 	}
-	_, err = c.root.Stat(name)
-	return explain(err)
+	return out, nil
 }
 
-// glob returns the paths in a directory that match a pattern, sorted.
+// excludes reports whether a path is left out. A directory with files that are not is none.
+func (c *Context) excludes(name string, isDir bool) (bool, error) {
+	ignored, err := c.ignores(name)
+	return ignored && (!isDir || !c.ignored.Exclusions()), err
+}
+
+// glob returns the paths below a directory that match a pattern, sorted and relative to it.
 func (c *Context) glob(dir string, pattern []string) (names []string, err error) {
 	list, err := fs.ReadDir(c.fsys, dir)
 	if err != nil {
 		return nil, explain(err)
 	}
 	for _, e := range list {
-		name := path.Join(dir, e.Name())
 		matches, err := path.Match(pattern[0], e.Name())
 		if err != nil {
 			return nil, err
@@ -134,33 +207,39 @@ func (c *Context) glob(dir string, pattern []string) (names []string, err error)
 		if !matches {
 			continue
 		}
+		name := path.Join(dir, e.Name())
 		if len(pattern) > 1 {
-			if info, err := c.root.Stat(name); err != nil || !info.IsDir() {
+			if !e.IsDir() {
 				continue
 			}
 			below, err := c.glob(name, pattern[1:])
 			if err != nil {
 				return nil, err
 			}
-			names = append(names, below...)
+			for _, b := range below {
+				names = append(names, path.Join(e.Name(), b))
+			}
 			continue
 		}
-		ignored, err := c.ignores(name)
+		excluded, err := c.excludes(name, e.IsDir())
 		if err != nil {
 			return nil, err
 		}
-		if !ignored || e.IsDir() && c.ignored.Exclusions() {
-			names = append(names, name)
+		if !excluded {
+			names = append(names, e.Name())
 		}
 	}
 	return names, nil
 }
 
+// errOutside says that a path leads out of the context.
+var errOutside = errors.New("a link in it leads outside the context")
+
 // explain is an error without the path, which the caller names.
 func explain(err error) error {
 	if p := new(fs.PathError); errors.As(err, &p) {
 		if strings.Contains(p.Err.Error(), "escapes") {
-			return errors.New("a link in it leads outside the context")
+			return errOutside
 		}
 		return p.Err
 	}

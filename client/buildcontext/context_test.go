@@ -20,6 +20,18 @@ import (
 func open(t *testing.T, files map[string]string) (*Context, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "context")
+	write(t, dir, files)
+	c, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c, dir
+}
+
+// write makes the files of a context: see open.
+func write(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
 	for name, content := range files {
 		path := filepath.Join(dir, name)
 		err := os.MkdirAll(filepath.Dir(path), 0o755)
@@ -37,12 +49,6 @@ func open(t *testing.T, files map[string]string) (*Context, string) {
 			t.Fatal(err)
 		}
 	}
-	c, err := Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c, dir
 }
 
 // archive writes the archive of files, and returns its entries.
@@ -96,6 +102,8 @@ func TestWhatACopyNames(t *testing.T) {
 		{"*.sh", "run.sh", []string{"run.sh R"}},
 		{"?.txt", ".", []string{"a.txt A", "b.txt B"}},
 		{"s*/a.txt", "src/a.txt", []string{"src/a.txt SA"}},
+		{"current/*.txt", "current/a.txt", []string{"current/a.txt SA"}},
+		{"*/a.txt", "src/a.txt", []string{"src/a.txt SA"}},
 		{"[sl]*", ".", []string{"a.txt SA", "deep/", "deep/x X", "link ../a.txt", "y Y"}},
 		{"a.txt src/a.txt", ".", []string{"a.txt SA"}},
 		{"a.txt lib", ".", []string{"a.txt A", "y Y"}},

@@ -55,9 +55,22 @@ func escape(name string) string {
 // addSource adds a path that a COPY names. One that is alone keeps its path in the archive; of others, files get into the root of the archive, and so does
 // what is in directories.
 func (f *Files) addSource(name string, alone bool) error {
-	info, err := f.context.root.Stat(name)
+	at, err := f.context.real(name)
+	if err != nil {
+		return err
+	}
+	info, err := f.context.root.Lstat(at)
 	if err != nil {
 		return explain(err)
+	}
+	for _, path := range []string{name, at} { // As in Docker, whose context lacks what is excluded, a link to that leads nowhere.
+		excluded, err := f.context.excludes(path, info.IsDir())
+		if err == nil && excluded {
+			err = errors.New("it is excluded by " + IgnoreFile)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	to := "."
 	if alone {
@@ -71,15 +84,15 @@ func (f *Files) addSource(name string, alone bool) error {
 		if alone {
 			f.source = name
 		}
-		return f.put(to, entry{path: name, info: info})
+		return f.put(to, entry{path: at, info: info})
 	}
 	f.source = to
 	if alone && to != "." { // Its entry, so that there is something to copy.
-		if err := f.put(to, entry{path: name, info: info}); err != nil {
+		if err := f.put(to, entry{path: at, info: info}); err != nil {
 			return err
 		}
 	}
-	return f.addDir(name, to)
+	return f.addDir(at, to)
 }
 
 // addDir adds what is in a directory.
