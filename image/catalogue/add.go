@@ -122,6 +122,12 @@ func (c *Catalogue) make(ctx context.Context, image *oci.Image, staging, file st
 	if err != nil {
 		return Info{}, err
 	}
+	select {
+	case c.tree <- struct{}{}:
+		defer func() { <-c.tree }()
+	case <-ctx.Done():
+		return Info{}, context.Cause(ctx)
+	}
 	var skipped layers.Skipped
 	t := tree.New()
 	for n, f := range files {

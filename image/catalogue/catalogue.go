@@ -43,6 +43,8 @@ type Config struct {
 // processes.
 type Catalogue struct {
 	cfg Config
+	// tree has a token while the tree of an image is in memory: those of several at a time may not fit.
+	tree chan struct{}
 
 	mu   sync.Mutex
 	used map[string]bool // the files that Prune keeps for the sake of this process; guarded by mu
@@ -116,7 +118,7 @@ func Open(cfg Config) (*Catalogue, error) {
 		return nil, fmt.Errorf("images: %w", err)
 	}
 	cfg.Dir = dir
-	c := &Catalogue{cfg: cfg, used: map[string]bool{}}
+	c := &Catalogue{cfg: cfg, used: map[string]bool{}, tree: make(chan struct{}, 1)}
 	for _, dir := range []string{"", namesDir, stagingDir} {
 		if err := os.MkdirAll(filepath.Join(cfg.Dir, dir), 0o700); err != nil {
 			return nil, fmt.Errorf("images: %w", err)

@@ -1,6 +1,7 @@
 package catalogue
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -38,5 +39,23 @@ func TestImagesStayWhenNamesCannotBeListed(t *testing.T) {
 	}
 	if found, err := open(t, cfg).Find("app"); err != nil || found.File != entry.File {
 		t.Errorf("found %+v, %v", found, err)
+	}
+}
+
+// The tree of one image at a time is in memory; a call that waits for its turn can be canceled.
+func TestOneTreeAtATime(t *testing.T) {
+	cfg := newConfig(t)
+	c := open(t, cfg)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	c.tree <- struct{}{} // As another call has it.
+	if _, err := c.Load(ctx, archiveOf(t, imageOf(t, "content"), "app"), "", func(Progress) { cancel(nil) }); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	tidy(t, cfg)
+	<-c.tree
+	for range 2 { // Each gives its turn back.
+		if _, err := c.Load(t.Context(), archiveOf(t, imageOf(t, t.TempDir()), "app"), "", nil); err != nil {
+			t.Error(err)
+		}
 	}
 }

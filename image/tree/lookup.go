@@ -72,11 +72,13 @@ func (t *Tree) dir(names []string, create bool) (*node, error) {
 		case e.node == nil && !create:
 			return nil, nil
 		case e.node == nil:
-			if len(stack) >= maxDepth {
-				return nil, fmt.Errorf("the path is more than %d names deep", maxDepth)
-			}
 			e = entry{newDir(), t.layer}
-			at.children[name] = e
+			if len(name) > maxName { // Of a link's target.
+				return nil, fmt.Errorf("a name must not have more than %d bytes", maxName)
+			}
+			if err := t.insert(at, name, e.node); err != nil {
+				return nil, err
+			}
 		case e.kind() == unix.S_IFLNK:
 			if links++; links > maxLinks {
 				return nil, errors.New("the path leads through too many symbolic links")

@@ -30,7 +30,14 @@ const (
 	// maxSteps bounds all lookups in a tree: a path can lead through many long links, and
 	// a million such paths would take hours.
 	maxSteps = 200_000_000
+	// maxNames bounds the names that were ever put into a tree, and maxText their bytes with those of link targets: a path
+	// makes up to maxDepth directories, and all of this is in memory.
+	maxNames = 2_500_000
+	maxText  = 256 << 20
 )
+
+// ErrTooLarge says that a tree has more names than this program keeps in memory.
+var ErrTooLarge = errors.New("the tree is too large")
 
 // Content is where the content of a regular file is: File.Size bytes from Offset. The tree
 // does not close At.
@@ -46,6 +53,8 @@ type Tree struct {
 	root  *node
 	layer int
 	steps int
+	names int // that were ever put
+	text  int // their bytes, and those of targets
 	links uint64
 }
 
@@ -54,6 +63,8 @@ type node struct {
 	file     erofs.File
 	content  Content
 	children map[string]entry // Of a directory.
+	// depth and length are how many names lead to a directory, and their bytes with a slash each.
+	depth, length int
 	// cleared is the layer that last hid what lower ones have in the directory.
 	cleared int
 }
@@ -107,10 +118,32 @@ func (t *Tree) Put(path string, file erofs.File, content Content) error {
 		return nil
 	}
 	n := &node{file: file, content: content}
+	n.file.Target = strings.Clone(file.Target) // It may be a part of a longer string.
 	if isDir {
 		n.children = map[string]entry{}
 	}
-	dir.children[name] = entry{n, t.layer}
+	return t.insert(dir, name, n)
+}
+
+// insert gives a node a name in a directory.
+func (t *Tree) insert(dir *node, name string, n *node) error {
+	depth, length := dir.depth+1, dir.length+len(name)+1
+	switch {
+	case depth > maxDepth: // Links lead deeper than their own path is.
+		return fmt.Errorf("the path is more than %d names deep", maxDepth)
+	case length > maxPath:
+		return fmt.Errorf("the path has more than %d bytes", maxPath)
+	case t.names >= maxNames:
+		return fmt.Errorf("%w: it has more than %d names", ErrTooLarge, maxNames)
+	}
+	if t.text += len(name) + len(n.file.Target); t.text > maxText {
+		return fmt.Errorf("%w: its names and links have more than %d bytes", ErrTooLarge, maxText)
+	}
+	t.names++
+	if n.children != nil {
+		n.depth, n.length = depth, length
+	}
+	dir.children[strings.Clone(name)] = entry{n, t.layer}
 	return nil
 }
 
@@ -149,8 +182,7 @@ func (t *Tree) Link(path, target string) error {
 	if err != nil {
 		return err
 	}
-	dir.children[names[len(names)-1]] = entry{from, t.layer}
-	return nil
+	return t.insert(dir, names[len(names)-1], from)
 }
 
 // Remove removes a name and all below it; none is not an error.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -189,6 +190,91 @@ func TestLookupsAreBounded(t *testing.T) {
 	err := tr.Put("l/l/l/f", erofs.File{Mode: regular}, Content{})
 	if err == nil || !strings.Contains(err.Error(), "too many") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// Links lead deeper than the paths that are put, and their targets have names of any length.
+func TestWhatLinksLeadToIsBounded(t *testing.T) {
+	deepest := func(most int, name string) (depth int, err error) {
+		tr, at := New(), ""
+		for range most {
+			at += name + "/"
+			if err := errors.Join(tr.Put("l", erofs.File{Mode: link, Target: at}, Content{}), tr.Put("l/x", erofs.File{Mode: regular}, Content{})); err != nil {
+				return depth, err
+			}
+			depth++
+		}
+		return depth, nil
+	}
+	if depth, err := deepest(1000, "d"); err == nil || !strings.Contains(err.Error(), "more than 256 names deep") || depth != maxDepth-1 {
+		t.Errorf("depth %d, %v", depth, err)
+	}
+	// Two links are longer together than one may be.
+	tr := New()
+	long := strings.Repeat("n", 200)
+	target := strings.Repeat(long+"/", 15)
+	put(t, tr, "a", link, target)
+	put(t, tr, "a/x", regular, "")
+	put(t, tr, target+"b", link, "./"+target)
+	if err := tr.Put("a/b/x", erofs.File{Mode: regular}, Content{}); err == nil || !strings.Contains(err.Error(), "more than 4096 bytes") {
+		t.Errorf("a long path: %v", err)
+	}
+	put(t, tr, "c", link, strings.Repeat("n", 300))
+	if err := tr.Put("c/x", erofs.File{Mode: regular}, Content{}); err == nil || !strings.Contains(err.Error(), "more than 255 bytes") {
+		t.Errorf("a long name: %v", err)
+	}
+	if _, err := erofs.Make(t.Context(), tr, t.TempDir(), erofs.Options{}); err != nil {
+		t.Errorf("what is there is not an image: %v", err)
+	}
+}
+
+// One entry of a layer makes many directories, and a target can have 4095 bytes: both are counted, not entries alone.
+func TestNamesAndTargetsAreCounted(t *testing.T) {
+	tr := New()
+	deep := strings.Repeat("d/", maxDepth-1)
+	put(t, tr, deep+"f", regular, "")
+	put(t, tr, deep+"g", regular, "")
+	if tr.names != maxDepth+1 {
+		t.Errorf("%d names, want %d", tr.names, maxDepth+1)
+	}
+	put(t, tr, "l", link, strings.Repeat("t", 4000))
+	if tr.text < 4000+maxDepth {
+		t.Errorf("%d bytes", tr.text)
+	}
+	tr.names = maxNames - 2
+	put(t, tr, "a/b", regular, "")
+	for what, err := range map[string]error{
+		"file": tr.Put("c", erofs.File{Mode: regular}, Content{}), "directory": tr.Put("x/y", erofs.File{Mode: regular}, Content{}), "hard link": tr.Link("h", "a/b"),
+	} {
+		if !errors.Is(err, ErrTooLarge) {
+			t.Errorf("%s beyond the last name: %v", what, err)
+		}
+	}
+	tr.names, tr.text = 0, maxText-10
+	if err := tr.Put("m", erofs.File{Mode: link, Target: strings.Repeat("t", 20)}, Content{}); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("a target beyond the last byte: %v", err)
+	}
+}
+
+// A name or a target may be a part of a string of a megabyte, which is not kept for it.
+func TestNoLongerStringsAreKept(t *testing.T) {
+	tr := New()
+	record := "target" + strings.Repeat("x", 1000)
+	put(t, tr, "name/"+strings.Repeat("x", 100), link, record[:6])
+	within := func(part, whole string) bool {
+		at, from := uintptr(unsafe.Pointer(unsafe.StringData(part))), uintptr(unsafe.Pointer(unsafe.StringData(whole)))
+		return at >= from && at < from+uintptr(len(whole))
+	}
+	f, err := tr.Stat("name/" + strings.Repeat("x", 100))
+	if err != nil || f.Target != "target" || within(f.Target, record) {
+		t.Errorf("%+v, %v", f, err)
+	}
+	path := "whole/" + strings.Repeat("y", 100)
+	put(t, tr, path, regular, "")
+	for name := range tr.root.children {
+		if within(name, path) {
+			t.Errorf("%q keeps its path", name)
+		}
 	}
 }
 

@@ -307,3 +307,22 @@ func FuzzManifests(f *testing.F) {
 		}
 	})
 }
+
+// The names of all files are in memory.
+func TestTheNamesOfAnArchiveAreBounded(t *testing.T) {
+	for what, file := range map[string]ocitest.File{
+		"name": ocitest.Regular(strings.Repeat("d/", maxNames)+"f", ""), "link": ocitest.Symlink("l", strings.Repeat("d/", maxNames)),
+	} {
+		data, err := ocitest.Layer(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "image.tar")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(t.Context(), path, t.TempDir(), 1<<20); !errors.Is(err, layers.ErrTooLarge) {
+			t.Errorf("a long %s: %v", what, err)
+		}
+	}
+}

@@ -19,6 +19,9 @@ import (
 // maxFiles bounds the files of an archive: some for each layer.
 const maxFiles = 100_000
 
+// maxNames bounds the name of a file and what it links to, in bytes.
+const maxNames = 4096
+
 // tarFile is an archive in one file: the places of its files are known, and nothing is unpacked.
 type tarFile struct {
 	f      *os.File
@@ -107,12 +110,15 @@ func (t *tarFile) index(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		name := path.Clean(h.Name)
+		if len(h.Name)+len(h.Linkname) > maxNames {
+			return fmt.Errorf("%w: the archive has a name of more than %d bytes", layers.ErrTooLarge, maxNames)
+		}
+		name := strings.Clone(path.Clean(h.Name)) // Both are parts of a record of the archive, which is not kept for them.
 		switch h.Typeflag {
 		case tar.TypeReg:
 			t.places[name] = place{at: at, size: h.Size}
 		case tar.TypeLink:
-			t.places[name] = place{link: path.Clean(h.Linkname)}
+			t.places[name] = place{link: strings.Clone(path.Clean(h.Linkname))}
 		case tar.TypeSymlink: // "docker save" has some for layers that are there already.
 			t.places[name] = place{link: path.Join(path.Dir(name), h.Linkname)} //nolint:gosec // G305: it is a key of places, and never a path of this host.
 		}
