@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/build/layers"
 	"github.com/rundlet/rundlet/runtime/build/recipe"
 	"github.com/rundlet/rundlet/runtime/build/site"
 	"github.com/rundlet/rundlet/runtime/build/turns"
@@ -69,9 +70,10 @@ type Config struct {
 
 // Builder builds templates. Safe for concurrent use.
 type Builder struct {
-	cfg   Config
-	files uploads.Store
-	turns *turns.Turns // bounds the builds that do something at the same time, by API key
+	cfg    Config
+	files  uploads.Store
+	layers layers.Layers
+	turns  *turns.Turns // bounds the builds that do something at the same time, by API key
 
 	mu   sync.Mutex
 	jobs map[string]*job // the latest of each template; guarded by mu
@@ -80,7 +82,8 @@ type Builder struct {
 // New returns a Builder. RecoverBuilds is called once before the first build.
 func New(cfg Config) *Builder {
 	files := uploads.Store{Dir: cfg.Files, MaxBytes: maxUploads, Room: cfg.Site.Admission.CheckBuild}
-	return &Builder{cfg: cfg, files: files, turns: turns.New(2 * max(2, stdruntime.NumCPU())), jobs: map[string]*job{}}
+	kept := layers.Layers{Claims: cfg.Site.Claims, Rows: cfg.Store.Snapshots, Log: cfg.Log}
+	return &Builder{cfg: cfg, files: files, layers: kept, turns: turns.New(2 * max(2, stdruntime.NumCPU())), jobs: map[string]*job{}}
 }
 
 // BeginBuild makes a build that waits for its recipe, and its template unless it is there.

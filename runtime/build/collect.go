@@ -6,14 +6,13 @@ import (
 	"slices"
 	"time"
 
-	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/build/layers"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
 // What is kept for later builds.
 const (
-	maxLayers  = 64
 	maxUploads = 16 << 30       // bytes of uploaded files
 	maxPast    = 50             // builds of a template that no tag names
 	maxWaiting = 24 * time.Hour // how long a build waits for its recipe
@@ -47,7 +46,7 @@ func (b *Builder) RecoverBuilds(ctx context.Context) error {
 		return err
 	}
 	b.dropUnneeded(ctx, unneeded)
-	b.dropLayers(ctx, maxLayers)
+	b.layers.DropBut(ctx, layers.Most)
 	templates, err := b.cfg.Store.Builds.Templates(ctx)
 	if err != nil {
 		return err
@@ -71,23 +70,6 @@ func (b *Builder) dropUnneeded(ctx context.Context, claims []string) {
 		}
 		if err != nil && !errors.Is(err, store.ErrStale) { // Stale: a build has a tag again.
 			b.cfg.Log.Warn("could not delete the snapshot of a former build", "snapshot_id", id, "error", err)
-		}
-	}
-}
-
-// dropLayers drops all but the newest layers. A build that begins with one goes on.
-func (b *Builder) dropLayers(ctx context.Context, keep int) {
-	layers, err := b.cfg.Store.Snapshots.Page(ctx, store.Page{Kind: claim.KindLayer})
-	if err != nil {
-		b.cfg.Log.Warn("could not list the layers of templates", "error", err)
-		return
-	}
-	for i, layer := range layers {
-		if i < keep {
-			continue
-		}
-		if err := b.cfg.Site.Claims.Drop(ctx, layer.ID); err != nil {
-			b.cfg.Log.Warn("could not delete a layer of a template", "snapshot_id", layer.ID, "error", err)
 		}
 	}
 }

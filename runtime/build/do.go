@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/build/layers"
 	"github.com/rundlet/rundlet/runtime/build/recipe"
 	"github.com/rundlet/rundlet/runtime/build/site"
 	"github.com/rundlet/rundlet/runtime/claim"
@@ -82,10 +83,10 @@ func (w *work) keep(s recipe.Step, name string) error {
 	if err := w.b.cfg.Steps.At(step.BuildStep); err != nil || !s.ChangesMachine() {
 		return err
 	}
-	if _, err := w.save(claim.KindLayer, layerName(name)); err != nil {
+	if _, err := w.save(claim.KindLayer, layers.Name(name)); err != nil {
 		return err
 	}
-	w.b.dropLayers(w.ctx, maxLayers)
+	w.b.layers.DropBut(w.ctx, layers.Most)
 	return w.b.cfg.Steps.At(step.BuildLayer)
 }
 
@@ -112,12 +113,9 @@ func (b *Builder) room(ctx context.Context, check func() error) error {
 	if check() == nil {
 		return nil
 	}
-	b.dropLayers(ctx, 0)
+	b.layers.DropBut(ctx, 0)
 	return check()
 }
-
-// layerName is the name of the claim of a layer. No client can give a snapshot such a name.
-func layerName(name string) string { return "#" + name }
 
 // begin opens the site with the latest state that is there already, and returns the names of the states after each step, and
 // the first step that is to be done.
@@ -143,12 +141,12 @@ func (w *work) begin() (names []string, next int, err error) {
 		if !w.steps[i].ChangesMachine() {
 			continue
 		}
-		layer, err := w.b.cfg.Site.Claims.Find(w.ctx, layerName(names[i]), claim.KindLayer)
-		if errors.Is(err, sandbox.ErrSnapshotNotFound) {
-			continue
-		}
+		layer, found, err := w.b.layers.Find(w.ctx, names[i])
 		if err != nil {
 			return nil, 0, err
+		}
+		if !found {
+			continue
 		}
 		cached := plan
 		cached.Origin, cached.Boot = claim.OfSnapshot(layer), nil
