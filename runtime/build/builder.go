@@ -75,6 +75,8 @@ type Builder struct {
 	layers layers.Layers
 	turns  *turns.Turns // bounds the builds that do something at the same time, by API key
 
+	keeping sync.Mutex // held from the look at what is kept warm until Keep or Drop has it
+
 	mu   sync.Mutex
 	jobs map[string]*job // the latest of each template; guarded by mu
 }

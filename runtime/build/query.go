@@ -47,8 +47,11 @@ func (b *Builder) withTagged(ctx context.Context, name string, f func(builds.Tem
 	}
 }
 
-// keep keeps machines of what the default tag of a template names.
+// keep keeps machines of what the default tag of a template names. Calls take turns: the last one has the latest build, and a
+// template that is deleted meanwhile is dropped afterwards.
 func (b *Builder) keep(ctx context.Context, templateID string) {
+	b.keeping.Lock()
+	defer b.keeping.Unlock()
 	if from, err := b.BuildOrigin(ctx, templateID); err == nil {
 		b.cfg.Keep(from)
 	} else if !errors.Is(err, sandbox.ErrTemplateNotFound) {
@@ -136,7 +139,9 @@ func (b *Builder) DeleteTemplate(ctx context.Context, idOrName string) error {
 	if err != nil {
 		return err
 	}
+	b.keeping.Lock()
 	b.cfg.Drop(t.ID)
+	b.keeping.Unlock()
 	b.dropUnneeded(ctx, claims)
 	return errors.Join(b.end(ctx, t.ID), fault.Classify(b.files.Remove(t.ID))) // One may have begun meanwhile.
 }

@@ -82,16 +82,14 @@ func New(cfg Config) *Pool {
 	}
 }
 
-// Serves reports whether the pool may have a machine for an origin. Of a template that clients build it has machines of
-// one build.
+// Serves reports whether the pool may have a machine for an origin. Of a template it has machines of one build.
 func (p *Pool) Serves(from claim.Origin) bool {
 	if p.target(from) == (Target{}) {
 		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	kept := p.origins[p.key(from)]
-	return from.Holder == "" || from.VMID == kept.VMID && from.Snapshot == kept.Snapshot
+	return p.fits(p.key(from), from)
 }
 
 // target is how many machines are kept of an origin.
@@ -119,10 +117,20 @@ func (p *Pool) Keep(from claim.Origin) {
 	key := p.key(from)
 	p.mu.Lock()
 	p.origins[key] = from
-	p.mu.Unlock()
 	p.books.SetTarget(key, warmpool.Target{Ready: t.Ready, Prepared: t.Prepared, MaxAge: t.MaxAge})
-	p.books.SetSnapshot(key, from.VMID+"/"+from.Snapshot)
+	p.books.SetSnapshot(key, snapshotOf(from))
+	p.mu.Unlock()
 	p.Wake()
+}
+
+// snapshotOf is the name that the books have for what machines are made from.
+func snapshotOf(from claim.Origin) string { return from.VMID + "/" + from.Snapshot }
+
+// fits reports whether the machines of a key are made from an origin: they may be of a later build of its template, or of an
+// earlier one. The caller holds mu.
+func (p *Pool) fits(key warmpool.Key, from claim.Origin) bool {
+	kept, ok := p.origins[key]
+	return ok && snapshotOf(kept) == snapshotOf(from)
 }
 
 // Drop ends the machines of a template that is gone.
@@ -131,9 +139,12 @@ func (p *Pool) Drop(templateID string) {
 	p.mu.Lock()
 	_, kept := p.origins[key]
 	delete(p.origins, key)
-	p.mu.Unlock()
 	if kept {
 		p.books.SetTarget(key, warmpool.Target{})
+		p.books.SetSnapshot(key, "")
+	}
+	p.mu.Unlock()
+	if kept {
 		p.Wake()
 	}
 }
@@ -187,28 +198,42 @@ func (p *Pool) Owned(ids map[string]bool) {
 	}
 }
 
-// Checkout takes a machine for a sandbox of an origin; nil if there is none. The
-// caller owns it: it becomes a sandbox, or goes back to Discard.
+// Checkout takes a machine for a sandbox of an origin; nil if there is none. Machines of other builds of its template
+// stay. The caller owns it: it becomes a sandbox, or goes back to Discard.
 func (p *Pool) Checkout(from claim.Origin) *Machine {
 	begin := time.Now()
 	for {
-		entry, ok := p.books.Checkout(p.key(from), begin)
-		if !ok {
+		m := p.take(from, begin)
+		if m == nil {
 			return nil
 		}
-		m := p.find(entry.ID)
 		// Its claim becomes an active one in one step: no other request slips in between.
 		if err := m.Reservation.Promote(); err != nil {
 			p.cfg.Background.Go(func() { p.Discard(m) }) // It was asked to yield.
 			continue
 		}
-		p.took(entry.ID, begin)
+		p.took(m.ID, begin)
 		if m.Ready {
 			p.cfg.Steps.Latency.Record(latency.WarmPoolCheckout, time.Since(begin))
 		}
 		p.Wake()
 		return m
 	}
+}
+
+// take takes the machine of an entry of an origin out of the books.
+func (p *Pool) take(from claim.Origin, now time.Time) *Machine {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := p.key(from)
+	if !p.fits(key, from) {
+		return nil
+	}
+	entry, ok := p.books.Checkout(key, now)
+	if !ok {
+		return nil
+	}
+	return p.machines[entry.ID]
 }
 
 func (p *Pool) find(id string) *Machine {

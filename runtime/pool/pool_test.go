@@ -116,14 +116,19 @@ func TestALaunchThatFailsLeavesNothing(t *testing.T) {
 func TestOnlyTemplatesWithMemoryAreServed(t *testing.T) {
 	named := claim.Origin{Template: true, TemplateID: "t1", Alias: "mine", Holder: "b1", VMID: "b1", Snapshot: "s1"}
 	p := New(Config{Target: Target{Prepared: 1}, Named: map[string]Target{"mine": {Ready: 1}}, Driver: memvm.New(memvm.Options{}), Background: background.New(t.Context())})
+	base := claim.Origin{Template: true, ID: "base", TemplateID: "base", VMID: "tpl-1", Snapshot: "ready"}
+	otherBase := base
+	otherBase.VMID = "tpl-2"
 	p.Keep(named)
+	p.Keep(base)
 	other, otherBuild := named, named
 	other.Alias, otherBuild.Snapshot = "other", "s2"
 	for name, tt := range map[string]struct {
 		from claim.Origin
 		want bool
 	}{
-		"the base":         {claim.Origin{Template: true, ID: "base"}, true},
+		"the base":         {base, true},
+		"another base":     {otherBase, false},
 		"a named template": {named, true},
 		"another one":      {other, false},
 		"another build":    {otherBuild, false},

@@ -147,7 +147,7 @@ func (p *Pool) warmUp(flight *warmpool.Flight) (*Machine, error) {
 	m := p.find(flight.Entry.ID)
 	if m == nil {
 		var err error
-		if m, err = p.reserve(flight.Action.Key); err != nil {
+		if m, err = p.reserve(flight); err != nil {
 			return nil, err
 		}
 		if err := p.cfg.Machines.Mark(m.ID); err != nil {
@@ -185,13 +185,17 @@ func (p *Pool) warmUp(flight *warmpool.Flight) (*Machine, error) {
 	return m, nil
 }
 
-// reserve reserves capacity for a machine of a key.
-func (p *Pool) reserve(key warmpool.Key) (*Machine, error) {
+// reserve reserves capacity for the machine of a flight.
+func (p *Pool) reserve(flight *warmpool.Flight) (*Machine, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	key := flight.Action.Key
 	from, ok := p.origins[key]
 	if !ok {
 		return nil, errors.New("the template is gone")
+	}
+	if snapshotOf(from) != flight.Snapshot { // The books would have the machine for one of another build.
+		return nil, errors.New("the template was built again")
 	}
 	m := &Machine{ID: sandbox.NewID(), Origin: from, key: key}
 	reservation, err := p.cfg.Admission.Ledger.ReserveWarm(capacity.WarmEntry{
