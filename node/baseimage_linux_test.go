@@ -17,12 +17,14 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/image/catalogue"
 	"github.com/rundlet/rundlet/image/erofs"
 	"github.com/rundlet/rundlet/image/guest"
 	"github.com/rundlet/rundlet/image/hostbase"
 	"github.com/rundlet/rundlet/image/oci/ocitest"
 	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -173,6 +175,34 @@ func TestAnImageThatASnapshotNeedsIsKept(t *testing.T) {
 	left, err := hostbase.Images(dirs.Base())
 	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "needed.erofs" {
 		t.Errorf("left are %q, %v", left, err)
+	}
+}
+
+// Images of bases leave the pool its room, and those of containers leave builds theirs.
+func TestRoomIsWhatIsAboveAFloor(t *testing.T) {
+	dir := t.TempDir()
+	total, err := host.Host{}.TotalBytes(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	floors := disk.FloorsFor(total)
+	for name, c := range map[string]struct {
+		room  func(string) (int64, error)
+		floor int64
+	}{"bases": {roomForImage, floors.WarmPool}, "containers": {RoomForImages, floors.Build}} {
+		before, errA := host.Host{}.FreeBytes(dir)
+		room, errB := c.room(dir)
+		after, errC := host.Host{}.FreeBytes(dir)
+		if err := errors.Join(errA, errB, errC); err != nil {
+			t.Fatal(err)
+		}
+		const noise = 4 << 30 // Others write.
+		if free := room + c.floor; free < min(before, after)-noise || free > max(before, after)+noise {
+			t.Errorf("%s: %d bytes above %d, and %d to %d are free", name, room, c.floor, before, after)
+		}
+		if _, err := c.room(dir + "/none"); err == nil {
+			t.Errorf("%s: room where nothing is", name)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/rundlet/rundlet/agent/embedded"
+	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/image/catalogue"
 	"github.com/rundlet/rundlet/image/guest"
 	"github.com/rundlet/rundlet/image/oci"
@@ -38,10 +39,18 @@ func (a *assembly) openImages() (*images, error) {
 	for _, addr := range a.cfg.Nameservers {
 		guests.Nameservers = append(guests.Nameservers, addr.String())
 	}
-	c, err := catalogue.Open(catalogue.Config{Dir: a.Dirs.Images(), Guest: guests, Room: func() (int64, error) {
-		return roomAbove(a.Dirs.Images(), func(f disk.Floors) int64 { return f.Build })
-	}})
+	total, err := host.Host{}.TotalBytes(a.Dirs.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	dir := a.Dirs.Images()
+	c, err := catalogue.Open(catalogue.Config{Dir: dir, Guest: guests, MaxBytes: total / 2, Room: func() (int64, error) { return RoomForImages(dir) }})
 	return &images{catalogue: c, mirrors: a.cfg.Mirrors, private: a.cfg.PrivateRegistries}, err
+}
+
+// RoomForImages is how many bytes container images in dir may take: the disk stays above the floor at which templates are built.
+func RoomForImages(dir string) (int64, error) {
+	return roomAbove(dir, func(f disk.Floors) int64 { return f.Build })
 }
 
 // has reports whether an image is there.

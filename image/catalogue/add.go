@@ -24,9 +24,6 @@ import (
 // parallel is how many layers of one image are read at a time.
 const parallel = 4
 
-// archiveBytes bounds a compressed archive without its compression.
-func (c *Catalogue) archiveBytes() int64 { return layers.NewSpool("", c.cfg.Limits).MaxBytes() }
-
 // add makes the image unless it is there, and gives it names. It calls use with its file before a Prune can remove it.
 func (c *Catalogue) add(ctx context.Context, image *oci.Image, references []string, progress func(Progress), use func(file string)) (Entry, error) {
 	names, err := normal(references)
@@ -106,10 +103,13 @@ func waitLock(ctx context.Context, path string) (*os.File, error) {
 
 // make makes the file of an image in the staging directory.
 func (c *Catalogue) make(ctx context.Context, image *oci.Image, staging, file string, progress func(Progress)) (Info, error) {
-	limits, err := c.limits()
+	limits, err := c.limits(image.Layers)
 	if err != nil {
 		return Info{}, err
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	limits = limits.Complete()
 	spool := layers.NewSpool(staging, limits)
 	files, err := spoolAll(ctx, spool, image.Layers, progress)
 	defer func() {
@@ -141,8 +141,27 @@ func (c *Catalogue) make(ctx context.Context, image *oci.Image, staging, file st
 	}
 	defer agent.Close()
 	t.Finish()
-	made, err := erofs.Make(ctx, t, staging, erofs.Options{ForGuest: true, Name: file,
-		Progress: func(_ int, bytes int64) { progress(Progress{Step: "image", Done: bytes}) }})
+	most, err := c.imageBytes() // Again: others have written since.
+	if err != nil {
+		return Info{}, err
+	}
+	asked := int64(0)
+	made, err := erofs.Make(ctx, t, staging, erofs.Options{ForGuest: true, Name: file, MaxBytes: most,
+		Progress: func(_ int, bytes int64) {
+			progress(Progress{Step: "image", Done: bytes})
+			if bytes-asked >= limits.AskEvery {
+				asked = bytes
+				if _, err := c.room(); err != nil {
+					cancel(err)
+				}
+			}
+		}})
+	if full := context.Cause(ctx); err != nil && errors.Is(full, ErrFull) {
+		err = full
+	}
+	if errors.Is(err, erofs.ErrTooLarge) {
+		err = fmt.Errorf("%w: %w", ErrFull, err)
+	}
 	if err != nil {
 		return Info{}, err
 	}
@@ -154,20 +173,6 @@ func (c *Catalogue) make(ctx context.Context, image *oci.Image, staging, file st
 		info.Manifest = image.Manifest.String()
 	}
 	return info, nil
-}
-
-// limits are those of an image that is made now.
-func (c *Catalogue) limits() (layers.Limits, error) {
-	limits := c.cfg.Limits
-	if c.cfg.Room == nil {
-		return limits, nil
-	}
-	room, err := c.cfg.Room()
-	if err == nil && room <= 1 {
-		err = errors.New("the disk is too full for an image")
-	}
-	limits.Bytes = min(c.archiveBytes(), room/2)
-	return limits, err
 }
 
 // spoolAll reads layers, some at a time. The caller closes the files, also after an error.

@@ -34,9 +34,11 @@ type Config struct {
 	Guest guest.Config
 	// Limits bound each image; zero values are defaults.
 	Limits layers.Limits
-	// Room, if not nil, says how many bytes of the disk an image may take; while it is made, its layers take as
-	// many again.
+	// Room, if not nil, says how many bytes of the disk may be written now. It is asked before an image is made, which takes half of
+	// it, as its layers do meanwhile, and again and again while it is made: others write, too.
 	Room func() (int64, error)
+	// MaxBytes, if positive, is how many bytes the files of all images may have together.
+	MaxBytes int64
 }
 
 // Catalogue is a directory of images. Methods may be called concurrently, and from several
@@ -100,6 +102,8 @@ var (
 	ErrNotFound = errors.New("no such image")
 	// ErrAmbiguous means that the begin of a digest is that of several images.
 	ErrAmbiguous = errors.New("several images have digests that begin so")
+	// ErrFull means that an image was not made because the disk has no room for it, or because all images together would be too large.
+	ErrFull = errors.New("there is no room for the image")
 )
 
 const (
@@ -172,7 +176,16 @@ func (c *Catalogue) Load(ctx context.Context, path, reference string, progress f
 }
 
 func (c *Catalogue) load(ctx context.Context, path, reference string, progress func(Progress)) (Entry, error) {
-	a, err := archive.Open(ctx, path, filepath.Join(c.cfg.Dir, stagingDir), c.archiveBytes())
+	spool := filepath.Join(c.cfg.Dir, stagingDir)
+	most := c.archiveBytes()
+	if c.cfg.Room != nil {
+		room, err := c.room()
+		if err != nil {
+			return Entry{}, err
+		}
+		most = min(most, room/3) // Its layers and the image take as much each.
+	}
+	a, err := archive.Open(ctx, path, spool, most)
 	if err != nil {
 		return Entry{}, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/rundlet/rundlet/cmd/rundlet/command"
 	"github.com/rundlet/rundlet/image/catalogue"
 	"github.com/rundlet/rundlet/image/guest"
+	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/node/statedir"
 )
 
@@ -138,7 +139,8 @@ func open(o *command.Options, guests guest.Config) (*catalogue.Catalogue, error)
 	if err := statedir.CheckFormat(dirs); err != nil {
 		return nil, err
 	}
-	return catalogue.Open(catalogue.Config{Dir: dirs.Images(), Guest: guests})
+	dir := dirs.Images()
+	return catalogue.Open(catalogue.Config{Dir: dir, Guest: guests, Room: func() (int64, error) { return node.RoomForImages(dir) }})
 }
 
 func printEntry(cmd *cobra.Command, o *command.Options, entry catalogue.Entry) error {

@@ -28,16 +28,28 @@ import (
 type Limits struct {
 	Bytes   int64 // 64 GiB
 	Entries int64 // 2 million
+	// Full, if not nil, is the error of more than Bytes, instead of ErrTooLarge.
+	Full error
+	// Ask, if not nil, is called whenever another AskEvery bytes were written; its error ends that. It may be called concurrently.
+	Ask      func() error
+	AskEvery int64 // 64 MiB
 }
 
 const (
 	defaultBytes   = 64 << 30
 	defaultEntries = 2_000_000
+	defaultAsk     = 64 << 20
 	// maxWindow bounds the memory of a zstd decoder.
 	maxWindow = 32 << 20
 	// SpoolPattern is that of os.CreateTemp for the files, which lose their names at once.
 	SpoolPattern = "layer-*.tar"
 )
+
+// Complete returns the limits with their defaults.
+func (l Limits) Complete() Limits {
+	l.Bytes, l.Entries, l.AskEvery = cmp.Or(l.Bytes, defaultBytes), cmp.Or(l.Entries, defaultEntries), cmp.Or(l.AskEvery, defaultAsk)
+	return l
+}
 
 // ErrTooLarge says that the layers are larger than the limits.
 var ErrTooLarge = errors.New("the layers are too large")
@@ -54,9 +66,7 @@ type Spool struct {
 
 // NewSpool returns a Spool in a directory that exists.
 func NewSpool(dir string, limits Limits) *Spool {
-	limits.Bytes = cmp.Or(limits.Bytes, defaultBytes)
-	limits.Entries = cmp.Or(limits.Entries, defaultEntries)
-	return &Spool{dir: dir, limits: limits}
+	return &Spool{dir: dir, limits: limits.Complete()}
 }
 
 // Bytes is what all layers have without compression.
@@ -167,11 +177,15 @@ type bounded struct {
 
 func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
-	if b.spool.bytes.Add(int64(n)) > b.spool.limits.Bytes {
-		return 0, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, b.spool.limits.Bytes)
+	limits := &b.spool.limits
+	total := b.spool.bytes.Add(int64(n))
+	if total > limits.Bytes {
+		return 0, fmt.Errorf("%w: the layers have more than %d bytes", cmp.Or(limits.Full, ErrTooLarge), limits.Bytes)
+	}
+	if limits.Ask != nil && total/limits.AskEvery > (total-int64(n))/limits.AskEvery {
+		if err := limits.Ask(); err != nil {
+			return 0, err
+		}
 	}
 	return n, err
 }
-
-// MaxBytes is how many bytes all layers may have without compression.
-func (s *Spool) MaxBytes() int64 { return s.limits.Bytes }
