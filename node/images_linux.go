@@ -66,11 +66,9 @@ func (i *images) root(ctx context.Context, name string, login *sandbox.Registry,
 	if err != nil {
 		return template.Image{}, fmt.Errorf("image %.300s: %w", name, err)
 	}
-	env := map[string]string{}
-	for _, entry := range root.Config.Env {
-		if name, value, ok := strings.Cut(entry, "="); ok {
-			env[name] = value
-		}
+	env, leftOut := guest.Variables(root.Config.Env)
+	if leftOut > 0 {
+		progress(fmt.Sprintf("%d variables of the image are left out: no program can have them", leftOut))
 	}
 	return template.Image{Spec: root.Spec, Stamp: root.Stamp, Env: env}, nil
 }

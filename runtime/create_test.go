@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/latency"
-	"github.com/rundlet/rundlet/runtime/start"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -146,7 +145,7 @@ func variables(n, size int) map[string]string {
 func TestAnEnvironmentMayFillARequest(t *testing.T) {
 	f := newFixture(t)
 	req := request()
-	req.Env = variables(7, start.MaxVariable-3) // The name is a digit.
+	req.Env = variables(7, sandbox.MaxVariable-3) // The name is a digit.
 	if _, err := f.rt.Create(context.Background(), req); err != nil {
 		t.Errorf("%d variables: %v", len(req.Env), err)
 	}
@@ -166,8 +165,8 @@ func TestARefusedRequestHasNoEffect(t *testing.T) {
 		{"negative timeout", func(r *sandbox.CreateRequest) { r.Timeout = -time.Second }, sandbox.ErrInvalid},
 		{"timeout beyond the limit", func(r *sandbox.CreateRequest) { r.Timeout = 25 * time.Hour }, sandbox.ErrInvalid},
 		{"huge metadata", func(r *sandbox.CreateRequest) { r.Metadata = map[string]string{"k": big} }, sandbox.ErrInvalid},
-		{"huge environment", func(r *sandbox.CreateRequest) { r.Env = variables(9, start.MaxVariable-10) }, sandbox.ErrInvalid},
-		{"huge environment variable", func(r *sandbox.CreateRequest) { r.Env = map[string]string{"k": big[:start.MaxVariable-2]} }, sandbox.ErrInvalid},
+		{"huge environment", func(r *sandbox.CreateRequest) { r.Env = variables(9, sandbox.MaxVariable-10) }, sandbox.ErrInvalid},
+		{"huge environment variable", func(r *sandbox.CreateRequest) { r.Env = map[string]string{"k": big[:sandbox.MaxVariable-2]} }, sandbox.ErrInvalid},
 		{"environment name with =", func(r *sandbox.CreateRequest) { r.Env = map[string]string{"a=b": "c"} }, sandbox.ErrInvalid},
 		{"environment value with NUL", func(r *sandbox.CreateRequest) { r.Env = map[string]string{"a": "\x00"} }, sandbox.ErrInvalid},
 	} {

@@ -3,7 +3,6 @@
 package guest
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -104,18 +103,3 @@ func number(text string) uint32 {
 }
 
 func decimal(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
-
-// searchPath is the PATH of an image's environment, with ours before it.
-func searchPath(env []string) string {
-	path := ""
-	for _, kv := range env {
-		if value, ok := strings.CutPrefix(kv, "PATH="); ok {
-			path = value
-		}
-	}
-	path = cmp.Or(path, systemPath)
-	if slices.Contains(strings.Split(path, ":"), binDir) {
-		return path
-	}
-	return binDir + ":" + path
-}

@@ -228,6 +228,9 @@ func (w *work) fromImage(plan *site.Plan, called string) (string, string, error)
 	if err != nil {
 		return "", "", err
 	}
+	if err := sandbox.CheckEnvironment(img.Env); err != nil {
+		return "", "", fmt.Errorf("image %.300s: %w", called, err)
+	}
 	plan.Boot = &img.Spec
 	plan.Defaults, plan.Env = img.Defaults, img.Env
 	return recipe.Digest("image", img.Stamp, w.size), called, nil

@@ -12,6 +12,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/build/recipe"
 	"github.com/rundlet/rundlet/runtime/build/site"
 	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // stepTimeout bounds one step, as at E2B.
@@ -38,7 +39,7 @@ func (w *work) step(number string, s recipe.Step) error {
 		}
 		w.state.env[v.Name] = value
 	}
-	return nil
+	return sandbox.CheckEnvironment(w.state.env) // Values that repeat others grow with each step.
 }
 
 // run runs a command of the recipe. Its error is in the words of E2B's server, with the last lines of the output.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -26,7 +27,7 @@ func (t *Starter) keepEnvironment(ctx context.Context, id string, from claim.Ori
 		return nil
 	}
 	// Else one snapshot of another would make it longer without end.
-	if err := checkEnv(env); err != nil {
+	if err := sandbox.CheckEnvironment(env); err != nil {
 		return fmt.Errorf("with those of the snapshot: %w", err)
 	}
 	return t.cfg.Store.Environments.Put(ctx, id, env)
