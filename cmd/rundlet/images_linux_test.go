@@ -66,7 +66,7 @@ func TestImages(t *testing.T) {
 	for want, args := range map[string][]string{
 		"no such image": {"image", "rm", "none"}, "no such file": {"image", "load", "/nonexistent"}, "--nameserver": {"image", "load", file, "--nameserver", "x"},
 		"reference": {"image", "load", file, "--name", "NOT A NAME"}, "need each other": {"image", "pull", "x", "--username", "me"},
-		"mirror of registry.invalid": {"image", "pull", "registry.invalid/x", "--mirror", "registry.invalid=ftp://x"},
+		"--mirror of registry.invalid": {"image", "pull", "registry.invalid/x", "--mirror", "registry.invalid=ftp://x"},
 	} {
 		if _, err := cli(t, args...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", args, err, want)

@@ -26,7 +26,7 @@ func newServe(o *command.Options) *cobra.Command {
 	var logs logOptions
 	var cfg daemon.Config
 	var tls, address string
-	var proxies, nameservers, denied []string
+	var proxies, nameservers, denied, mirrors []string
 	var base, access string
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -62,6 +62,9 @@ names a file: then it has the file opened again, for logrotate.`,
 				return err
 			}
 			if cfg.Node.Denied, err = parseNetworks("deny-egress", denied); err != nil {
+				return err
+			}
+			if cfg.Node.Mirrors, err = command.Mirrors(mirrors); err != nil {
 				return err
 			}
 			if cfg.Node.Nameservers, err = parseNameservers(nameservers); err != nil {
@@ -113,7 +116,7 @@ names a file: then it has the file opened again, for logrotate.`,
 	f.BoolVar(&cfg.Node.NoUplink, "no-uplink", false, "give sandboxes no internet access and do not change the host's network")
 	nameserverFlag(f, &nameservers)
 	f.StringSliceVar(&denied, "deny-egress", nil, "address or network that no sandbox reaches, whatever its rules allow")
-	f.StringToStringVar(&cfg.Node.Mirrors, "mirror", nil, "HOST=URL of a mirror of container images that templates begin with, tried before the registry of this host, such as docker.io=https://mirror.example/hub; may be at a private address")
+	command.MirrorFlag(f, &mirrors, " of container images that templates begin with, also at a private address,")
 	f.StringSliceVar(&cfg.Node.PrivateRegistries, "private-registry", nil, "HOST[:PORT] of a registry of container images at a private address that clients may name")
 	f.BoolVar(&cfg.Node.AcceptEmptyDatabase, "accept-empty-database", false, "start even if the database is empty or missing although snapshots exist; they become orphans")
 	f.StringVar(&base, "base", baseDirectory, `template base from the host's /usr as it is ("directory"), or from one image of it that is made in the background and takes as much disk ("image")`)

@@ -17,7 +17,7 @@ const maxPassword = 1 << 16
 
 func newPull(o *command.Options) *cobra.Command {
 	var from registry.Config
-	var nameservers []string
+	var nameservers, mirrors []string
 	var username string
 	var passwordStdin bool
 	cmd := &cobra.Command{
@@ -27,6 +27,10 @@ loopback addresses, such as localhost:5000.
 
   rundlet image pull debian:stable-slim`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if from.Mirrors, err = command.Mirrors(mirrors); err != nil {
+				return err
+			}
 			if username != "" || passwordStdin {
 				password, err := readPassword(cmd.InOrStdin(), username, passwordStdin)
 				if err != nil {
@@ -50,7 +54,7 @@ loopback addresses, such as localhost:5000.
 	f := cmd.Flags()
 	f.StringVar(&username, "username", "", "user name at the registry; needs --password-stdin")
 	f.BoolVar(&passwordStdin, "password-stdin", false, "read a password or a token from standard input")
-	f.StringToStringVar(&from.Mirrors, "mirror", nil, "HOST=URL of a mirror that is tried before the registry of this host, such as docker.io=https://mirror.example/hub")
+	command.MirrorFlag(f, &mirrors, "")
 	nameserverFlag(cmd, &nameservers)
 	return cmd
 }

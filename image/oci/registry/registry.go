@@ -93,9 +93,9 @@ func Image(ctx context.Context, reference string, cfg Config) (*oci.Image, error
 
 // mirrored returns the image that a mirror has for a reference.
 func mirrored(ctx context.Context, base string, ref name.Reference, cfg Config) (*oci.Image, error) {
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return nil, fmt.Errorf("the base URL %.300q must be of the form https://host/path", base)
+	u, err := parseMirror(base)
+	if err != nil {
+		return nil, err
 	}
 	repository, err := name.NewRepository(u.Host + "/" + strings.TrimPrefix(strings.Trim(u.Path, "/")+"/"+ref.Context().RepositoryStr(), "/"))
 	if err != nil {
@@ -117,6 +117,7 @@ func mirrored(ctx context.Context, base string, ref name.Reference, cfg Config) 
 type repository struct {
 	base   url.URL // Up to the repository.
 	client *http.Client
+	auth   authn.Authenticator
 	idle   time.Duration
 	pauses retry.Pauses
 
@@ -133,9 +134,9 @@ func at(ctx context.Context, ref name.Reference, auth authn.Authenticator, cfg C
 	defer cancel()
 	tripper, err := transport.NewWithContext(handshake, reg, auth, base, []string{ref.Context().Scope(transport.PullScope)})
 	if err != nil {
-		return nil, cause(handshake, err)
+		return nil, hide(auth, cause(handshake, err))
 	}
-	r := &repository{idle: cfg.Idle, pauses: cfg.pauses, known: map[v1.Hash][]byte{}, client: &http.Client{Transport: tripper, CheckRedirect: checkRedirect},
+	r := &repository{auth: auth, idle: cfg.Idle, pauses: cfg.pauses, known: map[v1.Hash][]byte{}, client: &http.Client{Transport: tripper, CheckRedirect: checkRedirect},
 		base: url.URL{Scheme: reg.Scheme(), Host: host, Path: "/v2/" + ref.Context().RepositoryStr()}}
 	d, err := r.descriptor(ctx, ref)
 	if err != nil {
@@ -214,11 +215,11 @@ func (r *repository) get(ctx context.Context, path string, from, size int64) (*h
 	}
 	resp, err := r.client.Do(req)
 	if err != nil {
-		return nil, cause(ctx, err)
+		return nil, hide(r.auth, cause(ctx, err))
 	}
 	if err := transport.CheckError(resp, http.StatusOK, http.StatusPartialContent); err != nil {
 		resp.Body.Close()
-		return nil, cause(ctx, err)
+		return nil, hide(r.auth, cause(ctx, err))
 	}
 	return resp, nil
 }
