@@ -51,3 +51,15 @@ func TestANegativeCapacityIsRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What cannot be kept warm is refused before anything is opened.
+func TestWarmTemplatesThatCannotBeAreRefused(t *testing.T) {
+	for want, named := range map[string]map[string]int{
+		"at most 1000 warm sandboxes": {"mine": 1001}, "must not be negative, got -1": {"mine": -1}, "a separate target": {"base": 1},
+	} {
+		cfg := Config{WarmTemplates: named}
+		if _, err := Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v, want %q", named, err, want)
+		}
+	}
+}

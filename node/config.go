@@ -11,6 +11,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -62,7 +63,8 @@ type Config struct {
 	Shares admission.Shares
 	// Warm is the number of machines of the base that are kept warm; the zero value is none.
 	Warm pool.Target
-	// WarmTemplates is how many sandboxes are kept running of templates that clients build, by name.
+	// WarmTemplates is how many sandboxes are kept running of templates that clients build, by name: together no more than
+	// Capacity has.
 	WarmTemplates map[string]int
 	// Size is that of a sandbox whose template does not say; the zero value is
 	// sandbox.DefaultSize.
@@ -101,6 +103,9 @@ func (c *Config) complete() (err error) {
 		c.Capacity = DefaultCapacity
 	}
 	if err := c.Capacity.check(); err != nil {
+		return err
+	}
+	if err := pool.Check(c.Warm, template.BaseAlias, c.WarmTemplates, c.Capacity.Overcommit.Sandboxes); err != nil {
 		return err
 	}
 	if c.Dirs, err = layout.Resolve(c.Dirs, os.Getenv); err != nil {
