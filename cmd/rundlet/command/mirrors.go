@@ -19,35 +19,31 @@ func MirrorFlag(f *pflag.FlagSet, texts *[]string, more string) {
 // maxMirror bounds the bytes of a file with the URL of a mirror.
 const maxMirror = 4096
 
-// Mirrors returns the base URLs by their hosts. Passwords are in no error, and those of the command line are overwritten there: all
-// users of this machine can read it.
+// Mirrors returns the base URLs by their hosts. Passwords are in no error, and are refused in the command line, which all users of
+// this machine can read.
 func Mirrors(texts []string) (map[string]string, error) {
 	mirrors := map[string]string{}
-	for _, shown := range texts {
-		text := strings.Clone(shown) // What is shown may be a part of the command line.
+	for _, text := range texts {
 		host, base, ok := strings.Cut(text, "=")
 		if !ok || host == "" || strings.ContainsAny(host, "/@ ") {
-			if err := hideArgument(text); err != nil {
-				return nil, err
-			}
 			return nil, errors.New("--mirror must be of the form HOST=URL, as in docker.io=https://mirror.example")
-		}
-		if strings.Contains(base, "@") && !strings.HasPrefix(base, "@") {
-			if err := hideArgument(base); err != nil {
-				return nil, fmt.Errorf("--mirror of %s: %w: use HOST=@FILE", host, err)
-			}
 		}
 		if mirrors[host] != "" {
 			return nil, fmt.Errorf("--mirror: %s has two mirrors", host)
 		}
-		if file, ok := strings.CutPrefix(base, "@"); ok {
+		file, fromFile := strings.CutPrefix(base, "@")
+		if fromFile {
 			var err error
 			if base, err = readMirror(file); err != nil {
 				return nil, fmt.Errorf("--mirror of %s: %w", host, err)
 			}
 		}
-		if u, err := url.Parse(base); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		u, err := url.Parse(base)
+		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 			return nil, fmt.Errorf("--mirror of %s must have a URL of the form https://host/path or https://user:password@host/path", host)
+		}
+		if u.User != nil && !fromFile {
+			return nil, fmt.Errorf("--mirror of %s: all users of this machine can read the password in the command line: write the URL into a file, and use %s=@FILE", host, host)
 		}
 		mirrors[host] = base
 	}
