@@ -84,7 +84,7 @@ type Builder struct {
 // New returns a Builder. RecoverBuilds is called once before the first build.
 func New(cfg Config) *Builder {
 	files := uploads.Store{Dir: cfg.Files, MaxBytes: maxUploads, Room: cfg.Site.Admission.CheckBuild}
-	kept := layers.Layers{Claims: cfg.Site.Claims, Rows: cfg.Store.Snapshots, Log: cfg.Log}
+	kept := layers.Layers{Claims: cfg.Site.Claims, Rows: cfg.Store.Snapshots, Uses: cfg.Store.Builds, Log: cfg.Log}
 	return &Builder{cfg: cfg, files: files, layers: kept, turns: turns.New(2 * max(2, stdruntime.NumCPU())), jobs: map[string]*job{}}
 }
 

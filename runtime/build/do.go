@@ -137,34 +137,33 @@ func (w *work) begin() (names []string, next int, err error) {
 		name = recipe.Chain(name, s, content)
 		names = append(names, name)
 	}
-	for i := forced - 1; i >= 0; i-- {
+	state := func(i int) string {
 		if !w.steps[i].ChangesMachine() {
-			continue
+			return ""
 		}
-		layer, found, err := w.b.layers.Find(w.ctx, names[i])
-		if err != nil {
-			return nil, 0, err
-		}
-		if !found {
-			continue
-		}
+		return names[i]
+	}
+	last, broken, err := w.b.layers.Last(w.ctx, forced, state, func(layer store.Snapshot) error {
 		cached := plan
 		cached.Origin, cached.Boot = claim.OfSnapshot(layer), nil
-		if err := w.open(cached); err == nil {
-			for k := range i + 1 {
-				w.log.Add("info", strconv.Itoa(k+1), fmt.Sprintf("CACHED [builder %d/%d] %.1000s", k+1, len(w.steps), w.steps[k].Text))
-			}
-			return names, i + 1, nil
-		} else if !errors.Is(err, vm.ErrIncompatible) && !errors.Is(err, vm.ErrNotFound) {
-			return nil, 0, err
-		}
-		w.b.cfg.Log.Warn("a layer of a template cannot be restored, and is built anew", "snapshot_id", layer.ID)
-		if err := w.b.cfg.Site.Claims.Drop(w.ctx, layer.ID); err != nil {
+		return w.open(cached)
+	}, func(i int, err error) {
+		w.log.Add("warn", strconv.Itoa(i+1), fmt.Sprintf("The state after this step cannot be restored, and is made anew: %.1000s", err))
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	if last < 0 {
+		w.log.Add("info", sandbox.StepBase, "[base] FROM "+first)
+		if err := w.open(plan); err != nil {
 			return nil, 0, err
 		}
 	}
-	w.log.Add("info", sandbox.StepBase, "[base] FROM "+first)
-	return names, 0, w.open(plan)
+	w.b.layers.Drop(w.ctx, broken)
+	for k := range last + 1 {
+		w.log.Add("info", strconv.Itoa(k+1), fmt.Sprintf("CACHED [builder %d/%d] %.1000s", k+1, len(w.steps), w.steps[k].Text))
+	}
+	return names, last + 1, nil
 }
 
 // open opens the site and reads the state that its origin has.

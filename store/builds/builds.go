@@ -295,6 +295,15 @@ func (s Tables) Needs(ctx context.Context, claim string) (needs bool, err error)
 	return needs, nil
 }
 
+// UseLayer notes that a claim of kind layer was used, as its created_at: the newest layers are those that were used last. It is on the
+// disk with the next change that is.
+func (s Tables) UseLayer(ctx context.Context, claim string, now time.Time) error {
+	if _, err := s.db.ExecLazily(ctx, `UPDATE snapshots SET created_at = ? WHERE id = ? AND kind = 'layer'`, table.Micros(now), claim); err != nil {
+		return fmt.Errorf("note the use of layer %s: %w", claim, err)
+	}
+	return nil
+}
+
 func (s Tables) ids(ctx context.Context, what, query string) ([]string, error) {
 	return database.List(ctx, s.db, what, func(rows *sql.Rows) (id string, err error) { return id, rows.Scan(&id) }, query)
 }

@@ -61,7 +61,7 @@ var Layers = []Layer{
 	{"runtime/build/uploads", nil, "keeps files, and knows no build"},
 	{"runtime/build/turns", nil, "divides places, and knows no build"},
 	{"runtime/build/recipe", []string{"sandbox"}, "reads recipes, and does nothing"},
-	{"runtime/build/layers", []string{"sandbox", "store", "runtime/claim"}, "keeps what builds saved, and does none"},
+	{"runtime/build/layers", []string{"sandbox", "store", "vm", "runtime/claim", "runtime/fault"}, "keeps what builds saved, and does none"},
 	{"runtime/build/site", []string{"sandbox", "policy", "store", "vm", "envd", "api", "runtime/background", "runtime/step", "runtime/fault", "runtime/orphan", "runtime/claim",
 		"runtime/machine", "runtime/admission", "internal/retry"}, "has the machine of a build, and knows no recipe"},
 	{"runtime/build", []string{"sandbox", "policy", "store", "vm", "envd", "api", "runtime/background", "runtime/step", "runtime/fault", "runtime/orphan", "runtime/claim",
