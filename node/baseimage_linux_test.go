@@ -186,10 +186,15 @@ func TestRoomIsWhatIsAboveAFloor(t *testing.T) {
 		t.Fatal(err)
 	}
 	floors := disk.FloorsFor(total)
+	cfg, err := imagesOf(layout.Layout{StateDir: dir}, guest.Config{})
+	if err != nil || cfg.MaxBytes != total/2 || cfg.Room == nil {
+		t.Errorf("all images may have %d of %d bytes, %v", cfg.MaxBytes, total, err)
+	}
+	forContainers := func(dir string) (int64, error) { return ImagesConfig(dir, guest.Config{}).Room() }
 	for name, c := range map[string]struct {
 		room  func(string) (int64, error)
 		floor int64
-	}{"bases": {roomForImage, floors.WarmPool}, "containers": {RoomForImages, floors.Build}} {
+	}{"bases": {roomForImage, floors.WarmPool}, "containers": {forContainers, floors.Build}} {
 		before, errA := host.Host{}.FreeBytes(dir)
 		room, errB := c.room(dir)
 		after, errC := host.Host{}.FreeBytes(dir)

@@ -15,6 +15,7 @@ import (
 	"github.com/rundlet/rundlet/image/guest"
 	"github.com/rundlet/rundlet/image/oci"
 	"github.com/rundlet/rundlet/image/oci/registry"
+	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
@@ -39,18 +40,27 @@ func (a *assembly) openImages() (*images, error) {
 	for _, addr := range a.cfg.Nameservers {
 		guests.Nameservers = append(guests.Nameservers, addr.String())
 	}
-	total, err := host.Host{}.TotalBytes(a.Dirs.StateDir)
+	cfg, err := imagesOf(a.Dirs, guests)
 	if err != nil {
 		return nil, err
 	}
-	dir := a.Dirs.Images()
-	c, err := catalogue.Open(catalogue.Config{Dir: dir, Guest: guests, MaxBytes: total / 2, Room: func() (int64, error) { return RoomForImages(dir) }})
+	c, err := catalogue.Open(cfg)
 	return &images{catalogue: c, mirrors: a.cfg.Mirrors, private: a.cfg.PrivateRegistries}, err
 }
 
-// RoomForImages is how many bytes container images in dir may take: the disk stays above the floor at which templates are built.
-func RoomForImages(dir string) (int64, error) {
-	return roomAbove(dir, func(f disk.Floors) int64 { return f.Build })
+// ImagesConfig is that of container images in dir: the disk stays above the floor at which templates are built.
+func ImagesConfig(dir string, guests guest.Config) catalogue.Config {
+	return catalogue.Config{Dir: dir, Guest: guests, Room: func() (int64, error) {
+		return roomAbove(dir, func(f disk.Floors) int64 { return f.Build })
+	}}
+}
+
+// imagesOf is ImagesConfig for images that clients have pulled: they take half of the disk at most.
+func imagesOf(dirs layout.Layout, guests guest.Config) (catalogue.Config, error) {
+	cfg := ImagesConfig(dirs.Images(), guests)
+	total, err := host.Host{}.TotalBytes(dirs.StateDir)
+	cfg.MaxBytes = total / 2
+	return cfg, err
 }
 
 // has reports whether an image is there.

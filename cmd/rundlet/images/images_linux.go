@@ -139,8 +139,7 @@ func open(o *command.Options, guests guest.Config) (*catalogue.Catalogue, error)
 	if err := statedir.CheckFormat(dirs); err != nil {
 		return nil, err
 	}
-	dir := dirs.Images()
-	return catalogue.Open(catalogue.Config{Dir: dir, Guest: guests, Room: func() (int64, error) { return node.RoomForImages(dir) }})
+	return catalogue.Open(node.ImagesConfig(dirs.Images(), guests))
 }
 
 func printEntry(cmd *cobra.Command, o *command.Options, entry catalogue.Entry) error {

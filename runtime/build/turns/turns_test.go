@@ -64,3 +64,47 @@ func TestAnOwnerThatGivesUpHasNoPlace(t *testing.T) {
 		}
 	})
 }
+
+// Of those that may have a place, one with fewer comes first, and of equals the one that asked first.
+func TestWhoIsServedFirst(t *testing.T) {
+	for name, c := range map[string]struct {
+		places             int
+		have, wait         []string
+		gives, served, not string
+	}{
+		"fewer places":     {3, []string{"a", "b"}, []string{"a", "b"}, "b", "b", "a"},
+		"as many, in turn": {4, []string{"a", "b", "c"}, []string{"b", "a"}, "c", "b", "a"},
+		"the other turn":   {4, []string{"a", "b", "c"}, []string{"a", "b"}, "c", "a", "b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				turns := New(c.places)
+				for _, owner := range c.have {
+					if err := turns.Take(t.Context(), owner); err != nil {
+						t.Fatal(err)
+					}
+				}
+				ctx, cancel := context.WithCancelCause(t.Context())
+				served := []string{}
+				for _, owner := range c.wait {
+					go func() {
+						if turns.Take(ctx, owner) == nil {
+							served = append(served, owner)
+						}
+					}()
+					synctest.Wait()
+				}
+				if len(served) != 0 {
+					t.Fatalf("%q have places already", served)
+				}
+				turns.Give(c.gives)
+				synctest.Wait()
+				if !slices.Equal(served, []string{c.served}) {
+					t.Errorf("served are %q, want %s before %s", served, c.served, c.not)
+				}
+				cancel(nil)
+				synctest.Wait()
+			})
+		})
+	}
+}

@@ -107,7 +107,7 @@ func TestSweepRemovesWhatIsNotNeeded(t *testing.T) {
 	if err := (Store{Dir: filepath.Join(s.Dir, "none"), Room: s.Room}).Sweep(); err != nil {
 		t.Errorf("of nothing: %v", err)
 	}
-	for _, hash := range []string{"old", "used", "new"} {
+	for _, hash := range []string{"old", "used", "new", "young"} {
 		if err := s.Put(t.Context(), "t1", hash, strings.NewReader(hash)); err != nil {
 			t.Fatal(err)
 		}
@@ -122,13 +122,17 @@ func TestSweepRemovesWhatIsNotNeeded(t *testing.T) {
 	if _, _, err := s.Use("t1", "used"); err != nil {
 		t.Fatal(err)
 	}
+	lately := time.Now().Add(-7*24*time.Hour + time.Hour)
+	if path, _, err := s.Find("t1", "young"); err != nil || os.Chtimes(path, lately, lately) != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(filepath.Join(s.Dir, "t1", unfinished+"1"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Sweep(); err != nil {
 		t.Fatal(err)
 	}
-	if left := s.files(t); len(left) != 2 || !strings.HasPrefix(left[0], "new.") || !strings.HasPrefix(left[1], "used.") {
+	if left := s.files(t); len(left) != 3 || !strings.HasPrefix(left[0], "new.") || !strings.HasPrefix(left[1], "used.") || !strings.HasPrefix(left[2], "young.") {
 		t.Errorf("left: %v", left)
 	}
 }
