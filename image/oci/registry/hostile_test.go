@@ -97,7 +97,11 @@ func TestHostileRegistries(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := serve(t)
 			f.before = c.before
-			_, err := pull(t.Context(), t, f.host+"/me/app:1", Config{Idle: shortIdle, pauses: soon})
+			cfg := Config{pauses: soon}
+			if errors.Is(c.want, errIdle) { // On a busy machine, others are silent for as long.
+				cfg.Idle = shortIdle
+			}
+			_, err := pull(t.Context(), t, f.host+"/me/app:1", cfg)
 			if err == nil || c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) || len(err.Error()) > 2000 {
 				t.Errorf("error %.3000v, want %v %s", err, c.want, c.text)
 			}
