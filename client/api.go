@@ -64,6 +64,8 @@ type CreateOptions struct {
 	Headers map[string]map[string]string
 	// Proxy is as in Network.
 	Proxy *Proxy
+	// Metadata is kept with the sandbox.
+	Metadata map[string]string
 	// Pause lets the timeout pause the sandbox, and not kill it.
 	Pause bool
 	// AutoResume lets traffic to the paused sandbox resume it.
@@ -79,6 +81,7 @@ type newSandbox struct {
 func (o CreateOptions) body() newSandbox {
 	body := newSandbox{TemplateID: o.Template}
 	body.Timeout = seconds(o.Timeout)
+	body.Metadata = o.Metadata
 	if o.NoInternet {
 		body.AllowInternetAccess = new(false)
 	}

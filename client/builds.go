@@ -112,7 +112,7 @@ func (a API) Upload(ctx context.Context, to string, archive io.Reader) error {
 
 // StartBuild gives a build its recipe. The build goes on when it returns.
 func (a API) StartBuild(ctx context.Context, b BuildRef, r sandbox.Recipe) error {
-	body := openapi.TemplateRecipe{FromImage: r.FromImage, FromTemplate: r.FromTemplate, StartCmd: r.StartCmd, ReadyCmd: r.ReadyCmd, Force: r.Force}
+	body := openapi.TemplateRecipe{FromImage: r.FromImage, FromTemplate: r.FromTemplate, StartCmd: r.StartCmd, ReadyCmd: r.ReadyCmd, WarmUpCmds: r.WarmUp, Force: r.Force}
 	for _, s := range r.Steps {
 		body.Steps = append(body.Steps, openapi.TemplateStep{Type: s.Type, Args: s.Args, FilesHash: s.FilesHash, Force: s.Force})
 	}

@@ -55,6 +55,11 @@ func TestLifecycleRequests(t *testing.T) {
 			`{"bytesOut":1099511627776,"packetsOut":2,"bytesIn":3,"packetsIn":4,"connections":5,"refusedConnections":6,"refusedQueries":7,"refusedPackets":9223372036854775807,` +
 				`"hosts":[{"name":"a.example","ports":[443],"queries":1,"connections":2,"firstAt":"2026-01-02T03:04:05Z","lastAt":"2026-01-02T03:04:06Z"}],"forgottenHosts":9}`,
 			"{1099511627776 2 3 4 5 6 7 9223372036854775807 [{a.example [443] 1 2 2026-01-02 03:04:05 +0000 UTC 2026-01-02 03:04:06 +0000 UTC}] 9}"},
+		"freshness": {func(a API) (any, error) { return a.Freshness(ctx, "i1") }, `GET /sandboxes/i1/freshness`, 200,
+			`{"phase":"failed","reason":"r","branch":"b","target":"t","checkout":"/c"}`, "{failed r b t /c}"},
+		"fail a sync":     {func(a API) (any, error) { return nil, a.ChangeFreshness(ctx, "i1", SyncFail, "r") }, `POST /sandboxes/i1/freshness/fail {"reason":"r"}`, 204, "", "<nil>"},
+		"complete a sync": {func(a API) (any, error) { return nil, a.ChangeFreshness(ctx, "i1", SyncComplete, "") }, `POST /sandboxes/i1/freshness/complete {}`, 204, "", "<nil>"},
+		"begin a sync":    {func(a API) (any, error) { return nil, a.ChangeFreshness(ctx, "i1", SyncAgain, "") }, `POST /sandboxes/i1/freshness/sync {}`, 204, "", "<nil>"},
 		"no network": {func(a API) (any, error) {
 			n, err := a.Network(ctx, "i1")
 			return fmt.Sprint(n.Internet, n.Allow, n.Deny), err

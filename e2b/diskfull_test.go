@@ -54,7 +54,7 @@ func TestEveryRouteTellsThatTheDiskIsFull(t *testing.T) {
 		t.Run(pattern, func(t *testing.T) {
 			n.t = t
 			pattern := strings.NewReplacer("{sandboxID}", "{id}", "{templateID}", "{id}", "{alias}", "{id}", "{buildID}", "{build}").Replace(pattern)
-			method, path, _ := strings.Cut(strings.NewReplacer("{id}", id, "{build}", build, "{hash}", hash).Replace(pattern), " ")
+			method, path, _ := strings.Cut(strings.NewReplacer("{id}", id, "{build}", build, "{hash}", hash, "{action}", "sync").Replace(pattern), " ")
 			if strings.HasSuffix(path, "/metrics") && !strings.Contains(path, id) {
 				path += "?sandbox_ids=" + id
 			}

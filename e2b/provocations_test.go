@@ -18,7 +18,7 @@ import (
 
 // inDataplane are rows that only tests of that package can provoke, because they
 // need a budget that is used up, or a clock.
-var inDataplane = map[string]bool{"too many large headers": true, "response header too slow": true}
+var inDataplane = map[string]bool{"too many large headers": true, "response header too slow": true, "checkout being synced": true}
 
 // provocations are requests by the row that they are refused with.
 var provocations = map[string]func(n *node, generation string) refused{
@@ -50,8 +50,13 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"not resumed":                  resumeFails(errors.New("its cause is secret")),
 	"not resumed, with the reason": resumeFails(sandbox.ErrDiskFull),
 	"not available":                resumeFails(&sandbox.RetryError{Detail: "its last resume failed"}),
-	"not here":                     failsTo(&sandbox.ElsewhereError{What: "node", Theirs: "n1", Ours: "n2"}),
-	"starting or shutting down":    failsTo(sandbox.ErrUnavailable),
+	"checkout not up to date": func(n *node, _ string) refused {
+		q := toSandbox(n.gated(sandbox.FreshnessFailed, "no route"), 80)
+		q.method = "POST"
+		return q
+	},
+	"not here":                  failsTo(&sandbox.ElsewhereError{What: "node", Theirs: "n1", Ours: "n2"}),
+	"starting or shutting down": failsTo(sandbox.ErrUnavailable),
 	"still starting": func(*node, string) refused {
 		q := toSandbox("i0", 80)
 		q.starting = true

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 )
 
 // command answers a command as the fixture's shell does; without one, as a command that prints "/tmp", or that fails.
@@ -27,17 +28,26 @@ func (f *fixture) command(conn net.Conn, id string, req *http.Request) {
 	if shell != nil {
 		var in struct {
 			Process struct {
+				Cmd  string
 				Args []string
 				Envs map[string]string
 				Cwd  string
 			}
+			Tag string
 		}
-		if len(text) < 5 || json.Unmarshal(text[5:], &in) != nil || len(in.Process.Args) != 3 {
+		if len(text) < 5 || json.Unmarshal(text[5:], &in) != nil || in.Process.Cmd == "/bin/bash" && len(in.Process.Args) != 3 {
 			f.t.Errorf("a command begins with %q", text)
 			return
 		}
 		user, _, _ := req.BasicAuth()
-		output, code = shell(shellCommand{id, user, in.Process.Args[2], in.Process.Cwd, req.Header.Get("Connect-Timeout-Ms"), in.Process.Envs})
+		command := strings.Join(append([]string{in.Process.Cmd}, in.Process.Args...), " ")
+		if in.Process.Cmd == "/bin/bash" {
+			command = in.Process.Args[2]
+		}
+		output, code = shell(shellCommand{id, user, command, in.Process.Cwd, req.Header.Get("Connect-Timeout-Ms"), in.Process.Envs, in.Tag})
+	}
+	if code == brokenOff {
+		return
 	}
 	if code == unknownUser {
 		answerConnect(conn, "\x02", `{"error":{"code":"unauthenticated","message":"`+output+`"}}`)
@@ -52,6 +62,23 @@ type shellCommand struct {
 	id, user, text, cwd string
 	timeout             string // after which the agent ends it, in ms; empty is none
 	env                 map[string]string
+	tag                 string
+}
+
+// brokenOff is the exit code of a command whose connection breaks before it ends.
+const brokenOff = -2
+
+// signal ends the commands of a tag.
+func (f *fixture) signal(conn net.Conn, id string, req *http.Request) {
+	_, _ = io.Copy(io.Discard, req.Body)
+	f.mu.Lock()
+	kill := f.kill
+	f.mu.Unlock()
+	if kill != nil {
+		kill(id)
+	}
+	const none = `{"code":"not_found","message":"tag"}`
+	fmt.Fprintf(conn, "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(none), none)
 }
 
 // unknownUser is the exit code of a shell that does not begin.

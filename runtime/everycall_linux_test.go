@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/policy/freshness"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -45,6 +46,23 @@ func everyCall() map[string]*call {
 		w := workshop{fixture: f}
 		return w.build("mine", fromBase()).TemplateID
 	}
+	unsynced := func(f *fixture) string { // Its caller does the sync.
+		return f.create(func(r *sandbox.CreateRequest) {
+			r.Metadata = map[string]string{freshness.KeyBranch: "main", freshness.KeyTarget: "main"}
+		}).ID
+	}
+	failedSync := func(f *fixture) string {
+		f.mu.Lock()
+		f.shell = func(shellCommand) (string, int) { return "no", 1 }
+		f.mu.Unlock()
+		id := f.create(func(r *sandbox.CreateRequest) {
+			r.Metadata = map[string]string{freshness.KeyBranch: "main", freshness.KeyTarget: "main", freshness.KeyCheckout: "/app"}
+		}).ID
+		if err := f.rt.AwaitSync(ctx, id); err != nil {
+			f.t.Fatal(err)
+		}
+		return id
+	}
 	return map[string]*call{
 		"Create": {nothing, func(f *fixture, _ string) error { _, err := f.rt.Create(ctx, request()); return err }},
 		"FollowUp": {func(f *fixture) string {
@@ -65,15 +83,19 @@ func everyCall() map[string]*call {
 			_, err := f.rt.Capture(ctx, id, sandbox.ReasonStopped, "")
 			return err
 		}},
-		"Snapshot":   {running, func(f *fixture, id string) error { _, err := f.rt.Snapshot(ctx, id, "", ""); return err }},
-		"SetTimeout": {running, func(f *fixture, id string) error { return f.rt.SetTimeout(ctx, id, time.Minute) }},
-		"Extend":     {running, func(f *fixture, id string) error { return f.rt.Extend(ctx, id, 2*time.Hour) }},
-		"Refused":    nil,
-		"Traffic":    nil,
-		"SetEgress":  {running, func(f *fixture, id string) error { return f.rt.SetEgress(ctx, id, nil, oneOnly) }},
-		"Pause":      {running, func(f *fixture, id string) error { return f.rt.Pause(ctx, id, true) }},
-		"Connect":    {paused, func(f *fixture, id string) error { _, _, err := f.rt.Connect(ctx, id, 2*time.Hour); return err }},
-		"Reboot":     {paused, func(f *fixture, id string) error { _, _, err := f.rt.Reboot(ctx, id, 2*time.Hour); return err }},
+		"Snapshot":     {running, func(f *fixture, id string) error { _, err := f.rt.Snapshot(ctx, id, "", ""); return err }},
+		"SetTimeout":   {running, func(f *fixture, id string) error { return f.rt.SetTimeout(ctx, id, time.Minute) }},
+		"Extend":       {running, func(f *fixture, id string) error { return f.rt.Extend(ctx, id, 2*time.Hour) }},
+		"Refused":      nil,
+		"Traffic":      nil,
+		"SetEgress":    {running, func(f *fixture, id string) error { return f.rt.SetEgress(ctx, id, nil, oneOnly) }},
+		"BeginSync":    {failedSync, func(f *fixture, id string) error { return f.rt.BeginSync(ctx, id) }},
+		"CompleteSync": {failedSync, func(f *fixture, id string) error { return f.rt.CompleteSync(ctx, id) }},
+		"FailSync":     {unsynced, func(f *fixture, id string) error { return f.rt.FailSync(ctx, id, "no") }},
+		"AwaitSync":    nil, // It reads memory.
+		"Pause":        {running, func(f *fixture, id string) error { return f.rt.Pause(ctx, id, true) }},
+		"Connect":      {paused, func(f *fixture, id string) error { _, _, err := f.rt.Connect(ctx, id, 2*time.Hour); return err }},
+		"Reboot":       {paused, func(f *fixture, id string) error { _, _, err := f.rt.Reboot(ctx, id, 2*time.Hour); return err }},
 		"Wake": {func(f *fixture) string { return f.paused(func(r *sandbox.CreateRequest) { r.AutoResume = true }) },
 			func(f *fixture, id string) error { _, err := f.rt.Wake(ctx, id); return err }},
 		"Kill":           {running, func(f *fixture, id string) error { return f.rt.Kill(ctx, id) }},

@@ -61,6 +61,7 @@ type fixture struct {
 	uses   map[string]string                   // what guests say that they use
 	asked  map[string]int                      // how often they were asked
 	shell  func(shellCommand) (string, int)    // what commands write, and how they end; may be nil
+	kill   func(id string)                     // ends the commands of a tag; may be nil
 }
 
 func (f *fixture) event(format string, args ...any) {
@@ -222,6 +223,9 @@ func (f *fixture) agent(id string) func(net.Conn) {
 			}
 		case "/process.Process/Start":
 			f.command(conn, id, req)
+			return
+		case "/process.Process/SendSignal":
+			f.signal(conn, id, req)
 			return
 		default:
 			status = "404 Not Found"

@@ -27,6 +27,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/pager"
 	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/recovery"
+	"github.com/rundlet/rundlet/runtime/refresh"
 	"github.com/rundlet/rundlet/runtime/rows"
 	"github.com/rundlet/rundlet/runtime/save"
 	"github.com/rundlet/rundlet/runtime/settle"
@@ -103,9 +104,9 @@ type Config struct {
 
 	// Size is the size of a sandbox whose template does not set one.
 	Size sandbox.Size
-	// MaxTimeout bounds a sandbox's timeout; 0 is 24 hours.
-	MaxTimeout time.Duration
-	Latency    *latency.Recorder
+	// MaxTimeout bounds a sandbox's timeout, and SyncTimeout the sync of its checkout; 0 is 24 hours, and 5 minutes.
+	MaxTimeout, SyncTimeout time.Duration
+	Latency                 *latency.Recorder
 	// Tracer receives every stage; it may be nil.
 	Tracer step.Tracer
 	Log    *slog.Logger
@@ -170,6 +171,7 @@ type parts struct {
 
 	*change.Changer
 	*build.Builder
+	*refresh.Refresher
 }
 
 // Open creates a runtime and reconciles it with the state that an earlier process of
@@ -266,11 +268,12 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		Driver: cfg.Driver, Store: save.Store{Snapshots: db.Snapshots, Environments: db.Environments}, Rows: r.rows, Live: r.live, Admission: r.admission, Machines: r.machines, Claims: r.claims,
 		Ender: r.ender, Held: &r.held, Steps: r.steps, Background: r.background, Notes: &r.notes, Ready: r.ready, Watch: func(sb *live.Sandbox) { r.starter.Watch(sb) }, Log: cfg.Log,
 	})
+	r.Refresher = newRefresher(&r.parts)
 	r.starter = start.New(start.Config{
 		Instance: cfg.Instance, Node: cfg.Node, Driver: cfg.Driver, Network: cfg.Network, Rows: r.rows, Live: r.live,
 		Store:     start.Store{Snapshots: db.Snapshots, Environments: db.Environments, SpawnCounts: db.SpawnCounts},
 		Admission: r.admission, Machines: r.machines, Claims: r.claims, Templates: r.templates, Built: func(ctx context.Context, name string) (claim.Origin, error) { return r.BuildOrigin(ctx, name) }, Pool: r.pool, Ender: r.ender, Saver: r.saver,
-		Held: &r.held, Steps: r.steps, Background: r.background, MaxTimeout: cfg.MaxTimeout, Log: cfg.Log,
+		Refresh: func(sb *live.Sandbox) { r.Begin(sb) }, Held: &r.held, Steps: r.steps, Background: r.background, MaxTimeout: cfg.MaxTimeout, Log: cfg.Log,
 	})
 	r.Builder = build.New(build.Config{
 		Site: site.Config{
@@ -295,8 +298,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		Network: cfg.Network, Log: cfg.Log, Pressure: pressureOf(cfg),
 		PageOut: func() { r.background.Go(func() { r.pager.Look(r.life, true) }) },
 	})
-	r.watcher = newWatcher(&r.parts)
-	r.cleaner = newCleaner(&r.parts)
+	r.watcher, r.cleaner = newWatcher(&r.parts), newCleaner(&r.parts)
 	if err := recoverAll(ctx, r); err != nil {
 		r.background.Stop()
 		r.background.Wait()

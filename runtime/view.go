@@ -16,6 +16,7 @@ func view(r *parts, row store.Sandbox) sandbox.Sandbox {
 		VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB,
 		EnvdVersion: envd.Version, AllowInternet: row.AllowInternet, Egress: row.Egress, Ingress: row.Ingress, KeyID: row.KeyID,
 		OnTimeout: sandbox.OnTimeout(row.OnTimeout), AutoResume: row.AutoResume,
+		Freshness:      row.Freshness,
 		FilesystemOnly: row.SnapshotID != "" && row.FilesystemOnly,
 	}
 	if row.FollowsUp != "" {

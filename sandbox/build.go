@@ -72,6 +72,9 @@ type Recipe struct {
 	// StartCmd runs when the steps are done, and is still running in every sandbox. ReadyCmd is repeated
 	// until it succeeds; then the snapshot is taken. Both may be empty.
 	StartCmd, ReadyCmd string
+	// WarmUp are commands that run one after the other when the template is ready, before the snapshot is taken: what
+	// they load into caches is there in every sandbox.
+	WarmUp []string
 	// Force does all steps, also those that were done before in another build.
 	Force bool
 }
@@ -88,7 +91,7 @@ type Registry struct {
 
 // RecipeStep is one instruction of a recipe.
 type RecipeStep struct {
-	// Type is COPY, RUN, WORKDIR, USER, ENV or ARG, in capitals.
+	// Type is COPY, RUN, WORKDIR, USER, ENV, ARG or CLONE, in capitals.
 	Type string
 	Args []string
 	// FilesHash names the files of a COPY: 64 hexadecimal digits, by which they were uploaded.
@@ -120,10 +123,12 @@ var (
 	ErrTagNotFound = errors.New("tag not found")
 )
 
-// Defaults are how commands run that do not say it themselves. An empty field is as without a template.
+// Defaults are what a template gives its sandboxes: how commands run that do not say it themselves, and its repository. An
+// empty field is as without a template.
 type Defaults struct {
-	User    string `json:"user,omitempty"`
-	Workdir string `json:"workdir,omitempty"`
+	User       string     `json:"user,omitempty"`
+	Workdir    string     `json:"workdir,omitempty"`
+	Repository Repository `json:"repository,omitzero"`
 }
 
 // Empty reports whether no default is set.

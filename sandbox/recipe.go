@@ -13,6 +13,7 @@ const (
 	MaxTemplateName = 128       // bytes, with the namespace
 	maxText         = 128 << 10 // bytes, with the NUL that ends it: Linux gives no program a longer one
 	maxCommand      = 64 << 10  // bytes of the commands that start a template
+	MaxWarmUp       = 100       // commands that warm a template up
 	maxReference    = 1024      // bytes of the reference of an image, whose parts have 255
 )
 
@@ -77,12 +78,27 @@ func (r Recipe) Check() error {
 			return fmt.Errorf("%w: %s has a NUL byte or more than %d bytes", ErrInvalid, c.name, maxCommand)
 		}
 	}
+	if len(r.WarmUp) > MaxWarmUp {
+		return fmt.Errorf("%w: a recipe can have %d commands that warm it up, got %d", ErrInvalid, MaxWarmUp, len(r.WarmUp))
+	}
+	for _, command := range r.WarmUp {
+		if command == "" || len(command) > maxCommand || strings.ContainsRune(command, 0) {
+			return fmt.Errorf("%w: a command that warms up is empty, or has a NUL byte or more than %d bytes", ErrInvalid, maxCommand)
+		}
+	}
 	if len(r.Steps) > MaxSteps {
 		return fmt.Errorf("%w: a recipe can have %d steps, got %d", ErrInvalid, MaxSteps, len(r.Steps))
 	}
+	clones := 0
 	for i, s := range r.Steps {
 		if err := s.check(); err != nil {
 			return fmt.Errorf("%w: step %d: %w", ErrInvalid, i+1, err)
+		}
+		if s.Type == "CLONE" {
+			clones++
+		}
+		if clones > 1 {
+			return fmt.Errorf("%w: step %d: a template is of one repository; use RUN git clone for others", ErrInvalid, i+1)
 		}
 	}
 	return nil
@@ -130,8 +146,10 @@ func (s RecipeStep) check() error {
 		}
 	case "ENV", "ARG":
 		return s.checkVariables()
+	case "CLONE":
+		return s.checkClone()
 	default:
-		return fmt.Errorf("%.40q is unknown: use COPY, RUN, WORKDIR, USER, ENV or ARG", s.Type)
+		return fmt.Errorf("%.40q is unknown: use COPY, RUN, WORKDIR, USER, ENV, ARG or CLONE", s.Type)
 	}
 	return nil
 }
@@ -144,6 +162,21 @@ func (s RecipeStep) checkVariables() error {
 		if !variableName.MatchString(s.Args[i]) {
 			return fmt.Errorf("%s has the name %.80q: use letters, digits and _", s.Type, s.Args[i])
 		}
+	}
+	return nil
+}
+
+func (s RecipeStep) checkClone() error {
+	if err := CheckRepositoryURL(s.Arg(0)); err != nil {
+		return fmt.Errorf("CLONE: the URL %w", err)
+	}
+	if ref := s.Arg(1); ref != "" {
+		if err := CheckRef(ref); err != nil {
+			return fmt.Errorf("CLONE: the ref %.80q %w", ref, err)
+		}
+	}
+	if strings.HasPrefix(s.Arg(2), "-") {
+		return fmt.Errorf("CLONE: the directory %.80q is an option", s.Arg(2))
 	}
 	return nil
 }

@@ -20,7 +20,8 @@ func TestARecipeThatCanBeDone(t *testing.T) {
 	long := strings.Repeat("a", 128<<10-1)
 	r := Recipe{FromImage: "r:5000/a/b@sha256:00", Registry: &Registry{}, StartCmd: long[:64<<10], Steps: []RecipeStep{
 		step("RUN", long), step("RUN", "id", "root"), step("COPY", "a", "b", "u:g", "0755"), step("COPY", "a", "b", "", "644"), step("WORKDIR", "../x"),
-		step("USER", "ann.b-c_1"), step("ENV", "_A1", "", "B", "x=y"), step("ARG", "A", "b")}}
+		step("USER", "ann.b-c_1"), step("ENV", "_A1", "", "B", "x=y"), step("ARG", "A", "b"), step("CLONE", "https://git.example.com/x.git", "feature/x", "../app")},
+		WarmUp: []string{"true"}}
 	if err := r.Check(); err != nil {
 		t.Error(err)
 	}
@@ -52,6 +53,17 @@ func TestWrongRecipesAreRefused(t *testing.T) {
 		"not the reference of an image":                    {FromImage: "a b"},
 		"need fromImage":                                   {FromTemplate: "a", Registry: &Registry{}},
 		"ARG has the name":                                 of(step("ARG", "", "c")),
+		"the URL is not a URL":                             of(step("CLONE", "git@host:x.git")),
+		"the URL has the scheme \"file\"":                  of(step("CLONE", "file://host/etc")),
+		"the URL has the scheme \"ext\"":                   of(step("CLONE", "ext://sh/x")),
+		"the URL is not a URL, as":                         of(step("CLONE", "--upload-pack=sh")),
+		"has credentials":                                  of(step("CLONE", "https://me:secret@git.example.com/x")),
+		"the URL has credentials":                          of(step("CLONE", "https://token@git.example.com/x")),
+		"ref \"-b\" is an option":                          of(step("CLONE", "https://h/x", "-b")),
+		"directory \"-C\" is an option":                    of(step("CLONE", "https://h/x", "", "-C")),
+		"a template is of one repository":                  {FromImage: "a", Steps: []RecipeStep{step("CLONE", "https://h/x"), step("CLONE", "https://h/y")}},
+		"warms up is empty":                                {FromImage: "a", WarmUp: []string{""}},
+		"100 commands that warm it up, got 101":            {FromImage: "a", WarmUp: make([]string, 101)},
 	} {
 		if err := r.Check(); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
@@ -74,6 +86,40 @@ func TestNamesOfTemplatesAndTags(t *testing.T) {
 		}
 	}
 	if err := (TemplateRequest{Name: "a", MemoryMiB: -1}).Check(); !errors.Is(err, ErrInvalid) {
+		t.Error(err)
+	}
+}
+
+func TestURLsOfRepositories(t *testing.T) {
+	for _, good := range []string{"https://h/x.git", "http://1.2.3.4:80/x", "git://h/x", "ssh://git@h/x"} {
+		if err := CheckRepositoryURL(good); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "x", "/x", "https:", "https:///x", "https:x", "ssh://git:pw@h/x", "https://h/a b", "https://h/a\nb", "https://h/" + strings.Repeat("a", 2048)} {
+		if err := CheckRepositoryURL(bad); err == nil {
+			t.Errorf("%.40q is accepted", bad)
+		}
+	}
+}
+
+func TestReadsAreAlwaysAllowedWritesOnlyWhenReady(t *testing.T) {
+	for _, tt := range []struct {
+		Freshness
+		open, decided bool
+	}{
+		{Freshness{}, true, true},
+		{Freshness{Phase: FreshnessReady, Branch: "a"}, true, true},
+		{Freshness{Phase: FreshnessFailed}, false, true},
+		{Freshness{Phase: FreshnessSyncing}, false, false},
+		{Freshness{Phase: FreshnessRestored}, false, false},
+		{Freshness{Branch: "a"}, false, false},
+	} {
+		if tt.Open() != tt.open || tt.Decided() != tt.decided {
+			t.Errorf("%+v: open %v, decided %v", tt.Freshness, tt.Open(), tt.Decided())
+		}
+	}
+	if err := error(&FreshnessError{"no route"}); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "no route") {
 		t.Error(err)
 	}
 }

@@ -43,6 +43,8 @@ type Sandbox struct {
 	// FilesystemOnly: the sandbox is paused without its memory. It boots afresh
 	// when it is resumed, and traffic does not resume it.
 	FilesystemOnly bool
+	// Freshness is the gate of its checkout of a repository.
+	Freshness Freshness
 	// FollowsUp is the continuation that the sandbox was started from, or nil.
 	FollowsUp *Continuation
 }

@@ -66,6 +66,8 @@ type Sandbox struct {
 	Request string
 	// Defaults are those of its template.
 	Defaults sandbox.Defaults
+	// Freshness is the gate of its checkout.
+	Freshness sandbox.Freshness
 	// Version is that of the row which this was read from; 0: it is not written yet.
 	// Sandboxes.Put sets it.
 	Version int64
@@ -79,7 +81,7 @@ const StateUnreadable sandbox.State = "unreadable"
 const sandboxColumns = `id, instance, template_id, alias, build_id, state, reason, metadata, created_at, started_at, end_at,
 	killed_at, vcpus, memory_mib, disk_mib, secure, private_ports, allow_internet, key_id, slot_id,
 	deadline, snapshot_id, filesystem_only, origin_id, spec, on_timeout, auto_resume, follows_up, quarantined_at, timeout,
-	node, driver, request, egress, ingress, defaults, version`
+	node, driver, request, egress, ingress, defaults, freshness, version`
 
 var addSandbox, changeSandbox = table.InsertAndUpdate("sandboxes", sandboxColumns)
 
@@ -113,7 +115,7 @@ func (s Sandboxes) Put(ctx context.Context, sb *Sandbox) error {
 		sb.VCPUs, sb.MemoryMiB, sb.DiskMiB, sb.Secure, sb.PrivatePorts, sb.AllowInternet, sb.KeyID, sb.SlotID,
 		table.Micros(sb.Deadline), sb.SnapshotID, sb.FilesystemOnly, sb.OriginID, sb.Spec, sb.OnTimeout, sb.AutoResume, sb.FollowsUp,
 		table.Micros(sb.QuarantinedAt), sb.Timeout.Microseconds(),
-		sb.Node, sb.Driver, sb.Request, optional(rules), optional(sb.Ingress), optional(sb.Defaults), sb.Version)
+		sb.Node, sb.Driver, sb.Request, optional(rules), optional(sb.Ingress), optional(sb.Defaults), optional(sb.Freshness), sb.Version)
 	if err == nil {
 		err = table.Changed(res)
 	}
@@ -248,7 +250,7 @@ func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 	var (
 		sb                              Sandbox
 		metadata, egress, ingress       string
-		defaults                        string
+		defaults, freshness             string
 		created, started, end, killedAt int64
 		deadline, quarantined, timeout  int64
 		internet                        sql.NullBool
@@ -257,11 +259,11 @@ func scanSandbox(rows *sql.Rows) (Sandbox, error) {
 		&created, &started, &end, &killedAt,
 		&sb.VCPUs, &sb.MemoryMiB, &sb.DiskMiB, &sb.Secure, &sb.PrivatePorts, &internet, &sb.KeyID, &sb.SlotID,
 		&deadline, &sb.SnapshotID, &sb.FilesystemOnly, &sb.OriginID, &sb.Spec, &sb.OnTimeout, &sb.AutoResume, &sb.FollowsUp,
-		&quarantined, &timeout, &sb.Node, &sb.Driver, &sb.Request, &egress, &ingress, &defaults, &sb.Version)
+		&quarantined, &timeout, &sb.Node, &sb.Driver, &sb.Request, &egress, &ingress, &defaults, &freshness, &sb.Version)
 	if err != nil {
 		return Sandbox{}, err
 	}
-	for into, text := range map[any]string{&sb.Metadata: metadata, &sb.Egress: egress, &sb.Ingress: ingress, &sb.Defaults: defaults} {
+	for into, text := range map[any]string{&sb.Metadata: metadata, &sb.Egress: egress, &sb.Ingress: ingress, &sb.Defaults: defaults, &sb.Freshness: freshness} {
 		if text != "" && json.Unmarshal([]byte(text), into) != nil && sb.State != sandbox.StateKilled {
 			sb.State = StateUnreadable
 		}

@@ -53,13 +53,15 @@ type Snapshot struct {
 	Node, Driver string
 	// Defaults are those of the sandbox, or the template, that it is of.
 	Defaults sandbox.Defaults
+	// Freshness is that of the sandbox when it was saved.
+	Freshness sandbox.Freshness
 	// Version is that of the row which this was read from; 0: it is not written yet.
 	// Snapshots.Add and Snapshots.Put set it.
 	Version int64
 }
 
 const snapshotColumns = `id, instance, kind, state, name, vm_id, snapshot, source, parent, template_id, alias, build_id,
-	spec, vcpus, memory_mib, disk_mib, reason, manifest, bytes, key_id, created_at, node, driver, defaults, version`
+	spec, vcpus, memory_mib, disk_mib, reason, manifest, bytes, key_id, created_at, node, driver, defaults, freshness, version`
 
 var addSnapshot, changeSnapshot = table.InsertAndUpdate("snapshots", snapshotColumns)
 
@@ -148,7 +150,7 @@ func (n Snapshot) put(ctx context.Context, tx *sql.Tx) error {
 	res, err := tx.ExecContext(ctx, query,
 		n.ID, n.Instance, n.Kind, n.State, n.Name, n.VMID, n.Snapshot, n.Source, n.Parent, n.TemplateID, n.Alias,
 		n.BuildID, n.Spec, n.VCPUs, n.MemoryMiB, n.DiskMiB, n.Reason, n.Manifest, n.Bytes, n.KeyID,
-		table.Micros(n.CreatedAt), n.Node, n.Driver, optional(n.Defaults), n.Version)
+		table.Micros(n.CreatedAt), n.Node, n.Driver, optional(n.Defaults), optional(n.Freshness), n.Version)
 	if err == nil {
 		err = table.Changed(res)
 	}
@@ -266,13 +268,16 @@ func (s Snapshots) read(ctx context.Context, where string, args ...any) ([]Snaps
 	}
 	return database.List(ctx, s.db, "query snapshots", func(rows *sql.Rows) (n Snapshot, err error) {
 		var created int64
-		var defaults string
+		var defaults, freshness string
 		err = rows.Scan(&n.ID, &n.Instance, &n.Kind, &n.State, &n.Name, &n.VMID, &n.Snapshot, &n.Source, &n.Parent,
 			&n.TemplateID, &n.Alias, &n.BuildID, &n.Spec, &n.VCPUs, &n.MemoryMiB, &n.DiskMiB, &n.Reason, &n.Manifest,
-			&n.Bytes, &n.KeyID, &created, &n.Node, &n.Driver, &defaults, &n.Version)
+			&n.Bytes, &n.KeyID, &created, &n.Node, &n.Driver, &defaults, &freshness, &n.Version)
 		n.CreatedAt = table.FromMicros(created)
 		if err == nil && defaults != "" {
 			err = json.Unmarshal([]byte(defaults), &n.Defaults)
+		}
+		if err == nil && freshness != "" {
+			err = json.Unmarshal([]byte(freshness), &n.Freshness)
 		}
 		return n, err
 	}, `SELECT `+snapshotColumns+` FROM snapshots `+where, args...)

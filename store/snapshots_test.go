@@ -17,6 +17,8 @@ func snapshotRow(id, name string, at int64) Snapshot {
 		ID: id, Instance: "d1", Kind: "snapshot", State: SnapshotReady, Name: name, VMID: "i1", Snapshot: "s1", Source: "i1",
 		Parent: "p", TemplateID: "t", Alias: "base", BuildID: "b", Spec: `{"cwd":"/"}`, VCPUs: 1, MemoryMiB: 2, DiskMiB: 3,
 		Reason: "idle", Manifest: "{}", Bytes: 7, KeyID: "k", CreatedAt: time.UnixMicro(at).UTC(), Node: "n1", Driver: "sim",
+		Defaults:  sandbox.Defaults{User: "u", Workdir: "/w", Repository: sandbox.Repository{URL: "https://h/x", Branch: "b", Commit: "c", Checkout: "/c", User: "u"}},
+		Freshness: sandbox.Freshness{Phase: "failed", Reason: "r", Branch: "b", Target: "t", Checkout: "/c", User: "u"},
 	}
 }
 

@@ -37,6 +37,8 @@ func sample(id string, state sandbox.State) Sandbox {
 		Deadline: time.UnixMicro(4).UTC(), SnapshotID: "n", FilesystemOnly: true, OriginID: "o", Spec: "{}", OnTimeout: "pause", AutoResume: true,
 		FollowsUp: "{}", QuarantinedAt: time.UnixMicro(5).UTC(), Timeout: 6 * time.Microsecond,
 		Node: "n1", Driver: "sim", Request: `{"template":"base"}`,
+		Defaults:  sandbox.Defaults{User: "u", Workdir: "/w", Repository: sandbox.Repository{URL: "https://h/x", Branch: "b", Commit: "c", Checkout: "/c", User: "u"}},
+		Freshness: sandbox.Freshness{Phase: "failed", Reason: "r", Branch: "b", Target: "t", Checkout: "/c", User: "u"},
 	}
 }
 

@@ -55,6 +55,11 @@ type Runtime interface {
 	// SetEgress replaces the rules of a running sandbox for what it may reach, and
 	// whether it has internet; ErrConflict if it does not run.
 	SetEgress(ctx context.Context, id string, internet *bool, rules sandbox.Egress) error
+	// BeginSync begins the sync of a checkout again that has failed, CompleteSync opens the gate of a sandbox, and FailSync keeps
+	// it closed, for a reason. ErrConflict if the sandbox does not run or has no gate.
+	BeginSync(ctx context.Context, id string) error
+	CompleteSync(ctx context.Context, id string) error
+	FailSync(ctx context.Context, id, reason string) error
 }
 
 // Builds is the part of a runtime that builds templates.

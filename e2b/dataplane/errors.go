@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/internal/readonly"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/e2b/internal/route"
 	"github.com/rundlet/rundlet/sandbox"
@@ -35,6 +36,12 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		// The client went away; no answer can be sent.
 		panic(http.ErrAbortHandler)
+	}
+	if stale := notFresh(err); stale != nil {
+		x := exchangeOf(r)
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyGrace))
+		readonly.Refuse(w, r, x.target.ID, x.target.Port, stale)
+		return
 	}
 	e, known := classify(err)
 	var wake *wakeError

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/rundlet/rundlet/e2b/internal/secrets"
 )
 
 const (
@@ -31,7 +33,7 @@ func keeping(base *http.Transport) *http.Transport {
 // handshake had the name of a host, and those that log in for all that follows on their connection.
 func mayUseKept(r *http.Request) bool {
 	login := r.Header.Get("Authorization")
-	return r.URL.Scheme == "http" && r.Body == nil && idempotent(r) && r.Header.Get("Upgrade") == "" && !hasPrefixFold(login, "NTLM") && !hasPrefixFold(login, "Negotiate")
+	return r.URL.Scheme == "http" && r.Body == nil && idempotent(r) && r.Header.Get("Upgrade") == "" && !secrets.HasPrefixFold(login, "NTLM") && !secrets.HasPrefixFold(login, "Negotiate")
 }
 
 // reads is whether a connection is being read. The zero value is ready, and safe for concurrent use.

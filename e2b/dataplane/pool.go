@@ -37,6 +37,9 @@ type Sandboxes interface {
 	// Settled waits for a pause or a resume that is under way, and returns the
 	// sandbox running or paused, as it is then. ErrNotFound.
 	Settled(ctx context.Context, id string) (sandbox.Sandbox, error)
+	// AwaitSync returns when the gate of a sandbox's checkout is open or has failed, or when the sandbox does not run; an
+	// error if ctx ends before.
+	AwaitSync(ctx context.Context, id string) error
 }
 
 const (

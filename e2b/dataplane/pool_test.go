@@ -22,6 +22,8 @@ type piped struct {
 	far []net.Conn
 	// fail is what dials fail with, if not nil.
 	fail error
+	// waits receives for each call that waits for a sync, if not nil.
+	waits chan struct{}
 }
 
 func (p *piped) Get(context.Context, string) (sandbox.Sandbox, error) {

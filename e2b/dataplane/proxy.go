@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/quota"
+	"github.com/rundlet/rundlet/e2b/internal/readonly"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/e2b/internal/route"
+	"github.com/rundlet/rundlet/e2b/internal/secrets"
 	"github.com/rundlet/rundlet/e2b/internal/seldom"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
@@ -36,13 +38,14 @@ type Proxy struct {
 	wakers    wakers
 	heads     *quota.Budget // of the heads of answers
 	headTime  time.Duration
+	freshTime time.Duration
 	pool      pool
 	rp        httputil.ReverseProxy
 }
 
 // New returns a proxy over the streams that sandboxes dials.
 func New(sandboxes Sandboxes, logger *slog.Logger) *Proxy {
-	p := &Proxy{sandboxes: sandboxes, log: seldom.New(logger), heads: quota.NewBudget(allHeads, headsOfOne), headTime: headTime,
+	p := &Proxy{sandboxes: sandboxes, log: seldom.New(logger), heads: quota.NewBudget(allHeads, headsOfOne), headTime: headTime, freshTime: freshTime,
 		searchers: make(chan struct{}, searchers)}
 	p.pool = pool{sandboxes: sandboxes, runs: make(map[lifecycle]*run), openOf: map[string]int{}}
 	p.rp = httputil.ReverseProxy{
@@ -132,7 +135,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t route.Target) {
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
 	t := x.target
-	if inAddress(r) {
+	if secrets.InAddress(r) {
 		refuse(w, r, t, refusal.KeyInAddress.With())
 		return
 	}
@@ -182,13 +185,21 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
 // error means that it did not get so far.
 func (p *Proxy) attempt(w http.ResponseWriter, r *http.Request, sb sandbox.Sandbox) (err error) {
 	x := exchangeOf(r)
-	if wakes(sb) {
-		sb, err = p.wake(r, sb)
-	} else {
-		err = serving(sb.State)
-	}
-	if err != nil {
-		return err
+	for {
+		if wakes(sb) {
+			sb, err = p.wake(r, sb)
+		} else {
+			err = serving(sb.State)
+		}
+		if err != nil {
+			return err
+		}
+		if sb.Freshness.Open() || readonly.Allows(r, x.target.Port, x.tunnel) {
+			break
+		}
+		if sb, err = p.awaitFresh(r, sb); err != nil {
+			return err
+		}
 	}
 	if x.run, err = p.pool.acquire(sb); err != nil {
 		return err
@@ -264,7 +275,7 @@ func rewrite(r *httputil.ProxyRequest) {
 	if t.Prefix != "" {
 		r.Out.Header.Set("X-Forwarded-Prefix", t.Prefix)
 	}
-	scrub(r.Out, t, x.sandbox)
+	secrets.Scrub(r.Out, t, x.sandbox)
 }
 
 // roundTripper sends a request over the connections of its run.

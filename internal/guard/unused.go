@@ -36,7 +36,6 @@ var noCallers = []string{"simulate"}
 // unusedPolicies are names of policies, or whole packages, that nothing of the
 // product uses, and why they are kept.
 var unusedPolicies = map[string]string{
-	"policy/freshness":              "template builds will carry its commands out; they are not built yet",
 	"policy/capacity.Ledger.Active": "short for Usage().Active in the tests of runtime",
 }
 

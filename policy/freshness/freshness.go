@@ -1,40 +1,36 @@
 // Package freshness is the policy by which a sandbox restored from an older
 // template brings its checkout up to date before anything writes to it: the
 // request in the sandbox's metadata, the gate, and the git commands as data.
-// It is pure and imports the standard library only; runtime may import it.
+// It is pure and may import sandbox; runtime may import it.
 //
-// It has no caller yet: it waits for templates that are built from a repository.
-//
-// Nothing here runs a command or blocks a write. A runtime that uses it carries
-// out Request.Commands in the sandbox, moves the Gate, asks the Gate before it
-// lets a write through, and records the time as the sample freshness_sync.
+// Nothing here runs a command or blocks a write: runtime/refresh runs Request.Commands in the sandbox and moves the
+// Gate, and the data plane refuses writes while it is closed.
 package freshness
 
 import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // Phase is where a restored sandbox is on its way to a fresh checkout.
-type Phase string
+type Phase = sandbox.FreshnessPhase
 
-// The phases. The spelling is stored and shown.
+// The phases.
 const (
-	Restored Phase = "restored"
-	Syncing  Phase = "syncing"
-	Ready    Phase = "ready"
-	Failed   Phase = "failed"
+	Restored = sandbox.FreshnessRestored
+	Syncing  = sandbox.FreshnessSyncing
+	Ready    = sandbox.FreshnessReady
+	Failed   = sandbox.FreshnessFailed
 )
-
-// ErrNotReady: writes wait for the sync, or are blocked since it failed.
-var ErrNotReady = errors.New("the checkout is not up to date")
 
 // ErrPhase is a move that the phase does not allow.
 var ErrPhase = errors.New("invalid freshness transition")
 
-// Gate says what a sandbox allows. It is a value: a move returns the gate after
-// it. The zero Gate lets nothing be written.
+// Gate says whether a sandbox is up to date: clients may read in each phase, and write in Ready only (see sandbox.Freshness). It is a
+// value: a move returns the gate after it. The zero Gate allows no move.
 //
 //	Restored ── Begin ──▶ Syncing ── Complete ──▶ Ready
 //	    │ └──────── Complete, by hand ─────────────▲
@@ -85,18 +81,4 @@ func (g Gate) move(to Phase, reason string, from ...Phase) (Gate, error) {
 		}
 	}
 	return g, fmt.Errorf("%w: from %.40q to %s", ErrPhase, g.Phase, to)
-}
-
-// AllowRead is always nil: what a snapshot holds can be read in every phase.
-func (g Gate) AllowRead() error { return nil }
-
-// AllowWrite is nil in phase Ready only, else an ErrNotReady that says why.
-func (g Gate) AllowWrite() error {
-	switch g.Phase {
-	case Ready:
-		return nil
-	case Failed:
-		return fmt.Errorf("%w: its sync failed: %q", ErrNotReady, g.Reason)
-	}
-	return fmt.Errorf("%w: its sync has not finished", ErrNotReady)
 }

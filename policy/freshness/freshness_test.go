@@ -9,25 +9,6 @@ import (
 
 var asked = Request{Branch: "main", Target: "origin/main"}
 
-func TestReadsAreAlwaysAllowedWritesOnlyWhenReady(t *testing.T) {
-	for _, phase := range []Phase{Restored, Syncing, Ready, Failed, "", "later"} {
-		g := Gate{Phase: phase, Reason: "no such branch"}
-		if err := g.AllowRead(); err != nil {
-			t.Errorf("%s: read: %v", phase, err)
-		}
-		err := g.AllowWrite()
-		if (err == nil) != (phase == Ready) || err != nil && !errors.Is(err, ErrNotReady) {
-			t.Errorf("%s: write: %v", phase, err)
-		}
-		if phase == Failed && !strings.Contains(err.Error(), "no such branch") {
-			t.Errorf("the reason is hidden: %v", err)
-		}
-	}
-	if err := (Gate{}).AllowWrite(); err == nil {
-		t.Error("the zero gate is open")
-	}
-}
-
 func TestGateBeginsClosedOnlyIfASyncWasAskedFor(t *testing.T) {
 	if g := NewGate(Request{}); g.Phase != Ready {
 		t.Errorf("got %+v", g)

@@ -1,12 +1,12 @@
 package freshness
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
-	"path"
+	"maps"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 // The metadata keys of a request. Those that begin with "firkin.sync." instead
@@ -15,15 +15,20 @@ const (
 	KeyBranch   = "rundlet.sync.branch"
 	KeyTarget   = "rundlet.sync.target"
 	KeyCheckout = "rundlet.sync.checkout"
+	// KeySync has the value Off for a sandbox that keeps the checkout that its template has.
+	KeySync = "rundlet.sync"
 )
+
+// Off is the one value of KeySync.
+const Off = "off"
 
 const (
 	prefix = "rundlet.sync."
 	alias  = "firkin.sync."
 )
 
-// ErrInvalid is a request that is not understood.
-var ErrInvalid = errors.New("invalid freshness request")
+// ErrInvalid is a request that is not understood. It is a sandbox.ErrInvalid.
+var ErrInvalid = fmt.Errorf("%w: freshness request", sandbox.ErrInvalid)
 
 // Request is what a sandbox's metadata asks for. The zero Request asks for
 // nothing.
@@ -40,6 +45,35 @@ type Request struct {
 // Gated reports whether writes wait for a sync.
 func (r Request) Gated() bool { return r.Branch != "" }
 
+// For is Parse for a sandbox of a template. What the metadata leaves out is that of the template's repository, if it has
+// one: a sandbox of a branch is kept at that branch, unless its metadata says KeySync is Off.
+func For(metadata map[string]string, repo sandbox.Repository) (Request, error) {
+	if repo == (sandbox.Repository{}) {
+		return Parse(metadata)
+	}
+	filled := maps.Clone(metadata)
+	if filled == nil {
+		filled = map[string]string{}
+	}
+	given := func(key string) bool {
+		return metadata[key] != "" || metadata[alias+strings.TrimPrefix(key, prefix)] != ""
+	}
+	asked := given(KeyBranch) || given(KeyTarget) || given(KeyCheckout)
+	if metadata[KeySync] != "" || !asked && repo.Branch == "" {
+		return Parse(metadata)
+	}
+	if !given(KeyBranch) {
+		filled[KeyBranch] = repo.Branch
+	}
+	if !given(KeyTarget) {
+		filled[KeyTarget] = "origin/" + strings.TrimPrefix(cmp.Or(filled[KeyBranch], metadata[alias+"branch"]), "refs/heads/")
+	}
+	if !given(KeyCheckout) {
+		filled[KeyCheckout] = repo.Checkout
+	}
+	return Parse(filled)
+}
+
 // Parse reads the request in a sandbox's metadata. Metadata that asks for
 // nothing gives the zero Request. All values are hostile: what git could take
 // for an option, a refspec or a revision expression is ErrInvalid, and so is a
@@ -47,6 +81,11 @@ func (r Request) Gated() bool { return r.Branch != "" }
 // wanted gated must not come up open.
 func Parse(metadata map[string]string) (Request, error) {
 	var r Request
+	switch metadata[KeySync] {
+	case "", Off:
+	default:
+		return Request{}, fmt.Errorf("%w: %s can be %q only", ErrInvalid, KeySync, Off)
+	}
 	for _, f := range []struct {
 		key   string
 		value *string
@@ -70,6 +109,9 @@ func Parse(metadata map[string]string) (Request, error) {
 	if (r.Branch == "") != (r.Target == "") || r.Checkout != "" && r.Branch == "" {
 		return Request{}, fmt.Errorf("%w: %s and %s belong together, and %s needs both", ErrInvalid, KeyBranch, KeyTarget, KeyCheckout)
 	}
+	if r.Gated() && metadata[KeySync] == Off {
+		return Request{}, fmt.Errorf("%w: %s is %q, and other keys ask for a sync", ErrInvalid, KeySync, Off)
+	}
 	return r, nil
 }
 
@@ -89,46 +131,9 @@ func lookup(metadata map[string]string, key string) (string, error) {
 // branch accepts the name of a branch, with or without refs/heads/.
 func branch(s string) (string, error) { return ref(strings.TrimPrefix(s, "refs/heads/")) }
 
-// maxRef is the longest name of a ref.
-const maxRef = 255
+func ref(s string) (string, error) { return s, sandbox.CheckRef(s) }
 
-// ref accepts what git check-ref-format does, short names included, and no
-// refspec ("+a", "a:b") or revision ("a~1", "a@{u}"), nor what could be taken
-// for an option. Hexadecimal commits are such names too.
-func ref(s string) (string, error) {
-	if s == "" || len(s) > maxRef {
-		return "", fmt.Errorf("has %d characters, not 1 to %d", len(s), maxRef)
-	}
-	if !printable(s) || strings.ContainsAny(s, " ~^:?*[\\") {
-		return "", errors.New("has a character that no ref has")
-	}
-	if strings.ContainsAny(s[:1], "-+") || s == "@" || strings.Contains(s, "@{") || strings.Contains(s, "..") {
-		return "", errors.New("is an option, a refspec or a revision, not the name of a ref")
-	}
-	for part := range strings.SplitSeq(s, "/") {
-		if part == "" || part[0] == '.' || part[0] == '-' || strings.HasSuffix(part, ".") || strings.HasSuffix(part, ".lock") {
-			return "", fmt.Errorf("has the part %q, which no ref has", part)
-		}
-	}
-	return s, nil
-}
-
-// maxPath is the longest path that Linux takes.
-const maxPath = 4095
-
-func checkout(s string) (string, error) {
-	if len(s) > maxPath || !printable(s) {
-		return "", errors.New("is too long for a path, or has a character that cannot be shown")
-	}
-	if !path.IsAbs(s) || path.Clean(s) != s || s == "/" {
-		return "", errors.New("is not an absolute path without \".\", \"..\" and \"//\"")
-	}
-	return s, nil
-}
-
-func printable(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
-}
+func checkout(s string) (string, error) { return s, sandbox.CheckCheckout(s) }
 
 // Command is a program to run in the guest, without a shell.
 type Command struct {

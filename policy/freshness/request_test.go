@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/rundlet/rundlet/sandbox"
 )
 
 func TestParse(t *testing.T) {
@@ -15,7 +17,7 @@ func TestParse(t *testing.T) {
 		bad      bool
 	}{
 		"nothing":     {nil, Request{}, false},
-		"other keys":  {map[string]string{"branch": "-x", "rundlet.sync": "y"}, Request{}, false},
+		"other keys":  {map[string]string{"branch": "-x", "rundlet.synced": "y"}, Request{}, false},
 		"gate":        {map[string]string{KeyBranch: "main", KeyTarget: "origin/main"}, asked, false},
 		"gate, alias": {map[string]string{"firkin.sync.branch": "main", "firkin.sync.target": "origin/main"}, asked, false},
 		"background":  {map[string]string{KeyBranch: "main", KeyTarget: "origin/main", KeyCheckout: "/home/user/repo"}, whole, false},
@@ -40,7 +42,7 @@ func TestParse(t *testing.T) {
 
 func TestHostileRefsAreRefused(t *testing.T) {
 	for _, good := range []string{
-		"main", "feature/x", "v1.2.3", "a-b_c", "issue-#7", "größe", "deadbeef", strings.Repeat("a", maxRef),
+		"main", "feature/x", "v1.2.3", "a-b_c", "issue-#7", "größe", "deadbeef", strings.Repeat("a", 255),
 		"0123456789012345678901234567890123456789", "user@host", "a@b", "HEAD",
 	} {
 		if r, err := Parse(map[string]string{KeyBranch: good, KeyTarget: good}); err != nil || r.Branch != good || r.Target != good {
@@ -50,7 +52,7 @@ func TestHostileRefsAreRefused(t *testing.T) {
 	for _, bad := range []string{
 		"-x", "--upload-pack=/bin/sh", "--", "+main", "+a:b", "a:b", ":main", "^main", "main~1", "main^{}", "@", "@{-1}", "a@{u}",
 		"a..b", "..", "/", "/a", "a/", "a//b", ".a", "a/.b", "a.", "a.lock", "a.lock/b", "a/-b", "a b", "a\tb", "a\nb", "a\x00", "\x7f",
-		"a?b", "a*", "a[b", `a\b`, "\xff", "a\u202eb", " ", "refs/heads/", "refs/heads/-x", strings.Repeat("a", maxRef+1),
+		"a?b", "a*", "a[b", `a\b`, "\xff", "a\u202eb", " ", "refs/heads/", "refs/heads/-x", strings.Repeat("a", 256),
 	} {
 		for _, metadata := range []map[string]string{
 			{KeyBranch: bad, KeyTarget: "main"}, {KeyBranch: "main", KeyTarget: bad}, {"firkin.sync.branch": bad, KeyTarget: "main"},
@@ -125,4 +127,38 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestASandboxOfARepositoryIsKeptAtItsBranch(t *testing.T) {
+	repo := sandbox.Repository{URL: "https://h/x", Branch: "main", Commit: "c", Checkout: "/app", User: "ann"}
+	tagged := repo
+	tagged.Branch = ""
+	whole := Request{"main", "origin/main", "/app"}
+	for name, tc := range map[string]struct {
+		repo     sandbox.Repository
+		metadata map[string]string
+		want     Request
+		bad      bool
+	}{
+		"nothing is said":           {repo, nil, whole, false},
+		"other metadata":            {repo, map[string]string{"a": "b"}, whole, false},
+		"off":                       {repo, map[string]string{KeySync: Off}, Request{}, false},
+		"on":                        {repo, map[string]string{KeySync: "on"}, Request{}, true},
+		"off and a branch":          {repo, map[string]string{KeySync: Off, KeyBranch: "x", KeyTarget: "x"}, Request{}, true},
+		"a branch":                  {repo, map[string]string{KeyBranch: "refs/heads/x"}, Request{"x", "origin/x", "/app"}, false},
+		"a branch by the alias":     {repo, map[string]string{"firkin.sync.branch": "x"}, Request{"x", "origin/x", "/app"}, false},
+		"a commit":                  {repo, map[string]string{KeyTarget: "abc"}, Request{"main", "abc", "/app"}, false},
+		"a directory":               {repo, map[string]string{KeyCheckout: "/b"}, Request{"main", "origin/main", "/b"}, false},
+		"an option":                 {repo, map[string]string{KeyBranch: "-x"}, Request{}, true},
+		"of a tag":                  {tagged, nil, Request{}, false},
+		"of a tag, with a branch":   {tagged, map[string]string{KeyBranch: "x"}, Request{"x", "origin/x", "/app"}, false},
+		"of a tag, with a commit":   {tagged, map[string]string{KeyTarget: "abc"}, Request{}, true},
+		"of nothing":                {sandbox.Repository{}, nil, Request{}, false},
+		"of nothing, with a branch": {sandbox.Repository{}, map[string]string{KeyBranch: "x"}, Request{}, true},
+	} {
+		got, err := For(tc.metadata, tc.repo)
+		if got != tc.want || (err != nil) != tc.bad || tc.bad && (!errors.Is(err, ErrInvalid) || !errors.Is(err, sandbox.ErrInvalid)) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
 }

@@ -9,11 +9,12 @@ import (
 
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/runtime/build/recipe"
+	"github.com/rundlet/rundlet/runtime/build/steps"
 )
 
 // copy puts uploaded files into the template.
 func (w *work) copy(ctx context.Context, c recipe.Copy) error {
-	destination, err := w.expand(ctx, c.Destination)
+	destination, err := w.shell.Expand(ctx, c.Destination)
 	if err != nil {
 		return err
 	}
@@ -30,9 +31,9 @@ func (w *work) copy(ctx context.Context, c recipe.Copy) error {
 		return err
 	}
 	defer archive.Close()
-	err = w.site.Copy(ctx, envd.CopyRequest{
-		Source: c.Source, Destination: destination, User: cmp.Or(w.state.defaults.User, defaultUser), Owner: c.User, Mode: c.Mode,
-		Workdir: w.state.defaults.Workdir,
+	err = w.shell.Site.Copy(ctx, envd.CopyRequest{
+		Source: c.Source, Destination: destination, User: cmp.Or(w.shell.Defaults.User, steps.DefaultUser), Owner: c.User, Mode: c.Mode,
+		Workdir: w.shell.Defaults.Workdir,
 	}, archive)
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)

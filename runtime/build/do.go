@@ -13,6 +13,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/build/layers"
 	"github.com/rundlet/rundlet/runtime/build/recipe"
 	"github.com/rundlet/rundlet/runtime/build/site"
+	"github.com/rundlet/rundlet/runtime/build/steps"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
@@ -20,18 +21,14 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// state is what the steps of a recipe set, apart from the machine.
-type state struct {
-	env      map[string]string
-	defaults sandbox.Defaults
-}
+// stepTimeout bounds one step, as at E2B.
+const stepTimeout = time.Hour
 
 // work is one job that is being done.
 type work struct {
 	*job
 	b     *Builder
-	site  *site.Site
-	state state
+	shell steps.Shell
 }
 
 // do does what a job asks for, and returns the claim that its builds have. Its errors are failures.
@@ -78,6 +75,16 @@ func (w *work) stillThere() error {
 	return err
 }
 
+// step does one instruction.
+func (w *work) step(number string, s recipe.Step) error {
+	ctx, cancel := context.WithTimeoutCause(w.ctx, stepTimeout, fmt.Errorf("it took more than %s", stepTimeout))
+	defer cancel()
+	if s.Copy != nil {
+		return w.copy(ctx, *s.Copy)
+	}
+	return w.shell.Do(ctx, number, s)
+}
+
 // keep saves the state after a step that has changed the machine, for later builds.
 func (w *work) keep(s recipe.Step, name string) error {
 	if err := w.b.cfg.Steps.At(step.BuildStep); err != nil || !s.ChangesMachine() {
@@ -97,16 +104,14 @@ func (w *work) save(kind, name string) (store.Snapshot, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(w.ctx, saveTimeout, fmt.Errorf("the snapshot took more than %s", saveTimeout))
 	defer cancel()
-	s, state := w.site, w.state.copied()
+	s, env, defaults := w.shell.Site, maps.Clone(w.shell.Env), w.shell.Defaults
 	return background.Deliver(ctx, w.b.cfg.Background, func() (store.Snapshot, error) {
-		return s.Save(ctx, kind, name, state.env, state.defaults)
+		return s.Save(ctx, kind, name, env, defaults)
 	}, func(n store.Snapshot) { w.b.dropUnneeded(context.WithoutCancel(ctx), []string{n.ID}) })
 }
 
 // saveTimeout is that of every snapshot.
 const saveTimeout = 5 * time.Minute
-
-func (s state) copied() state { return state{maps.Clone(s.env), s.defaults} }
 
 // room checks that the disk has room. Layers make room if it has not.
 func (b *Builder) room(ctx context.Context, check func() error) error {
@@ -127,7 +132,7 @@ func (w *work) begin() (names []string, next int, err error) {
 	}
 	forced := len(w.steps)
 	for i, s := range w.steps {
-		if s.Force || w.recipe.Force {
+		if s.Force || w.recipe.Force || s.Moves() {
 			forced = min(forced, i)
 		}
 		content := ""
@@ -176,11 +181,11 @@ func (w *work) open(plan site.Plan) error {
 			return err
 		}
 	}
-	if w.site, err = site.Opened(w.ctx, w.b.cfg.Site, w.b.cfg.Background, plan); err != nil {
+	if w.shell.Site, err = site.Opened(w.ctx, w.b.cfg.Site, w.b.cfg.Background, plan); err != nil {
 		return err
 	}
-	w.state = state{env: map[string]string{}, defaults: defaults}
-	maps.Copy(w.state.env, env)
+	w.shell.Log, w.shell.Env, w.shell.Defaults = w.log, map[string]string{}, defaults
+	maps.Copy(w.shell.Env, env)
 	return nil
 }
 

@@ -30,7 +30,7 @@ func (w *work) finalize() (store.Snapshot, error) {
 	defer cancel(nil)
 	defer time.AfterFunc(stepTimeout, func() { cancel(fmt.Errorf("it took more than %s", stepTimeout)) }).Stop()
 	w.log.Add("info", sandbox.StepFinalize, "Finalizing the template")
-	if err := w.site.Define(ctx, w.state.env, w.state.defaults); err != nil {
+	if err := w.shell.Site.Define(ctx, w.shell.Env, w.shell.Defaults); err != nil {
 		return store.Snapshot{}, err
 	}
 	ready, started := w.recipe.ReadyCmd, make(chan error, 1)
@@ -40,7 +40,7 @@ func (w *work) finalize() (store.Snapshot, error) {
 			ready = readyAlone
 		}
 		out := &lines.Writer{Log: w.log, Step: sandbox.StepFinalize}
-		run, err := w.site.Begin(ctx, w.command(command, out))
+		run, err := w.shell.Site.Begin(ctx, w.command(command, out))
 		if err != nil {
 			return store.Snapshot{}, site.Failed(ctx, command, err, nil)
 		}
@@ -63,11 +63,20 @@ func (w *work) finalize() (store.Snapshot, error) {
 			return store.Snapshot{}, err
 		}
 	}
+	if err := w.warmUp(); err != nil {
+		return store.Snapshot{}, err
+	}
+	// A start command that fails meanwhile would not run in any sandbox.
+	select {
+	case err := <-started:
+		return store.Snapshot{}, err
+	default:
+	}
 	return w.save(claim.KindTemplate, "")
 }
 
 func (w *work) command(text string, out *lines.Writer) machine.Command {
-	return machine.Command{Text: text, User: w.state.defaults.User, Workdir: w.state.defaults.Workdir, Env: w.state.env, Stdout: out, Stderr: out}
+	return machine.Command{Text: text, User: w.shell.Defaults.User, Workdir: w.shell.Defaults.Workdir, Env: w.shell.Env, Stdout: out, Stderr: out}
 }
 
 // awaitReady repeats a command until it succeeds. A start command that fails ends it.
@@ -78,7 +87,7 @@ func (w *work) awaitReady(command string, started <-chan error) error {
 	for pause := readyInterval / 20; ; pause = min(2*pause, readyInterval) {
 		answered := make(chan error, 1)
 		out := &lines.Writer{Log: &lines.Log{}, Step: sandbox.StepFinalize}
-		go func() { answered <- w.site.Run(ctx, w.command(command, out)) }()
+		go func() { answered <- w.shell.Site.Run(ctx, w.command(command, out)) }()
 		var err error
 		select {
 		case err = <-started:
@@ -101,4 +110,17 @@ func (w *work) awaitReady(command string, started <-chan error) error {
 			return site.Failed(ctx, command, err, out.Tail)
 		}
 	}
+}
+
+// warmUp runs the commands that warm the template up, when it is ready.
+func (w *work) warmUp() error {
+	ctx, cancel := context.WithTimeoutCause(w.ctx, stepTimeout, fmt.Errorf("the commands that warm up took more than %s", stepTimeout))
+	defer cancel()
+	for _, command := range w.recipe.WarmUp {
+		w.log.Add("info", sandbox.StepFinalize, fmt.Sprintf("[warm-up] %.1000s", command))
+		if err := w.shell.Run(ctx, sandbox.StepFinalize, command, w.shell.Defaults.User); err != nil {
+			return err
+		}
+	}
+	return nil
 }

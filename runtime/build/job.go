@@ -93,8 +93,8 @@ func (b *Builder) perform(j *job) {
 	b.finish(ctx, j, snap, err)
 	j.cancel(nil)
 	close(j.done)
-	if w.site != nil {
-		w.site.End(b.cfg.Background) // After the outcome: it may take long, and hangs if the driver does.
+	if w.shell.Site != nil {
+		w.shell.Site.End(b.cfg.Background) // After the outcome: it may take long, and hangs if the driver does.
 	}
 }
 

@@ -23,7 +23,7 @@ func (c *Claims) Claim(row store.Sandbox, kind string) store.Snapshot {
 		ID: id, Instance: c.cfg.Instance, Kind: kind, State: store.SnapshotSaving, VMID: row.ID, Snapshot: id,
 		Source: row.ID, Parent: row.OriginID, TemplateID: row.TemplateID, Alias: row.Alias, BuildID: row.BuildID,
 		Spec: row.Spec, VCPUs: row.VCPUs, MemoryMiB: row.MemoryMiB, DiskMiB: row.DiskMiB, KeyID: row.KeyID,
-		CreatedAt: time.Now(), Node: c.cfg.Node, Driver: c.cfg.Driver.Info().Driver, Defaults: row.Defaults,
+		CreatedAt: time.Now(), Node: c.cfg.Node, Driver: c.cfg.Driver.Info().Driver, Defaults: row.Defaults, Freshness: row.Freshness,
 	}
 }
 

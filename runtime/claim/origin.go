@@ -28,6 +28,10 @@ type Origin struct {
 	// Template: it is a template, whose uses are counted by Alias.
 	Template bool
 	Defaults sandbox.Defaults
+	// Freshness is that of the sandbox when it was saved.
+	Freshness sandbox.Freshness
+	// Copy: it is that of a running sandbox, whose children go on as it was.
+	Copy bool
 	// Filesystem: the snapshot has no memory, so the machine boots.
 	Filesystem bool
 	Manifest   string
@@ -52,6 +56,7 @@ func OfSnapshot(n store.Snapshot) Origin {
 		ID: n.ID, TemplateID: n.TemplateID, Alias: n.Alias, BuildID: n.BuildID, VMID: n.VMID, Snapshot: n.Snapshot,
 		Spec: n.Spec, Size: sandbox.Size{VCPUs: n.VCPUs, MemoryMiB: n.MemoryMiB, DiskMiB: n.DiskMiB}, Manifest: n.Manifest,
 		Filesystem: n.Kind == KindFilesystemPause, Node: n.Node, Driver: n.Driver, Template: n.Kind == KindTemplate, Defaults: n.Defaults,
+		Freshness: n.Freshness, Copy: n.Kind == KindFork,
 	}
 	if !o.Filesystem {
 		o.Holder = n.Source

@@ -66,10 +66,12 @@ func (sb *Sandbox) Condemn(reason string) {
 	sb.mu.Lock()
 	if sb.doom == "" {
 		sb.doom = reason
+		sb.Moves.announce()
 		sb.updateRoster()
 	}
 	sb.mu.Unlock()
 	sb.BreakOff(ErrInterrupted)
+	sb.Syncs.interrupt()
 }
 
 // Condemned reports whether a kill owns the rest of the sandbox.

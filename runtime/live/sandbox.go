@@ -26,6 +26,9 @@ type Sandbox struct {
 	// Reservation is set before the machine is made and given back after it is
 	// gone. Guarded by Life.
 	Reservation *capacity.Reservation
+	// Moves reports changes of the state and the freshness, and Syncs has the sync of the checkout.
+	Moves Moves
+	Syncs Syncs
 
 	// traffic is when bytes went into or out of it last, in nanoseconds since 1970.
 	traffic atomic.Int64
@@ -80,7 +83,11 @@ func (sb *Sandbox) Row() store.Sandbox {
 func (sb *Sandbox) Update(change func(*store.Sandbox)) store.Sandbox {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
+	state, freshness := sb.row.State, sb.row.Freshness
 	change(&sb.row)
+	if state != sb.row.State || freshness != sb.row.Freshness {
+		sb.Moves.announce()
+	}
 	sb.updateRoster()
 	return sb.row
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -23,6 +24,10 @@ const maxMessage = 4 << 20
 // Command is a command for the guest's shell.
 type Command struct {
 	Text string
+	// Args is a program and its arguments, in place of Text and without a shell.
+	Args []string
+	// Tag names it for Kill; empty if it has none.
+	Tag string
 	// User runs it, in the directory Workdir; empty is the default of the agent.
 	User, Workdir string
 	Env           map[string]string
@@ -59,16 +64,19 @@ func (m *Machines) Run(ctx context.Context, id string, c Command) error {
 // Begin starts a command in a guest. The caller calls Leave in the end; ctx bounds all of it, and the agent ends the command at
 // its deadline, if it has one.
 func (m *Machines) Begin(ctx context.Context, id string, c Command) (*Running, error) {
-	dial := m.Agent(id)
-	r := &Running{command: c, transport: &http.Transport{
-		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
-		DisableCompression: true, MaxResponseHeaderBytes: 64 << 10,
-	}}
-	rpc := processpbconnect.NewProcessClient(&http.Client{Transport: r.transport}, "http://agent", connect.WithProtoJSON(), connect.WithReadMaxBytes(cmp.Or(c.MaxMessage, maxMessage)))
+	rpc, transport := m.processes(id, cmp.Or(c.MaxMessage, maxMessage))
+	r := &Running{command: c, transport: transport}
+	args := []string{"/bin/bash", "-l", "-c", c.Text}
+	if len(c.Args) > 0 {
+		args = c.Args
+	}
 	noInput := false
 	req := connect.NewRequest(&processpb.StartRequest{
-		Process: &processpb.ProcessConfig{Cmd: "/bin/bash", Args: []string{"-l", "-c", c.Text}, Envs: c.Env}, Stdin: &noInput,
+		Process: &processpb.ProcessConfig{Cmd: args[0], Args: args[1:], Envs: c.Env}, Stdin: &noInput,
 	})
+	if c.Tag != "" {
+		req.Msg.Tag = &c.Tag
+	}
 	req.Header().Set(envd.AccessTokenHeader, m.cfg.Tokens.Envd(id)) // It counts in a guest that asks for one.
 	if c.Workdir != "" {
 		req.Msg.Process.Cwd = &c.Workdir
@@ -89,6 +97,43 @@ func (m *Machines) Begin(ctx context.Context, id string, c Command) (*Running, e
 		return nil, fmt.Errorf("command failed: %w", err) // As E2B's server: "command failed: unauthenticated: invalid username: 'x'".
 	}
 	return r, nil
+}
+
+// processes returns a client of the agent's process service, and the transport whose idle connections its user closes.
+func (m *Machines) processes(id string, maxMessage int) (processpbconnect.ProcessClient, *http.Transport) {
+	dial := m.Agent(id)
+	transport := &http.Transport{
+		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		DisableCompression: true, MaxResponseHeaderBytes: 64 << 10,
+	}
+	return processpbconnect.NewProcessClient(&http.Client{Transport: transport}, "http://agent", connect.WithProtoJSON(), connect.WithReadMaxBytes(maxMessage)), transport
+}
+
+// killPause is how long Kill waits before it looks again.
+const killPause = 20 * time.Millisecond
+
+// Kill ends the commands in a guest that have a tag, each with its process group, and returns when there are none. ctx bounds it.
+func (m *Machines) Kill(ctx context.Context, id, tag string) error {
+	rpc, transport := m.processes(id, maxMessage)
+	defer transport.CloseIdleConnections()
+	for {
+		req := connect.NewRequest(&processpb.SendSignalRequest{
+			Process: &processpb.ProcessSelector{Selector: &processpb.ProcessSelector_Tag{Tag: tag}}, Signal: processpb.Signal_SIGNAL_SIGKILL,
+		})
+		req.Header().Set(envd.AccessTokenHeader, m.cfg.Tokens.Envd(id))
+		_, err := rpc.SendSignal(ctx, req)
+		if connect.CodeOf(err) == connect.CodeNotFound {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("end the commands with tag %s: %w", tag, err)
+		}
+		select {
+		case <-time.After(killPause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // Wait writes the output and returns when the command has ended: *ExitError if it failed.

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -24,10 +26,28 @@ type shellGuest struct {
 	ended   chan error
 	pwd     string // what the command of an exercise writes
 	noShell bool
+	left    int      // the commands of the tag that Kill has to end
+	refuse  error    // what a signal is refused with; nil is not
+	kills   []string // the tags
+	args    []string // of the command that began last, with its program and its tag
+}
+
+func (g *shellGuest) SendSignal(_ context.Context, req *connect.Request[processpb.SendSignalRequest]) (*connect.Response[processpb.SendSignalResponse], error) {
+	g.kills = append(g.kills, req.Msg.GetProcess().GetTag()+" "+req.Msg.GetSignal().String())
+	switch {
+	case g.refuse != nil:
+		return nil, g.refuse
+	case g.left == 0:
+		return nil, connect.NewError(connect.CodeNotFound, errors.New("tag"))
+	case g.left > 0:
+		g.left--
+	}
+	return connect.NewResponse(&processpb.SendSignalResponse{}), nil
 }
 
 func (g *shellGuest) Start(ctx context.Context, req *connect.Request[processpb.StartRequest], out *connect.ServerStream[processpb.StartResponse]) error {
 	send := func(e *processpb.ProcessEvent) error { return out.Send(&processpb.StartResponse{Event: e}) }
+	g.args = append([]string{req.Msg.GetTag(), req.Msg.GetProcess().GetCmd()}, req.Msg.GetProcess().GetArgs()...)
 	text := req.Msg.GetProcess().GetArgs()[2]
 	if user, _, _ := basic(req.Header()); user == "ghost" {
 		return connect.NewError(connect.CodeUnauthenticated, errors.New("invalid username: 'ghost'"))
@@ -213,5 +233,33 @@ func TestAnExerciseIsShort(t *testing.T) {
 	g.noShell = true
 	if err := s.Exercise(t.Context(), s.id); err != nil {
 		t.Errorf("without a shell: %v", err)
+	}
+}
+
+func TestAProgramRunsWithoutAShell(t *testing.T) {
+	s, g := open(t)
+	if err := s.run(t.Context(), Command{Args: []string{"git", "fetch", "a b", "$x"}, Tag: "sync"}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"sync", "git", "fetch", "a b", "$x"}; !slices.Equal(g.args, want) {
+		t.Errorf("%q, want %q", g.args, want)
+	}
+}
+
+func TestKillReturnsWhenThereIsNothingLeft(t *testing.T) {
+	s, g := open(t)
+	g.left = 2
+	if err := s.Kill(t.Context(), s.id, "sync"); err != nil || !slices.Equal(g.kills, []string{"sync SIGNAL_SIGKILL", "sync SIGNAL_SIGKILL", "sync SIGNAL_SIGKILL"}) {
+		t.Errorf("%q, %v", g.kills, err)
+	}
+	g.left = -1 // What cannot be killed.
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := s.Kill(ctx, s.id, "sync"); !errors.Is(err, context.DeadlineExceeded) && connect.CodeOf(err) != connect.CodeDeadlineExceeded {
+		t.Errorf("%v", err)
+	}
+	g.refuse = connect.NewError(connect.CodeInternal, errors.New("broken"))
+	if err := s.Kill(t.Context(), s.id, "sync"); err == nil || !strings.Contains(err.Error(), "broken") {
+		t.Errorf("%v", err)
 	}
 }

@@ -105,7 +105,7 @@ func (p *Pool) target(from claim.Origin) Target {
 
 // key says which warm machines can serve sandboxes of an origin.
 func (p *Pool) key(from claim.Origin) warmpool.Key {
-	return warmpool.Key{Template: from.TemplateID, Profile: p.cfg.Driver.Info().Driver}
+	return warmpool.Key{Repo: from.Defaults.Repository.URL, Template: from.TemplateID, Profile: p.cfg.Driver.Info().Driver}
 }
 
 // Keep sets the origin from which the machines of a template are made from now on.
@@ -116,6 +116,7 @@ func (p *Pool) Keep(from claim.Origin) {
 	}
 	key := p.key(from)
 	p.mu.Lock()
+	p.dropKeys(func(k warmpool.Key) bool { return k.Template == key.Template && k != key }) // It was of another repository.
 	p.origins[key] = from
 	p.books.SetTarget(key, warmpool.Target{Ready: t.Ready, Prepared: t.Prepared, MaxAge: t.MaxAge})
 	p.books.SetSnapshot(key, snapshotOf(from))
@@ -135,18 +136,25 @@ func (p *Pool) fits(key warmpool.Key, from claim.Origin) bool {
 
 // Drop ends the machines of a template that is gone.
 func (p *Pool) Drop(templateID string) {
-	key := warmpool.Key{Template: templateID, Profile: p.cfg.Driver.Info().Driver}
 	p.mu.Lock()
-	_, kept := p.origins[key]
-	delete(p.origins, key)
-	if kept {
-		p.books.SetTarget(key, warmpool.Target{})
-		p.books.SetSnapshot(key, "")
-	}
+	kept := p.dropKeys(func(k warmpool.Key) bool { return k.Template == templateID })
 	p.mu.Unlock()
 	if kept {
 		p.Wake()
 	}
+}
+
+// dropKeys keeps no machines any more for the keys that match, and reports whether there was one. The caller holds mu.
+func (p *Pool) dropKeys(match func(warmpool.Key) bool) (found bool) {
+	for k := range p.origins {
+		if match(k) {
+			delete(p.origins, k)
+			p.books.SetTarget(k, warmpool.Target{})
+			p.books.SetSnapshot(k, "")
+			found = true
+		}
+	}
+	return found
 }
 
 // Wake asks for a refill now, since there may be capacity for one.

@@ -88,7 +88,7 @@ func (v *Saver) share(ctx context.Context, row store.Sandbox, change func(*store
 	}
 	filesystem := snap.Kind == claim.KindFilesystemPause
 	sealed := snap.Manifest
-	snap.ID, snap.CreatedAt, snap.Version = sandbox.NewID()[1:], time.Now(), 0
+	snap.ID, snap.CreatedAt, snap.Version, snap.Freshness = sandbox.NewID()[1:], time.Now(), 0, row.Freshness
 	change(&snap)
 	if filesystem {
 		return snap, fmt.Errorf("%w: it was paused without its memory; resume it first", sandbox.ErrUnsupported)

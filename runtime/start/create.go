@@ -22,7 +22,11 @@ const CreateTimeout = 60 * time.Second
 // Create makes a sandbox from an origin. follows is the continuation that it
 // follows up on, or nil.
 func (t *Starter) Create(ctx context.Context, req sandbox.CreateRequest, from claim.Origin, follows *sandbox.Continuation) (_ store.Sandbox, err error) {
-	sb := live.New(t.newRow(req, from, follows))
+	row, err := t.newRow(req, from, follows)
+	if err != nil {
+		return store.Sandbox{}, err
+	}
+	sb := live.New(row)
 	ctx, end := t.cfg.Steps.Stage(ctx, latency.Create, slog.String("sandbox", sb.ID), slog.String("template", from.ID))
 	defer func() { end(err) }()
 	defer func() { err = t.deletedMeanwhile(ctx, from, err) }()
@@ -51,7 +55,7 @@ func (t *Starter) Create(ctx context.Context, req sandbox.CreateRequest, from cl
 	if admitted(err); err != nil {
 		return store.Sandbox{}, err
 	}
-	row := sb.Update(func(row *store.Sandbox) {
+	row = sb.Update(func(row *store.Sandbox) {
 		row.Deadline = time.Now().Add(CreateTimeout)
 		row.EndAt = row.Deadline
 	})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/policy/capacity"
+	"github.com/rundlet/rundlet/policy/freshness"
 	"github.com/rundlet/rundlet/policy/latency"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/live"
@@ -39,8 +40,41 @@ func (t *Starter) nowRunning(ctx context.Context, sb *live.Sandbox, timeout time
 	return nil
 }
 
-// newRow is the row of a sandbox that is to be created.
-func (t *Starter) newRow(req sandbox.CreateRequest, from claim.Origin, follows *sandbox.Continuation) store.Sandbox {
+// gate is the gate that the checkout of a new sandbox has.
+func gate(req sandbox.CreateRequest, from claim.Origin) (sandbox.Freshness, error) {
+	saved := from.Freshness
+	if saved.Open() {
+		saved = sandbox.Freshness{} // What it had was up to date then.
+	}
+	if from.Copy {
+		return saved, nil // The metadata is that of the sandbox that it is a copy of.
+	}
+	repo := from.Defaults.Repository
+	if !from.Template {
+		repo = sandbox.Repository{} // A snapshot may have work in its checkout, which no one asked to reset.
+	}
+	asked, err := freshness.For(req.Metadata, repo)
+	if err != nil || !asked.Gated() {
+		return saved, err
+	}
+	f := sandbox.Freshness{
+		Phase: freshness.NewGate(asked).Phase, Branch: asked.Branch, Target: asked.Target, Checkout: asked.Checkout,
+	}
+	if f.Checkout == from.Defaults.Repository.Checkout {
+		f.User = from.Defaults.Repository.User
+	}
+	if saved.Phase == freshness.Syncing {
+		f.Phase = freshness.Syncing // Parts of a sync are in it.
+	}
+	return f, nil
+}
+
+// newRow is the row of a sandbox that is to be created; sandbox.ErrInvalid.
+func (t *Starter) newRow(req sandbox.CreateRequest, from claim.Origin, follows *sandbox.Continuation) (store.Sandbox, error) {
+	fresh, err := gate(req, from)
+	if err != nil {
+		return store.Sandbox{}, err
+	}
 	row := store.Sandbox{
 		ID: sandbox.NewID(), Instance: t.cfg.Instance, TemplateID: from.TemplateID, Alias: from.Alias, BuildID: from.BuildID,
 		State: sandbox.StateCreating, Metadata: req.Metadata, CreatedAt: time.Now(),
@@ -48,14 +82,14 @@ func (t *Starter) newRow(req sandbox.CreateRequest, from claim.Origin, follows *
 		Secure: req.Secure, PrivatePorts: req.AllowPublicTraffic != nil && !*req.AllowPublicTraffic,
 		AllowInternet: req.AllowInternet, Egress: req.Egress, Ingress: req.Ingress, KeyID: req.KeyID,
 		OriginID: from.ID, Spec: from.Spec, OnTimeout: req.OnTimeout, AutoResume: req.AutoResume,
-		Timeout: req.Timeout, Request: req.Record(), Node: t.cfg.Node, Driver: t.cfg.Driver.Info().Driver, Defaults: from.Defaults,
+		Timeout: req.Timeout, Request: req.Record(), Node: t.cfg.Node, Driver: t.cfg.Driver.Info().Driver, Defaults: from.Defaults, Freshness: fresh,
 	}
 	if follows != nil {
 		// It is our own type: it encodes.
 		text, _ := json.Marshal(follows)
 		row.FollowsUp = string(text)
 	}
-	return row
+	return row, nil
 }
 
 func budget(row store.Sandbox) capacity.Budget {

@@ -36,8 +36,10 @@ type Config struct {
 	Claims         *claim.Claims
 	Templates      *template.Templates
 	// Built finds a template that a client built, by name and tag; sandbox.ErrTemplateNotFound.
-	Built      func(ctx context.Context, name string) (claim.Origin, error)
-	Pool       *pool.Pool
+	Built func(ctx context.Context, name string) (claim.Origin, error)
+	Pool  *pool.Pool
+	// Refresh begins the sync that a sandbox waits for, in the machine that it has now.
+	Refresh    func(*live.Sandbox)
 	Ender      *end.Ender
 	Saver      *save.Saver
 	Held       *orphan.InUse

@@ -14,9 +14,10 @@ func (t *Starter) Expose(sb *live.Sandbox) {
 	t.Watch(sb)
 }
 
-// Watch watches the machine that a sandbox has from now on.
+// Watch watches the machine that a sandbox has from now on, and begins the sync that it waits for. The caller has sb.Life.
 func (t *Starter) Watch(sb *live.Sandbox) {
 	run := sb.NextRun()
+	t.cfg.Refresh(sb)
 	if waiter, ok := t.cfg.Driver.(vm.Waiter); ok {
 		t.cfg.Background.Go(func() { t.watch(waiter, sb, run) })
 	}

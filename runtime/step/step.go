@@ -59,6 +59,11 @@ const (
 	BuildSaved   Step = "build.saved"
 	BuildOutcome Step = "build.outcome"
 
+	// Those of a sync are passed in the background. They are those of Syncs.
+	SyncBegun   Step = "sync.begun"
+	SyncDone    Step = "sync.done"
+	SyncOutcome Step = "sync.outcome"
+
 	// WarmRetained is passed in the background, by each machine that comes into the
 	// warm pool. It is not one of All: there is no row that a crash there could lose.
 	WarmRetained Step = "warm.retained"
@@ -68,6 +73,9 @@ const (
 func Builds() []Step {
 	return []Step{BuildBegun, BuildMachine, BuildStep, BuildLayer, BuildSaved, BuildOutcome}
 }
+
+// Syncs returns the steps that the sync of a checkout passes.
+func Syncs() []Step { return []Step{SyncBegun, SyncDone, SyncOutcome} }
 
 // All returns the steps that operations pass.
 func All() []Step {

@@ -437,6 +437,25 @@ type SandboxForkResult struct {
 	Sandbox *Sandbox `json:"sandbox,omitempty"`
 }
 
+// SandboxFreshness defines model for SandboxFreshness.
+type SandboxFreshness struct {
+	Branch   string `json:"branch,omitempty"`
+	Checkout string `json:"checkout,omitempty"`
+
+	// Phase restored, syncing, ready or failed.
+	Phase string `json:"phase"`
+
+	// Reason Why the sync failed.
+	Reason string `json:"reason,omitempty"`
+	Target string `json:"target,omitempty"`
+}
+
+// SandboxFreshnessChange defines model for SandboxFreshnessChange.
+type SandboxFreshnessChange struct {
+	// Reason Why, of fail.
+	Reason string `json:"reason,omitempty"`
+}
+
 // SandboxLifecycle defines model for SandboxLifecycle.
 type SandboxLifecycle struct {
 	AutoResume bool                      `json:"autoResume"`
@@ -732,6 +751,9 @@ type TemplateRecipe struct {
 	ReadyCmd          string         `json:"readyCmd,omitempty"`
 	StartCmd          string         `json:"startCmd,omitempty"`
 	Steps             []TemplateStep `json:"steps,omitempty"`
+
+	// WarmUpCmds Commands that run before the template is saved, when the start command is ready. Not of E2B.
+	WarmUpCmds []string `json:"warmUpCmds,omitempty"`
 }
 
 // TemplateStep An instruction. Members that are not here are ignored.
@@ -744,7 +766,7 @@ type TemplateStep struct {
 	// Force Do this step and those behind it again.
 	Force bool `json:"force,omitempty"`
 
-	// Type COPY, RUN, WORKDIR, USER, ENV or ARG.
+	// Type COPY, RUN, WORKDIR, USER, ENV or ARG; or CLONE, which is not of E2B: args are the URL of a git repository, a branch, a tag or a commit, and a directory; the last two may be empty.
 	Type string `json:"type"`
 }
 
@@ -953,6 +975,9 @@ type CreateContinuationJSONRequestBody = NewContinuation
 
 // ForkSandboxJSONRequestBody defines body for ForkSandbox for application/json ContentType.
 type ForkSandboxJSONRequestBody = SandboxFork
+
+// ChangeSandboxFreshnessJSONRequestBody defines body for ChangeSandboxFreshness for application/json ContentType.
+type ChangeSandboxFreshnessJSONRequestBody = SandboxFreshnessChange
 
 // SetSandboxNetworkJSONRequestBody defines body for SetSandboxNetwork for application/json ContentType.
 type SetSandboxNetworkJSONRequestBody = SandboxNetworkUpdate
@@ -1669,6 +1694,12 @@ type ServerInterface interface {
 	// (POST /sandboxes/{sandboxID}/fork)
 	ForkSandbox(w http.ResponseWriter, r *http.Request, sandboxID SandboxID, params ForkSandboxParams)
 
+	// (GET /sandboxes/{sandboxID}/freshness)
+	GetSandboxFreshness(w http.ResponseWriter, r *http.Request, sandboxID SandboxID)
+
+	// (POST /sandboxes/{sandboxID}/freshness/{action})
+	ChangeSandboxFreshness(w http.ResponseWriter, r *http.Request, sandboxID SandboxID, action string)
+
 	// (GET /sandboxes/{sandboxID}/logs)
 	//
 	// Deprecated: this operation has been marked as deprecated upstream, but no `x-deprecated-reason` was set
@@ -2092,6 +2123,67 @@ func (siw *ServerInterfaceWrapper) ForkSandbox(w http.ResponseWriter, r *http.Re
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ForkSandbox(w, r, sandboxID, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetSandboxFreshness operation middleware
+func (siw *ServerInterfaceWrapper) GetSandboxFreshness(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "sandboxID" -------------
+	var sandboxID SandboxID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "sandboxID", r.PathValue("sandboxID"), &sandboxID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "sandboxID", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetSandboxFreshness(w, r, sandboxID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ChangeSandboxFreshness operation middleware
+func (siw *ServerInterfaceWrapper) ChangeSandboxFreshness(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "sandboxID" -------------
+	var sandboxID SandboxID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "sandboxID", r.PathValue("sandboxID"), &sandboxID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "sandboxID", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "action" -------------
+	var action string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "action", r.PathValue("action"), &action, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "action", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ChangeSandboxFreshness(w, r, sandboxID, action)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -3431,6 +3523,8 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/sandboxes/{sandboxID}/network", wrapper.SetSandboxNetwork)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/sandboxes/{sandboxID}/network/refused", wrapper.ListSandboxRefusals)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/sandboxes/{sandboxID}/network/traffic", wrapper.GetSandboxTraffic)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/sandboxes/{sandboxID}/freshness", wrapper.GetSandboxFreshness)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/sandboxes/{sandboxID}/freshness/{action}", wrapper.ChangeSandboxFreshness)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/sandboxes/{sandboxID}/refreshes", wrapper.RefreshSandbox)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/sandboxes/{sandboxID}/metrics", wrapper.GetSandboxMetrics)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/sandboxes/{sandboxID}/logs", wrapper.GetSandboxLogs)

@@ -16,7 +16,7 @@ import (
 func Sandbox(o *command.Options) *cobra.Command {
 	cmd := &cobra.Command{Use: "sandbox", Aliases: []string{"sb"}, Short: "Manage the sandboxes of a running server"}
 	cmd.AddCommand(newSandboxLs(o), newSandboxExec(o), newSandboxPause(o), newSandboxResume(o), newSandboxFork(o),
-		newSandboxSnapshot(o), newSandboxNetwork(o), newSandboxPortForward(o), newSandboxKill(o))
+		newSandboxSnapshot(o), newSandboxNetwork(o), newSandboxFreshness(o), newSandboxPortForward(o), newSandboxKill(o))
 	return cmd
 }
 

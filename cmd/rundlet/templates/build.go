@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,12 +25,14 @@ type buildFlags struct {
 	cpus, memory                   int
 	noCache                        bool
 	args                           []string
+	repo, ref                      string
+	commands, warmUp               []string
 }
 
 func newBuild(o *command.Options) *cobra.Command {
 	var bf buildFlags
 	cmd := &cobra.Command{
-		Use: "build [DIR]", Short: "Build a template from a Dockerfile", Args: cobra.MaximumNArgs(1),
+		Use: "build [DIR]", Short: "Build a template from a Dockerfile or a repository", Args: cobra.MaximumNArgs(1),
 		Long: `Build a template from a Dockerfile, with files of a directory (the current one if none
 is given). Its .dockerignore says what is not copied.
 
@@ -41,10 +42,18 @@ directory /home/user unless USER and WORKDIR say others. ARG and ENV are variabl
 sandboxes, too. ENTRYPOINT and CMD run before the template is saved, and run on in each
 sandbox.
 
+With --repo, a git repository is cloned by the user, into a directory of its name, where
+the commands of --run, the start command and sandboxes begin. Without DIR and --file there
+is no Dockerfile: the template begins with --from-template, or base. A sandbox of a
+template of a branch is brought to the newest commit of it when it is created, and takes
+no writes until it is.
+
+  rundlet template build --name app --repo https://git.example.com/app.git --run "npm ci"
+
 An earlier build of the same template that is still running is cancelled, and sandboxes
 of earlier builds go on. Ctrl-C stops watching the build; it goes on.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return bf.run(cmd, o, append(args, ".")[0])
+			return bf.run(cmd, o, append(args, "")[0])
 		},
 	}
 	f := cmd.Flags()
@@ -56,6 +65,10 @@ of earlier builds go on. Ctrl-C stops watching the build; it goes on.`,
 	f.IntVar(&bf.memory, "memory", 0, "memory of its sandboxes in MiB; 0 is the server's size")
 	f.StringVar(&bf.start, "start", "", "command that runs on in each sandbox, in place of ENTRYPOINT and CMD")
 	f.StringVar(&bf.ready, "ready", "", `command that succeeds when the start command is ready (default "sleep 20" with a start command)`)
+	f.StringVar(&bf.repo, "repo", "", "URL of a git repository to clone, behind the steps of the Dockerfile")
+	f.StringVar(&bf.ref, "ref", "", "branch, tag or commit to check out (default the branch that the repository says)")
+	f.StringArrayVar(&bf.commands, "run", nil, "command behind the other steps; can be given several times")
+	f.StringArrayVar(&bf.warmUp, "warm-up", nil, "command that fills caches when the start command is ready; can be given several times")
 	f.BoolVar(&bf.noCache, "no-cache", false, "do all steps, also those that an earlier build did")
 	_ = cmd.MarkFlagRequired("name")
 	return cmd
@@ -111,21 +124,16 @@ func (bf *buildFlags) read(dir *buildcontext.Context, file string) (r dockerfile
 }
 
 func (bf *buildFlags) run(cmd *cobra.Command, o *command.Options, dir string) error {
-	files, err := buildcontext.Open(dir)
+	file, r, copies, closed, err := bf.source(dir)
 	if err != nil {
 		return err
 	}
-	defer files.Close()
-	file := cmp.Or(bf.file, filepath.Join(dir, "Dockerfile"))
-	r, copies, err := bf.read(files, file)
-	if err != nil {
-		return err
-	}
+	defer closed()
 	api, err := o.API()
 	if err != nil {
 		return err
 	}
-	recipe := sandbox.Recipe{FromImage: r.FromImage, FromTemplate: r.FromTemplate, StartCmd: r.StartCmd, ReadyCmd: r.ReadyCmd, Force: bf.noCache}
+	recipe := sandbox.Recipe{FromImage: r.FromImage, FromTemplate: r.FromTemplate, StartCmd: r.StartCmd, ReadyCmd: r.ReadyCmd, WarmUp: bf.warmUp, Force: bf.noCache}
 	for _, s := range r.Steps {
 		recipe.Steps = append(recipe.Steps, s.RecipeStep)
 	}

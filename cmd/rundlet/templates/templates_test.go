@@ -275,3 +275,38 @@ func TestATemplateThatIsNotThere(t *testing.T) {
 		t.Errorf("%v, requests %q", err, d.requests)
 	}
 }
+
+func TestARepositoryIsBuiltWithoutADockerfile(t *testing.T) {
+	recipe := func(args ...string) (string, error) {
+		d := &daemon{status: `"ready"`}
+		_, _, err := rundlet(t, t.Context(), d, false, append([]string{"build", "--name", "app"}, args...)...)
+		i := slices.IndexFunc(d.requests, func(r string) bool { return strings.HasPrefix(r, "POST /v2/templates/t1/builds/b2 ") })
+		if i < 0 {
+			return strings.Join(d.requests, ","), err
+		}
+		return strings.TrimPrefix(d.requests[i], "POST /v2/templates/t1/builds/b2 "), err
+	}
+	dir := project(t, "FROM template:base\nRUN make\n")
+	for name, tt := range map[string]struct {
+		args []string
+		want string
+	}{
+		"the base": {[]string{"--repo", "https://h/x", "--ref", "main", "--run", "one", "--run", "two", "--start", "serve", "--ready", "true", "--warm-up", "warm"},
+			`{"fromTemplate":"base","readyCmd":"true","startCmd":"serve","steps":[{"args":["https://h/x","main"],"type":"CLONE"},{"args":["one"],"type":"RUN"},{"args":["two"],"type":"RUN"}],"warmUpCmds":["warm"]}`},
+		"a template":          {[]string{"--repo", "https://h/x", "--from-template", "tools"}, `{"fromTemplate":"tools","steps":[{"args":["https://h/x",""],"type":"CLONE"}]}`},
+		"behind a Dockerfile": {[]string{dir, "--repo", "https://h/x"}, `{"args":["make"],"type":"RUN"},{"args":["user"],"type":"USER"},{"args":["/home/user"],"type":"WORKDIR"},{"args":["https://h/x",""],"type":"CLONE"}]}`},
+		"a warm-up alone":     {[]string{dir, "--warm-up", "warm"}, `"warmUpCmds":["warm"]}`},
+	} {
+		if got, err := recipe(tt.args...); err != nil || !strings.HasSuffix(got, tt.want) {
+			t.Errorf("%s: %v\n%s\nwant\n%s", name, err, got, tt.want)
+		}
+	}
+	for want, args := range map[string][]string{
+		"--ref needs --repo":             {dir, "--ref", "main"},
+		"--build-arg needs a Dockerfile": {"--repo", "https://h/x", "--build-arg", "A=1"},
+	} {
+		if got, err := recipe(args...); err == nil || !strings.Contains(err.Error(), want) || got != "" {
+			t.Errorf("%q: %v, requests %s", args, err, got)
+		}
+	}
+}

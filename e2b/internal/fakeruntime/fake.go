@@ -44,6 +44,7 @@ type Runtime struct {
 	dials     int
 	requests  []sandbox.CreateRequest
 	snapshots snapshots
+	changed   chan struct{} // closed by the next Edit; may be nil
 }
 
 type entry struct {
@@ -78,7 +79,7 @@ func (f *Runtime) Create(_ context.Context, req sandbox.CreateRequest) (sandbox.
 func (f *Runtime) create(req sandbox.CreateRequest) sandbox.Sandbox {
 	sb := sandbox.Sandbox{
 		ID: fmt.Sprintf("i%020d", f.started), TemplateID: "tpl0", Alias: req.Template, State: sandbox.StateRunning,
-		Metadata: req.Metadata, StartedAt: f.start(),
+		Metadata: req.Metadata, StartedAt: start(f),
 		EndAt: Epoch.Add(req.Timeout), VCPUs: 2, MemoryMiB: 512, DiskMiB: 1024, EnvdVersion: envd.Version,
 		AllowInternet: req.AllowInternet, Egress: req.Egress, Ingress: req.Ingress, KeyID: req.KeyID, OnTimeout: req.OnTimeout, AutoResume: req.AutoResume,
 	}
@@ -96,7 +97,7 @@ func (f *Runtime) create(req sandbox.CreateRequest) sandbox.Sandbox {
 }
 
 // start is when the next run starts. The caller holds mu.
-func (f *Runtime) start() time.Time {
+func start(f *Runtime) time.Time {
 	f.started++
 	return Epoch.Add(time.Duration(f.started-1) * time.Second)
 }
@@ -130,6 +131,10 @@ func (f *Runtime) Edit(id string, change func(*sandbox.Sandbox)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change(&f.sandboxes[id].Sandbox)
+	if f.changed != nil {
+		close(f.changed)
+		f.changed = nil
+	}
 }
 
 // Fail makes every method but Dial return err; nil ends that.

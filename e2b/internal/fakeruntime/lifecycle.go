@@ -138,7 +138,7 @@ func (f *Runtime) doResume(sb *entry, r *resume) {
 	sb.resume = nil
 	r.err = f.Transitions.failure()
 	if r.err == nil {
-		sb.State, sb.StartedAt, sb.FilesystemOnly = sandbox.StateRunning, f.start(), false
+		sb.State, sb.StartedAt, sb.FilesystemOnly = sandbox.StateRunning, start(f), false
 		sb.EndAt = Epoch.Add(300 * time.Second)
 	}
 	close(r.done)

@@ -41,6 +41,10 @@ var (
 		Text: "The sandbox is paused and could not be resumed: %s"})
 	NotNow = add(Row{Name: "not available", Status: http.StatusServiceUnavailable, DataPlane: true,
 		Text: "The sandbox is not available now: %s"})
+	NotFresh = add(Row{Name: "checkout not up to date", Status: http.StatusConflict, DataPlane: true,
+		Text: "The checkout in the sandbox is not up to date, so that it can be read only: %s"})
+	StillSyncing = add(Row{Name: "checkout being synced", Status: http.StatusConflict, DataPlane: true,
+		Text: "The checkout in the sandbox is not up to date yet, so that it can be read only; try again"})
 	NotHere = add(Row{Name: "not here", Status: http.StatusServiceUnavailable, DataPlane: true,
 		Text: "The sandbox is on another node, or was made by another driver than the one that runs"})
 	Stopping = add(Row{Name: "starting or shutting down", Status: http.StatusServiceUnavailable, DataPlane: true,

@@ -1,5 +1,5 @@
-// Package secrets recognizes API keys and tokens of sandboxes by their form, wherever they are in a text. It imports the
-// standard library only; only packages in and below e2b import it.
+// Package secrets recognizes API keys and tokens of sandboxes by their form, wherever they are in a text, and takes them out of requests
+// that go into a sandbox. It may import sandbox, envd and e2b/internal/route; only packages in and below e2b import it.
 package secrets
 
 import (

@@ -56,7 +56,7 @@ func NewBuild(body openapi.TemplateBuildRequest, keyID string) (sandbox.Template
 
 // Recipe reads the recipe of a build. Whether a build can do it is for its Check.
 func Recipe(body openapi.TemplateRecipe) (sandbox.Recipe, error) {
-	r := sandbox.Recipe{FromImage: body.FromImage, StartCmd: body.StartCmd, ReadyCmd: body.ReadyCmd, Force: body.Force}
+	r := sandbox.Recipe{FromImage: body.FromImage, StartCmd: body.StartCmd, ReadyCmd: body.ReadyCmd, WarmUp: body.WarmUpCmds, Force: body.Force}
 	var err error
 	if body.FromTemplate != "" {
 		if r.FromTemplate, err = Template(body.FromTemplate); err != nil {

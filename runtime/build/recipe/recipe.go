@@ -13,9 +13,10 @@ import (
 
 // Step is one instruction of a recipe, read.
 type Step struct {
-	// Run is set for RUN, and Copy for COPY; of the others exactly one is.
+	// Run is set for RUN, Copy for COPY, and Clone for CLONE; of the others exactly one is.
 	Run     *Run
 	Copy    *Copy
+	Clone   *Clone
 	Workdir string
 	User    string
 	Env     []Variable // of ENV and ARG
@@ -26,7 +27,14 @@ type Step struct {
 }
 
 // ChangesMachine reports whether the step does more than to say something about those that follow.
-func (s Step) ChangesMachine() bool { return s.Run != nil || s.Copy != nil }
+func (s Step) ChangesMachine() bool { return s.Run != nil || s.Copy != nil || s.Clone != nil }
+
+// Moves reports whether the step has another result when it is done again, without any change of the recipe: a branch and a tag move.
+func (s Step) Moves() bool { return s.Clone != nil && !sandbox.ValidCommit(s.Clone.Ref) }
+
+// Clone is a clone of a repository. Ref is a branch, a tag or a commit, or empty for the branch that the repository says; an
+// empty Directory has the repository's name.
+type Clone struct{ URL, Ref, Directory string }
 
 // Run is a command. User is empty for the one that the steps before it set.
 type Run struct{ Command, User string }
@@ -56,6 +64,8 @@ func read(step sandbox.RecipeStep) Step {
 		s.Run = &Run{step.Arg(0), step.Arg(1)}
 	case "COPY":
 		s.Copy = &Copy{Source: step.Arg(0), Destination: step.Arg(1), User: step.Arg(2), Mode: step.Arg(3), Hash: step.FilesHash}
+	case "CLONE":
+		s.Clone = &Clone{URL: step.Arg(0), Ref: step.Arg(1), Directory: step.Arg(2)}
 	case "WORKDIR":
 		s.Workdir = step.Arg(0)
 	case "USER":

@@ -22,13 +22,13 @@ func step(kind string, args ...string) sandbox.RecipeStep {
 func TestStepsAreRead(t *testing.T) {
 	steps, err := Read(sandbox.Recipe{FromTemplate: "base", Steps: []sandbox.RecipeStep{
 		step("RUN", "echo hi"), step("RUN", "id", "root"), step("COPY", "a", "b", "user", "0755"), step("WORKDIR", "/app"),
-		step("USER", "ann"), step("ENV", "A", "1", "B", "$A"), step("ARG", "C", ""),
+		step("USER", "ann"), step("ENV", "A", "1", "B", "$A"), step("ARG", "C", ""), step("CLONE", "https://h/x", "main", "/app"),
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if steps[0].Run.User != "" || steps[1].Run.User != "root" || steps[2].Copy.Hash != hash || steps[2].Copy.Mode != "0755" ||
-		steps[3].Workdir != "/app" || steps[4].User != "ann" || steps[5].Env[1] != (Variable{"B", "$A"}) || steps[6].Env[0].Name != "C" {
+		steps[3].Workdir != "/app" || steps[4].User != "ann" || steps[5].Env[1] != (Variable{"B", "$A"}) || steps[6].Env[0].Name != "C" || *steps[7].Clone != (Clone{"https://h/x", "main", "/app"}) {
 		t.Errorf("%+v", steps)
 	}
 	if steps[1].Text != "RUN id root" {
@@ -104,6 +104,18 @@ func TestAWordIsOne(t *testing.T) {
 		out, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", "printf %s "+Word(text)).CombinedOutput()
 		if err != nil || string(out) != text {
 			t.Errorf("%q became %q, %v", text, out, err)
+		}
+	}
+}
+
+func TestACommitDoesNotMove(t *testing.T) {
+	for ref, moves := range map[string]bool{"": true, "main": true, "v1": true, strings.Repeat("a", 39): true, strings.Repeat("a", 40): false, strings.Repeat("0", 64): false} {
+		steps, err := Read(sandbox.Recipe{FromTemplate: "base", Steps: []sandbox.RecipeStep{step("CLONE", "https://h/x", ref)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if steps[0].Moves() != moves || !steps[0].ChangesMachine() {
+			t.Errorf("%q moves: %v", ref, steps[0].Moves())
 		}
 	}
 }

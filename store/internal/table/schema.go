@@ -21,10 +21,11 @@ import (
 //	8  what a sandbox may reach
 //	9  how requests reach its programs
 //	10 templates that clients build
+//	11 the freshness of checkouts
 //
 // A program refuses a database of a higher number (ErrNewer), and migrates one of a
 // lower number when a daemon opens it. There is no way back but a backup.
-const Schema = 10
+const Schema = 11
 
 var (
 	// ErrNewer: the schema is that of a newer program.

@@ -1,4 +1,4 @@
-package dataplane
+package secrets
 
 import (
 	"crypto/subtle"
@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/rundlet/rundlet/e2b/internal/route"
-	"github.com/rundlet/rundlet/e2b/internal/secrets"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -15,31 +14,31 @@ import (
 // noKey stands in for a token of another sandbox, which is refused all the same.
 const noKey = "-"
 
-// scrub takes keys and tokens out of a request that goes to t in the sandbox.
+// Scrub takes keys and tokens out of a request that goes to t in the sandbox.
 //
 // A key of this server is worth every sandbox on it, and a token every file of
 // one: code in a sandbox must not see them, wherever a client put them. A key is
 // recognized by its form, so that removed keys and those of other servers are not
 // passed either. All else is between the client and the
 // service, its own Authorization included.
-func scrub(r *http.Request, t route.Target, sb sandbox.Sandbox) {
+func Scrub(r *http.Request, t route.Target, sb sandbox.Sandbox) {
 	h := r.Header
 	h.Del(envd.TrafficTokenHeader)
 	own := []string{sb.TrafficAccessToken}
 	if t.Port == envd.Port {
 		for i, v := range h[envd.AccessTokenHeader] {
-			if secrets.IsToken(v) && subtle.ConstantTimeCompare([]byte(v), []byte(sb.EnvdAccessToken)) != 1 {
+			if IsToken(v) && subtle.ConstantTimeCompare([]byte(v), []byte(sb.EnvdAccessToken)) != 1 {
 				h[envd.AccessTokenHeader][i] = noKey
 			}
 		}
 	} else {
 		own = append(own, sb.EnvdAccessToken)
-		keep(h, envd.AccessTokenHeader, func(v string) bool { return !secrets.IsToken(strings.TrimSpace(v)) })
+		keep(h, envd.AccessTokenHeader, func(v string) bool { return !IsToken(strings.TrimSpace(v)) })
 	}
 	secret := func(v string) bool {
-		return secrets.HasKey(v) || slices.ContainsFunc(own, func(token string) bool { return token != "" && strings.Contains(v, token) })
+		return HasKey(v) || slices.ContainsFunc(own, func(token string) bool { return token != "" && strings.Contains(v, token) })
 	}
-	keep(h, "X-Api-Key", func(v string) bool { return !hasPrefixFold(strings.TrimSpace(v), secrets.KeyPrefix) })
+	keep(h, "X-Api-Key", func(v string) bool { return !HasPrefixFold(strings.TrimSpace(v), KeyPrefix) })
 	for i, line := range h["Cookie"] {
 		if secret(line) {
 			h["Cookie"][i] = strings.Join(slices.DeleteFunc(strings.Split(line, ";"), secret), ";")
@@ -74,12 +73,13 @@ func keep(h http.Header, name string, wanted func(string) bool) {
 	}
 }
 
-// inAddress reports a key where it cannot be removed: the rest would be another
+// InAddress reports a key where it cannot be removed: the rest would be another
 // address.
-func inAddress(r *http.Request) bool {
-	return secrets.HasKey(r.URL.Path) || secrets.HasKey(r.Host) || secrets.HasKey(r.Method)
+func InAddress(r *http.Request) bool {
+	return HasKey(r.URL.Path) || HasKey(r.Host) || HasKey(r.Method)
 }
 
-func hasPrefixFold(s, prefix string) bool {
+// HasPrefixFold is strings.HasPrefix that ignores case.
+func HasPrefixFold(s, prefix string) bool {
 	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
