@@ -39,6 +39,7 @@ type webOfNames struct {
 	proxy map[string]*sockstest.Proxy
 
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	repository  http.Handler // Serves what is below /app.git over TLS; may be nil.
 }
 
 // makeNames is makeInternet with names.
@@ -137,7 +138,13 @@ func (i *webOfNames) serve(t *testing.T) {
 	}
 	i.root, i.certificate = string(root), certificate.NewLocal(authority).GetCertificate
 	web := &http.Server{
-		Handler: pages("internet"),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if i.repository != nil && strings.HasPrefix(r.URL.Path, "/app.git/") {
+				i.repository.ServeHTTP(w, r)
+				return
+			}
+			pages("internet").ServeHTTP(w, r)
+		}),
 		TLSConfig: &tls.Config{
 			GetCertificate: i.certificate,
 			GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
