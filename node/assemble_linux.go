@@ -12,6 +12,7 @@ import (
 	"github.com/rundlet/rundlet/image/hostbase"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/network"
+	"github.com/rundlet/rundlet/node/failpoint"
 	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/limits"
@@ -40,7 +41,7 @@ type assembly struct {
 // assemble builds the node of an instance whose lock the caller holds.
 func assemble(ctx context.Context, driver vm.Driver, dirs layout.Layout, instance string, cfg Config) (_ *Node, err error) {
 	a := assembly{Node: &Node{Dirs: dirs}, cfg: cfg, instance: instance, runDir: dirs.InstanceDir(instance)}
-	if a.die, err = failpoint(); err != nil {
+	if a.die, err = failpoint.Of(); err != nil {
 		return nil, err
 	}
 	defer func() {

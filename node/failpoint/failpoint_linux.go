@@ -1,4 +1,6 @@
-package node
+// Package failpoint ends the process at a step that the environment names: for tests of the released program. It may import the
+// standard library and golang.org/x/sys.
+package failpoint
 
 import (
 	"fmt"
@@ -10,16 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// failpointVariable names a step of the runtime or of the driver, at which this
+// Variable names a step of the runtime or of the driver, at which this
 // process kills itself as kill -9 does: "pause.saved", or "pause.saved@3" for
 // the third time that it is passed. It is for the tests of a restart after
 // that, which have to use the released program.
-const failpointVariable = "RUNDLET_FAILPOINT"
+const Variable = "RUNDLET_FAILPOINT"
 
-// failpoint returns a function that dies at the step that the environment names; nil
+// Of returns a function that dies at the step that the environment names; nil
 // if it names none.
-func failpoint() (func(step string), error) {
-	text := os.Getenv(failpointVariable)
+func Of() (func(step string), error) {
+	text := os.Getenv(Variable)
 	if text == "" {
 		return nil, nil
 	}
@@ -28,7 +30,7 @@ func failpoint() (func(step string), error) {
 	if counted {
 		n, err := strconv.ParseInt(count, 10, 32)
 		if err != nil || n < 1 {
-			return nil, fmt.Errorf("%s: %q is not a count", failpointVariable, count)
+			return nil, fmt.Errorf("%s: %q is not a count", Variable, count)
 		}
 		after = n
 	}
