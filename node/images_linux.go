@@ -69,10 +69,10 @@ func (i *images) has(name string) bool {
 	return err == nil && entry.Reference != ""
 }
 
-// root returns the root of an image. One that is not there is pulled; clients name it, so it can be from a public
+// root returns the root of an image, which stays until ctx ends: until then a build has no claim that names it. One that is not there is pulled; clients name it, so it can be from a public
 // registry, or from what the operator allows. What needs credentials is pulled with them each time, and has no name here.
 func (i *images) root(ctx context.Context, name string, login *sandbox.Registry, progress func(string)) (template.Image, error) {
-	root, err := i.find(ctx, name, login, progress)
+	root, err := i.held(ctx, name, login, progress)
 	if err != nil {
 		return template.Image{}, fmt.Errorf("image %.300s: %w", name, err)
 	}
@@ -81,6 +81,24 @@ func (i *images) root(ctx context.Context, name string, login *sandbox.Registry,
 		progress(fmt.Sprintf("%d variables of the image are left out: no program can have them", leftOut))
 	}
 	return template.Image{Spec: root.Spec, Stamp: root.Stamp, Env: env}, nil
+}
+
+// held finds an image and holds it. One that is pruned in between is pulled again.
+func (i *images) held(ctx context.Context, name string, login *sandbox.Registry, progress func(string)) (catalogue.Root, error) {
+	for again := true; ; again = false {
+		root, err := i.find(ctx, name, login, progress)
+		if err != nil {
+			return root, err
+		}
+		release, err := i.catalogue.Hold(root.Spec.Rootfs)
+		if again && errors.Is(err, catalogue.ErrNotFound) {
+			continue
+		}
+		if err == nil {
+			context.AfterFunc(ctx, release)
+		}
+		return root, err
+	}
 }
 
 func (i *images) find(ctx context.Context, name string, login *sandbox.Registry, progress func(string)) (catalogue.Root, error) {

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -212,61 +211,6 @@ func (c *Catalogue) Remove(reference string) error {
 		}
 		return syncDir(filepath.Join(c.cfg.Dir, namesDir))
 	})
-}
-
-// Prune removes the images that have no name, that this Catalogue did not pull or return from Image, and whose files
-// are not in keep, by whatever path. It returns the bytes of the files that it removed. The caller knows that no sandbox and
-// no snapshot uses others.
-func (c *Catalogue) Prune(keep []string) (freed int64, err error) {
-	kept := map[string]bool{}
-	for _, path := range keep {
-		kept[filepath.Base(path)] = true
-	}
-	err = c.locked(func() error {
-		names, err := c.names()
-		if err != nil {
-			return err
-		}
-		for _, n := range names {
-			kept[n.File] = true
-		}
-		c.mu.Lock()
-		maps.Copy(kept, c.used)
-		c.mu.Unlock()
-		files, err := c.files()
-		if err != nil {
-			return err
-		}
-		for _, pattern := range []string{"*.tmp", namesDir + "/*.tmp"} { // Of a process that was killed.
-			left, err := filepath.Glob(filepath.Join(c.cfg.Dir, pattern))
-			for _, name := range left {
-				err = errors.Join(err, os.Remove(name))
-			}
-			if err != nil {
-				return err
-			}
-		}
-		for _, file := range files {
-			if kept[file] {
-				continue
-			}
-			path := filepath.Join(c.cfg.Dir, file)
-			if info, err := os.Stat(path); err == nil {
-				freed += info.Size()
-			}
-			// The image first: without it, its record has no meaning.
-			for _, name := range []string{path, c.infoPath(file)} {
-				if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return freed, fmt.Errorf("prune images: %w", err)
-	}
-	return freed, nil
 }
 
 // writeJSON writes a file durably, as a whole or not at all. The caller holds the lock.

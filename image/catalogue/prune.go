@@ -1,0 +1,181 @@
+//go:build linux
+
+package catalogue
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/internal/flock"
+)
+
+// Hold keeps an image from being pruned, by this process and others, until release is called or the process ends. The error is
+// ErrNotFound if the image is gone.
+func (c *Catalogue) Hold(file string) (release func(), err error) {
+	var held *os.File
+	err = c.locked(func() (err error) {
+		held, err = lockImage(filepath.Join(c.cfg.Dir, filepath.Base(file)), unix.LOCK_SH)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("hold image %.100q: %w", file, err)
+	}
+	return func() { held.Close() }, nil
+}
+
+// lockImage locks an image that is there, without a change of it.
+func lockImage(path string, how int) (*os.File, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB); err == nil {
+		return f, nil
+	}
+	f.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, flock.ErrHeld
+	}
+	return nil, err
+}
+
+// Pruned counts images that were removed.
+type Pruned struct {
+	Images int
+	Bytes  int64 // of their files
+}
+
+// Prune removes the images that have no name, that this Catalogue did not pull or return from Image, and whose files are not in
+// keep, by whatever path. It returns the bytes of the files that it removed. The caller knows that no sandbox and
+// no snapshot uses others. Images that a build holds stay.
+func (c *Catalogue) Prune(keep []string) (freed int64, err error) {
+	pruned, err := c.prune(keep, false)
+	return pruned.Bytes, err
+}
+
+// PruneAll is Prune of images with names, too, which lose these.
+func (c *Catalogue) PruneAll(keep []string) (Pruned, error) { return c.prune(keep, true) }
+
+// Unneeded returns the files of the images that Prune, or PruneAll if named is set, would remove now.
+func (c *Catalogue) Unneeded(keep []string, named bool) (files []string, err error) {
+	err = c.locked(func() error {
+		return c.eachUnneeded(keep, named, func(file string) error {
+			files = append(files, filepath.Join(c.cfg.Dir, file))
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for images that nothing needs: %w", err)
+	}
+	return files, nil
+}
+
+func (c *Catalogue) prune(keep []string, named bool) (pruned Pruned, err error) {
+	err = c.locked(func() error {
+		if err := c.removeTemporary(); err != nil {
+			return err
+		}
+		return c.eachUnneeded(keep, named, func(file string) error {
+			path := filepath.Join(c.cfg.Dir, file)
+			var st unix.Stat_t
+			if err := unix.Stat(path, &st); err != nil {
+				return err
+			}
+			if err := c.remove(file); err != nil {
+				return err
+			}
+			pruned.Images++
+			pruned.Bytes += st.Size
+			return nil
+		})
+	})
+	if err != nil {
+		return pruned, fmt.Errorf("prune images: %w", err)
+	}
+	return pruned, nil
+}
+
+// eachUnneeded calls visit for each image that nothing needs, while no build can begin with it. The caller holds the lock.
+func (c *Catalogue) eachUnneeded(keep []string, named bool, visit func(file string) error) error {
+	kept := map[string]bool{}
+	for _, path := range keep {
+		kept[filepath.Base(path)] = true
+	}
+	c.mu.Lock()
+	maps.Copy(kept, c.used)
+	c.mu.Unlock()
+	names, err := c.names()
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if !named {
+			kept[n.File] = true
+		}
+	}
+	files, err := c.files()
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if kept[file] {
+			continue
+		}
+		lock, err := lockImage(filepath.Join(c.cfg.Dir, file), unix.LOCK_EX)
+		if errors.Is(err, flock.ErrHeld) {
+			continue
+		}
+		if err == nil {
+			err = visit(file)
+			lock.Close()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove removes an image: its names first, since a name means an image that is there, and its record last, since
+// without the image it has no meaning.
+func (c *Catalogue) remove(file string) error {
+	names, err := c.names()
+	if err != nil {
+		return err
+	}
+	paths := []string{filepath.Join(c.cfg.Dir, file), c.infoPath(file)}
+	for _, n := range names {
+		if n.File == file {
+			paths = append([]string{c.namePath(n.Reference)}, paths...)
+		}
+	}
+	for _, path := range paths {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeTemporary removes the unfinished records of a process that was killed. The caller holds the lock.
+func (c *Catalogue) removeTemporary() error {
+	for _, pattern := range []string{"*.tmp", namesDir + "/*.tmp"} {
+		left, err := filepath.Glob(filepath.Join(c.cfg.Dir, pattern))
+		for _, name := range left {
+			err = errors.Join(err, os.Remove(name))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
