@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rundlet/rundlet/cmd/rundlet/command"
+	"github.com/rundlet/rundlet/cmd/rundlet/disk"
 	"github.com/rundlet/rundlet/cmd/rundlet/images"
 	"github.com/rundlet/rundlet/cmd/rundlet/remote"
 	"github.com/rundlet/rundlet/cmd/rundlet/templates"
@@ -28,6 +29,6 @@ a sandbox, or "rundlet serve" to start a server for the E2B SDKs.`,
 	f.StringVar(&o.Dirs.RunDir, "run-dir", "", "runtime files that do not survive a reboot (default $"+layout.EnvRunDir+" or /run/rundlet)")
 	f.BoolVar(&o.JSON, "json", false, "print JSON")
 	root.AddCommand(newServe(o), newEnv(o), newTLS(o), newRun(o), remote.Sandbox(o), remote.Snapshot(o), templates.Template(o), newKeys(o), newBackup(o), newRestore(o), newOrphan(o), newDoctor(o), newBench(o), newSimulate(o), newVersion(o))
-	root.AddCommand(images.Commands(o)...)
+	root.AddCommand(append(images.Commands(o), disk.Commands(o)...)...)
 	return root
 }

@@ -287,6 +287,12 @@ func (s Tables) Unneeded(ctx context.Context) ([]string, error) {
 	return s.ids(ctx, "list claims without a build", `SELECT id FROM snapshots WHERE kind = 'template' AND state = 'ready' AND id NOT IN (`+tagged+`)`)
 }
 
+// Abandoned returns the claims of kind template that no build has or will have: those of Unneeded whose build has ended, or is gone.
+func (s Tables) Abandoned(ctx context.Context) ([]string, error) {
+	return s.ids(ctx, "list claims without a build", `SELECT id FROM snapshots WHERE kind = 'template' AND state = 'ready' AND id NOT IN (`+tagged+`)
+		AND NOT EXISTS (SELECT 1 FROM builds WHERE builds.id = snapshots.build_id AND builds.state IN ('waiting', 'building'))`)
+}
+
 // Needs reports whether a build with a tag has a claim.
 func (s Tables) Needs(ctx context.Context, claim string) (needs bool, err error) {
 	if err := s.db.Scan(ctx, []any{&needs}, `SELECT EXISTS (`+tagged+` WHERE snapshot_id = ?)`, claim); err != nil {

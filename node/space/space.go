@@ -1,0 +1,121 @@
+//go:build linux
+
+// Package space surveys what takes the room of a node's disk: it reads the files below the state and cache directories and, in
+// the database, who needs them. It changes nothing, and works beside a daemon and without one. It may import layout, store,
+// sandbox, policy, host, vm, the packages of image, node/statedir and runtime/claim; node and cmd may import it.
+package space
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/rundlet/rundlet/host"
+	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/node/statedir"
+	"github.com/rundlet/rundlet/policy/disk"
+	"github.com/rundlet/rundlet/store"
+)
+
+// The kinds of objects, in the order in which they are reported.
+const (
+	Paused    = "paused sandboxes"
+	Running   = "running sandboxes"
+	Snapshots = "snapshots"
+	Templates = "templates"
+	Layers    = "layers"
+	Orphans   = "orphans"
+	Images    = "images"
+	Base      = "base"
+	Engines   = "engines"
+	Uploads   = "uploads"
+	Database  = "database"
+	Other     = "other"
+)
+
+var kinds = []string{Paused, Running, Snapshots, Templates, Layers, Orphans, Images, Base, Engines, Uploads, Database, Other}
+
+// Usage is what the objects of a kind take.
+type Usage struct {
+	Kind  string `json:"kind"`
+	Count int    `json:"count"`
+	// Bytes are those of allocated blocks. A file with several names counts once, for the first kind that has it.
+	Bytes int64 `json:"bytes"`
+	// Reclaimable is how many of them "rundlet prune --all" would free.
+	Reclaimable int64 `json:"reclaimable_bytes"`
+}
+
+// Report is what takes the room on the disk of a state directory.
+type Report struct {
+	StateDir string  `json:"state_dir"`
+	Usage    []Usage `json:"usage"`
+	// Bytes and Reclaimable are the sums of Usage.
+	Bytes       int64 `json:"bytes"`
+	Reclaimable int64 `json:"reclaimable_bytes"`
+	// DiskBytes and FreeBytes are of the file system; below FloorBytes of free space no template is built and no sandbox is created,
+	// paused or resumed: it is the highest of those floors.
+	DiskBytes  int64 `json:"disk_bytes"`
+	FreeBytes  int64 `json:"free_bytes"`
+	FloorBytes int64 `json:"floor_bytes"`
+}
+
+// Of surveys a node. A state directory without a database has files without owners only.
+func Of(ctx context.Context, dirs layout.Layout) (Report, error) {
+	r := Report{StateDir: dirs.StateDir}
+	var err error
+	if r.DiskBytes, err = (host.Host{}).TotalBytes(dirs.StateDir); err != nil {
+		return r, err
+	}
+	if r.FreeBytes, err = (host.Host{}).FreeBytes(dirs.StateDir); err != nil {
+		return r, err
+	}
+	floors := disk.FloorsFor(r.DiskBytes)
+	r.FloorBytes = max(floors.Restore, floors.Save, floors.Build)
+	db, err := statedir.OpenToRead(ctx, dirs)
+	if errors.Is(err, fs.ErrNotExist) {
+		db, err = nil, nil
+	}
+	if err != nil {
+		return r, err
+	}
+	if db != nil {
+		defer db.Close()
+	}
+	objects, err := Objects(ctx, dirs, db, time.Now())
+	if err != nil {
+		return r, err
+	}
+	found, err := measure(dirs, objects)
+	if err != nil {
+		return r, err
+	}
+	r.Usage = found.usage()
+	for _, u := range r.Usage {
+		r.Bytes += u.Bytes
+		r.Reclaimable += u.Reclaimable
+	}
+	return r, nil
+}
+
+// Grade says which of the calls of Prune removes an object.
+type Grade int
+
+// The grades, from what everything removes to what nothing does.
+const (
+	Unneeded Grade = iota // nothing can use it any more
+	Layer                 // a later build would begin with it
+	Named                 // an image with a name, of which nothing is made
+	Upload                // files that a client would not upload again
+	Needed
+)
+
+// Object is one thing on the disk.
+type Object struct {
+	Kind string
+	// Paths are its files and directories.
+	Paths []string
+	Grade Grade
+	// Claim is the row of a layer or a template; empty for other kinds.
+	Claim store.Snapshot
+}
