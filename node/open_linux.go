@@ -47,7 +47,7 @@ func open(ctx context.Context, driver vm.Driver, cfg Config) (_ *Node, err error
 	if err != nil {
 		return nil, err
 	}
-	sweepEphemeral(ctx, driver, dirs, cfg.Log)
+	SweepEphemeral(ctx, driver, dirs, cfg.Log)
 	n, err := assemble(ctx, driver, dirs, instance, cfg)
 	if err != nil {
 		unlock()

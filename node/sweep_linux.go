@@ -10,9 +10,9 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// sweepEphemeral removes the objects that crashed processes of ephemeral nodes left,
+// SweepEphemeral removes the objects that crashed processes of ephemeral nodes left of a state directory,
 // such as "rundlet run". Those that cannot be removed now are left for the next process.
-func sweepEphemeral(ctx context.Context, driver vm.Driver, dirs layout.Layout, log *slog.Logger) {
+func SweepEphemeral(ctx context.Context, driver vm.Driver, dirs layout.Layout, log *slog.Logger) {
 	for _, instance := range statedir.Ephemeral(dirs) {
 		unlock, err := statedir.LockInstance(dirs, instance)
 		if err != nil {

@@ -29,7 +29,7 @@ func TestSweepLeavesTheLivingAlone(t *testing.T) {
 	}
 	before := names(t, l.RunDir)
 	var log strings.Builder
-	sweepEphemeral(t.Context(), vm.Driver{}, l, slog.New(slog.NewTextHandler(&log, nil)))
+	SweepEphemeral(t.Context(), vm.Driver{}, l, slog.New(slog.NewTextHandler(&log, nil)))
 	if after := names(t, l.RunDir); after != before || !strings.Contains(after, id) {
 		t.Errorf("before %s, after %s", before, after)
 	}

@@ -48,24 +48,46 @@ func lockImage(path string, how int) (*os.File, error) {
 	return nil, err
 }
 
-// Pruned counts images that were removed.
-type Pruned struct {
-	Images int
-	Bytes  int64 // of their files
-}
-
 // Prune removes the images that have no name, that this Catalogue did not pull or return from Image, and whose files are not in
 // keep, by whatever path. It returns the bytes of the files that it removed. The caller knows that no sandbox and
 // no snapshot uses others. Images that a build holds stay.
 func (c *Catalogue) Prune(keep []string) (freed int64, err error) {
-	pruned, err := c.prune(keep, false)
-	return pruned.Bytes, err
+	err = c.locked(func() error {
+		return errors.Join(c.removeTemporary(), c.eachUnneeded(keep, false, func(file string) error {
+			info, err := os.Stat(filepath.Join(c.cfg.Dir, file))
+			if err == nil {
+				err = c.remove(file)
+			}
+			if err == nil {
+				freed += info.Size()
+			}
+			return err
+		}))
+	})
+	if err != nil {
+		return freed, fmt.Errorf("prune images: %w", err)
+	}
+	return freed, nil
 }
 
-// PruneAll is Prune of images with names, too, which lose these.
-func (c *Catalogue) PruneAll(keep []string) (Pruned, error) { return c.prune(keep, true) }
+// PruneOne removes one image, with its names if named is set, if Unneeded would return it now.
+func (c *Catalogue) PruneOne(file string, keep []string, named bool) (removed bool, err error) {
+	err = c.locked(func() error {
+		return c.eachUnneeded(keep, named, func(found string) error {
+			if found != filepath.Base(file) {
+				return nil
+			}
+			removed = true
+			return c.remove(found)
+		})
+	})
+	if err != nil {
+		return false, fmt.Errorf("prune image %.100q: %w", file, err)
+	}
+	return removed, nil
+}
 
-// Unneeded returns the files of the images that Prune, or PruneAll if named is set, would remove now.
+// Unneeded returns the files of the images that nothing needs: all but those of keep, by whatever path, and those that a build holds; only those without a name, unless named is set.
 func (c *Catalogue) Unneeded(keep []string, named bool) (files []string, err error) {
 	err = c.locked(func() error {
 		return c.eachUnneeded(keep, named, func(file string) error {
@@ -77,31 +99,6 @@ func (c *Catalogue) Unneeded(keep []string, named bool) (files []string, err err
 		return nil, fmt.Errorf("look for images that nothing needs: %w", err)
 	}
 	return files, nil
-}
-
-func (c *Catalogue) prune(keep []string, named bool) (pruned Pruned, err error) {
-	err = c.locked(func() error {
-		if err := c.removeTemporary(); err != nil {
-			return err
-		}
-		return c.eachUnneeded(keep, named, func(file string) error {
-			path := filepath.Join(c.cfg.Dir, file)
-			var st unix.Stat_t
-			if err := unix.Stat(path, &st); err != nil {
-				return err
-			}
-			if err := c.remove(file); err != nil {
-				return err
-			}
-			pruned.Images++
-			pruned.Bytes += st.Size
-			return nil
-		})
-	})
-	if err != nil {
-		return pruned, fmt.Errorf("prune images: %w", err)
-	}
-	return pruned, nil
 }
 
 // eachUnneeded calls visit for each image that nothing needs, while no build can begin with it. The caller holds the lock.

@@ -37,19 +37,23 @@ func TestWhatABuildHoldsIsNotPruned(t *testing.T) {
 	}
 	release()
 	unneeded(nil, true)
-	if pruned, err := c.PruneAll(nil); err != nil || pruned != (Pruned{}) {
-		t.Errorf("pruned %+v, %v", pruned, err)
+	prune := func(keep []string, named, want bool) {
+		t.Helper()
+		if removed, err := c.PruneOne(path, keep, named); err != nil || removed != want {
+			t.Errorf("removed: %v, %v", removed, err)
+		}
 	}
+	prune(nil, true, false)
 	if _, err := c.Find("app"); err != nil {
 		t.Error(err)
 	}
 	second()
-	if pruned, err := c.PruneAll([]string{path}); err != nil || pruned != (Pruned{}) {
-		t.Errorf("pruned %+v, %v", pruned, err)
+	prune([]string{path}, true, false)
+	prune(nil, false, false)
+	if removed, err := c.PruneOne("other", nil, true); err != nil || removed {
+		t.Errorf("removed: %v, %v", removed, err)
 	}
-	if pruned, err := c.PruneAll(nil); err != nil || pruned != (Pruned{1, entry.Bytes}) {
-		t.Errorf("pruned %+v, %v", pruned, err)
-	}
+	prune(nil, true, true)
 	if _, err := c.Find("app"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("find: %v", err)
 	}

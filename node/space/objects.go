@@ -208,6 +208,18 @@ func building(ctx context.Context, db *store.Store) (map[string]bool, error) {
 	return ids, err
 }
 
+// RemoveUpload removes uploaded files, unless a build has begun with them since they were surveyed.
+func RemoveUpload(o Object) (removed bool, err error) {
+	info, err := os.Lstat(o.Paths[0])
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil || !info.ModTime().Equal(o.modified) {
+		return false, err
+	}
+	return true, os.Remove(o.Paths[0])
+}
+
 const (
 	// uploadKept is how long uploaded files are kept that no build needs, as the daemon does at its start.
 	uploadKept = 7 * 24 * time.Hour
@@ -226,7 +238,7 @@ func uploadsOf(dirs layout.Layout, busy map[string]bool, now time.Time) (all []O
 		if err != nil {
 			return nil, fmt.Errorf("uploaded files: %w", err)
 		}
-		o, age := Object{Kind: Uploads, Grade: Needed, Paths: []string{path}}, now.Sub(info.ModTime())
+		o, age := Object{Kind: Uploads, Grade: Needed, Paths: []string{path}, modified: info.ModTime()}, now.Sub(info.ModTime())
 		switch complete := strings.Contains(info.Name(), "."); { // HASH.DIGEST: see package uploads.
 		case busy[filepath.Base(filepath.Dir(path))]:
 		case age > uploadKept || !complete && age > uploadTime:

@@ -42,7 +42,8 @@ type Usage struct {
 	Count int    `json:"count"`
 	// Bytes are those of allocated blocks. A file with several names counts once, for the first kind that has it.
 	Bytes int64 `json:"bytes"`
-	// Reclaimable is how many of them "rundlet prune --all" would free.
+	// Reclaimable is how many of them "rundlet prune --all" would free at least: an image that only layers need
+	// is not counted.
 	Reclaimable int64 `json:"reclaimable_bytes"`
 }
 
@@ -118,4 +119,21 @@ type Object struct {
 	Grade Grade
 	// Claim is the row of a layer or a template; empty for other kinds.
 	Claim store.Snapshot
+	// modified is that of uploaded files, which a build that begins with them changes.
+	modified time.Time
+}
+
+// Size returns the bytes that are free when an object is removed: not those of files that have other names.
+func Size(o Object) (bytes int64, err error) {
+	f := &found{files: map[inode]*file{}, count: map[string]int{}}
+	o.Grade = Unneeded
+	for _, path := range o.Paths {
+		if err := f.walk(path, map[string]*Object{path: &o}); err != nil {
+			return 0, err
+		}
+	}
+	for _, u := range f.usage() {
+		bytes += u.Reclaimable
+	}
+	return bytes, nil
 }

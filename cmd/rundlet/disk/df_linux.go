@@ -12,14 +12,15 @@ import (
 
 // Commands returns the commands about the disk.
 func Commands(o *command.Options) []*cobra.Command {
-	return []*cobra.Command{newDf(o)}
+	return []*cobra.Command{newDf(o), newPrune(o)}
 }
 
 func newDf(o *command.Options) *cobra.Command {
 	return &cobra.Command{
 		Use: "df", Short: "Show what takes the room on the disk", Args: cobra.NoArgs,
 		Long: `Show what takes the room on the disk: allocated blocks, with a file that has several names
-counted once. RECLAIMABLE is what "rundlet prune --all" would free.
+counted once. RECLAIMABLE is what "rundlet prune --all" would free, at least: images that only
+layers need are not in it.
 
 The command changes nothing, and works beside a running server and without one.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
