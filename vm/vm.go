@@ -249,6 +249,39 @@ type SnapshotDeleter interface {
 	DeleteSnapshot(ctx context.Context, vmID, snapshot string) error
 }
 
+// SnapshotMover takes snapshots to other hosts. What comes from another host may have been made by anybody: its description is
+// checked, and names no file of this host.
+type SnapshotMover interface {
+	// ExportSnapshot returns the parts that another host uses. ErrNotFound; ErrUnsupported, with a hint, if it needs more than files.
+	ExportSnapshot(ctx context.Context, vmID, snapshot string) (MovedSnapshot, error)
+	// CheckImport reports whether this host could restore a snapshot with a description: ErrIncompatible or ErrInvalid. missing is the
+	// name of the engine that it needs and this host does not have.
+	CheckImport(ctx context.Context, description []byte) (missing string, err error)
+	// ImportSnapshot makes a snapshot of files, which it moves, and returns the spec of the machines that are restored from it. The
+	// errors are those of CheckImport. Nothing is left after an error but what it has not moved.
+	ImportSnapshot(ctx context.Context, vmID, snapshot string, in ImportedSnapshot) (Spec, error)
+}
+
+// MovedSnapshot has the parts of a snapshot that another host uses.
+type MovedSnapshot struct {
+	// Description is for the same driver there.
+	Description []byte
+	Files       []SnapshotFile
+	// Root is the root file system, and Engine the program that restores the snapshot, which is named by its contents.
+	Root, Engine SnapshotFile
+}
+
+// ImportedSnapshot is a MovedSnapshot on the disk of another host.
+type ImportedSnapshot struct {
+	Description []byte
+	// Dir has the files, by their names.
+	Dir string
+	// Root is the path of the root file system, which stays where it is.
+	Root string
+	// Engine is the path of the missing engine. Its caller trusts it: it is a program that runs on the host.
+	Engine string
+}
+
 // Adopter finds again what an earlier driver value (an earlier process of the
 // daemon) left running. Adopt returns the machines it took over. What it cannot
 // take over (dead, from before a reboot, damaged) it frees, and reports by id

@@ -174,7 +174,7 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 		_ = d.snapshots.Move(r.From, r.ID) // The renaming is complete now.
 	}
 	m := newMachine(r.ID, r.Key)
-	m.created, m.spec, m.pending, m.cold, m.resume, m.setUID, m.oneLayer = r.Created, r.Spec, r.Pending, r.Cold, r.Resume, r.SetUID, r.OneLayer
+	m.created, m.spec, m.pending, m.cold, m.resume, m.setUID, m.oneLayer, m.savedRoot = r.Created, r.Spec, r.Pending, r.Cold, r.Resume, r.SetUID, r.OneLayer, r.SavedRoot
 	m.status, m.unsure = r.Status, true
 	if r.Cgroup.Cgroup != nil {
 		m.group = &cgroups.Group{CgroupJSON: r.Cgroup}

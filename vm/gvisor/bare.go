@@ -107,7 +107,7 @@ func (d *Driver) Bare(spec vm.Spec) (run, destroy func() error, err error) {
 		con.finish()
 		b.conf, err = runscConfig(d.dirs, d.conf.Debug, spec, bundle)
 	}
-	if err = errors.Join(err, writeBundle(bundle, d.engines.kept.Path(d.engines.forSnapshot(from)), spec, nil, 0, images, d.dirs.Pending(), d.conf.setUIDFor(from), oneLayer(spec, from))); err != nil {
+	if err = errors.Join(err, writeBundle(bundle, d.engines.kept.Path(d.engines.forSnapshot(from)), spec, nil, 0, images, d.dirs.Pending(), d.conf.setUIDFor(from), oneLayer(spec, from), "")); err != nil {
 		d.dirs.RemoveMachine(b.key)
 		return nil, nil, failure("bare restore", b.key, nil, err)
 	}

@@ -92,6 +92,9 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 		}
 		m.cold, m.hostFiles, m.savedSetUID = from.Filesystem, from.OwnHostFiles(spec), from.SetUID
 		status = vm.StatusStopped
+		if !m.cold {
+			m.savedRoot = from.SavedRoot
+		}
 	}
 	if err := d.engines.choose(ctx, m, from); err != nil {
 		return err
@@ -179,7 +182,7 @@ func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err 
 		}
 	}
 	d.points.reached(stepCreateCgroup, m.id)
-	if err := writeBundle(bundle, d.engines.kept.Path(m.engine), m.spec, m.group, d.node.limits.SandboxTasks, images, d.dirs.Pending(), d.conf.setUIDFor(from), m.oneLayer); err != nil {
+	if err := writeBundle(bundle, d.engines.kept.Path(m.engine), m.spec, m.group, d.node.limits.SandboxTasks, images, d.dirs.Pending(), d.conf.setUIDFor(from), m.oneLayer, m.savedRoot); err != nil {
 		return err
 	}
 	if err := d.records.write(m, m.id, ""); err != nil {
@@ -192,6 +195,9 @@ func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err 
 	ociSpec, err := specutils.ReadSpec(bundle, m.runsc)
 	if err != nil {
 		return err
+	}
+	if m.savedRoot != "" { // Only the sandbox process sees that one.
+		oci.NameRoot(ociSpec, m.spec.Rootfs)
 	}
 	conf := *m.runsc
 	if m.group.CloneInto() {

@@ -26,6 +26,7 @@ import (
 	"github.com/rundlet/rundlet/vm/gvisor/conns"
 	"github.com/rundlet/rundlet/vm/gvisor/engine"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
+	"github.com/rundlet/rundlet/vm/gvisor/mover"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
@@ -37,6 +38,8 @@ const (
 // Driver runs machines as gVisor sandboxes. It implements vm.Runtime and every
 // optional interface of package vm.
 type Driver struct {
+	mover.Mover // Of snapshots, to other hosts and from them.
+
 	conf      Config
 	dirs      files.Dirs
 	limits    bool // Whether control groups are used.
@@ -88,9 +91,11 @@ type machine struct {
 	setUID []string
 	// oneLayer is as in the manifest.
 	oneLayer bool
-	resume   bool // See record.
-	unsure   bool // The status may be wrong: settle comes before anything else.
-	conns    conns.Set
+	// savedRoot is the path of the root by which the sandbox process knows it, if it is another one: see snapshots.Manifest.
+	savedRoot string
+	resume    bool // See record.
+	unsure    bool // The status may be wrong: settle comes before anything else.
+	conns     conns.Set
 
 	// ended is closed when the machine's processes ended or were destroyed;
 	// reason is valid then.
@@ -115,6 +120,7 @@ var (
 
 	_ vm.FilesystemSnapshotter = (*Driver)(nil)
 	_ vm.SnapshotInspector     = (*Driver)(nil)
+	_ vm.SnapshotMover         = (*Driver)(nil)
 )
 
 var quietLogs = sync.OnceFunc(func() {
@@ -184,6 +190,7 @@ func New(conf Config) (*Driver, error) {
 	}
 	d.records = records{dirs, d.machines}
 	d.engines = engines{engine.Kept(dirs.Engines()), name, version, dirs, d.machines, snapshots}
+	d.Mover = mover.New(d.engines.kept, snapshots)
 	d.headroom.available = d.node.available
 	return d, nil
 }

@@ -44,13 +44,13 @@ func TestUserDataOutlivesTheRecordOfANewerProgram(t *testing.T) {
 func TestTheManifestOfANewerProgramIsRefusedByName(t *testing.T) {
 	d := newDriver(t)
 	dir := d.dirs.Snapshot("i1", "s1")
-	newer := []byte(`{"format":5,"files":["now a list"]}`)
+	newer := []byte(`{"format":6,"files":["now a list"]}`)
 	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, snapshots.ManifestFile), newer, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	_, err := d.InspectSnapshot(testContext(t), "i1", "s1")
 	var refused *format.NewerError
-	if !errors.As(err, &refused) || refused.Found != 5 || refused.Known != snapshots.Format || !errors.Is(err, vm.ErrIncompatible) {
+	if !errors.As(err, &refused) || refused.Found != 6 || refused.Known != snapshots.Format || !errors.Is(err, vm.ErrIncompatible) {
 		t.Errorf("%v", err)
 	}
 	if after, err := os.ReadFile(filepath.Join(dir, snapshots.ManifestFile)); err != nil || !bytes.Equal(after, newer) {

@@ -43,6 +43,8 @@ type record struct {
 	SetUID []string `json:"set_uid,omitempty"`
 	// OneLayer is as in the manifest.
 	OneLayer bool `json:"one_layer,omitempty"`
+	// SavedRoot is as in the manifest.
+	SavedRoot string `json:"saved_root,omitempty"`
 
 	SandboxPID   int    `json:"sandbox_pid,omitempty"`
 	SandboxStart uint64 `json:"sandbox_start,omitempty"`
@@ -83,7 +85,7 @@ func (w records) status(m *machine, runsc container.Status) {
 
 func (m *machine) record(id, from string, status vm.Status) record {
 	r := record{Format: recordFormat, ID: id, From: from, Status: status, Resume: m.resume, Key: m.key, BootID: files.BootID(), Created: m.created, Spec: m.spec,
-		Pending: m.pending, Cold: m.cold && m.pending != "", SetUID: m.setUID, OneLayer: m.oneLayer}
+		Pending: m.pending, Cold: m.cold && m.pending != "", SetUID: m.setUID, OneLayer: m.oneLayer, SavedRoot: m.savedRoot}
 	if m.group != nil {
 		r.Cgroup = m.group.CgroupJSON
 	}

@@ -145,6 +145,9 @@ func (m *machine) manifest(s *snapshots.Store, onlyFiles bool) (*snapshots.Manif
 		return nil, err
 	}
 	out.Filesystem, out.OneLayer = onlyFiles, m.oneLayer
+	if !onlyFiles {
+		out.NameRoot(m.savedRoot)
+	}
 	if m.pending != "" { // Nothing was opened yet, and nothing done.
 		out.HostFiles, out.SetUID = m.hostFiles, m.savedSetUID
 		return out, nil

@@ -52,7 +52,7 @@ func guestCPUs(vcpus int) int {
 
 // writeBundle writes the files that the sandbox's processes read. engine is the path of the
 // one that they run, or empty.
-func writeBundle(bundle, engine string, spec vm.Spec, g *cgroups.Group, tasks int64, images, layerDir string, setUID []string, oneLayer bool) error {
+func writeBundle(bundle, engine string, spec vm.Spec, g *cgroups.Group, tasks int64, images, layerDir string, setUID []string, oneLayer bool, savedRoot string) error {
 	l := launch.File{
 		Engine:      engine,
 		Console:     filepath.Join(bundle, consoleFile),
@@ -72,8 +72,10 @@ func writeBundle(bundle, engine string, spec vm.Spec, g *cgroups.Group, tasks in
 	if images != "" {
 		l.StartHeap = restoreHeadroom(images)
 	}
+	container := oci.Spec(spec, oneLayer)
+	oci.NameRoot(container, savedRoot)
 	return errors.Join(
-		files.WriteJSON(filepath.Join(bundle, "config.json"), oci.Spec(spec, oneLayer)),
+		files.WriteJSON(filepath.Join(bundle, "config.json"), container),
 		files.WriteJSON(filepath.Join(bundle, launch.FileName), l))
 }
 

@@ -147,6 +147,11 @@ func (k Kept) Recover(pid int) error {
 		return err
 	}
 	defer from.Close()
+	return k.Put(name, from)
+}
+
+// Put writes an engine. The caller holds the lock, and knows that the name is that of the contents.
+func (k Kept) Put(name string, from io.Reader) error {
 	to, err := renameio.NewPendingFile(k.Path(name), renameio.WithTempDir(string(k)), renameio.WithStaticPermissions(0o755))
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/vm"
@@ -169,6 +170,13 @@ func imageAnnotations(spec vm.Spec) map[string]string {
 		}
 	}
 	return a
+}
+
+// NameRoot gives the image of the root in a container's spec another path, if there is one.
+func NameRoot(spec *specs.Spec, path string) {
+	if path != "" {
+		spec.Annotations[rootfsAnnotation+"source"] = path
+	}
 }
 
 // LayerInFile reports whether a machine has a writable layer above an image. gVisor makes

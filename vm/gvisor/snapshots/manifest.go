@@ -38,9 +38,12 @@ const (
 	//	2  the images hold objects of ours (see afterLoad in vm/gvisor)
 	//	3  the guest can have one layer for root and mounts (see oci.Below)
 	//	4  the guest has images (see oci.Images); others are still made with 3
+	//	5  the root had another path when it was saved (see SavedRoot); others are still made with 3 or 4
 	//
 	// A program cannot load those of a higher number, and refuses them.
-	Format = 4
+	Format = 5
+	// withImages is the format of a snapshot of a machine that has images, where they were saved.
+	withImages = 4
 	// withoutImages is the format of a snapshot of a machine that has no images.
 	withoutImages = 3
 	// oldestFormat is the first that this program can restore.
@@ -73,6 +76,9 @@ type Manifest struct {
 	SetUID []string `json:"set_uid,omitempty"`
 	// Images are the IDs of the machine's images (oci.ImageID), by their places in the guest.
 	Images map[string]string `json:"images,omitempty"`
+	// SavedRoot is the path that the image of the root had where the guest was saved first, which gVisor compares; empty: that of
+	// the spec. Another host has the image elsewhere.
+	SavedRoot string `json:"saved_root,omitempty"`
 	// OneLayer says that mounts with Overlay are in the root's layer: see oci.Below.
 	OneLayer bool `json:"one_layer,omitempty"`
 }

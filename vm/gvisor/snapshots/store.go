@@ -99,7 +99,7 @@ func (s *Store) Describe(spec vm.Spec) (*Manifest, error) {
 	m.Rootfs = rootfs
 	for at, path := range oci.Images(spec) {
 		if m.Images == nil {
-			m.Images, m.Format = map[string]string{}, Format
+			m.Images, m.Format = map[string]string{}, withImages
 		}
 		if m.Images[at], err = oci.ImageID(path); err != nil {
 			return nil, err
