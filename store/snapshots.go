@@ -55,13 +55,15 @@ type Snapshot struct {
 	Defaults sandbox.Defaults
 	// Freshness is that of the sandbox when it was saved.
 	Freshness sandbox.Freshness
+	// HolderToken is the control token of the agent in a snapshot of another node; empty: it is derived from Source.
+	HolderToken string
 	// Version is that of the row which this was read from; 0: it is not written yet.
 	// Snapshots.Add and Snapshots.Put set it.
 	Version int64
 }
 
 const snapshotColumns = `id, instance, kind, state, name, vm_id, snapshot, source, parent, template_id, alias, build_id,
-	spec, vcpus, memory_mib, disk_mib, reason, manifest, bytes, key_id, created_at, node, driver, defaults, freshness, version`
+	spec, vcpus, memory_mib, disk_mib, reason, manifest, bytes, key_id, created_at, node, driver, defaults, freshness, holder_token, version`
 
 var addSnapshot, changeSnapshot = table.InsertAndUpdate("snapshots", snapshotColumns)
 
@@ -150,7 +152,7 @@ func (n Snapshot) put(ctx context.Context, tx *sql.Tx) error {
 	res, err := tx.ExecContext(ctx, query,
 		n.ID, n.Instance, n.Kind, n.State, n.Name, n.VMID, n.Snapshot, n.Source, n.Parent, n.TemplateID, n.Alias,
 		n.BuildID, n.Spec, n.VCPUs, n.MemoryMiB, n.DiskMiB, n.Reason, n.Manifest, n.Bytes, n.KeyID,
-		table.Micros(n.CreatedAt), n.Node, n.Driver, optional(n.Defaults), optional(n.Freshness), n.Version)
+		table.Micros(n.CreatedAt), n.Node, n.Driver, optional(n.Defaults), optional(n.Freshness), n.HolderToken, n.Version)
 	if err == nil {
 		err = table.Changed(res)
 	}
@@ -271,7 +273,7 @@ func (s Snapshots) read(ctx context.Context, where string, args ...any) ([]Snaps
 		var defaults, freshness string
 		err = rows.Scan(&n.ID, &n.Instance, &n.Kind, &n.State, &n.Name, &n.VMID, &n.Snapshot, &n.Source, &n.Parent,
 			&n.TemplateID, &n.Alias, &n.BuildID, &n.Spec, &n.VCPUs, &n.MemoryMiB, &n.DiskMiB, &n.Reason, &n.Manifest,
-			&n.Bytes, &n.KeyID, &created, &n.Node, &n.Driver, &defaults, &freshness, &n.Version)
+			&n.Bytes, &n.KeyID, &created, &n.Node, &n.Driver, &defaults, &freshness, &n.HolderToken, &n.Version)
 		n.CreatedAt = table.FromMicros(created)
 		if err == nil && defaults != "" {
 			err = json.Unmarshal([]byte(defaults), &n.Defaults)

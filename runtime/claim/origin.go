@@ -25,6 +25,8 @@ type Origin struct {
 	// Holder is the sandbox whose control token the agent in the snapshot has;
 	// empty if it has none: in a template, and after a cold boot.
 	Holder string
+	// HolderToken is that token if the snapshot came from another node; empty: this node derives it.
+	HolderToken string
 	// Template: it is a template, whose uses are counted by Alias.
 	Template bool
 	Defaults sandbox.Defaults
@@ -59,7 +61,7 @@ func OfSnapshot(n store.Snapshot) Origin {
 		Freshness: n.Freshness, Copy: n.Kind == KindFork,
 	}
 	if !o.Filesystem {
-		o.Holder = n.Source
+		o.Holder, o.HolderToken = n.Source, n.HolderToken
 	}
 	if n.Kind == KindSnapshot {
 		o.TemplateID, o.Alias = templateOf(n)

@@ -119,7 +119,7 @@ func (m *Machines) Deliver(ctx context.Context, g Guest, l Launch) (err error) {
 		req.AccessToken = m.cfg.Tokens.Envd(g.ID)
 	}
 	if l.Origin.Holder != "" {
-		req.CurrentToken, req.Restored = m.cfg.Tokens.Control(l.Origin.Holder), true
+		req.CurrentToken, req.Restored = cmp.Or(l.Origin.HolderToken, m.cfg.Tokens.Control(l.Origin.Holder)), true
 	}
 	if !l.Resumed {
 		req.BootID = uuid.NewString()

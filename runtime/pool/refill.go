@@ -34,7 +34,7 @@ type Machine struct {
 func (m *Machine) Given() claim.Origin {
 	from := m.Origin
 	if m.Ready && from.Holder != "" {
-		from.Holder = m.ID
+		from.Holder, from.HolderToken = m.ID, ""
 	}
 	return from
 }

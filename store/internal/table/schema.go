@@ -22,10 +22,11 @@ import (
 //	9  how requests reach its programs
 //	10 templates that clients build
 //	11 the freshness of checkouts
+//	12 snapshots that came from other nodes
 //
 // A program refuses a database of a higher number (ErrNewer), and migrates one of a
 // lower number when a daemon opens it. There is no way back but a backup.
-const Schema = 11
+const Schema = 12
 
 var (
 	// ErrNewer: the schema is that of a newer program.
