@@ -85,6 +85,9 @@ func (l Layout) DriverState(driver string) string {
 	return filepath.Join(l.StateDir, "drivers", driver)
 }
 
+// Pulls is where the files of templates are kept while they come from elsewhere.
+func (l Layout) Pulls() string { return filepath.Join(l.StateDir, "pulls") }
+
 // AgentDir is where the agent binary is unpacked.
 func (l Layout) AgentDir() string { return filepath.Join(l.CacheDir, "agent") }
 

@@ -155,6 +155,19 @@ func (a *Archive) layout(ctx context.Context, data []byte, name string) (*oci.Im
 	return image, nil
 }
 
+// Artifact returns the manifest of an OCI layout that has a name, or the only one, whatever it is of.
+func (a *Archive) Artifact(name string) (v1.Descriptor, error) {
+	data, err := a.read("index.json", oci.MaxManifest)
+	if err != nil {
+		return v1.Descriptor{}, fmt.Errorf("it is not an OCI layout: %w", err)
+	}
+	index, err := v1.ParseIndexManifest(bytes.NewReader(data))
+	if err != nil {
+		return v1.Descriptor{}, fmt.Errorf("index.json: %w", err)
+	}
+	return one(index.Manifests, namesOf, name)
+}
+
 // platforms returns the image for this platform of several without names.
 func (a *Archive) platforms(ctx context.Context, roots []v1.Descriptor) (*oci.Image, error) {
 	var found *oci.Image

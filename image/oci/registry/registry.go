@@ -57,16 +57,41 @@ const (
 
 // Image returns the image of a reference. Its layers are read when they are opened; ctx is for
 // the manifests.
-func Image(ctx context.Context, reference string, cfg Config) (*oci.Image, error) {
+func Image(ctx context.Context, reference string, cfg Config) (image *oci.Image, err error) {
+	err = find(ctx, reference, cfg, func(blobs oci.Blobs, d v1.Descriptor) (err error) {
+		image, err = oci.Resolve(ctx, blobs, d)
+		return err
+	})
+	return image, err
+}
+
+// Open returns the manifest of a reference, whatever it is of, and opens what it names; ctx is for the manifest.
+func Open(ctx context.Context, reference string, cfg Config) (blobs oci.Blobs, d v1.Descriptor, err error) {
+	err = find(ctx, reference, cfg, func(b oci.Blobs, found v1.Descriptor) error {
+		blobs, d = b, found
+		return nil
+	})
+	return blobs, d, err
+}
+
+func parse(reference string) (full string, ref name.Reference, err error) {
+	if full, err = oci.Normal(reference); err == nil {
+		ref, err = name.ParseReference(full)
+	}
+	return full, ref, err
+}
+
+func (cfg *Config) complete() {
 	cfg.Idle = cmp.Or(cfg.Idle, defaultIdle)
 	cfg.pauses = cmp.Or(cfg.pauses, retry.Pauses{First: 200 * time.Millisecond, Most: 5 * time.Second})
-	full, err := oci.Normal(reference)
+}
+
+// find calls use with the manifest that a mirror, or the registry, has of a reference.
+func find(ctx context.Context, reference string, cfg Config, use func(oci.Blobs, v1.Descriptor) error) error {
+	cfg.complete()
+	full, ref, err := parse(reference)
 	if err != nil {
-		return nil, err
-	}
-	ref, err := name.ParseReference(full)
-	if err != nil {
-		return nil, err
+		return err
 	}
 	host := ref.Context().RegistryStr()
 	if host == name.DefaultRegistry {
@@ -74,32 +99,31 @@ func Image(ctx context.Context, reference string, cfg Config) (*oci.Image, error
 	}
 	var mirrorErr error
 	if base := cfg.Mirrors[host]; base != "" {
-		image, err := mirrored(ctx, base, ref, cfg)
+		err := mirrored(ctx, base, ref, cfg, use)
 		if err == nil || ctx.Err() != nil {
-			return image, err
+			return err
 		}
 		mirrorErr = fmt.Errorf("mirror of %s: %w", host, err)
 	}
 	auth, err := cfg.Credentials.authenticator(ctx, host, cfg.Idle)
-	var image *oci.Image
 	if err == nil {
-		image, err = at(ctx, ref, auth, cfg, !cfg.PublicOnly)
+		err = at(ctx, ref, auth, cfg, !cfg.PublicOnly, use)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("pull %s: %w", full, err), mirrorErr)
+		return errors.Join(fmt.Errorf("pull %s: %w", full, err), mirrorErr)
 	}
-	return image, nil
+	return nil
 }
 
-// mirrored returns the image that a mirror has for a reference.
-func mirrored(ctx context.Context, base string, ref name.Reference, cfg Config) (*oci.Image, error) {
+// mirrored is find at a mirror.
+func mirrored(ctx context.Context, base string, ref name.Reference, cfg Config, use func(oci.Blobs, v1.Descriptor) error) error {
 	u, err := parseMirror(base)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	repository, err := name.NewRepository(u.Host + "/" + strings.TrimPrefix(strings.Trim(u.Path, "/")+"/"+ref.Context().RepositoryStr(), "/"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	auth := authn.Anonymous
 	if u.User != nil {
@@ -110,7 +134,7 @@ func mirrored(ctx context.Context, base string, ref name.Reference, cfg Config) 
 	if digest, ok := ref.(name.Digest); ok {
 		there = repository.Digest(digest.DigestStr())
 	}
-	return at(ctx, there, auth, cfg, true)
+	return at(ctx, there, auth, cfg, true, use)
 }
 
 // repository is one repository of a registry; it implements oci.Blobs.
@@ -125,8 +149,8 @@ type repository struct {
 	known map[v1.Hash][]byte // The manifest that was asked for by its tag.
 }
 
-// at returns the image of a reference where it says.
-func at(ctx context.Context, ref name.Reference, auth authn.Authenticator, cfg Config, private bool) (*oci.Image, error) {
+// at is find where the reference says.
+func at(ctx context.Context, ref name.Reference, auth authn.Authenticator, cfg Config, private bool, use func(oci.Blobs, v1.Descriptor) error) error {
 	reg := ref.Context().Registry
 	host := reg.RegistryStr()
 	base := newTransport(hostname(host), private, cfg.Idle)
@@ -134,15 +158,15 @@ func at(ctx context.Context, ref name.Reference, auth authn.Authenticator, cfg C
 	defer cancel()
 	tripper, err := transport.NewWithContext(handshake, reg, auth, base, []string{ref.Context().Scope(transport.PullScope)})
 	if err != nil {
-		return nil, hide(auth, cause(handshake, err))
+		return hide(auth, cause(handshake, err))
 	}
 	r := &repository{auth: auth, idle: cfg.Idle, pauses: cfg.pauses, known: map[v1.Hash][]byte{}, client: &http.Client{Transport: tripper, CheckRedirect: checkRedirect},
 		base: url.URL{Scheme: reg.Scheme(), Host: host, Path: "/v2/" + ref.Context().RepositoryStr()}}
 	d, err := r.descriptor(ctx, ref)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return oci.Resolve(ctx, r, d)
+	return use(r, d)
 }
 
 // accepted are the types of manifests that are read.
