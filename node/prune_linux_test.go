@@ -25,7 +25,7 @@ import (
 // registryOf serves an image with a shell as test/minimal:1, and another one as test/other:1. Nodes of cfg get both as images of Docker Hub.
 func registryOf(t *testing.T, cfg *node.Config) {
 	t.Helper()
-	files, err := ocitest.HostPrograms("sh", "cat", "ls", "id", "mkdir", "chown", "env", "sleep", "date")
+	files, err := ocitest.HostPrograms("sh", "cat", "ls", "id", "mkdir", "chown", "env", "sleep", "date", "rm")
 	if err != nil {
 		t.Fatal(err)
 	}

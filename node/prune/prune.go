@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package prune removes what a node keeps without a need: beside its daemon, or without one. It may import node, the packages
-// below it, store, vm, image and runtime/step; cmd may import it.
+// Package prune removes what a node keeps without a need: beside its daemon, or without one. It may import node, node/beside,
+// node/space, image/catalogue, layout and vm; cmd may import it.
 package prune
 
 import (
@@ -9,22 +9,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/rundlet/rundlet/image/catalogue"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/node"
-	"github.com/rundlet/rundlet/node/failpoint"
+	"github.com/rundlet/rundlet/node/beside"
 	"github.com/rundlet/rundlet/node/space"
-	"github.com/rundlet/rundlet/node/statedir"
-	"github.com/rundlet/rundlet/runtime/step"
-	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -70,10 +65,10 @@ func Do(ctx context.Context, cfg Config) ([]Removed, error) {
 	if err != nil || p == nil {
 		return nil, err
 	}
-	defer p.close()
+	defer p.Close()
 	// Images come after the claims that name them.
 	for _, kinds := range [][]string{{space.Templates, space.Layers}, {space.Images, space.Uploads}} {
-		objects, err := space.Objects(ctx, p.dirs, p.store, time.Now())
+		objects, err := space.Objects(ctx, p.Dirs, p.Store, time.Now())
 		if err != nil {
 			return p.done, err
 		}
@@ -94,79 +89,26 @@ func Do(ctx context.Context, cfg Config) ([]Removed, error) {
 
 // pruner removes the objects of a node.
 type pruner struct {
+	*beside.Parts
 	cfg       Config
-	dirs      layout.Layout
-	store     *store.Store
-	driver    vm.Runtime
-	node      string // its id
-	die       func(step string)
 	catalogue *catalogue.Catalogue
 	done      []Removed
-	closers   []func() // in the order in which the parts were opened
-}
-
-func (p *pruner) close() {
-	for _, f := range slices.Backward(p.closers) {
-		f()
-	}
 }
 
 // open opens the parts of a node that know its files; nil if there is no node.
-func open(ctx context.Context, cfg Config) (_ *pruner, err error) {
-	p := &pruner{cfg: cfg, dirs: cfg.Dirs}
-	if _, err := os.Stat(p.dirs.Database()); errors.Is(err, fs.ErrNotExist) {
+func open(ctx context.Context, cfg Config) (*pruner, error) {
+	if _, err := os.Stat(cfg.Dirs.Database()); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	driver, err := vm.FindDriver(cmp.Or(cfg.Driver, vm.AutoDriver))
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			p.close()
-		}
-	}()
-	unshare, err := statedir.Share(ctx, p.dirs)
-	if err != nil {
-		return nil, err
-	}
-	p.closers = append(p.closers, unshare)
-	if p.dirs, err = statedir.Canonical(ctx, p.dirs); err != nil {
-		return nil, err
-	}
 	if !cfg.DryRun {
-		node.SweepEphemeral(ctx, driver, p.dirs, cfg.Log)
+		driver, err := vm.FindDriver(cmp.Or(cfg.Driver, vm.AutoDriver))
+		if err != nil {
+			return nil, err
+		}
+		node.SweepEphemeral(ctx, driver, cfg.Dirs, cfg.Log)
 	}
-	if p.die, err = failpoint.Of(); err != nil {
-		return nil, err
-	}
-	if p.store, err = statedir.OpenToChange(ctx, p.dirs); err != nil {
-		return nil, err
-	}
-	p.closers = append(p.closers, func() { p.store.Close() })
-	if p.node, err = p.store.Settings.NodeID(ctx); err != nil {
-		return nil, err
-	}
-	return p, p.openDriver(driver)
-}
-
-// openDriver opens the driver with a new run directory, as "rundlet run" does beside a daemon.
-func (p *pruner) openDriver(driver vm.Driver) error {
-	instance := statedir.NewEphemeral()
-	unlock, err := statedir.LockInstance(p.dirs, instance)
-	if err != nil {
-		return err
-	}
-	run := p.dirs.InstanceDir(instance)
-	p.closers = append(p.closers, func() {
-		os.RemoveAll(run)
-		unlock()
-	})
-	p.driver, err = driver.New(vm.Options{StateDir: p.dirs.DriverState(driver.Name), RunDir: filepath.Join(run, "vm"), Instance: instance})
-	if closer, ok := p.driver.(io.Closer); ok && err == nil {
-		p.closers = append(p.closers, func() { closer.Close() })
-	}
-	return err
+	parts, err := beside.Open(ctx, cfg.Dirs, cfg.Driver)
+	return &pruner{Parts: parts, cfg: cfg}, err
 }
 
 // remove removes one object, if it is still not needed.
@@ -178,10 +120,10 @@ func (p *pruner) remove(ctx context.Context, o space.Object) error {
 	removed := true
 	switch {
 	case p.cfg.DryRun && o.Claim.ID != "":
-		removed = p.here(o.Claim)
+		removed = p.Here(o.Claim)
 	case p.cfg.DryRun:
 	case o.Claim.ID != "":
-		removed, err = p.drop(ctx, o.Claim)
+		removed, err = p.Drop(ctx, o.Claim)
 	case o.Kind == space.Images:
 		removed, err = p.image(ctx, o)
 	default:
@@ -199,50 +141,14 @@ func (p *pruner) remove(ctx context.Context, o space.Object) error {
 	return nil
 }
 
-// here reports whether the files of a claim are those of this node and driver.
-func (p *pruner) here(n store.Snapshot) bool {
-	return (n.Node == "" || n.Node == p.node) && (n.Driver == "" || n.Driver == p.driver.Info().Driver)
-}
-
-// drop drops a claim, and the driver's snapshot with the last one. A row that was changed, or that a build has by now, stays. From the
-// moment in which the row is gone its files are known to be garbage, which the daemon removes too.
-func (p *pruner) drop(ctx context.Context, n store.Snapshot) (bool, error) {
-	deleter, ok := p.driver.(vm.SnapshotDeleter)
-	if !ok || !p.here(n) {
-		return false, nil
-	}
-	last, err := p.store.Snapshots.Drop(ctx, n.ID, n.Version)
-	if errors.Is(err, store.ErrStale) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	p.at(step.SnapshotDropped)
-	if !last {
-		return false, nil
-	}
-	if err := deleter.DeleteSnapshot(ctx, n.VMID, n.Snapshot); err != nil {
-		return false, err
-	}
-	p.at(step.SnapshotDeleted)
-	return true, nil
-}
-
-func (p *pruner) at(s step.Step) {
-	if p.die != nil {
-		p.die(string(s))
-	}
-}
-
 // image removes an image, unless a build has begun with it or something names it by now.
 func (p *pruner) image(ctx context.Context, o space.Object) (removed bool, err error) {
 	if p.catalogue == nil {
-		if p.catalogue, err = catalogue.Open(catalogue.Config{Dir: p.dirs.Images()}); err != nil {
+		if p.catalogue, err = catalogue.Open(catalogue.Config{Dir: p.Dirs.Images()}); err != nil {
 			return false, err
 		}
 	}
-	keep, known, err := space.Roots(ctx, p.store)
+	keep, known, err := space.Roots(ctx, p.Store)
 	if err != nil || !known {
 		return false, err
 	}

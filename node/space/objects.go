@@ -53,7 +53,7 @@ func Objects(ctx context.Context, dirs layout.Layout, db *store.Store, now time.
 	all := slices.Concat(saved, images, files)
 	for kind, pattern := range map[string]string{
 		Base: filepath.Join(dirs.Base(), "*"), Engines: filepath.Join(dirs.DriverState("*"), "engines", "*"),
-		Running: filepath.Join(dirs.DriverState("*"), "pending", "*", "*", "*"), Database: dirs.Database() + "*",
+		Uploads: filepath.Join(dirs.Pulls(), "*"), Running: filepath.Join(dirs.DriverState("*"), "pending", "*", "*", "*"), Database: dirs.Database() + "*",
 	} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {

@@ -14,9 +14,9 @@ import (
 
 // report is what a prune did.
 type report struct {
-	DryRun bool          `json:"dry_run"`
+	DryRun bool            `json:"dry_run"`
 	Pruned []prune.Removed `json:"pruned"`
-	Bytes  int64         `json:"bytes"`
+	Bytes  int64           `json:"bytes"`
 }
 
 func newPrune(o *command.Options) *cobra.Command {

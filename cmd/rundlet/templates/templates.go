@@ -1,7 +1,7 @@
 // Package templates has the commands of templates: build, list, show, tag and remove them on a running daemon, on this host or
-// another.
+// another; and push and pull those in the state directory of this host.
 //
-// It may import client and the packages below it, sandbox and cmd/rundlet/command; only cmd/rundlet imports it.
+// It may import client and the packages below it, sandbox, node/move and cmd/rundlet/command; only cmd/rundlet imports it.
 package templates
 
 import (
@@ -16,8 +16,9 @@ import (
 
 // Template is the command "template".
 func Template(o *command.Options) *cobra.Command {
-	cmd := &cobra.Command{Use: "template", Aliases: []string{"tpl"}, Short: "Build and manage the templates of a running server"}
+	cmd := &cobra.Command{Use: "template", Aliases: []string{"tpl"}, Short: "Build, manage, push and pull templates"}
 	cmd.AddCommand(newBuild(o), newLs(o), newInspect(o), newHistory(o), newLogs(o), newTag(o), newRm(o))
+	cmd.AddCommand(moves(o)...)
 	return cmd
 }
 

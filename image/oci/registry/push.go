@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -16,6 +17,7 @@ import (
 // Target is where an artifact is pushed. Its methods may be called at the same time.
 type Target struct {
 	full string
+	auth authn.Authenticator
 	ref  name.Reference
 	opts []remote.Option
 }
@@ -35,7 +37,7 @@ func Push(ctx context.Context, reference string, cfg Config) (*Target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("push %s: %w", full, err)
 	}
-	return &Target{full, ref, []remote.Option{remote.WithAuth(auth), remote.WithTransport(newTransport(hostname(host), !cfg.PublicOnly, cfg.Idle))}}, nil
+	return &Target{full, auth, ref, []remote.Option{remote.WithAuth(auth), remote.WithTransport(newTransport(hostname(host), !cfg.PublicOnly, cfg.Idle))}}, nil
 }
 
 func (t *Target) options(ctx context.Context) []remote.Option {
@@ -45,7 +47,7 @@ func (t *Target) options(ctx context.Context) []remote.Option {
 // PutBlob stores a blob, unless the registry has it.
 func (t *Target) PutBlob(ctx context.Context, d v1.Descriptor, data []byte) error {
 	if err := remote.WriteLayer(t.ref.Context(), static.NewLayer(data, d.MediaType), t.options(ctx)...); err != nil {
-		return fmt.Errorf("push %s: %w", t.full, err)
+		return fmt.Errorf("push %s: %w", t.full, hide(t.auth, err))
 	}
 	return nil
 }
@@ -53,7 +55,7 @@ func (t *Target) PutBlob(ctx context.Context, d v1.Descriptor, data []byte) erro
 // PutManifest stores the manifest under the reference, when all of its blobs are there.
 func (t *Target) PutManifest(ctx context.Context, d v1.Descriptor, data []byte) error {
 	if err := remote.Put(t.ref, raw{data, d.MediaType}, t.options(ctx)...); err != nil {
-		return fmt.Errorf("push %s: %w", t.full, err)
+		return fmt.Errorf("push %s: %w", t.full, hide(t.auth, err))
 	}
 	return nil
 }
