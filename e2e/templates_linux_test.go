@@ -198,3 +198,38 @@ func TestABuildIsNotEndedByItsClient(t *testing.T) {
 	srv.must(t, "template", "rm", "endless")
 	srv.stop(t)
 }
+
+// TestATemplateIsBuiltFromYAML builds the same template from a Dockerfile and from YAML, which finds the layers of the first.
+func TestATemplateIsBuiltFromYAML(t *testing.T) {
+	srv, api, _ := newServer(t)
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"Dockerfile":   "FROM template:base\nENV GREETING=hello\nWORKDIR /srv/app\nCOPY one.txt ./\nRUN echo $GREETING > said\nUSER worker\n",
+		"rundlet.yaml": "name: app\ntags: [v1, stable]\nfrom: template:base\nmemory: 1024\nsteps:\n  - env: {GREETING: hello}\n  - workdir: /srv/app\n  - copy: {from: one.txt, to: ./}\n  - run: echo $GREETING > said\n  - user: worker\n",
+		"bad.yaml":     "name: app\nfrom: template:base\nsteps:\n  - run: echo oops >&2; exit 7\n", "worse.yaml": "from: template:base\n\nbake: x\n", "one.txt": "1",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	srv.must(t, "template", "build", dir, "--file", filepath.Join(dir, "Dockerfile"), "--name", "other", "--memory", "1024")
+	out, progress := srv.must(t, "template", "build", dir)
+	if !strings.HasPrefix(out, "app is ready: template ") || !strings.Contains(progress, "line 9: run: echo $GREETING > said") || !strings.Contains(progress, "cached") {
+		t.Errorf("%s%s", out, progress)
+	}
+	for _, name := range []string{"app:v1", "app:stable"} {
+		sb, err := api.Create(t.Context(), name, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := srv.must(t, "sandbox", "exec", sb.ID, "--", "sh", "-c", "id -un; pwd; cat said one.txt"); got != "worker\n/srv/app\nhello\n1" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	for file, want := range map[string]string{"bad.yaml": "bad.yaml:4: run: echo oops >&2; exit 7: failed", "worse.yaml": `worse.yaml:3: the file has no field "bake"`} {
+		if _, errs, code := srv.cli(t, "template", "build", dir, "--file", filepath.Join(dir, file)); code != 1 || !strings.Contains(errs, want) {
+			t.Errorf("%s: exit %d, %s", file, code, errs)
+		}
+	}
+	srv.stop(t)
+}

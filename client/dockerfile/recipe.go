@@ -51,7 +51,7 @@ const TemplatePrefix = "template:"
 
 // The ready command of a start command that the Dockerfile has, and the user and the directory at the end, as E2B has them.
 const (
-	readyCmd    = "sleep 20"
+	ReadyCmd    = "sleep 20"
 	lastUser    = "user"
 	lastWorkdir = "/home/user"
 )
@@ -108,22 +108,34 @@ func (r *reader) add(in instruction, kind string, args ...string) *Step {
 	return &r.Steps[len(r.Steps)-1]
 }
 
-// implied adds a step that no instruction asks for.
-func (r *reader) implied(kind, arg string) { r.add(instruction{name: kind, rest: arg}, kind, arg) }
+// NewStep returns the step of an instruction; one of line 0 is a step that no instruction asks for.
+func NewStep(line int, text, kind string, args ...string) Step {
+	return Step{RecipeStep: sandbox.RecipeStep{Type: kind, Args: args}, Line: line, Text: text}
+}
+
+func implied(kind, arg string) Step { return NewStep(0, kind+" "+arg, kind, arg) }
+
+// First are the steps with which every recipe begins.
+func First() []Step { return []Step{implied("USER", "root"), implied("WORKDIR", "/")} }
+
+// Last are those with which a recipe ends that has set no user, or no directory.
+func Last(user, workdir bool) (steps []Step) {
+	if !user {
+		steps = append(steps, implied("USER", lastUser))
+	}
+	if !workdir {
+		steps = append(steps, implied("WORKDIR", lastWorkdir))
+	}
+	return steps
+}
 
 func (r *reader) begin() {
 	r.begun = true
-	r.implied("USER", "root")
-	r.implied("WORKDIR", "/")
+	r.Steps = append(r.Steps, First()...)
 }
 
 func (r *reader) end() {
-	if !r.user {
-		r.implied("USER", lastUser)
-	}
-	if !r.workdir {
-		r.implied("WORKDIR", lastWorkdir)
-	}
+	r.Steps = append(r.Steps, Last(r.user, r.workdir)...)
 	switch {
 	case r.entrypointText != "": // The shell form ignores CMD.
 		r.StartCmd = r.entrypointText
@@ -139,7 +151,7 @@ func (r *reader) end() {
 		r.StartCmd = shellWords(r.cmd)
 	}
 	if r.StartCmd != "" {
-		r.ReadyCmd = readyCmd
+		r.ReadyCmd = ReadyCmd
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/client/buildcontext"
 	"github.com/rundlet/rundlet/client/dockerfile"
+	"github.com/rundlet/rundlet/client/recipefile"
 	"github.com/rundlet/rundlet/cmd/rundlet/command"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -22,6 +24,7 @@ import (
 // buildFlags are those of "template build".
 type buildFlags struct {
 	name, file, from, start, ready string
+	tags                           []string // of a file in YAML
 	cpus, memory                   int
 	noCache                        bool
 	args                           []string
@@ -32,9 +35,10 @@ type buildFlags struct {
 func newBuild(o *command.Options) *cobra.Command {
 	var bf buildFlags
 	cmd := &cobra.Command{
-		Use: "build [DIR]", Short: "Build a template from a Dockerfile or a repository", Args: cobra.MaximumNArgs(1),
-		Long: `Build a template from a Dockerfile, with files of a directory (the current one if none
-is given). Its .dockerignore says what is not copied.
+		Use: "build [DIR]", Short: "Build a template from rundlet.yaml, a Dockerfile or a repository", Args: cobra.MaximumNArgs(1),
+		Long: `Build a template from a Dockerfile, or from the rundlet.yaml that the directory has, with
+files of a directory (the current one if none is given). Its .dockerignore says what is not
+copied. Flags come before what rundlet.yaml says.
 
 The Dockerfile has one stage. FROM names an image, or a template as in "FROM
 template:base". The steps begin as root in /, and sandboxes have the user "user" and the
@@ -57,8 +61,8 @@ of earlier builds go on. Ctrl-C stops watching the build; it goes on.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&bf.name, "name", "", "name of the template: [namespace/]name[:tag]")
-	f.StringVar(&bf.file, "file", "", "Dockerfile (default Dockerfile in DIR)")
+	f.StringVar(&bf.name, "name", "", "name of the template: [namespace/]name[:tag] (default the one in rundlet.yaml)")
+	f.StringVar(&bf.file, "file", "", "Dockerfile, or a file in YAML whose name ends in .yaml or .yml (default rundlet.yaml in DIR if it is there, otherwise Dockerfile)")
 	f.StringVar(&bf.from, "from-template", "", "template to begin with, in place of FROM")
 	f.StringArrayVar(&bf.args, "build-arg", nil, "value of an ARG: NAME=VALUE, or NAME for the variable of that name")
 	f.IntVar(&bf.cpus, "cpus", 0, "CPUs of its sandboxes; 0 is the server's number")
@@ -70,7 +74,6 @@ of earlier builds go on. Ctrl-C stops watching the build; it goes on.`,
 	f.StringArrayVar(&bf.commands, "run", nil, "command behind the other steps; can be given several times")
 	f.StringArrayVar(&bf.warmUp, "warm-up", nil, "command that fills caches when the start command is ready; can be given several times")
 	f.BoolVar(&bf.noCache, "no-cache", false, "do all steps, also those that an earlier build did")
-	_ = cmd.MarkFlagRequired("name")
 	return cmd
 }
 
@@ -90,17 +93,51 @@ func (bf *buildFlags) buildArgs() (map[string]string, error) {
 	return out, nil
 }
 
-// read reads the Dockerfile, and finds the files that it copies.
-func (bf *buildFlags) read(dir *buildcontext.Context, file string) (r dockerfile.Recipe, files map[int]*buildcontext.Files, err error) {
+// recipeOf reads the recipe of a file. Flags come before what it says.
+func (bf *buildFlags) recipeOf(file string) (r dockerfile.Recipe, err error) {
 	args, err := bf.buildArgs()
 	if err != nil {
-		return r, nil, err
+		return r, err
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return r, nil, err
+		return r, err
 	}
-	r, err = dockerfile.Read(string(text), dockerfile.Options{FromTemplate: bf.from, Args: args})
+	if !isYAML(file) {
+		return dockerfile.Read(string(text), dockerfile.Options{FromTemplate: bf.from, Args: args})
+	}
+	if len(args) > 0 {
+		return r, errors.New("--build-arg is for a Dockerfile")
+	}
+	f, err := recipefile.Read(text, bf.from)
+	bf.name, bf.cpus, bf.memory = cmp.Or(bf.name, f.Name), cmp.Or(bf.cpus, f.CPU), cmp.Or(bf.memory, f.MemoryMiB)
+	bf.tags = f.Tags
+	return f.Recipe, err
+}
+
+func isYAML(file string) bool {
+	return strings.HasSuffix(file, ".yaml") || strings.HasSuffix(file, ".yml")
+}
+
+// recipeFile is the file that says how to build a directory.
+func (bf *buildFlags) recipeFile(dir string) string {
+	if bf.file != "" {
+		return bf.file
+	}
+	if file := filepath.Join(dir, recipefile.Name); isFile(file) {
+		return file
+	}
+	return filepath.Join(dir, "Dockerfile")
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// read reads the recipe, and finds the files that it copies.
+func (bf *buildFlags) read(dir *buildcontext.Context, file string) (r dockerfile.Recipe, files map[int]*buildcontext.Files, err error) {
+	r, err = bf.recipeOf(file)
 	if problem := new(dockerfile.Error); errors.As(err, &problem) && problem.Line > 0 {
 		return r, nil, fmt.Errorf("%s:%d: %s", file, problem.Line, problem.Message)
 	}
@@ -129,6 +166,9 @@ func (bf *buildFlags) run(cmd *cobra.Command, o *command.Options, dir string) er
 		return err
 	}
 	defer closed()
+	if bf.name == "" {
+		return fmt.Errorf("--name is needed: %s does not say what the template is called", cmp.Or(file, "the command line"))
+	}
 	api, err := o.API()
 	if err != nil {
 		return err
@@ -145,7 +185,7 @@ func (bf *buildFlags) run(cmd *cobra.Command, o *command.Options, dir string) er
 	started := false
 	report := follow(p, v)
 	ref, err := api.Build(cmd.Context(), client.BuildOptions{
-		TemplateRequest: client.TemplateRequest{Name: bf.name, VCPUs: bf.cpus, MemoryMiB: bf.memory}, Recipe: recipe, Files: copies,
+		TemplateRequest: client.TemplateRequest{Name: bf.name, Tags: bf.tags, VCPUs: bf.cpus, MemoryMiB: bf.memory}, Recipe: recipe, Files: copies,
 		Progress: func(e client.BuildProgress) {
 			started = started || e.Started != nil
 			report(e)

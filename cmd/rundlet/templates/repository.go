@@ -3,7 +3,6 @@ package templates
 import (
 	"cmp"
 	"errors"
-	"path/filepath"
 	"strings"
 
 	"github.com/rundlet/rundlet/client/buildcontext"
@@ -32,7 +31,7 @@ func (bf *buildFlags) source(dir string) (file string, r dockerfile.Recipe, file
 			return "", r, nil, closed, err
 		}
 		closed = func() { in.Close() }
-		file = cmp.Or(bf.file, filepath.Join(dir, "Dockerfile"))
+		file = bf.recipeFile(dir)
 		if r, files, err = bf.read(in, file); err != nil {
 			closed()
 			return "", r, nil, func() {}, err
