@@ -16,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/node/move"
 	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
 )
 
 // A template goes to another node, by each way, and its sandboxes do there what they would here: also after a pause, a snapshot, a
@@ -35,6 +36,8 @@ func TestATemplateMovesToAnotherNode(t *testing.T) {
 		{Type: "ENV", Args: []string{"GREETING", "hello"}}, {Type: "WORKDIR", Args: []string{"/srv/app"}}, {Type: "RUN", Args: []string{"echo $GREETING >said"}},
 	}, StartCmd: "echo begun >>count; while sleep 0.1; do date >beat; done", ReadyCmd: "test -s /srv/app/beat"}
 	build(t, here, sandbox.TemplateRequest{Name: "mine", VCPUs: 1, MemoryMiB: 400}, recipe)
+	repository := sandbox.Repository{URL: "https://git.example/app", Commit: strings.Repeat("a", 40), Checkout: "/srv/app", User: "user"}
+	ofBuild(t, here, "mine", sandbox.DefaultTag, func(n *store.Snapshot) { n.Defaults.Repository = repository })
 	dir := t.TempDir()
 	places := map[string]string{"registry": strings.TrimPrefix(server.URL, "http://") + "/team/mine:1", "directory": "oci:" + filepath.Join(dir, "layout"), "file": filepath.Join(dir, "mine.tar")}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -78,6 +81,11 @@ func TestATemplateMovesToAnotherNode(t *testing.T) {
 		t.Logf("%s: pulled in %v", way, time.Since(begin))
 		last = use(way + ":v1")
 	}
+	ofBuild(t, there, "file", "v1", func(n *store.Snapshot) {
+		if n.Defaults.Repository != repository {
+			t.Errorf("its repository is %+v", n.Defaults.Repository)
+		}
+	})
 	if left, err := os.ReadDir(there.Dirs.Pulls()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("left are %v, %v", left, err)
 	}
@@ -127,6 +135,32 @@ func TestATemplateMovesToAnotherNode(t *testing.T) {
 		t.Errorf("the snapshots of former builds are there: %q, %v", saved, err)
 	}
 	there = former
+}
+
+// ofBuild changes the row of the build that a tag of a template means.
+func ofBuild(t *testing.T, n *node.Node, name, tag string, change func(*store.Snapshot)) {
+	t.Helper()
+	db, err := store.Open(t.Context(), n.Dirs.Database())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	template, err := db.Builds.Template(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	build, err := db.Builds.Tagged(t.Context(), template.ID, tag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claim, err := db.Snapshots.Get(t.Context(), build.SnapshotID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(&claim)
+	if err := db.Snapshots.Put(t.Context(), &claim); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A template that shows the host's /usr stays where it is, and the error says what to do.

@@ -30,7 +30,9 @@ type File struct {
 	Tags []string
 	// CPU and MemoryMiB are the size of its sandboxes; 0 is the server's.
 	CPU, MemoryMiB int
-	Recipe         dockerfile.Recipe
+	// WarmUp are the commands that fill caches before the template is saved.
+	WarmUp []string
+	Recipe dockerfile.Recipe
 }
 
 // Read reads a file. fromTemplate, if not empty, is used in place of from. Its errors are *dockerfile.Error.
@@ -152,6 +154,7 @@ func (r *reader) top(n *yaml.Node) error {
 	err := fields(n, "the file", map[string]func(*yaml.Node) error{
 		"name": text(&r.Name, "name"), "tags": list(&r.Tags, "tags"), "cpu": number(&r.CPU, "cpu"), "memory": number(&r.MemoryMiB, "memory"),
 		"start": text(&r.Recipe.StartCmd, "start"), "ready": text(&r.Recipe.ReadyCmd, "ready"),
+		"warm-up": list(&r.WarmUp, "warm-up"),
 		"from": func(n *yaml.Node) error {
 			r.Recipe.FromLine = n.Line
 			return text(&from, "from")(n)
@@ -220,6 +223,17 @@ func (r *reader) step(n *yaml.Node) error {
 			args, names, err := variables(v)
 			if err == nil {
 				add("env: "+strings.Join(names, ", "), "ENV", args...)
+			}
+			return err
+		},
+		"clone": func(v *yaml.Node) error {
+			var repo, ref, to string
+			err := fields(v, "clone", map[string]func(*yaml.Node) error{"url": text(&repo, "url"), "ref": text(&ref, "ref"), "to": text(&to, "to")})
+			if err == nil && repo == "" {
+				err = errorf(v.Line, "clone needs url")
+			}
+			if err == nil {
+				add("clone: "+repo, "CLONE", repo, ref, to)
 			}
 			return err
 		},

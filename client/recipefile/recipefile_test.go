@@ -3,6 +3,7 @@ package recipefile
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,6 +41,24 @@ func recipe(r dockerfile.Recipe) (out sandbox.Recipe, sources [][]string) {
 		out.Steps, sources = append(out.Steps, s.RecipeStep), append(sources, s.Sources)
 	}
 	return out, sources
+}
+
+func TestARepositoryAndItsWarmUp(t *testing.T) {
+	f, err := Read([]byte("from: template:base\nsteps:\n  - clone: {url: \"https://git.example/app\", ref: main, to: /srv/app}\nwarm-up: [npm test, pytest]\n"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _ := recipe(f.Recipe)
+	clone := got.Steps[slices.IndexFunc(got.Steps, func(s sandbox.RecipeStep) bool { return s.Type == "CLONE" })]
+	if !slices.Equal(clone.Args, []string{"https://git.example/app", "main", "/srv/app"}) || !slices.Equal(f.WarmUp, []string{"npm test", "pytest"}) {
+		t.Errorf("%+v, %q", clone, f.WarmUp)
+	}
+	if err := got.Check(); err != nil {
+		t.Error(err)
+	}
+	if _, err := Read([]byte("from: x\nsteps:\n  - clone: {ref: main}\n"), ""); err == nil || !strings.Contains(err.Error(), "clone needs url") {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestAFileIsTheRecipeOfItsDockerfile(t *testing.T) {

@@ -65,11 +65,22 @@ type Config struct {
 	User      string            `json:"user,omitempty"`
 	Workdir   string            `json:"workdir,omitempty"`
 	Env       map[string]string `json:"env,omitempty"`
+	// Repository is the git repository that its sandboxes are kept up to date with; nil is none.
+	Repository *Repository `json:"repository,omitempty"`
 	// Snapshot is the driver's description, for the same driver on another host, and Token the one by which the agent in it is controlled first.
 	Driver   string          `json:"driver"`
 	Snapshot json.RawMessage `json:"snapshot"`
 	Token    string          `json:"token"`
 	Files    []File          `json:"files"`
+}
+
+// Repository is a sandbox.Repository.
+type Repository struct {
+	URL      string `json:"url"`
+	Branch   string `json:"branch,omitempty"`
+	Commit   string `json:"commit,omitempty"`
+	Checkout string `json:"checkout"`
+	User     string `json:"user,omitempty"`
 }
 
 // File is one of a template's files.
@@ -181,10 +192,10 @@ func (a *Artifact) check() error {
 	}
 	names, total, chunks := map[string]bool{}, int64(0), 0
 	for _, f := range a.Config.Files {
-		if !fileName.MatchString(f.Name) || names[f.Role+"/"+f.Name] || !hexSum.MatchString(f.SHA256) || f.Role != Saved && f.Role != Root && f.Role != Engine {
+		if !fileName.MatchString(f.Name) || names[f.Name] || !hexSum.MatchString(f.SHA256) || f.Role != Saved && f.Role != Root && f.Role != Engine {
 			return fmt.Errorf("file %.100q of kind %.40q cannot be used", f.Name, f.Role)
 		}
-		names[f.Role+"/"+f.Name] = true
+		names[f.Name] = true
 		if chunks += len(f.Chunks); chunks > maxChunks {
 			return fmt.Errorf("it must not have more than %d parts", maxChunks)
 		}

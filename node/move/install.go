@@ -100,6 +100,9 @@ func (p *puller) claim(ctx context.Context, staging, root string, t builds.Templ
 		TemplateID: t.ID, Alias: t.Name, BuildID: b.ID, VCPUs: b.VCPUs, MemoryMiB: b.MemoryMiB, DiskMiB: b.DiskMiB, CreatedAt: b.CreatedAt,
 		Node: p.Node, Driver: p.Driver.Info().Driver, Defaults: sandbox.Defaults{User: c.User, Workdir: c.Workdir}, HolderToken: c.Token,
 	}
+	if c.Repository != nil {
+		n.Defaults.Repository = sandbox.Repository(*c.Repository)
+	}
 	in := vm.ImportedSnapshot{Description: c.Snapshot, Dir: staging, Root: root}
 	if p.engine {
 		in.Engine = filepath.Join(staging, c.Of(artifact.Engine)[0].Name)

@@ -69,19 +69,28 @@ func TestWhatANodeCannotUseIsRefused(t *testing.T) {
 		want   error
 		text   string
 	}{
-		"sound":              {change: func(*puller) {}},
-		"no name":            {change: func(p *puller) { p.name = "../x" }, want: sandbox.ErrInvalid},
-		"no tag":             {change: func(p *puller) { p.tag = "A B" }, want: sandbox.ErrInvalid},
-		"a snapshot's name":  {change: func(p *puller) { p.name = "saved" }, want: sandbox.ErrConflict},
-		"the base":           {change: func(p *puller) { p.name = "base" }, want: sandbox.ErrInvalid},
-		"another driver":     {change: func(p *puller) { p.a.Config.Driver = "qemu" }, want: vm.ErrIncompatible, text: "qemu"},
-		"a token":            {change: func(p *puller) { p.a.Config.Token = "x" }, want: sandbox.ErrInvalid},
-		"no processor":       {change: func(p *puller) { p.a.Config.VCPUs = 0 }, want: sandbox.ErrInvalid},
-		"much memory":        {change: func(p *puller) { p.a.Config.MemoryMiB = 1 << 40 }, want: sandbox.ErrInvalid},
-		"no disk":            {change: func(p *puller) { p.a.Config.DiskMiB = -1 }, want: sandbox.ErrInvalid},
-		"a long user":        {change: func(p *puller) { p.a.Config.User = strings.Repeat("x", maxText+1) }, want: sandbox.ErrInvalid},
-		"a variable":         {change: func(p *puller) { p.a.Config.Env = map[string]string{"A=B": ""} }, want: sandbox.ErrInvalid},
-		"many variables":     {change: func(p *puller) { p.a.Config.Env = map[string]string{"A": strings.Repeat("x", maxEnv)} }, want: sandbox.ErrInvalid},
+		"sound":             {change: func(*puller) {}},
+		"no name":           {change: func(p *puller) { p.name = "../x" }, want: sandbox.ErrInvalid},
+		"no tag":            {change: func(p *puller) { p.tag = "A B" }, want: sandbox.ErrInvalid},
+		"a snapshot's name": {change: func(p *puller) { p.name = "saved" }, want: sandbox.ErrConflict},
+		"the base":          {change: func(p *puller) { p.name = "base" }, want: sandbox.ErrInvalid},
+		"another driver":    {change: func(p *puller) { p.a.Config.Driver = "qemu" }, want: vm.ErrIncompatible, text: "qemu"},
+		"a token":           {change: func(p *puller) { p.a.Config.Token = "x" }, want: sandbox.ErrInvalid},
+		"no processor":      {change: func(p *puller) { p.a.Config.VCPUs = 0 }, want: sandbox.ErrInvalid},
+		"much memory":       {change: func(p *puller) { p.a.Config.MemoryMiB = 1 << 40 }, want: sandbox.ErrInvalid},
+		"no disk":           {change: func(p *puller) { p.a.Config.DiskMiB = -1 }, want: sandbox.ErrInvalid},
+		"a long user":       {change: func(p *puller) { p.a.Config.User = strings.Repeat("x", maxText+1) }, want: sandbox.ErrInvalid},
+		"a variable":        {change: func(p *puller) { p.a.Config.Env = map[string]string{"A=B": ""} }, want: sandbox.ErrInvalid},
+		"many variables":    {change: func(p *puller) { p.a.Config.Env = map[string]string{"A": strings.Repeat("x", maxEnv)} }, want: sandbox.ErrInvalid},
+		"a repository": {change: func(p *puller) {
+			p.a.Config.Repository = &artifact.Repository{URL: "https://git.example/app", Branch: "main", Commit: strings.Repeat("a", 40), Checkout: "/home/user/app", User: "user"}
+		}},
+		"an option for a branch": {change: func(p *puller) {
+			p.a.Config.Repository = &artifact.Repository{URL: "https://git.example/app", Branch: "--upload-pack=x", Checkout: "/a"}
+		}, want: sandbox.ErrInvalid, text: "option"},
+		"no checkout": {change: func(p *puller) {
+			p.a.Config.Repository = &artifact.Repository{URL: "https://git.example/app", Branch: "main"}
+		}, want: sandbox.ErrInvalid, text: "repository"},
 		"what does not fit":  {change: func(p *puller) { p.mover = said{err: vm.ErrIncompatible} }, want: vm.ErrIncompatible},
 		"no engine":          {change: func(p *puller) { p.mover = said{missing: "e1"} }, want: vm.ErrIncompatible, text: "neither here"},
 		"another engine":     {change: func(p *puller) { p.mover, p.a.Config.Files = said{missing: "e2"}, engine }, want: vm.ErrIncompatible, text: "neither here"},

@@ -166,6 +166,11 @@ func (p *puller) check(ctx context.Context) error {
 		c.VCPUs < leastSize || c.VCPUs > maxCPUs || c.MemoryMiB < leastSize || c.MemoryMiB > maxMiB || c.DiskMiB < leastSize || c.DiskMiB > maxMiB {
 		return fmt.Errorf("%w: its size or its defaults cannot be used", sandbox.ErrInvalid)
 	}
+	if c.Repository != nil {
+		if err := checkRepository(*c.Repository); err != nil {
+			return fmt.Errorf("%w: its repository cannot be used: %w", sandbox.ErrInvalid, err)
+		}
+	}
 	engine, err := p.mover.CheckImport(ctx, c.Snapshot)
 	if err != nil || engine == "" {
 		return err
@@ -179,6 +184,18 @@ func (p *puller) check(ctx context.Context) error {
 			Hint: "if you trust its maker as you trust your own programs, take that program with --trust-engine: it runs on this host as root"}
 	}
 	return nil
+}
+
+// checkRepository refuses what git could take for something else in the commands of a sync.
+func checkRepository(r artifact.Repository) error {
+	err := errors.Join(sandbox.CheckRepositoryURL(r.URL), sandbox.CheckCheckout(r.Checkout))
+	if r.Branch != "" {
+		err = errors.Join(err, sandbox.CheckRef(r.Branch))
+	}
+	if r.Commit != "" && !sandbox.ValidCommit(r.Commit) || len(r.User) > maxText {
+		err = errors.Join(err, errors.New("its commit or its user is not one"))
+	}
+	return err
 }
 
 // sweep removes what pulls of other templates left that were broken off long ago.

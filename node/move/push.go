@@ -12,6 +12,7 @@ import (
 	"github.com/rundlet/rundlet/image/artifact"
 	"github.com/rundlet/rundlet/node/beside"
 	"github.com/rundlet/rundlet/runtime/machine"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -80,6 +81,10 @@ func config(ctx context.Context, p *beside.Parts, n store.Snapshot) (c artifact.
 		return c, err
 	}
 	c.Driver, c.User, c.Workdir, c.Token = p.Driver.Info().Driver, n.Defaults.User, n.Defaults.Workdir, n.HolderToken
+	if repo := n.Defaults.Repository; repo != (sandbox.Repository{}) {
+		moved := artifact.Repository(repo)
+		c.Repository = &moved
+	}
 	if c.Token == "" {
 		c.Token = machine.Tokens{Secret: secret}.Control(n.Source)
 	}

@@ -111,7 +111,7 @@ func (bf *buildFlags) recipeOf(file string) (r dockerfile.Recipe, err error) {
 	}
 	f, err := recipefile.Read(text, bf.from)
 	bf.name, bf.cpus, bf.memory = cmp.Or(bf.name, f.Name), cmp.Or(bf.cpus, f.CPU), cmp.Or(bf.memory, f.MemoryMiB)
-	bf.tags = f.Tags
+	bf.tags, bf.warmUp = f.Tags, append(f.WarmUp, bf.warmUp...)
 	return f.Recipe, err
 }
 

@@ -1,5 +1,5 @@
 // Package readonly says which requests may change what is in a sandbox, and refuses them while its checkout is not up to date. It
-// may import envd, the generated protocol of the agent and e2b/internal/refusal; only packages in and below e2b import it.
+// may import envd and e2b/internal/refusal; only packages in and below e2b import it.
 package readonly
 
 import (
@@ -9,18 +9,17 @@ import (
 	"path"
 	"strings"
 
-	"github.com/rundlet/rundlet/api/gen/envd/filesystempb/filesystempbconnect"
-	"github.com/rundlet/rundlet/api/gen/envd/processpb/processpbconnect"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/envd"
 )
 
-// calls are those of the agent that change nothing in the guest.
+// calls are those of the agent that change nothing in the guest. A test compares them with the generated protocol, whose packages
+// would be most of the weight of this one.
 var calls = map[string]bool{
-	filesystempbconnect.FilesystemStatProcedure: true, filesystempbconnect.FilesystemListDirProcedure: true,
-	filesystempbconnect.FilesystemWatchDirProcedure: true, filesystempbconnect.FilesystemCreateWatcherProcedure: true,
-	filesystempbconnect.FilesystemGetWatcherEventsProcedure: true, filesystempbconnect.FilesystemRemoveWatcherProcedure: true,
-	processpbconnect.ProcessListProcedure: true, processpbconnect.ProcessConnectProcedure: true,
+	"/filesystem.Filesystem/Stat": true, "/filesystem.Filesystem/ListDir": true,
+	"/filesystem.Filesystem/WatchDir": true, "/filesystem.Filesystem/CreateWatcher": true,
+	"/filesystem.Filesystem/GetWatcherEvents": true, "/filesystem.Filesystem/RemoveWatcher": true,
+	"/process.Process/List": true, "/process.Process/Connect": true,
 }
 
 // paths are those of the agent that a safe method only reads.

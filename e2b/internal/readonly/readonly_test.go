@@ -2,14 +2,31 @@ package readonly
 
 import (
 	"encoding/binary"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/rundlet/rundlet/api/gen/envd/filesystempb/filesystempbconnect"
+	"github.com/rundlet/rundlet/api/gen/envd/processpb/processpbconnect"
 	"github.com/rundlet/rundlet/e2b/internal/refusal"
 	"github.com/rundlet/rundlet/envd"
 )
+
+// The generated protocol has each call by the name that is known here.
+func TestTheCallsAreThoseOfTheProtocol(t *testing.T) {
+	want := []string{
+		filesystempbconnect.FilesystemStatProcedure, filesystempbconnect.FilesystemListDirProcedure, filesystempbconnect.FilesystemWatchDirProcedure,
+		filesystempbconnect.FilesystemCreateWatcherProcedure, filesystempbconnect.FilesystemGetWatcherEventsProcedure,
+		filesystempbconnect.FilesystemRemoveWatcherProcedure, processpbconnect.ProcessListProcedure, processpbconnect.ProcessConnectProcedure,
+	}
+	slices.Sort(want)
+	if got := slices.Sorted(maps.Keys(calls)); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
 
 func TestEverythingIsAWriteThatIsNotKnownToBeARead(t *testing.T) {
 	for _, tt := range []struct {
