@@ -40,6 +40,9 @@ func (s *Server) init(w http.ResponseWriter, r *http.Request) {
 	}
 	s.state.Set(s.identity(req))
 	s.applyToSystem(req)
+	if req.Restored || len(req.Env) > 0 || s.hasEnvironment() {
+		s.tellEnvironment()
+	}
 	if req.Restored {
 		s.connections.closeOthers(r)
 		// A guest without the file has no readers of it.

@@ -15,12 +15,22 @@ const suffix = ".rundlet-new"
 // Write replaces the file at path, which belongs to root then, and makes its directory if there is none. A link at path is
 // replaced and not followed. If Write fails, what was there stays. Nothing is synced. Calls for one path must not overlap.
 func Write(path string, data []byte, perm os.FileMode) error {
+	return WriteFor(os.Geteuid(), path, data, perm)
+}
+
+// WriteFor is Write of a file that belongs to a user.
+func WriteFor(uid int, path string, data []byte, perm os.FileMode) error {
 	return swap(path, func(temp string) error {
 		f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
 		if err != nil {
 			return err
 		}
-		_, err = f.Write(data)
+		if uid != os.Geteuid() {
+			err = f.Chown(uid, -1)
+		}
+		if err == nil {
+			_, err = f.Write(data)
+		}
 		if cerr := f.Close(); err == nil {
 			err = cerr
 		}

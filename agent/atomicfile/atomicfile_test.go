@@ -51,6 +51,19 @@ func TestWhateverIsThereIsReplaced(t *testing.T) {
 	}
 }
 
+func TestAFileForAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	path := filepath.Join(t.TempDir(), "f")
+	must(t, WriteFor(1234, path, []byte("theirs"), 0o600))
+	info, err := os.Stat(path)
+	must(t, err)
+	if stat := info.Sys().(*syscall.Stat_t); stat.Uid != 1234 || info.Mode() != 0o600 {
+		t.Errorf("user %d, mode %v", stat.Uid, info.Mode())
+	}
+}
+
 func TestAFailureLeavesWhatWasThere(t *testing.T) {
 	dir := t.TempDir()
 	must(t, syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"))

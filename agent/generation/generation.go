@@ -24,6 +24,9 @@ const (
 	// File holds the generation, one line. It is replaced as a whole, by a
 	// rename, so that a watch on Dir and a look from time to time both notice.
 	File = Dir + "/generation"
+	// EnvironmentFile holds the variables of the sandbox as JSON, for programs that a template has started before there was a
+	// sandbox. It is there when there are such programs, and replaced before the generation is. It belongs to the default user.
+	EnvironmentFile = Dir + "/environment"
 	// HookDir holds the hooks.
 	HookDir = "/etc/rundlet/restored.d"
 )
