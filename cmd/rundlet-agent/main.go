@@ -1,7 +1,8 @@
 //go:build linux
 
 // Command rundlet-agent is the program that runs as PID 1 in a sandbox and
-// serves the envd API. Under the name sudo it runs a command as another user.
+// serves the envd API. Under the name sudo it runs a command as another user, and with the
+// argument "interpreter" it serves a code interpreter.
 package main
 
 import (
@@ -17,6 +18,7 @@ import (
 
 	"github.com/rundlet/rundlet/agent"
 	"github.com/rundlet/rundlet/agent/firstboot"
+	"github.com/rundlet/rundlet/agent/interpreter"
 	"github.com/rundlet/rundlet/agent/reaper"
 	"github.com/rundlet/rundlet/agent/sudo"
 	"github.com/rundlet/rundlet/envd"
@@ -32,6 +34,9 @@ const (
 func main() {
 	if filepath.Base(os.Args[0]) == "sudo" {
 		os.Exit(sudo.Main(os.Args[1:]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "interpreter" {
+		os.Exit(interpreter.Main(os.Args[2:]))
 	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "rundlet-agent:", err)
