@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/rundlet/rundlet/internal/crashdisk"
@@ -72,6 +73,11 @@ func runOutside() (int, error) {
 	if err := installSuites(wanted()); err != nil {
 		return 1, err
 	}
+	if !*soak {
+		if err := downloadWheels(); err != nil {
+			return 1, err
+		}
+	}
 	dir, err := os.MkdirTemp("", "rundlet-e2e-")
 	if err != nil {
 		return 1, err
@@ -88,7 +94,7 @@ func wanted() []suite {
 	run := flag.Lookup("test.run").Value.String()
 	switch crowded, err := regexp.MatchString(run, crowdTest); {
 	case !*soak:
-		return suites
+		return slices.Concat(suites, interpreters)
 	case err == nil && crowded: // One that cannot be read is refused later.
 		return crowdSDKs
 	}

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,7 +76,7 @@ func (s suite) run(t *testing.T, sdkEnv, files []string) {
 	}
 	argv := s.command(files)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = append(slices.Concat(os.Environ(), sdkEnv), "E2E_SDK_DIR="+sdkDir, "E2E_SDK_VERSION="+s.version,
+	cmd.Env = append(slices.Concat(os.Environ(), sdkEnv), "E2E_SDK_DIR="+sdkDir, "E2E_SDK_VERSION="+s.version[strings.LastIndexByte(s.version, '-')+1:],
 		"PYTHONDONTWRITEBYTECODE=1", "HOME="+t.TempDir())
 	output, err := os.Create(filepath.Join(t.TempDir(), "output"))
 	if err != nil {
