@@ -58,6 +58,16 @@ func TestHeadersOverTLSAreBoundedByAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The other one would be read before it otherwise.
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for deadline := time.After(time.Minute); table.Reading.Used() < 40<<10-freeReading; {
+		select {
+		case <-again.C:
+		case <-deadline:
+			t.Fatalf("of the first header %d bytes are read", table.Reading.Used())
+		}
+	}
 	second, err := half()
 	if err == nil {
 		_, err = second.Read(make([]byte, 1))
