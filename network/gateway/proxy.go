@@ -61,7 +61,7 @@ func (s *served) proxy(w http.ResponseWriter, r *http.Request, to *url.URL, head
 		BufferPool:    buffers{},
 		ErrorLog:      noLog, // That hosts break off is everyday.
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			if to.Scheme == "http" {
+			if to.Scheme == "http" || s.ctx.Err() != nil { // A connection that is cut gets no answer.
 				panic(http.ErrAbortHandler)
 			}
 			http.Error(w, fmt.Sprintf("The request could not be passed on to %s: %v", to.Host, err), http.StatusBadGateway)
