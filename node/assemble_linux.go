@@ -170,7 +170,7 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 			return baseImage(ctx, a.Dirs, a.cfg.Nameservers, a.cfg.Log, ready)
 		},
 		HostStamp: hostStamp,
-		Prune: func(_ context.Context, keep []string) error {
+		Prune: func(_ context.Context, keep func() ([]string, error)) error {
 			if a.cfg.Ephemeral {
 				return prune(a.Dirs, nil, keep)
 			}

@@ -48,12 +48,16 @@ func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr
 	}, nil
 }
 
-// prune removes the bases, and the images without a name, but those with these roots. A node beside the daemon has no
+// prune removes the bases, and the images without a name, but those that keep returns. A node beside the daemon has no
 // container images here (nil), and leaves those of bases alone: which are in use only the daemon can decide.
-func prune(dirs layout.Layout, containers *catalogue.Catalogue, keep []string) error {
-	err := pruneBases(dirs, keep)
+func prune(dirs layout.Layout, containers *catalogue.Catalogue, keep catalogue.Keep) error {
+	roots, err := keep()
+	if err != nil {
+		return err
+	}
+	err = pruneBases(dirs, roots)
 	if containers != nil {
-		err = errors.Join(err, pruneImages(dirs, keep))
+		err = errors.Join(err, pruneImages(dirs, roots))
 		_, pruned := containers.Prune(keep)
 		err = errors.Join(err, pruned)
 	}

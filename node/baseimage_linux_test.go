@@ -162,7 +162,7 @@ func TestAnImageThatASnapshotNeedsIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	needed := []string{"/another/templates/base/needed.erofs"}
+	needed := func() ([]string, error) { return []string{"/another/templates/base/needed.erofs"}, nil }
 	if err := prune(dirs, nil, needed); err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func TestAContainerImageThatIsInUseIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := prune(dirs, c, []string{"/another/images/needed.erofs"}); err != nil {
+	if err := prune(dirs, c, func() ([]string, error) { return []string{"/another/images/needed.erofs"}, nil }); err != nil {
 		t.Fatal(err)
 	}
 	left, err := filepath.Glob(filepath.Join(dirs.Images(), "*.erofs"))

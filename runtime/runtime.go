@@ -68,7 +68,7 @@ type Config struct {
 	HostStamp func() string
 	// Prune removes every image but those with these root file systems. It is
 	// called when no sandbox of any instance is live. It may be nil.
-	Prune func(ctx context.Context, keepRootfs []string) error
+	Prune func(ctx context.Context, keepRootfs func() ([]string, error)) error
 	// LockTemplates excludes all others that write rows of templates in the same
 	// state directory, in this process and in others.
 	LockTemplates func(ctx context.Context) (unlock func(), err error)

@@ -136,9 +136,10 @@ func TestTemplateNames(t *testing.T) {
 func TestFormerImagesGoWhenNoSandboxCanUseThem(t *testing.T) {
 	f := newFixture(t)
 	var kept []string
-	f.cfg.Prune = func(_ context.Context, rootfs []string) error {
+	f.cfg.Prune = func(_ context.Context, keep func() ([]string, error)) error {
+		rootfs, err := keep()
 		kept = append(kept, rootfs...)
-		return nil
+		return err
 	}
 	f.restart() // nothing was prepared yet
 	sb := f.create()
@@ -159,7 +160,7 @@ func TestFormerImagesGoWhenNoSandboxCanUseThem(t *testing.T) {
 func TestImagesStayWhileSnapshotsAreNotKnown(t *testing.T) {
 	f, ctx := newFixture(t), t.Context()
 	pruned := 0
-	f.cfg.Prune = func(context.Context, []string) error { pruned++; return nil }
+	f.cfg.Prune = func(context.Context, func() ([]string, error)) error { pruned++; return nil }
 	sb := f.create()
 	snap, err := f.rt.Snapshot(ctx, sb.ID, "kept", "")
 	if err != nil {

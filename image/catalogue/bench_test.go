@@ -67,7 +67,7 @@ func BenchmarkLoad(b *testing.B) {
 			if err = errors.Join(err, c.Remove("bench")); err != nil {
 				b.Fatal(err)
 			}
-			if freed, err := c.Prune(nil); err != nil || freed != entry.Bytes {
+			if freed, err := c.Prune(keeping()); err != nil || freed != entry.Bytes {
 				b.Fatal(freed, err)
 			}
 		}

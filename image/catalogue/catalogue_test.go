@@ -152,7 +152,7 @@ func TestLoadFindAndRemove(t *testing.T) {
 	if err := c.Remove("other"); err != nil {
 		t.Fatal(err)
 	}
-	if freed, err := later.Prune(nil); err != nil || freed != 0 {
+	if freed, err := later.Prune(keeping()); err != nil || freed != 0 {
 		t.Errorf("pruned %d, %v", freed, err)
 	}
 	if err := c.Remove(entry.Digest); err != nil {
@@ -161,10 +161,10 @@ func TestLoadFindAndRemove(t *testing.T) {
 	if list, err := c.List(); err != nil || len(list) != 1 || list[0].Reference != "" {
 		t.Errorf("list %+v, %v", list, err)
 	}
-	if freed, err := later.Prune([]string{"/elsewhere/" + entry.File}); err != nil || freed != 0 {
+	if freed, err := later.Prune(keeping("/elsewhere/" + entry.File)); err != nil || freed != 0 {
 		t.Errorf("pruned %d, %v", freed, err)
 	}
-	if freed, err := later.Prune(nil); err != nil || freed != entry.Bytes {
+	if freed, err := later.Prune(keeping()); err != nil || freed != entry.Bytes {
 		t.Errorf("pruned %d, %v", freed, err)
 	}
 	if err := c.Remove(entry.Digest); !errors.Is(err, ErrNotFound) {
@@ -214,7 +214,7 @@ func TestAnotherAgentIsAnotherFile(t *testing.T) {
 	if found, err := c.Find(first.Digest); err != nil || found.File != second.File {
 		t.Errorf("found %+v, %v", found, err)
 	}
-	if freed, err := c.Prune(nil); err != nil || freed != first.Bytes {
+	if freed, err := c.Prune(keeping()); err != nil || freed != first.Bytes {
 		t.Errorf("pruned %d, %v", freed, err)
 	}
 }
@@ -289,7 +289,7 @@ func TestWhatAKilledProcessLeftIsRemoved(t *testing.T) {
 	if list, err := c.List(); err != nil || len(list) > 0 {
 		t.Errorf("list %v, %v", list, err)
 	}
-	if freed, err := c.Prune(nil); err != nil || freed != 2 {
+	if freed, err := c.Prune(keeping()); err != nil || freed != 2 {
 		t.Errorf("freed %d, %v", freed, err)
 	}
 	if left, err := filepath.Glob(filepath.Join(cfg.Dir, "*.*")); err != nil || !slices.Equal(left, []string{filepath.Join(cfg.Dir, lockFile)}) {

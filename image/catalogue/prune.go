@@ -48,10 +48,13 @@ func lockImage(path string, how int) (*os.File, error) {
 	return nil, err
 }
 
+// Keep returns the paths of the images that sandboxes and snapshots need. It is called when nothing can begin to hold an image that is
+// to be removed: what held one before has written by then what it made of it. An error keeps all images.
+type Keep func() ([]string, error)
+
 // Prune removes the images that have no name, that this Catalogue did not pull or return from Image, and whose files are not in
-// keep, by whatever path. It returns the bytes of the files that it removed. The caller knows that no sandbox and
-// no snapshot uses others. Images that a build holds stay.
-func (c *Catalogue) Prune(keep []string) (freed int64, err error) {
+// keep, by whatever path. It returns the bytes of the files that it removed. Images that a build holds stay.
+func (c *Catalogue) Prune(keep Keep) (freed int64, err error) {
 	err = c.locked(func() error {
 		return errors.Join(c.removeTemporary(), c.eachUnneeded(keep, false, func(file string) error {
 			info, err := os.Stat(filepath.Join(c.cfg.Dir, file))
@@ -71,7 +74,7 @@ func (c *Catalogue) Prune(keep []string) (freed int64, err error) {
 }
 
 // PruneOne removes one image, with its names if named is set, if Unneeded would return it now.
-func (c *Catalogue) PruneOne(file string, keep []string, named bool) (removed bool, err error) {
+func (c *Catalogue) PruneOne(file string, keep Keep, named bool) (removed bool, err error) {
 	err = c.locked(func() error {
 		return c.eachUnneeded(keep, named, func(found string) error {
 			if found != filepath.Base(file) {
@@ -90,7 +93,7 @@ func (c *Catalogue) PruneOne(file string, keep []string, named bool) (removed bo
 // Unneeded returns the files of the images that nothing needs: all but those of keep, by whatever path, and those that a build holds; only those without a name, unless named is set.
 func (c *Catalogue) Unneeded(keep []string, named bool) (files []string, err error) {
 	err = c.locked(func() error {
-		return c.eachUnneeded(keep, named, func(file string) error {
+		return c.eachUnneeded(func() ([]string, error) { return keep, nil }, named, func(file string) error {
 			files = append(files, filepath.Join(c.cfg.Dir, file))
 			return nil
 		})
@@ -102,17 +105,52 @@ func (c *Catalogue) Unneeded(keep []string, named bool) (files []string, err err
 }
 
 // eachUnneeded calls visit for each image that nothing needs, while no build can begin with it. The caller holds the lock.
-func (c *Catalogue) eachUnneeded(keep []string, named bool, visit func(file string) error) error {
-	kept := map[string]bool{}
-	for _, path := range keep {
-		kept[filepath.Base(path)] = true
-	}
-	c.mu.Lock()
-	maps.Copy(kept, c.used)
-	c.mu.Unlock()
-	names, err := c.names()
+func (c *Catalogue) eachUnneeded(keep Keep, named bool, visit func(file string) error) error {
+	files, free, err := c.unheld(named)
 	if err != nil {
 		return err
+	}
+	defer free()
+	if len(files) == 0 {
+		return nil
+	}
+	paths, err := keep()
+	if err != nil {
+		return err
+	}
+	kept := map[string]bool{}
+	for _, path := range paths {
+		kept[filepath.Base(path)] = true
+	}
+	for _, file := range files {
+		if kept[file] {
+			continue
+		}
+		if err := visit(file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unheld locks the images that nothing holds until free is called; only those without a name, unless named is set. The caller
+// holds the lock of the catalogue.
+func (c *Catalogue) unheld(named bool) (unheld []string, free func(), err error) {
+	var locks []*os.File
+	free = func() {
+		for _, lock := range locks {
+			lock.Close()
+		}
+	}
+	c.mu.Lock()
+	kept := maps.Clone(c.used)
+	c.mu.Unlock()
+	if kept == nil {
+		kept = map[string]bool{}
+	}
+	names, err := c.names()
+	if err != nil {
+		return nil, nil, err
 	}
 	for _, n := range names {
 		if !named {
@@ -121,7 +159,7 @@ func (c *Catalogue) eachUnneeded(keep []string, named bool, visit func(file stri
 	}
 	files, err := c.files()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	for _, file := range files {
 		if kept[file] {
@@ -131,15 +169,13 @@ func (c *Catalogue) eachUnneeded(keep []string, named bool, visit func(file stri
 		if errors.Is(err, flock.ErrHeld) {
 			continue
 		}
-		if err == nil {
-			err = visit(file)
-			lock.Close()
-		}
 		if err != nil {
-			return err
+			free()
+			return nil, nil, err
 		}
+		locks, unheld = append(locks, lock), append(unheld, file)
 	}
-	return nil
+	return unheld, free, nil
 }
 
 // remove removes an image: its names first, since a name means an image that is there, and its record last, since

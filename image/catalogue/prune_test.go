@@ -8,7 +8,62 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/internal/flock"
 )
+
+func keeping(paths ...string) Keep { return func() ([]string, error) { return paths, nil } }
+
+// A build lets go of its image when a row names it. What needs images is asked after that, and not before: no build comes in between.
+func TestWhatIsNeededIsAskedWhenNoBuildHasTheImage(t *testing.T) {
+	cfg := newConfig(t)
+	c := open(t, cfg)
+	entry, err := c.Load(t.Context(), archiveOf(t, imageOf(t, "content"), "app"), "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(cfg.Dir, entry.File)
+	if err := c.Remove("app"); err != nil {
+		t.Fatal(err)
+	}
+	var rows []string
+	release, err := open(t, cfg).Hold(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	needed := func() ([]string, error) {
+		asked++
+		if f, err := lockImage(path, unix.LOCK_SH); !errors.Is(err, flock.ErrHeld) {
+			f.Close()
+			t.Errorf("a build could begin with the image: %v", err)
+		}
+		return rows, nil
+	}
+	later := open(t, cfg)
+	if removed, err := later.PruneOne(path, needed, true); err != nil || removed || asked > 0 {
+		t.Errorf("an image that a build holds: removed %v, asked %d, %v", removed, asked, err)
+	}
+	rows = append(rows, path) // It has saved something,
+	release()                 // and ends.
+	if removed, err := later.PruneOne(path, needed, true); err != nil || removed || asked != 1 {
+		t.Errorf("an image that is needed: removed %v, asked %d, %v", removed, asked, err)
+	}
+	if freed, err := later.Prune(needed); err != nil || freed != 0 || asked != 2 {
+		t.Errorf("freed %d, asked %d, %v", freed, asked, err)
+	}
+	broken := errors.New("broken")
+	if freed, err := later.Prune(func() ([]string, error) { return nil, broken }); !errors.Is(err, broken) || freed != 0 {
+		t.Errorf("freed %d, %v", freed, err)
+	}
+	if release, err := c.Hold(path); err != nil {
+		t.Errorf("it stays locked: %v", err)
+	} else {
+		release()
+	}
+}
 
 func TestWhatABuildHoldsIsNotPruned(t *testing.T) {
 	cfg := newConfig(t)
@@ -39,7 +94,7 @@ func TestWhatABuildHoldsIsNotPruned(t *testing.T) {
 	unneeded(nil, true)
 	prune := func(keep []string, named, want bool) {
 		t.Helper()
-		if removed, err := c.PruneOne(path, keep, named); err != nil || removed != want {
+		if removed, err := c.PruneOne(path, keeping(keep...), named); err != nil || removed != want {
 			t.Errorf("removed: %v, %v", removed, err)
 		}
 	}
@@ -50,7 +105,7 @@ func TestWhatABuildHoldsIsNotPruned(t *testing.T) {
 	second()
 	prune([]string{path}, true, false)
 	prune(nil, false, false)
-	if removed, err := c.PruneOne("other", nil, true); err != nil || removed {
+	if removed, err := c.PruneOne("other", keeping(), true); err != nil || removed {
 		t.Errorf("removed: %v, %v", removed, err)
 	}
 	prune(nil, true, true)

@@ -119,7 +119,7 @@ func TestPruneKeepsWhatThisProcessUses(t *testing.T) {
 		}
 		used = append(used, entry)
 	}
-	if freed, err := c.Prune(nil); err != nil || freed != 0 {
+	if freed, err := c.Prune(keeping()); err != nil || freed != 0 {
 		t.Errorf("pruned %d bytes of images in use, %v", freed, err)
 	}
 	for _, entry := range used {
@@ -127,7 +127,7 @@ func TestPruneKeepsWhatThisProcessUses(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if freed, err := open(t, cfg).Prune(nil); err != nil || freed != used[0].Bytes+used[1].Bytes {
+	if freed, err := open(t, cfg).Prune(keeping()); err != nil || freed != used[0].Bytes+used[1].Bytes {
 		t.Errorf("a later process pruned %d bytes, %v", freed, err)
 	}
 }

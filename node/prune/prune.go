@@ -141,6 +141,9 @@ func (p *pruner) remove(ctx context.Context, o space.Object) error {
 	return nil
 }
 
+// errUnknown says that it is not known which images are needed.
+var errUnknown = errors.New("the images that are needed are not known")
+
 // image removes an image, unless a build has begun with it or something names it by now.
 func (p *pruner) image(ctx context.Context, o space.Object) (removed bool, err error) {
 	if p.catalogue == nil {
@@ -148,9 +151,15 @@ func (p *pruner) image(ctx context.Context, o space.Object) (removed bool, err e
 			return false, err
 		}
 	}
-	keep, known, err := space.Roots(ctx, p.Store)
-	if err != nil || !known {
-		return false, err
+	removed, err = p.catalogue.PruneOne(o.Paths[0], func() ([]string, error) {
+		keep, known, err := space.Roots(ctx, p.Store)
+		if err == nil && !known {
+			err = errUnknown
+		}
+		return keep, err
+	}, p.cfg.Images)
+	if errors.Is(err, errUnknown) {
+		return false, nil
 	}
-	return p.catalogue.PruneOne(o.Paths[0], keep, p.cfg.Images)
+	return removed, err
 }

@@ -207,18 +207,21 @@ func (t *Templates) Prune(ctx context.Context) error {
 	if err != nil || !found {
 		return err
 	}
+	return t.cfg.Prune(ctx, func() ([]string, error) { return t.roots(ctx, tpl) })
+}
+
+// roots are the root file systems of the base template and of all snapshots.
+func (t *Templates) roots(ctx context.Context, base store.Template) (keep []string, err error) {
 	specs, err := t.cfg.Store.Specs(ctx) // No sandbox is live: they are those of snapshots.
 	if err != nil {
-		return err
+		return nil, err
 	}
-	specs = append(specs, string(tpl.Spec))
-	var keep []string
-	for _, text := range specs {
+	for _, text := range append(specs, string(base.Spec)) {
 		var spec vm.Spec
 		if err := json.Unmarshal([]byte(text), &spec); err != nil {
-			return err // Better too many images than one too few.
+			return nil, err // Better too many images than one too few.
 		}
 		keep = append(keep, spec.Rootfs)
 	}
-	return t.cfg.Prune(ctx, keep)
+	return keep, nil
 }

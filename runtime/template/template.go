@@ -59,7 +59,7 @@ type Config struct {
 	// because the host changed. It is cheap.
 	HostStamp func() string
 	// Prune removes every image but those with these root file systems.
-	Prune func(ctx context.Context, keepRootfs []string) error
+	Prune func(ctx context.Context, keepRootfs func() ([]string, error)) error
 	// Lock excludes all others that write rows of templates in the same state
 	// directory, in this process and in others.
 	Lock func(ctx context.Context) (unlock func(), err error)
