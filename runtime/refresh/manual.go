@@ -70,7 +70,6 @@ func (r *Refresher) halt(ctx context.Context, sb *live.Sandbox) error {
 		return nil
 	}
 	if err := r.stopGuest(ctx, sb.ID); err != nil {
-		r.Begin(sb)
 		return fmt.Errorf("end the sync: %w", err)
 	}
 	return nil
@@ -95,7 +94,9 @@ func (r *Refresher) byHand(ctx context.Context, id string, do func(context.Conte
 	// What has begun is done to its end: a sync that was ended, and nothing else, would leave the gate as it is for good.
 	ctx, cancel := background.Detached(ctx)
 	defer cancel()
-	err = do(ctx, sb)
+	if err = do(ctx, sb); err != nil {
+		r.Begin(sb) // If it ended the sync that the gate waits for.
+	}
 	if errors.Is(err, freshness.ErrPhase) {
 		err = fmt.Errorf("%w: %w", sandbox.ErrConflict, err)
 	}

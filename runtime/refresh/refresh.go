@@ -71,10 +71,9 @@ func (r *Refresher) Begin(sb *live.Sandbox) {
 	sb.Syncs.Start(r.life, run, r.cfg.Background.Go, func(ctx context.Context) { r.sync(ctx, sb, run) })
 }
 
-// sync does one sync to its end. ctx ends it; a kill does, too.
+// sync does one sync to its end. ctx ends it; a kill does, too. A phase that cannot be written is tried again for as long as the
+// sandbox has this machine: nothing else would move the gate.
 func (r *Refresher) sync(ctx context.Context, sb *live.Sandbox, run int) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout+time.Minute) // It has that long to write how it ended.
-	defer cancel()
 	begin := time.Now()
 	again := sb.Row().Freshness.Phase == freshness.Syncing // Something of a sync may be left in the guest.
 	if !again {
@@ -165,7 +164,7 @@ var outcomes = retry.Pauses{First: 100 * time.Millisecond, Most: 5 * time.Second
 
 // move changes the gate of a sandbox that still has the machine run, in the row first.
 func (r *Refresher) move(ctx context.Context, sb *live.Sandbox, run int, change func(freshness.Gate) (freshness.Gate, error)) error {
-	return outcomes.Again(ctx, func() error {
+	return outcomes.Do(ctx, func() error {
 		if err := sb.Life.Lock(ctx); err != nil {
 			return retry.Stop(err)
 		}
