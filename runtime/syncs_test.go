@@ -60,6 +60,10 @@ func TestASyncOutlivesWhatComesBetween(t *testing.T) {
 	if err != nil || children[0].Err != nil {
 		t.Fatal(err, children)
 	}
+	// A template has no gate, so that what is saved in the middle of a sync is not the beginning of one.
+	if b, log := w.await(w.begin("of-mid", sandbox.Recipe{FromTemplate: snap.ID})); b.State != sandbox.BuildFailed || !strings.Contains(log, "not up to date") {
+		t.Errorf("a template of it: %+v, %s", b, log)
+	}
 	copies := []string{sb.ID, children[0].Sandbox.ID, w.create(long, func(r *sandbox.CreateRequest) { r.Template = snap.ID }).ID}
 	for _, id := range copies {
 		w.wantPhase(id, freshness.Syncing)
@@ -90,6 +94,33 @@ func TestASyncOutlivesWhatComesBetween(t *testing.T) {
 	}
 	if err := errors.Join(w.rt.DeleteSnapshot(t.Context(), "mid"), w.rt.DeleteSnapshot(t.Context(), "later")); err != nil {
 		t.Error(err)
+	}
+}
+
+// A git that was killed leaves locks, which are in the snapshot of its sandbox, too.
+func TestASyncOfACopyBeginsWithWhatAFailedOneLeft(t *testing.T) {
+	w := newForge(t)
+	w.repository()
+	w.setFails(true)
+	sb := w.fromApp()
+	if got := w.decided(sb.ID); got.Phase != freshness.Failed {
+		t.Fatalf("%+v", got)
+	}
+	snap, err := w.rt.Snapshot(t.Context(), sb.ID, "", "k1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.setFails(false)
+	w.commands()
+	again := w.create(long, func(r *sandbox.CreateRequest) {
+		r.Template = snap.ID
+		r.Metadata = map[string]string{freshness.KeyBranch: "main", freshness.KeyTarget: "origin/main", freshness.KeyCheckout: "/srv/app"}
+	})
+	if got := w.decided(again.ID); got.Phase != freshness.Ready {
+		t.Errorf("%+v", got)
+	}
+	if got := w.commands(); !slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, "index.lock") }) {
+		t.Errorf("it ran %q", got)
 	}
 }
 

@@ -204,6 +204,9 @@ func (w *work) from(plan *site.Plan) (name, called string, err error) {
 	if err := w.b.cfg.Site.Claims.Fits(plan.Origin); err != nil {
 		return "", "", err
 	}
+	if !plan.Origin.Freshness.Open() {
+		return "", "", fmt.Errorf("%w: the checkout in %s was not up to date when it was saved, and its sync would go on in the template", sandbox.ErrConflict, r.FromTemplate)
+	}
 	if plan.Origin.Size.VCPUs != w.size.VCPUs {
 		if err := w.otherProcessors(plan); err != nil {
 			return "", "", err

@@ -63,8 +63,8 @@ func gate(req sandbox.CreateRequest, from claim.Origin) (sandbox.Freshness, erro
 	if f.Checkout == from.Defaults.Repository.Checkout {
 		f.User = from.Defaults.Repository.User
 	}
-	if saved.Phase == freshness.Syncing {
-		f.Phase = freshness.Syncing // Parts of a sync are in it.
+	if saved.Phase == freshness.Syncing || saved.Phase == freshness.Failed {
+		f.Phase = freshness.Syncing // Parts of a sync are in it, such as the locks of a git that was killed.
 	}
 	return f, nil
 }
