@@ -29,7 +29,7 @@ func newForge(t *testing.T) *forge {
 	plain := w.shell
 	w.shell = func(c shellCommand) (string, int) {
 		if strings.HasPrefix(c.text, "git rev-parse") {
-			return head + "\nmain\n", 0
+			return head + "\nrefs/heads/main\n", 0
 		}
 		if c.tag == "" || !strings.HasPrefix(c.text, "git ") {
 			return plain(c)

@@ -32,7 +32,7 @@ func TestACheckoutIsBroughtUpToDateAfterARestore(t *testing.T) {
 		}
 	}
 	w.mu.Unlock()
-	if got, want := w.commands(), []string{"git fetch origin main", "git checkout main --", "git reset --hard origin/main --"}; !slices.Equal(got, want) {
+	if got, want := w.commands(), []string{"git fetch origin refs/heads/main", "git checkout --force main --", "git reset --hard refs/remotes/origin/main --"}; !slices.Equal(got, want) {
 		t.Errorf("it ran %q, want %q", got, want)
 	}
 	for deadline := time.After(20 * time.Second); samples(w.fixture, latency.FreshnessSync) != 1; {

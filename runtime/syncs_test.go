@@ -40,7 +40,7 @@ func TestASyncOutlivesWhatComesBetween(t *testing.T) {
 			if got := w.decided(sb.ID); got.Phase != freshness.Ready {
 				t.Errorf("%+v", got)
 			}
-			if got := w.commands(); !slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, "index.lock") }) || !slices.Contains(got, "git reset --hard origin/main --") {
+			if got := w.commands(); !slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, "index.lock") }) || !slices.Contains(got, "git reset --hard refs/remotes/origin/main --") {
 				t.Errorf("it ran %q", got)
 			}
 			if err := w.rt.Kill(t.Context(), sb.ID); err != nil {
@@ -213,7 +213,7 @@ func TestACrashAtAnyStepOfASyncOpensNoGate(t *testing.T) {
 			if got := w.decided(sb.ID); got.Phase != freshness.Ready {
 				t.Errorf("%+v", got)
 			}
-			if got := slices.Contains(w.commands(), "git reset --hard origin/main --"); got != (death != step.SyncOutcome) {
+			if got := slices.Contains(w.commands(), "git reset --hard refs/remotes/origin/main --"); got != (death != step.SyncOutcome) {
 				t.Errorf("it was done again: %v", got)
 			}
 		})

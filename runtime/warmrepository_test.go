@@ -47,7 +47,7 @@ func TestAWarmMachineIsOfARepository(t *testing.T) {
 	if slices.Contains(w.history(), "create") {
 		t.Error("the sandbox was not made of the warm machine")
 	}
-	if got := w.decided(sb.ID); got.Phase != freshness.Ready || !slices.Contains(w.commands(), "git reset --hard origin/main --") {
+	if got := w.decided(sb.ID); got.Phase != freshness.Ready || !slices.Contains(w.commands(), "git reset --hard refs/remotes/origin/main --") {
 		t.Errorf("%+v", got)
 	}
 	w.refill(true)

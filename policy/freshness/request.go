@@ -25,6 +25,7 @@ const Off = "off"
 const (
 	prefix = "rundlet.sync."
 	alias  = "firkin.sync."
+	heads  = "refs/heads/"
 )
 
 // ErrInvalid is a request that is not understood. It is a sandbox.ErrInvalid.
@@ -66,7 +67,7 @@ func For(metadata map[string]string, repo sandbox.Repository) (Request, error) {
 		filled[KeyBranch] = repo.Branch
 	}
 	if !given(KeyTarget) {
-		filled[KeyTarget] = "origin/" + strings.TrimPrefix(cmp.Or(filled[KeyBranch], metadata[alias+"branch"]), "refs/heads/")
+		filled[KeyTarget] = "origin/" + strings.TrimPrefix(cmp.Or(filled[KeyBranch], metadata[alias+"branch"]), heads)
 	}
 	if !given(KeyCheckout) {
 		filled[KeyCheckout] = repo.Checkout
@@ -129,7 +130,7 @@ func lookup(metadata map[string]string, key string) (string, error) {
 }
 
 // branch accepts the name of a branch, with or without refs/heads/.
-func branch(s string) (string, error) { return ref(strings.TrimPrefix(s, "refs/heads/")) }
+func branch(s string) (string, error) { return ref(strings.TrimPrefix(s, heads)) }
 
 func ref(s string) (string, error) { return s, sandbox.CheckRef(s) }
 
@@ -155,9 +156,14 @@ func (r Request) Commands() []Command {
 			Dir:  r.Checkout,
 		}
 	}
+	target := r.Target
+	if branch, ok := strings.CutPrefix(target, "origin/"); ok {
+		target = "refs/remotes/origin/" + branch // A tag of that name comes first otherwise.
+	}
 	return []Command{
-		git("fetch", "origin", r.Branch),
-		git("checkout", r.Branch, "--"), // A ref, never a file of that name.
-		git("reset", "--hard", r.Target, "--"),
+		git("fetch", "origin", heads+r.Branch), // A tag of that name comes first otherwise.
+		// A ref, never a file of that name. What the reset would overwrite does not keep it from another branch.
+		git("checkout", "--force", r.Branch, "--"),
+		git("reset", "--hard", target, "--"),
 	}
 }

@@ -94,7 +94,7 @@ func TestSyncIsFetchThenCheckoutThenReset(t *testing.T) {
 			t.Errorf("got %+v", c)
 		}
 	}
-	want := []string{"git fetch origin dev", "git checkout dev --", "git reset --hard v1 --"}
+	want := []string{"git fetch origin refs/heads/dev", "git checkout --force dev --", "git reset --hard v1 --"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q", got)
 	}
@@ -120,7 +120,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, c := range r.Commands() {
 			for i, arg := range c.Args {
-				ours := arg == "--" && i == len(c.Args)-1 || arg == "--hard" && i == 2
+				ours := arg == "--" && i == len(c.Args)-1 || (arg == "--hard" || arg == "--force") && i == 2
 				if arg == "" || !ours && strings.HasPrefix(arg, "-") || strings.ContainsAny(arg, "\x00\n :") {
 					t.Errorf("%q: argument %q", c.Args, arg)
 				}

@@ -49,11 +49,12 @@ func (s *Shell) clone(ctx context.Context, number string, c recipe.Clone) error 
 		}
 	}
 	repo := sandbox.Repository{URL: c.URL, Checkout: dir, User: user}
-	head, err := s.ask(ctx, `git rev-parse --verify HEAD && { git symbolic-ref --quiet --short HEAD || true; }`, user)
+	head, err := s.ask(ctx, `git rev-parse --verify HEAD && { git symbolic-ref --quiet HEAD || true; }`, user)
 	if err != nil {
 		return err
 	}
 	repo.Commit, repo.Branch, _ = strings.Cut(strings.TrimSpace(head), "\n")
+	repo.Branch = strings.TrimPrefix(repo.Branch, "refs/heads/") // The short name of git depends on tags.
 	if !sandbox.ValidCommit(repo.Commit) || repo.Branch != "" && sandbox.CheckRef(repo.Branch) != nil {
 		return errors.New("git gives no commit and branch of the checkout that can be used")
 	}
