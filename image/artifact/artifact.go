@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -192,7 +193,7 @@ func (a *Artifact) check() error {
 	}
 	names, total, chunks := map[string]bool{}, int64(0), 0
 	for _, f := range a.Config.Files {
-		if !fileName.MatchString(f.Name) || names[f.Name] || !hexSum.MatchString(f.SHA256) || f.Role != Saved && f.Role != Root && f.Role != Engine {
+		if !fileName.MatchString(f.Name) || strings.HasSuffix(f.Name, journalSuffix) || names[f.Name] || !hexSum.MatchString(f.SHA256) || f.Role != Saved && f.Role != Root && f.Role != Engine {
 			return fmt.Errorf("file %.100q of kind %.40q cannot be used", f.Name, f.Role)
 		}
 		names[f.Name] = true

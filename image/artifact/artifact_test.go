@@ -184,6 +184,7 @@ func TestHostileArtifacts(t *testing.T) {
 		"no root":         {change: func(c *Config, _ *v1.Manifest) { c.Files = c.Files[:1] }, want: "one root"},
 		"a path":          {change: func(c *Config, _ *v1.Manifest) { c.Files[0].Name = "../../etc/passwd" }, want: "cannot be used"},
 		"the directory":   {change: func(c *Config, _ *v1.Manifest) { c.Files[0].Name = ".." }, want: "cannot be used"},
+		"a list of parts": {change: func(c *Config, _ *v1.Manifest) { c.Files[0].Name = "root.img" + journalSuffix }, want: "cannot be used"},
 		"a role":          {change: func(c *Config, _ *v1.Manifest) { c.Files[0].Role = "x" }, want: "cannot be used"},
 		"twice":           {change: func(c *Config, _ *v1.Manifest) { c.Files = append(c.Files, c.Files[0]) }, want: "cannot be used"},
 		"other size":      {change: func(c *Config, _ *v1.Manifest) { c.Files[0].Bytes++ }, want: "its parts"},

@@ -112,6 +112,7 @@ func (p *puller) claim(ctx context.Context, staging, root string, t builds.Templ
 		return n, err
 	}
 	p.At(step.SnapshotSaved)
+	n.DiskMiB = max(n.DiskMiB, spec.DiskMiB) // The disk of a machine that is restored is the one that was saved, whatever else is said of it.
 	text, err := json.Marshal(spec)
 	if err == nil {
 		n.Spec = string(text)

@@ -88,13 +88,14 @@ func (p place) sink(ctx context.Context, name string, cfg registry.Config) (sink
 	return sink, done, err
 }
 
-// open finds the artifact in a place; name chooses one of several in a directory. The caller calls done when it has what it needs.
-func (p place) open(ctx context.Context, name, spool string, cfg registry.Config) (blobs oci.Blobs, d v1.Descriptor, done func() error, err error) {
+// open finds the artifact in a place; name chooses one of several in a directory. A file that is compressed takes so many bytes of the disk
+// of spool at most. The caller calls done when it has what it needs.
+func (p place) open(ctx context.Context, name, spool string, most int64, cfg registry.Config) (blobs oci.Blobs, d v1.Descriptor, done func() error, err error) {
 	if p.reference != "" {
 		blobs, d, err = registry.Open(ctx, p.reference, cfg)
 		return blobs, d, func() error { return nil }, err
 	}
-	a, err := archive.Open(ctx, cmp.Or(p.dir, p.file), spool, artifact.MaxBytes)
+	a, err := archive.Open(ctx, cmp.Or(p.dir, p.file), spool, min(most, artifact.MaxBytes))
 	if err != nil {
 		return nil, d, nil, err
 	}

@@ -3,6 +3,8 @@
 package move
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"log/slog"
@@ -12,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/rundlet/rundlet/image/artifact"
+	"github.com/rundlet/rundlet/image/oci/layers"
+	"github.com/rundlet/rundlet/image/oci/registry"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/node/beside"
 	"github.com/rundlet/rundlet/sandbox"
@@ -33,6 +37,24 @@ func TestPlaces(t *testing.T) {
 	}
 	if name, tag := split("a"); name != "a" || tag != sandbox.DefaultTag {
 		t.Errorf("%s, %s", name, tag)
+	}
+}
+
+// A file of some kilobytes must not fill the disk before anything of it is known.
+func TestACompressedFileIsBounded(t *testing.T) {
+	dir := t.TempDir()
+	file, spool := filepath.Join(dir, "app.tar"), filepath.Join(dir, "spool")
+	var text bytes.Buffer
+	packed := gzip.NewWriter(&text)
+	_, err := packed.Write(make([]byte, 8<<20))
+	if err = errors.Join(err, packed.Close(), os.WriteFile(file, text.Bytes(), 0o600), os.Mkdir(spool, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := placeOf(file).open(t.Context(), "", spool, 4<<20, registry.Config{}); !errors.Is(err, layers.ErrTooLarge) {
+		t.Errorf("%v", err)
+	}
+	if left, err := os.ReadDir(spool); err != nil || len(left) > 0 {
+		t.Errorf("left are %v, %v", left, err)
 	}
 }
 
@@ -81,7 +103,14 @@ func TestWhatANodeCannotUseIsRefused(t *testing.T) {
 		"no disk":           {change: func(p *puller) { p.a.Config.DiskMiB = -1 }, want: sandbox.ErrInvalid},
 		"a long user":       {change: func(p *puller) { p.a.Config.User = strings.Repeat("x", maxText+1) }, want: sandbox.ErrInvalid},
 		"a variable":        {change: func(p *puller) { p.a.Config.Env = map[string]string{"A=B": ""} }, want: sandbox.ErrInvalid},
-		"many variables":    {change: func(p *puller) { p.a.Config.Env = map[string]string{"A": strings.Repeat("x", maxEnv)} }, want: sandbox.ErrInvalid},
+		"many variables":    {change: func(p *puller) { p.a.Config.Env = map[string]string{"A": strings.Repeat("x", sandbox.MaxVariable)} }, want: sandbox.ErrInvalid},
+		"variables that builds can have": {change: func(p *puller) {
+			p.a.Config.Env = map[string]string{"BASH_FUNC_x%%": "() { :; }", "1": ""}
+			for _, name := range []string{"A", "B", "C", "D"} {
+				p.a.Config.Env[name] = strings.Repeat("x", sandbox.MaxVariable-10)
+			}
+		}},
+		"a value that no program can have": {change: func(p *puller) { p.a.Config.Env = map[string]string{"A": "x\x00y"} }, want: sandbox.ErrInvalid},
 		"a repository": {change: func(p *puller) {
 			p.a.Config.Repository = &artifact.Repository{URL: "https://git.example/app", Branch: "main", Commit: strings.Repeat("a", 40), Checkout: "/home/user/app", User: "user"}
 		}},

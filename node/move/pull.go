@@ -45,7 +45,11 @@ func Pull(ctx context.Context, from, as string, cfg Config) (moved Moved, err er
 		want = name + ":" + tag
 	}
 	// In a directory with several templates the name chooses.
-	blobs, d, done, err := placeOf(from).open(ctx, want, p.Dirs.Pulls(), cfg.Registry)
+	free, floor, err := space(p.Dirs.Pulls())
+	if err != nil {
+		return Moved{}, err
+	}
+	blobs, d, done, err := placeOf(from).open(ctx, want, p.Dirs.Pulls(), max(0, free-floor), cfg.Registry)
 	if err != nil {
 		return Moved{}, fmt.Errorf("pull %s: %w", from, err)
 	}
@@ -124,15 +128,10 @@ func (p *puller) do(ctx context.Context) (buildID string, err error) {
 
 const lockSuffix = ".lock"
 
-var (
-	token = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	// variable is a name of the environment.
-	variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,255}$`)
-)
+var token = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // The bounds of what a template says of its sandboxes.
 const (
-	maxEnv    = 256 << 10
 	maxText   = 4096
 	maxCPUs   = 4096
 	maxMiB    = 1 << 26
@@ -153,11 +152,8 @@ func (p *puller) check(ctx context.Context) error {
 	if p.name == template.BaseAlias {
 		return fmt.Errorf("%w: the template %q is made by this machine: take another name with --name", sandbox.ErrInvalid, p.name)
 	}
-	env := 0
-	for name, value := range c.Env {
-		if env += len(name) + len(value); !variable.MatchString(name) || env > maxEnv {
-			return fmt.Errorf("%w: its variable %.100q cannot be used", sandbox.ErrInvalid, name)
-		}
+	if err := sandbox.CheckEnvironment(c.Env); err != nil {
+		return err
 	}
 	if c.Driver != p.Driver.Info().Driver {
 		return fmt.Errorf("%w: it is for the driver %.40q, and this node has %s", vm.ErrIncompatible, c.Driver, p.Driver.Info().Driver)
@@ -214,6 +210,15 @@ func (p *puller) sweep(current string) {
 	}
 }
 
+// space returns how many bytes of a disk are free, and how many of them must stay free.
+func space(dir string) (free, floor int64, err error) {
+	size, err := host.Host{}.TotalBytes(dir)
+	if err == nil {
+		free, err = host.Host{}.FreeBytes(dir)
+	}
+	return free, disk.FloorsFor(size).Build, err
+}
+
 // fetch gets the files that are not here.
 func (p *puller) fetch(ctx context.Context, staging string, root bool) error {
 	var files []artifact.File
@@ -225,13 +230,8 @@ func (p *puller) fetch(ctx context.Context, staging string, root bool) error {
 		files = append(files, f)
 		total += f.Bytes
 	}
-	size, err := host.Host{}.TotalBytes(staging)
-	if err != nil {
-		return err
-	}
-	floor := disk.FloorsFor(size).Build
 	room := func(need int64) error {
-		free, err := host.Host{}.FreeBytes(staging)
+		free, floor, err := space(staging)
 		if err == nil && free < floor+need {
 			err = fmt.Errorf("%w: %d MiB are free, the template needs up to %d MiB, and %d MiB must stay free", sandbox.ErrDiskFull, free>>20, need>>20, floor>>20)
 		}

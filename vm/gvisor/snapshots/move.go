@@ -89,7 +89,7 @@ func (s *Store) ReadMoved(description []byte) (*Manifest, error) {
 	if m.Filesystem || m.Engine == "" || len(m.HostFiles) > 0 || len(m.Images) != 1 || m.Images["/"] == "" {
 		return refuse("it needs more than its own files")
 	}
-	if !filepath.IsAbs(m.SavedRoot) || filepath.Clean(m.SavedRoot) != m.SavedRoot || len(m.SavedRoot) >= maxPath || len(m.Spec.Args) == 0 {
+	if !filepath.IsAbs(m.SavedRoot) || filepath.Clean(m.SavedRoot) != m.SavedRoot || len(m.SavedRoot) >= maxPath || len(m.Spec.Args) == 0 || m.Spec.DiskMiB <= 0 {
 		return refuse("its description is not whole")
 	}
 	m.Spec = portable(m.Spec)

@@ -47,6 +47,7 @@ func TestHostileDescriptions(t *testing.T) {
 		"relative root":    {func(m *Manifest) { m.SavedRoot = "x" }, "not whole"},
 		"no root":          {func(m *Manifest) { m.SavedRoot = "" }, "not whole"},
 		"no program":       {func(m *Manifest) { m.Spec.Args = nil }, "not whole"},
+		"a boundless disk": {func(m *Manifest) { m.Spec.DiskMiB, m.Flags = 0, oci.Flags(vm.Spec{NetNS: "x"}, "") }, "not whole"},
 		"other flags":      {func(m *Manifest) { m.Flags["platform"] = "kvm" }, "other flags"},
 		"newer":            {func(m *Manifest) { m.Format = Format + 1 }, "manifest"},
 		"names of the host": {func(m *Manifest) {
