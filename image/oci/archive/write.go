@@ -35,11 +35,13 @@ func WriteDirectory(dir, name string) (*Directory, error) {
 	return &Directory{dir, name}, renameio.WriteFile(filepath.Join(dir, "oci-layout"), []byte(layoutVersion), 0o644)
 }
 
-// PutBlob stores a blob, unless it is there.
+// PutBlob stores a blob, unless it is there. One that was damaged is replaced.
 func (d *Directory) PutBlob(_ context.Context, b v1.Descriptor, data []byte) error {
 	file := filepath.Join(d.path, "blobs", "sha256", b.Digest.Hex)
-	if info, err := os.Stat(file); err == nil && info.Size() == b.Size {
-		return nil
+	if info, err := os.Lstat(file); err == nil && info.Mode().IsRegular() && info.Size() == b.Size {
+		if have, err := os.ReadFile(file); err == nil && bytes.Equal(have, data) {
+			return nil
+		}
 	}
 	return renameio.WriteFile(file, data, 0o644)
 }
