@@ -48,6 +48,9 @@ func open(ctx context.Context, driver vm.Driver, cfg Config) (_ *Node, err error
 		return nil, err
 	}
 	SweepEphemeral(ctx, driver, dirs, cfg.Log)
+	if err := statedir.Reserve(dirs); err != nil {
+		cfg.Log.Warn("no room is kept for a prune of a full disk", "error", err)
+	}
 	n, err := assemble(ctx, driver, dirs, instance, cfg)
 	if err != nil {
 		unlock()

@@ -20,6 +20,7 @@ import (
 	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/node/beside"
 	"github.com/rundlet/rundlet/node/space"
+	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -66,8 +67,15 @@ func Do(ctx context.Context, cfg Config) ([]Removed, error) {
 		return nil, err
 	}
 	defer p.Close()
-	// Images come after the claims that name them.
-	for _, kinds := range [][]string{{space.Templates, space.Layers}, {space.Images, space.Uploads}} {
+	// What is removed without a change of rows comes first, since a disk can be too full for one. Images come again after the
+	// claims that name them.
+	passes := [][]string{{space.Images, space.Uploads}, {space.Templates, space.Layers}, {space.Images}}
+	if cfg.DryRun {
+		passes = passes[:2]
+	} else {
+		defer func() { _ = statedir.Reserve(p.Dirs) }() // The daemon does so as well.
+	}
+	for _, kinds := range passes {
 		objects, err := space.Objects(ctx, p.Dirs, p.Store, time.Now())
 		if err != nil {
 			return p.done, err
@@ -101,6 +109,9 @@ func open(ctx context.Context, cfg Config) (*pruner, error) {
 		return nil, nil
 	}
 	if !cfg.DryRun {
+		if err := statedir.Spend(cfg.Dirs); err != nil {
+			return nil, err
+		}
 		driver, err := vm.FindDriver(cmp.Or(cfg.Driver, vm.AutoDriver))
 		if err != nil {
 			return nil, err
