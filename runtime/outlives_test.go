@@ -310,10 +310,7 @@ func TestUserDataOutlivesAnEphemeralInstance(t *testing.T) {
 	var pruned []string
 	own := f.cfg
 	own.Instance, own.Ephemeral, own.ScratchDir = "x", true, t.TempDir()
-	own.Prune = func(_ context.Context, keep func() ([]string, error)) (err error) {
-		pruned, err = keep()
-		return err
-	}
+	own.Prune = func(_ context.Context, keep func() ([]string, error)) (err error) { pruned, err = keep(); return err }
 	other := recordingDriver{f.driver.Driver, f}
 	own.Driver = withoutAdoption{other}
 	own.Network = &fakeNetwork{f: f, leased: map[string]egress.Policy{}}

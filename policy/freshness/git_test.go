@@ -10,7 +10,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// git runs a command with a configuration of its own.
+// git runs a command without the configuration of this host.
 func git(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "git", args...)
