@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -65,12 +66,23 @@ func (g Gate) Complete() (Gate, error) {
 // maxReason bounds a reason, which may quote what git wrote.
 const maxReason = 500
 
+// shown is what a terminal can be given of a character: a reason may have been written by a guest.
+func shown(c rune) rune {
+	switch {
+	case unicode.IsSpace(c):
+		return ' '
+	case !unicode.IsPrint(c):
+		return -1
+	}
+	return c
+}
+
 // Fail keeps the gate closed, with the reason.
 func (g Gate) Fail(reason string) (Gate, error) {
+	reason = strings.TrimSpace(strings.Map(shown, strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")))
 	if reason == "" {
 		reason = "no reason was given"
 	}
-	reason = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 	return g.move(Failed, reason, Restored, Syncing)
 }
 

@@ -68,8 +68,14 @@ func TestFailureHasABoundedReasonThatIsStored(t *testing.T) {
 	if g, _ = (Gate{Phase: Syncing}).Fail("\xff" + strings.Repeat("é", maxReason)); len(g.Reason) > maxReason {
 		t.Errorf("%d bytes", len(g.Reason))
 	}
-	if g, _ := (Gate{Phase: Syncing}).Fail(""); g.Reason == "" {
-		t.Error("failed without a reason")
+	for _, nothing := range []string{"", "\n", "\x1b\x07"} {
+		if g, _ := (Gate{Phase: Syncing}).Fail(nothing); g.Reason == "" {
+			t.Errorf("%q: failed without a reason", nothing)
+		}
+	}
+	// What a guest says goes to the terminals of those who ask for it.
+	if g, _ := (Gate{Phase: Syncing}).Fail("git\x1b]52;c;cm0=\x07 fetch:\r\nexit\u009b2J\u202e\tstatus"); g.Reason != "git]52;c;cm0= fetch:  exit2J status" {
+		t.Errorf("%q", g.Reason)
 	}
 	data, err := json.Marshal(g)
 	if err != nil {
