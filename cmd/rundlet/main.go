@@ -42,7 +42,7 @@ func run(args []string) int {
 		fmt.Fprintln(stderr, "rundlet:", context.Cause(ctx))
 		return 130
 	}
-	fmt.Fprintln(stderr, "rundlet:", err)
+	fmt.Fprintln(stderr, "rundlet:", command.Printable(err.Error()))
 	var hinted *vm.Error
 	if errors.As(err, &hinted) && hinted.Hint != "" {
 		fmt.Fprintln(stderr, "hint:", hinted.Hint)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rundlet/rundlet/client"
 	"github.com/rundlet/rundlet/client/dockerfile"
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -115,7 +116,7 @@ func (p *plan) line(step string) int {
 
 // explain adds to the failure of a build where in the Dockerfile its reason is.
 func (p *plan) explain(e *client.BuildError) error {
-	message := printable(e.Message)
+	message := command.Printable(e.Message)
 	line, i := p.line(e.Step), p.index(e.Step)
 	switch {
 	case i >= 0 && line > 0:
