@@ -50,10 +50,14 @@ func Objects(ctx context.Context, dirs layout.Layout, db *store.Store, now time.
 	if err != nil {
 		return nil, err
 	}
-	all := slices.Concat(saved, images, files)
+	pulls, err := pullsOf(dirs, now)
+	if err != nil {
+		return nil, err
+	}
+	all := slices.Concat(saved, images, files, pulls)
 	for kind, pattern := range map[string]string{
 		Base: filepath.Join(dirs.Base(), "*"), Engines: filepath.Join(dirs.DriverState("*"), "engines", "*"),
-		Uploads: filepath.Join(dirs.Pulls(), "*"), Running: filepath.Join(dirs.DriverState("*"), "pending", "*", "*", "*"), Database: dirs.Database() + "*",
+		Running: filepath.Join(dirs.DriverState("*"), "pending", "*", "*", "*"), Database: dirs.Database() + "*",
 	} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
@@ -208,8 +212,11 @@ func building(ctx context.Context, db *store.Store) (map[string]bool, error) {
 	return ids, err
 }
 
-// RemoveUpload removes uploaded files, unless a build has begun with them since they were surveyed.
+// RemoveUpload removes uploaded files, unless a build has begun with them since they were surveyed, and what a pull left that does not go on.
 func RemoveUpload(o Object) (removed bool, err error) {
+	if o.pull {
+		return removePull(o)
+	}
 	info, err := os.Lstat(o.Paths[0])
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

@@ -107,7 +107,7 @@ const (
 	Unneeded Grade = iota // nothing can use it any more
 	Layer                 // a later build would begin with it
 	Named                 // an image with a name, of which nothing is made
-	Upload                // files that a client would not upload again
+	Upload                // files that a client would not upload again, or a pull not fetch again
 	Needed
 )
 
@@ -121,6 +121,8 @@ type Object struct {
 	Claim store.Snapshot
 	// modified is that of uploaded files, which a build that begins with them changes.
 	modified time.Time
+	// pull: it is what came by a pull of a template.
+	pull bool
 }
 
 // Size returns the bytes that are free when an object is removed: not those of files that have other names.

@@ -1,0 +1,53 @@
+//go:build linux
+
+package space
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/internal/flock"
+)
+
+// A pull that was broken off goes on, if it is done again. Until then its files are in the way of everything else.
+func TestWhatAPullLeftIsGivenBack(t *testing.T) {
+	dirs, db := node(t)
+	dir := filepath.Join(dirs.Pulls(), "0123")
+	write(t, filepath.Join(dir, "pages.img"), 300)
+	lock, err := flock.Try(dir + pullLock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	survey := func(want Grade) Object {
+		t.Helper()
+		all, err := Objects(t.Context(), dirs, db, now)
+		if err != nil || len(all) != 2 || all[0].Kind != Uploads || all[0].Grade != want { // The other one is the database.
+			t.Fatalf("%+v, %v", all, err)
+		}
+		return all[0]
+	}
+	if removed, err := RemoveUpload(survey(Upload)); removed || err != nil {
+		t.Errorf("a pull that goes on: removed %v, %v", removed, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "pages.img")); err != nil {
+		t.Error(err)
+	}
+	lock.Close()
+	if u := blocks(t, dirs)[Uploads]; u.Count != 1 || u.Reclaimable < 300*block {
+		t.Errorf("%+v", u)
+	}
+	now = now.Add(uploadKept + time.Hour)
+	if removed, err := RemoveUpload(survey(Unneeded)); !removed || err != nil {
+		t.Errorf("removed %v, %v", removed, err)
+	}
+	for _, path := range []string{dir, dir + pullLock} {
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
