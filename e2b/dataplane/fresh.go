@@ -23,10 +23,10 @@ var errSyncing = errors.New("the sync of its checkout has not finished")
 // awaitFresh waits until the gate of a sandbox is open, and returns the sandbox as it is then, which may not run any more.
 func (p *Proxy) awaitFresh(r *http.Request, sb sandbox.Sandbox) (sandbox.Sandbox, error) {
 	if !sb.Freshness.Decided() {
-		if _, ok := p.wakers.enter(sb.ID, p.pool.most, p.pool.mostOfOne); !ok {
+		if !p.enterSync(sb) {
 			return sb, errTooManyStreams
 		}
-		defer p.wakers.leave(sb.ID)
+		defer p.leaveSync(sb)
 		ctx, cancel := context.WithDeadlineCause(r.Context(), exchangeOf(r).begin.Add(p.freshTime), errSyncing)
 		defer cancel()
 		err := p.sandboxes.AwaitSync(ctx, sb.ID)
@@ -41,6 +41,24 @@ func (p *Proxy) awaitFresh(r *http.Request, sb sandbox.Sandbox) (sandbox.Sandbox
 		return sb, &sandbox.FreshnessError{Reason: sb.Freshness.Reason}
 	}
 	return sb, nil
+}
+
+// enterSync counts a write that waits, unless as many wait as may: in all, of the sandbox, and of its key. A client can make sandboxes
+// whose gates never open, so that such waits keep no request of others from a resume.
+func (p *Proxy) enterSync(sb sandbox.Sandbox) bool {
+	if _, ok := p.syncers.enter(sb.ID, p.pool.most, p.pool.mostOfOne); !ok {
+		return false
+	}
+	if _, ok := p.syncersOfKey.enter(sb.KeyID, p.pool.most, p.pool.mostOfKey); !ok {
+		p.syncers.leave(sb.ID)
+		return false
+	}
+	return true
+}
+
+func (p *Proxy) leaveSync(sb sandbox.Sandbox) {
+	p.syncersOfKey.leave(sb.KeyID)
+	p.syncers.leave(sb.ID)
 }
 
 // notFresh refuses a write to a sandbox whose checkout is not up to date; nil for other errors.

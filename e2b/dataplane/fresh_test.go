@@ -56,3 +56,38 @@ func TestAWriteIsRefusedAfterAWhileAndMayBeTriedAgain(t *testing.T) {
 	cancel()
 	<-ended
 }
+
+// Whoever has many sandboxes whose gates never open leaves room for the writes of others, and for all that wait for a resume.
+func TestWaitsForSyncsOfOneKeyLeaveRoom(t *testing.T) {
+	p := New(&piped{}, slog.New(slog.DiscardHandler))
+	defer p.Close()
+	p.Bound(8)
+	var waiting []sandbox.Sandbox
+	for _, id := range []string{"i1", "i2", "i3", "i4", "i5"} {
+		for range 3 {
+			if sb := (sandbox.Sandbox{ID: id, KeyID: "greedy"}); p.enterSync(sb) {
+				waiting = append(waiting, sb)
+			}
+		}
+	}
+	if len(waiting) != 6 {
+		t.Errorf("%d wait, want 6", len(waiting))
+	}
+	for range 3 {
+		if sb := (sandbox.Sandbox{ID: "i6", KeyID: "another"}); p.enterSync(sb) {
+			waiting = append(waiting, sb)
+		}
+	}
+	if len(waiting) != 8 {
+		t.Errorf("%d wait, want 8", len(waiting))
+	}
+	if _, ok := p.wakers.enter("i7", 8, 2); !ok {
+		t.Error("they keep a request from a resume")
+	}
+	for _, sb := range waiting {
+		p.leaveSync(sb)
+	}
+	if len(p.syncers.by) > 0 || len(p.syncersOfKey.by) > 0 || p.syncers.all != 0 || p.syncersOfKey.all != 0 {
+		t.Errorf("left are %v, %v", p.syncers.by, p.syncersOfKey.by)
+	}
+}

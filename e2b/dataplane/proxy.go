@@ -36,11 +36,13 @@ type Proxy struct {
 	searching sync.Mutex
 	searchers chan struct{}
 	wakers    wakers
-	heads     *quota.Budget // of the heads of answers
-	headTime  time.Duration
-	freshTime time.Duration
-	pool      pool
-	rp        httputil.ReverseProxy
+	// syncers and syncersOfKey count the writes that wait for a sync, by sandbox and by key.
+	syncers, syncersOfKey wakers
+	heads                 *quota.Budget // of the heads of answers
+	headTime              time.Duration
+	freshTime             time.Duration
+	pool                  pool
+	rp                    httputil.ReverseProxy
 }
 
 // New returns a proxy over the streams that sandboxes dials.
