@@ -173,7 +173,15 @@ func Read(ctx context.Context, blobs Blobs, d v1.Descriptor, most int64) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	return io.ReadAll(v)
+	// A manifest can leave a size out, or say 0.
+	data, err := io.ReadAll(io.LimitReader(v, most+1))
+	if err == nil && int64(len(data)) > most {
+		err = fmt.Errorf("must have at most %d bytes, and has more", most)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
 }
 
 // Verify returns a reader that gives what r has, and instead of its end an error if that is
