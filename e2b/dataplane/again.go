@@ -68,11 +68,11 @@ func (p *Proxy) next(r *http.Request, attempts int) (sb sandbox.Sandbox, err err
 	x := exchangeOf(r)
 	cut, id := x.cut, x.target.ID
 	x.cut = nil
-	if _, ok := p.wakers.enter(id, p.pool.most, p.pool.mostOfOne); !ok {
+	if _, ok := p.wakers.Enter(id, p.pool.most, p.pool.mostOfOne); !ok {
 		return sb, errTooManyStreams
 	}
 	sb, err = p.sandboxes.Settled(r.Context(), id)
-	p.wakers.leave(id)
+	p.wakers.Leave(id)
 	if err != nil {
 		return sb, err
 	}

@@ -46,19 +46,19 @@ func (p *Proxy) awaitFresh(r *http.Request, sb sandbox.Sandbox) (sandbox.Sandbox
 // enterSync counts a write that waits, unless as many wait as may: in all, of the sandbox, and of its key. A client can make sandboxes
 // whose gates never open, so that such waits keep no request of others from a resume.
 func (p *Proxy) enterSync(sb sandbox.Sandbox) bool {
-	if _, ok := p.syncers.enter(sb.ID, p.pool.most, p.pool.mostOfOne); !ok {
+	if _, ok := p.syncers.Enter(sb.ID, p.pool.most, p.pool.mostOfOne); !ok {
 		return false
 	}
-	if _, ok := p.syncersOfKey.enter(sb.KeyID, p.pool.most, p.pool.mostOfKey); !ok {
-		p.syncers.leave(sb.ID)
+	if _, ok := p.syncersOfKey.Enter(sb.KeyID, p.pool.most, p.pool.mostOfKey); !ok {
+		p.syncers.Leave(sb.ID)
 		return false
 	}
 	return true
 }
 
 func (p *Proxy) leaveSync(sb sandbox.Sandbox) {
-	p.syncersOfKey.leave(sb.KeyID)
-	p.syncers.leave(sb.ID)
+	p.syncersOfKey.Leave(sb.KeyID)
+	p.syncers.Leave(sb.ID)
 }
 
 // notFresh refuses a write to a sandbox whose checkout is not up to date; nil for other errors.

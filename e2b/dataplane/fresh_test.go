@@ -57,7 +57,7 @@ func TestAWriteIsRefusedAfterAWhileAndMayBeTriedAgain(t *testing.T) {
 	<-ended
 }
 
-// Whoever has many sandboxes whose gates never open leaves room for the writes of others, and for all that wait for a resume.
+// A client with many sandboxes whose gates never open leaves room for the writes of others, and for all that wait for a resume.
 func TestWaitsForSyncsOfOneKeyLeaveRoom(t *testing.T) {
 	p := New(&piped{}, slog.New(slog.DiscardHandler))
 	defer p.Close()
@@ -81,13 +81,13 @@ func TestWaitsForSyncsOfOneKeyLeaveRoom(t *testing.T) {
 	if len(waiting) != 8 {
 		t.Errorf("%d wait, want 8", len(waiting))
 	}
-	if _, ok := p.wakers.enter("i7", 8, 2); !ok {
+	if _, ok := p.wakers.Enter("i7", 8, 2); !ok {
 		t.Error("they keep a request from a resume")
 	}
 	for _, sb := range waiting {
 		p.leaveSync(sb)
 	}
-	if len(p.syncers.by) > 0 || len(p.syncersOfKey.by) > 0 || p.syncers.all != 0 || p.syncersOfKey.all != 0 {
-		t.Errorf("left are %v, %v", p.syncers.by, p.syncersOfKey.by)
+	if p.syncers.All() != 0 || p.syncersOfKey.All() != 0 {
+		t.Errorf("left are %d, %d", p.syncers.All(), p.syncersOfKey.All())
 	}
 }

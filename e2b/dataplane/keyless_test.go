@@ -61,8 +61,8 @@ func TestWaitersForResumesAreBounded(t *testing.T) {
 				t.Errorf("one that waited: %d", code)
 			}
 		}
-		if len(p.wakers.by) != 0 || p.wakers.all != 0 {
-			t.Errorf("%d are still counted", p.wakers.all)
+		if p.wakers.All() != 0 {
+			t.Errorf("%d are still counted", p.wakers.All())
 		}
 		if s.wakes.Load() != 8 {
 			t.Errorf("%d waited", s.wakes.Load())

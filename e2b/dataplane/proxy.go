@@ -35,9 +35,9 @@ type Proxy struct {
 	signers   signers
 	searching sync.Mutex
 	searchers chan struct{}
-	wakers    wakers
+	wakers    quota.Waits // for resumes, by sandbox
 	// syncers and syncersOfKey count the writes that wait for a sync, by sandbox and by key.
-	syncers, syncersOfKey wakers
+	syncers, syncersOfKey quota.Waits
 	heads                 *quota.Budget // of the heads of answers
 	headTime              time.Duration
 	freshTime             time.Duration

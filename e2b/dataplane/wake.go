@@ -34,18 +34,18 @@ func (e *wakeError) Unwrap() error { return e.err }
 // wake resumes the sandbox, or waits while others do, as long as ctx. A resume
 // without a token is charged, once for all requests that wait for it.
 func (p *Proxy) wake(r *http.Request, sb sandbox.Sandbox) (sandbox.Sandbox, error) {
-	paid, ok := p.wakers.enter(sb.ID, p.pool.most, p.pool.mostOfOne)
+	paid, ok := p.wakers.Enter(sb.ID, p.pool.most, p.pool.mostOfOne)
 	if !ok {
 		return sb, errTooManyStreams
 	}
-	defer p.wakers.leave(sb.ID)
+	defer p.wakers.Leave(sb.ID)
 	if sb.State == sandbox.StatePaused && !paid {
 		if !exchangeOf(r).shown {
 			if wait, ok := p.charge(r, wakeCost); !ok {
 				return sb, &LimitError{After: wait}
 			}
 		}
-		p.wakers.pay(sb.ID)
+		p.wakers.Pay(sb.ID)
 	}
 	// If it is on its way again by now there is no stream for it, and it comes back.
 	sb, err := p.sandboxes.Wake(r.Context(), sb.ID)

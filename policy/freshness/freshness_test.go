@@ -73,7 +73,7 @@ func TestFailureHasABoundedReasonThatIsStored(t *testing.T) {
 			t.Errorf("%q: failed without a reason", nothing)
 		}
 	}
-	// What a guest says goes to the terminals of those who ask for it.
+	// What a guest says goes to the terminals of clients.
 	if g, _ := (Gate{Phase: Syncing}).Fail("git\x1b]52;c;cm0=\x07 fetch:\r\nexit\u009b2J\u202e\tstatus"); g.Reason != "git]52;c;cm0= fetch:  exit2J status" {
 		t.Errorf("%q", g.Reason)
 	}

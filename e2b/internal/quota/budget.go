@@ -1,5 +1,5 @@
 // Package quota divides fixed amounts of the daemon: a Budget among
-// its owners, and a Rate among the peers that ask for work. It may
+// its owners, places among the requests that wait (Waits), and a Rate among the peers that ask for work. It may
 // import the standard library only; only packages of e2b import it.
 package quota
 
