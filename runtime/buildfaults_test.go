@@ -101,9 +101,16 @@ func TestACrashAtAnyStepOfABuildLosesNothing(t *testing.T) {
 	for _, death := range step.Builds() {
 		t.Run(string(death), func(t *testing.T) {
 			w := newWorkshop(t)
-			w.build("kept", fromBase(step1("RUN", "kept")))
-			reached := make(chan struct{})
+			reached, past := make(chan struct{}), make(chan struct{})
 			var once sync.Once
+			w.failpoint(func(at step.Step) error {
+				if at == step.BuildOutcome {
+					close(past)
+				}
+				return nil
+			})
+			w.build("kept", fromBase(step1("RUN", "kept")))
+			<-past // Otherwise its last step could be taken for one of the next build.
 			w.failpoint(func(at step.Step) error {
 				if at == death {
 					once.Do(func() { close(reached) })
