@@ -17,8 +17,8 @@ const curl = async (sandbox, url, options = '') => {
 /** What /key answers to a request with the header X-Key; '' is one without. */
 const of = (key) => new RegExp(`^${createHash('sha256').update(key).digest('hex')} `)
 
-/** What curl says of a connection that is reset: when it reads, or already when it writes. */
-const reset = [56, 55]
+// What curl says of a connection that is reset: when it reads, when it writes, or already when it looks whether it is connected.
+const reset = [56, 55, 7]
 
 /** As curl, for what is refused at once. A name server that does not answer is a timeout, too. */
 const refused = (sandbox, url, options = '') => curl(sandbox, url, `-m 4 ${options}`)

@@ -18,8 +18,8 @@ def curl(sandbox, url, *options):
         return e.exit_code
 
 
-# What curl says of a connection that is reset: when it reads, or already when it writes.
-RESET = (56, 55)
+# What curl says of a connection that is reset: when it reads, when it writes, or already when it looks whether it is connected.
+RESET = (56, 55, 7)
 
 
 def refused(sandbox, url, *options):
