@@ -61,11 +61,6 @@ func build(t *testing.T, n *node.Node, req sandbox.TemplateRequest, r sandbox.Re
 func TestATemplateIsBuiltInAGuest(t *testing.T) {
 	cfg := config(t)
 	n := open(t, cfg)
-	defer func() {
-		if err := n.Close(node.EndAll); err != nil {
-			t.Error(err)
-		}
-	}()
 	recipe := sandbox.Recipe{FromImage: "e2bdev/base", Steps: []sandbox.RecipeStep{
 		{Type: "ENV", Args: []string{"GREETING", "hello", "LONGER", "$GREETING to you", "PATH", "/opt/bin:$PATH"}},
 		{Type: "RUN", Args: []string{"mkdir -p /opt/bin && printf '#!/bin/sh\necho tool\n' >/opt/bin/tool && chmod +x /opt/bin/tool", "root"}},
@@ -101,9 +96,7 @@ func TestATemplateIsBuiltInAGuest(t *testing.T) {
 	}
 	build(t, n, sandbox.TemplateRequest{Name: "sized", VCPUs: 1, MemoryMiB: 1500}, sandbox.Recipe{FromTemplate: "base", Steps: []sandbox.RecipeStep{
 		{Type: "RUN", Args: []string{"grep -q 1536000 /proc/meminfo"}}}})
-	if err := n.Close(node.LeaveAll); err != nil {
-		t.Fatal(err)
-	}
+	shut(t, n, node.LeaveAll)
 	n = open(t, cfg)
 	if got := use(look); got != want {
 		t.Errorf("after a restart: got %q, want %q", got, want)
@@ -151,11 +144,6 @@ func TestATemplateBeginsWithAnImage(t *testing.T) {
 	host := strings.TrimPrefix(server.URL, "http://")
 	cfg.Mirrors, cfg.PrivateRegistries = map[string]string{"docker.io": server.URL}, []string{host}
 	n := open(t, cfg)
-	defer func() {
-		if err := n.Close(node.EndAll); err != nil {
-			t.Error(err)
-		}
-	}()
 	recipe := func(command string) sandbox.Recipe {
 		return sandbox.Recipe{FromImage: "test/minimal:1", Steps: []sandbox.RecipeStep{{Type: "WORKDIR", Args: []string{"/srv"}}, {Type: "RUN", Args: []string{command}}}}
 	}
@@ -200,7 +188,6 @@ func TestAnImageWithoutANameIsNotFound(t *testing.T) {
 	cfg := config(t)
 	cfg.PrivateRegistries = []string{host}
 	n := open(t, cfg)
-	defer n.Close(node.EndAll)
 	recipe := sandbox.Recipe{FromImage: host + "/a:1", Registry: &sandbox.Registry{Type: "registry", Username: "ann", Password: "secret"}}
 	begin(t, n, sandbox.TemplateRequest{Name: "first"}, recipe) // It fails: there is no shell in it. The image is there.
 	for _, name := range []string{digest.String(), digest.String()[:12], digest.Hex, digest.Hex[:6]} {

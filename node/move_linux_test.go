@@ -27,11 +27,6 @@ func TestATemplateMovesToAnotherNode(t *testing.T) {
 	server := httptest.NewServer(registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, 0))))
 	defer server.Close()
 	here := open(t, from)
-	closing := func(n *node.Node) {
-		if err := n.Close(node.EndAll); err != nil {
-			t.Error(err)
-		}
-	}
 	recipe := sandbox.Recipe{FromImage: "test/minimal:1", Steps: []sandbox.RecipeStep{
 		{Type: "ENV", Args: []string{"GREETING", "hello"}}, {Type: "WORKDIR", Args: []string{"/srv/app"}}, {Type: "RUN", Args: []string{"echo $GREETING >said"}},
 	}, StartCmd: "echo begun >>count; while sleep 0.1; do date >beat; done", ReadyCmd: "test -s /srv/app/beat"}
@@ -53,10 +48,9 @@ func TestATemplateMovesToAnotherNode(t *testing.T) {
 	}
 	look := `echo "$(pwd) $GREETING $FROM_IMAGE"; cat said count; rm -f beat; while ! test -s beat; do sleep 0.05; done; echo alive`
 	want := "/srv/app hello yes\nhello\nbegun\nalive\n"
-	closing(here)
+	shut(t, here, node.EndAll)
 
 	there := open(t, config(t))
-	defer func() { closing(there) }()
 	use := func(template string) sandbox.Sandbox {
 		t.Helper()
 		sb, err := there.Runtime.Create(t.Context(), sandbox.CreateRequest{Template: template, Timeout: time.Hour})
@@ -96,9 +90,7 @@ func TestATemplateMovesToAnotherNode(t *testing.T) {
 	if err := there.Runtime.Pause(t.Context(), last.ID, true); err != nil {
 		t.Fatal(err)
 	}
-	if err := there.Close(node.LeaveAll); err != nil {
-		t.Fatal(err)
-	}
+	shut(t, there, node.LeaveAll)
 	there = open(t, node.Config{Dirs: there.Dirs, NoUplink: true, NetworkSlots: -1})
 	if _, _, err := there.Runtime.Connect(t.Context(), last.ID, time.Hour); err != nil {
 		t.Fatal(err)
@@ -120,8 +112,6 @@ func TestATemplateMovesToAnotherNode(t *testing.T) {
 		}
 	}
 	third := open(t, config(t))
-	former := there
-	defer closing(third)
 	there = third
 	for _, name := range []string{"file:v1", "child"} {
 		for range 2 {
@@ -134,7 +124,6 @@ func TestATemplateMovesToAnotherNode(t *testing.T) {
 	if saved, err := filepath.Glob(filepath.Join(third.Dirs.DriverState("gvisor"), "snapshots", "bld-*", "*")); err != nil || len(saved) != 2 {
 		t.Errorf("the snapshots of former builds are there: %q, %v", saved, err)
 	}
-	there = former
 }
 
 // ofBuild changes the row of the build that a tag of a template means.
@@ -167,7 +156,6 @@ func ofBuild(t *testing.T, n *node.Node, name, tag string, change func(*store.Sn
 func TestHostFilesDoNotMove(t *testing.T) {
 	cfg := config(t)
 	n := open(t, cfg)
-	defer n.Close(node.EndAll)
 	build(t, n, sandbox.TemplateRequest{Name: "mine"}, sandbox.Recipe{FromTemplate: "base"})
 	file := filepath.Join(t.TempDir(), "x.tar")
 	_, err := move.Push(t.Context(), "mine", file, move.Config{Dirs: n.Dirs, Log: slog.New(slog.DiscardHandler)})

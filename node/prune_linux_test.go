@@ -56,11 +56,6 @@ func TestPruneKeepsTheImagesThatAreNeeded(t *testing.T) {
 	cfg := config(t)
 	registryOf(t, &cfg)
 	n := open(t, cfg)
-	defer func() {
-		if err := n.Close(node.EndAll); err != nil {
-			t.Error(err)
-		}
-	}()
 	build(t, n, sandbox.TemplateRequest{Name: "mine"}, sandbox.Recipe{FromImage: "test/minimal:1", Steps: []sandbox.RecipeStep{{Type: "RUN", Args: []string{"echo 1 >/tmp/one"}}}})
 	build(t, n, sandbox.TemplateRequest{Name: "gone"}, sandbox.Recipe{FromImage: "test/other:1"})
 	sb, err := n.Runtime.Create(t.Context(), sandbox.CreateRequest{Template: "gone", Timeout: time.Hour})

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,13 +30,29 @@ func config(t *testing.T) node.Config {
 	}
 }
 
+// open opens a node, which ends with all of its sandboxes when the test does, however that ends, unless it was shut before.
 func open(t *testing.T, cfg node.Config) *node.Node {
 	t.Helper()
 	n, err := node.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { shut(t, n, node.EndAll) })
 	return n
+}
+
+// closed are the nodes that are shut.
+var closed sync.Map
+
+// shut closes a node once.
+func shut(t *testing.T, n *node.Node, how node.Ending) {
+	t.Helper()
+	if _, before := closed.LoadOrStore(n, true); before {
+		return
+	}
+	if err := n.Close(how); err != nil {
+		t.Error(err)
+	}
 }
 
 func output(t *testing.T, n *node.Node, sb sandbox.Sandbox, command string) string {
@@ -53,12 +70,6 @@ func output(t *testing.T, n *node.Node, sb sandbox.Sandbox, command string) stri
 func TestASandboxOutlivesItsNode(t *testing.T) {
 	cfg := config(t)
 	n := open(t, cfg)
-	end := func() {
-		if err := n.Close(node.EndAll); err != nil {
-			t.Error(err)
-		}
-	}
-	defer func() { end() }()
 	sb, err := n.Runtime.Create(t.Context(), sandbox.CreateRequest{Template: template.BaseAlias, Timeout: time.Hour})
 	if err != nil {
 		t.Fatal(err)
@@ -67,9 +78,7 @@ func TestASandboxOutlivesItsNode(t *testing.T) {
 	if second, err := node.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) {
 		t.Errorf("a second node in the same state directory: %v, %v", second, err)
 	}
-	if err := n.Close(node.LeaveAll); err != nil {
-		t.Fatal(err)
-	}
+	shut(t, n, node.LeaveAll)
 	n = open(t, cfg)
 	again, err := n.Runtime.Get(t.Context(), sb.ID)
 	if err != nil || again.State != sandbox.StateRunning {
@@ -78,7 +87,7 @@ func TestASandboxOutlivesItsNode(t *testing.T) {
 	if got := output(t, n, again, "cat /tmp/file"); got != "kept\n" {
 		t.Errorf("the file says %q", got)
 	}
-	end()
+	shut(t, n, node.EndAll)
 	n = open(t, cfg)
 	if _, err := n.Runtime.Get(t.Context(), sb.ID); !errors.Is(err, sandbox.ErrNotFound) {
 		t.Errorf("after EndAll: %v", err)
