@@ -33,8 +33,8 @@ func (r *Runtime) Snapshot(ctx context.Context, id, name, keyID string) (sandbox
 	return viewSnapshot(snap), nil
 }
 
-// nameIsNoID refuses the id of a snapshot as the name of another, which no one
-// would find by it.
+// nameIsNoID refuses the id of a snapshot as the name of another, which could
+// not be found by it.
 func nameIsNoID(ctx context.Context, r *Runtime, name string) error {
 	if name == "" {
 		return nil

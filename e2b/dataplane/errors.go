@@ -21,8 +21,8 @@ func gone(err error) *refusal.Error {
 	return refusal.Gone.With()
 }
 
-// bodyGrace is how long net/http may read the rest of a body that no one
-// wants.
+// bodyGrace is how long net/http may read the rest of a body after the
+// answer.
 const bodyGrace = 5 * time.Second
 
 func refuse(w http.ResponseWriter, r *http.Request, t route.Target, e *refusal.Error) {

@@ -103,7 +103,7 @@ var (
 	// ErrAmbiguous means that the begin of a digest is that of several images.
 	ErrAmbiguous = errors.New("several images have digests that begin so")
 	// ErrFull means that an image was not made because the disk has no room for it, or because all images together would be too large.
-	ErrFull = errors.New("there is no room for the image")
+	ErrFull = errors.New("not enough room for the image")
 )
 
 const (

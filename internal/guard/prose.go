@@ -18,7 +18,7 @@ var prose = []struct {
 	{regexp.MustCompile(`(?i)\bdealt ` + `with\b`), "the verb itself, such as recovered or handled"},
 	// A word that ends in r may be a comparison, as in "is no longer".
 	{regexp.MustCompile(`(?:^|[^e]|[^r]e) (?:is|are) no (?:[a-z]*[a-qs-z]|error|helper|number|server|user)\b`), "is not a"},
-	{regexp.MustCompile(`\b[Nn]o` + `body(?:'s)?(?:,? [a-z]|[.;]|$)|\bof no` + `body\b`), "no client, no process, none, or the passive"},
+	{regexp.MustCompile(`\b[Nn]o` + `body(?:'s)?(?:,? [a-z]|[.;]|$)|\bof no` + `body\b|\b[Nn]o ` + `one\b`), "no client, no process, none, or the passive"},
 	{regexp.MustCompile(`\b(?:is|are|was|were|be|been) to` + `ld\b`), "gets, is notified, or is reported"},
 	{regexp.MustCompile(`\b[Tt]e` + `lls? (?:what|whether|how|who|which|that|it|its|when|where|if|apart)\b`), "reports, returns, checks or distinguishes"},
 	{regexp.MustCompile(`(?i)\bwho` + `ever\b|\b(?:to|for|by|from) who\b|\b(?:those|somebody|everybody|anybody) who\b`), "the caller, the client, the owner, ..."},

@@ -27,7 +27,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// unbounded is for an operator, who has no share.
+// unbounded replaces the bounds of an API key: an operator pulls without a key.
 const unbounded = 1 << 30
 
 // old reports whether a pull was broken off long ago.

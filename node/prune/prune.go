@@ -103,7 +103,7 @@ type pruner struct {
 	done      []Removed
 }
 
-// open opens the parts of a node that know its files; nil if there is no node.
+// open opens the parts of a node that know its files. It returns nil if the state directory has no database: it is not a node's.
 func open(ctx context.Context, cfg Config) (*pruner, error) {
 	if _, err := os.Stat(cfg.Dirs.Database()); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -28,7 +28,7 @@ var kindOf = map[string]string{
 	claim.KindSnapshot: Snapshots, claim.KindContinuation: Snapshots, claim.KindFork: Snapshots,
 }
 
-// Objects returns what is known on the disk of a node at a time; db is nil if there is no database.
+// Objects returns the objects of a node on the disk at a time. A nil db stands for a missing database.
 func Objects(ctx context.Context, dirs layout.Layout, db *store.Store, now time.Time) ([]Object, error) {
 	saved, err := snapshotsOf(ctx, dirs, db)
 	if err != nil {

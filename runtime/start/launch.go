@@ -35,8 +35,8 @@ func (t *Starter) launch(ctx context.Context, sb *live.Sandbox, l machine.Launch
 	if err := t.restore(ctx, sb, l, true); err != nil {
 		return err
 	}
-	// The rest is to wait for an answer, which a guest may never give: no one
-	// waits for that with a processor's slot in hand.
+	// The rest is to wait for an answer, which a guest may never give: that wait
+	// holds no slot of a processor.
 	sb.Reservation.Launched()
 	ctx, cancel := context.WithTimeout(ctx, machine.Patience(l.Origin))
 	defer cancel()

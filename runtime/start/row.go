@@ -51,7 +51,7 @@ func gate(req sandbox.CreateRequest, from claim.Origin) (sandbox.Freshness, erro
 	}
 	repo := from.Defaults.Repository
 	if !from.Template {
-		repo = sandbox.Repository{} // A snapshot may have work in its checkout, which no one asked to reset.
+		repo = sandbox.Repository{} // A snapshot may have work in its checkout, and the request did not ask for a reset.
 	}
 	asked, err := freshness.For(req.Metadata, repo)
 	if err != nil || !asked.Gated() {

@@ -17,7 +17,7 @@ type wait struct {
 }
 
 // Enter counts a request, unless as many wait as may, in all and of the owner, and reports whether Pay was called for what it waits
-// for. With a most of 0 there is no bound.
+// for. A most of 0 means unbounded.
 func (w *Waits) Enter(owner string, most, mostOfOne int) (paid, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

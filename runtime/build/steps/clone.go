@@ -15,7 +15,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
-// noPrompt makes git fail where it would ask for a password: there is no one to answer.
+// noPrompt makes git fail where it would ask for a password: a build cannot answer.
 const noPrompt = "GIT_TERMINAL_PROMPT"
 
 // clone clones the repository of the template. The steps that follow, and sandboxes, begin in its checkout.
