@@ -37,9 +37,13 @@ func (b *Builder) RecoverBuilds(ctx context.Context) error {
 			why = errNoRecipe
 		}
 		row.State, row.Step, row.Message, row.FinishedAt = sandbox.BuildFailed, sandbox.StepBase, "the build was broken off: "+why.Error(), time.Now()
-		if err := b.cfg.Store.Builds.Put(ctx, &row); err != nil {
-			return err
+		// Stale: a pull has ended it, which runs in another process.
+		if put := b.cfg.Store.Builds.Put(ctx, &row); put != nil && !errors.Is(put, store.ErrStale) {
+			err = errors.Join(err, put)
 		}
+	}
+	if err != nil {
+		return err
 	}
 	unneeded, err := b.cfg.Store.Builds.Unneeded(ctx)
 	if err != nil {
