@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -38,9 +39,19 @@ func OpenAsItIs(ctx context.Context, path string) (*Store, error) {
 }
 
 // OpenReadOnly opens the database file and changes nothing: not the rows, not
-// the schema. fs.ErrNotExist if there is none.
+// the schema. fs.ErrNotExist if there is none. On a disk without a free byte, and
+// beside no other process, it excludes others until it is closed.
 func OpenReadOnly(ctx context.Context, path string) (*Store, error) {
-	return existing(ctx, path, "query_only(ON)")
+	s, err := existing(ctx, path, "query_only(ON)")
+	if !errors.Is(err, ErrFull) {
+		return s, err
+	}
+	db := database.OpenAlone(path)
+	if err := readVersion(ctx, db); err != nil {
+		db.CloseAsItIs()
+		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	return newStore(db), nil
 }
 
 func existing(ctx context.Context, path, pragma string) (*Store, error) {

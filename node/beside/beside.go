@@ -24,12 +24,14 @@ import (
 
 // Parts are those of a node. The caller closes them.
 type Parts struct {
-	Dirs   layout.Layout
-	Store  *store.Store
+	Dirs  layout.Layout
+	Store *store.Store
+	// Driver is nil in parts that are for reading.
 	Driver vm.Runtime
 	// Node is its id.
 	Node string
 
+	driver  string // its name
 	die     func(step string)
 	closers []func() // in the order in which the parts were opened
 }
@@ -41,7 +43,7 @@ func Open(ctx context.Context, dirs layout.Layout, driver string) (_ *Parts, err
 	if err != nil {
 		return nil, err
 	}
-	p := &Parts{Dirs: dirs}
+	p := &Parts{Dirs: dirs, driver: d.Name}
 	defer func() {
 		if err != nil {
 			p.Close()
@@ -66,6 +68,28 @@ func Open(ctx context.Context, dirs layout.Layout, driver string) (_ *Parts, err
 		return nil, err
 	}
 	return p, p.open(d)
+}
+
+// OpenToRead opens the parts of a node whose database is there, without a driver and without a change of anything: no byte of the
+// disk needs to be free.
+func OpenToRead(ctx context.Context, dirs layout.Layout, driver string) (_ *Parts, err error) {
+	d, err := vm.FindDriver(cmp.Or(driver, vm.AutoDriver))
+	if err != nil {
+		return nil, err
+	}
+	p := &Parts{driver: d.Name}
+	if p.Dirs, err = statedir.Canonical(ctx, dirs); err != nil {
+		return nil, err
+	}
+	if p.Store, err = statedir.OpenToRead(ctx, p.Dirs); err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, func() { p.Store.Close() })
+	if p.Node, err = p.Store.Settings.KnownNodeID(ctx); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
 }
 
 // open opens the driver with a new run directory, as "rundlet run" does beside a daemon.
@@ -97,7 +121,7 @@ func (p *Parts) Close() {
 
 // Here reports whether the files of a claim are those of this node and driver.
 func (p *Parts) Here(n store.Snapshot) bool {
-	return (n.Node == "" || n.Node == p.Node) && (n.Driver == "" || n.Driver == p.Driver.Info().Driver)
+	return (n.Node == "" || n.Node == p.Node) && (n.Driver == "" || n.Driver == p.driver)
 }
 
 // Drop drops a claim as it was read, and the driver's snapshot with the last one. A row that was changed, or that a build with a tag has by

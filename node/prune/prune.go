@@ -108,16 +108,18 @@ func open(ctx context.Context, cfg Config) (*pruner, error) {
 	if _, err := os.Stat(cfg.Dirs.Database()); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if !cfg.DryRun {
-		if err := statedir.Spend(cfg.Dirs); err != nil {
-			return nil, err
-		}
-		driver, err := vm.FindDriver(cmp.Or(cfg.Driver, vm.AutoDriver))
-		if err != nil {
-			return nil, err
-		}
-		node.SweepEphemeral(ctx, driver, cfg.Dirs, cfg.Log)
+	if cfg.DryRun {
+		parts, err := beside.OpenToRead(ctx, cfg.Dirs, cfg.Driver)
+		return &pruner{Parts: parts, cfg: cfg}, err
 	}
+	if err := statedir.Spend(cfg.Dirs); err != nil {
+		return nil, err
+	}
+	driver, err := vm.FindDriver(cmp.Or(cfg.Driver, vm.AutoDriver))
+	if err != nil {
+		return nil, err
+	}
+	node.SweepEphemeral(ctx, driver, cfg.Dirs, cfg.Log)
 	parts, err := beside.Open(ctx, cfg.Dirs, cfg.Driver)
 	return &pruner{Parts: parts, cfg: cfg}, err
 }

@@ -80,10 +80,10 @@ func Of(ctx context.Context, dirs layout.Layout) (Report, error) {
 	if err != nil {
 		return r, err
 	}
-	if db != nil {
-		defer db.Close()
-	}
 	objects, err := Objects(ctx, dirs, db, time.Now())
+	if db != nil {
+		err = errors.Join(err, db.Close()) // On a full disk others wait for it.
+	}
 	if err != nil {
 		return r, err
 	}

@@ -58,6 +58,14 @@ func Open(path, pragma string) *DB {
 	return d
 }
 
+// OpenAlone returns the database in a file for reading, where the disk has no room for the index that connections share. It has
+// one connection, which excludes those of all others: its index is in memory.
+func OpenAlone(path string) *DB {
+	alone := connect(path, "locking_mode(EXCLUSIVE)", "query_only(ON)")
+	alone.SetMaxOpenConns(1)
+	return &DB{writer: alone, readers: alone}
+}
+
 func connect(path string, pragmas ...string) *sql.DB {
 	dsn := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: url.Values{
 		"_pragma": append([]string{"busy_timeout(5000)"}, pragmas...),
