@@ -8,6 +8,7 @@ package flock
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -30,17 +31,44 @@ func TryShared(path string) (*os.File, error) { return lock(path, unix.LOCK_SH|u
 // Wait takes an exclusive lock as soon as it is free.
 func Wait(path string) (*os.File, error) { return lock(path, unix.LOCK_EX) }
 
-func lock(path string, how int) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+// Held reports whether a call of Try would fail at this moment. It makes no file: fs.ErrNotExist.
+func Held(path string) (bool, error) {
+	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	if err := unix.Flock(int(f.Fd()), how); err != nil {
-		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, ErrHeld
+	defer f.Close()
+	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return true, nil
+	}
+	return false, err
+}
+
+func lock(path string, how int) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return nil, err
 		}
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+		if err := unix.Flock(int(f.Fd()), how); err != nil {
+			_ = f.Close()
+			if errors.Is(err, unix.EWOULDBLOCK) {
+				return nil, ErrHeld
+			}
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		// Who held it may have removed the file: the next one locks another.
+		mine, err := f.Stat()
+		named, gone := os.Stat(path)
+		if err == nil && gone == nil && os.SameFile(mine, named) {
+			return f, nil
+		}
+		if errors.Is(gone, fs.ErrNotExist) {
+			gone = nil
+		}
+		if err = errors.Join(err, gone, f.Close()); err != nil {
+			return nil, err
+		}
 	}
-	return f, nil
 }

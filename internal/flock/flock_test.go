@@ -4,8 +4,12 @@ package flock
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -72,5 +76,53 @@ func TestWaitGetsTheLockWhenItIsFree(t *testing.T) {
 	_ = first.Close()
 	if err := <-got; err != nil {
 		t.Error(err)
+	}
+}
+
+// Who removes the file of a lock that is held leaves no lock on a file without a name to the next one.
+func TestALockIsOnTheFileThatHasTheName(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	var holders atomic.Int32
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 2000 {
+				f, err := Try(path)
+				if errors.Is(err, ErrHeld) {
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if n := holders.Add(1); n != 1 {
+					t.Errorf("%d hold the lock", n)
+				}
+				runtime.Gosched()
+				holders.Add(-1)
+				if err := errors.Join(os.Remove(path), f.Close()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+func TestHeldMakesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	if held, err := Held(path); held || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v, %v", held, err)
+	}
+	f, err := Try(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if held, err := Held(path); !held || err != nil {
+		t.Errorf("a lock: %v, %v", held, err)
+	}
+	f.Close()
+	if held, err := Held(path); held || err != nil {
+		t.Errorf("a free one: %v, %v", held, err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/image/artifact"
 	"github.com/rundlet/rundlet/image/oci/layers"
 	"github.com/rundlet/rundlet/image/oci/registry"
+	"github.com/rundlet/rundlet/internal/flock"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/node/beside"
 	"github.com/rundlet/rundlet/sandbox"
@@ -136,4 +137,31 @@ func TestWhatANodeCannotUseIsRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A pull waits for who only looks whether it goes on, and not for another pull.
+func TestOnePullOfATemplateAtATime(t *testing.T) {
+	staging := filepath.Join(t.TempDir(), "0123")
+	unlock, err := new(puller).lock(t.Context(), staging)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := new(puller).lock(t.Context(), staging); !errors.Is(err, sandbox.ErrConflict) {
+		t.Errorf("a second pull: %v", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := new(puller).lock(ended, staging); !errors.Is(err, context.Canceled) {
+		t.Errorf("a second pull that is broken off: %v", err)
+	}
+	unlock()
+	look, err := flock.TryShared(staging + lockSuffix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	context.AfterFunc(ended, func() { look.Close() })
+	if unlock, err = new(puller).lock(t.Context(), staging); err != nil {
+		t.Fatal(err)
+	}
+	unlock()
 }

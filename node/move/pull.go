@@ -10,12 +10,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync/atomic"
+	"time"
 
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/image/artifact"
 	"github.com/rundlet/rundlet/image/catalogue"
 	"github.com/rundlet/rundlet/internal/flock"
 	"github.com/rundlet/rundlet/node/beside"
+	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
@@ -87,14 +89,11 @@ func (p *puller) do(ctx context.Context) (buildID string, err error) {
 		return "", err
 	}
 	staging := filepath.Join(p.Dirs.Pulls(), p.a.Digest.Hex)
-	lock, err := flock.Try(staging + lockSuffix)
-	if errors.Is(err, flock.ErrHeld) {
-		return "", fmt.Errorf("%w: another pull of the same template goes on", sandbox.ErrConflict)
-	}
+	unlock, err := p.lock(ctx, staging)
 	if err != nil {
 		return "", err
 	}
-	defer lock.Close()
+	defer unlock()
 	p.sweep(staging)
 	if err := os.MkdirAll(staging, 0o700); err != nil {
 		return "", err
@@ -127,6 +126,17 @@ func (p *puller) do(ctx context.Context) (buildID string, err error) {
 }
 
 const lockSuffix = ".lock"
+
+// lock excludes other pulls of the template. Who only looks whether one goes on holds the lock for a moment.
+func (p *puller) lock(ctx context.Context, staging string) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Second, flock.ErrHeld)
+	defer cancel()
+	unlock, err = statedir.AwaitLock(ctx, staging+lockSuffix)
+	if errors.Is(err, flock.ErrHeld) {
+		return nil, fmt.Errorf("%w: another pull of the same template goes on", sandbox.ErrConflict)
+	}
+	return unlock, err
+}
 
 var token = regexp.MustCompile(`^[0-9a-f]{64}$`)
 

@@ -28,8 +28,18 @@ func pullsOf(dirs layout.Layout, now time.Time) (all []Object, err error) {
 		if err != nil {
 			return nil, err
 		}
+		goesOn, err := flock.Held(lock)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
 		o := Object{Kind: Uploads, Grade: Upload, Paths: []string{strings.TrimSuffix(lock, pullLock), lock}, pull: true}
-		if now.Sub(info.ModTime()) > uploadKept {
+		switch {
+		case goesOn:
+			o.Grade = Needed
+		case now.Sub(info.ModTime()) > uploadKept:
 			o.Grade = Unneeded
 		}
 		all = append(all, o)

@@ -18,8 +18,7 @@ func TestWhatAPullLeftIsGivenBack(t *testing.T) {
 	dirs, db := node(t)
 	dir := filepath.Join(dirs.Pulls(), "0123")
 	write(t, filepath.Join(dir, "pages.img"), 300)
-	lock, err := flock.Try(dir + pullLock)
-	if err != nil {
+	if err := os.WriteFile(dir+pullLock, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()
@@ -31,8 +30,17 @@ func TestWhatAPullLeftIsGivenBack(t *testing.T) {
 		}
 		return all[0]
 	}
-	if removed, err := RemoveUpload(survey(Upload)); removed || err != nil {
-		t.Errorf("a pull that goes on: removed %v, %v", removed, err)
+	before := survey(Upload)
+	lock, err := flock.Try(dir + pullLock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	survey(Needed)
+	if u := blocks(t, dirs)[Uploads]; u.Count != 1 || u.Bytes < 300*block || u.Reclaimable != 0 {
+		t.Errorf("a pull that goes on: %+v", u)
+	}
+	if removed, err := RemoveUpload(before); removed || err != nil {
+		t.Errorf("a pull that goes on since it was surveyed: removed %v, %v", removed, err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "pages.img")); err != nil {
 		t.Error(err)
