@@ -298,3 +298,36 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+// TestACancelledPushHasNoManifest: a place that is a directory does not look at the context.
+func TestACancelledPushHasNoManifest(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	data, m := content(), &memory{blobs: map[v1.Hash][]byte{}}
+	_, err := Push(ctx, Config{Name: "app"}, []Source{{Saved, "pages.img", int64(len(data)), bytes.NewReader(data)}}, m, func(int64) { cancel() })
+	if !errors.Is(err, context.Canceled) || m.manifest.Size != 0 {
+		t.Errorf("%v, manifest %v", err, m.manifest)
+	}
+}
+
+func TestACancelledFetchStopsBeforeItsDigest(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	path := filepath.Join(t.TempDir(), "pages.img")
+	f := File{Role: Saved, Name: "pages.img", Bytes: 4 * ChunkBytes, SHA256: "of something else", Chunks: make([]Chunk, 4)}
+	for i := range f.Chunks {
+		f.Chunks[i].Bytes = ChunkBytes // Of zeros.
+	}
+	came := int64(0)
+	err := new(Artifact).Fetch(ctx, f, path, func() error { return nil }, func(n int64) {
+		if came += n; came == f.Bytes {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) || errors.Is(err, oci.ErrDigest) {
+		t.Errorf("%v", err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() != f.Bytes {
+		t.Errorf("what came is lost: %v", err)
+	}
+}

@@ -55,7 +55,7 @@ func (a *Artifact) Fetch(ctx context.Context, f File, path string, room func() e
 		return err
 	}
 	sum := sha256.New()
-	if _, err := io.Copy(sum, io.NewSectionReader(out, 0, f.Bytes)); err != nil {
+	if _, err := io.Copy(sum, &whileNotEnded{ctx, io.NewSectionReader(out, 0, f.Bytes)}); err != nil {
 		return err
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != f.SHA256 {
@@ -63,6 +63,19 @@ func (a *Artifact) Fetch(ctx context.Context, f File, path string, room func() e
 		return errors.Join(fmt.Errorf("file %s: %w", f.Name, oci.ErrDigest), os.Remove(path), os.Remove(path+journalSuffix))
 	}
 	return out.Sync()
+}
+
+// whileNotEnded is a Reader that fails when a context ends.
+type whileNotEnded struct {
+	ctx  context.Context
+	from io.Reader
+}
+
+func (r *whileNotEnded) Read(b []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.from.Read(b)
 }
 
 func (a *Artifact) chunks(ctx context.Context, f File, out, journal *os.File, have map[int]bool, room func() error, progress func(n int64)) error {

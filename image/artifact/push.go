@@ -97,7 +97,7 @@ type pusher struct {
 func (p *pusher) file(ctx context.Context, s Source) (File, error) {
 	sum, n := sha256.New(), int((s.Bytes+ChunkBytes-1)/ChunkBytes)
 	f := File{Role: s.Role, Name: s.Name, Bytes: s.Bytes, Chunks: make([]Chunk, n)}
-	group, ctx := errgroup.WithContext(ctx)
+	group, going := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	var err error
 	for i := range f.Chunks {
@@ -108,15 +108,18 @@ func (p *pusher) file(ctx context.Context, s Source) (File, error) {
 		sum.Write(chunk)
 		f.Chunks[i].Bytes = int64(len(chunk))
 		group.Go(func() (err error) {
-			f.Chunks[i].Blob, err = p.chunk(ctx, chunk)
+			f.Chunks[i].Blob, err = p.chunk(going, chunk)
 			return err
 		})
-		if ctx.Err() != nil {
+		if going.Err() != nil {
 			break
 		}
 	}
 	f.SHA256 = hex.EncodeToString(sum.Sum(nil))
-	return f, errors.Join(group.Wait(), err)
+	if err = errors.Join(group.Wait(), err); err == nil {
+		err = ctx.Err() // The place may not look at it, and not all chunks are there.
+	}
+	return f, err
 }
 
 var zeros [ChunkBytes]byte
