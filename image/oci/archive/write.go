@@ -15,16 +15,20 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/renameio/v2"
+
+	"github.com/rundlet/rundlet/internal/flock"
+	"github.com/rundlet/rundlet/internal/retry"
 )
 
 const layoutVersion = `{"imageLayoutVersion":"1.0.0"}`
 
-// Directory writes an OCI layout into a directory, beside what it has already. Its methods may be called at the same time; two
-// writers of one directory may lose one of two names.
+// Directory writes an OCI layout into a directory, beside what it has already. Its methods may be called at the same time, and
+// several processes may write into one directory.
 type Directory struct{ path, name string }
 
 // WriteDirectory opens or makes the layout in a directory, for one manifest with a name.
@@ -52,6 +56,11 @@ func (d *Directory) PutManifest(ctx context.Context, m v1.Descriptor, data []byt
 		return err
 	}
 	file := filepath.Join(d.path, "index.json")
+	unlock, err := lock(ctx, file+".lock")
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	old, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -69,6 +78,23 @@ func (d *Directory) PutManifest(ctx context.Context, m v1.Descriptor, data []byt
 		return err
 	}
 	return renameio.WriteFile(file, text, 0o644)
+}
+
+// lock waits until no other writer of the file changes it.
+func lock(ctx context.Context, file string) (unlock func(), err error) {
+	pauses := retry.Pauses{First: 5 * time.Millisecond, Most: 100 * time.Millisecond}
+	err = pauses.Do(ctx, func() error {
+		f, err := flock.Try(file)
+		if errors.Is(err, flock.ErrHeld) {
+			return err
+		}
+		unlock = func() {
+			_ = os.Remove(file) // What stays is no hindrance.
+			f.Close()
+		}
+		return retry.Stop(err)
+	}, nil)
+	return unlock, err
 }
 
 func indexOf(index v1.IndexManifest, m v1.Descriptor, name string) ([]byte, error) {
