@@ -41,6 +41,9 @@ func New(files fs.FS, name string, missing error) *Program {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, missing
 		}
+		if err == nil && digestOf(b) == "" {
+			return nil, missing // An earlier release made it.
+		}
 		return b, err
 	})
 	p.digest = sync.OnceValue(func() string {
@@ -48,23 +51,57 @@ func New(files fs.FS, name string, missing error) *Program {
 		if err != nil {
 			return ""
 		}
-		sum := sha256.Sum256(b)
-		return hex.EncodeToString(sum[:])
+		return digestOf(b)
 	})
 	return p
 }
 
-// Digest identifies the program: the SHA-256 of its compressed form, in hex. It is empty
-// for a binary that was built without the program.
+// Digest identifies the program: its SHA-256, in hex. It is empty for a binary that was
+// built without the program.
 func (p *Program) Digest() string { return p.digest() }
 
-// Base returns the name that Extract gives the file: it depends on the contents. It is
+// Base returns the name that Extract gives the file: BaseOf of the program. It is
 // empty for a binary that was built without the program.
 func (p *Program) Base() string {
 	if p.Digest() == "" {
 		return ""
 	}
-	return p.name + "-" + p.Digest()[:16]
+	return BaseOf(p.name, p.Digest())
+}
+
+// BaseOf returns the name of the file of a program with a digest.
+func BaseOf(name, digest string) string { return name + "-" + digest[:16] }
+
+// Pack compresses a program, with its digest as the comment.
+func Pack(to io.Writer, program io.ReadSeeker) error {
+	sum := sha256.New()
+	if _, err := io.Copy(sum, program); err != nil {
+		return err
+	}
+	if _, err := program.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	zw, err := gzip.NewWriterLevel(to, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	zw.Comment = hex.EncodeToString(sum.Sum(nil))
+	if _, err := io.Copy(zw, program); err != nil {
+		return err
+	}
+	return zw.Close()
+}
+
+// digestOf returns the digest of a program that Pack made; empty of another one.
+func digestOf(packed []byte) string {
+	zr, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return ""
+	}
+	if sum, err := hex.DecodeString(zr.Comment); err != nil || len(sum) != sha256.Size {
+		return ""
+	}
+	return zr.Comment
 }
 
 // Extract writes the program into dir, executable, and returns the path. If it is there
@@ -103,8 +140,12 @@ func unpack(packed []byte, path string) error {
 		return err
 	}
 	defer func() { _ = f.Cleanup() }()
-	if _, err := io.Copy(f, zr); err != nil { //nolint:gosec // The build made the archive.
+	sum := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(f, sum), zr); err != nil { //nolint:gosec // The build made the archive.
 		return err
+	}
+	if hex.EncodeToString(sum.Sum(nil)) != zr.Comment {
+		return errors.New("its content is not of its digest")
 	}
 	// It syncs first: the name promises the contents, after a power cut, too.
 	return f.CloseAtomicallyReplace()

@@ -3,10 +3,13 @@ package embedded
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/fstest"
 )
@@ -15,11 +18,7 @@ import (
 func archive(t *testing.T, content string) fstest.MapFS {
 	t.Helper()
 	var packed bytes.Buffer
-	zw := gzip.NewWriter(&packed)
-	if _, err := zw.Write([]byte(content)); err != nil {
-		t.Fatal(err)
-	}
-	if err := zw.Close(); err != nil {
+	if err := Pack(&packed, strings.NewReader(content)); err != nil {
 		t.Fatal(err)
 	}
 	return fstest.MapFS{"bin/" + File("tool", runtime.GOARCH): {Data: packed.Bytes()}}
@@ -65,12 +64,42 @@ func TestABinaryWithoutTheProgramSaysSo(t *testing.T) {
 	}
 }
 
+// The name of a file can be computed from the file, which may come from elsewhere.
+func TestTheDigestIsThatOfTheProgram(t *testing.T) {
+	sum := sha256.Sum256([]byte("one"))
+	if got := New(archive(t, "one"), "tool", nil).Digest(); got != hex.EncodeToString(sum[:]) {
+		t.Errorf("%q", got)
+	}
+	// One that a build of an earlier time left has no digest.
+	var packed bytes.Buffer
+	zw := gzip.NewWriter(&packed)
+	if _, err := zw.Write([]byte("one")); err != nil {
+		t.Fatal(err)
+	}
+	zw.Close()
+	missing := errors.New("missing")
+	p := New(fstest.MapFS{"bin/" + File("tool", runtime.GOARCH): {Data: packed.Bytes()}}, "tool", missing)
+	if _, err := p.Extract(t.TempDir()); !errors.Is(err, missing) || p.Base() != "" {
+		t.Errorf("%v, %q", err, p.Base())
+	}
+	// Nor does a wrong one give a program its name.
+	other := archive(t, "two")["bin/"+File("tool", runtime.GOARCH)].Data
+	wrong := bytes.Replace(other, []byte(New(archive(t, "two"), "tool", nil).Digest()), []byte(hex.EncodeToString(sum[:])), 1)
+	dir := t.TempDir()
+	if path, err := New(fstest.MapFS{"bin/" + File("tool", runtime.GOARCH): {Data: wrong}}, "tool", nil).Extract(dir); err == nil {
+		t.Errorf("it is %s", path)
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("left behind %v", left)
+	}
+}
+
 func TestUnpack(t *testing.T) {
 	dir := t.TempDir()
 	var packed bytes.Buffer
-	zw := gzip.NewWriter(&packed)
-	zw.Write([]byte("program"))
-	zw.Close()
+	if err := Pack(&packed, strings.NewReader("program")); err != nil {
+		t.Fatal(err)
+	}
 	path := filepath.Join(dir, "agent")
 	if err := unpack(packed.Bytes()[:packed.Len()-9], path); err == nil {
 		t.Error("half an archive was unpacked")

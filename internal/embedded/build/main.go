@@ -6,9 +6,7 @@
 package main
 
 import (
-	"compress/gzip"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,14 +80,7 @@ func compress(src, dst string) error {
 		return err
 	}
 	defer func() { _ = out.Cleanup() }()
-	zw, err := gzip.NewWriterLevel(out, gzip.BestCompression)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(zw, in); err != nil {
-		return err
-	}
-	if err := zw.Close(); err != nil {
+	if err := embedded.Pack(out, in); err != nil {
 		return err
 	}
 	return out.CloseAtomicallyReplace()

@@ -7,8 +7,11 @@
 package engine
 
 import (
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"errors"
+	"io"
 
 	"github.com/rundlet/rundlet/internal/embedded"
 )
@@ -36,5 +39,18 @@ func Hint(err error) string {
 // errNoExec: no process can execute the program where it is.
 var errNoExec = errors.New("the program of sandboxes is on a file system that is mounted with noexec")
 
+// program is its name without its digest.
+const program = "rundlet-sandbox"
+
 // Program is the one that this binary carries.
-var Program = embedded.New(bin, "rundlet-sandbox", ErrMissing)
+var Program = embedded.New(bin, program, ErrMissing)
+
+// NameOf returns the name that the content of a program gives it, and leaves the file at its beginning.
+func NameOf(file io.ReadSeeker) (string, error) {
+	sum := sha256.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		return "", err
+	}
+	_, err := file.Seek(0, io.SeekStart)
+	return embedded.BaseOf(program, hex.EncodeToString(sum.Sum(nil))), err
+}

@@ -113,6 +113,13 @@ func (v Mover) take(name, path string) error {
 		return err
 	}
 	defer f.Close()
+	// A release finds its own by the name: another one must not lie there.
+	switch own, err := engine.NameOf(f); {
+	case err != nil:
+		return err
+	case own != name:
+		return fmt.Errorf("%w: its sandbox program must be %s, and is %s", vm.ErrIncompatible, name, own)
+	}
 	if err := v.kept.Put(name, f); err != nil {
 		return err
 	}

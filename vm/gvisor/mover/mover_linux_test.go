@@ -1,6 +1,8 @@
 package mover
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -54,5 +56,29 @@ func TestAnEngineThatIsNoProgramIsRefused(t *testing.T) {
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "engines")); err != nil || len(left) > 0 {
 		t.Errorf("%v, %v", left, err)
+	}
+}
+
+// A program that came from elsewhere must not lie where a later release puts its own.
+func TestAnEngineHasTheNameOfItsContent(t *testing.T) {
+	dir := t.TempDir()
+	kept := engine.Kept(filepath.Join(dir, "engines"))
+	v := New(kept, nil)
+	program, err := os.ReadFile("/proc/self/exe")
+	file := filepath.Join(dir, "program")
+	if err = errors.Join(err, os.Mkdir(string(kept), 0o700), os.WriteFile(file, program, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	const later = "rundlet-sandbox-0123456789abcdef"
+	if err := v.take(later, file); !errors.Is(err, vm.ErrIncompatible) {
+		t.Errorf("the name of another one: %v", err)
+	}
+	if left, err := os.ReadDir(string(kept)); err != nil || len(left) > 0 {
+		t.Errorf("%v, %v", left, err)
+	}
+	sum := sha256.Sum256(program)
+	own := "rundlet-sandbox-" + hex.EncodeToString(sum[:8])
+	if err := v.take(own, file); err != nil || kept.Check(own) != nil {
+		t.Errorf("its own name: %v, %v", err, kept.Check(own))
 	}
 }
