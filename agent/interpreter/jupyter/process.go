@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/rundlet/rundlet/agent/interpreter/kernel"
 	"github.com/rundlet/rundlet/agent/interpreter/zmtp"
 )
 
@@ -153,7 +154,7 @@ func tail(f *os.File) string {
 }
 
 func (p *process) wait() {
-	err := p.cmd.Wait()
+	err := kernel.Wait(p.cmd)
 	p.why = "exit status 0"
 	if err != nil {
 		p.why = err.Error()

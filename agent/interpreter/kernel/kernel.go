@@ -1,5 +1,5 @@
 // Package kernel has what kernels of all languages have in common: the events that a client of
-// the code interpreter reads, and the calls of the server. It imports the standard library only.
+// the code interpreter reads, the calls of the server, and the end of a process. It imports golang.org/x/sys/unix and the standard library only.
 package kernel
 
 import (

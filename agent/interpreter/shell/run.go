@@ -36,10 +36,10 @@ func (s *Shell) run(ctx context.Context, lines string, send func(kernel.Event)) 
 	go s.interrupt(ctx, ended)
 
 	// Bash reads its input byte by byte, and reads none while code runs.
-	go func() { _, _ = io.WriteString(s.in, lines+fmt.Sprintf("printf '%%s\\n' $? >&%d\n", fd)) }()
+	go func() { _, _ = io.WriteString(s.in, lines+fmt.Sprintf("builtin printf '%%s\\n' \"$?\" >&%d\n", fd)) }()
 
 	streams := []*stream{{name: "stdout", fd: s.out}, {name: "stderr", fd: s.errs}}
-	fds := []unix.PollFd{{Fd: int32(s.out), Events: unix.POLLIN}, {Fd: int32(s.errs), Events: unix.POLLIN}, {Fd: int32(s.results), Events: unix.POLLIN}}
+	fds := []unix.PollFd{{Fd: int32(s.out), Events: unix.POLLIN}, {Fd: int32(s.errs), Events: unix.POLLIN}, {Fd: int32(s.results), Events: unix.POLLIN}, {Fd: int32(s.gone)}}
 	status := ""
 	for {
 		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, syscall.EINTR) {
@@ -51,6 +51,7 @@ func (s *Shell) run(ctx context.Context, lines string, send func(kernel.Event)) 
 			status += string(text)
 			over = strings.HasSuffix(status, "\n") || errors.Is(err, io.EOF)
 		}
+		over = over || fds[3].Revents != 0
 		// All that the code has written is in the pipes before its status is.
 		for i, st := range streams {
 			if fds[i].Revents == 0 && !over {

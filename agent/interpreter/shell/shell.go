@@ -43,6 +43,7 @@ type Shell struct {
 	dir                string
 	in                 *os.File
 	out, errs, results int           // Descriptors that do not block; -1 is none.
+	gone               int           // Descriptor of a pipe that ends with the shell; -1 is none.
 	turn               chan struct{} // Holds a value while code runs.
 	done               chan struct{}
 	why                string
@@ -54,7 +55,7 @@ type Shell struct {
 
 // Start starts a shell.
 func Start(ctx context.Context, cfg Config) (_ *Shell, err error) {
-	s := &Shell{turn: make(chan struct{}, 1), done: make(chan struct{}), closed: make(chan struct{}), out: -1, errs: -1, results: -1}
+	s := &Shell{turn: make(chan struct{}, 1), done: make(chan struct{}), closed: make(chan struct{}), out: -1, errs: -1, results: -1, gone: -1}
 	var theirs []*os.File
 	defer func() {
 		for _, f := range theirs {
@@ -82,6 +83,12 @@ func Start(ctx context.Context, cfg Config) (_ *Shell, err error) {
 			return nil, err
 		}
 	}
+	var pair [2]int
+	if err := syscall.Pipe2(pair[:], syscall.O_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("pipe: %w", err)
+	}
+	gone := os.NewFile(uintptr(pair[1]), "pipe")
+	s.gone = pair[0]
 	s.cmd = exec.Command(cfg.Bash, "--norc", "--noprofile", "--noediting", "-i") //nolint:noctx // It lives until Close.
 	s.cmd.Dir, s.cmd.Env, s.cmd.SysProcAttr = cfg.Dir, append(cfg.Env, "PS1=", "PS2="), &syscall.SysProcAttr{Setsid: true}
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = theirs[0], theirs[1], theirs[2]
@@ -93,9 +100,10 @@ func Start(ctx context.Context, cfg Config) (_ *Shell, err error) {
 	}
 	theirs = nil
 	if err != nil {
+		gone.Close()
 		return nil, fmt.Errorf("start shell: %w", err)
 	}
-	go s.wait()
+	go s.wait(gone)
 	stop := context.AfterFunc(ctx, func() { s.signal(syscall.SIGKILL) })
 	defer stop()
 	// What it says about the terminal that it lacks is dropped.
@@ -106,13 +114,15 @@ func Start(ctx context.Context, cfg Config) (_ *Shell, err error) {
 	return s, nil
 }
 
-func (s *Shell) wait() {
-	err := s.cmd.Wait()
+// wait waits for the shell. Its pipes do not say that it has ended: a part of it that runs in the background has them, too.
+func (s *Shell) wait(gone *os.File) {
+	err := kernel.Wait(s.cmd)
 	s.why = "exit status 0"
 	if err != nil {
 		s.why = err.Error()
 	}
 	close(s.done)
+	gone.Close()
 }
 
 // Run implements kernel.Kernel.
@@ -207,7 +217,7 @@ func (s *Shell) free() {
 		if s.in != nil {
 			s.in.Close()
 		}
-		for _, f := range []int{s.out, s.errs, s.results} {
+		for _, f := range []int{s.out, s.errs, s.results, s.gone} {
 			if f >= 0 {
 				_ = syscall.Close(f)
 			}
