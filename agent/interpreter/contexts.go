@@ -125,6 +125,9 @@ func (c *contexts) ensureLocked(ctx context.Context, e *environment, generation 
 			return e.kernel, nil
 		}
 	}
+	if ctx.Err() != nil { // It has left while others tried: the next one tries again.
+		return nil, context.Cause(ctx)
+	}
 	// A client that leaves does not end the start: the next one needs the kernel.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 	defer cancel()

@@ -56,11 +56,12 @@ func (f *fake) Close()                { f.once.Do(func() { close(f.done) }) }
 // bench is a server with doubles.
 type bench struct {
 	*testing.T
-	url  string
-	root string
-	mu   sync.Mutex
-	made []*fake
-	fail error // Of starts.
+	server *Server
+	url    string
+	root   string
+	mu     sync.Mutex
+	made   []*fake
+	fail   error // Of starts.
 }
 
 func newBench(t *testing.T) *bench {
@@ -78,7 +79,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	h := httptest.NewServer(s.Handler())
-	b.url = h.URL
+	b.server, b.url = s, h.URL
 	t.Cleanup(func() {
 		s.Close()
 		h.Close()

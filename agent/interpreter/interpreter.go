@@ -33,6 +33,8 @@ const (
 	maxBody, maxHeader = 8 << 20, 64 << 10
 	// startTimeout is for a kernel to start, on a busy machine.
 	startTimeout = 90 * time.Second
+	// bodyTime is how long the body of a request may take to come.
+	bodyTime = time.Minute
 	// writeStall is how long a client may leave its output unread; then it counts as gone.
 	writeStall = 5 * time.Minute
 
@@ -89,7 +91,7 @@ func run(args []string) error {
 	}
 	defer l.Close()
 	context.AfterFunc(ctx, func() { _ = l.Close() })
-	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 640 * time.Second, MaxHeaderBytes: maxHeader}
+	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 30 * time.Second, ReadTimeout: bodyTime, IdleTimeout: 640 * time.Second, MaxHeaderBytes: maxHeader}
 	defer server.Close()
 	if err := server.Serve(l); ctx.Err() == nil && !errors.Is(err, http.ErrServerClosed) {
 		return err

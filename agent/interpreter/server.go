@@ -30,12 +30,13 @@ type Config struct {
 // Server is a code interpreter. Its methods are safe for concurrent use.
 type Server struct {
 	contexts
-	root string
+	root     string
+	bodyTime time.Duration // See bodyTime.
 }
 
 // New returns a Server without kernels.
 func New(cfg Config) *Server {
-	return &Server{contexts: contexts{dir: cfg.Dir, start: cfg.Start, defaults: map[string]*environment{}}, root: cfg.Root}
+	return &Server{contexts: contexts{dir: cfg.Dir, start: cfg.Start, defaults: map[string]*environment{}}, root: cfg.Root, bodyTime: bodyTime}
 }
 
 // Warm starts the kernel of runs that name neither context nor language.
@@ -90,6 +91,9 @@ func (s *Server) Handler() http.Handler {
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		if r.ContentLength == 0 { // Else who reads the body ends the time for it.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+		}
 		mux.ServeHTTP(w, r)
 	})
 }
@@ -102,7 +106,7 @@ func (s *Server) createContext(w http.ResponseWriter, r *http.Request) {
 		Language string `json:"language"`
 		Cwd      string `json:"cwd"`
 	}
-	if err := read(r, &in); err != nil {
+	if err := s.read(w, r, &in); err != nil {
 		refuse(w, err)
 		return
 	}
@@ -146,7 +150,7 @@ func (q request) check() error {
 
 func (s *Server) execute(w http.ResponseWriter, r *http.Request) {
 	var in request
-	err := read(r, &in)
+	err := s.read(w, r, &in)
 	if err == nil {
 		err = in.check()
 	}
@@ -218,15 +222,19 @@ func (s *Server) ended(e *environment, k kernel.Kernel, restarts int) kernel.Eve
 }
 
 // read reads the JSON of a request; an empty body is none.
-func read(r *http.Request, into any) error {
+func (s *Server) read(w http.ResponseWriter, r *http.Request, into any) error {
+	in := http.NewResponseController(w)
+	if err := in.SetReadDeadline(time.Now().Add(s.bodyTime)); err != nil {
+		return err
+	}
 	err := json.NewDecoder(r.Body).Decode(into)
-	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
 	if err != nil {
 		return fmt.Errorf("%w JSON: %w", errInvalid, err)
 	}
-	return nil
+	return in.SetReadDeadline(time.Time{})
 }
 
 func answer(w http.ResponseWriter, status int, body any) {
@@ -245,6 +253,8 @@ func refuse(w http.ResponseWriter, err error) {
 		status = http.StatusBadRequest
 	case errors.Is(err, errTooMany):
 		status = http.StatusTooManyRequests
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		status, err = http.StatusRequestTimeout, errors.New("the request did not come in time")
 	case errors.As(err, &tooLarge):
 		status, err = http.StatusRequestEntityTooLarge, fmt.Errorf("a request has at most %d bytes", tooLarge.Limit)
 	}

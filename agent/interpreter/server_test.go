@@ -9,14 +9,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rundlet/rundlet/agent/generation"
+	"github.com/rundlet/rundlet/agent/interpreter/kernel"
 )
 
 func TestContexts(t *testing.T) {
@@ -228,4 +231,65 @@ func TestRunsThatWaitAreBounded(t *testing.T) {
 	}
 	b.made[0].Close()
 	group.Wait()
+}
+
+// A queue of runs whose clients have left starts no kernels, one after the other.
+func TestAClientThatIsGoneStartsNoKernel(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	started := 0
+	c := contexts{dir: "/", defaults: map[string]*environment{}, start: func(context.Context, string, string, string) (kernel.Kernel, error) {
+		started++
+		return nil, errors.New("no kernel starts")
+	}}
+	e, err := c.reserve(python, "", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.ensure(ended, e, ""); !errors.Is(err, context.Canceled) || started > 0 {
+		t.Errorf("%v, %d starts", err, started)
+	}
+}
+
+// A client that does not send the rest of its request holds it for a while, and not for ever. A run may last longer.
+func TestHalfARequest(t *testing.T) {
+	b := newBench(t)
+	b.server.bodyTime = 100 * time.Millisecond
+	req, err := http.NewRequestWithContext(t.Context(), "POST", b.url+"/execute", strings.NewReader(`{"code":"wait"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewReader(resp.Body)
+	if line, err := lines.ReadString('\n'); err != nil || !strings.Contains(line, "waits") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	over := make(chan struct{})
+	go func() {
+		_, _ = lines.ReadString('\n')
+		close(over)
+	}()
+	for range 2 {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(b.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, err = io.WriteString(conn, "POST /execute HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"code\":")
+		if err = errors.Join(err, conn.SetReadDeadline(time.Now().Add(20*time.Second))); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 408 ") {
+			t.Errorf("%.200q, %v", text, err)
+		}
+	}
+	select {
+	case <-over:
+		t.Error("the run ended with the time of its request")
+	default:
+	}
 }
