@@ -77,6 +77,17 @@ def test_errors(sandbox):
     assert "StdinNotImplementedError" in sandbox.run_code("input()").error.name
 
 
+def test_a_stream_that_cannot_be_flushed(own):
+    sandbox = own()
+    code = "import sys\nclass Broken:\n  def write(self, text): return len(text)\n  def flush(self): raise ValueError('no')\n"
+    for stream in ("stdout", "stderr"):
+        execution = sandbox.run_code(f"{code}sys.{stream} = Broken()", timeout=30)
+        assert execution.error is None and f"sys.{stream} was replaced" in "".join(execution.logs.stderr)
+        execution = sandbox.run_code(f"print('next', file=sys.{stream})", timeout=30)
+        assert getattr(execution.logs, stream) == ["next\n"]
+    assert sandbox.run_code("sys.stdout = None\nprint('x')", timeout=30).logs.stdout == []
+
+
 def test_rich_results(sandbox):
     results = []
     execution = sandbox.run_code(

@@ -87,6 +87,7 @@ class Run:
         self.generation = None
         self.sandbox = {}
         self.before = {}
+        self.streams = {name: getattr(sys, name) for name in ("stdout", "stderr")}
 
     def begin(self):
         sent = (self.kernel.get_parent("shell").get("metadata") or {}).get("rundlet") or {}
@@ -110,6 +111,14 @@ class Run:
             else:
                 os.environ[name] = value
         self.before = {}
+        # The kernel flushes them before it says that the code has ended, and never does if that fails.
+        for name, stream in self.streams.items():
+            try:
+                if getattr(sys, name) is not None:
+                    getattr(sys, name).flush()
+            except BaseException as why:
+                setattr(sys, name, stream)
+                self.streams["stderr"].write(f"[sys.{name} was replaced, since it cannot be flushed: {type(why).__name__}]\n")
 
 
 def reseed():
