@@ -72,10 +72,11 @@ func (i *images) has(name string) bool {
 // root returns the root of an image, which stays until ctx ends: until then a build has no claim that names it. One that is not there is pulled; clients name it, so it can be from a public
 // registry, or from what the operator allows. What needs credentials is pulled with them each time, and has no name here.
 func (i *images) root(ctx context.Context, name string, login *sandbox.Registry, progress func(string)) (template.Image, error) {
-	root, err := i.held(ctx, name, login, progress)
+	root, release, err := i.find(ctx, name, login, progress)
 	if err != nil {
 		return template.Image{}, fmt.Errorf("image %.300s: %w", name, err)
 	}
+	context.AfterFunc(ctx, release)
 	env, leftOut := guest.Variables(root.Config.Env)
 	if leftOut > 0 {
 		progress(fmt.Sprintf("%d variables of the image are left out: no program can have them", leftOut))
@@ -83,39 +84,26 @@ func (i *images) root(ctx context.Context, name string, login *sandbox.Registry,
 	return template.Image{Spec: root.Spec, Stamp: root.Stamp, Env: env}, nil
 }
 
-// held finds an image and holds it. One that is pruned in between is pulled again.
-func (i *images) held(ctx context.Context, name string, login *sandbox.Registry, progress func(string)) (catalogue.Root, error) {
-	for again := true; ; again = false {
-		root, err := i.find(ctx, name, login, progress)
-		if err != nil {
-			return root, err
-		}
-		release, err := i.catalogue.Hold(root.Spec.Rootfs)
-		if again && errors.Is(err, catalogue.ErrNotFound) {
-			continue
-		}
-		if err == nil {
-			context.AfterFunc(ctx, release)
-		}
-		return root, err
-	}
-}
-
-func (i *images) find(ctx context.Context, name string, login *sandbox.Registry, progress func(string)) (catalogue.Root, error) {
+// find returns the root of an image, which stays until release is called.
+func (i *images) find(ctx context.Context, name string, login *sandbox.Registry, progress func(string)) (root catalogue.Root, release func(), err error) {
 	pull := i.catalogue.PullUnnamed
 	if login == nil {
-		// A client must not find by its digest what has no name.
-		if entry, err := i.catalogue.Find(name); err == nil && entry.Reference != "" {
-			return i.catalogue.Image(ctx, entry.Reference)
-		} else if err != nil && !errors.Is(err, catalogue.ErrNotFound) {
-			return catalogue.Root{}, err
+		entry, err := i.catalogue.Find(name)
+		switch {
+		case err == nil && entry.Reference != "": // A client must not find by its digest what has no name.
+			root, release, err = i.catalogue.Image(ctx, entry.Reference)
+			if !errors.Is(err, catalogue.ErrNotFound) { // It was removed since.
+				return root, release, err
+			}
+		case err != nil && !errors.Is(err, catalogue.ErrNotFound):
+			return catalogue.Root{}, nil, err
 		}
 		pull = i.catalogue.Pull
 	}
 	progress("Pulling " + name)
 	var mu sync.Mutex
 	said := ""
-	entry, err := pull(ctx, name, registry.Config{Credentials: credentials(login), Mirrors: i.mirrors, PublicOnly: !i.isPrivate(name)}, func(p catalogue.Progress) {
+	entry, release, err := pull(ctx, name, registry.Config{Credentials: credentials(login), Mirrors: i.mirrors, PublicOnly: !i.isPrivate(name)}, func(p catalogue.Progress) {
 		mu.Lock()
 		defer mu.Unlock()
 		if line := progressLine(p); line != said {
@@ -124,9 +112,9 @@ func (i *images) find(ctx context.Context, name string, login *sandbox.Registry,
 		}
 	})
 	if err != nil {
-		return catalogue.Root{}, err
+		return catalogue.Root{}, nil, err
 	}
-	return i.catalogue.Image(ctx, entry.Digest)
+	return i.catalogue.Root(entry), release, nil
 }
 
 // isPrivate reports whether the registry of an image may be at a private address.

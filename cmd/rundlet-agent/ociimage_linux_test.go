@@ -69,10 +69,11 @@ func TestAContainerImageBoots(t *testing.T) {
 	if _, err := images.Load(t.Context(), minimalImage(t), "minimal", nil); err != nil {
 		t.Fatal(err)
 	}
-	root, err := images.Image(t.Context(), "minimal")
+	root, release, err := images.Image(t.Context(), "minimal")
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer release()
 	n.spec.Rootfs, n.spec.Mounts, n.spec.Args, n.spec.Env, n.spec.Cwd = root.Spec.Rootfs, root.Spec.Mounts, root.Spec.Args, root.Spec.Env, root.Spec.Cwd
 	box := n.boot()
 	box.init()

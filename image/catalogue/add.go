@@ -24,53 +24,54 @@ import (
 // parallel is how many layers of one image are read at a time.
 const parallel = 4
 
-// add makes the image unless it is there, and gives it names. It calls use with its file before a Prune can remove it.
-func (c *Catalogue) add(ctx context.Context, image *oci.Image, references []string, progress func(Progress), use func(file string)) (Entry, error) {
+// add makes the image unless it is there, gives it names, and holds it until release is called.
+func (c *Catalogue) add(ctx context.Context, image *oci.Image, references []string, progress func(Progress)) (entry Entry, release func(), err error) {
 	names, err := normal(references)
 	if err != nil {
-		return Entry{}, err
+		return Entry{}, nil, err
 	}
 	if progress == nil {
 		progress = func(Progress) {}
 	}
-	entry := Entry{}
 	if len(names) > 0 {
 		entry.Reference = names[0]
 	}
 	guestID, err := c.cfg.Guest.ID()
 	if err != nil {
-		return Entry{}, err
+		return Entry{}, nil, err
 	}
 	file := image.Config.Hex + "-" + guestID + erofs.Suffix
 	have := func() (err error) {
-		if entry.Info, err = c.info(file); err == nil {
-			use(file)
-			err = c.name(file, names)
+		if entry.Info, err = c.info(file); err != nil {
+			return err
+		}
+		if err = c.name(file, names); err == nil {
+			release, err = c.hold(file)
 		}
 		return err
 	}
 	if err := c.locked(have); !errors.Is(err, ErrNotFound) {
-		return entry, err
+		return entry, release, err
 	}
 	// One directory for each first digit: a bound on the files of locks, which must stay.
 	staging := filepath.Join(c.cfg.Dir, stagingDir, image.Config.Hex[:1])
 	lock, err := waitLock(ctx, staging+lockFile)
 	if err != nil {
-		return Entry{}, err
+		return Entry{}, nil, err
 	}
 	defer lock.Close()
 	if err := c.locked(have); !errors.Is(err, ErrNotFound) { // Another call has made it.
-		return entry, err
+		return entry, release, err
 	}
 	if err := errors.Join(os.RemoveAll(staging), os.Mkdir(staging, 0o700)); err != nil {
-		return Entry{}, err
+		return Entry{}, nil, err
 	}
 	defer os.RemoveAll(staging)
 	info, err := c.make(ctx, image, staging, file, progress)
 	if err != nil {
-		return Entry{}, err
+		return Entry{}, nil, err
 	}
-	return entry, c.locked(func() error {
+	err = c.locked(func() error {
 		if err := writeJSON(c.infoPath(file), info); err != nil {
 			return err
 		}
@@ -82,6 +83,7 @@ func (c *Catalogue) add(ctx context.Context, image *oci.Image, references []stri
 		}
 		return have()
 	})
+	return entry, release, err
 }
 
 // waitLock takes a lock that another call may hold for as long as it makes an image.

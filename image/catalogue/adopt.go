@@ -21,7 +21,7 @@ func AdoptedFile(sha256 string) string { return "template-" + sha256 + erofs.Suf
 func (c *Catalogue) Adopt(path, sha256 string) (root string, release func(), err error) {
 	file := AdoptedFile(sha256)
 	root = filepath.Join(c.cfg.Dir, file)
-	err = c.locked(func() error {
+	adopt := func() error {
 		if _, err := c.info(file); !errors.Is(err, ErrNotFound) || path == "" {
 			return err
 		}
@@ -39,10 +39,13 @@ func (c *Catalogue) Adopt(path, sha256 string) (root string, release func(), err
 			return err
 		}
 		return syncDir(c.cfg.Dir)
-	})
-	if err == nil {
-		release, err = c.Hold(file)
 	}
+	err = c.locked(func() (err error) {
+		if err = adopt(); err == nil {
+			release, err = c.hold(file)
+		}
+		return err
+	})
 	if err != nil {
 		return "", nil, fmt.Errorf("root of a template: %w", err)
 	}

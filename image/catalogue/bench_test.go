@@ -62,7 +62,10 @@ func BenchmarkLoad(b *testing.B) {
 			c := open(b, cfg)
 			entry, err := c.Load(b.Context(), dir, "bench", nil)
 			if err == nil {
-				_, err = c.Image(b.Context(), "bench")
+				var release func()
+				if _, release, err = c.Image(b.Context(), "bench"); err == nil {
+					release()
+				}
 			}
 			if err = errors.Join(err, c.Remove("bench")); err != nil {
 				b.Fatal(err)

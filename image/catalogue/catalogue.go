@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/rundlet/rundlet/image/guest"
@@ -47,9 +46,6 @@ type Catalogue struct {
 	cfg Config
 	// tree has a token while the tree of an image is in memory: those of several at a time may not fit.
 	tree chan struct{}
-
-	mu   sync.Mutex
-	used map[string]bool // the files that Prune keeps for the sake of this process; guarded by mu
 }
 
 // Info describes an image that is there.
@@ -122,7 +118,7 @@ func Open(cfg Config) (*Catalogue, error) {
 		return nil, fmt.Errorf("images: %w", err)
 	}
 	cfg.Dir = dir
-	c := &Catalogue{cfg: cfg, used: map[string]bool{}, tree: make(chan struct{}, 1)}
+	c := &Catalogue{cfg: cfg, tree: make(chan struct{}, 1)}
 	for _, dir := range []string{"", namesDir, stagingDir} {
 		if err := os.MkdirAll(filepath.Join(cfg.Dir, dir), 0o700); err != nil {
 			return nil, fmt.Errorf("images: %w", err)
@@ -203,31 +199,36 @@ func (c *Catalogue) load(ctx context.Context, path, reference string, progress f
 			}
 		}
 	}
-	return c.add(ctx, image, names, progress, func(string) {})
+	entry, release, err := c.add(ctx, image, names, progress)
+	if err != nil {
+		return Entry{}, err
+	}
+	release()
+	return entry, nil
 }
 
 // Pull gets an image from a registry; its name is the reference. Another call for the same image
-// waits and shares the result. Prune keeps it from then on, as it does the result of Image. progress may be nil.
-func (c *Catalogue) Pull(ctx context.Context, reference string, from registry.Config, progress func(Progress)) (Entry, error) {
+// waits and shares the result. Nothing removes the image until release is called, as with that of Image. progress may be nil.
+func (c *Catalogue) Pull(ctx context.Context, reference string, from registry.Config, progress func(Progress)) (entry Entry, release func(), err error) {
 	return c.pull(ctx, reference, []string{reference}, from, progress)
 }
 
 // PullUnnamed is Pull of an image that others must not find by its name: they may have no access to it. It is found by
 // its digest, and goes with a Prune when nothing needs it.
-func (c *Catalogue) PullUnnamed(ctx context.Context, reference string, from registry.Config, progress func(Progress)) (Entry, error) {
+func (c *Catalogue) PullUnnamed(ctx context.Context, reference string, from registry.Config, progress func(Progress)) (entry Entry, release func(), err error) {
 	return c.pull(ctx, reference, nil, from, progress)
 }
 
-func (c *Catalogue) pull(ctx context.Context, reference string, names []string, from registry.Config, progress func(Progress)) (Entry, error) {
+func (c *Catalogue) pull(ctx context.Context, reference string, names []string, from registry.Config, progress func(Progress)) (Entry, func(), error) {
 	image, err := registry.Image(ctx, reference, from)
 	if err != nil {
-		return Entry{}, err
+		return Entry{}, nil, err
 	}
-	entry, err := c.add(ctx, image, names, progress, c.use)
+	entry, release, err := c.add(ctx, image, names, progress)
 	if err != nil {
-		return Entry{}, fmt.Errorf("pull %s: %w", reference, err)
+		return Entry{}, nil, fmt.Errorf("pull %s: %w", reference, err)
 	}
-	return entry, nil
+	return entry, release, nil
 }
 
 // Root is an image as the root of a guest.
@@ -240,32 +241,30 @@ type Root struct {
 	Config Run
 }
 
-// Image returns the root of an image that is there. Prune keeps the image from then on: the machine that boots in it is
-// saved later, and until then no row names it.
-func (c *Catalogue) Image(_ context.Context, reference string) (Root, error) {
-	var entry Entry
-	err := c.locked(func() (err error) {
-		if entry, err = c.Find(reference); err == nil {
-			c.use(entry.File)
+// Image returns the root of an image that is there. No process removes the image until release is called, or this one ends: what boots
+// in it is saved later, and until then no row names it.
+func (c *Catalogue) Image(_ context.Context, reference string) (root Root, release func(), err error) {
+	err = c.locked(func() error {
+		entry, err := c.Find(reference)
+		if err == nil {
+			root = c.Root(entry)
+			release, err = c.hold(entry.File)
 		}
 		return err
 	})
 	if err != nil {
-		return Root{}, err
+		return Root{}, nil, err
 	}
+	return root, release, nil
+}
+
+// Root returns an image as the root of a guest.
+func (c *Catalogue) Root(entry Entry) Root {
 	return Root{
 		Spec:   vm.Spec{Rootfs: filepath.Join(c.cfg.Dir, entry.File), Args: []string{guest.AgentPath}, Env: guest.Env(entry.Config.Env), Cwd: "/"},
 		Stamp:  entry.File,
 		Config: entry.Config,
-	}, nil
-}
-
-// use has Prune keep a file. The caller holds the lock of the directory, so that no Prune is between its look at what is there and
-// this one.
-func (c *Catalogue) use(file string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.used[file] = true
+	}
 }
 
 // normal returns the names of references.

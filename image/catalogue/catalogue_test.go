@@ -102,10 +102,11 @@ func TestLoadFindAndRemove(t *testing.T) {
 	if entry.Reference != "docker.io/mine/app:1" || !slices.Contains(steps, "layers") || !slices.Contains(steps, "image") || entry.Config.User != "1" || entry.Bytes == 0 || entry.LayerBytes == 0 {
 		t.Errorf("entry %+v after %v", entry, steps)
 	}
-	root, err := c.Image(t.Context(), "mine/app:1")
+	root, release, err := c.Image(t.Context(), "mine/app:1")
 	if err != nil {
 		t.Fatal(err)
 	}
+	release()
 	if root.Spec.Rootfs != filepath.Join(cfg.Dir, entry.File) || root.Spec.Args[0] != guest.AgentPath || root.Spec.Env[0] != "PATH=/.rundlet/bin:/app:/bin" || root.Stamp != entry.File {
 		t.Errorf("root %+v", root)
 	}
@@ -148,7 +149,7 @@ func TestLoadFindAndRemove(t *testing.T) {
 	if _, err := c.Find("none"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("find none: %v", err)
 	}
-	later := open(t, cfg) // Another process, in which nothing uses the image.
+	later := open(t, cfg) // As another process does.
 	if err := c.Remove("other"); err != nil {
 		t.Fatal(err)
 	}

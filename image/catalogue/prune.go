@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 
@@ -15,14 +14,10 @@ import (
 	"github.com/rundlet/rundlet/internal/flock"
 )
 
-// Hold keeps an image from being pruned, by this process and others, until release is called or the process ends. The error is
-// ErrNotFound if the image is gone.
-func (c *Catalogue) Hold(file string) (release func(), err error) {
-	var held *os.File
-	err = c.locked(func() (err error) {
-		held, err = lockImage(filepath.Join(c.cfg.Dir, filepath.Base(file)), unix.LOCK_SH)
-		return err
-	})
+// hold keeps an image from being pruned, by this process and others, until release is called or the process ends. The error is
+// ErrNotFound if the image is gone. The caller holds the lock of the catalogue.
+func (c *Catalogue) hold(file string) (release func(), err error) {
+	held, err := lockImage(filepath.Join(c.cfg.Dir, file), unix.LOCK_SH)
 	if err != nil {
 		return nil, fmt.Errorf("hold image %.100q: %w", file, err)
 	}
@@ -52,8 +47,8 @@ func lockImage(path string, how int) (*os.File, error) {
 // to be removed: what held one before has written by then what it made of it. An error keeps all images.
 type Keep func() ([]string, error)
 
-// Prune removes the images that have no name, that this Catalogue did not pull or return from Image, and whose files are not in
-// keep, by whatever path. It returns the bytes of the files that it removed. Images that a build holds stay.
+// Prune removes the images that have no name, that nothing holds, and whose files are not in keep, by whatever path. It returns the
+// bytes of the files that it removed.
 func (c *Catalogue) Prune(keep Keep) (freed int64, err error) {
 	err = c.locked(func() error {
 		return errors.Join(c.removeTemporary(), c.eachUnneeded(keep, false, func(file string) error {
@@ -142,12 +137,7 @@ func (c *Catalogue) unheld(named bool) (unheld []string, free func(), err error)
 			lock.Close()
 		}
 	}
-	c.mu.Lock()
-	kept := maps.Clone(c.used)
-	c.mu.Unlock()
-	if kept == nil {
-		kept = map[string]bool{}
-	}
+	kept := map[string]bool{}
 	names, err := c.names()
 	if err != nil {
 		return nil, nil, err

@@ -29,7 +29,7 @@ func TestWhatIsNeededIsAskedWhenNoBuildHasTheImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	var rows []string
-	release, err := open(t, cfg).Hold(path)
+	_, release, err := open(t, cfg).Image(t.Context(), entry.Digest)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestWhatIsNeededIsAskedWhenNoBuildHasTheImage(t *testing.T) {
 	if freed, err := later.Prune(func() ([]string, error) { return nil, broken }); !errors.Is(err, broken) || freed != 0 {
 		t.Errorf("freed %d, %v", freed, err)
 	}
-	if release, err := c.Hold(path); err != nil {
+	if _, release, err := c.Image(t.Context(), entry.Digest); err != nil {
 		t.Errorf("it stays locked: %v", err)
 	} else {
 		release()
@@ -82,11 +82,11 @@ func TestWhatABuildHoldsIsNotPruned(t *testing.T) {
 	unneeded(nil, false)
 	unneeded(nil, true, path)
 	unneeded([]string{"/elsewhere/" + entry.File}, true)
-	release, err := open(t, cfg).Hold(path) // As another process does.
+	_, release, err := open(t, cfg).Image(t.Context(), "app") // As another process does.
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := c.Hold(entry.File)
+	_, second, err := c.Image(t.Context(), "app")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,8 +115,11 @@ func TestWhatABuildHoldsIsNotPruned(t *testing.T) {
 	if names, err := os.ReadDir(filepath.Join(cfg.Dir, namesDir)); err != nil || len(names) > 0 {
 		t.Errorf("names %v, %v", names, err)
 	}
-	if _, err := c.Hold(path); !errors.Is(err, ErrNotFound) {
-		t.Errorf("hold: %v", err)
+	if _, _, err := c.Image(t.Context(), entry.Digest); !errors.Is(err, ErrNotFound) {
+		t.Errorf("image: %v", err)
+	}
+	if _, _, err := c.Adopt("", "none"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("adopt: %v", err)
 	}
 	tidy(t, cfg)
 }

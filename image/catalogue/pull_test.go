@@ -8,6 +8,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -59,9 +60,12 @@ func TestManyPullsAreOneDownload(t *testing.T) {
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {
-			if entry, err := open(t, cfg).Pull(t.Context(), reference, registry.Config{}, nil); err != nil || entry.Reference != reference {
+			entry, release, err := open(t, cfg).Pull(t.Context(), reference, registry.Config{}, nil)
+			if err != nil || entry.Reference != reference {
 				t.Errorf("%+v, %v", entry, err)
+				return
 			}
+			release()
 		})
 	}
 	group.Wait()
@@ -86,24 +90,34 @@ func TestManyPullsAreOneDownload(t *testing.T) {
 }
 
 // An image that a build begins with is named by no saved row until the build has saved something.
-func TestPruneKeepsWhatThisProcessUses(t *testing.T) {
+func TestPruneKeepsWhatIsHeldSinceItsPull(t *testing.T) {
 	server := httptest.NewServer(upstream.New(upstream.Logger(log.New(io.Discard, "", 0))))
 	defer server.Close()
 	host := strings.TrimPrefix(server.URL, "http://")
 	cfg := newConfig(t)
 	c := open(t, cfg)
 	var used []Entry
-	for what, get := range map[string]func(reference string) (Entry, error){
-		"pulled": func(reference string) (Entry, error) {
+	var releases []func()
+	for what, get := range map[string]func(reference string) (Entry, func(), error){
+		"pulled": func(reference string) (Entry, func(), error) {
 			return c.PullUnnamed(t.Context(), reference, registry.Config{}, nil)
 		},
-		"found": func(reference string) (Entry, error) {
-			entry, err := open(t, cfg).Pull(t.Context(), reference, registry.Config{}, nil)
+		"found": func(reference string) (Entry, func(), error) {
+			entry, pulled, err := open(t, cfg).Pull(t.Context(), reference, registry.Config{}, nil)
 			if err != nil {
-				return entry, err
+				return entry, pulled, err
 			}
-			_, err = c.Image(t.Context(), reference)
-			return entry, errors.Join(err, c.Remove(reference))
+			_, release, err := c.Image(t.Context(), reference)
+			pulled()
+			return entry, release, errors.Join(err, c.Remove(reference))
+		},
+		"there": func(reference string) (Entry, func(), error) {
+			if _, release, err := c.PullUnnamed(t.Context(), reference, registry.Config{}, nil); err != nil {
+				return Entry{}, nil, err
+			} else {
+				release()
+			}
+			return open(t, cfg).PullUnnamed(t.Context(), reference, registry.Config{}, nil)
 		},
 	} {
 		tag, err := name.NewTag(host + "/" + what)
@@ -113,21 +127,24 @@ func TestPruneKeepsWhatThisProcessUses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		entry, err := get(tag.String())
+		entry, release, err := get(tag.String())
 		if err != nil {
 			t.Fatal(what, err)
 		}
-		used = append(used, entry)
+		used, releases = append(used, entry), append(releases, release)
 	}
-	if freed, err := c.Prune(keeping()); err != nil || freed != 0 {
-		t.Errorf("pruned %d bytes of images in use, %v", freed, err)
-	}
-	for _, entry := range used {
-		if _, err := c.Image(t.Context(), entry.Digest); err != nil {
-			t.Error(err)
+	for _, pruner := range []*Catalogue{c, open(t, cfg)} {
+		if freed, err := pruner.Prune(keeping()); err != nil || freed != 0 {
+			t.Errorf("pruned %d bytes of images in use, %v", freed, err)
 		}
 	}
-	if freed, err := open(t, cfg).Prune(keeping()); err != nil || freed != used[0].Bytes+used[1].Bytes {
-		t.Errorf("a later process pruned %d bytes, %v", freed, err)
+	for i, entry := range used {
+		if _, err := os.Stat(c.Root(entry).Spec.Rootfs); err != nil {
+			t.Error(err)
+		}
+		releases[i]()
+	}
+	if freed, err := c.Prune(keeping()); err != nil || freed != used[0].Bytes+used[1].Bytes+used[2].Bytes {
+		t.Errorf("pruned %d bytes of images that builds had, %v", freed, err)
 	}
 }

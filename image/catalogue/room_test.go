@@ -101,12 +101,12 @@ func TestAPullThatWouldFillTheDiskReadsNoLayer(t *testing.T) {
 	blobs.Store(0)
 	cfg := newConfig(t)
 	cfg.Room = func() (int64, error) { return 1000, nil }
-	if _, err := open(t, cfg).Pull(t.Context(), tag.String(), registry.Config{}, nil); !errors.Is(err, ErrFull) || blobs.Load() != 1 {
+	if _, _, err := open(t, cfg).Pull(t.Context(), tag.String(), registry.Config{}, nil); !errors.Is(err, ErrFull) || blobs.Load() != 1 {
 		t.Errorf("%v after %d blobs, of which one is the configuration", err, blobs.Load())
 	}
 	cfg.Room = nil
 	cfg.Limits = layers.Limits{Bytes: 10}
-	if _, err := open(t, cfg).Pull(t.Context(), tag.String(), registry.Config{}, nil); !errors.Is(err, layers.ErrTooLarge) || errors.Is(err, ErrFull) || blobs.Load() != 2 {
+	if _, _, err := open(t, cfg).Pull(t.Context(), tag.String(), registry.Config{}, nil); !errors.Is(err, layers.ErrTooLarge) || errors.Is(err, ErrFull) || blobs.Load() != 2 {
 		t.Errorf("%v after %d blobs", err, blobs.Load())
 	}
 	tidy(t, cfg)

@@ -30,11 +30,12 @@ loopback addresses, such as localhost:5000.
 				return err
 			}
 			p := newProgress(cmd.ErrOrStderr(), o.JSON)
-			entry, err := images.Pull(cmd.Context(), args[0], from, p.show)
+			entry, release, err := images.Pull(cmd.Context(), args[0], from, p.show)
 			p.end()
 			if err != nil {
 				return err
 			}
+			release()
 			return printEntry(cmd, o, entry)
 		},
 	}
