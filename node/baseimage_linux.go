@@ -11,9 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/image/erofs"
 	"github.com/rundlet/rundlet/image/hostbase"
+	"github.com/rundlet/rundlet/node/space"
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/store"
@@ -43,12 +43,8 @@ func roomForImage(dir string) (int64, error) {
 
 // roomAbove is how much may be written in dir until the disk is at a floor.
 func roomAbove(dir string, floor func(disk.Floors) int64) (int64, error) {
-	total, err := host.Host{}.TotalBytes(dir)
-	if err != nil {
-		return 0, err
-	}
-	free, err := host.Host{}.FreeBytes(dir)
-	return free - floor(disk.FloorsFor(total)), err
+	d, err := space.DiskOf(dir)
+	return d.Free - floor(d.Floors), err
 }
 
 // mostFailures is how often in a row the host may change, or a file vanish, while an image is

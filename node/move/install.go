@@ -9,13 +9,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/image/artifact"
 	"github.com/rundlet/rundlet/policy/snapshot"
@@ -29,21 +27,6 @@ import (
 
 // unbounded replaces the bounds of an API key: an operator pulls without a key.
 const unbounded = 1 << 30
-
-// old reports whether a pull was broken off long ago.
-func old(info fs.FileInfo) bool { return time.Since(info.ModTime()) > 7*24*time.Hour }
-
-// allocated is how much of the disk the files in a directory take.
-func allocated(dir string) (bytes int64, err error) {
-	entries, err := os.ReadDir(dir)
-	for _, entry := range entries {
-		var st unix.Stat_t
-		if unix.Lstat(filepath.Join(dir, entry.Name()), &st) == nil {
-			bytes += st.Blocks * 512
-		}
-	}
-	return bytes, err
-}
 
 // install makes a build of the files in staging, and moves the tag to it last. Whenever it is broken off, nothing is half there: a row
 // that says building fails at the next start of the daemon, files without a claim are orphans, and a claim without a build is dropped.

@@ -2,7 +2,7 @@
 
 // Package move takes templates from one node to another, by way of a registry, a directory or a file. It works on the state
 // directory, beside the node's daemon or without one. What comes from elsewhere may have been made by anybody. It may import
-// node/beside, image, the packages of runtime, store, sandbox, policy, host, layout and vm; cmd imports it.
+// node/beside, node/space, image, the packages of runtime, store, sandbox, policy, layout and vm; cmd imports it.
 package move
 
 import (

@@ -19,6 +19,7 @@ import (
 	"github.com/rundlet/rundlet/internal/flock"
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/node/beside"
+	"github.com/rundlet/rundlet/node/space"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -155,7 +156,7 @@ func TestOnePullOfATemplateAtATime(t *testing.T) {
 		t.Errorf("a second pull that is broken off: %v", err)
 	}
 	unlock()
-	look, err := flock.TryShared(staging + lockSuffix)
+	look, err := flock.TryShared(staging + space.PullLock)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,13 +12,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/image/artifact"
 	"github.com/rundlet/rundlet/image/catalogue"
 	"github.com/rundlet/rundlet/internal/flock"
 	"github.com/rundlet/rundlet/node/beside"
+	"github.com/rundlet/rundlet/node/space"
 	"github.com/rundlet/rundlet/node/statedir"
-	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -47,11 +46,11 @@ func Pull(ctx context.Context, from, as string, cfg Config) (moved Moved, err er
 		want = name + ":" + tag
 	}
 	// In a directory with several templates the name chooses.
-	free, floor, err := space(p.Dirs.Pulls())
+	disk, err := space.DiskOf(p.Dirs.Pulls())
 	if err != nil {
 		return Moved{}, err
 	}
-	blobs, d, done, err := placeOf(from).open(ctx, want, p.Dirs.Pulls(), max(0, free-floor), cfg.Registry)
+	blobs, d, done, err := placeOf(from).open(ctx, want, p.Dirs.Pulls(), max(0, disk.Free-disk.Floors.Build), cfg.Registry)
 	if err != nil {
 		return Moved{}, fmt.Errorf("pull %s: %w", from, err)
 	}
@@ -94,7 +93,7 @@ func (p *puller) do(ctx context.Context) (buildID string, err error) {
 		return "", err
 	}
 	defer unlock()
-	p.sweep(staging)
+	_ = space.SweepPulls(p.Dirs) // The next pull tries again, and so does a prune.
 	if err := os.MkdirAll(staging, 0o700); err != nil {
 		return "", err
 	}
@@ -108,6 +107,9 @@ func (p *puller) do(ctx context.Context) (buildID string, err error) {
 	if err != nil && !missing {
 		return "", err
 	}
+	if !missing {
+		defer release() // By then the claim names it.
+	}
 	if err := p.fetch(ctx, staging, missing); err != nil {
 		return "", err
 	}
@@ -115,23 +117,21 @@ func (p *puller) do(ctx context.Context) (buildID string, err error) {
 		if path, release, err = images.Adopt(filepath.Join(staging, root.Name), root.SHA256); err != nil {
 			return "", err
 		}
+		defer release()
 	}
-	defer release() // From then on the claim names it.
 	if buildID, err = p.install(ctx, staging, path); err != nil {
 		return "", err
 	}
-	err = errors.Join(os.RemoveAll(staging), os.Remove(staging+lockSuffix))
+	err = errors.Join(os.RemoveAll(staging), os.Remove(staging+space.PullLock))
 	_ = os.Remove(p.Dirs.Pulls()) // Succeeds if no other pull goes on.
 	return buildID, err
 }
-
-const lockSuffix = ".lock"
 
 // lock excludes other pulls of the template. Who only looks whether one goes on holds the lock for a moment.
 func (p *puller) lock(ctx context.Context, staging string) (unlock func(), err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Second, flock.ErrHeld)
 	defer cancel()
-	unlock, err = statedir.AwaitLock(ctx, staging+lockSuffix)
+	unlock, err = statedir.AwaitLock(ctx, staging+space.PullLock)
 	if errors.Is(err, flock.ErrHeld) {
 		return nil, fmt.Errorf("%w: another pull of the same template goes on", sandbox.ErrConflict)
 	}
@@ -204,31 +204,6 @@ func checkRepository(r artifact.Repository) error {
 	return err
 }
 
-// sweep removes what pulls of other templates left that were broken off long ago.
-func (p *puller) sweep(current string) {
-	locks, _ := filepath.Glob(filepath.Join(p.Dirs.Pulls(), "*"+lockSuffix))
-	for _, name := range locks {
-		dir := name[:len(name)-len(lockSuffix)]
-		info, err := os.Stat(name)
-		if dir == current || err != nil || !old(info) {
-			continue
-		}
-		if lock, err := flock.Try(name); err == nil {
-			_ = errors.Join(os.RemoveAll(dir), os.Remove(name)) // The next pull tries again.
-			lock.Close()
-		}
-	}
-}
-
-// space returns how many bytes of a disk are free, and how many of them must stay free.
-func space(dir string) (free, floor int64, err error) {
-	size, err := host.Host{}.TotalBytes(dir)
-	if err == nil {
-		free, err = host.Host{}.FreeBytes(dir)
-	}
-	return free, disk.FloorsFor(size).Build, err
-}
-
 // fetch gets the files that are not here.
 func (p *puller) fetch(ctx context.Context, staging string, root bool) error {
 	var files []artifact.File
@@ -241,13 +216,13 @@ func (p *puller) fetch(ctx context.Context, staging string, root bool) error {
 		total += f.Bytes
 	}
 	room := func(need int64) error {
-		free, floor, err := space(staging)
-		if err == nil && free < floor+need {
-			err = fmt.Errorf("%w: %d MiB are free, the template needs up to %d MiB, and %d MiB must stay free", sandbox.ErrDiskFull, free>>20, need>>20, floor>>20)
+		disk, err := space.DiskOf(staging)
+		if floor := disk.Floors.Build; err == nil && disk.Free < floor+need {
+			err = fmt.Errorf("%w: %d MiB are free, the template needs up to %d MiB, and %d MiB must stay free", sandbox.ErrDiskFull, disk.Free>>20, need>>20, floor>>20)
 		}
 		return err
 	}
-	have, err := allocated(staging)
+	have, err := space.Size(space.Object{Paths: []string{staging}})
 	if err == nil {
 		err = room(max(0, total-have))
 	}

@@ -4,7 +4,6 @@ package move
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -76,7 +75,7 @@ func config(ctx context.Context, p *beside.Parts, n store.Snapshot) (c artifact.
 	if c.Env, err = p.Store.Environments.Get(ctx, n.ID); err != nil {
 		return c, err
 	}
-	secret, err := secret(ctx, p.Store)
+	tokens, err := machine.TokensOf(ctx, p.Store.Settings)
 	if err != nil {
 		return c, err
 	}
@@ -86,18 +85,9 @@ func config(ctx context.Context, p *beside.Parts, n store.Snapshot) (c artifact.
 		c.Repository = &moved
 	}
 	if c.Token == "" {
-		c.Token = machine.Tokens{Secret: secret}.Control(n.Source)
+		c.Token = tokens.Control(n.Source)
 	}
 	return c, nil
-}
-
-// secret is what the tokens of the node are derived from.
-func secret(ctx context.Context, db *store.Store) ([]byte, error) {
-	return db.Settings.GetOrMake(ctx, "token_secret", func() ([]byte, error) {
-		b := make([]byte, 32)
-		_, err := rand.Read(b)
-		return b, err
-	})
 }
 
 // open opens all files at once: they are read to their ends, also if the template is deleted meanwhile.

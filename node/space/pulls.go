@@ -14,12 +14,12 @@ import (
 	"github.com/rundlet/rundlet/layout"
 )
 
-// pullLock is the end of the name of the file that a pull of a template locks, beside the directory with what has come.
-const pullLock = ".lock"
+// PullLock is the end of the name of the file that a pull of a template locks, beside the directory with what has come.
+const PullLock = ".lock"
 
 // pullsOf are the files of templates that came by pulls which were broken off, or go on.
 func pullsOf(dirs layout.Layout, now time.Time) (all []Object, err error) {
-	locks, err := filepath.Glob(filepath.Join(dirs.Pulls(), "*"+pullLock))
+	locks, err := filepath.Glob(filepath.Join(dirs.Pulls(), "*"+PullLock))
 	for _, lock := range locks {
 		info, err := os.Lstat(lock)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -35,7 +35,7 @@ func pullsOf(dirs layout.Layout, now time.Time) (all []Object, err error) {
 		if err != nil {
 			return nil, err
 		}
-		o := Object{Kind: Uploads, Grade: Upload, Paths: []string{strings.TrimSuffix(lock, pullLock), lock}, pull: true}
+		o := Object{Kind: Uploads, Grade: Upload, Paths: []string{strings.TrimSuffix(lock, PullLock), lock}, pull: true}
 		switch {
 		case goesOn:
 			o.Grade = Needed
@@ -45,6 +45,18 @@ func pullsOf(dirs layout.Layout, now time.Time) (all []Object, err error) {
 		all = append(all, o)
 	}
 	return all, err
+}
+
+// SweepPulls removes what pulls left that were broken off long ago.
+func SweepPulls(dirs layout.Layout) error {
+	all, err := pullsOf(dirs, time.Now())
+	for _, o := range all {
+		if o.Grade == Unneeded {
+			_, removed := removePull(o)
+			err = errors.Join(err, removed)
+		}
+	}
+	return err
 }
 
 // removePull removes what a pull left, unless it goes on.

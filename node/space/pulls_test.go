@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ func TestWhatAPullLeftIsGivenBack(t *testing.T) {
 	dirs, db := node(t)
 	dir := filepath.Join(dirs.Pulls(), "0123")
 	write(t, filepath.Join(dir, "pages.img"), 300)
-	if err := os.WriteFile(dir+pullLock, nil, 0o600); err != nil {
+	if err := os.WriteFile(dir+PullLock, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()
@@ -31,7 +32,7 @@ func TestWhatAPullLeftIsGivenBack(t *testing.T) {
 		return all[0]
 	}
 	before := survey(Upload)
-	lock, err := flock.Try(dir + pullLock)
+	lock, err := flock.Try(dir + PullLock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,9 +54,40 @@ func TestWhatAPullLeftIsGivenBack(t *testing.T) {
 	if removed, err := RemoveUpload(survey(Unneeded)); !removed || err != nil {
 		t.Errorf("removed %v, %v", removed, err)
 	}
-	for _, path := range []string{dir, dir + pullLock} {
+	for _, path := range []string{dir, dir + PullLock} {
 		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: %v", path, err)
 		}
+	}
+}
+
+// A pull begins with that: it must leave itself, others that go on, and what one may still go on with.
+func TestASweepLeavesPullsThatMayGoOn(t *testing.T) {
+	dirs, _ := node(t)
+	long := time.Now().Add(-uploadKept - time.Hour)
+	for name, at := range map[string]time.Time{"held": long, "recent": time.Now(), "old": long} {
+		dir := filepath.Join(dirs.Pulls(), name)
+		write(t, filepath.Join(dir, "pages.img"), 1)
+		lock, err := flock.Try(dir + PullLock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lock.Close()
+		if name != "held" {
+			lock.Close()
+		}
+		if err := os.Chtimes(dir+PullLock, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := SweepPulls(dirs); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dirs.Pulls(), "*"))
+	for i := range left {
+		left[i] = filepath.Base(left[i])
+	}
+	if want := []string{"held", "held" + PullLock, "recent", "recent" + PullLock}; err != nil || !slices.Equal(left, want) {
+		t.Errorf("left are %q, %v", left, err)
 	}
 }

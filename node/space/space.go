@@ -64,15 +64,11 @@ type Report struct {
 // Of surveys a node. A state directory without a database has files without owners only.
 func Of(ctx context.Context, dirs layout.Layout) (Report, error) {
 	r := Report{StateDir: dirs.StateDir}
-	var err error
-	if r.DiskBytes, err = (host.Host{}).TotalBytes(dirs.StateDir); err != nil {
+	d, err := DiskOf(dirs.StateDir)
+	if err != nil {
 		return r, err
 	}
-	if r.FreeBytes, err = (host.Host{}).FreeBytes(dirs.StateDir); err != nil {
-		return r, err
-	}
-	floors := disk.FloorsFor(r.DiskBytes)
-	r.FloorBytes = max(floors.Restore, floors.Save, floors.Build)
+	r.DiskBytes, r.FreeBytes, r.FloorBytes = d.Total, d.Free, max(d.Floors.Restore, d.Floors.Save, d.Floors.Build)
 	db, err := statedir.OpenToRead(ctx, dirs)
 	if errors.Is(err, fs.ErrNotExist) {
 		db, err = nil, nil
@@ -97,6 +93,21 @@ func Of(ctx context.Context, dirs layout.Layout) (Report, error) {
 		r.Reclaimable += u.Reclaimable
 	}
 	return r, nil
+}
+
+// Disk is a file system: its size and what is free of it, in bytes, and the floors of a disk of that size.
+type Disk struct {
+	Total, Free int64
+	Floors      disk.Floors
+}
+
+// DiskOf returns the file system of a directory.
+func DiskOf(dir string) (d Disk, err error) {
+	if d.Total, err = (host.Host{}).TotalBytes(dir); err == nil {
+		d.Free, err = (host.Host{}).FreeBytes(dir)
+	}
+	d.Floors = disk.FloorsFor(d.Total)
+	return d, err
 }
 
 // Grade says which of the calls of Prune removes an object.
@@ -128,7 +139,7 @@ type Object struct {
 // Size returns the bytes that are free when an object is removed: not those of files that have other names.
 func Size(o Object) (bytes int64, err error) {
 	f := &found{files: map[inode]*file{}, count: map[string]int{}}
-	o.Grade = Unneeded
+	o.Kind, o.Grade = Other, Unneeded
 	for _, path := range o.Paths {
 		if err := f.walk(path, map[string]*Object{path: &o}); err != nil {
 			return 0, err
