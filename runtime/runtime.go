@@ -3,7 +3,6 @@ package runtime
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"os"
@@ -206,16 +205,12 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		}
 	}
 	db := cfg.Store
-	secret, err := db.Settings.GetOrMake(ctx, "token_secret", func() ([]byte, error) {
-		b := make([]byte, 32)
-		_, err := rand.Read(b)
-		return b, err
-	})
+	tokens, err := machine.TokensOf(ctx, db.Settings)
 	if err != nil {
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
 	r := &Runtime{reads{parts{
-		cfg: cfg, tokens: machine.Tokens{Secret: secret}, log: cfg.Log,
+		cfg: cfg, tokens: tokens, log: cfg.Log,
 		steps: &step.Recorder{Latency: cfg.Latency, Tracer: cfg.Tracer, Failpoint: cfg.Failpoint},
 		live:  live.NewSet(),
 		ready: make(chan struct{}),

@@ -8,19 +8,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/layout"
 )
 
 // reserveBytes is more than the database needs to be opened, and to forget a few snapshots.
 const reserveBytes = 4 << 20
-
-func freeBytes(dir string) (uint64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
-	}
-	return st.Bavail * uint64(st.Bsize), nil
-}
 
 func reserve(dirs layout.Layout) string { return filepath.Join(dirs.StateDir, "reserve") }
 
@@ -30,7 +23,7 @@ func Reserve(dirs layout.Layout) error {
 	if info, err := os.Lstat(path); err == nil && info.Size() == reserveBytes {
 		return nil
 	}
-	free, err := freeBytes(dirs.StateDir)
+	free, err := host.Host{}.FreeBytes(dirs.StateDir)
 	if err != nil || free < 2*reserveBytes {
 		return err
 	}
@@ -51,7 +44,7 @@ func Reserve(dirs layout.Layout) error {
 // Spend gives up the room that Reserve keeps, if the disk is full: what frees room has to write to the database first. Reserve
 // follows it.
 func Spend(dirs layout.Layout) error {
-	free, err := freeBytes(dirs.StateDir)
+	free, err := host.Host{}.FreeBytes(dirs.StateDir)
 	if err != nil || free >= reserveBytes {
 		return err
 	}

@@ -1,6 +1,6 @@
 // Package statedir guards a state directory: which processes may use it at the same time, by
 // which path, with which run directory, and whether its database is the one that
-// its saved snapshots belong to. It may import layout, store and vm; node and the
+// its saved snapshots belong to. It may import layout, store, host and vm; node and the
 // command line import it.
 //
 // A state directory has one daemon, whatever its run directory is and whatever

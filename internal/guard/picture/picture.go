@@ -16,7 +16,7 @@ type Layer struct {
 var Layers = []Layer{
 	{"cmd", []string{""}, "flags in, text out: it may use any package"},
 	{"e2e", []string{""}, "drives the whole product from outside"},
-	{"node/statedir", []string{"layout", "store", "vm", "internal"}, "guards the state directory before there is a node"},
+	{"node/statedir", []string{"layout", "store", "host", "vm", "internal"}, "guards the state directory before there is a node"},
 	{"node/keys", []string{"node/statedir", "e2b", "sandbox", "store", "layout", "internal"}, "keeps keys, and knows no sandbox"},
 	{"node/certificate/acme", []string{"internal/retry"}, "gets certificates from an authority, and serves nothing"},
 	{"node/certificate", nil, "makes and reads certificates, and serves nothing"},
