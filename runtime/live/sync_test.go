@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -93,4 +94,25 @@ func TestMovesAreReported(t *testing.T) {
 	if sb.Condemn("killed"); !moved(next) {
 		t.Error("a kill is not reported")
 	}
+}
+
+// Two syncs of one checkout must not run at a time: a former one that does not end at once is waited for.
+func TestASyncWaitsForTheOneOfAnEarlierMachine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s Syncs
+		hold, order := make(chan struct{}), make(chan string, 2)
+		s.Start(t.Context(), 1, begin, func(context.Context) { // It ignores its context.
+			<-hold
+			order <- "former"
+		})
+		s.Start(t.Context(), 2, begin, func(context.Context) { order <- "next" })
+		synctest.Wait()
+		if len(order) > 0 {
+			t.Errorf("%s ran", <-order)
+		}
+		close(hold)
+		if a, b := <-order, <-order; a != "former" || b != "next" {
+			t.Errorf("%s, then %s", a, b)
+		}
+	})
 }
