@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -29,11 +30,19 @@ type memory struct {
 	blobs    map[v1.Hash][]byte
 	manifest v1.Descriptor
 	opened   atomic.Int64
-	// fail, if not nil, is asked before each blob of a chunk is read.
+	// fail, if not nil, is asked before each blob of a chunk is read, and put before each blob is stored.
 	fail func(n int64) error
+	put  func(n int64) error
+	puts atomic.Int64
 }
 
+// PutBlob ignores its context, as a disk does.
 func (m *memory) PutBlob(_ context.Context, d v1.Descriptor, data []byte) error {
+	if n := m.puts.Add(1); m.put != nil {
+		if err := m.put(n); err != nil {
+			return err
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.blobs[d.Digest] = bytes.Clone(data)
@@ -41,8 +50,11 @@ func (m *memory) PutBlob(_ context.Context, d v1.Descriptor, data []byte) error 
 }
 
 func (m *memory) PutManifest(ctx context.Context, d v1.Descriptor, data []byte) error {
+	if err := m.PutBlob(ctx, d, data); err != nil {
+		return err
+	}
 	m.manifest = d
-	return m.PutBlob(ctx, d, data)
+	return nil
 }
 
 func (m *memory) Open(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
@@ -111,6 +123,46 @@ func TestWhatIsPushedIsFetched(t *testing.T) {
 	}
 }
 
+// A push that ends before its end must not give its name to half a template: the name may have a whole one.
+func TestAPushThatFailsHasNoManifest(t *testing.T) {
+	broken := errors.New("broken")
+	data := content()
+	for name, tt := range map[string]struct {
+		content io.Reader
+		put     func(n int64) error
+		want    error
+	}{
+		"a file that became shorter": {bytes.NewReader(data[:len(data)-1]), nil, io.ErrUnexpectedEOF},
+		"a file that ended":          {bytes.NewReader(data[:2*ChunkBytes]), nil, io.EOF},
+		"a file that breaks":         {io.MultiReader(bytes.NewReader(data[:ChunkBytes]), iotest.ErrReader(broken)), nil, broken},
+		"a chunk is not stored": {nil, func(n int64) error {
+			if n == 3 {
+				return broken
+			}
+			return nil
+		}, broken},
+		"the configuration is not stored": {nil, func(n int64) error {
+			if n == 6 {
+				return broken
+			}
+			return nil
+		}, broken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := &memory{blobs: map[v1.Hash][]byte{}, put: tt.put}
+			if tt.content == nil {
+				tt.content = bytes.NewReader(data)
+			}
+			_, err := Push(t.Context(), Config{Name: "app", Snapshot: json.RawMessage(`{}`)}, []Source{
+				{Saved, "pages.img", int64(len(data)), tt.content}, {Root, "root.erofs", 4, strings.NewReader("root")},
+			}, m, nil)
+			if !errors.Is(err, tt.want) || m.manifest.Digest != (v1.Hash{}) {
+				t.Errorf("%v, the manifest is %v", err, m.manifest.Digest)
+			}
+		})
+	}
+}
+
 func TestAFetchGoesOnWhereItWasBrokenOff(t *testing.T) {
 	data := content()
 	m := pushed(t, data)
@@ -173,18 +225,26 @@ func TestHostileArtifacts(t *testing.T) {
 		raw    string // instead of the configuration
 		want   string
 	}{
-		"sound":           {want: ""},
-		"an image":        {change: func(_ *Config, m *v1.Manifest) { m.ArtifactType = "" }, want: "not a template"},
-		"another config":  {change: func(_ *Config, m *v1.Manifest) { m.Config.MediaType = types.OCIConfigJSON }, want: "not a template"},
-		"garbage":         {raw: "garbage", want: "invalid character"},
-		"unknown field":   {raw: `{"format":1,"x":1}`, want: "unknown field"},
-		"newer":           {raw: `{"format":2,"x":1}`, want: "format must be 1, got 2"},
-		"two":             {raw: `{"format":1}{}`, want: "invalid character"},
-		"no files":        {change: func(c *Config, _ *v1.Manifest) { c.Files = nil }, want: "1 to 64 files"},
-		"no root":         {change: func(c *Config, _ *v1.Manifest) { c.Files = c.Files[:1] }, want: "one root"},
-		"a path":          {change: func(c *Config, _ *v1.Manifest) { c.Files[0].Name = "../../etc/passwd" }, want: "cannot be used"},
-		"the directory":   {change: func(c *Config, _ *v1.Manifest) { c.Files[0].Name = ".." }, want: "cannot be used"},
-		"a list of parts": {change: func(c *Config, _ *v1.Manifest) { c.Files[0].Name = "root.img" + journalSuffix }, want: "cannot be used"},
+		"sound":            {want: ""},
+		"an image":         {change: func(_ *Config, m *v1.Manifest) { m.ArtifactType = "" }, want: "not a template"},
+		"another config":   {change: func(_ *Config, m *v1.Manifest) { m.Config.MediaType = types.OCIConfigJSON }, want: "not a template"},
+		"garbage":          {raw: "garbage", want: "invalid character"},
+		"unknown field":    {raw: `{"format":1,"x":1}`, want: "unknown field"},
+		"newer":            {raw: `{"format":2,"x":1}`, want: "format must be 1, got 2"},
+		"two":              {raw: `{"format":1}{}`, want: "invalid character"},
+		"no files":         {change: func(c *Config, _ *v1.Manifest) { c.Files = nil }, want: "1 to 64 files"},
+		"no root":          {change: func(c *Config, _ *v1.Manifest) { c.Files = c.Files[:1] }, want: "one root"},
+		"a path":           {change: func(c *Config, _ *v1.Manifest) { c.Files[0].Name = "../../etc/passwd" }, want: "cannot be used"},
+		"the directory":    {change: func(c *Config, _ *v1.Manifest) { c.Files[0].Name = ".." }, want: "cannot be used"},
+		"a list of parts":  {change: func(c *Config, _ *v1.Manifest) { c.Files[0].Name = "root.img" + journalSuffix }, want: "cannot be used"},
+		"no digest":        {change: func(c *Config, _ *v1.Manifest) { c.Files[1].SHA256 = "" }, want: "cannot be used"},
+		"a path of a root": {change: func(c *Config, _ *v1.Manifest) { c.Files[1].SHA256 = "/../../" + strings.Repeat("0", 57) }, want: "cannot be used"},
+		"two engines": {change: func(c *Config, _ *v1.Manifest) {
+			c.Files = append(c.Files, File{Role: Engine, Name: "e2", SHA256: c.Files[0].SHA256})
+		}, want: "one engine at most"},
+		"two roots": {change: func(c *Config, _ *v1.Manifest) {
+			c.Files = append(c.Files, File{Role: Root, Name: "r2", SHA256: c.Files[0].SHA256})
+		}, want: "one root"},
 		"a role":          {change: func(c *Config, _ *v1.Manifest) { c.Files[0].Role = "x" }, want: "cannot be used"},
 		"twice":           {change: func(c *Config, _ *v1.Manifest) { c.Files = append(c.Files, c.Files[0]) }, want: "cannot be used"},
 		"other size":      {change: func(c *Config, _ *v1.Manifest) { c.Files[0].Bytes++ }, want: "its parts"},
