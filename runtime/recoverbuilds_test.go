@@ -74,7 +74,7 @@ func TestARowThatCannotBeWrittenKeepsNoOtherBuilding(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := f.rt.RecoverBuilds(ctx); err == nil {
-		t.Error("nobody learns of the row that was not written")
+		t.Error("no error says that a row was not written")
 	}
 	var building int
 	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM builds WHERE state = 'building'`).Scan(&building); err != nil || building != 1 {

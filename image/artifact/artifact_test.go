@@ -15,7 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/iotest"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -120,46 +119,6 @@ func TestWhatIsPushedIsFetched(t *testing.T) {
 	}
 	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, data) || came.Load() != int64(len(data)) {
 		t.Errorf("%d bytes of %d, %v", len(got), len(data), err)
-	}
-}
-
-// A push that ends before its end must not give its name to half a template: the name may have a whole one.
-func TestAPushThatFailsHasNoManifest(t *testing.T) {
-	broken := errors.New("broken")
-	data := content()
-	for name, tt := range map[string]struct {
-		content io.Reader
-		put     func(n int64) error
-		want    error
-	}{
-		"a file that became shorter": {bytes.NewReader(data[:len(data)-1]), nil, io.ErrUnexpectedEOF},
-		"a file that ended":          {bytes.NewReader(data[:2*ChunkBytes]), nil, io.EOF},
-		"a file that breaks":         {io.MultiReader(bytes.NewReader(data[:ChunkBytes]), iotest.ErrReader(broken)), nil, broken},
-		"a chunk is not stored": {nil, func(n int64) error {
-			if n == 3 {
-				return broken
-			}
-			return nil
-		}, broken},
-		"the configuration is not stored": {nil, func(n int64) error {
-			if n == 6 {
-				return broken
-			}
-			return nil
-		}, broken},
-	} {
-		t.Run(name, func(t *testing.T) {
-			m := &memory{blobs: map[v1.Hash][]byte{}, put: tt.put}
-			if tt.content == nil {
-				tt.content = bytes.NewReader(data)
-			}
-			_, err := Push(t.Context(), Config{Name: "app", Snapshot: json.RawMessage(`{}`)}, []Source{
-				{Saved, "pages.img", int64(len(data)), tt.content}, {Root, "root.erofs", 4, strings.NewReader("root")},
-			}, m, nil)
-			if !errors.Is(err, tt.want) || m.manifest.Digest != (v1.Hash{}) {
-				t.Errorf("%v, the manifest is %v", err, m.manifest.Digest)
-			}
-		})
 	}
 }
 
@@ -357,17 +316,6 @@ func FuzzConfig(f *testing.F) {
 			t.Errorf("%d bytes", c.Bytes())
 		}
 	})
-}
-
-// TestACancelledPushHasNoManifest: a place that is a directory does not look at the context.
-func TestACancelledPushHasNoManifest(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	data, m := content(), &memory{blobs: map[v1.Hash][]byte{}}
-	_, err := Push(ctx, Config{Name: "app"}, []Source{{Saved, "pages.img", int64(len(data)), bytes.NewReader(data)}}, m, func(int64) { cancel() })
-	if !errors.Is(err, context.Canceled) || m.manifest.Size != 0 {
-		t.Errorf("%v, manifest %v", err, m.manifest)
-	}
 }
 
 func TestACancelledFetchStopsBeforeItsDigest(t *testing.T) {

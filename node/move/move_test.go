@@ -140,7 +140,7 @@ func TestWhatANodeCannotUseIsRefused(t *testing.T) {
 	}
 }
 
-// A pull waits for who only looks whether it goes on, and not for another pull.
+// A pull waits for a caller that only looks whether it goes on, and not for another pull.
 func TestOnePullOfATemplateAtATime(t *testing.T) {
 	staging := filepath.Join(t.TempDir(), "0123")
 	unlock, err := new(puller).lock(t.Context(), staging)

@@ -26,7 +26,7 @@ import (
 	_ "github.com/rundlet/rundlet/vm/drivers" // Registers the drivers.
 )
 
-// small makes a node with a layer on a disk of its own, and returns the layer's file. fill takes all free bytes of that disk.
+// small makes a node with a layer on a separate disk, and returns the layer's file. fill takes all free bytes of that disk.
 func small(t *testing.T) (dirs layout.Layout, layer string, fill func() (full string)) {
 	t.Helper()
 	if os.Geteuid() != 0 {

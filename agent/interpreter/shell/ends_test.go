@@ -19,7 +19,7 @@ import (
 func TestWhatRunsInTheBackgroundHoldsNoRunThatEnded(t *testing.T) {
 	for name, c := range map[string]struct {
 		code string
-		// own says that what runs in the background has a process group of its own.
+		// own says that what runs in the background has another process group than the run.
 		own bool
 	}{
 		"the end":            {"(sleep 600; :) & echo $!; exit 3", false},

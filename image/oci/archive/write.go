@@ -89,7 +89,7 @@ func lock(ctx context.Context, file string) (unlock func(), err error) {
 			return err
 		}
 		unlock = func() {
-			_ = os.Remove(file) // What stays is no hindrance.
+			_ = os.Remove(file) // What stays does no harm.
 			f.Close()
 		}
 		return retry.Stop(err)
