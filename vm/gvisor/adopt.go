@@ -200,7 +200,7 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 		}
 	}
 	bundle := d.dirs.Bundle(r.Key)
-	if m.runsc, err = runscConfig(d.dirs, d.conf.Debug, m.spec, bundle); err != nil {
+	if m.runsc, err = runscConfig(d.dirs, r.Key, d.conf.Debug, m.spec); err != nil {
 		return nil, err
 	}
 	m.c = m.container(d.dirs)

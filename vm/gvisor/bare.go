@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -36,7 +35,7 @@ func (d *Driver) ExecCommand(id string, args ...string) (*exec.Cmd, error) {
 	if status, _ := d.machines.state(m); status != vm.StatusRunning {
 		return nil, vm.TransitionError("exec", id, status, vm.StatusRunning)
 	}
-	flags := oci.Flags(m.spec, d.dirs.Pending())
+	flags := oci.Flags(m.spec, d.dirs.Images(m.key))
 	argv := []string{"runsc", "--root=" + d.dirs.Root()}
 	for _, name := range slices.Sorted(maps.Keys(flags)) {
 		argv = append(argv, "--"+name+"="+flags[name])
@@ -99,15 +98,15 @@ func (d *Driver) Bare(spec vm.Spec) (run, destroy func() error, err error) {
 	}
 	b := &bare{d: d, key: files.NewKey(), images: images, spec: spec}
 	bundle := d.dirs.Bundle(b.key)
-	if err := os.Mkdir(bundle, 0o700); err != nil {
+	if err := d.dirs.MakeMachine(b.key); err != nil {
 		return nil, nil, failure("bare restore", b.key, nil, err)
 	}
 	con, err := openConsole(filepath.Join(bundle, consoleFile))
 	if err == nil {
 		con.finish()
-		b.conf, err = runscConfig(d.dirs, d.conf.Debug, spec, bundle)
+		b.conf, err = runscConfig(d.dirs, b.key, d.conf.Debug, spec)
 	}
-	if err = errors.Join(err, writeBundle(bundle, d.engines.kept.Path(d.engines.forSnapshot(from)), spec, nil, 0, images, d.dirs.Pending(), d.conf.setUIDFor(from), oneLayer(spec, from), "")); err != nil {
+	if err = errors.Join(err, writeBundle(bundle, d.engines.kept.Path(d.engines.forSnapshot(from)), spec, nil, 0, images, d.dirs.Images(b.key), d.conf.setUIDFor(from), oneLayer(spec, from), "")); err != nil {
 		d.dirs.RemoveMachine(b.key)
 		return nil, nil, failure("bare restore", b.key, nil, err)
 	}

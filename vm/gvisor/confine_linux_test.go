@@ -35,7 +35,7 @@ func confinement(t *testing.T, d vm.Runtime, id string) []vmtest.Confined {
 		// The sentry traces its guest's threads.
 		{Name: "sentry", PID: m.sandbox.pid, Private: private, Capabilities: append(slices.Clone(files), unix.CAP_SYS_PTRACE),
 			Files: append(slices.Concat(common, tasks), filepath.Join(dirs.Bundle(m.key), consoleFile),
-				filepath.Join(dirs.Pending(), "runsc-filestore-*"))},
+				filepath.Join(dirs.Images(m.key), "runsc-filestore-*"))},
 	}
 	if m.gofer == nil { // The sentry reads the root.
 		all[0].Files = append(all[0].Files, m.spec.Rootfs)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/runsc/container"
 	"gvisor.dev/gvisor/runsc/specutils"
 
@@ -166,7 +167,7 @@ func ownSpec(spec vm.Spec) vm.Spec {
 // a cold machine takes its files from images, whose manifest is from.
 func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err error) {
 	bundle := d.dirs.Bundle(m.key)
-	if err := os.Mkdir(bundle, 0o700); err != nil {
+	if err := d.dirs.MakeMachine(m.key); err != nil {
 		return err
 	}
 	if m.console, err = openConsole(filepath.Join(bundle, consoleFile)); err != nil {
@@ -182,14 +183,14 @@ func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err 
 		}
 	}
 	d.points.reached(stepCreateCgroup, m.id)
-	if err := writeBundle(bundle, d.engines.kept.Path(m.engine), m.spec, m.group, d.node.limits.SandboxTasks, images, d.dirs.Pending(), d.conf.setUIDFor(from), m.oneLayer, m.savedRoot); err != nil {
+	if err := writeBundle(bundle, d.engines.kept.Path(m.engine), m.spec, m.group, d.node.limits.SandboxTasks, images, d.dirs.Images(m.key), d.conf.setUIDFor(from), m.oneLayer, m.savedRoot); err != nil {
 		return err
 	}
 	if err := d.records.write(m, m.id, ""); err != nil {
 		return err
 	}
 	d.points.reached(stepCreateRecord, m.id)
-	if m.runsc, err = runscConfig(d.dirs, d.conf.Debug, m.spec, bundle); err != nil {
+	if m.runsc, err = runscConfig(d.dirs, m.key, d.conf.Debug, m.spec); err != nil {
 		return err
 	}
 	ociSpec, err := specutils.ReadSpec(bundle, m.runsc)
@@ -218,6 +219,7 @@ func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err 
 		}
 		return err
 	}
+	_ = unix.Rmdir(d.dirs.Images(m.key)) // Succeeds if no start will load images: the layers have their files.
 	d.points.reached(stepCreateSandbox, m.id)
 	if m.sandbox, err = openProcess(m.c.SandboxPid(), 0); err != nil {
 		return err

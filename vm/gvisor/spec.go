@@ -23,14 +23,14 @@ import (
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
-func runscConfig(dirs files.Dirs, debug bool, spec vm.Spec, bundle string) (*config.Config, error) {
+func runscConfig(dirs files.Dirs, key string, debug bool, spec vm.Spec) (*config.Config, error) {
 	fs := flag.NewFlagSet("runsc", flag.ContinueOnError)
 	config.RegisterFlags(fs)
-	flags := oci.Flags(spec, dirs.Pending())
+	flags := oci.Flags(spec, dirs.Images(key))
 	flags["root"] = dirs.Root()
 	if debug {
 		flags["debug"] = "true"
-		flags["debug-log"] = filepath.Join(bundle, "log-%COMMAND%")
+		flags["debug-log"] = filepath.Join(dirs.Bundle(key), "log-%COMMAND%")
 	}
 	for name, value := range flags {
 		if err := fs.Set(name, value); err != nil {

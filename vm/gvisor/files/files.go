@@ -59,12 +59,12 @@ func (d Dirs) Engines() string { return filepath.Join(d.State, "engines") }
 func (d Dirs) AllPending() string { return filepath.Join(d.State, "pending") }
 
 // Pending holds what has no name to be found by yet or any more: half-made
-// and half-deleted snapshots, images that machines wait to load, and for a
-// moment the files of writable layers. What another boot of the host left there
-// has no owner.
+// and half-deleted snapshots, and a directory for each machine. What another boot
+// of the host left there has no owner.
 func (d Dirs) Pending() string { return filepath.Join(d.AllPending(), BootID(), d.Instance) }
 
-// Images is where a machine has the images that its start will load.
+// Images is where a machine has the images that its start will load, and for a moment the files of its writable
+// layers: a machine that is killed in that moment leaves them with their names.
 func (d Dirs) Images(key string) string { return filepath.Join(d.Pending(), key) }
 
 // ContainerState is where gVisor's library keeps what it knows of a container. It
@@ -115,6 +115,14 @@ func (d Dirs) Others() (names []string, err error) {
 	return names, err
 }
 
+// MakeMachine makes the directories of a machine's files. RemoveMachine removes them.
+func (d Dirs) MakeMachine(key string) error {
+	if err := os.Mkdir(d.Bundle(key), 0o700); err != nil {
+		return err
+	}
+	return os.MkdirAll(d.Images(key), 0o700)
+}
+
 // RemoveMachine deletes everything that a machine has in the file system except
 // its snapshots and the record, which is what finds the rest.
 func (d Dirs) RemoveMachine(key string) {
@@ -134,7 +142,7 @@ func (d Dirs) RemoveRecord(key string) {
 }
 
 // RemoveUnclaimed removes images that no machine waits to load, half-made and
-// half-deleted snapshots, directories for snapshots that were not made, files of layers that were not unlinked in time, and
+// half-deleted snapshots, directories for snapshots that were not made, and
 // all that is left of earlier boots. keys returns those of the machines that there are;
 // it is called when what is pending has been listed, for machines are made meanwhile.
 func (d Dirs) RemoveUnclaimed(keys func() map[string]bool) {

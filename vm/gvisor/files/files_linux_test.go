@@ -51,13 +51,13 @@ func TestOnlyWhatIsUnclaimedIsRemoved(t *testing.T) {
 
 func TestTheRecordStaysUntilItIsRemoved(t *testing.T) {
 	d := made(t)
-	makeDirs(t, d.Bundle("a"), d.Images("a"), d.Bundle("b"))
-	if err := errors.Join(WriteJSON(d.Record("a"), 1), WriteJSON(d.ContainerState("a"), 1), os.WriteFile(d.Socket("a"), nil, 0o600)); err != nil {
+	if err := errors.Join(d.MakeMachine("a"), d.MakeMachine("b"), os.WriteFile(filepath.Join(d.Images("a"), "runsc-filestore-1"), nil, 0o600),
+		WriteJSON(d.Record("a"), 1), WriteJSON(d.ContainerState("a"), 1), os.WriteFile(d.Socket("a"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	check(t, map[string]bool{d.Record("a"): true, d.Record("a") + ".tmp": false, d.ContainerState("a"): true})
 	d.RemoveMachine("a")
-	check(t, map[string]bool{d.Record("a"): true, d.ContainerState("a"): false, d.Socket("a"): false, d.Bundle("a"): false, d.Images("a"): false, d.Bundle("b"): true})
+	check(t, map[string]bool{d.Record("a"): true, d.ContainerState("a"): false, d.Socket("a"): false, d.Bundle("a"): false, d.Images("a"): false, d.Bundle("b"): true, d.Images("b"): true})
 	d.RemoveRecord("a")
 	check(t, map[string]bool{d.Record("a"): false})
 }
