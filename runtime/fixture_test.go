@@ -242,6 +242,7 @@ func newFixture(t testing.TB) *fixture {
 	f.db = newDatabase(t, f.dbPath)
 	f.cfg = Config{
 		Instance: "test", Authority: "authority", ScratchDir: t.TempDir(), Uploads: t.TempDir(), Network: f.network, Store: f.db, Failpoint: f.at,
+		Launches: 2, // Tests make a machine while another one is being made, on a host with one processor too.
 		Base: func(context.Context) (template.Image, error) {
 			f.mu.Lock()
 			stamp := f.stamp
