@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package jupyter runs kernels that speak Jupyter's messaging protocol, one process each, over
 // sockets in a private directory. A kernel runs the code of users, so that all it sends is
 // bounded and checked. It may import agent/interpreter/kernel, agent/interpreter/zmtp and the
