@@ -35,6 +35,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/runtime/usage"
+	"github.com/rundlet/rundlet/runtime/warm"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -171,6 +172,7 @@ type parts struct {
 	*change.Changer
 	*build.Builder
 	*refresh.Refresher
+	*warm.Targets
 }
 
 // Open creates a runtime and reconciles it with the state that an earlier process of
@@ -239,8 +241,8 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
 	r.pool = pool.New(pool.Config{
-		Target: cfg.Warm, Named: cfg.WarmTemplates, Launches: cfg.Launches,
-		Driver: cfg.Driver, Machines: r.machines, Admission: r.admission, Steps: r.steps, Background: r.background,
+		Launches: cfg.Launches,
+		Driver:   cfg.Driver, Machines: r.machines, Admission: r.admission, Steps: r.steps, Background: r.background,
 		Unusable: func(from claim.Origin, err error) { r.templates.Unusable(from, err) }, Log: cfg.Log,
 	})
 	r.templates = template.New(template.Config{
@@ -294,6 +296,10 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		PageOut: func() { r.background.Go(func() { r.pager.Look(r.life, true) }) },
 	})
 	r.watcher, r.cleaner = newWatcher(&r.parts), newCleaner(&r.parts)
+	r.Targets = warm.Load(ctx, warm.Config{
+		Store: db.Warm, Base: cfg.Warm, Named: cfg.WarmTemplates, Sandboxes: int(cfg.Capacity.Sandboxes), Log: cfg.Log,
+		Pool: r.pool, Templates: r.templates, Builds: r.Builder,
+	})
 	if err := recoverAll(ctx, r); err != nil {
 		r.background.Stop()
 		r.background.Wait()
@@ -305,9 +311,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		}
 	}
 	collectSoon(ctx, r)
-	if cfg.Warm != (pool.Target{}) || len(cfg.WarmTemplates) > 0 {
-		r.background.Go(r.pool.Maintain)
-	}
+	r.background.Go(r.pool.Maintain)
 	startLoops(r)
 	if r.meter != nil {
 		r.background.Go(func() { r.meter.Run(r.life) })

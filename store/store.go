@@ -51,6 +51,7 @@ type Store struct {
 	Templates    Templates
 	Builds       builds.Tables
 	SpawnCounts  SpawnCounts
+	Warm         Warm
 	Orphans      Orphans
 	Garbage      Garbage
 	Keys         Keys
@@ -61,7 +62,7 @@ func newStore(db *database.DB) *Store {
 	return &Store{
 		db:        db,
 		Sandboxes: Sandboxes{db}, Snapshots: Snapshots{db}, Environments: Environments{db},
-		Templates: Templates{db}, Builds: builds.In(db), SpawnCounts: SpawnCounts{db},
+		Templates: Templates{db}, Builds: builds.In(db), SpawnCounts: SpawnCounts{db}, Warm: Warm{db},
 		Orphans: Orphans{db}, Garbage: Garbage{db},
 		Keys: Keys{db}, Settings: Settings{db},
 	}

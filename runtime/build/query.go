@@ -59,6 +59,16 @@ func (b *Builder) keep(ctx context.Context, templateID string) {
 	}
 }
 
+// KeepBuild gives the pool what machines of a template are made from: the build with its default tag, if there is one. The template
+// has the name: sandbox.ErrTemplateNotFound.
+func (b *Builder) KeepBuild(ctx context.Context, name string) error {
+	t, err := b.named(ctx, name)
+	if err == nil {
+		b.keep(ctx, t.ID)
+	}
+	return err
+}
+
 // tagged returns a template and the build that a name with a tag, or without one, means.
 func (b *Builder) tagged(ctx context.Context, name string) (builds.Template, builds.Build, error) {
 	bare, tag, found := strings.Cut(name, ":")

@@ -45,9 +45,10 @@ func filled(t *testing.T, prepared int, builds ...string) (*Pool, map[string]cla
 		MaxWait:  time.Minute, Life: group.Context(), Log: log, OnYield: func(string) {},
 	})
 	p := New(Config{
-		Named: map[string]Target{"mine": {Prepared: prepared}}, Launches: 4, Driver: driver, Machines: machines, Admission: door, Steps: steps, Background: group, Log: log,
+		Launches: 4, Driver: driver, Machines: machines, Admission: door, Steps: steps, Background: group, Log: log,
 		Unusable: func(from claim.Origin, err error) { t.Errorf("%s: %v", from.ID, err) },
 	})
+	p.Aim("mine", Target{Prepared: prepared})
 	t.Cleanup(func() {
 		group.Stop()
 		group.Wait()
@@ -101,6 +102,42 @@ func TestAMachineOfAnotherBuildIsNotHandedOut(t *testing.T) {
 		}
 		if fill(p); len(p.books.Stats(time.Now())) != 0 {
 			t.Errorf("left of a template that is gone: %+v", p.books.Stats(time.Now()))
+		}
+	})
+}
+
+func TestATargetChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, build := filled(t, 1, "one")
+		p.Keep(build["one"])
+		if n := fill(p); n != 1 {
+			t.Fatalf("%d machines", n)
+		}
+		for _, want := range []int{3, 2, 0} {
+			p.Aim("mine", Target{Prepared: want})
+			if n := fill(p); n != want {
+				t.Errorf("%d machines of %d", n, want)
+			}
+			if got := p.Serves(build["one"]); got != (want > 0) {
+				t.Errorf("with %d machines it serves: %v", want, got)
+			}
+		}
+		synctest.Wait()
+		owned := map[string]bool{}
+		if p.Owned(owned); len(owned) > 0 {
+			t.Errorf("left: %v", owned)
+		}
+		p.Aim("mine", Target{Prepared: 1})
+		if n := fill(p); n != 0 {
+			t.Errorf("%d machines of an origin that the pool was not given again", n)
+		}
+		p.Keep(build["one"])
+		if n := fill(p); n != 1 {
+			t.Errorf("%d machines", n)
+		}
+		p.Aim("other", Target{Prepared: 1})
+		if n := fill(p); n != 1 {
+			t.Errorf("%d machines after a change of another template", n)
 		}
 	})
 }

@@ -42,9 +42,6 @@ var retries = retry.Pauses{First: 100 * time.Millisecond, Most: 30 * time.Second
 
 // Config holds the dependencies and settings of a Pool. All fields are required.
 type Config struct {
-	// Target is kept of the base, and Named of templates that clients build, by name; zero values are nothing.
-	Target Target
-	Named  map[string]Target
 	// Launches is how many machines the node makes at the same time.
 	Launches   int
 	Driver     vm.Runtime
@@ -68,6 +65,7 @@ type Pool struct {
 
 	mu       sync.Mutex
 	limits   warmpool.Limits
+	targets  map[string]Target             // by the names of templates
 	taken    time.Time                     // the last checkout
 	short    bool                          // there was no space on the disk
 	machines map[string]*Machine           // by id; also those that are being made
@@ -78,29 +76,41 @@ type Pool struct {
 func New(cfg Config) *Pool {
 	return &Pool{
 		cfg: cfg, life: cfg.Background.Context(), kick: make(chan struct{}, 1), limits: warmpool.Unlimited,
-		machines: map[string]*Machine{}, origins: map[warmpool.Key]claim.Origin{},
+		targets: map[string]Target{}, machines: map[string]*Machine{}, origins: map[warmpool.Key]claim.Origin{},
 	}
+}
+
+// Aim changes how many machines are kept of the template with a name; a zero target keeps none. Until Keep is called, the pool
+// has machines of the template only if it had some before.
+func (p *Pool) Aim(name string, t Target) {
+	p.mu.Lock()
+	if t == (Target{}) {
+		delete(p.targets, name)
+	} else {
+		p.targets[name] = t
+	}
+	for _, from := range p.origins {
+		if from.Alias == name {
+			p.keep(from)
+		}
+	}
+	p.mu.Unlock()
+	p.Wake()
 }
 
 // Serves reports whether the pool may have a machine for an origin. Of a template it has machines of one build.
 func (p *Pool) Serves(from claim.Origin) bool {
-	if p.target(from) == (Target{}) {
-		return false
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.fits(p.key(from), from)
+	return p.target(from) != (Target{}) && p.fits(p.key(from), from)
 }
 
-// target is how many machines are kept of an origin.
+// target is how many machines are kept of an origin. The caller holds mu.
 func (p *Pool) target(from claim.Origin) Target {
-	switch {
-	case !from.Template || from.Filesystem:
+	if !from.Template || from.Filesystem {
 		return Target{}
-	case from.Holder == "":
-		return p.cfg.Target
 	}
-	return p.cfg.Named[from.Alias]
+	return p.targets[from.Alias]
 }
 
 // key says which warm machines can serve sandboxes of an origin.
@@ -110,18 +120,22 @@ func (p *Pool) key(from claim.Origin) warmpool.Key {
 
 // Keep sets the origin from which the machines of a template are made from now on.
 func (p *Pool) Keep(from claim.Origin) {
-	t := p.target(from)
+	p.mu.Lock()
+	p.keep(from)
+	p.mu.Unlock()
+	p.Wake()
+}
+
+// keep is Keep for a caller that holds mu.
+func (p *Pool) keep(from claim.Origin) {
+	t, key := p.target(from), p.key(from)
+	p.dropKeys(func(k warmpool.Key) bool { return k.Template == key.Template && (k != key || t == (Target{})) }) // It may have been of another repository.
 	if t == (Target{}) {
 		return
 	}
-	key := p.key(from)
-	p.mu.Lock()
-	p.dropKeys(func(k warmpool.Key) bool { return k.Template == key.Template && k != key }) // It was of another repository.
 	p.origins[key] = from
 	p.books.SetTarget(key, warmpool.Target{Ready: t.Ready, Prepared: t.Prepared, MaxAge: t.MaxAge})
 	p.books.SetSnapshot(key, snapshotOf(from))
-	p.mu.Unlock()
-	p.Wake()
 }
 
 // snapshotOf is the name that the books have for what machines are made from.
@@ -185,6 +199,15 @@ func (p *Pool) Limits() warmpool.Limits {
 
 // Stats has one element per template that is, or was, kept warm.
 func (p *Pool) Stats(now time.Time) []warmpool.Stats { return p.books.Stats(now) }
+
+// Ready is how many machines run and can be handed out, by the names of templates.
+func (p *Pool) Ready(now time.Time) map[string]int {
+	ready := map[string]int{}
+	for _, s := range p.Stats(now) {
+		ready[p.Name(s.Key)] += s.Ready
+	}
+	return ready
+}
 
 // Name is how an operator knows a key: the template's name, or its id if it has
 // none.

@@ -76,7 +76,7 @@ func TestALaunchThatFailsLeavesNothing(t *testing.T) {
 		told := map[string]int{}
 		var mu sync.Mutex
 		p := New(Config{
-			Target: Target{Ready: 2}, Launches: 2, Driver: driver, Machines: machines, Admission: door, Steps: steps,
+			Launches: 2, Driver: driver, Machines: machines, Admission: door, Steps: steps,
 			Background: group, Log: log,
 			Unusable: func(from claim.Origin, err error) {
 				mu.Lock()
@@ -87,7 +87,8 @@ func TestALaunchThatFailsLeavesNothing(t *testing.T) {
 				told[from.ID]++
 			},
 		})
-		p.Keep(claim.Origin{Template: true, ID: "base", TemplateID: "base", Spec: "{}", Size: sandbox.DefaultSize})
+		p.Aim("base", Target{Ready: 2})
+		p.Keep(claim.Origin{Template: true, ID: "base", TemplateID: "base", Alias: "base", Spec: "{}", Size: sandbox.DefaultSize})
 		if n := p.Refill(time.Now()); n != 1 {
 			t.Errorf("it began %d launches, and one may be in flight", n)
 		}
@@ -115,8 +116,10 @@ func TestALaunchThatFailsLeavesNothing(t *testing.T) {
 
 func TestOnlyTemplatesWithMemoryAreServed(t *testing.T) {
 	named := claim.Origin{Template: true, TemplateID: "t1", Alias: "mine", Holder: "b1", VMID: "b1", Snapshot: "s1"}
-	p := New(Config{Target: Target{Prepared: 1}, Named: map[string]Target{"mine": {Ready: 1}}, Driver: memvm.New(memvm.Options{}), Background: background.New(t.Context())})
-	base := claim.Origin{Template: true, ID: "base", TemplateID: "base", VMID: "tpl-1", Snapshot: "ready"}
+	p := New(Config{Driver: memvm.New(memvm.Options{}), Background: background.New(t.Context())})
+	p.Aim("base", Target{Prepared: 1})
+	p.Aim("mine", Target{Ready: 1})
+	base := claim.Origin{Template: true, ID: "base", TemplateID: "base", Alias: "base", VMID: "tpl-1", Snapshot: "ready"}
 	otherBase := base
 	otherBase.VMID = "tpl-2"
 	p.Keep(named)

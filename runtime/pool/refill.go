@@ -79,6 +79,9 @@ func (p *Pool) cooldown() time.Duration {
 // Refill begins the actions that the pool needs now, and returns their number; they
 // end in the background. A failed action is retried later, and delays no other.
 func (p *Pool) Refill(now time.Time) (begun int) {
+	if len(p.books.Stats(now)) == 0 {
+		return 0 // Nothing is to be kept, and nothing is there.
+	}
 	limits := p.Limits().Refilling(p.cfg.Launches, p.checkDisk())
 	for _, action := range p.books.Plan(now, limits) {
 		flight, ok := p.books.Begin(action, now)

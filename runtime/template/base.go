@@ -70,6 +70,16 @@ func (t *Templates) Base(ctx context.Context) (store.Template, error) {
 	}
 }
 
+// KeepBase gives the pool what machines of the base are made from, if it has been prepared; otherwise its preparation does.
+func (t *Templates) KeepBase() {
+	t.mu.Lock()
+	b := t.building
+	t.mu.Unlock()
+	if b != nil && b.ready() && b.err == nil {
+		t.cfg.Keep(claim.OfTemplate(b.tpl))
+	}
+}
+
 func (t *Templates) drop(b *build) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -809,6 +809,28 @@ type UpdatedTemplate struct {
 	Names []string `json:"names"`
 }
 
+// WarmTarget defines model for WarmTarget.
+type WarmTarget struct {
+	// Ready How many are kept; required.
+	Ready *int `json:"ready,omitempty"`
+}
+
+// WarmTemplate defines model for WarmTemplate.
+type WarmTemplate struct {
+	// Missing There is no template of that name, or no build of it with the default tag.
+	Missing bool   `json:"missing"`
+	Name    string `json:"name"`
+
+	// Now How many there are at this moment.
+	Now int `json:"now"`
+
+	// Ready How many are kept.
+	Ready int `json:"ready"`
+
+	// Set A client said so; otherwise the server was started with it.
+	Set bool `json:"set"`
+}
+
 // BuildID defines model for BuildID.
 type BuildID = string
 
@@ -1029,6 +1051,9 @@ type StartTemplateBuildJSONRequestBody = TemplateRecipe
 
 // RequestTemplateBuildJSONRequestBody defines body for RequestTemplateBuild for application/json ContentType.
 type RequestTemplateBuildJSONRequestBody = TemplateBuildRequest
+
+// KeepTemplateWarmJSONRequestBody defines body for KeepTemplateWarm for application/json ContentType.
+type KeepTemplateWarmJSONRequestBody = WarmTarget
 
 // Getter for additional properties for SandboxEgressProxy. Returns the specified
 // element and whether it was found
@@ -1805,6 +1830,15 @@ type ServerInterface interface {
 
 	// (POST /v3/templates)
 	RequestTemplateBuild(w http.ResponseWriter, r *http.Request, params RequestTemplateBuildParams)
+
+	// (GET /warm)
+	ListWarmTemplates(w http.ResponseWriter, r *http.Request)
+
+	// (DELETE /warm/{name})
+	ResetWarmTemplate(w http.ResponseWriter, r *http.Request, name string)
+
+	// (PUT /warm/{name})
+	KeepTemplateWarm(w http.ResponseWriter, r *http.Request, name string)
 }
 
 // ServerInterfaceWrapper converts contexts to parameters.
@@ -3382,6 +3416,72 @@ func (siw *ServerInterfaceWrapper) RequestTemplateBuild(w http.ResponseWriter, r
 	handler.ServeHTTP(w, r)
 }
 
+// ListWarmTemplates operation middleware
+func (siw *ServerInterfaceWrapper) ListWarmTemplates(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListWarmTemplates(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ResetWarmTemplate operation middleware
+func (siw *ServerInterfaceWrapper) ResetWarmTemplate(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", r.PathValue("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ResetWarmTemplate(w, r, name)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// KeepTemplateWarm operation middleware
+func (siw *ServerInterfaceWrapper) KeepTemplateWarm(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", r.PathValue("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.KeepTemplateWarm(w, r, name)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 type UnescapedCookieParamError struct {
 	ParamName string
 	Err       error
@@ -3545,6 +3645,9 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/templates/{templateID}/tags", wrapper.ListTemplateTags)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/templates/tags", wrapper.DeleteTemplateTags)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/templates/tags", wrapper.AssignTemplateTags)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/warm", wrapper.ListWarmTemplates)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/warm/{name}", wrapper.ResetWarmTemplate)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/warm/{name}", wrapper.KeepTemplateWarm)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/templates/aliases/{alias}", wrapper.GetTemplateAlias)
 
 	return m

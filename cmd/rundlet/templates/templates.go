@@ -15,7 +15,7 @@ import (
 // Template is the command "template".
 func Template(o *command.Options) *cobra.Command {
 	cmd := &cobra.Command{Use: "template", Aliases: []string{"tpl"}, Short: "Build, manage, push and pull templates"}
-	cmd.AddCommand(newBuild(o), newLs(o), newInspect(o), newHistory(o), newLogs(o), newTag(o), newRm(o))
+	cmd.AddCommand(newBuild(o), newLs(o), newInspect(o), newHistory(o), newLogs(o), newTag(o), newWarm(o), newRm(o))
 	cmd.AddCommand(moves(o)...)
 	return cmd
 }

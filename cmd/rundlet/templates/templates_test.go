@@ -71,6 +71,10 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `[{"tag":"default","buildID":"b2","createdAt":"2026-01-03T03:04:05Z"},{"tag":"v1","buildID":"b2","createdAt":"2026-01-03T03:04:05Z"}]`)
 	case route == "POST /templates/tags":
 		fmt.Fprint(w, `{"buildID":"b2","tags":["x"]}`)
+	case route == "GET /warm":
+		fmt.Fprint(w, `[{"name":"app","ready":4,"now":3,"set":true},{"name":"old","ready":1,"missing":true}]`)
+	case r.URL.Path == "/warm/app":
+		w.WriteHeader(http.StatusNoContent)
 	default:
 		w.WriteHeader(http.StatusNotFound)
 		fmt.Fprint(w, `{"code":404,"message":"template not found"}`)
@@ -231,17 +235,20 @@ func TestABuildGoesOnWithoutItsClient(t *testing.T) {
 func TestTables(t *testing.T) {
 	d := &daemon{status: `"ready"`, logs: entry("0", "1", "a\x1b[2Jb")}
 	for line, want := range map[string][]string{
-		"ls":             {"NAME", "app   t1  ready  2     512 MiB  2"},
-		"inspect app":    {"memory", "512 MiB", "tag v1", "b2, since 2026"},
-		"history app":    {"b2     ready  default, v1", "2.5s", "b1     error", "3: exit 7"},
-		"tag app x":      {"b2"},
-		"logs app":       {"1        ab\n"},
-		"logs app b2":    {"1        ab\n"},
-		"rm app":         {},
-		"logs app -h":    {"--follow"},
-		"tag --help":     {"TAG"},
-		"history -h":     {"newest first"},
-		"inspect --help": {"NAME"},
+		"ls":               {"NAME", "app   t1  ready  2     512 MiB  2"},
+		"inspect app":      {"memory", "512 MiB", "tag v1", "b2, since 2026"},
+		"history app":      {"b2     ready  default, v1", "2.5s", "b1     error", "3: exit 7"},
+		"tag app x":        {"b2"},
+		"logs app":         {"1        ab\n"},
+		"logs app b2":      {"1        ab\n"},
+		"rm app":           {},
+		"warm":             {"app   4     3    rundlet template warm\n", "old   1     0    the start of the server; there is no such template yet\n"},
+		"warm app 4":       {"app   4"},
+		"warm app --reset": {"app   4"},
+		"logs app -h":      {"--follow"},
+		"tag --help":       {"TAG"},
+		"history -h":       {"newest first"},
+		"inspect --help":   {"NAME"},
 	} {
 		out, _, err := rundlet(t, t.Context(), d, false, strings.Fields(line)...)
 		if err != nil {
@@ -307,6 +314,23 @@ func TestARepositoryIsBuiltWithoutADockerfile(t *testing.T) {
 	} {
 		if got, err := recipe(args...); err == nil || !strings.Contains(err.Error(), want) || got != "" {
 			t.Errorf("%q: %v, requests %s", args, err, got)
+		}
+	}
+}
+
+func TestWarmAsksForWhatItSays(t *testing.T) {
+	for line, want := range map[string]string{"warm": "", "warm app 4": `PUT /warm/app`, "warm app --reset": "DELETE /warm/app"} {
+		d := &daemon{}
+		if _, _, err := rundlet(t, t.Context(), d, false, strings.Fields(line)...); err != nil || strings.Join(d.requests, ",") != strings.TrimPrefix(want+",GET /warm", ",") {
+			t.Errorf("%s: %v, requests %q", line, err, d.requests)
+		}
+	}
+	for line, want := range map[string]string{
+		"warm app": "want no argument", "warm --reset": "want no argument", "warm app 1 --reset": "want no argument", "warm app many": "not a number", "warm gone 1": "template gone: template not found",
+	} {
+		d := &daemon{}
+		if _, _, err := rundlet(t, t.Context(), d, false, strings.Fields(line)...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", line, err)
 		}
 	}
 }

@@ -45,6 +45,11 @@ type Runtime interface {
 	Templates(ctx context.Context) ([]sandbox.Template, error)
 	// Template finds one by id or alias, with or without a tag.
 	Template(ctx context.Context, name string) (sandbox.Template, error)
+	// WarmTemplates lists how many machines of which templates are kept running, by name.
+	WarmTemplates(ctx context.Context) ([]sandbox.WarmTemplate, error)
+	// KeepWarm keeps so many machines of a template running; nil: as many as the daemon was started with. ErrInvalid,
+	// ErrTemplateNotFound.
+	KeepWarm(ctx context.Context, name string, ready *int) error
 	Snapshots(ctx context.Context, f sandbox.SnapshotFilter) ([]sandbox.Snapshot, error)
 	// DeleteSnapshot removes a snapshot by id or name; ErrSnapshotNotFound.
 	DeleteSnapshot(ctx context.Context, idOrName string) error

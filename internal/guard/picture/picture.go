@@ -69,6 +69,7 @@ var Layers = []Layer{
 		"runtime/machine", "runtime/admission", "internal/retry"}, "has the machine of a build, and knows no recipe"},
 	{"runtime/build", []string{"sandbox", "policy", "store", "vm", "envd", "api", "runtime/background", "runtime/step", "runtime/fault", "runtime/orphan", "runtime/claim",
 		"runtime/machine", "runtime/admission", "runtime/template", "runtime/build", "internal/retry"}, "builds templates, and knows no sandbox"},
+	{"runtime/warm", []string{"sandbox", "store", "runtime/claim", "runtime/fault", "runtime/pool", "runtime/template"}, "decides how many machines are kept, and makes none"},
 	{"runtime/change", []string{"sandbox", "policy/egress", "store", "runtime/fault", "runtime/live", "runtime/machine", "runtime/rows"},
 		"changes running sandboxes in place, and makes, saves and ends none"},
 	{"runtime/settle", []string{"sandbox", "policy", "store", "host", "vm", "runtime/background", "runtime/orphan", "runtime/claim", "runtime/machine", "runtime/admission",

@@ -26,7 +26,7 @@ import (
 //
 // A program refuses a database of a higher number (ErrNewer), and migrates one of a
 // lower number when a daemon opens it. There is no way back but a backup.
-const Schema = 12
+const Schema = 13
 
 var (
 	// ErrNewer: the schema is that of a newer program.

@@ -25,6 +25,7 @@ type Builds struct {
 	breakAt   int64             // guarded by mu
 	breakWith error             // guarded by mu
 	number    int               // of builds; guarded by mu
+	warm      map[string]int    // how many machines of templates shall be kept; guarded by mu
 }
 
 type template struct {

@@ -1,0 +1,195 @@
+// Package warm keeps how many machines of each template shall be warm: as the daemon was started, and as clients have said
+// since. What clients say is stored, and holds after the next start. Package pool makes the machines.
+package warm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/pool"
+	"github.com/rundlet/rundlet/runtime/template"
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
+)
+
+// Config holds the dependencies and settings of Targets. All fields are required.
+type Config struct {
+	Store store.Warm
+	// Base is kept of the base, and Named of templates that clients build, if no client says something else.
+	Base  pool.Target
+	Named map[string]pool.Target
+	// Sandboxes is how many sandboxes the node runs.
+	Sandboxes int
+	Pool      Pool
+	Templates Templates
+	Builds    Builds
+	Log       *slog.Logger
+}
+
+// Pool is the part of a pool.Pool that is used here.
+type Pool interface {
+	Aim(name string, t pool.Target)
+	// Ready is how many machines run and can be handed out, by the names of templates.
+	Ready(now time.Time) map[string]int
+}
+
+// Templates gives the pool what machines of the base are made from.
+type Templates interface{ KeepBase() }
+
+// Builds knows the templates that clients build, by their names; sandbox.ErrTemplateNotFound.
+type Builds interface {
+	BuildOrigin(ctx context.Context, name string) (claim.Origin, error)
+	// KeepBuild gives the pool what machines of a template are made from.
+	KeepBuild(ctx context.Context, name string) error
+}
+
+// Targets is safe for concurrent use.
+type Targets struct {
+	cfg Config
+	mu  sync.Mutex // held during changes
+}
+
+// Load aims at what the daemon was started with and clients have said. Rows that cannot be read are logged: the daemon serves
+// without them.
+func Load(ctx context.Context, cfg Config) *Targets {
+	t := &Targets{cfg: cfg}
+	set, err := cfg.Store.All(ctx)
+	if err != nil {
+		cfg.Log.Warn("could not read how many machines of templates shall be warm; it is as the daemon was started", "error", err)
+	}
+	for name := range t.all(set) {
+		cfg.Pool.Aim(name, t.target(name, set))
+	}
+	return t
+}
+
+// all are the names for which there is a number.
+func (t *Targets) all(set map[string]int) map[string]bool {
+	names := map[string]bool{template.BaseAlias: true}
+	for name := range t.cfg.Named {
+		names[name] = true
+	}
+	for name := range set {
+		names[name] = true
+	}
+	return names
+}
+
+// started is what the daemon was started with.
+func (t *Targets) started(name string) pool.Target {
+	if name == template.BaseAlias {
+		return t.cfg.Base
+	}
+	return t.cfg.Named[name]
+}
+
+// target is what is kept of a template.
+func (t *Targets) target(name string, set map[string]int) pool.Target {
+	target := t.started(name)
+	if ready, ok := set[name]; ok {
+		target.Ready, target.MaxAge = ready, t.cfg.Base.MaxAge
+		if ready == 0 { // None, in whatever state.
+			target.Prepared = 0
+		}
+	}
+	if target.Ready == 0 && target.Prepared == 0 {
+		return pool.Target{}
+	}
+	return target
+}
+
+// WarmTemplates lists what is kept warm, by name.
+func (t *Targets) WarmTemplates(ctx context.Context) ([]sandbox.WarmTemplate, error) {
+	set, err := t.cfg.Store.All(ctx)
+	if err != nil {
+		return nil, fault.Classify(err)
+	}
+	now := t.cfg.Pool.Ready(time.Now())
+	var list []sandbox.WarmTemplate
+	for _, name := range slices.Sorted(maps.Keys(t.all(set))) {
+		w := sandbox.WarmTemplate{Name: name, Ready: t.target(name, set).Ready, Now: now[name]}
+		_, w.Set = set[name]
+		switch err := t.known(ctx, name); {
+		case errors.Is(err, sandbox.ErrTemplateNotFound):
+			w.Missing = true
+		case err != nil:
+			return nil, err
+		}
+		list = append(list, w)
+	}
+	return list, nil
+}
+
+// KeepWarm keeps so many machines of a template running from now on, of the build with the default tag; nil: as many as the daemon was
+// started with. Machines that are too many end, and those that are missing are made in the background. The errors
+// are sandbox.ErrInvalid and, for a template that is not there and would have machines, sandbox.ErrTemplateNotFound.
+func (t *Targets) KeepWarm(ctx context.Context, name string, ready *int) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	set, err := t.cfg.Store.All(ctx)
+	if err != nil {
+		return fault.Classify(err)
+	}
+	had := t.all(set)[name]
+	delete(set, name)
+	if ready != nil && *ready != t.started(name).Ready {
+		set[name] = *ready
+	}
+	if err := t.check(set); err != nil {
+		return fmt.Errorf("%w: %w", sandbox.ErrInvalid, err)
+	}
+	target := t.target(name, set)
+	if ready != nil && target != (pool.Target{}) || !had {
+		if err := t.known(ctx, name); err != nil {
+			return err
+		}
+	}
+	if _, ok := set[name]; ok {
+		err = t.cfg.Store.Set(ctx, name, set[name])
+	} else {
+		err = t.cfg.Store.Unset(ctx, name)
+	}
+	if err != nil {
+		return fault.Classify(err)
+	}
+	t.cfg.Pool.Aim(name, target)
+	if name == template.BaseAlias {
+		t.cfg.Templates.KeepBase()
+		return nil
+	}
+	if err := t.cfg.Builds.KeepBuild(ctx, name); !errors.Is(err, sandbox.ErrTemplateNotFound) {
+		return err
+	}
+	return nil // It has been deleted, or none of its builds has the default tag yet.
+}
+
+// known returns nil if machines can be made of a template, or sandbox.ErrTemplateNotFound.
+func (t *Targets) known(ctx context.Context, name string) error {
+	if name == template.BaseAlias {
+		return nil
+	}
+	_, err := t.cfg.Builds.BuildOrigin(ctx, name)
+	return err
+}
+
+// check refuses numbers that no node has, and more machines than this one runs.
+func (t *Targets) check(set map[string]int) error {
+	base, named := t.target(template.BaseAlias, set), map[string]int{}
+	for name := range t.all(set) {
+		if name != template.BaseAlias {
+			named[name] = t.target(name, set).Ready
+		}
+	}
+	if base.Ready > t.cfg.Sandboxes {
+		return fmt.Errorf("warm pool: %d sandboxes run on this machine, not %d", t.cfg.Sandboxes, base.Ready)
+	}
+	return pool.Check(base, template.BaseAlias, named, t.cfg.Sandboxes)
+}

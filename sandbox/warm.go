@@ -1,0 +1,13 @@
+package sandbox
+
+// WarmTemplate says how many machines of a template are kept running for the next creates.
+type WarmTemplate struct {
+	Name string
+	// Ready is how many are kept. Set says that a client chose that number; otherwise the daemon was started with it.
+	Ready int
+	Set   bool
+	// Now is how many a create could take at this moment.
+	Now int
+	// Missing: there is no template of that name, or no build of it with the default tag.
+	Missing bool
+}
