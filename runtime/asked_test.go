@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -113,11 +112,7 @@ func TestANameStaysWhereItIsWhenASnapshotFails(t *testing.T) {
 		if paused {
 			f.pause(id)
 		}
-		db, err := sql.Open("sqlite", f.dbPath)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
+		db := rawDatabase(t, f.dbPath)
 		if _, err := db.Exec(`CREATE TRIGGER full BEFORE INSERT ON environments BEGIN SELECT RAISE(ABORT, 'full'); END`); err != nil {
 			t.Fatal(err)
 		}
@@ -136,11 +131,7 @@ func TestANameStaysWhereItIsWhenASnapshotFails(t *testing.T) {
 func TestNoEnvironmentIsStoredBeforeTheRowThatItEndsWith(t *testing.T) {
 	warmed(t, pool.Target{Ready: 1, Prepared: 1}, func(t *testing.T, f *fixture) {
 		f.refill(false)
-		db, err := sql.Open("sqlite", f.dbPath)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
+		db := rawDatabase(t, f.dbPath)
 		if _, err := db.Exec(`CREATE TRIGGER early BEFORE INSERT ON environments WHEN NOT EXISTS (SELECT 1 FROM sandboxes WHERE id = new.id)
 			BEGIN SELECT RAISE(ABORT, 'the row is missing'); END`); err != nil {
 			t.Fatal(err)

@@ -56,13 +56,21 @@ func (f *fixture) startWith(path string) {
 	f.open()
 }
 
+// rawDatabase opens a database behind the back of the program, which may be writing.
+func rawDatabase(t testing.TB, path string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
 // change changes a database behind the back of the program.
 func (f *fixture) change(path, statement string) string {
 	f.t.Helper()
-	db, err := sql.Open("sqlite", path)
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	db := rawDatabase(f.t, path)
 	defer db.Close()
 	if _, err := db.Exec(statement); err != nil {
 		f.t.Fatal(err)

@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"database/sql"
 	"fmt"
 	"testing"
 
@@ -19,13 +18,9 @@ func TestABuildThatAnotherProcessEndsKeepsNoOtherBuilding(t *testing.T) {
 		}
 		ids = append(ids, b.ID)
 	}
-	db, err := sql.Open("sqlite", f.dbPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := rawDatabase(t, f.dbPath)
 	// Whichever of them comes first, another one ends right after it.
-	_, err = db.ExecContext(ctx, `UPDATE builds SET state = 'building'; CREATE TABLE ended (id TEXT);
+	_, err := db.ExecContext(ctx, `UPDATE builds SET state = 'building'; CREATE TABLE ended (id TEXT);
 		CREATE TRIGGER ends AFTER UPDATE ON builds WHEN new.state = 'error' AND NOT EXISTS (SELECT 1 FROM ended) BEGIN
 			INSERT INTO ended SELECT id FROM builds WHERE state = 'building' ORDER BY created_at LIMIT 1;
 			UPDATE builds SET state = 'ready', version = version + 1 WHERE id IN (SELECT id FROM ended);
@@ -57,11 +52,7 @@ func TestARowThatCannotBeWrittenKeepsNoOtherBuilding(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	db, err := sql.Open("sqlite", f.dbPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := rawDatabase(t, f.dbPath)
 	if _, err := db.ExecContext(ctx, `UPDATE builds SET state = 'building'`); err != nil {
 		t.Fatal(err)
 	}

@@ -120,7 +120,7 @@ func rowsServer(b *testing.B, n int) (url, key string) {
 // columns end in.
 func copies(b *testing.B, path, table string, n int, numbered ...string) {
 	b.Helper()
-	db, err := sql.Open("sqlite", path)
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(10000)")
 	if err != nil {
 		b.Fatal(err)
 	}
