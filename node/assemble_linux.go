@@ -13,6 +13,7 @@ import (
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/network"
 	"github.com/rundlet/rundlet/node/failpoint"
+	"github.com/rundlet/rundlet/node/roots"
 	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/policy/disk"
 	"github.com/rundlet/rundlet/policy/limits"
@@ -20,7 +21,6 @@ import (
 	"github.com/rundlet/rundlet/runtime/pool"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/runtime/supervise"
-	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -148,34 +148,19 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 	if counter, ok := a.Driver.(taskCounter); ok {
 		supervision.Limits = withTasks(supervision.Limits, counter.Tasks)
 	}
-	hostStamp := func() string { return hostbase.HostStamp("/") }
-	var ready func(hostbase.Base) bool
-	switch {
-	case a.cfg.BaseImage:
-		images := newBaseImages(a.cfg.Log, func() (int64, error) { return roomForImage(a.Dirs.Base()) })
-		a.OnClose(images.close)
-		ready, hostStamp = images.ready, func() string { return hostbase.HostStamp("/") + images.stamp() }
-	case a.cfg.Ephemeral:
-		ready = storedImage(ctx, a.Store)
-	}
-	images, err := a.openImages()
+	root, err := roots.Open(ctx, roots.Config{
+		Dirs: a.Dirs, Store: a.Store, Nameservers: a.cfg.Nameservers, Mirrors: a.cfg.Mirrors, PrivateRegistries: a.cfg.PrivateRegistries,
+		BaseImage: a.cfg.BaseImage, BaseContainer: a.cfg.BaseContainer, Ephemeral: a.cfg.Ephemeral, Log: a.cfg.Log,
+	})
 	if err != nil {
 		return err
 	}
+	a.OnClose(root.Close)
 	cfg := runtime.Config{
-		Uploads: a.Dirs.Uploads(), Image: images.root, HasImage: images.has,
+		Uploads: a.Dirs.Uploads(), Image: root.Image, HasImage: root.HasImage,
 		Instance: a.instance, Node: a.node, Ephemeral: a.cfg.Ephemeral, ScratchDir: filepath.Join(a.runDir, "scratch"),
 		Driver: a.Driver, Network: slotNetwork{a.Network, a.cfg.NoUplink}, Store: a.Store,
-		Base: func(ctx context.Context) (template.Image, error) {
-			return baseImage(ctx, a.Dirs, a.cfg.Nameservers, a.cfg.Log, ready)
-		},
-		HostStamp: hostStamp,
-		Prune: func(_ context.Context, keep func() ([]string, error)) error {
-			if a.cfg.Ephemeral {
-				return prune(a.Dirs, nil, keep)
-			}
-			return prune(a.Dirs, images.catalogue, keep)
-		},
+		Base: root.Base, HostStamp: root.Stamp, Prune: root.Prune,
 		LockTemplates: func(ctx context.Context) (func(), error) {
 			return statedir.AwaitLock(ctx, filepath.Join(a.Dirs.StateDir, "templates.lock"))
 		},

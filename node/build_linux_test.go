@@ -103,20 +103,27 @@ func TestATemplateIsBuiltInAGuest(t *testing.T) {
 	}
 }
 
-// A template begins with an image of a registry, which is pulled once, and outlives the image's name.
-func TestATemplateBeginsWithAnImage(t *testing.T) {
-	cfg := config(t)
+// minimal is an image with a few programs, the variable FROM_IMAGE, and the text in /data/kept.
+func minimal(t *testing.T, kept string) v1.Image {
+	t.Helper()
 	files, err := ocitest.HostPrograms("sh", "cat", "ls", "id", "mkdir", "chown", "env")
 	if err != nil {
 		t.Fatal(err)
 	}
 	first, errA := ocitest.Layer(append(files, ocitest.Symlink("bin", "usr/bin"), ocitest.Symlink("lib", "usr/lib"), ocitest.Symlink("lib64", "usr/lib64"),
-		ocitest.Regular("data/old", "old"), ocitest.Regular("data/kept", "kept\n"))...)
+		ocitest.Regular("data/old", "old"), ocitest.Regular("data/kept", kept))...)
 	second, errB := ocitest.Layer(ocitest.Regular("data/.wh.old", ""))
 	image, errC := ocitest.Image(v1.Config{Env: []string{"PATH=/usr/bin:/bin", "FROM_IMAGE=yes"}, User: "root", WorkingDir: "/data"}, first, second)
 	if err := errors.Join(errA, errB, errC); err != nil {
 		t.Fatal(err)
 	}
+	return image
+}
+
+// A template begins with an image of a registry, which is pulled once, and outlives the image's name.
+func TestATemplateBeginsWithAnImage(t *testing.T) {
+	cfg := config(t)
+	image := minimal(t, "kept\n")
 	pulls := 0
 	blobs := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

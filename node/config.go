@@ -72,6 +72,9 @@ type Config struct {
 	// BaseImage makes one image of the template base in the background, a copy of the host's /usr,
 	// and uses it when it is there: see docs/operations.md.
 	BaseImage bool
+	// BaseContainer is the name of a container image that the template base is made of, in place of the host's /usr; empty: none. It is
+	// pulled if it is not among the images of the node.
+	BaseContainer string
 	// Supervision watches running sandboxes and the host; the zero value is off. A
 	// program that keeps a node open takes runtime.DefaultSupervision. Open fills in
 	// Sample, Limits and Swap.

@@ -3,17 +3,21 @@
 package process
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/rundlet/rundlet/agent/account"
 	"github.com/rundlet/rundlet/api/gen/envd/processpb"
+	"github.com/rundlet/rundlet/envd"
 )
 
 // defaultPath is what a process gets when the agent itself has no PATH.
@@ -177,18 +181,22 @@ func (e *cwdError) Error() string { return fmt.Sprintf("cwd '%s' does not exist"
 // Unwrap makes it an errCommand.
 func (e *cwdError) Unwrap() error { return errCommand }
 
-// environment is, later ones winning: the agent's PATH, the user's own
+// imageVariables are those of the image that the guest began with.
+var imageVariables = sync.OnceValue(func() (variables map[string]string) {
+	_ = json.Unmarshal([]byte(os.Getenv(envd.VariablesName)), &variables) // The daemon made it; otherwise there are none.
+	return variables
+})
+
+// environment is, later ones winning: the image's variables, the agent's PATH, the user's own
 // variables, the sandbox's, the request's.
 func environment(u account.User, sandbox, request map[string]string) []string {
 	path := os.Getenv("PATH")
 	if path == "" {
 		path = defaultPath
 	}
-	merged := map[string]string{"PATH": path, "HOME": u.Home, "USER": u.Name, "LOGNAME": u.Name}
-	for _, m := range []map[string]string{sandbox, request} {
-		for k, v := range m {
-			merged[k] = v
-		}
+	merged := map[string]string{}
+	for _, m := range []map[string]string{imageVariables(), {"PATH": path, "HOME": u.Home, "USER": u.Name, "LOGNAME": u.Name}, sandbox, request} {
+		maps.Copy(merged, m)
 	}
 	env := make([]string, 0, len(merged))
 	for k, v := range merged {

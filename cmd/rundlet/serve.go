@@ -73,7 +73,7 @@ names a file: then it has the file opened again, for logrotate.`,
 			if cfg.Node.Dirs, err = o.LayoutLogging(log); err != nil {
 				return err
 			}
-			if cfg.Node.BaseImage, err = parseBase(base); err != nil {
+			if cfg.Node.BaseImage, cfg.Node.BaseContainer, err = node.ParseBase(base); err != nil {
 				return err
 			}
 			cfg.Version, cfg.Node.Log = version, log
@@ -119,7 +119,7 @@ names a file: then it has the file opened again, for logrotate.`,
 	command.MirrorFlag(f, &mirrors, " of container images that templates begin with, also at a private address,")
 	f.StringSliceVar(&cfg.Node.PrivateRegistries, "private-registry", nil, "HOST[:PORT] of a registry of container images at a private address that clients may name")
 	f.BoolVar(&cfg.Node.AcceptEmptyDatabase, "accept-empty-database", false, "start even if the database is empty or missing although snapshots exist; they become orphans")
-	f.StringVar(&base, "base", baseDirectory, `template base from the host's /usr as it is ("directory"), or from one image of it that is made in the background and takes as much disk ("image")`)
+	f.StringVar(&base, "base", node.BaseDirectory, `template base from the host's /usr as it is ("directory"), from one image of it that is made in the background and takes as much disk ("image"), or of a container image (container:NAME)`)
 	f.IntVar(&cfg.Node.NetworkSlots, "network-slots", 4, "network slots to keep ready")
 	f.UintVar(&cfg.Node.SandboxMbit, "sandbox-bandwidth", 1000, "internet bandwidth of one sandbox in Mbit/s, each way")
 	f.UintVar(&cfg.Node.UplinkMbit, "uplink-bandwidth", 0, "total upload bandwidth of all sandboxes in Mbit/s, shared fairly; set it to 95 % of the slowest link; 0 means unlimited")
@@ -154,21 +154,6 @@ func parseAddress(text string) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf("--dns-address %q must be the address of this machine", text)
 	}
 	return addr.Unmap(), nil
-}
-
-// The values of --base.
-const (
-	baseDirectory = "directory"
-	baseImage     = "image"
-)
-
-// parseBase reports whether the base is to be an image.
-func parseBase(text string) (bool, error) {
-	switch text {
-	case baseDirectory, baseImage:
-		return text == baseImage, nil
-	}
-	return false, fmt.Errorf("--base must be %s or %s, got %q", baseDirectory, baseImage, text)
 }
 
 // parseNetworks parses the addresses and networks of a flag.

@@ -23,19 +23,6 @@ func TestServeRefusesADriverThatIsNotInTheBuild(t *testing.T) {
 	}
 }
 
-func TestBaseIsADirectoryOrAnImage(t *testing.T) {
-	for text, want := range map[string]bool{"directory": false, "image": true} {
-		if got, err := parseBase(text); got != want || err != nil {
-			t.Errorf("%s is %v, %v", text, got, err)
-		}
-	}
-	for _, bad := range []string{"", "Image", "squashfs"} {
-		if _, err := parseBase(bad); err == nil {
-			t.Errorf("%q is accepted", bad)
-		}
-	}
-}
-
 // A terminal that goes ends a command as a signal does, so that it cleans up.
 func TestAHangUpEndsACommand(t *testing.T) {
 	ctx := untilSignal()

@@ -13,7 +13,7 @@ import (
 	"github.com/rundlet/rundlet/cmd/rundlet/command"
 	"github.com/rundlet/rundlet/image/catalogue"
 	"github.com/rundlet/rundlet/image/guest"
-	"github.com/rundlet/rundlet/node"
+	"github.com/rundlet/rundlet/node/roots"
 	"github.com/rundlet/rundlet/node/statedir"
 )
 
@@ -139,7 +139,7 @@ func open(o *command.Options, guests guest.Config) (*catalogue.Catalogue, error)
 	if err := statedir.CheckFormat(dirs); err != nil {
 		return nil, err
 	}
-	return catalogue.Open(node.ImagesConfig(dirs.Images(), guests))
+	return catalogue.Open(roots.ImagesConfig(dirs.Images(), guests))
 }
 
 func printEntry(cmd *cobra.Command, o *command.Options, entry catalogue.Entry) error {

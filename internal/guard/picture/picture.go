@@ -22,6 +22,8 @@ var Layers = []Layer{
 	{"node/certificate", nil, "makes and reads certificates, and serves nothing"},
 	{"node/names", nil, "answers DNS queries for one domain, and knows no sandbox"},
 	{"node/accesslog", []string{"e2b"}, "writes lines about requests, and serves none"},
+	{"node/roots", []string{"image", "runtime/template", "sandbox", "store", "vm", "envd", "host", "policy/disk", "layout", "agent/embedded", "node/space"},
+		"has the root file systems of templates, and knows no sandbox"},
 	{"node", []string{"node", "e2b", "runtime", "sandbox", "policy", "template", "image", "network", "store", "host", "vm", "vm/drivers", "envd", "agent/embedded", "api",
 		"client", "layout", "telemetry", "doctor", "internal"}, "assembles the packages below it, and is not a command"},
 	{"e2b/control/templates", []string{"e2b/internal", "sandbox", "api", "internal"}, "has the operations on templates; it listens nowhere and checks no key"},

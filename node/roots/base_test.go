@@ -1,4 +1,6 @@
-package node
+//go:build linux
+
+package roots
 
 import (
 	"os"

@@ -1,15 +1,15 @@
-package node
+//go:build linux
+
+package roots
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 
-	"github.com/rundlet/rundlet/agent/embedded"
 	"github.com/rundlet/rundlet/host"
 	"github.com/rundlet/rundlet/image/catalogue"
 	"github.com/rundlet/rundlet/image/guest"
@@ -28,24 +28,17 @@ type images struct {
 	private   []string // hosts at private addresses that clients may name
 }
 
-func (a *assembly) openImages() (*images, error) {
-	if err := os.MkdirAll(a.Dirs.AgentDir(), 0o700); err != nil {
-		return nil, err
-	}
-	agent, err := embedded.Extract(a.Dirs.AgentDir())
+func openImages(cfg Config) (*images, error) {
+	agent, nameservers, err := agentOf(cfg)
 	if err != nil {
 		return nil, err
 	}
-	guests := guest.Config{AgentPath: agent}
-	for _, addr := range a.cfg.Nameservers {
-		guests.Nameservers = append(guests.Nameservers, addr.String())
-	}
-	cfg, err := imagesOf(a.Dirs, guests)
+	of, err := imagesOf(cfg.Dirs, guest.Config{AgentPath: agent, Nameservers: nameservers})
 	if err != nil {
 		return nil, err
 	}
-	c, err := catalogue.Open(cfg)
-	return &images{catalogue: c, mirrors: a.cfg.Mirrors, private: a.cfg.PrivateRegistries}, err
+	c, err := catalogue.Open(of)
+	return &images{catalogue: c, mirrors: cfg.Mirrors, private: cfg.PrivateRegistries}, err
 }
 
 // ImagesConfig is that of container images in dir: the disk stays above the floor at which templates are built.
@@ -69,8 +62,7 @@ func (i *images) has(name string) bool {
 	return err == nil && entry.Reference != ""
 }
 
-// root returns the root of an image, which stays until ctx ends: until then a build has no claim that names it. One that is not there is pulled; clients name it, so it can be from a public
-// registry, or from what the operator allows. What needs credentials is pulled with them each time, and has no name here.
+// root is Roots.Image.
 func (i *images) root(ctx context.Context, name string, login *sandbox.Registry, progress func(string)) (template.Image, error) {
 	root, release, err := i.find(ctx, name, login, progress)
 	if err != nil {
@@ -115,6 +107,18 @@ func (i *images) find(ctx context.Context, name string, login *sandbox.Registry,
 		return catalogue.Root{}, nil, err
 	}
 	return i.catalogue.Root(entry), release, nil
+}
+
+// of returns the same images for the operator, who names this one: its registry may be anywhere.
+func (i *images) of(name string) (*images, error) {
+	full, err := oci.Normal(name)
+	if err != nil {
+		return nil, fmt.Errorf("the image of the template %s: %w", template.BaseAlias, err)
+	}
+	host, _, _ := strings.Cut(full, "/")
+	operators := *i
+	operators.private = append(slices.Clip(i.private), host)
+	return &operators, nil
 }
 
 // isPrivate reports whether the registry of an image may be at a private address.

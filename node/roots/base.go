@@ -1,15 +1,13 @@
-package node
+//go:build linux
+
+package roots
 
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 
-	"github.com/rundlet/rundlet/agent/embedded"
 	"github.com/rundlet/rundlet/image/catalogue"
 	"github.com/rundlet/rundlet/image/erofs"
 	"github.com/rundlet/rundlet/image/hostbase"
@@ -20,24 +18,17 @@ import (
 
 // baseImage makes the root file system of "base" out of the host's /usr; one image if
 // ready, which may be nil, says that the base has it.
-func baseImage(ctx context.Context, dirs layout.Layout, nameservers []netip.Addr, log *slog.Logger, ready func(hostbase.Base) bool) (template.Image, error) {
-	if err := os.MkdirAll(dirs.AgentDir(), 0o700); err != nil {
-		return template.Image{}, err
-	}
-	agent, err := embedded.Extract(dirs.AgentDir())
+func baseImage(ctx context.Context, cfg Config, ready func(hostbase.Base) bool) (template.Image, error) {
+	agent, nameservers, err := agentOf(cfg)
 	if err != nil {
 		return template.Image{}, err
 	}
-	var resolvers []string
-	for _, addr := range nameservers {
-		resolvers = append(resolvers, addr.String())
-	}
-	base, err := hostbase.Build(ctx, hostbase.Config{Dir: dirs.Base(), AgentPath: agent, Nameservers: resolvers})
+	base, err := hostbase.Build(ctx, hostbase.Config{Dir: cfg.Dirs.Base(), AgentPath: agent, Nameservers: nameservers})
 	if err != nil {
 		return template.Image{}, err
 	}
 	if len(base.Changed) > 0 {
-		log.Info("base template skips package configuration files modified on this host", "files", base.Changed)
+		cfg.Log.Info("base template skips package configuration files modified on this host", "files", base.Changed)
 	}
 	if ready != nil && ready(base) {
 		return template.Image{Spec: base.SpecOfImage(), Stamp: imageStamp(base)}, nil
