@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"database/sql"
 	"slices"
 	"testing"
 	"time"
@@ -54,17 +53,6 @@ func (f *fixture) startWith(path string) {
 	f.rt.Close()
 	f.db, f.cfg.Store, f.dbPath = db, db, path
 	f.open()
-}
-
-// rawDatabase opens a database behind the back of the program, which may be writing.
-func rawDatabase(t testing.TB, path string) *sql.DB {
-	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(10000)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	return db
 }
 
 // change changes a database behind the back of the program.
