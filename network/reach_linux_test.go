@@ -141,8 +141,8 @@ func TestAllowedFlowsDoNotNoticeChanges(t *testing.T) {
 	w := newWorld(t)
 	w.named(map[string][]string{"a.example": {internetIP}})
 	n := w.open(w.config())
-	// The share of a slot is 256 flows, or more on a large host.
-	const slots, flowsOfEach, changes = 4, 250, 100
+	// They are enough to meet each change many times, and leave a processor for the changes.
+	const slots, flowsOfEach, changes = 4, 60, 100
 	stop, ended := make(chan struct{}), make(chan error, slots*flowsOfEach)
 	var list []Slot
 	var started sync.WaitGroup
