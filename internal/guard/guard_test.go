@@ -185,7 +185,7 @@ func TestPrivate(t *testing.T) {
 
 func TestPrivateExceptBundles(t *testing.T) {
 	host, dir := []byte("https://py"+"pi.org/x"), []byte("cd /wo"+"rk/main")
-	for name, want := range map[string]int{registryNames + "/a.go": 1, registryNames + "/a/b.go": 2, "policy/egress/a.go": 2} {
+	for name, want := range map[string]int{"policy/egress/bundle/a.go": 1, "policy/egress/bundle/a/b.go": 2, "policy/egress/a.go": 2, "templates/go/a.sh": 1, "templates/a.sh": 2} {
 		if got := append(Private(name, host), Private(name, dir)...); len(got) != want {
 			t.Errorf("%s: %v", name, got)
 		}

@@ -136,8 +136,9 @@ var (
 	registries = regexp.MustCompile(`registry\.npm` + `js\.org|registry\.yarn` + `pkg\.com|python` + `hosted\.org|//py` + `pi\.org|proxy\.gol` + `ang\.org|deb\.deb` + `ian\.org|archive\.ubu` + `ntu\.com`)
 )
 
-// registryNames is the package whose purpose is to list the hosts of registries. Nothing is downloaded by it.
-const registryNames = "policy/egress/bundle"
+// registryNames are the directories that need the public hosts of registries: the package that lists them, and the recipes whose
+// files come from there.
+var registryNames = []string{"policy/egress/bundle", "templates/node", "templates/go"}
 
 // Private checks one file of any kind.
 func Private(name string, content []byte) []Finding {
@@ -147,7 +148,7 @@ func Private(name string, content []byte) []Finding {
 	var out []Finding
 	for i, line := range strings.Split(string(content), "\n") {
 		m := private.FindString(line)
-		if m == "" && path.Dir(name) != registryNames {
+		if m == "" && !slices.Contains(registryNames, path.Dir(name)) {
 			m = registries.FindString(line)
 		}
 		if m != "" {
