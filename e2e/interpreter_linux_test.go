@@ -29,7 +29,7 @@ const (
 	wheelsDir = "wheels"
 	// hostPython is the one that the template base has.
 	hostPython = "/usr/bin/python3"
-	recipeDir  = "../templates/code-interpreter-v1"
+	recipesDir = "../templates"
 	// interpreterReady is the ready command that the recipe's README gives.
 	interpreterReady = "curl -sf localhost:49999/health"
 )
@@ -63,33 +63,14 @@ func downloadWheels() error {
 	return os.WriteFile(marker, want, 0o644)
 }
 
-// recipe is a directory with the recipe of the code interpreter and its wheels.
-func recipe(t *testing.T) string {
+// wheels are those that downloadWheels got.
+func wheels(t *testing.T) []string {
 	t.Helper()
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(recipeDir)); err != nil {
-		t.Fatal(err)
-	}
-	wheels, err := filepath.Glob(filepath.Join(wheelsDir, ".wheels", "*.whl"))
-	if err != nil || len(wheels) == 0 {
+	files, err := filepath.Glob(filepath.Join(wheelsDir, ".wheels", "*.whl"))
+	if err != nil || len(files) == 0 {
 		t.Fatalf("no wheels: %v", err)
 	}
-	if err := os.Mkdir(filepath.Join(dir, "wheels"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, wheel := range wheels {
-		if err := os.Link(wheel, filepath.Join(dir, "wheels", filepath.Base(wheel))); err == nil {
-			continue
-		}
-		text, err := os.ReadFile(wheel)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, "wheels", filepath.Base(wheel)), text, 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
+	return files
 }
 
 // TestCodeInterpreter builds the template without a registry, and runs the unmodified SDKs of the code interpreter against it.
@@ -105,7 +86,7 @@ func TestCodeInterpreter(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	srv.must(t, "template", "build", recipe(t), "--name", "code-interpreter-v1", "--memory", "1024", "--ready", interpreterReady)
+	srv.must(t, "template", "build", recipe(t, "code-interpreter-v1", wheelsDir, wheels(t)), "--name", "code-interpreter-v1", "--memory", "1024", "--ready", interpreterReady)
 	t.Logf("the template was built in %.0f s", time.Since(begin).Seconds())
 	files := map[string]string{"npm": "js/interpreter.mjs", "pypi": "python/interpreter.py"}
 	env := append(srv.sdkEnv, "E2E_IDS="+ids)

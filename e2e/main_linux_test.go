@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -75,6 +76,11 @@ func runOutside() (int, error) {
 	}
 	if !*soak {
 		if err := downloadWheels(); err != nil {
+			return 1, err
+		}
+	}
+	if os.Getenv(recipesEnv) != "" {
+		if err := downloadRecipes(context.Background()); err != nil {
 			return 1, err
 		}
 	}

@@ -155,7 +155,7 @@ func (p *probes) start(targets []string, guests ...Slot) {
 			to := unix.SockaddrInet4{Port: 9, Addr: netip.MustParseAddr(target).As4()}
 			p.senders.Go(func() {
 				defer udp.Close()
-				again := time.NewTicker(10 * time.Millisecond)
+				again := time.NewTicker(2 * time.Millisecond)
 				defer again.Stop()
 				for i := 0; ctx.Err() == nil; i++ {
 					if target != internetIP || i%8 == 0 {
