@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,9 +81,22 @@ func largeLayers(t *testing.T, dir string) (paths []string) {
 // push writes the image into the registry.
 func (r realImage) push(t *testing.T) {
 	t.Helper()
-	image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{}},
+	image := imageOf(t, r.layers...)
+	ref, err := name.ParseReference(r.reference)
+	if err == nil {
+		err = remote.Write(ref, image, remote.WithContext(t.Context()))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// imageOf is an image with the layers that are in files.
+func imageOf(t *testing.T, layers ...string) v1.Image {
+	t.Helper()
+	image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{}},
 		Config: v1.Config{Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}}})
-	for _, path := range r.layers {
+	for _, path := range layers {
 		if err != nil {
 			break
 		}
@@ -91,16 +105,10 @@ func (r realImage) push(t *testing.T) {
 			image, err = mutate.AppendLayers(image, layer)
 		}
 	}
-	var ref name.Reference
-	if err == nil {
-		ref, err = name.ParseReference(r.reference)
-	}
-	if err == nil {
-		err = remote.Write(ref, image, remote.WithContext(t.Context()))
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	return image
 }
 
 // listOf is what findCommand must print in a sandbox of an archive.

@@ -20,6 +20,8 @@ import (
 const (
 	// suiteTimeout ends an SDK that hangs; a suite takes well under a minute.
 	suiteTimeout = 4 * time.Minute
+	// recipeTimeout is that of the clients of ready recipes, which wait for programs to open their windows.
+	recipeTimeout = 15 * time.Minute
 	// suitesAtOnce share the server as clients do that know nothing of each other.
 	suitesAtOnce = 2
 )
@@ -68,7 +70,11 @@ func TestSDK(t *testing.T) {
 // run lets the SDK's own test runner work through the cases of the files and makes a
 // sub-test of each result as it comes.
 func (s suite) run(t *testing.T, sdkEnv, files []string) {
-	ctx, cancel := context.WithTimeout(t.Context(), suiteTimeout)
+	limit := suiteTimeout
+	if os.Getenv(debsEnv) != "" {
+		limit = recipeTimeout
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	sdkDir, err := filepath.Abs(s.dir())
 	if err != nil {
@@ -103,7 +109,7 @@ func (s suite) run(t *testing.T, sdkEnv, files []string) {
 	case total == 0:
 		t.Errorf("no case ran")
 	case ctx.Err() != nil:
-		t.Errorf("it did not end within %v", suiteTimeout)
+		t.Errorf("it did not end within %v", limit)
 	case waitErr != nil && failed == 0:
 		t.Errorf("the runner failed although no case did: %v", waitErr)
 	case waitErr == nil && failed > 0:

@@ -34,19 +34,9 @@ func TestSDKOverTLS(t *testing.T) {
 	dir := t.TempDir()
 	useNameServer(t, "127.0.0.1")
 	before := takeStock(t)
+	srv, transport, port := startNamed(t, dir)
 	address := strings.TrimPrefix(apiURL, "http://")
-	_, port, _ := strings.Cut(address, ":")
-	srv := launchServer(t, dir, nil, "--tls=local", "--domain=e2b.localhost:"+port, "--dns=127.0.0.1:53")
-	// Whom it trusts is the matter of the SDKs.
-	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-	defer transport.CloseIdleConnections()
-	if err := srv.waitServing("https://"+address, transport); err != nil {
-		t.Fatalf("the server is not ready: %v\n%s", err, srv.logTail())
-	}
-	env, err := sdkEnv(srv.cmd.Env, "E2B_API_KEY=e2b_", "E2B_DOMAIN=e2b.localhost:"+port, "NODE_EXTRA_CA_CERTS=", "SSL_CERT_FILE=")
-	if err != nil {
-		t.Fatalf("rundlet env: %v\n%s", err, srv.logTail())
-	}
+	env := srv.sdkEnv
 	ids := filepath.Join(dir, "sandbox-ids")
 	if err := os.WriteFile(ids, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -67,6 +57,26 @@ func TestSDKOverTLS(t *testing.T) {
 	checkSandboxesGone(t, dir, ids)
 	srv.stop(t)
 	before.compare(t)
+}
+
+// startNamed starts a daemon with certificates of its authority and its DNS server. It returns when the daemon answers, with
+// the variables by which the SDKs reach it, a transport that trusts it, and its port. The caller stops the daemon.
+func startNamed(t *testing.T, dir string, flags ...string) (*server, *http.Transport, string) {
+	t.Helper()
+	address := strings.TrimPrefix(apiURL, "http://")
+	_, port, _ := strings.Cut(address, ":")
+	srv := launchServer(t, dir, nil, append([]string{"--tls=local", "--domain=e2b.localhost:" + port, "--dns=127.0.0.1:53"}, flags...)...)
+	// Whom it trusts is the matter of the SDKs.
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	t.Cleanup(transport.CloseIdleConnections)
+	if err := srv.waitServing("https://"+address, transport); err != nil {
+		t.Fatalf("the server is not ready: %v\n%s", err, srv.logTail())
+	}
+	var err error
+	if srv.sdkEnv, err = sdkEnv(srv.cmd.Env, "E2B_API_KEY=e2b_", "E2B_DOMAIN=e2b.localhost:"+port, "NODE_EXTRA_CA_CERTS=", "SSL_CERT_FILE="); err != nil {
+		t.Fatalf("rundlet env: %v\n%s", err, srv.logTail())
+	}
+	return srv, transport, port
 }
 
 // commandsOverTLS uses the commands for this host, and makes it trust the authority for a while.
