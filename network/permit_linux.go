@@ -161,6 +161,13 @@ func (r *nftRules) settle(mend bool) (lost bool, err error) {
 	return true, r.rewrite()
 }
 
+func (r *nftRules) doubt() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.guard.Doubt()
+	r.flows.Doubt()
+}
+
 // rewrite makes the table what it should be. The caller holds mu.
 func (r *nftRules) rewrite() error { return r.write(slices.Collect(maps.Values(r.have))) }
 

@@ -41,6 +41,8 @@ type enforcer interface {
 	// settle makes the rules whole that something else has changed, if mend is
 	// true; lost is whether they were not.
 	settle(mend bool) (lost bool, err error)
+	// doubt makes the next settle look at all rules, since another program has changed the packet filter.
+	doubt()
 	// close gives up what this process holds; what is enforced stays.
 	close()
 }

@@ -52,7 +52,7 @@ func (w *watcher) look(at changes.Depth) (again time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.repairs.unrepaired() != nil {
-		at = changes.Depth{Host: true, Router: true}
+		at = changes.Everything
 	}
 	mend := w.repairs.wait(time.Now()) <= 0
 	lost, err := w.settle(at, mend)
@@ -67,6 +67,9 @@ func (w *watcher) look(at changes.Depth) (again time.Duration) {
 func (w *watcher) settle(at changes.Depth, mend bool) (lost []string, err error) {
 	// One part that fails keeps none of the others from its repair.
 	add := func(what []string, e error) { lost, err = append(lost, what...), errors.Join(err, e) }
+	if at.Filter {
+		w.rules.doubt()
+	}
 	add(w.router.settle(w.guests, mend))
 	if was, e := w.rules.settle(mend); was || e != nil {
 		add([]string{LostRouterRules}, e)

@@ -42,9 +42,12 @@ var (
 // ErrNotFollowed: the kernel does not report changes any more.
 var ErrNotFollowed = errors.New("the subscription to changes ended")
 
-// Depth says which namespaces have reported changes, so that what costs more is
-// looked at there.
-type Depth struct{ Host, Router bool }
+// Depth says what has changed, so that what costs more is looked at there: in which namespaces, and whether another program has
+// changed a packet filter, whatever its generations say.
+type Depth struct{ Host, Router, Filter bool }
+
+// Everything is looked at first, now and then, and when reports were lost.
+var Everything = Depth{Host: true, Router: true, Filter: true}
 
 // Source says whose changes are watched.
 type Source struct {
@@ -113,7 +116,7 @@ func (w *news) take() (at Depth, err error) {
 
 // watch calls look when there are news, and after the time that it has returned.
 func watch(ctx context.Context, w *news, look func(Depth) (again time.Duration)) error {
-	at := Depth{Host: true, Router: true} // What happened before is not reported.
+	at := Everything // What happened before is not reported.
 	for round := 1; ; round++ {
 		began := time.Now()
 		again := look(at)
@@ -140,7 +143,7 @@ func watch(ctx context.Context, w *news, look func(Depth) (again time.Duration))
 			return err
 		}
 		if round%deepEvery == 0 {
-			at = Depth{Host: true, Router: true}
+			at = Everything
 		}
 	}
 }
@@ -185,7 +188,7 @@ func (w *news) read(ctx context.Context, c *mnl.Conn, family int, mark func(*Dep
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, unix.ENOBUFS): // Reports were lost: anything may have changed.
-			w.add(func(at *Depth) { *at = Depth{Host: true, Router: true} })
+			w.add(func(at *Depth) { *at = Everything })
 			continue
 		case err != nil:
 			w.fail(fmt.Errorf("%w: %w", ErrNotFollowed, err))
@@ -198,7 +201,7 @@ func (w *news) read(ctx context.Context, c *mnl.Conn, family int, mark func(*Dep
 		for _, m := range messages {
 			if pid, name, ok := nft.NewGeneration(m); ok && pid != source.Self {
 				source.ChangedBy(fmt.Sprintf("%s (pid %d)", name, pid))
-				w.add(func(*Depth) {}) // The packet filter is looked at always.
+				w.add(func(at *Depth) { at.Filter = true })
 			}
 		}
 	}

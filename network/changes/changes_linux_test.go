@@ -17,7 +17,7 @@ import (
 	"github.com/rundlet/rundlet/network/namespace/namespacetest"
 )
 
-var everything = Depth{Host: true, Router: true}
+var everything = Everything
 
 // What the kernel reports is looked at at once, and without a report all the same.
 func TestAReportIsLookedAtAtOnceAndEverythingNowAndThen(t *testing.T) {
@@ -110,12 +110,12 @@ func TestTheKernelReportsLinksAndPacketFilters(t *testing.T) {
 			if err := conn.Flush(); err != nil {
 				t.Fatal(err)
 			}
-			// Which namespace it is does not count: packet filters are looked at always.
+			// Which namespace it is does not count.
 			for program, looked := "", false; program == "" || !looked; {
 				select {
 				case program = <-programs:
 				case at := <-looks:
-					if looked = true; at != (Depth{}) {
+					if looked = true; at != (Depth{Filter: true}) {
 						t.Fatalf("looked at %+v after a change of a packet filter", at)
 					}
 				case <-deadline:
@@ -135,7 +135,7 @@ func TestTheKernelReportsLinksAndPacketFilters(t *testing.T) {
 			for at := (Depth{}); at != c.want; {
 				select {
 				case at = <-looks:
-					if at != c.want && at != (Depth{}) { // It may be one more for the packet filter.
+					if at != c.want && at != (Depth{Filter: true}) { // It may be one more for the packet filter.
 						t.Fatalf("looked at %+v, want %+v", at, c.want)
 					}
 				case err := <-ended:
