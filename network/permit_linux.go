@@ -163,9 +163,8 @@ func (r *nftRules) settle(mend bool) (lost bool, err error) {
 
 func (r *nftRules) doubt() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.guard.Doubt()
-	r.flows.Doubt()
+	r.guard.Seen, r.flows.Seen = 0, 0
+	r.mu.Unlock()
 }
 
 // rewrite makes the table what it should be. The caller holds mu.

@@ -42,13 +42,10 @@ func (g *Guarded) Close() {
 	}
 }
 
-// Doubt makes the next Whole look at the table, whatever the generation.
-func (g *Guarded) Doubt() { g.Seen = 0 }
-
 // Changed notes a change of our own, which is one generation. If another program's
 // came between, the generations do not agree, and the table is looked at. But the kernel counts none for a change that
 // changes nothing, as of an element that is there: then the next one of another program would look like ours. So the kernel's
-// reports of those are followed, too: see Doubt.
+// reports of those count, too: after one, Seen must be none.
 func (g *Guarded) Changed() {
 	if g.Seen != 0 {
 		g.Seen++
