@@ -9,6 +9,7 @@ import (
 	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/supervise"
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
@@ -310,9 +311,15 @@ func TestUserDataOutlivesAnEphemeralInstance(t *testing.T) {
 	other := recordingDriver{f.driver.Driver, f}
 	own.Driver = withoutAdoption{other}
 	own.Network = &fakeNetwork{f: f, leased: map[string]egress.Policy{}}
+	if err := f.db.Warm.Set(ctx, template.BaseAlias, 2); err != nil {
+		t.Fatal(err)
+	}
 	rt, err := Open(ctx, own)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if list, err := rt.WarmTemplates(ctx); err != nil || len(list) != 1 || list[0].Ready != own.Warm.Ready {
+		t.Errorf("it keeps what the daemon shall keep: %+v, %v", list, err)
 	}
 	if err := rt.KillAll(ctx, "end"); err != nil {
 		t.Error(err)

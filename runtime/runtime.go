@@ -297,7 +297,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	})
 	r.watcher, r.cleaner = newWatcher(&r.parts), newCleaner(&r.parts)
 	r.Targets = warm.Load(ctx, warm.Config{
-		Store: db.Warm, Base: cfg.Warm, Named: cfg.WarmTemplates, Sandboxes: int(cfg.Capacity.Sandboxes), Log: cfg.Log,
+		Store: db.Warm, Base: cfg.Warm, Named: cfg.WarmTemplates, Sandboxes: int(cfg.Capacity.Sandboxes), Ephemeral: cfg.Ephemeral, Log: cfg.Log,
 		Pool: r.pool, Templates: r.templates, Builds: r.Builder,
 	})
 	if err := recoverAll(ctx, r); err != nil {

@@ -48,8 +48,9 @@ func (b *Builder) withTagged(ctx context.Context, name string, f func(builds.Tem
 }
 
 // keep keeps machines of what the default tag of a template names. Calls take turns: the last one has the latest build, and a
-// template that is deleted meanwhile is dropped afterwards.
+// template that is deleted meanwhile is dropped afterwards. It is done also for a client that leaves: the tag has moved.
 func (b *Builder) keep(ctx context.Context, templateID string) {
+	ctx = context.WithoutCancel(ctx)
 	b.keeping.Lock()
 	defer b.keeping.Unlock()
 	if from, err := b.BuildOrigin(ctx, templateID); err == nil {

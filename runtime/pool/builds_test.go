@@ -22,6 +22,12 @@ import (
 // filled returns a pool, with builds of one template that prepared machines can be made from.
 func filled(t *testing.T, prepared int, builds ...string) (*Pool, map[string]claim.Origin) {
 	t.Helper()
+	return filledIn(t, &slots{}, prepared, builds...)
+}
+
+// filledIn is filled with a network.
+func filledIn(t *testing.T, network *slots, prepared int, builds ...string) (*Pool, map[string]claim.Origin) {
+	t.Helper()
 	group := background.New(t.Context())
 	driver := memvm.New(memvm.Options{Host: memvm.NewHost()})
 	origins := map[string]claim.Origin{}
@@ -36,7 +42,7 @@ func filled(t *testing.T, prepared int, builds ...string) (*Pool, map[string]cla
 			Spec: `{"Rootfs":"/r","Args":["/agent"]}`, Size: sandbox.Size{VCPUs: 1, MemoryMiB: 512, DiskMiB: 1024}}
 	}
 	steps, log := &step.Recorder{Latency: &latency.Recorder{}}, slog.New(slog.DiscardHandler)
-	machines, err := machine.New(machine.Config{Driver: driver, Network: &slots{}, Claims: whole{}, Steps: steps, ScratchDir: t.TempDir(), Log: log})
+	machines, err := machine.New(machine.Config{Driver: driver, Network: network, Claims: whole{}, Steps: steps, ScratchDir: t.TempDir(), Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

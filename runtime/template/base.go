@@ -52,7 +52,7 @@ func (t *Templates) Base(ctx context.Context) (store.Template, error) {
 			if b.err != nil {
 				t.drop(b) // the next create tries again
 			} else {
-				t.cfg.Keep(claim.OfTemplate(b.tpl))
+				t.keep(b)
 			}
 			close(b.done)
 		}) {
@@ -70,12 +70,33 @@ func (t *Templates) Base(ctx context.Context) (store.Template, error) {
 	}
 }
 
-// KeepBase gives the pool what machines of the base are made from, if it has been prepared; otherwise its preparation does.
+// KeepBase gives the pool what machines of the base are made from: now if it has been prepared, when it is done if it is being
+// prepared, and otherwise its preparation does.
 func (t *Templates) KeepBase() {
 	t.mu.Lock()
 	b := t.building
 	t.mu.Unlock()
-	if b != nil && b.ready() && b.err == nil {
+	switch {
+	case b == nil:
+	case b.ready():
+		t.keep(b)
+	default: // It may have been given to the pool already, before that had a target for it.
+		t.cfg.Background.Go(func() {
+			if <-b.done; b.err == nil {
+				t.keep(b)
+			}
+		})
+	}
+}
+
+// keep gives a build to the pool, unless there is another one by now. Calls take turns: the last one has the latest build.
+func (t *Templates) keep(b *build) {
+	t.keeping.Lock()
+	defer t.keeping.Unlock()
+	t.mu.Lock()
+	current := t.building == b
+	t.mu.Unlock()
+	if current {
 		t.cfg.Keep(claim.OfTemplate(b.tpl))
 	}
 }

@@ -3,8 +3,6 @@ package template
 import (
 	"context"
 	"time"
-
-	"github.com/rundlet/rundlet/runtime/claim"
 )
 
 // HostInterval is how often a daemon checks whether the host still has the files
@@ -45,7 +43,7 @@ func (t *Templates) Refresh(ctx context.Context) {
 	t.mu.Unlock()
 	if current && next.tpl.BuildID != b.tpl.BuildID {
 		t.cfg.Log.Info("base template refreshed: the host changed", "build_id", next.tpl.BuildID)
-		t.cfg.Keep(claim.OfTemplate(next.tpl))
+		t.keep(next)
 	}
 }
 

@@ -88,6 +88,8 @@ type Templates struct {
 
 	mu       sync.Mutex
 	building *build // the build of the base in flight, or the last; nil if none
+
+	keeping sync.Mutex // held while a build is given to Config.Keep
 }
 
 // New returns Templates. Nothing is built before the first use.

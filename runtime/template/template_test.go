@@ -99,3 +99,23 @@ func TestOnlyTheBaseThatCannotBeRestoredIsMarked(t *testing.T) {
 		})
 	}
 }
+
+// A change of what is kept warm may come when the pool has the base already, and its preparation has not ended: it is given again.
+func TestTheBaseIsKeptHoweverLateThatIsSaid(t *testing.T) {
+	templates, _ := open(t)
+	kept := make(chan string, 3)
+	b := &build{done: make(chan struct{}), tpl: store.Template{ID: "t1", BuildID: "b1"}}
+	templates.building = b
+	templates.cfg.Keep = func(from claim.Origin) { kept <- from.BuildID }
+	templates.KeepBase()
+	close(b.done)
+	if got := <-kept; got != "b1" {
+		t.Errorf("kept %s", got)
+	}
+	templates.building = &build{done: b.done, tpl: store.Template{ID: "t1", BuildID: "b2"}}
+	templates.keep(b) // It comes late.
+	templates.KeepBase()
+	if got := <-kept; got != "b2" {
+		t.Errorf("kept %s after another build", got)
+	}
+}

@@ -28,6 +28,8 @@ type Config struct {
 	Named map[string]pool.Target
 	// Sandboxes is how many sandboxes the node runs.
 	Sandboxes int
+	// Ephemeral: the node shares its database with the daemon that clients talk to, and keeps what it was started with.
+	Ephemeral bool
 	Pool      Pool
 	Templates Templates
 	Builds    Builds
@@ -61,7 +63,7 @@ type Targets struct {
 // without them.
 func Load(ctx context.Context, cfg Config) *Targets {
 	t := &Targets{cfg: cfg}
-	set, err := cfg.Store.All(ctx)
+	set, err := t.stored(ctx)
 	if err != nil {
 		cfg.Log.Warn("could not read how many machines of templates shall be warm; it is as the daemon was started", "error", err)
 	}
@@ -69,6 +71,18 @@ func Load(ctx context.Context, cfg Config) *Targets {
 		cfg.Pool.Aim(name, t.target(name, set))
 	}
 	return t
+}
+
+// stored is what clients have said. A database of another node may have more than this one runs: it keeps as many as it can.
+func (t *Targets) stored(ctx context.Context) (map[string]int, error) {
+	if t.cfg.Ephemeral {
+		return map[string]int{}, nil
+	}
+	set, err := t.cfg.Store.All(ctx)
+	for name, ready := range set {
+		set[name] = max(0, min(ready, t.cfg.Sandboxes))
+	}
+	return set, fault.Classify(err)
 }
 
 // all are the names for which there is a number.
@@ -108,9 +122,9 @@ func (t *Targets) target(name string, set map[string]int) pool.Target {
 
 // WarmTemplates lists what is kept warm, by name.
 func (t *Targets) WarmTemplates(ctx context.Context) ([]sandbox.WarmTemplate, error) {
-	set, err := t.cfg.Store.All(ctx)
+	set, err := t.stored(ctx)
 	if err != nil {
-		return nil, fault.Classify(err)
+		return nil, err
 	}
 	now := t.cfg.Pool.Ready(time.Now())
 	var list []sandbox.WarmTemplate
@@ -134,24 +148,28 @@ func (t *Targets) WarmTemplates(ctx context.Context) ([]sandbox.WarmTemplate, er
 func (t *Targets) KeepWarm(ctx context.Context, name string, ready *int) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	set, err := t.cfg.Store.All(ctx)
-	if err != nil {
-		return fault.Classify(err)
+	if t.cfg.Ephemeral {
+		return fmt.Errorf("%w: warm pool: this node keeps as many sandboxes as it was started with", sandbox.ErrInvalid)
 	}
-	had := t.all(set)[name]
+	set, err := t.stored(ctx)
+	if err != nil {
+		return err
+	}
+	had, before := t.all(set)[name], t.target(name, set)
 	delete(set, name)
-	if ready != nil && *ready != t.started(name).Ready {
+	if ready != nil && (*ready != 0 || t.started(name) != (pool.Target{})) {
 		set[name] = *ready
 	}
-	if err := t.check(set); err != nil {
+	target := t.target(name, set)
+	if err := t.check(name, before.Ready, set); err != nil {
 		return fmt.Errorf("%w: %w", sandbox.ErrInvalid, err)
 	}
-	target := t.target(name, set)
 	if ready != nil && target != (pool.Target{}) || !had {
 		if err := t.known(ctx, name); err != nil {
 			return err
 		}
 	}
+	ctx = context.WithoutCancel(ctx) // What is stored holds from now on, also for a client that leaves.
 	if _, ok := set[name]; ok {
 		err = t.cfg.Store.Set(ctx, name, set[name])
 	} else {
@@ -171,25 +189,36 @@ func (t *Targets) KeepWarm(ctx context.Context, name string, ready *int) error {
 	return nil // It has been deleted, or none of its builds has the default tag yet.
 }
 
-// known returns nil if machines can be made of a template, or sandbox.ErrTemplateNotFound.
+// known returns nil if machines can be made of a template, or sandbox.ErrTemplateNotFound; an id is not the name of one.
 func (t *Targets) known(ctx context.Context, name string) error {
 	if name == template.BaseAlias {
 		return nil
 	}
-	_, err := t.cfg.Builds.BuildOrigin(ctx, name)
+	from, err := t.cfg.Builds.BuildOrigin(ctx, name)
+	if err == nil && from.Alias != name {
+		err = fmt.Errorf("warm pool: template %.128q has the name %s: %w", name, from.Alias, sandbox.ErrTemplateNotFound)
+	}
 	return err
 }
 
-// check refuses numbers that no node has, and more machines than this one runs.
-func (t *Targets) check(set map[string]int) error {
-	base, named := t.target(template.BaseAlias, set), map[string]int{}
-	for name := range t.all(set) {
-		if name != template.BaseAlias {
-			named[name] = t.target(name, set).Ready
+// check refuses a number for a name that no node has, and one that is raised to more machines than this one runs. Others may be
+// too many already, and can be lowered one after the other.
+func (t *Targets) check(name string, before int, set map[string]int) error {
+	target := t.target(name, set)
+	_, isSet := set[name]
+	switch {
+	case target.Ready >= 0 && target.Ready <= before && (name == template.BaseAlias || sandbox.ValidTemplateName(name)):
+		return nil
+	case name == template.BaseAlias && isSet && target.Ready > t.cfg.Sandboxes:
+		return fmt.Errorf("warm pool: %d sandboxes run on this machine, not %d", t.cfg.Sandboxes, target.Ready)
+	case name == template.BaseAlias:
+		return pool.Check(target, name, nil, t.cfg.Sandboxes)
+	}
+	named := map[string]int{}
+	for other := range t.all(set) {
+		if other != template.BaseAlias {
+			named[other] = t.target(other, set).Ready
 		}
 	}
-	if base.Ready > t.cfg.Sandboxes {
-		return fmt.Errorf("warm pool: %d sandboxes run on this machine, not %d", t.cfg.Sandboxes, base.Ready)
-	}
-	return pool.Check(base, template.BaseAlias, named, t.cfg.Sandboxes)
+	return pool.Check(pool.Target{}, template.BaseAlias, named, t.cfg.Sandboxes)
 }

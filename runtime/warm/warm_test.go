@@ -1,12 +1,14 @@
 package warm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"maps"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,6 +25,7 @@ type site struct {
 	aims  map[string]pool.Target
 	kept  []string
 	known map[string]error
+	ids   map[string]string // the names of templates by their ids
 }
 
 func newSite(t *testing.T) *site {
@@ -42,25 +45,36 @@ const maxAge = time.Hour
 
 // start is what a daemon does that starts.
 func (s *site) start() *Targets {
+	return s.startWith(func(*Config) {})
+}
+
+// startWith is start with other settings.
+func (s *site) startWith(change func(*Config)) *Targets {
 	s.aims, s.kept = map[string]pool.Target{}, nil
-	return Load(s.t.Context(), Config{
+	cfg := Config{
 		Store: s.db.Warm, Base: pool.Target{Ready: 2, Prepared: 1, MaxAge: maxAge}, Named: map[string]pool.Target{"a": {Ready: 2, MaxAge: maxAge}}, Sandboxes: 5,
 		Log: slog.New(slog.DiscardHandler), Pool: s, Templates: s, Builds: s,
-	})
+	}
+	change(&cfg)
+	return Load(s.t.Context(), cfg)
 }
 
 func (s *site) Aim(name string, t pool.Target) { s.aims[name] = t }
 func (s *site) Ready(time.Time) map[string]int { return map[string]int{"a": 1} }
 func (s *site) KeepBase()                      { s.kept = append(s.kept, "base") }
 func (s *site) KeepBuild(ctx context.Context, name string) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	s.kept = append(s.kept, name)
 	_, err := s.BuildOrigin(ctx, name)
 	return err
 }
 
 func (s *site) BuildOrigin(_ context.Context, name string) (claim.Origin, error) {
+	name = cmp.Or(s.ids[name], name)
 	if err, ok := s.known[name]; ok {
-		return claim.Origin{}, err
+		return claim.Origin{Alias: name}, err
 	}
 	return claim.Origin{}, sandbox.ErrTemplateNotFound
 }
@@ -104,6 +118,7 @@ func TestWhatClientsSayHoldsAfterTheNextStart(t *testing.T) {
 func TestWhatCannotBeKeptWarmIsRefused(t *testing.T) {
 	s := newSite(t)
 	targets := s.start()
+	s.ids = map[string]string{"id_of_b": "b"}
 	broken := errors.New("broken")
 	s.known["c"] = broken
 	before := maps.Clone(s.aims)
@@ -114,6 +129,7 @@ func TestWhatCannotBeKeptWarmIsRefused(t *testing.T) {
 	}{
 		"a template that is not there": {"d", 1, sandbox.ErrTemplateNotFound},
 		"one that cannot be read":      {"c", 1, broken},
+		"an id":                        {"id_of_b", 1, sandbox.ErrTemplateNotFound},
 		"a tag":                        {"a:v1", 1, sandbox.ErrInvalid},
 		"less than nothing":            {"a", -1, sandbox.ErrInvalid},
 		"less than nothing of base":    {"base", -1, sandbox.ErrInvalid},
@@ -134,4 +150,94 @@ func TestWhatCannotBeKeptWarmIsRefused(t *testing.T) {
 	if three := 3; targets.KeepWarm(ctx, "a", &three) == nil || !maps.Equal(s.aims, before) {
 		t.Errorf("a change that was not stored: %+v", s.aims)
 	}
+}
+
+// say keeps so many, and fails the test if that is refused.
+func (s *site) say(targets *Targets, name string, ready int) {
+	s.t.Helper()
+	if err := targets.KeepWarm(s.t.Context(), name, &ready); err != nil {
+		s.t.Errorf("%d of %s: %v", ready, name, err)
+	}
+}
+
+// A node that runs fewer sandboxes than before has too many stored, and of the base by default: each can be lowered, and others are not in its way.
+func TestWhatIsTooMuchCanBeLowered(t *testing.T) {
+	s := newSite(t)
+	for name, n := range map[string]int{"a": 4, "b": 1 << 50, "c": -7} {
+		if err := s.db.Warm.Set(t.Context(), name, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	targets := s.startWith(func(c *Config) { c.Sandboxes, c.Base.Ready = 3, 4 })
+	if want := (map[string]pool.Target{"a": {Ready: 3, MaxAge: maxAge}, "b": {Ready: 3, MaxAge: maxAge}, "base": {Ready: 4, Prepared: 1, MaxAge: maxAge}, "c": {}}); !maps.Equal(s.aims, want) {
+		t.Errorf("started with %+v", s.aims)
+	}
+	s.say(targets, "a", 3)
+	s.say(targets, "a", 1)
+	s.say(targets, "b", 1)
+	s.say(targets, "b", 2)
+	if three := 3; !errors.Is(targets.KeepWarm(t.Context(), "b", &three), sandbox.ErrInvalid) {
+		t.Error("more than the node runs is accepted")
+	}
+	s.say(targets, "base", 0)
+	if err := targets.KeepWarm(t.Context(), "base", nil); err != nil {
+		t.Errorf("the default cannot be had again: %v", err)
+	}
+}
+
+func TestWhatIsSaidIsStoredEvenIfItIsTheSame(t *testing.T) {
+	s := newSite(t)
+	s.say(s.start(), "a", 2)
+	if s.startWith(func(c *Config) { c.Named = nil }); s.aims["a"].Ready != 2 {
+		t.Errorf("without its flag: %+v", s.aims)
+	}
+	onlyPrepared := func(c *Config) { c.Base.Ready = 0 }
+	s.say(s.startWith(onlyPrepared), "base", 0)
+	if s.startWith(onlyPrepared); s.aims["base"] != (pool.Target{}) {
+		t.Errorf("none of the base: %+v", s.aims)
+	}
+	s.say(s.start(), "b", 0)
+	if set, err := s.db.Warm.All(t.Context()); err != nil || !maps.Equal(set, map[string]int{"a": 2, "base": 0}) {
+		t.Errorf("%v, %v", set, err)
+	}
+}
+
+// A node beside the daemon has its database, and not its warm machines.
+func TestAnEphemeralNodeKeepsWhatItWasStartedWith(t *testing.T) {
+	s := newSite(t)
+	s.say(s.start(), "base", 4)
+	targets := s.startWith(func(c *Config) { c.Ephemeral, c.Base, c.Named = true, pool.Target{}, nil })
+	if !maps.Equal(s.aims, map[string]pool.Target{"base": {}}) {
+		t.Errorf("it keeps %+v", s.aims)
+	}
+	if one := 1; !errors.Is(targets.KeepWarm(t.Context(), "b", &one), sandbox.ErrInvalid) {
+		t.Error("it changes what the daemon keeps")
+	}
+	if list, err := targets.WarmTemplates(t.Context()); err != nil || !reflect.DeepEqual(list, []sandbox.WarmTemplate{{Name: "base"}}) {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+func TestAChangeIsCompletedForAClientThatLeaves(t *testing.T) {
+	s := newSite(t)
+	ctx, leave := context.WithCancel(t.Context())
+	pool := &leaving{site: s}
+	targets := s.startWith(func(c *Config) { c.Pool = pool })
+	pool.leave = leave
+	if three := 3; targets.KeepWarm(ctx, "b", &three) != nil || !slices.Equal(s.kept, []string{"b"}) {
+		t.Errorf("stored, and the pool has %q", s.kept)
+	}
+}
+
+// leaving is a pool whose client leaves when it is told.
+type leaving struct {
+	*site
+	leave func() // nil while the daemon starts
+}
+
+func (l *leaving) Aim(name string, t pool.Target) {
+	if l.leave != nil {
+		l.leave()
+	}
+	l.site.Aim(name, t)
 }
