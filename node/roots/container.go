@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/runtime/template"
@@ -21,11 +22,14 @@ type containerBase struct {
 	images *images
 	db     *store.Store
 	log    func(line string)
+
+	mu   sync.Mutex
+	last string // what stamp returned
 }
 
 // image returns the root of the base. The image is pulled if it is not here; if that fails, and the base that is stored was made of an
 // image of that name, it is that one.
-func (b containerBase) image(ctx context.Context) (template.Image, error) {
+func (b *containerBase) image(ctx context.Context) (template.Image, error) {
 	img, err := b.images.root(ctx, b.name, nil, b.log)
 	if err != nil {
 		if stored, found := storedContainer(ctx, b.db, b.name); found {
@@ -49,13 +53,14 @@ func (b containerBase) image(ctx context.Context) (template.Image, error) {
 // maxVariables bounds them: Linux has at most 128 KiB for one, with its name.
 const maxVariables = 120 << 10
 
-// stamp changes when another image has the name.
-func (b containerBase) stamp() string {
-	entry, err := b.images.catalogue.Find(b.name)
-	if err != nil {
-		return "" // It is not here, or is being changed.
+// stamp changes when another image has the name. When none has it any more, the base stays: it is not pulled again for that.
+func (b *containerBase) stamp() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if entry, err := b.images.catalogue.Find(b.name); err == nil {
+		b.last = entry.File
 	}
-	return entry.File
+	return b.last
 }
 
 // containerStamp begins the word in the stamp of a base that is made of a container image: its name and the stamp of its root follow.

@@ -52,7 +52,7 @@ func Open(ctx context.Context, cfg Config) (*Roots, error) {
 	r.base = func(ctx context.Context) (template.Image, error) { return baseImage(ctx, cfg, ready) }
 	switch {
 	case cfg.BaseContainer != "":
-		container := containerBase{name: cfg.BaseContainer, db: cfg.Store, log: func(line string) {
+		container := &containerBase{name: cfg.BaseContainer, db: cfg.Store, log: func(line string) {
 			cfg.Log.Info("base template of a container image", "image", cfg.BaseContainer, "progress", line)
 		}}
 		if container.images, err = all.of(cfg.BaseContainer); err != nil {

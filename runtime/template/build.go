@@ -34,6 +34,8 @@ const bootTimeout = time.Minute
 // now, and otherwise boots the image and takes the snapshot.
 func (t *Templates) build(ctx context.Context) (store.Template, error) {
 	begin := time.Now()
+	ctx, release := context.WithCancel(ctx)
+	defer release() // The row has the image now, or nothing needs it.
 	unlock, err := t.cfg.Lock(ctx)
 	if err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)

@@ -53,7 +53,7 @@ type Store struct {
 
 // Config holds the dependencies and settings of Templates. HostStamp and Prune may be nil.
 type Config struct {
-	// Base makes, or finds, the image of the template base.
+	// Base makes, or finds, the image of the template base, which stays until ctx ends or a row names it.
 	Base func(ctx context.Context) (Image, error)
 	// HostStamp changes, soon at the latest, when Base would return another image
 	// because the host changed. It is cheap.

@@ -119,3 +119,18 @@ func TestTheBaseIsKeptHoweverLateThatIsSaid(t *testing.T) {
 		t.Errorf("kept %s after another build", got)
 	}
 }
+
+// What the base is made of is held for the build alone, not as long as the daemon runs.
+func TestABuildLetsItsImageGo(t *testing.T) {
+	templates, _ := open(t)
+	var held context.Context
+	broken := errors.New("broken")
+	templates.cfg.Lock = func(context.Context) (func(), error) { return func() {}, nil }
+	templates.cfg.Base = func(ctx context.Context) (Image, error) {
+		held = ctx
+		return Image{}, broken
+	}
+	if err := templates.Prepare(t.Context()); !errors.Is(err, broken) || held.Err() == nil {
+		t.Errorf("%v; held: %v", err, held.Err())
+	}
+}
