@@ -160,7 +160,7 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 		Uploads: a.Dirs.Uploads(), Image: root.Image, HasImage: root.HasImage,
 		Instance: a.instance, Node: a.node, Ephemeral: a.cfg.Ephemeral, ScratchDir: filepath.Join(a.runDir, "scratch"),
 		Driver: a.Driver, Network: slotNetwork{a.Network, a.cfg.NoUplink}, Store: a.Store,
-		Base: root.Base, HostStamp: root.Stamp, Prune: root.Prune,
+		Base: root.Base, BaseUnlocked: a.cfg.BaseContainer != "", HostStamp: root.Stamp, Prune: root.Prune,
 		LockTemplates: func(ctx context.Context) (func(), error) {
 			return statedir.AwaitLock(ctx, filepath.Join(a.Dirs.StateDir, "templates.lock"))
 		},

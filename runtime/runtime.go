@@ -62,6 +62,8 @@ type Config struct {
 	Store      *store.Store
 	// Base makes, or finds, the image of the template "base".
 	Base func(ctx context.Context) (template.Image, error)
+	// BaseUnlocked is that of template.Config.
+	BaseUnlocked bool
 	// HostStamp changes, at the latest soon, when Base would return another image
 	// because the host changed. It is cheap. Nil means that a running process
 	// does not notice.
@@ -246,7 +248,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		Unusable: func(from claim.Origin, err error) { r.templates.Unusable(from, err) }, Log: cfg.Log,
 	})
 	r.templates = template.New(template.Config{
-		Base: cfg.Base, HostStamp: cfg.HostStamp, Prune: cfg.Prune, Lock: cfg.LockTemplates, Size: cfg.Size,
+		Base: cfg.Base, BaseUnlocked: cfg.BaseUnlocked, HostStamp: cfg.HostStamp, Prune: cfg.Prune, Lock: cfg.LockTemplates, Size: cfg.Size,
 		Driver: cfg.Driver, Network: cfg.Network, Machines: r.machines, Claims: r.claims,
 		Store:     template.Store{Templates: db.Templates, Garbage: db.Garbage, Sandboxes: db.Sandboxes, Orphans: db.Orphans, Specs: db.Specs},
 		Admission: r.admission, InUse: &r.held, Background: r.background, Steps: r.steps, Keep: r.pool.Keep,

@@ -36,15 +36,11 @@ func (t *Templates) build(ctx context.Context) (store.Template, error) {
 	begin := time.Now()
 	ctx, release := context.WithCancel(ctx)
 	defer release() // The row has the image now, or nothing needs it.
-	unlock, err := t.cfg.Lock(ctx)
+	img, unlock, err := t.image(ctx)
 	if err != nil {
 		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
 	}
 	defer unlock()
-	img, err := t.cfg.Base(ctx)
-	if err != nil {
-		return store.Template{}, fmt.Errorf("prepare the base template: %w", err)
-	}
 	size := t.cfg.Size
 	info := t.cfg.Driver.Info()
 	stamp := fmt.Sprintf("%s %s %s %+v", info.Driver, strings.TrimSpace(info.Version+" "+info.Build), img.Stamp, size)
@@ -99,6 +95,22 @@ func (t *Templates) build(ctx context.Context) (store.Template, error) {
 	t.cfg.Steps.Latency.Record(latency.ColdTemplateBuild, took)
 	t.cfg.Progress(fmt.Sprintf("the base template is ready (%.1f s)", took.Seconds()))
 	return tpl, nil
+}
+
+// image returns what the base is made of, with the lock.
+func (t *Templates) image(ctx context.Context) (img Image, unlock func(), err error) {
+	if t.cfg.BaseUnlocked {
+		if img, err = t.cfg.Base(ctx); err != nil {
+			return img, nil, err
+		}
+	}
+	if unlock, err = t.cfg.Lock(ctx); err != nil || t.cfg.BaseUnlocked {
+		return img, unlock, err
+	}
+	if img, err = t.cfg.Base(ctx); err != nil {
+		unlock()
+	}
+	return img, unlock, err
 }
 
 // sealedBase gives a base its manifest that an earlier version made without.

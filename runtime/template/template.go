@@ -55,6 +55,8 @@ type Store struct {
 type Config struct {
 	// Base makes, or finds, the image of the template base, which stays until ctx ends or a row names it.
 	Base func(ctx context.Context) (Image, error)
+	// BaseUnlocked: Base may take long, since it pulls an image, and keeps that from others itself. It is called without Lock.
+	BaseUnlocked bool
 	// HostStamp changes, soon at the latest, when Base would return another image
 	// because the host changed. It is cheap.
 	HostStamp func() string

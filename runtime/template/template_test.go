@@ -134,3 +134,25 @@ func TestABuildLetsItsImageGo(t *testing.T) {
 		t.Errorf("%v; held: %v", err, held.Err())
 	}
 }
+
+// A registry that hangs keeps nobody else from templates.
+func TestAnImageThatIsPulledExcludesNobody(t *testing.T) {
+	for _, unlocked := range []bool{true, false} {
+		templates, _ := open(t)
+		locked, broken := false, errors.New("broken")
+		templates.cfg.BaseUnlocked = unlocked
+		templates.cfg.Lock = func(context.Context) (func(), error) {
+			locked = true
+			return func() { locked = false }, nil
+		}
+		templates.cfg.Base = func(context.Context) (Image, error) {
+			if locked == unlocked {
+				t.Errorf("unlocked %v: locked: %v", unlocked, locked)
+			}
+			return Image{}, broken
+		}
+		if err := templates.Prepare(t.Context()); !errors.Is(err, broken) || locked {
+			t.Errorf("unlocked %v: %v, locked: %v", unlocked, err, locked)
+		}
+	}
+}
