@@ -214,6 +214,7 @@ func TestRuntimeErrors(t *testing.T) {
 		{"not running", wrap(sandbox.ErrNotRunning), 409, "not running", ""},
 		{"unsupported", wrap(sandbox.ErrUnsupported), 501, "not supported", ""},
 		{"unavailable", wrap(sandbox.ErrUnavailable), 503, "starting", "1"},
+		{"no image for the base", wrap(&sandbox.PrepareError{Err: errors.New("the registry sends nothing")}), 503, "cannot be prepared now: the registry sends nothing", "10"},
 		{"not for a while", wrap(&sandbox.RetryError{After: 4500 * time.Millisecond, Detail: "it is being recovered"}), 503, "not available now: it is being recovered", "5"},
 		{"no answer", wrap(fmt.Errorf("%w: %w", sandbox.ErrNoAnswer, context.DeadlineExceeded)), 504, "does not answer", ""},
 		{"unknown", errors.New("open /secret/path: disk on fire"), 500, "log", ""},

@@ -46,6 +46,7 @@ func TestEveryRouteTellsThatTheDiskIsFull(t *testing.T) {
 		"POST /templates/tags":                   `{"target":"app","tags":["v1"]}`,
 		"DELETE /templates/tags":                 `{"name":"app","tags":["v1"]}`,
 		"PUT /templates/{id}/files/{hash}":       "x",
+		"PUT /warm/{name}":                       `{"ready":1}`,
 	}
 	// What does not ask the runtime, with the status that it has.
 	other := map[string]int{"GET /health": 200, "GET /sandboxes/metrics": 200} // The double measures nothing.

@@ -194,6 +194,7 @@ var provocations = map[string]func(n *node, generation string) refused{
 	"pressure":               createFails(&sandbox.CapacityError{Resource: "pressure"}),
 	"lacking":                createFails(sandbox.ErrLacking),
 	"sandbox not available":  createFails(&sandbox.RetryError{Detail: "it is being recovered"}),
+	"template not available": createFails(&sandbox.PrepareError{Err: errors.New("the registry sends nothing")}),
 	"unavailable":            createFails(sandbox.ErrUnavailable),
 	"too much without a key, at the API": func(n *node, v string) refused {
 		n.server.callers.peers.rate = quota.NewRate(1, 0, 1)

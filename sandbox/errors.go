@@ -55,6 +55,16 @@ func (e *RetryError) Error() string { return e.Detail }
 // Unwrap makes it an ErrUnavailable.
 func (e *RetryError) Unwrap() error { return ErrUnavailable }
 
+// PrepareError is a temporary ErrUnavailable of a template: what it is made of cannot be had.
+type PrepareError struct {
+	Err error // The cause, which is for the client, too.
+}
+
+func (e *PrepareError) Error() string { return e.Err.Error() }
+
+// Unwrap makes it an ErrUnavailable, and whatever its cause is.
+func (e *PrepareError) Unwrap() []error { return []error{ErrUnavailable, e.Err} }
+
 // OutOfMemoryError is an ErrOutOfMemory with its figures.
 type OutOfMemoryError struct {
 	// Detail is for the client: how much memory there was, or was missing.

@@ -36,7 +36,7 @@ func (b *containerBase) image(ctx context.Context) (template.Image, error) {
 			b.log(fmt.Sprintf("the base template stays as it is: %v", err))
 			return stored, nil
 		}
-		return img, err
+		return img, &sandbox.PrepareError{Err: err}
 	}
 	img.Stamp = containerStamp + b.name + "=" + img.Stamp
 	if err := sandbox.CheckEnvironment(img.Env); err != nil {

@@ -24,6 +24,7 @@ import (
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/image/oci/ocitest"
 	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -122,5 +123,13 @@ func TestVariablesOfAnImageAreHostile(t *testing.T) {
 	r = opened(t, pushed(t, "one", "LONG="+strings.Repeat("x", 100<<10), "OTHER="+strings.Repeat("y", 100<<10)))
 	if _, err := r.Base(t.Context()); err == nil || !strings.Contains(err.Error(), "variables") {
 		t.Errorf("200 KiB of variables: %v", err)
+	}
+}
+
+// A create is told why there is no base.
+func TestARegistryThatIsGoneIsNamed(t *testing.T) {
+	var prepare *sandbox.PrepareError
+	if _, err := opened(t, "127.0.0.1:1/test/small:1").Base(t.Context()); !errors.As(err, &prepare) || !strings.Contains(prepare.Error(), "127.0.0.1:1/test/small:1") {
+		t.Errorf("%v", err)
 	}
 }

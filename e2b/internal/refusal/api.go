@@ -137,6 +137,8 @@ var (
 		Text: "%s for its own work; try again later"})
 	SandboxNotNow = add(Row{Name: "sandbox not available", Status: http.StatusServiceUnavailable,
 		Text: `Sandbox "%s" is not available now: %s`})
+	TemplateNotNow = add(Row{Name: "template not available", Status: http.StatusServiceUnavailable,
+		Text: `Template "%s" cannot be prepared now: %s`})
 	Unavailable = add(Row{Name: "unavailable", Status: http.StatusServiceUnavailable,
 		Text: "the server is starting or shutting down"})
 	Starting = add(Row{Name: "starting", Status: http.StatusServiceUnavailable,

@@ -26,6 +26,7 @@ func Of(err error, subject string) *Error {
 	var changed *sandbox.HostChangedError
 	var elsewhere *sandbox.ElsewhereError
 	var record *sandbox.RecordError
+	var prepare *sandbox.PrepareError
 	switch {
 	case errors.As(err, &refused):
 		return refused
@@ -71,6 +72,8 @@ func Of(err error, subject string) *Error {
 		return SandboxNotNow.With(subject, retry.Detail).After(retry.After)
 	case errors.As(err, &record):
 		return RecordChanged.With(subject)
+	case errors.As(err, &prepare) && !errors.Is(err, context.Canceled):
+		return TemplateNotNow.With(subject, prepare).After(10 * time.Second)
 	case errors.Is(err, sandbox.ErrUnavailable):
 		return Unavailable.With().After(time.Second)
 	case errors.Is(err, sandbox.ErrNoAnswer):
