@@ -62,8 +62,7 @@ type Config struct {
 	Store      *store.Store
 	// Base makes, or finds, the image of the template "base".
 	Base func(ctx context.Context) (template.Image, error)
-	// BaseUnlocked is that of template.Config.
-	BaseUnlocked bool
+	BaseUnlocked bool // that of template.Config
 	// HostStamp changes, at the latest soon, when Base would return another image
 	// because the host changed. It is cheap. Nil means that a running process
 	// does not notice.

@@ -126,7 +126,7 @@ func TestVariablesOfAnImageAreHostile(t *testing.T) {
 	}
 }
 
-// A create is told why there is no base.
+// A create gets the reason why there is no base.
 func TestARegistryThatIsGoneIsNamed(t *testing.T) {
 	var prepare *sandbox.PrepareError
 	if _, err := opened(t, "127.0.0.1:1/test/small:1").Base(t.Context()); !errors.As(err, &prepare) || !strings.Contains(prepare.Error(), "127.0.0.1:1/test/small:1") {

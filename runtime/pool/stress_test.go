@@ -14,7 +14,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Whatever happens at the same time, nobody gets a machine twice, or one of another build, and nothing is left when the daemon ends.
+// Whatever happens at the same time, no machine is handed out twice, or for another build, and nothing is left when the daemon ends.
 func TestAllAtOnceLeavesNothing(t *testing.T) {
 	network := &slots{}
 	p, build := filledIn(t, network, 2, "old", "new", "last")

@@ -135,7 +135,7 @@ func TestABuildLetsItsImageGo(t *testing.T) {
 	}
 }
 
-// A registry that hangs keeps nobody else from templates.
+// While an image is pulled, others can have the lock.
 func TestAnImageThatIsPulledExcludesNobody(t *testing.T) {
 	for _, unlocked := range []bool{true, false} {
 		templates, _ := open(t)

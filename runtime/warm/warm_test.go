@@ -229,7 +229,7 @@ func TestAChangeIsCompletedForAClientThatLeaves(t *testing.T) {
 	}
 }
 
-// leaving is a pool whose client leaves when it is told.
+// leaving is a pool whose client leaves when a target changes.
 type leaving struct {
 	*site
 	leave func() // nil while the daemon starts
