@@ -61,7 +61,7 @@ type Config struct {
 	Network    machine.Network
 	Store      *store.Store
 	// Base makes, or finds, the image of the template "base".
-	Base func(ctx context.Context) (template.Image, error)
+	Base         func(ctx context.Context) (template.Image, error)
 	BaseUnlocked bool // that of template.Config
 	// HostStamp changes, at the latest soon, when Base would return another image
 	// because the host changed. It is cheap. Nil means that a running process
