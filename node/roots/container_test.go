@@ -54,7 +54,7 @@ func opened(t *testing.T, container string) *Roots {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	r, err := Open(t.Context(), Config{Dirs: layout.Layout{StateDir: state}, Store: db, BaseContainer: container, Log: slog.New(slog.DiscardHandler)})
+	r, err := Open(t.Context(), Config{Dirs: layout.Layout{StateDir: state, CacheDir: t.TempDir()}, Store: db, BaseContainer: container, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
