@@ -9,6 +9,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -31,9 +32,9 @@ type stream struct {
 // run sends lines to the shell, and passes its output to send until the shell has run them. If ctx ends, it
 // interrupts them and reads on. Only the holder of the turn calls it.
 func (s *Shell) run(ctx context.Context, lines string, send func(kernel.Event)) error {
-	ended := make(chan struct{})
-	defer close(ended)
-	go s.interrupt(ctx, ended)
+	in := &interruption{signal: func() { s.signal(syscall.SIGINT) }, ended: make(chan struct{})}
+	defer in.end()
+	go in.follow(ctx)
 
 	// Bash reads its input byte by byte, and reads none while code runs.
 	go func() { _, _ = io.WriteString(s.in, lines+fmt.Sprintf("builtin printf '%%s\\n' \"$?\" >&%d\n", fd)) }()
@@ -83,10 +84,27 @@ func (s *Shell) left() error {
 	return kernel.ErrEnded
 }
 
-// interrupt interrupts the code when ctx ends, until the code has ended.
-func (s *Shell) interrupt(ctx context.Context, ended <-chan struct{}) {
+// interruption interrupts code whose client is gone.
+type interruption struct {
+	signal func()
+	ended  chan struct{}
+
+	mu   sync.Mutex
+	over bool // The code has ended: a signal would be for the next one.
+}
+
+// end returns when no signal comes any more.
+func (i *interruption) end() {
+	i.mu.Lock()
+	i.over = true
+	i.mu.Unlock()
+	close(i.ended)
+}
+
+// follow interrupts the code when ctx ends, until the code has ended.
+func (i *interruption) follow(ctx context.Context) {
 	select {
-	case <-ended:
+	case <-i.ended:
 		return
 	case <-ctx.Done():
 	}
@@ -94,10 +112,15 @@ func (s *Shell) interrupt(ctx context.Context, ended <-chan struct{}) {
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
-			s.signal(syscall.SIGINT)
-		case <-ended:
+		case <-i.ended:
+			timer.Stop()
+			return
 		}
-		timer.Stop()
+		i.mu.Lock()
+		if !i.over {
+			i.signal()
+		}
+		i.mu.Unlock()
 	}
 }
 
