@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -186,8 +186,14 @@ func spoolAll(ctx context.Context, spool *layers.Spool, all []oci.Layer, progres
 			break
 		}
 	}
-	var done atomic.Int64
-	spool.Progress = func(n int) { progress(Progress{Step: "layers", Done: done.Add(int64(n)), Total: total}) }
+	var mu sync.Mutex
+	var done int64
+	spool.Progress = func(n int) { // Of several layers at a time.
+		mu.Lock()
+		defer mu.Unlock()
+		done += int64(n)
+		progress(Progress{Step: "layers", Done: done, Total: total})
+	}
 	files := make([]*os.File, len(all))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
