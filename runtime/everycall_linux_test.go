@@ -136,6 +136,9 @@ func everyCall() map[string]*call {
 		}},
 		"TemplateBuilds": {built, func(f *fixture, id string) error { _, err := f.rt.TemplateBuilds(ctx, id); return err }},
 		"BuildOrigin":    {built, func(f *fixture, id string) error { _, err := f.rt.BuildOrigin(ctx, id); return err }},
+		"KeepBuild":      {built, func(f *fixture, _ string) error { return f.rt.KeepBuild(ctx, "mine") }},
+		"KeepWarm":       {built, func(f *fixture, _ string) error { two := 2; return f.rt.KeepWarm(ctx, "mine", &two) }},
+		"WarmTemplates":  {built, func(f *fixture, _ string) error { _, err := f.rt.WarmTemplates(ctx); return err }},
 		"Tag":            {built, func(f *fixture, id string) error { _, err := f.rt.Tag(ctx, id, []string{"v1"}); return err }},
 		"Untag": {func(f *fixture) string {
 			id := built(f)
