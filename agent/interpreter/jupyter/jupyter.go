@@ -15,10 +15,6 @@ import (
 	"github.com/rundlet/rundlet/agent/interpreter/zmtp"
 )
 
-// interrupts are the pauses between interrupts of code whose client is gone. Code may begin just after the
-// first one, or catch some.
-var interrupts = []time.Duration{0, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}
-
 // askAgain is how long a request at the start is waited for: a kernel drops what it publishes
 // before it knows its subscriber.
 const askAgain = 500 * time.Millisecond
@@ -202,16 +198,7 @@ func (k *Kernel) Run(ctx context.Context, run kernel.Run, emit kernel.Emit) erro
 func (k *Kernel) abandon(e *execution) {
 	close(e.gone)
 	go func() {
-		for _, pause := range interrupts {
-			timer := time.NewTimer(pause)
-			select {
-			case <-timer.C:
-				k.signal(syscall.SIGINT)
-			case <-e.idle:
-			case <-k.done:
-			}
-			timer.Stop()
-		}
+		kernel.Interrupt(e.idle, k.done, func() { k.signal(syscall.SIGINT) })
 		select {
 		case <-e.idle:
 			<-k.turn

@@ -32,9 +32,17 @@ type stream struct {
 // run sends lines to the shell, and passes its output to send until the shell has run them. If ctx ends, it
 // interrupts them and reads on. Only the holder of the turn calls it.
 func (s *Shell) run(ctx context.Context, lines string, send func(kernel.Event)) error {
-	in := &interruption{signal: func() { s.signal(syscall.SIGINT) }, ended: make(chan struct{})}
-	defer in.end()
-	go in.follow(ctx)
+	ended := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-ctx.Done():
+			kernel.Interrupt(ended, s.done, func() { s.signal(syscall.SIGINT) })
+		case <-ended:
+		}
+	})
+	defer watching.Wait() // No signal is for the next run.
+	defer close(ended)
 
 	// Bash reads its input byte by byte, and reads none while code runs.
 	go func() { _, _ = io.WriteString(s.in, lines+fmt.Sprintf("builtin printf '%%s\\n' \"$?\" >&%d\n", fd)) }()
@@ -82,46 +90,6 @@ func (s *Shell) left() error {
 	<-s.done
 	timer.Stop()
 	return kernel.ErrEnded
-}
-
-// interruption interrupts code whose client is gone.
-type interruption struct {
-	signal func()
-	ended  chan struct{}
-
-	mu   sync.Mutex
-	over bool // The code has ended: a signal would be for the next one.
-}
-
-// end returns when no signal comes any more.
-func (i *interruption) end() {
-	i.mu.Lock()
-	i.over = true
-	i.mu.Unlock()
-	close(i.ended)
-}
-
-// follow interrupts the code when ctx ends, until the code has ended.
-func (i *interruption) follow(ctx context.Context) {
-	select {
-	case <-i.ended:
-		return
-	case <-ctx.Done():
-	}
-	for _, pause := range interrupts {
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-i.ended:
-			timer.Stop()
-			return
-		}
-		i.mu.Lock()
-		if !i.over {
-			i.signal()
-		}
-		i.mu.Unlock()
-	}
 }
 
 // drain emits what is in the pipe; last is true if there will be no more.

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/rundlet/rundlet/agent/interpreter/kernel"
 )
@@ -26,9 +25,6 @@ const fd = 9
 // begin makes an interactive shell out of Bash, which is what returns to its input when it is interrupted,
 // without what is for people alone.
 const begin = "PS1= PS2=; set +H +o history; history -c; unset HISTFILE RUNDLET_FD\n"
-
-// interrupts are the pauses between interrupts of code whose client is gone.
-var interrupts = []time.Duration{0, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}
 
 // Config describes a shell.
 type Config struct {
