@@ -55,7 +55,7 @@ func (c *Catalogue) add(ctx context.Context, image *oci.Image, references []stri
 	}
 	// One directory for each first digit: a bound on the files of locks, which must stay.
 	staging := filepath.Join(c.cfg.Dir, stagingDir, image.Config.Hex[:1])
-	lock, err := waitLock(ctx, staging+lockFile)
+	lock, err := flock.Await(ctx, staging+lockFile) // As long as another call makes an image.
 	if err != nil {
 		return Entry{}, nil, err
 	}
@@ -84,23 +84,6 @@ func (c *Catalogue) add(ctx context.Context, image *oci.Image, references []stri
 		return have()
 	})
 	return entry, release, err
-}
-
-// waitLock takes a lock that another call may hold for as long as it makes an image.
-func waitLock(ctx context.Context, path string) (*os.File, error) {
-	ticker := time.NewTicker(lockPoll)
-	defer ticker.Stop()
-	for {
-		lock, err := flock.Try(path)
-		if !errors.Is(err, flock.ErrHeld) {
-			return lock, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-ticker.C:
-		}
-	}
 }
 
 // make makes the file of an image in the staging directory.

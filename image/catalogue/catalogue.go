@@ -106,8 +106,6 @@ const (
 	namesDir   = "names"
 	stagingDir = "staging"
 	lockFile   = ".lock"
-	// lockPoll is how often a call looks whether another one is done with the same image.
-	lockPoll = 50 * time.Millisecond
 )
 
 // Open returns the catalogue of a directory, and removes what a process left in it that

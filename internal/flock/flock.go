@@ -1,17 +1,21 @@
 //go:build unix
 
 // Package flock takes advisory locks on files, for packages that share a
-// directory with other processes. It may import golang.org/x/sys; any package of
-// the host may import it.
+// directory with other processes. It may import golang.org/x/sys and internal/retry; any
+// package of the host may import it.
 package flock
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/internal/retry"
 )
 
 // ErrHeld is returned for a lock that another process, or another call of this
@@ -30,6 +34,20 @@ func TryShared(path string) (*os.File, error) { return lock(path, unix.LOCK_SH|u
 
 // Wait takes an exclusive lock as soon as it is free.
 func Wait(path string) (*os.File, error) { return lock(path, unix.LOCK_EX) }
+
+// pauses are those between two attempts of Await.
+var pauses = retry.Pauses{First: 10 * time.Millisecond, Most: 500 * time.Millisecond}
+
+// Await is Try as soon as the lock is free. If ctx ends before that, it returns the cause.
+func Await(ctx context.Context, path string) (f *os.File, err error) {
+	err = pauses.Do(ctx, func() (err error) {
+		if f, err = Try(path); errors.Is(err, ErrHeld) {
+			return err
+		}
+		return retry.Stop(err)
+	}, nil)
+	return f, err
+}
 
 // Held reports whether a call of Try would fail at this moment. It makes no file: fs.ErrNotExist.
 func Held(path string) (bool, error) {

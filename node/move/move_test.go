@@ -143,7 +143,7 @@ func TestWhatANodeCannotUseIsRefused(t *testing.T) {
 // A pull waits for a caller that only looks whether it goes on, and not for another pull.
 func TestOnePullOfATemplateAtATime(t *testing.T) {
 	staging := filepath.Join(t.TempDir(), "0123")
-	unlock, err := new(puller).lock(t.Context(), staging)
+	first, err := new(puller).lock(t.Context(), staging)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,14 +155,14 @@ func TestOnePullOfATemplateAtATime(t *testing.T) {
 	if _, err := new(puller).lock(ended, staging); !errors.Is(err, context.Canceled) {
 		t.Errorf("a second pull that is broken off: %v", err)
 	}
-	unlock()
+	first.Close()
 	look, err := flock.TryShared(staging + space.PullLock)
 	if err != nil {
 		t.Fatal(err)
 	}
 	context.AfterFunc(ended, func() { look.Close() })
-	if unlock, err = new(puller).lock(t.Context(), staging); err != nil {
+	if first, err = new(puller).lock(t.Context(), staging); err != nil {
 		t.Fatal(err)
 	}
-	unlock()
+	first.Close()
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/rundlet/rundlet/internal/flock"
 	"github.com/rundlet/rundlet/node/beside"
 	"github.com/rundlet/rundlet/node/space"
-	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -88,11 +87,11 @@ func (p *puller) do(ctx context.Context) (buildID string, err error) {
 		return "", err
 	}
 	staging := filepath.Join(p.Dirs.Pulls(), p.a.Digest.Hex)
-	unlock, err := p.lock(ctx, staging)
+	lock, err := p.lock(ctx, staging)
 	if err != nil {
 		return "", err
 	}
-	defer unlock()
+	defer lock.Close()
 	_ = space.SweepPulls(p.Dirs) // The next pull tries again, and so does a prune.
 	if err := os.MkdirAll(staging, 0o700); err != nil {
 		return "", err
@@ -127,15 +126,15 @@ func (p *puller) do(ctx context.Context) (buildID string, err error) {
 	return buildID, err
 }
 
-// lock excludes other pulls of the template. Who only looks whether one goes on holds the lock for a moment.
-func (p *puller) lock(ctx context.Context, staging string) (unlock func(), err error) {
+// lock excludes other pulls of the template. A call that only looks whether one goes on holds the lock for a moment.
+func (p *puller) lock(ctx context.Context, staging string) (*os.File, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Second, flock.ErrHeld)
 	defer cancel()
-	unlock, err = statedir.AwaitLock(ctx, staging+space.PullLock)
+	lock, err := flock.Await(ctx, staging+space.PullLock)
 	if errors.Is(err, flock.ErrHeld) {
 		return nil, fmt.Errorf("%w: another pull of the same template goes on", sandbox.ErrConflict)
 	}
-	return unlock, err
+	return lock, err
 }
 
 var token = regexp.MustCompile(`^[0-9a-f]{64}$`)

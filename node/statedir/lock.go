@@ -2,11 +2,8 @@ package statedir
 
 import (
 	"context"
-	"errors"
-	"time"
 
 	"github.com/rundlet/rundlet/internal/flock"
-	"github.com/rundlet/rundlet/internal/retry"
 )
 
 // ErrLocked is returned for a lock that another process holds.
@@ -23,12 +20,9 @@ func LockFile(path string) (unlock func(), err error) {
 
 // AwaitLock waits its turn for a lock that is held for seconds at most.
 func AwaitLock(ctx context.Context, path string) (unlock func(), err error) {
-	pauses := retry.Pauses{First: 10 * time.Millisecond, Most: 500 * time.Millisecond}
-	err = pauses.Do(ctx, func() (err error) {
-		if unlock, err = LockFile(path); errors.Is(err, ErrLocked) {
-			return err
-		}
-		return retry.Stop(err)
-	}, nil)
-	return unlock, err
+	f, err := flock.Await(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	return func() { f.Close() }, nil
 }

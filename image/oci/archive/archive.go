@@ -2,7 +2,7 @@
 
 // Package archive reads images from a directory or a file: OCI layouts, also as a tar file,
 // and what "docker save" writes. It may import image/oci, image/oci/layers,
-// internal/flock, internal/retry, go-containerregistry's types, google/renameio and the standard library; image/catalogue and node/move may import it.
+// internal/flock, go-containerregistry's types, google/renameio and the standard library; image/catalogue and node/move may import it.
 package archive
 
 import (

@@ -15,14 +15,12 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/renameio/v2"
 
 	"github.com/rundlet/rundlet/internal/flock"
-	"github.com/rundlet/rundlet/internal/retry"
 )
 
 const layoutVersion = `{"imageLayoutVersion":"1.0.0"}`
@@ -56,11 +54,12 @@ func (d *Directory) PutManifest(ctx context.Context, m v1.Descriptor, data []byt
 		return err
 	}
 	file := filepath.Join(d.path, "index.json")
-	unlock, err := lock(ctx, file+".lock")
+	lock, err := flock.Await(ctx, file+".lock") // Other writers change the list, too.
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer lock.Close()
+	defer os.Remove(lock.Name()) // What stays does no harm.
 	old, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -78,23 +77,6 @@ func (d *Directory) PutManifest(ctx context.Context, m v1.Descriptor, data []byt
 		return err
 	}
 	return renameio.WriteFile(file, text, 0o644)
-}
-
-// lock waits until no other writer of the file changes it.
-func lock(ctx context.Context, file string) (unlock func(), err error) {
-	pauses := retry.Pauses{First: 5 * time.Millisecond, Most: 100 * time.Millisecond}
-	err = pauses.Do(ctx, func() error {
-		f, err := flock.Try(file)
-		if errors.Is(err, flock.ErrHeld) {
-			return err
-		}
-		unlock = func() {
-			_ = os.Remove(file) // What stays does no harm.
-			f.Close()
-		}
-		return retry.Stop(err)
-	}, nil)
-	return unlock, err
 }
 
 func indexOf(index v1.IndexManifest, m v1.Descriptor, name string) ([]byte, error) {
