@@ -16,7 +16,7 @@ type WarmTemplate struct {
 	Now   int `json:"now"`
 	// Set: a client said so; otherwise the server was started with it.
 	Set bool `json:"set"`
-	// Missing: there is no such template, or no build of it with the default tag.
+	// Missing: the template does not exist, or none of its builds has the default tag.
 	Missing bool `json:"missing"`
 }
 

@@ -38,7 +38,7 @@ func recipeClients() (all []suite) {
 func TestRecipeDesktop(t *testing.T) { desktopRecipe.run(t) }
 func TestRecipeBrowser(t *testing.T) { browserRecipe.run(t) }
 
-// run builds the template as the recipe's README says, where there is no internet, and lets the clients use it over TLS.
+// run builds the template as the recipe's README says, without the internet, and lets the clients use it over TLS.
 func (r recipeTest) run(t *testing.T) {
 	if os.Getenv(debsEnv) == "" {
 		t.Skipf("%s is not set: run make recipes", debsEnv)

@@ -8,6 +8,6 @@ type WarmTemplate struct {
 	Set   bool
 	// Now is how many a create could take at this moment.
 	Now int
-	// Missing: there is no template of that name, or no build of it with the default tag.
+	// Missing: the template does not exist, or none of its builds has the default tag.
 	Missing bool
 }

@@ -54,7 +54,7 @@ func filledIn(t *testing.T, network *slots, prepared int, builds ...string) (*Po
 		Launches: 4, Driver: driver, Machines: machines, Admission: door, Steps: steps, Background: group, Log: log,
 		Unusable: func(from claim.Origin, err error) { t.Errorf("%s: %v", from.ID, err) },
 	})
-	p.Aim("mine", Target{Prepared: prepared})
+	p.SetTarget("mine", Target{Prepared: prepared})
 	t.Cleanup(func() {
 		group.Stop()
 		group.Wait()
@@ -120,7 +120,7 @@ func TestATargetChanges(t *testing.T) {
 			t.Fatalf("%d machines", n)
 		}
 		for _, want := range []int{3, 2, 0} {
-			p.Aim("mine", Target{Prepared: want})
+			p.SetTarget("mine", Target{Prepared: want})
 			if n := fill(p); n != want {
 				t.Errorf("%d machines of %d", n, want)
 			}
@@ -133,7 +133,7 @@ func TestATargetChanges(t *testing.T) {
 		if p.Owned(owned); len(owned) > 0 {
 			t.Errorf("left: %v", owned)
 		}
-		p.Aim("mine", Target{Prepared: 1})
+		p.SetTarget("mine", Target{Prepared: 1})
 		if n := fill(p); n != 0 {
 			t.Errorf("%d machines of an origin that the pool was not given again", n)
 		}
@@ -141,7 +141,7 @@ func TestATargetChanges(t *testing.T) {
 		if n := fill(p); n != 1 {
 			t.Errorf("%d machines", n)
 		}
-		p.Aim("other", Target{Prepared: 1})
+		p.SetTarget("other", Target{Prepared: 1})
 		if n := fill(p); n != 1 {
 			t.Errorf("%d machines after a change of another template", n)
 		}

@@ -80,9 +80,9 @@ func New(cfg Config) *Pool {
 	}
 }
 
-// Aim changes how many machines are kept of the template with a name; a zero target keeps none. Until Keep is called, the pool
+// SetTarget changes how many machines are kept of the template with a name; a zero target keeps none. Until Keep is called, the pool
 // has machines of the template only if it had some before.
-func (p *Pool) Aim(name string, t Target) {
+func (p *Pool) SetTarget(name string, t Target) {
 	p.mu.Lock()
 	if t == (Target{}) {
 		delete(p.targets, name)

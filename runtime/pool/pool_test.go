@@ -87,7 +87,7 @@ func TestALaunchThatFailsLeavesNothing(t *testing.T) {
 				told[from.ID]++
 			},
 		})
-		p.Aim("base", Target{Ready: 2})
+		p.SetTarget("base", Target{Ready: 2})
 		p.Keep(claim.Origin{Template: true, ID: "base", TemplateID: "base", Alias: "base", Spec: "{}", Size: sandbox.DefaultSize})
 		if n := p.Refill(time.Now()); n != 1 {
 			t.Errorf("it began %d launches, and one may be in flight", n)
@@ -117,8 +117,8 @@ func TestALaunchThatFailsLeavesNothing(t *testing.T) {
 func TestOnlyTemplatesWithMemoryAreServed(t *testing.T) {
 	named := claim.Origin{Template: true, TemplateID: "t1", Alias: "mine", Holder: "b1", VMID: "b1", Snapshot: "s1"}
 	p := New(Config{Driver: memvm.New(memvm.Options{}), Background: background.New(t.Context())})
-	p.Aim("base", Target{Prepared: 1})
-	p.Aim("mine", Target{Ready: 1})
+	p.SetTarget("base", Target{Prepared: 1})
+	p.SetTarget("mine", Target{Ready: 1})
 	base := claim.Origin{Template: true, ID: "base", TemplateID: "base", Alias: "base", VMID: "tpl-1", Snapshot: "ready"}
 	otherBase := base
 	otherBase.VMID = "tpl-2"

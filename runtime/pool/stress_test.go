@@ -31,7 +31,7 @@ func TestAllAtOnceLeavesNothing(t *testing.T) {
 		from := build[names[r.IntN(len(names))]]
 		switch r.IntN(40) {
 		case 0:
-			p.Aim("mine", Target{Prepared: r.IntN(6)})
+			p.SetTarget("mine", Target{Prepared: r.IntN(6)})
 		case 1:
 			p.Keep(from)
 		case 3:

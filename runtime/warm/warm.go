@@ -38,7 +38,7 @@ type Config struct {
 
 // Pool is the part of a pool.Pool that is used here.
 type Pool interface {
-	Aim(name string, t pool.Target)
+	SetTarget(name string, t pool.Target)
 	// Ready is how many machines run and can be handed out, by the names of templates.
 	Ready(now time.Time) map[string]int
 }
@@ -59,8 +59,8 @@ type Targets struct {
 	mu  sync.Mutex // held during changes
 }
 
-// Load aims at what the daemon was started with and clients have said. Rows that cannot be read are logged: the daemon serves
-// without them.
+// Load sets the targets of the pool: what the daemon was started with, and what clients have said. Rows that cannot be read are logged:
+// the daemon serves without them.
 func Load(ctx context.Context, cfg Config) *Targets {
 	t := &Targets{cfg: cfg}
 	set, err := t.stored(ctx)
@@ -68,7 +68,7 @@ func Load(ctx context.Context, cfg Config) *Targets {
 		cfg.Log.Warn("could not read how many machines of templates shall be warm; it is as the daemon was started", "error", err)
 	}
 	for name := range t.all(set) {
-		cfg.Pool.Aim(name, t.target(name, set))
+		cfg.Pool.SetTarget(name, t.target(name, set))
 	}
 	return t
 }
@@ -144,7 +144,7 @@ func (t *Targets) WarmTemplates(ctx context.Context) ([]sandbox.WarmTemplate, er
 
 // KeepWarm keeps so many machines of a template running from now on, of the build with the default tag; nil: as many as the daemon was
 // started with. Machines that are too many end, and those that are missing are made in the background. The errors
-// are sandbox.ErrInvalid and, for a template that is not there and would have machines, sandbox.ErrTemplateNotFound.
+// are sandbox.ErrInvalid and, for a template that does not exist and would have machines, sandbox.ErrTemplateNotFound.
 func (t *Targets) KeepWarm(ctx context.Context, name string, ready *int) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -178,7 +178,7 @@ func (t *Targets) KeepWarm(ctx context.Context, name string, ready *int) error {
 	if err != nil {
 		return fault.Classify(err)
 	}
-	t.cfg.Pool.Aim(name, target)
+	t.cfg.Pool.SetTarget(name, target)
 	if name == template.BaseAlias {
 		t.cfg.Templates.KeepBase()
 		return nil
@@ -201,24 +201,25 @@ func (t *Targets) known(ctx context.Context, name string) error {
 	return err
 }
 
-// check refuses a number for a name that no node has, and one that is raised to more machines than this one runs. Others may be
-// too many already, and can be lowered one after the other.
+// check refuses a name and a number that no node has, and a number that is raised to more machines than this node runs. Those that are
+// too many already can be lowered, one template after the other.
 func (t *Targets) check(name string, before int, set map[string]int) error {
 	target := t.target(name, set)
-	_, isSet := set[name]
-	switch {
-	case target.Ready >= 0 && target.Ready <= before && (name == template.BaseAlias || sandbox.ValidTemplateName(name)):
-		return nil
-	case name == template.BaseAlias && isSet && target.Ready > t.cfg.Sandboxes:
-		return fmt.Errorf("warm pool: %d sandboxes run on this machine, not %d", t.cfg.Sandboxes, target.Ready)
-	case name == template.BaseAlias:
-		return pool.Check(target, name, nil, t.cfg.Sandboxes)
+	if name == template.BaseAlias {
+		// The default may be more than a small node runs.
+		if _, isSet := set[name]; isSet && target.Ready > t.cfg.Sandboxes {
+			return fmt.Errorf("warm pool: template %s must have at most %d warm sandboxes, as many as run on this machine, got %d", name, t.cfg.Sandboxes, target.Ready)
+		}
+		return pool.Check(target, name, nil, 0)
 	}
-	named := map[string]int{}
-	for other := range t.all(set) {
-		if other != template.BaseAlias {
-			named[other] = t.target(other, set).Ready
+	named, most := map[string]int{name: target.Ready}, before
+	if target.Ready > before {
+		most = t.cfg.Sandboxes
+		for other := range t.all(set) {
+			if other != template.BaseAlias {
+				named[other] = t.target(other, set).Ready
+			}
 		}
 	}
-	return pool.Check(pool.Target{}, template.BaseAlias, named, t.cfg.Sandboxes)
+	return pool.Check(pool.Target{}, template.BaseAlias, named, most)
 }

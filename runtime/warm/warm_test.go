@@ -59,9 +59,9 @@ func (s *site) startWith(change func(*Config)) *Targets {
 	return Load(s.t.Context(), cfg)
 }
 
-func (s *site) Aim(name string, t pool.Target) { s.aims[name] = t }
-func (s *site) Ready(time.Time) map[string]int { return map[string]int{"a": 1} }
-func (s *site) KeepBase()                      { s.kept = append(s.kept, "base") }
+func (s *site) SetTarget(name string, t pool.Target) { s.aims[name] = t }
+func (s *site) Ready(time.Time) map[string]int       { return map[string]int{"a": 1} }
+func (s *site) KeepBase()                            { s.kept = append(s.kept, "base") }
 func (s *site) KeepBuild(ctx context.Context, name string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -235,9 +235,9 @@ type leaving struct {
 	leave func() // nil while the daemon starts
 }
 
-func (l *leaving) Aim(name string, t pool.Target) {
+func (l *leaving) SetTarget(name string, t pool.Target) {
 	if l.leave != nil {
 		l.leave()
 	}
-	l.site.Aim(name, t)
+	l.site.SetTarget(name, t)
 }

@@ -817,7 +817,7 @@ type WarmTarget struct {
 
 // WarmTemplate defines model for WarmTemplate.
 type WarmTemplate struct {
-	// Missing There is no template of that name, or no build of it with the default tag.
+	// Missing The template does not exist, or none of its builds has the default tag.
 	Missing bool   `json:"missing"`
 	Name    string `json:"name"`
 

@@ -242,7 +242,7 @@ func TestTables(t *testing.T) {
 		"logs app":         {"1        ab\n"},
 		"logs app b2":      {"1        ab\n"},
 		"rm app":           {},
-		"warm":             {"app   4     3    rundlet template warm\n", "old   1     0    the start of the server; there is no such template yet\n"},
+		"warm":             {"app   4     3    rundlet template warm\n", "old   1     0    the start of the server; the template does not exist yet\n"},
 		"warm app 4":       {"app   4"},
 		"warm app --reset": {"app   4"},
 		"logs app -h":      {"--follow"},

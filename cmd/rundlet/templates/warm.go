@@ -62,7 +62,7 @@ func printWarm(cmd *cobra.Command, o *command.Options, list []client.WarmTemplat
 			by = "rundlet template warm"
 		}
 		if t.Missing {
-			by += "; there is no such template yet"
+			by += "; the template does not exist yet"
 		}
 		fmt.Fprintf(w, "%s\t%d\t%d\t%s\n", oneLine(t.Name), t.Ready, t.Now, by)
 	}
