@@ -34,7 +34,7 @@ func (s *Service) launch(req *processpb.StartRequest, u account.User, first func
 	if err != nil {
 		return nil, err
 	}
-	env := environment(u, s.state.Env(), cfg.GetEnvs())
+	env := environment(u, imageVariables(), s.state.Env(), cfg.GetEnvs())
 	path, err := lookPath(cfg.GetCmd(), cwd, env)
 	if err != nil {
 		return nil, err
@@ -189,13 +189,13 @@ var imageVariables = sync.OnceValue(func() (variables map[string]string) {
 
 // environment is, later ones winning: the image's variables, the agent's PATH, the user's own
 // variables, the sandbox's, the request's.
-func environment(u account.User, sandbox, request map[string]string) []string {
+func environment(u account.User, image, sandbox, request map[string]string) []string {
 	path := os.Getenv("PATH")
 	if path == "" {
 		path = defaultPath
 	}
 	merged := map[string]string{}
-	for _, m := range []map[string]string{imageVariables(), {"PATH": path, "HOME": u.Home, "USER": u.Name, "LOGNAME": u.Name}, sandbox, request} {
+	for _, m := range []map[string]string{image, {"PATH": path, "HOME": u.Home, "USER": u.Name, "LOGNAME": u.Name}, sandbox, request} {
 		maps.Copy(merged, m)
 	}
 	env := make([]string, 0, len(merged))

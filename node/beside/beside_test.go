@@ -40,12 +40,12 @@ func TestAClaimIsDroppedAsItWasRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	elsewhere, stale := row, row
-	elsewhere.Node, stale.Version = "another", 7
+	elsewhere, other, stale := row, row, row
+	elsewhere.Node, other.Driver, stale.Version = "another", "another", 7
 	for name, c := range map[string]struct {
 		claim   store.Snapshot
 		removed bool
-	}{"1 of another node": {elsewhere, false}, "2 changed": {stale, false}} {
+	}{"1 of another node": {elsewhere, false}, "of another driver": {other, false}, "2 changed": {stale, false}} {
 		if removed, err := p.Drop(t.Context(), c.claim); err != nil || removed != c.removed {
 			t.Errorf("%s: %v, %v", name, removed, err)
 		}

@@ -24,6 +24,7 @@ import (
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/image/oci/ocitest"
 	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
@@ -123,6 +124,26 @@ func TestVariablesOfAnImageAreHostile(t *testing.T) {
 	r = opened(t, pushed(t, "one", "LONG="+strings.Repeat("x", 100<<10), "OTHER="+strings.Repeat("y", 100<<10)))
 	if _, err := r.Base(t.Context()); err == nil || !strings.Contains(err.Error(), "variables") {
 		t.Errorf("200 KiB of variables: %v", err)
+	}
+}
+
+// Only the base of the image that the operator names stands for it; a node beside the daemon takes any.
+func TestAStoredBaseIsOfTheImageThatIsNamed(t *testing.T) {
+	r := opened(t, "example.test/app")
+	for _, row := range []store.Template{
+		{ID: "t1", Alias: "mine", Stamp: "gvisor v1 container:example.test/app=1.erofs {}", Spec: []byte(`{"Rootfs":"/mine"}`)},
+		{ID: "t2", Alias: template.BaseAlias, Stamp: "gvisor v1 container:example.test/app2=2.erofs {}", Spec: []byte(`{"Rootfs":"/base"}`)},
+	} {
+		row.BuildID, row.VMID, row.Snapshot = row.ID, row.ID, "s"
+		if err := r.cfg.Store.Templates.Put(t.Context(), &row); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{"example.test/app": "", "example.test/app2": "/base", "": "/base", "example.test": ""} {
+		img, found := storedContainer(t.Context(), r.cfg.Store, name)
+		if found != (want != "") || img.Spec.Rootfs != want || found && img.Stamp != "container:example.test/app2=2.erofs" {
+			t.Errorf("%q: %+v, %v", name, img, found)
+		}
 	}
 }
 

@@ -136,7 +136,7 @@ func TestABuildLetsItsImageGo(t *testing.T) {
 }
 
 // While an image is pulled, others can have the lock.
-func TestAnImageThatIsPulledExcludesNobody(t *testing.T) {
+func TestAPullOfAnImageHoldsNoLock(t *testing.T) {
 	for _, unlocked := range []bool{true, false} {
 		templates, _ := open(t)
 		locked, broken := false, errors.New("broken")
@@ -153,6 +153,18 @@ func TestAnImageThatIsPulledExcludesNobody(t *testing.T) {
 		}
 		if err := templates.Prepare(t.Context()); !errors.Is(err, broken) || locked {
 			t.Errorf("unlocked %v: %v, locked: %v", unlocked, err, locked)
+		}
+		calls := 0
+		templates.cfg.Base = func(context.Context) (Image, error) {
+			calls++
+			return Image{Stamp: "v1"}, nil
+		}
+		img, unlock, err := templates.image(t.Context())
+		if err != nil || img.Stamp != "v1" || calls != 1 || !locked {
+			t.Errorf("unlocked %v: %+v after %d calls, %v; locked: %v", unlocked, img, calls, err, locked)
+		}
+		if unlock(); locked {
+			t.Errorf("unlocked %v: the lock is held", unlocked)
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"os"
+	"slices"
 	"sync"
 	"testing"
 
@@ -33,6 +35,17 @@ func TestNoNameIsLostOfThoseWhoWriteAtOnce(t *testing.T) {
 		})
 	}
 	group.Wait()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, entry := range entries {
+		left = append(left, entry.Name())
+	}
+	if want := []string{"blobs", "index.json", "oci-layout"}; !slices.Equal(left, want) {
+		t.Errorf("the layout has %q", left)
+	}
 	a, err := Open(t.Context(), dir, t.TempDir(), 1<<20)
 	if err != nil {
 		t.Fatal(err)
