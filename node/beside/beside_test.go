@@ -50,6 +50,9 @@ func TestAClaimIsDroppedAsItWasRead(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, removed, err)
 		}
 	}
+	if claims, err := p.Store.Snapshots.Claims(t.Context()); err != nil || len(claims) != 2 {
+		t.Errorf("left are %d claims, %v", len(claims), err)
+	}
 	if removed, err := p.Drop(t.Context(), row); err != nil || removed {
 		t.Errorf("with another claim: %v, %v", removed, err)
 	}
@@ -70,4 +73,40 @@ func TestAClaimIsDroppedAsItWasRead(t *testing.T) {
 		t.Errorf("left are %q, %v", left, err)
 	}
 	var _ vm.Runtime = p.Driver
+}
+
+// Parts for reading know whose claims are here as those with a driver do.
+func TestWhoseClaimsAreHere(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("the driver needs root")
+	}
+	dir := t.TempDir()
+	dirs := layout.Layout{StateDir: filepath.Join(dir, "state"), CacheDir: filepath.Join(dir, "cache"), RunDir: filepath.Join(dir, "run")}
+	if err := dirs.Make(slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Open(t.Context(), dirs, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	reading, err := OpenToRead(t.Context(), dirs, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reading.Close()
+	driver := p.Driver.Info().Driver
+	for name, c := range map[string]struct {
+		claim store.Snapshot
+		here  bool
+	}{
+		"of an early version": {store.Snapshot{}, true},
+		"of this node":        {store.Snapshot{Node: p.Node, Driver: driver}, true},
+		"of another node":     {store.Snapshot{Node: "another", Driver: driver}, false},
+		"of another driver":   {store.Snapshot{Node: p.Node, Driver: "another"}, false},
+	} {
+		if p.Here(c.claim) != c.here || reading.Here(c.claim) != c.here {
+			t.Errorf("%s: %v, and %v for reading", name, p.Here(c.claim), reading.Here(c.claim))
+		}
+	}
 }

@@ -22,6 +22,9 @@ func TestWhatAPullLeftIsGivenBack(t *testing.T) {
 	if err := os.WriteFile(dir+PullLock, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if n, err := Size(Object{Paths: []string{dir}}); err != nil || n < 300*block {
+		t.Errorf("its files take %d bytes, %v", n, err)
+	}
 	now := time.Now()
 	survey := func(want Grade) Object {
 		t.Helper()
