@@ -4,6 +4,8 @@
 package end
 
 import (
+	"time"
+
 	"github.com/rundlet/rundlet/runtime/background"
 
 	"context"
@@ -56,7 +58,7 @@ func (e *Ender) End(ctx context.Context, sb *live.Sandbox, reason string) error 
 	err := e.seize(ctx, sb)
 	if err != nil {
 		e.insist(sb, reason)
-		return fmt.Errorf("kill sandbox %s: %w (it is being retried)", sb.ID, err)
+		return retried(sb.ID, err)
 	}
 	defer sb.Life.Unlock()
 	if sb.Recorded() == sandbox.StateKilled {
@@ -64,9 +66,20 @@ func (e *Ender) End(ctx context.Context, sb *live.Sandbox, reason string) error 
 	}
 	err = e.EndHeld(ctx, sb, reason)
 	if err != nil && !errors.Is(err, ErrUnwritten) {
-		return fmt.Errorf("kill sandbox %s: %w (it is being retried)", sb.ID, err)
+		return retried(sb.ID, err)
 	}
 	return nil
+}
+
+// askAgain is when a client asks again about a kill that goes on.
+const askAgain = 5 * time.Second
+
+// retried is the error of a kill that goes on in the background.
+func retried(id string, err error) error {
+	if errors.Is(err, vm.ErrUnavailable) { // Its processes give back much that they have written, and the disk is busy.
+		err = fmt.Errorf("%w: %w", &sandbox.RetryError{After: askAgain, Detail: "its processes have not ended yet, and the kill goes on"}, err)
+	}
+	return fmt.Errorf("kill sandbox %s: %w (it is being retried)", id, err)
 }
 
 // seize takes the life of a condemned sandbox. A call that hangs in the driver
