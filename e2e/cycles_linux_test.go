@@ -59,7 +59,9 @@ func TestManyPausesAndResumesLoseNothingAndStayAsFast(t *testing.T) {
 	if quarter >= 50 && slow > 2*fast {
 		t.Errorf("a cycle took %v at first and %v at last", fast, slow)
 	}
-	if sizes[cycles-1] > sizes[warmUp]*3/2 {
+	// What the agent leaves on its heap is in a snapshot until Go collects it, at 4 MiB.
+	const heap = 4 << 20
+	if sizes[cycles-1] > sizes[warmUp]*3/2+heap {
 		t.Errorf("a snapshot had %d bytes at first and %d at last", sizes[warmUp], sizes[cycles-1])
 	}
 	pauses := 3
