@@ -42,7 +42,7 @@ func (t *Templates) Refresh(ctx context.Context) {
 	}
 	t.mu.Unlock()
 	if current && next.tpl.BuildID != b.tpl.BuildID {
-		t.cfg.Log.Info("base template refreshed: the host changed", "build_id", next.tpl.BuildID)
+		t.cfg.Log.Info("base template refreshed: what it is made of has changed", "build_id", next.tpl.BuildID)
 		t.keep(next)
 	}
 }
