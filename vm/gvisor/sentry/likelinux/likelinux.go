@@ -39,10 +39,14 @@ var terminals = map[string]calls.Wrapper{
 	"write": terminal.TypeKeys, "writev": terminal.TypeVector,
 }
 
+// tables come around the others: they look at what was opened.
+var tables = map[string]calls.Wrapper{"open": listPorts, "openat": listPorts, "openat2": listPorts}
+
 // Install must be called before gVisor's own code runs.
 func Install() {
 	calls.Wrap(mended)
 	calls.Wrap(terminals)
+	calls.Wrap(tables)
 	calls.Wrap(clocks)
 }
 
