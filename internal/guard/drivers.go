@@ -21,6 +21,7 @@ var knowDrivers = driverExceptions{
 	"cmd/rundlet-sandbox":      "is the processes of that driver's sandboxes, and no program that chooses a driver",
 	"internal/embedded/build":  "builds what a driver carries",
 	"internal/guard":           "has the rules of each driver's package",
+	"network/usernet":          "has the TCP/IP stack of that project, and knows nothing of its sandboxes",
 	"policy/snapshot/stamp.go": "has the rules for snapshots of every driver, also of those that are not in this build; an unknown one gets the strictest",
 }
 

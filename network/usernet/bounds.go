@@ -1,0 +1,76 @@
+package usernet
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+)
+
+const (
+	// leastBuffer is what each direction of a connection may have in transit, however much the others have.
+	leastBuffer = 16 << 10
+	// mostBuffer is enough for any rate: the link takes some 10 µs.
+	mostBuffer = 1 << 20
+)
+
+// bound counts something of which there may be so many.
+type bound struct {
+	name string
+	most int
+	log  *slog.Logger
+
+	mu     sync.Mutex
+	now    int
+	warned time.Time
+}
+
+// take reports whether there may be one more. It logs at most once a minute that there may not.
+func (b *bound) take() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.now < b.most {
+		b.now++
+		return true
+	}
+	if at := time.Now(); at.Sub(b.warned) > time.Minute {
+		b.warned = at
+		b.log.Warn("bound of the network reached", "bound", b.name, "most", b.most)
+	}
+	return false
+}
+
+// give is the end of one.
+func (b *bound) give() {
+	b.mu.Lock()
+	b.now--
+	b.mu.Unlock()
+}
+
+// count is how many there are.
+func (b *bound) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.now
+}
+
+// buffers divides memory among connections: each gets a part of what is left, so that many get little and few get much.
+type buffers struct {
+	mu   sync.Mutex
+	left int64
+}
+
+// take returns the size of both buffers of a connection.
+func (b *buffers) take() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	size := min(b.left/128, mostBuffer-leastBuffer)
+	b.left -= 2 * size
+	return int(size) + leastBuffer
+}
+
+// give returns what take has given.
+func (b *buffers) give(size int) {
+	b.mu.Lock()
+	b.left += 2 * int64(size-leastBuffer)
+	b.mu.Unlock()
+}

@@ -1,0 +1,65 @@
+package usernet
+
+import (
+	"crypto/sha256"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const amount = 100 << 20
+
+// random is the same stream for the same seed.
+func random(seed byte) io.Reader { return io.LimitReader(rand.NewChaCha8([32]byte{seed}), amount) }
+
+func digest(t *testing.T, r io.Reader) [sha256.Size]byte {
+	t.Helper()
+	h := sha256.New()
+	n, err := io.Copy(h, r)
+	if err != nil || n != amount {
+		t.Errorf("%d bytes of %d, %v", n, amount, err)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+func TestAHundredMebibytesEachWay(t *testing.T) {
+	w := newWorld(t, nil)
+	received := make(chan [sha256.Size]byte, 1)
+	w.listen(w.internet, serverAddr+":7000", func(c *net.TCPConn) {
+		var sending sync.WaitGroup
+		sending.Go(func() {
+			_, _ = io.Copy(c, random(2))
+			c.CloseWrite()
+		})
+		received <- digest(t, c)
+		sending.Wait()
+	})
+	c := w.tcp(serverAddr + ":7000")
+	go func() {
+		_, _ = io.Copy(c, random(1))
+		c.CloseWrite()
+	}()
+	if digest(t, c) != digest(t, random(2)) {
+		t.Error("other bytes arrive inside")
+	}
+	if <-received != digest(t, random(1)) {
+		t.Error("other bytes arrive outside")
+	}
+}
+
+func TestARefusedConnectionIsRefused(t *testing.T) {
+	w := newWorld(t, nil)
+	_, err := w.dial(w.inside, "tcp", serverAddr+":1", patience)
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("a closed port: %v", err)
+	}
+	_, err = w.dial(w.inside, "tcp", absentAddr+":1", patience)
+	if !errors.Is(err, unix.EHOSTUNREACH) {
+		t.Errorf("an absent host: %v", err)
+	}
+}
