@@ -15,6 +15,9 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
+// maxErrors are dropped at a time; the kernel bounds them by the socket's receive buffer.
+const maxErrors = 16
+
 // datagramBytes is the longest datagram.
 const datagramBytes = 1 << 16
 
@@ -74,6 +77,12 @@ func (f *flows) find(key flowKey, open func() (socket, error)) (*flow, error) {
 	}
 	raw, err := s.SyscallConn()
 	if err != nil {
+		f.bound.give()
+		s.Close()
+		return nil, err
+	}
+	control := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_RECVERR, 1) })
+	if err = errors.Join(control, err); err != nil {
 		f.bound.give()
 		s.Close()
 		return nil, err
@@ -142,8 +151,18 @@ func (g *gateway) send(one *flow, data []byte) {
 	g.report(one, fault)
 }
 
-// report passes on what the host learned about the destination of a flow.
+// report passes on what the host learned about the destination of a flow. The kernel keeps a copy, which is dropped.
 func (g *gateway) report(one *flow, fault error) {
+	if fault == nil {
+		return
+	}
+	_ = one.raw.Control(func(fd uintptr) {
+		for range maxErrors {
+			if _, _, _, _, err := unix.Recvmsg(int(fd), nil, nil, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT); err != nil {
+				return
+			}
+		}
+	})
 	code, ok := unreachable(fault)
 	if errors.Is(fault, unix.ECONNREFUSED) {
 		code, ok = header.ICMPv4PortUnreachable, true

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -39,6 +40,9 @@ func Link(cfg Config) (*os.File, error) {
 	}
 	if err := setUp(h, near, far, cfg); err != nil {
 		return nil, fmt.Errorf("set up %s: %w", nearName, err)
+	}
+	if err := awaitUp(h); err != nil {
+		return nil, err
 	}
 	f, err := wire.Socket(far.Attrs().Index)
 	if err != nil {
@@ -95,6 +99,28 @@ func setUp(h *netlink.Handle, near, far netlink.Link, cfg Config) error {
 		return err
 	}
 	return h.RouteReplace(&netlink.Route{LinkIndex: near.Attrs().Index, Gw: cfg.Gateway().AsSlice()})
+}
+
+// upTime is how long the kernel may take to activate the link: it does so in the background, and drops packets until then.
+const upTime = 5 * time.Second
+
+func awaitUp(h *netlink.Handle) error {
+	for deadline := time.Now().Add(upTime); ; <-time.After(time.Millisecond) {
+		near, err := h.LinkByName(nearName)
+		if err != nil {
+			return err
+		}
+		far, err := h.LinkByName(farName)
+		if err != nil {
+			return err
+		}
+		if near.Attrs().OperState == netlink.OperUp && far.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s is %v and %s is %v after %v", nearName, near.Attrs().OperState, farName, far.Attrs().OperState, upTime)
+		}
+	}
 }
 
 // quiet keeps the kernel from speaking on an interface unasked, and from forwarding what arrives there.

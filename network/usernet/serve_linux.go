@@ -127,6 +127,7 @@ func (g *gateway) open() error {
 			return fmt.Errorf("take all addresses: %v", err)
 		}
 	}
+	g.wire.Start()
 	return nil
 }
 

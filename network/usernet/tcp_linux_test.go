@@ -52,14 +52,16 @@ func TestAHundredMebibytesEachWay(t *testing.T) {
 	}
 }
 
-func TestARefusedConnectionIsRefused(t *testing.T) {
+func TestAnAbsentHostIsReported(t *testing.T) {
 	w := newWorld(t, nil)
-	_, err := w.dial(w.inside, "tcp", serverAddr+":1", patience)
-	if !errors.Is(err, unix.ECONNREFUSED) {
-		t.Errorf("a closed port: %v", err)
+	if _, err := w.dial(w.inside, "tcp", absentAddr+":1", patience); !errors.Is(err, unix.EHOSTUNREACH) {
+		t.Error(err)
 	}
-	_, err = w.dial(w.inside, "tcp", absentAddr+":1", patience)
-	if !errors.Is(err, unix.EHOSTUNREACH) {
-		t.Errorf("an absent host: %v", err)
+	c := w.udp(absentAddr + ":1")
+	raw, err := c.(*net.UDPConn).SyscallConn()
+	must(t, err)
+	must(t, raw.Control(func(fd uintptr) { must(t, unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_RECVERR, 1)) }))
+	if _, err := ask(c, []byte("x")); !errors.Is(err, unix.EHOSTUNREACH) {
+		t.Errorf("UDP: %v", err)
 	}
 }

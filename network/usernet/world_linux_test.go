@@ -23,7 +23,7 @@ import (
 const innerEnv = "USERNET_TEST_INNER"
 
 // patience ends tests that wait for nothing.
-const patience = time.Minute
+const patience = 5 * time.Second
 
 // TestMain runs the tests in new user, network and mount namespaces: an ordinary user can run them, too, and root has
 // no more rights than that.
@@ -65,12 +65,13 @@ type world struct {
 	internet, inside *os.File
 	cfg              Config
 	end              func() error // Ends Serve and returns its error.
+	ended            chan error   // Receives that error.
 }
 
 // newWorld makes a world in which Serve runs, if it is to.
 func newWorld(t testing.TB, change func(*Config)) *world {
 	t.Helper()
-	w := &world{t: t, cfg: Config{times: times{resolver: time.Second}}}
+	w := &world{t: t, cfg: Config{times: times{resolver: 200 * time.Millisecond}}}
 	if change != nil {
 		change(&w.cfg)
 	}
@@ -84,7 +85,6 @@ func newWorld(t testing.TB, change func(*Config)) *world {
 	up(t, "lo")
 	up(t, "eth0", hostAddr+"/24")
 	must(t, netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP("192.0.2.2")}))
-	must(t, namespace.WriteSysctl("ipv4/ping_group_range", "0 0"))
 	w.in(w.internet, func() {
 		up(t, "lo", serverAddr+"/32")
 		up(t, "internet", "192.0.2.2/24")
@@ -104,6 +104,7 @@ func (w *world) serve() {
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
+	w.ended = ended
 	go func() { ended <- Serve(ctx, link, w.cfg) }()
 	done := false
 	w.end = func() error {

@@ -40,6 +40,7 @@ type Wire struct {
 	}
 	mtu      uint32
 	from     [4]byte // The only source of packets.
+	to       stack.NetworkDispatcher
 	attached atomic.Bool
 	// Failed receives why reading has ended, once; nil after Stop.
 	Failed chan error
@@ -52,7 +53,7 @@ var (
 )
 
 // Open makes a Wire of the packet socket of Socket, whose descriptor it duplicates. The interface has an MTU, in bytes, and
-// packets of other addresses than from are dropped. The caller attaches it to a stack, which Stop precedes the end of, and calls Free at last.
+// packets of other addresses than from are dropped. The caller attaches it to a stack, calls Start, before the end of the stack Stop, and at last Free.
 func Open(link *os.File, from netip.Addr, mtu int) (*Wire, error) {
 	conn, err := link.SyscallConn()
 	if err != nil {
@@ -85,15 +86,18 @@ func Open(link *os.File, from netip.Addr, mtu int) (*Wire, error) {
 	return w, nil
 }
 
-// Attach begins to read, or ends that.
+// Attach takes the stack's end, or ends reading.
 func (w *Wire) Attach(d stack.NetworkDispatcher) {
 	if d == nil {
 		w.Stop()
 		return
 	}
+	w.to = d
 	w.attached.Store(true)
-	w.done.Go(func() { w.Failed <- w.read(d) })
 }
+
+// Start begins to read. A stack that is not set up yet would lose packets. It is called once, after Attach.
+func (w *Wire) Start() { w.done.Go(func() { w.Failed <- w.read(w.to) }) }
 
 // Stop ends reading; packets can be written until Free.
 func (w *Wire) Stop() {
@@ -114,27 +118,36 @@ func (w *Wire) read(d stack.NetworkDispatcher) error {
 	frame := make([]byte, longest)
 	for {
 		var n int
+		var fault error
 		err := conn.Read(func(fd uintptr) bool {
-			n, err = unix.Read(int(fd), frame)
-			return err != unix.EAGAIN
+			n, fault = unix.Read(int(fd), frame)
+			return fault != unix.EAGAIN
 		})
+		err = errors.Join(err, fault)
 		switch {
 		case err == nil:
-		case errors.Is(err, os.ErrDeadlineExceeded) && !w.attached.Load():
-			return nil
-		case errors.Is(err, unix.ENETDOWN) && w.exists():
-			// It was set down, and may be set up again.
-		case errors.Is(err, unix.ENETDOWN):
-			return ErrGone
-		case errors.Is(err, os.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
+		case fault == unix.ENETDOWN, errors.Is(err, os.ErrDeadlineExceeded):
+			// It was set down and may be set up again, or is being deleted, which is not reported separately.
+			_ = w.file.SetReadDeadline(time.Now().Add(downTime))
+			if !w.attached.Load() {
+				return nil
+			}
+			if !w.exists() {
+				return ErrGone
+			}
+		case fault == unix.EINVAL, fault == unix.ENOMEM, fault == unix.ENOBUFS, fault == unix.EINTR:
+			// The kernel has dropped a packet that it could not describe or copy.
+		default:
 			return err
-		default: // The kernel could not describe a packet.
 		}
 		if err == nil {
 			w.deliver(d, frame[:n])
 		}
 	}
 }
+
+// downTime is how often an interface that was once set down is looked for.
+const downTime = 200 * time.Millisecond
 
 // exists reports whether the interface is there, which the kernel forgets when it is deleted.
 func (w *Wire) exists() (ok bool) {
