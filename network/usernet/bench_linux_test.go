@@ -1,6 +1,7 @@
 package usernet
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -53,7 +54,7 @@ func BenchmarkUpload(b *testing.B) {
 			must(b, err)
 		}
 		must(b, c.(*net.TCPConn).CloseWrite())
-		if _, err := c.Read(data); err != io.EOF {
+		if _, err := c.Read(data); !errors.Is(err, io.EOF) {
 			b.Error(err)
 		}
 	})

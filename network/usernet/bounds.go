@@ -7,7 +7,8 @@ import (
 )
 
 const (
-	// leastBuffer is what each direction of a connection may have in transit, however much the others have.
+	// leastBuffer is what each of the four buffers of a connection may have, however much the others have: for both
+	// directions, one in the stack and one that is being copied.
 	leastBuffer = 16 << 10
 	// mostBuffer keeps one connection from overflowing the receive buffer of the packet socket, which is 416 KiB on most
 	// hosts. More was not faster: the link takes some 50 µs.
@@ -47,31 +48,24 @@ func (b *bound) give() {
 	b.mu.Unlock()
 }
 
-// count is how many there are.
-func (b *bound) count() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.now
-}
-
 // buffers divides memory among connections: each gets a part of what is left, so that many get little and few get much.
 type buffers struct {
 	mu   sync.Mutex
 	left int64
 }
 
-// take returns the size of both buffers of a connection.
+// take returns the size of each buffer of a connection.
 func (b *buffers) take() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	size := min(b.left/128, mostBuffer-leastBuffer)
-	b.left -= 2 * size
+	size := min(b.left/256, mostBuffer-leastBuffer)
+	b.left -= 4 * size
 	return int(size) + leastBuffer
 }
 
 // give returns what take has given.
 func (b *buffers) give(size int) {
 	b.mu.Lock()
-	b.left += 2 * int64(size-leastBuffer)
+	b.left += 4 * int64(size-leastBuffer)
 	b.mu.Unlock()
 }

@@ -18,15 +18,15 @@ type Config struct {
 	MTU int
 	// ResolvConf lists the host's resolvers; default /etc/resolv.conf. It is read again when it changes.
 	ResolvConf string
-	// Connections bounds TCP connections; each has one descriptor. Default 8192, or what the limit on descriptors leaves.
+	// Connections bounds TCP connections; each has one descriptor. Default 4096, or what the limit on descriptors leaves.
 	Connections int
 	// Dials bounds connections in the making, which are among Connections. Further ones wait for the client's next try.
 	// Default 1024: a dial to a host that does not answer takes 30 s.
 	Dials int
 	// Flows bounds flows of UDP and of echo requests; each has one descriptor. Default 4096, or as for Connections.
 	Flows int
-	// Buffers bounds the bytes of TCP in transit in this process, except 32 KiB for each connection. Default 256 MiB.
-	// A single connection gets at most a 128th of what is free for each direction.
+	// Buffers bounds the bytes of TCP in transit in this process, except 64 KiB for each connection. Default 256 MiB, so
+	// that clients and servers that read nothing can take 512 MiB at most. A connection gets a 64th of what is free, and 1 MiB at most.
 	Buffers int64
 	// Log receives at most one line a minute for each bound that is reached. Default slog.Default.
 	Log *slog.Logger
@@ -88,9 +88,9 @@ func (c Config) withDefaults(descriptors uint64) (Config, error) {
 	}
 	// The rest is for resolvers, ping sockets and the rest of the process.
 	spare := int(min(descriptors, 1<<20)) * 3 / 4
-	or(&c.Connections, max(1, min(8192, spare*2/3)))
+	or(&c.Connections, max(1, min(4096, spare*2/3)))
 	or(&c.Flows, max(1, min(4096, spare/3)))
-	or(&c.Dials, 1024)
+	or(&c.Dials, min(1024, c.Connections))
 	or(&c.Buffers, 256<<20)
 	or(&c.ResolvConf, "/etc/resolv.conf")
 	if c.Connections < 1 || c.Flows < 1 || c.Dials < 1 || c.Buffers < 0 {

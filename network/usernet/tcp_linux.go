@@ -91,7 +91,7 @@ func (g *gateway) accept(r *tcp.ForwarderRequest) {
 	size := g.memory.take()
 	defer g.memory.give(size)
 	settings(client, size)
-	c := &carry.Connection{Client: client, Events: &events, Server: server}
+	c := &carry.Connection{Client: client, Events: &events, Server: server, Size: size}
 	c.Carry(g.ctx)
 	c.Linger(g.cfg.times.lingering)
 }

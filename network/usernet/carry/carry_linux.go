@@ -14,16 +14,30 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 )
 
-// pieceBytes is how much is copied at a time. Connections have such memory only while they copy.
-const pieceBytes = 128 << 10
+// A piece is what is copied at a time. Connections have one for each direction only while they copy, or wait for a
+// side that does not read.
+const smallPiece, largePiece = 16 << 10, 128 << 10
 
-var pieces = sync.Pool{New: func() any { return new([pieceBytes]byte) }}
+var (
+	small = sync.Pool{New: func() any { b := make([]byte, smallPiece); return &b }}
+	large = sync.Pool{New: func() any { b := make([]byte, largePiece); return &b }}
+)
 
 // Connection joins a client, whose connection ends in the stack, with a server that the host is connected to.
 type Connection struct {
 	Client tcpip.Endpoint
 	Events *waiter.Queue // Of Client.
 	Server *net.TCPConn
+	// Size in bytes bounds a piece, which has 16 KiB at least.
+	Size int
+}
+
+// pieces has the pieces of the connection.
+func (c *Connection) pieces() *sync.Pool {
+	if c.Size >= largePiece {
+		return &large
+	}
+	return &small
 }
 
 // Carry copies until both directions have ended, each separately. An error of either, or the end of ctx, breaks both off. It closes both.
@@ -91,14 +105,15 @@ func (c *Connection) upload() error {
 }
 
 func (c *Connection) uploadPiece() tcpip.Error {
-	piece := pieces.Get().(*[pieceBytes]byte)
+	pieces := c.pieces()
+	piece := pieces.Get().(*[]byte)
 	defer pieces.Put(piece)
-	w := tcpip.SliceWriter(piece[:])
+	w := tcpip.SliceWriter(*piece)
 	got, err := c.Client.Read(&w, tcpip.ReadOptions{})
 	if err != nil {
 		return err
 	}
-	if _, err := c.Server.Write(piece[:got.Count]); err != nil {
+	if _, err := c.Server.Write((*piece)[:got.Count]); err != nil {
 		return &tcpip.ErrConnectionReset{}
 	}
 	return nil
@@ -113,18 +128,19 @@ func (c *Connection) download() error {
 	if err != nil {
 		return err
 	}
+	pieces := c.pieces()
 	for {
-		var piece *[pieceBytes]byte
+		var piece *[]byte
 		var n int
 		var fault error
 		err := raw.Read(func(fd uintptr) bool {
-			piece = pieces.Get().(*[pieceBytes]byte)
+			piece = pieces.Get().(*[]byte)
 			for {
-				if n, fault = unix.Read(int(fd), piece[:]); fault != unix.EINTR {
+				if n, fault = unix.Read(int(fd), *piece); !errors.Is(fault, unix.EINTR) {
 					break
 				}
 			}
-			if fault != unix.EAGAIN {
+			if !errors.Is(fault, unix.EAGAIN) {
 				return true
 			}
 			pieces.Put(piece)
@@ -133,7 +149,7 @@ func (c *Connection) download() error {
 		})
 		if piece != nil {
 			if err == nil && fault == nil && n > 0 {
-				fault = c.write(piece[:n], ready)
+				fault = c.write((*piece)[:n], ready)
 			}
 			pieces.Put(piece)
 		}
