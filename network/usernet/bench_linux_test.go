@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/namespace/namespacetest"
 )
@@ -25,7 +26,11 @@ func (w *world) straight() *os.File {
 		up(w.t, "guest", "198.51.100.2/24")
 		must(w.t, netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP("198.51.100.1")}))
 	})
-	w.in(w.internet, func() { up(w.t, "straight", "198.51.100.1/24") })
+	w.in(w.internet, func() {
+		up(w.t, "straight", "198.51.100.1/24")
+		active(w.t, "straight")
+	})
+	w.in(ns, func() { active(w.t, "guest") })
 	return ns
 }
 
@@ -38,9 +43,19 @@ func each(b *testing.B, handle func(*net.TCPConn), run func(b *testing.B, c net.
 			c, err := w.dial(ns, "tcp", serverAddr+":7000", patience)
 			must(b, err)
 			defer c.Close()
+			before := processor(b)
 			run(b, c)
+			b.ReportMetric(float64(processor(b)-before)/float64(b.N), "cpu-ns/op")
 		})
 	}
+}
+
+// processor is the time in nanoseconds that this process has used, which other load on the host changes less: that of
+// client, server and Serve.
+func processor(b *testing.B) int64 {
+	var u unix.Rusage
+	must(b, unix.Getrusage(unix.RUSAGE_SELF, &u))
+	return u.Utime.Nano() + u.Stime.Nano()
 }
 
 const block = 1 << 20

@@ -21,7 +21,7 @@ type Config struct {
 	// Connections bounds TCP connections; each has one descriptor. Default 4096, or what the limit on descriptors leaves.
 	Connections int
 	// Dials bounds connections in the making, which are among Connections. Further ones wait for the client's next try.
-	// Default 1024: a dial to a host that does not answer takes 30 s.
+	// Default 1024, or Connections if that is less: a dial to a host that does not answer takes 30 s.
 	Dials int
 	// Flows bounds flows of UDP and of echo requests; each has one descriptor. Default 4096, or as for Connections.
 	Flows int

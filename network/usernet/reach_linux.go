@@ -9,12 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// closed are ranges in which only the host, its neighbours on a link or several hosts at once could be meant.
-var closed = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"),
-	netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("240.0.0.0/4"),
-}
-
 // reach decides which addresses are passed on. It is safe for concurrent use.
 type reach struct {
 	link   netip.Prefix
@@ -37,10 +31,9 @@ func (r *reach) forbids(to netip.Addr) bool {
 	if !to.Is4() || r.link.Contains(to) {
 		return true
 	}
-	for _, p := range closed {
-		if p.Contains(to) {
-			return true
-		}
+	// Only the host, its neighbours on a link or several hosts at once could be meant.
+	if first := to.As4()[0]; first == 0 || first >= 240 || to.IsLoopback() || to.IsLinkLocalUnicast() || to.IsMulticast() {
+		return true
 	}
 	found, err := r.routes.RouteGet(to.AsSlice())
 	if err != nil {

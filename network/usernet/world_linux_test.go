@@ -23,7 +23,7 @@ import (
 const innerEnv = "USERNET_TEST_INNER"
 
 // patience ends tests that wait for nothing.
-const patience = 5 * time.Second
+const patience = 20 * time.Second
 
 // TestMain runs the tests in new user, network and mount namespaces: an ordinary user can run them, too, and root has
 // no more rights than that.
@@ -88,7 +88,9 @@ func newWorld(t testing.TB, change func(*Config)) *world {
 	w.in(w.internet, func() {
 		up(t, "lo", serverAddr+"/32")
 		up(t, "internet", "192.0.2.2/24")
+		active(t, "internet")
 	})
+	active(t, "eth0")
 	w.serve()
 	return w
 }
@@ -144,6 +146,21 @@ func up(t testing.TB, name string, addrs ...string) {
 		addr, err := netlink.ParseAddr(a)
 		must(t, err)
 		must(t, netlink.AddrReplace(link, addr))
+	}
+}
+
+// active waits until the kernel has activated an interface of the calling thread's namespace, which drops packets until then.
+func active(t testing.TB, name string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; <-time.After(time.Millisecond) {
+		link, err := netlink.LinkByName(name)
+		must(t, err)
+		if link.Attrs().OperState == netlink.OperUp {
+			return
+		}
+		if time.Now().After(deadline) {
+			must(t, fmt.Errorf("%s is %v", name, link.Attrs().OperState))
+		}
 	}
 }
 

@@ -50,15 +50,17 @@ func (c *Connection) Carry(ctx context.Context) {
 		})
 	}
 	defer context.AfterFunc(ctx, fail)()
+	downloaded := make(chan struct{})
 	var up sync.WaitGroup
 	up.Go(func() {
-		if c.upload() != nil {
+		if c.upload(downloaded) != nil {
 			fail()
 		}
 	})
 	if c.download() != nil {
 		fail()
 	}
+	close(downloaded)
 	up.Wait()
 	c.Server.Close()
 	c.Client.Close()
@@ -85,8 +87,9 @@ func (c *Connection) Linger(most time.Duration) {
 	}
 }
 
-// upload copies from the client to the server.
-func (c *Connection) upload() error {
+// upload copies from the client to the server. Until the other direction has ended it notices a client that is gone: one
+// that has ended its own and is reset then would have its server wait for the next byte.
+func (c *Connection) upload(downloaded <-chan struct{}) error {
 	entry, ready := waiter.NewChannelEntry(waiter.ReadableEvents | waiter.EventHUp | waiter.EventErr)
 	c.Events.EventRegister(&entry)
 	defer c.Events.EventUnregister(&entry)
@@ -97,7 +100,17 @@ func (c *Connection) upload() error {
 		case *tcpip.ErrWouldBlock:
 			<-ready
 		case *tcpip.ErrClosedForReceive:
-			return c.Server.CloseWrite()
+			if err := c.Server.CloseWrite(); err != nil {
+				return err
+			}
+			for tcp.EndpointState(c.Client.State()) != tcp.StateError {
+				select {
+				case <-downloaded:
+					return nil
+				case <-ready:
+				}
+			}
+			return errors.New("the client is gone")
 		default:
 			return errors.New(err.String())
 		}

@@ -165,6 +165,20 @@ func TestAResetIsPassedOn(t *testing.T) {
 	<-j.done
 }
 
+func TestAClientThatIsResetAfterItsEnd(t *testing.T) {
+	j := join(t)
+	send(t, j.client, "x")
+	check(t, j.client.CloseWrite())
+	expect(t, j.server, "x")
+	expectEnd(t, j.server)
+	j.c.Client.Abort() // As a reset from the client would.
+	select {           // The server sends nothing.
+	case <-j.done:
+	case <-time.After(patience):
+		t.Error("the connection of the server goes on")
+	}
+}
+
 func TestTheEndOfItsContextBreaksBothOff(t *testing.T) {
 	j := join(t)
 	send(t, j.client, "x")
