@@ -143,12 +143,17 @@ func (f *flows) close() {
 // send passes on a datagram. One that the socket cannot take at once is lost, as on any link.
 func (g *gateway) send(one *flow, data []byte) {
 	g.flows.touch(one)
-	var fault error
-	_ = one.raw.Write(func(fd uintptr) bool {
-		_, fault = unix.Write(int(fd), data)
-		return true
-	})
-	g.report(one, fault)
+	for range 2 { // An error of an earlier datagram keeps this one from being sent.
+		var fault error
+		_ = one.raw.Write(func(fd uintptr) bool {
+			_, fault = unix.Write(int(fd), data)
+			return true
+		})
+		if fault == nil || errors.Is(fault, unix.EAGAIN) {
+			return
+		}
+		g.report(one, fault)
+	}
 }
 
 // report passes on what the host learned about the destination of a flow. The kernel keeps a copy, which is dropped.

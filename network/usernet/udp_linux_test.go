@@ -78,6 +78,25 @@ func TestAClosedPortOfUDPIsReported(t *testing.T) {
 	}
 }
 
+func TestOtherProtocolsAreRefused(t *testing.T) {
+	w := newWorld(t, nil)
+	var f *os.File
+	w.in(w.inside, func() {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_SCTP)
+		must(t, err)
+		f = os.NewFile(uintptr(fd), "sctp")
+		must(t, unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_RECVERR, 1))
+		must(t, unix.Connect(fd, &unix.SockaddrInet4{Addr: [4]byte{203, 0, 113, 1}}))
+	})
+	defer f.Close()
+	must(t, f.SetDeadline(time.Now().Add(patience)))
+	_, err := f.Write(make([]byte, 20))
+	must(t, err)
+	if _, err := f.Read(make([]byte, 100)); !errors.Is(err, unix.ENOPROTOOPT) {
+		t.Error(err)
+	}
+}
+
 // from is a server that answers with the port of its client.
 func (w *world) from(at string) {
 	w.packets(w.internet, at, func(_ []byte, from net.Addr) []byte { return []byte(from.String()) })
