@@ -11,7 +11,7 @@ export GO FUZZTIME EMBED_BUILD
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint unit cross e2e race soak crash swap browser busy images recipes compatibility conformance generate fuzz bench bench-compare clean
+.PHONY: help setup build demo test lint unit cross e2e rootless race soak crash swap browser busy images recipes compatibility conformance generate fuzz bench bench-compare clean
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ cross: ## Build for linux/amd64, linux/arm64 and darwin/arm64.
 
 e2e: setup build ## The unmodified E2B SDKs against a real server.
 	@e2e/run
+
+rootless: setup build ## SDKs, policies and templates against the server of an ordinary user.
+	@e2e/run -ordinary -run '^Test(SDK|CodeInterpreter|AnOrdinaryUser.*|AnAllowListHoldsWhateverHappens|ANameHoldsWhateverHappens|AKeyIsUsedAndNeverInTheSandbox|ASandboxGoesThroughItsProxy|PruneFreesWhatNothingNeeds|ATemplateOfARepositoryIsKeptFresh|APrivateRepositoryIsSyncedByAHeaderRule|AForkedSandboxIsNotItsParent|ACrashedDaemonFindsItsSandboxesAgain)$$'
 
 race: setup ## Random operations against a daemon with the race detector.
 	@scripts/race

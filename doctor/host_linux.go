@@ -61,11 +61,23 @@ func one(check func() Finding) CheckFunc {
 
 func rootFinding(euid int) Finding {
 	f := Finding{Name: "privilege", Status: OK, Detail: "root"}
+	if user, in := userNamespace(readProc("self/uid_map")); in {
+		f.Detail = fmt.Sprintf("root of a user namespace; user %s on the host", user)
+	}
 	if euid != 0 {
 		f.Status, f.Detail = Fail, fmt.Sprintf("user %d", euid)
-		f.Hint = "this version needs root: run it with sudo"
+		f.Hint = "run it with sudo, or mend what prevents user namespaces"
 	}
 	return f
+}
+
+// userNamespace returns who root is outside a user namespace.
+func userNamespace(uidMap string) (user string, in bool) {
+	fields := strings.Fields(uidMap)
+	if len(fields) < 3 || fields[2] == "4294967295" {
+		return "", false
+	}
+	return fields[1], true
 }
 
 func kernel() Finding {

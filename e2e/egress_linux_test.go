@@ -106,7 +106,7 @@ func throughLosses(t *testing.T, srv *server, dir string, beat, alone func(when 
 		}
 	}
 	ctx, api := t.Context(), srv.api()
-	router, err := netns.GetFromPath(filepath.Join("/run/rundlet", layout.Layout{StateDir: filepath.Join(dir, "state")}.Instance(), "net/router"))
+	router, err := netns.GetFromPath(filepath.Join(user.runDir(srv), layout.Layout{StateDir: filepath.Join(dir, "state")}.Instance(), "net/router"))
 	must(err)
 	before, err := figures(ctx, api, "network_repairs_total")
 	must(err)

@@ -3,7 +3,6 @@ package e2e
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -57,7 +56,7 @@ func TestATemplateMovesByFile(t *testing.T) {
 	srv.prune(t) // It makes the lock of the state directory that commands share.
 	before := takeCensus(t, dir)
 	for _, step := range []string{"build.begun", "snapshot.saved", "build.saved", "build.outcome"} {
-		cmd := exec.CommandContext(t.Context(), os.Getenv(binEnv), "template", "pull", file)
+		cmd := user.commandContext(t.Context(), os.Getenv(binEnv), "template", "pull", file)
 		cmd.Env = append(slices.Clone(srv.cmd.Env), "RUNDLET_FAILPOINT="+step)
 		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "failpoint "+step) {
 			t.Fatalf("%s: %v, %s", step, err, out)

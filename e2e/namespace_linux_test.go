@@ -118,7 +118,7 @@ func prepareMounts() error {
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 		return fmt.Errorf("mount /run: %w", err)
 	}
-	return nil
+	return addOrdinary()
 }
 
 func loopbackUp() error {

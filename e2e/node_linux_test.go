@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -201,7 +200,7 @@ func TestACrashInTheMiddleOfCreatesLeavesNothing(t *testing.T) {
 // killedReasons asks the command line, as an operator would.
 func killedReasons(t *testing.T, dir string) map[string]string {
 	t.Helper()
-	cmd := exec.Command(os.Getenv(binEnv), "sandbox", "ls", "--killed", "--json", "--state-dir", filepath.Join(dir, "state"))
+	cmd := user.command(os.Getenv(binEnv), "sandbox", "ls", "--killed", "--json", "--state-dir", filepath.Join(dir, "state"))
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("sandbox ls --killed: %v", err)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -105,7 +104,7 @@ func TestPruneFreesWhatNothingNeeds(t *testing.T) {
 
 	// Killed behind a step, it leaves a snapshot without a row, which the next one removes.
 	for _, step := range []string{"snapshot.dropped", "snapshot.deleted"} {
-		cmd := exec.CommandContext(t.Context(), os.Getenv(binEnv), "prune", "--all")
+		cmd := user.commandContext(t.Context(), os.Getenv(binEnv), "prune", "--all")
 		cmd.Env = append(slices.Clone(srv.cmd.Env), "RUNDLET_FAILPOINT="+step)
 		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "failpoint "+step) {
 			t.Fatalf("%s: %v, %s", step, err, out)

@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -61,7 +60,7 @@ func TestWhatASandboxDoesIsSeen(t *testing.T) {
 	}
 	until(t, "the access log is made again", func() bool { _, err := os.Stat(log); return err == nil })
 
-	learned := exec.CommandContext(ctx, os.Getenv(binEnv), "sandbox", "network", sb.ID, "--learn")
+	learned := user.commandContext(ctx, os.Getenv(binEnv), "sandbox", "network", sb.ID, "--learn")
 	learned.Env = srv.cmd.Env
 	out, err := learned.CombinedOutput()
 	if err != nil {
@@ -71,7 +70,7 @@ func TestWhatASandboxDoesIsSeen(t *testing.T) {
 	if want := "rundlet sandbox network " + sb.ID + " --deny 0.0.0.0/0 --allow " + allowedHost; proposal != want || !strings.Contains(string(out), internetAddr+":80") {
 		t.Fatalf("%s\nwant %s", out, want)
 	}
-	apply := exec.CommandContext(ctx, os.Getenv(binEnv), strings.Fields(proposal)[1:]...)
+	apply := user.commandContext(ctx, os.Getenv(binEnv), strings.Fields(proposal)[1:]...)
 	apply.Env = srv.cmd.Env
 	if out, err := apply.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

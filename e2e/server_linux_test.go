@@ -59,6 +59,9 @@ func startServer(t *testing.T, dir string, flags ...string) *server {
 // so does what it left.
 func launchServer(t *testing.T, dir string, env []string, flags ...string) *server {
 	t.Helper()
+	if *asOrdinary && user == nil {
+		beOrdinary(t)
+	}
 	s := &server{log: filepath.Join(dir, "server.log"), exited: make(chan struct{})}
 	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -69,8 +72,11 @@ func launchServer(t *testing.T, dir string, env []string, flags ...string) *serv
 		t.Fatal(err)
 	}
 	flags = append([]string{"serve", "--listen", strings.TrimPrefix(apiURL, "http://")}, flags...)
-	s.cmd = exec.Command(os.Getenv(binEnv), flags...)
-	s.cmd.Env = append(append(os.Environ(), env...),
+	if err := user.take(dir); err != nil {
+		t.Fatal(err)
+	}
+	s.cmd = user.command(os.Getenv(binEnv), flags...)
+	s.cmd.Env = append(append(user.environ(), env...),
 		"RUNDLET_STATE_DIR="+filepath.Join(dir, "state"),
 		"RUNDLET_CACHE_DIR="+filepath.Join(dir, "cache"))
 	s.cmd.Stdout, s.cmd.Stderr = log, log
@@ -128,7 +134,7 @@ func (s *server) waitServing(url string, transport http.RoundTripper) error {
 // sdkEnv evaluates the output of "rundlet env" the way a user does, and returns the variables
 // that begin with one of those that are wanted.
 func sdkEnv(env []string, wanted ...string) ([]string, error) {
-	cmd := exec.Command("sh", "-c", `out=$("$`+binEnv+`" env) && eval "$out" && exec env -0`)
+	cmd := user.command("sh", "-c", `out=$("$`+binEnv+`" env) && eval "$out" && exec env -0`)
 	cmd.Env = env
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -19,7 +19,7 @@ import (
 // cli runs a command with a server, and returns its standard output, its standard error and its exit code.
 func (s *server) cli(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Getenv(binEnv), args...)
+	cmd := user.commandContext(t.Context(), os.Getenv(binEnv), args...)
 	cmd.Env = s.cmd.Env
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -166,7 +166,7 @@ func TestABuildIsNotEndedByItsClient(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), os.Getenv(binEnv), "template", "build", dir, "--name", "endless")
+	cmd := user.commandContext(t.Context(), os.Getenv(binEnv), "template", "build", dir, "--name", "endless")
 	cmd.Env = srv.cmd.Env
 	stderr, err := cmd.StderrPipe()
 	if err == nil {

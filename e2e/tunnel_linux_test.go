@@ -71,7 +71,7 @@ func portForward(t *testing.T, env []string, id string, ports ...int) (address m
 	for _, port := range ports {
 		args = append(args, fmt.Sprintf("0:%d", port))
 	}
-	cmd := exec.CommandContext(t.Context(), os.Getenv(binEnv), args...)
+	cmd := user.commandContext(t.Context(), os.Getenv(binEnv), args...)
 	cmd.Env = env
 	out, err := cmd.StdoutPipe()
 	if err != nil {

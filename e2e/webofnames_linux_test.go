@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -57,6 +58,9 @@ func (i *webOfNames) trusted(t *testing.T) {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "roots.pem")
 	if err := os.WriteFile(root, []byte(i.root), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Chmod(root, 0o644), letIn(root)); err != nil { // Any user's daemon reads it.
 		t.Fatal(err)
 	}
 	t.Setenv("SSL_CERT_FILE", root)

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 )
 
 // The environment variables that move the directories. An explicit flag wins
@@ -36,7 +37,7 @@ type Layout struct {
 
 // Resolve makes a Layout of explicit values (empty: not given), then the
 // environment, then the defaults ~/.rundlet/state, ~/.rundlet/cache and
-// /run/rundlet. Without a home directory the defaults are relative to the
+// /run/rundlet, or for an ordinary user $XDG_RUNTIME_DIR/rundlet. Without a home directory the defaults are relative to the
 // working directory.
 func Resolve(explicit Layout, getenv func(string) string) (Layout, error) {
 	pick := func(flag, env, fallback string) (string, error) {
@@ -62,10 +63,21 @@ func Resolve(explicit Layout, getenv func(string) string) (Layout, error) {
 	if l.CacheDir, err = pick(explicit.CacheDir, EnvCacheDir, filepath.Join(home, ".rundlet", "cache")); err != nil {
 		return Layout{}, err
 	}
-	if l.RunDir, err = pick(explicit.RunDir, EnvRunDir, "/run/rundlet"); err != nil {
+	if l.RunDir, err = pick(explicit.RunDir, EnvRunDir, runDir(os.Geteuid(), getenv("XDG_RUNTIME_DIR"))); err != nil {
 		return Layout{}, err
 	}
 	return l, nil
+}
+
+// runDir is the default of RunDir for a user.
+func runDir(user int, ofUser string) string {
+	if user == 0 {
+		return "/run/rundlet"
+	}
+	if ofUser == "" { // Where it is, unless the session was opened without one.
+		ofUser = filepath.Join("/run/user", strconv.Itoa(user))
+	}
+	return filepath.Join(ofUser, "rundlet")
 }
 
 // Database is the path of the SQLite file.

@@ -26,6 +26,17 @@ func TestDefaultsAreUnderHome(t *testing.T) {
 	}
 }
 
+func TestTheRunDirectoryIsOneOfTheUser(t *testing.T) {
+	for _, c := range []struct {
+		user          int
+		ofUser, wants string
+	}{{0, "/run/user/0", "/run/rundlet"}, {7, "/x", "/x/rundlet"}, {7, "", "/run/user/7/rundlet"}} {
+		if got := runDir(c.user, c.ofUser); got != c.wants {
+			t.Errorf("user %d with %q has %s, want %s", c.user, c.ofUser, got, c.wants)
+		}
+	}
+}
+
 func TestStorageIsNeverUnderTheTempDirectory(t *testing.T) {
 	for _, home := range []string{"/h", ""} {
 		plain := resolve(t, Layout{}, map[string]string{"HOME": home})

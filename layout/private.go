@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -75,7 +76,7 @@ const maxLinks = 40
 func trusted(path string, log *slog.Logger) (string, error) {
 	// The user that called sudo may own a directory, and links in it.
 	mine := func(owner int) bool {
-		return owner == 0 || owner == os.Geteuid() || os.Getenv("SUDO_UID") == strconv.Itoa(owner)
+		return owner == 0 || owner == unmapped() || owner == os.Geteuid() || os.Getenv("SUDO_UID") == strconv.Itoa(owner)
 	}
 	at, rest, links := string(filepath.Separator), strings.Split(filepath.Clean(path), string(filepath.Separator)), 0
 	for len(rest) > 0 {
@@ -116,6 +117,24 @@ func trusted(path string, log *slog.Logger) (string, error) {
 	}
 	return at, nil
 }
+
+// unmapped is the owner that files of others seem to have in a user namespace, or -1 outside of one. Who entered it has looked at the
+// owners before: package node/rootless.
+var unmapped = sync.OnceValue(func() int {
+	ids, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil || slices.Equal(strings.Fields(string(ids)), []string{"0", "0", "4294967295"}) {
+		return -1
+	}
+	text, err := os.ReadFile("/proc/sys/fs/overflowuid")
+	if err != nil {
+		return -1
+	}
+	id, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return -1
+	}
+	return id
+})
 
 func owner(info fs.FileInfo) int {
 	st, ok := info.Sys().(*syscall.Stat_t)

@@ -4,12 +4,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/rundlet/rundlet/cmd/rundlet/command"
 	"github.com/rundlet/rundlet/layout"
 )
 
@@ -103,6 +105,25 @@ func TestWhatTheDocumentsSayOfTheCommandLineIsSo(t *testing.T) {
 	}
 	if named < 30 {
 		t.Errorf("found %d flags and commands only", named)
+	}
+}
+
+// Commands that an ordinary user has in the namespaces of their node have names that exist; and what works on the files of a node
+// or starts sandboxes without a server is among them.
+func TestCommandsOfANodeAreKnown(t *testing.T) {
+	paths := map[string]bool{}
+	every(newRoot(), func(c *cobra.Command) { paths[c.CommandPath()] = c.Runnable() })
+	for _, path := range command.OnNode {
+		if !paths[path] {
+			t.Errorf("there is no command %s", path)
+		}
+	}
+	for path := range paths {
+		for _, group := range []string{"rundlet image ", "rundlet orphan "} {
+			if strings.HasPrefix(path, group) && !slices.Contains(command.OnNode, path) {
+				t.Errorf("%s is not done in the namespaces of the node", path)
+			}
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ func newDoctor(o *command.Options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			checks := node.Checks(dirs)
+			checks := append(o.NodeChecks(), node.Checks(dirs)...)
 			if err := dirs.Make(slog.Default()); err != nil { // Reported as a finding; the other checks still run.
 				checks = append([]doctor.CheckFunc{func(context.Context) []doctor.Finding {
 					return []doctor.Finding{{Name: "directories", Status: doctor.Fail, Detail: err.Error(),

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/rundlet/rundlet/cmd/rundlet/command"
+	"github.com/rundlet/rundlet/node/rootless"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -18,8 +19,15 @@ import (
 var version = "dev"
 
 func main() {
+	if code, is := rootless.Stage(); is {
+		os.Exit(code)
+	}
 	privateFiles()
-	os.Exit(run(os.Args[1:]))
+	code := run(os.Args[1:])
+	if err := rootless.Of().Leave(); err != nil {
+		fmt.Fprintln(os.Stderr, "rundlet: end the namespaces of the node:", err)
+	}
+	os.Exit(code)
 }
 
 func run(args []string) int {

@@ -23,10 +23,11 @@ a sandbox, or "rundlet serve" to start a server for the E2B SDKs.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return o.EnterNode(cmd) }
 	f := root.PersistentFlags()
 	f.StringVar(&o.Dirs.StateDir, "state-dir", "", "durable state (default $"+layout.EnvStateDir+" or ~/.rundlet/state)")
 	f.StringVar(&o.Dirs.CacheDir, "cache-dir", "", "cache that may be deleted at any time (default $"+layout.EnvCacheDir+" or ~/.rundlet/cache)")
-	f.StringVar(&o.Dirs.RunDir, "run-dir", "", "runtime files that do not survive a reboot (default $"+layout.EnvRunDir+" or /run/rundlet)")
+	f.StringVar(&o.Dirs.RunDir, "run-dir", "", "runtime files that do not survive a reboot (default $"+layout.EnvRunDir+" or /run/rundlet or, without root, $XDG_RUNTIME_DIR/rundlet)")
 	f.BoolVar(&o.JSON, "json", false, "print JSON")
 	root.AddCommand(newServe(o), newEnv(o), newTLS(o), newRun(o), remote.Sandbox(o), remote.Snapshot(o), templates.Template(o), newKeys(o), newBackup(o), newRestore(o), newOrphan(o), newDoctor(o), newBench(o), newSimulate(o), newVersion(o))
 	root.AddCommand(append(images.Commands(o), disk.Commands(o)...)...)

@@ -15,6 +15,7 @@ import (
 	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/node/certificate/acme"
 	"github.com/rundlet/rundlet/node/daemon"
+	"github.com/rundlet/rundlet/node/rootless"
 	"github.com/rundlet/rundlet/policy/warmpool"
 	"github.com/rundlet/rundlet/runtime"
 	"github.com/rundlet/rundlet/vm"
@@ -77,6 +78,7 @@ names a file: then it has the file opened again, for logrotate.`,
 				return err
 			}
 			cfg.Version, cfg.Node.Log = version, log
+			cfg.Sockets = rootless.Of()
 			cfg.Node.Progress = func(line string) { log.Info(line) }
 			cfg.Ending = func(cause error) node.Ending {
 				if stoppedBy(cause, os.Interrupt) {

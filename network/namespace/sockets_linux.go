@@ -137,7 +137,11 @@ func ListenUDP(ns *os.File, port uint16) (net.PacketConn, error) {
 		return nil, err
 	}
 	defer f.Close()
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBytes); err != nil {
+	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBytes)
+	if errors.Is(err, unix.EPERM) { // Root of a user namespace has what the host allows anybody.
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBytes)
+	}
+	if err != nil {
 		return nil, os.NewSyscallError("setsockopt", err)
 	}
 	return net.FilePacketConn(f)

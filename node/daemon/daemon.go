@@ -20,6 +20,7 @@ import (
 	"github.com/rundlet/rundlet/layout"
 	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/node/keys"
+	"github.com/rundlet/rundlet/node/names"
 	"github.com/rundlet/rundlet/policy/limits"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/telemetry"
@@ -34,6 +35,8 @@ type Config struct {
 	// Node is the configuration of the node. Serve fills in Opened, Recovering, Latency
 	// and Tracer.
 	Node node.Config
+	// Sockets opens what the daemon listens on; nil is what this process opens.
+	Sockets names.Sockets
 	// Listen is the address of the API and the data plane; empty is DefaultListen, or with
 	// TLS the port of Domain on the same address.
 	Listen string
@@ -82,12 +85,15 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 	if cfg.Node.Dirs, err = layout.Resolve(cfg.Node.Dirs, os.Getenv); err != nil {
 		return err
 	}
+	if cfg.Sockets == nil {
+		cfg.Sockets = &net.ListenConfig{}
+	}
 	if err := cfg.completeAddress(); err != nil {
 		return err
 	}
 	log := cfg.Node.Log
 	// The port first: a second daemon by mistake should touch nothing.
-	ln, err := listenAt(ctx, cfg.Listen, portPatience)
+	ln, err := listenAt(ctx, cfg.Sockets, cfg.Listen, portPatience)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
@@ -100,16 +106,16 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer endTelemetry()
-	stopMetrics, err := serveMetrics(cfg.MetricsListen, tel.Handler(), log)
+	stopMetrics, err := serveMetrics(ctx, cfg.Sockets, cfg.MetricsListen, tel.Handler(), log)
 	if err != nil {
 		return err
 	}
 	defer stopMetrics()
-	names, err := cfg.serveNames(ctx, ln.Addr().(*net.TCPAddr))
+	zone, err := cfg.serveNames(ctx, ln.Addr().(*net.TCPAddr))
 	if err != nil {
 		return err
 	}
-	defer names.Close()
+	defer zone.Close()
 	cfg.Node.Latency, cfg.Node.Tracer = tel.Recorder(), tel
 	protectFromOOM(log)
 	split := divideDescriptors(log)
@@ -121,7 +127,7 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 		}
 	}()
 	cfg.Node.Opened = func(db *store.Store) (err error) {
-		if certificates, err = cfg.secure(ctx, front, names); err != nil {
+		if certificates, err = cfg.secure(ctx, front, zone); err != nil {
 			return err
 		}
 		return front.begin(ctx, db, cfg.Node.Dirs)

@@ -7,6 +7,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"github.com/rundlet/rundlet/node/names"
 )
 
 // portPatience is how long a port may be taken. A daemon that was killed while it
@@ -14,11 +16,11 @@ import (
 const portPatience = 2 * time.Second
 
 // listenAt listens at an address, and waits a while for one that is in use.
-func listenAt(ctx context.Context, address string, patience time.Duration) (net.Listener, error) {
+func listenAt(ctx context.Context, sockets names.Sockets, address string, patience time.Duration) (net.Listener, error) {
 	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		ln, err := sockets.Listen(ctx, "tcp", address)
 		if !errors.Is(err, syscall.EADDRINUSE) {
 			return ln, err
 		}

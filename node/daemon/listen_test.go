@@ -35,12 +35,12 @@ func TestListenAtWaitsForAPortThatIsAboutToBeFree(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := taken.Addr().String()
-	if _, err := listenAt(t.Context(), address, time.Millisecond); !errors.Is(err, syscall.EADDRINUSE) {
+	if _, err := listenAt(t.Context(), &net.ListenConfig{}, address, time.Millisecond); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("a port in use: %v", err)
 	}
 	free := time.AfterFunc(50*time.Millisecond, func() { taken.Close() })
 	defer free.Stop()
-	ln, err := listenAt(t.Context(), address, time.Minute)
+	ln, err := listenAt(t.Context(), &net.ListenConfig{}, address, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"github.com/rundlet/rundlet/node/names"
 	"github.com/rundlet/rundlet/telemetry"
 )
 
@@ -39,11 +40,11 @@ const metricsConnections = 8
 
 // serveMetrics serves the metrics without a key, to this machine only, until
 // stop is called. It does nothing if there is no address.
-func serveMetrics(address string, metrics http.Handler, log *slog.Logger) (stop func(), err error) {
+func serveMetrics(ctx context.Context, sockets names.Sockets, address string, metrics http.Handler, log *slog.Logger) (stop func(), err error) {
 	if address == "" {
 		return func() {}, nil
 	}
-	ln, err := listenLoopback(address)
+	ln, err := listenLoopback(ctx, sockets, address)
 	if err != nil {
 		return nil, fmt.Errorf("--metrics-listen: %w", err)
 	}
@@ -66,7 +67,7 @@ func serveMetrics(address string, metrics http.Handler, log *slog.Logger) (stop 
 }
 
 // listenLoopback refuses addresses that others can reach.
-func listenLoopback(address string) (net.Listener, error) {
+func listenLoopback(ctx context.Context, sockets names.Sockets, address string) (net.Listener, error) {
 	addr, err := net.ResolveTCPAddr("tcp", address)
 	if err != nil {
 		return nil, err
@@ -74,5 +75,5 @@ func listenLoopback(address string) (net.Listener, error) {
 	if !addr.IP.IsLoopback() {
 		return nil, fmt.Errorf("%s is reachable from other hosts without an API key: use a loopback address, or GET /metrics of the API with a key", address)
 	}
-	return net.ListenTCP("tcp", addr)
+	return sockets.Listen(ctx, "tcp", addr.String())
 }

@@ -31,7 +31,7 @@ func TestMetricsListenerServesTheSamplesOfTheRuntime(t *testing.T) {
 	tel.Recorder().Record(latency.KillDelete, time.Second)
 
 	var log strings.Builder
-	stop, err := serveMetrics("127.0.0.1:0", tel.Handler(), slog.New(slog.NewTextHandler(&log, nil)))
+	stop, err := serveMetrics(t.Context(), &net.ListenConfig{}, "127.0.0.1:0", tel.Handler(), slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,12 +63,12 @@ func TestMetricsListenerServesTheSamplesOfTheRuntime(t *testing.T) {
 
 func TestMetricsWithoutAKeyAreForThisMachine(t *testing.T) {
 	for _, address := range []string{"0.0.0.0:0", ":0", "[::]:0", "192.168.1.1:9090", "nothing"} {
-		if stop, err := serveMetrics(address, http.NotFoundHandler(), slog.New(slog.DiscardHandler)); err == nil {
+		if stop, err := serveMetrics(t.Context(), &net.ListenConfig{}, address, http.NotFoundHandler(), slog.New(slog.DiscardHandler)); err == nil {
 			stop()
 			t.Errorf("%s is served", address)
 		}
 	}
-	stop, err := serveMetrics("", nil, nil)
+	stop, err := serveMetrics(t.Context(), &net.ListenConfig{}, "", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

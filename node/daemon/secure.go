@@ -142,7 +142,7 @@ func (c *Config) serveNames(ctx context.Context, at *net.TCPAddr) (*names.Server
 		}
 	}
 	host, _ := certificate.SplitDomain(c.Domain)
-	server, err := names.Listen(ctx, c.NamesListen, host, address)
+	server, err := names.Listen(ctx, c.Sockets, c.NamesListen, host, address)
 	if err != nil {
 		return nil, fmt.Errorf("--dns: %w", err)
 	}

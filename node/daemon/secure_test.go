@@ -50,7 +50,7 @@ func TestAddresses(t *testing.T) {
 // Names are where the daemon listens; if that is any address, where the questions come.
 func TestNamesAreAtTheAddressOfTheDaemon(t *testing.T) {
 	for listen, want := range map[string]string{"10.1.2.3": "10.1.2.3", "0.0.0.0": "127.0.0.1", "::": "127.0.0.1", "fd00::1": "fd00::1", "": "198.51.100.7"} {
-		c := Config{Node: node.Config{Log: slog.New(slog.DiscardHandler)}, Domain: "e2b.localhost:8443", NamesListen: "127.0.0.1:0"}
+		c := Config{Node: node.Config{Log: slog.New(slog.DiscardHandler)}, Domain: "e2b.localhost:8443", NamesListen: "127.0.0.1:0", Sockets: &net.ListenConfig{}}
 		if listen == "" {
 			c.NamesAddress = netip.MustParseAddr(want)
 		}

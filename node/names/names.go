@@ -38,6 +38,12 @@ const (
 	maxText = 255
 )
 
+// Sockets opens what the server listens on, as *net.ListenConfig does.
+type Sockets interface {
+	Listen(ctx context.Context, network, address string) (net.Listener, error)
+	ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error)
+}
+
 // Server answers queries for one zone over UDP and TCP.
 type Server struct {
 	zone    string
@@ -51,9 +57,9 @@ type Server struct {
 
 // Listen begins to answer queries at an address such as 127.0.0.1:5353: domain and all
 // names below it are at address. The caller ends it with Close.
-func Listen(ctx context.Context, listen, domain string, address netip.Addr) (*Server, error) {
+func Listen(ctx context.Context, sockets Sockets, listen, domain string, address netip.Addr) (*Server, error) {
 	s := &Server{zone: dns.Fqdn(strings.ToLower(domain)), address: address.Unmap(), text: map[string][]string{}}
-	stream, packets, err := listenBoth(ctx, listen)
+	stream, packets, err := listenBoth(ctx, sockets, listen)
 	if err != nil {
 		return nil, fmt.Errorf("dns: %w", err)
 	}
@@ -74,14 +80,13 @@ func Listen(ctx context.Context, listen, domain string, address netip.Addr) (*Se
 
 // listenBoth listens for TCP and UDP on one port. One that the system chooses for TCP may be
 // taken for UDP; then it chooses another.
-func listenBoth(ctx context.Context, address string) (net.Listener, net.PacketConn, error) {
-	var config net.ListenConfig
+func listenBoth(ctx context.Context, sockets Sockets, address string) (net.Listener, net.PacketConn, error) {
 	for attempt := 0; ; attempt++ {
-		stream, err := config.Listen(ctx, "tcp", address)
+		stream, err := sockets.Listen(ctx, "tcp", address)
 		if err != nil {
 			return nil, nil, err
 		}
-		packets, err := config.ListenPacket(ctx, "udp", stream.Addr().String())
+		packets, err := sockets.ListenPacket(ctx, "udp", stream.Addr().String())
 		if err == nil {
 			return stream, packets, nil
 		}

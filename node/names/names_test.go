@@ -12,7 +12,7 @@ import (
 
 func TestNames(t *testing.T) {
 	for _, address := range []string{"127.0.0.1", "::1"} {
-		s, err := Listen(t.Context(), "127.0.0.1:0", "E2B.localhost", netip.MustParseAddr(address))
+		s, err := Listen(t.Context(), &net.ListenConfig{}, "127.0.0.1:0", "E2B.localhost", netip.MustParseAddr(address))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,7 +39,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestOtherQuestions(t *testing.T) {
-	s, err := Listen(t.Context(), "127.0.0.1:0", "e2b.localhost", netip.MustParseAddr("127.0.0.1"))
+	s, err := Listen(t.Context(), &net.ListenConfig{}, "127.0.0.1:0", "e2b.localhost", netip.MustParseAddr("127.0.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestOtherQuestions(t *testing.T) {
 
 // Connections of strangers are files of the daemon: more than the bound wait in the kernel.
 func TestConnectionsAreBounded(t *testing.T) {
-	s, err := Listen(t.Context(), "127.0.0.1:0", "e2b.localhost", netip.MustParseAddr("127.0.0.1"))
+	s, err := Listen(t.Context(), &net.ListenConfig{}, "127.0.0.1:0", "e2b.localhost", netip.MustParseAddr("127.0.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,8 @@ type Options struct {
 	Dirs layout.Layout
 	// JSON asks for output for programs.
 	JSON bool
+
+	notEntered error // Why "rundlet doctor" does not run in the namespaces of the user's node.
 }
 
 // Layout resolves the directories and creates them.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -47,7 +48,7 @@ func authority(t *testing.T, dns string) (Config, *x509.CertPool) {
 
 func zone(t *testing.T) *names.Server {
 	t.Helper()
-	s, err := names.Listen(t.Context(), "127.0.0.1:0", "sb.example.com", netip.MustParseAddr("127.0.0.1"))
+	s, err := names.Listen(t.Context(), &net.ListenConfig{}, "127.0.0.1:0", "sb.example.com", netip.MustParseAddr("127.0.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}

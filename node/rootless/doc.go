@@ -1,0 +1,22 @@
+// Package rootless runs a node for an ordinary user. The node still gets root, of a user namespace: there it may make network
+// namespaces, packet filters, mounts and sandboxes as root of the host may, and on the host it is the user.
+//
+//	the host's namespaces                      the node's namespaces: user, mount, network, control group
+//	rundlet serve ── replaced by nsenter ────▶ rundlet serve, as root
+//	rundlet-outside (sockets, internet) ◀────▶   its one socket to the outside
+//	                                           sleep: keeps the namespaces while no daemon runs
+//
+// Enter is called by a command that needs a node. It makes the namespaces, or finds those of an earlier command, starts the process
+// outside and replaces its own process by the same command inside. That is one process for the terminal and for a service manager: signals,
+// exit code and standard streams are its own. Sandboxes outlive a daemon, so the namespaces do, too: a
+// process that does nothing keeps them (package sandboxes' processes keep only their own), until Leave finds that nothing else is
+// in them.
+//
+// The process outside has no privilege. It opens the sockets on which the node listens, and is the gateway of the node's network
+// namespace (package network/usernet). It ends with the daemon; a daemon that loses it ends, and leaves the sandboxes.
+//
+// User and group ids of sandboxes are the subordinate ids that the host gives the user in /etc/subuid and /etc/subgid; newuidmap and
+// newgidmap map them. Limits need control groups that the user may divide: a user's own service manager delegates them.
+//
+// It may import network/usernet, vm (for hints), internal/flock and the standard library; cmd and node/daemon import it.
+package rootless

@@ -1,0 +1,174 @@
+package rootless
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// group is the control group of a process in one hierarchy.
+type group struct {
+	// dir is where this process sees it.
+	dir string
+	// mount, kind and options mount the hierarchy again, for a namespace in which the group is the root.
+	mount, kind, options string
+}
+
+// groupsOf returns the groups of a process in the hierarchies that this process sees, with their directories as this process
+// sees them.
+func groupsOf(pid string) ([]group, error) {
+	own, err := os.ReadFile(filepath.Join("/proc", pid, "cgroup"))
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	return parseGroups(string(own), string(mounts)), nil
+}
+
+// parseGroups joins lines of /proc/PID/cgroup ("4:cpu,cpuacct:/path" or "0::/path") with the mounts of those hierarchies.
+func parseGroups(own, mounts string) (list []group) {
+	for line := range strings.Lines(mounts) {
+		// 31 23 0:26 / /sys/fs/cgroup/cpu rw,relatime shared:9 - cgroup cgroup rw,cpu
+		before, after, ok := strings.Cut(strings.TrimSpace(line), " - ")
+		place, what := strings.Fields(before), strings.Fields(after)
+		if !ok || len(place) < 5 || len(what) < 3 {
+			continue
+		}
+		g := group{mount: place[4], kind: what[0], options: controllers(what[2])}
+		if g.kind == "cgroup2" {
+			g.options = ""
+		} else if g.kind != "cgroup" {
+			continue
+		}
+		if path, ok := pathIn(own, g.options); ok {
+			if rel, err := filepath.Rel(place[3], path); err == nil && filepath.IsLocal(rel) {
+				g.dir = filepath.Join(g.mount, rel)
+				list = append(list, g)
+			}
+		}
+	}
+	return list
+}
+
+// controllers are the options of a mount of version 1 that say which hierarchy it is.
+func controllers(options string) string {
+	var names []string
+	for option := range strings.SplitSeq(options, ",") {
+		switch option {
+		case "rw", "ro", "xattr", "clone_children", "noprefix", "none":
+		default:
+			if !strings.HasPrefix(option, "release_agent=") {
+				names = append(names, option)
+			}
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// pathIn is the path of a process's group in the hierarchy with these controllers; none is that of version 2.
+func pathIn(own, controllers string) (string, bool) {
+	for line := range strings.Lines(own) {
+		if fields := strings.SplitN(strings.TrimSpace(line), ":", 3); len(fields) == 3 && fields[1] == controllers {
+			return fields[2], true
+		}
+	}
+	return "", false
+}
+
+// errNotDelegated is what most processes find: a service manager delegates what it is asked for.
+var errNotDelegated = errors.New("this user may not divide its control group")
+
+// checkDelegated finds out whether this process may make groups below its own ones, with the controllers that sandboxes need.
+func checkDelegated(list []group) error {
+	have := map[string]bool{}
+	for _, g := range list {
+		names := g.options
+		if g.kind == "cgroup2" {
+			text, _ := os.ReadFile(filepath.Join(g.dir, "cgroup.controllers"))
+			names = strings.Join(strings.Fields(string(text)), ",")
+		}
+		writable := unix.Access(g.dir, unix.W_OK) == nil && unix.Access(filepath.Join(g.dir, "cgroup.procs"), unix.W_OK) == nil
+		for name := range strings.SplitSeq(names, ",") {
+			have[name] = have[name] || writable
+		}
+	}
+	for _, name := range []string{"cpu", "memory", "pids"} {
+		if !have[name] {
+			return fmt.Errorf("%w with the controller %s", errNotDelegated, name)
+		}
+	}
+	return nil
+}
+
+// daemonGroup is below the delegated group of version 2, where the node's own processes are: a group that is divided has none itself.
+const daemonGroup = "node"
+
+// enterGroups moves processes into the group of the node's own processes.
+func enterGroups(list []group, pids ...int) error {
+	for _, g := range list {
+		dir := g.dir
+		if unix.Access(dir, unix.W_OK) != nil {
+			continue // A hierarchy that is not divided, such as one that only names processes.
+		}
+		if g.kind == "cgroup2" && filepath.Base(dir) != daemonGroup {
+			dir = filepath.Join(dir, daemonGroup)
+			if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+				return err
+			}
+		}
+		for _, pid := range pids {
+			if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// groupRoot is where all hierarchies are mounted.
+const groupRoot = "/sys/fs/cgroup"
+
+// mountGroups shows a process in a new namespace of control groups its groups as the roots. The host's mounts are covered: one cannot
+// be mounted over itself.
+func mountGroups(list []group) error {
+	links := map[string]string{} // Of hierarchies with several controllers.
+	entries, err := os.ReadDir(groupRoot)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if target, err := os.Readlink(filepath.Join(groupRoot, e.Name())); err == nil {
+			links[e.Name()] = target
+		}
+	}
+	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	if err := unix.Mount("none", groupRoot, "tmpfs", flags, "mode=755,size=64k"); err != nil {
+		return fmt.Errorf("cover %s: %w", groupRoot, err)
+	}
+	for name, target := range links {
+		if err := os.Symlink(target, filepath.Join(groupRoot, name)); err != nil {
+			return err
+		}
+	}
+	for _, g := range list {
+		options := g.options
+		if strings.HasPrefix(options, "name=") {
+			options = "none," + options
+		}
+		if err := os.MkdirAll(g.mount, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount("none", g.mount, g.kind, flags, options); err != nil {
+			return fmt.Errorf("mount %s at %s: %w", g.kind, g.mount, err)
+		}
+	}
+	return nil
+}
