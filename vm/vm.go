@@ -204,6 +204,7 @@ const (
 	CapabilityInspect        Capability = "inspect_snapshots"
 	CapabilityWeight         Capability = "weight"
 	CapabilityPageOut        Capability = "page_out"
+	CapabilityReadLayer      Capability = "read_layer"
 )
 
 // Renamer gives a machine another id without touching the guest: the hand-over

@@ -235,7 +235,7 @@ func (d *Driver) meet(ctx context.Context, m *machine) error {
 		err := d.records.settle(m)
 		if err == nil {
 			m.settleLimit(func() {}) // The process before may have died in the middle of a save.
-			d.raise(m)
+			raise(d, m)
 		}
 		return err
 	})

@@ -233,7 +233,7 @@ func (m *machine) release() {
 
 // driverCapabilities are the optional interfaces of the driver, sorted.
 var driverCapabilities = []vm.Capability{vm.CapabilityAdopt, vm.CapabilityConsole, vm.CapabilityDeleteSnapshot,
-	vm.CapabilityDial, vm.CapabilityForget, vm.CapabilityInspect, vm.CapabilityPageOut, vm.CapabilityRename, vm.CapabilityFilesystem,
+	vm.CapabilityDial, vm.CapabilityForget, vm.CapabilityInspect, vm.CapabilityPageOut, vm.CapabilityReadLayer, vm.CapabilityRename, vm.CapabilityFilesystem,
 	vm.CapabilityStats, vm.CapabilityWait, vm.CapabilityWeight}
 
 // Info describes the driver.

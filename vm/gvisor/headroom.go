@@ -3,7 +3,6 @@
 package gvisor
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -28,6 +27,8 @@ const (
 	// saveThread is the memory that a save takes for each host thread: a process of the guest
 	// has about three.
 	saveThread = 768 << 10
+	// readFactor is the memory that reading a layer takes for each byte of its largest file.
+	readFactor = 2
 	// loadFactor is the memory that a restore takes for each byte of the encoded objects.
 	loadFactor = 16
 	// leastHeadroom is the memory that a save or a restore of next to nothing may take.
@@ -66,19 +67,6 @@ func (h *headroom) grant(bytes int64) (free func(), err error) {
 	}), nil
 }
 
-// hostAvailable is what programs can still get without swapping.
-func hostAvailable() (int64, error) {
-	data, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0, err
-	}
-	kib, ok := cgroups.StatField(string(data), "MemAvailable:")
-	if !ok {
-		return 0, errors.New("/proc/meminfo has no MemAvailable")
-	}
-	return kib << 10, nil
-}
-
 // memoryLimit is the state of a machine's limit.
 type memoryLimit struct {
 	mu     sync.Mutex
@@ -88,6 +76,11 @@ type memoryLimit struct {
 // liftForSave raises a machine's memory limit by what saving it may take. It
 // fails before anything is done if the host lacks that. The caller calls lower.
 func (m *machine) liftForSave(host *headroom) (lower func(), err error) {
+	return m.lift(host, func(own, threads int64) int64 { return saveFactor*own + saveThread*threads })
+}
+
+// lift raises a machine's memory limit by what an operation takes of a machine with so much private memory and so many threads.
+func (m *machine) lift(host *headroom, takes func(own, threads int64) int64) (lower func(), err error) {
 	if !m.limited() {
 		return func() {}, nil
 	}
@@ -102,7 +95,7 @@ func (m *machine) liftForSave(host *headroom) (lower func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	need := saveFactor*own + saveThread*threads + leastHeadroom
+	need := takes(own, threads) + leastHeadroom
 	free, err := host.grant(need)
 	if err != nil {
 		return nil, err

@@ -39,7 +39,7 @@ func TestSaveIsRefusedIfTheHostLacksTheMemory(t *testing.T) {
 	if got := limitOf(t, d, "a"); got != ordinary {
 		t.Errorf("after a refusal the limit is %d, want %d", got, ordinary)
 	}
-	d.headroom.available = hostAvailable
+	d.headroom.available = cgroups.HostAvailable
 	if err := d.Snapshot(testContext(t), "a", "one"); err != nil {
 		t.Errorf("a save when the host has memory again: %v", err)
 	}
@@ -60,7 +60,7 @@ func TestRestoreIsRefusedIfTheHostLacksTheMemory(t *testing.T) {
 	if err := d.Create(testContext(t), "b", s); !errors.Is(err, vm.ErrOutOfMemory) {
 		t.Errorf("a restore on a host without memory: %v", err)
 	}
-	d.headroom.available = hostAvailable
+	d.headroom.available = cgroups.HostAvailable
 	if err := d.Create(testContext(t), "b", s); err != nil {
 		t.Fatalf("the snapshot is lost: %v", err)
 	}
@@ -144,7 +144,7 @@ func TestStatField(t *testing.T) {
 		}
 	}
 	if _, err := os.Stat("/proc/meminfo"); err == nil {
-		if n, err := hostAvailable(); err != nil || n <= 0 {
+		if n, err := cgroups.HostAvailable(); err != nil || n <= 0 {
 			t.Errorf("memory of the host: %d, %v", n, err)
 		}
 	}

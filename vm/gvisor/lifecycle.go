@@ -51,7 +51,7 @@ func (d *Driver) start(m *machine) (err error) {
 	d.points.reached(stepStartRunning, m.id)
 	m.loaded()
 	d.records.settled(m, vm.StatusRunning, container.Running)
-	d.raise(m)
+	raise(d, m)
 	return nil
 }
 

@@ -110,7 +110,7 @@ func (n *nodeGroup) group() *cgroups.Group {
 // available is the memory that a save or a restore may still take: of the host, and
 // of the limit of all sandboxes together.
 func (n *nodeGroup) available() (int64, error) {
-	bytes, err := hostAvailable()
+	bytes, err := cgroups.HostAvailable()
 	g := n.group()
 	if err != nil || g == nil {
 		return bytes, err

@@ -18,7 +18,7 @@ import (
 // sandbox process has no hook that would set it. What changes its files is a
 // program in it, as root. A guest whose root has none, or another one under that
 // name, keeps what it has.
-func (d *Driver) raise(m *machine) {
+func raise(d *Driver, m *machine) {
 	if status, _ := d.machines.state(m); status != vm.StatusRunning {
 		return
 	}

@@ -6,21 +6,14 @@ import (
 	"maps"
 	"net"
 	"slices"
-	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/memvm/console"
 )
 
-// The size of a console, and the answer of Wait after Destroy.
-const (
-	consoleLines    = 200
-	consoleLine     = 4096
-	consoleBytes    = 64 << 10
-	truncated       = "...[truncated]"
-	reasonDestroyed = "destroyed"
-)
+// reasonDestroyed is the answer of Wait after Destroy.
+const reasonDestroyed = "destroyed"
 
 // image is the content of a snapshot. Without memory, only files and spec count.
 type image struct {
@@ -40,7 +33,7 @@ type Guest struct {
 	img     image
 	status  vm.Status
 	weight  int
-	console []string
+	console console.Tail
 	conns   map[net.Conn]struct{}
 	reason  string // why it ended
 }
@@ -123,26 +116,9 @@ func (g *Guest) Listen(port uint16, serve func(*Guest, net.Conn)) {
 
 // Print writes one line to the console.
 func (g *Guest) Print(line string) {
-	line = strings.TrimRight(line, "\r\n")
-	if len(line) > consoleLine {
-		cut := consoleLine
-		for cut > consoleLine-utf8.UTFMax && !utf8.RuneStart(line[cut]) {
-			cut--
-		}
-		line = line[:cut] + truncated
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.console = append(g.console, line)
-	bytes, keep := 0, 0
-	for keep < min(len(g.console), consoleLines) {
-		bytes += len(g.console[len(g.console)-1-keep])
-		if bytes > consoleBytes {
-			break
-		}
-		keep++
-	}
-	g.console = slices.Delete(g.console, 0, len(g.console)-keep)
+	g.console.Add(line)
 }
 
 // Exit ends the guest, as when its processes die: "oom", "exited: 1". Only the

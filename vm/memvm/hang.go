@@ -55,7 +55,7 @@ func (d *Driver) Adopt(ctx context.Context) ([]vm.View, map[string]string, error
 	if err := ctx.Err(); err != nil {
 		return nil, nil, fail("adopt", "", nil, err)
 	}
-	adopted, lost := d.takeOver()
+	adopted, lost := takeOver(d)
 	d.awaitAnswers(ctx, adopted)
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -66,7 +66,7 @@ func (d *Driver) Adopt(ctx context.Context) ([]vm.View, map[string]string, error
 	return views, lost, nil
 }
 
-func (d *Driver) takeOver() (adopted map[string]*record, lost map[string]string) {
+func takeOver(d *Driver) (adopted map[string]*record, lost map[string]string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	adopted, lost = map[string]*record{}, map[string]string{}

@@ -3,7 +3,6 @@ package memvm
 import (
 	"context"
 	"net"
-	"slices"
 	"time"
 
 	"github.com/rundlet/rundlet/vm"
@@ -105,11 +104,7 @@ func (d *Driver) ConsoleTail(ctx context.Context, id string, max int) ([]string,
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	lines := g.console
-	if max > 0 && len(lines) > max {
-		lines = lines[len(lines)-max:]
-	}
-	return slices.Clone(lines), nil
+	return g.console.Last(max), nil
 }
 
 // Stats implements vm.Statser. The memory is the size of the guest's values.

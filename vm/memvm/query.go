@@ -17,7 +17,7 @@ func (d *Driver) Info() vm.Info {
 		SnapshotCreated: true,
 		Capabilities: []vm.Capability{
 			vm.CapabilityAdopt, vm.CapabilityConsole, vm.CapabilityDeleteSnapshot, vm.CapabilityDial,
-			vm.CapabilityForget, vm.CapabilityInspect, vm.CapabilityPageOut, vm.CapabilityRename, vm.CapabilityFilesystem, vm.CapabilityStats,
+			vm.CapabilityForget, vm.CapabilityInspect, vm.CapabilityPageOut, vm.CapabilityReadLayer, vm.CapabilityRename, vm.CapabilityFilesystem, vm.CapabilityStats,
 			vm.CapabilityWait, vm.CapabilityWeight,
 		},
 	}

@@ -2,6 +2,7 @@ package vmtest_test
 
 import (
 	"context"
+	"io"
 	"net"
 
 	"github.com/rundlet/rundlet/vm"
@@ -32,6 +33,8 @@ type broken struct {
 	stats    func(ctx context.Context, id string) (vm.Stats, error)
 	weigh    func(ctx context.Context, id string, weight int) error
 	pageOut  func(ctx context.Context, id string) (int64, error)
+
+	readLayer func(ctx context.Context, id string, largest int64, w io.Writer) error
 }
 
 func (b *broken) Unwrap() *memvm.Driver { return b.Driver }
@@ -181,4 +184,11 @@ func (b *broken) PageOut(ctx context.Context, id string) (int64, error) {
 		return b.pageOut(ctx, id)
 	}
 	return b.Driver.PageOut(ctx, id)
+}
+
+func (b *broken) ReadLayer(ctx context.Context, id string, largest int64, w io.Writer) error {
+	if b.readLayer != nil {
+		return b.readLayer(ctx, id, largest, w)
+	}
+	return b.Driver.ReadLayer(ctx, id, largest, w)
 }

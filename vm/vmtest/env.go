@@ -229,6 +229,7 @@ func implements(d vm.Runtime) map[vm.Capability]bool {
 	_, m[vm.CapabilityWait] = d.(vm.Waiter)
 	_, m[vm.CapabilityWeight] = d.(vm.Weigher)
 	_, m[vm.CapabilityPageOut] = d.(vm.PageOuter)
+	_, m[vm.CapabilityReadLayer] = d.(vm.LayerReader)
 	_, m[vm.CapabilityForget] = d.(vm.Forgetter)
 	_, m[vm.CapabilityFilesystem] = d.(vm.FilesystemSnapshotter)
 	_, m[vm.CapabilityInspect] = d.(vm.SnapshotInspector)

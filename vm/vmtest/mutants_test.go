@@ -24,7 +24,7 @@ func ignoring(class error, call func(context.Context, string) error) func(contex
 }
 
 // mutants are the defects of which the suite must catch each.
-var mutants = slices.Concat(basicMutants, snapshotMutants, hangMutants, honourMutants, crashMutants, weightMutants, pageOutMutants)
+var mutants = slices.Concat(basicMutants, snapshotMutants, hangMutants, honourMutants, crashMutants, weightMutants, pageOutMutants, readLayerMutants)
 
 // mutant is a defect and a rule that must catch it.
 type mutant struct {

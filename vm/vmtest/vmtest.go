@@ -198,7 +198,7 @@ func Rules() []string {
 
 func rules() []rule {
 	return slices.Concat(infoRules, queryRules, createRules, specRules, lifecycleRules, snapshotRules, restoreRules,
-		destroyRules, deleteRules, renameRules, dialRules, consoleRules, statsRules, weightRules, pageOutRules, waitRules, adoptRules, forgetRules,
+		destroyRules, deleteRules, renameRules, dialRules, consoleRules, statsRules, weightRules, pageOutRules, readLayerRules, waitRules, adoptRules, forgetRules,
 		filesystemRules, inspectRules, concurrencyRules, cancelRules, hangingRules, failureRules,
 		honourRules, hostFileRules, crashRules, confineRules)
 }

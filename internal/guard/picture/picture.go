@@ -127,7 +127,7 @@ var Layers = []Layer{
 	{"vm/gvisor/snapshots", []string{"vm", "vm/gvisor/files", "vm/gvisor/launch", "vm/gvisor/oci", "internal/format"}, "keeps snapshots, and knows no machine"},
 	{"vm/gvisor/mover", []string{"vm", "vm/gvisor/engine", "vm/gvisor/snapshots"}, "moves snapshots, and knows no machine"},
 	{"vm/gvisor/sentry", []string{"vm", "internal/collector", "vm/gvisor/budget", "vm/gvisor/launch", "vm/gvisor/cgroups", "vm/gvisor/sentry"}, "runs in the sandbox process, where nothing of the driver is"},
-	{"vm/gvisor", []string{"vm/gvisor/budget", "vm/gvisor/cgroups", "vm/gvisor/conns", "vm/gvisor/engine", "vm/gvisor/files", "vm/gvisor/launch", "vm/gvisor/mover", "vm/gvisor/oci", "vm/gvisor/pages", "vm/gvisor/snapshots", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
+	{"vm/gvisor", []string{"vm/gvisor/budget", "vm/gvisor/cgroups", "vm/gvisor/conns", "vm/gvisor/engine", "vm/gvisor/files", "vm/gvisor/launch", "vm/gvisor/layer", "vm/gvisor/mover", "vm/gvisor/oci", "vm/gvisor/pages", "vm/gvisor/snapshots", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
 	{"vm/firecracker", []string{"vm/firecracker", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
 	{"vm/qemu", []string{"vm/qemu", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
 	{"vm", nil, "the driver contract imports the standard library only"},

@@ -83,3 +83,16 @@ func words(file string) ([]string, error) {
 	data, err := os.ReadFile(file)
 	return strings.Fields(string(data)), err
 }
+
+// HostAvailable is the memory that programs of this host can still get without swapping, in bytes.
+func HostAvailable() (int64, error) {
+	data, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	kib, ok := StatField(string(data), "MemAvailable:")
+	if !ok {
+		return 0, errors.New("/proc/meminfo has no MemAvailable")
+	}
+	return kib << 10, nil
+}
