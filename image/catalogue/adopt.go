@@ -12,8 +12,10 @@ import (
 	"github.com/rundlet/rundlet/image/erofs"
 )
 
+const adoptedPrefix = "template-"
+
 // AdoptedFile is the name of the file of a root that came with a template, by the SHA-256 of its content.
-func AdoptedFile(sha256 string) string { return "template-" + sha256 + erofs.Suffix }
+func AdoptedFile(sha256 string) string { return adoptedPrefix + sha256 + erofs.Suffix }
 
 // Adopt moves the verified root of a template from elsewhere into the catalogue, unless it is there, and holds it until release is
 // called. It has no name and no digest of an image: what it was made of is not known. path may be empty to hold one that is there; then

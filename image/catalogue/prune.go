@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -66,6 +67,22 @@ func (c *Catalogue) Prune(keep Keep) (freed int64, err error) {
 		return freed, fmt.Errorf("prune images: %w", err)
 	}
 	return freed, nil
+}
+
+// PruneFolded is Prune of the roots of templates alone: those that Fold has made, and those that came with a template.
+func (c *Catalogue) PruneFolded(keep Keep) error {
+	err := c.locked(func() error {
+		return c.eachUnneeded(keep, false, func(file string) error {
+			if !strings.HasPrefix(file, adoptedPrefix) {
+				return nil
+			}
+			return c.remove(file)
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("prune roots of templates: %w", err)
+	}
+	return nil
 }
 
 // PruneOne removes one image, with its names if named is set, if Unneeded would return it now.

@@ -75,6 +75,15 @@ func Add(t *tree.Tree, env []string, c Config) (io.Closer, error) {
 	return agent, nil
 }
 
+// KeepTmp puts a file into an empty /tmp: over such a one gVisor mounts a tmpfs, which would take memory.
+func KeepTmp(t *tree.Tree) error {
+	dir, err := t.Lookup("tmp")
+	if err != nil || dir.Mode&unix.S_IFMT != unix.S_IFDIR || t.Len("tmp") > 0 {
+		return nil //nolint:nilerr // There is none.
+	}
+	return t.Put("tmp/.keep", erofs.File{Mode: unix.S_IFREG | 0o644, Modified: time.Unix(0, 0)}, tree.Content{})
+}
+
 // adder keeps the first error.
 type adder struct {
 	tree *tree.Tree
@@ -99,10 +108,7 @@ func (a *adder) add(agent *os.File, env []string, c Config) error {
 	for _, dir := range []string{"tmp", "var/tmp"} {
 		a.dir(dir, unix.S_ISVTX|0o777, true)
 	}
-	if a.tree.Len("tmp") == 0 {
-		// Over an empty /tmp gVisor mounts a tmpfs, which would take memory.
-		a.file("tmp/.keep", 0o644, "")
-	}
+	a.check("tmp", KeepTmp(a.tree))
 	a.file("etc/hostname", 0o644, Hostname)
 	a.file("etc/hosts", 0o644, Hosts)
 	a.file("etc/resolv.conf", 0o644, ResolvConf(c.nameservers()))

@@ -236,6 +236,14 @@ func (t *Tree) strip(n *node) (left bool) {
 	return len(n.children) > 0
 }
 
+// Precise gives the file at a path the exact time of change, if it has that rounded to seconds. Symbolic links are not followed, and a
+// path that leads nowhere has no effect.
+func (t *Tree) Precise(path string, exact time.Time) {
+	if n, err := t.at(path); err == nil && n.file.Modified.Equal(exact.Round(time.Second)) {
+		n.file.Modified = exact
+	}
+}
+
 // ReadFile returns the content of a regular file of at most so many bytes. Symbolic links
 // are followed, also the last one. The error for a missing file is fs.ErrNotExist.
 func (t *Tree) ReadFile(path string, most int64) ([]byte, error) {

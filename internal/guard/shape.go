@@ -29,6 +29,8 @@ var fuzzed = map[string]string{
 	"e2b":           "bodies of requests, host and header routing, signed URLs",
 	"e2b/dataplane": "signatures, headers and streams of responses",
 	"host":          "figures of the kernel",
+	"image/erofs":   "images of other hosts",
+	"image/fold":    "layers of guests",
 	"image/oci":     "manifests, layers and whiteouts",
 	"network/names": "queries of guests and replies of name servers",
 	"telemetry":     "labels made of what guests say",
