@@ -30,7 +30,7 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 
 func exempt(r *http.Request) bool {
 	switch r.URL.Path {
-	case envd.HealthPath, envd.InitPath, envd.DialPath, envd.TrustPath, envd.CopyPath:
+	case envd.HealthPath, envd.InitPath, envd.DialPath, envd.TrustPath, envd.CopyPath, envd.RootPath, envd.RootTimesPath:
 		return true
 	case envd.FilesPath:
 		// A signature serves as well; the handler checks both.

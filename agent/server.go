@@ -142,6 +142,9 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET "+envd.DialPath, s.forHost(s.dial))
 	mux.HandleFunc("POST "+envd.TrustPath, s.trust)
 	mux.HandleFunc("POST "+envd.CopyPath, s.forHost(f.Copy))
+	mux.HandleFunc("GET "+envd.RootPath, s.forHost(s.rootState))
+	mux.HandleFunc("GET "+envd.RootTimesPath, s.forHost(s.rootTimes))
+	mux.HandleFunc("POST "+envd.RootPath, s.forHost(s.restoreExtras))
 	return cors(s.authenticate(mux))
 }
 

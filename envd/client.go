@@ -62,7 +62,7 @@ func roundTrip(ctx context.Context, dial Dial, op string, request []byte) error 
 		return fmt.Errorf("agent %s: %w: %w", op, ErrUnreachable, err)
 	}
 	defer conn.Close()
-	resp, _, err := exchange(ctx, conn, op, request)
+	resp, _, err := exchange(ctx, conn, op, request, maxReply)
 	if err != nil {
 		return err
 	}
@@ -73,14 +73,14 @@ func roundTrip(ctx context.Context, dial Dial, op string, request []byte) error 
 	return replyError(op, resp)
 }
 
-// exchange sends a request and reads the head of its reply.
-func exchange(ctx context.Context, conn net.Conn, op string, request []byte) (*http.Response, *bufio.Reader, error) {
+// exchange sends a request and reads the head of its reply, which has at most so many bytes.
+func exchange(ctx context.Context, conn net.Conn, op string, request []byte, most int64) (*http.Response, *bufio.Reader, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if _, err := conn.Write(request); err != nil {
 		return nil, nil, broken(ctx, op, err)
 	}
-	br := bufio.NewReader(&io.LimitedReader{R: conn, N: maxReply})
+	br := bufio.NewReader(&io.LimitedReader{R: conn, N: most})
 	resp, err := http.ReadResponse(br, nil)
 	if err != nil {
 		return nil, nil, broken(ctx, op, err)

@@ -25,7 +25,7 @@ func DialPort(ctx context.Context, dial Dial, token string, port int) (_ net.Con
 	}()
 	request := "GET " + DialPath + "?port=" + strconv.Itoa(port) + " HTTP/1.1\r\nHost: agent\r\nConnection: Upgrade\r\nUpgrade: " +
 		DialUpgrade + "\r\n" + ControlTokenHeader + ": " + token + "\r\n\r\n"
-	resp, br, err := exchange(ctx, conn, "dial", []byte(request))
+	resp, br, err := exchange(ctx, conn, "dial", []byte(request), maxReply)
 	if err != nil {
 		return nil, err
 	}

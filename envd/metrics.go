@@ -42,7 +42,7 @@ func ReadMetrics(ctx context.Context, dial Dial, token string) (m Metrics, err e
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetDeadline(deadline)
 	}
-	resp, _, err := exchange(ctx, conn, op, []byte(request+"\r\n"))
+	resp, _, err := exchange(ctx, conn, op, []byte(request+"\r\n"), maxReply)
 	if err != nil {
 		return m, err
 	}

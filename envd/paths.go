@@ -13,11 +13,14 @@ const (
 	FilesPath   = "/files"
 	ComposePath = FilesPath + "/compose"
 
-	// InitPath, DialPath, TrustPath and CopyPath are for the host, see HostOnly.
+	// InitPath, DialPath, TrustPath, CopyPath and RootPath are for the host, see HostOnly.
 	InitPath  = "/init"
 	DialPath  = ownPaths + "/dial"
 	TrustPath = ownPaths + "/trust"
 	CopyPath  = ownPaths + "/copy"
+	RootPath  = ownPaths + "/root"
+	// RootTimesPath is for RootTimes.
+	RootTimesPath = RootPath + "/times"
 )
 
 // DialUpgrade is the protocol that a request to DialPath switches to.
