@@ -54,14 +54,15 @@ type fixture struct {
 	inits  map[string]envd.InitRequest
 	stamp  string
 	ports  map[uint16]func(net.Conn)
-	hang   func(op, id string) <-chan struct{} // calls of the driver that hang; may be nil
-	muted  map[string]bool                     // agents that never answer; "" is all
-	point  func(step.Step) error               // the Failpoint; may be nil
-	dial   func(id string) error               // why a connection cannot be made; may be nil
-	uses   map[string]string                   // what guests say that they use
-	asked  map[string]int                      // how often they were asked
-	shell  func(shellCommand) (string, int)    // what commands write, and how they end; may be nil
-	kill   func(id string)                     // ends the commands of a tag; may be nil
+	hang   func(op, id string) <-chan struct{}                       // calls of the driver that hang; may be nil
+	muted  map[string]bool                                           // agents that never answer; "" is all
+	point  func(step.Step) error                                     // the Failpoint; may be nil
+	dial   func(id string) error                                     // why a connection cannot be made; may be nil
+	uses   map[string]string                                         // what guests say that they use
+	asked  map[string]int                                            // how often they were asked
+	shell  func(shellCommand) (string, int)                          // what commands write, and how they end; may be nil
+	kill   func(id string)                                           // ends the commands of a tag; may be nil
+	root   func(id string, req *http.Request) (body string, ok bool) // what is said about the root; may be nil
 }
 
 func (f *fixture) event(format string, args ...any) {
@@ -220,6 +221,18 @@ func (f *fixture) agent(id string) func(net.Conn) {
 			if says := f.guestUsage(id, req); says != "" {
 				fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(says), says)
 				return
+			}
+		case envd.RootPath, envd.RootTimesPath:
+			status = "404 Not Found"
+			if f.root != nil {
+				body, ok := f.root(id, req)
+				switch status = "500 Internal Server Error"; {
+				case ok && req.Method == http.MethodPost:
+					status = "204 No Content"
+				case ok:
+					fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+					return
+				}
 			}
 		case "/process.Process/Start":
 			f.command(conn, id, req)

@@ -16,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/admission"
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/build"
+	"github.com/rundlet/rundlet/runtime/build/fold"
 	"github.com/rundlet/rundlet/runtime/build/site"
 	"github.com/rundlet/rundlet/runtime/change"
 	"github.com/rundlet/rundlet/runtime/claim"
@@ -60,23 +61,21 @@ type Config struct {
 	Driver     vm.Runtime
 	Network    machine.Network
 	Store      *store.Store
-	// Base makes, or finds, the image of the template "base".
+	// Base and BaseUnlocked are those of template.Config.
 	Base         func(ctx context.Context) (template.Image, error)
-	BaseUnlocked bool // that of template.Config
-	// HostStamp changes, at the latest soon, when Base would return another image
-	// because the host changed. It is cheap. Nil means that a running process
-	// does not notice.
+	BaseUnlocked bool
+	// HostStamp changes, at the latest soon, when Base would return another image because the host changed. It is cheap. Nil: a running process does not notice.
 	HostStamp func() string
 	// Prune removes every image but those with these root file systems. It is
 	// called when no sandbox of any instance is live. It may be nil.
 	Prune func(ctx context.Context, keepRootfs func() ([]string, error)) error
-	// LockTemplates excludes all others that write rows of templates in the same
-	// state directory, in this process and in others.
+	// LockTemplates excludes all others that write rows of templates in the same state directory.
 	LockTemplates func(ctx context.Context) (unlock func(), err error)
 	// Image makes the root file system of an image that a template begins with; nil: there are no images.
 	Image func(ctx context.Context, name string, registry *sandbox.Registry, progress func(string)) (template.Image, error)
 	// HasImage reports whether an image is there, and need not be fetched; nil: none is.
 	HasImage func(name string) bool
+	Fold     fold.Maker // of build.Config; may be nil
 	// Uploads is a directory for the files that builds of templates copy.
 	Uploads  string
 	Capacity capacity.Budget
@@ -278,7 +277,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 			Driver: cfg.Driver, Network: cfg.Network, Machines: r.machines, Claims: r.claims, Admission: r.admission, InUse: &r.held, Environments: db.Environments, Log: cfg.Log,
 		},
 		Store:   build.Store{Builds: db.Builds, Snapshots: db.Snapshots, Environments: db.Environments, SpawnCounts: db.SpawnCounts},
-		Resolve: r.starter.Resolve, Image: cfg.Image, HasImage: cfg.HasImage, Files: cfg.Uploads, Size: cfg.Size, Base: r.templates, Keep: r.pool.Keep, Drop: r.pool.Drop, Steps: r.steps, Background: r.background, Log: cfg.Log,
+		Resolve: r.starter.Resolve, Image: cfg.Image, HasImage: cfg.HasImage, Fold: cfg.Fold, Files: cfg.Uploads, Size: cfg.Size, Base: r.templates, Keep: r.pool.Keep, Drop: r.pool.Drop, Steps: r.steps, Background: r.background, Log: cfg.Log,
 	})
 	r.settler = settle.New(settle.Config{
 		Driver: cfg.Driver, Store: settle.Store{Snapshots: db.Snapshots}, Rows: r.rows, Live: r.live, Admission: r.admission, Machines: r.machines, Claims: r.claims,

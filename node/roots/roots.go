@@ -6,6 +6,8 @@ package roots
 
 import (
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -14,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/image/catalogue"
 	"github.com/rundlet/rundlet/image/hostbase"
 	"github.com/rundlet/rundlet/layout"
+	"github.com/rundlet/rundlet/node/space"
 	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -97,6 +100,24 @@ func (r *Roots) HasImage(name string) bool { return r.images.has(name) }
 func (r *Roots) Image(ctx context.Context, name string, login *sandbox.Registry, progress func(string)) (template.Image, error) {
 	return r.images.root(ctx, name, login, progress)
 }
+
+// Fold makes an image of the root of a machine and of what it wrote over it: see catalogue.Fold. It removes those of former builds before,
+// which nothing needs any more: a template that is built again and again would fill the disk with them until a start.
+func (r *Roots) Fold(ctx context.Context, root string, layerBytes int64, layer, times func(context.Context, io.Writer) error) (string, func(), error) {
+	if err := r.images.catalogue.PruneFolded(func() ([]string, error) {
+		keep, known, err := space.Roots(ctx, r.cfg.Store)
+		if err == nil && !known {
+			err = errUnknown
+		}
+		return keep, err
+	}); err != nil && !errors.Is(err, errUnknown) {
+		r.cfg.Log.Warn("could not remove former images of templates", "error", err)
+	}
+	return r.images.catalogue.Fold(ctx, root, layerBytes, layer, times)
+}
+
+// errUnknown says that orphans may need images, and nothing says which.
+var errUnknown = errors.New("the images that are needed are not known")
 
 // Prune removes the bases, and the images without a name, but those that keep returns.
 func (r *Roots) Prune(_ context.Context, keep func() ([]string, error)) error {

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/build/fold"
 	"github.com/rundlet/rundlet/runtime/build/layers"
 	"github.com/rundlet/rundlet/runtime/build/recipe"
 	"github.com/rundlet/rundlet/runtime/build/site"
@@ -55,6 +56,8 @@ type Config struct {
 	Image func(ctx context.Context, name string, registry *sandbox.Registry, progress func(string)) (template.Image, error)
 	// HasImage reports whether an image is there already; nil: none is.
 	HasImage func(name string) bool
+	// Fold makes images of what steps have written; nil: it stays in memory.
+	Fold fold.Maker
 	// Files is a directory for uploaded files.
 	Files string
 	Size  sandbox.Size

@@ -5,16 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"strconv"
 	"time"
 
 	"github.com/rundlet/rundlet/runtime/background"
+	"github.com/rundlet/rundlet/runtime/build/fold"
 	"github.com/rundlet/rundlet/runtime/build/layers"
 	"github.com/rundlet/rundlet/runtime/build/recipe"
 	"github.com/rundlet/rundlet/runtime/build/site"
 	"github.com/rundlet/rundlet/runtime/build/steps"
 	"github.com/rundlet/rundlet/runtime/claim"
+	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/step"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
@@ -29,6 +32,8 @@ type work struct {
 	*job
 	b     *Builder
 	shell steps.Shell
+	plan  site.Plan      // of the machine that the build began with
+	state store.Snapshot // the latest that was kept or restored of the files of the steps; without an id if there is none
 }
 
 // do does what a job asks for, and returns the claim that its builds have. Its errors are failures.
@@ -60,10 +65,50 @@ func (w *work) do() (snap store.Snapshot, err error) {
 			return snap, at(number, err)
 		}
 	}
+	if err := w.fold(); err != nil {
+		return snap, at(sandbox.StepFinalize, err)
+	}
 	if snap, err = w.finalize(); err == nil {
 		err = w.b.cfg.Steps.At(step.BuildSaved)
 	}
 	return snap, at(sandbox.StepFinalize, err)
+}
+
+// fold puts what the steps wrote into an image, if any did.
+func (w *work) fold() error {
+	if w.b.cfg.Fold == nil || w.state.ID == "" {
+		return nil
+	}
+	begin := time.Now()
+	f := fold.Folder{Make: w.b.cfg.Fold, Site: w.b.cfg.Site, Background: w.b.cfg.Background, Steps: w.b.cfg.Steps, Plan: w.plan, State: w.state}
+	out, err := f.Do(w.ctx, w.shell.Site)
+	w.shell.Site = out.Site
+	switch {
+	case err != nil:
+		return err
+	case out.Why != "":
+		w.b.cfg.Log.Info("the files of a build stay in memory", "template", w.template.Name, "build_id", w.first, "reason", out.Why)
+	default:
+		w.log.Add("info", sandbox.StepFinalize, fmt.Sprintf("The files of the steps, %d MiB, are in the image of the template (%.1f s)",
+			out.Bytes>>20, time.Since(begin).Seconds()))
+		w.refreshIndex()
+	}
+	return nil
+}
+
+// refreshIndex lets git know the files of a checkout that are in an image now, by other numbers: otherwise the sync of each sandbox would
+// write all of them again. It fails if a step has changed some, which does no harm.
+func (w *work) refreshIndex() {
+	repo := w.shell.Defaults.Repository
+	if repo.Checkout == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(w.ctx, saveTimeout)
+	defer cancel()
+	command := machine.Command{Text: "git update-index -q --refresh", User: repo.User, Workdir: repo.Checkout, Stdout: io.Discard, Stderr: io.Discard}
+	if err := w.shell.Site.Run(ctx, command); err != nil {
+		w.b.cfg.Log.Info("the index of a checkout is not quite as its files", "template", w.template.Name, "error", err)
+	}
 }
 
 // stillThere checks that the template was not deleted before the build was known to the call that did it.
@@ -90,9 +135,11 @@ func (w *work) keep(s recipe.Step, name string) error {
 	if err := w.b.cfg.Steps.At(step.BuildStep); err != nil || !s.ChangesMachine() {
 		return err
 	}
-	if _, err := w.save(claim.KindLayer, layers.Name(name)); err != nil {
+	state, err := w.save(claim.KindLayer, layers.Name(name))
+	if err != nil {
 		return err
 	}
+	w.state = state
 	w.b.layers.DropBut(w.ctx, layers.Most)
 	return w.b.cfg.Steps.At(step.BuildLayer)
 }
@@ -151,6 +198,7 @@ func (w *work) begin() (names []string, next int, err error) {
 	last, broken, err := w.b.layers.Last(w.ctx, forced, state, func(layer store.Snapshot) error {
 		cached := plan
 		cached.Origin, cached.Boot = claim.OfSnapshot(layer), nil
+		w.state = layer
 		return w.open(cached)
 	}, func(i int, err error) {
 		w.log.Add("warn", strconv.Itoa(i+1), fmt.Sprintf("The state after this step cannot be restored, and is made anew: %.1000s", err))
@@ -158,7 +206,8 @@ func (w *work) begin() (names []string, next int, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if last < 0 {
+	if w.plan = plan; last < 0 {
+		w.state = store.Snapshot{}
 		w.log.Add("info", sandbox.StepBase, "[base] FROM "+first)
 		if err := w.open(plan); err != nil {
 			return nil, 0, err

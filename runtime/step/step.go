@@ -56,6 +56,7 @@ const (
 	BuildMachine Step = "build.machine"
 	BuildStep    Step = "build.step"
 	BuildLayer   Step = "build.layer"
+	BuildFolded  Step = "build.folded" // Only of a build whose files are folded; not among Builds.
 	BuildSaved   Step = "build.saved"
 	BuildOutcome Step = "build.outcome"
 

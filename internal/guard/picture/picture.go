@@ -68,6 +68,8 @@ var Layers = []Layer{
 	{"runtime/build/recipe", []string{"sandbox"}, "reads recipes, and does nothing"},
 	{"runtime/build/layers", []string{"sandbox", "store", "vm", "runtime/claim", "runtime/fault"}, "keeps what builds saved, and does none"},
 	{"runtime/build/steps", []string{"sandbox", "runtime/machine", "runtime/build/lines", "runtime/build/recipe", "runtime/build/site"}, "does steps by commands, and saves nothing"},
+	{"runtime/build/fold", []string{"store", "vm", "envd", "runtime/background", "runtime/claim", "runtime/step", "runtime/build/site"},
+		"makes an image of what a build wrote, and does no step"},
 	{"runtime/build/site", []string{"sandbox", "policy", "store", "vm", "envd", "api", "runtime/background", "runtime/step", "runtime/fault", "runtime/orphan", "runtime/claim",
 		"runtime/machine", "runtime/admission", "internal/retry"}, "has the machine of a build, and knows no recipe"},
 	{"runtime/build", []string{"sandbox", "policy", "store", "vm", "envd", "api", "runtime/background", "runtime/step", "runtime/fault", "runtime/orphan", "runtime/claim",

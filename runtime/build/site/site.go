@@ -184,3 +184,47 @@ func (s *Site) Define(ctx context.Context, env map[string]string, defaults sandb
 func (s *Site) Copy(ctx context.Context, req envd.CopyRequest, archive io.Reader) error {
 	return s.cfg.Machines.Copy(ctx, s.guest.ID, req, archive)
 }
+
+// ID is that of the machine.
+func (s *Site) ID() string { return s.guest.ID }
+
+// Spec is the specification of the machine, in JSON.
+func (s *Site) Spec() string { return s.spec }
+
+// Root is that of machine.Machines.
+func (s *Site) Root(ctx context.Context) (envd.RootState, error) {
+	return s.cfg.Machines.Root(ctx, s.guest.ID)
+}
+
+// RootTimes is that of machine.Machines.
+func (s *Site) RootTimes(ctx context.Context, w io.Writer) error {
+	return s.cfg.Machines.RootTimes(ctx, s.guest.ID, w)
+}
+
+// RestoreExtras is that of machine.Machines.
+func (s *Site) RestoreExtras(ctx context.Context, extras []envd.Extra) error {
+	return s.cfg.Machines.RestoreExtras(ctx, s.guest.ID, extras)
+}
+
+// Hold keeps a complete snapshot until drop is called, also if its claim is dropped.
+func (c Config) Hold(ctx context.Context, state store.Snapshot) (drop func(), err error) {
+	n := c.Claims.Claim(store.Sandbox{ID: state.VMID, KeyID: state.KeyID}, claim.KindFork)
+	held := state
+	held.ID, held.Kind, held.Name, held.Source, held.Version = n.ID, n.Kind, "", state.VMID, 0
+	free := c.InUse.Hold(held.ID)
+	if err := c.Claims.Publish(ctx, &held, state.ID); err != nil {
+		free()
+		return nil, err
+	}
+	drop = func() {
+		defer free()
+		if err := c.Claims.Drop(ctx, held.ID); err != nil {
+			c.Log.Warn("could not drop the claim of a build", "snapshot_id", held.ID, "error", err)
+		}
+	}
+	if _, err := c.Claims.Find(ctx, state.ID, state.Kind); err != nil { // Its files may have gone with it before.
+		drop()
+		return nil, err
+	}
+	return drop, nil
+}
