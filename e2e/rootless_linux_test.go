@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rundlet/rundlet/client"
@@ -103,6 +105,63 @@ open("/home/user/closed", "w").close()`
 	})
 }
 
+// Somebody kills what keeps the namespaces. A command keeps them again while the daemon is inside, and the sandboxes reach the internet
+// again. If the daemon was killed, too, the sandboxes are lost, and the next daemon serves.
+func TestNamespacesThatNothingKeeps(t *testing.T) {
+	u := beOrdinary(t)
+	srv, api, dir := newServer(t)
+	makeInternet(t, func() {})
+	ctx := t.Context()
+	killKeeper := func() {
+		t.Helper()
+		var record struct{ Keeper struct{ PID int } }
+		text, err := os.ReadFile(filepath.Join("/run/user", fmt.Sprint(ordinaryID), "rundlet/namespaces.json"))
+		if err == nil {
+			err = json.Unmarshal(text, &record)
+		}
+		if err == nil {
+			err = syscall.Kill(record.Keeper.PID, syscall.SIGKILL)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	reaches := func(when string) client.Sandbox {
+		t.Helper()
+		sb, err := api.Create(ctx, "base", live)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out := fetch(t, api, sb, internetAddr+":80"); out != "internet" {
+			t.Errorf("%s, the internet gives %q", when, out)
+		}
+		return sb
+	}
+	sb := reaches("at first")
+	killKeeper()
+	df := u.command(os.Getenv(binEnv), "df", "--state-dir", filepath.Join(dir, "state"), "--cache-dir", filepath.Join(dir, "cache"))
+	df.Dir, df.Env = dir, u.environ()
+	if out, err := df.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out := fetch(t, api, sb, internetAddr+":80"); out != "internet" {
+		t.Errorf("kept again, the internet gives %q", out)
+	}
+	reaches("kept again")
+
+	killKeeper()
+	if err := srv.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-srv.exited
+	srv = startServer(t, dir, cold...)
+	if left, err := api.List(ctx); err != nil || len(left) > 0 {
+		t.Errorf("%v are left, %v", left, err)
+	}
+	reaches("with other namespaces")
+	srv.stop(t)
+}
+
 // "rundlet run" and "rundlet doctor" of an ordinary user need no server.
 func TestAnOrdinaryUserRunsACommand(t *testing.T) {
 	if os.Getenv(stageEnv) != stageTests {
@@ -116,11 +175,12 @@ func TestAnOrdinaryUserRunsACommand(t *testing.T) {
 	if err := u.take(dir); err != nil {
 		t.Fatal(err)
 	}
+	at := dir
 	rundlet := func(args ...string) string {
 		t.Helper()
 		var out, errs bytes.Buffer
 		cmd := u.command(os.Getenv(binEnv), args...)
-		cmd.Dir = dir
+		cmd.Dir = at
 		cmd.Env = append(u.environ(), "RUNDLET_STATE_DIR="+filepath.Join(dir, "state"), "RUNDLET_CACHE_DIR="+filepath.Join(dir, "cache"))
 		cmd.Stdout, cmd.Stderr = &out, &errs
 		if err := cmd.Run(); err != nil {
@@ -130,6 +190,13 @@ func TestAnOrdinaryUserRunsACommand(t *testing.T) {
 	}
 	if out := rundlet("run", "--", "sh", "-c", "id -un; echo $((6*7))"); out != "user\n42\n" {
 		t.Errorf("a command gives %q", out)
+	}
+	at = t.TempDir()
+	if err := os.Chmod(at, 0o700); err != nil { // As that of root is after su.
+		t.Fatal(err)
+	}
+	if out := rundlet("run", "--", "echo", "there"); out != "there\n" {
+		t.Errorf("where the user may not be, a command gives %q", out)
 	}
 	report := rundlet("doctor")
 	for _, want := range []string{"root of a user namespace; user 54321 on the host", "sandboxes can run", "sandboxes can be isolated and connected"} {

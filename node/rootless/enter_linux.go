@@ -30,6 +30,8 @@ type Config struct {
 const (
 	// envInside has the descriptors that a process inside got, see inherited.
 	envInside = "RUNDLET_INSIDE"
+	// envDirectory is the working directory. The kernel moves a process that enters a mount namespace to the root.
+	envDirectory = "RUNDLET_DIRECTORY"
 	// envScope is set for a process that the user's service manager has put into a group already.
 	envScope = "RUNDLET_SCOPE"
 	// lockPatience is how long another command may take to make the namespaces.
@@ -53,8 +55,11 @@ func Enter(ctx context.Context, c Config) error {
 	patient, cancel := context.WithTimeout(ctx, lockPatience)
 	defer cancel()
 	entering, err := flock.Await(patient, enteringPath(c.RunDir)) // Until it is replaced, which closes the file.
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("another command has not entered the namespaces of this user in %v", lockPatience)
+	}
 	if err != nil {
-		return fmt.Errorf("another command enters the namespaces of this user: %w", err)
+		return fmt.Errorf("lock the namespaces of this user: %w", err)
 	}
 	defer entering.Close()
 	lock, err := flock.TryShared(insidePath(c.RunDir))
@@ -62,7 +67,7 @@ func Enter(ctx context.Context, c Config) error {
 		return fmt.Errorf("lock the namespaces of this user: %w", err)
 	}
 	defer lock.Close()
-	k, err := openKeeper(ctx, c.RunDir, groups)
+	k, err := openKeeper(ctx, c.RunDir, nsenter, groups)
 	if err != nil {
 		return err
 	}
@@ -82,10 +87,6 @@ func Enter(ctx context.Context, c Config) error {
 		return err
 	}
 	defer sockets.Close()
-	dir, err := os.Getwd()
-	if err != nil {
-		return err
-	}
 	for _, f := range []*os.File{lock, sockets} {
 		if _, err := unix.FcntlInt(f.Fd(), unix.F_SETFD, 0); err != nil {
 			return err
@@ -95,8 +96,15 @@ func Enter(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	args := append([]string{"nsenter", "--target", strconv.Itoa(k.Keeper.PID), "--user", "--mount", "--net", "--cgroup", "--wdns=" + dir, "--", self}, c.Args[1:]...)
+	args := append([]string{"nsenter", "--target", strconv.Itoa(k.Keeper.PID), "--user", "--mount", "--net", "--cgroup", "--", self}, c.Args[1:]...)
 	env := append(c.Env, fmt.Sprintf("%s=%d,%d:%s", envInside, lock.Fd(), sockets.Fd(), c.RunDir))
+	// A deleted directory has no name, and one of another user may not be read: the root has to do.
+	if dir, err := os.Getwd(); err == nil {
+		env = append(env, envDirectory+"="+dir)
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err // A signal, which what comes next would not see.
+	}
 	return fmt.Errorf("execute nsenter: %w", syscall.Exec(nsenter, args, env))
 }
 

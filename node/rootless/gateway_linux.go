@@ -37,7 +37,7 @@ func (k *keeper) serveGateway(ctx context.Context, nsenter string) (err error) {
 	if err != nil {
 		return err
 	}
-	link := exec.CommandContext(ctx, nsenter, "--target", strconv.Itoa(k.Keeper.PID), "--user", "--net", "--", self)
+	link := exec.CommandContext(ctx, nsenter, "--target", strconv.Itoa(k.Keeper.PID), "--user", "--net", "--", self, stageLink)
 	link.Env, link.ExtraFiles = append(os.Environ(), envStage+"="+stageLink), []*os.File{near}
 	if out, err := link.CombinedOutput(); err != nil {
 		return fmt.Errorf("make the way to the internet: %w: %s", err, strings.TrimSpace(string(out)))

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,7 +21,12 @@ type Inside struct {
 	runDir  string
 	lock    *os.File
 	outside *outside
+	// leaving is the lock of Leave. It ends with the process, so that another one that has it finds this one ending.
+	leaving *os.File
 }
+
+// leavePatience is how long other commands may take to enter or to leave.
+const leavePatience = 5 * time.Second
 
 // Needed reports whether this process has no right to have a node where it is.
 func Needed() bool { return os.Geteuid() != 0 }
@@ -65,23 +71,26 @@ func (in *Inside) ListenPacket(ctx context.Context, network, address string) (ne
 }
 
 // Leave ends the namespaces if nothing else is in them: no other command, and no sandbox. What runs keeps them for the next
-// command.
+// command. The process ends then: of commands that leave at the same time, the last one finds no other.
 func (in *Inside) Leave() error {
 	if in == nil {
 		return nil
 	}
-	defer in.lock.Close()
-	defer in.outside.conn.Close()
-	entering, err := flock.Try(enteringPath(in.runDir))
-	if err != nil {
+	in.outside.conn.Close()
+	in.lock.Close()
+	patient, cancel := context.WithTimeout(context.Background(), leavePatience)
+	defer cancel()
+	var err error
+	if in.leaving, err = flock.Await(patient, enteringPath(in.runDir)); err != nil {
 		return nil //nolint:nilerr // Another command enters.
 	}
-	defer entering.Close()
-	if err := unix.Flock(int(in.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	alone, err := flock.Try(insidePath(in.runDir))
+	if err != nil {
 		return nil //nolint:nilerr // Another command is inside.
 	}
+	defer alone.Close()
 	k, ok := loadKeeper(in.runDir)
-	if !ok {
+	if !ok || !k.keeps(os.Getpid()) {
 		return nil
 	}
 	others, err := othersInside(os.Getpid(), k.Keeper.PID)
@@ -96,17 +105,23 @@ func (in *Inside) Leave() error {
 
 // othersInside reports whether a process that is not one of those is in this process's user namespace, or in one below it.
 func othersInside(pids ...int) (bool, error) {
-	own, err := os.Stat("/proc/self/ns/user")
+	own, err := os.Readlink("/proc/self/ns/user")
 	if err != nil {
 		return false, err
 	}
+	found, err := inside(own)
+	return slices.ContainsFunc(found, func(pid int) bool { return !slices.Contains(pids, pid) }), err
+}
+
+// inside lists the processes in a user namespace, or in one below it.
+func inside(name string) (pids []int, err error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	for _, dir := range dirs {
 		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil || slices.Contains(pids, pid) {
+		if err != nil {
 			continue
 		}
 		if _, err := startTime(pid); err != nil {
@@ -116,18 +131,18 @@ func othersInside(pids ...int) (bool, error) {
 		if err != nil {
 			continue // It has ended since, or is none of this user's.
 		}
-		if within(f, own) {
-			return true, nil
+		if within(f, name) {
+			pids = append(pids, pid)
 		}
 	}
-	return false, nil
+	return pids, nil
 }
 
-// within reports whether a user namespace is own or one below it, and closes it. The kernel shows no namespace above.
-func within(ns *os.File, own os.FileInfo) bool {
+// within reports whether a user namespace has that name or is below the one that has, and closes it. The kernel shows no namespace above.
+func within(ns *os.File, name string) bool {
 	for {
-		info, err := ns.Stat()
-		if err == nil && os.SameFile(info, own) {
+		is, err := os.Readlink(filepath.Join("/proc/self/fd", strconv.Itoa(int(ns.Fd()))))
+		if err == nil && is == name {
 			ns.Close()
 			return true
 		}

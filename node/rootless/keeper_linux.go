@@ -34,7 +34,11 @@ func (p process) lives() bool {
 	return p.PID > 0 && err == nil && started == p.Started
 }
 
-// startTime is the 22nd field of /proc/PID/stat; the second may contain anything in parentheses. A zombie has ended.
+// exiting is the flag of a process that the kernel ends (PF_EXITING). It is set before the process's files are closed.
+const exiting = 4
+
+// startTime is the 22nd field of /proc/PID/stat; the second may contain anything in parentheses. A zombie has ended, and so has a process
+// that the kernel is about to make one.
 func startTime(pid int) (string, error) {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
@@ -42,6 +46,9 @@ func startTime(pid int) (string, error) {
 	}
 	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
 	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+		return "", errGone
+	}
+	if flags, err := strconv.ParseUint(fields[6], 10, 64); err == nil && flags&exiting != 0 {
 		return "", errGone
 	}
 	return fields[19], nil
@@ -53,6 +60,8 @@ type keeper struct {
 	Keeper process `json:"keeper"`
 	// Gateway is the process outside that passes on packets. It may have ended.
 	Gateway process `json:"gateway"`
+	// Namespaces are those that it keeps.
+	Namespaces spaces `json:"namespaces"`
 
 	path string
 }
@@ -61,12 +70,15 @@ func keeperPath(runDir string) string { return filepath.Join(runDir, "namespaces
 
 // loadKeeper returns the record of namespaces that exist.
 func loadKeeper(runDir string) (*keeper, bool) {
+	k, ok := readKeeper(runDir)
+	return k, ok && k.Keeper.lives()
+}
+
+// readKeeper returns a record of namespaces that may have ended.
+func readKeeper(runDir string) (*keeper, bool) {
 	k := &keeper{path: keeperPath(runDir)}
 	text, err := os.ReadFile(k.path)
-	if err != nil || json.Unmarshal(text, k) != nil || !k.Keeper.lives() {
-		return nil, false
-	}
-	return k, true
+	return k, err == nil && json.Unmarshal(text, k) == nil
 }
 
 func (k *keeper) save() error {
@@ -81,16 +93,28 @@ func (k *keeper) save() error {
 }
 
 // openKeeper finds the namespaces of an earlier command, or makes them. The caller has the lock.
-func openKeeper(ctx context.Context, runDir string, groups []group) (*keeper, error) {
-	if k, ok := loadKeeper(runDir); ok {
+func openKeeper(ctx context.Context, runDir, nsenter string, groups []group) (*keeper, error) {
+	k, ok := readKeeper(runDir)
+	if ok && k.Keeper.lives() {
 		return k, nil
 	}
-	k := &keeper{path: keeperPath(runDir)}
-	pid, err := makeNamespaces(ctx, runDir, groups)
-	if err != nil {
-		return nil, err
+	var pid int
+	var err error
+	if ok {
+		if pid, err = k.keepAgain(ctx, nsenter); err != nil {
+			return nil, fmt.Errorf("the process that kept the namespaces was ended: %w", err)
+		}
 	}
+	if pid == 0 {
+		if pid, err = makeNamespaces(ctx, runDir, groups); err != nil {
+			return nil, err
+		}
+	}
+	k = &keeper{path: k.path}
 	if k.Keeper, err = processOf(pid); err == nil {
+		k.Namespaces, err = spacesOf(pid)
+	}
+	if err == nil {
 		err = k.save()
 	}
 	if err != nil {

@@ -19,6 +19,9 @@ func TestMain(m *testing.M) {
 	if code, is := Stage(); is {
 		os.Exit(code)
 	}
+	if os.Getenv(leaver) != "" {
+		os.Exit(leave())
+	}
 	os.Exit(m.Run())
 }
 
@@ -30,6 +33,7 @@ func insideOf(t *testing.T) *Inside {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = []string{stageSockets}
 	cmd.Env, cmd.ExtraFiles, cmd.Stderr = append(os.Environ(), envStage+"="+stageSockets), []*os.File{far}, os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -26,7 +27,7 @@ const (
 // to the process is taken then, before another process could get it.
 func Stage() (code int, is bool) {
 	stages := map[string]func() error{stageMake: awaitIDs, stageFill: fill, stageSockets: serveSockets, stageLink: sendLink, stageGateway: gateway}
-	name := os.Getenv(envStage)
+	name := stageOf(os.Getenv(envStage), os.Args)
 	_ = os.Unsetenv(envStage)
 	do, is := stages[name]
 	if !is {
@@ -38,6 +39,14 @@ func Stage() (code int, is bool) {
 		return 1, true
 	}
 	return 0, true
+}
+
+// stageOf is the stage that both the environment and the command line name: by a variable alone, root could cover mounts of its host.
+func stageOf(env string, args []string) string {
+	if slices.Contains(args[:min(len(args), 2)], env) {
+		return env
+	}
+	return ""
 }
 
 // awaitIDs waits for the mapping of ids, before which the process has no right that it keeps when it executes a program.
@@ -105,9 +114,14 @@ func inherit() (inherited, bool) {
 	var lock, sockets int
 	text := os.Getenv(envInside)
 	_ = os.Unsetenv(envInside)
+	dir := os.Getenv(envDirectory)
+	_ = os.Unsetenv(envDirectory)
 	numbers, runDir, ok := strings.Cut(text, ":")
-	if n, err := fmt.Sscanf(numbers, "%d,%d", &lock, &sockets); err != nil || n != 2 || !ok {
+	if n, err := fmt.Sscanf(numbers, "%d,%d", &lock, &sockets); err != nil || n != 2 || !ok || lock < firstFD || sockets < firstFD {
 		return inherited{}, false
+	}
+	if dir != "" {
+		_ = os.Chdir(dir) // Who may not is at the root, as in a directory that was deleted.
 	}
 	unix.CloseOnExec(lock)
 	unix.CloseOnExec(sockets)

@@ -20,7 +20,7 @@ var Layers = []Layer{
 	{"node/keys", []string{"node/statedir", "e2b", "sandbox", "store", "layout", "internal"}, "keeps keys, and knows no sandbox"},
 	{"node/certificate/acme", []string{"internal/retry"}, "gets certificates from an authority, and serves nothing"},
 	{"node/certificate", nil, "makes and reads certificates, and serves nothing"},
-	{"node/rootless", []string{"network/usernet", "vm", "internal/flock"}, "enters the namespaces of a user's node, and opens none"},
+	{"node/rootless", []string{"network/usernet", "vm", "internal/flock", "internal/retry"}, "enters the namespaces of a user's node, and opens none"},
 	{"node/names", nil, "answers DNS queries for one domain, and knows no sandbox"},
 	{"node/accesslog", []string{"e2b"}, "writes lines about requests, and serves none"},
 	{"node/roots", []string{"image", "runtime/template", "sandbox", "store", "vm", "envd", "host", "policy/disk", "layout", "agent/embedded", "node/space"},
