@@ -70,7 +70,7 @@ busy: ## make test five times, beside another daemon with 20 sandboxes and a loa
 compatibility: build ## Test suites of other projects, on the host and in a sandbox; prints the differences (SUITES="os pty").
 	@scripts/compatibility $(SUITES)
 
-conformance: setup ## The gVisor driver in a virtual machine that has control groups version 2 alone; an hour or more (RUN=TestName).
+conformance: setup build ## The gVisor driver in a virtual machine that has control groups version 2 alone; an hour or more (RUN=TestName).
 	@scripts/conformance $(RUN)
 
 generate: ## Write the generated code again (it is committed).

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/internal/retry"
+	"github.com/rundlet/rundlet/node/rootless/delegated"
 )
 
 // spaces are namespaces, by the names that the kernel gives them. One that has ended may leave its name to another.
@@ -58,7 +59,7 @@ func (k *keeper) keepAgain(ctx context.Context, nsenter string) (pid int, err er
 	if !ok {
 		return 0, k.endSandboxes(patient)
 	}
-	groups, err := groupsOf(target)
+	groups, err := delegated.Of(target)
 	if err != nil {
 		return 0, err
 	}
@@ -79,7 +80,7 @@ func (k *keeper) keepAgain(ctx context.Context, nsenter string) (pid int, err er
 		return nil
 	}, nil)
 	if err == nil {
-		err = enterGroups(groups, pid)
+		err = delegated.Enter(groups, pid)
 	}
 	if err != nil {
 		_ = cmd.Process.Kill()

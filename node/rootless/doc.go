@@ -20,5 +20,5 @@
 // User and group ids of sandboxes are the subordinate ids that the host gives the user in /etc/subuid and /etc/subgid; newuidmap and
 // newgidmap map them. Limits need control groups that the user may divide: a user's own service manager delegates them.
 //
-// It may import network/usernet, vm (for hints), internal/flock, internal/retry and the standard library; cmd and node/daemon import it.
+// It may import network/usernet, node/rootless/delegated, vm (for hints), internal/flock, internal/retry and the standard library; cmd and node/daemon import it.
 package rootless

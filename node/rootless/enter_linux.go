@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/internal/flock"
+	"github.com/rundlet/rundlet/node/rootless/delegated"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -41,11 +42,12 @@ const (
 // Enter replaces this process by the same command inside the namespaces of the user's node. It returns only with an error, and then
 // leaves nothing that it has started, but the namespaces, which the next command uses.
 func Enter(ctx context.Context, c Config) error {
-	groups, err := groupsOf("self")
+	groups, err := delegated.Of("self")
 	if err != nil {
 		return err
 	}
-	if err := checkDelegated(groups); err != nil {
+	groups = delegated.Whole(groups)
+	if err := delegated.Check(groups); err != nil {
 		return enterScope(c, err)
 	}
 	nsenter, err := exec.LookPath("nsenter")
@@ -71,11 +73,11 @@ func Enter(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	theirs, err := groupsOf(strconv.Itoa(k.Keeper.PID))
+	theirs, err := delegated.Of(strconv.Itoa(k.Keeper.PID))
 	if err != nil {
 		return err
 	}
-	if err := enterGroups(theirs, os.Getpid()); err != nil {
+	if err := delegated.Enter(theirs, os.Getpid()); err != nil {
 		return fmt.Errorf("enter the control group of the node: %w", err)
 	}
 	// What this process starts is in that group, too.

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rundlet/rundlet/node/rootless/delegated"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -93,7 +94,7 @@ func (k *keeper) save() error {
 }
 
 // openKeeper finds the namespaces of an earlier command, or makes them. The caller has the lock.
-func openKeeper(ctx context.Context, runDir, nsenter string, groups []group) (*keeper, error) {
+func openKeeper(ctx context.Context, runDir, nsenter string, groups []delegated.Group) (*keeper, error) {
 	k, ok := readKeeper(runDir)
 	if ok && k.Keeper.lives() {
 		return k, nil
@@ -132,7 +133,7 @@ const (
 )
 
 // makeNamespaces starts the process that keeps the namespaces and waits until they are ready.
-func makeNamespaces(ctx context.Context, runDir string, groups []group) (pid int, err error) {
+func makeNamespaces(ctx context.Context, runDir string, groups []delegated.Group) (pid int, err error) {
 	var maps []func(int) *exec.Cmd
 	for _, m := range idMaps() {
 		command, err := m.command()
@@ -140,6 +141,9 @@ func makeNamespaces(ctx context.Context, runDir string, groups []group) (pid int
 			return 0, err
 		}
 		maps = append(maps, command)
+	}
+	if err := delegated.MoveUp(groups); err != nil {
+		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, makePatience)
 	defer cancel()
@@ -179,7 +183,7 @@ func makeNamespaces(ctx context.Context, runDir string, groups []group) (pid int
 			return 0, fmt.Errorf("map ids: %w: %s", err, strings.TrimSpace(string(out)))
 		}
 	}
-	if err := enterGroups(groups, cmd.Process.Pid); err != nil {
+	if err := delegated.Enter(groups, cmd.Process.Pid); err != nil {
 		return 0, err
 	}
 	tellMapped.Close()

@@ -12,6 +12,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/node/rootless/delegated"
 )
 
 // envStage says which part of Enter's work a process does.
@@ -86,11 +88,11 @@ func prepare(runDir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("separate mounts: %w", err)
 	}
-	groups, err := groupsOf("self")
+	groups, err := delegated.Of("self")
 	if err != nil {
 		return err
 	}
-	if err := mountGroups(groups); err != nil {
+	if err := delegated.Mount(groups); err != nil {
 		return err
 	}
 	if err := writeResolvers(runDir); err != nil {
