@@ -5,6 +5,7 @@ package agent
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 
 	"github.com/rundlet/rundlet/agent/reply"
 	"github.com/rundlet/rundlet/agent/rootstate"
@@ -15,7 +16,12 @@ import (
 const maxExtrasBytes = 2 << 20
 
 func (s *Server) rootState(w http.ResponseWriter, r *http.Request) {
-	state, err := rootstate.Of(r.Context(), s.root)
+	least, err := strconv.ParseInt(r.URL.Query().Get(envd.RootLeast), 10, 64)
+	if err != nil {
+		reply.Error(w, http.StatusBadRequest, envd.RootLeast+" must be a number of bytes")
+		return
+	}
+	state, err := rootstate.Of(r.Context(), s.root, least)
 	if err != nil {
 		reply.Error(w, http.StatusInternalServerError, "look at the root: "+err.Error())
 		return

@@ -37,7 +37,7 @@ func TestTheHostMovesARoot(t *testing.T) {
 	if err := errors.Join(unix.Mkfifo(filepath.Join(from.root, "pipe\xff"), 0o640), os.Chtimes(filepath.Join(from.root, "f"), exact, exact)); err != nil {
 		t.Fatal(err)
 	}
-	state, err := envd.Root(t.Context(), from.dial, "c")
+	state, err := envd.Root(t.Context(), from.dial, "c", 0)
 	if err != nil || len(state.Lost) > 0 || len(state.Extras) != 1 || string(state.Extras[0].Path) != "/pipe\xff" || state.LargestBytes < 7 {
 		t.Fatalf("%+v, %v", state, err)
 	}
@@ -60,7 +60,7 @@ func TestTheHostMovesARoot(t *testing.T) {
 func TestARootIsForTheHostAlone(t *testing.T) {
 	g := copyGuest(t)
 	proc(t, g)
-	if _, err := envd.Root(t.Context(), g.dial, "other"); !errors.Is(err, envd.ErrUnauthorized) {
+	if _, err := envd.Root(t.Context(), g.dial, "other", 0); !errors.Is(err, envd.ErrUnauthorized) {
 		t.Errorf("its state: %v", err)
 	}
 	if err := envd.RootTimes(t.Context(), g.dial, "other", io.Discard); !errors.Is(err, envd.ErrUnauthorized) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -40,11 +41,15 @@ type ExtrasRequest struct {
 // maxRootReply bounds a RootState, and an ExtrasRequest, in JSON. The agent reports more as lost.
 const maxRootReply = 1 << 20
 
-// Root asks what the guest has beside the files of its root; the agent looks at all of them. The agent must be initialised. Errors are as
-// for Init; a *StatusError with http.StatusNotFound is that of an agent that cannot do it.
-func Root(ctx context.Context, dial Dial, controlToken string) (RootState, error) {
+// RootLeast is the parameter of RootPath with the bytes below which the agent does not look at all files.
+const RootLeast = "least"
+
+// Root asks what the guest has beside the files of its root; the agent looks at all of them, unless it has written less than least bytes: then
+// the answer is LayerBytes alone. The agent must be initialised. Errors are as for Init; a *StatusError with http.StatusNotFound is that of
+// an agent that cannot do it.
+func Root(ctx context.Context, dial Dial, controlToken string, least int64) (RootState, error) {
 	var state RootState
-	err := read(ctx, dial, controlToken, RootPath, maxRootReply, func(body io.Reader) error {
+	err := read(ctx, dial, controlToken, RootPath+"?"+RootLeast+"="+strconv.FormatInt(least, 10), maxRootReply, func(body io.Reader) error {
 		return json.NewDecoder(body).Decode(&state)
 	})
 	return state, err

@@ -33,12 +33,12 @@ func TestRootReadsWhatTheAgentSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := answer(body(string(text)))
-	got, err := Root(t.Context(), g.dial, "token")
+	got, err := Root(t.Context(), g.dial, "token", 7)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	g.wantClosed(t)
-	if req := <-g.requests; req.Method != "GET" || req.URL.Path != RootPath || req.Header.Get("X-Control-Token") != "token" || !req.Close {
+	if req := <-g.requests; req.Method != "GET" || req.URL.String() != RootPath+"?least=7" || req.Header.Get("X-Control-Token") != "token" || !req.Close {
 		t.Errorf("%s %s %v", req.Method, req.URL, req.Header)
 	}
 }
@@ -56,7 +56,7 @@ func TestRootRefusesOtherAnswers(t *testing.T) {
 		"no token":       {"HTTP/1.1 401 Unauthorized\r\n\r\n{\"message\":\"invalid control token\"}", ErrUnauthorized, 401},
 		"an older agent": {"HTTP/1.1 404 Not Found\r\n\r\n404 page not found\n", nil, 404},
 	} {
-		_, err := Root(t.Context(), closes(c.reply).dial, "token")
+		_, err := Root(t.Context(), closes(c.reply).dial, "token", 0)
 		var status *StatusError
 		if err == nil || c.is != nil && !errors.Is(err, c.is) || errors.As(err, &status) != (c.status != 0) || status != nil && status.Status != c.status {
 			t.Errorf("%s: %v", name, err)
@@ -67,7 +67,7 @@ func TestRootRefusesOtherAnswers(t *testing.T) {
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
 		cancel()
 	})
-	if _, err := Root(ctx, hangs.dial, "token"); !errors.Is(err, context.Canceled) {
+	if _, err := Root(ctx, hangs.dial, "token", 7); !errors.Is(err, context.Canceled) {
 		t.Errorf("an agent that hangs: %v", err)
 	}
 }

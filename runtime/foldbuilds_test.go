@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/runtime/build/fold"
 	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/runtime/template"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -63,6 +65,29 @@ func TestABuildGoesOnInAMachineThatBootsFromItsImage(t *testing.T) {
 		}
 	}
 	p.wantOnlyBaseAndLayers()
+}
+
+// A guest looks at all files of its root, which takes seconds where a file server has them: one whose root has mounts is not asked, and
+// one that has written little does not look.
+func TestAGuestIsAskedOnlyWhereAFoldMayPay(t *testing.T) {
+	p := withFold(t)
+	p.build("mine", fromBase(step1("RUN", "one")))
+	if want := []string{fmt.Sprintf("%s=%d", envd.RootLeast, fold.Least)}; !slices.Equal(p.asked, want) {
+		t.Errorf("it was asked %q, want %q", p.asked, want)
+	}
+	p.asked = nil
+	base := p.cfg.Base
+	p.cfg.Base = func(ctx context.Context) (template.Image, error) {
+		image, err := base(ctx)
+		image.Spec.Mounts = []vm.Mount{{Source: "/usr", Target: "/usr"}}
+		image.Stamp += " with mounts"
+		return image, err
+	}
+	p.restart()
+	p.build("mine", sandbox.Recipe{FromTemplate: "base", Force: true, Steps: []sandbox.RecipeStep{step1("RUN", "two")}})
+	if len(p.asked) > 0 {
+		t.Errorf("with mounts, it was asked %q", p.asked)
+	}
 }
 
 // The files of a checkout have other numbers in an image, by which git would take all of them for changed.

@@ -29,6 +29,7 @@ type press struct {
 	held     map[string]int // how often each image is held
 	made     []string       // the names of the files of each, and of the root that it is over
 	restored []envd.Extra
+	asked    []string // the queries for the state of a root
 }
 
 // withFold gives a workshop builds whose steps wrote enough for an image.
@@ -66,6 +67,7 @@ func (p *press) answer(_ string, req *http.Request) (string, bool) {
 		p.restored = in.Extras
 		return "", err == nil
 	}
+	p.asked = append(p.asked, req.URL.RawQuery)
 	text, err := json.Marshal(p.state)
 	return string(text), err == nil && p.step("look") == nil
 }

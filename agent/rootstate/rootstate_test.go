@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,7 +74,7 @@ func TestWhatANewMachineWouldLack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			root := guest(t)
 			c.change(t, root)
-			got, err := Of(t.Context(), root)
+			got, err := Of(t.Context(), root, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -85,8 +86,12 @@ func TestWhatANewMachineWouldLack(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Of(ended, guest(t)); !errors.Is(err, context.Canceled) {
+	if _, err := Of(ended, guest(t), 0); !errors.Is(err, context.Canceled) {
 		t.Errorf("after its end: %v", err)
+	}
+	// Where little was written, no file is looked at.
+	if state, err := Of(ended, guest(t), math.MaxInt64); err != nil || state.LayerBytes == 0 || len(state.Lost) > 0 {
+		t.Errorf("with a bound: %+v, %v", state, err)
 	}
 }
 
@@ -134,7 +139,7 @@ func TestExtrasAreMadeAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	before, err := Of(t.Context(), from)
+	before, err := Of(t.Context(), from, 0)
 	if err != nil || len(before.Lost) > 0 || before.LargestBytes != 5000 || len(before.Extras) < 4 {
 		t.Fatalf("%+v, %v", before, err)
 	}
@@ -149,7 +154,7 @@ func TestExtrasAreMadeAnew(t *testing.T) {
 	if err := Restore(to, before.Extras); err != nil {
 		t.Fatal(err)
 	}
-	after, err := Of(t.Context(), to)
+	after, err := Of(t.Context(), to, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

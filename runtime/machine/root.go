@@ -8,8 +8,8 @@ import (
 )
 
 // Root asks an initialised guest what it has beside the files of its root: see envd.Root.
-func (m *Machines) Root(ctx context.Context, id string) (envd.RootState, error) {
-	return envd.Root(ctx, m.Agent(id), m.cfg.Tokens.Control(id))
+func (m *Machines) Root(ctx context.Context, id string, least int64) (envd.RootState, error) {
+	return envd.Root(ctx, m.Agent(id), m.cfg.Tokens.Control(id), least)
 }
 
 // RestoreExtras is envd.RestoreExtras for an initialised guest.

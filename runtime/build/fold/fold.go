@@ -64,10 +64,18 @@ func (f Folder) Do(ctx context.Context, at *site.Site) (Outcome, error) {
 		out.Why = "the driver cannot do it"
 		return out, nil
 	}
+	var spec vm.Spec
+	if err := json.Unmarshal([]byte(at.Spec()), &spec); err != nil {
+		return out, err
+	}
+	if len(spec.Mounts) > 0 { // Such as the host's /usr, in which a guest looks for seconds.
+		out.Why = "its root has mounts"
+		return out, nil
+	}
 	state, why := look(ctx, at)
 	var root string
 	if why == "" {
-		root, why = f.image(ctx, at, reader, state)
+		root, why = f.image(ctx, at, reader, spec.Rootfs, state)
 	}
 	if ctx.Err() != nil {
 		return out, context.Cause(ctx)
@@ -94,7 +102,7 @@ func (f Folder) Do(ctx context.Context, at *site.Site) (Outcome, error) {
 func look(ctx context.Context, at *site.Site) (envd.RootState, string) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	state, err := at.Root(ctx)
+	state, err := at.Root(ctx, Least)
 	if err != nil {
 		return state, err.Error()
 	}
@@ -115,14 +123,7 @@ func reason(state envd.RootState) string {
 }
 
 // image makes the image, and returns its path, or why there is none. It stays until ctx ends: a row names it by then, or nothing does.
-func (f Folder) image(ctx context.Context, at *site.Site, reader vm.LayerReader, state envd.RootState) (root, why string) {
-	var spec vm.Spec
-	if err := json.Unmarshal([]byte(at.Spec()), &spec); err != nil {
-		return "", err.Error()
-	}
-	if len(spec.Mounts) > 0 {
-		return "", "its root has mounts"
-	}
+func (f Folder) image(ctx context.Context, at *site.Site, reader vm.LayerReader, under string, state envd.RootState) (root, why string) {
 	life := ctx
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it took more than %s", timeout))
 	defer cancel()
@@ -131,7 +132,7 @@ func (f Folder) image(ctx context.Context, at *site.Site, reader vm.LayerReader,
 		release func()
 	}
 	made, err := background.Deliver(ctx, f.Background, func() (image, error) {
-		root, release, err := f.Make(ctx, spec.Rootfs, state.LayerBytes, func(ctx context.Context, to io.Writer) error {
+		root, release, err := f.Make(ctx, under, state.LayerBytes, func(ctx context.Context, to io.Writer) error {
 			return reader.ReadLayer(ctx, at.ID(), state.LargestBytes, to)
 		}, at.RootTimes)
 		return image{root, release}, err

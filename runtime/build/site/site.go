@@ -192,8 +192,8 @@ func (s *Site) ID() string { return s.guest.ID }
 func (s *Site) Spec() string { return s.spec }
 
 // Root is that of machine.Machines.
-func (s *Site) Root(ctx context.Context) (envd.RootState, error) {
-	return s.cfg.Machines.Root(ctx, s.guest.ID)
+func (s *Site) Root(ctx context.Context, least int64) (envd.RootState, error) {
+	return s.cfg.Machines.Root(ctx, s.guest.ID, least)
 }
 
 // RootTimes is that of machine.Machines.
