@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,8 +23,14 @@ import (
 // shellGuest serves processes as an agent does. What a command is decides what it does.
 type shellGuest struct {
 	processpbconnect.UnimplementedProcessHandler
-	goOn    chan struct{}
-	ended   chan error
+	goOn  chan struct{}
+	ended chan error
+
+	mu sync.Mutex // of what follows: a call goes on in the guest after its client's deadline
+	shellState
+}
+
+type shellState struct {
 	pwd     string // what the command of an exercise writes
 	noShell bool
 	left    int      // the commands of the tag that Kill has to end
@@ -32,7 +39,21 @@ type shellGuest struct {
 	args    []string // of the command that began last, with its program and its tag
 }
 
+// set changes what the guest does, and state returns what it has seen.
+func (g *shellGuest) set(change func(*shellState)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	change(&g.shellState)
+}
+
+func (g *shellGuest) state() (s shellState) {
+	g.set(func(now *shellState) { s = *now })
+	return s
+}
+
 func (g *shellGuest) SendSignal(_ context.Context, req *connect.Request[processpb.SendSignalRequest]) (*connect.Response[processpb.SendSignalResponse], error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.kills = append(g.kills, req.Msg.GetProcess().GetTag()+" "+req.Msg.GetSignal().String())
 	switch {
 	case g.refuse != nil:
@@ -47,12 +68,15 @@ func (g *shellGuest) SendSignal(_ context.Context, req *connect.Request[processp
 
 func (g *shellGuest) Start(ctx context.Context, req *connect.Request[processpb.StartRequest], out *connect.ServerStream[processpb.StartResponse]) error {
 	send := func(e *processpb.ProcessEvent) error { return out.Send(&processpb.StartResponse{Event: e}) }
-	g.args = append([]string{req.Msg.GetTag(), req.Msg.GetProcess().GetCmd()}, req.Msg.GetProcess().GetArgs()...)
+	g.set(func(s *shellState) {
+		s.args = append([]string{req.Msg.GetTag(), req.Msg.GetProcess().GetCmd()}, req.Msg.GetProcess().GetArgs()...)
+	})
+	state := g.state()
 	text := req.Msg.GetProcess().GetArgs()[2]
 	if user, _, _ := basic(req.Header()); user == "ghost" {
 		return connect.NewError(connect.CodeUnauthenticated, errors.New("invalid username: 'ghost'"))
 	}
-	if g.noShell {
+	if state.noShell {
 		return connect.NewError(connect.CodeNotFound, errors.New("no such file: /bin/bash"))
 	}
 	if text == "silent" {
@@ -75,7 +99,7 @@ func (g *shellGuest) Start(ctx context.Context, req *connect.Request[processpb.S
 		}
 	}
 	if text == "pwd" {
-		if err := send(stdout(g.pwd)); err != nil {
+		if err := send(stdout(state.pwd)); err != nil {
 			return err
 		}
 		return send(&processpb.ProcessEvent{Event: &processpb.ProcessEvent_End{End: &processpb.ProcessEvent_EndEvent{Exited: true}}})
@@ -225,12 +249,12 @@ func TestAnOutputThatFailsEndsTheWait(t *testing.T) {
 func TestAnExerciseIsShort(t *testing.T) {
 	s, g := open(t)
 	for says, want := range map[string]string{"/tmp\n": "<nil>", "/\n": "it wrote", strings.Repeat("x", exerciseOutput+1): "too long", strings.Repeat("x", exerciseReply): "follow the command"} {
-		g.pwd = says
+		g.set(func(s *shellState) { s.pwd = says })
 		if got := errorText(s.Exercise(t.Context(), s.id)); !strings.Contains(got, want) {
 			t.Errorf("%.10q: %s, want %s", says, got, want)
 		}
 	}
-	g.noShell = true
+	g.set(func(s *shellState) { s.noShell = true })
 	if err := s.Exercise(t.Context(), s.id); err != nil {
 		t.Errorf("without a shell: %v", err)
 	}
@@ -241,24 +265,24 @@ func TestAProgramRunsWithoutAShell(t *testing.T) {
 	if err := s.run(t.Context(), Command{Args: []string{"git", "fetch", "a b", "$x"}, Tag: "sync"}); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"sync", "git", "fetch", "a b", "$x"}; !slices.Equal(g.args, want) {
-		t.Errorf("%q, want %q", g.args, want)
+	if want := []string{"sync", "git", "fetch", "a b", "$x"}; !slices.Equal(g.state().args, want) {
+		t.Errorf("%q, want %q", g.state().args, want)
 	}
 }
 
 func TestKillReturnsWhenThereIsNothingLeft(t *testing.T) {
 	s, g := open(t)
-	g.left = 2
-	if err := s.Kill(t.Context(), s.id, "sync"); err != nil || !slices.Equal(g.kills, []string{"sync SIGNAL_SIGKILL", "sync SIGNAL_SIGKILL", "sync SIGNAL_SIGKILL"}) {
-		t.Errorf("%q, %v", g.kills, err)
+	g.set(func(s *shellState) { s.left = 2 })
+	if err := s.Kill(t.Context(), s.id, "sync"); err != nil || !slices.Equal(g.state().kills, []string{"sync SIGNAL_SIGKILL", "sync SIGNAL_SIGKILL", "sync SIGNAL_SIGKILL"}) {
+		t.Errorf("%q, %v", g.state().kills, err)
 	}
-	g.left = -1 // What cannot be killed.
+	g.set(func(s *shellState) { s.left = -1 }) // What cannot be killed.
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := s.Kill(ctx, s.id, "sync"); !errors.Is(err, context.DeadlineExceeded) && connect.CodeOf(err) != connect.CodeDeadlineExceeded {
 		t.Errorf("%v", err)
 	}
-	g.refuse = connect.NewError(connect.CodeInternal, errors.New("broken"))
+	g.set(func(s *shellState) { s.refuse = connect.NewError(connect.CodeInternal, errors.New("broken")) })
 	if err := s.Kill(t.Context(), s.id, "sync"); err == nil || !strings.Contains(err.Error(), "broken") {
 		t.Errorf("%v", err)
 	}
