@@ -19,6 +19,7 @@ type driverExceptions map[string]string
 var knowDrivers = driverExceptions{
 	"vm/drivers":               "is the one place that brings the drivers in",
 	"cmd/rundlet-sandbox":      "is the processes of that driver's sandboxes, and no program that chooses a driver",
+	"internal/cgroups":         "takes the control groups of that project's library, and knows nothing of its sandboxes",
 	"internal/embedded/build":  "builds what a driver carries",
 	"internal/guard":           "has the rules of each driver's package",
 	"network/usernet":          "has the TCP/IP stack of that project, and knows nothing of its sandboxes",

@@ -26,7 +26,7 @@ var bans = slices.Concat(globalLogger(), purity(), []ban{
 	{importPath: "expvar", why: "registers itself on the default HTTP mux, which a server may expose by mistake"},
 	{importPath: "net/http/pprof", why: "registers itself on the default HTTP mux, which a server may expose by mistake"},
 	{importPath: "github.com/pkg/errors", tests: true, why: "errors are wrapped with fmt.Errorf and %w"},
-	{importPath: "unsafe", except: []string{"network", "vm", "agent"}, why: "only system calls without a wrapper need it"},
+	{importPath: "unsafe", except: []string{"network", "vm", "agent", "internal/cgroups", "internal/process"}, why: "only system calls without a wrapper need it"},
 	{importPath: "os/exec", except: []string{"agent", "vm", "cmd", "e2e", "bench/compare", "bench/local", "internal/tools", "internal/crashdisk", "internal/embedded/build", "internal/testmachine", "internal/testspace", "node/certificate/acme", "node/rootless"},
 		why: "a library call is faster, and its errors say more, than a command line"},
 	{importPath: "testing", except: []string{"vm/vmtest"}, why: "it adds flags to the program; test helpers belong in _test.go files"},

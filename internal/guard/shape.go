@@ -24,17 +24,17 @@ var withoutTests = map[string]string{
 // fuzzed are the places that parse bytes from outside, and what those are. As
 // soon as there is a test there must be a fuzz target.
 var fuzzed = map[string]string{
-	"agent":         "multipart names and paths",
-	"envd":          "replies of the agent and signatures",
-	"e2b":           "bodies of requests, host and header routing, signed URLs",
-	"e2b/dataplane": "signatures, headers and streams of responses",
-	"host":          "figures of the kernel",
-	"image/erofs":   "images of other hosts",
-	"image/fold":    "layers of guests",
-	"image/oci":     "manifests, layers and whiteouts",
-	"network/names": "queries of guests and replies of name servers",
-	"telemetry":     "labels made of what guests say",
-	"vm/gvisor":     "what guests print",
+	"agent":            "multipart names and paths",
+	"envd":             "replies of the agent and signatures",
+	"e2b":              "bodies of requests, host and header routing, signed URLs",
+	"e2b/dataplane":    "signatures, headers and streams of responses",
+	"host":             "figures of the kernel",
+	"internal/console": "what guests print",
+	"image/erofs":      "images of other hosts",
+	"image/fold":       "layers of guests",
+	"image/oci":        "manifests, layers and whiteouts",
+	"network/names":    "queries of guests and replies of name servers",
+	"telemetry":        "labels made of what guests say",
 
 	"vm/gvisor/snapshots": "snapshot manifests",
 

@@ -13,9 +13,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rundlet/rundlet/internal/cgroups"
+	"github.com/rundlet/rundlet/internal/console"
 	"github.com/rundlet/rundlet/internal/format"
+	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
-	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 	"github.com/rundlet/rundlet/vm/gvisor/engine"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
 )
@@ -184,7 +186,7 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 			m.release()
 		}
 	}()
-	if m.sandbox, err = openProcess(r.SandboxPID, r.SandboxStart); errors.Is(err, errProcessGone) {
+	if m.sandbox, err = process.Open(r.SandboxPID, r.SandboxStart); errors.Is(err, process.ErrGone) {
 		return nil, m.gone()
 	} else if err != nil {
 		return nil, err
@@ -193,7 +195,7 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 		return nil, err
 	}
 	if r.GoferPID != 0 {
-		if m.gofer, err = openProcess(r.GoferPID, r.GoferStart); errors.Is(err, errProcessGone) {
+		if m.gofer, err = process.Open(r.GoferPID, r.GoferStart); errors.Is(err, process.ErrGone) {
 			return nil, lostError("its file server has ended")
 		} else if err != nil {
 			return nil, err
@@ -204,8 +206,8 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 		return nil, err
 	}
 	m.c = m.container(d.dirs)
-	if m.console, err = openConsole(filepath.Join(bundle, consoleFile)); err != nil {
-		m.console = noConsole() // A machine is worth more than what it prints.
+	if m.console, err = console.Open(filepath.Join(bundle, consoleFile)); err != nil {
+		m.console = console.None() // A machine is worth more than what it prints.
 	}
 	m.snapshots = d.snapshots.Of(r.ID)
 	if err := d.meet(ctx, m); err != nil {
@@ -245,7 +247,7 @@ func (d *Driver) meet(ctx context.Context, m *machine) error {
 	if err != nil {
 		// It may be a process that was killed and has not ended yet.
 		select {
-		case <-m.sandbox.joined:
+		case <-m.sandbox.Joined:
 			return m.gone()
 		case <-ctx.Done():
 		}

@@ -14,6 +14,7 @@ import (
 	"gvisor.dev/gvisor/runsc/container"
 	"gvisor.dev/gvisor/runsc/specutils"
 
+	"github.com/rundlet/rundlet/internal/console"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
 	"github.com/rundlet/rundlet/vm/gvisor/oci"
@@ -59,9 +60,9 @@ func (d *Driver) Processes(id string) ([]int, error) {
 	if status, _ := d.machines.state(m); status != vm.StatusRunning && status != vm.StatusStopped || m.sandbox == nil {
 		return nil, vm.TransitionError("processes", id, status, vm.StatusRunning)
 	}
-	pids := []int{m.sandbox.pid}
+	pids := []int{m.sandbox.PID}
 	if m.gofer != nil {
-		pids = append(pids, m.gofer.pid)
+		pids = append(pids, m.gofer.PID)
 	}
 	return pids, nil
 }
@@ -101,9 +102,9 @@ func (d *Driver) Bare(spec vm.Spec) (run, destroy func() error, err error) {
 	if err := d.dirs.MakeMachine(b.key); err != nil {
 		return nil, nil, failure("bare restore", b.key, nil, err)
 	}
-	con, err := openConsole(filepath.Join(bundle, consoleFile))
+	con, err := console.Open(filepath.Join(bundle, consoleFile))
 	if err == nil {
-		con.finish()
+		con.Finish()
 		b.conf, err = runscConfig(d.dirs, b.key, d.conf.Debug, spec)
 	}
 	if err = errors.Join(err, writeBundle(bundle, d.engines.kept.Path(d.engines.forSnapshot(from)), spec, nil, 0, images, d.dirs.Images(b.key), d.conf.setUIDFor(from), oneLayer(spec, from), "")); err != nil {

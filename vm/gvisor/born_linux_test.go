@@ -8,7 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/internal/cgroups"
+	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm/gvisor/launch"
 )
 
@@ -46,10 +47,10 @@ func checkGroup(t *testing.T, d *Driver, id string) {
 	if born := cgroups.Mounted() == "v2"; born != (len(l.Join) == 0) || born != m.group.CloneInto() {
 		t.Errorf("%s: born in its group: %t, its processes join by %q", id, m.group.CloneInto(), l.Join)
 	}
-	for _, p := range []*process{m.sandbox, m.gofer} {
-		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/cgroup", p.pid))
+	for _, p := range []*process.Process{m.sandbox, m.gofer} {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/cgroup", p.PID))
 		if err != nil || len(threads) == 0 {
-			t.Fatalf("%s: process %d has no threads: %v", id, p.pid, err)
+			t.Fatalf("%s: process %d has no threads: %v", id, p.PID, err)
 		}
 		for _, thread := range threads {
 			text, err := os.ReadFile(thread)

@@ -33,7 +33,7 @@ func confinement(t *testing.T, d vm.Runtime, id string) []vmtest.Confined {
 	files := []uint{chown, dacOverride, dacReadSearch, fowner, fsetid}
 	all := []vmtest.Confined{
 		// The sentry traces its guest's threads.
-		{Name: "sentry", PID: m.sandbox.pid, Private: private, Capabilities: append(slices.Clone(files), unix.CAP_SYS_PTRACE),
+		{Name: "sentry", PID: m.sandbox.PID, Private: private, Capabilities: append(slices.Clone(files), unix.CAP_SYS_PTRACE),
 			Files: append(slices.Concat(common, tasks), filepath.Join(dirs.Bundle(m.key), consoleFile),
 				filepath.Join(dirs.Images(m.key), "runsc-filestore-*"))},
 	}
@@ -41,7 +41,7 @@ func confinement(t *testing.T, d vm.Runtime, id string) []vmtest.Confined {
 		all[0].Files = append(all[0].Files, m.spec.Rootfs)
 		return all
 	}
-	return append(all, vmtest.Confined{Name: "file server", PID: m.gofer.pid, Capabilities: append(slices.Clone(files), unix.CAP_SYS_CHROOT),
+	return append(all, vmtest.Confined{Name: "file server", PID: m.gofer.PID, Capabilities: append(slices.Clone(files), unix.CAP_SYS_CHROOT),
 		Files: append(slices.Concat(common, tasks), filepath.Join(dirs.Bundle(m.key), "config.json"))})
 }
 

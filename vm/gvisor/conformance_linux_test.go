@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/vmtest"
@@ -127,12 +128,12 @@ func conformance(t *testing.T) vmtest.Harness {
 		Kill: func(t *testing.T, d vm.Runtime, id string) {
 			// An own handle: the driver may be closed before the process has ended.
 			sandbox := mustFind(t, d.(*Driver), id).sandbox
-			p, err := openProcess(sandbox.pid, sandbox.start)
+			p, err := process.Open(sandbox.PID, sandbox.Start)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer p.release()
-			if err := p.kill(); err != nil {
+			defer p.Release()
+			if err := p.Kill(); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -166,7 +167,7 @@ func conformance(t *testing.T) vmtest.Harness {
 			entered := make(chan struct{})
 			if op != "create" {
 				close(entered)
-				return entered, freeze(t, mustFind(t, d.(*Driver), id).sandbox.pid)
+				return entered, freeze(t, mustFind(t, d.(*Driver), id).sandbox.PID)
 			}
 			release := make(chan func(), 1)
 			p := of(d)
@@ -174,7 +175,7 @@ func conformance(t *testing.T) vmtest.Harness {
 			defer p.mu.Unlock()
 			p.hold[op+" "+id] = func() {
 				m := d.(*Driver).unfinished(id)
-				release <- freeze(t, m.sandbox.pid)
+				release <- freeze(t, m.sandbox.PID)
 				close(entered)
 			}
 			return entered, func() {

@@ -33,9 +33,9 @@ func (m *machine) container(dirs files.Dirs) *container.Container {
 		},
 	}
 	c.Sandbox.SetRootDir(dirs.Root())
-	c.Sandbox.Pid.Store(m.sandbox.pid)
+	c.Sandbox.Pid.Store(m.sandbox.PID)
 	if m.gofer != nil {
-		c.GoferPid.Store(m.gofer.pid)
+		c.GoferPid.Store(m.gofer.PID)
 	}
 	return c
 }

@@ -15,9 +15,11 @@ import (
 	"gvisor.dev/gvisor/runsc/container"
 	"gvisor.dev/gvisor/runsc/specutils"
 
+	"github.com/rundlet/rundlet/internal/cgroups"
+	"github.com/rundlet/rundlet/internal/console"
+	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
-	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 	"github.com/rundlet/rundlet/vm/gvisor/launch"
 	"github.com/rundlet/rundlet/vm/gvisor/oci"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
@@ -170,7 +172,7 @@ func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err 
 	if err := d.dirs.MakeMachine(m.key); err != nil {
 		return err
 	}
-	if m.console, err = openConsole(filepath.Join(bundle, consoleFile)); err != nil {
+	if m.console, err = console.Open(filepath.Join(bundle, consoleFile)); err != nil {
 		return fmt.Errorf("console: %w", err)
 	}
 	d.points.reached(stepCreateBundle, m.id)
@@ -221,11 +223,11 @@ func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err 
 	}
 	_ = unix.Rmdir(d.dirs.Images(m.key)) // Succeeds if no start will load images: the layers have their files.
 	d.points.reached(stepCreateSandbox, m.id)
-	if m.sandbox, err = openProcess(m.c.SandboxPid(), 0); err != nil {
+	if m.sandbox, err = process.Open(m.c.SandboxPid(), 0); err != nil {
 		return err
 	}
 	if pid := m.c.GoferPid.Load(); pid != 0 {
-		if m.gofer, err = openProcess(pid, 0); err != nil {
+		if m.gofer, err = process.Open(pid, 0); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm/gvisor/engine"
 )
 
@@ -14,15 +15,15 @@ import (
 func TestSandboxesStartWithALargeTableOfDescriptors(t *testing.T) {
 	d := newDriver(t)
 	booted(t, d, "a", guestSpec(t))
-	for _, p := range []*process{mustFind(t, d, "a").sandbox, mustFind(t, d, "a").gofer} {
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
+	for _, p := range []*process.Process{mustFind(t, d, "a").sandbox, mustFind(t, d, "a").gofer} {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, after, _ := strings.Cut(string(status), "FDSize:")
 		var size int
 		if _, err := fmt.Sscan(after, &size); err != nil || size <= engine.HighDescriptor {
-			t.Errorf("process %d has room for %d descriptors, %v, want more than %d", p.pid, size, err, engine.HighDescriptor)
+			t.Errorf("process %d has room for %d descriptors, %v, want more than %d", p.PID, size, err, engine.HighDescriptor)
 		}
 	}
 	if err := freeAll(testContext(t), d); err != nil {

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/oci"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
@@ -126,7 +127,7 @@ func TestTheDiskIsOneSizeForAllLayers(t *testing.T) {
 		}
 	}
 	for _, id := range []string{"a", "b", "c"} {
-		mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", mustFind(t, d, id).gofer.pid))
+		mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", mustFind(t, d, id).gofer.PID))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -194,7 +195,7 @@ func diskEndsWithTheMachine(t *testing.T, newSpec func(testing.TB) vm.Spec) {
 		t.Errorf("this process has %q open", open)
 	}
 	m := mustFind(t, d, "a")
-	if open := layerFiles(t, fmt.Sprint(m.sandbox.pid)); len(open) == 0 {
+	if open := layerFiles(t, fmt.Sprint(m.sandbox.PID)); len(open) == 0 {
 		t.Error("the sandbox has no file for its disk")
 	}
 	if err := d.Destroy(ctx, "a"); err != nil {
@@ -273,11 +274,11 @@ func diskOfAKilledMachine(t *testing.T, newSpec func(testing.TB) vm.Spec) {
 		t.Fatal(got)
 	}
 	sandbox := mustFind(t, d, "a").sandbox
-	ended, err := openProcess(sandbox.pid, sandbox.start)
+	ended, err := process.Open(sandbox.PID, sandbox.Start)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(d.Close(), ended.kill()); err != nil {
+	if err := errors.Join(d.Close(), ended.Kill()); err != nil {
 		t.Fatal(err)
 	}
 	again := open(t, d.conf)

@@ -20,10 +20,12 @@ import (
 	"gvisor.dev/gvisor/runsc/config"
 	"gvisor.dev/gvisor/runsc/container"
 
+	"github.com/rundlet/rundlet/internal/cgroups"
+	"github.com/rundlet/rundlet/internal/conns"
+	"github.com/rundlet/rundlet/internal/console"
+	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
-	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
-	"github.com/rundlet/rundlet/vm/gvisor/conns"
 	"github.com/rundlet/rundlet/vm/gvisor/engine"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
 	"github.com/rundlet/rundlet/vm/gvisor/mover"
@@ -75,9 +77,9 @@ type machine struct {
 	c       *container.Container
 	group   *cgroups.Group
 	limit   memoryLimit
-	console *console
-	sandbox *process
-	gofer   *process
+	console *console.Console
+	sandbox *process.Process
+	gofer   *process.Process
 	created time.Time
 	// pending is the image directory of a machine that is restored by its
 	// first Start; empty otherwise. cold says that these images are a file
@@ -221,13 +223,13 @@ func (d *Driver) Close() error {
 
 // release lets go of a machine's processes and console.
 func (m *machine) release() {
-	m.sandbox.release()
-	m.gofer.release()
+	m.sandbox.Release()
+	m.gofer.Release()
 	if m.watched {
 		<-m.watching
 	}
 	if m.console != nil {
-		m.console.finish()
+		m.console.Finish()
 	}
 }
 

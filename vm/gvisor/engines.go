@@ -82,14 +82,14 @@ func (e *engines) choose(ctx context.Context, m *machine, from *snapshots.Manife
 // describe adds to a manifest which engine and which version of gVisor made it.
 func (e *engines) describe(m *machine, out *snapshots.Manifest) (err error) {
 	if m.engine != e.current {
-		if out.Version, err = engine.Version(m.sandbox.pid); err != nil {
+		if out.Version, err = engine.Version(m.sandbox.PID); err != nil {
 			return err
 		}
 	}
-	if out.Engine = m.engine; m.engine == "" || e.kept.Same(m.engine, m.sandbox.pid) {
+	if out.Engine = m.engine; m.engine == "" || e.kept.Same(m.engine, m.sandbox.PID) {
 		return nil
 	}
-	return e.kept.Recover(m.sandbox.pid) // It was removed by hand, or damaged.
+	return e.kept.Recover(m.sandbox.PID) // It was removed by hand, or damaged.
 }
 
 // remove removes the engines that no snapshot, no machine and no new machine needs. It

@@ -20,6 +20,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/vmtest"
 )
@@ -198,7 +199,7 @@ func leftovers(d *Driver) (all []string) {
 			continue
 		}
 		cmdline, _ := os.ReadFile("/proc/" + entry.Name() + "/cmdline")
-		state, _, err := processState(pid)
+		state, _, err := process.State(pid)
 		if strings.Contains(string(cmdline), d.conf.RunDir) || err == nil && state == 'Z' && parent(pid) == os.Getpid() {
 			all = append(all, "process "+entry.Name())
 		}

@@ -10,9 +10,9 @@ import (
 
 	"gvisor.dev/gvisor/pkg/sentry/state/checkpointfiles"
 
+	"github.com/rundlet/rundlet/internal/cgroups"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/budget"
-	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 	"github.com/rundlet/rundlet/vm/gvisor/pages"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
@@ -167,7 +167,7 @@ func (m *machine) settleLimit(free func()) {
 		defer free()
 		for pause := 50 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
 			select {
-			case <-m.sandbox.joined:
+			case <-m.sandbox.Joined:
 				return // It has ended, or is left alone.
 			case <-time.After(pause):
 			}

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/internal/cgroups"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/budget"
-	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 func limitOf(t *testing.T, d *Driver, id string) int64 {

@@ -18,7 +18,7 @@ func TestAnImageNeedsNoFileServer(t *testing.T) {
 	d := newDriver(t)
 	start(t, d, "a", imageSpec(t))
 	if m := mustFind(t, d, "a"); m.gofer != nil {
-		t.Errorf("process %d serves files", m.gofer.pid)
+		t.Errorf("process %d serves files", m.gofer.PID)
 	}
 	if pids, err := d.Processes("a"); err != nil || len(pids) != 1 {
 		t.Errorf("processes %v, %v: a machine with an image has a kernel only", pids, err)

@@ -76,9 +76,9 @@ func TestEveryProcessOfASandboxIsHeldAsBefore(t *testing.T) {
 		for _, pid := range pids {
 			role, got := "stub", heldBy(t, pid)
 			switch pid {
-			case m.sandbox.pid:
+			case m.sandbox.PID:
 				role = "sandbox"
-			case m.gofer.pid:
+			case m.gofer.PID:
 				role = "gofer"
 			default: // The first is the child of the sentry, the second its copy, and the rest run the guest.
 				stubs, got.filters = append(stubs, got.filters), ""

@@ -38,7 +38,7 @@ func (d *Driver) start(m *machine) (err error) {
 	case m.pending != "":
 		if err = m.load(&d.headroom, m.pending); err != nil {
 			err = restoreError(m.id, err)
-			m.sandbox.signalKill()
+			m.sandbox.SignalKill()
 			<-m.ended
 		}
 	default:
@@ -126,8 +126,8 @@ func (d *Driver) Destroy(_ context.Context, id string) error {
 		return vm.TransitionError("destroy", id, vm.StatusDestroyed, vm.StatusDestroyed)
 	}
 	err = m.turn.Seize("destroy", func() {
-		m.sandbox.signalKill()
-		m.gofer.signalKill()
+		m.sandbox.SignalKill()
+		m.gofer.SignalKill()
 	})
 	if err != nil {
 		d.machines.notDestroyed(m)
@@ -151,18 +151,18 @@ func (d *Driver) Destroy(_ context.Context, id string) error {
 // It can be repeated.
 func (m *machine) end(dirs files.Dirs, points *failpoints) error {
 	// Both end at the same time.
-	m.sandbox.signalKill()
-	m.gofer.signalKill()
-	if err := errors.Join(m.sandbox.kill(), m.gofer.kill()); err != nil {
+	m.sandbox.SignalKill()
+	m.gofer.SignalKill()
+	if err := errors.Join(m.sandbox.Kill(), m.gofer.Kill()); err != nil {
 		return err
 	}
 	if m.watched {
 		<-m.watching
 	}
-	m.sandbox.release()
-	m.gofer.release()
+	m.sandbox.Release()
+	m.gofer.Release()
 	if m.console != nil {
-		m.console.finish()
+		m.console.Finish()
 	}
 	points.reached(stepDestroyKilled, m.id)
 	if err := m.group.Remove(); err != nil {
@@ -181,17 +181,17 @@ func (m *machine) end(dirs files.Dirs, points *failpoints) error {
 func (m *machine) watch(t *table) {
 	defer close(m.watching)
 	select {
-	case <-m.sandbox.ended:
-	case <-m.sandbox.joined:
+	case <-m.sandbox.Ended:
+	case <-m.sandbox.Joined:
 		select {
-		case <-m.sandbox.ended:
+		case <-m.sandbox.Ended:
 		default:
 			return // Released: the sandbox runs on.
 		}
 	}
 	m.conns.End()
-	m.console.finish()
-	reason := m.sandbox.reason
+	m.console.Finish()
+	reason := m.sandbox.Reason
 	switch {
 	// A guest whose first process lost its stub exits as if it were killed itself.
 	case m.group.OOMKills() > 0 && (!strings.HasPrefix(reason, "exited") || reason == "exited: 137"):

@@ -14,9 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/internal/cgroups"
+	"github.com/rundlet/rundlet/internal/console"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/budget"
-	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 // slow is a bound that protects against a hang, on a machine that is RUNDLET_TEST_SLOWNESS times as slow as others.
@@ -298,7 +299,7 @@ func TestHostileConsole(t *testing.T) {
 		runtime.Gosched()
 		tail, err = d.ConsoleTail(ctx, "a", 2)
 	}
-	if err != nil || len(tail) != 2 || len(tail[0]) != consoleLineBytes+len(consoleCut) {
+	if err != nil || len(tail) != 2 || len(tail[0]) != console.MaxLine+len(console.Cut) {
 		t.Errorf("%d lines, %v", len(tail), err)
 	}
 }

@@ -65,7 +65,7 @@ func TestForkBombEndsWithEAGAIN(t *testing.T) {
 	got, err := (client{d}).run(testContext(t), "a", "", "/init", "processes", "2000")
 	if err != nil {
 		view, _, _ := d.Get(testContext(t), "a")
-		t.Fatalf("%v: %+v, console %q", err, view, mustFind(t, d, "a").console.tail(5))
+		t.Fatalf("%v: %+v, console %q", err, view, mustFind(t, d, "a").console.Tail(5))
 	}
 	if got != "error: signal: killed" && !strings.Contains(got, "resource temporarily unavailable") {
 		t.Errorf("starting 2000 processes in 128 MiB: %q, want EAGAIN", got)
@@ -116,13 +116,13 @@ func TestStubsDieBeforeTheSandbox(t *testing.T) {
 	run(t, d, "a", "", "/init", "processes", "2")
 	m := mustFind(t, d, "a")
 	scores := map[string]int{}
-	for _, pid := range descendants(m.sandbox.pid) {
+	for _, pid := range descendants(m.sandbox.PID) {
 		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid))
 		if err != nil {
 			continue // It has ended.
 		}
 		scores[strings.TrimSpace(string(data))]++
-		if want := oomScoreStub; pid != m.sandbox.pid && strings.TrimSpace(string(data)) != fmt.Sprint(want) {
+		if want := oomScoreStub; pid != m.sandbox.PID && strings.TrimSpace(string(data)) != fmt.Sprint(want) {
 			t.Errorf("stub %d has the score %s, want %d", pid, data, want)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
+	"github.com/rundlet/rundlet/internal/cgroups"
 )
 
 // nodeLimits bound the resources of the host that all sandboxes of a driver use, and

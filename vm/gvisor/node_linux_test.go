@@ -8,9 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rundlet/rundlet/internal/cgroups"
+	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/budget"
-	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 func TestTheHostKeepsAShareOfMemoryAndTasks(t *testing.T) {
@@ -129,8 +130,8 @@ func TestAForkBombLeavesTheSandboxItsOwnTasks(t *testing.T) {
 
 func oomScores(t *testing.T, m *machine) (out []string) {
 	t.Helper()
-	for _, p := range []*process{m.sandbox, m.gofer} {
-		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", p.pid))
+	for _, p := range []*process.Process{m.sandbox, m.gofer} {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", p.PID))
 		if err != nil {
 			t.Fatal(err)
 		}

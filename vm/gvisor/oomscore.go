@@ -34,11 +34,11 @@ func (m *machine) setScores() error {
 			return err
 		}
 	}
-	if err := launch.SetScore(m.sandbox.pid, oomScoreSandbox); err != nil {
+	if err := launch.SetScore(m.sandbox.PID, oomScoreSandbox); err != nil {
 		return err
 	}
 	if m.gofer == nil {
 		return nil
 	}
-	return launch.SetScore(m.gofer.pid, oomScoreGofer)
+	return launch.SetScore(m.gofer.PID, oomScoreGofer)
 }

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/internal/cgroups"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/budget"
-	"github.com/rundlet/rundlet/vm/gvisor/cgroups"
 )
 
 // BenchmarkOverhead measures what a sandbox needs of the host beyond its guest's

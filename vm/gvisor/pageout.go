@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/pages"
 )
@@ -39,12 +40,12 @@ func (d *Driver) PageOut(ctx context.Context, id string) (freed int64, err error
 // processes returns the numbers of a machine's processes. Without a control group, those
 // that run the guest's code are not known: what they have is mostly the sentry's too.
 func (m *machine) processes() (pids []int, err error) {
-	for _, p := range []*process{m.sandbox, m.gofer} {
+	for _, p := range []*process.Process{m.sandbox, m.gofer} {
 		if p == nil {
 			continue
 		}
-		if _, start, err := processState(p.pid); err == nil && start == p.start {
-			pids = append(pids, p.pid)
+		if _, start, err := process.State(p.PID); err == nil && start == p.Start {
+			pids = append(pids, p.PID)
 		}
 	}
 	of, err := m.group.Processes()

@@ -43,7 +43,7 @@ func (d *Driver) ConsoleTail(ctx context.Context, id string, max int) ([]string,
 	if status, _ := d.machines.state(m); status == vm.StatusDestroyed {
 		return nil, failure("read console", id, vm.ErrInvalidTransition, nil)
 	}
-	return m.console.tail(max), nil
+	return m.console.Tail(max), nil
 }
 
 // Wait implements vm.Waiter.

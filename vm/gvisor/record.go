@@ -90,10 +90,10 @@ func (m *machine) record(id, from string, status vm.Status) record {
 		r.Cgroup = m.group.CgroupJSON
 	}
 	if m.sandbox != nil {
-		r.SandboxPID, r.SandboxStart = m.sandbox.pid, m.sandbox.start
+		r.SandboxPID, r.SandboxStart = m.sandbox.PID, m.sandbox.Start
 	}
 	if m.gofer != nil {
-		r.GoferPID, r.GoferStart = m.gofer.pid, m.gofer.start
+		r.GoferPID, r.GoferStart = m.gofer.PID, m.gofer.Start
 	}
 	return r
 }

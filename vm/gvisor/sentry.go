@@ -9,6 +9,7 @@ import (
 
 	"gvisor.dev/gvisor/runsc/container"
 
+	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -90,8 +91,8 @@ func (m *machine) ask() (sentryState, error) {
 		}
 		select {
 		case <-tick.C:
-		case <-m.sandbox.joined:
-			return sentryState{}, errProcessGone
+		case <-m.sandbox.Joined:
+			return sentryState{}, process.ErrGone
 		}
 	}
 }

@@ -154,7 +154,7 @@ func (m *machine) manifest(s *snapshots.Store, onlyFiles bool) (*snapshots.Manif
 	}
 	out.SetUID = m.setUID
 	if !onlyFiles {
-		out.HostFiles, err = s.HostFiles(m.sandbox.pid, m.spec)
+		out.HostFiles, err = s.HostFiles(m.sandbox.PID, m.spec)
 	}
 	return out, err
 }

@@ -284,7 +284,7 @@ func TestARequestOfADeadDaemonIsAwaited(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				thaw := freeze(t, mustFind(t, d, "a").sandbox.pid)
+				thaw := freeze(t, mustFind(t, d, "a").sandbox.PID)
 				if err := soon(t, func(ctx context.Context) error { return c.do(d, ctx) }); !errors.Is(err, context.DeadlineExceeded) {
 					t.Fatalf("%s ended with %v", name, err)
 				}

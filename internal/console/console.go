@@ -1,6 +1,7 @@
 //go:build linux
 
-package gvisor
+// Package console keeps the newest lines that a machine writes to a pipe. Drivers import it. It may import golang.org/x/sys.
+package console
 
 import (
 	"os"
@@ -14,18 +15,22 @@ import (
 )
 
 const (
-	consoleLines     = 200
-	consoleLineBytes = 4096
-	// consoleBytes is of all lines of a machine, since the memory is the daemon's and
+	maxLines = 200
+	// maxBytes is of all lines of a machine, since the memory is the daemon's and
 	// how much is written is up to the guest.
-	consoleBytes = 64 << 10
-	consoleCut   = "...[truncated]"
+	maxBytes = 64 << 10
 )
 
-// console drains a machine's console pipe into a ring of lines, for as long as
+// MaxLine is how many bytes of a line are kept, and Cut what a longer one ends with.
+const (
+	MaxLine = 4096
+	Cut     = "...[truncated]"
+)
+
+// Console drains a machine's console pipe into a ring of lines, for as long as
 // the machine lives, so that a guest never blocks on it. Its memory is
 // bounded, whatever the guest writes.
-type console struct {
+type Console struct {
 	file *os.File
 	done chan struct{} // Closed when drain has returned.
 
@@ -33,10 +38,10 @@ type console struct {
 	ring lineRing
 }
 
-// openConsole opens the pipe at path, which it makes if there is none, and
+// Open opens the pipe at path, which it makes if there is none, and
 // starts draining it. It holds both ends, so reading never meets an end of file
 // and the guest's side can be opened at any time.
-func openConsole(path string) (*console, error) {
+func Open(path string) (*Console, error) {
 	if err := unix.Mkfifo(path, 0o600); err != nil && err != unix.EEXIST {
 		return nil, &os.PathError{Op: "mkfifo", Path: path, Err: err}
 	}
@@ -44,19 +49,19 @@ func openConsole(path string) (*console, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &console{file: file, done: make(chan struct{})}
+	c := &Console{file: file, done: make(chan struct{})}
 	go c.drain()
 	return c, nil
 }
 
-// noConsole is that of a machine whose pipe is gone: it stays empty.
-func noConsole() *console {
-	c := &console{done: make(chan struct{})}
+// None is that of a machine whose pipe is gone: it stays empty.
+func None() *Console {
+	c := &Console{done: make(chan struct{})}
 	close(c.done)
 	return c
 }
 
-func (c *console) drain() {
+func (c *Console) drain() {
 	defer close(c.done)
 	buf := make([]byte, 8<<10)
 	for {
@@ -68,14 +73,14 @@ func (c *console) drain() {
 	}
 }
 
-func (c *console) write(p []byte) {
+func (c *Console) write(p []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ring.write(p)
 }
 
-// finish reads the rest of the pipe after the guest's end and stops draining. The lines stay readable. It may be called more than once.
-func (c *console) finish() {
+// Finish reads the rest of the pipe after the guest's end and stops draining. The lines stay readable. It may be called more than once.
+func (c *Console) Finish() {
 	_ = c.file.SetReadDeadline(time.Unix(1, 0))
 	<-c.done
 	if raw, err := c.file.SyscallConn(); err == nil {
@@ -94,17 +99,17 @@ func (c *console) finish() {
 	_ = c.file.Close()
 }
 
-// tail returns the newest lines, oldest first; max <= 0 is all.
-func (c *console) tail(max int) []string {
+// Tail returns the newest lines, oldest first; max <= 0 is all.
+func (c *Console) Tail(max int) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ring.tail(max)
 }
 
-// lineRing keeps the newest consoleLines lines of at most consoleLineBytes, and of
-// all of them consoleBytes.
+// lineRing keeps the newest maxLines lines of at most MaxLine, and of
+// all of them maxBytes.
 type lineRing struct {
-	lines   [consoleLines]string // In a ring; those that are not kept are empty.
+	lines   [maxLines]string // In a ring; those that are not kept are empty.
 	oldest  int
 	count   int
 	bytes   int
@@ -122,7 +127,7 @@ func (r *lineRing) write(p []byte) {
 		}
 		// Two more bytes distinguish a line that is too long from one that is full
 		// and ends in a carriage return.
-		room := consoleLineBytes + 2 - len(r.partial)
+		room := MaxLine + 2 - len(r.partial)
 		r.partial = append(r.partial, line[:min(len(line), room)]...)
 		if ended {
 			r.push(cleanLine(r.partial))
@@ -133,13 +138,13 @@ func (r *lineRing) write(p []byte) {
 }
 
 func (r *lineRing) push(line string) {
-	for r.count > 0 && (r.count == consoleLines || r.bytes+len(line) > consoleBytes) {
+	for r.count > 0 && (r.count == maxLines || r.bytes+len(line) > maxBytes) {
 		r.bytes -= len(r.lines[r.oldest])
 		r.lines[r.oldest] = ""
-		r.oldest = (r.oldest + 1) % consoleLines
+		r.oldest = (r.oldest + 1) % maxLines
 		r.count--
 	}
-	r.lines[(r.oldest+r.count)%consoleLines] = line
+	r.lines[(r.oldest+r.count)%maxLines] = line
 	r.count++
 	r.bytes += len(line)
 }
@@ -147,7 +152,7 @@ func (r *lineRing) push(line string) {
 func (r *lineRing) tail(max int) []string {
 	out := make([]string, 0, r.count+1)
 	for i := range r.count {
-		out = append(out, r.lines[(r.oldest+i)%consoleLines])
+		out = append(out, r.lines[(r.oldest+i)%maxLines])
 	}
 	if len(r.partial) > 0 {
 		out = append(out, cleanLine(r.partial))
@@ -161,15 +166,15 @@ func (r *lineRing) tail(max int) []string {
 // cleanLine drops a carriage return at the end and cuts a line that is too
 // long where a character begins.
 func cleanLine(b []byte) string {
-	if n := len(b); n > 0 && n < consoleLineBytes+2 && b[n-1] == '\r' {
+	if n := len(b); n > 0 && n < MaxLine+2 && b[n-1] == '\r' {
 		b = b[:n-1]
 	}
-	if len(b) <= consoleLineBytes {
+	if len(b) <= MaxLine {
 		return strings.ToValidUTF8(string(b), "\uFFFD")
 	}
-	cut := consoleLineBytes
-	for cut > consoleLineBytes-utf8.UTFMax && !utf8.RuneStart(b[cut]) {
+	cut := MaxLine
+	for cut > MaxLine-utf8.UTFMax && !utf8.RuneStart(b[cut]) {
 		cut--
 	}
-	return strings.ToValidUTF8(string(b[:cut]), "\uFFFD") + consoleCut
+	return strings.ToValidUTF8(string(b[:cut]), "\uFFFD") + Cut
 }
