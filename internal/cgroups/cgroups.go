@@ -252,3 +252,12 @@ func ReadInt(file string) (int64, error) {
 	}
 	return strconv.ParseInt(strings.TrimSpace(string(data[:n])), 10, 64)
 }
+
+// Open returns the control group that an earlier process made at a path.
+func Open(path string) (*Group, error) {
+	cg, err := cgroup.NewFromPath(path, false)
+	if err != nil {
+		return nil, fmt.Errorf("control group: %w", err)
+	}
+	return &Group{CgroupJSON: cgroup.CgroupJSON{Cgroup: cg}}, nil
+}

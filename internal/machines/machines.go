@@ -72,8 +72,10 @@ func (t *Table[M]) Close() (all []M, first bool) {
 		return nil, false
 	}
 	t.closed = true
-	for _, m := range t.machines {
-		all = append(all, m)
+	for id, m := range t.machines {
+		if m.base().id == id {
+			all = append(all, m)
+		}
 	}
 	return all, true
 }
@@ -126,7 +128,7 @@ func (t *Table[M]) Find(op, id string) (m M, err error) {
 	if t.closed {
 		return m, Failure(op, id, vm.ErrUnavailable, errClosed)
 	}
-	if found, ok := t.machines[id]; ok && found.base().status != "" {
+	if found, ok := t.machines[id]; ok && found.base().status != "" && found.base().id == id {
 		return found, nil
 	}
 	return m, Failure(op, id, vm.ErrNotFound, nil)
@@ -154,8 +156,10 @@ func (t *Table[M]) Acquire(ctx context.Context, op, id string) (M, error) {
 func (t *Table[M]) All() (all []M) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, m := range t.machines {
-		all = append(all, m)
+	for id, m := range t.machines {
+		if m.base().id == id { // Not one that is being renamed.
+			all = append(all, m)
+		}
 	}
 	return all
 }
@@ -165,8 +169,8 @@ func (t *Table[M]) Views() []vm.View {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	views := make([]vm.View, 0, len(t.machines))
-	for _, m := range t.machines {
-		if b := m.base(); b.status != "" {
+	for id, m := range t.machines {
+		if b := m.base(); b.status != "" && b.id == id {
 			views = append(views, b.view())
 		}
 	}
@@ -179,7 +183,7 @@ func (t *Table[M]) View(id string) (vm.View, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	m, ok := t.machines[id]
-	if !ok || m.base().status == "" {
+	if !ok || m.base().status == "" || m.base().id != id {
 		return vm.View{}, false
 	}
 	return m.base().view(), true

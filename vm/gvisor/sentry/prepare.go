@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/rundlet/rundlet/vm/gvisor/budget"
 	"github.com/rundlet/rundlet/internal/cgroups"
+	"github.com/rundlet/rundlet/vm/gvisor/budget"
 	"github.com/rundlet/rundlet/vm/gvisor/launch"
 	"github.com/rundlet/rundlet/vm/gvisor/sentry/hooks"
 	"github.com/rundlet/rundlet/vm/gvisor/sentry/imagelayer"

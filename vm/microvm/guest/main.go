@@ -143,6 +143,7 @@ func (g *guest) start(b link.Boot) error {
 	if err := mountRoot(b.ReadOnly); err != nil {
 		return err
 	}
+	setUID(b.SetUID)
 	if err := g.makeGroup(b.MaxProcesses); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -62,6 +63,16 @@ func mountDisk(disk, dir, kind string, flags uintptr, data string) error {
 		missing := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOTBLK)
 		if !missing || time.Now().After(deadline) {
 			return fmt.Errorf("mount %s (%s): %w", disk, kind, err)
+		}
+	}
+}
+
+// setUID makes files of root set-uid, where there are such.
+func setUID(paths []string) {
+	for _, path := range paths {
+		name := filepath.Join(rootDir, path)
+		if info, err := os.Lstat(name); err == nil && info.Mode().IsRegular() && info.Sys().(*syscall.Stat_t).Uid == 0 {
+			_ = os.Chmod(name, info.Mode().Perm()|os.ModeSetuid)
 		}
 	}
 }

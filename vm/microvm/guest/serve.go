@@ -53,7 +53,11 @@ func (g *guest) do(call link.Call) error {
 	case call.Wake != nil:
 		return errors.Join(wake(*call.Wake), g.freeze(false))
 	case call.Freeze:
-		return g.freeze(true)
+		err := g.freeze(true)
+		if call.Sync {
+			unix.Sync()
+		}
+		return err
 	}
 	return errors.New("unknown call")
 }

@@ -50,14 +50,18 @@ type Boot struct {
 	MaxProcesses int      `json:"max_processes,omitempty"`
 	// ReadOnly: there is no disk to write to.
 	ReadOnly bool `json:"read_only,omitempty"`
+	// SetUID are absolute paths of files of root that become set-uid, where there are such files.
+	SetUID []string `json:"set_uid,omitempty"`
 }
 
-// Call is from the host. One of Boot, Wake and Freeze is set. Freeze stops all programs of the guest until the next Wake.
+// Call is from the host. One of Boot, Wake and Freeze is set. Freeze stops all programs of the guest until the next Wake; with Sync, what they
+// have written is on the disk then.
 type Call struct {
 	Nonce  string `json:"nonce"`
 	Boot   *Boot  `json:"boot,omitempty"`
 	Wake   *Wake  `json:"wake,omitempty"`
 	Freeze bool   `json:"freeze,omitempty"`
+	Sync   bool   `json:"sync,omitempty"`
 }
 
 // Answer is from the guest, to the call with the nonce. One without a nonce says that the first program has ended.

@@ -1,0 +1,146 @@
+//go:build linux
+
+// Package tap joins the network card of a microVM with the one network card of a network namespace: what arrives at one leaves by the
+// other. The namespace's own addresses and rules stay as they are, and its kernel sees none of the packets. It may import vm/microvm/link.
+package tap
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/vm/microvm/link"
+)
+
+// device is the name of the TAP device in each namespace.
+const device = "tap0"
+
+// In runs f on a thread that is in a network namespace. Processes that f starts are in it, too.
+func In(path string, f func() error) error {
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		return fmt.Errorf("network namespace %s: %w", path, err)
+	}
+	defer ns.Close()
+	done := make(chan error, 1)
+	go func() {
+		// Never unlocked: the thread ends with this goroutine.
+		runtime.LockOSThread()
+		if err := netns.Set(ns); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
+
+// Open makes the TAP device of the present namespace, and joins it with the network card there. The device ends with the last copy of
+// the file, which the caller closes. The network is what the guest's card has to be.
+func Open() (*os.File, link.Network, error) {
+	card, network, err := find()
+	if err != nil {
+		return nil, link.Network{}, err
+	}
+	file, err := open()
+	if err != nil {
+		return nil, link.Network{}, fmt.Errorf("TAP device: %w", err)
+	}
+	if err := join(card); err != nil {
+		file.Close()
+		return nil, link.Network{}, err
+	}
+	return file, network, nil
+}
+
+// find returns the only network card with an address, and what it is.
+func find() (netlink.Link, link.Network, error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, link.Network{}, err
+	}
+	for _, l := range links {
+		if l.Attrs().Flags&unix.IFF_LOOPBACK != 0 || l.Attrs().Name == device {
+			continue
+		}
+		addrs, err := netlink.AddrList(l, netlink.FAMILY_V4)
+		if err != nil {
+			return nil, link.Network{}, err
+		}
+		if len(addrs) == 0 {
+			continue
+		}
+		network := link.Network{MAC: l.Attrs().HardwareAddr.String(), MTU: l.Attrs().MTU}
+		for _, addr := range addrs {
+			network.Addresses = append(network.Addresses, addr.IPNet.String())
+		}
+		routes, err := netlink.RouteList(l, netlink.FAMILY_V4)
+		if err != nil {
+			return nil, link.Network{}, err
+		}
+		for _, route := range routes {
+			if route.Gw != nil && (route.Dst == nil || route.Dst.IP.IsUnspecified()) {
+				network.Gateway = route.Gw.String()
+			}
+		}
+		return l, network, nil
+	}
+	return nil, link.Network{}, errors.New("the network namespace has no network card with an address")
+}
+
+func open() (*os.File, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), device)
+	request, err := unix.NewIfreq(device)
+	if err == nil {
+		request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// join passes packets on in both directions. What an earlier device left at the card is replaced.
+func join(card netlink.Link) error {
+	tap, err := netlink.LinkByName(device)
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetMTU(tap, card.Attrs().MTU); err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(tap); err != nil {
+		return err
+	}
+	for _, way := range []struct{ from, to netlink.Link }{{card, tap}, {tap, card}} {
+		if err := pass(way.from, way.to); err != nil {
+			return fmt.Errorf("pass packets from %s to %s: %w", way.from.Attrs().Name, way.to.Attrs().Name, err)
+		}
+	}
+	return nil
+}
+
+func pass(from, to netlink.Link) error {
+	queue := &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: from.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS}}
+	if err := netlink.QdiscDel(queue); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	if err := netlink.QdiscAdd(queue); err != nil {
+		return err
+	}
+	return netlink.FilterAdd(&netlink.U32{
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: from.Attrs().Index, Parent: netlink.MakeHandle(0xffff, 0), Priority: 1, Protocol: unix.ETH_P_ALL},
+		Actions:     []netlink.Action{netlink.NewMirredAction(to.Attrs().Index)},
+	})
+}

@@ -1,0 +1,215 @@
+//go:build linux
+
+package qemu
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/rundlet/rundlet/internal/cgroups"
+	"github.com/rundlet/rundlet/internal/console"
+	"github.com/rundlet/rundlet/internal/format"
+	"github.com/rundlet/rundlet/internal/machines"
+	"github.com/rundlet/rundlet/internal/process"
+	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/microvm/link"
+)
+
+// recordFormat is the version of record.
+const recordFormat = 1
+
+// record has the facts that a later process needs to take over a machine, or to clean up after it. It is written before the first object
+// of the machine is made, and again when its process is known.
+type record struct {
+	Format   int64         `json:"format"`
+	ID       string        `json:"id"`
+	From     string        `json:"from,omitempty"` // the id that the snapshots may still have
+	Boot     string        `json:"boot_id"`
+	Created  time.Time     `json:"created_at"`
+	Spec     vm.Spec       `json:"spec"`
+	Status   vm.Status     `json:"status,omitempty"` // empty until it is created
+	UID      int           `json:"uid"`
+	Restored bool          `json:"restored,omitempty"`
+	Cold     bool          `json:"cold,omitempty"`
+	Network  *link.Network `json:"network,omitempty"`
+	PID      int           `json:"pid,omitempty"`
+	Start    uint64        `json:"start,omitempty"`
+}
+
+func (d *Driver) write(m *machine, id, from string) error {
+	_, status, _ := d.machines.State(m)
+	r := record{Format: recordFormat, ID: id, From: from, Boot: d.boot, Created: m.created, Spec: m.spec, Status: status, UID: m.uid,
+		Restored: m.restored, Cold: m.cold, Network: m.network}
+	r.Spec.RestoreFrom = nil
+	if m.process != nil {
+		r.PID, r.Start = m.process.PID, m.process.Start
+	}
+	return writeJSON(d.dirs.record(m.Key), r)
+}
+
+// record writes what only helps.
+func (d *Driver) record(m *machine) {
+	id, _, _ := d.machines.State(m)
+	_ = d.write(m, id, "")
+}
+
+// settled sets and records a status that a machine is known to have.
+func (d *Driver) settled(m *machine, status vm.Status) {
+	d.machines.SetStatus(m, status)
+	d.record(m)
+}
+
+func readRecord(file string) (record, error) {
+	var r record
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return r, err
+	}
+	if err := format.Check("the record of the machine in "+file, r.Format, recordFormat); err != nil {
+		return r, err
+	}
+	return r, vm.ValidateID(r.ID)
+}
+
+// Adopt implements vm.Adopter.
+func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]string, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, machines.Failure("adopt", "", nil, err)
+	}
+	entries, err := os.ReadDir(d.dirs.machines())
+	if err != nil {
+		return nil, nil, machines.Failure("adopt", "", nil, err)
+	}
+	lost, known := map[string]string{}, map[string]bool{}
+	for _, m := range d.machines.All() {
+		known[m.Key] = true
+	}
+	for _, entry := range entries {
+		key, isRecord := strings.CutSuffix(entry.Name(), ".json")
+		if !isRecord || known[key] {
+			continue
+		}
+		known[key] = true
+		r, readErr := readRecord(d.dirs.record(key))
+		if errors.As(readErr, new(*fs.PathError)) || errors.As(readErr, new(*format.NewerError)) {
+			return adopted, lost, machines.Failure("adopt", key, nil, readErr)
+		}
+		if readErr != nil {
+			lost[key] = "its record is damaged"
+			d.clean(key, record{})
+			continue
+		}
+		m, why := d.adopt(ctx, key, r)
+		if why != "" {
+			lost[r.ID] = why
+			d.clean(key, r)
+			continue
+		}
+		if view, ok := d.machines.View(r.ID); ok && m != nil {
+			adopted = append(adopted, view)
+		}
+	}
+	for _, dir := range []string{d.dirs.machines(), d.dirs.disks()} {
+		left, _ := os.ReadDir(dir)
+		for _, entry := range left {
+			if entry.IsDir() && !known[entry.Name()] { // Of a process that died early.
+				d.clean(entry.Name(), record{})
+			}
+		}
+	}
+	left, _ := os.ReadDir(d.dirs.pending())
+	for _, entry := range left {
+		_ = os.RemoveAll(filepath.Join(d.dirs.pending(), entry.Name()))
+	}
+	return adopted, lost, nil
+}
+
+// adopt takes over one machine; why is not empty if it is gone.
+func (d *Driver) adopt(ctx context.Context, key string, r record) (_ *machine, why string) {
+	switch {
+	case r.Boot != d.boot:
+		return nil, "the host was restarted"
+	case r.PID == 0 || r.Status == "":
+		return nil, "it was not created to the end"
+	}
+	if r.From != "" {
+		_ = d.moveSnapshots(r.From, r.ID) // The renaming is complete now.
+	}
+	m := newMachine(machines.WithKey(r.ID, key))
+	m.created, m.spec, m.uid, m.restored, m.cold, m.network, m.unsure = r.Created, r.Spec, r.UID, r.Restored, r.Cold, r.Network, true
+	if d.limits {
+		m.group, _ = cgroups.Open(d.dirs.cgroup(key))
+	}
+	var err error
+	if m.process, err = process.Open(r.PID, r.Start); err != nil {
+		if m.group.OOMKills() > 0 {
+			return nil, "oom"
+		}
+		return nil, "its process has ended"
+	}
+	if m.console, err = console.Open(filepath.Join(d.dirs.machine(key), consolePipe+".out")); err != nil {
+		m.console = console.None() // A machine is worth more than what it prints.
+	}
+	if err := d.machines.Reserve(m); err != nil {
+		m.process.Release()
+		return nil, "another machine has the id " + r.ID
+	}
+	m.watched = true
+	go d.watch(m)
+	d.machines.Show(m, r.Status, d.snapshotsOf)
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	_ = m.Turn.Lock(context.WithoutCancel(ctx), "adopt")
+	_ = m.Turn.Run(ctx, 0, func() error { return d.settle(m) })
+	return m, ""
+}
+
+// clean frees what a machine left whose process has ended, or is ended now if it is the recorded one.
+func (d *Driver) clean(key string, r record) {
+	if r.PID != 0 && r.Boot == d.boot {
+		if p, err := process.Open(r.PID, r.Start); err == nil {
+			_ = p.Kill()
+			p.Release()
+		}
+	}
+	d.killStrays(key)
+	cgroups.RemoveAt(d.dirs.cgroup(key))
+	_ = d.remove(key)
+}
+
+// killStrays ends processes that work in the directory of a machine: its name is random, so it is unique.
+func (d *Driver) killStrays(key string) {
+	entries, _ := os.ReadDir("/proc")
+	for _, entry := range entries {
+		var pid int
+		if _, err := fmt.Sscanf(entry.Name(), "%d", &pid); err != nil {
+			continue
+		}
+		if !strings.Contains(argumentsOf(pid), "\x00"+d.dirs.machine(key)+"\x00") {
+			continue
+		}
+		p, err := process.Open(pid, 0)
+		if err != nil {
+			continue
+		}
+		if strings.Contains(argumentsOf(pid), "\x00"+d.dirs.machine(key)+"\x00") {
+			_ = p.Kill()
+		}
+		p.Release()
+	}
+}
+
+func argumentsOf(pid int) string {
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return string(data)
+}
