@@ -37,11 +37,10 @@ type Machine struct {
 	ended chan struct{}
 }
 
-// New returns the machine of an id, for a new table entry.
-func New(id string) Machine { return WithKey(id, newKey()) }
-
-// WithKey returns the machine of an id that an earlier process had under a key.
-func WithKey(id, key string) Machine { return Machine{id: id, Key: key, ended: make(chan struct{})} }
+// Init makes a machine that of an id. key is that of an earlier process; empty is a new one.
+func (m *Machine) Init(id, key string) {
+	m.id, m.Key, m.ended = id, cmp.Or(key, newKey()), make(chan struct{})
+}
 
 func newKey() string {
 	var b [8]byte

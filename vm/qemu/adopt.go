@@ -145,7 +145,7 @@ func (d *Driver) adopt(ctx context.Context, key string, r record) (_ *machine, w
 	if r.From != "" {
 		_ = d.moveSnapshots(r.From, r.ID) // The renaming is complete now.
 	}
-	m := newMachine(machines.WithKey(r.ID, key))
+	m := newMachine(r.ID, key)
 	m.created, m.spec, m.uid, m.restored, m.cold, m.network, m.unsure = r.Created, r.Spec, r.UID, r.Restored, r.Cold, r.Network, true
 	if d.limits {
 		m.group, _ = cgroups.Open(d.dirs.cgroup(key))

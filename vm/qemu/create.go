@@ -24,7 +24,7 @@ func (d *Driver) Create(ctx context.Context, id string, spec vm.Spec) error {
 	if err := errors.Join(vm.ValidateID(id), ctx.Err()); err != nil {
 		return machines.Failure("create", id, nil, err)
 	}
-	m := newMachine(machines.New(id))
+	m := newMachine(id, "")
 	if err := d.machines.Reserve(m); err != nil {
 		return machines.Failure("create", id, nil, err)
 	}
@@ -43,8 +43,10 @@ func (d *Driver) Create(ctx context.Context, id string, spec vm.Spec) error {
 	}))
 }
 
-func newMachine(base machines.Machine) *machine {
-	return &machine{Machine: base, created: time.Now(), watching: make(chan struct{})}
+func newMachine(id, key string) *machine {
+	m := &machine{created: time.Now(), watching: make(chan struct{})}
+	m.Init(id, key)
+	return m
 }
 
 // create is for the holder of the turn.

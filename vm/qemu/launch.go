@@ -74,7 +74,7 @@ func (d *Driver) launch(ctx context.Context, m *machine) (err error) {
 		if err != nil {
 			return err
 		}
-		args = append(args, "-add-fd", fdSet(2, disk), "-drive", "id=disk,if=none,file=/dev/fdset/2,format=raw,file.locking=off,discard=unmap,detect-zeroes=unmap",
+		args = append(args, "-add-fd", fdSet(2, disk), "-drive", "id=disk,if=none,file=/dev/fdset/2,format=raw,readonly=off,auto-read-only=off,file.locking=off,discard=unmap,detect-zeroes=unmap",
 			"-device", "virtio-blk-device,drive=disk,serial=disk")
 	}
 	if m.restored {

@@ -7,6 +7,7 @@ package tap
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"runtime"
 
@@ -65,7 +66,7 @@ func find() (netlink.Link, link.Network, error) {
 		return nil, link.Network{}, err
 	}
 	for _, l := range links {
-		if l.Attrs().Flags&unix.IFF_LOOPBACK != 0 || l.Attrs().Name == device {
+		if l.Attrs().Flags&net.FlagLoopback != 0 || l.Attrs().Name == device {
 			continue
 		}
 		addrs, err := netlink.AddrList(l, netlink.FAMILY_V4)
@@ -118,7 +119,7 @@ func join(card netlink.Link) error {
 		return err
 	}
 	if err := netlink.LinkSetMTU(tap, card.Attrs().MTU); err != nil {
-		return err
+		return fmt.Errorf("MTU of the TAP device: %w", err)
 	}
 	if err := netlink.LinkSetUp(tap); err != nil {
 		return err
@@ -137,7 +138,7 @@ func pass(from, to netlink.Link) error {
 		return err
 	}
 	if err := netlink.QdiscAdd(queue); err != nil {
-		return err
+		return fmt.Errorf("ingress queue: %w", err)
 	}
 	return netlink.FilterAdd(&netlink.U32{
 		FilterAttrs: netlink.FilterAttrs{LinkIndex: from.Attrs().Index, Parent: netlink.MakeHandle(0xffff, 0), Priority: 1, Protocol: unix.ETH_P_ALL},
