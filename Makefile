@@ -88,4 +88,4 @@ bench-compare: ## Compare this tree with a commit, in turn: BASE=main (COMPAREFL
 
 clean: ## Remove what a build made.
 	rm -rf bin
-	find agent/embedded/bin vm/gvisor/engine/bin -type f ! -name README -delete 2>/dev/null || true
+	find agent/embedded/bin vm/gvisor/engine/bin vm/microvm/program/bin -type f ! -name README -delete 2>/dev/null || true

@@ -97,6 +97,9 @@ func (l Layout) DriverState(driver string) string {
 	return filepath.Join(l.StateDir, "drivers", driver)
 }
 
+// Kernels is where the kernels are kept that guests boot, for drivers that boot one.
+func (l Layout) Kernels() string { return filepath.Join(l.StateDir, "kernels") }
+
 // Pulls is where the files of templates are kept while they come from elsewhere.
 func (l Layout) Pulls() string { return filepath.Join(l.StateDir, "pulls") }
 

@@ -74,7 +74,7 @@ func TestEveryPathIsBelowTheRootThatItBelongsTo(t *testing.T) {
 	l := Layout{"/s", "/c", "/r"}
 	for path, root := range map[string]string{
 		l.Database(): l.StateDir, l.Templates(): l.StateDir, l.DriverState("gvisor"): l.StateDir,
-		l.EgressAuthority(): l.StateDir,
+		l.EgressAuthority(): l.StateDir, l.Kernels(): l.StateDir,
 		l.AgentDir():        l.CacheDir, l.InstanceDir(l.Instance()): l.RunDir,
 	} {
 		if !strings.HasPrefix(path, root+"/") {

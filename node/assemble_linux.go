@@ -108,7 +108,7 @@ func (a *assembly) openNetwork(ctx context.Context) (err error) {
 
 func (a *assembly) openDriver(d vm.Driver) (err error) {
 	opts := vm.Options{
-		StateDir: a.Dirs.DriverState(d.Name), RunDir: filepath.Join(a.runDir, "vm"), Instance: a.instance, SetUID: hostbase.SetUID,
+		StateDir: a.Dirs.DriverState(d.Name), Kernels: a.Dirs.Kernels(), RunDir: filepath.Join(a.runDir, "vm"), Instance: a.instance, SetUID: hostbase.SetUID,
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 			addr, err := netip.ParseAddrPort(address)
 			if err != nil {
@@ -150,7 +150,7 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 	}
 	root, err := roots.Open(ctx, roots.Config{
 		Dirs: a.Dirs, Store: a.Store, Nameservers: a.cfg.Nameservers, Mirrors: a.cfg.Mirrors, PrivateRegistries: a.cfg.PrivateRegistries,
-		BaseImage: a.cfg.BaseImage, BaseContainer: a.cfg.BaseContainer, Ephemeral: a.cfg.Ephemeral, Log: a.cfg.Log,
+		BaseImage: a.cfg.BaseImage, ImagesOnly: a.Driver.Info().RootImage, BaseContainer: a.cfg.BaseContainer, Ephemeral: a.cfg.Ephemeral, Log: a.cfg.Log,
 	})
 	if err != nil {
 		return err

@@ -38,6 +38,8 @@ type Options struct {
 	// StateDir holds files that must survive a reboot, and RunDir files of running
 	// machines. One driver value at a time may use a RunDir.
 	StateDir, RunDir string
+	// Kernels has the kernels that the operator installed, for drivers that boot one.
+	Kernels string
 	// Instance separates the host objects of this driver value from those of others: a
 	// part of names, by the rules of ValidateID.
 	Instance string

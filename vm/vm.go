@@ -170,6 +170,8 @@ type Info struct {
 	Build string `json:"build,omitempty"`
 	// Isolation says in a few words what separates guest and host.
 	Isolation string `json:"isolation"`
+	// RootImage says that Spec.Rootfs must be an image, and that there are no mounts.
+	RootImage bool `json:"root_image,omitempty"`
 	// SnapshotCreated reports whether a machine in state created can be
 	// snapshotted.
 	SnapshotCreated bool `json:"snapshot_created"`

@@ -104,7 +104,7 @@ func (p *Parts) open(driver vm.Driver) error {
 		os.RemoveAll(run)
 		unlock()
 	})
-	p.Driver, err = driver.New(vm.Options{StateDir: p.Dirs.DriverState(driver.Name), RunDir: filepath.Join(run, "vm"), Instance: instance})
+	p.Driver, err = driver.New(vm.Options{StateDir: p.Dirs.DriverState(driver.Name), Kernels: p.Dirs.Kernels(), RunDir: filepath.Join(run, "vm"), Instance: instance})
 	if closer, ok := p.Driver.(io.Closer); ok && err == nil {
 		p.closers = append(p.closers, func() { closer.Close() })
 	}

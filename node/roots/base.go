@@ -39,6 +39,16 @@ func baseImage(ctx context.Context, cfg Config, ready func(hostbase.Base) bool) 
 	}, nil
 }
 
+// onlyImage is baseImage for a driver that takes nothing but images: it waits until there is one.
+func onlyImage(ctx context.Context, cfg Config, made *baseImages) (template.Image, error) {
+	var failed error
+	img, err := baseImage(ctx, cfg, func(base hostbase.Base) bool {
+		failed = made.now(ctx, base)
+		return failed == nil
+	})
+	return img, errors.Join(err, failed)
+}
+
 // prune removes the bases, and the images without a name, but those that keep returns. A node beside the daemon has no
 // container images here (nil), and leaves those of bases alone: which are in use only the daemon can decide.
 func prune(dirs layout.Layout, containers *catalogue.Catalogue, keep catalogue.Keep) error {

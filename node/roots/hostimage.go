@@ -31,6 +31,8 @@ type baseImages struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	one sync.Mutex // of now
+
 	mu     sync.Mutex
 	making bool
 	tried  int
@@ -105,6 +107,29 @@ func (b *baseImages) ready(base hostbase.Base) bool {
 		}
 	})
 	return false
+}
+
+// now makes the image of a base unless there is one, and returns when it is there.
+func (b *baseImages) now(ctx context.Context, base hostbase.Base) error {
+	if base.HasImage() {
+		return nil
+	}
+	b.one.Lock()
+	defer b.one.Unlock()
+	if base.HasImage() {
+		return nil
+	}
+	done := make(chan error, 1)
+	b.wg.Go(func() { done <- b.make(base) })
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("make an image of the base template: %w", err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("an image of the base template is being made: %w", ctx.Err())
+	}
 }
 
 // storedImage reports, of a base, whether the template that is stored is its image. A node beside

@@ -30,9 +30,11 @@ type Config struct {
 	Mirrors           map[string]string
 	PrivateRegistries []string
 	BaseImage         bool
-	BaseContainer     string
-	Ephemeral         bool
-	Log               *slog.Logger
+	// ImagesOnly: the driver takes nothing else as a root.
+	ImagesOnly    bool
+	BaseContainer string
+	Ephemeral     bool
+	Log           *slog.Logger
 }
 
 // Roots are those of one node. Safe for concurrent use.
@@ -62,6 +64,9 @@ func Open(ctx context.Context, cfg Config) (*Roots, error) {
 			return nil, err
 		}
 		r.base, r.stamp = container.image, container.stamp
+	case cfg.ImagesOnly:
+		r.made = newBaseImages(cfg.Log, func() (int64, error) { return roomForImage(cfg.Dirs.Base()) })
+		r.base = func(ctx context.Context) (template.Image, error) { return onlyImage(ctx, cfg, r.made) }
 	case cfg.BaseImage:
 		made := newBaseImages(cfg.Log, func() (int64, error) { return roomForImage(cfg.Dirs.Base()) })
 		r.made, ready = made, made.ready

@@ -7,4 +7,5 @@ package drivers
 
 import (
 	_ "github.com/rundlet/rundlet/vm/gvisor"
+	_ "github.com/rundlet/rundlet/vm/qemu"
 )

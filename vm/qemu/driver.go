@@ -36,6 +36,7 @@ type Driver struct {
 	machines machines.Table[*machine]
 	points   failpoints
 
+	booting sync.Mutex // makes the first files
 	uids    sync.Mutex // of what follows
 	lastUID int
 
@@ -190,7 +191,7 @@ func (m *machine) release() {
 // Info implements vm.Query.
 func (d *Driver) Info() vm.Info {
 	return vm.Info{
-		Driver: driverName, Version: d.version,
+		Driver: driverName, Version: d.version, RootImage: true,
 		Isolation:    "guest kernel in a virtual machine, by software (TCG); own user, root, network namespace and control group of its monitor",
 		Capabilities: slices.Clone(driverCapabilities),
 	}

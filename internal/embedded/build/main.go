@@ -23,6 +23,7 @@ type program struct{ name, dir string }
 var programs = []program{
 	{"rundlet-agent", "agent/embedded/bin"},
 	{"rundlet-sandbox", "vm/gvisor/engine/bin"},
+	{"rundlet-init", "vm/microvm/program/bin"},
 }
 
 func main() {

@@ -1,0 +1,49 @@
+package qemu
+
+import (
+	"errors"
+	"runtime"
+
+	"github.com/rundlet/rundlet/internal/cgroups"
+	"github.com/rundlet/rundlet/vm"
+)
+
+func init() {
+	if runtime.GOARCH != "amd64" {
+		return // Never tried on another one.
+	}
+	vm.Register(vm.Driver{
+		Name: driverName, Preference: -10, Capabilities: driverCapabilities,
+		Available: available, Check: Check,
+		New: func(o vm.Options) (vm.Runtime, error) {
+			d, err := New(Config{StateDir: o.StateDir, RunDir: o.RunDir, Kernels: o.Kernels,
+				Instance: o.Instance, DialContext: o.DialContext, SetUID: o.SetUID, Failpoint: o.Failpoint})
+			if err != nil {
+				return nil, err // Not a *Driver that is nil.
+			}
+			return d, nil
+		},
+	})
+}
+
+// available says that the driver is chosen by its name only: software is ten times slower than the host.
+func available() error {
+	return &vm.Error{Op: "open qemu driver", Kind: vm.ErrUnsupported, Err: errors.New("it is used only if it is named")}
+}
+
+// Check returns the problems of this host.
+func Check(string) (problems []vm.Problem) {
+	if _, err := findProgram(""); err != nil {
+		problems = append(problems, vm.Problem{Fatal: true, What: "QEMU is missing: " + err.Error(), Hint: installHint})
+	}
+	if !exists("/dev/net/tun") {
+		problems = append(problems, vm.Problem{Fatal: true, What: "there is no /dev/net/tun", Hint: "modprobe tun"})
+	}
+	if !exists("/usr/sbin/mkfs.ext4") && !exists("/sbin/mkfs.ext4") {
+		problems = append(problems, vm.Problem{Fatal: true, What: "mkfs.ext4 is missing", Hint: "apt-get install e2fsprogs"})
+	}
+	if err := cgroups.Usable(); err != nil {
+		problems = append(problems, vm.Problem{Fatal: true, What: "no usable control groups: " + err.Error(), Hint: "mount control groups (v1 or v2)"})
+	}
+	return problems
+}
