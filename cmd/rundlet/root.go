@@ -1,11 +1,14 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/spf13/cobra"
 
 	"github.com/rundlet/rundlet/cmd/rundlet/command"
 	"github.com/rundlet/rundlet/cmd/rundlet/disk"
 	"github.com/rundlet/rundlet/cmd/rundlet/images"
+	"github.com/rundlet/rundlet/cmd/rundlet/kernels"
 	"github.com/rundlet/rundlet/cmd/rundlet/remote"
 	"github.com/rundlet/rundlet/cmd/rundlet/templates"
 	"github.com/rundlet/rundlet/layout"
@@ -30,6 +33,6 @@ a sandbox, or "rundlet serve" to start a server for the E2B SDKs.`,
 	f.StringVar(&o.Dirs.RunDir, "run-dir", "", "runtime files that do not survive a reboot (default $"+layout.EnvRunDir+" or /run/rundlet or, without root, $XDG_RUNTIME_DIR/rundlet)")
 	f.BoolVar(&o.JSON, "json", false, "print JSON")
 	root.AddCommand(newServe(o), newEnv(o), newTLS(o), newRun(o), remote.Sandbox(o), remote.Snapshot(o), templates.Template(o), newKeys(o), newBackup(o), newRestore(o), newOrphan(o), newDoctor(o), newBench(o), newSimulate(o), newVersion(o))
-	root.AddCommand(append(images.Commands(o), disk.Commands(o)...)...)
+	root.AddCommand(slices.Concat(images.Commands(o), disk.Commands(o), kernels.Commands(o))...)
 	return root
 }
