@@ -33,7 +33,7 @@ type Group struct {
 // New makes the control group at a path below the root of each controller, with
 // limits, and a weight unless it is 0.
 func New(path string, limits *specs.LinuxResources, weight int) (*Group, error) {
-	cg, err := cgroup.NewFromPath(path, false)
+	cg, err := fromPath(path)
 	if err != nil {
 		return nil, fmt.Errorf("control group: %w", err)
 	}
@@ -255,7 +255,7 @@ func ReadInt(file string) (int64, error) {
 
 // Open returns the control group that an earlier process made at a path.
 func Open(path string) (*Group, error) {
-	cg, err := cgroup.NewFromPath(path, false)
+	cg, err := fromPath(path)
 	if err != nil {
 		return nil, fmt.Errorf("control group: %w", err)
 	}

@@ -5,12 +5,14 @@ package cgroups
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 
+	"gvisor.dev/gvisor/pkg/log"
 	"gvisor.dev/gvisor/runsc/cgroup"
 )
 
@@ -95,4 +97,13 @@ func HostAvailable() (int64, error) {
 		return 0, errors.New("/proc/meminfo has no MemAvailable")
 	}
 	return kib << 10, nil
+}
+
+// quiet keeps the library from writing to standard error, which it does for each controller that a host does not have.
+var quiet = sync.OnceFunc(func() { log.SetTarget(&log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}}) })
+
+// fromPath is the group at a path, which need not exist.
+func fromPath(path string) (cgroup.Cgroup, error) {
+	quiet()
+	return cgroup.NewFromPath(path, false)
 }

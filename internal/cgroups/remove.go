@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/runsc/cgroup"
 )
 
 // groupDeath bounds the wait for the last threads of a killed sandbox to leave
@@ -34,7 +33,7 @@ func (g *Group) Remove() error {
 // RemoveAt deletes a control group by its path, as far as it exists and is
 // empty or becomes so.
 func RemoveAt(path string) {
-	cg, err := cgroup.NewFromPath(path, false)
+	cg, err := fromPath(path)
 	if err != nil {
 		return
 	}

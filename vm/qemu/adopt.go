@@ -34,6 +34,7 @@ type record struct {
 	Boot     string        `json:"boot_id"`
 	Created  time.Time     `json:"created_at"`
 	Spec     vm.Spec       `json:"spec"`
+	Limits   limits        `json:"limits"`
 	Status   vm.Status     `json:"status,omitempty"` // empty until it is created
 	UID      int           `json:"uid"`
 	Restored bool          `json:"restored,omitempty"`
@@ -45,7 +46,7 @@ type record struct {
 
 func (d *Driver) write(m *machine, id, from string) error {
 	_, status, _ := d.machines.State(m)
-	r := record{Format: recordFormat, ID: id, From: from, Boot: d.boot, Created: m.created, Spec: m.spec, Status: status, UID: m.uid,
+	r := record{Format: recordFormat, ID: id, From: from, Boot: d.boot, Created: m.created, Spec: m.spec, Limits: m.limits, Status: status, UID: m.uid,
 		Restored: m.restored, Cold: m.cold, Network: m.network}
 	r.Spec.RestoreFrom = nil
 	if m.process != nil {
@@ -146,7 +147,7 @@ func (d *Driver) adopt(ctx context.Context, key string, r record) (_ *machine, w
 		_ = d.moveSnapshots(r.From, r.ID) // The renaming is complete now.
 	}
 	m := newMachine(r.ID, key)
-	m.created, m.spec, m.uid, m.restored, m.cold, m.network, m.unsure = r.Created, r.Spec, r.UID, r.Restored, r.Cold, r.Network, true
+	m.created, m.spec, m.limits, m.uid, m.restored, m.cold, m.network, m.unsure = r.Created, r.Spec, r.Limits, r.UID, r.Restored, r.Cold, r.Network, true
 	if d.limits {
 		m.group, _ = cgroups.Open(d.dirs.cgroup(key))
 	}

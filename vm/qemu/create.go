@@ -3,6 +3,7 @@
 package qemu
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ func (d *Driver) create(ctx context.Context, m *machine, id string, spec vm.Spec
 	if err := check(spec); err != nil {
 		return err
 	}
-	ref, from := spec.RestoreFrom, (*manifest)(nil)
+	asked, ref, from := spec, spec.RestoreFrom, (*manifest)(nil)
 	status := vm.StatusCreated
 	if ref != nil {
 		if from, err = d.readManifest(ref.VMID, ref.SnapshotID); err != nil {
@@ -65,6 +66,7 @@ func (d *Driver) create(ctx context.Context, m *machine, id string, spec vm.Spec
 		}
 		status = vm.StatusStopped
 	}
+	m.limits = limits{cmp.Or(asked.VCPUs, vcpus(spec)), cmp.Or(asked.MemoryMiB, memoryMiB(spec))}
 	m.spec, m.cold = spec, from == nil || from.Filesystem
 	m.restored = !m.cold
 	if !d.limits && (spec.VCPUs > 0 || spec.MemoryMiB > 0 || spec.Weight > 0) {
@@ -125,7 +127,7 @@ func (d *Driver) build(ctx context.Context, m *machine, id string, ref *vm.Snaps
 		return err
 	}
 	if d.limits {
-		if m.group, err = cgroups.New(d.dirs.cgroup(m.Key), resources(m.spec), m.spec.Weight); err != nil {
+		if m.group, err = cgroups.New(d.dirs.cgroup(m.Key), m.limits.resources(), m.spec.Weight); err != nil {
 			return err
 		}
 	}

@@ -50,6 +50,7 @@ type machine struct {
 
 	// Set before the machine is shown, changed only by the holder of its turn.
 	spec    vm.Spec
+	limits  limits
 	created time.Time
 	uid     int
 	group   *cgroups.Group

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rundlet/rundlet/image/erofs"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/microvm/kernel"
 	"github.com/rundlet/rundlet/vm/vmtest"
 )
 
@@ -62,6 +63,32 @@ func rootImage(t testing.TB) string {
 	return filepath.Join(dir, "image")
 }
 
+// kernelEnv is the directory of a kernel package that was extracted.
+const kernelEnv = "RUNDLET_TEST_KERNEL"
+
+var installed = sync.OnceValues(func() (string, error) {
+	dir, err := shared()
+	if err != nil {
+		return "", err
+	}
+	dir = filepath.Join(dir, "kernels")
+	_, err = kernel.Install(context.Background(), dir, os.Getenv(kernelEnv), nil)
+	return dir, err
+})
+
+// kernels is a directory with an installed kernel.
+func kernels(t testing.TB) string {
+	t.Helper()
+	if os.Getenv(kernelEnv) == "" {
+		t.Skip("needs a guest kernel; make microvm and make test have one")
+	}
+	dir, err := installed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 var instances atomic.Int64
 
 // newDriver opens a new driver below a short temporary directory.
@@ -82,7 +109,8 @@ func newDriver(t testing.TB) *Driver {
 			t.Error(err)
 		}
 	})
-	conf := Config{StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"), Instance: fmt.Sprintf("test-%d-%d", os.Getpid(), instances.Add(1))}
+	conf := Config{StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"), Kernels: kernels(t),
+		Instance: fmt.Sprintf("test-%d-%d", os.Getpid(), instances.Add(1))}
 	return open(t, conf)
 }
 
@@ -91,9 +119,6 @@ func open(t testing.TB, conf Config) *Driver {
 	d, err := New(conf)
 	if err != nil {
 		t.Fatal(err)
-	}
-	if kernel := os.Getenv("TMP_KERNEL"); kernel != "" {
-		d.bootFiles = func() (string, string, error) { return kernel, os.Getenv("TMP_INITRAMFS"), nil }
 	}
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil {

@@ -103,7 +103,7 @@ func (d *Driver) Stats(_ context.Context, id string) (vm.Stats, error) {
 	if m.group == nil {
 		return vm.Stats{}, machines.Failure("stats", id, vm.ErrUnsupported, errors.New("the host has no control groups"))
 	}
-	stats.MemoryLimitBytes = int64(memoryMiB(m.spec)+overheadMiB) << 20
+	stats.MemoryLimitBytes = m.limits.memoryBytes()
 	var errs [3]error
 	stats.CPUTime, errs[0] = m.group.CPUTime()
 	stats.MemoryBytes, stats.Processes, errs[1] = m.group.Usage()

@@ -118,15 +118,23 @@ func vcpus(spec vm.Spec) int     { return cmp.Or(spec.VCPUs, 1) }
 
 const cpuPeriodMicros = 100_000
 
+// limits are those of a machine from outside. A restored machine has the hardware of its snapshot, and its own limits.
+type limits struct {
+	VCPUs     int `json:"vcpus"`
+	MemoryMiB int `json:"memory_mib"`
+}
+
 // resources are the limits of a machine's control group. A QEMU process has few threads of its own beside one for each processor.
-func resources(spec vm.Spec) *specs.LinuxResources {
-	res := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: int64(64 + vcpus(spec))}}
-	quota, period := int64(vcpus(spec))*cpuPeriodMicros, uint64(cpuPeriodMicros)
+func (l limits) resources() *specs.LinuxResources {
+	res := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: int64(64 + l.VCPUs)}}
+	quota, period := int64(l.VCPUs)*cpuPeriodMicros, uint64(cpuPeriodMicros)
 	res.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
-	limit := int64(memoryMiB(spec)+overheadMiB) << 20
+	limit := l.memoryBytes()
 	res.Memory = &specs.LinuxMemory{Limit: &limit}
 	return res
 }
+
+func (l limits) memoryBytes() int64 { return int64(l.MemoryMiB+overheadMiB) << 20 }
 
 // ownSpec copies what the caller may change later.
 func ownSpec(spec vm.Spec) vm.Spec {

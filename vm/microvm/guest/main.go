@@ -52,6 +52,10 @@ func run() error {
 	if err := loadModules(); err != nil {
 		return err
 	}
+	// The kernel kills any other process for memory.
+	if err := os.WriteFile(oomScore, []byte("-1000"), 0); err != nil {
+		return err
+	}
 	port, err := openPort(link.Port)
 	if err != nil {
 		return err
@@ -59,6 +63,8 @@ func run() error {
 	g := &guest{out: port}
 	return g.serve(port)
 }
+
+const oomScore = "/proc/self/oom_score_adj"
 
 // guest is the state of this machine. Calls come one at a time.
 type guest struct {
@@ -174,11 +180,25 @@ func (g *guest) start(b link.Boot) error {
 	return nil
 }
 
+// killedForMemory reports whether the kernel has killed a process since it had no memory.
+func killedForMemory() bool {
+	data, _ := os.ReadFile("/proc/vmstat")
+	for line := range strings.Lines(string(data)) {
+		if name, value, _ := strings.Cut(strings.TrimSpace(line), " "); name == "oom_kill" {
+			return value != "0"
+		}
+	}
+	return false
+}
+
 // ended says how the first program ended, as long as it takes until the host has ended the machine.
 func (g *guest) ended(status syscall.WaitStatus) {
 	text := fmt.Sprintf("exited: %d", status.ExitStatus())
-	if status.Signaled() {
-		text = "signal: " + unix.SignalName(status.Signal())
+	switch {
+	case status.Signaled() && status.Signal() == unix.SIGKILL && killedForMemory():
+		text = "oom"
+	case status.Signaled():
+		text = "signal: " + status.Signal().String()
 	}
 	for range 100 {
 		g.send(link.Answer{Exit: text})

@@ -131,6 +131,9 @@ func enter(args []string) error {
 	if len(args) < 2 {
 		return errors.New("no program")
 	}
+	if err := os.WriteFile(oomScore, []byte("0"), 0); err != nil {
+		return err
+	}
 	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
 		return err
 	}

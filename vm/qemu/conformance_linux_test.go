@@ -1,0 +1,339 @@
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/internal/process"
+	"github.com/rundlet/rundlet/internal/turn"
+	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/vmtest"
+)
+
+// points are the holds and failures that a case asked for, by "op id".
+type points struct {
+	mu   sync.Mutex
+	hold map[string]func()
+	fail map[string]error
+}
+
+func (p *points) reach(op, id string) error {
+	p.mu.Lock()
+	hold, err := p.hold[op+" "+id], p.fail[op+" "+id]
+	delete(p.hold, op+" "+id)
+	delete(p.fail, op+" "+id)
+	p.mu.Unlock()
+	if hold != nil {
+		hold()
+	}
+	return err
+}
+
+func TestConformance(t *testing.T) {
+	var all sync.Map      // *Driver to *points
+	var reopened sync.Map // *Driver to Config
+	with := func(d *Driver) *Driver {
+		p := &points{hold: map[string]func(){}, fail: map[string]error{}}
+		d.points.halfWay = p.reach
+		all.Store(d, p)
+		return d
+	}
+	of := func(d vm.Runtime) *points {
+		p, _ := all.Load(d)
+		return p.(*points)
+	}
+	again := func(t *testing.T, conf Config) vm.Runtime {
+		d, err := New(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reopened.Store(d, conf)
+		return with(d)
+	}
+	vmtest.Run(t, vmtest.Harness{
+		New: func(t *testing.T) vm.Runtime {
+			d := newDriver(t)
+			// The last driver of a case is closed after the suite's clean-up.
+			t.Cleanup(func() { closeAll(t, &reopened, d.conf) })
+			return with(d)
+		},
+		Spec: func(t *testing.T) vm.Spec { return guestSpec(t) },
+		RestoreSpec: func(t *testing.T) vm.Spec {
+			s := guestSpec(t)
+			return vm.Spec{NetNS: s.NetNS, GuestIP: s.GuestIP}
+		},
+		Accepts: []string{"RootfsReadOnly", "Args", "Env", "Cwd", "Hostname", "VCPUs", "MemoryMiB", "DiskMiB", "MaxProcesses", "NetNS", "GuestIP"},
+		OtherRoot: func(t *testing.T) string {
+			path := filepath.Join(t.TempDir(), "other")
+			data, err := os.ReadFile(rootImage(t))
+			if err == nil {
+				err = os.WriteFile(path, append(data, make([]byte, 4096)...), 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return path
+		},
+		RootFile: "/tmp/.keep",
+		Look: func(ctx context.Context, d vm.Runtime, id string, question ...string) (string, error) {
+			return client{d.(*Driver)}.do(ctx, id, "POST", "/look", strings.Join(question, "\x00"))
+		},
+		Confinement: confinement,
+		Crash: func(t *testing.T, d vm.Runtime, c vmtest.Call) vm.Runtime {
+			if err := d.(*Driver).Close(); err != nil {
+				t.Fatal(err)
+			}
+			dieHalfWay(t, d.(*Driver).conf, c)
+			return again(t, d.(*Driver).conf)
+		},
+		Skips: []string{"honour/kernel-command-line", "honour/disk-of-root-and-mounts-is-one", "honour/mounts",
+			"honour/mounts-of-a-restore-have-their-own-sources", "honour/mount-points-are-not-made-in-the-image"},
+		Limits: vmtest.Limits{Case: 3 * time.Minute, Destroy: turn.Patience + turn.Bound + 3*time.Second},
+		Guest:  func(d vm.Runtime) vmtest.Guest { return client{d.(*Driver)} },
+		Files:  func(d vm.Runtime) vmtest.Guest { return disk{client{d.(*Driver)}} },
+		BootID: func(ctx context.Context, d vm.Runtime, id string) (string, error) {
+			return client{d.(*Driver)}.do(ctx, id, "POST", "/look", "read\x00/proc/sys/kernel/random/boot_id")
+		},
+		Echo: func(t *testing.T, d vm.Runtime, id string) (echo, silent uint16) {
+			if _, err := (client{d.(*Driver)}).do(t.Context(), id, "GET", "/ping", ""); err != nil {
+				t.Fatal(err)
+			}
+			return 7, 9
+		},
+		Print: func(t *testing.T, d vm.Runtime, id string, lines []string) {
+			if _, err := (client{d.(*Driver)}).do(testContext(t), id, "POST", "/console", strings.Join(lines, "\n")+"\n"); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Kill: func(t *testing.T, d vm.Runtime, id string) {
+			// An own handle: the driver may be closed before the process has ended.
+			own := mustFind(t, d.(*Driver), id).process
+			p, err := process.Open(own.PID, own.Start)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Release()
+			if err := p.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Leftovers: func(_ *testing.T, d vm.Runtime) []string { return leftovers(d.(*Driver)) },
+		Reopen: func(t *testing.T, d vm.Runtime) vm.Runtime {
+			if err := d.(*Driver).Close(); err != nil {
+				t.Fatal(err)
+			}
+			return again(t, d.(*Driver).conf)
+		},
+		Hold: func(t *testing.T, d vm.Runtime, op, id string) (<-chan struct{}, func()) {
+			entered, released := make(chan struct{}), make(chan struct{})
+			p := of(d)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.hold[op+" "+id] = func() { close(entered); <-released }
+			return entered, sync.OnceFunc(func() { close(released) })
+		},
+		Fail: func(t *testing.T, d vm.Runtime, op, id string) {
+			p := of(d)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.fail[op+" "+id] = unix.EIO
+		},
+		Hang: func(t *testing.T, d vm.Runtime, op, id string) (<-chan struct{}, func()) {
+			entered := make(chan struct{})
+			if op != "create" {
+				close(entered)
+				return entered, freeze(t, mustFind(t, d.(*Driver), id).process.PID)
+			}
+			release := make(chan func(), 1)
+			p := of(d)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.hold[op+" "+id] = func() {
+				release <- freeze(t, unfinished(d.(*Driver)).process.PID)
+				close(entered)
+			}
+			return entered, func() {
+				p.mu.Lock()
+				delete(p.hold, op+" "+id)
+				p.mu.Unlock()
+				select {
+				case thaw := <-release:
+					thaw()
+				default:
+				}
+			}
+		},
+	})
+}
+
+// confinement describes the process of a machine.
+func confinement(t *testing.T, d vm.Runtime, id string) []vmtest.Confined {
+	t.Helper()
+	m, dirs := mustFind(t, d.(*Driver), id), d.(*Driver).dirs
+	return []vmtest.Confined{{Name: "qemu", PID: m.process.PID, Private: []string{dirs.machine(m.Key), dirs.record(m.Key), dirs.disk(m.Key)},
+		Files: []string{"/dev/null", "/", "socket:*", "pipe:*", "anon_inode:*", "/memfd:*", "/dev/net/tun", "/dev/urandom", m.spec.Rootfs,
+			filepath.Join(dirs.machine(m.Key), "*"), filepath.Join(dirs.disk(m.Key), "*"), "/qmp", "/link", "/error", "/console.*", "/ram", "/disk", "/state"}}}
+}
+
+// freeze stops a process until thaw is called, which may be more than once.
+func freeze(t *testing.T, pid int) (thaw func()) {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Error(err)
+		return func() {}
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGSTOP, nil, 0); err != nil {
+		t.Error(err)
+	}
+	for deadline := time.Now().Add(time.Minute); !stopped(pid); <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Errorf("process %d does not stop", pid)
+			break
+		}
+	}
+	return sync.OnceFunc(func() {
+		_ = unix.PidfdSendSignal(fd, unix.SIGCONT, nil, 0) // It may have been killed.
+		_ = unix.Close(fd)
+	})
+}
+
+// stopped reports whether all threads of a process are.
+func stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, thread := range threads {
+		data, err := os.ReadFile(thread)
+		if err == nil && !strings.HasPrefix(string(data[bytes.LastIndexByte(data, ')')+1:]), " T") {
+			return false
+		}
+	}
+	return true
+}
+
+// unfinished returns the machine in the middle of its creation.
+func unfinished(d *Driver) *machine {
+	for _, m := range d.machines.All() {
+		if _, status, _ := d.machines.State(m); status == "" {
+			return m
+		}
+	}
+	return nil
+}
+
+// closeAll closes the drivers with the directories of conf.
+func closeAll(t *testing.T, drivers *sync.Map, conf Config) {
+	drivers.Range(func(d, c any) bool {
+		if c.(Config).RunDir == conf.RunDir {
+			if err := d.(*Driver).Close(); err != nil {
+				t.Error(err)
+			}
+			drivers.Delete(d)
+		}
+		return true
+	})
+}
+
+func mustFind(t testing.TB, d *Driver, id string) *machine {
+	t.Helper()
+	m, err := d.machines.Find("find", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// leftovers lists every host object of a driver: processes (also dead ones that were not collected), control groups and files.
+func leftovers(d *Driver) (all []string) {
+	entries, _ := os.ReadDir("/proc")
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		if strings.Contains(argumentsOf(pid), d.conf.RunDir) {
+			all = append(all, "process "+entry.Name())
+		}
+	}
+	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
+		// Close removes the parent of all machines.
+		if err == nil && entry.IsDir() && strings.Contains(path, d.dirs.cgroupParent()+"/") {
+			all = append(all, "cgroup "+path)
+		}
+		return nil
+	})
+	for _, dir := range []string{d.conf.RunDir, d.conf.StateDir} {
+		_ = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, _ error) error {
+			// The first files of guests are made once.
+			if !strings.HasPrefix(filepath.Base(path), "initramfs-") {
+				all = append(all, "file "+path)
+			}
+			return nil
+		})
+	}
+	return all
+}
+
+const suiteCrashEnv = "QEMU_TEST_SUITE_CRASH"
+
+// suiteCrash is a call that a process makes half-way.
+type suiteCrash struct {
+	StateDir, RunDir, Instance, Kernels string
+
+	Call vmtest.Call
+}
+
+// TestSuiteCrashChild is the process that dies in the middle of a call of the suite.
+func TestSuiteCrashChild(t *testing.T) {
+	text := os.Getenv(suiteCrashEnv)
+	if text == "" {
+		t.Skip("TestConformance runs it, in separate processes")
+	}
+	var c suiteCrash
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		t.Fatal(err)
+	}
+	d, err := New(Config{StateDir: c.StateDir, RunDir: c.RunDir, Instance: c.Instance, Kernels: c.Kernels})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.points.halfWay = func(op, id string) error {
+		if op == c.Call.Point() && id == c.Call.ID {
+			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+			select {}
+		}
+		return nil
+	}
+	ctx := testContext(t)
+	if _, lost, err := vmtest.Adopted(ctx, d); err != nil || len(lost) > 0 {
+		t.Fatalf("lost %v, %v", lost, err)
+	}
+	t.Fatalf("survived %s: %v", c.Call.Op, c.Call.Do(ctx, d))
+}
+
+// dieHalfWay makes the call in a process that dies half-way.
+func dieHalfWay(t *testing.T, conf Config, call vmtest.Call) {
+	t.Helper()
+	text, err := json.Marshal(suiteCrash{StateDir: conf.StateDir, RunDir: conf.RunDir, Instance: conf.Instance, Kernels: conf.Kernels, Call: call})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(testContext(t), "/proc/self/exe", "-test.run=^TestSuiteCrashChild$")
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(os.Environ(), suiteCrashEnv+"="+string(text))
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Fatalf("the process did not die half-way: %v\n%s", err, out)
+	}
+}
