@@ -11,7 +11,7 @@ export GO FUZZTIME EMBED_BUILD
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint unit cross e2e rootless race soak crash swap browser busy images recipes compatibility conformance generate fuzz bench bench-compare clean
+.PHONY: help setup build demo test lint unit cross e2e rootless race soak crash swap browser busy microvm images recipes compatibility conformance generate fuzz bench bench-compare clean
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ crash: build ## Cut the power at every write of every operation; nothing acknowl
 
 browser: setup build ## Open a page and a WebSocket of a sandbox in Chromium, which it installs.
 	@scripts/browser
+
+microvm: setup build ## The conformance suite and SDK suites on virtual machines of QEMU, by software.
+	@scripts/microvm
 
 images: build ## Templates from images of real size, Debian and 1 GiB in 50,000 files, beside tar; figures in images.json.
 	@scripts/images

@@ -71,7 +71,7 @@ func launchServer(t *testing.T, dir string, env []string, flags ...string) *serv
 	if s.logged, err = log.Seek(0, io.SeekEnd); err != nil {
 		t.Fatal(err)
 	}
-	flags = append([]string{"serve", "--listen", strings.TrimPrefix(apiURL, "http://")}, flags...)
+	flags = append(append([]string{"serve", "--listen", strings.TrimPrefix(apiURL, "http://")}, driverFlags(t, dir)...), flags...)
 	if err := user.take(dir); err != nil {
 		t.Fatal(err)
 	}
