@@ -20,8 +20,11 @@ func Checks(dirs layout.Layout) []doctor.CheckFunc {
 	for _, d := range vm.Drivers() {
 		checks = append(checks, func(context.Context) []doctor.Finding {
 			f := findings{name: d.Name, fine: "sandboxes can run"}
-			for _, p := range d.Check(dirs.InstanceDir(dirs.Instance())) {
+			for _, p := range d.Check(vm.Options{StateDir: dirs.DriverState(d.Name), RunDir: dirs.InstanceDir(dirs.Instance()), Kernels: dirs.Kernels()}) {
 				f.add(p.Fatal, p.What, p.Hint)
+			}
+			if d.Optional {
+				f.optional()
 			}
 			return f.list()
 		})
@@ -106,6 +109,13 @@ func (f *findings) add(fatal bool, what, hint string) {
 		status = doctor.Fail
 	}
 	f.problems = append(f.problems, doctor.Finding{Name: f.name, Status: status, Detail: what, Hint: hint})
+}
+
+// optional makes the problems those of something that a host need not have.
+func (f *findings) optional() {
+	for i := range f.problems {
+		f.problems[i].Status, f.problems[i].Detail = doctor.Info, "needed only with --driver "+f.name+": "+f.problems[i].Detail
+	}
 }
 
 func (f *findings) list() []doctor.Finding {

@@ -29,8 +29,10 @@ type Driver struct {
 	// goroutines) implements io.Closer; machines outlive its Close.
 	New func(Options) (Runtime, error)
 	// Check reports the problems of this host that keep machines from running, or from
-	// running well. It changes nothing. runDir is Options.RunDir and need not exist.
-	Check func(runDir string) []Problem
+	// running well. It changes nothing. The directories of the options need not exist.
+	Check func(Options) []Problem
+	// Optional: the driver is used only by its name, and what is missing for it is no fault of a host.
+	Optional bool
 }
 
 // Options say where a driver keeps its files and how it reaches guests.

@@ -9,7 +9,7 @@ import (
 func init() {
 	vm.Register(vm.Driver{
 		Name: driverName, Capabilities: driverCapabilities,
-		Available: available, Check: Check,
+		Available: available, Check: func(o vm.Options) []vm.Problem { return Check(o.RunDir) },
 		New: func(o vm.Options) (vm.Runtime, error) {
 			d, err := New(Config{
 				StateDir: o.StateDir, RunDir: o.RunDir, Instance: o.Instance,

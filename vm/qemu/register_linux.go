@@ -6,6 +6,7 @@ import (
 
 	"github.com/rundlet/rundlet/internal/cgroups"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/microvm/kernel"
 )
 
 func init() {
@@ -13,7 +14,7 @@ func init() {
 		return // Never tried on another one.
 	}
 	vm.Register(vm.Driver{
-		Name: driverName, Preference: -10, Capabilities: driverCapabilities,
+		Name: driverName, Preference: -10, Optional: true, Capabilities: driverCapabilities,
 		Available: available, Check: Check,
 		New: func(o vm.Options) (vm.Runtime, error) {
 			d, err := New(Config{StateDir: o.StateDir, RunDir: o.RunDir, Kernels: o.Kernels,
@@ -32,7 +33,10 @@ func available() error {
 }
 
 // Check returns the problems of this host.
-func Check(string) (problems []vm.Problem) {
+func Check(o vm.Options) (problems []vm.Problem) {
+	if _, err := kernel.Open(o.Kernels); err != nil {
+		problems = append(problems, vm.Problem{Fatal: true, What: err.Error(), Hint: kernelHint})
+	}
 	if _, err := findProgram(""); err != nil {
 		problems = append(problems, vm.Problem{Fatal: true, What: "QEMU is missing: " + err.Error(), Hint: installHint})
 	}
