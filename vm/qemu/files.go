@@ -52,8 +52,7 @@ func (d dirs) make() error {
 			return err
 		}
 	}
-	// The processes of QEMU, of other users, are in directories below.
-	return errors.Join(os.Chmod(d.run, 0o711), os.Chmod(d.machines(), 0o711))
+	return nil
 }
 
 // bootID names this boot of the host. Process ids mean nothing in another.

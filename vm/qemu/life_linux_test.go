@@ -1,6 +1,11 @@
 package qemu
 
 import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -66,4 +71,79 @@ func TestALife(t *testing.T) {
 	if len(random) != 3 {
 		t.Errorf("random numbers: %v", random)
 	}
+}
+
+// TestGenerations saves and restores a machine again and again: what it has in memory and on its disk stays, each copy has the time, and
+// no snapshot is much larger than the first.
+func TestGenerations(t *testing.T) {
+	d := newDriver(t)
+	ctx := testContext(t)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		for _, v := range d.machines.Views() {
+			_ = d.Destroy(context.Background(), v.ID)
+		}
+	})
+	c := client{d}
+	must(d.Create(ctx, "g0", guestSpec(t)))
+	must(d.Start(ctx, "g0"))
+	var first int64
+	const generations = 10
+	for i := range generations {
+		id, next := fmt.Sprintf("g%d", i), fmt.Sprintf("g%d", i+1)
+		must(c.Write(ctx, id, id, "memory"))
+		must(disk{c}.Write(ctx, id, id, "disk"))
+		must(d.Snapshot(ctx, id, "one"))
+		must(d.Destroy(ctx, id))
+		size := allocated(t, d.dirs.snapshot(id, "one"))
+		if i == 1 {
+			first = size
+		}
+		if i > 1 && size > first+first/2 {
+			t.Errorf("the snapshot of generation %d takes %d bytes, the first of a copy %d", i, size, first)
+		}
+		spec := guestSpec(t)
+		must(d.Create(ctx, next, vm.Spec{NetNS: spec.NetNS, GuestIP: spec.GuestIP, RestoreFrom: &vm.SnapshotRef{VMID: id, SnapshotID: "one", ResumeImmediately: true}}))
+		must(d.DeleteSnapshot(ctx, id, "one"))
+		text, err := c.do(ctx, next, "GET", "/clock", "")
+		must(err)
+		nanoseconds, err := strconv.ParseInt(text, 10, 64)
+		must(err)
+		// The answer is on its way for a time, too.
+		if off := time.Since(time.Unix(0, nanoseconds)); off < -50*time.Millisecond || off > time.Second {
+			t.Errorf("generation %d: the clock is off by %v", i+1, off)
+		}
+	}
+	last := fmt.Sprintf("g%d", generations)
+	for i := range generations {
+		key := fmt.Sprintf("g%d", i)
+		if value, err := c.Read(ctx, last, key); err != nil || value != "memory" {
+			t.Errorf("memory of generation %d: %q, %v", i, value, err)
+		}
+		if value, err := (disk{c}).Read(ctx, last, key); err != nil || value != "disk" {
+			t.Errorf("disk of generation %d: %q, %v", i, value, err)
+		}
+	}
+}
+
+// allocated is what the files in a directory take on the disk.
+func allocated(t *testing.T, dir string) (sum int64) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += info.Sys().(*syscall.Stat_t).Blocks * 512
+	}
+	return sum
 }
