@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -134,6 +135,14 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 	if !a.cfg.Ephemeral {
 		if err := a.Store.FillOwner(ctx, a.node, driver); err != nil {
 			return err
+		}
+		other, err := a.Store.OtherDriver(ctx, driver)
+		if err != nil {
+			return err
+		}
+		if other != "" { // What is saved would be taken for lost.
+			return &vm.Error{Op: "open " + a.Dirs.StateDir, Kind: vm.ErrIncompatible, Err: fmt.Errorf("it has sandboxes or templates of the driver %s; this is %s", other, driver),
+				Hint: "use that driver, or another state directory (--state-dir)"}
 		}
 		a.cfg.Log.Info("node opened", "node_id", a.node, "driver", driver)
 	}

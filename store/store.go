@@ -8,6 +8,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"github.com/rundlet/rundlet/store/builds"
@@ -113,4 +114,17 @@ func (s *Store) FillOwner(ctx context.Context, node, driver string) error {
 		return fmt.Errorf("fill in the node of older rows: %w", err)
 	}
 	return nil
+}
+
+// OtherDriver returns the name of a driver, other than the given one, that has what is saved or runs; empty if there is none.
+func (s *Store) OtherDriver(ctx context.Context, driver string) (other string, err error) {
+	err = s.db.Scan(ctx, []any{&other}, `SELECT driver FROM snapshots WHERE driver NOT IN ('', ?)
+		UNION SELECT driver FROM sandboxes WHERE state <> 'killed' AND driver NOT IN ('', ?) LIMIT 1`, driver, driver)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read which driver has sandboxes: %w", err)
+	}
+	return other, nil
 }

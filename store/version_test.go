@@ -198,6 +198,11 @@ func TestUserDataOutlivesEachMigration(t *testing.T) {
 			if err != nil || sb.State != "running" || sb.Metadata["a"] != "1" || sb.KeyID != "k" || sb.Node != node || sb.Driver != "sim" || sb.Request != "" {
 				t.Errorf("%+v, %v", sb, err)
 			}
+			for driver, want := range map[string]string{"sim": "", "another": "sim"} {
+				if other, err := s.OtherDriver(ctx, driver); err != nil || other != want {
+					t.Errorf("beside %s there is %q, %v, want %q", driver, other, err, want)
+				}
+			}
 			if err := s.Sandboxes.Put(ctx, &sb); err != nil {
 				t.Errorf("a write of it: %v", err)
 			}
