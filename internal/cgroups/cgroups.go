@@ -28,6 +28,8 @@ type Group struct {
 	cgroup.CgroupJSON
 	// cloneInto says that its first processes are born in it.
 	cloneInto bool
+	// found is its path if an earlier process made it.
+	found string
 }
 
 // New makes the control group at a path below the root of each controller, with
@@ -259,5 +261,5 @@ func Open(path string) (*Group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control group: %w", err)
 	}
-	return &Group{CgroupJSON: cgroup.CgroupJSON{Cgroup: cg}}, nil
+	return &Group{CgroupJSON: cgroup.CgroupJSON{Cgroup: cg}, found: path}, nil
 }

@@ -26,6 +26,12 @@ func (g *Group) Remove() error {
 			return fmt.Errorf("remove control group: %w", err)
 		}
 		return nil
+	case g.found != "": // The library removes only what it has made.
+		RemoveAt(g.found)
+		if left := g.dirs(); len(left) > 0 {
+			return fmt.Errorf("remove control group: %s is there still", left[0])
+		}
+		return nil
 	}
 	return g.Cgroup.Uninstall()
 }

@@ -126,7 +126,15 @@ func (d *Driver) start(m *machine, dir string, args []string, kept []*os.File) e
 	}
 	defer complaints.Close()
 	cmd.Dir, cmd.Env, cmd.ExtraFiles, cmd.Stderr = dir, []string{"PATH=/usr/bin:/bin"}, kept, complaints
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setsid:     true,
+		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
+		// It begins as root, to open what it is given and to enter its root.
+		UidMappings: ids(m.uid), GidMappings: ids(m.uid), GidMappingsEnableSetgroups: true,
+	}
+	if m.spec.NetNS == "" {
+		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWNET
+	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", d.program, err)
 	}
@@ -139,6 +147,11 @@ func (d *Driver) start(m *machine, dir string, args []string, kept []*os.File) e
 		}
 	}
 	return nil
+}
+
+// ids are those of the user namespace of a process.
+func ids(id int) []syscall.SysProcIDMap {
+	return []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: id, HostID: id, Size: 1}}
 }
 
 // memory returns the path of the guest's memory, and keeps the file open: that of the snapshot, which the process maps for itself alone, or

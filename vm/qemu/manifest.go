@@ -130,9 +130,6 @@ func (m *manifest) fits(d *Driver, spec vm.Spec) (vm.Spec, error) {
 	if spec.Hostname != "" {
 		out.Hostname = spec.Hostname
 	}
-	if spec.Rootfs != "" {
-		out.Rootfs = spec.Rootfs // The same file may have moved.
-	}
 	info, err := os.Stat(out.Rootfs)
 	switch {
 	case m.Version != d.version || m.Arch != runtime.GOARCH:
