@@ -166,7 +166,7 @@ func (a *assembly) openRuntime(ctx context.Context) error {
 	}
 	a.OnClose(root.Close)
 	cfg := runtime.Config{
-		Uploads: a.Dirs.Uploads(), Image: root.Image, HasImage: root.HasImage, Fold: root.Fold,
+		Uploads: a.Dirs.Uploads(), Image: root.Image, HasImage: root.HasImage, Hold: root.Hold, Fold: root.Fold,
 		Instance: a.instance, Node: a.node, Ephemeral: a.cfg.Ephemeral, ScratchDir: filepath.Join(a.runDir, "scratch"),
 		Driver: a.Driver, Network: slotNetwork{a.Network, a.cfg.NoUplink}, Store: a.Store,
 		Base: root.Base, BaseUnlocked: a.cfg.BaseContainer != "", HostStamp: root.Stamp, Prune: root.Prune,

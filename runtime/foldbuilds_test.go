@@ -67,6 +67,40 @@ func TestABuildGoesOnInAMachineThatBootsFromItsImage(t *testing.T) {
 	p.wantOnlyBaseAndLayers()
 }
 
+// A template can be deleted while a build that begins with it does its first step, and no row names the root of the build: it is held.
+func TestABuildHoldsTheRootOfADeletedTemplate(t *testing.T) {
+	p := withFold(t)
+	p.build("parent", sandbox.Recipe{FromTemplate: "base", Steps: []sandbox.RecipeStep{step1("RUN", "one")}})
+	p.wantReleased()
+	held := -1
+	p.workshop.mu.Lock()
+	shell := p.shell
+	p.shell = func(c shellCommand) (string, int) {
+		if c.text == "two" {
+			if err := p.rt.DeleteTemplate(t.Context(), "parent"); err != nil {
+				t.Error(err)
+			}
+			p.mu.Lock()
+			held = p.held["/folded-1"]
+			p.mu.Unlock()
+		}
+		return shell(c)
+	}
+	p.workshop.mu.Unlock()
+	p.build("child", sandbox.Recipe{FromTemplate: "parent", Steps: []sandbox.RecipeStep{step1("RUN", "two")}})
+	if held != 1 {
+		t.Errorf("its root is held %d times", held)
+	}
+	p.wantReleased()
+	// One that has gone before is not begun with.
+	p.mu.Lock()
+	p.gone = "/folded-2"
+	p.mu.Unlock()
+	if b, log := p.await(p.begin("late", sandbox.Recipe{FromTemplate: "child"})); b.State != sandbox.BuildFailed || !strings.Contains(log, errGone.Error()) {
+		t.Errorf("%s\n%s", b.State, log)
+	}
+}
+
 // A guest looks at all files of its root, which takes seconds where a file server has them: one whose root has mounts is not asked, and
 // one that has written little does not look.
 func TestAGuestIsAskedOnlyWhereAFoldMayPay(t *testing.T) {

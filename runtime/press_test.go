@@ -19,6 +19,8 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 )
 
+var errGone = errors.New("the root is gone")
+
 // press makes images of what builds of a workshop wrote, and answers for their agents.
 type press struct {
 	*workshop
@@ -27,6 +29,7 @@ type press struct {
 
 	mu       sync.Mutex
 	held     map[string]int // how often each image is held
+	gone     string         // the root that cannot be held
 	made     []string       // the names of the files of each, and of the root that it is over
 	restored []envd.Extra
 	asked    []string // the queries for the state of a root
@@ -47,7 +50,7 @@ func withFold(t *testing.T) *press {
 	}
 	p.workshop.mu.Unlock()
 	p.root = p.answer
-	p.cfg.Fold = p.fold
+	p.cfg.Fold, p.cfg.Hold = p.fold, p.hold
 	p.restart()
 	return p
 }
@@ -106,6 +109,21 @@ func (p *press) fold(ctx context.Context, root string, layerBytes int64, layer, 
 		defer p.mu.Unlock()
 		p.held[image]--
 	}, nil
+}
+
+func (p *press) hold(ctx context.Context, root string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gone == root {
+		return errGone
+	}
+	p.held[root]++
+	context.AfterFunc(ctx, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.held[root]--
+	})
+	return nil
 }
 
 // rootOf is the root of a new sandbox of a template, and what it has in memory of commands.

@@ -75,7 +75,9 @@ type Config struct {
 	Image func(ctx context.Context, name string, registry *sandbox.Registry, progress func(string)) (template.Image, error)
 	// HasImage reports whether an image is there, and need not be fetched; nil: none is.
 	HasImage func(name string) bool
-	Fold     fold.Maker // of build.Config; may be nil
+	// Hold keeps the root of a build until ctx ends; it may be nil.
+	Hold func(ctx context.Context, root string) error
+	Fold fold.Maker // of build.Config; may be nil
 	// Uploads is a directory for the files that builds of templates copy.
 	Uploads  string
 	Capacity capacity.Budget
@@ -277,7 +279,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 			Driver: cfg.Driver, Network: cfg.Network, Machines: r.machines, Claims: r.claims, Admission: r.admission, InUse: &r.held, Environments: db.Environments, Log: cfg.Log,
 		},
 		Store:   build.Store{Builds: db.Builds, Snapshots: db.Snapshots, Environments: db.Environments, SpawnCounts: db.SpawnCounts},
-		Resolve: r.starter.Resolve, Image: cfg.Image, HasImage: cfg.HasImage, Fold: cfg.Fold, Files: cfg.Uploads, Size: cfg.Size, Base: r.templates, Keep: r.pool.Keep, Drop: r.pool.Drop, Steps: r.steps, Background: r.background, Log: cfg.Log,
+		Resolve: r.starter.Resolve, Image: cfg.Image, HasImage: cfg.HasImage, Hold: cfg.Hold, Fold: cfg.Fold, Files: cfg.Uploads, Size: cfg.Size, Base: r.templates, Keep: r.pool.Keep, Drop: r.pool.Drop, Steps: r.steps, Background: r.background, Log: cfg.Log,
 	})
 	r.settler = settle.New(settle.Config{
 		Driver: cfg.Driver, Store: settle.Store{Snapshots: db.Snapshots}, Rows: r.rows, Live: r.live, Admission: r.admission, Machines: r.machines, Claims: r.claims,

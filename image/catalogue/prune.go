@@ -25,6 +25,18 @@ func (c *Catalogue) hold(file string) (release func(), err error) {
 	return func() { held.Close() }, nil
 }
 
+// Hold keeps an image of this catalogue, by its path, as hold does. What is elsewhere is not in it: then release does nothing.
+func (c *Catalogue) Hold(path string) (release func(), err error) {
+	if filepath.Dir(path) != filepath.Clean(c.cfg.Dir) {
+		return func() {}, nil
+	}
+	err = c.locked(func() (err error) {
+		release, err = c.hold(filepath.Base(path))
+		return err
+	})
+	return release, err
+}
+
 // lockImage locks an image that is there, without a change of it.
 func lockImage(path string, how int) (*os.File, error) {
 	f, err := os.Open(path)

@@ -65,6 +65,42 @@ func TestWhatIsNeededIsAskedWhenNoBuildHasTheImage(t *testing.T) {
 	}
 }
 
+// A build holds the root of a template that may be deleted meanwhile.
+func TestARootIsHeldByItsPath(t *testing.T) {
+	cfg := newConfig(t)
+	c := open(t, cfg)
+	entry, err := c.Load(t.Context(), archiveOf(t, imageOf(t, "content"), "app"), "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(cfg.Dir, AdoptedFile("1"))
+	if err := errors.Join(os.Rename(filepath.Join(cfg.Dir, entry.File), path), writeJSON(c.infoPath(AdoptedFile("1")), Info{Format: recordFormat, File: AdoptedFile("1")})); err != nil {
+		t.Fatal(err)
+	}
+	release, err := c.Hold(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, cfg).PruneFolded(keeping()); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("it is removed while a build has it: %v", err)
+	}
+	release()
+	if err := c.PruneFolded(keeping()); err != nil {
+		t.Error(err)
+	}
+	if release, err := c.Hold(path); !errors.Is(err, ErrNotFound) || release != nil {
+		t.Errorf("a root that is gone: %v", err)
+	}
+	if release, err := c.Hold("/elsewhere/root.erofs"); err != nil {
+		t.Error(err)
+	} else {
+		release()
+	}
+}
+
 func TestWhatABuildHoldsIsNotPruned(t *testing.T) {
 	cfg := newConfig(t)
 	c := open(t, cfg)

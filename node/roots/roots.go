@@ -106,6 +106,16 @@ func (r *Roots) Image(ctx context.Context, name string, login *sandbox.Registry,
 	return r.images.root(ctx, name, login, progress)
 }
 
+// Hold keeps a root that is an image until ctx ends: a build can begin with a template that is deleted, or built anew, before a row of
+// the build names its root. The error is that of a root that is gone already.
+func (r *Roots) Hold(ctx context.Context, root string) error {
+	release, err := r.images.catalogue.Hold(root)
+	if err == nil {
+		context.AfterFunc(ctx, release)
+	}
+	return err
+}
+
 // Fold makes an image of the root of a machine and of what it wrote over it: see catalogue.Fold. It removes those of former builds before,
 // which nothing needs any more: a template that is built again and again would fill the disk with them until a start.
 func (r *Roots) Fold(ctx context.Context, root string, layerBytes int64, layer, times func(context.Context, io.Writer) error) (string, func(), error) {

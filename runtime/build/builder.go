@@ -56,6 +56,8 @@ type Config struct {
 	Image func(ctx context.Context, name string, registry *sandbox.Registry, progress func(string)) (template.Image, error)
 	// HasImage reports whether an image is there already; nil: none is.
 	HasImage func(name string) bool
+	// Hold keeps the root of a machine until ctx ends; nil: nothing removes any.
+	Hold func(ctx context.Context, root string) error
 	// Fold makes images of what steps have written; nil: it stays in memory.
 	Fold fold.Maker
 	// Files is a directory for uploaded files.
