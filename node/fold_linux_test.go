@@ -37,7 +37,8 @@ func foldImage(t *testing.T, cfg node.Config) {
 		ocitest.Regular("data/file-to-dir", "4"), ocitest.Regular("data/another/gone", "5"), ocitest.Symlink("data/link-to-dir", "dir"), ocitest.Symlink("data/link", "file"),
 		ocitest.Regular("data/moved/f", "6"), ocitest.Regular("data/kept", "7"), ocitest.Regular("data/mode", "8"), ocitest.Regular("data/owner", "9"),
 		ocitest.Regular("data/shorter", "longer"), ocitest.Regular("data/changed", "content"), ocitest.Regular("data/one-of-two", "two"), ocitest.HardLink("data/two-of-two", "data/one-of-two"),
-		ocitest.Regular("data/untouched", "10"))...)
+		ocitest.Regular("data/untouched", "10"), ocitest.Regular("data/looks-opaque/of-the-image", "11"), ocitest.Regular("data/sub/from", "12"),
+		ocitest.Regular("data/swap-a", "13"), ocitest.Regular("data/swap-b", "14"))...)
 	image, errB := ocitest.Image(v1.Config{Env: []string{"PATH=/usr/bin:/bin"}}, layer)
 	tag, errC := name.NewTag("mine/fold:1")
 	file := filepath.Join(t.TempDir(), "image.tar")

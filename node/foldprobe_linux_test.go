@@ -97,7 +97,18 @@ func writeAll() error {
 	must(unix.Setxattr("capable", "security.capability", []byte("\x01\x00\x00\x02\xc0\x20\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), 0),
 		unix.Setxattr("noted", "user.text", []byte("text"), 0), unix.Setxattr("noted", "user.bytes", []byte{0, 255}, 0), unix.Setxattr("renamed-to", "user.dir", []byte("1"), 0),
 		unix.Setxattr("/data/untouched", "user.of-the-image", []byte("1"), 0))
-	for name, at := range map[string]time.Time{"many1": time.Unix(1, 999_999_999), "many2": time.Unix(-1000, 0), "many3": time.Unix(5_000_000_000, 500_000_000), "empty": time.Unix(7, 0)} {
+	// What looks as a part of an overlay or a loop, and what is at the bounds.
+	must(unix.Setxattr("/data/looks-opaque", "user.overlay.opaque", []byte("y"), 0), os.Mkdir("/n/opaque", 0o755), unix.Setxattr("/n/opaque", "user.overlay.opaque", []byte("y"), 0))
+	file("/n/opaque/in", "kept")
+	must(os.Symlink("loop2", "loop1"), os.Symlink("loop1", "loop2"), os.Symlink(".", "self"), os.Symlink("/", "/data/dir"))
+	file("owned", "")
+	must(os.Lchown("owned", 4_294_967_294, 4_294_967_293), os.Mkdir("sticky", 0o3777|os.ModeSticky|os.ModeSetgid))
+	must(os.MkdirAll("long/"+strings.Repeat(strings.Repeat("l", 200)+"/", 15)+"end", 0o700))
+	must(os.Rename("/data/sub/from", "/data/sub/to"), os.Remove("/data/swap-a"), os.Rename("/data/swap-b", "/data/swap-a"), os.Symlink("swap-a", "/data/swap-b"))
+	if err := unix.Mknod("zero", unix.S_IFCHR|0o600, 0); err != nil && !errors.Is(err, unix.EPERM) {
+		must(err)
+	}
+	for name, at := range map[string]time.Time{"many1": time.Unix(1, 999_999_999), "many2": time.Unix(-1000, 0), "many4": time.Unix(-1, 500_000_000), "many5": time.Unix(-2_000_000_000, 1), "many6": time.Unix(9_000_000_000, 999_999_999), "many3": time.Unix(5_000_000_000, 500_000_000), "empty": time.Unix(7, 0)} {
 		must(os.Chtimes(name, at, at))
 	}
 	return errors.Join(errs...)
@@ -165,6 +176,10 @@ func listAll(w io.Writer) error {
 				return fmt.Errorf("%q: %s: %w", path, name, err)
 			}
 			what += fmt.Sprintf(" %s=%q", name, attributes[:n])
+		}
+		if st.Mtim.Nsec >= 1e9 { // Before 1970 gVisor rounds the seconds of private files up.
+			at := st.Mtim.Sec*1e9 + int64(int32(uint32(st.Mtim.Nsec)))
+			st.Mtim.Sec, st.Mtim.Nsec = at/1e9-1, at%1e9+1e9
 		}
 		_, err = fmt.Fprintf(w, "%q %o %d:%d %d.%09d %q\n", path, st.Mode, st.Uid, st.Gid, st.Mtim.Sec, st.Mtim.Nsec, what)
 		return err

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -197,7 +198,7 @@ func (l *look) files() error {
 			}
 		case unix.S_IFIFO, unix.S_IFSOCK, unix.S_IFCHR, unix.S_IFBLK:
 			special = true
-			x.UID, x.GID, x.Device, x.Modified = st.Uid, st.Gid, uint64(st.Rdev), st.Mtim.Nano()
+			x.UID, x.GID, x.Device, x.Modified = st.Uid, st.Gid, uint64(st.Rdev), nanoseconds(st.Mtim)
 		}
 		if x.Attributes, err = l.attributes(path); err != nil {
 			return err
@@ -237,10 +238,18 @@ func Times(ctx context.Context, root string, w io.Writer) error {
 			return nil
 		}
 		record := append([]byte(name), 0)
-		_, err := out.Write(binary.BigEndian.AppendUint64(record, uint64(st.Mtim.Nano())))
+		_, err := out.Write(binary.BigEndian.AppendUint64(record, uint64(nanoseconds(st.Mtim))))
 		return err
 	})
 	return errors.Join(err, out.Flush())
+}
+
+// nanoseconds returns a time since 1970. Before 1970 gVisor gives the seconds rounded up, and the negative rest as a number of 32 bits without a sign.
+func nanoseconds(t unix.Timespec) int64 {
+	if t.Nsec >= int64(time.Second) {
+		t.Nsec = int64(int32(uint32(t.Nsec)))
+	}
+	return t.Nano()
 }
 
 // maxAttributes is the most that Linux has for the names of a file's attributes, and for one value.

@@ -228,6 +228,19 @@ func TestTimesHaveTheirFractions(t *testing.T) {
 	}
 }
 
+func TestTimesBefore1970(t *testing.T) {
+	for want, at := range map[int64]unix.Timespec{
+		-500_000_000:               {Sec: 0, Nsec: 1<<32 - 500_000_000}, // As gVisor gives it,
+		-1_999_999_999_999_999_999: {Sec: -1_999_999_999, Nsec: 1<<32 - 999_999_999},
+		-1_500_000_000:             {Sec: -2, Nsec: 500_000_000}, // and as Linux does.
+		1_999_999_999:              {Sec: 1, Nsec: 999_999_999},
+	} {
+		if got := nanoseconds(at); got != want {
+			t.Errorf("%+v is %d, want %d", at, got, want)
+		}
+	}
+}
+
 type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }

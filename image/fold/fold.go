@@ -26,11 +26,9 @@ import (
 
 const (
 	maxEntries = 2_000_000
-	attribute  = "SCHILY.xattr."
+	// opaque is the attribute that hides what the image has in a directory. A guest cannot set it, as it can user.overlay.opaque.
+	opaque = "SCHILY.xattr.trusted.overlay.opaque"
 )
-
-// opaque are the attributes that hide what the image has in a directory.
-var opaque = []string{"trusted.overlay.opaque", "user.overlay.opaque"}
 
 // Lower puts all that an image has into an empty tree, which the file must outlive.
 func Lower(ctx context.Context, t *tree.Tree, image io.ReaderAt) error {
@@ -138,12 +136,10 @@ func add(t *tree.Tree, h *tar.Header, content tree.Content) error {
 	if err := t.Put(name, file, content); err != nil || h.Typeflag != tar.TypeDir {
 		return err
 	}
-	for _, key := range opaque {
-		if h.PAXRecords[attribute+key] == "y" {
-			return t.HideAll(name)
-		}
+	if h.PAXRecords[opaque] != "y" {
+		return nil
 	}
-	return nil
+	return t.HideAll(name)
 }
 
 // link gives a file of the layer another name. One that was left out has none.

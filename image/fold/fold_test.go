@@ -147,6 +147,7 @@ func TestALayerIsPutOverItsImage(t *testing.T) {
 		"a pipe hides a file":       {[]File{special("./a", tar.TypeFifo), HardLink("./b", "./a")}, without("a=1")},
 		"odd names":                 {[]File{Regular("./bad\xff\n", "5"), Dir("./d\xfe/"), Regular("./d\xfe/in", "")}, append(slices.Clone(same), "bad\xff\n=5", "d\xfe/", "d\xfe/in=")},
 		"an attribute of no effect": {[]File{{Header: tar.Header{Name: "./d/", Typeflag: tar.TypeDir, Mode: 0o755, PAXRecords: map[string]string{"SCHILY.xattr.trusted.overlay.opaque": "x"}}}}, same},
+		"an attribute of the guest": {[]File{{Header: tar.Header{Name: "./d/", Typeflag: tar.TypeDir, Mode: 0o755, PAXRecords: map[string]string{"SCHILY.xattr.user.overlay.opaque": "y"}}}}, same},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := tree.New()
