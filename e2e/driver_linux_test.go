@@ -12,7 +12,7 @@ import (
 var chosenDriver = flag.String("driver", "", "run the servers of all tests with this driver; one that boots a kernel needs "+kernelEnv)
 
 // kernelEnv is the directory of a kernel package that was extracted.
-const kernelEnv = "RUNDLET_TEST_KERNEL"
+const kernelEnv = "E2E_KERNEL"
 
 // driverFlags are the flags of a server with the chosen driver, whose kernel is installed.
 func driverFlags(t *testing.T, dir string) []string {

@@ -168,11 +168,29 @@ func (d *Driver) adopt(ctx context.Context, key string, r record) (_ *machine, w
 	m.watched = true
 	go d.watch(m)
 	d.machines.Show(m, r.Status, d.snapshotsOf)
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeout(ctx, adoptTime)
 	defer cancel()
 	_ = m.Turn.Lock(context.WithoutCancel(ctx), "adopt")
-	_ = m.Turn.Run(ctx, 0, func() error { return d.settle(m) })
+	_ = m.Turn.Run(ctx, 0, func() error { return d.meet(m) })
 	return m, ""
+}
+
+// meetPause is the pause between questions to a machine that does not answer.
+const meetPause = 100 * time.Millisecond
+
+// meet finds out what an adopted machine does. One that does not answer is asked until it does, or has ended: it is busy meanwhile.
+func (d *Driver) meet(m *machine) error {
+	for {
+		err := d.settle(m)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-m.process.Joined:
+			return err
+		case <-time.After(meetPause):
+		}
+	}
 }
 
 // clean frees what a machine left whose process has ended, or is ended now if it is the recorded one.

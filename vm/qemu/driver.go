@@ -21,6 +21,7 @@ import (
 	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/microvm/kernel"
 	"github.com/rundlet/rundlet/vm/microvm/link"
 	"github.com/rundlet/rundlet/vm/qemu/qmp"
 )
@@ -130,6 +131,9 @@ func New(conf Config) (*Driver, error) {
 		limits: cgroups.Usable() == nil, points: failpoints{step: conf.Failpoint}}
 	if d.boot == "" {
 		return fail(vm.ErrUnavailable, errors.New("cannot read which boot of the host this is"), "")
+	}
+	if _, err := kernel.Open(conf.Kernels); err != nil {
+		return fail(vm.ErrUnsupported, err, kernelHint)
 	}
 	d.bootFiles = d.installedKernel
 	if err := d.dirs.make(); err != nil {

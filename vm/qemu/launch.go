@@ -33,6 +33,7 @@ const (
 	firstFD                   = 3 // of a process, after its standard ones
 	linkPort, consoleName     = link.Port, "rundlet.console"
 	launchTime, answerTime    = 20 * time.Second, 5 * time.Second
+	adoptTime                 = 3 * time.Second // of Adopt, for one machine
 	connectFirst, connectLast = time.Millisecond, 20 * time.Millisecond
 )
 
