@@ -9,21 +9,24 @@ import (
 )
 
 // notDrivers are the packages below vm that are not drivers: what registers and judges
-// them, and the in-memory one, which no program has.
-var notDrivers = map[string]bool{"drivers": true, "vmtest": true, "memvm": true}
+// them, the parts that those with a guest kernel have alike, and the in-memory one, which no program has.
+var notDrivers = map[string]bool{"drivers": true, "vmtest": true, "microvm": true, "memvm": true}
 
 // driverExceptions are the files, or directories, that may know a driver's name, and
 // why.
 type driverExceptions map[string]string
 
 var knowDrivers = driverExceptions{
-	"vm/drivers":               "is the one place that brings the drivers in",
-	"cmd/rundlet-sandbox":      "is the processes of that driver's sandboxes, and no program that chooses a driver",
-	"internal/cgroups":         "takes the control groups of that project's library, and knows nothing of its sandboxes",
-	"internal/embedded/build":  "builds what a driver carries",
-	"internal/guard":           "has the rules of each driver's package",
-	"network/usernet":          "has the TCP/IP stack of that project, and knows nothing of its sandboxes",
-	"policy/snapshot/stamp.go": "has the rules for snapshots of every driver, also of those that are not in this build; an unknown one gets the strictest",
+	"vm/drivers":                        "is the one place that brings the drivers in",
+	"cmd/rundlet-sandbox":               "is the processes of that driver's sandboxes, and no program that chooses a driver",
+	"cmd/rundlet/kernels":               "says in its help which drivers boot a kernel",
+	"internal/cgroups":                  "takes the control groups of that project's library, and knows nothing of its sandboxes",
+	"internal/embedded/build":           "builds what a driver carries",
+	"internal/guard":                    "has the rules of each driver's package",
+	"internal/testmachine":              "runs that emulator for tests that need another kernel, and no sandbox",
+	"network/usernet":                   "has the TCP/IP stack of that project, and knows nothing of its sandboxes",
+	"vm/gvisor/sentry/filters/generate": "runs a program for another processor in that emulator, and no machine",
+	"policy/snapshot/stamp.go":          "has the rules for snapshots of every driver, also of those that are not in this build; an unknown one gets the strictest",
 }
 
 func (e driverExceptions) of(path string) (key string, ok bool) {

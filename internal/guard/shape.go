@@ -37,6 +37,8 @@ var fuzzed = map[string]string{
 	"telemetry":        "labels made of what guests say",
 
 	"vm/gvisor/snapshots": "snapshot manifests",
+	"vm/microvm/link":     "what guests answer",
+	"vm/qemu/qmp":         "what the process of a guest answers",
 
 	"e2b/internal/route": "host, path and header routing",
 	"e2b/internal/wire":  "pagination tokens, metadata, names",

@@ -42,8 +42,8 @@ func findRAM(pid int, inode uint64, size int64) (mapping, error) {
 	return mapping{}, fmt.Errorf("process %d has not mapped the memory of the guest", pid)
 }
 
-// The bits of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst): a page that is there, or in swap, and is no page of a
-// file was written to by the guest.
+// The bits of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst): the guest has written to a page that is
+// there, or in swap, and not of a file.
 const (
 	pagePresent = 1 << 63
 	pageSwapped = 1 << 62

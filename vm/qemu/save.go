@@ -143,7 +143,7 @@ func (d *Driver) saveState(m *machine, to string) error {
 	}
 	const most = 64 << 20 // A hundred times what it takes.
 	if !info.Mode().IsRegular() || info.Size() > most {
-		return errors.New("qemu: the saved state is no file of a possible size")
+		return errors.New("qemu: the saved state is not a file of a possible size")
 	}
 	return copySparse(f, to, info.Size())
 }

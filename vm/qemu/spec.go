@@ -124,7 +124,7 @@ type limits struct {
 	MemoryMiB int `json:"memory_mib"`
 }
 
-// resources are the limits of a machine's control group. A QEMU process has few threads of its own beside one for each processor.
+// resources are the limits of a machine's control group. A QEMU process has few threads beside one for each processor.
 func (l limits) resources() *specs.LinuxResources {
 	res := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: int64(64 + l.VCPUs)}}
 	quota, period := int64(l.VCPUs)*cpuPeriodMicros, uint64(cpuPeriodMicros)

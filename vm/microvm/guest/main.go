@@ -1,7 +1,7 @@
 //go:build linux
 
 // Package guest is the first process of a microVM: it loads the kernel's modules, mounts the root file system, does what the host asks for by
-// the link, and runs the machine's first program in namespaces of its own, where that is process 1. Only cmd/rundlet-init imports it, and it
+// the link, and runs the machine's first program in separate namespaces, where that is process 1. Only cmd/rundlet-init imports it, and it
 // imports vm/microvm/link.
 package guest
 
@@ -38,7 +38,7 @@ func Main(args []string) error {
 	return err
 }
 
-// halt ends the machine: a restart ends its monitor, which is told to allow none.
+// halt ends the machine: a restart ends its monitor, which allows none.
 func halt() {
 	unix.Sync()
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)

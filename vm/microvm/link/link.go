@@ -181,7 +181,7 @@ func (c *Client) Call(ctx context.Context, call Call) error {
 	}
 	line = append(line, '\n')
 	if len(line) > MaxLine {
-		return fmt.Errorf("what the guest is told takes %d bytes; %d are possible", len(line), MaxLine)
+		return fmt.Errorf("a call takes %d bytes, more than %d", len(line), MaxLine)
 	}
 	answer := make(chan Answer, 1)
 	c.mu.Lock()
