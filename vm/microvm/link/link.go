@@ -11,8 +11,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 )
@@ -73,13 +73,12 @@ type Answer struct {
 	Exit string `json:"exit,omitempty"`
 }
 
-// Client is the host's end. Safe for concurrent use.
+// Client is the host's end. Safe for concurrent use: one call is made at a time, for a repeat of an earlier one would be done again.
 type Client struct {
-	conn io.ReadWriteCloser
+	conn net.Conn
 	exit func(string)
 	done chan struct{}
-
-	writing sync.Mutex
+	turn chan struct{} // Holds a value while a call is made.
 
 	mu      sync.Mutex
 	waiting map[string]chan Answer
@@ -88,8 +87,9 @@ type Client struct {
 
 // NewClient takes a connection, which Close ends. exit is called, by another goroutine, when the guest says that its first program has ended; it
 // can be called more than once. The guest is not trusted.
-func NewClient(conn io.ReadWriteCloser, exit func(string)) *Client {
-	c := &Client{conn: conn, exit: exit, done: make(chan struct{}), waiting: map[string]chan Answer{}}
+// What it says is valid UTF-8 of at most maxExit bytes.
+func NewClient(conn net.Conn, exit func(string)) *Client {
+	c := &Client{conn: conn, exit: exit, done: make(chan struct{}), turn: make(chan struct{}, 1), waiting: map[string]chan Answer{}}
 	go c.read()
 	return c
 }
@@ -122,7 +122,7 @@ func (c *Client) read() {
 		}
 		if a.Nonce == "" {
 			if a.Exit != "" {
-				c.exit(a.Exit)
+				c.exit(strings.ToValidUTF8(a.Exit[:min(len(a.Exit), maxExit)], ""))
 			}
 			continue
 		}
@@ -139,8 +139,11 @@ func (c *Client) read() {
 func ReadLine(r *bufio.Reader) ([]byte, error) {
 	for {
 		line, err := r.ReadSlice('\n')
-		if err == nil {
+		if err == nil && len(line) <= MaxLine {
 			return line, nil
+		}
+		if err == nil {
+			continue
 		}
 		if !errors.Is(err, bufio.ErrBufferFull) {
 			return nil, err
@@ -167,12 +170,16 @@ const (
 	repeatLast  = 500 * time.Millisecond
 )
 
+// maxExit bounds what a guest says of its end, in bytes.
+const maxExit = 200
+
 // RefusedError is the guest's answer that it could not do what it was asked for. Its text is the guest's, and bounded.
 type RefusedError string
 
 func (e RefusedError) Error() string { return fmt.Sprintf("the guest: %.200q", string(e)) }
 
-// Call asks the guest, and returns when it has answered: a RefusedError if it failed. The nonce of call is set.
+// Call asks the guest, and returns when it has answered: a RefusedError if it failed. The nonce of call is set. It waits for calls that are made
+// already.
 func (c *Client) Call(ctx context.Context, call Call) error {
 	call.Nonce = rand.Text()
 	line, err := json.Marshal(call)
@@ -182,6 +189,12 @@ func (c *Client) Call(ctx context.Context, call Call) error {
 	line = append(line, '\n')
 	if len(line) > MaxLine {
 		return fmt.Errorf("a call takes %d bytes, more than %d", len(line), MaxLine)
+	}
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	answer := make(chan Answer, 1)
 	c.mu.Lock()
@@ -221,15 +234,17 @@ func (c *Client) Call(ctx context.Context, call Call) error {
 
 // write begins with the end of a line, for one before may have been broken off. It gives up when ctx ends: a guest can read nothing.
 func (c *Client) write(ctx context.Context, line []byte) error {
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	if conn, ok := c.conn.(net.Conn); ok {
-		stop := context.AfterFunc(ctx, func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) })
-		defer func() {
-			stop()
-			_ = conn.SetWriteDeadline(time.Time{})
-		}()
-	}
+	passed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(passed)
+		_ = c.conn.SetWriteDeadline(time.Unix(1, 0))
+	})
+	defer func() {
+		if !stop() {
+			<-passed // Or it would end the next write.
+			_ = c.conn.SetWriteDeadline(time.Time{})
+		}
+	}()
 	_, err := c.conn.Write(append([]byte{'\n'}, line...))
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
