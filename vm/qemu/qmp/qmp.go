@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"time"
 )
 
@@ -17,8 +16,10 @@ const maxMessage = 1 << 20
 
 // Client is one connection. Safe for concurrent use.
 type Client struct {
-	mu    sync.Mutex
-	conn  net.Conn
+	conn net.Conn
+	turn chan struct{} // Holds a value while a request is made.
+
+	// Of the holder of turn.
 	lines *bufio.Scanner
 	err   error // why it is of no use any more
 }
@@ -46,8 +47,7 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{conn: conn, lines: bufio.NewScanner(conn)}
-	c.lines.Buffer(nil, maxMessage)
+	c := newClient(conn)
 	if err := c.Do(ctx, "qmp_capabilities", nil, nil); err != nil {
 		conn.Close()
 		return nil, err
@@ -55,14 +55,25 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 	return c, nil
 }
 
+func newClient(conn net.Conn) *Client {
+	c := &Client{conn: conn, turn: make(chan struct{}, 1), lines: bufio.NewScanner(conn)}
+	c.lines.Buffer(nil, maxMessage)
+	return c
+}
+
 // Close ends the connection; a request that waits fails.
 func (c *Client) Close() error { return c.conn.Close() }
 
-// Do makes a request, and puts the answer into result unless that is nil. After an error that is no *Error the connection is of no use:
-// an answer that comes late would be taken for another one's.
+// Do makes a request, and puts the answer into result unless that is nil. It waits for requests that are made already. After an error that is
+// not an *Error the connection is of no use, for an answer that comes late would be taken for another one's; but for the end of ctx before
+// the request is made.
 func (c *Client) Do(ctx context.Context, command string, arguments, result any) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if c.err != nil {
 		return c.err
 	}
@@ -70,6 +81,9 @@ func (c *Client) Do(ctx context.Context, command string, arguments, result any) 
 		return err
 	}
 	answer, err := c.ask(ctx, command, arguments)
+	if err == nil && answer.Error == nil && result != nil {
+		err = json.Unmarshal(answer.Return, result)
+	}
 	if err != nil {
 		c.err = fmt.Errorf("qemu: %s: %w", command, err)
 		c.conn.Close()
@@ -78,15 +92,21 @@ func (c *Client) Do(ctx context.Context, command string, arguments, result any) 
 	if answer.Error != nil {
 		return &Error{command, answer.Error.Class, answer.Error.Desc}
 	}
-	if result == nil {
-		return nil
-	}
-	return json.Unmarshal(answer.Return, result)
+	return nil
 }
 
 func (c *Client) ask(ctx context.Context, command string, arguments any) (message, error) {
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
+	passed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(passed)
+		_ = c.conn.SetDeadline(time.Unix(1, 0))
+	})
+	defer func() {
+		if !stop() {
+			<-passed // Or it would end the next request.
+			_ = c.conn.SetDeadline(time.Time{})
+		}
+	}()
 	request := map[string]any{"execute": command}
 	if arguments != nil {
 		request["arguments"] = arguments
