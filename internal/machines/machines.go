@@ -200,11 +200,11 @@ func (t *Table[M]) State(m M) (id string, status vm.Status, exitReason string) {
 	return b.id, b.status, b.exitReason
 }
 
-// SetStatus changes a machine's status unless its processes have ended.
+// SetStatus changes a machine's status, unless its processes have ended or it is destroyed.
 func (t *Table[M]) SetStatus(m M, status vm.Status) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if b := m.base(); b.exitReason == "" {
+	if b := m.base(); b.exitReason == "" && b.status != vm.StatusDestroyed {
 		b.status = status
 	}
 }
@@ -243,7 +243,7 @@ func (t *Table[M]) Saved(m M, snapshot string) {
 func (t *Table[M]) Deleted(id, snapshot string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if m, ok := t.machines[id]; ok {
+	if m, ok := t.machines[id]; ok && m.base().id == id { // Not one that is being renamed: its list is of its id.
 		b := m.base()
 		b.snapshots = slices.DeleteFunc(b.snapshots, func(s string) bool { return s == snapshot })
 	}
@@ -254,7 +254,7 @@ func (t *Table[M]) Forget(id string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	m, ok := t.machines[id]
-	if !ok {
+	if !ok || m.base().id != id {
 		return nil
 	}
 	if status := m.base().status; status != vm.StatusDestroyed {
