@@ -33,7 +33,7 @@ func In(path string, f func() error) error {
 		// Never unlocked: the thread ends with this goroutine.
 		runtime.LockOSThread()
 		if err := netns.Set(ns); err != nil {
-			done <- err
+			done <- fmt.Errorf("network namespace %s: %w", path, err)
 			return
 		}
 		done <- f()
@@ -99,17 +99,16 @@ func open() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := os.NewFile(uintptr(fd), device)
 	request, err := unix.NewIfreq(device)
 	if err == nil {
 		request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
 		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
 	}
 	if err != nil {
-		file.Close()
+		_ = unix.Close(fd)
 		return nil, err
 	}
-	return file, nil
+	return os.NewFile(uintptr(fd), device), nil // Not before it is a device: it could not be polled.
 }
 
 // join passes packets on in both directions. What an earlier device left at the card is replaced.
@@ -120,6 +119,10 @@ func join(card netlink.Link) error {
 	}
 	if err := netlink.LinkSetMTU(tap, card.Attrs().MTU); err != nil {
 		return fmt.Errorf("MTU of the TAP device: %w", err)
+	}
+	// Or the namespace's kernel would send to the guest: reports of multicast groups, and what IPv6 does with a new link.
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+device+"/disable_ipv6", []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
 	if err := netlink.LinkSetUp(tap); err != nil {
 		return err
